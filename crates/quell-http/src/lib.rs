@@ -11,7 +11,9 @@ mod events;
 mod ids;
 mod ledger;
 mod limits;
+mod list;
 mod long_requests;
+mod lookup_error;
 mod millis;
 mod native;
 mod open_access;
@@ -24,10 +26,12 @@ mod render;
 mod reserve;
 mod run_log;
 mod run_state;
+mod run_view;
 mod service;
 mod sse_event;
 mod start;
 mod start_error;
+mod stored_events;
 mod stream;
 mod transcript;
 mod wait;
@@ -43,7 +47,9 @@ pub use events::{RunEvents, events_by_now, next_event};
 pub use ids::{BadId, EXTERNAL_ID, ID_BYTES_MAX, SESSION, external_id, parse_id, same_id};
 pub use ledger::{Charge, Ledger, Overdrawn};
 pub use limits::ServiceLimits;
+pub use list::{BadCursor, ListCursor, RunPage};
 pub use long_requests::LongRequestPermit;
+pub use lookup_error::LookupError;
 pub use millis::millis;
 pub use native::router;
 pub use open_access::{BodyKinds, guard_open};
@@ -53,9 +59,12 @@ pub use problem::Problem;
 pub use quell::{JSON_LEVELS_MAX, JsonError, check_json};
 pub use render::{ROOM_WITHIN, newest};
 pub use reserve::scope_of;
-pub use run_state::{RunCause, RunState, disposition_name, status_name, write_headers};
+pub use run_state::{
+    RunCause, RunState, disposition_name, status_name, whole_millis, write_headers,
+};
+pub use run_view::{RunView, StoredRun};
 pub use service::{
-    CancelOutcome, DisconnectGuard, NATIVE, OnDisconnect, Service, StopNotStored, View,
+    CancelOutcome, DisconnectGuard, NATIVE, OnDisconnect, Reading, Service, StopNotStored, View,
 };
 pub use sse_event::SseEvent;
 pub use start::{Start, Started};

@@ -10,6 +10,7 @@ use crate::access::AccessError;
 use crate::body::BodyError;
 use crate::ids::BadId;
 use crate::ledger::Overdrawn;
+use crate::lookup_error::LookupError;
 use crate::service::StopNotStored;
 use crate::start_error::StartError;
 
@@ -111,6 +112,16 @@ impl From<BodyError> for Problem {
             }
             BodyError::Overdrawn(error) => error.into(),
         }
+    }
+}
+
+impl From<LookupError> for Problem {
+    fn from(error: LookupError) -> Self {
+        let (status, name) = match error {
+            LookupError::Unavailable => (StatusCode::SERVICE_UNAVAILABLE, "store-unavailable"),
+            LookupError::Unreadable(_) => (StatusCode::INTERNAL_SERVER_ERROR, "unreadable-run"),
+        };
+        Self::new(status, name, error.to_string())
     }
 }
 

@@ -1,7 +1,7 @@
 //! [`RunState`]: the object `quell`, which every contract adds to its answers about a run.
 
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use axum::http::{HeaderMap, HeaderValue};
 use quell::{Cause, Disposition, RunId, RunReport, RunRow, RunStatus};
@@ -100,6 +100,24 @@ pub(crate) fn written(at: SystemTime) -> String {
     humantime::format_rfc3339_millis(at.max(SystemTime::UNIX_EPOCH)).to_string()
 }
 
+/// Yields an instant to the millisecond, as a store keeps it: what a contract makes of it is the
+/// same before and after a restart.
+///
+/// # Examples
+///
+/// ```
+/// use std::time::{Duration, SystemTime};
+///
+/// let at = SystemTime::UNIX_EPOCH + Duration::from_micros(1_999);
+/// let whole = quell_http::whole_millis(at);
+/// assert_eq!(whole, SystemTime::UNIX_EPOCH + Duration::from_millis(1));
+/// ```
+pub fn whole_millis(at: SystemTime) -> SystemTime {
+    let since = at.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    let rest = Duration::from_nanos(u64::from(since.subsec_nanos() % 1_000_000));
+    SystemTime::UNIX_EPOCH + since.saturating_sub(rest)
+}
+
 /// Yields the name of a status, as every contract's side channel spells it.
 pub const fn status_name(status: RunStatus) -> &'static str {
     match status {
@@ -148,8 +166,6 @@ pub fn write_headers(
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
     #[test]

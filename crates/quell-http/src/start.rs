@@ -252,7 +252,7 @@ impl View {
     /// Tells whether the principal may stop all that a lane has.
     fn may_supersede(&self, key: &str) -> bool {
         let runs = self.service().engine().lane(&self.lane_key(key));
-        runs.iter().all(|run| self.refusal(run).is_none())
+        runs.iter().all(|run| self.refusal(&run.into()).is_none())
     }
 
     /// Yields the engine's key of a lane. Lanes are per owner: the same key of another owner is

@@ -39,6 +39,8 @@ mod open;
 mod races;
 /// Stops for runs that are not there yet.
 mod reserve;
+/// Runs that are only in the store.
+mod restart;
 /// What a store has to do with answers.
 mod stored;
 /// Streams of events and heartbeats.

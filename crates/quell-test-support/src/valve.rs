@@ -1,9 +1,11 @@
 //! [`Valve`]: a store whose appends wait, or fail, for as long as a test says.
 
-use std::sync::{Arc, Mutex};
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use quell::store::{
     BoxFuture, Checkpoint, MemoryStore, Page, Pages, Record, RunRecord, Store, StoreError, Stored,
+    Unreadable,
 };
 use quell::{RunEvent, RunFilter, RunId};
 use tokio::sync::watch;
@@ -33,6 +35,15 @@ pub struct Valve {
     flow: watch::Sender<Flow>,
     turns: tokio::sync::Mutex<()>,
     stored: Mutex<Vec<Record>>,
+    reads: Mutex<Reads>,
+}
+
+/// How reads of a [`Valve`] go.
+#[derive(Debug, Default)]
+struct Reads {
+    trouble: Option<StoreError>,
+    damaged: HashSet<RunId>,
+    pages: usize,
 }
 
 impl Valve {
@@ -48,12 +59,45 @@ impl Valve {
 
     fn of(store: Arc<MemoryStore>, boot: u32, flow: Flow) -> Arc<Self> {
         let (flow, turns) = (watch::Sender::new(flow), tokio::sync::Mutex::default());
-        Arc::new(Self { store, boot, flow, turns, stored: Mutex::default() })
+        let (stored, reads) = (Mutex::default(), Mutex::default());
+        Arc::new(Self { store, boot, flow, turns, stored, reads })
     }
 
     /// Sets how it stands.
     pub fn set(&self, flow: Flow) {
         self.flow.send_replace(flow);
+    }
+
+    /// Lets reads fail from now on, or not.
+    pub fn fail_reads(&self, trouble: impl Into<Option<StoreError>>) {
+        self.reads().trouble = trouble.into();
+    }
+
+    /// Makes what is stored of a run one that cannot be read.
+    pub fn damage(&self, run: RunId) {
+        self.reads().damaged.insert(run);
+    }
+
+    /// Yields how many pages of lists and events were read.
+    pub fn pages(&self) -> usize {
+        self.reads().pages
+    }
+
+    fn reads(&self) -> MutexGuard<'_, Reads> {
+        self.reads.lock().expect("nobody panics here")
+    }
+
+    /// Tells why a read fails, if it does; of a page it counts it.
+    fn read(&self, pages: usize) -> Result<(), StoreError> {
+        let mut reads = self.reads();
+        reads.pages += pages;
+        reads.trouble.clone().map_or(Ok(()), Err)
+    }
+
+    /// Yields what is wrong with a run, if it is damaged.
+    fn fault(&self, run: RunId) -> Option<Unreadable> {
+        let fault = || Unreadable::new(Some(run), "kind", "unknown: swarm");
+        self.reads().damaged.contains(&run).then(fault)
     }
 
     /// Yields what was stored, in its order.
@@ -89,7 +133,11 @@ impl Store for Valve {
     }
 
     fn get(&self, run: RunId) -> BoxFuture<'_, Result<Option<RunRecord>, StoreError>> {
-        self.store.get(run)
+        Box::pin(async move {
+            self.read(0)?;
+            self.fault(run).map_or(Ok(()), Err)?;
+            self.store.get(run).await
+        })
     }
 
     fn list(
@@ -97,7 +145,17 @@ impl Store for Valve {
         filter: RunFilter,
         page: Page,
     ) -> BoxFuture<'_, Result<Pages<Stored<RunRecord>>, StoreError>> {
-        self.store.list(filter, page)
+        Box::pin(async move {
+            self.read(1)?;
+            let mut pages = self.store.list(filter, page).await?;
+            for item in &mut pages.items {
+                let fault = item.as_ref().ok().and_then(|run| self.fault(run.run()));
+                if let Some(fault) = fault {
+                    *item = Err(fault);
+                }
+            }
+            Ok(pages)
+        })
     }
 
     fn events(
@@ -106,7 +164,10 @@ impl Store for Valve {
         after: u64,
         limit: usize,
     ) -> BoxFuture<'_, Result<Vec<Stored<RunEvent>>, StoreError>> {
-        self.store.events(root, after, limit)
+        Box::pin(async move {
+            self.read(1)?;
+            self.store.events(root, after, limit).await
+        })
     }
 
     fn checkpoints(

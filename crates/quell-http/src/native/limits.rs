@@ -45,7 +45,7 @@ pub(crate) async fn set_limits(
     if view.principal().is_read_only() {
         return Err(forbidden(view.principal().lack_to_run(None)));
     }
-    let run = view.run_by_id(id).ok_or_else(unknown_run)?;
+    let run = view.find_by_id(id).await?.ok_or_else(unknown_run)?;
     let now = Instant::now();
     let outcome = view.set_limits(&run, asked.limits()).map_err(|refusal| match refusal {
         Disposition::Forbidden => forbidden(view.lack_to_stop(&run)),

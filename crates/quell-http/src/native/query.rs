@@ -5,6 +5,7 @@ use quell::{RunFilter, RunKind, RunStatus};
 use quell_flow::{COMPONENT, ComponentKind};
 
 use crate::ids::SESSION;
+use crate::list::{BadCursor, ListCursor};
 use crate::problem::Problem;
 use crate::service::OnDisconnect;
 
@@ -13,6 +14,7 @@ use crate::service::OnDisconnect;
 pub(crate) struct ListQuery {
     pub(crate) filter: RunFilter,
     pub(crate) limit: usize,
+    pub(crate) cursor: Option<ListCursor>,
 }
 
 /// The query of a stream.
@@ -24,7 +26,7 @@ pub(crate) struct StreamQuery {
 
 impl ListQuery {
     pub(crate) fn read(query: Option<&str>) -> Result<Self, Problem> {
-        let mut list = Self { filter: RunFilter::new().roots(), limit: LIMIT };
+        let mut list = Self { filter: RunFilter::new().roots(), limit: LIMIT, cursor: None };
         for (key, value) in form_urlencoded::parse(query.unwrap_or_default().as_bytes()) {
             let filter = std::mem::take(&mut list.filter);
             list.filter = match &*key {
@@ -45,6 +47,12 @@ impl ListQuery {
                 }
                 "limit" => {
                     list.limit = limit(&value)?;
+                    filter
+                }
+                "cursor" => {
+                    let cursor =
+                        value.parse().map_err(|error: BadCursor| bad(format!("cursor: {error}")));
+                    list.cursor = Some(cursor?);
                     filter
                 }
                 _ => return Err(unknown(&key)),

@@ -11,7 +11,7 @@ use axum::http::{HeaderMap, HeaderValue, Method, StatusCode};
 use axum::response::{IntoResponse, Response};
 use futures::StreamExt;
 use quell::limits::LABEL_BYTES_MAX;
-use quell::{CancelRequest, Disposition, IdempotencyKey, Payload, RunId, RunRef};
+use quell::{CancelRequest, Disposition, IdempotencyKey, Payload, RunId};
 use quell_flow::Component;
 
 use crate::access::Principal;
@@ -25,7 +25,7 @@ use crate::native::wire::{
     self, CancelAnswer, CancelRun, Health, Millis, RunList, RunObject, RunSummary, StartRun,
 };
 use crate::problem::Problem;
-use crate::render::newest;
+use crate::run_view::RunView;
 use crate::service::{CancelOutcome, OnDisconnect, Service, View};
 use crate::start::Start;
 use crate::stream::{Heartbeat, sse_response};
@@ -85,7 +85,8 @@ pub(crate) async fn start_run(Caller(view): Caller, headers: HeaderMap, body: Bo
     drop(upload);
     let status = if started.is_replay { StatusCode::OK } else { StatusCode::CREATED };
     // The run has started, so the answer must not be a refusal: the client would start it again.
-    let mut response = match run_response(&view, &started.run).await {
+    let run = RunView::Live(started.run.clone());
+    let mut response = match answer_with(&view, run).await {
         Ok(response) => response,
         Err(_) => Json(without_values(&view, &started.run)).into_response(),
     };
@@ -150,6 +151,8 @@ fn options(mut start: Start, asked: StartRun) -> Result<Start, Problem> {
             description = "`key=value`; several apply together"),
         ("limit" = Option<u32>, Query, minimum = 1, maximum = 1_000,
             description = "1 to 1,000. Defaults to 100"),
+        ("cursor" = Option<String>, Query,
+            description = "The `next` of the list before, for the runs behind it"),
     ),
     responses(
         (status = 200, description = "The runs", body = RunList),
@@ -160,24 +163,18 @@ fn options(mut start: Start, asked: StartRun) -> Result<Start, Problem> {
     )
 )]
 pub(crate) async fn list_runs(Caller(view): Caller, RawQuery(query): RawQuery) -> Answer {
-    let ListQuery { filter, limit } = ListQuery::read(query.as_deref())?;
-    let mut runs = view.runs(&filter);
-    runs.retain(|run| unreadable_component(&view, run).is_none());
-    let total = runs.len();
-    let runs: Vec<_> = newest(runs, limit).into_iter().map(|run| (run.row(), run)).collect();
+    let ListQuery { filter, limit, cursor } = ListQuery::read(query.as_deref())?;
+    let shown = |run: &RunView| unreadable_component(&view, run).is_none();
+    let page = view.list(filter, limit, cursor, shown).await?;
+    let runs: Vec<_> = page.runs.into_iter().map(|run| (run.row(), run)).collect();
     let about = runs.iter().map(|(row, _)| row_bytes(row)).sum();
-    let seen = view.clone();
+    let (seen, total, next) = (view.clone(), page.total, page.next);
     let list = move || {
         let runs = runs.into_iter().map(|(row, run)| {
-            // Abandoned work of descendants is only in the report. There is none if the tree was
-            // quiescent when the run ended, and then the row is enough.
-            let is_whole = row.ended_at.is_some() && row.ended_at == row.quiesced_at;
-            let mut state = if is_whole { seen.state_of_row(&row) } else { seen.state(&run) };
-            // A list shows no transcript, so nothing of it can be missing.
-            state.truncated = false;
+            let state = seen.state_in_list(&run, &row);
             RunSummary::new(&run, row, state)
         });
-        RunList { runs: runs.collect(), total }
+        RunList { runs: runs.collect(), total, next: next.map(|next| next.to_string()) }
     };
     Ok(view.json_response(about, list).await?)
 }
@@ -197,8 +194,7 @@ pub(crate) async fn list_runs(Caller(view): Caller, RawQuery(query): RawQuery) -
     )
 )]
 pub(crate) async fn get_run(Caller(view): Caller, RunPath(id): RunPath) -> Answer {
-    let run = readable_run(&view, id)?;
-    run_response(&view, &run).await
+    answer_with(&view, readable_run(&view, id).await?).await
 }
 
 /// Streams the event log of a run and its descendants.
@@ -232,7 +228,7 @@ pub(crate) async fn stream_run(
     RawQuery(query): RawQuery,
     headers: HeaderMap,
 ) -> Answer {
-    let run = readable_run(&view, id)?;
+    let run = readable_run(&view, id).await?;
     let query = StreamQuery::read(query.as_deref())?;
     let after = match headers.get("last-event-id") {
         Some(text) => Some(seq(text.to_str().map_err(|_| unreadable("Last-Event-ID"))?)?),
@@ -246,7 +242,8 @@ pub(crate) async fn stream_run(
     let guard = charge.map(|charge| {
         service.guard(&run, query.on_disconnect).holding(charge).reading(&view, &run)
     });
-    let frames = service.events(&run, after.unwrap_or(0)).map(|event| wire::sse_event(&event));
+    let events = view.events(&run, after.unwrap_or(0)).await?;
+    let frames = events.map(|event| wire::sse_event(&event));
     let heartbeat = Heartbeat::idle(HEARTBEAT, ": heartbeat\n\n");
     let mut extra = HeaderMap::new();
     extra.insert("x-accel-buffering", HeaderValue::from_static("no"));
@@ -284,7 +281,7 @@ pub(crate) async fn cancel_run(
         return Err(forbidden(view.principal().lack_to_run(None)));
     }
     let now = Instant::now();
-    let Some(run) = view.run_by_id(id) else {
+    let Some(run) = view.find_by_id(id).await? else {
         if keep.is_zero() {
             let mut response = unknown_run().into_response();
             let unknown = CancelOutcome::without_run(Disposition::Unknown);
@@ -360,8 +357,12 @@ pub(crate) async fn no_such_method() -> Problem {
     )
 }
 
-fn readable_run(view: &View, id: RunId) -> Result<RunRef, Problem> {
-    let run = view.run_by_id(id).ok_or_else(unknown_run)?;
+async fn answer_with(view: &View, run: RunView) -> Answer {
+    run_response(view.read(run).await?).await
+}
+
+async fn readable_run(view: &View, id: RunId) -> Result<RunView, Problem> {
+    let run = view.find_by_id(id).await?.ok_or_else(unknown_run)?;
     match unreadable_component(view, &run) {
         Some(component) => Err(forbidden(Principal::lack_to_read(component))),
         None => Ok(run),
@@ -370,7 +371,7 @@ fn readable_run(view: &View, id: RunId) -> Result<RunRef, Problem> {
 
 /// Yields the component of a run that the caller may not read. A caller who may start it may read
 /// it.
-fn unreadable_component<'a>(view: &'a View, run: &RunRef) -> Option<&'a Arc<Component>> {
+fn unreadable_component<'a>(view: &'a View, run: &RunView) -> Option<&'a Arc<Component>> {
     let who = view.principal();
     view.component_of(run).filter(|it| !who.may_read(it) && !who.may_run(it))
 }

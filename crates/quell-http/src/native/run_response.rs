@@ -5,22 +5,23 @@ use quell::RunRef;
 
 use crate::native::wire::{Detail, QueuePlace, RunObject, RunSummary, Tool};
 use crate::problem::Problem;
-use crate::service::View;
+use crate::run_view::RunView;
+use crate::service::{Reading, View};
 
 /// Yields a run without its values: small enough to be answered without room.
 pub(crate) fn without_values(view: &View, run: &RunRef) -> RunSummary {
     let mut row = run.row();
     (row.output, row.partial) = (None, None);
     let state = view.state_of_row(&row);
-    RunSummary::new(run, row, state)
+    RunSummary::new(&RunView::Live(run.clone()), row, state)
 }
 
 /// Answers with the whole run, if there is room for it.
-pub(crate) async fn run_response(view: &View, run: &RunRef) -> Result<Response, Problem> {
-    let (seen, run, report) = (view.clone(), run.clone(), run.report());
-    let about = view.weight(&report);
+pub(crate) async fn run_response(reading: Reading) -> Result<Response, Problem> {
+    let (about, view) = (reading.weight(), reading.view().clone());
     let object = move || {
-        let (state, transcript) = (seen.state_of(&report), seen.transcript(&run));
+        let (state, transcript) = (reading.state(), reading.transcript());
+        let (run, report) = (reading.run(), reading.report());
         let detail = Detail {
             input: run.input().cloned(),
             text: transcript.text,
@@ -31,7 +32,7 @@ pub(crate) async fn run_response(view: &View, run: &RunRef) -> Result<Response, 
             rows: report.rows.clone(),
             omitted: report.omitted,
         };
-        let summary = RunSummary::new(&run, report.own_row().clone(), state);
+        let summary = RunSummary::new(run, report.own_row().clone(), state);
         RunObject { summary, detail }
     };
     Ok(view.json_response(about, object).await?)

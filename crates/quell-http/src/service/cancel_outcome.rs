@@ -6,6 +6,7 @@ use axum::http::HeaderMap;
 use quell::{Cause, Disposition, RunRef, RunRow};
 
 use crate::run_state::write_headers;
+use crate::run_view::StoredRun;
 use crate::wait::Wait;
 
 /// The result of a request to cancel, and of the wait after it.
@@ -50,6 +51,22 @@ impl CancelOutcome {
     /// Writes the headers `quell-disposition`, `quell-cause` and `quell-quiescent`.
     pub fn write_headers(&self, headers: &mut HeaderMap) {
         write_headers(headers, &self.disposition, self.cause.as_deref(), self.quiescent);
+    }
+
+    /// Makes the outcome of a run that is only in the store: it has ended.
+    pub(super) fn of_stored(run: &StoredRun, wait: Wait) -> Self {
+        let row = run.report().own_row().clone();
+        if !row.status.is_terminal() {
+            return Self::without_run(Disposition::Unknown);
+        }
+        Self {
+            disposition: Disposition::AlreadyTerminal { status: row.status },
+            cause: row.cause.clone(),
+            is_reached: true,
+            quiescent: (!wait.is_none()).then_some(row.quiescent),
+            row: Some(row),
+            stored: Ok(()),
+        }
     }
 
     pub(super) async fn after(disposition: Disposition, run: &RunRef, wait: Wait) -> Self {

@@ -7,9 +7,10 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 use quell::{CancelRequest, CauseKind, Engine, RunId, RunRef};
 
-use crate::ids::{Identity, find, identity};
+use crate::ids::{Identity, find};
 use crate::ledger::{Charge, Overdrawn};
 use crate::readers::Read;
+use crate::run_view::RunView;
 use crate::service::view::View;
 
 /// The policy for a run whose client leaves before its end.
@@ -57,16 +58,16 @@ impl Clients {
     pub(crate) fn guard(
         &self,
         engine: &Engine,
-        run: &RunRef,
+        run: &RunView,
         policy: OnDisconnect,
     ) -> DisconnectGuard {
-        let run = identity(run);
+        let (is_live, run) = (run.live().is_some(), run.identity());
         let following = match policy {
-            OnDisconnect::Continue => None,
-            OnDisconnect::Cancel => {
+            OnDisconnect::Cancel if is_live => {
                 *self.0.lock().entry(run).or_default() += 1;
                 Some((self.clone(), engine.clone()))
             }
+            _ => None,
         };
         DisconnectGuard { run, following, read: None, charge: None }
     }
@@ -100,12 +101,14 @@ impl View {
 impl DisconnectGuard {
     /// Declares that the answer is a stream that reads the run, and so keeps the run and its log in
     /// memory. Once the engine has forgotten the run, they count as under way for the principal; if
-    /// there is no room for them, the stream is cut.
-    pub fn reading(mut self, view: &View, run: &RunRef) -> Self {
+    /// there is no room for them, the stream is cut. A stream of a run that is only in the store
+    /// keeps no more than a page of it.
+    pub fn reading(mut self, view: &View, run: impl Into<RunView>) -> Self {
+        let RunView::Live(run) = run.into() else { return self };
         let (service, owner) = (view.service(), view.principal().owner());
         let shared = service.shared();
         self.read = Some(Read {
-            run: run.clone(),
+            run,
             name: self.run,
             engine: service.engine().clone(),
             requests: shared.requests.clone(),

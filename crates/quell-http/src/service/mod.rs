@@ -1,11 +1,14 @@
 //! The service, what one caller sees of it, and the clients that follow a run.
 
 mod cancel_outcome;
+mod find;
 mod guard;
+mod reading;
 mod service;
 mod view;
 
 pub use cancel_outcome::{CancelOutcome, StopNotStored};
 pub use guard::{DisconnectGuard, OnDisconnect};
+pub use reading::Reading;
 pub use service::Service;
 pub use view::{NATIVE, View};

@@ -14,6 +14,7 @@ use crate::limits::ServiceLimits;
 use crate::long_requests::{LongRequestPermit, LongRequests};
 use crate::readers::Readers;
 use crate::records::Records;
+use crate::run_view::RunView;
 use crate::service::guard::{Clients, DisconnectGuard, OnDisconnect};
 use crate::service::view::View;
 
@@ -133,8 +134,8 @@ impl Service {
 
     /// Makes the guard of an answer that follows a run. Give it the charge of the stream, which the
     /// caller takes before ([`View::charge_stream`], [`DisconnectGuard::holding`]).
-    pub fn guard(&self, run: &RunRef, policy: OnDisconnect) -> DisconnectGuard {
-        self.shared.clients.guard(&self.engine, run, policy)
+    pub fn guard(&self, run: impl Into<RunView>, policy: OnDisconnect) -> DisconnectGuard {
+        self.shared.clients.guard(&self.engine, &run.into(), policy)
     }
 
     /// Waits for the end of a run on behalf of a client.

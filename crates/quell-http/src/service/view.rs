@@ -16,6 +16,7 @@ use crate::ids::{SESSION, TEAM, parse_id};
 use crate::limits::TIME_MAX;
 use crate::long_requests::LongRequestPermit;
 use crate::run_state::RunState;
+use crate::run_view::{RootFacts, RunView};
 use crate::service::cancel_outcome::CancelOutcome;
 use crate::service::service::Service;
 use crate::transcript::Transcript;
@@ -96,28 +97,34 @@ impl View {
     }
 
     /// Yields the component of a run's root; `None` if it is not in the catalog.
-    pub fn component_of(&self, run: &RunRef) -> Option<&Arc<Component>> {
-        let root = run.root();
-        let kind = ComponentKind::of_run(root.kind());
+    pub fn component_of(&self, run: impl Into<RunView>) -> Option<&Arc<Component>> {
+        run.into().of_root(|root| self.component_of_root(root))
+    }
+
+    fn component_of_root(&self, root: RootFacts<'_>) -> Option<&Arc<Component>> {
+        let kind = ComponentKind::of_run(root.kind);
         self.service.catalog().get(kind, root.label(COMPONENT)?)
     }
 
-    /// Finds a visible run by the text of its id; `None` also if the text is not an id.
+    /// Finds a visible run that is in memory by the text of its id; `None` also if the text is not
+    /// an id. [`View::find`] finds those that are only in the store, too.
     pub fn run(&self, id: &str) -> Option<RunRef> {
         self.run_by_id(parse_id(id).ok()?)
     }
 
-    /// Finds a visible run.
+    /// Finds a visible run that is in memory.
     pub fn run_by_id(&self, id: RunId) -> Option<RunRef> {
         self.service.engine().get(id).filter(|run| self.sees(run))
     }
 
-    /// Finds a visible run of a component, or below a run of it.
+    /// Finds a visible run that is in memory, of a component or below a run of it.
     pub fn run_of(&self, component: &Component, id: &str) -> Option<RunRef> {
-        self.run(id).filter(|run| belongs(run, component))
+        let own = (COMPONENT, component.id());
+        let is_below = |run: &RunRef| RunView::from(run).is_below(component.kind().run_kind(), own);
+        self.run(id).filter(is_below)
     }
 
-    /// Lists the visible runs that match a filter, in order of their ids.
+    /// Lists the visible runs in memory that match a filter, in order of their ids.
     pub fn runs(&self, filter: &RunFilter) -> Vec<RunRef> {
         let mut runs = self.service.engine().runs(filter);
         runs.retain(|run| self.sees(run));
@@ -127,12 +134,18 @@ impl View {
     /// Tells whether a run is visible.
     pub fn sees(&self, run: &RunRef) -> bool {
         let root = run.root();
-        self.is_shown(&root) && self.owns(&root) && !root.is_forgotten()
+        self.sees_root(RootFacts::of(&root)) && !root.is_forgotten()
+    }
+
+    /// Tells whether the runs of a tree are visible: the one place that says so, of live and of
+    /// stored runs.
+    pub(crate) fn sees_root(&self, root: RootFacts<'_>) -> bool {
+        self.is_shown(root) && self.owns(root)
     }
 
     /// Tells whether the contract shows the runs of a root's component.
-    fn is_shown(&self, root: &RunRef) -> bool {
-        match self.component_of(root) {
+    fn is_shown(&self, root: RootFacts<'_>) -> bool {
+        match self.component_of_root(root) {
             Some(component) => self.exposes(component),
             None => self.contract == NATIVE,
         }
@@ -142,7 +155,7 @@ impl View {
         component.is_exposed_in(self.contract)
     }
 
-    fn owns(&self, root: &RunRef) -> bool {
+    fn owns(&self, root: RootFacts<'_>) -> bool {
         if self.is_by_team {
             return match self.principal.teams() {
                 Teams::All => true,
@@ -151,18 +164,24 @@ impl View {
                 }
             };
         }
-        self.principal.sees_all() || root.owner() == self.principal.subject()
+        self.principal.sees_all() || root.owner == self.principal.subject()
+    }
+
+    /// Yields the one owner whose runs the principal sees, if there is one: a list asks the store
+    /// for no others.
+    pub(crate) fn own_owner(&self) -> Option<&str> {
+        if self.is_by_team || self.principal.sees_all() { None } else { self.principal.subject() }
     }
 
     /// Tells whether the principal may stop a run. The right to read is not enough, also where the
     /// stop is a policy, as [`OnDisconnect::Cancel`](crate::OnDisconnect::Cancel).
-    pub fn may_stop(&self, run: &RunRef) -> bool {
+    pub fn may_stop(&self, run: impl Into<RunView>) -> bool {
         !self.principal.is_read_only()
             && self.component_of(run).is_none_or(|component| self.principal.may_run(component))
     }
 
     /// Says what a principal who may not stop a run lacks: for the text of a refusal.
-    pub fn lack_to_stop(&self, run: &RunRef) -> String {
+    pub fn lack_to_stop(&self, run: impl Into<RunView>) -> String {
         self.principal.lack_to_run(self.component_of(run).map(AsRef::as_ref))
     }
 
@@ -172,15 +191,27 @@ impl View {
     /// ([`Service::long_request_permit`]). If none is left it does not wait.
     ///
     /// If the principal may not stop the run ([`View::may_stop`]), it changes nothing, and the
-    /// disposition is `Forbidden`, or `Unknown` for a run that the principal does not see.
+    /// disposition is `Forbidden`, or `Unknown` for a run that the principal does not see. A run
+    /// that is only in the store has ended; one that an earlier process has left behind, and that
+    /// nobody has decided about, is `Unknown`.
     ///
     /// # Cancel safety
     ///
     /// If it is dropped while it waits, the stop goes on.
-    pub async fn cancel(&self, run: &RunRef, request: CancelRequest, wait: Wait) -> CancelOutcome {
-        if let Some(refusal) = self.refusal(run) {
+    pub async fn cancel(
+        &self,
+        run: impl Into<RunView>,
+        request: CancelRequest,
+        wait: Wait,
+    ) -> CancelOutcome {
+        let run = run.into();
+        if let Some(refusal) = self.refusal(&run) {
             return CancelOutcome::without_run(refusal);
         }
+        let run = match &run {
+            RunView::Live(run) => run,
+            RunView::Stored(stored) => return CancelOutcome::of_stored(stored, wait),
+        };
         let disposition = run.cancel(self.attributed(request));
         let (wait, _permit) = self.with_permit(wait);
         CancelOutcome::after(disposition, run, wait).await
@@ -194,12 +225,17 @@ impl View {
     /// disposition is `Forbidden`, or `Unknown` for a run that the principal does not see.
     pub fn set_limits(
         &self,
-        run: &RunRef,
+        run: impl Into<RunView>,
         limits: NewLimits,
     ) -> Result<LimitsOutcome, Disposition> {
-        match self.refusal(run) {
-            Some(refusal) => Err(refusal),
-            None => Ok(run.set_limits(limits)),
+        let run = run.into();
+        match (self.refusal(&run), run.status()) {
+            (Some(refusal), _) => Err(refusal),
+            (None, status) => match run.live() {
+                Some(run) => Ok(run.set_limits(limits)),
+                None if status.is_terminal() => Ok(LimitsOutcome::AlreadyTerminal { status }),
+                None => Err(Disposition::Unknown),
+            },
         }
     }
 
@@ -217,7 +253,7 @@ impl View {
         wait: Wait,
     ) -> Vec<CancelOutcome> {
         let request = self.attributed(request);
-        let refusals: Vec<_> = runs.iter().map(|run| self.refusal(run)).collect();
+        let refusals: Vec<_> = runs.iter().map(|run| self.refusal(&run.into())).collect();
         let allowed = runs.iter().zip(&refusals).filter(|(_, refusal)| refusal.is_none());
         let allowed: Vec<_> = allowed.map(|(run, _)| run.clone()).collect();
         let mut given = self.service.engine().cancel_each(&allowed, request).into_iter();
@@ -242,9 +278,8 @@ impl View {
     }
 
     /// Says why the principal may not stop a run. A run that was deleted meanwhile is not refused.
-    pub(crate) fn refusal(&self, run: &RunRef) -> Option<Disposition> {
-        let root = run.root();
-        if !self.is_shown(&root) || !self.owns(&root) {
+    pub(crate) fn refusal(&self, run: &RunView) -> Option<Disposition> {
+        if !run.of_root(|root| self.sees_root(root)) {
             return Some(Disposition::Unknown);
         }
         (!self.may_stop(run)).then_some(Disposition::Forbidden)
@@ -318,19 +353,8 @@ impl View {
 }
 
 /// Yields the team of a run. A run without an owner, of open access, belongs to the team it names.
-fn team_of(root: &RunRef) -> Option<&str> {
-    root.label(if root.owner().is_none() { SESSION } else { TEAM })
-}
-
-fn belongs(run: &RunRef, component: &Component) -> bool {
-    let mut run = Some(run.clone());
-    while let Some(at) = run {
-        if at.kind() == component.kind().run_kind() && at.label(COMPONENT) == Some(component.id()) {
-            return true;
-        }
-        run = at.parent();
-    }
-    false
+fn team_of(root: RootFacts<'_>) -> Option<&str> {
+    root.label(if root.owner.is_none() { SESSION } else { TEAM })
 }
 
 /// quell's own contract. It also shows runs whose component is not in the catalog.

@@ -6,15 +6,16 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use quell::{
-    Counts, Disposition, LimitsOutcome, Payload, QueuePosition, RunEvent, RunRef, RunRow,
-    RunStatus, ToolOutcome, Usage, WaitsFor,
+    Counts, Disposition, LimitsOutcome, Payload, QueuePosition, RunEvent, RunRow, RunStatus,
+    ToolOutcome, Usage, WaitsFor,
 };
 use quell_flow::{COMPONENT, ComponentKind};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::ids::{SESSION, external_id};
+use crate::ids::SESSION;
 use crate::run_state::{RunCause, RunState, disposition_name, status_name, written};
+use crate::run_view::RunView;
 use crate::service::CancelOutcome;
 use crate::sse_event::SseEvent;
 use crate::transcript::ToolNote;
@@ -139,8 +140,10 @@ pub(crate) struct Tool {
 pub(crate) struct RunList {
     /// Those within the limit.
     pub(crate) runs: Vec<RunSummary>,
-    /// How many there are without the limit.
-    pub(crate) total: usize,
+    /// How many there are without the limit; null if there are more in a store than were read.
+    pub(crate) total: Option<usize>,
+    /// What `cursor` is to be for those behind; null if there are none.
+    pub(crate) next: Option<String>,
 }
 
 /// The answer to a request to cancel.
@@ -218,10 +221,10 @@ impl QueuePlace {
 }
 
 impl RunSummary {
-    pub(crate) fn new(run: &RunRef, row: RunRow, state: RunState) -> Self {
+    pub(crate) fn new(run: &RunView, row: RunRow, state: RunState) -> Self {
         let labels = run.labels();
         Self {
-            id: external_id(run).into_owned(),
+            id: run.external_id().into_owned(),
             uuid: run.id().to_string(),
             parent: row.parent.map(|parent| parent.to_string()),
             kind: row.kind.as_str(),

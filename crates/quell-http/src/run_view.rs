@@ -1,0 +1,347 @@
+//! [`RunView`]: a run as it can be looked at, in memory or only in the store.
+
+use std::borrow::Cow;
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use quell::store::{Accepted, RunRecord};
+use quell::{
+    Annotations, Labels, Payload, QueuePosition, RunId, RunKind, RunRef, RunReport, RunRow,
+    RunStatus,
+};
+
+use crate::ids::{EXTERNAL_ID, Identity, external_id, identity};
+
+/// A run as it can be looked at: one that is in memory, or what the store has of one that is not,
+/// of an earlier process or past its time in memory. Both answer the same questions, at once. Cheap
+/// to clone.
+///
+/// [`View::find`](crate::View::find) finds one.
+#[derive(Clone, Debug)]
+#[expect(clippy::exhaustive_enums, reason = "it is in memory or it is not")]
+pub enum RunView {
+    /// It is in memory: live, or kept.
+    Live(RunRef),
+    /// It is only in the store.
+    Stored(StoredRun),
+}
+
+/// What the store has of a run and of those above it, as it was when it was read. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct StoredRun(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    record: RunRecord,
+    /// The runs above it, its parent first.
+    above: Vec<Accepted>,
+    report: Arc<RunReport>,
+    /// The report of its root, if that is another run and has ended.
+    whole: Option<Arc<RunReport>>,
+}
+
+/// What is asked of the root of a run to tell who may see it, and through which contract.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct RootFacts<'a> {
+    pub(crate) kind: RunKind,
+    pub(crate) owner: Option<&'a str>,
+    labels: Option<&'a Labels>,
+}
+
+impl<'a> RootFacts<'a> {
+    pub(crate) fn of(root: &'a RunRef) -> Self {
+        Self { kind: root.kind(), owner: root.owner(), labels: root.labels() }
+    }
+
+    pub(crate) fn of_accepted(root: &'a Accepted) -> Self {
+        Self { kind: root.kind, owner: root.owner.as_deref(), labels: Some(&root.labels) }
+    }
+
+    pub(crate) fn label(&self, key: &str) -> Option<&'a str> {
+        self.labels?.get(key).map(String::as_str)
+    }
+}
+
+impl RunView {
+    /// Yields the run if it is in memory.
+    pub const fn live(&self) -> Option<&RunRef> {
+        match self {
+            Self::Live(run) => Some(run),
+            Self::Stored(_) => None,
+        }
+    }
+
+    /// Yields the id.
+    pub fn id(&self) -> RunId {
+        match self {
+            Self::Live(run) => run.id(),
+            Self::Stored(stored) => stored.accepted().run,
+        }
+    }
+
+    /// Yields the kind.
+    pub fn kind(&self) -> RunKind {
+        match self {
+            Self::Live(run) => run.kind(),
+            Self::Stored(stored) => stored.accepted().kind,
+        }
+    }
+
+    /// Yields the name.
+    pub fn name(&self) -> &str {
+        match self {
+            Self::Live(run) => run.name(),
+            Self::Stored(stored) => &stored.accepted().name,
+        }
+    }
+
+    /// Yields the status.
+    pub fn status(&self) -> RunStatus {
+        match self {
+            Self::Live(run) => run.status(),
+            Self::Stored(stored) => stored.record().status,
+        }
+    }
+
+    /// Yields the input.
+    pub fn input(&self) -> Option<&Payload> {
+        match self {
+            Self::Live(run) => run.input(),
+            Self::Stored(stored) => stored.accepted().input.as_ref(),
+        }
+    }
+
+    /// Yields the owner.
+    pub fn owner(&self) -> Option<&str> {
+        match self {
+            Self::Live(run) => run.owner(),
+            Self::Stored(stored) => stored.accepted().owner.as_deref(),
+        }
+    }
+
+    /// Yields the value of a label.
+    pub fn label(&self, key: &str) -> Option<&str> {
+        self.labels()?.get(key).map(String::as_str)
+    }
+
+    /// Yields all labels.
+    pub fn labels(&self) -> Option<&Labels> {
+        match self {
+            Self::Live(run) => run.labels(),
+            Self::Stored(stored) => Some(&stored.accepted().labels),
+        }
+    }
+
+    /// Yields what [`Start::annotation`](crate::Start::annotation) kept under a key.
+    pub fn annotation(&self, key: &str) -> Option<&Payload> {
+        self.annotations()?.get(key)
+    }
+
+    /// Yields all annotations.
+    pub fn annotations(&self) -> Option<&Annotations> {
+        match self {
+            Self::Live(run) => run.annotations(),
+            Self::Stored(stored) => Some(&stored.accepted().annotations),
+        }
+    }
+
+    /// Yields the id as its caller knows it.
+    pub fn external_id(&self) -> Cow<'_, str> {
+        match self {
+            Self::Live(run) => external_id(run),
+            Self::Stored(stored) => stored_id(stored.accepted()),
+        }
+    }
+
+    /// Yields the parent; none for a root.
+    pub fn parent(&self) -> Option<RunId> {
+        match self {
+            Self::Live(run) => run.parent().map(|parent| parent.id()),
+            Self::Stored(stored) => stored.accepted().parent,
+        }
+    }
+
+    /// Tells whether it has no parent.
+    pub fn is_root(&self) -> bool {
+        self.parent().is_none()
+    }
+
+    /// Yields when it was accepted.
+    pub fn queued_at(&self) -> SystemTime {
+        match self {
+            Self::Live(run) => run.queued_at(),
+            Self::Stored(stored) => stored.accepted().at,
+        }
+    }
+
+    /// Yields the report, as it stands or as it is stored.
+    pub fn report(&self) -> Arc<RunReport> {
+        match self {
+            Self::Live(run) => run.report(),
+            Self::Stored(stored) => Arc::clone(stored.report()),
+        }
+    }
+
+    /// Yields the run's own row of the report.
+    pub fn row(&self) -> RunRow {
+        match self {
+            Self::Live(run) => run.row(),
+            Self::Stored(stored) => stored.report().own_row().clone(),
+        }
+    }
+
+    /// Tells where it waits for its start; none if it does not, or is not in memory.
+    pub fn queue_position(&self) -> Option<QueuePosition> {
+        self.live()?.queue_position()
+    }
+
+    /// Yields the value of a label of the root of its tree.
+    pub fn root_label(&self, key: &str) -> Option<String> {
+        self.of_root(|root| root.label(key).map(str::to_owned))
+    }
+
+    /// Yields the id of the root of its tree, as its caller knows it.
+    pub fn root_external_id(&self) -> String {
+        match self {
+            Self::Live(run) => external_id(&run.root()).into_owned(),
+            Self::Stored(stored) => stored_id(stored.root()).into_owned(),
+        }
+    }
+
+    /// Asks something of the root of its tree.
+    pub(crate) fn of_root<T>(&self, ask: impl FnOnce(RootFacts<'_>) -> T) -> T {
+        match self {
+            Self::Live(run) => ask(RootFacts::of(&run.root())),
+            Self::Stored(stored) => ask(RootFacts::of_accepted(stored.root())),
+        }
+    }
+
+    /// Tells whether it or a run above it has this kind, and a label of this value.
+    pub(crate) fn is_below(&self, kind: RunKind, (key, value): (&str, &str)) -> bool {
+        let is_it = |facts: RootFacts<'_>| facts.kind == kind && facts.label(key) == Some(value);
+        match self {
+            Self::Live(run) => {
+                let line = std::iter::successors(Some(run.clone()), RunRef::parent);
+                line.into_iter().any(|run| is_it(RootFacts::of(&run)))
+            }
+            Self::Stored(stored) => stored.line().any(|run| is_it(RootFacts::of_accepted(run))),
+        }
+    }
+
+    pub(crate) fn identity(&self) -> Identity {
+        match self {
+            Self::Live(run) => identity(run),
+            Self::Stored(stored) => (stored.accepted().run, stored.accepted().at),
+        }
+    }
+}
+
+impl From<&RunRef> for RunView {
+    fn from(run: &RunRef) -> Self {
+        Self::Live(run.clone())
+    }
+}
+
+impl From<&Self> for RunView {
+    fn from(run: &Self) -> Self {
+        run.clone()
+    }
+}
+
+impl From<RunRef> for RunView {
+    fn from(run: RunRef) -> Self {
+        Self::Live(run)
+    }
+}
+
+impl StoredRun {
+    /// Puts together what was read: the record of the run, and of those above it, its parent first.
+    pub(crate) fn new(record: RunRecord, mut above: Vec<RunRecord>) -> Self {
+        let whole = above.last_mut().and_then(|root| root.report.take());
+        let report = match &whole {
+            Some(whole) => part_of(whole, &record),
+            None => record.report_by_now(),
+        };
+        let above = above.into_iter().map(|run| run.accepted).collect();
+        Self(Arc::new(Inner { record, above, report: report.into(), whole }))
+    }
+
+    /// Puts a root together as lists show it: without the rows of those below.
+    pub(crate) fn in_list(mut record: RunRecord) -> Self {
+        let mut report = record.report_by_now();
+        report.rows.truncate(1);
+        record.report = None;
+        let (above, report) = (Vec::new(), report.into());
+        Self(Arc::new(Inner { record, above, report, whole: None }))
+    }
+
+    /// Yields what is stored of it.
+    pub fn record(&self) -> &RunRecord {
+        &self.0.record
+    }
+
+    /// Yields the report: of a run below a root its part of that of the root.
+    pub fn report(&self) -> &Arc<RunReport> {
+        &self.0.report
+    }
+
+    /// Yields what is known of it since it was accepted.
+    pub fn accepted(&self) -> &Accepted {
+        &self.0.record.accepted
+    }
+
+    /// Yields it and those above it, the root last, each as it was accepted.
+    pub fn line(&self) -> impl DoubleEndedIterator<Item = &Accepted> {
+        std::iter::once(self.accepted()).chain(&self.0.above)
+    }
+
+    /// Yields the root of its tree.
+    pub fn root(&self) -> &Accepted {
+        self.0.above.last().unwrap_or(&self.0.record.accepted)
+    }
+
+    /// Yields the row of a run of its tree, if there is one.
+    pub fn row_of(&self, run: RunId) -> Option<&RunRow> {
+        self.report().row(run).or_else(|| self.0.whole.as_ref()?.row(run))
+    }
+
+    /// Yields how many children of a parent come before a run of its tree, as far as they have
+    /// rows; none if it has none itself.
+    pub fn ordinal_of(&self, run: RunId, parent: RunId) -> Option<usize> {
+        let rows = &self.0.whole.as_ref().unwrap_or(self.report()).rows;
+        rows.iter().filter(|row| row.parent == Some(parent)).position(|row| row.run == run)
+    }
+
+    /// Yields the id, as its caller knows it, of a run that it names.
+    pub(crate) fn external_id_of(&self, id: RunId) -> String {
+        let known = self.line().find(|run| run.run == id);
+        known.map_or_else(|| id.to_string(), |run| stored_id(run).into_owned())
+    }
+}
+
+/// Yields the id of a run as its caller knows it.
+fn stored_id(run: &Accepted) -> Cow<'_, str> {
+    match run.labels.get(EXTERNAL_ID) {
+        Some(text) => Cow::Borrowed(text),
+        None => Cow::Owned(run.run.to_string()),
+    }
+}
+
+/// Yields the part of a root's report that is of a run below it and of those below that. Where the
+/// report has no row of it, its own is all there is.
+fn part_of(whole: &RunReport, record: &RunRecord) -> RunReport {
+    let mut part = record.report_by_now();
+    let Some(at) = whole.rows.iter().position(|row| row.run == record.run()) else { return part };
+    let depth = whole.rows[at].depth;
+    let mut members = HashSet::from([record.run()]);
+    for row in &whole.rows[at + 1..] {
+        if row.parent.is_some_and(|parent| members.contains(&parent)) {
+            members.insert(row.run);
+            let mut row = row.clone();
+            row.depth = row.depth.saturating_sub(depth);
+            part.rows.push(row);
+        }
+    }
+    RunReport::new(part.rows, part.omitted)
+}

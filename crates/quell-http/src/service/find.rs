@@ -1,0 +1,105 @@
+//! [`View::find`]: looks runs up, in memory first, then in the store.
+
+use quell::store::RunRecord;
+use quell::{RunId, limits};
+use quell_flow::{COMPONENT, Component};
+
+use crate::ids::parse_id;
+use crate::lookup_error::LookupError;
+use crate::run_view::{RunView, StoredRun};
+use crate::service::view::View;
+use crate::stored_events::read;
+
+type Found = Result<Option<RunView>, LookupError>;
+
+impl View {
+    /// Finds a visible run by the text of its id, in memory or in the store; `None` also if the
+    /// text is not an id. For a run that is in memory, and without a store, it does not wait.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the store cannot say whether there is such a run. To a principal who does not see
+    /// the runs of all owners, one whose owner cannot be read is unknown.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe: it only reads.
+    pub async fn find(&self, id: &str) -> Found {
+        match parse_id(id) {
+            Ok(id) => self.find_by_id(id).await,
+            Err(_) => Ok(None),
+        }
+    }
+
+    /// As [`View::find`], by the id itself.
+    ///
+    /// # Errors
+    ///
+    /// As [`View::find`].
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe.
+    pub async fn find_by_id(&self, id: RunId) -> Found {
+        let engine = self.service().engine();
+        if let Some(run) = engine.get(id) {
+            return Ok(self.sees(&run).then_some(RunView::Live(run)));
+        }
+        if !engine.has_store() {
+            return Ok(None);
+        }
+        // On the heap: without a store nobody pays for its size.
+        match Box::pin(self.find_stored(id)).await {
+            Err(LookupError::Unreadable(_)) if !self.principal().sees_all() => Ok(None),
+            found => found,
+        }
+    }
+
+    /// As [`View::find`], for a run of a component, or below a run of it.
+    ///
+    /// # Errors
+    ///
+    /// As [`View::find`].
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe.
+    pub async fn find_of(&self, component: &Component, id: &str) -> Found {
+        let own = (COMPONENT, component.id());
+        let found = self.find(id).await?;
+        Ok(found.filter(|run| run.is_below(component.kind().run_kind(), own)))
+    }
+
+    async fn find_stored(&self, id: RunId) -> Found {
+        let Some(record) = self.stored(id).await? else { return Ok(None) };
+        let (mut above, mut parent) = (Vec::new(), record.accepted.parent);
+        while let Some(id) = parent {
+            if let Some(below) = above.last_mut() {
+                // Of runs between it and the root the report is not needed.
+                let below: &mut RunRecord = below;
+                below.report = None;
+            }
+            // The tree was forgotten meanwhile, or somebody has made a circle of parents.
+            let Some(next) = self.stored(id).await? else { return Ok(None) };
+            if above.len() >= limits::DEPTH_MAX as usize {
+                return Ok(None);
+            }
+            parent = next.accepted.parent;
+            above.push(next);
+        }
+        let run = RunView::Stored(StoredRun::new(record, above));
+        Ok(self.sees_view(&run).then_some(run))
+    }
+
+    async fn stored(&self, id: RunId) -> Result<Option<RunRecord>, LookupError> {
+        read(self.service().engine().stored_run(id)).await
+    }
+
+    /// Tells whether a run is visible that was not forgotten.
+    pub(crate) fn sees_view(&self, run: &RunView) -> bool {
+        match run {
+            RunView::Live(run) => self.sees(run),
+            RunView::Stored(_) => run.of_root(|root| self.sees_root(root)),
+        }
+    }
+}
