@@ -42,7 +42,7 @@ fn named<'a>(log: &'a [(String, Value)], name: &str) -> Vec<&'a Value> {
 /// Asserts that a run ended non-quiescent and names the service.
 #[track_caller]
 fn assert_in_doubt(run: &Value, peer: &Peer) {
-    assert_in_doubt_of(run, &peer.url("/run"));
+    assert_in_doubt_of(run, &peer.url(""));
 }
 
 /// As [`assert_in_doubt`], of a service by its address.

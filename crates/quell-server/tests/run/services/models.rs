@@ -113,7 +113,7 @@ fn a_stop_drops_the_request_of_a_silent_model_and_of_one_that_speaks() {
         let run = cancelled(&site, "one");
         assert_eq!(peer.next_note(), "closed");
         assert_eq!(run["status"], "cancelled", "{run}");
-        assert_in_doubt_of(&run, &peer.url("/v1/chat/completions"));
+        assert_in_doubt_of(&run, &peer.url(""));
     }
 }
 

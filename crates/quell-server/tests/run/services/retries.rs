@@ -56,7 +56,7 @@ fn the_log_says_that_a_request_is_sent_again() {
     let (ended, _scratch) = site.ended();
     let mut lines = ended.stderr.lines();
     let line = lines.find(|line| line.contains("request is sent again")).expect(&ended.stderr);
-    for said in ["\"run\":\"one\"", "it answers 503 Service Unavailable", &url] {
+    for said in ["\"run\":\"one\"", "it answers 503 Service Unavailable", &peer.url("")] {
         assert!(line.contains(said), "{said}: {line}");
     }
 }
@@ -79,7 +79,7 @@ fn everything_else_fails_the_run_and_so_does_one_try_too_many() {
         let run = run_of(&site, "one", &Value::Null);
         assert_eq!(run["status"], "failed", "{says}: {run}");
         let error = run["rows"][0]["error"].as_str().unwrap_or_default();
-        let begin = format!("service {}: ", peer.url("/run"));
+        let begin = format!("service {}: ", peer.url(""));
         assert!(error.starts_with(&begin) && error.contains(says), "{says}: {error}");
         assert_eq!(peer.seen().len(), tries, "{says}");
     }
@@ -89,12 +89,12 @@ fn everything_else_fails_the_run_and_so_does_one_try_too_many() {
 fn a_service_that_is_not_there_is_named_and_nothing_is_in_doubt() {
     let free = TcpListener::bind("127.0.0.1:0").expect("a free port").local_addr().expect("it");
     let scratch = Scratch::new();
-    let file = format!("[agents.it]\nurl = \"http://{free}/run?key=hush\"\nretries = 1\n");
+    let file = format!("[agents.it]\nurl = \"http://{free}/hook/hush?key=hush\"\nretries = 1\n");
     scratch.write("quell.toml", &file);
     let site = Site::with(scratch, &["--config", "quell.toml"]);
     let run = run_of(&site, "one", &Value::Null);
     let error = run["rows"][0]["error"].as_str().unwrap_or_default();
-    assert!(error.starts_with(&format!("service http://{free}/run: ")), "{error}");
+    assert!(error.starts_with(&format!("service http://{free}: ")), "{error}");
     assert!(error.contains("Connection refused"), "{error}");
     assert_eq!(run["rows"][0]["quiescent"], true, "{run}");
 }

@@ -82,7 +82,7 @@ fn a_silent_service_is_stopped_at_its_idle_limit_and_one_that_breaks_off_fails()
     let run = run_of(&site, "breaks", &"breaks".into());
     assert_eq!(run["status"], "failed", "{run}");
     let error = run["rows"][0]["error"].to_string();
-    assert!(error.contains("/run: its answer breaks off: "), "{error}");
+    assert!(error.contains(": its answer breaks off: "), "{error}");
     // Nobody knows what it does now.
     assert_in_doubt(&run, &peer);
 }
