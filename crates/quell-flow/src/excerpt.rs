@@ -1,10 +1,12 @@
-//! [`excerpt`] quotes a text in a message, [`listed`] names, [`Line`] a line of it below one;
-//! [`unquoted`] leaves what it quotes out of a message.
+//! [`excerpt`] quotes a text in a message, [`path_text`] a path, [`listed`] names, [`Line`] a line
+//! of it below one; [`unquoted`] leaves what it quotes out of a message.
+
+use std::path::Path;
 
 use unicode_width::UnicodeWidthStr as _;
 
 /// Quotes a text in a message: the first characters of its first line, with control characters
-/// escaped, and `…` for the rest.
+/// escaped, `'` for a backquote, and `…` for the rest.
 ///
 /// What a file has in the lines behind may be no part of the text: quotes that are not closed
 /// take them in, and secrets in them.
@@ -18,6 +20,12 @@ use unicode_width::UnicodeWidthStr as _;
 /// assert_eq!(excerpt("5s\nAPI_KEY = x"), "5s…");
 /// ```
 pub fn excerpt(text: &str) -> String {
+    // It would end the quotes of the message.
+    first_line(text).replace('`', "'")
+}
+
+/// As [`excerpt`], of a text that stands in no quotes and may have some.
+pub(crate) fn first_line(text: &str) -> String {
     let end = text.trim_end_matches(LINE_ENDS);
     let line = end.split(LINE_ENDS).next().unwrap_or_default();
     let mut short: String = line.chars().take(QUOTED_CHARS_MAX).map(readable).collect();
@@ -27,18 +35,40 @@ pub fn excerpt(text: &str) -> String {
     short
 }
 
-/// Leaves out of a message what it quotes, which may be a secret: it ends at the first quotes
-/// behind the keys that it begins with, `key: …`.
+/// Yields a path as messages name it: whole, with control characters escaped, so that it neither
+/// steers a terminal nor begins a line.
+///
+/// # Examples
+///
+/// ```
+/// assert_eq!(quell_flow::path_text("plans/a\nb.toml"), r"plans/a\nb.toml");
+/// ```
+pub fn path_text(path: impl AsRef<Path>) -> String {
+    path.as_ref().to_string_lossy().chars().map(readable).collect()
+}
+
+/// Leaves out of a message what it quotes, which may be a secret: behind the keys that it begins
+/// with, `key: …`, all that is in backquotes or double quotes. What stands around it stays.
 ///
 /// # Examples
 ///
 /// ```
 /// use quell_flow::unquoted;
 ///
-/// let message = "`idle`: invalid time `hush`; expected one such as \"30s\"".to_owned();
-/// assert_eq!(unquoted(message, |key| key == "idle"), "`idle`: invalid time `…`");
+/// let message = "`idle`: invalid time `hush`; expected one such as \"30s\"";
+/// let says = "`idle`: invalid time `…`; expected one such as \"30s\"";
+/// assert_eq!(unquoted(message, |key| key == "idle"), says);
 /// ```
-pub fn unquoted(mut message: String, is_key: impl Fn(&str) -> bool) -> String {
+pub fn unquoted(message: &str, is_key: impl Fn(&str) -> bool) -> String {
+    without_quoted(message, is_key, |_| false)
+}
+
+/// As [`unquoted`], with what is quoted if each word of it is one of our own.
+pub(crate) fn without_quoted(
+    message: &str,
+    is_key: impl Fn(&str) -> bool,
+    is_ours: impl Fn(&str) -> bool,
+) -> String {
     let mut begin = 0;
     let key_of = |rest: &str| {
         let (key, _) = rest.strip_prefix('`')?.split_once("`: ")?;
@@ -47,11 +77,41 @@ pub fn unquoted(mut message: String, is_key: impl Fn(&str) -> bool) -> String {
     while let Some(len) = key_of(&message[begin..]) {
         begin += len;
     }
-    if let Some(quote) = message[begin..].find('`') {
-        message.truncate(begin + quote);
-        message.push_str("`…`");
+    let (said, mut rest) = message.split_at(begin);
+    let mut said = said.to_owned();
+    while let Some(at) = rest.find(['`', '"']) {
+        let (before, from) = rest.split_at(at);
+        let quote = &from[..1];
+        said.push_str(before);
+        let Some(inside) = inside_quotes(from) else {
+            // Nobody can tell where it ends.
+            said.push_str(quote);
+            said.push('…');
+            said.push_str(quote);
+            return said;
+        };
+        let is_said = words(inside).all(|word| SAMPLES.contains(&word) || is_ours(word));
+        said.push_str(quote);
+        said.push_str(if is_said { inside } else { "…" });
+        said.push_str(quote);
+        rest = &from[inside.len() + 2..];
     }
-    message
+    said.push_str(rest);
+    said.replace(NO_GUESS, "")
+}
+
+/// Yields what is between the quotes that a text begins with, if a word does not follow at once.
+fn inside_quotes(text: &str) -> Option<&str> {
+    let (quote, rest) = text.split_at_checked(1)?;
+    let is_escape = |before: &str| quote == "\"" && before.ends_with('\\');
+    let (end, _) = rest.match_indices(quote).find(|(at, _)| !is_escape(&rest[..*at]))?;
+    let after = rest[end + 1..].chars().next();
+    after.is_none_or(|char| !char.is_alphanumeric()).then_some(&rest[..end])
+}
+
+/// Lists the words of a text: letters, digits and `_`.
+pub(crate) fn words(text: &str) -> impl Iterator<Item = &str> {
+    text.split(|char: char| !char.is_alphanumeric() && char != '_').filter(|word| !word.is_empty())
 }
 
 /// Tells whether the braces of a template, `{{`, stand at a place of a text, or just before it.
@@ -142,6 +202,12 @@ fn readable(c: char) -> String {
         c => c.escape_debug().to_string(),
     }
 }
+
+/// What is left of a guess that is not said.
+const NO_GUESS: &str = "; did you mean `…`?";
+
+/// Values that are examples in messages.
+const SAMPLES: [&str; 8] = ["30s", "500ms", "5s", "3", "true", "false", "NAME", "value"];
 
 /// What ends a line, alone or both together.
 pub(crate) const LINE_ENDS: [char; 2] = ['\n', '\r'];

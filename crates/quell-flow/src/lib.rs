@@ -34,7 +34,7 @@ pub use catalog::{
 };
 pub use command_example::command_example;
 pub use emit::Emit;
-pub use excerpt::{excerpt, is_braced, unquoted};
+pub use excerpt::{excerpt, is_braced, path_text, unquoted};
 pub use guess::guess;
 pub use interpret::{LinkedPlan, MissingOutput, PartError, PlanPart, Runner};
 pub use join::{Decision, End, Ended, Policy, QuorumUnreachable, SoFar, Verdict};

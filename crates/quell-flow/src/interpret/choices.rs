@@ -10,6 +10,7 @@ use super::runner::Runner;
 use super::scope::{Frame, Variable, null};
 use super::sequence::{self, run_step};
 use super::step::{StepRef, World};
+use crate::excerpt::excerpt;
 use crate::output::set_output;
 use crate::skipped;
 use crate::{IfStep, LoopStep, OnMax, PlanStep, RouteStep, SkipReason};
@@ -47,7 +48,10 @@ pub(super) async fn repeat<R: Runner>(
     match (&options.until, options.on_max) {
         (Some(until), OnMax::Fail) => {
             let max = options.max;
-            Err(Failure::new(format!("`{until}` has not become true in {max} rounds")))
+            Err(Failure::new(format!(
+                "`{}` has not become true in {max} rounds",
+                excerpt(until.as_str())
+            )))
         }
         _ => Ok(last),
     }
@@ -90,9 +94,9 @@ pub(super) async fn route<R: Runner>(
     let name = name_of(&world.scope.eval(&step.route)?);
     let found = find(&step.routes, &name).or_else(|| find(&step.routes, step.otherwise.as_ref()?));
     let Some(at) = found else {
-        let names: Vec<&str> = step.routes.iter().map(|route| &*route.name).collect();
-        let names = names.join("`, `");
-        let expression = &step.route;
+        let names: Vec<String> = step.routes.iter().map(|route| excerpt(&route.name)).collect();
+        let (name, names) = (excerpt(&name), names.join("`, `"));
+        let expression = excerpt(step.route.as_str());
         return Err(Failure::new(format!(
             "no route to `{name}`, which `{expression}` says; there are `{names}`"
         )));

@@ -6,6 +6,7 @@ use super::runner::Runner;
 use super::scope::Scope;
 use super::step::{StepRef, World};
 use crate::output::set_output;
+use crate::plan::below;
 use crate::{Action, CommandStep};
 
 /// Runs the command of a step.
@@ -37,13 +38,16 @@ fn render(mut command: CommandStep, scope: &Scope) -> Result<CommandStep, Failur
         }
         Ok(text)
     };
-    for text in command.command.iter_mut().chain(command.cwd.as_mut()) {
-        *text = checked(scope.render(std::mem::take(text))?)?;
+    for text in &mut command.command {
+        *text = checked(scope.render("run", std::mem::take(text))?)?;
+    }
+    if let Some(text) = &mut command.cwd {
+        *text = checked(scope.render("cwd", std::mem::take(text))?)?;
     }
     for (name, text) in &mut command.env {
-        *text = checked(scope.render_variable(name, std::mem::take(text))?)?;
+        *text = checked(scope.render(&below("env", name), std::mem::take(text))?)?;
     }
-    command.input = command.input.map(|text| scope.render(text)).transpose()?;
+    command.input = command.input.map(|text| scope.render("input", text)).transpose()?;
     if command.command.first().is_none_or(String::is_empty) {
         return Err(Failure::new("a template made an empty command"));
     }

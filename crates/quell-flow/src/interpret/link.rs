@@ -10,6 +10,7 @@ use quell::Payload;
 
 use super::runner::Runner;
 use crate::ComponentKind::Workflow;
+use crate::excerpt::excerpt;
 use crate::graph::{self, Walk};
 use crate::plan::Origin;
 use crate::{
@@ -216,7 +217,7 @@ impl Catalog {
     /// let faults = Catalog::new()
     ///     .with_plans(plans, |id, plan| plan.into_component(id, Nobody))
     ///     .unwrap_err();
-    /// assert!(faults[0].message().starts_with("component `x` would run itself: x → y → x"));
+    /// assert!(faults[0].message().starts_with("component `x` would run itself: `x → y → x`"));
     /// ```
     pub fn with_plans(
         self,
@@ -274,8 +275,8 @@ fn circles(plans: &BTreeMap<String, Plan>) -> Vec<PlanError> {
         let (to, from) = (ids[*circle.first()?], ids[*circle.last()?]);
         let steps = plans[from].components();
         let step = steps.iter().find(|step| plan_named(plans, &step.component) == Some(to))?;
-        let shown = graph::shown(circle, |place| ids[place]);
-        let words = format!("component `{to}` would run itself: {shown}; expected no circle");
+        let (to, shown) = (excerpt(to), excerpt(&graph::shown(circle, |place| ids[place])));
+        let words = format!("component `{to}` would run itself: `{shown}`; expected no circle");
         Some(step.origin.fault(words))
     };
     Walk::of(&edges, usize::MAX).circles.iter().filter_map(fault).collect()

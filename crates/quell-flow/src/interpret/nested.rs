@@ -8,6 +8,7 @@ use super::runner::{Runner, run_plan};
 use super::scope::{Scope, Variable};
 use super::sequence::Object;
 use super::step::{StepRef, World, body_of};
+use crate::excerpt::excerpt;
 use crate::failures::message_of;
 use crate::output::set_output;
 use crate::team::{Tasks, rounds, tasks};
@@ -71,7 +72,11 @@ pub(super) async fn output_of(
             // If this run is stopping as well, it returns `Stopped`. If somebody stopped the child
             // alone, that is a failure of this run.
             ctx.checkpoint()?;
-            Err(Failure::new(format!("{} `{}` was stopped ({cause})", run.kind(), run.name())))
+            Err(Failure::new(format!(
+                "{} `{}` was stopped ({cause})",
+                run.kind(),
+                excerpt(run.name())
+            )))
         }
     }
 }
@@ -219,7 +224,7 @@ impl<R: Runner> Leader<R> {
         let step = self.step.clone();
         let spec = step.spec(RunSpec::agent(Arc::clone(&step.name)));
         let body = body_of(step, self.world.within(scope), None);
-        let name = &self.step.name;
+        let name = excerpt(&self.step.name);
         match ctx.spawn(spec, body).outcome().await {
             Outcome::Completed(output) => Ok(output),
             Outcome::Failed(error) => {
@@ -238,6 +243,7 @@ fn delegated(scope: &Scope, expression: &Expression) -> Result<Tasks, Failure> {
     let Some(value) = scope.eval_if_any(expression)? else { return Ok(Vec::new()) };
     tasks(serde_json::to_value(value)?).ok_or_else(|| {
         let right = "expected a list of `{ member, task }`";
+        let expression = excerpt(expression.as_str());
         Failure::new(format!("what the leader hands out, `{expression}`, is no such list; {right}"))
     })
 }

@@ -10,6 +10,7 @@ use super::needed::{Needed, Outputs};
 use super::runner::Runner;
 use super::sequence::Object;
 use super::step::{OnDecided, StepRef, World, body_of};
+use crate::excerpt::excerpt;
 use crate::output::set_output;
 use crate::parallel::Driven;
 use crate::plan::{below, read};
@@ -128,7 +129,7 @@ fn until_true(until: Expression) -> Policy<Payload> {
         Ok(value) if value.is_true() => plain.decide(so_far),
         Ok(_) => never.decide(so_far),
         Err(words) => {
-            let words = format!("expression `{until}`: {words}");
+            let words = format!("expression `{}`: {words}", excerpt(until.as_str()));
             Some(Decision::failed(words, CauseKind::SiblingFailed))
         }
     })

@@ -142,5 +142,5 @@ fn first(faults: Vec<crate::PlanError>) -> Failure {
 /// Renders a text that may read `input` only.
 #[cfg(feature = "test-util")]
 pub(crate) fn render_over(input: &Payload, text: String) -> Result<String, Failure> {
-    Scope::of_input(input.clone()).render(text)
+    Scope::of_input(input.clone()).render("run", text)
 }

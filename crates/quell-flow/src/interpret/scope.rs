@@ -9,7 +9,7 @@ use quell::{Failure, Payload};
 use super::needed::Needed;
 use crate::Expression;
 use crate::excerpt::excerpt;
-use crate::plan::{below, is_template, only_expression, read, render};
+use crate::plan::{below, is_template, is_variable, only_expression, read, render};
 
 /// The values that a step may read: variables, and the outputs of earlier steps of its list and of
 /// the lists around it.
@@ -100,40 +100,39 @@ impl Scope {
         Ok(if value.is_none() { None } else { Some(value) })
     }
 
-    /// Renders a text, if it is a template.
-    pub(super) fn render(&self, text: String) -> Result<String, Failure> {
+    /// Renders the text of a key, if it is a template. It may be a secret: no error quotes it.
+    pub(super) fn render(&self, key: &str, text: String) -> Result<String, Failure> {
         if !is_template(&text) {
             return Ok(text);
         }
-        let rendered = render(&text, &self.to_value());
-        let quoted = || excerpt(&text);
-        rendered.map_err(|words| Failure::new(format!("template `{}`: {words}", quoted())))
+        render(&text, &self.to_value()).map_err(|words| in_template(key, &words))
     }
 
-    /// As [`render`](Self::render), of a variable, whose text may be a secret: no error quotes it.
-    pub(super) fn render_variable(&self, name: &str, text: String) -> Result<String, Failure> {
-        if !is_template(&text) {
-            return Ok(text);
-        }
-        let rendered = render(&text, &self.to_value());
-        let name = || excerpt(name);
-        rendered.map_err(|words| Failure::new(format!("template of `env.{}`: {words}", name())))
-    }
-
-    /// Renders every text of a value. A text that is one expression becomes its value, with its
-    /// type.
-    pub(super) fn fill(&self, value: serde_json::Value) -> Result<serde_json::Value, Failure> {
+    /// Renders every text of the value of a key. A text that is one expression becomes its value,
+    /// with its type.
+    pub(super) fn fill(
+        &self,
+        key: &str,
+        value: serde_json::Value,
+    ) -> Result<serde_json::Value, Failure> {
         use serde_json::Value as Json;
         Ok(match value {
             Json::String(text) if is_template(&text) => match only_expression(&text) {
-                Some(expression) => serde_json::to_value(self.eval(&expression)?)?,
-                None => Json::String(self.render(text)?),
+                Some(expression) => {
+                    let evaluated = expression.eval(&self.to_value());
+                    serde_json::to_value(evaluated.map_err(|words| in_template(key, &words))?)?
+                }
+                None => Json::String(self.render(key, text)?),
             },
             Json::Array(items) => Json::Array(
-                items.into_iter().map(|item| self.fill(item)).collect::<Result<_, _>>()?,
+                items.into_iter().map(|item| self.fill(key, item)).collect::<Result<_, _>>()?,
             ),
             Json::Object(entries) => {
-                let filled = entries.into_iter().map(|(key, value)| Ok((key, self.fill(value)?)));
+                let filled = entries.into_iter().map(|(name, value)| {
+                    // Another key may have a value in it.
+                    let key = if is_variable(&name) { &below(key, &name) } else { key };
+                    Ok((name, self.fill(key, value)?))
+                });
                 Json::Object(filled.collect::<Result<_, Failure>>()?)
             }
             other => other,
@@ -145,7 +144,7 @@ impl Scope {
         match template {
             None => Ok(self.plan_input().cloned().unwrap_or_else(null)),
             Some(plain) if !is_template(plain.as_json()) => Ok(plain.clone()),
-            Some(template) => Ok(self.fill(template.parse()?)?.into()),
+            Some(template) => Ok(self.fill("input", template.parse()?)?.into()),
         }
     }
 
@@ -260,6 +259,11 @@ impl Object for Done {
     fn enumerate(self: &Arc<Self>) -> Enumerator {
         Enumerator::Str(&["output"])
     }
+}
+
+/// Makes the failure of a template by the key that has it.
+fn in_template(key: &str, words: &str) -> Failure {
+    Failure::new(format!("template of `{}`: {words}", excerpt(key)))
 }
 
 /// Yields the input of a plan or step that is given none.

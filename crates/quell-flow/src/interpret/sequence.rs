@@ -10,6 +10,7 @@ use serde::{Serialize, Serializer};
 use super::runner::Runner;
 use super::scope::Frame;
 use super::step::{OnDecided, StepRef, World, body_of};
+use crate::excerpt::excerpt;
 use crate::failures::message_of;
 use crate::output::set_output;
 use crate::skipped;
@@ -54,7 +55,7 @@ pub(super) async fn run_step<R: Runner>(
     world: World<R>,
     ctx: &RunContext,
 ) -> Result<Payload, Failure> {
-    let name = Arc::clone(&step.name);
+    let name = excerpt(&step.name);
     let failed = |words: String| Failure::new(format!("step `{name}` failed: {words}"));
     match start_step(step, world, ctx).await {
         Ok(output) => output.map_err(|failure| failed(failure.to_string())),

@@ -13,6 +13,7 @@ use super::document::Plan;
 use super::error::{Place, PlanError};
 use super::expression::Expression;
 use super::step::{PlanStep, is_empty};
+use super::unsaid::Unsaid;
 use crate::OnMember;
 use crate::excerpt::Line;
 
@@ -296,11 +297,15 @@ pub(crate) struct Origin {
     pub(crate) file: Option<Arc<Path>>,
     pub(crate) place: Place,
     pub(crate) line: Line,
+    /// The words of the text that no message says.
+    pub(crate) unsaid: Arc<Unsaid>,
 }
 
 impl Origin {
     pub(crate) fn fault(&self, message: impl Into<String>) -> PlanError {
-        let error = PlanError::new(message).at(self.place).showing(self.line.clone());
+        let error = PlanError::new(self.unsaid.left_out(message.into()))
+            .at(self.place)
+            .showing(self.line.clone());
         match &self.file {
             Some(file) => error.in_file(file),
             None => error,

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::line_index::LineIndex;
-use crate::excerpt::Line;
+use crate::excerpt::{Line, path_text};
 
 /// The reason why a plan is refused, its place, and what is expected there.
 ///
@@ -131,11 +131,9 @@ impl PlanError {
 
 impl fmt::Display for PlanError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match (&self.file, self.place) {
-            (Some(file), Some(Place { line, column })) => {
-                write!(f, "{}:{line}:{column}: ", file.display())?;
-            }
-            (Some(file), None) => write!(f, "{}: ", file.display())?,
+        match (self.file.as_ref().map(path_text), self.place) {
+            (Some(file), Some(Place { line, column })) => write!(f, "{file}:{line}:{column}: ")?,
+            (Some(file), None) => write!(f, "{file}: ")?,
             (None, Some(Place { line, column })) => write!(f, "line {line}, column {column}: ")?,
             (None, None) => {}
         }

@@ -7,6 +7,7 @@ use std::path::Path;
 use super::document::Plan;
 use super::error::{Place, PlanError};
 use super::parse;
+use crate::excerpt::excerpt;
 use crate::limits;
 
 /// The language in which a plan is written.
@@ -43,7 +44,10 @@ impl PlanFormat {
             Some("toml") => Ok(Self::Toml),
             Some("json") => Ok(Self::Json),
             Some("yaml" | "yml") => Ok(Self::Yaml),
-            Some(other) => Err(PlanError::new(format!("unknown extension `{other}`; {right}"))),
+            Some(other) => {
+                let other = excerpt(other);
+                Err(PlanError::new(format!("unknown extension `{other}`; {right}")))
+            }
             None => Err(PlanError::new(format!("no extension; {right}"))),
         }
     }
@@ -80,7 +84,7 @@ impl PlanFormat {
     }
 
     /// Guesses the format of a text by its first line that is no comment.
-    fn guessed(text: &str) -> Self {
+    pub(crate) fn guessed(text: &str) -> Self {
         let mut lines = text.trim_start_matches('\u{feff}').lines().map(str::trim);
         let is_plain = |line: &&str| !line.is_empty() && !line.starts_with(['#', '-', '%']);
         let first = lines.find(is_plain).unwrap_or_default();

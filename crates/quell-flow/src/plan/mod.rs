@@ -14,6 +14,7 @@ mod line_index;
 mod parallel;
 mod parse;
 mod step;
+mod unsaid;
 mod variable;
 
 pub(crate) use action::Origin;

@@ -12,6 +12,7 @@ use quell::{
 use serde_json::{Value, json};
 
 use super::builder::{OnMember, Team};
+use crate::excerpt::excerpt;
 
 /// The members of a team, as its leader asks them.
 ///
@@ -110,7 +111,7 @@ impl Delegated {
 
     /// Yields the reason why the member has not completed; none if it has.
     pub(super) fn shortfall(&self) -> Option<String> {
-        let member = &self.member;
+        let member = excerpt(&self.member);
         match (&self.error, &self.cause) {
             (Some(error), _) => Some(error.to_string()),
             (None, Some(cause)) if self.status == RunStatus::TimedOut => {
@@ -234,9 +235,9 @@ impl Members {
         let by_name = members.iter().position(|member| &**member.name() == name);
         let by_component = || members.iter().position(|member| member.is_of(name));
         by_name.or_else(by_component).ok_or_else(|| {
-            let names: Vec<_> = self.names().map(|name| format!("`{name}`")).collect();
+            let names: Vec<_> = self.names().map(|name| format!("`{}`", excerpt(name))).collect();
             let names = if names.is_empty() { "none".to_owned() } else { names.join(", ") };
-            let team = &self.state.team.id;
+            let (team, name) = (excerpt(&self.state.team.id), excerpt(name));
             Failure::new(format!("team `{team}` has no member `{name}`, it has {names}"))
         })
     }
@@ -329,6 +330,7 @@ impl Members {
     /// team.
     fn fail_for(&self, one: &Delegated, runs: &[OnceLock<RunRef>]) -> Failure {
         let Delegated { member, error, cause, .. } = one;
+        let member = excerpt(member);
         let reason = match (error, cause) {
             (Some(error), _) => format!("member `{member}` failed: {error}"),
             (None, Some(cause)) => format!("member `{member}` was stopped ({cause})"),

@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use super::builder::Team;
 use super::delegate::Members;
 use crate::catalog::Component;
+use crate::excerpt::excerpt;
 
 /// Tasks, each with the name of the member that it is for.
 pub(crate) type Tasks = Vec<(String, Payload)>;
@@ -88,7 +89,10 @@ where
         let answers = answers.map(|one| json!({ "member": &*one.member, "result": one.to_json() }));
         results = Payload::from(answers.collect::<Value>());
     }
-    Err(Failure::new(format!("leader `{leader}` has not come to an end in {max} rounds")))
+    Err(Failure::new(format!(
+        "leader `{}` has not come to an end in {max} rounds",
+        excerpt(leader)
+    )))
 }
 
 /// Reads tasks from a list of `{ member, task }`; null is an empty list. None if it is neither.

@@ -73,7 +73,10 @@ fn an_expression_is_refused_for_its_syntax_and_for_what_is_not_there() {
             "run: ['x']\n  env: { A: '{{ inptu }}' }",
             "unknown name `…` in `…`; did you mean `input`?",
         ),
-        ("run: ['x']\n  env: { A: '{{ 1 | trm }}' }", "`env.A`: bad template `…`: …"),
+        (
+            "run: ['x']\n  env: { A: '{{ 1 | trm }}' }",
+            "`env.A`: bad template `…`: unknown filter; expected one of `abs`, `bo",
+        ),
         ("run: ['x']\n  input: '{{ task }}'", "unknown name `task`"),
         ("run: ['x']\n  cwd: '{{ output }}'", "unknown name `output`"),
         ("component: c\n  input: { a: ['{{ steps.frist.output }}'] }", "did you mean `first`?"),

@@ -52,7 +52,7 @@ steps:
 #[tokio::test(start_paused = true)]
 async fn an_expression_that_fails_fails_its_step_and_starts_nothing() {
     for (step, words) in [
-        ("run: [say, '{{ input.gone.deeper }}']", "template `{{ input.gone.deeper }}`"),
+        ("run: [say, '{{ input.gone.deeper }}']", "template of `run`: `input` has no `gone`"),
         ("if: input.gone\n  then: [{ name: b, run: [say, x] }]", "expression `input.gone`"),
         ("if: input.n / 0\n  then: [{ name: b, run: [say, x] }]", "expression `input.n / 0`"),
         ("run: [say, '{{ input.n | join }}{{ input.n.x.y }}']", "template"),

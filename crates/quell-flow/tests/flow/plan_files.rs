@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use quell_flow::{Plan, limits};
+use quell_flow::{Plan, PlanFormat, limits};
 
 /// A file of its own for one test, removed when dropped.
 struct TempFile(PathBuf);
@@ -65,4 +65,58 @@ fn a_folder_is_no_plan() {
     let error = Plan::load(&folder).unwrap_err();
     std::fs::remove_dir(&folder).unwrap();
     assert!(error.to_string().ends_with(".toml: expected a file"), "{error}");
+}
+
+#[test]
+fn the_name_of_a_file_neither_steers_a_terminal_nor_begins_a_line() {
+    for (name, shown) in [
+        ("no\n\u{1b}[2J.toml", r"no\n\u{1b}[2J.toml: no such file"),
+        (
+            "a.x\u{1b}\ny",
+            r"a.x\u{1b}\ny: unknown extension `x\u{1b}…`; expected `.toml`, `.json`, `.yaml`",
+        ),
+    ] {
+        assert_eq!(Plan::load(name).unwrap_err().to_string(), shown);
+    }
+    let faults = Plan::read_all("name: 7".as_bytes(), "std\nin").unwrap_err();
+    assert!(faults[0].to_string().starts_with(r"std\nin:1:1: "), "{faults:?}");
+}
+
+#[test]
+fn a_text_in_another_format_than_its_file_is_said_to_be() {
+    let yaml = "name: p\nsteps: []\n";
+    let toml = "name = 'p'\nsteps = []\n";
+    for (format, text, says) in [
+        (PlanFormat::Json, yaml, "looks like YAML, whose files are called `.yaml`"),
+        (PlanFormat::Toml, yaml, "looks like YAML"),
+        (PlanFormat::Json, toml, "looks like TOML"),
+        (PlanFormat::Yaml, toml, "looks like TOML"),
+        (PlanFormat::Toml, "{\"name\": \"p\"}", "looks like JSON"),
+    ] {
+        let faults = format.read(text).unwrap_err();
+        assert!(faults[0].message().contains(says), "{faults:?}");
+    }
+    for (format, text) in [
+        (PlanFormat::Json, "{\"name\": p}"),
+        (PlanFormat::Json, "// a: b\n{}"),
+        (PlanFormat::Toml, "name = p"),
+        (PlanFormat::Toml, "[a: b]"),
+        (PlanFormat::Yaml, "name: [p"),
+    ] {
+        let faults = format.read(text).unwrap_err();
+        assert!(!faults[0].message().contains("looks like"), "{faults:?}");
+    }
+}
+
+#[test]
+fn what_may_be_missing_is_said_of_yaml_that_cannot_be_read() {
+    for (text, says) in [
+        ("name: \"p\n steps: []\nb: c\n", "quotes at the end of a text may be missing"),
+        ("name: \"p\n", "quotes at the end of a text may be missing"),
+        ("name: p\ninput: [1\nsteps: []\n", "a bracket, `]` or `}`, may be missing"),
+        ("name: p\nsteps:\n- run: ['x'] y\n", "the quotes of what stands before"),
+    ] {
+        let faults = PlanFormat::Yaml.read(text).unwrap_err();
+        assert!(faults[0].message().contains(says), "{text}{faults:?}");
+    }
 }

@@ -178,7 +178,9 @@ fn branches_that_would_wait_for_each_other_are_shown_as_a_circle() {
         "{ name: f, run: [x], needs: [e] }",
     ]));
     let circle = |place: &str, names: &str| {
-        format!("{place}: `needs`: branches would wait for each other: {names}; expected no circle")
+        format!(
+            "{place}: `needs`: branches would wait for each other: `{names}`; expected no circle"
+        )
     };
     let first = circle("line 8, column 34", "a → b → c → a");
     assert_eq!(all, [first, circle("line 11, column 34", "e → f → e")]);

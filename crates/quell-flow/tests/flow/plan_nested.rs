@@ -214,11 +214,12 @@ fn plans_that_would_run_themselves_are_refused_with_the_circle() {
         refused.iter().map(ToString::to_string).collect::<Vec<_>>()
     };
     let own = told(vec![plan("a", &["a"])]);
-    let words = "line 3, column 25: component `a` would run itself: a → a; expected no circle";
+    let words = "line 3, column 25: component `a` would run itself: `a → a`; expected no circle";
     assert_eq!(own, [words]);
     let far =
         told(vec![plan("a", &["d", "b"]), plan("b", &["c"]), plan("c", &["b"]), plan("d", &["e"])]);
-    let circle = "line 3, column 25: component `b` would run itself: b → c → b; expected no circle";
+    let circle =
+        "line 3, column 25: component `b` would run itself: `b → c → b`; expected no circle";
     let unknown = "line 3, column 25: unknown component `e`; there are no components";
     assert_eq!(far, [circle, unknown]);
 }

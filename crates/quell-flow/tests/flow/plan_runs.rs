@@ -332,3 +332,19 @@ fn the_run_of_a_plan_is_a_workflow_of_its_name() {
     let spec: RunSpec = Plan::from_json(plan).unwrap().spec();
     assert_eq!((spec.name(), spec.kind()), ("p", RunKind::Workflow));
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_name_of_several_lines_is_one_line_of_an_error() {
+    let name = r"a\n\u001b[2J";
+    for step in [
+        format!("name = \"{name}\"\nrun = ['fail']"),
+        format!("name = 'x'\nsequence = [{{ name = \"{name}\", run = ['fail'] }}]"),
+        format!("name = 'x'\nroute = \"'{name}'\"\nroutes = [{{ name = 'y', run = ['z'] }}]"),
+        format!("name = 'x'\nroute = 'input'\nroutes = [{{ name = \"{name}\", run = ['z'] }}]"),
+    ] {
+        let plan = format!("name = 'p'\n[[steps]]\n{step}\n");
+        let Ok(read) = Plan::from_toml(&plan) else { continue };
+        let error = run_plan(&plan).await.0.unwrap_err();
+        assert!(!error.contains(char::is_control), "{read:?}: {error}");
+    }
+}

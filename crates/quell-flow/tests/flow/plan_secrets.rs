@@ -1,8 +1,6 @@
 //! Values of `env` may be secrets: no message about a plan shows one.
 
-use quell_flow::{Plan, PlanError, PlanFormat};
-
-use crate::support::*;
+use quell_flow::{PlanError, PlanFormat};
 
 /// What no message may have.
 const SECRET: &str = "hush-2hUsh";
@@ -257,18 +255,6 @@ fn a_duplicate_key_is_named_if_it_is_one_of_plans() {
         assert!(faults[0].to_string().ends_with(says), "{faults:?}");
         assert!(!shown(&faults).contains("HUSH"), "{}", shown(&faults));
     }
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_template_of_env_that_fails_is_named_and_not_quoted() {
-    let plan = format!(
-        "name = 'p'\n[[steps]]\nname = 'a'\nrun = ['say']\n\
-         env = {{ KEY = '{SECRET}{{{{ input.x }}}}' }}\n"
-    );
-    assert!(Plan::from_toml(&plan).is_ok());
-    let error = run_plan(&plan).await.0.unwrap_err();
-    let says = "step `a` failed: template of `env.KEY`: `input` has no `x`: the input is null";
-    assert!(error.contains(says) && !error.contains("hush"), "{error}");
 }
 
 #[test]

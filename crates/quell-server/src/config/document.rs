@@ -150,7 +150,7 @@ impl Document {
         let is_of_lines = QUOTES
             .iter()
             .any(|quotes| self.text.get(offset..).is_some_and(|text| text.starts_with(quotes)));
-        let message = if is_of_lines { unquoted(message, is_plain) } else { message };
+        let message = if is_of_lines { unquoted(&message, is_plain) } else { message };
         PlanError::new(message).in_file(&self.path).in_lines(&self.shown, lines, offset)
     }
 }

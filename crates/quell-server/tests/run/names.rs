@@ -179,7 +179,7 @@ fn components_that_would_run_themselves_or_are_not_there_are_refused_with_their_
     scratch.write("greet.yaml", "name: g\nsteps:\n- { name: a, component: polite }\n");
     let ended = scratch.run(&["run", "greet"]);
     ended.assert_code(2);
-    let words = "polite.toml:4:35: component `greet` would run itself: greet → polite → greet";
+    let words = "polite.toml:4:35: component `greet` would run itself: `greet → polite → greet`";
     assert!(ended.stderr.contains(words), "{ended:?}");
     scratch.write("greet.yaml", "name: g\nsteps:\n- { name: a, component: gone }\n");
     let ended = scratch.run(&["list"]);

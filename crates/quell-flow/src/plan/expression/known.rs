@@ -28,14 +28,14 @@ pub(super) fn unknown(error: &Error) -> Option<String> {
 }
 
 /// The filters that a text can call.
-pub(super) const FILTERS: [&str; 26] = [
+pub(crate) const FILTERS: [&str; 26] = [
     "abs", "bool", "default", "first", "float", "int", "join", "last", "length", "lines", "list",
     "lower", "max", "min", "quote", "replace", "reverse", "round", "sort", "split", "string",
     "sum", "tojson", "trim", "unique", "upper",
 ];
 
 /// The tests that a text can call.
-pub(super) const TESTS: [&str; 11] = [
+pub(crate) const TESTS: [&str; 11] = [
     "boolean",
     "defined",
     "endingwith",

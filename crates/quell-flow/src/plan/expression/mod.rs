@@ -24,6 +24,7 @@ mod work;
 pub(crate) use cut::{below, is_word};
 pub use evaluate::Expression;
 pub(super) use evaluate::check;
+pub(super) use known::{FILTERS, TESTS};
 pub(crate) use newline::{Compared, as_path, compared, has_quote_inside};
 pub(super) use paths::{Names, Path};
 pub(crate) use template::{

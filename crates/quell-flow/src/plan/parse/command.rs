@@ -7,8 +7,8 @@ use super::fault::Fault;
 use super::fields::{Table, argument, boolean, entry, list, table, text, wrong_type};
 use super::keys::STEP_KEYS;
 use super::kinds::check_template;
-use super::masked::has_variable;
 use super::reader::Reader;
+use super::sets::sets;
 use super::shell;
 use super::tree::{Node, Value};
 use super::unshelled;
@@ -24,7 +24,7 @@ pub(super) fn command(reader: &mut Reader<'_>, step: &Table<'_>, run: &Node) -> 
         });
         read.map_err(|fault| fault.of(key))
     };
-    let parts = arguments(run);
+    let parts = arguments(run, reader.names.is_secret(run.at));
     let parts = reader.noted(parts.map(Some).map_err(|fault| fault.of("run")));
     let mut command = Vec::new();
     for part in parts.unwrap_or_default() {
@@ -41,7 +41,11 @@ pub(super) fn command(reader: &mut Reader<'_>, step: &Table<'_>, run: &Node) -> 
     let mut env = BTreeMap::new();
     let example = entry(reader.format, "NAME", "\"value\"");
     let variables = step.read("env", |node| {
-        table(node).map_err(|_| wrong_type(node, &format!("a table such as `{example}`")))
+        let right = || format!("a table such as `{example}`");
+        table(node).map_err(|_| match node.value {
+            Value::Null => Fault::new(node.at, format!("{EMPTY}; expected {}", right())),
+            _ => wrong_type(node, &right()),
+        })
     });
     let variables = reader.noted(variables).unwrap_or_default();
     warn_of_variables(reader, step);
@@ -66,6 +70,9 @@ pub(super) fn command(reader: &mut Reader<'_>, step: &Table<'_>, run: &Node) -> 
     let origin = Arc::new(reader.origin(run.at));
     CommandStep { command, cwd, env, env_clear, input, has_templates, origin }
 }
+
+/// What is wrong with an `env` behind whose colon is nothing.
+const EMPTY: &str = "found null: no variable is indented below it";
 
 /// Warns of keys of the step that stand behind the header of its `env`, in TOML: there each is a
 /// variable.
@@ -92,9 +99,9 @@ fn folder(node: &Node) -> Result<&str, Fault> {
 }
 
 /// Reads the list of a program and its arguments.
-fn arguments(run: &Node) -> Result<&[Node], Fault> {
+fn arguments(run: &Node, is_secret: bool) -> Result<&[Node], Fault> {
     if let Value::Text(text) = &run.value {
-        let line = if has_variable(text) { "" } else { text };
+        let line = if is_secret || sets(text) { "" } else { text };
         let right = format!("a list such as `{}`", command_example(line));
         return Err(wrong_type(run, &right));
     }

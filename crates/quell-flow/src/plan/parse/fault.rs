@@ -38,10 +38,8 @@ impl Fault {
 
     /// Makes the error, with the line of the text as it may be shown.
     pub(super) fn in_text(self, places: &Places<'_>) -> PlanError {
-        let line = Line::of(&places.masked.shown, self.at);
-        let message =
-            if self.is_bare { self.message } else { places.masked.message(self.at, self.message) };
-        PlanError::new(message).at(places.find(self.at)).showing(line)
+        let (at, line) = (places.find(self.at), Line::of(&places.masked.shown, self.at));
+        PlanError::new(places.masked.message(self)).at(at).showing(line)
     }
 
     /// Makes the error, with a line that may be shown.

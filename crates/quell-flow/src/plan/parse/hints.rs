@@ -1,6 +1,7 @@
 //! [`hint`] says what is right instead of the syntax of another language, [`braced`] finds
 //! an expression that is written as a template, [`of_quotes`] quotes within a text in quotes,
-//! [`two_actions`] two actions in one step, and [`in_env`] keys of a step within its `env`.
+//! [`of_format`] a text in another format, [`two_actions`] two actions in one step, and [`in_env`]
+//! keys of a step within its `env`.
 
 use super::fault::Fault;
 use super::fields::{Table, listed, table};
@@ -58,6 +59,31 @@ pub(super) fn of_quotes(fault: Fault, format: PlanFormat, text: &str) -> Fault {
         _ => "`\\\"` for a quote within it, or single quotes around it",
     };
     Fault { message: format!("the `{quote}` before this ends the text; expected {right}"), ..fault }
+}
+
+/// Says of a syntax error that the text is one of another format, as far as its first line tells.
+pub(super) fn of_format(mut fault: Fault, format: PlanFormat, text: &str) -> Fault {
+    let Some((name, extension)) = other_format(format, text) else { return fault };
+    let right = format!("; the text looks like {name}, whose files are called `.{extension}`");
+    fault.message.push_str(&right);
+    fault
+}
+
+/// Yields the name and the extension of another format than that of a text, if its first line
+/// surely is in that one.
+pub(super) fn other_format(format: PlanFormat, text: &str) -> Option<(&'static str, &'static str)> {
+    let first = text.trim_start().lines().next().unwrap_or_default();
+    let is_yaml = first.contains(": ") || first.ends_with(':');
+    match (PlanFormat::guessed(text), format) {
+        (PlanFormat::Toml, PlanFormat::Json | PlanFormat::Yaml) => Some(("TOML", "toml")),
+        (PlanFormat::Json, PlanFormat::Toml) => Some(("JSON", "json")),
+        (PlanFormat::Yaml, PlanFormat::Toml | PlanFormat::Json)
+            if is_yaml && first.starts_with(|char: char| char.is_ascii_alphabetic()) =>
+        {
+            Some(("YAML", "yaml"))
+        }
+        _ => None,
+    }
 }
 
 /// Says what is right instead of two actions in one step. Of other tools, `if` is a condition.

@@ -350,7 +350,7 @@ pub(super) const TEAM_KEYS: [&str; 7] =
 
 const ON_MEMBER: [(&str, OnMember); 2] = [("go_on", OnMember::GoOn), ("fail", OnMember::Fail)];
 
-const TEAM_MODES: [&str; 4] = ["broadcast", "route", "sequence", "coordinate"];
+pub(super) const TEAM_MODES: [&str; 4] = ["broadcast", "route", "sequence", "coordinate"];
 
 const TEAM_GOES_WITH: [(&str, &str); 4] = [
     ("choose", "route"),

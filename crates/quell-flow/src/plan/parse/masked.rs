@@ -6,16 +6,21 @@
 //! exception. A message shows the line of its place, and a line may hold more than the fault. Every
 //! byte that is shown stays in its place, so that the caret does.
 
+use std::collections::BTreeSet;
 use std::rc::Rc;
+use std::sync::Arc;
 
+use super::fault::Fault;
 use super::fields::meant;
-use super::keys::{BRANCH_KEYS, PLAN_KEYS};
-use super::kinds::{LOOP_KEYS, TEAM_KEYS};
-use super::options::{PARALLEL_KEYS, RETRY_KEYS};
+use super::keys::PLAN_KEYS;
+use super::sets::{may_set, sets};
+use super::stars::{hide, show_signs};
 use super::tree::{Key, Node, Value};
-use super::unread::{is_harmless, is_sign};
-use crate::excerpt::{LINE_ENDS, unquoted};
-use crate::plan::variable::{is_env, is_variable, program_of, variable_of};
+use super::unread::{is_harmless, is_ours};
+use super::within::Within;
+use crate::excerpt::{LINE_ENDS, without_quoted, words};
+use crate::plan::unsaid::Unsaid;
+use crate::plan::variable::{is_env, variable_of};
 
 /// A text as messages may show it, and what it does not show.
 pub(super) struct Masked {
@@ -24,16 +29,20 @@ pub(super) struct Masked {
     hidden: Vec<usize>,
     /// The places of values that no message quotes, in order.
     unquoted: Vec<usize>,
+    /// Those of them whose texts have several lines.
+    folded: BTreeSet<usize>,
+    /// The words that no message says, wherever it is about.
+    pub(super) unsaid: Arc<Unsaid>,
 }
 
 impl Masked {
     /// Shows the keys and values that may be shown, of a text its first line. Of all else it shows
     /// keys of plans and signs, as of a text that cannot be parsed; of a value that is hidden not
     /// even these.
-    pub(super) fn of(text: &str, root: &Node) -> Self {
-        let mut places = Places { text, all: Vec::new(), unquoted: Vec::new() };
+    pub(super) fn of<'t>(text: &'t str, root: &'t Node) -> Self {
+        let mut places = Places::of(text);
         places.add(root, Within::Table(&PLAN_KEYS));
-        let Places { mut all, mut unquoted, .. } = places;
+        let Places { mut all, mut unquoted, folded, hidden: words, said, .. } = places;
         // A key with a dot and its table begin in one place, of which the last one counts.
         all.sort_unstable_by_key(|place| (place.at, place.shown));
         unquoted.sort_unstable();
@@ -57,7 +66,9 @@ impl Masked {
         let hidden = all.iter().filter(|place| place.shown == Shown::Nothing);
         let mut hidden: Vec<usize> = hidden.map(|place| place.at).collect();
         hidden.dedup();
-        Self { shown, hidden, unquoted }
+        let unsaid =
+            Arc::new(Unsaid::of(words, &shown, |word| is_ours(word) || said.contains(word)));
+        Self { shown, hidden, unquoted, folded, unsaid }
     }
 
     /// Yields a key as messages may say it.
@@ -77,31 +88,16 @@ impl Masked {
         all.into()
     }
 
-    /// Yields a message about what is at a place, without what may not be quoted.
-    pub(super) fn message(&self, at: usize, message: String) -> String {
-        match self.unquoted.binary_search(&at) {
-            Ok(_) => unquoted(message, is_harmless),
-            Err(_) => message,
+    /// Yields the message of a fault without what may not be said.
+    pub(super) fn message(&self, fault: Fault) -> String {
+        let mut message = match self.unquoted.binary_search(&fault.at) {
+            Ok(_) if !fault.is_bare => without_quoted(&fault.message, is_harmless, is_ours),
+            Ok(_) | Err(_) => fault.message,
+        };
+        if self.folded.contains(&fault.at) {
+            message.push_str(FOLDED);
         }
-    }
-}
-
-/// Adds a text with stars in the place of all words that are no keys of plans. Behind a `#` all is
-/// a comment, to the end of the line.
-fn show_signs(text: &str, shown: &mut String) {
-    for line in text.split_inclusive(LINE_ENDS) {
-        let (before, comment) = line.split_at(line.find('#').map_or(line.len(), |at| at + 1));
-        let is_end = |char| is_sign(char) || char == '#';
-        for part in before.split_inclusive(is_end) {
-            let (word, sign) = part.split_at(part.rfind(is_end).unwrap_or(part.len()));
-            if is_harmless(word) {
-                shown.push_str(word);
-            } else {
-                hide(word, shown);
-            }
-            shown.push_str(sign);
-        }
-        hide(comment, shown);
+        self.unsaid.left_out(message)
     }
 }
 
@@ -126,102 +122,40 @@ struct Places<'a> {
     text: &'a str,
     all: Vec<Place>,
     unquoted: Vec<usize>,
+    folded: BTreeSet<usize>,
+    /// The words of what is hidden, all or in part.
+    hidden: BTreeSet<Box<str>>,
+    /// The names of variables that commands set: of these messages hide the values.
+    said: BTreeSet<&'a str>,
 }
 
-/// What belongs in a place.
-#[derive(Clone, Copy)]
-enum Within {
-    /// A table with these keys.
-    Table(&'static [&'static str]),
-    /// Steps, or one.
-    Steps,
-    /// The options of a parallel step, or its branches.
-    Parallel,
-    /// A program and its arguments.
-    Command,
-    /// A value, or a list of them.
-    Values,
-    /// What a step takes: a text, or any values, which may be secrets.
-    Input,
-    /// Variables.
-    Env,
-    /// The value of a variable.
-    Variable,
-    /// Nothing that is known: the value of an unknown key.
-    Unknown,
-    /// What is in such a value.
-    Below,
-}
-
-impl Within {
-    /// Yields what belongs to a key that its table has.
-    fn of(key: &str) -> Self {
-        match key {
-            "steps" | "sequence" | "branches" | "then" | "else" | "routes" | "members"
-            | "on_failure" | "on_stop" => Self::Steps,
-            "run" => Self::Command,
-            "parallel" => Self::Parallel,
-            "retry" => Self::Table(&RETRY_KEYS),
-            "loop" => Self::Table(&LOOP_KEYS),
-            "team" => Self::Table(&TEAM_KEYS),
-            "workflow" => Self::Table(&PLAN_KEYS),
-            "env" => Self::Env,
-            "input" | "default" | "on_branch_timeout" => Self::Input,
-            _ => Self::Values,
+impl<'a> Places<'a> {
+    const fn of(text: &'a str) -> Self {
+        Self {
+            text,
+            all: Vec::new(),
+            unquoted: Vec::new(),
+            folded: BTreeSet::new(),
+            hidden: BTreeSet::new(),
+            said: BTreeSet::new(),
         }
     }
 
-    /// Yields the keys of a table in the place.
-    const fn keys(self) -> &'static [&'static str] {
-        match self {
-            Self::Table(keys) => keys,
-            Self::Steps => &BRANCH_KEYS,
-            Self::Parallel => &PARALLEL_KEYS,
-            _ => &[],
-        }
-    }
-
-    /// Yields what a value is in that has an unknown key, or that is an item of a list.
-    const fn inside(self) -> Self {
-        match self {
-            Self::Input | Self::Env | Self::Variable => Self::Variable,
-            Self::Unknown | Self::Below => Self::Below,
-            _ => Self::Unknown,
-        }
-    }
-
-    /// Tells whether a scalar is hidden.
-    const fn hides(self, value: &Value) -> bool {
-        match self {
-            Self::Env | Self::Variable | Self::Unknown | Self::Below => true,
-            Self::Table(_) | Self::Steps | Self::Parallel => matches!(value, Value::Text(_)),
-            Self::Command | Self::Values | Self::Input => false,
-        }
-    }
-
-    /// Tells whether a key is shown.
-    fn shows_key(self, key: &str) -> bool {
-        match self {
-            Self::Variable | Self::Below => is_harmless(key),
-            Self::Input | Self::Env | Self::Unknown => is_variable(key),
-            _ => self.keys().contains(&key) || is_variable(key) || is_dashed(key),
-        }
-    }
-}
-
-impl Places<'_> {
     /// Adds those of a value. Recurses as deep as the text nests, which the parsers bound.
-    fn add(&mut self, node: &Node, within: Within) {
+    fn add(&mut self, node: &'a Node, within: Within) {
         if matches!(within, Within::Unknown | Within::Below) {
             self.unquoted.push(node.at);
         }
         let shown = match (&node.value, within) {
             // What stands in the place of null is a comment at most.
             (Value::Table(_) | Value::List(_) | Value::Null, _) => Shown::Signs,
-            (Value::Text(line), Within::Command) if has_variable(line) => Shown::Nothing,
+            (Value::Text(line), Within::Command) if sets(line) => Shown::Nothing,
             (value, _) if within.hides(value) => Shown::Nothing,
             _ => self.first_line(node),
         };
+        if let (Value::Text(text), Shown::Nothing | Shown::UpTo(_)) = (&node.value, shown) {
+            self.hidden.extend(words(text).map(Into::into));
+        }
         self.all.push(Place { at: node.at, shown });
         match (&node.value, within) {
             (Value::Table(entries), _) => self.add_entries(entries, within),
@@ -241,8 +175,19 @@ impl Places<'_> {
             && !line.contains(text.split(LINE_ENDS).next().unwrap_or_default())
         {
             self.unquoted.push(node.at);
+            self.folded.insert(node.at);
         }
         Shown::UpTo(node.at + line.len())
+    }
+
+    /// Tells whether a value has lines of its own, as `|` and `>` begin, and its key takes a word.
+    /// Such lines may be others than those that were meant.
+    fn is_folded(&self, key: &str, node: &Node) -> bool {
+        let before = self.text.get(..node.at).unwrap_or_default().trim_end_matches(' ');
+        let above = before.trim_end_matches(LINE_ENDS);
+        let sign =
+            above.trim_end_matches(|char: char| "+-".contains(char) || char.is_ascii_digit());
+        above.len() < before.len() && sign.ends_with(['|', '>']) && !LONG_KEYS.contains(&key)
     }
 
     /// Yields what is shown of a key that may be shown: its name, if that is how it is written.
@@ -255,7 +200,7 @@ impl Places<'_> {
         }
     }
 
-    fn add_entries(&mut self, entries: &[(Key, Node)], within: Within) {
+    fn add_entries(&mut self, entries: &'a [(Key, Node)], within: Within) {
         let mut is_beside = false;
         for (key, value) in entries {
             let is_known = within.keys().contains(&key.name.as_str());
@@ -263,6 +208,7 @@ impl Places<'_> {
             // A value behind a comma instead of a colon is a key without a value.
             let is_named = is_known || (within.shows_key(&key.name) && !is_null);
             let shown = if is_named { self.name(key) } else { Shown::Nothing };
+            self.hidden.extend(words(&key.name).filter(|_| !is_named).map(Into::into));
             self.all.push(Place { at: key.at, shown });
             // A variable that is not indented may have the name of a key. A number is shown if its
             // key is one that is misspelt.
@@ -277,12 +223,14 @@ impl Places<'_> {
             } else {
                 within.inside()
             };
-            self.add(value, of_value);
+            let is_folded = matches!(of_value, Within::Values) && self.is_folded(&key.name, value);
+            self.folded.extend(is_folded.then_some(value.at));
+            self.add(value, if is_folded { Within::Unknown } else { of_value });
             is_beside |= is_null && is_env(&key.name);
         }
     }
 
-    fn add_items(&mut self, items: &[Node], within: Within) {
+    fn add_items(&mut self, items: &'a [Node], within: Within) {
         for item in items {
             let of_item = match (within, &item.value) {
                 (Within::Steps | Within::Parallel, Value::Table(_)) => Within::Steps,
@@ -294,46 +242,27 @@ impl Places<'_> {
     }
 
     /// Adds the words of a command. Those before the program may be variables.
-    fn add_command(&mut self, words: &[Node]) {
-        let mut is_before = true;
-        for word in words {
-            is_before &= matches!(&word.value, Value::Text(word) if may_set(word));
-            self.add(word, if is_before { Within::Variable } else { Within::Values });
+    fn add_command(&mut self, words: &'a [Node]) {
+        let (mut is_before, mut is_behind_option) = (true, false);
+        for node in words {
+            let word = match &node.value {
+                Value::Text(word) => word.as_str(),
+                _ => "",
+            };
+            is_before &= may_set(word);
+            self.said.extend(variable_of(word));
+            let is_hidden = is_before || sets(word) || (is_behind_option && word.contains(':'));
+            is_behind_option = word.starts_with('-');
+            self.add(node, if is_hidden { Within::Variable } else { Within::Values });
         }
     }
 }
 
-/// Adds a text with stars in the place of all but quotes, brackets, commas, white space and the
-/// dash before an item.
-fn hide(text: &str, shown: &mut String) {
-    for (nth, line) in text.split_inclusive('\n').enumerate() {
-        let rest = line.trim_start();
-        let dash = (nth > 0 && rest.starts_with("- ")).then(|| line.len() - rest.len());
-        for (at, char) in line.char_indices() {
-            if char.is_ascii_whitespace() || "\"'{}[],".contains(char) || dash == Some(at) {
-                shown.push(char);
-            } else {
-                shown.extend(std::iter::repeat_n('*', char.len_utf8()));
-            }
-        }
-    }
-}
+/// What may be wrong with a text that is no word.
+const FOLDED: &str = "; it has several lines: check its quotes and the indentation";
 
-/// Tells whether a line of a shell sets a variable.
-pub(super) fn has_variable(line: &str) -> bool {
-    may_set(line) || line.split_whitespace().any(|word| variable_of(word).is_some())
-}
-
-/// Tells whether a word may set a variable, `A=b` or `A:b`, before a program.
-pub(super) fn may_set(word: &str) -> bool {
-    program_of(word).ends_with(['=', ':'])
-}
-
-/// Tells whether a key is two or three words as those of other tools: `timeout-minutes`.
-fn is_dashed(key: &str) -> bool {
-    let is_word = |word: &str| !word.is_empty() && word.bytes().all(|b| b.is_ascii_lowercase());
-    key.split('-').all(is_word) && (2..=3).contains(&key.split('-').count())
-}
+/// Keys whose values may be long.
+const LONG_KEYS: [&str; 6] = ["description", "if", "until", "route", "choose", "delegate"];
 
 #[cfg(test)]
 mod tests {

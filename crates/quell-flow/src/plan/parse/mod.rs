@@ -5,10 +5,12 @@
 //! `command` reads, `options` the options of parallel steps and retries, `fields` single values.
 //! `names` holds the names that expressions may read, `shape` what is known of the outputs behind
 //! them, and `outputs` checks what is read of these. `needs` holds what branches need of each
-//! other, `guesses` how much is guessed. `hints` says what is right instead of a mistake, `masked`
-//! and `unread` are the text that messages show. `shell` and `unshelled` warn of what a shell would
-//! read, or would have to.
+//! other, `guesses` how much is guessed. `hints` says what is right instead of a mistake, `bad`
+//! what is wrong with a template. `masked`, `within`, `stars` and `unread` are the text that
+//! messages show, and `sets` finds values in commands. `shell` and `unshelled` warn of what a shell
+//! would read, or would have to.
 
+mod bad;
 mod command;
 #[cfg(test)]
 mod damaged;
@@ -26,13 +28,16 @@ mod options;
 mod outputs;
 mod places;
 mod reader;
+mod sets;
 mod shape;
 mod shell;
+mod stars;
 mod text;
 mod toml;
 mod tree;
 mod unread;
 mod unshelled;
+mod within;
 mod yaml;
 
 pub(super) use text::plan;

@@ -8,14 +8,14 @@ use std::sync::Arc;
 
 use super::fault::Fault;
 use super::guesses::Guesses;
-use super::hints::{braced, hint};
+use super::hints::braced;
 use super::needs::Branches;
 use super::shape::{Shape, Shapes};
 use super::tree::Node;
 use crate::excerpt::{excerpt, listed};
 use crate::guess::guess;
 use crate::limits;
-use crate::plan::expression::{self, below, is_template, is_word};
+use crate::plan::expression::{self, below, is_word};
 
 /// The variables and steps that are known at the reader's place, the innermost frame last.
 pub(super) struct Names {
@@ -183,15 +183,6 @@ impl Names {
         Fault { is_bare: self.is_secret(at), ..Fault::new(at, message) }
     }
 
-    fn bad(&self, what: &str, text: &str, words: &str, at: usize) -> Fault {
-        let message = self.unbracketed(text, at).unwrap_or_else(|| {
-            let hint = if is_template(text) { hint(&insides(text)) } else { hint(text) };
-            let (text, words) = (self.quoted(text, at), self.quoted(words, at));
-            format!("bad {what} `{text}`: {words}{hint}")
-        });
-        self.fault(at, message)
-    }
-
     /// Checks every name, and yields the faults of all.
     fn check_names(&self, names: &expression::Names, text: &str, at: usize) -> Result<(), Fault> {
         let faults = names.iter().filter_map(|name| self.check_name(name, text, at).err());
@@ -202,17 +193,19 @@ impl Names {
 
     fn check_name(&self, path: &expression::Path, text: &str, at: usize) -> Result<(), Fault> {
         let mut parts = path.iter().map(String::as_str);
+        // The keys behind a name may be those of a secret.
+        let behind = |name: usize| if self.is_secret(at) { &[] } else { &path[name + 1..] };
         let variable = parts.next().unwrap_or_default();
         let mut seen = self.seen();
         if !seen.any(|frame| frame.variables.contains(&variable)) {
-            let right = self.right_for(variable, &path[1..]);
+            let right = self.right_for(variable, behind(0));
             let (variable, text) = (self.quoted(variable, at), self.quoted(text, at));
             let message = format!("unknown name `{variable}` in `{text}`; {right}");
             return Err(self.fault(at, message));
         }
         let Some(step) = parts.next().filter(|_| variable == "steps") else { return Ok(()) };
         if !self.seen().any(|frame| frame.has(step)) {
-            let right = self.right_for_step(step, &path[2..]);
+            let right = self.right_for_step(step, behind(1));
             let (step, text) = (self.quoted(step, at), self.quoted(text, at));
             let message = format!("unknown step `{step}` in `{text}`; {right}");
             return Err(self.fault(at, message));
@@ -242,7 +235,7 @@ impl Names {
     }
 
     /// Finds the name of a step that is no word and stands behind a dot, and says what is right.
-    fn unbracketed(&self, text: &str, at: usize) -> Option<String> {
+    pub(super) fn unbracketed(&self, text: &str, at: usize) -> Option<String> {
         let no_words = || self.step_names().filter(|name| !is_word(name));
         let ends = |rest: &str| !rest.starts_with(|c: char| c.is_alphanumeric() || c == '_');
         let written: Vec<&str> = text.split("steps.").skip(1).take(PATHS_TRIED).collect();
@@ -385,12 +378,6 @@ fn path_of(step: &str) -> String {
 /// Writes how an expression reads the output of a step.
 pub(super) fn output_of(step: &str) -> String {
     below(&path_of(step), "output")
-}
-
-/// Yields what is between the braces of a template, also of one that has a fault.
-fn insides(template: &str) -> String {
-    let inside = |part: &str| part.split("}}").next().unwrap_or_default().to_owned();
-    template.split("{{").skip(1).map(inside).collect::<Vec<_>>().join(" ")
 }
 
 /// What a test for a value that may be missing has: `is defined`, `is not defined`, `is undefined`.

@@ -201,6 +201,6 @@ fn refuse_circle<'a>(
     let is_consequence = needs.clone().any(|need| need.is_guess);
     let Some(closing) = needs.last() else { return };
     let shown = excerpt(&graph::shown(circle, name));
-    let message = format!("branches would wait for each other: {shown}; expected no circle");
+    let message = format!("branches would wait for each other: `{shown}`; expected no circle");
     reader.note(Fault { is_consequence, ..Fault::new(closing.at, message) }.of("needs"));
 }

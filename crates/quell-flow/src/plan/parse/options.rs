@@ -206,7 +206,7 @@ fn on_timeout(reader: &mut Reader<'_>, node: &Node) -> Result<OnTimeout<Payload>
 
 pub(super) const RETRY_KEYS: [&str; 5] = ["attempts", "backoff", "cap", "min", "attempt_timeout"];
 
-const POLICIES: [&str; 8] =
+pub(super) const POLICIES: [&str; 8] =
     ["all", "settle", "first_success", "first_settled", "quorum", "until", "best_effort", "hedge"];
 
 const GOES_WITH: [(&str, &str); 5] = [

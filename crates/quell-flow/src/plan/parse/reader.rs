@@ -343,7 +343,8 @@ impl Reader<'_> {
 
     pub(super) fn origin(&mut self, at: usize) -> Origin {
         let line = Line::of(&self.places.masked.shown, at);
-        Origin { file: self.file.clone(), place: self.places.find(at), line }
+        let unsaid = Arc::clone(&self.places.masked.unsaid);
+        Origin { file: self.file.clone(), place: self.places.find(at), line, unsaid }
     }
 
     /// Finds the one key that names the action of a step, and refuses the keys of other actions.

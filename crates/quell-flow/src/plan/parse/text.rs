@@ -3,7 +3,9 @@
 use std::path::Path;
 
 use super::fault::Fault;
+use super::fields::wrong_type;
 use super::masked::Masked;
+use super::tree::Value;
 use super::{hints, json, reader, toml, unread, yaml};
 use crate::excerpt::Line;
 use crate::plan::document::Plan;
@@ -24,8 +26,12 @@ pub(crate) fn plan(
     };
     let unread = |fault: Fault| {
         let line = Line::shown_by(text, fault.at, unread::shown);
-        vec![hints::of_quotes(fault, format, text).on_line(text, line)]
+        let fault = hints::of_quotes(fault, format, text);
+        vec![hints::of_format(fault, format, text).on_line(text, line)]
     };
     let root = root.map_err(unread)?;
+    if !matches!(root.value, Value::Table(_)) && hints::other_format(format, text).is_some() {
+        return Err(unread(wrong_type(&root, "a table")));
+    }
     reader::read(&root, format, (text, &Masked::of(text, &root)), file)
 }

@@ -5,9 +5,11 @@
 
 use super::fault::Fault;
 use super::keys::{BRANCH_KEYS, PLAN_KEYS};
-use super::kinds::{LOOP_KEYS, TEAM_KEYS};
-use super::options::{PARALLEL_KEYS, RETRY_KEYS};
+use super::kinds::{LOOP_KEYS, TEAM_KEYS, TEAM_MODES};
+use super::options::{PARALLEL_KEYS, POLICIES, RETRY_KEYS};
+use super::shape::COMMAND_KEYS;
 use super::tree::Key;
+use crate::plan::expression::{FILTERS, TESTS};
 
 /// Yields the signs, white spaces and keys of plans of a text, with `…` in the place of each other
 /// word.
@@ -41,6 +43,23 @@ pub(super) fn is_harmless(word: &str) -> bool {
             .iter()
             .any(|keys| keys.contains(&word))
 }
+
+/// Tells whether a word is one that messages say themselves, in quotes. Numbers of two digits are
+/// no secrets.
+pub(super) fn is_ours(word: &str) -> bool {
+    is_harmless(word)
+        || (word.len() <= 2 && word.bytes().all(|byte| byte.is_ascii_digit()))
+        || [&OURS[..], &COMMAND_KEYS, &FILTERS, &TESTS, &POLICIES, &TEAM_MODES]
+            .iter()
+            .any(|words| words.contains(&word))
+}
+
+/// Names that plans may read, values of keys, and words of examples.
+const OURS: [&str; 26] = [
+    "input", "output", "index", "last", "task", "results", "round", "error", "cause", "ended",
+    "failed", "ok", "values", "fail", "accept", "skip", "partial", "default", "go_on", "sh", "c",
+    "dir", "m", "months", "defined", "make",
+];
 
 #[cfg(test)]
 mod tests {

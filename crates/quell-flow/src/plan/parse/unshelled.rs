@@ -1,8 +1,8 @@
 //! [`warn`] finds what only a shell reads in a command without one, and in its folder.
 
 use super::fault::Fault;
-use super::masked::may_set;
 use super::reader::Reader;
+use super::sets::may_set;
 use super::shell::{is_shell, program, word};
 use super::tree::Node;
 use crate::excerpt::excerpt;

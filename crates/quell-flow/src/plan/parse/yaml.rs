@@ -206,12 +206,24 @@ fn to_number(text: &str, at: usize) -> Result<Number, Fault> {
 }
 
 /// Words of the parser, and what to do.
-const HINTS: [(&str, &str); 4] = [
+const HINTS: [(&str, &str); 12] = [
     ("mapping values", "; check the indentation; a text with `: ` needs quotes"),
     ("tabs disallowed", NO_TABS),
     ("tab cannot be used", NO_TABS),
     ("found a tab", NO_TABS),
+    ("invalid indentation in quoted scalar", NO_QUOTES),
+    ("found unexpected end of stream", NO_QUOTES),
+    ("invalid indentation in flow construct", NO_BRACKET),
+    ("illegal placement of ':' indicator", NO_BRACKET),
+    ("misplaced bracket", "; a bracket that closes may be too many"),
+    ("did not find expected ',' or '}'", "; a comma, quotes or `}` may be missing before this"),
+    ("expected ',' or ']'", "; a comma, quotes or `]` may be missing before this"),
+    ("did not find expected key", "; check the indentation, and the quotes of what stands before"),
 ];
+
+const NO_QUOTES: &str = "; the quotes at the end of a text may be missing";
+
+const NO_BRACKET: &str = "; a bracket, `]` or `}`, may be missing before this";
 
 const NO_TABS: &str = "; YAML is indented with spaces, not tabs";
 

@@ -1,0 +1,43 @@
+//! What is wrong with the syntax of a template or an expression, and of one that may be a secret.
+
+use super::fault::Fault;
+use super::hints::hint;
+use super::names::Names;
+use crate::excerpt::{excerpt, first_line, listed, unquoted};
+use crate::plan::expression::{FILTERS, TESTS, is_template};
+
+impl Names {
+    /// Makes the fault of a template or an expression, with the words of the language. Of one that
+    /// may be a secret it says what sort of fault that is.
+    pub(super) fn bad(&self, what: &str, text: &str, words: &str, at: usize) -> Fault {
+        let message = self.unbracketed(text, at).unwrap_or_else(|| {
+            let hint = if is_template(text) { hint(&insides(text)) } else { hint(text) };
+            if self.is_secret(at) {
+                return format!("bad {what} `…`: {}{hint}", sort_of(words));
+            }
+            format!("bad {what} `{}`: {}{hint}", excerpt(text), first_line(words))
+        });
+        self.fault(at, message)
+    }
+}
+
+/// Says what sort of fault the language has found, without a word of the text.
+fn sort_of(words: &str) -> String {
+    let one_of = |known: &[&str]| format!("; expected one of {}", listed(known.iter().copied()));
+    match words {
+        _ if words.starts_with("unknown filter") => format!("unknown filter{}", one_of(&FILTERS)),
+        _ if words.starts_with("unknown test") => format!("unknown test{}", one_of(&TESTS)),
+        _ if words.starts_with("unknown function") => "unknown function; there are none".to_owned(),
+        _ if SYNTAX.iter().any(|begin| words.starts_with(begin)) => unquoted(words, |_| false),
+        _ => "it has no value".to_owned(),
+    }
+}
+
+/// Yields what is between the braces of a template, also of one that has a fault.
+fn insides(template: &str) -> String {
+    let inside = |part: &str| part.split("}}").next().unwrap_or_default().to_owned();
+    template.split("{{").skip(1).map(inside).collect::<Vec<_>>().join(" ")
+}
+
+/// How the words about a syntax begin. They name signs and sorts of words, and none of the text.
+const SYNTAX: [&str; 5] = ["unexpected", "brackets nest", "too many operators", "`{%`", "`{#`"];
