@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Args;
-use quell_flow::ComponentKind;
+use quell_flow::{ComponentKind, path_text};
 
 use crate::config::{Asked, Checked, DEFAULT};
 use crate::faults::{refused, warned};
@@ -23,7 +23,7 @@ pub(crate) fn run(args: &CheckArgs) -> ExitCode {
     match Checked::load(Some(&args.file), Asked::default()) {
         Ok(checked) => {
             stdout::complain(&warned(&checked.warnings));
-            stdout::say(&format!("{}: {}: fine\n", args.file.display(), summary(&checked)))
+            stdout::say(&format!("{}: {}: fine\n", path_text(&args.file), summary(&checked)))
         }
         Err(faults) => refused(&faults),
     }

@@ -6,9 +6,11 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Args;
+use quell_flow::path_text;
 
 use crate::config::DEFAULT;
 use crate::exit::EXIT_USAGE;
+use crate::shell_word::shell_word;
 use crate::stdout;
 
 /// What `quell init` is told.
@@ -35,7 +37,7 @@ pub(crate) fn run(args: &InitArgs) -> ExitCode {
 /// Writes both files, or says why neither was written.
 fn write(file: &Path, plan: &Path) -> Result<(), String> {
     if file == plan {
-        let plan = plan.display();
+        let plan = path_text(plan);
         return Err(format!("{plan} is the plan beside the file; expected another name"));
     }
     let open = NewFile::create(file)?;
@@ -58,16 +60,16 @@ impl<'a> NewFile<'a> {
     fn create(path: &'a Path) -> Result<Self, String> {
         let file = File::create_new(path).map_err(|error| match error.kind() {
             io::ErrorKind::AlreadyExists => {
-                format!("{} is there already; expected the name of a new file", path.display())
+                format!("{} is there already; expected the name of a new file", path_text(path))
             }
-            _ => format!("{} cannot be written: {error}", path.display()),
+            _ => format!("{} cannot be written: {error}", path_text(path)),
         })?;
         Ok(Self { path, file, is_kept: false })
     }
 
     fn write(&self, text: &str) -> Result<(), String> {
         let written = (&self.file).write_all(text.as_bytes());
-        written.map_err(|error| format!("{} cannot be written: {error}", self.path.display()))
+        written.map_err(|error| format!("{} cannot be written: {error}", path_text(self.path)))
     }
 
     fn keep(mut self) {
@@ -85,7 +87,7 @@ impl Drop for NewFile<'_> {
 }
 
 fn next(file: &Path, plan: &Path) -> String {
-    let (file, plan) = (file.display(), plan.display());
+    let [file, plan] = [file, plan].map(|path| shell_word(&path.to_string_lossy()));
     format!(
         "wrote {file} and {plan}; next:\n\n  \
          quell check {file}\n  \

@@ -9,6 +9,7 @@ use clap::{Args, Command};
 use clap_complete::Shell;
 use clap_mangen::Man;
 use clap_mangen::roff::{Roff, roman};
+use quell_flow::path_text;
 
 use crate::exit::EXIT_USAGE;
 use crate::markdown;
@@ -78,7 +79,7 @@ pub(crate) fn man(args: &ManArgs, mut cli: Command) -> ExitCode {
 /// Writes the page of each command, and yields what to say.
 fn write_pages(folder: &Path, cli: &Command) -> Result<String, String> {
     let failed = |path: &Path, error: io::Error| {
-        format!("error: {} cannot be written: {error}\n", path.display())
+        format!("error: {} cannot be written: {error}\n", path_text(path))
     };
     std::fs::create_dir_all(folder).map_err(|error| failed(folder, error))?;
     let mut said = Vec::new();
@@ -86,7 +87,7 @@ fn write_pages(folder: &Path, cli: &Command) -> Result<String, String> {
         let path = folder.join(format!("{}.1", named(command)));
         let write = || File::create(&path)?.write_all(&page(command)?);
         write().map_err(|error| failed(&path, error))?;
-        said.push(format!("wrote {}\n", path.display()));
+        said.push(format!("wrote {}\n", path_text(&path)));
     }
     Ok(said.concat())
 }

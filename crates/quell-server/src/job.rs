@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use quell::{Engine, Payload, RunContext, RunRef, RunSpec, SubmitError};
 use quell_flow::{
-    Component, ComponentKind, LinkedPlan, PartError, PlanFormat, PlanPart, program_of,
+    Component, ComponentKind, LinkedPlan, PartError, PlanFormat, PlanPart, excerpt, program_of,
 };
 
 use crate::args::RunArgs;
@@ -126,7 +126,11 @@ fn named(path: &Path, config: Option<&Path>) -> Result<(RunSpec, Body), String> 
         }
         let (catalog, _) = config::catalog(config).map_err(|faults| {
             let is_there = config.is_some() || config::default_file().is_some();
-            let of = if is_there { String::new() } else { format!("component `{name}`: {plan}; ") };
+            let of = if is_there {
+                String::new()
+            } else {
+                format!("component `{}`: {plan}; ", excerpt(&name))
+            };
             of + &under_error(&faults)
         })?;
         let component = catalog.named(&name).map_err(|words| {

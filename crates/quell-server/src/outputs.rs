@@ -5,7 +5,7 @@ use std::io::{BufReader, Read as _};
 use std::path::{Path, PathBuf};
 
 use quell::Payload;
-use quell_flow::{MissingOutput, Plan};
+use quell_flow::{MissingOutput, Plan, excerpt, path_text};
 use serde::Deserialize;
 
 use crate::small_file;
@@ -42,12 +42,12 @@ impl Former {
     ///
     /// Fails with a message if the file cannot be read, is no report, or is that of another plan.
     pub(crate) fn load(path: &Path, plan: &Plan) -> Result<Self, String> {
-        let refused = |words: &str| format!("{}: {words}", path.display());
+        let refused = |words: &str| format!("{}: {words}", path_text(path));
         let report = read(path).map_err(|words| refused(&words))?;
         let own = report.rows.iter().find(|row| row.depth == 0);
         let own = own.ok_or_else(|| refused(&format!("a report without a run; {RIGHT}")))?;
         if own.name != plan.name() {
-            let (found, name) = (&own.name, plan.name());
+            let (found, name) = (excerpt(&own.name), excerpt(plan.name()));
             let words = format!("the report of `{found}`; expected one of the plan `{name}`");
             return Err(refused(&words));
         }
@@ -58,7 +58,7 @@ impl Former {
         let mut seen = HashSet::new();
         for row in report.rows.into_iter().filter(is_step) {
             if !seen.insert(row.name.clone()) {
-                let words = format!("two runs of a step `{}`; expected one", row.name);
+                let words = format!("two runs of a step `{}`; expected one", excerpt(&row.name));
                 return Err(refused(&words));
             }
             if row.status == "completed" {
@@ -80,7 +80,7 @@ impl Former {
             Some("failed") => "failed",
             Some(_) => "did not end",
         };
-        format!("{missing}, which {ended} in {}", self.path.display())
+        format!("{missing}, which {ended} in {}", path_text(&self.path))
     }
 }
 

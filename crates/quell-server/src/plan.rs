@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
-use quell_flow::{PLAN_SCHEMA, Plan, PlanError, PlanFormat};
+use quell_flow::{PLAN_SCHEMA, Plan, PlanError, PlanFormat, path_text};
 
 use crate::config;
 use crate::exit::EXIT_USAGE;
@@ -94,7 +94,7 @@ fn check(args: &CheckArgs) -> ExitCode {
                 match config::linked(plan, args.config.as_deref()) {
                     Ok(_) => {
                         let name = if is_stdin(path) { Path::new(STDIN_NAME) } else { path };
-                        let _ = writeln!(words, "{}: ok", name.display());
+                        let _ = writeln!(words, "{}: ok", path_text(name));
                     }
                     Err(found) => faults.push_str(&lines(&found)),
                 }

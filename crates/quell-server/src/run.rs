@@ -13,6 +13,7 @@ use quell::{
     CancelRequest, CauseKind, Disposition, Engine, EngineConfig, EventKind, EventStream, Limits,
     RunId, RunRef, RunReport, RunStatus,
 };
+use quell_flow::path_text;
 use tokio::runtime::{Builder, Handle};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time;
@@ -52,7 +53,7 @@ fn try_run(args: RunArgs) -> Result<u8, String> {
     let style = Style { json, verbose, answer: job.is_component() };
     let report_file = match &report_path {
         Some(path) => Some(ReportFile::prepare(path).map_err(|error| {
-            format!("{}: the report cannot be written here: {error}", path.display())
+            format!("{}: the report cannot be written here: {error}", path_text(path))
         })?),
         None => None,
     };
@@ -76,7 +77,7 @@ fn try_run(args: RunArgs) -> Result<u8, String> {
 fn overwritten(args: &RunArgs) -> Option<String> {
     let report = args.report.as_ref()?;
     if args.store.as_ref().is_some_and(|store| is_part_of(store, report)) {
-        let report = report.display();
+        let report = path_text(report);
         return Some(format!("--report {report} would overwrite the store; expected another file"));
     }
     let place = report.canonicalize().ok()?;
@@ -88,7 +89,7 @@ fn overwritten(args: &RunArgs) -> Option<String> {
     ];
     let is_it = |path: &Path| path.canonicalize().is_ok_and(|read| read == place && read.is_file());
     let (what, _) = read.into_iter().find(|(_, path)| path.is_some_and(is_it))?;
-    let report = report.display();
+    let report = path_text(report);
     Some(format!("--report {report} would overwrite {what}, which is read; expected another file"))
 }
 

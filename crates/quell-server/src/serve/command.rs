@@ -2,6 +2,7 @@
 
 use std::process::ExitCode;
 
+use quell_flow::path_text;
 use tokio::runtime::{Builder, Runtime};
 
 use super::log::Log;
@@ -29,7 +30,7 @@ fn try_serve(args: &ServeArgs, log: &Log) -> Result<(), String> {
     // The demo stands for itself: what is served beside it is named.
     let default = config::default_file().filter(|_| args.config.is_none() && !args.demo);
     if let Some(file) = default {
-        log.say(&format!("serving {}; --config reads another file", file.display()));
+        log.say(&format!("serving {}; --config reads another file", path_text(file)));
     }
     let checked = Checked::load(args.config.as_deref().or(default), asked);
     let checked = checked.map_err(|faults| under_error(&faults))?;

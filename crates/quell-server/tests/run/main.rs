@@ -65,6 +65,8 @@ mod site;
 #[cfg(test)]
 mod spelling;
 #[cfg(test)]
+mod steered;
+#[cfg(test)]
 mod store;
 #[cfg(test)]
 mod stored_runs;
