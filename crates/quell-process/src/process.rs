@@ -217,11 +217,11 @@ impl Process {
         let hold = ctx.hold(Work::Process, program.as_str())?;
         let mark = survivors::new_mark();
         let (group, pipes) = Group::spawn(&mut self.command(&mark), mark, hold)
-            .map_err(|error| self.start_failure(&program, &error))?;
+            .map_err(|error| self.start_failure(&error))?;
         tracing::debug!(%program, pid = group.id(), "process started");
         let input = self.input.take().unwrap_or_default();
         let running = Running::new(group, pipes, input, self.output_bytes_max, ctx)
-            .map_err(|error| self.start_failure(&program, &error))?;
+            .map_err(|error| self.start_failure(&error))?;
         running.finish(&program).await
     }
 
@@ -251,21 +251,23 @@ impl Process {
 
     /// Says why the program did not start. The system's answer is the same whether the program or
     /// its working directory is missing, and does not tell a directory from a lack of rights.
-    fn start_failure(&self, program: &str, error: &io::Error) -> Failure {
+    fn start_failure(&self, error: &io::Error) -> Failure {
+        let whole = self.program.to_string_lossy();
+        let program = word_of(&whole);
         let cwd = self.cwd.as_deref().unwrap_or(Path::new("."));
         // The dot makes it fail unless it is a directory that may be entered.
         if let Err(error) = cwd.join(".").metadata() {
+            let cwd = cut_at(&cwd.to_string_lossy(), is_end_of_path);
             return Failure::new(format!(
-                "cannot start `{program}`: its working directory `{}`: {error}",
-                cwd.display()
+                "cannot start `{program}`: its working directory `{cwd}`: {error}"
             ));
         }
         let is_path = self.program.as_encoded_bytes().contains(&b'/');
         if is_path && cwd.join(&self.program).is_dir() {
             return Failure::new(format!("cannot start `{program}`: it is a directory"));
         }
-        let is_script = !is_path && program.contains(|c: char| c == ' ' || "|&;<>$*".contains(c));
-        let hint = if variable_of(&self.program.to_string_lossy()).is_some() {
+        let is_script = !is_path && whole.contains(|c: char| c == ' ' || "|&;<>$*".contains(c));
+        let hint = if variable_of(&whole).is_some() {
             NO_VARIABLE
         } else if is_script {
             NO_SHELL
@@ -281,6 +283,26 @@ impl Process {
 fn shown(program: &str) -> String {
     let shown = |name: &str| format!("{}…", &program[..=name.len()]);
     variable_of(program).map_or_else(|| program.to_owned(), shown)
+}
+
+/// Yields what stands in the place of a program, and is none, as messages name it: without what is
+/// behind the first space or one of `=:?`, which may be a secret.
+fn word_of(program: &str) -> String {
+    cut_at(program, |char| char.is_whitespace() || is_end_of_path(char))
+}
+
+/// Tells whether what is behind a character is probably no part of a path.
+fn is_end_of_path(char: char) -> bool {
+    matches!(char, '=' | ':' | '?' | '\n' | '\r')
+}
+
+/// Yields a text up to a character, which is shown if it is a sign.
+fn cut_at(text: &str, is_end: impl Fn(char) -> bool) -> String {
+    match text.char_indices().find(|(_, char)| is_end(*char)) {
+        Some((at, char)) if char.is_whitespace() => format!("{}…", &text[..at]),
+        Some((at, _)) => format!("{}…", &text[..=at]),
+        None => text.to_owned(),
+    }
 }
 
 /// Yields the name of the variable that a program was meant to set, `NAME=value` or `NAME:value`.

@@ -1,6 +1,7 @@
 //! How a process starts, or does not.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 
 use quell::{Engine, Outcome, RunSpec, RunStatus};
 use quell_process::{Process, ProcessOutput};
@@ -57,10 +58,47 @@ async fn a_variable_in_the_place_of_a_program_is_named_without_its_value() {
         );
         assert_eq!(message, right);
     }
-    for program in ["=a", "1A=b", "a-b=c"] {
+    for (program, shown) in [("=a", "=…"), ("1A=b", "1A=…"), ("a-b=c", "a-b=…")] {
         let (message, _) = failure_of(Process::new(program)).await;
-        assert!(message.starts_with(&format!("cannot start `{program}`: No such")), "{message}");
+        assert!(message.starts_with(&format!("cannot start `{shown}`: No such")), "{message}");
     }
+}
+
+#[tokio::test]
+async fn what_may_be_a_secret_is_not_named_of_a_program_and_a_folder_that_are_none() {
+    for (program, shown) in [
+        ("quell-none --key hush", "quell-none…"),
+        ("quell-none\thush", "quell-none…"),
+        ("--key=hush", "--key=…"),
+        ("/tmp/A=hush", "/tmp/A=…"),
+        ("quell-none?key=hush", "quell-none?…"),
+        ("/tmp/https:/ann:hush@h/x", "/tmp/https:…"),
+        ("quell-none\nhush", "quell-none…"),
+    ] {
+        let (message, _) = failure_of(Process::new(program)).await;
+        assert!(message.starts_with(&format!("cannot start `{shown}`: No such")), "{message}");
+        assert!(!message.contains("hush"), "{message}");
+    }
+    for (cwd, shown) in [
+        ("/tmp/A=hush", "/tmp/A=…"),
+        ("/tmp/no such?key=hush", "/tmp/no such?…"),
+        ("/tmp/quell-none\nhush", "/tmp/quell-none…"),
+    ] {
+        let (message, _) = failure_of(Process::new("true").cwd(cwd)).await;
+        let right = format!("cannot start `true`: its working directory `{shown}`: No such");
+        assert!(message.starts_with(&right), "{message}");
+    }
+}
+
+/// It has started, so that its name is one.
+#[tokio::test]
+async fn a_program_with_a_space_in_its_path_is_named_whole_when_it_fails() {
+    let scratch = Scratch::new("spaces");
+    let file = scratch.path().join("a tool");
+    fs::write(&file, "#!/bin/sh\nexit 3\n").unwrap();
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o755)).unwrap();
+    let (message, _) = failure_of(Process::new(&file)).await;
+    assert!(message.contains("a tool` ended with exit status: 3"), "{message}");
 }
 
 #[tokio::test]
