@@ -56,6 +56,35 @@ fn what_a_step_does_is_refused_with_its_place_and_what_would_be_right() {
 }
 
 #[test]
+fn a_choice_whose_step_has_a_fault_has_none_itself() {
+    let (broken, good) = ("{ name: b, run: [] }", "{ name: c, run: [x] }");
+    for (step, of) in [
+        ("route: input\n  routes: [LIST]\n  otherwise: NAME", "route `NAME`"),
+        ("route: \"'NAME'\"\n  routes: [LIST]", "route `NAME`"),
+        ("team: { mode: route, choose: \"'NAME'\" }\n  members: [LIST]", "choice `NAME`"),
+        ("team: { mode: coordinate, leader: NAME, max: 2 }\n  members: [LIST]", "leader `NAME`"),
+    ] {
+        let found = |name: &str, list: &str| {
+            let step = step.replace("NAME", name).replace("LIST", list);
+            let plan = format!("name: p\nsteps:\n- name: a\n  {step}\n");
+            faults(&plan).into_iter().map(|(_, words)| words).collect::<Vec<_>>()
+        };
+        let alone = found("b", broken);
+        assert!(alone.len() == 1 && !alone[0].contains("unknown"), "{alone:?}");
+        assert_eq!(found("b", &format!("{broken}, {good}")), alone);
+        // Nobody knows the names that are not there.
+        let unnamed = found("b", "{ run: [x] }");
+        assert!(unnamed.iter().all(|words| !words.contains("unknown")), "{unnamed:?}");
+        let other = found("zzzz", &format!("{broken}, {good}")).join("\n");
+        let right = of.replace("NAME", "zzzz");
+        assert!(
+            other.contains(&format!("unknown {right}; expected one of `b`, `c` of `")),
+            "{other}"
+        );
+    }
+}
+
+#[test]
 fn an_expression_is_refused_for_its_syntax_and_for_what_is_not_there() {
     let cases = [
         ("run: ['{{ input. }}']", "bad template `{{ input. }}`: "),

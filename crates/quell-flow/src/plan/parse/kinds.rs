@@ -7,7 +7,7 @@ use quell::Payload;
 use super::fault::Fault;
 use super::fields::{Table, check_counting, count, steps, table, text, unknown, word, wrong_type};
 use super::options;
-use super::reader::Reader;
+use super::reader::{Reader, name_of};
 use super::tree::{Node, Value};
 use crate::OnMember;
 use crate::excerpt::excerpt;
@@ -19,7 +19,7 @@ use crate::plan::action::{
 use crate::plan::expression::{self, Expression};
 use crate::plan::format::PlanFormat;
 use crate::plan::parallel::ParallelStep;
-use crate::plan::step::{Action, PlanStep};
+use crate::plan::step::Action;
 
 pub(super) fn parallel(
     reader: &mut Reader<'_>,
@@ -122,19 +122,18 @@ pub(super) fn route(
     level: usize,
 ) -> Result<Action, Fault> {
     let route = expression(reader, node).map_err(|fault| fault.of("route"));
-    let routes = step
-        .need("routes", "route")
-        .and_then(|routes| reader.siblings(routes, "routes", level + 1));
-    let (route, routes) = both(reader, route, routes)?;
+    let list = step.need("routes", "route");
+    let routes = list.and_then(|list| Ok((list, reader.siblings(list, "routes", level + 1)?)));
+    let (route, (list, routes)) = both(reader, route, routes)?;
     reader.names.check_choice(route.as_str(), node.at);
     if let Some(name) = constant(&route) {
-        one_of(node, &name, &routes, "route", "routes")?;
+        one_of(node, &name, list, ("route", "routes"))?;
     }
     let otherwise = match step.get("otherwise") {
         Some(node) => {
             let right = "the name of one of `routes`";
             let name = text(node).map_err(|_| wrong_type(node, right).of("otherwise"))?;
-            Some(one_of(node, name, &routes, "route", "routes")?)
+            Some(one_of(node, name, list, ("route", "routes"))?)
         }
         None => None,
     };
@@ -169,8 +168,8 @@ pub(super) fn team(
         reader.names.add_variable("results");
         reader.names.add_variable("round");
     }
-    let members = beside(step, node, "members", "team")?;
-    let members = reader.siblings(members, "members", level + 1)?;
+    let list = beside(step, node, "members", "team")?;
+    let members = reader.siblings(list, "members", level + 1)?;
     let missing = |key: &str| Fault::new(mode.at, format!("mode `{name}` has no `{key}`"));
     let team = match name {
         "broadcast" => TeamMode::Broadcast,
@@ -179,11 +178,11 @@ pub(super) fn team(
             let (node, choose) = choose.ok_or_else(|| missing("choose"))?;
             reader.names.check_choice(choose.as_str(), node.at);
             if let Some(name) = constant(&choose) {
-                one_of(node, &name, &members, "choice", "members")?;
+                one_of(node, &name, list, ("choice", "members"))?;
             }
             TeamMode::Route { choose }
         }
-        _ => coordinate(reader, &options, &members)?,
+        _ => coordinate(reader, &options, list)?,
     };
     let on_member = |key| {
         options
@@ -201,7 +200,7 @@ pub(super) fn team(
 fn coordinate(
     reader: &mut Reader<'_>,
     options: &Table<'_>,
-    members: &[PlanStep],
+    members: &Node,
 ) -> Result<TeamMode, Fault> {
     let leader = options.need("leader", "mode `coordinate`")?;
     let max = options.need("max", "mode `coordinate`")?;
@@ -209,7 +208,7 @@ fn coordinate(
     let delegate = options
         .read("delegate", |node| expression(reader, node))?
         .unwrap_or_else(|| Expression::new("output.delegate if output is mapping else none"));
-    let leader = one_of(leader, text(leader)?, members, "leader", "members")?;
+    let leader = one_of(leader, text(leader)?, members, ("leader", "members"))?;
     Ok(TeamMode::Coordinate { leader, delegate, max: count(max, "max", 1)? })
 }
 
@@ -321,17 +320,18 @@ fn constant(expression: &Expression) -> Option<String> {
     value.as_str().map(str::to_owned)
 }
 
-/// Finds the step of a name.
+/// Finds the name of a step in a list, also of one that has a fault. A list without names has
+/// faults of its own.
 fn one_of(
     node: &Node,
     name: &str,
-    steps: &[PlanStep],
-    what: &str,
-    of: &str,
+    list: &Node,
+    (what, of): (&str, &str),
 ) -> Result<Arc<str>, Fault> {
-    let found = steps.iter().find(|step| &*step.name == name);
-    found.map(|step| Arc::clone(&step.name)).ok_or_else(|| {
-        let names: Vec<String> = steps.iter().map(|step| excerpt(&step.name)).collect();
+    let written = || steps(list, of).unwrap_or_default().iter().filter_map(name_of);
+    let is_there = written().any(|known| known == name) || written().next().is_none();
+    is_there.then(|| name.into()).ok_or_else(|| {
+        let names: Vec<String> = written().map(excerpt).collect();
         let names: Vec<&str> = names.iter().map(String::as_str).collect();
         let mut fault = unknown(node.at, what, name, &names);
         if !fault.message.ends_with('?') {
