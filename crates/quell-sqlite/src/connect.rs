@@ -1,5 +1,6 @@
 //! Connections, and the settings on which durability rests.
 
+use std::fmt::Write as _;
 use std::path::Path;
 use std::time::Duration;
 
@@ -72,9 +73,32 @@ pub(crate) fn reader(path: &Path) -> Result<Connection, StoreError> {
     Ok(connection)
 }
 
-/// Opens a connection to a file that another process may have. It writes nothing.
+/// Opens a connection to a file that another process may have. It writes nothing, and leaves what
+/// it needs beside the file.
 pub(crate) fn visitor(path: &Path) -> Result<Connection, StoreError> {
     open(path, OpenFlags::SQLITE_OPEN_READ_ONLY)
+}
+
+/// As [`visitor`], of a file without a log: at its end it removes what it needed beside the file,
+/// unless another process needs it. If the file may not be written, the connection only reads.
+pub(crate) fn guest(path: &Path) -> Result<Connection, StoreError> {
+    reader(path)
+}
+
+/// Opens a connection to a file that does not change. It looks at nothing beside the file.
+pub(crate) fn still(path: &Path) -> Result<Connection, StoreError> {
+    let mut name = String::from("file:");
+    for byte in path.as_os_str().as_encoded_bytes() {
+        match byte {
+            b'/' | b'.' | b'-' | b'_' => name.push(char::from(*byte)),
+            byte if byte.is_ascii_alphanumeric() => name.push(char::from(*byte)),
+            byte => {
+                let _ = write!(name, "%{byte:02x}");
+            }
+        }
+    }
+    name.push_str("?immutable=1");
+    open(Path::new(&name), OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_URI)
 }
 
 fn open(path: &Path, mode: OpenFlags) -> Result<Connection, StoreError> {

@@ -43,7 +43,9 @@ mod schema;
 mod sqlite_reader;
 mod store;
 mod threads;
+mod unreadable;
 mod upkeep;
+mod visit;
 mod wal;
 mod writer;
 

@@ -18,9 +18,29 @@ use crate::fault::io_fault;
 pub(crate) struct Place {
     /// Where the file is, links followed.
     pub(crate) path: PathBuf,
-    /// Locked. It is a companion of the store's file: a file that SQLite has open must not be
-    /// opened and closed besides, because closing it would drop SQLite's own locks.
-    _lock: File,
+    companion: Companion,
+}
+
+/// The companion of a store's file, locked: a file that SQLite has open must not be opened and
+/// closed besides, because closing it would drop SQLite's own locks.
+#[derive(Debug)]
+struct Companion {
+    path: PathBuf,
+    file: File,
+    /// Whether a store has written into it before.
+    is_known: bool,
+    /// Whether it goes away when it is dropped: it was made here, and the file is of nobody who
+    /// needs it.
+    is_removed: bool,
+}
+
+impl Drop for Companion {
+    fn drop(&mut self) {
+        // It is still locked: who has opened it meanwhile finds that it is another one.
+        if self.is_removed {
+            let _ = fs::remove_file(&self.path);
+        }
+    }
 }
 
 impl Place {
@@ -30,14 +50,19 @@ impl Place {
     /// # Errors
     ///
     /// Fails if its folder is missing, it cannot be made, it has several names, somebody has it, or
-    /// a file of somebody else stands beside it under a name that it needs.
+    /// a file of somebody else stands beside it under a name that it needs. A companion that was
+    /// made for it goes away then, and when this is dropped before [`keep`](Self::keep).
     pub(crate) fn take(path: &Path) -> Result<Self, StoreError> {
         let path = resolved(path)?;
         has_one_name(&path)?;
-        let (mut lock, is_known) = lock(&path)?;
+        let companion = lock(&path)?;
         let is_there = path.try_exists().map_err(|error| io_fault(&error, &path))?;
-        if is_there && !is_known {
+        if is_there && !companion.is_known {
             connect::is_free(&path)?;
+        }
+        if fs::metadata(&path).is_ok_and(|file| file.len() == 0) {
+            // As a new one. Some file systems know no rights.
+            let _ = make_private(&path);
         }
         if !is_there {
             // SQLite would take them for those of the new file, and replay or remove them.
@@ -51,12 +76,25 @@ impl Place {
             created.map_err(|error| io_fault(&error, &path))?;
         }
         let failed = |error: std::io::Error| io_fault(&error, &path);
+        let mut lock = &companion.file;
         lock.set_len(0).and_then(|()| lock.rewind()).map_err(failed)?;
         lock.write_all(std::process::id().to_string().as_bytes()).map_err(failed)?;
         // Only now: who made another name before has been refused, or is seen here.
         has_one_name(&path)?;
-        Ok(Self { path, _lock: lock })
+        Ok(Self { path, companion })
     }
+
+    /// Keeps the companion: the file is a store.
+    pub(crate) fn keep(&mut self) {
+        self.companion.is_removed = false;
+    }
+}
+
+/// Leaves a file to its owner alone.
+fn make_private(path: &Path) -> std::io::Result<()> {
+    #[cfg(unix)]
+    fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(0o600))?;
+    Ok(())
 }
 
 /// Yields options for a file that only its owner reads and writes.
@@ -104,18 +142,18 @@ pub(crate) fn beside(path: &Path, suffix: &str) -> PathBuf {
     PathBuf::from(name)
 }
 
-/// Locks the companion of a file. Yields whether a store has written into it before.
-fn lock(path: &Path) -> Result<(File, bool), StoreError> {
+/// Locks the companion of a file.
+fn lock(path: &Path) -> Result<Companion, StoreError> {
     let companion = beside(path, ".lock");
     let failed = |error: std::io::Error| io_fault(&error, &companion);
     let in_the_way = || StoreError::InTheWay { what: format!("{}", companion.display()) };
     for _ in 0..LOCK_ATTEMPTS {
         // Before it is opened: a link leads elsewhere, and a pipe blocks.
-        match fs::symlink_metadata(&companion) {
+        let is_new = match fs::symlink_metadata(&companion) {
             Ok(found) if !found.is_file() || names(&found) > 1 => return Err(in_the_way()),
             Err(error) if error.kind() != ErrorKind::NotFound => return Err(failed(error)),
-            _ => {}
-        }
+            found => found.is_err(),
+        };
         let mut file = private().create(true).truncate(false).open(&companion).map_err(failed)?;
         let is_taken = match file.try_lock() {
             Ok(()) => false,
@@ -138,7 +176,8 @@ fn lock(path: &Path) -> Result<(File, bool), StoreError> {
         let there = fs::symlink_metadata(&companion).ok().as_ref().map(identity);
         if there == Some(identity(&file.metadata().map_err(failed)?)) {
             file.rewind().map_err(failed)?;
-            return Ok((file, !text.is_empty()));
+            let is_known = !text.is_empty();
+            return Ok(Companion { path: companion, file, is_known, is_removed: is_new });
         }
     }
     Err(StoreError::Locked { by: None })

@@ -61,21 +61,40 @@ pub(crate) fn events(
     let id = Value::Blob(root.as_uuid().into_bytes().to_vec());
     let page = Page::first(limit);
     let values = vec![id, bits(after).into(), more_than(page)];
-    let read = paged(on, sql, values, page, |row| {
-        let place: i64 = row.get(0).map_err(|error| fault(&error))?;
-        let unreadable = |fault: &dyn fmt::Display| {
-            let mut unreadable = Unreadable::new(Some(root), "event", fault);
-            unreadable.seq = Some(place.cast_unsigned());
-            unreadable
-        };
-        let text = row.get_ref(1).map_err(|error| fault(&error))?.as_str();
-        let bytes = text.as_ref().map_or(0, |text| text.len());
-        let value = text.map_err(|error| unreadable(&error)).and_then(|text| {
-            serde_json::from_str::<RunEvent>(text).map_err(|error| unreadable(&error))
-        });
-        Ok(Listed { place, bytes, value })
+    Ok(paged(on, sql, values, page, |row| event(Some(root), row))?.items)
+}
+
+/// Reads an event of the log of a root.
+pub(crate) fn event(root: Option<RunId>, row: &Row<'_>) -> Result<Listed<RunEvent>, StoreError> {
+    let place: i64 = row.get(0).map_err(|error| fault(&error))?;
+    let unreadable = |fault: &dyn fmt::Display| {
+        let mut unreadable = Unreadable::new(root, "event", fault);
+        unreadable.seq = Some(place.cast_unsigned());
+        unreadable
+    };
+    let text = row.get_ref(1).map_err(|error| fault(&error))?.as_str();
+    let bytes = text.as_ref().map_or(0, |text| text.len());
+    let value = text.map_err(|error| unreadable(&error)).and_then(|text| {
+        serde_json::from_str::<RunEvent>(text).map_err(|error| unreadable(&error))
     });
-    Ok(read?.items)
+    Ok(Listed { place, bytes, value })
+}
+
+/// Reads the ids from one to another.
+pub(crate) fn ids(
+    on: &Connection,
+    from: RunId,
+    to: RunId,
+    limit: usize,
+) -> Result<Vec<RunId>, StoreError> {
+    let sql = "select id from run where id between ? and ? order by id limit ?";
+    let mut statement = on.prepare_cached(sql).map_err(|error| fault(&error))?;
+    let [from, to] = [from, to].map(|id| id.as_uuid().into_bytes());
+    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+    let ids = statement.query_map((from, to, limit), |row| row.get::<_, [u8; 16]>(0));
+    let ids = ids.map_err(|error| fault(&error))?;
+    let id = |bytes| RunId::from_uuid(Uuid::from_bytes(bytes));
+    ids.map(|bytes| bytes.map(id).map_err(|error| fault(&error))).collect()
 }
 
 /// Reads the states of a lane, the newest first.
@@ -89,20 +108,23 @@ pub(crate) fn checkpoints(
         cross join run r on r.ord = c.run
         where c.lane = ? and c.nr < ? order by c.nr desc limit ?";
     let values = vec![lane.into(), before.into(), more_than(page)];
-    paged(on, sql, values, page, |row| {
-        let place = row.get(0).map_err(|error| fault(&error))?;
-        let run = row.get::<_, [u8; 16]>(1).map(|id| RunId::from_uuid(Uuid::from_bytes(id)));
-        let value = checkpoint(&run, row).map_err(|fault| {
-            let what = format!("checkpoint {place} of the lane");
-            Unreadable::new(run.ok(), what, fault)
-        });
-        let bytes = value.as_ref().map_or(0, |checkpoint| checkpoint.state.len());
-        Ok(Listed { place, bytes, value })
-    })
+    paged(on, sql, values, page, checkpoint)
+}
+
+/// Reads a state of a lane.
+pub(crate) fn checkpoint(row: &Row<'_>) -> Result<Listed<Checkpoint>, StoreError> {
+    let place = row.get(0).map_err(|error| fault(&error))?;
+    let run = row.get::<_, [u8; 16]>(1).map(|id| RunId::from_uuid(Uuid::from_bytes(id)));
+    let value = state_of(&run, row).map_err(|fault| {
+        let what = format!("checkpoint {place} of the lane");
+        Unreadable::new(run.ok(), what, fault)
+    });
+    let bytes = value.as_ref().map_or(0, |checkpoint| checkpoint.state.len());
+    Ok(Listed { place, bytes, value })
 }
 
 /// Reads a state of a lane, or says why it cannot be read.
-fn checkpoint(run: &rusqlite::Result<RunId>, row: &Row<'_>) -> Result<Checkpoint, String> {
+fn state_of(run: &rusqlite::Result<RunId>, row: &Row<'_>) -> Result<Checkpoint, String> {
     let words = |error: &dyn fmt::Display| error.to_string();
     let run = *run.as_ref().map_err(|error| words(error))?;
     let epoch: i64 = row.get(2).map_err(|error| words(&error))?;

@@ -4,27 +4,28 @@ use std::path::Path;
 
 use quell_core::store::{Page, Pages, RunRecord, StoreError, Stored};
 use quell_core::{RunEvent, RunFilter, RunId};
-use rusqlite::Connection;
-use uuid::Uuid;
 
-use crate::fault::fault;
 use crate::read;
 use crate::schema::Found;
-use crate::upkeep::visit;
+use crate::visit::Visit;
 
 /// Reads the file of a store, also while another process has it: it takes no lock, never makes or
 /// changes the file, and never brings it to a newer schema. Every call blocks the thread, and sees
 /// what was stored by then.
 ///
+/// Beside a file that is closed nothing is left. A file that may not be written, or whose folder
+/// may not, is read if it was closed: then a call fails, and not only gets old answers, when
+/// another process begins to write the file.
+///
 /// # Examples
 ///
 /// ```
 /// let missing = quell_sqlite::SqliteReader::open("/no/such/folder/runs.db").unwrap_err();
-/// assert!(missing.to_string().starts_with("there is no such place for a store"));
+/// assert!(missing.to_string().starts_with("there is no such store"));
 /// ```
 #[derive(Debug)]
 pub struct SqliteReader {
-    connection: Connection,
+    visit: Visit,
 }
 
 impl SqliteReader {
@@ -32,11 +33,13 @@ impl SqliteReader {
     ///
     /// # Errors
     ///
-    /// Fails if it is not there, is none of ours, or of a newer release.
+    /// Fails if it is not there, is none of ours, or of a newer release; and if a process that was
+    /// killed has left its log beside it, where this user may not write.
     pub fn open(path: impl AsRef<Path>) -> Result<Self, StoreError> {
-        match visit(path.as_ref())? {
-            (_, Found::Nothing) => Err(StoreError::Foreign { what: "an empty file".into() }),
-            (connection, _) => Ok(Self { connection }),
+        let visit = Visit::open(path.as_ref())?;
+        match visit.found {
+            Found::Nothing => Err(StoreError::Foreign { what: "an empty file".into() }),
+            Found::Schema(_) => Ok(Self { visit }),
         }
     }
 
@@ -46,7 +49,7 @@ impl SqliteReader {
     ///
     /// Fails with the trouble of the file, or if the run cannot be read.
     pub fn get(&self, run: RunId) -> Result<Option<RunRecord>, StoreError> {
-        read::get(&self.connection, run)
+        self.visit.read(|on| read::get(on, run))
     }
 
     /// Reads the runs that a filter means, those that were accepted last first, as
@@ -60,7 +63,7 @@ impl SqliteReader {
         filter: &RunFilter,
         page: Page,
     ) -> Result<Pages<Stored<RunRecord>>, StoreError> {
-        read::list(&self.connection, filter, page)
+        self.visit.read(|on| read::list(on, filter, page))
     }
 
     /// Reads events of the log of a root behind a number, as
@@ -75,7 +78,7 @@ impl SqliteReader {
         after: u64,
         limit: usize,
     ) -> Result<Vec<Stored<RunEvent>>, StoreError> {
-        read::events(&self.connection, root, after, limit)
+        self.visit.read(|on| read::events(on, root, after, limit))
     }
 
     /// Reads the ids from one to another, both included, in their order and at most so many.
@@ -84,13 +87,6 @@ impl SqliteReader {
     ///
     /// Fails with the trouble of the file.
     pub fn ids(&self, from: RunId, to: RunId, limit: usize) -> Result<Vec<RunId>, StoreError> {
-        let sql = "select id from run where id between ? and ? order by id limit ?";
-        let mut statement = self.connection.prepare_cached(sql).map_err(|error| fault(&error))?;
-        let [from, to] = [from, to].map(|id| id.as_uuid().into_bytes());
-        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-        let ids = statement.query_map((from, to, limit), |row| row.get::<_, [u8; 16]>(0));
-        let ids = ids.map_err(|error| fault(&error))?;
-        let id = |bytes| RunId::from_uuid(Uuid::from_bytes(bytes));
-        ids.map(|bytes| bytes.map(id).map_err(|error| fault(&error))).collect()
+        self.visit.read(|on| read::ids(on, from, to, limit))
     }
 }

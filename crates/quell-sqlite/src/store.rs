@@ -100,8 +100,9 @@ impl SqliteStore {
     }
 
     fn start(path: &Path, options: &SqliteOptions, spawn: Spawn<'_>) -> Result<Self, StoreError> {
-        let place = Place::take(path)?;
+        let mut place = Place::take(path)?;
         let connection = connect::writer(&place.path, options)?;
+        place.keep();
         let boot = schema::count_boot(&connection)?;
         let commits = last_commit(&connection)?;
         let copies = connect::checkpointer(&place.path)?;

@@ -4,34 +4,40 @@ use std::fs::{self, File};
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
-use quell_core::store::StoreError;
+use quell_core::store::{StoreError, Unreadable};
 use rusqlite::backup::{Backup, StepResult};
 use rusqlite::{Connection, OpenFlags};
 
-use crate::connect;
 use crate::fault::{fault, io_fault};
-use crate::place::{beside, has_one_name, private, resolved};
-use crate::schema::{self, Found};
+use crate::place::{beside, private, resolved};
+use crate::schema::Found;
+use crate::unreadable::unreadable;
+use crate::visit::Visit;
 
-/// Checks that a file is whole: its pages, its references, its schema. Another process may have it.
-/// Blocks the thread while it reads the whole file, and changes nothing.
+/// Checks that a file is whole: its pages, its references, its schema, and each thing in it.
+/// Another process may have it. Blocks the thread while it reads the whole file, and changes nothing.
+/// Yields what cannot be read although the file is whole: runs with their specs, inputs and
+/// reports, then events, then states of lanes; at most the first thousand.
 ///
 /// # Errors
 ///
-/// Fails with what is wrong first.
+/// Fails with what is wrong first with the file itself.
 ///
 /// # Examples
 ///
 /// ```
 /// let missing = quell_sqlite::check("/no/such/folder/runs.db").unwrap_err();
-/// assert!(missing.to_string().starts_with("there is no such place for a store"));
+/// assert!(missing.to_string().starts_with("there is no such store"));
 /// ```
-pub fn check(path: impl AsRef<Path>) -> Result<(), StoreError> {
-    let (connection, found) = visit(path.as_ref())?;
-    if found == Found::Nothing {
+pub fn check(path: impl AsRef<Path>) -> Result<Vec<Unreadable>, StoreError> {
+    let visit = Visit::open(path.as_ref())?;
+    if visit.found == Found::Nothing {
         return Err(StoreError::Foreign { what: "an empty file".into() });
     }
-    whole(&connection)
+    visit.read(|on| {
+        whole(on)?;
+        unreadable(on, UNREADABLE_MAX)
+    })
 }
 
 /// Copies a file as it is at one instant to a place where there is nothing yet. Another process may
@@ -43,14 +49,14 @@ pub fn check(path: impl AsRef<Path>) -> Result<(), StoreError> {
 ///
 /// Fails if the file cannot be read, the copy cannot be written, or its place is taken.
 pub fn backup(path: impl AsRef<Path>, to: impl AsRef<Path>) -> Result<(), StoreError> {
-    let (from, _) = visit(path.as_ref())?;
+    let from = Visit::open(path.as_ref())?;
     let to = resolved(to.as_ref())?;
     let taken = || StoreError::Foreign { what: format!("{} is there already", to.display()) };
     if to.try_exists().map_err(|error| io_fault(&error, &to))? {
         return Err(taken());
     }
     let (part, file) = part(&to)?;
-    let copied = copy(&from, &part, &file).and_then(|()| {
+    let copied = from.read(|from| copy(from, &part, &file)).and_then(|()| {
         // Unlike a rename it never takes the place of something.
         fs::hard_link(&part, &to).map_err(|error| match error.kind() {
             ErrorKind::AlreadyExists => taken(),
@@ -98,18 +104,6 @@ fn copy(from: &Connection, part: &Path, file: &File) -> Result<(), StoreError> {
     file.sync_all().map_err(|error| io_fault(&error, part))
 }
 
-/// Opens a file that another process may have, to read it.
-pub(crate) fn visit(path: &Path) -> Result<(Connection, Found), StoreError> {
-    let path = resolved(path)?;
-    // By another name it would have no log.
-    has_one_name(&path)?;
-    // SQLite has one error for everything that is not there.
-    fs::metadata(&path).map_err(|error| io_fault(&error, &path))?;
-    let connection = connect::visitor(&path)?;
-    let found = schema::look(&connection)?;
-    Ok((connection, found))
-}
-
 fn whole(connection: &Connection) -> Result<(), StoreError> {
     let corrupt = |what: String| Err(StoreError::Corrupt { what });
     let text = |row: &rusqlite::Row<'_>| row.get::<_, String>(0);
@@ -128,6 +122,9 @@ fn whole(connection: &Connection) -> Result<(), StoreError> {
         }
     }
 }
+
+/// The most that is named of what cannot be read.
+const UNREADABLE_MAX: usize = 1_000;
 
 /// Names that are tried for a copy that is not whole yet.
 const PARTS_MAX: usize = 100;

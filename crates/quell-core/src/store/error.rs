@@ -71,6 +71,12 @@ pub enum StoreError {
         /// What it seems to be.
         what: String,
     },
+    /// The file that is to be read is not there. It was not made.
+    #[error("there is no such store: name a file that is there ({what})")]
+    Missing {
+        /// The file.
+        what: String,
+    },
     /// There is nothing at this place, and nothing can be made there.
     #[error("there is no such place for a store: make its folder first ({what})")]
     NoPlace {

@@ -5,9 +5,12 @@ use std::path::{Path, PathBuf};
 use quell::RunId;
 use quell::store::{RunRecord, StoreError};
 use quell_flow::excerpt;
+use quell_http::EXTERNAL_ID;
 use quell_report::text::printable;
 use quell_sqlite::SqliteReader;
 use uuid::Uuid;
+
+use super::runs::time;
 
 /// The file of a store, open to be read.
 pub(super) struct StoreFile {
@@ -51,10 +54,14 @@ impl StoreFile {
             [id] => get(id)?.ok_or_else(|| self.no_run(&text)),
             [] => Err(self.no_run(&text)),
             _ => {
-                let shown: Vec<_> = ids.iter().take(SHOWN_MAX).map(RunId::to_string).collect();
-                let more = if ids.len() > SHOWN_MAX { " and others" } else { "" };
-                let shown = shown.join(", ");
-                Err(format!("several runs begin with `{text}`; write more of one: {shown}{more}"))
+                let mut words = format!("several runs begin with `{text}`; write more of one:");
+                for id in ids.iter().take(SHOWN_MAX) {
+                    words.extend(["\n       ", &*printable(&about(*id, self.reader.get(*id)))]);
+                }
+                if ids.len() > SHOWN_MAX {
+                    words.push_str("\n       and others");
+                }
+                Err(words)
             }
         }
     }
@@ -63,6 +70,20 @@ impl StoreFile {
         let path = self.path.display().to_string();
         let path = printable(&path);
         format!("no run `{text}` is in {path}; `quell runs --store {path}` lists those that are")
+    }
+}
+
+/// Yields the UUID of a run, and what tells it from others.
+fn about(id: RunId, run: Result<Option<RunRecord>, StoreError>) -> String {
+    match run {
+        Ok(Some(run)) => {
+            let (status, at) = (run.status.as_str(), time(run.accepted.at));
+            let external = run.accepted.labels.get(EXTERNAL_ID);
+            let external = external.map_or_else(String::new, |id| format!("  ({id})"));
+            format!("{id}  {status:<9}  {at}  {}{external}", run.accepted.name)
+        }
+        Ok(None) => id.to_string(),
+        Err(error) => format!("{id}  {error}"),
     }
 }
 

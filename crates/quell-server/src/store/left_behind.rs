@@ -4,6 +4,8 @@ use quell::Recovered;
 use quell::store::RunRecord;
 use quell_report::text::{cut, printable};
 
+use super::runs::id;
+
 /// The first roots that were left behind and have failed, as they are shown.
 #[derive(Debug, Default)]
 pub(super) struct Failed(Vec<String>);
@@ -12,7 +14,8 @@ impl Failed {
     pub(super) fn add(&mut self, run: &RunRecord) {
         if self.0.len() < SHOWN_MAX {
             let name = cut(&printable(&run.accepted.name), NAME_CHARS_MAX);
-            self.0.push(format!("{name} {}", run.run()));
+            let id = id(run);
+            self.0.push(format!("{name} {}", cut(&printable(&id), ID_CHARS_MAX)));
         }
     }
 }
@@ -60,5 +63,30 @@ fn ended(recovered: &Recovered, failed: &Failed) -> Option<String> {
 /// How many of each sort are shown. The others are counted.
 const SHOWN_MAX: usize = 5;
 
-/// The longest name that is shown.
+/// The longest name that is shown, and the longest id.
 const NAME_CHARS_MAX: usize = 32;
+const ID_CHARS_MAX: usize = 64;
+
+#[cfg(test)]
+mod tests {
+    use std::time::SystemTime;
+
+    use quell::store::{Accepted, Epoch};
+    use quell::{RunId, RunKind};
+    use quell_http::EXTERNAL_ID;
+
+    use super::*;
+
+    #[test]
+    fn a_run_is_named_by_the_id_that_its_caller_knows() {
+        let run = RunId::from_text("order-7");
+        let at = SystemTime::UNIX_EPOCH;
+        let accepted = Accepted::new(run, RunKind::Agent, "a".into(), Epoch::new(1, 1), at);
+        let mut record = RunRecord::new(accepted);
+        let mut failed = Failed::default();
+        failed.add(&record);
+        record.accepted.labels.insert(EXTERNAL_ID.to_owned(), "order-7".to_owned());
+        failed.add(&record);
+        assert_eq!(failed.0, [format!("a {run}"), "a order-7".to_owned()]);
+    }
+}

@@ -13,7 +13,7 @@ use crate::stdout;
 /// What `quell store` does.
 #[derive(Debug, Subcommand)]
 pub(crate) enum StoreCommand {
-    /// Check that the file of a store is whole; nothing is changed
+    /// Check that the file of a store is whole, and that all in it can be read; nothing is changed
     Check(CheckArgs),
     /// Copy the file of a store as it is at one instant to a place where there is nothing yet
     Backup(BackupArgs),
@@ -43,20 +43,39 @@ pub(crate) struct BackupArgs {
 pub(crate) fn upkeep(command: &StoreCommand) -> ExitCode {
     let (done, words) = match command {
         StoreCommand::Check(CheckArgs { file }) => {
-            let done = quell_sqlite::check(file).map_err(|error| told(file, &error));
-            (done, format!("{}: fine", file.display()))
+            (check(file), format!("{}: fine", file.display()))
         }
         StoreCommand::Backup(BackupArgs { file, to }) => {
-            (backup(file, to), format!("{}: copied to {}", file.display(), to.display()))
+            let done = backup(file, to).map_err(|words| printable(&words).into_owned());
+            (done, format!("{}: copied to {}", file.display(), to.display()))
         }
     };
     match done {
         Ok(()) => stdout::say(&format!("{}\n", printable(&words))),
         Err(words) => {
-            stdout::complain(&format!("error: {}\n", printable(&words)));
+            stdout::complain(&format!("error: {words}\n"));
             ExitCode::from(EXIT_USAGE)
         }
     }
+}
+
+fn check(file: &Path) -> Result<(), String> {
+    let found = quell_sqlite::check(file).map_err(|error| told(file, &error))?;
+    let all = match found.len() {
+        0 => return Ok(()),
+        1 => "1 thing in it cannot".to_owned(),
+        all => format!("{all} things in it cannot"),
+    };
+    let file = file.display().to_string();
+    let mut words = format!("{}: the file is whole, and {all} be read:", printable(&file));
+    for one in found.iter().take(SHOWN_MAX) {
+        words.extend(["\n       ", &*printable(&one.to_string())]);
+    }
+    match found.len().saturating_sub(SHOWN_MAX) {
+        0 => {}
+        more => words.extend(["\n       and ", &more.to_string(), " more"]),
+    }
+    Err(words)
 }
 
 fn backup(file: &Path, to: &Path) -> Result<(), String> {
@@ -66,3 +85,6 @@ fn backup(file: &Path, to: &Path) -> Result<(), String> {
     let failed = |error| format!("copying {} to {}: {error}", file.display(), to.display());
     quell_sqlite::backup(file, to).map_err(failed)
 }
+
+/// The most that is shown of what cannot be read. The others are counted.
+const SHOWN_MAX: usize = 20;

@@ -115,7 +115,7 @@ fn what_cannot_be_found_or_read_is_said_with_what_to_do() {
         );
         // Both were made in this century.
         refused(&[command, "0", "--store", "runs.db"], "several runs begin with `0`; write more");
-        refused(&[command, &id, "--store", "no.db"], "there is no such place for a store");
+        refused(&[command, &id, "--store", "no.db"], "no.db: there is no such store: name a file");
         refused(&[command, &id], "--store <FILE>");
     }
     // All but the last digit is one run's alone, however fast they follow each other.
@@ -123,6 +123,59 @@ fn what_cannot_be_found_or_read_is_said_with_what_to_do() {
     assert!(!scratch.path("no.db").exists());
     refused(&["runs", "--store", "report.json"], "this is no store of quell");
     refused(&["runs"], "--store <FILE>");
+}
+
+#[test]
+fn nothing_is_left_beside_a_closed_store_that_was_read() {
+    let scratch = Scratch::new();
+    let id = run_in(&scratch, "exit 0")["run"].as_str().expect("an id").to_owned();
+    let before = scratch.names();
+    for command in ["show", "events"] {
+        read(&scratch, &[command, &id]);
+    }
+    read(&scratch, &["runs"]);
+    scratch.run(&["store", "check", "runs.db"]).assert_code(0);
+    scratch.run(&["runs", "--store", "report.json"]).assert_code(2);
+    scratch.run(&["run", "--store", "report.json", "--", "true"]).assert_code(2);
+    assert_eq!(scratch.names(), before);
+}
+
+#[test]
+fn runs_that_begin_alike_are_listed_with_what_tells_them_apart() {
+    let scratch = Scratch::new();
+    let runs = ["exit 0", "exit 1"].map(|script| run_in(&scratch, script));
+    let ended = scratch.run(&["show", "0", "--store", "runs.db"]);
+    ended.assert_code(2);
+    let lines: Vec<&str> = ended.stderr.lines().collect();
+    assert_eq!(lines[0], "error: several runs begin with `0`; write more of one:");
+    for (run, line) in runs.iter().zip(&lines[1..]) {
+        let begin = format!("       {}  {:<9}  20", run["run"].as_str().unwrap(), run_status(run));
+        assert!(line.starts_with(&begin) && line.ends_with("Z  sh"), "{line}");
+    }
+    assert_eq!(lines.len(), 3);
+}
+
+fn run_status(report: &Value) -> &str {
+    report["status"].as_str().expect("a status")
+}
+
+#[test]
+fn a_check_says_which_run_cannot_be_read() {
+    let scratch = Scratch::new();
+    let id = run_in(&scratch, "exit 0")["run"].as_str().expect("an id").to_owned();
+    scratch.run(&["store", "check", "runs.db"]).assert_code(0);
+    let (mut bytes, key) = (scratch.read("runs.db"), b"\"rows\":");
+    let at = bytes.windows(key.len()).position(|found| found == key).expect("a report");
+    bytes[at + 1] = b'R';
+    std::fs::write(scratch.path("runs.db"), bytes).expect("it is written");
+    let ended = scratch.run(&["store", "check", "runs.db"]);
+    ended.assert_code(2);
+    let says = format!(
+        "error: runs.db: the file is whole, and 1 thing in it cannot be read:\n       the stored \
+         report of run {id} cannot be read ("
+    );
+    assert!(ended.stderr.starts_with(&says), "{ended:?}");
+    assert_eq!(ended.stdout, "");
 }
 
 #[test]

@@ -87,7 +87,7 @@ impl Told {
 
     /// Compares what was said with what is stored.
     fn verify(&self, file: &Path) {
-        quell_sqlite::check(file).unwrap();
+        assert_eq!(quell_sqlite::check(file).unwrap(), []);
         let store = SqliteStore::open(file).unwrap();
         let records = block_on(all(&store));
         block_on(store.close()).unwrap();

@@ -7,7 +7,7 @@ use std::path::Path;
 
 use quell_core::store::{Page, Record, RunRecord, Store, StoreError};
 use quell_core::{RunFilter, RunId, RunStatus};
-use quell_sqlite::{SqliteStore, backup, check};
+use quell_sqlite::{SqliteReader, SqliteStore, backup, check};
 
 use crate::child::Writing;
 use crate::fixture::{Folder, accept, at, block_on, end, epoch, event, state};
@@ -27,7 +27,9 @@ fn refused(path: &Path) -> String {
     let before = fs::read(path).unwrap();
     let error = SqliteStore::open(path).unwrap_err();
     assert_eq!(fs::read(path).unwrap(), before, "{error}: the file was changed");
-    assert!(!path.with_extension("db-wal").exists(), "{error}: it has a log");
+    for beside in ["db-wal", "db-shm"] {
+        assert!(!path.with_extension(beside).exists(), "{error}: it has a {beside}");
+    }
     error.to_string()
 }
 
@@ -44,7 +46,9 @@ fn what_is_no_store_is_refused_and_stays_as_it_is() {
         connection.execute_batch(&format!("create table t (x); pragma {pragma}")).unwrap();
         drop(connection);
         assert!(refused(&other).contains("of another program"), "{}", refused(&other));
+        assert!(SqliteReader::open(&other).is_err());
     }
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 3, "nothing stands beside them");
     let error = SqliteStore::open(folder.path()).unwrap_err();
     assert!(error.to_string().contains("is not a file"), "{error}");
 }
@@ -54,6 +58,8 @@ fn a_newer_schema_is_refused_with_words_and_never_overwritten() {
     let folder = Folder::new();
     let path = folder.file("runs.db");
     filled(&path, 3);
+    let lock = folder.file("runs.db.lock");
+    fs::remove_file(&lock).unwrap();
     let connection = rusqlite::Connection::open(&path).unwrap();
     connection.pragma_update(None, "user_version", 99).unwrap();
     drop(connection);
@@ -63,6 +69,67 @@ fn a_newer_schema_is_refused_with_words_and_never_overwritten() {
          or a newer one"
     );
     assert!(matches!(check(&path), Err(StoreError::NewerSchema { found: 99, known: 1 })));
+    assert!(!lock.exists(), "no lock is left");
+    // One that was there stays.
+    fs::write(&lock, "1").unwrap();
+    refused(&path);
+    assert!(lock.exists());
+}
+
+#[test]
+fn an_empty_file_becomes_a_store_for_its_owner_alone() {
+    let folder = Folder::new();
+    let path = folder.file("runs.db");
+    fs::write(&path, "").unwrap();
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
+    filled(&path, 1);
+    let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    assert_eq!(mode(&path), 0o600);
+    // Of a store that is there the rights are its owner's choice.
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o640)).unwrap();
+    block_on(SqliteStore::open(&path).unwrap().close()).unwrap();
+    assert_eq!(mode(&path), 0o640);
+}
+
+#[test]
+fn a_check_reads_all_and_names_what_cannot_be_read() {
+    let folder = Folder::new();
+    let path = folder.file("runs.db");
+    filled(&path, 6);
+    let run = |nth: usize| RunId::from_text(&format!("run {nth}"));
+    block_on(async {
+        let store = SqliteStore::open(&path).unwrap();
+        let epoch = epoch(&store);
+        store.append(vec![state(run(3), epoch, "lane", 1)]).await.unwrap();
+        for nth in 0..3 {
+            store.append(vec![end(run(nth), epoch, RunStatus::Completed)]).await.unwrap();
+        }
+        store.close().await.unwrap();
+    });
+    assert_eq!(check(&path).unwrap(), []);
+    let connection = rusqlite::Connection::open(&path).unwrap();
+    let damage = "update run set report = '{' where ord = 1;
+        update run set report = 0 where ord = 2;
+        update run set report = null where ord = 3;
+        update run set spec = 'no JSON' where ord = 4;
+        update run set input = cast(x'ff' as text) where ord = 5;
+        update event set text = 'no JSON' where root = 6;
+        update checkpoint set state = ''";
+    connection.execute_batch(damage).unwrap();
+    drop(connection);
+    let found = check(&path).unwrap();
+    let named: Vec<_> = found.iter().map(|one| (one.what.as_str(), one.run)).collect();
+    let right = [
+        ("report", Some(run(0))),
+        ("spec", Some(run(3))),
+        ("input", Some(run(4))),
+        ("report", Some(run(1))),
+        ("report", Some(run(2))),
+        ("event", Some(run(5))),
+        ("checkpoint 1 of the lane", Some(run(3))),
+    ];
+    assert_eq!(named, right);
+    assert!(found[3].to_string().contains("cannot be read (it is gone)"), "{}", found[3]);
 }
 
 #[test]
@@ -107,7 +174,7 @@ fn a_second_process_is_refused_with_the_number_of_the_first() {
     std::os::unix::fs::symlink(&path, &link).unwrap();
     assert_eq!(SqliteStore::open(&link).unwrap_err(), StoreError::Locked { by: Some(by) });
     // Reading is allowed.
-    check(&path).unwrap();
+    assert_eq!(check(&path).unwrap(), []);
     backup(&path, folder.file("copy.db")).unwrap();
     child.kill();
     let store = SqliteStore::open(&path).unwrap();
@@ -143,7 +210,7 @@ fn damage_is_found() {
     let folder = Folder::new();
     let path = folder.file("runs.db");
     filled(&path, 200);
-    check(&path).unwrap();
+    assert_eq!(check(&path).unwrap(), []);
     let whole = fs::read(&path).unwrap();
     // Pages in the middle.
     let mut file = fs::OpenOptions::new().write(true).open(&path).unwrap();
@@ -165,7 +232,7 @@ fn damage_is_found() {
     fs::write(&path, begin).unwrap();
     assert!(matches!(SqliteStore::open(&path), Err(StoreError::Foreign { .. })));
     fs::write(&path, whole).unwrap();
-    check(&path).unwrap();
+    assert_eq!(check(&path).unwrap(), []);
 }
 
 #[test]

@@ -50,7 +50,7 @@ fn a_kill_while_a_store_is_made_leaves_one_that_can_be_opened() {
                 let store = SqliteStore::open(&path).unwrap();
                 assert!((1..=2).contains(&store.boot()), "{}", store.boot());
                 block_on(store.close()).unwrap();
-                quell_sqlite::check(&path).unwrap();
+                assert_eq!(quell_sqlite::check(&path).unwrap(), []);
             }
         }
     }
@@ -64,7 +64,7 @@ fn pause(rng: &mut Rng) {
 
 /// Compares what is stored with what was said.
 pub(crate) fn verify(file: &Path, said: &[String]) {
-    quell_sqlite::check(file).unwrap();
+    assert_eq!(quell_sqlite::check(file).unwrap(), []);
     let store = SqliteStore::open(file).unwrap();
     block_on(async {
         for line in said {

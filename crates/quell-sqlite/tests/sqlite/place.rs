@@ -63,12 +63,14 @@ fn who_removes_the_lock_lets_nobody_else_in() {
     close(SqliteStore::open(&path).unwrap());
     let child = Writing::start("hold", &path);
     // Nobody knows whose it was, also when somebody has tried before.
-    for _ in 0..2 {
-        fs::remove_file(&lock).unwrap();
-        for _ in 0..2 {
-            assert_eq!(refused(&path), StoreError::Locked { by: None });
-        }
+    fs::remove_file(&lock).unwrap();
+    for _ in 0..3 {
+        assert_eq!(refused(&path), StoreError::Locked { by: None });
+        assert!(!lock.exists(), "nothing is left of who was refused");
     }
+    // As if somebody else had tried, and had been killed.
+    fs::write(&lock, "").unwrap();
+    assert_eq!(refused(&path), StoreError::Locked { by: None });
     child.kill();
     let store = SqliteStore::open(&path).unwrap();
     fs::remove_file(&lock).unwrap();
@@ -76,7 +78,7 @@ fn who_removes_the_lock_lets_nobody_else_in() {
     block_on(store.append(vec![accept(run(1), epoch(&store))])).unwrap();
     close(store);
     // Without a lock, and nobody has it: as a copy that was put there.
-    fs::remove_file(&lock).unwrap();
+    assert!(!lock.exists());
     let store = SqliteStore::open(&path).unwrap();
     assert!(block_on(store.get(run(1))).unwrap().is_some());
     assert_eq!(refused(&path), StoreError::Locked { by: Some(std::process::id()) });
@@ -134,7 +136,7 @@ fn a_copy_takes_no_name_of_somebody_else_and_leaves_nothing_else() {
         strange(stranger);
     }
     backup(&path, &to).unwrap();
-    check(&to).unwrap();
+    assert_eq!(check(&to).unwrap(), []);
     for stranger in &strangers {
         is_untouched(stranger);
     }
@@ -144,6 +146,6 @@ fn a_copy_takes_no_name_of_somebody_else_and_leaves_nothing_else() {
     let (part, whole) = (folder.file("x.db.part"), folder.file("x.db"));
     fs::rename(&to, &part).unwrap();
     backup(&part, &whole).unwrap();
-    check(&part).unwrap();
-    check(&whole).unwrap();
+    assert_eq!(check(&part).unwrap(), []);
+    assert_eq!(check(&whole).unwrap(), []);
 }

@@ -1,0 +1,80 @@
+//! [`unreadable`]: what is in a file that is whole, and cannot be read.
+
+use quell_core::RunId;
+use quell_core::store::{StoreError, Stored, Unreadable};
+use rusqlite::{Connection, Row};
+use uuid::Uuid;
+
+use crate::fault::fault;
+use crate::read::{checkpoint, event};
+use crate::row::{COLUMNS, Listed, run_of};
+
+/// Reads all runs, events and states of lanes one after the other, and yields the first ones that
+/// cannot be read.
+pub(crate) fn unreadable(on: &Connection, max: usize) -> Result<Vec<Unreadable>, StoreError> {
+    let mut found = Vec::new();
+    let mut search = Search { on, max, found: &mut found };
+    search.each(&format!("select {COLUMNS} from run order by ord"), run_of)?;
+    search.lost_texts()?;
+    let events = "select e.seq, e.text, r.id from event e left join run r on r.ord = e.root
+        order by e.root, e.seq";
+    search.each(events, |row| event(id_of(row, 2), row))?;
+    let states = "select c.nr, r.id, c.epoch, c.at, c.state from checkpoint c
+        left join run r on r.ord = c.run order by c.nr";
+    search.each(states, checkpoint)?;
+    Ok(found)
+}
+
+/// What is left of a search.
+struct Search<'a> {
+    on: &'a Connection,
+    max: usize,
+    found: &'a mut Vec<Unreadable>,
+}
+
+impl Search<'_> {
+    /// Reads every row.
+    fn each<T>(
+        &mut self,
+        sql: &str,
+        read: impl Fn(&Row<'_>) -> Result<Listed<T>, StoreError>,
+    ) -> Result<(), StoreError> {
+        let mut statement = self.on.prepare(sql).map_err(|error| fault(&error))?;
+        let mut rows = statement.query([]).map_err(|error| fault(&error))?;
+        while self.found.len() < self.max
+            && let Some(row) = rows.next().map_err(|error| fault(&error))?
+        {
+            let value: Stored<T> = read(row)?.value;
+            self.found.extend(value.err());
+        }
+        Ok(())
+    }
+
+    /// Finds the texts of runs that are said to stand elsewhere, and do not. A reader takes them
+    /// for what was never stored. An end without a report is such a text, too.
+    fn lost_texts(&mut self) -> Result<(), StoreError> {
+        for (number, column) in
+            ["spec", "input", "paused", "report", "annotations"].iter().enumerate()
+        {
+            let is_ended =
+                if *column == "report" { "or (status >= 3 and report is null)" } else { "" };
+            let sql = format!(
+                "select ord, id from run where ({column} = 0 and not exists
+                    (select 1 from large where run = ord and what = {number})) {is_ended}
+                order by ord"
+            );
+            self.each(&sql, |row| {
+                let place = row.get(0).map_err(|error| fault(&error))?;
+                let lost: Stored<()> = Err(Unreadable::new(id_of(row, 1), *column, "it is gone"));
+                Ok(Listed { place, bytes: 0, value: lost })
+            })?;
+        }
+        Ok(())
+    }
+}
+
+/// Yields the id in a column; none if it is no id.
+fn id_of(row: &Row<'_>, column: usize) -> Option<RunId> {
+    let id = row.get::<_, [u8; 16]>(column).ok()?;
+    Some(RunId::from_uuid(Uuid::from_bytes(id)))
+}
