@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use quell::{Engine, Payload, RunContext, RunRef, RunSpec, SubmitError};
 use quell_flow::{
-    Component, ComponentKind, LinkedPlan, PartError, PlanFormat, PlanPart, excerpt, program_of,
+    Component, ComponentKind, LinkedPlan, PartError, PlanFormat, PlanPart, program_of, variable_of,
 };
 
 use crate::args::RunArgs;
@@ -17,9 +17,9 @@ use crate::faults::{under_error, warned};
 use crate::outputs::Former;
 use crate::plan;
 use crate::processes::{Processes, output};
+use crate::quoted::{quoted, with_quoted};
 use crate::report_file::Given;
 use crate::stdout;
-use quell_report::text::printable;
 
 /// A plan, component or command, checked as far as possible without running it.
 pub(crate) struct Job {
@@ -118,24 +118,28 @@ impl Job {
 
 /// Finds a plan by its file, or a component by its name.
 fn named(path: &Path, config: Option<&Path>) -> Result<(RunSpec, Body), String> {
+    let name = path.to_string_lossy();
+    if let Some(variable) = variable_of(&name).filter(|_| !path.exists()) {
+        return Err(format!(
+            "`{variable}=…` is a variable and no plan; a program goes after `--`, and its \
+             variables before quell: `{variable}=… quell run -- make`"
+        ));
+    }
     if PlanFormat::of(path).is_err() && !path.exists() && !plan::is_stdin(path) {
-        let name = path.to_string_lossy();
         let mut plan = String::from("a plan would be a file, `.toml`, `.json` or `.yaml`");
+        let shown = quoted(&name);
         if ComponentKind::split(&name).is_none() {
-            plan.extend(["; a program would be `quell run -- ", &*printable(&name), "`"]);
+            plan.extend(["; a program would be `quell run -- ", &shown, "`"]);
         }
         let (catalog, _) = config::catalog(config).map_err(|faults| {
             let is_there = config.is_some() || config::default_file().is_some();
-            let of = if is_there {
-                String::new()
-            } else {
-                format!("component `{}`: {plan}; ", excerpt(&name))
-            };
+            let of =
+                if is_there { String::new() } else { format!("component `{shown}`: {plan}; ") };
             of + &under_error(&faults)
         })?;
         let component = catalog.named(&name).map_err(|words| {
             let end = if words.ends_with('?') { " A" } else { "; a" };
-            format!("{words}{end}{}", &plan[1..])
+            format!("{}{end}{}", with_quoted(&words, &name), &plan[1..])
         })?;
         return Ok((component.spec(), Body::Component(Arc::clone(component))));
     }

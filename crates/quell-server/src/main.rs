@@ -29,6 +29,7 @@ mod printed;
 mod processes;
 mod programs;
 mod progress;
+mod quoted;
 mod remote;
 mod report_file;
 mod run;

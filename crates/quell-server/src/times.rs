@@ -4,19 +4,20 @@
 use std::fmt;
 use std::time::Duration;
 
-use quell_flow::excerpt;
 use serde::Deserializer;
 use serde::de::{Error, Visitor};
+
+use crate::quoted::quoted;
 
 /// Reads a time such as `1h 30m`.
 pub(crate) fn parse(text: &str) -> Result<Duration, String> {
     // In this grammar `M` is a month: minutes are meant.
     if text.contains('M') {
-        let text = excerpt(text);
+        let text = quoted(text);
         return Err(format!("`M` of `{text}` is a month; expected `m` for minutes, or `months`"));
     }
     humantime::parse_duration(text)
-        .map_err(|_| format!("invalid time `{}`; expected {RIGHT}", excerpt(text)))
+        .map_err(|_| format!("invalid time `{}`; expected {RIGHT}", quoted(text)))
 }
 
 /// Reads a time from a text of a file.

@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::Path;
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
-use quell_flow::{ComponentKind, PlanFormat};
+use quell_flow::{ComponentKind, PlanFormat, variable_of};
 
 use crate::config::DEFAULT_PORT;
 use crate::shell_word::shell_word;
@@ -23,6 +23,11 @@ pub(crate) fn with_tip(
     // It would say how the argument becomes a value: `quell init -- --force` writes a file of that
     // name.
     error.remove(ContextKind::Suggested);
+    if let Some(ContextValue::String(word)) = error.get(ContextKind::InvalidArg)
+        && let Some(variable) = named(word)
+    {
+        error.insert(ContextKind::InvalidArg, ContextValue::String(variable));
+    }
     let is_misspelt = error.get(ContextKind::SuggestedArg).is_some();
     if let Some(tip) = tip(args, is_right).filter(|_| !is_misspelt) {
         error.insert(ContextKind::Suggested, ContextValue::StyledStrs(vec![tip.into()]));
@@ -37,6 +42,9 @@ fn tip(args: &[OsString], is_right: impl Fn(&[OsString]) -> bool) -> Option<Stri
         Some(format!("{what}: {}", shown(&words)))
     };
     match args.get(1)?.to_str()? {
+        "run" if args.iter().skip(2).take(WORDS_MAX).take_while(|it| *it != "--").any(is_set) => {
+            Some("a program goes after `--`, and its variables before quell".to_owned())
+        }
         "run" => each(with_program, "a program goes after `--`"),
         "serve" => each(with_listen, "an address goes after `--listen`")
             .or_else(|| each(with_config, "a configuration goes after `--config`")),
@@ -50,12 +58,13 @@ fn tip(args: &[OsString], is_right: impl Fn(&[OsString]) -> bool) -> Option<Stri
 /// Changes a command line at one of its words.
 type Change = fn(&[OsString], usize) -> Option<Vec<OsString>>;
 
-/// Puts `--` before a word, the name of a program.
+/// Puts `--` before a word, the name of a program. A variable is none.
 fn with_program(args: &[OsString], at: usize) -> Option<Vec<OsString>> {
     let (before, program) = args.split_at(at);
     let name = program.first()?.to_str()?;
     let is_other = name.starts_with('-')
         || PlanFormat::of(Path::new(name)).is_ok()
+        || variable_of(name).is_some()
         || ComponentKind::split(name).is_some();
     (!is_other).then(|| [before, &["--".into()], program].concat())
 }
@@ -119,9 +128,23 @@ fn meant_address(word: &str) -> Option<SocketAddr> {
 /// pattern of a shell may stand for thousands of files.
 const WORDS_MAX: usize = 32;
 
+/// Tells whether a word sets a variable, as before a program in a shell.
+fn is_set(word: &OsString) -> bool {
+    word.to_str().is_some_and(|word| variable_of(word).is_some())
+}
+
+/// Yields a word that sets a variable without the value, which may be a secret; none for another
+/// word.
+fn named(word: &str) -> Option<String> {
+    Some(format!("{}=…", variable_of(word)?))
+}
+
 /// Writes a command line whose first word is `quell`.
 fn shown(words: &[OsString]) -> String {
-    let word = |word: &OsString| shell_word(&OsStr::to_string_lossy(word));
+    let word = |word: &OsString| match named(&OsStr::to_string_lossy(word)) {
+        Some(variable) => variable,
+        None => shell_word(&OsStr::to_string_lossy(word)),
+    };
     let words: Vec<String> = words.iter().skip(1).map(word).collect();
     format!("quell {}", words.join(" "))
 }

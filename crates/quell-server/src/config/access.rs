@@ -5,13 +5,13 @@ use std::env::{self, VarError};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use quell_flow::{Catalog, PlanError, excerpt, is_variable, limits};
+use quell_flow::{Catalog, PlanError, is_variable, limits};
 use quell_http::{Access, Jwt, Key};
 use serde::Deserialize;
 
 use super::file::Config;
 use super::scopes;
-use super::words::is_plain;
+use crate::quoted::{is_plain, quoted};
 use crate::small_file;
 
 /// `[[keys]]`: a static key.
@@ -192,7 +192,7 @@ impl TokenEntry {
                 let at = |words| ("public_key_file", words);
                 let pem = small_file::read(&file, PUBLIC_KEY_BYTES_MAX);
                 let pem = pem.map_err(|error| {
-                    at(format!("{}: {error}", excerpt(&file.display().to_string())))
+                    at(format!("{}: {error}", quoted(&file.display().to_string())))
                 })?;
                 Jwt::rs256(pem).map_err(|error| at(error.to_string()))?
             }

@@ -5,7 +5,7 @@ use std::mem;
 use std::path::Path;
 use std::sync::Arc;
 
-use quell_flow::{Catalog, Component, ComponentKind, LinkedPlan, Plan, PlanError, excerpt, limits};
+use quell_flow::{Catalog, Component, ComponentKind, LinkedPlan, Plan, PlanError, limits};
 use quell_playbook3d::Workflow;
 
 use super::access;
@@ -16,6 +16,7 @@ use super::file::Config;
 use super::services::Asks;
 use super::teams::{Fault, TeamEntry};
 use crate::processes::Processes;
+use crate::quoted::{quoted, with_quoted};
 
 /// Makes the catalog of a file, by default of `quell.toml`. Yields the variables with its secrets
 /// as well, which programs do not get.
@@ -104,11 +105,10 @@ impl Config {
         let fault = |(at, workflow): (usize, &Workflow)| {
             let name = &workflow.component;
             let words = match catalog.named(name) {
-                Ok(_) => format!(
-                    "`{}` is not exposed in `playbook3d`, by its `contracts`",
-                    excerpt(name)
-                ),
-                Err(words) => words,
+                Ok(_) => {
+                    format!("`{}` is not exposed in `playbook3d`, by its `contracts`", quoted(name))
+                }
+                Err(words) => with_quoted(&words, name),
             };
             self.fault(&["playbook3d", "workflows", &at.to_string(), "component"], &words)
         };
@@ -128,7 +128,10 @@ impl Config {
         let tables = [("agents", &self.agents), ("workflows", &self.workflows)];
         let all = tables.into_iter().flat_map(|(kind, all)| all.iter().map(move |one| (kind, one)));
         all.filter_map(|(kind, (id, entry))| {
-            if let Some((key, message)) = entry.program_fault(&self.folder) {
+            let fault = entry.program_fault(&self.folder);
+            // Without its first word another one seems to be the program.
+            let is_other = |key: &str| key == "run" && self.is_torn(&[kind, id, "run"]);
+            if let Some((key, message)) = fault.filter(|(key, _)| !is_other(key)) {
                 return Some(self.fault(&[kind, id, key, "0"], &message));
             }
             let (keys, message) = entry.asks()?.secret_fault()?;

@@ -22,8 +22,8 @@ use super::services::Asks;
 use super::shapes::{command, some_time, time_above_zero, variables};
 use super::sort::SORTS;
 use crate::environment::{self, Inherits};
-use crate::faults::in_full;
 use crate::processes::Processes;
+use crate::quoted::quoted;
 use crate::{printed, programs};
 
 /// `[agents.ID]` or `[workflows.ID]`.
@@ -109,7 +109,7 @@ impl<'de> Deserialize<'de> for Served {
         let found = SERVED.into_iter().find(|contract| contract.name() == name);
         found.map(Self).ok_or_else(|| {
             let names = SERVED.map(|contract| format!("`{}`", contract.name())).join(", ");
-            let name = excerpt(&name);
+            let name = quoted(&name);
             D::Error::custom(format!("unknown contract `{name}`; expected one of {names}"))
         })
     }
@@ -225,12 +225,13 @@ impl ComponentEntry {
         config: &Config,
     ) -> Result<Option<Plan>, Vec<PlanError>> {
         let Some(plan) = &self.plan else { return Ok(None) };
-        let read = load_plan(&config.folder.join(plan));
+        let path = config.folder.join(plan);
+        let read = load_plan(&path);
         read.map(Some).map_err(|faults| {
             let placed = |fault: PlanError| match fault.line() {
                 Some(_) => fault,
                 // It could not be read: the name is wrong.
-                None => config.fault(&[kind, id, "plan"], &in_full(&fault)),
+                None => config.fault(&[kind, id, "plan"], &told_of_file(&path, &fault)),
             };
             faults.into_iter().map(placed).collect()
         })
@@ -242,7 +243,7 @@ impl ComponentEntry {
         let (program, _) = split(self.run.as_deref()?)?;
         let cwd = self.cwd(folder);
         if !cwd.is_dir() {
-            let cwd = excerpt(&cwd.display().to_string());
+            let cwd = quoted(&cwd.display().to_string());
             return Some(("cwd", format!("{cwd}: no such folder")));
         }
         let path = self.env.get("PATH").map(OsString::from).or_else(|| env::var_os("PATH"));
@@ -305,6 +306,16 @@ impl ComponentEntry {
             talk(process, ctx, input)
         })
     }
+}
+
+/// Says why a file that a component names is no plan.
+fn told_of_file(path: &Path, fault: &PlanError) -> String {
+    let whole = path.display().to_string();
+    let (shown, mut words) = (quoted(&whole), fault.message().to_owned());
+    if let Some(end) = path.extension().filter(|_| shown != whole) {
+        words = words.replace(&format!("`{}`", excerpt(&end.to_string_lossy())), "`…`");
+    }
+    format!("{shown}: {words}")
 }
 
 /// Splits a command into a program, which has a name, and its arguments.

@@ -14,7 +14,7 @@ use super::masked::masked;
 use super::masked_lines::masked_lines;
 use super::mistaken;
 use super::sieve::sifted;
-use super::words::is_plain;
+use crate::quoted::is_plain;
 use crate::small_file;
 
 /// A configuration file: its text, and what it says, with the places.

@@ -3,9 +3,10 @@
 use std::fmt;
 use std::net::{Ipv4Addr, SocketAddr};
 
-use quell_flow::excerpt;
 use serde::Deserializer;
 use serde::de::{Error, Visitor};
+
+use crate::quoted::quoted;
 
 /// Reads an address with its port. Of names only `localhost` is known.
 pub(crate) fn parse(text: &str) -> Result<SocketAddr, String> {
@@ -14,7 +15,7 @@ pub(crate) fn parse(text: &str) -> Result<SocketAddr, String> {
         Some(port) => Ok((Ipv4Addr::LOCALHOST, port).into()),
         None => text
             .parse()
-            .map_err(|_| format!("invalid address `{}`; expected {RIGHT}", excerpt(text))),
+            .map_err(|_| format!("invalid address `{}`; expected {RIGHT}", quoted(text))),
     }
 }
 

@@ -3,12 +3,11 @@
 use std::collections::HashSet;
 use std::ops::Range;
 
-use quell_flow::{is_env, is_variable, program_of, variable_of};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::access::is_surely_variable;
-use super::words::{address_begin, is_plain};
+use super::harmless::{Shown, Within};
+use crate::quoted::is_plain;
 
 /// Yields a text as messages may show it: with the names of tables and keys, the signs that make
 /// the structure, and values of keys that are known to have no secrets. Instead of all else it has
@@ -28,101 +27,6 @@ pub(super) fn masked(text: &str, root: &DeTable<'_>) -> String {
     mask.hide_between(text, at..text.len());
     // Characters are replaced whole.
     String::from_utf8(mask.shown).unwrap_or_default()
-}
-
-/// What the keys of a table are.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Within {
-    /// Those of the configuration.
-    Known,
-    /// Ids of components.
-    Ids,
-    /// Any, with the names of variables as values.
-    Variables,
-    /// Any, with words as values.
-    Words,
-    /// Variables of a program, which may be secrets.
-    Env,
-    /// Any in the value of a variable: all of it may be a secret.
-    Secret,
-    /// Any, with any values.
-    Foreign,
-}
-
-/// What is shown of a value.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Shown {
-    All,
-    /// The scheme, host and port of an address, and words of its path.
-    Address,
-    /// The first item of a list: a program without its arguments.
-    Command,
-    /// What is surely a program.
-    Program,
-    /// What is surely the name of a variable.
-    Variable,
-    /// What looks like words.
-    Words,
-    Nothing,
-}
-
-impl Shown {
-    /// Yields the begin of a text that is shown. Quotes that are not closed take in the lines
-    /// behind the first.
-    fn begin(self, text: &str) -> &str {
-        let line = text.split(['\n', '\r']).next().unwrap_or_default();
-        let is_shown = match self {
-            // A variable as a shell has them before a program.
-            Self::All if variable_of(text).is_some() => return program_of(line),
-            Self::All if text.contains("://") => return address_begin(line),
-            Self::All => true,
-            Self::Program => return program_of(line),
-            Self::Address => return address_begin(line),
-            Self::Variable => is_surely_variable(text),
-            Self::Words => is_plain(text),
-            Self::Command | Self::Nothing => false,
-        };
-        if is_shown { line } else { "" }
-    }
-}
-
-impl Within {
-    /// Yields what the keys of a table with this key are.
-    fn below(self, key: &str) -> Self {
-        match (self, key) {
-            (Self::Ids, _) => Self::Known,
-            (Self::Known, "agents" | "teams" | "workflows") => Self::Ids,
-            (Self::Known, "headers_env") => Self::Variables,
-            (Self::Known, "reducers") => Self::Words,
-            (Self::Env | Self::Secret, _) => Self::Secret,
-            (Self::Known | Self::Foreign, _) if is_env(key) => Self::Env,
-            (Self::Known, _) if TABLES.contains(&key) => Self::Known,
-            _ => Self::Foreign,
-        }
-    }
-
-    /// Yields what is shown of a value with this key.
-    fn shown(self, key: &str) -> Shown {
-        match self {
-            Self::Known if HARMLESS.contains(&key) => Shown::All,
-            Self::Known if ADDRESSES.contains(&key) => Shown::Address,
-            Self::Known if key == "run" => Shown::Command,
-            Self::Known if key.ends_with("_env") => Shown::Variable,
-            Self::Variables => Shown::Variable,
-            Self::Words => Shown::Words,
-            Self::Known | Self::Ids | Self::Env | Self::Secret | Self::Foreign => Shown::Nothing,
-        }
-    }
-
-    /// Tells whether a key is shown that looks like words. One of `env` that is no name of a
-    /// variable may have the value in it.
-    fn shows_key(self, key: &str) -> bool {
-        match self {
-            Self::Env => is_variable(key),
-            Self::Secret => false,
-            Self::Known | Self::Ids | Self::Variables | Self::Words | Self::Foreign => true,
-        }
-    }
 }
 
 /// A text of which is hidden what may be a secret.
@@ -161,18 +65,20 @@ impl Mask {
                     below => below,
                 };
                 for (at, item) in items.iter().enumerate() {
-                    let what = match what {
-                        Shown::Command if at == 0 => Shown::Program,
-                        Shown::Command => Shown::Nothing,
-                        what => what,
+                    let is_program = at == 0 && matches!(item.get_ref(), DeValue::String(_));
+                    let shown = match what {
+                        Shown::Command if is_program => (Shown::Program, below),
+                        Shown::Command => (Shown::Nothing, Within::Secret),
+                        what => (what, below),
                     };
-                    self.hide(item, (what, below));
+                    self.hide(item, shown);
                 }
                 return;
             }
             (DeValue::String(text), what) => self.hide_behind(&span, what.begin(text)),
-            (DeValue::Boolean(_), _) if !matches!(below, Within::Env | Within::Secret) => {}
-            (_, Shown::All | Shown::Program) => {}
+            (DeValue::Boolean(_), what)
+                if what != Shown::Command && !matches!(below, Within::Env | Within::Secret) => {}
+            (_, Shown::All | Shown::Number) => {}
             _ => fill(&mut self.shown, span.clone(), b'*'),
         }
         self.values.push(span);
@@ -234,95 +140,6 @@ fn fill(shown: &mut [u8], place: Range<usize>, sign: u8) {
     let bytes = shown.get_mut(place).unwrap_or_default();
     bytes.iter_mut().filter(|byte| !b"\r\n".contains(byte)).for_each(|byte| *byte = sign);
 }
-
-/// Tells whether a value with these keys may be a secret, or have one in it.
-pub(super) fn may_be_secret(keys: &[String]) -> bool {
-    let Some((last, tables)) = keys.split_last() else { return true };
-    within(tables).shown(last) != Shown::All
-}
-
-/// Tells whether a message may name the last of these keys, if it looks like words.
-pub(super) fn shows_key(keys: &[String]) -> bool {
-    keys.split_last().is_none_or(|(last, tables)| within(tables).shows_key(last))
-}
-
-/// Yields what the keys of the innermost of these tables are.
-fn within(tables: &[String]) -> Within {
-    tables.iter().fold(Within::Known, |within, key| within.below(key))
-}
-
-/// Keys of tables whose keys are known.
-const TABLES: [&str; 7] =
-    ["agentos", "keys", "langgraph", "model", "playbook3d", "server", "tokens"];
-
-/// Keys whose values are no secrets: numbers, times, names, kinds, scopes and paths.
-const HARMLESS: [&str; 62] = [
-    "abort_wait",
-    "accounts_prefix",
-    "admin",
-    "algorithm",
-    "api_prefix",
-    "audiences",
-    "cancel_timeout",
-    "cancel_wait_ms",
-    "choose",
-    "close_brackets",
-    "completed_sentinel",
-    "component",
-    "confirm",
-    "connect_timeout",
-    "contracts",
-    "cors_origins",
-    "cwd",
-    "db_id",
-    "default_scopes",
-    "end_event",
-    "error_codes",
-    "grace",
-    "grace_max_ms",
-    "heartbeat_ms",
-    "id",
-    "idle",
-    "issuer",
-    "leader",
-    "listen",
-    "max",
-    "max_tokens",
-    "members",
-    "memory_mib",
-    "mode",
-    "name",
-    "on_member_failed",
-    "on_member_stopped",
-    "os_id",
-    "plan",
-    "provider",
-    "public_key_file",
-    "queued",
-    "quiescent_wait_max_ms",
-    "read_only",
-    "retries",
-    "running",
-    "running_max",
-    "scopes",
-    "settle_ms",
-    "subject",
-    "subject_claim",
-    "teams",
-    "temperature",
-    "timeout",
-    "timeout_error",
-    "timeout_max_ms",
-    "token_life_ms",
-    "trusted_hosts",
-    "trusted_origins",
-    "unknown_runs",
-    "unmasked_errors",
-    "without_credits",
-];
-
-/// Keys of addresses.
-const ADDRESSES: [&str; 3] = ["url", "cancel", "public_url"];
 
 /// The signs that say how a line is read, and white space.
 pub(super) const STRUCTURE: &str = " \t\r\n\"'=,:{}[]#";
@@ -388,6 +205,27 @@ mod tests {
             ("\"sk-1 2hU\" = 1\nhf_AbC = true", "\"********\" = *\n****** = true"),
             ("[agents.a.reducers]\nx = 'append'", "[agents.a.reducers]\nx = 'append'"),
             ("[[playbook3d.workflows]]\nname = 'a'", "[[playbook3d.workflows]]\nname = 'a'"),
+        ] {
+            let root = DeTable::parse(text).expect("TOML").into_inner();
+            assert_eq!(masked(text, &root), right);
+        }
+    }
+    #[test]
+    fn of_harmless_values_the_begin_is_shown_and_of_a_number_no_text() {
+        for (text, right) in [
+            ("run = [true, 'x', false]", "run = [****, '*', *****]"),
+            ("run = [['a'], ['b']]", "run = [['*'], ['*']]"),
+            ("run = [7, { x = true }]", "run = [*, { * = **** }]"),
+            ("run = true", "run = ****"),
+            ("[limits]\nrunning = -1\nx = 2", "[limits]\nrunning = -1\nx = *"),
+            ("limits.teams.queued = 0.5", "limits.teams.queued = 0.5"),
+            ("limits.running = 'hush'", "limits.running = '****'"),
+            ("retries = 'hush'\nmax = 0", "retries = '****'\nmax = 0"),
+            ("cwd = '/A=hush/x'", "cwd = '/A=******'"),
+            ("plan = 'x?hush'", "plan = 'x?****'"),
+            ("listen = 'ann:hush@h'\nname = 'a@b'", "listen = 'ann:******'\nname = 'a@b'"),
+            ("public_key_file = '-----BEGIN hush'", "public_key_file = '-----**********'"),
+            ("cwd = 'http://[hush]/x'", "cwd = 'http://********'"),
         ] {
             let root = DeTable::parse(text).expect("TOML").into_inner();
             assert_eq!(masked(text, &root), right);

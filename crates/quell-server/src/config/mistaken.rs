@@ -1,5 +1,6 @@
-//! [`load_plan`]: reads a plan, and says of a configuration in its place what that is; and what a
-//! configuration is told that is a plan, or that is not there.
+//! [`load_plan`]: reads a plan, and says of a configuration in its place what that is, and of one in
+//! another format than its name says; and what a configuration is told that is a plan, or that is
+//! not there.
 
 use std::path::Path;
 
@@ -14,12 +15,31 @@ use crate::shell_word::shell_word;
 ///
 /// # Errors
 ///
-/// Fails with every fault of the plan; of a configuration, with what reads that.
+/// Fails with every fault of the plan; of a configuration, with what reads that; of a plan that is
+/// right in another format, with that.
 pub(crate) fn load_plan(path: &Path) -> Result<Plan, Vec<PlanError>> {
-    Plan::load_all(path).map_err(|faults| match configuration(path) {
-        Some(words) => vec![PlanError::new(words).in_file(path)],
-        None => faults,
+    Plan::load_all(path).map_err(|faults| {
+        match configuration(path).or_else(|| of_other_format(path)) {
+            Some(words) => vec![PlanError::new(words).in_file(path)],
+            None => faults,
+        }
     })
+}
+
+/// Says that a plan is right in another format than that of its name; none if it is in none.
+fn of_other_format(path: &Path) -> Option<String> {
+    let format = PlanFormat::of(path).ok()?;
+    let text = text_of(path).ok()?;
+    // JSON is YAML as well.
+    let others = [
+        (PlanFormat::Toml, "TOML", "toml"),
+        (PlanFormat::Json, "JSON", "json"),
+        (PlanFormat::Yaml, "YAML", "yaml"),
+    ];
+    let is_in = |other: PlanFormat| other != format && other.read(&text).is_ok();
+    let (_, name, end) = others.into_iter().find(|(other, ..)| is_in(*other))?;
+    let right = shown(&path.with_extension(end));
+    Some(format!("is a plan in {name}; expected a name such as `{right}`, which says so"))
 }
 
 /// Says that a file is a configuration; none if it is none.
@@ -63,6 +83,7 @@ pub(super) fn hint_of_format(path: &Path, text: &str) -> String {
     match PlanFormat::of(path) {
         Ok(PlanFormat::Toml) | Err(_) if is_other(text) => OF_TOML.to_owned(),
         Ok(PlanFormat::Toml) | Err(_) => String::new(),
+        Ok(_) if !text.contains(OF_PLANS[0]) => OF_TOML.to_owned(),
         Ok(_) => format!("; a configuration is TOML; {}", about_plans(path)),
     }
 }
@@ -71,11 +92,13 @@ pub(super) fn hint_of_format(path: &Path, text: &str) -> String {
 fn is_other(text: &str) -> bool {
     let mut lines = text.lines().map(str::trim);
     let first = lines.find(|line| !line.is_empty() && !line.starts_with('#')).unwrap_or_default();
+    let first = first.trim_start_matches('\u{feff}');
     let is_yaml = match (first.find(':'), first.find(['=', '['])) {
         (Some(colon), Some(other)) => colon < other,
         (colon, _) => colon.is_some(),
     };
-    is_yaml || first.starts_with("---") || first.starts_with('{')
+    let begins = ["---", "%YAML", "- ", "{", "[{", "//", "/*"];
+    is_yaml || begins.iter().any(|begin| first.starts_with(begin))
 }
 
 /// What is said of a text in another format.

@@ -9,6 +9,7 @@ mod damaged;
 mod document;
 mod executables;
 mod file;
+mod harmless;
 mod limits;
 mod listen;
 mod masked;

@@ -1,8 +1,10 @@
 //! [`fault_of`]: what is wrong with a scope of a key, or of the tokens that name none, and
 //! [`warning_of`]: which component is not there that it is for.
 
-use quell_flow::{Catalog, ComponentKind, excerpt, guess};
+use quell_flow::{Catalog, ComponentKind, guess};
 use quell_http::ADMIN_SCOPES;
+
+use crate::quoted::quoted;
 
 /// Says what is wrong with a scope; none if the server asks for scopes like it. The id in it may be
 /// of a component that is not there yet, and like any word.
@@ -11,9 +13,9 @@ pub(super) fn fault_of(scope: &str) -> Option<String> {
         return None;
     }
     let unknown = |meant: Option<String>| {
-        let guess = |it: String| format!("did you mean `{}`?", excerpt(&it));
+        let guess = |it: String| format!("did you mean `{}`?", quoted(&it));
         let right = meant.map_or_else(|| RIGHT.to_owned(), guess);
-        Some(format!("unknown scope `{}`; {right}", excerpt(scope)))
+        Some(format!("unknown scope `{}`; {right}", quoted(scope)))
     };
     let (Some((resource, rest)), Some((before, action))) =
         (scope.split_once(':'), scope.rsplit_once(':'))
@@ -65,11 +67,11 @@ pub(super) fn warning_of(scope: &str, catalog: &Catalog) -> Option<String> {
     let bare = ComponentKind::split(id).map_or(id, |(_, id)| id);
     let right = match guess(bare, known) {
         Some(meant) => {
-            format!("; did you mean `{}`?", excerpt(&format!("{resource}:{meant}:{action}")))
+            format!("; did you mean `{}`?", quoted(&format!("{resource}:{meant}:{action}")))
         }
         None => String::new(),
     };
-    let (scope, id) = (excerpt(scope), excerpt(id));
+    let (scope, id) = (quoted(scope), quoted(id));
     Some(format!("scope `{scope}` is for the {kind} `{id}`, which is not there{right}"))
 }
 

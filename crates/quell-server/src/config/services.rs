@@ -14,7 +14,8 @@ use super::access;
 use super::components::{ComponentEntry, made};
 use super::file::Config;
 use super::model::ModelEntry;
-use super::words::{HIDDEN, is_plain};
+use super::words::HIDDEN;
+use crate::quoted::is_plain;
 use crate::remote::{Caller, Cancel, Remote, Secrets, address, below};
 
 /// What is wrong with an entry: the keys in it, and the message.
@@ -102,7 +103,9 @@ impl<'a> Asks<'a> {
                     found.push((self.keys(&[key]), words));
                 }
                 Some(Ok(uri)) => addresses.push(uri),
-                Some(Err(words)) => found.push((self.keys(&[key]), words)),
+                Some(Err(words)) => {
+                    found.push((self.keys(&[key]), without_scheme(words, text)));
+                }
                 None => {}
             }
         }
@@ -237,6 +240,16 @@ impl<'a> Asks<'a> {
     }
 }
 
+/// Leaves out of the message about an address its scheme, which may be a secret unless it is near
+/// to one that is known.
+fn without_scheme(words: String, address: Option<&str>) -> String {
+    let scheme = address.and_then(|text| text.split_once("://")).map_or("", |(scheme, _)| scheme);
+    if scheme.is_empty() || words.ends_with('?') || SCHEMES.contains(&scheme) {
+        return words;
+    }
+    words.replace(&format!("`{scheme}`"), "`…`")
+}
+
 /// Reads the name of a header that a component may set.
 fn header(name: &str) -> Result<HeaderName, String> {
     let name: HeaderName = name.parse().map_err(|_| "is no name of a header".to_owned())?;
@@ -247,6 +260,9 @@ fn header(name: &str) -> Result<HeaderName, String> {
     }
     Ok(name)
 }
+
+/// Schemes of other addresses, which no service of a component has.
+const SCHEMES: [&str; 8] = ["file", "ftp", "grpc", "tcp", "udp", "unix", "ws", "wss"];
 
 /// What is below the address of a model.
 const CHATS: &str = "/chat/completions";

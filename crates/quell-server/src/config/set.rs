@@ -7,8 +7,9 @@ use serde::Deserialize as _;
 use toml::{Table, Value};
 
 use super::Config;
-use super::masked::may_be_secret;
+use super::harmless::{hides_number, may_be_secret};
 use super::words::in_words;
+use crate::quoted::quoted;
 
 /// One setting of the command line.
 #[derive(Clone, Debug)]
@@ -71,13 +72,15 @@ impl Setting {
     }
 }
 
-/// Shows the setting as it was written, without its value if that may be a secret.
+/// Shows the setting as it was written, without what may be a secret of its value.
 impl fmt::Display for Setting {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if may_be_secret(&self.path) {
-            return write!(f, "{}=…", self.path.join("."));
-        }
-        f.write_str(&self.text)
+        let is_hidden = match self.value {
+            Value::Integer(_) | Value::Float(_) | Value::Boolean(_) => hides_number(&self.path),
+            _ => may_be_secret(&self.path),
+        };
+        let value = if is_hidden { "…".to_owned() } else { quoted(self.raw()) };
+        write!(f, "{}={value}", self.path.join("."))
     }
 }
 
@@ -119,6 +122,14 @@ mod tests {
     fn a_secret_is_not_shown() {
         let setting: Setting = "agentos.security_key=hush".parse().expect("a setting");
         assert_eq!(setting.to_string(), "agentos.security_key=…");
+        for (text, right) in [
+            ("langgraph.settle_ms=-1", "langgraph.settle_ms=-1"),
+            ("langgraph.settle_ms=hush", "langgraph.settle_ms=…"),
+            ("listen=A=hush", "listen=A=…"),
+            ("listen=127.0.0.1:x", "listen=127.0.0.1:x"),
+        ] {
+            assert_eq!(text.parse::<Setting>().expect("a setting").to_string(), right);
+        }
         let refused = setting.put(&Table::new()).expect_err("an inline secret");
         assert!(refused.contains("security_key_env") && !refused.contains("hush"), "{refused}");
     }

@@ -8,7 +8,7 @@ use serde::de::DeserializeOwned;
 use toml::Spanned;
 use toml::de::{self, DeArray, DeString, DeTable, DeValue, Deserializer};
 
-use super::masked::shows_key;
+use super::harmless::shows_key;
 use super::words::{HIDDEN, MISSING, in_words, meant, named};
 
 /// What was found wrong in a table.

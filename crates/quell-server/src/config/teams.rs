@@ -6,11 +6,12 @@ use std::num::NonZeroUsize;
 use std::sync::Arc;
 
 use quell::Failure;
-use quell_flow::{Catalog, Component, ComponentKind, Member, OnMember, Team, excerpt, limits};
+use quell_flow::{Catalog, Component, ComponentKind, Member, OnMember, Team, limits};
 use serde::Deserialize;
 use serde_json::Value;
 
 use super::limits::Limit;
+use crate::quoted::{quoted, with_quoted};
 
 /// `[teams.ID]`.
 #[derive(Debug, Deserialize)]
@@ -157,12 +158,12 @@ impl TeamEntry {
                         && self.mode != Some(TeamMode::Sequence) =>
                 {
                     faults
-                        .push(Fault::new(keys, format!("`{}` is a member already", excerpt(name))));
+                        .push(Fault::new(keys, format!("`{}` is a member already", quoted(name))));
                 }
                 Ok(component) => members.push(component),
                 Err(words) => {
                     let words = others.named(name).err().unwrap_or(words);
-                    faults.push(Fault::new(keys, words));
+                    faults.push(Fault::new(keys, with_quoted(&words, name)));
                 }
             }
         }
@@ -195,7 +196,7 @@ impl TeamEntry {
             let at = members.iter().position(|one| found.is_some_and(|it| Arc::ptr_eq(it, one)));
             // A member that is not there has a fault already.
             if at.is_none() && !self.members().contains(name) {
-                let words = format!("unknown leader `{}`; expected {right}", excerpt(name));
+                let words = format!("unknown leader `{}`; expected {right}", quoted(name));
                 faults.push(Fault::new(["leader".to_owned()], words));
             }
             at.map(|at| members.remove(at))

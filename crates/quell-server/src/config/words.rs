@@ -3,8 +3,10 @@
 
 use std::borrow::Cow;
 
-use quell_flow::guess;
+use quell_flow::{guess, is_env};
 use toml::de;
+
+use crate::quoted::is_plain;
 
 /// Puts the key of the value with a fault before a message. One that may be a secret is not named.
 pub(super) fn named(key: Option<&str>, message: &str) -> String {
@@ -14,40 +16,6 @@ pub(super) fn named(key: Option<&str>, message: &str) -> String {
         Some(_) => format!("this key: {message}"),
         None => message.to_owned(),
     }
-}
-
-/// Tells whether a key, or the name of a variable, looks like words and not like a secret: each has
-/// small letters or capitals alone, but for its first letter, and few digits.
-pub(super) fn is_plain(name: &str) -> bool {
-    let is_word = |word: &str| {
-        let letters: Vec<u8> = word.bytes().filter(|byte| !byte.is_ascii_digit()).collect();
-        let rest = letters.get(1..).unwrap_or_default();
-        word.len() <= WORD_BYTES_MAX
-            && word.len() - letters.len() <= WORD_DIGITS_MAX
-            && letters.iter().all(u8::is_ascii_alphabetic)
-            && (rest.iter().all(u8::is_ascii_lowercase)
-                || letters.iter().all(u8::is_ascii_uppercase))
-    };
-    name.len() <= NAME_BYTES_MAX && name.split(['_', '-']).all(is_word)
-}
-
-/// Yields the begin of an address that is shown: without a user and password, and without what in
-/// its path may be a secret. A host that is no name, as `user:password`, may be one.
-pub(super) fn address_begin(text: &str) -> &str {
-    let schemes = ["http://", "https://"];
-    let Some(scheme) = schemes.iter().find(|scheme| text.starts_with(*scheme)) else { return "" };
-    let rest = &text[scheme.len()..];
-    let is_of_host = |char: char| char.is_ascii_alphanumeric() || ".-[]:".contains(char);
-    let host = &rest[..rest.find(['/', '?']).unwrap_or(rest.len())];
-    let port = host.rsplit_once(':').map_or("", |(_, port)| port.trim_end_matches(']'));
-    let is_port = host.ends_with(']') || port.bytes().all(|byte| byte.is_ascii_digit());
-    if !host.chars().all(is_of_host) || !is_port || rest.contains('@') {
-        return scheme;
-    }
-    let path = &rest[host.len()..rest.find('?').map_or(rest.len(), |at| at + 1)];
-    let words = path.split_inclusive(['/', '?']);
-    let words = words.take_while(|word| is_plain(word.trim_end_matches(['/', '?'])));
-    &text[..scheme.len() + host.len() + words.map(str::len).sum::<usize>()]
 }
 
 /// Writes an error of the reader as messages about plans are written.
@@ -93,6 +61,8 @@ impl<'a> Unknown<'a> {
         let by_habit = SYNONYMS.iter().find(|(word, key)| *word == found && known.contains(key));
         let meant = by_habit.map(|(_, key)| *key);
         let meant = meant.or_else(|| guess(found, known.iter().copied()));
+        let meant =
+            meant.or_else(|| Some("env").filter(|env| is_env(found) && known.contains(env)));
         Some(Self { what, found, known, meant })
     }
 
@@ -183,11 +153,6 @@ const WHERE_TO_LISTEN: &str = "where to listen stands at the top of the file, ab
                                `listen = \"127.0.0.1:7777\"`";
 const OF_SERVICE: &str = "; where a service is: `url = \"http://127.0.0.1:8000/run\"`";
 
-/// The longest name that is shown, its longest word, and the most digits in one.
-const NAME_BYTES_MAX: usize = 64;
-const WORD_BYTES_MAX: usize = 16;
-const WORD_DIGITS_MAX: usize = 3;
-
 /// What stands in the place of a key that is not named.
 pub(super) const HIDDEN: &str = "…";
 
@@ -203,6 +168,7 @@ mod tests {
     use super::super::sort::KEYS;
     use super::*;
     use crate::help::SERVE_AFTER_HELP;
+    use crate::quoted::WORD_BYTES_MAX;
 
     /// The tables of the file, each with what stands before and after a line of it.
     const TABLES: [(&str, &str); 15] = [
@@ -303,6 +269,10 @@ mod tests {
                 "unknown key `addr`; where to listen stands at the top of the file, above all \
                  tables: `listen = \"127.0.0.1:7777\"`; where a service is: `url = \"http://127",
             ),
+            ("[agents.a]\nenviroment = {}", "unknown key `enviroment`; did you mean `env`?"),
+            ("[agents.a]\nvars = {}", "unknown key `vars`; did you mean `env`?"),
+            ("[agents.a]\nenv_claer = true", "unknown key `env_claer`; did you mean `env_clear`?"),
+            ("[server]\nenvironment = 'x'", "unknown key `environment`; expected one of `grace`"),
             ("[agents.a]\nenv = ['A=b']", "found a list; expected a table such as `{ LANG = "),
             ("[agents.a]\nenv = 'A=b'", "found a string; expected a table such as `{ LANG = "),
             ("[agents.a]\nmodel = 'm'", "found a string; expected a table such as `{ url = "),

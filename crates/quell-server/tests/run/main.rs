@@ -47,6 +47,8 @@ mod programs;
 #[cfg(test)]
 mod protocol;
 #[cfg(test)]
+mod quotes;
+#[cfg(test)]
 mod refusals;
 #[cfg(test)]
 mod report_page;

@@ -81,18 +81,56 @@ fn keys_of_a_component_behind_its_variables_are_warned_of() {
 #[test]
 fn a_configuration_in_another_format_is_refused_with_its_own() {
     let scratch = Scratch::new();
-    for text in
-        ["# x\nlisten: 127.0.0.1:1\n", "{ \"listen\": \"a\" }", "agents:\n  a:\n    run: [x]\n"]
-    {
+    for text in [
+        "# x\nlisten: 127.0.0.1:1\n",
+        "{ \"listen\": \"a\" }",
+        "agents:\n  a:\n    run: [x]\n",
+        "[{ \"agents\": 1 }]",
+        "%YAML 1.2\n---\nagents: {}\n",
+        "- agents\n",
+        "// JSON\n{}\n",
+        "\u{feff}{}\n",
+    ] {
         scratch.write("quell.toml", text);
         let ended = scratch.run(&["check"]);
         ended.assert_code(2);
         assert!(ended.stderr.contains("; a configuration is TOML: `listen = "), "{ended:?}");
+    }
+    // Such a name is that of a plan; the text is not.
+    for (name, text) in [("c.json", "{ \"agents\": {} }"), ("c.yaml", "agents:\n  a: 1\n")] {
+        scratch.write(name, text);
+        let said = scratch.run(&["check", name]).stderr;
+        assert!(said.contains("is TOML: `listen = ") && !said.contains("quell run"), "{said}");
     }
     for text in ["listen = 127.0.0.1:1\n", "[agents.a]\nrun: [x]\n"] {
         scratch.write("quell.toml", text);
         let ended = scratch.run(&["check"]);
         ended.assert_code(2);
         assert!(!ended.stderr.contains("is TOML"), "{ended:?}");
+    }
+}
+
+#[test]
+fn a_plan_in_another_format_than_its_name_says_is_told_so() {
+    let scratch = Scratch::new();
+    let yaml = "name: p\nsteps:\n- { name: a, run: ['true'] }\n";
+    let json = "{\"name\": \"p\", \"steps\": [{\"name\": \"a\", \"run\": [\"true\"]}]}";
+    let toml = "name = 'p'\nsteps = [{ name = 'a', run = ['true'] }]\n";
+    for (name, text, format, right) in [
+        ("p.toml", yaml, "YAML", "p.yaml"),
+        ("p.toml", json, "JSON", "p.json"),
+        ("p.json", yaml, "YAML", "p.yaml"),
+        ("p.json", toml, "TOML", "p.toml"),
+        ("p.yaml", toml, "TOML", "p.toml"),
+    ] {
+        scratch.write(name, text);
+        let right = format!(
+            "{name}: is a plan in {format}; expected a name such as `{right}`, which says so\n"
+        );
+        for args in [&["plan", "check", name][..], &["run", name]] {
+            let ended = scratch.run(args);
+            ended.assert_code(2);
+            assert!(ended.stderr.ends_with(&right), "{ended:?}");
+        }
     }
 }
