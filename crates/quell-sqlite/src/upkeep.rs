@@ -15,9 +15,9 @@ use crate::unreadable::unreadable;
 use crate::visit::Visit;
 
 /// Checks that a file is whole: its pages, its references, its schema, and each thing in it.
-/// Another process may have it. Blocks the thread while it reads the whole file, and changes nothing.
-/// Yields what cannot be read although the file is whole: runs with their specs, inputs and
-/// reports, then events, then states of lanes; at most the first thousand.
+/// Another process may have it. Blocks the thread while it reads the whole file, and changes
+/// nothing. Yields what cannot be read although the file is whole: runs with their specs, inputs
+/// and reports, then events, then states of lanes; at most the first thousand.
 ///
 /// # Errors
 ///

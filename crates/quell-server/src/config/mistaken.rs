@@ -1,6 +1,6 @@
-//! [`load_plan`]: reads a plan, and says of a configuration in its place what that is, and of one in
-//! another format than its name says; and what a configuration is told that is a plan, or that is
-//! not there.
+//! [`load_plan`]: reads a plan, and says of a configuration in its place what that is, and of one
+//! in another format than its name says; and what a configuration is told that is a plan, or that
+//! is not there.
 
 use std::path::Path;
 

@@ -85,8 +85,19 @@ fn bash_completes_components_and_steps() {
     assert_eq!(run(&["--verbose", "publish.toml", "--only", "c"]), ["count"]);
     assert_eq!(run(&["--json", "agent/w"]), ["agent/writer"]);
     assert_eq!(run(&["--verbose", "--config", "own.toml", "--json", "agent/"]), ["agent/own"]);
-    for words in [&["--", "agent/"][..], &["agent/writer", "--only", "w"], &["--report", "agent/"]]
-    {
+    for name in ["p.yaml", "p.yml", "p.json"] {
+        let plan = r#"{ "name": "p", "steps": [{ "name": "one", "run": ["true"] }] }"#;
+        scratch.write(name, plan);
+        assert_eq!(run(&[name, "--from", "o"]), ["one"], "{name}");
+    }
+    assert_eq!(complete(&["quell", "run"]), ["run", "runs"], "the word itself");
+    for words in [
+        &["--", "agent/"][..],
+        &["--", "echo", "agent/"],
+        &["publish.toml", "agent/"],
+        &["agent/writer", "--only", "w"],
+        &["--report", "agent/"],
+    ] {
         assert!(!run(words).concat().contains('w'), "{words:?}: {:?}", run(words));
     }
     // As readline splits `--config=own.toml`.
