@@ -3,9 +3,8 @@
 use std::time::SystemTime;
 
 use axum::response::Response;
-use quell::RunRef;
 use quell_flow::Component;
-use quell_http::{Service, View, same_id};
+use quell_http::{RunView, Service, View, same_id};
 
 use crate::options::Options;
 use crate::snapshot::session_of;
@@ -32,12 +31,17 @@ impl App {
 }
 
 /// Finds a run of a component, in a session if one is named.
-pub(crate) fn find(
+///
+/// # Errors
+///
+/// Fails if the store cannot be read.
+pub(crate) async fn find(
     view: &View,
     component: &Component,
     id: &str,
     session: Option<&str>,
-) -> Option<RunRef> {
-    let run = view.run_of(component, id)?;
-    session.is_none_or(|session| same_id(&session_of(&run), session)).then_some(run)
+) -> Result<Option<RunView>, Refusal> {
+    let found = view.find_of(component, id).await?;
+    let is_of = |run: &RunView| session.is_none_or(|session| same_id(&session_of(run), session));
+    Ok(found.filter(is_of))
 }

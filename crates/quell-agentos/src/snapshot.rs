@@ -3,8 +3,8 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use quell::{CauseKind, Payload, RunId, RunRef, RunReport, RunRow, limits};
-use quell_http::{RunState, SESSION, ToolNote, Transcript, View, external_id};
+use quell::{CauseKind, Counts, Payload, RunId, RunRef, RunReport, RunRow, limits};
+use quell_http::{Reading, RunView, SESSION, ToolNote, Transcript, View, whole_millis};
 use serde_json::Value;
 
 use crate::wire::exact::Object;
@@ -19,31 +19,39 @@ pub(crate) const USER: &str = "agentos.user_id";
 pub(crate) const TIMEOUT: &str = "agentos.timeout_ms";
 
 /// Yields the session of a run. Without one, it is the id of the root.
-pub(crate) fn session_of(run: &RunRef) -> String {
-    let root = run.root();
-    root.label(SESSION).map_or_else(|| external_id(&root).into_owned(), str::to_owned)
+pub(crate) fn session_of(run: &RunView) -> String {
+    run.root_label(SESSION).unwrap_or_else(|| run.root_external_id())
 }
 
 /// Finds the position of a run in its tree; `None` if its component has left the catalog.
-pub(crate) fn position_of(view: &View, run: &RunRef) -> Option<Position> {
-    let mut line = vec![run.clone()];
-    while let Some(parent) = line.last().and_then(RunRef::parent) {
-        line.push(parent);
-    }
-    let root = line.pop()?;
-    let mut position = Position::root(view.component_of(&root)?, external_id(&root));
-    let mut above = root;
-    for run in line.into_iter().rev() {
-        let ordinal = above.children().iter().position(|kid| kid.id() == run.id());
-        let (kind, id) = (run.kind(), run.id().to_string());
-        position = position.child(kind, run.name(), id, ordinal.unwrap_or_default());
-        above = run;
+pub(crate) fn position_of(view: &View, run: &RunView) -> Option<Position> {
+    let mut position = Position::root(view.component_of(run)?, run.root_external_id());
+    match run {
+        RunView::Live(run) => {
+            let mut line: Vec<_> =
+                std::iter::successors(Some(run.clone()), RunRef::parent).collect();
+            let mut above = line.pop()?;
+            for run in line.into_iter().rev() {
+                let ordinal = above.children().iter().position(|kid| kid.id() == run.id());
+                let (kind, id) = (run.kind(), run.id().to_string());
+                position = position.child(kind, run.name(), id, ordinal.unwrap_or_default());
+                above = run;
+            }
+        }
+        RunView::Stored(stored) => {
+            for run in stored.line().rev().skip(1) {
+                let ordinal = run.parent.and_then(|parent| stored.ordinal_of(run.run, parent));
+                let (kind, id) = (run.kind, run.run.to_string());
+                position = position.child(kind, &run.name, id, ordinal.unwrap_or_default());
+            }
+        }
     }
     Some(position)
 }
 
 /// Takes a snapshot of a run and its descendants.
-pub(crate) fn read_at(view: &View, run: &RunRef, report: &RunReport, position: &Position) -> Tree {
+pub(crate) fn read_at(reading: &Reading, position: &Position) -> Tree {
+    let report = reading.report();
     let mut indices: HashMap<RunId, usize> = HashMap::with_capacity(report.rows.len());
     let mut runs: Vec<RunSnapshot> = Vec::with_capacity(report.rows.len());
     for row in &report.rows {
@@ -62,15 +70,14 @@ pub(crate) fn read_at(view: &View, run: &RunRef, report: &RunReport, position: &
         if let Some(above) = above {
             runs[above].kids.push(at);
         }
-        let known = view.service().engine().get(row.run);
-        let transcript = known.as_ref().map(|run| view.transcript(run));
-        let mut snapshot = snapshot_of(view, row, own, known.as_ref(), transcript);
+        let transcript = reading.transcript_of(row.run);
+        let mut snapshot = snapshot_of(reading, row, own, transcript);
         if at == 0 {
-            snapshot.state = view.state_of(report);
+            snapshot.state = reading.state();
         }
         runs.push(snapshot);
     }
-    tree(run, runs)
+    tree(reading.run(), runs)
 }
 
 /// Writes the part of a run that is small enough to need no room.
@@ -83,71 +90,69 @@ pub(crate) fn small(view: &View, run: &RunRef, position: Position) -> Tree {
     let mut row = run.row();
     (row.output, row.partial) = (None, None);
     row.error = row.error.map(|error| limits::cut(&error, ERROR_BYTES_MAX).into());
-    let known = view.service().engine().get(row.run);
-    let mut snapshot = snapshot_of(view, &row, position, known.as_ref(), None);
+    let report = RunReport::new(vec![row], Counts::default());
+    let reading = view.read_live(run, report.into());
+    let mut snapshot = snapshot_of(&reading, reading.report().own_row(), position, None);
     snapshot.state.truncated = true;
     snapshot.input = Payload::from(Value::Null);
-    tree(run, vec![snapshot])
+    tree(reading.run(), vec![snapshot])
 }
 
 /// The longest error in a small snapshot, in bytes. More is cut.
 const ERROR_BYTES_MAX: usize = 1 << 10;
 
-fn tree(run: &RunRef, runs: Vec<RunSnapshot>) -> Tree {
-    let root = run.root();
-    Tree { session: session_of(&root), user: root.label(USER).map(str::to_owned), runs }
+fn tree(run: &RunView, runs: Vec<RunSnapshot>) -> Tree {
+    Tree { session: session_of(run), user: run.root_label(USER), runs }
 }
 
-/// Takes a snapshot of one run, from its row and from what the engine and its transcript still
-/// hold.
+/// Takes a snapshot of one run, from its row and from what is known of it besides.
 fn snapshot_of(
-    view: &View,
+    reading: &Reading,
     row: &RunRow,
     position: Position,
-    run: Option<&RunRef>,
     transcript: Option<Transcript>,
 ) -> RunSnapshot {
-    let input = run.and_then(RunRef::input).cloned();
-    let timeout = run.and_then(|run| run.label(TIMEOUT)?.parse().ok());
+    let input = reading.input_of(row.run);
+    let timeout = reading.label_of(row.run, TIMEOUT).and_then(|text| text.parse().ok());
     let output = row.output.as_ref().or(row.partial.as_ref());
     let model = transcript.as_ref().and_then(|transcript| transcript.model.as_ref());
-    let show = |id| view.service().external_id(id);
-    let mut state = RunState::of_row(row, show);
+    let mut state = reading.state_of_row(row);
     state.truncated = transcript.as_ref().is_some_and(|transcript| transcript.is_cut);
     RunSnapshot {
         position,
         kids: Vec::new(),
         state,
         status: row.status,
-        cause: origin_of(view, row),
+        cause: origin_of(reading, row),
         output: output.cloned(),
         usage: row.usage,
         error: row.error.as_deref().map(str::to_owned),
         timeout: timeout.map(Duration::from_millis),
         model: model.map(|model| (model.model.clone(), model.provider.clone())),
         tools: transcript.iter().flat_map(|transcript| transcript.tools.iter().map(call)).collect(),
-        said_at: transcript.as_ref().and_then(|transcript| transcript.first_text_at),
+        said_at: transcript.as_ref().and_then(|said| said.first_text_at).map(whole_millis),
         text: transcript.map(|transcript: Transcript| transcript.text).unwrap_or_default(),
         input: input.unwrap_or_else(|| Payload::from(Value::Null)),
         queued_at: row.queued_at,
-        started_at: row.started_at,
-        stopped_at: row.stopped_at,
-        ended_at: row.ended_at,
+        started_at: row.started_at.map(whole_millis),
+        stopped_at: row.stopped_at.map(whole_millis),
+        ended_at: row.ended_at.map(whole_millis),
     }
 }
 
 /// Yields the kind of what a stop began with: for a member or a step, that of the run above.
-fn origin_of(view: &View, row: &RunRow) -> Option<CauseKind> {
+fn origin_of(reading: &Reading, row: &RunRow) -> Option<CauseKind> {
     let cause = row.cause.as_deref()?;
     if cause.kind != CauseKind::ParentStopped {
         return Some(cause.kind);
     }
-    let origin = view.service().engine().get(cause.origin).map(|run| run.row());
-    Some(origin.and_then(|row| Some(row.cause?.kind)).unwrap_or(cause.kind))
+    Some(reading.cause_of(cause.origin).unwrap_or(cause.kind))
 }
 
 fn call(note: &ToolNote) -> Object {
-    let took = note.ended_at.and_then(|at| at.duration_since(note.started_at).ok());
+    let started_at = whole_millis(note.started_at);
+    let ended_at = note.ended_at.map(whole_millis);
+    let took = ended_at.and_then(|at| at.duration_since(started_at).ok());
     let outcome = note.outcome.as_ref().map(Outcome::of);
     tool(&note.call, &note.name, &note.input, note.started_at, outcome.as_ref(), took)
 }

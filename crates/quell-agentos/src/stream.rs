@@ -17,7 +17,7 @@ pub(crate) fn frames(
     style: Style,
 ) -> Option<impl Stream<Item = SseEvent> + Send + use<>> {
     let position = Position::root(view.component_of(run)?, external_id(run));
-    let session = snapshot::session_of(run);
+    let session = snapshot::session_of(&run.into());
     let source = Source {
         events: view.service().events(run, 0),
         renderer: Some(Renderer::new(run.id(), position, session, style)),
@@ -61,7 +61,7 @@ impl Source {
         if needs_place
             && renderer.position(event.run).is_none()
             && let Some(position) =
-                run.as_ref().and_then(|run| snapshot::position_of(&self.view, run))
+                run.as_ref().and_then(|run| snapshot::position_of(&self.view, &run.into()))
         {
             renderer.adopt(event.run, position);
         }
@@ -84,7 +84,7 @@ impl Source {
         // The work has the room: it goes on if the client leaves.
         let work = async move {
             let tree = if room.is_ok() {
-                snapshot::read_at(&view, &run, &report, &position)
+                snapshot::read_at(&view.read_live(&run, report), &position)
             } else {
                 snapshot::small(&view, &run, position)
             };

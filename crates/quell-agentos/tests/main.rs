@@ -21,6 +21,8 @@ mod memory;
 mod races;
 /// What is refused, and in which words.
 mod refusals;
+/// Runs that are only in the store.
+mod restart;
 /// Room for answers.
 mod room;
 /// Over sockets: clients that vanish.

@@ -27,10 +27,10 @@ pub(super) async fn cancel(
     let session = query.get("session_id");
     // A client gives no reason, so the message of the cause is null.
     let stop = CancelRequest::because("");
-    let cancelled = match find(view, &component, run, session.as_deref()) {
+    let cancelled = match find(view, &component, run, session.as_deref()).await? {
         Some(run) => view.cancel(&run, stop, wait).await,
         None if app.options.unknown_runs == UnknownRuns::Remember => {
-            return Ok(done(&remember(view, &component, run, stop, wait).await));
+            return Ok(done(&remember(view, &component, run, stop, wait).await?));
         }
         None => CancelOutcome::without_run(Disposition::Unknown),
     };
@@ -53,16 +53,17 @@ async fn remember(
     run: &str,
     stop: CancelRequest,
     wait: Wait,
-) -> CancelOutcome {
+) -> Result<CancelOutcome, Refusal> {
+    let unknown = CancelOutcome::without_run(Disposition::Unknown);
+    let Ok(id) = parse_id(run) else { return Ok(unknown) };
     // Remember nothing if the id is of a run of another component or session. A run that the caller
     // may not see is treated as unknown, so that the answer does not reveal it.
-    match parse_id(run) {
-        Ok(id) if view.run_by_id(id).is_none() => {
-            let stop = stop.remember_for(limits::RESERVATIONS_TTL);
-            view.reserve(&scope_of(component), id, stop, wait).await
-        }
-        _ => CancelOutcome::without_run(Disposition::Unknown),
+    let known = view.find_by_id(id).await?;
+    if known.is_some() {
+        return Ok(unknown);
     }
+    let stop = stop.remember_for(limits::RESERVATIONS_TTL);
+    Ok(view.reserve(&scope_of(component), id, stop, wait).await)
 }
 
 fn wait(app: &App, text: Option<&str>) -> Result<Wait, Refusal> {

@@ -80,7 +80,7 @@ fn start(component: &Arc<Component>, form: &Form, headers: &HeaderMap) -> Start 
 }
 
 fn accepted(run: &RunRef) -> Response {
-    let session = session_of(run);
+    let session = session_of(&run.into());
     let body = json!({ "run_id": external_id(run), "session_id": session, "status": "PENDING" });
     (StatusCode::ACCEPTED, Json(body)).into_response()
 }

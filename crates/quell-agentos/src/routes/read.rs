@@ -15,8 +15,8 @@ pub(super) async fn read(kind: ComponentKind, request: &RunRequest) -> Result<Re
     let session = query
         .get("session_id")
         .ok_or_else(|| Refusal::invalid(vec![missing("query", "session_id")]))?;
-    let answer = match find(view, &component, run, Some(&session)) {
-        Some(run) => run_response(view, &run).await?,
+    let answer = match find(view, &component, run, Some(&session)).await? {
+        Some(run) => run_response(view, run).await?,
         None => None,
     };
     answer.ok_or_else(|| Refusal::not_found("Run not found"))

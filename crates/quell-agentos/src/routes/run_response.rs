@@ -3,7 +3,7 @@
 use axum::Json;
 use axum::response::{IntoResponse, Response};
 use quell::RunRef;
-use quell_http::{BodyError, View};
+use quell_http::{BodyError, Reading, RunView, View};
 
 use crate::snapshot;
 use crate::wire::exact::Object;
@@ -11,9 +11,10 @@ use crate::wire::position::Position;
 use crate::wire::refusal::Refusal;
 
 /// Answers with a run and its descendants. A large answer is made on another thread.
-pub(super) async fn run_response(view: &View, run: &RunRef) -> Result<Option<Response>, Refusal> {
-    let Some(position) = snapshot::position_of(view, run) else { return Ok(None) };
-    let (about, make) = answer(view, run, position);
+pub(super) async fn run_response(view: &View, run: RunView) -> Result<Option<Response>, Refusal> {
+    let Some(position) = snapshot::position_of(view, &run) else { return Ok(None) };
+    let reading = view.read_tree(run).await?;
+    let (about, make) = answer(reading, position);
     Ok(Some(view.json_response(about, make).await.map_err(Refusal::of_answer)?))
 }
 
@@ -24,8 +25,8 @@ pub(super) async fn run_response_at_end(
     view: &View,
     run: RunRef,
 ) -> Result<Option<Response>, Refusal> {
-    let Some(position) = snapshot::position_of(view, &run) else { return Ok(None) };
-    let (about, make) = answer(view, &run, position.clone());
+    let Some(position) = snapshot::position_of(view, &(&run).into()) else { return Ok(None) };
+    let (about, make) = answer(view.read_live(&run, run.report()), position.clone());
     match view.json_response(about, make).await {
         Ok(response) => return Ok(Some(response)),
         Err(BodyError::Overdrawn(_)) => {}
@@ -33,8 +34,9 @@ pub(super) async fn run_response_at_end(
     }
     let small = snapshot::without_values(view, &run, position.clone());
     let seen = view.clone();
-    let make =
-        move |run: &RunRef| snapshot::read_at(&seen, run, &run.report(), &position).to_json();
+    let make = move |run: &RunRef| {
+        snapshot::read_at(&seen.read_live(run, run.report()), &position).to_json()
+    };
     match view.json_response_soon(run, about, make).await {
         Ok(Some(response)) => Ok(Some(response)),
         Ok(None) | Err(BodyError::Overdrawn(_)) => Ok(Some(Json(small).into_response())),
@@ -43,12 +45,6 @@ pub(super) async fn run_response_at_end(
 }
 
 /// Estimates the size of the answer with a run, and yields the closure that makes it.
-fn answer(
-    view: &View,
-    run: &RunRef,
-    position: Position,
-) -> (usize, impl FnOnce() -> Object + Send + use<>) {
-    let (seen, run, report) = (view.clone(), run.clone(), run.report());
-    let about = view.weight(&report);
-    (about, move || snapshot::read_at(&seen, &run, &report, &position).to_json())
+fn answer(reading: Reading, position: Position) -> (usize, impl FnOnce() -> Object + Send + use<>) {
+    (reading.weight(), move || snapshot::read_at(&reading, &position).to_json())
 }

@@ -6,7 +6,7 @@ use axum::Json;
 use axum::http::header::RETRY_AFTER;
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
-use quell_http::{AccessError, BodyError, JsonError, Overdrawn, StartError};
+use quell_http::{AccessError, BodyError, JsonError, LookupError, Overdrawn, StartError};
 use serde_json::{Value, json};
 
 /// Why a request is refused.
@@ -88,6 +88,16 @@ impl Refusal {
             headers.insert("quell-disposition", HeaderValue::from_static(disposition));
         }
         response
+    }
+}
+
+impl From<LookupError> for Refusal {
+    fn from(error: LookupError) -> Self {
+        let status = match error {
+            LookupError::Unreadable(_) => StatusCode::INTERNAL_SERVER_ERROR,
+            _ => StatusCode::SERVICE_UNAVAILABLE,
+        };
+        Self::new(status, error.to_string())
     }
 }
 

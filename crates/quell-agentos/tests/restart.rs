@@ -1,0 +1,108 @@
+use std::sync::Arc;
+
+use quell::store::{MemoryStore, Store, StoreError};
+use quell::{Engine, EngineConfig, Recovery, Shutdown};
+use quell_agentos::Options;
+use quell_http::Access;
+use quell_test_support::Valve;
+use serde_json::Value;
+
+use crate::support::http::start;
+use crate::support::{Site, fresh};
+
+/// A site as a process has it that opened the store: the nth one.
+async fn nth(boot: u32, store: &Arc<MemoryStore>) -> (Site, Arc<Valve>) {
+    let store = Valve::reopened(store, boot);
+    let config = EngineConfig::new().store(Arc::clone(&store) as Arc<dyn Store>);
+    let engine = Engine::with_config(config);
+    engine.recover(|_| Recovery::Fail).await.unwrap();
+    (Site::with(engine, Options::default(), Access::open()), store)
+}
+
+/// Yields the paths of the runs of a tree, as its root shows them, the root's first.
+fn paths_of(path: &str, run: &Value) -> Vec<String> {
+    let mut runs = vec![run];
+    let mut ids = Vec::new();
+    while let Some(run) = runs.pop() {
+        ids.extend(run["run_id"].as_str().map(str::to_owned));
+        let below = ["member_responses", "step_executor_runs"].map(|key| run[key].as_array());
+        runs.extend(below.into_iter().flatten().flatten());
+    }
+    ids.iter().map(|id| format!("{path}/runs/{id}?session_id=s")).collect()
+}
+
+#[tokio::test]
+async fn every_run_is_shown_after_a_restart_as_before_it() {
+    let store = Arc::new(MemoryStore::new());
+    let (site, _) = nth(1, &store).await;
+    let mut paths = Vec::new();
+    for path in [
+        "/agents/short-agent",
+        "/agents/slow-agent",
+        "/teams/slow-team",
+        "/workflows/slow-workflow",
+        "/workflows/short-workflow",
+        "/workflows/fn-workflow",
+    ] {
+        for (is_cancelled, timeout) in [(false, "60000"), (true, "60000"), (false, "20")] {
+            let (run, probe) = (fresh("run"), fresh("probe"));
+            let message = format!("ticks=20 tick_ms=2 probe={probe}");
+            let fields = [
+                ("message", &*message),
+                ("background", "true"),
+                ("stream", "false"),
+                ("session_id", "s"),
+                ("user_id", "u"),
+                ("session_state", r#"{"n": 1e2}"#),
+                ("run_id", &run),
+                ("timeout_ms", timeout),
+            ];
+            assert_eq!(site.create(&format!("{path}/runs"), &fields).await.status, 202);
+            if is_cancelled {
+                let cancel = format!("{path}/runs/{run}/cancel?wait=quiescent");
+                assert_eq!(site.post(&cancel).await.status, 200);
+            }
+            let id = quell_http::parse_id(&run).unwrap();
+            site.service.engine().get(id).unwrap().quiescent().await;
+            let read = site.get(&format!("{path}/runs/{run}?session_id=s")).await;
+            paths.extend(paths_of(path, &read.json()));
+        }
+    }
+    assert!(paths.len() > 30, "{paths:?}");
+    let mut before = Vec::new();
+    for path in &paths {
+        let answer = site.get(path).await;
+        assert_eq!(answer.status, 200, "{path}: {answer:?}");
+        before.push(answer.text);
+    }
+    site.service.engine().shutdown(Shutdown::default()).await;
+    let (site, _) = nth(2, &store).await;
+    for (path, before) in paths.iter().zip(before) {
+        assert_eq!(site.get(path).await.text, before, "{path}");
+    }
+}
+
+#[tokio::test]
+async fn a_stored_run_has_ended_and_is_of_its_component_and_session() {
+    let store = Arc::new(MemoryStore::new());
+    let (site, _) = nth(1, &store).await;
+    let path = "/agents/short-agent";
+    let run = start(&site, path, "hi", "s").await;
+    site.service.engine().shutdown(Shutdown::default()).await;
+    let (site, valve) = nth(2, &store).await;
+    let cancelled = site.post(&format!("{path}/runs/{run}/cancel")).await;
+    assert_eq!(
+        (cancelled.status.as_u16(), cancelled.header("quell-disposition")),
+        (200, "already-terminal")
+    );
+    for other in [
+        format!("{path}/runs/{run}?session_id=other"),
+        format!("/agents/slow-agent/runs/{run}?session_id=s"),
+    ] {
+        assert_eq!(site.get(&other).await.status, 404, "{other}");
+    }
+    valve.fail_reads(StoreError::Io { what: "secret-path".into() });
+    let answer = site.get(&format!("{path}/runs/{run}?session_id=s")).await;
+    assert_eq!(answer.status, 503, "{answer:?}");
+    assert!(!answer.text.contains("secret-path"));
+}
