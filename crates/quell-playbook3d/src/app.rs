@@ -1,10 +1,11 @@
 //! [`App`]: the state that the routes share, with teams, quota, and how they find runs.
 
+use std::collections::HashSet;
 use std::time::SystemTime;
 
-use quell::{RunFilter, RunId, RunRef, RunRow};
+use quell::{RunFilter, RunId, RunRow};
 use quell_flow::Component;
-use quell_http::{Service, View, Wait, external_id, newest};
+use quell_http::{RunView, Service, View, Wait, newest};
 use serde_json::Value;
 use uuid::Uuid;
 
@@ -89,52 +90,66 @@ impl App {
         if time.is_zero() { Wait::none() } else { Wait::terminal().at_most(time) }
     }
 
-    /// Lists the runs that are shown, newest first, each with its row.
-    pub(crate) fn runs(view: &View) -> Vec<(RunRef, RunRow)> {
-        let mut runs = view.runs(&RunFilter::new().roots());
-        runs.retain(|run| may_read(view, run));
-        newest(runs, usize::MAX).into_iter().map(|run| (run.clone(), run.row())).collect()
+    /// Lists the runs that are shown, newest first, each with its row: all that are in memory, and
+    /// the newest of those that are only in the store, as far as one part of a list goes.
+    pub(crate) async fn runs(view: &View) -> Result<Vec<(RunView, RunRow)>, Refusal> {
+        let (roots, shown) = (RunFilter::new().roots(), |run: &RunView| may_read(view, run));
+        let page = view.list(roots.clone(), usize::MAX, None, shown).await?;
+        let mut runs = page.runs;
+        if page.next.is_some() {
+            // Those in memory that are older than what was read of the store.
+            let listed: HashSet<_> = runs.iter().map(RunView::id).collect();
+            let older = view.runs(&roots).into_iter().filter(|run| !listed.contains(&run.id()));
+            let older = newest(older, usize::MAX).into_iter().map(RunView::Live);
+            runs.extend(older.filter(shown));
+        }
+        Ok(runs.into_iter().map(|run| (run.clone(), run.row())).collect())
     }
 
-    /// Writes a run as lists show it.
-    pub(crate) fn object(&self, view: &View, run: &RunRef, row: &RunRow) -> RunObject {
+    /// Writes a run as lists show it. How far a run came that is only in the store is not shown: a
+    /// list does not read what each run has said.
+    pub(crate) fn object(&self, view: &View, run: &RunView, row: &RunRow) -> RunObject {
         let team = team_of(run);
         let platform = run.label(PLATFORM).and_then(|text| serde_json::from_str(text).ok());
+        let (progress, quell) = match run {
+            RunView::Live(run) => (view.progress(run), view.state(run)),
+            RunView::Stored(_) => (None, view.state_in_list(run, row)),
+        };
         RunObject {
             id: id_of(run),
             platform: platform.filter(|value: &Value| !value.is_null()),
             status: status_word(row.status),
-            progress: view.progress(run),
+            progress,
             duration: seconds(row, SystemTime::now()),
             webhook_url: None,
             run_result: result_of(row),
             team: self.directory.team(team),
             owner: OwnerObject { name: run.owner().map(str::to_owned) },
             workflow: self.directory.workflow_of(run, team),
-            quell: view.state(run),
+            quell,
         }
     }
 }
 
 /// Finds a run of a team: a run belongs to its team, and a step is no run here.
-pub(crate) fn find(view: &View, team: Uuid, run: Uuid) -> Option<RunRef> {
-    find_any(view, run).filter(|run| team_of(run) == team)
+pub(crate) async fn find(view: &View, team: Uuid, run: Uuid) -> Result<Option<RunView>, Refusal> {
+    Ok(find_any(view, run).await?.filter(|run| team_of(run) == team))
 }
 
 /// Finds a run of any team of the caller.
-pub(crate) fn find_any(view: &View, run: Uuid) -> Option<RunRef> {
-    view.run_by_id(RunId::from_uuid(run))
-        .filter(|run| run.parent().is_none() && may_read(view, run))
+pub(crate) async fn find_any(view: &View, run: Uuid) -> Result<Option<RunView>, Refusal> {
+    let found = view.find_by_id(RunId::from_uuid(run)).await?;
+    Ok(found.filter(|run| run.is_root() && may_read(view, run)))
 }
 
 /// Yields the id of a run as its caller spelt it. Other contracts let an id be any text; here it
 /// is a UUID, so that `cancel` can name it.
-pub(crate) fn id_of(run: &RunRef) -> String {
-    let id = external_id(run);
+pub(crate) fn id_of(run: &RunView) -> String {
+    let id = run.external_id();
     if parse_uuid(&id).is_ok() { id.into_owned() } else { run.id().to_string() }
 }
 
-fn may_read(view: &View, run: &RunRef) -> bool {
+fn may_read(view: &View, run: &RunView) -> bool {
     view.component_of(run).is_none_or(|component| view.principal().may_read(component))
 }
 

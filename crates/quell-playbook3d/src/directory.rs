@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use quell::{RunId, RunRef};
+use quell::RunId;
 use quell_flow::{COMPONENT, Catalog, Component};
-use quell_http::{Principal, SESSION, Teams, scope_of};
+use quell_http::{Principal, RunView, SESSION, Teams, scope_of};
 use uuid::Uuid;
 
 use crate::options::CONTRACT;
@@ -129,7 +129,7 @@ impl Directory {
 
     /// Says of which workflow a run is: the one that it was started as, or else the first one of
     /// its component.
-    pub(crate) fn workflow_of(&self, run: &RunRef, team: Uuid) -> WorkflowObject {
+    pub(crate) fn workflow_of(&self, run: &RunView, team: Uuid) -> WorkflowObject {
         let asked = run.label(WORKFLOW).and_then(|text| Uuid::try_parse(text).ok());
         let is_of_run = |offer: &&Offer| {
             offer.component.kind().run_kind() == run.kind()
@@ -163,7 +163,7 @@ impl Offer {
 }
 
 /// Yields the team of a run.
-pub(crate) fn team_of(run: &RunRef) -> Uuid {
+pub(crate) fn team_of(run: &RunView) -> Uuid {
     run.label(SESSION).map_or_else(no_team, uuid_of)
 }
 

@@ -20,6 +20,8 @@ mod memory;
 mod races;
 /// The table of refusals, and its order (contract, section 5).
 mod refusals;
+/// Runs that are only in the store.
+mod restart;
 /// The same over sockets; clients that vanish.
 mod sockets;
 /// What a store has to do with answers.

@@ -3,8 +3,8 @@
 use axum::Json;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
-use quell::{CancelRequest, Disposition, RunId, RunRef, RunStatus, limits};
-use quell_http::{CancelOutcome, View};
+use quell::{CancelRequest, Disposition, RunId, RunStatus, limits};
+use quell_http::{CancelOutcome, RunView, View};
 use serde_json::json;
 use uuid::Uuid;
 
@@ -21,7 +21,7 @@ pub(super) async fn cancel(
 ) -> Result<Response, Refusal> {
     let (team, run) = (path.team, path.run.ok_or(Refusal::Malformed)?.id);
     app.team(&view, team, Operation::Cancel)?;
-    let Some(target) = target(&app, &view, team, run) else {
+    let Some(target) = target(&app, &view, team, run).await? else {
         return Ok(unknown());
     };
     target.check(&view)?;
@@ -34,7 +34,7 @@ pub(super) async fn cancel(
 
 /// What a cancel is about.
 enum Target {
-    Run(RunRef),
+    Run(RunView),
     /// An id without a run so far.
     Ticket,
 }
@@ -52,19 +52,19 @@ impl Target {
 }
 
 /// Finds what a cancel is about.
-fn target(app: &App, view: &View, team: Uuid, run: Uuid) -> Option<Target> {
-    if let Some(found) = find(view, team, run) {
-        return Some(Target::Run(found));
+async fn target(app: &App, view: &View, team: Uuid, run: Uuid) -> Result<Option<Target>, Refusal> {
+    if let Some(found) = find(view, team, run).await? {
+        return Ok(Some(Target::Run(found)));
     }
     if app.allocated.has(view.principal().owner(), run) {
-        return Some(Target::Ticket);
+        return Ok(Some(Target::Ticket));
     }
     // A run uses its ticket up only when it is there. If neither was found, the run may have come
     // between the two looks.
-    find(view, team, run).map(Target::Run)
+    Ok(find(view, team, run).await?.map(Target::Run))
 }
 
-async fn cancel_run(app: &App, view: &View, run: &RunRef) -> Result<Response, Refusal> {
+async fn cancel_run(app: &App, view: &View, run: &RunView) -> Result<Response, Refusal> {
     let cancelled = view.cancel(run, request(), app.wait()).await;
     let status = cancelled.row.as_ref().map_or_else(|| run.status(), |row| row.status);
     answer(&cancelled, status)

@@ -31,7 +31,7 @@ pub(super) async fn list_runs(
     State(app): Shared,
     Caller(view): Caller,
 ) -> Result<Response, Refusal> {
-    let runs = App::runs(&view);
+    let runs = App::runs(&view).await?;
     let (seen, about) = (view.clone(), runs.iter().map(|(_, row)| row_bytes(row)).sum());
     let list =
         move || -> Vec<_> { runs.iter().map(|(run, row)| app.object(&seen, run, row)).collect() };
@@ -42,9 +42,9 @@ pub(super) async fn get_result(
     Caller(view): Caller,
     RunPath(run): RunPath,
 ) -> Result<Response, Refusal> {
-    let run = find_any(&view, run).ok_or(Refusal::NotFound)?;
-    let (seen, report) = (view.clone(), run.report());
-    let about = row_bytes(report.own_row());
-    let result = move || ResultBody::new(report.own_row(), seen.state_of(&report));
+    let run = find_any(&view, run).await?.ok_or(Refusal::NotFound)?;
+    let reading = view.read(run).await?;
+    let about = row_bytes(reading.report().own_row());
+    let result = move || ResultBody::new(reading.report().own_row(), reading.state());
     view.json_response(about, result).await.map_err(Refusal::of_answer)
 }

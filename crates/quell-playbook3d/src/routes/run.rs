@@ -64,5 +64,5 @@ pub(super) async fn run_workflow(
     if let Some(named) = &named {
         app.allocated.consume(view.principal().owner(), named.id);
     }
-    Ok(Json(queued(&id_of(&started.run))).into_response())
+    Ok(Json(queued(&id_of(&started.run.into()))).into_response())
 }

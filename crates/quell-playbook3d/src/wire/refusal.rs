@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use axum::Json;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
-use quell_http::{BodyError, Overdrawn, StartError};
+use quell_http::{BodyError, LookupError, Overdrawn, StartError};
 use serde_json::json;
 
 /// Why a request is refused.
@@ -83,6 +83,13 @@ impl Refusal {
             refusal @ Self::TooMany { .. } => refusal,
             _ => Self::Internal,
         }
+    }
+}
+
+impl From<LookupError> for Refusal {
+    fn from(_: LookupError) -> Self {
+        // The table has no 503.
+        Self::Internal
     }
 }
 

@@ -4,7 +4,7 @@
 use std::time::SystemTime;
 
 use quell::{Payload, RunRow, RunStatus};
-use quell_http::RunState;
+use quell_http::{RunState, whole_millis};
 use serde::Serialize;
 use serde_json::Value;
 use uuid::Uuid;
@@ -70,8 +70,8 @@ pub(crate) fn result_of(row: &RunRow) -> Option<Payload> {
 
 /// Yields how long a run has been at it: none if it never started.
 pub(crate) fn seconds(row: &RunRow, now: SystemTime) -> Option<f64> {
-    let until = row.ended_at.unwrap_or(now);
-    Some(until.duration_since(row.started_at?).unwrap_or_default().as_secs_f64())
+    let (until, since) = (whole_millis(row.ended_at.unwrap_or(now)), whole_millis(row.started_at?));
+    Some(until.duration_since(since).unwrap_or_default().as_secs_f64())
 }
 
 /// Names a status as the contract does. The contract's `paused` has no status here yet.

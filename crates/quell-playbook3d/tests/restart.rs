@@ -1,0 +1,56 @@
+use std::sync::Arc;
+
+use quell::store::{MemoryStore, Store, StoreError};
+use quell::{Engine, EngineConfig, Recovery, Shutdown};
+use quell_demo::playbook3d::{ALPHA, EVE, SHORT, SLOW};
+use quell_test_support::Valve;
+use serde_json::json;
+
+use crate::support::lab::Lab;
+
+/// A lab as a process has it that opened the store: the nth one.
+async fn nth(boot: u32, store: &Arc<MemoryStore>) -> (Lab, Arc<Valve>) {
+    let store = Valve::reopened(store, boot);
+    let config = EngineConfig::new().store(Arc::clone(&store) as Arc<dyn Store>);
+    let engine = Engine::with_config(config);
+    engine.recover(|_| Recovery::Fail).await.unwrap();
+    (Lab::on(engine), store)
+}
+
+#[tokio::test]
+async fn runs_and_results_are_shown_after_a_restart_as_before_it() {
+    let store = Arc::new(MemoryStore::new());
+    let (lab, _) = nth(1, &store).await;
+    let (alice, eve) = (lab.alice().await, lab.client(EVE).await);
+    let mut paths = vec!["/runs".to_owned()];
+    for (workflow, is_cancelled) in [(SHORT, false), (SLOW, true), (SHORT, false)] {
+        let run = alice.start(ALPHA, workflow, json!({})).await;
+        if is_cancelled {
+            assert_eq!(alice.cancel(ALPHA, &run).await.status, 200);
+        }
+        lab.run(&run).quiescent().await;
+        paths.push(format!("/runs/{run}/result"));
+    }
+    let mut before = Vec::new();
+    for path in &paths {
+        before.push((alice.get(path).await, eve.get(path).await));
+    }
+    lab.service.engine().shutdown(Shutdown::default()).await;
+    let (lab, valve) = nth(2, &store).await;
+    let (alice, eve) = (lab.alice().await, lab.client(EVE).await);
+    for (path, (to_alice, to_eve)) in paths.iter().zip(before) {
+        for (client, before) in [(&alice, to_alice), (&eve, to_eve)] {
+            let after = client.get(path).await;
+            assert_eq!((after.status, after.text), (before.status, before.text), "{path}");
+        }
+    }
+    let run = paths[1].split('/').nth(2).unwrap();
+    let cancelled = alice.cancel(ALPHA, run).await;
+    assert_eq!(cancelled.header("quell-disposition"), Some("already-terminal"));
+    valve.fail_reads(StoreError::Io { what: "secret-path".into() });
+    for path in paths {
+        let answer = alice.get(&path).await;
+        assert_eq!(answer.status, 500, "the table has no 503: {path}");
+        assert!(!answer.text.contains("secret-path"));
+    }
+}
