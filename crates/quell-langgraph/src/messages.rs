@@ -40,9 +40,18 @@ impl Messages {
         if run.row().status != RunStatus::Completed {
             return Self::default();
         }
-        let root = run.id();
         let view = service.view(CONTRACT, Principal::anonymous());
-        let mut said = view.tree_transcripts(run);
+        Self::of_said(view.tree_transcripts(run), run.id(), output, about, is_answer)
+    }
+
+    /// As [`Messages::of`], of a completed run with these transcripts.
+    pub(crate) fn of_said(
+        mut said: Vec<Transcript>,
+        root: RunId,
+        output: Option<&Payload>,
+        about: &About,
+        is_answer: bool,
+    ) -> Self {
         let within = within_subgraphs(&said, root);
         // One that says nothing before its end comes last.
         said.sort_by_key(|said| (said.first_text_at.is_none(), said.first_text_at));

@@ -10,8 +10,9 @@
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use quell::{EventKind, Payload, RunEvent, RunId, RunRef};
+use quell::{EventKind, Payload, RunEvent, RunId};
 use quell_flow::{Emit, Reducer, Reducers};
+use quell_http::RunView;
 
 use crate::messages::{MESSAGES, Messages, asked, joined, spoken, to_list};
 use crate::wire::exact::{Keys, finite, written};
@@ -162,7 +163,7 @@ impl Fold {
     /// Takes in an event of the run's tree; tells whether the values are new, or the same again.
     pub(crate) fn take(
         &mut self,
-        run: &RunRef,
+        run: &RunView,
         event: &RunEvent,
         about: &About,
         base: impl FnOnce() -> Option<Arc<Values>>,
@@ -206,7 +207,7 @@ impl Fold {
     /// said of its life.
     fn skip(
         &mut self,
-        run: &RunRef,
+        run: &RunView,
         to: u64,
         about: &About,
         base: impl FnOnce() -> Option<Arc<Values>>,

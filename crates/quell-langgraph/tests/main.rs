@@ -16,6 +16,7 @@ mod identity;
 mod memory;
 mod positions;
 mod races;
+mod restart;
 mod runs;
 mod sockets;
 mod stored;

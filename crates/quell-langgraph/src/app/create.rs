@@ -293,7 +293,7 @@ mod tests {
     async fn a_run_that_is_not_made_after_all_leaves_its_thread_and_a_new_thread_leaves_with_it() {
         let app = App::new(Service::new(Engine::new(), Catalog::new()), Options::default());
         let handle = app.engine().submit(RunSpec::agent("a"), async |_ctx| Ok(())).unwrap();
-        let mut tracked = Tracked::of(handle.run(), within(Uuid::nil()));
+        let mut tracked = Tracked::of(&handle.run().into(), within(Uuid::nil()));
         tracked.has_begun = false.into();
         let (tracked, thread) =
             (Arc::new(tracked), Thread::new(Uuid::nil(), None, &Keys::new(), true));

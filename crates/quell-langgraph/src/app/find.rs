@@ -79,7 +79,7 @@ impl App {
         let tracked = thread.as_ref().and_then(|thread| thread.find(run.id()));
         let Some((thread, tracked)) = thread.zip(tracked) else {
             let within = self.within(session, view.component_of(&run));
-            let tracked = Arc::new(Tracked::of(&run, within));
+            let tracked = Arc::new(Tracked::of(&(&run).into(), within));
             return Some(Found { run, tracked, thread: None });
         };
         if self.delete_if_quiescent(&thread, &tracked) {
@@ -205,7 +205,7 @@ mod tests {
         let given = Payload::from_json_text("[7,1e400]").unwrap();
         let spec = RunSpec::agent("a").input(given.clone());
         let run = service.engine().submit(spec, async |_ctx| Ok(())).unwrap().run().clone();
-        let tracked = Arc::new(Tracked::of(&run, within(Uuid::nil())));
+        let tracked = Arc::new(Tracked::of(&(&run).into(), within(Uuid::nil())));
         assert_eq!(tracked.about.input.as_json().as_ptr(), given.as_json().as_ptr());
         let view = service.view(crate::options::CONTRACT, Principal::anonymous());
         let shown = object_of(&view, &Found { run, tracked, thread: None });

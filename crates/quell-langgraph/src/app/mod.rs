@@ -6,8 +6,10 @@ mod create;
 mod delete;
 mod find;
 mod recover;
+mod stored;
 mod wait;
 
 pub(crate) use app::App;
 pub(crate) use create::CreateRequest;
 pub(crate) use find::{Found, Located, object_of, selected_of};
+pub(crate) use stored::StoredRun;

@@ -31,7 +31,7 @@ impl App {
     /// Adds a run to its thread, which is made if it is not there; none if the run is not of this
     /// contract, or its thread takes no more.
     fn adopt(&self, run: &RunRef) -> Option<Arc<Thread>> {
-        let asked = Asked::of(run)?;
+        let asked = Asked::of(&run.into())?;
         let session = Uuid::try_parse(run.label(SESSION)?).ok()?;
         let fresh = Thread::of(session, run, asked.is_temporary);
         let thread = self.threads().add(self.engine(), fresh).ok()?;
@@ -41,7 +41,7 @@ impl App {
         }
         let view = self.service().view(CONTRACT, Principal::anonymous());
         let within = self.within(session, view.component_of(run));
-        let tracked = Arc::new(Tracked::of(run, within));
+        let tracked = Arc::new(Tracked::of(&run.into(), within));
         if !thread.add(&tracked) {
             return None;
         }

@@ -44,6 +44,15 @@ pub(super) async fn one(
         return Err(Refusal::forbidden(view.lack_to_stop(&found.run)));
     }
     let request = action.request(&format!("{path_of_run}/cancel"));
+    if found.is_none()
+        && let Some(stored) = app.find_stored(&view, path.thread(), path.run).await?
+    {
+        if !view.may_stop(&stored.run) {
+            return Err(Refusal::forbidden(view.lack_to_stop(&stored.run)));
+        }
+        let cancelled = view.cancel(&stored.run, request, wait).await;
+        return Ok(render_one(cancelled, until, &path_of_run));
+    }
     let answers = app.stop(&view, found.as_slice(), action, request, wait).await;
     let answers = answers.into_iter().next();
     let cancelled = answers.unwrap_or_else(|| CancelOutcome::without_run(Disposition::Unknown));

@@ -146,6 +146,11 @@ impl Made {
     }
 }
 
+/// Answers with a final body that was made.
+pub(super) fn body_of(view: &View, text: String) -> Result<Response, Refusal> {
+    Ok(json_bytes(Bytes::from(view.counted(text)?)))
+}
+
 /// Answers with the final body of a run that was deleted at its end.
 pub(super) fn final_body(view: &View, deleted: &Final) -> Result<Response, Refusal> {
     Ok(json_bytes(deleted.body(view, None)?))

@@ -3,13 +3,13 @@
 use axum::extract::State;
 use axum::http::{HeaderMap, Method};
 use axum::response::Response;
-use futures::stream;
+use futures::{StreamExt, future, stream};
 use quell_http::{DisconnectGuard, Heartbeat, OnDisconnect, SseEvent, View, sse_response};
 use serde_json::json;
 
-use crate::app::{App, Found, Located};
+use crate::app::{App, Found, Located, StoredRun};
 use crate::routes::caller::Caller;
-use crate::routes::create::{final_body, heartbeat, stream_headers, waited};
+use crate::routes::create::{body_of, final_body, heartbeat, stream_headers, waited};
 use crate::routes::path::{RunPath, Scope};
 use crate::routes::response::json as respond;
 use crate::stream::{From, frames};
@@ -32,7 +32,10 @@ pub(super) async fn join(
         }
         // The final body of a run that was deleted at its end stays available for 60 s.
         Some(Located::Deleted(deleted)) => final_body(&view, &deleted),
-        None => Ok(respond(&json!({ "__error__": not_found_object() }))),
+        None => match app.find_stored(&view, path.thread(), path.run).await? {
+            Some(stored) => body_of(&view, app.stored_text(&view, &stored).await?),
+            None => Ok(respond(&json!({ "__error__": not_found_object() }))),
+        },
     }
 }
 
@@ -48,6 +51,9 @@ pub(super) async fn stream<S: Scope>(
 ) -> Result<Response, Refusal> {
     let modes = query.modes()?.unwrap_or(Modes::ALL);
     let Some(located) = app.find(&view, path.thread(), path.run) else {
+        if let Some(stored) = app.find_stored(&view, path.thread(), path.run).await? {
+            return ended(&app, &view, &stored, &headers).await;
+        }
         let error = stream::iter([SseEvent::json("error", &not_found_object())]);
         return Ok(sse_response(error, Heartbeat::none(), None, stream_headers()));
     };
@@ -56,6 +62,24 @@ pub(super) async fn stream<S: Scope>(
     let guard = guard(&view, &found, &method, &query)?;
     let guard = app.reading(guard, &view, &found.run);
     Ok(sse_response(frames(&app, &found, modes, from), heartbeat(), Some(guard), stream_headers()))
+}
+
+/// Streams a run that is only in the store: it has ended, so nothing is new. What a client asks to
+/// be repeated is named as missing; it joins the run instead.
+async fn ended(
+    app: &App,
+    view: &View,
+    stored: &StoredRun,
+    headers: &HeaderMap,
+) -> Result<Response, Refusal> {
+    let mut frames = Vec::new();
+    if headers.contains_key("last-event-id") {
+        let events = view.events(&stored.run, 0).await?;
+        let last = events.fold(0, |last: u64, event| future::ready(last.max(event.seq))).await;
+        frames.push(SseEvent::json("lagged", &json!({ "from": 1, "to": last })));
+    }
+    frames.extend(app.options().end_event.then(|| SseEvent::new("end", "null")));
+    Ok(sse_response(stream::iter(frames), heartbeat(), None, stream_headers()))
 }
 
 /// Yields where a stream begins: with what is new, if the header is absent or the run is not

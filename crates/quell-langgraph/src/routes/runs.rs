@@ -4,13 +4,16 @@ use std::cmp::Reverse;
 
 use axum::extract::State;
 use axum::response::Response;
+use futures::future::Either;
+use quell_http::RunView;
 
-use crate::app::{App, Located, object_of, selected_of};
+use crate::app::{App, Located, StoredRun, object_of, selected_of};
 use crate::routes::caller::Caller;
 use crate::routes::path::{RunPath, ThreadPath};
 use crate::routes::response::rendered;
 use crate::wire::query::Pairs;
 use crate::wire::refusal::Refusal;
+use crate::wire::rows::run_object;
 use crate::wire::status::run_status;
 
 pub(super) async fn read(
@@ -18,8 +21,15 @@ pub(super) async fn read(
     Caller(view): Caller,
     path: RunPath,
 ) -> Result<Response, Refusal> {
-    let found = app.find(&view, path.thread(), path.run).and_then(Located::kept);
-    let found = found.ok_or_else(Refusal::not_found)?;
+    let Some(found) = app.find(&view, path.thread(), path.run).and_then(Located::kept) else {
+        let stored = app.find_stored(&view, path.thread(), path.run).await?;
+        let StoredRun { run, tracked } = stored.ok_or_else(Refusal::not_found)?;
+        let reading = view.read(run).await?;
+        return rendered(&view, tracked.weight, move || {
+            run_object(&tracked.about, reading.report().own_row(), &reading.state(), |_| true)
+        })
+        .await;
+    };
     let (by, weight) = (view.clone(), found.tracked.weight);
     rendered(&by, weight, move || object_of(&view, &found)).await
 }
@@ -31,21 +41,39 @@ pub(super) async fn list(
     query: Pairs,
 ) -> Result<Response, Refusal> {
     let (limit, offset) = (query.count("limit", 10)?, query.count("offset", 0)?);
-    let thread = app.thread(&view, id).ok_or_else(|| Refusal::no_thread(id))?;
-    let runs = thread.runs().into_iter();
+    let thread = app.thread(&view, id);
+    let runs = thread.iter().flat_map(|thread| thread.runs());
     let find = |run| app.find(&view, Some(id), run).and_then(Located::kept);
     let found = runs.filter_map(|tracked| find(tracked.id.as_uuid()));
     // Choose the page by the small parts of the runs; the large ones are made for the page alone.
     let status = query.get("status");
     let found = found.filter(|found| status.is_none_or(|it| it == run_status(found.run.status())));
-    let mut found: Vec<_> = found.map(|found| (found.created_at(), found)).collect();
-    found.sort_by_key(|(created, found)| Reverse((*created, found.run.id())));
-    let page: Vec<_> = found.into_iter().skip(offset).take(limit).map(|(_, it)| it).collect();
-    let weight = page.iter().map(|found| found.tracked.weight).sum();
+    let kept = found.map(|found| (found.created_at(), found.run.id(), Either::Left(found)));
+    let mut found: Vec<_> = kept.collect();
+    let has_status = |run: &RunView| status.is_none_or(|it| it == run_status(run.status()));
+    let stored = app.stored_of(&view, id, offset.saturating_add(limit), has_status).await?;
+    // A thread that is gone from memory has its stored runs.
+    let is_there = thread.is_some() || !stored.is_empty();
+    if !is_there && app.stored_of(&view, id, 1, |_| true).await?.is_empty() {
+        return Err(Refusal::no_thread(id));
+    }
+    let stored = stored.into_iter();
+    found.extend(stored.map(|run| (run.created_at(), run.run.id(), Either::Right(run))));
+    found.sort_by_key(|(created, run, _)| Reverse((*created, *run)));
+    let page: Vec<_> = found.into_iter().skip(offset).take(limit).map(|(_, _, it)| it).collect();
+    let weight = page.iter().map(|it| match it {
+        Either::Left(found) => found.tracked.weight,
+        Either::Right(stored) => stored.tracked.weight,
+    });
+    let weight = weight.sum();
     rendered(&view.clone(), weight, move || {
         let select: Vec<&str> = query.all("select").flat_map(|keys| keys.split(',')).collect();
         let is_shown = |key: &str| select.is_empty() || select.contains(&key);
-        page.iter().map(|found| selected_of(&view, found, is_shown)).collect::<Vec<_>>()
+        let written = page.iter().map(|it| match it {
+            Either::Left(found) => selected_of(&view, found, is_shown),
+            Either::Right(stored) => stored.in_list(&view, is_shown),
+        });
+        written.collect::<Vec<_>>()
     })
     .await
 }

@@ -133,7 +133,7 @@ mod tests {
     async fn the_frames_of_an_answer_are_made_one_at_a_time() {
         let handle = Engine::new().submit(RunSpec::agent("a"), async |_ctx| Ok(())).unwrap();
         let run = handle.run().clone();
-        let tracked = Arc::new(Tracked::of(&run, within(Uuid::nil())));
+        let tracked = Arc::new(Tracked::of(&(&run).into(), within(Uuid::nil())));
         let answer = Arc::new(Values::from([(OUTPUT.to_owned(), "x".repeat(1_000).into())]));
         let (mut fold, modes) = (Fold::default(), Modes::ALL);
         tracked.finish(None, &mut fold, &run, Some(&written(&*answer)));

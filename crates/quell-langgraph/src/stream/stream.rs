@@ -182,7 +182,7 @@ impl Render {
             let look = thread.as_ref()?.look(app.engine(), tracked, run);
             look.base().map(Arc::clone)
         };
-        self.fold.take(run, event, &tracked.about, base)
+        self.fold.take(&run.into(), event, &tracked.about, base)
     }
 
     fn metadata(&self) -> SseEvent {

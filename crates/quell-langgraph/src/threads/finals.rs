@@ -110,7 +110,7 @@ mod tests {
         let keep = |owner: Option<&str>, run_bytes: usize, body: usize| {
             let handle = engine.submit(RunSpec::agent("a"), async |_ctx| Ok(())).unwrap();
             let run = handle.run().clone();
-            let tracked = Tracked::of(&run, within(Uuid::nil()));
+            let tracked = Tracked::of(&(&run).into(), within(Uuid::nil()));
             let thread = Arc::new(Thread::new(Uuid::nil(), owner, &Keys::new(), true));
             let (id, body) = (run.id(), "x".repeat(body).into());
             let (tracked, shown) = (Arc::new(tracked), Weak::new());

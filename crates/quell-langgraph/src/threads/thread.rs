@@ -257,7 +257,7 @@ impl Thread {
             state.settle(engine);
         }
         let values = state.values.clone();
-        tracked.fold.lock().take(run, event, &tracked.about, || values);
+        tracked.fold.lock().take(&run.into(), event, &tracked.about, || values);
     }
 
     /// Yields the values of a run as they are now, and where its log is.

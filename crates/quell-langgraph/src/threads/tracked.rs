@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use parking_lot::Mutex;
 use quell::{CauseKind, Payload, RunId, RunRef, RunRow, RunStatus};
 use quell_flow::{COMPONENT, Reducers};
-use quell_http::{Service, events_by_now};
+use quell_http::{RunView, Service, events_by_now};
 use uuid::Uuid;
 
 use crate::messages::Messages;
@@ -73,8 +73,8 @@ impl Tracked {
         }
     }
 
-    /// Makes what is known of a run that the engine has, from the run alone.
-    pub(crate) fn of(run: &RunRef, of: Within) -> Self {
+    /// Makes what is known of a run that is there, from the run alone.
+    pub(crate) fn of(run: &RunView, of: Within) -> Self {
         let graph = run.label(COMPONENT).unwrap_or_default();
         let (asked, service) = match Asked::of(run) {
             Some(asked) => (asked, of.service),
@@ -103,9 +103,9 @@ impl Tracked {
 
     /// Takes in what is in the log by now.
     pub(crate) fn catch_up(&self, run: &RunRef, values: Option<&Arc<Values>>) {
-        let mut fold = self.fold.lock();
+        let (mut fold, view) = (self.fold.lock(), run.into());
         for event in events_by_now(run, fold.seq) {
-            fold.take(run, &event, &self.about, || values.cloned());
+            fold.take(&view, &event, &self.about, || values.cloned());
         }
     }
 

@@ -3,8 +3,8 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use quell::{Payload, RunRef};
-use quell_http::Start;
+use quell::Payload;
+use quell_http::{RunView, Start};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
@@ -48,7 +48,7 @@ struct Facts {
 
 impl Asked {
     /// Makes what is known of a run that another contract started.
-    pub(crate) fn elsewhere(run: &RunRef, graph: &str) -> Self {
+    pub(crate) fn elsewhere(run: &RunView, graph: &str) -> Self {
         Self {
             metadata: run_metadata(Keys::new(), graph, system_assistant(graph)),
             input: run.input().cloned().unwrap_or_else(null),
@@ -64,7 +64,7 @@ impl Asked {
     }
 
     /// Reads what a run keeps; none of one that another contract started, or a later version.
-    pub(crate) fn of(run: &RunRef) -> Option<Self> {
+    pub(crate) fn of(run: &RunView) -> Option<Self> {
         let kept = |key| run.annotation(key).cloned();
         let facts: Facts = run.annotation(FACTS)?.parse().ok()?;
         if facts.version != VERSION {

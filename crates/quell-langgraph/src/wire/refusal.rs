@@ -7,7 +7,7 @@ use std::fmt::Display;
 use axum::Json;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
-use quell_http::{AccessError, BodyError, Overdrawn, StartError, StopNotStored};
+use quell_http::{AccessError, BodyError, LookupError, Overdrawn, StartError, StopNotStored};
 use serde_json::json;
 use uuid::Uuid;
 
@@ -116,6 +116,15 @@ impl From<BodyError> for Refusal {
 impl From<Overdrawn> for Refusal {
     fn from(error: Overdrawn) -> Self {
         Self::new(StatusCode::TOO_MANY_REQUESTS, error.to_string())
+    }
+}
+
+impl From<LookupError> for Refusal {
+    fn from(error: LookupError) -> Self {
+        match error {
+            LookupError::Unreadable(_) => Self::internal(),
+            _ => Self::new(StatusCode::SERVICE_UNAVAILABLE, error.to_string()),
+        }
     }
 }
 

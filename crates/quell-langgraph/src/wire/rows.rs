@@ -4,7 +4,7 @@ use std::time::SystemTime;
 
 use quell::{Cause, Payload, RunRow, RunStatus};
 use quell_flow::{Component, Reducers};
-use quell_http::RunState;
+use quell_http::{RunState, whole_millis};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
@@ -86,8 +86,8 @@ pub(crate) fn run_object(
         "assistant_id": about.assistant.to_string(),
         "status": run_status(row.status),
         "multitask_strategy": about.strategy,
-        "created_at": time(created),
-        "updated_at": time(last.unwrap_or(row.queued_at)),
+        "created_at": time(whole_millis(created)),
+        "updated_at": time(whole_millis(last.unwrap_or(row.queued_at))),
         "langsmith_session_name": null,
         "cancel_reason": row.cause.as_deref().map(cancel_reason),
         "quell": state,

@@ -1,0 +1,153 @@
+//! [`StoredRun`]: runs that are only in the store, each shown from what it keeps of its request.
+//!
+//! A thread is in memory. That of a stored run may be gone: then its runs are listed, and each is
+//! shown with its own values, those of the runs before it not among them.
+
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use futures::StreamExt;
+use quell::{EventKind, Payload, RunFilter, RunId, RunStatus};
+use quell_http::{LookupError, RunView, SESSION, View, same_id};
+use serde_json::json;
+use uuid::Uuid;
+
+use crate::app::App;
+use crate::messages::Messages;
+use crate::threads::Tracked;
+use crate::values::Fold;
+use crate::wire::asked::Asked;
+use crate::wire::refusal::Refusal;
+use crate::wire::rows::run_object;
+
+/// A run that is only in the store and that a caller may see.
+#[derive(Clone, Debug)]
+pub(crate) struct StoredRun {
+    pub(crate) run: RunView,
+    pub(crate) tracked: Arc<Tracked>,
+}
+
+impl App {
+    /// Finds a run that is only in the store; of a thread, if one is named.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the store cannot be read.
+    pub(crate) async fn find_stored(
+        &self,
+        view: &View,
+        thread: Option<Uuid>,
+        run: Uuid,
+    ) -> Result<Option<StoredRun>, Refusal> {
+        if !self.engine().has_store() {
+            return Ok(None);
+        }
+        let found = view.find_by_id(RunId::from_uuid(run)).await?;
+        let found = found.filter(|run| run.live().is_none());
+        let found = found.and_then(|run| self.stored(view, run));
+        Ok(found.filter(|found| thread.is_none_or(|thread| found.is_of(thread))))
+    }
+
+    /// Lists the newest runs of a thread that are only in the store and are `shown`, newest first,
+    /// without those that another contract started.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the store cannot be read.
+    pub(crate) async fn stored_of(
+        &self,
+        view: &View,
+        thread: Uuid,
+        most: usize,
+        shown: impl Fn(&RunView) -> bool + Send + Sync,
+    ) -> Result<Vec<StoredRun>, Refusal> {
+        let (mut found, mut next) = (Vec::new(), None);
+        if !self.engine().has_store() {
+            return Ok(found);
+        }
+        let is_own = |run: &RunView| Asked::of(run).is_some_and(|asked| !asked.is_temporary);
+        let shown = |run: &RunView| run.live().is_none() && shown(run) && is_own(run);
+        for _ in 0..PARTS_MAX {
+            let filter = RunFilter::new().label(SESSION, thread.to_string());
+            let page = view.list(filter, most.saturating_sub(found.len()), next, shown).await?;
+            found.extend(page.runs.into_iter().filter_map(|run| self.stored(view, run)));
+            next = page.next;
+            if next.is_none() || found.len() >= most {
+                break;
+            }
+        }
+        Ok(found)
+    }
+
+    /// Makes what is shown of a stored root; none of one without a thread.
+    fn stored(&self, view: &View, run: RunView) -> Option<StoredRun> {
+        if !run.is_root() {
+            return None;
+        }
+        let session = Uuid::try_parse(run.label(SESSION)?).ok()?;
+        let within = self.within(session, view.component_of(&run));
+        let tracked = Arc::new(Tracked::of(&run, within));
+        Some(StoredRun { run, tracked })
+    }
+
+    /// Writes the final body of a stored run (contract, section 7), with its own values.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the store cannot be read.
+    pub(crate) async fn stored_text(
+        &self,
+        view: &View,
+        found: &StoredRun,
+    ) -> Result<String, LookupError> {
+        let StoredRun { run, tracked } = found;
+        let reading = view.read(run.clone()).await?;
+        let (report, about) = (reading.report(), &tracked.about);
+        if let Some(error) = self.error_of(report, tracked) {
+            return Ok(json!({ "__error__": error }).to_string());
+        }
+        let mut fold = Fold::default();
+        // What a run of another contract said is not for this one.
+        if tracked.service.is_some() {
+            let (mut events, mut has_ended) = (pin!(view.events(run, 0).await?), false);
+            while let Some(event) = events.next().await {
+                has_ended |= event.run == run.id() && matches!(event.kind, EventKind::Ended(_));
+                fold.take(run, &event, about, || None);
+            }
+            if !has_ended {
+                return Err(LookupError::Unavailable);
+            }
+        }
+        let output = report.output.as_ref();
+        fold.finish(run.id(), output, about, |is_answer| {
+            if report.status != RunStatus::Completed {
+                return Messages::default();
+            }
+            Messages::of_said(reading.tree_transcripts(), run.id(), output, about, is_answer)
+        });
+        let values = fold.current();
+        Ok(values.and_then(|values| serde_json::to_string(&**values).ok()).unwrap_or("{}".into()))
+    }
+}
+
+impl StoredRun {
+    /// When the run was made; of one that was to start later, when that was.
+    pub(crate) fn created_at(&self) -> SystemTime {
+        self.tracked.about.due.unwrap_or_else(|| self.run.queued_at())
+    }
+
+    fn is_of(&self, thread: Uuid) -> bool {
+        self.run.label(SESSION).is_some_and(|session| same_id(session, &thread.to_string()))
+    }
+
+    /// Writes the keys of the run object that a list shows.
+    pub(crate) fn in_list(&self, view: &View, is_shown: impl Fn(&str) -> bool) -> Payload {
+        let row = self.run.row();
+        let state = view.state_in_list(&self.run, &row);
+        run_object(&self.tracked.about, &row, &state, is_shown)
+    }
+}
+
+/// Parts of the list of a thread that are read for one answer.
+const PARTS_MAX: usize = 8;

@@ -1,0 +1,119 @@
+use std::sync::Arc;
+
+use quell::store::{MemoryStore, Store, StoreError};
+use quell::{EngineConfig, Recovery, RunId, Shutdown};
+use quell_http::Access;
+use quell_langgraph::Options;
+use quell_test_support::Valve;
+use serde_json::{Value, json};
+
+use crate::talk::{Says, Server, id_of};
+
+/// A server as a process has it that opened the store: the nth one.
+async fn nth(boot: u32, store: &Arc<MemoryStore>) -> (Server, Arc<Valve>) {
+    let store = Valve::reopened(store, boot);
+    let config = EngineConfig::new().store(Arc::clone(&store) as Arc<dyn Store>);
+    let mut options = Options::default();
+    options.end_event = true;
+    let server = Server::with(config, options, Access::open());
+    server.service.engine().recover(|_| Recovery::Fail).await.unwrap();
+    (server, store)
+}
+
+async fn quiescent(server: &Server, run: &str) {
+    let id = RunId::from_text(id_of(run));
+    server.service.engine().get(id).unwrap().quiescent().await;
+}
+
+#[tokio::test]
+async fn runs_of_threads_are_shown_joined_and_listed_after_a_restart_as_before_it() {
+    let store = Arc::new(MemoryStore::new());
+    let (server, _) = nth(1, &store).await;
+    let mut paths = Vec::new();
+    for (graph, input, cancelled) in [
+        ("echo", json!({"text": "hi", "n": 1}), false),
+        ("echo", json!({"messages": [{"role": "user", "content": "hi"}]}), false),
+        ("slow", json!({"ms": 5, "tag": "a"}), false),
+        ("slow", json!({"ms": 60_000, "tag": "b"}), true),
+    ] {
+        let thread = server.thread().await;
+        let body = json!({
+            "assistant_id": graph, "input": input, "metadata": {"mine": 1e2},
+            "stream_mode": ["values", "messages"], "multitask_strategy": "enqueue",
+        });
+        let answer = server.post(&format!("/threads/{thread}/runs"), &body).await;
+        assert_eq!(answer.status, 200, "{answer:?}");
+        let run = answer.header("content-location").to_owned();
+        if cancelled {
+            server.until_ticking("b").await;
+            let stopped = server.post(&format!("{run}/cancel?wait=1"), &json!({})).await;
+            assert_eq!(stopped.status, 200, "{stopped:?}");
+        }
+        quiescent(&server, &run).await;
+        let list = format!("/threads/{thread}/runs");
+        paths.extend([run.clone(), format!("{run}/join"), format!("{run}/stream")]);
+        paths.extend([format!("{list}?select=run_id,status"), list]);
+    }
+    let mut before = Vec::new();
+    for path in &paths {
+        before.push(server.get(path).await);
+    }
+    server.service.engine().shutdown(Shutdown::default()).await;
+    let (server, _) = nth(2, &store).await;
+    for (path, before) in paths.iter().zip(before) {
+        let after = server.get(path).await;
+        assert_eq!(
+            (after.status, after.text.trim()),
+            (before.status, before.text.trim()),
+            "{path}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_list_of_a_thread_is_cut_after_a_restart_as_before_it() {
+    let store = Arc::new(MemoryStore::new());
+    let (server, _) = nth(1, &store).await;
+    let thread = server.thread().await;
+    for nr in 0..25 {
+        let run = server.start(&thread, "echo", json!({ "nr": nr })).await;
+        quiescent(&server, &run).await;
+    }
+    let list = format!("/threads/{thread}/runs?select=run_id");
+    let queries =
+        ["", "&limit=7&offset=3", "&limit=9&offset=20", "&status=success", "&status=error"];
+    let mut before = Vec::new();
+    for query in queries {
+        before.push(server.get(&format!("{list}{query}")).await.json());
+    }
+    server.service.engine().shutdown(Shutdown::default()).await;
+    let (server, valve) = nth(2, &store).await;
+    for (query, before) in queries.iter().zip(before) {
+        assert_eq!(server.get(&format!("{list}{query}")).await.json(), before, "{query}");
+    }
+    let none = server.get("/threads/0195f0b1-0000-7000-8000-000000000000/runs").await;
+    assert_eq!(none.status, 404, "{none:?}");
+    valve.fail_reads(StoreError::Io { what: "secret-path".into() });
+    let failed = server.get(&list).await;
+    assert_eq!(failed.status, 503, "{failed:?}");
+    assert!(!failed.text.contains("secret-path"));
+}
+
+#[tokio::test]
+async fn a_stored_run_has_ended_and_a_stream_that_goes_on_is_told_what_is_missing() {
+    let store = Arc::new(MemoryStore::new());
+    let (server, _) = nth(1, &store).await;
+    let thread = server.thread().await;
+    let run = server.start(&thread, "echo", json!({ "text": "hi" })).await;
+    quiescent(&server, &run).await;
+    let before = server.post(&format!("{run}/cancel"), &json!({})).await;
+    server.service.engine().shutdown(Shutdown::default()).await;
+    let (server, _) = nth(2, &store).await;
+    let after = server.post(&format!("{run}/cancel"), &json!({})).await;
+    assert_eq!((after.status, &after.text), (before.status, &before.text));
+    let again = server.saying("last-event-id", "-1").get(&format!("{run}/stream")).await;
+    let events = again.events();
+    assert_eq!(events[0].0, "lagged", "{again:?}");
+    assert!(events[0].1["to"].as_u64() > Some(2), "{again:?}");
+    assert_eq!(events.last(), Some(&("end".to_owned(), Value::Null)));
+}
