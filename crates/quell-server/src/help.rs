@@ -120,7 +120,7 @@ stderr.
 
 With --store FILE, runs and their events are in a file that outlives the server, and a run \
 starts when it is stored. Runs of a server that was killed have failed, or ended with their stop, \
-when the next one opens it. Stops and ends never wait for the disk. The native API shows runs of \
+when the next one opens it. Stops and ends never wait for the disk. HTTP shows the runs of \
 earlier servers as well.
 
 Programs are trusted with all that the user of the server may read and do, its files and its \

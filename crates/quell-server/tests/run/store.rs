@@ -86,6 +86,38 @@ fn a_server_decides_what_a_killed_one_left_behind() {
 }
 
 #[test]
+fn what_a_killed_server_showed_of_its_runs_the_next_one_shows() {
+    let args = ["--config", "own.toml", "--store", "runs.db"];
+    let scratch = Scratch::new();
+    let script = "[agents.brief]\nrun = ['sh', '-c', 'echo said']\n\
+        [agents.slow]\nrun = ['sh', '-c', 'echo $$ > pid; exec sleep 1000']\n";
+    scratch.write("own.toml", script);
+    let site = Site::with(scratch, &args);
+    for id in ["one", "two"] {
+        let brief = json!({ "component": "agent/brief", "id": id, "input": { "n": 1 } });
+        assert_eq!(site.post("/v1/runs", &brief).0, 201);
+    }
+    let slow = json!({ "component": "agent/slow", "id": "slow", "input": {} });
+    assert_eq!(site.post("/v1/runs", &slow).0, 201);
+    let completed = ["runs", "--store", "runs.db", "--status", "completed"];
+    wait_until("they have ended", || site.scratch.run(&completed).stdout.lines().count() == 2);
+    wait_until("its program works", || site.scratch.pids().len() == 1);
+    let paths = ["/v1/runs/one", "/v1/runs/two", "/v1/runs?status=completed"];
+    let before = paths.map(|path| site.get(path));
+    site.signal("KILL");
+    wait_until("nothing is left", || site.scratch.survivors().is_empty());
+    let (_, scratch) = site.ended();
+    let site = Site::with(scratch, &args);
+    assert_eq!(paths.map(|path| site.get(path)), before);
+    let (status, lost) = site.get("/v1/runs/slow");
+    assert_eq!((status, &lost["status"]), (200, &json!("failed")), "{lost}");
+    let (status, all) = site.get("/v1/runs");
+    assert_eq!((status, &all["total"], &all["runs"][0]["id"]), (200, &json!(3), &json!("slow")));
+    site.signal("TERM");
+    site.ended().0.assert_code(0);
+}
+
+#[test]
 fn a_store_that_another_process_has_is_refused_with_its_number() {
     let scratch = Scratch::new();
     let running = long_run(&scratch);
