@@ -127,15 +127,14 @@ impl View {
         let mut live = self.runs(&filter);
         live.retain(|run| shown(&RunView::Live(run.clone())));
         let total = live.len();
-        let engine = self.service().engine();
-        let source = engine.has_store().then(|| {
-            let listed = live.iter().map(RunRef::id).collect();
-            // On the heap, as what follows: without a store nobody pays for its size.
-            Box::new(Source::new(self, filter, after, listed))
-        });
+        let mut passed = Vec::new();
         if let Some(after) = after {
-            live.retain(|run| key(run) < after.before);
+            (live, passed) = live.into_iter().partition(|run| key(run) < after.before);
         }
+        let source = self.service().engine().has_store().then(|| {
+            // On the heap, as what follows: without a store nobody pays for its size.
+            Box::new(Source::new(self, filter, after, (&live, &passed)))
+        });
         let left = live.len();
         let live = newest(live, limit);
         let Some(source) = source else {
@@ -157,25 +156,27 @@ async fn merged(
     shown: &(impl Fn(&RunView) -> bool + Sync),
     limit: usize,
 ) -> Result<RunPage, LookupError> {
-    let (mut live, mut taken) = (live.into_iter().peekable(), 0);
+    let (mut live, mut taken) = (live.into_iter().peekable(), HashSet::new());
     let (mut runs, mut bytes) = (Vec::new(), 0_usize);
     let has_more = loop {
         let stored = source.head(shown).await?;
-        let is_full = runs.len() >= limit || bytes >= BYTES_MAX;
-        let is_listed = match (stored, live.peek()) {
-            (Head::End, None) => break taken < left,
+        let is_live = match (stored, live.peek()) {
+            (Head::End, None) => break taken.len() < left,
             // Those in memory that are older come behind what is still to be read.
             (Head::NotYet, _) => break true,
+            (Head::Listed(run), _) if taken.contains(&run) => {
+                source.take();
+                continue;
+            }
             // Of the same millisecond, those in memory come first.
-            (Head::At(at) | Head::Listed(at), Some(run)) => millis(run.queued_at()) >= at,
-            (Head::End, Some(_)) => true,
-            (Head::At(_) | Head::Listed(_), None) => false,
+            (Head::At(at), next) => next.is_some_and(|run| millis(run.queued_at()) >= at),
+            (Head::Listed(_), _) | (Head::End, Some(_)) => true,
         };
-        if is_full && (is_listed || matches!(stored, Head::At(_))) {
+        if runs.len() >= limit || bytes >= BYTES_MAX {
             break true;
         }
-        if let Some(run) = live.next_if(|_| is_listed) {
-            taken += 1;
+        if let Some(run) = live.next_if(|_| is_live) {
+            taken.insert(run.id());
             source.before = key(&run);
             runs.push(RunView::Live(run));
         } else if let Some(run) = source.take() {
@@ -192,8 +193,10 @@ async fn merged(
 struct Source<'a> {
     view: &'a View,
     filter: RunFilter,
-    /// Those that are listed because they are in memory, or were a moment ago.
+    /// Those in memory that this part, or a later one, lists.
     listed: HashSet<RunId>,
+    /// Those in memory that earlier parts have listed.
+    passed: HashSet<RunId>,
     /// Where the page begins, and how many of it were used.
     page: Option<Cursor>,
     used: usize,
@@ -217,7 +220,7 @@ enum Head {
     At(u128),
     /// One that is listed because it is in memory. It stays here until it was listed: it may be
     /// only in the store when the next part is asked for.
-    Listed(u128),
+    Listed(RunId),
     /// Nothing.
     End,
     /// Nothing as far as it was read for this part.
@@ -229,7 +232,7 @@ impl<'a> Source<'a> {
         view: &'a View,
         mut filter: RunFilter,
         after: Option<ListCursor>,
-        listed: HashSet<RunId>,
+        (left, passed): (&[RunRef], &[RunRef]),
     ) -> Self {
         if let Some(owner) = view.own_owner() {
             filter = filter.owner(owner);
@@ -243,7 +246,22 @@ impl<'a> Source<'a> {
         let before = after.map_or((u128::MAX, start), |after| after.before);
         let (items, next) = (VecDeque::new(), None);
         let (pages, head) = (0, None);
-        Self { view, filter, listed, page, used, last, items, next, pages, is_over, head, before }
+        let [listed, passed] = [left, passed].map(|all| all.iter().map(RunRef::id).collect());
+        Self {
+            view,
+            filter,
+            listed,
+            passed,
+            page,
+            used,
+            last,
+            items,
+            next,
+            pages,
+            is_over,
+            head,
+            before,
+        }
     }
 
     /// Reads on to the next visible run that is not in memory.
@@ -254,7 +272,7 @@ impl<'a> Source<'a> {
         loop {
             match self.head {
                 Some((_, at, Some(_))) => return Ok(Head::At(at)),
-                Some((_, at, None)) => return Ok(Head::Listed(at)),
+                Some((run, _, None)) => return Ok(Head::Listed(run)),
                 None => {}
             }
             if self.is_over {
@@ -285,7 +303,8 @@ impl<'a> Source<'a> {
             self.head = Some((id, at, None));
             return;
         }
-        let is_in_memory = self.view.service().engine().get(id).is_some();
+        let is_in_memory =
+            self.passed.contains(&id) || self.view.service().engine().get(id).is_some();
         let run = StoredRun::in_list(record);
         let view = RunView::Stored(run.clone());
         if is_in_memory || !self.view.sees_view(&view) || !shown(&view) {
