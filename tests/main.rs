@@ -52,6 +52,10 @@ mod lastpoll;
 mod cleanup;
 // I7, I21 to I23: requests for runs that have not started, are not known, or are over.
 mod edges;
+// I24: runs that wait for an answer.
+mod pausing;
+// I14, I24, I35, I38, I39: what of a pause is refused, and what remains of it.
+mod asked;
 // I25: the one way to survive a parent.
 mod detach;
 // I25, I30: a tree that leaves while others write, read and stop.

@@ -84,7 +84,9 @@ impl Oracle<'_> {
         let cause = match trigger {
             Trigger::Request => (CauseKind::UserRequest, run),
             Trigger::Scheduled => scheduled.unwrap_or((CauseKind::UserRequest, run)),
-            Trigger::Timeout | Trigger::StartWithin => (CauseKind::Deadline, run),
+            Trigger::Timeout | Trigger::StartWithin | Trigger::PauseExpired => {
+                (CauseKind::Deadline, run)
+            }
             Trigger::Idle => (CauseKind::IdleTimeout, run),
             Trigger::Parent => cause.unwrap_or((CauseKind::UserRequest, run)),
         };

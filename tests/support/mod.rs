@@ -1,10 +1,12 @@
 //! What the tests share, besides what `quell-test-support` has.
 
+mod asking;
 mod bodies;
 mod book;
 mod durable;
 mod lab;
 
+pub(crate) use asking::{Captured, asks, clerk, paused, stop, submit_asking};
 pub(crate) use bodies::{chain, ignorant, listener, naive, spin_for};
 pub(crate) use book::{Book, hook_outcomes};
 pub(crate) use durable::{durable, full, started};

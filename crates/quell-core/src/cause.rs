@@ -48,6 +48,8 @@ pub enum CauseKind {
     LeaseLost,
     /// A token from outside, to which the run or the engine is linked, was cancelled.
     ExternalToken,
+    /// A client has asked for a pause. Not a stop: what a checkpoint fails with.
+    PauseRequested,
 }
 
 impl CauseKind {
@@ -68,6 +70,7 @@ impl CauseKind {
             Self::Shutdown => "shutdown",
             Self::LeaseLost => "lease-lost",
             Self::ExternalToken => "external-token",
+            Self::PauseRequested => "pause-requested",
         }
     }
 }

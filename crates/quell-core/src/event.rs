@@ -94,7 +94,7 @@ pub enum EventKind {
         /// Whether it belongs to the cleanup of a stopped parent.
         shielded: bool,
     },
-    /// Its body is about to be polled for the first time.
+    /// Its body is about to be polled for the first time; again for each attempt after a pause.
     Started,
     /// Its body emitted a value.
     Emitted(Payload),
@@ -117,6 +117,16 @@ pub enum EventKind {
         call: Arc<str>,
         /// How it ended.
         outcome: ToolOutcome,
+    },
+    /// The run waits for an answer, and nothing of it executes.
+    Paused {
+        /// What it asks.
+        request: Payload,
+    },
+    /// The run was given its answer, and waits for the start of its next attempt.
+    Resumed {
+        /// The number of that attempt, from 2.
+        attempt: u32,
     },
     /// A stop at the next checkpoint was asked for.
     StopRequested(Arc<Cause>),

@@ -24,12 +24,17 @@
 //! | failing, or running hooks | `Running` | shielded children and work before `H`; hooks [^1] |
 //! | signalled | `Stopping` | shielded children and work; hooks [^2] |
 //! | aborting, aborting all | `Stopping` | nothing |
+//! | paused | `Paused` | nothing |
 //! | ended | `Completed`, `Failed`, `Cancelled`, `TimedOut` | nothing |
 //!
 //! [^1]: Those of every end run when body and children have ended, before `H`; later they are
 //! skipped. The others are dropped, unless a stop follows before `H`: then they run.
 //!
 //! [^2]: They run at once; when the mode is `abort` they are skipped.
+//!
+//! A root whose body ends with [`BodyEnd::Paused`] completes as any other, hooks of every end
+//! included, and waits for all of its subtree. Then it is paused instead of ended:
+//! [`Input::Resumed`] has it wait for its next start, and a stop ends it.
 //!
 //! A stop with a grace of 2 s and an abort wait of 1 s, accepted at 0:
 //!
@@ -57,6 +62,7 @@
 //!    body and its work have ended (I4).
 //! 4. After acceptance no child and no work is admitted, except shielded before `H` (I8).
 //! 5. The mode only rises, `H` only shrinks (I7).
+//! 6. A paused run is quiescent, and none that was stopped is resumed (I24).
 
 use std::num::NonZeroU64;
 use std::time::{Duration, Instant};
@@ -75,7 +81,8 @@ pub struct Lifecycle {
     /// Time from the start to the run's own deadline. Inline, unlike the other timers, because many
     /// runs have one.
     timeout: Option<Span>,
-    /// When the body started: the timeout counts from here, whatever it is changed to.
+    /// When the body started first: the timeout counts from here, whatever it is changed to. Moved
+    /// by the length of a pause in which the timeout stands still.
     started_at: Option<Instant>,
     /// How a stop reaches the body. Under `Auto`, [`Input::Judged`] replaces it by what it found.
     stop_delivery: StopDelivery,
@@ -100,6 +107,8 @@ pub struct Lifecycle {
     hooks: bool,
     /// Among them are hooks that run at every end, not only after a stop.
     end_hooks: bool,
+    /// The body has ended its attempt, and the run is to be paused when nothing of it executes.
+    pausing: bool,
     /// The body failed, or a child did whose failure nobody saw.
     failed: bool,
     /// A child failed and nobody holds its handle (D5). Decides when the body has ended.
@@ -131,6 +140,8 @@ pub struct Rules {
     pub start_within: Option<Duration>,
     /// Time without any sign of life in the subtree.
     pub idle: Option<Duration>,
+    /// The timeout stands still while the run is paused. Otherwise it goes on.
+    pub timeout_stands: bool,
 }
 
 impl Rules {
@@ -143,6 +154,7 @@ impl Rules {
             timeout: None,
             start_within: None,
             idle: None,
+            timeout_stands: false,
         }
     }
 }
@@ -190,6 +202,8 @@ pub enum Input {
     },
     /// The body ended and was dropped, destructors included.
     BodyEnded(BodyEnd),
+    /// A paused run was given its answer: it waits for its next start.
+    Resumed,
     /// A stop of this very run was asked for.
     Stop(StopInput),
     /// An ancestor stops or fails, and this run with it.
@@ -254,6 +268,11 @@ pub enum BodyEnd {
     Err,
     /// The engine dropped it.
     Dropped,
+    /// It has ended its attempt: the run, a root, is to be paused.
+    Paused {
+        /// How long it may be. Zero ends it at once.
+        expires_in: Option<Duration>,
+    },
 }
 
 /// A stage of the ladder.
@@ -295,6 +314,11 @@ pub struct Effects {
     pub aborted: bool,
     /// The body had not ended when the run became terminal.
     pub body_abandoned: bool,
+    /// The run became paused.
+    pub paused: bool,
+    /// The run comes to no further attempt, although its body has ended with a pause: what would
+    /// have made its next body is to be dropped, which counts as one piece of work.
+    pub drops_maker: bool,
     /// The run became terminal.
     pub ended: Option<RunStatus>,
     /// Nothing executes any more in the subtree of a run that had ended non-quiescent.
@@ -315,6 +339,8 @@ pub enum Trigger {
     StartWithin,
     /// The idle limit.
     Idle,
+    /// The run was paused for too long.
+    PauseExpired,
     /// A parent.
     Parent,
 }
@@ -404,9 +430,12 @@ pub enum HookAction {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Body {
+    /// It waits for its first start, or for that of its next attempt.
     Waiting,
     Running,
     Ended,
+    /// Between two attempts: there is none.
+    Paused,
 }
 
 /// The winding down of a run: because it was stopped, or because it failed.
@@ -444,6 +473,12 @@ struct OptionalTimers {
     idle_at: Option<Instant>,
     /// A stop that waits for the next checkpoint.
     scheduled: Option<Scheduled>,
+    /// The timeout stands still while the run is paused. From the rules; never changes.
+    timeout_stands: bool,
+    /// How long the pause that the body has asked for may be.
+    expires_in: Option<Duration>,
+    /// When the run was paused, and when that is over. Set while it is paused.
+    paused: Option<(Instant, Option<Instant>)>,
 }
 
 /// A stop that takes hold at the next checkpoint.
@@ -463,9 +498,11 @@ impl Lifecycle {
         let timers = OptionalTimers {
             start_by: rules.start_within.map(|within| later(now, within)),
             idle: rules.idle,
+            timeout_stands: rules.timeout_stands,
             ..OptionalTimers::default()
         };
-        let has_timers = timers.start_by.is_some() || timers.idle.is_some();
+        let has_timers =
+            timers.start_by.is_some() || timers.idle.is_some() || timers.timeout_stands;
         Self {
             grace: rules.grace.into(),
             wait: rules.abort_wait.into(),
@@ -481,6 +518,7 @@ impl Lifecycle {
             hooks_wait: false,
             hooks: false,
             end_hooks: false,
+            pausing: false,
             failed: false,
             child_failed: false,
             offender: false,
@@ -526,6 +564,7 @@ impl Lifecycle {
             Input::WorkAbandoned => {}
             Input::HookAdded { at_end } => self.on_hook_added(at_end, now, &mut out),
             Input::BodyEnded(end) => self.on_body_ended(end, now, &mut out),
+            Input::Resumed => self.on_resumed(now, &mut out),
             Input::Stop(stop) => self.on_stop(stop, now, &mut out),
             Input::ParentStopped { hard, wait, mode, own_grace } => {
                 let own = own_grace.map(|grace| later(now, grace)).filter(|own| *own < hard);
@@ -573,6 +612,7 @@ impl Lifecycle {
             Some(status) => status,
             None if self.is_stopping() => RunStatus::Stopping,
             None if self.body == Body::Waiting => RunStatus::Queued,
+            None if self.body == Body::Paused => RunStatus::Paused,
             None => RunStatus::Running,
         }
     }
@@ -607,8 +647,11 @@ impl Lifecycle {
         self.ladder.map(|ladder| ladder.cascade())
     }
 
-    /// Yields the run's own deadline, once it has started.
+    /// Yields the run's own deadline, once it has started; none while it stands still.
     pub fn timeout_at(&self) -> Option<Instant> {
+        if self.is_paused() && self.timers.as_ref().is_some_and(|timers| timers.timeout_stands) {
+            return None;
+        }
         self.timeout.and_then(|timeout| Some(later(self.started_at?, timeout.get())))
     }
 
@@ -623,7 +666,12 @@ impl Lifecycle {
 
     /// Tells whether the body has ended and was dropped, destructors included.
     pub fn is_body_over(&self) -> bool {
-        self.body == Body::Ended
+        matches!(self.body, Body::Ended | Body::Paused)
+    }
+
+    /// Tells whether the run is paused, and was not stopped.
+    pub fn is_paused(&self) -> bool {
+        self.body == Body::Paused
     }
 
     /// Yields how many attached children are live.
@@ -645,11 +693,13 @@ impl Lifecycle {
         let Some(timers) = self.timers.as_deref() else { return due };
         let start_by = timers.start_by.filter(|_| self.body == Body::Waiting);
         let escalate_at = timers.scheduled.map(|scheduled| scheduled.escalate_at);
-        [due, timers.idle_at, start_by, escalate_at].into_iter().flatten().min()
+        let expires_at = timers.paused.and_then(|(_, expires_at)| expires_at);
+        [due, timers.idle_at, start_by, escalate_at, expires_at].into_iter().flatten().min()
     }
 
     fn admits(&self, shielded: bool) -> bool {
         self.ended.is_none()
+            && !self.is_paused()
             && self.ladder.is_none_or(|ladder| shielded && ladder.stage < Stage::Abort)
     }
 
@@ -665,7 +715,7 @@ impl Lifecycle {
             return;
         }
         self.body = Body::Running;
-        self.started_at = Some(now);
+        self.started_at.get_or_insert(now);
         if let Some(timers) = &mut self.timers {
             timers.idle_at = timers.idle.map(|idle| later(now, idle));
         }
@@ -714,7 +764,7 @@ impl Lifecycle {
 
     fn on_hook_added(&mut self, at_end: bool, now: Instant, out: &mut Effects) {
         let is_late = at_end && self.ladder.is_some_and(|ladder| ladder.stage >= Stage::Abort);
-        if self.ended.is_none() && !self.is_stopping() && !is_late {
+        if self.ended.is_none() && !self.is_stopping() && !self.is_paused() && !is_late {
             self.hooks = true;
             self.end_hooks |= at_end;
         } else if self.ended.is_none()
@@ -729,10 +779,14 @@ impl Lifecycle {
     }
 
     fn on_body_ended(&mut self, end: BodyEnd, now: Instant, out: &mut Effects) {
-        if self.body == Body::Ended {
+        if self.is_body_over() {
             return;
         }
         self.body = Body::Ended;
+        if matches!(end, BodyEnd::Paused { .. }) && (self.ended.is_some() || self.is_stopping()) {
+            // A stop was accepted before this end: it comes to no pause.
+            self.drop_maker(out);
+        }
         if self.ended.is_some() {
             out.quiesced = self.is_quiescent();
             return;
@@ -741,8 +795,31 @@ impl Lifecycle {
             self.offender &= end == BodyEnd::Dropped;
             out.aborted = self.offender;
             self.release_hooks(now, out);
+        } else if let BodyEnd::Paused { expires_in } = end {
+            self.pausing = true;
+            if expires_in.is_some() {
+                self.timers.get_or_insert_default().expires_in = expires_in;
+            }
+            if self.child_failed {
+                self.fail(now, out);
+            }
         } else if end != BodyEnd::Ok || self.child_failed {
             self.fail(now, out);
+        }
+    }
+
+    /// Has a paused run wait for its next start, unless a stop came first.
+    fn on_resumed(&mut self, now: Instant, out: &mut Effects) {
+        if !self.is_paused() {
+            out.refused = true;
+            return;
+        }
+        self.body = Body::Waiting;
+        let Some(timers) = &mut self.timers else { return };
+        let Some((paused_at, _)) = timers.paused.take() else { return };
+        if timers.timeout_stands {
+            let stood = now.saturating_duration_since(paused_at);
+            self.started_at = self.started_at.map(|started| later(started, stood));
         }
     }
 
@@ -754,7 +831,7 @@ impl Lifecycle {
         let scheduled = self.scheduled();
         if self.is_stopping() {
             self.on_stop_again(stop, now, out);
-        } else if stop.mode == StopMode::AfterStep && self.body != Body::Waiting {
+        } else if stop.mode == StopMode::AfterStep && self.is_under_way() {
             self.schedule(stop, scheduled, now, out);
         } else {
             let mode = stop.mode.max(StopMode::Cooperative);
@@ -844,6 +921,8 @@ impl Lifecycle {
             Trigger::Scheduled
         } else if due(timers.idle_at) {
             Trigger::Idle
+        } else if due(timers.paused.and_then(|(_, expires_at)| expires_at)) {
+            Trigger::PauseExpired
         } else {
             return;
         };
@@ -869,12 +948,14 @@ impl Lifecycle {
         }
         if let NewLimit::Is(within) = new.start_within
             && self.body == Body::Waiting
+            && self.started_at.is_none()
         {
             let start_by = within.map(|within| later(queued_at, within));
             self.timers.get_or_insert_default().start_by = start_by;
         }
         if let NewLimit::Is(idle) = new.idle {
-            let idle_at = self.started_at.and(idle).map(|idle| later(active_at, idle));
+            let idle_at = idle.filter(|_| self.is_under_way());
+            let idle_at = idle_at.map(|idle| later(active_at, idle));
             let timers = self.timers.get_or_insert_default();
             (timers.idle, timers.idle_at) = (idle, idle_at);
         }
@@ -945,8 +1026,10 @@ impl Lifecycle {
             None => Ladder::new(bounds),
         };
         ladder.stop = true;
-        ladder.timed_out =
-            matches!(trigger, Trigger::Timeout | Trigger::StartWithin | Trigger::Idle);
+        ladder.timed_out = matches!(
+            trigger,
+            Trigger::Timeout | Trigger::StartWithin | Trigger::Idle | Trigger::PauseExpired
+        );
         // What was scheduled would have come to an end by its own escalation. A stop that comes
         // first takes no more time: asked for again, what was scheduled changes nothing (I7).
         if let Some(bounds) = scheduled.and_then(|scheduled| scheduled.bounds(ladder.wait, now)) {
@@ -962,6 +1045,13 @@ impl Lifecycle {
             }
             Body::Running => {}
             Body::Ended => self.release_hooks(now, out),
+            Body::Paused => {
+                self.body = Body::Ended;
+                self.drop_maker(out);
+            }
+        }
+        if std::mem::take(&mut self.pausing) {
+            self.drop_maker(out);
         }
         if ladder.mode == StopMode::Abort {
             self.let_go_of_hooks();
@@ -986,6 +1076,9 @@ impl Lifecycle {
     /// ladder of its own, and nothing more starts.
     fn fail(&mut self, now: Instant, out: &mut Effects) {
         self.failed = true;
+        if std::mem::take(&mut self.pausing) {
+            self.drop_maker(out);
+        }
         if self.ladder.is_some() || (self.children == 0 && self.work == 0 && !self.hooks) {
             return;
         }
@@ -1047,6 +1140,16 @@ impl Lifecycle {
                 return;
             }
         }
+        if self.pausing {
+            if !over || self.non_quiescent != 0 {
+                return;
+            }
+            if self.scheduled().is_none() {
+                return self.pause(now, out);
+            }
+            // A pause is a checkpoint. What would have made the next body is dropped first.
+            return self.on_checkpoint(now, out);
+        }
         let status = match self.ladder.filter(|ladder| ladder.stop) {
             Some(ladder) if ladder.timed_out => RunStatus::TimedOut,
             Some(_) => RunStatus::Cancelled,
@@ -1059,6 +1162,26 @@ impl Lifecycle {
         self.ended = Some(status);
     }
 
+    /// Pauses the run: the one edge into `Paused`. The next attempt begins as the first one did.
+    fn pause(&mut self, now: Instant, out: &mut Effects) {
+        debug_assert!(self.children == 0 && self.work == 0, "nothing of it executes");
+        self.body = Body::Paused;
+        self.pausing = false;
+        self.ladder = None;
+        (self.had_children, self.owes_poll, self.hooks_wait) = (false, false, false);
+        out.paused = true;
+        // Without these it has no timer that a pause would change.
+        let Some(timers) = &mut self.timers else { return };
+        timers.paused = Some((now, timers.expires_in.take().map(|time| later(now, time))));
+        (timers.start_by, timers.idle_at) = (None, None);
+    }
+
+    /// Has what would have made the next body dropped: one piece of work (I4).
+    const fn drop_maker(&mut self, out: &mut Effects) {
+        self.work += 1;
+        out.drops_maker = true;
+    }
+
     fn bounds(
         &self,
         mode: StopMode,
@@ -1067,11 +1190,16 @@ impl Lifecycle {
         now: Instant,
     ) -> Bounds {
         // Nobody hears the grace of a body that was never polled: there is none.
-        let unheard = mode == StopMode::Abort || self.body == Body::Waiting;
+        let unheard = mode == StopMode::Abort || matches!(self.body, Body::Waiting | Body::Paused);
         let own = || self.grace.get();
         let grace = if unheard { Duration::ZERO } else { grace.unwrap_or_else(own) };
         let wait = wait.unwrap_or_else(|| self.wait.get());
         Bounds { hard: later(now, grace), wait, mode, drives: true }
+    }
+
+    /// Tells whether an attempt has started, and nothing has paused the run since.
+    fn is_under_way(&self) -> bool {
+        !matches!(self.body, Body::Waiting | Body::Paused)
     }
 
     fn scheduled(&self) -> Option<Scheduled> {

@@ -16,6 +16,9 @@ use std::fmt;
 ///                                               ────────────────────► TimedOut
 /// ```
 ///
+/// A root may also be `Paused`: a running one that waits for an answer, with nothing of it
+/// executing. From there it goes back to `Queued`, as its next attempt, or to `Stopping`.
+///
 /// There is no edge from `Stopping` to `Completed`: an accepted stop ends in `Cancelled` or
 /// `TimedOut`, and whatever the body still returns is kept as partial output.
 ///
@@ -49,6 +52,9 @@ pub enum RunStatus {
     Cancelled,
     /// The run's own deadline or idle limit ended it.
     TimedOut,
+    /// A root waits for an answer; nothing of it executes. The last one, since stores keep the
+    /// numbers of the others.
+    Paused,
 }
 
 impl RunStatus {
@@ -63,7 +69,7 @@ impl RunStatus {
     /// assert_eq!(named, Some(RunStatus::TimedOut));
     /// assert_eq!(RunStatus::ALL.into_iter().filter(|status| status.is_terminal()).count(), 4);
     /// ```
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Queued,
         Self::Running,
         Self::Stopping,
@@ -71,6 +77,7 @@ impl RunStatus {
         Self::Failed,
         Self::Cancelled,
         Self::TimedOut,
+        Self::Paused,
     ];
 
     /// Tells whether the status is final.
@@ -88,6 +95,7 @@ impl RunStatus {
             Self::Failed => "failed",
             Self::Cancelled => "cancelled",
             Self::TimedOut => "timed-out",
+            Self::Paused => "paused",
         }
     }
 }

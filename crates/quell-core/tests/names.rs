@@ -26,6 +26,7 @@ fn every_kind_of_cause_has_a_name_in_kebab_case() {
         (CauseKind::Shutdown, "shutdown"),
         (CauseKind::LeaseLost, "lease-lost"),
         (CauseKind::ExternalToken, "external-token"),
+        (CauseKind::PauseRequested, "pause-requested"),
     ];
     for (kind, name) in all {
         assert_eq!((kind.as_str(), kind.to_string()), (name, name.to_owned()));
@@ -82,6 +83,7 @@ fn every_status_has_a_name_and_four_are_final() {
         (RunStatus::Failed, "failed", true),
         (RunStatus::Cancelled, "cancelled", true),
         (RunStatus::TimedOut, "timed-out", true),
+        (RunStatus::Paused, "paused", false),
     ];
     for (status, name, is_terminal) in table {
         assert_eq!((status.as_str(), status.is_terminal()), (name, is_terminal));
@@ -101,7 +103,8 @@ fn every_status_is_listed_once_and_in_order() {
         RunStatus::Completed => Some(RunStatus::Failed),
         RunStatus::Failed => Some(RunStatus::Cancelled),
         RunStatus::Cancelled => Some(RunStatus::TimedOut),
-        RunStatus::TimedOut => None,
+        RunStatus::TimedOut => Some(RunStatus::Paused),
+        RunStatus::Paused => None,
     };
     let all: Vec<_> = std::iter::successors(Some(RunStatus::Queued), next).collect();
     assert_eq!(all, RunStatus::ALL);

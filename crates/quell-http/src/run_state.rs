@@ -71,7 +71,7 @@ impl RunState {
         Self {
             status: status_name(row.status),
             cause: row.cause.as_deref().map(|cause| RunCause::of(cause, show)),
-            quiescent: row.quiescent || row.status == RunStatus::Queued,
+            quiescent: row.quiescent || matches!(row.status, RunStatus::Queued | RunStatus::Paused),
             abandoned: row.abandoned.iter().map(|work| Arc::clone(&work.name)).collect(),
             truncated: false,
         }
@@ -123,6 +123,7 @@ pub const fn status_name(status: RunStatus) -> &'static str {
     match status {
         RunStatus::Queued => "queued",
         RunStatus::Running => "running",
+        RunStatus::Paused => "paused",
         RunStatus::Stopping => "stopping",
         RunStatus::Completed => "completed",
         RunStatus::Failed => "failed",

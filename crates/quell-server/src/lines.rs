@@ -18,6 +18,8 @@ pub(crate) fn line(tree: &Tree, event: &RunEvent, verbose: bool) -> Option<Strin
             format!("will stop after this step: {}", printable(&cause.to_string()))
         }
         EventKind::Stopping(cause) => format!("stopping: {}", printable(&cause.to_string())),
+        EventKind::Paused { .. } => "paused: it waits for an answer".into(),
+        EventKind::Resumed { attempt } => format!("resumed: attempt {attempt}"),
         EventKind::HookEnded { hook, outcome } => {
             format!("hook {hook} {}", hook_outcome(*outcome)?)
         }

@@ -116,6 +116,7 @@ const fn mark(status: RunStatus) -> char {
     match status {
         RunStatus::Queued => '·',
         RunStatus::Running => '▶',
+        RunStatus::Paused => '‖',
         RunStatus::Stopping => '◼',
         RunStatus::Completed => '✓',
         RunStatus::Failed => '✗',

@@ -289,9 +289,11 @@ fn note(view: &View, note: String) {
 const fn exit_code(status: RunStatus) -> u8 {
     match status {
         RunStatus::Completed => 0,
-        RunStatus::Queued | RunStatus::Running | RunStatus::Stopping | RunStatus::Failed => {
-            EXIT_FAILED
-        }
+        RunStatus::Queued
+        | RunStatus::Running
+        | RunStatus::Paused
+        | RunStatus::Stopping
+        | RunStatus::Failed => EXIT_FAILED,
         RunStatus::TimedOut => 124,
         RunStatus::Cancelled => 130,
     }

@@ -48,8 +48,10 @@ impl Tree {
         match &event.kind {
             EventKind::Started => {
                 entry.status = RunStatus::Running;
-                entry.started_at = Some(event.at);
+                entry.started_at.get_or_insert(event.at);
             }
+            EventKind::Paused { .. } => entry.status = RunStatus::Paused,
+            EventKind::Resumed { .. } => entry.status = RunStatus::Queued,
             EventKind::Stopping(_) => entry.status = RunStatus::Stopping,
             EventKind::Ended(status) => {
                 entry.status = *status;

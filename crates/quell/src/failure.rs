@@ -9,6 +9,7 @@ use std::sync::Arc;
 use quell_core::store::StoreError;
 use quell_core::{RunId, Stopped, limits};
 
+use crate::pause::PauseAsked;
 use crate::queue::Scope;
 
 /// What a body returns when it fails: any error, or words.
@@ -93,7 +94,7 @@ impl Failure {
         {
             return run.failure.clone();
         }
-        let own = error.is::<RunError>() || error.is::<Stopped>();
+        let own = error.is::<RunError>() || error.is::<Stopped>() || error.is::<PauseAsked>();
         let reason = if own { Reason::Own(error) } else { Reason::of_foreign(error) };
         Self(Arc::new(reason))
     }
@@ -239,6 +240,9 @@ pub enum RunError {
     /// The run failed.
     #[error(transparent)]
     Failed(RunFailure),
+    /// The run, a child, has asked for a pause of its root.
+    #[error(transparent)]
+    Paused(PauseAsked),
     /// The run was never accepted.
     #[error("run was refused")]
     Refused(#[from] SubmitError),

@@ -201,6 +201,9 @@ impl Left {
         let value = value.and_then(|value| value.downcast::<T>().ok()).map(|value| *value);
         let failed = |failure: Option<Failure>, otherwise| {
             let failure = failure.unwrap_or_else(|| Failure::new(otherwise));
+            if let Some(asked) = failure.pause_asked().filter(|_| !node.is_root()) {
+                return Outcome::Failed(RunError::Paused(asked.clone()));
+            }
             let failure = RunFailure::new(node.id, Arc::clone(&node.name), failure);
             Outcome::Failed(RunError::Failed(failure))
         };

@@ -52,6 +52,7 @@ mod metadata;
 #[cfg(all(test, quell_loom))]
 mod models;
 mod node;
+mod pause;
 mod queue;
 mod run;
 mod save_error;
@@ -78,6 +79,7 @@ pub use gate::{LaneMark, OnBusy};
 pub use handle::{Outcome, RunHandle};
 pub use idempotency::IdempotencyKey;
 pub use node::write::Written;
+pub use pause::{Pause, PauseAsked, PauseError, ResumeError};
 pub use queue::{QueuePosition, RunLimits, Scope, WaitsFor};
 pub use run::RunRef;
 pub use save_error::SaveError;

@@ -36,6 +36,8 @@ pub struct RunSpec {
     pub(crate) id: Option<RunId>,
     pub(crate) about: Option<Box<Metadata>>,
     pub(crate) timeout: Option<Duration>,
+    /// The timeout stands still while the run is paused.
+    pub(crate) timeout_stands: bool,
     pub(crate) start_within: Option<Duration>,
     pub(crate) idle: Option<Duration>,
     pub(crate) grace: Option<Duration>,
@@ -100,6 +102,7 @@ impl RunSpec {
             id: None,
             about: None,
             timeout: None,
+            timeout_stands: false,
             start_within: None,
             idle: None,
             grace: None,
@@ -191,6 +194,13 @@ impl RunSpec {
     /// [`RunRef::set_timeout`](crate::RunRef::set_timeout) for a change while it runs.
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = Some(timeout);
+        self
+    }
+
+    /// Lets the timeout stand still while the run is paused. By default it goes on then, as it
+    /// counts from the first start over all attempts.
+    pub fn timeout_stands_in_pauses(mut self) -> Self {
+        self.timeout_stands = true;
         self
     }
 

@@ -7,6 +7,7 @@ pub(crate) const fn status(status: RunStatus) -> &'static str {
     match status {
         RunStatus::Queued => "PENDING",
         RunStatus::Running | RunStatus::Stopping => "RUNNING",
+        RunStatus::Paused => "PAUSED",
         RunStatus::Completed => "COMPLETED",
         RunStatus::Failed | RunStatus::TimedOut => "ERROR",
         RunStatus::Cancelled => "CANCELLED",
@@ -64,6 +65,7 @@ mod tests {
             (RunStatus::Queued, "PENDING"),
             (RunStatus::Running, "RUNNING"),
             (RunStatus::Stopping, "RUNNING"),
+            (RunStatus::Paused, "PAUSED"),
             (RunStatus::Completed, "COMPLETED"),
             (RunStatus::Failed, "ERROR"),
             (RunStatus::TimedOut, "ERROR"),

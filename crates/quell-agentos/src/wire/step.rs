@@ -65,7 +65,11 @@ pub(crate) fn error(tree: &Tree, at: usize) -> Option<String> {
     match run.status {
         RunStatus::Cancelled => Some("Cancelled during execution".into()),
         RunStatus::Failed | RunStatus::TimedOut => Some(run.failure()),
-        RunStatus::Queued | RunStatus::Running | RunStatus::Stopping | RunStatus::Completed => None,
+        RunStatus::Queued
+        | RunStatus::Running
+        | RunStatus::Paused
+        | RunStatus::Stopping
+        | RunStatus::Completed => None,
     }
 }
 

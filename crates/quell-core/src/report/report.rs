@@ -292,7 +292,9 @@ impl Counts {
     /// Counts one run.
     pub const fn add(&mut self, status: RunStatus) {
         match status {
-            RunStatus::Queued | RunStatus::Running | RunStatus::Stopping => self.live += 1,
+            RunStatus::Queued | RunStatus::Running | RunStatus::Paused | RunStatus::Stopping => {
+                self.live += 1;
+            }
             RunStatus::Completed => self.completed += 1,
             RunStatus::Failed => self.failed += 1,
             RunStatus::Cancelled => self.cancelled += 1,

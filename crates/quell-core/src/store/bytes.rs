@@ -40,7 +40,7 @@ fn of_event(kind: &EventKind) -> usize {
         EventKind::Queued { name, .. }
         | EventKind::Abandoned { name, .. }
         | EventKind::Detached { name, .. } => name.len(),
-        EventKind::Emitted(payload) => payload.len(),
+        EventKind::Emitted(payload) | EventKind::Paused { request: payload } => payload.len(),
         EventKind::ToolStarted { call, name, input } => call.len() + name.len() + input.len(),
         EventKind::ToolEnded { call, outcome } => {
             call.len()
@@ -55,6 +55,7 @@ fn of_event(kind: &EventKind) -> usize {
         EventKind::Decided { decided_by, .. } => decided_by.as_ref().map_or(0, |by| by.len()),
         EventKind::Refused { what, .. } => what.len(),
         EventKind::Started
+        | EventKind::Resumed { .. }
         | EventKind::Progress(_)
         | EventKind::Used(_)
         | EventKind::HookEnded { .. }

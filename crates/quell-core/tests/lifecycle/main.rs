@@ -7,6 +7,7 @@
 //! - [`requests`], [`ends`]: the promises, each a function over what was written down.
 //! - [`histories`]: many histories against every promise; inputs without any discipline.
 //! - [`pairs`]: inputs whose order, or whose number, must not matter.
+//! - [`pauses`]: a run between two attempts.
 //! - [`after_step`]: how requests of different urgency merge, as a table.
 
 mod after_step;
@@ -17,6 +18,7 @@ mod hearing;
 mod histories;
 mod history;
 mod pairs;
+mod pauses;
 mod requests;
 mod seen;
 mod world;

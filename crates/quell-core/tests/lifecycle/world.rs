@@ -230,7 +230,7 @@ impl World {
             (Body::Waiting, BodyEnd::Dropped) => self.life.is_stopping(),
             // It returned or panicked; unstarted, its runtime is gone.
             (Body::Running, BodyEnd::Ok) | (Body::Running | Body::Waiting, BodyEnd::Err) => true,
-            (Body::Waiting, BodyEnd::Ok) | (Body::Ended, _) => false,
+            (_, BodyEnd::Paused { .. }) | (Body::Waiting, BodyEnd::Ok) | (Body::Ended, _) => false,
         };
         if legal {
             self.books.body = Body::Ended;

@@ -80,6 +80,7 @@ fn cause_kind() -> impl Strategy<Value = CauseKind> {
         Just(CauseKind::Shutdown),
         Just(CauseKind::LeaseLost),
         Just(CauseKind::ExternalToken),
+        Just(CauseKind::PauseRequested),
     ]
 }
 
@@ -138,6 +139,8 @@ fn event_kind() -> impl Strategy<Value = EventKind> {
     ];
     let of_work = prop_oneof![
         payload().prop_map(EventKind::Emitted),
+        payload().prop_map(|request| EventKind::Paused { request }),
+        any::<u32>().prop_map(|attempt| EventKind::Resumed { attempt }),
         // Halves: an `f32` that is written as it is read.
         (0..=2_u8).prop_map(|halves| EventKind::Progress(f32::from(halves) / 2.0)),
         usage().prop_map(EventKind::Used),

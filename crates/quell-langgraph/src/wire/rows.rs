@@ -130,9 +130,11 @@ pub(crate) fn thread_error(row: &RunRow, limit_ms: Option<u64>, is_unmasked: boo
             let kind = row.cause.as_deref().map_or("cancelled", |cause| cause.kind.as_str());
             json!({ "error": "UserInterrupt", "message": message.unwrap_or(kind) })
         }
-        RunStatus::Completed | RunStatus::Queued | RunStatus::Running | RunStatus::Stopping => {
-            Value::Null
-        }
+        RunStatus::Completed
+        | RunStatus::Queued
+        | RunStatus::Running
+        | RunStatus::Paused
+        | RunStatus::Stopping => Value::Null,
     }
 }
 

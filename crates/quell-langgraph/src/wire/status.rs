@@ -8,7 +8,7 @@ pub(crate) const fn run_status(status: RunStatus) -> &'static str {
     match status {
         RunStatus::Queued => "pending",
         // Honest status (contract, choice 2): `interrupted` only when it has stopped.
-        RunStatus::Running | RunStatus::Stopping => "running",
+        RunStatus::Running | RunStatus::Paused | RunStatus::Stopping => "running",
         RunStatus::Completed => "success",
         RunStatus::Failed => "error",
         RunStatus::TimedOut => "timeout",
@@ -81,6 +81,7 @@ mod tests {
         let table = [
             (RunStatus::Queued, "pending"),
             (RunStatus::Running, "running"),
+            (RunStatus::Paused, "running"),
             (RunStatus::Stopping, "running"),
             (RunStatus::Completed, "success"),
             (RunStatus::Failed, "error"),

@@ -74,11 +74,12 @@ pub(crate) fn seconds(row: &RunRow, now: SystemTime) -> Option<f64> {
     Some(until.duration_since(since).unwrap_or_default().as_secs_f64())
 }
 
-/// Names a status as the contract does. The contract's `paused` has no status here yet.
+/// Names a status as the contract does.
 pub(crate) const fn status_word(status: RunStatus) -> &'static str {
     match status {
         RunStatus::Queued => "queued",
         RunStatus::Running => "running",
+        RunStatus::Paused => "paused",
         RunStatus::Stopping => "canceling",
         RunStatus::Completed => "executed",
         RunStatus::Failed | RunStatus::TimedOut => "failed",
@@ -104,6 +105,7 @@ mod tests {
         let rows = [
             (RunStatus::Queued, "queued"),
             (RunStatus::Running, "running"),
+            (RunStatus::Paused, "paused"),
             (RunStatus::Stopping, "canceling"),
             (RunStatus::Completed, "executed"),
             (RunStatus::Failed, "failed"),

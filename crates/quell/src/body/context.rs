@@ -121,7 +121,7 @@ impl RunContext {
             return Ok(());
         }
         node.apply(Input::Checkpoint, StopOrigin::default(), |_, _| {});
-        if node.listen() { Err(node.refusal(&node.lock())) } else { Ok(()) }
+        if node.listen() { Err(node.refusal(&node.lock())) } else { node.meet_pause() }
     }
 
     /// Waits until the run is to stop, or its body has failed, and yields why.

@@ -20,6 +20,7 @@ use crate::body::context::RunContext;
 use crate::failure::Failure;
 use crate::foreign;
 use crate::node::{Node, Reader, State, flags};
+use crate::pause::PauseError;
 use crate::step::StopOrigin;
 
 /// Spawns the task of a run.
@@ -29,9 +30,29 @@ where
     Fut: Future<Output = Result<T, Failure>> + Send + 'static,
     T: Send + 'static,
 {
+    spawn_attempt(node, body, false);
+}
+
+/// As [`spawn`], for a run whose next body can be made.
+pub(crate) fn spawn_resumable<T, F, Fut>(node: &Arc<Node>, body: F)
+where
+    F: FnOnce(RunContext) -> Fut + Send + 'static,
+    Fut: Future<Output = Result<T, Failure>> + Send + 'static,
+    T: Send + 'static,
+{
+    spawn_attempt(node, body, true);
+}
+
+fn spawn_attempt<T, F, Fut>(node: &Arc<Node>, body: F, is_resumable: bool)
+where
+    F: FnOnce(RunContext) -> Fut + Send + 'static,
+    Fut: Future<Output = Result<T, Failure>> + Send + 'static,
+    T: Send + 'static,
+{
     // Make the guard before the task: it reports the end of the run even if the runtime is gone and
     // drops the task unpolled.
-    let guard = Guard { node: Arc::clone(node), span: span_of(node), reported: false };
+    let span = span_of(node);
+    let guard = Guard { node: Arc::clone(node), span, reported: false, is_resumable };
     let task = drive(body, guard);
     #[cfg(not(quell_loom))]
     drop(node.shared.runtime.spawn(task));
@@ -153,6 +174,8 @@ struct Guard {
     span: Option<Box<Span>>,
     /// Whether the end was reported; if not, dropping the guard reports it.
     reported: bool,
+    /// Whether the run has what makes the body of another attempt.
+    is_resumable: bool,
 }
 
 impl Guard {
@@ -173,6 +196,7 @@ impl Guard {
 
     fn report<T: Send + 'static>(&mut self, end: End<T>, panic: Option<Failure>) {
         self.reported = true;
+        let has_returned = matches!(end, End::Returned(_)) && panic.is_none();
         let (mut value, mut failure, mut how) = match end {
             End::Returned(Ok(value)) => (Some(value), None, BodyEnd::Ok),
             End::Returned(Err(failure)) => (None, Some(failure), BodyEnd::Err),
@@ -183,6 +207,12 @@ impl Guard {
         if let Some(panic) = panic {
             second = keep(&mut failure, Some(panic));
             how = if how == BodyEnd::Ok { BodyEnd::Err } else { how };
+        }
+        if has_returned && let Some(error) = &failure {
+            how = self.end_of_attempt(error).unwrap_or_else(|refused| {
+                failure = Some(refused);
+                BodyEnd::Err
+            });
         }
         // The report shows the value as well if the run does not complete.
         let returned =
@@ -205,8 +235,29 @@ impl Guard {
         self.tell(how, Returned { value, payload: returned, late, second }, failure);
     }
 
+    /// Tells what comes of a body that has returned an error: a pause, if that was asked for. Fails
+    /// with another error if it was asked for and cannot be.
+    fn end_of_attempt(&self, error: &Failure) -> Result<BodyEnd, Failure> {
+        if self.is_resumable {
+            return Ok(self.node.end_of_attempt(error));
+        }
+        if error.pause_asked().is_some() && self.node.is_root() {
+            return Err(PauseError::NotResumable.into());
+        }
+        Ok(BodyEnd::Err)
+    }
+
     /// Reports the end, in the span of the run.
-    fn tell(&mut self, how: BodyEnd, returned: Returned, failure: Option<Failure>) {
+    fn tell(&mut self, how: BodyEnd, returned: Returned, mut failure: Option<Failure>) {
+        if matches!(how, BodyEnd::Paused { .. }) {
+            // It is no failure, whatever comes of the pause.
+            let _ = self.call(|| drop(failure.take()));
+        } else if self.is_resumable {
+            // There is no other attempt. What would have made its body is dropped before this one
+            // is reported (I4).
+            let maker = self.node.lock().take_maker();
+            let _ = self.call(|| drop(maker));
+        }
         let _ = self.call(|| report(&self.node, how, returned, failure));
         // Closing a span is foreign code, too.
         foreign::release(self.span.take());

@@ -3,6 +3,7 @@
 pub(crate) mod context;
 pub(crate) mod driver;
 mod hooks;
+mod pause;
 mod save;
 pub(crate) mod tool;
 pub(crate) mod usage;

@@ -5,6 +5,7 @@ pub(crate) mod filter;
 mod limit;
 mod lost;
 pub(crate) mod recover;
+mod resumable;
 pub(crate) mod shutdown;
 mod stored;
 

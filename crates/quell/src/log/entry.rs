@@ -16,7 +16,7 @@ pub(crate) struct Entry {
 #[inline]
 pub(crate) fn bytes_of(kind: &EventKind) -> usize {
     match kind {
-        EventKind::Emitted(payload) => payload.len(),
+        EventKind::Emitted(payload) | EventKind::Paused { request: payload } => payload.len(),
         EventKind::Queued { name, .. }
         | EventKind::Abandoned { name, .. }
         | EventKind::Detached { name, .. } => name.len(),

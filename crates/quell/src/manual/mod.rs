@@ -14,6 +14,9 @@ pub mod lifecycle {}
 #[doc = include_str!("cancellation.md")]
 pub mod cancellation {}
 
+#[doc = include_str!("pausing.md")]
+pub mod pausing {}
+
 #[doc = include_str!("partial.md")]
 pub mod partial {}
 

@@ -38,6 +38,10 @@ impl Candidate for Node {
         Self::status(self)
     }
 
+    fn keeps_lane(&self) -> bool {
+        self.flags() & flags::RESUMED != 0
+    }
+
     fn release(&self) {
         let waker = {
             // Cleared under the lock under which `poll_turn` stores the waker: no wake-up is lost.

@@ -59,6 +59,12 @@ pub(crate) const RELEASED: u32 = 1 << 25;
 pub(crate) const UNSURE: u32 = 1 << 26;
 /// With a store: the root has left the live ones.
 pub(crate) const RETIRED: u32 = 1 << 27;
+/// A client has asked for a pause at the next checkpoint.
+pub(crate) const PAUSE_ASKED: u32 = 1 << 28;
+/// The run was resumed after a pause, in which it kept its lane.
+pub(crate) const RESUMED: u32 = 1 << 29;
+/// The run may be paused: it has what makes the body of another attempt.
+pub(crate) const RESUMABLE: u32 = 1 << 30;
 
 /// Yields the place of a status among [`RunStatus::ALL`].
 pub(crate) const fn status_bits(status: RunStatus) -> u32 {

@@ -9,6 +9,7 @@ pub(crate) mod implied;
 mod last_poll;
 mod node;
 pub(crate) mod outputs;
+pub(crate) mod pausing;
 pub(crate) mod report;
 mod shared;
 mod state;

@@ -93,6 +93,7 @@ impl Node {
         rules.timeout = spec.timeout;
         rules.start_within = spec.start_within;
         rules.idle = spec.idle;
+        rules.timeout_stands = spec.timeout_stands;
         let above = parent.and_then(|(_, state)| state.idle.clone());
         let idle = match spec.idle {
             Some(_) => Some(Arc::new(IdleWatch::new(id, ticks, above.as_ref()))),
@@ -229,7 +230,7 @@ impl Node {
 
     /// Tells whether a checkpoint has anything to do, and remembers that the body asked.
     pub(crate) fn is_called_on(&self) -> bool {
-        self.listen() || self.flags() & flags::SCHEDULED != 0
+        self.listen() || self.flags() & (flags::SCHEDULED | flags::PAUSE_ASKED) != 0
     }
 
     /// Tells whether the run is terminal and nothing of its subtree executes.
@@ -301,7 +302,11 @@ impl Node {
     pub(crate) fn refusal(&self, state: &State) -> Stopped {
         let late = || {
             let ended = state.life.status().is_terminal();
-            let why = if ended { "the run has ended" } else { "the hooks of its end run already" };
+            let why = match ended {
+                true => "the run has ended",
+                false if state.life.is_paused() => "the run is paused",
+                false => "the hooks of its end run already",
+            };
             Arc::new(self.shared.cause_of_late(self.id, why))
         };
         Stopped { cause: state.cause_to_give_way().unwrap_or_else(late) }

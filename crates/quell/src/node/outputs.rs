@@ -122,6 +122,19 @@ impl Node {
         if fits { Said::Returned.place(state).replace(payload) } else { Some(payload) }
     }
 
+    /// Keeps a payload, or none, in the place of what was said before, and yields that: the caller
+    /// drops it when the lock is released.
+    pub(crate) fn keep_charged(
+        &self,
+        state: &mut State,
+        said: Said,
+        payload: Option<Payload>,
+    ) -> Result<Option<Payload>, usize> {
+        let bytes = payload.as_ref().map_or(0, Payload::bytes_max);
+        self.charge_for(state, said, bytes)?;
+        Ok(std::mem::replace(said.place(state), payload))
+    }
+
     /// Charges the tree for what is said, in place of what was said before.
     fn charge_for(&self, state: &mut State, said: Said, bytes: usize) -> Result<(), usize> {
         let before = said.place(state).as_ref().map_or(0, |before| counted(before.bytes_max()));
@@ -147,7 +160,11 @@ impl Node {
         let brought = brought(&self.name, self.about.as_deref(), self.input());
         let of = |said: &Option<Payload>| said.as_ref().map_or(0, |said| counted(said.bytes_max()));
         let extra = state.extra.as_ref();
-        let extra = extra.map_or(0, |extra| of(&extra.summary) + of(&extra.returned));
+        let extra = extra.map_or(0, |extra| {
+            let pausing = extra.pausing.as_ref();
+            let pausing = pausing.map_or(0, |pausing| of(&pausing.request) + of(&pausing.answer));
+            of(&extra.summary) + of(&extra.returned) + pausing
+        });
         brought + of(&state.output) + extra
     }
 
@@ -227,6 +244,10 @@ pub(crate) enum Said {
     Summary,
     /// What the body returned, if it set no output.
     Returned,
+    /// What a pause asks.
+    Request,
+    /// The answer to a pause.
+    Answer,
 }
 
 impl Said {
@@ -234,6 +255,8 @@ impl Said {
         match self {
             Self::Output | Self::Returned => "output",
             Self::Summary => "summary",
+            Self::Request => "request of a pause",
+            Self::Answer => "answer to a pause",
         }
     }
 
@@ -242,6 +265,8 @@ impl Said {
             Self::Output => &mut state.output,
             Self::Summary => &mut state.extra().summary,
             Self::Returned => &mut state.extra().returned,
+            Self::Request => &mut state.extra().pausing().request,
+            Self::Answer => &mut state.extra().pausing().answer,
         }
     }
 }

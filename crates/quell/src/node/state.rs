@@ -20,6 +20,7 @@ use crate::node::Node;
 use crate::node::children::Children;
 use crate::node::hook::{Batch, Hook, Unrun};
 use crate::node::outputs::SummarySets;
+use crate::node::pausing::Pausing;
 use crate::sync::waiters::Waiters;
 use crate::time::idle::IdleWatch;
 use crate::time::timers::TimerKey;
@@ -130,6 +131,8 @@ pub(crate) struct RareState {
     pub(crate) rollback: bool,
     /// Why something of the run is not in the store and never will be.
     pub(crate) not_stored: Option<StoreError>,
+    /// What it has because it may be paused, or has asked its parent to be.
+    pub(crate) pausing: Option<Box<Pausing>>,
 }
 
 /// What ties a run to a token from outside.

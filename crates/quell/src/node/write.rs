@@ -76,7 +76,7 @@ impl Node {
         wakers: &mut Wakers,
     ) -> Result<MutexGuard<'_, State>, Written> {
         let mut state = self.lock();
-        if state.times.ended.is_some() {
+        if state.times.ended.is_some() || state.life.is_paused() {
             state.late = state.late.saturating_add(1);
             return Err(Written::Late);
         }
@@ -229,6 +229,6 @@ pub enum Written {
     Recorded,
     /// It is over its bound and was refused; the log says so.
     TooLarge,
-    /// The run has ended; it was refused and counted.
+    /// The run has ended, or is paused; it was refused and counted.
     Late,
 }

@@ -12,6 +12,7 @@ use crate::failure::Failure;
 use crate::few::Few;
 use crate::node::{Node, State, TokenLink};
 use crate::step::hooks::HookFate;
+use crate::step::pause::UnusedMaker;
 use crate::sync::AbortHandle;
 use crate::sync::waiters::Wakers;
 use crate::tables::admission::Free;
@@ -50,6 +51,8 @@ pub(crate) struct DeferredRare {
     pub(crate) runners: Vec<AbortHandle>,
     /// Hooks that were handed out.
     pub(crate) hooks: Option<HookFate>,
+    /// What would have made the next body, to be dropped.
+    pub(crate) maker: Option<UnusedMaker>,
     /// What the body failed with, if no caller can ask for more than its words.
     pub(crate) failure: Option<Failure>,
     /// The runs that may start because of what the run has given back to admission.

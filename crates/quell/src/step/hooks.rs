@@ -111,7 +111,7 @@ impl Node {
 
     /// Carries out what few steps leave, with no lock held: tokens, links and hooks.
     pub(crate) fn finish_rare(self: &Arc<Self>, rare: DeferredRare) {
-        let DeferredRare { token, link, runners, hooks, failure, free: _ } = rare;
+        let DeferredRare { token, link, runners, hooks, maker, failure, free: _ } = rare;
         if failure.is_some() {
             foreign::run(&self.shared.couriers, move || drop(failure));
         }
@@ -123,6 +123,9 @@ impl Node {
         }
         for runner in runners {
             runner.abort();
+        }
+        if let Some(maker) = maker {
+            self.drop_maker(maker);
         }
         match hooks {
             Some(HookFate::Taken { batch, place, unnamed }) => {

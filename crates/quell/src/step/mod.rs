@@ -8,6 +8,7 @@ mod end;
 pub(crate) mod hold;
 pub(crate) mod hooks;
 mod limits;
+pub(crate) mod pause;
 mod step;
 pub(crate) mod submit;
 mod trace;

@@ -96,17 +96,22 @@ impl Node {
         if matches!(input, Input::Started) && !fx.refused {
             self.write(state, now, EventKind::Started, &mut deferred.wakers);
             let at = state.times.next(self.shared.clock.stamp(now));
-            state.times.started = Some(at);
+            state.times.started.get_or_insert(at);
             self.journal(|node| Entry::Started(node, at));
             self.mirror(state, 0);
         } else {
             self.record(state, origin, now, &mut deferred);
         }
+        self.rearm(state);
+        deferred
+    }
+
+    /// Moves the timer of the run to where the lifecycle wants it.
+    pub(super) fn rearm(self: &Arc<Self>, state: &mut State) {
         let wanted = state.life.next_wakeup().map(|at| self.shared.clock.ticks(at));
         if wanted != state.armed.map(|key| key.at) {
             state.armed = self.shared.control.rearm(self, state.armed, wanted);
         }
-        deferred
     }
 
     /// Carries out what needs no lock, in an order that others rely on: hooks and tokens, then this
@@ -151,8 +156,7 @@ impl Node {
         now: Instant,
         deferred: &mut Deferred,
     ) {
-        let fx = deferred.fx;
-        let mut set = 0;
+        let (fx, mut set) = (deferred.fx, 0);
         let rolls_back = self.note_rollback(state, origin);
         if fx.scheduled {
             let at = self.shared.clock.stamp(now);
@@ -187,6 +191,10 @@ impl Node {
         if gives_back {
             leaving = leaving.or_else(|| self.hold_admission());
             self.give_back(state, fx.ended.is_some());
+        }
+        if fx.paused {
+            leaving = self.hold_admission();
+            self.record_pause(state, now, deferred);
         }
         if let Some(status) = fx.ended {
             set |= self.record_end(state, status, now, deferred);
@@ -236,8 +244,12 @@ impl Node {
         is_first
     }
 
-    /// Has the body dropped or polled, if it is to be, and yields the flags that say so.
+    /// Has the body dropped or polled, if it is to be, and yields the flags that say so. What would
+    /// have made the next one is dropped if there is none.
     fn record_body(&self, state: &mut State, deferred: &mut Deferred) -> u32 {
+        if deferred.fx.drops_maker {
+            self.record_unused_maker(state, deferred);
+        }
         let mut set = match deferred.fx.body {
             BodyAction::Leave => 0,
             BodyAction::PollThenDrop => flags::POLL_DROP,
@@ -273,7 +285,12 @@ impl Node {
         let Some(leaving) = leaving else { return self.mirror(state, set) };
         // A slot is free only when the run is quiescent (I27).
         let slots = state.life.is_quiescent();
-        let free = leaving.leave(self, slots, now, || self.mirror(state, set));
+        let publish = || self.mirror(state, set);
+        let free = if deferred.fx.paused {
+            leaving.rest(self, now, publish)
+        } else {
+            leaving.leave(self, slots, now, publish)
+        };
         if !free.is_empty() {
             deferred.rare().free = free;
         }
@@ -342,6 +359,7 @@ impl Node {
             Trigger::Timeout => own(CauseKind::Deadline, "timeout over"),
             Trigger::StartWithin => own(CauseKind::Deadline, "not started in time"),
             Trigger::Idle => own(CauseKind::IdleTimeout, "idle for too long"),
+            Trigger::PauseExpired => own(CauseKind::Deadline, "not resumed in time"),
         };
         state.cause = Some(Arc::clone(&cause));
         deferred.cause = Some(Arc::clone(&cause));

@@ -157,11 +157,12 @@ struct Checker {
 
 #[derive(Default)]
 #[expect(clippy::struct_excessive_bools, reason = "independent facts of one run")]
-struct Seen {
+pub(super) struct Seen {
     parent: Option<RunId>,
-    live_children: usize,
-    started: bool,
-    stopping: Option<(CauseKind, RunId)>,
+    pub(super) live_children: usize,
+    pub(super) started: bool,
+    pub(super) paused: bool,
+    pub(super) stopping: Option<(CauseKind, RunId)>,
     ended: Option<RunStatus>,
     failing: bool,
     decided: bool,
@@ -169,7 +170,7 @@ struct Seen {
     abandoned: bool,
     quiesced: bool,
     /// It was accepted, and perhaps started, stopped or ended, before its tree had this log.
-    has_past: bool,
+    pub(super) has_past: bool,
     /// It followed a run that was detached: the rest of its story is in another log.
     left: bool,
 }
@@ -241,10 +242,12 @@ impl Checker {
                 return Err("a run starts after its stop was accepted (I21)");
             }
             EventKind::Started => run.started = true,
+            EventKind::Paused { .. } => return run.pause(self.root == Some(event.run)),
+            EventKind::Resumed { .. } => return run.resume(),
             EventKind::Emitted(_) | EventKind::Progress(_) | EventKind::Used(_)
-                if !run.started && !run.has_past =>
+                if run.paused || (!run.started && !run.has_past) =>
             {
-                return Err("a run emits before it starts");
+                return Err("a run emits before it starts, or while it is paused");
             }
             EventKind::Stopping(_) if run.stopping.is_some() => {
                 return Err("a run stops twice (I6)");
@@ -254,6 +257,7 @@ impl Checker {
                     return Err("a run inherits a stop from itself");
                 }
                 run.stopping = Some((cause.kind, cause.origin));
+                run.paused = false;
             }
             EventKind::Decided { .. } if run.stopping.is_some() => {
                 return Err("an outcome is known after the stop that beats it (I9)");
@@ -294,6 +298,9 @@ impl Checker {
         let own = run.stopping.is_some_and(|(kind, origin)| {
             origin == id && matches!(kind, CauseKind::Deadline | CauseKind::IdleTimeout)
         });
+        if run.paused {
+            return Err("a paused run ends without a stop (T7)");
+        }
         match (status, run.stopping.is_some()) {
             (RunStatus::Completed | RunStatus::Failed, true) => {
                 return Err("an accepted stop did not end Cancelled or TimedOut (I9)");
@@ -307,7 +314,7 @@ impl Checker {
             (RunStatus::Completed, false) if !run.started && !run.has_past => {
                 return Err("completed unstarted");
             }
-            (RunStatus::Queued | RunStatus::Running | RunStatus::Stopping, _) => {
+            (status, _) if !status.is_terminal() => {
                 return Err("ended in a status that is not terminal");
             }
             _ => {}

@@ -20,16 +20,17 @@
 //!    two runs of a lane run at once (I36). Its holder is before all of them, unless it was
 //!    released: a holder that waits for a slot gives way to a run that comes before it. One that is
 //!    stopped before it has started hands the lane on with the stop.
-//! 3. A root that is counted as running was released and is not quiescent: abandoned work keeps its
-//!    slots (I27).
+//! 3. A root that is counted as running was released and is neither paused nor quiescent: abandoned
+//!    work keeps its slots (I27).
 //! 4. A run that was not released, stopped or superseded stands in exactly one queue, and `places`
 //!    says in which: `due`, a class of `groups`, or behind the holder of its lane. One that was
 //!    released or has ended stands in none.
 //! 5. A root counts as queued in its groups exactly as long as it is in `places`, and from its
-//!    release on as running. A child counts in none.
-//! 6. Of a kind that `counted` names, every root that was submitted, is live and was released
-//!    counts as running. A scope that had no limits is being counted first, and its limits apply
-//!    only when all its roots count: until then nobody is refused or held for it.
+//!    release on as running. A child counts in none, and neither does a paused root, which keeps
+//!    its lane.
+//! 6. Of a kind that `counted` names, every root that was submitted, is live, not paused, and was
+//!    released counts as running. A scope that had no limits is being counted first, and its limits
+//!    apply only when all its roots count: until then nobody is refused or held for it.
 //! 7. The event that says that a run leaves is written under this lock, and its flags are published
 //!    under it: a caller that sees by either that a run is over finds its lane and its slots free,
 //!    and no other run has them before.
@@ -79,6 +80,11 @@ pub(crate) trait Candidate {
     /// Yields how it stands.
     fn status(&self) -> RunStatus;
 
+    /// Tells whether the run has its lane from an attempt before a pause: it gives way to none.
+    fn keeps_lane(&self) -> bool {
+        false
+    }
+
     /// Tells whether the run would still start.
     fn is_wanted(&self) -> bool {
         self.status() == RunStatus::Queued
@@ -107,8 +113,8 @@ pub(crate) struct Entered<R> {
     pub(crate) superseded: Vec<Arc<R>>,
 }
 
-/// The lock of admission, for a run that leaves. Under it the caller writes the event that says
-/// so.
+/// The lock of admission, for a run that leaves or is paused. Under it the caller writes the event
+/// that says so.
 #[must_use]
 pub(crate) struct Leaving<'a, R>(MutexGuard<'a, State<R>>);
 
@@ -161,6 +167,27 @@ impl<R: Candidate> Admission<R> {
         state.supersede(&mut superseded);
         state.enter(run, due);
         Ok(Entered { free: Free(state.release(now).0), superseded })
+    }
+
+    /// Takes in a root that was paused and goes on: it waits for a slot, and has its lane. It is
+    /// refused if its queue is full: with the scope, and how many may wait. `queue`, which takes
+    /// no lock, has it wait and lets everybody see that. Called under its node's lock, with the
+    /// node held, after [`catch_up`](Self::catch_up).
+    pub(crate) fn enter_again(
+        &self,
+        run: &Arc<R>,
+        now: Instant,
+        queue: impl FnOnce(),
+    ) -> Result<Free<R>, (Scope, usize)> {
+        let mut state = self.state();
+        if !state.groups.has_room(&**run)
+            && let Some(full) = state.full_queue(&**run, &[])
+        {
+            return Err(full);
+        }
+        queue();
+        state.enter_again(run);
+        Ok(Free(state.release(now).0))
     }
 
     /// Takes in a child whose due time is still to come. It has no lane and takes no slot: its root
@@ -317,6 +344,15 @@ impl<R: Candidate> Leaving<'_, R> {
         if slots {
             state.vacate(run);
         }
+        publish();
+        Free(state.release(now).0)
+    }
+
+    /// Takes the slots of a root that is paused. Its lane it keeps. `publish`, which takes no lock,
+    /// lets everybody see it meanwhile.
+    pub(crate) fn rest(self, run: &Arc<R>, now: Instant, publish: impl FnOnce()) -> Free<R> {
+        let Self(mut state) = self;
+        state.vacate(run);
         publish();
         Free(state.release(now).0)
     }

@@ -168,6 +168,19 @@ impl<R: Candidate> State<R> {
         }
     }
 
+    /// Takes in a root that goes on after a pause.
+    pub(super) fn enter_again(&mut self, run: &Arc<R>) {
+        self.roots.insert(Who::of(run), self.groups.queue(run));
+        let rank = Rank::of(&**run, self.next_number());
+        debug_assert!(
+            lane_of(&**run).is_none_or(|lane| {
+                self.lanes.get(&lane.key).is_some_and(|queue| Arc::ptr_eq(&queue.holder, run))
+            }),
+            "it has kept its lane"
+        );
+        self.make_ready(rank, run);
+    }
+
     pub(super) fn await_due(&mut self, run: &Arc<R>, due: Instant) {
         let number = self.next_number();
         self.places.insert(Who::of(run), Place::Due(due, number));
@@ -313,7 +326,7 @@ impl<R: Candidate> State<R> {
     /// itself, and comes after it. Yields its own rank.
     fn gives_way(&self, holder: &Arc<R>, to: Rank) -> Option<Rank> {
         match self.places.get(&Who::of(holder)) {
-            Some(Place::Ready(rank)) if to < *rank => Some(*rank),
+            Some(Place::Ready(rank)) if to < *rank && !holder.keeps_lane() => Some(*rank),
             _ => None,
         }
     }

@@ -1,0 +1,94 @@
+//! [`Pausing`] is what a run has that may be paused: its request, its answer, and what makes the
+//! body of its next attempt.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use quell_core::Payload;
+
+use crate::failure::{Failure, RunError};
+use crate::node::{Node, RareState, State, flags};
+use crate::pause::PauseAsked;
+
+/// Starts the next attempt of a run: makes its body, and spawns the task. It holds code of a user.
+pub(crate) struct Maker(pub(crate) Start);
+
+type Start = Box<dyn FnOnce(&Arc<Node>) + Send>;
+
+impl fmt::Debug for Maker {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Maker").finish_non_exhaustive()
+    }
+}
+
+/// What a run has that may be paused.
+#[derive(Debug, Default)]
+pub(crate) struct Pausing {
+    /// Starts the next attempt. There while an attempt runs and in the pause after it; taken out to
+    /// be used, or to be dropped before the run ends.
+    pub(crate) maker: Option<Maker>,
+    /// What the run asks, from when it, or a client, has asked for the pause to the answer.
+    pub(crate) request: Option<Payload>,
+    /// How long that pause may be.
+    pub(crate) expires_in: Option<Duration>,
+    /// The body has asked for the pause, or has met that of a client at a checkpoint: an error that
+    /// it returns now pauses the run.
+    pub(crate) is_due: bool,
+    /// The answer to the last pause.
+    pub(crate) answer: Option<Payload>,
+    /// How often the run was resumed.
+    pub(crate) resumed: u32,
+}
+
+impl Failure {
+    /// Yields the pause that the body has asked for, or passes on, if that is all it says.
+    pub(crate) fn pause_asked(&self) -> Option<&PauseAsked> {
+        let passed_on = self.downcast_ref().and_then(|error: &RunError| match error {
+            RunError::Paused(asked) => Some(asked),
+            _ => None,
+        });
+        self.downcast_ref().or(passed_on)
+    }
+}
+
+impl RareState {
+    pub(crate) fn pausing(&mut self) -> &mut Pausing {
+        self.pausing.get_or_insert_default()
+    }
+}
+
+impl State {
+    /// Yields what a run that is paused asks.
+    pub(crate) fn pause_request(&self) -> Option<&Payload> {
+        let pausing = self.extra.as_ref()?.pausing.as_ref()?;
+        pausing.request.as_ref().filter(|_| self.life.is_paused())
+    }
+
+    /// Takes out what would make the body of the next attempt.
+    pub(crate) fn take_maker(&mut self) -> Option<Maker> {
+        self.extra.as_mut()?.pausing.as_mut()?.maker.take()
+    }
+}
+
+impl Node {
+    /// Keeps what makes the body of the next attempt. Called before the task of this one is
+    /// spawned.
+    pub(crate) fn keep_maker(&self, maker: Maker) {
+        let before = self.lock().extra().pausing().maker.replace(maker);
+        debug_assert!(before.is_none(), "one attempt at a time");
+        self.set(flags::RESUMABLE);
+    }
+
+    /// Tells whether the run may be paused as far as its bodies are concerned.
+    pub(crate) fn is_resumable(&self) -> bool {
+        self.flags() & flags::RESUMABLE != 0
+    }
+
+    /// Yields how often the run was resumed, and the answer to its last pause.
+    pub(crate) fn resumed(&self) -> (u32, Option<Payload>) {
+        let state = self.lock();
+        let pausing = state.extra.as_ref().and_then(|extra| extra.pausing.as_ref());
+        pausing.map_or((0, None), |pausing| (pausing.resumed, pausing.answer.clone()))
+    }
+}
