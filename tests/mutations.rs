@@ -9,6 +9,7 @@ mod engine;
 mod instrument;
 mod log;
 mod node;
+mod pauses;
 
 use std::collections::BTreeSet;
 use std::io::{Read as _, Write as _};
@@ -39,7 +40,7 @@ struct Edit {
 }
 
 fn faults() -> impl Iterator<Item = &'static Fault> {
-    [node::FAULTS, body::FAULTS, log::FAULTS, engine::FAULTS].into_iter().flatten()
+    [node::FAULTS, body::FAULTS, log::FAULTS, engine::FAULTS, pauses::FAULTS].into_iter().flatten()
 }
 
 /// Each fault with each test that must fail with it.
