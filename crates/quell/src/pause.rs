@@ -17,7 +17,7 @@ use crate::queue::Scope;
 /// use quell::Pause;
 ///
 /// let pause = Pause::new("may I delete the file?").expires_in(Duration::from_secs(3_600));
-/// assert_eq!(pause.request().as_text(), Some("may I delete the file?"));
+/// assert_eq!(pause.request().as_text().as_deref(), Some("may I delete the file?"));
 /// ```
 #[derive(Clone, Debug)]
 #[must_use = "a pause does nothing until a run is asked for it"]

@@ -32,11 +32,11 @@ impl RunContext {
     /// let run = engine.submit_resumable(RunSpec::agent("clerk"), async |ctx| {
     ///     match ctx.resumed_with() {
     ///         None => Err(ctx.pause("may I delete the file?")),
-    ///         Some(answer) => Ok(answer.as_text() == Some("yes")),
+    ///         Some(answer) => Ok(answer.as_text().as_deref() == Some("yes")),
     ///     }
     /// }).unwrap();
     /// let asked = run.run().paused().await.unwrap();
-    /// assert_eq!(asked.as_text(), Some("may I delete the file?"));
+    /// assert_eq!(asked.as_text().as_deref(), Some("may I delete the file?"));
     /// assert_eq!(run.run().status(), RunStatus::Paused);
     ///
     /// run.run().resume("yes").unwrap();
