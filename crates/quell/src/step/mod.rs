@@ -2,6 +2,7 @@
 
 pub(crate) mod cancel;
 pub(crate) mod cascade;
+mod causes;
 pub(crate) mod deferred;
 pub(crate) mod detach;
 mod end;

@@ -25,7 +25,7 @@ use crate::pause::{Pause, PauseAsked, PauseError, ResumeError};
 use crate::step::deferred::Deferred;
 use crate::step::hold::Hold;
 use crate::sync::waiters::Wakers;
-use crate::tables::admission::Free;
+use crate::tables::admission::{Free, Leaving};
 
 /// What is left of a maker when it leaves its node unused: it is dropped, as work of the run.
 #[derive(Debug)]
@@ -137,8 +137,15 @@ impl Node {
         BodyEnd::Paused { expires_in: state.extra().pausing().expires_in }
     }
 
-    /// Records that the run has become paused. Called under the lock.
-    pub(super) fn record_pause(&self, state: &mut State, now: Instant, deferred: &mut Deferred) {
+    /// Records that the run has become paused, and locks admission before the event is written that
+    /// says so. Called under the lock.
+    pub(super) fn record_pause(
+        &self,
+        state: &mut State,
+        now: Instant,
+        deferred: &mut Deferred,
+    ) -> Option<Leaving<'_, Self>> {
+        let leaving = self.hold_admission();
         // The hooks of the attempt have ended with it: no stop that comes later is about them.
         state.extra().hooks_unneeded.clear();
         let pausing = state.extra().pausing();
@@ -149,6 +156,7 @@ impl Node {
         // The memory of its task goes back now, and not after the pause.
         state.body = None;
         state.waiters.drain_into(&mut deferred.wakers);
+        leaving
     }
 
     /// Has what would have made the next body dropped. Called under the lock.

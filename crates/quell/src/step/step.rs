@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use quell_core::lifecycle::{Answer, BodyAction, Effects, Input, Trigger};
-use quell_core::{CancelRequest, Cause, CauseKind, EventKind, StopMode, limits};
+use quell_core::{CancelRequest, Cause, CauseKind, EventKind, StopMode};
 
 use crate::foreign;
 use crate::journal::Entry;
@@ -13,7 +13,6 @@ use crate::node::{Node, State, flags};
 use crate::step::cascade;
 use crate::step::deferred::{Deferred, Propagation};
 use crate::tables::admission::{Free, Leaving};
-use crate::time::clock::Ticks;
 
 /// What comes with an input besides the input.
 #[derive(Clone, Copy, Debug, Default)]
@@ -193,8 +192,7 @@ impl Node {
             self.give_back(state, fx.ended.is_some());
         }
         if fx.paused {
-            leaving = self.hold_admission();
-            self.record_pause(state, now, deferred);
+            leaving = self.record_pause(state, now, deferred);
         }
         if let Some(status) = fx.ended {
             set |= self.record_end(state, status, now, deferred);
@@ -269,7 +267,7 @@ impl Node {
     /// Locks admission if the run gives something back to it by this step: before the event that
     /// says so is written, until the flags are published. A caller that reads the one or the other
     /// finds the lane and the slots free, and nobody has them before.
-    fn hold_admission(&self) -> Option<Leaving<'_, Self>> {
+    pub(super) fn hold_admission(&self) -> Option<Leaving<'_, Self>> {
         (self.flags() & flags::GATED != 0).then(|| self.shared.admission.hold())
     }
 
@@ -371,29 +369,5 @@ impl Node {
         self.write(state, now, EventKind::Stopping(cause), &mut deferred.wakers);
         state.times.stopped = Some(state.times.next(at));
         deferred.tell(state);
-    }
-
-    fn cause_of(&self, origin: StopOrigin<'_>, at: Ticks) -> Cause {
-        let at = self.shared.clock.wall_at(at);
-        origin.request.map_or_else(
-            || Cause::new(CauseKind::UserRequest, at, self.id),
-            |request| request.to_cause(at, self.id),
-        )
-    }
-
-    fn cause_for_children(&self, state: &mut State, failing: bool, now: Instant) -> Arc<Cause> {
-        if let (false, Some(cause)) = (failing, &state.cause) {
-            return match cause.kind {
-                CauseKind::ParentStopped => Arc::clone(cause),
-                _ => Arc::new(cause.inherited(CauseKind::ParentStopped)),
-            };
-        }
-        let at = self.shared.clock.wall(now);
-        let mut cause = Cause::new(CauseKind::ParentFailed, at, self.id);
-        let cut = |words: String| limits::cut(&words, limits::REASON_BYTES_MAX).into();
-        cause.message = state.failure.as_ref().map(|failure| cut(failure.to_string()));
-        let cause = Arc::new(cause);
-        state.extra().failing = Some(Arc::clone(&cause));
-        cause
     }
 }
