@@ -6,8 +6,9 @@ use std::time::SystemTime;
 use futures::StreamExt as _;
 use quell::store::{Accepted, Epoch, MemoryStore, Record, RunRecord, StopAccepted, Store};
 use quell::{
-    CancelRequest, Cause, CauseKind, Engine, EventKind, OnBusy, Recovery, RunId, RunKind, RunSpec,
-    RunStatus, StopMode, SubmitError,
+    CancelRequest, Cause, CauseKind, Counts, Engine, EventKind, OnBusy, Recovery, RunContext,
+    RunEvent, RunId, RunKind, RunRef, RunReport, RunRow, RunSpec, RunStatus, StopMode, SubmitError,
+    ToolCall, ToolOutcome, testing,
 };
 
 use crate::support::{Valve, durable, listener, soon, within};
@@ -78,7 +79,7 @@ async fn i11_only_the_run_whose_time_was_over_has_timed_out() {
 async fn t13_a_run_whose_process_is_gone_fails_unless_it_is_resumed_as_its_next_attempt() {
     let store = Arc::new(MemoryStore::new());
     let before = engine(&store, 1);
-    let body = async |ctx: quell::RunContext| {
+    let body = async |ctx: RunContext| {
         let _child = ctx.spawn(RunSpec::step("below"), listener);
         let _ = ctx.emit("before");
         ctx.stopped().await;
@@ -140,6 +141,137 @@ async fn t13_a_run_whose_process_is_gone_fails_unless_it_is_resumed_as_its_next_
     soon("it is told", || futures::FutureExt::now_or_never(fails.stored()).is_some()).await;
     assert!(fails.stored().await.is_err());
     assert_eq!(record(&store, fails.id()).await.status, RunStatus::Failed, "as it was decided");
+}
+
+/// Waits until so many events of a run are stored, and all that was decided about it.
+async fn stored_with(store: &MemoryStore, run: &RunRef, events: usize) {
+    let has_events = async || store.events(run.id(), 0, 100).await.unwrap().len();
+    while has_events().await < events {
+        tokio::task::yield_now().await;
+    }
+    run.stored().await.unwrap();
+}
+
+async fn events(store: &MemoryStore, run: RunId) -> Vec<RunEvent> {
+    let events = store.events(run, 0, 1_000).await.unwrap();
+    events.into_iter().map(Result::unwrap).collect()
+}
+
+#[tokio::test]
+async fn t13_what_is_recovered_tells_of_all_that_its_tree_had_and_of_every_end() {
+    let store = Arc::new(MemoryStore::new());
+    let body = async |ctx: RunContext| {
+        let early = ctx.spawn(RunSpec::step("early"), async |ctx: RunContext| {
+            let _ = ctx.set_output("done".into());
+            Ok(())
+        });
+        early.await?;
+        let _late = ctx.spawn(RunSpec::step("late"), async |ctx: RunContext| {
+            let _leaf = ctx.spawn(RunSpec::step("leaf"), listener);
+            listener(ctx).await
+        });
+        let call = ToolCall::new("call", "search", "what".into());
+        ctx.tool(call, std::future::pending()).await.map(drop)
+    };
+    for is_stopped in [false, true] {
+        let before = engine(&store, 1 + u32::from(is_stopped));
+        let run = before.submit_durably(RunSpec::team("root"), body).await.unwrap().into_ref();
+        stored_with(&store, &run, 10).await;
+        if is_stopped {
+            // Only the intent is stored: the process ends before anything follows.
+            let cause = Arc::new(Cause::new(CauseKind::UserRequest, SystemTime::now(), run.id()));
+            let epoch = record(&store, run.id()).await.epoch;
+            let stop = StopAccepted::new(run.id(), epoch, StopMode::Cooperative, cause);
+            store.append(vec![Record::StopAccepted(stop.into())]).await.unwrap();
+        }
+        let recovered = engine(&store, 3).recover(|_| Recovery::Fail).await.unwrap();
+        assert_eq!(recovered.ended.total(), 3, "two were below");
+        let report = record(&store, run.id()).await.report.unwrap();
+        let rows: Vec<_> = report.rows.iter().map(|row| (&*row.name, row.depth)).collect();
+        assert_eq!(rows, [("root", 0), ("early", 1), ("late", 1), ("leaf", 2)]);
+        assert_eq!(report.rows[1].status, RunStatus::Completed, "it had ended before");
+        assert_eq!(report.rows[1].output, Some("done".into()));
+        let log = events(&store, run.id()).await;
+        let checked = testing::check_trace(&log).unwrap_or_else(|what| panic!("{what}: {log:#?}"));
+        assert_eq!((checked.runs, checked.stopped), (4, if is_stopped { 3 } else { 0 }));
+        let unknown = |event: &&RunEvent| match &event.kind {
+            EventKind::ToolEnded { outcome, .. } => *outcome == ToolOutcome::Unknown,
+            _ => false,
+        };
+        assert_eq!(log.iter().filter(unknown).count(), 1, "I18: nobody knows: {log:#?}");
+    }
+}
+
+#[tokio::test]
+async fn t13_the_log_of_a_root_that_goes_on_tells_of_the_ends_below_it() {
+    let store = Arc::new(MemoryStore::new());
+    let before = engine(&store, 1);
+    let body = async |ctx: RunContext| {
+        let _below = ctx.spawn(RunSpec::step("below"), listener);
+        listener(ctx).await
+    };
+    let run = before.submit_durably(RunSpec::agent("root"), body).await.unwrap().into_ref();
+    stored_with(&store, &run, 4).await;
+    let again = |_: &RunRecord| Recovery::resume(RunSpec::agent("root"), async |_| Ok(()));
+    let after = engine(&store, 2);
+    let recovered = after.recover(again).await.unwrap();
+    let resumed = &recovered.resumed[0];
+    within("it ends", resumed.ended()).await;
+    resumed.stored().await.unwrap();
+    let log = events(&store, run.id()).await;
+    let ends = log.iter().filter_map(|event| match event.kind {
+        EventKind::Ended(status) => Some((event.run == run.id(), status)),
+        _ => None,
+    });
+    let ends: Vec<_> = ends.collect();
+    assert_eq!(ends, [(false, RunStatus::Failed), (true, RunStatus::Completed)], "{log:#?}");
+    assert!(log.iter().map(|event| event.seq).eq(1..=log.len() as u64), "{log:#?}");
+}
+
+#[tokio::test]
+async fn i9_a_run_of_which_the_log_says_that_it_stops_ends_cancelled() {
+    let store = Arc::new(MemoryStore::new());
+    let (epoch, at) = (Epoch::new(1, 1), SystemTime::UNIX_EPOCH);
+    let [root, below, ended] = ["r", "b", "e"].map(RunId::from_text);
+    let accepted = |run, parent| {
+        let mut accepted = Accepted::new(run, RunKind::Agent, "it".into(), epoch, at);
+        (accepted.root, accepted.parent) = (root, parent);
+        Record::Accepted(accepted.into())
+    };
+    let queued = |parent| EventKind::Queued {
+        parent,
+        kind: RunKind::Agent,
+        name: "it".into(),
+        shielded: false,
+    };
+    // The root has failed, and its process ended before its end: that is stored nowhere else.
+    let failed = Arc::new(Cause::new(CauseKind::ParentFailed, at, root));
+    let mut row = RunRow::new(ended, RunKind::Agent, "it".into(), RunStatus::Completed, at);
+    (row.parent, row.quiescent, row.ended_at) = (Some(root), true, Some(at));
+    let report = RunReport::new(vec![row], Counts::default());
+    let kinds = [
+        (root, queued(None)),
+        (root, EventKind::Started),
+        (below, queued(Some(root))),
+        (ended, queued(Some(root))),
+        (ended, EventKind::Started),
+        (below, EventKind::Stopping(failed)),
+    ];
+    let mut batch =
+        vec![accepted(root, None), accepted(below, Some(root)), accepted(ended, Some(root))];
+    batch.extend(kinds.into_iter().zip(1..).map(|((run, kind), seq)| Record::Event {
+        epoch,
+        event: RunEvent::new(seq, root, run, at, kind),
+    }));
+    // Its end is stored, and the event of that is not.
+    batch.push(Record::Ended { run: ended, epoch, report: report.into(), rollback: false });
+    store.append(batch).await.unwrap();
+    engine(&store, 2).recover(|_| Recovery::Fail).await.unwrap();
+    assert_eq!(record(&store, below).await.status, RunStatus::Cancelled);
+    let log = events(&store, root).await;
+    let checked = testing::check_trace(&log).unwrap_or_else(|what| panic!("{what}: {log:#?}"));
+    assert_eq!((checked.runs, checked.stopped), (3, 1));
+    assert_eq!(record(&store, root).await.report.unwrap().rows.len(), 3);
 }
 
 #[tokio::test]

@@ -3,15 +3,17 @@
 
 use std::collections::{HashMap, HashSet};
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
-use quell_core::store::{Page, RunRecord, Store};
-use quell_core::{RunFilter, RunStatus};
+use quell::{Engine, EngineConfig, Recovery};
+use quell_core::store::{Accepted, ImpliedEvents, Page, Record, RunRecord, Store};
+use quell_core::{RunFilter, RunId, RunKind, RunStatus};
 use quell_sqlite::SqliteStore;
 use quell_test_support::seeds;
 
 use crate::child::Writing;
-use crate::fixture::{Folder, block_on};
+use crate::fixture::{Folder, accept, block_on, epoch};
 
 /// Engines on one file.
 const LIVES: usize = 20;
@@ -90,7 +92,9 @@ impl Told {
         assert_eq!(quell_sqlite::check(file).unwrap(), []);
         let store = SqliteStore::open(file).unwrap();
         let records = block_on(all(&store));
+        let logs = block_on(check_logs(&store, &records));
         block_on(store.close()).unwrap();
+        assert!(logs > 0, "no tree was cut off");
         for run in &self.accepted {
             assert!(records.contains_key(run), "{run} was accepted, and is not there");
         }
@@ -114,6 +118,29 @@ impl Told {
     }
 }
 
+/// Checks the log of each tree that has ended within one attempt, the ends that recovery has
+/// decided included. Yields how many had children.
+async fn check_logs(store: &SqliteStore, records: &HashMap<String, RunRecord>) -> usize {
+    let mut trees = 0;
+    for (run, record) in records {
+        let is_root = record.accepted.parent.is_none();
+        if !is_root || record.report.is_none() || record.epoch.attempt() > 1 {
+            continue;
+        }
+        let events = store.events(record.run(), 0, 1_000).await.unwrap();
+        let mut log: Vec<_> = events.into_iter().map(Result::unwrap).collect();
+        let mut implied = ImpliedEvents::new(record.run());
+        log.iter().for_each(|event| implied.saw(event));
+        log.extend(implied.missing(record));
+        let checked = quell::testing::check_trace(&log);
+        let checked = checked.unwrap_or_else(|what| panic!("{run}: {what}: {log:#?}"));
+        let rows = record.report.as_ref().map_or(0, |report| report.rows.len());
+        assert_eq!(rows, checked.runs, "{run}: its report has what its log tells of");
+        trees += usize::from(checked.runs > 1);
+    }
+    trees
+}
+
 async fn all(store: &SqliteStore) -> HashMap<String, RunRecord> {
     let (mut records, mut page) = (HashMap::new(), Page::first(500));
     loop {
@@ -123,4 +150,38 @@ async fn all(store: &SqliteStore) -> HashMap<String, RunRecord> {
         let Some(next) = read.next else { return records };
         page = Page::first(500).after(next);
     }
+}
+
+#[test]
+fn what_is_below_a_root_that_cannot_be_read_is_left_as_it_is_and_named() {
+    let folder = Folder::new();
+    let file = folder.file("runs.db");
+    let [root, below] = ["root", "below"].map(RunId::from_text);
+    let store = SqliteStore::open(&file).unwrap();
+    let mut child = Accepted::new(
+        below,
+        RunKind::Step,
+        "below".into(),
+        epoch(&store),
+        std::time::SystemTime::now(),
+    );
+    (child.root, child.parent) = (root, Some(root));
+    let batch = vec![accept(root, epoch(&store)), Record::Accepted(child.into())];
+    block_on(store.append(batch)).unwrap();
+    block_on(store.close()).unwrap();
+    let newer = rusqlite::Connection::open(&file).unwrap();
+    let sql = "update run set kind = 'swarm' where parent is null";
+    assert_eq!(newer.execute(sql, []).unwrap(), 1);
+    drop(newer);
+    let store = Arc::new(SqliteStore::open(&file).unwrap());
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    runtime.block_on(async {
+        let config = EngineConfig::new().store(Arc::clone(&store) as Arc<dyn Store>);
+        let engine = Engine::with_config(config);
+        let recovered = engine.recover(|_| Recovery::Fail).await.unwrap();
+        assert_eq!(recovered.ended.total(), 0, "{recovered:?}");
+        let runs: Vec<_> = recovered.unreadable.iter().map(|it| it.run.unwrap()).collect();
+        assert_eq!(runs, [root, below]);
+        assert!(!store.get(below).await.unwrap().unwrap().status.is_terminal());
+    });
 }

@@ -20,24 +20,28 @@ pub(super) fn row(record: &RunRecord, above: Option<&Arc<Cause>>, at: SystemTime
     let run = record.run();
     let inherited = || above.map(|cause| Arc::new(cause.inherited(CauseKind::ParentStopped)));
     let cause = stop_of(record).cloned().or_else(inherited);
-    let is_own = |kind| matches!(kind, CauseKind::Deadline | CauseKind::IdleTimeout);
-    let status = match &cause {
-        // Only the run whose time was over has timed out (I11).
-        Some(cause) if is_own(cause.kind) && cause.origin == run => RunStatus::TimedOut,
-        Some(_) => RunStatus::Cancelled,
-        None => RunStatus::Failed,
-    };
     let name = Arc::clone(&accepted.name);
-    let mut row = RunRow::new(run, accepted.kind, name, status, accepted.at);
+    let mut row = RunRow::new(run, accepted.kind, name, RunStatus::Failed, accepted.at);
     row.parent = accepted.parent;
     row.started_at = record.started_at;
-    row.stopped_at = cause.as_ref().map(|cause| cause.at);
-    row.error = cause.is_none().then(|| WORKER_LOST.into());
-    row.cause = cause;
+    match cause {
+        Some(cause) => stop(&mut row, cause),
+        None => row.error = Some(WORKER_LOST.into()),
+    }
     // A clock that was set back meanwhile makes no run end before it began.
     let at = at.max(record.started_at.unwrap_or(accepted.at));
     (row.ended_at, row.quiesced_at, row.quiescent) = (Some(at), Some(at), true);
     row
+}
+
+/// Has a run end because of a stop.
+pub(super) fn stop(row: &mut RunRow, cause: Arc<Cause>) {
+    // Only the run whose time was over has timed out (I11).
+    let is_own = matches!(cause.kind, CauseKind::Deadline | CauseKind::IdleTimeout)
+        && cause.origin == row.run;
+    row.status = if is_own { RunStatus::TimedOut } else { RunStatus::Cancelled };
+    row.stopped_at = Some(cause.at);
+    (row.cause, row.error) = (Some(cause), None);
 }
 
 /// Why a run failed whose process is gone.

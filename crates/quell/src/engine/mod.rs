@@ -2,6 +2,8 @@
 
 mod engine;
 pub(crate) mod filter;
+mod left_behind;
+mod left_log;
 mod limit;
 mod lost;
 pub(crate) mod recover;

@@ -1,21 +1,20 @@
 //! [`Engine::recover`] decides the runs that an earlier process has left behind (T13).
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::time::SystemTime;
 
-use quell_core::store::{Page, Record, RunRecord, Store, StoreError, Unreadable};
-use quell_core::{Cause, Counts, EventKind, RunEvent, RunId, RunReport, RunRow, limits};
+use quell_core::store::{Page, RunRecord, Store, StoreError, Unreadable};
+use quell_core::{Counts, RunId, limits};
 
 use crate::body::context::RunContext;
 use crate::body::driver;
 use crate::engine::Engine;
-use crate::engine::lost;
+use crate::engine::left_behind::{LeftBehind, LeftTree, Writes};
 use crate::failure::{Failure, SubmitError};
-use crate::journal::{Journal, Recorded};
 use crate::run::RunRef;
 use crate::spec::{Again, RunSpec};
 
@@ -133,30 +132,31 @@ impl Engine {
             let Some(next) = read.next else { break };
             page = Page::first(limits::STORE_PAGE_MAX).after(next);
         }
-        let (ends, resumed) = left.into_ends();
-        let mut ends = ends.flat_map(|end| {
-            recovered.ended.add(end.rows[0].status);
-            end.into_records(journal)
-        });
-        loop {
-            let batch: Vec<_> = ends.by_ref().take(BATCH_MAX).collect();
-            if batch.is_empty() {
-                break;
-            }
-            store.append(batch).await?;
+        let mut writes = Writes::new(journal);
+        let strays = readable(store, std::mem::take(&mut left.strays), &mut recovered).await?;
+        for end in left.end_strays(strays, journal) {
+            writes.push(end).await?;
         }
-        for (record, resumed) in resumed {
-            let last = last_seq(store, record.run()).await?;
-            match self.go_on(&record, last, resumed) {
+        let mut resumed = Vec::new();
+        for mut tree in left.trees {
+            let last_seq = tree.write(&mut writes).await?;
+            if let Some(how) = tree.resumed.take() {
+                resumed.push((tree.root, last_seq, how));
+            }
+        }
+        // Before any of them writes as its next attempt.
+        writes.flush().await?;
+        for (root, last_seq, how) in resumed {
+            match self.go_on(&root, last_seq, how) {
                 Ok(run) => recovered.resumed.push(run),
                 Err(error) => {
-                    let end = End::refused(&record, &error);
-                    recovered.ended.add(end.rows[0].status);
-                    store.append(end.into_records(journal).collect()).await?;
-                    recovered.refused.push((record.run(), error));
+                    recovered.refused.push((root.run(), error.clone()));
+                    LeftTree::refused(root, &error).write(&mut writes).await?;
                 }
             }
         }
+        writes.flush().await?;
+        recovered.ended = writes.ended;
         Ok(recovered)
     }
 
@@ -187,119 +187,31 @@ impl Engine {
     }
 }
 
-/// The runs that an earlier process has left behind, as they are to end or to go on.
-struct LeftBehind<D> {
-    decide: D,
-    at: SystemTime,
-    /// Roots that end, and their places by their ids.
-    roots: Vec<End>,
-    places: HashMap<RunId, usize>,
-    /// How deep runs are, and why they end, if they were stopped.
-    above: HashMap<RunId, (u32, Option<Arc<Cause>>)>,
-    /// What was below roots.
-    below: Vec<End>,
-    resumed: Vec<(RunRecord, Resumed)>,
-}
-
-/// How a run ends.
-struct End {
-    attempt: u32,
-    rollback: bool,
-    /// Its own row first.
-    rows: Vec<RunRow>,
-    omitted: Counts,
-}
-
-impl<D: FnMut(&RunRecord) -> Recovery> LeftBehind<D> {
-    fn new(decide: D) -> Self {
-        let (roots, places, above) = (Vec::new(), HashMap::new(), HashMap::new());
-        let (below, resumed) = (Vec::new(), Vec::new());
-        Self { decide, at: SystemTime::now(), roots, places, above, below, resumed }
-    }
-
-    /// Takes a run. A root comes before what is below it: it was accepted first.
-    fn add(&mut self, record: RunRecord) {
-        if record.accepted.parent.is_some() {
-            return self.add_below(&record);
-        }
-        if lost::stop_of(&record).is_none()
-            && let Recovery::Resume(resumed) = (self.decide)(&record)
-        {
-            self.resumed.push((record, *resumed));
-            return;
-        }
-        let row = lost::row(&record, None, self.at);
-        self.places.insert(record.run(), self.roots.len());
-        self.above.insert(record.run(), (0, row.cause.clone()));
-        self.roots.push(End::new(&record, row));
-    }
-
-    /// A parent comes before its children, too.
-    fn add_below(&mut self, record: &RunRecord) {
-        let above = record.accepted.parent.and_then(|parent| self.above.get(&parent));
-        let (depth, cause) = above.cloned().unwrap_or_default();
-        let mut row = lost::row(record, cause.as_ref(), self.at);
-        row.depth = depth + 1;
-        self.above.insert(record.run(), (row.depth, row.cause.clone()));
-        let place = self.places.get(&record.accepted.root);
-        if let Some(root) = place.and_then(|place| self.roots.get_mut(*place)) {
-            if root.rows.len() < limits::REPORT_ROWS_MAX {
-                root.rows.push(row.clone());
-            } else {
-                root.omitted.add(row.status);
+/// Yields the runs below roots that can be read. The others are left as they are, and named: what
+/// becomes of them is the root's.
+async fn readable(
+    store: &dyn Store,
+    strays: Vec<RunRecord>,
+    recovered: &mut Recovered,
+) -> Result<Vec<RunRecord>, StoreError> {
+    let (mut faults, mut kept) = (HashMap::new(), Vec::new());
+    for record in strays {
+        let root = record.accepted.root;
+        let fault = match faults.entry(root) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(new) => new.insert(match store.get(root).await {
+                Ok(_) => None,
+                Err(StoreError::Unreadable(root)) => Some(root),
+                Err(error) => return Err(error),
+            }),
+        };
+        match fault {
+            None => kept.push(record),
+            Some(root) => {
+                let run = Some(record.run());
+                recovered.unreadable.push(Unreadable::new(run, "root", &root.fault));
             }
         }
-        row.depth = 0;
-        self.below.push(End::new(record, row));
     }
-
-    /// Yields the ends, those of children before those of roots (I1), and what goes on.
-    fn into_ends(self) -> (impl Iterator<Item = End>, Vec<(RunRecord, Resumed)>) {
-        (self.below.into_iter().rev().chain(self.roots), self.resumed)
-    }
+    Ok(kept)
 }
-
-impl End {
-    fn new(record: &RunRecord, row: RunRow) -> Self {
-        let rollback = record.stop.as_ref().is_some_and(|stop| stop.rollback);
-        let (attempt, omitted) = (record.epoch.attempt(), Counts::default());
-        Self { attempt, rollback, rows: vec![row], omitted }
-    }
-
-    /// Ends a run that was to go on.
-    fn refused(record: &RunRecord, error: &SubmitError) -> Self {
-        let mut row = lost::row(record, None, SystemTime::now());
-        row.error = Some(format!("{}, and it may not go on: {error}", lost::WORKER_LOST).into());
-        Self::new(record, row)
-    }
-
-    /// Makes the records: what is rolled back is forgotten as well.
-    fn into_records<R: Recorded>(self, journal: &Journal<R>) -> impl Iterator<Item = Record> {
-        let (epoch, report) =
-            (journal.epoch(self.attempt), RunReport::new(self.rows, self.omitted));
-        let (run, rollback, at) = (report.run, self.rollback, report.rows[0].ended_at);
-        let forgotten = at.filter(|_| rollback).map(|at| Record::Forgotten { run, epoch, at });
-        let ended = Record::Ended { run, epoch, report: report.into(), rollback };
-        std::iter::once(ended).chain(forgotten)
-    }
-}
-
-/// Yields the number of the last event that is stored of a run.
-async fn last_seq(store: &dyn Store, root: RunId) -> Result<u64, StoreError> {
-    let mut last = 0;
-    loop {
-        let events = store.events(root, last, limits::STORE_PAGE_MAX).await?;
-        let seqs = events.iter().map(|event| match event {
-            Ok(RunEvent { kind: EventKind::Lagged { to, .. }, .. }) => *to,
-            Ok(event) => event.seq,
-            Err(unreadable) => unreadable.seq.unwrap_or(0),
-        });
-        match seqs.max() {
-            Some(seq) if seq > last => last = seq,
-            _ => return Ok(last),
-        }
-    }
-}
-
-/// Ends of one append.
-const BATCH_MAX: usize = 1_000;

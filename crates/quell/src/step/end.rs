@@ -74,10 +74,12 @@ impl Node {
             state.times.quiesced = Some(ticks);
             state.leave_call();
         }
+        let rollback = state.is_rollback();
+        // Before the event, which follows from it: if the process ends between the two, a reader of
+        // the store still finds the end that the run had.
+        self.journal(|node| Entry::Ended(node, rollback));
         let stays = self.write_end(state, status, non_quiescent, now, &mut deferred.wakers);
         state.times.ended = Some(ticks);
-        let rollback = state.is_rollback();
-        self.journal(|node| Entry::Ended(node, rollback));
         if state.parent_id.is_none() {
             self.shared.registry.count_root_out(&mut deferred.wakers);
         }

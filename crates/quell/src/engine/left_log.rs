@@ -1,0 +1,152 @@
+//! [`LeftLog`] is the log of a tree whose process is gone: what it tells, and what it lacks.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use quell_core::store::{ImpliedEvents, RunRecord, Store, StoreError};
+use quell_core::{Cause, EventKind, RunEvent, RunId, RunStatus, ToolOutcome, limits};
+
+/// What the log of a root tells of the runs of its tree.
+#[derive(Debug)]
+pub(super) struct LeftLog {
+    root: RunId,
+    /// The number and the time of its last event.
+    last_seq: u64,
+    last_at: SystemTime,
+    runs: HashMap<RunId, Told>,
+}
+
+/// What the log tells of one run.
+#[derive(Debug)]
+struct Told {
+    /// How many runs came before it.
+    place: usize,
+    implied: ImpliedEvents,
+    /// Tool calls that have begun and not ended.
+    calls: Vec<Arc<str>>,
+    /// Why it stops, if it does.
+    stopped: Option<Arc<Cause>>,
+    ended: Option<RunStatus>,
+}
+
+/// What the log lacks of one run.
+#[derive(Debug, Default)]
+pub(super) struct Lacks {
+    /// How it began.
+    pub(super) beginning: Vec<(SystemTime, EventKind)>,
+    /// That it stops.
+    pub(super) stop: Vec<(SystemTime, EventKind)>,
+    /// The end, with tool calls whose outcome nobody knows.
+    pub(super) end: Vec<(SystemTime, EventKind)>,
+}
+
+impl LeftLog {
+    /// Reads the log of a root to its end.
+    pub(super) async fn read(store: &dyn Store, root: RunId) -> Result<Self, StoreError> {
+        let (runs, last_at) = (HashMap::new(), SystemTime::UNIX_EPOCH);
+        let mut log = Self { root, last_seq: 0, last_at, runs };
+        loop {
+            let before = log.last_seq;
+            for event in store.events(root, before, limits::STORE_PAGE_MAX).await? {
+                match event {
+                    Ok(event) => log.saw(&event),
+                    Err(lost) => log.last_seq = log.last_seq.max(lost.seq.unwrap_or_default()),
+                }
+            }
+            if log.last_seq == before {
+                return Ok(log);
+            }
+        }
+    }
+
+    fn saw(&mut self, event: &RunEvent) {
+        let last = match event.kind {
+            EventKind::Lagged { to, .. } => to,
+            _ => event.seq,
+        };
+        self.last_seq = self.last_seq.max(last);
+        self.last_at = self.last_at.max(event.at);
+        let place = self.runs.len();
+        let told = self.runs.entry(event.run).or_insert_with(|| Told::new(event.run, place));
+        told.implied.saw(event);
+        match &event.kind {
+            EventKind::ToolStarted { call, .. } => told.calls.push(Arc::clone(call)),
+            EventKind::ToolEnded { call, .. } => told.calls.retain(|open| open != call),
+            EventKind::Stopping(cause) => told.stopped = Some(Arc::clone(cause)),
+            EventKind::Ended(status) => told.ended = Some(*status),
+            _ => {}
+        }
+    }
+
+    /// Tells whether it has any event.
+    pub(super) const fn has_any(&self) -> bool {
+        self.last_seq > 0
+    }
+
+    /// Yields the number of its last event.
+    pub(super) const fn last_seq(&self) -> u64 {
+        self.last_seq
+    }
+
+    /// Yields how many runs came before one, as far as it tells.
+    pub(super) fn place(&self, run: RunId) -> usize {
+        self.runs.get(&run).map_or(usize::MAX, |told| told.place)
+    }
+
+    /// Yields the runs below the root, with how they ended as far as it tells: those that completed
+    /// last, of the others those first that came first.
+    pub(super) fn below(&self) -> Vec<(RunId, Option<RunStatus>)> {
+        let below = self.runs.iter().filter(|(run, _)| **run != self.root);
+        let mut below: Vec<_> = below.map(|(run, told)| (told.place, *run, told.ended)).collect();
+        below.sort_by_key(|(place, _, ended)| (*ended == Some(RunStatus::Completed), *place));
+        below.into_iter().map(|(_, run, ended)| (run, ended)).collect()
+    }
+
+    /// Yields why a run stops, if it tells that it does.
+    pub(super) fn cause_of(&self, run: RunId) -> Option<&Arc<Cause>> {
+        self.runs.get(&run)?.stopped.as_ref()
+    }
+
+    /// Yields what it lacks of a run that ends as its record says.
+    pub(super) fn lacks(&self, record: &RunRecord) -> Lacks {
+        let told = self.runs.get(&record.run());
+        let unseen = ImpliedEvents::new(record.run());
+        let missing = told.map_or(&unseen, |told| &told.implied).missing(record);
+        let mut lacks = Lacks::default();
+        for RunEvent { at, kind, .. } in missing {
+            match kind {
+                EventKind::Ended(_) => {
+                    let calls = told.map_or(&[][..], |told| &told.calls);
+                    lacks.end.extend(calls.iter().map(|call| {
+                        let (call, outcome) = (Arc::clone(call), ToolOutcome::Unknown);
+                        (at, EventKind::ToolEnded { call, outcome })
+                    }));
+                    lacks.end.push((at, kind));
+                }
+                EventKind::Stopping(_) => lacks.stop.push((at, kind)),
+                _ => lacks.beginning.push((at, kind)),
+            }
+        }
+        lacks
+    }
+
+    /// Makes its next event. Times never run backwards.
+    pub(super) fn next(&mut self, run: RunId, (at, kind): (SystemTime, EventKind)) -> RunEvent {
+        self.last_seq = self.last_seq.saturating_add(1);
+        self.last_at = self.last_at.max(at);
+        RunEvent::new(self.last_seq, self.root, run, self.last_at, kind)
+    }
+}
+
+impl Told {
+    const fn new(run: RunId, place: usize) -> Self {
+        Self {
+            place,
+            implied: ImpliedEvents::new(run),
+            calls: Vec::new(),
+            stopped: None,
+            ended: None,
+        }
+    }
+}
