@@ -2,16 +2,18 @@
 //! without.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, mpsc};
+use std::task::{Context, Wake, Waker};
 
+use futures::{FutureExt as _, StreamExt as _};
 use quell::store::{Record, Store};
 use quell::{
     CancelRequest, Engine, EngineConfig, EventKind, IdempotencyKey, Limits, Recovery, RunContext,
-    RunFilter, RunRef, RunSpec, RunStatus, Shutdown, SubmitError, limits,
+    RunEvent, RunFilter, RunRef, RunSpec, RunStatus, Shutdown, SubmitError, Work, limits,
 };
 use tokio::sync::oneshot;
 
-use crate::support::{Flow, Valve, durable, full, ms, soon, started, within};
+use crate::support::{Flow, Valve, durable, full, ms, secs, soon, started, within};
 
 async fn stored(run: &RunRef) {
     let stored = async {
@@ -123,6 +125,136 @@ async fn events_that_wait_for_the_store_are_bounded_and_a_gap_stands_for_the_res
         next = to + 1;
     }
     assert!(bytes <= waits + (8 << 20), "{bytes}");
+}
+
+#[tokio::test]
+async fn a_gap_is_stored_also_if_no_event_follows_it() {
+    let store = Valve::new(Flow::Open);
+    let engine = durable(&store);
+    let ((go, gone), (tell, told)) = (oneshot::channel::<()>(), oneshot::channel());
+    let run = engine.submit_durably(RunSpec::agent("talks"), async move |ctx: RunContext| {
+        let _ = gone.await;
+        let mut deaf = ctx.hold(Work::Blocking, "deaf")?;
+        for _ in 0..300 {
+            let _ = ctx.emit("y".repeat(250 << 10));
+        }
+        deaf.abandon();
+        let _ = tell.send(deaf);
+        Ok(())
+    });
+    let run = run.await.unwrap().into_ref();
+    run.stored().await.unwrap();
+    store.set(Flow::Failing(full()));
+    let _ = go.send(());
+    let deaf = within("all is said", told).await.unwrap();
+    assert!(!within("it ends", run.ended()).await.quiescent);
+    drop(deaf);
+    within("nothing executes", run.quiescent()).await;
+    let read: Vec<_> = run.events().collect().await;
+    let last = read.last().unwrap();
+    assert!(matches!(last.kind, EventKind::Quiesced), "{last:?}");
+    store.set(Flow::Open);
+    stored(&run).await;
+    let is_whole = || {
+        let events = store.stored().into_iter().filter_map(|record| match record {
+            Record::Event { event, .. } => Some(event),
+            _ => None,
+        });
+        let to = |event: RunEvent| match event.kind {
+            EventKind::Lagged { to, .. } => to,
+            _ => event.seq,
+        };
+        events.map(to).max() == Some(last.seq)
+    };
+    soon("the last one is stored, or a gap in its place", is_whole).await;
+}
+
+#[tokio::test]
+async fn what_waits_for_a_store_in_trouble_is_bounded() {
+    let store = Valve::new(Flow::Open);
+    let engine = durable(&store);
+    let (go, gone) = oneshot::channel::<()>();
+    let run = engine.submit_durably(RunSpec::agent("spawns"), async move |ctx: RunContext| {
+        let _ = gone.await;
+        for spawned in 0..limits::STORE_BACKLOG_MAX {
+            match ctx.spawn(RunSpec::step("below"), async |_| Ok(())).await {
+                Ok(()) => {}
+                Err(refused) => return Ok((spawned, format!("{refused:?}"))),
+            }
+        }
+        Ok((usize::MAX, String::new()))
+    });
+    let run = run.await.unwrap();
+    run.run().stored().await.unwrap();
+    store.set(Flow::Failing(full()));
+    let refused = engine.submit_durably(RunSpec::agent("new"), async |_| Ok(())).await;
+    assert_eq!(refused.unwrap_err(), SubmitError::NotStored(full()), "it is known");
+    let _ = go.send(());
+    let (spawned, why) = run.await.unwrap();
+    assert!(spawned < limits::STORE_BACKLOG_MAX / 2, "{spawned}");
+    assert!(why.contains("said the test"), "{why}");
+    store.set(Flow::Open);
+    within("nothing was lost", engine.shutdown(Shutdown::default())).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_store_that_neither_stores_nor_fails_counts_as_in_trouble_after_a_while() {
+    let store = Valve::new(Flow::Open);
+    let config = EngineConfig::new().store(Arc::clone(&store) as Arc<dyn Store>);
+    let engine = Engine::with_config(config.control_on_runtime());
+    let run = started(&engine, RunSpec::agent("worker")).await;
+    store.set(Flow::Shut { stops: true });
+    let began = tokio::time::Instant::now();
+    let (_, stored) = run.cancel_durably(CancelRequest::because("enough")).await;
+    let error = stored.unwrap_err();
+    assert!(error.to_string().contains("it has not answered for 30s"), "{error}");
+    assert!(began.elapsed() >= limits::STORE_ANSWER_WAIT);
+    let refused = engine.submit(RunSpec::agent("new"), async |_| Ok(()));
+    assert_eq!(refused.unwrap_err(), SubmitError::NotStored(error));
+    store.set(Flow::Open);
+    soon("it works again", || run.stored().now_or_never() == Some(Ok(()))).await;
+    let fine = engine.submit_durably(RunSpec::agent("fine"), async |_| Ok(())).await.unwrap();
+    within("it comes", fine).await.unwrap();
+}
+
+/// A waker that blocks until it is let go, and says that it does.
+struct Blocks(Mutex<mpsc::Receiver<()>>, AtomicUsize);
+
+impl Wake for Blocks {
+    fn wake(self: Arc<Self>) {
+        self.1.fetch_add(1, Ordering::SeqCst);
+        let _ = self.0.lock().unwrap().recv_timeout(secs(60));
+    }
+}
+
+#[tokio::test]
+async fn a_waker_that_blocks_holds_up_no_other_acknowledgement() {
+    let store = Valve::new(Flow::Open);
+    let engine = durable(&store);
+    let mut runs = Vec::new();
+    for name in ["first", "second"] {
+        let run = engine.submit_durably(RunSpec::agent(name), async |ctx: RunContext| {
+            ctx.stopped().await;
+            std::future::pending::<()>().await;
+            Ok(())
+        });
+        let run = run.await.unwrap().into_ref();
+        soon("it runs", || run.status() == RunStatus::Running).await;
+        run.stored().await.unwrap();
+        runs.push(run);
+    }
+    store.set(Flow::Shut { stops: true });
+    let forever = || CancelRequest::because("enough").grace(secs(3_600));
+    let (let_go, gate) = mpsc::channel();
+    let blocks = Arc::new(Blocks(Mutex::new(gate), AtomicUsize::new(0)));
+    let waker = Waker::from(Arc::clone(&blocks));
+    let mut held_up = Box::pin(runs[0].cancel_durably(forever()));
+    assert!(held_up.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
+    store.set(Flow::Open);
+    soon("it blocks", || blocks.1.load(Ordering::SeqCst) > 0).await;
+    let (_, stored) = within("it is told", runs[1].cancel_durably(forever())).await;
+    stored.unwrap();
+    drop((let_go, held_up));
 }
 
 #[tokio::test]

@@ -7,8 +7,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use futures::StreamExt as _;
 use quell::store::{Record, Store};
 use quell::{
-    CancelRequest, CauseKind, Engine, EngineConfig, EventKind, IdempotencyKey, RunSpec, RunStatus,
-    Shutdown, SubmitError,
+    CancelRequest, CauseKind, Engine, EngineConfig, EventKind, IdempotencyKey, RunContext,
+    RunHandle, RunRef, RunSpec, RunStatus, Shutdown, SubmitError,
 };
 
 use crate::support::{Flow, Valve, bounded, durable, full, listener, soon, started, within};
@@ -121,6 +121,29 @@ async fn i34_a_stop_signals_at_once_and_is_acknowledged_when_it_is_stored() {
     let stop = store.get(run.id()).await.unwrap().unwrap().stop.unwrap();
     assert_eq!(stop.cause, report.cause.clone().unwrap());
     assert_eq!(stop.cause.kind, CauseKind::UserRequest);
+}
+
+#[tokio::test]
+async fn i7_a_further_stop_that_only_makes_the_deadline_earlier_is_stored() {
+    let store = Valve::new(Flow::Open);
+    let engine = durable(&store);
+    let run = engine.submit_durably(RunSpec::agent("patient"), async |ctx: RunContext| {
+        ctx.stopped().await;
+        std::future::pending().await
+    });
+    let run: RunRef = run.await.map(RunHandle::<()>::into_ref).unwrap();
+    soon("it runs", || run.status() == RunStatus::Running).await;
+    let mut stored = Vec::new();
+    for hours in [3, 1, 2] {
+        let grace = std::time::Duration::from_hours(hours);
+        run.cancel(CancelRequest::because("enough").grace(grace));
+        within("it comes", run.stored()).await.unwrap();
+        stored.push(store.get(run.id()).await.unwrap().unwrap().stop.unwrap().hard_deadline);
+    }
+    assert!(stored[1] < stored[0], "{stored:?}");
+    assert_eq!(stored[2], stored[1], "deadlines only shrink");
+    run.cancel(CancelRequest::because("enough").abort());
+    within("it ends", run.ended()).await;
 }
 
 #[tokio::test]

@@ -109,8 +109,8 @@ pub(super) const FAULTS: &[Fault] = &[
     Fault {
         name: "forget-that-a-stop-rolls-back",
         edits: &[Edit {
-            file: "step/step.rs",
-            text: "Some(Answer::AlreadyStopping { .. }) if «rolls_back» => {",
+            file: "step/cancel.rs",
+            text: "if «rolls_back» || state.life.hard_deadline() < hard",
             faulty: "rolls_back && self.is_over()",
         }],
         caught_by: &["saving::i36_a_rollback_is_stored_with_the_stop"],
@@ -118,7 +118,7 @@ pub(super) const FAULTS: &[Fault] = &[
     Fault {
         name: "let-a-stopped-run-go-on",
         edits: &[Edit {
-            file: "engine/recover.rs",
+            file: "engine/left_behind.rs",
             text: "if «lost::stop_of(&record).is_none()»",
             faulty: "lost::stop_of(&record).is_some()",
         }],

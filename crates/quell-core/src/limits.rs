@@ -137,8 +137,15 @@ pub const STORE_PAGE_BYTES_MAX: usize = 16 << 20;
 /// One record of a store, as it is written. A larger one is refused.
 pub const STORE_RECORD_BYTES_MAX: usize = 256 << 20;
 
-/// Bytes of events that wait for a store. Of what comes then, a gap is stored.
+/// Bytes of events that wait for a store, and of states. Of events that come then, a gap is stored;
+/// a state is refused.
 pub const STORE_BACKLOG_BYTES_MAX: usize = 64 << 20;
+
+/// Entries besides events that wait for a store in trouble. Beyond that, runs spawn no children.
+pub const STORE_BACKLOG_MAX: usize = 100_000;
+
+/// How long a store may take for one append before it counts as in trouble.
+pub const STORE_ANSWER_WAIT: Duration = Duration::from_secs(30);
 
 /// How long the end of an engine waits for a store that is in trouble. What is not stored then is
 /// counted.

@@ -302,6 +302,10 @@ impl RunRef {
     /// Waits until all that was decided about the run so far is in the store: its acceptance, its
     /// stops, its end. Events may still be on their way. Without a store it yields at once.
     ///
+    /// A store that neither stores nor fails counts as in trouble after 30 s
+    /// ([`limits::STORE_ANSWER_WAIT`](crate::limits::STORE_ANSWER_WAIT)), so that nobody waits for
+    /// ever. A caller who may not wait so long puts a timeout of its own around this.
+    ///
     /// # Errors
     ///
     /// Fails if the store is in trouble now: the engine goes on trying, and a later call may tell

@@ -130,7 +130,9 @@ async fn check_logs(store: &SqliteStore, records: &HashMap<String, RunRecord>) -
         let events = store.events(record.run(), 0, 1_000).await.unwrap();
         let mut log: Vec<_> = events.into_iter().map(Result::unwrap).collect();
         let mut implied = ImpliedEvents::new(record.run());
-        log.iter().for_each(|event| implied.saw(event));
+        for event in &log {
+            implied.saw(event);
+        }
         log.extend(implied.missing(record));
         let checked = quell::testing::check_trace(&log);
         let checked = checked.unwrap_or_else(|what| panic!("{run}: {what}: {log:#?}"));

@@ -61,6 +61,9 @@ impl RunContext {
         if bytes > max {
             return Err(SaveError::TooLarge { bytes, max });
         }
+        if let Some(error) = node.shared.journal.as_ref().and_then(|it| it.refusal(bytes)) {
+            return Err(SaveError::Store(error));
+        }
         let (root, lane) = history_of(self.run());
         {
             let locked = node.lock();

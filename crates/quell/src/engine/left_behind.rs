@@ -52,12 +52,13 @@ impl<D: FnMut(&RunRecord) -> Recovery> LeftBehind<D> {
                 None => self.strays.push(record),
             };
         }
-        let tree = match lost::stop_of(&record) {
-            None => match (self.decide)(&record) {
-                Recovery::Resume(resumed) => LeftTree::going_on(record, *resumed),
-                Recovery::Fail => LeftTree::ending(record, self.at),
-            },
-            Some(_) => LeftTree::ending(record, self.at),
+        let mut fate = Recovery::Fail;
+        if lost::stop_of(&record).is_none() {
+            fate = (self.decide)(&record);
+        }
+        let tree = match fate {
+            Recovery::Resume(resumed) => LeftTree::going_on(record, *resumed),
+            Recovery::Fail => LeftTree::ending(record, self.at),
         };
         let cause = tree.ends.first().and_then(|(_, row)| row.cause.clone());
         self.above.insert(tree.root.run(), cause);
@@ -234,7 +235,9 @@ impl LeftTree {
     /// Makes the report of the root.
     fn report(&self, before: Vec<RunRow>, mut omitted: Counts, log: &LeftLog) -> RunReport {
         let (kept, left) = self.ends.split_at(self.ends.len().min(limits::REPORT_ROWS_MAX));
-        left.iter().for_each(|(_, row)| omitted.add(row.status));
+        for (_, row) in left {
+            omitted.add(row.status);
+        }
         let rows = kept.iter().map(|(_, row)| row.clone()).chain(before).collect();
         let report = RunReport::new(in_pre_order(rows, |run| log.place(run)), omitted);
         journal::to_record(report)

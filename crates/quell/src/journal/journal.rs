@@ -4,10 +4,11 @@
 //!
 //! 1. Entries are in the order in which runs left them. A stop of a run whose acceptance is stored
 //!    is in a queue of its own, which the writer takes first.
-//! 2. `event_bytes` is what all events that are pending have, also those that the writer has
-//!    taken. When that is at its bound, the numbers
-//!    of further events go into `gaps`; a gap is an entry before the next event of its tree, and
-//!    before the end of that. Nothing else is ever left out.
+//! 2. `held` is what all that is pending holds, also that which the writer has taken. When its
+//!    events are at their bound, the numbers of further events go into `gaps`; a gap is an entry
+//!    before the next event of its tree, and at the latest when there is room again. Nothing else
+//!    is ever left out. While the store is in trouble the others are bounded by those who ask for
+//!    [`Journal::refusal`] before they begin something.
 //! 3. `waker` is there exactly while the writer has nothing to do but to wait for what it has
 //!    begun. A stop wakes it always, another entry if it may begin with that.
 //!
@@ -23,6 +24,7 @@ use quell_core::store::{Epoch, Store, StoreError};
 use quell_core::{EventKind, RunEvent, RunId, limits};
 
 use crate::foreign;
+use crate::journal::held::Held;
 use crate::journal::{Entry, Recorded};
 use crate::log::{KeepsEvents, bytes_of};
 use crate::sync::waiters::{Key, Offer, Waiters, Wakers};
@@ -43,8 +45,7 @@ pub(super) struct Queue<R> {
     pub(super) entries: VecDeque<Entry<R>>,
     /// Those that overtake.
     pub(super) stops: Vec<Entry<R>>,
-    /// Bytes of the events that are pending.
-    event_bytes: usize,
+    held: Held,
     /// Entries that were given up.
     lost: usize,
     gaps: HashMap<RunId, Gap, RandomState>,
@@ -74,20 +75,18 @@ pub(super) struct Queue<R> {
 pub(super) struct Done {
     pub(super) entries: usize,
     pub(super) are_stops: bool,
-    pub(super) event_bytes: usize,
+    pub(super) held: Held,
     /// Those of them that are not stored, and never will be.
     pub(super) lost: usize,
 }
 
 impl Done {
     pub(super) fn of<R>(entries: &[Entry<R>], are_stops: bool) -> Self {
-        let bytes = |entry: &Entry<R>| match entry {
-            // A gap was not counted.
-            Entry::Event(_, event) if event.seq > 0 => bytes_of(&event.kind) + EVENT_BYTES,
-            _ => 0,
-        };
-        let event_bytes = entries.iter().map(bytes).sum();
-        Self { entries: entries.len(), are_stops, event_bytes, lost: 0 }
+        let mut held = Held::default();
+        for entry in entries {
+            held.add(Held::of(entry));
+        }
+        Self { entries: entries.len(), are_stops, held, lost: 0 }
     }
 }
 
@@ -121,10 +120,8 @@ impl<R: Recorded> Journal<R> {
     /// Takes an entry. Called under the lock of its node.
     pub(crate) fn push(&self, entry: Entry<R>) {
         let mut queue = self.queue.lock();
-        if let Entry::Ended(run, _) | Entry::Quiesced(run, _) = &entry
-            && let Some(gap) = queue.gaps.remove(&run.id())
-        {
-            queue.add(gap.into_entry(run.id()));
+        if let Entry::Forgotten(run, _) = &entry {
+            queue.gaps.remove(&run.id());
         }
         if let Entry::Forgotten(run, _) = &entry {
             queue.leaving.insert(run.id());
@@ -151,6 +148,7 @@ impl<R: Recorded> Journal<R> {
     /// Takes a stop of a run whose acceptance is stored: it comes before all that waits.
     pub(crate) fn push_stop(&self, entry: Entry<R>) {
         let mut queue = self.queue.lock();
+        queue.held.add(Held::of(&entry));
         queue.stops.push(entry);
         queue.pending += 1;
         queue.stops_pending += 1;
@@ -160,6 +158,16 @@ impl<R: Recorded> Journal<R> {
     /// Yields what is wrong with the store now.
     pub(crate) fn trouble(&self) -> Option<StoreError> {
         self.queue.lock().trouble.clone()
+    }
+
+    /// Yields why nothing may begin now that leaves more entries, and so many bytes of a state: the
+    /// store is in trouble, and as much waits for it as may.
+    pub(crate) fn refusal(&self, state_bytes: usize) -> Option<StoreError> {
+        let queue = self.queue.lock();
+        let held = &queue.held;
+        let is_full = held.others >= limits::STORE_BACKLOG_MAX
+            || held.state_bytes.saturating_add(state_bytes) > limits::STORE_BACKLOG_BYTES_MAX;
+        queue.trouble.clone().filter(|_| is_full)
     }
 
     /// Tells whether something is on its way into the store.
@@ -181,7 +189,13 @@ impl<R: Recorded> Journal<R> {
     pub(super) fn count_out(&self, done: Done, wakers: &mut Wakers) {
         let mut queue = self.queue.lock();
         queue.pending -= done.entries;
-        queue.event_bytes -= done.event_bytes;
+        queue.held.remove(done.held);
+        if queue.held.event_bytes <= limits::STORE_BACKLOG_BYTES_MAX / 2 {
+            // No further event of the tree may come, so its gap does not wait for one.
+            for (root, gap) in std::mem::take(&mut queue.gaps) {
+                queue.add(gap.into_entry(root));
+            }
+        }
         queue.lost += done.lost;
         if done.are_stops {
             queue.stops_pending -= done.entries;
@@ -235,7 +249,7 @@ impl<R: Recorded> Journal<R> {
 impl<R: Recorded> KeepsEvents for Journal<R> {
     fn push_event(&self, epoch: Epoch, event: RunEvent, bytes: usize) {
         let mut queue = self.queue.lock();
-        if queue.event_bytes.saturating_add(bytes) > limits::STORE_BACKLOG_BYTES_MAX {
+        if queue.held.event_bytes.saturating_add(bytes) > limits::STORE_BACKLOG_BYTES_MAX {
             let (from, at) = (event.seq, event.at);
             let gap = queue.gaps.entry(event.root);
             gap.or_insert(Gap { epoch, from, to: from, at }).to = event.seq;
@@ -244,7 +258,7 @@ impl<R: Recorded> KeepsEvents for Journal<R> {
         if let Some(gap) = queue.gaps.remove(&event.root) {
             queue.add(gap.into_entry(event.root));
         }
-        queue.event_bytes += bytes + EVENT_BYTES;
+        debug_assert_eq!(bytes, bytes_of(&event.kind), "it is counted out as it is counted in");
         queue.add(Entry::Event(epoch, Box::new(event)));
         queue.wake(false);
     }
@@ -288,7 +302,7 @@ impl<R> Queue<R> {
         Self {
             entries: VecDeque::new(),
             stops: Vec::new(),
-            event_bytes: 0,
+            held: Held::default(),
             lost: 0,
             gaps: HashMap::default(),
             leaving: HashSet::default(),
@@ -305,6 +319,7 @@ impl<R> Queue<R> {
     }
 
     fn add(&mut self, entry: Entry<R>) {
+        self.held.add(Held::of(&entry));
         self.entries.push_back(entry);
         self.pending += 1;
     }
@@ -348,6 +363,3 @@ impl Gap {
 
 /// Entries of one append: a stop never waits for more.
 pub(super) const BATCH_MAX: usize = 256;
-
-/// What an event has besides its texts.
-const EVENT_BYTES: usize = 256;

@@ -8,6 +8,7 @@
 
 mod entry;
 mod fit;
+mod held;
 mod journal;
 mod writer;
 

@@ -12,6 +12,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Wake, Waker};
 use std::time::{Duration, Instant};
 
+use quell_core::limits;
 use quell_core::store::{BoxFuture, Record, StoreError};
 
 use crate::foreign::couriers::Couriers;
@@ -34,6 +35,8 @@ pub(crate) struct Writer<R> {
     again_stops: VecDeque<Vec<Entry<R>>>,
     /// When the store is tried again, and how long it was left alone before.
     rest: Option<(Instant, Duration)>,
+    /// An append has taken so long that the store counts as in trouble.
+    is_slow: bool,
     couriers: Couriers,
 }
 
@@ -41,6 +44,8 @@ pub(crate) struct Writer<R> {
 struct Append<R> {
     entries: Vec<Entry<R>>,
     are_stops: bool,
+    /// When the store counts as in trouble if it is still under way.
+    slow_at: Instant,
     future: BoxFuture<'static, Result<(), StoreError>>,
 }
 
@@ -62,8 +67,9 @@ impl<R: Recorded> Writer<R> {
     ) -> std::io::Result<()> {
         let (journal, couriers) = (Arc::clone(journal), couriers.clone());
         let (stops, again, again_stops) = (Vec::new(), VecDeque::new(), VecDeque::new());
+        let (batch, rest, is_slow) = (None, None, false);
         let mut writer =
-            Self { journal, batch: None, stops, again, again_stops, rest: None, couriers };
+            Self { journal, batch, stops, again, again_stops, rest, is_slow, couriers };
         #[cfg(feature = "test-util")]
         if writer.couriers.are_tasks() {
             drop(runtime.spawn(writer.run()));
@@ -108,6 +114,7 @@ impl<R: Recorded> Writer<R> {
         loop {
             self.finish_appends(cx);
             let now = sync::now();
+            let slow_at = self.look_for_slow(now);
             let rests = self.rest.map(|(until, _)| until).filter(|until| *until > now);
             let mut queue = self.journal.lock();
             let is_free = self.batch.is_none() && rests.is_none();
@@ -129,7 +136,7 @@ impl<R: Recorded> Writer<R> {
             if batch.is_empty() {
                 if is_free && self.stops.is_empty() {
                     // Nothing is left to try: the next entry tells how the store is.
-                    (queue.trouble, self.rest) = (None, None);
+                    (queue.trouble, self.rest, self.is_slow) = (None, None, false);
                 }
                 if queue.is_over() {
                     return Turn::Last;
@@ -142,7 +149,11 @@ impl<R: Recorded> Writer<R> {
                 }
                 queue.is_held_up = !is_free;
                 queue.waker = Some(cx.waker().clone());
-                return Turn::Next(rests.into_iter().chain(until.filter(|at| *at > now)).min());
+                drop(queue);
+                // A waker that blocks holds up nobody else's.
+                let relief = self.couriers.relieve(now);
+                let next = [rests, until.filter(|at| *at > now), slow_at, relief];
+                return Turn::Next(next.into_iter().flatten().min());
             }
             drop(queue);
             self.batch = self.begin(batch, false, cx);
@@ -174,7 +185,8 @@ impl<R: Recorded> Writer<R> {
         } else if !rest.is_empty() {
             self.again.push_front(rest);
         }
-        let append = Append { entries, are_stops, future: self.append(records) };
+        let slow_at = quell_core::lifecycle::later(sync::now(), limits::STORE_ANSWER_WAIT);
+        let append = Append { entries, are_stops, slow_at, future: self.append(records) };
         self.poll(append, cx)
     }
 
@@ -202,7 +214,7 @@ impl<R: Recorded> Writer<R> {
             Ok(Poll::Ready(done)) => done,
             Err(panic) => Err(StoreError::Io { what: panic.to_string() }),
         };
-        let Append { entries, are_stops, future } = append;
+        let Append { entries, are_stops, future, slow_at: _ } = append;
         foreign::release(future);
         match done {
             Ok(()) => self.stored(entries, are_stops),
@@ -212,8 +224,45 @@ impl<R: Recorded> Writer<R> {
         None
     }
 
+    /// Says that the store is in trouble if an append has been under way for too long. Yields when
+    /// to look again.
+    fn look_for_slow(&mut self, now: Instant) -> Option<Instant> {
+        let slow_at = self.stops.iter().chain(&self.batch).map(|append| append.slow_at).min()?;
+        if self.is_slow || self.rest.is_some() {
+            return None;
+        }
+        if slow_at > now {
+            return Some(slow_at);
+        }
+        self.is_slow = true;
+        let wait = limits::STORE_ANSWER_WAIT;
+        let error = StoreError::Io { what: format!("it has not answered for {wait:?}") };
+        let words = error.to_string();
+        self.couriers.send_words(Box::new(move || {
+            tracing::error!(error = words, "store is in trouble, and is waited for");
+        }));
+        let under_way = self.stops.iter().chain(&self.batch);
+        let mut runs: Vec<_> = under_way.flat_map(|append| &append.entries).collect();
+        runs.extend(self.again.iter().chain(&self.again_stops).flatten());
+        let mut runs: Vec<_> = runs.into_iter().filter_map(Entry::run).map(Arc::clone).collect();
+        let mut wakers = Wakers::new();
+        {
+            let mut queue = self.journal.lock();
+            queue.trouble = Some(error);
+            queue.waiting.drain_into(&mut wakers);
+            let waiting = queue.entries.iter().chain(&queue.stops);
+            runs.extend(waiting.filter_map(Entry::run).map(Arc::clone));
+        }
+        foreign::wake(&self.couriers, wakers);
+        for run in runs {
+            run.tell_waiters();
+        }
+        None
+    }
+
     fn stored(&mut self, entries: Vec<Entry<R>>, are_stops: bool) {
-        if self.rest.take().is_some() {
+        let was_slow = std::mem::take(&mut self.is_slow);
+        if self.rest.take().is_some() || was_slow {
             self.journal.lock().trouble = None;
             self.couriers.send_words(Box::new(|| tracing::info!("store works again")));
         }
@@ -239,7 +288,9 @@ impl<R: Recorded> Writer<R> {
     /// Gives up what the store has not taken by now, although an append of it may be under way.
     fn give_up_all(&mut self) {
         let (mut stops, mut others) = (Vec::new(), Vec::new());
-        for Append { entries, are_stops, future } in self.stops.drain(..).chain(self.batch.take()) {
+        for Append { entries, are_stops, future, slow_at: _ } in
+            self.stops.drain(..).chain(self.batch.take())
+        {
             foreign::release(future);
             if are_stops { stops.extend(entries) } else { others.extend(entries) }
         }

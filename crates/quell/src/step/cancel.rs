@@ -4,9 +4,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use quell_core::lifecycle::{Answer, Input, StopInput};
-use quell_core::{CancelRequest, Disposition};
+use quell_core::{CancelRequest, Disposition, StopMode};
 
-use crate::node::Node;
+use crate::node::{Node, State};
 use crate::step::StopOrigin;
 use crate::step::deferred::Deferred;
 
@@ -25,6 +25,39 @@ impl Node {
             wait,
             escalate_after: request.escalate_after().unwrap_or(config.escalate_after),
         }
+    }
+
+    /// Leaves for the store what a further stop has added to the first, of which the hard deadline
+    /// was this.
+    pub(super) fn record_merged(
+        self: &Arc<Self>,
+        state: &State,
+        answer: Option<Answer>,
+        rolls_back: bool,
+        hard: Option<Instant>,
+    ) {
+        let Some(cause) = &state.cause else { return };
+        match answer {
+            Some(Answer::Escalated { to, .. }) => self.journal_stop(state, to, cause),
+            Some(Answer::AlreadyStopping { .. })
+                if rolls_back || state.life.hard_deadline() < hard =>
+            {
+                self.journal_stop(state, StopMode::Cooperative, cause);
+            }
+            _ => {}
+        }
+    }
+
+    /// Notes that a stop takes back what a root has saved. True if it is the first one that does.
+    pub(super) fn note_rollback(&self, state: &mut State, origin: StopOrigin<'_>) -> bool {
+        let is_first = origin.request.is_some_and(CancelRequest::is_rollback)
+            && self.is_root()
+            && state.times.ended.is_none()
+            && !state.extra().rollback;
+        if is_first {
+            state.extra().rollback = true;
+        }
+        is_first
     }
 
     /// Decides and records a request to stop. What it leaves to be done is the caller's.

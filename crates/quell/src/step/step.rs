@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use quell_core::lifecycle::{Answer, BodyAction, Effects, Input, Trigger};
+use quell_core::lifecycle::{BodyAction, Effects, Input, Trigger};
 use quell_core::{CancelRequest, Cause, CauseKind, EventKind, StopMode};
 
 use crate::foreign;
@@ -78,6 +78,8 @@ impl Node {
         now: Instant,
         edit: impl FnOnce(&mut State, &Effects),
     ) -> Deferred {
+        // Only a store is told of a deadline that a further stop has made earlier.
+        let hard = self.shared.journal.as_ref().and_then(|_| state.life.hard_deadline());
         let mut fx = state.life.on(input, now);
         if fx.accepted.is_some()
             && let Some(listens) = self.latch_hearing()
@@ -99,7 +101,7 @@ impl Node {
             self.journal(|node| Entry::Started(node, at));
             self.mirror(state, 0);
         } else {
-            self.record(state, origin, now, &mut deferred);
+            self.record(state, origin, hard, now, &mut deferred);
         }
         self.rearm(state);
         deferred
@@ -152,6 +154,7 @@ impl Node {
         self: &Arc<Self>,
         state: &mut State,
         origin: StopOrigin<'_>,
+        hard: Option<Instant>,
         now: Instant,
         deferred: &mut Deferred,
     ) {
@@ -171,15 +174,14 @@ impl Node {
         let mut leaving = if is_unstarted { self.hold_admission() } else { None };
         match fx.accepted {
             Some(trigger) => self.record_stop(state, trigger, origin, now, deferred),
-            None => self.record_merged(state, fx.answer, rolls_back),
+            None => self.record_merged(state, fx.answer, rolls_back, hard),
         }
         if fx.aborted {
             state.aborted = true;
             self.write(state, now, EventKind::Aborted, &mut deferred.wakers);
         }
         self.record_hooks(state, now, deferred);
-        set |= self.record_body(state, deferred);
-        set |= self.record_cascade(state, now, deferred);
+        set |= self.record_body(state, deferred) | self.record_cascade(state, now, deferred);
         if let Some(stage) = fx.ladder {
             deferred.propagations.push(Propagation::Ladder(Arc::clone(self), stage));
         }
@@ -216,30 +218,6 @@ impl Node {
         if !deferred.wakers.is_empty() && (fx.ended.is_none() || foreign::is_barred()) {
             deferred.count_news(state, origin.is_counted);
         }
-    }
-
-    /// Leaves for the store what a further stop has added to the first.
-    fn record_merged(self: &Arc<Self>, state: &State, answer: Option<Answer>, rolls_back: bool) {
-        let Some(cause) = &state.cause else { return };
-        match answer {
-            Some(Answer::Escalated { to, .. }) => self.journal_stop(state, to, cause),
-            Some(Answer::AlreadyStopping { .. }) if rolls_back => {
-                self.journal_stop(state, StopMode::Cooperative, cause);
-            }
-            _ => {}
-        }
-    }
-
-    /// Notes that a stop takes back what a root has saved. True if it is the first one that does.
-    fn note_rollback(&self, state: &mut State, origin: StopOrigin<'_>) -> bool {
-        let is_first = origin.request.is_some_and(CancelRequest::is_rollback)
-            && self.is_root()
-            && state.times.ended.is_none()
-            && !state.extra().rollback;
-        if is_first {
-            state.extra().rollback = true;
-        }
-        is_first
     }
 
     /// Has the body dropped or polled, if it is to be, and yields the flags that say so. What would

@@ -106,6 +106,9 @@ impl Shared {
         }
         spec.check()?;
         self.check_live()?;
+        if let Some(error) = self.journal.as_ref().and_then(|journal| journal.refusal(0)) {
+            return Err(SubmitError::NotStored(error).into());
+        }
         let bytes = spec.bytes();
         let account = if bytes > 0 { parent.account(&parent.lock()).map(Arc::clone) } else { None };
         let charge = self.charge(account.as_ref(), bytes)?;
