@@ -35,6 +35,7 @@ mod doors;
 mod ends;
 mod limits;
 mod parallel;
+mod pauses;
 mod play;
 mod queue;
 mod readers;
