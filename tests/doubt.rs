@@ -138,6 +138,10 @@ async fn a_gap_is_stored_also_if_no_event_follows_it() {
         for _ in 0..300 {
             let _ = ctx.emit("y".repeat(250 << 10));
         }
+        // Until the smallest event has no room either.
+        for _ in 0..2_000 {
+            let _ = ctx.emit("y");
+        }
         deaf.abandon();
         let _ = tell.send(deaf);
         Ok(())
