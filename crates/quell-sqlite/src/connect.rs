@@ -1,6 +1,7 @@
 //! Connections, and the settings on which durability rests.
 
 use std::fmt::Write as _;
+use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
@@ -8,15 +9,27 @@ use quell_core::store::StoreError;
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 
+use crate::beside::beside;
 use crate::fault::fault;
 use crate::options::{SqliteOptions, Synchronous};
-use crate::schema;
+use crate::schema::{self, Found, no_store};
 
 /// Opens the connection that writes, and brings the file to the newest schema. Nothing is written
-/// before it is known whose file it is.
-pub(crate) fn writer(path: &Path, options: &SqliteOptions) -> Result<Connection, StoreError> {
+/// before it is known whose file it is; a store begins only in a new one.
+pub(crate) fn writer(
+    path: &Path,
+    is_new: bool,
+    options: &SqliteOptions,
+) -> Result<Connection, StoreError> {
     let mut connection = open(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
     let found = schema::look(&connection)?;
+    if found == Found::Nothing && !is_new {
+        // Whatever is in the log stays: SQLite removes one that it cannot read.
+        let has_log = fs::metadata(beside(path, "-wal")).is_ok_and(|log| log.len() > 0);
+        let kept = connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, has_log);
+        kept.map_err(|error| fault(&error))?;
+        return Err(no_store(path));
+    }
     if connection.is_readonly("main").map_err(|error| fault(&error))? {
         return Err(StoreError::ReadOnly { what: path.display().to_string() });
     }
@@ -166,11 +179,11 @@ mod tests {
     #[test]
     fn the_disk_is_waited_for_as_the_options_say() {
         let folder = std::env::temp_dir().join(format!("quell-connect-{}", std::process::id()));
-        std::fs::create_dir_all(&folder).unwrap();
+        fs::create_dir_all(&folder).unwrap();
         let place = Place::take(&folder.join("runs.db")).unwrap();
         for (synchronous, is) in [(Synchronous::Full, 2), (Synchronous::Normal, 1)] {
             let options = SqliteOptions { synchronous, ..SqliteOptions::default() };
-            let writes = writer(&place.path, &options).unwrap();
+            let writes = writer(&place.path, place.is_new, &options).unwrap();
             assert_eq!(number(&writes, "synchronous"), is, "{synchronous:?}");
             assert_eq!(number(&writes, "fullfsync"), 1);
             assert_eq!(number(&writes, "wal_autocheckpoint"), 0);
@@ -180,7 +193,7 @@ mod tests {
         assert_eq!(number(&copies, "busy_timeout"), 0, "it waits for nobody");
         assert_eq!(number(&copies, "checkpoint_fullfsync"), 1);
         drop((copies, place));
-        std::fs::remove_dir_all(&folder).unwrap();
+        fs::remove_dir_all(&folder).unwrap();
     }
 
     #[test]

@@ -24,6 +24,7 @@
 mod accept;
 mod apply;
 mod batch;
+mod beside;
 mod bind;
 mod closing;
 mod connect;

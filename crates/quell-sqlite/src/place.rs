@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 
 use quell_core::store::StoreError;
 
+use crate::beside::beside;
 use crate::connect;
 use crate::fault::io_fault;
 
@@ -18,6 +19,9 @@ use crate::fault::io_fault;
 pub(crate) struct Place {
     /// Where the file is, links followed.
     pub(crate) path: PathBuf,
+    /// Whether a store may begin in it: it was empty or not there, or was left by a process that
+    /// was killed before its store had begun, with the log of that.
+    pub(crate) is_new: bool,
     companion: Companion,
 }
 
@@ -57,10 +61,13 @@ impl Place {
         has_one_name(&path)?;
         let companion = lock(&path)?;
         let is_there = path.try_exists().map_err(|error| io_fault(&error, &path))?;
+        let is_empty = fs::metadata(&path).is_ok_and(|file| file.len() == 0);
+        // Before SQLite makes a log.
+        let is_begun = companion.is_known && beside(&path, "-wal").exists();
         if is_there && !companion.is_known {
             connect::is_free(&path)?;
         }
-        if fs::metadata(&path).is_ok_and(|file| file.len() == 0) {
+        if is_empty {
             // As a new one. Some file systems know no rights.
             let _ = make_private(&path);
         }
@@ -81,7 +88,7 @@ impl Place {
         lock.write_all(std::process::id().to_string().as_bytes()).map_err(failed)?;
         // Only now: who made another name before has been refused, or is seen here.
         has_one_name(&path)?;
-        Ok(Self { path, companion })
+        Ok(Self { is_new: !is_there || is_empty || is_begun, path, companion })
     }
 
     /// Keeps the companion: the file is a store.
@@ -133,13 +140,6 @@ pub(crate) fn has_one_name(path: &Path) -> Result<(), StoreError> {
         Err(error) if error.kind() != ErrorKind::NotFound => Err(io_fault(&error, path)),
         _ => Ok(()),
     }
-}
-
-/// Yields the name of a companion of a file.
-pub(crate) fn beside(path: &Path, suffix: &str) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push(suffix);
-    PathBuf::from(name)
 }
 
 /// Locks the companion of a file.

@@ -3,9 +3,13 @@
 //! Schemas only go forward, each step in a transaction of its own that also says the new number. A
 //! file of a newer schema is refused and not changed.
 
+use std::fs;
+use std::path::Path;
+
 use quell_core::store::StoreError;
 use rusqlite::{Connection, TransactionBehavior};
 
+use crate::beside::beside;
 use crate::fault::fault;
 
 /// Says in the header of the file whose it is: `quel`.
@@ -48,6 +52,16 @@ pub(crate) fn look(connection: &Connection) -> Result<Found, StoreError> {
         Ok(found) if found > 0 => Ok(Found::Schema(found as usize)),
         _ => Err(StoreError::Corrupt { what: format!("it says that its schema is {version}") }),
     }
+}
+
+/// Says of a file in which [`look`] has found nothing what it is.
+pub(crate) fn no_store(path: &Path) -> StoreError {
+    if fs::metadata(path).is_ok_and(|file| file.len() == 0) {
+        return StoreError::Foreign { what: "an empty file".into() };
+    }
+    let log = beside(path, "-wal");
+    let log = log.file_name().unwrap_or_default().to_string_lossy();
+    StoreError::NoLog { log: log.into_owned() }
 }
 
 /// Brings a file to the newest schema.

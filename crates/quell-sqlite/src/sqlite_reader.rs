@@ -6,7 +6,6 @@ use quell_core::store::{Page, Pages, RunRecord, StoreError, Stored};
 use quell_core::{RunEvent, RunFilter, RunId};
 
 use crate::read;
-use crate::schema::Found;
 use crate::visit::Visit;
 
 /// Reads the file of a store, also while another process has it: it takes no lock, never makes or
@@ -36,11 +35,7 @@ impl SqliteReader {
     /// Fails if it is not there, is none of ours, or of a newer release; and if a process that was
     /// killed has left its log beside it, where this user may not write.
     pub fn open(path: impl AsRef<Path>) -> Result<Self, StoreError> {
-        let visit = Visit::open(path.as_ref())?;
-        match visit.found {
-            Found::Nothing => Err(StoreError::Foreign { what: "an empty file".into() }),
-            Found::Schema(_) => Ok(Self { visit }),
-        }
+        Ok(Self { visit: Visit::open(path.as_ref())? })
     }
 
     /// Reads a run.

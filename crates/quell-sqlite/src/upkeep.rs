@@ -8,9 +8,9 @@ use quell_core::store::{StoreError, Unreadable};
 use rusqlite::backup::{Backup, StepResult};
 use rusqlite::{Connection, OpenFlags};
 
+use crate::beside::beside;
 use crate::fault::{fault, io_fault};
-use crate::place::{beside, private, resolved};
-use crate::schema::Found;
+use crate::place::{private, resolved};
 use crate::unreadable::unreadable;
 use crate::visit::Visit;
 
@@ -31,9 +31,6 @@ use crate::visit::Visit;
 /// ```
 pub fn check(path: impl AsRef<Path>) -> Result<Vec<Unreadable>, StoreError> {
     let visit = Visit::open(path.as_ref())?;
-    if visit.found == Found::Nothing {
-        return Err(StoreError::Foreign { what: "an empty file".into() });
-    }
     visit.read(|on| {
         whole(on)?;
         unreadable(on, UNREADABLE_MAX)
@@ -47,7 +44,8 @@ pub fn check(path: impl AsRef<Path>) -> Result<Vec<Unreadable>, StoreError> {
 ///
 /// # Errors
 ///
-/// Fails if the file cannot be read, the copy cannot be written, or its place is taken.
+/// Fails if the file holds no store or cannot be read, the copy cannot be written, or its place is
+/// taken.
 pub fn backup(path: impl AsRef<Path>, to: impl AsRef<Path>) -> Result<(), StoreError> {
     let from = Visit::open(path.as_ref())?;
     let to = resolved(to.as_ref())?;

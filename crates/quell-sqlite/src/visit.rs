@@ -19,15 +19,15 @@ use std::time::{Duration, SystemTime};
 use quell_core::store::StoreError;
 use rusqlite::{Connection, ErrorCode};
 
+use crate::beside::beside;
 use crate::connect;
 use crate::fault::{fault, io_fault};
-use crate::place::{beside, has_one_name, resolved};
-use crate::schema::{self, Found};
+use crate::place::{has_one_name, resolved};
+use crate::schema::{self, Found, no_store};
 
 /// A file that is open to be read.
 #[derive(Debug)]
 pub(crate) struct Visit {
-    pub(crate) found: Found,
     connection: Connection,
     /// How the file was, if it is read as one that does not change.
     still: Option<Still>,
@@ -38,7 +38,8 @@ impl Visit {
     ///
     /// # Errors
     ///
-    /// Fails if it is not there, has several names, is none of ours, or cannot be read.
+    /// Fails if it is not there, has several names, is none of ours, holds no store, or cannot be
+    /// read.
     pub(crate) fn open(path: &Path) -> Result<Self, StoreError> {
         let missing = |error| match error {
             // Nobody is to make its folder for that.
@@ -56,27 +57,30 @@ impl Visit {
         let connection = connect::guest(&path)?;
         if !connection.is_readonly("main").map_err(|error| fault(&error))? {
             match looks(&connection) {
-                Ok(()) => return Self::of(connection, None),
+                Ok(()) => return Self::of(&path, connection, None),
                 Err(error) if is_of_rights(&error) => {}
                 Err(error) => return Err(fault(&error)),
             }
         }
         drop(connection);
         let still = Still::wait(path.clone())?;
-        Self::of(connect::still(&path)?, Some(still))
+        Self::of(&path, connect::still(&path)?, Some(still))
     }
 
-    fn of(connection: Connection, still: Option<Still>) -> Result<Self, StoreError> {
+    fn of(path: &Path, connection: Connection, still: Option<Still>) -> Result<Self, StoreError> {
         let found = schema::look(&connection)?;
-        let visit = Self { found, connection, still };
+        let visit = Self { connection, still };
         visit.read(|_| Ok(()))?;
-        Ok(visit)
+        match found {
+            Found::Nothing => Err(no_store(path)),
+            Found::Schema(_) => Ok(visit),
+        }
     }
 
     fn beside_a_log(path: &Path) -> Result<Self, StoreError> {
         let connection = connect::visitor(path)?;
         match looks(&connection) {
-            Ok(()) => Self::of(connection, None),
+            Ok(()) => Self::of(path, connection, None),
             Err(error) if is_of_rights(&error) => {
                 let (log, index) = (beside(path, "-wal"), beside(path, "-shm"));
                 let what = format!(

@@ -129,16 +129,17 @@ mod tests {
     use std::fs;
 
     use super::*;
+    use crate::beside::beside;
     use crate::connect;
     use crate::options::SqliteOptions;
-    use crate::place::{Place, beside};
+    use crate::place::Place;
 
     #[test]
     fn the_log_is_not_cut_while_somebody_reads_it_and_nobody_waits_for_that() {
         let folder = std::env::temp_dir().join(format!("quell-wal-{}", std::process::id()));
         fs::create_dir_all(&folder).unwrap();
         let place = Place::take(&folder.join("runs.db")).unwrap();
-        let writes = connect::writer(&place.path, &SqliteOptions::default()).unwrap();
+        let writes = connect::writer(&place.path, true, &SqliteOptions::default()).unwrap();
         let copies = connect::checkpointer(&place.path).unwrap();
         let gate = Arc::<Gate>::default();
         let wal = Wal::new(Arc::clone(&gate));

@@ -277,7 +277,7 @@ impl Writer {
 
     /// Opens another connection, and reads back which transaction was the last one.
     fn reopen(&mut self) -> Result<(), StoreError> {
-        let connection = connect::writer(&self.path, &self.options)?;
+        let connection = connect::writer(&self.path, false, &self.options)?;
         let copies = connect::checkpointer(&self.path)?;
         let _copying = self.gate.copying.lock();
         let _reads = self.gate.reads.write();
@@ -315,7 +315,8 @@ mod tests {
     use std::fs;
 
     use super::*;
-    use crate::place::{Place, beside};
+    use crate::beside::beside;
+    use crate::place::Place;
 
     #[test]
     fn after_a_failed_commit_the_log_is_emptied_before_anything_is_written() {
@@ -323,7 +324,7 @@ mod tests {
         fs::create_dir_all(&folder).unwrap();
         let place = Place::take(&folder.join("runs.db")).unwrap();
         let options = SqliteOptions::default();
-        let before = connect::writer(&place.path, &options).unwrap();
+        let before = connect::writer(&place.path, true, &options).unwrap();
         let gate = Arc::<Gate>::default();
         let mut writer = Writer {
             path: place.path.clone(),

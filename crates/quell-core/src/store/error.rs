@@ -71,6 +71,16 @@ pub enum StoreError {
         /// What it seems to be.
         what: String,
     },
+    /// The file is no empty one, and holds no store: the log that belongs beside it is not there,
+    /// or not whole. It was not changed.
+    #[error(
+        "this file holds no store. If it was copied from a store in use, its `{log}` belongs \
+         beside it; copy a live store with `quell store backup`"
+    )]
+    NoLog {
+        /// The name of the log.
+        log: String,
+    },
     /// The file that is to be read is not there. It was not made.
     #[error("there is no such store: name a file that is there ({what})")]
     Missing {

@@ -197,3 +197,31 @@ fn a_run_whose_disk_takes_no_more_ends_on_time_and_says_that_it_is_not_stored() 
     next.assert_code(0);
     assert!(next.stderr.contains("had left behind has failed: sh "), "{next:?}");
 }
+
+#[test]
+fn a_file_that_holds_no_store_is_neither_copied_nor_made_one() {
+    let scratch = Scratch::new();
+    scratch.write("empty.db", "");
+    let ended = scratch.run(&["store", "backup", "empty.db", "copy.db"]);
+    ended.assert_code(2);
+    assert!(ended.stderr.contains("this is no store of quell"), "{ended:?}");
+    let running = long_run(&scratch);
+    running.signal("KILL");
+    wait_until("nothing is left", || scratch.survivors().is_empty());
+    running.ended();
+    // As if it alone had been copied.
+    fs::copy(scratch.path("runs.db"), scratch.path("k.db")).expect("the file of the store");
+    let words = "this file holds no store. If it was copied from a store in use, its `k.db-wal` \
+                 belongs beside it; copy a live store with `quell store backup`";
+    for args in [&["store", "check", "k.db"][..], &["store", "backup", "k.db", "copy.db"]] {
+        let ended = scratch.run(args);
+        ended.assert_code(2);
+        assert!(ended.stderr.contains(words), "{ended:?}");
+    }
+    assert_refused(&scratch, "k.db", words);
+    assert!(!scratch.names().iter().any(|name| name.starts_with("copy.db")), "no copy");
+    assert!(
+        !scratch.names().iter().any(|name| name.starts_with("k.db") && name != "k.db"),
+        "none is left"
+    );
+}

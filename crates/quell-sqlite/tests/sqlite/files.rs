@@ -330,3 +330,65 @@ fn what_cannot_be_read_is_named_in_its_place_and_the_rest_is_read() {
         store.close().await.unwrap();
     });
 }
+
+/// Makes a file of the size of a page that SQLite takes for one with a log, and for an empty one.
+fn without_its_log(path: &Path) {
+    let connection = rusqlite::Connection::open(path).unwrap();
+    connection.execute_batch("pragma journal_mode = wal").unwrap();
+    drop(connection);
+    assert!(fs::metadata(path).unwrap().len() > 0);
+}
+
+#[test]
+fn a_file_that_holds_no_store_is_not_copied() {
+    let folder = Folder::new();
+    let (empty, torn, copy) = (folder.file("e.db"), folder.file("k.db"), folder.file("copy.db"));
+    fs::write(&empty, "").unwrap();
+    without_its_log(&torn);
+    for path in [&empty, &torn] {
+        assert_eq!(backup(path, &copy).unwrap_err(), check(path).unwrap_err());
+    }
+    let error = check(&torn).unwrap_err().to_string();
+    assert!(error.starts_with("this file holds no store. If it was copied from"), "{error}");
+    assert!(error.contains("its `k.db-wal` belongs beside it"), "{error}");
+    let error = SqliteReader::open(&torn).unwrap_err();
+    assert!(matches!(error, StoreError::NoLog { .. }), "{error}");
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 2, "nothing is left");
+}
+
+#[test]
+fn no_store_begins_in_a_file_whose_log_is_missing_or_torn() {
+    let folder = Folder::new();
+    let path = folder.file("k.db");
+    without_its_log(&path);
+    let before = fs::read(&path).unwrap();
+    let refused = || {
+        let error = SqliteStore::open(&path).unwrap_err();
+        assert!(matches!(error, StoreError::NoLog { .. }), "{error}");
+        assert_eq!(fs::read(&path).unwrap(), before);
+        assert!(!folder.file("k.db.lock").exists());
+    };
+    refused();
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "nothing is left");
+    let log = folder.file("k.db-wal");
+    fs::write(&log, [0x5a; 9_000]).unwrap();
+    refused();
+    assert_eq!(fs::read(&log).unwrap(), [0x5a; 9_000], "the log stays as it is");
+    // Nothing is in an empty file that could be lost.
+    let empty = folder.file("empty.db");
+    fs::write(&empty, "").unwrap();
+    block_on(async { SqliteStore::open(&empty).unwrap().close().await.unwrap() });
+}
+
+#[test]
+fn a_store_begins_anew_in_a_file_that_its_first_process_left_before_it_had_begun() {
+    let folder = Folder::new();
+    let path = folder.file("runs.db");
+    without_its_log(&path);
+    fs::write(folder.file("runs.db.lock"), "1").unwrap();
+    let error = SqliteStore::open(&path).unwrap_err();
+    assert!(matches!(error, StoreError::NoLog { .. }), "the log is gone: {error}");
+    fs::write(folder.file("runs.db-wal"), "").unwrap();
+    block_on(async { SqliteStore::open(&path).unwrap().close().await.unwrap() });
+    assert_eq!(check(&path).unwrap(), []);
+}
