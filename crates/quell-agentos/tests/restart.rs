@@ -2,9 +2,9 @@ use std::sync::Arc;
 
 use quell::store::{MemoryStore, Store, StoreError};
 use quell::{Engine, EngineConfig, Recovery, Shutdown};
-use quell_agentos::Options;
+use quell_agentos::{Options, UnknownRuns};
 use quell_http::Access;
-use quell_test_support::Valve;
+use quell_test_support::{Flow, Valve};
 use serde_json::Value;
 
 use crate::support::http::start;
@@ -105,4 +105,37 @@ async fn a_stored_run_has_ended_and_is_of_its_component_and_session() {
     let answer = site.get(&format!("{path}/runs/{run}?session_id=s")).await;
     assert_eq!(answer.status, 503, "{answer:?}");
     assert!(!answer.text.contains("secret-path"));
+}
+
+#[tokio::test]
+async fn a_cancel_that_may_be_remembered_stops_a_run_that_comes_while_the_store_is_asked() {
+    // It asks for a run of the component, and then for any of the id.
+    for reads in [0, 1] {
+        let store = Valve::new(Flow::Open);
+        let config = EngineConfig::new().store(Arc::clone(&store) as Arc<dyn Store>);
+        let mut options = Options::default();
+        options.unknown_runs = UnknownRuns::Remember;
+        let site = Site::with(Engine::with_config(config), options, Access::open());
+        let (path, run, probe) = ("/agents/slow-agent", fresh("run"), fresh("probe"));
+        store.let_gets(reads);
+        let cancel = tokio::spawn({
+            let (site, cancel) = (site.clone(), format!("{path}/runs/{run}/cancel?wait=true"));
+            async move { site.post(&cancel).await }
+        });
+        while store.gets() <= reads {
+            tokio::task::yield_now().await;
+        }
+        let message = format!("probe={probe}");
+        let fields = [
+            ("message", &*message),
+            ("run_id", &*run),
+            ("background", "true"),
+            ("stream", "false"),
+        ];
+        assert_eq!(site.create(&format!("{path}/runs"), &fields).await.status, 202);
+        site.at_work(&probe, 1).await;
+        store.let_gets(usize::MAX);
+        let answer = cancel.await.unwrap();
+        assert_eq!(answer.header("quell-disposition"), "accepted", "{answer:?}");
+    }
 }

@@ -41,6 +41,8 @@ mod races;
 mod reserve;
 /// Runs that are only in the store.
 mod restart;
+/// Runs that come while the store is asked for them.
+mod restart_finds;
 /// What a store has to do with answers.
 mod stored;
 /// Streams of events and heartbeats.

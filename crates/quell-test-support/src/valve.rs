@@ -36,6 +36,7 @@ pub struct Valve {
     turns: tokio::sync::Mutex<()>,
     stored: Mutex<Vec<Record>>,
     reads: Mutex<Reads>,
+    gets_let: watch::Sender<usize>,
 }
 
 /// How reads of a [`Valve`] go.
@@ -44,6 +45,7 @@ struct Reads {
     trouble: Option<StoreError>,
     damaged: HashSet<RunId>,
     pages: usize,
+    gets: usize,
 }
 
 impl Valve {
@@ -60,7 +62,8 @@ impl Valve {
     fn of(store: Arc<MemoryStore>, boot: u32, flow: Flow) -> Arc<Self> {
         let (flow, turns) = (watch::Sender::new(flow), tokio::sync::Mutex::default());
         let (stored, reads) = (Mutex::default(), Mutex::default());
-        Arc::new(Self { store, boot, flow, turns, stored, reads })
+        let gets_let = watch::Sender::new(usize::MAX);
+        Arc::new(Self { store, boot, flow, turns, stored, reads, gets_let })
     }
 
     /// Sets how it stands.
@@ -71,6 +74,16 @@ impl Valve {
     /// Lets reads fail from now on, or not.
     pub fn fail_reads(&self, trouble: impl Into<Option<StoreError>>) {
         self.reads().trouble = trouble.into();
+    }
+
+    /// Lets so many reads of single runs pass, those before included. Those behind wait.
+    pub fn let_gets(&self, count: usize) {
+        self.gets_let.send_replace(count);
+    }
+
+    /// Yields how many reads of single runs were asked for.
+    pub fn gets(&self) -> usize {
+        self.reads().gets
     }
 
     /// Makes what is stored of a run one that cannot be read.
@@ -134,6 +147,13 @@ impl Store for Valve {
 
     fn get(&self, run: RunId) -> BoxFuture<'_, Result<Option<RunRecord>, StoreError>> {
         Box::pin(async move {
+            let nr = {
+                let mut reads = self.reads();
+                reads.gets += 1;
+                reads.gets
+            };
+            let mut gets_let = self.gets_let.subscribe();
+            gets_let.wait_for(|count| nr <= *count).await.expect("nobody panics here");
             self.read(0)?;
             self.fault(run).map_or(Ok(()), Err)?;
             self.store.get(run).await

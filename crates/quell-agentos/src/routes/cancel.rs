@@ -5,7 +5,7 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use quell::{CancelRequest, Disposition, limits};
 use quell_flow::{Component, ComponentKind};
-use quell_http::{CancelOutcome, View, Wait, disposition_name, parse_id, scope_of};
+use quell_http::{CancelOutcome, StopNotStored, View, Wait, disposition_name, parse_id, scope_of};
 use serde_json::json;
 
 use crate::app::{App, find};
@@ -30,13 +30,14 @@ pub(super) async fn cancel(
     let cancelled = match find(view, &component, run, session.as_deref()).await? {
         Some(run) => view.cancel(&run, stop, wait).await,
         None if app.options.unknown_runs == UnknownRuns::Remember => {
-            return Ok(done(&remember(view, &component, run, stop, wait).await?));
+            let session = session.as_deref();
+            let remembered = remember(view, &component, run, session, stop, wait).await?;
+            stored(&remembered)?;
+            return Ok(done(&remembered));
         }
         None => CancelOutcome::without_run(Disposition::Unknown),
     };
-    cancelled
-        .stored
-        .map_err(|error| Refusal::new(StatusCode::SERVICE_UNAVAILABLE, error.to_string()))?;
+    stored(&cancelled)?;
     match cancel_answer(&cancelled.disposition) {
         CancelAnswer::Done => Ok(done(&cancelled)),
         CancelAnswer::Unknown => Err(Refusal {
@@ -46,11 +47,20 @@ pub(super) async fn cancel(
     }
 }
 
-/// Remembers the stop, unless the id can never be that of a run of this component.
+/// Fails if the stop is in effect and a restart may forget it.
+fn stored(cancelled: &CancelOutcome) -> Result<(), Refusal> {
+    let refused =
+        |error: StopNotStored| Refusal::new(StatusCode::SERVICE_UNAVAILABLE, error.to_string());
+    cancelled.stored.map_err(refused)
+}
+
+/// Remembers the stop, unless the id can never be that of a run of this component. A run that came
+/// since it was looked for is stopped.
 async fn remember(
     view: &View,
     component: &Component,
     run: &str,
+    session: Option<&str>,
     stop: CancelRequest,
     wait: Wait,
 ) -> Result<CancelOutcome, Refusal> {
@@ -58,9 +68,11 @@ async fn remember(
     let Ok(id) = parse_id(run) else { return Ok(unknown) };
     // Remember nothing if the id is of a run of another component or session. A run that the caller
     // may not see is treated as unknown, so that the answer does not reveal it.
-    let known = view.find_by_id(id).await?;
-    if known.is_some() {
-        return Ok(unknown);
+    if view.find_by_id(id).await?.is_some() {
+        return Ok(match find(view, component, run, session).await? {
+            Some(run) => view.cancel(&run, stop, wait).await,
+            None => unknown,
+        });
     }
     let stop = stop.remember_for(limits::RESERVATIONS_TTL);
     Ok(view.reserve(&scope_of(component), id, stop, wait).await)

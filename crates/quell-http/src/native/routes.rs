@@ -289,6 +289,7 @@ pub(crate) async fn cancel_run(
             return Ok(response);
         }
         let reserved = view.reserve("", id, request.remember_for(keep), wait).await;
+        reserved.stored?;
         return Ok(answer(&view, &reserved, now));
     };
     if !view.may_stop(&run) {

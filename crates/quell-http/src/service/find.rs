@@ -49,7 +49,12 @@ impl View {
             return Ok(None);
         }
         // On the heap: without a store nobody pays for its size.
-        match Box::pin(self.find_stored(id)).await {
+        let stored = Box::pin(self.find_stored(id)).await;
+        if let Some(run) = engine.get(id) {
+            // It came while the store was read.
+            return Ok(self.sees(&run).then_some(RunView::Live(run)));
+        }
+        match stored {
             Err(LookupError::Unreadable(_)) if !self.principal().sees_all() => Ok(None),
             found => found,
         }
