@@ -115,6 +115,7 @@ enum Fault {
     IgnoresFilter,
     NeverCloses,
     FirstPageOnly,
+    OnePlaceForAPage,
 }
 
 /// Each with the promise that it breaks first.
@@ -136,6 +137,7 @@ const FAULTS: &[(Fault, &str)] = &[
     (Fault::KeepsRolledBack, "a rollback takes the states"),
     (Fault::IgnoresFilter, "a batch is stored completely or not at all"),
     (Fault::NeverCloses, "a store that is closed says so"),
+    (Fault::OnePlaceForAPage, "pages stay as they are while others write"),
     (Fault::FirstPageOnly, "appends that are under way at once"),
 ];
 
@@ -227,6 +229,9 @@ impl Store for Faulty {
             if self.has(Fault::FirstPageOnly) {
                 read.next = None;
             }
+            if let (true, Some(last)) = (self.has(Fault::OnePlaceForAPage), read.ends.last()) {
+                read.ends = vec![*last; read.ends.len()];
+            }
             Ok(read)
         })
     }
@@ -263,7 +268,7 @@ impl Store for Faulty {
         Box::pin(async move {
             match self.fault {
                 Fault::RecoversEverything => self.store.list(RunFilter::new(), page).await,
-                Fault::RecoversNothing => Ok(Pages { items: Vec::new(), next: None }),
+                Fault::RecoversNothing => Ok(Pages::none()),
                 _ => self.store.recover(page).await,
             }
         })

@@ -53,8 +53,10 @@ pub struct ListCursor {
 /// A place in the list of a store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Place {
-    /// In the page that begins here, behind so many runs, of which this one was the last.
-    Within { page: Option<Cursor>, used: usize, last: RunId },
+    /// Before the first one.
+    Begin,
+    /// Behind what the store has here.
+    Behind(Cursor),
     /// Behind the last one.
     End,
 }
@@ -69,9 +71,11 @@ impl fmt::Display for ListCursor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (at, run) = self.before;
         write!(f, "{at:x}.{}", run.as_uuid().simple())?;
-        let Place::Within { page, used, last } = self.store else { return Ok(()) };
-        write!(f, ".{used:x}.{}", last.as_uuid().simple())?;
-        page.map_or(Ok(()), |page| write!(f, ".{:x}", page.as_u64()))
+        match self.store {
+            Place::Begin => f.write_str("."),
+            Place::Behind(place) => write!(f, ".{:x}", place.as_u64()),
+            Place::End => Ok(()),
+        }
     }
 }
 
@@ -82,21 +86,13 @@ impl FromStr for ListCursor {
         let id = |text: &str| Uuid::try_parse(text).map(RunId::from_uuid).map_err(|_| BadCursor);
         let number = |text: &str| u64::from_str_radix(text, 16).map_err(|_| BadCursor);
         let parts: Vec<_> = text.split('.').collect();
-        let (at, run, place) = match *parts {
-            [at, run] => (at, run, None),
-            [at, run, used, last] => (at, run, Some((used, last, None))),
-            [at, run, used, last, page] => (at, run, Some((used, last, Some(page)))),
+        let (at, run, store) = match *parts {
+            [at, run] => (at, run, Place::End),
+            [at, run, ""] => (at, run, Place::Begin),
+            [at, run, place] => (at, run, Place::Behind(Cursor::from_u64(number(place)?))),
             _ => return Err(BadCursor),
         };
         let at = u128::from_str_radix(at, 16).map_err(|_| BadCursor)?;
-        let store = match place {
-            None => Place::End,
-            Some((used, last, page)) => {
-                let used = number(used)?.try_into().ok().filter(|used| *used <= PAGE);
-                let page = page.map(number).transpose()?.map(Cursor::from_u64);
-                Place::Within { page, used: used.ok_or(BadCursor)?, last: id(last)? }
-            }
-        };
         Ok(Self { before: (at, id(run)?), store })
     }
 }
@@ -197,20 +193,28 @@ struct Source<'a> {
     listed: HashSet<RunId>,
     /// Those in memory that earlier parts have listed.
     passed: HashSet<RunId>,
-    /// Where the page begins, and how many of it were used.
-    page: Option<Cursor>,
-    used: usize,
-    last: RunId,
-    items: VecDeque<Stored<RunRecord>>,
-    /// Where the next page begins; nowhere if the one that was read is the last.
-    next: Option<Cursor>,
+    /// Behind what is listed or left out.
+    place: Place,
+    /// What was read, each with the place behind it.
+    items: VecDeque<(Stored<RunRecord>, Place)>,
+    /// Where the next page begins.
+    next: Place,
     /// How many pages were read.
     pages: usize,
-    is_over: bool,
-    /// The next one, once it is known; without the run if it is listed because it is in memory.
-    head: Option<(RunId, u128, Option<StoredRun>)>,
+    /// The next one, once it is known.
+    head: Option<Next>,
     /// What is listed behind this point is older.
     before: (u128, RunId),
+}
+
+/// A run that a source has next.
+struct Next {
+    id: RunId,
+    /// When it was accepted, in milliseconds.
+    at: u128,
+    /// None if it is listed because it is in memory.
+    run: Option<StoredRun>,
+    behind: Place,
 }
 
 /// What a source has next.
@@ -238,30 +242,11 @@ impl<'a> Source<'a> {
             filter = filter.owner(owner);
         }
         let start = RunId::from_uuid(Uuid::nil());
-        let (page, used, last, is_over) = match after.map(|after| after.store) {
-            None => (None, 0, start, false),
-            Some(Place::Within { page, used, last }) => (page, used, last, false),
-            Some(Place::End) => (None, 0, start, true),
-        };
+        let place = after.map_or(Place::Begin, |after| after.store);
         let before = after.map_or((u128::MAX, start), |after| after.before);
-        let (items, next) = (VecDeque::new(), None);
-        let (pages, head) = (0, None);
         let [listed, passed] = [left, passed].map(|all| all.iter().map(RunRef::id).collect());
-        Self {
-            view,
-            filter,
-            listed,
-            passed,
-            page,
-            used,
-            last,
-            items,
-            next,
-            pages,
-            is_over,
-            head,
-            before,
-        }
+        let (items, next, pages, head) = (VecDeque::new(), place, 0, None);
+        Self { view, filter, listed, passed, place, items, next, pages, head, before }
     }
 
     /// Reads on to the next visible run that is not in memory.
@@ -270,37 +255,35 @@ impl<'a> Source<'a> {
         shown: &(impl Fn(&RunView) -> bool + Sync),
     ) -> Result<Head, LookupError> {
         loop {
-            match self.head {
-                Some((_, at, Some(_))) => return Ok(Head::At(at)),
-                Some((run, _, None)) => return Ok(Head::Listed(run)),
+            match &self.head {
+                Some(Next { at, run: Some(_), .. }) => return Ok(Head::At(*at)),
+                Some(Next { id, run: None, .. }) => return Ok(Head::Listed(*id)),
                 None => {}
             }
-            if self.is_over {
-                return Ok(Head::End);
-            }
-            let Some(item) = self.items.pop_front() else {
-                if self.pages >= PAGES_MAX {
-                    return Ok(Head::NotYet);
-                }
-                self.turn().await?;
-                continue;
-            };
-            match item {
-                Ok(record) => self.look(record, shown),
-                Err(unreadable) => {
+            match self.items.pop_front() {
+                Some((Ok(record), behind)) => self.look(record, behind, shown),
+                Some((Err(unreadable), behind)) => {
                     tracing::warn!(%unreadable, "a run is left out of a list");
-                    self.used += 1;
+                    self.place = behind;
+                }
+                None => {
+                    self.place = self.next;
+                    match self.next {
+                        Place::End => return Ok(Head::End),
+                        _ if self.pages >= PAGES_MAX => return Ok(Head::NotYet),
+                        _ => self.turn().await?,
+                    }
                 }
             }
         }
     }
 
     /// Makes a record the head, if it is to be listed.
-    fn look(&mut self, record: RunRecord, shown: &impl Fn(&RunView) -> bool) {
+    fn look(&mut self, record: RunRecord, behind: Place, shown: &impl Fn(&RunView) -> bool) {
         let id = record.run();
         let at = millis(record.accepted.at).min(self.before.0 / NANOS);
         if self.listed.contains(&id) {
-            self.head = Some((id, at, None));
+            self.head = Some(Next { id, at, run: None, behind });
             return;
         }
         let is_in_memory =
@@ -308,42 +291,31 @@ impl<'a> Source<'a> {
         let run = StoredRun::in_list(record);
         let view = RunView::Stored(run.clone());
         if is_in_memory || !self.view.sees_view(&view) || !shown(&view) {
-            (self.used, self.last) = (self.used + 1, id);
+            self.place = behind;
         } else {
-            self.head = Some((id, at, Some(run)));
+            self.head = Some(Next { id, at, run: Some(run), behind });
         }
     }
 
-    /// Reads the next page; the first time the one that the list goes on in.
+    /// Reads the next page.
     async fn turn(&mut self) -> Result<(), LookupError> {
-        if self.pages > 0 {
-            let Some(next) = self.next else {
-                self.is_over = true;
-                return Ok(());
-            };
-            (self.page, self.used) = (Some(next), 0);
-        }
-        let page = Page::first(PAGE);
-        let page = self.page.map_or(page, |cursor| page.after(cursor));
+        let page = match self.next {
+            Place::Behind(cursor) => Page::first(PAGE).after(cursor),
+            Place::Begin | Place::End => Page::first(PAGE),
+        };
         let engine = self.view.service().engine();
         let pages = read(engine.stored_runs(self.filter.clone(), page)).await?;
-        self.next = pages.next;
-        self.items = pages.items.into();
-        if self.pages == 0 && self.used > 0 {
-            // Those of before; the last one of them may have been forgotten since.
-            let is_last = |run: &RunRecord| run.run() == self.last;
-            let last = self.items.iter().position(|item| item.as_ref().is_ok_and(is_last));
-            let used = last.map_or(self.used, |at| at + 1);
-            self.items.drain(..used.min(self.items.len()));
-        }
+        self.items =
+            pages.items.into_iter().zip(pages.ends.into_iter().map(Place::Behind)).collect();
+        self.next = pages.next.map_or(Place::End, Place::Behind);
         self.pages += 1;
         Ok(())
     }
 
     /// Takes the head.
     fn take(&mut self) -> Option<StoredRun> {
-        let (id, at, run) = self.head.take()?;
-        (self.used, self.last) = (self.used + 1, id);
+        let Next { at, run, behind, .. } = self.head.take()?;
+        self.place = behind;
         if run.is_some() {
             self.before = (at * NANOS, RunId::from_uuid(Uuid::nil()));
         }
@@ -351,10 +323,8 @@ impl<'a> Source<'a> {
     }
 
     /// Yields the place behind what was taken.
-    fn cursor(&self) -> ListCursor {
-        let Self { page, used, last, before, .. } = *self;
-        let store = if self.is_over { Place::End } else { Place::Within { page, used, last } };
-        ListCursor { before, store }
+    const fn cursor(&self) -> ListCursor {
+        ListCursor { before: self.before, store: self.place }
     }
 }
 

@@ -43,6 +43,8 @@ mod reserve;
 mod restart;
 /// Runs that come while the store is asked for them.
 mod restart_finds;
+/// Lists of stored runs that change while they are read.
+mod restart_lists;
 /// What a store has to do with answers.
 mod stored;
 /// Streams of events and heartbeats.

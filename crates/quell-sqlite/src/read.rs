@@ -33,7 +33,7 @@ pub(crate) fn list(
 ) -> Result<Pages<Stored<RunRecord>>, StoreError> {
     let before = page.begin().map_or(i64::MAX, |cursor| bits(cursor.as_u64()));
     if !RunStatus::ALL.into_iter().any(|status| filter.lets_through(status)) {
-        return Ok(Pages { items: Vec::new(), next: None });
+        return Ok(Pages::none());
     }
     let (sql, values) = select(filter, before, page);
     paged(on, &sql, values, page, run_of)
@@ -199,16 +199,17 @@ fn paged<T>(
 ) -> Result<Pages<Stored<T>>, StoreError> {
     let mut statement = on.prepare_cached(sql).map_err(|error| fault(&error))?;
     let mut rows = statement.query(params_from_iter(values)).map_err(|error| fault(&error))?;
-    let (mut items, mut sum, mut last) = (Vec::new(), 0_usize, None);
+    let (mut items, mut ends, mut sum) = (Vec::new(), Vec::new(), 0_usize);
     while let Some(row) = rows.next().map_err(|error| fault(&error))? {
         let Listed { place, bytes, value } = read(row)?;
         sum = sum.saturating_add(bytes);
         let is_full = items.len() == page.limit() || sum > limits::STORE_PAGE_BYTES_MAX;
         if is_full && !items.is_empty() {
-            return Ok(Pages { items, next: last });
+            let next = ends.last().copied();
+            return Ok(Pages { items, ends, next });
         }
         items.push(value);
-        last = Some(Cursor::from_u64(place.cast_unsigned()));
+        ends.push(Cursor::from_u64(place.cast_unsigned()));
     }
-    Ok(Pages { items, next: None })
+    Ok(Pages { items, ends, next: None })
 }

@@ -77,17 +77,29 @@ impl Page {
 /// # Examples
 ///
 /// ```
-/// use quell_core::store::Pages;
+/// use quell_core::store::{Cursor, Pages};
 ///
-/// let all = Pages { items: vec![1, 2], next: None };
+/// let ends = [7, 5].map(Cursor::from_u64).to_vec();
+/// let all = Pages { items: vec![1, 2], ends, next: None };
 /// assert_eq!(all.items.len(), 2);
+/// assert_eq!(Pages::<u8>::none().next, None);
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[expect(clippy::exhaustive_structs, reason = "stores make them, and this is all there is")]
 pub struct Pages<T> {
     /// What is in it: at most as many as were wanted, and fewer if they have more than
-    /// [`limits::STORE_PAGE_BYTES_MAX`] bytes; at least one, if there is one.
+    /// [`limits::STORE_PAGE_BYTES_MAX`] bytes, or if the store has looked through as much as it
+    /// does at once. It may be empty although there are more: `next` tells.
     pub items: Vec<T>,
+    /// The place behind each item, in their order: a later page may begin there.
+    pub ends: Vec<Cursor>,
     /// Where the next part begins; none if this was the last one.
     pub next: Option<Cursor>,
+}
+
+impl<T> Pages<T> {
+    /// Makes the page of a list of nothing.
+    pub const fn none() -> Self {
+        Self { items: Vec::new(), ends: Vec::new(), next: None }
+    }
 }

@@ -72,16 +72,16 @@ impl Engine {
         filter: RunFilter,
         page: Page,
     ) -> Result<Pages<Stored<RunRecord>>, StoreError> {
-        let nothing = Pages { items: Vec::new(), next: None };
-        let Some(journal) = &self.shared().journal else { return Ok(nothing) };
+        let Some(journal) = &self.shared().journal else { return Ok(Pages::none()) };
         // Before the read, for the same reason.
         let leaving = journal.leaving();
-        let mut read = journal.store.list(filter, page).await?;
-        read.items.retain(|item| match item {
+        let Pages { items, ends, next } = journal.store.list(filter, page).await?;
+        let stays = |item: &Stored<RunRecord>| match item {
             Ok(record) => !leaving.contains(&record.accepted.root),
             Err(_) => true,
-        });
-        Ok(read)
+        };
+        let (items, ends) = items.into_iter().zip(ends).filter(|(item, _)| stays(item)).unzip();
+        Ok(Pages { items, ends, next })
     }
 
     /// Reads stored events of the log of a root: those behind a number, at most so many, and none

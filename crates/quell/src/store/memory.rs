@@ -177,15 +177,16 @@ fn sized((place, stored): (&u64, &StoredRun)) -> (u64, usize, RunRecord) {
 
 /// Takes as much of a list as a page has room for.
 fn paged<T>(page: Page, all: impl Iterator<Item = (u64, usize, T)>) -> Pages<Stored<T>> {
-    let (mut items, mut sum, mut last) = (Vec::new(), 0_usize, None);
+    let (mut items, mut ends, mut sum) = (Vec::new(), Vec::new(), 0_usize);
     for (place, bytes, item) in all {
         sum = sum.saturating_add(bytes);
         let is_full = items.len() == page.limit() || sum > limits::STORE_PAGE_BYTES_MAX;
         if is_full && !items.is_empty() {
-            return Pages { items, next: last };
+            let next = ends.last().copied();
+            return Pages { items, ends, next };
         }
         items.push(Ok(item));
-        last = Some(Cursor::from_u64(place));
+        ends.push(Cursor::from_u64(place));
     }
-    Pages { items, next: None }
+    Pages { items, ends, next: None }
 }

@@ -1,6 +1,6 @@
 //! Reads: pages, filters, and what others write meanwhile.
 
-use quell_core::store::{Cursor, Page, Record, RunRecord, Store, StoreError};
+use quell_core::store::{Cursor, Page, Pages, Record, RunRecord, Store, StoreError};
 use quell_core::{Labels, Payload, RunFilter, RunKind, RunStatus, StopMode, limits};
 
 use crate::sync::{AtomicBool, Ordering};
@@ -14,6 +14,14 @@ pub(super) async fn stable_pages(store: &dyn Store) -> Verdict {
     let epoch = first_epoch(store);
     for nth in 0..25 {
         stored(store, vec![accept(store, nth)]).await?;
+    }
+    let read = store.list(RunFilter::new(), Page::first(10)).await;
+    let Pages { items, ends, .. } = read.map_err(|error| error.to_string())?;
+    same("the places of the runs", &ends.len(), &items.len())?;
+    for (end, nth) in ends.into_iter().zip((0..24).rev()) {
+        let behind = store.list(RunFilter::new(), Page::first(1).after(end)).await;
+        let behind = readable(behind.map_err(|error| error.to_string())?.items)?;
+        same("what is behind a run", &behind.first().map(RunRecord::run), &Some(id(nth)))?;
     }
     let (mut page, mut seen, mut others) = (Page::first(10), Vec::new(), 100);
     loop {
