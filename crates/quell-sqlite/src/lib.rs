@@ -34,6 +34,7 @@ mod foreign;
 mod forget;
 mod gate;
 mod lane;
+mod list;
 mod options;
 mod place;
 mod queue;

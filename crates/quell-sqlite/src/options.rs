@@ -23,7 +23,8 @@ pub struct SqliteOptions {
     /// Bytes of those records. Defaults to 64 MiB. One append that is larger is taken alone. Zero
     /// takes one append at a time.
     pub queue_bytes_max: usize,
-    /// Connections that read, each with a thread. Defaults to 4. Zero counts as 1.
+    /// Connections that read, each with a thread. Defaults to 4. Zero counts as 1. One of them, if
+    /// there are several, is for other reads than lists of runs.
     pub readers: usize,
     /// Bytes of the file. Defaults to no bound. An append for which there is no room fails with
     /// [`Full`](quell_core::store::StoreError::Full). Zero leaves no room for anything.

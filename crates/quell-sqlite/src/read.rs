@@ -1,16 +1,16 @@
-//! What is read: lists as pages, events, states of lanes.
+//! What is read: runs, events and states of lanes.
 
-use std::fmt::{self, Write as _};
+use std::fmt;
 
 use quell_core::store::{
     Checkpoint, Cursor, Epoch, Page, Pages, RunRecord, StoreError, Stored, Unreadable,
 };
-use quell_core::{Payload, RunEvent, RunFilter, RunId, RunStatus, limits};
+use quell_core::{Payload, RunEvent, RunId, limits};
 use rusqlite::types::Value;
 use rusqlite::{Connection, OptionalExtension as _, Row, params_from_iter};
 use uuid::Uuid;
 
-use crate::bind::{bits, status_number};
+use crate::bind::bits;
 use crate::encode::instant;
 use crate::fault::fault;
 use crate::row::{COLUMNS, Listed, run_of};
@@ -23,20 +23,6 @@ pub(crate) fn get(on: &Connection, run: RunId) -> Result<Option<RunRecord>, Stor
     let found = statement.query_row([id], |row| Ok(run_of(row))).optional();
     let Some(found) = found.map_err(|error| fault(&error))? else { return Ok(None) };
     Ok(Some(found?.value?))
-}
-
-/// Reads the runs that a filter means, the last one first.
-pub(crate) fn list(
-    on: &Connection,
-    filter: &RunFilter,
-    page: Page,
-) -> Result<Pages<Stored<RunRecord>>, StoreError> {
-    let before = page.begin().map_or(i64::MAX, |cursor| bits(cursor.as_u64()));
-    if !RunStatus::ALL.into_iter().any(|status| filter.lets_through(status)) {
-        return Ok(Pages::none());
-    }
-    let (sql, values) = select(filter, before, page);
-    paged(on, &sql, values, page, run_of)
 }
 
 /// Reads the runs that are not terminal, the first one first.
@@ -134,54 +120,6 @@ fn state_of(run: &rusqlite::Result<RunId>, row: &Row<'_>) -> Result<Checkpoint, 
     let at = instant(at).ok_or_else(|| format!("instant {at}"))?;
     let state = state.map_err(|error| words(&error))?;
     Ok(Checkpoint { run, epoch: Epoch::from_u64(epoch.cast_unsigned()), at, state })
-}
-
-/// Writes the query of a filter. What it begins with is what is meant least often: runs that are
-/// live, a label, an owner.
-fn select(filter: &RunFilter, before: i64, page: Page) -> (String, Vec<Value>) {
-    let statuses: Vec<_> =
-        RunStatus::ALL.into_iter().filter(|status| filter.lets_through(*status)).collect();
-    let is_live = statuses.iter().all(|status| !status.is_terminal());
-    let mut labels = filter.asked_labels().iter();
-    let mut values = Vec::new();
-    let (mut sql, ord) = match labels.as_slice().first() {
-        _ if is_live => {
-            (format!("select {COLUMNS} from run indexed by run_live where status < 3"), "ord")
-        }
-        Some((key, value)) => {
-            labels.next();
-            values.extend([Value::Text(key.clone()), Value::Text(value.clone())]);
-            let of_label = "label l cross join run on run.ord = l.run
-                where l.key = ? and l.value = ?";
-            (format!("select {COLUMNS} from {of_label}"), "l.run")
-        }
-        None => (format!("select {COLUMNS} from run where true"), "ord"),
-    };
-    let mut and = |condition: &str, with: &[&str]| {
-        let _ = write!(sql, " and {condition}");
-        values.extend(with.iter().map(|text| Value::Text((*text).to_owned())));
-    };
-    if filter.is_of_roots() {
-        and("parent is null", &[]);
-    }
-    if let Some(kind) = filter.asked_kind() {
-        and("kind = ?", &[kind.as_str()]);
-    }
-    if let Some(name) = filter.asked_name() {
-        and("name = ?", &[name]);
-    }
-    if let Some(owner) = filter.asked_owner() {
-        and("owner = ?", &[owner]);
-    }
-    for (key, value) in labels {
-        let has = "exists (select 1 from label m where m.run = ord and m.key = ? and m.value = ?)";
-        and(has, &[key, value]);
-    }
-    let numbers = statuses.iter().map(|status| status_number(*status).to_string());
-    let numbers = numbers.collect::<Vec<_>>().join(",");
-    let _ = write!(sql, " and status in ({numbers}) and {ord} < ? order by {ord} desc limit ?");
-    values.extend([before.into(), more_than(page)]);
-    (sql, values)
 }
 
 /// One more than a page has room for: then there is a next page.

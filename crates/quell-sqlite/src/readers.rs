@@ -23,12 +23,17 @@ pub(crate) struct Readers {
     /// One was added, or the store closes.
     changed: Condvar,
     gate: Arc<Gate>,
+    /// Lists that are read at once: a thread is left for what is asked by id.
+    lists_max: usize,
 }
 
 #[derive(Default)]
 struct State {
     /// With their numbers, which rise.
     reads: VecDeque<(u64, Read)>,
+    lists: VecDeque<(u64, Read)>,
+    /// Lists that are read now.
+    listing: usize,
     /// The number of the next one.
     next: u64,
     is_closed: bool,
@@ -42,19 +47,39 @@ struct Waits<'a> {
 
 impl std::fmt::Debug for State {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { reads, next: _, is_closed } = self;
-        f.debug_struct("State").field("reads", &reads.len()).field("is_closed", is_closed).finish()
+        let Self { reads, lists, listing, next: _, is_closed } = self;
+        let mut all = f.debug_struct("State");
+        all.field("reads", &reads.len()).field("lists", &lists.len()).field("listing", listing);
+        all.field("is_closed", is_closed).finish()
     }
 }
 
 impl Readers {
-    pub(crate) fn new(gate: Arc<Gate>) -> Self {
-        Self { state: Mutex::default(), changed: Condvar::new(), gate }
+    /// Makes the way to so many threads.
+    pub(crate) fn new(gate: Arc<Gate>, threads: usize) -> Self {
+        let lists_max = threads.saturating_sub(1).max(1);
+        Self { state: Mutex::default(), changed: Condvar::new(), gate, lists_max }
     }
 
     /// Reads on one of the threads, in the order in which callers came.
     pub(crate) async fn read<T: Send + 'static>(
         &self,
+        read: impl FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        self.answer(false, read).await
+    }
+
+    /// As [`Readers::read`], what takes long: it leaves a thread for the others.
+    pub(crate) async fn list<T: Send + 'static>(
+        &self,
+        read: impl FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        self.answer(true, read).await
+    }
+
+    async fn answer<T: Send + 'static>(
+        &self,
+        is_list: bool,
         read: impl FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
         let (answer, answered) = oneshot::channel();
@@ -67,18 +92,19 @@ impl Readers {
             // It runs the waker of the caller. Who gave up is not told.
             catch_panic(|| drop(answer.send(found)));
         });
-        let _waits = self.push(read)?;
+        let _waits = self.push(is_list, read)?;
         answered.await.unwrap_or(Err(StoreError::Closed))
     }
 
-    fn push(&self, read: Read) -> Result<Waits<'_>, StoreError> {
+    fn push(&self, is_list: bool, read: Read) -> Result<Waits<'_>, StoreError> {
         let mut state = self.state.lock();
         if state.is_closed {
             return Err(StoreError::Closed);
         }
         let number = state.next;
         state.next += 1;
-        state.reads.push_back((number, read));
+        let reads = if is_list { &mut state.lists } else { &mut state.reads };
+        reads.push_back((number, read));
         drop(state);
         self.changed.notify_one();
         Ok(Waits { readers: self, number })
@@ -87,19 +113,29 @@ impl Readers {
     /// Reads until the store closes.
     pub(crate) fn run(&self, connection: &Connection) {
         loop {
-            let (_, read) = {
+            let (is_list, (_, read)) = {
                 let mut state = self.state.lock();
                 loop {
                     if let Some(read) = state.reads.pop_front() {
-                        break read;
+                        break (false, read);
                     }
-                    if state.is_closed {
+                    if state.listing < self.lists_max
+                        && let Some(read) = state.lists.pop_front()
+                    {
+                        state.listing += 1;
+                        break (true, read);
+                    }
+                    if state.is_closed && state.lists.is_empty() {
                         return;
                     }
                     self.changed.wait(&mut state);
                 }
             };
             read(connection);
+            if is_list {
+                self.state.lock().listing -= 1;
+                self.changed.notify_all();
+            }
         }
     }
 
@@ -113,8 +149,11 @@ impl Readers {
 impl Drop for Waits<'_> {
     fn drop(&mut self) {
         let mut state = self.readers.state.lock();
-        let place = state.reads.binary_search_by_key(&self.number, |(number, _)| *number);
-        let read = place.ok().and_then(|place| state.reads.remove(place));
+        let State { reads, lists, .. } = &mut *state;
+        let read = [reads, lists].into_iter().find_map(|reads| {
+            let place = reads.binary_search_by_key(&self.number, |(number, _)| *number).ok()?;
+            reads.remove(place)
+        });
         drop(state);
         drop(read);
     }
@@ -129,7 +168,7 @@ mod tests {
 
     #[test]
     fn a_read_that_is_given_up_while_it_waits_leaves() {
-        let readers = Readers::new(Arc::default());
+        let readers = Readers::new(Arc::default(), 1);
         let mut context = Context::from_waker(Waker::noop());
         let mut stays = pin!(readers.read(|_| Ok(1)));
         assert!(stays.as_mut().poll(&mut context).is_pending());
@@ -146,7 +185,7 @@ mod tests {
 
     #[test]
     fn a_read_that_panics_is_an_error_and_the_thread_goes_on() {
-        let readers = Readers::new(Arc::default());
+        let readers = Readers::new(Arc::default(), 1);
         let mut context = Context::from_waker(Waker::noop());
         let mut bad = pin!(readers.read::<()>(|_| std::panic::resume_unwind(Box::new("a fault"))));
         let mut good = pin!(readers.read(|_| Ok(1)));
@@ -157,5 +196,43 @@ mod tests {
         let panicked = Err(StoreError::Io { what: "reading has panicked".into() });
         assert_eq!(bad.as_mut().poll(&mut context), std::task::Poll::Ready(panicked));
         assert_eq!(good.as_mut().poll(&mut context), std::task::Poll::Ready(Ok(1)));
+    }
+    #[test]
+    fn lists_that_are_read_leave_a_thread_for_what_is_asked_by_id() {
+        let readers = Arc::new(Readers::new(Arc::default(), 2));
+        let mut context = Context::from_waker(Waker::noop());
+        let (go_on, held) = std::sync::mpsc::channel::<()>();
+        let held = Arc::new(Mutex::new(held));
+        let mut lists: Vec<_> = (0..4)
+            .map(|_| {
+                let held = Arc::clone(&held);
+                Box::pin(readers.list(move |_| Ok(held.lock().recv().is_err())))
+            })
+            .collect();
+        for list in &mut lists {
+            assert!(list.as_mut().poll(&mut context).is_pending());
+        }
+        let threads = [(), ()].map(|()| {
+            let readers = Arc::clone(&readers);
+            std::thread::spawn(move || readers.run(&Connection::open_in_memory().unwrap()))
+        });
+        let (answer, answered) = std::sync::mpsc::channel();
+        let read = readers.read(move |_| {
+            answer.send(()).unwrap();
+            Ok(1)
+        });
+        let mut read = pin!(read);
+        assert!(read.as_mut().poll(&mut context).is_pending());
+        let is_answered = answered.recv_timeout(std::time::Duration::from_secs(20));
+        drop(go_on);
+        readers.close();
+        for thread in threads {
+            thread.join().unwrap();
+        }
+        assert_eq!(is_answered, Ok(()));
+        for list in &mut lists {
+            let answer = list.as_mut().poll(&mut context);
+            assert_eq!(answer, std::task::Poll::Ready(Ok(true)), "it was taken before the close");
+        }
     }
 }

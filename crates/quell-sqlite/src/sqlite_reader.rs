@@ -5,8 +5,8 @@ use std::path::Path;
 use quell_core::store::{Page, Pages, RunRecord, StoreError, Stored};
 use quell_core::{RunEvent, RunFilter, RunId};
 
-use crate::read;
 use crate::visit::Visit;
+use crate::{list, read};
 
 /// Reads the file of a store, also while another process has it: it takes no lock, never makes or
 /// changes the file, and never brings it to a newer schema. Every call blocks the thread, and sees
@@ -58,7 +58,7 @@ impl SqliteReader {
         filter: &RunFilter,
         page: Page,
     ) -> Result<Pages<Stored<RunRecord>>, StoreError> {
-        self.visit.read(|on| read::list(on, filter, page))
+        self.visit.read(|on| list::list(on, filter, page))
     }
 
     /// Reads events of the log of a root behind a number, as

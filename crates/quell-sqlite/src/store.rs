@@ -22,7 +22,7 @@ use crate::readers::Readers;
 use crate::threads::{self, Spawn, Threads};
 use crate::wal::Wal;
 use crate::writer::{Tally, Writer, last_commit};
-use crate::{connect, read, schema};
+use crate::{connect, list, read, schema};
 
 /// A store in one SQLite file, for one engine at a time.
 ///
@@ -111,7 +111,7 @@ impl SqliteStore {
 
         let queue = Arc::new(Queue::new(options.queue_records_max, options.queue_bytes_max));
         let gate = Arc::<Gate>::default();
-        let readers = Arc::new(Readers::new(Arc::clone(&gate)));
+        let readers = Arc::new(Readers::new(Arc::clone(&gate), reading.len()));
         let wal = Arc::new(Wal::new(Arc::clone(&gate)));
         let (tally, closing) = (Arc::<Tally>::default(), Arc::<Closing>::default());
         let mut writer = Writer {
@@ -179,7 +179,7 @@ impl Store for SqliteStore {
         filter: RunFilter,
         page: Page,
     ) -> BoxFuture<'_, Result<Pages<Stored<RunRecord>>, StoreError>> {
-        Box::pin(self.readers.read(move |on| read::list(on, &filter, page)))
+        Box::pin(self.readers.list(move |on| list::list(on, &filter, page)))
     }
 
     fn events(

@@ -132,7 +132,7 @@ mod tests {
         std::fs::create_dir_all(&folder).unwrap();
         let place = Place::take(&folder.join("runs.db")).unwrap();
         let (path, memory) = (place.path.clone(), Connection::open_in_memory().unwrap());
-        let readers = Arc::new(Readers::new(Arc::default()));
+        let readers = Arc::new(Readers::new(Arc::default(), 1));
         let wal = Arc::new(Wal::new(Arc::default()));
         let (queue, closing) = (Arc::new(Queue::new(1, 0)), Arc::<Closing>::default());
         let job = || {

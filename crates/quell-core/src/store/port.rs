@@ -58,6 +58,8 @@ pub trait Store: Debug + Send + Sync + 'static {
     /// accepted meanwhile is in no page behind the first; one that is forgotten or changes leaves
     /// the place of the others as it is.
     ///
+    /// A store bounds what it looks through at once: a page may have few, or none, and a `next`.
+    ///
     /// # Errors
     ///
     /// Fails with the trouble of the store.

@@ -21,6 +21,8 @@ mod fixture;
 mod foreign;
 // I34 to I36: processes that are killed while they write.
 mod kills;
+// Lists of many runs.
+mod lists;
 // Who has a file, and what stands beside it.
 mod place;
 // A file that is read while somebody has it.

@@ -1,0 +1,106 @@
+//! [`list`]: the runs that a filter means.
+
+use quell_core::store::{Cursor, Page, Pages, RunRecord, StoreError, Stored};
+use quell_core::{RunFilter, RunStatus, limits};
+use rusqlite::types::Value;
+use rusqlite::{Connection, params_from_iter};
+
+use crate::bind::{bits, status_number};
+use crate::fault::fault;
+use crate::row::{COLUMNS, Listed, run_of};
+
+/// Rows that one read looks at, those that the filter does not mean included.
+const ROWS_MAX: usize = 10_000;
+
+/// Reads the runs that a filter means, the last one first.
+pub(crate) fn list(
+    on: &Connection,
+    filter: &RunFilter,
+    page: Page,
+) -> Result<Pages<Stored<RunRecord>>, StoreError> {
+    let before = page.begin().map_or(i64::MAX, |cursor| bits(cursor.as_u64()));
+    if !RunStatus::ALL.into_iter().any(|status| filter.lets_through(status)) {
+        return Ok(Pages::none());
+    }
+    let (sql, values) = select(filter, before);
+    let whole = format!("select {COLUMNS} from run where ord = ?");
+    let mut looked = on.prepare_cached(&sql).map_err(|error| fault(&error))?;
+    let mut whole = on.prepare_cached(&whole).map_err(|error| fault(&error))?;
+    let mut rows = looked.query(params_from_iter(values)).map_err(|error| fault(&error))?;
+    let (mut items, mut ends, mut sum) = (Vec::new(), Vec::new(), 0_usize);
+    let (mut count, mut last) = (0_usize, None);
+    while let Some(row) = rows.next().map_err(|error| fault(&error))? {
+        if count == ROWS_MAX {
+            return Ok(Pages { items, ends, next: last });
+        }
+        count += 1;
+        let ord: i64 = row.get(0).map_err(|error| fault(&error))?;
+        if row.get(1).map_err(|error| fault(&error))? {
+            let read = whole.query_row([ord], |row| Ok(run_of(row)));
+            let Listed { bytes, value, .. } = read.map_err(|error| fault(&error))??;
+            sum = sum.saturating_add(bytes);
+            let is_full = items.len() == page.limit() || sum > limits::STORE_PAGE_BYTES_MAX;
+            if is_full && !items.is_empty() {
+                return Ok(Pages { items, ends, next: last });
+            }
+            items.push(value);
+            ends.push(Cursor::from_u64(ord.cast_unsigned()));
+        }
+        last = Some(Cursor::from_u64(ord.cast_unsigned()));
+    }
+    Ok(Pages { items, ends, next: None })
+}
+
+/// Writes the query of a filter: what is looked at, the last one first, and whether it is meant.
+/// Looked at is what is there least often: runs that are live, of a label, of an owner.
+fn select(filter: &RunFilter, before: i64) -> (String, Vec<Value>) {
+    let statuses: Vec<_> =
+        RunStatus::ALL.into_iter().filter(|status| filter.lets_through(*status)).collect();
+    let is_live = statuses.iter().all(|status| !status.is_terminal());
+    let text = |text: &str| Value::Text(text.to_owned());
+    let label = filter.asked_labels().iter().next();
+    let (from, ord, of_rows) = match (label, filter.asked_owner()) {
+        _ if is_live => ("run indexed by run_live where status < 3", "ord", vec![]),
+        (Some((key, value)), _) => (
+            "label l cross join run on run.ord = l.run where l.key = ? and l.value = ?",
+            "l.run",
+            vec![text(key), text(value)],
+        ),
+        (None, Some(owner)) => {
+            ("run indexed by run_owner where owner = ?", "ord", vec![text(owner)])
+        }
+        (None, None) => ("run where true", "ord", vec![]),
+    };
+    let numbers = statuses.iter().map(|status| status_number(*status).to_string());
+    let numbers = numbers.collect::<Vec<_>>().join(",");
+    let (mut meant, mut values) = (format!("status in ({numbers})"), Vec::new());
+    let mut and = |condition: &str, with: &[&str]| {
+        meant.push_str(" and ");
+        meant.push_str(condition);
+        values.extend(with.iter().map(|with| text(with)));
+    };
+    if filter.is_of_roots() {
+        and("parent is null", &[]);
+    }
+    if let Some(kind) = filter.asked_kind() {
+        and("kind = ?", &[kind.as_str()]);
+    }
+    if let Some(name) = filter.asked_name() {
+        and("name = ?", &[name]);
+    }
+    if let Some(owner) = filter.asked_owner() {
+        and("owner = ?", &[owner]);
+    }
+    for (key, value) in filter.asked_labels() {
+        let has =
+            "exists (select 1 from label m where m.run = run.ord and m.key = ? and m.value = ?)";
+        and(has, &[key, value]);
+    }
+    let sql = format!(
+        "select {ord}, ({meant}) is true from {from} and {ord} < ? order by {ord} desc limit ?"
+    );
+    values.extend(of_rows);
+    let most = i64::try_from(ROWS_MAX + 1).unwrap_or(i64::MAX);
+    values.extend([before.into(), most.into()]);
+    (sql, values)
+}
