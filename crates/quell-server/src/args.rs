@@ -28,7 +28,7 @@ use crate::log_format::LogFormat;
 use crate::plan::PlanCommand;
 use crate::store::{EventsArgs, RunsArgs, ShowArgs, StoreCommand};
 use crate::times;
-use crate::tips::with_tip;
+use crate::tips::{escaped, with_tip};
 
 /// The whole command line.
 #[derive(Debug, Parser)]
@@ -47,7 +47,8 @@ impl Cli {
     /// Fails with what clap shows: a usage error, the help or the version.
     pub(crate) fn read(args: impl IntoIterator<Item = OsString>) -> Result<Self, clap::Error> {
         let args: Vec<OsString> = args.into_iter().collect();
-        let cli = Self::try_parse_from(&args).map_err(|error| with_tip(error, &args, is_right))?;
+        let cli = Self::try_parse_from(&args)
+            .map_err(|error| escaped(with_tip(error, &args, is_right)))?;
         let Command::Run(run) = &cli.command else { return Ok(cli) };
         if run.plan.is_none() && run.command.is_empty() {
             let message = "neither a plan nor a command was given; one of these would do:\n\n  \

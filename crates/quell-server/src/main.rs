@@ -75,7 +75,11 @@ fn main() -> ExitCode {
         Ok(Cli { command: Command::Service }) => stdout::say(SERVICE_PAGE),
         Err(shown) => {
             // With nobody to read the help there is nobody to tell.
-            let _ = shown.print();
+            if shown.use_stderr() {
+                stdout::complain(&tips::words(&shown));
+            } else {
+                let _ = shown.print();
+            }
             ExitCode::from(u8::try_from(shown.exit_code()).unwrap_or(exit::EXIT_USAGE))
         }
     }

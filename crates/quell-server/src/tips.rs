@@ -5,7 +5,8 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::Path;
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
-use quell_flow::{ComponentKind, PlanFormat, variable_of};
+use quell_flow::{ComponentKind, PlanFormat, path_text, variable_of};
+use quell_report::text::printable;
 
 use crate::config::DEFAULT_PORT;
 use crate::shell_word::shell_word;
@@ -33,6 +34,29 @@ pub(crate) fn with_tip(
         error.insert(ContextKind::Suggested, ContextValue::StyledStrs(vec![tip.into()]));
     }
     error
+}
+
+/// Escapes what an error quotes of a command line, so that it neither steers a terminal nor begins
+/// a line.
+pub(crate) fn escaped(mut error: clap::Error) -> clap::Error {
+    let quoted = error.context().filter_map(|(kind, value)| match value {
+        ContextValue::String(text) => Some((kind, ContextValue::String(path_text(text)))),
+        ContextValue::Strings(all) => {
+            Some((kind, ContextValue::Strings(all.iter().map(path_text).collect())))
+        }
+        _ => None,
+    });
+    let quoted: Vec<_> = quoted.collect();
+    for (kind, value) in quoted {
+        error.insert(kind, value);
+    }
+    error
+}
+
+/// Yields the message of an error, line by line without what would steer a terminal.
+pub(crate) fn words(error: &clap::Error) -> String {
+    let text = error.render().to_string();
+    text.lines().flat_map(|line| [printable(line), "\n".into()]).collect()
 }
 
 fn tip(args: &[OsString], is_right: impl Fn(&[OsString]) -> bool) -> Option<String> {

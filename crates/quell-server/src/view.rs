@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use indicatif::MultiProgress;
 use quell::{Payload, RunEvent, RunReport, RunStatus};
-use quell_report::text::printable;
+use quell_report::text::{cut, printable};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::lines;
@@ -225,13 +225,17 @@ pub(crate) fn answer(report: &RunReport) -> Option<String> {
     Some(format!("\n{lines}"))
 }
 
-/// Yields the text in a partial output: all of it, or what a program said.
+/// Yields the text in a partial output: all of it, or what a program handed over, or said.
 fn partial_text(partial: &Payload) -> Option<String> {
     if let Some(text) = partial.as_text() {
         return Some(text.into_owned());
     }
     let value: serde_json::Value = partial.parse().ok()?;
     let is_text = value.get("encoding")? == "utf-8";
+    if let Some(result) = value.get("result").filter(|result| !result.is_null()) {
+        let text = result.as_str().map_or_else(|| result.to_string(), str::to_owned);
+        return Some(cut(&text, RESULT_CHARS_MAX));
+    }
     let said = |key: &str| value.get(key)?.as_str().filter(|text| !text.trim().is_empty());
     said("content").or_else(|| said("stdout").filter(|_| is_text)).map(str::to_owned)
 }
@@ -249,6 +253,10 @@ fn write_notes(notes: &channel::Receiver<String>, bars: Option<&MultiProgress>) 
         }
     }
 }
+
+/// The most characters that are shown of what a program handed over when it was stopped. All of it
+/// is in the report.
+const RESULT_CHARS_MAX: usize = 4_000;
 
 /// How many messages may wait to be shown. When that many wait, the log of the engine holds the
 /// rest and marks what it had to drop.

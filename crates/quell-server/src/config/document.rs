@@ -109,6 +109,13 @@ impl Document {
         self.keys.contains_key(key)
     }
 
+    /// Tells whether the text has something with these keys.
+    pub(super) fn has_all(&self, keys: &[&str]) -> bool {
+        let mut keys = keys.iter();
+        let first = keys.next().and_then(|key| self.places.below(key));
+        keys.try_fold(first, |place, key| Some(place?.below(key))).flatten().is_some()
+    }
+
     /// Reads a value that has the shape of the whole text, and every fault of that shape. What has
     /// a fault is left out of the value. If there are too many, there is no value.
     pub(super) fn read<T: DeserializeOwned>(&mut self) -> (Option<T>, Vec<PlanError>) {

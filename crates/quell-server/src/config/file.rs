@@ -50,6 +50,9 @@ pub(crate) struct Config {
     /// The file, if there is one.
     #[serde(skip)]
     document: Option<Document>,
+    /// What was set over it.
+    #[serde(skip)]
+    settings: Vec<Setting>,
 }
 
 impl Config {
@@ -75,11 +78,15 @@ impl Config {
             // Apply them one by one, so that an error names the setting that caused it.
             match setting.put(&table) {
                 Ok(with) => table = with,
-                Err(error) => faults.push(PlanError::new(format!("--set {setting}: {error}"))),
+                Err(error) => faults.push(setting.fault(&error)),
             }
         }
         match Self::deserialize(table) {
-            Ok(config) => (Self { folder: self.folder, document: self.document, ..config }, faults),
+            Ok(config) => {
+                let settings = settings.to_vec();
+                let (folder, document) = (self.folder, self.document);
+                (Self { folder, document, settings, ..config }, faults)
+            }
             Err(error) => {
                 faults.push(PlanError::new(in_words(&error)));
                 (self, faults)
@@ -131,9 +138,17 @@ impl Config {
     }
 
     /// Makes the fault of what has these keys, as [`Document::fault`]. The message begins with the
-    /// last key, or with all of them if there is no file.
+    /// last key, or with all of them if there is no file; with a setting that has made it, if there
+    /// is one.
     pub(super) fn fault(&self, keys: &[&str], message: &str) -> PlanError {
         let key = keys.iter().rfind(|key| key.parse::<usize>().is_err());
+        if let Some(setting) = self.setting_of(keys) {
+            let named = match key.filter(|key| !setting.sets(key)) {
+                Some(key) => format!("`{}`: {message}", quell_flow::excerpt(key)),
+                None => message.to_owned(),
+            };
+            return setting.fault(&named);
+        }
         match (&self.document, keys) {
             // An id is no secret, whatever it looks like.
             (Some(document), ["agents" | "teams" | "workflows", id]) => {
@@ -146,10 +161,24 @@ impl Config {
 
     /// As [`Config::fault`], with a message that is whole.
     pub(super) fn bare_fault(&self, keys: &[&str], message: String) -> PlanError {
+        if let Some(setting) = self.setting_of(keys) {
+            return setting.fault(&message);
+        }
         match &self.document {
             Some(document) => document.fault(keys, message),
             None => PlanError::new(message),
         }
+    }
+
+    /// Finds the setting that what has these keys is from: the last one of it or of what is around
+    /// it, or of a part of it if it is not in the file.
+    fn setting_of(&self, keys: &[&str]) -> Option<&Setting> {
+        let around = self.settings.iter().rfind(|setting| setting.is_around(keys));
+        let is_of_file = || self.document.as_ref().is_some_and(|it| it.has_all(keys));
+        around.or_else(|| {
+            let within = self.settings.iter().rfind(|setting| setting.is_within(keys))?;
+            (!is_of_file()).then_some(within)
+        })
     }
 
     /// As [`Document::header_of`]. Without a file there is none.

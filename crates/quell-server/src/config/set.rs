@@ -3,6 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
+use quell_flow::{PlanError, path_text};
 use serde::Deserialize as _;
 use toml::{Table, Value};
 
@@ -56,6 +57,26 @@ impl Setting {
             .or_else(|error| checked(Value::String(self.raw().to_owned())).map_err(|_| error))
     }
 
+    /// Tells whether it sets what has these keys, or something around it.
+    pub(super) fn is_around(&self, keys: &[&str]) -> bool {
+        keys.len() >= self.path.len() && self.path.iter().zip(keys).all(|(set, key)| set == key)
+    }
+
+    /// Tells whether it sets a part of what has these keys.
+    pub(super) fn is_within(&self, keys: &[&str]) -> bool {
+        self.path.len() > keys.len() && self.path.iter().zip(keys).all(|(set, key)| set == key)
+    }
+
+    /// Tells whether the last key of its path is this one.
+    pub(super) fn sets(&self, key: &str) -> bool {
+        self.path.last().is_some_and(|last| last == key)
+    }
+
+    /// Makes a fault of it.
+    pub(super) fn fault(&self, message: &str) -> PlanError {
+        PlanError::new(format!("--set {self}: {message}"))
+    }
+
     fn insert(&self, table: &mut Table, value: Value) -> Result<(), String> {
         let Some((last, sections)) = self.path.split_last() else { return Ok(()) };
         let mut table = table;
@@ -80,7 +101,7 @@ impl fmt::Display for Setting {
             _ => may_be_secret(&self.path),
         };
         let value = if is_hidden { "…".to_owned() } else { quoted(self.raw()) };
-        write!(f, "{}={value}", self.path.join("."))
+        write!(f, "{}={value}", path_text(self.path.join(".")))
     }
 }
 

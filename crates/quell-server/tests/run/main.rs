@@ -59,6 +59,8 @@ mod serve;
 #[cfg(test)]
 mod services;
 #[cfg(test)]
+mod settings;
+#[cfg(test)]
 mod shared;
 #[cfg(test)]
 mod signals;

@@ -172,3 +172,32 @@ fn a_plan_reads_the_result_of_a_command_and_what_it_printed_without_events() {
         (&json!({ "n": 7 }), &8.into())
     );
 }
+
+#[test]
+fn what_a_program_hands_over_when_it_is_stopped_is_shown_by_quell_run() {
+    let scratch = Scratch::new();
+    let program = "import json, signal, sys, time\n\
+                   def stop(*_):\n    \
+                   print(json.dumps({'event': 'result', 'output': OUTPUT}), flush=True)\n    \
+                   sys.exit(0)\n\
+                   signal.signal(signal.SIGTERM, stop)\n\
+                   TEXT\n\
+                   time.sleep(300)";
+    let said = "print(json.dumps({'event': 'content', 'text': 'hello '}), flush=True)";
+    let long = "'\\x1b[2J' + 'x' * 100_000";
+    for (output, text, right) in [
+        ("{'saved': 3}", "pass", "{\"saved\":3}"),
+        ("{'saved': 3}", said, "{\"saved\":3}"),
+        ("'half'", "pass", "half"),
+        (long, "pass", "\\u{1b}[2Jxx"),
+        ("None", said, "hello"),
+    ] {
+        scratch.write("it.py", &program.replace("OUTPUT", output).replace("TEXT", text));
+        let file = "[agents.it]\nrun = ['python3', 'it.py']\ntimeout = '2s'\n";
+        scratch.write("quell.toml", file);
+        let ended = scratch.run(&["run", "it"]);
+        let line = ended.stdout.lines().any(|line| line.starts_with(right));
+        assert!(line && !ended.stdout.contains('\u{1b}'), "{output}: {ended:?}");
+        assert!(ended.stdout.len() < 50_000, "{output}: {} bytes", ended.stdout.len());
+    }
+}
