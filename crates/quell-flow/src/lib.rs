@@ -17,6 +17,7 @@ mod failures;
 mod foreign;
 mod graph;
 mod guess;
+mod harmless;
 mod interpret;
 mod join;
 mod output;
@@ -36,6 +37,7 @@ pub use command_example::command_example;
 pub use emit::Emit;
 pub use excerpt::{excerpt, is_braced, path_text, unquoted};
 pub use guess::guess;
+pub use harmless::program_of;
 pub use interpret::{LinkedPlan, MissingOutput, PartError, PlanPart, Runner};
 pub use join::{Decision, End, Ended, Policy, QuorumUnreachable, SoFar, Verdict};
 pub use parallel::{
@@ -46,7 +48,7 @@ pub use plan::{
     Action, Cleanup, CommandStep, ComponentStep, Expression, IfStep, LineIndex, LoopOptions,
     LoopStep, OnMax, PLAN_PAGE, PLAN_SCHEMA, PLAN_TEMPLATES, ParallelOptions, ParallelStep, Plan,
     PlanError, PlanFormat, PlanPolicy, PlanRetry, PlanStep, RouteStep, SequenceStep, TeamMode,
-    TeamOptions, TeamStep, WorkflowStep, is_env, is_variable, program_of, variable_of,
+    TeamOptions, TeamStep, WorkflowStep, is_env, is_variable, variable_of,
 };
 pub use retry::{ABANDONED_ATTEMPTS, Attempt, Backoff, Retry, RetryAfter, attempt_number};
 pub use skipped::{SkipReason, SkippedStep};

@@ -12,6 +12,7 @@ use super::runner::Runner;
 use crate::ComponentKind::Workflow;
 use crate::excerpt::excerpt;
 use crate::graph::{self, Walk};
+use crate::harmless::is_component_name;
 use crate::plan::Origin;
 use crate::{
     Action, Catalog, CommandStep, Component, ComponentStep, Part, Plan, PlanError, PlanStep,
@@ -128,7 +129,13 @@ impl Plan {
                 Ok(component) => {
                     links.insert(Arc::clone(&step.component), Arc::clone(component));
                 }
-                Err(words) => faults.push(step.origin.fault(words)),
+                Err(words) if is_component_name(&step.component) => {
+                    faults.push(step.origin.fault(words));
+                }
+                Err(words) => {
+                    let name = format!("`{}`", excerpt(&step.component));
+                    faults.push(step.origin.fault(words.replace(&name, "`…`")));
+                }
             }
         }
         if !faults.is_empty() {

@@ -32,4 +32,4 @@ pub use format::{PLAN_PAGE, PLAN_SCHEMA, PLAN_TEMPLATES, PlanFormat};
 pub use line_index::LineIndex;
 pub use parallel::{ParallelOptions, ParallelStep, PlanPolicy, PlanRetry};
 pub use step::{Action, Cleanup, CommandStep, PlanStep, SequenceStep};
-pub use variable::{is_env, is_variable, program_of, variable_of};
+pub use variable::{is_env, is_variable, variable_of};

@@ -1,4 +1,4 @@
-//! How variables are named and set: [`is_variable`], [`variable_of`], [`program_of`], [`is_env`].
+//! How variables are named and set: [`is_variable`], [`variable_of`], [`is_env`].
 
 use crate::guess::guess;
 
@@ -32,26 +32,6 @@ pub fn is_variable(name: &str) -> bool {
 pub fn variable_of(word: &str) -> Option<&str> {
     let (name, _) = word.split_once('=')?;
     (!name.is_empty() && is_variable(name)).then_some(name)
-}
-
-/// Yields what messages show of a word in the place of a program: all before a space, and up to `=`
-/// or `:`. Behind these may be a secret.
-///
-/// # Examples
-///
-/// ```
-/// use quell_flow::program_of;
-///
-/// assert_eq!(program_of("/bin/make"), "/bin/make");
-/// assert_eq!(program_of("API_KEY=hush"), "API_KEY=");
-/// assert_eq!(program_of("curl -u ann:hush"), "curl");
-/// ```
-pub fn program_of(word: &str) -> &str {
-    match word.find(|char: char| char.is_whitespace() || matches!(char, '=' | ':')) {
-        Some(at) if word[at..].starts_with(['=', ':']) => &word[..=at],
-        Some(at) => &word[..at],
-        None => word,
-    }
 }
 
 /// Tells whether what stands below a key is meant to be variables: the key is `env`, as it is

@@ -328,7 +328,7 @@ fn a_line_is_shown_around_the_place_and_without_what_a_terminal_would_obey() {
     let faults = PlanFormat::Toml.read(&text).unwrap_err();
     let snippet = faults[0].snippet().unwrap();
     let expected = format!(
-        "  |\n3 | …{}\", run = [\"x\", \"\\u001b\"], env_clear = \"\u{fffd}{}…\n  | {}^",
+        "  |\n3 | …{}\", run = [\"x\", \"******\"], env_clear = \"\u{fffd}{}…\n  | {}^",
         "ä".repeat(22),
         "b".repeat(58),
         " ".repeat(61),

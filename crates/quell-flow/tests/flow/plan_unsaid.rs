@@ -9,7 +9,7 @@ use crate::support::*;
 const SECRET: &str = "hush-2hUsh";
 
 /// Steps of YAML with a fault or a warning, whose message could name a secret.
-const STEPS: [&str; 26] = [
+const STEPS: [&str; 42] = [
     // Names of several lines, and below a key that no plan has.
     "- name: a\n    K=SECRET\n  run: [x]\n  parallel: {}",
     "- name: a\n    K=SECRET\n  run: [x]\n- name: b\n  run: ['{{ steps.c.output }}']",
@@ -45,6 +45,24 @@ const STEPS: [&str; 26] = [
     "- { name: a, run: [sh, -c, 'API_KEY=SECRET x {{ input }}'] }",
     "- { name: a, run: x --api-key=SECRET }",
     "- { name: a, run: 'curl -u ann:SECRET x' }",
+    // A component, an input or a folder that was meant for another key.
+    "- { name: a, component: 'https://u:SECRET@h/x' }",
+    "- { name: a, component: 'curl -u a:SECRET h' }",
+    "- { name: a, component: 'API_KEY=SECRET make' }",
+    "- { name: a, run: [x], input: 'password=SECRET {{ input.x | uper }}' }",
+    "- { name: a, run: [x], cwd: '/K=SECRET/{{ input.x | uper }}' }",
+    "- { name: a, component: c, input: 'password=SECRET {{ input.x | uper }}' }",
+    // Other words of a command.
+    "- { name: a, run: [curl, 'https://h/T0/B0/SECRET', true] }",
+    "- { name: a, run: [curl, 'https://h/x?access_token=SECRET', '|', y] }",
+    "- { name: a, run: [psql, 'postgres:///d?password=SECRET', '{{ inptu.x }}'] }",
+    "- { name: a, run: [sh, -c, 'curl h/x?key=SECRET {{ input.x }}'] }",
+    "- { name: a, run: [sh, -c, 'x u:SECRET@h $K=SECRET {{ input.x | uper }}'] }",
+    "- { name: a, run: [x, -pSECRET, --token, SECRET, true] }",
+    "- { name: a, run: 'curl https://h/x#SECRET' }",
+    "- { name: a, run: 'x -ua:SECRET u:SECRET@h git@h:SECRET -HX-Key:SECRET' }",
+    "- { name: a, run: 'x pass:SECRET $K=SECRET K:=SECRET K+=SECRET --k:SECRET' }",
+    "- { name: a, run: 'x SECRET== --token SECRET' }",
     // Quotes that end those of a message.
     "- { name: a, run: [x], idel: 'a` b `SECRET` c' }",
 ];

@@ -15,7 +15,8 @@ impl Names {
             if self.is_secret(at) {
                 return format!("bad {what} `…`: {}{hint}", sort_of(words));
             }
-            format!("bad {what} `{}`: {}{hint}", excerpt(text), first_line(words))
+            let text = if is_template(text) { braced(text) } else { text.to_owned() };
+            format!("bad {what} `{}`: {}{hint}", excerpt(&text), first_line(words))
         });
         self.fault(at, message)
     }
@@ -31,6 +32,22 @@ fn sort_of(words: &str) -> String {
         _ if SYNTAX.iter().any(|begin| words.starts_with(begin)) => unquoted(words, |_| false),
         _ => "it has no value".to_owned(),
     }
+}
+
+/// Yields the templates of a text, with `…` in the place of what stands around them. One that is
+/// not closed may take in what was meant to stand behind it.
+fn braced(text: &str) -> String {
+    let around = |part: &str| if part.trim().is_empty() { "" } else { "…" };
+    let mut parts = text.split("{{");
+    let mut shown = around(parts.next().unwrap_or_default()).to_owned();
+    for part in parts {
+        shown.push_str("{{");
+        match part.split_once("}}") {
+            Some((inside, rest)) => shown.extend([inside, "}}", around(rest)]),
+            None => shown.push_str(around(part)),
+        }
+    }
+    shown
 }
 
 /// Yields what is between the braces of a template, also of one that has a fault.

@@ -8,7 +8,6 @@ use super::fields::{Table, argument, boolean, entry, list, table, text, wrong_ty
 use super::keys::STEP_KEYS;
 use super::kinds::check_template;
 use super::reader::Reader;
-use super::sets::sets;
 use super::shell;
 use super::tree::{Node, Value};
 use super::unshelled;
@@ -101,7 +100,7 @@ fn folder(node: &Node) -> Result<&str, Fault> {
 /// Reads the list of a program and its arguments.
 fn arguments(run: &Node, is_secret: bool) -> Result<&[Node], Fault> {
     if let Value::Text(text) = &run.value {
-        let line = if is_secret || sets(text) { "" } else { text };
+        let line = if is_secret { "" } else { text };
         let right = format!("a list such as `{}`", command_example(line));
         return Err(wrong_type(run, &right));
     }

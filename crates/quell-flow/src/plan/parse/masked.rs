@@ -13,12 +13,12 @@ use std::sync::Arc;
 use super::fault::Fault;
 use super::fields::meant;
 use super::keys::PLAN_KEYS;
-use super::sets::{may_set, sets};
-use super::stars::{hide, show_signs};
+use super::stars::{hide, show_signs, show_words};
 use super::tree::{Key, Node, Value};
 use super::unread::{is_harmless, is_ours};
 use super::within::Within;
 use crate::excerpt::{LINE_ENDS, without_quoted, words};
+use crate::harmless::Behind;
 use crate::plan::unsaid::Unsaid;
 use crate::plan::variable::{is_env, variable_of};
 
@@ -51,13 +51,14 @@ impl Masked {
             let next = all.get(nth + 1).map_or(text.len(), |next| next.at);
             let end = match place.shown {
                 Shown::Nothing => next,
-                Shown::UpTo(end) => end.clamp(place.at, next),
+                Shown::UpTo(end) | Shown::Words(end, _) => end.clamp(place.at, next),
                 Shown::Signs => place.at,
             };
             show_signs(text.get(done..place.at).unwrap_or_default(), &mut shown);
             let part = text.get(place.at..end).unwrap_or_default();
             match place.shown {
                 Shown::Nothing => hide(part, &mut shown),
+                Shown::Words(_, behind) => show_words(part, behind, &mut shown),
                 Shown::UpTo(_) | Shown::Signs => shown.push_str(part),
             }
             done = end;
@@ -113,6 +114,8 @@ enum Shown {
     Signs,
     /// All before an offset.
     UpTo(usize),
+    /// The harmless words before an offset, of a command or of what is behind this in it.
+    Words(usize, Behind),
     /// Nothing, up to the next key or value: the tree does not say where each ends.
     Nothing,
 }
@@ -149,19 +152,33 @@ impl<'a> Places<'a> {
         let shown = match (&node.value, within) {
             // What stands in the place of null is a comment at most.
             (Value::Table(_) | Value::List(_) | Value::Null, _) => Shown::Signs,
-            (Value::Text(line), Within::Command) if sets(line) => Shown::Nothing,
             (value, _) if within.hides(value) => Shown::Nothing,
+            (_, Within::Command) => self.words(node, Behind::Nothing),
+            (_, Within::Input) => self.words(node, Behind::Braces),
             _ => self.first_line(node),
         };
-        if let (Value::Text(text), Shown::Nothing | Shown::UpTo(_)) = (&node.value, shown) {
-            self.hidden.extend(words(text).map(Into::into));
-        }
-        self.all.push(Place { at: node.at, shown });
+        self.push(node, shown);
         match (&node.value, within) {
             (Value::Table(entries), _) => self.add_entries(entries, within),
             (Value::List(words), Within::Command) => self.add_command(words),
             (Value::List(items), _) => self.add_items(items, within),
             _ => {}
+        }
+    }
+
+    /// Adds a value of which this is shown.
+    fn push(&mut self, node: &Node, shown: Shown) {
+        if let (Value::Text(text), true) = (&node.value, shown != Shown::Signs) {
+            self.hidden.extend(words(text).map(Into::into));
+        }
+        self.all.push(Place { at: node.at, shown });
+    }
+
+    /// Yields what is shown of a word, or of a line, that stands behind this in a command.
+    fn words(&mut self, node: &Node, behind: Behind) -> Shown {
+        match self.first_line(node) {
+            Shown::UpTo(end) => Shown::Words(end, behind),
+            shown => shown,
         }
     }
 
@@ -241,19 +258,29 @@ impl<'a> Places<'a> {
         }
     }
 
-    /// Adds the words of a command. Those before the program may be variables.
+    /// Adds the words of a command.
     fn add_command(&mut self, words: &'a [Node]) {
-        let (mut is_before, mut is_behind_option) = (true, false);
+        let mut behind = Behind::Nothing;
         for node in words {
-            let word = match &node.value {
-                Value::Text(word) => word.as_str(),
-                _ => "",
-            };
-            is_before &= may_set(word);
-            self.said.extend(variable_of(word));
-            let is_hidden = is_before || sets(word) || (is_behind_option && word.contains(':'));
-            is_behind_option = word.starts_with('-');
-            self.add(node, if is_hidden { Within::Variable } else { Within::Values });
+            match node.value {
+                Value::List(_) => {
+                    self.add(node, Within::Unknown);
+                    continue;
+                }
+                Value::Table(_) | Value::Null => {
+                    self.add(node, Within::Values);
+                    continue;
+                }
+                _ => {}
+            }
+            let shown = self.words(node, behind);
+            self.push(node, shown);
+            if let Value::Text(word) = &node.value {
+                self.said.extend(variable_of(word));
+                behind = behind.and(word);
+            } else {
+                behind = Behind::Word;
+            }
         }
     }
 }

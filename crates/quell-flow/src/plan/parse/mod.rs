@@ -7,7 +7,7 @@
 //! them, and `outputs` checks what is read of these. `needs` holds what branches need of each
 //! other, `guesses` how much is guessed. `hints` says what is right instead of a mistake, `bad`
 //! what is wrong with a template. `masked`, `within`, `stars` and `unread` are the text that
-//! messages show, and `sets` finds values in commands. `shell` and `unshelled` warn of what a shell
+//! messages show. `shell` and `unshelled` warn of what a shell
 //! would read, or would have to.
 
 mod bad;
@@ -28,7 +28,6 @@ mod options;
 mod outputs;
 mod places;
 mod reader;
-mod sets;
 mod shape;
 mod shell;
 mod stars;

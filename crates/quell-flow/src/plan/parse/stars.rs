@@ -2,6 +2,7 @@
 
 use super::unread::{is_harmless, is_sign};
 use crate::excerpt::LINE_ENDS;
+use crate::harmless::{Behind, parts};
 
 /// Adds a text with stars in the place of all words that are no keys of plans. Behind a `#` all is
 /// a comment, to the end of the line.
@@ -19,6 +20,18 @@ pub(super) fn show_signs(text: &str, shown: &mut String) {
             shown.push_str(sign);
         }
         hide(comment, shown);
+    }
+}
+
+/// Adds the written text of a command, or of words behind this in one, with stars in the place of
+/// those that may be secrets.
+pub(super) fn show_words(text: &str, behind: Behind, shown: &mut String) {
+    for (part, is_shown) in parts(text, behind) {
+        if is_shown {
+            shown.push_str(part);
+        } else {
+            hide(part, shown);
+        }
     }
 }
 

@@ -55,10 +55,10 @@ pub(super) fn is_ours(word: &str) -> bool {
 }
 
 /// Names that plans may read, values of keys, and words of examples.
-const OURS: [&str; 26] = [
+const OURS: [&str; 31] = [
     "input", "output", "index", "last", "task", "results", "round", "error", "cause", "ended",
     "failed", "ok", "values", "fail", "accept", "skip", "partial", "default", "go_on", "sh", "c",
-    "dir", "m", "months", "defined", "make",
+    "dir", "m", "months", "defined", "make", "srv", "data", "opt", "bin", "tool",
 ];
 
 #[cfg(test)]

@@ -2,10 +2,10 @@
 
 use super::fault::Fault;
 use super::reader::Reader;
-use super::sets::may_set;
 use super::shell::{is_shell, program, word};
 use super::tree::Node;
 use crate::excerpt::excerpt;
+use crate::harmless::may_set;
 
 /// Warns of the first sign of a shell, and of each word that a shell would expand, in a command
 /// that runs none; and of a folder that no shell expands.

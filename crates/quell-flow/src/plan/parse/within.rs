@@ -5,6 +5,7 @@ use super::kinds::{LOOP_KEYS, TEAM_KEYS};
 use super::options::{PARALLEL_KEYS, RETRY_KEYS};
 use super::tree::Value;
 use super::unread::is_harmless;
+use crate::harmless::{is_component_name, is_path};
 use crate::plan::variable::is_variable;
 
 /// What belongs in a place.
@@ -20,8 +21,14 @@ pub(super) enum Within {
     Command,
     /// A value, or a list of them.
     Values,
+    /// The name of a component.
+    Component,
+    /// The path of a folder.
+    Folder,
     /// What a step takes: a text, or any values, which may be secrets.
     Input,
+    /// What comes of a branch: a word, or a default.
+    Choice,
     /// Variables.
     Env,
     /// The value of a variable.
@@ -45,7 +52,10 @@ impl Within {
             "team" => Self::Table(&TEAM_KEYS),
             "workflow" => Self::Table(&PLAN_KEYS),
             "env" => Self::Env,
-            "input" | "default" | "on_branch_timeout" => Self::Input,
+            "input" | "default" => Self::Input,
+            "on_branch_timeout" => Self::Choice,
+            "component" => Self::Component,
+            "cwd" => Self::Folder,
             _ => Self::Values,
         }
     }
@@ -63,18 +73,20 @@ impl Within {
     /// Yields what a value is in that has an unknown key, or that is an item of a list.
     pub(super) const fn inside(self) -> Self {
         match self {
-            Self::Input | Self::Env | Self::Variable => Self::Variable,
+            Self::Input | Self::Choice | Self::Env | Self::Variable => Self::Variable,
             Self::Unknown | Self::Below => Self::Below,
             _ => Self::Unknown,
         }
     }
 
     /// Tells whether a scalar is hidden.
-    pub(super) const fn hides(self, value: &Value) -> bool {
-        match self {
-            Self::Env | Self::Variable | Self::Unknown | Self::Below => true,
-            Self::Table(_) | Self::Steps | Self::Parallel => matches!(value, Value::Text(_)),
-            Self::Command | Self::Values | Self::Input => false,
+    pub(super) fn hides(self, value: &Value) -> bool {
+        match (self, value) {
+            (Self::Env | Self::Variable | Self::Unknown | Self::Below, _)
+            | (Self::Table(_) | Self::Steps | Self::Parallel, Value::Text(_)) => true,
+            (Self::Component, Value::Text(name)) => !is_component_name(name),
+            (Self::Folder | Self::Choice, Value::Text(text)) => !is_path(text),
+            _ => false,
         }
     }
 
@@ -82,7 +94,7 @@ impl Within {
     pub(super) fn shows_key(self, key: &str) -> bool {
         match self {
             Self::Variable | Self::Below => is_harmless(key),
-            Self::Input | Self::Env | Self::Unknown => is_variable(key),
+            Self::Input | Self::Choice | Self::Env | Self::Unknown => is_variable(key),
             _ => self.keys().contains(&key) || is_variable(key) || is_dashed(key),
         }
     }
