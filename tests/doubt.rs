@@ -292,6 +292,46 @@ async fn a_run_that_may_be_stored_although_it_was_refused_is_taken_out_again() {
 }
 
 #[tokio::test]
+async fn i34_a_run_that_has_the_id_of_a_refused_one_stays_stored() {
+    for trouble in [Flow::Failing(full()), Flow::Doubtful(full())] {
+        let store = Valve::new(trouble);
+        // It runs nothing yet: the refused run does not end.
+        let bodies = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let config = EngineConfig::new().runtime(bodies.handle().clone());
+        let engine = Engine::with_config(config.store(Arc::clone(&store) as Arc<dyn Store>));
+        let spec = |name: &str| RunSpec::agent(name).id(quell::RunId::from_text("order-7"));
+        let first = engine.submit(spec("first"), async |_| Ok(())).unwrap().into_ref();
+        // What it says at its end is an event, not only implied.
+        let _heard = first.events();
+        soon("its id is free", || engine.get(first.id()).is_none()).await;
+        store.set(Flow::Open);
+        let again = async {
+            loop {
+                match engine.submit_durably(spec("second"), async |_| Ok(())).await {
+                    Ok(run) => return run.into_ref(),
+                    Err(_) => tokio::time::sleep(ms(5)).await,
+                }
+            }
+        };
+        let second = within("the id is taken", again).await;
+        second.cancel_durably(CancelRequest::because("enough")).await.1.unwrap();
+        let both =
+            async move { futures::join!(first.quiescent(), second.quiescent(), second.stored()) };
+        let (_, _, kept) = std::thread::spawn(move || bodies.block_on(both)).join().unwrap();
+        assert_eq!(kept, Ok(()));
+        within("all is stored", engine.shutdown(Shutdown::default())).await;
+        let of = quell::RunId::from_text("order-7");
+        let found = store.get(of).await.unwrap().expect("it was acknowledged");
+        assert_eq!((&*found.accepted.name, found.status), ("second", RunStatus::Cancelled));
+        assert_eq!(
+            store.events(of, 0, 99).await.unwrap(),
+            [],
+            "the events of the first are not its"
+        );
+    }
+}
+
+#[tokio::test]
 async fn what_is_stored_by_an_append_that_has_failed_is_not_called_lost() {
     let store = Valve::new(Flow::Open);
     let engine = durable(&store);

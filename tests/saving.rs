@@ -1,12 +1,14 @@
 //! I35, I36: states of lanes, and stops that take them back.
 
-use quell::store::{Page, Store};
+use std::sync::Arc;
+
+use quell::store::{MemoryStore, Page, Store};
 use quell::{
-    CancelRequest, Engine, ForgetError, OnBusy, Payload, RunContext, RunRef, RunSpec, RunStatus,
-    SaveError,
+    CancelRequest, Engine, ForgetError, OnBusy, Payload, Recovery, RunContext, RunRef, RunSpec,
+    RunStatus, SaveError,
 };
 
-use crate::support::{Flow, Valve, durable, soon, within};
+use crate::support::{Flow, Valve, durable, ms, soon, within};
 
 const LANE: &str = "thread-1";
 
@@ -85,6 +87,23 @@ async fn i36_a_rollback_takes_all_states_of_a_run_at_once_and_then_its_record() 
         assert_eq!(states(&store).await, ["kept below".into(), "kept".into()], "{asks_later}");
         soon("its id is free", || engine.forget(run.id()) == Err(ForgetError::Unknown)).await;
     }
+}
+
+#[tokio::test]
+async fn i36_a_run_that_was_taken_back_is_gone_also_if_the_process_dies_at_its_end() {
+    let memory = Arc::new(MemoryStore::new());
+    let store = Valve::reopened(&memory, 1);
+    let engine = durable(&store);
+    let run = saves(&engine, "gone").await;
+    let request = CancelRequest::because("never mind").grace(ms(1)).rollback();
+    run.cancel_durably(request).await.1.unwrap();
+    store.set(Flow::Keeping);
+    within("it ends", run.quiescent()).await;
+    tokio::time::sleep(ms(50)).await;
+    let later = durable(&Valve::reopened(&memory, 2));
+    later.recover(|_| Recovery::Fail).await.unwrap();
+    assert_eq!(later.stored_run(run.id()).await, Ok(None));
+    assert_eq!(states(&store).await, []);
 }
 
 #[tokio::test]

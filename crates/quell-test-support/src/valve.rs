@@ -21,6 +21,8 @@ pub enum Flow {
         /// Whether stops wait.
         stops: bool,
     },
+    /// What forgets a run waits, and what is appended with it or after it.
+    Keeping,
     /// What comes fails.
     Failing(StoreError),
     /// What comes is stored, and fails all the same.
@@ -131,7 +133,13 @@ impl Store for Valve {
             // First come, first served: they take effect in the order of their first polls.
             let _turn = if overtakes { None } else { Some(self.turns.lock().await) };
             let mut flow = self.flow.subscribe();
-            let passes = |flow: &Flow| overtakes || !matches!(flow, Flow::Shut { .. });
+            let forgets = batch.iter().any(|record| matches!(record, Record::Forgotten { .. }));
+            let waits = |flow: &Flow| match flow {
+                Flow::Shut { .. } => !overtakes,
+                Flow::Keeping => forgets,
+                _ => false,
+            };
+            let passes = |flow: &Flow| !waits(flow);
             let state = flow.wait_for(passes).await.expect("nobody panics here").clone();
             if let Flow::Failing(error) = state {
                 return Err(error);

@@ -164,11 +164,13 @@ impl LeftTree {
         for (run, lacks, end) in closed.into_iter().rev() {
             self.write_events(writes, &mut log, run, lacks.end).await?;
             let Some(end) = end else { continue };
+            // In one append: a run that was taken back is not found between the two.
             let forgotten = forgotten(&end);
-            writes.push(end).await?;
+            writes.add(end);
             if let Some(forgotten) = forgotten {
-                writes.push(forgotten).await?;
+                writes.add(forgotten);
             }
+            writes.flush_if_full().await?;
         }
         Ok(log.last_seq())
     }
@@ -308,11 +310,19 @@ impl<'a, R: Recorded> Writes<'a, R> {
     }
 
     pub(super) async fn push(&mut self, record: Record) -> Result<(), StoreError> {
+        self.add(record);
+        self.flush_if_full().await
+    }
+
+    fn add(&mut self, record: Record) {
         if let Record::Ended { report, .. } = &record {
             self.ended.add(report.status);
         }
         self.bytes += record.bytes();
         self.batch.push(record);
+    }
+
+    async fn flush_if_full(&mut self) -> Result<(), StoreError> {
         if self.batch.len() < BATCH_MAX && self.bytes < BATCH_BYTES_MAX {
             return Ok(());
         }

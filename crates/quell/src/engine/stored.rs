@@ -77,7 +77,7 @@ impl Engine {
         let leaving = journal.leaving();
         let Pages { items, ends, next } = journal.store.list(filter, page).await?;
         let stays = |item: &Stored<RunRecord>| match item {
-            Ok(record) => !leaving.contains(&record.accepted.root),
+            Ok(record) => !leaving.contains(record.accepted.root),
             Err(_) => true,
         };
         let (items, ends) = items.into_iter().zip(ends).filter(|(item, _)| stays(item)).unzip();
@@ -85,7 +85,7 @@ impl Engine {
     }
 
     /// Reads stored events of the log of a root: those behind a number, at most so many, and none
-    /// only if there is none.
+    /// only if there is none, or if the root was forgotten.
     ///
     /// # Errors
     ///
@@ -101,7 +101,12 @@ impl Engine {
         limit: usize,
     ) -> Result<Vec<Stored<RunEvent>>, StoreError> {
         let Some(journal) = &self.shared().journal else { return Ok(Vec::new()) };
-        journal.store.events(root, after, limit).await
+        // As of a run: also what was read before it was forgotten is not shown.
+        if journal.is_leaving(root) {
+            return Ok(Vec::new());
+        }
+        let events = journal.store.events(root, after, limit).await?;
+        Ok(if journal.is_leaving(root) { Vec::new() } else { events })
     }
 
     /// Forgets a root that is stored and not in memory, with those below it. Yields when it is gone
@@ -110,8 +115,8 @@ impl Engine {
     /// # Errors
     ///
     /// Fails with the trouble of the store, and, changing nothing, if the run is not stored, is not
-    /// a root, or has not ended. One that is in memory counts as one that has not:
-    /// [`Engine::forget`] is for that.
+    /// a root, has not ended, or something of it may still execute in this process (T14). One that
+    /// is in memory counts as one that has not ended: [`Engine::forget`] is for that.
     ///
     /// # Cancel safety
     ///
@@ -121,7 +126,9 @@ impl Engine {
         let Some(journal) = &self.shared().journal else { return Err(unknown) };
         let record = self.stored_run(id).await?.filter(|record| record.accepted.parent.is_none());
         let record = record.ok_or(unknown)?;
-        if self.get(id).is_some() || !record.status.is_terminal() {
+        // Nothing executes any more of what an earlier process has left behind.
+        let may_execute = !record.quiescent && record.epoch.boot() == journal.boot();
+        if self.get(id).is_some() || !record.status.is_terminal() || may_execute {
             return Err(StoreError::Live { run: id });
         }
         let (epoch, at) = (record.epoch, SystemTime::now());

@@ -47,6 +47,9 @@ pub(crate) enum Entry<R> {
     Quiesced(Arc<R>, Ticks),
     /// It leaves, with its tree.
     Forgotten(Arc<R>, Ticks),
+    /// It is taken back: it is terminal, and leaves in the same append. So no crash comes between
+    /// the two, and nobody finds a run that was taken back.
+    TakenBack(Arc<R>, Ticks),
 }
 
 /// What the journal asks of a run. It holds no lock when it does.
@@ -54,8 +57,8 @@ pub(crate) trait Recorded: Send + Sync + Sized + 'static {
     /// Yields its id.
     fn id(&self) -> RunId;
 
-    /// Makes the record of an entry.
-    fn record(entry: &Entry<Self>, journal: &Journal<Self>) -> Record;
+    /// Makes the record of an entry, or the two that are stored together.
+    fn records(entry: &Entry<Self>, journal: &Journal<Self>) -> (Record, Option<Record>);
 
     /// Tells the run that an entry is durable.
     fn stored(entry: Entry<Self>);
@@ -77,8 +80,17 @@ impl<R> Entry<R> {
             | Self::Saved { run, .. }
             | Self::Ended(run, _)
             | Self::Quiesced(run, _)
-            | Self::Forgotten(run, _) => Some(run),
+            | Self::Forgotten(run, _)
+            | Self::TakenBack(run, _) => Some(run),
             Self::Event(..) => None,
+        }
+    }
+
+    /// Yields the root that the store has no longer once this is stored.
+    pub(crate) const fn leaving(&self) -> Option<&Arc<R>> {
+        match self {
+            Self::Forgotten(root, _) | Self::TakenBack(root, _) => Some(root),
+            _ => None,
         }
     }
 

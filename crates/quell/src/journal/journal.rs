@@ -14,7 +14,7 @@
 //!
 //! The lock is a leaf, below that of a node and of a ring.
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{HashMap, VecDeque};
 use std::future::poll_fn;
 use std::sync::Arc;
 use std::task::{Poll, Waker};
@@ -25,6 +25,7 @@ use quell_core::{EventKind, RunEvent, RunId, limits};
 
 use crate::foreign;
 use crate::journal::held::Held;
+use crate::journal::leaving::Leaving;
 use crate::journal::{Entry, Recorded};
 use crate::log::{KeepsEvents, bytes_of};
 use crate::sync::waiters::{Key, Offer, Waiters, Wakers};
@@ -50,7 +51,7 @@ pub(super) struct Queue<R> {
     lost: usize,
     gaps: HashMap<RunId, Gap, RandomState>,
     /// Roots that were forgotten, and that the store may still have.
-    leaving: HashSet<RunId, RandomState>,
+    leaving: Leaving,
     pub(super) waker: Option<Waker>,
     /// An append is under way that the other entries wait for, or the store is in trouble.
     pub(super) is_held_up: bool,
@@ -120,29 +121,28 @@ impl<R: Recorded> Journal<R> {
     /// Takes an entry. Called under the lock of its node.
     pub(crate) fn push(&self, entry: Entry<R>) {
         let mut queue = self.queue.lock();
-        if let Entry::Forgotten(run, _) = &entry {
-            queue.gaps.remove(&run.id());
-        }
-        if let Entry::Forgotten(run, _) = &entry {
-            queue.leaving.insert(run.id());
+        if let Some(root) = entry.leaving() {
+            queue.gaps.remove(&root.id());
+            queue.leaving.add(root.id());
         }
         queue.add(entry);
         queue.wake(false);
     }
 
-    /// Notes that the store has a root no longer that was forgotten.
+    /// Notes that it is known what became of an entry that a root leaves with: the store has it no
+    /// longer, or keeps it.
     pub(crate) fn has_left(&self, root: RunId) {
-        self.queue.lock().leaving.remove(&root);
+        self.queue.lock().leaving.remove(root);
     }
 
     /// Yields the roots that were forgotten, and that the store may still have.
-    pub(crate) fn leaving(&self) -> HashSet<RunId, RandomState> {
+    pub(crate) fn leaving(&self) -> Leaving {
         self.queue.lock().leaving.clone()
     }
 
     /// Tells whether a root is one of them.
     pub(crate) fn is_leaving(&self, root: RunId) -> bool {
-        self.queue.lock().leaving.contains(&root)
+        self.queue.lock().leaving.contains(root)
     }
 
     /// Takes a stop of a run whose acceptance is stored: it comes before all that waits.
@@ -305,7 +305,7 @@ impl<R> Queue<R> {
             held: Held::default(),
             lost: 0,
             gaps: HashMap::default(),
-            leaving: HashSet::default(),
+            leaving: Leaving::default(),
             waker: None,
             is_held_up: false,
             trouble: None,

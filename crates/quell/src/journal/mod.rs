@@ -10,6 +10,7 @@ mod entry;
 mod fit;
 mod held;
 mod journal;
+mod leaving;
 mod writer;
 
 pub(crate) use entry::{Entry, Recorded};

@@ -168,18 +168,22 @@ impl<R: Recorded> Writer<R> {
         cx: &mut Context<'_>,
     ) -> Option<Append<R>> {
         let (mut records, mut bytes) = (Vec::with_capacity(entries.len()), 0_usize);
+        let mut count = 0;
         for entry in &entries {
-            let record = R::record(entry, &self.journal);
-            bytes = bytes.saturating_add(record.bytes());
+            let (record, further) = R::records(entry, &self.journal);
+            let of_further = further.as_ref().map_or(0, Record::bytes);
+            bytes = bytes.saturating_add(record.bytes()).saturating_add(of_further);
             if bytes > BATCH_BYTES_MAX && !records.is_empty() {
                 break;
             }
             records.push(record);
+            records.extend(further);
+            count += 1;
         }
         if records.is_empty() {
             return None;
         }
-        let rest = entries.split_off(records.len());
+        let rest = entries.split_off(count);
         if are_stops {
             self.journal.lock().stops.splice(0..0, rest);
         } else if !rest.is_empty() {

@@ -55,8 +55,6 @@ pub(crate) const REFUSED: u32 = 1 << 23;
 pub(crate) const ACCEPTANCE_STORED: u32 = 1 << 24;
 /// With a store: what the tree of the root was charged is given back.
 pub(crate) const RELEASED: u32 = 1 << 25;
-/// The store was in trouble when it refused the root: it may have it all the same.
-pub(crate) const UNSURE: u32 = 1 << 26;
 /// With a store: the root has left the live ones.
 pub(crate) const RETIRED: u32 = 1 << 27;
 /// A client has asked for a pause at the next checkpoint.

@@ -15,7 +15,7 @@ use std::time::Instant;
 
 use quell_core::{Cause, EventKind, RunStatus};
 
-use crate::log::{Entry, Log, bytes_of};
+use crate::log::{Entry, Log, Sinks, bytes_of};
 use crate::node::{Node, State};
 use crate::sync::waiters::Wakers;
 use crate::time::clock::Ticks;
@@ -66,7 +66,7 @@ impl Node {
         make: impl FnOnce() -> EventKind,
         wakers: &mut Wakers,
     ) {
-        self.log_of(state).append(self.shared.sinks(), (&self.id, now), bytes, make, wakers);
+        self.log_of(state).append(self.sinks(), (&self.id, now), bytes, make, wakers);
     }
 
     /// Yields the log of the run's tree.
@@ -88,7 +88,7 @@ impl Node {
         let log = self.empty_log(times.ended.is_none());
         let tell = |at: Option<Ticks>, kind: EventKind| {
             if let Some(at) = at.map(|at| self.shared.clock.at_ticks(at)) {
-                log.begin_with(self.shared.sinks(), Entry { run: self.id, at, kind });
+                log.begin_with(self.sinks(), Entry { run: self.id, at, kind });
             }
         };
         let (kind, name) = (self.kind, Arc::clone(&self.name));
@@ -100,6 +100,13 @@ impl Node {
         }
         tell(times.ended, EventKind::Ended(status));
         Arc::new(log)
+    }
+
+    /// Yields what the log writes with. Nothing of a run that the store has refused is stored.
+    #[inline]
+    fn sinks(&self) -> Sinks<'_> {
+        let sinks = self.shared.sinks();
+        if self.is_refused() { Sinks { journal: None, ..sinks } } else { sinks }
     }
 
     fn empty_log(&self, is_stored: bool) -> Log {

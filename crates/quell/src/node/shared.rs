@@ -161,6 +161,13 @@ impl Shared {
         Ok(())
     }
 
+    /// Forgets a root that has ended and that the store has no longer.
+    pub(crate) fn forget_taken_back(&self, root: &Arc<Node>) {
+        self.retention.forget(root, || _ = root.mark(flags::FORGOTTEN));
+        self.forget_ids(root, true);
+        self.retire(root, self.clock.now());
+    }
+
     /// Forgets a root that the store has refused: it was never accepted.
     pub(crate) fn undo(&self, root: &Arc<Node>) {
         self.retention.forget(root, || _ = root.mark(flags::FORGOTTEN));

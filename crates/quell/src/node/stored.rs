@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use quell_core::store::{Accepted, ClaimedKey, Epoch, Record, StopAccepted, StoreError};
-use quell_core::{Cause, Counts, RunEvent, RunId, RunReport, StopMode};
+use quell_core::{Cause, Counts, RunEvent, RunId, RunReport, RunStatus, StopMode};
 
 use crate::failure::SubmitError;
 use crate::foreign;
@@ -18,10 +18,10 @@ impl Recorded for Node {
         self.id
     }
 
-    fn record(entry: &Entry<Self>, journal: &Journal<Self>) -> Record {
+    fn records(entry: &Entry<Self>, journal: &Journal<Self>) -> (Record, Option<Record>) {
         let wall = |node: &Self, at: Ticks| node.shared.clock.wall_at(at);
         let epoch = |node: &Self| journal.epoch(node.attempt());
-        match entry {
+        let record = match entry {
             Entry::Accepted { run, root, parent, at } => {
                 let accepted = accepted(run, (*root, *parent), epoch(run), *at);
                 Record::Accepted(Box::new(accepted))
@@ -56,7 +56,14 @@ impl Recorded for Node {
             Entry::Forgotten(node, at) => {
                 Record::Forgotten { run: node.id, epoch: epoch(node), at: wall(node, *at) }
             }
-        }
+            Entry::TakenBack(node, at) => {
+                let (run, epoch, at) = (node.id, epoch(node), wall(node, *at));
+                let report = Arc::new(taken_back(node));
+                let ended = Record::Ended { run, epoch, report, rollback: true };
+                return (ended, Some(Record::Forgotten { run, epoch, at }));
+            }
+        };
+        (record, None)
     }
 
     fn stored(entry: Entry<Self>) {
@@ -68,11 +75,10 @@ impl Recorded for Node {
                 node.settle_entry(0, |_| {});
             }
             Entry::Forgotten(node, _) => {
-                if let Some(journal) = &node.shared.journal {
-                    journal.has_left(node.id);
-                }
+                node.has_left();
                 node.settle_entry(0, |_| {});
             }
+            Entry::TakenBack(node, _) => node.settle_taken_back(),
             Entry::Event(..) => {}
         }
     }
@@ -82,15 +88,15 @@ impl Recorded for Node {
         let Some(node) = entry.run().cloned() else { return };
         let is_awaited = entry.is_awaited();
         if is_awaited {
-            // Its id and its key are free before anybody is told.
-            node.shared.undo(&node);
+            node.refuse(error);
+        }
+        if let Entry::TakenBack(..) = entry {
+            return node.taken_back_refused(error);
         }
         let is_told = is_awaited || is_there(&entry, error) || node.flags() & flags::REFUSED != 0;
-        // After trouble nobody knows whether the store has it: what follows takes it out again.
-        let unsure = if error.is_refusal() { 0 } else { flags::UNSURE };
-        let set = if is_awaited { flags::REFUSED | unsure } else { 0 };
+        let set = if is_awaited { flags::REFUSED } else { 0 };
         node.settle_entry(set, |state| {
-            if is_awaited || !is_told {
+            if !is_told {
                 state.extra().not_stored.get_or_insert_with(|| error.clone());
             }
         });
@@ -100,13 +106,8 @@ impl Recorded for Node {
         match entry {
             Entry::Ended(..) => node.leave_memory(false),
             Entry::Quiesced(..) => node.leave_memory(true),
-            Entry::Forgotten(..) if is_there(&entry, error) => {
-                if let Some(journal) = &node.shared.journal {
-                    journal.has_left(node.id);
-                }
-            }
-            // It may have been stopped meanwhile, and have ended before this was known.
-            Entry::Accepted { .. } if is_awaited && node.is_over() => node.take_out(),
+            // Also if the store keeps it: then it is found again, as it is there.
+            Entry::Forgotten(..) => node.has_left(),
             _ => {}
         }
     }
@@ -124,16 +125,68 @@ impl Node {
         self.shared.journal.as_ref().map(|journal| journal.epoch(self.attempt()))
     }
 
-    /// Takes a root that was refused out of the store, if that may have it: it was in trouble, and
-    /// nobody knows. Called when the run is over. Once more changes nothing.
-    pub(crate) fn take_out(self: &Arc<Self>) {
+    /// Marks a root as refused, takes it out of the store if that may have it, and frees its id and
+    /// its key, all before anybody is told.
+    ///
+    /// Invariant: when the id is free, all entries of this run are in the queue, and no further one
+    /// comes. So whatever another run with this id leaves is stored behind them.
+    fn refuse(self: &Arc<Self>, error: &StoreError) {
         let Some(journal) = &self.shared.journal else { return };
-        if self.flags() & flags::UNSURE != 0 {
-            let state = self.lock();
-            let at = state.times.ended.unwrap_or(state.times.queued);
-            self.unstored.fetch_add(2, Ordering::Relaxed);
-            journal.push(Entry::Ended(Arc::clone(self), true));
-            journal.push(Entry::Forgotten(Arc::clone(self), at));
+        {
+            let mut state = self.lock();
+            self.set(flags::REFUSED);
+            state.extra().not_stored.get_or_insert_with(|| error.clone());
+            // After trouble nobody knows whether the store has it.
+            if !error.is_refusal() {
+                self.unstored.fetch_add(1, Ordering::Relaxed);
+                let node = Arc::clone(self);
+                journal.push(match state.times.ended {
+                    // It was stopped, and its end is in the queue.
+                    Some(at) => Entry::Forgotten(node, at),
+                    None => Entry::TakenBack(node, state.times.queued),
+                });
+            }
+        }
+        self.shared.undo(self);
+    }
+
+    /// Notes that the store has the run no longer, which was taken back.
+    fn settle_taken_back(self: &Arc<Self>) {
+        self.has_left();
+        if self.flags() & flags::REFUSED != 0 {
+            return self.settle_entry(0, |_| {});
+        }
+        self.settle_entry(0, |state| self.release_bytes(state));
+        self.shared.forget_taken_back(self);
+    }
+
+    /// Ends what could not be taken back, and tries to forget it after that.
+    fn taken_back_refused(self: &Arc<Self>, error: &StoreError) {
+        if matches!(error, StoreError::Unknown { .. }) {
+            // An append that has failed had stored it, or there was nothing to take back.
+            return self.settle_taken_back();
+        }
+        self.has_left();
+        let is_refused = self.flags() & flags::REFUSED != 0;
+        if error.is_refusal() && !is_refused {
+            let _state = self.lock();
+            self.journal(|node| Entry::Ended(node, true));
+        } else {
+            self.trace_not_stored(error);
+        }
+        self.settle_entry(0, |state| {
+            if !error.is_refusal() {
+                state.extra().not_stored.get_or_insert_with(|| error.clone());
+            }
+        });
+        if !error.is_refusal() && !is_refused {
+            self.leave_memory(false);
+        }
+    }
+
+    fn has_left(&self) {
+        if let Some(journal) = &self.shared.journal {
+            journal.has_left(self.id);
         }
     }
 
@@ -272,6 +325,16 @@ impl Node {
         let error = self.lock().extra.as_ref().and_then(|extra| extra.not_stored.clone());
         error.map(|error| SubmitError::of_store(self.id, error))
     }
+}
+
+/// Makes the report of a run that is taken back: of a root that was refused, that it never ran.
+fn taken_back(node: &Arc<Node>) -> RunReport {
+    if node.flags() & flags::REFUSED == 0 {
+        return journal::to_record(report::of(node));
+    }
+    let mut row = report::row(node);
+    row.status = RunStatus::Cancelled;
+    RunReport::new(vec![row], Counts::default())
 }
 
 /// Tells whether a refusal says that the entry is stored already: an append may be stored although

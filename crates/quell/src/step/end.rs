@@ -75,10 +75,17 @@ impl Node {
             state.leave_call();
         }
         let rollback = state.is_rollback();
-        // Before the event, which follows from it: if the process ends between the two, a reader of
-        // the store still finds the end that the run had.
-        self.journal(|node| Entry::Ended(node, rollback));
+        // What is taken back ends and leaves at once: nothing of it may come behind that.
+        let leaves = rollback && !non_quiescent && state.parent_id.is_none();
+        if !leaves {
+            // Before the event, which follows from it: if the process ends between the two, a
+            // reader of the store still finds the end that the run had.
+            self.journal(|node| Entry::Ended(node, rollback));
+        }
         let stays = self.write_end(state, status, non_quiescent, now, &mut deferred.wakers);
+        if leaves {
+            self.journal(|node| Entry::TakenBack(node, ticks));
+        }
         state.times.ended = Some(ticks);
         if state.parent_id.is_none() {
             self.shared.registry.count_root_out(&mut deferred.wakers);

@@ -141,7 +141,6 @@ impl Node {
                 shared.retire_or_forget(self, *rolled_back, now);
             } else if self.flags() & flags::REFUSED != 0 {
                 shared.undo(self);
-                self.take_out();
                 shared.retire(self, now);
             }
         }
