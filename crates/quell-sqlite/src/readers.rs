@@ -113,17 +113,11 @@ impl Readers {
     /// Reads until the store closes.
     pub(crate) fn run(&self, connection: &Connection) {
         loop {
-            let (is_list, (_, read)) = {
+            let (is_list, read) = {
                 let mut state = self.state.lock();
                 loop {
-                    if let Some(read) = state.reads.pop_front() {
-                        break (false, read);
-                    }
-                    if state.listing < self.lists_max
-                        && let Some(read) = state.lists.pop_front()
-                    {
-                        state.listing += 1;
-                        break (true, read);
+                    if let Some(taken) = self.take(&mut state) {
+                        break taken;
                     }
                     if state.is_closed && state.lists.is_empty() {
                         return;
@@ -137,6 +131,19 @@ impl Readers {
                 self.changed.notify_all();
             }
         }
+    }
+
+    /// Takes what is read next, and tells whether it is a list.
+    fn take(&self, state: &mut State) -> Option<(bool, Read)> {
+        if let Some((_, read)) = state.reads.pop_front() {
+            return Some((false, read));
+        }
+        if state.listing >= self.lists_max {
+            return None;
+        }
+        let (_, read) = state.lists.pop_front()?;
+        state.listing += 1;
+        Some((true, read))
     }
 
     /// Takes no more reads. Those that were taken are answered.
@@ -199,40 +206,32 @@ mod tests {
     }
     #[test]
     fn lists_that_are_read_leave_a_thread_for_what_is_asked_by_id() {
-        let readers = Arc::new(Readers::new(Arc::default(), 2));
+        let readers = Readers::new(Arc::default(), 2);
         let mut context = Context::from_waker(Waker::noop());
-        let (go_on, held) = std::sync::mpsc::channel::<()>();
-        let held = Arc::new(Mutex::new(held));
-        let mut lists: Vec<_> = (0..4)
-            .map(|_| {
-                let held = Arc::clone(&held);
-                Box::pin(readers.list(move |_| Ok(held.lock().recv().is_err())))
-            })
-            .collect();
+        let mut lists = [(), ()].map(|()| Box::pin(readers.list(|_| Ok(1))));
         for list in &mut lists {
             assert!(list.as_mut().poll(&mut context).is_pending());
         }
-        let threads = [(), ()].map(|()| {
-            let readers = Arc::clone(&readers);
-            std::thread::spawn(move || readers.run(&Connection::open_in_memory().unwrap()))
-        });
-        let (answer, answered) = std::sync::mpsc::channel();
-        let read = readers.read(move |_| {
-            answer.send(()).unwrap();
-            Ok(1)
-        });
-        let mut read = pin!(read);
+        let take = || readers.take(&mut readers.state.lock());
+        assert!(matches!(take(), Some((true, _))));
+        assert!(take().is_none(), "the other thread is left");
+        let mut read = pin!(readers.read(|_| Ok(2)));
         assert!(read.as_mut().poll(&mut context).is_pending());
-        let is_answered = answered.recv_timeout(std::time::Duration::from_secs(20));
-        drop(go_on);
-        readers.close();
-        for thread in threads {
-            thread.join().unwrap();
-        }
-        assert_eq!(is_answered, Ok(()));
+        assert!(matches!(take(), Some((false, _))));
+    }
+
+    #[test]
+    fn lists_that_wait_for_each_other_are_all_read_before_the_close() {
+        let readers = Readers::new(Arc::default(), 1);
+        let mut context = Context::from_waker(Waker::noop());
+        let mut lists = [(), ()].map(|()| Box::pin(readers.list(|_| Ok(1))));
         for list in &mut lists {
-            let answer = list.as_mut().poll(&mut context);
-            assert_eq!(answer, std::task::Poll::Ready(Ok(true)), "it was taken before the close");
+            assert!(list.as_mut().poll(&mut context).is_pending());
+        }
+        readers.close();
+        readers.run(&Connection::open_in_memory().unwrap());
+        for list in &mut lists {
+            assert_eq!(list.as_mut().poll(&mut context), std::task::Poll::Ready(Ok(1)));
         }
     }
 }
