@@ -20,7 +20,7 @@ pub(crate) struct Place {
     /// Where the file is, links followed.
     pub(crate) path: PathBuf,
     /// Whether a store may begin in it: it was empty or not there, or was left by a process that
-    /// was killed before its store had begun, with the log of that.
+    /// was killed before its store had begun, with a companion that says nothing yet.
     pub(crate) is_new: bool,
     companion: Companion,
 }
@@ -31,8 +31,10 @@ pub(crate) struct Place {
 struct Companion {
     path: PathBuf,
     file: File,
-    /// Whether a store has written into it before.
+    /// Whether a store has written into it before: it does when it has begun.
     is_known: bool,
+    /// Whether it stood there and said nothing: the store of whoever made it had not begun.
+    is_left: bool,
     /// Whether it goes away when it is dropped: it was made here, and the file is of nobody who
     /// needs it.
     is_removed: bool,
@@ -62,8 +64,6 @@ impl Place {
         let companion = lock(&path)?;
         let is_there = path.try_exists().map_err(|error| io_fault(&error, &path))?;
         let is_empty = fs::metadata(&path).is_ok_and(|file| file.len() == 0);
-        // Before SQLite makes a log.
-        let is_begun = companion.is_known && beside(&path, "-wal").exists();
         if is_there && !companion.is_known {
             connect::is_free(&path)?;
         }
@@ -82,18 +82,32 @@ impl Place {
             let created = private().create_new(true).open(&path);
             created.map_err(|error| io_fault(&error, &path))?;
         }
-        let failed = |error: std::io::Error| io_fault(&error, &path);
-        let mut lock = &companion.file;
-        lock.set_len(0).and_then(|()| lock.rewind()).map_err(failed)?;
-        lock.write_all(std::process::id().to_string().as_bytes()).map_err(failed)?;
+        if companion.is_known {
+            companion.name_process()?;
+        }
         // Only now: who made another name before has been refused, or is seen here.
         has_one_name(&path)?;
-        Ok(Self { is_new: !is_there || is_empty || is_begun, path, companion })
+        Ok(Self { is_new: !is_there || is_empty || companion.is_left, path, companion })
     }
 
-    /// Keeps the companion: the file is a store.
-    pub(crate) fn keep(&mut self) {
+    /// Keeps the companion, and lets it name this process: the file is a store that has begun.
+    ///
+    /// # Errors
+    ///
+    /// Fails if it cannot be written.
+    pub(crate) fn keep(&mut self) -> Result<(), StoreError> {
         self.companion.is_removed = false;
+        self.companion.name_process()
+    }
+}
+
+impl Companion {
+    fn name_process(&self) -> Result<(), StoreError> {
+        let mut file = &self.file;
+        let written = file.set_len(0).and_then(|()| file.rewind());
+        let written =
+            written.and_then(|()| file.write_all(std::process::id().to_string().as_bytes()));
+        written.map_err(|error| io_fault(&error, &self.path))
     }
 }
 
@@ -176,8 +190,8 @@ fn lock(path: &Path) -> Result<Companion, StoreError> {
         let there = fs::symlink_metadata(&companion).ok().as_ref().map(identity);
         if there == Some(identity(&file.metadata().map_err(failed)?)) {
             file.rewind().map_err(failed)?;
-            let is_known = !text.is_empty();
-            return Ok(Companion { path: companion, file, is_known, is_removed: is_new });
+            let (is_known, is_left) = (!text.is_empty(), text.is_empty() && !is_new);
+            return Ok(Companion { path: companion, file, is_known, is_left, is_removed: is_new });
         }
     }
     Err(StoreError::Locked { by: None })

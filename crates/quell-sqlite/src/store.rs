@@ -102,7 +102,7 @@ impl SqliteStore {
     fn start(path: &Path, options: &SqliteOptions, spawn: Spawn<'_>) -> Result<Self, StoreError> {
         let mut place = Place::take(path)?;
         let connection = connect::writer(&place.path, place.is_new, options)?;
-        place.keep();
+        place.keep()?;
         let boot = schema::count_boot(&connection)?;
         let commits = last_commit(&connection)?;
         let copies = connect::checkpointer(&place.path)?;

@@ -386,9 +386,18 @@ fn a_store_begins_anew_in_a_file_that_its_first_process_left_before_it_had_begun
     let path = folder.file("runs.db");
     without_its_log(&path);
     fs::write(folder.file("runs.db.lock"), "1").unwrap();
-    let error = SqliteStore::open(&path).unwrap_err();
-    assert!(matches!(error, StoreError::NoLog { .. }), "the log is gone: {error}");
-    fs::write(folder.file("runs.db-wal"), "").unwrap();
+    for log in [None, Some(""), Some("torn")] {
+        if let Some(log) = log {
+            fs::write(folder.file("runs.db-wal"), log).unwrap();
+        }
+        let error = SqliteStore::open(&path).unwrap_err();
+        assert!(
+            matches!(error, StoreError::NoLog { .. }),
+            "it had begun, its log is gone: {error}"
+        );
+    }
+    fs::write(folder.file("runs.db.lock"), "").unwrap();
+    fs::remove_file(folder.file("runs.db-wal")).unwrap();
     block_on(async { SqliteStore::open(&path).unwrap().close().await.unwrap() });
     assert_eq!(check(&path).unwrap(), []);
 }
