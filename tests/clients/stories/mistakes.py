@@ -36,7 +36,7 @@ MISTAKES = {
         'lint, run: [python3, -m, py_compile, calc.py] }\n  - { name: test,',
         'lint, run: [python3, -m, py_compile, calc.py], needs: [test] }\n  - { name: test, needs: [lint],',
         [
-            '9:27: `needs`: branches would wait for each other: lint → test → lint; expected no circle',
+            '9:27: `needs`: branches would wait for each other: `lint → test → lint`; expected no circle',
         ],
     ),
     'the output of a branch that runs beside': (
@@ -99,7 +99,7 @@ MISTAKES = {
         '| trim }} is out, with',
         '| trimm }} is out, with',
         [
-            '23:31: `run`: bad template `{{ steps.version.output.stdout | trimm }} is out, with findings`: unknown filter `trimm`; did you mean `trim`?',
+            '23:31: `run`: bad template `{{ steps.version.output.stdout | trimm }}…`: unknown filter `trimm`; did you mean `trim`?',
         ],
     ),
 }
