@@ -33,8 +33,6 @@ struct Companion {
     file: File,
     /// Whether a store has written into it before: it does when it has begun.
     is_known: bool,
-    /// Whether it stood there and said nothing: the store of whoever made it had not begun.
-    is_left: bool,
     /// Whether it goes away when it is dropped: it was made here, and the file is of nobody who
     /// needs it.
     is_removed: bool,
@@ -87,7 +85,9 @@ impl Place {
         }
         // Only now: who made another name before has been refused, or is seen here.
         has_one_name(&path)?;
-        Ok(Self { is_new: !is_there || is_empty || companion.is_left, path, companion })
+        // It stood there and said nothing: the store of whoever made it had not begun.
+        let is_left = !companion.is_known && !companion.is_removed;
+        Ok(Self { is_new: !is_there || is_empty || is_left, path, companion })
     }
 
     /// Keeps the companion, and lets it name this process: the file is a store that has begun.
@@ -97,7 +97,7 @@ impl Place {
     /// Fails if it cannot be written.
     pub(crate) fn keep(&mut self) -> Result<(), StoreError> {
         self.companion.is_removed = false;
-        self.companion.name_process()
+        if self.companion.is_known { Ok(()) } else { self.companion.name_process() }
     }
 }
 
@@ -190,8 +190,8 @@ fn lock(path: &Path) -> Result<Companion, StoreError> {
         let there = fs::symlink_metadata(&companion).ok().as_ref().map(identity);
         if there == Some(identity(&file.metadata().map_err(failed)?)) {
             file.rewind().map_err(failed)?;
-            let (is_known, is_left) = (!text.is_empty(), text.is_empty() && !is_new);
-            return Ok(Companion { path: companion, file, is_known, is_left, is_removed: is_new });
+            let is_known = !text.is_empty();
+            return Ok(Companion { path: companion, file, is_known, is_removed: is_new });
         }
     }
     Err(StoreError::Locked { by: None })
