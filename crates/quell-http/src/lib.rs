@@ -64,7 +64,8 @@ pub use run_state::{
 };
 pub use run_view::{RunView, StoredRun};
 pub use service::{
-    CancelOutcome, DisconnectGuard, NATIVE, OnDisconnect, Reading, Service, StopNotStored, View,
+    CancelOutcome, DisconnectGuard, NATIVE, NotDone, OnDisconnect, Reading, Service, StopNotStored,
+    View,
 };
 pub use sse_event::SseEvent;
 pub use start::{Start, Started};

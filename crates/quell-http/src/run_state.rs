@@ -22,13 +22,14 @@ use utoipa::ToSchema;
 #[schema(as = State)]
 #[non_exhaustive]
 pub struct RunState {
-    /// How the run stands: `queued`, `running`, `stopping`, `completed`, `failed`, `cancelled` or
-    /// `timed-out`.
+    /// How the run stands: `queued`, `running`, `paused`, `stopping`, `completed`, `failed`,
+    /// `cancelled` or `timed-out`.
     #[schema(value_type = String, example = "cancelled")]
     pub status: &'static str,
     /// Why it was stopped, if it was.
     pub cause: Option<RunCause>,
-    /// Whether nothing of it executes: it waits for its start, or it is over in every respect.
+    /// Whether nothing of it executes: it waits for its start or its answer, or it is over in every
+    /// respect.
     pub quiescent: bool,
     /// The names of what did not stop in time.
     #[schema(value_type = Vec<String>)]

@@ -7,8 +7,8 @@ use std::time::SystemTime;
 
 use quell::store::{Accepted, RunRecord};
 use quell::{
-    Annotations, Labels, Payload, QueuePosition, RunId, RunKind, RunRef, RunReport, RunRow,
-    RunStatus,
+    Annotations, Labels, PauseState, Payload, QueuePosition, RunId, RunKind, RunRef, RunReport,
+    RunRow, RunStatus,
 };
 
 use crate::ids::{EXTERNAL_ID, Identity, external_id, identity};
@@ -194,6 +194,11 @@ impl RunView {
     /// Tells where it waits for its start; none if it does not, or is not in memory.
     pub fn queue_position(&self) -> Option<QueuePosition> {
         self.live()?.queue_position()
+    }
+
+    /// Yields its pause, if it is in memory and paused.
+    pub fn pause_state(&self) -> Option<PauseState> {
+        self.live()?.pause_state()
     }
 
     /// Yields the value of a label of the root of its tree.

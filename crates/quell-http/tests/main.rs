@@ -35,6 +35,8 @@ mod native;
 mod once;
 /// Open access, and who is turned away from it.
 mod open;
+/// Pauses, and their answers.
+mod pausing;
 /// Cancels against completions.
 mod races;
 /// Stops for runs that are not there yet.

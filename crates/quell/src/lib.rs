@@ -79,7 +79,7 @@ pub use gate::{LaneMark, OnBusy};
 pub use handle::{Outcome, RunHandle};
 pub use idempotency::IdempotencyKey;
 pub use node::write::Written;
-pub use pause::{Pause, PauseAsked, PauseError, ResumeError};
+pub use pause::{Pause, PauseAsked, PauseError, PauseState, ResumeError};
 pub use queue::{QueuePosition, RunLimits, Scope, WaitsFor};
 pub use run::RunRef;
 pub use save_error::SaveError;

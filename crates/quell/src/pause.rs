@@ -1,8 +1,8 @@
-//! [`Pause`] is what a run asks when it is paused; [`PauseError`] and [`ResumeError`] say why one
-//! was not paused or resumed.
+//! [`Pause`] is what a run asks when it is paused, [`PauseState`] how that pause stands;
+//! [`PauseError`] and [`ResumeError`] say why one was not paused or resumed.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use quell_core::{Payload, RunId, RunStatus};
 
@@ -65,6 +65,20 @@ impl From<String> for Pause {
     fn from(request: String) -> Self {
         Self::new(request)
     }
+}
+
+/// The pause of a run that is paused, as [`RunRef::pause_state`](crate::RunRef::pause_state) yields
+/// it.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct PauseState {
+    /// What it asks.
+    pub request: Payload,
+    /// When it was paused.
+    pub paused_at: SystemTime,
+    /// When it ends `TimedOut` without an answer; none if the pause has no such bound. A timeout of
+    /// the run may come first.
+    pub expires_at: Option<SystemTime>,
 }
 
 /// A run below another one has asked for a pause: what its handle yields, and what

@@ -32,6 +32,7 @@ pub struct Component {
     idle: Option<Duration>,
     pub(super) reducers: Reducers,
     mode: Option<&'static str>,
+    is_resumable: bool,
     body: Body,
 }
 
@@ -99,6 +100,7 @@ impl Component {
             idle: None,
             reducers: Reducers::default(),
             mode: None,
+            is_resumable: false,
             body: Foreign::new(Box::new(move |ctx, input| Box::pin(body(ctx, input)))),
         }
     }
@@ -160,6 +162,41 @@ impl Component {
     pub const fn mode(mut self, mode: &'static str) -> Self {
         self.mode = Some(mode);
         self
+    }
+
+    /// Lets runs of it be paused, by their bodies ([`RunContext::pause`]) and by clients, whose
+    /// pause takes hold at the next checkpoint. Each attempt calls the body anew, with the same
+    /// input: it reads the answer with [`RunContext::resumed_with`]. Defaults to no: then a run of
+    /// it fails that asks, and a client's pause is refused.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap()
+    /// # .block_on(async {
+    /// use std::sync::Arc;
+    /// use quell::{Engine, Payload, RunContext};
+    /// use quell_flow::Component;
+    ///
+    /// let clerk = Component::agent("clerk", async |ctx: RunContext, _input: Payload| {
+    ///     ctx.resumed_with().ok_or_else(|| ctx.pause("may I?"))
+    /// });
+    /// let clerk = Arc::new(clerk.resumable());
+    /// let engine = Engine::new();
+    /// let run = clerk.start(&engine, clerk.spec(), "hi".into()).unwrap();
+    /// run.run().paused().await.unwrap();
+    /// run.run().resume("yes").unwrap();
+    /// assert_eq!(run.await.unwrap(), "yes".into());
+    /// # });
+    /// ```
+    pub const fn resumable(mut self) -> Self {
+        self.is_resumable = true;
+        self
+    }
+
+    /// Tells whether runs of it may be paused.
+    pub const fn is_resumable(&self) -> bool {
+        self.is_resumable
     }
 
     /// Yields the id.
@@ -229,7 +266,11 @@ impl Component {
         spec: RunSpec,
         input: Payload,
     ) -> Result<RunHandle<Payload>, SubmitError> {
-        engine.submit(spec.input(input), self.to_body())
+        let spec = spec.input(input);
+        if self.is_resumable {
+            return engine.submit_resumable(spec, self.to_body());
+        }
+        engine.submit(spec, self.to_body())
     }
 
     /// As [`start`](Self::start), and waits until the acceptance of the run is in the store of the
@@ -262,8 +303,9 @@ impl Component {
         ctx.spawn(spec.input(input), self.to_body())
     }
 
-    /// Makes the body of one run, which reads its input and sets its output.
-    fn to_body(self: &Arc<Self>) -> impl FnOnce(RunContext) -> Output + Send + use<> {
+    /// Makes the body of one run, which reads its input and sets its output. It is called once for
+    /// each attempt.
+    fn to_body(self: &Arc<Self>) -> impl Fn(RunContext) -> Output + Send + Sync + use<> {
         let this = Arc::clone(self);
         move |ctx| {
             let input = ctx.input().cloned().unwrap_or_else(|| serde_json::Value::Null.into());

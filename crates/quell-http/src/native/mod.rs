@@ -3,6 +3,7 @@
 mod extract;
 mod limits;
 mod openapi;
+mod pausing;
 mod problems;
 mod query;
 mod router;

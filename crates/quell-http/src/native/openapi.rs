@@ -39,12 +39,13 @@ pub(crate) fn json(document: &utoipa::openapi::OpenApi) -> String {
     let Ok(mut document) = serde_json::to_value(document) else { return "{}".into() };
     let statuses = RunStatus::ALL.map(status_name);
     // Fields that the code types as text, though they have few values.
-    let enums: [(&str, Vec<Option<&str>>); 7] = [
+    let enums: [(&str, Vec<Option<&str>>); 8] = [
         ("RunSummary/allOf/1/properties/kind", KINDS.map(|kind| Some(kind.as_str())).to_vec()),
         ("State/properties/status", statuses.map(Some).to_vec()),
         ("CancelAnswer/properties/status", statuses.map(Some).into_iter().chain([None]).collect()),
         ("CancelAnswer/properties/disposition", DISPOSITIONS.map(Some).to_vec()),
         ("LimitsAnswer/properties/status", statuses.map(Some).to_vec()),
+        ("PauseAnswer/properties/status", statuses.map(Some).to_vec()),
         ("LimitsAnswer/properties/outcome", ["changed", "exceeded"].map(Some).to_vec()),
         ("Health/properties/status", ["ok", "ready", "draining"].map(Some).to_vec()),
     ];

@@ -13,6 +13,7 @@ use utoipa_axum::routes;
 
 use crate::native::limits;
 use crate::native::openapi::{self, Document};
+use crate::native::pausing;
 use crate::native::routes as handlers;
 use crate::open_access::{BodyKinds, guard_open};
 use crate::panics::catch_panics;
@@ -43,6 +44,8 @@ fn described_routes() -> OpenApiRouter<Service> {
         .routes(routes!(handlers::get_run, limits::set_limits))
         .routes(routes!(handlers::stream_run))
         .routes(routes!(handlers::cancel_run))
+        .routes(routes!(pausing::pause_run))
+        .routes(routes!(pausing::resume_run))
         .routes(routes!(handlers::health))
         .routes(routes!(handlers::ready))
 }

@@ -13,6 +13,7 @@ use futures::StreamExt;
 use quell::limits::LABEL_BYTES_MAX;
 use quell::{CancelRequest, Disposition, IdempotencyKey, Payload, RunId};
 use quell_flow::Component;
+use serde_json::value::RawValue;
 
 use crate::access::Principal;
 use crate::counted::row_bytes;
@@ -61,7 +62,7 @@ pub(super) type Answer = Result<Response, Problem>;
 pub(crate) async fn start_run(Caller(view): Caller, headers: HeaderMap, body: Body) -> Answer {
     let parse = |text: &Bytes| {
         let asked: StartRun = wire::read(text)?;
-        Ok((input_of(&asked)?, asked))
+        Ok((value_of(asked.input.as_deref())?, asked))
     };
     let ((input, asked), upload) = json_body(&view, &headers, body, parse).await?;
     let (kind, id) = asked.component.parts();
@@ -98,12 +99,13 @@ pub(crate) async fn start_run(Caller(view): Caller, headers: HeaderMap, body: Bo
     Ok(response)
 }
 
-fn input_of(asked: &StartRun) -> Result<Payload, Problem> {
-    let text = asked.input.as_ref().map_or("null", |raw| raw.get());
+/// Reads a value of a request; null if it was left out.
+pub(super) fn value_of(raw: Option<&RawValue>) -> Result<Payload, Problem> {
+    let text = raw.map_or("null", RawValue::get);
     let not_json = |error: &dyn std::fmt::Display| {
         Problem::new(StatusCode::BAD_REQUEST, "not-json", error.to_string())
     };
-    // The input is kept as its text, and readers of the run get it back unchanged.
+    // It is kept as its text, and readers of the run get it back unchanged.
     check_json(text, JSON_LEVELS_MAX).map_err(|error| not_json(&error))?;
     Payload::from_json_text(text).map_err(|error| not_json(&error))
 }
@@ -138,9 +140,9 @@ fn options(mut start: Start, asked: StartRun) -> Result<Start, Problem> {
 #[utoipa::path(
     get, path = "/v1/runs", operation_id = "list_runs", tag = "runs",
     params(
-        ("status" = Option<String>, Query, pattern = "^(queued|running|stopping|completed|failed|\
-            cancelled|timed-out)(,(queued|running|stopping|completed|failed|cancelled|\
-            timed-out))*$",
+        ("status" = Option<String>, Query, pattern = "^(queued|running|paused|stopping|\
+            completed|failed|cancelled|timed-out)(,(queued|running|paused|stopping|completed|\
+            failed|cancelled|timed-out))*$",
             description = "One status or several with commas"),
         ("kind" = Option<String>, Query, pattern = "^(agent|team|workflow)$",
             description = "`agent`, `team` or `workflow`"),

@@ -3,12 +3,14 @@
 mod cancel_outcome;
 mod find;
 mod guard;
+mod pausing;
 mod reading;
 mod service;
 mod view;
 
 pub use cancel_outcome::{CancelOutcome, StopNotStored};
 pub use guard::{DisconnectGuard, OnDisconnect};
+pub use pausing::NotDone;
 pub use reading::Reading;
 pub use service::Service;
 pub use view::{NATIVE, View};

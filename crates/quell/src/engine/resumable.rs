@@ -14,7 +14,7 @@ use crate::handle::RunHandle;
 use crate::node::pausing::Maker;
 use crate::node::wait::Wait;
 use crate::node::{Node, State};
-use crate::pause::{Pause, PauseError, ResumeError};
+use crate::pause::{Pause, PauseError, PauseState, ResumeError};
 use crate::run::RunRef;
 use crate::spec::RunSpec;
 
@@ -92,6 +92,37 @@ impl RunRef {
     /// Yields what the run asks, if it is paused.
     pub fn pause_request(&self) -> Option<Payload> {
         self.node().lock().pause_request().cloned()
+    }
+
+    /// Yields the pause of the run, if it is paused: what it asks, since when, and for how long.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap()
+    /// # .block_on(async {
+    /// use std::time::Duration;
+    /// use quell::{Engine, Pause, RunSpec};
+    ///
+    /// let engine = Engine::new();
+    /// let run = engine.submit_resumable(RunSpec::agent("clerk"), async |ctx| -> Result<(), _> {
+    ///     Err(ctx.pause(Pause::new("may I?").expires_in(Duration::from_secs(60))))
+    /// }).unwrap().into_ref();
+    /// run.paused().await.unwrap();
+    /// let pause = run.pause_state().unwrap();
+    /// assert_eq!(pause.request, "may I?".into());
+    /// assert_eq!(pause.expires_at, Some(pause.paused_at + Duration::from_secs(60)));
+    /// # });
+    /// ```
+    pub fn pause_state(&self) -> Option<PauseState> {
+        self.node().pause_state()
+    }
+
+    /// Yields the number of the attempt that the run is in, waits for, or was in last, from 1:
+    /// that of [`RunContext::attempt`](crate::RunContext::attempt).
+    pub fn attempt(&self) -> u32 {
+        let node = self.node();
+        node.attempt().saturating_add(node.resumed().0)
     }
 
     /// Waits until the run is paused, and yields what it asks; none if it ends instead.

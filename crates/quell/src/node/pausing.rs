@@ -3,13 +3,13 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use quell_core::Payload;
 
 use crate::failure::{Failure, RunError};
 use crate::node::{Node, RareState, State, flags};
-use crate::pause::PauseAsked;
+use crate::pause::{PauseAsked, PauseState};
 
 /// Starts the next attempt of a run: makes its body, and spawns the task. It holds code of a user.
 pub(crate) struct Maker(pub(crate) Start);
@@ -32,6 +32,8 @@ pub(crate) struct Pausing {
     pub(crate) request: Option<Payload>,
     /// How long that pause may be.
     pub(crate) expires_in: Option<Duration>,
+    /// When the run became paused. Of its last pause, also after that.
+    pub(crate) paused_at: Option<Instant>,
     /// The body has asked for the pause, or has met that of a client at a checkpoint: an error that
     /// it returns now pauses the run.
     pub(crate) is_due: bool,
@@ -90,5 +92,18 @@ impl Node {
         let state = self.lock();
         let pausing = state.extra.as_ref().and_then(|extra| extra.pausing.as_ref());
         pausing.map_or((0, None), |pausing| (pausing.resumed, pausing.answer.clone()))
+    }
+
+    /// Yields the pause of the run, if it is paused.
+    pub(crate) fn pause_state(&self) -> Option<PauseState> {
+        let (request, paused_at, expires_in) = {
+            let state = self.lock();
+            let request = state.pause_request()?.clone();
+            let pausing = state.extra.as_ref()?.pausing.as_ref()?;
+            (request, pausing.paused_at?, pausing.expires_in)
+        };
+        let paused_at = self.shared.clock.wall(paused_at);
+        let expires_at = expires_in.and_then(|time| paused_at.checked_add(time));
+        Some(PauseState { request, paused_at, expires_at })
     }
 }

@@ -150,6 +150,7 @@ impl Node {
         state.extra().hooks_unneeded.clear();
         let pausing = state.extra().pausing();
         pausing.is_due = false;
+        pausing.paused_at = Some(now);
         let request = pausing.request.clone().unwrap_or_else(|| Payload::from(""));
         self.clear(flags::PAUSE_ASKED);
         self.write(state, now, EventKind::Paused { request }, &mut deferred.wakers);

@@ -1,10 +1,12 @@
 //! The native API on the wire: pure functions from and to JSON.
 
 mod millis;
+mod pausing;
 mod request;
 mod response;
 
 pub(crate) use millis::Millis;
+pub(crate) use pausing::{PauseAnswer, PauseObject, PauseRun, ResumeRun};
 pub(crate) use request::{CancelRun, SetLimits, StartRun, read};
 pub(crate) use response::{
     CancelAnswer, Detail, Health, LimitsAnswer, QueuePlace, RunList, RunObject, RunSummary, Tool,

@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::ids::SESSION;
+use crate::native::wire::pausing::PauseObject;
 use crate::run_state::{RunCause, RunState, disposition_name, status_name, written};
 use crate::run_view::RunView;
 use crate::service::CancelOutcome;
@@ -92,6 +93,8 @@ pub(crate) struct Detail {
     pub(crate) progress: Option<f32>,
     /// Where it waits for its start; null if it does not.
     pub(crate) queue: Option<QueuePlace>,
+    /// What it asks, if it is paused; otherwise null.
+    pub(crate) pause: Option<PauseObject>,
     /// The run and its descendants in pre-order; those that did not complete first if there are
     /// more than fit.
     #[schema(value_type = Vec<Value>)]

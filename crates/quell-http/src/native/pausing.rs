@@ -1,0 +1,151 @@
+//! [`pause_run`] and [`resume_run`]: the handlers of a client's pause, and of the answer to a
+//! pause.
+
+use axum::Json;
+use axum::body::{Body, Bytes};
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::IntoResponse;
+use quell::{Pause, PauseError, ResumeError, RunId, RunStatus};
+
+use crate::native::extract::{Caller, RunPath, json_body};
+use crate::native::problems::{PROBLEM, RefusedBody, forbidden, unknown_run};
+use crate::native::routes::{Answer, value_of};
+use crate::native::wire::{self, PauseAnswer, PauseRun, ResumeRun};
+use crate::problem::Problem;
+use crate::run_state::status_name;
+use crate::run_view::RunView;
+use crate::service::{NotDone, View};
+
+/// Asks a run to pause at its next checkpoint.
+///
+/// Nothing of a paused run executes, and it waits for its answer without a slot. A run that passes
+/// no checkpoint goes on to its end. What was asked first stands. Needs the rights to cancel the
+/// run.
+#[utoipa::path(
+    post, path = "/v1/runs/{id}/pause", operation_id = "pause_run", tag = "runs",
+    params(RunPath),
+    request_body = Option<PauseRun>,
+    responses(
+        RefusedBody,
+        (status = 202, description = "It is asked", body = PauseAnswer),
+        (status = 200, description = "It is paused already", body = PauseAnswer),
+        (status = 404, description = "No such run", body = Problem, content_type = PROBLEM),
+        (status = 409, description = "The run cannot be paused, is stopping or has ended",
+            body = Problem, content_type = PROBLEM),
+        (status = 429, description = "No room for a large body", body = Problem,
+            content_type = PROBLEM),
+    )
+)]
+pub(crate) async fn pause_run(
+    Caller(view): Caller,
+    RunPath(id): RunPath,
+    headers: HeaderMap,
+    body: Body,
+) -> Answer {
+    let read = |text: &Bytes| {
+        let asked = if text.is_empty() { None } else { wire::read::<Option<PauseRun>>(text)? };
+        let asked = asked.unwrap_or_default();
+        let pause = Pause::new(value_of(asked.request.as_deref())?);
+        Ok(match asked.expires_in() {
+            Some(time) => pause.expires_in(time),
+            None => pause,
+        })
+    };
+    let (pause, _upload) = json_body(&view, &headers, body, read).await?;
+    let run = writable(&view, id).await?;
+    let paused = view.pause(&run, pause).map_err(|error| not_done(&view, &run, error, unpaused))?;
+    let is_paused = paused.status() == RunStatus::Paused;
+    let status = if is_paused { StatusCode::OK } else { StatusCode::ACCEPTED };
+    Ok((status, Json(PauseAnswer::of(&paused))).into_response())
+}
+
+/// Gives a paused run its answer.
+///
+/// It is queued again, as its next attempt. Of several answers, and of an answer and a stop, the
+/// first one counts. Needs the rights to start runs of its component, which are those to cancel it.
+#[utoipa::path(
+    post, path = "/v1/runs/{id}/resume", operation_id = "resume_run", tag = "runs",
+    params(RunPath),
+    request_body = ResumeRun,
+    responses(
+        RefusedBody,
+        (status = 200, description = "It goes on", body = PauseAnswer),
+        (status = 404, description = "No such run", body = Problem, content_type = PROBLEM),
+        (status = 409, description = "The run is not paused; nothing has changed", body = Problem,
+            content_type = PROBLEM),
+        (status = 429, description = "No room for a large body, or no place in a queue",
+            body = Problem, content_type = PROBLEM),
+    )
+)]
+pub(crate) async fn resume_run(
+    Caller(view): Caller,
+    RunPath(id): RunPath,
+    headers: HeaderMap,
+    body: Body,
+) -> Answer {
+    let parse = |text: &Bytes| value_of(Some(&*wire::read::<ResumeRun>(text)?.answer));
+    let (answer, _upload) = json_body(&view, &headers, body, parse).await?;
+    let run = writable(&view, id).await?;
+    let resumed =
+        view.resume(&run, answer).map_err(|error| not_done(&view, &run, error, unanswered))?;
+    Ok(Json(PauseAnswer::of(&resumed)).into_response())
+}
+
+/// Finds a run for a caller who may change one.
+async fn writable(view: &View, id: RunId) -> Result<RunView, Problem> {
+    // Before it is looked up: such a caller does not learn whether it is there.
+    if view.principal().is_read_only() {
+        return Err(forbidden(view.principal().lack_to_run(None)));
+    }
+    view.find_by_id(id).await?.ok_or_else(unknown_run)
+}
+
+fn not_done<E>(
+    view: &View,
+    run: &RunView,
+    error: NotDone<E>,
+    refused: impl FnOnce(E) -> Problem,
+) -> Problem {
+    match error {
+        NotDone::Unknown => unknown_run(),
+        NotDone::Forbidden => forbidden(view.lack_to_stop(run)),
+        NotDone::Refused(error) => refused(error),
+    }
+}
+
+fn unpaused(error: PauseError) -> Problem {
+    let conflict = |name, detail: String| Problem::new(StatusCode::CONFLICT, name, detail);
+    match error {
+        PauseError::NotResumable => {
+            let detail = "the component of this run does not let its runs be paused";
+            conflict("not-resumable", detail.into())
+        }
+        PauseError::NotRoot => {
+            conflict("not-a-root", "only a root is paused: ask the run that it belongs to".into())
+        }
+        PauseError::Over(RunStatus::Stopping) => {
+            conflict("run-stopping", "the run is stopping, and is not paused any more".into())
+        }
+        PauseError::Over(status) => {
+            conflict("run-ended", format!("the run has ended: it is {}", status_name(status)))
+        }
+        PauseError::TooLarge { .. } => too_large(error.to_string()),
+        error => conflict("not-resumable", error.to_string()),
+    }
+}
+
+fn unanswered(error: ResumeError) -> Problem {
+    match error {
+        ResumeError::Unknown => unknown_run(),
+        ResumeError::NotPaused(status) => {
+            let detail = format!("the run is {}, not paused", status_name(status));
+            Problem::new(StatusCode::CONFLICT, "not-paused", detail)
+        }
+        ResumeError::TooLarge { .. } => too_large(error.to_string()),
+        error => Problem::new(StatusCode::TOO_MANY_REQUESTS, "too-many-runs", error.to_string()),
+    }
+}
+
+fn too_large(detail: String) -> Problem {
+    Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "too-large", detail)
+}

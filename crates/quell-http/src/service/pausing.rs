@@ -1,0 +1,71 @@
+//! [`View::pause`] and [`View::resume`]: a client's pause, and the answer to a pause.
+
+use quell::{Disposition, Pause, PauseError, Payload, ResumeError, RunRef};
+
+use crate::run_view::RunView;
+use crate::service::view::View;
+
+/// Why a client's pause or answer has changed nothing: [`PauseError`] or [`ResumeError`], unless
+/// the engine was not even asked.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[expect(clippy::exhaustive_enums, reason = "every adapter must name a new reason")]
+pub enum NotDone<E> {
+    /// There is no such run for this principal; or an earlier process has left it behind, and
+    /// nobody has decided about it.
+    #[error("no run has this id")]
+    Unknown,
+    /// The principal sees the run, and may not start or stop runs of its component.
+    #[error("credentials do not allow to pause or resume this run")]
+    Forbidden,
+    /// The engine has refused.
+    #[error(transparent)]
+    Refused(#[from] E),
+}
+
+impl View {
+    /// Asks a run to pause at its next checkpoint: see [`RunRef::pause`]. It takes the right to
+    /// stop the run ([`View::may_stop`]).
+    ///
+    /// # Errors
+    ///
+    /// Fails, and changes nothing, for every reason in [`NotDone`] and [`PauseError`].
+    pub fn pause(
+        &self,
+        run: impl Into<RunView>,
+        pause: impl Into<Pause>,
+    ) -> Result<RunRef, NotDone<PauseError>> {
+        let run = self.asked(&run.into(), PauseError::Over)?;
+        run.pause(pause)?;
+        Ok(run)
+    }
+
+    /// Gives a paused run its answer: see [`RunRef::resume`]. It takes the right to start runs of
+    /// its component, which is that to stop it ([`View::may_stop`]).
+    ///
+    /// # Errors
+    ///
+    /// Fails, and changes nothing, for every reason in [`NotDone`] and [`ResumeError`].
+    pub fn resume(
+        &self,
+        run: impl Into<RunView>,
+        answer: impl Into<Payload>,
+    ) -> Result<RunRef, NotDone<ResumeError>> {
+        let run = self.asked(&run.into(), ResumeError::NotPaused)?;
+        run.resume(answer)?;
+        Ok(run)
+    }
+
+    /// Yields the run, if the principal may ask it for something, and it is in memory.
+    fn asked<E>(
+        &self,
+        run: &RunView,
+        over: impl FnOnce(quell::RunStatus) -> E,
+    ) -> Result<RunRef, NotDone<E>> {
+        match (self.refusal(run), run.live(), run.status()) {
+            (Some(Disposition::Forbidden), ..) => Err(NotDone::Forbidden),
+            (None, Some(run), _) => Ok(run.clone()),
+            (None, None, status) if status.is_terminal() => Err(NotDone::Refused(over(status))),
+            (Some(_), ..) | (None, None, _) => Err(NotDone::Unknown),
+        }
+    }
+}
