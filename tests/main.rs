@@ -74,6 +74,8 @@ mod store;
 mod journal;
 // T13, I34, I35: what an engine makes of the runs that an earlier process has left behind.
 mod recovery;
+// I25, I36: what leaves a store by age, number and bytes, and what never does.
+mod pruning;
 // I37, I38: what holds while the store is in trouble.
 mod doubt;
 // I35, I36: states of lanes, and what takes them back.

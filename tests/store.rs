@@ -1,8 +1,8 @@
 //! The suite for stores: the store in memory passes it, and stores that break a promise do not.
 
 use quell::store::{
-    BoxFuture, Checkpoint, Epoch, MemoryStore, Page, Pages, Record, RunRecord, Store, StoreError,
-    Stored,
+    BoxFuture, Checkpoint, EndedTree, Epoch, MemoryStore, Page, Pages, Record, RunRecord, Store,
+    StoreError, Stored,
 };
 use quell::{RunEvent, RunFilter, RunId, testing};
 
@@ -114,6 +114,9 @@ enum Fault {
     KeepsRolledBack,
     IgnoresFilter,
     NeverCloses,
+    OffersNothing,
+    OffersTheLastFirst,
+    NeverShrinks,
     FirstPageOnly,
     OnePlaceForAPage,
 }
@@ -136,6 +139,9 @@ const FAULTS: &[(Fault, &str)] = &[
     (Fault::OldestStateFirst, "the states of a lane"),
     (Fault::KeepsRolledBack, "a rollback takes the states"),
     (Fault::IgnoresFilter, "a batch is stored completely or not at all"),
+    (Fault::OffersNothing, "trees that may leave are read"),
+    (Fault::OffersTheLastFirst, "trees that may leave are read"),
+    (Fault::NeverShrinks, "what has left has no bytes"),
     (Fault::NeverCloses, "a store that is closed says so"),
     (Fault::OnePlaceForAPage, "pages stay as they are while others write"),
     (Fault::FirstPageOnly, "appends that are under way at once"),
@@ -271,6 +277,25 @@ impl Store for Faulty {
                 Fault::RecoversNothing => Ok(Pages::none()),
                 _ => self.store.recover(page).await,
             }
+        })
+    }
+
+    fn ended(&self, page: Page) -> BoxFuture<'_, Result<Pages<Stored<EndedTree>>, StoreError>> {
+        Box::pin(async move {
+            let mut read = self.store.ended(page).await?;
+            match self.fault {
+                Fault::OffersNothing => read.items.clear(),
+                Fault::OffersTheLastFirst => read.items.reverse(),
+                _ => {}
+            }
+            Ok(read)
+        })
+    }
+
+    fn bytes(&self) -> BoxFuture<'_, Result<u64, StoreError>> {
+        Box::pin(async move {
+            let bytes = self.store.bytes().await?;
+            Ok(if self.has(Fault::NeverShrinks) { 1 << 40 } else { bytes })
         })
     }
 

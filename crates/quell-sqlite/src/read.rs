@@ -123,12 +123,12 @@ fn state_of(run: &rusqlite::Result<RunId>, row: &Row<'_>) -> Result<Checkpoint, 
 }
 
 /// One more than a page has room for: then there is a next page.
-fn more_than(page: Page) -> Value {
+pub(crate) fn more_than(page: Page) -> Value {
     Value::Integer(i64::try_from(page.limit() + 1).unwrap_or(i64::MAX))
 }
 
 /// Reads as much as a page has room for.
-fn paged<T>(
+pub(crate) fn paged<T>(
     on: &Connection,
     sql: &str,
     values: Vec<Value>,

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use quell_core::store::{
-    BoxFuture, Checkpoint, Page, Pages, Record, RunRecord, Store, StoreError, Stored,
+    BoxFuture, Checkpoint, EndedTree, Page, Pages, Record, RunRecord, Store, StoreError, Stored,
 };
 use quell_core::{RunEvent, RunFilter, RunId};
 use tokio::sync::oneshot;
@@ -22,7 +22,7 @@ use crate::readers::Readers;
 use crate::threads::{self, Spawn, Threads};
 use crate::wal::Wal;
 use crate::writer::{Tally, Writer, last_commit};
-use crate::{connect, list, read, schema};
+use crate::{connect, ended, list, read, schema};
 
 /// A store in one SQLite file, for one engine at a time.
 ///
@@ -201,6 +201,14 @@ impl Store for SqliteStore {
 
     fn recover(&self, page: Page) -> BoxFuture<'_, Result<Pages<Stored<RunRecord>>, StoreError>> {
         Box::pin(self.readers.read(move |on| read::recover(on, page)))
+    }
+
+    fn ended(&self, page: Page) -> BoxFuture<'_, Result<Pages<Stored<EndedTree>>, StoreError>> {
+        Box::pin(self.readers.list(move |on| ended::ended(on, page)))
+    }
+
+    fn bytes(&self) -> BoxFuture<'_, Result<u64, StoreError>> {
+        Box::pin(self.readers.read(ended::bytes))
     }
 
     fn close(&self) -> BoxFuture<'_, Result<(), StoreError>> {

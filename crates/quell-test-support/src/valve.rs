@@ -4,8 +4,8 @@ use std::collections::HashSet;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use quell::store::{
-    BoxFuture, Checkpoint, MemoryStore, Page, Pages, Record, RunRecord, Store, StoreError, Stored,
-    Unreadable,
+    BoxFuture, Checkpoint, EndedTree, MemoryStore, Page, Pages, Record, RunRecord, Store,
+    StoreError, Stored, Unreadable,
 };
 use quell::{RunEvent, RunFilter, RunId};
 use tokio::sync::watch;
@@ -36,7 +36,7 @@ pub struct Valve {
     boot: u32,
     flow: watch::Sender<Flow>,
     turns: tokio::sync::Mutex<()>,
-    stored: Mutex<Vec<Record>>,
+    stored: Mutex<Vec<Vec<Record>>>,
     reads: Mutex<Reads>,
     gets_let: watch::Sender<usize>,
 }
@@ -117,7 +117,12 @@ impl Valve {
 
     /// Yields what was stored, in its order.
     pub fn stored(&self) -> Vec<Record> {
-        self.stored.lock().expect("nobody panics here").clone()
+        self.stored.lock().expect("nobody panics here").concat()
+    }
+
+    /// Yields how many records each append had.
+    pub fn appends(&self) -> Vec<usize> {
+        self.stored.lock().expect("nobody panics here").iter().map(Vec::len).collect()
     }
 }
 
@@ -148,7 +153,7 @@ impl Store for Valve {
             if let Flow::Doubtful(error) = state {
                 return Err(error);
             }
-            self.stored.lock().expect("nobody panics here").extend(batch);
+            self.stored.lock().expect("nobody panics here").push(batch);
             Ok(())
         })
     }
@@ -208,6 +213,14 @@ impl Store for Valve {
 
     fn recover(&self, page: Page) -> BoxFuture<'_, Result<Pages<Stored<RunRecord>>, StoreError>> {
         self.store.recover(page)
+    }
+
+    fn ended(&self, page: Page) -> BoxFuture<'_, Result<Pages<Stored<EndedTree>>, StoreError>> {
+        self.store.ended(page)
+    }
+
+    fn bytes(&self) -> BoxFuture<'_, Result<u64, StoreError>> {
+        self.store.bytes()
     }
 
     fn close(&self) -> BoxFuture<'_, Result<(), StoreError>> {

@@ -5,6 +5,7 @@
 //! the `quell` crate publishes (feature `test-util`, `quell::testing::store`).
 
 mod bytes;
+mod ended;
 mod error;
 mod implied;
 mod page;
@@ -14,6 +15,7 @@ mod stored;
 mod subtree;
 mod unreadable;
 
+pub use ended::EndedTree;
 pub use error::StoreError;
 pub use implied::ImpliedEvents;
 pub use page::{Cursor, Page, Pages};

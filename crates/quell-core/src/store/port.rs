@@ -3,7 +3,7 @@
 use std::fmt::Debug;
 use std::pin::Pin;
 
-use crate::store::{Checkpoint, Page, Pages, Record, RunRecord, StoreError, Stored};
+use crate::store::{Checkpoint, EndedTree, Page, Pages, Record, RunRecord, StoreError, Stored};
 use crate::{RunEvent, RunFilter, RunId};
 
 /// A future that a trait object can return.
@@ -117,6 +117,31 @@ pub trait Store: Debug + Send + Sync + 'static {
     ///
     /// Cancel safe: it only reads.
     fn recover(&self, page: Page) -> BoxFuture<'_, Result<Pages<Stored<RunRecord>>, StoreError>>;
+
+    /// Reads the trees that may leave, those that were accepted first first: the root has ended and
+    /// is quiescent, all below it have ended, and no run of the store that is not terminal has the
+    /// lane of the root, so that nobody needs the states that would leave with it.
+    ///
+    /// # Errors
+    ///
+    /// Fails with the trouble of the store.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe: it only reads.
+    fn ended(&self, page: Page) -> BoxFuture<'_, Result<Pages<Stored<EndedTree>>, StoreError>>;
+
+    /// Yields how many bytes everything has that is stored, about. Room that was freed does not
+    /// count. Takes no longer the more there is.
+    ///
+    /// # Errors
+    ///
+    /// Fails with the trouble of the store.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe: it only reads.
+    fn bytes(&self) -> BoxFuture<'_, Result<u64, StoreError>>;
 
     /// Takes no more records, and yields when all that were taken are stored or refused, and the
     /// store may be opened again. Called again it waits for the same.

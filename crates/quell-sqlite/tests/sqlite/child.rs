@@ -108,6 +108,7 @@ fn writes_if_it_is_told_to() {
         "migrate" => migrate(&file),
         "hold" => hold(&file),
         "engine" => crate::engine::runs(&file),
+        "prune" => crate::pruning::prunes(&file),
         "live" => live(&file, usize::MAX),
         "fail" => live(&file, 3),
         "fail loudly" => {

@@ -25,6 +25,8 @@ mod kills;
 mod lists;
 // Who has a file, and what stands beside it.
 mod place;
+// I25: processes that are killed while trees leave.
+mod pruning;
 // A file that is read while somebody has it.
 mod reader;
 // Disks that are full, and writes that fail.

@@ -6,6 +6,7 @@ mod left_behind;
 mod left_log;
 mod limit;
 mod lost;
+pub(crate) mod prune;
 pub(crate) mod recover;
 mod resumable;
 pub(crate) mod shutdown;

@@ -8,7 +8,8 @@ use std::future::ready;
 use std::ops::Bound;
 
 use quell_core::store::{
-    BoxFuture, Checkpoint, Cursor, Page, Pages, Record, RunRecord, Store, StoreError, Stored,
+    BoxFuture, Checkpoint, Cursor, EndedTree, Page, Pages, Record, RunRecord, Store, StoreError,
+    Stored,
 };
 use quell_core::{RunEvent, RunFilter, RunId, limits};
 
@@ -161,6 +162,20 @@ impl Store for MemoryStore {
             let runs = tables.runs.range((after, Bound::Unbounded));
             paged(page, runs.filter(|(_, it)| !it.record.status.is_terminal()).map(sized))
         })))
+    }
+
+    fn ended(&self, page: Page) -> BoxFuture<'_, Result<Pages<Stored<EndedTree>>, StoreError>> {
+        Box::pin(ready(self.read(|tables| {
+            let after = page.begin().map_or(Bound::Unbounded, |it| Bound::Excluded(it.as_u64()));
+            let lanes = tables.live_lanes();
+            let runs = tables.runs.range((after, Bound::Unbounded));
+            let ended = runs.filter_map(|(place, it)| Some((place, tables.ended(it, &lanes)?)));
+            paged(page, ended.map(|(place, tree)| (*place, size_of::<EndedTree>(), tree)))
+        })))
+    }
+
+    fn bytes(&self) -> BoxFuture<'_, Result<u64, StoreError>> {
+        Box::pin(ready(self.read(|tables| tables.bytes as u64)))
     }
 
     fn close(&self) -> BoxFuture<'_, Result<(), StoreError>> {

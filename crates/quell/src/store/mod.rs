@@ -8,6 +8,6 @@ mod tables;
 
 pub use memory::MemoryStore;
 pub use quell_core::store::{
-    Accepted, BoxFuture, Checkpoint, ClaimedKey, Cursor, Epoch, ImpliedEvents, Page, Pages, Record,
-    RunRecord, StopAccepted, Store, StoreError, Stored, Subtree, Unreadable,
+    Accepted, BoxFuture, Checkpoint, ClaimedKey, Cursor, EndedTree, Epoch, ImpliedEvents, Page,
+    Pages, Record, RunRecord, StopAccepted, Store, StoreError, Stored, Subtree, Unreadable,
 };

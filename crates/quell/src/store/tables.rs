@@ -1,12 +1,12 @@
 //! The tables of a [`MemoryStore`](super::MemoryStore), and what they owe to records that were
 //! admitted.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::SystemTime;
 
 use quell_core::limits;
-use quell_core::store::{Accepted, Checkpoint, Record, RunRecord};
+use quell_core::store::{Accepted, Checkpoint, EndedTree, Record, RunRecord};
 use quell_core::{EventKind, RunEvent, RunId};
 
 /// Everything that is stored.
@@ -165,6 +165,28 @@ impl Tables {
     /// Yields the runs below a root, in the order in which they were accepted.
     pub(super) fn below(&self, root: RunId) -> impl Iterator<Item = &StoredRun> {
         self.below.get(&root).into_iter().flatten().filter_map(|place| self.runs.get(place))
+    }
+
+    /// Yields the lanes of runs that are not terminal.
+    pub(super) fn live_lanes(&self) -> HashSet<&str> {
+        let live = self.runs.values().filter(|stored| !stored.record.status.is_terminal());
+        live.filter_map(|stored| stored.record.accepted.lane.as_deref()).collect()
+    }
+
+    /// Yields the tree of a run if it may leave: see [`Store::ended`](super::Store::ended).
+    pub(super) fn ended(&self, root: &StoredRun, lanes: &HashSet<&str>) -> Option<EndedTree> {
+        let record = &root.record;
+        let Accepted { run, parent, lane, at, .. } = &record.accepted;
+        let needed = lane.as_deref().is_some_and(|lane| lanes.contains(lane));
+        let is_over = parent.is_none() && record.status.is_terminal() && record.quiescent;
+        if !is_over || needed || self.below(*run).any(|stored| !stored.record.status.is_terminal())
+        {
+            return None;
+        }
+        let quiesced_at = record.quiesced_at.unwrap_or(*at);
+        let mut tree = EndedTree::new(*run, record.epoch, *at, quiesced_at);
+        tree.rows += (self.below(*run).count() + root.events.len()) as u64;
+        Some(tree)
     }
 
     /// Yields a run and those below it.

@@ -6,6 +6,7 @@ mod facts;
 mod fixture;
 mod keys;
 mod lanes;
+mod leaving;
 mod logs;
 mod reading;
 mod suite;

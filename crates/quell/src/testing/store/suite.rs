@@ -2,7 +2,7 @@
 
 use crate::store::{BoxFuture, Store};
 use crate::testing::store::fixture::Verdict;
-use crate::testing::store::{ends, epochs, facts, keys, lanes, logs, reading};
+use crate::testing::store::{ends, epochs, facts, keys, lanes, leaving, logs, reading};
 
 /// Checks that a store keeps the promises of [`Store`]. `make` yields a store that is empty; it is
 /// asked once for every case. Yields how many cases there were.
@@ -73,6 +73,9 @@ const CASES: &[(&str, Case)] = cases! {
     "the key of a forgotten run is free after its time" => keys::free_later,
     "the states of a lane are read newest first" => lanes::newest_first,
     "a rollback takes the states of its run at once (I36)" => lanes::rollback,
+    "trees that may leave are read, the first first" => leaving::first_first,
+    "a tree that is needed does not leave" => leaving::needed_stays,
+    "what has left has no bytes" => leaving::bytes_fall,
     "pages stay as they are while others write" => reading::stable_pages,
     "a filter means the same as in memory" => reading::filters,
     "a page has its bounds in number and bytes" => reading::bounds,

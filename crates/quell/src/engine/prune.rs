@@ -1,0 +1,248 @@
+//! [`Engine::prune_stored`] takes trees that are over out of the store.
+
+use std::time::{Duration, SystemTime};
+
+use quell_core::limits;
+use quell_core::store::{EndedTree, Page, Record, Store, StoreError};
+
+use crate::engine::Engine;
+
+/// How much of what is over a store keeps. Each bound counts by itself; without any nothing leaves.
+///
+/// # Examples
+///
+/// ```
+/// use std::time::Duration;
+/// use quell::StoreRetention;
+///
+/// let month = Duration::from_hours(30 * 24);
+/// let retention = StoreRetention::new().ttl(month).bytes_max(10 << 30);
+/// assert_eq!((retention.ttl, retention.trees_max), (Some(month), None));
+/// ```
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[must_use]
+#[non_exhaustive]
+pub struct StoreRetention {
+    /// How long a tree is kept from when nothing of it executes any more. Defaults to no bound.
+    /// Zero keeps none.
+    pub ttl: Option<Duration>,
+    /// Trees that are kept, of those that may leave: the ones that were accepted last. Defaults to
+    /// no bound. Zero keeps none.
+    pub trees_max: Option<u64>,
+    /// Bytes of everything that is stored, live runs included, as
+    /// [`Store::bytes`](crate::store::Store::bytes) counts them. While there are more, trees leave
+    /// that were accepted first. Defaults to no bound. Zero keeps none.
+    pub bytes_max: Option<u64>,
+}
+
+impl StoreRetention {
+    /// Keeps everything.
+    pub const fn new() -> Self {
+        Self { ttl: None, trees_max: None, bytes_max: None }
+    }
+
+    /// Sets [`ttl`](field@Self::ttl).
+    pub const fn ttl(mut self, time: Duration) -> Self {
+        self.ttl = Some(time);
+        self
+    }
+
+    /// Sets [`trees_max`](field@Self::trees_max).
+    pub const fn trees_max(mut self, max: u64) -> Self {
+        self.trees_max = Some(max);
+        self
+    }
+
+    /// Sets [`bytes_max`](field@Self::bytes_max).
+    pub const fn bytes_max(mut self, max: u64) -> Self {
+        self.bytes_max = Some(max);
+        self
+    }
+
+    /// Tells whether nothing ever leaves.
+    pub fn keeps_all(&self) -> bool {
+        *self == Self::new()
+    }
+}
+
+impl Engine {
+    /// Takes trees out of the store that are over a bound, the ones that were accepted first first.
+    /// Yields how many have left. Nothing calls this by itself: an embedder does, after
+    /// [`recover`](Self::recover) and then now and then.
+    ///
+    /// A tree leaves as a whole, with its events and the states that it has saved, as by
+    /// [`forget_stored`](Self::forget_stored). One of which something is live, paused, queued or
+    /// not quiescent stays, as does one that is in memory still, or whose lane a live run has: one
+    /// that is stored. A run that is submitted at the same moment finds its lane as if it came
+    /// later.
+    ///
+    /// Appends are small and one at a time, of about 250 runs and events, more only if one tree has
+    /// more: a stop never waits for two of them. A bound of bytes is looked at between them, so a
+    /// few trees more may leave than had to.
+    ///
+    /// # Errors
+    ///
+    /// Fails with the trouble of the store. What has left stays away, and a further call goes on
+    /// with the rest.
+    ///
+    /// # Cancel safety
+    ///
+    /// As an error: a tree is gone or whole.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap()
+    /// # .block_on(async {
+    /// use std::sync::Arc;
+    /// use std::time::Duration;
+    /// use quell::store::MemoryStore;
+    /// use quell::{Engine, EngineConfig, RunSpec, StoreRetention};
+    ///
+    /// let store = Arc::new(MemoryStore::new());
+    /// let limits = quell::Limits::default().ended_trees_max(0);
+    /// let engine = Engine::with_config(EngineConfig::new().store(store).limits(limits));
+    /// let run = engine.submit(RunSpec::agent("brief"), async |_| Ok(())).unwrap().into_ref();
+    /// run.quiescent().await;
+    /// run.stored().await.unwrap();
+    /// let none = StoreRetention::new().ttl(Duration::ZERO);
+    /// assert_eq!(engine.prune_stored(&none).await, Ok(1));
+    /// assert_eq!(engine.stored_run(run.id()).await, Ok(None));
+    /// # });
+    /// ```
+    pub async fn prune_stored(&self, retention: &StoreRetention) -> Result<u64, StoreError> {
+        let Some(journal) = &self.shared().journal else { return Ok(0) };
+        if retention.keeps_all() {
+            return Ok(0);
+        }
+        let store = &*journal.store;
+        let mut bounds = Bounds::find(store, *retention).await?;
+        let (mut left, mut nth, mut page) = (0, 0, Page::first(limits::STORE_PAGE_MAX));
+        let mut batch = Batch::default();
+        loop {
+            let read = store.ended(page).await?;
+            for tree in read.items.into_iter().flatten() {
+                if bounds.keep_from(&tree, nth) {
+                    return Ok(left + batch.append(store).await?);
+                }
+                let is_over = bounds.is_over(&tree, nth);
+                nth += 1;
+                if !is_over || self.get(tree.root).is_some() || journal.is_leaving(tree.root) {
+                    continue;
+                }
+                if batch.add(&tree) {
+                    left += batch.append(store).await?;
+                    bounds.look_again(store).await?;
+                }
+            }
+            // What was read may be out of date by the next page, which takes its time.
+            left += batch.append(store).await?;
+            let Some(next) = read.next else { return Ok(left) };
+            page = Page::first(limits::STORE_PAGE_MAX).after(next);
+        }
+    }
+}
+
+/// The bounds of one pass, as they stand.
+struct Bounds {
+    retention: StoreRetention,
+    now: SystemTime,
+    /// Trees that are too many, from the first on.
+    too_many: u64,
+    /// Whether there are too many bytes.
+    is_large: bool,
+}
+
+impl Bounds {
+    async fn find(store: &dyn Store, retention: StoreRetention) -> Result<Self, StoreError> {
+        let now = SystemTime::now();
+        let mut bounds = Self { retention, now, too_many: 0, is_large: false };
+        if let Some(max) = retention.trees_max {
+            bounds.too_many = count(store).await?.saturating_sub(max);
+        }
+        bounds.look_again(store).await?;
+        Ok(bounds)
+    }
+
+    /// Asks whether there are still too many bytes.
+    async fn look_again(&mut self, store: &dyn Store) -> Result<(), StoreError> {
+        if let Some(max) = self.retention.bytes_max {
+            self.is_large = store.bytes().await? > max || max == 0;
+        }
+        Ok(())
+    }
+
+    /// Tells whether a tree is over a bound, that many having been before it.
+    fn is_over(&self, tree: &EndedTree, nth: u64) -> bool {
+        let is_old = self.retention.ttl.is_some_and(|ttl| self.is_past(tree.quiesced_at, ttl));
+        is_old || nth < self.too_many || self.is_large
+    }
+
+    /// Tells whether neither a tree nor any behind it is over a bound: it ended after it was
+    /// accepted, and that was not long enough ago.
+    fn keep_from(&self, tree: &EndedTree, nth: u64) -> bool {
+        let is_young = |ttl| !self.is_past(tree.accepted_at, ttl);
+        nth >= self.too_many && !self.is_large && self.retention.ttl.is_none_or(is_young)
+    }
+
+    fn is_past(&self, at: SystemTime, ttl: Duration) -> bool {
+        // What is of the future, since the clock was set back, is not old, unless nothing is kept.
+        ttl.is_zero() || self.now.duration_since(at).is_ok_and(|passed| passed >= ttl)
+    }
+}
+
+/// Trees that leave with one append.
+#[derive(Default)]
+struct Batch {
+    records: Vec<Record>,
+    /// The runs and events that they have.
+    rows: u64,
+}
+
+impl Batch {
+    /// Takes a tree. Tells whether there are enough.
+    fn add(&mut self, tree: &EndedTree) -> bool {
+        let (run, epoch, at) = (tree.root, tree.epoch, SystemTime::now());
+        self.records.push(Record::Forgotten { run, epoch, at });
+        self.rows = self.rows.saturating_add(tree.rows);
+        self.rows >= ROWS_MAX
+    }
+
+    /// Stores them. Yields how many have left.
+    async fn append(&mut self, store: &dyn Store) -> Result<u64, StoreError> {
+        let Self { records, .. } = std::mem::take(self);
+        if records.is_empty() {
+            return Ok(0);
+        }
+        let all = records.len() as u64;
+        match store.append(records.clone()).await {
+            Ok(()) => return Ok(all),
+            Err(error) if !error.is_refusal() => return Err(error),
+            Err(_) => {}
+        }
+        // One of them was forgotten or began again since it was read: it is left alone.
+        let mut left = 0;
+        for record in records {
+            match store.append(vec![record]).await {
+                Ok(()) => left += 1,
+                Err(error) if error.is_refusal() => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(left)
+    }
+}
+
+/// Counts the trees that may leave.
+async fn count(store: &dyn Store) -> Result<u64, StoreError> {
+    let (mut page, mut all) = (Page::first(limits::STORE_PAGE_MAX), 0);
+    loop {
+        let read = store.ended(page).await?;
+        all += read.items.len() as u64;
+        let Some(next) = read.next else { return Ok(all) };
+        page = Page::first(limits::STORE_PAGE_MAX).after(next);
+    }
+}
+
+/// Runs and events of one append, unless one tree has more.
+const ROWS_MAX: u64 = 256;
