@@ -26,7 +26,7 @@ use crate::install::{CompletionsArgs, ManArgs};
 use crate::list::ListArgs;
 use crate::log_format::LogFormat;
 use crate::plan::PlanCommand;
-use crate::store::{EventsArgs, RunsArgs, ShowArgs, StoreCommand};
+use crate::store::{EventsArgs, KeepArgs, RunsArgs, ShowArgs, StoreCommand};
 use crate::times;
 use crate::tips::{escaped, with_tip};
 
@@ -156,6 +156,9 @@ pub(crate) struct ServeArgs {
     /// fails first
     #[arg(long, value_name = "FILE")]
     pub(crate) store: Option<PathBuf>,
+
+    #[command(flatten)]
+    pub(crate) keep: KeepArgs,
 
     /// What to log on stderr
     #[arg(

@@ -121,7 +121,9 @@ stderr.
 With --store FILE, runs and their events are in a file that outlives the server, and a run \
 starts when it is stored. Runs of a server that was killed have failed, or ended with their stop, \
 when the next one opens it. Stops and ends never wait for the disk. HTTP shows the runs of \
-earlier servers as well.
+earlier servers as well. Nothing leaves the file unless --keep, --keep-runs or --keep-mib say so; \
+each counts by itself, looked at every ten minutes. Runs that are live, are in memory still (an \
+hour), or whose lane a live run has stay. The room is used again; the file keeps its size.
 
 Programs are trusted with all that the user of the server may read and do, its files and its \
 environment among it (/proc): run programs that must not see its keys as another user.";
@@ -282,7 +284,7 @@ Exit codes:
 
 Examples:
   quell serve --demo
-  quell serve --config quell.toml --store runs.db
+  quell serve --config quell.toml --store runs.db --keep 30d
   quell serve --demo --listen 127.0.0.1:0 --set agentos.completed_sentinel=true
   OPS_KEY=… quell serve --config quell.toml --listen 0.0.0.0:7777";
 

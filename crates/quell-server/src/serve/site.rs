@@ -22,7 +22,7 @@ use crate::config::{Checked, Config};
 use crate::descriptors::Shares;
 use crate::remote;
 use crate::signals::Signals;
-use crate::store::OpenStore;
+use crate::store::{KeepArgs, OpenStore};
 use quell_report::text::{printable, span, still_executes};
 
 /// The components, the access control and the options of a server, checked.
@@ -34,6 +34,7 @@ pub(super) struct Site {
     demo: Option<Demo>,
     /// The file of the store, if runs are kept in one.
     store: Option<PathBuf>,
+    keep: KeepArgs,
 }
 
 impl Site {
@@ -66,8 +67,8 @@ impl Site {
                     .into(),
             );
         }
-        let store = args.store.clone();
-        Ok(Self { config, access, catalog, listen, demo, store })
+        let (store, keep) = (args.store.clone(), args.keep);
+        Ok(Self { config, access, catalog, listen, demo, store, keep })
     }
 
     /// Serves until a signal, then drains. The bodies have a runtime of their own.
@@ -76,7 +77,7 @@ impl Site {
     ///
     /// Fails if it cannot listen, or has no store; then nothing was served.
     pub(super) async fn serve(self, bodies: Handle, log: &Log) -> Result<(), String> {
-        let Self { config, access, catalog, listen, demo, store } = self;
+        let Self { config, access, catalog, listen, demo, store, keep } = self;
         let mut signals =
             Signals::listen().map_err(|error| format!("signals cannot be handled: {error}"))?;
         let store = store.as_deref().map(OpenStore::open).transpose()?;
@@ -102,7 +103,11 @@ impl Site {
         let connections = Connections::accept(listener, app, shares.connections);
         announce(address);
 
-        let signal = signals.next().await;
+        let signal = tokio::select! {
+            biased;
+            signal = signals.next() => signal,
+            never = keep.prune(&engine) => match never {},
+        };
         let plan = Shutdown {
             grace: config.grace(),
             abort_wait: config.abort_wait(),

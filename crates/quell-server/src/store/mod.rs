@@ -3,6 +3,7 @@
 
 mod events;
 mod file;
+mod keep;
 mod left_behind;
 mod open;
 mod out;
@@ -11,6 +12,7 @@ mod show;
 mod upkeep;
 
 pub(crate) use events::{EventsArgs, events};
+pub(crate) use keep::KeepArgs;
 pub(crate) use open::{OpenStore, is_part_of};
 pub(crate) use runs::{RunsArgs, runs};
 pub(crate) use show::{ShowArgs, show};

@@ -225,3 +225,29 @@ fn a_file_that_holds_no_store_is_neither_copied_nor_made_one() {
         "none is left"
     );
 }
+
+#[test]
+fn a_server_keeps_in_its_store_what_it_is_told_to_and_all_unless_it_is() {
+    let scratch = Scratch::new();
+    let plain = ["run", "--store", "runs.db", "--", "true"];
+    for _ in 0..3 {
+        scratch.run(&plain).assert_code(0);
+    }
+    let stored =
+        |scratch: &Scratch| scratch.run(&["runs", "--store", "runs.db"]).stdout.lines().count();
+    let all = stored(&scratch);
+    let serve = ["--demo", "--store", "runs.db"];
+    let site = Site::with(scratch, &serve);
+    site.signal("TERM");
+    let (ended, scratch) = site.ended();
+    ended.assert_code(0);
+    assert_eq!(stored(&scratch), all);
+    let site = Site::with(scratch, &[&serve[..], &["--keep", "30d", "--keep-runs", "1"]].concat());
+    wait_until("two have left", || stored(&site.scratch) == all - 2);
+    site.signal("TERM");
+    let (ended, scratch) = site.ended();
+    ended.assert_code(0);
+    let ended = scratch.run(&["serve", "--demo", "--keep", "30d"]);
+    ended.assert_code(2);
+    assert!(ended.stderr.contains("--store"), "{ended:?}");
+}
