@@ -74,7 +74,7 @@ mod store;
 mod journal;
 // T13, I34, I35: what an engine makes of the runs that an earlier process has left behind.
 mod recovery;
-// I25, I36: what leaves a store by age, number and bytes, and what never does.
+// T14, I34: what leaves a store by age, number and bytes, and what never does.
 mod pruning;
 // I37, I38: what holds while the store is in trouble.
 mod doubt;

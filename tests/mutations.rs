@@ -10,6 +10,7 @@ mod instrument;
 mod log;
 mod node;
 mod pauses;
+mod pruning;
 
 use std::collections::BTreeSet;
 use std::io::{Read as _, Write as _};
@@ -40,7 +41,9 @@ struct Edit {
 }
 
 fn faults() -> impl Iterator<Item = &'static Fault> {
-    [node::FAULTS, body::FAULTS, log::FAULTS, engine::FAULTS, pauses::FAULTS].into_iter().flatten()
+    [node::FAULTS, body::FAULTS, log::FAULTS, engine::FAULTS, pauses::FAULTS, pruning::FAULTS]
+        .into_iter()
+        .flatten()
 }
 
 /// Each fault with each test that must fail with it.

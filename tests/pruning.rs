@@ -1,4 +1,4 @@
-//! I25, I36: what leaves a store by age, number and bytes, and what never does.
+//! T14, I34: what leaves a store by age, number and bytes, and what never does.
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -117,7 +117,7 @@ async fn of_too_many_bytes_trees_leave_until_there_are_few_enough() {
 }
 
 #[tokio::test]
-async fn what_is_live_paused_not_quiescent_or_needed_never_leaves() {
+async fn t14_what_is_live_paused_not_quiescent_or_needed_never_leaves() {
     let store = Arc::new(MemoryStore::new());
     let (epoch, at) = (epoch(), ago(9));
     let accepted = |nth| Record::Accepted(accept(nth, 9).into());

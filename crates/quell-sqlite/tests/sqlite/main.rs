@@ -25,7 +25,7 @@ mod kills;
 mod lists;
 // Who has a file, and what stands beside it.
 mod place;
-// I25: processes that are killed while trees leave.
+// T14: processes that are killed while trees leave.
 mod pruning;
 // A file that is read while somebody has it.
 mod reader;

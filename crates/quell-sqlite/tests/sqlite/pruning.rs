@@ -1,4 +1,4 @@
-//! I25: processes that are killed while trees leave: each tree is whole or gone.
+//! T14: processes that are killed while trees leave: each tree is whole or gone.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -14,10 +14,10 @@ use crate::child::{Writing, say};
 use crate::fixture::{Folder, accept, at, block_on, end, epoch, event};
 
 /// Trees of a file.
-const TREES: usize = 1_500;
+const TREES: usize = 400;
 
 /// Trees that leave with one pass of a child.
-const STEP: usize = 100;
+const STEP: usize = 40;
 
 fn run(nth: usize, below: usize) -> RunId {
     RunId::from_text(&format!("run {nth}.{below}"))
@@ -81,7 +81,7 @@ fn left(file: &Path) -> usize {
 fn after_a_kill_while_trees_leave_each_is_whole_or_gone_and_the_next_pass_goes_on() {
     let full = Folder::new();
     fill(&full.file("runs.db"));
-    for (_seed, mut rng) in seeds(10) {
+    for (_seed, mut rng) in seeds(6) {
         let folder = Folder::new();
         let file = folder.file("runs.db");
         std::fs::copy(full.file("runs.db"), &file).unwrap();

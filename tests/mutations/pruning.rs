@@ -1,0 +1,50 @@
+//! Faults of what leaves a store.
+
+use super::{Edit, Fault};
+
+pub(super) const FAULTS: &[Fault] = &[
+    Fault {
+        name: "prune-what-is-in-memory",
+        edits: &[Edit {
+            file: "engine/prune.rs",
+            text: "self.get(tree.root).is_some()",
+            faulty: "false",
+        }],
+        caught_by: &["pruning::t14_what_is_live_paused_not_quiescent_or_needed_never_leaves"],
+    },
+    Fault {
+        name: "count-from-the-acceptance",
+        edits: &[Edit {
+            file: "engine/prune.rs",
+            text: "tree.quiesced_at",
+            faulty: "tree.accepted_at",
+        }],
+        caught_by: &["pruning::a_tree_leaves_by_its_age_from_when_it_was_quiescent"],
+    },
+    Fault {
+        name: "keep-all-behind-a-young-tree",
+        edits: &[Edit {
+            file: "engine/prune.rs",
+            text: "nth >= self.too_many && «!self.is_large» &&",
+            faulty: "true",
+        }],
+        caught_by: &["pruning::of_too_many_bytes_trees_leave_until_there_are_few_enough"],
+    },
+    Fault {
+        name: "take-all-with-one-append",
+        edits: &[Edit { file: "engine/prune.rs", text: "self.rows >= ROWS_MAX", faulty: "false" }],
+        caught_by: &["pruning::i34_no_stop_waits_for_what_leaves"],
+    },
+    Fault {
+        name: "offer-what-is-not-quiescent",
+        edits: &[Edit {
+            file: "store/tables.rs",
+            text: "record.status.is_terminal() && «record.quiescent»;",
+            faulty: "true",
+        }],
+        caught_by: &[
+            "pruning::t14_what_is_live_paused_not_quiescent_or_needed_never_leaves",
+            "store::the_store_in_memory_keeps_every_promise_of_a_store",
+        ],
+    },
+];
