@@ -28,7 +28,9 @@ fn names(store: &Valve) -> Vec<&'static str> {
         Record::Ended { .. } => "ended",
         Record::Quiesced { .. } => "quiesced",
         Record::Forgotten { .. } => "forgotten",
-        Record::Paused { .. } | Record::Checkpoint { .. } => "other",
+        Record::Paused { .. } => "paused",
+        Record::Resumed { .. } => "resumed",
+        Record::Checkpoint { .. } => "other",
     };
     store.stored().iter().map(name).collect()
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use quell::store::{Accepted, Epoch, MemoryStore, Record, Store, StoreError};
+use quell::store::{Accepted, Epoch, MemoryStore, Record, Store, StoreError, StoredPause};
 use quell::{
     CancelRequest, Counts, Engine, EventKind, Payload, RunEvent, RunId, RunKind, RunReport, RunRow,
     RunSpec, RunStatus, StoreRetention,
@@ -127,7 +127,8 @@ async fn t14_what_is_live_paused_not_quiescent_or_needed_never_leaves() {
         Record::Accepted(accepted.into())
     };
     let (started, request) = (Record::Started { run: run(2), epoch, at }, Payload::from("more?"));
-    let paused = Record::Paused { run: run(2), epoch, request, at };
+    let paused =
+        Record::Paused { run: run(2), epoch, pause: Box::new(StoredPause::new(request, 1, at)) };
     let mut row = RunRow::new(run(3), RunKind::Agent, "run".into(), RunStatus::Cancelled, at);
     row.quiescent = false;
     let report = RunReport::new(vec![row], Counts::default()).into();

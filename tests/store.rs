@@ -74,11 +74,14 @@ fn a_store_in_memory_counts_what_it_keeps_and_not_what_was_replaced() {
         let mode = quell::StopMode::Cooperative;
         let stop = quell::store::StopAccepted::new(run(0), epoch, mode, cause);
         append(vec![Record::StopAccepted(Box::new(stop))]);
-        let request = quell::Payload::from("x".repeat(5_000));
-        append(vec![Record::Paused { run: run(0), epoch, request, at }]);
+        append(vec![pause(run(0), "x".repeat(5_000)), answer(run(0), "x".repeat(5_000))]);
         append(vec![Record::Started { run: run(0), epoch, at }]);
     }
     append(accept(1));
+    let refused = block_on(store.append(vec![answer(run(1), "x".repeat(100_000))]));
+    assert!(matches!(refused, Err(StoreError::Full { .. })), "{refused:?}");
+    let asks = pause(run(1), "x".repeat(100_000));
+    assert!(matches!(block_on(store.append(vec![asks])), Err(StoreError::Full { .. })));
 
     // Nor does the log of a run count for a page of runs.
     let store = MemoryStore::new();
@@ -94,6 +97,18 @@ fn a_store_in_memory_counts_what_it_keeps_and_not_what_was_replaced() {
     assert_eq!(block_on(store.recover(Page::first(9))).unwrap().items.len(), 3);
 }
 
+fn pause(run: RunId, request: String) -> Record {
+    let at = std::time::SystemTime::UNIX_EPOCH;
+    let pause = Box::new(quell::store::StoredPause::new(request.into(), 1, at));
+    Record::Paused { run, epoch: Epoch::new(1, 1), pause }
+}
+
+fn answer(run: RunId, answer: String) -> Record {
+    let (epoch, at) = (Epoch::new(1, 1), std::time::SystemTime::UNIX_EPOCH);
+    let (answer, stood) = (answer.into(), std::time::Duration::ZERO);
+    Record::Resumed { run, epoch, attempt: 2, answer, stood, at }
+}
+
 /// A way to break a promise.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Fault {
@@ -104,6 +119,10 @@ enum Fault {
     LaterStopsOvertake,
     StopsOvertakeAll,
     LosesStops,
+    LosesAnswers,
+    LosesExpiries,
+    RecoversNoPauses,
+    GoesOnAfterStops,
     KeepsForgotten,
     LosesOrderOfPages,
     RepeatsEvents,
@@ -130,6 +149,10 @@ const FAULTS: &[(Fault, &str)] = &[
     (Fault::LaterStopsOvertake, "stops of one run are stored in their order"),
     (Fault::StopsOvertakeAll, "appends that are under way at once"),
     (Fault::LosesStops, "appends that are under way at once"),
+    (Fault::LosesAnswers, "an answer is read back until the next pause"),
+    (Fault::LosesExpiries, "a pause is read back with all that counts in it"),
+    (Fault::RecoversNoPauses, "a run that is paused is live"),
+    (Fault::GoesOnAfterStops, "a run with a stop neither is paused nor goes on (I34)"),
     (Fault::KeepsForgotten, "a run that is forgotten leaves"),
     (Fault::LosesOrderOfPages, "pages stay as they are"),
     (Fault::RepeatsEvents, "each event is read once"),
@@ -170,6 +193,11 @@ impl Faulty {
                 Some(Record::Accepted(accepted))
             }
             Record::StopAccepted(_) if self.has(Fault::LosesStops) => None,
+            Record::Resumed { .. } if self.has(Fault::LosesAnswers) => None,
+            Record::Paused { run, epoch, mut pause } if self.has(Fault::LosesExpiries) => {
+                pause.expires_at = None;
+                Some(Record::Paused { run, epoch, pause })
+            }
             Record::Forgotten { .. } if self.has(Fault::KeepsForgotten) => None,
             Record::Ended { run, epoch, report, .. } if self.has(Fault::KeepsRolledBack) => {
                 Some(Record::Ended { run, epoch, report, rollback: false })
@@ -218,7 +246,15 @@ impl Store for Faulty {
     }
 
     fn get(&self, run: RunId) -> BoxFuture<'_, Result<Option<RunRecord>, StoreError>> {
-        self.store.get(run)
+        Box::pin(async move {
+            let mut read = self.store.get(run).await?;
+            if let (true, Some(run)) = (self.has(Fault::GoesOnAfterStops), &mut read)
+                && run.answer.is_some()
+            {
+                run.status = quell::RunStatus::Queued;
+            }
+            Ok(read)
+        })
     }
 
     fn list(
@@ -275,6 +311,12 @@ impl Store for Faulty {
             match self.fault {
                 Fault::RecoversEverything => self.store.list(RunFilter::new(), page).await,
                 Fault::RecoversNothing => Ok(Pages::none()),
+                Fault::RecoversNoPauses => {
+                    let mut read = self.store.recover(page).await?;
+                    let is_paused = |run: &RunRecord| run.paused.is_some();
+                    read.items.retain(|run| !run.as_ref().is_ok_and(is_paused));
+                    Ok(read)
+                }
                 _ => self.store.recover(page).await,
             }
         })

@@ -5,12 +5,12 @@
 
 use std::collections::HashMap;
 
-use quell_core::store::{Epoch, Record, StoreError};
-use quell_core::{EventKind, RunEvent, RunId, RunReport};
+use quell_core::store::{Epoch, Record, StoreError, StoredPause};
+use quell_core::{EventKind, RunEvent, RunId, RunReport, RunStatus};
 use rusqlite::{Connection, OptionalExtension as _, params};
 
 use crate::bind::{bits, inline, mode_number, number, put_large, status_number};
-use crate::encode::{Large, Write, millis};
+use crate::encode::{Large, Write, millis, span};
 use crate::fault::Fault;
 use crate::{accept, forget};
 
@@ -71,7 +71,7 @@ fn change(
     Ok(match record {
         Record::Started { at, .. } => {
             let sql = "update run set epoch = ?2, started = coalesce(started, ?3), paused = null,
-                status = case status when 0 then 1 else status end
+                status = case when status < 1 then 1 else status end
                 where id = ?1 and epoch <= ?2 and status < 3";
             on.prepare_cached(sql)?.execute(params![id, number(epoch), millis(*at)])?
         }
@@ -92,14 +92,17 @@ fn change(
                 stop.rollback
             ])?
         }
-        Record::Paused { request, .. } => {
-            let sql = "update run set epoch = ?2, paused = ?3
+        Record::Paused { pause, .. } => paused(on, (run, epoch), pause)?,
+        Record::Resumed { attempt, answer, stood, .. } => {
+            let sql = "update run set epoch = ?2, paused = null, answer = ?3, stood = ?4,
+                attempt = max(coalesce(attempt, ?5), ?5),
+                status = case when status < 2 then 0 else status end
                 where id = ?1 and epoch <= ?2 and status < 3";
-            let text = request.as_json();
-            let changed =
-                on.prepare_cached(sql)?.execute(params![id, number(epoch), inline(text)])?;
+            let text = answer.as_json();
+            let values = params![id, number(epoch), inline(text), span(*stood), attempt];
+            let changed = on.prepare_cached(sql)?.execute(values)?;
             if changed == 1 {
-                put_large(on, run, Large::Paused, text)?;
+                put_large(on, run, Large::Answer, text)?;
             }
             changed
         }
@@ -117,6 +120,36 @@ fn change(
     })
 }
 
+/// Stores a pause. The answer to the one before is needed no more.
+fn paused(
+    on: &Connection,
+    (run, epoch): (RunId, Epoch),
+    pause: &StoredPause,
+) -> Result<usize, Fault> {
+    let sql = "update run set epoch = ?2, paused = ?3, paused_at = ?4, pause_by = ?5,
+        pause_expires = ?6, pause_timeout = ?7, pause_stands = ?8, answer = null,
+        attempt = max(coalesce(attempt, ?9), ?9),
+        status = case when status < 2 then ?10 else status end
+        where id = ?1 and epoch <= ?2 and status < 3";
+    let text = pause.request.as_json();
+    let changed = on.prepare_cached(sql)?.execute(params![
+        run.as_uuid().into_bytes(),
+        number(epoch),
+        inline(text),
+        millis(pause.at),
+        pause.asked_by.map(|by| by.as_uuid().into_bytes()),
+        pause.expires_at.map(millis),
+        pause.timeout.map(span),
+        pause.timeout_stands,
+        pause.attempt,
+        status_number(RunStatus::Paused),
+    ])?;
+    if changed == 1 {
+        put_large(on, run, Large::Paused, text)?;
+    }
+    Ok(changed)
+}
+
 fn end(
     on: &Connection,
     (run, epoch): (RunId, Epoch),
@@ -126,7 +159,7 @@ fn end(
 ) -> Result<usize, Fault> {
     let id = run.as_uuid().into_bytes();
     let sql = "update run set epoch = ?2, status = ?3, quiescent = ?4, quiesced = ?5, report = ?6,
-        paused = null where id = ?1 and epoch <= ?2 and status < 3";
+        paused = null, answer = null where id = ?1 and epoch <= ?2 and status < 3";
     let status = status_number(report.status);
     let quiesced = report.rows.first().and_then(|row| row.quiesced_at).map(millis);
     let text = inline(&write.text);
@@ -253,7 +286,7 @@ mod tests {
     use std::time::{Duration, SystemTime};
 
     use quell_core::store::{Accepted, ClaimedKey};
-    use quell_core::{Counts, RunKind, RunRow, RunStatus, limits};
+    use quell_core::{Counts, RunKind, RunRow, limits};
 
     use super::*;
     use crate::encode::encode;

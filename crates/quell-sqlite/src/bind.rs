@@ -43,10 +43,21 @@ pub(crate) fn bits(seq: u64) -> i64 {
     i64::try_from(seq).unwrap_or(i64::MAX)
 }
 
-/// Yields a status as a number: terminal from 3 on.
+/// Yields a status as a number: terminal from 3 on, and live below that.
 pub(crate) fn status_number(status: RunStatus) -> i64 {
+    if status == RunStatus::Paused {
+        return PAUSED;
+    }
     RunStatus::ALL.iter().zip(0..).find(|(it, _)| **it == status).map_or(0, |(_, nth)| nth)
 }
+
+/// Yields the status of a number, if there is one.
+pub(crate) fn status_of(number: i64) -> Option<RunStatus> {
+    RunStatus::ALL.into_iter().find(|status| status_number(*status) == number)
+}
+
+/// The number of the status `Paused`. It came after those that are terminal.
+const PAUSED: i64 = -1;
 
 /// Yields a mode as a number: the more urgent, the higher.
 pub(crate) fn mode_number(mode: StopMode) -> i64 {

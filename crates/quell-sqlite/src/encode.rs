@@ -35,6 +35,7 @@ pub(crate) fn encode(batch: Vec<Record>) -> Result<(Vec<Write>, usize), StoreErr
             Record::Accepted(_)
             | Record::Started { .. }
             | Record::Paused { .. }
+            | Record::Resumed { .. }
             | Record::Checkpoint { .. }
             | Record::Quiesced { .. }
             | Record::Forgotten { .. } => Ok(String::new()),
@@ -71,6 +72,11 @@ pub(crate) fn instant(millis: i64) -> Option<SystemTime> {
     SystemTime::UNIX_EPOCH.checked_add(Duration::from_millis(u64::try_from(millis).ok()?))
 }
 
+/// Yields whole milliseconds.
+pub(crate) fn span(time: Duration) -> i64 {
+    i64::try_from(time.as_millis()).unwrap_or(i64::MAX)
+}
+
 /// Kinds by their names.
 pub(crate) const KINDS: [RunKind; 6] = [
     RunKind::Agent,
@@ -93,6 +99,7 @@ pub(crate) enum Large {
     Paused = 2,
     Report = 3,
     Annotations = 4,
+    Answer = 5,
 }
 
 /// A longer text stands in the table `large`.

@@ -7,7 +7,7 @@ use rusqlite::{Connection, params_from_iter};
 
 use crate::bind::{bits, status_number};
 use crate::fault::fault;
-use crate::row::{COLUMNS, Listed, run_of};
+use crate::row::{Listed, columns, run_of};
 
 /// Rows that one read looks at, those that the filter does not mean included.
 const ROWS_MAX: usize = 10_000;
@@ -23,7 +23,7 @@ pub(crate) fn list(
         return Ok(Pages::none());
     }
     let (sql, values) = select(filter, before);
-    let whole = format!("select {COLUMNS} from run where ord = ?");
+    let whole = format!("select {} from run where ord = ?", columns(on)?);
     let mut looked = on.prepare_cached(&sql).map_err(|error| fault(&error))?;
     let mut whole = on.prepare_cached(&whole).map_err(|error| fault(&error))?;
     let mut rows = looked.query(params_from_iter(values)).map_err(|error| fault(&error))?;

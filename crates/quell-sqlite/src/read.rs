@@ -13,11 +13,11 @@ use uuid::Uuid;
 use crate::bind::bits;
 use crate::encode::instant;
 use crate::fault::fault;
-use crate::row::{COLUMNS, Listed, run_of};
+use crate::row::{Listed, columns, run_of};
 
 /// Reads a run.
 pub(crate) fn get(on: &Connection, run: RunId) -> Result<Option<RunRecord>, StoreError> {
-    let sql = format!("select {COLUMNS} from run where id = ?");
+    let sql = format!("select {} from run where id = ?", columns(on)?);
     let mut statement = on.prepare_cached(&sql).map_err(|error| fault(&error))?;
     let id = run.as_uuid().into_bytes();
     let found = statement.query_row([id], |row| Ok(run_of(row))).optional();
@@ -29,8 +29,9 @@ pub(crate) fn get(on: &Connection, run: RunId) -> Result<Option<RunRecord>, Stor
 pub(crate) fn recover(on: &Connection, page: Page) -> Result<Pages<Stored<RunRecord>>, StoreError> {
     let after = page.begin().map_or(i64::MIN, |cursor| bits(cursor.as_u64()));
     let sql = format!(
-        "select {COLUMNS} from run indexed by run_live
-        where status < 3 and ord > ? order by ord limit ?"
+        "select {} from run indexed by run_live
+        where status < 3 and ord > ? order by ord limit ?",
+        columns(on)?
     );
     paged(on, &sql, vec![after.into(), more_than(page)], page, run_of)
 }

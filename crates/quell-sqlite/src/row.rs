@@ -1,16 +1,20 @@
 //! A run as its row says.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use quell_core::store::{
-    Accepted, ClaimedKey, Epoch, RunRecord, StopAccepted, StoreError, Stored, Unreadable,
+    Accepted, ClaimedKey, Epoch, RunRecord, StopAccepted, StoreError, Stored, StoredPause,
+    Unreadable,
 };
-use quell_core::{Payload, RunId, RunStatus};
-use rusqlite::Row;
+use quell_core::{Payload, RunId};
+use rusqlite::{Connection, Row};
 use uuid::Uuid;
 
+use crate::bind::status_of;
 use crate::encode::{KINDS, MODES, instant};
 use crate::fault::fault;
+use crate::schema;
 
 /// Something that was read, with its place in the list and its bytes.
 pub(crate) struct Listed<T> {
@@ -19,10 +23,9 @@ pub(crate) struct Listed<T> {
     pub(crate) value: Stored<T>,
 }
 
-/// The columns of a run, in the order in which [`run_of`] takes them. A large text is fetched from
-/// where it stands.
-pub(crate) const COLUMNS: &str =
-    "ord, id, root, parent, run.epoch, kind, name, owner, lane, labels,
+/// The columns of a run, in the order in which [`run_of`] takes them: the first ones. A large text
+/// is fetched from where it stands.
+const COLUMNS: &str = "ord, id, root, parent, run.epoch, kind, name, owner, lane, labels,
     iif(annotations = 0, (select text from large where run = ord and what = 4), annotations),
     run.key, payload,
     iif(spec = 0, (select text from large where run = ord and what = 0), spec),
@@ -32,6 +35,24 @@ pub(crate) const COLUMNS: &str =
     iif(paused = 0, (select text from large where run = ord and what = 2), paused),
     iif(report = 0, (select text from large where run = ord and what = 3), report),
     quiescent, quiesced";
+
+/// Further ones, that a file of schema 1 lacks.
+const COLUMNS_OF_PAUSES: &str =
+    "iif(answer = 0, (select text from large where run = ord and what = 5), answer),
+    attempt, stood, paused_at, pause_by, pause_expires, pause_timeout, pause_stands";
+
+/// What they are in such a file. A pause had no instant.
+const NO_PAUSES: &str = "null, null, 0, coalesce(started, at), null, null, null, 0";
+
+/// Yields the columns of a run, as they are in a file.
+///
+/// # Errors
+///
+/// Fails if the file cannot be read.
+pub(crate) fn columns(on: &Connection) -> Result<String, StoreError> {
+    let further = if schema::number(on)? < 2 { NO_PAUSES } else { COLUMNS_OF_PAUSES };
+    Ok(format!("{COLUMNS}, {further}"))
+}
 
 /// Reads a run.
 pub(crate) fn run_of(row: &Row<'_>) -> Result<Listed<RunRecord>, StoreError> {
@@ -73,18 +94,42 @@ fn read(run: RunId, columns: &mut Columns<'_, '_>) -> Stored<RunRecord> {
     accepted.due = columns.instant("due")?;
     let mut record = RunRecord::new(accepted);
     let status: i64 = columns.take("status")?;
-    let named = usize::try_from(status).ok().and_then(|nth| RunStatus::ALL.get(nth).copied());
-    record.status = named.ok_or_else(|| unknown("status", &status.to_string()))?;
+    record.status = status_of(status).ok_or_else(|| unknown("status", &status.to_string()))?;
     record.started_at = columns.instant("start")?;
     record.stop = stop(run, columns)?;
-    record.paused = columns.payload("request")?;
+    let request = columns.payload("request")?;
     record.report = match columns.text("report")? {
         Some(text) => Some(Arc::new(parsed("report", text)?)),
         None => None,
     };
     record.quiescent = columns.take("quiescence")?;
     record.quiesced_at = columns.instant("quiescence")?;
+    pause(request, &mut record, columns)?;
     Ok(record)
+}
+
+/// Reads what belongs to pauses. That of the last one stays in the row when it is over.
+fn pause(
+    request: Option<Payload>,
+    record: &mut RunRecord,
+    columns: &mut Columns<'_, '_>,
+) -> Stored<()> {
+    record.answer = columns.payload("answer")?;
+    let attempt: Option<u32> = columns.take("attempt")?;
+    record.attempt = attempt.unwrap_or_default().max(record.epoch.attempt());
+    record.stood = columns.span("pauses")?.unwrap_or_default();
+    let at = columns.instant("pause")?;
+    let asked_by = columns.take::<Option<[u8; 16]>>("pause")?.map(id);
+    let expires_at = columns.instant("pause")?;
+    let timeout = columns.span("pause")?;
+    let timeout_stands = columns.take("pause")?;
+    let Some(request) = request else { return Ok(()) };
+    let at = at.ok_or_else(|| unknown("instant of the pause", "nothing"))?;
+    let mut pause = StoredPause::new(request, record.attempt, at);
+    (pause.asked_by, pause.expires_at) = (asked_by, expires_at);
+    (pause.timeout, pause.timeout_stands) = (timeout, timeout_stands);
+    record.paused = Some(pause);
+    Ok(())
 }
 
 fn stop(run: RunId, columns: &mut Columns<'_, '_>) -> Stored<Option<StopAccepted>> {
@@ -129,6 +174,12 @@ impl<'a> Columns<'a, '_> {
         let payload =
             |text| Payload::from_json_text(text).map_err(|error| unreadable(what, &error));
         self.text(what)?.map(payload).transpose()
+    }
+
+    fn span(&mut self, what: &str) -> Stored<Option<Duration>> {
+        let Some(millis) = self.take::<Option<i64>>(what)? else { return Ok(None) };
+        let millis = u64::try_from(millis).map_err(|error| unreadable(what, &error))?;
+        Ok(Some(Duration::from_millis(millis)))
     }
 
     fn instant(&mut self, what: &str) -> Stored<Option<std::time::SystemTime>> {

@@ -16,7 +16,7 @@ use crate::fault::fault;
 const APPLICATION_ID: i32 = 0x7175_656c;
 
 /// Step `n` leads to schema `n + 1`.
-const STEPS: [&str; 1] = [SCHEMA_1];
+const STEPS: [&str; 2] = [SCHEMA_1, SCHEMA_2];
 
 /// What a file has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,6 +52,16 @@ pub(crate) fn look(connection: &Connection) -> Result<Found, StoreError> {
         Ok(found) if found > 0 => Ok(Found::Schema(found as usize)),
         _ => Err(StoreError::Corrupt { what: format!("it says that its schema is {version}") }),
     }
+}
+
+/// Yields the number of the schema of a file that is ours: it may be read before it is migrated.
+///
+/// # Errors
+///
+/// Fails if the file cannot be read.
+pub(crate) fn number(on: &Connection) -> Result<i64, StoreError> {
+    let mut version = on.prepare_cached("pragma user_version").map_err(|error| fault(&error))?;
+    version.query_row([], |row| row.get(0)).map_err(|error| fault(&error))
 }
 
 /// Says of a file in which [`look`] has found nothing what it is.
@@ -185,3 +195,88 @@ create table checkpoint (
 create index checkpoint_lane on checkpoint (lane);
 create index checkpoint_run on checkpoint (run);
 ";
+
+/// Pauses. A run that is paused has the status -1, so that what is live is still below 3. A pause
+/// of schema 1 left the status as it was, and said no more than what was asked.
+const SCHEMA_2: &str = "
+alter table run add column attempt integer;
+alter table run add column answer;
+alter table run add column stood integer not null default 0;
+alter table run add column paused_at integer;
+alter table run add column pause_by blob;
+alter table run add column pause_expires integer;
+alter table run add column pause_timeout integer;
+alter table run add column pause_stands integer not null default 0;
+update run set paused_at = coalesce(started, at),
+    status = case when status < 2 then -1 else status end
+    where paused is not null and status < 3;
+";
+
+#[cfg(test)]
+mod tests {
+    use quell_core::store::{Epoch, Page, Record, Store as _};
+    use quell_core::{RunFilter, RunId, RunStatus};
+
+    use super::*;
+    use crate::{SqliteReader, SqliteStore};
+
+    /// Makes a file as a release left it that knew schema 1: three runs, the first of which has a
+    /// pause, and the third has ended.
+    fn of_schema_1(path: &Path) {
+        let old = Connection::open(path).unwrap();
+        old.execute_batch(SCHEMA_1).unwrap();
+        old.pragma_update(None, "application_id", APPLICATION_ID).unwrap();
+        old.pragma_update(None, "user_version", 1).unwrap();
+        for (nth, status, paused) in [(1, 1, Some("\"may I?\"")), (2, 1, None), (3, 4, None)] {
+            let sql = "insert into run (id, epoch, kind, name, at, status, started, paused, report)
+                values (?1, ?2, 'agent', 'old', 1000, ?3, 2000, ?4, null)";
+            let id = run(nth).as_uuid().into_bytes();
+            let epoch = Epoch::new(1, 2).as_u64().cast_signed();
+            old.execute(sql, rusqlite::params![id, epoch, status, paused]).unwrap();
+        }
+    }
+
+    fn run(nth: i64) -> RunId {
+        RunId::from_text(&format!("run {nth}"))
+    }
+
+    #[test]
+    fn a_file_of_the_schema_before_opens_and_goes_on() {
+        let folder = std::env::temp_dir().join(format!("quell-schema-{}", std::process::id()));
+        fs::create_dir_all(&folder).unwrap();
+        let path = folder.join("runs.db");
+        of_schema_1(&path);
+        // Whoever only reads leaves it as it is.
+        let reader = SqliteReader::open(&path).unwrap();
+        let read = reader.get(run(1)).unwrap().unwrap();
+        assert_eq!(read.paused.unwrap().request, "may I?".into());
+        assert_eq!((read.attempt, read.started_at), (2, crate::encode::instant(2_000)));
+        let all = reader.list(&RunFilter::new(), Page::first(9)).unwrap().items;
+        assert!(all.len() == 3 && all.iter().all(Result::is_ok), "{all:?}");
+        let ended = crate::check(&path).unwrap();
+        assert_eq!(ended.len(), 1, "the end without a report: {ended:?}");
+        drop(reader);
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let store = SqliteStore::open(&path).unwrap();
+        runtime.block_on(async {
+            let epoch = Epoch::new(store.boot(), 2);
+            let read = store.get(run(1)).await.unwrap().unwrap();
+            assert_eq!((read.status, read.attempt), (RunStatus::Paused, 2));
+            assert_eq!(read.paused.unwrap().at, crate::encode::instant(2_000).unwrap());
+            let (answer, stood, at) = ("yes".into(), std::time::Duration::ZERO, read.accepted.at);
+            let run_1 = run(1);
+            let resumed = Record::Resumed { run: run_1, epoch, attempt: 3, answer, stood, at };
+            store.append(vec![resumed]).await.unwrap();
+            let read = store.get(run(1)).await.unwrap().unwrap();
+            assert_eq!((read.status, read.answer), (RunStatus::Queued, Some("yes".into())));
+            let left = store.recover(Page::first(9)).await.unwrap().items;
+            let left: Vec<_> = left.into_iter().map(|run| run.unwrap().run()).collect();
+            assert_eq!(left, [run(1), run(2)]);
+            store.close().await.unwrap();
+        });
+        let connection = Connection::open(&path).unwrap();
+        assert_eq!((number(&connection), look(&connection)), (Ok(2), Ok(Found::Schema(2))));
+        drop(connection);
+        fs::remove_dir_all(folder).unwrap();
+    }
+}

@@ -7,14 +7,15 @@ use uuid::Uuid;
 
 use crate::fault::fault;
 use crate::read::{checkpoint, event};
-use crate::row::{COLUMNS, Listed, run_of};
+use crate::row::{Listed, columns, run_of};
+use crate::schema;
 
 /// Reads all runs, events and states of lanes one after the other, and yields the first ones that
 /// cannot be read.
 pub(crate) fn unreadable(on: &Connection, max: usize) -> Result<Vec<Unreadable>, StoreError> {
     let mut found = Vec::new();
     let mut search = Search { on, max, found: &mut found };
-    search.each(&format!("select {COLUMNS} from run order by ord"), run_of)?;
+    search.each(&format!("select {} from run order by ord", columns(on)?), run_of)?;
     search.lost_texts()?;
     let events = "select e.seq, e.text, r.id from event e left join run r on r.ord = e.root
         order by e.root, e.seq";
@@ -53,9 +54,10 @@ impl Search<'_> {
     /// Finds the texts of runs that are said to stand elsewhere, and do not. A reader takes them
     /// for what was never stored. An end without a report is such a text, too.
     fn lost_texts(&mut self) -> Result<(), StoreError> {
-        for (number, column) in
-            ["spec", "input", "paused", "report", "annotations"].iter().enumerate()
-        {
+        let all = ["spec", "input", "paused", "report", "annotations", "answer"];
+        // A file of schema 1 has no answers.
+        let known = if schema::number(self.on)? < 2 { 5 } else { all.len() };
+        for (number, column) in all.iter().take(known).enumerate() {
             let is_ended =
                 if *column == "report" { "or (status >= 3 and report is null)" } else { "" };
             let sql = format!(

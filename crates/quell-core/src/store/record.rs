@@ -2,8 +2,9 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
+use crate::store::StoredPause;
 use crate::{Annotations, Cause, Labels, Payload, RunEvent, RunId, RunKind, RunReport, StopMode};
 
 /// Whose turn it is to write of a run. Every attempt has its own, and a later one is larger; a
@@ -11,6 +12,8 @@ use crate::{Annotations, Cause, Labels, Payload, RunEvent, RunId, RunKind, RunRe
 ///
 /// It is made of the boot of the store ([`Store::boot`](crate::store::Store::boot)) and the number
 /// of the attempt, so that what a process left behind never writes again after its successor has.
+/// The attempts of a run that one process pauses and resumes have one epoch: nothing of an attempt
+/// executes when the next one begins. Their numbers are in the records.
 ///
 /// # Examples
 ///
@@ -92,14 +95,28 @@ pub enum Record {
     /// A stop was accepted. If there are several, the first cause stays, the mode only rises, and
     /// the hard deadline only shrinks.
     StopAccepted(Box<StopAccepted>),
-    /// The run waits for an answer, and nothing of it executes.
+    /// The run, a root, waits for an answer, and nothing of it executes.
     Paused {
         /// The run.
         run: RunId,
         /// The epoch of the attempt.
         epoch: Epoch,
-        /// What it asks.
-        request: Payload,
+        /// What it asks, and what counts meanwhile.
+        pause: Box<StoredPause>,
+    },
+    /// The run was given its answer, and waits for the start of its next attempt. One that was
+    /// stopped keeps the status of that (I34).
+    Resumed {
+        /// The run.
+        run: RunId,
+        /// The epoch of the attempt.
+        epoch: Epoch,
+        /// The number of the next attempt, from 2.
+        attempt: u32,
+        /// The answer.
+        answer: Payload,
+        /// How long the timeout of the run has stood still in all of its pauses.
+        stood: Duration,
         /// When.
         at: SystemTime,
     },
@@ -157,6 +174,7 @@ impl Record {
             Self::StopAccepted(stop) => stop.run,
             Self::Started { run, .. }
             | Self::Paused { run, .. }
+            | Self::Resumed { run, .. }
             | Self::Checkpoint { run, .. }
             | Self::Ended { run, .. }
             | Self::Quiesced { run, .. }
@@ -172,6 +190,7 @@ impl Record {
             Self::Event { epoch, .. }
             | Self::Started { epoch, .. }
             | Self::Paused { epoch, .. }
+            | Self::Resumed { epoch, .. }
             | Self::Checkpoint { epoch, .. }
             | Self::Ended { epoch, .. }
             | Self::Quiesced { epoch, .. }

@@ -1,9 +1,9 @@
 //! What is read back from a store.
 
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
-use crate::store::{Accepted, Epoch, Record, StopAccepted};
+use crate::store::{Accepted, Epoch, Record, StopAccepted, StoredPause};
 use crate::{Counts, Payload, RunFacts, RunId, RunReport, RunRow, RunStatus, StopMode};
 
 /// What is stored of a run. Instants are kept to the millisecond.
@@ -11,7 +11,7 @@ use crate::{Counts, Payload, RunFacts, RunId, RunReport, RunRow, RunStatus, Stop
 /// # Examples
 ///
 /// ```
-/// use std::time::SystemTime;
+/// use std::time::{Duration, SystemTime};
 /// use quell_core::store::{Accepted, Epoch, Record, RunRecord};
 /// use quell_core::{RunId, RunKind, RunStatus};
 ///
@@ -28,14 +28,20 @@ pub struct RunRecord {
     pub accepted: Accepted,
     /// The epoch of its current attempt.
     pub epoch: Epoch,
+    /// The number of its current attempt, or, if it was given an answer, of that which comes next.
+    pub attempt: u32,
     /// How it stands. `Stopping` from the acceptance of a stop on.
     pub status: RunStatus,
     /// When its first attempt began.
     pub started_at: Option<SystemTime>,
     /// The stop that was accepted, if one was.
     pub stop: Option<StopAccepted>,
-    /// What it asks, if it is paused. The status is that before the pause.
-    pub paused: Option<Payload>,
+    /// What it waits for, if it is paused.
+    pub paused: Option<StoredPause>,
+    /// The answer to its last pause, until the next one or its end.
+    pub answer: Option<Payload>,
+    /// How long its timeout has stood still in the pauses before that.
+    pub stood: Duration,
     /// What remains of it, if it has ended.
     pub report: Option<Arc<RunReport>>,
     /// When it ended, or, if it ended non-quiescent, when nothing of it executed any more.
@@ -49,11 +55,14 @@ impl RunRecord {
     pub const fn new(accepted: Accepted) -> Self {
         Self {
             epoch: accepted.epoch,
+            attempt: accepted.epoch.attempt(),
             accepted,
             status: RunStatus::Queued,
             started_at: None,
             stop: None,
             paused: None,
+            answer: None,
+            stood: Duration::ZERO,
             report: None,
             quiesced_at: None,
             quiescent: false,
@@ -116,22 +125,37 @@ impl RunRecord {
     /// no trace in it, such as an event, raises its epoch.
     pub fn apply(&mut self, record: &Record) {
         self.epoch = self.epoch.max(record.epoch());
+        self.attempt = self.attempt.max(record.epoch().attempt());
         match record {
             Record::Started { at, .. } => {
                 self.started_at = self.started_at.or(Some(*at));
                 self.paused = None;
-                if self.status == RunStatus::Queued {
+                if matches!(self.status, RunStatus::Queued | RunStatus::Paused) {
                     self.status = RunStatus::Running;
                 }
             }
             Record::StopAccepted(stop) => self.apply_stop(stop),
-            Record::Paused { request, .. } => self.paused = Some(request.clone()),
+            Record::Paused { pause, .. } => {
+                self.attempt = self.attempt.max(pause.attempt);
+                (self.paused, self.answer) = (Some(StoredPause::clone(pause)), None);
+                if matches!(self.status, RunStatus::Queued | RunStatus::Running) {
+                    self.status = RunStatus::Paused;
+                }
+            }
+            Record::Resumed { attempt, answer, stood, .. } => {
+                self.attempt = self.attempt.max(*attempt);
+                (self.paused, self.answer) = (None, Some(answer.clone()));
+                self.stood = *stood;
+                if matches!(self.status, RunStatus::Paused | RunStatus::Running) {
+                    self.status = RunStatus::Queued;
+                }
+            }
             Record::Ended { report, .. } => {
                 self.status = report.status;
                 self.quiescent = report.quiescent;
                 self.quiesced_at = report.rows.first().and_then(|row| row.quiesced_at);
                 self.report = Some(Arc::clone(report));
-                self.paused = None;
+                (self.paused, self.answer) = (None, None);
             }
             Record::Quiesced { at, .. } => {
                 self.quiescent = true;

@@ -81,8 +81,13 @@ fn so_far(run: &RunRecord) -> String {
     if let (Some(cause), Some(stop)) = (&row.cause, &run.stop) {
         fact("stop", format!("{}: {cause}", time(stop.cause.at)));
     }
-    if let Some(asked) = &run.paused {
+    if let Some(pause) = &run.paused {
+        let asked = &pause.request;
+        fact("paused", time(pause.at));
         fact("asks", asked.as_text().unwrap_or_else(|| asked.as_json().into()).into_owned());
+        if let Some(at) = pause.expires_at {
+            fact("until", time(at));
+        }
     }
     text
 }

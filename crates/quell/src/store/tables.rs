@@ -57,6 +57,7 @@ pub(super) struct StoredRun {
 struct Bytes {
     accepted: usize,
     stop: usize,
+    /// Of what it asks, or of the answer.
     paused: usize,
     report: usize,
     log: usize,
@@ -88,10 +89,12 @@ impl StoredRun {
             Record::Event { .. } => self.bytes.log += bytes,
             // The first one stays, and later ones change its mode and its deadline.
             Record::StopAccepted(_) if self.bytes.stop == 0 => self.bytes.stop = bytes,
-            Record::Paused { .. } => self.bytes.paused = bytes,
-            Record::Started { .. } => self.bytes.paused = 0,
+            // An answer takes the place of what was asked, and the next request its place.
+            Record::Paused { .. } | Record::Resumed { .. } => self.bytes.paused = bytes,
+            Record::Started { .. } if self.record.answer.is_none() => self.bytes.paused = 0,
             Record::Ended { .. } => (self.bytes.paused, self.bytes.report) = (0, bytes),
             Record::Accepted(_)
+            | Record::Started { .. }
             | Record::StopAccepted(_)
             | Record::Checkpoint { .. }
             | Record::Quiesced { .. }
@@ -140,6 +143,7 @@ impl Tables {
             | Record::Accepted(_)
             | Record::StopAccepted(_)
             | Record::Paused { .. }
+            | Record::Resumed { .. }
             | Record::Ended { .. } => {}
         }
     }

@@ -4,8 +4,9 @@ use quell_core::store::{Record, RunRecord, Store, StoreError};
 use quell_core::{EventKind, Payload, RunEvent, RunStatus, StopMode};
 
 use super::fixture::{
-    Verdict, accept, at, child, end, ended, event, first_epoch, forget, id,
-    recovered as all_recovered, refused, report, same, start, state, states, stop, stored, there,
+    Verdict, accept, at, child, end, ended, event, first_epoch, forget, id, pause,
+    recovered as all_recovered, refused, report, resume, same, start, state, states, stop, stored,
+    there,
 };
 
 pub(super) async fn final_end(store: &dyn Store) -> Verdict {
@@ -16,13 +17,13 @@ pub(super) async fn final_end(store: &dyn Store) -> Verdict {
     same("its status", &read.status, &RunStatus::Failed)?;
     same("its report", &read.report, &Some(report(1, RunStatus::Failed, true)))?;
     same("quiescent", &(read.quiescent, read.quiesced_at), &(true, Some(at(800))))?;
-    let request = Payload::from("late");
     for late in [
         start(1, epoch),
         end(1, epoch),
         stop(1, epoch, StopMode::Cooperative, "late"),
         state(1, epoch, "lane", 1),
-        Record::Paused { run: id(1), epoch, request, at: at(1) },
+        pause(1, epoch, "late"),
+        resume(1, epoch, 2, "late"),
     ] {
         refused(store, vec![late], &StoreError::Ended { run: id(1) }).await?;
     }

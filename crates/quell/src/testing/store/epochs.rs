@@ -1,11 +1,11 @@
 //! Epochs: who may write of a run.
 
 use quell_core::store::{Epoch, Record, Store, StoreError};
-use quell_core::{Payload, RunStatus, StopMode};
+use quell_core::{RunStatus, StopMode};
 
 use super::fixture::{
-    Verdict, accept, at, child, end, event, first_epoch, forget, id, refused, same, start, state,
-    stop, stored, there,
+    Verdict, accept, at, child, end, event, first_epoch, forget, id, pause, refused, resume, same,
+    start, state, stop, stored, there,
 };
 
 pub(super) async fn fenced(store: &dyn Store) -> Verdict {
@@ -15,12 +15,12 @@ pub(super) async fn fenced(store: &dyn Store) -> Verdict {
     stored(store, vec![start(1, new)]).await?;
     let before = there(store, id(1)).await?;
     let fenced = StoreError::Fenced { run: id(1), epoch: old, current: new };
-    let request = Payload::from("old");
     for late in [
         start(1, old),
         event(1, old, 2),
         stop(1, old, StopMode::Abort, "old"),
-        Record::Paused { run: id(1), epoch: old, request, at: at(1) },
+        pause(1, old, "old"),
+        resume(1, old, 2, "old"),
         state(1, old, "lane", 1),
         end(1, old),
         Record::Quiesced { run: id(1), epoch: old, at: at(1) },

@@ -201,15 +201,3 @@ async fn polled_in_order(mut appends: Vec<Append<'_>>) -> Vec<Result<(), StoreEr
 }
 
 type Append<'a> = BoxFuture<'a, Result<(), StoreError>>;
-
-pub(super) async fn pause(store: &dyn Store) -> Verdict {
-    let epoch = first_epoch(store);
-    let request = Payload::from("may I?");
-    let paused = Record::Paused { run: id(1), epoch, request: request.clone(), at: at(650) };
-    stored(store, vec![accept(store, 1), start(1, epoch), paused]).await?;
-    same("what it asks", &there(store, id(1)).await?.paused, &Some(request))?;
-    stored(store, vec![start(1, epoch)]).await?;
-    let on = there(store, id(1)).await?;
-    same("what it asks when it goes on", &on.paused, &None)?;
-    same("its first start", &on.started_at, &Some(at(500)))
-}

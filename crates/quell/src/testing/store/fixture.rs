@@ -6,6 +6,7 @@ use std::time::{Duration, SystemTime};
 
 use quell_core::store::{
     Accepted, Cursor, Epoch, Page, Record, RunRecord, StopAccepted, Store, StoreError, Stored,
+    StoredPause,
 };
 use quell_core::{
     Abandoned, Cause, CauseKind, Counts, EventKind, Payload, RunEvent, RunFilter, RunId, RunKind,
@@ -125,6 +126,16 @@ pub(super) fn stop(nth: usize, epoch: Epoch, mode: StopMode, words: &str) -> Rec
     let mut cause = Cause::new(CauseKind::UserRequest, at(600), id(nth));
     (cause.message, cause.by) = (Some(words.into()), Some("ada".into()));
     Record::StopAccepted(Box::new(StopAccepted::new(id(nth), epoch, mode, Arc::new(cause))))
+}
+
+pub(super) fn pause(nth: usize, epoch: Epoch, request: &str) -> Record {
+    let pause = StoredPause::new(request.into(), 1, at(650));
+    Record::Paused { run: id(nth), epoch, pause: Box::new(pause) }
+}
+
+pub(super) fn resume(nth: usize, epoch: Epoch, attempt: u32, answer: &str) -> Record {
+    let (run, answer, stood) = (id(nth), answer.into(), Duration::from_millis(7));
+    Record::Resumed { run, epoch, attempt, answer, stood, at: at(680) }
 }
 
 pub(super) fn event(nth: usize, epoch: Epoch, seq: u64) -> Record {

@@ -4,8 +4,8 @@ use quell_core::store::{Page, Record, Store};
 use quell_core::{Payload, RunStatus};
 
 use super::fixture::{
-    Verdict, accept, accepted, at, child, emitted, end, event, first_epoch, forget, id, readable,
-    report, same, start, stored,
+    Verdict, accept, accepted, at, child, emitted, end, event, first_epoch, forget, id, pause,
+    readable, report, same, start, stored,
 };
 
 /// Reads the roots of the trees that may leave, page by page, with what they have.
@@ -49,11 +49,9 @@ pub(super) async fn needed_stays(store: &dyn Store) -> Verdict {
         Record::Accepted(Box::new(accepted))
     };
     // Queued, running, paused, and with something live below.
-    let request = Payload::from("more?");
-    let paused = Record::Paused { run: id(2), epoch, request, at: at(600) };
     stored(store, vec![accept(store, 0)]).await?;
     stored(store, vec![accept(store, 1), start(1, epoch)]).await?;
-    stored(store, vec![accept(store, 2), start(2, epoch), paused]).await?;
+    stored(store, vec![accept(store, 2), start(2, epoch), pause(2, epoch, "more?")]).await?;
     stored(store, vec![accept(store, 3), child(store, 10, 3), end(3, epoch)]).await?;
     // Not quiescent.
     let (left, rollback) = (report(4, RunStatus::Cancelled, false), false);

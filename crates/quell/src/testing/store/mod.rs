@@ -8,6 +8,7 @@ mod keys;
 mod lanes;
 mod leaving;
 mod logs;
+mod pauses;
 mod reading;
 mod suite;
 

@@ -2,7 +2,7 @@
 
 use crate::store::{BoxFuture, Store};
 use crate::testing::store::fixture::Verdict;
-use crate::testing::store::{ends, epochs, facts, keys, lanes, leaving, logs, reading};
+use crate::testing::store::{ends, epochs, facts, keys, lanes, leaving, logs, pauses, reading};
 
 /// Checks that a store keeps the promises of [`Store`]. `make` yields a store that is empty; it is
 /// asked once for every case. Yields how many cases there were.
@@ -54,7 +54,10 @@ const CASES: &[(&str, Case)] = cases! {
     "an empty batch stores nothing" => facts::empty_batch,
     "the first cause of a stop stays, modes rise, deadlines shrink" => facts::stops_merge,
     "stops of one run are stored in their order, and behind other epochs" => facts::stops_in_order,
-    "a pause is read back until the run goes on" => facts::pause,
+    "a pause is read back with all that counts in it" => pauses::read_back,
+    "an answer is read back until the next pause, or the end" => pauses::answered,
+    "a run with a stop neither is paused nor goes on (I34)" => pauses::stopped,
+    "a pause and an answer are those of an epoch (I35)" => pauses::taken_over,
     "a report is read back, and nothing changes a run that has ended" => ends::final_end,
     "a run that ended non-quiescent is quiescent later" => ends::quiesced,
     "a run that is forgotten leaves with all that is stored of it" => ends::forgotten,
@@ -63,6 +66,7 @@ const CASES: &[(&str, Case)] = cases! {
     "a run that was detached stays when the root that it left is forgotten" => ends::detached,
     "what is forgotten may come again at once" => ends::comes_again,
     "recovery reads what is not terminal, with its stop" => ends::recovered,
+    "a run that is paused is live" => pauses::live,
     "a write of a superseded epoch is refused (I35)" => epochs::fenced,
     "a higher epoch takes the run over" => epochs::taken_over,
     "each event is read once, in order" => logs::once_in_order,
