@@ -5,6 +5,8 @@
 //!    parent holds.
 //! 2. `memory/deadline`: what a timeout of an hour adds to each; its bar is 64 bytes. Then what
 //!    the processors do in a second in which nothing is due.
+//! 3. `memory/roots`: 200,000 roots that wait: in the queue of a limit (bar 1 KiB each), for an
+//!    answer, and for their stop in an engine on a durable store (bar 2 KiB each).
 //!
 //! Each figure comes from a process of its own: what the system has given it (`VmRSS`) after, less
 //! what it had before, so that the allocator's share is in it.
@@ -19,22 +21,27 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use quell::{CancelRequest, RunSpec};
+use quell::{CancelRequest, Engine, EngineConfig, Failure, RunContext, RunSpec, RunStatus};
 use quell_benches::figures::{ratio, section};
 use quell_benches::race::{Ring, Stopwatch, is_wanted};
+use quell_sqlite::SqliteStore;
+use tokio::runtime::Builder;
 
 fn main() {
     if let Some(side) = env::var_os(SIDE) {
         let figures = match side.to_string_lossy().as_ref() {
             "theirs" => their_leaves(),
             "deadlines" => our_leaves(Some(Duration::from_hours(1))),
+            "queued" => roots(Wait::Queued),
+            "paused" => roots(Wait::Paused),
+            "stored" => roots(Wait::Stored),
             _ => our_leaves(None),
         };
         println!("{} {}", figures.bytes, figures.busy.as_nanos());
         return;
     }
     let shape = format!("a root with {RUNS} leaves that await their stop");
-    let per_run = |figures: &Figures| per(figures.bytes);
+    let per_run = |figures: &Figures| per(figures.bytes, RUNS);
     if is_wanted("leaf") {
         section("bytes per parked run", &shape);
         let (ours, theirs) = (median("ours"), median("theirs"));
@@ -54,6 +61,25 @@ fn main() {
         );
         ratio("memory/deadline", added / 64.0);
     }
+    if is_wanted("roots") {
+        section("bytes per root that waits", &format!("{ROOTS} roots"));
+        for (side, bar) in [("queued", 1_024.0), ("paused", 2_048.0), ("stored", 2_048.0)] {
+            let bytes = per(median(side).bytes, ROOTS);
+            println!("   {side:<8} {bytes:>6.0} bytes per run, the bar is {bar}");
+            ratio(&format!("memory/{side}"), bytes / bar);
+        }
+    }
+}
+
+/// What a root waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Wait {
+    /// The slot that another one has.
+    Queued,
+    /// An answer.
+    Paused,
+    /// Its stop; its acceptance and its start are in a store.
+    Stored,
 }
 
 /// What a process has found.
@@ -139,6 +165,61 @@ fn their_leaves() -> Figures {
     })
 }
 
+fn roots(wait: Wait) -> Figures {
+    let runtime = Builder::new_multi_thread().worker_threads(2).enable_time().build();
+    let runtime = runtime.expect("the system lets a runtime be made");
+    let file = env::temp_dir().join(format!("quell-memory-{}.db", std::process::id()));
+    let config = EngineConfig::new().runtime(runtime.handle().clone());
+    let engine = Engine::with_config(match wait {
+        Wait::Queued => config.running_max(1),
+        Wait::Paused => config,
+        Wait::Stored => config.store(Arc::new(SqliteStore::open(&file).expect("it opens"))),
+    });
+    let figures = runtime.block_on(async {
+        // What the first run needs is not counted.
+        let first = engine.submit(RunSpec::agent("first"), listens).expect("there is room");
+        let mut runs = Vec::with_capacity(ROOTS);
+        runs.resize_with(ROOTS, || None);
+        let before = resident();
+        for place in &mut runs {
+            let spec = RunSpec::agent("clerk");
+            let run = match wait {
+                Wait::Paused => engine.submit_resumable(spec, asks),
+                Wait::Queued | Wait::Stored => engine.submit(spec, listens),
+            };
+            *place = Some(run.expect("there is room").into_ref());
+        }
+        for run in runs.iter().flatten() {
+            match wait {
+                Wait::Queued => assert_eq!(run.status(), RunStatus::Queued),
+                Wait::Paused => drop(run.paused().await.expect("it asks")),
+                Wait::Stored => run.stored().await.expect("it is stored"),
+            }
+        }
+        let bytes = resident().saturating_sub(before);
+        let busy = rest().await;
+        drop(first);
+        Figures { bytes, busy }
+    });
+    runtime.shutdown_background();
+    drop(engine);
+    for end in ["", "-wal", "-shm", ".lock"] {
+        let mut name = file.clone().into_os_string();
+        name.push(end);
+        let _ = fs::remove_file(name);
+    }
+    figures
+}
+
+async fn listens(ctx: RunContext) -> Result<(), Failure> {
+    ctx.stopped().await;
+    Ok(())
+}
+
+async fn asks(ctx: RunContext) -> Result<(), Failure> {
+    Err(ctx.pause("may I?"))
+}
+
 /// Waits until every leaf was polled, and has had time to reach its await.
 async fn all_of(parked: &AtomicUsize) {
     while parked.load(Ordering::Relaxed) < RUNS {
@@ -163,8 +244,8 @@ fn resident() -> u64 {
 }
 
 #[expect(clippy::cast_precision_loss, reason = "a figure has three digits")]
-fn per(bytes: u64) -> f64 {
-    bytes as f64 / RUNS as f64
+fn per(bytes: u64, runs: usize) -> f64 {
+    bytes as f64 / runs as f64
 }
 
 fn millis(time: Duration) -> f64 {
@@ -174,3 +255,4 @@ fn millis(time: Duration) -> f64 {
 /// Names the side that a process is to measure.
 const SIDE: &str = "QUELL_MEMORY_SIDE";
 const RUNS: usize = 1_000_000;
+const ROOTS: usize = 200_000;
