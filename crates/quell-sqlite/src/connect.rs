@@ -119,6 +119,9 @@ fn open(path: &Path, mode: OpenFlags) -> Result<Connection, StoreError> {
     let connection = Connection::open_with_flags(path, flags).map_err(|error| fault(&error))?;
     connection.busy_timeout(BUSY).map_err(|error| fault(&error))?;
     connection.set_prepared_statement_cache_capacity(STATEMENTS);
+    // Plans do not follow bound values, for which SQLite would prepare a statement at each use.
+    let stable = connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true);
+    stable.map_err(|error| fault(&error))?;
     set(&connection, "foreign_keys", "on", "1")?;
     set(&connection, "trusted_schema", "off", "0")?;
     set(&connection, "cell_size_check", "on", "1")?;
@@ -194,6 +197,24 @@ mod tests {
         assert_eq!(number(&copies, "checkpoint_fullfsync"), 1);
         drop((copies, place));
         fs::remove_dir_all(&folder).unwrap();
+    }
+
+    #[test]
+    fn a_statement_is_prepared_once_whatever_is_asked_with_it() {
+        let file = std::env::temp_dir().join(format!("quell-stable-{}.db", std::process::id()));
+        drop(Connection::open(&file).unwrap());
+        let on = open(&file, OpenFlags::SQLITE_OPEN_READ_WRITE).unwrap();
+        on.execute_batch("create table t (a integer, b integer)").unwrap();
+        on.execute_batch("create index t_a on t (a)").unwrap();
+        let sql = "select b from t where a > ? order by a limit ?";
+        let mut statement = on.prepare_cached(sql).unwrap();
+        for after in 0..10 {
+            assert!(!statement.exists([after, after + 1]).unwrap());
+        }
+        assert_eq!(statement.get_status(rusqlite::StatementStatus::RePrepare), 0);
+        drop(statement);
+        drop(on);
+        fs::remove_file(&file).unwrap();
     }
 
     #[test]
