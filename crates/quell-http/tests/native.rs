@@ -244,6 +244,8 @@ async fn every_documented_path_is_served_and_every_served_one_documented() {
         "patch /v1/runs/{id}",
         "post /v1/runs/{id}/cancel",
         "get /v1/runs/{id}/events",
+        "post /v1/runs/{id}/pause",
+        "post /v1/runs/{id}/resume",
     ];
     served.sort();
     let mut expected = expected.map(str::to_owned);
