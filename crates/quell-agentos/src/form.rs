@@ -35,6 +35,16 @@ pub(crate) struct Form {
     pub(crate) canonical: String,
 }
 
+/// The answer to a paused run.
+#[derive(Debug)]
+pub(crate) struct AnswerForm {
+    pub(crate) is_stream: bool,
+    pub(crate) is_background: bool,
+    pub(crate) session: Option<String>,
+    /// As it came; none if there is none.
+    answer: Option<String>,
+}
+
 type Fields = Map<String, Value>;
 
 impl Form {
@@ -49,29 +59,13 @@ impl Form {
         body: Body,
     ) -> Result<(Self, Upload), Refusal> {
         let named = headers.clone();
-        let parse = |bytes| async move { Self::parse(&named, bytes).await };
+        let parse = |bytes| async move { Self::of(fields_of(&named, bytes).await?) };
         view.parse_body(headers, body, parse).await
     }
 
-    async fn parse(headers: &HeaderMap, bytes: Bytes) -> Result<Self, Refusal> {
-        let kind = headers.get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
-        let kind = kind.unwrap_or_default().to_ascii_lowercase();
-        let fields = if kind.starts_with("application/x-www-form-urlencoded") {
-            urlencoded(&bytes)?
-        } else if kind.starts_with("multipart/form-data") {
-            multipart(headers, bytes).await?
-        } else {
-            // A body of another type has no fields, so the message is missing.
-            Fields::new()
-        };
-        Self::of(fields)
-    }
-
-    fn of(mut fields: Fields) -> Result<Self, Refusal> {
-        // An empty field counts as absent: agent-ui sends `session_id=`.
-        fields.retain(|_, value| value.as_str() != Some(""));
-        let canonical = Value::Object(fields.clone()).to_string();
-        let mut take = Taking { fields, complaints: Vec::new() };
+    fn of(fields: Fields) -> Result<Self, Refusal> {
+        let mut take = Taking::of(fields);
+        let canonical = Value::Object(take.fields.clone()).to_string();
         let message = take.text("message");
         if message.is_none() {
             take.complaints.push(missing("body", "message"));
@@ -119,6 +113,59 @@ impl Form {
     }
 }
 
+impl AnswerForm {
+    /// Reads the form of an answer, which is in this field.
+    ///
+    /// # Errors
+    ///
+    /// As [`Form::read`]; that the answer is no JSON is not looked at.
+    pub(crate) async fn read(
+        view: &View,
+        headers: &HeaderMap,
+        body: Body,
+        field: &'static str,
+    ) -> Result<(Self, Upload), Refusal> {
+        let named = headers.clone();
+        let parse = |bytes| async move {
+            let mut take = Taking::of(fields_of(&named, bytes).await?);
+            let form = Self {
+                is_stream: take.flag("stream").unwrap_or(true),
+                is_background: take.flag("background").unwrap_or(false),
+                session: take.label("session_id"),
+                answer: take.text(field),
+            };
+            if take.complaints.is_empty() {
+                Ok(form)
+            } else {
+                Err(Refusal::invalid(take.complaints))
+            }
+        };
+        view.parse_body(headers, body, parse).await
+    }
+
+    /// Yields the answer: JSON, as it is spelt; null if there is none.
+    pub(crate) fn answer(&self, field: &str) -> Result<Payload, Refusal> {
+        let text = self.answer.as_deref().unwrap_or("null");
+        let json = check_json(text, JSON_LEVELS_MAX).ok();
+        let answer = json.and_then(|()| Payload::from_json_text(text).ok());
+        let refused = || format!("Invalid JSON in {field} field");
+        answer.ok_or_else(|| Refusal::new(StatusCode::BAD_REQUEST, refused()))
+    }
+}
+
+/// Reads the fields of a body. One of another type has none.
+async fn fields_of(headers: &HeaderMap, bytes: Bytes) -> Result<Fields, Refusal> {
+    let kind = headers.get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
+    let kind = kind.unwrap_or_default().to_ascii_lowercase();
+    Ok(if kind.starts_with("application/x-www-form-urlencoded") {
+        urlencoded(&bytes)?
+    } else if kind.starts_with("multipart/form-data") {
+        multipart(headers, bytes).await?
+    } else {
+        Fields::new()
+    })
+}
+
 /// Takes the fields of a form one by one, and collects their faults.
 struct Taking {
     fields: Fields,
@@ -126,6 +173,12 @@ struct Taking {
 }
 
 impl Taking {
+    fn of(mut fields: Fields) -> Self {
+        // An empty field counts as absent: agent-ui sends `session_id=`.
+        fields.retain(|_, value| value.as_str() != Some(""));
+        Self { fields, complaints: Vec::new() }
+    }
+
     fn text(&mut self, name: &str) -> Option<String> {
         match self.fields.remove(name)? {
             Value::String(text) => Some(text),

@@ -4,9 +4,9 @@
 //! and cancels runs of agents, teams and workflows through it unchanged, and so does agent-ui.
 //!
 //! Served: create (form, urlencoded or multipart; streamed, waited for, or in the background), read
-//! one run, cancel, the lists of components, `/config`, `/health`, `/info`. Not served yet, and
-//! answered with the contract's 404: continue, resume, the web socket and sessions. Never served:
-//! checkpoints, fork, memories, knowledge, evals, traces, metrics, schedules.
+//! one run, cancel, continue a paused one, the lists of components, `/config`, `/health`, `/info`.
+//! Not served yet, and answered with the contract's 404: resume, the web socket and sessions. Never
+//! served: checkpoints, fork, memories, knowledge, evals, traces, metrics, schedules.
 //!
 //! The chapter [`contract`] says in full what is answered, and why.
 //!

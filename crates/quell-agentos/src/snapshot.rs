@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use quell::{CauseKind, Counts, Payload, RunId, RunRef, RunReport, RunRow, limits};
+use quell::{CauseKind, Counts, Payload, RunId, RunRef, RunReport, RunRow, RunStatus, limits};
 use quell_http::{Reading, RunView, SESSION, ToolNote, Transcript, View, whole_millis};
 use serde_json::Value;
 
@@ -74,6 +74,8 @@ pub(crate) fn read_at(reading: &Reading, position: &Position) -> Tree {
         let mut snapshot = snapshot_of(reading, row, own, transcript);
         if at == 0 {
             snapshot.state = reading.state();
+            let pause = reading.run().pause_state().filter(|_| row.status == RunStatus::Paused);
+            snapshot.request = pause.map(|pause| pause.request);
         }
         runs.push(snapshot);
     }
@@ -124,6 +126,8 @@ fn snapshot_of(
         state,
         status: row.status,
         cause: origin_of(reading, row),
+        request: None,
+        was_paused: transcript.as_ref().is_some_and(|said| said.is_paused),
         output: output.cloned(),
         usage: row.usage,
         error: row.error.as_deref().map(str::to_owned),

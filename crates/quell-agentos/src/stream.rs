@@ -10,17 +10,24 @@ use crate::snapshot;
 use crate::wire::event::{Line, Renderer, Style};
 use crate::wire::position::Position;
 
-/// Streams the tree of a root from its first event that is still held.
+/// Streams the tree of a root from the event after this one that is still held, a pause or zero, to
+/// its end or to the pause that ends its attempt. Pauses of earlier attempts are passed by.
 pub(crate) fn frames(
     view: &View,
     run: &RunRef,
+    after: u64,
     style: Style,
 ) -> Option<impl Stream<Item = SseEvent> + Send + use<>> {
     let position = Position::root(view.component_of(run)?, external_id(run));
     let session = snapshot::session_of(&run.into());
+    let renderer = Renderer::new(run.id(), position, session, style);
+    let renderer = if after > 0 { renderer.behind_a_pause() } else { renderer };
     let source = Source {
-        events: view.service().events(run, 0),
-        renderer: Some(Renderer::new(run.id(), position, session, style)),
+        events: view.service().events(run, after),
+        attempt: run.attempt(),
+        seen: if after > 0 { run.attempt() } else { 1 },
+        is_over: false,
+        renderer: Some(renderer),
         view: view.clone(),
         ready: VecDeque::new(),
     };
@@ -36,6 +43,11 @@ struct Source {
     renderer: Option<Renderer>,
     view: View,
     ready: VecDeque<SseEvent>,
+    /// The attempt that the client follows.
+    attempt: u32,
+    /// The attempt that the events are of by now.
+    seen: u32,
+    is_over: bool,
 }
 
 impl Source {
@@ -44,7 +56,15 @@ impl Source {
             if let Some(frame) = self.ready.pop_front() {
                 return Some(frame);
             }
+            if self.is_over {
+                return None;
+            }
             let event = self.events.next().await?;
+            match event.kind {
+                EventKind::Resumed { attempt } => self.seen = attempt,
+                EventKind::Paused { .. } => self.is_over = self.seen >= self.attempt,
+                _ => {}
+            }
             self.render(event).await?;
         }
     }
@@ -65,7 +85,7 @@ impl Source {
         {
             renderer.adopt(event.run, position);
         }
-        let is_end = matches!(event.kind, EventKind::Ended(_));
+        let is_end = matches!(event.kind, EventKind::Ended(_) | EventKind::Paused { .. });
         let position = renderer.position(event.run).filter(|_| is_end).cloned();
         let Some((position, run)) = position.zip(run) else {
             self.ready.extend(frames_of(&renderer.on(&event, None)));
@@ -148,7 +168,7 @@ mod tests {
         let start = Start::new(view.find_component("a").unwrap(), Payload::from("hi"));
         let run = view.start(start).await.unwrap().run;
         run.quiescent().await;
-        let mut stream = Box::pin(frames(&view, &run, Style::default()).unwrap());
+        let mut stream = Box::pin(frames(&view, &run, 0, Style::default()).unwrap());
         while begun.try_recv().is_err() {
             drop(futures::poll!(stream.next()));
             yield_now().await;

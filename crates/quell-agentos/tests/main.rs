@@ -17,6 +17,8 @@ mod identity;
 mod marks;
 /// What is shown of a run is in the run.
 mod memory;
+/// Runs that wait for an answer.
+mod pausing;
 /// Cancel against completion.
 mod races;
 /// What is refused, and in which words.

@@ -11,7 +11,7 @@ use quell::{Engine, EventKind, EventStream, RunEvent, RunRef, limits};
 ///
 /// It differs from [`EventStream`] in two ways. It ends after the run's terminal event, with
 /// whatever is in the log by then, also if abandoned work of the run still executes. And once it
-/// has yielded the end of a run, every read of that run shows the end.
+/// has yielded the end or the pause of a run, every read of that run shows it.
 ///
 /// # Examples
 ///
@@ -47,10 +47,12 @@ impl RunEvents {
     fn note(&mut self, event: &RunEvent) {
         match event.kind {
             EventKind::Ended(_) if event.run == self.run.id() => self.is_over = is_over(&self.run),
-            // The engine publishes an end under the run's lock, the event before the status.
-            // Reading the row takes that lock: the status is there before the client learns of the
-            // end.
-            EventKind::Ended(_) => drop(self.engine.get(event.run).map(|run| run.row())),
+            // The engine publishes an end, and a pause, under the run's lock, the event before the
+            // status. Reading the row takes that lock: the status is there before the client learns
+            // of it.
+            EventKind::Ended(_) | EventKind::Paused { .. } => {
+                drop(self.engine.get(event.run).map(|run| run.row()));
+            }
             EventKind::Lagged { .. } => self.is_over = is_over(&self.run),
             _ => {}
         }

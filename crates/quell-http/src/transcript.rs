@@ -38,6 +38,8 @@ pub struct Transcript {
     pub progress: Option<f32>,
     /// Whether a part is missing: the run emitted more than is kept, or faster than it was read.
     pub is_cut: bool,
+    /// Whether it waits for an answer, or was stopped while it did.
+    pub is_paused: bool,
     /// The bytes that are counted for `values`.
     values_bytes: usize,
 }
@@ -190,6 +192,7 @@ impl Transcript {
             values: None,
             progress: None,
             is_cut: false,
+            is_paused: false,
             values_bytes: 0,
         }
     }
@@ -198,6 +201,8 @@ impl Transcript {
     /// are kept of it.
     fn take(&mut self, event: &RunEvent, weight: usize, has_room: bool) -> usize {
         self.is_cut |= !has_room;
+        self.is_paused &= !matches!(event.kind, EventKind::Resumed { .. });
+        self.is_paused |= matches!(event.kind, EventKind::Paused { .. });
         match &event.kind {
             EventKind::Emitted(_) | EventKind::ToolStarted { .. } if !has_room => 0,
             EventKind::Emitted(payload) => {

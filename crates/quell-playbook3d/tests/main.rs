@@ -16,6 +16,8 @@ mod identity;
 mod marks;
 /// What is shown of a run is in the run.
 mod memory;
+/// Runs that wait for an answer.
+mod pausing;
 /// Cancels against ends, and against starts.
 mod races;
 /// The table of refusals, and its order (contract, section 5).

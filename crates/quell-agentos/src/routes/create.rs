@@ -45,12 +45,12 @@ pub(super) async fn create(
     let Some(charge) = charge else { return Ok(accepted(&run)) };
     // A run of the foreground is tied to its connection: a client that leaves cancels it.
     let policy = if is_background { OnDisconnect::Continue } else { OnDisconnect::Cancel };
-    let guard = app.service.guard(&run, policy).holding(charge);
+    let guard = app.service.guard(&run, policy).until_pause().holding(charge);
     if is_stream {
         let guard = guard.reading(view, &run);
-        return streamed(app, view, &run, guard, is_background);
+        return streamed(app, view, &run, guard, style(app, is_background), 0);
     }
-    run.ended().await;
+    run.paused().await;
     let answer = run_response_at_end(view, run).await?.ok_or_else(Refusal::unexpected);
     // The guard and its charge are held until here: the answer may have waited for room.
     drop(guard);
@@ -79,25 +79,30 @@ fn start(component: &Arc<Component>, form: &Form, headers: &HeaderMap) -> Start 
     start
 }
 
-fn accepted(run: &RunRef) -> Response {
+pub(super) fn accepted(run: &RunRef) -> Response {
     let session = session_of(&run.into());
     let body = json!({ "run_id": external_id(run), "session_id": session, "status": "PENDING" });
     (StatusCode::ACCEPTED, Json(body)).into_response()
 }
 
-fn streamed(
+pub(super) const fn style(app: &App, is_background: bool) -> Style {
+    Style {
+        has_sentinel: app.options.completed_sentinel,
+        has_brackets: app.options.close_brackets,
+        has_index: is_background,
+    }
+}
+
+/// Streams a run behind an event of it.
+pub(super) fn streamed(
     app: &App,
     view: &View,
     run: &RunRef,
     guard: DisconnectGuard,
-    is_background: bool,
+    style: Style,
+    after: u64,
 ) -> Result<Response, Refusal> {
-    let style = Style {
-        has_sentinel: app.options.completed_sentinel,
-        has_brackets: app.options.close_brackets,
-        has_index: is_background,
-    };
-    let frames = frames(view, run, style).ok_or_else(Refusal::unexpected)?;
+    let frames = frames(view, run, after, style).ok_or_else(Refusal::unexpected)?;
     let heartbeat = Heartbeat::idle(app.options.heartbeat, ": heartbeat\n\n");
     Ok(sse_response(frames, heartbeat, Some(guard), HeaderMap::new()))
 }

@@ -5,6 +5,7 @@ mod cancel;
 mod create;
 mod discover;
 mod extract;
+mod go_on;
 mod read;
 mod router;
 mod run_response;

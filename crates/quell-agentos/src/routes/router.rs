@@ -19,7 +19,7 @@ use crate::cors;
 use crate::options::Options;
 use crate::routes::caller::Caller;
 use crate::routes::extract::{ComponentPath, RunRequest};
-use crate::routes::{cancel, create, discover, info, read};
+use crate::routes::{cancel, create, discover, go_on, info, read};
 use crate::wire::kinds::names_of;
 use crate::wire::refusal::Refusal;
 
@@ -120,11 +120,17 @@ fn of_kind(kind: ComponentKind) -> Router<Arc<App>> {
     let cancel = post(async move |State(app): Shared, request: RunRequest| {
         app.answer(cancel::cancel(&app, kind, &request).await)
     });
+    let go_on = post(
+        async move |State(app): Shared, request: RunRequest, headers: HeaderMap, body: Body| {
+            app.answer(go_on::go_on(&app, kind, &request, &headers, body).await)
+        },
+    );
     both(&format!("/{plural}"), &list)
         .merge(both(&format!("/{plural}/{{id}}"), &one))
         .merge(both(&format!("/{plural}/{{id}}/runs"), &create))
         .merge(both(&format!("/{plural}/{{id}}/runs/{{run}}"), &read))
         .merge(both(&format!("/{plural}/{{id}}/runs/{{run}}/cancel"), &cancel))
+        .merge(both(&format!("/{plural}/{{id}}/runs/{{run}}/continue"), &go_on))
 }
 
 /// Serves a path, with and without a slash at its end.

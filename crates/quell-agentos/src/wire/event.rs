@@ -11,9 +11,9 @@ use serde_json::{Map, Value, json};
 use crate::wire::exact::Object;
 use crate::wire::kinds::names_of;
 use crate::wire::position::{Position, Role};
-use crate::wire::run::{RunSnapshot, Tree, seconds};
-use crate::wire::step;
+use crate::wire::run::{Tree, seconds};
 use crate::wire::tool::{Outcome, tool};
+use crate::wire::{pause, step};
 
 /// Turns the events of one tree into the contract's, in order.
 #[derive(Debug)]
@@ -64,6 +64,14 @@ impl Renderer {
         Self { style, session, root, live, next_index: 0 }
     }
 
+    /// Begins behind a pause: the start of the root was told before.
+    pub(crate) fn behind_a_pause(mut self) -> Self {
+        for live in self.live.values_mut() {
+            live.is_started = true;
+        }
+        self
+    }
+
     /// Yields the position of a run that is not over.
     pub(crate) fn position(&self, run: RunId) -> Option<&Position> {
         self.live.get(&run).map(|live| &live.position)
@@ -80,7 +88,8 @@ impl Renderer {
         self.live.entry(run).or_insert(Live { is_started: true, ..Live::new(position) });
     }
 
-    /// Turns an event into the contract's; `tree` is that of the run, if the event is its end.
+    /// Turns an event into the contract's; `tree` is that of the run, if the event is its end or
+    /// its pause.
     pub(crate) fn on(&mut self, event: &RunEvent, tree: Option<&Tree>) -> Vec<Line> {
         let mut out = Vec::new();
         // Clients learn the ids from the first frame: it is sent at once.
@@ -102,6 +111,20 @@ impl Renderer {
             }
             EventKind::ToolEnded { call, outcome } => {
                 self.tool_ended(event, call, &Outcome::of(outcome), &mut out);
+            }
+            EventKind::Paused { request } => {
+                if let Some(tree) = tree {
+                    let (name, own) = pause::paused(tree, request);
+                    self.push(&tree.own().position, name, event.at, own, &mut out);
+                }
+            }
+            EventKind::Resumed { .. } => {
+                let position = self.position(event.run).cloned();
+                if let Some(position) = position
+                    && let Some(name) = pause::continued(&position)
+                {
+                    self.push(&position, name, event.at, Object::default(), &mut out);
+                }
             }
             EventKind::Ended(_) => {
                 self.start(event.run, event.at, &mut out);
@@ -306,7 +329,7 @@ impl Renderer {
     fn stepped(&self, tree: &Tree) -> Vec<Line> {
         let run = tree.own();
         match run.status {
-            RunStatus::Completed => completed_step(tree, run),
+            RunStatus::Completed => step::completed(tree),
             RunStatus::Cancelled if !self.style.has_brackets => Vec::new(),
             RunStatus::Cancelled => {
                 vec![("StepError".into(), json!({ "error": "cancelled" }).into())]
@@ -356,19 +379,6 @@ impl Live {
     const fn speaks(&self) -> bool {
         matches!(self.position.role, Role::Agent | Role::Team)
     }
-}
-
-fn completed_step(tree: &Tree, run: &RunSnapshot) -> Vec<Line> {
-    let output = step::output(tree, 0, 0);
-    let own = json!({
-        "content": output["content"], "content_type": "str", "step_response": output,
-    });
-    let completed = ("StepCompleted".into(), own.into());
-    // Upstream tells the output of a function only outside of a Parallel.
-    if tree.executor(0).is_some() || run.position.is_branch() {
-        return vec![completed];
-    }
-    vec![("StepOutput".into(), json!({ "step_output": output }).into()), completed]
 }
 
 /// The open tool calls of a run that are kept: as many as a log may hold. At one more they are all

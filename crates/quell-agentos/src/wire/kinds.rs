@@ -19,6 +19,8 @@ pub(crate) struct KindNames {
     pub(crate) prefix: &'static str,
     /// The event of a failed run.
     pub(crate) error_event: &'static str,
+    /// The field of the answer to a paused run.
+    pub(crate) answer: &'static str,
     /// The prefix of its model and tool events.
     pub(crate) inner_prefix: &'static str,
 }
@@ -31,6 +33,7 @@ const AGENT: KindNames = KindNames {
     name_key: "agent_name",
     prefix: "Run",
     error_event: "RunError",
+    answer: "tools",
     inner_prefix: "",
 };
 
@@ -42,6 +45,7 @@ const TEAM: KindNames = KindNames {
     name_key: "team_name",
     prefix: "TeamRun",
     error_event: "TeamRunError",
+    answer: "requirements",
     inner_prefix: "Team",
 };
 
@@ -53,6 +57,7 @@ const WORKFLOW: KindNames = KindNames {
     name_key: "workflow_name",
     prefix: "Workflow",
     error_event: "WorkflowError",
+    answer: "step_requirements",
     inner_prefix: "",
 };
 

@@ -4,6 +4,7 @@ pub(crate) mod event;
 pub(crate) mod exact;
 pub(crate) mod kinds;
 pub(crate) mod listing;
+pub(crate) mod pause;
 pub(crate) mod position;
 pub(crate) mod refusal;
 pub(crate) mod run;

@@ -12,7 +12,7 @@ use crate::wire::exact::{Json, Object, is_object};
 use crate::wire::kinds::names_of;
 use crate::wire::position::{Position, Role};
 use crate::wire::status::{stage, status};
-use crate::wire::step;
+use crate::wire::{pause, step};
 
 /// Snapshots of a run and its descendants, parents before children, from which its JSON is made.
 #[derive(Debug)]
@@ -34,6 +34,10 @@ pub(crate) struct RunSnapshot {
     pub(crate) status: RunStatus,
     /// The kind of what its stop began with, also if that was above it.
     pub(crate) cause: Option<CauseKind>,
+    /// What it asks, if it is paused.
+    pub(crate) request: Option<Payload>,
+    /// Whether it is paused, or was stopped while it was.
+    pub(crate) was_paused: bool,
     /// What the body returned, or had set.
     pub(crate) output: Option<Payload>,
     /// Its error.
@@ -91,7 +95,8 @@ impl Tree {
         } else if let Some(user) = &self.user {
             set("user_id", user.as_str().into());
         }
-        if let Some(stage) = stage(run.status, run.started_at.is_some(), run.cause) {
+        if let Some(stage) = stage(run.status, run.started_at.is_some(), run.was_paused, run.cause)
+        {
             set("cancellation_stage", stage.into());
         }
         let content = self.content(at);
@@ -128,10 +133,14 @@ impl Tree {
     fn with_spelt(&self, at: usize, depth: usize, mut out: Object) -> Object {
         let run = &self.runs[at];
         if run.position.role == Role::Workflow {
-            return out.with("step_executor_runs", self.executor_runs(at, depth));
+            out.set("step_executor_runs", self.executor_runs(at, depth));
+        } else {
+            out.set("session_state", run.session_state());
+            out.set("tools", run.tools.clone());
         }
-        out.set("session_state", run.session_state());
-        out.set("tools", run.tools.clone());
+        if let Some(request) = &run.request {
+            pause::add(&mut out, run.position.role, request);
+        }
         if run.position.role == Role::Team {
             out.set("member_responses", self.members(at, depth));
         }
@@ -341,8 +350,11 @@ pub(crate) fn seconds(at: SystemTime) -> u64 {
 }
 
 /// The keys of a run with its input, its text, or the runs below.
-const VALUES: [&str; 10] = [
+const VALUES: [&str; 13] = [
     "input",
+    "request",
+    "requirements",
+    "step_requirements",
     "messages",
     "metadata",
     "model",

@@ -19,6 +19,7 @@ pub(crate) const fn status(status: RunStatus) -> &'static str {
 pub(crate) fn stage(
     status: RunStatus,
     has_started: bool,
+    was_paused: bool,
     cause: Option<CauseKind>,
 ) -> Option<&'static str> {
     if status != RunStatus::Cancelled
@@ -26,7 +27,11 @@ pub(crate) fn stage(
     {
         return None;
     }
-    Some(if has_started { "EXECUTING" } else { "PENDING" })
+    Some(match (has_started, was_paused) {
+        (_, true) => "PAUSED",
+        (true, false) => "EXECUTING",
+        (false, false) => "PENDING",
+    })
 }
 
 /// What a cancel is answered with.
@@ -78,16 +83,20 @@ mod tests {
 
     #[test]
     fn the_stage_is_absent_when_client_or_server_went_away() {
+        let user = Some(CauseKind::UserRequest);
         let table = [
-            (RunStatus::Cancelled, true, Some(CauseKind::UserRequest), Some("EXECUTING")),
-            (RunStatus::Cancelled, false, Some(CauseKind::UserRequest), Some("PENDING")),
-            (RunStatus::Cancelled, true, Some(CauseKind::Disconnected), None),
-            (RunStatus::Cancelled, false, Some(CauseKind::Shutdown), None),
-            (RunStatus::TimedOut, true, Some(CauseKind::Deadline), None),
-            (RunStatus::Completed, true, None, None),
+            (RunStatus::Cancelled, true, false, user, Some("EXECUTING")),
+            (RunStatus::Cancelled, false, false, user, Some("PENDING")),
+            (RunStatus::Cancelled, true, true, user, Some("PAUSED")),
+            (RunStatus::Cancelled, true, false, Some(CauseKind::Disconnected), None),
+            (RunStatus::Cancelled, false, false, Some(CauseKind::Shutdown), None),
+            (RunStatus::Cancelled, true, true, Some(CauseKind::Shutdown), None),
+            (RunStatus::TimedOut, true, true, Some(CauseKind::Deadline), None),
+            (RunStatus::Completed, true, false, None, None),
         ];
-        for (status, has_started, cause, expected) in table {
-            assert_eq!(stage(status, has_started, cause), expected, "{status} {cause:?}");
+        for (status, has_started, was_paused, cause, expected) in table {
+            let stage = stage(status, has_started, was_paused, cause);
+            assert_eq!(stage, expected, "{status} {was_paused} {cause:?}");
         }
     }
 

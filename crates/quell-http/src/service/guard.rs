@@ -5,7 +5,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
-use quell::{CancelRequest, CauseKind, Engine, RunId, RunRef};
+use quell::{CancelRequest, CauseKind, Engine, RunId, RunRef, RunStatus};
 
 use crate::ids::{Identity, find};
 use crate::ledger::{Charge, Overdrawn};
@@ -44,6 +44,8 @@ pub struct DisconnectGuard {
     run: Identity,
     /// Counts this client, if the run is cancelled when the last one leaves.
     following: Option<(Clients, Engine)>,
+    /// The attempt that the client follows; none for the whole run.
+    attempt: Option<u32>,
     /// What the stream will read; taken when its body is made.
     read: Option<Read>,
     /// The client's share of the streams and waits, given back when the answer is over.
@@ -69,7 +71,7 @@ impl Clients {
             }
             _ => None,
         };
-        DisconnectGuard { run, following, read: None, charge: None }
+        DisconnectGuard { run, following, attempt: None, read: None, charge: None }
     }
 
     /// Counts a client out; tells whether it was the last one.
@@ -135,6 +137,20 @@ impl DisconnectGuard {
         guard
     }
 
+    /// Declares that the answer ends when the run is paused: a client that leaves after that
+    /// cancels nothing, also when the run goes on with another client.
+    pub fn until_pause(mut self) -> Self {
+        let run = self.following.as_ref().and_then(|(_, engine)| find(engine, self.run));
+        self.attempt = run.map(|run| run.attempt());
+        self
+    }
+
+    /// Tells whether the client still waits for something of the run.
+    fn follows(&self, run: &RunRef) -> bool {
+        let own = |attempt| run.status() != RunStatus::Paused && run.attempt() == attempt;
+        self.attempt.is_none_or(own)
+    }
+
     /// Keeps the charge of the stream or wait ([`View::charge_stream`]) until the answer is over.
     pub fn holding(mut self, charge: Charge) -> Self {
         self.charge = Some(charge);
@@ -152,6 +168,7 @@ impl Drop for DisconnectGuard {
         if let Some((clients, engine)) = self.following.take()
             && clients.leave(self.run)
             && let Some(run) = find(&engine, self.run)
+            && self.follows(&run)
         {
             let request = CancelRequest::because("client went away").kind(CauseKind::Disconnected);
             run.cancel(request);

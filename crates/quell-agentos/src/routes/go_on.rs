@@ -1,0 +1,72 @@
+//! [`go_on`]: gives a paused run its answer (contract, section 7).
+
+use axum::body::Body;
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::Response;
+use quell::{ResumeError, RunStatus};
+use quell_flow::ComponentKind;
+use quell_http::{NotDone, OnDisconnect, RunView, events_by_now};
+
+use crate::app::{App, find};
+use crate::auth::{Action, component};
+use crate::form::AnswerForm;
+use crate::routes::create::{accepted, streamed, style};
+use crate::routes::extract::RunRequest;
+use crate::routes::run_response::run_response_at_end;
+use crate::wire::kinds::names_of;
+use crate::wire::refusal::Refusal;
+use crate::wire::status::status;
+
+pub(super) async fn go_on(
+    app: &App,
+    kind: ComponentKind,
+    request: &RunRequest,
+    headers: &HeaderMap,
+    body: Body,
+) -> Result<Response, Refusal> {
+    let RunRequest { view, component: id, run: run_id, .. } = request;
+    let component = component(view, kind, id, Action::Run)?;
+    let field = names_of(kind).answer;
+    let (form, upload) = AnswerForm::read(view, headers, body, field).await?;
+    let unknown = || Refusal::not_found(&format!("No runs found for run ID {run_id}"));
+    let found = find(view, &component, run_id, form.session.as_deref()).await?;
+    let found = found.ok_or_else(unknown)?;
+    if found.status() != RunStatus::Paused {
+        return Err(not_paused(&found, found.status()));
+    }
+    let answer = form.answer(field)?;
+    let follows = form.is_stream || !form.is_background;
+    let charge =
+        if follows { Some(view.charge_stream().map_err(Refusal::overdrawn)?) } else { None };
+    // Nothing is written while it is paused: what comes behind this is of the next attempt.
+    let last = found.live().and_then(|run| events_by_now(run, 0).map(|event| event.seq).max());
+    let resumed = view.resume(&found, answer).map_err(|error| match error {
+        NotDone::Unknown | NotDone::Refused(ResumeError::Unknown) => unknown(),
+        NotDone::Forbidden => Refusal::new(StatusCode::FORBIDDEN, "Insufficient permissions"),
+        NotDone::Refused(ResumeError::NotPaused(status)) => not_paused(&found, status),
+        NotDone::Refused(ResumeError::TooLarge { .. }) => Refusal::too_large(),
+        NotDone::Refused(error) => {
+            let text = format!("Too many live runs: {error}");
+            Refusal::new(StatusCode::TOO_MANY_REQUESTS, text)
+        }
+    });
+    let (run, is_stream, is_background) = (resumed?, form.is_stream, form.is_background);
+    drop((form, upload));
+    let Some(charge) = charge else { return Ok(accepted(&run)) };
+    let policy = if is_background { OnDisconnect::Continue } else { OnDisconnect::Cancel };
+    let guard = app.service.guard(&run, policy).until_pause().holding(charge);
+    if is_stream {
+        let (style, guard) = (style(app, is_background), guard.reading(view, &run));
+        return streamed(app, view, &run, guard, style, last.unwrap_or(0));
+    }
+    run.paused().await;
+    let answer = run_response_at_end(view, run).await?.ok_or_else(Refusal::unexpected);
+    drop(guard);
+    answer
+}
+
+fn not_paused(run: &RunView, now: RunStatus) -> Refusal {
+    let word = status(now).to_ascii_lowercase();
+    let text = format!("Cannot continue run {}: run is {word}", run.external_id());
+    Refusal::new(StatusCode::CONFLICT, text)
+}
