@@ -38,7 +38,7 @@ pub use emit::Emit;
 pub use excerpt::{excerpt, is_braced, path_text, unquoted};
 pub use guess::guess;
 pub use harmless::program_of;
-pub use interpret::{LinkedPlan, MissingOutput, PartError, PlanPart, Runner};
+pub use interpret::{LinkedPlan, MissingOutput, PartError, PastError, PlanPart, PlanPast, Runner};
 pub use join::{Decision, End, Ended, Policy, QuorumUnreachable, SoFar, Verdict};
 pub use parallel::{
     Branch, BranchRow, CountedAs, Limiter, OnCancelled, OnLoser, OnTimeout, Parallel, Settled,
@@ -48,7 +48,7 @@ pub use plan::{
     Action, Cleanup, CommandStep, ComponentStep, Expression, IfStep, LineIndex, LoopOptions,
     LoopStep, OnMax, PLAN_PAGE, PLAN_SCHEMA, PLAN_TEMPLATES, ParallelOptions, ParallelStep, Plan,
     PlanError, PlanFormat, PlanPolicy, PlanRetry, PlanStep, RouteStep, SequenceStep, TeamMode,
-    TeamOptions, TeamStep, WorkflowStep, is_env, is_variable, variable_of,
+    TeamOptions, TeamStep, WaitOptions, WaitStep, WorkflowStep, is_env, is_variable, variable_of,
 };
 pub use retry::{ABANDONED_ATTEMPTS, Attempt, Backoff, Retry, RetryAfter, attempt_number};
 pub use skipped::{SkipReason, SkippedStep};

@@ -14,6 +14,7 @@ use serde::de::IgnoredAny;
 use serde_json::{Value, json};
 use tracing_subscriber::filter::LevelFilter;
 
+use crate::answers::{Answer, parse_answer};
 use crate::check::CheckArgs;
 use crate::config::{Setting, parse_address};
 use crate::help::{
@@ -50,7 +51,7 @@ impl Cli {
         let cli = Self::try_parse_from(&args)
             .map_err(|error| escaped(with_tip(error, &args, is_right)))?;
         let Command::Run(run) = &cli.command else { return Ok(cli) };
-        if run.plan.is_none() && run.command.is_empty() {
+        if run.plan.is_none() && run.command.is_empty() && run.resume.is_none() {
             let message = "neither a plan nor a command was given; one of these would do:\n\n  \
                            quell run plan.toml\n  quell run --timeout 30s -- make test";
             return Err(usage_error(ErrorKind::MissingRequiredArgument, message));
@@ -208,6 +209,11 @@ pub(crate) struct RunArgs {
     #[arg(long, value_name = "FILE", conflicts_with = "command")]
     pub(crate) outputs: Option<PathBuf>,
 
+    /// The answer to the step of this name when it waits for one. Repeatable: each answer is used
+    /// once. Without one the terminal is asked; if there is none, the run is cancelled
+    #[arg(long, value_name = "STEP=VALUE", value_parser = parse_answer, conflicts_with = "command")]
+    pub(crate) answer: Vec<Answer>,
+
     /// Where components are: a file like `quell.toml`, which is the default
     #[arg(long, value_name = "FILE", conflicts_with = "command")]
     pub(crate) config: Option<PathBuf>,
@@ -239,6 +245,12 @@ pub(crate) struct RunArgs {
     /// fails first
     #[arg(long, value_name = "FILE")]
     pub(crate) store: Option<PathBuf>,
+
+    /// Go on with this run of the store, whose process was killed: steps of its plan that had ended
+    /// are not run again. Its plan may be left out if it was a file, which is where it was; its
+    /// input is the one that it had
+    #[arg(long, value_name = "RUN", requires = "store", conflicts_with_all = ["command", "input"])]
+    pub(crate) resume: Option<String>,
 
     /// Write every event to stdout as one line of JSON (`quell help events` has their kinds); what
     /// is meant for people goes to stderr

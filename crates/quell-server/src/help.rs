@@ -80,11 +80,22 @@ The store (--store FILE):
   The run starts when it is stored. Its stop and its end never wait for the disk: if that is full, a
   note at the end says that the run is not stored. Runs of a process that was killed have failed,
   or ended with their stop, as soon as another one opens the file; so has what ran below them.
+  --resume RUN goes on with one of these, a run of a plan, if no other process has opened the file
+  since: steps whose end is stored are not run again and have the outputs that they had. The step
+  that was cut runs again, as its next attempt (QUELL_ATTEMPT), and so do a parallel step and a team
+  as a whole, and a step that had ended in the last moment before: what it does outside may be done
+  twice. A step that has failed stays failed. The plan must be the same, the folder is the current
+  one, the timeout goes on from the first start. The report has what ran since.
   Inputs, outputs and what programs write are in it as they are; only its owner may read it.
+
+Steps that wait:
+  A question is asked on the terminal, and a line is the answer. If stdin or stderr is none, answers
+  are those of --answer; a question without one cancels the run.
 
 Exit codes:
     0   completed
-    1   failed, or the report could not be written, or the run is not known to be stored
+    1   failed, or the report could not be written, or the run is not known to be stored, or a step
+        waited for an answer that nobody gave
     2   bad usage, bad plan, unwritable report, no such store: nothing was started
   124   timed out
   130   cancelled: by a signal, or because the reader of stdout went away (quell run … | head)
@@ -94,6 +105,8 @@ Examples:
   quell run plan.toml --timeout 10m --report report.json
   quell run plan.toml --json > events.ndjson
   quell run plan.toml --store runs.db
+  quell run --resume 0198c1 --store runs.db
+  quell run plan.toml --answer ok=yes
   make-plan | quell run -
   quell run plan.toml --from send --outputs report.json
   quell run --timeout 30s --grace 5s -- make test";

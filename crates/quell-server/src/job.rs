@@ -5,11 +5,14 @@ use std::ffi::{OsStr, OsString};
 use std::path::Path;
 use std::sync::Arc;
 
-use quell::{Engine, Payload, RunContext, RunRef, RunSpec, SubmitError};
+use futures::TryFutureExt as _;
+use quell::{Engine, Payload, Recovery, RunContext, RunId, RunRef, RunSpec, SubmitError};
 use quell_flow::{
-    Component, ComponentKind, LinkedPlan, PartError, PlanFormat, PlanPart, program_of, variable_of,
+    Component, ComponentKind, LinkedPlan, PartError, PlanFormat, PlanPart, PlanPast, excerpt,
+    guess, program_of, variable_of,
 };
 
+use crate::answers::Answer;
 use crate::args::RunArgs;
 use crate::config;
 use crate::environment::{self, Inherits};
@@ -20,11 +23,14 @@ use crate::processes::{Processes, output};
 use crate::quoted::{quoted, with_quoted};
 use crate::report_file::Given;
 use crate::stdout;
+use crate::store::{Left, OpenStore, PLAN_FILE};
 
 /// A plan, component or command, checked as far as possible without running it.
 pub(crate) struct Job {
     spec: RunSpec,
     input: Option<Payload>,
+    answers: Vec<Answer>,
+    left: Option<Left>,
     body: Body,
 }
 
@@ -44,7 +50,16 @@ impl Job {
     /// Fails with one message if there is no plan or the plan is wrong.
     pub(crate) fn load(args: RunArgs) -> Result<Self, String> {
         let mut command = args.command.into_iter();
-        let (mut spec, body) = match (args.plan, command.next()) {
+        let left = match (&args.resume, &args.store) {
+            (Some(run), Some(store)) => Some(Left::find(store, run)?),
+            _ => None,
+        };
+        let plan = match (args.plan, &left) {
+            (None, Some(left)) => Some(left.plan()?),
+            (plan, _) => plan,
+        };
+        let file = plan.as_deref().and_then(|plan| plan.canonicalize().ok());
+        let (mut spec, body) = match (plan, command.next()) {
             (Some(path), _) => {
                 let (spec, body) = named(&path, args.config.as_deref())?;
                 let only = args.only.as_deref().map(PlanPart::Only);
@@ -59,6 +74,15 @@ impl Job {
             }
             (None, None) => return Err("there is neither a plan nor a command".into()),
         };
+        check_waits(&body, &args.answer, args.store.is_some())?;
+        if let (Body::Plan(plan, _), true) = (&body, args.store.is_some()) {
+            spec = plan.recorded_spec();
+            if let Some(file) = file.as_deref().and_then(Path::to_str) {
+                spec = spec.annotation(PLAN_FILE, file.into());
+            }
+        } else if left.is_some() {
+            return Err("`--resume` goes on with a plan; this is a component".to_owned());
+        }
         if let Some(timeout) = args.timeout {
             spec = spec.timeout(timeout);
         }
@@ -68,12 +92,17 @@ impl Job {
         if let Some(input) = &args.input {
             spec = spec.input(input.clone());
         }
-        Ok(Self { spec, input: args.input, body })
+        Ok(Self { spec, input: args.input, answers: args.answer, left, body })
     }
 
     /// Tells whether it is a component, whose output is an answer.
     pub(crate) const fn is_component(&self) -> bool {
         matches!(self.body, Body::Component(_))
+    }
+
+    /// Takes the answers to the steps that wait.
+    pub(crate) fn take_answers(&mut self) -> Vec<Answer> {
+        std::mem::take(&mut self.answers)
     }
 
     /// Yields the outputs that a part of a plan was given.
@@ -82,6 +111,24 @@ impl Job {
             Body::Plan(plan, _) => plan.given().iter().cloned().collect(),
             Body::Component(_) | Body::Command(..) => Given::new(),
         }
+    }
+
+    /// Yields the run of the store that goes on with it, if it is to be none of its own, and how.
+    ///
+    /// # Errors
+    ///
+    /// Fails with what to do if that run is one of another plan.
+    pub(crate) async fn going_on(
+        &mut self,
+        store: &OpenStore,
+    ) -> Result<Option<(RunId, Recovery)>, String> {
+        let (Some(left), Body::Plan(plan, processes)) = (self.left.take(), &self.body) else {
+            return Ok(None);
+        };
+        let past = left.past(store, plan).await?;
+        let attempt = plan.clone().recorded(past, processes.clone());
+        let body = move |ctx| attempt(ctx).map_ok(drop);
+        Ok(Some((left.record().run(), Recovery::resume(self.spec.clone(), body))))
     }
 
     /// Starts it, when the store has it if there is one.
@@ -96,8 +143,12 @@ impl Job {
     /// It starts if the store has taken it, although the future was dropped.
     pub(crate) async fn submit(self, engine: &Engine) -> Result<RunRef, SubmitError> {
         let handle = match self.body {
+            Body::Plan(plan, processes) if !plan.plan().waits().is_empty() => {
+                engine.submit_resumable(self.spec, plan.resumable(processes))?
+            }
             Body::Plan(plan, processes) => {
-                engine.submit_durably(self.spec, move |ctx| plan.run(ctx, processes)).await?
+                let body = plan.recorded(PlanPast::default(), processes);
+                engine.submit_durably(self.spec, body).await?
             }
             Body::Component(component) => {
                 let input = self.input.unwrap_or_else(|| serde_json::Value::Null.into());
@@ -148,6 +199,32 @@ fn named(path: &Path, config: Option<&Path>) -> Result<(RunSpec, Body), String> 
     let linked = config::linked(plan, config).map_err(|faults| under_error(&faults))?;
     let (plan, without) = linked;
     Ok((plan.plan().spec(), Body::Plan(plan, Processes { without })))
+}
+
+/// Refuses an answer that no step waits for, and a step that waits where none can.
+fn check_waits(body: &Body, answers: &[Answer], has_store: bool) -> Result<(), String> {
+    let waits = match body {
+        Body::Plan(plan, _) => plan.plan().waits(),
+        Body::Component(_) | Body::Command(..) => Vec::new(),
+    };
+    if let Some(step) = waits.first().filter(|_| has_store) {
+        let step = excerpt(step);
+        return Err(format!(
+            "step `{step}` waits for an answer, which no run of a store can yet; expected \
+             `quell run` without `--store`"
+        ));
+    }
+    let unknown = |answer: &&Answer| !waits.contains(&&*answer.step);
+    let Some(Answer { step, .. }) = answers.iter().find(unknown) else { return Ok(()) };
+    let right = match guess(step, waits.iter().copied()) {
+        Some(meant) => format!("did you mean `{}`?", excerpt(meant)),
+        None if waits.is_empty() => "no step of it waits".to_owned(),
+        None => {
+            let names: Vec<_> = waits.iter().map(|step| excerpt(step)).collect();
+            format!("expected one of `{}`", names.join("`, `"))
+        }
+    };
+    Err(format!("`--answer`: no step `{}` waits for an answer; {right}", excerpt(step)))
 }
 
 /// Keeps a part of a plan, with the outputs of a former run.

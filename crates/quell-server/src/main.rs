@@ -5,6 +5,7 @@
 //! thread waits for events and signals. At the end nothing is joined: a body that blocks its
 //! thread for ever cannot keep this process from exiting.
 
+mod answers;
 mod args;
 mod check;
 mod config;

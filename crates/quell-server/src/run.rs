@@ -11,13 +11,14 @@ use std::time::{Duration, Instant};
 use futures::future;
 use quell::{
     CancelRequest, CauseKind, Disposition, Engine, EngineConfig, EventKind, EventStream, Limits,
-    RunId, RunRef, RunReport, RunStatus,
+    Payload, ResumeError, RunId, RunRef, RunReport, RunStatus,
 };
 use quell_flow::path_text;
 use tokio::runtime::{Builder, Handle};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time;
 
+use crate::answers::{Answers, Asked};
 use crate::args::RunArgs;
 use crate::config::DEFAULT;
 use crate::exit::{EXIT_FAILED, EXIT_USAGE};
@@ -95,7 +96,7 @@ fn overwritten(args: &RunArgs) -> Option<String> {
 
 /// Submits the job, shows it until it has ended, and yields the exit code.
 async fn run_until_ended(
-    job: Job,
+    mut job: Job,
     style: Style,
     (report_file, store): (Option<ReportFile>, Option<&Path>),
     bodies: Handle,
@@ -108,20 +109,32 @@ async fn run_until_ended(
     let config = EngineConfig::new().runtime(bodies).limits(limits);
     let config = store.iter().fold(config, |config, store| store.engine(config));
     let engine = Engine::with_config(config);
-    let left_behind = match &store {
-        Some(store) => store.recover(&engine, &mut signals).await?,
-        None => Vec::new(),
+    let (going_on, left_behind) = match &store {
+        Some(store) => {
+            let going_on = job.going_on(store).await?;
+            let is_wanted = going_on.is_some();
+            let (run, words) = store.recover(&engine, &mut signals, going_on).await?;
+            if is_wanted && run.is_none() {
+                return Err("the run was stopped before: it has ended, and does not go on".into());
+            }
+            (run, words)
+        }
+        None => (None, Vec::new()),
     };
     let given = job.given();
+    let mut answers = Answers::new(job.take_answers());
     let mut view =
         View::start(style).map_err(|error| format!("no thread for the view: {error}"))?;
-    let run = submitted(job, &engine, &mut signals).await?;
+    let run = match going_on {
+        Some(run) => run,
+        None => submitted(job, &engine, &mut signals).await?,
+    };
     for words in left_behind {
         note(&view, words);
     }
 
-    let report = follow(&run, &mut signals, &mut view, style).await;
-    let mut code = exit_code(report.status);
+    let report = follow(&run, &mut signals, &mut view, (style, &mut answers)).await;
+    let mut code = if answers.is_unanswered() { EXIT_FAILED } else { exit_code(report.status) };
     if let Some(Err(error)) = report_file.map(|file| file.write(&report, &given)) {
         note(&view, format!("the report could not be written: {error}"));
         code = code.max(EXIT_FAILED);
@@ -149,12 +162,12 @@ async fn submitted(job: Job, engine: &Engine, signals: &mut Signals) -> Result<R
     }
 }
 
-/// Shows the run until it has ended, and answers signals.
+/// Shows the run until it has ended, and answers signals and the steps that wait.
 async fn follow(
     run: &RunRef,
     signals: &mut Signals,
     view: &mut View,
-    style: Style,
+    (style, answers): (Style, &mut Answers),
 ) -> Arc<RunReport> {
     let mut patience = Patience::default();
     let mut ticks = time::interval(FRAME);
@@ -188,8 +201,23 @@ async fn follow(
                 disconnect(run, view, &format!("stdout cannot be written: {why}"));
             }
             report = &mut shown => return report,
-            // A view whose queue is full needs no ticks.
-            _ = ticks.tick() => drop(view.messages.try_send(Message::Tick)),
+            answer = answers.line(), if answers.is_reading() => match answer {
+                Some(answer) => resume(run, view, answer),
+                None => give_up(run, view, "the terminal has no more lines"),
+            },
+            Some(request) = run.paused(), if !answers.is_reading() => {
+                let (words, asked) = answers.ask(&request);
+                note(view, words);
+                match asked {
+                    Asked::Answered(answer) => resume(run, view, answer),
+                    Asked::AtTerminal => {}
+                    Asked::ByNobody => give_up(run, view, "nobody answers"),
+                }
+            }
+            // A view whose queue is full needs no ticks. A line that is typed stays as it is.
+            _ = ticks.tick(), if !answers.is_reading() => {
+                drop(view.messages.try_send(Message::Tick));
+            }
         }
     }
 }
@@ -227,6 +255,24 @@ fn answer(run: &RunRef, signal: Signal, patience: &mut Patience) -> String {
             format!("{name}: stopping already ({cause}), {left} of grace left; {next}")
         }
         disposition => format!("{name}: {}", disposition.as_str()),
+    }
+}
+
+/// Gives a paused run its answer. Of a run that was stopped meanwhile the end follows.
+fn resume(run: &RunRef, view: &View, answer: Payload) {
+    match run.resume(answer) {
+        Ok(()) | Err(ResumeError::NotPaused(_)) => {}
+        Err(error) => {
+            note(view, error.to_string());
+            give_up(run, view, "the answer was refused");
+        }
+    }
+}
+
+/// Cancels a paused run that has no answer.
+fn give_up(run: &RunRef, view: &View, why: &'static str) {
+    if let Disposition::Accepted { .. } = run.cancel(CancelRequest::because(why)) {
+        note(view, format!("{why}: the run is cancelled"));
     }
 }
 

@@ -33,7 +33,7 @@ pub(super) async fn repeat<R: Runner>(
         let scope = world.scope.with(variables);
         let frame = scope.frame();
         let (steps, inside, within) =
-            (Arc::clone(&step.steps), Arc::clone(&frame), world.within(scope));
+            (Arc::clone(&step.steps), Arc::clone(&frame), world.within(scope).below(index));
         let spec = RunSpec::step(format!("round {index}"));
         let round = ctx.spawn(spec, move |ctx| sequence::run(steps, within, inside, ctx));
         last = output_of(round, &ctx).await?;
@@ -69,16 +69,16 @@ pub(super) async fn condition<R: Runner>(
     ctx: RunContext,
 ) -> Result<Payload, Failure> {
     let holds = world.scope.eval(&step.condition)?.is_true();
-    let (steps, other, reason) = if holds {
-        (step.then, step.otherwise, SkipReason::ConditionTrue)
+    let (side, steps, other, reason) = if holds {
+        ("then", step.then, step.otherwise, SkipReason::ConditionTrue)
     } else {
-        (step.otherwise, step.then, SkipReason::ConditionFalse)
+        ("else", step.otherwise, step.then, SkipReason::ConditionFalse)
     };
     skipped::add(&ctx, other.iter().map(|step| Arc::clone(&step.name)), reason);
     if steps.is_empty() {
         return set_output(&ctx, null());
     }
-    sequence::run(steps, world, frame, ctx).await
+    sequence::run(steps, world.below(side), frame, ctx).await
 }
 
 /// Runs one step of several.

@@ -15,7 +15,7 @@ use super::runner::Runner;
 use super::scope::{Frame, Scope, Variable, null};
 use super::sequence;
 use super::step::World;
-use crate::failures::message_of;
+use crate::failures::{is_pause, message_of};
 use crate::skipped;
 use crate::{Cleanup, PlanStep, SkipReason};
 
@@ -44,6 +44,7 @@ impl<R: Runner> Guard<R> {
         self.register(&ctx);
         let failure = match work.await {
             Ok(output) => return Ok(output),
+            Err(failure) if is_pause(&failure) => return Err(failure),
             Err(failure) => failure,
         };
         // After a stop the hook cleans up, not this.
@@ -62,7 +63,8 @@ impl<R: Runner> Guard<R> {
             return;
         }
         let steps = Arc::clone(&self.cleanup.on_stop);
-        let (frame, world, here) = (Arc::clone(&self.frame), self.world.clone(), ctx.clone());
+        let (frame, here) = (Arc::clone(&self.frame), ctx.clone());
+        let world = self.world.clone().forgetful();
         let waiting = Waiting { ctx: ctx.clone(), steps: Arc::clone(&steps), has_begun: false };
         ctx.on_stop(async move |cause| {
             let cause = Payload::json(&*cause)
@@ -110,7 +112,7 @@ impl<R: Runner> Guard<R> {
         if steps.is_empty() {
             return (frame, Some(Outcome::Completed(null())));
         }
-        let (world, inside) = (self.world.within(scope), Arc::clone(&frame));
+        let (world, inside) = (self.world.within(scope).forgetful(), Arc::clone(&frame));
         let mut spec = RunSpec::step(ON_FAILURE);
         if let Some(timeout) = timeout {
             spec = spec.timeout(timeout);

@@ -162,6 +162,29 @@ impl Plan {
         })
     }
 
+    /// Lists the names of the steps that wait for an answer, including those of nested workflows,
+    /// in the order of the text.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use quell_flow::Plan;
+    ///
+    /// let plan = Plan::from_yaml("name: p\nsteps:\n- { name: ok, wait: deploy? }\n").unwrap();
+    /// assert_eq!(plan.waits(), ["ok"]);
+    /// ```
+    pub fn waits(&self) -> Vec<&str> {
+        let steps = self.all_steps().into_iter();
+        let mut found: Vec<_> = steps
+            .filter_map(|step| match &step.action {
+                Action::Wait(wait) => Some((&*step.name, wait.origin.place)),
+                _ => None,
+            })
+            .collect();
+        found.sort_by_key(|(_, place)| (place.line, place.column));
+        found.into_iter().map(|(name, _)| name).collect()
+    }
+
     /// Lists what is found in the actions of all steps, in the order of the text.
     fn all_of<'a, T>(
         &'a self,

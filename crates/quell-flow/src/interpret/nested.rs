@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use quell::{Failure, Outcome, Payload, RunContext, RunHandle, RunSpec, RunStatus};
+use quell::{Failure, Outcome, Payload, RunContext, RunError, RunHandle, RunSpec, RunStatus};
 
 use super::runner::{Runner, run_plan};
 use super::scope::{Scope, Variable};
@@ -63,6 +63,8 @@ pub(super) async fn output_of(
     let run = work.run().clone();
     match work.outcome().await {
         Outcome::Completed(output) => set_output(ctx, output),
+        // The run above asks for the same.
+        Outcome::Failed(error @ RunError::Paused(_)) => Err(error.into()),
         Outcome::Failed(error) => {
             run.partial_output(None, Some).map(|partial| ctx.set_output(partial));
             Err(Failure::new(message_of(&error)))
@@ -96,7 +98,8 @@ pub(super) async fn team<R: Runner>(
     };
     let task = world.scope.input(inside.input.as_ref())?;
     let spec = RunSpec::team(Arc::clone(&step.name)).input(task.clone());
-    let body = to_team(inside, &step.name, &world).into_body();
+    // A member may be asked several times, so that a team is run again as a whole.
+    let body = to_team(inside, &step.name, &world.forgetful()).into_body();
     output_of(
         ctx.spawn(spec, async move |ctx| {
             let output = body(ctx.clone(), task).await?;

@@ -49,7 +49,7 @@ pub(super) async fn run<R: Runner>(
             on_decided(output.and_then(|output| set_output(&run, output)));
         }
     };
-    let lowered = lower(parallel, &world).start_next(start_next);
+    let lowered = lower(parallel, &world.forgetful()).start_next(start_next);
     match lowered.drive(&ctx, Box::new(deliver)).await {
         Driven::Settled(settled) => set_output(&ctx, object(settled.values)?),
         Driven::Delivered => object(Vec::new()),

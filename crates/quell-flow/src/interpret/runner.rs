@@ -7,6 +7,8 @@ use futures::future::{BoxFuture, FutureExt as _};
 use quell::{Failure, Payload, RunContext, RunSpec};
 
 use super::link::LinkedPlan;
+use super::memory::{Memory, Recall};
+use super::past::PlanPast;
 use super::scope::{Scope, null};
 use super::step::World;
 use super::{cleanup, sequence};
@@ -100,14 +102,90 @@ impl LinkedPlan {
         ctx: RunContext,
         runner: R,
     ) -> impl Future<Output = Result<Payload, Failure>> + Send + use<R> {
+        self.attempt(ctx, Foreign::new(runner), Recall::default())
+    }
+
+    /// Makes the body of one run whose next attempts go on behind the steps that have ended, as
+    /// [`Engine::submit_resumable`](quell::Engine::submit_resumable) takes it. A plan with a `wait`
+    /// needs it. What it knows of the steps that have ended goes with it.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use quell::{Engine, Failure, Payload, RunContext};
+    /// use quell_flow::{Catalog, CommandStep, Plan, Runner};
+    ///
+    /// #[derive(Clone)]
+    /// struct Echo;
+    ///
+    /// impl Runner for Echo {
+    ///     async fn run(&self, _: RunContext, step: CommandStep) -> Result<Payload, Failure> {
+    ///         Ok(Payload::from(step.command.join(" ")))
+    ///     }
+    /// }
+    ///
+    /// # tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(async {
+    /// let text = "name: p\nsteps:\n- { name: build, run: [box 7] }\n\
+    ///             - { name: ok, wait: 'send {{ steps.build.output }}?' }\n\
+    ///             - { name: send, run: [send, '{{ steps.ok.output }}'] }\n";
+    /// let plan = Plan::from_yaml(text).unwrap().link(&Catalog::new()).unwrap();
+    /// let engine = Engine::new();
+    /// let run = engine.submit_resumable(plan.plan().spec(), plan.resumable(Echo)).unwrap();
+    /// let asked = run.run().paused().await.unwrap();
+    /// assert_eq!(asked.as_json(), r#"{"step":"ok","ask":"send box 7?"}"#);
+    /// run.run().resume("to ada").unwrap();
+    /// let output = run.await.unwrap();
+    /// assert_eq!(output.as_json(), r#"{"build":"box 7","ok":"to ada","send":"send to ada"}"#);
+    /// # });
+    /// ```
+    pub fn resumable<R: Runner>(
+        self,
+        runner: R,
+    ) -> impl Fn(RunContext) -> BoxFuture<'static, Result<Payload, Failure>> + Send + Sync + 'static
+    {
+        self.attempts(Memory::default(), runner)
+    }
+
+    /// As [`resumable`](Self::resumable), for a run that a store keeps: it goes on behind what it
+    /// has behind it, and so does a run that is made of its records after a crash, see
+    /// [`PlanPast::read`]. The spec of a new run is [`recorded_spec`](Self::recorded_spec).
+    pub fn recorded<R: Runner>(
+        self,
+        past: PlanPast,
+        runner: R,
+    ) -> impl Fn(RunContext) -> BoxFuture<'static, Result<Payload, Failure>> + Send + Sync + 'static
+    {
+        self.attempts(past.memory.recorded(), runner)
+    }
+
+    fn attempts<R: Runner>(
+        self,
+        memory: Memory,
+        runner: R,
+    ) -> impl Fn(RunContext) -> BoxFuture<'static, Result<Payload, Failure>> + Send + Sync + 'static
+    {
+        let (runner, memory) = (Foreign::new(runner), Arc::new(memory));
+        move |ctx| {
+            if let Some(answer) = ctx.resumed_with() {
+                memory.answer(answer);
+            }
+            self.attempt(ctx, runner.clone(), Recall::of(Arc::clone(&memory)))
+        }
+    }
+
+    fn attempt<R: Runner>(
+        &self,
+        ctx: RunContext,
+        runner: Foreign<R>,
+        recall: Recall,
+    ) -> BoxFuture<'static, Result<Payload, Failure>> {
         let input = ctx.input().cloned().unwrap_or_else(null);
         let before = Scope::of_input(input).frame();
         for (name, output) in &*self.before {
             before.add(Arc::clone(name), output.clone());
         }
         let scope = before.now();
-        let runner = Foreign::new(runner);
-        let world = World { runner, links: Arc::clone(&self.links), scope };
+        let world = World { runner, links: Arc::clone(&self.links), scope, recall };
         run_plan(&self.plan, world, ctx)
     }
 }

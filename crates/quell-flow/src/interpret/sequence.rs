@@ -4,14 +4,16 @@ use std::sync::Arc;
 
 use futures::channel::oneshot;
 use futures::future::{Either, select};
-use quell::{Failure, Payload, RunContext, RunError, RunSpec, Stopped};
+use quell::{CauseKind, Failure, Payload, RunContext, RunError, RunSpec, Stopped};
 use serde::{Serialize, Serializer};
 
+use super::memory::Ended;
 use super::runner::Runner;
 use super::scope::Frame;
 use super::step::{OnDecided, StepRef, World, body_of};
+use super::wait;
 use crate::excerpt::excerpt;
-use crate::failures::message_of;
+use crate::failures::{is_pause, message_of};
 use crate::output::set_output;
 use crate::skipped;
 use crate::{Action, PlanStep, SkipReason, StartNext};
@@ -34,23 +36,56 @@ pub(super) async fn run<R: Runner>(
         steps: Arc::clone(&steps),
         started: 0,
         is_finished: false,
+        is_paused: false,
     };
     for at in 0..steps.len() {
-        ctx.checkpoint()?;
+        if let Err(stopped) = ctx.checkpoint() {
+            progress.is_paused = stopped.cause.kind == CauseKind::PauseRequested;
+            return Err(stopped.into());
+        }
         progress.started = at + 1;
         let step = StepRef::of(&steps, at);
-        let output = run_step(step, world.within(frame.now()), &ctx).await?;
-        frame.add(Arc::clone(&steps[at].name), output);
+        let ended = run_step(step, world.within(frame.now()), &ctx).await;
+        progress.is_paused = ended.as_ref().is_err_and(is_pause);
+        frame.add(Arc::clone(&steps[at].name), ended?);
     }
     progress.finish()
 }
 
-/// Runs a step as a child. A failure names the step.
+/// Runs a step as a child, unless it has ended in an attempt before: then it has the value, or the
+/// failure, that it had. A failure names the step.
 ///
 /// # Cancel safety
 ///
 /// Dropping the future leaves the step to `ctx`'s run; its output is lost.
 pub(super) async fn run_step<R: Runner>(
+    step: StepRef,
+    world: World<R>,
+    ctx: &RunContext,
+) -> Result<Payload, Failure> {
+    let world = world.below(&step.name);
+    match world.recall.ended() {
+        Some(Ended::Completed(output)) => return Ok(output),
+        Some(Ended::Failed(words)) => return Err(Failure::new(words.to_string())),
+        None => {}
+    }
+    if let Action::Wait(wait) = &step.action
+        && !wait::is_answered(wait, &world.recall)
+    {
+        return Err(wait::ask(wait, &step.name, &world, ctx));
+    }
+    let recall = world.recall.clone();
+    let ended = run_to_end(step, world, ctx).await;
+    match &ended {
+        Ok(output) => recall.note(Ended::Completed(output.clone())),
+        // It goes on in the next attempt, or there is none.
+        Err(failure) if is_pause(failure) || failure.stopped().is_some() => {}
+        Err(failure) => recall.note(Ended::Failed(failure.to_string().into())),
+    }
+    ended
+}
+
+async fn run_to_end<R: Runner>(
     step: StepRef,
     world: World<R>,
     ctx: &RunContext,
@@ -65,6 +100,8 @@ pub(super) async fn run_step<R: Runner>(
             ctx.checkpoint()?;
             Err(Failure::new(format!("step `{name}` was stopped ({cause})")))
         }
+        // The run above asks for the same.
+        Err(error @ RunError::Paused(_)) => Err(error.into()),
         Err(error) => Err(failed(message_of(&error))),
     }
 }
@@ -79,6 +116,7 @@ async fn start_step<R: Runner>(
     let is_early = matches!(&step.action, Action::Parallel(parallel)
         if parallel.options.start_next == StartNext::Decided);
     let spec = step.spec(RunSpec::step(Arc::clone(&step.name)));
+    let spec = world.recall.mark(spec);
     if !is_early {
         return ctx.spawn(spec, body_of(step, world, None)).await.map(Ok);
     }
@@ -97,9 +135,9 @@ async fn start_step<R: Runner>(
     }
 }
 
-/// How far a sequence is. If this is dropped unfinished, by a failure, a panic or a stop, the
-/// outputs so far become the partial output of the run, and its summary lists the steps that were
-/// not started.
+/// How far a sequence is. If this is dropped unfinished, by a failure, a panic, a pause or a stop,
+/// the outputs so far become the partial output of the run, and its summary lists the steps that
+/// were not started, unless they wait for the next attempt.
 struct Progress {
     ctx: RunContext,
     frame: Arc<Frame>,
@@ -107,6 +145,8 @@ struct Progress {
     /// How many of the steps were started.
     started: usize,
     is_finished: bool,
+    /// Whether the rest waits for the next attempt.
+    is_paused: bool,
 }
 
 impl Progress {
@@ -121,10 +161,12 @@ impl Drop for Progress {
         if self.is_finished {
             return;
         }
-        let is_stopping = self.ctx.is_stopping();
-        let reason = if is_stopping { SkipReason::Stopped } else { SkipReason::StepFailed };
-        let rest = self.steps[self.started..].iter().map(|step| Arc::clone(&step.name));
-        skipped::add(&self.ctx, rest, reason);
+        if !self.is_paused {
+            let is_stopping = self.ctx.is_stopping();
+            let reason = if is_stopping { SkipReason::Stopped } else { SkipReason::StepFailed };
+            let rest = self.steps[self.started..].iter().map(|step| Arc::clone(&step.name));
+            skipped::add(&self.ctx, rest, reason);
+        }
         if self.frame.with(<[_]>::is_empty) {
             return;
         }

@@ -1,31 +1,48 @@
 //! [`body_of`] makes the body of one step: its action, with retries and cleanup.
 
+use std::fmt::Display;
 use std::ops::Deref;
 use std::sync::Arc;
 
-use futures::future::{BoxFuture, FutureExt as _};
+use futures::future::{BoxFuture, FutureExt as _, ready};
 use quell::{Failure, Payload, RunContext, RunSpec};
 
 use super::link::Links;
+use super::memory::Recall;
 use super::runner::Runner;
 use super::scope::{Frame, Scope};
-use super::{choices, cleanup, commands, nested, parallel, sequence};
+use super::{choices, cleanup, commands, nested, parallel, sequence, wait};
 use crate::foreign::Foreign;
 use crate::times::timed;
-use crate::{Action, PlanStep};
+use crate::{Action, PlanStep, Retry, attempt_number};
 
-/// What steps run with: the runner of commands, the components, and the scope of expressions.
+/// What steps run with: the runner of commands, the components, the scope of expressions, and what
+/// is known of former attempts.
 #[derive(Clone)]
 pub(super) struct World<R> {
     pub(super) runner: Foreign<R>,
     pub(super) links: Arc<Links>,
     pub(super) scope: Scope,
+    pub(super) recall: Recall,
 }
 
 impl<R: Clone> World<R> {
     /// The same with another scope.
     pub(super) fn within(&self, scope: Scope) -> Self {
-        Self { runner: self.runner.clone(), links: Arc::clone(&self.links), scope }
+        let (runner, links) = (self.runner.clone(), Arc::clone(&self.links));
+        Self { runner, links, scope, recall: self.recall.clone() }
+    }
+
+    /// The same one place further inside.
+    pub(super) fn below(mut self, segment: impl Display) -> Self {
+        self.recall = self.recall.below(segment);
+        self
+    }
+
+    /// The same without a memory: what runs with it is run again.
+    pub(super) fn forgetful(mut self) -> Self {
+        self.recall = Recall::default();
+        self
     }
 }
 
@@ -98,12 +115,24 @@ fn tried<R: Runner>(
     ctx: RunContext,
     on_decided: Option<OnDecided>,
 ) -> BoxFuture<'static, Result<Payload, Failure>> {
-    let Some(retry) = step.retry else { return run_action(step, world, frame, ctx, on_decided) };
-    let again = move |ctx| {
-        let frame = world.scope.frame();
-        run_action(step.clone(), world.clone(), frame, ctx, None)
+    let is_leaf = matches!(step.action, Action::Run(_) | Action::Component(_));
+    let first = match world.recall.begun() {
+        0 => 1,
+        begun if is_leaf => begun.saturating_add(1),
+        // What had ended inside of the attempt that was cut is not run again.
+        begun => begun,
     };
-    retry.to_retry().body(again)(ctx)
+    let retry = match step.retry {
+        Some(retry) => retry.to_retry(),
+        None if is_leaf && first > 1 => Retry::new(1),
+        None => return run_action(step, world, frame, ctx, on_decided),
+    };
+    let again = move |ctx: RunContext| {
+        let frame = world.scope.frame();
+        let world = world.clone().below(attempt_number(ctx.run()));
+        run_action(step.clone(), world, frame, ctx, None)
+    };
+    retry.starting_at(first).body(again)(ctx)
 }
 
 /// Runs the action of a step. The future is boxed, since steps nest; the depth of a plan is
@@ -126,6 +155,7 @@ fn run_action<R: Runner>(
         Action::Route(inside) => choices::route(inside.clone(), world, ctx).boxed(),
         Action::Team(_) => nested::team(step, world, ctx).boxed(),
         Action::Component(inside) => nested::component(inside.clone(), world, ctx).boxed(),
+        Action::Wait(inside) => ready(wait::answered(inside, &world, &ctx)).boxed(),
         Action::Workflow(inside) => nested::workflow(inside.clone(), world, ctx).boxed(),
     }
 }

@@ -1,9 +1,10 @@
-//! [`LoopStep`], [`IfStep`], [`RouteStep`], [`ComponentStep`], [`WorkflowStep`] and [`TeamStep`]
-//! are the actions of a step besides a command, a sequence and parallel branches.
+//! [`LoopStep`], [`IfStep`], [`RouteStep`], [`ComponentStep`], [`WorkflowStep`], [`TeamStep`] and
+//! [`WaitStep`] are the actions of a step besides a command, a sequence and parallel branches.
 
 use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use quell::Payload;
 use serde::ser::SerializeMap as _;
@@ -16,6 +17,53 @@ use super::step::{PlanStep, is_empty};
 use super::unsaid::Unsaid;
 use crate::OnMember;
 use crate::excerpt::Line;
+
+/// A question whose answer the run of the plan waits for: it is paused until then. The output is
+/// the answer.
+///
+/// # Examples
+///
+/// ```
+/// use quell_flow::{Action, Plan};
+///
+/// let plan = Plan::from_yaml("name: p\nsteps:\n- { name: ok, wait: deploy? }\n").unwrap();
+/// let Action::Wait(step) = &plan.steps()[0].action else { unreachable!() };
+/// assert_eq!(step.options.ask, "deploy?");
+/// ```
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[non_exhaustive]
+pub struct WaitStep {
+    /// What is asked, and for how long.
+    #[serde(rename = "wait")]
+    pub options: WaitOptions,
+    /// The place of the options.
+    #[serde(skip)]
+    pub(crate) origin: Origin,
+}
+
+/// What a step that waits asks, and for how long.
+///
+/// # Examples
+///
+/// ```
+/// fn is_patient(options: &quell_flow::WaitOptions) -> bool {
+///     options.expires.is_none()
+/// }
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct WaitOptions {
+    /// The question, which may be a template; not empty.
+    pub ask: String,
+    /// The time from the question to the answer, after which the run times out. Defaults to none.
+    /// Zero is refused.
+    #[serde(with = "super::duration", skip_serializing_if = "Option::is_none")]
+    pub expires: Option<Duration>,
+    /// Whether the answer is yes or no. The output is then `true`, and the step fails if the answer
+    /// is no; what is neither is asked again. Defaults to false: any value is an answer.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub approve: bool,
+}
 
 /// Steps that run one after another, in several rounds. The output is that of the last round.
 ///

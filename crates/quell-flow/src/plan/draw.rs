@@ -130,6 +130,12 @@ fn does(action: &Action) -> String {
         },
         Action::Component(step) => format!("component {}", excerpt(&step.component)),
         Action::Workflow(_) => "workflow".into(),
+        Action::Wait(step) => {
+            let options = &step.options;
+            let expires = times(&[("expires", options.expires)]);
+            let what = if options.approve { "wait for approval" } else { "wait" };
+            format!("{what}: {}{expires}", excerpt(&options.ask))
+        }
     }
 }
 

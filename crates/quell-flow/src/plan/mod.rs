@@ -20,7 +20,7 @@ mod variable;
 pub(crate) use action::Origin;
 pub use action::{
     ComponentStep, IfStep, LoopOptions, LoopStep, OnMax, RouteStep, TeamMode, TeamOptions,
-    TeamStep, WorkflowStep,
+    TeamStep, WaitOptions, WaitStep, WorkflowStep,
 };
 pub use document::Plan;
 pub use error::PlanError;

@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use super::action::{ComponentStep, IfStep, LoopStep, Origin, RouteStep, TeamStep, WorkflowStep};
+use super::action::{
+    ComponentStep, IfStep, LoopStep, Origin, RouteStep, TeamStep, WaitStep, WorkflowStep,
+};
 use super::error::PlanError;
 use super::parallel::{ParallelStep, PlanRetry};
 
@@ -93,6 +95,8 @@ pub enum Action {
     Component(ComponentStep),
     /// Runs a nested plan.
     Workflow(WorkflowStep),
+    /// Waits for an answer.
+    Wait(WaitStep),
 }
 
 impl Action {
@@ -101,7 +105,7 @@ impl Action {
     /// The steps of a nested plan are not among them.
     pub fn parts(&self) -> Vec<(&'static str, &Arc<[PlanStep]>)> {
         match self {
-            Self::Run(_) | Self::Component(_) | Self::Workflow(_) => Vec::new(),
+            Self::Run(_) | Self::Component(_) | Self::Workflow(_) | Self::Wait(_) => Vec::new(),
             Self::Sequence(step) => vec![("sequence", &step.sequence)],
             Self::Parallel(step) => vec![("branches", &step.branches)],
             Self::Loop(step) => vec![("steps", &step.steps)],

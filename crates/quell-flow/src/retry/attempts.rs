@@ -92,7 +92,7 @@ impl Retry {
     {
         let seed = self.seed.unwrap_or_else(|| fastrand::u64(..));
         let mut made = Attempts { ctx: ctx.clone(), last: None, non_quiescent: Vec::new() };
-        for number in 1.. {
+        for number in self.first.. {
             // The run may have been stopped while nothing of it was awaited.
             ctx.checkpoint()?;
             let body = Arc::clone(&body);

@@ -66,6 +66,8 @@ pub struct Retry {
     pub(super) grace: Option<Duration>,
     /// The seed of the jitter; none for one drawn per use.
     pub(super) seed: Option<u64>,
+    /// The number of the first attempt; those before it were made in a former attempt of the run.
+    pub(super) first: u32,
 }
 
 /// How long a retry waits between two attempts.
@@ -101,7 +103,14 @@ impl Retry {
             timeout: None,
             grace: None,
             seed: None,
+            first: 1,
         }
+    }
+
+    /// Goes on counting behind attempts that were made before. At least one more is made.
+    pub(crate) const fn starting_at(mut self, number: u32) -> Self {
+        self.first = number;
+        self
     }
 
     /// Sets the pauses. Defaults to up to 100 ms after the first failure, doubled with each, at

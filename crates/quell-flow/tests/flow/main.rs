@@ -42,6 +42,7 @@ mod plan_skipped;
 mod plan_text;
 mod plan_traps;
 mod plan_unsaid;
+mod plan_waits;
 mod plan_yaml;
 mod policies;
 mod policy_outcomes;

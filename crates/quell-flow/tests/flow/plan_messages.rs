@@ -261,7 +261,7 @@ line 5, column 3: unknown key `plan`; did you mean `workflow`?
 5 |   plan: { name: *, steps: [{ name: *, run: [*] }] }
   |   ^
 line 5, column 3: step `a` has both `run` and `workflow`; expected exactly one of `run`, \
-         `sequence`, `parallel`, `loop`, `if`, `route`, `team`, `component`, `workflow`
+         `sequence`, `parallel`, `loop`, `if`, `route`, `team`, `component`, `workflow`, `wait`
   |
 5 |   plan: { name: *, steps: [{ name: *, run: [*] }] }
   |   ^
@@ -344,7 +344,7 @@ fn a_caret_is_below_its_place_also_after_wide_characters() {
 line 3, column 16: unknown key `bad`; expected one of `name`, `timeout`, `grace`, `idle`, `run`, \
          `cwd`, `env`, `env_clear`, `input`, `sequence`, `parallel`, `branches`, `loop`, `steps`, \
          `if`, `then`, `else`, `route`, `routes`, `otherwise`, `team`, `members`, `component`, \
-         `workflow`, `retry`, `on_failure`, `on_stop`
+         `workflow`, `wait`, `retry`, `on_failure`, `on_stop`
   |
 3 | - { name: 漢字🦀, bad: *, run: [x] }
   |                   ^

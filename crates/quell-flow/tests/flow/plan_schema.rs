@@ -73,6 +73,8 @@ fn everything() -> Value {
                 "delegate": "output.d"}, "members": run},
             {"name": "m", "component": "agent/x", "input": ["{{ input }}"]},
             {"name": "n", "workflow": {"name": "w", "steps": run}, "input": null},
+            {"name": "o", "wait": "go?"},
+            {"name": "q", "wait": {"ask": "go?", "expires": "1h", "approve": true}},
         ]
     })
 }
@@ -85,7 +87,7 @@ fn the_schema_and_the_reader_know_the_same_format() {
     allows(&serde_json::to_value(&read).unwrap()).unwrap();
     // Every key of the schema is in the plan above, which the reader takes.
     let text = plan.to_string();
-    for table in ["plan", "step", "parallel", "loop", "team", "retry"] {
+    for table in ["plan", "step", "parallel", "loop", "team", "retry", "wait"] {
         let keys = schema()["$defs"][table]["properties"].as_object().unwrap().clone();
         for (key, value) in &keys {
             assert!(text.contains(&format!("\"{key}\":")), "{table}.{key} is in no test");
@@ -138,6 +140,11 @@ fn what_the_schema_refuses_the_reader_refuses() {
         json!({"name": "a", "team": {"mode": "coordinate", "leader": "r"}, "members": run}),
         json!({"name": "a", "component": ""}),
         json!({"name": "a", "workflow": "w"}),
+        json!({"name": "a", "wait": ""}),
+        json!({"name": "a", "wait": 5}),
+        json!({"name": "a", "wait": {}}),
+        json!({"name": "a", "wait": {"ask": "x", "expires": 5}}),
+        json!({"name": "a", "wait": {"ask": "x", "approve": "yes"}}),
     ];
     for step in steps {
         let plan = json!({"name": "p", "steps": [step]});

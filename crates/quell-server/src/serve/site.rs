@@ -92,7 +92,7 @@ impl Site {
         let of_engine = store.iter().fold(of_engine, |config, store| store.engine(config));
         let engine = Engine::with_config(of_engine);
         if let Some(store) = &store {
-            let left_behind = store.recover(&engine, &mut signals).await?;
+            let (_, left_behind) = store.recover(&engine, &mut signals, None).await?;
             for words in left_behind {
                 log.say(&words);
             }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use futures::FutureExt as _;
 use quell::store::Store as _;
-use quell::{Engine, EngineConfig, Recovery, RunRef, Shutdown, limits};
+use quell::{Engine, EngineConfig, Recovery, RunId, RunRef, Shutdown, limits};
 use quell_report::text::printable;
 use quell_sqlite::SqliteStore;
 use tokio::time::timeout;
@@ -18,8 +18,8 @@ use crate::signals::Signals;
 /// A store that this process has for itself.
 #[derive(Debug)]
 pub(crate) struct OpenStore {
-    path: PathBuf,
-    store: Arc<SqliteStore>,
+    pub(super) path: PathBuf,
+    pub(super) store: Arc<SqliteStore>,
 }
 
 impl OpenStore {
@@ -41,7 +41,8 @@ impl OpenStore {
     }
 
     /// Decides the runs that an earlier process has left behind: they fail, unless they were
-    /// stopped. Yields lines for the user, if there is anything to say.
+    /// stopped, and but for the one that is to go on. Yields that one, and lines for the user, if
+    /// there is anything to say.
     ///
     /// # Errors
     ///
@@ -50,11 +51,16 @@ impl OpenStore {
         &self,
         engine: &Engine,
         signals: &mut Signals,
-    ) -> Result<Vec<String>, String> {
+        mut going_on: Option<(RunId, Recovery)>,
+    ) -> Result<(Option<RunRef>, Vec<String>), String> {
         let mut failed = Failed::default();
-        let recovered = engine.recover(|run| {
-            failed.add(run);
-            Recovery::Fail
+        let recovered = engine.recover(|run| match going_on.take() {
+            Some((id, recovery)) if id == run.run() => recovery,
+            other => {
+                going_on = other;
+                failed.add(run);
+                Recovery::Fail
+            }
         });
         let recovered = tokio::select! {
             biased;
@@ -64,7 +70,8 @@ impl OpenStore {
             }
             recovered = recovered => recovered.map_err(|error| told(&self.path, &error))?,
         };
-        Ok(words(&recovered, &failed))
+        let words = words(&recovered, &failed);
+        Ok((recovered.resumed.into_iter().next(), words))
     }
 
     /// Ends the engine of a run that has ended, waits until the run is stored, as long as the

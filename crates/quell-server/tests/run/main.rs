@@ -53,6 +53,8 @@ mod refusals;
 #[cfg(test)]
 mod report_page;
 #[cfg(test)]
+mod resumes;
+#[cfg(test)]
 mod run_limits;
 #[cfg(test)]
 mod serve;
@@ -76,3 +78,5 @@ mod store;
 mod stored_runs;
 #[cfg(test)]
 mod support;
+#[cfg(test)]
+mod waits;

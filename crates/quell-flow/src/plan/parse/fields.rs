@@ -299,7 +299,7 @@ const BESIDE: [(&str, &str, &str); 4] = [
 ];
 
 /// Keys of other tools, and what they are here.
-const FOREIGN: [(&str, &str); 27] = [
+const FOREIGN: [(&str, &str); 29] = [
     ("cmd", "run"),
     ("command", "run"),
     ("exec", "run"),
@@ -327,6 +327,8 @@ const FOREIGN: [(&str, &str); 27] = [
     ("times", "count"),
     ("id", "name"),
     ("depends_on", "needs"),
+    ("approval", "wait"),
+    ("approve", "wait"),
 ];
 
 /// Keys that put branches in an order. Other steps have none of them.

@@ -3,8 +3,8 @@
 pub(super) const PLAN_KEYS: [&str; 7] =
     ["name", "description", "timeout", "grace", "steps", "on_failure", "on_stop"];
 
-pub(super) const ACTION_KEYS: [&str; 9] =
-    ["run", "sequence", "parallel", "loop", "if", "route", "team", "component", "workflow"];
+pub(super) const ACTION_KEYS: [&str; 10] =
+    ["run", "sequence", "parallel", "loop", "if", "route", "team", "component", "workflow", "wait"];
 
 pub(super) const GOES_WITH: [(&str, &[&str]); 11] = [
     ("cwd", &["run"]),
@@ -21,7 +21,7 @@ pub(super) const GOES_WITH: [(&str, &[&str]); 11] = [
 ];
 
 /// The keys of a branch of a parallel step. Other steps have no `needs`.
-pub(super) const BRANCH_KEYS: [&str; 28] = [
+pub(super) const BRANCH_KEYS: [&str; 29] = [
     "needs",
     "name",
     "timeout",
@@ -47,6 +47,7 @@ pub(super) const BRANCH_KEYS: [&str; 28] = [
     "members",
     "component",
     "workflow",
+    "wait",
     "retry",
     "on_failure",
     "on_stop",

@@ -6,9 +6,9 @@
 //! `names` holds the names that expressions may read, `shape` what is known of the outputs behind
 //! them, and `outputs` checks what is read of these. `needs` holds what branches need of each
 //! other, `guesses` how much is guessed. `hints` says what is right instead of a mistake, `bad`
-//! what is wrong with a template. `masked`, `within`, `stars` and `unread` are the text that
-//! messages show. `shell` and `unshelled` warn of what a shell
-//! would read, or would have to.
+//! what is wrong with a template. `waits` reads steps that wait for an answer. `masked`, `within`,
+//! `stars` and `unread` are the text that messages show. `shell` and `unshelled` warn of what a
+//! shell would read, or would have to.
 
 mod bad;
 mod command;
@@ -36,6 +36,7 @@ mod toml;
 mod tree;
 mod unread;
 mod unshelled;
+mod waits;
 mod within;
 mod yaml;
 

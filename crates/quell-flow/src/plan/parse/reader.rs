@@ -16,7 +16,7 @@ use super::names::Names;
 use super::needs::Branches;
 use super::places::Places;
 use super::tree::{Key, Node, Value};
-use super::{command, hints, kinds, options};
+use super::{command, hints, kinds, options, waits};
 use crate::excerpt::{Line, excerpt};
 use crate::limits;
 use crate::plan::action::Origin;
@@ -242,6 +242,7 @@ impl Reader<'_> {
             "team" => kinds::team(self, step, value, level),
             "component" => kinds::component(self, step, value),
             "workflow" => kinds::workflow(self, step, value, level),
+            "wait" => waits::wait(self, value),
             _ => kinds::parallel(self, step, value, level),
         }
     }

@@ -5,6 +5,7 @@ use super::kinds::{LOOP_KEYS, TEAM_KEYS};
 use super::options::{PARALLEL_KEYS, RETRY_KEYS};
 use super::tree::Value;
 use super::unread::is_harmless;
+use super::waits::WAIT_KEYS;
 use crate::harmless::{is_component_name, is_path};
 use crate::plan::variable::is_variable;
 
@@ -50,6 +51,7 @@ impl Within {
             "retry" => Self::Table(&RETRY_KEYS),
             "loop" => Self::Table(&LOOP_KEYS),
             "team" => Self::Table(&TEAM_KEYS),
+            "wait" => Self::Table(&WAIT_KEYS),
             "workflow" => Self::Table(&PLAN_KEYS),
             "env" => Self::Env,
             "input" | "default" => Self::Input,

@@ -1,0 +1,320 @@
+//! [`PlanPast`] is what a store tells of a plan's run whose process was lost: the steps that have
+//! ended, and those that were cut.
+
+use std::collections::{BTreeMap, HashMap};
+use std::fmt::Write as _;
+
+use quell::store::{RunRecord, Store, StoreError};
+use quell::{EventKind, Payload, RunId, RunKind, RunSpec, RunStatus, limits};
+use sha2::{Digest as _, Sha256};
+
+use super::link::LinkedPlan;
+use super::memory::{Ended, Memory, PLACE, Place};
+use crate::excerpt::excerpt;
+
+/// What a run of a plan has behind it: of a new one nothing, of one that goes on after a crash what
+/// its store tells.
+///
+/// [`LinkedPlan::recorded`] takes it.
+///
+/// # Examples
+///
+/// ```
+/// # #[derive(Clone)]
+/// # struct Nobody;
+/// # impl quell_flow::Runner for Nobody {
+/// #     async fn run(
+/// #         &self,
+/// #         _: quell::RunContext,
+/// #         _: quell_flow::CommandStep,
+/// #     ) -> Result<quell::Payload, quell::Failure> {
+/// #         Err(quell::Failure::new("no"))
+/// #     }
+/// # }
+/// use std::sync::Arc;
+/// use quell::store::{MemoryStore, Store};
+/// use quell::{Engine, EngineConfig, Recovery};
+/// use quell_flow::{Catalog, Plan, PlanPast};
+///
+/// # tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(async {
+/// let plan = Plan::from_yaml("name: p\nsteps: [{ name: a, run: [make] }]\n").unwrap();
+/// let plan = plan.link(&Catalog::new()).unwrap();
+/// let store = Arc::new(MemoryStore::new());
+/// let left = store.recover(quell::store::Page::first(100)).await.unwrap();
+/// let mut past = None;
+/// for run in left.items.into_iter().flatten().filter(|run| run.accepted.parent.is_none()) {
+///     past = Some((run.run(), PlanPast::read(&*store, &plan, &run).await.unwrap()));
+/// }
+/// let engine = Engine::with_config(EngineConfig::new().store(store));
+/// let recovered = engine.recover(|run| match past.take() {
+///     Some((id, past)) if id == run.run() => {
+///         let attempt = plan.clone().recorded(past, Nobody);
+///         Recovery::resume(plan.recorded_spec(), move |ctx| {
+///             let ended = attempt(ctx);
+///             async { ended.await.map(drop) }
+///         })
+///     }
+///     _ => Recovery::Fail,
+/// });
+/// assert_eq!(recovered.await.unwrap().resumed.len(), 0);
+/// # });
+/// ```
+#[derive(Debug, Default)]
+pub struct PlanPast {
+    pub(super) memory: Memory,
+}
+
+/// Why a run of a plan does not go on.
+///
+/// # Examples
+///
+/// ```
+/// let words = quell_flow::PastError::OtherPlan.to_string();
+/// assert_eq!(words, "plan is not the one that the run began with");
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum PastError {
+    /// It is no run that [`LinkedPlan::recorded_spec`] has begun.
+    NoPlan,
+    /// It is one of another plan, or the plan has changed since.
+    OtherPlan,
+    /// Its log has a gap: nobody knows which steps have ended.
+    Gap,
+    /// The store cannot be read.
+    Store(StoreError),
+}
+
+impl std::fmt::Display for PastError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::NoPlan => "run is none of a plan that can go on",
+            Self::OtherPlan => "plan is not the one that the run began with",
+            Self::Gap => "log of the run has a gap, so that nobody knows which steps have ended",
+            Self::Store(_) => "store cannot be read",
+        })
+    }
+}
+
+impl std::error::Error for PastError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Store(error) => Some(error),
+            _ => None,
+        }
+    }
+}
+
+impl LinkedPlan {
+    /// As [`Plan::spec`](crate::Plan::spec), of a run that can go on after a crash: with the hash
+    /// of the plan, by which it is known again.
+    pub fn recorded_spec(&self) -> RunSpec {
+        self.plan.spec().annotation(PLAN_HASH, self.hash().into())
+    }
+
+    /// Yields the hash of all that the steps come from but the input. A plan always is JSON.
+    fn hash(&self) -> String {
+        let text = serde_json::to_vec(&(&*self.plan, &*self.before)).unwrap_or_default();
+        let mut hex = String::new();
+        for byte in Sha256::digest(text) {
+            // A text takes all that is written.
+            let _ = write!(hex, "{byte:02x}");
+        }
+        hex
+    }
+}
+
+impl PlanPast {
+    /// Reads what the store has of a root, a run of the plan: to be called before the root is
+    /// recovered.
+    ///
+    /// # Errors
+    ///
+    /// Fails for every reason in [`PastError`].
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe: it only reads.
+    pub async fn read(
+        store: &dyn Store,
+        plan: &LinkedPlan,
+        root: &RunRecord,
+    ) -> Result<Self, PastError> {
+        let hash = root.accepted.annotations.get(PLAN_HASH).ok_or(PastError::NoPlan)?;
+        if *hash != Payload::from(plan.hash()) {
+            return Err(PastError::OtherPlan);
+        }
+        let mut records = Vec::new();
+        for run in below(store, root.run()).await? {
+            match store.get(run).await {
+                Ok(record) => records.extend(record),
+                Err(error) => return Err(PastError::Store(error)),
+            }
+        }
+        Ok(Self { memory: memory_of(&records) })
+    }
+}
+
+/// Lists the runs below a root, as its log tells of them.
+async fn below(store: &dyn Store, root: RunId) -> Result<Vec<RunId>, PastError> {
+    let (mut found, mut last) = (Vec::new(), 0);
+    loop {
+        let events = store.events(root, last, limits::STORE_PAGE_MAX).await;
+        let events = events.map_err(PastError::Store)?;
+        if events.is_empty() {
+            return Ok(found);
+        }
+        for event in events {
+            let Ok(event) = event else { return Err(PastError::Gap) };
+            last = event.seq;
+            match event.kind {
+                EventKind::Lagged { .. } => return Err(PastError::Gap),
+                EventKind::Queued { .. } if event.run != root => found.push(event.run),
+                _ => {}
+            }
+        }
+    }
+}
+
+/// Takes what the records of all attempts say of the steps.
+fn memory_of(records: &[RunRecord]) -> Memory {
+    let mut places: HashMap<RunId, Place> = HashMap::new();
+    let (mut ended, mut begun, mut made) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
+    for record in records {
+        let accepted = &record.accepted;
+        if let Some(place) = accepted.annotations.get(PLACE).and_then(Payload::as_text) {
+            let place = Place::of_text(place.into_owned());
+            match ended_of(record) {
+                Some(end) => drop(ended.insert(place.clone(), end)),
+                None if record.started_at.is_some() => {
+                    *begun.entry(place.clone()).or_insert(0) += 1;
+                }
+                None => {}
+            }
+            places.insert(record.run(), place);
+        } else if let Some(place) = accepted.parent.and_then(|parent| places.get(&parent))
+            && accepted.kind == RunKind::Attempt
+            && let Some(number) = accepted.name.rsplit(' ').next().and_then(|it| it.parse().ok())
+        {
+            let last = made.entry(place.clone()).or_insert(0);
+            *last = u32::max(*last, number);
+        }
+    }
+    // Where attempts have numbers, these count, and not the runs that made them.
+    begun.extend(made);
+    Memory::after(ended, begun)
+}
+
+/// Yields how a step has ended by itself; none if its process was lost, or it was stopped.
+fn ended_of(record: &RunRecord) -> Option<Ended> {
+    let row = record.report.as_ref()?.own_row();
+    let name = || excerpt(&row.name);
+    match (row.status, &row.output, &row.error) {
+        (RunStatus::Completed, Some(output), _) => Some(Ended::Completed(output.clone())),
+        (RunStatus::Completed, None, _) => {
+            let words = "it had completed, and its output was not stored: it is too large";
+            Some(Ended::Failed(format!("step `{}` failed: {words}", name()).into()))
+        }
+        (RunStatus::Failed, _, Some(error)) if !error.starts_with(WORKER_LOST) => {
+            Some(Ended::Failed(format!("step `{}` failed: {error}", name()).into()))
+        }
+        _ => None,
+    }
+}
+
+/// The annotation of a root that has the hash of its plan.
+const PLAN_HASH: &str = "plan.sha256";
+
+/// How the error of a run begins whose process was lost, as [`quell::Engine::recover`] writes it.
+const WORKER_LOST: &str = "worker lost: ";
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::time::SystemTime;
+
+    use quell::store::{Accepted, Epoch};
+    use quell::{Counts, RunReport, RunRow};
+
+    use super::super::memory::Recall;
+    use super::*;
+
+    /// A run below another one, with the place of its step if it has one.
+    fn run(name: &str, parent: &str, place: Option<&str>) -> RunRecord {
+        let (run, at) = (RunId::from_text(name), SystemTime::UNIX_EPOCH);
+        let kind = if place.is_some() { RunKind::Step } else { RunKind::Attempt };
+        let name = name.rsplit('/').next().unwrap_or(name).into();
+        let mut accepted = Accepted::new(run, kind, name, Epoch::new(1, 1), at);
+        accepted.parent = Some(RunId::from_text(parent));
+        accepted.annotations.extend(place.map(|place| (PLACE.to_owned(), place.into())));
+        let mut record = RunRecord::new(accepted);
+        record.started_at = Some(at);
+        record
+    }
+
+    fn ended(mut record: RunRecord, status: RunStatus, says: &str) -> RunRecord {
+        let (accepted, at) = (&record.accepted, SystemTime::UNIX_EPOCH);
+        let name = Arc::clone(&accepted.name);
+        let mut row = RunRow::new(record.run(), accepted.kind, name, status, at);
+        match status {
+            RunStatus::Completed => row.output = Some(says.into()),
+            _ => row.error = Some(says.into()),
+        }
+        record.report = Some(RunReport::new(vec![row], Counts::default()).into());
+        record
+    }
+
+    fn recall(records: &[RunRecord]) -> Recall {
+        Recall::of(Arc::new(memory_of(records)))
+    }
+
+    #[test]
+    fn what_completed_or_failed_by_itself_has_ended_and_what_was_lost_or_stopped_was_begun() {
+        let top = recall(&[
+            ended(run("a", "p", Some("/a")), RunStatus::Completed, "box"),
+            ended(run("b", "p", Some("/b")), RunStatus::Failed, "exit code 1"),
+            ended(run("c", "p", Some("/c")), RunStatus::Failed, "worker lost: its process ended"),
+            ended(run("d", "p", Some("/d")), RunStatus::Cancelled, "stopped"),
+            run("e", "p", Some("/e")),
+        ]);
+        assert_eq!(top.below("a").ended(), Some(Ended::Completed("box".into())));
+        let failed = "step `b` failed: exit code 1";
+        assert_eq!(top.below("b").ended(), Some(Ended::Failed(failed.into())));
+        for (name, begun) in [("a", 0), ("b", 0), ("c", 1), ("d", 1), ("e", 1), ("f", 0)] {
+            assert_eq!(top.below(name).begun(), begun, "{name}");
+        }
+        for name in ["c", "d", "e"] {
+            assert_eq!(top.below(name).ended(), None, "{name}");
+        }
+    }
+
+    #[test]
+    fn a_value_that_was_not_stored_is_a_failure_and_never_another_value() {
+        let mut record = ended(run("a", "p", Some("/a")), RunStatus::Completed, "x");
+        let report = Arc::make_mut(record.report.as_mut().unwrap());
+        report.rows[0].output = None;
+        let ended = recall(&[record]).below("a").ended();
+        let begin = "step `a` failed: it had completed, and its output";
+        let is_it = |ended: &Ended| matches!(ended, Ended::Failed(it) if it.starts_with(begin));
+        assert!(ended.as_ref().is_some_and(is_it), "{ended:?}");
+    }
+
+    #[test]
+    fn attempts_go_on_counting_over_all_processes() {
+        let lost = |record| ended(record, RunStatus::Failed, "worker lost: it is gone");
+        let top = recall(&[
+            lost(run("a", "p", Some("/a"))),
+            ended(run("a/attempt 1", "a", None), RunStatus::Failed, "no"),
+            lost(run("a/attempt 2", "a", None)),
+            lost(run("b", "p", Some("/b"))),
+            lost(run("b again", "p", Some("/b"))),
+            run("b again/attempt 2", "b again", None),
+            lost(run("c", "p", Some("/c"))),
+            lost(run("c/attempt 1", "c", None)),
+            lost(run("c again", "p", Some("/c"))),
+            lost(run("c again/attempt 1", "c again", None)),
+        ]);
+        let begun = ["a", "b", "c"].map(|name| top.below(name).begun());
+        assert_eq!(begun, [2, 2, 1]);
+    }
+}

@@ -1,0 +1,203 @@
+//! [`Answers`] are for steps of a plan that wait: what `--answer` says, or lines of the terminal.
+
+use std::io::{self, BufRead as _, IsTerminal as _};
+use std::thread;
+
+use quell::Payload;
+use quell_flow::excerpt;
+use quell_report::text::printable;
+use serde::Deserialize;
+use tokio::sync::oneshot;
+
+/// The answer to a step, by its name, as the command line says it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Answer {
+    /// The name of the step.
+    pub(crate) step: String,
+    /// What it is answered.
+    pub(crate) value: String,
+}
+
+/// Reads `STEP=VALUE`.
+pub(crate) fn parse_answer(text: &str) -> Result<Answer, String> {
+    match text.split_once('=') {
+        Some((step, value)) if !step.trim().is_empty() => {
+            Ok(Answer { step: step.to_owned(), value: value.to_owned() })
+        }
+        _ => Err("expected STEP=VALUE such as `ok=yes`".to_owned()),
+    }
+}
+
+/// Where answers come from.
+#[derive(Debug)]
+pub(crate) struct Answers {
+    /// Those of the command line that were not used yet. Each is used once, in their order.
+    given: Vec<Answer>,
+    has_terminal: bool,
+    /// The line that is being read.
+    reading: Option<oneshot::Receiver<Option<String>>>,
+    /// A step has asked whom nobody answers.
+    is_unanswered: bool,
+}
+
+/// What comes of a question.
+#[derive(Debug, PartialEq)]
+pub(crate) enum Asked {
+    /// It has this answer.
+    Answered(Payload),
+    /// The terminal is asked; [`Answers::line`] yields the answer.
+    AtTerminal,
+    /// Nobody answers it.
+    ByNobody,
+}
+
+impl Answers {
+    /// Answers by these, and else by the terminal if there is one.
+    pub(crate) fn new(given: Vec<Answer>) -> Self {
+        let has_terminal = io::stdin().is_terminal() && io::stderr().is_terminal();
+        Self { given, has_terminal, reading: None, is_unanswered: false }
+    }
+
+    /// Tells whether nobody has answered a step.
+    pub(crate) const fn is_unanswered(&self) -> bool {
+        self.is_unanswered
+    }
+
+    /// Tells whether a line is being read.
+    pub(crate) const fn is_reading(&self) -> bool {
+        self.reading.is_some()
+    }
+
+    /// Takes what a paused run asks. Yields what is said to the user, and what comes of it.
+    pub(crate) fn ask(&mut self, request: &Payload) -> (String, Asked) {
+        let question = Question::of(request);
+        let said = question.to_string();
+        let is_it = |answer: &Answer| answer.step == question.step;
+        if let Some(at) = self.given.iter().position(is_it) {
+            let answer = self.given.remove(at).value;
+            return (format!("{said}: answered"), Asked::Answered(answer.into()));
+        }
+        if self.has_terminal && self.read() {
+            return (said, Asked::AtTerminal);
+        }
+        self.is_unanswered = true;
+        let step = excerpt(&question.step);
+        let how = format!("nobody answers; expected `--answer '{step}=VALUE'`, or a terminal");
+        (format!("{said}: {how}"), Asked::ByNobody)
+    }
+
+    /// Reads a line, if there can be a thread for it. It is left alone if the run ends first:
+    /// nothing ends such a read.
+    fn read(&mut self) -> bool {
+        let (sender, reading) = oneshot::channel();
+        let read = move || {
+            let mut line = String::new();
+            let read = io::stdin().lock().read_line(&mut line);
+            let line = read.ok().filter(|bytes| *bytes > 0).map(|_| line);
+            drop(sender.send(line));
+        };
+        let is_read = thread::Builder::new().name("quell-answer".into()).spawn(read).is_ok();
+        self.reading = is_read.then_some(reading);
+        is_read
+    }
+
+    /// Yields the line of the terminal; none at its end.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe.
+    pub(crate) async fn line(&mut self) -> Option<Payload> {
+        let line = match &mut self.reading {
+            Some(reading) => reading.await.ok().flatten(),
+            None => None,
+        };
+        self.reading = None;
+        self.is_unanswered = line.is_none();
+        line.map(|line| line.trim_end_matches(['\r', '\n']).into())
+    }
+}
+
+/// What a step asks, as the pause of its run has it.
+#[derive(Debug, Deserialize)]
+struct Question {
+    #[serde(default)]
+    step: String,
+    #[serde(default)]
+    ask: String,
+    #[serde(default)]
+    approve: bool,
+    problem: Option<String>,
+}
+
+impl Question {
+    fn of(request: &Payload) -> Self {
+        request.parse().unwrap_or_else(|_| Self {
+            step: String::new(),
+            ask: request.as_json().to_owned(),
+            approve: false,
+            problem: None,
+        })
+    }
+}
+
+impl std::fmt::Display for Question {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        if let Some(problem) = &self.problem {
+            write!(f, "{problem}; ")?;
+        }
+        write!(f, "{}: {}", excerpt(&self.step), printable(&self.ask))?;
+        if self.approve { f.write_str(" [yes/no]") } else { Ok(()) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn answers(given: &[&str]) -> Answers {
+        let given = given.iter().map(|text| parse_answer(text).expect("an answer")).collect();
+        Answers { given, has_terminal: false, reading: None, is_unanswered: false }
+    }
+
+    #[test]
+    fn an_answer_names_its_step_and_its_value_may_be_anything() {
+        let answer = |step: &str, value: &str| Answer { step: step.into(), value: value.into() };
+        assert_eq!(parse_answer("ok=yes"), Ok(answer("ok", "yes")));
+        assert_eq!(parse_answer("ok="), Ok(answer("ok", "")));
+        assert_eq!(parse_answer("go on=a=b"), Ok(answer("go on", "a=b")));
+        for wrong in ["yes", "=yes", " =yes", ""] {
+            let words = parse_answer(wrong).expect_err(wrong);
+            assert_eq!(words, "expected STEP=VALUE such as `ok=yes`");
+        }
+    }
+
+    #[test]
+    fn each_answer_is_used_once_in_their_order_and_by_its_step_alone() {
+        let mut answers = answers(&["ok=one", "other=x", "ok=two"]);
+        let request = Payload::from_json_text(r#"{"step":"ok","ask":"go?"}"#).expect("JSON");
+        assert_eq!(
+            answers.ask(&request),
+            ("ok: go?: answered".into(), Asked::Answered("one".into()))
+        );
+        assert_eq!(answers.ask(&request).1, Asked::Answered("two".into()));
+        assert!(!answers.is_unanswered());
+        let (words, asked) = answers.ask(&request);
+        assert_eq!(asked, Asked::ByNobody);
+        let how = "nobody answers; expected `--answer 'ok=VALUE'`, or a terminal";
+        assert_eq!(words, format!("ok: go?: {how}"));
+        assert!(answers.is_unanswered());
+    }
+
+    #[test]
+    fn a_question_says_what_is_expected_and_steers_no_terminal() {
+        let text =
+            "{\"step\":\"ok\",\"ask\":\"go\\u001b[2J?\",\"approve\":true,\"problem\":\"no\"}";
+        let request = Payload::from_json_text(text).expect("JSON");
+        let words = answers(&["ok=yes"]).ask(&request).0;
+        assert!(
+            words.starts_with("no; ok: go") && words.ends_with("? [yes/no]: answered"),
+            "{words}"
+        );
+        assert!(!words.contains('\u{1b}'), "{words:?}");
+    }
+}

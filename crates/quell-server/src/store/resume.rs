@@ -1,0 +1,82 @@
+//! [`Left`]: a run of a plan that `quell run --resume` goes on with.
+
+use std::path::{Path, PathBuf};
+
+use quell::store::RunRecord;
+use quell_flow::{LinkedPlan, PastError, PlanPast, excerpt};
+
+use super::file::{StoreFile, told};
+use super::open::OpenStore;
+use super::runs::id;
+
+/// A run of a plan whose process was killed, as its store has it.
+#[derive(Debug)]
+pub(crate) struct Left(RunRecord);
+
+impl Left {
+    /// Finds the run by its id, or by what its UUID alone begins with.
+    ///
+    /// # Errors
+    ///
+    /// Fails with what to do if there is none, or it has nothing left to do.
+    pub(crate) fn find(store: &Path, run: &str) -> Result<Self, String> {
+        let record = StoreFile::open(store)?.run(run)?;
+        let name = excerpt(&id(&record));
+        if record.status.is_terminal() {
+            return Err(format!(
+                "run `{name}` has ended, {}: it cannot go on; what an earlier process left behind \
+                 fails as soon as another one opens the store without `--resume`",
+                record.status
+            ));
+        }
+        if record.accepted.parent.is_some() {
+            return Err(format!("run `{name}` is a part of another one; expected that"));
+        }
+        Ok(Self(record))
+    }
+
+    /// Yields the run.
+    pub(crate) const fn record(&self) -> &RunRecord {
+        &self.0
+    }
+
+    /// Yields the file that its plan was read from.
+    ///
+    /// # Errors
+    ///
+    /// Fails with what to do if there was none.
+    pub(crate) fn plan(&self) -> Result<PathBuf, String> {
+        let file = self.0.accepted.annotations.get(PLAN_FILE);
+        let file = file.and_then(|file| file.as_text().map(|text| PathBuf::from(&*text)));
+        file.ok_or_else(|| {
+            let name = excerpt(&id(&self.0));
+            format!(
+                "where the plan of `{name}` is, is not known; expected `quell run PLAN --resume …`"
+            )
+        })
+    }
+
+    /// Reads which steps have ended. The plan has to be the one that the run began with.
+    ///
+    /// # Errors
+    ///
+    /// Fails with what to do if it is not, or the store cannot be read.
+    pub(crate) async fn past(
+        &self,
+        store: &OpenStore,
+        plan: &LinkedPlan,
+    ) -> Result<PlanPast, String> {
+        let name = excerpt(&id(&self.0));
+        PlanPast::read(&*store.store, plan, &self.0).await.map_err(|error| match error {
+            PastError::Store(error) => told(&store.path, &error),
+            PastError::OtherPlan => format!(
+                "run `{name}` cannot go on with this plan: its text has changed since, or \
+                 `--from`, `--only` or `--outputs` were others; put it back, or run the plan anew"
+            ),
+            error => format!("run `{name}` cannot go on: {error}"),
+        })
+    }
+}
+
+/// The annotation of a run that has the file of its plan.
+pub(crate) const PLAN_FILE: &str = "plan.file";

@@ -1,0 +1,125 @@
+//! Runs of plans that go on after `kill -9`: what a store says that had ended is not run again.
+
+use crate::support::{Running, Scratch, row, send, wait_until};
+
+/// Each program writes that it runs, and its attempt. `cut` hangs in the second round, unless `go`
+/// is there.
+const PLAN: &str = "\
+name: p
+steps:
+- { name: a, run: [sh, -c, 'echo $QUELL_ATTEMPT >> ran-a; echo one'] }
+- name: rounds
+  loop: { count: 2 }
+  steps:
+  - { name: r, run: [sh, -c, 'echo $0 >> ran-r; echo r$0', '{{ index }}'] }
+  - name: cut
+    run: [sh, -c, 'echo $0.$QUELL_ATTEMPT >> ran-cut; echo begun $0;
+      test $0 = 1 || test -e go || exec sleep 300; cat', '{{ index }}']
+    input: '{{ steps.a.output.stdout }}{{ steps.r.output.stdout }}'
+- { name: last, run: [sh, -c, 'echo x >> ran-last; cat'],
+    input: '{{ steps.rounds.output.cut.stdout }}{{ input.who }}' }
+";
+
+struct Killed {
+    scratch: Scratch,
+    id: String,
+}
+
+impl Killed {
+    /// Runs the plan until the store has the begin of the program that hangs, and kills quell.
+    fn new() -> Self {
+        let scratch = Scratch::new();
+        scratch.write("plan.yaml", PLAN);
+        let args = ["run", "plan.yaml", "--store", "runs.db", "--input", r#"{"who":"ada"}"#];
+        let running = Running::start(scratch.quell(&args));
+        wait_until("the store", || scratch.names().contains(&"runs.db".to_owned()));
+        let mut id = String::new();
+        wait_until("the second round", || {
+            let listed = scratch.run(&["runs", "--store", "runs.db", "--json"]);
+            let Ok(run) = serde_json::from_str::<serde_json::Value>(&listed.stdout) else {
+                return false;
+            };
+            id = run["id"].as_str().expect("an id").to_owned();
+            scratch.run(&["events", &id, "--store", "runs.db"]).stdout.contains("begun 2")
+        });
+        send("KILL", running.pid());
+        running.ended();
+        wait_until("the guardian", || scratch.survivors().is_empty());
+        Self { scratch, id }
+    }
+
+    fn ran(&self, name: &str) -> String {
+        String::from_utf8_lossy(&self.scratch.read(&format!("ran-{name}"))).into_owned()
+    }
+
+    fn assert_untouched(&self) {
+        let ran = ["a", "r", "cut", "last"].map(|name| self.ran(name));
+        assert_eq!(ran, ["1\n", "1\n2\n", "1.1\n2.1\n", ""]);
+    }
+}
+
+#[test]
+fn a_run_goes_on_behind_the_steps_that_had_ended_and_the_one_that_was_cut_is_attempt_two() {
+    let killed = Killed::new();
+    killed.assert_untouched();
+    killed.scratch.write("go", "");
+    let args = ["run", "--resume", &killed.id, "--store", "runs.db", "--report", "report.json"];
+    let ended = killed.scratch.run(&args);
+    ended.assert_code(0);
+    let ran = ["a", "r", "cut", "last"].map(|name| killed.ran(name));
+    assert_eq!(ran, ["1\n", "1\n2\n", "1.1\n2.1\n2.2\n", "x\n"]);
+    let report = killed.scratch.json("report.json");
+    assert_eq!(row(&report, "last")["output"]["stdout"], "begun 2\none\nr2\nada");
+    assert_eq!(report["output"]["a"]["stdout"], "one\n");
+    assert_eq!(report["output"]["rounds"]["cut"]["stdout"], "begun 2\none\nr2\n");
+    let again = killed.scratch.run(&args[..5]);
+    again.assert_code(2);
+    assert!(again.stderr.contains("has ended, completed: it cannot go on"), "{again:?}");
+}
+
+#[test]
+fn a_run_goes_on_after_it_was_killed_twice() {
+    let killed = Killed::new();
+    let args = ["run", "plan.yaml", "--resume", &killed.id, "--store", "runs.db"];
+    let running = Running::start(killed.scratch.quell(&args));
+    wait_until("the second attempt", || killed.ran("cut").ends_with("2.2\n"));
+    send("KILL", running.pid());
+    running.ended();
+    wait_until("the guardian", || killed.scratch.survivors().is_empty());
+    killed.scratch.write("go", "");
+    killed.scratch.run(&args).assert_code(0);
+    let ran = ["a", "r", "last"].map(|name| killed.ran(name));
+    assert_eq!(ran, ["1\n", "1\n2\n", "x\n"]);
+}
+
+#[test]
+fn a_plan_that_has_changed_is_refused_and_the_run_can_still_go_on() {
+    let killed = Killed::new();
+    let args = ["run", "--resume", &killed.id, "--store", "runs.db"];
+    killed.scratch.write("plan.yaml", &PLAN.replace("echo one", "echo two"));
+    let ended = killed.scratch.run(&args);
+    ended.assert_code(2);
+    assert!(ended.stderr.contains("its text has changed since"), "{ended:?}");
+    killed.assert_untouched();
+    // A comment changes nothing.
+    killed.scratch.write("plan.yaml", &format!("# the same\n{PLAN}"));
+    killed.scratch.write("go", "");
+    killed.scratch.run(&args).assert_code(0);
+    assert_eq!(killed.ran("a"), "1\n");
+}
+
+#[test]
+fn what_cannot_go_on_is_refused_with_what_to_do() {
+    let scratch = Scratch::new();
+    scratch.write("plan.yaml", "name: p\nsteps: [{ name: a, run: ['true'] }]\n");
+    scratch.run(&["run", "plan.yaml", "--store", "runs.db"]).assert_code(0);
+    for (args, says) in [
+        (&["run", "--resume", "ffff", "--store", "runs.db"][..], "no run `ffff` is in runs.db"),
+        (&["run", "--resume", "ffff", "--store", "none.db"], "none.db"),
+        (&["run", "plan.yaml", "--resume", "ffff"], "--store"),
+    ] {
+        let ended = scratch.run(args);
+        ended.assert_code(2);
+        assert!(ended.stderr.contains(says), "{ended:?}");
+    }
+}
