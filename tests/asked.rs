@@ -9,8 +9,7 @@ use quell::{
 };
 
 use crate::support::{
-    Captured, Flow, Inside, Lab, Valve, Witness, asks, body_runtime, clerk, config, durable,
-    paused, secs, stop, within,
+    Captured, Inside, Lab, Witness, asks, body_runtime, clerk, config, paused, secs, stop, within,
 };
 
 #[tokio::test(start_paused = true)]
@@ -32,15 +31,6 @@ async fn t5_a_run_that_cannot_be_paused_fails_and_says_why() {
     let words = large.unwrap().await.unwrap_err().to_string();
     assert!(words.contains("limit is 262144"), "{words}");
     lab.finish().await;
-}
-
-#[tokio::test]
-async fn t5_with_a_store_a_run_is_not_paused_and_fails() {
-    let engine = durable(&Valve::new(Flow::Open));
-    let stored = engine.submit_resumable(clerk(), asks).unwrap();
-    assert_eq!(stored.run().paused().await, None);
-    let words = stored.await.unwrap_err().to_string();
-    assert!(words.contains("does not keep pauses"), "{words}");
 }
 
 #[tokio::test(start_paused = true)]

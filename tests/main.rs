@@ -72,6 +72,8 @@ mod claims;
 mod store;
 // I6, I34, I38: what an engine with a store writes, and what waits for it.
 mod journal;
+// I24, I34: pauses of an engine with a store.
+mod stored_pauses;
 // T13, I34, I35: what an engine makes of the runs that an earlier process has left behind.
 mod recovery;
 // T14, I34: what leaves a store by age, number and bytes, and what never does.

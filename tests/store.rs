@@ -250,6 +250,7 @@ impl Store for Faulty {
             let mut read = self.store.get(run).await?;
             if let (true, Some(run)) = (self.has(Fault::GoesOnAfterStops), &mut read)
                 && run.answer.is_some()
+                && run.stop.is_some()
             {
                 run.status = quell::RunStatus::Queued;
             }

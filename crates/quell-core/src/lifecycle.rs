@@ -655,6 +655,21 @@ impl Lifecycle {
         self.timeout.and_then(|timeout| Some(later(self.started_at?, timeout.get())))
     }
 
+    /// Yields the run's own timeout, which counts from its first start.
+    pub fn timeout(&self) -> Option<Duration> {
+        self.timeout.map(Span::get)
+    }
+
+    /// Tells whether the timeout stands still while the run is paused.
+    pub fn timeout_stands(&self) -> bool {
+        self.timers.as_ref().is_some_and(|timers| timers.timeout_stands)
+    }
+
+    /// Yields when the run has been paused for too long, if it is paused and that has an end.
+    pub fn pause_expires_at(&self) -> Option<Instant> {
+        self.timers.as_ref()?.paused?.1
+    }
+
     /// Tells whether the run has ended and nothing of its subtree executes.
     pub fn is_quiescent(&self) -> bool {
         self.ended.is_some()

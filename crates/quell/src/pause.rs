@@ -4,6 +4,7 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use quell_core::store::StoreError;
 use quell_core::{Payload, RunId, RunStatus};
 
 use crate::queue::Scope;
@@ -110,9 +111,6 @@ pub enum PauseError {
     /// It belongs to the tree of another run. Its body may ask for a pause of that one.
     #[error("run is not a root")]
     NotRoot,
-    /// The engine has a store, which does not keep pauses yet.
-    #[error("run cannot be paused: the store of its engine does not keep pauses")]
-    HasStore,
     /// It stops, or has ended.
     #[error("run is {0}")]
     Over(RunStatus),
@@ -126,7 +124,7 @@ pub enum PauseError {
     },
 }
 
-/// Why a run was not resumed. Nothing has changed.
+/// Why a run was not resumed. Nothing has changed, unless the variant says so.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ResumeError {
@@ -144,6 +142,13 @@ pub enum ResumeError {
         /// How many may wait in it.
         max: usize,
     },
+    /// The store is in trouble, and takes no answer now.
+    #[error("answer was not taken, and the run stays paused: {0}")]
+    NotTaken(StoreError),
+    /// The run has its answer, and goes on when that is stored. It is not known to be: the store is
+    /// in trouble, or has refused it.
+    #[error("answer is not known to be stored: {0}")]
+    NotStored(StoreError),
     /// The answer is beyond a bound.
     #[error("answer has {bytes} bytes, the limit is {max}")]
     TooLarge {

@@ -51,6 +51,26 @@ impl Engine {
         run.resume(answer)?;
         Ok(run)
     }
+
+    /// Gives a paused run its answer, and waits until that is in the store. See
+    /// [`RunRef::resume_durably`].
+    ///
+    /// # Errors
+    ///
+    /// As [`RunRef::resume_durably`]; and if no run has this id.
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`RunRef::resume_durably`].
+    pub async fn resume_durably(
+        &self,
+        id: RunId,
+        answer: impl Into<Payload> + Send,
+    ) -> Result<RunRef, ResumeError> {
+        let run = self.get(id).ok_or(ResumeError::Unknown)?;
+        run.resume_durably(answer).await?;
+        Ok(run)
+    }
 }
 
 /// Starts an attempt, and keeps what starts the next one.
@@ -89,6 +109,26 @@ impl RunRef {
         self.node().resume(answer.into())
     }
 
+    /// As [`resume`](Self::resume), and waits until the answer is in the store: a crash never loses
+    /// it, and the run never asks again what it was answered. Without a store it does not wait.
+    ///
+    /// # Errors
+    ///
+    /// As [`resume`](Self::resume); and with [`ResumeError::NotStored`] if the store is in trouble
+    /// after the run has got its answer. Then it goes on as soon as that is stored.
+    ///
+    /// # Cancel safety
+    ///
+    /// The run has its answer once this was polled, although the future was dropped.
+    pub async fn resume_durably(
+        &self,
+        answer: impl Into<Payload> + Send,
+    ) -> Result<(), ResumeError> {
+        self.resume(answer)?;
+        let stored = Wait::until(self.node(), |state: &State| self.node().answer_stored(state));
+        stored.await.map_err(ResumeError::NotStored)
+    }
+
     /// Yields what the run asks, if it is paused.
     pub fn pause_request(&self) -> Option<Payload> {
         self.node().lock().pause_request().cloned()
@@ -125,14 +165,16 @@ impl RunRef {
         node.attempt().saturating_add(node.resumed().0)
     }
 
-    /// Waits until the run is paused, and yields what it asks; none if it ends instead.
+    /// Waits until the run is paused, and yields what it asks; none if it ends instead. With a store
+    /// it waits until the pause is stored, or the store is in trouble or has refused it:
+    /// [`stored`](Self::stored) tells which.
     ///
     /// # Cancel safety
     ///
     /// Cancel safe.
     pub async fn paused(&self) -> Option<Payload> {
         let look = |state: &State| match state.pause_request() {
-            Some(request) => Some(Some(request.clone())),
+            Some(request) => self.node().stored(state).map(|_| Some(request.clone())),
             None => state.is_ended().then_some(None),
         };
         Wait::until(self.node(), look).await

@@ -1,8 +1,9 @@
 //! [`Entry`] is one thing that is to be stored, and [`Recorded`] what the journal asks of a run.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use quell_core::store::{Epoch, Record, StopAccepted, StoreError};
+use quell_core::store::{Epoch, Record, StopAccepted, StoreError, StoredPause};
 use quell_core::{Payload, RunEvent, RunId};
 
 use crate::journal::Journal;
@@ -41,6 +42,10 @@ pub(crate) enum Entry<R> {
         /// When.
         at: Ticks,
     },
+    /// It waits for an answer.
+    Paused(Arc<R>, Box<StoredPause>),
+    /// It was given its answer, and waits for that to be stored.
+    Resumed(Arc<R>, Box<Answer>),
     /// It is terminal, and what it has saved is taken back if this says so.
     Ended(Arc<R>, bool),
     /// It ended non-quiescent, and nothing of it executes any more.
@@ -50,6 +55,18 @@ pub(crate) enum Entry<R> {
     /// It is taken back: it is terminal, and leaves in the same append. So no crash comes between
     /// the two, and nobody finds a run that was taken back.
     TakenBack(Arc<R>, Ticks),
+}
+
+/// An answer that a run was given.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    /// The number of the attempt that has it.
+    pub(crate) attempt: u32,
+    pub(crate) answer: Payload,
+    /// How long the timeout of the run has stood still so far.
+    pub(crate) stood: Duration,
+    /// When.
+    pub(crate) at: Ticks,
 }
 
 /// What the journal asks of a run. It holds no lock when it does.
@@ -78,6 +95,8 @@ impl<R> Entry<R> {
             | Self::Started(run, _)
             | Self::Stop(run, _)
             | Self::Saved { run, .. }
+            | Self::Paused(run, _)
+            | Self::Resumed(run, _)
             | Self::Ended(run, _)
             | Self::Quiesced(run, _)
             | Self::Forgotten(run, _)

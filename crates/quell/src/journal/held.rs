@@ -23,6 +23,12 @@ impl Held {
             Entry::Saved { state, .. } => {
                 Self { others: 1, state_bytes: state.len(), event_bytes: 0 }
             }
+            Entry::Paused(_, pause) => {
+                Self { others: 1, state_bytes: pause.request.len(), event_bytes: 0 }
+            }
+            Entry::Resumed(_, given) => {
+                Self { others: 1, state_bytes: given.answer.len(), event_bytes: 0 }
+            }
             _ => Self { others: 1, ..Self::default() },
         }
     }

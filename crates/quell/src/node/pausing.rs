@@ -5,7 +5,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use quell_core::Payload;
+use quell_core::{Payload, RunId};
 
 use crate::failure::{Failure, RunError};
 use crate::node::{Node, RareState, State, flags};
@@ -34,6 +34,10 @@ pub(crate) struct Pausing {
     pub(crate) expires_in: Option<Duration>,
     /// When the run became paused. Of its last pause, also after that.
     pub(crate) paused_at: Option<Instant>,
+    /// The run whose body has asked: this one, or one below it. None if a client has.
+    pub(crate) asked_by: Option<RunId>,
+    /// How long its timeout has stood still in the pauses before that.
+    pub(crate) stood: Duration,
     /// The body has asked for the pause, or has met that of a client at a checkpoint: an error that
     /// it returns now pauses the run.
     pub(crate) is_due: bool,
@@ -85,6 +89,12 @@ impl Node {
     /// Tells whether the run may be paused as far as its bodies are concerned.
     pub(crate) fn is_resumable(&self) -> bool {
         self.flags() & flags::RESUMABLE != 0
+    }
+
+    /// Yields the number of the attempt that runs, or has run last.
+    pub(crate) fn attempt_of(&self, state: &State) -> u32 {
+        let pausing = state.extra.as_ref().and_then(|extra| extra.pausing.as_ref());
+        self.attempt().saturating_add(pausing.map_or(0, |pausing| pausing.resumed))
     }
 
     /// Yields how often the run was resumed, and the answer to its last pause.

@@ -40,6 +40,17 @@ impl Recorded for Node {
                 state: state.clone(),
                 at: wall(run, *at),
             },
+            Entry::Paused(node, pause) => {
+                Record::Paused { run: node.id, epoch: epoch(node), pause: pause.clone() }
+            }
+            Entry::Resumed(node, given) => Record::Resumed {
+                run: node.id,
+                epoch: epoch(node),
+                attempt: given.attempt,
+                answer: given.answer.clone(),
+                stood: given.stood,
+                at: wall(node, given.at),
+            },
             Entry::Ended(node, rollback) => {
                 // The report of a root has the rows of its tree: that of a run below only its own.
                 let report = if node.is_root() {
@@ -71,9 +82,12 @@ impl Recorded for Node {
             Entry::Accepted { run, .. } => run.settle_entry(flags::ACCEPTANCE_STORED, |_| {}),
             Entry::Ended(node, _) => node.settle_last(false),
             Entry::Quiesced(node, _) => node.settle_last(true),
-            Entry::Saved { run: node, .. } | Entry::Started(node, _) | Entry::Stop(node, _) => {
-                node.settle_entry(0, |_| {});
-            }
+            // Its next attempt may start.
+            Entry::Resumed(run, _) => run.settle_entry(flags::ACCEPTANCE_STORED, |_| {}),
+            Entry::Saved { run: node, .. }
+            | Entry::Started(node, _)
+            | Entry::Stop(node, _)
+            | Entry::Paused(node, _) => node.settle_entry(0, |_| {}),
             Entry::Forgotten(node, _) => {
                 node.has_left();
                 node.settle_entry(0, |_| {});
@@ -94,7 +108,12 @@ impl Recorded for Node {
             return node.taken_back_refused(error);
         }
         let is_told = is_awaited || is_there(&entry, error) || node.flags() & flags::REFUSED != 0;
-        let set = if is_awaited { flags::REFUSED } else { 0 };
+        let set = match entry {
+            _ if is_awaited => flags::REFUSED,
+            // It goes on here, as it would end here.
+            Entry::Resumed(..) => flags::ACCEPTANCE_STORED,
+            _ => 0,
+        };
         node.settle_entry(set, |state| {
             if !is_told {
                 state.extra().not_stored.get_or_insert_with(|| error.clone());
@@ -345,6 +364,7 @@ const fn is_there(entry: &Entry<Node>, error: &StoreError) -> bool {
         (Entry::Accepted { .. }, StoreError::Exists { .. })
             | (Entry::Event(..), StoreError::SeqTaken { .. })
             | (Entry::Stop(..) | Entry::Ended(..) | Entry::Started(..), StoreError::Ended { .. })
+            | (Entry::Paused(..) | Entry::Resumed(..), StoreError::Ended { .. })
             | (Entry::Forgotten(..), StoreError::Unknown { .. })
     )
 }

@@ -14,10 +14,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use quell_core::lifecycle::{BodyEnd, Input};
-use quell_core::{Cause, CauseKind, EventKind, Payload, RunStatus, Stopped, Work, limits};
+use quell_core::store::{StoreError, StoredPause};
+use quell_core::{Cause, CauseKind, EventKind, Payload, RunId, RunStatus, Stopped, Work, limits};
 
 use crate::failure::Failure;
 use crate::foreign;
+use crate::journal::{Answer, Entry};
 use crate::node::outputs::Said;
 use crate::node::pausing::Maker;
 use crate::node::{Node, Piece, State, flags};
@@ -74,9 +76,6 @@ impl Node {
         if bytes > max {
             return Err(Refused::Not(PauseError::TooLarge { bytes, max }));
         }
-        if self.shared.journal.is_some() {
-            return Err(Refused::Not(PauseError::HasStore));
-        }
         if self.is_root() && !self.is_resumable() {
             return Err(Refused::Not(PauseError::NotResumable));
         }
@@ -96,7 +95,7 @@ impl Node {
         let kept = self.keep_charged(&mut state, Said::Request, Some(request));
         let before = kept.map_err(|max| Refused::Not(PauseError::TooLarge { bytes, max }))?;
         let pausing = state.extra().pausing();
-        pausing.expires_in = expires_in;
+        (pausing.expires_in, pausing.asked_by) = (expires_in, by_body.then_some(self.id));
         pausing.is_due |= by_body;
         if !by_body {
             self.set(flags::PAUSE_ASKED);
@@ -129,7 +128,8 @@ impl Node {
             let Ok(before) = self.keep_charged(&mut state, Said::Request, request) else {
                 return BodyEnd::Err;
             };
-            state.extra().pausing().expires_in = asked.expires_in;
+            let pausing = state.extra().pausing();
+            (pausing.expires_in, pausing.asked_by) = (asked.expires_in, Some(asked.run));
             drop(state);
             foreign::release(before);
             return BodyEnd::Paused { expires_in: asked.expires_in };
@@ -140,7 +140,7 @@ impl Node {
     /// Records that the run has become paused, and locks admission before the event is written that
     /// says so. Called under the lock.
     pub(super) fn record_pause(
-        &self,
+        self: &Arc<Self>,
         state: &mut State,
         now: Instant,
         deferred: &mut Deferred,
@@ -151,13 +151,35 @@ impl Node {
         let pausing = state.extra().pausing();
         pausing.is_due = false;
         pausing.paused_at = Some(now);
+        let asked_by = pausing.asked_by;
         let request = pausing.request.clone().unwrap_or_else(|| Payload::from(""));
         self.clear(flags::PAUSE_ASKED);
+        // Before the event, which follows from it.
+        self.journal(|node| {
+            let pause = node.pause_to_store(state, (request.clone(), asked_by), now);
+            Entry::Paused(node, Box::new(pause))
+        });
         self.write(state, now, EventKind::Paused { request }, &mut deferred.wakers);
         // The memory of its task goes back now, and not after the pause.
         state.body = None;
         state.waiters.drain_into(&mut deferred.wakers);
         leaving
+    }
+
+    /// Yields what a store keeps of a pause.
+    fn pause_to_store(
+        &self,
+        state: &State,
+        (request, asked_by): (Payload, Option<RunId>),
+        now: Instant,
+    ) -> StoredPause {
+        let wall = |at| self.shared.clock.wall(at);
+        let mut pause = StoredPause::new(request, self.attempt_of(state), wall(now));
+        pause.asked_by = asked_by;
+        pause.expires_at = state.life.pause_expires_at().map(wall);
+        pause.timeout = state.life.timeout();
+        pause.timeout_stands = state.life.timeout_stands();
+        pause
     }
 
     /// Has what would have made the next body dropped. Called under the lock.
@@ -184,6 +206,10 @@ impl Node {
         if bytes > max {
             return Err(ResumeError::TooLarge { bytes, max });
         }
+        if let Some(error) = self.shared.journal.as_ref().and_then(|journal| journal.trouble()) {
+            // As a submit: nothing begins that could not be stored.
+            return Err(ResumeError::NotTaken(error));
+        }
         let now = self.shared.clock.now();
         if self.shared.admission.concerns(&**self) {
             // Who is due comes before this one.
@@ -206,9 +232,8 @@ impl Node {
             }
         };
         let asked = self.keep_charged(&mut state, Said::Request, None);
-        let pausing = state.extra().pausing();
-        pausing.resumed = pausing.resumed.saturating_add(1);
-        let (maker, attempt) = (pausing.maker.take(), self.attempt() + pausing.resumed);
+        let attempt = self.record_answer(&mut state, now);
+        let maker = state.take_maker();
         let mut wakers = Wakers::new();
         self.write(&mut state, now, EventKind::Resumed { attempt }, &mut wakers);
         self.rearm(&mut state);
@@ -220,6 +245,39 @@ impl Node {
         foreign::wake(&self.shared.couriers, wakers);
         free.start();
         Ok(())
+    }
+
+    /// Counts the next attempt, and leaves the answer for the store, if there is one: the attempt
+    /// does not start before it is stored, so that nothing is asked again of which an attempt has
+    /// had the answer. Called under the lock. Yields the number of the attempt.
+    fn record_answer(self: &Arc<Self>, state: &mut State, now: Instant) -> u32 {
+        let stands = state.life.timeout_stands();
+        let pausing = state.extra().pausing();
+        pausing.resumed = pausing.resumed.saturating_add(1);
+        if let Some(paused_at) = pausing.paused_at.filter(|_| stands) {
+            pausing.stood += now.saturating_duration_since(paused_at);
+        }
+        let (answer, stood) = (pausing.answer.clone(), pausing.stood);
+        let attempt = self.attempt_of(state);
+        if self.shared.journal.is_some()
+            && let Some(answer) = answer
+        {
+            self.set(flags::AWAITS_STORE);
+            let at = state.times.next(self.shared.clock.stamp(now));
+            let answer = Box::new(Answer { attempt, answer, stood, at });
+            self.journal(|node| Entry::Resumed(node, answer));
+        }
+        attempt
+    }
+
+    /// Tells what became of the last answer: none while that is not known. Called under the lock.
+    pub(crate) fn answer_stored(&self, state: &State) -> Option<Result<(), StoreError>> {
+        let Some(journal) = &self.shared.journal else { return Some(Ok(())) };
+        if self.flags() & flags::AWAITS_STORE != 0 {
+            return journal.trouble().map(Err);
+        }
+        let refused = state.extra.as_ref().and_then(|extra| extra.not_stored.clone());
+        Some(refused.map_or(Ok(()), Err))
     }
 
     /// Applies [`Input::Resumed`], and has the run wait for a slot, if it needs one. Called under
