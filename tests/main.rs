@@ -74,6 +74,8 @@ mod store;
 mod journal;
 // I24, I34: pauses of an engine with a store.
 mod stored_pauses;
+// T5 to T7, T13, I24, I34 to I36: runs that were paused when their process ended.
+mod paused_before;
 // T13, I34, I35: what an engine makes of the runs that an earlier process has left behind.
 mod recovery;
 // T14, I34: what leaves a store by age, number and bytes, and what never does.

@@ -77,7 +77,8 @@ async fn i24_an_answer_is_acknowledged_and_its_attempt_starts_when_it_is_stored(
     let run = run.unwrap();
     within("it asks", run.run().paused()).await.unwrap();
     store.set(Flow::Shut { stops: true });
-    let answered = run.run().resume_durably("yes");
+    let asked = run.run().clone();
+    let answered = asked.resume_durably("yes");
     tokio::pin!(answered);
     assert!(is_pending(answered.as_mut()).await, "it is not stored");
     assert_eq!((witness.entered(), run.run().status()), (1, RunStatus::Queued));

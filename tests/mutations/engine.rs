@@ -119,8 +119,8 @@ pub(super) const FAULTS: &[Fault] = &[
         name: "let-a-stopped-run-go-on",
         edits: &[Edit {
             file: "engine/left_behind.rs",
-            text: "if «lost::stop_of(&record).is_none()»",
-            faulty: "lost::stop_of(&record).is_some()",
+            text: "if «lost::stop_of(&record).is_some()»",
+            faulty: "lost::stop_of(&record).is_none()",
         }],
         caught_by: &["recovery::i34_a_run_that_was_stopped_ends_with_that_stop_and_never_goes_on"],
     },

@@ -50,4 +50,63 @@ pub(super) const FAULTS: &[Fault] = &[
         edits: &[Edit { file: "body/context.rs", text: "node.meet_pause()", faulty: "Ok(())" }],
         caught_by: &["pausing::t5_a_client_pauses_a_run_at_its_next_checkpoint"],
     },
+    Fault {
+        name: "start-before-the-answer-is-stored",
+        edits: &[Edit { file: "step/pause.rs", text: "self.set(flags::AWAITS_STORE)", faulty: "" }],
+        caught_by: &[
+            "stored_pauses::i24_an_answer_is_acknowledged_and_its_attempt_starts_when_it_is_stored",
+        ],
+    },
+    Fault {
+        name: "take-answers-in-trouble",
+        edits: &[Edit {
+            file: "step/pause.rs",
+            text: "self.shared.journal.as_ref().and_then(|journal| journal.trouble())",
+            faulty: "None",
+        }],
+        caught_by: &["stored_pauses::i24_a_store_in_trouble_hangs_no_pause_and_takes_no_answer"],
+    },
+    Fault {
+        name: "lose-the-worker-of-a-pause",
+        edits: &[Edit {
+            file: "engine/left_paused.rs",
+            text: "record.status == RunStatus::Paused",
+            faulty: "false",
+        }],
+        caught_by: &["paused_before::t13_a_paused_run_of_which_nothing_is_known_stays_paused"],
+    },
+    Fault {
+        name: "lose-the-answer",
+        edits: &[Edit {
+            file: "engine/left_paused.rs",
+            text: "answer: «record.answer.clone()»,",
+            faulty: "None",
+        }],
+        caught_by: &["paused_before::i34_an_answer_that_was_acknowledged_is_never_asked_for_again"],
+    },
+    Fault {
+        name: "lose-the-lane-of-a-pause",
+        edits: &[Edit {
+            file: "step/restore.rs",
+            text: "if «!self.admission.enter_paused(&node)» {",
+            faulty: "false",
+        }],
+        caught_by: &[
+            "paused_before::i36_a_paused_run_of_a_former_process_keeps_its_lane_and_counts_as_live",
+        ],
+    },
+    Fault {
+        name: "stand-still-in-a-process-only",
+        edits: &[Edit {
+            file: "engine/left_paused.rs",
+            text: "restored.stood += since(at, pause.at)",
+            faulty: "",
+        }],
+        caught_by: &["paused_before::t7_a_timeout_that_stands_in_pauses_stands_between_processes"],
+    },
+    Fault {
+        name: "end-pauses-at-a-shutdown",
+        edits: &[Edit { file: "engine/shutdown.rs", text: "node.leave_paused()", faulty: "" }],
+        caught_by: &["paused_before::i38_a_shutdown_leaves_a_paused_run_paused_in_the_store"],
+    },
 ];

@@ -528,6 +528,16 @@ impl Lifecycle {
         }
     }
 
+    /// Takes in a run that was paused when its process ended, and still is. The rules have what is
+    /// left of its timeout; the pause may have an end.
+    pub fn paused(rules: &Rules, expires_at: Option<Instant>, now: Instant) -> Self {
+        let mut life = Self::new(rules, now);
+        (life.body, life.started_at) = (Body::Paused, Some(now));
+        let timers = life.timers.get_or_insert_default();
+        (timers.start_by, timers.paused) = (None, Some((now, expires_at)));
+        life
+    }
+
     /// Applies one input. Whatever is illegal in the present state is a no-op.
     pub fn on(&mut self, input: Input, now: Instant) -> Effects {
         let mut out = Effects::default();

@@ -196,9 +196,12 @@ impl RunView {
         self.live()?.queue_position()
     }
 
-    /// Yields its pause, if it is in memory and paused.
+    /// Yields its pause, if it is paused.
     pub fn pause_state(&self) -> Option<PauseState> {
-        self.live()?.pause_state()
+        match self {
+            Self::Live(run) => run.pause_state(),
+            Self::Stored(stored) => stored.record().paused.as_ref().map(PauseState::from),
+        }
     }
 
     /// Yields the value of a label of the root of its tree.

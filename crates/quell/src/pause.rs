@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use quell_core::store::StoreError;
+use quell_core::store::{StoreError, StoredPause};
 use quell_core::{Payload, RunId, RunStatus};
 
 use crate::queue::Scope;
@@ -82,6 +82,12 @@ pub struct PauseState {
     pub expires_at: Option<SystemTime>,
 }
 
+impl From<&StoredPause> for PauseState {
+    fn from(StoredPause { request, at, expires_at, .. }: &StoredPause) -> Self {
+        Self { request: request.clone(), paused_at: *at, expires_at: *expires_at }
+    }
+}
+
 /// A run below another one has asked for a pause: what its handle yields, and what
 /// [`RunContext::pause`](crate::RunContext::pause) fails with.
 ///
@@ -142,6 +148,10 @@ pub enum ResumeError {
         /// How many may wait in it.
         max: usize,
     },
+    /// It was paused in an earlier process, and this one has not said what makes its next body: see
+    /// [`Recovery`](crate::Recovery). It stays paused, for a process that does.
+    #[error("run was paused by an earlier process, and this one has no body for it")]
+    NoBody,
     /// The store is in trouble, and takes no answer now.
     #[error("answer was not taken, and the run stays paused: {0}")]
     NotTaken(StoreError),

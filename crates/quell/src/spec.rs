@@ -55,7 +55,13 @@ pub(crate) struct Again {
     pub(crate) attempt: u32,
     /// The number of its first event: those before are stored.
     pub(crate) first_seq: u64,
+    /// It is paused still, and waits for its answer, at most until then.
+    pub(crate) paused: Option<PauseEnd>,
 }
+
+/// When a pause is over, if it ever is.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct PauseEnd(pub(crate) Option<Instant>);
 
 /// What a run is charged for when it comes, and gives back when it leaves. The input counts with
 /// its text, which is there since the spec was checked.

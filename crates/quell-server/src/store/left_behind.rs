@@ -12,7 +12,8 @@ pub(super) struct Failed(Vec<String>);
 
 impl Failed {
     pub(super) fn add(&mut self, run: &RunRecord) {
-        if self.0.len() < SHOWN_MAX {
+        // One that is paused stays so.
+        if run.paused.is_none() && self.0.len() < SHOWN_MAX {
             let name = cut(&printable(&run.accepted.name), NAME_CHARS_MAX);
             let id = id(run);
             self.0.push(format!("{name} {}", cut(&printable(&id), ID_CHARS_MAX)));
@@ -20,10 +21,16 @@ impl Failed {
     }
 }
 
-/// Yields a line that says how many runs have ended now, if any have, and one for each of the first
-/// that cannot be read.
+/// Yields a line that says how many runs have ended now, if any have, one that says how many are
+/// paused, and one for each of the first that cannot be read.
 pub(super) fn words(recovered: &Recovered, failed: &Failed) -> Vec<String> {
     let mut lines: Vec<_> = ended(recovered, failed).into_iter().collect();
+    let paused = match recovered.paused.len() {
+        0 => None,
+        1 => Some("1 run is paused, as an earlier process had left it".to_owned()),
+        count => Some(format!("{count} runs are paused, as an earlier process had left them")),
+    };
+    lines.extend(paused);
     let unreadable = &recovered.unreadable;
     let shown = unreadable.iter().take(SHOWN_MAX);
     lines.extend(shown.map(|one| printable(&format!("left as it is: {one}")).into_owned()));

@@ -41,8 +41,8 @@ impl OpenStore {
     }
 
     /// Decides the runs that an earlier process has left behind: they fail, unless they were
-    /// stopped, and but for the one that is to go on. Yields that one, and lines for the user, if
-    /// there is anything to say.
+    /// stopped, or are paused and stay so, and but for the one that is to go on. Yields that one,
+    /// and lines for the user, if there is anything to say.
     ///
     /// # Errors
     ///

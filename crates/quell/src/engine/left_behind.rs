@@ -9,8 +9,8 @@ use quell_core::store::{Record, RunRecord, Store, StoreError};
 use quell_core::{Cause, Counts, EventKind, RunId, RunReport, RunRow, limits};
 
 use crate::engine::left_log::{Lacks, LeftLog};
-use crate::engine::lost;
 use crate::engine::recover::{Recovery, Resumed};
+use crate::engine::{left_paused, lost};
 use crate::failure::SubmitError;
 use crate::journal::{self, Journal, Recorded};
 
@@ -27,11 +27,19 @@ pub(super) struct LeftBehind<D> {
     pub(super) strays: Vec<RunRecord>,
 }
 
+/// What becomes of a root.
+pub(super) enum Fate {
+    Ends,
+    /// It goes on as its next attempt.
+    GoesOn(Resumed),
+    /// It is paused still, and goes on so when it has its answer, if that is known.
+    StaysPaused(Option<Resumed>),
+}
+
 /// A tree, as it is to end, or to go on without what was below its root.
 pub(super) struct LeftTree {
     pub(super) root: RunRecord,
-    /// How the root goes on, if it does.
-    pub(super) resumed: Option<Resumed>,
+    pub(super) fate: Fate,
     /// How the runs end, each with its record; a parent comes before its children. That of the
     /// root, if it ends, is the first.
     ends: Vec<(RunRecord, RunRow)>,
@@ -52,13 +60,18 @@ impl<D: FnMut(&RunRecord) -> Recovery> LeftBehind<D> {
                 None => self.strays.push(record),
             };
         }
-        let mut fate = Recovery::Fail;
-        if lost::stop_of(&record).is_none() {
-            fate = (self.decide)(&record);
-        }
-        let tree = match fate {
-            Recovery::Resume(resumed) => LeftTree::going_on(record, *resumed),
-            Recovery::Fail => LeftTree::ending(record, self.at),
+        let tree = if lost::stop_of(&record).is_some() {
+            LeftTree::ending(record, self.at)
+        } else {
+            match (left_paused::is_paused(&record), (self.decide)(&record)) {
+                (true, Recovery::Resume(how)) => {
+                    LeftTree::staying(record, Fate::StaysPaused(Some(*how)))
+                }
+                // No worker of it is lost.
+                (true, Recovery::Fail) => LeftTree::staying(record, Fate::StaysPaused(None)),
+                (false, Recovery::Resume(how)) => LeftTree::staying(record, Fate::GoesOn(*how)),
+                (false, Recovery::Fail) => LeftTree::ending(record, self.at),
+            }
         };
         let cause = tree.ends.first().and_then(|(_, row)| row.cause.clone());
         self.above.insert(tree.root.run(), cause);
@@ -102,11 +115,11 @@ impl<D: FnMut(&RunRecord) -> Recovery> LeftBehind<D> {
 impl LeftTree {
     fn ending(root: RunRecord, at: SystemTime) -> Self {
         let ends = vec![(root.clone(), lost::row(&root, None, at))];
-        Self { root, resumed: None, ends }
+        Self { root, fate: Fate::Ends, ends }
     }
 
-    const fn going_on(root: RunRecord, resumed: Resumed) -> Self {
-        Self { root, resumed: Some(resumed), ends: Vec::new() }
+    const fn staying(root: RunRecord, fate: Fate) -> Self {
+        Self { root, fate, ends: Vec::new() }
     }
 
     /// Makes the tree of a root that was to go on, and ends.
@@ -133,9 +146,10 @@ impl LeftTree {
             }
         }
         let before = self.ended_before(store, &log).await?;
-        let ends_root = self.resumed.is_none();
+        let ends_root = matches!(self.fate, Fate::Ends);
         // Of a root that never had a log, all events follow from its record.
-        let is_logged = log.has_any() || self.ends.len() > usize::from(ends_root);
+        let has_more = self.ends.len() > usize::from(ends_root) || self.root.paused.is_some();
+        let is_logged = log.has_any() || has_more;
         let mut whole = ends_root.then(|| self.report(before.rows, before.omitted, &log));
         let mut closed = Vec::new();
         closed.extend((!ends_root).then(|| (self.root.clone(), None)));
@@ -155,6 +169,10 @@ impl LeftTree {
         let mut closed: Vec<_> = closed.into_iter().map(lacks).collect();
         for (run, lacks, _) in &mut closed {
             self.write_events(writes, &mut log, *run, std::mem::take(&mut lacks.beginning)).await?;
+        }
+        if !ends_root {
+            let of_pause = log.lacks_of_pause(&self.root);
+            self.write_events(writes, &mut log, self.root.run(), of_pause).await?;
         }
         // No child begins after a stop of its parent (I8).
         for (run, lacks, _) in &mut closed {
@@ -200,9 +218,9 @@ impl LeftTree {
         let mut found = EndedBefore::default();
         let live: HashSet<_> = self.ends.iter().map(|(record, _)| record.run()).collect();
         // A root that goes on makes a report of its own, of what its next attempt does.
-        let rows_max = match self.resumed {
-            None => limits::REPORT_ROWS_MAX.saturating_sub(live.len()),
-            Some(_) => 0,
+        let rows_max = match self.fate {
+            Fate::Ends => limits::REPORT_ROWS_MAX.saturating_sub(live.len()),
+            Fate::GoesOn(_) | Fate::StaysPaused(_) => 0,
         };
         for (run, status) in log.below() {
             if live.contains(&run) {

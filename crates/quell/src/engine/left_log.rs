@@ -28,6 +28,9 @@ struct Told {
     /// Why it stops, if it does.
     stopped: Option<Arc<Cause>>,
     ended: Option<RunStatus>,
+    /// Whether it has ever started, and whether it waits for an answer, as far as the log tells.
+    has_started: bool,
+    is_paused: bool,
 }
 
 /// What the log lacks of one run.
@@ -75,6 +78,9 @@ impl LeftLog {
             EventKind::ToolEnded { call, .. } => told.calls.retain(|open| open != call),
             EventKind::Stopping(cause) => told.stopped = Some(Arc::clone(cause)),
             EventKind::Ended(status) => told.ended = Some(*status),
+            EventKind::Paused { .. } => told.is_paused = true,
+            EventKind::Started => (told.has_started, told.is_paused) = (true, false),
+            EventKind::Resumed { .. } => told.is_paused = false,
             _ => {}
         }
     }
@@ -131,6 +137,28 @@ impl LeftLog {
         lacks
     }
 
+    /// Yields what it lacks of a run that is paused, or had its answer: the process may have ended
+    /// between the record and the event.
+    pub(super) fn lacks_of_pause(&self, record: &RunRecord) -> Vec<(SystemTime, EventKind)> {
+        let told = self.runs.get(&record.run());
+        let is_paused = told.is_some_and(|told| told.is_paused);
+        let mut lacks = Vec::new();
+        match &record.paused {
+            Some(pause) if !is_paused => {
+                if told.is_some_and(|told| !told.has_started) {
+                    lacks.push((record.started_at.unwrap_or(pause.at), EventKind::Started));
+                }
+                let request = pause.request.clone();
+                lacks.push((pause.at, EventKind::Paused { request }));
+            }
+            None if is_paused => {
+                lacks.push((self.last_at, EventKind::Resumed { attempt: record.attempt }));
+            }
+            _ => {}
+        }
+        lacks
+    }
+
     /// Makes its next event. Times never run backwards.
     pub(super) fn next(&mut self, run: RunId, (at, kind): (SystemTime, EventKind)) -> RunEvent {
         self.last_seq = self.last_seq.saturating_add(1);
@@ -147,6 +175,8 @@ impl Told {
             calls: Vec::new(),
             stopped: None,
             ended: None,
+            has_started: false,
+            is_paused: false,
         }
     }
 }

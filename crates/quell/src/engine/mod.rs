@@ -4,6 +4,7 @@ mod engine;
 pub(crate) mod filter;
 mod left_behind;
 mod left_log;
+mod left_paused;
 mod limit;
 mod lost;
 pub(crate) mod prune;

@@ -5,6 +5,7 @@ use std::collections::hash_map::Entry;
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use quell_core::store::{Page, RunRecord, Store, StoreError, Unreadable};
@@ -12,9 +13,11 @@ use quell_core::{Counts, RunId, limits};
 
 use crate::body::context::RunContext;
 use crate::body::driver;
-use crate::engine::Engine;
-use crate::engine::left_behind::{LeftBehind, LeftTree, Writes};
+use crate::engine::left_behind::{Fate, LeftBehind, LeftTree, Writes};
+use crate::engine::{Engine, left_paused, resumable};
 use crate::failure::{Failure, SubmitError};
+use crate::node::Node;
+use crate::node::pausing::Maker;
 use crate::run::RunRef;
 use crate::spec::{Again, RunSpec};
 
@@ -23,9 +26,11 @@ use crate::spec::{Again, RunSpec};
 #[must_use = "it does nothing until it is given to `Engine::recover`"]
 #[non_exhaustive]
 pub enum Recovery {
-    /// It ends `Failed`: its worker was lost.
+    /// It ends `Failed`: its worker was lost. A run that is paused has lost none: it stays paused,
+    /// and an answer is refused with [`ResumeError::NoBody`](crate::ResumeError::NoBody), until a
+    /// process knows how it goes on. A cancel, its timeout and its expiry end it.
     Fail,
-    /// It goes on as its next attempt.
+    /// It goes on as its next attempt; one that is paused does when it has its answer.
     Resume(Box<Resumed>),
 }
 
@@ -35,19 +40,48 @@ pub struct Resumed {
     body: Body,
 }
 
-type Body =
-    Box<dyn FnOnce(RunContext) -> Pin<Box<dyn Future<Output = Result<(), Failure>> + Send>> + Send>;
+/// What runs as the next attempt, and, if it can be made again, as those after that.
+enum Body {
+    Once(Box<dyn FnOnce(RunContext) -> BodyFuture + Send>),
+    Each(Box<dyn Fn(RunContext) -> BodyFuture + Send + Sync>),
+}
+
+type BodyFuture = Pin<Box<dyn Future<Output = Result<(), Failure>> + Send>>;
+
+impl Body {
+    fn start(self, node: &Arc<Node>) {
+        match self {
+            Self::Once(body) => driver::spawn(node, body),
+            Self::Each(body) => resumable::start(node, Arc::new(body)),
+        }
+    }
+}
 
 impl Recovery {
     /// Lets the run go on as its next attempt: the same run, with this body. Its id, owner, labels
     /// and annotations are those that are stored, and so is its input if the spec has none; the
-    /// rest is the spec's, and its timeout goes on from the first start.
+    /// rest is the spec's, and its timeout goes on from the first start. The attempt has the answer
+    /// that the run was given last. A run that is paused keeps its lane and stays paused; its body
+    /// starts when it has its answer, and cannot pause it again: see
+    /// [`resumable`](Self::resumable).
     pub fn resume<F, Fut>(spec: RunSpec, body: F) -> Self
     where
         F: FnOnce(RunContext) -> Fut + Send + 'static,
         Fut: Future<Output = Result<(), Failure>> + Send + 'static,
     {
-        Self::Resume(Box::new(Resumed { spec, body: Box::new(|ctx| Box::pin(body(ctx))) }))
+        let body = Body::Once(Box::new(|ctx| Box::pin(body(ctx))));
+        Self::Resume(Box::new(Resumed { spec, body }))
+    }
+
+    /// As [`resume`](Self::resume), with a body that can be made again, so that the run may be
+    /// paused: see [`Engine::submit_resumable`].
+    pub fn resumable<F, Fut>(spec: RunSpec, body: F) -> Self
+    where
+        F: Fn(RunContext) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Result<(), Failure>> + Send + 'static,
+    {
+        let body = Body::Each(Box::new(move |ctx| Box::pin(body(ctx))));
+        Self::Resume(Box::new(Resumed { spec, body }))
     }
 }
 
@@ -65,7 +99,10 @@ pub struct Recovered {
     pub ended: Counts,
     /// Roots that go on.
     pub resumed: Vec<RunRef>,
-    /// Roots that were to go on, and have failed, because the engine has refused them.
+    /// Roots that are paused, and wait for their answer as before.
+    pub paused: Vec<RunRef>,
+    /// Roots that were to go on, and have failed, because the engine has refused them. One that is
+    /// paused stays so in the store, and is not in memory.
     pub refused: Vec<(RunId, SubmitError)>,
     /// What could not be read, and is as it was.
     pub unreadable: Vec<Unreadable>,
@@ -74,8 +111,10 @@ pub struct Recovered {
 impl Engine {
     /// Decides every run of the store that an earlier process has left behind: before the first
     /// submit, once. A root that was stopped ends with the cause of that stop, whatever else (I34);
-    /// of the others `decide` says what is to become of them. What ran below a root ends in any
-    /// case: a root that goes on starts it anew. Without a store there is nothing to decide.
+    /// of the others `decide` says what is to become of them. One that is paused stays paused: its
+    /// timeout and its expiry have gone on meanwhile, and may end it at once. What ran below a root
+    /// ends in any case: a root that goes on starts it anew. Without a store there is nothing to
+    /// decide.
     ///
     /// # Errors
     ///
@@ -137,21 +176,34 @@ impl Engine {
         for end in left.end_strays(strays, journal) {
             writes.push(end).await?;
         }
-        let mut resumed = Vec::new();
+        let mut stay = Vec::new();
         for mut tree in left.trees {
             let last_seq = tree.write(&mut writes).await?;
-            if let Some(how) = tree.resumed.take() {
-                resumed.push((tree.root, last_seq, how));
+            if !matches!(tree.fate, Fate::Ends) {
+                stay.push((tree.root, last_seq, tree.fate));
             }
         }
         // Before any of them writes as its next attempt.
         writes.flush().await?;
-        for (root, last_seq, how) in resumed {
-            match self.go_on(&root, last_seq, how) {
+        // Those that had a lane before the pause, or after it, come before those that wait for it.
+        let has_waited =
+            |root: &RunRecord| (!left_paused::is_paused(root), !left_paused::is_answered(root));
+        stay.sort_by_key(|(root, ..)| has_waited(root));
+        for (root, last_seq, fate) in stay {
+            let is_paused = matches!(fate, Fate::StaysPaused(_));
+            let taken = match fate {
+                Fate::Ends => continue,
+                Fate::GoesOn(how) => self.go_on(&root, last_seq, how),
+                Fate::StaysPaused(how) => self.stay_paused(&root, last_seq, how),
+            };
+            match taken {
+                Ok(run) if is_paused => recovered.paused.push(run),
                 Ok(run) => recovered.resumed.push(run),
                 Err(error) => {
                     recovered.refused.push((root.run(), error.clone()));
-                    LeftTree::refused(root, &error).write(&mut writes).await?;
+                    if !is_paused {
+                        LeftTree::refused(root, &error).write(&mut writes).await?;
+                    }
                 }
             }
         }
@@ -167,23 +219,41 @@ impl Engine {
         last_seq: u64,
         resumed: Resumed,
     ) -> Result<RunRef, SubmitError> {
-        let Resumed { mut spec, body } = resumed;
-        let accepted = &record.accepted;
-        spec = spec.id(accepted.run);
-        spec.input = spec.input.or_else(|| accepted.input.clone());
-        let about = spec.about.get_or_insert_default();
-        about.owner.clone_from(&accepted.owner);
-        about.labels.clone_from(&accepted.labels);
-        about.annotations.clone_from(&accepted.annotations);
-        let attempt = record.epoch.attempt().saturating_add(1);
-        spec.again = Some(Again { attempt, first_seq: last_seq.saturating_add(1) });
-        if let (Some(timeout), Some(started)) = (spec.timeout, record.started_at) {
-            let passed = SystemTime::now().duration_since(started).unwrap_or_default();
-            spec.timeout = Some(timeout.saturating_sub(passed));
-        }
-        let (node, _) = self.shared().accept_root(spec)?;
-        driver::spawn(&node, body);
+        let (Resumed { mut spec, body }, at) = (resumed, SystemTime::now());
+        left_paused::add_stored(&mut spec, record);
+        // One that had its answer had its number, too.
+        let further = u32::from(!left_paused::is_answered(record));
+        let attempt = record.attempt.saturating_add(further);
+        let first_seq = last_seq.saturating_add(1);
+        spec.again = Some(Again { attempt, first_seq, paused: None });
+        let restored = left_paused::restored(record, at);
+        spec.timeout = spec.timeout.map(|timeout| timeout.saturating_sub(restored.used));
+        let node = self.shared().accept_again(spec, restored)?;
+        body.start(&node);
         Ok(RunRef::new(node))
+    }
+
+    /// Takes in a run that is paused, and says how it goes on, if that is known.
+    fn stay_paused(
+        &self,
+        record: &RunRecord,
+        last_seq: u64,
+        how: Option<Resumed>,
+    ) -> Result<RunRef, SubmitError> {
+        let at = SystemTime::now();
+        let mut restored = left_paused::restored(record, at);
+        let mut spec = match how {
+            None => left_paused::spec(record),
+            Some(Resumed { spec, body }) => {
+                restored.is_resumable = matches!(body, Body::Each(_));
+                restored.maker = Some(Maker(Box::new(move |node| body.start(node))));
+                spec
+            }
+        };
+        left_paused::add_stored(&mut spec, record);
+        spec.timeout = spec.timeout.map(|timeout| timeout.saturating_sub(restored.used));
+        left_paused::keep_paused(&mut spec, record, at, last_seq.saturating_add(1));
+        self.shared().accept_paused(spec, restored).map(RunRef::new)
     }
 }
 

@@ -74,7 +74,7 @@ impl Engine {
 }
 
 /// Starts an attempt, and keeps what starts the next one.
-fn start<T, F, Fut>(node: &Arc<Node>, body: Arc<F>)
+pub(super) fn start<T, F, Fut>(node: &Arc<Node>, body: Arc<F>)
 where
     F: Fn(RunContext) -> Fut + Send + Sync + 'static,
     Fut: Future<Output = Result<T, Failure>> + Send + 'static,
@@ -165,8 +165,8 @@ impl RunRef {
         node.attempt().saturating_add(node.resumed().0)
     }
 
-    /// Waits until the run is paused, and yields what it asks; none if it ends instead. With a store
-    /// it waits until the pause is stored, or the store is in trouble or has refused it:
+    /// Waits until the run is paused, and yields what it asks; none if it ends instead. With a
+    /// store it waits until the pause is stored, or the store is in trouble or has refused it:
     /// [`stored`](Self::stored) tells which.
     ///
     /// # Cancel safety

@@ -82,6 +82,9 @@ impl Engine {
     /// [`limits::STORE_WAIT`] after that. Called again, meanwhile or after
     /// it was dropped, it aborts.
     ///
+    /// With a store a root that is paused ends here alone: it stays paused in the store, for the
+    /// process that recovers it.
+    ///
     /// # Cancel safety
     ///
     /// Cancel safe: dropped, the stages go on by themselves, and the streams of
@@ -171,6 +174,9 @@ impl Shared {
         *self.closing.lock() = Some(closing.clone());
         self.closed.store(true, Ordering::SeqCst);
         for node in self.live_roots() {
+            if self.journal.is_some() {
+                node.leave_paused();
+            }
             node.cancel_within(&closing.request, Some(closing.wait));
         }
         self.finish_closing();

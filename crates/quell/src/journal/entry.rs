@@ -45,7 +45,7 @@ pub(crate) enum Entry<R> {
     /// It waits for an answer.
     Paused(Arc<R>, Box<StoredPause>),
     /// It was given its answer, and waits for that to be stored.
-    Resumed(Arc<R>, Box<Answer>),
+    Resumed(Arc<R>, Box<Given>),
     /// It is terminal, and what it has saved is taken back if this says so.
     Ended(Arc<R>, bool),
     /// It ended non-quiescent, and nothing of it executes any more.
@@ -59,7 +59,7 @@ pub(crate) enum Entry<R> {
 
 /// An answer that a run was given.
 #[derive(Debug)]
-pub(crate) struct Answer {
+pub(crate) struct Given {
     /// The number of the attempt that has it.
     pub(crate) attempt: u32,
     pub(crate) answer: Payload,

@@ -13,7 +13,7 @@ mod journal;
 mod leaving;
 mod writer;
 
-pub(crate) use entry::{Answer, Entry, Recorded};
+pub(crate) use entry::{Entry, Given, Recorded};
 pub(crate) use fit::to_record;
 pub(crate) use journal::Journal;
 pub(crate) use writer::Writer;

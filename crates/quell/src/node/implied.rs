@@ -102,11 +102,12 @@ impl Node {
         Arc::new(log)
     }
 
-    /// Yields what the log writes with. Nothing of a run that the store has refused is stored.
+    /// Yields what the log writes with. Nothing of a run is stored that
+    /// the store has refused, or that is left to the next process.
     #[inline]
     fn sinks(&self) -> Sinks<'_> {
         let sinks = self.shared.sinks();
-        if self.is_refused() { Sinks { journal: None, ..sinks } } else { sinks }
+        if self.is_unkept() { Sinks { journal: None, ..sinks } } else { sinks }
     }
 
     fn empty_log(&self, is_stored: bool) -> Log {

@@ -38,13 +38,14 @@ use std::time::{Duration, Instant};
 use quell_core::lifecycle::{Lifecycle, Rules};
 use quell_core::{Payload, RunId, RunKind, RunStatus, Stopped};
 
+use crate::config::EngineConfig;
 use crate::foreign;
 use crate::gate::Gate;
 use crate::idempotency::IdempotencyKey;
 use crate::metadata::Metadata;
 use crate::node::children::Children;
 use crate::node::{Reader, Shared, State, flags};
-use crate::spec::{RunSpec, SpecRest};
+use crate::spec::{PauseEnd, RunSpec, SpecRest};
 use crate::stop_scope::StopScope;
 use crate::sync::waiters::Waiters;
 use crate::sync::{AtomicU16, AtomicU32, Mutex, MutexGuard, Ordering};
@@ -88,12 +89,7 @@ impl Node {
     ) -> Arc<Self> {
         let (config, ticks) = (&shared.config, shared.clock.stamp(now));
         let id = spec.id.unwrap_or_else(|| shared.registry.new_id(&shared.clock, ticks));
-        let mut rules = Rules::new(spec.grace.unwrap_or(config.grace), config.abort_wait);
-        rules.stop_delivery = spec.stop_delivery;
-        rules.timeout = spec.timeout;
-        rules.start_within = spec.start_within;
-        rules.idle = spec.idle;
-        rules.timeout_stands = spec.timeout_stands;
+        let life = life_of(&spec, config, now);
         let above = parent.and_then(|(_, state)| state.idle.clone());
         let idle = match spec.idle {
             Some(_) => Some(Arc::new(IdleWatch::new(id, ticks, above.as_ref()))),
@@ -118,12 +114,16 @@ impl Node {
             shared: Arc::clone(shared),
             flags: AtomicU32::new(match parent {
                 Some(_) => flags::status_bits(RunStatus::Queued),
+                // An earlier attempt of it was accepted.
+                None if spec.again.is_some() => {
+                    flags::status_bits(RunStatus::Queued) | flags::ROOT | flags::ACCEPTANCE_STORED
+                }
                 None => flags::status_bits(RunStatus::Queued) | flags::ROOT,
             }),
             untold: AtomicU16::new(0),
             unstored: AtomicU16::new(0),
             state: Mutex::new(State {
-                life: Lifecycle::new(&rules, now),
+                life,
                 log: log.or_else(|| parent.and_then(|(_, state)| state.log.clone())),
                 parent: parent.map(|(node, _)| Arc::downgrade(node)),
                 parent_id: parent.map(|(node, _)| node.id),
@@ -310,6 +310,20 @@ impl Node {
             Arc::new(self.shared.cause_of_late(self.id, why))
         };
         Stopped { cause: state.cause_to_give_way().unwrap_or_else(late) }
+    }
+}
+
+/// Makes the lifecycle of a run that is accepted, or was paused by an earlier process.
+fn life_of(spec: &RunSpec, config: &EngineConfig, now: Instant) -> Lifecycle {
+    let mut rules = Rules::new(spec.grace.unwrap_or(config.grace), config.abort_wait);
+    rules.stop_delivery = spec.stop_delivery;
+    rules.timeout = spec.timeout;
+    rules.start_within = spec.start_within;
+    rules.idle = spec.idle;
+    rules.timeout_stands = spec.timeout_stands;
+    match spec.again.and_then(|again| again.paused) {
+        Some(PauseEnd(at)) => Lifecycle::paused(&rules, at, now),
+        None => Lifecycle::new(&rules, now),
     }
 }
 

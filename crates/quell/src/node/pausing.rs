@@ -3,7 +3,7 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use quell_core::{Payload, RunId};
 
@@ -34,10 +34,14 @@ pub(crate) struct Pausing {
     pub(crate) expires_in: Option<Duration>,
     /// When the run became paused. Of its last pause, also after that.
     pub(crate) paused_at: Option<Instant>,
+    /// When, if that was in an earlier process.
+    pub(crate) since: Option<SystemTime>,
     /// The run whose body has asked: this one, or one below it. None if a client has.
     pub(crate) asked_by: Option<RunId>,
     /// How long its timeout has stood still in the pauses before that.
     pub(crate) stood: Duration,
+    /// How much of its timeout it had used when this process took it over.
+    pub(crate) used: Duration,
     /// The body has asked for the pause, or has met that of a client at a checkpoint: an error that
     /// it returns now pauses the run.
     pub(crate) is_due: bool,
@@ -106,13 +110,13 @@ impl Node {
 
     /// Yields the pause of the run, if it is paused.
     pub(crate) fn pause_state(&self) -> Option<PauseState> {
-        let (request, paused_at, expires_in) = {
+        let (request, paused_at, since, expires_in) = {
             let state = self.lock();
             let request = state.pause_request()?.clone();
             let pausing = state.extra.as_ref()?.pausing.as_ref()?;
-            (request, pausing.paused_at?, pausing.expires_in)
+            (request, pausing.paused_at?, pausing.since, pausing.expires_in)
         };
-        let paused_at = self.shared.clock.wall(paused_at);
+        let paused_at = since.unwrap_or_else(|| self.shared.clock.wall(paused_at));
         let expires_at = expires_in.and_then(|time| paused_at.checked_add(time));
         Some(PauseState { request, paused_at, expires_at })
     }

@@ -82,7 +82,6 @@ impl Recorded for Node {
             Entry::Accepted { run, .. } => run.settle_entry(flags::ACCEPTANCE_STORED, |_| {}),
             Entry::Ended(node, _) => node.settle_last(false),
             Entry::Quiesced(node, _) => node.settle_last(true),
-            // Its next attempt may start.
             Entry::Resumed(run, _) => run.settle_entry(flags::ACCEPTANCE_STORED, |_| {}),
             Entry::Saved { run: node, .. }
             | Entry::Started(node, _)
@@ -214,9 +213,9 @@ impl Node {
     pub(crate) fn journal_acceptance(self: &Arc<Self>, state: &State) {
         let parent = state.parent_id;
         if parent.is_none() && self.shared.journal.is_some() {
-            if self.attempt() > 1 {
-                // An earlier attempt of it was accepted.
-                return self.set(flags::ACCEPTANCE_STORED);
+            // An earlier attempt of it was accepted.
+            if self.flags() & flags::ACCEPTANCE_STORED != 0 {
+                return;
             }
             self.set(flags::AWAITS_STORE);
         }
@@ -228,7 +227,7 @@ impl Node {
     /// Leaves an entry for the store, if there is one. Called under the lock.
     pub(crate) fn journal(self: &Arc<Self>, make: impl FnOnce(Arc<Self>) -> Entry<Self>) {
         let Some(journal) = &self.shared.journal else { return };
-        if self.flags() & flags::REFUSED == 0 {
+        if self.flags() & (flags::REFUSED | flags::LEFT_PAUSED) == 0 {
             // At most some for each state that a run may be in.
             self.unstored.fetch_add(1, Ordering::Relaxed);
             journal.push(make(Arc::clone(self)));
@@ -244,7 +243,7 @@ impl Node {
     ) {
         let Some(journal) = &self.shared.journal else { return };
         let bits = self.flags();
-        if bits & flags::REFUSED != 0 {
+        if bits & (flags::REFUSED | flags::LEFT_PAUSED) != 0 {
             return;
         }
         let epoch = journal.epoch(self.attempt());
@@ -329,6 +328,12 @@ impl Node {
             let Self { id, name, .. } = &*node;
             tracing::error!(run.uuid = %id, run.name = %name, error, "run was not stored");
         }));
+    }
+
+    /// Tells whether nothing more of the run is stored. Without a store no flag is read.
+    pub(crate) fn is_unkept(&self) -> bool {
+        let unkept = flags::REFUSED | flags::LEFT_PAUSED;
+        self.shared.journal.is_some() && self.flags() & unkept != 0
     }
 
     /// Tells whether the store has refused the run. Without a store no flag is read.

@@ -52,7 +52,7 @@ impl Node {
             self.shared.ledger.count_out(self.account(state));
             self.shared.registry.count_out();
         }
-        let is_stored = self.shared.journal.is_some() && self.flags() & flags::REFUSED == 0;
+        let is_stored = self.shared.journal.is_some() && !self.is_unkept();
         if state.life.is_quiescent() && state.parent_id.is_none() && !is_stored {
             self.release_bytes(state);
         }

@@ -10,6 +10,7 @@ pub(crate) mod hold;
 pub(crate) mod hooks;
 mod limits;
 pub(crate) mod pause;
+pub(crate) mod restore;
 mod step;
 pub(crate) mod submit;
 mod trace;

@@ -19,7 +19,7 @@ use quell_core::{Cause, CauseKind, EventKind, Payload, RunId, RunStatus, Stopped
 
 use crate::failure::Failure;
 use crate::foreign;
-use crate::journal::{Answer, Entry};
+use crate::journal::{Entry, Given};
 use crate::node::outputs::Said;
 use crate::node::pausing::Maker;
 use crate::node::{Node, Piece, State, flags};
@@ -177,7 +177,9 @@ impl Node {
         let mut pause = StoredPause::new(request, self.attempt_of(state), wall(now));
         pause.asked_by = asked_by;
         pause.expires_at = state.life.pause_expires_at().map(wall);
-        pause.timeout = state.life.timeout();
+        let pausing = state.extra.as_ref().and_then(|extra| extra.pausing.as_ref());
+        let used = pausing.map_or(Duration::ZERO, |pausing| pausing.used);
+        pause.timeout = state.life.timeout().map(|left| left.saturating_add(used));
         pause.timeout_stands = state.life.timeout_stands();
         pause
     }
@@ -219,6 +221,12 @@ impl Node {
         if !state.life.is_paused() {
             return Err(ResumeError::NotPaused(state.life.status()));
         }
+        if self.shared.journal.is_some() && self.flags() & flags::LEFT_PAUSED != 0 {
+            return Err(ResumeError::NotPaused(RunStatus::Stopping));
+        }
+        if state.extra().pausing().maker.is_none() {
+            return Err(ResumeError::NoBody);
+        }
         let kept = self.keep_charged(&mut state, Said::Answer, Some(answer));
         let former = kept.map_err(|max| ResumeError::TooLarge { bytes, max })?;
         let free = match self.queue_again(&mut state, now) {
@@ -253,7 +261,7 @@ impl Node {
     fn record_answer(self: &Arc<Self>, state: &mut State, now: Instant) -> u32 {
         let stands = state.life.timeout_stands();
         let pausing = state.extra().pausing();
-        pausing.resumed = pausing.resumed.saturating_add(1);
+        (pausing.resumed, pausing.since) = (pausing.resumed.saturating_add(1), None);
         if let Some(paused_at) = pausing.paused_at.filter(|_| stands) {
             pausing.stood += now.saturating_duration_since(paused_at);
         }
@@ -264,10 +272,19 @@ impl Node {
         {
             self.set(flags::AWAITS_STORE);
             let at = state.times.next(self.shared.clock.stamp(now));
-            let answer = Box::new(Answer { attempt, answer, stood, at });
+            let answer = Box::new(Given { attempt, answer, stood, at });
             self.journal(|node| Entry::Resumed(node, answer));
         }
         attempt
+    }
+
+    /// Leaves a paused run to the next process, since this one ends: nothing more of it is stored.
+    pub(crate) fn leave_paused(&self) {
+        let state = self.lock();
+        // Under the lock: an answer comes before, and is stored, or is refused.
+        if state.life.is_paused() && !self.is_refused() {
+            self.set(flags::LEFT_PAUSED);
+        }
     }
 
     /// Tells what became of the last answer: none while that is not known. Called under the lock.

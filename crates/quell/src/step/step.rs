@@ -139,7 +139,7 @@ impl Node {
         if *retire {
             if shared.journal.is_none() {
                 shared.retire_or_forget(self, *rolled_back, now);
-            } else if self.flags() & flags::REFUSED != 0 {
+            } else if self.is_unkept() {
                 shared.undo(self);
                 shared.retire(self, now);
             }

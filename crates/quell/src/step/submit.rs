@@ -126,7 +126,11 @@ impl Shared {
     }
 
     /// Charges an owner for what live runs hold, until the charge is dropped or kept.
-    fn charge(&self, owner: Option<&Arc<str>>, bytes: usize) -> Result<Charge<'_>, SubmitError> {
+    pub(super) fn charge(
+        &self,
+        owner: Option<&Arc<str>>,
+        bytes: usize,
+    ) -> Result<Charge<'_>, SubmitError> {
         const WHAT: &str = "bytes of live runs";
         self.ledger.charge(owner, bytes).map_err(|full| match full {
             Full::Share(max) => share_used_up(WHAT, owner, max),
@@ -299,7 +303,11 @@ impl Node {
     }
 }
 
-fn share_used_up(what: &'static str, owner: Option<&Arc<str>>, max: usize) -> SubmitError {
+pub(super) fn share_used_up(
+    what: &'static str,
+    owner: Option<&Arc<str>>,
+    max: usize,
+) -> SubmitError {
     match owner {
         Some(owner) => SubmitError::ShareUsedUp { what, owner: Arc::clone(owner), max },
         None => SubmitError::LimitReached { what, max },
@@ -307,7 +315,7 @@ fn share_used_up(what: &'static str, owner: Option<&Arc<str>>, max: usize) -> Su
 }
 
 /// What a run was charged for. Dropped, it is given back, unless it was kept.
-struct Charge<'a> {
+pub(super) struct Charge<'a> {
     /// The engine whose ledger was charged.
     shared: &'a Shared,
     /// Whom it was charged to.
@@ -317,7 +325,7 @@ struct Charge<'a> {
 }
 
 impl Charge<'_> {
-    fn keep(mut self) {
+    pub(super) fn keep(mut self) {
         self.bytes = 0;
     }
 }

@@ -190,6 +190,12 @@ impl<R: Candidate> Admission<R> {
         Ok(Free(state.release(now).0))
     }
 
+    /// Takes in a root that was paused when its process ended: it has its lane, and no slot. False
+    /// if another root has the lane. Called under its node's lock.
+    pub(crate) fn enter_paused(&self, run: &Arc<R>) -> bool {
+        self.state().enter_paused(run)
+    }
+
     /// Takes in a child whose due time is still to come. It has no lane and takes no slot: its root
     /// has both. Called under its node's lock, with the node held.
     pub(crate) fn enter_child(&self, run: &Arc<R>, due: Instant) {

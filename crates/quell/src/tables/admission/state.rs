@@ -168,6 +168,19 @@ impl<R: Candidate> State<R> {
         }
     }
 
+    /// Takes in a root that is paused: it has its lane, unless another one has it.
+    pub(super) fn enter_paused(&mut self, run: &Arc<R>) -> bool {
+        let Some(lane) = lane_of(&**run) else { return true };
+        if self.lanes.contains_key(&lane.key) {
+            return false;
+        }
+        let nth = self.next_number();
+        self.lane_runs.add(&lane.key, run, nth);
+        let queue = Queue { holder: Arc::clone(run), behind: BTreeMap::new() };
+        self.lanes.insert(Arc::clone(&lane.key), queue);
+        true
+    }
+
     /// Takes in a root that goes on after a pause.
     pub(super) fn enter_again(&mut self, run: &Arc<R>) {
         self.roots.insert(Who::of(run), self.groups.queue(run));

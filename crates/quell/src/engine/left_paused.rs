@@ -1,0 +1,87 @@
+//! What is left of the pauses of a run whose process is gone, by wall time.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use quell_core::RunStatus;
+use quell_core::lifecycle::later;
+use quell_core::store::RunRecord;
+
+use crate::gate::{Lane, OnBusy};
+use crate::spec::{Again, PauseEnd, RunSpec};
+use crate::step::restore::Restored;
+
+/// Tells whether a run waits for an answer, and was not stopped.
+pub(super) fn is_paused(record: &RunRecord) -> bool {
+    record.status == RunStatus::Paused
+}
+
+/// Tells whether a run had its answer, and had not started again.
+pub(super) fn is_answered(record: &RunRecord) -> bool {
+    record.status == RunStatus::Queued && record.answer.is_some()
+}
+
+/// Makes the spec of a paused run of which the process knows nothing but what is stored.
+pub(super) fn spec(record: &RunRecord) -> RunSpec {
+    let mut spec = RunSpec::new(record.accepted.kind, Arc::clone(&record.accepted.name));
+    if let Some(pause) = &record.paused {
+        (spec.timeout, spec.timeout_stands) = (pause.timeout, pause.timeout_stands);
+    }
+    spec
+}
+
+/// Adds to a spec what is stored of its run: its id, input, owner, labels and annotations.
+pub(super) fn add_stored(spec: &mut RunSpec, record: &RunRecord) {
+    let accepted = &record.accepted;
+    spec.id = Some(accepted.run);
+    spec.input = spec.input.take().or_else(|| accepted.input.clone());
+    let about = spec.about.get_or_insert_default();
+    about.owner.clone_from(&accepted.owner);
+    about.labels.clone_from(&accepted.labels);
+    about.annotations.clone_from(&accepted.annotations);
+}
+
+/// Has the spec of a paused run say so. It has its lane still, and what is left of its time.
+pub(super) fn keep_paused(spec: &mut RunSpec, record: &RunRecord, at: SystemTime, first_seq: u64) {
+    let gate = spec.gate.get_or_insert_default();
+    (gate.not_before, gate.unchanged_since) = (None, None);
+    let lane = |key: &Arc<str>| Lane { key: Arc::clone(key), on_busy: OnBusy::Enqueue };
+    gate.lane = record.accepted.lane.as_ref().map(lane);
+    let expires_at = record.paused.as_ref().and_then(|pause| pause.expires_at);
+    let left = expires_at.map(|end| end.duration_since(at).unwrap_or_default());
+    let end = PauseEnd(left.map(|left| later(crate::sync::now(), left)));
+    spec.again = Some(Again { attempt: record.attempt, first_seq, paused: Some(end) });
+}
+
+/// Yields what a run has of its pauses.
+pub(super) fn restored(record: &RunRecord, at: SystemTime) -> Restored {
+    let mut restored = Restored {
+        answer: record.answer.clone(),
+        stood: record.stood,
+        used: used(record, at),
+        ..Restored::default()
+    };
+    if let Some(pause) = &record.paused {
+        restored.request = Some(pause.request.clone());
+        (restored.asked_by, restored.since) = (pause.asked_by, Some(pause.at));
+        restored.expires_in = pause.expires_at.map(|end| since(end, pause.at));
+        if pause.timeout_stands {
+            restored.stood += since(at, pause.at);
+        }
+    }
+    restored
+}
+
+/// Yields how much of its timeout a run has used: the time from its first start, less that in which
+/// the timeout stood still.
+pub(super) fn used(record: &RunRecord, at: SystemTime) -> Duration {
+    let Some(started) = record.started_at else { return Duration::ZERO };
+    let standing = record.paused.as_ref().filter(|pause| pause.timeout_stands);
+    let until = standing.map_or(at, |pause| pause.at);
+    since(until, started).saturating_sub(record.stood)
+}
+
+/// Yields the time from one instant to a later one. None has passed if a clock was set back.
+fn since(at: SystemTime, earlier: SystemTime) -> Duration {
+    at.duration_since(earlier).unwrap_or_default()
+}

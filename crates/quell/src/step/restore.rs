@@ -1,0 +1,128 @@
+//! [`Shared::accept_paused`] takes in a root that was paused when its process ended, and
+//! [`Shared::accept_again`] one that goes on, with the answer that it was given last.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use quell_core::lifecycle::Input;
+use quell_core::{Payload, RunId};
+
+use crate::failure::SubmitError;
+use crate::node::pausing::Maker;
+use crate::node::{Node, Shared, flags};
+use crate::spec::{RunSpec, counted};
+use crate::step::submit::share_used_up;
+use crate::step::{StopOrigin, cascade};
+use crate::sync::Ordering;
+
+/// What a run has of the pauses that an earlier process has stored.
+#[derive(Debug, Default)]
+pub(crate) struct Restored {
+    /// What it asks, if it is paused.
+    pub(crate) request: Option<Payload>,
+    /// The run whose body has asked; none if a client has.
+    pub(crate) asked_by: Option<RunId>,
+    /// When it was paused.
+    pub(crate) since: Option<SystemTime>,
+    /// For how long it waits from then on, if that has an end.
+    pub(crate) expires_in: Option<Duration>,
+    /// The answer to its last pause, if it goes on.
+    pub(crate) answer: Option<Payload>,
+    /// How long its timeout has stood still, that part of this pause included that is over.
+    pub(crate) stood: Duration,
+    /// How much of its timeout it has used.
+    pub(crate) used: Duration,
+    /// Starts its next attempt, if that is known.
+    pub(crate) maker: Option<Maker>,
+    /// Whether there may be more attempts after that.
+    pub(crate) is_resumable: bool,
+}
+
+impl Restored {
+    fn bytes(&self) -> usize {
+        let payloads = [&self.request, &self.answer].into_iter().flatten();
+        payloads.map(|payload| counted(payload.bytes_max())).sum()
+    }
+
+    fn put_into(self, node: &Node) {
+        let Self { request, asked_by, since, expires_in, answer, stood, used, .. } = self;
+        let (maker, is_resumable) = (self.maker, self.is_resumable);
+        let (mut state, now) = (node.lock(), node.shared.clock.now());
+        let is_paused = state.life.is_paused();
+        let pausing = state.extra().pausing();
+        (pausing.request, pausing.asked_by, pausing.answer) = (request, asked_by, answer);
+        (pausing.stood, pausing.used, pausing.maker) = (stood, used, maker);
+        pausing.paused_at = is_paused.then_some(now);
+        (pausing.since, pausing.expires_in) = (since, expires_in);
+        if is_resumable {
+            node.set(flags::RESUMABLE);
+        }
+    }
+}
+
+impl Shared {
+    /// As [`accept_root`](Self::accept_root), for a further attempt of a run that an earlier
+    /// process has left behind.
+    pub(crate) fn accept_again(
+        self: &Arc<Self>,
+        spec: RunSpec,
+        restored: Restored,
+    ) -> Result<Arc<Node>, SubmitError> {
+        let owner = spec.about.as_ref().and_then(|about| about.owner.clone());
+        let charge = self.charge(owner.as_ref(), restored.bytes())?;
+        let (node, _) = self.accept_root(spec)?;
+        // It is not spawned yet: nobody has asked for its answer.
+        restored.put_into(&node);
+        charge.keep();
+        Ok(node)
+    }
+
+    /// Takes in a root that is paused. It counts as every live one, and has its lane. What has
+    /// happened to it is in its log already: nothing is written.
+    pub(crate) fn accept_paused(
+        self: &Arc<Self>,
+        spec: RunSpec,
+        restored: Restored,
+    ) -> Result<Arc<Node>, SubmitError> {
+        spec.check()?;
+        let (now, bytes) = (self.clock.now(), spec.bytes() + restored.bytes());
+        let node = Node::new(self, spec, None, now);
+        let charge = self.charge(node.owner(), bytes)?;
+        restored.put_into(&node);
+        let mut state = node.lock();
+        state.times.started = Some(state.times.queued);
+        node.mirror(&state, 0);
+        let admit = || {
+            if self.closed.load(Ordering::SeqCst) {
+                return Err(SubmitError::ShuttingDown);
+            }
+            if self.admission.concerns(&*node) {
+                node.set(flags::GATED);
+                if !self.admission.enter_paused(&node) {
+                    let lane = node.gate().and_then(|gate| gate.lane.as_ref());
+                    let key = lane.map_or_else(|| "".into(), |lane| Arc::clone(&lane.key));
+                    return Err(SubmitError::LaneBusy(key));
+                }
+            }
+            Ok(())
+        };
+        let counted = self.ledger.count_in(node.owner());
+        counted.map_err(|max| share_used_up("live runs", node.owner(), max))?;
+        let entered = self.registry.enter(node.id, &node, true, admit);
+        entered.inspect_err(|_| self.ledger.count_out(node.owner()))?;
+        charge.keep();
+        node.rearm(&mut state);
+        let request = self.registry.take_stop(node.id, node.stop_scopes(), now);
+        let stop = request.map(|request| {
+            let input = Input::Stop(node.stop_input(&request, None));
+            let why = StopOrigin { request: Some(&request), ..StopOrigin::default() };
+            node.step_locked(&mut state, input, why, now, |_, _| {})
+        });
+        drop(state);
+        if let Some(mut deferred) = stop {
+            cascade::work_off(&mut deferred.propagations, now);
+            node.finish(&mut deferred, now);
+        }
+        Ok(node)
+    }
+}
