@@ -46,6 +46,9 @@ fn i34_what_an_engine_has_acknowledged_survives_its_kill_and_a_stopped_run_never
     );
     // Few on a busy machine, but some of each.
     let is_enough = accepted > kills / 2 && stopped.min(ended) > kills / 10 && resumed > 0;
+    let (paused, answered) = (said.paused.len(), said.answered.len());
+    let counts = format!("{counts}, {paused} paused, {answered} answered");
+    let is_enough = is_enough && paused.min(answered) > kills / 20;
     assert!(is_enough, "too little happened: {counts}");
 }
 
@@ -55,6 +58,10 @@ struct Told {
     accepted: HashSet<String>,
     stopped: HashMap<String, usize>,
     ended: HashMap<String, (usize, String)>,
+    /// Runs that were paused, those that had their answer, and those that have asked for one.
+    paused: HashMap<String, usize>,
+    answered: HashMap<String, usize>,
+    asked: HashMap<String, Vec<usize>>,
     /// Bodies that have begun, by run.
     begun: HashMap<String, Vec<usize>>,
     /// How often a body has begun again.
@@ -70,6 +77,9 @@ impl Told {
                 "a" => drop(self.accepted.insert(run.clone())),
                 "s" => drop(self.stopped.insert(run.clone(), life)),
                 "b" => self.begun.entry(run.clone()).or_default().push(life),
+                "p" => drop(self.paused.insert(run.clone(), life)),
+                "r" => drop(self.answered.insert(run.clone(), life)),
+                "q" => self.asked.entry(run.clone()).or_default().push(life),
                 "e" => {
                     let before = self.ended.insert(run.clone(), (life, rest.join(" ")));
                     assert_eq!(before, None, "{run} ended twice");
@@ -83,6 +93,8 @@ impl Told {
         self.accepted.extend(other.accepted.iter().cloned());
         self.stopped.extend(other.stopped.clone());
         self.ended.extend(other.ended.clone());
+        self.paused.extend(other.paused.clone());
+        self.answered.extend(other.answered.clone());
         let again = |lives: &&Vec<usize>| lives.len() > 1;
         self.resumed += other.begun.values().filter(again).count();
     }
@@ -112,8 +124,31 @@ impl Told {
             let after = self.begun.get(run).into_iter().flatten().find(|begun| *begun > life);
             assert_eq!(after, None, "{run} ended in life {life}, and has begun again");
         }
+        self.verify_pauses(&records);
         for (run, record) in &records {
             assert_eq!(record.status.is_terminal(), record.report.is_some(), "{run}: {record:?}");
+        }
+    }
+}
+
+impl Told {
+    /// Compares what was said of pauses and answers with what is stored.
+    fn verify_pauses(&self, records: &HashMap<String, RunRecord>) {
+        for (run, life) in &self.paused {
+            let record = &records[run];
+            let again = self.asked[run].iter().find(|asked| *asked > life);
+            assert_eq!(again, None, "{run} was paused in life {life}, and has asked again");
+            let is_there = match record.status {
+                RunStatus::Paused => record.paused.as_ref().unwrap().request == "may I?".into(),
+                RunStatus::Queued | RunStatus::Running => record.answer == Some("yes".into()),
+                RunStatus::Completed => self.begun.contains_key(run),
+                RunStatus::Cancelled | RunStatus::Stopping => record.stop.is_some(),
+                RunStatus::Failed | RunStatus::TimedOut => false,
+            };
+            assert!(is_there, "{run}: {record:?}");
+        }
+        for run in self.answered.keys() {
+            assert_ne!(records[run].status, RunStatus::Paused, "{run} has lost its answer");
         }
     }
 }

@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use fastrand::Rng;
 use quell::store::Store;
-use quell::{CancelRequest, Engine, EngineConfig, Failure, Recovery, RunContext, RunId, RunSpec};
+use quell::{
+    CancelRequest, Engine, EngineConfig, Failure, Recovery, RunContext, RunId, RunRef, RunSpec,
+};
 use quell_sqlite::SqliteStore;
 
 use crate::child::say;
@@ -26,10 +28,19 @@ pub(crate) fn runs(file: &Path) {
     runtime.block_on(async {
         let recovered = engine.recover(|record| match &*record.accepted.name {
             "goes on" => Recovery::resume(RunSpec::agent("goes on"), works),
+            "asks" => Recovery::resumable(RunSpec::agent("asks"), asks),
             _ => Recovery::Fail,
         });
-        for run in recovered.await.unwrap().resumed {
+        let recovered = recovered.await.unwrap();
+        for run in recovered.resumed {
             tokio::spawn(async move { until_ended(&run).await });
+        }
+        for run in recovered.paused {
+            say(&format!("p {}", run.id()));
+            // Some wait for a later process.
+            if Rng::new().bool() {
+                tokio::spawn(async move { answer(&run).await });
+            }
         }
         say("up");
         let drivers = (0..DRIVERS).map(|_| async {
@@ -44,10 +55,13 @@ pub(crate) fn runs(file: &Path) {
 /// One run, from its acceptance to its end.
 async fn one(engine: &Engine) {
     let mut rng = Rng::new();
-    let name = ["short", "goes on", "waits"][rng.usize(0..3)];
+    let name = ["short", "goes on", "waits", "asks"][rng.usize(0..4)];
     let key = quell::IdempotencyKey::new(format!("key {}", rng.u64(..)), ["payload"]);
     let spec =
         RunSpec::agent(name).idempotency_key(key).input("x".repeat(rng.usize(0..300)).into());
+    if name == "asks" {
+        return ask(&engine.submit_resumable(spec, asks).unwrap().into_ref()).await;
+    }
     let handle = match name {
         "waits" => engine.submit_durably(spec, waits).await,
         _ => engine.submit_durably(spec, works).await,
@@ -67,7 +81,49 @@ async fn one(engine: &Engine) {
     until_ended(&run).await;
 }
 
-async fn until_ended(run: &quell::RunRef) {
+/// A run that is paused: it is answered, stopped, or left so.
+async fn ask(run: &RunRef) {
+    run.accepted().await.unwrap();
+    say(&format!("a {}", run.id()));
+    run.paused().await.unwrap();
+    run.stored().await.unwrap();
+    say(&format!("p {}", run.id()));
+    match Rng::new().usize(0..4) {
+        0 => {}
+        1 => {
+            let (_, stored) = run.cancel_durably(CancelRequest::because("enough")).await;
+            stored.unwrap();
+            say(&format!("s {}", run.id()));
+            until_ended(run).await;
+        }
+        _ => answer(run).await,
+    }
+}
+
+async fn answer(run: &RunRef) {
+    run.resume_durably("yes").await.unwrap();
+    say(&format!("r {}", run.id()));
+    until_ended(run).await;
+}
+
+/// Says that it asks, or that it has its answer.
+async fn asks(ctx: RunContext) -> Result<(), Failure> {
+    let run = ctx.run().id();
+    match ctx.resumed_with() {
+        None => {
+            say(&format!("q {run}"));
+            Err(ctx.pause("may I?"))
+        }
+        Some(answer) => {
+            assert_eq!(answer.as_text().as_deref(), Some("yes"));
+            begins(run);
+            takes_its_time().await;
+            Ok(())
+        }
+    }
+}
+
+async fn until_ended(run: &RunRef) {
     let report = run.ended().await;
     run.stored().await.unwrap();
     say(&format!("e {} {}", run.id(), report.status));
