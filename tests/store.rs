@@ -154,7 +154,7 @@ const FAULTS: &[(Fault, &str)] = &[
     (Fault::RecoversNoPauses, "a run that is paused is live"),
     (Fault::GoesOnAfterStops, "a run with a stop neither is paused nor goes on (I34)"),
     (Fault::KeepsForgotten, "a run that is forgotten leaves"),
-    (Fault::LosesOrderOfPages, "pages stay as they are"),
+    (Fault::LosesOrderOfPages, "a run that is paused is live"),
     (Fault::RepeatsEvents, "each event is read once"),
     (Fault::SkipsEvents, "each event is read once"),
     (Fault::RecoversEverything, "recovery reads what is not terminal"),
