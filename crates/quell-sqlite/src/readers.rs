@@ -1,11 +1,15 @@
 //! [`Readers`]: a few connections that read, each with a thread.
+//!
+//! A read whose caller gives up leaves the queue, or is interrupted: the thread is for those who
+//! still wait. The interrupt is sent under the lock under which a thread takes its next read and
+//! is through with it, so that it never meets another read.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 
 use parking_lot::{Condvar, Mutex};
 use quell_core::store::StoreError;
-use rusqlite::Connection;
+use rusqlite::{Connection, InterruptHandle};
 use tokio::sync::oneshot;
 
 use crate::foreign::catch_panic;
@@ -14,8 +18,7 @@ use crate::gate::Gate;
 /// A read, which sends its own answer.
 type Read = Box<dyn FnOnce(&Connection) + Send>;
 
-/// Reads on their way to the threads that read. A read that waits leaves when its caller gives up:
-/// there are as many as callers that wait.
+/// Reads on their way to the threads that read. There are as many as callers that wait.
 #[derive(Debug)]
 pub(crate) struct Readers {
     /// Guards the reads that wait; never held while one of them runs or is dropped.
@@ -34,12 +37,15 @@ struct State {
     lists: VecDeque<(u64, Read)>,
     /// Lists that are read now.
     listing: usize,
+    /// What is read now, each with what interrupts it.
+    reading: Vec<(u64, Arc<InterruptHandle>)>,
     /// The number of the next one.
     next: u64,
     is_closed: bool,
 }
 
-/// A read that waits for a thread, or is with one. When it is dropped, it does not wait any more.
+/// A read that waits for a thread, or is with one. When it is dropped, it does not wait any more,
+/// and is not read on.
 struct Waits<'a> {
     readers: &'a Readers,
     number: u64,
@@ -47,8 +53,9 @@ struct Waits<'a> {
 
 impl std::fmt::Debug for State {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { reads, lists, listing, next: _, is_closed } = self;
+        let Self { reads, lists, listing, reading, next: _, is_closed } = self;
         let mut all = f.debug_struct("State");
+        all.field("reading", &reading.len());
         all.field("reads", &reads.len()).field("lists", &lists.len()).field("listing", listing);
         all.field("is_closed", is_closed).finish()
     }
@@ -112,11 +119,13 @@ impl Readers {
 
     /// Reads until the store closes.
     pub(crate) fn run(&self, connection: &Connection) {
+        let interrupt = Arc::new(connection.get_interrupt_handle());
         loop {
-            let (is_list, read) = {
+            let (is_list, number, read) = {
                 let mut state = self.state.lock();
                 loop {
                     if let Some(taken) = self.take(&mut state) {
+                        state.reading.push((taken.1, Arc::clone(&interrupt)));
                         break taken;
                     }
                     if state.is_closed && state.lists.is_empty() {
@@ -126,24 +135,27 @@ impl Readers {
                 }
             };
             read(connection);
+            let mut state = self.state.lock();
+            state.reading.retain(|(of, _)| *of != number);
             if is_list {
-                self.state.lock().listing -= 1;
+                state.listing -= 1;
+                drop(state);
                 self.changed.notify_all();
             }
         }
     }
 
-    /// Takes what is read next, and tells whether it is a list.
-    fn take(&self, state: &mut State) -> Option<(bool, Read)> {
-        if let Some((_, read)) = state.reads.pop_front() {
-            return Some((false, read));
+    /// Takes what is read next with its number, and tells whether it is a list.
+    fn take(&self, state: &mut State) -> Option<(bool, u64, Read)> {
+        if let Some((number, read)) = state.reads.pop_front() {
+            return Some((false, number, read));
         }
         if state.listing >= self.lists_max {
             return None;
         }
-        let (_, read) = state.lists.pop_front()?;
+        let (number, read) = state.lists.pop_front()?;
         state.listing += 1;
-        Some((true, read))
+        Some((true, number, read))
     }
 
     /// Takes no more reads. Those that were taken are answered.
@@ -156,7 +168,10 @@ impl Readers {
 impl Drop for Waits<'_> {
     fn drop(&mut self) {
         let mut state = self.readers.state.lock();
-        let State { reads, lists, .. } = &mut *state;
+        let State { reads, lists, reading, .. } = &mut *state;
+        if let Some((_, interrupt)) = reading.iter().find(|(number, _)| *number == self.number) {
+            interrupt.interrupt();
+        }
         let read = [reads, lists].into_iter().find_map(|reads| {
             let place = reads.binary_search_by_key(&self.number, |(number, _)| *number).ok()?;
             reads.remove(place)
@@ -204,6 +219,40 @@ mod tests {
         assert_eq!(bad.as_mut().poll(&mut context), std::task::Poll::Ready(panicked));
         assert_eq!(good.as_mut().poll(&mut context), std::task::Poll::Ready(Ok(1)));
     }
+
+    #[test]
+    fn a_read_whose_caller_gives_up_is_interrupted_and_the_thread_goes_on() {
+        let readers = Readers::new(Arc::default(), 1);
+        let mut context = Context::from_waker(Waker::noop());
+        let (begun, has_begun) = std::sync::mpsc::channel();
+        let (ended, has_ended) = std::sync::mpsc::channel();
+        let mut given_up = Box::pin(readers.list(move |on| {
+            let endless = "with recursive n(i) as (select 1 union all select i + 1 from n)
+                select i from n where i = 1";
+            let mut endless = on.prepare(endless).unwrap();
+            let mut rows = endless.query([]).unwrap();
+            // From its first row on a statement is under way.
+            assert!(rows.next().unwrap().is_some());
+            begun.send(()).unwrap();
+            ended.send(rows.next().map(|_| ())).unwrap();
+            Ok(())
+        }));
+        assert!(given_up.as_mut().poll(&mut context).is_pending());
+        let mut next = pin!(readers.read(|_| Ok(2)));
+        std::thread::scope(|scope| {
+            scope.spawn(|| readers.run(&Connection::open_in_memory().unwrap()));
+            has_begun.recv().unwrap();
+            drop(given_up);
+            let error = has_ended.recv().unwrap().unwrap_err();
+            let interrupted = rusqlite::ErrorCode::OperationInterrupted;
+            assert_eq!(error.sqlite_error_code(), Some(interrupted));
+            assert!(next.as_mut().poll(&mut context).is_pending());
+            readers.close();
+        });
+        assert_eq!(next.as_mut().poll(&mut context), std::task::Poll::Ready(Ok(2)));
+        assert!(readers.state.lock().reading.is_empty());
+    }
+
     #[test]
     fn lists_that_are_read_leave_a_thread_for_what_is_asked_by_id() {
         let readers = Readers::new(Arc::default(), 2);
@@ -213,11 +262,11 @@ mod tests {
             assert!(list.as_mut().poll(&mut context).is_pending());
         }
         let take = || readers.take(&mut readers.state.lock());
-        assert!(matches!(take(), Some((true, _))));
+        assert!(matches!(take(), Some((true, ..))));
         assert!(take().is_none(), "the other thread is left");
         let mut read = pin!(readers.read(|_| Ok(2)));
         assert!(read.as_mut().poll(&mut context).is_pending());
-        assert!(matches!(take(), Some((false, _))));
+        assert!(matches!(take(), Some((false, ..))));
     }
 
     #[test]

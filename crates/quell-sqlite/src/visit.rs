@@ -4,7 +4,7 @@
 //! open. Only a connection that may write removes it at its end. So there are three ways:
 //!
 //! - Nobody has left a log: the file is opened as if to write it, and SQLite refuses every
-//!   statement that would.
+//!   statement that would. A log that somebody leaves meanwhile stays.
 //! - There is a log: its file is opened to be read only. The log of a process that was killed is
 //!   neither copied nor removed.
 //! - There is no log, and the file or its folder may not be written: the file is read as one that
@@ -17,6 +17,7 @@ use std::thread;
 use std::time::{Duration, SystemTime};
 
 use quell_core::store::StoreError;
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode};
 
 use crate::beside::beside;
@@ -28,6 +29,7 @@ use crate::schema::{self, Found, no_store};
 /// A file that is open to be read.
 #[derive(Debug)]
 pub(crate) struct Visit {
+    path: PathBuf,
     connection: Connection,
     /// How the file was, if it is read as one that does not change.
     still: Option<Still>,
@@ -69,7 +71,7 @@ impl Visit {
 
     fn of(path: &Path, connection: Connection, still: Option<Still>) -> Result<Self, StoreError> {
         let found = schema::look(&connection)?;
-        let visit = Self { connection, still };
+        let visit = Self { path: path.to_owned(), connection, still };
         visit.read(|_| Ok(()))?;
         match found {
             Found::Nothing => Err(no_store(path)),
@@ -108,6 +110,17 @@ impl Visit {
         match &self.still {
             Some(still) if !still.holds() => Err(is_written(&still.path)),
             _ => found,
+        }
+    }
+}
+
+impl Drop for Visit {
+    /// Who opens a closed file removes what stands beside it at the end. If another process had it
+    /// meanwhile and was killed, its log stays as it is: the next store reads it.
+    fn drop(&mut self) {
+        let config = DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE;
+        if has_log(&self.path) && self.connection.set_db_config(config, true).is_err() {
+            tracing::warn!(path = %self.path.display(), "the log may be copied into its file");
         }
     }
 }

@@ -81,6 +81,7 @@ fn nothing_is_left_beside_a_file_that_was_read() {
     let reader = SqliteReader::open(&path).unwrap();
     assert!(reader.get(run).unwrap().is_some());
     drop(reader);
+    assert_eq!(names(&folder), ["runs.db", "runs.db.lock"]);
     assert_eq!(check(&path).unwrap(), []);
     backup(&path, folder.file("copy.db")).unwrap();
     assert_eq!(names(&folder), ["copy.db", "runs.db", "runs.db.lock"]);
@@ -97,6 +98,34 @@ fn the_log_that_a_killed_process_has_left_is_read_and_stays() {
     let (before, of_log) = (fs::read(&path).unwrap(), fs::read(&log).unwrap());
     assert!(!of_log.is_empty(), "it has what the file has not");
     assert_eq!(check(&path).unwrap(), []);
+    assert_eq!((fs::read(&path).unwrap(), fs::read(&log).unwrap()), (before, of_log));
+}
+
+#[test]
+fn nothing_is_left_beside_a_file_that_a_store_has_written_and_closed_meanwhile() {
+    let folder = Folder::new();
+    let path = folder.file("runs.db");
+    closed(&path);
+    let reader = SqliteReader::open(&path).unwrap();
+    let mut child = Writing::start("hold", &path);
+    drop(child.process.stdin.take());
+    child.rest();
+    drop(reader);
+    assert_eq!(names(&folder), ["runs.db", "runs.db.lock"]);
+}
+
+#[test]
+fn a_reader_that_is_open_when_another_process_is_killed_leaves_the_log_of_that_as_it_is() {
+    let folder = Folder::new();
+    let path = folder.file("runs.db");
+    closed(&path);
+    let reader = SqliteReader::open(&path).unwrap();
+    let child = Writing::start("hold", &path);
+    child.kill();
+    let log = folder.file("runs.db-wal");
+    let (before, of_log) = (fs::read(&path).unwrap(), fs::read(&log).unwrap());
+    assert!(!of_log.is_empty(), "it has what the file has not");
+    drop(reader);
     assert_eq!((fs::read(&path).unwrap(), fs::read(&log).unwrap()), (before, of_log));
 }
 
