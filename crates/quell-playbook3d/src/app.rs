@@ -91,14 +91,23 @@ impl App {
     }
 
     /// Lists the runs that are shown, newest first, each with its row: all that are in memory, and
-    /// the newest of those that are only in the store, as far as one part of a list goes.
+    /// the newest of those that are only in the store: about 2,048 of them, if there are so many
+    /// among the newest 16,384 of all teams.
     pub(crate) async fn runs(view: &View) -> Result<Vec<(RunView, RunRow)>, Refusal> {
         let (roots, shown) = (RunFilter::new().roots(), |run: &RunView| may_read(view, run));
-        let page = view.list(roots.clone(), usize::MAX, None, shown).await?;
-        let mut runs = page.runs;
-        if page.next.is_some() {
+        let (mut runs, mut listed, mut next) = (Vec::new(), HashSet::new(), None);
+        for _ in 0..PARTS_MAX {
+            let page = view.list(roots.clone(), usize::MAX, next, shown).await?;
+            // One that has left memory since it was listed is in the store.
+            runs.extend(page.runs.into_iter().filter(|run| listed.insert(run.id())));
+            next = page.next;
+            let stored = runs.iter().filter(|run| run.live().is_none()).count();
+            if next.is_none() || stored >= STORED_MAX {
+                break;
+            }
+        }
+        if next.is_some() {
             // Those in memory that are older than what was read of the store.
-            let listed: HashSet<_> = runs.iter().map(RunView::id).collect();
             let older = view.runs(&roots).into_iter().filter(|run| !listed.contains(&run.id()));
             let older = newest(older, usize::MAX).into_iter().map(RunView::Live);
             runs.extend(older.filter(shown));
@@ -159,6 +168,12 @@ const fn forbidden(operation: Operation) -> Refusal {
         Operation::Cancel => Refusal::MayNotCancel,
     }
 }
+
+/// Parts of the list of all teams that are read for one answer, each of at most 2,048 stored runs.
+const PARTS_MAX: usize = 8;
+
+/// Stored runs behind which no further part is read.
+const STORED_MAX: usize = 2_048;
 
 /// The label under which a run keeps from where it was run, as JSON.
 pub(crate) const PLATFORM: &str = "playbook3d.platform";

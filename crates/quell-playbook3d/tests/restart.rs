@@ -1,7 +1,8 @@
 use std::sync::Arc;
+use std::time::SystemTime;
 
-use quell::store::{MemoryStore, Store, StoreError};
-use quell::{Engine, EngineConfig, Recovery, Shutdown};
+use quell::store::{Accepted, Epoch, MemoryStore, Record, Store, StoreError};
+use quell::{Engine, EngineConfig, Recovery, RunId, RunKind, Shutdown};
 use quell_demo::playbook3d::{ALPHA, EVE, SHORT, SLOW};
 use quell_test_support::Valve;
 use serde_json::json;
@@ -53,4 +54,25 @@ async fn runs_and_results_are_shown_after_a_restart_as_before_it() {
         assert_eq!(answer.status, 500, "the table has no 503: {path}");
         assert!(!answer.text.contains("secret-path"));
     }
+}
+
+#[tokio::test]
+async fn a_team_is_shown_its_stored_runs_behind_many_of_others() {
+    let store = Arc::new(MemoryStore::new());
+    let (lab, _) = nth(1, &store).await;
+    let run = lab.alice().await.start(ALPHA, SHORT, json!({})).await;
+    lab.run(&run).quiescent().await;
+    lab.service.engine().shutdown(Shutdown::default()).await;
+    let later = Valve::reopened(&store, 2);
+    let other = |nth: usize| {
+        let (id, epoch) = (RunId::from_text(&nth.to_string()), Epoch::new(2, 1));
+        let name = "of others".into();
+        let mut run = Accepted::new(id, RunKind::Workflow, name, epoch, SystemTime::now());
+        run.owner = Some("somebody".into());
+        Record::Accepted(Box::new(run))
+    };
+    later.append((0..2_100).map(other).collect()).await.unwrap();
+    let (lab, _) = nth(3, &store).await;
+    let list = lab.alice().await.get("/runs").await;
+    assert!(list.text.contains(&run), "{}", list.text);
 }
