@@ -10,14 +10,21 @@ use tokio::time::timeout;
 
 use crate::lookup_error::LookupError;
 
-/// The events of a stored run and its subtree, from the first one on: those that are stored, and at
-/// the end those that follow from its record. What cannot be read is a gap.
+/// The events of a stored run and its subtree: those that are stored, and at the end those that
+/// follow from its record. What cannot be read is a gap.
+///
+/// The log of a root is read from the last event on that the client has. For a run below a root it
+/// is read from the first one on: earlier events tell which runs are below it.
 #[derive(Debug)]
 pub(crate) struct StoredEvents {
     engine: Engine,
     record: Arc<RunRecord>,
-    /// Events before this one and it are read, and not told.
+    /// Events before this one and it are not told.
     after: u64,
+    /// Events before this one and it are not read, unless the end is not behind them.
+    skipped: u64,
+    /// How far those were read after all.
+    looked: u64,
     subtree: Subtree,
     implied: ImpliedEvents,
     /// The number of the last event that was read.
@@ -30,13 +37,18 @@ impl StoredEvents {
     /// Begins after the event with this number, for a run whose record was read before.
     pub(crate) fn new(engine: Engine, record: Arc<RunRecord>, after: u64) -> Self {
         let run = record.run();
+        let is_root = record.accepted.root == run;
+        // The last ones that the client has may be the end and what follows it.
+        let skipped = if is_root { after.saturating_sub(PAGE as u64) } else { 0 };
         Self {
             engine,
             record,
             after,
+            skipped,
+            looked: 0,
             subtree: Subtree::new(run),
             implied: ImpliedEvents::new(run),
-            read: 0,
+            read: skipped,
             ready: VecDeque::new(),
             is_over: false,
         }
@@ -56,11 +68,31 @@ impl StoredEvents {
                 self.take(event);
             }
             if self.read == before {
+                self.look_back().await?;
                 self.is_over = true;
                 // The record is older than the events: of an end that it knows, the event was seen
                 // if there is one.
                 let missing = self.implied.missing(&self.record).into_iter();
                 self.ready.extend(missing.filter(|event| event.seq > self.after));
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads what was skipped, if the end is not behind it: it may be among that, or nowhere.
+    async fn look_back(&mut self) -> Result<(), LookupError> {
+        while self.looked < self.skipped && !self.implied.has_end() {
+            let root = self.record.accepted.root;
+            let events = read(self.engine.stored_events(root, self.looked, PAGE)).await?;
+            if events.is_empty() {
+                return Ok(());
+            }
+            for event in events {
+                let event = self.or_gap(event, self.looked + 1);
+                self.looked = self.looked.max(number(&event));
+                if self.looked <= self.skipped {
+                    self.implied.saw(&event);
+                }
             }
         }
         Ok(())
@@ -73,21 +105,23 @@ impl StoredEvents {
     }
 
     fn take(&mut self, event: Stored<RunEvent>) {
-        let event = event.unwrap_or_else(|unreadable| {
-            let (root, seq) = (self.record.accepted.root, unreadable.seq.unwrap_or(self.read));
-            tracing::warn!(%unreadable, "an event could not be read");
-            let gap = EventKind::Lagged { from: seq, to: seq };
-            RunEvent::new(0, root, root, self.record.accepted.at, gap)
-        });
-        let last = match event.kind {
-            EventKind::Lagged { to, .. } => to,
-            _ => event.seq,
-        };
+        let event = self.or_gap(event, self.read);
+        let last = number(&event);
         self.read = self.read.max(last);
         self.implied.saw(&event);
         if self.subtree.has(&event) && last > self.after {
             self.ready.push_back(event);
         }
+    }
+
+    /// Yields an event, or a gap in the place of one that cannot be read.
+    fn or_gap(&self, event: Stored<RunEvent>, seq: u64) -> RunEvent {
+        event.unwrap_or_else(|unreadable| {
+            let (root, seq) = (self.record.accepted.root, unreadable.seq.unwrap_or(seq));
+            tracing::warn!(%unreadable, "an event could not be read");
+            let gap = EventKind::Lagged { from: seq, to: seq };
+            RunEvent::new(0, root, root, self.record.accepted.at, gap)
+        })
     }
 
     /// Yields the events. The stream ends early if the store fails: the client has no terminal
@@ -97,6 +131,14 @@ impl StoredEvents {
             let event = events.next().await.ok()??;
             Some((event, events))
         })
+    }
+}
+
+/// Yields the number under which an event is stored.
+const fn number(event: &RunEvent) -> u64 {
+    match event.kind {
+        EventKind::Lagged { to, .. } => to,
+        _ => event.seq,
     }
 }
 

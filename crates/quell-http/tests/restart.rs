@@ -97,7 +97,11 @@ async fn every_read_is_answered_after_a_restart_as_before_it() {
     let ids = one_of_every_sort(&first).await;
     let mut paths = Vec::new();
     for id in ids {
-        paths.extend(["", "/events", "/events?after=2"].map(|rest| format!("/v1/runs/{id}{rest}")));
+        paths.extend(["", "/events"].map(|rest| format!("/v1/runs/{id}{rest}")));
+        // Within, at the end, and behind it; also where a read begins in the middle of the log.
+        for after in [2, 3, 4, 5, 40, 150, 202, 203, 204, 999] {
+            paths.push(format!("/v1/runs/{id}/events?after={after}"));
+        }
     }
     for query in ["", "?status=failed", "?kind=agent&limit=2", "?session=s", "?label=colour=blue"] {
         paths.push(format!("/v1/runs{query}"));
@@ -325,4 +329,23 @@ async fn a_run_that_was_forgotten_is_gone_before_the_store_knows() {
     run.stored().await.unwrap();
     assert_eq!(process.store.get(step).await, Ok(None));
     assert_eq!(get(&process.app, "/v1/runs/a").await.status, StatusCode::NOT_FOUND);
+}
+
+#[tokio::test]
+async fn a_stream_of_a_stored_run_reads_its_log_from_where_its_client_is() {
+    let store = Arc::new(MemoryStore::new());
+    let first = Process::nth(1, &store, Access::open()).await;
+    start(&first.app, "talker", "a", json!(900)).await;
+    ended(&first.app, "a").await;
+    first.end().await;
+    let second = Process::nth(2, &store, Access::open()).await;
+    let last = second.store.events(parse_id("a").unwrap(), 0, 1_000).await.unwrap().len();
+    assert!((900..1_000).contains(&last), "{last} events");
+    for (after, told) in [(last - 5, 5), (last - 1, 1), (last, 0)] {
+        let before = second.store.pages();
+        let answer = get(&second.app, &format!("/v1/runs/a/events?after={after}")).await;
+        assert_eq!(answer.text.matches("data:").count(), told, "{}", answer.text);
+        let pages = second.store.pages() - before;
+        assert!(pages <= 3, "{pages} pages were read behind {after}");
+    }
 }

@@ -58,6 +58,11 @@ impl ImpliedEvents {
         }
     }
 
+    /// Tells whether the end of the run was seen. Then nothing that comes before it is missing.
+    pub const fn has_end(&self) -> bool {
+        self.has_end
+    }
+
     /// Yields what follows from the record and was not seen: to be asked after the last event. Its
     /// numbers go on behind that. Of a live run with events it is nothing: they are on their way.
     pub fn missing(&self, record: &RunRecord) -> Vec<RunEvent> {
@@ -167,7 +172,9 @@ mod tests {
         assert_eq!(told(&implied.missing(&record(None, true))), both);
         implied.saw(&event(8, EventKind::Stopping(cause())));
         assert_eq!(told(&implied.missing(&record(None, true))), both[1..]);
+        assert!(!implied.has_end());
         implied.saw(&event(9, end));
+        assert!(implied.has_end());
         assert_eq!(told(&implied.missing(&record(None, true))), []);
     }
 }
