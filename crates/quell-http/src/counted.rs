@@ -4,7 +4,8 @@
 use std::sync::{Arc, Weak};
 
 use bytes::Bytes;
-use quell::{Payload, RunRef, RunRow};
+use quell::store::Accepted;
+use quell::{Annotations, Payload, RunRef, RunRow};
 
 use crate::ledger::Charge;
 
@@ -87,9 +88,17 @@ pub fn row_bytes(row: &RunRow) -> usize {
 /// its log. It works for a run that the engine has forgotten, too.
 pub fn run_bytes(run: &RunRef) -> usize {
     let rows = run.report().rows.iter().map(row_bytes).sum::<usize>();
-    let annotations = run.annotations().into_iter().flat_map(|all| all.values());
-    let annotations = annotations.map(Payload::bytes_max).sum::<usize>();
-    rows + annotations + run.input().map_or(0, Payload::bytes_max) + run.log_bytes()
+    rows + values_bytes(run.input(), run.annotations()) + run.log_bytes()
+}
+
+/// Estimates the bytes of what a stored run was given: its input and its annotations.
+pub(crate) fn given_bytes(run: &Accepted) -> usize {
+    values_bytes(run.input.as_ref(), Some(&run.annotations))
+}
+
+fn values_bytes(input: Option<&Payload>, annotations: Option<&Annotations>) -> usize {
+    let annotations = annotations.into_iter().flat_map(|all| all.values());
+    input.into_iter().chain(annotations).map(Payload::bytes_max).sum()
 }
 
 /// Answers up to this size do not count.

@@ -10,10 +10,10 @@ use std::str::FromStr;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use quell::store::{Cursor, Page, RunRecord, Stored};
-use quell::{RunFilter, RunId, RunRef};
+use quell::{Annotations, RunFilter, RunId, RunRef};
 use uuid::Uuid;
 
-use crate::counted::row_bytes;
+use crate::counted::{given_bytes, row_bytes};
 use crate::lookup_error::LookupError;
 use crate::render::newest;
 use crate::run_view::{RunView, StoredRun};
@@ -103,7 +103,8 @@ impl View {
     /// that are stored are visible; `next` tells whether there are more. Without a store it does
     /// not wait.
     ///
-    /// A stored run that cannot be read is left out, and the log says so.
+    /// A stored run that cannot be read is left out, and the log says so. Of one that can, a list
+    /// has neither the input nor the annotations: see [`View::list_with_inputs`].
     ///
     /// # Errors
     ///
@@ -119,6 +120,36 @@ impl View {
         after: Option<ListCursor>,
         shown: impl Fn(&RunView) -> bool + Send + Sync,
     ) -> Result<RunPage, LookupError> {
+        self.listed((filter, false), limit, after, shown).await
+    }
+
+    /// As [`View::list`], with the inputs and annotations of stored runs, which count: a part ends
+    /// when the runs in it have 16 MiB.
+    ///
+    /// # Errors
+    ///
+    /// As [`View::list`].
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe.
+    pub async fn list_with_inputs(
+        &self,
+        filter: RunFilter,
+        limit: usize,
+        after: Option<ListCursor>,
+        shown: impl Fn(&RunView) -> bool + Send + Sync,
+    ) -> Result<RunPage, LookupError> {
+        self.listed((filter, true), limit, after, shown).await
+    }
+
+    async fn listed(
+        &self,
+        (filter, with_inputs): (RunFilter, bool),
+        limit: usize,
+        after: Option<ListCursor>,
+        shown: impl Fn(&RunView) -> bool + Send + Sync,
+    ) -> Result<RunPage, LookupError> {
         let (filter, limit) = (filter.roots(), limit.max(1));
         let mut live = self.runs(&filter);
         live.retain(|run| shown(&RunView::Live(run.clone())));
@@ -129,7 +160,7 @@ impl View {
         }
         let source = self.service().engine().has_store().then(|| {
             // On the heap, as what follows: without a store nobody pays for its size.
-            Box::new(Source::new(self, filter, after, (&live, &passed)))
+            Box::new(Source::new(self, (filter, with_inputs), after, (&live, &passed)))
         });
         let left = live.len();
         let live = newest(live, limit);
@@ -177,6 +208,7 @@ async fn merged(
             runs.push(RunView::Live(run));
         } else if let Some(run) = source.take() {
             bytes = bytes.saturating_add(row_bytes(run.report().own_row()));
+            bytes = bytes.saturating_add(given_bytes(run.accepted()));
             runs.push(RunView::Stored(run));
         }
     };
@@ -189,6 +221,8 @@ async fn merged(
 struct Source<'a> {
     view: &'a View,
     filter: RunFilter,
+    /// Whether the runs have what they were given.
+    with_inputs: bool,
     /// Those in memory that this part, or a later one, lists.
     listed: HashSet<RunId>,
     /// Those in memory that earlier parts have listed.
@@ -234,7 +268,7 @@ enum Head {
 impl<'a> Source<'a> {
     fn new(
         view: &'a View,
-        mut filter: RunFilter,
+        (mut filter, with_inputs): (RunFilter, bool),
         after: Option<ListCursor>,
         (left, passed): (&[RunRef], &[RunRef]),
     ) -> Self {
@@ -246,7 +280,7 @@ impl<'a> Source<'a> {
         let before = after.map_or((u128::MAX, start), |after| after.before);
         let [listed, passed] = [left, passed].map(|all| all.iter().map(RunRef::id).collect());
         let (items, next, pages, head) = (VecDeque::new(), place, 0, None);
-        Self { view, filter, listed, passed, place, items, next, pages, head, before }
+        Self { view, filter, with_inputs, listed, passed, place, items, next, pages, head, before }
     }
 
     /// Reads on to the next visible run that is not in memory.
@@ -279,7 +313,7 @@ impl<'a> Source<'a> {
     }
 
     /// Makes a record the head, if it is to be listed.
-    fn look(&mut self, record: RunRecord, behind: Place, shown: &impl Fn(&RunView) -> bool) {
+    fn look(&mut self, mut record: RunRecord, behind: Place, shown: &impl Fn(&RunView) -> bool) {
         let id = record.run();
         let at = millis(record.accepted.at).min(self.before.0 / NANOS);
         if self.listed.contains(&id) {
@@ -288,6 +322,9 @@ impl<'a> Source<'a> {
         }
         let is_in_memory =
             self.passed.contains(&id) || self.view.service().engine().get(id).is_some();
+        if !self.with_inputs {
+            (record.accepted.input, record.accepted.annotations) = (None, Annotations::default());
+        }
         let run = StoredRun::in_list(record);
         let view = RunView::Stored(run.clone());
         if is_in_memory || !self.view.sees_view(&view) || !shown(&view) {

@@ -88,7 +88,7 @@ pub(crate) struct Fold {
     /// one.
     charge: Option<Charge>,
     /// Whether events are missing: they were not read in time, or there was no room for them.
-    is_lossy: bool,
+    pub(crate) is_lossy: bool,
 }
 
 impl Fold {
@@ -126,8 +126,8 @@ impl Fold {
         }
     }
 
-    /// Charges the bytes that an event may add.
-    fn grow(&mut self, bytes: usize) -> bool {
+    /// Charges the bytes that an event may add, or what is kept beside the transcripts.
+    pub(crate) fn grow(&mut self, bytes: usize) -> bool {
         self.charge.as_mut().is_none_or(|charge| charge.grow(bytes).is_ok())
     }
 

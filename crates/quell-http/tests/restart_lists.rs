@@ -3,8 +3,8 @@ use std::sync::Arc;
 
 use axum::Router;
 use quell::store::{MemoryStore, Store};
-use quell::{EngineConfig, Recovery, Shutdown};
-use quell_http::{Access, Service, parse_id, router};
+use quell::{EngineConfig, Payload, Recovery, RunFilter, Shutdown};
+use quell_http::{Access, NATIVE, Principal, RunPage, RunView, Service, parse_id, router};
 use quell_test_support::{Valve, Witness};
 use serde_json::{Value, json};
 
@@ -19,10 +19,14 @@ async fn nth(boot: u32, store: &Arc<MemoryStore>) -> (Service, Router) {
 
 /// Yields what a process finds whose predecessor has run so many.
 async fn after(runs: usize, input: Value) -> (Service, Router) {
+    after_runs_of("echo", runs, input).await
+}
+
+async fn after_runs_of(component: &str, runs: usize, input: Value) -> (Service, Router) {
     let store = Arc::new(MemoryStore::new());
     let (service, app) = nth(1, &store).await;
     for nr in 0..runs {
-        start(&app, "echo", &format!("old-{nr}"), input.clone()).await;
+        start(&app, component, &format!("old-{nr}"), input.clone()).await;
     }
     service.engine().shutdown(Shutdown::default()).await;
     nth(2, &store).await
@@ -66,4 +70,18 @@ async fn a_list_misses_no_run_when_those_before_it_are_forgotten() {
         next = then;
     }
     assert_eq!(seen.len(), 200);
+}
+
+#[tokio::test]
+async fn a_part_of_a_list_holds_no_more_than_its_bound_of_what_its_runs_were_given() {
+    let (service, _app) = after_runs_of("failing", 40, json!("x".repeat(1 << 20))).await;
+    let view = service.view(NATIVE, Principal::anonymous());
+    let held = |page: &RunPage| -> usize {
+        page.runs.iter().filter_map(RunView::input).map(Payload::len).sum()
+    };
+    let plain = view.list(RunFilter::new(), 100, None, |_| true).await.unwrap();
+    assert_eq!((held(&plain), plain.runs.len()), (0, 40));
+    let whole = view.list_with_inputs(RunFilter::new(), 100, None, |_| true).await.unwrap();
+    assert!((1 << 20..17 << 20).contains(&held(&whole)), "{} bytes", held(&whole));
+    assert!(whole.next.is_some());
 }

@@ -1,11 +1,13 @@
 //! With a store: what is acknowledged is stored, and what is not stored is not acknowledged.
 
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use axum::http::StatusCode;
-use quell::EngineConfig;
-use quell::store::{Store, StoreError};
-use quell_http::router;
+use quell::store::{Accepted, Epoch, Record, Store, StoreError};
+use quell::{Counts, EngineConfig, Payload, RunId, RunKind, RunReport, RunRow, RunStatus};
+use quell_flow::COMPONENT;
+use quell_http::{Access, NATIVE, Principal, ServiceLimits, router};
 use quell_test_support::{Flow, Valve, Witness};
 use serde_json::json;
 
@@ -41,4 +43,39 @@ async fn what_is_not_stored_is_not_acknowledged() {
         tokio::time::sleep(std::time::Duration::from_millis(5)).await;
     }
     assert!(store.get(id).await.unwrap().unwrap().stop.is_some());
+}
+
+#[tokio::test]
+async fn what_the_runs_of_a_stored_tree_were_given_counts_while_it_is_read() {
+    let (root, epoch, at) = (RunId::from_text("w"), Epoch::new(1, 1), SystemTime::now());
+    let store = Valve::new(Flow::Open);
+    let mut accepted = Accepted::new(root, RunKind::Agent, "echo".into(), epoch, at);
+    accepted.labels.insert(COMPONENT.into(), "echo".into());
+    let mut rows = vec![RunRow::new(root, RunKind::Agent, "echo".into(), RunStatus::Completed, at)];
+    let mut batch = vec![Record::Accepted(accepted.into())];
+    for nth in 0..8 {
+        let run = RunId::from_text(&nth.to_string());
+        let mut accepted = Accepted::new(run, RunKind::Step, "step".into(), epoch, at);
+        (accepted.root, accepted.parent) = (root, Some(root));
+        accepted.input = Some(Payload::from("x".repeat(1 << 20)));
+        batch.push(Record::Accepted(accepted.into()));
+        rows.push(RunRow::new(run, RunKind::Step, "step".into(), RunStatus::Completed, at));
+    }
+    let report = RunReport::new(rows, Counts::default()).into();
+    batch.push(Record::Ended { run: root, epoch, report, rollback: false });
+    store.append(batch).await.unwrap();
+    for (requests_mib, is_cut) in [(64, false), (5, true)] {
+        let config = EngineConfig::new().store(Arc::clone(&store) as Arc<dyn Store>);
+        let mut limits = ServiceLimits::default();
+        limits.requests_bytes_max = requests_mib << 20;
+        let service = service_with(config, &Witness::default()).access(Access::open());
+        let view = service.limits(limits).view(NATIVE, Principal::anonymous());
+        let run = view.find_by_id(root).await.unwrap().unwrap();
+        let reading = view.read_tree(run).await.unwrap();
+        let known = (0..8).filter_map(|nth| reading.input_of(RunId::from_text(&nth.to_string())));
+        let known: usize = known.map(|input| input.len()).sum();
+        assert!(known <= requests_mib << 20, "{known} bytes");
+        assert_eq!((reading.state().truncated, known < 8 << 20), (is_cut, is_cut));
+        assert!(reading.weight() >= known);
+    }
 }

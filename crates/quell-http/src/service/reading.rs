@@ -5,10 +5,10 @@ use std::sync::Arc;
 
 use futures::Stream;
 use futures::future::Either;
-use quell::store::Accepted;
-use quell::{CauseKind, Labels, Payload, RunEvent, RunId, RunRef, RunReport, RunRow};
+use quell::store::{Accepted, RunRecord};
+use quell::{Annotations, CauseKind, Labels, Payload, RunEvent, RunId, RunRef, RunReport, RunRow};
 
-use crate::counted::row_bytes;
+use crate::counted::{given_bytes, row_bytes};
 use crate::lookup_error::LookupError;
 use crate::run_state::RunState;
 use crate::run_view::{RunView, StoredRun};
@@ -109,9 +109,19 @@ impl View {
         if with_below {
             for row in report.rows.iter().skip(1) {
                 // One that is gone, or cannot be read, is shown by its row.
-                if let Ok(Some(record)) = read(engine.stored_run(row.run)).await {
-                    below.insert(row.run, record.accepted);
+                let Ok(Some(RunRecord { mut accepted, .. })) =
+                    read(engine.stored_run(row.run)).await
+                else {
+                    continue;
+                };
+                accepted.annotations = Annotations::default();
+                let bytes = given_bytes(&accepted);
+                if fold.grow(bytes) {
+                    fold.bytes += bytes;
+                } else {
+                    (accepted.input, fold.is_lossy) = (None, true);
                 }
+                below.insert(row.run, accepted);
             }
         }
         Ok(Said { fold, below })
@@ -260,9 +270,9 @@ impl Reading {
     /// Estimates the bytes of an answer that shows all of it. It writes and copies nothing.
     pub fn weight(&self) -> usize {
         let Some(said) = &self.stored else { return self.view.weight(&self.report) };
-        let below = said.below.values().filter_map(|run| run.input.as_ref());
-        let inputs = below.chain(self.run.input()).map(Payload::bytes_max);
-        self.report.rows.iter().map(row_bytes).chain(inputs).sum::<usize>() + said.fold.bytes
+        // Those of the runs below count with the transcripts.
+        let input = self.run.input().map(Payload::bytes_max);
+        self.report.rows.iter().map(row_bytes).chain(input).sum::<usize>() + said.fold.bytes
     }
 
     fn stored_row(&self, run: RunId) -> Option<&RunRow> {

@@ -70,7 +70,8 @@ impl App {
         let shown = |run: &RunView| run.live().is_none() && shown(run) && is_own(run);
         for _ in 0..PARTS_MAX {
             let filter = RunFilter::new().label(SESSION, thread.to_string());
-            let page = view.list(filter, most.saturating_sub(found.len()), next, shown).await?;
+            let left = most.saturating_sub(found.len());
+            let page = view.list_with_inputs(filter, left, next, shown).await?;
             found.extend(page.runs.into_iter().filter_map(|run| self.stored(view, run)));
             next = page.next;
             if next.is_none() || found.len() >= most {
