@@ -283,3 +283,25 @@ async fn a_tree_leaves_memory_when_its_end_is_stored_and_forgetting_is_stored() 
     run.stored().await.unwrap();
     assert_eq!(store.get(run.id()).await.unwrap(), None);
 }
+
+#[tokio::test]
+async fn i37_a_run_that_a_store_in_trouble_refused_does_not_use_its_key_up() {
+    for trouble in [Flow::Failing(full()), Flow::Doubtful(full())] {
+        let store = Valve::new(trouble);
+        let engine = durable(&store);
+        let spec = || RunSpec::agent("order").idempotency_key(IdempotencyKey::new("k", ["a pen"]));
+        let submit = || engine.submit_durably(spec(), async |_| Ok(()));
+        assert_eq!(submit().await.map(drop), Err(SubmitError::NotStored(full())));
+        store.set(Flow::Open);
+        let again = async {
+            loop {
+                match submit().await {
+                    Err(SubmitError::NotStored(_)) => tokio::task::yield_now().await,
+                    other => return other.map(RunHandle::into_ref),
+                }
+            }
+        };
+        let run = within("it is tried again", again).await.expect("the key is free");
+        assert!(store.get(run.id()).await.unwrap().is_some());
+    }
+}

@@ -1,9 +1,10 @@
 //! What of a run is stored, and what becomes of it: stored, refused, or not yet.
 
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use quell_core::store::{Accepted, ClaimedKey, Epoch, Record, StopAccepted, StoreError};
-use quell_core::{Cause, Counts, RunEvent, RunId, RunReport, RunStatus, StopMode};
+use quell_core::{Cause, Counts, RunEvent, RunId, RunReport, RunStatus, StopMode, limits};
 
 use crate::failure::SubmitError;
 use crate::foreign;
@@ -65,10 +66,12 @@ impl Recorded for Node {
                 Record::Quiesced { run: node.id, epoch: epoch(node), at: wall(node, *at) }
             }
             Entry::Forgotten(node, at) => {
-                Record::Forgotten { run: node.id, epoch: epoch(node), at: wall(node, *at) }
+                let at = left_at(node, wall(node, *at));
+                Record::Forgotten { run: node.id, epoch: epoch(node), at }
             }
             Entry::TakenBack(node, at) => {
-                let (run, epoch, at) = (node.id, epoch(node), wall(node, *at));
+                let (run, epoch) = (node.id, epoch(node));
+                let at = left_at(node, wall(node, *at));
                 let report = Arc::new(taken_back(node));
                 let ended = Record::Ended { run, epoch, report, rollback: true };
                 return (ended, Some(Record::Forgotten { run, epoch, at }));
@@ -349,6 +352,14 @@ impl Node {
         let error = self.lock().extra.as_ref().and_then(|extra| extra.not_stored.clone());
         error.map(|error| SubmitError::of_store(self.id, error))
     }
+}
+
+/// Yields when a run counts as forgotten. One that was refused never was: its key is free at once.
+fn left_at(node: &Node, at: SystemTime) -> SystemTime {
+    if node.flags() & flags::REFUSED == 0 {
+        return at;
+    }
+    at.checked_sub(limits::KEYS_TTL).unwrap_or(at)
 }
 
 /// Makes the report of a run that is taken back: of a root that was refused, that it never ran.
