@@ -7,7 +7,7 @@ use quell_http::Access;
 use quell_test_support::{Flow, Valve};
 use serde_json::Value;
 
-use crate::support::http::start;
+use crate::support::http::{post_form, start};
 use crate::support::{Site, fresh};
 
 /// A site as a process has it that opened the store: the nth one.
@@ -137,5 +137,24 @@ async fn a_cancel_that_may_be_remembered_stops_a_run_that_comes_while_the_store_
         store.let_gets(usize::MAX);
         let answer = cancel.await.unwrap();
         assert_eq!(answer.header("quell-disposition"), "accepted", "{answer:?}");
+    }
+}
+
+#[tokio::test]
+async fn an_idempotency_key_gives_the_same_run_after_a_restart() {
+    let store = Arc::new(MemoryStore::new());
+    for (background, boots) in [("true", 1..3), ("false", 3..5)] {
+        let mut answers = Vec::new();
+        for boot in boots {
+            let (site, _) = nth(boot, &store).await;
+            let fields = [("message", "m"), ("stream", "false"), ("background", background)];
+            let mut request = post_form("/agents/short-agent/runs", &fields);
+            request.headers_mut().insert("idempotency-key", background.parse().unwrap());
+            let answer = site.send(request).await;
+            answers.push((answer.status, answer.json()["run_id"].clone()));
+            site.service.engine().shutdown(Shutdown::default()).await;
+        }
+        assert!(answers[0].0.is_success(), "{answers:?}");
+        assert_eq!(answers[0], answers[1]);
     }
 }

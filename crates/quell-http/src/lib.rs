@@ -23,6 +23,7 @@ mod problem;
 mod readers;
 mod records;
 mod render;
+mod repeat;
 mod reserve;
 mod run_log;
 mod run_state;

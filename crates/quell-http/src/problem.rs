@@ -155,7 +155,9 @@ impl From<StartError> for Problem {
             StartError::Forbidden => (StatusCode::FORBIDDEN, "forbidden"),
             StartError::TooLarge { .. } => (StatusCode::UNPROCESSABLE_ENTITY, "too-large"),
             StartError::KeyConflict => (StatusCode::CONFLICT, "idempotency-key-conflict"),
-            StartError::KeyForgotten => (StatusCode::CONFLICT, "idempotency-key-forgotten"),
+            StartError::KeyForgotten | StartError::StartedBefore(_) => {
+                (StatusCode::CONFLICT, "idempotency-key-forgotten")
+            }
             StartError::NotStored => (StatusCode::SERVICE_UNAVAILABLE, "not-stored"),
             StartError::Unavailable => (StatusCode::SERVICE_UNAVAILABLE, "unavailable"),
         };

@@ -11,7 +11,7 @@ use crate::limits::TIME_MAX;
 use crate::reserve::scope_of;
 use crate::run_log;
 use crate::service::View;
-use crate::start_error::StartError;
+use crate::start_error::{StartError, run_of};
 
 /// A run of a component, to be started by [`View::start`].
 ///
@@ -59,7 +59,7 @@ pub struct Started {
 
 impl Started {
     /// An earlier request has started it.
-    const fn before(run: RunRef) -> Self {
+    pub(crate) const fn before(run: RunRef) -> Self {
         Self { run, is_replay: true, superseded: Vec::new() }
     }
 }
@@ -161,7 +161,8 @@ impl Start {
 }
 
 impl View {
-    /// Starts a run of the principal, or finds the one that the same request started before.
+    /// Starts a run of the principal, or finds the one that the same request started before. If
+    /// that is only in the store, it is [`StartError::StartedBefore`].
     ///
     /// The principal must be allowed to run the component
     /// ([`Principal::may_run`](crate::Principal::may_run)), and the contract must expose it. An
@@ -180,21 +181,36 @@ impl View {
         if !self.principal().may_run(component) || !self.exposes(component) {
             return Err(StartError::Forbidden);
         }
-        if self.service().is_draining() {
+        let id = start.id.as_deref().map(parse_id).transpose();
+        let started = if self.service().is_draining() {
             // A repeat is answered all the same.
-            return self.replay(&start).unwrap_or(Err(StartError::Unavailable));
-        }
-        let id = start.id.as_deref().map(parse_id).transpose()?;
-        let started = (0..TRIES).find_map(|_| self.try_start(&start, id));
-        let started = started.unwrap_or(Err(StartError::LaneBusy))?;
-        // A repeat waits as well: it says of the run what the first request does.
-        let accepted = started.run.accepted().await;
-        accepted.map_err(|error| StartError::from_submit(&error, start.id.as_deref()))?;
+            self.replay(&start).unwrap_or(Err(StartError::Unavailable))
+        } else {
+            let id = id?;
+            let started = (0..TRIES).find_map(|_| self.try_start(&start, id));
+            started.unwrap_or(Err(StartError::LaneBusy))
+        };
+        let (refused, run) = match started {
+            // A repeat waits as well: it says of the run what the first request does.
+            Ok(started) => match started.run.accepted().await {
+                Ok(()) => return Ok(self.begun(started)),
+                Err(error) => {
+                    (StartError::from_submit(&error, start.id.as_deref()), run_of(&error))
+                }
+            },
+            Err(error) => (error, None),
+        };
+        // On the heap: without a store nobody pays for its size.
+        let run = run.or(id.ok().flatten());
+        Err(Box::pin(self.or_before(&start, refused, run)).await)
+    }
+
+    fn begun(&self, started: Started) -> Started {
         if !started.is_replay {
             self.service().shared().records.follow(&started.run);
             run_log::started(&started.run, self.contract());
         }
-        Ok(started)
+        started
     }
 
     /// Starts a run. Yields none if its lane has changed while this looked at it.
@@ -223,21 +239,6 @@ impl View {
             Err(error) => return Some(Err(StartError::from_submit(&error, start.id.as_deref()))),
         };
         Some(Ok(Started { run, is_replay: false, superseded }))
-    }
-
-    /// Finds the id of the run that the same request has started before, also if the run is not
-    /// kept any more.
-    pub fn started_by(&self, once: &IdempotencyKey) -> Option<RunId> {
-        let owner = self.principal().subject();
-        self.service().engine().submitted_with(owner, once).map(|(id, _)| id)
-    }
-
-    /// Yields the run that the same request has started before; `None` if there was none.
-    fn replay(&self, start: &Start) -> Option<Result<Started, StartError>> {
-        let owner = self.principal().subject();
-        let (_, run) = self.service().engine().submitted_with(owner, start.once.as_ref()?)?;
-        let run = run.filter(|run| self.sees(run)).ok_or(StartError::KeyForgotten);
-        Some(run.map(Started::before))
     }
 
     /// Tells whether the principal may have a run instead of one of its own: it is shown to the

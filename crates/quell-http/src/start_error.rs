@@ -1,6 +1,6 @@
 //! [`StartError`]: why a request has started no run.
 
-use quell::{Scope, SubmitError};
+use quell::{RunId, Scope, SubmitError};
 
 use crate::ids::BadId;
 
@@ -49,6 +49,10 @@ pub enum StartError {
     /// The idempotency key was used with another request.
     #[error("idempotency key was used with a different request")]
     KeyConflict,
+    /// The same request has started a run before, which is only in the store by now:
+    /// [`View::find_by_id`](crate::View::find_by_id) finds it.
+    #[error("run of this idempotency key is `{0}`")]
+    StartedBefore(RunId),
     /// The idempotency key is known, but its run is no longer kept.
     #[error("run of this idempotency key is no longer kept")]
     KeyForgotten,
@@ -104,6 +108,16 @@ impl StartError {
             SubmitError::NotStored(_) => Self::NotStored,
             _ => Self::Unavailable,
         }
+    }
+}
+
+/// Yields the run that a refusal of the store names.
+pub(crate) const fn run_of(error: &SubmitError) -> Option<RunId> {
+    match error {
+        SubmitError::AlreadySubmitted(run)
+        | SubmitError::KeyForgotten(run)
+        | SubmitError::IdInUse(run) => Some(*run),
+        _ => None,
     }
 }
 

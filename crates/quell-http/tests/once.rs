@@ -1,11 +1,15 @@
+use std::sync::Arc;
+
 use axum::Router;
 use axum::http::StatusCode;
 use futures::future::join_all;
-use quell::{EngineConfig, Limits};
-use quell_http::{Access, Key, router};
+use quell::store::{MemoryStore, Store};
+use quell::{EngineConfig, Limits, Recovery, Shutdown};
+use quell_http::{Access, Key, Service, parse_id, router};
+use quell_test_support::{Flow, Valve};
 use serde_json::json;
 
-use crate::support::{Answer, JSON, Witness, get, send, service, service_with};
+use crate::support::{Answer, JSON, Witness, get, send, service, service_with, soon};
 
 fn body(input: &str) -> String {
     json!({ "component": { "kind": "agent", "id": "sleeper" }, "input": input }).to_string()
@@ -76,6 +80,76 @@ async fn a_run_that_is_no_longer_kept_is_not_started_again() {
     let again = start(&app, "k", body("a")).await;
     assert_eq!(again.status, StatusCode::CONFLICT, "{}", again.text);
     assert_eq!(again.json()["type"], "urn:quell:problem:idempotency-key-forgotten");
+}
+
+/// An app as a process has it that opened the store: the nth one.
+async fn nth(boot: u32, store: &Arc<MemoryStore>) -> (Service, Router) {
+    let config = EngineConfig::new().store(Valve::reopened(store, boot) as Arc<dyn Store>);
+    let access = Access::open().key(Key::new("ada", "key-ada")).key(Key::new("bob", "key-bob"));
+    let service = service_with(config, &Witness::default()).access(access);
+    service.engine().recover(|_| Recovery::Fail).await.unwrap();
+    (service.clone(), router(service))
+}
+
+#[tokio::test]
+async fn i37_a_request_that_is_repeated_after_a_restart_gets_its_run_and_changes_nothing() {
+    let store = Arc::new(MemoryStore::new());
+    let ask = async |app: &Router, who: &str, key: &str, id: Option<&str>| {
+        let body = json!({ "component": "agent/echo", "id": id, "input": "a" }).to_string();
+        let headers = [JSON, ("idempotency-key", key), ("x-api-key", who)];
+        send(app, "POST", "/v1/runs", &headers, body).await
+    };
+    let (first, app) = nth(1, &store).await;
+    let mut made = Vec::new();
+    for (key, id) in [("k", None), ("l", Some("order-7"))] {
+        let answer = ask(&app, "key-ada", key, id).await;
+        assert_eq!(answer.status, StatusCode::CREATED, "{}", answer.text);
+        let run = parse_id(answer.json()["id"].as_str().unwrap()).unwrap();
+        first.engine().get(run).expect("it is kept").quiescent().await;
+        made.push(answer);
+    }
+    first.engine().shutdown(Shutdown::default()).await;
+    let stored = async |answer: &Answer| {
+        let run = parse_id(answer.json()["id"].as_str().unwrap()).unwrap();
+        let events = store.events(run, 0, 99).await.unwrap();
+        (run, store.get(run).await.unwrap(), events)
+    };
+    let (service, app) = nth(2, &store).await;
+    for (before, (key, id)) in made.iter().zip([("k", None), ("l", Some("order-7"))]) {
+        let (run, record, events) = stored(before).await;
+        let again = ask(&app, "key-ada", key, id).await;
+        assert_eq!(again.status, StatusCode::OK, "{}", again.text);
+        assert_eq!(
+            (&again.json()["id"], &again.json()["status"]),
+            (&before.json()["id"], &json!("completed"))
+        );
+        assert_eq!(again.header("location"), before.header("location"));
+        let theirs = ask(&app, "key-bob", key, id).await;
+        assert_eq!(theirs.status, if id.is_none() { 201 } else { 409 }, "{}", theirs.text);
+        let headers = [JSON, ("idempotency-key", key), ("x-api-key", "key-ada")];
+        let other = send(&app, "POST", "/v1/runs", &headers, body("b")).await;
+        assert_eq!(other.json()["type"], "urn:quell:problem:idempotency-key-conflict");
+        assert_eq!(stored(before).await, (run, record, events));
+        service.engine().forget_stored(run).await.unwrap();
+        let gone = ask(&app, "key-ada", key, id).await;
+        assert_eq!(gone.json()["type"], "urn:quell:problem:idempotency-key-forgotten");
+    }
+}
+
+#[tokio::test]
+async fn i37_a_request_that_is_repeated_when_its_run_is_only_in_the_store_gets_it() {
+    let mut limits = Limits::default();
+    limits.ended_trees_max = 0;
+    let store = Valve::new(Flow::Open) as Arc<dyn Store>;
+    let config = EngineConfig::new().limits(limits).store(store);
+    let service = service_with(config, &Witness::default());
+    let app = router(service.clone());
+    let echo = json!({ "component": "agent/echo", "input": "a" }).to_string();
+    let first = start(&app, "k", echo.clone()).await.json()["id"].clone();
+    let run = parse_id(first.as_str().unwrap()).unwrap();
+    soon("it is only in the store", || service.engine().get(run).is_none()).await;
+    let again = start(&app, "k", echo).await;
+    assert_eq!((again.status, &again.json()["id"]), (StatusCode::OK, &first), "{}", again.text);
 }
 
 #[tokio::test]

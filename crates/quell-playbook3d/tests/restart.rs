@@ -76,3 +76,20 @@ async fn a_team_is_shown_its_stored_runs_behind_many_of_others() {
     let list = lab.alice().await.get("/runs").await;
     assert!(list.text.contains(&run), "{}", list.text);
 }
+
+#[tokio::test]
+async fn the_same_key_and_payload_give_the_first_answer_again_after_a_restart() {
+    let store = Arc::new(MemoryStore::new());
+    let (path, body) = (format!("/run_workflow/{ALPHA}"), json!({ "id": SHORT }).to_string());
+    let mut answers = Vec::new();
+    for boot in 1..3 {
+        let (lab, _) = nth(boot, &store).await;
+        let mut alice = lab.alice().await;
+        alice.set("idempotency-key", "once");
+        let answer = alice.post(&path, body.clone()).await;
+        answers.push((answer.status.as_u16(), answer.body));
+        lab.service.engine().shutdown(Shutdown::default()).await;
+    }
+    assert_eq!(answers[0].0, 200);
+    assert_eq!(answers[0], answers[1]);
+}

@@ -53,7 +53,8 @@ impl IdempotencyKey {
         &self.key
     }
 
-    pub(crate) const fn payload(&self) -> [u8; 32] {
+    /// Yields the SHA-256 of the payload.
+    pub const fn payload(&self) -> [u8; 32] {
         self.payload
     }
 }

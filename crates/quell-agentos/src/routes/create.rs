@@ -6,17 +6,17 @@ use axum::Json;
 use axum::body::Body;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
-use quell::{IdempotencyKey, RunRef};
+use quell::{IdempotencyKey, RunId, RunRef};
 use quell_flow::Component;
 use quell_http::{
-    DisconnectGuard, Heartbeat, OnDisconnect, Start, View, external_id, sse_response,
+    DisconnectGuard, Heartbeat, OnDisconnect, RunView, Start, StartError, View, sse_response,
 };
 use serde_json::json;
 use uuid::Uuid;
 
 use crate::app::App;
 use crate::form::Form;
-use crate::routes::run_response::run_response_at_end;
+use crate::routes::run_response::{run_response, run_response_at_end};
 use crate::snapshot::{TIMEOUT, USER, session_of};
 use crate::stream::frames;
 use crate::wire::event::Style;
@@ -36,13 +36,18 @@ pub(super) async fn create(
     let charge =
         if follows { Some(view.charge_stream().map_err(Refusal::overdrawn)?) } else { None };
     let start = start(component, &form, headers);
-    let started = view.start(start).await.map_err(|error| Refusal::of_start(&error))?;
+    let started = match view.start(start).await {
+        Err(StartError::StartedBefore(id)) if !form.is_stream => {
+            return started_before(view, id, form.is_background).await;
+        }
+        started => started.map_err(|error| Refusal::of_start(&error))?,
+    };
     let (is_stream, is_background) = (form.is_stream, form.is_background);
     // Give the room of the body back before the wait, when nothing is left of what was in it.
     drop(form);
     drop(upload);
     let run = started.run;
-    let Some(charge) = charge else { return Ok(accepted(&run)) };
+    let Some(charge) = charge else { return Ok(accepted(&run.into())) };
     // A run of the foreground is tied to its connection: a client that leaves cancels it.
     let policy = if is_background { OnDisconnect::Continue } else { OnDisconnect::Cancel };
     let guard = app.service.guard(&run, policy).until_pause().holding(charge);
@@ -79,10 +84,20 @@ fn start(component: &Arc<Component>, form: &Form, headers: &HeaderMap) -> Start 
     start
 }
 
-pub(super) fn accepted(run: &RunRef) -> Response {
-    let session = session_of(&run.into());
-    let body = json!({ "run_id": external_id(run), "session_id": session, "status": "PENDING" });
+pub(super) fn accepted(run: &RunView) -> Response {
+    let (id, session) = (run.external_id(), session_of(run));
+    let body = json!({ "run_id": id, "session_id": session, "status": "PENDING" });
     (StatusCode::ACCEPTED, Json(body)).into_response()
+}
+
+/// Answers a repeated request whose run is only in the store, as the first one was answered.
+async fn started_before(view: &View, id: RunId, is_background: bool) -> Result<Response, Refusal> {
+    let forgotten = || Refusal::of_start(&StartError::KeyForgotten);
+    let run = view.find_by_id(id).await?.ok_or_else(forgotten)?;
+    if is_background {
+        return Ok(accepted(&run));
+    }
+    run_response(view, run).await?.ok_or_else(forgotten)
 }
 
 pub(super) const fn style(app: &App, is_background: bool) -> Style {

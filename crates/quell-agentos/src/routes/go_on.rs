@@ -52,7 +52,7 @@ pub(super) async fn go_on(
     });
     let (run, is_stream, is_background) = (resumed?, form.is_stream, form.is_background);
     drop((form, upload));
-    let Some(charge) = charge else { return Ok(accepted(&run)) };
+    let Some(charge) = charge else { return Ok(accepted(&run.into())) };
     let policy = if is_background { OnDisconnect::Continue } else { OnDisconnect::Cancel };
     let guard = app.service.guard(&run, policy).until_pause().holding(charge);
     if is_stream {

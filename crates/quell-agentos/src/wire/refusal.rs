@@ -68,7 +68,10 @@ impl Refusal {
             StartError::KeyConflict => {
                 conflict("Idempotency-Key was used with a different request")
             }
-            StartError::KeyForgotten => conflict("Run of this Idempotency-Key is no longer kept"),
+            // A stream of what was stored before its client had this key is not told again.
+            StartError::KeyForgotten | StartError::StartedBefore(_) => {
+                conflict("Run of this Idempotency-Key is no longer kept")
+            }
             StartError::NotStored => Self::new(StatusCode::SERVICE_UNAVAILABLE, error.to_string()),
             StartError::Unavailable => {
                 Self::new(StatusCode::SERVICE_UNAVAILABLE, "Server is shutting down")

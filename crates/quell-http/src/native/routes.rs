@@ -29,6 +29,7 @@ use crate::problem::Problem;
 use crate::run_view::RunView;
 use crate::service::{CancelOutcome, OnDisconnect, Service, View};
 use crate::start::Start;
+use crate::start_error::StartError;
 use crate::stream::{Heartbeat, sse_response};
 use crate::wait::Wait;
 use quell::{JSON_LEVELS_MAX, check_json};
@@ -82,7 +83,10 @@ pub(crate) async fn start_run(Caller(view): Caller, headers: HeaderMap, body: Bo
         let key = key.to_str().map_err(|_| unreadable("Idempotency-Key"))?;
         start = start.once(IdempotencyKey::new(key, ["/v1/runs".as_bytes(), upload.bytes()]));
     }
-    let started = view.start(start).await?;
+    let started = match view.start(start).await {
+        Err(StartError::StartedBefore(id)) => return started_before(&view, id).await,
+        started => started?,
+    };
     drop(upload);
     let status = if started.is_replay { StatusCode::OK } else { StatusCode::CREATED };
     // The run has started, so the answer must not be a refusal: the client would start it again.
@@ -92,11 +96,23 @@ pub(crate) async fn start_run(Caller(view): Caller, headers: HeaderMap, body: Bo
         Err(_) => Json(without_values(&view, &started.run)).into_response(),
     };
     *response.status_mut() = status;
-    // Relative to the path of this request, wherever the API is mounted.
-    if let Ok(location) = HeaderValue::from_str(&format!("runs/{}", started.run.id())) {
+    locate(&mut response, started.run.id());
+    Ok(response)
+}
+
+/// Answers a repeated request whose run is only in the store.
+async fn started_before(view: &View, id: RunId) -> Answer {
+    let run = view.find_by_id(id).await?.ok_or(StartError::KeyForgotten)?;
+    let mut response = answer_with(view, run).await?;
+    locate(&mut response, id);
+    Ok(response)
+}
+
+/// Says where a run is, relative to the path of this request, wherever the API is mounted.
+fn locate(response: &mut Response, run: RunId) {
+    if let Ok(location) = HeaderValue::from_str(&format!("runs/{run}")) {
         response.headers_mut().insert(LOCATION, location);
     }
-    Ok(response)
 }
 
 /// Reads a value of a request; null if it was left out.

@@ -154,7 +154,9 @@ impl From<StartError> for Refusal {
                 Self::new(StatusCode::CONFLICT, "Idempotency-Key was used with a different request")
             }
             // A run that was deleted: what it was is not known any more, and it is not run again.
-            StartError::KeyForgotten => Self::missing("Run not found"),
+            StartError::KeyForgotten | StartError::StartedBefore(_) => {
+                Self::missing("Run not found")
+            }
             // 5xx only when nothing was created: the JavaScript client tries again.
             StartError::NotStored => Self::new(StatusCode::SERVICE_UNAVAILABLE, error.to_string()),
             StartError::Unavailable => {

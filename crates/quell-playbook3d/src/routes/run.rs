@@ -6,7 +6,7 @@ use axum::extract::State;
 use axum::http::{HeaderMap, Uri};
 use axum::response::{IntoResponse, Response};
 use quell::IdempotencyKey;
-use quell_http::Start;
+use quell_http::{RunView, Start, StartError};
 use serde_json::{Value, json};
 
 use crate::app::{PLATFORM, id_of};
@@ -59,10 +59,16 @@ pub(super) async fn run_workflow(
         let key = key.to_str().map_err(|_| Refusal::Malformed)?;
         start = start.once(IdempotencyKey::new(key, [uri.path().as_bytes(), upload.bytes()]));
     }
-    let started = view.start(start).await?;
+    let run = match view.start(start).await {
+        Ok(started) => RunView::Live(started.run),
+        Err(StartError::StartedBefore(id)) => {
+            view.find_by_id(id).await?.ok_or(StartError::KeyForgotten)?
+        }
+        Err(error) => return Err(error.into()),
+    };
     // After the start: a cancel that finds neither the run nor its ticket would answer 404.
     if let Some(named) = &named {
         app.allocated.consume(view.principal().owner(), named.id);
     }
-    Ok(Json(queued(&id_of(&started.run.into()))).into_response())
+    Ok(Json(queued(&id_of(&run))).into_response())
 }

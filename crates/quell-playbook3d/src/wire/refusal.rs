@@ -107,7 +107,9 @@ impl From<StartError> for Refusal {
         match error {
             StartError::BadId(_) => Self::Malformed,
             StartError::IdInUse(_) => Self::IdInUse,
-            StartError::KeyConflict | StartError::KeyForgotten => Self::KeyReused,
+            StartError::KeyConflict | StartError::KeyForgotten | StartError::StartedBefore(_) => {
+                Self::KeyReused
+            }
             StartError::TooLarge { .. } => Self::TooLarge,
             // The table has no 503.
             StartError::LaneBusy | StartError::NotStored | StartError::Unavailable => {

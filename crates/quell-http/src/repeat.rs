@@ -1,0 +1,53 @@
+//! Requests that are repeated with their idempotency key: the run that the first one has started.
+
+use quell::store::{Accepted, ClaimedKey};
+use quell::{IdempotencyKey, RunId};
+
+use crate::run_view::RunView;
+use crate::service::View;
+use crate::start::{Start, Started};
+use crate::start_error::StartError;
+
+impl View {
+    /// Finds the id of the run that the same request has started before, also if the run is not
+    /// kept any more.
+    pub fn started_by(&self, once: &IdempotencyKey) -> Option<RunId> {
+        let owner = self.principal().subject();
+        self.service().engine().submitted_with(owner, once).map(|(id, _)| id)
+    }
+
+    /// Yields the run that the same request has started before; `None` if there was none.
+    pub(crate) fn replay(&self, start: &Start) -> Option<Result<Started, StartError>> {
+        let owner = self.principal().subject();
+        let (_, run) = self.service().engine().submitted_with(owner, start.once.as_ref()?)?;
+        let run = run.filter(|run| self.sees(run)).ok_or(StartError::KeyForgotten);
+        Some(run.map(Started::before))
+    }
+
+    /// Yields why nothing was started: perhaps that the same request has started a run before, of
+    /// which the store alone knows. It may have the id, or its key may be known still.
+    pub(crate) async fn or_before(
+        &self,
+        start: &Start,
+        refused: StartError,
+        run: Option<RunId>,
+    ) -> StartError {
+        let is_of_key = matches!(refused, StartError::KeyForgotten | StartError::IdInUse(_));
+        let Some(once) = start.once.as_ref().filter(|_| is_of_key) else { return refused };
+        let Some(run) = self.started_by(once).or(run) else { return refused };
+        match self.find_by_id(run).await {
+            Ok(Some(RunView::Stored(found))) if self.has_started(found.accepted(), once) => {
+                StartError::StartedBefore(run)
+            }
+            Ok(_) => refused,
+            Err(_) => StartError::NotStored,
+        }
+    }
+
+    /// Tells whether a stored run is the one that the principal has started with a key.
+    fn has_started(&self, run: &Accepted, once: &IdempotencyKey) -> bool {
+        let has_key =
+            |key: &ClaimedKey| *key.key == *once.as_str() && key.payload == once.payload();
+        run.owner.as_deref() == self.principal().subject() && run.key.as_ref().is_some_and(has_key)
+    }
+}
