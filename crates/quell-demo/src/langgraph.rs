@@ -26,6 +26,7 @@ pub fn components(catalog: Catalog, witness: &Witness, prefix: &str) -> Catalog 
         graph(prefix, "nested", witness, nested),
         graph(prefix, "failing", witness, failing),
         graph(prefix, "stubborn", witness, stubborn),
+        graph(prefix, "interrupting", witness, interrupting).resumable(),
     ];
     graphs.into_iter().fold(catalog, Catalog::with)
 }
@@ -160,6 +161,16 @@ async fn done<T: Send + 'static>(node: RunHandle<T>) -> Result<T, Failure> {
 async fn echo(mut graph: Graph) -> Result<Graph, Failure> {
     let line = format!("echo:{}", graph.text("text"));
     graph.quick("echo", line);
+    Ok(graph)
+}
+
+/// Asks whether to go on, and says what it was told: a text as it is, anything else as JSON.
+async fn interrupting(mut graph: Graph) -> Result<Graph, Failure> {
+    let Some(answer) = graph.ctx.resumed_with() else {
+        return Err(graph.ctx.pause(Payload::from(json!({ "question": "go on?" }))));
+    };
+    let told = answer.parse().unwrap_or_else(|_| answer.to_string());
+    graph.quick("ask", format!("answer:{told}"));
     Ok(graph)
 }
 

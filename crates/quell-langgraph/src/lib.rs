@@ -32,8 +32,10 @@
 //!   for the log gets the same event, and is disconnected. `quell.truncated` of a run, and
 //!   `response_metadata.truncated` of a message, say that not all was kept of what it said.
 //! - There are no checkpoints yet: a run on null input that would go on from one fails and says
-//!   so, and `interrupt_before`, `interrupt_after` and `command` have no effect. A run that was
-//!   queued behind another gets its own input only; what it shows is laid over what the thread has.
+//!   so, and `interrupt_before`, `interrupt_after`, `command.goto` and `command.update` have no
+//!   effect. A run that was queued behind another gets its own input only; what it shows is laid
+//!   over what the thread has.
+//! - A paused run goes on under its id when `command.resume` answers it; upstream makes a new run.
 //! - Crons, store, the event-stream protocol v2, A2A and MCP answer 404.
 //!
 //! # Who owns what

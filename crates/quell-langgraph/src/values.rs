@@ -181,7 +181,10 @@ impl Fold {
         }
         match &event.kind {
             EventKind::Started => {
-                self.start(run.id(), about, base());
+                // A later attempt goes on with what the one before it said.
+                if !self.has_started {
+                    self.start(run.id(), about, base());
+                }
                 true
             }
             EventKind::Stopping(_) => {

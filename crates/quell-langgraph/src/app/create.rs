@@ -42,7 +42,7 @@ impl App {
         view: &View,
         request: CreateRequest<'_>,
     ) -> Result<Found, Refusal> {
-        if request.create.is_resuming && request.thread.is_none() {
+        if request.create.resume.is_some() && request.thread.is_none() {
             let text = "You must provide a thread_id when resuming.";
             return Err(Refusal::new(axum::http::StatusCode::BAD_REQUEST, text));
         }
@@ -100,6 +100,10 @@ impl App {
         let _one_at_a_time = thread.creating.lock().await;
         let is_idle = thread.live(self.engine()).is_empty();
         let owner = self.owner_view(view, thread);
+        let takes_over = thread.paused(self.engine()).is_some();
+        if takes_over && create.input.is_null() {
+            return Err(Refusal::waits());
+        }
         let once = once(request)?;
         let asked = self.asked(create, graph, thread);
         let id = RunId::from_uuid(Uuid::now_v7());
@@ -107,7 +111,7 @@ impl App {
         let tracked = Arc::new(Tracked::new(id, graph.id(), within, &asked));
         let (component, input) = self.work(&tracked, graph, thread, is_idle);
         let start = asked.write(Start::new(&component, input.clone()), &input);
-        let start = self.start(create, thread, &tracked, start);
+        let start = self.start(create, thread, &tracked, start, takes_over);
         let start = match &once {
             Some(once) => start.once(once.clone()),
             None => start,
@@ -143,7 +147,7 @@ impl App {
 
     /// Yields the view of the owner of a thread. Runs belong to the owner of their thread, also if
     /// an admin starts them: a lane is one owner's.
-    fn owner_view(&self, view: &View, thread: &Thread) -> View {
+    pub(super) fn owner_view(&self, view: &View, thread: &Thread) -> View {
         if view.principal().subject() == thread.owner.as_deref() {
             return view.clone();
         }
@@ -183,8 +187,17 @@ impl App {
         create.timeout.map(|time| time.min(self.options().timeout_max.unwrap_or(Duration::MAX)))
     }
 
-    fn start(&self, create: &Create, thread: &Thread, tracked: &Tracked, start: Start) -> Start {
+    fn start(
+        &self,
+        create: &Create,
+        thread: &Thread,
+        tracked: &Tracked,
+        start: Start,
+        takes_over: bool,
+    ) -> Start {
         let on_busy = match create.strategy {
+            // As upstream: new input gives up what a paused run asks.
+            _ if takes_over => OnBusy::CancelExisting,
             Strategy::Reject => OnBusy::Reject,
             Strategy::Enqueue => OnBusy::Enqueue,
             Strategy::Interrupt | Strategy::Rollback => OnBusy::CancelExisting,

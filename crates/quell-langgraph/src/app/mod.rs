@@ -6,6 +6,7 @@ mod create;
 mod delete;
 mod find;
 mod recover;
+mod resume;
 mod stored;
 mod wait;
 

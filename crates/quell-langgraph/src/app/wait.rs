@@ -1,4 +1,5 @@
-//! [`App::wait_for`]: waits for the end of a run, and makes its final body (contract, section 7).
+//! [`App::wait_for`]: waits for the end of a run, or for its pause, and makes its final body
+//! (contract, section 7).
 
 use std::pin::pin;
 use std::sync::Arc;
@@ -12,14 +13,15 @@ use tokio::time::Instant;
 
 use crate::app::App;
 use crate::app::find::{Found, Located};
-use crate::threads::{Tracked, Unmade};
+use crate::threads::{FinalBody, Tracked, Unmade};
 use crate::values::{Fold, Values, bytes_of};
 use crate::wire::failure;
+use crate::wire::interrupt::Interrupt;
 
 impl App {
-    /// Waits for the end of a run for a client, then for room until the patience is over, and
-    /// yields the final body. The guard of the answer holds the client's policy; this wait has
-    /// none.
+    /// Waits for the end or the pause of a run for a client, then for room until the patience is
+    /// over, and yields the final body. The guard of the answer holds the client's policy; this
+    /// wait has none.
     ///
     /// While it waits for room it holds nothing of the run, and finds the run again afterwards: the
     /// body, its values and the report would not be counted. The wait ends early if another client
@@ -35,8 +37,10 @@ impl App {
         joins: bool,
         patience: Duration,
     ) -> Result<Bytes, Overdrawn> {
-        if let Located::Kept(found) = &located {
-            found.run.ended().await;
+        let mut interrupt = None;
+        if let Located::Kept(Found { run, .. }) = &located {
+            let asked = run.paused().await;
+            interrupt = asked.map(|asked| Interrupt::new(run, run.attempt(), asked));
         }
         let tracked = located.tracked();
         let (thread, run) = (tracked.about.thread, tracked.id.as_uuid());
@@ -48,7 +52,9 @@ impl App {
             // From here on none is missed.
             shared.as_mut().enable();
             let body = match located {
-                Located::Kept(found) => self.body_of(view, found, joins, room).await,
+                Located::Kept(found) => {
+                    self.body_of(view, found, joins, interrupt.as_ref(), room).await
+                }
                 Located::Deleted(deleted) => {
                     let bytes = deleted.body.len();
                     deleted.body(view, room).map_err(|error| Unmade::NoRoom { bytes, error })
@@ -75,6 +81,7 @@ impl App {
         view: &View,
         found: Found,
         joins: bool,
+        interrupt: Option<&Interrupt>,
         room: Option<Charge>,
     ) -> Result<Bytes, Unmade> {
         let (report, tracked) = (found.run.report(), Arc::clone(&found.tracked));
@@ -82,7 +89,9 @@ impl App {
         if let Some(thread) = &found.thread {
             fold = thread.look(self.engine(), &tracked, &found.run);
             let of_thread = thread.values(self.engine());
-            values = (joins || fold.current().is_none()).then_some(of_thread).flatten();
+            // What a paused run has said by then is not among the values of its thread.
+            let is_of_thread = joins && interrupt.is_none();
+            values = (is_of_thread || fold.current().is_none()).then_some(of_thread).flatten();
         } else if tracked.service.is_some() {
             // Its thread has lost it: all there is are its own values.
             tracked.catch_up(&found.run, None);
@@ -95,6 +104,12 @@ impl App {
             Some(values) => bytes_of(values),
             None => report.output.as_ref().map_or(0, Payload::bytes_max),
         };
+        if let Some(interrupt) = interrupt {
+            let (interrupt, bytes) = (interrupt.clone(), bytes + interrupt.value.bytes_max());
+            let make = move || interrupt.within(shown.as_deref()).to_string();
+            // Not shared: the values may be those of the end as well.
+            return FinalBody::default().get(view, None, bytes, room, make).await;
+        }
         let app = self.clone();
         let run = found.run.clone();
         let make = move || app.final_text(&run, &report, &tracked, &fold, values.as_ref());

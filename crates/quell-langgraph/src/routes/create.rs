@@ -73,6 +73,7 @@ struct Made {
     found: Found,
     on_disconnect: OnDisconnect,
     is_stateless: bool,
+    from: From,
 }
 
 async fn make(
@@ -88,8 +89,11 @@ async fn make(
     let create = offload_if_large(bytes.len(), async move { Create::read(&keys) }).await??;
     let on_disconnect = create.on_disconnect;
     let request = CreateRequest { thread, create, path: uri.path(), body: &bytes, headers };
-    let found = app.create(&view, request).await?;
-    Ok(Made { view, found, on_disconnect, is_stateless: thread.is_none() })
+    let (found, from) = match app.resume(&view, &request).await? {
+        Some((found, last)) => (found, From::Behind(last)),
+        None => (app.create(&view, request).await?, From::Start),
+    };
+    Ok(Made { view, found, on_disconnect, is_stateless: thread.is_none(), from })
 }
 
 impl Made {
@@ -110,9 +114,9 @@ impl Made {
         let mut headers = stream_headers();
         set(&mut headers, "location", &format!("{path}/stream"));
         set(&mut headers, "content-location", &path);
-        let guard = app.service().guard(&self.found.run, self.on_disconnect);
+        let guard = app.service().guard(&self.found.run, self.on_disconnect).until_pause();
         let guard = app.reading(guard.holding(charge), &self.view, &self.found.run);
-        let frames = frames(app, &self.found, Modes::ALL, From::Start);
+        let frames = frames(app, &self.found, Modes::ALL, self.from.clone());
         sse_response(frames, heartbeat(), Some(guard), headers)
     }
 
@@ -129,7 +133,7 @@ impl Made {
             };
             kept_alive(text.boxed(), None)
         } else {
-            let guard = app.service().guard(&self.found.run, self.on_disconnect);
+            let guard = app.service().guard(&self.found.run, self.on_disconnect).until_pause();
             waited(app, &self.view, self.found, false, guard.holding(charge)).await?
         };
         set(response.headers_mut(), "location", &format!("{path}/join"));
@@ -238,7 +242,9 @@ mod tests {
         for has_room in [false, true] {
             let _held = view.room_now(if has_room { 100_000 } else { 900_000 }).unwrap();
             let (view, found) = (view.clone(), found.clone());
-            let answer = Made { view, found, on_disconnect, is_stateless: true }.start().await;
+            let from = From::Start;
+            let made = Made { view, found, on_disconnect, is_stateless: true, from };
+            let answer = made.start().await;
             assert_eq!(answer.status(), 200);
             let text = to_bytes(answer.into_body(), 1 << 20).await.unwrap();
             let run: Value = serde_json::from_slice(&text).unwrap();

@@ -110,5 +110,5 @@ fn guard(
     }
     let policy =
         if *method == Method::HEAD { OnDisconnect::Continue } else { OnDisconnect::Cancel };
-    Ok(service.guard(&found.run, policy).holding(charge))
+    Ok(service.guard(&found.run, policy).until_pause().holding(charge))
 }

@@ -2,6 +2,7 @@
 
 mod answer;
 mod late;
+mod pause;
 mod speech;
 mod stream;
 

@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use futures::{Stream, StreamExt, future, stream};
+use futures::{Stream, StreamExt, stream};
 use quell::{EventKind, Payload, RunEvent, RunId, RunKind, RunRef, RunStatus};
 use quell_flow::Emit;
 use quell_http::{SseEvent, events_by_now};
@@ -25,6 +25,8 @@ pub(crate) enum From {
     Start,
     /// After the one with this id.
     After(String),
+    /// After the event of the log with this number, which is a pause.
+    Behind(u64),
     /// From now on.
     Now,
 }
@@ -42,8 +44,9 @@ pub(crate) fn frames(
         None => Fold::default(),
     };
     let is_new = from == From::Now;
+    let behind = if let From::Behind(seq) = from { seq } else { 0 };
     let (after, floor) = match from {
-        From::Start => (0, None),
+        From::Start | From::Behind(_) => (0, None),
         From::After(id) => (0, Some(id)),
         From::Now => (fold.seq.max(last_seq(found)), None),
     };
@@ -60,10 +63,20 @@ pub(crate) fn frames(
         announced: HashSet::new(),
         is_first: true,
         is_over: false,
+        behind,
+        attempt: run.attempt(),
+        seen: if is_new { run.attempt() } else { 1 },
     };
     render.catch_up(after);
-    let events = app.service().events(run, after);
-    let frames = events.scan(render, |render, event| future::ready(render.frames(&event)));
+    // A client that joins a paused run finds nothing new, as of one that has ended.
+    let is_closed = is_new && run.status() == RunStatus::Paused;
+    let events = app.service().events(run, after).take(if is_closed { 0 } else { usize::MAX });
+    let frames = stream::unfold((events, render), async |(mut events, mut render)| {
+        // A pause is the last event for now: there is no other one to end with.
+        let event = if render.is_over { None } else { events.next().await };
+        let frames = render.frames(&event?)?;
+        Some((frames, (events, render)))
+    });
     let joins_the_end = is_new && app.options().end_event && run.row().status.is_terminal();
     let end = stream::iter(joins_the_end.then(end_frame));
     frames.flat_map(|frames| stream::iter(frames.into_iter().map(Late::frame))).chain(end)
@@ -74,7 +87,7 @@ fn lagged(from: u64, to: u64) -> SseEvent {
     SseEvent::json("lagged", &json!({ "from": from, "to": to }))
 }
 
-fn end_frame() -> SseEvent {
+pub(super) fn end_frame() -> SseEvent {
     SseEvent::new("end", "null")
 }
 
@@ -102,6 +115,12 @@ pub(super) struct Render {
     pub(super) announced: HashSet<RunId>,
     is_first: bool,
     is_over: bool,
+    /// The client has the events up to this one.
+    behind: u64,
+    /// The attempt that the client follows, whose pause ends the stream.
+    attempt: u32,
+    /// The attempt that the events are of by now.
+    pub(super) seen: u32,
 }
 
 impl Render {
@@ -128,9 +147,6 @@ impl Render {
 
     /// Yields the frames of an event; none to end the stream.
     fn frames(&mut self, event: &RunEvent) -> Option<Vec<Late>> {
-        if self.is_over {
-            return None;
-        }
         if let EventKind::Lagged { from, to } = event.kind {
             self.take(event);
             if std::mem::take(&mut self.is_first) {
@@ -150,6 +166,11 @@ impl Render {
                 self.push_values(&mut frames);
             }
             EventKind::Emitted(payload) => self.push_emit(&mut frames, event, payload, is_new),
+            EventKind::Resumed { attempt } => self.seen = *attempt,
+            EventKind::Paused { request } if self.seen >= self.attempt => {
+                self.is_over = true;
+                self.push_pause(&mut frames, request);
+            }
             EventKind::Ended(status) if event.run == self.run.id() => {
                 self.is_over = true;
                 self.push_end(&mut frames, *status);
@@ -172,6 +193,9 @@ impl Render {
                 self.push_piece(&mut frames, event.run, |origin| origin.usage_piece(*used));
             }
             _ => {}
+        }
+        if event.seq <= self.behind {
+            frames.clear();
         }
         Some(self.numbered(event, frames))
     }

@@ -6,7 +6,7 @@ mod table;
 mod thread;
 mod tracked;
 
-pub(crate) use final_body::Unmade;
+pub(crate) use final_body::{FinalBody, Unmade};
 pub(crate) use finals::{Final, Finals};
 pub(crate) use table::{Full, Threads};
 pub(crate) use thread::Thread;

@@ -26,6 +26,7 @@ use uuid::Uuid;
 use crate::threads::tracked::{GraphKeys, Tracked};
 use crate::values::{Fold, Values};
 use crate::wire::exact::{Keys, written};
+use crate::wire::interrupt::Interrupt;
 use crate::wire::rows::{ThreadParts, thread_error, thread_row};
 use crate::wire::status::ThreadFacts;
 
@@ -177,6 +178,14 @@ impl Thread {
         state.live.iter().filter(|tracked| tracked.has_begun()).map(Arc::clone).collect()
     }
 
+    /// Yields the run that waits for an answer, if one does and no other is live.
+    pub(crate) fn paused(&self, engine: &Engine) -> Option<(Arc<Tracked>, RunRef)> {
+        let live = self.live(engine);
+        let [tracked] = &*live else { return None };
+        let run = engine.get(tracked.id).filter(|run| run.status() == RunStatus::Paused)?;
+        Some((Arc::clone(tracked), run))
+    }
+
     /// Lists the runs that have ended and are not to be deleted.
     pub(crate) fn ended(&self, engine: &Engine) -> Vec<Arc<Tracked>> {
         let mut state = self.state.lock();
@@ -282,16 +291,25 @@ impl Thread {
         let updated_at = since.map_or(state.updated_at, |since| since.max(state.updated_at));
         let mut metadata: Keys = state.metadata.parse().unwrap_or_default();
         metadata.extend(graph.into_iter().flatten().map(|(key, value)| (key.to_owned(), value)));
-        let is_live = live.is_some();
+        let asking = |one: &Arc<Tracked>| engine.get(one.id).as_ref().and_then(Interrupt::of);
+        let interrupt = state.live.iter().find_map(asking);
+        let paused = usize::from(interrupt.is_some());
+        let made = state.live.iter().filter(|it| it.has_begun() || is_made(it.id)).count();
+        let (is_live, is_paused) = (made > paused, paused > 0);
+        let so_far = live.filter(|_| is_paused && !is_live).and_then(|tracked| {
+            tracked.catch_up(&engine.get(tracked.id)?, state.values.as_ref());
+            tracked.fold.lock().current().map(Arc::clone)
+        });
         thread_row(&ThreadParts {
             id: self.id,
             created_at: self.created_at,
             updated_at,
             state_updated_at: state.values_updated_at,
             metadata: written(&metadata),
-            values: state.values.as_deref(),
-            facts: ThreadFacts { is_live, last: state.last, has_next: state.has_next },
+            values: so_far.as_ref().or(state.values.as_ref()).map(|values| &**values),
+            facts: ThreadFacts { is_live, is_paused, last: state.last, has_next: state.has_next },
             error: &state.error,
+            interrupt: interrupt.filter(|_| !is_live),
         })
     }
 }

@@ -29,7 +29,8 @@ pub(crate) struct Create {
     pub(crate) on_disconnect: OnDisconnect,
     pub(crate) timeout: Option<Duration>,
     pub(crate) grace: Option<Duration>,
-    pub(crate) is_resuming: bool,
+    /// The answer to a paused run of the thread.
+    pub(crate) resume: Option<Payload>,
     /// What the run object says of the request, but for `input` and `temporary`.
     pub(crate) kwargs: Keys,
 }
@@ -100,7 +101,7 @@ impl Create {
             },
             timeout: milliseconds(&metadata, "quell_timeout_ms")?,
             grace: milliseconds(&metadata, "quell_grace_ms")?,
-            is_resuming: given(&command, "resume").is_some(),
+            resume: given(&command, "resume").cloned(),
             kwargs: kwargs(body, own),
             metadata,
         })
@@ -239,7 +240,7 @@ mod tests {
         let create = read(&json!({"assistant_id": "a", "nobody": "knows"})).unwrap();
         assert_eq!(create.strategy, Strategy::Enqueue);
         assert_eq!(create.on_disconnect, OnDisconnect::Continue);
-        assert!(!create.makes_thread && !create.keeps_thread && !create.is_resuming);
+        assert!(!create.makes_thread && !create.keeps_thread && create.resume.is_none());
         assert_eq!((create.after, create.timeout, create.grace), (Duration::ZERO, None, None));
         assert_eq!(
             written(&create.kwargs).parse::<Value>().unwrap(),
@@ -261,7 +262,7 @@ mod tests {
         .unwrap();
         assert_eq!(create.strategy, Strategy::Rollback);
         assert_eq!(create.on_disconnect, OnDisconnect::Cancel);
-        assert!(create.makes_thread && create.keeps_thread && create.is_resuming);
+        assert!(create.makes_thread && create.keeps_thread && create.resume.is_some());
         assert!(create.has_subgraphs && create.modes.has("custom"));
         assert_eq!(create.after, Duration::from_millis(1_500));
         assert_eq!(create.timeout, Some(Duration::from_millis(5)));

@@ -6,6 +6,7 @@ pub(crate) mod create;
 pub(crate) mod event_id;
 pub(crate) mod exact;
 pub(crate) mod failure;
+pub(crate) mod interrupt;
 pub(crate) mod message;
 pub(crate) mod modes;
 pub(crate) mod query;

@@ -70,6 +70,12 @@ impl Refusal {
         )
     }
 
+    /// Refuses a run without input where a run waits for an answer.
+    pub(crate) fn waits() -> Self {
+        let text = "Thread is interrupted. Answer with command.resume, or give it new input.";
+        Self::new(StatusCode::CONFLICT, text)
+    }
+
     pub(crate) fn internal() -> Self {
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, "Internal Server Error")
     }

@@ -10,6 +10,7 @@ use uuid::Uuid;
 
 use crate::wire::exact::{Keys, finite, with_all, written};
 use crate::wire::failure;
+use crate::wire::interrupt::Interrupt;
 use crate::wire::status::{ThreadFacts, run_status, thread_status};
 
 /// Writes an instant: ISO 8601 with microseconds and `+00:00`.
@@ -149,6 +150,8 @@ pub(crate) struct ThreadParts<'a> {
     pub(crate) values: Option<&'a Keys>,
     pub(crate) facts: ThreadFacts,
     pub(crate) error: &'a Value,
+    /// What its paused run asks.
+    pub(crate) interrupt: Option<Interrupt>,
 }
 
 /// Writes the row of a thread. Its status is computed here, and kept nowhere.
@@ -165,8 +168,12 @@ pub(crate) fn thread_row(parts: &ThreadParts<'_>) -> Payload {
         row["error"] = parts.error.clone();
         row["interrupts"] = json!({});
     }
-    let spelt = [("metadata", parts.metadata.clone()), ("values", written(&parts.values))];
-    with_all(row, spelt.map(|(key, value)| (key.to_owned(), value)).into())
+    let mut spelt = vec![("metadata", parts.metadata.clone()), ("values", written(&parts.values))];
+    if let Some(interrupt) = &parts.interrupt {
+        row["error"] = Value::Null;
+        spelt.push(("interrupts", interrupt.of_thread()));
+    }
+    with_all(row, spelt.into_iter().map(|(key, value)| (key.to_owned(), value)).collect())
 }
 
 #[cfg(test)]
@@ -254,6 +261,7 @@ mod tests {
             values: None,
             facts: ThreadFacts::default(),
             error: &Value::Null,
+            interrupt: None,
         };
         let row: Value = thread_row(&parts).parse().unwrap();
         assert_eq!((&row["status"], &row["values"]), (&json!("idle"), &Value::Null));

@@ -8,8 +8,9 @@ pub(crate) const fn run_status(status: RunStatus) -> &'static str {
     match status {
         RunStatus::Queued => "pending",
         // Honest status (contract, choice 2): `interrupted` only when it has stopped.
-        RunStatus::Running | RunStatus::Paused | RunStatus::Stopping => "running",
-        RunStatus::Completed => "success",
+        RunStatus::Running | RunStatus::Stopping => "running",
+        // Of a paused run the thread says that it waits.
+        RunStatus::Paused | RunStatus::Completed => "success",
         RunStatus::Failed => "error",
         RunStatus::TimedOut => "timeout",
         RunStatus::Cancelled => "interrupted",
@@ -21,6 +22,8 @@ pub(crate) const fn run_status(status: RunStatus) -> &'static str {
 pub(crate) struct ThreadFacts {
     /// A run of it is live: queued, also for later; running; stopping.
     pub(crate) is_live: bool,
+    /// A run of it waits for an answer.
+    pub(crate) is_paused: bool,
     /// How its last ended run ended.
     pub(crate) last: Option<RunStatus>,
     /// Whether something was cut that would run next.
@@ -31,6 +34,8 @@ pub(crate) struct ThreadFacts {
 pub(crate) fn thread_status(facts: ThreadFacts) -> &'static str {
     if facts.is_live {
         "busy"
+    } else if facts.is_paused {
+        "interrupted"
     } else if matches!(facts.last.map(run_status), Some("error" | "timeout")) {
         "error"
     } else if facts.has_next {
@@ -81,7 +86,7 @@ mod tests {
         let table = [
             (RunStatus::Queued, "pending"),
             (RunStatus::Running, "running"),
-            (RunStatus::Paused, "running"),
+            (RunStatus::Paused, "success"),
             (RunStatus::Stopping, "running"),
             (RunStatus::Completed, "success"),
             (RunStatus::Failed, "error"),
@@ -96,16 +101,19 @@ mod tests {
     #[test]
     fn the_status_of_a_thread_is_computed_live_runs_first() {
         let table = [
-            (true, Some(RunStatus::Failed), true, "busy"),
-            (false, Some(RunStatus::Failed), true, "error"),
-            (false, Some(RunStatus::TimedOut), true, "error"),
-            (false, Some(RunStatus::Cancelled), true, "interrupted"),
-            (false, Some(RunStatus::Cancelled), false, "idle"),
-            (false, Some(RunStatus::Completed), false, "idle"),
-            (false, None, false, "idle"),
+            (true, false, Some(RunStatus::Failed), true, "busy"),
+            (true, true, None, false, "busy"),
+            (false, true, Some(RunStatus::Failed), false, "interrupted"),
+            (false, false, Some(RunStatus::Failed), true, "error"),
+            (false, false, Some(RunStatus::TimedOut), true, "error"),
+            (false, false, Some(RunStatus::Cancelled), true, "interrupted"),
+            (false, false, Some(RunStatus::Cancelled), false, "idle"),
+            (false, false, Some(RunStatus::Completed), false, "idle"),
+            (false, false, None, false, "idle"),
         ];
-        for (is_live, last, has_next, word) in table {
-            assert_eq!(thread_status(ThreadFacts { is_live, last, has_next }), word);
+        for (is_live, is_paused, last, has_next, word) in table {
+            let facts = ThreadFacts { is_live, is_paused, last, has_next };
+            assert_eq!(thread_status(facts), word);
         }
     }
 

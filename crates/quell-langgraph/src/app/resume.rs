@@ -1,0 +1,45 @@
+//! [`App::resume`]: gives a paused run of a thread its answer.
+
+use std::sync::Arc;
+
+use quell::ResumeError;
+use quell_http::{NotDone, View, events_by_now};
+
+use crate::app::App;
+use crate::app::create::CreateRequest;
+use crate::app::find::{Found, graph_of};
+use crate::wire::refusal::Refusal;
+
+impl App {
+    /// Gives the paused run of a thread its answer. Yields the run, and the number of the event
+    /// behind which it goes on; none if the request has no answer, or no run of its thread waits
+    /// for one.
+    ///
+    /// The run keeps its id: it goes on as its next attempt.
+    pub(crate) async fn resume(
+        &self,
+        view: &View,
+        request: &CreateRequest<'_>,
+    ) -> Result<Option<(Found, u64)>, Refusal> {
+        let answer = request.create.resume.as_ref().zip(request.thread);
+        let Some((answer, thread)) = answer else { return Ok(None) };
+        let graph = graph_of(view, &request.create.assistant)?;
+        let Some(thread) = self.thread(view, thread) else { return Ok(None) };
+        let making = Arc::clone(&thread);
+        let _one_at_a_time = making.creating.lock().await;
+        let Some((tracked, run)) = thread.paused(self.engine()) else { return Ok(None) };
+        if tracked.about.graph != graph.id() {
+            let text = format!("assistant_id: the interrupted run is of {}", tracked.about.graph);
+            return Err(Refusal::invalid(text));
+        }
+        // Nothing is written while it is paused.
+        let last = events_by_now(&run, 0).map(|event| event.seq).max().unwrap_or(0);
+        let resumed = self.owner_view(view, &thread).resume(&run, answer.clone());
+        let run = resumed.map_err(|error| match error {
+            NotDone::Refused(ResumeError::QueueFull { .. }) => Refusal::too_many(),
+            // Somebody else has answered, or stopped it.
+            _ => Refusal::busy(),
+        })?;
+        Ok(Some((Found { run, tracked, thread: Some(thread) }, last)))
+    }
+}

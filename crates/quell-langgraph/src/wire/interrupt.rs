@@ -1,0 +1,64 @@
+//! [`Interrupt`]: what a paused run asks, as the contract shows it (contract, section 7).
+
+use quell::{Payload, RunRef};
+use serde_json::json;
+use uuid::Uuid;
+
+use crate::wire::exact::{Keys, with, written};
+
+/// What a paused run asks.
+#[derive(Clone, Debug)]
+pub(crate) struct Interrupt {
+    /// The task that asks: the attempt of the run.
+    task: Uuid,
+    id: Uuid,
+    pub(crate) value: Payload,
+}
+
+impl Interrupt {
+    /// Makes that of an attempt of a run. Its ids follow from both: they are the same for every
+    /// reader.
+    pub(crate) fn new(run: &RunRef, attempt: u32, value: Payload) -> Self {
+        let of =
+            |what: &str| Uuid::new_v5(&run.id().as_uuid(), format!("{what} {attempt}").as_bytes());
+        Self { task: of("task"), id: of("interrupt"), value }
+    }
+
+    /// Yields that of a run, if it is paused.
+    pub(crate) fn of(run: &RunRef) -> Option<Self> {
+        let attempt = run.attempt();
+        Some(Self::new(run, attempt, run.pause_request()?))
+    }
+
+    fn shown(&self) -> serde_json::Value {
+        json!({ "id": self.id.simple().to_string() })
+    }
+
+    /// Writes it for the row of a thread: an object of its task.
+    pub(crate) fn of_thread(&self) -> Payload {
+        let item = with(self.shown(), "value", &self.value);
+        with(json!({}), &self.task.to_string(), &[item])
+    }
+
+    /// Writes it for values and updates: a list.
+    pub(crate) fn listed(&self) -> Payload {
+        let mut item = self.shown();
+        item["response_schema"] = json!(null);
+        written(&[with(item, "value", &self.value)])
+    }
+
+    /// Writes values with it.
+    pub(crate) fn within(&self, values: Option<&Keys>) -> Payload {
+        let mut all = values.cloned().unwrap_or_default();
+        all.insert(INTERRUPT.to_owned(), self.listed());
+        written(&all)
+    }
+
+    /// Writes it as an update.
+    pub(crate) fn update(&self) -> Payload {
+        with(json!({}), INTERRUPT, &self.listed())
+    }
+}
+
+/// The key of what is asked.
+const INTERRUPT: &str = "__interrupt__";

@@ -1,0 +1,139 @@
+//! Runs that wait for an answer (contract, section 7).
+
+use quell::{Failure, Payload, RunContext};
+use quell_flow::Component;
+use serde_json::{Value, json};
+
+use crate::talk::{Says as _, Server, id_of};
+
+/// Asks, twice where its input says so, and answers with what it was told.
+async fn ask(ctx: RunContext, input: Payload) -> Result<Payload, Failure> {
+    let twice = input.parse::<Value>()?["twice"] == true;
+    match (ctx.attempt(), ctx.resumed_with()) {
+        (2, Some(_)) if twice => Err(ctx.pause("really?")),
+        (_, Some(answer)) => Ok(json!({ "told": answer }).into()),
+        (_, None) => Err(ctx.pause(Payload::from(json!({ "question": "go on?" })))),
+    }
+}
+
+fn server() -> Server {
+    Server::serving([Component::workflow("ask", ask).resumable()])
+}
+
+fn asking(input: Value) -> Value {
+    json!({ "assistant_id": "ask", "input": input, "stream_mode": ["values", "updates"] })
+}
+
+fn answer(with: Value) -> Value {
+    json!({ "assistant_id": "ask", "command": { "resume": with } })
+}
+
+#[tokio::test]
+async fn a_wait_for_a_paused_run_yields_what_it_asks_and_the_resumed_one_its_values() {
+    let server = server();
+    let thread = server.thread().await;
+    let wait = format!("/threads/{thread}/runs/wait");
+    let asked = server.post(&wait, &asking(json!({ "n": 1 }))).await;
+    let run = asked.header("content-location").to_owned();
+    let body = asked.json();
+    assert_eq!(body["n"], 1);
+    let interrupt = &body["__interrupt__"][0];
+    assert_eq!(interrupt["value"], json!({ "question": "go on?" }));
+    assert_eq!(interrupt.get("response_schema"), Some(&Value::Null));
+    let told = server.get(&run).await.json();
+    let said = (&told["status"], &told["quell"]["status"], &told["quell"]["quiescent"]);
+    assert_eq!(said, (&json!("success"), &json!("paused"), &json!(true)));
+    assert_eq!(server.get(&format!("{run}/join")).await.json(), body);
+    let row = server.get(&format!("/threads/{thread}")).await.json();
+    assert_eq!((&row["status"], &row["values"]["n"]), (&json!("interrupted"), &json!(1)));
+    let interrupts = row["interrupts"].as_object().unwrap().values().collect::<Vec<_>>();
+    let shown = json!({ "id": interrupt["id"], "value": { "question": "go on?" } });
+    assert_eq!(interrupts, [&json!([shown])]);
+
+    let done = server.post(&wait, &answer(json!("yes"))).await;
+    assert_eq!(done.status, 200, "{}", done.text);
+    assert_eq!(done.header("content-location"), run, "the run goes on under its id");
+    assert_eq!(done.json(), json!({ "n": 1, "told": "yes" }));
+    let row = server.get(&format!("/threads/{thread}")).await.json();
+    assert_eq!((&row["status"], &row["interrupts"]), (&json!("idle"), &json!({})));
+    assert_eq!(server.status(&run).await, "success");
+}
+
+#[tokio::test]
+async fn a_stream_ends_with_what_is_asked_and_the_resumed_one_goes_on_behind_it() {
+    let server = server();
+    let thread = server.thread().await;
+    let stream = format!("/threads/{thread}/runs/stream");
+    let asked = server.post(&stream, &asking(json!({ "twice": true }))).await.events();
+    let names = |events: &[(String, Value)]| -> Vec<String> {
+        events.iter().map(|(name, _)| name.clone()).collect()
+    };
+    assert_eq!(names(&asked), ["metadata", "values", "updates", "values"]);
+    let question = json!({ "question": "go on?" });
+    assert_eq!(asked[2].1["__interrupt__"][0]["value"], question);
+    assert_eq!(asked[3].1["__interrupt__"], asked[2].1["__interrupt__"]);
+    assert_eq!(asked[3].1["twice"], true);
+    let again = server.post(&stream, &answer(json!("yes"))).await.events();
+    let next = &again.last().unwrap().1["__interrupt__"][0];
+    assert_eq!(next["value"], "really?");
+    assert_ne!(next["id"], asked[2].1["__interrupt__"][0]["id"], "another question");
+    let rest = server.post(&stream, &answer(json!("yes!"))).await.events();
+    assert!(rest.iter().all(|(_, data)| data.get("__interrupt__").is_none()), "{rest:?}");
+    assert_eq!(rest.last().unwrap().1["told"], "yes!");
+}
+
+#[tokio::test]
+async fn new_input_gives_up_what_is_asked_and_none_is_refused() {
+    let server = server();
+    let thread = server.thread().await;
+    let wait = format!("/threads/{thread}/runs/wait");
+    let first = server.post(&wait, &asking(json!({ "n": 1 }))).await;
+    let first = first.header("content-location").to_owned();
+    let none = server.post(&wait, &asking(Value::Null)).await;
+    let text = "Thread is interrupted. Answer with command.resume, or give it new input.";
+    assert_eq!(none.detail(), (409, text.to_owned()));
+    let other = json!({ "assistant_id": "echo", "command": { "resume": 1 } });
+    let other = server.post(&wait, &other).await.detail();
+    assert_eq!(other, (422, "assistant_id: the interrupted run is of ask".to_owned()));
+
+    let second = server.post(&wait, &asking(json!({ "n": 2 }))).await;
+    assert_eq!(second.json()["__interrupt__"][0]["value"], json!({ "question": "go on?" }));
+    let told = server.get(&first).await.json();
+    assert_eq!(
+        (&told["status"], &told["quell"]["cause"]["kind"]),
+        (&json!("interrupted"), &json!("superseded"))
+    );
+    let second = second.header("content-location").to_owned();
+    assert_eq!(told["quell"]["cause"]["by"], id_of(&second));
+}
+
+#[tokio::test]
+async fn a_paused_run_is_cancelled_by_its_id_and_not_by_status() {
+    let server = server();
+    let thread = server.thread().await;
+    let asked = server.post(&format!("/threads/{thread}/runs/wait"), &asking(json!({}))).await;
+    let run = asked.header("content-location").to_owned();
+    let all = server.post("/runs/cancel", &json!({ "status": "all" })).await;
+    assert_eq!(all.detail(), (404, "No runs found to cancel.".to_owned()));
+    assert_eq!(server.post(&format!("{run}/cancel"), &json!({})).await.status, 202);
+    assert_eq!(server.status(&run).await, "interrupted");
+    let row = server.get(&format!("/threads/{thread}")).await.json();
+    assert_eq!(row["interrupts"], json!({}));
+    let late = server.post(&format!("/threads/{thread}/runs/wait"), &answer(json!(1))).await;
+    assert_ne!(late.header("content-location"), run, "it is answered as without a paused run");
+}
+
+#[tokio::test]
+async fn the_demo_graph_asks_and_says_what_it_was_told() {
+    let server = Server::new();
+    for (with, line) in [(json!("yes"), "answer:yes"), (json!({ "n": 1 }), r#"answer:{"n":1}"#)] {
+        let thread = server.thread().await;
+        let wait = format!("/threads/{thread}/runs/wait");
+        let graph = "interrupting";
+        let asked = server.post(&wait, &json!({ "assistant_id": graph, "input": {} })).await;
+        let question = json!({ "question": "go on?" });
+        assert_eq!(asked.json()["__interrupt__"][0]["value"], question);
+        let command = json!({ "assistant_id": graph, "command": { "resume": with } });
+        assert_eq!(server.post(&wait, &command).await.json()["log"], json!([line]));
+    }
+}
