@@ -350,3 +350,13 @@ async fn i12_a_context_is_one_word_and_refuses_no_spawn_at_the_call() {
     assert_eq!(report.rows.len(), 1, "what was refused is in no report");
     lab.finish().await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_failure_names_its_run_without_what_a_terminal_would_obey() {
+    let lab = Lab::paused();
+    let spec = RunSpec::agent("a\u{1b}[2J\nb'ä");
+    let run = lab.submit(spec, async |_| Err::<(), _>(Failure::new("no"))).unwrap();
+    let error = run.await.unwrap_err().to_string();
+    assert_eq!(error, "run `a\u{fffd}[2J\u{fffd}b'ä` failed: no");
+    lab.finish().await;
+}

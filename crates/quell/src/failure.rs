@@ -250,7 +250,7 @@ pub enum RunError {
 
 /// The failure of one run, as its handle yields it.
 #[derive(Clone, Debug, thiserror::Error)]
-#[error("run `{name}` failed: {failure}")]
+#[error("run `{}` failed: {failure}", readable(.name))]
 #[non_exhaustive]
 pub struct RunFailure {
     /// The run.
@@ -259,6 +259,11 @@ pub struct RunFailure {
     pub name: Arc<str>,
     /// What its body returned, or its panic.
     pub failure: Failure,
+}
+
+/// Yields a name with signs in the place of control characters: a terminal would obey them.
+fn readable(name: &str) -> String {
+    name.split(char::is_control).collect::<Vec<_>>().join("\u{fffd}")
 }
 
 impl RunFailure {
