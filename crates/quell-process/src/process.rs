@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use quell::{Failure, RunContext, Work};
+use rustix::io::Errno;
 
 use crate::ProcessOutput;
 use crate::group::Group;
@@ -271,6 +272,8 @@ impl Process {
             NO_VARIABLE
         } else if is_script {
             NO_SHELL
+        } else if error.raw_os_error() == Some(Errno::NOEXEC.raw_os_error()) {
+            NO_INTERPRETER
         } else {
             ""
         };
@@ -316,6 +319,10 @@ fn variable_of(program: &str) -> Option<&str> {
 /// What is said if the name of a program looks like a line for a shell.
 const NO_SHELL: &str =
     "; no shell reads it: give the program and its arguments apart, or run `sh -c`";
+
+/// What is said of a file that the system cannot run.
+const NO_INTERPRETER: &str = "; a script begins with a line such as `#!/bin/sh`, and other \
+                              programs are built for this machine";
 
 /// What is said if the program is a variable as a shell has them before a program.
 const NO_VARIABLE: &str = "; no shell reads it: a variable stands in `env`";

@@ -34,6 +34,16 @@ async fn a_file_that_may_not_be_executed_is_named() {
 }
 
 #[tokio::test]
+async fn of_a_script_without_its_first_line_the_message_says_what_that_is() {
+    let scratch = Scratch::new("no-interpreter");
+    let file = scratch.path().join("script");
+    fs::write(&file, "echo hello\n").unwrap();
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o755)).unwrap();
+    let (message, _) = failure_of(Process::new(&file)).await;
+    assert!(message.contains("; a script begins with a line such as `#!/bin/sh`"), "{message}");
+}
+
+#[tokio::test]
 async fn a_directory_is_no_program() {
     let (message, _) = failure_of(Process::new("/tmp")).await;
     assert_eq!(message, "cannot start `/tmp`: it is a directory");
