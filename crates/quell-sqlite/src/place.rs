@@ -138,7 +138,13 @@ pub(crate) fn resolved(path: &Path) -> Result<PathBuf, StoreError> {
     match fs::canonicalize(&path) {
         Ok(path) if path.is_file() => Ok(path),
         Ok(path) => Err(StoreError::Foreign { what: format!("{} is not a file", path.display()) }),
-        Err(error) if error.kind() == ErrorKind::NotFound => Ok(path),
+        Err(error) if error.kind() == ErrorKind::NotFound => match fs::symlink_metadata(&path) {
+            Ok(_) => {
+                let what = format!("{} is a link to what is not there", path.display());
+                Err(StoreError::InTheWay { what })
+            }
+            Err(_) => Ok(path),
+        },
         Err(error) => Err(io_fault(&error, &path)),
     }
 }

@@ -11,7 +11,8 @@
 //!   does not change. Another process may have the right to write it, so each answer is given only
 //!   if the file is still as it was ([`Still`]).
 
-use std::fs::{self, Metadata};
+use std::fs::{self, File, Metadata};
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, SystemTime};
@@ -56,7 +57,15 @@ impl Visit {
         if has_log(&path) {
             return Self::beside_a_log(&path);
         }
-        let connection = connect::guest(&path)?;
+        let connection = connect::guest(&path).map_err(|error| match File::open(&path) {
+            // SQLite says no more than that it cannot open it.
+            Err(why) if why.kind() == ErrorKind::PermissionDenied => {
+                let what =
+                    format!("{}: {why}: give this user the right to read it", path.display());
+                StoreError::Io { what }
+            }
+            _ => error,
+        })?;
         if !connection.is_readonly("main").map_err(|error| fault(&error))? {
             match looks(&connection) {
                 Ok(()) => return Self::of(&path, connection, None),

@@ -112,6 +112,10 @@ fn a_file_of_somebody_else_that_is_in_the_way_stays_as_it_is() {
     fs::create_dir(folder.file("e.db.lock")).unwrap();
     in_the_way("e.db");
 
+    symlink(folder.file("nowhere"), folder.file("g.db")).unwrap();
+    in_the_way("g.db");
+    assert!(!folder.file("nowhere").exists());
+
     // What is left of a file that was moved away belongs to it.
     for suffix in ["-wal", "-journal"] {
         let left = folder.file(&format!("f.db{suffix}"));
