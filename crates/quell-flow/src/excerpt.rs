@@ -1,5 +1,6 @@
 //! [`excerpt`] quotes a text in a message, [`path_text`] a path, [`listed`] names, [`Line`] a line
-//! of it below one; [`unquoted`] leaves what it quotes out of a message.
+//! of it below one; [`unquoted`] leaves what it quotes out of a message, [`toml_words`] has
+//! the messages of a parser.
 
 use std::path::Path;
 
@@ -114,6 +115,29 @@ pub(crate) fn words(text: &str) -> impl Iterator<Item = &str> {
     text.split(|char: char| !char.is_alphanumeric() && char != '_').filter(|word| !word.is_empty())
 }
 
+/// Writes a message of the parser of TOML as other messages are written: on one line, and without
+/// the names that it has for parts of a number.
+///
+/// # Examples
+///
+/// ```
+/// use quell_flow::toml_words;
+///
+/// assert_eq!(toml_words("invalid mantissa\nexpected digits"), "this is no number");
+/// assert_eq!(toml_words("unclosed array\nexpected `]`"), "unclosed array, expected `]`");
+/// ```
+pub fn toml_words(message: &str) -> String {
+    let words = message.replace('\n', ", ");
+    let is_of_number = OF_NUMBERS.iter().any(|begin| words.starts_with(begin));
+    if is_of_number {
+        return "this is no number".to_owned();
+    }
+    if words.starts_with("string values must be quoted") {
+        return "this is no value; a text stands in quotes".to_owned();
+    }
+    words.trim_end_matches(", expected nothing").to_owned()
+}
+
 /// Tells whether the braces of a template, `{{`, stand at a place of a text, or just before it.
 ///
 /// # Examples
@@ -202,6 +226,16 @@ fn readable(c: char) -> String {
         c => c.escape_debug().to_string(),
     }
 }
+
+/// How messages of the parser of TOML about numbers begin.
+const OF_NUMBERS: [&str; 6] = [
+    "invalid float",
+    "invalid mantissa",
+    "invalid fraction",
+    "invalid exponent",
+    "unexpected leading zero",
+    "`_` may only go between digits",
+];
 
 /// What is left of a guess that is not said.
 const NO_GUESS: &str = "; did you mean `…`?";

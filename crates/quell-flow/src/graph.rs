@@ -1,6 +1,8 @@
 //! [`Walk`] finds the circles of a graph, [`Reach`] all that follows from its edges. A graph is a
 //! list: for each place the places that it names.
 
+use crate::excerpt::path_text;
+
 /// What one walk along all edges finds.
 #[derive(Debug)]
 pub(crate) struct Walk {
@@ -57,10 +59,10 @@ impl Walk {
     }
 }
 
-/// Writes a circle: `a → b → a`.
+/// Writes a circle: `a → b → a`. Control characters of names are escaped.
 pub(crate) fn shown<'a>(circle: &[usize], name: impl Fn(usize) -> &'a str) -> String {
     let first = circle.first();
-    circle.iter().chain(first).map(|place| name(*place)).collect::<Vec<_>>().join(" → ")
+    circle.iter().chain(first).map(|place| path_text(name(*place))).collect::<Vec<_>>().join(" → ")
 }
 
 /// Which places follow from which, over any number of edges. A bit for each pair: lists would be as
@@ -123,6 +125,7 @@ mod tests {
         let name = |place| ["a", "b", "c"][place];
         assert_eq!(shown(&walk.circles[0], name), "a → b → c → a");
         assert_eq!(shown(&walk.circles[1], name), "b → b");
+        assert_eq!(shown(&[0], |_| "a\u{1b}\nb"), "a\\u{1b}\\nb → a\\u{1b}\\nb");
         assert_eq!(Walk::of(&[vec![0, 0, 0]], 2).circles.len(), 2);
     }
 

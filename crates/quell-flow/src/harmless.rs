@@ -55,13 +55,77 @@ pub(crate) fn parts(line: &str, mut behind: Behind) -> impl Iterator<Item = (&st
         rest = after;
         // A literal in a template may be as secret as the text around it.
         let is_literal = behind == Behind::Braces && part.contains(['"', '\'']);
-        let is_template = template.is_some() && !is_literal;
+        let is_plain_inside = || parts_of_expression(part, false).iter().all(|(_, shown)| *shown);
+        let is_template = template.is_some() && !is_literal && is_plain_inside();
         let is_shown = is_space || is_template || is_harmless(part, behind);
         if !is_space {
             behind = behind.and_part(part);
         }
         Some((part, is_shown))
     })
+}
+
+/// Splits an expression, as it is written, into parts and tells of each whether it is shown: white
+/// space, names and signs; of a literal plain words, unless the expression names a secret.
+/// `is_quoted` tells that the first quote is one of the file, around the whole.
+pub(crate) fn parts_of_expression(text: &str, is_quoted: bool) -> Vec<(&str, bool)> {
+    let is_about_secret = is_secret_name(text);
+    let mut parts = Vec::new();
+    let (mut open, mut last) = (None, None);
+    let mut is_first = is_quoted;
+    for piece in text.split_inclusive(['"', '\'']) {
+        let quote = piece.chars().next_back().filter(|end| matches!(end, '"' | '\''));
+        let inside = &piece[..piece.len() - quote.map_or(0, char::len_utf8)];
+        for part in inside.split_inclusive(char::is_whitespace) {
+            // Of a quote within quotes of the file.
+            let word = part.trim_end().trim_end_matches('\\');
+            let is_shown = match open {
+                Some(_) => is_of_plain_words(word) && !is_about_secret,
+                None => is_of_names(word),
+            };
+            parts.push((part, word.is_empty() || is_shown));
+        }
+        if let Some(quote) = quote {
+            parts.push((&piece[inside.len()..], true));
+            // Two of them are one in quotes of the file. Of an empty literal the rest is one then.
+            let is_second = inside.is_empty() && last == Some(quote);
+            match open {
+                _ if is_first || is_second => {}
+                Some(begin) if begin == quote => open = None,
+                Some(_) => {}
+                None => open = Some(quote),
+            }
+            last = Some(quote).filter(|_| !is_second);
+            is_first = false;
+        }
+    }
+    parts
+}
+
+/// Yields an expression with `…` in the place of what may be a secret.
+pub(crate) fn shown_expression(text: &str) -> String {
+    let parts = parts_of_expression(text, false).into_iter();
+    parts.map(|(part, is_shown)| if is_shown { part } else { "…" }).collect()
+}
+
+/// Tells whether a part of an expression has names and signs alone.
+fn is_of_names(part: &str) -> bool {
+    let is_sign = |char: char| ".[](){}|,=<>!+*/%~-\\".contains(char);
+    part.split(is_sign).all(|name| name.split('_').all(is_name))
+}
+
+/// Tells whether a word may be one of a name, also of one such as `itemCount2`: what is made at
+/// random has single letters and digits between others.
+fn is_name(word: &str) -> bool {
+    let letters = word.trim_end_matches(|char: char| char.is_ascii_digit());
+    let digits = word.len() - letters.len();
+    let bytes = letters.as_bytes();
+    let begins = |two: &&[u8]| two[0].is_ascii_lowercase() && two[1].is_ascii_uppercase();
+    let words = bytes.windows(2).filter(begins).count() + 1;
+    word.len() <= NAME_BYTES_MAX
+        && digits <= if letters.is_empty() { NUMBER_DIGITS_MAX } else { WORD_DIGITS_MAX }
+        && bytes.iter().all(u8::is_ascii_alphabetic)
+        && (words == 1 || bytes.len() >= 2 * words)
 }
 
 /// Yields what messages show of a word in the place of a program: all before a space, and up to `=`
@@ -95,9 +159,25 @@ pub(crate) fn is_component_name(name: &str) -> bool {
     name.split('/').count() <= 2 && name.split('/').all(is_id)
 }
 
-/// Tells whether a text is surely a path: its words are plain.
-pub(crate) fn is_path(path: &str) -> bool {
-    parts(path, Behind::Word).all(|(_, is_shown)| is_shown)
+/// Tells whether all words of a text are plain, as those of a path or of a time are.
+pub(crate) fn is_of_plain_words(text: &str) -> bool {
+    plain_begin(text).len() == text.len()
+}
+
+/// Yields the begin of a text in which all words are plain, as those of a path or of a time are:
+/// all before the first word that may be a secret.
+///
+/// # Examples
+///
+/// ```
+/// use quell_flow::plain_begin;
+///
+/// assert_eq!(plain_begin("1h 30m"), "1h 30m");
+/// assert_eq!(plain_begin("curl -u ann:hush h"), "curl -u ");
+/// ```
+pub fn plain_begin(text: &str) -> &str {
+    let shown = parts(text, Behind::Word).take_while(|(_, is_shown)| *is_shown);
+    &text[..shown.map(|(part, _)| part.len()).sum()]
 }
 
 fn is_harmless(part: &str, behind: Behind) -> bool {
@@ -121,7 +201,11 @@ fn trimmed(part: &str) -> &str {
 
 fn is_program(word: &str) -> bool {
     let is_of_names = |char: char| char.is_ascii_alphanumeric() || "._/-".contains(char);
-    !word.is_empty() && word.len() <= PROGRAM_BYTES_MAX && word.chars().all(is_of_names)
+    let is_option = word.starts_with('-');
+    !word.is_empty()
+        && !is_option
+        && word.len() <= PROGRAM_BYTES_MAX
+        && word.chars().all(is_of_names)
 }
 
 /// Tells whether a word is an option without a value: `-x`, `--word`.
@@ -139,24 +223,41 @@ fn is_option(word: &str) -> bool {
 /// `${NAME}`.
 fn is_plain_path(word: &str) -> bool {
     match word.strip_prefix("${").and_then(|rest| rest.split_once('}')) {
-        Some((name, rest)) => is_plain(name) && is_plain(rest),
-        None => is_plain(word.strip_prefix(['~', '$']).unwrap_or(word)),
+        Some((name, rest)) => is_plain(name) && is_plain_text(rest),
+        None => is_plain_text(word.strip_prefix(['~', '$']).unwrap_or(word)),
     }
 }
 
-/// Tells whether each word of a text is short and looks like one: with small letters or capitals
-/// alone, but for its first letter, and few digits.
-fn is_plain(text: &str) -> bool {
-    let is_word = |word: &str| {
-        let letters: Vec<u8> = word.bytes().filter(|byte| !byte.is_ascii_digit()).collect();
-        let digits = word.len() - letters.len();
-        word.len() <= WORD_BYTES_MAX
-            && digits <= if letters.is_empty() { NUMBER_DIGITS_MAX } else { WORD_DIGITS_MAX }
-            && letters.iter().all(u8::is_ascii_alphabetic)
-            && (letters.iter().skip(1).all(u8::is_ascii_lowercase)
-                || (letters.iter().all(u8::is_ascii_uppercase) && word.len() <= CAPITALS_MAX))
-    };
-    text.len() <= TEXT_BYTES_MAX && text.split(['/', '.', '_', '-']).all(is_word)
+/// Tells whether each name of a text, between `/` and `.`, is plain.
+fn is_plain_text(text: &str) -> bool {
+    text.len() <= TEXT_BYTES_MAX && text.split(['/', '.']).all(is_plain)
+}
+
+/// Tells whether a name looks like words and not like a secret: each of them, between `_` and `-`,
+/// is short and has small letters or capitals alone, but for its first letter, and few digits.
+///
+/// # Examples
+///
+/// ```
+/// use quell_flow::is_plain;
+///
+/// assert!(is_plain("API_KEY") && is_plain("X-Request-Id") && is_plain("sha256"));
+/// assert!(!is_plain("hf_AbCd") && !is_plain("sk-a1b2c3d4") && !is_plain("a b"));
+/// ```
+pub fn is_plain(name: &str) -> bool {
+    name.len() <= TEXT_BYTES_MAX && name.split(['_', '-']).all(is_word)
+}
+
+fn is_word(word: &str) -> bool {
+    let letters: Vec<u8> = word.bytes().filter(|byte| !byte.is_ascii_digit()).collect();
+    let digits = word.len() - letters.len();
+    // Capitals and digits are the alphabet of secrets in base32.
+    let capitals_max = if digits > 0 { CAPITALS_MAX } else { WORD_BYTES_MAX };
+    word.len() <= WORD_BYTES_MAX
+        && digits <= if letters.is_empty() { NUMBER_DIGITS_MAX } else { WORD_DIGITS_MAX }
+        && letters.iter().all(u8::is_ascii_alphabetic)
+        && (letters.iter().skip(1).all(u8::is_ascii_lowercase)
+            || (letters.iter().all(u8::is_ascii_uppercase) && word.len() <= capitals_max))
 }
 
 /// Tells whether what follows a word may be a secret.
@@ -187,6 +288,7 @@ const PROGRAM_BYTES_MAX: usize = 64;
 const TEXT_BYTES_MAX: usize = 64;
 const WORD_BYTES_MAX: usize = 16;
 const CAPITALS_MAX: usize = 8;
+const NAME_BYTES_MAX: usize = 32;
 const WORD_DIGITS_MAX: usize = 3;
 const NUMBER_DIGITS_MAX: usize = 4;
 const SIGN_BYTES_MAX: usize = 4;
@@ -221,9 +323,39 @@ mod tests {
             ("x --token hush -p hush -u -v", "x --token … -p … -u -v"),
             ("x Bearer hush 2hUsh 12345", "x Bearer … … …"),
             ("x {{ input.x }}2hUsh", "x {{ input.x }}…"),
+            ("x {{ input.x or '2hUsh' }}", "x …"),
+            ("x JBSWY3DPEHPK3PXP", "x …"),
             ("x -phush /K=hush", "x … …"),
         ] {
             assert_eq!(shown(line), right);
+        }
+    }
+
+    #[test]
+    fn of_an_expression_names_and_plain_literals_are_shown() {
+        let shown = |text: &str, is_quoted| -> String {
+            let parts = parts_of_expression(text, is_quoted);
+            parts.into_iter().map(|(part, it)| if it { part } else { "…" }).collect()
+        };
+        for text in [
+            "input.itemCount2 >= 3 and steps['get-all'].output.x | trim == 'done'",
+            "not (input.a or input.b) in [1, 2.5]",
+            "steps.buildDocs.output[0] ~ \"a b\"",
+        ] {
+            assert_eq!(shown(text, false), text);
+            assert_eq!(shown(&format!("\"{text}\""), true), format!("\"{text}\""));
+        }
+        for (text, is_quoted, right) in [
+            ("input.x == '2hUsh' and y", false, "input.x == '…' and y"),
+            ("input.token == 'hush'", false, "input.token == '…'"),
+            ("'input.x == ''2hUsh'' or x'", true, "'input.x == ''…'' or x'"),
+            ("\"input.x == \\\"2hUsh\\\"\"", true, "\"input.x == \\\"…\"\""),
+            ("'2hUsh' == x", false, "'…' == x"),
+            ("u:hush@h sk-2hUsh a7Bc9d", false, "………"),
+            ("x == 2hUsh", false, "x == …"),
+            ("x == '2hUsh", false, "x == '…"),
+        ] {
+            assert_eq!(shown(text, is_quoted), right, "{text}");
         }
     }
 
@@ -235,6 +367,10 @@ mod tests {
         for name in ["https://u:hush@h/x", "curl -u a:hush h", "A=hush", "a/b/c"] {
             assert!(!is_component_name(name), "{name}");
         }
-        assert!(is_path("/srv/data") && is_path("~/x") && !is_path("/srv/A=hush"));
+        assert!(
+            is_of_plain_words("/srv/data")
+                && is_of_plain_words("~/x")
+                && !is_of_plain_words("/srv/A=hush")
+        );
     }
 }

@@ -35,9 +35,9 @@ pub use catalog::{
 };
 pub use command_example::command_example;
 pub use emit::Emit;
-pub use excerpt::{excerpt, is_braced, path_text, unquoted};
+pub use excerpt::{excerpt, is_braced, path_text, toml_words, unquoted};
 pub use guess::guess;
-pub use harmless::program_of;
+pub use harmless::{is_plain, plain_begin, program_of};
 pub use interpret::{LinkedPlan, MissingOutput, PartError, PastError, PlanPart, PlanPast, Runner};
 pub use join::{Decision, End, Ended, Policy, QuorumUnreachable, SoFar, Verdict};
 pub use parallel::{

@@ -20,7 +20,7 @@ use crate::faults::{under_error, warned};
 use crate::outputs::Former;
 use crate::plan;
 use crate::processes::{Processes, output};
-use crate::quoted::{quoted, with_quoted};
+use crate::quoted::quoted;
 use crate::report_file::Given;
 use crate::stdout;
 use crate::store::{Left, OpenStore, PLAN_FILE};
@@ -188,9 +188,9 @@ fn named(path: &Path, config: Option<&Path>) -> Result<(RunSpec, Body), String> 
                 if is_there { String::new() } else { format!("component `{shown}`: {plan}; ") };
             of + &under_error(&faults)
         })?;
-        let component = catalog.named(&name).map_err(|words| {
+        let component = catalog.named_as(&name, &shown).map_err(|words| {
             let end = if words.ends_with('?') { " A" } else { "; a" };
-            format!("{}{end}{}", with_quoted(&words, &name), &plan[1..])
+            format!("{words}{end}{}", &plan[1..])
         })?;
         return Ok((component.spec(), Body::Component(Arc::clone(component))));
     }

@@ -24,7 +24,8 @@ pub(crate) enum PlanCommand {
     /// and warn of what is no fault, such as a template that a shell would read as its own
     #[command(after_help = PLAN_CHECK_AFTER_HELP)]
     Check(CheckArgs),
-    /// Draw a plan as the tree of what it runs
+    /// Draw a plan as the tree of what it runs. Commands and conditions are shown as they are
+    /// written, also where messages would leave out what may be a secret
     Show(ShowArgs),
 }
 

@@ -3,7 +3,7 @@
 
 use std::net::Ipv6Addr;
 
-use quell_flow::excerpt;
+use quell_flow::{excerpt, is_plain, plain_begin};
 
 /// Quotes a value whose key is one of harmless values: all that [`harmless_begin`] yields, and `…`
 /// for the rest.
@@ -16,12 +16,11 @@ pub(crate) fn quoted(text: &str) -> String {
     short
 }
 
-/// Quotes a value in a message that has an excerpt of it.
-pub(crate) fn with_quoted(message: &str, text: &str) -> String {
-    match (excerpt(text), quoted(text)) {
-        (whole, shown) if whole == shown => message.to_owned(),
-        (whole, shown) => message.replace(&whole, &shown),
-    }
+/// Quotes a time or a word: all of it if it looks like that, and otherwise `…`. Beside a name or a
+/// path it has no letters that only its author knows.
+pub(crate) fn quoted_word(text: &str) -> String {
+    let is_word = plain_begin(text).len() == text.len() && text.lines().count() < 2;
+    if is_word { excerpt(text) } else { "…".to_owned() }
 }
 
 /// Yields the begin of a value that is shown although nothing is known of it but its key, which is
@@ -38,7 +37,12 @@ pub(crate) fn harmless_begin(text: &str) -> &str {
     }
     let user = line.split_once('@').and_then(|(user, _)| user.find(':'));
     let end = [line.find(['=', '?']), user].into_iter().flatten().min();
-    end.map_or(line, |at| &line[..=at])
+    let begin = end.map_or(line, |at| &line[..=at]);
+    // A name and a path are one word, or several plain ones; others are those of a command.
+    if line.contains(char::is_whitespace) && plain_begin(line).len() < begin.len() {
+        return plain_begin(line).trim_end();
+    }
+    begin
 }
 
 /// Yields the begin of an address that is shown: without a user and password, and without what in
@@ -63,26 +67,6 @@ pub(crate) fn address_begin(text: &str) -> &str {
     &text[..scheme.len() + host.len() + words.map(str::len).sum::<usize>()]
 }
 
-/// Tells whether a key, or the name of a variable, looks like words and not like a secret: each has
-/// small letters or capitals alone, but for its first letter, and few digits.
-pub(crate) fn is_plain(name: &str) -> bool {
-    let is_word = |word: &str| {
-        let letters: Vec<u8> = word.bytes().filter(|byte| !byte.is_ascii_digit()).collect();
-        let rest = letters.get(1..).unwrap_or_default();
-        word.len() <= WORD_BYTES_MAX
-            && word.len() - letters.len() <= WORD_DIGITS_MAX
-            && letters.iter().all(u8::is_ascii_alphabetic)
-            && (rest.iter().all(u8::is_ascii_lowercase)
-                || letters.iter().all(u8::is_ascii_uppercase))
-    };
-    name.len() <= NAME_BYTES_MAX && name.split(['_', '-']).all(is_word)
-}
-
-/// The longest name that is shown, its longest word, and the most digits in one.
-const NAME_BYTES_MAX: usize = 64;
-pub(crate) const WORD_BYTES_MAX: usize = 16;
-const WORD_DIGITS_MAX: usize = 3;
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -106,11 +90,18 @@ mod tests {
             ("ftp://hush", "…"),
             ("-----BEGIN KEY-----hush", "-----…"),
             ("x\nhush", "x…"),
+            ("1h 30m", "1h 30m"),
+            ("my notes", "my notes"),
+            ("curl -u ann:hush h", "curl -u…"),
+            ("x --token hush", "x --token…"),
+            ("Bearer 2hUsh", "Bearer…"),
             ("", ""),
         ] {
             assert_eq!(quoted(text), right, "{text}");
-            let message = format!("invalid `{}`; expected x", excerpt(text));
-            assert_eq!(with_quoted(&message, text), format!("invalid `{right}`; expected x"));
+        }
+        for (text, right) in [("30s", "30s"), ("1h 30m", "1h 30m"), ("2hUsh", "…"), ("a\nb", "…")]
+        {
+            assert_eq!(quoted_word(text), right, "{text}");
         }
     }
 }

@@ -24,9 +24,7 @@ impl Signals {
     ///
     /// Fails if the operating system refuses.
     pub(crate) fn listen() -> io::Result<Self> {
-        // SIGXFSZ is handled and ignored: at the limit of a file (`ulimit -f`) a write then fails,
-        // as on a full disk, instead of ending the process. Programs get the default back.
-        drop(signal(SignalKind::from_raw(rustix::process::Signal::XFSZ.as_raw()))?);
+        ignore_limit_of_files()?;
         let hang_up = if is_hang_up_ignored() { None } else { Some(signal(SignalKind::hangup())?) };
         Ok(Self {
             interrupt: signal(SignalKind::interrupt())?,
@@ -57,6 +55,20 @@ impl Signals {
             _ = hang_up => Signal::HangUp,
         }
     }
+}
+
+/// As [`Signals::listen`] does, for a command that has no runtime.
+pub(crate) fn survive_limit_of_files() -> io::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
+    let _inside = runtime.enter();
+    // The handler stays when the runtime is gone.
+    ignore_limit_of_files()
+}
+
+/// Handles SIGXFSZ, and ignores it: at the limit of a file (`ulimit -f`) a write then fails, as on
+/// a full disk, instead of ending the process. Programs get the default back.
+fn ignore_limit_of_files() -> io::Result<()> {
+    signal(SignalKind::from_raw(rustix::process::Signal::XFSZ.as_raw())).map(drop)
 }
 
 /// One signal.

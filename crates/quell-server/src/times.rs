@@ -7,17 +7,17 @@ use std::time::Duration;
 use serde::Deserializer;
 use serde::de::{Error, Visitor};
 
-use crate::quoted::quoted;
+use crate::quoted::quoted_word;
 
 /// Reads a time such as `1h 30m`.
 pub(crate) fn parse(text: &str) -> Result<Duration, String> {
     // In this grammar `M` is a month: minutes are meant.
     if text.contains('M') {
-        let text = quoted(text);
+        let text = quoted_word(text);
         return Err(format!("`M` of `{text}` is a month; expected `m` for minutes, or `months`"));
     }
     humantime::parse_duration(text)
-        .map_err(|_| format!("invalid time `{}`; expected {RIGHT}", quoted(text)))
+        .map_err(|_| format!("invalid time `{}`; expected {RIGHT}", quoted_word(text)))
 }
 
 /// Reads a time from a text of a file.

@@ -89,6 +89,25 @@ impl Catalog {
     ///
     /// Fails with a message if there is none, or if several kinds have a component of this id.
     pub fn named(&self, name: &str) -> Result<&Arc<Component>, String> {
+        self.named_as(name, name)
+    }
+
+    /// As [`named`](Self::named), with what the message is to show in the place of the name: one
+    /// from a file may be a secret that was meant for another key.
+    ///
+    /// # Errors
+    ///
+    /// Fails as [`named`](Self::named) does.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use quell_flow::Catalog;
+    ///
+    /// let words = Catalog::new().named_as("https://ann:hush@h", "https://…").unwrap_err();
+    /// assert_eq!(words, "unknown component `https://…`; there are no components");
+    /// ```
+    pub fn named_as(&self, name: &str, shown: &str) -> Result<&Arc<Component>, String> {
         let by_id = ComponentKind::ALL.iter().filter_map(|kind| self.get(*kind, name));
         let by_name = ComponentKind::split(name).and_then(|(kind, id)| self.get(kind, id));
         let found: Vec<&Arc<Component>> = by_id.chain(by_name).collect();
@@ -96,20 +115,20 @@ impl Catalog {
             return Ok(one);
         }
         let all: Vec<&Arc<Component>> = self.components().collect();
-        let name = excerpt(name);
+        let shown = excerpt(shown);
         match found[..] {
             [] if all.is_empty() => {
-                Err(format!("unknown component `{name}`; there are no components"))
+                Err(format!("unknown component `{shown}`; there are no components"))
             }
-            [] => Err(match meant(&all, &name) {
+            [] => Err(match meant(&all, name) {
                 Some(meant) => {
                     let meant = excerpt(&meant);
-                    format!("unknown component `{name}`; did you mean `{meant}`?")
+                    format!("unknown component `{shown}`; did you mean `{meant}`?")
                 }
-                None => format!("unknown component `{name}`; expected one of {}", listed(&all)),
+                None => format!("unknown component `{shown}`; expected one of {}", listed(&all)),
             }),
             [..] => {
-                Err(format!("`{name}` is the name of several; expected one of {}", listed(&found)))
+                Err(format!("`{shown}` is the name of several; expected one of {}", listed(&found)))
             }
         }
     }

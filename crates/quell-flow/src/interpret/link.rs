@@ -125,17 +125,13 @@ impl Plan {
         let mut links = Links::new();
         let mut faults = Vec::new();
         for step in self.components() {
-            match catalog.named(&step.component) {
+            let name = &step.component;
+            let shown = if is_component_name(name) { name } else { "…" };
+            match catalog.named_as(name, shown) {
                 Ok(component) => {
-                    links.insert(Arc::clone(&step.component), Arc::clone(component));
+                    links.insert(Arc::clone(name), Arc::clone(component));
                 }
-                Err(words) if is_component_name(&step.component) => {
-                    faults.push(step.origin.fault(words));
-                }
-                Err(words) => {
-                    let name = format!("`{}`", excerpt(&step.component));
-                    faults.push(step.origin.fault(words.replace(&name, "`…`")));
-                }
+                Err(words) => faults.push(step.origin.fault(words)),
             }
         }
         if !faults.is_empty() {

@@ -9,6 +9,7 @@ use quell::{Failure, Payload};
 use super::needed::Needed;
 use crate::Expression;
 use crate::excerpt::excerpt;
+use crate::harmless::shown_expression;
 use crate::plan::{below, is_template, is_variable, only_expression, read, render};
 
 /// The values that a step may read: variables, and the outputs of earlier steps of its list and of
@@ -90,7 +91,8 @@ impl Scope {
     /// Evaluates an expression.
     pub(super) fn eval(&self, expression: &Expression) -> Result<Value, Failure> {
         let evaluated = expression.eval(&self.to_value());
-        let quoted = || excerpt(expression.as_str());
+        // A literal may be a secret.
+        let quoted = || excerpt(&shown_expression(expression.as_str()));
         evaluated.map_err(|words| Failure::new(format!("expression `{}`: {words}", quoted())))
     }
 

@@ -6,6 +6,7 @@ use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 
 use super::branch::Branch;
+use crate::excerpt::excerpt;
 use crate::graph::{self, Walk};
 
 /// What the branches of one step wait for, by place.
@@ -49,7 +50,13 @@ impl Needs {
         for branch in branches {
             let name = &branch.name;
             let place = |need: &Arc<str>| {
-                let unknown = || format!("branch `{name}` needs `{need}`, which there is not");
+                let unknown = || {
+                    format!(
+                        "branch `{}` needs `{}`, which there is not",
+                        excerpt(name),
+                        excerpt(need)
+                    )
+                };
                 places.get(&**need).copied().ok_or_else(unknown)
             };
             edges.push(branch.needed().iter().map(place).collect::<Result<Vec<_>, _>>()?);

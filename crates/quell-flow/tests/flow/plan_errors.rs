@@ -328,10 +328,10 @@ fn a_name_is_as_long_as_the_name_of_a_run_may_be_and_no_longer() {
 
 #[test]
 fn a_message_quotes_a_hostile_text_short_and_on_one_line() {
-    for (text, says) in [("\\u001ba\\nb", r"`\u{1b}a…`"), (&"b".repeat(1_000), "bbb…`; expected a")]
+    for (text, says) in [("\\u001ba\\nb", r"`\u{1b}a…`"), (&"b".repeat(1_000), "bbb…`; expected o")]
     {
-        let plan =
-            format!("name = 'p'\ntimeout = \"{text}\"\nsteps = [{{ name = 'a', run = ['x'] }}]\n");
+        let step = format!("{{ name = \"{text}\", run = ['x'] }}");
+        let plan = format!("name = 'p'\nsteps = [{step}, {step}]\n");
         let error = Plan::from_toml(&plan).unwrap_err();
         assert!(error.message().contains(says), "{error}");
         assert!(error.message().len() < 200, "{error}");

@@ -322,15 +322,16 @@ fn both_parts_of_a_step_may_have_a_fault() {
 fn a_line_is_shown_around_the_place_and_without_what_a_terminal_would_obey() {
     let (before, after) = ("ä".repeat(100), "b".repeat(100));
     let text = format!(
-        "name = \"x\"\nsteps = [ # {before}\n\t{{ name = \"{before}\", run = [\"x\", \"\\u001b\"], \
-                        env_clear = \"\u{202e}{after}\" }}\n]\n"
+        "name = \"x\"\nsteps = [ # {before}\n\t{{ name = \"{before}\u{202e}\", \
+                        run = [\"x\", \"\\u001b\"], \
+                        env_clear = \"{after}\" }}\n]\n"
     );
     let faults = PlanFormat::Toml.read(&text).unwrap_err();
     let snippet = faults[0].snippet().unwrap();
     let expected = format!(
-        "  |\n3 | …{}\", run = [\"x\", \"******\"], env_clear = \"\u{fffd}{}…\n  | {}^",
-        "ä".repeat(22),
-        "b".repeat(58),
+        "  |\n3 | …{}\u{fffd}\", run = [\"x\", \"******\"], env_clear = \"{}…\n  | {}^",
+        "ä".repeat(21),
+        "*".repeat(59),
         " ".repeat(61),
     );
     assert_eq!(snippet, expected, "{faults:#?}");

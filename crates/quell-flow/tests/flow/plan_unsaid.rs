@@ -9,7 +9,7 @@ use crate::support::*;
 const SECRET: &str = "hush-2hUsh";
 
 /// Steps of YAML with a fault or a warning, whose message could name a secret.
-const STEPS: [&str; 42] = [
+const STEPS: [&str; 58] = [
     // Names of several lines, and below a key that no plan has.
     "- name: a\n    K=SECRET\n  run: [x]\n  parallel: {}",
     "- name: a\n    K=SECRET\n  run: [x]\n- name: b\n  run: ['{{ steps.c.output }}']",
@@ -63,6 +63,24 @@ const STEPS: [&str; 42] = [
     "- { name: a, run: 'x -ua:SECRET u:SECRET@h git@h:SECRET -HX-Key:SECRET' }",
     "- { name: a, run: 'x pass:SECRET $K=SECRET K:=SECRET K+=SECRET --k:SECRET' }",
     "- { name: a, run: 'x SECRET== --token SECRET' }",
+    "- { name: a, run: ['-p2hUsh', x, true] }",
+    // Times, counts and words that were meant for another key.
+    "- { name: a, run: [x], timeout: 'curl -u ann:SECRET h' }",
+    "- { name: a, run: [x], grace: '2hUsh', idel: 3 }",
+    "- { name: a, run: [x], timeout: 2hUshM }",
+    "- { name: a, run: [x], env_clear: 'https://u:SECRET@h' }",
+    "- { name: a, run: [x], retry: { attempts: 'SECRET', backoff: 'ann:SECRET' } }",
+    "- { name: a, parallel: { policy: 'x --token SECRET' }, branches: [{ name: b, run: [x] }] }",
+    "- { name: a, parallel: { on_loser: 'A=SECRET' }, branches: [{ name: b, run: [x] }] }",
+    "- { name: a, team: { mode: 'Bearer SECRET' }, members: [{ name: b, component: x }] }",
+    "- { name: a, loop: { count: 'SECRET' }, steps: [{ name: b, run: [x] }] }",
+    // Expressions, and names of other steps.
+    "- { name: a, if: 'curl -u ann:SECRET h', then: [{ name: b, run: [x] }] }",
+    "- { name: a, if: \"input.x == '2hUsh' andd y\", then: [{ name: b, run: [x] }] }",
+    "- { name: a, if: 'input.x == ''2hUsh'' andd y', then: [{ name: b, run: [x] }] }",
+    "- { name: a, route: '2hUsh', routes: [{ name: b, run: [x] }] }",
+    "- { name: a, loop: { max: 2, until: \"input.token == 'hush'\" }, idel: 3 }",
+    "- { name: a, parallel: {}, branches: [{ name: b, needs: ['ann:SECRET'], run: [x] }] }",
     // Quotes that end those of a message.
     "- { name: a, run: [x], idel: 'a` b `SECRET` c' }",
 ];
@@ -84,6 +102,15 @@ fn no_message_about_another_place_says_what_is_hidden() {
             assert!(!shown.contains("hush") && !shown.contains("2hUsh"), "{text}\n{shown}");
         }
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_expression_that_fails_is_quoted_without_what_may_be_a_secret() {
+    let plan = "name = 'p'\n[[steps]]\nname = 'a'\nif = \"'SECRET' and input.x.y\"\n\
+                then = [{ name = 'b', run = ['say'] }]\n";
+    let error = run_plan(&plan.replace("SECRET", SECRET)).await.0.unwrap_err();
+    let says = "expression `'…' and input.x.y`: `input` has no `x`";
+    assert!(error.contains(says) && !error.contains("hush"), "{error}");
 }
 
 #[tokio::test(start_paused = true)]

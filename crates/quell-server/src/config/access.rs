@@ -5,13 +5,13 @@ use std::env::{self, VarError};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use quell_flow::{Catalog, PlanError, is_variable, limits};
+use quell_flow::{Catalog, PlanError, is_plain, is_variable, limits};
 use quell_http::{Access, Jwt, Key};
 use serde::Deserialize;
 
 use super::file::Config;
 use super::scopes;
-use crate::quoted::{is_plain, quoted};
+use crate::quoted::quoted;
 use crate::small_file;
 
 /// `[[keys]]`: a static key.

@@ -16,7 +16,7 @@ use super::file::Config;
 use super::services::Asks;
 use super::teams::{Fault, TeamEntry};
 use crate::processes::Processes;
-use crate::quoted::{quoted, with_quoted};
+use crate::quoted::quoted;
 
 /// Makes the catalog of a file, by default of `quell.toml`. Yields the variables with its secrets
 /// as well, which programs do not get.
@@ -104,11 +104,11 @@ impl Config {
         let missing = offers.filter(|(_, workflow)| workflow.component_in(catalog).is_none());
         let fault = |(at, workflow): (usize, &Workflow)| {
             let name = &workflow.component;
-            let words = match catalog.named(name) {
+            let words = match catalog.named_as(name, &quoted(name)) {
                 Ok(_) => {
                     format!("`{}` is not exposed in `playbook3d`, by its `contracts`", quoted(name))
                 }
-                Err(words) => with_quoted(&words, name),
+                Err(words) => words,
             };
             self.fault(&["playbook3d", "workflows", &at.to_string(), "component"], &words)
         };

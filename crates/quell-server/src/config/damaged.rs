@@ -8,7 +8,7 @@ use proptest::sample::{Index, select};
 use quell_flow::program_of;
 use toml::de::{DeTable, DeValue};
 
-use super::harmless::may_be_secret;
+use super::harmless::begin_of;
 use super::{Asked, Checked};
 
 /// What may not be shown: of several words, and none of them plain.
@@ -134,7 +134,8 @@ fn may_be_shown(value: &DeValue<'_>, keys: &[String]) -> bool {
             let is_host = text.starts_with("http://hush") || text.starts_with("https://hush");
             let signs = ["=", "?", "://", "\n"];
             let begin = signs.iter().filter_map(|sign| text.find(sign)).min().unwrap_or(text.len());
-            has_secret(text) && (is_host || has_secret(&text[..begin]) && !may_be_secret(keys))
+            has_secret(text)
+                && (is_host || has_secret(&text[..begin]) && has_secret(begin_of(keys, text)))
         }
         _ => false,
     }

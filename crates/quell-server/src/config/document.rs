@@ -5,7 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
-use quell_flow::{LineIndex, PlanError, is_braced, unquoted};
+use quell_flow::{LineIndex, PlanError, is_braced, is_plain, toml_words, unquoted};
 use serde::de::DeserializeOwned;
 use toml::de::{DeTable, DeValue};
 use toml::{Spanned, de};
@@ -14,7 +14,6 @@ use super::masked::masked;
 use super::masked_lines::masked_lines;
 use super::mistaken;
 use super::sieve::sifted;
-use crate::quoted::is_plain;
 use crate::small_file;
 
 /// A configuration file: its text, and what it says, with the places.
@@ -56,7 +55,7 @@ impl Document {
             } else {
                 mistaken::hint_of_format(&document.path, &document.text)
             };
-            document.at(at, error.message().replace('\n', ", ") + &hint)
+            document.at(at, toml_words(error.message()) + &hint)
         })?;
         if let Some(words) = mistaken::plan(&document.path, root.get_ref()) {
             return Err(PlanError::new(words).in_file(&document.path));

@@ -1,10 +1,10 @@
 //! [`Within`] and [`Shown`]: what the keys of a configuration are, and what messages show of their
 //! values.
 
-use quell_flow::{is_env, is_variable, program_of};
+use quell_flow::{is_env, is_variable, plain_begin, program_of};
 
 use super::access::is_surely_variable;
-use crate::quoted::{address_begin, harmless_begin, is_plain};
+use crate::quoted::{address_begin, harmless_begin};
 
 /// What the keys of a table are.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -56,7 +56,7 @@ impl Shown {
             Self::Program => return program_of(line),
             Self::Address => return address_begin(line),
             Self::Variable => is_surely_variable(text),
-            Self::Words => is_plain(text),
+            Self::Words => plain_begin(text).len() == text.len(),
             Self::Command | Self::Number | Self::Nothing => false,
         };
         if is_shown { line } else { "" }
@@ -83,6 +83,7 @@ impl Within {
     pub(super) fn shown(self, key: &str) -> Shown {
         match self {
             Self::Known if HARMLESS.contains(&key) => Shown::All,
+            Self::Known if WORDS.contains(&key) => Shown::Words,
             Self::Known | Self::Limits if NUMBERS.contains(&key) => Shown::Number,
             Self::Known if ADDRESSES.contains(&key) => Shown::Address,
             Self::Known if key == "run" => Shown::Command,
@@ -111,14 +112,17 @@ impl Within {
     }
 }
 
-/// Tells whether a text with these keys may be a secret, whatever it looks like.
-pub(super) fn may_be_secret(keys: &[String]) -> bool {
-    shown_of(keys) != Shown::All
+/// Yields the begin of a text with these keys that is shown.
+pub(super) fn begin_of<'t>(keys: &[String], text: &'t str) -> &'t str {
+    match shown_of(keys) {
+        shown @ (Shown::All | Shown::Words) => shown.begin(text),
+        _ => "",
+    }
 }
 
-/// As [`may_be_secret`], of a number.
+/// Tells whether a number with these keys may be a secret.
 pub(super) fn hides_number(keys: &[String]) -> bool {
-    !matches!(shown_of(keys), Shown::All | Shown::Number)
+    !matches!(shown_of(keys), Shown::All | Shown::Words | Shown::Number)
 }
 
 fn shown_of(keys: &[String]) -> Shown {
@@ -140,21 +144,34 @@ fn within(tables: &[String]) -> Within {
 const TABLES: [&str; 7] =
     ["agentos", "keys", "langgraph", "model", "playbook3d", "server", "tokens"];
 
-/// Keys whose values are no secrets: times, names, kinds, scopes and paths.
-const HARMLESS: [&str; 47] = [
+/// Keys of times and words: a value that looks like neither was meant for another key.
+const WORDS: [&str; 17] = [
     "abort_wait",
-    "accounts_prefix",
     "admin",
     "algorithm",
-    "api_prefix",
-    "audiences",
     "cancel_timeout",
-    "choose",
     "close_brackets",
     "completed_sentinel",
-    "component",
     "confirm",
     "connect_timeout",
+    "grace",
+    "idle",
+    "mode",
+    "on_member_failed",
+    "on_member_stopped",
+    "read_only",
+    "timeout",
+    "unknown_runs",
+    "unmasked_errors",
+];
+
+/// Keys whose values are no secrets: names, kinds, scopes and paths.
+const HARMLESS: [&str; 30] = [
+    "accounts_prefix",
+    "api_prefix",
+    "audiences",
+    "choose",
+    "component",
     "contracts",
     "cors_origins",
     "cwd",
@@ -162,32 +179,23 @@ const HARMLESS: [&str; 47] = [
     "default_scopes",
     "end_event",
     "error_codes",
-    "grace",
     "id",
-    "idle",
     "issuer",
     "leader",
     "listen",
     "members",
-    "mode",
     "name",
-    "on_member_failed",
-    "on_member_stopped",
     "os_id",
     "plan",
     "provider",
     "public_key_file",
-    "read_only",
     "scopes",
     "subject",
     "subject_claim",
     "teams",
-    "timeout",
     "timeout_error",
     "trusted_hosts",
     "trusted_origins",
-    "unknown_runs",
-    "unmasked_errors",
     "without_credits",
 ];
 

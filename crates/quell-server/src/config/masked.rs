@@ -3,11 +3,11 @@
 use std::collections::HashSet;
 use std::ops::Range;
 
+use quell_flow::is_plain;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::harmless::{Shown, Within};
-use crate::quoted::is_plain;
 
 /// Yields a text as messages may show it: with the names of tables and keys, the signs that make
 /// the structure, and values of keys that are known to have no secrets. Instead of all else it has
@@ -78,7 +78,7 @@ impl Mask {
             (DeValue::String(text), what) => self.hide_behind(&span, what.begin(text)),
             (DeValue::Boolean(_), what)
                 if what != Shown::Command && !matches!(below, Within::Env | Within::Secret) => {}
-            (_, Shown::All | Shown::Number) => {}
+            (_, Shown::All | Shown::Words | Shown::Number) => {}
             _ => fill(&mut self.shown, span.clone(), b'*'),
         }
         self.values.push(span);

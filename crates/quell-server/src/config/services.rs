@@ -8,14 +8,13 @@ use hyper::Uri;
 use hyper::header::{
     AUTHORIZATION, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HOST, HeaderName, TRANSFER_ENCODING,
 };
-use quell_flow::{Component, PlanError};
+use quell_flow::{Component, PlanError, is_plain};
 
 use super::access;
 use super::components::{ComponentEntry, made};
 use super::file::Config;
 use super::model::ModelEntry;
 use super::words::HIDDEN;
-use crate::quoted::is_plain;
 use crate::remote::{Caller, Cancel, Remote, Secrets, address, below};
 
 /// What is wrong with an entry: the keys in it, and the message.
@@ -135,7 +134,7 @@ impl<'a> Asks<'a> {
         let [url, cancel @ ..] = addresses else { return Err("no address".into()) };
         let mut secrets = self.secrets().map_err(|(_, words)| words)?;
         for address in addresses {
-            secrets.add_query(address);
+            secrets.add_address(address);
         }
         let is_tls = addresses.iter().any(|uri| uri.scheme_str() == Some("https"));
         let connect_timeout = self.connect_timeout.unwrap_or(CONNECT_TIMEOUT);

@@ -3,14 +3,13 @@
 use std::fmt;
 use std::str::FromStr;
 
-use quell_flow::{PlanError, path_text};
+use quell_flow::{PlanError, excerpt, path_text};
 use serde::Deserialize as _;
 use toml::{Table, Value};
 
 use super::Config;
-use super::harmless::{hides_number, may_be_secret};
+use super::harmless::{begin_of, hides_number};
 use super::words::in_words;
-use crate::quoted::quoted;
 
 /// One setting of the command line.
 #[derive(Clone, Debug)]
@@ -96,12 +95,19 @@ impl Setting {
 /// Shows the setting as it was written, without what may be a secret of its value.
 impl fmt::Display for Setting {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let is_hidden = match self.value {
-            Value::Integer(_) | Value::Float(_) | Value::Boolean(_) => hides_number(&self.path),
-            _ => may_be_secret(&self.path),
+        let raw = self.raw();
+        let begin = match self.value {
+            Value::Integer(_) | Value::Float(_) | Value::Boolean(_) if hides_number(&self.path) => {
+                ""
+            }
+            Value::Integer(_) | Value::Float(_) | Value::Boolean(_) => raw,
+            _ => begin_of(&self.path, raw),
         };
-        let value = if is_hidden { "…".to_owned() } else { quoted(self.raw()) };
-        write!(f, "{}={value}", path_text(self.path.join(".")))
+        let mut shown = excerpt(begin);
+        if begin.len() < raw.len() && !shown.ends_with('…') {
+            shown.push('…');
+        }
+        write!(f, "{}={shown}", path_text(self.path.join(".")))
     }
 }
 
@@ -147,6 +153,10 @@ mod tests {
             ("langgraph.settle_ms=-1", "langgraph.settle_ms=-1"),
             ("langgraph.settle_ms=hush", "langgraph.settle_ms=…"),
             ("listen=A=hush", "listen=A=…"),
+            ("listen=curl -u a:hush", "listen=curl -u…"),
+            ("server.grace=2hUsh", "server.grace=…"),
+            ("server.grace=a --token hush", "server.grace=…"),
+            ("server.grace=1h 30m", "server.grace=1h 30m"),
             ("listen=127.0.0.1:x", "listen=127.0.0.1:x"),
         ] {
             assert_eq!(text.parse::<Setting>().expect("a setting").to_string(), right);

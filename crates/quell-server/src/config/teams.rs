@@ -11,7 +11,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::limits::Limit;
-use crate::quoted::{quoted, with_quoted};
+use crate::quoted::quoted;
 
 /// `[teams.ID]`.
 #[derive(Debug, Deserialize)]
@@ -151,7 +151,7 @@ impl TeamEntry {
                 break;
             }
             let keys = ["members".to_owned(), number.to_string()];
-            match catalog.named(name) {
+            match catalog.named_as(name, &quoted(name)) {
                 // One after another it may work twice. Otherwise its name would mean either.
                 Ok(component)
                     if !known.insert(Arc::as_ptr(component))
@@ -162,8 +162,8 @@ impl TeamEntry {
                 }
                 Ok(component) => members.push(component),
                 Err(words) => {
-                    let words = others.named(name).err().unwrap_or(words);
-                    faults.push(Fault::new(keys, with_quoted(&words, name)));
+                    let of_others = others.named_as(name, &quoted(name)).err();
+                    faults.push(Fault::new(keys, of_others.unwrap_or(words)));
                 }
             }
         }

@@ -3,10 +3,8 @@
 
 use std::borrow::Cow;
 
-use quell_flow::{guess, is_env};
+use quell_flow::{guess, is_env, is_plain};
 use toml::de;
-
-use crate::quoted::is_plain;
 
 /// Puts the key of the value with a fault before a message. One that may be a secret is not named.
 pub(super) fn named(key: Option<&str>, message: &str) -> String {
@@ -168,7 +166,6 @@ mod tests {
     use super::super::sort::KEYS;
     use super::*;
     use crate::help::SERVE_AFTER_HELP;
-    use crate::quoted::WORD_BYTES_MAX;
 
     /// The tables of the file, each with what stands before and after a line of it.
     const TABLES: [(&str, &str); 15] = [
@@ -241,7 +238,7 @@ mod tests {
         for name in ["grace", "X-Api-Key", "playbook3d", "DB_PASS", "x-500", "Sha256", ""] {
             assert!(is_plain(name), "{name}");
         }
-        let long = "a".repeat(WORD_BYTES_MAX + 1);
+        let long = "a".repeat(17);
         for name in ["hf_AbCd", "sk-a1b2c3d4", "AKIAIOSFODNN7EXAMPLE", "a b", "a/b", &long] {
             assert!(!is_plain(name), "{name}");
             assert!(!named(Some(name), "is wrong").contains(name));
@@ -285,10 +282,12 @@ mod tests {
     /// Quotes that are not closed take in the lines behind.
     #[test]
     fn of_a_text_its_first_line_is_quoted() {
-        for begin in ["[server]\ngrace", "listen", "[agents.a]\ntimeout"] {
+        for (begin, shown) in
+            [("[server]\ngrace", "`…`"), ("listen", "`5s!…`"), ("[agents.a]\ntimeout", "`…`")]
+        {
             let words = message(&format!("{begin} = \"\"\"5s!\nenv.API_KEY = 'hush'\n\"\"\""));
             let words = words.expect("it is refused");
-            assert!(words.contains("`5s!…`") && !words.contains("hush"), "{words}");
+            assert!(words.contains(shown) && !words.contains("hush"), "{words}");
         }
         let words =
             message("[agents.a]\ncontracts = [\"\"\"x\nhush\"\"\"]").expect("it is refused");

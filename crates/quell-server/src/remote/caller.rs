@@ -13,6 +13,7 @@ use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::{Connect as Connects, HttpConnector};
 use hyper_util::rt::TokioExecutor;
+use quell_flow::is_plain;
 
 use super::connect::{Connect, Heard, flooded};
 use crate::faults::in_full;
@@ -63,8 +64,16 @@ impl Secrets {
         Ok(())
     }
 
-    /// Hides the query of an address, and its values, as they are and as a service reads them.
-    pub(crate) fn add_query(&mut self, address: &Uri) {
+    /// Hides the query of an address, its values, and words of its path that do not look like
+    /// words, as they are and as a service reads them.
+    pub(crate) fn add_address(&mut self, address: &Uri) {
+        for word in address.path().split('/').filter(|word| !word.split('.').all(is_plain)) {
+            self.conceal(word);
+            for (begin, rest) in form_urlencoded::parse(word.as_bytes()) {
+                self.conceal(&begin);
+                self.conceal(&rest);
+            }
+        }
         let query = address.query().unwrap_or_default();
         self.conceal(query);
         for (_, value) in query.split('&').filter_map(|pair| pair.split_once('=')) {
@@ -244,9 +253,12 @@ mod tests {
         }
         secrets.add(HeaderName::from_static("x-scheme"), "", "Token  abcd").expect("text");
         assert_eq!(secrets.hide("no Token  abcd, no abcd, a Token"), "no …, no …, a Token");
-        secrets.add_query(&Uri::from_static("http://a/b?v=2&k=a%2Fb+c&f"));
+        secrets.add_address(&Uri::from_static("http://a/b?v=2&k=a%2Fb+c&f"));
         assert_eq!(secrets.hide("?v=2&k=a%2Fb+c&f, a%2Fb+c, a/b c, 2"), "?…, …, …, 2");
         let uri = Uri::from_static("http://a/b");
+        secrets.add_address(&Uri::from_static("http://a/v1/chat/T0x/2hUsh%21?f"));
+        let echoed = "404: POST /v1/chat/T0x/2hUsh%21: no 2hUsh! in chat";
+        assert_eq!(secrets.hide(echoed), "404: POST /v1/chat/T0x/…: no … in chat");
         let caller = Caller::new(false, Duration::from_secs(1), secrets).expect("no TLS");
         let request = caller.post(&uri, &HeaderMap::new(), Bytes::new());
         assert_eq!(request.headers()["authorization"], "Bearer hush");

@@ -81,7 +81,7 @@ impl Site {
         let mut signals =
             Signals::listen().map_err(|error| format!("signals cannot be handled: {error}"))?;
         let store = store.as_deref().map(OpenStore::open).transpose()?;
-        let cannot = |error: io::Error| format!("cannot listen on {listen}: {error}");
+        let cannot = |error: io::Error| format!("cannot listen on {listen}: {}", told(&error));
         let listener = listener(listen).map_err(cannot)?;
         let address = listener.local_addr().map_err(cannot)?;
         if let Err(error) = quell_process::raise_descriptors() {
@@ -128,6 +128,24 @@ impl Site {
         }
         Ok(())
     }
+}
+
+/// Yields the words of an error of listening, with what to do about it.
+fn told(error: &io::Error) -> String {
+    let hint = match error.kind() {
+        io::ErrorKind::AddrInUse => {
+            "; another process has it, perhaps another quell: `--listen 127.0.0.1:PORT` takes \
+             another port"
+        }
+        io::ErrorKind::PermissionDenied => {
+            "; ports below 1024 are for root: `--listen 127.0.0.1:PORT` takes another port"
+        }
+        io::ErrorKind::AddrNotAvailable => {
+            "; it is no address of this machine: `--listen 127.0.0.1:PORT` takes one that is"
+        }
+        _ => "",
+    };
+    format!("{error}{hint}")
 }
 
 /// Listens as [`TcpListener::bind`] does, with a longer queue.

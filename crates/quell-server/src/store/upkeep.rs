@@ -8,6 +8,7 @@ use quell_report::text::printable;
 
 use super::file::told;
 use crate::exit::EXIT_USAGE;
+use crate::signals;
 use crate::stdout;
 
 /// What `quell store` does.
@@ -79,6 +80,7 @@ fn check(file: &Path) -> Result<(), String> {
 }
 
 fn backup(file: &Path, to: &Path) -> Result<(), String> {
+    signals::survive_limit_of_files().map_err(|error| format!("no signal is handled: {error}"))?;
     if to.try_exists().unwrap_or(false) {
         return Err(format!("{} is there already; name a place where nothing is", to.display()));
     }

@@ -26,9 +26,9 @@ fn the_sentence_about_a_value_shows_no_more_of_it_than_the_line() {
     let agent = "[agents.a]\nrun = ['true']\n";
     let key = "[[keys]]\nsubject = 'a'\nsecret_env = 'HOME'\n";
     for (line, says) in [
-        ("timeout = 'A=hush'", "`timeout`: invalid time `A=…`; expected one such as \"500ms\""),
-        ("timeout = 'A=5M hush'", "`timeout`: `M` of `A=…` is a month; expected `m`"),
-        ("idle = 'https://u:hush@h'", "`idle`: invalid time `https://…`; expected one such as"),
+        ("timeout = 'A=hush'", "`timeout`: invalid time `…`; expected one such as \"500ms\""),
+        ("timeout = 'A=5M hush'", "`timeout`: `M` of `…` is a month; expected `m`"),
+        ("idle = 'https://u:hush@h'", "`idle`: invalid time `…`; expected one such as"),
         ("cwd = 'A=hush'", "A=…: no such folder"),
         ("cwd = '/A=hush/x'", "`cwd`: /A=…: no such folder"),
         ("cwd = 'https://u:hush@h/x'", "https:…: no such folder"),

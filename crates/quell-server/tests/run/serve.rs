@@ -50,6 +50,19 @@ fn seen(site: &Site, through: &str, id: &str) -> Value {
 }
 
 #[test]
+fn of_an_address_that_somebody_has_the_message_says_how_to_name_another() {
+    let scratch = Scratch::new();
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = taken.local_addr().expect("it listens").to_string();
+    let ended = scratch.run(&["serve", "--demo", "--listen", &address]);
+    ended.assert_code(2);
+    let line = ended.stderr.lines().find(|line| line.contains("cannot listen on"));
+    let is_right =
+        |line: &str| line.contains("; another process has it") && line.contains("--listen");
+    assert!(line.is_some_and(is_right), "{ended:?}");
+}
+
+#[test]
 fn i40_a_cancel_through_one_contract_is_seen_through_the_others_by_the_next_read() {
     let site = Site::demo(&[]);
     for (through, _) in SEEN_AS {

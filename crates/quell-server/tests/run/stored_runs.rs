@@ -240,6 +240,20 @@ fn a_run_that_was_left_behind_has_the_end_that_was_decided_in_its_events() {
 }
 
 #[test]
+fn a_backup_that_cannot_be_written_says_so_and_leaves_nothing() {
+    let scratch = Scratch::new();
+    run_in(&scratch, "exit 0");
+    let names = scratch.names();
+    let limited = ["-c", "ulimit -f 100; exec \"$0\" store backup runs.db copy.db"];
+    let mut command = scratch.program("sh");
+    command.args(limited).arg(env!("CARGO_BIN_EXE_quell"));
+    let ended = Running::start(command).ended();
+    ended.assert_code(2);
+    assert!(ended.stderr.starts_with("error: copying runs.db to copy.db: "), "{ended:?}");
+    assert_eq!(scratch.names(), names);
+}
+
+#[test]
 fn a_place_that_is_taken_and_a_file_that_is_damaged_are_said() {
     let scratch = Scratch::new();
     run_in(&scratch, "exit 0");

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use super::fault::Fault;
 use super::fields::meant;
 use super::keys::PLAN_KEYS;
-use super::stars::{hide, show_signs, show_words};
+use super::stars::{hide, show_expression, show_signs, show_words};
 use super::tree::{Key, Node, Value};
 use super::unread::{is_harmless, is_ours};
 use super::within::Within;
@@ -51,7 +51,9 @@ impl Masked {
             let next = all.get(nth + 1).map_or(text.len(), |next| next.at);
             let end = match place.shown {
                 Shown::Nothing => next,
-                Shown::UpTo(end) | Shown::Words(end, _) => end.clamp(place.at, next),
+                Shown::UpTo(end) | Shown::Words(end, _) | Shown::Expression(end, _) => {
+                    end.clamp(place.at, next)
+                }
                 Shown::Signs => place.at,
             };
             show_signs(text.get(done..place.at).unwrap_or_default(), &mut shown);
@@ -59,6 +61,7 @@ impl Masked {
             match place.shown {
                 Shown::Nothing => hide(part, &mut shown),
                 Shown::Words(_, behind) => show_words(part, behind, &mut shown),
+                Shown::Expression(_, is_quoted) => show_expression(part, is_quoted, &mut shown),
                 Shown::UpTo(_) | Shown::Signs => shown.push_str(part),
             }
             done = end;
@@ -116,6 +119,8 @@ enum Shown {
     UpTo(usize),
     /// The harmless words before an offset, of a command or of what is behind this in it.
     Words(usize, Behind),
+    /// Names and plain literals before an offset, of an expression that has quotes around it.
+    Expression(usize, bool),
     /// Nothing, up to the next key or value: the tree does not say where each ends.
     Nothing,
 }
@@ -146,7 +151,8 @@ impl<'a> Places<'a> {
 
     /// Adds those of a value. Recurses as deep as the text nests, which the parsers bound.
     fn add(&mut self, node: &'a Node, within: Within) {
-        if matches!(within, Within::Unknown | Within::Below) {
+        let is_hidden_word = matches!(within, Within::Word) && within.hides(&node.value);
+        if is_hidden_word || matches!(within, Within::Unknown | Within::Below) {
             self.unquoted.push(node.at);
         }
         let shown = match (&node.value, within) {
@@ -155,6 +161,7 @@ impl<'a> Places<'a> {
             (value, _) if within.hides(value) => Shown::Nothing,
             (_, Within::Command) => self.words(node, Behind::Nothing),
             (_, Within::Input) => self.words(node, Behind::Braces),
+            (Value::Text(text), Within::Expression) => self.expression(node, text),
             _ => self.first_line(node),
         };
         self.push(node, shown);
@@ -182,6 +189,15 @@ impl<'a> Places<'a> {
         }
     }
 
+    fn expression(&mut self, node: &Node, text: &str) -> Shown {
+        let quote = self.text.get(node.at..).and_then(|written| written.chars().next());
+        let is_quoted = quote.is_some_and(|it| matches!(it, '"' | '\'') && !text.starts_with(it));
+        match self.first_line(node) {
+            Shown::UpTo(end) => Shown::Expression(end, is_quoted),
+            shown => shown,
+        }
+    }
+
     /// Yields what is shown of a scalar: its first line. Quotes that are not closed take in those
     /// behind, and so the text may begin with another line than what stands first.
     fn first_line(&mut self, node: &Node) -> Shown {
@@ -204,7 +220,7 @@ impl<'a> Places<'a> {
         let above = before.trim_end_matches(LINE_ENDS);
         let sign =
             above.trim_end_matches(|char: char| "+-".contains(char) || char.is_ascii_digit());
-        above.len() < before.len() && sign.ends_with(['|', '>']) && !LONG_KEYS.contains(&key)
+        above.len() < before.len() && sign.ends_with(['|', '>']) && key != LONG_KEY
     }
 
     /// Yields what is shown of a key that may be shown: its name, if that is how it is written.
@@ -240,7 +256,8 @@ impl<'a> Places<'a> {
             } else {
                 within.inside()
             };
-            let is_folded = matches!(of_value, Within::Values) && self.is_folded(&key.name, value);
+            let is_folded = matches!(of_value, Within::Values | Within::Reference | Within::Word)
+                && self.is_folded(&key.name, value);
             self.folded.extend(is_folded.then_some(value.at));
             self.add(value, if is_folded { Within::Unknown } else { of_value });
             is_beside |= is_null && is_env(&key.name);
@@ -251,7 +268,7 @@ impl<'a> Places<'a> {
         for item in items {
             let of_item = match (within, &item.value) {
                 (Within::Steps | Within::Parallel, Value::Table(_)) => Within::Steps,
-                (Within::Values, _) => Within::Values,
+                (Within::Values | Within::Reference, _) => within,
                 _ => within.inside(),
             };
             self.add(item, of_item);
@@ -288,8 +305,8 @@ impl<'a> Places<'a> {
 /// What may be wrong with a text that is no word.
 const FOLDED: &str = "; it has several lines: check its quotes and the indentation";
 
-/// Keys whose values may be long.
-const LONG_KEYS: [&str; 6] = ["description", "if", "until", "route", "choose", "delegate"];
+/// A key whose value may be long, as those of expressions may.
+const LONG_KEY: &str = "description";
 
 #[cfg(test)]
 mod tests {

@@ -2,7 +2,7 @@
 
 use super::unread::{is_harmless, is_sign};
 use crate::excerpt::LINE_ENDS;
-use crate::harmless::{Behind, parts};
+use crate::harmless::{Behind, parts, parts_of_expression};
 
 /// Adds a text with stars in the place of all words that are no keys of plans. Behind a `#` all is
 /// a comment, to the end of the line.
@@ -26,7 +26,16 @@ pub(super) fn show_signs(text: &str, shown: &mut String) {
 /// Adds the written text of a command, or of words behind this in one, with stars in the place of
 /// those that may be secrets.
 pub(super) fn show_words(text: &str, behind: Behind, shown: &mut String) {
-    for (part, is_shown) in parts(text, behind) {
+    show_parts(parts(text, behind), shown);
+}
+
+/// Adds the written text of an expression, with stars in the place of what may be a secret.
+pub(super) fn show_expression(text: &str, is_quoted: bool, shown: &mut String) {
+    show_parts(parts_of_expression(text, is_quoted).into_iter(), shown);
+}
+
+fn show_parts<'t>(parts: impl Iterator<Item = (&'t str, bool)>, shown: &mut String) {
+    for (part, is_shown) in parts {
         if is_shown {
             shown.push_str(part);
         } else {

@@ -8,7 +8,7 @@ use toml::de::{self, DeTable, DeValue};
 
 use super::fault::Fault;
 use super::tree::{Key, Node, Value};
-use crate::excerpt::is_braced;
+use crate::excerpt::{is_braced, toml_words};
 use crate::limits;
 
 /// Parses the text.
@@ -24,10 +24,10 @@ fn fault(text: &str, error: &de::Error) -> Fault {
         Some(span) if error.message().contains("recurse") => too_deep(span.start),
         Some(span) => {
             let hint = if is_braced(text, span.start) { TEMPLATE_HINT } else { "" };
-            Fault::new(span.start, error.message().replace('\n', ", ") + hint)
+            Fault::new(span.start, toml_words(error.message()) + hint)
         }
         None if is_long_key(error) => too_deep(line_of_long_key(text)),
-        None => Fault::new(0, error.message().replace('\n', ", ")),
+        None => Fault::new(0, toml_words(error.message())),
     }
 }
 

@@ -6,7 +6,7 @@ use super::options::{PARALLEL_KEYS, RETRY_KEYS};
 use super::tree::Value;
 use super::unread::is_harmless;
 use super::waits::WAIT_KEYS;
-use crate::harmless::{is_component_name, is_path};
+use crate::harmless::{is_component_name, is_of_plain_words};
 use crate::plan::variable::is_variable;
 
 /// What belongs in a place.
@@ -20,8 +20,14 @@ pub(super) enum Within {
     Parallel,
     /// A program and its arguments.
     Command,
-    /// A value, or a list of them.
+    /// A name, a description or a question.
     Values,
+    /// The name of a step, or a list of them.
+    Reference,
+    /// A time, a count, or one of a few words.
+    Word,
+    /// A condition or a choice.
+    Expression,
     /// The name of a component.
     Component,
     /// The path of a folder.
@@ -58,7 +64,10 @@ impl Within {
             "on_branch_timeout" => Self::Choice,
             "component" => Self::Component,
             "cwd" => Self::Folder,
-            _ => Self::Values,
+            "if" | "until" | "route" | "choose" | "delegate" => Self::Expression,
+            "name" | "description" | "ask" => Self::Values,
+            "needs" | "otherwise" | "leader" => Self::Reference,
+            _ => Self::Word,
         }
     }
 
@@ -87,7 +96,12 @@ impl Within {
             (Self::Env | Self::Variable | Self::Unknown | Self::Below, _)
             | (Self::Table(_) | Self::Steps | Self::Parallel, Value::Text(_)) => true,
             (Self::Component, Value::Text(name)) => !is_component_name(name),
-            (Self::Folder | Self::Choice, Value::Text(text)) => !is_path(text),
+            (Self::Reference, Value::Text(name)) => {
+                !is_component_name(name) && !is_of_plain_words(name)
+            }
+            (Self::Folder | Self::Choice | Self::Word, Value::Text(text)) => {
+                !is_of_plain_words(text)
+            }
             _ => false,
         }
     }
