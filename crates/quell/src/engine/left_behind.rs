@@ -132,13 +132,13 @@ impl LeftTree {
         tree
     }
 
-    /// Writes how the tree ends, its log included. Yields the number of the last event.
+    /// Writes how the tree ends, its log included, which tells so far. Yields the number of the last event.
     pub(super) async fn write<R: Recorded>(
         &mut self,
+        mut log: LeftLog,
         writes: &mut Writes<'_, R>,
     ) -> Result<u64, StoreError> {
-        let (root, store) = (self.root.run(), writes.store);
-        let mut log = LeftLog::read(store, root).await?;
+        let store = writes.store;
         for (record, row) in &mut self.ends {
             // A stop that came from above is stored there, and one because of a failure is not.
             if let Some(cause) = log.cause_of(record.run()).filter(|_| row.cause.is_none()) {

@@ -4,16 +4,18 @@ use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::fmt;
 use std::future::Future;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use futures::stream::{self, StreamExt};
 use quell_core::store::{Page, RunRecord, Store, StoreError, Unreadable};
 use quell_core::{Counts, RunId, limits};
 
 use crate::body::context::RunContext;
 use crate::body::driver;
 use crate::engine::left_behind::{Fate, LeftBehind, LeftTree, Writes};
+use crate::engine::left_log::LeftLog;
 use crate::engine::{Engine, left_paused, resumable};
 use crate::failure::{Failure, SubmitError};
 use crate::node::Node;
@@ -177,8 +179,14 @@ impl Engine {
             writes.push(end).await?;
         }
         let mut stay = Vec::new();
-        for mut tree in left.trees {
-            let last_seq = tree.write(&mut writes).await?;
+        let logs = stream::iter(left.trees).map(async |tree| {
+            let log = LeftLog::read(store, tree.root.run()).await?;
+            Ok::<_, StoreError>((tree, log))
+        });
+        let mut logs = pin!(logs.buffered(LOGS_AHEAD));
+        while let Some(read) = logs.next().await {
+            let (mut tree, log) = read?;
+            let last_seq = tree.write(log, &mut writes).await?;
             if !matches!(tree.fate, Fate::Ends) {
                 stay.push((tree.root, last_seq, tree.fate));
             }
@@ -202,7 +210,8 @@ impl Engine {
                 Err(error) => {
                     recovered.refused.push((root.run(), error.clone()));
                     if !is_paused {
-                        LeftTree::refused(root, &error).write(&mut writes).await?;
+                        let log = LeftLog::read(store, root.run()).await?;
+                        LeftTree::refused(root, &error).write(log, &mut writes).await?;
                     }
                 }
             }
@@ -256,6 +265,10 @@ impl Engine {
         self.shared().accept_paused(spec, restored).map(RunRef::new)
     }
 }
+
+/// How many logs are read before their trees are written: a store answers many at once sooner than
+/// each by itself, and what a log tells is small.
+const LOGS_AHEAD: usize = 64;
 
 /// Yields the runs below roots that can be read. The others are left as they are, and named: what
 /// becomes of them is the root's.
