@@ -74,7 +74,7 @@ pub(crate) fn frames(
     let frames = stream::unfold((events, render), async |(mut events, mut render)| {
         // A pause is the last event for now: there is no other one to end with.
         let event = if render.is_over { None } else { events.next().await };
-        let frames = render.frames(&event?)?;
+        let frames = render.frames(&event?);
         Some((frames, (events, render)))
     });
     let joins_the_end = is_new && app.options().end_event && run.row().status.is_terminal();
@@ -145,17 +145,17 @@ impl Render {
         }
     }
 
-    /// Yields the frames of an event; none to end the stream.
-    fn frames(&mut self, event: &RunEvent) -> Option<Vec<Late>> {
+    /// Yields the frames of an event.
+    fn frames(&mut self, event: &RunEvent) -> Vec<Late> {
         if let EventKind::Lagged { from, to } = event.kind {
             self.take(event);
             if std::mem::take(&mut self.is_first) {
                 // The log may no longer hold the start of a replay.
-                return Some(self.missing(from, to).into_iter().map(Late::from).collect());
+                return self.missing(from, to).into_iter().map(Late::from).collect();
             }
             // A reader that is too slow gets the reason, and is disconnected: the run never waits.
             self.is_over = true;
-            return Some(vec![lagged(from, to).into()]);
+            return vec![lagged(from, to).into()];
         }
         self.is_first = false;
         let mut frames = Vec::new();
@@ -197,7 +197,7 @@ impl Render {
         if event.seq <= self.behind {
             frames.clear();
         }
-        Some(self.numbered(event, frames))
+        self.numbered(event, frames)
     }
 
     fn take(&mut self, event: &RunEvent) -> bool {
