@@ -20,11 +20,11 @@ fn server() -> Server {
     Server::serving([Component::workflow("ask", ask).resumable()])
 }
 
-fn asking(input: Value) -> Value {
+fn asking(input: &Value) -> Value {
     json!({ "assistant_id": "ask", "input": input, "stream_mode": ["values", "updates"] })
 }
 
-fn answer(with: Value) -> Value {
+fn answer(with: &Value) -> Value {
     json!({ "assistant_id": "ask", "command": { "resume": with } })
 }
 
@@ -33,7 +33,7 @@ async fn a_wait_for_a_paused_run_yields_what_it_asks_and_the_resumed_one_its_val
     let server = server();
     let thread = server.thread().await;
     let wait = format!("/threads/{thread}/runs/wait");
-    let asked = server.post(&wait, &asking(json!({ "n": 1 }))).await;
+    let asked = server.post(&wait, &asking(&json!({ "n": 1 }))).await;
     let run = asked.header("content-location").to_owned();
     let body = asked.json();
     assert_eq!(body["n"], 1);
@@ -50,7 +50,7 @@ async fn a_wait_for_a_paused_run_yields_what_it_asks_and_the_resumed_one_its_val
     let shown = json!({ "id": interrupt["id"], "value": { "question": "go on?" } });
     assert_eq!(interrupts, [&json!([shown])]);
 
-    let done = server.post(&wait, &answer(json!("yes"))).await;
+    let done = server.post(&wait, &answer(&json!("yes"))).await;
     assert_eq!(done.status, 200, "{}", done.text);
     assert_eq!(done.header("content-location"), run, "the run goes on under its id");
     assert_eq!(done.json(), json!({ "n": 1, "told": "yes" }));
@@ -64,7 +64,7 @@ async fn a_stream_ends_with_what_is_asked_and_the_resumed_one_goes_on_behind_it(
     let server = server();
     let thread = server.thread().await;
     let stream = format!("/threads/{thread}/runs/stream");
-    let asked = server.post(&stream, &asking(json!({ "twice": true }))).await.events();
+    let asked = server.post(&stream, &asking(&json!({ "twice": true }))).await.events();
     let names = |events: &[(String, Value)]| -> Vec<String> {
         events.iter().map(|(name, _)| name.clone()).collect()
     };
@@ -73,11 +73,11 @@ async fn a_stream_ends_with_what_is_asked_and_the_resumed_one_goes_on_behind_it(
     assert_eq!(asked[2].1["__interrupt__"][0]["value"], question);
     assert_eq!(asked[3].1["__interrupt__"], asked[2].1["__interrupt__"]);
     assert_eq!(asked[3].1["twice"], true);
-    let again = server.post(&stream, &answer(json!("yes"))).await.events();
+    let again = server.post(&stream, &answer(&json!("yes"))).await.events();
     let next = &again.last().unwrap().1["__interrupt__"][0];
     assert_eq!(next["value"], "really?");
     assert_ne!(next["id"], asked[2].1["__interrupt__"][0]["id"], "another question");
-    let rest = server.post(&stream, &answer(json!("yes!"))).await.events();
+    let rest = server.post(&stream, &answer(&json!("yes!"))).await.events();
     assert!(rest.iter().all(|(_, data)| data.get("__interrupt__").is_none()), "{rest:?}");
     assert_eq!(rest.last().unwrap().1["told"], "yes!");
 }
@@ -87,16 +87,16 @@ async fn new_input_gives_up_what_is_asked_and_none_is_refused() {
     let server = server();
     let thread = server.thread().await;
     let wait = format!("/threads/{thread}/runs/wait");
-    let first = server.post(&wait, &asking(json!({ "n": 1 }))).await;
+    let first = server.post(&wait, &asking(&json!({ "n": 1 }))).await;
     let first = first.header("content-location").to_owned();
-    let none = server.post(&wait, &asking(Value::Null)).await;
+    let none = server.post(&wait, &asking(&Value::Null)).await;
     let text = "Thread is interrupted. Answer with command.resume, or give it new input.";
     assert_eq!(none.detail(), (409, text.to_owned()));
     let other = json!({ "assistant_id": "echo", "command": { "resume": 1 } });
     let other = server.post(&wait, &other).await.detail();
     assert_eq!(other, (422, "assistant_id: the interrupted run is of ask".to_owned()));
 
-    let second = server.post(&wait, &asking(json!({ "n": 2 }))).await;
+    let second = server.post(&wait, &asking(&json!({ "n": 2 }))).await;
     assert_eq!(second.json()["__interrupt__"][0]["value"], json!({ "question": "go on?" }));
     let told = server.get(&first).await.json();
     assert_eq!(
@@ -111,7 +111,7 @@ async fn new_input_gives_up_what_is_asked_and_none_is_refused() {
 async fn a_paused_run_is_cancelled_by_its_id_and_not_by_status() {
     let server = server();
     let thread = server.thread().await;
-    let asked = server.post(&format!("/threads/{thread}/runs/wait"), &asking(json!({}))).await;
+    let asked = server.post(&format!("/threads/{thread}/runs/wait"), &asking(&json!({}))).await;
     let run = asked.header("content-location").to_owned();
     let all = server.post("/runs/cancel", &json!({ "status": "all" })).await;
     assert_eq!(all.detail(), (404, "No runs found to cancel.".to_owned()));
@@ -119,7 +119,7 @@ async fn a_paused_run_is_cancelled_by_its_id_and_not_by_status() {
     assert_eq!(server.status(&run).await, "interrupted");
     let row = server.get(&format!("/threads/{thread}")).await.json();
     assert_eq!(row["interrupts"], json!({}));
-    let late = server.post(&format!("/threads/{thread}/runs/wait"), &answer(json!(1))).await;
+    let late = server.post(&format!("/threads/{thread}/runs/wait"), &answer(&json!(1))).await;
     assert_ne!(late.header("content-location"), run, "it is answered as without a paused run");
 }
 
