@@ -18,6 +18,7 @@ use crate::engine::left_behind::{Fate, LeftBehind, LeftTree, Writes};
 use crate::engine::left_log::LeftLog;
 use crate::engine::{Engine, left_paused, resumable};
 use crate::failure::{Failure, SubmitError};
+use crate::journal::Recorded;
 use crate::node::Node;
 use crate::node::pausing::Maker;
 use crate::run::RunRef;
@@ -178,19 +179,7 @@ impl Engine {
         for end in left.end_strays(strays, journal) {
             writes.push(end).await?;
         }
-        let mut stay = Vec::new();
-        let logs = stream::iter(left.trees).map(async |tree| {
-            let log = LeftLog::read(store, tree.root.run()).await?;
-            Ok::<_, StoreError>((tree, log))
-        });
-        let mut logs = pin!(logs.buffered(LOGS_AHEAD));
-        while let Some(read) = logs.next().await {
-            let (mut tree, log) = read?;
-            let last_seq = tree.write(log, &mut writes).await?;
-            if !matches!(tree.fate, Fate::Ends) {
-                stay.push((tree.root, last_seq, tree.fate));
-            }
-        }
+        let mut stay = write_trees(left.trees, &mut writes).await?;
         // Before any of them writes as its next attempt.
         writes.flush().await?;
         // Those that had a lane before the pause, or after it, come before those that wait for it.
@@ -264,6 +253,27 @@ impl Engine {
         left_paused::keep_paused(&mut spec, record, at, last_seq.saturating_add(1));
         self.shared().accept_paused(spec, restored).map(RunRef::new)
     }
+}
+
+/// Writes how trees end. Yields the roots that do not, with the numbers of their last events.
+async fn write_trees<R: Recorded>(
+    trees: Vec<LeftTree>,
+    writes: &mut Writes<'_, R>,
+) -> Result<Vec<(RunRecord, u64, Fate)>, StoreError> {
+    let (store, mut stay) = (writes.store, Vec::new());
+    let logs = stream::iter(trees).map(async |tree| {
+        let log = LeftLog::read(store, tree.root.run()).await?;
+        Ok::<_, StoreError>((tree, log))
+    });
+    let mut logs = pin!(logs.buffered(LOGS_AHEAD));
+    while let Some(read) = logs.next().await {
+        let (mut tree, log) = read?;
+        let last_seq = tree.write(log, writes).await?;
+        if !matches!(tree.fate, Fate::Ends) {
+            stay.push((tree.root, last_seq, tree.fate));
+        }
+    }
+    Ok(stay)
 }
 
 /// How many logs are read before their trees are written: a store answers many at once sooner than

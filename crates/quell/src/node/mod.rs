@@ -10,6 +10,7 @@ mod last_poll;
 mod node;
 pub(crate) mod outputs;
 pub(crate) mod pausing;
+mod records;
 pub(crate) mod report;
 mod shared;
 mod state;

@@ -1,18 +1,16 @@
 //! What of a run is stored, and what becomes of it: stored, refused, or not yet.
 
 use std::sync::Arc;
-use std::time::SystemTime;
 
-use quell_core::store::{Accepted, ClaimedKey, Epoch, Record, StopAccepted, StoreError};
-use quell_core::{Cause, Counts, RunEvent, RunId, RunReport, RunStatus, StopMode, limits};
+use quell_core::store::{Epoch, Record, StopAccepted, StoreError};
+use quell_core::{Cause, RunId, StopMode};
 
 use crate::failure::SubmitError;
 use crate::foreign;
-use crate::journal::{self, Entry, Journal, Recorded};
-use crate::node::{Node, State, flags, report};
+use crate::journal::{Entry, Journal, Recorded};
+use crate::node::{Node, State, flags, records};
 use crate::sync::Ordering;
 use crate::sync::waiters::Wakers;
-use crate::time::clock::Ticks;
 
 impl Recorded for Node {
     fn id(&self) -> RunId {
@@ -20,64 +18,7 @@ impl Recorded for Node {
     }
 
     fn records(entry: &Entry<Self>, journal: &Journal<Self>) -> (Record, Option<Record>) {
-        let wall = |node: &Self, at: Ticks| node.shared.clock.wall_at(at);
-        let epoch = |node: &Self| journal.epoch(node.attempt());
-        let record = match entry {
-            Entry::Accepted { run, root, parent, at } => {
-                let accepted = accepted(run, (*root, *parent), epoch(run), *at);
-                Record::Accepted(Box::new(accepted))
-            }
-            Entry::Started(node, at) => {
-                Record::Started { run: node.id, epoch: epoch(node), at: wall(node, *at) }
-            }
-            Entry::Stop(_, stop) => Record::StopAccepted(stop.clone()),
-            Entry::Event(epoch, event) => {
-                Record::Event { epoch: *epoch, event: RunEvent::clone(event) }
-            }
-            Entry::Saved { run, lane, root, state, at } => Record::Checkpoint {
-                lane: Arc::clone(lane),
-                run: *root,
-                epoch: epoch(run),
-                state: state.clone(),
-                at: wall(run, *at),
-            },
-            Entry::Paused(node, pause) => {
-                Record::Paused { run: node.id, epoch: epoch(node), pause: pause.clone() }
-            }
-            Entry::Resumed(node, given) => Record::Resumed {
-                run: node.id,
-                epoch: epoch(node),
-                attempt: given.attempt,
-                answer: given.answer.clone(),
-                stood: given.stood,
-                at: wall(node, given.at),
-            },
-            Entry::Ended(node, rollback) => {
-                // The report of a root has the rows of its tree: that of a run below only its own.
-                let report = if node.is_root() {
-                    report::of(node)
-                } else {
-                    RunReport::new(vec![report::row(node)], Counts::default())
-                };
-                let report = Arc::new(journal::to_record(report));
-                Record::Ended { run: node.id, epoch: epoch(node), report, rollback: *rollback }
-            }
-            Entry::Quiesced(node, at) => {
-                Record::Quiesced { run: node.id, epoch: epoch(node), at: wall(node, *at) }
-            }
-            Entry::Forgotten(node, at) => {
-                let at = left_at(node, wall(node, *at));
-                Record::Forgotten { run: node.id, epoch: epoch(node), at }
-            }
-            Entry::TakenBack(node, at) => {
-                let (run, epoch) = (node.id, epoch(node));
-                let at = left_at(node, wall(node, *at));
-                let report = Arc::new(taken_back(node));
-                let ended = Record::Ended { run, epoch, report, rollback: true };
-                return (ended, Some(Record::Forgotten { run, epoch, at }));
-            }
-        };
-        (record, None)
+        records::of(entry, journal)
     }
 
     fn stored(entry: Entry<Self>) {
@@ -354,24 +295,6 @@ impl Node {
     }
 }
 
-/// Yields when a run counts as forgotten. One that was refused never was: its key is free at once.
-fn left_at(node: &Node, at: SystemTime) -> SystemTime {
-    if node.flags() & flags::REFUSED == 0 {
-        return at;
-    }
-    at.checked_sub(limits::KEYS_TTL).unwrap_or(at)
-}
-
-/// Makes the report of a run that is taken back: of a root that was refused, that it never ran.
-fn taken_back(node: &Arc<Node>) -> RunReport {
-    if node.flags() & flags::REFUSED == 0 {
-        return journal::to_record(report::of(node));
-    }
-    let mut row = report::row(node);
-    row.status = RunStatus::Cancelled;
-    RunReport::new(vec![row], Counts::default())
-}
-
 /// Tells whether a refusal says that the entry is stored already: an append may be stored although
 /// it has failed, and is then tried again.
 const fn is_there(entry: &Entry<Node>, error: &StoreError) -> bool {
@@ -383,29 +306,4 @@ const fn is_there(entry: &Entry<Node>, error: &StoreError) -> bool {
             | (Entry::Paused(..) | Entry::Resumed(..), StoreError::Ended { .. })
             | (Entry::Forgotten(..), StoreError::Unknown { .. })
     )
-}
-
-fn accepted(
-    node: &Node,
-    (root, parent): (RunId, Option<RunId>),
-    epoch: Epoch,
-    at: Ticks,
-) -> Accepted {
-    let (name, at) = (Arc::clone(&node.name), node.shared.clock.wall_at(at));
-    let mut accepted = Accepted::new(node.id, node.kind, name, epoch, at);
-    (accepted.root, accepted.parent) = (root, parent);
-    accepted.input = node.input().cloned();
-    if let Some(gate) = node.gate() {
-        accepted.lane = gate.lane.as_ref().map(|lane| Arc::clone(&lane.key));
-        accepted.due = gate.not_before.map(|due| node.shared.clock.wall(due));
-    }
-    if let Some(about) = &node.about {
-        accepted.owner.clone_from(&about.owner);
-        accepted.labels.clone_from(&about.labels);
-        accepted.annotations.clone_from(&about.annotations);
-        let key = about.key.as_ref();
-        accepted.key =
-            key.map(|key| ClaimedKey { key: Arc::clone(key.text()), payload: key.payload() });
-    }
-    accepted
 }
