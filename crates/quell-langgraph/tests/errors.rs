@@ -73,8 +73,8 @@ async fn bad_requests_for_runs_are_answered_as_the_contract_says() {
     let resume = r#"{"assistant_id":"echo","command":{"resume":1}}"#;
     let not_found = "Thread or assistant not found.";
     let no_graph = "Invalid assistant: 'nope'. Must be either:\n- A valid assistant UUID, or\n\
-                    - One of the registered graphs: echo, everywhere, failing, nested, parallel, \
-                    slow, steps, stubborn";
+                    - One of the registered graphs: echo, everywhere, failing, interrupting, \
+                    nested, parallel, slow, steps, stubborn";
     let deep = format!(r#"{{"input":{}{}}}"#, "[".repeat(127), "]".repeat(127));
     let half = r#"{"assistant_id":"echo","input":"\ud800"}"#;
     let after = r#"{"assistant_id":"echo","after_seconds":1e300}"#;
