@@ -1,24 +1,30 @@
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
 use axum::http::StatusCode;
-use quell::{Engine, Failure, Pause, Payload, RunContext, RunSpec, limits};
+use quell::store::{MemoryStore, Store, StoreError};
+use quell::{Engine, EngineConfig, Failure, Pause, Payload, Recovery, RunContext, RunSpec, limits};
 use quell_flow::{Catalog, Component};
-use quell_http::{Access, BODY_BYTES_MAX, Key, Service, router};
-use quell_test_support::Answer;
+use quell_http::{Access, BODY_BYTES_MAX, Key, Service, parse_id, router};
+use quell_test_support::{Answer, Flow, Valve};
 use serde_json::{Value, json};
 
 use crate::support::{Client, JSON, get, post, send, serve, service, start};
 
 /// Components of which runs may be paused.
 fn asking() -> Service {
+    asking_in(Engine::new())
+}
+
+fn asking_in(engine: Engine) -> Service {
     let catalog = Catalog::new()
         .with(Component::agent("clerk", clerk).resumable())
         .with(Component::agent("hasty", hasty).resumable())
         .with(Component::agent("plodder", plod).resumable())
         .with(Component::agent("firm", plod))
         .with(Component::workflow("family", family).resumable());
-    Service::new(Engine::new(), catalog)
+    Service::new(engine, catalog)
 }
 
 /// Asks what its input says, and yields the answers with the number of the attempt.
@@ -316,4 +322,47 @@ async fn the_description_names_both_calls_and_the_status() {
     }
     let list = &document["paths"]["/v1/runs"]["get"]["parameters"][0];
     assert!(list["schema"]["pattern"].as_str().unwrap().contains("paused"), "{list}");
+}
+
+#[tokio::test]
+async fn an_answer_is_acknowledged_when_it_is_stored_and_a_question_outlives_its_process() {
+    let store = Arc::new(MemoryStore::new());
+    let engine = |valve: &Arc<Valve>| {
+        let store = Arc::clone(valve) as Arc<dyn Store>;
+        Engine::with_config(EngineConfig::new().store(store))
+    };
+    let valve = Valve::reopened(&store, 1);
+    let app = router(asking_in(engine(&valve)));
+    for id in ["a", "b", "c"] {
+        let body = json!({ "component": "agent/clerk", "id": id, "input": "may I?" });
+        assert_eq!(post(&app, "/v1/runs", &body).await.status, StatusCode::CREATED);
+        has(&app, id, "paused").await;
+    }
+    assert_eq!(resume(&app, "a", &json!("yes")).await.status, StatusCode::OK);
+    let stored = store.get(parse_id("a").unwrap()).await.unwrap().unwrap();
+    assert_eq!(stored.attempt, 2, "its answer is stored when it is acknowledged");
+    has(&app, "a", "completed").await;
+
+    valve.set(Flow::Failing(StoreError::Full { what: "secret-path".into() }));
+    let first = resume(&app, "b", &json!("yes")).await;
+    assert_eq!(told(&first).0, 503, "{first:?}");
+    assert!(told(&first).1.ends_with("answer-not-stored"), "{first:?}");
+    let second = resume(&app, "c", &json!("yes")).await;
+    assert_eq!(told(&second).0, 503, "{second:?}");
+    assert!(told(&second).1.ends_with("answer-not-taken"), "{second:?}");
+    assert!(!first.text.contains("secret-path") && !second.text.contains("secret-path"));
+    has(&app, "c", "paused").await;
+    valve.set(Flow::Open);
+    has(&app, "b", "completed").await;
+
+    let service = asking_in(engine(&Valve::reopened(&store, 2)));
+    service.engine().recover(|_| Recovery::Fail).await.unwrap();
+    let later = router(service);
+    let kept = has(&later, "c", "paused").await;
+    assert_eq!(kept["pause"]["request"], "may I?");
+    let nobody = resume(&later, "c", &json!("yes")).await;
+    assert_eq!(told(&nobody).0, 409, "{nobody:?}");
+    assert!(told(&nobody).1.ends_with("not-resumable"), "{nobody:?}");
+    post(&later, "/v1/runs/c/cancel", &json!({})).await;
+    has(&later, "c", "cancelled").await;
 }

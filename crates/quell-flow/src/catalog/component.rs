@@ -289,7 +289,13 @@ impl Component {
         spec: RunSpec,
         input: Payload,
     ) -> Result<RunHandle<Payload>, SubmitError> {
-        engine.submit_durably(spec.input(input), self.to_body()).await
+        let spec = spec.input(input);
+        if !self.is_resumable {
+            return engine.submit_durably(spec, self.to_body()).await;
+        }
+        let handle = engine.submit_resumable(spec, self.to_body())?;
+        handle.run().accepted().await?;
+        Ok(handle)
     }
 
     /// Starts a run of it as a child of `ctx`'s run: a member of a team, or a step of a workflow.

@@ -75,6 +75,8 @@ pub(crate) async fn pause_run(
             content_type = PROBLEM),
         (status = 429, description = "No room for a large body, or no place in a queue",
             body = Problem, content_type = PROBLEM),
+        (status = 503, description = "The answer was not taken, or it is not known to be stored",
+            body = Problem, content_type = PROBLEM),
     )
 )]
 pub(crate) async fn resume_run(
@@ -86,8 +88,8 @@ pub(crate) async fn resume_run(
     let parse = |text: &Bytes| value_of(Some(&*wire::read::<ResumeRun>(text)?.answer));
     let (answer, _upload) = json_body(&view, &headers, body, parse).await?;
     let run = writable(&view, id).await?;
-    let resumed =
-        view.resume(&run, answer).map_err(|error| not_done(&view, &run, error, unanswered))?;
+    let resumed = view.resume(&run, answer).await;
+    let resumed = resumed.map_err(|error| not_done(&view, &run, error, unanswered))?;
     Ok(Json(PauseAnswer::of(&resumed)).into_response())
 }
 
@@ -142,6 +144,18 @@ fn unanswered(error: ResumeError) -> Problem {
             Problem::new(StatusCode::CONFLICT, "not-paused", detail)
         }
         ResumeError::TooLarge { .. } => too_large(error.to_string()),
+        ResumeError::NoBody => {
+            Problem::new(StatusCode::CONFLICT, "not-resumable", error.to_string())
+        }
+        ResumeError::NotTaken(_) => {
+            let detail =
+                "the answer was not taken, and the run stays paused: the store is in trouble";
+            Problem::new(StatusCode::SERVICE_UNAVAILABLE, "answer-not-taken", detail)
+        }
+        ResumeError::NotStored(_) => {
+            let detail = "the run has its answer, which could not be stored: it goes on when it is";
+            Problem::new(StatusCode::SERVICE_UNAVAILABLE, "answer-not-stored", detail)
+        }
         error => Problem::new(StatusCode::TOO_MANY_REQUESTS, "too-many-runs", error.to_string()),
     }
 }

@@ -39,19 +39,26 @@ impl View {
         Ok(run)
     }
 
-    /// Gives a paused run its answer: see [`RunRef::resume`]. It takes the right to start runs of
-    /// its component, which is that to stop it ([`View::may_stop`]).
+    /// Gives a paused run its answer, and waits until that is in the store, if there is one: see
+    /// [`RunRef::resume_durably`]. It takes the right to start runs of its component, which is that
+    /// to stop it ([`View::may_stop`]).
     ///
     /// # Errors
     ///
-    /// Fails, and changes nothing, for every reason in [`NotDone`] and [`ResumeError`].
-    pub fn resume(
+    /// Fails for every reason in [`NotDone`] and [`ResumeError`], and changes nothing but with
+    /// [`ResumeError::NotStored`]: the run has its answer then.
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`RunRef::resume_durably`].
+    pub async fn resume(
         &self,
         run: impl Into<RunView>,
         answer: impl Into<Payload>,
     ) -> Result<RunRef, NotDone<ResumeError>> {
-        let run = self.asked(&run.into(), ResumeError::NotPaused)?;
-        run.resume(answer)?;
+        let (run, answer) = (run.into(), answer.into());
+        let run = self.asked(&run, ResumeError::NotPaused)?;
+        run.resume_durably(answer).await?;
         Ok(run)
     }
 

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use axum::http::StatusCode;
 use quell::ResumeError;
 use quell_http::{NotDone, View, events_by_now};
 
@@ -34,9 +35,13 @@ impl App {
         }
         // Nothing is written while it is paused.
         let last = events_by_now(&run, 0).map(|event| event.seq).max().unwrap_or(0);
-        let resumed = self.owner_view(view, &thread).resume(&run, answer.clone());
+        let resumed = self.owner_view(view, &thread).resume(&run, answer.clone()).await;
         let run = resumed.map_err(|error| match error {
             NotDone::Refused(ResumeError::QueueFull { .. }) => Refusal::too_many(),
+            NotDone::Refused(ResumeError::NotTaken(_) | ResumeError::NotStored(_)) => {
+                let text = "The answer could not be stored";
+                Refusal::new(StatusCode::SERVICE_UNAVAILABLE, text)
+            }
             // Somebody else has answered, or stopped it.
             _ => Refusal::busy(),
         })?;
