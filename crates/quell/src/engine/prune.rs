@@ -105,6 +105,10 @@ impl Engine {
     /// let run = engine.submit(RunSpec::agent("brief"), async |_| Ok(())).unwrap().into_ref();
     /// run.quiescent().await;
     /// run.stored().await.unwrap();
+    /// // What is in memory stays in the store, too.
+    /// while engine.get(run.id()).is_some() {
+    ///     tokio::task::yield_now().await;
+    /// }
     /// let none = StoreRetention::new().ttl(Duration::ZERO);
     /// assert_eq!(engine.prune_stored(&none).await, Ok(1));
     /// assert_eq!(engine.stored_run(run.id()).await, Ok(None));

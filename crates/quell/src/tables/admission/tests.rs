@@ -171,10 +171,8 @@ impl Pair {
         let entry = &mut self.naive.runs[index];
         entry.phase = if is_over { Phase::Over } else { Phase::Lingers };
         if entry.gated {
-            self.ours.hold().leave(&entry.run, false, self.now, || {}).start();
-        }
-        if is_over {
-            self.quiesced(index);
+            // What quiesces at its end gives back all it has in one step.
+            self.ours.hold().leave(&entry.run, is_over, self.now, || {}).start();
         }
     }
 
