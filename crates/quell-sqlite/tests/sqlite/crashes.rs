@@ -18,6 +18,9 @@ use crate::fixture::{Folder, accept, block_on, epoch};
 /// Engines on one file.
 const LIVES: usize = 20;
 
+/// What most of them say before they are killed, in lines.
+const LINES: usize = 60;
+
 #[test]
 fn i34_what_an_engine_has_acknowledged_survives_its_kill_and_a_stopped_run_never_goes_on() {
     let (mut kills, mut said) = (0, Told::default());
@@ -28,7 +31,10 @@ fn i34_what_an_engine_has_acknowledged_survives_its_kill_and_a_stopped_run_never
         for life in 0..LIVES {
             let mut child = Writing::start("engine", &file);
             told.take(life, std::mem::take(&mut child.before));
-            std::thread::sleep(Duration::from_micros(rng.u64(0..40_000)));
+            // It is killed when it has done so much, however slow the machine is.
+            let lines = (0..rng.usize(0..LINES)).map_while(|_| child.line()).collect();
+            told.take(life, lines);
+            std::thread::sleep(Duration::from_micros(rng.u64(0..3_000)));
             told.take(life, child.kill());
             kills += 1;
         }
