@@ -108,6 +108,32 @@ async fn new_input_gives_up_what_is_asked_and_none_is_refused() {
 }
 
 #[tokio::test]
+async fn an_answer_is_for_the_run_that_asks_also_while_others_wait_behind_it() {
+    let server = Server::new();
+    let thread = server.thread().await;
+    let runs = format!("/threads/{thread}/runs");
+    let mut made = Vec::new();
+    for graph in ["slow", "interrupting", "echo"] {
+        let body = json!({
+            "assistant_id": graph, "input": { "ms": 50 }, "multitask_strategy": "enqueue",
+        });
+        let run = server.post(&runs, &body).await.json()["run_id"].as_str().unwrap().to_owned();
+        made.push(format!("{runs}/{run}"));
+    }
+    let [_, asks, behind] = &*made else { panic!("{made:?}") };
+    while server.status(asks).await != "success" {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(server.status(behind).await, "pending");
+    let answer = json!({ "assistant_id": "interrupting", "command": { "resume": "yes" } });
+    let done = server.post(&format!("{runs}/wait"), &answer).await;
+    assert_eq!(done.header("content-location"), asks, "no run is made");
+    while server.status(behind).await != "success" {
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test]
 async fn a_paused_run_is_cancelled_by_its_id_and_not_by_status() {
     let server = server();
     let thread = server.thread().await;

@@ -98,9 +98,10 @@ impl App {
     ) -> Result<Option<Found>, Refusal> {
         let create = &request.create;
         let _one_at_a_time = thread.creating.lock().await;
-        let is_idle = thread.live(self.engine()).is_empty();
+        let live = thread.live(self.engine()).len();
+        let is_idle = live == 0;
         let owner = self.owner_view(view, thread);
-        let takes_over = thread.paused(self.engine()).is_some();
+        let takes_over = live == 1 && thread.paused(self.engine()).is_some();
         if takes_over && create.input.is_null() {
             return Err(Refusal::waits());
         }

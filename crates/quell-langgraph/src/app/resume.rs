@@ -42,6 +42,11 @@ impl App {
                 let text = "The answer could not be stored";
                 Refusal::new(StatusCode::SERVICE_UNAVAILABLE, text)
             }
+            NotDone::Refused(ResumeError::NoBody) => {
+                let text =
+                    "The run was interrupted by an earlier process, and cannot go on in this one";
+                Refusal::new(StatusCode::CONFLICT, text)
+            }
             // Somebody else has answered, or stopped it.
             _ => Refusal::busy(),
         })?;

@@ -178,12 +178,12 @@ impl Thread {
         state.live.iter().filter(|tracked| tracked.has_begun()).map(Arc::clone).collect()
     }
 
-    /// Yields the run that waits for an answer, if one does and no other is live.
+    /// Yields the run that waits for an answer, if one does. Others may wait behind it.
     pub(crate) fn paused(&self, engine: &Engine) -> Option<(Arc<Tracked>, RunRef)> {
-        let live = self.live(engine);
-        let [tracked] = &*live else { return None };
-        let run = engine.get(tracked.id).filter(|run| run.status() == RunStatus::Paused)?;
-        Some((Arc::clone(tracked), run))
+        self.live(engine).into_iter().find_map(|tracked| {
+            let run = engine.get(tracked.id).filter(|run| run.status() == RunStatus::Paused)?;
+            Some((tracked, run))
+        })
     }
 
     /// Lists the runs that have ended and are not to be deleted.
