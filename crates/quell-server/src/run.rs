@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures::future;
+use quell::store::RunRecord;
 use quell::{
     CancelRequest, CauseKind, Disposition, Engine, EngineConfig, EventKind, EventStream, Limits,
     Payload, ResumeError, RunId, RunRef, RunReport, RunStatus,
@@ -111,8 +112,11 @@ async fn run_until_ended(
     let engine = Engine::with_config(config);
     let (going_on, left_behind) = match &store {
         Some(store) => {
-            let going_on = job.going_on(store).await?;
+            let mut going_on = job.going_on(store).await?;
             let is_wanted = going_on.is_some();
+            let going_on = |run: &RunRecord| {
+                going_on.take_if(|(id, _)| *id == run.run()).map(|(_, recovery)| recovery)
+            };
             let (run, words) = store.recover(&engine, &mut signals, going_on).await?;
             if is_wanted && run.is_none() {
                 return Err("the run was stopped before: it has ended, and does not go on".into());

@@ -311,7 +311,7 @@ impl Component {
 
     /// Makes the body of one run, which reads its input and sets its output. It is called once for
     /// each attempt.
-    fn to_body(self: &Arc<Self>) -> impl Fn(RunContext) -> Output + Send + Sync + use<> {
+    pub(super) fn to_body(self: &Arc<Self>) -> impl Fn(RunContext) -> Output + Send + Sync + use<> {
         let this = Arc::clone(self);
         move |ctx| {
             let input = ctx.input().cloned().unwrap_or_else(|| serde_json::Value::Null.into());

@@ -5,6 +5,7 @@ mod component;
 mod contract;
 mod kind;
 mod part;
+mod recovery;
 mod reducer;
 mod registry;
 

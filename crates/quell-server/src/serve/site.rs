@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use quell::store::RunRecord;
 use quell::{Engine, Shutdown, ShutdownReport};
 use quell_demo::Witness;
 use quell_flow::Catalog;
@@ -92,7 +93,8 @@ impl Site {
         let of_engine = store.iter().fold(of_engine, |config, store| store.engine(config));
         let engine = Engine::with_config(of_engine);
         if let Some(store) = &store {
-            let (_, left_behind) = store.recover(&engine, &mut signals, None).await?;
+            let going_on = |run: &RunRecord| catalog.recovery(run);
+            let (_, left_behind) = store.recover(&engine, &mut signals, going_on).await?;
             for words in left_behind {
                 log.say(&words);
             }

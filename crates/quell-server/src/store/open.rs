@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use futures::FutureExt as _;
-use quell::store::Store as _;
-use quell::{Engine, EngineConfig, Recovery, RunId, RunRef, Shutdown, limits};
+use quell::store::{RunRecord, Store as _};
+use quell::{Engine, EngineConfig, Recovery, RunRef, Shutdown, limits};
 use quell_report::text::printable;
 use quell_sqlite::SqliteStore;
 use tokio::time::timeout;
@@ -41,8 +41,8 @@ impl OpenStore {
     }
 
     /// Decides the runs that an earlier process has left behind: they fail, unless they were
-    /// stopped, or are paused and stay so, and but for the one that is to go on. Yields that one,
-    /// and lines for the user, if there is anything to say.
+    /// stopped, or are paused and stay so, and but for those that are to go on. Yields the first of
+    /// these, and lines for the user, if there is anything to say.
     ///
     /// # Errors
     ///
@@ -51,16 +51,14 @@ impl OpenStore {
         &self,
         engine: &Engine,
         signals: &mut Signals,
-        mut going_on: Option<(RunId, Recovery)>,
+        mut going_on: impl FnMut(&RunRecord) -> Option<Recovery> + Send,
     ) -> Result<(Option<RunRef>, Vec<String>), String> {
         let mut failed = Failed::default();
-        let recovered = engine.recover(|run| match going_on.take() {
-            Some((id, recovery)) if id == run.run() => recovery,
-            other => {
-                going_on = other;
+        let recovered = engine.recover(|run| {
+            going_on(run).unwrap_or_else(|| {
                 failed.add(run);
                 Recovery::Fail
-            }
+            })
         });
         let recovered = tokio::select! {
             biased;

@@ -118,6 +118,25 @@ fn what_a_killed_server_showed_of_its_runs_the_next_one_shows() {
 }
 
 #[test]
+fn what_asked_in_a_killed_server_has_its_answer_in_the_next_one() {
+    let args = ["--demo", "--store", "runs.db"];
+    let site = Site::with(Scratch::new(), &args);
+    let asks = json!({ "component": "workflow/interrupting", "id": "asks", "input": {} });
+    assert_eq!(site.post("/v1/runs", &asks).0, 201);
+    let status = |site: &Site| site.get("/v1/runs/asks").1["status"].clone();
+    wait_until("it asks", || status(&site) == "paused");
+    site.signal("KILL");
+    let site = Site::with(site.ended().1, &args);
+    let (_, asked) = site.get("/v1/runs/asks");
+    assert_eq!(asked["pause"]["request"], json!({ "question": "go on?" }), "{asked}");
+    let (code, told) = site.post("/v1/runs/asks/resume", &json!({ "answer": "yes" }));
+    assert_eq!(code, 200, "{told}");
+    wait_until("it goes on", || status(&site) == "completed");
+    site.signal("TERM");
+    site.ended().0.assert_code(0);
+}
+
+#[test]
 fn a_store_that_another_process_has_is_refused_with_its_number() {
     let scratch = Scratch::new();
     let running = long_run(&scratch);
