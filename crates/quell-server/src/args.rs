@@ -247,8 +247,9 @@ pub(crate) struct RunArgs {
     pub(crate) store: Option<PathBuf>,
 
     /// Go on with this run of the store, whose process was killed: steps of its plan that had ended
-    /// are not run again. Its plan may be left out if it was a file, which is where it was; its
-    /// input is the one that it had
+    /// are not run again, cleanup that was cut is, as a whole. Its plan may be left out if it was a
+    /// file, which is where it was; its input is the one that it had, and so are `--timeout` and
+    /// `--grace` unless others are given
     #[arg(long, value_name = "RUN", requires = "store", conflicts_with_all = ["command", "input"])]
     pub(crate) resume: Option<String>,
 

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures::TryFutureExt as _;
 use quell::{Engine, Payload, Recovery, RunContext, RunId, RunRef, RunSpec, SubmitError};
@@ -23,7 +24,7 @@ use crate::processes::{Processes, output};
 use crate::quoted::quoted;
 use crate::report_file::Given;
 use crate::stdout;
-use crate::store::{Left, OpenStore, PLAN_FILE};
+use crate::store::{GRACE, Left, OpenStore, PLAN_FILE, TIMEOUT, as_annotation};
 
 /// A plan, component or command, checked as far as possible without running it.
 pub(crate) struct Job {
@@ -80,15 +81,14 @@ impl Job {
             if let Some(file) = file.as_deref().and_then(Path::to_str) {
                 spec = spec.annotation(PLAN_FILE, file.into());
             }
+            for (key, time) in [(TIMEOUT, args.timeout), (GRACE, args.grace)] {
+                let time = time.map(as_annotation);
+                spec = time.into_iter().fold(spec, |spec, time| spec.annotation(key, time));
+            }
         } else if left.is_some() {
             return Err("`--resume` goes on with a plan; this is a component".to_owned());
         }
-        if let Some(timeout) = args.timeout {
-            spec = spec.timeout(timeout);
-        }
-        if let Some(grace) = args.grace {
-            spec = spec.grace(grace);
-        }
+        spec = timed(spec, (args.timeout, args.grace), left.as_ref());
         if let Some(input) = &args.input {
             spec = spec.input(input.clone());
         }
@@ -199,6 +199,24 @@ fn named(path: &Path, config: Option<&Path>) -> Result<(RunSpec, Body), String> 
     let linked = config::linked(plan, config).map_err(|faults| under_error(&faults))?;
     let (plan, without) = linked;
     Ok((plan.plan().spec(), Body::Plan(plan, Processes { without })))
+}
+
+/// Sets the timeout and the grace of the command line, or else those of the one with which the run
+/// began.
+fn timed(
+    mut spec: RunSpec,
+    (timeout, grace): (Option<Duration>, Option<Duration>),
+    left: Option<&Left>,
+) -> RunSpec {
+    let or_first =
+        |given: Option<Duration>, key| given.or_else(|| left.and_then(|left| left.time(key)));
+    if let Some(timeout) = or_first(timeout, TIMEOUT) {
+        spec = spec.timeout(timeout);
+    }
+    if let Some(grace) = or_first(grace, GRACE) {
+        spec = spec.grace(grace);
+    }
+    spec
 }
 
 /// Refuses an answer that no step waits for, and a step that waits where none can.

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::fmt::Write as _;
 
 use quell::store::{RunRecord, Store, StoreError};
-use quell::{EventKind, Payload, RunId, RunKind, RunSpec, RunStatus, limits};
+use quell::{CauseKind, EventKind, Payload, RunId, RunKind, RunSpec, RunStatus, limits};
 use sha2::{Digest as _, Sha256};
 
 use super::link::LinkedPlan;
@@ -205,21 +205,30 @@ fn memory_of(records: &[RunRecord]) -> Memory {
     Memory::after(ended, begun)
 }
 
-/// Yields how a step has ended by itself; none if its process was lost, or it was stopped.
+/// Yields how a step has ended: by itself, or because it alone was stopped, as by its own timeout.
+/// None if its process was lost, or what is above it was stopped.
 fn ended_of(record: &RunRecord) -> Option<Ended> {
-    let row = record.report.as_ref()?.own_row();
-    let name = || excerpt(&row.name);
-    match (row.status, &row.output, &row.error) {
-        (RunStatus::Completed, Some(output), _) => Some(Ended::Completed(output.clone())),
-        (RunStatus::Completed, None, _) => {
-            let words = "it had completed, and its output was not stored: it is too large";
-            Some(Ended::Failed(format!("step `{}` failed: {words}", name()).into()))
+    let name = || excerpt(&record.accepted.name);
+    if let Some(row) = record.report.as_ref().map(|report| report.own_row()) {
+        match (row.status, &row.output, &row.error) {
+            (RunStatus::Completed, Some(output), _) => {
+                return Some(Ended::Completed(output.clone()));
+            }
+            (RunStatus::Completed, None, _) => {
+                let words = "it had completed, and its output was not stored: it is too large";
+                return Some(Ended::Failed(format!("step `{}` failed: {words}", name()).into()));
+            }
+            (RunStatus::Failed, _, Some(error)) if !error.starts_with(WORKER_LOST) => {
+                return Some(Ended::Failed(format!("step `{}` failed: {error}", name()).into()));
+            }
+            _ => {}
         }
-        (RunStatus::Failed, _, Some(error)) if !error.starts_with(WORKER_LOST) => {
-            Some(Ended::Failed(format!("step `{}` failed: {error}", name()).into()))
-        }
-        _ => None,
     }
+    // A stop that was acknowledged is never undone, also if the process was lost before the end.
+    let of_end = || record.report.as_ref()?.own_row().cause.as_ref();
+    let cause = of_end().or_else(|| record.stop.as_ref().map(|stop| &stop.cause))?;
+    let is_own = cause.origin == record.run() && cause.kind != CauseKind::LeaseLost;
+    is_own.then(|| Ended::Failed(format!("step `{}` was stopped ({cause})", name()).into()))
 }
 
 /// The annotation of a root that has the hash of its plan.
@@ -233,8 +242,8 @@ mod tests {
     use std::sync::Arc;
     use std::time::SystemTime;
 
-    use quell::store::{Accepted, Epoch};
-    use quell::{Counts, RunReport, RunRow};
+    use quell::store::{Accepted, Epoch, StopAccepted};
+    use quell::{Cause, Counts, RunReport, RunRow, StopMode};
 
     use super::super::memory::Recall;
     use super::*;
@@ -286,6 +295,40 @@ mod tests {
         for name in ["c", "d", "e"] {
             assert_eq!(top.below(name).ended(), None, "{name}");
         }
+    }
+
+    /// Has the run stop because of a stop that began at some run.
+    fn stopped(mut record: RunRecord, status: RunStatus, origin: &str) -> RunRecord {
+        let origin = RunId::from_text(origin);
+        let cause = Cause::new(CauseKind::Deadline, SystemTime::UNIX_EPOCH, origin);
+        record = ended(record, status, "");
+        let row = &mut Arc::make_mut(record.report.as_mut().unwrap()).rows[0];
+        (row.cause, row.error) = (Some(cause.into()), None);
+        record
+    }
+
+    /// Has the timeout of the run be over, and its process lost before its end.
+    fn stopping(mut record: RunRecord) -> RunRecord {
+        let cause = Cause::new(CauseKind::Deadline, SystemTime::UNIX_EPOCH, record.run());
+        let (epoch, mode) = (record.epoch, StopMode::Cooperative);
+        record.stop = Some(StopAccepted::new(record.run(), epoch, mode, cause.into()));
+        record
+    }
+
+    #[test]
+    fn what_timed_out_or_was_stopped_alone_has_ended_and_what_stopped_with_its_run_has_not() {
+        let top = recall(&[
+            stopped(run("a", "p", Some("/a")), RunStatus::TimedOut, "a"),
+            stopped(run("b", "p", Some("/b")), RunStatus::Cancelled, "b"),
+            stopped(run("c", "p", Some("/c")), RunStatus::Cancelled, "p"),
+            stopping(run("d", "p", Some("/d"))),
+        ]);
+        for name in ["a", "b", "d"] {
+            let words = format!("step `{name}` was stopped (deadline)");
+            assert_eq!(top.below(name).ended(), Some(Ended::Failed(words.into())));
+            assert_eq!(top.below(name).begun(), 0, "{name}");
+        }
+        assert_eq!((top.below("c").ended(), top.below("c").begun()), (None, 1));
     }
 
     #[test]

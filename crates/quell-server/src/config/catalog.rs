@@ -5,7 +5,7 @@ use std::mem;
 use std::path::Path;
 use std::sync::Arc;
 
-use quell_flow::{Catalog, Component, ComponentKind, LinkedPlan, Plan, PlanError, limits};
+use quell_flow::{Catalog, Component, ComponentKind, LinkedPlan, Plan, PlanError, excerpt, limits};
 use quell_playbook3d::Workflow;
 
 use super::access;
@@ -119,8 +119,26 @@ impl Config {
     pub(super) fn plan_warnings(&self) -> Vec<PlanError> {
         let tables = [("agents", &self.agents), ("workflows", &self.workflows)];
         let entries = tables.iter().flat_map(|(kind, all)| all.iter().map(move |one| (kind, one)));
-        let plans = entries.filter_map(|(kind, (id, entry))| entry.plan(kind, id, self).ok()?);
-        in_order(plans.flat_map(|plan| [plan.warnings(), &missing_of(&plan)].concat()).collect())
+        let plans = entries.filter_map(|(kind, (id, entry))| {
+            let plan = entry.plan(kind, id, self).ok()??;
+            Some(((*kind, id.as_str()), plan))
+        });
+        let of_plan = |((kind, id), plan): ((&str, &str), Plan)| {
+            let waits = self.wait_warning((kind, id), &plan);
+            [plan.warnings(), &missing_of(&plan)].concat().into_iter().chain(waits)
+        };
+        in_order(plans.flat_map(of_plan).collect())
+    }
+
+    /// Warns of a component whose plan waits for an answer, which nobody can give it.
+    fn wait_warning(&self, (kind, id): (&str, &str), plan: &Plan) -> Option<PlanError> {
+        let waits = plan.waits();
+        let step = excerpt(waits.first()?);
+        let words = format!(
+            "step `{step}` waits for an answer, which a component cannot yet: its run fails there; \
+             expected a plan without `wait`, or `quell run PLAN`"
+        );
+        Some(self.fault(&[kind, id, "plan"], &words))
     }
 
     /// Finds the programs that cannot be started, and the secrets of services that are not there.

@@ -15,7 +15,7 @@ mod upkeep;
 pub(crate) use events::{EventsArgs, events};
 pub(crate) use keep::KeepArgs;
 pub(crate) use open::{OpenStore, is_part_of};
-pub(crate) use resume::{Left, PLAN_FILE};
+pub(crate) use resume::{GRACE, Left, PLAN_FILE, TIMEOUT, as_annotation};
 pub(crate) use runs::{RunsArgs, runs};
 pub(crate) use show::{ShowArgs, show};
 pub(crate) use upkeep::{StoreCommand, upkeep};

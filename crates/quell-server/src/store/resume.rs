@@ -1,7 +1,9 @@
 //! [`Left`]: a run of a plan that `quell run --resume` goes on with.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
+use quell::Payload;
 use quell::store::RunRecord;
 use quell_flow::{LinkedPlan, PastError, PlanPast, excerpt};
 
@@ -56,6 +58,12 @@ impl Left {
         })
     }
 
+    /// Yields the time that the command line gave the run when it began, if it did.
+    pub(crate) fn time(&self, key: &str) -> Option<Duration> {
+        let text = self.0.accepted.annotations.get(key)?.as_text()?;
+        humantime::parse_duration(&text).ok()
+    }
+
     /// Reads which steps have ended. The plan has to be the one that the run began with.
     ///
     /// # Errors
@@ -80,3 +88,14 @@ impl Left {
 
 /// The annotation of a run that has the file of its plan.
 pub(crate) const PLAN_FILE: &str = "plan.file";
+
+/// The annotation of a run that has the `--timeout` of its command line.
+pub(crate) const TIMEOUT: &str = "run.timeout";
+
+/// The annotation of a run that has the `--grace` of its command line.
+pub(crate) const GRACE: &str = "run.grace";
+
+/// Makes what [`Left::time`] reads.
+pub(crate) fn as_annotation(time: Duration) -> Payload {
+    humantime::format_duration(time).to_string().into()
+}

@@ -28,19 +28,24 @@ struct Killed {
 impl Killed {
     /// Runs the plan until the store has the begin of the program that hangs, and kills quell.
     fn new() -> Self {
+        Self::at("begun 2", PLAN, &["--input", r#"{"who":"ada"}"#])
+    }
+
+    /// Runs a plan until the store has what a program wrote, and kills quell.
+    fn at(written: &str, plan: &str, args: &[&str]) -> Self {
         let scratch = Scratch::new();
-        scratch.write("plan.yaml", PLAN);
-        let args = ["run", "plan.yaml", "--store", "runs.db", "--input", r#"{"who":"ada"}"#];
+        scratch.write("plan.yaml", plan);
+        let args = [&["run", "plan.yaml", "--store", "runs.db"], args].concat();
         let running = Running::start(scratch.quell(&args));
         wait_until("the store", || scratch.names().contains(&"runs.db".to_owned()));
         let mut id = String::new();
-        wait_until("the second round", || {
+        wait_until(written, || {
             let listed = scratch.run(&["runs", "--store", "runs.db", "--json"]);
             let Ok(run) = serde_json::from_str::<serde_json::Value>(&listed.stdout) else {
                 return false;
             };
             id = run["id"].as_str().expect("an id").to_owned();
-            scratch.run(&["events", &id, "--store", "runs.db"]).stdout.contains("begun 2")
+            scratch.run(&["events", &id, "--store", "runs.db"]).stdout.contains(written)
         });
         send("KILL", running.pid());
         running.ended();
@@ -106,6 +111,52 @@ fn a_plan_that_has_changed_is_refused_and_the_run_can_still_go_on() {
     killed.scratch.write("go", "");
     killed.scratch.run(&args).assert_code(0);
     assert_eq!(killed.ran("a"), "1\n");
+}
+
+/// `deploy` hangs until its timeout, and then the cleanup, unless `go` is there.
+const TIMED: &str = "\
+name: p
+grace: 1h
+steps:
+- { name: deploy, run: [sh, -c, 'echo x >> ran-deploy; test -e go || exec sleep 300'], timeout: 1s }
+on_failure:
+- { name: tell, run: [sh, -c, 'echo x >> ran-tell; echo telling; test -e go || exec sleep 300'] }
+";
+
+#[test]
+fn a_step_that_had_timed_out_has_ended_and_the_plan_fails_as_it_would_have() {
+    let killed = Killed::at("telling", TIMED, &[]);
+    let deployed = killed.ran("deploy");
+    killed.scratch.write("go", "");
+    let args = ["run", "--resume", &killed.id, "--store", "runs.db", "--report", "report.json"];
+    killed.scratch.run(&args).assert_code(1);
+    assert_eq!(killed.ran("deploy"), deployed);
+    assert_eq!(killed.ran("tell"), "x\nx\n");
+    let report = killed.scratch.json("report.json");
+    assert_eq!(row(&report, "p")["error"], "step `deploy` was stopped (deadline: timeout over)");
+}
+
+/// Hangs for a minute.
+const SLOW: &str = "\
+name: p
+steps: [{ name: a, run: [sh, -c, 'echo begun; exec sleep 60'] }]
+on_stop: [{ name: clean, run: [sh, -c, 'echo x >> ran-clean'] }]
+";
+
+#[test]
+fn the_timeout_and_the_grace_of_the_first_command_line_hold_for_a_run_that_goes_on() {
+    let killed = Killed::at("begun", SLOW, &["--timeout", "10s", "--grace", "0s"]);
+    killed.scratch.run(&["run", "--resume", &killed.id, "--store", "runs.db"]).assert_code(124);
+    assert_eq!(killed.ran("clean"), "");
+}
+
+#[test]
+fn a_command_line_that_goes_on_with_a_run_may_give_other_times() {
+    let killed = Killed::at("begun", SLOW, &["--timeout", "1h", "--grace", "0s"]);
+    let args = ["--timeout", "1ms", "--grace", "1m"];
+    let args = [&["run", "--resume", &killed.id, "--store", "runs.db"], &args[..]].concat();
+    killed.scratch.run(&args).assert_code(124);
+    assert_eq!(killed.ran("clean"), "x\n");
 }
 
 #[test]
