@@ -76,6 +76,8 @@ mod journal;
 mod stored_pauses;
 // T5 to T7, T13, I24, I34 to I36: runs that were paused when their process ended.
 mod paused_before;
+// I3, I30, I34, I35: what is told of runs that are left to the next process, and of their times.
+mod leftpaused;
 // T13, I34, I35: what an engine makes of the runs that an earlier process has left behind.
 mod recovery;
 // T14, I34: what leaves a store by age, number and bytes, and what never does.

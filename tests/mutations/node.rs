@@ -136,7 +136,7 @@ pub(super) const FAULTS: &[Fault] = &[
         name: "time-out-the-children",
         edits: &[Edit {
             file: "node/report.rs",
-            text: "state.life.status()",
+            text: "node.told_status(state)",
             faulty: "match … { RunStatus::Cancelled => RunStatus::TimedOut, status => status }",
         }],
         caught_by: &["time::i11_only_the_run_that_declared_the_deadline_is_timed_out"],

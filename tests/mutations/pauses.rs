@@ -106,7 +106,7 @@ pub(super) const FAULTS: &[Fault] = &[
     },
     Fault {
         name: "end-pauses-at-a-shutdown",
-        edits: &[Edit { file: "engine/shutdown.rs", text: "node.leave_paused()", faulty: "" }],
+        edits: &[Edit { file: "step/cancel.rs", text: "self.leave_paused(&state)", faulty: "" }],
         caught_by: &["paused_before::i38_a_shutdown_leaves_a_paused_run_paused_in_the_store"],
     },
 ];

@@ -214,8 +214,7 @@ impl RunRef {
 
     /// Yields when the run was accepted, as its row says: for lists that show a part of all runs.
     pub fn queued_at(&self) -> SystemTime {
-        let queued = self.node.lock().times.queued;
-        self.node.shared.clock.wall_at(queued)
+        self.node.began(&self.node.lock()).0
     }
 
     /// Tells where the run waits for its start, as it is now: what it waits for, and how many would
@@ -245,8 +244,8 @@ impl RunRef {
     ///
     /// Cancel safe.
     pub async fn ended_status(&self) -> RunStatus {
-        let terminal = |state: &State| Some(state.life.status()).filter(|is| is.is_terminal());
-        Wait::until(&self.node, terminal).await
+        let told = |state: &State| state.is_ended().then(|| self.node.told_status(state));
+        Wait::until(&self.node, told).await
     }
 
     /// Waits until the run is terminal and nothing of its subtree executes any more.
@@ -266,8 +265,8 @@ impl RunRef {
     ///
     /// Cancel safe.
     pub async fn quiescent_status(&self) -> RunStatus {
-        let quiescent = |state: &State| state.life.is_quiescent().then(|| state.life.status());
-        Wait::until(&self.node, quiescent).await
+        let told = |state: &State| state.life.is_quiescent().then(|| self.node.told_status(state));
+        Wait::until(&self.node, told).await
     }
 
     /// Waits until the acceptance of a root is in the store. Without a store, and for a run below a

@@ -133,8 +133,8 @@ impl LeftTree {
         tree
     }
 
-    /// Writes how the tree ends, its log included, which tells so far. Yields the number of the last
-    /// event.
+    /// Writes how the tree ends, its log included, which tells so far. Yields the number of the
+    /// last event.
     pub(super) async fn write<R: Recorded>(
         &mut self,
         mut log: LeftLog,

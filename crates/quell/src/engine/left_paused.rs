@@ -59,6 +59,7 @@ pub(super) fn restored(record: &RunRecord, at: SystemTime) -> Restored {
         answer: record.answer.clone(),
         stood: record.stood,
         used: used(record, at),
+        began: (Some(record.accepted.at), record.started_at),
         ..Restored::default()
     };
     if let Some(pause) = &record.paused {

@@ -82,8 +82,13 @@ impl Engine {
     /// [`limits::STORE_WAIT`] after that. Called again, meanwhile or after
     /// it was dropped, it aborts.
     ///
-    /// With a store a root that is paused ends here alone: it stays paused in the store, for the
-    /// process that recovers it.
+    /// With a store a root that is paused is left to the process that recovers it: it stays paused
+    /// in the store, and its status and its row say so here, too. What would have made its next
+    /// body is dropped. Its streams end without a further event, so that no event has a number that
+    /// its successor gives to another one. Who waits for its end is let go, and is told `Paused`;
+    /// its handle yields that this shutdown has stopped it. It counts as live in the report of the
+    /// shutdown, is no longer found by its id, and a cancel of it is answered with
+    /// [`Disposition::Unknown`](crate::Disposition::Unknown) and is not stored.
     ///
     /// # Cancel safety
     ///
@@ -174,10 +179,7 @@ impl Shared {
         *self.closing.lock() = Some(closing.clone());
         self.closed.store(true, Ordering::SeqCst);
         for node in self.live_roots() {
-            if self.journal.is_some() {
-                node.leave_paused();
-            }
-            node.cancel_within(&closing.request, Some(closing.wait));
+            node.end_with_engine(&closing.request, closing.wait);
         }
         self.finish_closing();
     }

@@ -66,6 +66,10 @@ impl Node {
         make: impl FnOnce() -> EventKind,
         wakers: &mut Wakers,
     ) {
+        // A successor gives the number to another event.
+        if self.is_left_paused() {
+            return;
+        }
         self.log_of(state).append(self.sinks(), (&self.id, now), bytes, make, wakers);
     }
 

@@ -266,7 +266,7 @@ impl Node {
     /// Brings the flags in line with the state. Called under the lock, after the events are
     /// written.
     pub(crate) fn mirror(&self, state: &State, set: u32) {
-        let mut bits = flags::status_bits(state.life.status()) | set;
+        let mut bits = flags::status_bits(self.told_status(state)) | set;
         if state.life.is_stopping() {
             bits |= flags::STOPPING;
         }

@@ -49,6 +49,8 @@ pub(crate) struct Pausing {
     pub(crate) answer: Option<Payload>,
     /// How often the run was resumed.
     pub(crate) resumed: u32,
+    /// When the run was accepted, and when it started first, if an earlier process has stored that.
+    pub(crate) began: (Option<SystemTime>, Option<SystemTime>),
 }
 
 impl Failure {
@@ -99,6 +101,15 @@ impl Node {
     pub(crate) fn attempt_of(&self, state: &State) -> u32 {
         let pausing = state.extra.as_ref().and_then(|extra| extra.pausing.as_ref());
         self.attempt().saturating_add(pausing.map_or(0, |pausing| pausing.resumed))
+    }
+
+    /// Yields when the run was accepted, and when it started first, in whatever process.
+    pub(crate) fn began(&self, state: &State) -> (SystemTime, Option<SystemTime>) {
+        let pausing = state.extra.as_ref().and_then(|extra| extra.pausing.as_ref());
+        let (queued, started) = pausing.map_or((None, None), |pausing| pausing.began);
+        let wall = |at| self.shared.clock.wall_at(at);
+        let queued = queued.unwrap_or_else(|| wall(state.times.queued));
+        (queued, started.or_else(|| state.times.started.map(wall)))
     }
 
     /// Yields how often the run was resumed, and the answer to its last pause.

@@ -144,19 +144,21 @@ fn bounded((rows, mut omitted): (Vec<RunRow>, Counts), max: usize) -> (Vec<RunRo
 /// Makes the row of a run without what it emitted: it is named among the emitters if that is all
 /// that it left.
 fn row_of(node: &Node, state: &State, depth: u32, emitters: &mut Vec<RunId>) -> RunRow {
-    let status = state.life.status();
+    let status = node.told_status(state);
     let wall = |at| node.shared.clock.wall_at(at);
-    let queued_at = wall(state.times.queued);
+    let (queued_at, started_at) = node.began(state);
     let mut row = RunRow::new(node.id, node.kind, Arc::clone(&node.name), status, queued_at);
     row.parent = state.parent_id;
     row.depth = depth;
-    row.cause.clone_from(&state.cause);
-    row.aborted = state.aborted;
     row.quiescent = state.life.is_quiescent();
-    row.started_at = state.times.started.map(wall);
-    row.stopped_at = state.times.stopped.map(wall);
-    row.ended_at = state.times.ended.map(wall);
-    row.quiesced_at = state.times.quiesced.map(wall);
+    row.started_at = started_at;
+    if !node.is_left_paused() {
+        row.cause.clone_from(&state.cause);
+        row.aborted = state.aborted;
+        row.stopped_at = state.times.stopped.map(wall);
+        row.ended_at = state.times.ended.map(wall);
+        row.quiesced_at = state.times.quiesced.map(wall);
+    }
     if status == RunStatus::Completed {
         row.output.clone_from(&state.output);
     } else {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use quell_core::store::{Epoch, Record, StopAccepted, StoreError};
-use quell_core::{Cause, RunId, StopMode};
+use quell_core::{Cause, RunId, RunStatus, StopMode};
 
 use crate::failure::SubmitError;
 use crate::foreign;
@@ -278,6 +278,23 @@ impl Node {
     pub(crate) fn is_unkept(&self) -> bool {
         let unkept = flags::REFUSED | flags::LEFT_PAUSED;
         self.shared.journal.is_some() && self.flags() & unkept != 0
+    }
+
+    /// Tells whether the run was left paused to the next process. Without a store no flag is read.
+    pub(crate) fn is_left_paused(&self) -> bool {
+        self.shared.journal.is_some() && self.flags() & flags::LEFT_PAUSED != 0
+    }
+
+    /// Yields the status as it is told: a run that was left to the next process stays paused.
+    /// Called under the lock.
+    pub(crate) fn told_status(&self, state: &State) -> RunStatus {
+        if self.is_left_paused() { RunStatus::Paused } else { state.life.status() }
+    }
+
+    /// Notes that a stop came too late for the store: the run was left to the next process. Called
+    /// under the lock.
+    pub(crate) fn refuse_stop_of_left(&self, state: &mut State) {
+        state.extra().not_stored.get_or_insert(StoreError::Closed);
     }
 
     /// Tells whether the store has refused the run. Without a store no flag is read.

@@ -70,6 +70,20 @@ impl Node {
         self.step(Input::Stop(self.stop_input(request, None)), origin, now, |_, _| {})
     }
 
+    /// Asks a root to stop because its engine ends. One that is paused and stored is left to the
+    /// next process in the same step, so that no other stop comes in between.
+    pub(crate) fn end_with_engine(self: &Arc<Self>, request: &CancelRequest, wait: Duration) {
+        let input = Input::Stop(self.stop_input(request, Some(wait)));
+        let origin = StopOrigin { request: Some(request), ..StopOrigin::default() };
+        let now = self.shared.clock.now();
+        let deferred = {
+            let mut state = self.lock();
+            self.leave_paused(&state);
+            self.step_locked(&mut state, input, origin, now, |_, _| {})
+        };
+        self.carry_out(deferred, now);
+    }
+
     /// Asks this run to stop; `wait` replaces the engine's abort wait.
     pub(crate) fn cancel_within(
         self: &Arc<Self>,
@@ -78,10 +92,17 @@ impl Node {
     ) -> Disposition {
         let input = Input::Stop(self.stop_input(request, wait));
         let origin = StopOrigin { request: Some(request), ..StopOrigin::default() };
-        let mut first = None;
+        let (mut first, mut is_left) = (None, false);
         let fx = self.apply(input, origin, |state, _| {
             first.clone_from(&state.cause);
+            is_left = self.is_left_paused();
+            if is_left {
+                self.refuse_stop_of_left(state);
+            }
         });
+        if is_left {
+            return Disposition::Unknown;
+        }
         let answer = fx.answer.unwrap_or(Answer::AlreadyTerminal(self.status()));
         match (answer, first) {
             (Answer::Scheduled { escalate_at }, _) => Disposition::Scheduled { escalate_at },

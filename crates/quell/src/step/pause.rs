@@ -218,11 +218,11 @@ impl Node {
             self.shared.admission.catch_up(now);
         }
         let mut state = self.lock();
+        if self.is_left_paused() {
+            return Err(ResumeError::NotPaused(RunStatus::Stopping));
+        }
         if !state.life.is_paused() {
             return Err(ResumeError::NotPaused(state.life.status()));
-        }
-        if self.shared.journal.is_some() && self.flags() & flags::LEFT_PAUSED != 0 {
-            return Err(ResumeError::NotPaused(RunStatus::Stopping));
         }
         if state.extra().pausing().maker.is_none() {
             return Err(ResumeError::NoBody);
@@ -278,11 +278,11 @@ impl Node {
         attempt
     }
 
-    /// Leaves a paused run to the next process, since this one ends: nothing more of it is stored.
-    pub(crate) fn leave_paused(&self) {
-        let state = self.lock();
-        // Under the lock: an answer comes before, and is stored, or is refused.
-        if state.life.is_paused() && !self.is_refused() {
+    /// Leaves a paused run to the next process, since this one ends: nothing more of it is stored,
+    /// or told. Called under the lock: an answer or a stop comes before, and is stored, or is not
+    /// taken.
+    pub(super) fn leave_paused(&self, state: &State) {
+        if self.shared.journal.is_some() && state.life.is_paused() && !self.is_refused() {
             self.set(flags::LEFT_PAUSED);
         }
     }

@@ -34,6 +34,8 @@ pub(crate) struct Restored {
     pub(crate) used: Duration,
     /// Starts its next attempt, if that is known.
     pub(crate) maker: Option<Maker>,
+    /// When it was accepted, and when it started first.
+    pub(crate) began: (Option<SystemTime>, Option<SystemTime>),
     /// Whether there may be more attempts after that.
     pub(crate) is_resumable: bool,
 }
@@ -46,14 +48,14 @@ impl Restored {
 
     fn put_into(self, node: &Node) {
         let Self { request, asked_by, since, expires_in, answer, stood, used, .. } = self;
-        let (maker, is_resumable) = (self.maker, self.is_resumable);
+        let (maker, is_resumable, began) = (self.maker, self.is_resumable, self.began);
         let (mut state, now) = (node.lock(), node.shared.clock.now());
         let is_paused = state.life.is_paused();
         let pausing = state.extra().pausing();
         (pausing.request, pausing.asked_by, pausing.answer) = (request, asked_by, answer);
         (pausing.stood, pausing.used, pausing.maker) = (stood, used, maker);
         pausing.paused_at = is_paused.then_some(now);
-        (pausing.since, pausing.expires_in) = (since, expires_in);
+        (pausing.since, pausing.expires_in, pausing.began) = (since, expires_in, began);
         if is_resumable {
             node.set(flags::RESUMABLE);
         }

@@ -12,6 +12,9 @@ use crate::node::Node;
 impl Node {
     /// Tells subscribers of `tracing`, if any wants to know.
     pub(crate) fn trace(self: &Arc<Self>, fx: &Effects, cause: Option<&Arc<Cause>>) {
+        if self.is_left_paused() {
+            return;
+        }
         let level = if fx.aborted {
             LevelFilter::WARN
         } else if fx.ended.is_some() {
