@@ -25,7 +25,7 @@ async fn what_is_not_stored_is_not_acknowledged() {
     let cancel = format!("{path}/runs/{run}/cancel");
     let stopped = site.post(&cancel).await;
     assert_eq!(stopped.status, 503, "{}", stopped.text);
-    assert!(stopped.text.contains("run is being stopped"), "{}", stopped.text);
+    assert!(stopped.text.contains("could not be stored"), "{}", stopped.text);
     store.set(Flow::Open);
     while site.post(&cancel).await.status != 200 {
         tokio::time::sleep(std::time::Duration::from_millis(5)).await;

@@ -72,11 +72,16 @@ impl RunState {
         Self {
             status: status_name(row.status),
             cause: row.cause.as_deref().map(|cause| RunCause::of(cause, show)),
-            quiescent: row.quiescent || matches!(row.status, RunStatus::Queued | RunStatus::Paused),
+            quiescent: is_quiet(row),
             abandoned: row.abandoned.iter().map(|work| Arc::clone(&work.name)).collect(),
             truncated: false,
         }
     }
+}
+
+/// Tells whether nothing of a run executes: also of one that waits.
+pub(crate) const fn is_quiet(row: &RunRow) -> bool {
+    row.quiescent || matches!(row.status, RunStatus::Queued | RunStatus::Paused)
 }
 
 impl RunCause {

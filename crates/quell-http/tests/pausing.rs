@@ -4,7 +4,8 @@ use std::time::Duration;
 use axum::Router;
 use axum::http::StatusCode;
 use quell::store::{MemoryStore, Store, StoreError};
-use quell::{Engine, EngineConfig, Failure, Pause, Payload, Recovery, RunContext, RunSpec, limits};
+use quell::{Engine, EngineConfig, Failure, Pause, Payload, Recovery, RunContext, RunSpec};
+use quell::{RunStatus, Shutdown, limits};
 use quell_flow::{Catalog, Component};
 use quell_http::{Access, BODY_BYTES_MAX, Key, Service, parse_id, router};
 use quell_test_support::{Answer, Flow, Valve};
@@ -365,4 +366,26 @@ async fn an_answer_is_acknowledged_when_it_is_stored_and_a_question_outlives_its
     assert!(told(&nobody).1.ends_with("not-resumable"), "{nobody:?}");
     post(&later, "/v1/runs/c/cancel", &json!({})).await;
     has(&later, "c", "cancelled").await;
+}
+
+#[tokio::test]
+async fn a_cancel_of_a_run_that_a_shutdown_left_paused_is_not_acknowledged() {
+    let valve = Valve::new(Flow::Open);
+    let store = Arc::clone(&valve) as Arc<dyn Store>;
+    let service = asking_in(Engine::with_config(EngineConfig::new().store(store)));
+    let app = router(service.clone());
+    let body = json!({ "component": "agent/clerk", "id": "a", "input": "may I?" });
+    post(&app, "/v1/runs", &body).await;
+    let paused = has(&app, "a", "paused").await;
+    assert_eq!(
+        (&paused["quiescent"], &paused["rows"][0]["quiescent"]),
+        (&json!(true), &json!(true))
+    );
+    service.engine().shutdown(Shutdown::default()).await;
+    let refused = post(&app, "/v1/runs/a/cancel", &json!({})).await;
+    assert_eq!(told(&refused).0, 503, "{refused:?}");
+    assert!(told(&refused).1.ends_with("stop-not-stored"), "{refused:?}");
+    let kept = valve.get(parse_id("a").unwrap()).await.unwrap().unwrap();
+    assert_eq!((kept.status, kept.stop), (RunStatus::Paused, None));
+    has(&app, "a", "paused").await;
 }

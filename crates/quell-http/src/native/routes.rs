@@ -284,8 +284,8 @@ pub(crate) async fn stream_run(
         (status = 404, description = "No such run", body = Problem, content_type = PROBLEM),
         (status = 429, description = "No room for a large body", body = Problem,
             content_type = PROBLEM),
-        (status = 503, description = "The stop is in effect and could not be stored: a restart may \
-            forget it. Ask again", body = Problem, content_type = PROBLEM),
+        (status = 503, description = "The stop could not be stored: a restart may forget it, also \
+            if it is in effect. Ask again", body = Problem, content_type = PROBLEM),
     )
 )]
 pub(crate) async fn cancel_run(

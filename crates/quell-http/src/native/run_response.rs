@@ -5,6 +5,7 @@ use quell::{RunRef, RunStatus};
 
 use crate::native::wire::{Detail, PauseObject, QueuePlace, RunObject, RunSummary, Tool};
 use crate::problem::Problem;
+use crate::run_state::is_quiet;
 use crate::run_view::RunView;
 use crate::service::{Reading, View};
 
@@ -26,6 +27,10 @@ pub(crate) async fn run_response(reading: Reading) -> Result<Response, Problem> 
         let (run, report) = (reading.run(), reading.report());
         // The pause was looked at after the report: it may have come in between.
         let run_is_paused = report.own_row().status == RunStatus::Paused;
+        let mut rows = report.rows.clone();
+        for row in &mut rows {
+            row.quiescent = is_quiet(row);
+        }
         let detail = Detail {
             input: run.input().cloned(),
             text: transcript.text,
@@ -34,7 +39,7 @@ pub(crate) async fn run_response(reading: Reading) -> Result<Response, Problem> 
             progress: transcript.progress,
             pause: pause.filter(|_| run_is_paused).map(PauseObject::of),
             queue: run.queue_position().map(QueuePlace::of),
-            rows: report.rows.clone(),
+            rows,
             omitted: report.omitted,
         };
         let summary = RunSummary::new(run, report.own_row().clone(), state);

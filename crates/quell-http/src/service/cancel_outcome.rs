@@ -28,10 +28,10 @@ pub struct CancelOutcome {
     pub stored: Result<(), StopNotStored>,
 }
 
-/// A stop is in effect, and the store has not taken it: an adapter does not acknowledge it. The log
-/// says why.
+/// The store has not taken a stop, which may be in effect: an adapter does not acknowledge it. The
+/// log says why.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("run is being stopped, but that could not be stored; ask again")]
+#[error("the stop could not be stored, and a restart may forget it; ask again")]
 #[non_exhaustive]
 pub struct StopNotStored;
 
@@ -53,11 +53,13 @@ impl CancelOutcome {
         write_headers(headers, &self.disposition, self.cause.as_deref(), self.quiescent);
     }
 
-    /// Makes the outcome of a run that is only in the store: it has ended.
+    /// Makes the outcome of a run that is only in the store. One that has not ended is another
+    /// process's, or was left to the next one: no stop of it is stored here.
     pub(super) fn of_stored(run: &StoredRun, wait: Wait) -> Self {
         let row = run.report().own_row().clone();
         if !row.status.is_terminal() {
-            return Self::without_run(Disposition::Unknown);
+            let unknown = Self::without_run(Disposition::Unknown);
+            return Self { stored: Err(StopNotStored), ..unknown };
         }
         Self {
             disposition: Disposition::AlreadyTerminal { status: row.status },
