@@ -167,6 +167,10 @@ fn end(
     let changed = on.prepare_cached(sql)?.execute(values)?;
     if changed == 1 {
         put_large(on, run, Large::Report, &write.text)?;
+        let sql = "delete from large where what in (?2, ?3)
+            and run = (select ord from run where id = ?1 and paused_at is not null)";
+        let values = params![id, Large::Paused as i64, Large::Answer as i64];
+        on.prepare_cached(sql)?.execute(values)?;
         if rollback {
             let sql = "delete from checkpoint where run = (select ord from run where id = ?)";
             on.prepare_cached(sql)?.execute([id])?;

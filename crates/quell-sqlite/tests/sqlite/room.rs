@@ -1,6 +1,8 @@
 //! Disks that are full, and writes that fail.
 
-use quell_core::store::{Record, Store, StoreError};
+use std::time::Duration;
+
+use quell_core::store::{Record, Store, StoreError, StoredPause};
 use quell_core::{EventKind, Payload, RunEvent, RunId, RunStatus};
 use quell_sqlite::{SqliteOptions, SqliteStore, check};
 
@@ -125,4 +127,30 @@ fn after_a_commit_that_fails_what_was_acknowledged_is_there() {
 fn a_place_that_cannot_be_written_is_named() {
     let error = SqliteStore::open("/proc/self/runs.db").unwrap_err();
     assert!(error.to_string().contains("/proc/"), "{error}");
+}
+
+#[test]
+fn what_is_large_of_a_pause_leaves_with_the_end_of_its_run() {
+    let folder = Folder::new();
+    let path = folder.file("runs.db");
+    let store = SqliteStore::open(&path).unwrap();
+    let (run, epoch, at) = (RunId::from_text("a"), epoch(&store), at());
+    let long = || Payload::from("x".repeat(9_000));
+    let resumed =
+        Record::Resumed { run, epoch, attempt: 2, answer: long(), stood: Duration::ZERO, at };
+    let records = [
+        accept(run, epoch),
+        Record::Paused { run, epoch, pause: Box::new(StoredPause::new(long(), 1, at)) },
+        resumed,
+        end(run, epoch, RunStatus::Completed),
+    ];
+    let other = rusqlite::Connection::open(store.path()).unwrap();
+    let large = records.map(|record| {
+        block_on(store.append(vec![record])).unwrap();
+        let count = "select count(*) from large";
+        other.query_row(count, [], |row| row.get::<_, i64>(0)).unwrap()
+    });
+    assert_eq!(large, [0, 1, 2, 0]);
+    block_on(store.close()).unwrap();
+    check(&path).unwrap();
 }
