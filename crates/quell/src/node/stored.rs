@@ -293,7 +293,7 @@ impl Node {
 
     /// Notes that a stop came too late for the store: the run was left to the next process. Called
     /// under the lock.
-    pub(crate) fn refuse_stop_of_left(&self, state: &mut State) {
+    pub(crate) fn refuse_stop_of_left(state: &mut State) {
         state.extra().not_stored.get_or_insert(StoreError::Closed);
     }
 

@@ -97,7 +97,7 @@ impl Node {
             first.clone_from(&state.cause);
             is_left = self.is_left_paused();
             if is_left {
-                self.refuse_stop_of_left(state);
+                Self::refuse_stop_of_left(state);
             }
         });
         if is_left {
