@@ -74,6 +74,11 @@ impl RunRecord {
         self.accepted.run
     }
 
+    /// Tells whether it has the answer to its pause, and has not started again.
+    pub fn is_answered(&self) -> bool {
+        self.status == RunStatus::Queued && self.answer.is_some()
+    }
+
     /// Yields what a filter asks of it.
     pub fn facts(&self) -> RunFacts<'_> {
         let Accepted { parent, kind, name, owner, labels, .. } = &self.accepted;

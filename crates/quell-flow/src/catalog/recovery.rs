@@ -6,6 +6,7 @@ use quell::store::RunRecord;
 use quell::{OnBusy, Recovery, RunStatus};
 
 use super::component::COMPONENT;
+use super::kind::ComponentKind;
 use super::registry::Catalog;
 
 impl Catalog {
@@ -30,15 +31,12 @@ impl Catalog {
     ///
     /// [`Engine::recover`]: quell::Engine::recover
     pub fn recovery(&self, run: &RunRecord) -> Option<Recovery> {
-        let has_answer = run.status == RunStatus::Queued && run.answer.is_some();
-        if run.status != RunStatus::Paused && !has_answer {
+        if run.status != RunStatus::Paused && !run.is_answered() {
             return None;
         }
         let accepted = &run.accepted;
         let id = accepted.labels.get(COMPONENT)?;
-        let component = self.components().find(|component| {
-            component.kind().run_kind() == accepted.kind && component.id() == &**id
-        });
+        let component = self.get(ComponentKind::of_run(accepted.kind), id);
         let component = component.filter(|component| component.is_resumable())?;
         let mut spec = component.spec_named(Arc::clone(&accepted.name));
         if let Some(lane) = &accepted.lane {

@@ -16,11 +16,6 @@ pub(super) fn is_paused(record: &RunRecord) -> bool {
     record.status == RunStatus::Paused
 }
 
-/// Tells whether a run had its answer, and had not started again.
-pub(super) fn is_answered(record: &RunRecord) -> bool {
-    record.status == RunStatus::Queued && record.answer.is_some()
-}
-
 /// Makes the spec of a paused run of which the process knows nothing but what is stored.
 pub(super) fn spec(record: &RunRecord) -> RunSpec {
     let mut spec = RunSpec::new(record.accepted.kind, Arc::clone(&record.accepted.name));

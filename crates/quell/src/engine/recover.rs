@@ -183,8 +183,7 @@ impl Engine {
         // Before any of them writes as its next attempt.
         writes.flush().await?;
         // Those that had a lane before the pause, or after it, come before those that wait for it.
-        let has_waited =
-            |root: &RunRecord| (!left_paused::is_paused(root), !left_paused::is_answered(root));
+        let has_waited = |root: &RunRecord| (!left_paused::is_paused(root), !root.is_answered());
         stay.sort_by_key(|(root, ..)| has_waited(root));
         for (root, last_seq, fate) in stay {
             let is_paused = matches!(fate, Fate::StaysPaused(_));
@@ -220,7 +219,7 @@ impl Engine {
         let (Resumed { mut spec, body }, at) = (resumed, SystemTime::now());
         left_paused::add_stored(&mut spec, record);
         // One that had its answer had its number, too.
-        let further = u32::from(!left_paused::is_answered(record));
+        let further = u32::from(!record.is_answered());
         let attempt = record.attempt.saturating_add(further);
         let first_seq = last_seq.saturating_add(1);
         spec.again = Some(Again { attempt, first_seq, paused: None });
