@@ -2,10 +2,11 @@
 //!
 //! The parser of the language recurses once per operator, and some operators repeat or copy their
 //! operands. So this module reads the text before the parser does, and the text that is evaluated
-//! has guards: `a ~ b` becomes `a|_weigh(1) ~ b|_weigh(1)`, and `a * b` becomes `a|_number *
-//! b|_number`. A filter binds closer than every operator, so that a guard at the end of an operand
-//! is part of it. The step of a slice has a guard around all of it, because the language panics at
-//! a negative one. A slice of a text is a copy, charged at the end of its operand.
+//! has guards: `a ~ b` becomes `a|_weigh(1) ~ b|_weigh(1)`, and `a * b` becomes
+//! `a|_number() * b|_number()`. A filter binds closer than every operator, so that a guard at the
+//! end of an operand is part of it; its brackets end it where a word follows without a space, as in
+//! `2*'a'or b`. The step of a slice has a guard around all of it, because the language panics at a
+//! negative one. A slice of a text is a copy, charged at the end of its operand.
 
 use std::ops::Range;
 
@@ -324,7 +325,7 @@ impl Scan {
             out.push_str(&text[done..*at]);
             done = *at;
             match guard {
-                Guard::Number => out.extend(["|", NUMBER]),
+                Guard::Number => out.extend(["|", NUMBER, "()"]),
                 Guard::Weigh(times) => out.extend(["|", WEIGH, "(", &times.to_string(), ")"]),
                 Guard::Copied(times) => out.extend(["|", COPIED, "(", &times.to_string(), ")"]),
                 Guard::StepBegins => out.push('('),
@@ -345,8 +346,9 @@ mod tests {
         for (text, expected) in [
             ("a", "a"),
             ("a.b and not c", "a.b and not c"),
-            ("a * -b", "a|_number * -b|_number"),
-            ("'x' * 2 ** 3", "'x'|_number * 2|_number ** 3"),
+            ("a * -b", "a|_number() * -b|_number()"),
+            ("'x' * 2 ** 3", "'x'|_number() * 2|_number() ** 3"),
+            ("2*'a'or b", "2|_number()*'a'|_number()or b"),
             ("a ~ b ~ 'c}}'", "a|_weigh(3) ~ b|_weigh(3) ~ 'c}}'|_weigh(3)"),
             ("a + 1 and b == 2e+3", "a|_weigh(2) + 1|_weigh(2) and b|_weigh(2) == 2e+3|_weigh(2)"),
             ("a|sum(start=b)", "a|_weigh(1)|sum(start=b|_weigh(1))"),
@@ -355,7 +357,7 @@ mod tests {
             ("in--3in-a", "in--3|_weigh(2)in-a|_weigh(2)"),
             ("a|max(*b)", "a|_weigh(1)|max(*b|_weigh(1))"),
             ("a.in not in b.0.5[c]", "a.in|_weigh(2) not in b.0.5[c|_weigh(1)]|_weigh(2)"),
-            ("(a * b)[1:2]", "(a|_number * b|_number)[1|_weigh(1):2|_weigh(1)]|_copied(1)"),
+            ("(a * b)[1:2]", "(a|_number() * b|_number())[1|_weigh(1):2|_weigh(1)]|_copied(1)"),
             ("a[:: 1 - b ]", "a[::( 1|_weigh(2) - b|_weigh(2) )|_step]|_copied(1)"),
             (
                 "a[::b[::-1]]",
