@@ -6,9 +6,10 @@
 //!    A witness that the bodies themselves feed says whether work went on after that event.
 //! 3. `loaded`: the same for an agent of ours, while 200 other streams tick.
 //! 4. `short`: runs per second through 16 connections.
-//! 5. `service`: components that are services: runs per second through 1 and 8 clients, and of
+//! 5. `stored`: the same with a store in a file, against without.
+//! 6. `service`: components that are services: runs per second through 1 and 8 clients, and of
 //!    the same requests without quell; from a cancel to the end of a silent model's connection.
-//! 6. `cost_short`, `cost_cancel`: processor time of our server per short run and per cancel, by
+//! 7. `cost_short`, `cost_cancel`: processor time of our server per short run and per cancel, by
 //!    its threads, and of the same runs on an engine in this process: what HTTP adds.
 //!
 //! Ours is `quell serve --demo`, started here; theirs are the servers whose contracts it speaks,
@@ -82,6 +83,9 @@ async fn parts(args: &Args) -> Result<(), String> {
             let Some(theirs) = peers.of(load.contract, load.name) else { continue };
             short::race(&http, load.contract, &ours, theirs).await?;
         }
+    }
+    if args.is_wanted("stored") {
+        short::stored(&http, args.quell.as_deref(), &ours).await?;
     }
     if args.is_wanted("service") {
         service::measure(&http, args.quell.as_deref()).await?;

@@ -1,9 +1,10 @@
 //! Runs that return at once, as many as will go through sixteen connections.
 
-use std::iter;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
+use std::{env, fs, iter, process};
 
 use quell_benches::figures::{per, quotient, ratio, section};
 use quell_benches::race::{Race, Took};
@@ -25,10 +26,36 @@ pub(crate) async fn race(
         Contract::AgentOs => ("agent", 800, "short-agent, stream=false"),
         Contract::LangGraph => ("graph", 320, "echo, POST /runs/wait"),
     };
-    let shape = format!(
-        "{what}; {CONNECTIONS} connections, {ROUNDS} rounds of {runs} runs a side, by turns"
-    );
-    section(&format!("http/short/{name}: time per short run"), &shape);
+    let (name, what) = (format!("http/short/{name}"), format!("{what}; {CONNECTIONS} connections"));
+    by_turns(http, contract, (&name, &what, runs), ours, theirs).await
+}
+
+/// The same runs of a fresh server with a store in a file, and of one without, by turns.
+pub(crate) async fn stored(
+    http: &Http,
+    quell: Option<&Path>,
+    without: &Side,
+) -> Result<(), String> {
+    let folder = env::temp_dir().join(format!("quell-http-{}", process::id()));
+    fs::create_dir(&folder).map_err(|error| error.to_string())?;
+    let stored = Side::stored(quell, &folder.join("runs.db"))?;
+    let what = format!("short-agent, stream=false, theirs without; {CONNECTIONS} connections");
+    let what = ("http/stored", &*what, 800);
+    let measured = by_turns(http, Contract::AgentOs, what, &stored, without).await;
+    drop(stored);
+    fs::remove_dir_all(&folder).map_err(|error| error.to_string())?;
+    measured
+}
+
+async fn by_turns(
+    http: &Http,
+    contract: Contract,
+    (name, what, runs): (&str, &str, usize),
+    ours: &Side,
+    theirs: &Side,
+) -> Result<(), String> {
+    let shape = format!("{what}, {ROUNDS} rounds of {runs} runs a side, by turns");
+    section(&format!("{name}: time per short run"), &shape);
     batch(http, contract, ours, runs).await?;
     batch(http, contract, theirs, runs).await?;
     let mut race = Race::default();
@@ -41,7 +68,7 @@ pub(crate) async fn race(
         let micros = per(time, runs) / 1e3;
         println!("   {side:<8} {:.0} runs per second, {micros:.1} µs per run", 1e6 / micros);
     }
-    ratio(&format!("http/short/{name}"), quotient(both));
+    ratio(name, quotient(both));
     Ok(())
 }
 

@@ -42,6 +42,14 @@ impl Side {
         Ok(Self { url, witness: Witness::Endpoint, _server: Some(server) })
     }
 
+    /// A fresh server of ours with a store in a file.
+    pub(crate) fn stored(binary: Option<&Path>, file: &Path) -> Result<Self, String> {
+        let binary = binary.map_or_else(built, |path| Ok(path.to_owned()))?;
+        let what = ["--demo".as_ref(), "--store".as_ref(), file.as_os_str()];
+        let (server, url) = Server::start(&binary, &what)?;
+        Ok(Self { url, witness: Witness::Endpoint, _server: Some(server) })
+    }
+
     /// A fresh server of ours with the components of a file.
     pub(crate) fn configured(binary: Option<&Path>, file: &Path) -> Result<Self, String> {
         let binary = binary.map_or_else(built, |path| Ok(path.to_owned()))?;
