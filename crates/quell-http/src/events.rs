@@ -1,4 +1,5 @@
 //! [`RunEvents`]: the events of one run and its subtree, as an answer streams them.
+//! [`LogPosition`]: how far a log was taken into a fold.
 
 use std::iter;
 use std::pin::Pin;
@@ -109,6 +110,67 @@ pub fn events_by_now(run: &RunRef, after: u64) -> impl Iterator<Item = RunEvent>
     // One more: the first may say that others are gone.
     let held = iter::from_fn(move || events.next().now_or_never().flatten());
     held.take(limits::EVENTS_PER_ROOT_MAX + 1)
+}
+
+/// How far the log of a tree was taken into a fold.
+///
+/// Several readers may feed one fold: a task that follows the log as it grows, and whoever must not
+/// be behind it. Whoever comes first with an event takes it in; to the others it is known.
+///
+/// # Examples
+///
+/// ```
+/// # tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(async {
+/// use quell::{Engine, RunSpec};
+/// use quell_http::{LogPosition, Unread};
+///
+/// let run = Engine::new().submit(RunSpec::agent("a"), async |_ctx| Ok(())).unwrap().into_ref();
+/// run.quiescent().await;
+/// let (mut position, mut events) = (LogPosition::default(), Vec::new());
+/// for event in position.unread(&run) {
+///     if position.pass(&event) == Some(Unread::Event) {
+///         events.push(event);
+///     }
+/// }
+/// assert_eq!(events.len(), 3);
+/// assert_eq!(position.pass(&events[2]), None);
+/// # });
+/// ```
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LogPosition {
+    seq: u64,
+}
+
+/// What an event is to a fold that has not taken it in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unread {
+    /// The next one.
+    Event,
+    /// The word that events before the next one are gone, some of which it has not taken in.
+    Gap,
+}
+
+impl LogPosition {
+    /// Goes on behind an event. Yields what it is to the fold; `None` if the fold has it already.
+    pub fn pass(&mut self, event: &RunEvent) -> Option<Unread> {
+        let (seq, what) = match event.kind {
+            EventKind::Lagged { to, .. } => (to, Unread::Gap),
+            _ => (event.seq, Unread::Event),
+        };
+        let is_new = seq > self.seq;
+        self.seq = self.seq.max(seq);
+        is_new.then_some(what)
+    }
+
+    /// Yields the events behind it that are in the log by now, as [`events_by_now`].
+    pub fn unread(self, run: &RunRef) -> impl Iterator<Item = RunEvent> + use<> {
+        events_by_now(run, self.seq)
+    }
+
+    /// Yields the number of the last event that was passed; 0 before the first one.
+    pub const fn seq(self) -> u64 {
+        self.seq
+    }
 }
 
 impl Stream for RunEvents {

@@ -44,7 +44,7 @@ pub use access::{
 pub use body::{BODY_BYTES_MAX, BodyError, Upload, offload_if_large};
 pub use bounded_map::BoundedMap;
 pub use counted::{Counted, WeakCounted, row_bytes, run_bytes};
-pub use events::{RunEvents, events_by_now, next_event};
+pub use events::{LogPosition, RunEvents, Unread, events_by_now, next_event};
 pub use ids::{BadId, EXTERNAL_ID, ID_BYTES_MAX, SESSION, external_id, parse_id, same_id};
 pub use ledger::{Charge, Ledger, Overdrawn};
 pub use limits::ServiceLimits;

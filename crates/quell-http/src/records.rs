@@ -16,7 +16,7 @@ use quell::{EventKind, RunRef, limits};
 use tokio::runtime::Handle;
 
 use crate::bounded_map::BoundedMap;
-use crate::events::{events_by_now, next_event};
+use crate::events::next_event;
 use crate::ids::{Identity, identity};
 use crate::ledger::Ledger;
 use crate::limits::ServiceLimits;
@@ -122,8 +122,8 @@ impl Records {
 impl Record {
     /// Applies the events that are in the log by now.
     fn catch_up(&self, root: &RunRef) {
-        let seq = self.fold.lock().seq;
-        for event in events_by_now(root, seq) {
+        let position = self.fold.lock().position;
+        for event in position.unread(root) {
             self.fold.lock().apply(&event);
         }
     }
@@ -207,7 +207,7 @@ mod tests {
             while seq < WORDS {
                 tokio::task::yield_now().await;
                 turns += 1;
-                seq = record.fold.lock().seq;
+                seq = record.fold.lock().position.seq();
             }
             turns
         });

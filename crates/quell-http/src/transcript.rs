@@ -8,6 +8,7 @@ use std::time::SystemTime;
 use quell::{EventKind, Payload, RunEvent, RunId, RunKind, ToolOutcome, Usage};
 use quell_flow::Emit;
 
+use crate::events::{LogPosition, Unread};
 use crate::ledger::Charge;
 
 /// What a run has emitted so far: its text, its tool calls, its state.
@@ -79,8 +80,8 @@ pub struct ToolNote {
 /// The transcripts of a tree.
 #[derive(Debug, Default)]
 pub(crate) struct Fold {
-    /// The number of the last event that was applied.
-    pub(crate) seq: u64,
+    /// The last event that was applied.
+    pub(crate) position: LogPosition,
     runs: Vec<Transcript>,
     indexes: HashMap<RunId, usize>,
     pub(crate) bytes: usize,
@@ -105,15 +106,11 @@ impl Fold {
 
     /// Applies an event. One that was applied before changes nothing.
     pub(crate) fn apply(&mut self, event: &RunEvent) {
-        if let EventKind::Lagged { to, .. } = &event.kind {
-            self.is_lossy |= *to > self.seq;
-            self.seq = self.seq.max(*to);
-            return;
+        match self.position.pass(event) {
+            Some(Unread::Event) => {}
+            Some(Unread::Gap) => return self.is_lossy = true,
+            None => return,
         }
-        if event.seq <= self.seq {
-            return;
-        }
-        self.seq = event.seq;
         if let EventKind::Queued { parent, kind, name, .. } = &event.kind {
             return self.add(event.run, *parent, *kind, name);
         }
@@ -394,6 +391,6 @@ mod tests {
         assert!(!fold.of(RunId::from_text("r")).unwrap().is_cut);
         fold.apply(&event(0, EventKind::Lagged { from: 6, to: 7 }));
         assert!(fold.of(RunId::from_text("r")).unwrap().is_cut);
-        assert_eq!(fold.seq, 7);
+        assert_eq!(fold.position.seq(), 7);
     }
 }

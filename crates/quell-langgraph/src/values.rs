@@ -12,7 +12,7 @@ use std::time::SystemTime;
 
 use quell::{EventKind, Payload, RunEvent, RunId};
 use quell_flow::{Emit, Reducer, Reducers};
-use quell_http::RunView;
+use quell_http::{LogPosition, RunView, Unread};
 
 use crate::messages::{MESSAGES, Messages, asked, joined, spoken, to_list};
 use crate::wire::exact::{Keys, finite, written};
@@ -101,7 +101,7 @@ pub(crate) fn bytes_of(values: &Values) -> usize {
 #[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 pub(crate) struct Fold {
     /// The last event that is in.
-    pub(crate) seq: u64,
+    pub(crate) position: LogPosition,
     base: Option<Arc<Values>>,
     current: Option<Arc<Values>>,
     /// What the body returned, if it said nothing of a state or of nodes before.
@@ -168,16 +168,13 @@ impl Fold {
         about: &About,
         base: impl FnOnce() -> Option<Arc<Values>>,
     ) -> bool {
-        if let EventKind::Lagged { to, .. } = event.kind {
-            self.skip(run, to, about, base);
-            return false;
-        }
-        if event.seq <= self.seq {
-            return false;
-        }
-        self.seq = event.seq;
-        if event.run != run.id() {
-            return false;
+        match self.position.pass(event) {
+            Some(Unread::Event) if event.run == run.id() => {}
+            Some(Unread::Gap) => {
+                self.skip(run, about, base);
+                return false;
+            }
+            Some(Unread::Event) | None => return false,
         }
         match &event.kind {
             EventKind::Started => {
@@ -208,17 +205,7 @@ impl Fold {
 
     /// Goes on after events that the log no longer holds. The row of the run still has what they
     /// said of its life.
-    fn skip(
-        &mut self,
-        run: &RunView,
-        to: u64,
-        about: &About,
-        base: impl FnOnce() -> Option<Arc<Values>>,
-    ) {
-        if to <= self.seq {
-            return;
-        }
-        self.seq = to;
+    fn skip(&mut self, run: &RunView, about: &About, base: impl FnOnce() -> Option<Arc<Values>>) {
         let row = run.row();
         if row.started_at.is_none() {
             return;

@@ -48,7 +48,7 @@ pub(crate) fn frames(
     let (after, floor) = match from {
         From::Start | From::Behind(_) => (0, None),
         From::After(id) => (0, Some(id)),
-        From::Now => (fold.seq.max(last_seq(found)), None),
+        From::Now => (fold.position.seq().max(last_seq(found)), None),
     };
     let mut render = Render {
         app: app.clone(),

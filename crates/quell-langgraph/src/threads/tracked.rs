@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use parking_lot::Mutex;
 use quell::{CauseKind, Payload, RunId, RunRef, RunRow, RunStatus};
 use quell_flow::{COMPONENT, Reducers};
-use quell_http::{RunView, Service, events_by_now};
+use quell_http::{RunView, Service};
 use uuid::Uuid;
 
 use crate::messages::Messages;
@@ -104,7 +104,7 @@ impl Tracked {
     /// Takes in what is in the log by now.
     pub(crate) fn catch_up(&self, run: &RunRef, values: Option<&Arc<Values>>) {
         let (mut fold, view) = (self.fold.lock(), run.into());
-        for event in events_by_now(run, fold.seq) {
+        for event in fold.position.unread(run) {
             fold.take(&view, &event, &self.about, || values.cloned());
         }
     }
