@@ -117,6 +117,9 @@ impl<E: Clone> Ring<E> {
                 self.places.rotate_left(self.oldest);
                 self.oldest = 0;
             }
+            if self.places.is_empty() {
+                self.places.reserve_exact(PLACES_AT_FIRST);
+            }
             self.places.push(Place { entry: None, cost: 0 });
         }
         self.place_of(self.len)
@@ -218,6 +221,10 @@ impl<E: Clone> Ring<E> {
         self.waiters.drain_into(wakers);
     }
 }
+
+/// The places of a ring at first: a run that says nothing has an event when it is queued, when it
+/// starts, and when it ends or is paused.
+const PLACES_AT_FIRST: usize = 3;
 
 /// The most entries that a reader copies beyond the one that it wants.
 const AHEAD_MAX: usize = 15;
