@@ -143,6 +143,7 @@ pub struct LogPosition {
 
 /// What an event is to a fold that has not taken it in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Unread {
     /// The next one.
     Event,

@@ -174,7 +174,7 @@ impl Fold {
                 self.skip(run, about, base);
                 return false;
             }
-            Some(Unread::Event) | None => return false,
+            _ => return false,
         }
         match &event.kind {
             EventKind::Started => {
