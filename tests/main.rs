@@ -120,6 +120,8 @@ mod memory;
 mod annotations;
 // Ten thousand deep, a hundred thousand wide, on little stack.
 mod scale;
+// I24, I34: plans that are paused when their process ends.
+mod planpauses;
 // I8, I9, I12, I17: random plans, stopped at random.
 mod plans;
 // I4, I9, I12, I30, I32, I39: random trees in random weather, for as long as one likes.

@@ -46,7 +46,14 @@ impl Memory {
         Self { known: Mutex::new(known), is_recorded: false }
     }
 
-    /// Has the runs of steps bear their places.
+    /// Takes the step that asked last in the attempts before: an answer that the run has since
+    /// then, or is given next, is for it.
+    pub(super) fn asked_at(self, place: Option<Place>) -> Self {
+        self.with(|known| known.asked = place);
+        self
+    }
+
+    /// Has the runs of steps bear their places, and what is asked as well.
     pub(super) const fn recorded(mut self) -> Self {
         self.is_recorded = true;
         self
@@ -87,7 +94,7 @@ impl Place {
         Self(below)
     }
 
-    fn is_inside(&self, outer: &Self) -> bool {
+    pub(super) fn is_inside(&self, outer: &Self) -> bool {
         self.0.strip_prefix(&outer.0).is_some_and(|rest| rest.starts_with('/'))
     }
 }
@@ -120,6 +127,12 @@ impl Recall {
             }
             _ => spec,
         }
+    }
+
+    /// Yields the text of the place for what is asked, if a store keeps it.
+    pub(super) fn place_to_ask(&self) -> Option<&str> {
+        let (memory, place) = self.0.as_ref()?;
+        memory.is_recorded.then_some(place.0.as_str())
     }
 
     /// Yields how often the step was begun and has not ended.

@@ -10,6 +10,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::link::LinkedPlan;
 use super::memory::{Ended, Memory, PLACE, Place};
+use super::wait::place_of;
 use crate::excerpt::excerpt;
 
 /// What a run of a plan has behind it: of a new one nothing, of one that goes on after a crash what
@@ -144,47 +145,78 @@ impl PlanPast {
         if *hash != Payload::from(plan.hash()) {
             return Err(PastError::OtherPlan);
         }
+        let mut log = Log::read(store, root.run()).await?;
+        if let Some(pause) = &root.paused {
+            // A crash may have come between the pause and the event that tells of it.
+            log.pauses.push(Asked { at: place_of(&pause.request), begun: log.runs.len() });
+        }
         let mut records = Vec::new();
-        for run in below(store, root.run()).await? {
-            match store.get(run).await {
-                Ok(record) => records.extend(record),
+        for run in &log.runs {
+            match store.get(*run).await {
+                Ok(record) => records.push(record),
                 Err(error) => return Err(PastError::Store(error)),
             }
         }
-        Ok(Self { memory: memory_of(&records) })
+        let asked = log.pauses.last().and_then(|pause| pause.at.clone());
+        Ok(Self { memory: memory_of(&records, &log.pauses).asked_at(asked) })
     }
 }
 
-/// Lists the runs below a root, as its log tells of them.
-async fn below(store: &dyn Store, root: RunId) -> Result<Vec<RunId>, PastError> {
-    let (mut found, mut last) = (Vec::new(), 0);
-    loop {
-        let events = store.events(root, last, limits::STORE_PAGE_MAX).await;
-        let events = events.map_err(PastError::Store)?;
-        if events.is_empty() {
-            return Ok(found);
-        }
-        for event in events {
-            let Ok(event) = event else { return Err(PastError::Gap) };
-            last = event.seq;
-            match event.kind {
-                EventKind::Lagged { .. } => return Err(PastError::Gap),
-                EventKind::Queued { .. } if event.run != root => found.push(event.run),
-                _ => {}
+/// What the log of a root tells.
+#[derive(Debug, Default)]
+struct Log {
+    /// The runs below it, in their order.
+    runs: Vec<RunId>,
+    pauses: Vec<Asked>,
+}
+
+/// A pause of the root.
+#[derive(Debug)]
+struct Asked {
+    /// The place of the step that asked; none if a client did.
+    at: Option<Place>,
+    /// How many of the runs below the root were begun before. They had ended by then.
+    begun: usize,
+}
+
+impl Log {
+    async fn read(store: &dyn Store, root: RunId) -> Result<Self, PastError> {
+        let (mut log, mut last) = (Self::default(), 0);
+        loop {
+            let events = store.events(root, last, limits::STORE_PAGE_MAX).await;
+            let events = events.map_err(PastError::Store)?;
+            if events.is_empty() {
+                return Ok(log);
+            }
+            for event in events {
+                let Ok(event) = event else { return Err(PastError::Gap) };
+                last = event.seq;
+                match event.kind {
+                    EventKind::Lagged { .. } => return Err(PastError::Gap),
+                    EventKind::Queued { .. } if event.run != root => log.runs.push(event.run),
+                    EventKind::Paused { request } => {
+                        log.pauses.push(Asked { at: place_of(&request), begun: log.runs.len() });
+                    }
+                    _ => {}
+                }
             }
         }
     }
 }
 
 /// Takes what the records of all attempts say of the steps.
-fn memory_of(records: &[RunRecord]) -> Memory {
+fn memory_of(records: &[Option<RunRecord>], pauses: &[Asked]) -> Memory {
     let mut places: HashMap<RunId, Place> = HashMap::new();
     let (mut ended, mut begun, mut made) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
-    for record in records {
+    let records = records.iter().enumerate();
+    for (at, record) in records.filter_map(|(at, record)| Some((at, record.as_ref()?))) {
         let accepted = &record.accepted;
         if let Some(place) = accepted.annotations.get(PLACE).and_then(Payload::as_text) {
             let place = Place::of_text(place.into_owned());
+            let asks = |pause: &&Asked| pause.at.as_ref().is_some_and(|it| it.is_inside(&place));
             match ended_of(record) {
+                // It has failed because a step in it asked: it goes on.
+                _ if pauses.iter().any(|pause| at < pause.begun && asks(&pause)) => {}
                 Some(end) => drop(ended.insert(place.clone(), end)),
                 None if record.started_at.is_some() => {
                     *begun.entry(place.clone()).or_insert(0) += 1;
@@ -274,7 +306,8 @@ mod tests {
     }
 
     fn recall(records: &[RunRecord]) -> Recall {
-        Recall::of(Arc::new(memory_of(records)))
+        let records: Vec<_> = records.iter().cloned().map(Some).collect();
+        Recall::of(Arc::new(memory_of(&records, &[])))
     }
 
     #[test]

@@ -1,9 +1,9 @@
 //! [`ask`] has the run of a plan wait for an answer, [`answered`] is the step that has it.
 
 use quell::{Failure, Pause, Payload, RunContext};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
-use super::memory::Recall;
+use super::memory::{Place, Recall};
 use super::runner::Runner;
 use super::step::World;
 use crate::WaitStep;
@@ -33,7 +33,8 @@ pub(super) fn ask<R: Runner>(
     let problem = world.recall.answer().map(|_| "expected `yes` or `no`");
     let asked = world.scope.render("wait", step.options.ask.clone()).and_then(|ask| {
         let approve = step.options.approve;
-        Ok(Payload::json(&Request { step: name, ask: &ask, approve, problem })?)
+        let place = world.recall.place_to_ask();
+        Ok(Payload::json(&Request { step: name, ask: &ask, approve, problem, place })?)
     });
     let request = match asked {
         Ok(request) => request,
@@ -89,6 +90,18 @@ struct Request<'a> {
     /// Why the answer before was none.
     #[serde(skip_serializing_if = "Option::is_none")]
     problem: Option<&'static str>,
+    /// Where the step is, for a process that gets the answer after this one was lost.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    place: Option<&'a str>,
+}
+
+/// Reads the place of the step that asks; none if it is no question of a plan that a store keeps.
+pub(super) fn place_of(request: &Payload) -> Option<Place> {
+    #[derive(Deserialize)]
+    struct Asked {
+        place: String,
+    }
+    request.parse().ok().map(|Asked { place }| Place::of_text(place))
 }
 
 #[cfg(test)]

@@ -1,0 +1,195 @@
+//! I24, I34: plans that are paused, or had their answer, when their process ends.
+
+use std::future::pending;
+use std::sync::{Arc, Mutex};
+
+use quell::store::{MemoryStore, RunRecord, Store};
+use quell::{Engine, Failure, Payload, Recovery, RunContext, RunId, RunRef, RunStatus, Shutdown};
+use quell_flow::{Catalog, CommandStep, LinkedPlan, Plan, PlanPast, Runner};
+
+use crate::support::{Valve, durable, within};
+
+/// Yields the words of a command, and hears of each. `hang` never ends.
+#[derive(Clone, Default)]
+struct Says(Arc<Mutex<Vec<String>>>);
+
+impl Runner for Says {
+    async fn run(&self, _: RunContext, step: CommandStep) -> Result<Payload, Failure> {
+        let words = step.command.join(" ");
+        self.0.lock().unwrap().push(words.clone());
+        if words == "hang" { pending().await } else { Ok(words.into()) }
+    }
+}
+
+impl Says {
+    fn said(&self) -> Vec<String> {
+        self.0.lock().unwrap().clone()
+    }
+}
+
+fn plan(yaml: &str) -> LinkedPlan {
+    Plan::from_yaml(yaml).unwrap().link(&Catalog::new()).unwrap()
+}
+
+/// One process after the other on the same store.
+struct Processes {
+    store: Arc<MemoryStore>,
+    plan: LinkedPlan,
+    boot: u32,
+    run: RunId,
+}
+
+/// What one of them does.
+struct Process {
+    engine: Engine,
+    says: Says,
+    run: RunRef,
+}
+
+impl Processes {
+    /// Begins a run of a plan in the first process.
+    fn begin(yaml: &str) -> (Self, Process) {
+        let (store, plan, says) = (Arc::new(MemoryStore::new()), plan(yaml), Says::default());
+        let engine = durable(&Valve::reopened(&store, 1));
+        let body = plan.clone().recorded(PlanPast::default(), says.clone());
+        let run = engine.submit_resumable(plan.recorded_spec(), body).unwrap().into_ref();
+        (Self { store, plan, boot: 1, run: run.id() }, Process { engine, says, run })
+    }
+
+    async fn record(&self) -> RunRecord {
+        self.store.get(self.run).await.unwrap().unwrap()
+    }
+
+    /// Lets the process be one that was killed, and goes on with the run in the next one.
+    async fn next(&mut self, before: Process) -> Process {
+        let _: &'static mut Engine = Box::leak(Box::new(before.engine));
+        self.boot += 1;
+        let engine = durable(&Valve::reopened(&self.store, self.boot));
+        let past = PlanPast::read(&*self.store, &self.plan, &self.record().await).await.unwrap();
+        let (says, spec) = (Says::default(), self.plan.recorded_spec());
+        let attempt = self.plan.clone().recorded(past, says.clone());
+        let mut how = Some(Recovery::resumable(spec, move |ctx| {
+            let ended = attempt(ctx);
+            async { ended.await.map(drop) }
+        }));
+        let recovered = engine.recover(|_| how.take().unwrap_or(Recovery::Fail)).await.unwrap();
+        let run = recovered.paused.into_iter().chain(recovered.resumed).next().unwrap();
+        Process { engine, says, run }
+    }
+}
+
+impl Process {
+    /// Waits until the run asks, and yields the step that does.
+    async fn asked(&self) -> String {
+        let request = within("it asks", self.run.paused()).await.unwrap();
+        request.parse::<serde_json::Value>().unwrap()["step"].as_str().unwrap().to_owned()
+    }
+
+    async fn answer(&self, answer: &str) {
+        within("it is stored", self.run.resume_durably(answer)).await.unwrap();
+    }
+
+    /// Waits for the end, and yields the output.
+    async fn output(&self) -> String {
+        let report = within("it ends", self.run.ended()).await;
+        assert_eq!(report.status, RunStatus::Completed, "{report:?}");
+        report.output.clone().unwrap().as_json().to_owned()
+    }
+}
+
+#[tokio::test]
+async fn a_question_within_other_steps_is_answered_in_a_later_process_and_nothing_runs_twice() {
+    let (mut processes, first) = Processes::begin(
+        "
+name: p
+steps:
+- { name: a, run: [one] }
+- name: rounds
+  loop: { count: 2 }
+  steps:
+  - { name: b, run: [round, '{{ index }}'] }
+  - name: choice
+    if: steps.b.output == 'round 2'
+    then:
+    - name: inner
+      workflow:
+        name: nested
+        steps: [{ name: c, run: [two] }, { name: ok, wait: go? },
+          { name: d, run: [got, '{{ steps.ok.output }}'] }]
+on_failure: [{ name: tell, run: [failed] }]
+",
+    );
+    assert_eq!(first.asked().await, "ok");
+    assert_eq!(first.says.said(), ["one", "round 1", "round 2", "two"]);
+    // The next one is lost while it waits.
+    let second = processes.next(first).await;
+    assert_eq!(second.asked().await, "ok");
+    let third = processes.next(second).await;
+    assert_eq!(third.asked().await, "ok");
+    assert_eq!(processes.record().await.status, RunStatus::Paused);
+    third.answer("ada").await;
+    let output = third.output().await;
+    assert_eq!(third.says.said(), ["got ada"]);
+    let inner = r#""inner":{"c":"two","ok":"ada","d":"got ada"}"#;
+    assert!(output.contains(inner), "{output}");
+    assert!(output.starts_with(r#"{"a":"one","#), "{output}");
+}
+
+#[tokio::test]
+async fn an_answer_that_was_acknowledged_is_never_asked_for_again_and_answers_no_other_question() {
+    let (mut processes, first) = Processes::begin(
+        "
+name: p
+steps:
+- { name: ok, wait: go? }
+- { name: a, run: [got, '{{ steps.ok.output }}'] }
+- { name: where, wait: to whom? }
+- { name: b, run: [to, '{{ steps.where.output }}'] }
+",
+    );
+    assert_eq!(first.asked().await, "ok");
+    first.answer("yes").await;
+    // It is lost before, while or after the rest runs: all of it is the same to the next one.
+    let second = processes.next(first).await;
+    assert_eq!(second.asked().await, "where");
+    let third = processes.next(second).await;
+    assert_eq!(third.asked().await, "where");
+    third.answer("ada").await;
+    let output = third.output().await;
+    assert_eq!(output, r#"{"ok":"yes","a":"got yes","where":"ada","b":"to ada"}"#);
+    assert_eq!(third.says.said(), ["to ada"]);
+}
+
+#[tokio::test]
+async fn a_process_that_is_lost_long_after_the_answer_does_not_take_it_for_that_to_the_next_one() {
+    let (mut processes, first) = Processes::begin(
+        "
+name: p
+steps:
+- { name: ok, wait: { ask: go?, approve: true } }
+- name: outer
+  sequence: [{ name: a, run: [one] }, { name: more, wait: { ask: more?, approve: true } }]
+- { name: b, run: [hang] }
+- { name: last, wait: last? }
+",
+    );
+    assert_eq!(first.asked().await, "ok");
+    first.answer("perhaps").await;
+    assert_eq!(first.asked().await, "ok");
+    first.answer("yes").await;
+    assert_eq!(first.asked().await, "more");
+    let second = processes.next(first).await;
+    second.answer("what?").await;
+    let third = processes.next(second).await;
+    assert_eq!(third.asked().await, "more");
+    third.answer("yes").await;
+    while third.says.said() != ["hang"] {
+        tokio::task::yield_now().await;
+    }
+    let fourth = processes.next(third).await;
+    while fourth.says.said() != ["hang"] {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(fourth.run.status(), RunStatus::Running);
+    fourth.engine.shutdown(Shutdown::default()).await;
+}
