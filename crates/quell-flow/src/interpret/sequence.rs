@@ -1,11 +1,13 @@
 //! [`run`] runs steps one after another, [`run_step`] one of them.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures::channel::oneshot;
 use futures::future::{Either, select};
 use quell::{CauseKind, Failure, Payload, RunContext, RunError, RunSpec, Stopped};
 use serde::{Serialize, Serializer};
+use tokio::time::{Instant, timeout};
 
 use super::memory::Ended;
 use super::runner::Runner;
@@ -39,6 +41,9 @@ pub(super) async fn run<R: Runner>(
         is_paused: false,
     };
     for at in 0..steps.len() {
+        if world.recall.is_kept() {
+            meet_deadline(&ctx).await;
+        }
         if let Err(stopped) = ctx.checkpoint() {
             progress.is_paused = stopped.cause.kind == CauseKind::PauseRequested;
             return Err(stopped.into());
@@ -51,6 +56,17 @@ pub(super) async fn run<R: Runner>(
     }
     progress.finish()
 }
+
+/// Has a stop come first that is due, although its timer may be late: that of a run which goes on
+/// after its time was over. Cleanup, of which nothing is remembered, has a time of its own.
+async fn meet_deadline(ctx: &RunContext) {
+    let is_over = || ctx.deadline().is_some_and(|at| at <= Instant::now().into_std());
+    // Meanwhile somebody may give it more time.
+    while is_over() && timeout(DEADLINE_LOOK, ctx.stopped()).await.is_err() {}
+}
+
+/// How often is looked whether a deadline that is over was moved.
+const DEADLINE_LOOK: Duration = Duration::from_millis(50);
 
 /// Runs a step as a child, unless it has ended in an attempt before: then it has the value, or the
 /// failure, that it had. A failure names the step.
