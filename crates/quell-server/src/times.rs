@@ -20,6 +20,19 @@ pub(crate) fn parse(text: &str) -> Result<Duration, String> {
         .map_err(|_| format!("invalid time `{}`; expected {RIGHT}", quoted_word(text)))
 }
 
+/// As [`parse`], of an option that deletes: zero needs its unit as well, and a time before now is
+/// told from another option.
+pub(crate) fn parse_kept(text: &str) -> Result<Duration, String> {
+    if text.starts_with('-') {
+        let text = quoted_word(text);
+        return Err(format!("`{text}` is negative; expected {RIGHT}, or \"0s\", which keeps none"));
+    }
+    if text == "0" {
+        return Err(format!("`0` has no unit; expected \"0s\", which keeps none, or {RIGHT}"));
+    }
+    parse(text)
+}
+
 /// Reads a time from a text of a file.
 pub(crate) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Duration, D::Error> {
     from.deserialize_str(Time)

@@ -14,7 +14,13 @@ pub(crate) struct KeepArgs {
     /// Keep runs in the store for this time after they have ended, for instance `30d`, with all
     /// below them; then they are deleted. `0s` keeps none beyond memory. Without any `--keep` all
     /// is kept, and the file grows for ever
-    #[arg(long, value_name = "DURATION", value_parser = times::parse, requires = "store")]
+    #[arg(
+        long,
+        value_name = "DURATION",
+        value_parser = times::parse_kept,
+        allow_hyphen_values = true,
+        requires = "store",
+    )]
     keep: Option<Duration>,
 
     /// Keep at most so many ended runs in the store, those below others not counted; the ones that
