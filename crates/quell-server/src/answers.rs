@@ -9,6 +9,8 @@ use quell_report::text::printable;
 use serde::Deserialize;
 use tokio::sync::oneshot;
 
+use crate::shell_word::shell_word;
+
 /// The answer to a step, by its name, as the command line says it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Answer {
@@ -38,6 +40,8 @@ pub(crate) struct Answers {
     reading: Option<oneshot::Receiver<Option<String>>>,
     /// A step has asked whom nobody answers.
     is_unanswered: bool,
+    /// The step that asked last, and whether it is for an approval.
+    asked: (String, bool),
 }
 
 /// What comes of a question.
@@ -55,7 +59,26 @@ impl Answers {
     /// Answers by these, and else by the terminal if there is one.
     pub(crate) fn new(given: Vec<Answer>) -> Self {
         let has_terminal = io::stdin().is_terminal() && io::stderr().is_terminal();
-        Self { given, has_terminal, reading: None, is_unanswered: false }
+        Self { given, has_terminal, reading: None, is_unanswered: false, asked: Default::default() }
+    }
+
+    /// Yields a note about each answer that was not used.
+    pub(crate) fn unused(&self) -> Vec<String> {
+        let note = |answer: &Answer| {
+            let step = excerpt(&answer.step);
+            format!("the answer to `{step}` was not used: the run did not wait there")
+        };
+        self.given.iter().map(note).collect()
+    }
+
+    /// Yields what would answer the step that asked last, as messages show it.
+    pub(crate) fn expected(&self) -> String {
+        format!("`--answer '{}=VALUE'`, or a terminal", excerpt(&self.asked.0))
+    }
+
+    /// Yields the value of `--answer` that answers the step that asked last, for a shell.
+    pub(crate) fn as_option(&self) -> String {
+        option_for(&self.asked.0, self.asked.1)
     }
 
     /// Tells whether nobody has answered a step.
@@ -72,18 +95,17 @@ impl Answers {
     pub(crate) fn ask(&mut self, request: &Payload) -> (String, Asked) {
         let question = Question::of(request);
         let said = question.to_string();
+        self.asked = (question.step.clone(), question.approve);
         let is_it = |answer: &Answer| answer.step == question.step;
         if let Some(at) = self.given.iter().position(is_it) {
             let answer = self.given.remove(at).value;
-            return (format!("{said}: answered"), Asked::Answered(answer.into()));
+            return (said, Asked::Answered(answer.into()));
         }
         if self.has_terminal && self.read() {
             return (said, Asked::AtTerminal);
         }
         self.is_unanswered = true;
-        let step = excerpt(&question.step);
-        let how = format!("nobody answers; expected `--answer '{step}=VALUE'`, or a terminal");
-        (format!("{said}: {how}"), Asked::ByNobody)
+        (said, Asked::ByNobody)
     }
 
     /// Reads a line, if there can be a thread for it. It is left alone if the run ends first:
@@ -119,7 +141,7 @@ impl Answers {
 
 /// What a step asks, as the pause of its run has it.
 #[derive(Debug, Deserialize)]
-struct Question {
+pub(crate) struct Question {
     #[serde(default)]
     step: String,
     #[serde(default)]
@@ -130,7 +152,13 @@ struct Question {
 }
 
 impl Question {
-    fn of(request: &Payload) -> Self {
+    /// Yields the value of `--answer` that answers it, for a shell.
+    pub(crate) fn as_option(&self) -> String {
+        option_for(&self.step, self.approve)
+    }
+
+    /// Reads what a run asks; of one that is no plan it is its JSON.
+    pub(crate) fn of(request: &Payload) -> Self {
         request.parse().unwrap_or_else(|_| Self {
             step: String::new(),
             ask: request.as_json().to_owned(),
@@ -140,12 +168,19 @@ impl Question {
     }
 }
 
+fn option_for(step: &str, approve: bool) -> String {
+    shell_word(&format!("{step}={}", if approve { "yes" } else { "VALUE" }))
+}
+
 impl std::fmt::Display for Question {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         if let Some(problem) = &self.problem {
             write!(f, "{problem}; ")?;
         }
-        write!(f, "{}: {}", excerpt(&self.step), printable(&self.ask))?;
+        if !self.step.is_empty() {
+            write!(f, "{}: ", excerpt(&self.step))?;
+        }
+        f.write_str(&printable(&self.ask))?;
         if self.approve { f.write_str(" [yes/no]") } else { Ok(()) }
     }
 }
@@ -156,7 +191,8 @@ mod tests {
 
     fn answers(given: &[&str]) -> Answers {
         let given = given.iter().map(|text| parse_answer(text).expect("an answer")).collect();
-        Answers { given, has_terminal: false, reading: None, is_unanswered: false }
+        let asked = Default::default();
+        Answers { given, has_terminal: false, reading: None, is_unanswered: false, asked }
     }
 
     #[test]
@@ -175,16 +211,16 @@ mod tests {
     fn each_answer_is_used_once_in_their_order_and_by_its_step_alone() {
         let mut answers = answers(&["ok=one", "other=x", "ok=two"]);
         let request = Payload::from_json_text(r#"{"step":"ok","ask":"go?"}"#).expect("JSON");
-        assert_eq!(
-            answers.ask(&request),
-            ("ok: go?: answered".into(), Asked::Answered("one".into()))
-        );
+        assert_eq!(answers.ask(&request), ("ok: go?".into(), Asked::Answered("one".into())));
         assert_eq!(answers.ask(&request).1, Asked::Answered("two".into()));
         assert!(!answers.is_unanswered());
         let (words, asked) = answers.ask(&request);
         assert_eq!(asked, Asked::ByNobody);
-        let how = "nobody answers; expected `--answer 'ok=VALUE'`, or a terminal";
-        assert_eq!(words, format!("ok: go?: {how}"));
+        assert_eq!(words, "ok: go?");
+        assert_eq!(answers.expected(), "`--answer 'ok=VALUE'`, or a terminal");
+        assert_eq!(answers.as_option(), "ok=VALUE");
+        let unused = "the answer to `other` was not used: the run did not wait there";
+        assert_eq!(answers.unused(), [unused]);
         assert!(answers.is_unanswered());
     }
 
@@ -194,10 +230,7 @@ mod tests {
             "{\"step\":\"ok\",\"ask\":\"go\\u001b[2J?\",\"approve\":true,\"problem\":\"no\"}";
         let request = Payload::from_json_text(text).expect("JSON");
         let words = answers(&["ok=yes"]).ask(&request).0;
-        assert!(
-            words.starts_with("no; ok: go") && words.ends_with("? [yes/no]: answered"),
-            "{words}"
-        );
+        assert!(words.starts_with("no; ok: go") && words.ends_with("? [yes/no]"), "{words}");
         assert!(!words.contains('\u{1b}'), "{words:?}");
     }
 }

@@ -210,7 +210,8 @@ pub(crate) struct RunArgs {
     pub(crate) outputs: Option<PathBuf>,
 
     /// The answer to the step of this name when it waits for one. Repeatable: each answer is used
-    /// once. Without one the terminal is asked; if there is none, the run is cancelled
+    /// once. Without one the terminal is asked; if there is none, the run is cancelled, or left
+    /// paused in its store
     #[arg(long, value_name = "STEP=VALUE", value_parser = parse_answer, conflicts_with = "command")]
     pub(crate) answer: Vec<Answer>,
 
@@ -233,8 +234,8 @@ pub(crate) struct RunArgs {
     #[arg(long, value_name = "DURATION", value_parser = times::parse)]
     pub(crate) grace: Option<Duration>,
 
-    /// Write the report to this file as JSON when the run has ended (`quell help report` has its
-    /// fields). The file appears whole or not at all; a path that cannot be written is refused
+    /// Write the report to this file as JSON when the run has ended or is left paused (`quell help
+    /// report` has its fields). The file appears whole or not at all; a path that cannot be written is refused
     /// before anything starts. What is no regular file, such as `/dev/stdout` or a named pipe, is
     /// written in place; a named pipe needs a reader from the start
     #[arg(long, value_name = "FILE")]
@@ -246,10 +247,11 @@ pub(crate) struct RunArgs {
     #[arg(long, value_name = "FILE")]
     pub(crate) store: Option<PathBuf>,
 
-    /// Go on with this run of the store, whose process was killed: steps of its plan that had ended
-    /// are not run again, cleanup that was cut is, as a whole. Its plan may be left out if it was a
-    /// file, which is where it was; its input is the one that it had, and so are `--timeout` and
-    /// `--grace` unless others are given
+    /// Go on with this run of the store, by its id or the first digits of it, at least four: it is
+    /// paused, or its process was killed. Steps of its plan that had ended are not run again,
+    /// cleanup that was cut is, as a whole. Its plan may be left out if it was a file, which is
+    /// where it was; its input is the one that it had, and so are `--timeout` and `--grace` unless
+    /// others are given
     #[arg(long, value_name = "RUN", requires = "store", conflicts_with_all = ["command", "input"])]
     pub(crate) resume: Option<String>,
 

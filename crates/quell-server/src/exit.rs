@@ -1,4 +1,5 @@
-//! [`EXIT_FAILED`] and [`EXIT_USAGE`] are the exit codes of a failure and of a refusal.
+//! [`EXIT_FAILED`], [`EXIT_USAGE`] and [`EXIT_PAUSED`] are the exit codes of a failure, of a refusal
+//! and of a run that is left paused.
 
 /// The exit code of a run that failed, or whose report could not be written at its end.
 pub(crate) const EXIT_FAILED: u8 = 1;
@@ -6,3 +7,6 @@ pub(crate) const EXIT_FAILED: u8 = 1;
 /// The exit code when nothing was started: wrong usage, a faulty plan or configuration, a report
 /// file that cannot be opened, an address that cannot be listened on.
 pub(crate) const EXIT_USAGE: u8 = 2;
+
+/// The exit code of a run that waits for an answer in its store, when nobody gives it.
+pub(crate) const EXIT_PAUSED: u8 = 3;

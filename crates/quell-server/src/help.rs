@@ -80,8 +80,9 @@ The store (--store FILE):
   The run starts when it is stored. Its stop and its end never wait for the disk: if that is full, a
   note at the end says that the run is not stored. Runs of a process that was killed have failed,
   or ended with their stop, as soon as another one opens the file; so has what ran below them.
-  --resume RUN goes on with one of these, a run of a plan, if no other process has opened the file
-  since: steps whose end is stored are not run again and have the outputs that they had. The step
+  One that waits for an answer stays paused.
+  --resume RUN goes on with one that is paused, or with one whose process was killed if no other
+  process has opened the file since; it is a run of a plan. Steps whose end is stored are not run again and have the outputs that they had. The step
   that was cut runs again, as its next attempt (QUELL_ATTEMPT), and so do a parallel step and a team
   as a whole, and a step that had ended in the last moment before: what it does outside may be done
   twice. A retried step has one attempt more for each that was cut. A step that has failed or timed
@@ -94,13 +95,17 @@ The store (--store FILE):
 
 Steps that wait:
   A question is asked on the terminal, and a line is the answer. If stdin or stderr is none, answers
-  are those of --answer; a question without one cancels the run.
+  are those of --answer. A question without one cancels the run; with a store it leaves the run
+  paused, as the end of the terminal's input (Ctrl-D) does, and a line on stderr has the command that
+  goes on with it. An answer is stored before anything goes on, and is never asked for again; one
+  that no step has asked for is not kept, and is told. The timeout goes on meanwhile.
 
 Exit codes:
     0   completed
     1   failed, or the report could not be written, or the run is not known to be stored, or a step
         waited for an answer that nobody gave
     2   bad usage, bad plan, unwritable report, no such store: nothing was started
+    3   left paused in its store: a step waits for an answer
   124   timed out
   130   cancelled: by a signal, or because the reader of stdout went away (quell run … | head)
 
@@ -110,6 +115,7 @@ Examples:
   quell run plan.toml --json > events.ndjson
   quell run plan.toml --store runs.db
   quell run --resume 0198c1 --store runs.db
+  quell run --resume 0198c1 --store runs.db --answer ok=yes
   quell run plan.toml --answer ok=yes
   make-plan | quell run -
   quell run plan.toml --from send --outputs report.json
@@ -324,7 +330,7 @@ Examples:
 /// Below the help of `quell runs`.
 pub(crate) const RUNS_AFTER_HELP: &str = "\
 A line has the id of the run as its caller knows it, how it stands, when it was accepted, how long \
-it worked, its kind and its name. Runs below another one are in its report, which `quell show` \
+it worked, its kind, its name, and what it asks if it is paused. Runs below another one are in its report, which `quell show` \
 prints. A run that a killed process left behind stands as it did, until another process opens the \
 file to write.
 

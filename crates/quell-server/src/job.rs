@@ -23,6 +23,7 @@ use crate::plan;
 use crate::processes::{Processes, output};
 use crate::quoted::quoted;
 use crate::report_file::Given;
+use crate::shell_word::shell_word;
 use crate::stdout;
 use crate::store::{GRACE, Left, OpenStore, PLAN_FILE, TIMEOUT, as_annotation};
 
@@ -32,6 +33,8 @@ pub(crate) struct Job {
     input: Option<Payload>,
     answers: Vec<Answer>,
     left: Option<Left>,
+    /// The words of a command line that goes on with its run, before and behind the id of that.
+    again: Option<(String, String)>,
     body: Body,
 }
 
@@ -50,6 +53,7 @@ impl Job {
     ///
     /// Fails with one message if there is no plan or the plan is wrong.
     pub(crate) fn load(args: RunArgs) -> Result<Self, String> {
+        let again = again(&args);
         let mut command = args.command.into_iter();
         let left = match (&args.resume, &args.store) {
             (Some(run), Some(store)) => Some(Left::find(store, run)?),
@@ -75,7 +79,7 @@ impl Job {
             }
             (None, None) => return Err("there is neither a plan nor a command".into()),
         };
-        check_waits(&body, &args.answer, args.store.is_some())?;
+        check_waits(&body, &args.answer)?;
         if let (Body::Plan(plan, _), true) = (&body, args.store.is_some()) {
             spec = plan.recorded_spec();
             if let Some(file) = file.as_deref().and_then(Path::to_str) {
@@ -92,7 +96,7 @@ impl Job {
         if let Some(input) = &args.input {
             spec = spec.input(input.clone());
         }
-        Ok(Self { spec, input: args.input, answers: args.answer, left, body })
+        Ok(Self { spec, input: args.input, answers: args.answer, left, again, body })
     }
 
     /// Tells whether it is a component, whose output is an answer.
@@ -103,6 +107,12 @@ impl Job {
     /// Takes the answers to the steps that wait.
     pub(crate) fn take_answers(&mut self) -> Vec<Answer> {
         std::mem::take(&mut self.answers)
+    }
+
+    /// Yields the command line with which its run goes on if it is left paused; none if it cannot.
+    pub(crate) fn again(&self) -> Option<impl Fn(RunId) -> String + use<>> {
+        let (before, behind) = self.again.clone()?;
+        matches!(self.body, Body::Plan(..)).then_some(move |run| format!("{before}{run}{behind}"))
     }
 
     /// Yields the outputs that a part of a plan was given.
@@ -128,7 +138,7 @@ impl Job {
         let past = left.past(store, plan).await?;
         let attempt = plan.clone().recorded(past, processes.clone());
         let body = move |ctx| attempt(ctx).map_ok(drop);
-        Ok(Some((left.record().run(), Recovery::resume(self.spec.clone(), body))))
+        Ok(Some((left.record().run(), Recovery::resumable(self.spec.clone(), body))))
     }
 
     /// Starts it, when the store has it if there is one.
@@ -143,12 +153,11 @@ impl Job {
     /// It starts if the store has taken it, although the future was dropped.
     pub(crate) async fn submit(self, engine: &Engine) -> Result<RunRef, SubmitError> {
         let handle = match self.body {
-            Body::Plan(plan, processes) if !plan.plan().waits().is_empty() => {
-                engine.submit_resumable(self.spec, plan.resumable(processes))?
-            }
             Body::Plan(plan, processes) => {
                 let body = plan.recorded(PlanPast::default(), processes);
-                engine.submit_durably(self.spec, body).await?
+                let handle = engine.submit_resumable(self.spec, body)?;
+                handle.run().accepted().await?;
+                handle
             }
             Body::Component(component) => {
                 let input = self.input.unwrap_or_else(|| serde_json::Value::Null.into());
@@ -219,19 +228,35 @@ fn timed(
     spec
 }
 
-/// Refuses an answer that no step waits for, and a step that waits where none can.
-fn check_waits(body: &Body, answers: &[Answer], has_store: bool) -> Result<(), String> {
+/// Yields the words of a command line that goes on with a run of a store, before and behind its id.
+fn again(args: &RunArgs) -> Option<(String, String)> {
+    let store = args.store.as_deref()?;
+    let word = |word: &OsStr| shell_word(&word.to_string_lossy());
+    let mut before = String::from("quell run ");
+    if let Some(plan) = &args.plan {
+        before.extend([&word(plan.as_os_str()), " "]);
+    }
+    let options = [
+        ("--config ", args.config.as_deref().map(Path::as_os_str)),
+        ("--only ", args.only.as_deref().map(OsStr::new)),
+        ("--from ", args.from.as_deref().map(OsStr::new)),
+        ("--outputs ", args.outputs.as_deref().map(Path::as_os_str)),
+    ];
+    for (option, value) in options {
+        if let Some(value) = value {
+            before.extend([option, &word(value), " "]);
+        }
+    }
+    before.push_str("--resume ");
+    Some((before, format!(" --store {}", word(store.as_os_str()))))
+}
+
+/// Refuses an answer that no step waits for.
+fn check_waits(body: &Body, answers: &[Answer]) -> Result<(), String> {
     let waits = match body {
         Body::Plan(plan, _) => plan.plan().waits(),
         Body::Component(_) | Body::Command(..) => Vec::new(),
     };
-    if let Some(step) = waits.first().filter(|_| has_store) {
-        let step = excerpt(step);
-        return Err(format!(
-            "step `{step}` waits for an answer, which no run of a store can yet; expected \
-             `quell run` without `--store`"
-        ));
-    }
     let unknown = |answer: &&Answer| !waits.contains(&&*answer.step);
     let Some(Answer { step, .. }) = answers.iter().find(unknown) else { return Ok(()) };
     let right = match guess(step, waits.iter().copied()) {

@@ -7,6 +7,7 @@
 
 mod answers;
 mod args;
+mod asking;
 mod check;
 mod config;
 mod descriptors;

@@ -8,21 +8,21 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use futures::future;
-use quell::store::RunRecord;
+use futures::{FutureExt as _, future};
 use quell::{
     CancelRequest, CauseKind, Disposition, Engine, EngineConfig, EventKind, EventStream, Limits,
-    Payload, ResumeError, RunId, RunRef, RunReport, RunStatus,
+    RunId, RunRef, RunReport, RunStatus,
 };
 use quell_flow::path_text;
 use tokio::runtime::{Builder, Handle};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time;
 
-use crate::answers::{Answers, Asked};
+use crate::answers::Answers;
 use crate::args::RunArgs;
+use crate::asking::{Asking, Turn};
 use crate::config::DEFAULT;
-use crate::exit::{EXIT_FAILED, EXIT_USAGE};
+use crate::exit::{EXIT_FAILED, EXIT_PAUSED, EXIT_USAGE};
 use crate::job::Job;
 use crate::remote;
 use crate::report_file::ReportFile;
@@ -110,23 +110,20 @@ async fn run_until_ended(
     let config = EngineConfig::new().runtime(bodies).limits(limits);
     let config = store.iter().fold(config, |config, store| store.engine(config));
     let engine = Engine::with_config(config);
-    let (going_on, left_behind) = match &store {
-        Some(store) => {
-            let mut going_on = job.going_on(store).await?;
-            let is_wanted = going_on.is_some();
-            let going_on = |run: &RunRecord| {
-                going_on.take_if(|(id, _)| *id == run.run()).map(|(_, recovery)| recovery)
-            };
-            let (run, words) = store.recover(&engine, &mut signals, going_on).await?;
-            if is_wanted && run.is_none() {
-                return Err("the run was stopped before: it has ended, and does not go on".into());
-            }
-            (run, words)
-        }
-        None => (None, Vec::new()),
+    let going_on = match &store {
+        Some(store) => job.going_on(store).await?,
+        None => None,
     };
-    let given = job.given();
-    let mut answers = Answers::new(job.take_answers());
+    let (going_on, left_behind) = match (&store, going_on) {
+        (Some(store), Some(wanted)) => {
+            let (run, words) = store.go_on(&engine, &mut signals, wanted).await?;
+            (Some(run), words)
+        }
+        (Some(store), None) => (None, store.recover(&engine, &mut signals, |_| None).await?),
+        (None, _) => (None, Vec::new()),
+    };
+    let (given, again) = (job.given(), job.again());
+    let answers = Answers::new(job.take_answers());
     let mut view =
         View::start(style).map_err(|error| format!("no thread for the view: {error}"))?;
     let run = match going_on {
@@ -137,8 +134,16 @@ async fn run_until_ended(
         note(&view, words);
     }
 
-    let report = follow(&run, &mut signals, &mut view, (style, &mut answers)).await;
-    let mut code = if answers.is_unanswered() { EXIT_FAILED } else { exit_code(report.status) };
+    let mut asking = Asking::new(answers, again.map(|again| again(run.id())));
+    let mut events = run.events();
+    let report = follow((&run, &mut events), &mut signals, &mut view, (style, &mut asking)).await;
+    for words in asking.unused() {
+        note(&view, words);
+    }
+    let mut code = exit_code(report.status);
+    if asking.is_unanswered() && code != EXIT_PAUSED {
+        code = EXIT_FAILED;
+    }
     if let Some(Err(error)) = report_file.map(|file| file.write(&report, &given)) {
         note(&view, format!("the report could not be written: {error}"));
         code = code.max(EXIT_FAILED);
@@ -150,8 +155,11 @@ async fn run_until_ended(
             None => None,
         }
     };
-    let is_stored = finish(report, signals, view, stored).await;
-    Ok(if is_stored { code } else { code.max(EXIT_FAILED) })
+    let is_stored = finish((report, events), signals, view, stored).await;
+    Ok(match code {
+        0 | EXIT_PAUSED if !is_stored => EXIT_FAILED,
+        code => code,
+    })
 }
 
 /// Submits the job; a signal ends the wait for the store.
@@ -166,12 +174,12 @@ async fn submitted(job: Job, engine: &Engine, signals: &mut Signals) -> Result<R
     }
 }
 
-/// Shows the run until it has ended, and answers signals and the steps that wait.
+/// Shows the run until it has ended or is left paused, and answers signals and the steps that wait.
 async fn follow(
-    run: &RunRef,
+    (run, events): (&RunRef, &mut EventStream),
     signals: &mut Signals,
     view: &mut View,
-    (style, answers): (Style, &mut Answers),
+    (style, asking): (Style, &mut Asking),
 ) -> Arc<RunReport> {
     let mut patience = Patience::default();
     let mut ticks = time::interval(FRAME);
@@ -179,7 +187,7 @@ async fn follow(
     let mut has_reader = !style.is_live();
     let messages = view.messages.clone();
     let mut shown = pin!(async {
-        show(run.events(), run.id(), &messages).await;
+        show(events, run.id(), &messages).await;
         run.ended().await
     });
     loop {
@@ -205,21 +213,22 @@ async fn follow(
                 disconnect(run, view, &format!("stdout cannot be written: {why}"));
             }
             report = &mut shown => return report,
-            answer = answers.line(), if answers.is_reading() => match answer {
-                Some(answer) => resume(run, view, answer),
-                None => give_up(run, view, "the terminal has no more lines"),
-            },
-            Some(request) = run.paused(), if !answers.is_reading() => {
-                let (words, asked) = answers.ask(&request);
-                note(view, words);
-                match asked {
-                    Asked::Answered(answer) => resume(run, view, answer),
-                    Asked::AtTerminal => {}
-                    Asked::ByNobody => give_up(run, view, "nobody answers"),
+            turn = asking.turn(run) => match turn {
+                Turn::GoesOn(None) => {}
+                Turn::GoesOn(Some(words)) => note(view, words),
+                Turn::GivenUp(words, why) => {
+                    if let Some(words) = words {
+                        note(view, words);
+                    }
+                    give_up(run, view, why);
                 }
-            }
+                Turn::Left(words) => {
+                    note(view, words);
+                    return run.report();
+                }
+            },
             // A view whose queue is full needs no ticks. A line that is typed stays as it is.
-            _ = ticks.tick(), if !answers.is_reading() => {
+            _ = ticks.tick(), if !asking.is_reading() => {
                 drop(view.messages.try_send(Message::Tick));
             }
         }
@@ -227,10 +236,16 @@ async fn follow(
 }
 
 /// Sends events to the view until the root has ended or the view has gone.
-async fn show(mut events: EventStream, root: RunId, messages: &mpsc::Sender<Message>) {
-    while let Some(event) = events.next().await {
+///
+/// # Cancel safety
+///
+/// Cancel safe: an event that was taken is sent.
+async fn show(events: &mut EventStream, root: RunId, messages: &mpsc::Sender<Message>) {
+    while let Ok(room) = messages.reserve().await {
+        let Some(event) = events.next().await else { return };
         let is_last = event.run == root && matches!(event.kind, EventKind::Ended(_));
-        if messages.send(Message::Event(event)).await.is_err() || is_last {
+        room.send(Message::Event(event));
+        if is_last {
             return;
         }
     }
@@ -262,17 +277,6 @@ fn answer(run: &RunRef, signal: Signal, patience: &mut Patience) -> String {
     }
 }
 
-/// Gives a paused run its answer. Of a run that was stopped meanwhile the end follows.
-fn resume(run: &RunRef, view: &View, answer: Payload) {
-    match run.resume(answer) {
-        Ok(()) | Err(ResumeError::NotPaused(_)) => {}
-        Err(error) => {
-            note(view, error.to_string());
-            give_up(run, view, "the answer was refused");
-        }
-    }
-}
-
 /// Cancels a paused run that has no answer.
 fn give_up(run: &RunRef, view: &View, why: &'static str) {
     if let Disposition::Accepted { .. } = run.cancel(CancelRequest::because(why)) {
@@ -288,10 +292,10 @@ fn disconnect(run: &RunRef, view: &View, why: &str) {
     }
 }
 
-/// Shows the report and waits until everything is written and stored, or until a signal ends the
+/// Shows what is left of the events and the report, and waits until everything is written and stored, or until a signal ends the
 /// wait. `stored` yields a note if the run is not stored. Yields whether it is.
 async fn finish(
-    report: Arc<RunReport>,
+    (report, mut events): (Arc<RunReport>, EventStream),
     mut signals: Signals,
     view: View,
     stored: impl Future<Output = Option<String>>,
@@ -299,7 +303,11 @@ async fn finish(
     let View { messages, notes, mut written, .. } = view;
     let (is_stored, (give_up, no_patience)) = (Cell::new(false), oneshot::channel::<()>());
     let shown = async move {
-        // If the view has gone, it has already reported why.
+        // Of a run that is left paused some may wait. If the view has gone, it has already reported
+        // why.
+        while let Some(Some(event)) = events.next().now_or_never() {
+            let _ = messages.send(Message::Event(event)).await;
+        }
         let _ = messages.send(Message::Report(report)).await;
     };
     let kept = async {
@@ -339,11 +347,10 @@ fn note(view: &View, note: String) {
 const fn exit_code(status: RunStatus) -> u8 {
     match status {
         RunStatus::Completed => 0,
-        RunStatus::Queued
-        | RunStatus::Running
-        | RunStatus::Paused
-        | RunStatus::Stopping
-        | RunStatus::Failed => EXIT_FAILED,
+        RunStatus::Paused => EXIT_PAUSED,
+        RunStatus::Queued | RunStatus::Running | RunStatus::Stopping | RunStatus::Failed => {
+            EXIT_FAILED
+        }
         RunStatus::TimedOut => 124,
         RunStatus::Cancelled => 130,
     }

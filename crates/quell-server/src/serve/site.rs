@@ -94,7 +94,7 @@ impl Site {
         let engine = Engine::with_config(of_engine);
         if let Some(store) = &store {
             let going_on = |run: &RunRecord| catalog.recovery(run);
-            let (_, left_behind) = store.recover(&engine, &mut signals, going_on).await?;
+            let left_behind = store.recover(&engine, &mut signals, going_on).await?;
             for words in left_behind {
                 log.say(&words);
             }

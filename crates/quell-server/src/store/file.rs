@@ -2,8 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-use quell::RunId;
-use quell::store::{RunRecord, StoreError};
+use quell::store::{Page, RunRecord, StoreError};
+use quell::{RunFilter, RunId, limits};
 use quell_flow::excerpt;
 use quell_http::EXTERNAL_ID;
 use quell_report::text::printable;
@@ -50,20 +50,60 @@ impl StoreFile {
             ids = found.map_err(|error| self.told(&error))?;
         }
         let text = excerpt(text);
-        match *ids {
+        match ids[..] {
             [id] => get(id)?.ok_or_else(|| self.no_run(&text)),
             [] => Err(self.no_run(&text)),
-            _ => {
-                let mut words = format!("several runs begin with `{text}`; write more of one:");
-                for id in ids.iter().take(SHOWN_MAX) {
-                    words.extend(["\n       ", &*printable(&about(*id, self.reader.get(*id)))]);
-                }
-                if ids.len() > SHOWN_MAX {
-                    words.push_str("\n       and others");
-                }
-                Err(words)
-            }
+            _ => Err(self.several(&text, ids.into_iter())),
         }
+    }
+
+    /// Finds a root by its id as its caller knows it, or by what the UUID of no other root begins
+    /// with: at least [`DIGITS_MIN`] digits, since what is done with it changes it.
+    ///
+    /// # Errors
+    ///
+    /// As [`run`](Self::run); and if the run is a part of another one.
+    pub(super) fn root(&self, text: &str) -> Result<RunRecord, String> {
+        let get = |run| self.reader.get(run).map_err(|error| self.told(&error));
+        let shown = excerpt(text);
+        if let Some(found) = get(RunId::from_text(text))? {
+            if found.accepted.parent.is_none() {
+                return Ok(found);
+            }
+            let root = found.accepted.root;
+            return Err(format!("run `{shown}` is a part of `{root}`; expected that"));
+        }
+        let digits = text.chars().filter(|c| *c != '-').count();
+        let Some((from, to)) = beginning(text).filter(|_| digits >= DIGITS_MIN) else {
+            return Err(self.no_run(&shown));
+        };
+        let is_it = |run: RunId| (from.as_uuid()..=to.as_uuid()).contains(&run.as_uuid());
+        let (mut found, mut page) = (Vec::new(), Page::first(limits::STORE_PAGE_MAX));
+        while found.len() <= SHOWN_MAX {
+            let read = self.reader.list(&RunFilter::new().roots(), page);
+            let read = read.map_err(|error| self.told(&error))?;
+            found.extend(read.items.into_iter().flatten().filter(|root| is_it(root.run())));
+            let Some(next) = read.next else { break };
+            page = Page::first(limits::STORE_PAGE_MAX).after(next);
+        }
+        match found.len() {
+            0 => Err(self.no_run(&shown)),
+            1 => get(found[0].run())?.ok_or_else(|| self.no_run(&shown)),
+            _ => Err(self.several(&shown, found.iter().map(RunRecord::run))),
+        }
+    }
+
+    /// Says that several runs begin alike, and which.
+    fn several(&self, text: &str, ids: impl ExactSizeIterator<Item = RunId>) -> String {
+        let has_more = ids.len() > SHOWN_MAX;
+        let mut words = format!("several runs begin with `{text}`; write more of one:");
+        for id in ids.take(SHOWN_MAX) {
+            words.extend(["\n       ", &*printable(&about(id, self.reader.get(id)))]);
+        }
+        if has_more {
+            words.push_str("\n       and others");
+        }
+        words
     }
 
     fn no_run(&self, text: &str) -> String {
@@ -109,6 +149,9 @@ fn beginning(text: &str) -> Option<(RunId, RunId)> {
 
 /// Runs that begin alike and are shown.
 const SHOWN_MAX: usize = 5;
+
+/// The fewest digits that stand for a run which is changed.
+const DIGITS_MIN: usize = 4;
 
 /// Characters of a UUID with its hyphens, and the digits of one.
 const UUID_CHARS: usize = 36;

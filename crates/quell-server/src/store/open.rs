@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use futures::FutureExt as _;
 use quell::store::{RunRecord, Store as _};
-use quell::{Engine, EngineConfig, Recovery, RunRef, Shutdown, limits};
+use quell::{Engine, EngineConfig, Recovered, Recovery, RunId, RunRef, Shutdown, limits};
 use quell_report::text::printable;
 use quell_sqlite::SqliteStore;
 use tokio::time::timeout;
@@ -41,8 +41,8 @@ impl OpenStore {
     }
 
     /// Decides the runs that an earlier process has left behind: they fail, unless they were
-    /// stopped, or are paused and stay so, and but for those that are to go on. Yields the first of
-    /// these, and lines for the user, if there is anything to say.
+    /// stopped, or are paused and stay so, and but for those that are to go on. Yields lines for
+    /// the user, if there is anything to say.
     ///
     /// # Errors
     ///
@@ -51,8 +51,43 @@ impl OpenStore {
         &self,
         engine: &Engine,
         signals: &mut Signals,
+        going_on: impl FnMut(&RunRecord) -> Option<Recovery> + Send,
+    ) -> Result<Vec<String>, String> {
+        let (recovered, failed) = self.decide(engine, signals, going_on).await?;
+        Ok(words(&recovered, &failed))
+    }
+
+    /// As [`recover`](Self::recover), with one run that is to go on. Yields it, paused or not.
+    ///
+    /// # Errors
+    ///
+    /// As [`recover`](Self::recover); and with why the run does not go on.
+    pub(crate) async fn go_on(
+        &self,
+        engine: &Engine,
+        signals: &mut Signals,
+        (wanted, how): (RunId, Recovery),
+    ) -> Result<(RunRef, Vec<String>), String> {
+        let mut how = Some(how);
+        let going_on = |run: &RunRecord| how.take_if(|_| run.run() == wanted);
+        let (mut recovered, failed) = self.decide(engine, signals, going_on).await?;
+        let Recovered { resumed, paused, .. } = &mut recovered;
+        let found = [resumed, paused].into_iter().find_map(|runs| {
+            let place = runs.iter().position(|run| run.id() == wanted)?;
+            Some(runs.remove(place))
+        });
+        match found {
+            Some(run) => Ok((run, words(&recovered, &failed))),
+            None => Err(self.why_not(wanted, &recovered).await),
+        }
+    }
+
+    async fn decide(
+        &self,
+        engine: &Engine,
+        signals: &mut Signals,
         mut going_on: impl FnMut(&RunRecord) -> Option<Recovery> + Send,
-    ) -> Result<(Option<RunRef>, Vec<String>), String> {
+    ) -> Result<(Recovered, Failed), String> {
         let mut failed = Failed::default();
         let recovered = engine.recover(|run| {
             going_on(run).unwrap_or_else(|| {
@@ -68,11 +103,28 @@ impl OpenStore {
             }
             recovered = recovered => recovered.map_err(|error| told(&self.path, &error))?,
         };
-        let words = words(&recovered, &failed);
-        Ok((recovered.resumed.into_iter().next(), words))
+        Ok((recovered, failed))
     }
 
-    /// Ends the engine of a run that has ended, waits until the run is stored, as long as the
+    /// Says why a run does not go on that was to.
+    async fn why_not(&self, run: RunId, recovered: &Recovered) -> String {
+        if let Some((_, error)) = recovered.refused.iter().find(|(id, _)| *id == run) {
+            return format!("the run does not go on: {error}");
+        }
+        match self.store.get(run).await {
+            Ok(Some(record)) => match (record.row().cause, record.status) {
+                (Some(cause), status) => {
+                    let cause = printable(&cause.to_string()).into_owned();
+                    format!("the run was stopped before ({cause}): it has ended, {status}")
+                }
+                (None, status) => format!("the run does not go on: it is {status}"),
+            },
+            Ok(None) => "the run does not go on: it is no longer in the store".to_owned(),
+            Err(error) => told(&self.path, &error),
+        }
+    }
+
+    /// Ends the engine of a run that has ended or is left paused, waits until the run is stored, as long as the
     /// engine does, and closes the store. Yields a note if the run is not stored.
     pub(crate) async fn close_after(self, engine: &Engine, run: &RunRef) -> Option<String> {
         let report = engine.shutdown(Shutdown::default()).await;

@@ -4,36 +4,26 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use quell::Payload;
-use quell::store::RunRecord;
+use quell::store::{RunRecord, Store as _};
 use quell_flow::{LinkedPlan, PastError, PlanPast, excerpt};
 
 use super::file::{StoreFile, told};
 use super::open::OpenStore;
 use super::runs::id;
 
-/// A run of a plan whose process was killed, as its store has it.
+/// A run of a plan whose process was killed, or has left it paused, as its store has it.
 #[derive(Debug)]
 pub(crate) struct Left(RunRecord);
 
 impl Left {
-    /// Finds the run by its id, or by what its UUID alone begins with.
+    /// Finds the run by its id, or by what the UUID of no other root begins with.
     ///
     /// # Errors
     ///
     /// Fails with what to do if there is none, or it has nothing left to do.
     pub(crate) fn find(store: &Path, run: &str) -> Result<Self, String> {
-        let record = StoreFile::open(store)?.run(run)?;
-        let name = excerpt(&id(&record));
-        if record.status.is_terminal() {
-            return Err(format!(
-                "run `{name}` has ended, {}: it cannot go on; what an earlier process left behind \
-                 fails as soon as another one opens the store without `--resume`",
-                record.status
-            ));
-        }
-        if record.accepted.parent.is_some() {
-            return Err(format!("run `{name}` is a part of another one; expected that"));
-        }
+        let record = StoreFile::open(store)?.root(run)?;
+        is_live(&record)?;
         Ok(Self(record))
     }
 
@@ -75,7 +65,12 @@ impl Left {
         plan: &LinkedPlan,
     ) -> Result<PlanPast, String> {
         let name = excerpt(&id(&self.0));
-        PlanPast::read(&*store.store, plan, &self.0).await.map_err(|error| match error {
+        // Until the store was opened, another process may have had it.
+        let found = store.store.get(self.0.run()).await;
+        let found = found.map_err(|error| told(&store.path, &error))?;
+        let record = found.ok_or_else(|| format!("run `{name}` is no longer in the store"))?;
+        is_live(&record)?;
+        PlanPast::read(&*store.store, plan, &record).await.map_err(|error| match error {
             PastError::Store(error) => told(&store.path, &error),
             PastError::OtherPlan => format!(
                 "run `{name}` cannot go on with this plan: its text has changed since, or \
@@ -84,6 +79,19 @@ impl Left {
             error => format!("run `{name}` cannot go on: {error}"),
         })
     }
+}
+
+/// Refuses a run that has ended.
+fn is_live(record: &RunRecord) -> Result<(), String> {
+    if !record.status.is_terminal() {
+        return Ok(());
+    }
+    let name = excerpt(&id(record));
+    Err(format!(
+        "run `{name}` has ended, {}: it cannot go on; what an earlier process left behind fails as \
+         soon as another one opens the store without `--resume`, unless it is paused",
+        record.status
+    ))
 }
 
 /// The annotation of a run that has the file of its plan.

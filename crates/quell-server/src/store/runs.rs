@@ -9,11 +9,12 @@ use clap::builder::{PossibleValuesParser, TypedValueParser};
 use quell::store::{Page, RunRecord};
 use quell::{RunFilter, RunStatus, limits};
 use quell_http::EXTERNAL_ID;
-use quell_report::text::{printable, span};
+use quell_report::text::{cut, printable, span};
 use serde_json::{Value, json};
 
 use super::file::StoreFile;
 use super::out::{Fault, Out, written};
+use crate::answers::Question;
 
 /// What `quell runs` is told.
 #[derive(Debug, Args)]
@@ -80,7 +81,9 @@ fn line(run: &RunRecord) -> String {
     let (id, name) = (id(run), printable(&row.name));
     let (id, at) = (printable(&id), time(row.queued_at));
     let (kind, status) = (row.kind.as_str(), row.status.as_str());
-    format!("{id}  {status:<9}  {at}  {took:>12}  {kind:<8}  {name}")
+    let asks = run.paused.as_ref().map(|pause| Question::of(&pause.request).to_string());
+    let asks = asks.map_or_else(String::new, |asks| format!("  ({})", cut(&asks, ASKS_CHARS_MAX)));
+    format!("{id}  {status:<9}  {at}  {took:>12}  {kind:<8}  {name}{asks}")
 }
 
 fn to_json(run: &RunRecord) -> Value {
@@ -97,6 +100,7 @@ fn to_json(run: &RunRecord) -> Value {
         "cause": row.cause,
         "error": row.error,
         "quiescent": row.quiescent,
+        "asks": run.paused.as_ref().map(|pause| &pause.request),
         "due_at": run.accepted.due.map(time),
         "queued_at": time(row.queued_at),
         "started_at": row.started_at.map(time),
@@ -116,3 +120,6 @@ fn statuses() -> impl TypedValueParser<Value = RunStatus> {
         named.ok_or("no status")
     })
 }
+
+/// The most that a line shows of what a paused run asks.
+const ASKS_CHARS_MAX: usize = 80;

@@ -1,7 +1,7 @@
 //! `quell show`: the report of a run of a store, or what is stored of one that has not ended.
 
 use std::fmt::Write as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Args;
@@ -11,7 +11,10 @@ use quell_report::text::{cut, printable, size};
 
 use super::file::StoreFile;
 use super::out::{Fault, Out, written};
+use super::resume::PLAN_FILE;
 use super::runs::{id, time};
+use crate::answers::Question;
+use crate::shell_word::shell_word;
 use crate::view;
 
 /// What `quell show` is told.
@@ -44,7 +47,7 @@ fn draw(args: &ShowArgs, out: &mut Out) -> Result<(), Fault> {
         return out.line(text);
     }
     if run.report.is_none() {
-        return out.line(so_far(&run).trim_end());
+        return out.line(so_far(&run, &args.store).trim_end());
     }
     out.line(quell_report::render(&report).trim_end())?;
     let answer = view::answer(&report).filter(|_| run.accepted.labels.contains_key(COMPONENT));
@@ -52,7 +55,7 @@ fn draw(args: &ShowArgs, out: &mut Out) -> Result<(), Fault> {
 }
 
 /// Draws what is stored of a run that has not ended.
-fn so_far(run: &RunRecord) -> String {
+fn so_far(run: &RunRecord, store: &Path) -> String {
     let row = run.row();
     let mut text = format!("{}  {}\n", printable(&row.name), row.status);
     let mut fact = |title: &str, words: String| {
@@ -82,11 +85,18 @@ fn so_far(run: &RunRecord) -> String {
         fact("stop", format!("{}: {cause}", time(stop.cause.at)));
     }
     if let Some(pause) = &run.paused {
-        let asked = &pause.request;
         fact("paused", time(pause.at));
-        fact("asks", asked.as_text().unwrap_or_else(|| asked.as_json().into()).into_owned());
+        let question = Question::of(&pause.request);
+        fact("asks", question.to_string());
         if let Some(at) = pause.expires_at {
             fact("until", time(at));
+        }
+        if accepted.annotations.contains_key(PLAN_FILE) && !accepted.labels.contains_key(COMPONENT)
+        {
+            let (store, answer) = (store.to_string_lossy(), question.as_option());
+            let store = shell_word(&store);
+            let words = format!("quell run --resume {} --store {store} --answer {answer}", id(run));
+            fact("answer", words);
         }
     }
     text

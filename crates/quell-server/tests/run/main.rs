@@ -22,6 +22,8 @@ mod install;
 #[cfg(test)]
 mod large;
 #[cfg(test)]
+mod left_waiting;
+#[cfg(test)]
 mod load;
 #[cfg(test)]
 mod logs;

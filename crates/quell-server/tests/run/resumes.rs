@@ -20,9 +20,9 @@ steps:
     input: '{{ steps.rounds.output.cut.stdout }}{{ input.who }}' }
 ";
 
-struct Killed {
-    scratch: Scratch,
-    id: String,
+pub(crate) struct Killed {
+    pub(crate) scratch: Scratch,
+    pub(crate) id: String,
 }
 
 impl Killed {
@@ -32,7 +32,7 @@ impl Killed {
     }
 
     /// Runs a plan until the store has what a program wrote, and kills quell.
-    fn at(written: &str, plan: &str, args: &[&str]) -> Self {
+    pub(crate) fn at(written: &str, plan: &str, args: &[&str]) -> Self {
         let scratch = Scratch::new();
         scratch.write("plan.yaml", plan);
         let args = [&["run", "plan.yaml", "--store", "runs.db"], args].concat();
@@ -53,7 +53,7 @@ impl Killed {
         Self { scratch, id }
     }
 
-    fn ran(&self, name: &str) -> String {
+    pub(crate) fn ran(&self, name: &str) -> String {
         String::from_utf8_lossy(&self.scratch.read(&format!("ran-{name}"))).into_owned()
     }
 
@@ -157,6 +157,62 @@ fn a_command_line_that_goes_on_with_a_run_may_give_other_times() {
     let args = [&["run", "--resume", &killed.id, "--store", "runs.db"], &args[..]].concat();
     killed.scratch.run(&args).assert_code(124);
     assert_eq!(killed.ran("clean"), "x\n");
+}
+
+#[test]
+fn a_run_whose_time_is_over_starts_nothing_when_it_goes_on() {
+    let killed = Killed::new();
+    let args = ["run", "--resume", &killed.id, "--store", "runs.db", "--timeout", "1ms"];
+    let ended = killed.scratch.run(&args);
+    ended.assert_code(124);
+    killed.assert_untouched();
+    assert!(!ended.stdout.contains("p/rounds"), "{ended:?}");
+}
+
+#[test]
+fn a_run_that_was_stopped_does_not_go_on_and_says_why() {
+    let plan = "name: p\ngrace: 1h\nsteps:\n\
+                - { name: a, run: [sh, -c, 'trap : TERM; echo begun; while :; do sleep 1; done'] }\n";
+    let scratch = Scratch::new();
+    scratch.write("plan.yaml", plan);
+    let running = Running::start(scratch.quell(&["run", "plan.yaml", "--store", "runs.db"]));
+    let listed = || {
+        let listed = scratch.run(&["runs", "--store", "runs.db", "--json"]).stdout;
+        serde_json::from_str::<serde_json::Value>(&listed).unwrap_or_default()
+    };
+    wait_until("it runs", || listed()["status"] == "running");
+    running.signal("TERM");
+    wait_until("it stops", || listed()["status"] == "stopping");
+    let id = listed()["id"].as_str().expect("an id").to_owned();
+    send("KILL", running.pid());
+    running.ended();
+    wait_until("the guardian", || scratch.survivors().is_empty());
+    let ended = scratch.run(&["run", "--resume", &id, "--store", "runs.db"]);
+    ended.assert_code(2);
+    assert!(ended.stderr.contains("the run was stopped before ("), "{ended:?}");
+    assert!(ended.stderr.contains("it has ended, cancelled"), "{ended:?}");
+}
+
+#[test]
+fn a_run_that_goes_on_is_named_by_four_digits_or_more_and_its_steps_are_none() {
+    let killed = Killed::new();
+    let go_on = |id: &str| killed.scratch.run(&["run", "--resume", id, "--store", "runs.db"]);
+    for id in ["0", "01", &killed.id[..3]] {
+        let ended = go_on(id);
+        ended.assert_code(2);
+        let says = format!("no run `{id}` is in runs.db");
+        assert!(ended.stderr.contains(&says), "{ended:?}");
+    }
+    let shown = killed.scratch.run(&["events", &killed.id, "--store", "runs.db", "--json"]).stdout;
+    let is_below = |event: &serde_json::Value| event["run"] != event["root"];
+    let events = shown.lines().map(|line| serde_json::from_str(line).expect("JSON"));
+    let step = events.into_iter().find(is_below).expect("a step has events");
+    let ended = go_on(step["run"].as_str().expect("an id"));
+    ended.assert_code(2);
+    assert!(ended.stderr.contains(&format!("is a part of `{}`", killed.id)), "{ended:?}");
+    killed.assert_untouched();
+    killed.scratch.write("go", "");
+    go_on(&killed.id[..8]).assert_code(0);
 }
 
 #[test]

@@ -4,7 +4,7 @@ use std::io::{self, Write as _};
 
 use crate::support::{Running, Scratch, row, wait_until};
 
-const PLAN: &str = "\
+pub(crate) const PLAN: &str = "\
 name: p
 steps:
 - { name: build, run: [sh, -c, 'echo run >> built; echo box'] }
@@ -13,13 +13,13 @@ steps:
 - { name: send, run: [sh, -c, 'echo \"$0\" >> sent', '{{ steps.where.output }}'] }
 ";
 
-fn scratch() -> Scratch {
+pub(crate) fn scratch() -> Scratch {
     let scratch = Scratch::new();
     scratch.write("plan.yaml", PLAN);
     scratch
 }
 
-fn text(scratch: &Scratch, name: &str) -> String {
+pub(crate) fn text(scratch: &Scratch, name: &str) -> String {
     String::from_utf8_lossy(&scratch.read(name)).into_owned()
 }
 
@@ -79,7 +79,12 @@ fn an_answer_that_no_step_waits_for_is_refused_before_anything_starts() {
 
 /// Runs the plan in a terminal, types when the question is there, and yields the exit code.
 fn typed(scratch: &Scratch, keys: &str) -> Option<i32> {
-    let line = format!("{} run plan.yaml", env!("CARGO_BIN_EXE_quell"));
+    typed_to(scratch, "run plan.yaml", keys)
+}
+
+/// As [`typed`], with a command line.
+pub(crate) fn typed_to(scratch: &Scratch, args: &str, keys: &str) -> Option<i32> {
+    let line = format!("{} {args}", env!("CARGO_BIN_EXE_quell"));
     let (reader, mut writer) = io::pipe().expect("a pipe can be made");
     let mut command = scratch.program("script");
     command.args(["-qefc", &line, "typescript"]).stdin(reader);
