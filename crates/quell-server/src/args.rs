@@ -154,7 +154,7 @@ pub(crate) struct ServeArgs {
 
     /// Keep the runs and their events in this SQLite file, which is made if it is missing: they
     /// outlive this process. One process at a time has it, and what an earlier one left behind
-    /// fails first
+    /// fails first. Without it: `path` of `[store]` of the configuration
     #[arg(long, value_name = "FILE")]
     pub(crate) store: Option<PathBuf>,
 

@@ -141,11 +141,11 @@ have also given up their environment (QUELL_PROCESS_IDS) and their limit of file
 the server. A stopped run is not quiescent as long as such a process holds on to its stdout or \
 stderr.
 
-With --store FILE, runs and their events are in a file that outlives the server, and a run \
-starts when it is stored. Runs of a server that was killed have failed, or ended with their stop, \
+With --store FILE, or `path` of [store], runs and their events are in a file that outlives the \
+server, and a run starts when it is stored. Runs of a server that was killed have failed, or ended with their stop, \
 when the next one opens it. Stops and ends never wait for the disk. HTTP shows the runs of \
-earlier servers as well. Nothing leaves the file unless --keep, --keep-runs or --keep-mib say so; \
-each counts by itself, looked at every ten minutes. Runs that are live, are in memory still (an \
+earlier servers as well. Nothing leaves the file unless --keep, --keep-runs or --keep-mib, or \
+keep, keep_runs or keep_mib of [store], say so; each counts by itself, looked at every ten minutes. Runs that are live, are in memory still (an \
 hour), or whose lane a live run has stay. The room is used again; the file keeps its size.
 
 Programs are trusted with all that the user of the server may read and do, its files and its \
@@ -187,6 +187,10 @@ The file:
                                     # that answer have 8 MiB each besides
   trusted_hosts = [\"box.lan\"]       # served without keys, besides localhost and loopback
   trusted_origins = [\"http://…\"]    # pages that may write without keys, besides our own
+
+  [store]                           # runs outlive the server; --store and --keep… win
+  path = \"runs.db\"                # an SQLite file, made if it is missing; relative to this one
+  keep = \"30d\"                     # ended runs; also: keep_runs, keep_mib; unset: all, for ever
 
   [limits]                          # of runs, not of members and steps; unset: none
   running = 100                     # at once, in place of server.running_max; 0: none starts

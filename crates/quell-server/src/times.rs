@@ -35,10 +35,17 @@ pub(crate) fn parse_kept(text: &str) -> Result<Duration, String> {
 
 /// Reads a time from a text of a file.
 pub(crate) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Duration, D::Error> {
-    from.deserialize_str(Time)
+    from.deserialize_str(Time(parse))
 }
 
-struct Time;
+/// As [`deserialize`], of a key that deletes: see [`parse_kept`].
+pub(crate) fn deserialize_kept<'de, D: Deserializer<'de>>(
+    from: D,
+) -> Result<Option<Duration>, D::Error> {
+    from.deserialize_str(Time(parse_kept)).map(Some)
+}
+
+struct Time(fn(&str) -> Result<Duration, String>);
 
 impl Visitor<'_> for Time {
     type Value = Duration;
@@ -48,7 +55,7 @@ impl Visitor<'_> for Time {
     }
 
     fn visit_str<E: Error>(self, text: &str) -> Result<Duration, E> {
-        parse(text).map_err(E::custom)
+        (self.0)(text).map_err(E::custom)
     }
 }
 

@@ -16,6 +16,8 @@ pub(crate) struct Asked<'a> {
     pub(crate) settings: &'a [Setting],
     /// Where to listen instead of where the file says.
     pub(crate) listen: Option<SocketAddr>,
+    /// The file of the store, in place of that of the file.
+    pub(crate) store: Option<&'a Path>,
     /// Whether the components of the demo are served as well.
     pub(crate) demo: bool,
 }
@@ -38,9 +40,9 @@ impl Checked {
     /// # Errors
     ///
     /// Fails with every fault: of the file, of the plans that it names, a secret that is not in the
-    /// environment, a scope that nothing asks for, a program that cannot be started, a component to
-    /// be offered that is not there, an address that needs keys, or if the file has nothing to
-    /// serve.
+    /// environment, a scope that nothing asks for, a program that cannot be started, a store that
+    /// cannot be where it is to be, a component to be offered that is not there, an address that
+    /// needs keys, or if the file has nothing to serve.
     pub(crate) fn load(path: Option<&Path>, asked: Asked<'_>) -> Result<Self, Vec<PlanError>> {
         let (mut config, mut faults) = Config::read(path, asked.settings);
         let is_whole = faults.is_empty();
@@ -60,6 +62,7 @@ impl Checked {
             }
         };
         faults.extend(config.limits_fault());
+        faults.extend(config.store_fault(asked.store.is_some()));
         faults.extend(config.component_faults());
         let (catalog, found) = config.components();
         faults.extend(found);

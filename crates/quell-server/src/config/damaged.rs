@@ -15,8 +15,12 @@ use super::{Asked, Checked};
 const SECRET: &str = "hush-2hUsh q";
 
 /// Lines with a secret, and lines that may stand beside them.
-const LINES: [&str; 62] = [
+const LINES: [&str; 66] = [
     "[server]",
+    "[store]",
+    "path = 'no/such/runs.db?SECRET'",
+    "keep = 'SECRET'",
+    "store = 'SECRET'",
     "grace = '5x'",
     "[agents.a]",
     "[agents.b]",

@@ -17,6 +17,7 @@ use super::listen;
 use super::server::ServerEntry;
 use super::set::Setting;
 use super::shapes;
+use super::store::StoreEntry;
 use super::teams::TeamEntry;
 use super::words::{in_words, named};
 
@@ -27,6 +28,7 @@ pub(crate) struct Config {
     #[serde(deserialize_with = "listen::deserialize")]
     pub(super) listen: Option<SocketAddr>,
     pub(super) server: ServerEntry,
+    pub(super) store: StoreEntry,
     pub(super) limits: LimitsEntry,
     #[serde(deserialize_with = "shapes::list")]
     pub(super) keys: Vec<KeyEntry>,

@@ -141,11 +141,11 @@ fn within(tables: &[String]) -> Within {
 }
 
 /// Keys of tables whose keys are known.
-const TABLES: [&str; 7] =
-    ["agentos", "keys", "langgraph", "model", "playbook3d", "server", "tokens"];
+const TABLES: [&str; 8] =
+    ["agentos", "keys", "langgraph", "model", "playbook3d", "server", "store", "tokens"];
 
 /// Keys of times and words: a value that looks like neither was meant for another key.
-const WORDS: [&str; 17] = [
+const WORDS: [&str; 18] = [
     "abort_wait",
     "admin",
     "algorithm",
@@ -156,6 +156,7 @@ const WORDS: [&str; 17] = [
     "connect_timeout",
     "grace",
     "idle",
+    "keep",
     "mode",
     "on_member_failed",
     "on_member_stopped",
@@ -166,7 +167,7 @@ const WORDS: [&str; 17] = [
 ];
 
 /// Keys whose values are no secrets: names, kinds, scopes and paths.
-const HARMLESS: [&str; 30] = [
+const HARMLESS: [&str; 31] = [
     "accounts_prefix",
     "api_prefix",
     "audiences",
@@ -186,6 +187,7 @@ const HARMLESS: [&str; 30] = [
     "members",
     "name",
     "os_id",
+    "path",
     "plan",
     "provider",
     "public_key_file",
@@ -200,10 +202,12 @@ const HARMLESS: [&str; 30] = [
 ];
 
 /// Keys of numbers.
-const NUMBERS: [&str; 15] = [
+const NUMBERS: [&str; 17] = [
     "cancel_wait_ms",
     "grace_max_ms",
     "heartbeat_ms",
+    "keep_mib",
+    "keep_runs",
     "max",
     "max_tokens",
     "memory_mib",

@@ -23,6 +23,7 @@ mod set;
 mod shapes;
 mod sieve;
 mod sort;
+mod store;
 mod teams;
 mod words;
 

@@ -118,6 +118,7 @@ fn expected(right: &str) -> Cow<'_, str> {
         "a sequence" | "a set" => "a list".into(),
         "path string" => "a path".into(),
         "string only" => "a string".into(),
+        "struct StoreEntry" => "a table such as `{ path = \"runs.db\", keep = \"30d\" }`".into(),
         "struct ModelEntry" => "a table such as `{ url = \"https://…/v1\", name = \"…\" }`".into(),
         _ if right.starts_with("a nonzero ") => "a whole number above 0".into(),
         _ if right.starts_with("struct ") => "a table".into(),
@@ -127,7 +128,7 @@ fn expected(right: &str) -> Cow<'_, str> {
 }
 
 /// Keys that other files have, and what is meant.
-const SYNONYMS: [(&str, &str); 13] = [
+const SYNONYMS: [(&str, &str); 16] = [
     ("command", "run"),
     ("cmd", "run"),
     ("program", "run"),
@@ -141,6 +142,9 @@ const SYNONYMS: [(&str, &str); 13] = [
     ("key", "key_env"),
     ("api_key", "key_env"),
     ("model", "name"),
+    ("file", "path"),
+    ("db", "path"),
+    ("retention", "keep"),
 ];
 
 /// Keys by which other files say where a server listens.
@@ -168,9 +172,10 @@ mod tests {
     use crate::help::SERVE_AFTER_HELP;
 
     /// The tables of the file, each with what stands before and after a line of it.
-    const TABLES: [(&str, &str); 15] = [
+    const TABLES: [(&str, &str); 16] = [
         ("", ""),
         ("[server]", ""),
+        ("[store]", ""),
         ("[limits]", ""),
         ("[limits.each_owner]", ""),
         ("[[keys]]", ""),
@@ -272,6 +277,9 @@ mod tests {
             ("[server]\nenvironment = 'x'", "unknown key `environment`; expected one of `grace`"),
             ("[agents.a]\nenv = ['A=b']", "found a list; expected a table such as `{ LANG = "),
             ("[agents.a]\nenv = 'A=b'", "found a string; expected a table such as `{ LANG = "),
+            ("store = 'runs.db'", "found a string; expected a table such as `{ path = \"runs.db\""),
+            ("[store]\nfile = 'runs.db'", "unknown key `file`; did you mean `path`?"),
+            ("[store]\nkeep_run = 3", "unknown key `keep_run`; did you mean `keep_runs`?"),
             ("[agents.a]\nmodel = 'm'", "found a string; expected a table such as `{ url = "),
         ] {
             let words = message(text).expect(text);

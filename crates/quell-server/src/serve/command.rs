@@ -26,7 +26,8 @@ pub(crate) fn serve(args: &ServeArgs) -> ExitCode {
 
 /// Checks everything that can be checked, then listens. An error means that nothing was served.
 fn try_serve(args: &ServeArgs, log: &Log) -> Result<(), String> {
-    let asked = Asked { settings: &args.set, listen: args.listen, demo: args.demo };
+    let (listen, store, demo) = (args.listen, args.store.as_deref(), args.demo);
+    let asked = Asked { settings: &args.set, listen, store, demo };
     // The demo stands for itself: what is served beside it is named.
     let default = config::default_file().filter(|_| args.config.is_none() && !args.demo);
     if let Some(file) = default {

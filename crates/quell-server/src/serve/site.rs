@@ -23,7 +23,7 @@ use crate::config::{Checked, Config};
 use crate::descriptors::Shares;
 use crate::remote;
 use crate::signals::Signals;
-use crate::store::{KeepArgs, OpenStore};
+use crate::store::{Keep, OpenStore};
 use quell_report::text::{printable, span, still_executes};
 
 /// The components, the access control and the options of a server, checked.
@@ -35,7 +35,7 @@ pub(super) struct Site {
     demo: Option<Demo>,
     /// The file of the store, if runs are kept in one.
     store: Option<PathBuf>,
-    keep: KeepArgs,
+    keep: Keep,
 }
 
 impl Site {
@@ -43,7 +43,8 @@ impl Site {
     ///
     /// # Errors
     ///
-    /// Fails if the demo would be reachable from other machines, or if there is no component.
+    /// Fails if the demo would be reachable from other machines, if there is no component, or no
+    /// store of which to keep something.
     pub(super) fn new(args: &ServeArgs, checked: Checked) -> Result<Self, String> {
         let Checked { config, access, mut catalog, warnings: _ } = checked;
         let listen = config.listen(args.listen);
@@ -68,7 +69,14 @@ impl Site {
                     .into(),
             );
         }
-        let (store, keep) = (args.store.clone(), args.keep);
+        let (store, keep) = config.store(args.store.as_deref(), args.keep.keep());
+        if store.is_none() && keep != Keep::default() {
+            return Err(
+                "there is no store of which to keep something; expected `--store FILE`, or \
+                        `path` in `[store]` of the configuration"
+                    .into(),
+            );
+        }
         Ok(Self { config, access, catalog, listen, demo, store, keep })
     }
 

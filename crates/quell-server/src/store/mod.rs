@@ -13,7 +13,7 @@ mod show;
 mod upkeep;
 
 pub(crate) use events::{EventsArgs, events};
-pub(crate) use keep::KeepArgs;
+pub(crate) use keep::{Keep, KeepArgs};
 pub(crate) use open::{OpenStore, is_part_of};
 pub(crate) use resume::{GRACE, Left, PLAN_FILE, TIMEOUT, as_annotation};
 pub(crate) use runs::{RunsArgs, runs};

@@ -76,6 +76,7 @@ mod spelling;
 mod steered;
 #[cfg(test)]
 mod store;
+mod store_table;
 #[cfg(test)]
 mod stored_runs;
 #[cfg(test)]
