@@ -31,7 +31,8 @@ pub mod testing;
 mod times;
 
 pub use catalog::{
-    COMPONENT, Catalog, Component, ComponentKind, Contract, Model, Part, Reducer, Reducers,
+    COMPONENT, Catalog, Component, ComponentKind, Contract, Model, OnWorkerLost, Part, Reducer,
+    Reducers,
 };
 pub use command_example::command_example;
 pub use emit::Emit;

@@ -142,10 +142,15 @@ the server. A stopped run is not quiescent as long as such a process holds on to
 stderr.
 
 With --store FILE, or `path` of [store], runs and their events are in a file that outlives the \
-server, and a run starts when it is stored. Runs of a server that was killed have failed, or ended with their stop, \
-when the next one opens it. Stops and ends never wait for the disk. HTTP shows the runs of \
-earlier servers as well. Nothing leaves the file unless --keep, --keep-runs or --keep-mib, or \
-keep, keep_runs or keep_mib of [store], say so; each counts by itself, looked at every ten minutes. Runs that are live, are in memory still (an \
+server, and a run starts when it is stored. Runs of a server that was killed have failed, or \
+ended with their stop, when the next one opens it; those that wait for an answer do so still. \
+Runs of a plan with on_worker_lost = \"continue\" go on by themselves, as their next attempts \
+(QUELL_ATTEMPT), unless they were stopped or the plan has changed: steps whose end is stored are \
+not run again. The step that was cut is, and so are a parallel step and a team as a whole, and a \
+step that had ended in the last moment before: what it does outside may be done twice. Stops and \
+ends never wait for the disk. HTTP shows the runs of earlier servers as well. Nothing leaves the \
+file unless --keep, --keep-runs or --keep-mib, or keep, keep_runs or keep_mib of [store], say so; \
+each counts by itself, looked at every ten minutes. Runs that are live, are in memory still (an \
 hour), or whose lane a live run has stay. The room is used again; the file keeps its size.
 
 Programs are trusted with all that the user of the server may read and do, its files and its \
@@ -218,7 +223,9 @@ The file:
                                     # keys of a service but cancel and cancel_timeout
 
   [workflows.publish]
-  plan = \"publish.toml\"            # as for quell run
+  plan = \"publish.toml\"            # as for quell run; one that waits is answered by a contract
+  on_worker_lost = \"continue\"      # with a store: runs of a server that was killed go on in the
+                                    # next one, behind the steps that had ended; without: fail
   reducers = { log = \"append\" }    # keys of its LangGraph state that are lists; others: overwrite
 
   [teams.desk]

@@ -2,7 +2,6 @@
 
 use std::fmt;
 use std::future::Future;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,6 +9,7 @@ use quell::{Engine, Failure, Payload, RunContext, RunHandle, RunSpec, SubmitErro
 
 use super::contract::Contract;
 use super::kind::ComponentKind;
+use super::lasting::{Lasting, OnWorkerLost, Output};
 use super::part::{Model, Part};
 use super::reducer::Reducers;
 use crate::foreign::Foreign;
@@ -32,12 +32,14 @@ pub struct Component {
     idle: Option<Duration>,
     pub(super) reducers: Reducers,
     mode: Option<&'static str>,
-    is_resumable: bool,
+    pub(super) is_resumable: bool,
+    pub(super) on_worker_lost: OnWorkerLost,
+    /// What makes bodies that know what earlier attempts did, if it is a plan.
+    pub(super) lasting: Option<Lasting>,
     body: Body,
 }
 
 type Body = Foreign<Box<dyn Fn(RunContext, Payload) -> Output + Send + Sync>>;
-type Output = Pin<Box<dyn Future<Output = Result<Payload, Failure>> + Send>>;
 
 impl Component {
     /// Names an agent.
@@ -101,6 +103,8 @@ impl Component {
             reducers: Reducers::default(),
             mode: None,
             is_resumable: false,
+            on_worker_lost: OnWorkerLost::Fail,
+            lasting: None,
             body: Foreign::new(Box::new(move |ctx, input| Box::pin(body(ctx, input)))),
         }
     }
@@ -267,10 +271,11 @@ impl Component {
         input: Payload,
     ) -> Result<RunHandle<Payload>, SubmitError> {
         let spec = spec.input(input);
-        if self.is_resumable {
-            return engine.submit_resumable(spec, self.to_body());
+        if !self.is_resumable {
+            return engine.submit(spec, self.to_body());
         }
-        engine.submit(spec, self.to_body())
+        let (spec, body) = self.resumable_parts(engine, spec);
+        engine.submit_resumable(spec, body)
     }
 
     /// As [`start`](Self::start), and waits until the acceptance of the run is in the store of the
@@ -293,7 +298,8 @@ impl Component {
         if !self.is_resumable {
             return engine.submit_durably(spec, self.to_body()).await;
         }
-        let handle = engine.submit_resumable(spec, self.to_body())?;
+        let (spec, body) = self.resumable_parts(engine, spec);
+        let handle = engine.submit_resumable(spec, body)?;
         handle.run().accepted().await?;
         Ok(handle)
     }

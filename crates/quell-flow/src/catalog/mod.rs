@@ -4,6 +4,7 @@
 mod component;
 mod contract;
 mod kind;
+mod lasting;
 mod part;
 mod recovery;
 mod reducer;
@@ -12,6 +13,8 @@ mod registry;
 pub use component::{COMPONENT, Component};
 pub use contract::Contract;
 pub use kind::ComponentKind;
+pub use lasting::OnWorkerLost;
+pub(crate) use lasting::{Attempts, Behind, Lasting};
 pub use part::{Model, Part};
 pub use reducer::{Reducer, Reducers};
 pub use registry::Catalog;

@@ -8,15 +8,12 @@ use std::sync::Arc;
 
 use quell::Payload;
 
-use super::runner::Runner;
 use crate::ComponentKind::Workflow;
 use crate::excerpt::excerpt;
 use crate::graph::{self, Walk};
 use crate::harmless::is_component_name;
 use crate::plan::Origin;
-use crate::{
-    Action, Catalog, CommandStep, Component, ComponentStep, Part, Plan, PlanError, PlanStep,
-};
+use crate::{Action, Catalog, CommandStep, Component, ComponentStep, Plan, PlanError, PlanStep};
 
 /// The components of a plan, by the name under which it uses each.
 pub(super) type Links = BTreeMap<Arc<str>, Arc<Component>>;
@@ -66,29 +63,6 @@ impl LinkedPlan {
     /// Yields the plan.
     pub fn plan(&self) -> &Plan {
         &self.plan
-    }
-
-    /// Makes a component of the plan: a workflow with its description and steps.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// # use quell::{Failure, Payload, RunContext};
-    /// # use quell_flow::{Catalog, CommandStep, Plan, Runner};
-    /// fn publish(catalog: Catalog, plan: Plan, runner: impl Runner) -> Catalog {
-    ///     let plan = plan.link(&catalog).unwrap();
-    ///     catalog.with(plan.into_component("publish", runner))
-    /// }
-    /// ```
-    pub fn into_component<R: Runner>(self, id: impl Into<String>, runner: R) -> Component {
-        let parts = parts_of(self.plan.steps());
-        let description = self.plan.description().map(str::to_owned);
-        let component = Component::workflow(id, move |ctx, _| self.run(ctx, runner.clone()));
-        let component = component.steps(parts);
-        match description {
-            Some(description) => component.describe(description),
-            None => component,
-        }
     }
 }
 
@@ -306,30 +280,4 @@ fn circles(plans: &BTreeMap<String, Plan>) -> Vec<PlanError> {
         Some(step.origin.fault(words))
     };
     Walk::of(&edges, usize::MAX).circles.iter().filter_map(fault).collect()
-}
-
-/// Lists steps as clients see them.
-fn parts_of(steps: &[PlanStep]) -> Vec<Part> {
-    steps.iter().map(part_of).collect()
-}
-
-/// Lists one step. Recurses once per level of steps; the depth of a plan is bounded.
-fn part_of(step: &PlanStep) -> Part {
-    let name = &*step.name;
-    match &step.action {
-        Action::Component(inside) => {
-            let id = inside.component.rsplit('/').next().unwrap_or_default();
-            if inside.component.starts_with("workflow/") {
-                Part::function(name)
-            } else {
-                Part::agent(name, id)
-            }
-        }
-        Action::Parallel(inside) => Part::parallel(name, parts_of(&inside.branches)),
-        Action::Workflow(inside) => Part::sequence(name, parts_of(inside.workflow.steps())),
-        action => {
-            let inside = action.parts().into_iter().flat_map(|(_, steps)| parts_of(steps));
-            Part::sequence(name, inside)
-        }
-    }
 }

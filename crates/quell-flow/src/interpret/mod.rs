@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `runner` | [`Runner`], which runs commands, and the body of a whole plan |
 //! | `link` | [`LinkedPlan`], the components that a plan names |
+//! | `component` | a plan as a component itself |
 //! | `part` | [`PlanPart`], some of the steps of a plan |
 //! | `step` | the body of one step |
 //! | `commands`, `sequence`, `parallel`, `choices`, `nested` | each kind of step |
@@ -17,6 +18,7 @@
 mod choices;
 mod cleanup;
 mod commands;
+mod component;
 mod link;
 mod memory;
 mod needed;

@@ -114,7 +114,7 @@ impl LinkedPlan {
     }
 
     /// Yields the hash of all that the steps come from but the input. A plan always is JSON.
-    fn hash(&self) -> String {
+    pub(super) fn hash(&self) -> String {
         let text = serde_json::to_vec(&(&*self.plan, &*self.before)).unwrap_or_default();
         let mut hex = String::new();
         for byte in Sha256::digest(text) {
@@ -264,7 +264,7 @@ fn ended_of(record: &RunRecord) -> Option<Ended> {
 }
 
 /// The annotation of a root that has the hash of its plan.
-const PLAN_HASH: &str = "plan.sha256";
+pub(super) const PLAN_HASH: &str = "plan.sha256";
 
 /// How the error of a run begins whose process was lost, as [`quell::Engine::recover`] writes it.
 const WORKER_LOST: &str = "worker lost: ";

@@ -165,15 +165,10 @@ impl LinkedPlan {
     ) -> impl Fn(RunContext) -> BoxFuture<'static, Result<Payload, Failure>> + Send + Sync + 'static
     {
         let (runner, memory) = (Foreign::new(runner), Arc::new(memory));
-        move |ctx| {
-            if let Some(answer) = ctx.resumed_with() {
-                memory.answer(answer);
-            }
-            self.attempt(ctx, runner.clone(), Recall::of(Arc::clone(&memory)))
-        }
+        move |ctx| self.next_attempt(ctx, runner.clone(), &memory)
     }
 
-    fn attempt<R: Runner>(
+    pub(super) fn attempt<R: Runner>(
         &self,
         ctx: RunContext,
         runner: Foreign<R>,

@@ -230,6 +230,23 @@ pub struct ComponentStep {
     pub(crate) origin: Origin,
 }
 
+impl ComponentStep {
+    /// Makes a fault, or a warning, at the place of the name in the text of the plan.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use quell_flow::Plan;
+    ///
+    /// let plan = Plan::from_yaml("name: p\nsteps:\n- { name: a, component: x }\n").unwrap();
+    /// let fault = plan.components()[0].fault("no");
+    /// assert_eq!(fault.to_string(), "line 3, column 25: no");
+    /// ```
+    pub fn fault(&self, message: impl Into<String>) -> PlanError {
+        self.origin.fault(message)
+    }
+}
+
 /// A plan nested in a plan. It may read its own input and its own steps, and none around it.
 ///
 /// # Examples

@@ -5,12 +5,14 @@ use std::mem;
 use std::path::Path;
 use std::sync::Arc;
 
-use quell_flow::{Catalog, Component, ComponentKind, LinkedPlan, Plan, PlanError, excerpt, limits};
+use quell_flow::{
+    Catalog, Component, ComponentKind, ComponentStep, LinkedPlan, Plan, PlanError, excerpt, limits,
+};
 use quell_playbook3d::Workflow;
 
 use super::access;
 use super::check::in_order;
-use super::components::{ComponentEntry, Source};
+use super::components::{ComponentEntry, Lost, Source};
 use super::executables::missing_of;
 use super::file::Config;
 use super::services::Asks;
@@ -116,29 +118,44 @@ impl Config {
     }
 
     /// Reads the plans once more, for their warnings and for programs that are not there.
-    pub(super) fn plan_warnings(&self) -> Vec<PlanError> {
+    pub(super) fn plan_warnings(&self, catalog: &Catalog) -> Vec<PlanError> {
         let tables = [("agents", &self.agents), ("workflows", &self.workflows)];
         let entries = tables.iter().flat_map(|(kind, all)| all.iter().map(move |one| (kind, one)));
-        let plans = entries.filter_map(|(kind, (id, entry))| {
-            let plan = entry.plan(kind, id, self).ok()??;
-            Some(((*kind, id.as_str()), plan))
-        });
-        let of_plan = |((kind, id), plan): ((&str, &str), Plan)| {
-            let waits = self.wait_warning((kind, id), &plan);
-            [plan.warnings(), &missing_of(&plan)].concat().into_iter().chain(waits)
-        };
+        let plans = entries.filter_map(|(kind, (id, entry))| entry.plan(kind, id, self).ok()?);
+        let of_plan =
+            |plan: Plan| [plan.warnings(), &missing_of(&plan), &asking_of(&plan, catalog)].concat();
         in_order(plans.flat_map(of_plan).collect())
     }
 
-    /// Warns of a component whose plan waits for an answer, which nobody can give it.
-    fn wait_warning(&self, (kind, id): (&str, &str), plan: &Plan) -> Option<PlanError> {
-        let waits = plan.waits();
-        let step = excerpt(waits.first()?);
-        let words = format!(
-            "step `{step}` waits for an answer, which a component cannot yet: its run fails there; \
-             expected a plan without `wait`, or `quell run PLAN`"
-        );
-        Some(self.fault(&[kind, id, "plan"], &words))
+    /// Warns of each member of a team that waits for an answer, which nobody can give it.
+    pub(super) fn member_warnings(&self, catalog: &Catalog) -> Vec<PlanError> {
+        let members = self.teams.iter().flat_map(|(id, team)| {
+            team.members().iter().enumerate().map(move |(at, member)| (id, at, member))
+        });
+        let warning = |(id, at, member): (&String, usize, &String)| {
+            let component = catalog.named(member).ok()?;
+            let step = excerpt(component.waits().first()?);
+            let name = excerpt(&component.name());
+            let words = format!(
+                "step `{step}` of `{name}` waits for an answer, which a member of a team cannot: \
+                 it fails there; expected a member without `wait`"
+            );
+            Some(self.fault(&["teams", id, "members", &at.to_string()], &words))
+        };
+        members.filter_map(warning).take(limits::PLAN_FAULTS_MAX).collect()
+    }
+
+    /// Warns of each component whose runs are to go on after a crash although no store has them.
+    pub(super) fn lost_warnings(&self, has_store: bool) -> Vec<PlanError> {
+        let tables = [("agents", &self.agents), ("workflows", &self.workflows)];
+        let entries = tables.iter().flat_map(|(kind, all)| all.iter().map(move |one| (*kind, one)));
+        let words = "there is no store, without which no run goes on; expected `path` in `[store]`, \
+                     or `quell serve --store FILE`";
+        let goes_on =
+            entries.filter(|(_, (_, entry))| entry.on_worker_lost == Some(Lost::Continue));
+        let warnings =
+            goes_on.map(|(kind, (id, _))| self.fault(&[kind, id, "on_worker_lost"], words));
+        if has_store { Vec::new() } else { warnings.take(limits::PLAN_FAULTS_MAX).collect() }
     }
 
     /// Finds the programs that cannot be started, and the secrets of services that are not there.
@@ -322,6 +339,21 @@ impl<'a> Making<'a> {
             }
         }
     }
+}
+
+/// Warns of each step of a plan that runs a component which waits for an answer: nobody can give it
+/// one.
+fn asking_of(plan: &Plan, catalog: &Catalog) -> Vec<PlanError> {
+    let warning = |step: &ComponentStep| {
+        let component = catalog.named(&step.component).ok()?;
+        let (asks, name) = (excerpt(component.waits().first()?), excerpt(&component.name()));
+        let words = format!(
+            "step `{asks}` of `{name}` waits for an answer, which a component that a step runs \
+             cannot: it fails there; expected the steps of that plan here, as a `workflow`"
+        );
+        Some(step.fault(words))
+    };
+    plan.components().into_iter().filter_map(warning).collect()
 }
 
 /// Makes a component for the name of one that has faults, in a table of the file.

@@ -30,7 +30,8 @@ pub(crate) struct Checked {
     pub(crate) access: Access,
     /// Its components.
     pub(crate) catalog: Catalog,
-    /// What is no fault and should be otherwise, of the plans and of the scopes.
+    /// What is no fault and should be otherwise: of the plans, of the scopes, of what waits or goes
+    /// on where it cannot.
     pub(crate) warnings: Vec<PlanError>,
 }
 
@@ -77,7 +78,9 @@ impl Checked {
         if !faults.is_empty() {
             return Err(in_order(faults));
         }
-        let mut warnings = config.plan_warnings();
+        let mut warnings = config.plan_warnings(&catalog);
+        warnings.extend(config.member_warnings(&catalog));
+        warnings.extend(config.lost_warnings(asked.store.is_some() || config.has_store()));
         warnings.extend(config.env_warnings());
         if !asked.demo {
             warnings.extend(config.scope_warnings(&catalog));

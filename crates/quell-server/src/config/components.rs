@@ -8,7 +8,7 @@ use std::time::Duration;
 use std::{env, path};
 
 use quell::{Failure, Payload, RunContext};
-use quell_flow::{Catalog, Component, Contract, Plan, PlanError, Reducer, excerpt};
+use quell_flow::{Catalog, Component, Contract, OnWorkerLost, Plan, PlanError, Reducer, excerpt};
 use quell_process::Process;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
@@ -77,6 +77,8 @@ pub(crate) struct ComponentEntry {
     /// The longest time without a sign of life.
     #[serde(default, deserialize_with = "time_above_zero")]
     idle: Option<Duration>,
+    /// What becomes of its runs whose process was killed.
+    pub(super) on_worker_lost: Option<Lost>,
     /// How keys of its state take new values.
     #[serde(default)]
     reducers: BTreeMap<String, ReducerName>,
@@ -94,6 +96,23 @@ impl From<ReducerName> for Reducer {
         match name {
             ReducerName::Overwrite => Self::Overwrite,
             ReducerName::Append => Self::Append,
+        }
+    }
+}
+
+/// What becomes of runs whose process was killed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum Lost {
+    Fail,
+    Continue,
+}
+
+impl From<Lost> for OnWorkerLost {
+    fn from(lost: Lost) -> Self {
+        match lost {
+            Lost::Fail => Self::Fail,
+            Lost::Continue => Self::Continue,
         }
     }
 }
@@ -203,8 +222,7 @@ impl ComponentEntry {
             return Err(vec![config.fault(&[kind, id, "plan"], right)]);
         }
         let plan = plan.link(&Catalog::new())?;
-        let runner = Processes { without: Arc::clone(source.secrets) };
-        Ok(Some(made(kind, id, move |ctx, _input: Payload| plan.run(ctx, runner.clone()))))
+        Ok(Some(plan.into_agent(id, Processes { without: Arc::clone(source.secrets) })))
     }
 
     /// Yields how the service is asked that it is; none if it is none, or two.
@@ -273,6 +291,9 @@ impl ComponentEntry {
         }
         if let Some(idle) = self.idle {
             component = component.idle(idle);
+        }
+        if let Some(then) = self.on_worker_lost {
+            component = component.on_worker_lost(then.into());
         }
         for (key, reducer) in &self.reducers {
             component = component.reducer(key, (*reducer).into());

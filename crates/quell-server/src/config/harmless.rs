@@ -145,7 +145,7 @@ const TABLES: [&str; 8] =
     ["agentos", "keys", "langgraph", "model", "playbook3d", "server", "store", "tokens"];
 
 /// Keys of times and words: a value that looks like neither was meant for another key.
-const WORDS: [&str; 18] = [
+const WORDS: [&str; 19] = [
     "abort_wait",
     "admin",
     "algorithm",
@@ -160,6 +160,7 @@ const WORDS: [&str; 18] = [
     "mode",
     "on_member_failed",
     "on_member_stopped",
+    "on_worker_lost",
     "read_only",
     "timeout",
     "unknown_runs",

@@ -11,7 +11,7 @@ pub(super) const SORTS: [&[&str]; 5] =
     [&["run"], &["plan"], &["url"], &["model"], &["model", "url"]];
 
 /// The keys of a component.
-pub(super) const KEYS: [&str; 23] = [
+pub(super) const KEYS: [&str; 24] = [
     "run",
     "cwd",
     "env",
@@ -34,6 +34,7 @@ pub(super) const KEYS: [&str; 23] = [
     "timeout",
     "grace",
     "idle",
+    "on_worker_lost",
     "reducers",
 ];
 
@@ -118,7 +119,9 @@ impl ComponentEntry {
         ];
         let of_program = of_program.into_iter().filter(|(_, is_there)| *is_there);
         let goes_with_run = of_program.map(|(key, _)| (key, "goes with `run`"));
-        match sort {
+        let of_plan = self.on_worker_lost.filter(|_| sort != "plan");
+        let goes_with_plan = of_plan.map(|_| ("on_worker_lost", "goes with `plan`"));
+        let strays: Vec<_> = match sort {
             "url" => goes_with_run.collect(),
             "model" => {
                 let inside = of_service.map(|key| (key, "is in `model`, if it goes with one"));
@@ -126,6 +129,7 @@ impl ComponentEntry {
             }
             "plan" => of_service.map(|key| (key, "goes with `url`")).chain(goes_with_run).collect(),
             _ => of_service.map(|key| (key, "goes with `url`")).collect(),
-        }
+        };
+        strays.into_iter().chain(goes_with_plan).collect()
     }
 }

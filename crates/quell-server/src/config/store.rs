@@ -36,6 +36,11 @@ impl Config {
         (path.map(Path::to_owned).or(own), keep.or(of_file))
     }
 
+    /// Tells whether the file names a store.
+    pub(super) const fn has_store(&self) -> bool {
+        self.store.path.is_some()
+    }
+
     /// Says that no store can be where the file has it, or that there is none of which to keep
     /// something. `is_asked` tells whether the command line names one.
     pub(super) fn store_fault(&self, is_asked: bool) -> Option<PlanError> {

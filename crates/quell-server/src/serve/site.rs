@@ -101,7 +101,8 @@ impl Site {
         let of_engine = store.iter().fold(of_engine, |config, store| store.engine(config));
         let engine = Engine::with_config(of_engine);
         if let Some(store) = &store {
-            let going_on = |run: &RunRecord| catalog.recovery(run);
+            let port = store.port();
+            let going_on = |run: &RunRecord| catalog.recovery(run, &port);
             let left_behind = store.recover(&engine, &mut signals, going_on).await?;
             for words in left_behind {
                 log.say(&words);

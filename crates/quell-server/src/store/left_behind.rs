@@ -21,10 +21,15 @@ impl Failed {
     }
 }
 
-/// Yields a line that says how many runs have ended now, if any have, one that says how many are
-/// paused, and one for each of the first that cannot be read.
+/// Yields a line that says how many runs have ended now, if any have, one each that says how many go
+/// on and how many are paused, and one for each of the first that cannot be read.
 pub(super) fn words(recovered: &Recovered, failed: &Failed) -> Vec<String> {
     let mut lines: Vec<_> = ended(recovered, failed).into_iter().collect();
+    lines.extend(match recovered.resumed.len() {
+        0 => None,
+        1 => Some("1 run that an earlier process had left behind goes on".to_owned()),
+        count => Some(format!("{count} runs that an earlier process had left behind go on")),
+    });
     let paused = match recovered.paused.len() {
         0 => None,
         1 => Some("1 run is paused, as an earlier process had left it".to_owned()),

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use futures::FutureExt as _;
-use quell::store::{RunRecord, Store as _};
+use quell::store::{RunRecord, Store};
 use quell::{Engine, EngineConfig, Recovered, Recovery, RunId, RunRef, Shutdown, limits};
 use quell_report::text::printable;
 use quell_sqlite::SqliteStore;
@@ -38,6 +38,11 @@ impl OpenStore {
     /// Lets an engine keep its runs here.
     pub(crate) fn engine(&self, config: EngineConfig) -> EngineConfig {
         config.store(Arc::clone(&self.store) as _)
+    }
+
+    /// Yields the store, for what reads it while the engine writes.
+    pub(crate) fn port(&self) -> Arc<dyn Store> {
+        Arc::clone(&self.store) as _
     }
 
     /// Decides the runs that an earlier process has left behind: they fail, unless they were

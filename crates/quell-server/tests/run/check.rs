@@ -354,19 +354,6 @@ fn a_program_of_a_plan_that_is_not_there_is_warned_of() {
 }
 
 #[test]
-fn a_component_whose_plan_waits_for_an_answer_is_warned_of() {
-    let scratch = Scratch::new();
-    scratch.write("plan.yaml", "name: p\nsteps: [{ name: ok, wait: 'go?' }]\n");
-    scratch.write("quell.toml", "[workflows.w]\nplan = 'plan.yaml'\n");
-    let ended = scratch.run(&["check"]);
-    ended.assert_code(0);
-    let says = "warning: quell.toml:2:8: `plan`: step `ok` waits for an answer, which a component \
-                cannot yet: its run fails there; expected a plan without `wait`, or \
-                `quell run PLAN`";
-    assert!(ended.stderr.lines().any(|line| line == says), "{}", ended.stderr);
-}
-
-#[test]
 fn keys_of_a_program_beside_a_plan_are_refused() {
     let scratch = Scratch::new();
     scratch.write("plan.yaml", "name: p\nsteps:\n- { name: a, run: ['true'] }\n");

@@ -10,6 +10,8 @@ mod check;
 #[cfg(test)]
 mod check_bounds;
 #[cfg(test)]
+mod check_plans;
+#[cfg(test)]
 mod endings;
 #[cfg(test)]
 mod events_page;
@@ -39,6 +41,7 @@ mod open;
 mod output;
 #[cfg(test)]
 mod plan_parts;
+#[cfg(test)]
 mod plan_stdin;
 #[cfg(test)]
 mod plans;
@@ -61,6 +64,8 @@ mod run_limits;
 #[cfg(test)]
 mod serve;
 #[cfg(test)]
+mod served_plans;
+#[cfg(test)]
 mod services;
 #[cfg(test)]
 mod settings;
@@ -76,6 +81,7 @@ mod spelling;
 mod steered;
 #[cfg(test)]
 mod store;
+#[cfg(test)]
 mod store_table;
 #[cfg(test)]
 mod stored_runs;

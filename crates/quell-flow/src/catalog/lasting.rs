@@ -1,0 +1,152 @@
+//! [`Lasting`] makes bodies whose next attempts know what those before have done, as those of plans
+//! do.
+
+use std::sync::Arc;
+
+use quell::store::{RunRecord, Store};
+use quell::{Engine, Failure, Payload, RunContext, RunSpec};
+
+use super::component::Component;
+use crate::foreign::Foreign;
+
+/// What becomes of the runs of a component whose process was killed.
+///
+/// # Examples
+///
+/// ```
+/// use quell_flow::OnWorkerLost;
+///
+/// assert_eq!(OnWorkerLost::default(), OnWorkerLost::Fail);
+/// ```
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum OnWorkerLost {
+    /// They end `Failed`: their worker was lost.
+    #[default]
+    Fail,
+    /// They go on by themselves, as their next attempts: of a plan behind the steps whose end is in
+    /// the store, of another body from its beginning. One that was stopped ends all the same.
+    Continue,
+}
+
+/// The body of one run, which is called once for each attempt.
+pub(crate) type Attempts = Box<dyn Fn(RunContext) -> Output + Send + Sync>;
+pub(crate) type Output = futures::future::BoxFuture<'static, Result<Payload, Failure>>;
+
+/// What a run has behind it when its body is made.
+pub(crate) enum Behind {
+    /// Nothing, and no store keeps what it does.
+    Nothing,
+    /// Nothing; a store keeps what it does.
+    Stored,
+    /// What an earlier process did, as the store has it.
+    Process(Arc<dyn Store>, Box<RunRecord>),
+}
+
+/// Makes the bodies of runs.
+pub(crate) struct Lasting {
+    /// By which a run is known to be of this body: an annotation.
+    mark: (&'static str, Payload),
+    /// The steps that wait for an answer.
+    waits: Vec<String>,
+    make: Foreign<Box<dyn Fn(Behind) -> Attempts + Send + Sync>>,
+}
+
+impl Lasting {
+    pub(crate) fn new(
+        mark: (&'static str, Payload),
+        waits: Vec<String>,
+        make: impl Fn(Behind) -> Attempts + Send + Sync + 'static,
+    ) -> Self {
+        Self { mark, waits, make: Foreign::new(Box::new(make)) }
+    }
+
+    pub(super) fn waits(&self) -> &[String] {
+        &self.waits
+    }
+
+    /// Has a run bear by what it is known again.
+    pub(super) fn marked(&self, spec: RunSpec) -> RunSpec {
+        let (key, mark) = &self.mark;
+        spec.annotation(*key, mark.clone())
+    }
+
+    /// Makes the body of a new run.
+    pub(super) fn begin(&self, has_store: bool) -> Attempts {
+        (self.make)(if has_store { Behind::Stored } else { Behind::Nothing })
+    }
+
+    /// Makes the body of a run of an earlier process; none if that was of another body.
+    pub(super) fn go_on(&self, run: &RunRecord, store: &Arc<dyn Store>) -> Option<Attempts> {
+        let (key, mark) = &self.mark;
+        let is_known = run.accepted.annotations.get(*key) == Some(mark);
+        let behind = || Behind::Process(Arc::clone(store), Box::new(run.clone()));
+        is_known.then(|| (self.make)(behind()))
+    }
+}
+
+impl Component {
+    /// Says what becomes of its runs whose process was killed, if a store has them: see
+    /// [`Catalog::recovery`](super::Catalog::recovery). Defaults to [`OnWorkerLost::Fail`]. Runs of
+    /// a plan that goes on may be paused as well.
+    pub const fn on_worker_lost(mut self, then: OnWorkerLost) -> Self {
+        self.on_worker_lost = then;
+        if self.lasting.is_some() && matches!(then, OnWorkerLost::Continue) {
+            self.is_resumable = true;
+        }
+        self
+    }
+
+    /// Tells whether its runs go on whose process was killed.
+    pub(super) fn goes_on(&self) -> bool {
+        self.on_worker_lost == OnWorkerLost::Continue
+    }
+
+    /// Takes what makes its bodies when its runs may have several attempts.
+    pub(crate) fn lasting(mut self, lasting: Lasting) -> Self {
+        self.is_resumable |= !lasting.waits().is_empty();
+        self.lasting = Some(lasting);
+        self
+    }
+
+    /// Yields the names of the steps that wait for an answer, if it is a plan. A run that is a
+    /// child of another one, as a step or a member of a team, fails at such a step.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use quell_flow::{Catalog, Plan, Runner};
+    /// fn assert_asks(plan: Plan, runner: impl Runner) {
+    ///     let plan = plan.link(&Catalog::new()).unwrap().into_component("p", runner);
+    ///     assert!(plan.is_resumable() && !plan.waits().is_empty());
+    /// }
+    /// ```
+    pub fn waits(&self) -> &[String] {
+        self.lasting.as_ref().map_or(&[], Lasting::waits)
+    }
+
+    /// Yields what [`Engine::submit_resumable`] takes.
+    pub(super) fn resumable_parts(
+        self: &Arc<Self>,
+        engine: &Engine,
+        spec: RunSpec,
+    ) -> (RunSpec, Attempts) {
+        match &self.lasting {
+            None => (spec, Box::new(self.to_body())),
+            Some(lasting) if engine.has_store() => (lasting.marked(spec), lasting.begin(true)),
+            Some(lasting) => (spec, lasting.begin(false)),
+        }
+    }
+
+    /// Makes the body of a run of an earlier process; none if that was of another plan.
+    pub(super) fn attempts_of(
+        self: &Arc<Self>,
+        run: &RunRecord,
+        store: &Arc<dyn Store>,
+    ) -> Option<Attempts> {
+        match &self.lasting {
+            Some(lasting) => lasting.go_on(run, store),
+            None => Some(Box::new(self.to_body())),
+        }
+    }
+}

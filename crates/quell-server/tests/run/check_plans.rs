@@ -1,0 +1,81 @@
+//! What `quell check` says of plans that wait, or go on after a crash, where that cannot be.
+
+use crate::support::Scratch;
+
+/// Checks a configuration with some plans beside it, and yields the exit code and what is said.
+fn told(file: &str, plans: &[(&str, &str)]) -> (Option<i32>, Vec<String>) {
+    let scratch = Scratch::new();
+    for (name, plan) in plans {
+        scratch.write(name, plan);
+    }
+    scratch.write("quell.toml", file);
+    let ended = scratch.run(&["check"]);
+    let lines =
+        ended.stderr.lines().filter(|line| line.contains(".toml:") || line.contains(".yaml:"));
+    (ended.code, lines.map(|line| line.trim_start().to_owned()).collect())
+}
+
+const ASKS: (&str, &str) = ("asks.yaml", "name: p\nsteps: [{ name: ok, wait: 'go?' }]\n");
+
+#[test]
+fn a_component_whose_plan_waits_is_fine() {
+    for kind in ["agents", "workflows"] {
+        let file = format!("[{kind}.w]\nplan = 'asks.yaml'\n");
+        assert_eq!(told(&file, &[ASKS]), (Some(0), Vec::new()));
+    }
+}
+
+#[test]
+fn a_step_and_a_member_that_run_a_component_which_waits_are_warned_of_by_the_name_of_its_step() {
+    let file = "[workflows.asks]\nplan = 'asks.yaml'\n[workflows.outer]\nplan = 'outer.yaml'\n\
+        [teams.t]\nmode = 'sequence'\nmembers = ['workflow/asks']\n";
+    let outer = "name: o\nsteps:\n- { name: a, component: workflow/asks }\n";
+    let right = [
+        "warning: outer.yaml:3:25: step `ok` of `workflow/asks` waits for an answer, which a \
+         component that a step runs cannot: it fails there; expected the steps of that plan here, \
+         as a `workflow`",
+        "warning: quell.toml:7:12: `members`: step `ok` of `workflow/asks` waits for an answer, \
+         which a member of a team cannot: it fails there; expected a member without `wait`",
+    ];
+    let (code, mut said) = told(file, &[ASKS, ("outer.yaml", outer)]);
+    said.sort();
+    assert_eq!((code, said), (Some(0), right.map(str::to_owned).to_vec()));
+}
+
+#[test]
+fn a_step_that_waits_in_a_branch_or_in_a_member_is_refused_by_its_name() {
+    for (around, says) in [
+        ("parallel: {}, branches:", "step `ok` waits for an answer, which a branch cannot"),
+        (
+            "team: { mode: broadcast }, members:",
+            "`ok` waits for an answer, which a member of a team",
+        ),
+    ] {
+        let plan =
+            format!("name: p\nsteps:\n- {{ name: a, {around} [{{ name: ok, wait: go? }}] }}\n");
+        let (code, said) = told("[workflows.w]\nplan = 'p.yaml'\n", &[("p.yaml", &plan)]);
+        assert_eq!(code, Some(2));
+        assert!(said.iter().any(|line| line.contains(says)), "{said:?}");
+    }
+}
+
+#[test]
+fn what_is_to_go_on_after_a_crash_needs_a_store_and_a_plan() {
+    let plan = ("p.yaml", "name: p\nsteps: [{ name: a, run: ['true'] }]\n");
+    let file = "[workflows.w]\nplan = 'p.yaml'\non_worker_lost = 'continue'\n";
+    let (code, said) = told(file, &[plan]);
+    let right = "warning: quell.toml:3:18: `on_worker_lost`: there is no store, without which no run \
+                 goes on; expected `path` in `[store]`, or `quell serve --store FILE`";
+    assert_eq!((code, said), (Some(0), vec![right.to_owned()]));
+    let store = "[store]\npath = 'runs.db'\n";
+    assert_eq!(told(&format!("{file}{store}"), &[plan]), (Some(0), Vec::new()));
+    assert_eq!(told(&file.replace("continue", "fail"), &[plan]), (Some(0), Vec::new()));
+    for (file, says) in [
+        (file.replace("continue", "contniue"), "unknown word `contniue`; did you mean `continue`?"),
+        (file.replace("plan = 'p.yaml'", "run = ['cat']"), "`on_worker_lost`: goes with `plan`"),
+    ] {
+        let (code, said) = told(&file, &[plan]);
+        assert_eq!(code, Some(2));
+        assert!(said.iter().any(|line| line.ends_with(says)), "{said:?}");
+    }
+}
