@@ -263,19 +263,25 @@ async fn a_waker_that_blocks_holds_up_no_other_acknowledgement() {
 
 #[tokio::test]
 async fn i37_a_repeat_is_told_of_a_run_that_is_stored_or_why_it_is_not() {
-    let store = Valve::new(Flow::Shut { stops: true });
-    let engine = durable(&store);
-    let spec = || RunSpec::agent("order").idempotency_key(IdempotencyKey::new("k", ["a pen"]));
-    let both = async {
-        let submit = || engine.submit_durably(spec(), async |_| Ok(()));
-        let (first, repeat) = futures::join!(submit(), submit());
-        (first.map(drop), repeat.map(drop))
-    };
-    tokio::pin!(both);
-    assert!(tokio::time::timeout(ms(50), both.as_mut()).await.is_err(), "both wait");
-    store.set(Flow::Failing(full()));
-    let refused = || Err(SubmitError::NotStored(full()));
-    assert_eq!(within("both are told", both).await, (refused(), refused()));
+    for is_resumable in [false, true] {
+        let store = Valve::new(Flow::Shut { stops: true });
+        let engine = durable(&store);
+        let spec = || RunSpec::agent("order").idempotency_key(IdempotencyKey::new("k", ["a pen"]));
+        let submit = async || {
+            let body = async |_: RunContext| Ok(());
+            let submitted = match is_resumable {
+                true => engine.submit_resumable_durably(spec(), body).await,
+                false => engine.submit_durably(spec(), body).await,
+            };
+            submitted.map(drop)
+        };
+        let both = async { futures::join!(submit(), submit()) };
+        tokio::pin!(both);
+        assert!(tokio::time::timeout(ms(50), both.as_mut()).await.is_err(), "both wait");
+        store.set(Flow::Failing(full()));
+        let refused = || Err(SubmitError::NotStored(full()));
+        assert_eq!(within("both are told", both).await, (refused(), refused()));
+    }
 }
 
 #[tokio::test]

@@ -302,6 +302,24 @@ async fn i5_what_is_below_a_stopped_run_is_cancelled_with_it() {
 }
 
 #[tokio::test]
+async fn i36_runs_of_a_lane_that_go_on_do_not_overlap_although_their_specs_name_none() {
+    let store = Arc::new(MemoryStore::new());
+    let (epoch, at) = (Epoch::new(1, 1), SystemTime::UNIX_EPOCH);
+    for name in ["a", "b"] {
+        let run = RunId::from_text(name);
+        let mut accepted = Accepted::new(run, RunKind::Agent, name.into(), epoch, at);
+        accepted.lane = Some("thread".into());
+        store.append(vec![Record::Accepted(accepted.into())]).await.unwrap();
+    }
+    let engine = engine(&store, 2);
+    let resume = |_: &RunRecord| Recovery::resume(RunSpec::agent("again"), listener);
+    let resumed = engine.recover(resume).await.unwrap().resumed;
+    assert_eq!(engine.lane("thread"), resumed);
+    soon("the first one runs", || resumed[0].status() == RunStatus::Running).await;
+    assert_eq!(resumed[1].status(), RunStatus::Queued);
+}
+
+#[tokio::test]
 async fn t13_what_may_not_go_on_fails_and_a_second_recovery_leaves_alone_what_does() {
     let store = Arc::new(MemoryStore::new());
     let (epoch, at) = (Epoch::new(1, 1), SystemTime::UNIX_EPOCH);

@@ -301,12 +301,7 @@ impl View {
         for scope in start.scopes() {
             spec = spec.stop_scope(self.stop_scope(&scope));
         }
-        if let Some(timeout) = start.timeout {
-            spec = spec.timeout(timeout);
-        }
-        if let Some(grace) = start.grace {
-            spec = spec.grace(grace);
-        }
+        spec = start.component.timed(spec, start.timeout, start.grace);
         if let Some((key, on_busy)) = &start.lane {
             spec = spec.lane(self.lane_key(key), *on_busy);
         }

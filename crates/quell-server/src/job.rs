@@ -155,9 +155,7 @@ impl Job {
         let handle = match self.body {
             Body::Plan(plan, processes) => {
                 let body = plan.recorded(PlanPast::default(), processes);
-                let handle = engine.submit_resumable(self.spec, body)?;
-                handle.run().accepted().await?;
-                handle
+                engine.submit_resumable_durably(self.spec, body).await?
             }
             Body::Component(component) => {
                 let input = self.input.unwrap_or_else(|| serde_json::Value::Null.into());

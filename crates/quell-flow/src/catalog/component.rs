@@ -299,9 +299,7 @@ impl Component {
             return engine.submit_durably(spec, self.to_body()).await;
         }
         let (spec, body) = self.resumable_parts(engine, spec);
-        let handle = engine.submit_resumable(spec, body)?;
-        handle.run().accepted().await?;
-        Ok(handle)
+        engine.submit_resumable_durably(spec, body).await
     }
 
     /// Starts a run of it as a child of `ctx`'s run: a member of a team, or a step of a workflow.

@@ -1,19 +1,62 @@
 //! [`Catalog::recovery`] says how runs of components go on in a later process.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use quell::store::{RunRecord, Store};
-use quell::{OnBusy, Recovery, RunStatus};
+use quell::{Payload, Recovery, RunSpec, RunStatus};
 
-use super::component::COMPONENT;
+use super::component::{COMPONENT, Component};
 use super::kind::ComponentKind;
 use super::registry::Catalog;
+use crate::times::timed;
+
+impl Component {
+    /// Sets the times of one run of it in its spec, in place of its own; none leaves these. Unlike
+    /// [`RunSpec::timeout`] and [`RunSpec::grace`] they also hold for a run that goes on in a later
+    /// process.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use quell::{Engine, Payload};
+    /// # use quell_flow::Component;
+    /// let echo = Component::agent("echo", async |_ctx, input: Payload| Ok(input));
+    /// let spec = echo.timed(echo.spec(), Some(Duration::from_secs(60)), None);
+    /// # let _ = spec;
+    /// ```
+    pub fn timed(
+        &self,
+        spec: RunSpec,
+        timeout: Option<Duration>,
+        grace: Option<Duration>,
+    ) -> RunSpec {
+        let mut spec = timed(spec, timeout, grace, None);
+        if self.is_resumable() || self.goes_on() {
+            for (key, time) in [(TIMEOUT, timeout), (GRACE, grace)] {
+                let time = time.map(|time| humantime::format_duration(time).to_string().into());
+                spec = time.into_iter().fold(spec, |spec, time| spec.annotation(key, time));
+            }
+        }
+        spec
+    }
+}
+
+/// Reads a time that [`Component::timed`] has written.
+fn time_of(time: &Payload) -> Option<Duration> {
+    humantime::parse_duration(&time.as_text()?).ok()
+}
+
+/// The annotations of a run that has a timeout and a grace of its own.
+const TIMEOUT: &str = "component.timeout";
+const GRACE: &str = "component.grace";
 
 impl Catalog {
     /// Yields how a root goes on that an earlier process has left behind in this store: if it is
     /// paused, or had its answer there and had not started again, and is of a
     /// [resumable](super::Component::resumable) component; or if its component is one whose runs
-    /// [go on](super::OnWorkerLost::Continue). With the body, the times and the lane of that; a
+    /// [go on](super::OnWorkerLost::Continue). With the body and the times of that; a
     /// plan goes on behind the steps that have ended, which are read when it does. None for every
     /// other root, and for one of a plan that has changed since: what ran in the earlier process is
     /// not run again. It is for [`Engine::recover`].
@@ -49,10 +92,9 @@ impl Catalog {
             return None;
         }
         let body = component.attempts_of(run, store)?;
-        let mut spec = component.spec_named(Arc::clone(&accepted.name));
-        if let Some(lane) = &accepted.lane {
-            spec = spec.lane(&**lane, OnBusy::Enqueue);
-        }
+        let of_caller = |key| time_of(accepted.annotations.get(key)?);
+        let spec = component.spec_named(Arc::clone(&accepted.name));
+        let spec = timed(spec, of_caller(TIMEOUT), of_caller(GRACE), None);
         let body = move |ctx| {
             let output = body(ctx);
             async move { output.await.map(drop) }

@@ -7,6 +7,7 @@
 )]
 
 mod backoff;
+mod catalog_recovery;
 mod destructors;
 mod limiters;
 mod losers;

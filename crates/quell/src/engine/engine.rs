@@ -172,7 +172,16 @@ impl Engine {
         Fut: Future<Output = Result<T, Failure>> + Send + 'static,
         T: Send + 'static,
     {
-        let handle = match self.submit(spec, body) {
+        let submitted = self.submit(spec, body);
+        self.durably(submitted).await
+    }
+
+    /// Waits until what was submitted is stored.
+    pub(super) async fn durably<T: Send + 'static>(
+        &self,
+        submitted: Result<RunHandle<T>, SubmitError>,
+    ) -> Result<RunHandle<T>, SubmitError> {
+        let handle = match submitted {
             Ok(handle) => handle,
             // It is told of a run that is stored, or why that one was not.
             Err(error @ (SubmitError::AlreadySubmitted(run) | SubmitError::LaneJoined(run))) => {

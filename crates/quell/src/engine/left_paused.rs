@@ -25,7 +25,8 @@ pub(super) fn spec(record: &RunRecord) -> RunSpec {
     spec
 }
 
-/// Adds to a spec what is stored of its run: its id, input, owner, labels and annotations.
+/// Adds to a spec what is stored of its run: its id, input, owner, labels and annotations, and its
+/// lane unless the spec names one.
 pub(super) fn add_stored(spec: &mut RunSpec, record: &RunRecord) {
     let accepted = &record.accepted;
     spec.id = Some(accepted.run);
@@ -34,14 +35,23 @@ pub(super) fn add_stored(spec: &mut RunSpec, record: &RunRecord) {
     about.owner.clone_from(&accepted.owner);
     about.labels.clone_from(&accepted.labels);
     about.annotations.clone_from(&accepted.annotations);
+    if let Some(key) = &accepted.lane {
+        let gate = spec.gate.get_or_insert_default();
+        gate.lane.get_or_insert_with(|| enqueued(key));
+    }
+}
+
+/// Yields a lane in which a run waits for its turn.
+fn enqueued(key: &Arc<str>) -> Lane {
+    Lane { key: Arc::clone(key), on_busy: OnBusy::Enqueue }
 }
 
 /// Has the spec of a paused run say so. It has its lane still, and what is left of its time.
 pub(super) fn keep_paused(spec: &mut RunSpec, record: &RunRecord, at: SystemTime, first_seq: u64) {
     let gate = spec.gate.get_or_insert_default();
     (gate.not_before, gate.unchanged_since) = (None, None);
-    let lane = |key: &Arc<str>| Lane { key: Arc::clone(key), on_busy: OnBusy::Enqueue };
-    gate.lane = record.accepted.lane.as_ref().map(lane);
+    // It has it still, whatever a spec says of a busy one.
+    gate.lane = record.accepted.lane.as_ref().map(enqueued);
     let expires_at = record.paused.as_ref().and_then(|pause| pause.expires_at);
     let left = expires_at.map(|end| end.duration_since(at).unwrap_or_default());
     let end = PauseEnd(left.map(|left| later(crate::sync::now(), left)));

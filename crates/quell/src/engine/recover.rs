@@ -62,8 +62,8 @@ impl Body {
 
 impl Recovery {
     /// Lets the run go on as its next attempt: the same run, with this body. Its id, owner, labels
-    /// and annotations are those that are stored, and so is its input if the spec has none; the
-    /// rest is the spec's, and its timeout goes on from the first start. The attempt has the answer
+    /// and annotations are those that are stored, and so are its input and its lane, in which it
+    /// waits for its turn, if the spec has none; the rest is the spec's, and its timeout goes on from the first start. The attempt has the answer
     /// that the run was given last. A run that is paused keeps its lane and stays paused; its body
     /// starts when it has its answer, and cannot pause it again: see
     /// [`resumable`](Self::resumable).

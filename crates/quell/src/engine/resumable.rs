@@ -41,6 +41,30 @@ impl Engine {
         Ok(RunHandle::new(node).superseding(superseded))
     }
 
+    /// As [`submit_resumable`](Self::submit_resumable), and waits until the acceptance is in the
+    /// store, as [`submit_durably`](Self::submit_durably) does.
+    ///
+    /// # Errors
+    ///
+    /// As [`submit_durably`](Self::submit_durably).
+    ///
+    /// # Cancel safety
+    ///
+    /// The run goes on if it was accepted, although the future was dropped.
+    pub async fn submit_resumable_durably<T, F, Fut>(
+        &self,
+        spec: RunSpec,
+        body: F,
+    ) -> Result<RunHandle<T>, SubmitError>
+    where
+        F: Fn(RunContext) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Result<T, Failure>> + Send + 'static,
+        T: Send + 'static,
+    {
+        let submitted = self.submit_resumable(spec, body);
+        self.durably(submitted).await
+    }
+
     /// Gives a paused run its answer. See [`RunRef::resume`].
     ///
     /// # Errors

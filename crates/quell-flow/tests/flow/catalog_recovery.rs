@@ -1,0 +1,76 @@
+//! Runs of components that an earlier process has left behind, as the catalog has them go on.
+
+use std::future::pending;
+use std::sync::Arc;
+use std::time::Duration;
+
+use quell::store::{MemoryStore, Store};
+use quell::{Engine, EngineConfig, Failure, Payload, Recovery, RunContext, RunRef, RunStatus};
+use quell_flow::{Catalog, Component, ComponentKind, OnWorkerLost};
+use quell_test_support::Valve;
+
+async fn ask(ctx: RunContext, _input: Payload) -> Result<Payload, Failure> {
+    match ctx.resumed_with() {
+        None => Err(ctx.pause("may I?")),
+        Some(_) => pending().await,
+    }
+}
+
+async fn work(_ctx: RunContext, _input: Payload) -> Result<Payload, Failure> {
+    pending().await
+}
+
+/// An engine of a later process on the same store.
+fn engine(store: &Arc<MemoryStore>, boot: u32) -> (Engine, Arc<dyn Store>) {
+    let port: Arc<dyn Store> = Valve::reopened(store, boot);
+    (Engine::with_config(EngineConfig::new().store(Arc::clone(&port))), port)
+}
+
+fn catalog() -> Catalog {
+    Catalog::new()
+        .with(Component::agent("asks", ask).resumable())
+        .with(Component::agent("works", work).on_worker_lost(OnWorkerLost::Continue))
+        .with(Component::agent("fails", work))
+}
+
+/// Starts a run with times of its own, and has the next process go on with it.
+async fn left_behind(id: &str) -> (Engine, Option<RunRef>) {
+    let (store, catalog) = (Arc::new(MemoryStore::new()), catalog());
+    let component = catalog.get(ComponentKind::Agent, id).unwrap();
+    let (first, _) = engine(&store, 1);
+    let spec = component.timed(component.spec(), Some(Duration::from_secs(3_600)), None);
+    let run = component.start_durably(&first, spec, "x".into()).await.unwrap().into_ref();
+    if id == "asks" {
+        run.paused().await.unwrap();
+    } else {
+        while run.status() != RunStatus::Running {
+            tokio::task::yield_now().await;
+        }
+    }
+    run.stored().await.unwrap();
+    let _: &'static mut Engine = Box::leak(Box::new(first));
+    let (next, port) = engine(&store, 2);
+    let recovery = |run: &_| catalog.recovery(run, &port).unwrap_or(Recovery::Fail);
+    let recovered = next.recover(recovery).await.unwrap();
+    let run = recovered.resumed.into_iter().chain(recovered.paused).next();
+    (next, run)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_run_that_goes_on_keeps_the_timeout_that_its_caller_gave_it() {
+    for id in ["asks", "works"] {
+        let (_engine, run) = left_behind(id).await;
+        let run = run.expect("it goes on");
+        if id == "asks" {
+            run.resume("yes").unwrap();
+        }
+        assert_eq!(run.ended().await.status, RunStatus::TimedOut, "{id}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_run_goes_on_after_a_crash_only_if_its_component_says_so() {
+    let (_engine, run) = left_behind("works").await;
+    assert_eq!(run.unwrap().attempt(), 2);
+    assert!(left_behind("fails").await.1.is_none());
+}
