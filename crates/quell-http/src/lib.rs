@@ -4,6 +4,7 @@
 #![doc = include_str!("rooms.md")]
 
 mod access;
+mod before_events;
 mod body;
 mod bounded_map;
 mod counted;

@@ -154,4 +154,4 @@ pub(crate) async fn read<T>(
 }
 
 /// Events of one read: each may have a quarter of a mebibyte, and each stream holds one page.
-const PAGE: usize = 32;
+pub(crate) const PAGE: usize = 32;

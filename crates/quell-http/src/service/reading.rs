@@ -8,6 +8,7 @@ use futures::future::Either;
 use quell::store::{Accepted, RunRecord};
 use quell::{Annotations, CauseKind, Labels, Payload, RunEvent, RunId, RunRef, RunReport, RunRow};
 
+use crate::before_events::with_stored;
 use crate::counted::{given_bytes, row_bytes};
 use crate::lookup_error::LookupError;
 use crate::run_state::RunState;
@@ -143,7 +144,7 @@ impl View {
     }
 
     /// Reads the events of a run after the one with this `seq`, for a client: of one that is only
-    /// in the store those that are stored.
+    /// in the store those that are stored, of a live root those of an earlier process as well.
     ///
     /// # Errors
     ///
@@ -158,7 +159,9 @@ impl View {
         after: u64,
     ) -> Result<impl Stream<Item = RunEvent> + Send + use<>, LookupError> {
         match run {
-            RunView::Live(run) => Ok(Either::Left(self.service().events(run, after))),
+            RunView::Live(run) => {
+                Ok(Either::Left(with_stored(self.service().engine().clone(), run, after)))
+            }
             RunView::Stored(stored) => {
                 let (engine, record) = (self.service().engine().clone(), stored.record().clone());
                 let mut events = Box::new(StoredEvents::new(engine, record.into(), after));

@@ -161,6 +161,12 @@ fn a_plan_that_waited_when_its_server_was_killed_goes_on_in_the_next_one() {
     let site = asking(site.ended().1, &more);
     assert_all_ask(&site, &asked);
     answer_all(&site, &asked);
+    let told = site.log("native").into_iter().map(|(name, _)| name).collect::<Vec<_>>();
+    assert_eq!(
+        (&*told[0], told.iter().any(|name| name == "lagged")),
+        ("queued", false),
+        "{told:?}"
+    );
     site.signal("TERM");
     site.ended().0.assert_code(0);
 }
