@@ -30,6 +30,7 @@ fn names(store: &Valve) -> Vec<&'static str> {
         Record::Forgotten { .. } => "forgotten",
         Record::Paused { .. } => "paused",
         Record::Resumed { .. } => "resumed",
+        Record::HoldBegan { .. } | Record::HoldEnded { .. } => "work",
         Record::Checkpoint { .. } => "other",
     };
     store.stored().iter().map(name).collect()

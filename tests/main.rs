@@ -56,6 +56,8 @@ mod edges;
 mod pausing;
 // I14, I24, I35, I38, I39: what of a pause is refused, and what remains of it.
 mod asked;
+// I4, I19, T13: work that does not end with its process, in a store and after a crash.
+mod outliving;
 // I25: the one way to survive a parent.
 mod detach;
 // I25, I30: a tree that leaves while others write, read and stop.

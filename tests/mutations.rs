@@ -9,6 +9,7 @@ mod engine;
 mod instrument;
 mod log;
 mod node;
+mod outliving;
 mod pauses;
 mod pruning;
 
@@ -41,9 +42,8 @@ struct Edit {
 }
 
 fn faults() -> impl Iterator<Item = &'static Fault> {
-    [node::FAULTS, body::FAULTS, log::FAULTS, engine::FAULTS, pauses::FAULTS, pruning::FAULTS]
-        .into_iter()
-        .flatten()
+    let lists = [node::FAULTS, body::FAULTS, log::FAULTS, engine::FAULTS, pauses::FAULTS];
+    lists.into_iter().chain([pruning::FAULTS, outliving::FAULTS]).flatten()
 }
 
 /// Each fault with each test that must fail with it.

@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 use quell::store::{Accepted, Epoch, MemoryStore, Record, Store, StoreError, StoredPause};
 use quell::{
     CancelRequest, Counts, Engine, EventKind, Payload, RunEvent, RunId, RunKind, RunReport, RunRow,
-    RunSpec, RunStatus, StoreRetention,
+    RunSpec, RunStatus, StoreRetention, Work,
 };
 
 use crate::support::{Flow, Valve, durable, within};
@@ -117,7 +117,7 @@ async fn of_too_many_bytes_trees_leave_until_there_are_few_enough() {
 }
 
 #[tokio::test]
-async fn t14_what_is_live_paused_not_quiescent_or_needed_never_leaves() {
+async fn t14_what_is_live_paused_or_needed_never_leaves() {
     let store = Arc::new(MemoryStore::new());
     let (epoch, at) = (epoch(), ago(9));
     let accepted = |nth| Record::Accepted(accept(nth, 9).into());
@@ -129,17 +129,13 @@ async fn t14_what_is_live_paused_not_quiescent_or_needed_never_leaves() {
     let (started, request) = (Record::Started { run: run(2), epoch, at }, Payload::from("more?"));
     let paused =
         Record::Paused { run: run(2), epoch, pause: Box::new(StoredPause::new(request, 1, at)) };
-    let mut row = RunRow::new(run(3), RunKind::Agent, "run".into(), RunStatus::Cancelled, at);
-    row.quiescent = false;
-    let report = RunReport::new(vec![row], Counts::default()).into();
-    let restless = Record::Ended { run: run(3), epoch, report, rollback: false };
     let mut below = accept(5, 9);
     (below.root, below.parent) = (run(4), Some(run(4)));
     for batch in [
         vec![accepted(0)],
         vec![accepted(1), Record::Started { run: run(1), epoch, at }],
         vec![accepted(2), started, paused],
-        vec![accepted(3), restless],
+        vec![accepted(3)],
         vec![accepted(4), Record::Accepted(below.into()), end(4, 9)],
         vec![in_lane(6), end(6, 9)],
         vec![in_lane(7)],
@@ -163,6 +159,41 @@ async fn t14_what_is_live_paused_not_quiescent_or_needed_never_leaves() {
     for run in [&live, &ended] {
         assert!(store.get(run.id()).await.unwrap().is_some());
     }
+}
+
+#[tokio::test]
+async fn t14_what_is_not_quiescent_stays_while_its_end_may_be_told_and_then_leaves_by_its_age() {
+    let store = Arc::new(MemoryStore::new());
+    for (nth, days) in [(0, 31), (1, 29)] {
+        let mut row =
+            RunRow::new(run(nth), RunKind::Agent, "run".into(), RunStatus::Failed, ago(40));
+        row.ended_at = Some(ago(days));
+        let report = RunReport::new(vec![row], Counts::default()).into();
+        let left = Record::Ended { run: run(nth), epoch: epoch(), report, rollback: false };
+        store.append(vec![Record::Accepted(accept(nth, 40).into()), left]).await.unwrap();
+    }
+    let engine = later(&store);
+    let month = StoreRetention::new().ttl(30 * DAY);
+    assert_eq!(engine.prune_stored(&month).await, Ok(1), "it counts from the end");
+    assert_eq!(left(&store, 2).await, [1]);
+    // In this process somebody may tell of the end.
+    let (hand_out, held) = tokio::sync::oneshot::channel();
+    let open = engine.submit(RunSpec::agent("open"), async |ctx| {
+        let mut hold = ctx.hold_durably(Work::Remote, "service").await?;
+        hold.abandon();
+        drop(hand_out.send(hold));
+        Ok(())
+    });
+    let open = open.unwrap().into_ref();
+    assert!(!within("the end", open.ended()).await.quiescent);
+    open.stored().await.unwrap();
+    assert_eq!(engine.prune_stored(&nothing()).await, Ok(1), "that of the process before");
+    assert!(store.get(open.id()).await.unwrap().is_some());
+    drop(held.await.unwrap());
+    within("the service", open.quiescent()).await;
+    open.stored().await.unwrap();
+    let stored = store.get(open.id()).await.unwrap().unwrap();
+    assert_eq!((stored.holds.len(), stored.quiescent), (0, true));
 }
 
 #[tokio::test]

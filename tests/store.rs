@@ -138,6 +138,8 @@ enum Fault {
     NeverShrinks,
     FirstPageOnly,
     OnePlaceForAPage,
+    LosesWork,
+    KeepsWork,
 }
 
 /// Each with the promise that it breaks first.
@@ -166,6 +168,8 @@ const FAULTS: &[(Fault, &str)] = &[
     (Fault::OffersTheLastFirst, "trees that may leave are read"),
     (Fault::NeverShrinks, "what has left has no bytes"),
     (Fault::NeverCloses, "a store that is closed says so"),
+    (Fault::LosesWork, "work that does not end with the process is read back"),
+    (Fault::KeepsWork, "work that does not end with the process is read back"),
     (Fault::OnePlaceForAPage, "pages stay as they are while others write"),
     (Fault::FirstPageOnly, "appends that are under way at once"),
 ];
@@ -194,6 +198,8 @@ impl Faulty {
             }
             Record::StopAccepted(_) if self.has(Fault::LosesStops) => None,
             Record::Resumed { .. } if self.has(Fault::LosesAnswers) => None,
+            Record::HoldBegan { .. } if self.has(Fault::LosesWork) => None,
+            Record::HoldEnded { .. } if self.has(Fault::KeepsWork) => None,
             Record::Paused { run, epoch, mut pause } if self.has(Fault::LosesExpiries) => {
                 pause.expires_at = None;
                 Some(Record::Paused { run, epoch, pause })

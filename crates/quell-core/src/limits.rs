@@ -144,6 +144,10 @@ pub const STORE_BACKLOG_BYTES_MAX: usize = 64 << 20;
 /// Entries besides events that wait for a store in trouble. Beyond that, runs spawn no children.
 pub const STORE_BACKLOG_MAX: usize = 100_000;
 
+/// Work of one run that a store keeps at once because it does not end with the process. The last
+/// one stands for all that are too many.
+pub const STORE_HOLDS_MAX: usize = 64;
+
 /// How long a store may take for one append before it counts as in trouble.
 pub const STORE_ANSWER_WAIT: Duration = Duration::from_secs(30);
 

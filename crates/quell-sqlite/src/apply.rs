@@ -12,7 +12,7 @@ use rusqlite::{Connection, OptionalExtension as _, params};
 use crate::bind::{bits, inline, mode_number, number, put_large, status_number};
 use crate::encode::{Large, Write, millis, span};
 use crate::fault::Fault;
-use crate::{accept, forget};
+use crate::{accept, forget, hold};
 
 /// What the thread that writes need not read. It is cleared when something is rolled back.
 #[derive(Debug, Default)]
@@ -106,6 +106,8 @@ fn change(
             }
             changed
         }
+        Record::HoldBegan { hold, .. } => hold::begin(on, (run, epoch), hold)?,
+        Record::HoldEnded { nr, .. } => hold::end(on, (run, epoch), *nr)?,
         Record::Quiesced { at, .. } => {
             let sql = "update run set epoch = ?2, quiescent = 1, quiesced = coalesce(quiesced, ?3)
                 where id = ?1 and epoch <= ?2 and status >= 3";
@@ -159,11 +161,13 @@ fn end(
 ) -> Result<usize, Fault> {
     let id = run.as_uuid().into_bytes();
     let sql = "update run set epoch = ?2, status = ?3, quiescent = ?4, quiesced = ?5, report = ?6,
-        paused = null, answer = null where id = ?1 and epoch <= ?2 and status < 3";
+        ended = ?7, paused = null, answer = null where id = ?1 and epoch <= ?2 and status < 3";
     let status = status_number(report.status);
-    let quiesced = report.rows.first().and_then(|row| row.quiesced_at).map(millis);
+    let own = report.rows.first();
+    let quiesced = own.and_then(|row| row.quiesced_at).map(millis);
+    let ended = own.and_then(|row| row.ended_at).map(millis);
     let text = inline(&write.text);
-    let values = params![id, number(epoch), status, report.quiescent, quiesced, text];
+    let values = params![id, number(epoch), status, report.quiescent, quiesced, text, ended];
     let changed = on.prepare_cached(sql)?.execute(values)?;
     if changed == 1 {
         put_large(on, run, Large::Report, &write.text)?;

@@ -37,6 +37,8 @@ pub(crate) fn encode(batch: Vec<Record>) -> Result<(Vec<Write>, usize), StoreErr
             | Record::Paused { .. }
             | Record::Resumed { .. }
             | Record::Checkpoint { .. }
+            | Record::HoldBegan { .. }
+            | Record::HoldEnded { .. }
             | Record::Quiesced { .. }
             | Record::Forgotten { .. } => Ok(String::new()),
         };

@@ -17,10 +17,10 @@ use crate::row::Listed;
 pub(crate) fn ended(on: &Connection, page: Page) -> Result<Pages<Stored<EndedTree>>, StoreError> {
     let after = page.begin().map_or(i64::MIN, |cursor| bits(cursor.as_u64()));
     // The numbers of events are dense: the last one says how many there are.
-    let sql = "select ord, id, epoch, at, coalesce(quiesced, at),
+    let sql = "select ord, id, epoch, at, coalesce(quiesced, ended, at),
         1 + (select count(*) from run b where b.root = r.id)
-        + max(coalesce((select max(seq) from event e where e.root = r.ord), 0), 0)
-        from run r where ord > ? and parent is null and status >= 3 and quiescent = 1
+        + max(coalesce((select max(seq) from event e where e.root = r.ord), 0), 0), quiescent
+        from run r where ord > ? and parent is null and status >= 3
         and not exists (select 1 from run b where b.root = r.id and b.status < 3)
         and (lane is null or not exists
             (select 1 from run l indexed by run_live where l.status < 3 and l.lane = r.lane))
@@ -55,5 +55,6 @@ fn tree_of(run: &rusqlite::Result<RunId>, row: &Row<'_>) -> Result<EndedTree, St
     let epoch = Epoch::from_u64(number(2)?.cast_unsigned());
     let mut tree = EndedTree::new(run, epoch, at(number(3)?)?, at(number(4)?)?);
     tree.rows = number(5)?.cast_unsigned();
+    tree.quiescent = number(6)? == 1;
     Ok(tree)
 }

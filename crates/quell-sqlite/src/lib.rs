@@ -34,6 +34,7 @@ mod fault;
 mod foreign;
 mod forget;
 mod gate;
+mod hold;
 mod lane;
 mod list;
 mod options;

@@ -14,7 +14,7 @@ use uuid::Uuid;
 use crate::bind::status_of;
 use crate::encode::{KINDS, MODES, instant};
 use crate::fault::fault;
-use crate::schema;
+use crate::{hold, schema};
 
 /// Something that was read, with its place in the list and its bytes.
 pub(crate) struct Listed<T> {
@@ -50,8 +50,11 @@ const NO_PAUSES: &str = "null, null, 0, coalesce(started, at), null, null, null,
 ///
 /// Fails if the file cannot be read.
 pub(crate) fn columns(on: &Connection) -> Result<String, StoreError> {
-    let further = if schema::number(on)? < 2 { NO_PAUSES } else { COLUMNS_OF_PAUSES };
-    Ok(format!("{COLUMNS}, {further}"))
+    let schema = schema::number(on)?;
+    let of_pauses = if schema < 2 { NO_PAUSES } else { COLUMNS_OF_PAUSES };
+    // Schema 3 has them.
+    let of_holds = if schema < 3 { "null" } else { hold::COLUMN };
+    Ok(format!("{COLUMNS}, {of_pauses}, {of_holds}"))
 }
 
 /// Reads a run.
@@ -105,6 +108,10 @@ fn read(run: RunId, columns: &mut Columns<'_, '_>) -> Stored<RunRecord> {
     record.quiescent = columns.take("quiescence")?;
     record.quiesced_at = columns.instant("quiescence")?;
     pause(request, &mut record, columns)?;
+    if let Some(text) = columns.text("work that was under way")? {
+        let holds: Vec<hold::Texts> = parsed("work that was under way", text)?;
+        record.holds = holds.into_iter().map(hold::of).collect();
+    }
     Ok(record)
 }
 

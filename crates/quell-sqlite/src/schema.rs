@@ -16,7 +16,7 @@ use crate::fault::fault;
 const APPLICATION_ID: i32 = 0x7175_656c;
 
 /// Step `n` leads to schema `n + 1`.
-const STEPS: [&str; 2] = [SCHEMA_1, SCHEMA_2];
+const STEPS: [&str; 3] = [SCHEMA_1, SCHEMA_2, SCHEMA_3];
 
 /// What a file has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -212,10 +212,23 @@ update run set paused_at = coalesce(started, at),
     where paused is not null and status < 3;
 ";
 
+/// Work that does not end with the process, and when runs ended that are not quiescent. A run of a
+/// schema before has neither.
+const SCHEMA_3: &str = "
+alter table run add column ended integer;
+create table hold (
+    run integer not null references run (ord) on delete cascade,
+    nr integer not null,
+    what text not null,
+    name text not null,
+    primary key (run, nr)
+) without rowid;
+";
+
 #[cfg(test)]
 mod tests {
-    use quell_core::store::{Epoch, Page, Record, Store as _};
-    use quell_core::{RunFilter, RunId, RunStatus};
+    use quell_core::store::{Epoch, Page, Record, Store as _, StoredHold};
+    use quell_core::{RunFilter, RunId, RunStatus, Work};
 
     use super::*;
     use crate::{SqliteReader, SqliteStore};
@@ -238,6 +251,36 @@ mod tests {
 
     fn run(nth: i64) -> RunId {
         RunId::from_text(&format!("run {nth}"))
+    }
+
+    #[test]
+    fn a_file_without_work_that_outlives_its_process_is_read_and_takes_it_once_it_is_opened() {
+        let folder = std::env::temp_dir().join(format!("quell-schema-3-{}", std::process::id()));
+        fs::create_dir_all(&folder).unwrap();
+        let path = folder.join("runs.db");
+        of_schema_1(&path);
+        let old = Connection::open(&path).unwrap();
+        old.execute_batch(SCHEMA_2).unwrap();
+        old.pragma_update(None, "user_version", 2).unwrap();
+        drop(old);
+        let read = SqliteReader::open(&path).unwrap().get(run(2)).unwrap().unwrap();
+        assert_eq!((read.status, read.holds), (RunStatus::Running, vec![]));
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let store = SqliteStore::open(&path).unwrap();
+        let (epoch, hold) =
+            (Epoch::new(store.boot(), 2), StoredHold::new(0, Work::Remote, "s".into()));
+        let began = Record::HoldBegan { run: run(2), epoch, hold: hold.clone() };
+        runtime.block_on(async {
+            store.append(vec![began]).await.unwrap();
+            assert_eq!(store.get(run(2)).await.unwrap().unwrap().holds, [hold]);
+            // When it ended is not stored.
+            let ended = store.ended(Page::first(9)).await.unwrap().items;
+            let tree = ended[0].as_ref().unwrap();
+            assert_eq!((tree.root, tree.quiescent), (run(3), false));
+            assert_eq!(tree.quiesced_at, tree.accepted_at);
+            store.close().await.unwrap();
+        });
+        fs::remove_dir_all(folder).unwrap();
     }
 
     #[test]
@@ -275,7 +318,7 @@ mod tests {
             store.close().await.unwrap();
         });
         let connection = Connection::open(&path).unwrap();
-        assert_eq!((number(&connection), look(&connection)), (Ok(2), Ok(Found::Schema(2))));
+        assert_eq!((number(&connection), look(&connection)), (Ok(3), Ok(Found::Schema(3))));
         drop(connection);
         fs::remove_dir_all(folder).unwrap();
     }

@@ -15,8 +15,12 @@ impl Record {
                 Self::Paused { pause, .. } => pause.request.len(),
                 Self::Resumed { answer, .. } => answer.len(),
                 Self::Checkpoint { lane, state, .. } => lane.len() + state.len(),
+                Self::HoldBegan { hold, .. } => hold.name.len(),
                 Self::Ended { report, .. } => of_report(report),
-                Self::Started { .. } | Self::Quiesced { .. } | Self::Forgotten { .. } => 0,
+                Self::Started { .. }
+                | Self::HoldEnded { .. }
+                | Self::Quiesced { .. }
+                | Self::Forgotten { .. } => 0,
             }
     }
 }

@@ -5,7 +5,7 @@ use std::time::SystemTime;
 use crate::RunId;
 use crate::store::Epoch;
 
-/// A tree of which nothing executes, and which nothing needs that does.
+/// A tree that has ended, and that nothing needs that executes.
 ///
 /// # Examples
 ///
@@ -27,20 +27,23 @@ pub struct EndedTree {
     pub epoch: Epoch,
     /// When the root was accepted.
     pub accepted_at: SystemTime,
-    /// When nothing of it executed any more; when it was accepted, if that is not stored.
+    /// Whether nothing of it executes, as far as is stored.
+    pub quiescent: bool,
+    /// When nothing of it executed any more, or, if that is not known, when it ended; when it was
+    /// accepted, if neither is stored.
     pub quiesced_at: SystemTime,
     /// How many runs and events it has, about: what it costs to take it away.
     pub rows: u64,
 }
 
 impl EndedTree {
-    /// Names a tree of one run.
+    /// Names a tree of one run, which is quiescent.
     pub const fn new(
         root: RunId,
         epoch: Epoch,
         accepted_at: SystemTime,
         quiesced_at: SystemTime,
     ) -> Self {
-        Self { root, epoch, accepted_at, quiesced_at, rows: 1 }
+        Self { root, epoch, accepted_at, quiescent: true, quiesced_at, rows: 1 }
     }
 }

@@ -7,6 +7,7 @@
 mod bytes;
 mod ended;
 mod error;
+mod hold;
 mod implied;
 mod page;
 mod pause;
@@ -18,6 +19,7 @@ mod unreadable;
 
 pub use ended::EndedTree;
 pub use error::StoreError;
+pub use hold::StoredHold;
 pub use implied::ImpliedEvents;
 pub use page::{Cursor, Page, Pages};
 pub use pause::StoredPause;

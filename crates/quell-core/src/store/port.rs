@@ -118,9 +118,10 @@ pub trait Store: Debug + Send + Sync + 'static {
     /// Cancel safe: it only reads.
     fn recover(&self, page: Page) -> BoxFuture<'_, Result<Pages<Stored<RunRecord>>, StoreError>>;
 
-    /// Reads the trees that may leave, those that were accepted first first: the root has ended and
-    /// is quiescent, all below it have ended, and no run of the store that is not terminal has the
-    /// lane of the root, so that nobody needs the states that would leave with it.
+    /// Reads the trees that may leave, those that were accepted first first: all of it has ended,
+    /// and no run of the store that is not terminal has the lane of the root, so that nobody needs
+    /// the states that would leave with it. Of one that is not quiescent the engine knows whether
+    /// anybody waits for what it has left.
     ///
     /// # Errors
     ///

@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use crate::store::StoredPause;
+use crate::store::{StoredHold, StoredPause};
 use crate::{Annotations, Cause, Labels, Payload, RunEvent, RunId, RunKind, RunReport, StopMode};
 
 /// Whose turn it is to write of a run. Every attempt has its own, and a later one is larger; a
@@ -133,6 +133,25 @@ pub enum Record {
         /// When.
         at: SystemTime,
     },
+    /// Work of the run is about to begin that does not end with its process: a program, a request
+    /// to a service. What has its number takes its place.
+    HoldBegan {
+        /// The run.
+        run: RunId,
+        /// The epoch of the attempt.
+        epoch: Epoch,
+        /// What begins.
+        hold: StoredHold,
+    },
+    /// Such work has ended, perhaps after its run. One that is not there changes nothing.
+    HoldEnded {
+        /// The run.
+        run: RunId,
+        /// The epoch of the attempt.
+        epoch: Epoch,
+        /// The number of the work.
+        nr: u32,
+    },
     /// The run is terminal.
     Ended {
         /// The run.
@@ -176,6 +195,8 @@ impl Record {
             | Self::Paused { run, .. }
             | Self::Resumed { run, .. }
             | Self::Checkpoint { run, .. }
+            | Self::HoldBegan { run, .. }
+            | Self::HoldEnded { run, .. }
             | Self::Ended { run, .. }
             | Self::Quiesced { run, .. }
             | Self::Forgotten { run, .. } => *run,
@@ -192,6 +213,8 @@ impl Record {
             | Self::Paused { epoch, .. }
             | Self::Resumed { epoch, .. }
             | Self::Checkpoint { epoch, .. }
+            | Self::HoldBegan { epoch, .. }
+            | Self::HoldEnded { epoch, .. }
             | Self::Ended { epoch, .. }
             | Self::Quiesced { epoch, .. }
             | Self::Forgotten { epoch, .. } => *epoch,

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use crate::store::{Accepted, Epoch, Record, StopAccepted, StoredPause};
+use crate::store::{Accepted, Epoch, Record, StopAccepted, StoredHold, StoredPause};
 use crate::{Counts, Payload, RunFacts, RunId, RunReport, RunRow, RunStatus, StopMode};
 
 /// What is stored of a run. Instants are kept to the millisecond.
@@ -42,6 +42,9 @@ pub struct RunRecord {
     pub answer: Option<Payload>,
     /// How long its timeout has stood still in the pauses before that.
     pub stood: Duration,
+    /// Work of it that does not end with its process and has not ended, in the order in which it
+    /// began. What an earlier process has left stays here: nothing tells of its end.
+    pub holds: Vec<StoredHold>,
     /// What remains of it, if it has ended.
     pub report: Option<Arc<RunReport>>,
     /// When it ended, or, if it ended non-quiescent, when nothing of it executed any more.
@@ -63,6 +66,7 @@ impl RunRecord {
             paused: None,
             answer: None,
             stood: Duration::ZERO,
+            holds: Vec::new(),
             report: None,
             quiesced_at: None,
             quiescent: false,
@@ -155,6 +159,11 @@ impl RunRecord {
                     self.status = RunStatus::Queued;
                 }
             }
+            Record::HoldBegan { hold, .. } => {
+                self.holds.retain(|known| known.nr != hold.nr);
+                self.holds.push(hold.clone());
+            }
+            Record::HoldEnded { nr, .. } => self.holds.retain(|known| known.nr != *nr),
             Record::Ended { report, .. } => {
                 self.status = report.status;
                 self.quiescent = report.quiescent;
@@ -203,4 +212,38 @@ pub struct Checkpoint {
     pub at: SystemTime,
     /// The state.
     pub state: Payload,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Abandoned, RunKind, Work};
+
+    #[test]
+    fn work_is_open_until_its_number_has_ended_also_behind_the_end_of_its_run() {
+        let (run, epoch, at) = (RunId::from_text("r"), Epoch::new(1, 1), SystemTime::UNIX_EPOCH);
+        let mut record = RunRecord::new(Accepted::new(run, RunKind::Agent, "r".into(), epoch, at));
+        let began = |nr, name: &str| {
+            let hold = StoredHold::new(nr, Work::Process, name.into());
+            Record::HoldBegan { run, epoch, hold }
+        };
+        let ended = |nr| Record::HoldEnded { run, epoch, nr };
+        let open = |record: &RunRecord| {
+            let names = record.holds.iter().map(|hold| (hold.nr, hold.name.to_string()));
+            names.collect::<Vec<_>>()
+        };
+        for one in [began(0, "a"), began(1, "b"), began(0, "c"), ended(2)] {
+            record.apply(&one);
+        }
+        assert_eq!(open(&record), [(1, "b".to_owned()), (0, "c".to_owned())]);
+        let mut row = record.row();
+        row.status = RunStatus::Failed;
+        row.abandoned = record.holds.iter().map(|hold| hold.abandoned(run)).collect();
+        assert_eq!(row.abandoned[0], Abandoned::new(run, "b".into(), Work::Process));
+        let report = RunReport::new(vec![row], Counts::default()).into();
+        record.apply(&Record::Ended { run, epoch, report, rollback: false });
+        assert_eq!((record.holds.len(), record.quiescent), (2, false));
+        record.apply(&ended(1));
+        assert_eq!(open(&record), [(0, "c".to_owned())]);
+    }
 }

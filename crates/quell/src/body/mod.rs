@@ -2,6 +2,7 @@
 
 pub(crate) mod context;
 pub(crate) mod driver;
+mod hold;
 mod hooks;
 mod pause;
 mod save;

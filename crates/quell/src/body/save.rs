@@ -7,8 +7,8 @@ use quell_core::{Payload, limits};
 
 use crate::body::context::RunContext;
 use crate::journal::Entry;
-use crate::node::State;
 use crate::node::wait::Wait;
+use crate::node::{State, UNSTORED_MAX};
 use crate::run::RunRef;
 use crate::save_error::SaveError;
 use crate::sync::Ordering;
@@ -113,6 +113,3 @@ fn history_of(run: &RunRef) -> (RunRef, Arc<str>) {
     let lane = lane.unwrap_or_else(|| root.id().to_string().into());
     (root, lane)
 }
-
-/// Entries of one run that may wait for the store when it saves.
-const UNSTORED_MAX: u16 = 1_000;

@@ -43,7 +43,7 @@ pub(super) struct LeftTree {
     pub(super) fate: Fate,
     /// How the runs end, each with its record; a parent comes before its children. That of the
     /// root, if it ends, is the first.
-    ends: Vec<(RunRecord, RunRow)>,
+    pub(super) ends: Vec<(RunRecord, RunRow)>,
 }
 
 impl<D: FnMut(&RunRecord) -> Recovery> LeftBehind<D> {
@@ -148,9 +148,12 @@ impl LeftTree {
             }
         }
         let before = self.ended_before(store, &log).await?;
+        self.raise_doubt(&before);
         let ends_root = matches!(self.fate, Fate::Ends);
         // Of a root that never had a log, all events follow from its record.
-        let has_more = self.ends.len() > usize::from(ends_root) || self.root.paused.is_some();
+        let is_in_doubt = self.ends.iter().any(|(_, row)| !row.abandoned.is_empty());
+        let has_more =
+            self.ends.len() > usize::from(ends_root) || self.root.paused.is_some() || is_in_doubt;
         let is_logged = log.has_any() || has_more;
         let mut whole = ends_root.then(|| self.report(before.rows, before.omitted, &log));
         let mut closed = Vec::new();
@@ -240,7 +243,8 @@ impl LeftTree {
             match record {
                 // One that has left the tree is in the report of another root.
                 Some(record) if record.accepted.root != self.root.run() => {}
-                Some(RunRecord { report: Some(ref report), .. }) => {
+                Some(RunRecord { report: Some(ref report), ref holds, .. }) => {
+                    found.open.extend((!holds.is_empty()).then_some(run));
                     if found.rows.len() < rows_max {
                         found.rows.push(report.own_row().clone());
                     } else {
@@ -268,10 +272,12 @@ impl LeftTree {
 
 /// What of a tree had ended before its process did.
 #[derive(Debug, Default)]
-struct EndedBefore {
-    rows: Vec<RunRow>,
+pub(super) struct EndedBefore {
+    pub(super) rows: Vec<RunRow>,
     /// Those that have no row.
     omitted: Counts,
+    /// Those that have left something behind that may still execute.
+    pub(super) open: Vec<RunId>,
     /// Those of whose end the log does not tell; a parent comes before its children.
     unsaid: Vec<RunRecord>,
 }

@@ -128,6 +128,11 @@ impl LeftLog {
                         let (call, outcome) = (Arc::clone(call), ToolOutcome::Unknown);
                         (at, EventKind::ToolEnded { call, outcome })
                     }));
+                    let left = record.report.iter().flat_map(|report| &report.own_row().abandoned);
+                    lacks.end.extend(left.map(|left| {
+                        let (what, name) = (left.what, Arc::clone(&left.name));
+                        (at, EventKind::Abandoned { what, name })
+                    }));
                     lacks.end.push((at, kind));
                 }
                 EventKind::Stopping(_) => lacks.stop.push((at, kind)),

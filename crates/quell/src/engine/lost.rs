@@ -30,8 +30,16 @@ pub(super) fn row(record: &RunRecord, above: Option<&Arc<Cause>>, at: SystemTime
     }
     // A clock that was set back meanwhile makes no run end before it began.
     let at = at.max(record.started_at.unwrap_or(accepted.at));
-    (row.ended_at, row.quiesced_at, row.quiescent) = (Some(at), Some(at), true);
+    row.abandoned = record.holds.iter().map(|hold| hold.abandoned(run)).collect();
+    // Programs and services do not end with the process, and nothing tells of their end.
+    row.quiescent = row.abandoned.is_empty();
+    (row.ended_at, row.quiesced_at) = (Some(at), row.quiescent.then_some(at));
     row
+}
+
+/// Has a run be no more quiescent than what is below it.
+pub(super) const fn not_quiescent(row: &mut RunRow) {
+    (row.quiescent, row.quiesced_at) = (false, None);
 }
 
 /// Has a run end because of a stop.

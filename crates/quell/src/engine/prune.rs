@@ -23,8 +23,8 @@ use crate::engine::Engine;
 #[must_use]
 #[non_exhaustive]
 pub struct StoreRetention {
-    /// How long a tree is kept from when nothing of it executes any more. Defaults to no bound.
-    /// Zero keeps none.
+    /// How long a tree is kept from when nothing of it executes any more; of one that an earlier
+    /// process has left non-quiescent, from its end. Defaults to no bound. Zero keeps none.
     pub ttl: Option<Duration>,
     /// Trees that are kept, of those that may leave: the ones that were accepted last. Defaults to
     /// no bound. Zero keeps none.
@@ -71,9 +71,10 @@ impl Engine {
     /// [`recover`](Self::recover) and then now and then.
     ///
     /// A tree leaves as a whole, with its events and the states that it has saved, as by
-    /// [`forget_stored`](Self::forget_stored). One of which something is live, paused, queued or
-    /// not quiescent stays, as does one that is in memory still, or whose lane a live run has: one
-    /// that is stored. A run that is submitted at the same moment finds its lane as if it came
+    /// [`forget_stored`](Self::forget_stored). One of which something is live, paused or queued
+    /// stays, as does one that is in memory still, or whose lane a live run has: one that is
+    /// stored. One that is not quiescent is in memory for as long as its end may be told: what an
+    /// earlier process has left leaves as others do, and counts from its end. A run that is submitted at the same moment finds its lane as if it came
     /// later.
     ///
     /// Appends are small and one at a time, of about 250 runs and events, more only if one tree has

@@ -10,7 +10,7 @@ use std::time::SystemTime;
 
 use futures::stream::{self, StreamExt};
 use quell_core::store::{Page, RunRecord, Store, StoreError, Unreadable};
-use quell_core::{Counts, RunId, limits};
+use quell_core::{Abandoned, Counts, RunId, limits};
 
 use crate::body::context::RunContext;
 use crate::body::driver;
@@ -116,8 +116,9 @@ impl Engine {
     /// submit, once. A root that was stopped ends with the cause of that stop, whatever else (I34);
     /// of the others `decide` says what is to become of them. One that is paused stays paused: its
     /// timeout and its expiry have gone on meanwhile, and may end it at once. What ran below a root
-    /// ends in any case: a root that goes on starts it anew. Without a store there is nothing to
-    /// decide.
+    /// ends in any case: a root that goes on starts it anew. Work that does not end with the process
+    /// ([`RunContext::hold_durably`]) is named as abandoned: its run, and what is above that, is not
+    /// quiescent. Without a store there is nothing to decide.
     ///
     /// # Errors
     ///
@@ -185,11 +186,11 @@ impl Engine {
         // Those that had a lane before the pause, or after it, come before those that wait for it.
         let has_waited = |root: &RunRecord| (!left_paused::is_paused(root), !root.is_answered());
         stay.sort_by_key(|(root, ..)| has_waited(root));
-        for (root, last_seq, fate) in stay {
+        for (root, last_seq, fate, lost) in stay {
             let is_paused = matches!(fate, Fate::StaysPaused(_));
             let taken = match fate {
                 Fate::Ends => continue,
-                Fate::GoesOn(how) => self.go_on(&root, last_seq, how),
+                Fate::GoesOn(how) => self.go_on(&root, last_seq, (how, lost)),
                 Fate::StaysPaused(how) => self.stay_paused(&root, last_seq, how),
             };
             match taken {
@@ -214,7 +215,7 @@ impl Engine {
         &self,
         record: &RunRecord,
         last_seq: u64,
-        resumed: Resumed,
+        (resumed, lost): (Resumed, Vec<Abandoned>),
     ) -> Result<RunRef, SubmitError> {
         let (Resumed { mut spec, body }, at) = (resumed, SystemTime::now());
         left_paused::add_stored(&mut spec, record);
@@ -223,7 +224,8 @@ impl Engine {
         let attempt = record.attempt.saturating_add(further);
         let first_seq = last_seq.saturating_add(1);
         spec.again = Some(Again { attempt, first_seq, paused: None });
-        let restored = left_paused::restored(record, at);
+        let mut restored = left_paused::restored(record, at);
+        restored.lost = (lost, record.holds.iter().map(|hold| hold.nr).max());
         spec.timeout = spec.timeout.map(|timeout| timeout.saturating_sub(restored.used));
         let node = self.shared().accept_again(spec, restored)?;
         body.start(&node);
@@ -254,11 +256,12 @@ impl Engine {
     }
 }
 
-/// Writes how trees end. Yields the roots that do not, with the numbers of their last events.
+/// Writes how trees end. Yields the roots that do not, with the numbers of their last events, and
+/// with what may still execute of them.
 async fn write_trees<R: Recorded>(
     trees: Vec<LeftTree>,
     writes: &mut Writes<'_, R>,
-) -> Result<Vec<(RunRecord, u64, Fate)>, StoreError> {
+) -> Result<Vec<(RunRecord, u64, Fate, Vec<Abandoned>)>, StoreError> {
     let (store, mut stay) = (writes.store, Vec::new());
     let logs = stream::iter(trees).map(async |tree| {
         let log = LeftLog::read(store, tree.root.run()).await?;
@@ -269,7 +272,8 @@ async fn write_trees<R: Recorded>(
         let (mut tree, log) = read?;
         let last_seq = tree.write(log, writes).await?;
         if !matches!(tree.fate, Fate::Ends) {
-            stay.push((tree.root, last_seq, tree.fate));
+            let lost = tree.lost();
+            stay.push((tree.root, last_seq, tree.fate, lost));
         }
     }
     Ok(stay)

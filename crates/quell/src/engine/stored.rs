@@ -115,8 +115,8 @@ impl Engine {
     /// # Errors
     ///
     /// Fails with the trouble of the store, and, changing nothing, if the run is not stored, is not
-    /// a root, has not ended, or something of it may still execute in this process (T14). One that
-    /// is in memory counts as one that has not ended: [`Engine::forget`] is for that.
+    /// a root, or has not ended (T14). One that is in memory counts as one that has not ended:
+    /// [`Engine::forget`] is for that, and one of which something executes in this process is there.
     ///
     /// # Cancel safety
     ///
@@ -126,9 +126,7 @@ impl Engine {
         let Some(journal) = &self.shared().journal else { return Err(unknown) };
         let record = self.stored_run(id).await?.filter(|record| record.accepted.parent.is_none());
         let record = record.ok_or(unknown)?;
-        // Nothing executes any more of what an earlier process has left behind.
-        let may_execute = !record.quiescent && record.epoch.boot() == journal.boot();
-        if self.get(id).is_some() || !record.status.is_terminal() || may_execute {
+        if self.get(id).is_some() || !record.status.is_terminal() {
             return Err(StoreError::Live { run: id });
         }
         let (epoch, at) = (record.epoch, SystemTime::now());

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use quell_core::store::{Epoch, Record, StopAccepted, StoreError, StoredPause};
+use quell_core::store::{Epoch, Record, StopAccepted, StoreError, StoredHold, StoredPause};
 use quell_core::{Payload, RunEvent, RunId};
 
 use crate::journal::Journal;
@@ -46,6 +46,10 @@ pub(crate) enum Entry<R> {
     Paused(Arc<R>, Box<StoredPause>),
     /// It was given its answer, and waits for that to be stored.
     Resumed(Arc<R>, Box<Given>),
+    /// Work of it is about to begin that does not end with the process.
+    HoldBegan(Arc<R>, StoredHold),
+    /// The work of this number has ended.
+    HoldEnded(Arc<R>, u32),
     /// It is terminal, and what it has saved is taken back if this says so.
     Ended(Arc<R>, bool),
     /// It ended non-quiescent, and nothing of it executes any more.
@@ -97,6 +101,8 @@ impl<R> Entry<R> {
             | Self::Saved { run, .. }
             | Self::Paused(run, _)
             | Self::Resumed(run, _)
+            | Self::HoldBegan(run, _)
+            | Self::HoldEnded(run, _)
             | Self::Ended(run, _)
             | Self::Quiesced(run, _)
             | Self::Forgotten(run, _)

@@ -44,6 +44,12 @@ pub(super) fn of(entry: &Entry<Node>, journal: &Journal<Node>) -> (Record, Optio
             stood: given.stood,
             at: wall(node, given.at),
         },
+        Entry::HoldBegan(node, hold) => {
+            Record::HoldBegan { run: node.id, epoch: epoch(node), hold: hold.clone() }
+        }
+        Entry::HoldEnded(node, nr) => {
+            Record::HoldEnded { run: node.id, epoch: epoch(node), nr: *nr }
+        }
         Entry::Ended(node, rollback) => {
             // The report of a root has the rows of its tree: that of a run below only its own.
             let report = if node.is_root() {

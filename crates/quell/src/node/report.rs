@@ -174,6 +174,7 @@ fn row_of(node: &Node, state: &State, depth: u32, emitters: &mut Vec<RunId>) -> 
     row.late_output = state.late;
     if let Some(extra) = &state.extra {
         row.abandoned.clone_from(&extra.abandoned);
+        row.quiescent &= extra.lost.is_empty();
         row.cleanup_errors.clone_from(&extra.cleanup_errors);
         row.summary.clone_from(&extra.summary);
         row.usage = extra.used;

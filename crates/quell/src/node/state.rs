@@ -19,6 +19,7 @@ use crate::marks::call::Inside;
 use crate::node::Node;
 use crate::node::children::Children;
 use crate::node::hook::{Batch, Hook, Unrun};
+use crate::node::kept_holds::KeptHolds;
 use crate::node::outputs::SummarySets;
 use crate::node::pausing::Pausing;
 use crate::sync::waiters::Waiters;
@@ -111,6 +112,10 @@ pub(crate) struct RareState {
     pub(crate) cleanup_errors: Vec<Arc<str>>,
     /// What was still executing when the run became terminal.
     pub(crate) abandoned: Vec<Abandoned>,
+    /// What may still execute of earlier attempts, whose process is gone.
+    pub(crate) lost: Vec<Abandoned>,
+    /// What the store keeps of its work, made when first needed.
+    pub(crate) kept_holds: Option<Box<KeptHolds>>,
     /// The root of the tree that it left.
     pub(crate) detached_from: Option<RunId>,
     /// Tool calls that have begun and not ended.

@@ -2,12 +2,13 @@
 
 use std::sync::Arc;
 
-use quell_core::store::{Epoch, Record, StopAccepted, StoreError};
+use quell_core::store::{Epoch, Record, StopAccepted, StoreError, StoredHold};
 use quell_core::{Cause, RunId, RunStatus, StopMode};
 
 use crate::failure::SubmitError;
 use crate::foreign;
 use crate::journal::{Entry, Journal, Recorded};
+use crate::node::kept_holds::Kept;
 use crate::node::{Node, State, flags, records};
 use crate::sync::Ordering;
 use crate::sync::waiters::Wakers;
@@ -30,6 +31,8 @@ impl Recorded for Node {
             Entry::Saved { run: node, .. }
             | Entry::Started(node, _)
             | Entry::Stop(node, _)
+            | Entry::HoldBegan(node, _)
+            | Entry::HoldEnded(node, _)
             | Entry::Paused(node, _) => node.settle_entry(0, |_| {}),
             Entry::Forgotten(node, _) => {
                 node.has_left();
@@ -178,6 +181,35 @@ impl Node {
         }
     }
 
+    /// Leaves work that begins for the store, if there is one. What is too much for a store in
+    /// trouble is not stored. Called under the lock.
+    pub(crate) fn journal_hold(
+        self: &Arc<Self>,
+        state: &mut State,
+        make: impl FnOnce(u32) -> StoredHold,
+    ) -> Option<Kept> {
+        let journal = self.shared.journal.as_ref()?;
+        let is_full = self.unstored.load(Ordering::Relaxed) >= UNSTORED_MAX;
+        let full = || StoreError::Full { what: format!("{UNSTORED_MAX} entries of the run") };
+        if let Some(error) = journal.refusal(0).or_else(|| is_full.then(full)) {
+            state.extra().not_stored.get_or_insert(error);
+            return None;
+        }
+        let (kept, to_store) = state.extra().kept_holds.get_or_insert_default().begin();
+        if let Some(nr) = to_store {
+            self.journal(|node| Entry::HoldBegan(node, make(nr)));
+        }
+        Some(kept)
+    }
+
+    /// Leaves the end of work for the store. Called under the lock.
+    pub(crate) fn journal_hold_end(self: &Arc<Self>, state: &mut State, kept: Kept) {
+        let to_store = state.extra().kept_holds.as_mut().and_then(|holds| holds.end(kept));
+        if let Some(nr) = to_store {
+            self.journal(|node| Entry::HoldEnded(node, nr));
+        }
+    }
+
     /// Leaves a stop for the store, if there is one. Called under the lock.
     pub(crate) fn journal_stop(
         self: &Arc<Self>,
@@ -321,6 +353,10 @@ const fn is_there(entry: &Entry<Node>, error: &StoreError) -> bool {
             | (Entry::Event(..), StoreError::SeqTaken { .. })
             | (Entry::Stop(..) | Entry::Ended(..) | Entry::Started(..), StoreError::Ended { .. })
             | (Entry::Paused(..) | Entry::Resumed(..), StoreError::Ended { .. })
+            | (Entry::HoldBegan(..), StoreError::Ended { .. })
             | (Entry::Forgotten(..), StoreError::Unknown { .. })
     )
 }
+
+/// Entries of one run that may wait for the store when it saves, or when further work begins.
+pub(crate) const UNSTORED_MAX: u16 = 1_000;

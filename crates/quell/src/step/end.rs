@@ -26,7 +26,12 @@ impl Node {
                 left.site = site.map(|site| site.to_string().into());
                 left
             }));
+            // What earlier attempts have left below is in the log, with the ends of those runs.
+            let (own, below) =
+                extra.lost.iter().cloned().partition::<Vec<_>, _>(|it| it.run == self.id);
+            abandoned.extend(own);
             extra.abandoned.clone_from(&abandoned);
+            extra.abandoned.extend(below);
             if let Some(link) = extra.link.take() {
                 deferred.rare().link = Some(link);
             }

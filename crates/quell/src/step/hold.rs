@@ -5,10 +5,12 @@ use std::fmt;
 use std::sync::Arc;
 
 use quell_core::lifecycle::Input;
+use quell_core::store::StoredHold;
 use quell_core::{Stopped, Work};
 
 use crate::marks::call::{self, Inside};
 use crate::marks::shield;
+use crate::node::kept_holds::Kept;
 use crate::node::write::cut_name;
 use crate::node::{Node, Piece, Site, State};
 use crate::step::StopOrigin;
@@ -18,7 +20,8 @@ use crate::step::StopOrigin;
 /// For work that lives outside the body's future: a process, a thread, a remote job. It may be
 /// dropped on any thread. If it is still held at the end of the ladder, the run ends on time with
 /// `quiescent = false`, names the work as abandoned, and says `Quiesced` when it is dropped.
-/// [`abandon`](Self::abandon) has the run not wait for so long.
+/// [`abandon`](Self::abandon) has the run not wait for so long. It ends with this process: work that
+/// does not is begun with [`RunContext::hold_durably`](crate::RunContext::hold_durably).
 ///
 /// # Examples
 ///
@@ -48,6 +51,8 @@ pub struct Hold {
     inside: Option<Arc<Inside>>,
     /// The run does not wait for the work any more.
     is_abandoned: bool,
+    /// How the store keeps it, if it does.
+    kept: Option<Kept>,
 }
 
 impl Hold {
@@ -58,15 +63,39 @@ impl Hold {
         name: Arc<str>,
         site: Site,
     ) -> Result<Self, Stopped> {
+        Self::noted(node, what, name, site, |_| None)
+    }
+
+    /// As [`new`](Self::new), and leaves the work for the store.
+    pub(crate) fn kept(
+        node: &Arc<Node>,
+        what: Work,
+        name: Arc<str>,
+        site: Site,
+    ) -> Result<Self, Stopped> {
+        let name = cut_name(name);
+        Self::noted(node, what, Arc::clone(&name), site, |state| {
+            node.journal_hold(state, |nr| StoredHold::new(nr, what, name))
+        })
+    }
+
+    fn noted(
+        node: &Arc<Node>,
+        what: Work,
+        name: Arc<str>,
+        site: Site,
+        keep: impl FnOnce(&mut State) -> Option<Kept>,
+    ) -> Result<Self, Stopped> {
         let site = node.shared.config.spawn_sites.then_some(site);
         let name = cut_name(name);
         let shielded = shield::is_active(node.id);
-        let (mut place, mut refusal) = (0, None);
+        let (mut place, mut kept, mut refusal) = (0, None, None);
         node.apply(Input::WorkAdded { shielded }, StopOrigin::default(), |state, fx| {
             if fx.refused {
                 refusal = Some(node.refusal(state));
             } else {
                 place = state.extra().note_work(Piece { what, name, site });
+                kept = keep(state);
             }
         });
         match refusal {
@@ -76,13 +105,14 @@ impl Hold {
                 place,
                 inside: call::inside(),
                 is_abandoned: false,
+                kept,
             }),
         }
     }
 
     /// Makes the hold of work that the lifecycle has counted already, noted at this place.
     pub(crate) fn placed(node: &Arc<Node>, place: usize) -> Self {
-        Self { node: Arc::clone(node), place, inside: None, is_abandoned: false }
+        Self { node: Arc::clone(node), place, inside: None, is_abandoned: false, kept: None }
     }
 
     /// Has the run wait for the work no longer: for work of which nobody may ever learn that it has
@@ -157,13 +187,17 @@ impl Hold {
 
 impl Drop for Hold {
     fn drop(&mut self) {
-        let place = self.place;
+        let (place, kept, node) = (self.place, self.kept, &self.node);
         // First: to count the work out may end the run, and a tool call that is given up then must
         // not find this hold inside it.
         drop(self.inside.take());
         let ended = if self.is_abandoned { Input::AbandonedEnded } else { Input::WorkEnded };
-        self.node.apply(ended, StopOrigin::default(), |state, _| {
+        node.apply(ended, StopOrigin::default(), |state, _| {
             state.extra().works.try_remove(place);
+            // Before the end of the run, if this makes it end.
+            if let Some(kept) = kept {
+                node.journal_hold_end(state, kept);
+            }
         });
     }
 }

@@ -5,9 +5,10 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use quell_core::lifecycle::Input;
-use quell_core::{Payload, RunId};
+use quell_core::{Abandoned, Payload, RunId};
 
 use crate::failure::SubmitError;
+use crate::node::kept_holds::KeptHolds;
 use crate::node::pausing::Maker;
 use crate::node::{Node, Shared, flags};
 use crate::spec::{RunSpec, counted};
@@ -38,6 +39,8 @@ pub(crate) struct Restored {
     pub(crate) began: (Option<SystemTime>, Option<SystemTime>),
     /// Whether there may be more attempts after that.
     pub(crate) is_resumable: bool,
+    /// What may still execute of the attempts before, and the last number that the store has of it.
+    pub(crate) lost: (Vec<Abandoned>, Option<u32>),
 }
 
 impl Restored {
@@ -56,6 +59,12 @@ impl Restored {
         (pausing.stood, pausing.used, pausing.maker) = (stood, used, maker);
         pausing.paused_at = is_paused.then_some(now);
         (pausing.since, pausing.expires_in, pausing.began) = (since, expires_in, began);
+        let (lost, last_nr) = self.lost;
+        if !lost.is_empty() {
+            let extra = state.extra();
+            extra.lost = lost;
+            extra.kept_holds = Some(Box::new(KeptHolds::after(last_nr)));
+        }
         if is_resumable {
             node.set(flags::RESUMABLE);
         }

@@ -67,7 +67,7 @@ impl<'a> Admission<'a> {
             Record::Quiesced { .. } | Record::Forgotten { .. } if !standing.has_ended => {
                 return Err(StoreError::Live { run });
             }
-            Record::Quiesced { .. } => {}
+            Record::Quiesced { .. } | Record::HoldEnded { .. } => {}
             Record::Forgotten { .. } => return self.forget(run),
             _ if standing.has_ended => return Err(StoreError::Ended { run }),
             Record::Ended { .. } => standing.has_ended = true,

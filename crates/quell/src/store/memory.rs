@@ -74,6 +74,7 @@ impl MemoryStore {
         let grows = batch.iter().any(|record| {
             !matches!(record, Record::Ended { .. } | Record::Quiesced { .. })
                 && !matches!(record, Record::StopAccepted(_) | Record::Forgotten { .. })
+                && !matches!(record, Record::HoldEnded { .. })
         });
         if grows && tables.bytes.saturating_add(bytes) > self.bytes_max {
             return Err(StoreError::Full { what: format!("{} bytes in memory", self.bytes_max) });

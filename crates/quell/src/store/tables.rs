@@ -60,6 +60,7 @@ struct Bytes {
     /// Of what it asks, or of the answer.
     paused: usize,
     report: usize,
+    holds: usize,
     log: usize,
 }
 
@@ -74,8 +75,8 @@ pub(super) struct StoredCheckpoint {
 impl StoredRun {
     /// Yields the bytes of what a read of it yields: all but its log.
     pub(super) const fn bytes(&self) -> usize {
-        let Bytes { accepted, stop, paused, report, log: _ } = self.bytes;
-        accepted + stop + paused + report
+        let Bytes { accepted, stop, paused, report, holds, log: _ } = self.bytes;
+        accepted + stop + paused + report + holds
     }
 
     const fn all_bytes(&self) -> usize {
@@ -93,6 +94,11 @@ impl StoredRun {
             Record::Paused { .. } | Record::Resumed { .. } => self.bytes.paused = bytes,
             Record::Started { .. } if self.record.answer.is_none() => self.bytes.paused = 0,
             Record::Ended { .. } => (self.bytes.paused, self.bytes.report) = (0, bytes),
+            Record::HoldBegan { run, epoch, .. } | Record::HoldEnded { run, epoch, .. } => {
+                let began = |hold| Record::HoldBegan { run: *run, epoch: *epoch, hold };
+                let open = self.record.holds.iter().cloned().map(began);
+                self.bytes.holds = open.map(|began| began.bytes()).sum();
+            }
             Record::Accepted(_)
             | Record::Started { .. }
             | Record::StopAccepted(_)
@@ -139,6 +145,8 @@ impl Tables {
             Record::Ended { rollback: true, .. } => self.drop_checkpoints(|of| of == run),
             Record::Forgotten { at, .. } => self.forget(run, at),
             Record::Started { .. }
+            | Record::HoldBegan { .. }
+            | Record::HoldEnded { .. }
             | Record::Quiesced { .. }
             | Record::Accepted(_)
             | Record::StopAccepted(_)
@@ -182,13 +190,15 @@ impl Tables {
         let record = &root.record;
         let Accepted { run, parent, lane, at, .. } = &record.accepted;
         let needed = lane.as_deref().is_some_and(|lane| lanes.contains(lane));
-        let is_over = parent.is_none() && record.status.is_terminal() && record.quiescent;
+        let is_over = parent.is_none() && record.status.is_terminal();
         if !is_over || needed || self.below(*run).any(|stored| !stored.record.status.is_terminal())
         {
             return None;
         }
-        let quiesced_at = record.quiesced_at.unwrap_or(*at);
+        let ended_at = record.report.as_ref().and_then(|report| report.own_row().ended_at);
+        let quiesced_at = record.quiesced_at.or(ended_at).unwrap_or(*at);
         let mut tree = EndedTree::new(*run, record.epoch, *at, quiesced_at);
+        tree.quiescent = record.quiescent;
         tree.rows += (self.below(*run).count() + root.events.len()) as u64;
         Some(tree)
     }

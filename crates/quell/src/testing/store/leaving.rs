@@ -53,7 +53,7 @@ pub(super) async fn needed_stays(store: &dyn Store) -> Verdict {
     stored(store, vec![accept(store, 1), start(1, epoch)]).await?;
     stored(store, vec![accept(store, 2), start(2, epoch), pause(2, epoch, "more?")]).await?;
     stored(store, vec![accept(store, 3), child(store, 10, 3), end(3, epoch)]).await?;
-    // Not quiescent.
+    // Not quiescent: it may leave, and says so.
     let (left, rollback) = (report(4, RunStatus::Cancelled, false), false);
     let left = Record::Ended { run: id(4), epoch, report: left, rollback };
     stored(store, vec![accept(store, 4), left]).await?;
@@ -62,11 +62,18 @@ pub(super) async fn needed_stays(store: &dyn Store) -> Verdict {
         stored(store, vec![in_lane(nth, lane), end(nth, epoch)]).await?;
     }
     stored(store, vec![in_lane(7, "busy")]).await?;
-    same("what may leave", &ended(store).await?, &vec![(6, 1)])?;
+    same("what may leave", &ended(store).await?, &vec![(4, 1), (6, 1)])?;
+    let in_doubt = async || {
+        let read = store.ended(Page::first(9)).await.map_err(|error| error.to_string())?;
+        let trees = readable(read.items)?;
+        Ok::<_, String>(trees.iter().filter(|tree| !tree.quiescent).count())
+    };
+    same("how many of them are not quiescent", &in_doubt().await?, &1)?;
     let quiesced = Record::Quiesced { run: id(4), epoch, at: at(800) };
     stored(store, vec![end(10, epoch), quiesced, end(7, epoch)]).await?;
     let expected = vec![(3, 2), (4, 1), (5, 1), (6, 1), (7, 1)];
-    same("what may leave later", &ended(store).await?, &expected)
+    same("what may leave later", &ended(store).await?, &expected)?;
+    same("how many of those are not quiescent", &in_doubt().await?, &0)
 }
 
 pub(super) async fn bytes_fall(store: &dyn Store) -> Verdict {

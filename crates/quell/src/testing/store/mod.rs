@@ -4,6 +4,7 @@ mod ends;
 mod epochs;
 mod facts;
 mod fixture;
+mod holds;
 mod keys;
 mod lanes;
 mod leaving;

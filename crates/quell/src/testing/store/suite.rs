@@ -2,7 +2,9 @@
 
 use crate::store::{BoxFuture, Store};
 use crate::testing::store::fixture::Verdict;
-use crate::testing::store::{ends, epochs, facts, keys, lanes, leaving, logs, pauses, reading};
+use crate::testing::store::{
+    ends, epochs, facts, holds, keys, lanes, leaving, logs, pauses, reading,
+};
 
 /// Checks that a store keeps the promises of [`Store`]. `make` yields a store that is empty; it is
 /// asked once for every case. Yields how many cases there were.
@@ -69,6 +71,9 @@ const CASES: &[(&str, Case)] = cases! {
     "a run that is paused is live" => pauses::live,
     "a write of a superseded epoch is refused (I35)" => epochs::fenced,
     "a higher epoch takes the run over" => epochs::taken_over,
+    "work that does not end with the process is read back until it has ended" => holds::read_back,
+    "what work is open is read back of a run that has ended, and leaves with it" => holds::of_ended,
+    "work is that of an epoch (I35)" => holds::taken_over,
     "each event is read once, in order" => logs::once_in_order,
     "a gap stands in the place of what it replaces" => logs::gap,
     "the number of an event is taken once" => logs::taken_once,

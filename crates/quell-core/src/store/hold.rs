@@ -1,0 +1,40 @@
+//! [`StoredHold`]: what is kept of work that does not end with its process.
+
+use std::sync::Arc;
+
+use crate::{Abandoned, RunId, Work};
+
+/// Work of a run that does not end with its process, and has not ended as far as is stored: a
+/// program, a request to a service.
+///
+/// # Examples
+///
+/// ```
+/// use quell_core::store::StoredHold;
+/// use quell_core::{RunId, Work};
+///
+/// let hold = StoredHold::new(0, Work::Process, "make".into());
+/// assert_eq!(hold.abandoned(RunId::from_text("order-7")).what, Work::Process);
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub struct StoredHold {
+    /// Its number among those of the run.
+    pub nr: u32,
+    /// What sort of work it is.
+    pub what: Work,
+    /// Its name.
+    pub name: Arc<str>,
+}
+
+impl StoredHold {
+    /// Names work.
+    pub const fn new(nr: u32, what: Work, name: Arc<str>) -> Self {
+        Self { nr, what, name }
+    }
+
+    /// Yields it as a report names what nobody waits for any more.
+    pub fn abandoned(&self, run: RunId) -> Abandoned {
+        Abandoned::new(run, Arc::clone(&self.name), self.what)
+    }
+}

@@ -1,0 +1,79 @@
+//! [`KeptHolds`] numbers the work of a run that the store keeps: what does not end with the process.
+
+use quell_core::limits;
+
+/// Numbers the work of a run that the store keeps. Of more than [`limits::STORE_HOLDS_MAX`] at once
+/// the last one stands for all that are too many, and ends with the last of those.
+#[derive(Debug, Default)]
+pub(crate) struct KeptHolds {
+    /// The next number.
+    next: u32,
+    /// How many are kept by themselves.
+    own: usize,
+    /// Those that are too many, and the number that stands for them.
+    further: usize,
+    further_nr: u32,
+}
+
+/// How the store keeps a hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kept {
+    /// By itself, under this number.
+    Own(u32),
+    /// With others.
+    Further,
+}
+
+impl KeptHolds {
+    /// Goes on behind the numbers that earlier attempts have given.
+    pub(crate) fn after(nr: Option<u32>) -> Self {
+        Self { next: nr.map_or(0, |nr| nr.wrapping_add(1)), ..Self::default() }
+    }
+
+    /// Takes a hold. Yields the number under which one is to be stored now, if one is.
+    pub(crate) fn begin(&mut self) -> (Kept, Option<u32>) {
+        let nr = self.next;
+        if self.own + 1 < limits::STORE_HOLDS_MAX {
+            (self.own, self.next) = (self.own + 1, nr.wrapping_add(1));
+            return (Kept::Own(nr), Some(nr));
+        }
+        self.further += 1;
+        if self.further > 1 {
+            return (Kept::Further, None);
+        }
+        (self.further_nr, self.next) = (nr, nr.wrapping_add(1));
+        (Kept::Further, Some(nr))
+    }
+
+    /// Lets go of a hold. Yields the number that the store need not keep any longer, if there is
+    /// one.
+    pub(crate) fn end(&mut self, kept: Kept) -> Option<u32> {
+        if let Kept::Own(nr) = kept {
+            self.own -= 1;
+            return Some(nr);
+        }
+        self.further -= 1;
+        (self.further == 0).then_some(self.further_nr)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_number_stands_for_all_that_are_too_many_until_the_last_of_them_has_ended() {
+        let mut holds = KeptHolds::after(Some(6));
+        let own = limits::STORE_HOLDS_MAX - 1;
+        let kept: Vec<_> = (0..own).map(|_| holds.begin()).collect();
+        assert_eq!(kept[0], (Kept::Own(7), Some(7)), "earlier attempts gave those before");
+        let last = 7 + u32::try_from(own).unwrap();
+        assert_eq!(holds.begin(), (Kept::Further, Some(last)));
+        assert_eq!(holds.begin(), (Kept::Further, None));
+        assert_eq!(holds.end(Kept::Own(8)), Some(8));
+        assert_eq!(holds.end(Kept::Further), None, "another one is there");
+        assert_eq!(holds.begin(), (Kept::Own(last + 1), Some(last + 1)), "there is room");
+        assert_eq!(holds.end(Kept::Further), Some(last));
+        assert_eq!(holds.begin(), (Kept::Further, Some(last + 2)));
+    }
+}
