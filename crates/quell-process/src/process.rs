@@ -215,7 +215,7 @@ impl Process {
     /// ```
     pub async fn run(mut self, ctx: RunContext) -> Result<ProcessOutput, Failure> {
         let program = shown(&self.program.to_string_lossy());
-        let hold = ctx.hold(Work::Process, program.as_str())?;
+        let hold = ctx.hold_durably(Work::Process, program.as_str()).await?;
         let mark = survivors::new_mark();
         let (group, pipes) = Group::spawn(&mut self.command(&mark), mark, hold)
             .map_err(|error| self.start_failure(&error))?;

@@ -143,7 +143,9 @@ stderr.
 
 With --store FILE, or `path` of [store], runs and their events are in a file that outlives the \
 server, and a run starts when it is stored. Runs of a server that was killed have failed, or \
-ended with their stop, when the next one opens it; those that wait for an answer do so still. \
+ended with their stop, when the next one opens it; those that wait for an answer do so still. Of \
+their programs, and of services that they had asked, nothing tells whether they have ended, also \
+if the guardian has ended them: such a run is not quiescent, and names them. \
 Runs of a plan with on_worker_lost = \"continue\" go on by themselves, as their next attempts \
 (QUELL_ATTEMPT), unless they were stopped or the plan has changed: steps whose end is stored are \
 not run again. The step that was cut is, and so are a parallel step and a team as a whole, and a \

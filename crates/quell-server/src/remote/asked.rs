@@ -66,7 +66,7 @@ impl Asked {
     /// Fails if the run is to stop.
     pub(super) async fn new(ctx: &RunContext, name: &str, stop: Stop) -> Result<Self, Stopped> {
         let place = Some(places::take(ctx).await?);
-        let hold = Some(ctx.hold(Work::Remote, name)?);
+        let hold = Some(ctx.hold_durably(Work::Remote, name).await?);
         let ctx = ctx.clone();
         Ok(Self { ctx, hold, connection: None, is_one_lost: false, place, stop, confirming: None })
     }

@@ -16,7 +16,7 @@ fn wait_for_pids(scratch: &Scratch) -> Vec<u32> {
 }
 
 /// Yields the guardian of a `quell`, if it has one that lives.
-fn guardian_of(quell: u32) -> Option<u32> {
+pub(crate) fn guardian_of(quell: u32) -> Option<u32> {
     let entries = std::fs::read_dir("/proc").expect("/proc is there");
     let mut pids = entries.filter_map(|it| it.ok()?.file_name().to_str()?.parse().ok());
     pids.find(|pid: &u32| {

@@ -38,6 +38,8 @@ mod needs;
 #[cfg(test)]
 mod open;
 #[cfg(test)]
+mod outliving;
+#[cfg(test)]
 mod output;
 #[cfg(test)]
 mod plan_parts;

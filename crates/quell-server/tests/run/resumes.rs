@@ -1,5 +1,7 @@
 //! Runs of plans that go on after `kill -9`: what a store says that had ended is not run again.
 
+use serde_json::json;
+
 use crate::support::{Running, Scratch, row, send, wait_until};
 
 /// Each program writes that it runs, and its attempt. `cut` hangs in the second round, unless `go`
@@ -76,6 +78,11 @@ fn a_run_goes_on_behind_the_steps_that_had_ended_and_the_one_that_was_cut_is_att
     let report = killed.scratch.json("report.json");
     assert_eq!(row(&report, "last")["output"]["stdout"], "begun 2\none\nr2\nada");
     assert_eq!(report["output"]["a"]["stdout"], "one\n");
+    // Nothing tells that the program of the attempt before has ended.
+    let left = json!({ "name": "sh", "what": "process" });
+    let abandoned = report["abandoned"].as_array().expect("a list");
+    assert_eq!((&report["quiescent"], abandoned.len()), (&json!(false), 1), "{report}");
+    assert_eq!(json!({ "name": abandoned[0]["name"], "what": abandoned[0]["what"] }), left);
     assert_eq!(report["output"]["rounds"]["cut"]["stdout"], "begun 2\none\nr2\n");
     let again = killed.scratch.run(&args[..5]);
     again.assert_code(2);

@@ -16,7 +16,12 @@ use serde_json::{Value, json};
 
 use crate::site::{Site, begin, end_of, run_of};
 use crate::support::Scratch;
-use peer::Peer;
+pub(crate) use peer::Peer;
+
+/// A service that takes a request and says nothing.
+pub(crate) fn silent_peer() -> Peer {
+    stops::silent("")
+}
 
 /// Serves one component, `agents.it`, which is a service with these further options.
 fn site(peer: &Peer, options: &str) -> Site {

@@ -14,7 +14,7 @@ use serde_json::Value;
 use crate::support::PATIENCE;
 
 /// A service: a thread for each connection, on which one request is answered.
-pub(super) struct Peer {
+pub(crate) struct Peer {
     address: SocketAddr,
     seen: Arc<Mutex<Vec<Asked>>>,
     notes: Mutex<Receiver<String>>,
@@ -22,7 +22,7 @@ pub(super) struct Peer {
 
 /// A request.
 #[derive(Clone, Debug)]
-pub(super) struct Asked {
+pub(crate) struct Asked {
     pub(super) path: String,
     /// The head as it was sent, in lower case.
     pub(super) head: String,
@@ -133,18 +133,18 @@ impl Peer {
         Self { address, seen, notes: Mutex::new(notes) }
     }
 
-    pub(super) fn url(&self, path: &str) -> String {
+    pub(crate) fn url(&self, path: &str) -> String {
         format!("http://{}{path}", self.address)
     }
 
     /// Yields the requests so far.
-    pub(super) fn seen(&self) -> Vec<Asked> {
+    pub(crate) fn seen(&self) -> Vec<Asked> {
         self.seen.lock().clone()
     }
 
     /// Waits for the next note.
     #[track_caller]
-    pub(super) fn next_note(&self) -> String {
+    pub(crate) fn next_note(&self) -> String {
         self.notes.lock().recv_timeout(PATIENCE).expect("the service notes something")
     }
 }

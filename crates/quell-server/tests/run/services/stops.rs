@@ -11,7 +11,7 @@ use crate::site::Site;
 use crate::support::{Scratch, wait_until};
 
 /// A service that takes a request and says no more than this.
-fn silent(said: &'static str) -> Peer {
+pub(super) fn silent(said: &'static str) -> Peer {
     Peer::start(move |to| {
         to.write(said);
         to.note("asked");

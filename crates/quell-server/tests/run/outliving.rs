@@ -1,0 +1,100 @@
+//! What outlives a `quell` that was killed: the next one names it, and calls nothing quiescent of
+//! which it does not know that.
+
+use serde_json::{Value, json};
+
+use crate::guard::guardian_of;
+use crate::services::silent_peer;
+use crate::site::{Site, begin};
+use crate::support::{Scratch, is_alive, send, wait_until};
+
+/// A program that ends when it is told to, and leaves a witness of that.
+const PROGRAM: &str = "[agents.it]\n\
+    run = ['sh', '-c', 'echo $$ > pid; until [ -e end ]; do sleep 0.01; done; echo > witness']\n";
+
+const ARGS: [&str; 4] = ["--config", "quell.toml", "--store", "runs.db"];
+
+/// Asserts that a run has failed and names this as what may still execute, wherever it is read.
+#[track_caller]
+fn assert_named(site: &Site, (what, name): (&str, &str)) -> Value {
+    let (status, run) = site.get("/v1/runs/one");
+    assert_eq!((status, &run["status"]), (200, &json!("failed")), "{run}");
+    let row = &run["rows"][0];
+    let left = json!([{ "run": row["run"], "name": name, "what": what }]);
+    assert_eq!((&row["quiescent"], &row["abandoned"]), (&json!(false), &left), "{run}");
+    assert_eq!(row["quiesced_at"], Value::Null, "{run}");
+    assert_eq!(run["abandoned"], json!([name]), "{run}");
+    let log = site.log("one");
+    let named: Vec<_> = log.iter().filter(|(event, _)| event == "abandoned").collect();
+    assert_eq!(named.len(), 1, "{log:?}");
+    let listed = site.scratch.run(&["runs", "--store", "runs.db", "--json"]);
+    let listed: Value = serde_json::from_str(&listed.stdout).expect("a line of JSON");
+    assert_eq!(listed["quiescent"], false, "{listed}");
+    run
+}
+
+fn works(scratch: Scratch) -> (Site, u32) {
+    scratch.write("quell.toml", PROGRAM);
+    let site = Site::with(scratch, &ARGS);
+    begin(&site, "one", &json!({}));
+    wait_until("its program works", || site.scratch.pids().len() == 1);
+    let pid = site.scratch.pids()[0];
+    (site, pid)
+}
+
+#[test]
+fn a_program_that_outlives_its_server_and_the_guardian_is_named() {
+    let (site, pid) = works(Scratch::new());
+    // A server that stands still starts no other guardian.
+    send("STOP", site.pid());
+    let guardian = guardian_of(site.pid()).expect("there is a guardian");
+    send("KILL", guardian);
+    wait_until("it is dead", || !is_alive(guardian));
+    site.signal("KILL");
+    let site = Site::with(site.ended().1, &ARGS);
+    assert!(is_alive(pid), "it is the case that is meant");
+    assert_named(&site, ("process", "sh"));
+    site.scratch.write("end", "");
+    wait_until("it goes on", || site.scratch.path("witness").exists());
+    // Nothing tells of its end, also not to the next one.
+    site.signal("TERM");
+    let site = Site::with(site.ended().1, &ARGS);
+    assert_named(&site, ("process", "sh"));
+}
+
+#[test]
+fn a_program_that_the_guardian_has_ended_is_named_because_nothing_tells_of_that() {
+    let (site, pid) = works(Scratch::new());
+    site.signal("KILL");
+    wait_until("it is dead", || !is_alive(pid));
+    let site = Site::with(site.ended().1, &ARGS);
+    assert_named(&site, ("process", "sh"));
+    assert!(!site.scratch.path("witness").exists());
+}
+
+#[test]
+fn a_service_whose_caller_was_killed_is_named() {
+    let peer = silent_peer();
+    let scratch = Scratch::new();
+    scratch.write("quell.toml", &format!("[agents.it]\nurl = \"{}\"\n", peer.url("/run")));
+    let site = Site::with(scratch, &ARGS);
+    begin(&site, "one", &Value::Null);
+    assert_eq!(peer.next_note(), "asked");
+    site.signal("KILL");
+    let site = Site::with(site.ended().1, &ARGS);
+    assert_named(&site, ("remote", &peer.url("")));
+    assert_eq!(peer.seen().len(), 1, "it was asked once");
+}
+
+#[test]
+fn what_has_ended_with_its_run_is_not_named_after_a_kill() {
+    let (site, _) = works(Scratch::new());
+    site.scratch.write("end", "");
+    let completed = ["runs", "--store", "runs.db", "--status", "completed"];
+    wait_until("it is stored", || site.scratch.run(&completed).stdout.lines().count() == 1);
+    site.signal("KILL");
+    let site = Site::with(site.ended().1, &ARGS);
+    let (_, run) = site.get("/v1/runs/one");
+    let facts = (&run["status"], &run["rows"][0]["quiescent"], &run["abandoned"]);
+    assert_eq!(facts, (&json!("completed"), &json!(true), &json!([])), "{run}");
+}
