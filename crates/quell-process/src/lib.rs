@@ -162,8 +162,8 @@
 //! On systems other than Linux that ends the groups, and nothing that has left them.
 //!
 //! In an engine with a store a program starts when the store has that it does
-//! ([`RunContext::hold_durably`]). The process that recovers the run names the program as abandoned,
-//! and does not call the run quiescent: the guardian reports to nobody.
+//! ([`RunContext::hold_durably`]). The process that recovers the run names the program as
+//! abandoned, and does not call the run quiescent: the guardian reports to nobody.
 //!
 //! [`RunContext::hold_durably`]: quell::RunContext::hold_durably
 

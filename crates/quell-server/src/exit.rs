@@ -1,5 +1,5 @@
-//! [`EXIT_FAILED`], [`EXIT_USAGE`] and [`EXIT_PAUSED`] are the exit codes of a failure, of a refusal
-//! and of a run that is left paused.
+//! [`EXIT_FAILED`], [`EXIT_USAGE`] and [`EXIT_PAUSED`] are the exit codes of a failure, of a
+//! refusal and of a run that is left paused.
 
 /// The exit code of a run that failed, or whose report could not be written at its end.
 pub(crate) const EXIT_FAILED: u8 = 1;

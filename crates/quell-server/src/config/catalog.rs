@@ -149,8 +149,8 @@ impl Config {
     pub(super) fn lost_warnings(&self, has_store: bool) -> Vec<PlanError> {
         let tables = [("agents", &self.agents), ("workflows", &self.workflows)];
         let entries = tables.iter().flat_map(|(kind, all)| all.iter().map(move |one| (*kind, one)));
-        let words = "there is no store, without which no run goes on; expected `path` in `[store]`, \
-                     or `quell serve --store FILE`";
+        let words = "there is no store, without which no run goes on; expected `path` in \
+                     `[store]`, or `quell serve --store FILE`";
         let goes_on =
             entries.filter(|(_, (_, entry))| entry.on_worker_lost == Some(Lost::Continue));
         let warnings =

@@ -21,8 +21,8 @@ impl Failed {
     }
 }
 
-/// Yields a line that says how many runs have ended now, if any have, one each that says how many go
-/// on and how many are paused, and one for each of the first that cannot be read.
+/// Yields a line that says how many runs have ended now, if any have, one each that says how many
+/// go on and how many are paused, and one for each of the first that cannot be read.
 pub(super) fn words(recovered: &Recovered, failed: &Failed) -> Vec<String> {
     let mut lines: Vec<_> = ended(recovered, failed).into_iter().collect();
     lines.extend(match recovered.resumed.len() {

@@ -1,4 +1,5 @@
-//! What may still execute of a tree whose process is gone: programs and services do not end with it.
+//! What may still execute of a tree whose process is gone: programs and services do not end with
+//! it.
 
 use std::collections::{HashMap, HashSet};
 

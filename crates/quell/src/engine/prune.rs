@@ -74,8 +74,8 @@ impl Engine {
     /// [`forget_stored`](Self::forget_stored). One of which something is live, paused or queued
     /// stays, as does one that is in memory still, or whose lane a live run has: one that is
     /// stored. One that is not quiescent is in memory for as long as its end may be told: what an
-    /// earlier process has left leaves as others do, and counts from its end. A run that is submitted at the same moment finds its lane as if it came
-    /// later.
+    /// earlier process has left leaves as others do, and counts from its end. A run that is
+    /// submitted at the same moment finds its lane as if it came later.
     ///
     /// Appends are small and one at a time, of about 250 runs and events, more only if one tree has
     /// more: a stop never waits for two of them. A bound of bytes is looked at between them, so a

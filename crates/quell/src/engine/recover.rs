@@ -63,10 +63,10 @@ impl Body {
 impl Recovery {
     /// Lets the run go on as its next attempt: the same run, with this body. Its id, owner, labels
     /// and annotations are those that are stored, and so are its input and its lane, in which it
-    /// waits for its turn, if the spec has none; the rest is the spec's, and its timeout goes on from the first start. The attempt has the answer
-    /// that the run was given last. A run that is paused keeps its lane and stays paused; its body
-    /// starts when it has its answer, and cannot pause it again: see
-    /// [`resumable`](Self::resumable).
+    /// waits for its turn, if the spec has none; the rest is the spec's, and its timeout goes on
+    /// from the first start. The attempt has the answer that the run was given last. A run that is
+    /// paused keeps its lane and stays paused; its body starts when it has its answer, and cannot
+    /// pause it again: see [`resumable`](Self::resumable).
     pub fn resume<F, Fut>(spec: RunSpec, body: F) -> Self
     where
         F: FnOnce(RunContext) -> Fut + Send + 'static,
@@ -116,9 +116,9 @@ impl Engine {
     /// submit, once. A root that was stopped ends with the cause of that stop, whatever else (I34);
     /// of the others `decide` says what is to become of them. One that is paused stays paused: its
     /// timeout and its expiry have gone on meanwhile, and may end it at once. What ran below a root
-    /// ends in any case: a root that goes on starts it anew. Work that does not end with the process
-    /// ([`RunContext::hold_durably`]) is named as abandoned: its run, and what is above that, is not
-    /// quiescent. Without a store there is nothing to decide.
+    /// ends in any case: a root that goes on starts it anew. Work that does not end with the
+    /// process ([`RunContext::hold_durably`]) is named as abandoned: its run, and what is above
+    /// that, is not quiescent. Without a store there is nothing to decide.
     ///
     /// # Errors
     ///

@@ -1,4 +1,5 @@
-//! [`KeptHolds`] numbers the work of a run that the store keeps: what does not end with the process.
+//! [`KeptHolds`] numbers the work of a run that the store keeps: what does not end with the
+//! process.
 
 use quell_core::limits;
 

@@ -20,8 +20,8 @@ use crate::step::StopOrigin;
 /// For work that lives outside the body's future: a process, a thread, a remote job. It may be
 /// dropped on any thread. If it is still held at the end of the ladder, the run ends on time with
 /// `quiescent = false`, names the work as abandoned, and says `Quiesced` when it is dropped.
-/// [`abandon`](Self::abandon) has the run not wait for so long. It ends with this process: work that
-/// does not is begun with [`RunContext::hold_durably`](crate::RunContext::hold_durably).
+/// [`abandon`](Self::abandon) has the run not wait for so long. It ends with this process: work
+/// that does not is begun with [`RunContext::hold_durably`](crate::RunContext::hold_durably).
 ///
 /// # Examples
 ///
@@ -125,8 +125,9 @@ impl Hold {
     /// # Examples
     ///
     /// ```
-    /// # tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(async {
-    /// use quell::{Engine, RunSpec, Work};
+    /// #
+    /// tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(async
+    /// { use quell::{Engine, RunSpec, Work};
     ///
     /// let engine = Engine::new();
     /// let handle = engine.submit(RunSpec::step("ask"), async |ctx| {
@@ -155,8 +156,9 @@ impl Hold {
     /// # Examples
     ///
     /// ```
-    /// # tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(async {
-    /// use quell::{Engine, RunSpec, Work};
+    /// #
+    /// tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(async
+    /// { use quell::{Engine, RunSpec, Work};
     ///
     /// let engine = Engine::new();
     /// let handle = engine.submit(RunSpec::step("import"), async |ctx| {
