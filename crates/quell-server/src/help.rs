@@ -85,12 +85,12 @@ The store (--store FILE):
   process has opened the file since; it is a run of a plan. Steps whose end is stored are not run
   again and have the outputs that they had. The step that was cut runs again, as its next attempt
   (QUELL_ATTEMPT), and so do a parallel step and a team as a whole, and a step that had ended in the
-  last moment before: what it does outside may be done twice. A retried step has one attempt more for each that was cut. A step that has failed or timed
-  out stays so. Cleanup (on_failure, on_stop) that was cut runs again as a whole, from its first
-  step. A parallel step with start_next: decided that was cut decides anew, perhaps otherwise than
-  later steps had it. The plan must be the same, the folder is the current one. --timeout and
-  --grace are those of the first command line, unless others are given; the timeout goes on from
-  the first start. The report has what ran since.
+  last moment before: what it does outside may be done twice. A retried step has one attempt more
+  for each that was cut. A step that has failed or timed out stays so. Cleanup (on_failure, on_stop)
+  that was cut runs again as a whole, from its first step. A parallel step with start_next: decided
+  that was cut decides anew, perhaps otherwise than later steps had it. The plan must be the same,
+  the folder is the current one. --timeout and --grace are those of the first command line, unless
+  others are given; the timeout goes on from the first start. The report has what ran since.
   Inputs, outputs and what programs write are in it as they are; only its owner may read it.
 
 Steps that wait:
