@@ -269,9 +269,10 @@ async fn i37_a_repeat_is_told_of_a_run_that_is_stored_or_why_it_is_not() {
         let spec = || RunSpec::agent("order").idempotency_key(IdempotencyKey::new("k", ["a pen"]));
         let submit = async || {
             let body = async |_: RunContext| Ok(());
-            let submitted = match is_resumable {
-                true => engine.submit_resumable_durably(spec(), body).await,
-                false => engine.submit_durably(spec(), body).await,
+            let submitted = if is_resumable {
+                engine.submit_resumable_durably(spec(), body).await
+            } else {
+                engine.submit_durably(spec(), body).await
             };
             submitted.map(drop)
         };

@@ -225,7 +225,7 @@ async fn tells(store: &MemoryStore, root: &RunRef) {
 async fn t13_a_run_below_that_had_ended_before_keeps_its_root_from_being_quiescent() {
     let (store, valve) = first();
     let before = durable(&valve);
-    let (hand_out, mut held) = mpsc::unbounded_channel::<Hold>();
+    let (hand_out, mut handed) = mpsc::unbounded_channel::<Hold>();
     let run = before.submit(RunSpec::team("root"), async move |ctx: RunContext| {
         let middle = ctx.spawn(RunSpec::step("middle"), async move |ctx: RunContext| {
             let leaf = ctx.spawn(RunSpec::step("leaf"), async move |ctx: RunContext| {
@@ -241,7 +241,7 @@ async fn t13_a_run_below_that_had_ended_before_keeps_its_root_from_being_quiesce
         listener(ctx).await
     });
     let run = run.unwrap().into_ref();
-    let _hold = within("the end below", held.recv()).await;
+    let _hold = within("the end below", handed.recv()).await;
     let ends = |record: &&Record| matches!(record, Record::Ended { .. });
     soon("both have ended", || valve.stored().iter().filter(ends).count() == 2).await;
     run.stored().await.unwrap();

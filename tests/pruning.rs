@@ -177,7 +177,7 @@ async fn t14_what_is_not_quiescent_stays_while_its_end_may_be_told_and_then_leav
     assert_eq!(engine.prune_stored(&month).await, Ok(1), "it counts from the end");
     assert_eq!(left(&store, 2).await, [1]);
     // In this process somebody may tell of the end.
-    let (hand_out, held) = tokio::sync::oneshot::channel();
+    let (hand_out, handed) = tokio::sync::oneshot::channel();
     let open = engine.submit(RunSpec::agent("open"), async |ctx| {
         let mut hold = ctx.hold_durably(Work::Remote, "service").await?;
         hold.abandon();
@@ -189,7 +189,7 @@ async fn t14_what_is_not_quiescent_stays_while_its_end_may_be_told_and_then_leav
     open.stored().await.unwrap();
     assert_eq!(engine.prune_stored(&nothing()).await, Ok(1), "that of the process before");
     assert!(store.get(open.id()).await.unwrap().is_some());
-    drop(held.await.unwrap());
+    drop(handed.await.unwrap());
     within("the service", open.quiescent()).await;
     open.stored().await.unwrap();
     let stored = store.get(open.id()).await.unwrap().unwrap();

@@ -38,7 +38,7 @@ async fn left_behind(id: &str) -> (Engine, Option<RunRef>) {
     let (store, catalog) = (Arc::new(MemoryStore::new()), catalog());
     let component = catalog.get(ComponentKind::Agent, id).unwrap();
     let (first, _) = engine(&store, 1);
-    let spec = component.timed(component.spec(), Some(Duration::from_secs(3_600)), None);
+    let spec = component.timed(component.spec(), Some(Duration::from_hours(1)), None);
     let run = component.start_durably(&first, spec, "x".into()).await.unwrap().into_ref();
     if id == "asks" {
         run.paused().await.unwrap();
