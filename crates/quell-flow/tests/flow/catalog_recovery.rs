@@ -20,10 +20,11 @@ async fn work(_ctx: RunContext, _input: Payload) -> Result<Payload, Failure> {
     pending().await
 }
 
-/// An engine of a later process on the same store.
+/// An engine of a process on the store, whose deadlines follow the paused clock of the test.
 fn engine(store: &Arc<MemoryStore>, boot: u32) -> (Engine, Arc<dyn Store>) {
     let port: Arc<dyn Store> = Valve::reopened(store, boot);
-    (Engine::with_config(EngineConfig::new().store(Arc::clone(&port))), port)
+    let config = EngineConfig::new().control_on_runtime().store(Arc::clone(&port));
+    (Engine::with_config(config), port)
 }
 
 fn catalog() -> Catalog {
