@@ -1,5 +1,4 @@
-//! [`RunContext::hold_durably`]: work that does not end with the process is stored before it
-//! begins.
+//! [`RunContext::hold_durably`]: work that outlives the process is stored before it begins.
 
 use std::future::Future;
 use std::panic::Location;
@@ -20,8 +19,8 @@ impl RunContext {
     ///
     /// Without a store, and for work that is neither a process nor remote, it is as `hold`. If the
     /// store is in trouble, the work begins all the same, and [`RunRef::stored`] says so. Of more
-    /// than [`limits::STORE_HOLDS_MAX`](crate::limits::STORE_HOLDS_MAX) of a run at once the last
-    /// one that is stored stands for all that are too many.
+    /// than [`STORE_HOLDS_MAX`] of a run at once the last one that is stored stands for all that
+    /// are too many.
     ///
     /// # Errors
     ///
@@ -53,6 +52,7 @@ impl RunContext {
     /// ```
     ///
     /// [`RunRef::stored`]: crate::RunRef::stored
+    /// [`STORE_HOLDS_MAX`]: crate::limits::STORE_HOLDS_MAX
     #[track_caller]
     pub fn hold_durably(
         &self,

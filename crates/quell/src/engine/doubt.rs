@@ -1,5 +1,4 @@
-//! What may still execute of a tree whose process is gone: programs and services do not end with
-//! it.
+//! What may still execute of a tree whose process is gone: programs and services outlive it.
 
 use std::collections::{HashMap, HashSet};
 

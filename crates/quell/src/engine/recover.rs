@@ -116,9 +116,9 @@ impl Engine {
     /// submit, once. A root that was stopped ends with the cause of that stop, whatever else (I34);
     /// of the others `decide` says what is to become of them. One that is paused stays paused: its
     /// timeout and its expiry have gone on meanwhile, and may end it at once. What ran below a root
-    /// ends in any case: a root that goes on starts it anew. Work that does not end with the
-    /// process ([`RunContext::hold_durably`]) is named as abandoned: its run, and what is above
-    /// that, is not quiescent. Without a store there is nothing to decide.
+    /// ends in any case: a root that goes on starts it anew. Work that outlives its process
+    /// ([`RunContext::hold_durably`]) is named as abandoned: its run, and what is above that, is
+    /// not quiescent. Without a store there is nothing to decide.
     ///
     /// # Errors
     ///

@@ -116,8 +116,7 @@ impl Engine {
     ///
     /// Fails with the trouble of the store, and, changing nothing, if the run is not stored, is not
     /// a root, or has not ended (T14). One that is in memory counts as one that has not ended:
-    /// [`Engine::forget`] is for that, and one of which something executes in this process is
-    /// there.
+    /// [`Engine::forget`] is for that. There is each of which something executes in this process.
     ///
     /// # Cancel safety
     ///

@@ -1,5 +1,4 @@
-//! [`KeptHolds`] numbers the work of a run that the store keeps: what does not end with the
-//! process.
+//! [`KeptHolds`] numbers the work of a run that the store keeps: what outlives the process.
 
 use quell_core::limits;
 
@@ -11,8 +10,9 @@ pub(crate) struct KeptHolds {
     next: u32,
     /// How many are kept by themselves.
     own: usize,
-    /// Those that are too many, and the number that stands for them.
+    /// Those that are too many.
     further: usize,
+    /// The number that stands for them.
     further_nr: u32,
 }
 
