@@ -114,6 +114,11 @@ fn is_of_names(part: &str) -> bool {
     part.split(is_sign).all(|name| name.split('_').all(is_name))
 }
 
+/// Tells whether a name looks like words, also in one such as `dependsOn`.
+pub(crate) fn is_of_words(name: &str) -> bool {
+    is_plain(name) || (name.len() <= TEXT_BYTES_MAX && name.split(['_', '-']).all(is_name))
+}
+
 /// Tells whether a word may be one of a name, also of one such as `itemCount2`: what is made at
 /// random has single letters and digits between others.
 fn is_name(word: &str) -> bool {

@@ -44,6 +44,7 @@ mod plan_text;
 mod plan_traps;
 mod plan_unsaid;
 mod plan_waits;
+mod plan_words;
 mod plan_yaml;
 mod policies;
 mod policy_outcomes;

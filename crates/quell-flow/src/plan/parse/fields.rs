@@ -121,6 +121,19 @@ pub(super) fn table(node: &Node) -> Result<&[(Key, Node)], Fault> {
     }
 }
 
+/// Says what a table with these keys is, in the place of something else.
+fn right_table(node: &Node, keys: &[&str]) -> &'static str {
+    match node.value {
+        _ if keys.contains(&"parallel") => {
+            ": a step, with its `name` and what it does, such as `run`"
+        }
+        Value::List(_) if *keys == PLAN_KEYS => {
+            ": a plan has a `name`, and the list as its `steps`"
+        }
+        _ => "",
+    }
+}
+
 /// Writes a table with one entry, as an example. The value is written as it stands.
 pub(super) fn entry(format: PlanFormat, key: &str, value: &str) -> String {
     match format {
@@ -166,7 +179,10 @@ impl<'a> Table<'a> {
         max: usize,
         named: impl Fn(&'a Key) -> &'a str,
     ) -> Result<(Self, Vec<Fault>), Fault> {
-        let entries = table(node)?;
+        let entries = table(node).map_err(|mut fault| {
+            fault.message.push_str(right_table(node, keys));
+            fault
+        })?;
         let mut table = Self { at: node.at, entries, meant: Vec::new(), has_strange: false };
         let mut faults = Vec::new();
         let is_empty_env = |(key, value): &(Key, Node)| key.name == "env" && value.is_null();
@@ -299,7 +315,7 @@ const BESIDE: [(&str, &str, &str); 4] = [
 ];
 
 /// Keys of other tools, and what they are here.
-const FOREIGN: [(&str, &str); 29] = [
+const FOREIGN: [(&str, &str); 36] = [
     ("cmd", "run"),
     ("command", "run"),
     ("exec", "run"),
@@ -310,6 +326,13 @@ const FOREIGN: [(&str, &str); 29] = [
     ("variables", "env"),
     ("vars", "env"),
     ("secrets", "env"),
+    ("agent", "component"),
+    ("use", "component"),
+    ("uses", "component"),
+    ("dir", "cwd"),
+    ("folder", "cwd"),
+    ("working-directory", "cwd"),
+    ("repeat", "loop"),
     ("directory", "cwd"),
     ("workdir", "cwd"),
     ("working_directory", "cwd"),

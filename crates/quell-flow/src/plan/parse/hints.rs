@@ -86,18 +86,26 @@ pub(super) fn other_format(format: PlanFormat, text: &str) -> Option<(&'static s
     }
 }
 
-/// Says what is right instead of two actions in one step. Of other tools, `if` is a condition.
+/// Says what is right instead of two actions in one step. Of other tools, `if` is a condition of
+/// what stands beside it, and `loop` repeats that.
 pub(super) fn two_actions(step: &str, one: &str, other: &str) -> String {
-    let right = match (one, other) {
-        ("if", action) | (action, "if") => {
+    let has = |kind: &str| kind == one || kind == other;
+    let right = match STEPS_OF.iter().find(|(kind, _)| has(kind)) {
+        Some((kind, steps)) => {
+            let action = if *kind == one { other } else { one };
             format!(
-                "a step with `if` runs the steps in its `then`: write `{action}` in one of these"
+                "a step with `{kind}` runs the steps in its `{steps}`: write `{action}` in one of \
+                 these"
             )
         }
-        _ => format!("expected exactly one of {}", listed(&ACTION_KEYS)),
+        None => format!("expected exactly one of {}", listed(&ACTION_KEYS)),
     };
     format!("{step} has both `{one}` and `{other}`; {right}")
 }
+
+/// Kinds of steps that run others, and the keys of these.
+const STEPS_OF: [(&str, &str); 4] =
+    [("if", "then"), ("loop", "steps"), ("parallel", "branches"), ("route", "routes")];
 
 /// Makes the fault of a step that does nothing because the key that says what it does has become a
 /// variable: it stands in its `env`, or in TOML behind the header of that.

@@ -160,6 +160,7 @@ impl<'a> Places<'a> {
             (Value::Table(_) | Value::List(_) | Value::Null, _) => Shown::Signs,
             (value, _) if within.hides(value) => Shown::Nothing,
             (_, Within::Command) => self.words(node, Behind::Nothing),
+            (_, Within::Prose) => self.words(node, Behind::Word),
             (_, Within::Input) => self.words(node, Behind::Braces),
             (Value::Text(text), Within::Expression) => self.expression(node, text),
             _ => self.first_line(node),
@@ -210,7 +211,7 @@ impl<'a> Places<'a> {
             self.unquoted.push(node.at);
             self.folded.insert(node.at);
         }
-        Shown::UpTo(node.at + line.len())
+        Shown::UpTo(node.at + escaped_end(line).unwrap_or(line.len()))
     }
 
     /// Tells whether a value has lines of its own, as `|` and `>` begin, and its key takes a word.
@@ -256,8 +257,10 @@ impl<'a> Places<'a> {
             } else {
                 within.inside()
             };
-            let is_folded = matches!(of_value, Within::Values | Within::Reference | Within::Word)
-                && self.is_folded(&key.name, value);
+            let is_folded = matches!(
+                of_value,
+                Within::Values | Within::Prose | Within::Reference | Within::Word
+            ) && self.is_folded(&key.name, value);
             self.folded.extend(is_folded.then_some(value.at));
             self.add(value, if is_folded { Within::Unknown } else { of_value });
             is_beside |= is_null && is_env(&key.name);
@@ -268,7 +271,7 @@ impl<'a> Places<'a> {
         for item in items {
             let of_item = match (within, &item.value) {
                 (Within::Steps | Within::Parallel, Value::Table(_)) => Within::Steps,
-                (Within::Values | Within::Reference, _) => within,
+                (Within::Values | Within::Prose | Within::Reference, _) => within,
                 _ => within.inside(),
             };
             self.add(item, of_item);
@@ -300,6 +303,17 @@ impl<'a> Places<'a> {
             }
         }
     }
+}
+
+/// Finds the first end of a line that is written as an escape, in a text in double quotes.
+fn escaped_end(written: &str) -> Option<usize> {
+    let ends = ["n", "r", "u000a", "u000d", "x0a", "x0d", "u0000000a", "u0000000d"];
+    let is_end = |at: &usize| {
+        let escape = written[at + 1..].chars().take(9).collect::<String>().to_ascii_lowercase();
+        ends.iter().any(|end| escape.starts_with(end))
+    };
+    let escapes = written.match_indices('\\').map(|(at, _)| at);
+    escapes.filter(|_| written.starts_with('"')).find(is_end)
 }
 
 /// What may be wrong with a text that is no word.

@@ -6,7 +6,7 @@ use super::options::{PARALLEL_KEYS, RETRY_KEYS};
 use super::tree::Value;
 use super::unread::is_harmless;
 use super::waits::WAIT_KEYS;
-use crate::harmless::{is_component_name, is_of_plain_words};
+use crate::harmless::{is_component_name, is_of_plain_words, is_of_words};
 use crate::plan::variable::is_variable;
 
 /// What belongs in a place.
@@ -20,8 +20,10 @@ pub(super) enum Within {
     Parallel,
     /// A program and its arguments.
     Command,
-    /// A name, a description or a question.
+    /// A name.
     Values,
+    /// A description or a question.
+    Prose,
     /// The name of a step, or a list of them.
     Reference,
     /// A time, a count, or one of a few words.
@@ -65,7 +67,8 @@ impl Within {
             "component" => Self::Component,
             "cwd" => Self::Folder,
             "if" | "until" | "route" | "choose" | "delegate" => Self::Expression,
-            "name" | "description" | "ask" => Self::Values,
+            "name" => Self::Values,
+            "description" | "ask" => Self::Prose,
             "needs" | "otherwise" | "leader" => Self::Reference,
             _ => Self::Word,
         }
@@ -110,10 +113,16 @@ impl Within {
     pub(super) fn shows_key(self, key: &str) -> bool {
         match self {
             Self::Variable | Self::Below => is_harmless(key),
-            Self::Input | Self::Choice | Self::Env | Self::Unknown => is_variable(key),
-            _ => self.keys().contains(&key) || is_variable(key) || is_dashed(key),
+            Self::Input | Self::Choice | Self::Env | Self::Unknown => is_named(key),
+            _ => self.keys().contains(&key) || is_named(key) || is_dashed(key),
         }
     }
+}
+
+/// Tells whether a key may be the name of a variable, and looks like words: a secret may stand in
+/// the place of a key as well.
+fn is_named(key: &str) -> bool {
+    is_variable(key) && is_of_words(key)
 }
 
 /// Tells whether a key is two or three words as those of other tools: `timeout-minutes`.

@@ -206,7 +206,7 @@ fn to_number(text: &str, at: usize) -> Result<Number, Fault> {
 }
 
 /// Words of the parser, and what to do.
-const HINTS: [(&str, &str); 12] = [
+const HINTS: [(&str, &str); 13] = [
     ("mapping values", "; check the indentation; a text with `: ` needs quotes"),
     ("tabs disallowed", NO_TABS),
     ("tab cannot be used", NO_TABS),
@@ -216,6 +216,7 @@ const HINTS: [(&str, &str); 12] = [
     ("invalid indentation in flow construct", NO_BRACKET),
     ("illegal placement of ':' indicator", NO_BRACKET),
     ("misplaced bracket", "; a bracket that closes may be too many"),
+    ("expected '-' indicator", "; check the indentation: the keys of an item begin in one column"),
     ("did not find expected ',' or '}'", "; a comma, quotes or `}` may be missing before this"),
     ("expected ',' or ']'", "; a comma, quotes or `]` may be missing before this"),
     ("did not find expected key", "; check the indentation, and the quotes of what stands before"),
