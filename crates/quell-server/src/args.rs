@@ -8,10 +8,8 @@ use std::time::Duration;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::error::ErrorKind;
 use clap::{Args, CommandFactory as _, Parser, Subcommand};
-use quell::{JSON_LEVELS_MAX, JsonError, Payload, check_json};
+use quell::Payload;
 use quell_flow::{PLAN_PAGE, PLAN_TEMPLATES};
-use serde::de::IgnoredAny;
-use serde_json::{Value, json};
 use tracing_subscriber::filter::LevelFilter;
 
 use crate::answers::{Answer, parse_answer};
@@ -23,13 +21,14 @@ use crate::help::{
     SERVE_ABOUT, SERVE_AFTER_HELP, SERVICE_PAGE, SHOW_AFTER_HELP,
 };
 use crate::init::InitArgs;
+use crate::input::parse_input;
 use crate::install::{CompletionsArgs, ManArgs};
 use crate::list::ListArgs;
 use crate::log_format::LogFormat;
 use crate::plan::PlanCommand;
 use crate::store::{EventsArgs, KeepArgs, RunsArgs, ShowArgs, StoreCommand};
 use crate::times;
-use crate::tips::{escaped, with_tip};
+use crate::tips::{with_tip, without_secrets};
 
 /// The whole command line.
 #[derive(Debug, Parser)]
@@ -49,7 +48,7 @@ impl Cli {
     pub(crate) fn read(args: impl IntoIterator<Item = OsString>) -> Result<Self, clap::Error> {
         let args: Vec<OsString> = args.into_iter().collect();
         let cli = Self::try_parse_from(&args)
-            .map_err(|error| escaped(with_tip(error, &args, is_right)))?;
+            .map_err(|error| without_secrets(with_tip(error, &args, is_right)))?;
         let Command::Run(run) = &cli.command else { return Ok(cli) };
         if run.plan.is_none() && run.command.is_empty() && run.resume.is_none() {
             let message = "neither a plan nor a command was given; one of these would do:\n\n  \
@@ -191,7 +190,7 @@ pub(crate) struct RunArgs {
     pub(crate) plan: Option<PathBuf>,
 
     /// The input of the plan or the component, as JSON, for instance `{"topic": "tea"}`
-    #[arg(long, value_name = "JSON", value_parser = input, conflicts_with = "command")]
+    #[arg(long, value_name = "JSON", value_parser = parse_input, conflicts_with = "command")]
     pub(crate) input: Option<Payload>,
 
     /// Run this step of the plan alone, with what it reads of others from `--outputs`
@@ -285,36 +284,6 @@ fn levels() -> impl TypedValueParser<Value = LevelFilter> {
     PossibleValuesParser::new(names).try_map(|level| level.parse::<LevelFilter>())
 }
 
-fn input(text: &str) -> Result<Payload, String> {
-    if let Err(error @ (JsonError::TooDeep(_) | JsonError::HalfCharacter)) =
-        check_json(text, JSON_LEVELS_MAX)
-    {
-        return Err(error.to_string());
-    }
-    Payload::from_json_text(text).map_err(|error| {
-        let place = serde_json::from_str::<IgnoredAny>(text).err();
-        let error = place.map_or_else(|| error.to_string(), |place| place.to_string());
-        // What a shell leaves of `--input hello` and of `--input "hello"`.
-        let is_word = !text.trim_start().starts_with(['{', '[', '"']);
-        let hint = if is_word { input_of_word(text) } else { String::new() };
-        format!("expected JSON: {error}{hint}")
-    })
-}
-
-/// Shows a word as JSON, and `key=value` as an object.
-fn input_of_word(text: &str) -> String {
-    let shown = |value: Value| value.to_string().replace('\'', r"'\''");
-    let is_key =
-        |key: &str| !key.is_empty() && key.bytes().all(|byte| byte.is_ascii_alphanumeric());
-    let object = match text.split_once('=') {
-        Some((key, value)) if is_key(key) => {
-            format!(", and an object --input '{}'", shown(json!({ key: value })))
-        }
-        _ => String::new(),
-    };
-    format!("; a text would be --input '{}'{object}", shown(text.into()))
-}
-
 fn timeout(text: &str) -> Result<Duration, String> {
     let timeout = times::parse(text)?;
     if timeout.is_zero() {
@@ -368,25 +337,6 @@ mod tests {
         assert_eq!(error.exit_code(), 2);
         assert!(error.to_string().contains("quell run plan.toml"), "{error}");
         assert!(error.to_string().contains("-- <COMMAND>..."), "{error}");
-    }
-
-    #[test]
-    fn an_input_that_is_a_word_is_shown_as_json() {
-        let says = |input| {
-            let error = read(&["quell", "run", "agent/x", "--input", input]).unwrap_err();
-            error.to_string()
-        };
-        assert!(
-            says("hello").contains(r#"a text would be --input '"hello"'"#),
-            "{}",
-            says("hello")
-        );
-        assert!(says("it's").contains(r#"--input '"it'\''s"'"#), "{}", says("it's"));
-        let object = says("topic=tea");
-        assert!(object.contains(r#"and an object --input '{"topic":"tea"}'"#), "{object}");
-        let says_place = says("{\"a\": }");
-        assert!(!says_place.contains("a text would be"), "{says_place}");
-        assert!(says_place.contains("expected value at line 1 column 7"), "{says_place}");
     }
 
     #[test]

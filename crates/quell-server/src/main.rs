@@ -17,6 +17,7 @@ mod faults;
 mod guard;
 mod help;
 mod init;
+mod input;
 mod install;
 mod job;
 mod lines;

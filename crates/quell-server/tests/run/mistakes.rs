@@ -286,7 +286,7 @@ fn a_program_without_dashes_is_shown_with_them() {
         (&["run", "echo", "hi"][..], "quell run -- echo hi"),
         (&["run", "ls", "-l"], "quell run -- ls -l"),
         (&["run", "--timeout", "30s", "make", "a"], "quell run --timeout 30s -- make a"),
-        (&["run", "echo", "$(id); a b"], "quell run -- echo '$(id); a b'"),
+        (&["run", "echo", "$(id); a b"], "quell run -- echo …"),
     ] {
         let tip = format!("tip: a program goes after `--`: {right}\n");
         assert!(said(args).contains(&tip), "{}", said(args));
@@ -347,11 +347,8 @@ fn a_configuration_and_an_address_are_shown_where_they_belong() {
             &["serve", "[::1]:80"],
             "an address goes after `--listen`: quell serve --listen '[::1]:80'",
         ),
-        (
-            &["serve", "./a:80"],
-            "a configuration goes after `--config`: quell serve --config ./a:80",
-        ),
-        (&["serve", "70000"], "a configuration goes after `--config`: quell serve --config 70000"),
+        (&["serve", "./a:80"], "a configuration goes after `--config`: quell serve --config …"),
+        (&["serve", "70000"], "a configuration goes after `--config`: quell serve --config …"),
     ] {
         assert!(said(args).contains(&format!("tip: {tip}\n")), "{}", said(args));
     }

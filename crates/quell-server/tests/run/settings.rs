@@ -64,5 +64,5 @@ fn what_is_wrong_on_a_command_line_neither_steers_a_terminal_nor_begins_a_line()
     }
     // The lines of the message itself stay.
     let said = scratch.run(&[bad]).stderr;
-    assert!(said.contains("\\n") && said.lines().count() > 2, "{said}");
+    assert!(said.contains("'…'") && said.lines().count() > 2, "{said}");
 }
