@@ -41,8 +41,13 @@ fn refused(program: &str, folder: &Path, cwd: &Path, path: Option<&OsStr>) -> Op
     let words = refused.into_iter().flatten().find(|words| words != NO_FILE);
     let words = words.map_or_else(|| "is not in PATH".into(), |words| format!("in PATH: {words}"));
     let is_here = refusal(&folder.join(program)).is_none();
+    let has_words = program.contains(' ');
     let program = shown(program);
-    let hint = if is_here { format!("; did you mean `./{program}`?") } else { String::new() };
+    let hint = match is_here {
+        true => format!("; did you mean `./{program}`?"),
+        false if has_words => NO_SHELL.to_owned(),
+        false => String::new(),
+    };
     Some(format!("program `{program}` {words}{hint}"))
 }
 
@@ -84,6 +89,9 @@ fn refusal(file: &Path) -> Option<String> {
     }
 }
 
+/// What is said of a command line in the place of a program.
+const NO_SHELL: &str = "; no shell reads it: the program and its arguments are items of the list";
+
 const NO_FILE: &str = "no such file";
 
 /// Where the system looks for programs if there is no `PATH`.
@@ -123,7 +131,13 @@ mod tests {
             ("A=bin/hush", Some("`A=…` is no program; a variable stands in `env`")),
             ("a-b=c", Some("`a-b=…` is no program; a variable stands in `env`")),
             ("A:hush", Some("`A:…` is no program; a variable stands in `env`")),
-            ("a --key hush", Some("program `a…` is not in PATH")),
+            (
+                "a --key hush",
+                Some(
+                    "program `a…` is not in PATH; no shell reads it: the program and its \
+                     arguments are items of the list",
+                ),
+            ),
             ("\u{1b}[31ma\nhush", Some("program `\\u{1b}[31ma…` is not in PATH")),
             ("./a\nhush", Some("program `./a…`: no such file")),
         ] {

@@ -30,13 +30,18 @@ pub(crate) fn load_plan(path: &Path) -> Result<Plan, Vec<PlanError>> {
 fn of_other_format(path: &Path) -> Option<String> {
     let format = PlanFormat::of(path).ok()?;
     let text = text_of(path).ok()?;
-    // JSON is YAML as well.
+    // JSON is YAML as well. What begins as JSON is meant to be that, whatever YAML makes of it: a
+    // comma too many is none there.
+    let is_json = format == PlanFormat::Json && text.trim_start().starts_with(['{', '[']);
     let others = [
         (PlanFormat::Toml, "TOML", "toml"),
         (PlanFormat::Json, "JSON", "json"),
         (PlanFormat::Yaml, "YAML", "yaml"),
     ];
-    let is_in = |other: PlanFormat| other != format && other.read(&text).is_ok();
+    let is_in = |other: PlanFormat| {
+        let is_meant = !(is_json && other == PlanFormat::Yaml);
+        other != format && is_meant && other.read(&text).is_ok()
+    };
     let (_, name, end) = others.into_iter().find(|(other, ..)| is_in(*other))?;
     let right = shown(&path.with_extension(end));
     Some(format!("is a plan in {name}; expected a name such as `{right}`, which says so"))

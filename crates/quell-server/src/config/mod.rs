@@ -7,6 +7,7 @@ mod components;
 #[cfg(test)]
 mod damaged;
 mod document;
+mod elsewhere;
 mod executables;
 mod file;
 mod harmless;

@@ -88,7 +88,8 @@ struct Entry<T>(T);
 
 impl<'de, T: Deserialize<'de>> Deserialize<'de> for Entry<T> {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        let right = "a table such as `{ run = [\"make\", \"all\"] }`";
+        let right = "a table such as `{ run = [\"make\", \"all\"] }`; each component has one of \
+                     its own, such as `[agents.writer]`";
         from.deserialize_map(Table::new(right)).map(Self)
     }
 }

@@ -57,7 +57,7 @@ impl TeamMode {
 
     /// Says that it lacks a key.
     fn lacks(self, key: &'static str, right: &str) -> Fault {
-        let words = format!("mode `{}` has no `{key}`; expected {right}", self.as_str());
+        let words = format!("mode `{}` has no `{key}`; expected `{key}`, {right}", self.as_str());
         Fault { keys: vec!["mode".to_owned()], ..Fault::missing(key, words) }
     }
 }

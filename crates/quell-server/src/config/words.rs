@@ -6,6 +6,8 @@ use std::borrow::Cow;
 use quell_flow::{guess, is_env, is_plain};
 use toml::de;
 
+use super::elsewhere::{ELSEWHERE, SYNONYMS};
+
 /// Puts the key of the value with a fault before a message. One that may be a secret is not named.
 pub(super) fn named(key: Option<&str>, message: &str) -> String {
     let is_name = |key: &str| key.split('.').all(is_plain);
@@ -31,8 +33,15 @@ pub(super) fn in_words(error: &de::Error) -> String {
             return format!("found {}; expected {}", found(what), expected(right));
         }
     }
-    message.replace('\n', ", ")
+    match message {
+        // Of a number, a list or a boolean in the place of a word.
+        "wanted string or table" => "expected a word, in quotes".to_owned(),
+        _ if message.starts_with("UUID parsing failed") => OF_UUID.to_owned(),
+        _ => message.replace('\n', ", "),
+    }
 }
+
+const OF_UUID: &str = "expected a UUID such as \"11111111-1111-4111-8111-111111111111\"";
 
 /// Yields the key that an unknown one is meant to be; none of other errors.
 pub(super) fn meant(error: &de::Error) -> Option<&str> {
@@ -69,6 +78,11 @@ impl<'a> Unknown<'a> {
         if *what == "key" && ADDRESS_KEYS.contains(found) {
             let of_service = if known.contains(&"url") { OF_SERVICE } else { "" };
             return format!("unknown key `{found}`; {WHERE_TO_LISTEN}{of_service}");
+        }
+        if let Some((_, right)) = ELSEWHERE.iter().find(|(key, _)| key == found)
+            && known.contains(&AT_THE_TOP)
+        {
+            return format!("unknown key `{found}`; {right}");
         }
         match meant {
             Some(meant) => format!("unknown {what} `{found}`; did you mean `{meant}`?"),
@@ -119,6 +133,7 @@ fn expected(right: &str) -> Cow<'_, str> {
         "path string" => "a path".into(),
         "string only" => "a string".into(),
         "struct StoreEntry" => "a table such as `{ path = \"runs.db\", keep = \"30d\" }`".into(),
+        "struct Limit" => "a table such as `{ running = 10, queued = 50 }`".into(),
         "struct ModelEntry" => "a table such as `{ url = \"https://…/v1\", name = \"…\" }`".into(),
         _ if right.starts_with("a nonzero ") => "a whole number above 0".into(),
         _ if right.starts_with("struct ") => "a table".into(),
@@ -127,26 +142,6 @@ fn expected(right: &str) -> Cow<'_, str> {
     }
 }
 
-/// Keys that other files have, and what is meant.
-const SYNONYMS: [(&str, &str); 16] = [
-    ("command", "run"),
-    ("cmd", "run"),
-    ("program", "run"),
-    ("max_runs", "running_max"),
-    ("max_runs", "running"),
-    ("running_max", "running"),
-    ("run", "running"),
-    ("concurrency", "running"),
-    ("queued_max", "queued"),
-    ("max_queued", "queued"),
-    ("key", "key_env"),
-    ("api_key", "key_env"),
-    ("model", "name"),
-    ("file", "path"),
-    ("db", "path"),
-    ("retention", "keep"),
-];
-
 /// Keys by which other files say where a server listens.
 const ADDRESS_KEYS: [&str; 6] = ["listen", "port", "host", "addr", "address", "bind"];
 
@@ -154,6 +149,9 @@ const ADDRESS_KEYS: [&str; 6] = ["listen", "port", "host", "addr", "address", "b
 const WHERE_TO_LISTEN: &str = "where to listen stands at the top of the file, above all tables: \
                                `listen = \"127.0.0.1:7777\"`";
 const OF_SERVICE: &str = "; where a service is: `url = \"http://127.0.0.1:8000/run\"`";
+
+/// A key that only the whole file has.
+const AT_THE_TOP: &str = "listen";
 
 /// What stands in the place of a key that is not named.
 pub(super) const HIDDEN: &str = "…";
@@ -280,6 +278,17 @@ mod tests {
             ("store = 'runs.db'", "found a string; expected a table such as `{ path = \"runs.db\""),
             ("[store]\nfile = 'runs.db'", "unknown key `file`; did you mean `path`?"),
             ("[store]\nkeep_run = 3", "unknown key `keep_run`; did you mean `keep_runs`?"),
+            ("[agents.a]\nscript = 'x'", "unknown key `script`; did you mean `run`?"),
+            ("[agents.a]\nworkdir = 'x'", "unknown key `workdir`; did you mean `cwd`?"),
+            ("[workflows.w]\nsteps = []", "unknown key `steps`; did you mean `plan`?"),
+            ("[[keys]]\nkey = 'x'", "unknown key `key`; did you mean `secret_env`?"),
+            ("[[keys]]\nuser = 'x'", "unknown key `user`; did you mean `subject`?"),
+            ("[agents.a]\nurl = 'x'\nkey = 'x'", "unknown key `key`; did you mean `key_env`?"),
+            ("[tls]\ncert = 'x'", "unknown key `tls`; quell speaks HTTP without encryption"),
+            ("[cors]\norigins = []", "unknown key `cors`; pages of other origins are those of"),
+            ("[agents.a]\nlog = 'x'", "unknown key `log`; expected one of `run`"),
+            ("[limits]\neach_owner = 3", "found a number; expected a table such as `{ running"),
+            ("[[playbook3d.teams]]\nid = 'x'\nname = 'y'", "expected a UUID such as \"11"),
             ("[agents.a]\nmodel = 'm'", "found a string; expected a table such as `{ url = "),
         ] {
             let words = message(text).expect(text);

@@ -5,7 +5,11 @@ use quell_flow::guess;
 
 /// Reads the address of a service, or says what is wrong with it.
 pub(crate) fn address(text: &str) -> Result<Uri, String> {
-    let uri: Uri = text.parse().map_err(|error| format!("{error}; {RIGHT}"))?;
+    // `localhost:80/x` is no address at all, although `127.0.0.1` is one.
+    let uri: Uri = text.parse().map_err(|error| match text.contains("://") {
+        true => format!("{error}; {RIGHT}"),
+        false => format!("no scheme and host; {RIGHT}"),
+    })?;
     let (Some(scheme), Some(authority)) = (uri.scheme_str(), uri.authority()) else {
         return Err(format!("no scheme and host; {RIGHT}"));
     };
@@ -58,6 +62,7 @@ mod tests {
     fn an_address_has_a_scheme_and_a_host_and_no_password() {
         for (text, says) in [
             ("", "expected one such as"),
+            ("localhost:8000/run", "no scheme and host; expected one such as"),
             ("/run", "no scheme and host"),
             ("127.0.0.1:8000", "no scheme and host"),
             ("htp://a/b", "unknown scheme `htp`; did you mean `http`?"),

@@ -116,3 +116,33 @@ fn a_variable_in_the_place_of_a_plan_is_named_without_its_value() {
     without_secret(&ended);
     assert!(ended.stderr.contains("unknown component `agent/A=…`; expected one of"), "{ended:?}");
 }
+
+#[test]
+fn what_stands_in_the_place_of_a_word_a_uuid_or_a_table_is_told_what_is_right() {
+    let scratch = Scratch::new();
+    for (text, says) in [
+        ("[teams.t]\nmode = 3\n", "`mode`: expected a word, in quotes"),
+        (
+            "[agents.a]\nrun = ['true']\nreducers = { log = 3 }\n",
+            "`log`: expected a word, in quotes",
+        ),
+        (
+            "[[playbook3d.teams]]\nid = 'x'\nname = 'y'\n",
+            "`id`: expected a UUID such as \"11111111-",
+        ),
+        (
+            "[agents]\nrun = ['true']\n",
+            "each component has one of its own, such as `[agents.writer]`",
+        ),
+        ("[agents.a]\nrun = ['sh -c hush']\n", "program `sh…` is not in PATH; no shell reads it: "),
+        ("[agents.a]\nurl = 'localhost:80/x'\n", "`url`: no scheme and host; expected one such as"),
+        (
+            "[agents.a]\nrun = ['true']\n[teams.t]\nmode = 'coordinate'\nmembers = ['a']\n\
+             max = 1\n",
+            "mode `coordinate` has no `leader`; expected `leader`, one of `members`",
+        ),
+    ] {
+        let said = sentences(&scratch, text);
+        assert!(said.contains(says), "{text}: {said}");
+    }
+}

@@ -133,4 +133,12 @@ fn a_plan_in_another_format_than_its_name_says_is_told_so() {
             assert!(ended.stderr.ends_with(&right), "{ended:?}");
         }
     }
+    // A comma too many, or single quotes, are none in YAML; what begins as JSON is meant to be it.
+    for text in [json.replace("}]", "},]"), json.replace('"', "'")] {
+        scratch.write("p.json", &text);
+        let ended = scratch.run(&["plan", "check", "p.json"]);
+        ended.assert_code(2);
+        assert!(ended.stderr.starts_with("p.json:1:"), "{ended:?}");
+        assert!(!ended.stderr.contains("YAML"), "{ended:?}");
+    }
 }

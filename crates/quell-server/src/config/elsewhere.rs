@@ -1,0 +1,48 @@
+//! [`SYNONYMS`] and [`ELSEWHERE`]: keys that other files have, and what is right in this one.
+
+/// Keys that other files have, and what is meant.
+pub(super) const SYNONYMS: [(&str, &str); 34] = [
+    ("script", "run"),
+    ("exec", "run"),
+    ("entrypoint", "run"),
+    ("steps", "plan"),
+    ("file", "plan"),
+    ("endpoint", "url"),
+    ("dir", "cwd"),
+    ("directory", "cwd"),
+    ("folder", "cwd"),
+    ("workdir", "cwd"),
+    ("working_dir", "cwd"),
+    ("working_directory", "cwd"),
+    ("key", "secret_env"),
+    ("api_key", "secret_env"),
+    ("token", "secret_env"),
+    ("user", "subject"),
+    ("permissions", "scopes"),
+    ("roles", "scopes"),
+    ("command", "run"),
+    ("cmd", "run"),
+    ("program", "run"),
+    ("max_runs", "running_max"),
+    ("max_runs", "running"),
+    ("running_max", "running"),
+    ("run", "running"),
+    ("concurrency", "running"),
+    ("queued_max", "queued"),
+    ("max_queued", "queued"),
+    ("key", "key_env"),
+    ("api_key", "key_env"),
+    ("model", "name"),
+    ("file", "path"),
+    ("db", "path"),
+    ("retention", "keep"),
+];
+
+/// Keys at the top that other files have, and where that is said here.
+pub(super) const ELSEWHERE: [(&str, &str); 5] = [
+    ("database", "the file of the store is `path` in `[store]`"),
+    ("log", "what to log is said on the command line: `quell serve --log info`"),
+    ("logging", "what to log is said on the command line: `quell serve --log info`"),
+    ("tls", "quell speaks HTTP without encryption; a proxy before it has the certificate"),
+    ("cors", "pages of other origins are those of `cors_origins` in `[agentos]`"),
+];
