@@ -9,13 +9,15 @@ use quell_flow::program_of;
 use toml::de::{DeTable, DeValue};
 
 use super::harmless::begin_of;
+use super::masked::masked;
 use super::{Asked, Checked};
 
-/// What may not be shown: of several words, and none of them plain.
-const SECRET: &str = "hush-2hUsh q";
+/// What may not be shown: none of its words is plain. The second one is a name as well, of a key, a
+/// variable or a scheme.
+const SECRETS: [&str; 2] = ["hUsh-2hUsh q", "hUsh2hUsh"];
 
 /// Lines with a secret, and lines that may stand beside them.
-const LINES: [&str; 66] = [
+const LINES: [&str; 71] = [
     "[server]",
     "[store]",
     "path = 'no/such/runs.db?SECRET'",
@@ -82,6 +84,11 @@ const LINES: [&str; 66] = [
     "running = 'SECRET'",
     "[limits]",
     "run = [true, 'SECRET']",
+    "SECRET = 1",
+    "'SECRET' = true",
+    "env = { 'SECRET' = 1 }",
+    "timeout = \"\"\"\\\n  SECRET\"\"\"",
+    "A = '''\nb = SECRET\n'''",
 ];
 
 /// A mistake in a text.
@@ -122,11 +129,11 @@ impl Mistake {
 }
 
 fn has_secret(text: &str) -> bool {
-    text.contains("hush") || text.contains("2hUsh")
+    text.contains("hUsh")
 }
 
-/// Tells whether the secret stands where messages may show it: as a key, as a value that is no
-/// secret, as a program, or as a host.
+/// Tells whether the secret stands where messages may show it: as a value that is no secret, as a
+/// program, or as a host.
 fn may_be_shown(value: &DeValue<'_>, keys: &[String]) -> bool {
     match value {
         DeValue::Table(table) => of_table(table, keys),
@@ -135,7 +142,7 @@ fn may_be_shown(value: &DeValue<'_>, keys: &[String]) -> bool {
             program.is_some_and(has_secret) || may_be_shown(item.get_ref(), keys)
         }),
         DeValue::String(text) => {
-            let is_host = text.starts_with("http://hush") || text.starts_with("https://hush");
+            let is_host = text.starts_with("http://hUsh") || text.starts_with("https://hUsh");
             let signs = ["=", "?", "://", "\n"];
             let begin = signs.iter().filter_map(|sign| text.find(sign)).min().unwrap_or(text.len());
             has_secret(text)
@@ -148,8 +155,15 @@ fn may_be_shown(value: &DeValue<'_>, keys: &[String]) -> bool {
 fn of_table(table: &DeTable<'_>, keys: &[String]) -> bool {
     table.iter().any(|(key, value)| {
         let keys = [keys, &[key.get_ref().to_string()]].concat();
-        has_secret(key.get_ref()) || may_be_shown(value.get_ref(), &keys)
+        may_be_shown(value.get_ref(), &keys)
     })
+}
+
+/// Tells whether the secret is the id of a component, which is none.
+fn is_id(root: &DeTable<'_>) -> bool {
+    let tables = ["agents", "teams", "workflows"].into_iter().filter_map(|kind| root.get(kind));
+    let mut ids = tables.filter_map(|table| table.get_ref().as_table()).flat_map(DeTable::keys);
+    ids.any(|id| has_secret(id.get_ref()))
 }
 
 fn shown(file: &Path) -> String {
@@ -172,12 +186,15 @@ proptest! {
         lines in prop::collection::vec(select(&LINES[..]), 1..7),
         is_begun in any::<bool>(),
         mistakes in prop::collection::vec(Mistake::any(), 0..3),
+        secret in select(&SECRETS[..]),
     ) {
         let begin = if is_begun { "[agents.a]\n" } else { "" };
-        let text = format!("{begin}{}\n", lines.join("\n")).replace("SECRET", SECRET);
+        let text = format!("{begin}{}\n", lines.join("\n")).replace("SECRET", secret);
         let text = mistakes.iter().fold(text, |text, mistake| mistake.make(&text));
         let root = DeTable::parse(&text);
-        if root.is_ok_and(|root| of_table(root.get_ref(), &[])) {
+        // The line below a message shows it as well.
+        let is_shown = |root: &DeTable<'_>| of_table(root, &[]) && has_secret(&masked(&text, root));
+        if root.is_ok_and(|root| is_id(root.get_ref()) || is_shown(root.get_ref())) {
             return Ok(());
         }
         let file = std::env::temp_dir().join(format!("quell-damaged-{}.toml", std::process::id()));
