@@ -11,23 +11,25 @@ _quell_names() {
             [[ $before == --* ]] || before=--
             continue
         fi
-        case $before in --json | --verbose) before= ;; esac # They have no value.
+        # They have no value, or theirs is in them where `=` divides no words.
+        case $before in --json | --verbose | --*=*) before= ;; esac
         case $before=$word in
             *=--) return 0 ;;
             --config=*) config=(--config "$word") ;;
+            *=--config=*) config=(--config "${word#*=}") ;;
             --*=* | *=--*) ;;
             *.toml | *.yaml | *.yml | *.json) plan=$word ;;
         esac
         before=$word
     done
     [[ $option != = ]] || option=$before
-    case $option in --json | --verbose) option= ;; esac
+    case $option in --json | --verbose | --*=*) option= ;; esac
     case $option in
         --only | --from)
             COMPREPLY=()
             [[ -n $plan ]] || return 0
             set -- "$2" plan show "$plan"
-            plain="[^ ]*─ ($plain)"
+            plain="[^ ]*─ ($plain):"
             ;;
         --*) return 0 ;;
         *)

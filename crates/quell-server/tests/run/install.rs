@@ -1,7 +1,6 @@
 //! What is installed beside the binary: completions, pages for `man`, and the files of `deploy`.
 
 use std::fs;
-use std::path::Path;
 use std::process::Command;
 
 use crate::site::Site;
@@ -48,70 +47,6 @@ fn bash_completes_what_the_help_shows() {
     assert_eq!(complete("quell plan sch", 2), ["schema"]);
     let levels = ["off", "error", "warn", "info", "debug", "trace"];
     assert_eq!(complete("quell serve --log ''", 3), levels);
-}
-
-#[test]
-fn bash_completes_components_and_steps() {
-    let scratch = Scratch::new();
-    scratch.run(&["init"]).assert_code(0);
-    scratch.write("completions", &scratch.run(&["completions", "bash"]).stdout);
-    let own = "[agents.own]\nrun = ['true']\n[agents.'$(touch marker)']\nrun = ['true']\n";
-    scratch.write("own.toml", own);
-    let binary = Path::new(env!("CARGO_BIN_EXE_quell"));
-    let script = "PATH=$1:$PATH; . ./completions; shift; COMP_WORDS=(\"$@\"); \
-                  COMP_CWORD=$(($# - 1)); \
-                  $(complete -p quell | sed 's/.*-F \\([^ ]*\\).*/\\1/') quell \
-                  \"${COMP_WORDS[COMP_CWORD]}\" \"${COMP_WORDS[COMP_CWORD - 1]}\"; \
-                  printf '%s\\n' \"${COMPREPLY[@]}\"";
-    let complete = |words: &[&str]| {
-        let mut bash = Command::new("bash");
-        bash.args(["-c", script, "bash"]).arg(binary.parent().expect("a folder"));
-        let ended = bash.args(words).current_dir(scratch.path(".")).output().expect("bash");
-        assert!(ended.status.success() && ended.stderr.is_empty(), "{ended:?}");
-        let said = String::from_utf8(ended.stdout).expect("text");
-        said.lines().filter(|line| !line.starts_with('-')).map(str::to_owned).collect::<Vec<_>>()
-    };
-    let run = |words: &[&str]| complete(&[&["quell", "run"], words].concat());
-    let names = ["agent/chief", "agent/writer", "team/desk", "workflow/publish"];
-    for name in names {
-        assert!(run(&[""]).contains(&name.to_owned()), "{name}: {:?}", run(&[""]));
-    }
-    assert_eq!(run(&["agent/w"]), ["agent/writer"]);
-    assert_eq!(run(&["--config", "own.toml", "agent/"]), ["agent/own"]);
-    assert_eq!(run(&["publish.toml", "--only", ""]), ["write", "count"]);
-    assert_eq!(run(&["publish.toml", "--from", "c"]), ["count"]);
-    // An option without a value.
-    assert_eq!(run(&["--json", "publish.toml", "--from", "c"]), ["count"]);
-    assert_eq!(run(&["--verbose", "publish.toml", "--only", "c"]), ["count"]);
-    assert_eq!(run(&["--json", "agent/w"]), ["agent/writer"]);
-    assert_eq!(run(&["--verbose", "--config", "own.toml", "--json", "agent/"]), ["agent/own"]);
-    for name in ["p.yaml", "p.yml", "p.json"] {
-        let plan = r#"{ "name": "p", "steps": [{ "name": "one", "run": ["true"] }] }"#;
-        scratch.write(name, plan);
-        assert_eq!(run(&[name, "--from", "o"]), ["one"], "{name}");
-    }
-    assert_eq!(complete(&["quell", "run"]), ["run", "runs"], "the word itself");
-    for words in [
-        &["--", "agent/"][..],
-        &["--", "echo", "agent/"],
-        &["publish.toml", "agent/"],
-        &["agent/writer", "--only", "w"],
-        &["--report", "agent/"],
-    ] {
-        assert!(!run(words).concat().contains('w'), "{words:?}: {:?}", run(words));
-    }
-    // As readline splits `--config=own.toml`.
-    assert_eq!(run(&["--config", "=", "own.toml", "agent/"]), ["agent/own"]);
-    assert_eq!(run(&["--report", "=", "out.json", "agent/w"]), ["agent/writer"]);
-    assert_eq!(run(&["publish.toml", "--only", "=", "c"]), ["count"]);
-    assert_eq!(run(&["publish.toml", "--report", "=", "out.json", "--from", "c"]), ["count"]);
-    assert_eq!(run(&["--label", "a", "=", "b.toml", "agent/w"]), ["agent/writer"]);
-    for words in [&["--report", "=", "agent/"][..], &["--config", "=", "own.toml", "--", "agent/"]]
-    {
-        assert!(!run(words).concat().contains('w'), "{words:?}: {:?}", run(words));
-    }
-    assert_eq!(complete(&["quell", "serve", "--log", "er"]), ["error"]);
-    assert!(!scratch.path("marker").exists(), "a name was taken for a command");
 }
 
 #[test]

@@ -14,6 +14,8 @@ mod check_plans;
 #[cfg(test)]
 mod command_lines;
 #[cfg(test)]
+mod completions;
+#[cfg(test)]
 mod endings;
 #[cfg(test)]
 mod events_page;
