@@ -188,6 +188,23 @@ async fn bad_input_is_refused_in_words_and_changes_nothing() {
 }
 
 #[tokio::test]
+async fn an_unknown_parameter_or_word_is_told_with_those_that_are_right() {
+    let app = router(service());
+    for (path, says) in [
+        ("/v1/runs?stat=running", "unknown parameter `stat`; did you mean `status`?"),
+        ("/v1/runs?owner=x", "unknown parameter `owner`; expected one of `status`, `kind`, "),
+        ("/v1/runs?status=runing", "unknown status `runing`; did you mean `running`?"),
+        ("/v1/runs?status=done", "unknown status `done`; expected one of `queued`, "),
+        ("/v1/runs?kind=agents", "unknown kind `agents`; did you mean `agent`?"),
+        ("/v1/runs?kind=step", "unknown kind `step`; expected one of `agent`, `team`, `workflow`"),
+    ] {
+        let answer = get(&app, path).await;
+        let detail = answer.json()["detail"].as_str().unwrap_or_default().to_owned();
+        assert!(detail.starts_with(says), "{path}: {detail}");
+    }
+}
+
+#[tokio::test]
 async fn a_method_that_is_not_there_names_those_that_are() {
     let app = router(service());
     let answer = send(&app, "GET", "/v1/runs/r/cancel", &[], "").await;

@@ -2,7 +2,7 @@
 
 use axum::http::StatusCode;
 use quell::{RunFilter, RunKind, RunStatus};
-use quell_flow::{COMPONENT, ComponentKind};
+use quell_flow::{COMPONENT, ComponentKind, excerpt, guess};
 
 use crate::ids::SESSION;
 use crate::list::{BadCursor, ListCursor};
@@ -55,7 +55,7 @@ impl ListQuery {
                     list.cursor = Some(cursor?);
                     filter
                 }
-                _ => return Err(unknown(&key)),
+                _ => return Err(unknown("parameter", &key, LIST_KEYS)),
             };
         }
         Ok(list)
@@ -72,10 +72,10 @@ impl StreamQuery {
                     stream.on_disconnect = match &*value {
                         "continue" => OnDisconnect::Continue,
                         "cancel" => OnDisconnect::Cancel,
-                        _ => return Err(bad(format!("on_disconnect `{value}` is none"))),
+                        _ => return Err(unknown("on_disconnect", &value, ["continue", "cancel"])),
                     }
                 }
-                _ => return Err(unknown(&key)),
+                _ => return Err(unknown("parameter", &key, STREAM_KEYS)),
             }
         }
         Ok(stream)
@@ -89,7 +89,7 @@ pub(crate) fn seq(text: &str) -> Result<u64, Problem> {
 
 fn status(name: &str) -> Result<RunStatus, Problem> {
     let known = RunStatus::ALL.into_iter().find(|status| status.as_str() == name);
-    known.ok_or_else(|| bad(format!("status `{name}` is none")))
+    known.ok_or_else(|| unknown("status", name, RunStatus::ALL.map(RunStatus::as_str)))
 }
 
 fn kind(name: &str) -> Result<RunKind, Problem> {
@@ -97,7 +97,7 @@ fn kind(name: &str) -> Result<RunKind, Problem> {
         "agent" => Ok(RunKind::Agent),
         "team" => Ok(RunKind::Team),
         "workflow" => Ok(RunKind::Workflow),
-        _ => Err(bad(format!("kind `{name}` is none"))),
+        _ => Err(unknown("kind", name, ComponentKind::ALL.map(ComponentKind::as_str))),
     }
 }
 
@@ -108,13 +108,23 @@ fn limit(text: &str) -> Result<usize, Problem> {
     }
 }
 
-fn unknown(key: &str) -> Problem {
-    bad(format!("parameter `{key}` is none"))
+/// Refuses a word that is not one of these, with the one that is meant, or with all.
+fn unknown<const N: usize>(what: &str, found: &str, known: [&str; N]) -> Problem {
+    let found = excerpt(found);
+    if let Some(meant) = guess(&found, known) {
+        return bad(format!("unknown {what} `{found}`; did you mean `{meant}`?"));
+    }
+    let known = known.map(|word| format!("`{word}`")).join(", ");
+    bad(format!("unknown {what} `{found}`; expected one of {known}"))
 }
 
 fn bad(detail: String) -> Problem {
     Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "bad-parameter", detail)
 }
+
+/// The parameters of a list, and of a stream.
+const LIST_KEYS: [&str; 7] = ["status", "kind", "component", "session", "label", "limit", "cursor"];
+const STREAM_KEYS: [&str; 2] = ["after", "on_disconnect"];
 
 /// The limit of a list whose query names none.
 const LIMIT: usize = 100;
