@@ -7,16 +7,20 @@ use quell::{Counts, RunKind, RunRow, RunStatus};
 
 use crate::output::was_killed;
 use crate::text::{NAME_COLUMNS_MAX, cut, printable, span};
+use crate::waiting::passes_on;
 
 /// Yields the lines below the tree.
 pub(crate) fn summary(rows: &[RunRow], omitted: Counts) -> String {
     let Some(root) = rows.first() else { return String::new() };
-    let elapsed = span(root.elapsed().unwrap_or(Duration::ZERO));
     let counted = match root.status {
         RunStatus::Completed => counted_of_completed(rows, omitted),
-        _ => counted(counts_of(rows, omitted)),
+        _ => counted(counts_of(rows, omitted), paused(rows)),
     };
-    let mut text = format!("\n{} after {elapsed}: {counted}\n", root.status);
+    let after = match root.elapsed() {
+        None if root.status == RunStatus::Paused => String::new(),
+        elapsed => format!(" after {}", span(elapsed.unwrap_or(Duration::ZERO))),
+    };
+    let mut text = format!("\n{}{after}: {counted}\n", root.status);
     let longest = rows.iter().filter_map(RunRow::stop_took).max();
     if let Some(longest) = longest {
         let named = |what: &dyn Fn(&RunRow) -> bool| names(rows.iter().filter(|row| what(row)));
@@ -30,7 +34,9 @@ pub(crate) fn summary(rows: &[RunRow], omitted: Counts) -> String {
     if omitted.total() > 0 {
         let _ = writeln!(text, "{} more runs have no row", omitted.total());
     }
-    text.push_str(if root.quiescent {
+    text.push_str(if root.status == RunStatus::Paused {
+        "nothing of it runs until it has its answer\n"
+    } else if root.quiescent {
         "nothing of it was found running\n"
     } else {
         "not quiescent: what was abandoned is still running\n"
@@ -38,12 +44,21 @@ pub(crate) fn summary(rows: &[RunRow], omitted: Counts) -> String {
     text
 }
 
+/// Counts the runs of a tree, but for those that wait for an answer.
 fn counts_of(rows: &[RunRow], omitted: Counts) -> Counts {
     let mut counts = omitted;
-    for row in rows {
+    for row in rows.iter().filter(|row| !is_paused(row)) {
         counts.add(row.status);
     }
     counts
+}
+
+fn paused(rows: &[RunRow]) -> usize {
+    rows.iter().filter(|row| is_paused(row)).count()
+}
+
+fn is_paused(row: &RunRow) -> bool {
+    row.status == RunStatus::Paused || passes_on(row)
 }
 
 /// Counts the runs of a tree that completed: what failed in it was not needed.
@@ -51,8 +66,9 @@ fn counted_of_completed(rows: &[RunRow], omitted: Counts) -> String {
     let counts = counts_of(rows, omitted);
     let mut others = counts;
     others.failed = 0;
-    let others = counted(others);
-    let failed = || rows.iter().filter(|row| row.status == RunStatus::Failed);
+    let others = counted(others, paused(rows));
+    let has_failed = |row: &&RunRow| row.status == RunStatus::Failed && !is_paused(row);
+    let failed = || rows.iter().filter(has_failed);
     let kind = failed().next().map(|row| row.kind);
     let is_one_kind = omitted.failed == 0 && failed().all(|row| Some(row.kind) == kind);
     let (one, more) = match kind {
@@ -68,13 +84,14 @@ fn counted_of_completed(rows: &[RunRow], omitted: Counts) -> String {
     }
 }
 
-fn counted(counts: Counts) -> String {
+fn counted(counts: Counts, paused: usize) -> String {
     let all = [
         (counts.completed, RunStatus::Completed.as_str()),
         (counts.failed, RunStatus::Failed.as_str()),
         (counts.timed_out, RunStatus::TimedOut.as_str()),
         (counts.cancelled, RunStatus::Cancelled.as_str()),
         (counts.live, "live"),
+        (paused as u64, RunStatus::Paused.as_str()),
     ];
     let some = all.iter().filter(|(count, _)| *count > 0);
     some.map(|(count, status)| format!("{count} {status}")).collect::<Vec<_>>().join(", ")

@@ -29,5 +29,6 @@ mod parallel;
 mod render;
 mod skipped;
 pub mod text;
+mod waiting;
 
 pub use render::render;

@@ -10,6 +10,7 @@ use crate::output::{Errors, is_own, kept, was_killed, written};
 use crate::parallel;
 use crate::skipped;
 use crate::text::{NAME_COLUMNS_MAX, cut, printable, span, still_executes, width};
+use crate::waiting;
 
 /// Draws a report: a line per run with its details below, then a summary of the stop.
 ///
@@ -47,8 +48,12 @@ fn draw(rows: &[RunRow], omitted: Counts) -> String {
         let name = cut(&printable(&row.name), NAME_COLUMNS_MAX);
         let label = format!("{}{name}", branch.head);
         let pad = name_width.saturating_sub(width(&label));
-        let elapsed = row.elapsed().map_or_else(|| "never ran".into(), span);
-        let status = row.status.as_str();
+        let elapsed = match (row.elapsed(), row.started_at) {
+            (Some(elapsed), _) => span(elapsed),
+            (None, Some(_)) => "not ended".into(),
+            (None, None) => "never ran".into(),
+        };
+        let status = waiting::status(row);
         let _ = writeln!(text, "{label}{:pad$}  {status:<9}  {elapsed:>10}", "");
         for (what, fact) in facts(rows, at, &errors, branch.has_child) {
             for (nth, line) in fact.lines().enumerate() {
@@ -117,7 +122,7 @@ fn facts(
     if let Some(stop) = stop(row) {
         facts.push(("stop", stop));
     }
-    if let Some(error) = &row.error {
+    if let Some(error) = row.error.as_ref().filter(|_| !waiting::passes_on(row)) {
         facts.push(("error", errors.shown(at, error)));
     }
     for error in &row.cleanup_errors {
@@ -313,6 +318,30 @@ nothing of it was found running
         assert!(text.contains("never ran"), "{text}");
         assert!(text.contains("before it had started"), "{text}");
         assert!(text.contains("signalled  1 (root)"), "{text}");
+    }
+
+    #[tokio::test]
+    async fn what_waits_for_an_answer_is_paused_and_no_failure() {
+        use quell::{Engine, RunContext, RunSpec};
+        let engine = Engine::new();
+        let run = engine.submit_resumable(RunSpec::workflow("p"), async |ctx: RunContext| {
+            let answer = ctx.resumed_with();
+            let asks = ctx.spawn(RunSpec::step("a`b"), async move |ctx: RunContext| match answer {
+                None => Err(ctx.pause("go?")),
+                Some(answer) => Ok(answer),
+            });
+            Ok(asks.await?)
+        });
+        let run = run.unwrap().into_ref();
+        run.paused().await.unwrap();
+        let text = render(&run.report());
+        assert!(text.starts_with("p       paused      not ended\n"), "{text}");
+        assert!(text.contains("└─ a`b  paused  ") && !text.contains("error"), "{text}");
+        let end = "\npaused: 2 paused\nnothing of it runs until it has its answer\n";
+        assert!(text.ends_with(end), "{text}");
+        run.resume("yes").unwrap();
+        let text = render(&*run.ended().await);
+        assert!(text.contains(": 2 completed, 1 paused\n"), "{text}");
     }
 
     #[test]
