@@ -234,9 +234,9 @@ pub(crate) struct RunArgs {
     pub(crate) grace: Option<Duration>,
 
     /// Write the report to this file as JSON when the run has ended or is left paused (`quell help
-    /// report` has its fields). The file appears whole or not at all; a path that cannot be written
-    /// is refused before anything starts. What is no regular file, such as `/dev/stdout` or a named
-    /// pipe, is written in place; a named pipe needs a reader from the start
+    /// report` has its fields). The file appears whole or not at all; a path that cannot be
+    /// written is refused before anything starts. What is no regular file, such as `/dev/stdout`
+    /// or a named pipe, is written in place; a named pipe needs a reader from the start
     #[arg(long, value_name = "FILE")]
     pub(crate) report: Option<PathBuf>,
 

@@ -84,21 +84,22 @@ The store (--store FILE):
   --resume RUN goes on with one that is paused, or with one whose process was killed if no other
   process has opened the file since; it is a run of a plan. Steps whose end is stored are not run
   again and have the outputs that they had. The step that was cut runs again, as its next attempt
-  (QUELL_ATTEMPT), and so do a parallel step and a team as a whole, and a step that had ended in the
-  last moment before: what it does outside may be done twice. A retried step has one attempt more
-  for each that was cut. A step that has failed or timed out stays so. Cleanup (on_failure, on_stop)
-  that was cut runs again as a whole, from its first step. A parallel step with start_next: decided
-  that was cut decides anew, perhaps otherwise than later steps had it. The plan must be the same,
-  the folder is the current one. --timeout and --grace are those of the first command line, unless
-  others are given; the timeout goes on from the first start. The report has what ran since.
+  (QUELL_ATTEMPT), and so do a parallel step and a team as a whole, and a step that had ended in
+  the last moment before: what it does outside may be done twice. A retried step has one attempt
+  more for each that was cut. A step that has failed or timed out stays so. Cleanup (on_failure,
+  on_stop) that was cut runs again as a whole, from its first step. A parallel step with
+  start_next: decided that was cut decides anew, perhaps otherwise than later steps had it. The
+  plan must be the same, the folder is the current one. --timeout and --grace are those of the
+  first command line, unless others are given; the timeout goes on from the first start. The report
+  has what ran since.
   Inputs, outputs and what programs write are in it as they are; only its owner may read it.
 
 Steps that wait:
-  A question is asked on the terminal, and a line is the answer. If stdin or stderr is none, answers
-  are those of --answer. A question without one cancels the run; with a store it leaves the run
-  paused, as the end of the terminal's input (Ctrl-D) does, and a line on stderr has the command
-  that goes on with it. An answer is stored before anything goes on, and is never asked for again;
-  one that no step has asked for is not kept, and is told. The timeout goes on meanwhile.
+  A question is asked on the terminal, and a line is the answer. If stdin or stderr is none,
+  answers are those of --answer. A question without one cancels the run; with a store it leaves the
+  run paused, as the end of the terminal's input (Ctrl-D) does, and a line on stderr has the
+  command that goes on with it. An answer is stored before anything goes on, and is never asked for
+  again; one that no step has asked for is not kept, and is told. The timeout goes on meanwhile.
 
 Exit codes:
     0   completed
@@ -342,10 +343,10 @@ Examples:
 
 /// Below the help of `quell runs`.
 pub(crate) const RUNS_AFTER_HELP: &str = "\
-A line has the id of the run as its caller knows it, how it stands, when it was accepted, how long \
-it worked, its kind, its name, and what it asks if it is paused. Runs below another one are in its \
-report, which `quell show` prints. A run that a killed process left behind stands as it did, until \
-another process opens the file to write.
+A line has the id of the run as its caller knows it, how it stands, when it was accepted, how \
+long it worked, its kind, its name, and what it asks if it is paused. Runs below another one are \
+in its report, which `quell show` prints. A run that a killed process left behind stands as it \
+did, until another process opens the file to write.
 
 Exit codes:
   0   listed

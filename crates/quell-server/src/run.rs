@@ -293,8 +293,8 @@ fn disconnect(run: &RunRef, view: &View, why: &str) {
 }
 
 /// Shows what is left of the events and the report, and waits until everything is written and
-/// stored, or until a signal ends the wait. `stored` yields a note if the run is not stored. Yields
-/// whether it is.
+/// stored, or until a signal ends the wait. `stored` yields a note if the run is not stored.
+/// Yields whether it is.
 async fn finish(
     (report, mut events): (Arc<RunReport>, EventStream),
     mut signals: Signals,

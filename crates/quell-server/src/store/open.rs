@@ -129,8 +129,8 @@ impl OpenStore {
         }
     }
 
-    /// Ends the engine of a run that has ended or is left paused, waits until the run is stored, as
-    /// long as the engine does, and closes the store. Yields a note if the run is not stored.
+    /// Ends the engine of a run that has ended or is left paused, waits until the run is stored,
+    /// as long as the engine does, and closes the store. Yields a note if the run is not stored.
     pub(crate) async fn close_after(self, engine: &Engine, run: &RunRef) -> Option<String> {
         let report = engine.shutdown(Shutdown::default()).await;
         let note = match run.stored().now_or_never() {

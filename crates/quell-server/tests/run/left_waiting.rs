@@ -34,6 +34,8 @@ fn a_question_that_nobody_answers_leaves_the_run_paused_and_says_how_it_goes_on(
     assert!(ended.stderr.contains(&says), "{ended:?}");
     assert!(ended.stdout.contains("paused: it waits for an answer"), "{ended:?}");
     assert_eq!(scratch.json("report.json")["status"], "paused");
+    let end = "\npaused: 1 completed, 1 paused\nnothing of it runs until it has its answer\n";
+    assert!(ended.stdout.ends_with(end), "{ended:?}");
     let listed = scratch.run(&["runs", "--store", "runs.db"]);
     let line = listed.stdout.trim_end();
     assert!(line.contains("  paused  "), "{line}");

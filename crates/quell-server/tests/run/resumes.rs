@@ -179,8 +179,7 @@ fn a_run_whose_time_is_over_starts_nothing_when_it_goes_on() {
 #[test]
 fn a_run_that_was_stopped_does_not_go_on_and_says_why() {
     let plan = "name: p\ngrace: 1h\nsteps:\n\
-                - name: a\n  \
-                  run: [sh, -c, 'trap : TERM; echo begun; while :; do sleep 1; done']\n";
+                - { name: a, run: [sh, -c, 'trap : TERM; while :; do sleep 1; done'] }\n";
     let scratch = Scratch::new();
     scratch.write("plan.yaml", plan);
     let running = Running::start(scratch.quell(&["run", "plan.yaml", "--store", "runs.db"]));
