@@ -314,7 +314,7 @@ async fn i36_runs_of_a_lane_that_go_on_do_not_overlap_although_their_specs_name_
     let engine = engine(&store, 2);
     let resume = |_: &RunRecord| Recovery::resume(RunSpec::agent("again"), listener);
     let resumed = engine.recover(resume).await.unwrap().resumed;
-    assert_eq!(engine.lane("thread"), resumed);
+    assert_eq!(engine.lane("thread"), [resumed[1].clone(), resumed[0].clone()]);
     soon("the first one runs", || resumed[0].status() == RunStatus::Running).await;
     assert_eq!(resumed[1].status(), RunStatus::Queued);
 }
