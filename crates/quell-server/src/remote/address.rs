@@ -6,12 +6,13 @@ use quell_flow::guess;
 /// Reads the address of a service, or says what is wrong with it.
 pub(crate) fn address(text: &str) -> Result<Uri, String> {
     // `localhost:80/x` is no address at all, although `127.0.0.1` is one.
-    let uri: Uri = text.parse().map_err(|error| match text.contains("://") {
-        true => format!("{error}; {RIGHT}"),
-        false => format!("no scheme and host; {RIGHT}"),
-    })?;
+    let no_scheme = || format!("no scheme and host; {RIGHT}");
+    let is_whole = text.contains("://");
+    let uri: Uri = text
+        .parse()
+        .map_err(|error| if is_whole { format!("{error}; {RIGHT}") } else { no_scheme() })?;
     let (Some(scheme), Some(authority)) = (uri.scheme_str(), uri.authority()) else {
-        return Err(format!("no scheme and host; {RIGHT}"));
+        return Err(no_scheme());
     };
     if !SCHEMES.contains(&scheme) {
         let right = guess(scheme, SCHEMES).map(|meant| format!("did you mean `{meant}`?"));
