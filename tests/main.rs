@@ -64,6 +64,8 @@ mod detach;
 mod leaving;
 // I21, I27, I36, I39: lanes, slots and due times, with every id given twice.
 mod admission;
+// T13, I37: what a run that goes on in a later process keeps, and how often one does.
+mod going_on;
 // I21, I33, I36: what a run gives back, when, and who has it next.
 mod handover;
 // I36: what becomes of a run whose lane is busy, and of those whose place it takes.

@@ -148,6 +148,10 @@ pub const STORE_BACKLOG_MAX: usize = 100_000;
 /// one stands for all that are too many.
 pub const STORE_HOLDS_MAX: usize = 64;
 
+/// Attempts that a run may lose with their processes, one after another, and go on by itself: since
+/// it was accepted, or was paused last. One that loses one more ends `Failed`.
+pub const LOST_ATTEMPTS_MAX: u32 = 5;
+
 /// How long a store may take for one append before it counts as in trouble.
 pub const STORE_ANSWER_WAIT: Duration = Duration::from_secs(30);
 

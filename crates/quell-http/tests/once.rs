@@ -3,8 +3,8 @@ use std::sync::Arc;
 use axum::Router;
 use axum::http::StatusCode;
 use futures::future::join_all;
-use quell::store::{MemoryStore, Store};
-use quell::{EngineConfig, Limits, Recovery, Shutdown};
+use quell::store::{MemoryStore, RunRecord, Store};
+use quell::{EngineConfig, Limits, Recovery, RunSpec, Shutdown};
 use quell_http::{Access, Key, Service, parse_id, router};
 use quell_test_support::{Flow, Valve};
 use serde_json::json;
@@ -133,6 +133,36 @@ async fn i37_a_request_that_is_repeated_after_a_restart_gets_its_run_and_changes
         service.engine().forget_stored(run).await.unwrap();
         let gone = ask(&app, "key-ada", key, id).await;
         assert_eq!(gone.json()["type"], "urn:quell:problem:idempotency-key-forgotten");
+    }
+}
+
+#[tokio::test]
+async fn i37_a_request_that_is_repeated_while_its_run_goes_on_after_a_restart_gets_it() {
+    let store = Arc::new(MemoryStore::new());
+    let process = |boot| {
+        let config = EngineConfig::new().store(Valve::reopened(&store, boot) as Arc<dyn Store>);
+        service_with(config, &Witness::default())
+    };
+    let first = process(1);
+    let before = router(first.clone());
+    let sleeper = |id: Option<&str>, input: &str| {
+        json!({ "component": "agent/sleeper", "id": id, "input": input }).to_string()
+    };
+    let made = [start(&before, "k", sleeper(None, "a")).await.json()["id"].clone(), json!("o-7")];
+    let named = start(&before, "l", sleeper(Some("o-7"), "a")).await;
+    assert_eq!(named.json()["id"], made[1], "{}", named.text);
+    let second = process(2);
+    let goes_on = |_: &RunRecord| {
+        Recovery::resume(RunSpec::agent("sleeper"), async |_| std::future::pending().await)
+    };
+    let recovered = second.engine().recover(goes_on).await.unwrap();
+    assert_eq!(recovered.resumed.len(), 2);
+    let app = router(second);
+    for (id, (key, named)) in made.iter().zip([("k", None), ("l", Some("o-7"))]) {
+        let again = start(&app, key, sleeper(named, "a")).await;
+        assert_eq!((again.status, &again.json()["id"]), (StatusCode::OK, id), "{}", again.text);
+        let other = start(&app, key, sleeper(named, "b")).await;
+        assert_eq!(other.json()["type"], "urn:quell:problem:idempotency-key-conflict");
     }
 }
 

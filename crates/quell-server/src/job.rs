@@ -138,7 +138,8 @@ impl Job {
         let past = left.past(store, plan).await?;
         let attempt = plan.clone().recorded(past, processes.clone());
         let body = move |ctx| attempt(ctx).map_ok(drop);
-        Ok(Some((left.record().run(), Recovery::resumable(self.spec.clone(), body))))
+        let how = Recovery::resumable(self.spec.clone(), body).despite_losses();
+        Ok(Some((left.record().run(), how)))
     }
 
     /// Starts it, when the store has it if there is one.

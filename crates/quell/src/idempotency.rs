@@ -3,6 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
+use quell_core::store::ClaimedKey;
 use sha2::{Digest, Sha256};
 
 /// An idempotency key with the payload that it stands for.
@@ -47,6 +48,11 @@ impl IdempotencyKey {
     /// Yields the text of the key.
     pub fn as_str(&self) -> &str {
         &self.key
+    }
+
+    /// Yields the key as a store has it.
+    pub(crate) fn of_store(claimed: &ClaimedKey) -> Self {
+        Self { key: Arc::clone(&claimed.key), payload: claimed.payload }
     }
 
     pub(crate) const fn text(&self) -> &Arc<str> {

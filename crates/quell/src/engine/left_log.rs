@@ -31,6 +31,8 @@ struct Told {
     /// Whether it has ever started, and whether it waits for an answer, as far as the log tells.
     has_started: bool,
     is_paused: bool,
+    /// How many of its attempts have started since it was paused last, as far as the log tells.
+    started: u32,
 }
 
 /// What the log lacks of one run.
@@ -78,8 +80,11 @@ impl LeftLog {
             EventKind::ToolEnded { call, .. } => told.calls.retain(|open| open != call),
             EventKind::Stopping(cause) => told.stopped = Some(Arc::clone(cause)),
             EventKind::Ended(status) => told.ended = Some(*status),
-            EventKind::Paused { .. } => told.is_paused = true,
-            EventKind::Started => (told.has_started, told.is_paused) = (true, false),
+            EventKind::Paused { .. } => (told.is_paused, told.started) = (true, 0),
+            EventKind::Started => {
+                (told.has_started, told.is_paused) = (true, false);
+                told.started = told.started.saturating_add(1);
+            }
             EventKind::Resumed { .. } => told.is_paused = false,
             _ => {}
         }
@@ -164,6 +169,12 @@ impl LeftLog {
         lacks
     }
 
+    /// Yields how many attempts of the root were lost one after another: those that have started
+    /// since it was paused last. One that waited for its lane when its process ended is none.
+    pub(super) fn lost_attempts(&self) -> u32 {
+        self.runs.get(&self.root).map_or(0, |told| told.started)
+    }
+
     /// Makes its next event. Times never run backwards.
     pub(super) fn next(&mut self, run: RunId, (at, kind): (SystemTime, EventKind)) -> RunEvent {
         self.last_seq = self.last_seq.saturating_add(1);
@@ -182,6 +193,7 @@ impl Told {
             ended: None,
             has_started: false,
             is_paused: false,
+            started: 0,
         }
     }
 }

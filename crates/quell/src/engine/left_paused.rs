@@ -8,6 +8,7 @@ use quell_core::lifecycle::later;
 use quell_core::store::RunRecord;
 
 use crate::gate::{Lane, OnBusy};
+use crate::idempotency::IdempotencyKey;
 use crate::spec::{Again, PauseEnd, RunSpec};
 use crate::step::restore::Restored;
 
@@ -25,14 +26,15 @@ pub(super) fn spec(record: &RunRecord) -> RunSpec {
     spec
 }
 
-/// Adds to a spec what is stored of its run: its id, input, owner, labels and annotations, and its
-/// lane unless the spec names one.
+/// Adds to a spec what is stored of its run: its id, key, input, owner, labels and annotations, and
+/// its lane unless the spec names one.
 pub(super) fn add_stored(spec: &mut RunSpec, record: &RunRecord) {
     let accepted = &record.accepted;
     spec.id = Some(accepted.run);
     spec.input = spec.input.take().or_else(|| accepted.input.clone());
     let about = spec.about.get_or_insert_default();
     about.owner.clone_from(&accepted.owner);
+    about.key = accepted.key.as_ref().map(IdempotencyKey::of_store);
     about.labels.clone_from(&accepted.labels);
     about.annotations.clone_from(&accepted.annotations);
     if let Some(key) = &accepted.lane {
@@ -44,6 +46,15 @@ pub(super) fn add_stored(spec: &mut RunSpec, record: &RunRecord) {
 /// Yields a lane in which a run waits for its turn.
 fn enqueued(key: &Arc<str>) -> Lane {
     Lane { key: Arc::clone(key), on_busy: OnBusy::Enqueue }
+}
+
+/// Has the spec of a run that has never started wait until it is due, as it was accepted.
+pub(super) fn keep_due(spec: &mut RunSpec, record: &RunRecord, at: SystemTime) {
+    let due = record.accepted.due.filter(|_| record.started_at.is_none());
+    if let Some(left) = due.and_then(|due| due.duration_since(at).ok()) {
+        let gate = spec.gate.get_or_insert_default();
+        gate.not_before = Some(later(crate::sync::now(), left));
+    }
 }
 
 /// Has the spec of a paused run say so. It has its lane still, and what is left of its time.

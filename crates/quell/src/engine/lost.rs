@@ -4,7 +4,10 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use quell_core::store::RunRecord;
-use quell_core::{Cause, CauseKind, RunRow, RunStatus};
+use quell_core::{Cause, CauseKind, RunRow, RunStatus, limits};
+
+use crate::engine::left_behind::{Fate, LeftTree};
+use crate::engine::left_log::LeftLog;
 
 /// Yields the stop with which the run ends: one that was acknowledged is never undone, also if it
 /// was to wait for a checkpoint. One because a process gave the run up is none.
@@ -50,6 +53,21 @@ pub(super) fn stop(row: &mut RunRow, cause: Arc<Cause>) {
     row.status = if is_own { RunStatus::TimedOut } else { RunStatus::Cancelled };
     row.stopped_at = Some(cause.at);
     (row.cause, row.error) = (Some(cause), None);
+}
+
+/// Has a root end that was to go on by itself, if too many of its attempts were lost: it may be why
+/// its processes end.
+pub(super) fn give_up(tree: &mut LeftTree, log: &LeftLog) {
+    let goes_on = matches!(&tree.fate, Fate::GoesOn(how) if !how.despite_losses);
+    let lost = log.lost_attempts();
+    if !goes_on || lost <= limits::LOST_ATTEMPTS_MAX {
+        return;
+    }
+    let mut row = row(&tree.root, None, SystemTime::now());
+    row.error = Some(format!("{WORKER_LOST}, in each of its last {lost} attempts").into());
+    tree.fate = Fate::Ends;
+    // A parent comes before its children.
+    tree.ends.insert(0, (tree.root.clone(), row));
 }
 
 /// Why a run failed whose process is gone.

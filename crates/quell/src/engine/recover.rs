@@ -16,7 +16,7 @@ use crate::body::context::RunContext;
 use crate::body::driver;
 use crate::engine::left_behind::{Fate, LeftBehind, LeftTree, Writes};
 use crate::engine::left_log::LeftLog;
-use crate::engine::{Engine, left_paused, resumable};
+use crate::engine::{Engine, left_paused, lost, resumable};
 use crate::failure::{Failure, SubmitError};
 use crate::journal::Recorded;
 use crate::node::Node;
@@ -41,6 +41,8 @@ pub enum Recovery {
 pub struct Resumed {
     spec: RunSpec,
     body: Body,
+    /// However many attempts were lost.
+    pub(super) despite_losses: bool,
 }
 
 /// What runs as the next attempt, and, if it can be made again, as those after that.
@@ -61,19 +63,21 @@ impl Body {
 }
 
 impl Recovery {
-    /// Lets the run go on as its next attempt: the same run, with this body. Its id, owner, labels
-    /// and annotations are those that are stored, and so are its input and its lane, in which it
-    /// waits for its turn, if the spec has none; the rest is the spec's, and its timeout goes on
-    /// from the first start. The attempt has the answer that the run was given last. A run that is
-    /// paused keeps its lane and stays paused; its body starts when it has its answer, and cannot
-    /// pause it again: see [`resumable`](Self::resumable).
+    /// Lets the run go on as its next attempt: the same run, with this body. Its id, idempotency
+    /// key, owner, labels and annotations are those that are stored, and so are its input and its
+    /// lane, in which it waits for its turn, if the spec has none; the rest is the spec's, and its
+    /// timeout goes on from the first start. One that has never started is due when it was to be.
+    /// The attempt has the answer that the run was given last. A run that is paused keeps its lane
+    /// and stays paused; its body starts when it has its answer, and cannot pause it again: see
+    /// [`resumable`](Self::resumable). One that has lost more than [`limits::LOST_ATTEMPTS_MAX`]
+    /// attempts in a row ends `Failed` instead: see [`despite_losses`](Self::despite_losses).
     pub fn resume<F, Fut>(spec: RunSpec, body: F) -> Self
     where
         F: FnOnce(RunContext) -> Fut + Send + 'static,
         Fut: Future<Output = Result<(), Failure>> + Send + 'static,
     {
         let body = Body::Once(Box::new(|ctx| Box::pin(body(ctx))));
-        Self::Resume(Box::new(Resumed { spec, body }))
+        Self::Resume(Box::new(Resumed { spec, body, despite_losses: false }))
     }
 
     /// As [`resume`](Self::resume), with a body that can be made again, so that the run may be
@@ -84,7 +88,18 @@ impl Recovery {
         Fut: Future<Output = Result<(), Failure>> + Send + 'static,
     {
         let body = Body::Each(Box::new(move |ctx| Box::pin(body(ctx))));
-        Self::Resume(Box::new(Resumed { spec, body }))
+        Self::Resume(Box::new(Resumed { spec, body, despite_losses: false }))
+    }
+
+    /// Lets the run go on although it has lost more than [`limits::LOST_ATTEMPTS_MAX`] attempts:
+    /// for a run of which somebody asks that it does. Defaults to no: it ends `Failed` then, for a
+    /// run that ends its process would do so for ever. A pause is no loss, and those before it
+    /// count no more.
+    pub fn despite_losses(mut self) -> Self {
+        if let Self::Resume(resumed) = &mut self {
+            resumed.despite_losses = true;
+        }
+        self
     }
 }
 
@@ -217,8 +232,9 @@ impl Engine {
         last_seq: u64,
         (resumed, lost): (Resumed, Vec<Abandoned>),
     ) -> Result<RunRef, SubmitError> {
-        let (Resumed { mut spec, body }, at) = (resumed, SystemTime::now());
+        let (Resumed { mut spec, body, .. }, at) = (resumed, SystemTime::now());
         left_paused::add_stored(&mut spec, record);
+        left_paused::keep_due(&mut spec, record, at);
         // One that had its answer had its number, too.
         let further = u32::from(!record.is_answered());
         let attempt = record.attempt.saturating_add(further);
@@ -243,7 +259,7 @@ impl Engine {
         let mut restored = left_paused::restored(record, at);
         let mut spec = match how {
             None => left_paused::spec(record),
-            Some(Resumed { spec, body }) => {
+            Some(Resumed { spec, body, .. }) => {
                 restored.is_resumable = matches!(body, Body::Each(_));
                 restored.maker = Some(Maker(Box::new(move |node| body.start(node))));
                 spec
@@ -270,6 +286,7 @@ async fn write_trees<R: Recorded>(
     let mut logs = pin!(logs.buffered(LOGS_AHEAD));
     while let Some(read) = logs.next().await {
         let (mut tree, log) = read?;
+        lost::give_up(&mut tree, &log);
         let last_seq = tree.write(log, writes).await?;
         if !matches!(tree.fate, Fate::Ends) {
             let lost = tree.lost();

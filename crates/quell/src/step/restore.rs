@@ -98,6 +98,11 @@ impl Shared {
         spec.check()?;
         let (now, bytes) = (self.clock.now(), spec.bytes() + restored.bytes());
         let node = Node::new(self, spec, None, now);
+        // Its lock comes before that of the node, and is held until the run is in the registry.
+        let mut key = node.key().map(|key| (key, self.claims.lock()));
+        if let Some((key, keys)) = &mut key {
+            keys.ask(node.owner(), key, now)?;
+        }
         let charge = self.charge(node.owner(), bytes)?;
         restored.put_into(&node);
         let mut state = node.lock();
@@ -121,6 +126,9 @@ impl Shared {
         counted.map_err(|max| share_used_up("live runs", node.owner(), max))?;
         let entered = self.registry.enter(node.id, &node, true, admit);
         entered.inspect_err(|_| self.ledger.count_out(node.owner()))?;
+        if let Some((key, mut keys)) = key {
+            keys.claim(node.owner(), key, node.id);
+        }
         charge.keep();
         node.rearm(&mut state);
         let request = self.registry.take_stop(node.id, node.stop_scopes(), now);

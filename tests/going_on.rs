@@ -1,0 +1,153 @@
+//! T13, I37: what a run that goes on in a later process keeps, and how often one does.
+
+use std::future::pending;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use quell::store::{Accepted, Epoch, MemoryStore, Record, RunRecord, Store};
+use quell::{
+    Engine, EventKind, Failure, IdempotencyKey, Recovered, Recovery, RunContext, RunId, RunKind,
+    RunRef, RunSpec, RunStatus, SubmitError, limits,
+};
+
+use crate::support::{Valve, clerk, durable, paused, within};
+
+/// An engine of a later process on the same store. What a former one does is stored no more.
+fn engine(store: &Arc<MemoryStore>, boot: u32) -> Engine {
+    durable(&Valve::reopened(store, boot))
+}
+
+/// Lets an engine be as one whose process was killed: nobody stops what it has.
+fn killed(engine: Engine) {
+    let _: &'static mut Engine = Box::leak(Box::new(engine));
+}
+
+async fn lasts(_: RunContext) -> Result<(), Failure> {
+    pending().await
+}
+
+async fn goes_on(engine: &Engine) -> Recovered {
+    let recovered = engine.recover(|_| Recovery::resume(clerk(), lasts));
+    recovered.await.unwrap()
+}
+
+#[tokio::test]
+async fn i37_the_key_of_a_run_that_goes_on_or_is_paused_still_leads_to_it() {
+    let store = Arc::new(MemoryStore::new());
+    let before = engine(&store, 1);
+    let keyed = |key: &str, payload| {
+        clerk().owner("ada").idempotency_key(IdempotencyKey::new(key, [payload]))
+    };
+    let runs = before.submit_durably(keyed("k", "a"), lasts).await;
+    let runs = [runs.unwrap().into_ref(), paused(&before, keyed("l", "a")).await];
+    runs[1].stored().await.unwrap();
+    killed(before);
+    for boot in 2..4 {
+        let after = engine(&store, boot);
+        let recovered = goes_on(&after).await;
+        assert_eq!((recovered.resumed.len(), recovered.paused.len()), (1, 1));
+        for (run, key) in runs.iter().zip(["k", "l"]) {
+            let once = IdempotencyKey::new(key, ["a"]);
+            let (id, live) = after.submitted_with(Some("ada"), &once).expect("it is known");
+            assert_eq!((id, live.map(|live| live.id())), (run.id(), Some(run.id())));
+            let again = after.submit(keyed(key, "a"), async |_| Ok(())).map(drop);
+            assert_eq!(again, Err(SubmitError::AlreadySubmitted(run.id())));
+            let named = keyed(key, "a").id(run.id());
+            let again = after.submit_durably(named, async |_| Ok(())).await.map(drop);
+            assert_eq!(again, Err(SubmitError::AlreadySubmitted(run.id())));
+            let other = after.submit(keyed(key, "b"), async |_| Ok(())).map(drop);
+            assert_eq!(other, Err(SubmitError::KeyConflict));
+        }
+        killed(after);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_run_that_was_due_later_starts_when_it_is_due_in_a_later_process_too() {
+    const HOUR: Duration = Duration::from_hours(1);
+    let store = Arc::new(MemoryStore::new());
+    let before = engine(&store, 1);
+    let due = Instant::from(tokio::time::Instant::now()) + HOUR;
+    let later = RunSpec::agent("later").not_before(due);
+    let id = before.submit_durably(later, async |_| Ok(())).await.unwrap().into_ref().id();
+    killed(before);
+    for boot in 2..4 {
+        let after = engine(&store, boot);
+        let run = goes_on(&after).await.resumed.remove(0);
+        for _ in 0..3 {
+            tokio::time::sleep(HOUR / 10).await;
+        }
+        assert_eq!((run.id(), run.status()), (id, RunStatus::Queued), "in process {boot}");
+        killed(after);
+    }
+}
+
+#[tokio::test]
+async fn a_run_that_became_due_while_nothing_ran_it_starts_at_once() {
+    let store = Arc::new(MemoryStore::new());
+    let (run, at) = (RunId::from_text("r"), SystemTime::UNIX_EPOCH);
+    let mut accepted = Accepted::new(run, RunKind::Agent, "r".into(), Epoch::new(1, 1), at);
+    accepted.due = Some(at + Duration::from_hours(1));
+    store.append(vec![Record::Accepted(accepted.into())]).await.unwrap();
+    let after = engine(&store, 2);
+    let recovered = after.recover(|_| Recovery::resume(clerk(), async |_| Ok(()))).await.unwrap();
+    let report = within("it ends", recovered.resumed[0].ended()).await;
+    assert_eq!(report.status, RunStatus::Completed);
+}
+
+/// Is lost in each attempt but one, in which it asks.
+async fn asks_in_its_third(ctx: RunContext) -> Result<(), Failure> {
+    let _ = ctx.emit("begun");
+    if ctx.attempt() == 3 { Err(ctx.pause("may I?")) } else { pending().await }
+}
+
+/// Waits until the store has that an attempt runs, and lets the process of it end.
+async fn lost(store: &MemoryStore, engine: Engine, run: &RunRef) {
+    let said = async || {
+        let events = store.events(run.id(), 0, limits::STORE_PAGE_MAX).await.unwrap();
+        let events = events.into_iter().map(Result::unwrap);
+        events.filter(|event| matches!(event.kind, EventKind::Emitted(_))).count()
+    };
+    // Each attempt says so when it has begun.
+    while said().await < run.attempt() as usize {
+        tokio::task::yield_now().await;
+    }
+    killed(engine);
+}
+
+#[tokio::test]
+async fn t13_a_run_that_loses_attempt_after_attempt_fails_unless_it_is_asked_for() {
+    let store = Arc::new(MemoryStore::new());
+    let before = engine(&store, 1);
+    let decide = |_: &RunRecord| Recovery::resumable(clerk(), asks_in_its_third);
+    let run = before.submit_resumable(clerk(), asks_in_its_third).unwrap().into_ref();
+    let id = run.id();
+    lost(&store, before, &run).await;
+    let after = engine(&store, 2);
+    let run = after.recover(decide).await.unwrap().resumed.remove(0);
+    lost(&store, after, &run).await;
+    let after = engine(&store, 3);
+    let run = after.recover(decide).await.unwrap().resumed.remove(0);
+    within("it asks", run.paused()).await.unwrap();
+    // A pause is no loss, and those before it count no more.
+    after.resume_durably(id, "yes").await.unwrap();
+    lost(&store, after, &run).await;
+    let mut boot = 3;
+    for nth in 1..=limits::LOST_ATTEMPTS_MAX {
+        boot += 1;
+        let after = engine(&store, boot);
+        let recovered = after.recover(decide).await.unwrap();
+        assert_eq!((recovered.resumed.len(), recovered.ended.total()), (1, 0), "{nth}");
+        lost(&store, after, &recovered.resumed[0]).await;
+    }
+    let after = engine(&store, boot + 1);
+    let asked = after.recover(|run| decide(run).despite_losses()).await.unwrap();
+    assert_eq!(asked.resumed[0].id(), id);
+    lost(&store, after, &asked.resumed[0]).await;
+    let after = engine(&store, boot + 2);
+    let recovered = after.recover(decide).await.unwrap();
+    assert_eq!((recovered.resumed.len(), recovered.ended.failed), (0, 1));
+    let report = store.get(id).await.unwrap().unwrap().report.unwrap();
+    let error = report.error.as_deref().unwrap();
+    assert!(error.starts_with("worker lost") && error.ends_with("last 7 attempts"), "{error}");
+}
