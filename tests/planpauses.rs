@@ -193,3 +193,51 @@ steps:
     assert_eq!(fourth.run.status(), RunStatus::Running);
     fourth.engine.shutdown(Shutdown::default()).await;
 }
+
+#[tokio::test]
+async fn an_answer_that_was_acknowledged_outlives_a_pause_that_a_client_asks_for_next() {
+    let (mut processes, first) = Processes::begin(
+        "
+name: p
+steps:
+- { name: ok, wait: { ask: go?, approve: true } }
+- { name: a, run: [got, '{{ steps.ok.output }}'] }
+",
+    );
+    assert_eq!(first.asked().await, "ok");
+    // Nothing is polled between the two: the pause is there before the next attempt begins.
+    first.run.resume("yes").unwrap();
+    first.run.pause("later").unwrap();
+    let asked = within("it is paused", first.run.paused()).await.unwrap();
+    assert_eq!(asked.as_text().as_deref(), Some("later"));
+    assert_eq!(first.says.said(), [""; 0]);
+    while processes.record().await.status != RunStatus::Paused
+        || processes.record().await.paused.unwrap().asked_by.is_some()
+    {
+        tokio::task::yield_now().await;
+    }
+    let second = processes.next(first).await;
+    second.answer("go on").await;
+    assert_eq!(second.output().await, r#"{"ok":true,"a":"got true"}"#);
+}
+
+#[tokio::test]
+async fn a_pause_that_a_client_asks_for_is_no_question_of_the_plan_whatever_it_says() {
+    let (mut processes, first) = Processes::begin(
+        "
+name: p
+steps:
+- { name: ok, wait: { ask: go?, approve: true } }
+- { name: a, run: [got, '{{ steps.ok.output }}'] }
+",
+    );
+    first.run.pause(Payload::from_json_text(r#"{"place":"/ok"}"#).unwrap()).unwrap();
+    within("it is paused", first.run.paused()).await.unwrap();
+    while processes.record().await.status != RunStatus::Paused {
+        tokio::task::yield_now().await;
+    }
+    let second = processes.next(first).await;
+    second.answer("yes").await;
+    assert_eq!(second.asked().await, "ok");
+    assert_eq!(second.says.said(), [""; 0]);
+}

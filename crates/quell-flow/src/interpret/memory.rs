@@ -175,6 +175,12 @@ impl Recall {
         });
     }
 
+    /// Tells whether a step inside was given an answer, and has not ended with it.
+    pub(super) fn has_answer_inside(&self) -> bool {
+        let Some((memory, place)) = &self.0 else { return false };
+        memory.with(|known| known.answer.as_ref().is_some_and(|(it, _)| it.is_inside(place)))
+    }
+
     /// Yields the answer that the step was given, if it was.
     pub(super) fn answer(&self) -> Option<Payload> {
         let (memory, place) = self.0.as_ref()?;

@@ -147,8 +147,10 @@ impl PlanPast {
         }
         let mut log = Log::read(store, root.run()).await?;
         if let Some(pause) = &root.paused {
-            // A crash may have come between the pause and the event that tells of it.
-            log.pauses.push(Asked { at: place_of(&pause.request), begun: log.runs.len() });
+            // A crash may have come between the pause and the event that tells of it. Whatever a
+            // client has asked for, it is no question of the plan.
+            let at = pause.asked_by.and_then(|_| place_of(&pause.request));
+            log.pauses.push(Asked { at, begun: log.runs.len() });
         }
         let mut records = Vec::new();
         for run in &log.runs {
@@ -215,8 +217,9 @@ fn memory_of(records: &[Option<RunRecord>], pauses: &[Asked]) -> Memory {
             let place = Place::of_text(place.into_owned());
             let asks = |pause: &&Asked| pause.at.as_ref().is_some_and(|it| it.is_inside(&place));
             match ended_of(record) {
-                // It has failed because a step in it asked: it goes on.
-                _ if pauses.iter().any(|pause| at < pause.begun && asks(&pause)) => {}
+                // It has ended because a step in it asked: it goes on.
+                _ if passes_on(record)
+                    && pauses.iter().any(|pause| at < pause.begun && asks(&pause)) => {}
                 Some(end) => drop(ended.insert(place.clone(), end)),
                 None if record.started_at.is_some() => {
                     *begun.entry(place.clone()).or_insert(0) += 1;
@@ -235,6 +238,15 @@ fn memory_of(records: &[Option<RunRecord>], pauses: &[Asked]) -> Memory {
     // Where attempts have numbers, these count, and not the runs that made them.
     begun.extend(made);
     Memory::after(ended, begun)
+}
+
+/// Tells whether a run has ended with the question of one below it. What a client asks for never
+/// makes a run that has ended otherwise look like that.
+fn passes_on(record: &RunRecord) -> bool {
+    let Some(report) = &record.report else { return false };
+    let row = report.own_row();
+    let is_it = |error: &str| error.starts_with(ASKED_BEGIN) && error.ends_with(ASKED_END);
+    row.status == RunStatus::Failed && row.error.as_deref().is_some_and(is_it)
 }
 
 /// Yields how a step has ended: by itself, or because it alone was stopped, as by its own timeout.
@@ -268,6 +280,10 @@ pub(super) const PLAN_HASH: &str = "plan.sha256";
 
 /// How the error of a run begins whose process was lost, as [`quell::Engine::recover`] writes it.
 const WORKER_LOST: &str = "worker lost: ";
+
+/// What is around the name of the run that asks, in the words of [`quell::PauseAsked`].
+const ASKED_BEGIN: &str = "run `";
+const ASKED_END: &str = "` waits for an answer";
 
 #[cfg(test)]
 mod tests {
@@ -328,6 +344,21 @@ mod tests {
         for name in ["c", "d", "e"] {
             assert_eq!(top.below(name).ended(), None, "{name}");
         }
+    }
+
+    #[test]
+    fn a_pause_that_names_a_place_has_no_step_run_again_that_ended_otherwise() {
+        let records = [
+            ended(run("a", "p", Some("/a")), RunStatus::Completed, "box"),
+            ended(run("b", "p", Some("/b")), RunStatus::Failed, "exit code 1"),
+            ended(run("c", "p", Some("/c")), RunStatus::Failed, "run `c` waits for an answer"),
+        ];
+        let at = |place: &str| Some(Place::of_text(place.to_owned()));
+        let pauses = ["/a/x", "/b/x", "/c/x"].map(|place| Asked { at: at(place), begun: 3 });
+        let records: Vec<_> = records.into_iter().map(Some).collect();
+        let top = Recall::of(Arc::new(memory_of(&records, &pauses)));
+        let is_known = ["a", "b", "c"].map(|name| top.below(name).ended().is_some());
+        assert_eq!(is_known, [true, true, false]);
     }
 
     /// Has the run stop because of a stop that began at some run.

@@ -44,7 +44,10 @@ pub(super) async fn run<R: Runner>(
         if world.recall.is_kept() {
             meet_deadline(&ctx).await;
         }
-        if let Err(stopped) = ctx.checkpoint() {
+        // An answer that was acknowledged comes before a pause that a client asks for: the step has
+        // it, and its end is kept, where the next pause would have the answer forgotten.
+        let has_answer = world.recall.has_answer_inside() && !ctx.is_stopping();
+        if !has_answer && let Err(stopped) = ctx.checkpoint() {
             progress.is_paused = stopped.cause.kind == CauseKind::PauseRequested;
             return Err(stopped.into());
         }
