@@ -1,12 +1,11 @@
 //! [`Live`]: the tree in its present state, redrawn in place in the terminal.
 
-use std::io;
 use std::time::SystemTime;
 
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use quell::RunStatus;
-use rustix::termios::tcgetwinsize;
 
+use crate::terminal::{self, Terminal};
 use crate::tree::{Entry, Tree};
 use quell_report::text::{cut, span};
 
@@ -20,7 +19,8 @@ pub(crate) struct Live {
 impl Live {
     /// Draws on stderr. Draws nothing until the first [`show`](Self::show).
     pub(crate) fn new() -> Self {
-        let target = ProgressDrawTarget::stderr_with_hz(UNASKED_DRAWS_PER_SECOND);
+        let terminal = Box::new(Terminal::default());
+        let target = ProgressDrawTarget::term_like_with_hz(terminal, UNASKED_DRAWS_PER_SECOND);
         let style = ProgressStyle::with_template("{msg}")
             .unwrap_or_else(|_| ProgressStyle::default_spinner());
         Self { screen: MultiProgress::with_draw_target(target), bars: Vec::new(), style }
@@ -33,7 +33,7 @@ impl Live {
 
     /// Draws the tree in its present state.
     pub(crate) fn show(&mut self, tree: &Tree) {
-        let (columns, lines) = terminal();
+        let (columns, lines) = terminal::size();
         let rows_max = ROWS_MAX.min(lines.saturating_sub(LINES_SPARE)).max(1);
         // The terminal echoes `^C` at the cursor, which begins a new line and moves everything up
         // by one. The first line then remains above the bars, so it is blank.
@@ -63,17 +63,8 @@ impl Live {
     pub(crate) fn clear(&mut self) {
         self.bars.iter().for_each(ProgressBar::finish_and_clear);
         self.bars.clear();
-        // An error means that the terminal is gone; there is nothing to clear.
+        // No error: see `Terminal`.
         let _ = self.screen.clear();
-    }
-}
-
-/// Yields the columns and lines of the terminal at stderr.
-fn terminal() -> (usize, usize) {
-    match tcgetwinsize(io::stderr()) {
-        Ok(size) if size.ws_col > 0 && size.ws_row > 0 => (size.ws_col.into(), size.ws_row.into()),
-        // A terminal of unknown size is taken to be small.
-        _ => (80, 24),
     }
 }
 

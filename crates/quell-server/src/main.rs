@@ -42,6 +42,7 @@ mod signals;
 mod small_file;
 mod stdout;
 mod store;
+mod terminal;
 mod times;
 mod tips;
 mod tree;

@@ -191,7 +191,7 @@ impl Screen {
     fn draw(&mut self) {
         let Some(live) = &mut self.live else { return };
         if !self.above.is_empty() {
-            // An error means that the terminal is gone, which SIGHUP tells.
+            // No error: see `Terminal`.
             let _ = live.screen().println(self.above.join("\n"));
             self.above.clear();
         }
