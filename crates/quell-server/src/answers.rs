@@ -1,6 +1,6 @@
 //! [`Answers`] are for steps of a plan that wait: what `--answer` says, or lines of the terminal.
 
-use std::io::{self, BufRead as _, IsTerminal as _};
+use std::io::{self, BufRead, IsTerminal as _, Write};
 use std::thread;
 
 use quell::Payload;
@@ -113,10 +113,7 @@ impl Answers {
     fn read(&mut self) -> bool {
         let (sender, reading) = oneshot::channel();
         let read = move || {
-            let mut line = String::new();
-            let read = io::stdin().lock().read_line(&mut line);
-            let line = read.ok().filter(|bytes| *bytes > 0).map(|_| line);
-            drop(sender.send(line));
+            drop(sender.send(next_line(&mut io::stdin().lock(), &mut io::stderr())));
         };
         let is_read = thread::Builder::new().name("quell-answer".into()).spawn(read).is_ok();
         self.reading = is_read.then_some(reading);
@@ -138,6 +135,26 @@ impl Answers {
         line.map(|line| line.trim_end_matches(['\r', '\n']).into())
     }
 }
+
+/// Reads a line that is text, and says so of one that is none. None at the end, or if the terminal
+/// is gone.
+fn next_line(from: &mut impl BufRead, to: &mut impl Write) -> Option<String> {
+    loop {
+        let mut line = Vec::new();
+        let read = from.read_until(b'\n', &mut line).ok()?;
+        if read == 0 {
+            return None;
+        }
+        match String::from_utf8(line) {
+            Ok(line) => return Some(line),
+            // If it cannot be written, the terminal is gone, which the next line tells.
+            Err(_) => drop(to.write_all(NO_TEXT.as_bytes())),
+        }
+    }
+}
+
+/// What is said of a line that is no text.
+const NO_TEXT: &str = "quell: the line is not UTF-8; please answer again\n";
 
 /// What a step asks, as the pause of its run has it.
 #[derive(Debug, Deserialize)]
@@ -193,6 +210,14 @@ mod tests {
         let given = given.iter().map(|text| parse_answer(text).expect("an answer")).collect();
         let asked = Default::default();
         Answers { given, has_terminal: false, reading: None, is_unanswered: false, asked }
+    }
+
+    #[test]
+    fn a_line_that_is_no_text_is_asked_for_again_and_is_not_the_end() {
+        let (mut from, mut said) = (&b"y\xffs\nyes\n"[..], Vec::new());
+        assert_eq!(next_line(&mut from, &mut said), Some("yes\n".to_owned()));
+        assert_eq!(said, NO_TEXT.as_bytes());
+        assert_eq!(next_line(&mut from, &mut said), None);
     }
 
     #[test]

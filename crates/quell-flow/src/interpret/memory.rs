@@ -119,11 +119,13 @@ impl Recall {
         Self(self.0.as_ref().map(|(memory, place)| (Arc::clone(memory), place.below(&segment))))
     }
 
-    /// Has the run of the step bear its place, if a store keeps it.
-    pub(super) fn mark(&self, spec: RunSpec) -> RunSpec {
+    /// Has the run of the step bear its place, if a store keeps it, and whether it is one around
+    /// steps that may ask.
+    pub(super) fn mark(&self, spec: RunSpec, is_around: bool) -> RunSpec {
         match &self.0 {
             Some((memory, place)) if memory.is_recorded => {
-                spec.annotation(PLACE, place.0.as_str().into())
+                let spec = spec.annotation(PLACE, place.0.as_str().into());
+                if is_around { spec.annotation(AROUND, true.into()) } else { spec }
             }
             _ => spec,
         }
@@ -193,6 +195,9 @@ impl Recall {
 
 /// The annotation of the run of a step that has its place.
 pub(super) const PLACE: &str = "plan.step";
+
+/// The annotation of the run of a step around others that may ask: a sequence, a loop, a condition.
+pub(super) const AROUND: &str = "plan.around";
 
 #[cfg(test)]
 mod tests {

@@ -9,7 +9,7 @@ use quell::{CauseKind, EventKind, Payload, RunId, RunKind, RunSpec, RunStatus, l
 use sha2::{Digest as _, Sha256};
 
 use super::link::LinkedPlan;
-use super::memory::{Ended, Memory, PLACE, Place};
+use super::memory::{AROUND, Ended, Memory, PLACE, Place};
 use super::wait::place_of;
 use crate::excerpt::excerpt;
 
@@ -217,9 +217,11 @@ fn memory_of(records: &[Option<RunRecord>], pauses: &[Asked]) -> Memory {
             let place = Place::of_text(place.into_owned());
             let asks = |pause: &&Asked| pause.at.as_ref().is_some_and(|it| it.is_inside(&place));
             match ended_of(record) {
-                // It has ended because a step in it asked: it goes on.
+                // It has ended because a step in it asked: it goes on. If it is around others that is
+                // known also where the process was lost before the pause of the root was stored.
                 _ if passes_on(record)
-                    && pauses.iter().any(|pause| at < pause.begun && asks(&pause)) => {}
+                    && (accepted.annotations.contains_key(AROUND)
+                        || pauses.iter().any(|pause| at < pause.begun && asks(&pause))) => {}
                 Some(end) => drop(ended.insert(place.clone(), end)),
                 None if record.started_at.is_some() => {
                     *begun.entry(place.clone()).or_insert(0) += 1;

@@ -135,7 +135,8 @@ async fn start_step<R: Runner>(
     let is_early = matches!(&step.action, Action::Parallel(parallel)
         if parallel.options.start_next == StartNext::Decided);
     let spec = step.spec(RunSpec::step(Arc::clone(&step.name)));
-    let spec = world.recall.mark(spec);
+    let is_around = matches!(&step.action, Action::Sequence(_) | Action::Loop(_) | Action::If(_));
+    let spec = world.recall.mark(spec, is_around);
     if !is_early {
         return ctx.spawn(spec, body_of(step, world, None)).await.map(Ok);
     }

@@ -107,6 +107,23 @@ fn what_timed_out_or_was_stopped_alone_has_ended_and_what_stopped_with_its_run_h
 }
 
 #[test]
+fn what_a_step_asked_in_has_not_ended_before_the_pause_of_its_root_is_stored() {
+    let says = "run `inner` waits for an answer";
+    let around = |name, place| {
+        let mut record = ended(run(name, "p", Some(place)), RunStatus::Failed, says);
+        record.accepted.annotations.insert(AROUND.to_owned(), true.into());
+        record
+    };
+    // A program may say the same.
+    let program = ended(run("a", "p", Some("/a")), RunStatus::Failed, says);
+    let top = recall(&[around("seq", "/seq"), around("inner", "/seq/inner"), program]);
+    assert_eq!(top.below("seq").ended(), None);
+    assert_eq!(top.below("seq").below("inner").ended(), None);
+    let failed = format!("step `a` failed: {says}");
+    assert_eq!(top.below("a").ended(), Some(Ended::Failed(failed.into())));
+}
+
+#[test]
 fn a_value_that_was_not_stored_is_a_failure_and_never_another_value() {
     let mut record = ended(run("a", "p", Some("/a")), RunStatus::Completed, "x");
     let report = Arc::make_mut(record.report.as_mut().unwrap());
