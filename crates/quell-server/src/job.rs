@@ -254,7 +254,8 @@ fn again(args: &RunArgs) -> Option<(String, String)> {
 fn check_waits(body: &Body, answers: &[Answer]) -> Result<(), String> {
     let waits = match body {
         Body::Plan(plan, _) => plan.plan().waits(),
-        Body::Component(_) | Body::Command(..) => Vec::new(),
+        Body::Component(component) => component.waits().iter().map(String::as_str).collect(),
+        Body::Command(..) => Vec::new(),
     };
     let unknown = |answer: &&Answer| !waits.contains(&&*answer.step);
     let Some(Answer { step, .. }) = answers.iter().find(unknown) else { return Ok(()) };

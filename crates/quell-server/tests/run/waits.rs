@@ -37,6 +37,18 @@ fn answers_of_the_command_line_let_the_plan_go_on_and_nothing_runs_twice() {
 }
 
 #[test]
+fn a_component_that_is_a_plan_takes_answers_for_its_steps_alone() {
+    let scratch = scratch();
+    scratch.write("quell.toml", "[workflows.p]\nplan = 'plan.yaml'\n");
+    let ended = scratch.run(&["run", "workflow/p", "--answer", "ok=yes", "--answer", "where=ada"]);
+    ended.assert_code(0);
+    assert_eq!(text(&scratch, "sent"), "ada\n");
+    let ended = scratch.run(&["run", "workflow/p", "--answer", "okay=yes"]);
+    ended.assert_code(2);
+    assert!(ended.stderr.contains("no step `okay` waits for an answer; did you mean `ok`?"));
+}
+
+#[test]
 fn a_refusal_fails_the_run() {
     let scratch = scratch();
     let ended = scratch.run(&["run", "plan.yaml", "--answer", "ok=no"]);
