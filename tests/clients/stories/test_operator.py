@@ -3,6 +3,8 @@
 The report is the one that the README shows, but for its times.
 """
 
+import os
+import pty
 import re
 import shutil
 import subprocess
@@ -82,3 +84,20 @@ def test_a_mistake_is_named_with_its_line_and_what_would_be_right(project, name)
             # A long line is cut, after the place.
             assert re.search(f"^ *{number} \\| {as_shown(line[:60])}", said, re.M), said
     assert not (project / "calc.tar").exists(), "nothing was started"
+
+
+def test_a_terminal_that_is_closed_cancels_the_run_with_grace(tmp_path):
+    child, terminal = pty.fork()
+    if child == 0:
+        os.environ["TERM"] = "xterm"
+        os.chdir(tmp_path)
+        polite = "trap 'echo bye > bye; exit 3' TERM; while :; do sleep 0.1; done"
+        os.execv(QUELL, [QUELL, "run", "--", "sh", "-c", polite])
+    drawn = 0
+    # Of a bar that is drawn again and again, some frame is on its way when the terminal goes.
+    while drawn < 5:
+        drawn += os.read(terminal, 65536).count(b"\x1b[2K")
+    os.close(terminal)
+    _, status = os.waitpid(child, 0)
+    assert os.waitstatus_to_exitcode(status) == 130
+    assert (tmp_path / "bye").exists()
