@@ -15,14 +15,15 @@ pub(crate) struct Terminal {
 }
 
 impl Terminal {
-    fn put(&self, parts: &[&str]) -> io::Result<()> {
+    fn put(&self, parts: &[&str]) {
         self.unwritten.lock().extend(parts.iter().copied());
-        Ok(())
     }
 
     /// Moves the cursor. None at all would be taken for one.
-    fn go(&self, count: usize, direction: &str) -> io::Result<()> {
-        if count == 0 { Ok(()) } else { self.put(&["\x1b[", &count.to_string(), direction]) }
+    fn go(&self, count: usize, direction: &str) {
+        if count > 0 {
+            self.put(&["\x1b[", &count.to_string(), direction]);
+        }
     }
 }
 
@@ -36,31 +37,38 @@ impl TermLike for Terminal {
     }
 
     fn move_cursor_up(&self, n: usize) -> io::Result<()> {
-        self.go(n, "A")
+        self.go(n, "A");
+        Ok(())
     }
 
     fn move_cursor_down(&self, n: usize) -> io::Result<()> {
-        self.go(n, "B")
+        self.go(n, "B");
+        Ok(())
     }
 
     fn move_cursor_right(&self, n: usize) -> io::Result<()> {
-        self.go(n, "C")
+        self.go(n, "C");
+        Ok(())
     }
 
     fn move_cursor_left(&self, n: usize) -> io::Result<()> {
-        self.go(n, "D")
+        self.go(n, "D");
+        Ok(())
     }
 
     fn write_line(&self, s: &str) -> io::Result<()> {
-        self.put(&[s, "\n"])
+        self.put(&[s, "\n"]);
+        Ok(())
     }
 
     fn write_str(&self, s: &str) -> io::Result<()> {
-        self.put(&[s])
+        self.put(&[s]);
+        Ok(())
     }
 
     fn clear_line(&self) -> io::Result<()> {
-        self.put(&["\r\x1b[2K"])
+        self.put(&["\r\x1b[2K"]);
+        Ok(())
     }
 
     fn flush(&self) -> io::Result<()> {
