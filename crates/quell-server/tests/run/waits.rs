@@ -43,9 +43,9 @@ fn a_component_that_is_a_plan_takes_answers_for_its_steps_alone() {
     let ended = scratch.run(&["run", "workflow/p", "--answer", "ok=yes", "--answer", "where=ada"]);
     ended.assert_code(0);
     assert_eq!(text(&scratch, "sent"), "ada\n");
-    let ended = scratch.run(&["run", "workflow/p", "--answer", "okay=yes"]);
+    let ended = scratch.run(&["run", "workflow/p", "--answer", "wher=ada"]);
     ended.assert_code(2);
-    assert!(ended.stderr.contains("no step `okay` waits for an answer; did you mean `ok`?"));
+    assert!(ended.stderr.contains("no step `wher` waits for an answer; did you mean `where`?"));
 }
 
 #[test]
