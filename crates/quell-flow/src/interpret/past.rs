@@ -217,8 +217,8 @@ fn memory_of(records: &[Option<RunRecord>], pauses: &[Asked]) -> Memory {
             let place = Place::of_text(place.into_owned());
             let asks = |pause: &&Asked| pause.at.as_ref().is_some_and(|it| it.is_inside(&place));
             match ended_of(record) {
-                // It has ended because a step in it asked: it goes on. If it is around others that is
-                // known also where the process was lost before the pause of the root was stored.
+                // It has ended because a step in it asked: it goes on. If it is around others, that
+                // is known also where the process was lost before the pause of the root was stored.
                 _ if passes_on(record)
                     && (accepted.annotations.contains_key(AROUND)
                         || pauses.iter().any(|pause| at < pause.begun && asks(&pause))) => {}
