@@ -7,6 +7,7 @@ import os
 import pty
 import re
 import shutil
+import signal
 import subprocess
 from pathlib import Path
 
@@ -90,6 +91,8 @@ def test_a_terminal_that_is_closed_cancels_the_run_with_grace(tmp_path):
     child, terminal = pty.fork()
     if child == 0:
         os.environ["TERM"] = "xterm"
+        # Under `nohup` it is ignored, and quell leaves it so.
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)
         os.chdir(tmp_path)
         polite = "trap 'echo bye > bye; exit 3' TERM; while :; do sleep 0.1; done"
         os.execv(QUELL, [QUELL, "run", "--", "sh", "-c", polite])
