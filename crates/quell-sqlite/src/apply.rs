@@ -33,6 +33,9 @@ struct Standing {
 
 /// Stores one record.
 pub(crate) fn apply(on: &Connection, known: &mut Known, write: &Write) -> Result<(), Fault> {
+    if write.is_stored_by_its_end() {
+        return Ok(());
+    }
     let (run, epoch) = (write.record.run(), write.record.epoch());
     match &write.record {
         Record::Event { event, .. } => {
@@ -161,26 +164,30 @@ fn end(
 ) -> Result<usize, Fault> {
     let id = run.as_uuid().into_bytes();
     let sql = "update run set epoch = ?2, status = ?3, quiescent = ?4, quiesced = ?5, report = ?6,
-        ended = ?7, paused = null, answer = null where id = ?1 and epoch <= ?2 and status < 3";
+        ended = ?7, started = coalesce(started, ?8), paused = null, answer = null
+        where id = ?1 and epoch <= ?2 and status < 3 returning paused_at is not null";
     let status = status_number(report.status);
     let own = report.rows.first();
     let quiesced = own.and_then(|row| row.quiesced_at).map(millis);
     let ended = own.and_then(|row| row.ended_at).map(millis);
     let text = inline(&write.text);
-    let values = params![id, number(epoch), status, report.quiescent, quiesced, text, ended];
-    let changed = on.prepare_cached(sql)?.execute(values)?;
-    if changed == 1 {
-        put_large(on, run, Large::Report, &write.text)?;
+    let started = write.started.map(millis);
+    let values =
+        params![id, number(epoch), status, report.quiescent, quiesced, text, ended, started];
+    let has_paused = on.prepare_cached(sql)?.query_row(values, |row| row.get(0)).optional()?;
+    let Some(has_paused) = has_paused else { return Ok(0) };
+    put_large(on, run, Large::Report, &write.text)?;
+    if has_paused {
         let sql = "delete from large where what in (?2, ?3)
-            and run = (select ord from run where id = ?1 and paused_at is not null)";
+            and run = (select ord from run where id = ?1)";
         let values = params![id, Large::Paused as i64, Large::Answer as i64];
         on.prepare_cached(sql)?.execute(values)?;
-        if rollback {
-            let sql = "delete from checkpoint where run = (select ord from run where id = ?)";
-            on.prepare_cached(sql)?.execute([id])?;
-        }
     }
-    Ok(changed)
+    if rollback {
+        let sql = "delete from checkpoint where run = (select ord from run where id = ?)";
+        on.prepare_cached(sql)?.execute([id])?;
+    }
+    Ok(1)
 }
 
 fn add_event(

@@ -212,7 +212,13 @@ mod tests {
     }
 
     fn job(records: Vec<Record>) -> Job {
-        let write = |record| Write { record, text: String::new(), annotations: String::new() };
+        let (text, annotations) = (String::new(), String::new());
+        let write = |record| Write {
+            record,
+            text: text.clone(),
+            annotations: annotations.clone(),
+            started: None,
+        };
         let writes = records.into_iter().map(write).collect();
         Job { writes, bytes: 100, answer: oneshot::channel().0 }
     }

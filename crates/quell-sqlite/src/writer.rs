@@ -190,8 +190,9 @@ impl Writer {
 
     fn apply(&mut self, job: &Job) -> Result<(), Fault> {
         let Some(on) = &self.connection else { return Ok(()) };
-        let is_one_statement = match &*job.writes {
-            [write] => match &write.record {
+        let mut applied = job.writes.iter().filter(|write| !write.is_stored_by_its_end());
+        let is_one_statement = match (applied.next(), applied.next()) {
+            (Some(write), None) => match &write.record {
                 Record::Accepted(accepted) => !accept::takes_several(accepted, &write.annotations),
                 // Whatever else is refused is refused before its second statement.
                 _ => true,

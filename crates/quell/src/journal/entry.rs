@@ -7,6 +7,7 @@ use quell_core::store::{Epoch, Record, StopAccepted, StoreError, StoredHold, Sto
 use quell_core::{Payload, RunEvent, RunId};
 
 use crate::journal::Journal;
+use crate::sync::waiters::Wakers;
 use crate::time::clock::Ticks;
 
 /// One thing that is to be stored; `R` is what a run is.
@@ -81,8 +82,9 @@ pub(crate) trait Recorded: Send + Sync + Sized + 'static {
     /// Makes the record of an entry, or the two that are stored together.
     fn records(entry: &Entry<Self>, journal: &Journal<Self>) -> (Record, Option<Record>);
 
-    /// Tells the run that an entry is durable.
-    fn stored(entry: Entry<Self>);
+    /// Tells the run that an entry is durable, and yields whom to wake for that: once for a whole
+    /// append.
+    fn stored(entry: Entry<Self>, wakers: &mut Wakers);
 
     /// Tells the run that an entry was not stored and never will be.
     fn refused(entry: Entry<Self>, error: &StoreError);

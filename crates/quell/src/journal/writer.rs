@@ -270,9 +270,9 @@ impl<R: Recorded> Writer<R> {
             self.journal.lock().trouble = None;
             self.couriers.send_words(Box::new(|| tracing::info!("store works again")));
         }
-        let done = Done::of(&entries, are_stops);
-        entries.into_iter().for_each(R::stored);
-        self.count_out(done);
+        let (done, mut wakers) = (Done::of(&entries, are_stops), Wakers::new());
+        entries.into_iter().for_each(|entry| R::stored(entry, &mut wakers));
+        self.count_out(done, wakers);
     }
 
     fn give_up(&self, entries: Vec<Entry<R>>, are_stops: bool, error: &StoreError) {
@@ -286,7 +286,7 @@ impl<R: Recorded> Writer<R> {
             }
             R::refused(entry, error);
         }
-        self.count_out(done);
+        self.count_out(done, Wakers::new());
     }
 
     /// Gives up what the store has not taken by now, although an append of it may be under way.
@@ -310,9 +310,8 @@ impl<R: Recorded> Writer<R> {
         self.give_up(others, false, &error);
     }
 
-    /// Counts out entries after their runs were told.
-    fn count_out(&self, done: Done) {
-        let mut wakers = Wakers::new();
+    /// Counts out entries after their runs were told, and wakes whoever waited for that.
+    fn count_out(&self, done: Done, mut wakers: Wakers) {
         self.journal.count_out(done, &mut wakers);
         foreign::wake(&self.couriers, wakers);
     }

@@ -22,21 +22,22 @@ impl Recorded for Node {
         records::of(entry, journal)
     }
 
-    fn stored(entry: Entry<Self>) {
+    fn stored(entry: Entry<Self>, wakers: &mut Wakers) {
         match entry {
-            Entry::Accepted { run, .. } => run.settle_entry(flags::ACCEPTANCE_STORED, |_| {}),
-            Entry::Ended(node, _) => node.settle_last(false),
-            Entry::Quiesced(node, _) => node.settle_last(true),
-            Entry::Resumed(run, _) => run.settle_entry(flags::ACCEPTANCE_STORED, |_| {}),
+            Entry::Accepted { run, .. } | Entry::Resumed(run, _) => {
+                run.settle_entry_for(wakers, flags::ACCEPTANCE_STORED, |_| {});
+            }
+            Entry::Ended(node, _) => node.settle_last(wakers, false),
+            Entry::Quiesced(node, _) => node.settle_last(wakers, true),
             Entry::Saved { run: node, .. }
             | Entry::Started(node, _)
             | Entry::Stop(node, _)
             | Entry::HoldBegan(node, _)
             | Entry::HoldEnded(node, _)
-            | Entry::Paused(node, _) => node.settle_entry(0, |_| {}),
+            | Entry::Paused(node, _) => node.settle_entry_for(wakers, 0, |_| {}),
             Entry::Forgotten(node, _) => {
                 node.has_left();
-                node.settle_entry(0, |_| {});
+                node.settle_entry_for(wakers, 0, |_| {});
             }
             Entry::TakenBack(node, _) => node.settle_taken_back(),
             Entry::Event(..) => {}
@@ -239,6 +240,12 @@ impl Node {
     /// Notes what became of an entry, and wakes who waits for that.
     fn settle_entry(&self, set: u32, edit: impl FnOnce(&mut State)) {
         let mut wakers = Wakers::new();
+        self.settle_entry_for(&mut wakers, set, edit);
+        foreign::wake(&self.shared.couriers, wakers);
+    }
+
+    /// As [`settle_entry`](Self::settle_entry), and yields whom to wake.
+    fn settle_entry_for(&self, wakers: &mut Wakers, set: u32, edit: impl FnOnce(&mut State)) {
         let task = {
             let mut state = self.lock();
             edit(&mut state);
@@ -250,7 +257,7 @@ impl Node {
             }
             let left = self.unstored.fetch_sub(1, Ordering::Relaxed) - 1;
             if left == 0 || was_held {
-                state.waiters.drain_into(&mut wakers);
+                state.waiters.drain_into(wakers);
             }
             // Under the lock under which `poll_turn` stores the waker: no wake-up is lost.
             if was_held { state.body.clone() } else { None }
@@ -259,14 +266,13 @@ impl Node {
         if let Some(task) = task {
             task.wake();
         }
-        foreign::wake(&self.shared.couriers, wakers);
     }
 
     /// Notes that the end of the run is stored, or that it has quiesced. If that was the last of a
     /// root, its bytes are free before anybody is woken.
-    fn settle_last(self: &Arc<Self>, has_quiesced: bool) {
+    fn settle_last(self: &Arc<Self>, wakers: &mut Wakers, has_quiesced: bool) {
         let is_last = self.is_root() && self.ended_non_quiescent() == has_quiesced;
-        self.settle_entry(0, |state| {
+        self.settle_entry_for(wakers, 0, |state| {
             if is_last {
                 self.release_bytes(state);
             }
