@@ -53,7 +53,7 @@ pub use list::{BadCursor, ListCursor, RunPage};
 pub use long_requests::LongRequestPermit;
 pub use lookup_error::LookupError;
 pub use millis::millis;
-pub use native::router;
+pub use native::{no_such_path, router};
 pub use open_access::{BodyKinds, guard_open};
 pub use panics::catch_panics;
 pub use path_texts::PathTexts;

@@ -188,6 +188,37 @@ async fn bad_input_is_refused_in_words_and_changes_nothing() {
 }
 
 #[tokio::test]
+async fn a_body_that_is_no_object_is_told_with_one_that_is_right() {
+    let app = router(service());
+    let start_right = r#"`{"component": "agent/writer", "input": {"topic": "tea"}}`"#;
+    let cancel_right = r#"`{"reason": "not needed any more"}`"#;
+    for (method, path, body, status, says, right) in [
+        ("POST", START, "", 400, "the body is empty; ", start_right),
+        ("POST", START, " \n", 400, "the body is empty; ", start_right),
+        ("POST", START, "component=agent/a", 400, "the body is not JSON; ", start_right),
+        ("POST", START, "[", 400, "the body is not JSON; ", start_right),
+        ("POST", START, "[]", 422, ", found a list", start_right),
+        ("POST", START, "null", 422, ", found null", start_right),
+        ("POST", START, "-1", 422, ", found a number", start_right),
+        ("POST", START, "\"agent/a\"", 422, ", found a string", start_right),
+        ("POST", CANCEL, " ", 400, "the body is empty; ", cancel_right),
+        ("POST", CANCEL, "true", 422, ", found true or false", cancel_right),
+        ("POST", "/v1/runs/r/resume", "", 400, "is empty; ", r#"`{"answer": "yes"}`"#),
+        ("POST", "/v1/runs/r/pause", "[]", 422, ", found a list", r#"`{"request": "go on?"}`"#),
+        ("PATCH", "/v1/runs/r", "", 400, "the body is empty; ", r#"`{"timeout_ms": 60000}`"#),
+    ] {
+        let answer = send(&app, method, path, &[JSON], body).await;
+        let what = format!("{method} {path} {body:?}: {}", answer.text);
+        assert_eq!(answer.status.as_u16(), status, "{what}");
+        let detail = answer.json()["detail"].as_str().unwrap_or_default().to_owned();
+        let right = format!("expected a JSON object such as {right}");
+        let words =
+            if says.starts_with(',') { format!("{right}{says}") } else { format!("{says}{right}") };
+        assert!(detail.ends_with(&words), "{what}");
+    }
+}
+
+#[tokio::test]
 async fn an_unknown_parameter_or_word_is_told_with_those_that_are_right() {
     let app = router(service());
     for (path, says) in [

@@ -11,4 +11,4 @@ mod routes;
 mod run_response;
 mod wire;
 
-pub use router::router;
+pub use router::{no_such_path, router};

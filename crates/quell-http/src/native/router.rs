@@ -37,6 +37,21 @@ pub fn router(service: Service) -> Router {
     guard_open(app, &service, BodyKinds::Json).with_state(service)
 }
 
+/// Answers a path below `/v1` that is none of the native API: 404 `unknown-path`, as a problem.
+///
+/// [`router`] does not answer such paths, since yours may be among them: it is for the fallback of a
+/// server that has several contracts.
+///
+/// # Examples
+///
+/// ```
+/// assert_eq!(quell_http::no_such_path().status(), 404);
+/// ```
+pub fn no_such_path() -> Response {
+    let detail = "there is no such path; `GET /openapi.json` has those that there are";
+    Problem::new(StatusCode::NOT_FOUND, "unknown-path", detail).into_response()
+}
+
 /// Makes the routes and their description from the annotations of the handlers.
 fn described_routes() -> OpenApiRouter<Service> {
     OpenApiRouter::with_openapi(Document::openapi())

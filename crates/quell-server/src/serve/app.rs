@@ -1,5 +1,6 @@
 //! [`router`]: all contracts on one port.
 
+use axum::http::Uri;
 use axum::middleware::{from_fn, from_fn_with_state};
 use axum::routing::get;
 use axum::{Json, Router};
@@ -39,7 +40,10 @@ pub(super) fn router(service: &Service, config: &Config, demo: Option<Demo>) -> 
     let app = app
         .without_v07_checks()
         .nest("/playbook3d", quell_playbook3d::router(playbook3d, options))
-        .fallback(async move || quell_agentos::absent(has_codes));
+        .fallback(async move |uri: Uri| match uri.path().strip_prefix("/v1") {
+            Some(rest) if rest.is_empty() || rest.starts_with('/') => quell_http::no_such_path(),
+            _ => quell_agentos::absent(has_codes),
+        });
     let long = || from_fn_with_state(service.clone(), streams::layer);
     let langgraph = quell_langgraph::routes(service.clone(), config.langgraph.clone());
     let langgraph = quell_langgraph::in_its_words(langgraph.layer(long()));

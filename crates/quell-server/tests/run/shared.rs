@@ -56,10 +56,24 @@ fn a_path_that_no_contract_serves_has_an_error_code_unless_the_options_say_no() 
         (&["--set", "agentos.error_codes=false"], json!({ "detail": "Not Found" })),
     ] {
         let site = Site::demo(more);
-        for path in ["/nowhere", "/agents/a/b/c/d/e"] {
+        for path in ["/nowhere", "/agents/a/b/c/d/e", "/v1runs"] {
             let (head, answer) = asked(&site, &format!("GET {path}"), "");
             assert!(head.starts_with("http/1.1 404"), "{head}");
             assert_eq!(answer, body, "{path}");
+        }
+    }
+}
+
+#[test]
+fn an_unknown_path_below_that_of_the_native_api_is_a_problem() {
+    let site = Site::demo(&["--set", "agentos.error_codes=false"]);
+    for path in ["/v1", "/v1/", "/v1/run", "/v1/runs/", "/v1/runs/r/stop", "/v1/runs/r/events/x"] {
+        for method in ["GET", "POST"] {
+            let (head, answer) = asked(&site, &format!("{method} {path}"), "");
+            assert!(head.starts_with("http/1.1 404"), "{method} {path}: {head}");
+            assert!(head.contains("\r\ncontent-type: application/problem+json\r\n"), "{head}");
+            assert_eq!(answer["type"], "urn:quell:problem:unknown-path", "{method} {path}");
+            assert!(answer["detail"].as_str().is_some_and(|it| it.contains("`GET /openapi.json`")));
         }
     }
 }

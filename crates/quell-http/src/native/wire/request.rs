@@ -3,18 +3,14 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use axum::http::StatusCode;
 use quell::{CancelRequest, NewLimits, OnBusy};
 use quell_flow::ComponentKind;
-use serde::de::{DeserializeOwned, Error as _};
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 use utoipa::ToSchema;
 
 use crate::native::wire::millis::Millis;
-use crate::problem::Problem;
 use crate::wait::Wait;
-use quell::{JSON_LEVELS_MAX, check_json};
 
 /// A run to be started.
 #[derive(Debug, Deserialize, ToSchema)]
@@ -171,25 +167,6 @@ pub(crate) enum WaitName {
     None,
     Terminal,
     Quiescent,
-}
-
-/// Parses JSON: 400 if it is not JSON, 422 if it has another shape.
-pub(crate) fn read<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
-    // From a list serde would take the fields in the order of their declaration.
-    let read = match bytes.trim_ascii_start().first() {
-        Some(b'[') => Err(serde_json::Error::custom("expected an object, found a list")),
-        _ => serde_json::from_slice(bytes),
-    };
-    read.map_err(|error| {
-        let is_json =
-            str::from_utf8(bytes).is_ok_and(|text| check_json(text, JSON_LEVELS_MAX).is_ok());
-        let (status, name) = if is_json {
-            (StatusCode::UNPROCESSABLE_ENTITY, "bad-request")
-        } else {
-            (StatusCode::BAD_REQUEST, "not-json")
-        };
-        Problem::new(status, name, error.to_string())
-    })
 }
 
 impl TryFrom<String> for NameText {
