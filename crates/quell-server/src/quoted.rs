@@ -53,18 +53,29 @@ pub(crate) fn address_begin(text: &str) -> &str {
     let rest = &text[scheme.len()..];
     let is_of_host = |char: char| char.is_ascii_alphanumeric() || ".-[]:".contains(char);
     let host = &rest[..rest.find(['/', '?']).unwrap_or(rest.len())];
-    let port = host.rsplit_once(':').map_or("", |(_, port)| port.trim_end_matches(']'));
-    // Only an address has brackets.
-    let bare = host.strip_prefix('[').and_then(|host| host.split(']').next());
-    let is_address = bare.is_none_or(|host| host.parse::<Ipv6Addr>().is_ok());
-    let is_port = host.ends_with(']') || port.bytes().all(|byte| byte.is_ascii_digit());
-    if !host.chars().all(is_of_host) || !is_port || !is_address || rest.contains('@') {
+    if !host.chars().all(is_of_host) || !is_host(host) || rest.contains('@') {
         return scheme;
     }
     let path = &rest[host.len()..rest.find('?').map_or(rest.len(), |at| at + 1)];
     let words = path.split_inclusive(['/', '?']);
     let words = words.take_while(|word| is_plain(word.trim_end_matches(['/', '?'])));
     &text[..scheme.len() + host.len() + words.map(str::len).sum::<usize>()]
+}
+
+/// Tells whether a text is a name or an address in brackets, and at most a port.
+fn is_host(text: &str) -> bool {
+    let (is_name, port) = match text.strip_prefix('[') {
+        Some(rest) => match rest.split_once(']') {
+            Some((bare, port)) => (bare.parse::<Ipv6Addr>().is_ok(), port),
+            None => return false,
+        },
+        None => {
+            let end = text.find(':').unwrap_or(text.len());
+            (!text[..end].contains(['[', ']']), &text[end..])
+        }
+    };
+    let is_port = |port: &str| port.bytes().all(|byte| byte.is_ascii_digit());
+    is_name && (port.is_empty() || port.strip_prefix(':').is_some_and(is_port))
 }
 
 #[cfg(test)]
@@ -87,6 +98,12 @@ mod tests {
             ("https://h/x", "https://h/x"),
             ("http://[hush]/x", "http://…"),
             ("http://[::1]:80/x", "http://[::1]:80/x"),
+            ("http://[::1]/x", "http://[::1]/x"),
+            ("http://[::1]hush:80/x", "http://…"),
+            ("https://ann:hush", "https://…"),
+            ("https://ann:hush:", "https://…"),
+            ("https://ann:hush:80/x", "https://…"),
+            ("https://h:/x", "https://h:/x"),
             ("ftp://hush", "…"),
             ("-----BEGIN KEY-----hush", "-----…"),
             ("x\nhush", "x…"),

@@ -142,7 +142,10 @@ fn may_be_shown(value: &DeValue<'_>, keys: &[String]) -> bool {
             program.is_some_and(has_secret) || may_be_shown(item.get_ref(), keys)
         }),
         DeValue::String(text) => {
-            let is_host = text.starts_with("http://hUsh") || text.starts_with("https://hUsh");
+            let is_host = ["http://", "https://"].iter().any(|scheme| {
+                let host = text.strip_prefix(scheme).and_then(|rest| rest.split(ENDS).next());
+                host.is_some_and(has_secret)
+            });
             let signs = ["=", "?", "://", "\n"];
             let begin = signs.iter().filter_map(|sign| text.find(sign)).min().unwrap_or(text.len());
             has_secret(text)
@@ -158,6 +161,9 @@ fn of_table(table: &DeTable<'_>, keys: &[String]) -> bool {
         may_be_shown(value.get_ref(), &keys)
     })
 }
+
+/// What ends the name of a host.
+const ENDS: [char; 4] = [':', '/', '?', '@'];
 
 /// Tells whether the secret is the id of a component, which is none.
 fn is_id(root: &DeTable<'_>) -> bool {
