@@ -48,7 +48,7 @@ impl Cli {
     pub(crate) fn read(args: impl IntoIterator<Item = OsString>) -> Result<Self, clap::Error> {
         let args: Vec<OsString> = args.into_iter().collect();
         let cli = Self::try_parse_from(&args)
-            .map_err(|error| without_secrets(with_tip(error, &args, is_right)))?;
+            .map_err(|error| without_secrets(with_tip(error, &args, &is_right)))?;
         let Command::Run(run) = &cli.command else { return Ok(cli) };
         if run.plan.is_none() && run.command.is_empty() && run.resume.is_none() {
             let message = "neither a plan nor a command was given; one of these would do:\n\n  \

@@ -4,7 +4,7 @@ use quell::{JSON_LEVELS_MAX, JsonError, Payload, check_json};
 use serde::de::IgnoredAny;
 use serde_json::{Value, json};
 
-use crate::tips::shown_word;
+use crate::shown_word::shown_word;
 
 /// Reads the JSON of `--input`. A message shows of it what looks like words.
 pub(crate) fn parse_input(text: &str) -> Result<Payload, String> {

@@ -8,6 +8,7 @@
 mod answers;
 mod args;
 mod asking;
+mod change;
 mod check;
 mod config;
 mod descriptors;
@@ -38,6 +39,7 @@ mod report_file;
 mod run;
 mod serve;
 mod shell_word;
+mod shown_word;
 mod signals;
 mod small_file;
 mod stdout;

@@ -1,22 +1,20 @@
 //! [`with_tip`]: what the message about a wrong command line says of the right one.
 
 use std::ffi::OsString;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::path::Path;
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
-use quell_flow::{ComponentKind, PlanFormat, guess, path_text, plain_begin, variable_of};
+use quell_flow::{ComponentKind, guess, path_text, variable_of};
 use quell_report::text::printable;
 
-use crate::config::DEFAULT_PORT;
-use crate::shell_word::shell_word;
+use crate::change::{Change, with_check, with_config, with_listen, with_program, without_config};
+use crate::shown_word::{is_of_words, shown, shown_word};
 
 /// Adds to the message about an unknown argument or command the command line that was probably
 /// meant: one that is right.
 pub(crate) fn with_tip(
     mut error: clap::Error,
     args: &[OsString],
-    is_right: impl Fn(&[OsString]) -> bool,
+    is_right: IsRight<'_>,
 ) -> clap::Error {
     if !matches!(error.kind(), ErrorKind::UnknownArgument | ErrorKind::InvalidSubcommand) {
         return error;
@@ -73,36 +71,85 @@ pub(crate) fn words(error: &clap::Error) -> String {
     text.lines().flat_map(|line| [printable(line), "\n".into()]).collect()
 }
 
-fn tip(args: &[OsString], is_right: impl Fn(&[OsString]) -> bool) -> Option<String> {
-    let each = |with: Change, what: &str| {
-        let mut changed = (2..args.len().min(WORDS_MAX)).filter_map(|at| with(args, at));
-        let words = changed.find(|words| is_right(words))?;
-        Some(format!("{what}: {}", shown(&words)))
-    };
-    let is_command = |name: &str| COMMANDS.contains(&name);
+/// What is said of a wrong command line, in the order in which it is tried.
+struct Tip {
+    /// The command behind which it is said; without one it is said where no command stands first.
+    command: Option<&'static str>,
+    /// How it begins.
+    says: &'static str,
+    /// Yields how it goes on, if it is right.
+    rest: Rest,
+}
+
+type Rest = fn(&[OsString], IsRight<'_>) -> Option<String>;
+type IsRight<'a> = &'a dyn Fn(&[OsString]) -> bool;
+
+const fn tip_of(command: &'static str, says: &'static str, rest: Rest) -> Tip {
+    Tip { command: Some(command), says, rest }
+}
+
+const BEHIND_DASHES: &str = "a program goes after `--`";
+const BEHIND_CONFIG: &str = "a configuration goes after `--config`: ";
+const ALONE: &str = "the file stands alone: ";
+
+const TIPS: [Tip; 13] = [
+    Tip {
+        command: None,
+        says: "an option goes after its command: ",
+        rest: |args, _| with_command_first(args),
+    },
+    Tip { command: None, says: "", rest: |args, _| of_command(args.get(1)?.to_str()?, "quell") },
+    tip_of("help", "", |args, _| of_help(args)),
+    tip_of("run", "a component is named by its kind and id: quell run ", |args, _| component(args)),
+    tip_of("run", BEHIND_DASHES, |args, _| {
+        let mut words = args.iter().skip(2).take(WORDS_MAX).take_while(|it| *it != "--");
+        words.any(is_set).then(|| ", and its variables before quell".to_owned())
+    }),
+    tip_of("run", BEHIND_DASHES, |args, is_right| {
+        Some(format!(": {}", changed(args, with_program, is_right)?))
+    }),
+    tip_of("serve", "an address goes after `--listen`: ", |args, is_right| {
+        changed(args, with_listen, is_right)
+    }),
+    tip_of("serve", BEHIND_CONFIG, |args, is_right| changed(args, with_config, is_right)),
+    tip_of("list", BEHIND_CONFIG, |args, is_right| changed(args, with_config, is_right)),
+    tip_of("plan", "", |args, _| of_plan(args.get(2)?.to_str()?, "quell plan")),
+    tip_of("plan", "a plan goes after `check`: ", |args, is_right| {
+        changed(args, with_check, is_right)
+    }),
+    tip_of("check", ALONE, |args, is_right| changed(args, without_config, is_right)),
+    tip_of("init", ALONE, |args, is_right| changed(args, without_config, is_right)),
+];
+
+fn tip(args: &[OsString], is_right: IsRight<'_>) -> Option<String> {
     let command = args.get(1)?.to_str()?;
-    if is_before_command(args) {
-        let at = args.iter().position(|word| word.to_str().is_some_and(is_command))?;
-        let changed = [&args[..1], &args[at..=at], &args[1..at], &args[at + 1..]].concat();
-        return Some(format!("an option goes after its command: {}", shown(&changed)));
+    let known = COMMANDS.iter().chain(["help"].iter()).find(|known| **known == command).copied();
+    let mut tips = TIPS.iter().filter(|tip| tip.command == known);
+    tips.find_map(|tip| Some(format!("{}{}", tip.says, (tip.rest)(args, is_right)?)))
+}
+
+/// Changes a command line at the first of its words at which that makes it right.
+fn changed(args: &[OsString], change: Change, is_right: IsRight<'_>) -> Option<String> {
+    let mut changed = (2..args.len().min(WORDS_MAX)).filter_map(|at| change(args, at));
+    Some(shown(&changed.find(|words| is_right(words))?))
+}
+
+/// Puts the command first, if an option stands there.
+fn with_command_first(args: &[OsString]) -> Option<String> {
+    if !is_before_command(args) {
+        return None;
     }
-    match command {
-        word if !is_command(word) => of_command(word),
-        "run" if component(args).is_some() => {
-            let name = component(args)?;
-            Some(format!("a component is named by its kind and id: quell run {name}"))
-        }
-        "run" if args.iter().skip(2).take(WORDS_MAX).take_while(|it| *it != "--").any(is_set) => {
-            Some("a program goes after `--`, and its variables before quell".to_owned())
-        }
-        "run" => each(with_program, "a program goes after `--`"),
-        "serve" => each(with_listen, "an address goes after `--listen`")
-            .or_else(|| each(with_config, "a configuration goes after `--config`")),
-        "list" => each(with_config, "a configuration goes after `--config`"),
-        "plan" => of_plan(args.get(2)?.to_str()?)
-            .or_else(|| each(with_check, "a plan goes after `check`")),
-        "check" | "init" => each(without_config, "the file stands alone"),
-        _ => None,
+    let is_command = |word: &OsString| word.to_str().is_some_and(|it| COMMANDS.contains(&it));
+    let at = args.iter().position(is_command)?;
+    Some(shown(&[&args[..1], &args[at..=at], &args[1..at], &args[at + 1..]].concat()))
+}
+
+/// Says the same of the words behind `help`.
+fn of_help(args: &[OsString]) -> Option<String> {
+    let word = args.get(2)?.to_str()?;
+    match args.get(3) {
+        Some(below) if word == "plan" => of_plan(below.to_str()?, "quell help plan"),
+        _ => of_command(word, "quell help").filter(|_| !COMMANDS.contains(&word)),
     }
 }
 
@@ -120,24 +167,27 @@ fn component(args: &[OsString]) -> Option<String> {
     (is_kind && is_of_words(id) && !id.starts_with('-')).then(|| format!("{kind}/{id}"))
 }
 
-/// Says what a command of other tools is here, or which one is near.
-fn of_command(word: &str) -> Option<String> {
+/// Says what a command of other tools is here, or which one is near, which is shown behind `before`.
+fn of_command(word: &str, before: &str) -> Option<String> {
     let by_habit = ELSEWHERE.iter().find(|(words, _)| words.contains(&word));
-    let near = || guess(word, COMMANDS).map(|near| format!("did you mean `quell {near}`?"));
+    let near = || guess(word, COMMANDS).map(|near| format!("did you mean `{before} {near}`?"));
     by_habit.map(|(_, right)| (*right).to_owned()).or_else(near)
 }
 
 /// Says the same of one behind `plan`.
-fn of_plan(word: &str) -> Option<String> {
+fn of_plan(word: &str, before: &str) -> Option<String> {
     let commands = ["check", "show", "schema"];
-    let by_habit = match word {
-        "validate" | "lint" | "verify" | "test" => Some("check"),
-        "draw" | "graph" | "tree" | "print" => Some("show"),
-        _ => None,
-    };
-    let meant = by_habit.or_else(|| guess(word, commands)).filter(|_| !commands.contains(&word));
-    meant.map(|meant| format!("did you mean `quell plan {meant}`?"))
+    let by_habit = ELSEWHERE_OF_PLANS.iter().find(|(words, _)| words.contains(&word));
+    let meant = by_habit.map(|(_, meant)| *meant).or_else(|| guess(word, commands));
+    let meant = meant.filter(|_| !commands.contains(&word))?;
+    Some(format!("did you mean `{before} {meant}`?"))
 }
+
+/// Commands of other tools about plans, and what they are here.
+const ELSEWHERE_OF_PLANS: [(&[&str], &str); 2] = [
+    (&["validate", "lint", "verify", "test"], "check"),
+    (&["draw", "graph", "tree", "print"], "show"),
+];
 
 /// The commands.
 const COMMANDS: [&str; 17] = [
@@ -161,11 +211,21 @@ const COMMANDS: [&str; 17] = [
 ];
 
 /// Commands of other tools, and what they are here.
-const ELSEWHERE: [(&[&str], &str); 7] = [
+const ELSEWHERE: [(&[&str], &str); 9] = [
     (
         &["stop", "cancel", "kill", "abort", "down"],
         "Ctrl-C stops `quell run`; a run of a server is stopped by `curl -X POST \
          http://127.0.0.1:7777/v1/runs/ID/cancel`",
+    ),
+    (
+        &["resume", "answer", "continue", "reply", "approve"],
+        "`quell run --resume RUN --store FILE --answer STEP=VALUE` answers a run that `quell run` \
+         left paused; one of a server is answered by `curl \
+         http://127.0.0.1:7777/v1/runs/ID/resume --json '{\"answer\": \"yes\"}'`",
+    ),
+    (
+        &["pause", "suspend"],
+        "a run of a server is paused by `curl -X POST http://127.0.0.1:7777/v1/runs/ID/pause`",
     ),
     (&["start", "up", "server", "daemon"], "did you mean `quell serve`?"),
     (&["validate", "lint", "verify"], "did you mean `quell check`, or `quell plan check`?"),
@@ -178,107 +238,6 @@ const ELSEWHERE: [(&[&str], &str); 7] = [
     (&["logs", "log", "tail"], "`quell events RUN --store FILE` has the events of a run"),
 ];
 
-/// Changes a command line at one of its words.
-type Change = fn(&[OsString], usize) -> Option<Vec<OsString>>;
-
-/// Puts `--` before a word, the name of a program. A variable is none.
-fn with_program(args: &[OsString], at: usize) -> Option<Vec<OsString>> {
-    let (before, program) = args.split_at(at);
-    let name = program.first()?.to_str()?;
-    let is_other = name.starts_with('-')
-        || PlanFormat::of(Path::new(name)).is_ok()
-        || variable_of(name).is_some()
-        || ComponentKind::split(name).is_some();
-    (!is_other).then(|| [before, &["--".into()], program].concat())
-}
-
-/// Puts `--config` before a word.
-fn with_config(args: &[OsString], at: usize) -> Option<Vec<OsString>> {
-    let (before, file) = args.split_at(at);
-    let is_option = file.first()?.as_encoded_bytes().starts_with(b"-");
-    (!is_option).then(|| [before, &["--config".into()], file].concat())
-}
-
-/// Takes `--config` out.
-fn without_config(args: &[OsString], at: usize) -> Option<Vec<OsString>> {
-    let (before, rest) = args.split_at(at);
-    let (_, after) = rest.split_first().filter(|(word, _)| *word == "--config")?;
-    Some([before, after].concat())
-}
-
-/// Puts `check` before a word, the file of a plan.
-fn with_check(args: &[OsString], at: usize) -> Option<Vec<OsString>> {
-    let (before, file) = args.split_at(at);
-    PlanFormat::of(Path::new(file.first()?)).ok()?;
-    Some([before, &["check".into()], file].concat())
-}
-
-/// Puts `--listen` before an address, or in the place of the option of a port.
-fn with_listen(args: &[OsString], at: usize) -> Option<Vec<OsString>> {
-    let (before, rest) = args.split_at(at);
-    let (word, after) = rest.split_first()?;
-    let Some((address, after)) = of_option(rest) else {
-        let address = meant_address(word.to_str()?)?.to_string();
-        return Some([before, &["--listen".into(), address.into()], after].concat());
-    };
-    // The port may be an option of its own.
-    let (address, after) = match of_option(after) {
-        Some((other, after)) if is_port(other) != is_port(address) => {
-            let (host, port) = if is_port(other) { (address, other) } else { (other, address) };
-            (format!("{host}:{port}"), after)
-        }
-        _ => (address.to_owned(), after),
-    };
-    let address = meant_address(&address)?.to_string();
-    Some([before, &["--listen".into(), address.into()], after].concat())
-}
-
-/// Reads an option by which other servers are told where to listen, and yields its value and what
-/// stands behind it.
-fn of_option(words: &[OsString]) -> Option<(&str, &[OsString])> {
-    let (word, after) = words.split_first()?;
-    let (name, value) = match word.to_str()?.split_once('=') {
-        Some((name, value)) => (name, Some(value)),
-        None => (word.to_str()?, None),
-    };
-    if !LISTEN_ELSEWHERE.contains(&name) {
-        return None;
-    }
-    match value {
-        Some(value) => Some((value, after)),
-        None => Some((after.first()?.to_str()?, &after[1..])),
-    }
-}
-
-fn is_port(text: &str) -> bool {
-    text.parse::<u16>().is_ok()
-}
-
-/// Options by which other servers are told where to listen.
-const LISTEN_ELSEWHERE: [&str; 6] = ["--port", "-p", "--host", "--bind", "--addr", "--address"];
-
-/// Yields the address that a word means: one as it is, without a port, of the host of an address of
-/// the web, or a port. A server listens on an address of its own machine: that of a name is
-/// loopback.
-fn meant_address(word: &str) -> Option<SocketAddr> {
-    let of_web = word.strip_prefix("http://").or_else(|| word.strip_prefix("https://"));
-    let host = of_web.map_or(word, |rest| rest.split('/').next().unwrap_or_default());
-    let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
-    if let Ok(address) = host.parse() {
-        return Some(address);
-    }
-    if let Ok(address) = bare.parse::<IpAddr>() {
-        return Some(SocketAddr::new(address, DEFAULT_PORT));
-    }
-    let loopback = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
-    let (name, port) = host.rsplit_once(':').unwrap_or(("", host));
-    let is_name = name.chars().all(|char| char.is_ascii_alphanumeric() || ".-".contains(char));
-    match port.parse() {
-        Ok(port) => is_name.then(|| loopback(port)),
-        Err(_) => (of_web.is_some() || host == "localhost").then(|| loopback(DEFAULT_PORT)),
-    }
-}
-
 /// The words of a command line at which a change is tried. Each change is read as a whole, and a
 /// pattern of a shell may stand for thousands of files.
 const WORDS_MAX: usize = 32;
@@ -288,51 +247,11 @@ fn is_set(word: &OsString) -> bool {
     word.to_str().is_some_and(|word| variable_of(word).is_some())
 }
 
-/// Yields a word of a command line as messages show it: all of it if it looks like words, the name
-/// of what it sets, `NAME=…`, and otherwise `…`. Nothing is known of a word in a wrong place.
-pub(crate) fn shown_word(word: &str) -> String {
-    if is_shown(word) {
-        return word.to_owned();
-    }
-    match word.split_once('=') {
-        Some((name, _)) if !name.is_empty() && is_shown(name) => format!("{name}=…"),
-        _ if word.starts_with("--") => "--…".to_owned(),
-        _ => "…".to_owned(),
-    }
-}
-
-/// Tells whether a word looks like words, or is a number or an address to listen on.
-fn is_shown(word: &str) -> bool {
-    word.is_empty() || is_of_words(word) || word.parse::<SocketAddr>().is_ok()
-}
-
-/// Tells whether a text looks like words, as a path and an option do.
-fn is_of_words(text: &str) -> bool {
-    plain_begin(text).len() == text.len() && text.lines().count() < 2
-}
-
-/// Writes a command line whose first word is `quell`. What stands behind the name of a secret is
-/// one.
-fn shown(words: &[OsString]) -> String {
-    let mut before = String::new();
-    let word = |word: &OsString| {
-        let word = word.to_string_lossy();
-        let is_secret = is_shown(&word) && !is_of_words(&format!("{before} {word}"));
-        let is_value = !before.is_empty() && is_of_words(&before) && is_secret;
-        let is_address = word.parse::<SocketAddr>().is_ok();
-        let shown = if is_value && !is_address { "…".to_owned() } else { shown_word(&word) };
-        before = word.into_owned();
-        if shown.contains('…') { shown } else { shell_word(&shown) }
-    };
-    let words: Vec<String> = words.iter().skip(1).map(word).collect();
-    format!("quell {}", words.join(" "))
-}
-
 #[cfg(test)]
 mod tests {
     use std::cell::Cell;
 
-    use clap::CommandFactory as _;
+    use clap::{CommandFactory as _, Parser as _};
 
     use super::*;
     use crate::args::Cli;
@@ -348,34 +267,62 @@ mod tests {
         assert_eq!(names, known);
     }
 
+    /// Command lines that are wrong, and what is said of each: every tip of the table.
+    const WRONG: [(&[&str], &str); 13] = [
+        (&["--store", "a", "runs"], "an option goes after its command: quell runs --store a"),
+        (&["rnu"], "did you mean `quell run`?"),
+        (&["help", "rnu"], "did you mean `quell help run`?"),
+        (&["run", "agent", "x"], "a component is named by its kind and id: quell run agent/x"),
+        (&["run", "A=b", "make"], "a program goes after `--`, and its variables before quell"),
+        (&["run", "ls", "-l"], "a program goes after `--`: quell run -- ls -l"),
+        (&["serve", ":80"], "an address goes after `--listen`: quell serve --listen 127.0.0.1:80"),
+        (&["serve", "x"], "a configuration goes after `--config`: quell serve --config x"),
+        (&["list", "x"], "a configuration goes after `--config`: quell list --config x"),
+        (&["plan", "chek"], "did you mean `quell plan check`?"),
+        (&["plan", "p.yaml"], "a plan goes after `check`: quell plan check p.yaml"),
+        (&["check", "--config", "x"], "the file stands alone: quell check x"),
+        (&["init", "--config", "x"], "the file stands alone: quell init x"),
+    ];
+
+    /// Yields what is said of a wrong command line.
+    fn said(words: &[&str]) -> String {
+        let args = ["quell"].iter().chain(words).map(OsString::from);
+        Cli::read(args).expect_err("it is wrong").render().to_string()
+    }
+
     #[test]
-    fn what_does_not_look_like_words_is_not_shown() {
-        for (word, right) in [
-            ("make", "make"),
-            ("--timeout", "--timeout"),
-            ("./a.toml", "./a.toml"),
-            ("127.0.0.1:80", "127.0.0.1:80"),
-            ("", ""),
-            ("API_KEY=hush", "API_KEY=…"),
-            ("--api-key=hush", "--api-key=…"),
-            ("ok=2hUsh", "ok=…"),
-            ("2hUsh=x", "…"),
-            ("--2hUsh-3", "--…"),
-            ("2hUsh", "…"),
-            ("u:hush", "…"),
-            ("make\nx", "…"),
-        ] {
-            assert_eq!(shown_word(word), right, "{word}");
+    fn every_tip_is_said_of_a_command_line() {
+        for (at, (words, right)) in WRONG.into_iter().enumerate() {
+            let said = said(words);
+            assert!(said.contains(&format!("tip: {right}\n")), "{words:?}: {right}\n{said}");
+            // The tip that says it is the one at this place of the table.
+            let args: Vec<_> = ["quell"].iter().chain(words).map(OsString::from).collect();
+            let is_right = |args: &[OsString]| Cli::try_parse_from(args).is_ok();
+            let rest = (TIPS[at].rest)(&args, &is_right).expect(right);
+            assert_eq!(format!("{}{rest}", TIPS[at].says), right);
         }
-        let line = |words: &[&str]| shown(&words.iter().map(OsString::from).collect::<Vec<_>>());
-        for (words, right) in [
-            (&["quell", "run", "--", "ls", "-l"][..], "quell run -- ls -l"),
-            (&["quell", "run", "--", "x", "--token", "hush"], "quell run -- x --token …"),
-            (&["quell", "run", "--", "curl", "-u", "ann:hush"], "quell run -- curl -u …"),
-            (&["quell", "serve", "--listen", "[::1]:80"], "quell serve --listen '[::1]:80'"),
-        ] {
-            assert_eq!(line(words), right);
+        assert_eq!(WRONG.len(), TIPS.len(), "a tip without a command line that has it");
+    }
+
+    #[test]
+    fn every_command_of_another_tool_is_told_with_what_it_is_here() {
+        for (words, right) in ELSEWHERE {
+            for word in words {
+                for args in [&[*word][..], &[*word, "x"], &["help", *word]] {
+                    let said = said(args);
+                    assert!(said.contains(&format!("tip: {right}\n")), "{args:?}: {said}");
+                }
+            }
         }
+        for (words, right) in ELSEWHERE_OF_PLANS {
+            for word in words {
+                let tip = format!("tip: did you mean `quell plan {right}`?\n");
+                assert!(said(&["plan", word]).contains(&tip), "{word}");
+                let tip = format!("tip: did you mean `quell help plan {right}`?\n");
+                assert!(said(&["help", "plan", word]).contains(&tip), "{word}");
+            }
+        }
+        assert!(!said(&["help", "xyzzy"]).contains("tip:"));
     }
 
     #[test]
@@ -388,7 +335,7 @@ mod tests {
                 tried.set(tried.get() + 1);
                 false
             };
-            assert_eq!(tip(&args, is_right), None);
+            assert_eq!(tip(&args, &is_right), None);
             assert!(tried.get() <= 2 * WORDS_MAX, "{command}: {} were tried", tried.get());
         }
     }

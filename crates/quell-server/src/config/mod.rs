@@ -32,7 +32,6 @@ pub(crate) use catalog::{DEFAULT, catalog, default_file, linked};
 pub(crate) use check::{Asked, Checked};
 pub(crate) use executables::missing_of;
 pub(crate) use file::Config;
-pub(crate) use listen::parse as parse_address;
+pub(crate) use listen::{meant_address, parse as parse_address};
 pub(crate) use mistaken::load_plan;
-pub(crate) use server::DEFAULT_PORT;
 pub(crate) use set::Setting;

@@ -91,4 +91,4 @@ impl Config {
 const MEMORY_MIB: usize = 2_048;
 
 /// The default port.
-pub(crate) const DEFAULT_PORT: u16 = 7777;
+pub(super) const DEFAULT_PORT: u16 = 7777;

@@ -100,3 +100,19 @@ fn where_to_listen_is_shown_from_the_options_of_other_servers() {
         assert!(said(args).contains(&tip), "{args:?}: {}", said(args));
     }
 }
+
+#[test]
+fn a_part_of_an_address_and_a_command_of_another_tool_are_told_with_what_is_right() {
+    for (args, right) in [
+        (&["serve", "--demo", "--listen", "8080"][..], "; did you mean `127.0.0.1:8080` or, for "),
+        (&["serve", "--demo", "--listen", "localhost"], "; did you mean `127.0.0.1:7777`?"),
+        (&["help", "rnu"], "tip: did you mean `quell help run`?"),
+        (&["resume", "x"], "tip: `quell run --resume RUN --store FILE --answer STEP=VALUE` "),
+        (&["answer"], "/v1/runs/ID/resume --json '{\"answer\": \"yes\"}'`"),
+        (&["pause", "x"], "/v1/runs/ID/pause`"),
+    ] {
+        let ended = Scratch::new().run(args);
+        ended.assert_code(2);
+        assert!(ended.stderr.contains(right), "{args:?}: {}", ended.stderr);
+    }
+}
