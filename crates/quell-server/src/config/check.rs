@@ -43,7 +43,7 @@ impl Checked {
     /// Fails with every fault: of the file, of the plans that it names, a secret that is not in the
     /// environment, a scope that nothing asks for, a program that cannot be started, a store that
     /// cannot be where it is to be, a component to be offered that is not there, an address that
-    /// needs keys, or if the file has nothing to serve.
+    /// needs keys, an origin that no page has, or if the file has nothing to serve.
     pub(crate) fn load(path: Option<&Path>, asked: Asked<'_>) -> Result<Self, Vec<PlanError>> {
         let (mut config, mut faults) = Config::read(path, asked.settings);
         let is_whole = faults.is_empty();
@@ -63,6 +63,7 @@ impl Checked {
             }
         };
         faults.extend(config.limits_fault());
+        faults.extend(config.origin_faults());
         faults.extend(config.store_fault(asked.store.is_some()));
         faults.extend(config.component_faults());
         let (catalog, found) = config.components();

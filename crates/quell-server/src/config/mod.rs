@@ -17,6 +17,7 @@ mod masked;
 mod masked_lines;
 mod mistaken;
 mod model;
+mod origins;
 mod scopes;
 mod server;
 mod services;
