@@ -64,15 +64,12 @@ pub(crate) fn address_begin(text: &str) -> &str {
 
 /// Tells whether a text is a name or an address in brackets, and at most a port.
 fn is_host(text: &str) -> bool {
-    let (is_name, port) = match text.strip_prefix('[') {
-        Some(rest) => match rest.split_once(']') {
-            Some((bare, port)) => (bare.parse::<Ipv6Addr>().is_ok(), port),
-            None => return false,
-        },
-        None => {
-            let end = text.find(':').unwrap_or(text.len());
-            (!text[..end].contains(['[', ']']), &text[end..])
-        }
+    let (is_name, port) = if let Some(rest) = text.strip_prefix('[') {
+        let Some((bare, port)) = rest.split_once(']') else { return false };
+        (bare.parse::<Ipv6Addr>().is_ok(), port)
+    } else {
+        let end = text.find(':').unwrap_or(text.len());
+        (!text[..end].contains(['[', ']']), &text[end..])
     };
     let is_port = |port: &str| port.bytes().all(|byte| byte.is_ascii_digit());
     is_name && (port.is_empty() || port.strip_prefix(':').is_some_and(is_port))

@@ -26,7 +26,7 @@ fn meant(text: &str) -> Option<String> {
     let is_host = text == "localhost" || text.parse::<IpAddr>().is_ok();
     let is_web = ["http://", "https://"].iter().any(|scheme| text.starts_with(scheme));
     let port = text.strip_prefix(':').unwrap_or(text);
-    if !port.parse::<u16>().is_ok() {
+    if port.parse::<u16>().is_err() {
         let address = meant_address(text).filter(|_| is_host || is_web)?;
         return Some(format!("did you mean `{address}`?"));
     }
