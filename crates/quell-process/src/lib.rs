@@ -159,7 +159,8 @@
 //! # An embedder that is killed
 //!
 //! An embedder that is killed cannot end its processes; [`guarded_by`] names a program that does.
-//! On systems other than Linux that ends the groups, and nothing that has left them.
+//! On systems other than Linux that ends the groups, and nothing that has left them. The embedder
+//! that is started next waits for that with [`take_over`], before it starts anything again.
 //!
 //! In an engine with a store a program starts when the store has that it does
 //! ([`RunContext::hold_durably`]). The process that recovers the run names the program as
@@ -195,6 +196,6 @@ mod told;
 
 pub use descriptors::raise_descriptors;
 pub use event_lines::EventLines;
-pub use guardian::{Guarded, guard, guarded_by};
+pub use guardian::{Guarded, guard, guarded_by, take_over};
 pub use output::{Encoding, ProcessOutput};
 pub use process::Process;

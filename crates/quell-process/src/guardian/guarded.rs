@@ -1,6 +1,7 @@
 //! [`Guarded`]: what a process tells its guardian, and how it gets another.
 
 use std::collections::BTreeMap;
+use std::fs::File;
 use std::io::{self, Write as _};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::{Child, ChildStdin, Command, Stdio};
@@ -62,6 +63,14 @@ impl Drop for Guarded {
             drop(pipe);
             reap(child, END_WAIT);
         }
+    }
+}
+
+/// Has this process and its guardians hold a file until each of them has ended.
+pub(super) fn hold(file: File) {
+    if let Some(command) = &mut lock().command {
+        // A guardian prints nothing: its stdout is how it gets the file.
+        command.stdout(file);
     }
 }
 

@@ -12,9 +12,11 @@
 mod guard;
 mod guarded;
 mod news;
+mod take_over;
 #[cfg(test)]
 mod tests;
 
 pub use guard::guard;
 pub(crate) use guarded::{Announced, announce, reaped, started};
 pub use guarded::{Guarded, guarded_by};
+pub use take_over::take_over;

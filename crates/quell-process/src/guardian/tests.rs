@@ -15,6 +15,7 @@ use tracing::{Event, Metadata, Subscriber};
 use super::guard::Program;
 use super::guarded::{STATE, State, announce, reap};
 use super::news::News;
+use super::take_over::take_over;
 use crate::survivors;
 
 /// Guards with a shell command.
@@ -84,6 +85,29 @@ fn one_that_does_not_end_is_killed() {
     drop(pipe);
     reap(child, Duration::from_millis(50));
     assert_eq!(survivors::began(pid), None);
+}
+
+#[tokio::test]
+async fn the_next_process_waits_for_the_guardian_and_not_without_end() {
+    let _one_at_a_time = ONE_AT_A_TIME.lock().await;
+    let file = std::env::temp_dir().join(format!("quell-guardian-3-{}", std::process::id()));
+    STATE.lock().unwrap().command = guarded("exec cat").command;
+    // There was none before, and then none that had anything to guard.
+    for _ in 0..2 {
+        assert!(take_over(&file, Duration::ZERO).await.unwrap());
+        let program = announce("program");
+        let (child, pipe) = STATE.lock().unwrap().end().unwrap();
+        // The process is gone, its guardian is not.
+        STATE.lock().unwrap().command = guarded("exec cat").command;
+        assert!(!take_over(&file, Duration::from_millis(50)).await.unwrap());
+        STATE.lock().unwrap().command = None;
+        drop((program, pipe));
+        reap(child, Duration::from_secs(10));
+        STATE.lock().unwrap().command = guarded("exec cat").command;
+    }
+    assert!(STATE.lock().unwrap().end().is_none());
+    assert!(take_over(&file, Duration::ZERO).await.unwrap());
+    std::fs::remove_file(file).unwrap();
 }
 
 #[test]

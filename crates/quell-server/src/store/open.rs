@@ -3,11 +3,14 @@
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures::FutureExt as _;
 use quell::store::{RunRecord, Store};
 use quell::{Engine, EngineConfig, Recovered, Recovery, RunId, RunRef, Shutdown, limits};
-use quell_report::text::printable;
+use quell_flow::path_text;
+use quell_process::take_over;
+use quell_report::text::{printable, span};
 use quell_sqlite::SqliteStore;
 use tokio::time::timeout;
 
@@ -58,8 +61,9 @@ impl OpenStore {
         signals: &mut Signals,
         going_on: impl FnMut(&RunRecord) -> Option<Recovery> + Send,
     ) -> Result<Vec<String>, String> {
+        let late = self.take_over(signals).await?;
         let (recovered, failed) = self.decide(engine, signals, going_on).await?;
-        Ok(words(&recovered, &failed))
+        Ok(late.into_iter().chain(words(&recovered, &failed)).collect())
     }
 
     /// As [`recover`](Self::recover), with one run that is to go on. Yields it, paused or not.
@@ -75,6 +79,7 @@ impl OpenStore {
     ) -> Result<(RunRef, Vec<String>), String> {
         let mut how = Some(how);
         let going_on = |run: &RunRecord| how.take_if(|_| run.run() == wanted);
+        let late = self.take_over(signals).await?;
         let (mut recovered, failed) = self.decide(engine, signals, going_on).await?;
         let Recovered { resumed, paused, .. } = &mut recovered;
         let found = [resumed, paused].into_iter().find_map(|runs| {
@@ -82,8 +87,40 @@ impl OpenStore {
             Some(runs.remove(place))
         });
         match found {
-            Some(run) => Ok((run, words(&recovered, &failed))),
+            Some(run) => Ok((run, late.into_iter().chain(words(&recovered, &failed)).collect())),
             None => Err(self.why_not(wanted, &recovered).await),
+        }
+    }
+
+    /// Waits until the guardian of the process before has ended what that had left: what goes on
+    /// starts the same programs again (I19). Yields words if it takes too long.
+    ///
+    /// # Errors
+    ///
+    /// Fails if nothing tells about that guardian, or with a signal.
+    async fn take_over(&self, signals: &mut Signals) -> Result<Option<String>, String> {
+        // By each name of the store it is the same file.
+        let store = self.path.canonicalize().unwrap_or_else(|_| self.path.clone());
+        let file = beside(&store, GUARD);
+        let have_ended = tokio::select! {
+            biased;
+            have_ended = take_over(&file, GUARDIAN_WAIT) => have_ended,
+            signal = signals.next() => {
+                let name = signal.as_str();
+                return Err(format!(
+                    "{name}: programs of the process before were still being ended; nothing was \
+                     started"
+                ));
+            }
+        };
+        match have_ended {
+            Ok(true) => Ok(None),
+            Ok(false) => Ok(Some(format!(
+                "programs of the process before have not ended within {}, and may run beside those \
+                 that are started again",
+                span(GUARDIAN_WAIT)
+            ))),
+            Err(error) => Err(format!("{} cannot be locked: {error}", path_text(&file))),
         }
     }
 
@@ -166,10 +203,18 @@ pub(crate) fn is_part_of(store: &Path, path: &Path) -> bool {
         })
     };
     let (Some(store), Some(path)) = (place(store), place(path)) else { return false };
-    let beside = |end: &str| {
-        let mut name = OsString::from(&store);
-        name.push(end);
-        name
-    };
-    ["", "-wal", "-shm", ".lock"].into_iter().any(|end| path.as_os_str() == beside(end))
+    ["", "-wal", "-shm", ".lock", GUARD].into_iter().any(|end| path == beside(&store, end))
 }
+
+/// Yields the name of what stands beside a file.
+fn beside(file: &Path, end: &str) -> PathBuf {
+    let mut name = OsString::from(file);
+    name.push(end);
+    name.into()
+}
+
+/// The end of the name of the file that guardians hold. It stays, empty.
+const GUARD: &str = ".guard";
+
+/// How long the guardian of the process before is waited for. It needs 10.5 s at most.
+const GUARDIAN_WAIT: Duration = Duration::from_secs(15);

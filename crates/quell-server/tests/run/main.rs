@@ -94,4 +94,6 @@ mod stored_runs;
 #[cfg(test)]
 mod support;
 #[cfg(test)]
+mod taken_over;
+#[cfg(test)]
 mod waits;

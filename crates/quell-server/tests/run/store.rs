@@ -44,7 +44,7 @@ fn a_run_is_stored_and_a_later_one_finds_nothing_left_behind() {
         assert!(ended.stdout.contains("completed after"), "{ended:?}");
     }
     // Closed: what is in the file is all there is.
-    assert_eq!(scratch.names(), ["ran", "runs.db", "runs.db.lock"]);
+    assert_eq!(scratch.names(), ["ran", "runs.db", "runs.db.guard", "runs.db.lock"]);
 }
 
 #[test]
@@ -189,7 +189,7 @@ fn a_store_that_may_not_be_written_is_refused() {
 #[test]
 fn a_report_never_takes_the_place_of_the_store() {
     let scratch = Scratch::new();
-    for report in ["runs.db", "./runs.db-wal", "runs.db.lock"] {
+    for report in ["runs.db", "./runs.db-wal", "runs.db.lock", "runs.db.guard"] {
         let args = ["run", "--store", "runs.db", "--report", report, "--", "touch", "ran"];
         let ended = scratch.run(&args);
         ended.assert_code(2);
