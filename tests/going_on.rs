@@ -2,12 +2,13 @@
 
 use std::future::pending;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
 use quell::store::{Accepted, Epoch, MemoryStore, Record, RunRecord, Store};
 use quell::{
-    Engine, EventKind, Failure, IdempotencyKey, Recovered, Recovery, RunContext, RunId, RunKind,
-    RunRef, RunSpec, RunStatus, SubmitError, limits,
+    CancelRequest, Engine, EventKind, Failure, IdempotencyKey, Recovered, Recovery, RunContext,
+    RunId, RunKind, RunRef, RunSpec, RunStatus, SubmitError, limits,
 };
 
 use crate::support::{Valve, clerk, durable, paused, within};
@@ -150,4 +151,41 @@ async fn t13_a_run_that_loses_attempt_after_attempt_fails_unless_it_is_asked_for
     let report = store.get(id).await.unwrap().unwrap().report.unwrap();
     let error = report.error.as_deref().unwrap();
     assert!(error.starts_with("worker lost") && error.ends_with("last 7 attempts"), "{error}");
+}
+
+#[tokio::test]
+async fn t13_a_run_that_is_held_at_its_recovery_is_there_and_stopped_before_it_starts() {
+    let store = Arc::new(MemoryStore::new());
+    let before = engine(&store, 1);
+    let runs = ["stopped", "goes on"].map(|id| clerk().id(RunId::from_text(id)));
+    for spec in runs {
+        before.submit_durably(spec, lasts).await.unwrap();
+    }
+    killed(before);
+    let after = engine(&store, 2);
+    let started = Arc::new(AtomicUsize::new(0));
+    let decide = |_: &RunRecord| {
+        let started = Arc::clone(&started);
+        Recovery::resume(clerk(), async move |_| {
+            started.fetch_add(1, Ordering::Relaxed);
+            Ok(())
+        })
+    };
+    // A call whose caller has lost what it yields is made up for by the next one.
+    drop(after.recover_held(decide).await.unwrap());
+    let (recovered, held) = after.recover_held(decide).await.unwrap();
+    assert_eq!((recovered.resumed.len(), held.count()), (0, 2));
+    let [stopped, goes_on] = ["stopped", "goes on"].map(|id| after.get(RunId::from_text(id)));
+    let (stopped, goes_on) = (stopped.unwrap(), goes_on.unwrap());
+    for _ in 0..100 {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!((stopped.status(), goes_on.status()), (RunStatus::Queued, RunStatus::Queued));
+    stopped.cancel(CancelRequest::because("enough"));
+    let report = within("it ends", stopped.ended()).await;
+    assert_eq!((report.status, report.quiescent), (RunStatus::Cancelled, true));
+    assert_eq!(started.load(Ordering::Relaxed), 0);
+    held.start();
+    let report = within("it goes on", goes_on.ended()).await;
+    assert_eq!((report.status, started.load(Ordering::Relaxed)), (RunStatus::Completed, 1));
 }

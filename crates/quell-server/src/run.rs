@@ -119,7 +119,8 @@ async fn run_until_ended(
             let (run, words) = store.go_on(&engine, &mut signals, wanted).await?;
             (Some(run), words)
         }
-        (Some(store), None) => (None, store.recover(&engine, &mut signals, |_| None).await?),
+        // None goes on, so that none is held.
+        (Some(store), None) => (None, store.recover(&engine, &mut signals, |_| None).await?.1),
         (None, _) => (None, Vec::new()),
     };
     let (given, again) = (job.given(), job.again());

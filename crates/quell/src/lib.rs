@@ -72,6 +72,7 @@ pub use body::tool::ToolCall;
 pub use body::work::BlockingContext;
 pub use config::{EngineConfig, Limits};
 pub use engine::Engine;
+pub use engine::held_attempts::HeldAttempts;
 pub use engine::prune::StoreRetention;
 pub use engine::recover::{Recovered, Recovery, Resumed};
 pub use engine::shutdown::{Shutdown, ShutdownReport};

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use quell::store::RunRecord;
-use quell::{Engine, Shutdown, ShutdownReport};
+use quell::{Engine, HeldAttempts, Shutdown, ShutdownReport};
 use quell_demo::Witness;
 use quell_flow::Catalog;
 use quell_http::{Access, Service};
@@ -100,10 +100,12 @@ impl Site {
         let of_engine = config.engine(shares.running()).runtime(bodies);
         let of_engine = store.iter().fold(of_engine, |config, store| store.engine(config));
         let engine = Engine::with_config(of_engine);
+        let mut held = HeldAttempts::default();
         if let Some(store) = &store {
             let port = store.port();
             let going_on = |run: &RunRecord| catalog.recovery(run, &port);
-            let left_behind = store.recover(&engine, &mut signals, going_on).await?;
+            let left_behind;
+            (held, left_behind) = store.recover(&engine, &mut signals, going_on).await?;
             for words in left_behind {
                 log.say(&words);
             }
@@ -113,6 +115,8 @@ impl Site {
         let app = app::router(&service, &config, demo);
         let connections = Connections::accept(listener, app, shares.connections);
         announce(address);
+        // Only now: from here on they can be read, and stopped.
+        held.start();
 
         let signal = tokio::select! {
             biased;

@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use futures::FutureExt as _;
 use quell::store::{RunRecord, Store};
-use quell::{Engine, EngineConfig, Recovered, Recovery, RunId, RunRef, Shutdown, limits};
+use quell::{
+    Engine, EngineConfig, HeldAttempts, Recovered, Recovery, RunId, RunRef, Shutdown, limits,
+};
 use quell_flow::path_text;
 use quell_process::take_over;
 use quell_report::text::{printable, span};
@@ -49,8 +51,8 @@ impl OpenStore {
     }
 
     /// Decides the runs that an earlier process has left behind: they fail, unless they were
-    /// stopped, or are paused and stay so, and but for those that are to go on. Yields lines for
-    /// the user, if there is anything to say.
+    /// stopped, or are paused and stay so, and but for those that are to go on, which are held.
+    /// Yields lines for the user, if there is anything to say.
     ///
     /// # Errors
     ///
@@ -60,10 +62,10 @@ impl OpenStore {
         engine: &Engine,
         signals: &mut Signals,
         going_on: impl FnMut(&RunRecord) -> Option<Recovery> + Send,
-    ) -> Result<Vec<String>, String> {
+    ) -> Result<(HeldAttempts, Vec<String>), String> {
         let late = self.take_over(signals).await?;
-        let (recovered, failed) = self.decide(engine, signals, going_on).await?;
-        Ok(late.into_iter().chain(words(&recovered, &failed)).collect())
+        let (recovered, held, failed) = self.decide(engine, signals, going_on).await?;
+        Ok((held, late.into_iter().chain(words(&recovered, &failed)).collect()))
     }
 
     /// As [`recover`](Self::recover), with one run that is to go on. Yields it, paused or not.
@@ -80,7 +82,8 @@ impl OpenStore {
         let mut how = Some(how);
         let going_on = |run: &RunRecord| how.take_if(|_| run.run() == wanted);
         let late = self.take_over(signals).await?;
-        let (mut recovered, failed) = self.decide(engine, signals, going_on).await?;
+        let (mut recovered, held, failed) = self.decide(engine, signals, going_on).await?;
+        held.start();
         let Recovered { resumed, paused, .. } = &mut recovered;
         let found = [resumed, paused].into_iter().find_map(|runs| {
             let place = runs.iter().position(|run| run.id() == wanted)?;
@@ -129,15 +132,15 @@ impl OpenStore {
         engine: &Engine,
         signals: &mut Signals,
         mut going_on: impl FnMut(&RunRecord) -> Option<Recovery> + Send,
-    ) -> Result<(Recovered, Failed), String> {
+    ) -> Result<(Recovered, HeldAttempts, Failed), String> {
         let mut failed = Failed::default();
-        let recovered = engine.recover(|run| {
+        let recovered = engine.recover_held(|run| {
             going_on(run).unwrap_or_else(|| {
                 failed.add(run);
                 Recovery::Fail
             })
         });
-        let recovered = tokio::select! {
+        let (recovered, held) = tokio::select! {
             biased;
             signal = signals.next() => {
                 let name = signal.as_str();
@@ -145,7 +148,7 @@ impl OpenStore {
             }
             recovered = recovered => recovered.map_err(|error| told(&self.path, &error))?,
         };
-        Ok((recovered, failed))
+        Ok((recovered, held, failed))
     }
 
     /// Says why a run does not go on that was to.

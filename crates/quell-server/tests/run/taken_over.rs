@@ -11,24 +11,29 @@ const ALONE: &str = "exec 9>> one; flock -n 9 && echo alone $QUELL_ATTEMPT >> ra
                      another >> ran; test -e go && exit; echo $$ > pid; trap '' TERM; \
                      while :; do sleep 0.1 9>&-; done";
 
-fn plan() -> Scratch {
+fn plan(script: &str) -> Scratch {
     let scratch = Scratch::new();
-    let step = json!({ "name": "alone", "run": ["sh", "-c", ALONE] });
+    let step = json!({ "name": "step", "run": ["sh", "-c", script] });
     scratch.write("plan.json", &json!({ "name": "it", "steps": [step] }).to_string());
     scratch.write(
         "quell.toml",
-        "[store]\npath = 'runs.db'\n[workflows.it]\nplan = 'plan.json'\non_worker_lost = 'continue'\n",
+        "[store]\npath = 'runs.db'\n[workflows.it]\nplan = 'plan.json'\n\
+         on_worker_lost = 'continue'\n",
     );
     scratch
 }
+
+/// Says whether its server has told where it listens.
+const LISTENS: &str = "grep -q listening stdout && echo after >> ran || echo before >> ran; \
+                       test -e go || { echo $$ > pid; exec sleep 300; }";
 
 fn ran(scratch: &Scratch) -> String {
     String::from_utf8_lossy(&scratch.read("ran")).into_owned()
 }
 
 /// Has a run whose program works, and yields its server.
-fn at_work() -> Site {
-    let site = Site::with(plan(), &[]);
+fn at_work(script: &str) -> Site {
+    let site = Site::with(plan(script), &[]);
     let body = json!({ "component": "workflow/it", "input": null, "id": "r" });
     assert_eq!(site.post("/v1/runs", &body).0, 201);
     wait_until("its program works", || site.scratch.pids().len() == 1);
@@ -37,7 +42,7 @@ fn at_work() -> Site {
 
 #[test]
 fn i19_the_next_attempt_starts_when_the_guardian_of_a_killed_server_has_ended_the_one_before() {
-    let site = at_work();
+    let site = at_work(ALONE);
     site.scratch.write("go", "");
     site.signal("KILL");
     let site = Site::with(site.ended().1, &[]);
@@ -47,7 +52,7 @@ fn i19_the_next_attempt_starts_when_the_guardian_of_a_killed_server_has_ended_th
 
 #[test]
 fn i19_a_run_that_is_resumed_waits_for_the_guardian_of_its_killed_process() {
-    let scratch = plan();
+    let scratch = plan(ALONE);
     let args = ["run", "plan.json", "--store", "runs.db"];
     let running = Running::start(scratch.quell(&args));
     wait_until("its program works", || scratch.pids().len() == 1);
@@ -59,4 +64,14 @@ fn i19_a_run_that_is_resumed_waits_for_the_guardian_of_its_killed_process() {
     let id = run["id"].as_str().expect("an id");
     scratch.run(&["run", "--resume", id, "--store", "runs.db"]).assert_code(0);
     assert_eq!(ran(&scratch), "alone 1\nalone 2\n");
+}
+
+#[test]
+fn a_run_goes_on_when_its_server_listens() {
+    let site = at_work(LISTENS);
+    site.scratch.write("go", "");
+    site.signal("KILL");
+    let site = Site::with(site.ended().1, &[]);
+    wait_until("it has ended", || site.get("/v1/runs/r").1["ended_at"].is_string());
+    assert_eq!(ran(&site.scratch), "after\nafter\n");
 }

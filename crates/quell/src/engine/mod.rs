@@ -3,6 +3,7 @@
 mod doubt;
 mod engine;
 pub(crate) mod filter;
+pub(crate) mod held_attempts;
 mod left_behind;
 mod left_log;
 mod left_paused;

@@ -14,6 +14,7 @@ use quell_core::{Abandoned, Counts, RunId, limits};
 
 use crate::body::context::RunContext;
 use crate::body::driver;
+use crate::engine::held_attempts::HeldAttempts;
 use crate::engine::left_behind::{Fate, LeftBehind, LeftTree, Writes};
 use crate::engine::left_log::LeftLog;
 use crate::engine::{Engine, left_paused, lost, resumable};
@@ -169,8 +170,46 @@ impl Engine {
         &self,
         decide: impl FnMut(&RunRecord) -> Recovery + Send,
     ) -> Result<Recovered, StoreError> {
-        let mut recovered = Recovered::default();
-        let Some(journal) = &self.shared().journal else { return Ok(recovered) };
+        let (recovered, held) = self.recover_held(decide).await?;
+        held.start();
+        Ok(recovered)
+    }
+
+    /// As [`recover`](Self::recover), but no run that goes on starts its next attempt before the
+    /// caller says so: a server does when it listens, so that they can be stopped from the first
+    /// moment on.
+    ///
+    /// # Errors
+    ///
+    /// As [`recover`](Self::recover).
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`recover`](Self::recover). What is held by then is yielded by a further call.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap()
+    /// # .block_on(async {
+    /// use std::sync::Arc;
+    /// use quell::store::MemoryStore;
+    /// use quell::{Engine, EngineConfig, Recovery};
+    ///
+    /// let store = Arc::new(MemoryStore::new());
+    /// let engine = Engine::with_config(EngineConfig::new().store(store));
+    /// let (_recovered, held) = engine.recover_held(|_| Recovery::Fail).await.unwrap();
+    /// // … listen …
+    /// assert_eq!(held.count(), 0);
+    /// held.start();
+    /// # });
+    /// ```
+    pub async fn recover_held(
+        &self,
+        decide: impl FnMut(&RunRecord) -> Recovery + Send,
+    ) -> Result<(Recovered, HeldAttempts), StoreError> {
+        let (mut recovered, mut held) = (Recovered::default(), HeldAttempts::default());
+        let Some(journal) = &self.shared().journal else { return Ok((recovered, held)) };
         let store = &*journal.store;
         let is_here = |record: &RunRecord| {
             record.epoch.boot() == journal.boot() || self.get(record.accepted.root).is_some()
@@ -181,8 +220,8 @@ impl Engine {
             let read = store.recover(page).await?;
             for record in read.items {
                 match record {
-                    // What this engine runs is not left behind.
-                    Ok(record) if is_here(&record) => {}
+                    // What this engine runs is not left behind. A call before may have held it.
+                    Ok(record) if is_here(&record) => held.0.extend(self.held(record.run())),
                     Ok(record) => left.add(record),
                     Err(unreadable) => recovered.unreadable.push(unreadable),
                 }
@@ -210,7 +249,10 @@ impl Engine {
             };
             match taken {
                 Ok(run) if is_paused => recovered.paused.push(run),
-                Ok(run) => recovered.resumed.push(run),
+                Ok(run) => {
+                    held.0.push(Arc::clone(run.node()));
+                    recovered.resumed.push(run);
+                }
                 Err(error) => {
                     recovered.refused.push((root.run(), error.clone()));
                     if !is_paused {
@@ -222,10 +264,16 @@ impl Engine {
         }
         writes.flush().await?;
         recovered.ended = writes.ended;
-        Ok(recovered)
+        Ok((recovered, held))
     }
 
-    /// Starts the next attempt of a run.
+    /// Yields a run that goes on when it may.
+    fn held(&self, run: RunId) -> Option<Arc<Node>> {
+        let node = Arc::clone(self.get(run)?.node());
+        node.is_held().then_some(node)
+    }
+
+    /// Makes the next attempt of a run, which is held.
     fn go_on(
         &self,
         record: &RunRecord,
@@ -244,6 +292,7 @@ impl Engine {
         restored.lost = (lost, record.holds.iter().map(|hold| hold.nr).max());
         spec.timeout = spec.timeout.map(|timeout| timeout.saturating_sub(restored.used));
         let node = self.shared().accept_again(spec, restored)?;
+        node.hold_start();
         body.start(&node);
         Ok(RunRef::new(node))
     }

@@ -43,16 +43,7 @@ impl Candidate for Node {
     }
 
     fn release(&self) {
-        let waker = {
-            // Cleared under the lock under which `poll_turn` stores the waker: no wake-up is lost.
-            let state = self.lock();
-            self.clear(flags::AWAITS_ADMISSION);
-            state.body.clone()
-        };
-        // Not foreign code: the task of the run is the engine's.
-        if let Some(waker) = waker {
-            waker.wake();
-        }
+        self.clear_and_wake(flags::AWAITS_ADMISSION);
     }
 }
 
@@ -62,10 +53,40 @@ impl Node {
         self.set(flags::AWAITS_ADMISSION | flags::GATED);
     }
 
-    /// Tells whether the run was admitted and its acceptance is stored, or it is not to start any
-    /// more.
+    /// Makes a run of an earlier process wait until it may start. Called before its task is
+    /// spawned.
+    pub(crate) fn hold_start(&self) {
+        self.set(flags::HELD);
+    }
+
+    /// Tells whether the run waits until it may start.
+    pub(crate) fn is_held(&self) -> bool {
+        self.flags() & flags::HELD != 0
+    }
+
+    /// Lets a run start that was held.
+    pub(crate) fn let_start(&self) {
+        self.clear_and_wake(flags::HELD);
+    }
+
+    /// Clears what holds a run back, and has its task look again.
+    fn clear_and_wake(&self, bits: u32) {
+        let waker = {
+            // Cleared under the lock under which `poll_turn` stores the waker: no wake-up is lost.
+            let state = self.lock();
+            self.clear(bits);
+            state.body.clone()
+        };
+        // Not foreign code: the task of the run is the engine's.
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+
+    /// Tells whether the run was admitted, its acceptance is stored and it is not held, or it is
+    /// not to start any more.
     pub(crate) fn poll_turn(&self, waker: &Waker) -> bool {
-        let held_back = flags::AWAITS_ADMISSION | flags::AWAITS_STORE;
+        let held_back = flags::AWAITS_ADMISSION | flags::AWAITS_STORE | flags::HELD;
         if self.flags() & held_back == 0 {
             return true;
         }

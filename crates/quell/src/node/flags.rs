@@ -66,6 +66,8 @@ pub(crate) const PAUSE_ASKED: u32 = 1 << 28;
 pub(crate) const RESUMED: u32 = 1 << 29;
 /// The run may be paused: it has what makes the body of another attempt.
 pub(crate) const RESUMABLE: u32 = 1 << 30;
+/// The run goes on from an earlier process, and does not start before its embedder says so.
+pub(crate) const HELD: u32 = 1 << 31;
 
 /// Yields the place of a status among [`RunStatus::ALL`].
 pub(crate) const fn status_bits(status: RunStatus) -> u32 {
