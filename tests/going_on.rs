@@ -159,7 +159,7 @@ async fn t13_a_run_that_is_held_at_its_recovery_is_there_and_stopped_before_it_s
     let before = engine(&store, 1);
     let runs = ["stopped", "goes on"].map(|id| clerk().id(RunId::from_text(id)));
     for spec in runs {
-        before.submit_durably(spec, lasts).await.unwrap();
+        drop(before.submit_durably(spec, lasts).await.unwrap());
     }
     killed(before);
     let after = engine(&store, 2);
