@@ -288,3 +288,104 @@ async fn i19_a_run_that_goes_on_names_at_its_end_what_the_attempt_before_has_lef
     assert_eq!((stored.quiescent, names(&stored)), (false, vec![(0, "make")]));
     assert_eq!(stored.report_by_now().abandoned, report.abandoned);
 }
+
+/// Takes a run that was killed on, with a body that begins work of this name below it, and waits
+/// until that is stored.
+async fn killed_again(store: &Arc<MemoryStore>, boot: u32, name: &'static str) -> Engine {
+    let valve = Valve::reopened(store, boot);
+    let after = durable(&valve);
+    let body = async move |ctx: RunContext| {
+        let _below = ctx.spawn(RunSpec::step("below"), move |ctx| holds(ctx, name));
+        listener(ctx).await
+    };
+    let resumed = after.recover(|_| Recovery::resume(RunSpec::agent("run"), body)).await.unwrap();
+    begun(&valve, 1).await;
+    resumed.resumed[0].stored().await.unwrap();
+    after
+}
+
+/// The names of what a run has left, as the store has its report.
+async fn named(store: &MemoryStore, run: RunId) -> (bool, Vec<String>) {
+    let report = record(store, run).await.report_by_now();
+    assert_eq!(report.rows[0].quiesced_at.is_some(), report.quiescent, "one truth");
+    (report.quiescent, report.abandoned.iter().map(|left| left.name.to_string()).collect())
+}
+
+#[tokio::test]
+async fn i4_a_run_names_at_its_end_what_each_of_its_lost_attempts_has_left() {
+    for goes_on in [true, false] {
+        let (store, valve) = first();
+        let before = durable(&valve);
+        let run = before.submit(RunSpec::agent("run"), async |ctx: RunContext| {
+            let _below = ctx.spawn(RunSpec::step("below"), |ctx| holds(ctx, "one"));
+            listener(ctx).await
+        });
+        let run = run.unwrap().into_ref();
+        begun(&valve, 1).await;
+        run.stored().await.unwrap();
+        let _second = killed_again(&store, 2, "two").await;
+        let _third = killed_again(&store, 3, "three").await;
+        let after = durable(&Valve::reopened(&store, 4));
+        let last = |_: &RunRecord| match goes_on {
+            true => Recovery::resume(RunSpec::agent("run"), async |_| Ok(())),
+            false => Recovery::Fail,
+        };
+        for run in after.recover(last).await.unwrap().resumed {
+            let report = within("nothing of this process executes", run.quiescent()).await;
+            assert_eq!((report.status, report.quiescent), (RunStatus::Completed, false));
+            run.stored().await.unwrap();
+        }
+        let (is_quiescent, mut names) = named(&store, run.id()).await;
+        names.sort();
+        assert_eq!((is_quiescent, &*names.join(" ")), (false, "one three two"), "{goes_on}");
+    }
+}
+
+/// Makes a store of a run that was killed once, and then paused, and that is left so.
+async fn killed_and_paused() -> (Arc<MemoryStore>, RunId, [Engine; 2]) {
+    let (store, valve) = first();
+    let before = durable(&valve);
+    let run = before.submit(RunSpec::agent("run"), async |ctx: RunContext| {
+        let _below = ctx.spawn(RunSpec::step("below"), |ctx| holds(ctx, "gcc"));
+        holds(ctx, "make").await
+    });
+    let run = run.unwrap().into_ref();
+    begun(&valve, 2).await;
+    run.stored().await.unwrap();
+    let second = later(&store);
+    let asks = |_: &RunRecord| {
+        let body = async |ctx: RunContext| Err::<(), _>(ctx.pause("go on?"));
+        Recovery::resumable(RunSpec::agent("run"), body)
+    };
+    let asked = second.recover(asks).await.unwrap().resumed.remove(0);
+    soon("it is paused", || asked.status() == RunStatus::Paused).await;
+    asked.stored().await.unwrap();
+    (store, run.id(), [before, second])
+}
+
+#[tokio::test]
+async fn i4_a_run_that_was_paused_in_between_names_what_its_lost_attempt_has_left() {
+    for is_answered in [true, false] {
+        let (store, id, _killed) = killed_and_paused().await;
+        let after = durable(&Valve::reopened(&store, 3));
+        let goes_on = |_: &RunRecord| {
+            let body = async |ctx: RunContext| {
+                drop(ctx.hold_durably(Work::Process, "again").await?);
+                Ok(())
+            };
+            Recovery::resumable(RunSpec::agent("run"), body)
+        };
+        let run = after.recover(goes_on).await.unwrap().paused.remove(0);
+        assert!(!run.report().quiescent, "also while it is paused");
+        if is_answered {
+            run.resume("yes").unwrap();
+        } else {
+            run.cancel(CancelRequest::because("enough"));
+        }
+        within("the end", run.ended()).await;
+        run.stored().await.unwrap();
+        let expected = (false, vec!["make".to_owned(), "gcc".to_owned()]);
+        assert_eq!(named(&store, id).await, expected, "{is_answered}");
+        assert_eq!(names(&record(&store, id).await), [(0, "make")], "its number is its own");
+    }
+}

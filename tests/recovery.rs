@@ -320,6 +320,26 @@ async fn i36_runs_of_a_lane_that_go_on_do_not_overlap_although_their_specs_name_
 }
 
 #[tokio::test]
+async fn i36_who_had_the_lane_goes_on_before_those_that_were_queued_for_it() {
+    let store = Arc::new(MemoryStore::new());
+    let (epoch, at) = (Epoch::new(1, 1), SystemTime::UNIX_EPOCH);
+    for name in ["due later", "ran"] {
+        let run = RunId::from_text(name);
+        let mut accepted = Accepted::new(run, RunKind::Agent, name.into(), epoch, at);
+        accepted.lane = Some("thread".into());
+        store.append(vec![Record::Accepted(accepted.into())]).await.unwrap();
+    }
+    let ran = RunId::from_text("ran");
+    store.append(vec![Record::Started { run: ran, epoch, at }]).await.unwrap();
+    let engine = engine(&store, 2);
+    let resume = |_: &RunRecord| Recovery::resume(RunSpec::agent("again"), listener);
+    let resumed = engine.recover(resume).await.unwrap().resumed;
+    assert_eq!(resumed[0].id(), ran);
+    soon("it goes on", || resumed[0].status() == RunStatus::Running).await;
+    assert_eq!(resumed[1].status(), RunStatus::Queued);
+}
+
+#[tokio::test]
 async fn t13_what_may_not_go_on_fails_and_a_second_recovery_leaves_alone_what_does() {
     let store = Arc::new(MemoryStore::new());
     let (epoch, at) = (Epoch::new(1, 1), SystemTime::UNIX_EPOCH);

@@ -62,8 +62,8 @@ pub(super) const FAULTS: &[Fault] = &[
         name: "forget-what-an-earlier-attempt-has-left",
         edits: &[Edit {
             file: "node/report.rs",
-            text: "row.quiescent &= «extra.lost.is_empty()»;",
-            faulty: "true",
+            text: "if «!extra.lost.is_empty()» {",
+            faulty: "false",
         }],
         caught_by: &[
             "outliving::i19_a_run_that_goes_on_names_at_its_end_what_the_attempt_before_has_left",

@@ -36,7 +36,8 @@ enum Until {
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Waited {
-    /// Whether the run reached it within the cap. True if nothing was waited for.
+    /// Whether the run reached it within the cap. True if nothing was waited for; false of a run
+    /// that can never be known to be quiescent, if that was waited for.
     pub is_reached: bool,
     /// The report of the run now.
     pub report: Arc<RunReport>,
@@ -54,7 +55,9 @@ impl Wait {
         Self { until: Until::Terminal, at_most: None }
     }
 
-    /// Waits until nothing of the run executes. Without a cap this may take for ever.
+    /// Waits until nothing of the run executes. Without a cap this may take for ever. If an earlier
+    /// process has left work of it, nothing tells when that ends: then this waits for what this
+    /// process has of it, and has not reached it.
     pub const fn quiescent() -> Self {
         Self { until: Until::Quiescent, at_most: None }
     }
@@ -88,7 +91,11 @@ impl Wait {
             None => Some(reached.await),
         };
         match reached {
-            Some(report) => Waited { is_reached: true, report },
+            Some(report) => {
+                // What an earlier process has left keeps it from being quiescent for good.
+                let is_reached = self.until != Until::Quiescent || report.quiescent;
+                Waited { is_reached, report }
+            }
             None => Waited { is_reached: false, report: run.report() },
         }
     }

@@ -2,29 +2,38 @@
 
 use std::collections::{HashMap, HashSet};
 
-use quell_core::Abandoned;
+use quell_core::store::RunRecord;
+use quell_core::{Abandoned, Counts, RunId, RunRow, limits};
 
-use crate::engine::left_behind::{EndedBefore, LeftTree};
+use crate::engine::left_behind::{Fate, LeftTree};
+use crate::engine::left_log::LeftLog;
 use crate::engine::lost;
 
 impl LeftTree {
-    /// Yields what may still execute of a tree whose root goes on.
+    /// Yields what may still execute of a tree whose root goes on, or is paused: all work that the
+    /// store has of it, whichever attempt began it. At most [`limits::REPORT_ROWS_MAX`] are named.
     pub(super) fn lost(&self) -> Vec<Abandoned> {
         let run = self.root.run();
         let own = self.root.holds.iter().map(|hold| hold.abandoned(run));
-        own.chain(self.ends.iter().flat_map(|(_, row)| row.abandoned.iter().cloned())).collect()
+        let now = self.ends.iter().flat_map(|(_, row)| row.abandoned.iter().cloned());
+        let lost = own.chain(self.left.iter().cloned()).chain(now);
+        lost.take(limits::REPORT_ROWS_MAX).collect()
     }
 
     /// Has no run be quiescent that has one below it that is not. A parent comes before its
     /// children.
-    pub(super) fn raise_doubt(&mut self, before: &EndedBefore) {
+    pub(super) fn raise_doubt(&mut self, before: &EndedBefore, log: &LeftLog) {
         let parents: HashMap<_, _> =
             before.rows.iter().filter_map(|row| Some((row.run, row.parent?))).collect();
+        // Not all that had ended has a row.
+        let above = |run| parents.get(&run).copied().or_else(|| log.parent_of(run));
         let mut in_doubt = HashSet::new();
         for run in &before.open {
-            let mut above = parents.get(run);
-            while let Some(run) = above.filter(|run| in_doubt.insert(**run)) {
-                above = parents.get(run);
+            // Also if nothing tells any more what is between the two.
+            in_doubt.insert(self.root.run());
+            let mut above_it = above(*run);
+            while let Some(run) = above_it.filter(|run| in_doubt.insert(*run)) {
+                above_it = above(run);
             }
         }
         for (_, row) in self.ends.iter_mut().rev() {
@@ -33,5 +42,22 @@ impl LeftTree {
             }
             in_doubt.extend(row.parent.filter(|_| !row.quiescent));
         }
+        if let Some((_, root)) = self.ends.first_mut().filter(|_| matches!(self.fate, Fate::Ends)) {
+            root.abandoned.extend(before.left.iter().cloned());
+        }
     }
+}
+
+/// What of a tree had ended before its process did.
+#[derive(Debug, Default)]
+pub(super) struct EndedBefore {
+    pub(super) rows: Vec<RunRow>,
+    /// Those that have no row.
+    pub(super) omitted: Counts,
+    /// Those that have left something behind that may still execute.
+    pub(super) open: Vec<RunId>,
+    /// What those of them have left that have no row, at most [`limits::REPORT_ROWS_MAX`].
+    pub(super) left: Vec<Abandoned>,
+    /// Those of whose end the log does not tell; a parent comes before its children.
+    pub(super) unsaid: Vec<RunRecord>,
 }

@@ -7,8 +7,9 @@ use std::task::Poll;
 use std::time::SystemTime;
 
 use quell_core::store::{BoxFuture, Record, RunRecord, Store, StoreError};
-use quell_core::{Cause, Counts, EventKind, RunId, RunReport, RunRow, limits};
+use quell_core::{Abandoned, Cause, Counts, EventKind, RunId, RunReport, RunRow, limits};
 
+use crate::engine::doubt::EndedBefore;
 use crate::engine::left_log::{Lacks, LeftLog};
 use crate::engine::recover::{Recovery, Resumed};
 use crate::engine::{left_paused, lost};
@@ -44,6 +45,8 @@ pub(super) struct LeftTree {
     /// How the runs end, each with its record; a parent comes before its children. That of the
     /// root, if it ends, is the first.
     pub(super) ends: Vec<(RunRecord, RunRow)>,
+    /// What runs that had ended before have left, as far as no row of a report names it.
+    pub(super) left: Vec<Abandoned>,
 }
 
 impl<D: FnMut(&RunRecord) -> Recovery> LeftBehind<D> {
@@ -116,11 +119,11 @@ impl<D: FnMut(&RunRecord) -> Recovery> LeftBehind<D> {
 impl LeftTree {
     fn ending(root: RunRecord, at: SystemTime) -> Self {
         let ends = vec![(root.clone(), lost::row(&root, None, at))];
-        Self { root, fate: Fate::Ends, ends }
+        Self { root, fate: Fate::Ends, ends, left: Vec::new() }
     }
 
     const fn staying(root: RunRecord, fate: Fate) -> Self {
-        Self { root, fate, ends: Vec::new() }
+        Self { root, fate, ends: Vec::new(), left: Vec::new() }
     }
 
     /// Makes the tree of a root that was to go on, and ends.
@@ -148,7 +151,8 @@ impl LeftTree {
             }
         }
         let before = self.ended_before(store, &log).await?;
-        self.raise_doubt(&before);
+        self.raise_doubt(&before, &log);
+        self.left = before.left;
         let ends_root = matches!(self.fate, Fate::Ends);
         // Of a root that never had a log, all events follow from its record.
         let is_in_doubt = self.ends.iter().any(|(_, row)| !row.abandoned.is_empty());
@@ -231,7 +235,9 @@ impl LeftTree {
             if live.contains(&run) {
                 continue;
             }
-            if let Some(status) = status.filter(|_| found.rows.len() >= rows_max) {
+            let has_row = found.rows.len() < rows_max;
+            let is_sure = !has_row && !log.may_have_left(run);
+            if let Some(status) = status.filter(|_| is_sure) {
                 found.omitted.add(status);
                 continue;
             }
@@ -245,10 +251,12 @@ impl LeftTree {
                 Some(record) if record.accepted.root != self.root.run() => {}
                 Some(RunRecord { report: Some(ref report), ref holds, .. }) => {
                     found.open.extend((!holds.is_empty()).then_some(run));
-                    if found.rows.len() < rows_max {
+                    if has_row {
                         found.rows.push(report.own_row().clone());
                     } else {
                         found.omitted.add(report.status);
+                        let room = limits::REPORT_ROWS_MAX.saturating_sub(found.left.len());
+                        found.left.extend(holds.iter().take(room).map(|hold| hold.abandoned(run)));
                     }
                     found.unsaid.extend(record.filter(|_| status.is_none()));
                 }
@@ -268,18 +276,6 @@ impl LeftTree {
         let report = RunReport::new(in_pre_order(rows, |run| log.place(run)), omitted);
         journal::to_record(report)
     }
-}
-
-/// What of a tree had ended before its process did.
-#[derive(Debug, Default)]
-pub(super) struct EndedBefore {
-    pub(super) rows: Vec<RunRow>,
-    /// Those that have no row.
-    omitted: Counts,
-    /// Those that have left something behind that may still execute.
-    pub(super) open: Vec<RunId>,
-    /// Those of whose end the log does not tell; a parent comes before its children.
-    unsaid: Vec<RunRecord>,
 }
 
 /// Puts the rows of a tree, of which the first is the root's, in the order of the tree. Siblings

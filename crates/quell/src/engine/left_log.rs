@@ -15,6 +15,8 @@ pub(super) struct LeftLog {
     last_seq: u64,
     last_at: SystemTime,
     runs: HashMap<RunId, Told>,
+    /// Whether something of it is missing: who has left work may be unsaid.
+    has_gap: bool,
 }
 
 /// What the log tells of one run.
@@ -28,6 +30,10 @@ struct Told {
     /// Why it stops, if it does.
     stopped: Option<Arc<Cause>>,
     ended: Option<RunStatus>,
+    /// The run above it.
+    parent: Option<RunId>,
+    /// Whether it has named work as abandoned, and has not quiesced since.
+    has_left: bool,
     /// Whether it has ever started, and whether it waits for an answer, as far as the log tells.
     has_started: bool,
     is_paused: bool,
@@ -50,13 +56,16 @@ impl LeftLog {
     /// Reads the log of a root to its end.
     pub(super) async fn read(store: &dyn Store, root: RunId) -> Result<Self, StoreError> {
         let (runs, last_at) = (HashMap::new(), SystemTime::UNIX_EPOCH);
-        let mut log = Self { root, last_seq: 0, last_at, runs };
+        let mut log = Self { root, last_seq: 0, last_at, runs, has_gap: false };
         loop {
             let before = log.last_seq;
             for event in store.events(root, before, limits::STORE_PAGE_MAX).await? {
                 match event {
                     Ok(event) => log.saw(&event),
-                    Err(lost) => log.last_seq = log.last_seq.max(lost.seq.unwrap_or_default()),
+                    Err(lost) => {
+                        log.last_seq = log.last_seq.max(lost.seq.unwrap_or_default());
+                        log.has_gap = true;
+                    }
                 }
             }
             if log.last_seq == before {
@@ -80,6 +89,10 @@ impl LeftLog {
             EventKind::ToolEnded { call, .. } => told.calls.retain(|open| open != call),
             EventKind::Stopping(cause) => told.stopped = Some(Arc::clone(cause)),
             EventKind::Ended(status) => told.ended = Some(*status),
+            EventKind::Queued { parent, .. } => told.parent = *parent,
+            EventKind::Abandoned { .. } => told.has_left = true,
+            EventKind::Quiesced => told.has_left = false,
+            EventKind::Lagged { .. } => self.has_gap = true,
             EventKind::Paused { .. } => (told.is_paused, told.started) = (true, 0),
             EventKind::Started => {
                 (told.has_started, told.is_paused) = (true, false);
@@ -114,6 +127,16 @@ impl LeftLog {
         below.into_iter().map(|(_, run, ended)| (run, ended)).collect()
     }
 
+    /// Tells whether a run that has ended may have left work that outlives its process.
+    pub(super) fn may_have_left(&self, run: RunId) -> bool {
+        self.has_gap || self.runs.get(&run).is_none_or(|told| told.has_left)
+    }
+
+    /// Yields the run above one, if it tells of that.
+    pub(super) fn parent_of(&self, run: RunId) -> Option<RunId> {
+        self.runs.get(&run)?.parent
+    }
+
     /// Yields why a run stops, if it tells that it does.
     pub(super) fn cause_of(&self, run: RunId) -> Option<&Arc<Cause>> {
         self.runs.get(&run)?.stopped.as_ref()
@@ -134,6 +157,8 @@ impl LeftLog {
                         (at, EventKind::ToolEnded { call, outcome })
                     }));
                     let left = record.report.iter().flat_map(|report| &report.own_row().abandoned);
+                    // What those below have left is told of them.
+                    let left = left.filter(|left| left.run == record.run());
                     lacks.end.extend(left.map(|left| {
                         let (what, name) = (left.what, Arc::clone(&left.name));
                         (at, EventKind::Abandoned { what, name })
@@ -191,6 +216,8 @@ impl Told {
             calls: Vec::new(),
             stopped: None,
             ended: None,
+            parent: None,
+            has_left: false,
             has_started: false,
             is_paused: false,
             started: 0,

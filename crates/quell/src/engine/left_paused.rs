@@ -3,9 +3,9 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use quell_core::RunStatus;
 use quell_core::lifecycle::later;
 use quell_core::store::RunRecord;
+use quell_core::{Abandoned, RunStatus};
 
 use crate::gate::{Lane, OnBusy};
 use crate::idempotency::IdempotencyKey;
@@ -15,6 +15,11 @@ use crate::step::restore::Restored;
 /// Tells whether a run waits for an answer, and was not stopped.
 pub(super) fn is_paused(record: &RunRecord) -> bool {
     record.status == RunStatus::Paused
+}
+
+/// Yields how a run stands to its lane: the smaller one has it.
+pub(super) fn waits_for_lane(record: &RunRecord) -> (bool, bool, bool) {
+    (!is_paused(record), !record.is_answered(), record.started_at.is_none())
 }
 
 /// Makes the spec of a paused run of which the process knows nothing but what is stored.
@@ -87,6 +92,11 @@ pub(super) fn restored(record: &RunRecord, at: SystemTime) -> Restored {
         }
     }
     restored
+}
+
+/// Adds to what may still execute of a run the last number that the store has of it.
+pub(super) fn lost(record: &RunRecord, lost: Vec<Abandoned>) -> (Vec<Abandoned>, Option<u32>) {
+    (lost, record.holds.iter().map(|hold| hold.nr).max())
 }
 
 /// Yields how much of its timeout a run has used: the time from its first start, less that in which

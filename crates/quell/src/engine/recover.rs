@@ -237,15 +237,15 @@ impl Engine {
         let mut stay = write_trees(left.trees, &mut writes).await?;
         // Before any of them writes as its next attempt.
         writes.flush().await?;
-        // Those that had a lane before the pause, or after it, come before those that wait for it.
-        let has_waited = |root: &RunRecord| (!left_paused::is_paused(root), !root.is_answered());
-        stay.sort_by_key(|(root, ..)| has_waited(root));
+        // Those that had a lane come before those that wait for it (I36): such as are paused, have
+        // their answer, or have started.
+        stay.sort_by_key(|(root, ..)| left_paused::waits_for_lane(root));
         for (root, last_seq, fate, lost) in stay {
             let is_paused = matches!(fate, Fate::StaysPaused(_));
             let taken = match fate {
                 Fate::Ends => continue,
                 Fate::GoesOn(how) => self.go_on(&root, last_seq, (how, lost)),
-                Fate::StaysPaused(how) => self.stay_paused(&root, last_seq, how),
+                Fate::StaysPaused(how) => self.stay_paused(&root, last_seq, (how, lost)),
             };
             match taken {
                 Ok(run) if is_paused => recovered.paused.push(run),
@@ -289,7 +289,7 @@ impl Engine {
         let first_seq = last_seq.saturating_add(1);
         spec.again = Some(Again { attempt, first_seq, paused: None });
         let mut restored = left_paused::restored(record, at);
-        restored.lost = (lost, record.holds.iter().map(|hold| hold.nr).max());
+        restored.lost = left_paused::lost(record, lost);
         spec.timeout = spec.timeout.map(|timeout| timeout.saturating_sub(restored.used));
         let node = self.shared().accept_again(spec, restored)?;
         node.hold_start();
@@ -302,10 +302,11 @@ impl Engine {
         &self,
         record: &RunRecord,
         last_seq: u64,
-        how: Option<Resumed>,
+        (how, lost): (Option<Resumed>, Vec<Abandoned>),
     ) -> Result<RunRef, SubmitError> {
         let at = SystemTime::now();
         let mut restored = left_paused::restored(record, at);
+        restored.lost = left_paused::lost(record, lost);
         let mut spec = match how {
             None => left_paused::spec(record),
             Some(Resumed { spec, body, .. }) => {

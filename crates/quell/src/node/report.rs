@@ -174,7 +174,10 @@ fn row_of(node: &Node, state: &State, depth: u32, emitters: &mut Vec<RunId>) -> 
     row.late_output = state.late;
     if let Some(extra) = &state.extra {
         row.abandoned.clone_from(&extra.abandoned);
-        row.quiescent &= extra.lost.is_empty();
+        if !extra.lost.is_empty() {
+            // Nothing tells of the end of what an earlier process has left.
+            (row.quiescent, row.quiesced_at) = (false, None);
+        }
         row.cleanup_errors.clone_from(&extra.cleanup_errors);
         row.summary.clone_from(&extra.summary);
         row.usage = extra.used;

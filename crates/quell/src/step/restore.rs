@@ -46,7 +46,9 @@ pub(crate) struct Restored {
 impl Restored {
     fn bytes(&self) -> usize {
         let payloads = [&self.request, &self.answer].into_iter().flatten();
-        payloads.map(|payload| counted(payload.bytes_max())).sum()
+        let payloads = payloads.map(|payload| counted(payload.bytes_max())).sum::<usize>();
+        let lost = self.lost.0.iter().map(|lost| lost.name.len() + size_of::<Abandoned>());
+        payloads + lost.sum::<usize>()
     }
 
     fn put_into(self, node: &Node) {
