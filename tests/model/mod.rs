@@ -6,6 +6,8 @@
 //! tasks nor locks. Where no two timers meet at one instant ([`ties`]) both must tell the same
 //! story, to the millisecond ([`agree`]); what is promised whatever meets is checked always
 //! ([`promises`]).
+//!
+//! What takes a store, a queue or an answer is in [`stored`], with an oracle of its own.
 
 mod agree;
 mod bodies;
@@ -16,5 +18,6 @@ mod played;
 mod promises;
 mod script;
 mod shapes;
+mod stored;
 mod ties;
 mod trees;

@@ -78,13 +78,26 @@ where
     S: Strategy,
     S::Value: Debug,
 {
+    check_with(cases, 20_000, strategy, promise);
+}
+
+/// As [`check`]; a case that fails is made smaller in so many trials.
+pub(crate) fn check_with<S>(
+    cases: u32,
+    trials: u32,
+    strategy: S,
+    promise: impl Fn(S::Value) -> Result<(), String>,
+) where
+    S: Strategy,
+    S::Value: Debug,
+{
     let given = std::env::var("QUELL_SEED").ok().and_then(|seed| seed.parse().ok());
     let seed = given.unwrap_or_else(|| fastrand::u64(..));
     let long = std::env::var("QUELL_LONG").is_ok_and(|long| long == "1");
     let config = Config {
         cases: if long { cases.saturating_mul(20) } else { cases },
         failure_persistence: None,
-        max_shrink_iters: 20_000,
+        max_shrink_iters: trials,
         rng_seed: RngSeed::Fixed(seed),
         ..Config::default()
     };
