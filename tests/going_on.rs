@@ -5,10 +5,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
-use quell::store::{Accepted, Epoch, MemoryStore, Record, RunRecord, Store};
+use quell::store::{Accepted, Epoch, ImpliedEvents, MemoryStore, Record, RunRecord, Store};
 use quell::{
     CancelRequest, Engine, EventKind, Failure, IdempotencyKey, Recovered, Recovery, RunContext,
-    RunId, RunKind, RunRef, RunSpec, RunStatus, SubmitError, limits,
+    RunEvent, RunId, RunKind, RunLimits, RunRef, RunSpec, RunStatus, Scope, SubmitError, limits,
 };
 
 use crate::support::{Valve, clerk, durable, paused, within};
@@ -154,38 +154,43 @@ async fn t13_a_run_that_loses_attempt_after_attempt_fails_unless_it_is_asked_for
 }
 
 #[tokio::test]
-async fn t13_a_run_that_is_held_at_its_recovery_is_there_and_stopped_before_it_starts() {
+async fn i30_the_log_of_a_run_that_goes_on_begins_with_what_its_record_has_told_before() {
     let store = Arc::new(MemoryStore::new());
     let before = engine(&store, 1);
-    let runs = ["stopped", "goes on"].map(|id| clerk().id(RunId::from_text(id)));
-    for spec in runs {
-        drop(before.submit_durably(spec, lasts).await.unwrap());
-    }
-    killed(before);
-    let after = engine(&store, 2);
-    let started = Arc::new(AtomicUsize::new(0));
-    let decide = |_: &RunRecord| {
-        let started = Arc::clone(&started);
-        Recovery::resume(clerk(), async move |_| {
-            started.fetch_add(1, Ordering::Relaxed);
-            Ok(())
-        })
-    };
-    // A call whose caller has lost what it yields is made up for by the next one.
-    drop(after.recover_held(decide).await.unwrap());
-    let (recovered, held) = after.recover_held(decide).await.unwrap();
-    assert_eq!((recovered.resumed.len(), held.count()), (0, 2));
-    let [stopped, goes_on] = ["stopped", "goes on"].map(|id| after.get(RunId::from_text(id)));
-    let (stopped, goes_on) = (stopped.unwrap(), goes_on.unwrap());
-    for _ in 0..100 {
+    let id = before.submit_durably(clerk(), lasts).await.unwrap().into_ref().id();
+    let record = loop {
+        let record = store.get(id).await.unwrap().unwrap();
+        if record.started_at.is_some() {
+            break record;
+        }
         tokio::task::yield_now().await;
-    }
-    assert_eq!((stopped.status(), goes_on.status()), (RunStatus::Queued, RunStatus::Queued));
-    stopped.cancel(CancelRequest::because("enough"));
-    let report = within("it ends", stopped.ended()).await;
-    assert_eq!((report.status, report.quiescent), (RunStatus::Cancelled, true));
-    assert_eq!(started.load(Ordering::Relaxed), 0);
-    held.start();
-    let report = within("it goes on", goes_on.ended()).await;
-    assert_eq!((report.status, started.load(Ordering::Relaxed)), (RunStatus::Completed, 1));
+    };
+    killed(before);
+    // Nothing of it is in its log: readers of the store see what follows from the record.
+    assert_eq!(store.events(id, 0, 9).await.unwrap(), []);
+    let told = ImpliedEvents::new(id).missing(&record);
+    let after = engine(&store, 2);
+    after.set_limit(Scope::All, RunLimits::new().running_max(0));
+    let run = goes_on(&after).await.resumed.remove(0);
+    // It ends before its next attempt starts.
+    run.cancel(CancelRequest::because("said the test"));
+    within("it ends", run.ended()).await;
+    run.stored().await.unwrap();
+    let log = store.events(id, 0, 9).await.unwrap();
+    let log: Vec<_> = log.into_iter().map(Result::unwrap).collect();
+    let kinds: Vec<_> = log.iter().map(|event| &event.kind).collect();
+    let is_whole = matches!(
+        kinds[..],
+        [
+            EventKind::Queued { .. },
+            EventKind::Started,
+            EventKind::Queued { .. },
+            EventKind::Stopping(_),
+            EventKind::Ended(RunStatus::Cancelled)
+        ]
+    );
+    assert!(is_whole, "{log:#?}");
+    let told_by = |event: &RunEvent| (event.seq, event.kind.clone());
+    assert!(log.iter().zip(&told).all(|(log, told)| told_by(log) == told_by(told)), "{log:#?}");
+    assert!(log.iter().map(|event| event.seq).eq(1..=5), "{log:#?}");
 }

@@ -142,7 +142,7 @@ impl LeftLog {
         self.runs.get(&run)?.stopped.as_ref()
     }
 
-    /// Yields what it lacks of a run that ends as its record says.
+    /// Yields what it lacks of a run that ends as its record says, or goes on.
     pub(super) fn lacks(&self, record: &RunRecord) -> Lacks {
         let told = self.runs.get(&record.run());
         let unseen = ImpliedEvents::new(record.run());
@@ -165,6 +165,8 @@ impl LeftLog {
                     }));
                     lacks.end.push((at, kind));
                 }
+                // One that goes on was not stopped, whatever its record says of a lease.
+                EventKind::Stopping(_) if record.report.is_none() => {}
                 EventKind::Stopping(_) => lacks.stop.push((at, kind)),
                 _ => lacks.beginning.push((at, kind)),
             }
