@@ -34,6 +34,10 @@ pub(super) struct Seen {
     /// Bodies that are there now.
     pub(super) bodies: usize,
     pub(super) children: usize,
+    /// Bodies that wait for an order.
+    pub(super) waits: usize,
+    /// One has not done yet what it was told.
+    pub(super) is_busy: bool,
 }
 
 /// Somebody is inside as long as this lives.
@@ -62,7 +66,10 @@ impl Actors {
     }
 
     pub(super) fn seen(&self, run: usize) -> Seen {
-        self.lock()[run].seen.clone()
+        let actor = &self.lock()[run];
+        let Seen { attempts, bodies, children, waits, .. } = actor.seen.clone();
+        let is_busy = bodies > 0 && (waits == 0 || !actor.orders.is_empty());
+        Seen { attempts, bodies, children, waits: 0, is_busy }
     }
 
     /// Tells a body what to do.
@@ -94,7 +101,10 @@ impl Actors {
             };
             match order {
                 Some(order) => return order,
-                None => is_told.notified().await,
+                None => {
+                    let _inside = self.enter(run, |seen| &mut seen.waits);
+                    is_told.notified().await;
+                }
             }
         }
     }

@@ -58,7 +58,7 @@ impl Stage {
         };
         rules.crash(known, |run| {
             let end = expiries[run]?;
-            Some((now + left(end, after).saturating_sub(2), now + left(end, before) + 2))
+            Some((now + left(end, after).saturating_sub(SLACK), now + left(end, before) + SLACK))
         });
         for run in 0..rules.runs.len() {
             self.runs[run] = self.engine.get(id(run)).filter(|_| rules.runs[run].here);
@@ -82,3 +82,6 @@ impl Stage {
         }
     }
 }
+
+/// What clocks may differ by, in milliseconds.
+const SLACK: u64 = 100;

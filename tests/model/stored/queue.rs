@@ -24,6 +24,8 @@ struct Entry {
     lane: Option<u8>,
     priority: i8,
     place: Place,
+    /// It was resumed.
+    again: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -108,7 +110,7 @@ impl Queue {
     fn enter(&mut self, run: usize, gate: Gate) {
         self.arrivals += 1;
         let (lane, place) = (gate.lane.map(|(lane, _)| lane), Place::Waits(self.arrivals));
-        self.entries.push(Entry { run, lane, priority: gate.priority, place });
+        self.entries.push(Entry { run, lane, priority: gate.priority, place, again: false });
     }
 
     /// A former process has left a root paused.
@@ -137,6 +139,7 @@ impl Queue {
         }
         self.arrivals += 1;
         self.set(run, Place::WaitsAgain(self.arrivals));
+        self.entries.iter_mut().filter(|it| it.run == run).for_each(|it| it.again = true);
         true
     }
 
@@ -144,10 +147,15 @@ impl Queue {
         self.entries.iter_mut().filter(|it| it.run == run).for_each(|it| it.place = place);
     }
 
-    /// A root is stopped before it has started.
+    /// A root is stopped before its attempt has started. One that was resumed has its lane until it
+    /// has ended.
     pub(super) fn stop_waiting(&mut self, run: usize) {
         let waits = self.waits(run);
-        self.leave(run, waits);
+        if !self.entries.iter().any(|it| it.run == run && it.again) {
+            self.leave(run, waits);
+        } else if waits {
+            self.set(run, Place::Paused);
+        }
     }
 
     pub(super) fn waits(&self, run: usize) -> bool {

@@ -33,7 +33,7 @@ pub(super) struct Save {
 }
 
 /// A root.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 pub(super) struct Run {
     pub(super) gate: Gate,
@@ -46,6 +46,8 @@ pub(super) struct Run {
     /// Each attempt that has begun in the present process, and its answer.
     pub(super) attempts: Vec<(u32, Option<String>)>,
     pub(super) body: Body,
+    /// Its body is over, and the engine has seen that.
+    pub(super) is_left: bool,
     pub(super) children: usize,
     pub(super) work: usize,
     /// What its body is told and has not seen.
@@ -79,7 +81,7 @@ pub(super) struct Run {
 }
 
 /// A stop at the next checkpoint.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Scheduled {
     pub(super) cause: CauseKind,
     pub(super) escalate_at: u64,
@@ -140,6 +142,7 @@ impl Run {
             answer: None,
             attempts: Vec::new(),
             body: Body::None,
+            is_left: false,
             children: 0,
             work: 0,
             order: None,
@@ -235,7 +238,7 @@ impl Rules {
             }
             Command::Order(run, order) => self.runs[run].order = Some(order),
             Command::EndChild(run) => self.runs[run].children -= 1,
-            Command::EndWork(run) => self.runs[run].work -= 1,
+            Command::EndWork(run) => self.end_work(run),
             Command::Pause(run) => self.runs[run].pause_asked = true,
             Command::Resume(run) => return self.resume(run),
             Command::Cancel(run, mode, rollback) => {

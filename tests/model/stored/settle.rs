@@ -10,16 +10,29 @@ impl Rules {
     /// Everything that is under way comes to rest.
     pub(super) fn settle(&mut self) {
         loop {
-            let before = format!("{:?}", self.runs);
+            let before = self.runs.clone();
+            self.queue.release();
             for run in 0..self.runs.len() {
                 self.start(run);
                 self.take_order(run);
                 self.end_if_over(run);
             }
-            self.queue.release();
-            if format!("{:?}", self.runs) == before {
-                return;
+            if self.runs == before {
+                break;
             }
+        }
+        for run in &mut self.runs {
+            run.is_left = matches!(run.body, Body::Over(_));
+        }
+    }
+
+    /// Work outside of a body ends. It takes what waited for it along, if that was the last.
+    pub(super) fn end_work(&mut self, run: usize) {
+        let this = &mut self.runs[run];
+        this.work -= 1;
+        if this.is_left || this.status.is_terminal() {
+            self.end_if_over(run);
+            self.queue.release();
         }
     }
 

@@ -6,7 +6,7 @@ use std::pin::pin;
 use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
-use futures::poll;
+use futures::{FutureExt as _, poll};
 use quell::store::Store;
 use quell::testing;
 use quell::{
@@ -209,14 +209,16 @@ impl Stage {
     /// Waits until the engine has come to rest where the rules say, and all of it is stored.
     pub(super) async fn rest(&self, rules: &mut Rules) -> Result<(), String> {
         rules.settle();
-        let mut tries = 0;
+        let (mut tries, mut idle) = (0, 0);
         loop {
             for _ in 0..YIELDS {
                 yield_now().await;
             }
             let Err(differences) = compare::seen_now(self, rules) else { break };
-            tries += 1;
-            if tries >= patience() {
+            // What the store has is waited for longer than for tasks that may go on.
+            let is_idle = self.is_stored();
+            (tries, idle) = (tries + 1, if is_idle { idle + 1 } else { 0 });
+            if tries >= patience() || idle >= patience().min(IDLE) {
                 return Err(differences);
             }
             nap();
@@ -225,11 +227,23 @@ impl Stage {
             let stored = wait("it is stored", run.stored()).await?;
             stored.map_err(|error| format!("{run:?}: {error}"))?;
         }
-        // What was not to come would come now.
-        for _ in 0..YIELDS {
-            yield_now().await;
+        // What was not to come would come now. A clock that goes on meanwhile calls a store slow.
+        for _ in 0..patience() {
+            for _ in 0..YIELDS {
+                yield_now().await;
+            }
+            if self.store.is_idle() {
+                break;
+            }
+            nap();
         }
         compare::seen_now(self, rules)
+    }
+
+    /// Tells whether all that was decided so far is stored.
+    fn is_stored(&self) -> bool {
+        let runs = self.runs.iter().flatten();
+        runs.map(|run| run.stored().now_or_never()).all(|stored| stored.is_some())
     }
 
     /// Ends all that is there, and compares what is left.
@@ -355,8 +369,11 @@ thread_local! {
     static PATIENCE: Cell<u32> = const { Cell::new(50_000) };
 }
 
+/// How often is looked for what nothing but the engine's tasks could bring about.
+const IDLE: u32 = 2_000;
+
 /// After a failure cases only become smaller.
-const IMPATIENCE: u32 = 500;
+const IMPATIENCE: u32 = 250;
 
 /// As often all tasks go on.
 const YIELDS: usize = 16;

@@ -3,7 +3,7 @@
 
 use std::fs;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use quell::store::{
@@ -61,7 +61,8 @@ impl Kept {
                 (Arc::new(store), boot, true)
             }
         };
-        Ok(Arc::new(Cut { boot, closes, store: Mutex::new(Some(store)) }))
+        let (store, appends) = (Mutex::new(Some(store)), AtomicUsize::new(0));
+        Ok(Arc::new(Cut { boot, closes, store, appends }))
     }
 }
 
@@ -72,6 +73,17 @@ pub(super) struct Cut {
     /// It has to be closed before it is opened again.
     closes: bool,
     store: Mutex<Option<Arc<dyn Store>>>,
+    /// What is being appended.
+    appends: AtomicUsize,
+}
+
+/// An append that is not over.
+struct Append<'a>(&'a AtomicUsize);
+
+impl Drop for Append<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 impl Cut {
@@ -82,6 +94,11 @@ impl Cut {
             Some(store) if self.closes => store.close().await.map_err(|error| error.to_string()),
             _ => Ok(()),
         }
+    }
+
+    /// Tells whether it appends nothing now.
+    pub(super) fn is_idle(&self) -> bool {
+        self.appends.load(Ordering::Relaxed) == 0
     }
 
     fn lock(&self) -> MutexGuard<'_, Option<Arc<dyn Store>>> {
@@ -113,7 +130,10 @@ impl Store for Cut {
 
     fn append(&self, batch: Vec<Record>) -> BoxFuture<'_, Result<(), StoreError>> {
         let store = self.store();
+        self.appends.fetch_add(1, Ordering::Relaxed);
+        let append = Append(&self.appends);
         Box::pin(async move {
+            let _append = append;
             match store {
                 Some(store) => store.append(batch).await,
                 // Nobody is there who could hear it.

@@ -14,7 +14,7 @@ type Seen = RefCell<BTreeMap<String, u32>>;
 #[test]
 fn i24_i34_i36_random_stories_of_lanes_pauses_and_crashes_on_a_store_in_memory() {
     let seen = Seen::default();
-    check_with(60, TRIALS, scripts(40), |script| {
+    check_with(500, TRIALS, scripts(40), |script| {
         play(&script, Kept::in_memory()).map(|played| count(&seen, &played))
     });
     let seen = seen.into_inner();
@@ -27,7 +27,7 @@ fn i24_i34_i36_random_stories_of_lanes_pauses_and_crashes_on_a_store_in_memory()
 
 #[test]
 fn i24_i34_i36_random_stories_of_lanes_pauses_and_crashes_on_a_store_in_a_file() {
-    check_with(15, TRIALS, scripts(40), |script| play(&script, Kept::in_a_file()?).map(drop));
+    check_with(75, TRIALS, scripts(40), |script| play(&script, Kept::in_a_file()?).map(drop));
 }
 
 /// Counts what was met: a test that meets nothing proves nothing.
