@@ -99,13 +99,11 @@ impl Actors {
                 let actor = &mut self.lock()[run];
                 (actor.orders.pop_front(), Arc::clone(&actor.is_told))
             };
-            match order {
-                Some(order) => return order,
-                None => {
-                    let _inside = self.enter(run, |seen| &mut seen.waits);
-                    is_told.notified().await;
-                }
+            if let Some(order) = order {
+                return order;
             }
+            let _inside = self.enter(run, |seen| &mut seen.waits);
+            is_told.notified().await;
         }
     }
 

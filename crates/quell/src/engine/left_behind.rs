@@ -154,8 +154,8 @@ impl LeftTree {
         self.raise_doubt(&before, &log);
         self.left = before.left;
         let ends_root = matches!(self.fate, Fate::Ends);
-        // Of a root that never had a log, all events follow from its record, unless it goes on: then
-        // its next attempt has the numbers behind them.
+        // Of a root that never had a log, all events follow from its record, unless it goes on:
+        // then its next attempt has the numbers behind them.
         let is_in_doubt = self.ends.iter().any(|(_, row)| !row.abandoned.is_empty());
         let goes_on = !ends_root && self.root.started_at.is_some();
         let has_more = self.ends.len() > usize::from(ends_root)
