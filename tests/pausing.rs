@@ -156,6 +156,33 @@ async fn i24_only_a_paused_run_is_resumed_and_only_once() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn i24_an_answer_to_an_attempt_is_taken_only_if_that_one_asks() {
+    let lab = Lab::paused();
+    let run = lab.submit_resumable(clerk(), async |ctx: RunContext| match ctx.attempt() {
+        attempt @ 1..=2 => Err(ctx.pause(format!("question {attempt}"))),
+        _ => Ok(ctx.resumed_with()),
+    });
+    let run = run.unwrap();
+    let asks = async || {
+        within("it asks", run.run().paused()).await.unwrap();
+        run.run().pause_state().unwrap().attempt
+    };
+    assert_eq!(asks().await, 1);
+    let early = Err(ResumeError::OtherAttempt { answered: 2, asks: 1 });
+    assert_eq!(run.run().resume_attempt(2, "early"), early);
+    assert_eq!(run.run().resume_attempt(1, "yes"), Ok(()));
+    let twice = run.run().resume_attempt(1, "yes");
+    assert!(matches!(twice, Err(ResumeError::NotPaused(_))), "{twice:?}");
+    assert_eq!(asks().await, 2);
+    let twice = run.run().resume_attempt_durably(1, "yes").await;
+    assert_eq!(twice, Err(ResumeError::OtherAttempt { answered: 1, asks: 2 }));
+    assert_eq!(run.run().pause_request(), Some("question 2".into()), "nothing has changed");
+    run.run().resume_attempt_durably(2, "no").await.unwrap();
+    assert_eq!(run.await.unwrap(), Some("no".into()));
+    lab.finish().await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn t7_a_pause_expires_and_a_timeout_goes_on_or_stands_still() {
     let lab = Lab::paused();
     let expires = lab.submit_resumable(clerk(), async |ctx| {

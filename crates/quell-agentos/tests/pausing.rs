@@ -17,9 +17,9 @@ use crate::support::http::{Events, form, names, refused};
 async fn ask(ctx: RunContext, _input: Payload) -> Result<Payload, Failure> {
     let request = json!({
         "question": "may I?",
-        "tools": [{ "tool_name": "rm", "requires_confirmation": true }],
+        "tools": [{ "tool_call_id": "q1", "tool_name": "rm", "requires_confirmation": true }],
         "requirements": [{ "id": "q1" }],
-        "step_requirements": [{ "step_id": "s1" }],
+        "step_requirements": [{ "step_id": "q1" }],
     });
     ctx.resumed_with().ok_or_else(|| ctx.pause(Payload::from(request)))
 }
@@ -110,6 +110,31 @@ async fn an_answer_as_json_is_the_paused_run_and_then_the_completed_one() {
         let rest = go_on(&site, path, &run, &[("stream", "false"), (field, "7")]).await;
         let over = rest.json();
         assert_eq!((&over["status"], &over["content"]), (&json!("COMPLETED"), &json!("7")));
+    }
+}
+
+#[tokio::test]
+async fn an_answer_that_names_what_it_answers_is_to_nothing_else() {
+    let site = site();
+    for (path, _, field) in KINDS {
+        create(&site, path, path, &[]).await;
+        let run = path.replace('/', "%2F");
+        let key = match field {
+            "tools" => "tool_call_id",
+            "requirements" => "id",
+            _ => "step_id",
+        };
+        let of = |ids: &[&str]| {
+            let items = ids.iter().map(|id| json!({ key: id, "confirmed": true }));
+            Value::Array(items.collect()).to_string()
+        };
+        let other = go_on(&site, path, &run, &[(field, &of(&["q0"])), ("stream", "false")]).await;
+        let words = format!("Cannot continue run {path}: it asks something else now");
+        refused(&other, 409, &words, None);
+        assert_eq!(read(&site, path, &run).await["status"], "PAUSED");
+        let own = of(&["q0", "q1"]);
+        let rest = go_on(&site, path, &run, &[(field, &own), ("stream", "false")]).await.json();
+        assert_eq!((&rest["status"], &rest["content"]), (&json!("COMPLETED"), &json!(own)));
     }
 }
 

@@ -9,6 +9,8 @@
 
 /// Who may do what.
 mod access;
+/// Answers that say what they are to.
+mod answers;
 /// Every sort of bad input, by table.
 mod bad_input;
 /// HTTP answers while every body worker is blocked.

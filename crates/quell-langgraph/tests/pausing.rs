@@ -83,6 +83,29 @@ async fn a_stream_ends_with_what_is_asked_and_the_resumed_one_goes_on_behind_it(
 }
 
 #[tokio::test]
+async fn an_answer_by_the_id_of_an_interrupt_answers_no_other_one() {
+    let server = server();
+    let thread = server.thread().await;
+    let wait = format!("/threads/{thread}/runs/wait");
+    let asked = server.post(&wait, &asking(&json!({ "twice": true }))).await.json();
+    let id = |values: &Value| values["__interrupt__"][0]["id"].as_str().unwrap().to_owned();
+    let first = answer(&json!({ id(&asked): "yes" }));
+    let again = server.post(&wait, &first).await.json();
+    assert_eq!(again["__interrupt__"][0]["value"], "really?");
+    let words = format!("The thread waits for an answer to interrupt {}", id(&again));
+    assert_eq!(server.post(&wait, &first).await.detail(), (409, words));
+    let second = answer(&json!({ id(&asked): "yes", id(&again): { "sure": 1.50 } }));
+    assert_eq!(server.post(&wait, &second).await.json()["told"], json!({ "sure": 1.50 }));
+
+    // An object that is an answer as it is.
+    server.post(&wait, &asking(&json!({ "twice": false }))).await;
+    for plain in [json!({ "confirmed": true }), json!({})] {
+        assert_eq!(server.post(&wait, &answer(&plain)).await.json()["told"], plain);
+        server.post(&wait, &asking(&json!({ "twice": false }))).await;
+    }
+}
+
+#[tokio::test]
 async fn new_input_gives_up_what_is_asked_and_none_is_refused() {
     let server = server();
     let thread = server.thread().await;

@@ -9,6 +9,8 @@ use crate::answers::{Answers, Asked};
 /// Asks on behalf of a run, and gives it its answers.
 pub(crate) struct Asking {
     answers: Answers,
+    /// The attempt whose question is being answered.
+    attempt: u32,
     /// An answer that the run has, and that is not known to be stored; and what is said then.
     storing: Option<(String, BoxFuture<'static, Result<(), ResumeError>>)>,
     /// The command line with which the run goes on in a later process, but for the answer. None if
@@ -29,7 +31,7 @@ pub(crate) enum Turn {
 
 impl Asking {
     pub(crate) const fn new(answers: Answers, again: Option<String>) -> Self {
-        Self { answers, storing: None, again }
+        Self { answers, attempt: 0, storing: None, again }
     }
 
     /// Tells whether a line of the terminal is being read.
@@ -64,14 +66,18 @@ impl Asking {
                 None => self.unanswered(None, "the terminal has no more lines"),
             };
         }
-        let Some(request) = run.paused().await else { return pending().await };
+        if run.paused().await.is_none() {
+            return pending().await;
+        }
+        let Some(pause) = run.pause_state() else { return Turn::GoesOn(None) };
+        self.attempt = pause.attempt;
         let now = std::time::SystemTime::now();
-        if run.pause_state().and_then(|pause| pause.expires_at).is_some_and(|end| end <= now) {
+        if pause.expires_at.is_some_and(|end| end <= now) {
             // The time for an answer is over, although its timer is late: the run ends.
             run.ended().await;
             return pending().await;
         }
-        let (said, asked) = self.answers.ask(&request);
+        let (said, asked) = self.answers.ask(&pause.request);
         match asked {
             Asked::Answered(answer) => self.give(run, said, answer),
             Asked::AtTerminal => Turn::GoesOn(Some(said)),
@@ -80,8 +86,9 @@ impl Asking {
     }
 
     fn give(&mut self, run: &RunRef, said: String, answer: Payload) -> Turn {
-        let run = run.clone();
-        self.storing = Some((said, async move { run.resume_durably(answer).await }.boxed()));
+        let (run, attempt) = (run.clone(), self.attempt);
+        let stored = async move { run.resume_attempt_durably(attempt, answer).await };
+        self.storing = Some((said, stored.boxed()));
         Turn::GoesOn(None)
     }
 
@@ -90,7 +97,7 @@ impl Asking {
     fn answered(&mut self, said: Option<String>, stored: Result<(), ResumeError>) -> Turn {
         match stored {
             Ok(()) => Turn::GoesOn(said.map(|said| format!("{said}: answered"))),
-            Err(ResumeError::NotPaused(_)) => Turn::GoesOn(None),
+            Err(ResumeError::NotPaused(_) | ResumeError::OtherAttempt { .. }) => Turn::GoesOn(None),
             Err(error @ ResumeError::NotStored(_)) => Turn::GoesOn(Some(error.to_string())),
             Err(error) => self.unanswered(Some(error.to_string()), "the answer was refused"),
         }
@@ -114,3 +121,38 @@ impl Asking {
 
 /// Why a question has no answer if there is neither a terminal nor an option for it.
 const NOBODY: &str = "nobody answers";
+
+#[cfg(test)]
+mod tests {
+    use quell::{Engine, RunContext, RunSpec};
+
+    use super::*;
+    use crate::answers::parse_answer;
+
+    #[tokio::test]
+    async fn an_answer_that_names_its_step_answers_no_step_that_asks_meanwhile() {
+        let engine = Engine::new();
+        let run = engine.submit_resumable(RunSpec::agent("r"), async |ctx: RunContext| {
+            let asks = |step: &str| Payload::from_json_text(&format!(r#"{{"step":"{step}"}}"#));
+            match ctx.attempt() {
+                1 => Err(ctx.pause(asks("ok")?)),
+                2 => Err(ctx.pause(asks("where")?)),
+                _ => Ok(ctx.resumed_with()),
+            }
+        });
+        let run = run.expect("it is accepted");
+        let given = ["ok=yes", "where=home"].map(|text| parse_answer(text).expect("an answer"));
+        let mut asking = Asking::new(Answers::new(given.into()), None);
+        let turn = asking.turn(run.run()).await;
+        assert!(matches!(turn, Turn::GoesOn(None)), "its answer is on its way: {turn:?}");
+        run.run().resume("somebody else's").expect("it asks");
+        let asked = run.run().paused().await.expect("it asks again");
+        let turn = asking.turn(run.run()).await;
+        assert!(matches!(turn, Turn::GoesOn(None)), "{turn:?}");
+        assert_eq!(run.run().pause_request(), Some(asked), "nothing has changed");
+        for _ in 0..2 {
+            asking.turn(run.run()).await;
+        }
+        assert_eq!(run.await.expect("it ends"), Some("home".into()));
+    }
+}

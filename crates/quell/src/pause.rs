@@ -75,6 +75,9 @@ impl From<String> for Pause {
 pub struct PauseState {
     /// What it asks.
     pub request: Payload,
+    /// The number of the attempt that asks, from 1: with it an answer says which pause it is for
+    /// ([`RunRef::resume_attempt`](crate::RunRef::resume_attempt)).
+    pub attempt: u32,
     /// When it was paused.
     pub paused_at: SystemTime,
     /// When it ends `TimedOut` without an answer; none if the pause has no such bound. A timeout of
@@ -83,8 +86,9 @@ pub struct PauseState {
 }
 
 impl From<&StoredPause> for PauseState {
-    fn from(StoredPause { request, at, expires_at, .. }: &StoredPause) -> Self {
-        Self { request: request.clone(), paused_at: *at, expires_at: *expires_at }
+    fn from(StoredPause { request, attempt, at, expires_at, .. }: &StoredPause) -> Self {
+        let (request, attempt) = (request.clone(), *attempt);
+        Self { request, attempt, paused_at: *at, expires_at: *expires_at }
     }
 }
 
@@ -140,6 +144,14 @@ pub enum ResumeError {
     /// It is not paused: it was resumed before, was stopped, or has not come to its pause.
     #[error("run is {0}, not paused")]
     NotPaused(RunStatus),
+    /// It is paused, and the answer is to an attempt other than the one that asks now.
+    #[error("run waits for the answer to attempt {asks}, and not for one to attempt {answered}")]
+    OtherAttempt {
+        /// The attempt that the answer is to.
+        answered: u32,
+        /// The attempt that asks now.
+        asks: u32,
+    },
     /// It would have to wait, and one of its limits lets no more runs wait.
     #[error("queue is full: at most {max} may wait ({scope})")]
     QueueFull {

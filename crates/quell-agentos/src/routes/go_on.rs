@@ -14,6 +14,7 @@ use crate::routes::create::{accepted, streamed, style};
 use crate::routes::extract::RunRequest;
 use crate::routes::run_response::run_response_at_end;
 use crate::wire::kinds::names_of;
+use crate::wire::pause::is_to_others;
 use crate::wire::refusal::Refusal;
 use crate::wire::status::status;
 
@@ -35,30 +36,36 @@ pub(super) async fn go_on(
         return Err(not_paused(&found, found.status()));
     }
     let answer = form.answer(field)?;
+    let pause = found.pause_state().ok_or_else(|| not_paused(&found, found.status()))?;
+    if is_to_others(field, &pause.request, &answer) {
+        return Err(asks_another(&found));
+    }
     let follows = form.is_stream || !form.is_background;
     let charge =
         if follows { Some(view.charge_stream().map_err(Refusal::overdrawn)?) } else { None };
     // Nothing is written while it is paused: what comes behind this is of the next attempt.
     let last = found.live().and_then(|run| events_by_now(run, 0).map(|event| event.seq).max());
-    let resumed = view.resume(&found, answer).await.map_err(|error| match error {
-        NotDone::Unknown | NotDone::Refused(ResumeError::Unknown) => unknown(),
-        NotDone::Forbidden => Refusal::new(StatusCode::FORBIDDEN, "Insufficient permissions"),
-        NotDone::Refused(ResumeError::NotPaused(status)) => not_paused(&found, status),
-        NotDone::Refused(ResumeError::TooLarge { .. }) => Refusal::too_large(),
-        NotDone::Refused(ResumeError::NoBody) => {
-            let text = "its component cannot continue it after a restart";
-            let text = format!("Cannot continue run {}: {text}", found.external_id());
-            Refusal::new(StatusCode::CONFLICT, text)
-        }
-        NotDone::Refused(ResumeError::NotTaken(_) | ResumeError::NotStored(_)) => {
-            let text = format!("Run {} could not be continued durably", found.external_id());
-            Refusal::new(StatusCode::SERVICE_UNAVAILABLE, text)
-        }
-        NotDone::Refused(error) => {
-            let text = format!("Too many live runs: {error}");
-            Refusal::new(StatusCode::TOO_MANY_REQUESTS, text)
-        }
-    });
+    let resumed =
+        view.resume_attempt(&found, pause.attempt, answer).await.map_err(|error| match error {
+            NotDone::Unknown | NotDone::Refused(ResumeError::Unknown) => unknown(),
+            NotDone::Forbidden => Refusal::new(StatusCode::FORBIDDEN, "Insufficient permissions"),
+            NotDone::Refused(ResumeError::NotPaused(status)) => not_paused(&found, status),
+            NotDone::Refused(ResumeError::OtherAttempt { .. }) => asks_another(&found),
+            NotDone::Refused(ResumeError::TooLarge { .. }) => Refusal::too_large(),
+            NotDone::Refused(ResumeError::NoBody) => {
+                let text = "its component cannot continue it after a restart";
+                let text = format!("Cannot continue run {}: {text}", found.external_id());
+                Refusal::new(StatusCode::CONFLICT, text)
+            }
+            NotDone::Refused(ResumeError::NotTaken(_) | ResumeError::NotStored(_)) => {
+                let text = format!("Run {} could not be continued durably", found.external_id());
+                Refusal::new(StatusCode::SERVICE_UNAVAILABLE, text)
+            }
+            NotDone::Refused(error) => {
+                let text = format!("Too many live runs: {error}");
+                Refusal::new(StatusCode::TOO_MANY_REQUESTS, text)
+            }
+        });
     let (run, is_stream, is_background) = (resumed?, form.is_stream, form.is_background);
     drop((form, upload));
     let Some(charge) = charge else { return Ok(accepted(&run.into())) };
@@ -72,6 +79,11 @@ pub(super) async fn go_on(
     let answer = run_response_at_end(view, run).await?.ok_or_else(Refusal::unexpected);
     drop(guard);
     answer
+}
+
+fn asks_another(run: &RunView) -> Refusal {
+    let text = format!("Cannot continue run {}: it asks something else now", run.external_id());
+    Refusal::new(StatusCode::CONFLICT, text)
 }
 
 fn not_paused(run: &RunView, now: RunStatus) -> Refusal {

@@ -50,6 +50,23 @@ pub(crate) fn add(out: &mut Object, role: Role, request: &Payload) {
     out.set("request", request);
 }
 
+/// Tells whether an answer, the list of this field, names questions, and none of those that are
+/// asked. None that names nothing does.
+pub(crate) fn is_to_others(field: &str, request: &Payload, answer: &Payload) -> bool {
+    let key = match field {
+        "tools" => "tool_call_id",
+        "requirements" => "id",
+        _ => "step_id",
+    };
+    let ids = |list: &Payload| -> Vec<Payload> {
+        let items: Vec<BTreeMap<String, Payload>> = list.parse().unwrap_or_default();
+        items.into_iter().filter_map(|mut item| item.remove(key)).collect()
+    };
+    let given: BTreeMap<String, Payload> = request.parse().unwrap_or_default();
+    let (asked, answered) = (given.get(field).map(ids).unwrap_or_default(), ids(answer));
+    !asked.is_empty() && !answered.is_empty() && !answered.iter().any(|id| asked.contains(id))
+}
+
 /// Yields the objects of a list of objects. The clients fail on anything else.
 fn objects(list: &Payload) -> Option<Vec<Object>> {
     let list: Vec<Payload> = list.parse().ok()?;

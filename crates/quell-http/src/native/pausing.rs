@@ -62,7 +62,9 @@ pub(crate) async fn pause_run(
 /// Gives a paused run its answer.
 ///
 /// It is queued again, as its next attempt. Of several answers, and of an answer and a stop, the
-/// first one counts. Needs the rights to start runs of its component, which are those to cancel it.
+/// first one counts. One with the `attempt` that asked, as `pause` of the run says, answers no
+/// later question, also if it is sent twice. Needs the rights to start runs of its component, which
+/// are those to cancel it.
 #[utoipa::path(
     post, path = "/v1/runs/{id}/resume", operation_id = "resume_run", tag = "runs",
     params(RunPath),
@@ -71,8 +73,8 @@ pub(crate) async fn pause_run(
         RefusedBody,
         (status = 200, description = "It goes on", body = PauseAnswer),
         (status = 404, description = "No such run", body = Problem, content_type = PROBLEM),
-        (status = 409, description = "The run is not paused; nothing has changed", body = Problem,
-            content_type = PROBLEM),
+        (status = 409, description = "The run is not paused, or another attempt of it asks; \
+            nothing has changed", body = Problem, content_type = PROBLEM),
         (status = 429, description = "No room for a large body, or no place in a queue",
             body = Problem, content_type = PROBLEM),
         (status = 503, description = "The answer was not taken, or it is not known to be stored",
@@ -85,10 +87,16 @@ pub(crate) async fn resume_run(
     headers: HeaderMap,
     body: Body,
 ) -> Answer {
-    let parse = |text: &Bytes| value_of(Some(&*wire::read::<ResumeRun>(text)?.answer));
-    let (answer, _upload) = json_body(&view, &headers, body, parse).await?;
+    let parse = |text: &Bytes| {
+        let ResumeRun { answer, attempt } = wire::read(text)?;
+        Ok((value_of(Some(&*answer))?, attempt))
+    };
+    let ((answer, attempt), _upload) = json_body(&view, &headers, body, parse).await?;
     let run = writable(&view, id).await?;
-    let resumed = view.resume(&run, answer).await;
+    let resumed = match attempt {
+        Some(attempt) => view.resume_attempt(&run, attempt, answer).await,
+        None => view.resume(&run, answer).await,
+    };
     let resumed = resumed.map_err(|error| not_done(&view, &run, error, unanswered))?;
     Ok(Json(PauseAnswer::of(&resumed)).into_response())
 }
@@ -142,6 +150,10 @@ fn unanswered(error: ResumeError) -> Problem {
         ResumeError::NotPaused(status) => {
             let detail = format!("the run is {}, not paused", status_name(status));
             Problem::new(StatusCode::CONFLICT, "not-paused", detail)
+        }
+        ResumeError::OtherAttempt { .. } => {
+            let detail = format!("the {error}: read its `pause`");
+            Problem::new(StatusCode::CONFLICT, "other-attempt", detail)
         }
         ResumeError::TooLarge { .. } => too_large(error.to_string()),
         ResumeError::NoBody => {

@@ -62,6 +62,27 @@ impl View {
         Ok(run)
     }
 
+    /// As [`View::resume`], if it is this attempt that asks: see [`RunRef::resume_attempt`].
+    ///
+    /// # Errors
+    ///
+    /// As [`View::resume`]; and with [`ResumeError::OtherAttempt`] if another attempt asks.
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`RunRef::resume_durably`].
+    pub async fn resume_attempt(
+        &self,
+        run: impl Into<RunView>,
+        attempt: u32,
+        answer: impl Into<Payload>,
+    ) -> Result<RunRef, NotDone<ResumeError>> {
+        let (run, answer) = (run.into(), answer.into());
+        let run = self.asked(&run, ResumeError::NotPaused)?;
+        run.resume_attempt_durably(attempt, answer).await?;
+        Ok(run)
+    }
+
     /// Yields the run, if the principal may ask it for something, and it is in memory.
     fn asked<E>(
         &self,

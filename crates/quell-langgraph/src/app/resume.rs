@@ -4,11 +4,12 @@ use std::sync::Arc;
 
 use axum::http::StatusCode;
 use quell::ResumeError;
-use quell_http::{NotDone, View, events_by_now};
+use quell_http::{NotDone, View, events_by_now, offload_if_large};
 
 use crate::app::App;
 use crate::app::create::CreateRequest;
 use crate::app::find::{Found, graph_of};
+use crate::wire::interrupt::Interrupt;
 use crate::wire::refusal::Refusal;
 
 impl App {
@@ -33,9 +34,19 @@ impl App {
             let text = format!("assistant_id: the interrupted run is of {}", tracked.about.graph);
             return Err(Refusal::invalid(text));
         }
+        let Some(pause) = run.pause_state() else { return Err(Refusal::busy()) };
+        let asked = Interrupt::new(&run, pause.attempt, pause.request);
+        let (id, said) = (asked.id(), answer.clone());
+        let bytes = said.len();
+        let answer = offload_if_large(bytes, async move { asked.answer_of(&said) }).await?;
+        let Some(answer) = answer else {
+            let text = format!("The thread waits for an answer to interrupt {id}");
+            return Err(Refusal::new(StatusCode::CONFLICT, text));
+        };
         // Nothing is written while it is paused.
         let last = events_by_now(&run, 0).map(|event| event.seq).max().unwrap_or(0);
-        let resumed = self.owner_view(view, &thread).resume(&run, answer.clone()).await;
+        let view = self.owner_view(view, &thread);
+        let resumed = view.resume_attempt(&run, pause.attempt, answer).await;
         let run = resumed.map_err(|error| match error {
             NotDone::Refused(ResumeError::QueueFull { .. }) => Refusal::too_many(),
             NotDone::Refused(ResumeError::NotTaken(_) | ResumeError::NotStored(_)) => {

@@ -1,5 +1,7 @@
 //! [`Interrupt`]: what a paused run asks, as the contract shows it (contract, section 7).
 
+use std::collections::BTreeMap;
+
 use quell::{Payload, RunRef};
 use serde_json::json;
 use uuid::Uuid;
@@ -26,12 +28,28 @@ impl Interrupt {
 
     /// Yields that of a run, if it is paused.
     pub(crate) fn of(run: &RunRef) -> Option<Self> {
-        let attempt = run.attempt();
-        Some(Self::new(run, attempt, run.pause_request()?))
+        let pause = run.pause_state()?;
+        Some(Self::new(run, pause.attempt, pause.request))
+    }
+
+    /// Yields what answers it, of what a request says: that, or, of an object whose keys are ids of
+    /// interrupts, as upstream's clients may send it, what stands under its own. None if only
+    /// others are answered.
+    pub(crate) fn answer_of(&self, said: &Payload) -> Option<Payload> {
+        let by_id = said.parse::<BTreeMap<String, Payload>>().ok();
+        let is_id = |key: &String| key.len() == 32 && key.bytes().all(|it| HEX.contains(&it));
+        match by_id.filter(|by_id| !by_id.is_empty() && by_id.keys().all(is_id)) {
+            Some(mut by_id) => by_id.remove(&self.id()),
+            None => Some(said.clone()),
+        }
+    }
+
+    pub(crate) fn id(&self) -> String {
+        self.id.simple().to_string()
     }
 
     fn shown(&self) -> serde_json::Value {
-        json!({ "id": self.id.simple().to_string() })
+        json!({ "id": self.id() })
     }
 
     /// Writes it for the row of a thread: an object of its task.
@@ -59,6 +77,9 @@ impl Interrupt {
         with(json!({}), INTERRUPT, &self.listed())
     }
 }
+
+/// What the ids of interrupts are written with.
+const HEX: &[u8] = b"0123456789abcdef";
 
 /// The key of what is asked.
 const INTERRUPT: &str = "__interrupt__";

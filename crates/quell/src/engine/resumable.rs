@@ -130,7 +130,46 @@ impl RunRef {
     ///
     /// Fails, and changes nothing, for every reason in [`ResumeError`].
     pub fn resume(&self, answer: impl Into<Payload>) -> Result<(), ResumeError> {
-        self.node().resume(answer.into())
+        self.node().resume(answer.into(), None)
+    }
+
+    /// As [`resume`](Self::resume), if it is this attempt that asks: an answer that is sent twice,
+    /// or too late, answers no later question. The number is that of
+    /// [`PauseState::attempt`](crate::PauseState::attempt).
+    ///
+    /// # Errors
+    ///
+    /// As [`resume`](Self::resume); and with [`ResumeError::OtherAttempt`] if another attempt asks.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap()
+    /// # .block_on(async {
+    /// use quell::{Engine, ResumeError, RunContext, RunSpec};
+    ///
+    /// let engine = Engine::new();
+    /// let run = engine.submit_resumable(RunSpec::agent("clerk"), async |ctx: RunContext| {
+    ///     match ctx.attempt() {
+    ///         1 => Err(ctx.pause("may I delete the file?")),
+    ///         2 => Err(ctx.pause("all of them?")),
+    ///         _ => Ok(()),
+    ///     }
+    /// }).unwrap().into_ref();
+    /// run.paused().await.unwrap();
+    /// let asked = run.pause_state().unwrap();
+    /// run.resume_attempt(asked.attempt, "yes").unwrap();
+    /// run.paused().await.unwrap();
+    /// let again = run.resume_attempt(asked.attempt, "yes");
+    /// assert_eq!(again, Err(ResumeError::OtherAttempt { answered: 1, asks: 2 }));
+    /// # });
+    /// ```
+    pub fn resume_attempt(
+        &self,
+        attempt: u32,
+        answer: impl Into<Payload>,
+    ) -> Result<(), ResumeError> {
+        self.node().resume(answer.into(), Some(attempt))
     }
 
     /// As [`resume`](Self::resume), and waits until the answer is in the store: a crash never loses
@@ -149,6 +188,30 @@ impl RunRef {
         answer: impl Into<Payload> + Send,
     ) -> Result<(), ResumeError> {
         self.resume(answer)?;
+        self.answer_stored().await
+    }
+
+    /// As [`resume_attempt`](Self::resume_attempt), and waits until the answer is in the store, as
+    /// [`resume_durably`](Self::resume_durably) does.
+    ///
+    /// # Errors
+    ///
+    /// As [`resume_durably`](Self::resume_durably); and with [`ResumeError::OtherAttempt`] if
+    /// another attempt asks.
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`resume_durably`](Self::resume_durably).
+    pub async fn resume_attempt_durably(
+        &self,
+        attempt: u32,
+        answer: impl Into<Payload> + Send,
+    ) -> Result<(), ResumeError> {
+        self.resume_attempt(attempt, answer)?;
+        self.answer_stored().await
+    }
+
+    async fn answer_stored(&self) -> Result<(), ResumeError> {
         let stored = Wait::until(self.node(), |state: &State| self.node().answer_stored(state));
         stored.await.map_err(ResumeError::NotStored)
     }

@@ -121,14 +121,14 @@ impl Node {
 
     /// Yields the pause of the run, if it is paused.
     pub(crate) fn pause_state(&self) -> Option<PauseState> {
-        let (request, paused_at, since, expires_in) = {
+        let ((request, attempt), paused_at, since, expires_in) = {
             let state = self.lock();
-            let request = state.pause_request()?.clone();
+            let asks = (state.pause_request()?.clone(), self.attempt_of(&state));
             let pausing = state.extra.as_ref()?.pausing.as_ref()?;
-            (request, pausing.paused_at?, pausing.since, pausing.expires_in)
+            (asks, pausing.paused_at?, pausing.since, pausing.expires_in)
         };
         let paused_at = since.unwrap_or_else(|| self.shared.clock.wall(paused_at));
         let expires_at = expires_in.and_then(|time| paused_at.checked_add(time));
-        Some(PauseState { request, paused_at, expires_at })
+        Some(PauseState { request, attempt, paused_at, expires_at })
     }
 }

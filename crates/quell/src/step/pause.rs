@@ -201,8 +201,13 @@ impl Node {
         });
     }
 
-    /// Gives a paused run its answer: it is queued as its next attempt.
-    pub(crate) fn resume(self: &Arc<Self>, answer: Payload) -> Result<(), ResumeError> {
+    /// Gives a paused run its answer: it is queued as its next attempt. One that is to an attempt
+    /// is taken only if that one asks.
+    pub(crate) fn resume(
+        self: &Arc<Self>,
+        answer: Payload,
+        to_attempt: Option<u32>,
+    ) -> Result<(), ResumeError> {
         // Before any lock: the text may be written only now, by code of the caller.
         let (bytes, max) = (answer.len(), limits::PAYLOAD_BYTES_MAX);
         if bytes > max {
@@ -223,6 +228,10 @@ impl Node {
         }
         if !state.life.is_paused() {
             return Err(ResumeError::NotPaused(state.life.status()));
+        }
+        let asks = self.attempt_of(&state);
+        if let Some(answered) = to_attempt.filter(|answered| *answered != asks) {
+            return Err(ResumeError::OtherAttempt { answered, asks });
         }
         if state.extra().pausing().maker.is_none() {
             return Err(ResumeError::NoBody);

@@ -30,6 +30,10 @@ pub(crate) struct ResumeRun {
     /// Any JSON.
     #[schema(value_type = Value)]
     pub(crate) answer: Box<RawValue>,
+    /// The number of the attempt that it answers, as `pause` of the run says: if another one asks
+    /// now, nothing changes. Left out it answers whatever is asked.
+    #[serde(default)]
+    pub(crate) attempt: Option<u32>,
 }
 
 /// How a run stands that was asked to pause, or was given its answer.
@@ -48,6 +52,8 @@ pub(crate) struct PauseObject {
     /// What it asks.
     #[schema(value_type = Value)]
     request: Payload,
+    /// The number of the attempt that asks, from 1: the `attempt` of the answer to it.
+    attempt: u32,
     /// When it was paused: RFC 3339, UTC, milliseconds.
     paused_at: String,
     /// When it ends `timed-out` without an answer; null if the pause has no such bound.
@@ -70,6 +76,7 @@ impl PauseObject {
     pub(crate) fn of(pause: PauseState) -> Self {
         Self {
             request: pause.request,
+            attempt: pause.attempt,
             paused_at: written(pause.paused_at),
             expires_at: pause.expires_at.map(written),
         }
