@@ -28,35 +28,38 @@ fn found(input: Value) -> Option<Vec<Value>> {
     }
 }
 
-/// Yields a message as a model takes it: one of `LangGraph` has words of its own for who speaks, as
-/// its role or its type, and a text alone is that of the user.
+/// Yields a message as a model takes it: with the keys of its role alone, since strict endpoints
+/// refuse others. One of `LangGraph` has words of its own for who speaks, as its role or its type,
+/// and a text alone is that of the user.
 fn message(mut said: Value) -> Value {
     if said.is_string() {
         return json!({ "role": "user", "content": said });
     }
-    if let Some(role) = said.get_mut("role") {
-        match role.as_str() {
-            Some("ai") => *role = "assistant".into(),
-            Some("human") => *role = "user".into(),
-            _ => {}
-        }
-        return said;
-    }
-    let role = match said.get("type").and_then(Value::as_str) {
+    let who = said.get("role").or_else(|| said.get("type")).and_then(Value::as_str);
+    let role = match who {
         Some("ai") => "assistant",
-        Some("system") => "system",
-        Some("tool") => "tool",
-        _ => "user",
+        None | Some("human") => "user",
+        // An endpoint may know roles that are not known here. A type is no role.
+        Some(role) if said.get("role").is_some() || ROLES.contains(&role) => role,
+        Some(_) => "user",
+    };
+    let role = role.to_owned();
+    let keys: &[&str] = match role.as_str() {
+        "assistant" => &["name", "tool_calls", "refusal", "audio", "function_call"],
+        "tool" => &["tool_call_id"],
+        _ => &["name"],
     };
     let mut taken = |key| said.get_mut(key).map(Value::take).unwrap_or_default();
     let mut of_model = json!({ "role": role, "content": taken("content") });
-    match (role, taken("tool_calls")) {
-        ("tool", _) => of_model["tool_call_id"] = taken("tool_call_id"),
-        // A model refuses what a tool answers without the call before it.
-        ("assistant", Value::Array(calls)) if !calls.is_empty() => {
-            of_model["tool_calls"] = calls.into_iter().map(tool_call).collect();
-        }
-        _ => {}
+    for key in keys {
+        of_model[*key] = match taken(key) {
+            Value::Null => continue,
+            // A model refuses an empty list of these, and what a tool answers without the call
+            // before it.
+            Value::Array(calls) if calls.is_empty() => continue,
+            Value::Array(calls) => calls.into_iter().map(tool_call).collect(),
+            value => value,
+        };
     }
     of_model
 }
@@ -69,6 +72,9 @@ fn tool_call(mut call: Value) -> Value {
     let function = json!({ "name": call["name"].take(), "arguments": call["args"].to_string() });
     json!({ "id": call["id"].take(), "type": "function", "function": function })
 }
+
+/// Who speaks, in the words of the model and of `LangGraph` alike.
+const ROLES: [&str; 3] = ["assistant", "system", "tool"];
 
 const RIGHT: &str = "expected a text, an object with a text `message`, `prompt`, `input` or \
                      `text`, or one with a list `messages`";
@@ -121,9 +127,25 @@ mod tests {
                     { "role": "user", "content": parts },
                 ] }),
                 json!([
-                    { "role": "assistant", "content": null, "tool_calls": [] },
+                    { "role": "assistant", "content": null },
                     { "role": "assistant", "content": "a" },
                     { "role": "user", "content": parts },
+                ]),
+            ),
+            (
+                json!({ "messages": [
+                    { "role": "user", "type": "human", "id": "1", "content": "hi", "name": null },
+                    { "role": "ai", "id": "2", "content": "a", "response_metadata": {} },
+                    { "role": "developer", "content": "b", "name": "n", "x": 1 },
+                    { "role": "tool", "content": "c", "tool_call_id": "t", "name": "f" },
+                    { "type": "AIMessageChunk", "content": "d", "example": false },
+                ] }),
+                json!([
+                    { "role": "user", "content": "hi" },
+                    { "role": "assistant", "content": "a" },
+                    { "role": "developer", "content": "b", "name": "n" },
+                    { "role": "tool", "content": "c", "tool_call_id": "t" },
+                    { "role": "user", "content": "d" },
                 ]),
             ),
         ] {

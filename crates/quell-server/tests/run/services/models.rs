@@ -41,8 +41,28 @@ fn whole() -> String {
     stream(&chunks, "data: [DONE]\n\n")
 }
 
+/// Answers as a strict endpoint does: a message with a key that is not of its role is refused.
 fn answer(to: &mut Answers<'_>) {
-    to.answer("200 OK", "text/event-stream", &whole());
+    let body = to.asked.json();
+    let messages = body["messages"].as_array().expect("a list of messages");
+    match messages.iter().find_map(unknown_key) {
+        Some(key) => {
+            let words = format!("Additional properties are not allowed ('{key}')");
+            let error = json!({ "error": { "message": words } }).to_string();
+            to.answer("400 Bad Request", "application/json", &error);
+        }
+        None => to.answer("200 OK", "text/event-stream", &whole()),
+    }
+}
+
+fn unknown_key(message: &Value) -> Option<&str> {
+    let of_role: &[&str] = match message["role"].as_str() {
+        Some("assistant") => &["name", "tool_calls"],
+        Some("tool") => &["tool_call_id"],
+        _ => &["name"],
+    };
+    let keys = message.as_object().expect("a message is an object").keys().map(String::as_str);
+    keys.into_iter().find(|key| !["role", "content"].contains(key) && !of_role.contains(key))
 }
 
 #[test]
@@ -81,16 +101,22 @@ fn every_contract_reaches_a_model_with_its_own_input() {
     let site = site(&peer, "");
     let (status, run) = site.form("/agents/it/runs", &[("message", "one"), ("stream", "false")]);
     assert_eq!((status, &run["content"]), (200, &"All about tea".into()), "{run}");
-    let messages = json!({ "messages": [{ "type": "human", "content": "two" }] });
-    let body = json!({ "assistant_id": "it", "input": messages });
-    assert_eq!(site.post("/runs/wait", &body).0, 200);
+    for message in [
+        json!({ "type": "human", "content": "two" }),
+        json!({ "role": "user", "content": "two" }),
+        json!({ "role": "ai", "content": "two", "tool_calls": [], "response_metadata": {} }),
+    ] {
+        let body = json!({ "assistant_id": "it", "input": { "messages": [message] } });
+        let (status, answer) = site.post("/runs/wait", &body);
+        assert_eq!((status, answer.get("__error__")), (200, None), "{answer}");
+    }
     run_of(&site, "three", &"three".into());
     let said: Vec<Value> =
         peer.seen().iter().map(|asked| asked.json()["messages"][0]["content"].clone()).collect();
-    assert_eq!(said, [json!("one"), json!("two"), json!("three")]);
+    assert_eq!(said, ["one", "two", "two", "two", "three"]);
     let run = run_of(&site, "four", &Value::Null);
     assert!(run["rows"][0]["error"].to_string().contains("the input has no message"), "{run}");
-    assert_eq!(peer.seen().len(), 3);
+    assert_eq!(peer.seen().len(), 5);
 }
 
 #[test]
