@@ -33,6 +33,7 @@ mod plan_nested;
 mod plan_numbers;
 mod plan_page;
 mod plan_parts;
+mod plan_passes;
 mod plan_paths;
 mod plan_policies;
 mod plan_runs;

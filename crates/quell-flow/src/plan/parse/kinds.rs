@@ -58,14 +58,15 @@ pub(super) fn repeat(
     node: &Node,
     level: usize,
 ) -> Result<Action, Fault> {
-    check_counting(node, reader.format, "count").map_err(|fault| fault.of("loop"))?;
-    let options = reader.table(node, &LOOP_KEYS)?;
+    let options = check_counting(node, reader.format, "count").map_err(|fault| fault.of("loop"));
+    let options = options.and_then(|()| reader.table(node, &LOOP_KEYS));
     // The caller has made a frame for these names, and removes it.
     reader.names.add_variable("index");
     reader.names.add_variable("last");
     let steps = beside(step, node, "steps", "loop");
     let steps = steps.and_then(|steps| reader.sequence(steps, "steps", level + 1));
     let steps = reader.noted(steps);
+    let options = options?;
     // `until` is read after the steps: it may read their outputs, and they may not read `output`.
     reader.names.add_variable("output");
     let until = options.read("until", |node| expression(reader, node))?;
@@ -147,54 +148,69 @@ pub(super) fn team(
     level: usize,
 ) -> Result<Action, Fault> {
     let options = reader.table(node, &TEAM_KEYS)?;
-    let mode = options.need("mode", "team")?;
-    let name = text(mode)?;
-    if !TEAM_MODES.contains(&name) {
-        return Err(unknown(mode.at, "mode", name, &TEAM_MODES));
-    }
+    let mode = options.need("mode", "team").and_then(|node| Ok((node, mode_of(node)?)));
+    let name = mode.as_ref().map_or("", |(_, name)| *name);
     for (key, owner) in TEAM_GOES_WITH {
         if owner != name
+            && !name.is_empty()
             && let Some((found, _)) = options.entry(key)
         {
             let message = format!("`{key}` goes with mode `{owner}`; this one is `{name}`");
-            return Err(Fault::new(found.at, message));
+            reader.note(Fault::new(found.at, message));
         }
     }
     // The input is read before `task` is known: it makes the task.
-    let input = input(reader, step)?;
+    let input = input(reader, step);
+    let input = reader.noted(input);
     reader.names.add_variable("task");
-    let choose = options.read("choose", |node| Ok((node, expression(reader, node)?)))?;
-    if name == "coordinate" {
+    let choose = options.read("choose", |node| Ok((node, expression(reader, node)?)));
+    // Members may read these as well if nobody knows the mode.
+    if name == "coordinate" || name.is_empty() {
         reader.names.add_variable("results");
         reader.names.add_variable("round");
     }
-    let list = beside(step, node, "members", "team")?;
-    let members = reader.siblings(list, "members", level + 1)?;
-    let missing = |key: &str| Fault::new(mode.at, format!("mode `{name}` has no `{key}`"));
-    let team = match name {
-        "broadcast" => TeamMode::Broadcast,
-        "sequence" => TeamMode::Sequence,
+    let list = beside(step, node, "members", "team");
+    let members = list.and_then(|list| Ok((list, reader.siblings(list, "members", level + 1)?)));
+    let on_member = |key| options.get(key).map(|node| word(node, &ON_MEMBER)).transpose();
+    let (failed, stopped) = (on_member("on_member_failed"), on_member("on_member_stopped"));
+    let (failed, stopped) = (reader.noted(failed), reader.noted(stopped));
+    let (mode, (list, members)) = both(reader, mode, members)?;
+    let mode = team_mode(reader, &options, mode, choose, list)?;
+    let (on_member_failed, on_member_stopped) =
+        (failed.unwrap_or_default(), stopped.unwrap_or_default());
+    let team = TeamOptions { mode, on_member_failed, on_member_stopped };
+    Ok(Action::Team(TeamStep { team, input, members }))
+}
+
+fn mode_of(node: &Node) -> Result<&str, Fault> {
+    let name = text(node)?;
+    if TEAM_MODES.contains(&name) {
+        return Ok(name);
+    }
+    Err(unknown(node.at, "mode", name, &TEAM_MODES))
+}
+
+fn team_mode<'a>(
+    reader: &mut Reader<'_>,
+    options: &Table<'a>,
+    (mode, name): (&Node, &str),
+    choose: Result<Option<(&'a Node, Expression)>, Fault>,
+    members: &Node,
+) -> Result<TeamMode, Fault> {
+    match name {
+        "broadcast" => Ok(TeamMode::Broadcast),
+        "sequence" => Ok(TeamMode::Sequence),
         "route" => {
-            let (node, choose) = choose.ok_or_else(|| missing("choose"))?;
+            let missing = || Fault::new(mode.at, format!("mode `{name}` has no `choose`"));
+            let (node, choose) = choose?.ok_or_else(missing)?;
             reader.names.check_choice(choose.as_str(), node.at);
             if let Some(name) = constant(&choose) {
-                one_of(node, &name, list, ("choice", "members"))?;
+                one_of(node, &name, members, ("choice", "members"))?;
             }
-            TeamMode::Route { choose }
+            Ok(TeamMode::Route { choose })
         }
-        _ => coordinate(reader, &options, list)?,
-    };
-    let on_member = |key| {
-        options
-            .get(key)
-            .map(|node| word(node, &ON_MEMBER))
-            .transpose()
-            .map(Option::unwrap_or_default)
-    };
-    let (on_member_failed, on_member_stopped) =
-        (on_member("on_member_failed")?, on_member("on_member_stopped")?);
-    let team = TeamOptions { mode: team, on_member_failed, on_member_stopped };
-    Ok(Action::Team(TeamStep { team, input, members }))
+        _ => coordinate(reader, options, members),
+    }
 }
 
 fn coordinate(
@@ -202,14 +218,18 @@ fn coordinate(
     options: &Table<'_>,
     members: &Node,
 ) -> Result<TeamMode, Fault> {
-    let leader = options.need("leader", "mode `coordinate`")?;
-    let max = options.need("max", "mode `coordinate`")?;
+    let need = |key| options.need(key, "mode `coordinate`");
+    let leader = need("leader")
+        .and_then(|leader| one_of(leader, text(leader)?, members, ("leader", "members")));
+    let max = need("max").and_then(|max| count(max, "max", 1));
     reader.names.add_variable("output");
-    let delegate = options
-        .read("delegate", |node| expression(reader, node))?
+    let delegate = options.read("delegate", |node| expression(reader, node));
+    // Of two faults the second is noted first.
+    let counts = both(reader, max, leader);
+    let ((max, leader), delegate) = both(reader, counts, delegate)?;
+    let delegate = delegate
         .unwrap_or_else(|| Expression::new("output.delegate if output is mapping else none"));
-    let leader = one_of(leader, text(leader)?, members, ("leader", "members"))?;
-    Ok(TeamMode::Coordinate { leader, delegate, max: count(max, "max", 1)? })
+    Ok(TeamMode::Coordinate { leader, delegate, max })
 }
 
 pub(super) fn component(
@@ -217,12 +237,13 @@ pub(super) fn component(
     step: &Table<'_>,
     node: &Node,
 ) -> Result<Action, Fault> {
+    let input = input(reader, step);
+    let input = reader.noted(input);
     let name = text(node)?;
     if name.trim().is_empty() {
         let message = "empty name of a component; expected an id, or a kind and an id";
         return Err(Fault::new(node.at, message));
     }
-    let input = input(reader, step)?;
     let origin = reader.origin(node.at);
     Ok(Action::Component(ComponentStep { component: name.into(), input, origin }))
 }
@@ -233,7 +254,8 @@ pub(super) fn workflow(
     node: &Node,
     level: usize,
 ) -> Result<Action, Fault> {
-    let input = input(reader, step)?;
+    let input = input(reader, step);
+    let input = reader.noted(input);
     reader.names.enter_closed();
     let plan = reader.plan(node, level);
     reader.names.leave();

@@ -37,6 +37,7 @@ pub(super) fn read(
         steps: 0,
         faults: Vec::new(),
         warnings: Vec::new(),
+        never_waits: None,
         names: Names::of_plan(masked.secrets()),
         places: Places::new(text, masked),
         format,
@@ -62,9 +63,11 @@ pub(super) fn read(
 
 pub(super) struct Reader<'a> {
     steps: usize,
-    faults: Vec<Fault>,
+    pub(super) faults: Vec<Fault>,
     /// What is no fault and should be otherwise.
-    warnings: Vec<Fault>,
+    pub(super) warnings: Vec<Fault>,
+    /// Why no step may wait for an answer at the reader's place; none if one may.
+    never_waits: Option<&'static str>,
     /// The names that expressions may read at the reader's place.
     pub(super) names: Names,
     places: Places<'a>,
@@ -131,6 +134,8 @@ impl Reader<'_> {
         if items.is_empty() {
             return Err(Fault::new(node.at, format!("`{key}` is empty; expected at least one")));
         }
+        let around = self.never_waits;
+        self.never_waits = around.or_else(|| waits::never_in(key));
         let mut names = HashSet::with_capacity(items.len());
         let mut steps = Vec::with_capacity(items.len());
         for (place, item) in items.iter().enumerate() {
@@ -157,6 +162,7 @@ impl Reader<'_> {
                 self.names.add_step(name, item);
             }
         }
+        self.never_waits = around;
         Ok(steps.into())
     }
 
@@ -198,6 +204,7 @@ impl Reader<'_> {
         let retry = step.get("retry").map(|node| options::retry(self, node)).transpose();
         let retry = self.noted(retry);
         let action = self.only_action(&step, &name);
+        let waits = action.as_ref().ok().filter(|(key, _)| *key == "wait").map(|(_, node)| *node);
         // Cleanup may read the steps of a sequence, so that their frame stays. It may not read
         // those of a sequence with retries, which have several outputs, nor those of other actions.
         self.names.enter();
@@ -211,6 +218,19 @@ impl Reader<'_> {
         });
         let cleanup = self.cleanup(&step, level);
         self.names.leave();
+        if let Some(node) = waits {
+            let keys = [
+                ("timeout", timeout.is_some()),
+                ("grace", grace.is_some()),
+                ("idle", idle.is_some()),
+                ("retry", retry.is_some()),
+                ("on_stop", !cleanup.on_stop.is_empty()),
+            ];
+            let fault = waits::fault(self.never_waits, &name, &keys);
+            if let Some(words) = fault {
+                self.note(Fault::new(node.at, words));
+            }
+        }
         let action = action?;
         if let Some(node) = step.get("retry") {
             options::check_retry(node, &action)?;
@@ -252,7 +272,9 @@ impl Reader<'_> {
             let Some(node) = owner.get(key) else { return Arc::from([]) };
             self.names.enter();
             self.names.add_variable(variable);
+            let around = self.never_waits.replace(waits::CLEANUP);
             let steps = self.sequence(node, key, level + 1);
+            self.never_waits = around;
             self.names.leave();
             self.noted(steps)
         };
@@ -290,42 +312,6 @@ impl Reader<'_> {
             _ if self.places.masked.hides(node.at) => Err(wrong_type(node, "a string, in quotes")),
             _ => Err(wrong_type(node, &format!("a string such as `\"{}\"`", excerpt(written)))),
         }
-    }
-
-    /// Yields a part, or notes its fault and yields a stand-in.
-    pub(super) fn noted<T: Default>(&mut self, part: Result<T, Fault>) -> T {
-        part.unwrap_or_else(|fault| {
-            self.note(fault);
-            T::default()
-        })
-    }
-
-    /// Notes a fault and goes on.
-    pub(super) fn note(&mut self, mut fault: Fault) {
-        let others = std::mem::take(&mut fault.others);
-        if !self.is_full() && (!fault.is_consequence || self.faults.is_empty()) {
-            self.faults.push(fault);
-        }
-        for other in others {
-            self.note(other);
-        }
-    }
-
-    /// Tells whether no further fault is noted, so that nothing more need be read.
-    pub(super) fn is_full(&self) -> bool {
-        self.faults.len() >= limits::PLAN_FAULTS_MAX
-    }
-
-    /// Notes what is no fault, unless there are too many already.
-    pub(super) fn warn(&mut self, warning: Fault) {
-        if !self.has_enough_warnings() {
-            self.warnings.push(warning);
-        }
-    }
-
-    /// Tells whether no further warning is noted.
-    pub(super) fn has_enough_warnings(&self) -> bool {
-        self.warnings.len() >= limits::PLAN_FAULTS_MAX
     }
 
     /// Finds a part of a value in the text as it is written, between two offsets. None if it is

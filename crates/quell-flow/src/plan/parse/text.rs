@@ -6,7 +6,7 @@ use super::fault::Fault;
 use super::fields::wrong_type;
 use super::masked::Masked;
 use super::tree::Value;
-use super::{hints, json, reader, toml, unread, waits, yaml};
+use super::{hints, json, reader, toml, unread, yaml};
 use crate::excerpt::Line;
 use crate::plan::document::Plan;
 use crate::plan::error::PlanError;
@@ -33,7 +33,5 @@ pub(crate) fn plan(
     if !matches!(root.value, Value::Table(_)) && hints::other_format(format, text).is_some() {
         return Err(unread(wrong_type(&root, "a table")));
     }
-    let plan = reader::read(&root, format, (text, &Masked::of(text, &root)), file)?;
-    waits::check(&plan)?;
-    Ok(plan)
+    reader::read(&root, format, (text, &Masked::of(text, &root)), file)
 }

@@ -1,4 +1,4 @@
-//! [`wait`] reads a step that waits for an answer, and [`check`] refuses one where none may wait.
+//! [`wait`] reads a step that waits for an answer, and [`fault`] says where none may.
 
 use super::fault::Fault;
 use super::fields::{boolean, duration, entry, text, wrong_type};
@@ -7,9 +7,7 @@ use super::reader::Reader;
 use super::tree::{Node, Value};
 use crate::excerpt::excerpt;
 use crate::plan::action::{WaitOptions, WaitStep};
-use crate::plan::document::Plan;
-use crate::plan::error::PlanError;
-use crate::plan::step::{Action, Cleanup, PlanStep};
+use crate::plan::step::Action;
 
 /// Reads a question, or a table with one.
 pub(super) fn wait(reader: &mut Reader<'_>, node: &Node) -> Result<Action, Fault> {
@@ -44,52 +42,23 @@ fn question(reader: &Reader<'_>, node: &Node) -> Result<String, Fault> {
     Ok(ask.to_owned())
 }
 
-/// Refuses steps that wait where the run of the plan cannot: beside others, and in cleanup.
-pub(super) fn check(plan: &Plan) -> Result<(), Vec<PlanError>> {
-    let mut faults = Vec::new();
-    look(&plan.steps, None, &mut faults);
-    look_cleanup(&plan.cleanup, &mut faults);
-    if faults.is_empty() { Ok(()) } else { Err(faults) }
+/// Says why no step of the list below a key may wait; none if one may.
+pub(super) fn never_in(key: &str) -> Option<&'static str> {
+    PLACES.iter().find(|(place, _)| *place == key).map(|(_, words)| *words)
 }
 
-/// Looks at steps, which are inside of something where none may wait. Recurses once per level; the
-/// depth of a plan is bounded.
-fn look(steps: &[PlanStep], inside: Option<&str>, faults: &mut Vec<PlanError>) {
-    for step in steps {
-        if let Action::Wait(wait) = &step.action {
-            faults.extend(fault(step, inside).map(|words| wait.origin.fault(words)));
-        }
-        look_cleanup(&step.cleanup, faults);
-        for (key, steps) in step.action.parts() {
-            let here = PLACES.iter().find(|(place, _)| *place == key).map(|(_, words)| *words);
-            look(steps, inside.or(here), faults);
-        }
-        if let Action::Workflow(nested) = &step.action {
-            look(&nested.workflow.steps, inside, faults);
-            look_cleanup(&nested.workflow.cleanup, faults);
-        }
+/// Says what is wrong with a step that waits, if anything is: where it stands, or the first of
+/// these keys that it has.
+pub(super) fn fault(never: Option<&str>, name: &str, keys: &[(&str, bool)]) -> Option<String> {
+    let name = excerpt(name);
+    if let Some(never) = never {
+        return Some(format!("step `{name}` waits for an answer, which {never}"));
     }
-}
-
-fn look_cleanup(cleanup: &Cleanup, faults: &mut Vec<PlanError>) {
-    look(&cleanup.on_failure, Some(CLEANUP), faults);
-    look(&cleanup.on_stop, Some(CLEANUP), faults);
-}
-
-/// Says what is wrong with a step that waits, if anything is.
-fn fault(step: &PlanStep, inside: Option<&str>) -> Option<String> {
-    let name = excerpt(&step.name);
-    if let Some(inside) = inside {
-        return Some(format!("step `{name}` waits for an answer, which {inside}"));
-    }
-    let keys = [
-        ("timeout", step.timeout.is_some(), "; expected `expires` in the table of `wait`"),
-        ("grace", step.grace.is_some(), ""),
-        ("idle", step.idle.is_some(), "; expected `expires` in the table of `wait`"),
-        ("retry", step.retry.is_some(), ""),
-        ("on_stop", !step.cleanup.on_stop.is_empty(), ""),
-    ];
-    let (key, _, right) = keys.into_iter().find(|(_, is_there, _)| *is_there)?;
+    let (key, _) = keys.iter().find(|(_, is_there)| *is_there)?;
+    let right = match *key {
+        "timeout" | "idle" => "; expected `expires` in the table of `wait`",
+        _ => "",
+    };
     Some(format!("`{key}` does not go with `wait`: nothing of `{name}` runs meanwhile{right}"))
 }
 
@@ -101,4 +70,5 @@ const PLACES: [(&str, &str); 2] = [
     ("members", "a member of a team cannot; expected it before or behind the team"),
 ];
 
-const CLEANUP: &str = "cleanup cannot: it has the time of the grace only";
+/// Why no step of cleanup may wait.
+pub(super) const CLEANUP: &str = "cleanup cannot: it has the time of the grace only";
