@@ -34,7 +34,8 @@ impl StoreFile {
         told(&self.path, error)
     }
 
-    /// Finds a run by its id as its caller knows it, or by what the UUID of no other begins with.
+    /// Finds a run by its id as its caller knows it, or by what the UUID of no other begins with. A
+    /// root comes before the runs below it.
     ///
     /// # Errors
     ///
@@ -44,16 +45,23 @@ impl StoreFile {
         if let Some(found) = get(RunId::from_text(text))? {
             return Ok(found);
         }
-        let mut ids = Vec::new();
-        if let Some((from, to)) = beginning(text) {
-            let found = self.reader.ids(from, to, SHOWN_MAX + 1);
-            ids = found.map_err(|error| self.told(&error))?;
+        let shown = excerpt(text);
+        let Some(range) = beginning(text) else { return Err(self.no_run(&shown)) };
+        let mut ids = self.reader.ids(range.0, range.1, SHOWN_MAX + 1);
+        if ids.as_ref().is_ok_and(|ids| ids.len() > 1) {
+            // The runs below a root begin as it does: their ids begin with the time.
+            let roots = self.roots(range)?;
+            if !roots.is_empty() {
+                let mut roots: Vec<RunId> = roots.iter().map(RunRecord::run).collect();
+                roots.sort_unstable_by_key(|root| root.as_uuid());
+                ids = Ok(roots);
+            }
         }
-        let text = excerpt(text);
+        let ids = ids.map_err(|error| self.told(&error))?;
         match ids[..] {
-            [id] => get(id)?.ok_or_else(|| self.no_run(&text)),
-            [] => Err(self.no_run(&text)),
-            _ => Err(self.several(&text, ids.into_iter())),
+            [id] => get(id)?.ok_or_else(|| self.no_run(&shown)),
+            [] => Err(self.no_run(&shown)),
+            _ => Err(self.several(&shown, ids.into_iter())),
         }
     }
 
@@ -74,9 +82,20 @@ impl StoreFile {
             return Err(format!("run `{shown}` is a part of `{root}`; expected that"));
         }
         let digits = text.chars().filter(|c| *c != '-').count();
-        let Some((from, to)) = beginning(text).filter(|_| digits >= DIGITS_MIN) else {
+        let Some(range) = beginning(text).filter(|_| digits >= DIGITS_MIN) else {
             return Err(self.no_run(&shown));
         };
+        let found = self.roots(range)?;
+        match found.len() {
+            0 => Err(self.no_run(&shown)),
+            1 => get(found[0].run())?.ok_or_else(|| self.no_run(&shown)),
+            _ => Err(self.several(&shown, found.iter().map(RunRecord::run))),
+        }
+    }
+
+    /// Lists the roots from one id to another, and at least one more than are shown if there are
+    /// so many.
+    fn roots(&self, (from, to): (RunId, RunId)) -> Result<Vec<RunRecord>, String> {
         let is_it = |run: RunId| (from.as_uuid()..=to.as_uuid()).contains(&run.as_uuid());
         let (mut found, mut page) = (Vec::new(), Page::first(limits::STORE_PAGE_MAX));
         while found.len() <= SHOWN_MAX {
@@ -86,11 +105,7 @@ impl StoreFile {
             let Some(next) = read.next else { break };
             page = Page::first(limits::STORE_PAGE_MAX).after(next);
         }
-        match found.len() {
-            0 => Err(self.no_run(&shown)),
-            1 => get(found[0].run())?.ok_or_else(|| self.no_run(&shown)),
-            _ => Err(self.several(&shown, found.iter().map(RunRecord::run))),
-        }
+        Ok(found)
     }
 
     /// Says that several runs begin alike, and which.

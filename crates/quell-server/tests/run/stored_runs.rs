@@ -134,6 +134,21 @@ fn what_cannot_be_found_or_read_is_said_with_what_to_do() {
 }
 
 #[test]
+fn what_a_root_and_the_runs_below_it_begin_with_is_the_root() {
+    let scratch = Scratch::new();
+    let plan = "name: p\nsteps:\n- { name: a, run: [\"true\"] }\n- { name: b, run: [\"true\"] }\n";
+    scratch.write("p.yaml", plan);
+    scratch.run(&["run", "p.yaml", "--store", "runs.db"]).assert_code(0);
+    let listed = read(&scratch, &["runs", "--json"]);
+    let root: Value = serde_json::from_str(listed.trim()).expect("one run");
+    let id = root["run"].as_str().or(root["id"].as_str()).expect("an id");
+    for begin in ["0", &id[..8]] {
+        assert!(read(&scratch, &["show", begin]).starts_with("p  "), "{begin}");
+        assert!(!read(&scratch, &["events", begin]).is_empty(), "{begin}");
+    }
+}
+
+#[test]
 fn nothing_is_left_beside_a_closed_store_that_was_read() {
     let scratch = Scratch::new();
     let id = run_in(&scratch, "exit 0")["run"].as_str().expect("an id").to_owned();
