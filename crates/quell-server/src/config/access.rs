@@ -60,13 +60,28 @@ impl Config {
     /// that nothing asks for.
     pub(super) fn access(&self) -> Result<Access, Vec<PlanError>> {
         let mut access = Access::open();
-        let mut faults = Vec::new();
+        let (mut faults, mut secrets) = (Vec::new(), Vec::new());
         for (at, entry) in self.keys.iter().enumerate() {
             if faults.len() >= limits::PLAN_FAULTS_MAX {
                 return Err(faults);
             }
             let scopes = entry.scopes.as_deref();
             faults.extend(self.told_of_scopes("keys", at, "scopes", scopes, scopes::fault_of));
+            let own = entry.secret_env.as_deref().and_then(|name| secret(name).ok());
+            let known = own.as_ref().and_then(|own| secrets.iter().position(|it| *it == *own));
+            if let Some(other) = known {
+                let words = format!(
+                    "has the secret of another key, number {}; expected one of its own",
+                    other + 1
+                );
+                faults.extend(self.entry_faults("keys", at, vec![("secret_env", words)]));
+            }
+            secrets.push(own.unwrap_or_default());
+            if entry.admin && scopes.is_some() {
+                let words = "does not go with `admin`, which may do everything; expected one of \
+                             them, or `read_only` beside `admin`";
+                faults.extend(self.entry_faults("keys", at, vec![("scopes", words.to_owned())]));
+            }
             match entry.key() {
                 Ok(key) => access = access.key(key),
                 Err(found) => faults.extend(self.entry_faults("keys", at, found)),

@@ -83,26 +83,28 @@ fn a_configuration_that_is_larger_than_the_limit_is_refused_with_it() {
 }
 
 #[test]
-fn an_origin_that_no_page_has_is_refused_with_the_right_one() {
+fn two_keys_with_one_secret_are_refused() {
+    let key = "[[keys]]\nsubject = 'a'\nsecret_env = 'QUELL_TEST_KEY'\n";
     let scratch = Scratch::new();
-    let file = "[server]\ntrusted_hosts = ['box.lan', 'box.lan:80']\n[agents.a]\nrun = ['true']\n\
-                [agentos]\ncors_origins = ['http://h', 'example.com', 'https://example.com/']\n";
-    scratch.write("quell.toml", file);
+    scratch
+        .write("quell.toml", &format!("[agents.a]\nrun = ['cat']\n{key}{key}read_only = true\n"));
     let ended = checked(&scratch, &[]);
     ended.assert_code(2);
-    let no_origin = "is no origin as browsers send it; expected `https://example.com`";
-    for line in [
-        "2:29: `trusted_hosts`: `box.lan:80` is no name of a host without its port; expected \
-         `box.lan`",
-        &format!("6:29: `cors_origins`: `example.com` {no_origin}"),
-        &format!("6:44: `cors_origins`: `https://example.com/` {no_origin}"),
+    let says = "quell.toml:8:14: `secret_env`: has the secret of another key, number 1; expected";
+    assert!(ended.stderr.contains(says) && !ended.stderr.contains("s3cret"), "{}", ended.stderr);
+}
+
+#[test]
+fn scopes_beside_admin_which_may_do_everything_are_refused() {
+    let key = "[[keys]]\nsubject = 'a'\nsecret_env = 'QUELL_TEST_KEY'\nadmin = true\n";
+    for (more, says) in [
+        ("scopes = ['agents:read']\n", Some("quell.toml:7:10: `scopes`: does not go with `admin`")),
+        ("read_only = true\n", None),
     ] {
-        assert!(ended.stderr.contains(&format!("quell.toml:{line}\n")), "{}", ended.stderr);
+        let scratch = Scratch::new();
+        scratch.write("quell.toml", &format!("[agents.a]\nrun = ['cat']\n{key}{more}"));
+        let ended = checked(&scratch, &[]);
+        ended.assert_code(if says.is_some() { 2 } else { 0 });
+        assert!(ended.stderr.contains(says.unwrap_or_default()), "{}", ended.stderr);
     }
-    assert_eq!(ended.stderr.matches("quell.toml:").count(), 3, "{}", ended.stderr);
-    scratch.write("quell.toml", "[agents.a]\nrun = ['true']\n");
-    let set = ["serve", "--config", "quell.toml", "--set", "server.trusted_origins=['h']"];
-    let ended = scratch.run(&set);
-    ended.assert_code(2);
-    assert!(ended.stderr.contains("expected `https://h`\n"), "{}", ended.stderr);
 }
