@@ -143,9 +143,35 @@ fn page(command: &Command) -> io::Result<Vec<u8>> {
 fn as_it_stands(section: &str, text: &str, page: &mut impl Write) -> io::Result<()> {
     let mut roff = Roff::default();
     roff.control("SH", [section]).control("nf", []);
-    for line in text.lines() {
+    for line in text.lines().flat_map(wrapped) {
         roff.text([roman(line)]);
     }
     roff.control("fi", []);
     roff.to_writer(page)
 }
+
+/// Breaks a line that is too long for a page. What follows stands below the last column of the
+/// line, or below its text.
+fn wrapped(line: &str) -> Vec<String> {
+    let text = line.trim_start();
+    let margin = line.len() - text.len();
+    let column = line.rfind("  ").map_or(margin, |gap| line[..gap + 2].chars().count());
+    let indent = if column > COLUMNS_MAX / 2 { margin } else { column };
+    let mut lines = vec![String::new()];
+    // The spaces between the columns belong to the word behind them.
+    for word in line.split_inclusive(' ') {
+        let Some(last) = lines.last_mut() else { break };
+        let columns = last.chars().count() + word.trim_end().chars().count();
+        if columns > COLUMNS_MAX && last.chars().count() > indent {
+            last.truncate(last.trim_end().len());
+            lines.push(format!("{:indent$}{word}", ""));
+        } else {
+            last.push_str(word);
+        }
+    }
+    lines
+}
+
+/// The longest line of a page that keeps its columns. `man` has 7 columns before it, and most
+/// terminals 80.
+const COLUMNS_MAX: usize = 73;

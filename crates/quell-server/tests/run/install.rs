@@ -133,3 +133,28 @@ fn the_service_starts_what_init_writes() {
     let site = Site::with(scratch, &args);
     assert_eq!(site.get("/v1/runs").0, 200);
 }
+
+#[test]
+fn the_notes_of_a_page_keep_their_lines_and_fit_a_terminal_of_80() {
+    let scratch = Scratch::new();
+    scratch.run(&["man", "pages"]).assert_code(0);
+    for file in fs::read_dir(scratch.path("pages")).expect("a folder") {
+        let path = file.expect("a file").path();
+        let page = fs::read_to_string(&path).expect("text");
+        let mut is_kept = false;
+        let (_, notes) = page.split_once(".SH NOTES\n").unwrap_or_default();
+        for line in notes.lines() {
+            match line {
+                ".nf" => is_kept = true,
+                ".fi" => is_kept = false,
+                // Before it are seven columns.
+                line if is_kept => {
+                    let shown = line.replace("\\-", "-").replace("\\&", "");
+                    let columns = shown.chars().count();
+                    assert!(columns <= 73, "{}: {columns} columns: {shown}", path.display());
+                }
+                _ => {}
+            }
+        }
+    }
+}
