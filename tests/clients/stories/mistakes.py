@@ -75,7 +75,7 @@ MISTAKES = {
         ],
     ),
     'a key of a step that is below its output': (
-        "steps.part.output.stdout == 'done'",
+        "steps.part.output.stdout | trim == 'done'",
         "steps.part.stdout == 'done'",
         [
             "16:18: `until`: step `part` has no `stdout` in `steps.part.stdout == 'done'`; did you mean `steps.part.output.stdout`?",
