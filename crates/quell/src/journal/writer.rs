@@ -271,7 +271,9 @@ impl<R: Recorded> Writer<R> {
             self.couriers.send_words(Box::new(|| tracing::info!("store works again")));
         }
         let (done, mut wakers) = (Done::of(&entries, are_stops), Wakers::new());
-        entries.into_iter().for_each(|entry| R::stored(entry, &mut wakers));
+        for entry in entries {
+            R::stored(entry, &mut wakers);
+        }
         self.count_out(done, wakers);
     }
 
