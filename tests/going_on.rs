@@ -194,3 +194,40 @@ async fn i30_the_log_of_a_run_that_goes_on_begins_with_what_its_record_has_told_
     assert!(log.iter().zip(&told).all(|(log, told)| told_by(log) == told_by(told)), "{log:#?}");
     assert!(log.iter().map(|event| event.seq).eq(1..=5), "{log:#?}");
 }
+
+#[tokio::test]
+async fn t13_a_run_that_is_held_at_its_recovery_is_there_and_stopped_before_it_starts() {
+    let store = Arc::new(MemoryStore::new());
+    let before = engine(&store, 1);
+    let runs = ["stopped", "goes on"].map(|id| clerk().id(RunId::from_text(id)));
+    for spec in runs {
+        drop(before.submit_durably(spec, lasts).await.unwrap());
+    }
+    killed(before);
+    let after = engine(&store, 2);
+    let started = Arc::new(AtomicUsize::new(0));
+    let decide = |_: &RunRecord| {
+        let started = Arc::clone(&started);
+        Recovery::resume(clerk(), async move |_| {
+            started.fetch_add(1, Ordering::Relaxed);
+            Ok(())
+        })
+    };
+    // A call whose caller has lost what it yields is made up for by the next one.
+    drop(after.recover_held(decide).await.unwrap());
+    let (recovered, held) = after.recover_held(decide).await.unwrap();
+    assert_eq!((recovered.resumed.len(), held.count()), (0, 2));
+    let [stopped, goes_on] = ["stopped", "goes on"].map(|id| after.get(RunId::from_text(id)));
+    let (stopped, goes_on) = (stopped.unwrap(), goes_on.unwrap());
+    for _ in 0..100 {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!((stopped.status(), goes_on.status()), (RunStatus::Queued, RunStatus::Queued));
+    stopped.cancel(CancelRequest::because("enough"));
+    let report = within("it ends", stopped.ended()).await;
+    assert_eq!((report.status, report.quiescent), (RunStatus::Cancelled, true));
+    assert_eq!(started.load(Ordering::Relaxed), 0);
+    held.start();
+    let report = within("it goes on", goes_on.ended()).await;
+    assert_eq!((report.status, started.load(Ordering::Relaxed)), (RunStatus::Completed, 1));
+}

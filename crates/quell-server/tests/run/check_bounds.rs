@@ -108,3 +108,28 @@ fn scopes_beside_admin_which_may_do_everything_are_refused() {
         assert!(ended.stderr.contains(says.unwrap_or_default()), "{}", ended.stderr);
     }
 }
+
+#[test]
+fn an_origin_that_no_page_has_is_refused_with_the_right_one() {
+    let scratch = Scratch::new();
+    let file = "[server]\ntrusted_hosts = ['box.lan', 'box.lan:80']\n[agents.a]\nrun = ['true']\n\
+                [agentos]\ncors_origins = ['http://h', 'example.com', 'https://example.com/']\n";
+    scratch.write("quell.toml", file);
+    let ended = checked(&scratch, &[]);
+    ended.assert_code(2);
+    let no_origin = "is no origin as browsers send it; expected `https://example.com`";
+    for line in [
+        "2:29: `trusted_hosts`: `box.lan:80` is no name of a host without its port; expected \
+         `box.lan`",
+        &format!("6:29: `cors_origins`: `example.com` {no_origin}"),
+        &format!("6:44: `cors_origins`: `https://example.com/` {no_origin}"),
+    ] {
+        assert!(ended.stderr.contains(&format!("quell.toml:{line}\n")), "{}", ended.stderr);
+    }
+    assert_eq!(ended.stderr.matches("quell.toml:").count(), 3, "{}", ended.stderr);
+    scratch.write("quell.toml", "[agents.a]\nrun = ['true']\n");
+    let set = ["serve", "--config", "quell.toml", "--set", "server.trusted_origins=['h']"];
+    let ended = scratch.run(&set);
+    ended.assert_code(2);
+    assert!(ended.stderr.contains("expected `https://h`\n"), "{}", ended.stderr);
+}
