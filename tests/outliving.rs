@@ -326,9 +326,12 @@ async fn i4_a_run_names_at_its_end_what_each_of_its_lost_attempts_has_left() {
         let _second = killed_again(&store, 2, "two").await;
         let _third = killed_again(&store, 3, "three").await;
         let after = durable(&Valve::reopened(&store, 4));
-        let last = |_: &RunRecord| match goes_on {
-            true => Recovery::resume(RunSpec::agent("run"), async |_| Ok(())),
-            false => Recovery::Fail,
+        let last = |_: &RunRecord| {
+            if goes_on {
+                Recovery::resume(RunSpec::agent("run"), async |_| Ok(()))
+            } else {
+                Recovery::Fail
+            }
         };
         for run in after.recover(last).await.unwrap().resumed {
             let report = within("nothing of this process executes", run.quiescent()).await;

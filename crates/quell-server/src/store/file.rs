@@ -53,7 +53,7 @@ impl StoreFile {
             let roots = self.roots(range)?;
             if !roots.is_empty() {
                 let mut roots: Vec<RunId> = roots.iter().map(RunRecord::run).collect();
-                roots.sort_unstable_by_key(|root| root.as_uuid());
+                roots.sort_unstable_by_key(RunId::as_uuid);
                 ids = Ok(roots);
             }
         }
