@@ -248,7 +248,8 @@ impl RunRef {
         Wait::until(&self.node, told).await
     }
 
-    /// Waits until the run is terminal and nothing of its subtree executes any more in this process.
+    /// Waits until the run is terminal and nothing of its subtree executes any more in this
+    /// process.
     ///
     /// What an earlier process has left ([`RunContext::hold_durably`]) is not waited for: nothing
     /// tells of its end. The report has `quiescent = false` then, and names it.
