@@ -72,7 +72,7 @@ pub(super) const FAULTS: &[Fault] = &[
         name: "start-before-it-is-stored",
         edits: &[Edit {
             file: "node/candidate.rs",
-            text: "let held_back = «flags::AWAITS_ADMISSION | flags::AWAITS_STORE»;",
+            text: "let held_back = «flags::AWAITS_ADMISSION | flags::AWAITS_STORE | flags::HELD»;",
             faulty: "flags::AWAITS_ADMISSION",
         }],
         caught_by: &["journal::a_root_starts_when_its_acceptance_is_stored"],

@@ -63,17 +63,23 @@ impl Before {
             match event {
                 // The live log goes on behind the gap.
                 Ok(event) if event.seq > self.to => break,
-                Ok(event) => {
-                    self.leave_out(event.seq.saturating_sub(1));
-                    self.at = event.seq;
-                    self.ready.push_back(event);
-                }
+                Ok(event) => self.take(event),
                 Err(unreadable) => tracing::warn!(%unreadable, "an event could not be read"),
             }
         }
         if self.ready.is_empty() {
             self.leave_out(self.to);
         }
+    }
+
+    fn take(&mut self, event: RunEvent) {
+        // A gap that is stored has no number of its own, and may reach behind this one.
+        if let EventKind::Lagged { to, .. } = event.kind {
+            return self.leave_out(to.min(self.to));
+        }
+        self.leave_out(event.seq.saturating_sub(1));
+        self.at = event.seq;
+        self.ready.push_back(event);
     }
 
     /// Tells of a gap up to an event, unless there is none.
@@ -83,6 +89,63 @@ impl Before {
             let RunEvent { root, run, at, .. } = self.gap;
             self.ready.push_back(RunEvent::new(0, root, run, at, kind));
             self.at = to;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::time::SystemTime;
+
+    use quell::store::{Accepted, Epoch, MemoryStore, Record, Store};
+    use quell::{EngineConfig, RunId, RunKind};
+
+    use super::*;
+
+    /// Reads events up to a number of which the store has those that are not in these gaps. Yields
+    /// the numbers that are told, of a gap the first and the last one.
+    async fn told(to: u64, gaps: &[(u64, u64)]) -> Vec<(u64, u64)> {
+        let (root, at, epoch) = (RunId::from_text("run"), SystemTime::UNIX_EPOCH, Epoch::new(1, 1));
+        let event = |seq, kind| RunEvent::new(seq, root, root, at, kind);
+        let accepted = Accepted::new(root, RunKind::Agent, "run".into(), epoch, at);
+        let store = Arc::new(MemoryStore::new());
+        store.append(vec![Record::Accepted(accepted.into())]).await.unwrap();
+        let mut next = 1;
+        for &(from, to) in gaps.iter().chain(&[(to + 9, to + 9)]) {
+            for seq in next..from {
+                let event = event(seq, EventKind::Started);
+                store.append(vec![Record::Event { epoch, event }]).await.unwrap();
+            }
+            let event = event(0, EventKind::Lagged { from, to });
+            store.append(vec![Record::Event { epoch, event }]).await.unwrap();
+            next = to + 1;
+        }
+        let engine = Engine::with_config(EngineConfig::new().store(store as Arc<dyn Store>));
+        let gap = event(0, EventKind::Lagged { from: 1, to });
+        let mut before = Before { engine, gap, at: 0, to, ready: VecDeque::new() };
+        let mut told = Vec::new();
+        // More would be one that is told twice.
+        while told.len() <= 100
+            && let Some(event) = before.next().await
+        {
+            told.push(match event.kind {
+                EventKind::Lagged { from, to } => (from, to),
+                _ => (event.seq, event.seq),
+            });
+        }
+        told
+    }
+
+    #[tokio::test]
+    async fn i30_a_gap_that_is_stored_is_told_once_wherever_a_page_ends() {
+        let page = PAGE as u64;
+        for gap in [(1, 4), (7, 9), (page, page + 8), (page + 1, page + 1), (60, 64), (60, 90)] {
+            let told = told(64, &[gap]).await;
+            let numbers: Vec<_> = told.iter().flat_map(|(from, to)| *from..=*to).collect();
+            assert_eq!(numbers, (1..=64).collect::<Vec<_>>(), "{gap:?}: {told:?}");
+            let clipped = (gap.0, gap.1.min(64));
+            assert!(told.contains(&clipped), "{gap:?}: {told:?}");
         }
     }
 }

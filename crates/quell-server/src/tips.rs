@@ -167,7 +167,7 @@ fn component(args: &[OsString]) -> Option<String> {
     (is_kind && is_of_words(id) && !id.starts_with('-')).then(|| format!("{kind}/{id}"))
 }
 
-/// Says what a command of other tools is here, or which one is near, which is shown behind `before`.
+/// Says what a command of other tools is here, or which one is near: that is shown behind `before`.
 fn of_command(word: &str, before: &str) -> Option<String> {
     let by_habit = ELSEWHERE.iter().find(|(words, _)| words.contains(&word));
     let near = || guess(word, COMMANDS).map(|near| format!("did you mean `{before} {near}`?"));

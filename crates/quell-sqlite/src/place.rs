@@ -44,6 +44,9 @@ impl Drop for Companion {
         if self.is_removed {
             let _ = fs::remove_file(&self.path);
         }
+        // A program that is being started by another thread has a copy of the file until it runs,
+        // and the lock with it.
+        let _ = self.file.unlock();
     }
 }
 

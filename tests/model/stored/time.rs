@@ -102,10 +102,11 @@ impl Rules {
                 (this.status, this.left_as) = (RunStatus::Queued, Some(left_as));
                 this.attempt += u32::from(!is_answered);
             }
-            stay.push((!is_paused, !is_answered, run));
+            let has_started = left_as != RunStatus::Queued;
+            stay.push((!is_paused, !is_answered, !has_started, run));
         }
         stay.sort_unstable();
-        for (waits, _, run) in stay {
+        for (waits, _, _, run) in stay {
             let gate = self.runs[run].gate;
             if waits {
                 let gate =

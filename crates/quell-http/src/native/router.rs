@@ -39,8 +39,8 @@ pub fn router(service: Service) -> Router {
 
 /// Answers a path below `/v1` that is none of the native API: 404 `unknown-path`, as a problem.
 ///
-/// [`router`] does not answer such paths, since yours may be among them: it is for the fallback of a
-/// server that has several contracts.
+/// [`router`] does not answer such paths, since yours may be among them: it is for the fallback of
+/// a server that has several contracts.
 ///
 /// # Examples
 ///

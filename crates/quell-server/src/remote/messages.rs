@@ -152,6 +152,10 @@ mod tests {
             let said = messages(input.clone()).expect("it has a message");
             assert_eq!(Value::from(said), right, "{input}");
         }
+    }
+
+    #[test]
+    fn what_has_no_message_is_refused() {
         for input in [json!(null), json!(7), json!([]), json!({}), json!({ "message": 1 })] {
             assert!(messages(input.clone()).is_err(), "{input}");
         }
