@@ -369,7 +369,7 @@ async fn an_answer_is_acknowledged_when_it_is_stored_and_a_question_outlives_its
 }
 
 #[tokio::test]
-async fn a_cancel_of_a_run_that_a_shutdown_left_paused_is_not_acknowledged() {
+async fn a_cancel_or_an_answer_of_a_run_that_a_shutdown_left_paused_is_not_acknowledged() {
     let valve = Valve::new(Flow::Open);
     let store = Arc::clone(&valve) as Arc<dyn Store>;
     let service = asking_in(Engine::with_config(EngineConfig::new().store(store)));
@@ -381,7 +381,11 @@ async fn a_cancel_of_a_run_that_a_shutdown_left_paused_is_not_acknowledged() {
         (&paused["quiescent"], &paused["rows"][0]["quiescent"]),
         (&json!(true), &json!(true))
     );
+    service.drain();
     service.engine().shutdown(Shutdown::default()).await;
+    let refused = resume(&app, "a", &json!("yes")).await;
+    assert_eq!(told(&refused).0, 503, "{refused:?}");
+    assert!(told(&refused).1.ends_with("answer-not-taken"), "{refused:?}");
     let refused = post(&app, "/v1/runs/a/cancel", &json!({})).await;
     assert_eq!(told(&refused).0, 503, "{refused:?}");
     assert!(told(&refused).1.ends_with("stop-not-stored"), "{refused:?}");

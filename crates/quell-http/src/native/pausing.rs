@@ -160,8 +160,8 @@ fn unanswered(error: ResumeError) -> Problem {
             Problem::new(StatusCode::CONFLICT, "not-resumable", error.to_string())
         }
         ResumeError::NotTaken(_) => {
-            let detail =
-                "the answer was not taken, and the run stays paused: the store is in trouble";
+            let detail = "the answer was not taken, and the run stays paused: the store is in \
+                          trouble, or the server ends";
             Problem::new(StatusCode::SERVICE_UNAVAILABLE, "answer-not-taken", detail)
         }
         ResumeError::NotStored(_) => {

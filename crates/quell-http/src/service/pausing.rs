@@ -1,6 +1,7 @@
 //! [`View::pause`] and [`View::resume`]: a client's pause, and the answer to a pause.
 
-use quell::{Disposition, Pause, PauseError, Payload, ResumeError, RunRef};
+use quell::store::StoreError;
+use quell::{Disposition, Pause, PauseError, Payload, ResumeError, RunRef, RunStatus};
 
 use crate::run_view::RunView;
 use crate::service::view::View;
@@ -46,7 +47,8 @@ impl View {
     /// # Errors
     ///
     /// Fails for every reason in [`NotDone`] and [`ResumeError`], and changes nothing but with
-    /// [`ResumeError::NotStored`]: the run has its answer then.
+    /// [`ResumeError::NotStored`]: the run has its answer then. While the service drains, a run
+    /// that is left paused to the next process takes none: [`ResumeError::NotTaken`].
     ///
     /// # Cancel safety
     ///
@@ -57,9 +59,24 @@ impl View {
         answer: impl Into<Payload>,
     ) -> Result<RunRef, NotDone<ResumeError>> {
         let (run, answer) = (run.into(), answer.into());
-        let run = self.asked(&run, ResumeError::NotPaused)?;
-        run.resume_durably(answer).await?;
-        Ok(run)
+        let is_left = || {
+            let is_paused = run.status() == RunStatus::Paused;
+            is_paused && self.service().is_draining() && self.refusal(&run).is_none()
+        };
+        let resumed = match self.asked(&run, ResumeError::NotPaused) {
+            Ok(run) => run.resume_durably(answer).await.map(|()| run).map_err(NotDone::from),
+            Err(error) => Err(error),
+        };
+        match resumed {
+            // It is neither unknown nor over: the next process has its answer taken.
+            Err(
+                NotDone::Unknown | NotDone::Refused(ResumeError::NotPaused(RunStatus::Stopping)),
+            ) if is_left() => {
+                let what = "the process ends, and leaves its paused runs to the next".to_owned();
+                Err(NotDone::Refused(ResumeError::NotTaken(StoreError::Io { what })))
+            }
+            resumed => resumed,
+        }
     }
 
     /// As [`View::resume`], if it is this attempt that asks: see [`RunRef::resume_attempt`].
@@ -87,7 +104,7 @@ impl View {
     fn asked<E>(
         &self,
         run: &RunView,
-        over: impl FnOnce(quell::RunStatus) -> E,
+        over: impl FnOnce(RunStatus) -> E,
     ) -> Result<RunRef, NotDone<E>> {
         match (self.refusal(run), run.live(), run.status()) {
             (Some(Disposition::Forbidden), ..) => Err(NotDone::Forbidden),
