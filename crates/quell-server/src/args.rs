@@ -147,7 +147,8 @@ pub(crate) struct ServeArgs {
     #[arg(long, value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
 
-    /// Put a value over one of the file, for instance `langgraph.settle_ms=0`. Repeatable
+    /// Put a value over one of the file, for instance `langgraph.settle_ms=0`. Repeatable.
+    /// A path is relative to the folder of the file, as it is there, and not to the current one
     #[arg(long, value_name = "SECTION.KEY=VALUE")]
     pub(crate) set: Vec<Setting>,
 

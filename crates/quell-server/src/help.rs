@@ -100,6 +100,8 @@ Steps that wait:
   run paused, as the end of the terminal's input (Ctrl-D) does, and a line on stderr has the
   command that goes on with it. An answer is stored before anything goes on, and is never asked for
   again; one that no step has asked for is not kept, and is told. The timeout goes on meanwhile.
+  Only a plan is left paused: a run of a component (`quell run NAME`) that nobody answers is
+  cancelled, with a store as well; `quell run PLAN`, the file of the plan, is not.
 
 Exit codes:
     0   completed
@@ -314,6 +316,15 @@ one. No query, no header, no body, and of a path with a key only its route is lo
 Signals:
   the first one drains: not ready, no new runs, live runs are stopped with grace, streams get their
   last event; the second one aborts
+  With a store too, what is stopped so has ended, cancelled, also with on_worker_lost = \"continue\":
+  only what a killed server (SIGKILL, a crash) has left goes on in the next one. Runs that wait for
+  an answer stay paused in the store, and are answered there later.
+
+Runs that wait for an answer (a step of a plan with `wait`):
+  GET /v1/runs?status=paused lists them, `pause` of GET /v1/runs/ID is what one asks.
+  curl http://127.0.0.1:7777/v1/runs/ID/resume --json '{\"answer\": \"yes\"}'
+  answers one. Its owner may, with a scope of its component that ends in :run, and an admin; a key
+  with read_only may not. AgentOS and LangGraph have calls of their own (continue, command.resume).
 
 Exit codes:
   0   drained

@@ -24,12 +24,12 @@ pub(crate) struct KeepArgs {
     keep: Option<Duration>,
 
     /// Keep at most so many ended runs in the store, those below others not counted; the ones that
-    /// were accepted first are deleted
+    /// were accepted first are deleted. Zero keeps none beyond memory
     #[arg(long, value_name = "NUMBER")]
     keep_runs: Option<u64>,
 
     /// Keep at most so many MiB in the store; while there are more, the ended runs that were
-    /// accepted first are deleted
+    /// accepted first are deleted. Zero keeps none beyond memory
     #[arg(long, value_name = "MIB")]
     keep_mib: Option<u64>,
 }
