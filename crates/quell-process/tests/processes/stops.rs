@@ -285,7 +285,7 @@ async fn the_numbers_of_what_is_abandoned_stay_behind_a_very_long_path() {
     std::os::unix::fs::symlink("/bin/sh", folder.join("sh")).unwrap();
     let text = format!("{UNKNOWN} setsid sh -c 'echo $$ > pid; exec sleep 600' & exec sleep 600");
     let process = Process::new(folder.join("sh")).args(["-c", &text]).cwd(scratch.path());
-    let started = start(RunSpec::step("process").grace(Duration::from_millis(200)), process);
+    let started = start(RunSpec::step("process").grace(Duration::from_secs(1)), process);
     let stray = scratch.pid("pid").await;
     let run = started.run().clone();
     run.cancel(CancelRequest::because("the test says so"));
