@@ -316,9 +316,9 @@ one. No query, no header, no body, and of a path with a key only its route is lo
 Signals:
   the first one drains: not ready, no new runs, live runs are stopped with grace, streams get their
   last event; the second one aborts
-  With a store too, what is stopped so has ended, cancelled, also with on_worker_lost = \"continue\":
-  only what a killed server (SIGKILL, a crash) has left goes on in the next one. Runs that wait for
-  an answer stay paused in the store, and are answered there later.
+  With a store too, what is stopped so has ended, cancelled, also with
+  on_worker_lost = \"continue\": only what a killed server (SIGKILL, a crash) has left goes on in
+  the next one. Runs that wait for an answer stay paused in the store, and are answered there later.
 
 Runs that wait for an answer (a step of a plan with `wait`):
   GET /v1/runs?status=paused lists them, `pause` of GET /v1/runs/ID is what one asks.
