@@ -41,6 +41,7 @@ mod plan_schema;
 mod plan_secrets;
 mod plan_shell;
 mod plan_skipped;
+mod plan_synonyms;
 mod plan_text;
 mod plan_traps;
 mod plan_unsaid;

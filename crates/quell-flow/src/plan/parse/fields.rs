@@ -266,6 +266,9 @@ fn name(node: &Node) -> Result<Arc<str>, Fault> {
 
 /// Finds the key that an unknown one is meant to be: a misspelt one, or one of another tool.
 pub(super) fn meant(name: &str, keys: &[&'static str]) -> Option<&'static str> {
+    if TOLD.iter().any(|(word, _)| *word == name) {
+        return None;
+    }
     let foreign = || FOREIGN.iter().filter(|(_, key)| keys.contains(key));
     let words = keys.iter().copied().chain(foreign().map(|(word, _)| *word)).chain(ORDER);
     let word = guess(name, words)?;
@@ -288,6 +291,10 @@ fn unknown_key(key: &Key, named: &str, meant: Option<&str>, keys: &[&str]) -> Fa
             key.at,
             format!("unknown key `{named}`; it is one of a step in `steps`"),
         );
+    }
+    let told = TOLD.iter().find(|(word, _)| *word == key.name && keys.contains(&"wait"));
+    if let Some((word, right)) = told {
+        return Fault::new(key.at, format!("unknown key `{word}`; {right}"));
     }
     if let Some(meant) = meant {
         return Fault::new(key.at, guessed("key", named, meant));
@@ -315,12 +322,11 @@ const BESIDE: [(&str, &str, &str); 4] = [
 ];
 
 /// Keys of other tools, and what they are here.
-const FOREIGN: [(&str, &str); 36] = [
+const FOREIGN: [(&str, &str); 35] = [
     ("cmd", "run"),
     ("command", "run"),
     ("exec", "run"),
     ("script", "run"),
-    ("shell", "run"),
     ("plan", "workflow"),
     ("environment", "env"),
     ("variables", "env"),
@@ -353,6 +359,19 @@ const FOREIGN: [(&str, &str); 36] = [
     ("approval", "wait"),
     ("approve", "wait"),
 ];
+
+/// Keys of other tools that are no single key here, and what is right instead.
+const TOLD: [(&str, &str); 6] = [
+    ("allow_failure", MAY_FAIL),
+    ("continue_on_error", MAY_FAIL),
+    ("continue-on-error", MAY_FAIL),
+    ("ignore_errors", MAY_FAIL),
+    ("comment", "a step has a `name` and no other words for people"),
+    ("shell", "expected `run` with a list such as `[\"sh\", \"-c\", \"make | tee log\"]`"),
+];
+
+const MAY_FAIL: &str = "a step that may fail is a branch of a step with `parallel`, whose `policy` \
+                        is `settle`";
 
 /// Keys that put branches in an order. Other steps have none of them.
 const ORDER: [&str; 2] = ["needs", "depends_on"];

@@ -5,7 +5,9 @@ use std::sync::Arc;
 use quell::Payload;
 
 use super::fault::Fault;
-use super::fields::{Table, check_counting, count, steps, table, text, unknown, word, wrong_type};
+use super::fields::{
+    Table, check_counting, count, entry, steps, table, text, unknown, word, wrong_type,
+};
 use super::options;
 use super::reader::{Reader, name_of};
 use super::tree::{Node, Value};
@@ -91,7 +93,7 @@ pub(super) fn repeat(
         let bound = limits::LOOP_ROUNDS_MAX;
         return Err(Fault::new(rounds.at, format!("{key} `{max}`; expected at most {bound}")));
     }
-    let on_max = options.get("on_max").map(|node| word(node, &ON_MAX)).transpose()?;
+    let on_max = options.read("on_max", |node| word(node, &ON_MAX))?;
     let options = LoopOptions { until, max, on_max: on_max.unwrap_or_default() };
     Ok(Action::Loop(LoopStep { options, steps }))
 }
@@ -147,6 +149,10 @@ pub(super) fn team(
     node: &Node,
     level: usize,
 ) -> Result<Action, Fault> {
+    if !matches!(node.value, Value::Table(_)) {
+        let example = entry(reader.format, "mode", "\"broadcast\"");
+        return Err(wrong_type(node, &format!("a table such as `{example}`")).of("team"));
+    }
     let options = reader.table(node, &TEAM_KEYS)?;
     let mode = options.need("mode", "team").and_then(|node| Ok((node, mode_of(node)?)));
     let name = mode.as_ref().map_or("", |(_, name)| *name);
@@ -171,7 +177,7 @@ pub(super) fn team(
     }
     let list = beside(step, node, "members", "team");
     let members = list.and_then(|list| Ok((list, reader.siblings(list, "members", level + 1)?)));
-    let on_member = |key| options.get(key).map(|node| word(node, &ON_MEMBER)).transpose();
+    let on_member = |key| options.read(key, |node| word(node, &ON_MEMBER));
     let (failed, stopped) = (on_member("on_member_failed"), on_member("on_member_stopped"));
     let (failed, stopped) = (reader.noted(failed), reader.noted(stopped));
     let (mode, (list, members)) = both(reader, mode, members)?;
@@ -256,6 +262,9 @@ pub(super) fn workflow(
 ) -> Result<Action, Fault> {
     let input = input(reader, step);
     let input = reader.noted(input);
+    if let Value::Text(_) = node.value {
+        return Err(wrong_type(node, PLAN_WITHIN).of("workflow"));
+    }
     reader.names.enter_closed();
     let plan = reader.plan(node, level);
     reader.names.leave();
@@ -301,6 +310,11 @@ pub(super) fn expression(reader: &Reader<'_>, node: &Node) -> Result<Expression,
 
 /// Checks a text that may be a template, and tells whether it is one.
 pub(super) fn check_template(reader: &Reader<'_>, node: &Node, text: &str) -> Result<bool, Fault> {
+    if text.contains("{%") && text.contains("%}") {
+        let message = "there are no statements: `{% … %}` stays as it is; expected `{{ … }}`, or \
+                       a step with `if`";
+        reader.names.warn(node.at, message.to_owned());
+    }
     if !expression::is_template(text) {
         return Ok(false);
     }
@@ -362,6 +376,10 @@ fn one_of(
         fault
     })
 }
+
+/// What a `workflow` is, in the place of a text.
+const PLAN_WITHIN: &str = "a plan, a table with its `name` and `steps`; one in a file is run as a \
+                           `component`, which quell.toml names";
 
 pub(super) const LOOP_KEYS: [&str; 4] = ["count", "until", "max", "on_max"];
 

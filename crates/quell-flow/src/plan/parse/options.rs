@@ -6,7 +6,9 @@ use humantime::format_duration;
 use quell::Payload;
 
 use super::fault::Fault;
-use super::fields::{Table, check_counting, count, duration, text, unknown, word, wrong_type};
+use super::fields::{
+    Table, check_counting, count, duration, entry, text, unknown, word, wrong_type,
+};
 use super::names::Names;
 use super::reader::Reader;
 use super::tree::{Key, Node, Value};
@@ -187,8 +189,9 @@ fn on_timeout(reader: &mut Reader<'_>, node: &Node) -> Result<OnTimeout<Payload>
             value.to_payload().map_err(|error| Fault::new(value.at, error.to_string()))?;
         return Ok(OnTimeout::Default(payload));
     }
+    let default = entry(reader.format, "default", "…");
     let Value::Text(word) = &node.value else {
-        return Err(wrong_type(node, "a string or a table `{ default = … }`"));
+        return Err(wrong_type(node, &format!("a string or a table `{default}`")));
     };
     match word.as_str() {
         "fail" => Ok(OnTimeout::Fail),
@@ -197,7 +200,7 @@ fn on_timeout(reader: &mut Reader<'_>, node: &Node) -> Result<OnTimeout<Payload>
         other => {
             let mut fault = unknown(node.at, "word", other, &["fail", "skip", "partial"]);
             if !fault.message.ends_with('?') {
-                fault.message.push_str(", or a table `{ default = … }`");
+                fault.message.extend([", or a table `", &default, "`"]);
             }
             Err(fault)
         }

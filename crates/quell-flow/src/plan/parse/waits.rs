@@ -14,6 +14,9 @@ pub(super) fn wait(reader: &mut Reader<'_>, node: &Node) -> Result<Action, Fault
     let options = match &node.value {
         Value::Text(_) => {
             let ask = question(reader, node).map_err(|fault| fault.of("wait"))?;
+            if humantime::parse_duration(&ask).is_ok() {
+                reader.warn(Fault::new(node.at, NO_PAUSE));
+            }
             WaitOptions { ask, expires: None, approve: false }
         }
         Value::Table(_) => {
@@ -63,6 +66,10 @@ pub(super) fn fault(never: Option<&str>, name: &str, keys: &[(&str, bool)]) -> O
 }
 
 pub(super) const WAIT_KEYS: [&str; 3] = ["ask", "expires", "approve"];
+
+/// What is said of a time in the place of a question.
+const NO_PAUSE: &str = "`wait` asks a question, and this is a time; a pause is a step that runs \
+                        `sleep`";
 
 /// Where no step may wait, by the key of the list, and why.
 const PLACES: [(&str, &str); 2] = [
