@@ -48,8 +48,9 @@ pub use parallel::{
 pub use plan::{
     Action, Cleanup, CommandStep, ComponentStep, Expression, IfStep, LineIndex, LoopOptions,
     LoopStep, OnMax, PLAN_PAGE, PLAN_SCHEMA, PLAN_TEMPLATES, ParallelOptions, ParallelStep, Plan,
-    PlanError, PlanFormat, PlanPolicy, PlanRetry, PlanStep, RouteStep, SequenceStep, TeamMode,
-    TeamOptions, TeamStep, WaitOptions, WaitStep, WorkflowStep, is_env, is_variable, variable_of,
+    PlanError, PlanFormat, PlanPolicy, PlanRefusal, PlanRetry, PlanStep, RouteStep, SequenceStep,
+    TeamMode, TeamOptions, TeamStep, WaitOptions, WaitStep, WorkflowStep, is_env, is_variable,
+    variable_of,
 };
 pub use retry::{ABANDONED_ATTEMPTS, Attempt, Backoff, Retry, RetryAfter, attempt_number};
 pub use skipped::{SkipReason, SkippedStep};

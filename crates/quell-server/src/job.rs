@@ -202,7 +202,7 @@ fn named(path: &Path, config: Option<&Path>) -> Result<(RunSpec, Body), String> 
         })?;
         return Ok((component.spec(), Body::Component(Arc::clone(component))));
     }
-    let plan = plan::load(path).map_err(|faults| under_error(&faults))?;
+    let plan = plan::load(path).map_err(|refusal| under_error(refusal.faults()))?;
     stdout::complain(&warned(plan.warnings()));
     let linked = config::linked(plan, config).map_err(|faults| under_error(&faults))?;
     let (plan, without) = linked;

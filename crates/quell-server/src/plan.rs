@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
-use quell_flow::{PLAN_SCHEMA, Plan, PlanError, PlanFormat, path_text};
+use quell_flow::{PLAN_SCHEMA, Plan, PlanError, PlanFormat, PlanRefusal, path_text};
 
 use crate::config;
 use crate::exit::EXIT_USAGE;
@@ -55,7 +55,7 @@ pub(crate) fn run(command: &PlanCommand) -> ExitCode {
         PlanCommand::Check(args) => check(args),
         PlanCommand::Show(args) => match load(&args.plan) {
             Ok(plan) => stdout::say(&plan.to_string()),
-            Err(faults) => refused(&lines(&faults)),
+            Err(refusal) => refused(&lines(refusal.faults())),
         },
     }
 }
@@ -65,16 +65,16 @@ pub(crate) fn run(command: &PlanCommand) -> ExitCode {
 /// # Errors
 ///
 /// Fails with every fault of the plan.
-pub(crate) fn load(path: &Path) -> Result<Plan, Vec<PlanError>> {
+pub(crate) fn load(path: &Path) -> Result<Plan, PlanRefusal> {
     if is_stdin(path) {
-        return Plan::read_all(io::stdin().lock(), STDIN_NAME);
+        return Plan::read_checked(io::stdin().lock(), STDIN_NAME);
     }
     let is_special = |found: fs::Metadata| !found.is_file() && !found.is_dir();
     // `/dev/stdin` may be a file, whose format nobody knows.
     let is_stream = path.starts_with("/dev") && PlanFormat::of(path).is_err();
     if is_stream || fs::metadata(path).is_ok_and(is_special) {
         let words = "is no regular file; expected one, or `-`, which reads a plan from stdin";
-        return Err(vec![PlanError::new(words).in_file(path)]);
+        return Err(PlanError::new(words).in_file(path).into());
     }
     config::load_plan(path)
 }
@@ -90,8 +90,7 @@ fn check(args: &CheckArgs) -> ExitCode {
     for path in &args.plans {
         match load(path) {
             Ok(plan) => {
-                let missing = config::missing_of(&plan);
-                stdout::complain(&warned(&[plan.warnings(), &missing].concat()));
+                warn(&plan);
                 match config::linked(plan, args.config.as_deref()) {
                     Ok(_) => {
                         let name = if is_stdin(path) { Path::new(STDIN_NAME) } else { path };
@@ -100,11 +99,26 @@ fn check(args: &CheckArgs) -> ExitCode {
                     Err(found) => faults.push_str(&lines(&found)),
                 }
             }
-            Err(found) => faults.push_str(&lines(&found)),
+            Err(refusal) => faults.push_str(&lines(&all_of(refusal, args.config.as_deref()))),
         }
     }
     let code = stdout::say(&words);
     if faults.is_empty() { code } else { refused(&faults) }
+}
+
+/// Warns of what is no fault of a plan, in the order of its lines.
+fn warn(plan: &Plan) {
+    let all = [plan.warnings(), &config::missing_of(plan)].concat();
+    stdout::complain(&warned(&config::in_order(all)));
+}
+
+/// Yields the faults of a plan, with those of the components that the rest of it names, and warns
+/// of that.
+fn all_of(refusal: PlanRefusal, config: Option<&Path>) -> Vec<PlanError> {
+    let Some(rest) = refusal.rest() else { return refusal.into_faults() };
+    warn(rest);
+    let unknown = config::linked(rest.clone(), config).err().unwrap_or_default();
+    config::in_order([refusal.into_faults(), unknown].concat())
 }
 
 fn lines(faults: &[PlanError]) -> String {

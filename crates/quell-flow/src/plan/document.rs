@@ -11,6 +11,7 @@ use serde::Serialize;
 use super::PLAN_SCHEMA;
 use super::error::PlanError;
 use super::format::{PlanFormat, first};
+use super::refusal::PlanRefusal;
 use super::step::{Cleanup, PlanStep};
 #[cfg(doc)]
 use crate::limits;
@@ -175,9 +176,18 @@ impl Plan {
     /// Fails as `load` does, with at least one and at most [`limits::PLAN_FAULTS_MAX`] faults,
     /// in the order of the text.
     pub fn load_all(path: impl AsRef<Path>) -> Result<Self, Vec<PlanError>> {
+        Self::load_checked(path).map_err(PlanRefusal::into_faults)
+    }
+
+    /// As [`load_all`](Self::load_all), with the rest of a plan that is refused.
+    ///
+    /// # Errors
+    ///
+    /// Fails as `load_all` does.
+    pub fn load_checked(path: impl AsRef<Path>) -> Result<Self, PlanRefusal> {
         let path = path.as_ref();
-        PlanFormat::load(path)
-            .map_err(|faults| faults.into_iter().map(|fault| fault.in_file(path)).collect())
+        let refused = |refusal: PlanRefusal| refusal.map_faults(|fault| fault.in_file(path));
+        PlanFormat::load(path).map_err(refused)
     }
 
     /// Reads a plan from a stream to its end; the text says which of the formats it is. Messages
@@ -200,9 +210,18 @@ impl Plan {
     /// assert_eq!(faults[0].to_string(), "stdin:1:1: plan has no `steps`");
     /// ```
     pub fn read_all(from: impl Read, name: impl AsRef<Path>) -> Result<Self, Vec<PlanError>> {
+        Self::read_checked(from, name).map_err(PlanRefusal::into_faults)
+    }
+
+    /// As [`read_all`](Self::read_all), with the rest of a plan that is refused.
+    ///
+    /// # Errors
+    ///
+    /// Fails as `read_all` does.
+    pub fn read_checked(from: impl Read, name: impl AsRef<Path>) -> Result<Self, PlanRefusal> {
         let name = name.as_ref();
-        PlanFormat::read_stream(from, name)
-            .map_err(|faults| faults.into_iter().map(|fault| fault.in_file(name)).collect())
+        let refused = |refusal: PlanRefusal| refusal.map_faults(|fault| fault.in_file(name));
+        PlanFormat::read_stream(from, name).map_err(refused)
     }
 
     /// Yields what is no fault and should be otherwise, each with its place, in the order of the

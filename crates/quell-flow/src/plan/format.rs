@@ -7,6 +7,7 @@ use std::path::Path;
 use super::document::Plan;
 use super::error::{Place, PlanError};
 use super::parse;
+use super::refusal::PlanRefusal;
 use crate::excerpt::excerpt;
 use crate::limits;
 
@@ -58,28 +59,28 @@ impl PlanFormat {
     ///
     /// Fails with every fault of the text, at most [`limits::PLAN_FAULTS_MAX`].
     pub fn read(self, text: &str) -> Result<Plan, Vec<PlanError>> {
-        self.read_in(text, None)
+        self.read_in(text, None).map_err(PlanRefusal::into_faults)
     }
 
     /// Reads a plan from a file, whose extension names the format.
-    pub(super) fn load(path: &Path) -> Result<Plan, Vec<PlanError>> {
-        let format = Self::of(path).map_err(one)?;
-        let bytes = read_bounded(path).map_err(one)?;
-        format.read_in(text_of(&bytes).map_err(one)?, Some(path))
+    pub(super) fn load(path: &Path) -> Result<Plan, PlanRefusal> {
+        let format = Self::of(path)?;
+        let bytes = read_bounded(path)?;
+        format.read_in(text_of(&bytes)?, Some(path))
     }
 
     /// Reads a plan from a stream, whose text tells the format.
-    pub(super) fn read_stream(from: impl io::Read, name: &Path) -> Result<Plan, Vec<PlanError>> {
-        let bytes = read_to_bound(from).map_err(one)?;
+    pub(super) fn read_stream(from: impl io::Read, name: &Path) -> Result<Plan, PlanRefusal> {
+        let bytes = read_to_bound(from)?;
         if bytes.len() > limits::PLAN_BYTES_MAX {
-            return Err(one(too_long()));
+            return Err(too_long().into());
         }
-        let text = text_of(&bytes).map_err(one)?;
+        let text = text_of(&bytes)?;
         let guessed = Self::guessed(text);
-        guessed.read_in(text, Some(name)).or_else(|faults| {
+        guessed.read_in(text, Some(name)).or_else(|refusal| {
             let all = [Self::Toml, Self::Json, Self::Yaml].into_iter();
             let mut read = all.filter_map(|format| format.read_in(text, Some(name)).ok());
-            read.next().ok_or(faults)
+            read.next().ok_or(refusal)
         })
     }
 
@@ -101,9 +102,9 @@ impl PlanFormat {
         }
     }
 
-    fn read_in(self, text: &str, file: Option<&Path>) -> Result<Plan, Vec<PlanError>> {
+    fn read_in(self, text: &str, file: Option<&Path>) -> Result<Plan, PlanRefusal> {
         if text.len() > limits::PLAN_BYTES_MAX {
-            return Err(one(too_long()));
+            return Err(too_long().into());
         }
         // Some editors write a byte order mark; it is no part of the text.
         let text = text.strip_prefix('\u{feff}').unwrap_or(text);
@@ -140,10 +141,6 @@ pub const PLAN_PAGE: &str = include_str!("plans.md");
 /// assert!(quell_flow::PLAN_TEMPLATES.contains("| `[1, 2] \\| first` | `1` |"));
 /// ```
 pub const PLAN_TEMPLATES: &str = include_str!("templates.md");
-
-fn one<E>(error: E) -> Vec<E> {
-    vec![error]
-}
 
 /// Yields the first of several faults.
 pub(super) fn first(faults: Vec<PlanError>) -> PlanError {

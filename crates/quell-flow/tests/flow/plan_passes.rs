@@ -52,7 +52,8 @@ fn each_option_that_a_team_lacks_is_told_of_and_so_are_the_faults_of_its_members
     assert_told(&team("mode: coordinate", "make"), &[lacks[0], lacks[1], "`run`: "]);
     assert_told(&team("mode: braodcast", "make"), &["unknown mode", "`run`: "]);
     let strays = "mode: broadcast, max: 2, leader: m, on_member_failed: x";
-    let told = ["`max` goes with mode", "`leader` goes with mode", "`on_member_failed`: ", "`run`: "];
+    let told =
+        ["`max` goes with mode", "`leader` goes with mode", "`on_member_failed`: ", "`run`: "];
     assert_told(&team(strays, "make"), &told);
     let wrong = "- { name: a, team: { mode: broadcast }, input: '{{ zz }}', \
                  members: [{ name: m, run: make }] }\n";

@@ -92,7 +92,7 @@ impl Checked {
 
 /// Sorts the faults of each file by their places; the files remain in their order. What two
 /// components of the same plan have is one fault.
-pub(super) fn in_order(mut faults: Vec<PlanError>) -> Vec<PlanError> {
+pub(crate) fn in_order(mut faults: Vec<PlanError>) -> Vec<PlanError> {
     let files: Vec<_> = faults.iter().map(|fault| fault.file().map(Path::to_owned)).collect();
     let place = |fault: &PlanError| files.iter().position(|file| file.as_deref() == fault.file());
     faults.sort_by_key(|fault| (place(fault), fault.line(), fault.column()));

@@ -245,13 +245,13 @@ impl ComponentEntry {
         let Some(plan) = &self.plan else { return Ok(None) };
         let path = config.folder.join(plan);
         let read = load_plan(&path);
-        read.map(Some).map_err(|faults| {
+        read.map(Some).map_err(|refusal| {
             let placed = |fault: PlanError| match fault.line() {
                 Some(_) => fault,
                 // It could not be read: the name is wrong.
                 None => config.fault(&[kind, id, "plan"], &told_of_file(&path, &fault)),
             };
-            faults.into_iter().map(placed).collect()
+            refusal.into_faults().into_iter().map(placed).collect()
         })
     }
 

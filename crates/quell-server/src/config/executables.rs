@@ -64,7 +64,9 @@ pub(crate) fn missing_of(plan: &Plan) -> Vec<PlanError> {
         let (program, path) = (step.command.first()?, step.env.get("PATH"));
         let texts = [Some(program), path, step.cwd.as_ref()];
         let is_template = texts.into_iter().flatten().any(|text| text.contains("{{"));
-        if is_template || program.contains('/') {
+        // A part with a fault is empty.
+        let is_lost = program.is_empty() || path.is_some_and(String::is_empty);
+        if is_template || is_lost || program.contains('/') {
             return None;
         }
         let folder = Path::new(step.cwd.as_deref().unwrap_or("."));

@@ -4,7 +4,7 @@
 
 use std::path::Path;
 
-use quell_flow::{Plan, PlanError, PlanFormat, guess};
+use quell_flow::{Plan, PlanError, PlanFormat, PlanRefusal, guess};
 use toml::de::{DeTable, DeValue};
 
 use super::catalog::DEFAULT;
@@ -17,11 +17,11 @@ use crate::shell_word::shell_word;
 ///
 /// Fails with every fault of the plan; of a configuration, with what reads that; of a plan that is
 /// right in another format, with that.
-pub(crate) fn load_plan(path: &Path) -> Result<Plan, Vec<PlanError>> {
-    Plan::load_all(path).map_err(|faults| {
+pub(crate) fn load_plan(path: &Path) -> Result<Plan, PlanRefusal> {
+    Plan::load_checked(path).map_err(|refusal| {
         match configuration(path).or_else(|| of_other_format(path)) {
-            Some(words) => vec![PlanError::new(words).in_file(path)],
-            None => faults,
+            Some(words) => PlanError::new(words).in_file(path).into(),
+            None => refusal,
         }
     })
 }

@@ -79,3 +79,24 @@ fn what_is_to_go_on_after_a_crash_needs_a_store_and_a_plan() {
         assert!(said.iter().any(|line| line.ends_with(says)), "{said:?}");
     }
 }
+
+#[test]
+fn a_fault_of_a_plan_hides_neither_its_other_faults_nor_its_warnings() {
+    let scratch = Scratch::new();
+    scratch.write("quell.toml", "[agents.writer]\nrun = ['cat']\n");
+    let plan = "name: p\ncolour: red\nsteps:\n- { name: a, run: make }\n\
+        - { name: b, run: [no-such-program] }\n- { name: c, run: [ls, '~/x'] }\n\
+        - { name: d, component: agent/nobody }\n";
+    scratch.write("p.yaml", plan);
+    let ended = scratch.run(&["plan", "check", "p.yaml"]);
+    let lines = ended.stderr.lines().filter_map(|line| line.split_once("p.yaml:"));
+    let places: Vec<_> = lines.map(|(kind, rest)| (kind, rest.split(':').next())).collect();
+    let right = [
+        ("warning: ", Some("5")),
+        ("warning: ", Some("6")),
+        ("", Some("2")),
+        ("", Some("4")),
+        ("", Some("7")),
+    ];
+    assert_eq!((ended.code, &places[..]), (Some(2), &right[..]), "{}", ended.stderr);
+}

@@ -7,6 +7,7 @@ use serde_json::{Map, Value, json};
 use super::keys::{BRANCH_KEYS, PLAN_KEYS};
 use super::tree::{self, Node};
 use super::{json, text, toml, yaml};
+use crate::plan::document::Plan;
 use crate::plan::format::PlanFormat;
 
 /// What may not be shown: no word of plans, and of several words itself.
@@ -277,14 +278,16 @@ proptest! {
         if root.is_ok_and(|root| may_be_shown(&root, true)) {
             return Ok(());
         }
-        let faults = match text::plan(written.format(), &text, None) {
-            Ok(plan) => {
-                let of_commands = plan.commands().into_iter().map(|command| command.fault("no"));
-                of_commands.chain(plan.warnings().iter().cloned()).collect()
-            }
-            Err(faults) => faults,
+        let (plan, faults) = match text::plan(written.format(), &text, None) {
+            Ok(plan) => (Some(plan), Vec::new()),
+            Err(refusal) => (refusal.rest().cloned(), refusal.into_faults()),
         };
-        for fault in faults {
+        let found = |plan: &Plan| {
+            let of_commands = plan.commands().into_iter().map(|command| command.fault("no"));
+            of_commands.chain(plan.warnings().iter().cloned()).collect::<Vec<_>>()
+        };
+        let of_plan = plan.iter().flat_map(found);
+        for fault in faults.into_iter().chain(of_plan) {
             let shown = format!("{fault}\n{}", fault.snippet().unwrap_or_default());
             let has_secret = ["hush", "2hUsh"].iter().any(|part| shown.contains(part));
             prop_assert!(!has_secret, "{}\n{}", text, shown);

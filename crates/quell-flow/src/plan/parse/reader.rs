@@ -21,8 +21,8 @@ use crate::excerpt::{Line, excerpt};
 use crate::limits;
 use crate::plan::action::Origin;
 use crate::plan::document::{Plan, Warnings};
-use crate::plan::error::PlanError;
 use crate::plan::format::PlanFormat;
+use crate::plan::refusal::PlanRefusal;
 use crate::plan::step::{Action, Cleanup, PlanStep, SequenceStep};
 
 /// Reads the plan, or yields its faults in the order of the text, each with a line of the text that
@@ -32,7 +32,7 @@ pub(super) fn read(
     format: PlanFormat,
     (text, masked): (&str, &Masked),
     file: Option<&Path>,
-) -> Result<Plan, Vec<PlanError>> {
+) -> Result<Plan, PlanRefusal> {
     let mut reader = Reader {
         steps: 0,
         faults: Vec::new(),
@@ -44,21 +44,22 @@ pub(super) fn read(
         file: file.map(Into::into),
     };
     let plan = reader.plan(root, 0).map_err(|fault| reader.note(fault));
-    if let Ok(plan) = plan
-        && reader.faults.is_empty()
-    {
-        let mut warnings = reader.warnings;
-        warnings.extend(reader.names.take_warnings());
-        warnings.sort_by_key(|warning| warning.at);
-        let warnings = warnings.into_iter().map(|warning| {
-            let warning = warning.in_text(&reader.places);
-            if let Some(file) = file { warning.in_file(file) } else { warning }
-        });
-        return Ok(Plan { warnings: Warnings(warnings.collect()), ..plan });
-    }
+    let mut warnings = reader.warnings;
+    warnings.extend(reader.names.take_warnings());
+    warnings.sort_by_key(|warning| warning.at);
+    let warnings = warnings.into_iter().map(|warning| {
+        let warning = warning.in_text(&reader.places);
+        if let Some(file) = file { warning.in_file(file) } else { warning }
+    });
+    let warnings = Warnings(warnings.collect());
+    let rest = match plan {
+        Ok(plan) if reader.faults.is_empty() => return Ok(Plan { warnings, ..plan }),
+        plan => plan.ok().map(|plan| Plan { warnings, ..plan }),
+    };
     let mut faults = reader.faults;
     faults.sort_by_key(|fault| fault.at);
-    Err(faults.into_iter().map(|fault| fault.in_text(&reader.places)).collect())
+    let faults = faults.into_iter().map(|fault| fault.in_text(&reader.places)).collect();
+    Err(PlanRefusal::new(faults, rest))
 }
 
 pub(super) struct Reader<'a> {

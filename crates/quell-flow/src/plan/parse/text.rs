@@ -9,8 +9,8 @@ use super::tree::Value;
 use super::{hints, json, reader, toml, unread, yaml};
 use crate::excerpt::Line;
 use crate::plan::document::Plan;
-use crate::plan::error::PlanError;
 use crate::plan::format::PlanFormat;
+use crate::plan::refusal::PlanRefusal;
 
 /// Reads a plan, or yields every fault in the order of the text. If there is a syntax error, it is
 /// the only fault.
@@ -18,7 +18,7 @@ pub(crate) fn plan(
     format: PlanFormat,
     text: &str,
     file: Option<&Path>,
-) -> Result<Plan, Vec<PlanError>> {
+) -> Result<Plan, PlanRefusal> {
     let root = match format {
         PlanFormat::Toml => toml::parse(text),
         PlanFormat::Json => json::parse(text),
@@ -27,7 +27,7 @@ pub(crate) fn plan(
     let unread = |fault: Fault| {
         let line = Line::shown_by(text, fault.at, unread::shown);
         let fault = hints::of_quotes(fault, format, text);
-        vec![hints::of_format(fault, format, text).on_line(text, line)]
+        PlanRefusal::from(hints::of_format(fault, format, text).on_line(text, line))
     };
     let root = root.map_err(unread)?;
     if !matches!(root.value, Value::Table(_)) && hints::other_format(format, text).is_some() {
