@@ -62,6 +62,7 @@ impl Checked {
                 Access::open()
             }
         };
+        faults.extend(config.id_faults());
         faults.extend(config.limits_fault());
         faults.extend(config.origin_faults());
         faults.extend(config.store_fault(asked.store.is_some()));

@@ -11,6 +11,7 @@ mod elsewhere;
 mod executables;
 mod file;
 mod harmless;
+mod ids;
 mod limits;
 mod listen;
 mod masked;

@@ -100,3 +100,12 @@ fn a_fault_of_a_plan_hides_neither_its_other_faults_nor_its_warnings() {
     ];
     assert_eq!((ended.code, &places[..]), (Some(2), &right[..]), "{}", ended.stderr);
 }
+
+#[test]
+fn an_id_that_is_empty_or_has_a_slash_is_refused() {
+    for (id, says) in [("''", "empty id; expected a word"), ("'a/b'", "an id has no `/`")] {
+        let (code, said) = told(&format!("[agents.{id}]\nrun = ['cat']\n"), &[]);
+        assert_eq!((code, said.len()), (Some(2), 1), "{said:?}");
+        assert!(said[0].contains("quell.toml:1:") && said[0].contains(says), "{said:?}");
+    }
+}
