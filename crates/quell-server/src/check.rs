@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use clap::Args;
 use quell_flow::{ComponentKind, path_text};
 
-use crate::config::{Asked, Checked, DEFAULT};
+use crate::config::{Asked, Checked, DEFAULT, Refused};
 use crate::faults::{refused, warned};
 use crate::stdout;
 
@@ -25,7 +25,10 @@ pub(crate) fn run(args: &CheckArgs) -> ExitCode {
             stdout::complain(&warned(&checked.warnings));
             stdout::say(&format!("{}: {}: fine\n", path_text(&args.file), summary(&checked)))
         }
-        Err(faults) => refused(&faults),
+        Err(Refused { faults, warnings }) => {
+            stdout::complain(&warned(&warnings));
+            refused(&faults)
+        }
     }
 }
 

@@ -43,7 +43,9 @@ impl PlanRefusal {
         self.faults
     }
 
-    pub(super) fn map_faults(self, change: impl FnMut(PlanError) -> PlanError) -> Self {
+    /// Changes each fault, such as to place it where the file was named.
+    #[must_use]
+    pub fn map_faults(self, change: impl FnMut(PlanError) -> PlanError) -> Self {
         Self { faults: self.faults.into_iter().map(change).collect(), ..self }
     }
 }

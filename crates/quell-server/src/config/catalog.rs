@@ -121,7 +121,10 @@ impl Config {
     pub(super) fn plan_warnings(&self, catalog: &Catalog) -> Vec<PlanError> {
         let tables = [("agents", &self.agents), ("workflows", &self.workflows)];
         let entries = tables.iter().flat_map(|(kind, all)| all.iter().map(move |one| (kind, one)));
-        let plans = entries.filter_map(|(kind, (id, entry))| entry.plan(kind, id, self).ok()?);
+        let plans = entries.filter_map(|(kind, (id, entry))| match entry.plan(kind, id, self) {
+            Ok(plan) => plan,
+            Err(refusal) => refusal.rest().cloned(),
+        });
         let of_plan =
             |plan: Plan| [plan.warnings(), &missing_of(&plan), &asking_of(&plan, catalog)].concat();
         in_order(plans.flat_map(of_plan).collect())
@@ -313,11 +316,14 @@ impl<'a> Making<'a> {
     /// Adds the workflows that are plans.
     fn plans(&mut self) {
         let config = self.config;
-        let mut plans = Vec::new();
+        let (mut plans, mut rests) = (Vec::new(), Vec::new());
         for (id, entry) in &config.workflows {
             match entry.plan("workflows", id, config) {
                 Ok(plan) => plans.extend(plan.map(|plan| (id.clone(), plan))),
-                Err(found) => self.put("workflows", id, Err(found)),
+                Err(refusal) => {
+                    rests.extend(refusal.rest().cloned());
+                    self.put("workflows", id, Err(refusal.into_faults()));
+                }
             }
         }
         let ids: Vec<String> = plans.iter().map(|(id, _)| id.clone()).collect();
@@ -338,6 +344,15 @@ impl<'a> Making<'a> {
                 }
             }
         }
+        // A plan with faults may name what is not there as well.
+        let unknown: Vec<PlanError> =
+            rests.into_iter().flat_map(|rest| self.unknown_of(rest)).collect();
+        self.faults.extend(unknown);
+    }
+
+    /// Yields a fault for each component that the rest of a plan names and that is not there.
+    fn unknown_of(&self, rest: Plan) -> Vec<PlanError> {
+        rest.link(&self.catalog).err().unwrap_or_default()
     }
 }
 

@@ -35,6 +35,14 @@ pub(crate) struct Checked {
     pub(crate) warnings: Vec<PlanError>,
 }
 
+/// A configuration in which something is wrong.
+pub(crate) struct Refused {
+    /// What is wrong, at least one fault.
+    pub(crate) faults: Vec<PlanError>,
+    /// What should be otherwise in that of it which could be read.
+    pub(crate) warnings: Vec<PlanError>,
+}
+
 impl Checked {
     /// Reads a file, if one is named, with what else is asked for.
     ///
@@ -44,7 +52,7 @@ impl Checked {
     /// environment, a scope that nothing asks for, a program that cannot be started, a store that
     /// cannot be where it is to be, a component to be offered that is not there, an address that
     /// needs keys, an origin that no page has, or if the file has nothing to serve.
-    pub(crate) fn load(path: Option<&Path>, asked: Asked<'_>) -> Result<Self, Vec<PlanError>> {
+    pub(crate) fn load(path: Option<&Path>, asked: Asked<'_>) -> Result<Self, Refused> {
         let (mut config, mut faults) = Config::read(path, asked.settings);
         let is_whole = faults.is_empty();
         faults.extend(config.take_secrets().err());
@@ -77,13 +85,14 @@ impl Checked {
                 faults.extend(config.serves_nothing(&catalog));
             }
         }
-        if !faults.is_empty() {
-            return Err(in_order(faults));
-        }
         let mut warnings = config.plan_warnings(&catalog);
         warnings.extend(config.member_warnings(&catalog));
-        warnings.extend(config.lost_warnings(asked.store.is_some() || config.has_store()));
         warnings.extend(config.env_warnings());
+        if !faults.is_empty() {
+            // The others are of what is not there, which may have been left out for its faults.
+            return Err(Refused { faults: in_order(faults), warnings: in_order(warnings) });
+        }
+        warnings.extend(config.lost_warnings(asked.store.is_some() || config.has_store()));
         if !asked.demo {
             warnings.extend(config.scope_warnings(&catalog));
         }

@@ -8,7 +8,9 @@ use std::time::Duration;
 use std::{env, path};
 
 use quell::{Failure, Payload, RunContext};
-use quell_flow::{Catalog, Component, Contract, OnWorkerLost, Plan, PlanError, Reducer, excerpt};
+use quell_flow::{
+    Catalog, Component, Contract, OnWorkerLost, Plan, PlanError, PlanRefusal, Reducer, excerpt,
+};
 use quell_process::Process;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
@@ -216,7 +218,8 @@ impl ComponentEntry {
         if kind == "workflows" {
             return Ok(None);
         }
-        let Some(plan) = self.plan(kind, id, config)? else { return Ok(None) };
+        let plan = self.plan(kind, id, config).map_err(PlanRefusal::into_faults)?;
+        let Some(plan) = plan else { return Ok(None) };
         if !plan.components().is_empty() {
             let right = "the plan names components; expected it in `[workflows]`, where it may";
             return Err(vec![config.fault(&[kind, id, "plan"], right)]);
@@ -241,7 +244,7 @@ impl ComponentEntry {
         kind: &str,
         id: &str,
         config: &Config,
-    ) -> Result<Option<Plan>, Vec<PlanError>> {
+    ) -> Result<Option<Plan>, PlanRefusal> {
         let Some(plan) = &self.plan else { return Ok(None) };
         let path = config.folder.join(plan);
         let read = load_plan(&path);
@@ -251,7 +254,7 @@ impl ComponentEntry {
                 // It could not be read: the name is wrong.
                 None => config.fault(&[kind, id, "plan"], &told_of_file(&path, &fault)),
             };
-            refusal.into_faults().into_iter().map(placed).collect()
+            refusal.map_faults(placed)
         })
     }
 

@@ -10,7 +10,7 @@ use toml::de::{DeTable, DeValue};
 
 use super::harmless::begin_of;
 use super::masked::masked;
-use super::{Asked, Checked};
+use super::{Asked, Checked, Refused};
 
 /// What may not be shown: none of its words is plain. The second one is a name as well, of a key, a
 /// variable or a scheme.
@@ -175,7 +175,7 @@ fn is_id(root: &DeTable<'_>) -> bool {
 fn shown(file: &Path) -> String {
     let faults = match Checked::load(Some(file), Asked::default()) {
         Ok(checked) => checked.warnings,
-        Err(faults) => faults,
+        Err(Refused { faults, warnings }) => [warnings, faults].concat(),
     };
     let shown = faults
         .iter()

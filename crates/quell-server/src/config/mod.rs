@@ -31,7 +31,7 @@ mod teams;
 mod words;
 
 pub(crate) use catalog::{DEFAULT, catalog, default_file, linked};
-pub(crate) use check::{Asked, Checked, in_order};
+pub(crate) use check::{Asked, Checked, Refused, in_order};
 pub(crate) use executables::missing_of;
 pub(crate) use file::Config;
 pub(crate) use listen::{meant_address, parse as parse_address};

@@ -8,7 +8,7 @@ use tokio::runtime::{Builder, Runtime};
 use super::log::Log;
 use super::site::Site;
 use crate::args::ServeArgs;
-use crate::config::{self, Asked, Checked};
+use crate::config::{self, Asked, Checked, Refused};
 use crate::exit::EXIT_USAGE;
 use crate::faults::under_error;
 
@@ -34,10 +34,13 @@ fn try_serve(args: &ServeArgs, log: &Log) -> Result<(), String> {
         log.say(&format!("serving {}; --config reads another file", path_text(file)));
     }
     let checked = Checked::load(args.config.as_deref().or(default), asked);
-    let checked = checked.map_err(|faults| under_error(&faults))?;
-    for warning in &checked.warnings {
+    let warnings = match &checked {
+        Ok(Checked { warnings, .. }) | Err(Refused { warnings, .. }) => warnings,
+    };
+    for warning in warnings {
         tracing::warn!("{warning}");
     }
+    let checked = checked.map_err(|refused| under_error(&refused.faults))?;
     let site = Site::new(args, checked)?;
     let bodies = runtime("quell-body", None)?;
     let http = runtime("quell-http", Some(HTTP_THREADS))?;

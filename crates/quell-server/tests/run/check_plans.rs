@@ -102,6 +102,32 @@ fn a_fault_of_a_plan_hides_neither_its_other_faults_nor_its_warnings() {
 }
 
 #[test]
+fn a_configuration_with_a_faulty_plan_is_told_of_its_unknown_components_and_its_warnings_too() {
+    let plan = "name: p\nsteps:\n- { name: a, run: make }\n- { name: b, run: [no-such-program] }\n\
+        - { name: c, run: [ls, '~/x'] }\n- { name: d, component: agent/nobody }\n\
+        - { name: e, component: workflow/v }\n";
+    let file = "[workflows.v]\nplan = 'v.yaml'\n[workflows.w]\nplan = 'p.yaml'\n";
+    let whole = "name: v\nsteps: [{ name: a, run: ['true'] }]\n";
+    let broken = "name: v\nsteps: [{ name: a, run: echo }]\n";
+    let warned = ["p.yaml:4:19", "p.yaml:5:24"];
+    let of_p = ["p.yaml:3:19", "p.yaml:6:25"];
+    for (v, of_v) in [(whole, None), (broken, Some("v.yaml:2:25"))] {
+        let (code, said) = told(file, &[("p.yaml", plan), ("v.yaml", v)]);
+        let place = |line: &String| {
+            let line = line.trim_start_matches("warning: ").trim_start_matches("error: ");
+            line.splitn(4, ':').take(3).collect::<Vec<_>>().join(":")
+        };
+        let places: Vec<String> = said.iter().map(place).collect();
+        let right: Vec<&str> = warned.into_iter().chain(of_v).chain(of_p).collect();
+        assert_eq!(
+            (code, places),
+            (Some(2), right.into_iter().map(String::from).collect()),
+            "{said:?}"
+        );
+    }
+}
+
+#[test]
 fn an_id_that_is_empty_or_has_a_slash_is_refused() {
     for (id, says) in [("''", "empty id; expected a word"), ("'a/b'", "an id has no `/`")] {
         let (code, said) = told(&format!("[agents.{id}]\nrun = ['cat']\n"), &[]);
