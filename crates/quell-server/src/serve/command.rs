@@ -2,13 +2,13 @@
 
 use std::process::ExitCode;
 
-use quell_flow::path_text;
+use quell_flow::{PlanError, path_text};
 use tokio::runtime::{Builder, Runtime};
 
 use super::log::Log;
 use super::site::Site;
 use crate::args::ServeArgs;
-use crate::config::{self, Asked, Checked, Refused};
+use crate::config::{self, Asked, Checked};
 use crate::exit::EXIT_USAGE;
 use crate::faults::under_error;
 
@@ -17,15 +17,28 @@ pub(crate) fn serve(args: &ServeArgs) -> ExitCode {
     let log = Log::open(args.log_format, args.log);
     match try_serve(args, &log) {
         Ok(()) => ExitCode::SUCCESS,
-        Err(refusal) => {
-            log.refuse(&refusal);
+        Err(Refusal { warnings, message }) => {
+            log.refuse(&warnings, &message);
             ExitCode::from(EXIT_USAGE)
         }
     }
 }
 
+/// Why nothing is served.
+struct Refusal {
+    /// What should be otherwise besides: mended with the rest, the next start has nothing to say.
+    warnings: Vec<PlanError>,
+    message: String,
+}
+
+impl From<String> for Refusal {
+    fn from(message: String) -> Self {
+        Self { warnings: Vec::new(), message }
+    }
+}
+
 /// Checks everything that can be checked, then listens. An error means that nothing was served.
-fn try_serve(args: &ServeArgs, log: &Log) -> Result<(), String> {
+fn try_serve(args: &ServeArgs, log: &Log) -> Result<(), Refusal> {
     let (listen, store, demo) = (args.listen, args.store.as_deref(), args.demo);
     let asked = Asked { settings: &args.set, listen, store, demo };
     // The demo stands for itself: what is served beside it is named.
@@ -33,21 +46,19 @@ fn try_serve(args: &ServeArgs, log: &Log) -> Result<(), String> {
     if let Some(file) = default {
         log.say(&format!("serving {}; --config reads another file", path_text(file)));
     }
-    let checked = Checked::load(args.config.as_deref().or(default), asked);
-    let warnings = match &checked {
-        Ok(Checked { warnings, .. }) | Err(Refused { warnings, .. }) => warnings,
-    };
-    for warning in warnings {
+    let checked = Checked::load(args.config.as_deref().or(default), asked).map_err(|refused| {
+        Refusal { message: under_error(&refused.faults), warnings: refused.warnings }
+    })?;
+    for warning in &checked.warnings {
         tracing::warn!("{warning}");
     }
-    let checked = checked.map_err(|refused| under_error(&refused.faults))?;
     let site = Site::new(args, checked)?;
     let bodies = runtime("quell-body", None)?;
     let http = runtime("quell-http", Some(HTTP_THREADS))?;
     let done = http.block_on(site.serve(bodies.handle().clone(), log));
     bodies.shutdown_background();
     http.shutdown_background();
-    done
+    Ok(done?)
 }
 
 fn runtime(name: &str, threads: Option<usize>) -> Result<Runtime, String> {

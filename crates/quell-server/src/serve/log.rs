@@ -7,6 +7,7 @@ use std::panic;
 use std::thread;
 use std::time::SystemTime;
 
+use quell_flow::PlanError;
 use quell_report::text::printable;
 use serde_json::json;
 use tracing_subscriber::filter::{LevelFilter, Targets};
@@ -15,6 +16,7 @@ use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{fmt, registry};
 
 use super::stderr::{Lines, Stderr};
+use crate::faults::warned;
 use crate::log_format::LogFormat;
 
 /// The log on stderr, which never waits for its reader.
@@ -62,12 +64,15 @@ impl Log {
         }
     }
 
-    /// Says why nothing is served.
-    pub(super) fn refuse(&self, refusal: &str) {
+    /// Says why nothing is served, behind what should be otherwise besides, as `quell check` does.
+    pub(super) fn refuse(&self, warnings: &[PlanError], refusal: &str) {
         if self.is_json_asked_for {
+            for warning in warnings {
+                self.stderr.lines().say(&object("WARN", &warning.to_string()));
+            }
             return self.stderr.lines().say(&object("ERROR", refusal));
         }
-        self.stderr.lines().say(&format!("error: {refusal}"));
+        self.stderr.lines().say(&format!("{}error: {refusal}", warned(warnings)));
     }
 }
 

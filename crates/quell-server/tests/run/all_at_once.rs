@@ -18,7 +18,8 @@ fn refused(scratch: &Scratch) -> Vec<String> {
 fn messages(ended: &Ended) -> Vec<String> {
     ended.assert_code(2);
     let lines = ended.stderr.lines().map(|line| line.trim_start_matches("error: ").trim_start());
-    let named = lines.filter(|line| line.contains("toml:") || line.contains("yaml:"));
+    let faults = lines.filter(|line| !line.starts_with("warning: "));
+    let named = faults.filter(|line| line.contains("toml:") || line.contains("yaml:"));
     named.map(str::to_owned).collect()
 }
 

@@ -211,4 +211,11 @@ fn why_nothing_is_served_is_an_object_where_json_was_asked_for() {
     let line: Value = serde_json::from_str(ended.stderr.trim_end()).expect("one object");
     assert_eq!(line["level"], "ERROR");
     assert!(line["message"].as_str().expect("text").contains("nope"), "{line}");
+    // What is warned of besides is an object of its own before it.
+    scratch.write("quell.toml", "[agents.it]\nplan = 'p.yaml'\nnope = 1\n");
+    scratch.write("p.yaml", "name: p\nsteps:\n- { name: a, run: [absent-program] }\n");
+    let ended = scratch.run(&serve);
+    let lines = ended.stderr.lines().map(|line| serde_json::from_str(line).expect("an object"));
+    let levels: Vec<Value> = lines.map(|line: Value| line["level"].clone()).collect();
+    assert_eq!(levels, ["WARN", "ERROR"], "{}", ended.stderr);
 }
