@@ -7,12 +7,16 @@ use std::time::{Duration, SystemTime};
 use quell_core::store::{Epoch, Record, StoreError, Unreadable};
 use quell_core::{RunId, RunKind, StopMode, limits};
 
+use crate::plain;
+
 /// A record with the text that is made of it.
 #[derive(Debug)]
 pub(crate) struct Write {
     pub(crate) record: Record,
-    /// Labels, event, cause or report, as JSON; empty if the record has none.
+    /// Labels, event, cause or report, as JSON; empty if the record has none, and of a plain report.
     pub(crate) text: String,
+    /// Of an end: whether its report is plain.
+    pub(crate) is_plain: bool,
     /// The annotations of a run that is accepted, as JSON; empty if it has none.
     pub(crate) annotations: String,
     /// Of a start and of the end that follows it: when the run started. One statement stores both,
@@ -36,13 +40,14 @@ pub(crate) fn encode(batch: Vec<Record>) -> Result<(Vec<Write>, usize), StoreErr
     let mut bytes = 0;
     let mut writes = Vec::with_capacity(batch.len());
     for record in batch {
+        let is_plain = matches!(&record, Record::Ended { report, .. } if plain::is_plain(report));
         let text = match &record {
             Record::Accepted(accepted) if !accepted.labels.is_empty() => {
                 serde_json::to_string(&accepted.labels)
             }
             Record::Event { event, .. } => serde_json::to_string(event),
             Record::StopAccepted(stop) => serde_json::to_string(&stop.cause),
-            Record::Ended { report, .. } => serde_json::to_string(report),
+            Record::Ended { report, .. } if !is_plain => serde_json::to_string(report),
             Record::Accepted(_)
             | Record::Started { .. }
             | Record::Paused { .. }
@@ -50,6 +55,7 @@ pub(crate) fn encode(batch: Vec<Record>) -> Result<(Vec<Write>, usize), StoreErr
             | Record::Checkpoint { .. }
             | Record::HoldBegan { .. }
             | Record::HoldEnded { .. }
+            | Record::Ended { .. }
             | Record::Quiesced { .. }
             | Record::Forgotten { .. } => Ok(String::new()),
         };
@@ -69,7 +75,7 @@ pub(crate) fn encode(batch: Vec<Record>) -> Result<(Vec<Write>, usize), StoreErr
             return Err(StoreError::TooLarge { what, bytes: of_record, bytes_max });
         }
         bytes += of_record;
-        writes.push(Write { record, text, annotations, started: None });
+        writes.push(Write { record, text, is_plain, annotations, started: None });
     }
     join_starts(&mut writes);
     Ok((writes, bytes))

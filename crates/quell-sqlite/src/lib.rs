@@ -39,6 +39,7 @@ mod lane;
 mod list;
 mod options;
 mod place;
+mod plain;
 mod queue;
 mod read;
 mod readers;

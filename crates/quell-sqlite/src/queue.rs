@@ -216,6 +216,7 @@ mod tests {
         let write = |record| Write {
             record,
             text: text.clone(),
+            is_plain: false,
             annotations: annotations.clone(),
             started: None,
         };

@@ -1,20 +1,21 @@
 //! A run as its row says.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use quell_core::store::{
     Accepted, ClaimedKey, Epoch, RunRecord, StopAccepted, StoreError, Stored, StoredPause,
     Unreadable,
 };
-use quell_core::{Payload, RunId};
+use quell_core::{Payload, RunId, RunReport};
+use rusqlite::types::ValueRef;
 use rusqlite::{Connection, Row};
 use uuid::Uuid;
 
 use crate::bind::status_of;
 use crate::encode::{KINDS, MODES, instant};
 use crate::fault::fault;
-use crate::{hold, schema};
+use crate::{hold, plain, schema};
 
 /// Something that was read, with its place in the list and its bytes.
 pub(crate) struct Listed<T> {
@@ -53,8 +54,8 @@ pub(crate) fn columns(on: &Connection) -> Result<String, StoreError> {
     let schema = schema::number(on)?;
     let of_pauses = if schema < 2 { NO_PAUSES } else { COLUMNS_OF_PAUSES };
     // Schema 3 has them.
-    let of_holds = if schema < 3 { "null" } else { hold::COLUMN };
-    Ok(format!("{COLUMNS}, {of_pauses}, {of_holds}"))
+    let (of_holds, ended) = if schema < 3 { ("null", "null") } else { (hold::COLUMN, "run.ended") };
+    Ok(format!("{COLUMNS}, {of_pauses}, {of_holds}, {ended}"))
 }
 
 /// Reads a run.
@@ -101,10 +102,7 @@ fn read(run: RunId, columns: &mut Columns<'_, '_>) -> Stored<RunRecord> {
     record.started_at = columns.instant("start")?;
     record.stop = stop(run, columns)?;
     let request = columns.payload("request")?;
-    record.report = match columns.text("report")? {
-        Some(text) => Some(Arc::new(parsed("report", text)?)),
-        None => None,
-    };
+    let report = columns.report()?;
     record.quiescent = columns.take("quiescence")?;
     record.quiesced_at = columns.instant("quiescence")?;
     pause(request, &mut record, columns)?;
@@ -112,7 +110,32 @@ fn read(run: RunId, columns: &mut Columns<'_, '_>) -> Stored<RunRecord> {
         let holds: Vec<hold::Texts> = parsed("work that was under way", text)?;
         record.holds = holds.into_iter().map(hold::of).collect();
     }
+    let ended_at = columns.instant("end")?;
+    record.report = match report {
+        Report::None => None,
+        Report::Full(text) => Some(Arc::new(parsed("report", text)?)),
+        Report::Plain(output) => Some(Arc::new(plain_report(&record, ended_at, output))),
+    };
     Ok(record)
+}
+
+/// Makes a plain report of what the row says.
+fn plain_report(
+    record: &RunRecord,
+    ended_at: Option<SystemTime>,
+    output: Option<Payload>,
+) -> RunReport {
+    let Accepted { run, kind, name, at: queued_at, .. } = &record.accepted;
+    plain::report_of(plain::Facts {
+        run: *run,
+        kind: *kind,
+        name: Arc::clone(name),
+        queued_at: *queued_at,
+        started_at: record.started_at,
+        ended_at,
+        quiesced_at: record.quiesced_at,
+        output,
+    })
 }
 
 /// Reads what belongs to pauses. That of the last one stays in the row when it is over.
@@ -155,6 +178,15 @@ fn stop(run: RunId, columns: &mut Columns<'_, '_>) -> Stored<Option<StopAccepted
     Ok(Some(stop))
 }
 
+/// What a row has of a report.
+enum Report<'a> {
+    None,
+    /// Its text.
+    Full(&'a str),
+    /// The output of a plain one.
+    Plain(Option<Payload>),
+}
+
 /// The columns of a row, one after the other.
 struct Columns<'a, 's> {
     row: &'a Row<'s>,
@@ -177,6 +209,18 @@ impl<'a> Columns<'a, '_> {
         Ok(text)
     }
 
+    fn report(&mut self) -> Stored<Report<'a>> {
+        let value = self.row.get_ref(self.next).map_err(|error| unreadable("report", &error))?;
+        let ValueRef::Blob(output) = value else {
+            return Ok(self.text("report")?.map_or(Report::None, Report::Full));
+        };
+        self.next += 1;
+        self.bytes += output.len() + PLAIN_BYTES;
+        let text = str::from_utf8(output).map_err(|error| unreadable("report", &error))?;
+        let output = (!text.is_empty()).then(|| Payload::from_json_text(text)).transpose();
+        Ok(Report::Plain(output.map_err(|error| unreadable("report", &error))?))
+    }
+
     fn payload(&mut self, what: &str) -> Stored<Option<Payload>> {
         let payload =
             |text| Payload::from_json_text(text).map_err(|error| unreadable(what, &error));
@@ -189,7 +233,7 @@ impl<'a> Columns<'a, '_> {
         Ok(Some(Duration::from_millis(millis)))
     }
 
-    fn instant(&mut self, what: &str) -> Stored<Option<std::time::SystemTime>> {
+    fn instant(&mut self, what: &str) -> Stored<Option<SystemTime>> {
         let Some(millis) = self.take::<Option<i64>>(what)? else { return Ok(None) };
         instant(millis).map(Some).ok_or_else(|| unknown(what, &millis.to_string()))
     }
@@ -210,3 +254,6 @@ fn unreadable(what: &str, fault: &dyn std::fmt::Display) -> Unreadable {
 fn unknown(what: &str, found: &str) -> Unreadable {
     unreadable(what, &format!("unknown: {found}"))
 }
+
+/// What a plain report has besides its output once it is made, about.
+const PLAIN_BYTES: usize = 512;

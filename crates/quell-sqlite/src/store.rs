@@ -124,6 +124,7 @@ impl SqliteStore {
             connection: Some(connection),
             known: Known::default(),
             commits,
+            is_empty: true,
         };
         let path = place.path.clone();
         let threads = Threads::start(place, (&readers, reading), (&wal, copies), spawn)?;

@@ -29,6 +29,8 @@ mod place;
 mod pruning;
 // A file that is read while somebody has it.
 mod reader;
+// How reports are stored, and what a refusal leaves.
+mod reports;
 // Disks that are full, and writes that fail.
 mod room;
 // What many writers and readers do to each other.
