@@ -242,3 +242,26 @@ async fn who_leaves_after_the_pause_cancels_nothing_and_who_leaves_the_continued
     }
     assert_eq!(run().await["quell"]["cause"]["kind"], "disconnected");
 }
+
+#[tokio::test]
+async fn an_answer_to_very_many_other_questions_costs_one_look_at_each() {
+    // Each compared with each would be four billion comparisons, and nobody else would be answered.
+    let ids = |ids: std::ops::Range<u32>| ids.map(|id| json!({ "id": id })).collect::<Value>();
+    let question = json!({ "requirements": ids(0..10_000) });
+    let body = move |ctx: RunContext, _input: Payload| {
+        let request = Payload::from(question.clone());
+        async move { ctx.resumed_with().ok_or_else(|| ctx.pause(request)) }
+    };
+    let catalog = Catalog::new().with(Component::team("t", body).resumable());
+    let (options, engine) = (Options::default(), Engine::new());
+    let site = Site::made_of(Witness::default(), catalog, engine, options, Access::open());
+    let shown = create(&site, "/teams/t", "one", &[("stream", "false")]).await.json();
+    assert_eq!(shown["requirements"].as_array().map(Vec::len), Some(10_000));
+    let others = ids(10_000..410_000).to_string();
+    let other = go_on(&site, "/teams/t", "one", &[("requirements", &others)]).await;
+    assert_eq!(other.status, 409, "{}", other.text);
+    let one_of_them = json!([{ "id": 400_000 }, { "more": [7], "id": 7 }]).to_string();
+    let fields = [("requirements", &*one_of_them), ("stream", "false")];
+    let right = go_on(&site, "/teams/t", "one", &fields).await;
+    assert_eq!((right.status.as_u16(), &right.json()["status"]), (200, &json!("COMPLETED")));
+}

@@ -5,7 +5,7 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
 use quell::{ResumeError, RunStatus};
 use quell_flow::ComponentKind;
-use quell_http::{NotDone, OnDisconnect, RunView, events_by_now};
+use quell_http::{NotDone, OnDisconnect, RunView, events_by_now, offload_if_large};
 
 use crate::app::{App, find};
 use crate::auth::{Action, component};
@@ -37,7 +37,10 @@ pub(super) async fn go_on(
     }
     let answer = form.answer(field)?;
     let pause = found.pause_state().ok_or_else(|| not_paused(&found, found.status()))?;
-    if is_to_others(field, &pause.request, &answer) {
+    let (asked, given) = (pause.request.clone(), answer.clone());
+    let bytes = asked.len() + given.len();
+    let is_to_others = offload_if_large(bytes, async move { is_to_others(field, &asked, &given) });
+    if is_to_others.await? {
         return Err(asks_another(&found));
     }
     let follows = form.is_stream || !form.is_background;
