@@ -73,6 +73,12 @@ impl Wait {
         matches!(self.until, Until::Now)
     }
 
+    /// Tells whether a run that is over has reached it: what an earlier process has left keeps it
+    /// from being quiescent for good.
+    pub(crate) fn is_reached_by(self, is_quiescent: bool) -> bool {
+        self.until != Until::Quiescent || is_quiescent
+    }
+
     /// Waits for a run. It never stops the run, and never fails.
     ///
     /// # Cancel safety
@@ -91,11 +97,7 @@ impl Wait {
             None => Some(reached.await),
         };
         match reached {
-            Some(report) => {
-                // What an earlier process has left keeps it from being quiescent for good.
-                let is_reached = self.until != Until::Quiescent || report.quiescent;
-                Waited { is_reached, report }
-            }
+            Some(report) => Waited { is_reached: self.is_reached_by(report.quiescent), report },
             None => Waited { is_reached: false, report: run.report() },
         }
     }

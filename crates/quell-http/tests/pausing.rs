@@ -383,9 +383,11 @@ async fn a_cancel_or_an_answer_of_a_run_that_a_shutdown_left_paused_is_not_ackno
     );
     service.drain();
     service.engine().shutdown(Shutdown::default()).await;
-    let refused = resume(&app, "a", &json!("yes")).await;
-    assert_eq!(told(&refused).0, 503, "{refused:?}");
-    assert!(told(&refused).1.ends_with("answer-not-taken"), "{refused:?}");
+    for answer in [json!({ "answer": "yes" }), json!({ "answer": "yes", "attempt": 1 })] {
+        let refused = post(&app, "/v1/runs/a/resume", &answer).await;
+        assert_eq!(told(&refused).0, 503, "{refused:?}");
+        assert!(told(&refused).1.ends_with("answer-not-taken"), "{refused:?}");
+    }
     let refused = post(&app, "/v1/runs/a/cancel", &json!({})).await;
     assert_eq!(told(&refused).0, 503, "{refused:?}");
     assert!(told(&refused).1.ends_with("stop-not-stored"), "{refused:?}");

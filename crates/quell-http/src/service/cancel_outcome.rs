@@ -18,7 +18,7 @@ pub struct CancelOutcome {
     /// Why the run stops, or stopped; `None` if it was not stopped.
     pub cause: Option<Arc<Cause>>,
     /// Whether the run reached what was waited for. True without a wait; false if no permit for a
-    /// wait was left.
+    /// wait was left, and of a run that can never be known to be quiescent, if that was waited for.
     pub is_reached: bool,
     /// Whether nothing of the run executes; `None` without a wait.
     pub quiescent: Option<bool>,
@@ -64,7 +64,7 @@ impl CancelOutcome {
         Self {
             disposition: Disposition::AlreadyTerminal { status: row.status },
             cause: row.cause.clone(),
-            is_reached: true,
+            is_reached: wait.is_reached_by(row.quiescent),
             quiescent: (!wait.is_none()).then_some(row.quiescent),
             row: Some(row),
             stored: Ok(()),

@@ -58,25 +58,7 @@ impl View {
         run: impl Into<RunView>,
         answer: impl Into<Payload>,
     ) -> Result<RunRef, NotDone<ResumeError>> {
-        let (run, answer) = (run.into(), answer.into());
-        let is_left = || {
-            let is_paused = run.status() == RunStatus::Paused;
-            is_paused && self.service().is_draining() && self.refusal(&run).is_none()
-        };
-        let resumed = match self.asked(&run, ResumeError::NotPaused) {
-            Ok(run) => run.resume_durably(answer).await.map(|()| run).map_err(NotDone::from),
-            Err(error) => Err(error),
-        };
-        match resumed {
-            // It is neither unknown nor over: the next process has its answer taken.
-            Err(
-                NotDone::Unknown | NotDone::Refused(ResumeError::NotPaused(RunStatus::Stopping)),
-            ) if is_left() => {
-                let what = "the process ends, and leaves its paused runs to the next".to_owned();
-                Err(NotDone::Refused(ResumeError::NotTaken(StoreError::Io { what })))
-            }
-            resumed => resumed,
-        }
+        self.answer(run.into(), None, answer.into()).await
     }
 
     /// As [`View::resume`], if it is this attempt that asks: see [`RunRef::resume_attempt`].
@@ -94,10 +76,40 @@ impl View {
         attempt: u32,
         answer: impl Into<Payload>,
     ) -> Result<RunRef, NotDone<ResumeError>> {
-        let (run, answer) = (run.into(), answer.into());
-        let run = self.asked(&run, ResumeError::NotPaused)?;
-        run.resume_attempt_durably(attempt, answer).await?;
-        Ok(run)
+        self.answer(run.into(), Some(attempt), answer.into()).await
+    }
+
+    /// Answers a run: this attempt of it, or whichever asks.
+    async fn answer(
+        &self,
+        run: RunView,
+        attempt: Option<u32>,
+        answer: Payload,
+    ) -> Result<RunRef, NotDone<ResumeError>> {
+        let is_left = || {
+            let is_paused = run.status() == RunStatus::Paused;
+            is_paused && self.service().is_draining() && self.refusal(&run).is_none()
+        };
+        let resumed = match self.asked(&run, ResumeError::NotPaused) {
+            Ok(run) => {
+                let answered = match attempt {
+                    Some(attempt) => run.resume_attempt_durably(attempt, answer).await,
+                    None => run.resume_durably(answer).await,
+                };
+                answered.map(|()| run).map_err(NotDone::from)
+            }
+            Err(error) => Err(error),
+        };
+        match resumed {
+            // It is neither unknown nor over: the next process has its answer taken.
+            Err(
+                NotDone::Unknown | NotDone::Refused(ResumeError::NotPaused(RunStatus::Stopping)),
+            ) if is_left() => {
+                let what = "the process ends, and leaves its paused runs to the next".to_owned();
+                Err(NotDone::Refused(ResumeError::NotTaken(StoreError::Io { what })))
+            }
+            resumed => resumed,
+        }
     }
 
     /// Yields the run, if the principal may ask it for something, and it is in memory.

@@ -30,6 +30,10 @@ fn assert_named(site: &Site, (what, name): (&str, &str)) -> Value {
     let listed = site.scratch.run(&["runs", "--store", "runs.db", "--json"]);
     let listed: Value = serde_json::from_str(&listed.stdout).expect("a line of JSON");
     assert_eq!(listed["quiescent"], false, "{listed}");
+    // Whether it is in memory or only in the store.
+    let cancel = json!({ "wait": "quiescent", "wait_ms": 100 });
+    let (_, told) = site.post("/v1/runs/one/cancel", &cancel);
+    assert_eq!((&told["quiescent"], &told["reached"]), (&json!(false), &json!(false)), "{told}");
     run
 }
 
