@@ -390,5 +390,6 @@ async fn i4_a_run_that_was_paused_in_between_names_what_its_lost_attempt_has_lef
         let expected = (false, vec!["make".to_owned(), "gcc".to_owned()]);
         assert_eq!(named(&store, id).await, expected, "{is_answered}");
         assert_eq!(names(&record(&store, id).await), [(0, "make")], "its number is its own");
+        soon("its bytes are free", || testing::held(&after).bytes == 0).await;
     }
 }

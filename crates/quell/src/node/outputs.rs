@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::thread::{self, ThreadId};
 
-use quell_core::{EventKind, Payload, RunId, limits};
+use quell_core::{Abandoned, EventKind, Payload, RunId, limits};
 
 use crate::foreign;
 use crate::log::Log;
@@ -163,7 +163,7 @@ impl Node {
         let extra = extra.map_or(0, |extra| {
             let pausing = extra.pausing.as_ref();
             let pausing = pausing.map_or(0, |pausing| of(&pausing.request) + of(&pausing.answer));
-            of(&extra.summary) + of(&extra.returned) + pausing
+            of(&extra.summary) + of(&extra.returned) + pausing + bytes_of_lost(&extra.lost)
         });
         brought + of(&state.output) + extra
     }
@@ -177,6 +177,11 @@ impl Node {
         let below = state.log.as_ref().map_or(0, |log| log.end_charges());
         self.shared.ledger.release(self.account(state), self.charged(state) + below);
     }
+}
+
+/// Yields what a tree is charged for what earlier processes have left of it.
+pub(crate) fn bytes_of_lost(lost: &[Abandoned]) -> usize {
+    lost.iter().map(|lost| lost.name.len() + size_of::<Abandoned>()).sum()
 }
 
 /// What runs of a tree have emitted, as far as its log holds that.

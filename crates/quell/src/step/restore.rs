@@ -9,6 +9,7 @@ use quell_core::{Abandoned, Payload, RunId};
 
 use crate::failure::SubmitError;
 use crate::node::kept_holds::KeptHolds;
+use crate::node::outputs::bytes_of_lost;
 use crate::node::pausing::Maker;
 use crate::node::{Node, Shared, flags};
 use crate::spec::{RunSpec, counted};
@@ -47,8 +48,7 @@ impl Restored {
     fn bytes(&self) -> usize {
         let payloads = [&self.request, &self.answer].into_iter().flatten();
         let payloads = payloads.map(|payload| counted(payload.bytes_max())).sum::<usize>();
-        let lost = self.lost.0.iter().map(|lost| lost.name.len() + size_of::<Abandoned>());
-        payloads + lost.sum::<usize>()
+        payloads + bytes_of_lost(&self.lost.0)
     }
 
     fn put_into(self, node: &Node) {
