@@ -139,7 +139,8 @@ impl Engine {
     /// # Errors
     ///
     /// Fails with the trouble of the store. What was decided stays so, and a further call goes on
-    /// with the rest.
+    /// with the rest. A run that goes on starts its next attempt when such a call has come through:
+    /// until then it is queued, and has its place in its lane.
     ///
     /// # Cancel safety
     ///
