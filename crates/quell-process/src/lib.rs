@@ -196,6 +196,6 @@ mod told;
 
 pub use descriptors::raise_descriptors;
 pub use event_lines::EventLines;
-pub use guardian::{Guarded, guard, guarded_by, take_over};
+pub use guardian::{Guarded, guard, guarded_by, let_go, take_over};
 pub use output::{Encoding, ProcessOutput};
 pub use process::Process;

@@ -114,13 +114,14 @@ async fn run_until_ended(
         Some(store) => job.going_on(store).await?,
         None => None,
     };
+    let say = |words: &str| stdout::complain(&format!("quell: {words}\n"));
     let (going_on, left_behind) = match (&store, going_on) {
         (Some(store), Some(wanted)) => {
-            let (run, words) = store.go_on(&engine, &mut signals, wanted).await?;
+            let (run, words) = store.go_on(&engine, &mut signals, say, wanted).await?;
             (Some(run), words)
         }
         // None goes on, so that none is held.
-        (Some(store), None) => (None, store.recover(&engine, &mut signals, |_| None).await?.1),
+        (Some(store), None) => (None, store.recover(&engine, &mut signals, say, |_| None).await?.1),
         (None, _) => (None, Vec::new()),
     };
     let (given, again) = (job.given(), job.again());

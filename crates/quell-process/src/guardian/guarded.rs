@@ -66,6 +66,26 @@ impl Drop for Guarded {
     }
 }
 
+/// Has this process and its guardians hold the file of [`take_over`](crate::take_over) no longer,
+/// so that the next process need not wait for what this one does besides. To be called when the
+/// engine has shut down, before its store is closed. While a program may be left, nothing changes.
+///
+/// It blocks until the guardian has ended, which has nothing else to do.
+///
+/// # Examples
+///
+/// ```
+/// // Nothing is held: it does nothing.
+/// quell_process::let_go();
+/// ```
+pub fn let_go() {
+    let guardian = lock().let_go();
+    if let Some((child, pipe)) = guardian {
+        drop(pipe);
+        reap(child, END_WAIT);
+    }
+}
+
 /// Has this process and its guardians hold a file until each of them has ended.
 pub(super) fn hold(file: File) {
     if let Some(command) = &mut lock().command {
@@ -207,6 +227,18 @@ impl State {
         self.command = None;
         self.programs.clear();
         self.next_start = None;
+        self.guardian.take()
+    }
+
+    /// Has nobody hold a file any more, and yields the guardian, unless a program may be left. The
+    /// next program starts another one, which has none either.
+    pub(super) fn let_go(&mut self) -> Option<(Child, ChildStdin)> {
+        if !self.programs.is_empty() {
+            return None;
+        }
+        if let Some(command) = &mut self.command {
+            command.stdout(Stdio::null());
+        }
         self.guardian.take()
     }
 

@@ -18,5 +18,5 @@ mod tests;
 
 pub use guard::guard;
 pub(crate) use guarded::{Announced, announce, reaped, started};
-pub use guarded::{Guarded, guarded_by};
+pub use guarded::{Guarded, guarded_by, let_go};
 pub use take_over::take_over;

@@ -16,11 +16,13 @@ use super::guarded::{LOOK_PAUSE, hold};
 /// Waits until the guardians of earlier processes with this file have ended all that they guarded,
 /// for so long at most, then has those of this process keep the file locked. Tells whether they
 /// have. A guardian needs 10.5 s at most, and one that was killed is not waited for: what it
-/// guarded may run on. Zero looks once.
+/// guarded may run on. Zero looks once. A time that no clock can count to, such as
+/// [`Duration::MAX`], has no end.
 ///
 /// The file is made if it is not there, and nothing is written into it. The caller sees to it that
 /// no two processes have the same one at once, and that [`guarded_by`](crate::guarded_by) was
-/// called before; otherwise it does nothing but wait.
+/// called before; otherwise it does nothing but wait. A second call waits for this process as well
+/// if the file is the same, and has it hold the other file instead of the first one otherwise.
 ///
 /// # Errors
 ///
@@ -45,11 +47,13 @@ use super::guarded::{LOOK_PAUSE, hold};
 /// ```
 pub async fn take_over(file: &Path, at_most: Duration) -> io::Result<bool> {
     let file = open(file)?;
-    let until = Instant::now() + at_most;
+    let until = Instant::now().checked_add(at_most);
     let have_ended = loop {
         match file.try_lock() {
             Ok(()) => break true,
-            Err(TryLockError::WouldBlock) if Instant::now() >= until => break false,
+            Err(TryLockError::WouldBlock) if until.is_some_and(|at| Instant::now() >= at) => {
+                break false;
+            }
             Err(TryLockError::WouldBlock) => tokio::time::sleep(LOOK_PAUSE).await,
             Err(TryLockError::Error(error)) => return Err(error),
         }

@@ -110,6 +110,31 @@ async fn the_next_process_waits_for_the_guardian_and_not_without_end() {
     std::fs::remove_file(file).unwrap();
 }
 
+#[tokio::test]
+async fn a_process_that_lets_go_is_not_waited_for_unless_a_program_may_be_left() {
+    let _one_at_a_time = ONE_AT_A_TIME.lock().await;
+    let file = std::env::temp_dir().join(format!("quell-guardian-4-{}", std::process::id()));
+    STATE.lock().unwrap().command = guarded("exec cat").command;
+    assert!(take_over(&file, Duration::ZERO).await.unwrap());
+    let program = announce("program");
+    // As the next process does: another opening of the file.
+    let is_free = || std::fs::File::open(&file).unwrap().try_lock().is_ok();
+    super::let_go();
+    assert!(!is_free(), "a program is there");
+    drop(program);
+    assert!(!is_free(), "the guardian has it");
+    super::let_go();
+    assert!(is_free());
+    // A program that begins after that has a guardian as well.
+    let program = announce("late");
+    assert!(is_free() && STATE.lock().unwrap().living().is_some());
+    drop(program);
+    let (child, pipe) = STATE.lock().unwrap().end().unwrap();
+    drop(pipe);
+    reap(child, Duration::from_secs(10));
+    std::fs::remove_file(file).unwrap();
+}
+
 #[test]
 fn a_group_whose_number_means_another_by_now_is_nobodys() {
     let own = rustix::process::getpid();

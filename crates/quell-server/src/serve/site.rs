@@ -105,7 +105,8 @@ impl Site {
             let port = store.port();
             let going_on = |run: &RunRecord| catalog.recovery(run, &port);
             let left_behind;
-            (held, left_behind) = store.recover(&engine, &mut signals, going_on).await?;
+            let say = |words: &str| log.say(words);
+            (held, left_behind) = store.recover(&engine, &mut signals, say, going_on).await?;
             for words in left_behind {
                 log.say(&words);
             }

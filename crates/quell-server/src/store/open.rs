@@ -2,6 +2,7 @@
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,9 +12,10 @@ use quell::{
     Engine, EngineConfig, HeldAttempts, Recovered, Recovery, RunId, RunRef, Shutdown, limits,
 };
 use quell_flow::path_text;
-use quell_process::take_over;
+use quell_process::{let_go, take_over};
 use quell_report::text::{printable, span};
 use quell_sqlite::SqliteStore;
+use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 
 use super::file::told;
@@ -52,7 +54,7 @@ impl OpenStore {
 
     /// Decides the runs that an earlier process has left behind: they fail, unless they were
     /// stopped, or are paused and stay so, and but for those that are to go on, which are held.
-    /// Yields lines for the user, if there is anything to say.
+    /// Yields lines for the user, if there is anything to say; what it waits for is said at once.
     ///
     /// # Errors
     ///
@@ -61,9 +63,10 @@ impl OpenStore {
         &self,
         engine: &Engine,
         signals: &mut Signals,
+        say: impl Fn(&str),
         going_on: impl FnMut(&RunRecord) -> Option<Recovery> + Send,
     ) -> Result<(HeldAttempts, Vec<String>), String> {
-        let late = self.take_over(signals).await?;
+        let late = self.take_over(signals, say).await?;
         let (recovered, held, failed) = self.decide(engine, signals, going_on).await?;
         Ok((held, late.into_iter().chain(words(&recovered, &failed)).collect()))
     }
@@ -77,11 +80,12 @@ impl OpenStore {
         &self,
         engine: &Engine,
         signals: &mut Signals,
+        say: impl Fn(&str),
         (wanted, how): (RunId, Recovery),
     ) -> Result<(RunRef, Vec<String>), String> {
         let mut how = Some(how);
         let going_on = |run: &RunRecord| how.take_if(|_| run.run() == wanted);
-        let late = self.take_over(signals).await?;
+        let late = self.take_over(signals, say).await?;
         let (mut recovered, held, failed) = self.decide(engine, signals, going_on).await?;
         held.start();
         let Recovered { resumed, paused, .. } = &mut recovered;
@@ -101,13 +105,26 @@ impl OpenStore {
     /// # Errors
     ///
     /// Fails if nothing tells about that guardian, or with a signal.
-    async fn take_over(&self, signals: &mut Signals) -> Result<Option<String>, String> {
+    async fn take_over(
+        &self,
+        signals: &mut Signals,
+        say: impl Fn(&str),
+    ) -> Result<Option<String>, String> {
         // By each name of the store it is the same file.
         let store = self.path.canonicalize().unwrap_or_else(|_| self.path.clone());
         let file = beside(&store, GUARD);
+        let have_ended = async {
+            let mut taken = pin!(take_over(&file, GUARDIAN_WAIT));
+            if let Ok(have_ended) = timeout(GUARDIAN_SILENCE, &mut taken).await {
+                return have_ended;
+            }
+            let most = span(GUARDIAN_WAIT);
+            say(&format!("waiting for programs of the process before to end, {most} at most"));
+            taken.await
+        };
         let have_ended = tokio::select! {
             biased;
-            have_ended = take_over(&file, GUARDIAN_WAIT) => have_ended,
+            have_ended = have_ended => have_ended,
             signal = signals.next() => {
                 let name = signal.as_str();
                 return Err(format!(
@@ -183,8 +200,11 @@ impl OpenStore {
         note
     }
 
-    /// Waits until the file is free, unless its disk does not answer.
+    /// Waits until the file is free, unless its disk does not answer. The engine has shut down: the
+    /// next process waits for no programs of this one, unless some may be left.
     pub(crate) async fn close(self) {
+        // A panic there is told by its hook, and the store is closed all the same.
+        let _ = spawn_blocking(let_go).await;
         // What it could not write was told to those whose it is.
         let _ = timeout(limits::STORE_WAIT, self.store.close()).await;
     }
@@ -221,3 +241,6 @@ const GUARD: &str = ".guard";
 
 /// How long the guardian of the process before is waited for. It needs 10.5 s at most.
 const GUARDIAN_WAIT: Duration = Duration::from_secs(15);
+
+/// After which part of that the user is told what takes so long.
+const GUARDIAN_SILENCE: Duration = Duration::from_secs(1);

@@ -1,5 +1,8 @@
 //! Runs that go on in a process that is started as soon as the one before it was killed.
 
+use std::io::Read as _;
+use std::process::Stdio;
+
 use serde_json::{Value, json};
 
 use crate::site::Site;
@@ -74,4 +77,28 @@ fn a_run_goes_on_when_its_server_listens() {
     let site = Site::with(site.ended().1, &[]);
     wait_until("it has ended", || site.get("/v1/runs/r").1["ended_at"].is_string());
     assert_eq!(ran(&site.scratch), "after\nafter\n");
+}
+
+#[test]
+fn a_run_that_has_ended_and_is_still_read_holds_up_nobody() {
+    let scratch = plan("seq 40000");
+    let mut first = scratch.quell(&["run", "plan.json", "--store", "runs.db", "--json"]);
+    // Nobody reads yet: it prints on when its store is closed.
+    let mut first = first.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().expect("it starts");
+    let completed = ["runs", "--store", "runs.db", "--status", "completed"];
+    wait_until("it is stored", || scratch.run(&completed).stdout.lines().count() == 1);
+    let second = ["run", "--store", "runs.db", "--", "true"];
+    let mut ended = scratch.run(&second);
+    wait_until("the store is free", || {
+        if ended.stderr.contains("in use") {
+            ended = scratch.run(&second);
+        }
+        !ended.stderr.contains("in use")
+    });
+    ended.assert_code(0);
+    assert!(!ended.stderr.contains("programs of the process before"), "{}", ended.stderr);
+    assert_eq!(first.try_wait().expect("ours"), None, "it is the case that is meant");
+    let mut printed = Vec::new();
+    first.stdout.take().expect("a pipe").read_to_end(&mut printed).expect("it is read");
+    assert!(first.wait().expect("ours").success());
 }
