@@ -114,7 +114,9 @@ impl Catalog {
         if let [one] = found[..] {
             return Ok(one);
         }
-        let all: Vec<&Arc<Component>> = self.components().collect();
+        // One that no name can name is offered to nobody.
+        let is_named = |one: &&Arc<Component>| !one.id().is_empty() && !one.id().contains('/');
+        let all: Vec<&Arc<Component>> = self.components().filter(is_named).collect();
         let shown = excerpt(shown);
         match found[..] {
             [] if all.is_empty() => {

@@ -133,5 +133,12 @@ fn an_id_that_is_empty_or_has_a_slash_is_refused() {
         let (code, said) = told(&format!("[agents.{id}]\nrun = ['cat']\n"), &[]);
         assert_eq!((code, said.len()), (Some(2), 1), "{said:?}");
         assert!(said[0].contains("quell.toml:1:") && said[0].contains(says), "{said:?}");
+        // Nobody is told to use it.
+        let team = format!(
+            "[agents.{id}]\nrun = ['cat']\n[teams.t]\nmembers = ['agent/a']\nmode = 'broadcast'\n"
+        );
+        let (code, said) = told(&team, &[]);
+        assert_eq!((code, said.len()), (Some(2), 2), "{said:?}");
+        assert!(!said.iter().any(|words| words.contains("did you mean")), "{said:?}");
     }
 }
