@@ -306,3 +306,26 @@ async fn i37_a_run_that_a_store_in_trouble_refused_does_not_use_its_key_up() {
         assert!(store.get(run.id()).await.unwrap().is_some());
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn what_nobody_waits_for_goes_with_what_somebody_waits_for_or_by_itself() {
+    let store = Valve::new(Flow::Open);
+    let config = EngineConfig::new().store(Arc::clone(&store) as Arc<dyn Store>);
+    let engine = Engine::with_config(config.control_on_runtime());
+    let short = async |name: &'static str| {
+        let run = engine.submit_durably(RunSpec::agent(name), async |_| Ok(())).await;
+        let run = run.unwrap().into_ref();
+        run.ended().await;
+        run
+    };
+    let _first = short("first").await;
+    assert_eq!(store.appends(), [1], "its start and its end wait for nothing but company");
+    let second = short("second").await;
+    assert_eq!(store.appends(), [1, 3], "they went with the acceptance of the next one");
+    let began = tokio::time::Instant::now();
+    second.stored().await.unwrap();
+    assert_eq!((store.appends(), began.elapsed().as_micros()), (vec![1, 3, 2], 0), "hurried");
+    let _third = short("third").await;
+    tokio::time::sleep(std::time::Duration::from_millis(3)).await;
+    assert_eq!(store.appends(), [1, 3, 2, 1, 2], "nobody came");
+}

@@ -275,6 +275,8 @@ impl Stage {
     /// What is forgotten is gone from the store a little later, and nobody tells of that.
     pub(super) async fn eventually_stored(&self, rules: &Rules) -> Result<(), String> {
         for _ in 0..patience() {
+            // The clock stands still.
+            testing::hurry_store(&self.engine);
             if wait("a read", compare::stored_now(self, rules)).await?.is_ok() {
                 return Ok(());
             }

@@ -121,6 +121,26 @@ impl<R> Entry<R> {
         }
     }
 
+    /// Tells whether somebody waits for it from the moment it comes, or it is worth a commit of its
+    /// own. Who waits for another one hurries it.
+    pub(crate) const fn is_urgent(&self) -> bool {
+        match self {
+            Self::Accepted { parent, .. } => parent.is_none(),
+            Self::Started(..)
+            | Self::Event(..)
+            | Self::HoldEnded(..)
+            | Self::Ended(..)
+            | Self::Quiesced(..) => false,
+            Self::Stop(..)
+            | Self::Saved { .. }
+            | Self::Paused(..)
+            | Self::Resumed(..)
+            | Self::HoldBegan(..)
+            | Self::Forgotten(..)
+            | Self::TakenBack(..) => true,
+        }
+    }
+
     /// Tells whether a root waits for this to start, and is refused if it cannot be stored.
     pub(crate) const fn is_awaited(&self) -> bool {
         matches!(self, Self::Accepted { parent: None, .. })

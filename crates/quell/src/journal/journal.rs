@@ -10,26 +10,31 @@
 //!    is ever left out. While the store is in trouble the others are bounded by those who ask for
 //!    [`Journal::refusal`] before they begin something.
 //! 3. `waker` is there exactly while the writer has nothing to do but to wait for what it has
-//!    begun. A stop wakes it always, another entry if it may begin with that.
+//!    begun, or for `due`. A stop wakes it always, another entry if it may begin with that now, or
+//!    if the writer sleeps without an end.
+//! 4. `due` says when the first of the entries is appended at the latest: now if somebody waits
+//!    for one of them, there is a batch of them, or the engine ends. Nobody waits for an event or
+//!    an end; it goes with the next entry that somebody waits for, or alone after [`LINGER`](super::queue::LINGER). So
+//!    a short run costs one commit, not two.
 //!
 //! The lock is a leaf, below that of a node and of a ring.
 
-use std::collections::{HashMap, VecDeque};
 use std::future::poll_fn;
 use std::sync::Arc;
 use std::task::{Poll, Waker};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use quell_core::store::{Epoch, Store, StoreError};
-use quell_core::{EventKind, RunEvent, RunId, limits};
+use quell_core::{RunEvent, RunId, limits};
 
 use crate::foreign;
 use crate::journal::held::Held;
 use crate::journal::leaving::Leaving;
+use crate::journal::queue::{Gap, Queue};
 use crate::journal::{Entry, Recorded};
 use crate::log::{KeepsEvents, bytes_of};
-use crate::sync::waiters::{Key, Offer, Waiters, Wakers};
-use crate::sync::{Mutex, MutexGuard, RandomState};
+use crate::sync::waiters::{Key, Offer, Wakers};
+use crate::sync::{Mutex, MutexGuard};
 
 /// What is to be stored, and where.
 #[derive(Debug)]
@@ -38,37 +43,6 @@ pub(crate) struct Journal<R> {
     /// Which boot of the store this is: the upper half of every epoch.
     boot: u32,
     queue: Mutex<Queue<R>>,
-}
-
-/// The part of a journal that is behind its lock.
-#[derive(Debug)]
-pub(super) struct Queue<R> {
-    pub(super) entries: VecDeque<Entry<R>>,
-    /// Those that overtake.
-    pub(super) stops: Vec<Entry<R>>,
-    held: Held,
-    /// Entries that were given up.
-    lost: usize,
-    gaps: HashMap<RunId, Gap, RandomState>,
-    /// Roots that were forgotten, and that the store may still have.
-    leaving: Leaving,
-    pub(super) waker: Option<Waker>,
-    /// An append is under way that the other entries wait for, or the store is in trouble.
-    pub(super) is_held_up: bool,
-    /// What is wrong with the store, until an append succeeds again.
-    pub(super) trouble: Option<StoreError>,
-    /// When what cannot be stored is given up; none while the engine may still be used.
-    pub(super) until: Option<Instant>,
-    /// The engine is gone: the writer ends when nothing is left.
-    pub(super) closed: bool,
-    /// Entries of which it is not known what became of them, those that the writer has included.
-    pending: usize,
-    /// Those of them that are stops.
-    stops_pending: usize,
-    /// Entries besides stops of which that is known, ever. They are stored in their order.
-    done: u64,
-    /// Who waits until something is stored.
-    pub(super) waiting: Waiters,
 }
 
 /// What the writer is through with.
@@ -89,15 +63,6 @@ impl Done {
         }
         Self { entries: entries.len(), are_stops, held, lost: 0 }
     }
-}
-
-/// Events that were left out.
-#[derive(Debug)]
-struct Gap {
-    epoch: Epoch,
-    from: u64,
-    to: u64,
-    at: SystemTime,
 }
 
 impl<R: Recorded> Journal<R> {
@@ -181,8 +146,16 @@ impl<R: Recorded> Journal<R> {
         let mut queue = self.queue.lock();
         let until = queue.until.map_or(until, |before| before.min(until));
         queue.until = Some(until);
+        queue.hurry();
         queue.wake(true);
         until
+    }
+
+    /// Has what waits appended now: somebody waits for some of it.
+    pub(crate) fn hurry(&self) {
+        let mut queue = self.queue.lock();
+        queue.hurry();
+        queue.wake(false);
     }
 
     /// Counts out entries of which it is known what became of them.
@@ -218,6 +191,7 @@ impl<R: Recorded> Journal<R> {
             let unstored = queue.pending + queue.lost;
             (queue.pending == 0 || is_given_up).then_some(unstored)
         };
+        self.hurry();
         let mut wait = Waiting { journal: self, key: None };
         poll_fn(|cx| wait.poll(cx.waker(), is_over)).await
     }
@@ -225,7 +199,9 @@ impl<R: Recorded> Journal<R> {
     /// Waits until all that is in the queue now is stored, but for stops.
     pub(crate) async fn caught_up(&self) -> Result<(), StoreError> {
         let target = {
-            let queue = self.queue.lock();
+            let mut queue = self.queue.lock();
+            queue.hurry();
+            queue.wake(false);
             queue.done + (queue.pending - queue.stops_pending) as u64
         };
         let is_over = |queue: &Queue<R>| {
@@ -242,6 +218,7 @@ impl<R: Recorded> Journal<R> {
     pub(crate) fn close(&self) {
         let mut queue = self.queue.lock();
         queue.closed = true;
+        queue.hurry();
         queue.wake(true);
     }
 }
@@ -296,70 +273,3 @@ impl<R> Drop for Waiting<'_, R> {
         foreign::release(removed);
     }
 }
-
-impl<R> Queue<R> {
-    fn new() -> Self {
-        Self {
-            entries: VecDeque::new(),
-            stops: Vec::new(),
-            held: Held::default(),
-            lost: 0,
-            gaps: HashMap::default(),
-            leaving: Leaving::default(),
-            waker: None,
-            is_held_up: false,
-            trouble: None,
-            until: None,
-            closed: false,
-            pending: 0,
-            stops_pending: 0,
-            done: 0,
-            waiting: Waiters::new(),
-        }
-    }
-
-    fn add(&mut self, entry: Entry<R>) {
-        self.held.add(Held::of(&entry));
-        self.entries.push_back(entry);
-        self.pending += 1;
-    }
-
-    pub(super) const fn is_pending(&self) -> bool {
-        self.pending > 0
-    }
-
-    /// Tells whether the engine is gone, and nothing is left to be stored.
-    pub(super) const fn is_over(&self) -> bool {
-        self.closed && self.pending == 0
-    }
-
-    /// Takes everything that waits but for stops.
-    pub(super) fn take_all(&mut self) -> Vec<Entry<R>> {
-        self.entries.drain(..).collect()
-    }
-
-    /// Takes the entries that the writer may append together.
-    pub(super) fn take(&mut self) -> Vec<Entry<R>> {
-        self.entries.drain(..self.entries.len().min(BATCH_MAX)).collect()
-    }
-
-    /// Not foreign code: the writer is ours.
-    fn wake(&mut self, is_urgent: bool) {
-        if (is_urgent || !self.is_held_up)
-            && let Some(waker) = self.waker.take()
-        {
-            waker.wake();
-        }
-    }
-}
-
-impl Gap {
-    fn into_entry<R>(self, root: RunId) -> Entry<R> {
-        let Self { epoch, from, to, at } = self;
-        let lagged = RunEvent::new(0, root, root, at, EventKind::Lagged { from, to });
-        Entry::Event(epoch, Box::new(lagged))
-    }
-}
-
-/// Entries of one append: a stop never waits for more.
-pub(super) const BATCH_MAX: usize = 256;

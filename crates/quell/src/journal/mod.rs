@@ -6,11 +6,13 @@
 //! came of it. No body, no stop and no end ever waits for the store; who wants to know whether
 //! something is durable asks [`RunRef::stored`](crate::RunRef::stored).
 
+mod append;
 mod entry;
 mod fit;
 mod held;
 mod journal;
 mod leaving;
+mod queue;
 mod writer;
 
 pub(crate) use entry::{Entry, Given, Recorded};

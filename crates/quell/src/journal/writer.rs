@@ -17,7 +17,9 @@ use quell_core::store::{BoxFuture, Record, StoreError};
 
 use crate::foreign::couriers::Couriers;
 use crate::foreign::{self, Barred};
-use crate::journal::journal::{BATCH_MAX, Done};
+use crate::journal::append::{Append, Turn};
+use crate::journal::journal::Done;
+use crate::journal::queue::{BATCH_MAX, LINGER};
 use crate::journal::{Entry, Journal, Recorded};
 use crate::sync::thread::{self, Thread};
 use crate::sync::waiters::Wakers;
@@ -37,24 +39,9 @@ pub(crate) struct Writer<R> {
     rest: Option<(Instant, Duration)>,
     /// An append has taken so long that the store counts as in trouble.
     is_slow: bool,
+    /// Until when a first entry that may linger need not wake it: more are likely to come.
+    alert_until: Option<Instant>,
     couriers: Couriers,
-}
-
-/// An append that is under way.
-struct Append<R> {
-    entries: Vec<Entry<R>>,
-    are_stops: bool,
-    /// When the store counts as in trouble if it is still under way.
-    slow_at: Instant,
-    future: BoxFuture<'static, Result<(), StoreError>>,
-}
-
-/// What a turn says about the next one.
-enum Turn {
-    /// It is due when the writer is woken, or at this instant.
-    Next(Option<Instant>),
-    /// There is none.
-    Last,
 }
 
 impl<R: Recorded> Writer<R> {
@@ -67,9 +54,18 @@ impl<R: Recorded> Writer<R> {
     ) -> std::io::Result<()> {
         let (journal, couriers) = (Arc::clone(journal), couriers.clone());
         let (stops, again, again_stops) = (Vec::new(), VecDeque::new(), VecDeque::new());
-        let (batch, rest, is_slow) = (None, None, false);
-        let mut writer =
-            Self { journal, batch, stops, again, again_stops, rest, is_slow, couriers };
+        let (batch, rest, is_slow, alert_until) = (None, None, false, None);
+        let mut writer = Self {
+            journal,
+            batch,
+            stops,
+            again,
+            again_stops,
+            rest,
+            is_slow,
+            alert_until,
+            couriers,
+        };
         #[cfg(feature = "test-util")]
         if writer.couriers.are_tasks() {
             drop(runtime.spawn(writer.run()));
@@ -131,7 +127,9 @@ impl<R: Recorded> Writer<R> {
             }
             let mut batch = Vec::new();
             if is_free {
-                batch = self.again.pop_front().unwrap_or_else(|| queue.take());
+                let again = self.again.pop_front();
+                batch =
+                    again.or_else(|| queue.is_due(now).then(|| queue.take())).unwrap_or_default();
             }
             if batch.is_empty() {
                 if is_free && self.stops.is_empty() {
@@ -148,11 +146,15 @@ impl<R: Recorded> Writer<R> {
                     continue;
                 }
                 queue.is_held_up = !is_free;
+                let lingers = queue.lingers_until().filter(|_| is_free);
+                let alert = self.alert_until.filter(|until| *until > now);
+                queue.is_asleep = lingers.is_none() && alert.is_none();
                 queue.waker = Some(cx.waker().clone());
                 drop(queue);
                 // A waker that blocks holds up nobody else's.
                 let relief = self.couriers.relieve(now);
-                let next = [rests, until.filter(|at| *at > now), slow_at, relief];
+                let until = until.filter(|at| *at > now);
+                let next = [rests, until, slow_at, relief, lingers, alert];
                 return Turn::Next(next.into_iter().flatten().min());
             }
             drop(queue);
@@ -220,6 +222,7 @@ impl<R: Recorded> Writer<R> {
         };
         let Append { entries, are_stops, future, slow_at: _ } = append;
         foreign::release(future);
+        self.alert_until = Some(quell_core::lifecycle::later(sync::now(), LINGER));
         match done {
             Ok(()) => self.stored(entries, are_stops),
             Err(error) if error.is_refusal() => self.refused(entries, are_stops, &error),

@@ -290,7 +290,7 @@ impl Node {
     }
 
     /// Tells what became of all that was decided about the run so far: none while that is not
-    /// known. Called under the lock.
+    /// known, which it hurries then. Called under the lock.
     pub(crate) fn stored(&self, state: &State) -> Option<Result<(), StoreError>> {
         let Some(journal) = &self.shared.journal else { return Some(Ok(())) };
         let refused = state.extra.as_ref().and_then(|extra| extra.not_stored.clone());
@@ -300,6 +300,8 @@ impl Node {
         if self.unstored.load(Ordering::Relaxed) == 0 {
             return Some(Ok(()));
         }
+        // Whoever asks waits for it.
+        journal.hurry();
         journal.trouble().map(Err)
     }
 

@@ -5,4 +5,4 @@ mod pauses;
 pub mod store;
 mod trace;
 
-pub use trace::{Checked, Held, check_trace, engine, held, now, trace};
+pub use trace::{Checked, Held, check_trace, engine, held, hurry_store, now, trace};

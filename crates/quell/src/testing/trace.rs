@@ -133,6 +133,14 @@ pub fn now() -> std::time::Instant {
     crate::sync::now()
 }
 
+/// Has an engine append now what it would append some milliseconds later: for tests that stop the
+/// clock. Without a store it does nothing.
+pub fn hurry_store(engine: &Engine) {
+    if let Some(journal) = &engine.shared().journal {
+        journal.hurry();
+    }
+}
+
 /// Counts what an engine still holds (I39).
 pub fn held(engine: &Engine) -> Held {
     let shared = engine.shared();

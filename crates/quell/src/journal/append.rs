@@ -1,0 +1,24 @@
+//! [`Append`] is an append of the writer that is under way, and [`Turn`] what comes after a look.
+
+use std::time::Instant;
+
+use quell_core::store::{BoxFuture, StoreError};
+
+use crate::journal::Entry;
+
+/// An append that is under way.
+pub(super) struct Append<R> {
+    pub(super) entries: Vec<Entry<R>>,
+    pub(super) are_stops: bool,
+    /// When the store counts as in trouble if it is still under way.
+    pub(super) slow_at: Instant,
+    pub(super) future: BoxFuture<'static, Result<(), StoreError>>,
+}
+
+/// What a turn says about the next one.
+pub(super) enum Turn {
+    /// It is due when the writer is woken, or at this instant.
+    Next(Option<Instant>),
+    /// There is none.
+    Last,
+}
