@@ -124,8 +124,9 @@ impl Start {
     /// Puts the run into a lane of its owner: runs of one lane never overlap. Defaults to none.
     ///
     /// [`OnBusy::JoinExisting`] yields the run that the lane has, if the principal sees it and may
-    /// read it. [`OnBusy::CancelExisting`] takes the place of the runs that the lane has, if the
-    /// principal may stop all of them. Otherwise both are [`OnBusy::Reject`].
+    /// read it. [`OnBusy::CancelExisting`] and [`OnBusy::RollbackExisting`] take the place of the runs
+    /// that the lane has, if the principal may stop all of them. Otherwise it is
+    /// [`OnBusy::Reject`].
     pub fn lane(mut self, key: impl Into<String>, on_busy: OnBusy) -> Self {
         self.lane = Some((key.into(), on_busy));
         self
@@ -138,7 +139,7 @@ impl Start {
     }
 
     fn supersedes(&self) -> bool {
-        matches!(self.lane, Some((_, OnBusy::CancelExisting)))
+        matches!(self.lane, Some((_, OnBusy::CancelExisting | OnBusy::RollbackExisting)))
     }
 
     /// Uses a stop that was remembered in this scope too; see [`View::reserve`].
@@ -216,7 +217,7 @@ impl View {
     /// Starts a run. Yields none if its lane has changed while this looked at it.
     fn try_start(&self, start: &Start, id: Option<RunId>) -> Option<Result<Started, StartError>> {
         let (service, mut spec) = (self.service(), self.spec(start, id));
-        if let Some((key, OnBusy::CancelExisting)) = &start.lane {
+        if let Some((key, OnBusy::CancelExisting | OnBusy::RollbackExisting)) = &start.lane {
             // In this order: a run that comes after the look makes the engine refuse the new one.
             spec = spec.lane_unchanged_since(service.engine().lane_mark());
             if !self.may_supersede(key) {

@@ -50,6 +50,29 @@ async fn a_run_may_take_the_place_of_what_its_lane_has() {
 }
 
 #[tokio::test]
+async fn what_is_rolled_back_is_forgotten_when_nothing_of_it_executes() {
+    let app = router(service());
+    for id in ["a", "b"] {
+        start(&app, "sleeper", id, "enqueue").await;
+    }
+    let new = start(&app, "sleeper", "c", "rollback_existing").await;
+    assert_eq!(new.status, StatusCode::CREATED);
+    for id in ["a", "b"] {
+        let path = format!("/v1/runs/{id}");
+        while get(&app, &path).await.status != StatusCode::NOT_FOUND {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    }
+    let cancel = r#"{"rollback":true,"wait":"quiescent"}"#;
+    let told = send(&app, "POST", "/v1/runs/c/cancel", &[JSON], cancel).await;
+    assert_eq!((told.status, &told.json()["status"]), (StatusCode::OK, &json!("cancelled")));
+    while get(&app, "/v1/runs/c").await.status != StatusCode::NOT_FOUND {
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+    assert_eq!(start(&app, "echo", "a", "reject").await.status, StatusCode::CREATED, "it is free");
+}
+
+#[tokio::test]
 async fn a_run_may_be_joined_by_who_would_start_another_in_its_lane() {
     let app = router(service());
     let first = start(&app, "sleeper", "a", "join_existing").await;
@@ -146,7 +169,7 @@ async fn a_run_that_a_caller_does_not_see_is_neither_joined_nor_stopped() {
     let (elsewhere, here) = (of(Contract::named("agentos")), of(NATIVE));
     let later = begin(&elsewhere, "hidden", OnBusy::Enqueue).after(Duration::from_mins(1));
     let hidden = elsewhere.start(later).await.unwrap().run;
-    for on_busy in [OnBusy::JoinExisting, OnBusy::CancelExisting] {
+    for on_busy in [OnBusy::JoinExisting, OnBusy::CancelExisting, OnBusy::RollbackExisting] {
         let refused = here.start(begin(&here, "echo", on_busy)).await.unwrap_err();
         assert_eq!(refused, StartError::LaneBusy, "{on_busy:?}");
     }

@@ -86,7 +86,8 @@ pub(crate) struct LaneName {
 
 /// What becomes of a run whose lane is busy: it has a run that has not ended. `enqueue` has it wait
 /// for its turn. `reject` refuses it. `cancel_existing` stops the runs of the lane and starts it
-/// when the one that runs has ended. `join_existing` starts nothing and answers with the newest run
+/// when the one that runs has ended. `rollback_existing` does that as well, takes back what they have
+/// saved, and forgets them when nothing of them executes any more. `join_existing` starts nothing and answers with the newest run
 /// of the lane that is not stopping; if all are, it waits for its turn.
 #[derive(Clone, Copy, Debug, Default, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
@@ -95,6 +96,7 @@ pub(crate) enum BusyName {
     Enqueue,
     Reject,
     CancelExisting,
+    RollbackExisting,
     JoinExisting,
 }
 
@@ -113,6 +115,10 @@ pub(crate) struct CancelRun {
     pub(crate) grace_ms: Option<Millis>,
     /// When `after_step` becomes `cooperative`. Defaults to 30,000.
     pub(crate) escalate_after_ms: Option<Millis>,
+    /// Whether what the run has saved in its lane is taken back, and the run forgotten when nothing
+    /// of it executes any more. Defaults to no.
+    #[serde(default)]
+    pub(crate) rollback: bool,
     /// What the answer waits for. Defaults to `none`. A server that has no place left for waits
     /// answers at once what there is.
     #[serde(default)]
@@ -204,6 +210,7 @@ impl BusyName {
             Self::Enqueue => OnBusy::Enqueue,
             Self::Reject => OnBusy::Reject,
             Self::CancelExisting => OnBusy::CancelExisting,
+            Self::RollbackExisting => OnBusy::RollbackExisting,
             Self::JoinExisting => OnBusy::JoinExisting,
         }
     }
@@ -236,10 +243,11 @@ impl CancelRun {
             ModeName::Cooperative => request,
             ModeName::Abort => request.abort(),
         };
-        match self.grace_ms {
+        let request = match self.grace_ms {
             Some(grace) => request.grace(grace.time()),
             None => request,
-        }
+        };
+        if self.rollback { request.rollback() } else { request }
     }
 
     pub(crate) fn wait(&self) -> Wait {
