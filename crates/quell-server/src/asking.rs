@@ -23,6 +23,8 @@ pub(crate) struct Asking {
 pub(crate) enum Turn {
     /// It goes on; there may be something to say.
     GoesOn(Option<String>),
+    /// This is asked at the terminal, where a line is read.
+    Asks(String),
     /// Nobody answers, and nobody can later: why, if that was not said, and for the run.
     GivenUp(Option<String>, &'static str),
     /// Nobody answers now: the run is left paused, and this says how it goes on.
@@ -80,7 +82,7 @@ impl Asking {
         let (said, asked) = self.answers.ask(&pause.request);
         match asked {
             Asked::Answered(answer) => self.give(run, said, answer),
-            Asked::AtTerminal => Turn::GoesOn(Some(said)),
+            Asked::AtTerminal => Turn::Asks(said),
             Asked::ByNobody => self.unanswered(Some(said), NOBODY),
         }
     }

@@ -188,6 +188,7 @@ async fn follow(
     let mut reader = pin!(stdout::closed());
     let mut has_reader = !style.is_live();
     let messages = view.messages.clone();
+    let mut question = None;
     let mut shown = pin!(async {
         show(events, run.id(), &messages).await;
         run.ended().await
@@ -217,7 +218,8 @@ async fn follow(
             report = &mut shown => return report,
             turn = asking.turn(run) => match turn {
                 Turn::GoesOn(None) => {}
-                Turn::GoesOn(Some(words)) => note(view, words),
+                Turn::Asks(words) if style.is_live() => question = Some(words),
+                Turn::GoesOn(Some(words)) | Turn::Asks(words) => note(view, words),
                 Turn::GivenUp(words, why) => {
                     if let Some(words) = words {
                         note(view, words);
@@ -229,6 +231,10 @@ async fn follow(
                     return run.report();
                 }
             },
+            // It comes after the events until now, below what they show.
+            Ok(room) = view.messages.reserve(), if question.is_some() => {
+                room.send(Message::Question(question.take().unwrap_or_default()));
+            }
             // A view whose queue is full needs no ticks. A line that is typed stays as it is.
             _ = ticks.tick(), if !asking.is_reading() => {
                 drop(view.messages.try_send(Message::Tick));

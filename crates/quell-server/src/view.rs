@@ -43,8 +43,10 @@ impl Style {
 pub(crate) enum Message {
     /// Something happened.
     Event(RunEvent),
-    /// Time passed.
+    /// Time passed, and no question is open.
     Tick,
+    /// This is asked at the terminal, where the answer is typed.
+    Question(String),
     /// The run has ended.
     Report(Arc<RunReport>),
 }
@@ -96,6 +98,9 @@ struct Screen {
     progress: Progress,
     live: Option<Live>,
     drawn_at: Instant,
+    /// The answer to a question is being typed at the foot of the terminal. The tree is not drawn:
+    /// what is typed moves everything, so that the bars would not be found again.
+    is_asking: bool,
     /// Lines that wait to be written above the tree: each costs a drawing of all of it.
     above: Vec<String>,
     stdout: BufWriter<Stdout>,
@@ -110,6 +115,7 @@ impl Screen {
             progress: Progress::default(),
             live,
             drawn_at: Instant::now(),
+            is_asking: false,
             above: Vec::new(),
             stdout,
         }
@@ -141,10 +147,16 @@ impl Screen {
         match message {
             Message::Event(event) => self.event(&event),
             Message::Tick => {
+                self.is_asking = false;
                 self.draw();
                 Ok(())
             }
+            Message::Question(words) => {
+                self.ask(&words);
+                Ok(())
+            }
             Message::Report(report) => {
+                self.is_asking = false;
                 self.draw();
                 if let Some(live) = &mut self.live {
                     live.clear();
@@ -170,10 +182,20 @@ impl Screen {
         }
         let above = if self.style.verbose { lines::written } else { lines::fault };
         self.above.extend(above(&self.tree, event));
-        if self.drawn_at.elapsed() > FRAME {
+        if !self.is_asking && self.drawn_at.elapsed() > FRAME {
             self.draw();
         }
         Ok(())
+    }
+
+    /// Writes a question where the tree was, below the lines that wait.
+    fn ask(&mut self, words: &str) {
+        self.draw();
+        if let Some(live) = &mut self.live {
+            live.clear();
+        }
+        write_note(words);
+        self.is_asking = true;
     }
 
     /// Writes the line of an event, if it has one and there is room for it in this second.
@@ -242,16 +264,16 @@ fn partial_text(partial: &Payload) -> Option<String> {
 
 fn write_notes(notes: &channel::Receiver<String>, bars: Option<&MultiProgress>) {
     for note in notes {
-        let line = format!("quell: {note}\n");
-        // If stderr cannot be written, the note is lost.
-        let put = || {
-            let _ = io::stderr().write_all(line.as_bytes());
-        };
         match bars {
-            Some(bars) => bars.suspend(put),
-            None => put(),
+            Some(bars) => bars.suspend(|| write_note(&note)),
+            None => write_note(&note),
         }
     }
+}
+
+fn write_note(note: &str) {
+    // If stderr cannot be written, the note is lost.
+    let _ = io::stderr().write_all(format!("quell: {note}\n").as_bytes());
 }
 
 /// The most characters that are shown of what a program handed over when it was stopped. All of it

@@ -30,6 +30,8 @@ mod large;
 #[cfg(test)]
 mod left_waiting;
 #[cfg(test)]
+mod live_tree;
+#[cfg(test)]
 mod load;
 #[cfg(test)]
 mod logs;
