@@ -41,6 +41,8 @@ pub struct Transcript {
     pub is_cut: bool,
     /// Whether it waits for an answer, or was stopped while it did.
     pub is_paused: bool,
+    /// The number of the last event of the log that is in.
+    pub read_to: u64,
     /// The bytes that are counted for `values`.
     values_bytes: usize,
 }
@@ -165,6 +167,7 @@ impl Fold {
     fn marked(&self, transcript: &Transcript) -> Transcript {
         let mut transcript = transcript.clone();
         transcript.is_cut |= self.is_lossy;
+        transcript.read_to = self.position.seq();
         transcript
     }
 }
@@ -190,6 +193,7 @@ impl Transcript {
             progress: None,
             is_cut: false,
             is_paused: false,
+            read_to: 0,
             values_bytes: 0,
         }
     }

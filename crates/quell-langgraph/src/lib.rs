@@ -18,8 +18,9 @@
 //! - Streams: a graph says `updates`, `values` and `custom` itself. One that only returns
 //!   something counts as one node of its own name: what it returned is in `values`, `updates`,
 //!   `tasks`, `debug`, `events` and `checkpoints` of its last step. Text that a body says is a
-//!   message: in `messages-tuple` piece by piece, in `messages` whole when its run has ended. What
-//!   it emits in a form of its own is `custom`, the lines of a program as well.
+//!   message: in `messages-tuple` piece by piece, in `messages` as far as it has come, and whole
+//!   when its run has ended. What it emits in a form of its own is `custom`, the lines of a program
+//!   as well.
 //! - A time limit and a grace per run, by `metadata.quell_timeout_ms` and `quell_grace_ms`.
 //!
 //! # What is not

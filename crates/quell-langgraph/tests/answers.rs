@@ -105,8 +105,10 @@ async fn the_lines_of_a_program_are_messages_and_custom_events() {
     assert_eq!(said, ["one\n", "two\n"], "and not once more at the end");
     let whole = streamed(&server, "program", "messages").await.events();
     let names: Vec<_> = whole.iter().map(|(name, _)| name.as_str()).collect();
-    assert_eq!(names, ["metadata", "messages/metadata", "messages/complete"]);
-    assert_eq!(whole[2].1[0]["content"], "one\ntwo", "as it answers, not as it is printed");
+    let (meta, partial) = ("messages/metadata", "messages/partial");
+    assert_eq!(names, ["metadata", meta, partial, partial, "messages/complete"]);
+    assert_eq!(whole[3].1[0]["content"], "one\ntwo\n");
+    assert_eq!(whole[4].1[0]["content"], "one\ntwo", "as it answers, not as it is printed");
     let values = last(&streamed(&server, "program", "values").await).1;
     assert_eq!(but_messages(&values), json!({"a": 1, "output": "one\ntwo"}));
 }

@@ -154,3 +154,57 @@ async fn a_message_that_is_not_whole_says_so() {
     let (_, message) = events.iter().find(|(name, _)| name == "messages/complete").unwrap();
     assert_eq!(message[0]["response_metadata"], json!({ "truncated": true }));
 }
+
+/// Says more than a log holds, then waits, then says a little more.
+fn long_talker(more: &Arc<Notify>, hushed: &Arc<Notify>) -> Component {
+    let (more, hushed) = (Arc::clone(more), Arc::clone(hushed));
+    Component::agent("long", move |ctx: RunContext, _input| {
+        let (more, hushed) = (Arc::clone(&more), Arc::clone(&hushed));
+        async move {
+            for word in 0..WORDS {
+                Emit::content(format!("{word} ")).send(&ctx);
+                if word % 64 == 0 {
+                    tokio::task::yield_now().await;
+                }
+            }
+            hushed.notify_one();
+            more.notified().await;
+            // Enough to be shown.
+            Emit::content("x".repeat(600)).send(&ctx);
+            Emit::content(" on").send(&ctx);
+            Ok(Payload::from(Value::Null))
+        }
+    })
+}
+
+#[tokio::test]
+async fn a_message_whose_begin_is_gone_is_shown_as_it_grows_with_all_that_was_said() {
+    let (more, hushed) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+    let server = Server::serving([long_talker(&more, &hushed)]);
+    let thread = server.thread().await;
+    let body = json!({"assistant_id": "long", "input": {}, "stream_mode": ["messages"],
+        "stream_resumable": true});
+    let run = server.post(&format!("/threads/{thread}/runs"), &body).await;
+    let path = format!("{}/stream", run.header("content-location"));
+    hushed.notified().await;
+    let mut late = Box::pin(server.get(&path));
+    assert!(futures::poll!(late.as_mut()).is_pending());
+    more.notify_one();
+    let late = late.await.events();
+    let before = (0..WORDS).map(|word| format!("{word} ")).collect::<Vec<_>>().concat();
+    let partial = |name: &String| name == "messages/partial";
+    let (_, first) = late.iter().find(|(name, _)| partial(name)).expect("it goes on");
+    assert_eq!(first[0]["content"], format!("{before}{}", "x".repeat(600)));
+    let (name, whole) = late.last().unwrap();
+    assert_eq!(name, "messages/complete");
+    assert_eq!(whole[0]["content"], format!("{before}{} on", "x".repeat(600)));
+    let again = server.saying("last-event-id", "-1").get(&path).await.events();
+    let texts = again.iter().filter(|(name, _)| partial(name)).map(|(_, data)| &data[0]["content"]);
+    let whole = whole[0]["content"].as_str().unwrap();
+    let (mut count, mut bytes) = (0, 0);
+    for text in texts.map(|text| text.as_str().unwrap()) {
+        assert!(whole.starts_with(text) && text.len() > bytes, "{text}");
+        (count, bytes) = (count + 1, text.len());
+    }
+    assert!(count > 10, "{count}");
+}

@@ -1,7 +1,7 @@
 //! Runs that wait for an answer (contract, section 7).
 
 use quell::{Failure, Payload, RunContext};
-use quell_flow::Component;
+use quell_flow::{Component, Emit};
 use serde_json::{Value, json};
 
 use crate::talk::{Says as _, Server, id_of};
@@ -185,4 +185,36 @@ async fn the_demo_graph_asks_and_says_what_it_was_told() {
         let command = json!({ "assistant_id": graph, "command": { "resume": with } });
         assert_eq!(server.post(&wait, &command).await.json()["log"], json!([line]));
     }
+}
+
+#[tokio::test]
+async fn a_message_is_shown_with_all_that_was_said_before_the_run_asks_and_goes_on_behind_it() {
+    let says = |ctx: RunContext, _input: Payload| async move {
+        if ctx.resumed_with().is_some() {
+            Emit::content("z".repeat(300)).send(&ctx);
+            return Ok(Payload::from(Value::Null));
+        }
+        Emit::content("x".repeat(5_000)).send(&ctx);
+        // Too little to be shown at once.
+        Emit::content("y").send(&ctx);
+        Err(ctx.pause("go on?"))
+    };
+    let server = Server::serving([Component::workflow("ask", says).resumable()]);
+    let stream = format!("/threads/{}/runs/stream", server.thread().await);
+    let streamed = async |mut body: Value| {
+        body["stream_mode"] = json!(["messages"]);
+        let events = server.post(&stream, &body).await.events();
+        let said = |(name, data): &(String, Value)| {
+            let text = data[0]["content"].as_str().unwrap_or_default();
+            (name.clone(), text.len())
+        };
+        events.iter().map(said).collect::<Vec<_>>()
+    };
+    let event = |name: &str, bytes: usize| (name.to_owned(), bytes);
+    let (meta, partial) = ("messages/metadata", "messages/partial");
+    let asked = streamed(asking(&json!({}))).await;
+    let shown = [event(meta, 0), event(partial, 5_000), event(partial, 5_001)];
+    assert_eq!(asked[1..], shown);
+    let told = streamed(answer(&json!("yes"))).await;
+    assert_eq!(told[1..], [event(partial, 5_301), event("messages/complete", 5_301)]);
 }

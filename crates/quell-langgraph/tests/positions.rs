@@ -32,6 +32,9 @@ fn talker(goes_on: &Arc<Notify>) -> Component {
 
 fn say(ctx: &RunContext, nth: u8) {
     Emit::content(format!("text {nth} ")).send(ctx);
+    // Of a text that is not small not every piece is shown.
+    Emit::content("x".repeat(4_000)).send(ctx);
+    Emit::content("y").send(ctx);
     Emit::custom(nth).send(ctx);
     Emit::Updates { node: "n".into(), values: json!({ "nth": nth }).into() }.send(ctx);
     Emit::Reasoning { text: "so".into() }.send(ctx);
@@ -79,7 +82,7 @@ fn said(run: &quell::RunRef) -> bool {
     while let Some(Some(event)) = events.next().now_or_never() {
         count += usize::from(matches!(event.kind, quell::EventKind::Emitted(_)));
     }
-    count == 4
+    count == 6
 }
 
 const MODES: [&[&str]; 3] = [

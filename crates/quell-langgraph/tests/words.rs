@@ -84,6 +84,20 @@ async fn pieces_of_a_message_are_texts_begins_of_calls_and_what_was_used_under_o
 }
 
 #[tokio::test]
+async fn a_message_is_shown_as_it_grows_and_then_whole_under_one_id() {
+    let server = Server::serving([writer("writer", Value::Null)]);
+    let events = streamed(&server, "writer", "messages").await;
+    let names: Vec<_> = events.iter().map(|(name, _)| name.strip_prefix("messages/")).collect();
+    assert_eq!(names, ["metadata", "partial", "partial", "complete"].map(Some));
+    let messages: Vec<_> = events[1..].iter().map(|(_, data)| data).collect();
+    let said: Vec<_> = messages.iter().flat_map(|messages| talk(messages)).collect();
+    assert_eq!(said, [("ai", "one "), ("ai", "one two"), ("ai", "one two")]);
+    let id = messages[0][0]["id"].as_str().unwrap();
+    assert!(messages.iter().all(|messages| messages[0]["id"] == id), "{messages:?}");
+    assert!(events[0].1[id]["metadata"]["langgraph_node"] == "writer", "{events:?}");
+}
+
+#[tokio::test]
 async fn what_a_body_returns_or_says_of_its_messages_comes_before_what_it_said() {
     let own = json!([{ "type": "ai", "content": "mine", "id": "m" }]);
     let explicit = own.clone();

@@ -116,14 +116,32 @@ async def test_what_a_program_says_comes_in_pieces_and_is_a_message_in_the_value
     update = [part.data for part in parts if part.event == "updates"][-1]
     assert update["teller"]["messages"] == [answer]
     assert (await client.threads.get(thread))["values"] == values
-    whole = [
-        part.data[0]
-        async for part in client.runs.stream(thread, "teller", input=asked, stream_mode="messages")
-        if part.event == "messages/complete"
-    ]
-    assert [message["content"] for message in whole] == ["green tea"]
+    await client.runs.wait(thread, "teller", input=asked)
     values = (await client.threads.get(thread))["values"]
     assert [message["type"] for message in values["messages"]] == ["human", "ai"] * 2
+
+
+async def test_a_message_is_shown_as_it_grows_while_its_run_goes_on(client):
+    thread = (await client.threads.create())["thread_id"]
+    parts, statuses = [], []
+    stream = client.runs.stream(
+        thread, "teller", input={}, stream_mode="messages", stream_resumable=True
+    )
+    async for part in stream:
+        parts.append(part)
+        if part.event == "messages/partial":
+            run = await client.runs.get(thread, parts[0].data["run_id"])
+            statuses.append(run["status"])
+    events = ["metadata", "partial", "partial", "complete"]
+    assert [part.event for part in parts] == ["metadata"] + [f"messages/{name}" for name in events]
+    assert statuses[0] == "running"
+    messages = [part.data[0] for part in parts[2:]]
+    assert [message["content"] for message in messages] == ["green ", "green tea", "green tea"]
+    assert {message["id"] for message in messages} == set(parts[1].data)
+    # A client that comes back with the id of a partial gets the rest.
+    run = parts[0].data["run_id"]
+    rest = client.runs.join_stream(thread, run, last_event_id=parts[2].id)
+    assert [part.id async for part in rest] == [part.id for part in parts[3:]]
 
 
 async def test_subgraph_events_come_only_when_asked_for(client):

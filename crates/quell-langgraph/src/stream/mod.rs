@@ -1,6 +1,7 @@
 //! The events of a run as server-sent events.
 
 mod answer;
+mod growth;
 mod late;
 mod pause;
 mod speech;

@@ -1,40 +1,130 @@
 //! What runs say as messages, while they say it (contract, section 8).
 
-use quell::{Payload, RunId};
-use quell_http::{Principal, SseEvent, Transcript};
+use quell::{EventKind, Payload, RunEvent, RunId};
+use quell_flow::Emit;
+use quell_http::{Principal, SseEvent, Transcript, events_by_now};
 use serde_json::json;
 
 use crate::options::CONTRACT;
+use crate::stream::growth::Growth;
 use crate::stream::late::Late;
 use crate::stream::stream::Render;
 use crate::wire::event_id::Slot;
 use crate::wire::exact::with;
 use crate::wire::message::{Origin, Parts};
 
+/// A run that says text.
+pub(super) struct Speaker {
+    /// The name of the event that shows its whole message.
+    name: String,
+    /// How far its text has come; none if that is not known.
+    growth: Option<Growth>,
+}
+
 impl Render {
+    /// Learns who has begun to say something by this event, for a client that joins after it:
+    /// messages are shown from their begin.
+    pub(super) fn catch_up(&mut self, seq: u64) {
+        for event in events_by_now(&self.run, 0).take_while(|event| event.seq <= seq) {
+            match &event.kind {
+                EventKind::Emitted(payload) => {
+                    if let Some(Emit::Content { text }) = Emit::read(payload)
+                        && let Some(name) = self.name_of(event.run, "messages/complete")
+                    {
+                        self.hear(&event, &text, name);
+                    }
+                }
+                EventKind::Ended(_) => {
+                    self.speakers.remove(&event.run);
+                    self.spaces.remove(&event.run);
+                }
+                EventKind::Lagged { .. } => self.misses_begins = true,
+                _ => {}
+            }
+        }
+    }
+
     /// Says a piece of text.
     pub(super) fn push_text(
         &mut self,
         frames: &mut Vec<Late>,
-        run: RunId,
+        event: &RunEvent,
         text: &str,
         name: impl Fn(&str) -> String,
     ) {
-        self.hear(run, name("messages/complete"));
-        let is_first = self.announced.insert(run);
+        let so_far = self.hear(event, text, name("messages/complete"));
+        let is_first = self.announced.insert(event.run);
         if self.modes.has("messages-tuple") {
-            self.push_piece(frames, run, |origin| origin.piece(text));
-        } else if is_first && self.modes.has("messages") {
-            let frame = self.with_origin(run, |origin| {
+            return self.push_piece(frames, event.run, |origin| origin.piece(text));
+        }
+        if is_first && self.modes.has("messages") {
+            let frame = self.with_origin(event.run, |origin| {
                 SseEvent::json(name("messages/metadata"), &origin.announced())
             });
             frames.push(Late::made(Slot::Announced, frame));
         }
+        self.push_so_far(frames, event.run, so_far, &name("messages/partial"));
     }
 
-    /// Notes that a run says something: its message is shown under this name.
-    pub(super) fn hear(&mut self, run: RunId, name: String) {
-        self.speakers.insert(run, name);
+    /// Says all that a run has said and that was not shown: it asks, and the stream ends.
+    pub(super) fn push_rest(&mut self, frames: &mut Vec<Late>, run: RunId) {
+        let rest = self.speakers.get(&run).and_then(|speaker| speaker.growth?.rest());
+        if let Some(name) = self.name_of(run, "messages/partial") {
+            self.push_so_far(frames, run, rest, &name);
+        }
+    }
+
+    /// Says the message of a run as far as it has come.
+    fn push_so_far(&self, frames: &mut Vec<Late>, run: RunId, bytes: Option<usize>, name: &str) {
+        let Some(bytes) = bytes.filter(|_| self.shows_whole()) else { return };
+        // If something is missing of what was said, how far it has come is not known.
+        let said = self.transcript(run).filter(|said| !said.is_cut);
+        if let Some(text) = said.as_ref().and_then(|said| said.text.get(..bytes)) {
+            let message = self.with_origin(run, |origin| origin.message(&Parts::text(text)));
+            frames.push(Late::made(Slot::Message, SseEvent::json(name, &[&message])));
+        }
+    }
+
+    /// Tells whether messages are shown as they grow and whole, not piece by piece.
+    fn shows_whole(&self) -> bool {
+        self.modes.has("messages") && !self.modes.has("messages-tuple")
+    }
+
+    /// Notes that a run says something: its message is shown under this name. Yields the bytes of
+    /// its text so far if this is to be shown.
+    fn hear(&mut self, event: &RunEvent, text: &str, name: String) -> Option<usize> {
+        if !self.speakers.contains_key(&event.run) {
+            let begin = match self.misses_begins {
+                false => Some(0),
+                true if self.shows_whole() => self.said_before(event),
+                // Nothing shows how far it has come.
+                true => None,
+            };
+            let growth = begin.map(Growth::behind);
+            self.speakers.insert(event.run, Speaker { name, growth });
+        }
+        let speaker = self.speakers.get_mut(&event.run)?;
+        speaker.growth.as_mut()?.take(text.len(), event.at)
+    }
+
+    /// Yields the bytes that a run said before an event: all by now without what the log holds from
+    /// there on. None if that is not known.
+    fn said_before(&self, event: &RunEvent) -> Option<usize> {
+        let said = self.transcript(event.run).filter(|said| !said.is_cut)?;
+        let mut bytes = said.text.len();
+        for since in events_by_now(&self.run, event.seq.checked_sub(1)?) {
+            match &since.kind {
+                EventKind::Lagged { .. } => return None,
+                _ if since.seq > said.read_to => break,
+                EventKind::Emitted(payload) if since.run == event.run => {
+                    if let Some(Emit::Content { text }) = Emit::read(payload) {
+                        bytes = bytes.checked_sub(text.len())?;
+                    }
+                }
+                _ => {}
+            }
+        }
+        Some(bytes)
     }
 
     /// Says a piece of the message of a run, in the mode that shows pieces.
@@ -61,8 +151,8 @@ impl Render {
         update: Option<String>,
     ) {
         self.announced.remove(&run);
-        let Some(name) = self.speakers.remove(&run) else { return };
-        let is_whole = self.modes.has("messages") && !self.modes.has("messages-tuple");
+        let Some(Speaker { name, .. }) = self.speakers.remove(&run) else { return };
+        let is_whole = self.shows_whole();
         let update = update.filter(|_| self.modes.has("updates"));
         if !is_whole && update.is_none() {
             return;

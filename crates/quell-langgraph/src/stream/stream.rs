@@ -12,6 +12,7 @@ use serde_json::json;
 use crate::app::{App, Found};
 use crate::stream::answer;
 use crate::stream::late::Late;
+use crate::stream::speech::Speaker;
 use crate::threads::{Thread, Tracked};
 use crate::values::{Fold, keyed};
 use crate::wire::event_id::{SEQS, Slot, event_id, ms_of, seq_of};
@@ -60,6 +61,7 @@ pub(crate) fn frames(
         floor,
         spaces: HashMap::new(),
         speakers: HashMap::new(),
+        misses_begins: false,
         announced: HashSet::new(),
         is_first: true,
         is_over: false,
@@ -108,11 +110,13 @@ pub(super) struct Render {
     pub(super) fold: Fold,
     floor: Option<String>,
     /// The namespaces of live runs of the tree: none at the top.
-    spaces: HashMap<RunId, Option<Arc<str>>>,
-    /// The runs that said text, and the event names under which their messages are shown.
-    pub(super) speakers: HashMap<RunId, String>,
+    pub(super) spaces: HashMap<RunId, Option<Arc<str>>>,
+    /// The runs that said text.
+    pub(super) speakers: HashMap<RunId, Speaker>,
     /// Those of them whose messages this client was told of.
     pub(super) announced: HashSet<RunId>,
+    /// The log no longer holds what some of them may have said first.
+    pub(super) misses_begins: bool,
     is_first: bool,
     is_over: bool,
     /// The client has the events up to this one.
@@ -124,31 +128,11 @@ pub(super) struct Render {
 }
 
 impl Render {
-    /// Learns who has begun to say something by this event, for a client that joins after it: the
-    /// messages are shown whole.
-    fn catch_up(&mut self, seq: u64) {
-        for event in events_by_now(&self.run, 0).take_while(|event| event.seq <= seq) {
-            match &event.kind {
-                EventKind::Emitted(payload) => {
-                    if let Some(Emit::Content { .. }) = Emit::read(payload)
-                        && let Some(name) = self.name_of(event.run, "messages/complete")
-                    {
-                        self.hear(event.run, name);
-                    }
-                }
-                EventKind::Ended(_) => {
-                    self.speakers.remove(&event.run);
-                    self.spaces.remove(&event.run);
-                }
-                _ => {}
-            }
-        }
-    }
-
     /// Yields the frames of an event.
     fn frames(&mut self, event: &RunEvent) -> Vec<Late> {
         if let EventKind::Lagged { from, to } = event.kind {
             self.take(event);
+            self.misses_begins = true;
             if std::mem::take(&mut self.is_first) {
                 // The log may no longer hold the start of a replay.
                 return self.missing(from, to).into_iter().map(Late::from).collect();
@@ -169,6 +153,7 @@ impl Render {
             EventKind::Resumed { attempt } => self.seen = *attempt,
             EventKind::Paused { request } if self.seen >= self.attempt => {
                 self.is_over = true;
+                self.push_rest(&mut frames, event.run);
                 self.push_pause(&mut frames, request);
             }
             EventKind::Ended(status) if event.run == self.run.id() => {
@@ -263,7 +248,7 @@ impl Render {
         }
         let Some(emit) = emit else { return };
         match emit {
-            Emit::Content { text } => self.push_text(frames, event.run, &text, name),
+            Emit::Content { text } => self.push_text(frames, event, &text, name),
             Emit::Values { .. } if is_new => self.push_values(frames),
             Emit::Values { values } if space.is_some() && self.modes.has("values") => {
                 frames.push(Late::made(Slot::Values, SseEvent::json(name("values"), &values)));

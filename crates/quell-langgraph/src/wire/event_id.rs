@@ -15,7 +15,7 @@ pub(crate) enum Slot {
     Piece,
     /// What comes before the first piece.
     Announced,
-    /// A whole message.
+    /// A message, as far as it has come or whole.
     Message,
     Updates,
     Tasks,
