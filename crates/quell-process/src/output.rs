@@ -6,7 +6,8 @@ use std::process::ExitStatus;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use quell::{Payload, limits};
-use serde::Serialize;
+use serde::ser::SerializeStruct as _;
+use serde::{Serialize, Serializer};
 
 use crate::account::Content;
 
@@ -28,7 +29,7 @@ use crate::account::Content;
 /// assert_eq!((output.stdout.as_str(), output.encoding), ("hi\n", Encoding::Utf8));
 /// # });
 /// ```
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ProcessOutput {
     /// The exit code. None if a signal ended the process, or if it had not ended yet.
@@ -53,16 +54,16 @@ pub struct ProcessOutput {
     pub stderr_truncated: bool,
     /// What it said last is its output, with an event `result`. None if it said none, or if the
     /// last one was too long to be read; then it is left out in JSON.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub result: Option<Payload>,
     /// The texts of its events `content`, joined, up to the bound of stdout. It is left out in JSON
     /// if it is empty or cut, or if the JSON would be too long for an output: the events of the run
     /// have all of it.
-    #[serde(skip_serializing_if = "String::is_empty")]
     pub content: String,
-    /// How many bytes the texts of its events `content` had, kept or not. It is not in the JSON.
-    #[serde(skip)]
+    /// How many bytes the texts of its events `content` had, kept or not. It is in the JSON only if
+    /// they had some and `content` is not.
     pub content_bytes: u64,
+    /// Whether the JSON would be too long with the content.
+    is_content_too_long: bool,
 }
 
 impl ProcessOutput {
@@ -112,28 +113,59 @@ impl ProcessOutput {
             result: written.result.clone(),
             content: written.content.text.clone(),
             content_bytes: written.content.bytes,
+            is_content_too_long: false,
         };
-        let is_cut = output.content_bytes > output.content.len() as u64;
-        let mut payload =
-            if is_cut { output.without_content() } else { Payload::json(&output).ok() };
-        if payload.as_ref().is_some_and(|payload| payload.len() > limits::PAYLOAD_BYTES_MAX) {
+        let mut payload = Payload::json(&output).ok();
+        let is_too_long = |payload: &Option<Payload>| {
+            payload.as_ref().is_some_and(|payload| payload.len() > limits::PAYLOAD_BYTES_MAX)
+        };
+        if is_too_long(&payload) {
             // Control characters grow sixfold in JSON; base64 always fits.
             output.stdout = STANDARD.encode(output.stdout);
             output.encoding = Encoding::Base64;
-            payload = if is_cut { output.without_content() } else { Payload::json(&output).ok() };
+            payload = Payload::json(&output).ok();
         }
-        if payload.as_ref().is_some_and(|payload| payload.len() > limits::PAYLOAD_BYTES_MAX) {
-            payload = output.without_content();
+        if is_too_long(&payload) {
+            output.is_content_too_long = true;
+            payload = Payload::json(&output).ok();
         }
         (output, payload)
     }
 
-    /// Yields the JSON of all but the content.
-    fn without_content(&mut self) -> Option<Payload> {
-        let content = std::mem::take(&mut self.content);
-        let payload = Payload::json(self).ok();
-        self.content = content;
-        payload
+    /// Yields the content that the JSON has: all of it, or none.
+    fn whole_content(&self) -> Option<&str> {
+        let is_cut = self.content_bytes > self.content.len() as u64;
+        let is_there = !(self.content.is_empty() || is_cut || self.is_content_too_long);
+        is_there.then_some(&*self.content)
+    }
+}
+
+impl Serialize for ProcessOutput {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let content = self.whole_content();
+        let lost = (content.is_none() && self.content_bytes > 0).then_some(self.content_bytes);
+        let optional = [self.result.is_some(), content.is_some(), lost.is_some()];
+        let len = 9 + optional.iter().filter(|is_there| **is_there).count();
+        let mut all = serializer.serialize_struct("ProcessOutput", len)?;
+        all.serialize_field("exit_code", &self.exit_code)?;
+        all.serialize_field("signal", &self.signal)?;
+        all.serialize_field("stdout", &self.stdout)?;
+        all.serialize_field("encoding", &self.encoding)?;
+        all.serialize_field("stdout_bytes", &self.stdout_bytes)?;
+        all.serialize_field("stdout_truncated", &self.stdout_truncated)?;
+        all.serialize_field("stderr_tail", &self.stderr_tail)?;
+        all.serialize_field("stderr_bytes", &self.stderr_bytes)?;
+        all.serialize_field("stderr_truncated", &self.stderr_truncated)?;
+        if let Some(result) = &self.result {
+            all.serialize_field("result", result)?;
+        }
+        if let Some(content) = content {
+            all.serialize_field("content", content)?;
+        }
+        if let Some(bytes) = lost {
+            all.serialize_field("content_bytes", &bytes)?;
+        }
+        all.end()
     }
 }
 
@@ -246,12 +278,16 @@ mod tests {
     fn a_text_with_which_the_json_would_be_too_long_is_left_out_of_it() {
         let mut written = written(b"out", 3);
         written.content.text = "text".into();
+        written.content.bytes = 4;
         let (_, payload) = ProcessOutput::new(None, &written);
         assert!(payload.unwrap().as_json().contains(r#""content":"text""#));
-        written.content.text = "\u{1}".repeat(4 << 20);
+        (written.content.text, written.content.bytes) = ("\u{1}".repeat(4 << 20), 4 << 20);
         let (output, payload) = ProcessOutput::new(None, &written);
         let payload = payload.unwrap();
-        assert!(payload.len() <= limits::PAYLOAD_BYTES_MAX && !payload.as_json().contains("text"));
+        assert!(payload.len() <= limits::PAYLOAD_BYTES_MAX);
+        assert!(payload.as_json().ends_with(r#","content_bytes":4194304}"#));
+        // What an embedder makes of the value is the same.
+        assert!(Payload::json(&output).unwrap().as_json() == payload.as_json());
         assert_eq!(output.content.len(), 4 << 20);
     }
 
@@ -260,7 +296,10 @@ mod tests {
         let mut written = written(b"out", 3);
         (written.content.text, written.content.bytes) = ("text".into(), 5);
         let (output, payload) = ProcessOutput::new(None, &written);
-        assert!(!payload.unwrap().as_json().contains("content"));
+        let payload = payload.unwrap();
+        assert!(payload.as_json().ends_with(r#","content_bytes":5}"#));
+        assert!(!payload.as_json().contains("text"));
+        assert_eq!(Payload::json(&output).unwrap().as_json(), payload.as_json());
         assert_eq!((output.content.as_str(), output.content_bytes), ("text", 5));
     }
 

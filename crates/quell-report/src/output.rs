@@ -35,6 +35,8 @@ pub(crate) fn kept(payload: &Payload) -> String {
     if let Some(content) = content {
         // The text of its events is what it has to say; what it printed besides is no output.
         text = said(content);
+    } else if let Some(bytes) = value.get("content_bytes") {
+        text = format!("{} of text in its events, which is not kept", size(count(bytes)));
     } else if value.get("stdout_truncated").and_then(Value::as_bool) == Some(true) {
         let what = if is_base64(&value) { "not text, " } else { "" };
         let kept = size(bytes_of(stdout, &value));
@@ -223,6 +225,8 @@ mod tests {
         let said =
             serde_json::json!({ "stdout": "", "stdout_bytes": 0, "content": "half an\nanswer" });
         assert_eq!(kept(said), "14 bytes of text, last line: answer");
+        let lost = serde_json::json!({ "stdout": "", "stdout_bytes": 0, "content_bytes": 5 << 20 });
+        assert_eq!(kept(lost), "5.0 MiB of text in its events, which is not kept");
         assert_eq!(kept("all of it".into()), "9 bytes of text, last line: all of it");
         assert_eq!(kept(output), "0 bytes\nstderr: 2.0 KiB, last line: no\nexit code 3");
         let output =

@@ -37,7 +37,9 @@ use crate::limits;
 /// not kept, because it was longer than its bound, a step that reads `stdout`, or the output as a
 /// whole, fails with the number of bytes that there were. `stdout_head` is what was kept, cut or
 /// not, at most [`limits::TEMPLATE_BYTES_MAX`] also as base64: a step that reads it says that the
-/// beginning is enough. `stderr_tail` is the end in any case.
+/// beginning is enough. `content` of which some was not kept is not there: a step that reads it
+/// fails, also with `default`, and `content_bytes` says how much it was. `stderr_tail` is the end
+/// in any case.
 ///
 /// An unknown name is an error when the plan is read. A value that is missing is an error when the
 /// plan runs; `x is defined` checks for one. `*` takes numbers only. The number of

@@ -81,6 +81,38 @@ async fn what_was_cut_within_the_output_of_other_steps_is_named_by_its_path() {
     assert!(error.contains("of which the first 2 are kept"), "{error}");
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_text_that_was_left_out_is_not_taken_for_none() {
+    let run = async |rest: &str, reads: &str| {
+        let plan = format!(
+            r#"
+            name = "p"
+            [[steps]]
+            name = "a"
+            run = ["json", '{{"stdout":"","stdout_bytes":0,"stdout_truncated":false{rest}}}']
+            [[steps]]
+            name = "b"
+            run = ["say", "{{{{ steps.a.output{reads} }}}}"]
+            "#
+        );
+        run_plan(&plan).await.0
+    };
+    for reads in [".content", ".content | default('x')", "['content'] | length"] {
+        let error = run(r#","content_bytes":9"#, reads).await.unwrap_err();
+        let says = "`steps.a.output.content` is not kept: the events `content` of the step have 9 \
+                    bytes of text";
+        assert!(error.contains(says), "{reads}: {error}");
+    }
+    for (rest, reads, right) in [
+        (r#","content_bytes":9"#, ".content_bytes", "9"),
+        (r#","content":"hi""#, ".content", "hi"),
+        ("", ".content | default('x')", "x"),
+    ] {
+        let output = run(rest, reads).await.unwrap();
+        assert!(output.ends_with(&format!(r#""b":"{right}"}}"#)), "{reads}: {output}");
+    }
+}
+
 /// A runner whose one command leaves more than a template may make, as base64 or as text.
 #[derive(Clone)]
 struct Large(&'static str);

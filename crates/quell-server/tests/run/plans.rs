@@ -306,6 +306,36 @@ fn what_a_program_wrote_beyond_its_bound_is_not_read_by_mistake() {
 }
 
 #[test]
+fn a_text_of_events_that_is_not_kept_is_neither_cut_for_the_next_step_nor_none() {
+    let scratch = Scratch::new();
+    // More than is kept, and what grows in JSON to more than an output may have.
+    for (text, times, bytes) in [("x", 100, 5_000_000), ("\\u0001", 80, 3_200_000)] {
+        let script = format!(
+            "text=$(printf '%{}s' | sed 's/ /{text}/g')\nfor n in $(seq {times}); do\n\
+             printf '{{\"event\":\"content\",\"text\":\"%s\"}}\\n' \"$text\"\ndone\n",
+            bytes / times
+        );
+        scratch.write("say.sh", &script.replace("\\u", "\\\\u"));
+        let says = format!(
+            "`steps.big.output.content` is not kept: the events `content` of the step have \
+             {bytes} bytes"
+        );
+        for (reads, code) in [("content | default(0)", 1), ("content_bytes", 0)] {
+            let plan = format!(
+                "name: p\nsteps:\n- {{ name: big, run: [sh, say.sh] }}\n\
+                 - {{ name: next, run: [cat], input: '{{{{ steps.big.output.{reads} }}}}' }}\n"
+            );
+            scratch.write("plan.yaml", &plan);
+            let ended = scratch.run(&["run", "plan.yaml", "--report", "report.json"]);
+            ended.assert_code(code);
+            assert!(code == 0 || ended.stdout.contains(&says), "{ended:?}");
+            let big = row(&scratch.json("report.json"), "big")["output"].clone();
+            assert_eq!((&big["content_bytes"], big.get("content")), (&bytes.into(), None));
+        }
+    }
+}
+
+#[test]
 fn a_template_in_a_script_is_warned_of_and_nothing_fails() {
     let scratch = Scratch::new();
     let plan = "name: p\nsteps:\n- { name: a, run: [sh, -c, 'echo {{ input }}'] }\n";

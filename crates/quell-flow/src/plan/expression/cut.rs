@@ -1,9 +1,12 @@
-//! [`guarded`] makes the stdout of a command unreadable if some of it was not kept.
+//! [`guarded`] makes unreadable what a command wrote if some of it was not kept.
 //!
 //! The output of a command is an object with `stdout`, `stdout_bytes` and `stdout_truncated`. If
 //! the last one is true, its `stdout` is an error, which fails what reads it. `stdout_head` is what
 //! was kept, cut or not: who reads that says that the beginning is enough. As base64 it may be
 //! longer than a template may make; then it is the part that is not.
+//!
+//! An output without `content` has `content_bytes` if there were such texts. Its `content` is then
+//! an error as well, so that nobody takes them for none; the output as a whole says so itself.
 
 use std::sync::Arc;
 
@@ -65,6 +68,8 @@ struct CommandOutput {
     all: Value,
     /// The entry `stdout`, or the error of one that was cut.
     stdout: Value,
+    /// The entry `content`, if there is one, or the error of one that was left out.
+    content: Value,
 }
 
 impl CommandOutput {
@@ -73,29 +78,43 @@ impl CommandOutput {
         let (Some(text), ValueKind::Bool) = (stdout.as_str(), truncated.kind()) else {
             return Ok(None);
         };
-        let stdout = if truncated.is_true() {
-            let kept = match value.get_attr("encoding")?.as_str() {
-                Some("base64") => text.trim_end_matches('=').len() * 3 / 4,
-                _ => text.len(),
-            };
-            let bytes = value.get_attr("stdout_bytes")?;
-            let words = format!(
-                "`{path}.stdout` is cut: the step wrote {bytes} bytes on stdout, of which the \
-                 first {kept} are kept; read `{path}.stdout_head` if these are enough, or let the \
-                 step write less, or into a file"
-            );
-            Error::new(ErrorKind::InvalidOperation, words).into()
-        } else {
-            stdout
-        };
-        Ok(Some(Self { all: value.clone(), stdout }))
+        let stdout = if truncated.is_true() { stdout_error(value, text, path)? } else { stdout };
+        let (content, bytes) = (value.get_attr("content")?, value.get_attr("content_bytes")?);
+        let is_left_out = content.is_undefined() && bytes.is_number();
+        let content = if is_left_out { content_error(&bytes, path) } else { content };
+        Ok(Some(Self { all: value.clone(), stdout, content }))
     }
+}
+
+/// Says that `stdout` is cut, and what to do.
+fn stdout_error(output: &Value, text: &str, path: &str) -> Result<Value, Error> {
+    let kept = match output.get_attr("encoding")?.as_str() {
+        Some("base64") => text.trim_end_matches('=').len() * 3 / 4,
+        _ => text.len(),
+    };
+    let bytes = output.get_attr("stdout_bytes")?;
+    let words = format!(
+        "`{path}.stdout` is cut: the step wrote {bytes} bytes on stdout, of which the first {kept} \
+         are kept; read `{path}.stdout_head` if these are enough, or let the step write less, or \
+         into a file"
+    );
+    Ok(Error::new(ErrorKind::InvalidOperation, words).into())
+}
+
+/// Says that there is no `content`, although the command had some.
+fn content_error(bytes: &Value, path: &str) -> Value {
+    let words = format!(
+        "`{path}.content` is not kept: the events `content` of the step have {bytes} bytes of \
+         text, which is more than fits; let the step say less, or write it into a file"
+    );
+    Error::new(ErrorKind::InvalidOperation, words).into()
 }
 
 impl Object for CommandOutput {
     fn get_value(self: &Arc<Self>, key: &Value) -> Option<Value> {
         match key.as_str()? {
             "stdout" => Some(self.stdout.clone()),
+            "content" => Some(self.content.clone()).filter(|content| !content.is_undefined()),
             "stdout_head" => self.all.get_attr("stdout").ok().map(head),
             _ => self.all.get_item(key).ok().filter(|item| !item.is_undefined()),
         }

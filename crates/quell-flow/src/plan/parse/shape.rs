@@ -239,7 +239,7 @@ fn entry<'a>(node: &'a Node, key: &str) -> Option<&'a Node> {
 }
 
 /// The keys of the output of a command, and `stdout_head`, which every expression may read of it.
-pub(super) const COMMAND_KEYS: [&str; 12] = [
+pub(super) const COMMAND_KEYS: [&str; 13] = [
     "stdout",
     "stdout_head",
     "exit_code",
@@ -251,6 +251,7 @@ pub(super) const COMMAND_KEYS: [&str; 12] = [
     "stderr_bytes",
     "stderr_truncated",
     "content",
+    "content_bytes",
     "result",
 ];
 
@@ -258,7 +259,8 @@ pub(super) const COMMAND_KEYS: [&str; 12] = [
 pub(super) const STDOUT_KEYS: [&str; 2] = ["stdout", "stdout_head"];
 
 /// Those that are numbers.
-pub(super) const NUMBER_KEYS: [&str; 3] = ["exit_code", "stdout_bytes", "stderr_bytes"];
+pub(super) const NUMBER_KEYS: [&str; 4] =
+    ["exit_code", "stdout_bytes", "stderr_bytes", "content_bytes"];
 
 #[cfg(test)]
 mod tests {
