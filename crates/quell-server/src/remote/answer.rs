@@ -1,5 +1,6 @@
 //! [`Answer`]: what a service answers, by its content type.
 
+use std::fmt::Display;
 use std::time::Duration;
 
 use http_body_util::BodyExt as _;
@@ -8,6 +9,7 @@ use hyper::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, TRANSFER_ENC
 use hyper::{HeaderMap, Response};
 use quell::{Failure, JsonError, Payload, check_json, limits};
 use quell_process::EventLines;
+use serde::de::IgnoredAny;
 
 use super::sse::Sse;
 use crate::faults::in_full;
@@ -66,11 +68,16 @@ impl Answer {
         }
         sse.finish(|line| is_done |= hear(line, lines));
         lines.finish();
-        let is_said = is_done || !matches!(lines.result(), Ok(None));
-        if matches!(form, Form::Lines | Form::Sse) && !is_said && !has_end(&head.headers) {
-            let words = "its answer may be cut: it ends with the connection, without an event \
-                         `result` or `[DONE]`";
-            return Err(Failure::new(words));
+        if !has_end(&head.headers) {
+            match form {
+                Form::Json => whole_json(&whole).map_err(cut)?,
+                // Nothing tells.
+                Form::Text => {}
+                Form::Lines | Form::Sse if is_done || lines.result()?.is_some() => {}
+                Form::Lines | Form::Sse => {
+                    return Err(cut(", without an event `result` or `[DONE]`"));
+                }
+            }
         }
         Ok(match form {
             Form::Json => Self::Json(whole),
@@ -120,9 +127,21 @@ fn hear(line: &[u8], lines: &mut EventLines) -> bool {
     is_done
 }
 
+/// Checks that a text is JSON, to its end; else says so.
+pub(super) fn whole_json(text: &[u8]) -> Result<(), String> {
+    let read = serde_json::from_slice::<IgnoredAny>(text);
+    read.map(drop).map_err(|error| format!(", and is not JSON: {error}"))
+}
+
+/// The failure of an answer that has no end but that of its connection, and does not say that it is
+/// complete. The service may have died, or have closed the connection and go on.
+pub(super) fn cut(words: impl Display) -> Failure {
+    Failure::new(format!("its answer may be cut: it ends with the connection{words}"))
+}
+
 /// Tells whether the end of an answer is more than that of its connection: it has a length, or its
 /// chunks have an end.
-fn has_end(headers: &HeaderMap) -> bool {
+pub(super) fn has_end(headers: &HeaderMap) -> bool {
     let Some(codings) = headers.get_all(TRANSFER_ENCODING).iter().next_back() else {
         return headers.contains_key(CONTENT_LENGTH);
     };

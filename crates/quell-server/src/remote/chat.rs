@@ -10,7 +10,7 @@ use quell_process::EventLines;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
-use super::answer::{Form, KEPT_MAX, form_of, next};
+use super::answer::{Form, KEPT_MAX, cut, form_of, has_end, next, whole_json};
 use super::messages::messages;
 use super::sse::Sse;
 
@@ -84,7 +84,8 @@ impl Chat {
         form: Form,
         lines: &mut EventLines,
     ) -> Result<Said, Failure> {
-        let mut body = response.into_body();
+        let (head, mut body) = response.into_parts();
+        let has_end = has_end(&head.headers);
         let mut said = Said::default();
         if form == Form::Json {
             // An endpoint that does not stream says all at once.
@@ -95,6 +96,9 @@ impl Chat {
                     return Err(too_long());
                 }
             }
+            if !has_end {
+                whole_json(&whole).map_err(cut)?;
+            }
             said.take_whole(&whole, lines);
         } else {
             let mut sse = Sse::default();
@@ -103,12 +107,16 @@ impl Chat {
             {
                 sse.push(&data, |line| said.take(line, lines));
                 if said.fault.is_some() {
-                    return said.at_end(&mut body).await;
+                    return said.at_end(&mut body, has_end).await;
                 }
                 lines.wait_for_readers().await;
                 tokio::task::yield_now().await;
             }
             sse.finish(|line| said.take(line, lines));
+            if !has_end && (said.fault.is_some() || !said.is_complete()) {
+                let words = ", without `[DONE]` or a `finish_reason`";
+                return Err(said.fault.unwrap_or_else(|| cut(words)));
+            }
         }
         Ok(said)
     }
@@ -143,7 +151,7 @@ impl Said {
             return Err(fault);
         }
         self.count(lines);
-        if !self.is_over && self.reason.is_none() {
+        if !self.is_complete() {
             return Err(Failure::new("its answer ends before it is complete"));
         }
         let Self { tool, reason, .. } = self;
@@ -163,14 +171,18 @@ impl Said {
         Ok(text.into())
     }
 
-    /// Waits a little for the end of an answer that is wrong.
-    async fn at_end(mut self, body: &mut Incoming) -> Result<Self, Failure> {
+    const fn is_complete(&self) -> bool {
+        self.is_over || self.reason.is_some()
+    }
+
+    /// Waits a little for the end of an answer that is wrong, if it has one.
+    async fn at_end(mut self, body: &mut Incoming, has_end: bool) -> Result<Self, Failure> {
         let rest = async {
             while next(body).await?.is_some() {}
             Ok::<(), Failure>(())
         };
         match tokio::time::timeout(END_TIME, rest).await {
-            Ok(Ok(())) => Ok(self),
+            Ok(Ok(())) if has_end => Ok(self),
             _ => Err(self.fault.take().unwrap_or_else(too_long)),
         }
     }

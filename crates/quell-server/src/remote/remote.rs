@@ -10,7 +10,7 @@ use quell_process::EventLines;
 
 use super::about::About;
 use super::address::shown;
-use super::answer::{Answer, KEPT_MAX, form_of, is_at_end, next};
+use super::answer::{Answer, KEPT_MAX, form_of, has_end, is_at_end, next};
 use super::asked::{Asked, Stop};
 use super::caller::Caller;
 use super::cancel::Cancel;
@@ -90,7 +90,7 @@ impl Remote {
         let form = match form {
             Ok(form) => form,
             Err(refused) => {
-                if is_at_end(response.into_body()).await {
+                if has_end(response.headers()) && is_at_end(response.into_body()).await {
                     asked.answered();
                 }
                 return Err(refused);

@@ -172,6 +172,34 @@ fn events_that_end_with_the_connection_say_that_they_are_complete() {
     }
 }
 
+#[test]
+fn json_that_ends_with_the_connection_has_to_be_whole_and_a_text_is_taken_as_it_is() {
+    let peer = Peer::start(|to| {
+        let asked = to.asked.json();
+        to.begin("200 OK", asked["kind"].as_str().unwrap_or("application/json"));
+        to.write(asked["body"].as_str().unwrap_or_default());
+    });
+    let site = site(&peer, "confirm = \"0s\"");
+    let cut = "its answer may be cut: it ends with the connection, and is not JSON: ";
+    let long = format!("{{\"event\":\"result\",\"output\":\"{}", "x".repeat(300 << 10));
+    for (id, kind, body, says) in [
+        ("whole", "application/json", "{\"a\":[1]}", ""),
+        ("cut", "application/json", "{\"a\":[1]", cut),
+        ("nothing", "application/problem+json", "", cut),
+        ("text", "text/plain", "{\"a\":[1]", ""),
+        ("long", "application/jsonl", &long, "its `result` is cut"),
+        // Nobody knows what it would have been.
+        ("coded", "text/plain\r\ncontent-encoding: gzip", "x", "its answer is encoded as `gzip`"),
+    ] {
+        let run = run_of(&site, id, &json!({ "kind": kind, "body": body }));
+        assert_eq!(run["status"] == "completed", says.is_empty(), "{id}: {run}");
+        let row = &run["rows"][0];
+        assert!(row["error"].as_str().unwrap_or_default().contains(says), "{id}: {run}");
+        let left = usize::from(!says.is_empty());
+        assert_eq!(row["abandoned"].as_array().map(Vec::len), Some(left), "{id}: {run}");
+    }
+}
+
 // What a service writes beyond its answer would be the answer to the next run on the connection.
 #[test]
 fn a_connection_is_that_of_one_run() {

@@ -228,6 +228,46 @@ fn an_answer_that_is_wrong_fails_the_run_and_is_not_asked_for_again() {
     assert_eq!(peer.seen().len(), all.len());
 }
 
+// A model whose endpoint dies, or closes the connection and works on, is not known to have ended.
+#[test]
+fn an_answer_that_ends_with_its_connection_is_complete_only_if_it_says_so() {
+    let text = || delta(&json!({ "content": "half" }));
+    let end = json!({ "choices": [{ "delta": {}, "finish_reason": "stop" }] });
+    let message = json!({ "choices": [{ "message": { "content": "half" } }] }).to_string();
+    let (sse, all) = ("text/event-stream", message.len());
+    let bodies = [
+        ("done", sse, stream(&[text()], "data: [DONE]\n\n"), ""),
+        ("reason", sse, stream(&[text(), end.clone()], ""), ""),
+        ("json", "application/json", message.clone(), ""),
+        ("nothing", sse, String::new(), "its answer may be cut: it ends with the connection"),
+        ("text", sse, stream(&[text()], ""), "its answer may be cut: it ends with the connection"),
+        ("line", sse, stream(&[text()], "data: {\"choices\":[{"), "is not that of a model"),
+        ("word", sse, stream(&[text()], "data: [DON"), "is not that of a model"),
+        ("usage", sse, stream(&[text(), end], "data: {\"usage"), "is not that of a model"),
+        ("error", sse, stream(&[text(), json!({ "error": "no" })], ""), "it says: \"no\""),
+        ("half", "application/json", message[..all - 1].to_owned(), "its answer may be cut"),
+        ("page", "text/html", "<html>".to_owned(), "its answer is `text/html`"),
+    ];
+    let answers = bodies.clone();
+    let peer = Peer::start(move |to| {
+        let asked = to.asked.json()["messages"][0]["content"].clone();
+        let (_, kind, body, _) = answers.iter().find(|it| asked == it.0).expect("it is known");
+        to.begin("200 OK", kind);
+        to.write(body);
+    });
+    let site = site(&peer, ", confirm = \"0s\"");
+    for (input, _, _, says) in bodies {
+        let run = run_of(&site, input, &input.into());
+        assert_eq!(run["status"] == "completed", says.is_empty(), "{input}: {run}");
+        assert!(run["rows"][0]["error"].as_str().unwrap_or_default().contains(says), "{run}");
+        if says.is_empty() {
+            assert_eq!((&run["output"], &run["abandoned"]), (&"half".into(), &json!([])), "{run}");
+        } else {
+            assert_eq!(run["abandoned"], json!([peer.url("")]), "{input}: {run}");
+        }
+    }
+}
+
 #[test]
 fn an_answer_that_says_nothing_to_take_for_the_output_fails_the_run() {
     let peer = Peer::start(|to| {
