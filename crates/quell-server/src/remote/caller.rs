@@ -1,6 +1,5 @@
 //! [`Caller`]: sends requests to a service, with what goes with each of them.
 
-use std::cmp::Reverse;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,6 +15,7 @@ use hyper_util::rt::TokioExecutor;
 use quell_flow::is_plain;
 
 use super::connect::{Connect, Heard, flooded};
+use super::hidden::Hidden;
 use crate::faults::in_full;
 
 /// Sends requests. It follows no redirect, so that no header goes elsewhere, and asks no proxy.
@@ -40,7 +40,7 @@ pub(super) struct Unanswered {
 pub(crate) struct Secrets {
     headers: HeaderMap,
     /// What is never to be in a message.
-    hidden: Vec<String>,
+    hidden: Hidden,
 }
 
 impl Secrets {
@@ -56,11 +56,14 @@ impl Secrets {
         })?;
         value.set_sensitive(true);
         self.headers.insert(name, value);
-        self.conceal(secret);
+        self.hidden.add(secret);
         // The service may repeat what follows a scheme such as `Bearer` without that.
         if let Some((_, rest)) = secret.split_once(' ') {
-            self.conceal(rest.trim());
+            self.hidden.add(rest);
         }
+        // Or one value of several, as those of cookies and of JSON.
+        let words = secret.split(|c: char| c.is_whitespace() || PARTING.contains(&c));
+        words.filter(|word| !is_plain(word)).for_each(|word| self.hidden.add(word));
         Ok(())
     }
 
@@ -68,42 +71,20 @@ impl Secrets {
     /// words, as they are and as a service reads them.
     pub(crate) fn add_address(&mut self, address: &Uri) {
         for word in address.path().split('/').filter(|word| !word.split('.').all(is_plain)) {
-            self.conceal(word);
+            self.hidden.add(word);
             for (begin, rest) in form_urlencoded::parse(word.as_bytes()) {
-                self.conceal(&begin);
-                self.conceal(&rest);
+                self.hidden.add(&begin);
+                self.hidden.add(&rest);
             }
         }
         let query = address.query().unwrap_or_default();
-        self.conceal(query);
+        self.hidden.add(query);
         for (_, value) in query.split('&').filter_map(|pair| pair.split_once('=')) {
-            self.conceal(value);
+            self.hidden.add(value);
         }
         for (_, value) in form_urlencoded::parse(query.as_bytes()) {
-            self.conceal(&value);
+            self.hidden.add(&value);
         }
-    }
-
-    fn conceal(&mut self, secret: &str) {
-        if secret.len() >= SECRET_BYTES_MIN {
-            self.hidden.push(secret.to_owned());
-            // One may be the begin of another.
-            self.hidden.sort_by_key(|secret| Reverse(secret.len()));
-        }
-    }
-
-    /// As [`hide`](Self::hide), of a text that may have been cut inside a secret.
-    pub(crate) fn hide_cut(&self, text: &str) -> String {
-        let is_cut = |begin: &str| self.hidden.iter().any(|secret| secret.starts_with(begin));
-        match text.char_indices().find(|(at, _)| is_cut(&text[*at..])) {
-            Some((at, _)) => self.hide(&text[..at]) + "…",
-            None => self.hide(text),
-        }
-    }
-
-    /// Takes the secrets out of a text that somebody else wrote.
-    pub(crate) fn hide(&self, text: &str) -> String {
-        self.hidden.iter().fold(text.to_owned(), |text, secret| text.replace(secret, "…"))
     }
 }
 
@@ -185,14 +166,15 @@ impl Caller {
         Connect { connector, timeout: self.connect_timeout, heard }
     }
 
-    /// As [`Secrets::hide_cut`].
+    /// Takes the secrets out of a text that somebody else wrote, and that may have been cut inside
+    /// one.
     pub(super) fn hide_cut(&self, text: &str) -> String {
-        self.secrets.hide_cut(text)
+        self.secrets.hidden.hide_cut(text)
     }
 
-    /// As [`Secrets::hide`].
+    /// Takes the secrets out of a text that somebody else wrote.
     pub(super) fn hide(&self, text: &str) -> String {
-        self.secrets.hide(text)
+        self.secrets.hidden.hide(text)
     }
 }
 
@@ -218,13 +200,13 @@ impl fmt::Debug for Secrets {
 
 const ACCEPTED: &str = "text/event-stream, application/x-ndjson, application/json;q=0.9, */*;q=0.1";
 
+/// What parts the values in a header.
+const PARTING: [char; 9] = [';', ',', '=', ':', '"', '{', '}', '[', ']'];
+
 const OURSELVES: &str = concat!("quell/", env!("CARGO_PKG_VERSION"));
 
 const ROOTS: &str = "SSL_CERT_FILE and SSL_CERT_DIR name those that are trusted instead of the \
                      system's";
-
-/// What is shorter is no secret, and may be a part of any word.
-const SECRET_BYTES_MIN: usize = 4;
 
 /// The longest head of an answer, and how much of its body is read ahead.
 const READ_BYTES_MAX: usize = 64 << 10;
@@ -240,7 +222,7 @@ mod tests {
         secrets.add(HeaderName::from_static("x-long"), "", "hush-hush").expect("text");
         secrets.add(HeaderName::from_static("x-version"), "", "3").expect("text");
         assert!(secrets.add(HeaderName::from_static("x-key"), "", "a\nb").is_err());
-        assert_eq!(secrets.hide("503: key hush-hush, hush"), "503: key …, …");
+        assert_eq!(secrets.hidden.hide("503: key hush-hush, hush"), "503: key …, …");
         for (cut, shown) in [
             ("key hush-hu", "key …"),
             ("key hus", "key …"),
@@ -249,16 +231,16 @@ mod tests {
             ("key hush, hu.", "key …, hu."),
             ("", ""),
         ] {
-            assert_eq!(secrets.hide_cut(cut), shown, "{cut}");
+            assert_eq!(secrets.hidden.hide_cut(cut), shown, "{cut}");
         }
         secrets.add(HeaderName::from_static("x-scheme"), "", "Token  abcd").expect("text");
-        assert_eq!(secrets.hide("no Token  abcd, no abcd, a Token"), "no …, no …, a Token");
+        assert_eq!(secrets.hidden.hide("no Token  abcd, no abcd, a Token"), "no …, no …, a Token");
         secrets.add_address(&Uri::from_static("http://a/b?v=2&k=a%2Fb+c&f"));
-        assert_eq!(secrets.hide("?v=2&k=a%2Fb+c&f, a%2Fb+c, a/b c, 2"), "?…, …, …, 2");
+        assert_eq!(secrets.hidden.hide("?v=2&k=a%2Fb+c&f, a%2Fb+c, a/b c, 2"), "?…, …, …, 2");
         let uri = Uri::from_static("http://a/b");
         secrets.add_address(&Uri::from_static("http://a/v1/chat/T0x/2hUsh%21?f"));
         let echoed = "404: POST /v1/chat/T0x/2hUsh%21: no 2hUsh! in chat";
-        assert_eq!(secrets.hide(echoed), "404: POST /v1/chat/T0x/…: no … in chat");
+        assert_eq!(secrets.hidden.hide(echoed), "404: POST /v1/chat/T0x/…: no … in chat");
         let caller = Caller::new(false, Duration::from_secs(1), secrets).expect("no TLS");
         let request = caller.post(&uri, &HeaderMap::new(), Bytes::new());
         assert_eq!(request.headers()["authorization"], "Bearer hush");

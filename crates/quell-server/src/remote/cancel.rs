@@ -47,7 +47,10 @@ impl Cancel {
                 Ok(Ok(response)) => {
                     tracing::debug!(status = %response.status(), "cancel refused by service");
                 }
-                Ok(Err(lost)) => tracing::debug!(error = lost.words, "cancel not answered"),
+                Ok(Err(lost)) => {
+                    let error = caller.hide(&lost.words);
+                    tracing::debug!(error, "cancel not answered");
+                }
                 Err(_) => tracing::debug!("cancel not answered in time"),
             }
             place = None;

@@ -44,10 +44,10 @@ impl Hidden {
     pub(super) fn hide_cut(&self, text: &str) -> String {
         let mut found = self.found(text);
         // An escape may have been cut as well.
-        let begin = text.floor_char_boundary(text.len().saturating_sub(ESCAPE_BYTES_MAX));
-        let escape = text[begin..].rfind(['%', '&', '\\']).map(|at| begin + at);
-        let run = |at: usize| text[..at].trim_end_matches('\\').len();
-        for end in [Some(text.len()), escape.map(run)].into_iter().flatten() {
+        let near = text.floor_char_boundary(text.len().saturating_sub(CUT_BYTES_MAX));
+        let escapes = text[near..].match_indices(['%', '&', '\\']).map(|(at, _)| near + at);
+        let ends = escapes.filter(|at| is_escape_begun(&text[*at..]));
+        for end in ends.chain([text.len()]) {
             found.extend(self.begun(&text[..end]).map(|at| at..text.len()));
         }
         shown(text, found)
@@ -73,7 +73,9 @@ impl Hidden {
 
     /// Finds the first place from which on a text is the begin of a secret.
     fn begun(&self, text: &str) -> Option<usize> {
-        let units = plain(text);
+        let mut units = plain(text);
+        // The other half of a character may be cut off.
+        units.truncate(units.len() - usize::from(units.last().is_some_and(|it| it.value > 0xff)));
         let is_raw = |begin: &str| self.0.iter().any(|secret| secret.text.starts_with(begin));
         let is_plain = |units: &[Unit]| self.0.iter().any(|secret| is_begin(units, &secret.plain));
         let raw = text.char_indices().map(|(at, _)| at).find(|at| is_raw(&text[*at..]));
@@ -109,9 +111,39 @@ struct Unit {
     end: usize,
 }
 
-/// Reads a text without its escapes, of whatever kind, and those in what they stand for. `+` is a
-/// space, and no backslash is left. A text and what it becomes when it is escaped are the same.
+/// Tells whether a text may be one or more escapes, one within the other, whose end is cut off.
+fn is_escape_begun(text: &str) -> bool {
+    let units = unescaped(text);
+    let bytes: Option<Vec<u8>> = units.iter().map(|unit| u8::try_from(unit.value).ok()).collect();
+    let is_part = |byte: &u8| byte.is_ascii_alphanumeric() || b"%&\\#".contains(byte);
+    bytes.is_some_and(|bytes| b"%&\\".contains(&bytes[0]) && bytes.iter().all(is_part))
+}
+
+/// Reads a text so that it is the same as what it becomes when it is escaped: [`unescaped`], with
+/// each `+` as a space and without backslashes.
 fn plain(text: &str) -> Vec<Unit> {
+    let mut plain: Vec<Unit> = Vec::with_capacity(text.len());
+    for mut unit in unescaped(text) {
+        match (unit.value, plain.last().map(|before| before.value)) {
+            (BACKSLASH, _) => {}
+            (low @ 0xdc00..0xe000, Some(high @ 0xd800..0xdc00)) => {
+                let both = 0x1_0000 + ((high - 0xd800) << 10) + (low - 0xdc00);
+                let begin = plain.pop().map_or(unit.begin, |high| high.begin);
+                let both = char::from_u32(both).unwrap_or_default();
+                push(&mut plain, &Written::Char(both), begin..unit.end);
+            }
+            (PLUS, _) => {
+                unit.value = SPACE;
+                plain.push(unit);
+            }
+            _ => plain.push(unit),
+        }
+    }
+    plain
+}
+
+/// Reads a text without its escapes, of whatever kind, and those in what they stand for.
+fn unescaped(text: &str) -> Vec<Unit> {
     let mut units: Vec<Unit> = Vec::with_capacity(text.len());
     for (at, c) in text.char_indices() {
         push(&mut units, &Written::Char(c), at..at + c.len_utf8());
@@ -120,12 +152,6 @@ fn plain(text: &str) -> Vec<Unit> {
             let place = units[first].begin..at + c.len_utf8();
             units.truncate(first);
             push(&mut units, &written, place);
-        }
-    }
-    units.retain(|unit| unit.value != u32::from(b'\\'));
-    for unit in &mut units {
-        if unit.value == u32::from(b'+') {
-            unit.value = b' '.into();
         }
     }
     units
@@ -165,15 +191,8 @@ fn escape(units: &[Unit]) -> Option<(usize, Written)> {
         }
         if is(6, b'\\') && is(5, b'u') {
             let value = hex(units, 4)?;
-            let before = back(7).filter(|before| (0xd800..0xdc00).contains(before));
-            return Some(match (char::from_u32(value), before) {
-                (Some(c), _) => (6, Written::Char(c)),
-                (None, Some(high)) if value >= 0xdc00 => {
-                    let both = 0x1_0000 + ((high - 0xd800) << 10) + (value - 0xdc00);
-                    (7, char::from_u32(both).map_or(Written::Value(value), Written::Char))
-                }
-                (None, _) => (6, Written::Value(value)),
-            });
+            let half = Written::Value(value);
+            return Some((6, char::from_u32(value).map_or(half, Written::Char)));
         }
     }
     let control = match last {
@@ -197,8 +216,9 @@ fn hex(units: &[Unit], digits: usize) -> Option<u32> {
 fn entity(units: &[Unit]) -> Option<(usize, Written)> {
     let near = &units[units.len().saturating_sub(ESCAPE_BYTES_MAX)..];
     let from = near.iter().rposition(|unit| unit.value == u32::from(b'&'))?;
-    let name = near[from + 1..near.len() - 1].iter().map(|unit| char::from_u32(unit.value));
-    let name: String = name.collect::<Option<_>>()?;
+    // What is escaped twice has a backslash more.
+    let name = near[from + 1..near.len() - 1].iter().filter(|unit| unit.value != BACKSLASH);
+    let name: String = name.map(|unit| char::from_u32(unit.value)).collect::<Option<_>>()?;
     let c = match (&*name, name.strip_prefix('#')) {
         ("quot", _) => '"',
         ("amp", _) => '&',
@@ -220,13 +240,22 @@ const SECRET_BYTES_MIN: usize = 4;
 /// The longest escape, of those that are read.
 const ESCAPE_BYTES_MAX: usize = 12;
 
+/// How much of the end of a text may be an escape that was cut, with those in it.
+const CUT_BYTES_MAX: usize = 3 * ESCAPE_BYTES_MAX;
+
+const BACKSLASH: u32 = b'\\' as u32;
+const PLUS: u32 = b'+' as u32;
+const SPACE: u32 = b' ' as u32;
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn hidden(secrets: &[&str]) -> Hidden {
         let mut hidden = Hidden::default();
-        secrets.iter().for_each(|secret| hidden.add(secret));
+        for secret in secrets {
+            hidden.add(secret);
+        }
         hidden
     }
 

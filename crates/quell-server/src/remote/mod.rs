@@ -8,6 +8,7 @@ mod caller;
 mod cancel;
 mod chat;
 mod connect;
+mod hidden;
 mod messages;
 mod posting;
 mod remote;

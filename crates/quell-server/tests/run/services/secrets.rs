@@ -255,3 +255,46 @@ fn a_service_that_says_what_it_was_sent_is_quoted_without_it() {
         assert!(!error.contains(HUSH) && error.ends_with('…'), "{error}");
     }
 }
+
+// As frameworks write what they were sent: in JSON, in JSON of that, in an address, in HTML.
+#[test]
+fn a_service_that_says_what_it_was_sent_in_escapes_is_quoted_without_it() {
+    let signed = r#"{"user":"u","sig":"ZZ\b/é ZZ"}"#;
+    let cookie = r#"sid="ZZsigZZ"; theme=a"#;
+    let token = "ZZq/q==w\"xé";
+    let peer = Peer::start(move |to| {
+        let ascii = |text: &str| {
+            let json = Value::from(text).to_string();
+            json.replace('é', "\\u00e9").replace("\\\"", "\\u0022")
+        };
+        let percent =
+            |text: &str| -> String { form_urlencoded::byte_serialize(text.as_bytes()).collect() };
+        let all = [signed, cookie, token].map(|text| {
+            let json = Value::from(text).to_string();
+            let html = text.replace('"', "&quot;");
+            let latin: String = text.bytes().map(char::from).collect();
+            let ways = [ascii(text).replace("00e9", "00E9"), percent(text), html, latin];
+            format!("{json} {} {} {}", json!({ "detail": json }), ascii(text), ways.join(" "))
+        });
+        to.answer("500 No", "application/json", &all.join(" "));
+    });
+    let scratch = Scratch::new();
+    let query = "token=ZZq%2Fq%3D%3Dw%22x%C3%A9";
+    let file = format!(
+        "[agents.it]\nurl = \"{}\"\nretries = 0\nheaders = {{ cookie = '{cookie}' }}\n\
+         headers_env = {{ x-signed = \"QUELL_TEST_KEY\" }}\n",
+        peer.url(&format!("/run?{query}")),
+    );
+    scratch.write("quell.toml", &file);
+    let args = ["--config", "quell.toml", "--log", "trace"];
+    let site = Site::with_env(scratch, &args, &[("QUELL_TEST_KEY", signed)]);
+    begin(&site, "one", &Value::Null);
+    let run = end_of(&site, "one").to_string();
+    assert!(run.contains("500 Internal Server Error: ") && run.contains('…'), "{run}");
+    let log = format!("{:?}", site.log("one"));
+    site.signal("TERM");
+    let (ended, _) = site.ended();
+    for said in [run, log, ended.stderr] {
+        assert!(!said.contains("ZZ"), "{said}");
+    }
+}
