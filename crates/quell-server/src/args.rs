@@ -215,7 +215,8 @@ pub(crate) struct RunArgs {
     #[arg(long, value_name = "STEP=VALUE", value_parser = parse_answer, conflicts_with = "command")]
     pub(crate) answer: Vec<Answer>,
 
-    /// Where components are: a file like `quell.toml`, which is the default
+    /// Where components are: a file like `quell.toml`, which is the default if the plan names one.
+    /// Programs do not get the variables with the secrets of the file that is read
     #[arg(long, value_name = "FILE", conflicts_with = "command")]
     pub(crate) config: Option<PathBuf>,
 

@@ -35,8 +35,8 @@ pub(crate) struct CheckArgs {
     #[arg(value_name = "PLAN", required = true)]
     plans: Vec<PathBuf>,
 
-    /// Look up the components that the plans name in this file. Without it in `quell.toml`, if
-    /// that is there and a plan names one
+    /// Look up the components that the plans name in this file, which is checked in any case.
+    /// Without it in `quell.toml`, if that is there and a plan names one
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
 }

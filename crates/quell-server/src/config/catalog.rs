@@ -35,16 +35,18 @@ pub(crate) fn catalog(path: Option<&Path>) -> Result<(Catalog, Arc<[String]>), V
 }
 
 /// Finds the components that a plan names in a file, by default in `quell.toml`. Yields the
-/// variables with the secrets of that file as well, which the commands of the plan do not get.
+/// variables with the secrets of that file as well, which the commands of the plan do not get: a
+/// file that is named is read also if the plan names no component.
 ///
 /// # Errors
 ///
-/// As [`catalog`], if the plan names a component; and with every name that is not there.
+/// As [`catalog`], if a file is named or the plan names a component; and with every name that is
+/// not there.
 pub(crate) fn linked(
     plan: Plan,
     path: Option<&Path>,
 ) -> Result<(LinkedPlan, Arc<[String]>), Vec<PlanError>> {
-    if plan.components().is_empty() {
+    if path.is_none() && plan.components().is_empty() {
         return Ok((plan.link(&Catalog::new())?, Arc::default()));
     }
     if path.or(default_file()).is_none() {

@@ -152,3 +152,33 @@ fn a_program_with_a_clear_environment_has_nothing_of_that_of_quell_but_path() {
         assert!(!seen.contains_key("QUELL_TEST_SECRET"), "{seen:?}");
     }
 }
+
+#[test]
+fn a_plan_without_components_gets_no_secret_of_a_configuration_that_is_named() {
+    let scratch = Scratch::new();
+    let file = "[agents.a]\nurl = 'http://127.0.0.1:9/run'\nkey_env = 'QUELL_TEST_KEY'\n\
+                [[keys]]\nsubject = 'ops'\nsecret_env = 'QUELL_TEST_OPS'\n";
+    scratch.write("own.toml", file);
+    scratch.write("faulty.toml", "[agents.a]\nrun = 1\n");
+    let steps = "steps:\n- { name: a, run: [env] }\n- { name: b, run: [env] }\n";
+    scratch.write("plan.yaml", &format!("name: p\n{steps}"));
+    let seen = |args: &[&str]| {
+        let args = [&["run", "plan.yaml", "--report", "report.json"], args].concat();
+        let mut command = quell(&scratch, &args);
+        command.env("QUELL_TEST_KEY", "k").env("QUELL_TEST_OPS", "o");
+        Running::start(command).ended().assert_code(0);
+        let report = scratch.json("report.json");
+        let seen = variables(&report["output"]["b"]["stdout"]);
+        ["QUELL_TEST_KEY", "QUELL_TEST_OPS"].map(|name| seen.contains_key(name))
+    };
+    assert_eq!(seen(&[]), [true, true]);
+    assert_eq!(seen(&["--config", "own.toml"]), [false, false]);
+    assert_eq!(seen(&["--config", "own.toml", "--only", "b"]), [false, false]);
+    for file in ["faulty.toml", "gone.toml"] {
+        for command in [&["run"][..], &["plan", "check"]] {
+            let ended = scratch.run(&[command, &["plan.yaml", "--config", file]].concat());
+            ended.assert_code(2);
+            assert!(ended.stderr.contains(file), "{ended:?}");
+        }
+    }
+}
