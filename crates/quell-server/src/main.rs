@@ -79,13 +79,10 @@ fn main() -> ExitCode {
         Ok(Cli { command: Command::Process }) => stdout::say(PROCESS_PAGE),
         Ok(Cli { command: Command::Templates }) => stdout::say(PLAN_TEMPLATES),
         Ok(Cli { command: Command::Service }) => stdout::say(SERVICE_PAGE),
+        // The help, or the version.
+        Err(shown) if !shown.use_stderr() => stdout::said(shown.print()),
         Err(shown) => {
-            // With nobody to read the help there is nobody to tell.
-            if shown.use_stderr() {
-                stdout::complain(&tips::words(&shown));
-            } else {
-                let _ = shown.print();
-            }
+            stdout::complain(&tips::words(&shown));
             ExitCode::from(u8::try_from(shown.exit_code()).unwrap_or(exit::EXIT_USAGE))
         }
     }

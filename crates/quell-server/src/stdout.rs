@@ -1,5 +1,5 @@
-//! [`closed`], [`say`] and [`complain`]: whether stdout still has a reader, and writing to both
-//! streams.
+//! [`closed`], [`say`], [`said`] and [`complain`]: whether stdout still has a reader, and writing
+//! to both streams.
 
 use std::io::{self, Write as _};
 use std::os::fd::AsFd as _;
@@ -36,7 +36,14 @@ fn duplicate() -> io::Result<Sender> {
 
 /// Writes a text to stdout and yields the exit code: success also if the reader has left.
 pub(crate) fn say(text: &str) -> ExitCode {
-    match io::stdout().lock().write_all(text.as_bytes()) {
+    let mut stdout = io::stdout().lock();
+    // Without the flush nobody learns that the end of a last line is not written.
+    said(stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()))
+}
+
+/// Yields the exit code of what was written to stdout, as [`say`] does.
+pub(crate) fn said(written: io::Result<()>) -> ExitCode {
+    match written {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
         Err(error) => {

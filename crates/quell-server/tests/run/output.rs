@@ -265,3 +265,35 @@ fn a_full_disk_under_stdout_cancels_the_run() {
     assert!(ended.took > Duration::ZERO);
     scratch.assert_nothing_is_left(0);
 }
+
+#[test]
+fn help_that_cannot_be_written_is_a_failure_and_one_that_nobody_reads_is_none() {
+    let scratch = Scratch::new();
+    for args in [
+        &["help"][..],
+        &["help", "plan"],
+        &["help", "process"],
+        &["help", "run"],
+        &["list", "--help"],
+        &["--version"],
+        &["man"],
+        &["process"],
+        &["plan", "schema"],
+        &["completions", "bash"],
+    ] {
+        let full = fs::OpenOptions::new().write(true).open("/dev/full");
+        let mut command = scratch.quell(args);
+        command.stdout(full.expect("Linux has /dev/full"));
+        let ended = Running::start(command).ended();
+        ended.assert_code(1);
+        let words = "error: stdout cannot be written: No space left on device";
+        assert!(ended.stderr.starts_with(words), "{args:?}: {}", ended.stderr);
+
+        let (reader, writer) = std::io::pipe().expect("a pipe can be made");
+        drop(reader);
+        let mut command = scratch.quell(args);
+        command.stdout(writer);
+        let ended = Running::start(command).ended();
+        assert_eq!((ended.code, &*ended.stderr), (Some(0), ""), "{args:?}");
+    }
+}
