@@ -21,7 +21,7 @@ use super::limits::Limit;
 use super::mistaken::load_plan;
 use super::model::ModelEntry;
 use super::services::Asks;
-use super::shapes::{command, some_time, time_above_zero, variables};
+use super::shapes::{command, folder, some_time, time_above_zero, variables};
 use super::sort::SORTS;
 use crate::environment::{self, Inherits};
 use crate::processes::Processes;
@@ -35,6 +35,7 @@ pub(crate) struct ComponentEntry {
     /// A program with its arguments.
     #[serde(default, deserialize_with = "command")]
     pub(super) run: Option<Vec<String>>,
+    #[serde(default, deserialize_with = "folder")]
     pub(super) cwd: Option<PathBuf>,
     #[serde(default, deserialize_with = "variables")]
     pub(super) env: BTreeMap<String, String>,

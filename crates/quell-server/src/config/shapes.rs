@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::marker::PhantomData;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use serde::de::value::{MapAccessDeserializer, SeqAccessDeserializer};
@@ -53,18 +54,53 @@ impl<'de> Visitor<'de> for Command {
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Vec<String>, A::Error> {
         let mut command = Vec::new();
-        while let Some(word) = items.next_element()? {
+        while let Some(Argument(word)) = items.next_element()? {
             command.push(word);
         }
         Ok(command)
     }
 }
 
+/// Reads the folder of a program.
+pub(super) fn folder<'de, D: Deserializer<'de>>(from: D) -> Result<Option<PathBuf>, D::Error> {
+    Argument::deserialize(from).map(|Argument(text)| Some(text.into()))
+}
+
 /// Reads the variables of a program.
 pub(super) fn variables<'de, D: Deserializer<'de>>(
     from: D,
 ) -> Result<BTreeMap<String, String>, D::Error> {
-    from.deserialize_map(Table::new("a table such as `{ LANG = \"C\", PORT = \"8000\" }`"))
+    let right = "a table such as `{ LANG = \"C\", PORT = \"8000\" }`";
+    let all: BTreeMap<Variable, Argument> = from.deserialize_map(Table::new(right))?;
+    Ok(all.into_iter().map(|(Variable(name), Argument(value))| (name, value)).collect())
+}
+
+/// A text for the operating system: without NUL.
+struct Argument(String);
+
+impl<'de> Deserialize<'de> for Argument {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(from)?;
+        if text.contains('\0') {
+            return Err(D::Error::custom("text contains NUL, which no program takes"));
+        }
+        Ok(Self(text))
+    }
+}
+
+/// The name of a variable.
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+struct Variable(String);
+
+impl<'de> Deserialize<'de> for Variable {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        let name = String::deserialize(from)?;
+        if name.is_empty() || name.contains(['=', '\0']) {
+            // What stands there may be a secret.
+            return Err(D::Error::custom("name of a variable is empty or contains `=` or NUL"));
+        }
+        Ok(Self(name))
+    }
 }
 
 /// Reads components by their ids.

@@ -194,3 +194,26 @@ fn a_component_for_a_contract_that_nobody_serves_is_refused_with_those_that_are_
         scratch.run(&["list", "--config", "quell.toml"]).assert_code(0);
     }
 }
+
+#[test]
+fn what_no_program_can_be_given_is_refused_with_its_place() {
+    let scratch = Scratch::new();
+    let nul = "text contains NUL, which no program takes";
+    let name = "name of a variable is empty or contains `=` or NUL";
+    for (keys, says) in [
+        ("run = ['env', \"hush\\u0000\"]", format!("quell.toml:2:7: `run`: {nul}")),
+        ("run = ['env']\ncwd = \"hush\\u0000\"", format!("quell.toml:3:7: `cwd`: {nul}")),
+        ("run = ['env']\nenv = { A = \"hush\\u0000\" }", format!("quell.toml:3:13: `A`: {nul}")),
+        ("run = ['env']\nenv = { B = 'b', 'hush=' = 'y' }", format!("quell.toml:3:18: {name}")),
+        ("run = ['env']\n[agents.a.env]\n\"hush\\u0000\" = 'y'", format!("quell.toml:4:1: {name}")),
+        ("run = ['env']\nenv.'' = 'y'", format!("quell.toml:3:5: {name}")),
+    ] {
+        scratch.write("quell.toml", &format!("[agents.a]\n{keys}\n"));
+        for args in [&["check"][..], &["list"], &["run", "agent/a"]] {
+            let ended = scratch.run(args);
+            ended.assert_code(2);
+            assert!(ended.stderr.contains(&says), "{says}: {}", ended.stderr);
+            assert!(!ended.stderr.contains("hush"), "{}", ended.stderr);
+        }
+    }
+}
