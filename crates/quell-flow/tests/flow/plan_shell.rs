@@ -88,6 +88,8 @@ async fn a_quoted_value_is_the_text_that_a_shell_reads_back() {
     };
     assert_eq!(value("\"it is\"").await.unwrap(), r#"{"l":[1],"a":"'it is'"}"#);
     assert_eq!(value("7").await.unwrap(), r#"{"l":[1],"a":"'7'"}"#);
+    assert_eq!(value("true").await.unwrap(), r#"{"l":[1],"a":"'true'"}"#);
+    assert_eq!(value("1e20").await.unwrap(), r#"{"l":[1],"a":"'1e+20'"}"#);
     let error =
         value("steps.l.output").await.map_err(|error| error.contains("`quote` takes a text"));
     assert_eq!(error, Err(true));

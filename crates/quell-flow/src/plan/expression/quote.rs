@@ -7,17 +7,23 @@ use minijinja::{Error, ErrorKind, Value};
 use super::token;
 use super::work;
 
-/// Yields the text of a value in single quotes, which a POSIX shell reads as this text.
+/// Yields the text of a value, as a template writes it, in single quotes, which a POSIX shell reads
+/// as this text.
 pub(super) fn quote(value: Value) -> Result<Value, Error> {
     match value.kind() {
         ValueKind::Undefined | ValueKind::Invalid => return Ok(value),
         ValueKind::String | ValueKind::Number | ValueKind::Bool => {}
         kind => {
-            let words = format!("`quote` takes a text or a number, got {kind}");
+            let words = format!("`quote` takes a text, a number, `true` or `false`, got {kind}");
             return Err(Error::new(ErrorKind::InvalidOperation, words));
         }
     }
-    let text = value.to_string();
+    // The language would write `True`; a template writes JSON.
+    let text = match value.as_str() {
+        Some(text) => text.to_owned(),
+        None => serde_json::to_string(&value)
+            .map_err(|error| Error::new(ErrorKind::BadSerialization, error.to_string()))?,
+    };
     let quotes = text.bytes().filter(|byte| *byte == b'\'').count();
     work::spend((text.len() + ESCAPED.len() * quotes) as u64)?;
     Ok(format!("'{}'", text.replace('\'', ESCAPED)).into())
