@@ -191,3 +191,30 @@ fn guesses_about_very_many_steps_are_made_for_the_first_faults_only() {
     assert!(found[..5].iter().all(is_guess), "{:?}", found[0]);
     assert!(!found[50..].iter().any(is_guess), "{:?}", found[50]);
 }
+
+#[test]
+fn steps_alone_is_no_value() {
+    let right = "is no value; expected an output, such as `steps.";
+    for expression in ["steps", "steps | tojson", "[steps]", "'a' if steps else 'b'"] {
+        let found = faults(&plan(expression));
+        let says = format!("`steps` alone in `{{{{ {expression} }}}}` {right}");
+        assert!(found.len() == 1 && found[0].message().contains(&says), "{found:?}");
+    }
+    let text = "name: p\nsteps:\n- { name: a, component: agent/b, input: { x: '{{ steps }}' } }\n\
+                - { name: c, if: steps == input, then: [{ name: d, run: [x] }] }\n";
+    let found = faults(text);
+    let says = "`steps` alone in `…` is no value; expected the output of a step, and none comes \
+                before";
+    assert!(found.len() == 2 && found[0].message().contains(says), "{found:?}");
+    assert!(found[1].message().contains("such as `steps.a.output`"), "{found:?}");
+    for expression in [
+        "steps.version | tojson",
+        "'version' in steps",
+        "steps[input.x].output",
+        "(steps).version.output",
+        "steps is defined",
+        "'steps'",
+    ] {
+        assert!(faults(&plan(expression)).is_empty(), "{expression}");
+    }
+}

@@ -19,6 +19,7 @@ mod quote;
 mod script;
 mod template;
 mod token;
+mod whole;
 mod work;
 
 pub(crate) use cut::{below, is_word};
@@ -31,4 +32,5 @@ pub(crate) use template::{
     Exposed, behind_dollar, check_template, exposed, expressions, is_template, only_expression,
     render,
 };
+pub(crate) use whole::reads_whole;
 pub(crate) use work::read;

@@ -4,8 +4,8 @@
 //! `reader` makes the plan of the tree: `kinds` reads each kind of step but commands, which
 //! `command` reads, `options` the options of parallel steps and retries, `fields` single values.
 //! `names` holds the names that expressions may read, `shape` what is known of the outputs behind
-//! them, and `outputs` checks what is read of these. `needs` holds what branches need of each
-//! other, `guesses` how much is guessed, `notes` what is wrong. `hints` says what is right instead
+//! them, and `outputs` checks what is read of these. `whole` refuses `steps`
+//! alone. `needs` holds what branches need of each other, `guesses` how much is guessed, `notes` what is wrong. `hints` says what is right instead
 //! of a mistake, `bad` what is wrong with a template. `waits` reads steps that wait for an answer.
 //! `masked`, `within`, `stars` and `unread` are the text that messages show. `shell` and
 //! `unshelled` warn of what a shell would read, or would have to.
@@ -38,6 +38,7 @@ mod tree;
 mod unread;
 mod unshelled;
 mod waits;
+mod whole;
 mod within;
 mod yaml;
 

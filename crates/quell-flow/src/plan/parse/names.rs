@@ -203,7 +203,9 @@ impl Names {
             let message = format!("unknown name `{variable}` in `{text}`; {right}");
             return Err(self.fault(at, message));
         }
-        let Some(step) = parts.next().filter(|_| variable == "steps") else { return Ok(()) };
+        let Some(step) = parts.next().filter(|_| variable == "steps") else {
+            return self.check_whole(path, text, at);
+        };
         if !self.seen().any(|frame| frame.has(step)) {
             let right = self.right_for_step(step, behind(1));
             let (step, text) = (self.quoted(step, at), self.quoted(text, at));
@@ -353,7 +355,7 @@ impl Names {
     }
 
     /// Lists the names of the steps that are not hidden.
-    fn step_names(&self) -> impl Iterator<Item = &str> {
+    pub(super) fn step_names(&self) -> impl Iterator<Item = &str> {
         self.steps().map(|(name, _)| name)
     }
 
