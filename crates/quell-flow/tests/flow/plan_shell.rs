@@ -50,7 +50,7 @@ fn a_quoted_template_is_warned_of_within_quotes_and_in_a_here_document() {
         ("[sh, -c, \"cat <<E\\n{{ input | quote }}\\nE\"]", "in a here-document in the script"),
         ("[sh, -c, \"cat <<E\\n{{ input }}\\nE\"]", "expected `input` of the step, or a variable"),
         ("[ssh, -p, '22', host, rm, '{{ input }}']", "in what `ssh` runs: the shell there reads"),
-        ("[ssh, host, 'rm \"{{ input | quote }}\"']", "within quotes in the script of `ssh`"),
+        ("[ssh, host, 'rm \"{{ input | quote }}\"']", "within quotes in what `ssh` runs"),
     ] {
         let found = warned(run);
         assert!(found.len() == 1 && found[0].contains(says), "{run}: {found:?}");
@@ -62,6 +62,107 @@ fn a_quoted_template_is_warned_of_within_quotes_and_in_a_here_document() {
         "[ssh, host, 'rm {{ input | quote }}']",
     ] {
         assert_eq!(warned(run), Vec::<String>::new(), "{run}");
+    }
+}
+
+#[test]
+fn a_quoted_template_is_warned_of_where_quotes_are_none() {
+    for (script, says) in [
+        (r"echo \{{ input | quote }}", "behind a backslash in the script of `sh`, which takes"),
+        ("echo `ls {{ input | quote }}`", "within backticks in the script of `sh`: one in its"),
+        ("echo `ls {{ input }}`", "expected `$(…)` in their place"),
+        ("echo $((1 + {{ input | quote }}))", "expected `{{ input | int }}`"),
+        ("((1 < {{ input }})) && ls", "`{{ input }}` in arithmetic in the script of `sh`"),
+        ("ls # {{ input | quote }}", "in a comment in the script of `sh`, which a line break"),
+        (
+            "echo ${{ input | quote }}",
+            "leaves `$` before the value; expected `{{ input | quote }}`",
+        ),
+    ] {
+        let found = warned(&format!("[sh, -c, '{script}']"));
+        assert!(found.len() == 1 && found[0].contains(says), "{script}: {found:?}");
+    }
+    for script in [
+        r"echo \\{{ input | quote }} \\x{{ input | quote }}",
+        "echo \"$(ls {{ input | quote }})\" `ls` {{ input | quote }}",
+        "echo $((1 + {{ input | int }})) `head -n {{ input | length }}` {{ input | quote }}",
+        "ls # all\n\n  ls {{ input | quote }}",
+    ] {
+        assert_eq!(warned(&format!("[sh, -c, '{script}']")), [""; 0], "{script}");
+    }
+}
+
+#[test]
+fn a_template_in_the_script_of_any_program_that_hands_it_to_a_shell_is_warned_of() {
+    let posix = "reads its value as part of the script; expected `{{ input | quote }}`";
+    let foreign = "by quotes that are not those of `quote`; expected a variable of `env`";
+    for (command, says) in [
+        ("rbash, -c", posix),
+        ("su, me, -c", posix),
+        ("sudo, runuser, -u, me, -c", posix),
+        ("script, -qc", posix),
+        ("watch, -n, '2'", posix),
+        ("flock, lock, -c", posix),
+        ("fish, -c", foreign),
+        ("tcsh, -c", foreign),
+        ("pwsh, -NoProfile, -Command", foreign),
+        ("cmd, /c", foreign),
+        ("env, -S", "in what `env -S` splits, by quotes that are not those of `quote`"),
+        ("env, A=b, sh, -c", posix),
+    ] {
+        let found = warned(&format!("[{command}, 'ls {{{{ input }}}}']"));
+        assert!(found.len() == 1 && found[0].contains(says), "{command}: {found:?}");
+        let quoted = warned(&format!("[{command}, 'ls {{{{ input | quote }}}}']"));
+        assert_eq!(quoted.len(), usize::from(says != posix), "{command}: {quoted:?}");
+    }
+    for run in [
+        "[npm, run, script, -c, '{{ input }}']",
+        "[env, A=b, make, '{{ input }}']",
+        "[watch, -x, make, '{{ input }}']",
+        "[flock, lock, python3, -c, '{{ input }}']",
+        "[fish, -c, 'head -n {{ input | int }}']",
+    ] {
+        assert_eq!(warned(run), [""; 0], "{run}");
+    }
+}
+
+#[test]
+fn a_template_in_the_input_of_a_shell_without_a_script_is_warned_of() {
+    let of = |run: &str, input: &str| warned(&format!("[{run}]\n  input: 'ls {input}'"));
+    let says = "line 5, column 14: `input`: `{{ input.x }}` in the `input` of `sh`, its script: \
+                the shell reads its value as part of the script; expected `{{ input.x | quote }}`";
+    let found = of("sh", "{{ input.x }}");
+    assert!(found.len() == 1 && found[0].starts_with(says), "{found:?}");
+    for run in [
+        "bash, -eu",
+        "bash, -s, --, a",
+        "env, A=b, sh",
+        "docker, exec, -i, box, sh",
+        "ssh, host",
+        "fish",
+    ] {
+        let found = of(run, "{{ input.x }}");
+        assert!(found.len() == 1 && found[0].contains("its script"), "{run}: {found:?}");
+    }
+    assert_eq!(of("sh", "{{ input.x | quote }}"), [""; 0]);
+    for run in ["sh, -c, cat", "sh, file", "which, sh", "shellcheck, -s, sh, '-'", "ssh, host, cat"]
+    {
+        assert_eq!(of(run, "{{ input.x }}"), [""; 0], "{run}");
+    }
+}
+
+#[test]
+fn a_template_that_a_shell_may_take_for_an_option_is_warned_of() {
+    let found = warned("[sh, -e, '{{ input.file }}', '{{ input.x }}']");
+    let says = "line 4, column 17: `run`: `sh` may take the value for an option, such as `-c`";
+    assert!(found.len() == 1 && found[0].starts_with(says), "{found:?}");
+    for run in [
+        "[sh, --, '{{ input.file }}', '{{ input.x }}']",
+        "[sh, '{{ input.file }}']",
+        "[sh, './{{ input.file }}', '{{ input.x }}']",
+        "[sh, file, '{{ input.x }}', '{{ input.x }}']",
+    ] {
+        assert_eq!(warned(run), [""; 0], "{run}");
     }
 }
 

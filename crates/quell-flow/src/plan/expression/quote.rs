@@ -1,5 +1,5 @@
-//! [`quote`] makes a value one word of a POSIX shell, and [`is_quoted`] tells whether an expression
-//! ends with it.
+//! [`quote`] makes a value one word of a POSIX shell. [`is_quoted`] and [`is_number`] tell whether
+//! an expression ends with it, or with a filter that yields a number.
 
 use minijinja::value::ValueKind;
 use minijinja::{Error, ErrorKind, Value};
@@ -31,8 +31,21 @@ pub(super) fn quote(value: Value) -> Result<Value, Error> {
 
 /// Tells whether the filter `quote` is the last thing that is done to the value of an expression.
 pub(super) fn is_quoted(expression: &str) -> bool {
+    ends_with(expression, QUOTE)
+}
+
+/// Tells whether an expression yields a number, by a filter at its end: no shell takes one for
+/// anything else.
+pub(super) fn is_number(expression: &str) -> bool {
+    // In brackets there may be another value.
+    !expression.trim_end().ends_with(')')
+        && NUMBERS.iter().any(|filter| ends_with(expression, filter))
+}
+
+/// Tells whether a filter is the last thing that is done to the value of an expression.
+fn ends_with(expression: &str, filter: &str) -> bool {
     let bytes = expression.as_bytes();
-    let (mut at, mut depth, mut before, mut is_quoted) = (0, 0_usize, "", false);
+    let (mut at, mut depth, mut before, mut is_last) = (0, 0_usize, "", false);
     while at < bytes.len() {
         if bytes[at].is_ascii_whitespace() {
             at += 1;
@@ -44,24 +57,27 @@ pub(super) fn is_quoted(expression: &str) -> bool {
         match token {
             "(" | "[" | "{" => {
                 // The brackets of a call of the filter.
-                is_quoted &= depth > 0 || (before == QUOTE && token == "(");
+                is_last &= depth > 0 || (before == filter && token == "(");
                 depth += 1;
             }
             ")" | "]" | "}" => depth = depth.saturating_sub(1),
             _ if depth > 0 => {}
             // Of `a ~ b | quote` only `b` is quoted.
             _ if before != "." && before != "|" && OPERATORS.contains(&token) => return false,
-            _ => is_quoted = before == "|" && token == QUOTE,
+            _ => is_last = before == "|" && token == filter,
         }
         if depth == 0 || token == "(" {
             before = token;
         }
     }
-    is_quoted
+    is_last
 }
 
 /// The name of the filter.
 pub(super) const QUOTE: &str = "quote";
+
+/// The filters that yield whole numbers.
+const NUMBERS: [&str; 2] = ["int", "length"];
 
 /// A quote within single quotes: the text ends, a quote follows, and the text begins again.
 const ESCAPED: &str = r"'\''";
@@ -101,6 +117,16 @@ mod tests {
             "not a | quote",
         ] {
             assert!(!is_quoted(no), "{no}");
+        }
+    }
+
+    #[test]
+    fn an_expression_is_a_number_if_a_filter_at_its_end_makes_it_one() {
+        for yes in ["a | int", "a.b|length", "(a ~ b) | int"] {
+            assert!(is_number(yes), "{yes}");
+        }
+        for no in ["a", "int", "a ~ b | int", "a | int ~ b", "a | int(b)", "a | int | string"] {
+            assert!(!is_number(no), "{no}");
         }
     }
 

@@ -5,12 +5,20 @@ use std::collections::VecDeque;
 /// What stands around a place of a script.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Around {
-    /// Neither quotes nor a here-document.
+    /// None of these.
     Nothing,
     /// Quotes, single or double.
     Quotes,
     /// A here-document.
     Document,
+    /// Backticks, with or without others in them.
+    Backticks,
+    /// `$((…))` or `((…))`.
+    Arithmetic,
+    /// A comment.
+    Comment,
+    /// No quotes, but a backslash before it.
+    Backslash,
 }
 
 /// Reads a script piece by piece, and knows what stands around the end of what was read.
@@ -26,6 +34,8 @@ pub(super) struct Script {
     /// The here-document at the end, and its last line so far.
     inside: Option<(Document, String)>,
     is_comment: bool,
+    /// Whether a backslash ends what was read, which takes the next character.
+    is_escape: bool,
     /// The last character before the place, if there is one.
     before: Option<char>,
 }
@@ -36,6 +46,8 @@ enum Open {
     Double,
     Bracket,
     Arithmetic,
+    /// A bracket in arithmetic.
+    Inner,
     Backtick,
 }
 
@@ -52,7 +64,11 @@ impl Script {
     pub(super) fn around(&self) -> Around {
         match self.open.last() {
             _ if self.inside.is_some() => Around::Document,
+            _ if self.is_comment => Around::Comment,
+            _ if self.open.contains(&Open::Backtick) => Around::Backticks,
             Some(Open::Single | Open::Double) => Around::Quotes,
+            Some(Open::Arithmetic | Open::Inner) => Around::Arithmetic,
+            _ if self.is_escape => Around::Backslash,
             _ => Around::Nothing,
         }
     }
@@ -60,7 +76,7 @@ impl Script {
     /// Reads a value, which is taken to have its own quotes in balance.
     pub(super) fn value(&mut self) {
         // A line with a value in it ends no here-document, and a value begins no comment.
-        self.before = Some('\0');
+        (self.before, self.is_escape) = (Some('\0'), false);
         if let Some((_, line)) = &mut self.inside {
             line.push('\0');
         }
@@ -70,6 +86,7 @@ impl Script {
     pub(super) fn text(&mut self, text: &str) {
         let mut rest = text;
         while let Some(c) = rest.chars().next() {
+            self.is_escape = false;
             let length = match c {
                 _ if self.inside.is_some() => self.line(rest),
                 '\n' => self.newline(),
@@ -115,13 +132,20 @@ impl Script {
             (Some(Open::Single), '\'')
             | (Some(Open::Double), '"')
             | (Some(Open::Backtick), '`')
-            | (Some(Open::Bracket), ')') => drop(self.open.pop()),
-            (Some(Open::Arithmetic), ')') if rest.starts_with("))") => {
+            | (Some(Open::Bracket | Open::Inner), ')') => drop(self.open.pop()),
+            (Some(Open::Arithmetic), ')') => {
                 self.open.pop();
-                return 2;
+                if rest.starts_with("))") {
+                    return 2;
+                }
+                // It was a bracket with another one in it.
+                self.open.push(Open::Bracket);
             }
             (Some(Open::Single), _) => {}
-            (_, '\\') => return rest.chars().take(2).map(char::len_utf8).sum(),
+            (_, '\\') => {
+                self.is_escape = rest.len() == 1;
+                return rest.chars().take(2).map(char::len_utf8).sum();
+            }
             (_, '`') => self.open.push(Open::Backtick),
             (_, '$') if rest.starts_with("$((") => {
                 self.open.push(Open::Arithmetic);
@@ -134,6 +158,11 @@ impl Script {
             (Some(Open::Double), _) => {}
             (_, '\'') => self.open.push(Open::Single),
             (_, '"') => self.open.push(Open::Double),
+            (Some(Open::Arithmetic | Open::Inner), '(') => self.open.push(Open::Inner),
+            (_, '(') if rest.starts_with("((") => {
+                self.open.push(Open::Arithmetic);
+                return 2;
+            }
             (_, '(') => self.open.push(Open::Bracket),
             (_, '#') => {
                 let begins = |before: char| before.is_whitespace() || ";(|&".contains(before);
@@ -190,12 +219,30 @@ mod tests {
             ("a @ '@' \"@\" @", &[N, Q, Q, N][..]),
             (r#"a \' @ "\"@" '\' @"#, &[N, Q, N]),
             ("a \"$(b @ '@')@\" @", &[N, Q, Q, N]),
-            ("a \"`b @`@\"", &[N, Q]),
+            ("a \"`b`@\"", &[Q]),
             ("a 'it'\\''s @' @", &[Q, N]),
             ("# it's\n@ x#'@' @#'@'", &[N, Q, N, Q]),
             ("(a; (b @)) '@'", &[N, Q]),
             ("a 'b\nc @\n' @", &[Q, N]),
             ("ü \"ü@\" @", &[Q, N]),
+        ] {
+            assert_eq!(around(script), right, "{script}");
+        }
+    }
+
+    #[test]
+    fn quotes_protect_nothing_in_backticks_arithmetic_comments_and_behind_a_backslash() {
+        use Around::{
+            Arithmetic as A, Backslash as B, Backticks as T, Comment as C, Nothing as N,
+            Quotes as Q,
+        };
+        for (script, right) in [
+            (r"a \@ \\@ \\\@ \$@ '\'@ @", &[B, N, B, N, N, N][..]),
+            ("a `b @ $(c @) '@'` @", &[T, T, T, N]),
+            ("a $((@ + (1 + @) + $(b @))) @", &[A, A, N, N]),
+            ("((@ > 1)) && b @", &[A, N]),
+            ("((a); (b @); c @) @ '@'", &[N, N, N, Q]),
+            ("a # @\n@ '# @'", &[C, N, Q]),
         ] {
             assert_eq!(around(script), right, "{script}");
         }

@@ -5,7 +5,7 @@ use minijinja::Value;
 use super::evaluate::{CHECK_WORK, Expression, Refusal, checked, defined, eval, names};
 use super::language::lenient;
 use super::paths::Names;
-use super::quote::is_quoted;
+use super::quote::{is_number, is_quoted};
 use super::script::{Around, Script};
 use super::{guard, work};
 use crate::limits;
@@ -84,12 +84,20 @@ pub(crate) enum Exposed {
     Requoted,
     /// It stands in a here-document, in which quotes are text.
     InDocument,
+    /// It stands within backticks, which one in the value ends.
+    InBackticks,
+    /// It stands in `$((…))` or `((…))`, where quotes are text.
+    InArithmetic,
+    /// It stands in a comment, which the end of a line in the value ends.
+    InComment,
+    /// The value has quotes, and stands behind a backslash, which takes the first of them.
+    Escaped,
 }
 
 /// Yields the expressions of a script that read something and whose values a shell does not read
-/// as one word: those that do not end with `| quote`, and those that do and stand within quotes or
-/// in a here-document.
-pub(crate) fn exposed(template: &str) -> Vec<(&str, Exposed)> {
+/// as one word: those that do not end with `| quote`, and those that do and stand where its quotes
+/// are none, or if the shell has quotes of its own. A number is one word anywhere.
+pub(crate) fn exposed(template: &str, has_posix_quotes: bool) -> Vec<(&str, Exposed)> {
     let reads = |text: &str| names(text).is_ok_and(|names| !names.is_empty());
     let mut script = Script::default();
     let mut found = Vec::new();
@@ -97,11 +105,17 @@ pub(crate) fn exposed(template: &str) -> Vec<(&str, Exposed)> {
         match piece {
             Piece::Text(text) => script.text(text),
             Piece::Expression(text) => {
-                let exposed = match (script.around(), is_quoted(text)) {
-                    (Around::Document, _) => Some(Exposed::InDocument),
-                    (_, false) => Some(Exposed::Bare),
-                    (Around::Quotes, true) => Some(Exposed::Requoted),
-                    (Around::Nothing, true) => None,
+                let exposed = match script.around() {
+                    _ if is_number(text) => None,
+                    _ if !has_posix_quotes => Some(Exposed::Bare),
+                    Around::Document => Some(Exposed::InDocument),
+                    Around::Backticks => Some(Exposed::InBackticks),
+                    Around::Arithmetic => Some(Exposed::InArithmetic),
+                    Around::Comment => Some(Exposed::InComment),
+                    _ if !is_quoted(text) => Some(Exposed::Bare),
+                    Around::Quotes => Some(Exposed::Requoted),
+                    Around::Backslash => Some(Exposed::Escaped),
+                    Around::Nothing => None,
                 };
                 found.extend(exposed.filter(|_| reads(text)).map(|exposed| (text.trim(), exposed)));
                 script.value();

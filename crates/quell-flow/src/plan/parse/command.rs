@@ -34,7 +34,7 @@ pub(super) fn command(reader: &mut Reader<'_>, step: &Table<'_>, run: &Node) -> 
         command.push(reader.noted(text));
     }
     if let Some(parts) = parts {
-        shell::warn(reader, parts);
+        shell::warn(reader, parts, step.get("input"));
         unshelled::warn(reader, parts, step.get("cwd"));
     }
     let mut env = BTreeMap::new();

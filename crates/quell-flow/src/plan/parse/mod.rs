@@ -5,10 +5,11 @@
 //! `command` reads, `options` the options of parallel steps and retries, `fields` single values.
 //! `names` holds the names that expressions may read, `shape` what is known of the outputs behind
 //! them, and `outputs` checks what is read of these. `whole` refuses `steps`
-//! alone. `needs` holds what branches need of each other, `guesses` how much is guessed, `notes` what is wrong. `hints` says what is right instead
+//! alone. `needs` holds what branches need of each other, `guesses` how much is guessed, `notes`
+//! what is wrong. `hints` says what is right instead
 //! of a mistake, `bad` what is wrong with a template. `waits` reads steps that wait for an answer.
 //! `masked`, `within`, `stars` and `unread` are the text that messages show. `shell` and
-//! `unshelled` warn of what a shell would read, or would have to.
+//! `unshelled` warn of what a shell would read, which `scripts` finds, or would have to.
 
 mod bad;
 mod command;
@@ -29,6 +30,7 @@ mod options;
 mod outputs;
 mod places;
 mod reader;
+mod scripts;
 mod shape;
 mod shell;
 mod stars;

@@ -2,7 +2,8 @@
 
 use super::fault::Fault;
 use super::reader::Reader;
-use super::shell::{is_shell, program, word};
+use super::scripts::{is_shell, program};
+use super::shell::word;
 use super::tree::Node;
 use crate::excerpt::excerpt;
 use crate::harmless::may_set;
@@ -109,8 +110,14 @@ const SIGNS: [&str; 9] = ["|", "||", "&&", ";", ">", ">>", "<", "2>&1", "&"];
 const LAST: [&str; 3] = [";", "2>&1", "&"];
 
 /// Programs beside the shells of POSIX that read such signs, or hand them to a shell.
-const OTHER_SHELLS: [&str; 12] = [
+const OTHER_SHELLS: [&str; 18] = [
     "ssh",
+    "su",
+    "runuser",
+    "sg",
+    "script",
+    "xonsh",
+    "elvish",
     "fish",
     "csh",
     "tcsh",
