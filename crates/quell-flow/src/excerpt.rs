@@ -241,7 +241,7 @@ const OF_NUMBERS: [&str; 6] = [
 const NO_GUESS: &str = "; did you mean `…`?";
 
 /// Values that are examples in messages.
-const SAMPLES: [&str; 8] = ["30s", "500ms", "5s", "3", "true", "false", "NAME", "value"];
+pub(crate) const SAMPLES: [&str; 8] = ["30s", "500ms", "5s", "3", "true", "false", "NAME", "value"];
 
 /// What ends a line, alone or both together.
 pub(crate) const LINE_ENDS: [char; 2] = ['\n', '\r'];

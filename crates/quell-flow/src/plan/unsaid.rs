@@ -22,13 +22,17 @@ impl Unsaid {
     ) -> Self {
         for word in words(shown) {
             hidden.remove(word);
+            // A number without a unit is answered with one.
+            if word.bytes().all(|byte| byte.is_ascii_digit()) {
+                hidden.remove(format!("{word}s").as_str());
+            }
         }
         hidden.retain(|word| !is_ours(word));
         Self(hidden)
     }
 
-    /// Yields a message with `…` in the place of each of the words. Out of quotes, plain ones are
-    /// those of our sentences.
+    /// Yields a message with `…` in the place of each of the words. Out of quotes, plain ones and
+    /// numbers are those of our sentences.
     pub(crate) fn left_out(&self, message: String) -> String {
         if self.0.is_empty() {
             return message;
@@ -40,7 +44,9 @@ impl Unsaid {
             is_quoted ^= before.matches('`').count() % 2 == 1;
             said.push_str(before);
             begin = at + word.len();
-            let is_ours = !is_quoted && word.bytes().all(|byte| byte.is_ascii_lowercase());
+            let is_plain = || word.bytes().all(|byte| byte.is_ascii_lowercase());
+            let is_count = || word.bytes().all(|byte| byte.is_ascii_digit());
+            let is_ours = !is_quoted && (is_plain() || is_count());
             let is_cut = after.starts_with('…');
             let escaped = word.get(1..).filter(|_| before.ends_with('\\'));
             if !is_ours

@@ -4,8 +4,11 @@ use std::fmt::Write as _;
 
 use quell_flow::{Plan, PlanFormat, limits};
 
+use crate::support::*;
+
 /// The faults of a YAML plan: line, and message.
 fn faults(text: &str) -> Vec<(usize, String)> {
+    assert_own_words_stay(PlanFormat::Yaml, text);
     let faults = PlanFormat::Yaml.read(text).expect_err(text);
     faults.iter().map(|fault| (fault.line().unwrap(), fault.message().to_owned())).collect()
 }
@@ -203,6 +206,20 @@ on_stop:
     assert_eq!(found.len(), words.len(), "{found:#?}");
     for ((line, message), (expected, words)) in found.iter().zip(words) {
         assert!(*line == expected && message.contains(words), "{line}: {message}");
+    }
+}
+
+#[test]
+fn both_parts_of_a_step_may_have_a_fault() {
+    for step in [
+        "if: x +, then: []",
+        "if: input.x, then: [], else: []",
+        "route: x +, routes: []",
+        "parallel: [], branches: []",
+    ] {
+        let text = format!("name: p\nsteps:\n- {{ name: a, {step} }}");
+        let faults = PlanFormat::Yaml.read(&text).unwrap_err();
+        assert_eq!(faults.len(), 2, "{faults:#?}");
     }
 }
 

@@ -3,13 +3,17 @@
 use std::fmt::Write as _;
 
 use proptest::prelude::*;
-use quell_flow::{Plan, PlanError, limits};
+use quell_flow::{Plan, PlanError, PlanFormat, limits};
+
+use crate::support::*;
 
 /// Line, column and a part of the message that a text is refused with.
 type Case<'a> = (&'a str, usize, usize, &'a str);
 
 fn check(cases: &[Case<'_>], parse: fn(&str) -> Result<Plan, PlanError>) {
     for (text, line, column, words) in cases {
+        let is_json = text.starts_with(['{', '[']);
+        assert_own_words_stay(if is_json { PlanFormat::Json } else { PlanFormat::Toml }, text);
         let error = parse(text).expect_err(text);
         let place = (error.line(), error.column());
         assert_eq!(place, (Some(*line), Some(*column)), "{error}\n{text}");

@@ -2,12 +2,15 @@
 
 use quell_flow::{Plan, PlanFormat};
 
+use crate::support::*;
+
 /// The faults of a plan of two steps, of which the second reads the first.
 fn faults(name: &str, reads: &str) -> Vec<String> {
     let text = serde_json::json!({
         "name": "p",
         "steps": [{ "name": name, "run": ["x"] }, { "name": "last", "run": ["x", reads] }],
     });
+    assert_own_words_stay(PlanFormat::Json, &text.to_string());
     let read = PlanFormat::Json.read(&text.to_string());
     let faults = read.err().unwrap_or_default();
     faults.iter().map(|fault| fault.message().to_owned()).collect()

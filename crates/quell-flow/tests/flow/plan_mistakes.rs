@@ -2,9 +2,12 @@
 
 use quell_flow::PlanFormat;
 
+use crate::support::*;
+
 /// The only fault of a text: its place and its message.
 #[track_caller]
 fn fault(format: PlanFormat, text: &str) -> ((usize, usize), String) {
+    assert_own_words_stay(format, text);
     let faults = format.read(text).expect_err(text);
     assert_eq!(faults.len(), 1, "{faults:?}");
     let place = (faults[0].line().unwrap(), faults[0].column().unwrap());

@@ -7,6 +7,7 @@ use crate::support::*;
 /// The faults of a plan in YAML whose first step is line 3.
 fn faults(step: &str) -> Vec<String> {
     let text = format!("name: p\nsteps:\n{step}\n");
+    assert_own_words_stay(PlanFormat::Yaml, &text);
     let faults = PlanFormat::Yaml.read(&text).expect_err(&text);
     faults.iter().map(ToString::to_string).collect()
 }

@@ -2,10 +2,13 @@
 
 use quell_flow::PlanFormat;
 
+use crate::support::*;
+
 /// Yields the first fault of a step.
 #[track_caller]
 fn fault(step: &str) -> String {
     let text = format!("name: p\nsteps:\n- {{ name: a, {step} }}\n");
+    assert_own_words_stay(PlanFormat::Yaml, &text);
     let faults = PlanFormat::Yaml.read(&text).expect_err(step);
     faults[0].message().to_owned()
 }

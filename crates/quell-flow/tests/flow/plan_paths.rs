@@ -2,6 +2,8 @@
 
 use quell_flow::{PlanError, PlanFormat};
 
+use crate::support::*;
+
 /// Steps with others inside, of which each name is used once.
 const STEPS: &str = "
 - name: all
@@ -27,10 +29,12 @@ fn plan(expression: &str) -> String {
 }
 
 fn faults(text: &str) -> Vec<PlanError> {
+    assert_own_words_stay(PlanFormat::Yaml, text);
     PlanFormat::Yaml.read(text).err().unwrap_or_default()
 }
 
 fn warnings(text: &str) -> Vec<String> {
+    assert_own_words_stay(PlanFormat::Yaml, text);
     let plan = PlanFormat::Yaml.read(text).unwrap_or_else(|faults| panic!("{text}: {faults:?}"));
     plan.warnings().iter().map(|warning| warning.message().to_owned()).collect()
 }

@@ -3,10 +3,12 @@
 use std::fmt::Write as _;
 
 use quell::{Failure, Payload, RunContext, RunKind, RunReport, RunStatus, testing};
-use quell_flow::{CommandStep, Plan, PlanPolicy, Runner};
+use quell_flow::{CommandStep, Plan, PlanFormat, PlanPolicy, Runner};
 use tokio::time::{Instant, sleep};
 
-use crate::support::{Witness, branch, engine, json, millis, row, secs, since};
+use crate::support::{
+    Witness, assert_own_words_stay, branch, engine, json, millis, row, secs, since,
+};
 
 /// Runs `ok MS`, `bad MS` and, of several calls, `second MS`, which is Ok from the second on.
 #[derive(Clone, Default)]
@@ -283,6 +285,7 @@ fn a_policy_of_a_plan_is_refused_with_its_place_and_what_would_be_right() {
         let branches = "branches = [{ name = 'a', run = ['x'] }, { name = 'b', run = ['y'] }]";
         let step = format!("[[steps]]\nname = 's'\n{branches}\nparallel = {{\n    {options} }}");
         let plan = format!("name = 'p'\n{step}\n");
+        assert_own_words_stay(PlanFormat::Toml, &plan);
         let error = Plan::from_toml(&plan).expect_err(options);
         let place = (error.line(), error.column());
         assert_eq!(place, (Some(6), Some(column)), "{options}: {error}");
@@ -315,6 +318,7 @@ fn a_retry_of_a_plan_is_refused_with_its_place_and_what_would_be_right() {
     ];
     for (retry, column, words) in cases {
         let plan = format!("name = 'p'\n[[steps]]\nname = 's'\nrun = ['x']\n{retry}\n");
+        assert_own_words_stay(PlanFormat::Toml, &plan);
         let error = Plan::from_toml(&plan).expect_err(retry);
         assert_eq!((error.line(), error.column()), (Some(5), Some(column)), "{retry}: {error}");
         assert!(error.message().contains(words), "{retry}: {error}");

@@ -8,6 +8,7 @@ use crate::support::*;
 /// The warnings of a plan with one step that runs this, as people see them.
 fn warned(run: &str) -> Vec<String> {
     let text = format!("name: p\nsteps:\n- name: a\n  run: {run}\n");
+    assert_own_words_stay(PlanFormat::Yaml, &text);
     let plan = PlanFormat::Yaml.read(&text).unwrap_or_else(|faults| panic!("{text}: {faults:?}"));
     let shown = plan.warnings().iter();
     shown.map(|warning| format!("{warning}\n{}", warning.snippet().unwrap())).collect()

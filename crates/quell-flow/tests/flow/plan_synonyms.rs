@@ -2,9 +2,12 @@
 
 use quell_flow::PlanFormat;
 
+use crate::support::*;
+
 /// The message of the one fault of a plan with a step `a`, in YAML.
 fn fault(step: &str) -> String {
     let text = format!("name: p\nsteps:\n- name: a\n  {step}\n");
+    assert_own_words_stay(PlanFormat::Yaml, &text);
     let faults = PlanFormat::Yaml.read(&text).expect_err(&text);
     assert_eq!(faults.len(), 1, "{faults:?}");
     faults[0].message().to_owned()

@@ -3,10 +3,13 @@
 
 use quell_flow::PlanFormat;
 
+use crate::support::*;
+
 /// The warnings of a plan with a step `a`, which is `run: [x]`, and a second one: the place of each
 /// and its message.
 fn warned(step: &str) -> Vec<(usize, usize, String)> {
     let text = format!("name: p\nsteps:\n- {{ name: a, run: [x] }}\n- name: b\n  {step}\n");
+    assert_own_words_stay(PlanFormat::Yaml, &text);
     let plan = PlanFormat::Yaml.read(&text).unwrap_or_else(|faults| panic!("{text}: {faults:?}"));
     let place = |at: Option<usize>| at.expect("a warning has a place");
     let shown = plan.warnings().iter();
@@ -16,6 +19,7 @@ fn warned(step: &str) -> Vec<(usize, usize, String)> {
 /// The only fault of a text in YAML.
 #[track_caller]
 fn fault(text: &str) -> String {
+    assert_own_words_stay(PlanFormat::Yaml, text);
     let faults = PlanFormat::Yaml.read(text).expect_err(text);
     assert_eq!(faults.len(), 1, "{faults:?}");
     faults[0].message().to_owned()

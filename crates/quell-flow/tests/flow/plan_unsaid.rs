@@ -138,6 +138,7 @@ async fn a_template_that_fails_is_named_by_its_key_and_not_quoted() {
 /// Yields the messages about a step of YAML.
 fn messages(step: &str) -> Vec<String> {
     let text = format!("name: p\nsteps:\n- name: b\n  run: [x]\n{step}\n");
+    assert_own_words_stay(PlanFormat::Yaml, &text);
     let faults = PlanFormat::Yaml.read(&text).expect_err(&text);
     faults.iter().map(|fault| fault.message().to_owned()).collect()
 }
@@ -174,6 +175,12 @@ fn of_a_message_that_may_not_quote_its_value_our_own_words_stay() {
     let env = "`env`: found null: no variable is indented below it; expected a table such as \
                `{ NAME: \"value\" }`";
     let run = "`run`: found a string; expected a list such as `[\"make\", \"all\"]`";
+    let time_of = |example| {
+        format!(
+            "`timeout`: found a number without a unit; expected a time such as \"{example}\" or \
+             \"500ms\""
+        )
+    };
     for (step, says) in [
         ("run: [x]\n  idel: hush", format!("`idle`: invalid time `…`; {TIME}")),
         ("run: [x]\n  rtry: { attempts: hush }", attempts.to_owned()),
@@ -190,6 +197,9 @@ fn of_a_message_that_may_not_quote_its_value_our_own_words_stay() {
         ),
         ("run: >\n    make\n    hush", format!("{run}; {FOLDED}")),
         ("run: API_KEY=hush make", run.to_owned()),
+        // What the plan hides are words of the example.
+        ("run: [x]\n  timeot: 30s\n  timeout: 30\n  idel: 500ms", time_of("30s")),
+        ("run: [x]\n  timeot: 600s\n  timeout: 600", time_of("600s")),
     ] {
         let found = messages(&format!("- name: a\n  {step}"));
         assert!(found.contains(&says), "{found:?}");

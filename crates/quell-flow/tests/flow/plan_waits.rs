@@ -2,7 +2,7 @@
 //! the steps that have ended.
 
 use quell::{CancelRequest, CauseKind, Engine, Payload, RunHandle, RunRef, RunStatus, testing};
-use quell_flow::{Catalog, Plan, SkippedStep};
+use quell_flow::{Catalog, Plan, PlanFormat, SkippedStep};
 
 use crate::support::*;
 
@@ -257,6 +257,7 @@ fn faults_of_steps_that_wait_have_their_place_and_say_what_is_right() {
         ("{ name: a, run: [x], on_stop: [{ name: b, wait: go? }] }", "which cleanup cannot"),
     ] {
         let text = format!("name: p\nsteps:\n- {step}\n");
+        assert_own_words_stay(PlanFormat::Yaml, &text);
         let fault = Plan::from_yaml(&text).expect_err(step).to_string();
         assert!(fault.starts_with("line 3, column ") && fault.contains(says), "{step}: {fault}");
     }

@@ -3,9 +3,12 @@
 
 use quell_flow::PlanFormat;
 
+use crate::support::*;
+
 /// The faults of a plan as people see them: the messages, and the lines below them.
 #[track_caller]
 fn shown(format: PlanFormat, text: &str) -> String {
+    assert_own_words_stay(format, text);
     let faults = format.read(text).expect_err(text);
     let shown = faults.iter().map(|it| format!("{it}\n{}\n", it.snippet().unwrap_or_default()));
     shown.collect()

@@ -9,6 +9,8 @@ use super::kinds::{LOOP_KEYS, TEAM_KEYS, TEAM_MODES};
 use super::options::{PARALLEL_KEYS, POLICIES, RETRY_KEYS};
 use super::shape::COMMAND_KEYS;
 use super::tree::Key;
+use super::waits::WAIT_KEYS;
+use crate::excerpt::SAMPLES;
 use crate::plan::expression::{FILTERS, TESTS};
 
 /// Yields the signs, white spaces and keys of plans of a text, with `…` in the place of each other
@@ -44,21 +46,38 @@ pub(super) fn is_harmless(word: &str) -> bool {
             .any(|keys| keys.contains(&word))
 }
 
-/// Tells whether a word is one that messages say themselves, in quotes. Numbers of two digits are
-/// no secrets.
+/// Tells whether a word is one that messages say themselves, in quotes or with capitals. Numbers of
+/// two digits are no secrets, nor are so many seconds.
 pub(super) fn is_ours(word: &str) -> bool {
+    let number = word.strip_suffix('s').unwrap_or(word);
     is_harmless(word)
-        || (word.len() <= 2 && word.bytes().all(|byte| byte.is_ascii_digit()))
-        || [&OURS[..], &COMMAND_KEYS, &FILTERS, &TESTS, &POLICIES, &TEAM_MODES]
+        || ((1..=2).contains(&number.len()) && number.bytes().all(|byte| byte.is_ascii_digit()))
+        || [&OURS[..], &CHOICES, &SAMPLES].iter().any(|words| words.contains(&word))
+        || [&WAIT_KEYS[..], &COMMAND_KEYS, &FILTERS, &TESTS, &POLICIES, &TEAM_MODES]
             .iter()
             .any(|words| words.contains(&word))
 }
 
-/// Names that plans may read, values of keys, and words of examples.
-const OURS: [&str; 31] = [
+/// Names that plans may read, operators, languages, and words of examples.
+const OURS: [&str; 46] = [
     "input", "output", "index", "last", "task", "results", "round", "error", "cause", "ended",
-    "failed", "ok", "values", "fail", "accept", "skip", "partial", "default", "go_on", "sh", "c",
-    "dir", "m", "months", "defined", "make", "srv", "data", "opt", "bin", "tool",
+    "failed", "ok", "values", "default", "sh", "c", "dir", "m", "months", "defined", "make", "srv",
+    "data", "opt", "bin", "tool", "quell", "toml", "json", "yaml", "TOML", "JSON", "YAML", "NUL",
+    "A", "B", "C", "M", "and", "or", "not", "else", "log", "tee", "build", "deploy",
+];
+
+/// Values of options.
+const CHOICES: [&str; 10] = [
+    "fail",
+    "accept",
+    "skip",
+    "partial",
+    "go_on",
+    "cancel",
+    "let_finish",
+    "detach",
+    "settled",
+    "decided",
 ];
 
 #[cfg(test)]

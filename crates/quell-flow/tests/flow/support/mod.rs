@@ -1,5 +1,6 @@
 //! What several tests need: an engine on the paused clock, and bodies with a known course.
 
+mod own_words;
 mod plans;
 
 use std::sync::Arc;
@@ -15,6 +16,7 @@ use tokio::time::{Instant, sleep};
 
 pub(crate) use quell_test_support::{Witness, secs};
 
+pub(crate) use own_words::assert_own_words_stay;
 pub(crate) use plans::{Script, run_plan, submit_plan};
 
 /// An engine whose deadlines follow the paused clock of the test.
