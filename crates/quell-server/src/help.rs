@@ -166,6 +166,8 @@ pub(crate) const PLAN_CHECK_AFTER_HELP: &str = "\
 It looks at plans alone; of a configuration only at the components that they name. `quell check` \
 looks at a configuration and the plans that it names.
 
+The search ends at 100 faults, and at the first fault of syntax. `quell run` shows the first 20.
+
 Exit codes:
   0   fine, perhaps with warnings
   2   a plan has a fault, or cannot be read";
@@ -175,6 +177,8 @@ pub(crate) const CHECK_AFTER_HELP: &str = "\
 It refuses what `quell serve` would refuse: unknown keys and words, scopes that nothing asks for, \
 programs that are not there or not executable, secrets that are empty or not set, faults of plans. \
 `quell plan check` looks at plans without a configuration; `quell init` writes one to begin with.
+
+The search ends at 100 faults. `quell serve` and `quell run` show the first 20.
 
 Exit codes:
   0   fine

@@ -17,7 +17,7 @@ use crate::answers::Answer;
 use crate::args::RunArgs;
 use crate::config;
 use crate::environment::{self, Inherits};
-use crate::faults::{under_error, warned};
+use crate::faults::{check_of, plan_check_of, under_error, warned_shortly};
 use crate::outputs::Former;
 use crate::plan;
 use crate::processes::{Processes, output};
@@ -191,10 +191,12 @@ fn named(path: &Path, config: Option<&Path>) -> Result<(RunSpec, Body), String> 
             plan.extend(["; a program would be `quell run -- ", &shown, "`"]);
         }
         let (catalog, _) = config::catalog(config).map_err(|faults| {
-            let is_there = config.is_some() || config::default_file().is_some();
-            let of =
-                if is_there { String::new() } else { format!("component `{shown}`: {plan}; ") };
-            of + &under_error(&faults)
+            let file = config.or(config::default_file());
+            let of = match file {
+                Some(_) => String::new(),
+                None => format!("component `{shown}`: {plan}; "),
+            };
+            of + &under_error(&faults, &check_of(file.unwrap_or(Path::new(config::DEFAULT))))
         })?;
         let component = catalog.named_as(&name, &shown).map_err(|words| {
             let end = if words.ends_with('?') { " A" } else { "; a" };
@@ -202,9 +204,10 @@ fn named(path: &Path, config: Option<&Path>) -> Result<(RunSpec, Body), String> 
         })?;
         return Ok((component.spec(), Body::Component(Arc::clone(component))));
     }
-    let plan = plan::load(path).map_err(|refusal| under_error(refusal.faults()))?;
-    stdout::complain(&warned(plan.warnings()));
-    let linked = config::linked(plan, config).map_err(|faults| under_error(&faults))?;
+    let lister = plan_check_of(path, config);
+    let plan = plan::load(path).map_err(|refusal| under_error(refusal.faults(), &lister))?;
+    stdout::complain(&warned_shortly(plan.warnings(), &lister));
+    let linked = config::linked(plan, config).map_err(|faults| under_error(&faults, &lister))?;
     let (plan, without) = linked;
     Ok((plan.plan().spec(), Body::Plan(plan, Processes { without })))
 }

@@ -1,7 +1,7 @@
 //! `quell list`: the components that `quell run` can start by name.
 
 use std::fmt::Write as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Args;
@@ -10,7 +10,7 @@ use quell_report::text::printable;
 use serde_json::{Value, json};
 
 use crate::config;
-use crate::faults::refused;
+use crate::faults::{check_of, refused_shortly};
 use crate::stdout;
 
 /// What `quell list` is told.
@@ -29,7 +29,10 @@ pub(crate) struct ListArgs {
 pub(crate) fn run(args: &ListArgs) -> ExitCode {
     let catalog = match config::catalog(args.config.as_deref()) {
         Ok((catalog, _)) => catalog,
-        Err(faults) => return refused(&faults),
+        Err(faults) => {
+            let file = args.config.as_deref().unwrap_or(Path::new(config::DEFAULT));
+            return refused_shortly(&faults, &check_of(file));
+        }
     };
     let mut text = String::new();
     for component in catalog.components() {

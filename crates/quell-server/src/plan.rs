@@ -11,7 +11,7 @@ use quell_flow::{PLAN_SCHEMA, Plan, PlanError, PlanFormat, PlanRefusal, path_tex
 
 use crate::config;
 use crate::exit::EXIT_USAGE;
-use crate::faults::{listed, warned};
+use crate::faults::{listed, plan_check_of, refused_shortly, warned};
 use crate::help::PLAN_CHECK_AFTER_HELP;
 use crate::stdout;
 
@@ -55,7 +55,7 @@ pub(crate) fn run(command: &PlanCommand) -> ExitCode {
         PlanCommand::Check(args) => check(args),
         PlanCommand::Show(args) => match load(&args.plan) {
             Ok(plan) => stdout::say(&plan.to_string()),
-            Err(refusal) => refused(&lines(refusal.faults())),
+            Err(refusal) => refused_shortly(refusal.faults(), &plan_check_of(&args.plan, None)),
         },
     }
 }

@@ -1,5 +1,6 @@
 //! [`serve`]: the command `quell serve`, from its arguments to its exit code.
 
+use std::path::Path;
 use std::process::ExitCode;
 
 use quell_flow::{PlanError, path_text};
@@ -10,7 +11,7 @@ use super::site::Site;
 use crate::args::ServeArgs;
 use crate::config::{self, Asked, Checked};
 use crate::exit::EXIT_USAGE;
-use crate::faults::under_error;
+use crate::faults::{check_of, under_error};
 
 /// Serves what the command line asks for, until a signal ends it.
 pub(crate) fn serve(args: &ServeArgs) -> ExitCode {
@@ -46,8 +47,10 @@ fn try_serve(args: &ServeArgs, log: &Log) -> Result<(), Refusal> {
     if let Some(file) = default {
         log.say(&format!("serving {}; --config reads another file", path_text(file)));
     }
-    let checked = Checked::load(args.config.as_deref().or(default), asked).map_err(|refused| {
-        Refusal { message: under_error(&refused.faults), warnings: refused.warnings }
+    let file = args.config.as_deref().or(default);
+    let checked = Checked::load(file, asked).map_err(|refused| {
+        let check = check_of(file.unwrap_or(Path::new(config::DEFAULT)));
+        Refusal { message: under_error(&refused.faults, &check), warnings: refused.warnings }
     })?;
     for warning in &checked.warnings {
         tracing::warn!("{warning}");

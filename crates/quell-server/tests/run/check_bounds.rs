@@ -41,7 +41,7 @@ hf_AbHUSHcd = 1
 "#;
 
 #[test]
-fn a_configuration_with_more_entries_than_the_limit_is_refused_and_many_faults_are_counted() {
+fn a_configuration_with_more_entries_than_the_limit_is_refused_and_the_search_for_faults_ends() {
     let scratch = Scratch::new();
     let many = |count: usize, entry: fn(usize) -> String| {
         let text: String = (0..count).map(entry).collect();
@@ -58,7 +58,8 @@ fn a_configuration_with_more_entries_than_the_limit_is_refused_and_many_faults_a
     ] {
         let ended = many(300, entry);
         ended.assert_code(2);
-        assert!(ended.stderr.contains("and at least 80 more faults"), "{}", ended.stderr);
+        assert_eq!(ended.stderr.matches("quell.toml:").count(), 100, "{}", ended.stderr);
+        assert!(ended.stderr.ends_with(MORE), "{}", ended.stderr);
     }
     // Each team has the next one as its member.
     let chain = |at: usize| match at {
@@ -66,6 +67,32 @@ fn a_configuration_with_more_entries_than_the_limit_is_refused_and_many_faults_a
         _ => format!("[agents.a{at}]\nrun = ['sh']\n"),
     };
     many(301, chain).assert_code(0);
+}
+
+/// What is said of the faults beyond the bound of the search.
+const MORE: &str = "       there may be more: the search ends at 100\n";
+
+#[test]
+fn what_checks_a_configuration_lists_all_and_other_commands_the_first_and_what_lists_all() {
+    let scratch = Scratch::new();
+    let agents: Vec<String> = (0..37).map(|at| format!("[agents.a{at}]\nrnu = []\n")).collect();
+    scratch.write("my quell.toml", &agents.concat());
+    let ended = checked(&scratch, &["my quell.toml"]);
+    ended.assert_code(2);
+    let count = |stderr: &str| stderr.matches("unknown key `rnu`").count();
+    assert_eq!(count(&ended.stderr), 37, "{}", ended.stderr);
+    assert!(!ended.stderr.contains("more"), "{}", ended.stderr);
+    for args in [
+        &["serve", "--config", "my quell.toml"][..],
+        &["run", "agent/a1", "--config", "my quell.toml"],
+        &["list", "--config", "my quell.toml"],
+    ] {
+        let ended = scratch.run(args);
+        ended.assert_code(2);
+        assert_eq!(count(&ended.stderr), 20, "{}", ended.stderr);
+        let says = "       and 17 more faults; `quell check 'my quell.toml'` lists all\n";
+        assert!(ended.stderr.ends_with(says), "{}", ended.stderr);
+    }
 }
 
 #[test]

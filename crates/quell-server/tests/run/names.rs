@@ -236,12 +236,27 @@ bad.yaml:5:12: retry has no `attempts`
     for (steps, more) in
         [(21, "and 1 more fault"), (90, "and 70 more faults"), (150, "and at least 80 more faults")]
     {
-        let steps: Vec<_> = (0..steps).map(|step| format!("- {{ name: s{step} }}")).collect();
-        scratch.write("many.yaml", &format!("name: many\nsteps:\n{}\n", steps.join("\n")));
+        let all: Vec<_> = (0..steps).map(|step| format!("- {{ name: s{step} }}")).collect();
+        scratch.write("many.yaml", &format!("name: many\nsteps:\n{}\n", all.join("\n")));
+        for (args, command) in [
+            (&["run", "many.yaml"][..], "quell plan check many.yaml"),
+            (&["plan", "show", "many.yaml"], "quell plan check many.yaml"),
+            (
+                &["run", "many.yaml", "--config", "q.toml"],
+                "quell plan check --config q.toml many.yaml",
+            ),
+        ] {
+            let ended = scratch.run(args);
+            ended.assert_code(2);
+            assert_eq!(ended.stderr.matches("does nothing").count(), 20, "{ended:?}");
+            let last = format!("       {more}; `{command}` lists all");
+            assert_eq!(ended.stderr.lines().last(), Some(&*last), "{ended:?}");
+        }
         let ended = scratch.run(&["plan", "check", "many.yaml"]);
         ended.assert_code(2);
-        assert_eq!(ended.stderr.matches("does nothing").count(), 20, "{ended:?}");
-        assert_eq!(ended.stderr.lines().last(), Some(more), "{ended:?}");
+        assert_eq!(ended.stderr.matches("does nothing").count(), steps.min(100), "{ended:?}");
+        let bound = "there may be more: the search ends at 100";
+        assert_eq!(ended.stderr.lines().last() == Some(bound), steps > 100, "{ended:?}");
     }
 }
 
