@@ -129,7 +129,11 @@ async fn run_until_ended(
     let mut view =
         View::start(style).map_err(|error| format!("no thread for the view: {error}"))?;
     let run = match going_on {
-        Some(run) => run,
+        Some(run) => {
+            // The view has room, or has gone.
+            let _ = view.messages.try_send(Message::GoesOn(run.report()));
+            run
+        }
         None => submitted(job, &engine, &mut signals).await?,
     };
     for words in left_behind {

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use quell::{EventKind, Payload, RunEvent, RunId, RunStatus};
+use quell::{EventKind, Payload, RunEvent, RunId, RunReport, RunStatus};
 use quell_flow::Emit;
 use serde_json::Value;
 
@@ -62,6 +62,24 @@ impl Tree {
         }
     }
 
+    /// Takes the runs of a tree that goes on: the events that began these came in an earlier
+    /// process.
+    pub(crate) fn go_on_with(&mut self, report: &RunReport) {
+        for row in &report.rows {
+            let entry = Entry {
+                status: row.status,
+                started_at: row.started_at,
+                ended_at: row.ended_at,
+                ..Entry::new(row.parent, &row.name)
+            };
+            self.put(row.run, entry);
+            if row.run == report.run {
+                self.root = Some(row.run);
+                self.began = Some(row.queued_at);
+            }
+        }
+    }
+
     /// Yields one run.
     pub(crate) fn entry(&self, run: RunId) -> Option<&Entry> {
         self.entries.get(&run)
@@ -95,33 +113,41 @@ impl Tree {
         found
     }
 
-    fn queued(&mut self, event: &RunEvent, parent: Option<RunId>, name: &Arc<str>) {
-        let depth = match parent.and_then(|parent| self.entries.get_mut(&parent)) {
-            Some(parent) => {
-                parent.children.push(event.run);
-                parent.depth + 1
-            }
-            None => 0,
-        };
+    fn queued(&mut self, event: &RunEvent, parent: Option<RunId>, name: &str) {
+        // A tree that goes on may have it already.
+        if !self.entries.contains_key(&event.run) {
+            self.put(event.run, Entry::new(parent, name));
+        }
         if event.run == event.root {
             self.root = Some(event.run);
             self.began = Some(event.at);
         }
-        let entry = Entry {
+    }
+
+    /// Adds a run below its parent, if that is known.
+    fn put(&mut self, run: RunId, mut entry: Entry) {
+        if let Some(parent) = entry.parent.and_then(|parent| self.entries.get_mut(&parent)) {
+            parent.children.push(run);
+            entry.depth = parent.depth + 1;
+        }
+        self.entries.insert(run, entry);
+    }
+}
+
+impl Entry {
+    fn new(parent: Option<RunId>, name: &str) -> Self {
+        Self {
             parent,
-            depth,
+            depth: 0,
             name: printable(name).into(),
             status: RunStatus::Queued,
             started_at: None,
             ended_at: None,
             last_emitted: None,
             children: Vec::new(),
-        };
-        self.entries.insert(event.run, entry);
+        }
     }
-}
 
-impl Entry {
     /// Yields the last line that its body emitted, fit for a terminal.
     pub(crate) fn last_line(&self) -> Option<String> {
         self.last_emitted.as_ref().and_then(|last| last_line(&emitted_lines(last).pop()?))

@@ -41,6 +41,8 @@ impl Style {
 /// What the view receives.
 #[derive(Debug)]
 pub(crate) enum Message {
+    /// The run goes on, with what was known of it by then.
+    GoesOn(Arc<RunReport>),
     /// Something happened.
     Event(RunEvent),
     /// Time passed, and no question is open.
@@ -145,6 +147,10 @@ impl Screen {
 
     fn show(&mut self, message: Message) -> io::Result<()> {
         match message {
+            Message::GoesOn(report) => {
+                self.tree.go_on_with(&report);
+                Ok(())
+            }
             Message::Event(event) => self.event(&event),
             Message::Tick => {
                 self.is_asking = false;

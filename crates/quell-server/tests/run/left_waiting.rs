@@ -55,6 +55,11 @@ fn a_question_that_nobody_answers_leaves_the_run_paused_and_says_how_it_goes_on(
     let ended = go_on(&scratch, &id, &["--answer", "where=ada"]);
     ended.assert_code(0);
     assert!(!ended.stderr.contains("ok: send"), "{ended:?}");
+    // Its progress is shown as before the pause: with the names, and from its acceptance on.
+    for line in ["p  resumed: attempt 3\n", "p  running\n", "p/where  running\n"] {
+        assert!(ended.stdout.contains(&format!("  {line}")), "{line}: {ended:?}");
+    }
+    assert!(!ended.stdout.contains(&id) && !ended.stdout.contains(" 0.000  "), "{ended:?}");
     assert_eq!((&*text(&scratch, "built"), &*text(&scratch, "sent")), ("run\n", "ada\n"));
 }
 
