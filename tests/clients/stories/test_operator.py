@@ -55,7 +55,18 @@ def test_the_pipeline_says_what_the_readme_shows(project):
     shown = shown[shown.index("pipeline  ") : shown.index("```")]
     assert without_times(report) == without_times(shown)
     assert (project / "calc.tar").exists()
-    assert len((project / "tries").read_text().split()) == 3
+
+
+def test_the_pipeline_says_the_same_again_and_a_checkout_stays_clean(project):
+    def git(*args):
+        return subprocess.run(["git", *args], cwd=project, capture_output=True, check=True).stdout
+
+    git("init", "-q")
+    git("add", ".")
+    for _ in range(2):
+        _, said, _ = quell(project, "run", "pipeline.yaml")
+        assert "attempt 3  completed" in said, said
+        assert git("ls-files", "--others", "--exclude-standard") == b""
 
 
 def test_what_was_built_is_withdrawn_if_a_later_step_fails(project):
