@@ -32,7 +32,7 @@ mod times;
 
 pub use catalog::{
     COMPONENT, Catalog, Component, ComponentKind, Contract, Model, OnWorkerLost, Part, Reducer,
-    Reducers,
+    Reducers, unknown_component,
 };
 pub use command_example::command_example;
 pub use emit::Emit;

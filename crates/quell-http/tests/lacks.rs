@@ -53,3 +53,26 @@ async fn a_refusal_says_which_scope_is_needed_as_a_key_spells_it() {
         assert_eq!(answer.json()["type"], "urn:quell:problem:forbidden");
     }
 }
+
+#[tokio::test]
+async fn an_unknown_component_is_named_with_a_guess_among_those_that_the_caller_may_start() {
+    let both = Key::new("ada", "key-of-both").scopes(["agents:sleeper:run", "agents:gone:run"]);
+    let app = router(service().access(access().key(both)));
+    let listed = "unknown component `agent/gone`; expected one of `agent/sleeper`";
+    for (key, id, detail) in [
+        ("key-of-ada", "sleepr", "unknown component `agent/sleepr`; did you mean `agent/sleeper`?"),
+        ("key-of-ada", "eco", "unknown component `agent/eco`; did you mean `agent/echo`?"),
+        // Of others it says nothing.
+        ("key-of-both", "gone", listed),
+    ] {
+        let body = format!(r#"{{"component": "agent/{id}"}}"#);
+        let key = format!("Bearer {key}");
+        let answer = send(&app, "POST", "/v1/runs", &[JSON, ("authorization", &key)], body).await;
+        assert_eq!(answer.status, StatusCode::NOT_FOUND, "{id}");
+        assert_eq!(answer.json()["detail"], detail, "{id}");
+    }
+    let body = r#"{"component": "agent/sleepr"}"#.to_owned();
+    let key = [JSON, ("authorization", "Bearer key-of-one")];
+    let answer = send(&app, "POST", "/v1/runs", &key, body).await;
+    assert_eq!(answer.status, StatusCode::FORBIDDEN, "what it may not start is not looked up");
+}

@@ -17,4 +17,4 @@ pub use lasting::OnWorkerLost;
 pub(crate) use lasting::{Attempts, Behind, Lasting};
 pub use part::{Model, Part};
 pub use reducer::{Reducer, Reducers};
-pub use registry::Catalog;
+pub use registry::{Catalog, unknown_component};

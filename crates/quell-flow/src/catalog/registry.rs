@@ -114,25 +114,40 @@ impl Catalog {
         if let [one] = found[..] {
             return Ok(one);
         }
-        // One that no name can name is offered to nobody.
-        let is_named = |one: &&Arc<Component>| !one.id().is_empty() && !one.id().contains('/');
-        let all: Vec<&Arc<Component>> = self.components().filter(is_named).collect();
-        let shown = excerpt(shown);
-        match found[..] {
-            [] if all.is_empty() => {
-                Err(format!("unknown component `{shown}`; there are no components"))
-            }
-            [] => Err(match meant(&all, name) {
-                Some(meant) => {
-                    let meant = excerpt(&meant);
-                    format!("unknown component `{shown}`; did you mean `{meant}`?")
-                }
-                None => format!("unknown component `{shown}`; expected one of {}", listed(&all)),
-            }),
-            [..] => {
-                Err(format!("`{shown}` is the name of several; expected one of {}", listed(&found)))
-            }
+        if found.is_empty() {
+            return Err(unknown_component(self.components(), name, shown));
         }
+        let (shown, all) = (excerpt(shown), listed(&found));
+        Err(format!("`{shown}` is the name of several; expected one of {all}"))
+    }
+}
+
+/// Says that none of some components has a name, with the one that is probably meant, or else with
+/// the first ones. What the message shows in the place of the name is given as well.
+///
+/// # Examples
+///
+/// ```
+/// let words = quell_flow::unknown_component([], "agent/writr", "agent/writr");
+/// assert_eq!(words, "unknown component `agent/writr`; there are no components");
+/// ```
+pub fn unknown_component<'c>(
+    components: impl IntoIterator<Item = &'c Arc<Component>>,
+    name: &str,
+    shown: &str,
+) -> String {
+    // One that no name can name is offered to nobody.
+    let is_named = |one: &&Arc<Component>| !one.id().is_empty() && !one.id().contains('/');
+    let all: Vec<&Arc<Component>> = components.into_iter().filter(is_named).collect();
+    let shown = excerpt(shown);
+    if all.is_empty() {
+        return format!("unknown component `{shown}`; there are no components");
+    }
+    match meant(&all, name) {
+        Some(meant) => {
+            format!("unknown component `{shown}`; did you mean `{}`?", excerpt(&meant))
+        }
+        None => format!("unknown component `{shown}`; expected one of {}", listed(&all)),
     }
 }
 

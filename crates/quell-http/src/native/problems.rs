@@ -3,10 +3,12 @@
 use std::collections::BTreeMap;
 
 use axum::http::StatusCode;
+use quell_flow::ComponentKind;
 use utoipa::openapi::{Content, Ref, RefOr, Response, ResponseBuilder};
 use utoipa::{IntoResponses, ToSchema as _};
 
 use crate::problem::Problem;
+use crate::service::View;
 
 /// The media type of a problem.
 pub(super) const PROBLEM: &str = "application/problem+json";
@@ -36,6 +38,15 @@ impl IntoResponses for RefusedBody {
 
 pub(crate) fn unknown_run() -> Problem {
     Problem::new(StatusCode::NOT_FOUND, "unknown-run", "there is no such run")
+}
+
+/// Names a component that is not there, and guesses which one is meant: among those that the caller
+/// may start, so that nobody learns of others.
+pub(super) fn unknown_component(view: &View, kind: ComponentKind, id: &str) -> Problem {
+    let known = view.components().filter(|component| view.principal().may_run(component));
+    let name = format!("{kind}/{id}");
+    let words = quell_flow::unknown_component(known, &name, &name);
+    Problem::new(StatusCode::NOT_FOUND, "unknown-component", words)
 }
 
 /// Refuses a caller, and says what they lack.

@@ -19,7 +19,9 @@ use crate::access::Principal;
 use crate::counted::row_bytes;
 use crate::ids::is_reserved;
 use crate::native::extract::{Caller, RunPath, json_body};
-use crate::native::problems::{PROBLEM, RefusedBody, forbidden, unknown_run, unreadable};
+use crate::native::problems::{
+    PROBLEM, RefusedBody, forbidden, unknown_component, unknown_run, unreadable,
+};
 use crate::native::query::{ListQuery, StreamQuery, seq};
 use crate::native::run_response::{run_response, without_values};
 use crate::native::wire::{
@@ -67,8 +69,7 @@ pub(crate) async fn start_run(Caller(view): Caller, headers: HeaderMap, body: Bo
     };
     let ((input, asked), upload) = json_body(&view, &headers, body, parse).await?;
     let (kind, id) = asked.component.parts();
-    let unknown =
-        || Problem::new(StatusCode::NOT_FOUND, "unknown-component", "there is no such component");
+    let unknown = || unknown_component(&view, kind, id);
     // No component has a longer id, and the refusal below says it.
     if id.len() > LABEL_BYTES_MAX {
         return Err(unknown());
