@@ -237,3 +237,24 @@ fn a_key_in_a_wrong_place_is_refused_with_its_right_one() {
         assert!(faults.iter().any(|fault| fault.message().starts_with(says)), "{text}\n{faults:?}");
     }
 }
+
+#[test]
+fn a_value_that_is_no_list_and_no_time_is_answered_with_one() {
+    let list = "expected a list such as `[\"make\", \"all\"]`";
+    let time = "expected a time such as \"30s\" or \"500ms\"";
+    let needs = "expected a list such as `[\"build\"]`";
+    for (step, says) in [
+        ("run: 5", format!("`run`: found a number; {list}")),
+        ("run: { make: all }", format!("`run`: found a table; {list}")),
+        ("run:", format!("`run`: found null; {list}")),
+        ("run: [x], timeout: []", format!("`timeout`: found a list; {time}")),
+        ("run: [x], retry: { attempts: 2, cap: true }", format!("`cap`: found a boolean; {time}")),
+        (
+            "parallel: {}, branches: [{ name: b, run: [x], needs: 5 }]",
+            format!("`needs`: found a number; {needs}"),
+        ),
+    ] {
+        let text = format!("name: p\nsteps:\n- {{ name: a, {step} }}\n");
+        assert_eq!(fault(PlanFormat::Yaml, &text).1, says);
+    }
+}

@@ -162,12 +162,19 @@ fn words(error: &Error) -> String {
         return words;
     }
     let kind = error.kind().to_string();
-    let text = match error.detail() {
+    let detail = error.detail().map(without_wrapper);
+    let text = match detail {
         Some(detail) if error.kind() == ErrorKind::SyntaxError => detail.to_owned(),
         Some(detail) => format!("{kind}: {detail}"),
         None => kind,
     };
     text.replace('\n', ", ")
+}
+
+/// Yields the error of a value that is one, of what the language says of a text with that value.
+fn without_wrapper(detail: &str) -> &str {
+    let wrapped = detail.split_once("<invalid value: ").and_then(|(_, rest)| rest.rsplit_once('>'));
+    wrapped.map_or(detail, |(inner, _)| inner.split_once(": ").map_or(inner, |(_, words)| words))
 }
 
 /// The budget of one evaluation while a plan is read. It is small, since a plan of many steps has

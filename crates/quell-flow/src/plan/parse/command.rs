@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::fault::Fault;
-use super::fields::{Table, argument, boolean, entry, list, table, text, wrong_type};
+use super::fields::{Table, argument, boolean, entry, table, text, wrong_type};
 use super::keys::STEP_KEYS;
 use super::kinds::check_template;
 use super::reader::Reader;
@@ -99,12 +99,13 @@ fn folder(node: &Node) -> Result<&str, Fault> {
 
 /// Reads the list of a program and its arguments.
 fn arguments(run: &Node, is_secret: bool) -> Result<&[Node], Fault> {
-    if let Value::Text(text) = &run.value {
-        let line = if is_secret { "" } else { text };
-        let right = format!("a list such as `{}`", command_example(line));
-        return Err(wrong_type(run, &right));
-    }
-    let parts = list(run)?;
+    let Value::List(parts) = &run.value else {
+        let line = match &run.value {
+            Value::Text(text) if !is_secret => text,
+            _ => "",
+        };
+        return Err(wrong_type(run, &format!("a list such as `{}`", command_example(line))));
+    };
     let program = parts.first();
     if program.is_none_or(|program| matches!(&program.value, Value::Text(text) if text.is_empty()))
     {

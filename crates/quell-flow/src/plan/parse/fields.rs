@@ -63,7 +63,9 @@ pub(super) fn duration(node: &Node) -> Result<Duration, Fault> {
         let right = format!("expected a time such as \"{seconds}s\" or \"500ms\"");
         return Err(Fault::new(node.at, format!("found a number without a unit; {right}")));
     }
-    let text = text(node)?;
+    let Value::Text(text) = &node.value else {
+        return Err(wrong_type(node, "a time such as \"30s\" or \"500ms\""));
+    };
     let right = "expected a time above zero such as \"30s\" or \"500ms\"";
     match humantime::parse_duration(text) {
         Ok(time) if time.is_zero() => Err(Fault::new(node.at, format!("time is zero; {right}"))),

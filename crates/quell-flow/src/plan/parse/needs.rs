@@ -8,7 +8,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use super::fault::Fault;
-use super::fields::{list, meant, table, text, wrong_type};
+use super::fields::{meant, table, text, wrong_type};
 use super::guesses::Guesses;
 use super::keys::BRANCH_KEYS;
 use super::reader::{Reader, name_of};
@@ -82,9 +82,9 @@ impl Branches {
     fn needs_of(&self, reader: &mut Reader<'_>, place: usize, item: &Node) -> Vec<Need> {
         let mut needs: Vec<Need> = Vec::new();
         let Some(node) = node_of(item) else { return needs };
-        let names = match node.value {
-            Value::Text(_) => Err(wrong_type(node, "a list such as `[\"build\"]`")),
-            _ => list(node),
+        let names = match &node.value {
+            Value::List(items) => Ok(items.as_slice()),
+            _ => Err(wrong_type(node, "a list such as `[\"build\"]`")),
         };
         for node in reader.noted(names.map_err(|fault| fault.of("needs")).map(Some)).unwrap_or(&[])
         {
