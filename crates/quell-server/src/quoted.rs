@@ -16,6 +16,14 @@ pub(crate) fn quoted(text: &str) -> String {
     short
 }
 
+/// Says something of a path, which is not named if it is empty.
+pub(crate) fn of_path(path: &str, words: &str) -> String {
+    match quoted(path) {
+        shown if shown.is_empty() => words.to_owned(),
+        shown => format!("{shown}: {words}"),
+    }
+}
+
 /// Quotes a time or a word: all of it if it looks like that, and otherwise `…`. Beside a name or a
 /// path it has no letters that only its author knows.
 pub(crate) fn quoted_word(text: &str) -> String {

@@ -11,7 +11,7 @@ use serde::Deserialize;
 
 use super::file::Config;
 use super::scopes;
-use crate::quoted::quoted;
+use crate::quoted::of_path;
 use crate::small_file;
 
 /// `[[keys]]`: a static key.
@@ -207,7 +207,7 @@ impl TokenEntry {
                 let at = |words| ("public_key_file", words);
                 let pem = small_file::read(&file, PUBLIC_KEY_BYTES_MAX);
                 let pem = pem.map_err(|error| {
-                    at(format!("{}: {error}", quoted(&file.display().to_string())))
+                    at(of_path(&file.display().to_string(), &error.to_string()))
                 })?;
                 Jwt::rs256(pem).map_err(|error| at(error.to_string()))?
             }
@@ -242,7 +242,7 @@ impl TokenEntry {
 
 /// Reads a secret from the environment.
 pub(super) fn secret(name: &str) -> Result<String, String> {
-    if !is_variable(name) {
+    if name.is_empty() || !is_variable(name) {
         // It may be the secret itself.
         return Err("is no name of an environment variable; expected one such as `API_KEY`".into());
     }

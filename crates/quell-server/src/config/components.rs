@@ -25,7 +25,7 @@ use super::shapes::{command, folder, some_time, time_above_zero, variables};
 use super::sort::SORTS;
 use crate::environment::{self, Inherits};
 use crate::processes::Processes;
-use crate::quoted::quoted;
+use crate::quoted::{of_path, quoted};
 use crate::{printed, programs};
 
 /// `[agents.ID]` or `[workflows.ID]`.
@@ -340,7 +340,7 @@ fn told_of_file(path: &Path, fault: &PlanError) -> String {
     if let Some(end) = path.extension().filter(|_| shown != whole) {
         words = words.replace(&format!("`{}`", excerpt(&end.to_string_lossy())), "`…`");
     }
-    format!("{shown}: {words}")
+    of_path(&whole, &words)
 }
 
 /// Splits a command into a program, which has a name, and its arguments.

@@ -7,7 +7,7 @@ use quell_flow::PlanError;
 use serde::Deserialize;
 
 use super::file::Config;
-use crate::quoted::quoted;
+use crate::quoted::of_path;
 use crate::store::Keep;
 use crate::times;
 
@@ -56,8 +56,7 @@ impl Config {
             return is_wanted.then(|| self.bare_fault(&["store"], words.to_owned()));
         };
         let words = fault_of(&path)?;
-        let shown = quoted(&path.display().to_string());
-        Some(self.fault(&["store", "path"], &format!("{shown}: {words}")))
+        Some(self.fault(&["store", "path"], &of_path(&path.display().to_string(), words)))
     }
 }
 

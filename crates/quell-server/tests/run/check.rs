@@ -210,6 +210,24 @@ fn a_syntax_error_a_missing_file_and_too_many_faults_are_told() {
     }
 }
 
+#[test]
+fn a_value_that_is_empty_leaves_no_gap_in_its_message() {
+    let scratch = Scratch::new();
+    let says = [
+        ("[store]\npath = ''", "`path`: names no file; expected one such as `runs.db`"),
+        ("[workflows.a]\nplan = ''", "`plan`: no extension; expected `.toml`"),
+        ("[[tokens]]\nalgorithm = 'RS256'\npublic_key_file = ''", "`public_key_file`: No such"),
+        ("[[keys]]\nsubject = 'a'\nsecret_env = ''", "`secret_env`: is no name of an"),
+        ("[agents.a]\nurl = 'http://h'\nkey_env = ''", "`key_env`: is no name of an"),
+    ];
+    for (text, words) in says {
+        scratch.write("quell.toml", text);
+        let ended = checked(&scratch, &[]);
+        ended.assert_code(2);
+        assert!(ended.stderr.contains(words), "{text}: {}", ended.stderr);
+    }
+}
+
 const DESK: &str = r#"
 [agents.writer]
 run = ["sh", "-c", 'read -r task; echo "draft of $task"']

@@ -72,7 +72,7 @@ fn what_is_wrong_with_the_store_of_a_file_is_told_with_its_line_and_serve_refuse
         ("[store]\npaht = 'runs.db'", "2:1: unknown key `paht`; did you mean `path`?"),
         ("[store]\npath = 'no/runs.db'", "2:8: `path`: no/runs.db: no such folder; make it first"),
         ("[store]\npath = 'folder'", "2:8: `path`: folder: is a folder; expected a file in it"),
-        ("[store]\npath = ''", "2:8: `path`: "),
+        ("[store]\npath = ''", "2:8: `path`: names no file; expected one such as `runs.db`"),
         ("[store]\npath = 3", "2:8: `path`: found a number; expected a path"),
         ("[store]\npath = 'r.db'\nkeep = 30", "3:8: `keep`: found a number; expected a text such"),
         ("[store]\npath = 'r.db'\nkeep = '1M'", "3:8: `keep`: `M` of `1M` is a month"),
