@@ -210,6 +210,36 @@ on_stop:
 }
 
 #[test]
+fn each_unknown_filter_and_name_of_a_text_is_told() {
+    let text = |run: &str| format!("name: p\nsteps:\n- name: a\n  run: [x, \"{run}\"]\n");
+    let told = |run: &str| {
+        let found = faults(&text(run)).into_iter().map(|(_, words)| words);
+        found.map(|words| words.trim_start_matches("`run`: ").to_owned()).collect::<Vec<_>>()
+    };
+    let run = "{{ foo }} {{ input.x | trimm }} {{ input.y | uper | lowr }}";
+    let right = [
+        "bad template `{{ input.x | trimm }}`: unknown filter `trimm`; did you mean `trim`?",
+        "bad template `{{ input.y | uper | lowr }}`: unknown filter `uper`; did you mean `upper`?",
+        "bad template `{{ input.y | uper | lowr }}`: unknown filter `lowr`; did you mean `lower`?",
+    ];
+    let found = told(run);
+    assert_eq!(found[..3], right);
+    let name = format!("unknown name `foo` in `{run}`; expected one of `input`, `steps`");
+    assert_eq!(found[3..], [name]);
+    // White space between them stays, and other text is `…`.
+    let found = told("x {{ input }} {{ input..y }}");
+    assert!(found[0].starts_with("bad template `{{ input..y }}`: "), "{found:?}");
+    let found = told("x {{ input }} {{ input.y");
+    assert!(found[0].starts_with("bad template `…{{ input }} {{…`: "), "{found:?}");
+    let step = "if: input.x | trimm is odd\n  then: [{ name: b, run: [x] }]";
+    let found = faults(&format!("name: p\nsteps:\n- name: a\n  {step}\n"));
+    assert_eq!(found.len(), 2, "{found:?}");
+    // Of a long list every word is there.
+    let found = told("{{ input | indent }}");
+    assert!(found[0].contains("`lower` and 14 more"), "{found:?}");
+}
+
+#[test]
 fn both_parts_of_a_step_may_have_a_fault() {
     for step in [
         "if: x +, then: []",

@@ -90,7 +90,7 @@ pub(super) fn checked(evaluated: Result<(), Refusal>, names: Names) -> Result<Na
 }
 
 /// Parses an expression, and yields what it reads.
-pub(super) fn names(text: &str) -> Result<Names, String> {
+pub(crate) fn names(text: &str) -> Result<Names, String> {
     work::caught(|| parsed_names(text)).map_err(|error| words(&error))?
 }
 

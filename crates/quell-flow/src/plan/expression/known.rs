@@ -2,8 +2,44 @@
 
 use minijinja::{Error, ErrorKind};
 
+use super::cut::is_word;
+use super::token;
 use crate::excerpt::{excerpt, listed};
 use crate::guess::guess;
+
+/// Lists the messages of all filters, tests and functions of an expression that are not there, each
+/// once. The syntax of the expression is right.
+pub(crate) fn all_unknown(text: &str) -> Vec<String> {
+    let words = words(text);
+    let mut found: Vec<String> = Vec::new();
+    for (nth, (word, next)) in words.iter().enumerate() {
+        let mut before = words[..nth].iter().rev().map(|(word, _)| *word);
+        let message = match (before.next(), before.next()) {
+            (Some("|"), _) => of_known("filter", word, &FILTERS),
+            (Some("is"), _) if *word != "not" => of_known("test", word, &TESTS),
+            (Some("not"), Some("is")) => of_known("test", word, &TESTS),
+            (Some("."), _) => None,
+            _ if *next == Some('(') && is_word(word) && !OPERATORS.contains(word) => {
+                Some(no_function(word))
+            }
+            _ => None,
+        };
+        found.extend(message.filter(|message| !found.contains(message)));
+    }
+    found
+}
+
+/// Splits an expression into its tokens, each with what comes next but white space.
+fn words(text: &str) -> Vec<(&str, Option<char>)> {
+    let (mut words, mut rest, mut last) = (Vec::new(), text.trim_start(), "");
+    while !rest.is_empty() {
+        let (word, after) = rest.split_at(token::len(rest.as_bytes(), last == "."));
+        rest = after.trim_start();
+        words.push((word, rest.chars().next()));
+        last = word;
+    }
+    words
+}
 
 /// Yields the message of an unknown filter or test; none for another error.
 pub(super) fn unknown(error: &Error) -> Option<String> {
@@ -12,12 +48,20 @@ pub(super) fn unknown(error: &Error) -> Option<String> {
         ErrorKind::UnknownTest => ("test", &TESTS[..]),
         ErrorKind::UnknownFunction => {
             let name = error.detail()?.strip_suffix(" is unknown")?;
-            return Some(format!("unknown function `{}`; there are none", excerpt(name)));
+            return Some(no_function(name));
         }
         _ => return None,
     };
     // "filter NAME is unknown"
     let name = error.detail()?.strip_prefix(what)?.strip_suffix("is unknown")?.trim();
+    of_known(what, name, known)
+}
+
+/// Yields the message of a name that is none of the known ones.
+fn of_known(what: &str, name: &str, known: &[&str]) -> Option<String> {
+    if known.contains(&name) {
+        return None;
+    }
     let found = excerpt(name);
     Some(match guess(name, known.iter().copied()) {
         Some(meant) => format!("unknown {what} `{found}`; did you mean `{meant}`?"),
@@ -26,6 +70,13 @@ pub(super) fn unknown(error: &Error) -> Option<String> {
         }
     })
 }
+
+fn no_function(name: &str) -> String {
+    format!("unknown function `{}`; there are none", excerpt(name))
+}
+
+/// Words of the language that a bracket may follow.
+const OPERATORS: [&str; 7] = ["and", "or", "not", "if", "else", "in", "is"];
 
 /// The filters that a text can call.
 pub(crate) const FILTERS: [&str; 26] = [
@@ -99,6 +150,17 @@ mod tests {
         assert_eq!(words("1 | trm"), "unknown filter `trm`; did you mean `trim`?");
         assert_eq!(words("range(9)"), "unknown function `range`; there are none");
         assert_eq!(words("1 is defned"), "unknown test `defned`; did you mean `defined`?");
+        let all = all_unknown(
+            "a.range(1) | trm('|x', f()) | trm if (b is not odd and g (1)) else not (c) | upper",
+        );
+        let begins = [
+            "unknown filter `trm`; did",
+            "unknown function `f`",
+            "unknown test `odd`",
+            "unknown function `g`",
+        ];
+        assert_eq!(all.len(), 4, "{all:?}");
+        assert!(all.iter().zip(begins).all(|(one, begin)| one.starts_with(begin)), "{all:?}");
         let all = words("1 | frobnicate");
         assert!(
             all.starts_with("unknown filter `frobnicate`; expected one of `abs`, `bo"),

@@ -24,8 +24,8 @@ mod work;
 
 pub(crate) use cut::{below, is_word};
 pub use evaluate::Expression;
-pub(super) use evaluate::check;
-pub(super) use known::{FILTERS, TESTS};
+pub(super) use evaluate::{check, names};
+pub(super) use known::{FILTERS, TESTS, all_unknown};
 pub(crate) use newline::{Compared, as_path, compared, has_quote_inside};
 pub(super) use paths::{Names, Path};
 pub(crate) use template::{

@@ -4,9 +4,39 @@ use super::fault::Fault;
 use super::hints::hint;
 use super::names::Names;
 use crate::excerpt::{excerpt, first_line, listed, unquoted};
-use crate::plan::expression::{FILTERS, TESTS, is_template};
+use crate::plan::expression::{self, FILTERS, TESTS, is_template};
 
 impl Names {
+    /// Makes the faults of a template or an expression, of which the language has found the first:
+    /// those of each expression in it, and of the names that it reads.
+    pub(super) fn bad_parts(&self, what: &str, text: &str, words: &str, at: usize) -> Fault {
+        let insides = if is_template(text) { expression::expressions(text) } else { vec![text] };
+        if insides.is_empty() || self.unbracketed(text, at).is_some() {
+            return self.bad(what, text, words, at);
+        }
+        let (mut found, mut names) = (Vec::new(), expression::Names::new());
+        for inside in &insides {
+            let Err(words) = expression::check(inside) else {
+                names.append(&mut expression::names(inside).unwrap_or_default());
+                continue;
+            };
+            let shown = match insides.len() {
+                1 => text.to_owned(),
+                _ => format!("{{{{ {} }}}}", inside.trim()),
+            };
+            let is_unknown = words.starts_with("unknown");
+            let unknown = if is_unknown { expression::all_unknown(inside) } else { Vec::new() };
+            let all = if unknown.is_empty() { vec![words] } else { unknown };
+            found.extend(all.iter().map(|words| self.bad(what, &shown, words, at)));
+            names.append(&mut expression::names(inside).unwrap_or_default());
+        }
+        if !found.is_empty() {
+            found.extend(self.check_names(&names, text, at).err());
+        }
+        let all = found.into_iter().reduce(Fault::and);
+        all.unwrap_or_else(|| self.bad(what, text, words, at))
+    }
+
     /// Makes the fault of a template or an expression, with the words of the language. Of one that
     /// may be a secret it says what sort of fault that is.
     pub(super) fn bad(&self, what: &str, text: &str, words: &str, at: usize) -> Fault {
@@ -16,7 +46,10 @@ impl Names {
                 return format!("bad {what} `…`: {}{hint}", sort_of(words));
             }
             let text = if is_template(text) { braced(text) } else { text.to_owned() };
-            format!("bad {what} `{}`: {}{hint}", excerpt(&text), first_line(words))
+            let is_known = words.starts_with("unknown");
+            // What the language says may quote a long text; a list of ours is whole.
+            let words = if is_known { words.to_owned() } else { first_line(words) };
+            format!("bad {what} `{}`: {words}{hint}", excerpt(&text))
         });
         self.fault(at, message)
     }
@@ -37,8 +70,12 @@ fn sort_of(words: &str) -> String {
 /// Yields the templates of a text, with `…` in the place of what stands around them. One that is
 /// not closed may take in what was meant to stand behind it.
 fn braced(text: &str) -> String {
-    let around = |part: &str| if part.trim().is_empty() { "" } else { "…" };
-    let mut parts = text.split("{{");
+    let around = |part: &str| match part {
+        "" => "",
+        part if part.trim().is_empty() => " ",
+        _ => "…",
+    };
+    let mut parts = text.trim().split("{{");
     let mut shown = around(parts.next().unwrap_or_default()).to_owned();
     for part in parts {
         shown.push_str("{{");

@@ -139,7 +139,7 @@ impl Names {
             return Err(self.fault(at, message));
         }
         let names = expression::check(text);
-        let names = names.map_err(|words| self.bad("expression", text, &words, at))?;
+        let names = names.map_err(|words| self.bad_parts("expression", text, &words, at))?;
         self.check_names(&names, text, at)?;
         self.warn_of_comparisons(text, at);
         Ok(())
@@ -148,7 +148,7 @@ impl Names {
     /// Checks a template at an offset of the text.
     pub(super) fn check_template(&self, text: &str, at: usize) -> Result<(), Fault> {
         let names = expression::check_template(text);
-        let names = names.map_err(|words| self.bad("template", text, &words, at))?;
+        let names = names.map_err(|words| self.bad_parts("template", text, &words, at))?;
         self.check_names(&names, text, at)?;
         for inside in expression::expressions(text) {
             self.warn_of_comparisons(inside, at);
@@ -184,7 +184,12 @@ impl Names {
     }
 
     /// Checks every name, and yields the faults of all.
-    fn check_names(&self, names: &expression::Names, text: &str, at: usize) -> Result<(), Fault> {
+    pub(super) fn check_names(
+        &self,
+        names: &expression::Names,
+        text: &str,
+        at: usize,
+    ) -> Result<(), Fault> {
         let faults = names.iter().filter_map(|name| self.check_name(name, text, at).err());
         let Some(fault) = faults.reduce(Fault::and) else { return Ok(()) };
         // `steps.my-step.output` reads `steps.my`, and subtracts `step.output`.
