@@ -76,8 +76,12 @@ impl Config {
     /// well. What has a fault is there as a stand-in: what names it has no fault because of that.
     pub(super) fn components(&self) -> (Catalog, Vec<PlanError>) {
         let secrets = self.secret_names();
-        let mut making =
-            Making { config: self, secrets, catalog: Catalog::new(), faults: Vec::new() };
+        let mut making = Making {
+            config: self,
+            secrets,
+            catalog: Catalog::new(),
+            faults: self.contract_faults(),
+        };
         making.left_out();
         making.programs();
         let open = making.teams(self.teams.iter().collect());

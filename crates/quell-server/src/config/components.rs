@@ -12,9 +12,9 @@ use quell_flow::{
     Catalog, Component, Contract, OnWorkerLost, Plan, PlanError, PlanRefusal, Reducer, excerpt,
 };
 use quell_process::Process;
-use serde::de::Error as _;
-use serde::{Deserialize, Deserializer};
+use serde::Deserialize;
 
+use super::contracts::served;
 use super::executables;
 use super::file::Config;
 use super::limits::Limit;
@@ -72,7 +72,7 @@ pub(crate) struct ComponentEntry {
     queued: Option<usize>,
     /// What model it has, or is.
     pub(super) model: Option<ModelEntry>,
-    contracts: Option<Vec<Served>>,
+    pub(super) contracts: Option<Vec<String>>,
     #[serde(default, deserialize_with = "time_above_zero")]
     timeout: Option<Duration>,
     #[serde(default, deserialize_with = "some_time")]
@@ -119,31 +119,6 @@ impl From<Lost> for OnWorkerLost {
         }
     }
 }
-
-/// A contract that this server serves.
-#[derive(Clone, Copy, Debug)]
-struct Served(Contract);
-
-impl<'de> Deserialize<'de> for Served {
-    /// Refuses a name that no contract has: its component would be exposed nowhere.
-    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        let name = String::deserialize(from)?;
-        let found = SERVED.into_iter().find(|contract| contract.name() == name);
-        found.map(Self).ok_or_else(|| {
-            let names = SERVED.map(|contract| format!("`{}`", contract.name())).join(", ");
-            let name = quoted(&name);
-            D::Error::custom(format!("unknown contract `{name}`; expected one of {names}"))
-        })
-    }
-}
-
-/// Every contract of the server.
-const SERVED: [Contract; 4] = [
-    quell_http::NATIVE,
-    quell_agentos::CONTRACT,
-    quell_langgraph::CONTRACT,
-    quell_playbook3d::CONTRACT,
-];
 
 /// The configuration, and what programs of its components must not read.
 #[derive(Clone, Copy, Debug)]
@@ -284,8 +259,11 @@ impl ComponentEntry {
         if let Some(model) = self.model.as_ref().and_then(ModelEntry::shown) {
             component = component.model(model);
         }
-        if let Some(contracts) = &self.contracts {
-            component = component.exposed_in(contracts.iter().map(|served| served.0));
+        // With a fault it is exposed everywhere, so that nothing else seems to be missing.
+        let all = |names: &Vec<String>| names.iter().map(|name| served(name)).collect();
+        if let Some(contracts) = self.contracts.as_ref().and_then(all) {
+            let contracts: Vec<Contract> = contracts;
+            component = component.exposed_in(contracts);
         }
         if let Some(timeout) = self.timeout {
             component = component.timeout(timeout);

@@ -4,6 +4,7 @@ mod access;
 mod catalog;
 mod check;
 mod components;
+mod contracts;
 #[cfg(test)]
 mod damaged;
 mod document;

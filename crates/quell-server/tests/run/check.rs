@@ -80,7 +80,7 @@ fn every_fault_of_a_configuration_is_told_at_once_with_its_line() {
         "quell.toml:11:8: `run`: program `quell-test-no-such-program` is not in PATH",
         "quell.toml:14:8: `run`: program `program` is not in PATH; did you mean `./program`?",
         "quell.toml:17:8: `run`: program `./plain`: is not executable; `chmod +x` makes it so",
-        "quell.toml:18:13: `contracts`: unknown contract `agentsos`; expected one of `native`",
+        "quell.toml:18:14: `contracts`: unknown contract `agentsos`; expected one of `native`",
         "quell.toml:21:8: `mode`: unknown word `coordinat`; did you mean `coordinate`?",
         "quell.toml:24:1: `subject`: is missing",
         "quell.toml:29:14: `secret_env`: the environment variable QUELL_TEST_EMPTY is empty",

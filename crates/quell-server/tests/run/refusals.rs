@@ -186,9 +186,16 @@ fn a_component_for_a_contract_that_nobody_serves_is_refused_with_those_that_are_
         for command in ["serve", "list"] {
             let ended = scratch.run(&[command, "--config", "quell.toml"]);
             let words = format!("unknown contract `{name}`; {right}");
-            assert_refused(&scratch, &ended, &["quell.toml:3:13: ", &words]);
+            assert_refused(&scratch, &ended, &["quell.toml:3:14: ", &words]);
         }
     }
+    exposed("agnos', 'native', 'rest");
+    let ended = scratch.run(&["check"]);
+    let each = [(14, "agnos"), (33, "rest")];
+    let says =
+        each.map(|(at, name)| format!("quell.toml:3:{at}: `contracts`: unknown contract `{name}`"));
+    assert!(says.iter().all(|words| ended.stderr.contains(words)), "{ended:?}");
+    assert!(!ended.stderr.contains("nothing to serve"), "{ended:?}");
     for name in ["native", "agentos", "langgraph", "playbook3d"] {
         exposed(name);
         scratch.run(&["list", "--config", "quell.toml"]).assert_code(0);
