@@ -124,8 +124,8 @@ impl Start {
     /// Puts the run into a lane of its owner: runs of one lane never overlap. Defaults to none.
     ///
     /// [`OnBusy::JoinExisting`] yields the run that the lane has, if the principal sees it and may
-    /// read it. [`OnBusy::CancelExisting`] and [`OnBusy::RollbackExisting`] take the place of the runs
-    /// that the lane has, if the principal may stop all of them. Otherwise it is
+    /// read it. [`OnBusy::CancelExisting`] and [`OnBusy::RollbackExisting`] take the place of the
+    /// runs that the lane has, if the principal may stop all of them. Otherwise it is
     /// [`OnBusy::Reject`].
     pub fn lane(mut self, key: impl Into<String>, on_busy: OnBusy) -> Self {
         self.lane = Some((key.into(), on_busy));

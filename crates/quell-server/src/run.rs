@@ -114,7 +114,6 @@ async fn run_until_ended(
         Some(store) => job.going_on(store).await?,
         None => None,
     };
-    let say = |words: &str| stdout::complain(&format!("quell: {words}\n"));
     let (going_on, left_behind) = match (&store, going_on) {
         (Some(store), Some(wanted)) => {
             let (run, words) = store.go_on(&engine, &mut signals, say, wanted).await?;
@@ -350,6 +349,11 @@ async fn finish(
     // gets the rest of the report.
     let _ = time::timeout(PATIENCE_AFTER_END, last_words).await;
     is_stored.get()
+}
+
+/// Says something before there is a view.
+fn say(words: &str) {
+    stdout::complain(&format!("quell: {words}\n"));
 }
 
 fn note(view: &View, note: String) {

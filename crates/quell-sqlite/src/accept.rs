@@ -7,8 +7,9 @@ use rusqlite::{Connection, OptionalExtension as _, params};
 use uuid::Uuid;
 
 use crate::bind::{inline, inline_payload, number, put_large, status_number};
-use crate::encode::{INLINE_BYTES_MAX, Large, Write, millis};
+use crate::encode::{Large, Write, millis};
 use crate::fault::Fault;
+use crate::plain::INLINE_BYTES_MAX;
 
 /// Stores a run that was accepted. `keys` is how many keys are kept of runs that left, if that is
 /// known.

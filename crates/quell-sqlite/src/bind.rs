@@ -5,7 +5,8 @@ use quell_core::{Payload, RunId, RunStatus, StopMode};
 use rusqlite::types::ToSqlOutput;
 use rusqlite::{Connection, params};
 
-use crate::encode::{INLINE_BYTES_MAX, Large, MODES};
+use crate::encode::{Large, MODES};
+use crate::plain::INLINE_BYTES_MAX;
 
 /// Puts a text that is too long for its row into the table for such.
 pub(crate) fn put_large(

@@ -13,7 +13,7 @@ use crate::plain;
 #[derive(Debug)]
 pub(crate) struct Write {
     pub(crate) record: Record,
-    /// Labels, event, cause or report, as JSON; empty if the record has none, and of a plain report.
+    /// Labels, event, cause or report, as JSON; empty if there is none, and of a plain report.
     pub(crate) text: String,
     /// Of an end: whether its report is plain.
     pub(crate) is_plain: bool,
@@ -143,9 +143,6 @@ pub(crate) enum Large {
     Annotations = 4,
     Answer = 5,
 }
-
-/// A longer text stands in the table `large`.
-pub(crate) const INLINE_BYTES_MAX: usize = 2 << 10;
 
 #[cfg(test)]
 mod tests {

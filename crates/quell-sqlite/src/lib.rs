@@ -29,6 +29,7 @@ mod bind;
 mod closing;
 mod connect;
 mod encode;
+mod end;
 mod ended;
 mod fault;
 mod foreign;

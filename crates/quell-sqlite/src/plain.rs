@@ -10,8 +10,6 @@ use std::time::SystemTime;
 
 use quell_core::{Counts, Payload, RunId, RunKind, RunReport, RunRow, RunStatus};
 
-use crate::encode::INLINE_BYTES_MAX;
-
 /// What the row of a run says of its end.
 pub(crate) struct Facts {
     pub(crate) run: RunId,
@@ -59,6 +57,9 @@ pub(crate) fn report_of(facts: Facts) -> RunReport {
     (row.quiescent, row.output) = (true, output);
     RunReport::new(vec![row], Counts::default())
 }
+
+/// A longer text stands in the table `large`.
+pub(crate) const INLINE_BYTES_MAX: usize = 2 << 10;
 
 #[cfg(test)]
 mod tests {

@@ -55,8 +55,8 @@ pub(crate) fn add(out: &mut Object, role: Role, request: &Payload) {
 }
 
 /// Tells whether an answer, the list of this field, names questions, and none of those that are
-/// asked. None that names nothing does. It takes time for as many bytes as both have, and memory for
-/// the questions alone.
+/// asked. None that names nothing does. It takes time for as many bytes as both have, and memory
+/// for the questions alone.
 pub(crate) fn is_to_others(field: &str, request: &Payload, answer: &Payload) -> bool {
     let key = match field {
         "tools" => "tool_call_id",

@@ -119,7 +119,7 @@ fn a_key_that_the_output_of_a_command_does_not_have_is_warned_of() {
         ),
         ("steps.all.output.build.exitcode", "did you mean `exit_code`?"),
         ("steps.all.output.deep.compile.stderr", "did you mean `stderr_tail`?"),
-        ("steps.version.output.tag", "; it has `content`, `encoding`, `exit_code`, "),
+        ("steps.version.output.tag", "; it has `content`, `content_bytes`, `encoding`, "),
     ] {
         let found = warnings(&plan(expression));
         assert!(found.len() == 1 && found[0].contains(says), "{expression}: {found:?}");

@@ -18,8 +18,8 @@ pub(crate) fn serve(args: &ServeArgs) -> ExitCode {
     let log = Log::open(args.log_format, args.log);
     match try_serve(args, &log) {
         Ok(()) => ExitCode::SUCCESS,
-        Err(Refusal { warnings, message }) => {
-            log.refuse(&warnings, &message);
+        Err(Refusal { warnings, check, message }) => {
+            log.refuse((&warnings, &check), &message);
             ExitCode::from(EXIT_USAGE)
         }
     }
@@ -29,12 +29,14 @@ pub(crate) fn serve(args: &ServeArgs) -> ExitCode {
 struct Refusal {
     /// What should be otherwise besides: mended with the rest, the next start has nothing to say.
     warnings: Vec<PlanError>,
+    /// The command that lists all of them.
+    check: String,
     message: String,
 }
 
 impl From<String> for Refusal {
     fn from(message: String) -> Self {
-        Self { warnings: Vec::new(), message }
+        Self { warnings: Vec::new(), check: String::new(), message }
     }
 }
 
@@ -50,7 +52,8 @@ fn try_serve(args: &ServeArgs, log: &Log) -> Result<(), Refusal> {
     let file = args.config.as_deref().or(default);
     let checked = Checked::load(file, asked).map_err(|refused| {
         let check = check_of(file.unwrap_or(Path::new(config::DEFAULT)));
-        Refusal { message: under_error(&refused.faults, &check), warnings: refused.warnings }
+        let message = under_error(&refused.faults, &check);
+        Refusal { warnings: refused.warnings, check, message }
     })?;
     for warning in &checked.warnings {
         tracing::warn!("{warning}");

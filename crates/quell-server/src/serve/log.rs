@@ -16,7 +16,7 @@ use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{fmt, registry};
 
 use super::stderr::{Lines, Stderr};
-use crate::faults::warned;
+use crate::faults::warned_shortly;
 use crate::log_format::LogFormat;
 
 /// The log on stderr, which never waits for its reader.
@@ -65,14 +65,15 @@ impl Log {
     }
 
     /// Says why nothing is served, behind what should be otherwise besides, as `quell check` does.
-    pub(super) fn refuse(&self, warnings: &[PlanError], refusal: &str) {
+    pub(super) fn refuse(&self, (warnings, check): (&[PlanError], &str), refusal: &str) {
         if self.is_json_asked_for {
             for warning in warnings {
                 self.stderr.lines().say(&object("WARN", &warning.to_string()));
             }
             return self.stderr.lines().say(&object("ERROR", refusal));
         }
-        self.stderr.lines().say(&format!("{}error: {refusal}", warned(warnings)));
+        let warnings = warned_shortly(warnings, check);
+        self.stderr.lines().say(&format!("{warnings}error: {refusal}"));
     }
 }
 

@@ -10,6 +10,8 @@ use rusqlite::Connection;
 
 use crate::fixture::{Folder, accept, at, block_on, epoch};
 
+type Edit = fn(&mut RunRow);
+
 fn later(millis: u64) -> SystemTime {
     at() + Duration::from_millis(millis)
 }
@@ -35,7 +37,7 @@ fn what_a_report_says_is_read_whether_its_row_says_it_too_or_not() {
     let store = SqliteStore::open(&path).unwrap();
     let epoch = epoch(&store);
     // Beside it: how the row has it.
-    let edits: [(fn(&mut RunRow), &str); 8] = [
+    let edits: [(Edit, &str); 8] = [
         (|_| {}, "blob"),
         (|row| row.output = Some("tea".into()), "blob"),
         (|row| row.output = Some("x".repeat(5_000).into()), "integer"),

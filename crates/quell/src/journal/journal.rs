@@ -14,8 +14,8 @@
 //!    if the writer sleeps without an end.
 //! 4. `due` says when the first of the entries is appended at the latest: now if somebody waits
 //!    for one of them, there is a batch of them, or the engine ends. Nobody waits for an event or
-//!    an end; it goes with the next entry that somebody waits for, or alone after [`LINGER`](super::queue::LINGER). So
-//!    a short run costs one commit, not two.
+//!    an end; it goes with the next entry that somebody waits for, or alone after
+//!    [`LINGER`](super::queue::LINGER). So a short run costs one commit, not two.
 //!
 //! The lock is a leaf, below that of a node and of a ring.
 

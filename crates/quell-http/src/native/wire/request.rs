@@ -86,9 +86,10 @@ pub(crate) struct LaneName {
 
 /// What becomes of a run whose lane is busy: it has a run that has not ended. `enqueue` has it wait
 /// for its turn. `reject` refuses it. `cancel_existing` stops the runs of the lane and starts it
-/// when the one that runs has ended. `rollback_existing` does that as well, takes back what they have
-/// saved, and forgets them when nothing of them executes any more. `join_existing` starts nothing and answers with the newest run
-/// of the lane that is not stopping; if all are, it waits for its turn.
+/// when the one that runs has ended. `rollback_existing` does that as well, takes back what they
+/// have saved, and forgets them when nothing of them executes any more. `join_existing` starts
+/// nothing and answers with the newest run of the lane that is not stopping; if all are, it waits
+/// for its turn.
 #[derive(Clone, Copy, Debug, Default, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum BusyName {
