@@ -157,6 +157,7 @@ fn a_plan_that_waited_when_its_server_was_killed_goes_on_in_the_next_one() {
     let more = ["--store", "runs.db"];
     let site = asking(asking_plan(), &more);
     let asked = start_all(&site);
+    site.has_stored_paused(4);
     site.signal("KILL");
     let site = asking(site.ended().1, &more);
     assert_all_ask(&site, &asked);
@@ -319,6 +320,7 @@ fn an_answer_that_was_used_before_a_crash_is_not_used_again() {
     scratch.write("go", "");
     let site = Site::with(scratch, &[]);
     asked(&site, "more");
+    site.has_stored_paused(1);
     let site = Site::with(killed(site), &[]);
     asked(&site, "more");
     answer(&site, "no more");

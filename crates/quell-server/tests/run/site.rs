@@ -105,6 +105,13 @@ impl Site {
         (self.running.ended(), self.scratch)
     }
 
+    /// Waits until `runs.db` has so many runs that are paused: what is shown may not be stored yet,
+    /// and a crash forgets that.
+    pub(crate) fn has_stored_paused(&self, count: usize) {
+        let paused = ["runs", "--store", "runs.db", "--status", "paused"];
+        wait_until("it is stored", || self.scratch.run(&paused).stdout.lines().count() == count);
+    }
+
     pub(crate) fn get(&self, path: &str) -> (u16, Value) {
         answer(agent().get(self.url(path)).call())
     }

@@ -125,6 +125,7 @@ fn what_asked_in_a_killed_server_has_its_answer_in_the_next_one() {
     assert_eq!(site.post("/v1/runs", &asks).0, 201);
     let status = |site: &Site| site.get("/v1/runs/asks").1["status"].clone();
     wait_until("it asks", || status(&site) == "paused");
+    site.has_stored_paused(1);
     site.signal("KILL");
     let site = Site::with(site.ended().1, &args);
     let (_, asked) = site.get("/v1/runs/asks");
