@@ -49,7 +49,9 @@ fn names_of(file: &str, item: &str) -> Vec<String> {
         Item::Struct(it) if it.ident == item => {
             let Fields::Named(fields) = it.fields else { return None };
             let name = |field: &syn::Field| field.ident.as_ref().unwrap().to_string();
-            let fields = fields.named.iter();
+            // What is private is in no JSON.
+            let is_told = |field: &&syn::Field| matches!(field.vis, syn::Visibility::Public(_));
+            let fields = fields.named.iter().filter(is_told);
             Some(fields.filter_map(|it| kept(serde_name(&it.attrs), name(it))).collect())
         }
         _ => None,
