@@ -17,6 +17,7 @@ use crate::support::http::{Events, form, names, refused};
 async fn ask(ctx: RunContext, _input: Payload) -> Result<Payload, Failure> {
     let request = json!({
         "question": "may I?",
+        "say \"hi\"": 1,
         "tools": [{ "tool_call_id": "q1", "tool_name": "rm", "requires_confirmation": true }],
         "requirements": [{ "id": "q1" }],
         "step_requirements": [{ "step_id": "q1" }],

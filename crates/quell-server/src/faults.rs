@@ -37,6 +37,11 @@ pub(crate) fn listed(faults: &[PlanError], indent: usize) -> String {
     indented(&lines, indent)
 }
 
+/// Yields all faults as [`listed`] does, below `error: `, which the caller writes.
+pub(crate) fn all_under_error(faults: &[PlanError]) -> String {
+    listed(faults, ERROR.len())
+}
+
 /// Yields the first faults as [`listed`] does, below `error: `, which the caller writes. Of more it
 /// yields how many there are, and the command that lists all.
 pub(crate) fn under_error(faults: &[PlanError], lister: &str) -> String {

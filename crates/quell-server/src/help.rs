@@ -163,8 +163,8 @@ environment among it (/proc): run programs that must not see its keys as another
 
 /// Below the help of `quell plan check`.
 pub(crate) const PLAN_CHECK_AFTER_HELP: &str = "\
-It looks at plans alone; of a configuration only at the components that they name. `quell check` \
-looks at a configuration and the plans that it names.
+It looks at plans; of a configuration, unless --config names it, only at the components that they \
+name. `quell check` looks at a configuration and the plans that it names.
 
 The search ends at 100 faults, and at the first fault of syntax. `quell run` shows the first 20.
 

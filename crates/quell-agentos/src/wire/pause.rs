@@ -63,29 +63,27 @@ pub(crate) fn is_to_others(field: &str, request: &Payload, answer: &Payload) -> 
         "requirements" => "id",
         _ => "step_id",
     };
-    let given: BTreeMap<&str, &RawValue> =
-        serde_json::from_str(request.as_json()).unwrap_or_default();
+    let mut request = serde_json::Deserializer::from_str(request.as_json());
+    let Ok(Some(list)) = ValueOf(field).deserialize(&mut request) else { return false };
     let mut asked = HashSet::new();
-    if let Some(list) = given.get(field) {
-        each_id(key, list.get(), |id| {
-            asked.insert(id);
-        });
-    }
-    if asked.is_empty() {
+    let is_list = each_id(key, list, |id| {
+        asked.insert(id);
+    });
+    if !is_list || asked.is_empty() {
         return false;
     }
     let (mut is_named, mut is_asked) = (false, false);
-    each_id(key, answer.as_json(), |id| {
+    let is_list = each_id(key, answer.as_json(), |id| {
         (is_named, is_asked) = (true, is_asked || asked.contains(id));
     });
-    is_named && !is_asked
+    is_list && is_named && !is_asked
 }
 
-/// Hands out the texts that a list of objects has under this key, as far as it is one.
-fn each_id<'a>(key: &str, list: &'a str, take: impl FnMut(&'a str)) {
+/// Hands out the texts that a list of objects has under this key. Tells whether it is such a list:
+/// anything else names nothing.
+fn each_id<'a>(key: &str, list: &'a str, take: impl FnMut(&'a str)) -> bool {
     let mut from = serde_json::Deserializer::from_str(list);
-    // What is no such list names nothing behind what it is.
-    let _ = EachId { key, take }.deserialize(&mut from);
+    EachId { key, take }.deserialize(&mut from).is_ok()
 }
 
 /// Reads a list, and keeps nothing of it.
@@ -110,17 +108,17 @@ impl<'de, F: FnMut(&'de str)> Visitor<'de> for EachId<'_, F> {
     }
 
     fn visit_seq<A: SeqAccess<'de>>(mut self, mut list: A) -> Result<(), A::Error> {
-        while let Some(id) = list.next_element_seed(IdOf(self.key))? {
+        while let Some(id) = list.next_element_seed(ValueOf(self.key))? {
             id.into_iter().for_each(&mut self.take);
         }
         Ok(())
     }
 }
 
-/// Reads an object, and keeps the text of the value of this key.
-struct IdOf<'k>(&'k str);
+/// Reads an object, and keeps the text of what it has under this key.
+struct ValueOf<'k>(&'k str);
 
-impl<'de> DeserializeSeed<'de> for IdOf<'_> {
+impl<'de> DeserializeSeed<'de> for ValueOf<'_> {
     type Value = Option<&'de str>;
 
     fn deserialize<D: Deserializer<'de>>(self, from: D) -> Result<Self::Value, D::Error> {
@@ -128,7 +126,7 @@ impl<'de> DeserializeSeed<'de> for IdOf<'_> {
     }
 }
 
-impl<'de> Visitor<'de> for IdOf<'_> {
+impl<'de> Visitor<'de> for ValueOf<'_> {
     type Value = Option<&'de str>;
 
     fn expecting(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {

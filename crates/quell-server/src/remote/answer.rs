@@ -6,7 +6,7 @@ use std::time::Duration;
 use http_body_util::BodyExt as _;
 use hyper::body::{Bytes, Incoming};
 use hyper::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, TRANSFER_ENCODING};
-use hyper::{HeaderMap, Response};
+use hyper::{HeaderMap, Response, StatusCode};
 use quell::{Failure, JsonError, Payload, check_json, limits};
 use quell_process::EventLines;
 use serde::de::IgnoredAny;
@@ -68,7 +68,7 @@ impl Answer {
         }
         sse.finish(|line| is_done |= hear(line, lines));
         lines.finish();
-        if !has_end(&head.headers) {
+        if !has_end(head.status, &head.headers) {
             match form {
                 Form::Json => whole_json(&whole).map_err(cut)?,
                 // Nothing tells.
@@ -139,9 +139,12 @@ pub(super) fn cut(words: impl Display) -> Failure {
     Failure::new(format!("its answer may be cut: it ends with the connection{words}"))
 }
 
-/// Tells whether the end of an answer is more than that of its connection: it has a length, or its
-/// chunks have an end.
-pub(super) fn has_end(headers: &HeaderMap) -> bool {
+/// Tells whether the end of an answer is more than that of its connection: it has a length, its
+/// chunks have an end, or one of its status has no body (RFC 9112, section 6.3).
+pub(super) fn has_end(status: StatusCode, headers: &HeaderMap) -> bool {
+    if [StatusCode::NO_CONTENT, StatusCode::RESET_CONTENT].contains(&status) {
+        return true;
+    }
     let Some(codings) = headers.get_all(TRANSFER_ENCODING).iter().next_back() else {
         return headers.contains_key(CONTENT_LENGTH);
     };

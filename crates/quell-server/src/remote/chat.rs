@@ -85,7 +85,7 @@ impl Chat {
         lines: &mut EventLines,
     ) -> Result<Said, Failure> {
         let (head, mut body) = response.into_parts();
-        let has_end = has_end(&head.headers);
+        let has_end = has_end(head.status, &head.headers);
         let mut said = Said::default();
         if form == Form::Json {
             // An endpoint that does not stream says all at once.

@@ -182,6 +182,9 @@ fn escape(units: &[Unit]) -> Option<(usize, Written)> {
     if last == b';' {
         return entity(units);
     }
+    if last == b'}' {
+        return braced(units);
+    }
     if last.is_ascii_hexdigit() {
         if is(3, b'%') {
             return Some((3, Written::Value(hex(units, 2)?)));
@@ -194,6 +197,11 @@ fn escape(units: &[Unit]) -> Option<(usize, Written)> {
             let half = Written::Value(value);
             return Some((6, char::from_u32(value).map_or(half, Written::Char)));
         }
+    }
+    if is(4, b'\\') && [3, 2, 1].iter().all(|nth| is_octal(back(*nth))) {
+        let digits = &units[units.len() - 3..];
+        let value = digits.iter().fold(0, |value, unit| value * 8 + unit.value - u32::from(b'0'));
+        return Some((4, Written::Value(value)));
     }
     let control = match last {
         b'n' => '\n',
@@ -212,6 +220,23 @@ fn hex(units: &[Unit], digits: usize) -> Option<u32> {
     last.try_fold(0, |value, unit| Some(value * 16 + char::from_u32(unit.value)?.to_digit(16)?))
 }
 
+fn is_octal(value: Option<u32>) -> bool {
+    value.is_some_and(|value| (u32::from(b'0')..=u32::from(b'7')).contains(&value))
+}
+
+/// Reads a character such as `\u{e9}`, which ends in `}`.
+fn braced(units: &[Unit]) -> Option<(usize, Written)> {
+    let near = &units[units.len().saturating_sub(ESCAPE_BYTES_MAX)..];
+    let open = near.iter().rposition(|unit| unit.value == u32::from(b'{'))?;
+    let is = |at: Option<usize>, byte: u8| at.is_some_and(|at| near[at].value == u32::from(byte));
+    if !is(open.checked_sub(1), b'u') || !is(open.checked_sub(2), b'\\') {
+        return None;
+    }
+    let digits = near.len() - open - 2;
+    let value = (1..=6).contains(&digits).then(|| hex(&near[..near.len() - 1], digits))??;
+    Some((near.len() - open + 2, Written::Char(char::from_u32(value)?)))
+}
+
 /// Reads a character of HTML, which ends in `;`.
 fn entity(units: &[Unit]) -> Option<(usize, Written)> {
     let near = &units[units.len().saturating_sub(ESCAPE_BYTES_MAX)..];
@@ -220,19 +245,52 @@ fn entity(units: &[Unit]) -> Option<(usize, Written)> {
     let name = near[from + 1..near.len() - 1].iter().filter(|unit| unit.value != BACKSLASH);
     let name: String = name.map(|unit| char::from_u32(unit.value)).collect::<Option<_>>()?;
     let c = match (&*name, name.strip_prefix('#')) {
-        ("quot", _) => '"',
-        ("amp", _) => '&',
-        ("apos", _) => '\'',
-        ("lt", _) => '<',
-        ("gt", _) => '>',
         (_, Some(number)) => match number.strip_prefix(['x', 'X']) {
             Some(number) => char::from_u32(u32::from_str_radix(number, 16).ok()?)?,
             None => char::from_u32(number.parse().ok()?)?,
         },
-        _ => return None,
+        (name, None) => NAMED.iter().find(|(known, _)| *known == name)?.1,
     };
     Some((near.len() - from, Written::Char(c)))
 }
+
+/// The signs of ASCII by their names in HTML.
+const NAMED: [(&str, char); 34] = [
+    ("quot", '"'),
+    ("amp", '&'),
+    ("apos", '\''),
+    ("lt", '<'),
+    ("gt", '>'),
+    ("sol", '/'),
+    ("plus", '+'),
+    ("equals", '='),
+    ("colon", ':'),
+    ("semi", ';'),
+    ("comma", ','),
+    ("period", '.'),
+    ("lowbar", '_'),
+    ("num", '#'),
+    ("percnt", '%'),
+    ("commat", '@'),
+    ("excl", '!'),
+    ("quest", '?'),
+    ("lpar", '('),
+    ("rpar", ')'),
+    ("lsqb", '['),
+    ("lbrack", '['),
+    ("rsqb", ']'),
+    ("rbrack", ']'),
+    ("lcub", '{'),
+    ("rcub", '}'),
+    ("bsol", '\\'),
+    ("grave", '`'),
+    ("dollar", '$'),
+    ("ast", '*'),
+    ("Hat", '^'),
+    ("vert", '|'),
+    ("NewLine", '\n'),
+    ("Tab", '\t'),
+];
 
 /// What is shorter is no secret, and may be a part of any word.
 const SECRET_BYTES_MIN: usize = 4;
@@ -281,6 +339,18 @@ mod tests {
             b' '..=b'~' => char::from(byte).to_string(),
             _ => format!("\\x{byte:02x}"),
         });
+        let name = |c: char| match NAMED.iter().find(|(_, known)| *known == c) {
+            Some((name, _)) => format!("&{name};"),
+            None => c.to_string(),
+        };
+        let named: String = text.chars().map(name).collect();
+        let braced = text.chars().map(|c| format!("\\u{{{:x}}}", u32::from(c)));
+        let braced: Vec<String> = braced.collect();
+        let octal = text.bytes().map(|byte| match byte {
+            b'"' | b'\\' => format!("\\{byte:03o}"),
+            b' '..=b'~' => char::from(byte).to_string(),
+            _ => format!("\\{byte:03o}"),
+        });
         vec![
             text.to_owned(),
             json(text),
@@ -298,12 +368,16 @@ mod tests {
             html,
             escaped(text, |half| format!("&#{half};")).replace("&#55357;&#56832;", "&#x1F600;"),
             repr.collect(),
+            named,
+            braced.concat(),
+            octal.collect(),
             percent,
         ]
     }
 
-    const SECRETS: [&str; 9] = [
+    const SECRETS: [&str; 10] = [
         "ZZsigZZ",
+        "ZZ81/aq+9dr/x7w==",
         "sid=\"ZZsigZZ\"; theme=a",
         r#"{"user":"u","sig":"ZZ/+=ZZ"}"#,
         r#"\ZZ\"\\u0041ZZ\tnZZ\"#,

@@ -90,7 +90,8 @@ impl Remote {
         let form = match form {
             Ok(form) => form,
             Err(refused) => {
-                if has_end(response.headers()) && is_at_end(response.into_body()).await {
+                let has_end = has_end(response.status(), response.headers());
+                if has_end && is_at_end(response.into_body()).await {
                     asked.answered();
                 }
                 return Err(refused);

@@ -11,7 +11,7 @@ use super::site::Site;
 use crate::args::ServeArgs;
 use crate::config::{self, Asked, Checked};
 use crate::exit::EXIT_USAGE;
-use crate::faults::{check_of, under_error};
+use crate::faults::{all_under_error, check_of, under_error};
 
 /// Serves what the command line asks for, until a signal ends it.
 pub(crate) fn serve(args: &ServeArgs) -> ExitCode {
@@ -52,7 +52,13 @@ fn try_serve(args: &ServeArgs, log: &Log) -> Result<(), Refusal> {
     let file = args.config.as_deref().or(default);
     let checked = Checked::load(file, asked).map_err(|refused| {
         let check = check_of(file.unwrap_or(Path::new(config::DEFAULT)));
-        let message = under_error(&refused.faults, &check);
+        // No other command knows what is asked for besides the file.
+        let is_of_file = args.set.is_empty() && listen.is_none() && store.is_none() && !demo;
+        let message = if is_of_file {
+            under_error(&refused.faults, &check)
+        } else {
+            all_under_error(&refused.faults)
+        };
         Refusal { warnings: refused.warnings, check, message }
     })?;
     for warning in &checked.warnings {

@@ -4,6 +4,7 @@ use super::fault::Fault;
 use super::hints::hint;
 use super::names::Names;
 use crate::excerpt::{excerpt, first_line, listed, unquoted};
+use crate::limits;
 use crate::plan::expression::{self, FILTERS, TESTS, is_template};
 
 impl Names {
@@ -16,6 +17,10 @@ impl Names {
         }
         let (mut found, mut names) = (Vec::new(), expression::Names::new());
         for inside in &insides {
+            // Each makes a message of the text, and no more than these are shown.
+            if found.len() >= limits::PLAN_FAULTS_MAX {
+                break;
+            }
             let Err(words) = expression::check(inside) else {
                 names.append(&mut expression::names(inside).unwrap_or_default());
                 continue;

@@ -200,6 +200,16 @@ fn json_that_ends_with_the_connection_has_to_be_whole_and_a_text_is_taken_as_it_
     }
 }
 
+#[test]
+fn an_answer_that_has_no_body_by_its_status_is_not_cut() {
+    let peer = Peer::start(|to| to.begin("204 No Content", "application/json"));
+    let site = site(&peer, "confirm = \"0s\"");
+    let run = run_of(&site, "none", &json!({}));
+    let row = &run["rows"][0];
+    assert!(!row["error"].as_str().unwrap_or_default().contains("may be cut"), "{run}");
+    assert_eq!((&row["abandoned"], &row["quiescent"]), (&json!([]), &json!(true)), "{run}");
+}
+
 // What a service writes beyond its answer would be the answer to the next run on the connection.
 #[test]
 fn a_connection_is_that_of_one_run() {
