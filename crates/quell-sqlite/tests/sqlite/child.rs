@@ -11,6 +11,7 @@ use quell_core::store::{Store, StoreError};
 use quell_core::{RunId, RunStatus};
 use quell_sqlite::SqliteStore;
 
+use crate::death;
 use crate::fixture::{accept, block_on, end, epoch, event, state, stop};
 
 /// What a child does.
@@ -18,6 +19,9 @@ const ROLE: &str = "QUELL_SQLITE_CHILD";
 
 /// Which file it opens.
 const FILE: &str = "QUELL_SQLITE_FILE";
+
+/// How it does that.
+const HOW: &str = "QUELL_SQLITE_HOW";
 
 /// Writers of a child.
 const WRITERS: usize = 16;
@@ -31,9 +35,16 @@ pub(crate) struct Writing {
 }
 
 impl Writing {
-    /// Starts a child.
+    /// Starts a child, and waits until it is up.
     pub(crate) fn start(role: &str, file: &Path) -> Self {
-        Self::of(Command::new(env::current_exe().unwrap()), role, file)
+        Self::of(Command::new(env::current_exe().unwrap()), role, file).up()
+    }
+
+    /// Starts a child that is told how, and may die before it is up.
+    pub(crate) fn start_how(role: &str, file: &Path, how: &str) -> Self {
+        let mut command = Command::new(env::current_exe().unwrap());
+        command.env(HOW, how);
+        Self::of(command, role, file)
     }
 
     /// Starts a child whose files may have so many blocks of 512 bytes (`ulimit -f` of a POSIX
@@ -42,7 +53,7 @@ impl Writing {
         let mut shell = Command::new("sh");
         let limited = format!("trap '' XFSZ; ulimit -f {blocks}; exec \"$0\" \"$@\"");
         shell.args(["-c", &limited]).arg(env::current_exe().unwrap());
-        Self::of(shell, role, file)
+        Self::of(shell, role, file).up()
     }
 
     fn of(mut command: Command, role: &str, file: &Path) -> Self {
@@ -50,14 +61,26 @@ impl Writing {
         command.env(ROLE, role).env(FILE, file).stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut process = command.spawn().unwrap();
         let lines = BufReader::new(process.stdout.take().unwrap());
-        let mut child = Self { process, before: Vec::new(), lines };
+        Self { process, before: Vec::new(), lines }
+    }
+
+    fn up(mut self) -> Self {
         loop {
-            let line = child.line().unwrap();
+            let line = self.line().unwrap();
             if line == "up" {
-                return child;
+                return self;
             }
-            child.before.push(line);
+            self.before.push(line);
         }
+    }
+
+    /// Reads what it says until it kills itself.
+    pub(crate) fn until_it_dies(mut self) -> Vec<String> {
+        let mut said = String::new();
+        self.lines.read_to_string(&mut said).unwrap();
+        let status = self.process.wait().unwrap();
+        assert!(death::is_of(status), "it was not killed: {status}, and said {said}");
+        said.lines().map(str::to_owned).collect()
     }
 
     /// Reads what it says next; none when it has ended.
@@ -65,6 +88,21 @@ impl Writing {
         let mut line = String::new();
         let read = self.lines.read_line(&mut line).unwrap();
         (read > 0).then(|| line.trim().to_owned())
+    }
+
+    /// As [`until_it_dies`](Self::until_it_dies), and kills it when it has said so many lines.
+    pub(crate) fn until_it_dies_or(mut self, lines_max: usize) -> Vec<String> {
+        let mut lines = Vec::new();
+        while lines.len() < lines_max {
+            let Some(line) = self.line() else {
+                let status = self.process.wait().unwrap();
+                assert!(death::is_of(status), "it was not killed: {status}, and said {lines:?}");
+                return lines;
+            };
+            lines.push(line);
+        }
+        lines.extend(self.kill());
+        lines
     }
 
     /// Kills it, and reads what it had said until then.
@@ -103,11 +141,15 @@ pub(crate) fn say(what: &str) {
 #[test]
 fn writes_if_it_is_told_to() {
     let (Ok(role), Ok(file)) = (env::var(ROLE), env::var(FILE)) else { return };
-    let file = PathBuf::from(file);
+    let (file, how) = (PathBuf::from(file), env::var(HOW).unwrap_or_default());
     match role.as_str() {
         "migrate" => migrate(&file),
         "hold" => hold(&file),
-        "engine" => crate::engine::runs(&file),
+        "open" => crate::migrations::opens(&file, &how),
+        "copy" => crate::copies::writes(&file),
+        "close" => crate::copies::closes(&file, &how),
+        "act" => crate::acts::acts(&file, &how),
+        "engine" => crate::engine::runs(&file, &how),
         "prune" => crate::pruning::prunes(&file),
         "live" => live(&file, usize::MAX),
         "fail" => live(&file, 3),
@@ -164,7 +206,7 @@ fn hold(file: &Path) {
 
 /// Lets runs begin, be stopped, and end, and says what was acknowledged. Ends when each writer has
 /// met so many failures.
-fn live(file: &Path, failures_max: usize) {
+pub(crate) fn live(file: &Path, failures_max: usize) {
     let store = Arc::new(SqliteStore::open(file).unwrap());
     say("up");
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).build().unwrap();

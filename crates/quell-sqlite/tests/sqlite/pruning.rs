@@ -12,6 +12,7 @@ use quell_test_support::seeds;
 
 use crate::child::{Writing, say};
 use crate::fixture::{Folder, accept, at, block_on, end, epoch, event};
+use crate::killed::Killed;
 
 /// Trees of a file.
 const TREES: usize = 400;
@@ -81,7 +82,9 @@ fn left(file: &Path) -> usize {
 fn after_a_kill_while_trees_leave_each_is_whole_or_gone_and_the_next_pass_goes_on() {
     let full = Folder::new();
     fill(&full.file("runs.db"));
-    for (_seed, mut rng) in seeds(6) {
+    let mut killed = Killed::of("prunes");
+    for (seed, mut rng) in seeds(6) {
+        killed.seed(seed.0);
         let folder = Folder::new();
         let file = folder.file("runs.db");
         std::fs::copy(full.file("runs.db"), &file).unwrap();
@@ -93,12 +96,14 @@ fn after_a_kill_while_trees_leave_each_is_whole_or_gone_and_the_next_pass_goes_o
         // The kill does not always follow a line.
         std::thread::sleep(Duration::from_micros(rng.u64(0..2_000)));
         drop(child.kill());
+        killed.at("by its parent", "while trees leave");
         let rest = left(&file);
         assert!(rest <= TREES - passes * STEP, "{rest} are left after {passes} passes");
         let said = Writing::start("prune", &file).rest();
         assert!(said.contains(&format!("gone {rest}")), "{rest} were left: {said:?}");
         assert_eq!(left(&file), 0);
     }
+    killed.tell([]);
 }
 
 #[test]
