@@ -2,6 +2,8 @@
 
 use std::ops::Range;
 
+use super::signs::NAMED;
+
 /// Texts that are in no message: neither as they are nor escaped, as services write what they were
 /// sent, in JSON, in an address, in HTML or in the text of a program, also one within the other.
 #[derive(Default)]
@@ -253,44 +255,6 @@ fn entity(units: &[Unit]) -> Option<(usize, Written)> {
     };
     Some((near.len() - from, Written::Char(c)))
 }
-
-/// The signs of ASCII by their names in HTML.
-const NAMED: [(&str, char); 34] = [
-    ("quot", '"'),
-    ("amp", '&'),
-    ("apos", '\''),
-    ("lt", '<'),
-    ("gt", '>'),
-    ("sol", '/'),
-    ("plus", '+'),
-    ("equals", '='),
-    ("colon", ':'),
-    ("semi", ';'),
-    ("comma", ','),
-    ("period", '.'),
-    ("lowbar", '_'),
-    ("num", '#'),
-    ("percnt", '%'),
-    ("commat", '@'),
-    ("excl", '!'),
-    ("quest", '?'),
-    ("lpar", '('),
-    ("rpar", ')'),
-    ("lsqb", '['),
-    ("lbrack", '['),
-    ("rsqb", ']'),
-    ("rbrack", ']'),
-    ("lcub", '{'),
-    ("rcub", '}'),
-    ("bsol", '\\'),
-    ("grave", '`'),
-    ("dollar", '$'),
-    ("ast", '*'),
-    ("Hat", '^'),
-    ("vert", '|'),
-    ("NewLine", '\n'),
-    ("Tab", '\t'),
-];
 
 /// What is shorter is no secret, and may be a part of any word.
 const SECRET_BYTES_MIN: usize = 4;

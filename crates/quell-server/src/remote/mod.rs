@@ -13,6 +13,7 @@ mod messages;
 mod posting;
 mod remote;
 mod retry;
+mod signs;
 mod sse;
 
 pub(crate) use address::{address, below};

@@ -165,6 +165,5 @@ impl Gap {
 pub(super) const BATCH_MAX: usize = 256;
 
 /// How long what nobody waits for may stay in the queue: about what a commit takes, so that a crash
-/// loses little more than it would anyway. Short runs over HTTP with a store (bench `http -- stored`)
-/// took 2.08 to 2.38 times as long as without one before, and XX now.
+/// loses little more than it would anyway.
 pub(super) const LINGER: Duration = Duration::from_millis(2);
