@@ -144,7 +144,11 @@ async fn i36_a_run_may_roll_back_those_whose_place_it_takes() {
 async fn i36_a_rollback_is_stored_with_the_stop() {
     let store = Valve::new(Flow::Open);
     let engine = durable(&store);
-    for asks_later in [false, true] {
+    for (asks_later, after_step) in [(false, false), (true, false), (true, true)] {
+        let because = |why| match CancelRequest::because(why) {
+            request if after_step => request.after_step(None),
+            request => request,
+        };
         let run = engine.submit_durably(spec(), async |ctx| {
             // It listens, and takes its time.
             let _ = ctx.is_stopping();
@@ -156,13 +160,12 @@ async fn i36_a_rollback_is_stored_with_the_stop() {
             tokio::task::yield_now().await;
         }
         if asks_later {
-            run.cancel_durably(CancelRequest::because("enough")).await.1.unwrap();
+            run.cancel_durably(because("enough")).await.1.unwrap();
         }
-        let request = CancelRequest::because("never mind").rollback();
-        run.cancel_durably(request).await.1.unwrap();
+        run.cancel_durably(because("never mind").rollback()).await.1.unwrap();
         // As a successor of this process would find it.
         let stop = store.get(run.id()).await.unwrap().unwrap().stop.unwrap();
-        assert!(stop.rollback, "{asks_later}");
+        assert!(stop.rollback, "{asks_later} {after_step}");
         run.cancel(CancelRequest::because("now").abort());
         within("it ends", run.quiescent()).await;
     }

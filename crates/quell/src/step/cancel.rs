@@ -36,13 +36,20 @@ impl Node {
         rolls_back: bool,
         hard: Option<Instant>,
     ) {
-        let Some(cause) = &state.cause else { return };
-        match answer {
-            Some(Answer::Escalated { to, .. }) => self.journal_stop(state, to, cause),
-            Some(Answer::AlreadyStopping { .. })
+        let scheduled = state.extra.as_ref().and_then(|extra| extra.scheduled.as_ref());
+        match (answer, &state.cause) {
+            (Some(Answer::Escalated { to, .. }), Some(cause)) => {
+                self.journal_stop(state, to, cause);
+            }
+            (Some(Answer::AlreadyStopping { .. }), Some(cause))
                 if rolls_back || state.life.hard_deadline() < hard =>
             {
                 self.journal_stop(state, StopMode::Cooperative, cause);
+            }
+            (Some(Answer::Scheduled { .. }), None) if rolls_back => {
+                if let Some(cause) = scheduled {
+                    self.journal_stop(state, StopMode::AfterStep, cause);
+                }
             }
             _ => {}
         }

@@ -173,6 +173,7 @@ impl Node {
         let mut leaving = if is_unstarted { self.hold_admission() } else { None };
         match fx.accepted {
             Some(trigger) => self.record_stop(state, trigger, origin, now, deferred),
+            None if fx.scheduled => {}
             None => self.record_merged(state, fx.answer, rolls_back, hard),
         }
         if fx.aborted {
