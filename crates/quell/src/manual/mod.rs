@@ -17,6 +17,9 @@ pub mod cancellation {}
 #[doc = include_str!("pausing.md")]
 pub mod pausing {}
 
+#[doc = include_str!("lanes.md")]
+pub mod lanes {}
+
 #[doc = include_str!("partial.md")]
 pub mod partial {}
 
