@@ -12,6 +12,7 @@ mod node;
 mod outliving;
 mod pauses;
 mod pruning;
+mod stories;
 
 use std::collections::BTreeSet;
 use std::io::{Read as _, Write as _};
@@ -43,7 +44,7 @@ struct Edit {
 
 fn faults() -> impl Iterator<Item = &'static Fault> {
     let lists = [node::FAULTS, body::FAULTS, log::FAULTS, engine::FAULTS, pauses::FAULTS];
-    lists.into_iter().chain([pruning::FAULTS, outliving::FAULTS]).flatten()
+    lists.into_iter().chain([pruning::FAULTS, outliving::FAULTS, stories::FAULTS]).flatten()
 }
 
 /// Each fault with each test that must fail with it.

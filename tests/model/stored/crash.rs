@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use quell::Recovery;
+use quell::{Disposition, Recovery};
 
 use super::actors::Actors;
 use super::compare::{id, number};
@@ -22,7 +22,9 @@ impl Stage {
     ) -> Result<(), String> {
         self.eventually_stored(rules).await?;
         wait("it is closed", self.store.cut()).await??;
-        self.lose(lost, rules);
+        if let Some(what) = self.lose(lost, rules) {
+            rules.met.note(what);
+        }
         self.store = self.kept.open()?;
         let bounds = Bounds { queued: None, ..rules.first_bounds() };
         self.gone.push(std::mem::replace(&mut self.engine, engine(&self.store, bounds)));
@@ -68,17 +70,19 @@ impl Stage {
         self.eventually_stored(rules).await
     }
 
-    /// Asks something whose answer nobody has had: it is as if it had never been asked.
-    fn lose(&self, lost: Option<Lost>, rules: &Rules) {
-        match lost {
-            Some(Lost::Cancel(run)) => {
+    /// Asks something whose answer nobody has had: it is as if it had never been asked. Yields what
+    /// is lost so.
+    fn lose(&self, lost: Option<Lost>, rules: &Rules) -> Option<&'static str> {
+        match lost? {
+            Lost::Cancel(run) => {
                 let request = request(quell::StopMode::Cooperative, Rollback::Yes);
-                let _ = self.run(run).map(|run| run.cancel(request));
+                let said = self.run(run)?.cancel(request);
+                matches!(said, Disposition::Accepted { .. }).then_some("a lost cancel")
             }
-            Some(Lost::Resume(run)) => {
-                let _ = self.run(run).map(|run| run.resume(rules.next_answer()));
+            Lost::Resume(run) => {
+                let said = self.run(run)?.resume(rules.next_answer());
+                said.is_ok().then_some("a lost answer")
             }
-            None => {}
         }
     }
 }

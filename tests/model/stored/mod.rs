@@ -16,6 +16,8 @@
 mod actors;
 mod compare;
 mod crash;
+mod met;
+mod questions;
 mod queue;
 mod rules;
 mod script;

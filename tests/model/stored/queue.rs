@@ -190,6 +190,12 @@ impl Queue {
         self.entries.iter().rev().filter(is_there).map(|it| it.run).collect()
     }
 
+    /// Tells whether one waits that could start if there was a slot.
+    pub(super) fn waits_for_a_slot(&self) -> bool {
+        let more = Self { bounds: Bounds::default(), ..self.clone() };
+        (0..self.entries.len()).any(|at| more.may_start(at) && !self.may_start(at))
+    }
+
     fn has_room(&self) -> bool {
         let running = self.entries.iter().filter(|it| it.has_slot()).count();
         self.bounds.running.is_none_or(|max| running < max)

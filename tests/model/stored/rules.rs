@@ -6,6 +6,7 @@
 
 use quell::{CauseKind, RunStatus, StopMode};
 
+use super::met::Met;
 use super::queue::{Queue, Refused};
 use super::script::{Bounds, Command, Gate, Order, Rollback, Script};
 
@@ -23,6 +24,8 @@ pub(super) struct Rules {
     pub(super) answers: usize,
     /// Two things are due at one instant, or one whose instant is not known: the story ends.
     pub(super) is_vague: bool,
+    /// What has happened by them.
+    pub(super) met: Met,
 }
 
 /// A state that is saved.
@@ -100,7 +103,15 @@ pub(super) enum Body {
 pub(super) enum End {
     Ok,
     Err,
-    Asks { request: String, expires: bool },
+    Asks { by: Asker, expires: bool },
+}
+
+/// Who asks for a pause.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Asker {
+    Body,
+    Child,
+    Client,
 }
 
 /// What the log of a run tells.
@@ -184,48 +195,8 @@ impl Rules {
     pub(super) fn new(script: &Script) -> Self {
         let queue = Queue::new(script.bounds);
         let bounds = Bounds { queued: None, ..script.bounds };
-        let (runs, saves) = (Vec::new(), Vec::new());
-        Self { now: 0, runs, queue, saves, bounds, answers: 0, is_vague: false }
-    }
-
-    /// The bounds at the beginning.
-    pub(super) fn first_bounds(&self) -> Bounds {
-        self.bounds
-    }
-
-    pub(super) fn status(&self, run: usize) -> RunStatus {
-        self.runs[run].status
-    }
-
-    pub(super) fn children(&self, run: usize) -> usize {
-        self.runs[run].children
-    }
-
-    pub(super) fn work(&self, run: usize) -> usize {
-        self.runs[run].work
-    }
-
-    pub(super) fn has_order(&self, run: usize) -> bool {
-        self.runs[run].order.is_some()
-    }
-
-    /// Tells whether there is a body that waits for orders.
-    pub(super) fn takes_orders(&self, run: usize) -> bool {
-        let run = &self.runs[run];
-        run.body == Body::Runs && run.order.is_none() && (run.stubborn || !run.is_stopping())
-    }
-
-    /// Picks one of the runs that this process has and that are meant.
-    pub(super) fn pick(&self, target: u8, is_meant: impl Fn(usize) -> bool) -> Option<usize> {
-        let meant = (0..self.runs.len()).filter(|run| self.runs[*run].here && is_meant(*run));
-        let meant: Vec<_> = meant.collect();
-        let nth = usize::from(target) % meant.len().max(1);
-        meant.get(nth).copied()
-    }
-
-    /// The answer that a resumed run is given next.
-    pub(super) fn next_answer(&self) -> String {
-        format!("answer {}", self.answers)
+        let (runs, saves, met) = (Vec::new(), Vec::new(), Met::default());
+        Self { now: 0, runs, queue, saves, bounds, answers: 0, is_vague: false, met }
     }
 
     /// What is asked takes effect. A crash is [`Rules::crash`].
@@ -252,7 +223,10 @@ impl Rules {
     pub(super) fn submit(&mut self, gate: Gate, stubborn: bool) -> Said {
         let run = self.runs.len();
         let is_stopping = |run: usize| self.runs[run].is_stopping();
-        let mut superseded = match self.queue.submit(run, gate, is_stopping) {
+        let is_busy = gate.lane.is_some_and(|(lane, _)| !self.queue.lane(lane).is_empty());
+        let entered = self.queue.submit(run, gate, is_stopping);
+        self.met.submit(gate, is_busy, &entered);
+        let mut superseded = match entered {
             Ok(superseded) => superseded,
             Err(refused) => return Said::Refused(refused),
         };

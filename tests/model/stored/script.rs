@@ -110,8 +110,9 @@ pub(super) fn scripts(steps: usize) -> impl Strategy<Value = Script> {
 
 fn bounds_of([running, queued]: [u8; 2]) -> Bounds {
     Bounds {
-        running: (running % 4 > 0).then_some(usize::from(running / 4 % 3)),
-        queued: (queued % 4 == 3).then_some(usize::from(queued / 4 % 4)),
+        running: (running % 4 > 0)
+            .then_some([0, 1, 1, 1, 2, 2, 2, 3][usize::from(running / 4 % 8)]),
+        queued: (queued % 8 >= 5).then_some(usize::from(queued / 8 % 4)),
     }
 }
 
@@ -130,19 +131,38 @@ impl Draw {
 
     /// Makes a command of it that has a meaning now, if there is one.
     pub(super) fn command(self, rules: &Rules) -> Option<Command> {
+        let instead = || {
+            let is_paused = |run| rules.status(run) == RunStatus::Paused;
+            let paused = rules.pick(self.target, is_paused).filter(|_| self.detail % 2 == 1);
+            paused.map(Command::Resume).or_else(|| pass(rules))
+        };
+        self.drawn(rules).or_else(instead)
+    }
+
+    fn drawn(self, rules: &Rules) -> Option<Command> {
         let Self { kind, target, detail } = self;
         Some(match kind % 32 {
-            0..=5 => Command::Submit { gate: gate_of(target), stubborn: detail % 3 == 2 },
-            6 => {
+            0..=4 => {
+                let gate = gate_of(target);
+                let joins = detail % 2 > 0 && rules.only_stops(gate);
+                let join = |(lane, _)| (lane, OnBusy::JoinExisting);
+                let lane = if joins { gate.lane.map(join) } else { gate.lane };
+                Command::Submit { gate: Gate { lane, ..gate }, stubborn: detail % 3 == 2 }
+            }
+            5 | 6 => {
                 let [running, queued] = detail.to_le_bytes();
-                Command::Limit(bounds_of([running, queued]))
+                let tight = Bounds { running: Some(0), queued: (queued % 2 > 0).then_some(0) };
+                Command::Limit(if target % 4 > 0 { bounds_of([running, queued]) } else { tight })
             }
             7..=17 => {
                 let is_free = |run: usize| rules.takes_orders(run);
-                Command::Order(rules.pick(target, is_free)?, order_of(detail))
+                let run = rules.pick(target, is_free)?;
+                let order =
+                    if rules.pause_is_asked(run) { Order::Checkpoint } else { order_of(detail) };
+                Command::Order(run, order)
             }
-            18 => Command::EndChild(rules.pick(target, |run| rules.children(run) > 0)?),
-            19 | 20 => Command::EndWork(rules.pick(target, |run| rules.work(run) > 0)?),
+            18 | 19 => Command::EndChild(rules.pick(target, |run| rules.children(run) > 0)?),
+            20 => Command::EndWork(rules.pick(target, |run| rules.work(run) > 0)?),
             21 => {
                 let may = |run| matches!(rules.status(run), RunStatus::Running | RunStatus::Queued);
                 Command::Pause(rules.pick(target, may)?)
@@ -152,20 +172,26 @@ impl Draw {
                 let any = |run| detail.is_multiple_of(8) || is_paused(run);
                 Command::Resume(rules.pick(target, any)?)
             }
+            28 if rules.is_delicate() => crash_of(rules, target, detail),
             25..=28 => cancel_of(rules, target, detail)?,
-            29 | 30 => Command::Pass,
-            _ => Command::Crash { known: detail | 0x101, lost: lost_of(rules, target) },
+            29 => pass(rules)?,
+            _ => crash_of(rules, target, detail),
         })
     }
 }
 
+/// Time goes on, if something is due.
+fn pass(rules: &Rules) -> Option<Command> {
+    rules.next_due().map(|_| Command::Pass)
+}
+
 fn cancel_of(rules: &Rules, target: u8, detail: u16) -> Option<Command> {
-    let is_live = |run| detail.is_multiple_of(16) || !rules.status(run).is_terminal();
+    let is_live = |run| detail.is_multiple_of(8) || !rules.status(run).is_terminal();
     let run = rules.pick(target, is_live)?;
     let mode = match detail / 16 % 8 {
         // What a body does with an order that it has not seen is not determined then.
-        6 if !rules.has_order(run) => StopMode::Abort,
-        7 => StopMode::AfterStep,
+        5 | 6 if !rules.has_order(run) => StopMode::Abort,
+        4 | 7 => StopMode::AfterStep,
         _ => StopMode::Cooperative,
     };
     let rollback = if (detail / 128).is_multiple_of(3) { Rollback::Yes } else { Rollback::No };
@@ -192,23 +218,28 @@ fn order_of(detail: u16) -> Order {
     match detail % 16 {
         0..=2 => Order::Save,
         3 => Order::SaveBelow,
-        4 => Order::Spawn,
-        5 | 6 => Order::Work,
-        7 | 8 => Order::Checkpoint,
+        4 | 13 => Order::Spawn,
+        5..=7 => Order::Work,
+        8 => Order::Checkpoint,
         9..=11 => Order::Ask { expires: (detail / 16).is_multiple_of(2) },
         12 => Order::AskBelow,
-        14 if (detail / 16).is_multiple_of(3) => Order::Panic,
+        14 if (detail / 16).is_multiple_of(2) => Order::Panic,
         14 => Order::Fail,
         _ => Order::Return,
     }
 }
 
+fn crash_of(rules: &Rules, target: u8, detail: u16) -> Command {
+    Command::Crash { known: detail | 0x101, lost: lost_of(rules, target) }
+}
+
 fn lost_of(rules: &Rules, target: u8) -> Option<Lost> {
     let is_live = |run| !rules.status(run).is_terminal();
     let is_paused = |run| rules.status(run) == RunStatus::Paused;
-    match target % 4 {
-        0 => rules.pick(target / 4, is_live).map(Lost::Cancel),
-        1 => rules.pick(target / 4, is_paused).map(Lost::Resume),
+    let cancel = || rules.pick(target / 4, is_live).map(Lost::Cancel);
+    match target % 5 {
+        0 => cancel(),
+        1..=3 => rules.pick(target / 4, is_paused).map(Lost::Resume).or_else(cancel),
         _ => None,
     }
 }

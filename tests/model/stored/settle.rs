@@ -3,7 +3,7 @@
 use quell::{CauseKind, RunStatus, StopMode};
 
 use super::actors::{EXPIRES, question, save_text};
-use super::rules::{Body, CLIENT, End, GRACE, Rules, Save, Told};
+use super::rules::{Asker, Body, CLIENT, End, GRACE, Rules, Save, Told};
 use super::script::Order;
 
 impl Rules {
@@ -23,6 +23,9 @@ impl Rules {
         }
         for run in &mut self.runs {
             run.is_left = matches!(run.body, Body::Over(_));
+        }
+        if self.queue.waits_for_a_slot() {
+            self.met.note("waits for a slot");
         }
     }
 
@@ -50,8 +53,6 @@ impl Rules {
         let this = &mut self.runs[run];
         let Some(order) = this.order.take() else { return };
         let stopping = this.is_stopping();
-        let text = question(run, this.attempt);
-        let asks = |expires| End::Asks { request: text.clone(), expires };
         let end = match order {
             Order::Save | Order::SaveBelow => {
                 this.saved += 1;
@@ -79,10 +80,10 @@ impl Rules {
                 if !this.pause_asked {
                     return;
                 }
-                End::Asks { request: CLIENT.into(), expires: false }
+                End::Asks { by: Asker::Client, expires: false }
             }
-            Order::Ask { expires } => asks(expires),
-            Order::AskBelow => asks(false),
+            Order::Ask { expires } => End::Asks { by: Asker::Body, expires },
+            Order::AskBelow => End::Asks { by: Asker::Child, expires: false },
             Order::Return => End::Ok,
             Order::Fail | Order::Panic => End::Err,
         };
@@ -124,15 +125,20 @@ impl Rules {
         match end {
             End::Ok => self.end(run, RunStatus::Completed),
             End::Err => self.end(run, RunStatus::Failed),
-            End::Asks { request, expires } => {
+            End::Asks { by, expires } => {
                 if let Some(scheduled) = this.scheduled {
                     return self.accept(run, StopMode::Cooperative, scheduled.cause);
                 }
                 (this.status, this.body) = (RunStatus::Paused, Body::None);
+                let request = match by {
+                    Asker::Client => CLIENT.to_owned(),
+                    Asker::Body | Asker::Child => question(run, this.attempt),
+                };
                 (this.asks, this.pause_asked) = (Some(request), false);
                 this.told.push(Told::Paused);
                 this.expires = expires.then_some((now + EXPIRES, now + EXPIRES));
                 self.queue.pause(run);
+                self.met.pause(by, expires);
             }
         }
     }
@@ -148,9 +154,14 @@ impl Rules {
         this.rollback &= this.cause.is_some();
         this.gone = this.rollback && this.quiescent;
         if this.rollback {
+            let before = self.saves.len();
             self.saves.retain(|save| save.run != run);
+            if self.saves.len() < before {
+                self.met.note("states are rolled back");
+            }
         }
         let quiescent = self.runs[run].quiescent;
+        self.met.end(status);
         self.queue.leave(run, quiescent);
     }
 }

@@ -18,6 +18,7 @@ use tokio::task::yield_now;
 
 use super::actors::{Actors, Seen};
 use super::compare::{self, id, lane_key, number};
+use super::met::Met;
 use super::queue::Refused;
 use super::rules::{ABORT_WAIT, CLIENT, GRACE, Rules, Said};
 use super::script::{Bounds, Command, Gate, Rollback, Script};
@@ -40,6 +41,8 @@ pub(super) struct Stage {
 /// How a story was played.
 #[derive(Debug, Default)]
 pub(super) struct Played {
+    /// What has happened until the engine and the rules were compared last.
+    pub(super) met: Met,
     /// What was done, and what was said to that.
     pub(super) steps: Vec<(Command, Said)>,
     /// It was not played to its end: two things would have met at one instant.
@@ -79,7 +82,7 @@ async fn on_stage(script: &Script, kept: Kept, played: &mut Played) -> Result<()
             stage.rest(&mut rules).await?;
         }
         stage.step(command, &mut rules, played).await?;
-        if needs_rest || draw.settles() {
+        if !rules.is_vague && (needs_rest || draw.settles()) {
             stage.rest(&mut rules).await?;
             stage.pass(&mut rules, 1).await?;
         }
@@ -87,8 +90,10 @@ async fn on_stage(script: &Script, kept: Kept, played: &mut Played) -> Result<()
             played.is_vague = true;
             return Ok(());
         }
+        played.met.clone_from(&rules.met);
     }
     stage.rest(&mut rules).await?;
+    played.met.clone_from(&rules.met);
     stage.finish(&mut rules, played).await
 }
 
@@ -128,6 +133,7 @@ impl Stage {
         played: &mut Played,
     ) -> Result<(), String> {
         played.steps.push((command, Said::Nothing));
+        rules.met.command(command);
         match command {
             Command::Pass => {
                 let due = rules.next_due().map_or(0, |due| due - rules.now);
@@ -137,7 +143,9 @@ impl Stage {
             _ => {}
         }
         let said = self.obey(command, rules)?;
+        let before = rules.of(command);
         let expected = rules.obey(command);
+        rules.met.answer(before, command, &expected);
         if said != expected {
             return Err(format!("{command:?}: {said:?}, not {expected:?}"));
         }

@@ -1,6 +1,6 @@
 //! What time brings, and the end of a process.
 
-use quell::{CauseKind, OnBusy, RunStatus, StopMode};
+use quell::{CauseKind, OnBusy, RunStatus, StopMode, limits};
 
 use super::queue::Queue;
 use super::rules::{ABORT_WAIT, Body, Rules, Run, Told};
@@ -40,12 +40,15 @@ impl Rules {
                 self.accept(run, StopMode::Cooperative, scheduled.cause);
             }
             if hard.is_some_and(|hard| hard <= to) && !aborted {
+                self.met.note("the grace is over");
                 self.abort(run);
             }
             if hard.is_some_and(|hard| hard + ABORT_WAIT <= to) {
+                self.met.note("abandoned");
                 self.give_up(run);
             }
             if expires.is_some_and(|(_, until)| until <= to) {
+                self.met.note("a pause expires");
                 self.accept(run, StopMode::Cooperative, CauseKind::Deadline);
             }
         }
@@ -73,7 +76,13 @@ impl Rules {
                 this.here = false;
                 continue;
             }
-            let has_body = (known >> (run % 16)) & 1 == 1;
+            let is_known = (known >> (run % 16)) & 1 == 1;
+            let since_pause = this.told.iter().rev().take_while(|told| **told != Told::Paused);
+            let lost = since_pause.filter(|told| **told == Told::Started).count();
+            // One that was lost too often may be why its processes end.
+            let has_body = is_known
+                && (this.status == RunStatus::Paused || lost <= limits::LOST_ATTEMPTS_MAX as usize);
+            self.met.left(this, has_body);
             let stop = this.cause.or(this.scheduled_cause());
             let is_paused = this.status == RunStatus::Paused;
             let left_as = this.left_as.unwrap_or(this.status);
