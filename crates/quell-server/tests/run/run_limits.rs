@@ -67,11 +67,65 @@ fn what_is_over_a_limit_of_the_file_waits_and_what_is_over_its_queue_is_refused(
     assert_eq!(third["queue"], waits("in all", 0));
     assert_eq!(start(&site, "agent/other").1["queue"], waits("in all", 1));
     let (status, refused) = start(&site, "agent/other");
-    assert_eq!((status, &refused["type"]), (429, &json!("urn:quell:problem:too-many-runs")));
+    assert_eq!((status, &refused["type"]), (429, &json!(TOO_MANY)));
 
     let id = first["id"].as_str().expect("an id");
     site.post(&format!("/v1/runs/{id}/cancel"), &json!({ "wait": "quiescent" }));
     wait_until("the next one runs", || queue_of(&site, &second).is_null());
+}
+
+#[test]
+fn an_owner_at_its_limit_is_refused_and_told_which_and_another_one_is_not() {
+    let scratch = Scratch::new();
+    let file = "
+[limits]
+each_owner = { running = 1, queued = 1 }
+
+[agents.slow]
+run = ['sleep', '60']
+
+[agents.other]
+run = ['sleep', '60']
+
+[[keys]]
+subject = 'ada'
+secret_env = 'ADA_KEY'
+
+[[keys]]
+subject = 'bob'
+secret_env = 'BOB_KEY'
+";
+    scratch.write("quell.toml", file);
+    let env = [("ADA_KEY", "the-key-of-ada"), ("BOB_KEY", "the-key-of-bob")];
+    let site = Site::with_env(scratch, &[], &env);
+    let call = |owner: &str, method: &str, path: &str, body: Option<&Value>| {
+        let key = format!("the-key-of-{owner}");
+        site.as_principal_told(method, path, ("none", &key), body)
+    };
+    let start = |owner: &str, component: &str| {
+        call(owner, "POST", "/v1/runs", Some(&json!({ "component": component })))
+    };
+
+    let (status, first) = start("ada", "agent/slow");
+    assert_eq!((status, &first["queue"]), (201, &Value::Null), "{first}");
+    let (status, second) = start("ada", "agent/other");
+    let waits = json!({ "waiting_for": "slot", "limit": "owner", "ahead": 0, "due": null });
+    assert_eq!((status, &second["queue"]), (201, &waits), "{second}");
+    let (status, refused) = start("ada", "agent/slow");
+    assert_eq!(status, 429, "{refused}");
+    let words = "queued runs of this owner would exceed the limit of 1";
+    assert_eq!((&refused["type"], &refused["detail"]), (&json!(TOO_MANY), &json!(words)));
+    assert_eq!(call("ada", "GET", "/v1/runs", None).1["total"], 2, "nothing was made");
+
+    let (status, other) = start("bob", "agent/slow");
+    assert_eq!((status, &other["queue"]), (201, &Value::Null), "{other}");
+
+    // There is room again when the first one is over.
+    let id = first["id"].as_str().expect("an id");
+    let quiescent = json!({ "wait": "quiescent" });
+    let (status, ended) = call("ada", "POST", &format!("/v1/runs/{id}/cancel"), Some(&quiescent));
+    assert_eq!(status, 200, "{ended}");
+    assert_eq!(start("ada", "agent/slow").0, 201);
 }
 
 #[test]
@@ -106,3 +160,5 @@ fn a_limit_that_is_wrong_is_told_with_its_place() {
         assert!(ended.stderr.contains(says), "{text}: {ended:?}");
     }
 }
+
+const TOO_MANY: &str = "urn:quell:problem:too-many-runs";
