@@ -1,6 +1,6 @@
 //! What `quell check` says of plans that wait, or go on after a crash, where that cannot be.
 
-use crate::support::Scratch;
+use crate::support::{Scratch, repository};
 
 /// Checks a configuration with some plans beside it, and yields the exit code and what is said.
 fn told(file: &str, plans: &[(&str, &str)]) -> (Option<i32>, Vec<String>) {
@@ -141,4 +141,21 @@ fn an_id_that_is_empty_or_has_a_slash_is_refused() {
         assert_eq!((code, said.len()), (Some(2), 2), "{said:?}");
         assert!(!said.iter().any(|words| words.contains("did you mean")), "{said:?}");
     }
+}
+
+#[test]
+fn our_own_plans_have_nothing_to_be_warned_of() {
+    let scratch = Scratch::new();
+    let mut count = 0;
+    for folder in ["crates/quell-server/plans", "tests/clients/stories/project"] {
+        for file in std::fs::read_dir(repository().join(folder)).expect("it is there") {
+            let file = file.expect("it is read").path();
+            if file.extension().is_some_and(|end| end == "yaml" || end == "toml") {
+                let ended = scratch.run(&["plan", "check", &file.display().to_string()]);
+                assert_eq!((ended.code, &*ended.stderr), (Some(0), ""), "{}", file.display());
+                count += 1;
+            }
+        }
+    }
+    assert_eq!(count, 4, "each of them");
 }
