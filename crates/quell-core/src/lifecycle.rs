@@ -713,7 +713,10 @@ impl Lifecycle {
         if self.is_stopping() {
             return ladder;
         }
-        let due = ladder.into_iter().chain(self.timeout_at()).min();
+        let due = match (ladder, self.timeout_at()) {
+            (Some(ladder), Some(timeout)) => Some(ladder.min(timeout)),
+            (ladder, timeout) => ladder.or(timeout),
+        };
         // Most runs have no other timer.
         let Some(timers) = self.timers.as_deref() else { return due };
         let start_by = timers.start_by.filter(|_| self.body == Body::Waiting);

@@ -105,16 +105,17 @@ impl Node {
         {
             deferred.rare().failure = state.take_failure();
         }
-        let gone = ChildEnd {
-            status,
-            slot: state.slot,
-            unseen_failure,
-            non_quiescent,
-            stays,
-            charged: self.charged(state),
-            omitted: state.children.omitted().copied().map(Box::new),
-        };
+        // A root's is asked by nobody.
         if let Some(parent) = parent {
+            let gone = ChildEnd {
+                status,
+                slot: state.slot,
+                unseen_failure,
+                non_quiescent,
+                stays,
+                charged: self.charged(state),
+                omitted: state.children.omitted().copied().map(Box::new),
+            };
             deferred.propagations.push(Propagation::ChildEnded {
                 parent,
                 child: Arc::clone(self),

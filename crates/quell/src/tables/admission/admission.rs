@@ -377,7 +377,9 @@ impl<R: Candidate> Free<R> {
 
     /// Releases the runs. The caller holds no lock.
     pub(crate) fn start(self) {
-        self.0.into_iter().for_each(|run| run.release());
+        if !self.0.is_empty() {
+            self.0.into_iter().for_each(|run| run.release());
+        }
     }
 }
 
