@@ -57,7 +57,7 @@ pub(crate) fn under_error(faults: &[PlanError], lister: &str) -> String {
 
 /// Says everything that is wrong on stderr, and yields the exit code of a refusal.
 pub(crate) fn refused(faults: &[PlanError]) -> ExitCode {
-    complained(&listed(faults, ERROR.len()))
+    complained(&all_under_error(faults))
 }
 
 /// As [`refused`], with the first faults as [`under_error`] has them.

@@ -15,8 +15,6 @@ pub(crate) struct Write {
     pub(crate) record: Record,
     /// Labels, event, cause or report, as JSON; empty if there is none, and of a plain report.
     pub(crate) text: String,
-    /// Of an end: whether its report is plain.
-    pub(crate) is_plain: bool,
     /// The annotations of a run that is accepted, as JSON; empty if it has none.
     pub(crate) annotations: String,
     /// Of a start and of the end that follows it: when the run started. One statement stores both,
@@ -25,6 +23,11 @@ pub(crate) struct Write {
 }
 
 impl Write {
+    /// Tells whether it is an end with a plain report, which alone has no text.
+    pub(crate) const fn is_plain(&self) -> bool {
+        matches!(self.record, Record::Ended { .. }) && self.text.is_empty()
+    }
+
     /// Tells whether it is a start that needs no statement: the end that follows it says as much.
     pub(crate) const fn is_stored_by_its_end(&self) -> bool {
         self.started.is_some() && matches!(self.record, Record::Started { .. })
@@ -40,14 +43,15 @@ pub(crate) fn encode(batch: Vec<Record>) -> Result<(Vec<Write>, usize), StoreErr
     let mut bytes = 0;
     let mut writes = Vec::with_capacity(batch.len());
     for record in batch {
-        let is_plain = matches!(&record, Record::Ended { report, .. } if plain::is_plain(report));
         let text = match &record {
             Record::Accepted(accepted) if !accepted.labels.is_empty() => {
                 serde_json::to_string(&accepted.labels)
             }
             Record::Event { event, .. } => serde_json::to_string(event),
             Record::StopAccepted(stop) => serde_json::to_string(&stop.cause),
-            Record::Ended { report, .. } if !is_plain => serde_json::to_string(report),
+            Record::Ended { report, .. } if !plain::is_plain(report) => {
+                serde_json::to_string(report)
+            }
             Record::Accepted(_)
             | Record::Started { .. }
             | Record::Paused { .. }
@@ -75,7 +79,7 @@ pub(crate) fn encode(batch: Vec<Record>) -> Result<(Vec<Write>, usize), StoreErr
             return Err(StoreError::TooLarge { what, bytes: of_record, bytes_max });
         }
         bytes += of_record;
-        writes.push(Write { record, text, is_plain, annotations, started: None });
+        writes.push(Write { record, text, annotations, started: None });
     }
     join_starts(&mut writes);
     Ok((writes, bytes))

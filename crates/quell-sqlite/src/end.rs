@@ -20,7 +20,7 @@ pub(crate) fn end(
     write: &Write,
 ) -> Result<usize, Fault> {
     let id = run.as_uuid().into_bytes();
-    let is_over = write.is_plain && end_plainly(on, (run, epoch), report, write.started)?;
+    let is_over = write.is_plain() && end_plainly(on, (run, epoch), report, write.started)?;
     let has_paused =
         if is_over { Some(false) } else { end_in_full(on, (run, epoch), report, write)? };
     let Some(has_paused) = has_paused else { return Ok(0) };
@@ -79,7 +79,7 @@ fn end_in_full(
         ended = ?7, started = coalesce(started, ?8), paused = null, answer = null
         where id = ?1 and epoch <= ?2 and status < 3 returning paused_at is not null";
     // That of a plain report is not there. Its output was written before: no foreign code runs.
-    let made = if write.is_plain { Some(serde_json::to_string(report)) } else { None };
+    let made = if write.is_plain() { Some(serde_json::to_string(report)) } else { None };
     let made = made
         .transpose()
         .map_err(|error| Fault::Refused(Unreadable::new(Some(run), "record", error).into()))?;

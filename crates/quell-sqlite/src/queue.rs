@@ -216,7 +216,6 @@ mod tests {
         let write = |record| Write {
             record,
             text: text.clone(),
-            is_plain: false,
             annotations: annotations.clone(),
             started: None,
         };

@@ -246,12 +246,12 @@ fn entity(units: &[Unit]) -> Option<(usize, Written)> {
     // What is escaped twice has a backslash more.
     let name = near[from + 1..near.len() - 1].iter().filter(|unit| unit.value != BACKSLASH);
     let name: String = name.map(|unit| char::from_u32(unit.value)).collect::<Option<_>>()?;
-    let c = match (&*name, name.strip_prefix('#')) {
-        (_, Some(number)) => match number.strip_prefix(['x', 'X']) {
+    let c = match name.strip_prefix('#') {
+        Some(number) => match number.strip_prefix(['x', 'X']) {
             Some(number) => char::from_u32(u32::from_str_radix(number, 16).ok()?)?,
             None => char::from_u32(number.parse().ok()?)?,
         },
-        (name, None) => NAMED.iter().find(|(known, _)| *known == name)?.1,
+        None => NAMED.iter().find(|(known, _)| *known == name)?.1,
     };
     Some((near.len() - from, Written::Char(c)))
 }

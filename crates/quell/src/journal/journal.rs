@@ -30,7 +30,7 @@ use quell_core::{RunEvent, RunId, limits};
 use crate::foreign;
 use crate::journal::held::Held;
 use crate::journal::leaving::Leaving;
-use crate::journal::queue::{Gap, Queue};
+use crate::journal::queue::{Due, Gap, Queue};
 use crate::journal::{Entry, Recorded};
 use crate::log::{KeepsEvents, bytes_of};
 use crate::sync::waiters::{Key, Offer, Wakers};
@@ -146,7 +146,6 @@ impl<R: Recorded> Journal<R> {
         let mut queue = self.queue.lock();
         let until = queue.until.map_or(until, |before| before.min(until));
         queue.until = Some(until);
-        queue.hurry();
         queue.wake(true);
         until
     }
@@ -154,7 +153,9 @@ impl<R: Recorded> Journal<R> {
     /// Has what waits appended now: somebody waits for some of it.
     pub(crate) fn hurry(&self) {
         let mut queue = self.queue.lock();
-        queue.hurry();
+        if !queue.entries.is_empty() {
+            queue.due = Due::Now;
+        }
         queue.wake(false);
     }
 
@@ -199,11 +200,10 @@ impl<R: Recorded> Journal<R> {
     /// Waits until all that is in the queue now is stored, but for stops.
     pub(crate) async fn caught_up(&self) -> Result<(), StoreError> {
         let target = {
-            let mut queue = self.queue.lock();
-            queue.hurry();
-            queue.wake(false);
+            let queue = self.queue.lock();
             queue.done + (queue.pending - queue.stops_pending) as u64
         };
+        self.hurry();
         let is_over = |queue: &Queue<R>| {
             if queue.done >= target {
                 return Some(Ok(()));
@@ -218,7 +218,6 @@ impl<R: Recorded> Journal<R> {
     pub(crate) fn close(&self) {
         let mut queue = self.queue.lock();
         queue.closed = true;
-        queue.hurry();
         queue.wake(true);
     }
 }

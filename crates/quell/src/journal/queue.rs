@@ -100,12 +100,6 @@ impl<R> Queue<R> {
         }
     }
 
-    pub(super) fn hurry(&mut self) {
-        if !self.entries.is_empty() {
-            self.due = Due::Now;
-        }
-    }
-
     /// Tells whether entries are to be appended now. At its end an engine lets nothing linger.
     pub(super) fn is_due(&self, now: Instant) -> bool {
         match self.due {
