@@ -222,3 +222,18 @@ fn teams_may_have_members_that_are_teams_in_any_order() {
     scratch.run(&["run", "team/k", "--report", "r.json"]).assert_code(0);
     assert_eq!(scratch.json("r.json")["output"]["s"], "hi");
 }
+
+#[test]
+fn faults_of_the_command_line_are_all_told_because_no_other_command_lists_them() {
+    let scratch = Scratch::new();
+    scratch.write("quell.toml", "[agents.a]\nrun = ['true']\n");
+    let settings: Vec<String> = (0..25).map(|nth| format!("agents.b{nth}.bogus=1")).collect();
+    let mut args = vec!["serve", "--config", "quell.toml"];
+    args.extend(settings.iter().flat_map(|setting| ["--set", setting]));
+    let ended = scratch.run(&args);
+    ended.assert_code(2);
+    for nth in 0..25 {
+        assert!(ended.stderr.contains(&format!("--set agents.b{nth}.bogus")), "{}", ended.stderr);
+    }
+    assert!(!ended.stderr.contains("lists all"), "{}", ended.stderr);
+}
