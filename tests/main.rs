@@ -46,6 +46,8 @@ mod endtime;
 mod unrun;
 // I4, I16: by what names and sites reports tell of hooks and other work.
 mod named;
+// I34, I35: several engines on one store.
+mod nodes;
 // I17: the one poll that a parent has left when its children have ended.
 mod lastpoll;
 // I15, I16: hooks and the scopes around them.

@@ -246,7 +246,8 @@ impl Play {
             Disposition::AlreadyTerminal { status } => Said::Terminal(*status),
             Disposition::Unknown => Said::Unknown,
             Disposition::Reserved => Said::Reserved,
-            Disposition::Forbidden => Said::Nothing,
+            // One engine asks no other.
+            Disposition::Recorded { .. } | Disposition::Forbidden => Said::Nothing,
         }
     }
 

@@ -6,6 +6,8 @@
 //! The `quell` crate drives it; embedders depend on `quell`, which re-exports what they need.
 
 mod cause;
+pub mod cluster;
+mod disposition;
 mod error;
 mod event;
 mod filter;
@@ -24,6 +26,7 @@ mod usage;
 mod wall;
 
 pub use cause::{Cause, CauseKind};
+pub use disposition::Disposition;
 pub use error::{PayloadError, Stopped};
 pub use event::{EventKind, HookOutcome, RunEvent, ToolOutcome};
 pub use filter::{RunFacts, RunFilter};
@@ -33,5 +36,5 @@ pub use new_limits::{LimitsOutcome, NewLimits};
 pub use payload::{JSON_LEVELS_MAX, JsonError, Payload, check_json};
 pub use report::{Abandoned, Counts, RunReport, RunRow, Work};
 pub use status::RunStatus;
-pub use stop::{CancelRequest, Disposition, StopMode};
+pub use stop::{CancelRequest, StopMode};
 pub use usage::{Budget, Usage};

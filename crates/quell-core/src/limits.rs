@@ -152,6 +152,12 @@ pub const STORE_HOLDS_MAX: usize = 64;
 /// it was accepted, or was paused last. One that loses one more ends `Failed`.
 pub const LOST_ATTEMPTS_MAX: u32 = 5;
 
+/// How long a node that was asked for a stop of a run on another one waits for the answer.
+pub const ASKED_STOP_WAIT: Duration = Duration::from_secs(1);
+
+/// Stops asked for by other nodes that one is answering at once. The others wait in their order.
+pub const ASKED_STOPS_MAX: usize = 1_000;
+
 /// How long a store may take for one append before it counts as in trouble.
 pub const STORE_ANSWER_WAIT: Duration = Duration::from_secs(30);
 

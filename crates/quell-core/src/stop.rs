@@ -1,10 +1,10 @@
-//! Requests to stop a run, and what the engine answers.
+//! [`CancelRequest`]: what is asked of a run that is to stop.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, SystemTime};
 
 use crate::cause::text_bytes;
-use crate::{Cause, CauseKind, RunId, RunStatus, limits};
+use crate::{Cause, CauseKind, RunId, limits};
 
 /// How urgent a request to stop is. Requests merge to the most urgent one.
 ///
@@ -180,132 +180,6 @@ impl CancelRequest {
     }
 }
 
-/// The engine's answer to a request to stop.
-///
-/// Exhaustive on purpose, so that every adapter must name a new answer.
-///
-/// # Examples
-///
-/// ```
-/// use quell_core::Disposition;
-///
-/// assert_eq!(Disposition::Unknown.as_str(), "unknown");
-/// ```
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[expect(clippy::exhaustive_enums, reason = "every adapter must name a new answer")]
-pub enum Disposition {
-    /// The run is stopping because of this request; its body is aborted at `hard_deadline`.
-    Accepted {
-        /// End of the grace.
-        hard_deadline: Instant,
-    },
-    /// The run stops at its next checkpoint, or at `escalate_at`.
-    Scheduled {
-        /// When the request becomes cooperative.
-        escalate_at: Instant,
-    },
-    /// It was stopping already; the hard deadline is the earlier of both.
-    AlreadyStopping {
-        /// The first cause.
-        cause: Arc<Cause>,
-        /// End of the grace.
-        hard_deadline: Instant,
-    },
-    /// It was asked to stop already; this request is more urgent.
-    Escalated {
-        /// The mode so far.
-        from: StopMode,
-        /// The mode from now on.
-        to: StopMode,
-    },
-    /// It had ended; nothing changed.
-    AlreadyTerminal {
-        /// How it had ended.
-        status: RunStatus,
-    },
-    /// No such run; nothing changed.
-    Unknown,
-    /// No such run yet; the stop is remembered and used once.
-    Reserved,
-    /// The caller may not. Never made by the engine: access control answers so.
-    Forbidden,
-}
-
-impl Disposition {
-    /// Yields what can be written: the name as `disposition`, and beside it what the answer says,
-    /// under the names of the native HTTP API. An instant means nothing to another process, so each
-    /// is given in milliseconds from `now` on; zero if it has passed.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// # #[cfg(feature = "serde")] {
-    /// use std::time::{Duration, Instant};
-    ///
-    /// use quell_core::Disposition;
-    ///
-    /// let now = Instant::now();
-    /// let accepted = Disposition::Accepted { hard_deadline: now + Duration::from_secs(5) };
-    /// let text = serde_json::to_string(&accepted.as_of(now)).unwrap();
-    /// assert_eq!(text, r#"{"disposition":"accepted","hard_deadline_in_ms":5000}"#);
-    /// # }
-    /// ```
-    #[cfg(feature = "serde")]
-    pub fn as_of(&self, now: Instant) -> impl serde::Serialize + use<'_> {
-        AsOf(self, now)
-    }
-
-    /// Yields the name on the wire: kebab-case.
-    pub const fn as_str(&self) -> &'static str {
-        match self {
-            Self::Accepted { .. } => "accepted",
-            Self::Scheduled { .. } => "scheduled",
-            Self::AlreadyStopping { .. } => "already-stopping",
-            Self::Escalated { .. } => "escalated",
-            Self::AlreadyTerminal { .. } => "already-terminal",
-            Self::Unknown => "unknown",
-            Self::Reserved => "reserved",
-            Self::Forbidden => "forbidden",
-        }
-    }
-}
-
-/// A disposition with its instants as milliseconds from one of them; see [`Disposition::as_of`].
-#[cfg(feature = "serde")]
-struct AsOf<'a>(&'a Disposition, Instant);
-
-#[cfg(feature = "serde")]
-impl serde::Serialize for AsOf<'_> {
-    fn serialize<S: serde::Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
-        use serde::ser::SerializeMap as _;
-
-        let in_ms = |at: &Instant| {
-            u64::try_from(at.saturating_duration_since(self.1).as_millis()).unwrap_or(u64::MAX)
-        };
-        let mut map = to.serialize_map(None)?;
-        map.serialize_entry("disposition", self.0.as_str())?;
-        match self.0 {
-            Disposition::Accepted { hard_deadline } => {
-                map.serialize_entry("hard_deadline_in_ms", &in_ms(hard_deadline))?;
-            }
-            Disposition::Scheduled { escalate_at } => {
-                map.serialize_entry("escalates_in_ms", &in_ms(escalate_at))?;
-            }
-            Disposition::AlreadyStopping { cause, hard_deadline } => {
-                map.serialize_entry("cause", cause)?;
-                map.serialize_entry("hard_deadline_in_ms", &in_ms(hard_deadline))?;
-            }
-            Disposition::Escalated { from, to } => {
-                map.serialize_entry("from", from)?;
-                map.serialize_entry("to", to)?;
-            }
-            Disposition::AlreadyTerminal { status } => map.serialize_entry("status", status)?,
-            Disposition::Unknown | Disposition::Reserved | Disposition::Forbidden => {}
-        }
-        map.end()
-    }
-}
-
 fn bounded(text: &str) -> Option<Arc<str>> {
     (!text.is_empty()).then(|| limits::cut(text, limits::REASON_BYTES_MAX).into())
 }
@@ -322,24 +196,6 @@ mod tests {
             assert_eq!(text, format!("\"{}\"", mode.as_str()));
             assert_eq!(serde_json::from_str::<StopMode>(&text).unwrap(), mode);
         }
-    }
-
-    #[cfg(feature = "serde")]
-    #[test]
-    fn a_disposition_is_written_with_what_it_says() {
-        let now = Instant::now();
-        let written = |said: Disposition| serde_json::to_string(&said.as_of(now)).unwrap();
-        let later = now + Duration::from_hours(1);
-        let accepted = written(Disposition::Accepted { hard_deadline: later });
-        assert_eq!(accepted, r#"{"disposition":"accepted","hard_deadline_in_ms":3600000}"#);
-        let past = written(Disposition::Scheduled { escalate_at: now });
-        assert_eq!(past, r#"{"disposition":"scheduled","escalates_in_ms":0}"#);
-        let raised =
-            written(Disposition::Escalated { from: StopMode::AfterStep, to: StopMode::Abort });
-        assert_eq!(raised, r#"{"disposition":"escalated","from":"after_step","to":"abort"}"#);
-        let over = written(Disposition::AlreadyTerminal { status: RunStatus::TimedOut });
-        assert_eq!(over, r#"{"disposition":"already-terminal","status":"timed-out"}"#);
-        assert_eq!(written(Disposition::Unknown), r#"{"disposition":"unknown"}"#);
     }
 
     #[test]

@@ -46,6 +46,10 @@ fn every_answer_has_a_name_in_kebab_case() {
         (Disposition::AlreadyStopping { cause, hard_deadline: at }, "already-stopping"),
         (Disposition::Escalated { from: StopMode::AfterStep, to: StopMode::Abort }, "escalated"),
         (Disposition::AlreadyTerminal { status }, "already-terminal"),
+        (
+            Disposition::Recorded { owner: "n".into(), lease_until: SystemTime::UNIX_EPOCH },
+            "recorded",
+        ),
         (Disposition::Unknown, "unknown"),
         (Disposition::Reserved, "reserved"),
         (Disposition::Forbidden, "forbidden"),
@@ -111,9 +115,12 @@ fn every_status_is_listed_once_and_in_order() {
     assert!(all.iter().enumerate().all(|(place, status)| *status as usize == place));
 }
 
+const WORK: [Work; 6] =
+    [Work::Body, Work::Hook, Work::Blocking, Work::Process, Work::Remote, Work::Node];
+
 #[test]
 fn every_sort_of_work_has_a_name() {
-    for work in [Work::Body, Work::Hook, Work::Blocking, Work::Process, Work::Remote] {
+    for work in WORK {
         assert_eq!(work.as_str(), format!("{work:?}").to_lowercase());
         #[cfg(feature = "serde")]
         assert_eq!(serde_json::to_value(work).unwrap(), work.as_str());
@@ -123,7 +130,7 @@ fn every_sort_of_work_has_a_name() {
 #[cfg(feature = "serde")]
 #[test]
 fn abandoned_work_of_every_sort_is_read_back() {
-    for what in [Work::Body, Work::Hook, Work::Blocking, Work::Process, Work::Remote] {
+    for what in WORK {
         let abandoned = Abandoned::new(RunId::from_text("run"), "name".into(), what);
         let text = serde_json::to_string(&abandoned).unwrap();
         assert_eq!(serde_json::from_str::<Abandoned>(&text).unwrap(), abandoned);

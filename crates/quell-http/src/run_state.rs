@@ -147,6 +147,7 @@ pub const fn disposition_name(disposition: &Disposition) -> &'static str {
         Disposition::AlreadyStopping { .. } => "already-stopping",
         Disposition::Escalated { .. } => "escalated",
         Disposition::AlreadyTerminal { .. } => "already-terminal",
+        Disposition::Recorded { .. } => "recorded",
         Disposition::Reserved => "reserved",
         Disposition::Unknown | Disposition::Forbidden => "unknown",
     }

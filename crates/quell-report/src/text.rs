@@ -42,7 +42,10 @@ fn is_steering(c: char) -> bool {
 /// ```
 pub fn still_executes(what: Work) -> &'static str {
     // Of what is elsewhere nobody knows.
-    if what == Work::Remote { "may still execute" } else { "still executes" }
+    match what {
+        Work::Remote | Work::Node => "may still execute",
+        _ => "still executes",
+    }
 }
 
 /// Yields the last line that has something in it, printable and cut to [`LINE_CHARS_MAX`].

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use quell_core::cluster::Cluster;
 use quell_core::limits;
 use quell_core::store::Store;
 use tokio::runtime::Handle;
@@ -35,6 +36,7 @@ pub struct EngineConfig {
     pub(crate) limits: Limits,
     pub(crate) spawn_sites: bool,
     pub(crate) store: Option<Arc<dyn Store>>,
+    pub(crate) cluster: Option<Arc<dyn Cluster>>,
     #[cfg(feature = "test-util")]
     pub(crate) control_on_runtime: bool,
 }
@@ -208,6 +210,7 @@ impl Default for EngineConfig {
             limits: Limits::default(),
             spawn_sites: false,
             store: None,
+            cluster: None,
             #[cfg(feature = "test-util")]
             control_on_runtime: false,
         }
@@ -349,6 +352,20 @@ impl EngineConfig {
     /// ```
     pub fn store(mut self, store: Arc<dyn Store>) -> Self {
         self.store = Some(store);
+        self
+    }
+
+    /// Makes the engine one of several on its store, which belongs to the same member. Defaults to
+    /// none: the engine is alone.
+    ///
+    /// The engine renews the lease of the member, carries out the stops that others ask of it
+    /// ([`Engine::cancel_anywhere`](crate::Engine::cancel_anywhere)), and takes over from a member
+    /// that is gone ([`Engine::take_over`](crate::Engine::take_over)). If its own lease is not
+    /// renewed in time, it stops all of its runs with cause
+    /// [`LeaseLost`](crate::CauseKind::LeaseLost), and stores nothing of that: others may have them
+    /// ([`Engine::lease_lost`](crate::Engine::lease_lost)).
+    pub fn cluster(mut self, cluster: Arc<dyn Cluster>) -> Self {
+        self.cluster = Some(cluster);
         self
     }
 

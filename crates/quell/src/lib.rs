@@ -34,6 +34,7 @@ compile_error!(
 );
 
 mod body;
+pub mod cluster;
 mod config;
 mod control;
 mod engine;
@@ -73,6 +74,7 @@ pub use body::work::BlockingContext;
 pub use config::{EngineConfig, Limits};
 pub use engine::Engine;
 pub use engine::held_attempts::HeldAttempts;
+pub use engine::nodes::Takeover;
 pub use engine::prune::StoreRetention;
 pub use engine::recover::{Recovered, Recovery, Resumed};
 pub use engine::shutdown::{Shutdown, ShutdownReport};

@@ -51,6 +51,7 @@ pub(crate) const fn cancel_answer(disposition: &Disposition) -> CancelAnswer {
         | Disposition::AlreadyStopping { .. }
         | Disposition::Escalated { .. }
         | Disposition::AlreadyTerminal { .. }
+        | Disposition::Recorded { .. }
         | Disposition::Reserved => CancelAnswer::Done,
         Disposition::Unknown | Disposition::Forbidden => CancelAnswer::Unknown,
     }
@@ -58,7 +59,7 @@ pub(crate) const fn cancel_answer(disposition: &Disposition) -> CancelAnswer {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Instant;
+    use std::time::{Instant, SystemTime};
 
     use quell::StopMode;
 
@@ -108,6 +109,7 @@ mod tests {
             Disposition::Scheduled { escalate_at: now },
             Disposition::Escalated { from: StopMode::Cooperative, to: StopMode::Abort },
             Disposition::AlreadyTerminal { status: RunStatus::Completed },
+            Disposition::Recorded { owner: "a".into(), lease_until: SystemTime::now() },
             Disposition::Reserved,
         ];
         for disposition in done {

@@ -255,6 +255,9 @@ pub enum Work {
     /// Work of a service elsewhere that was told to stop, or whose request was dropped, and that
     /// has not confirmed that it stopped.
     Remote,
+    /// Whatever another node executed, of which nobody here can tell whether it still does: its
+    /// lease was over, and this one has taken over its runs.
+    Node,
 }
 
 impl Work {
@@ -266,6 +269,7 @@ impl Work {
             Self::Blocking => "blocking",
             Self::Process => "process",
             Self::Remote => "remote",
+            Self::Node => "node",
         }
     }
 }

@@ -1,5 +1,7 @@
 //! [`StoreError`]: what goes wrong with a store.
 
+use std::sync::Arc;
+
 use crate::RunId;
 use crate::store::{Epoch, Unreadable};
 
@@ -112,6 +114,12 @@ pub enum StoreError {
     /// It was closed.
     #[error("the store is closed")]
     Closed,
+    /// This member of a cluster may not write any more: others may have taken over its runs.
+    #[error("the lease of node {node} was lost: start it again, others may have its runs")]
+    LeaseLost {
+        /// The name of the member.
+        node: Arc<str>,
+    },
     /// A record is over its bound.
     #[error("{what} of {bytes} bytes is over the bound of {bytes_max}")]
     TooLarge {
@@ -177,8 +185,8 @@ pub enum StoreError {
 }
 
 impl StoreError {
-    /// Tells whether the records contradict what is stored, or a bound: trying again changes
-    /// nothing.
+    /// Tells whether the records contradict what is stored, or a bound, or nothing may be written
+    /// any more: trying again changes nothing.
     pub const fn is_refusal(&self) -> bool {
         matches!(
             self,
@@ -190,6 +198,7 @@ impl StoreError {
                 | Self::Live { .. }
                 | Self::SeqTaken { .. }
                 | Self::KeyClaimed { .. }
+                | Self::LeaseLost { .. }
         )
     }
 }

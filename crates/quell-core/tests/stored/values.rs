@@ -61,6 +61,7 @@ fn work() -> impl Strategy<Value = Work> {
         Just(Work::Blocking),
         Just(Work::Process),
         Just(Work::Remote),
+        Just(Work::Node),
     ]
 }
 

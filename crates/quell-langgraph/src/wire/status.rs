@@ -64,10 +64,12 @@ pub(crate) const fn meaning(disposition: &Disposition) -> (Meaning, u8) {
         Disposition::Accepted { .. } => (Meaning::Stops, 1),
         Disposition::Scheduled { .. } => (Meaning::Stops, 2),
         Disposition::AlreadyStopping { .. } => (Meaning::Stops, 3),
-        Disposition::AlreadyTerminal { .. } => (Meaning::Ended, 4),
+        // Durable, and decided by the node that has the run.
+        Disposition::Recorded { .. } => (Meaning::Stops, 4),
+        Disposition::AlreadyTerminal { .. } => (Meaning::Ended, 5),
         // No stop is remembered here, and what is forbidden looks like what is unknown.
         Disposition::Unknown | Disposition::Reserved | Disposition::Forbidden => {
-            (Meaning::Unknown, 5)
+            (Meaning::Unknown, 6)
         }
     }
 }
@@ -127,13 +129,14 @@ mod tests {
             Disposition::Accepted { hard_deadline: now },
             Disposition::Scheduled { escalate_at: now },
             Disposition::AlreadyStopping { cause, hard_deadline: now },
+            Disposition::Recorded { owner: "a".into(), lease_until: SystemTime::now() },
             Disposition::AlreadyTerminal { status: RunStatus::Completed },
             Disposition::Unknown,
         ];
         let ranks: Vec<_> = order.iter().map(|one| meaning(one).1).collect();
         assert!(ranks.is_sorted_by(|a, b| a < b), "{ranks:?}");
-        assert_eq!(meaning(&order[3]).0, Meaning::Stops);
-        assert_eq!(meaning(&order[4]).0, Meaning::Ended);
+        assert_eq!(meaning(&order[4]).0, Meaning::Stops);
+        assert_eq!(meaning(&order[5]).0, Meaning::Ended);
         assert_eq!(meaning(&Disposition::Forbidden), meaning(&Disposition::Unknown));
         assert_eq!(meaning(&Disposition::Reserved).0, Meaning::Unknown);
     }

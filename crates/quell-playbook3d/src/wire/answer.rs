@@ -19,7 +19,8 @@ pub(crate) fn cancel_message(
         Disposition::Accepted { .. }
         | Disposition::Scheduled { .. }
         | Disposition::AlreadyStopping { .. }
-        | Disposition::Escalated { .. } => Ok(stopped(status)),
+        | Disposition::Escalated { .. }
+        | Disposition::Recorded { .. } => Ok(stopped(status)),
         Disposition::AlreadyTerminal { status } => Ok(final_state(*status)),
         Disposition::Reserved => Ok(CANCELED.into()),
         Disposition::Unknown => Err(Refusal::NotFound),
@@ -62,7 +63,7 @@ mod tests {
     use super::*;
 
     /// Every answer of the engine that is not about an ended or unknown run.
-    fn accepting() -> [Disposition; 4] {
+    fn accepting() -> [Disposition; 5] {
         let now = Instant::now();
         let cause =
             Cause::new(CauseKind::UserRequest, SystemTime::now(), RunId::from_text("origin"));
@@ -71,6 +72,7 @@ mod tests {
             Disposition::Scheduled { escalate_at: now },
             Disposition::AlreadyStopping { cause: Arc::new(cause), hard_deadline: now },
             Disposition::Escalated { from: StopMode::AfterStep, to: StopMode::Cooperative },
+            Disposition::Recorded { owner: "a".into(), lease_until: SystemTime::now() },
         ]
     }
 

@@ -1,3 +1,4 @@
-//! The control thread: whatever has to happen at an instant.
+//! What has to happen at an instant, and what other nodes ask for.
 
+pub(crate) mod membership;
 pub(crate) mod turns;

@@ -8,70 +8,32 @@
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Weak};
-use std::task::{Context, Poll, Wake, Waker};
+use std::task::{Context, Poll};
 use std::time::Instant;
 
 use futures::stream::{FuturesUnordered, StreamExt as _};
+use quell_core::CancelRequest;
 use quell_core::lifecycle::Input;
 
 use crate::foreign::{self, Barred};
 use crate::node::{Link, Linked, Node, Shared, by_token};
 use crate::step::StopOrigin;
 use crate::step::cascade::Spread;
-use crate::sync::park_until;
-use crate::sync::thread::{self, Thread};
+use crate::sync::loops::{self, Loop, Turn};
+use crate::sync::thread;
 use crate::time::timers::TimerKey;
 
 /// Starts the loop on a thread of its own.
 pub(crate) fn spawn_thread(shared: &Arc<Shared>) -> std::io::Result<()> {
-    let mut turns = Turns::new(shared);
-    let thread = thread::Builder::new().name("quell-control".into()).spawn(move || {
-        let waker = Waker::from(Arc::new(Unpark(thread::current())));
-        let mut cx = Context::from_waker(&waker);
-        while let Turn::Next(next) = turns.turn(&mut cx) {
-            match next {
-                Some(at) => park_until(at),
-                None => thread::park(),
-            }
-        }
-    })?;
+    let thread = loops::spawn("quell-control", None, Turns::new(shared))?;
     shared.control.queue.lock().thread = Some(thread);
     Ok(())
 }
 
 /// The loop as a future, for a runtime whose clock may be paused.
 #[cfg(feature = "test-util")]
-pub(crate) async fn run(shared: Arc<Shared>) {
-    let mut turns = Turns::new(&shared);
-    drop(shared);
-    let mut sleep = Box::pin(tokio::time::sleep(std::time::Duration::ZERO));
-    std::future::poll_fn(|cx| {
-        loop {
-            let Turn::Next(next) = turns.turn(cx) else { return Poll::Ready(()) };
-            let Some(at) = next else { return Poll::Pending };
-            sleep.as_mut().reset(at.into());
-            if sleep.as_mut().poll(cx).is_pending() {
-                return Poll::Pending;
-            }
-        }
-    })
-    .await;
-}
-
-struct Unpark(Thread);
-
-impl Wake for Unpark {
-    fn wake(self: Arc<Self>) {
-        self.0.unpark();
-    }
-}
-
-/// What a turn says about the next one.
-enum Turn {
-    /// It is due at this instant, or when the loop is woken.
-    Next(Option<Instant>),
-    /// There is none.
-    Last,
+pub(crate) fn run(shared: &Arc<Shared>) -> impl Future<Output = ()> + use<> {
+    loops::run(Turns::new(shared))
 }
 
 /// Takes one turn after the other: each fires what is due, and yields when the next one is.
@@ -82,12 +44,7 @@ struct Turns {
     unfinished: VecDeque<Spread>,
 }
 
-impl Turns {
-    fn new(shared: &Arc<Shared>) -> Self {
-        let (shared, links) = (Arc::downgrade(shared), FuturesUnordered::new());
-        Self { shared, links, unfinished: VecDeque::new() }
-    }
-
+impl Loop for Turns {
     fn turn(&mut self, cx: &mut Context<'_>) -> Turn {
         let Some(shared) = self.shared.upgrade() else { return Turn::Last };
         // Before `shared`, which may be the last reference, is dropped.
@@ -104,9 +61,10 @@ impl Turns {
             drop(queue);
             self.links.extend(links);
             let spreads =
-                stops.into_iter().map(|(nodes, now)| Spread::cancel(nodes, by_token(), now));
+                stops.into_iter().map(|(nodes, why, now)| Spread::cancel(nodes, why, now));
             self.unfinished.extend(spreads);
         }
+        let lapses_at = self.watch_lease(&shared);
         loop {
             let hears_more = guarded(&shared, || self.hear_tokens(&shared, cx)).unwrap_or(false);
             self.fire_due(&shared);
@@ -131,9 +89,17 @@ impl Turns {
         });
         let mut queue = shared.control.queue.lock();
         let asked = asked.unwrap_or_default().into_iter().flatten();
-        let asked = asked.chain(queue.timers.earliest()).chain(queue.nudged);
+        let lapses_at = lapses_at.map(|at| shared.clock.ticks(at));
+        let asked = asked.chain(lapses_at).chain(queue.timers.earliest()).chain(queue.nudged);
         queue.next = asked.min();
         Turn::Next(queue.next.map(|at| shared.clock.at_ticks(at)))
+    }
+}
+
+impl Turns {
+    fn new(shared: &Arc<Shared>) -> Self {
+        let (shared, links) = (Arc::downgrade(shared), FuturesUnordered::new());
+        Self { shared, links, unfinished: VecDeque::new() }
     }
 
     /// Takes some of the cancelled tokens, and stops what they are linked to. Yields whether there
@@ -146,7 +112,7 @@ impl Turns {
             heard += 1;
             match linked {
                 Some(Linked::Run(node)) => nodes.extend(node.upgrade()),
-                Some(Linked::Engine) => self.stop_all(shared),
+                Some(Linked::Engine) => self.stop_all(shared, by_token()),
                 None => {}
             }
         }
@@ -159,16 +125,27 @@ impl Turns {
 
     /// Stops every root. If there are many, a thread of its own lists and sorts them, so that
     /// timers do not wait for that. It runs no foreign code and waits for nothing.
-    fn stop_all(&mut self, shared: &Arc<Shared>) {
+    fn stop_all(&mut self, shared: &Arc<Shared>, request: CancelRequest) {
         if shared.registry.live() > SLICE && !shared.couriers.are_tasks() {
-            let all = Arc::clone(shared);
+            let (all, request) = (Arc::clone(shared), request.clone());
             let lister = thread::Builder::new().name("quell-lister".into());
-            if lister.spawn(move || all.control.stop(all.live_roots(), all.clock.now())).is_ok() {
+            let list = move || all.control.stop(all.live_roots(), request, all.clock.now());
+            if lister.spawn(list).is_ok() {
                 return;
             }
         }
-        let spread = Spread::cancel(shared.live_roots(), by_token(), shared.clock.now());
+        let spread = Spread::cancel(shared.live_roots(), request, shared.clock.now());
         self.unfinished.push_back(spread);
+    }
+
+    /// Stops every root if the lease has lapsed; else yields when it does.
+    fn watch_lease(&mut self, shared: &Arc<Shared>) -> Option<Instant> {
+        let (lapses_at, lapsed) = shared.watch_lease(shared.clock.now());
+        if let Some(request) = lapsed {
+            self.stop_all(shared, request);
+            shared.finish_closing();
+        }
+        lapses_at
     }
 
     /// Ticks every run whose timer is due.
@@ -242,6 +219,7 @@ const SLICE: usize = 256;
 #[cfg(all(test, feature = "test-util", not(any(quell_loom, quell_shuttle))))]
 mod tests {
     use std::future::poll_fn;
+    use std::task::Waker;
     use std::time::Duration;
 
     use quell_core::RunStatus;

@@ -10,8 +10,9 @@ use tokio::runtime::Handle;
 
 use crate::body::context::RunContext;
 use crate::body::driver;
+use crate::cluster::Member;
 use crate::config::EngineConfig;
-use crate::control::turns;
+use crate::control::{membership, turns};
 use crate::engine::filter;
 use crate::failure::{Failure, ForgetError, SubmitError};
 use crate::foreign::couriers::Couriers;
@@ -77,8 +78,8 @@ impl Engine {
     ///
     /// # Panics
     ///
-    /// Panics outside a tokio runtime if the configuration names none, and if the system refuses
-    /// the control thread.
+    /// Panics outside a tokio runtime if the configuration names none, if the system refuses the
+    /// control thread, and if the lease of its cluster is too short for its grace and abort wait.
     #[expect(clippy::expect_used, reason = "an engine without its thread could not keep a promise")]
     pub fn with_config(mut config: EngineConfig) -> Self {
         let runtime = config.runtime.take().unwrap_or_else(|| {
@@ -95,8 +96,11 @@ impl Engine {
         #[cfg(not(feature = "test-util"))]
         let on_runtime = false;
         let journal = config.store.take().map(Journal::new);
+        let to_stop = config.grace.saturating_add(config.abort_wait);
+        let member = config.cluster.take().map(|cluster| Member::new(cluster, to_stop));
         let shared = Arc::new(Shared {
             journal,
+            member,
             retention: Retention::new(&config.limits),
             ledger: Ledger::new(&config.limits),
             couriers: Couriers::new(on_runtime.then(|| runtime.clone())),
@@ -118,13 +122,17 @@ impl Engine {
             // A model has no clock: it brings the inputs of the control loop itself.
         } else if on_runtime {
             #[cfg(feature = "test-util")]
-            drop(shared.runtime.spawn(turns::run(Arc::clone(&shared))));
+            drop(shared.runtime.spawn(turns::run(&shared)));
         } else {
             turns::spawn_thread(&shared).expect("quell: the system refuses the control thread");
         }
         if let Some(journal) = &shared.journal {
             let started = Writer::start(journal, &shared.couriers, &shared.runtime);
             started.expect("quell: the system refuses the journal thread");
+        }
+        if let Some(member) = &shared.member {
+            let started = membership::start(&shared, member);
+            started.expect("quell: the system refuses the cluster thread");
         }
         if let Some(token) = token {
             shared.control.link_engine(token);

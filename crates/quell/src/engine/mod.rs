@@ -9,6 +9,7 @@ mod left_log;
 mod left_paused;
 mod limit;
 mod lost;
+pub(crate) mod nodes;
 pub(crate) mod prune;
 pub(crate) mod recover;
 mod resumable;

@@ -9,8 +9,8 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use futures::stream::{self, StreamExt};
-use quell_core::store::{Page, RunRecord, Store, StoreError, Unreadable};
-use quell_core::{Abandoned, Counts, RunId, limits};
+use quell_core::store::{Page, RunRecord, Store, StoreError, StoredHold, Unreadable};
+use quell_core::{Abandoned, Counts, RunId, Work, limits};
 
 use crate::body::context::RunContext;
 use crate::body::driver;
@@ -209,11 +209,20 @@ impl Engine {
         &self,
         decide: impl FnMut(&RunRecord) -> Recovery + Send,
     ) -> Result<(Recovered, HeldAttempts), StoreError> {
+        self.recover_from(None, decide).await
+    }
+
+    /// As [`recover_held`](Self::recover_held). If a node is named, it may execute them still.
+    pub(super) async fn recover_from(
+        &self,
+        node: Option<&Arc<str>>,
+        decide: impl FnMut(&RunRecord) -> Recovery + Send,
+    ) -> Result<(Recovered, HeldAttempts), StoreError> {
         let (mut recovered, mut held) = (Recovered::default(), HeldAttempts::default());
         let Some(journal) = &self.shared().journal else { return Ok((recovered, held)) };
         let store = &*journal.store;
         let is_here = |record: &RunRecord| {
-            record.epoch.boot() == journal.boot() || self.get(record.accepted.root).is_some()
+            journal.is_own(record.epoch.boot()) || self.get(record.accepted.root).is_some()
         };
         let mut left = LeftBehind::new(decide);
         let mut page = Page::first(limits::STORE_PAGE_MAX);
@@ -223,7 +232,7 @@ impl Engine {
                 match record {
                     // What this engine runs is not left behind. A call before may have held it.
                     Ok(record) if is_here(&record) => held.0.extend(self.held(record.run())),
-                    Ok(record) => left.add(record),
+                    Ok(record) => left.add(in_doubt(record, node)),
                     Err(unreadable) => recovered.unreadable.push(unreadable),
                 }
             }
@@ -350,6 +359,16 @@ async fn write_trees<R: Recorded>(
 /// How many logs are read before their trees are written: a store answers many at once sooner than
 /// each by itself, and what a log tells is small.
 const LOGS_AHEAD: usize = 64;
+
+/// Notes that a node which cannot be asked may execute a run.
+fn in_doubt(mut record: RunRecord, node: Option<&Arc<str>>) -> RunRecord {
+    // One that is paused has no body, and one that was given its answer none yet.
+    if let Some(node) = node.filter(|_| record.paused.is_none() && !record.is_answered()) {
+        let nr = record.holds.iter().map(|hold| hold.nr).max().map_or(0, |nr| nr.saturating_add(1));
+        record.holds.push(StoredHold::new(nr, Work::Node, Arc::clone(node)));
+    }
+    record
+}
 
 /// Yields the runs below roots that can be read. The others are left as they are, and named: what
 /// becomes of them is the root's.

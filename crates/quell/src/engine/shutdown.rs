@@ -6,6 +6,7 @@ use std::pin::pin;
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
+use futures::future::select;
 use futures::poll;
 
 use quell_core::limits;
@@ -119,6 +120,10 @@ impl Engine {
             }
             None => 0,
         };
+        if let Some(member) = &shared.member {
+            member.begin_to_leave(shared.clock.now() + limits::STORE_WAIT);
+            let _ = select(pin!(member.left.cancelled()), pin!(member.lost.cancelled())).await;
+        }
         shared.finish_closing();
         let mut counts = Counts::default();
         let mut abandoned = Vec::new();

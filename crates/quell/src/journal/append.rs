@@ -1,4 +1,4 @@
-//! [`Append`] is an append of the writer that is under way, and [`Turn`] what comes after a look.
+//! [`Append`] is an append of the writer that is under way.
 
 use std::time::Instant;
 
@@ -13,12 +13,4 @@ pub(super) struct Append<R> {
     /// When the store counts as in trouble if it is still under way.
     pub(super) slow_at: Instant,
     pub(super) future: BoxFuture<'static, Result<(), StoreError>>,
-}
-
-/// What a turn says about the next one.
-pub(super) enum Turn {
-    /// It is due when the writer is woken, or at this instant.
-    Next(Option<Instant>),
-    /// There is none.
-    Last,
 }

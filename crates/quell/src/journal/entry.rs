@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use quell_core::store::{Epoch, Record, StopAccepted, StoreError, StoredHold, StoredPause};
+use quell_core::store::{Record, StopAccepted, StoreError, StoredHold, StoredPause};
 use quell_core::{Payload, RunEvent, RunId};
 
 use crate::journal::Journal;
@@ -28,8 +28,8 @@ pub(crate) enum Entry<R> {
     Started(Arc<R>, Ticks),
     /// A stop of it was accepted or scheduled, or became more urgent.
     Stop(Arc<R>, Box<StopAccepted>),
-    /// Something is in the log of its tree.
-    Event(Epoch, Box<RunEvent>),
+    /// Something is in the log of its tree, the root of which is at this attempt.
+    Event(u32, Box<RunEvent>),
     /// It has saved a state, in a lane, for the root of its tree.
     Saved {
         /// The run.

@@ -34,14 +34,19 @@ use crate::journal::queue::{Due, Gap, Queue};
 use crate::journal::{Entry, Recorded};
 use crate::log::{KeepsEvents, bytes_of};
 use crate::sync::waiters::{Key, Offer, Wakers};
-use crate::sync::{Mutex, MutexGuard};
+use crate::sync::{AtomicBool, AtomicU32, Mutex, MutexGuard, Ordering};
 
 /// What is to be stored, and where.
 #[derive(Debug)]
 pub(crate) struct Journal<R> {
     pub(crate) store: Arc<dyn Store>,
-    /// Which boot of the store this is: the upper half of every epoch.
-    boot: u32,
+    /// Which boot of the store this is: the upper half of every epoch. It rises when runs of
+    /// another node are taken over, and is read when a record is made.
+    boot: AtomicU32,
+    /// Those before it, of this engine.
+    former_boots: Mutex<Vec<u32>>,
+    /// Set for good with `Queue::revoked`.
+    is_revoked: AtomicBool,
     queue: Mutex<Queue<R>>,
 }
 
@@ -68,15 +73,37 @@ impl Done {
 impl<R: Recorded> Journal<R> {
     pub(crate) fn new(store: Arc<dyn Store>) -> Arc<Self> {
         let boot = store.boot();
-        Arc::new(Self { store, boot, queue: Mutex::new(Queue::new()) })
+        let (boot, former_boots) = (AtomicU32::new(boot), Mutex::new(Vec::new()));
+        let (is_revoked, queue) = (AtomicBool::new(false), Mutex::new(Queue::new()));
+        Arc::new(Self { store, boot, former_boots, is_revoked, queue })
     }
 
-    pub(crate) const fn boot(&self) -> u32 {
-        self.boot
+    /// Tells whether this engine writes with a boot, or has.
+    pub(crate) fn is_own(&self, boot: u32) -> bool {
+        boot == self.boot.load(Ordering::Acquire) || self.former_boots.lock().contains(&boot)
     }
 
-    pub(crate) const fn epoch(&self, attempt: u32) -> Epoch {
-        Epoch::new(self.boot, attempt)
+    /// Has every record from now on be written with a further boot.
+    pub(crate) fn raise_boot(&self, boot: u32) {
+        let mut former = self.former_boots.lock();
+        former.push(self.boot.swap(boot, Ordering::AcqRel));
+    }
+
+    pub(crate) fn epoch(&self, attempt: u32) -> Epoch {
+        Epoch::new(self.boot.load(Ordering::Acquire), attempt)
+    }
+
+    /// Has nothing be stored any more, for good: others may have the runs. What is pending is
+    /// given up.
+    pub(crate) fn revoke(&self, why: StoreError) {
+        let mut queue = self.queue.lock();
+        self.is_revoked.store(true, Ordering::SeqCst);
+        queue.revoked = Some(why);
+        queue.wake(true);
+    }
+
+    pub(crate) fn is_revoked(&self) -> bool {
+        self.is_revoked.load(Ordering::SeqCst)
     }
 
     pub(super) fn lock(&self) -> MutexGuard<'_, Queue<R>> {
@@ -122,7 +149,7 @@ impl<R: Recorded> Journal<R> {
 
     /// Yields what is wrong with the store now.
     pub(crate) fn trouble(&self) -> Option<StoreError> {
-        self.queue.lock().trouble.clone()
+        self.queue.lock().trouble().cloned()
     }
 
     /// Yields why nothing may begin now that leaves more entries, and so many bytes of a state: the
@@ -132,7 +159,7 @@ impl<R: Recorded> Journal<R> {
         let held = &queue.held;
         let is_full = held.others >= limits::STORE_BACKLOG_MAX
             || held.state_bytes.saturating_add(state_bytes) > limits::STORE_BACKLOG_BYTES_MAX;
-        queue.trouble.clone().filter(|_| is_full)
+        queue.trouble().filter(|_| is_full).cloned()
     }
 
     /// Tells whether something is on its way into the store.
@@ -208,7 +235,7 @@ impl<R: Recorded> Journal<R> {
             if queue.done >= target {
                 return Some(Ok(()));
             }
-            queue.trouble.clone().map(Err)
+            queue.trouble().cloned().map(Err)
         };
         let mut wait = Waiting { journal: self, key: None };
         poll_fn(|cx| wait.poll(cx.waker(), is_over)).await
@@ -223,19 +250,19 @@ impl<R: Recorded> Journal<R> {
 }
 
 impl<R: Recorded> KeepsEvents for Journal<R> {
-    fn push_event(&self, epoch: Epoch, event: RunEvent, bytes: usize) {
+    fn push_event(&self, attempt: u32, event: RunEvent, bytes: usize) {
         let mut queue = self.queue.lock();
         if queue.held.event_bytes.saturating_add(bytes) > limits::STORE_BACKLOG_BYTES_MAX {
             let (from, at) = (event.seq, event.at);
             let gap = queue.gaps.entry(event.root);
-            gap.or_insert(Gap { epoch, from, to: from, at }).to = event.seq;
+            gap.or_insert(Gap { attempt, from, to: from, at }).to = event.seq;
             return;
         }
         if let Some(gap) = queue.gaps.remove(&event.root) {
             queue.add(gap.into_entry(event.root));
         }
         debug_assert_eq!(bytes, bytes_of(&event.kind), "it is counted out as it is counted in");
-        queue.add(Entry::Event(epoch, Box::new(event)));
+        queue.add(Entry::Event(attempt, Box::new(event)));
         queue.wake(false);
     }
 }

@@ -4,7 +4,7 @@ use std::collections::{HashMap, VecDeque};
 use std::task::Waker;
 use std::time::{Duration, Instant, SystemTime};
 
-use quell_core::store::{Epoch, StoreError};
+use quell_core::store::StoreError;
 use quell_core::{EventKind, RunEvent, RunId, lifecycle};
 
 use crate::journal::Entry;
@@ -33,6 +33,8 @@ pub(super) struct Queue<R> {
     pub(super) is_asleep: bool,
     /// What is wrong with the store, until an append succeeds again.
     pub(super) trouble: Option<StoreError>,
+    /// Why nothing is stored any more, for good.
+    pub(super) revoked: Option<StoreError>,
     /// When what cannot be stored is given up; none while the engine may still be used.
     pub(super) until: Option<Instant>,
     /// The engine is gone: the writer ends when nothing is left.
@@ -59,7 +61,8 @@ pub(super) enum Due {
 /// Events that were left out.
 #[derive(Debug)]
 pub(super) struct Gap {
-    pub(super) epoch: Epoch,
+    /// Of the root.
+    pub(super) attempt: u32,
     pub(super) from: u64,
     pub(super) to: u64,
     pub(super) at: SystemTime,
@@ -79,6 +82,7 @@ impl<R> Queue<R> {
             is_held_up: false,
             is_asleep: false,
             trouble: None,
+            revoked: None,
             until: None,
             closed: false,
             pending: 0,
@@ -123,6 +127,11 @@ impl<R> Queue<R> {
         self.closed && self.pending == 0
     }
 
+    /// Yields what is wrong with the store now, or for good.
+    pub(super) fn trouble(&self) -> Option<&StoreError> {
+        self.revoked.as_ref().or(self.trouble.as_ref())
+    }
+
     /// Takes everything that waits but for stops.
     pub(super) fn take_all(&mut self) -> Vec<Entry<R>> {
         self.due = Due::Nothing;
@@ -149,9 +158,9 @@ impl<R> Queue<R> {
 
 impl Gap {
     pub(super) fn into_entry<R>(self, root: RunId) -> Entry<R> {
-        let Self { epoch, from, to, at } = self;
+        let Self { attempt, from, to, at } = self;
         let lagged = RunEvent::new(0, root, root, at, EventKind::Lagged { from, to });
-        Entry::Event(epoch, Box::new(lagged))
+        Entry::Event(attempt, Box::new(lagged))
     }
 }
 

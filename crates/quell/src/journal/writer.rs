@@ -6,10 +6,9 @@
 //! is tried again, in its order, and roots that wait for their start are refused.
 
 use std::collections::VecDeque;
-use std::future::Future as _;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, Wake, Waker};
+use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use quell_core::limits;
@@ -17,13 +16,13 @@ use quell_core::store::{BoxFuture, Record, StoreError};
 
 use crate::foreign::couriers::Couriers;
 use crate::foreign::{self, Barred};
-use crate::journal::append::{Append, Turn};
+use crate::journal::append::Append;
 use crate::journal::journal::Done;
 use crate::journal::queue::{BATCH_MAX, LINGER};
 use crate::journal::{Entry, Journal, Recorded};
-use crate::sync::thread::{self, Thread};
+use crate::sync::loops::{self, Loop, Turn};
 use crate::sync::waiters::Wakers;
-use crate::sync::{self, Runtime, park_until};
+use crate::sync::{self, Runtime};
 
 /// Appends what the journal holds.
 pub(crate) struct Writer<R> {
@@ -44,67 +43,7 @@ pub(crate) struct Writer<R> {
     couriers: Couriers,
 }
 
-impl<R: Recorded> Writer<R> {
-    /// Starts the writer of an engine: on a thread of its own, or as a task if the control loop is
-    /// one.
-    pub(crate) fn start(
-        journal: &Arc<Journal<R>>,
-        couriers: &Couriers,
-        runtime: &Runtime,
-    ) -> std::io::Result<()> {
-        let (journal, couriers) = (Arc::clone(journal), couriers.clone());
-        let (stops, again, again_stops) = (Vec::new(), VecDeque::new(), VecDeque::new());
-        let (batch, rest, is_slow, alert_until) = (None, None, false, None);
-        let mut writer = Self {
-            journal,
-            batch,
-            stops,
-            again,
-            again_stops,
-            rest,
-            is_slow,
-            alert_until,
-            couriers,
-        };
-        #[cfg(feature = "test-util")]
-        if writer.couriers.are_tasks() {
-            drop(runtime.spawn(writer.run()));
-            return Ok(());
-        }
-        let runtime = runtime.clone();
-        let thread = thread::Builder::new().name("quell-journal".into());
-        let started = thread.spawn(move || {
-            // A store may use the runtime.
-            let _entered = runtime.enter();
-            let waker = Waker::from(Arc::new(Unpark(thread::current())));
-            let mut cx = Context::from_waker(&waker);
-            while let Turn::Next(next) = writer.turn(&mut cx) {
-                match next {
-                    Some(at) => park_until(at),
-                    None => thread::park(),
-                }
-            }
-        });
-        started.map(drop)
-    }
-
-    /// The writer as a future, for a runtime whose clock may be paused.
-    #[cfg(feature = "test-util")]
-    async fn run(mut self) {
-        let mut sleep = Box::pin(tokio::time::sleep(Duration::ZERO));
-        std::future::poll_fn(|cx| {
-            loop {
-                let Turn::Next(next) = self.turn(cx) else { return Poll::Ready(()) };
-                let Some(at) = next else { return Poll::Pending };
-                sleep.as_mut().reset(at.into());
-                if sleep.as_mut().poll(cx).is_pending() {
-                    return Poll::Pending;
-                }
-            }
-        })
-        .await;
-    }
-
+impl<R: Recorded> Loop for Writer<R> {
     fn turn(&mut self, cx: &mut Context<'_>) -> Turn {
         let _barred = Barred::new();
         loop {
@@ -113,6 +52,11 @@ impl<R: Recorded> Writer<R> {
             let slow_at = self.look_for_slow(now);
             let rests = self.rest.map(|(until, _)| until).filter(|until| *until > now);
             let mut queue = self.journal.lock();
+            if queue.revoked.is_some() && queue.is_pending() {
+                drop(queue);
+                self.give_up_all();
+                continue;
+            }
             let is_free = self.batch.is_none() && rests.is_none();
             if rests.is_none() {
                 let stops = self.again_stops.pop_front();
@@ -160,6 +104,34 @@ impl<R: Recorded> Writer<R> {
             drop(queue);
             self.batch = self.begin(batch, false, cx);
         }
+    }
+}
+
+impl<R: Recorded> Writer<R> {
+    /// Starts the writer of an engine: on a thread of its own, or as a task if the control loop is
+    /// one.
+    pub(crate) fn start(
+        journal: &Arc<Journal<R>>,
+        couriers: &Couriers,
+        runtime: &Runtime,
+    ) -> std::io::Result<()> {
+        let (journal, couriers) = (Arc::clone(journal), couriers.clone());
+        let (stops, again, again_stops) = (Vec::new(), VecDeque::new(), VecDeque::new());
+        let (batch, rest, is_slow, alert_until) = (None, None, false, None);
+        let writer = Self {
+            journal,
+            batch,
+            stops,
+            again,
+            again_stops,
+            rest,
+            is_slow,
+            alert_until,
+            couriers,
+        };
+        // A store may use the runtime.
+        let is_task = writer.couriers.are_tasks();
+        loops::start("quell-journal", runtime, is_task, writer)
     }
 
     /// Begins an append, if there is anything to append: what is too much for one comes next.
@@ -309,7 +281,7 @@ impl<R: Recorded> Writer<R> {
             let mut queue = self.journal.lock();
             others.append(&mut queue.take_all());
             stops.append(&mut queue.stops);
-            queue.trouble.clone().unwrap_or(StoreError::Closed)
+            queue.trouble().cloned().unwrap_or(StoreError::Closed)
         };
         self.give_up(stops, true, &error);
         self.give_up(others, false, &error);
@@ -373,14 +345,6 @@ impl<R: Recorded> Writer<R> {
         }
         // Before those that have come meanwhile.
         self.journal.lock().stops.splice(0..0, stops);
-    }
-}
-
-struct Unpark(Thread);
-
-impl Wake for Unpark {
-    fn wake(self: Arc<Self>) {
-        self.0.unpark();
     }
 }
 

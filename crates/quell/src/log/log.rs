@@ -19,7 +19,6 @@ use std::collections::{HashSet, VecDeque};
 use std::sync::{Arc, Weak};
 use std::time::Instant;
 
-use quell_core::store::Epoch;
 use quell_core::{EventKind, RunEvent, RunId, RunStatus};
 
 use crate::config::Limits;
@@ -37,8 +36,8 @@ pub(crate) struct Log {
     pub(crate) root: RunId,
     /// The owner to whom the bytes of the tree are charged.
     pub(crate) account: Option<Arc<str>>,
-    /// With what its events are stored, if they are.
-    epoch: Option<Epoch>,
+    /// The attempt as which its events are stored, if they are.
+    attempt: Option<u32>,
     ring: Mutex<Held>,
     rows: Rows,
     /// Bytes that the account was charged for runs below the root.
@@ -103,27 +102,32 @@ impl Log {
     pub(crate) fn new(
         root: RunId,
         account: Option<Arc<str>>,
-        epoch: Option<Epoch>,
+        attempt: Option<u32>,
         limits: &Limits,
         clock: &Clock,
     ) -> Self {
-        let rows = Rows::new(limits.report_rows_max);
         let (entries, bytes_max) = (limits.events_per_root_max, limits.events_per_root_bytes_max);
-        let ring = Ring::new(Bounds { entries, bytes: bytes_max.min(BYTES_FREE) });
-        let (last, unlinked) = (clock.beginning(), VecDeque::new());
         let held = Held {
-            ring,
-            last,
-            compare_at: last,
+            ring: Ring::new(Bounds { entries, bytes: bytes_max.min(BYTES_FREE) }),
+            last: clock.beginning(),
+            compare_at: clock.beginning(),
             bytes_max,
             charged: 0,
             is_released: false,
-            unlinked,
+            unlinked: VecDeque::new(),
         };
-        let ring = Mutex::new(held);
-        let (moved_at, moving) = (AtomicU64::new(0), Mutex::new(()));
-        let (charged, remains) = (AtomicUsize::new(0), AtomicUsize::new(0));
-        Self { root, account, epoch, ring, rows, charged, remains, before: None, moved_at, moving }
+        Self {
+            root,
+            account,
+            attempt,
+            ring: Mutex::new(held),
+            rows: Rows::new(limits.report_rows_max),
+            charged: AtomicUsize::new(0),
+            remains: AtomicUsize::new(0),
+            before: None,
+            moved_at: AtomicU64::new(0),
+            moving: Mutex::new(()),
+        }
     }
 
     /// Has the events of an empty log begin with a number.
@@ -136,11 +140,11 @@ impl Log {
     pub(crate) fn after(
         before: &Arc<Self>,
         root: RunId,
-        epoch: Option<Epoch>,
+        attempt: Option<u32>,
         limits: &Limits,
         clock: &Clock,
     ) -> Self {
-        let log = Self::new(root, before.account.clone(), epoch, limits, clock);
+        let log = Self::new(root, before.account.clone(), attempt, limits, clock);
         Self { before: Some(Arc::downgrade(before)), ..log }
     }
 
@@ -188,8 +192,7 @@ impl Log {
         }
     }
 
-    /// Yields the log that follows a previous one; a run may have moved several times. If a log
-    /// between the two is gone, yields this one.
+    /// Yields the log that follows a previous one, or this one if a log between the two is gone.
     pub(crate) fn next_after(self: &Arc<Self>, log: &Arc<Self>) -> Option<Arc<Self>> {
         if Arc::ptr_eq(self, log) {
             return None;
@@ -250,7 +253,7 @@ impl Log {
             held.compare_at = sinks.clock.compare_if_due(read);
         }
         let at = held.time(read);
-        let is_over = if self.epoch.is_some() || sinks.events.has_readers() {
+        let is_over = if self.attempt.is_some() || sinks.events.has_readers() {
             let (seq, entry) = (held.ring.next(), Entry { run: *run, at, kind: make() });
             let event = self.event(sinks.clock, seq, entry.clone());
             if sinks.events.has_readers() {
@@ -268,8 +271,8 @@ impl Log {
 
     /// Leaves an event for the store, if the log is stored. Called under the lock of the ring.
     fn journal(&self, sinks: Sinks<'_>, event: RunEvent, bytes: usize) {
-        if let (Some(epoch), Some(journal)) = (self.epoch, sinks.journal) {
-            journal.push_event(epoch, event, bytes);
+        if let (Some(attempt), Some(journal)) = (self.attempt, sinks.journal) {
+            journal.push_event(attempt, event, bytes);
         }
     }
 
@@ -342,7 +345,7 @@ impl Log {
     pub(crate) fn begin_with(&self, sinks: Sinks<'_>, mut entry: Entry) {
         let mut held = self.ring.lock();
         entry.at = held.time(entry.at);
-        if self.epoch.is_some() {
+        if self.attempt.is_some() {
             let event = self.event(sinks.clock, held.ring.next(), entry.clone());
             self.journal(sinks, event, bytes_of(&entry.kind));
         }

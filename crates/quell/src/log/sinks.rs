@@ -1,7 +1,6 @@
 //! [`Sinks`] is what an append to a log uses besides the log.
 
 use quell_core::RunEvent;
-use quell_core::store::Epoch;
 
 use crate::log::firehose::AllEvents;
 use crate::tables::ledger::Ledger;
@@ -23,5 +22,5 @@ pub(crate) struct Sinks<'a> {
 /// Takes the events that are to be stored.
 pub(crate) trait KeepsEvents {
     /// Takes an event, whose texts have so many bytes. Called under the lock of its ring.
-    fn push_event(&self, epoch: Epoch, event: RunEvent, bytes: usize);
+    fn push_event(&self, attempt: u32, event: RunEvent, bytes: usize);
 }

@@ -42,8 +42,8 @@ pub(crate) struct Queue {
     pub(crate) timers: Timers<Arc<Node>>,
     /// Tokens that the loop has yet to take in.
     pub(crate) links: Vec<Link>,
-    /// Runs that a token stops, and when: for the loop to spread.
-    pub(crate) stops: Vec<(Vec<Arc<Node>>, Instant)>,
+    /// Runs that a token or a lost lease stops, why, and when: for the loop to spread.
+    pub(crate) stops: Vec<(Vec<Arc<Node>>, CancelRequest, Instant)>,
     /// Until when the loop sleeps; `None` while it waits for a wake-up alone.
     pub(crate) next: Option<Ticks>,
     /// The earliest instant that was asked for since the last turn began.
@@ -122,8 +122,8 @@ impl Control {
         abort
     }
 
-    /// Has the loop stop runs because of a token, as of this instant.
-    pub(crate) fn stop(&self, nodes: Vec<Arc<Node>>, now: Instant) {
+    /// Has the loop stop runs, as of this instant.
+    pub(crate) fn stop(&self, nodes: Vec<Arc<Node>>, why: CancelRequest, now: Instant) {
         let waker = {
             let mut queue = self.queue.lock();
             if queue.closed {
@@ -131,7 +131,7 @@ impl Control {
                 drop(queue);
                 return drop(nodes);
             }
-            queue.stops.push((nodes, now));
+            queue.stops.push((nodes, why, now));
             queue.waker.clone()
         };
         if let Some(waker) = waker {

@@ -67,7 +67,7 @@ impl Node {
         wakers: &mut Wakers,
     ) {
         // A successor gives the number to another event.
-        if self.is_left_paused() {
+        if self.is_left() {
             return;
         }
         self.log_of(state).append(self.sinks(), (&self.id, now), bytes, make, wakers);
@@ -115,8 +115,8 @@ impl Node {
     }
 
     fn empty_log(&self, is_stored: bool) -> Log {
-        let epoch = self.epoch().filter(|_| is_stored);
-        self.shared.new_log(self.id, self.owner().map(Arc::clone), epoch)
+        let attempt = self.stored_attempt().filter(|_| is_stored);
+        self.shared.new_log(self.id, self.owner().map(Arc::clone), attempt)
     }
 }
 

@@ -100,8 +100,8 @@ impl Node {
         let attempt = attempt.or(spec.again.map(|again| again.attempt)).unwrap_or(1);
         let log = spec.again.filter(|_| parent.is_none()).map(|again| {
             let account = spec.about.as_ref().and_then(|about| about.owner.clone());
-            let epoch = shared.journal.as_ref().map(|journal| journal.epoch(attempt));
-            Arc::new(shared.new_log(id, account, epoch).beginning_at(again.first_seq))
+            let stored_as = shared.journal.as_ref().map(|_| attempt);
+            Arc::new(shared.new_log(id, account, stored_as).beginning_at(again.first_seq))
         });
         let own = SpecRest::of(spec.grace, spec.input, spec.gate, attempt);
         Arc::new(Self {

@@ -22,9 +22,13 @@ pub(super) fn of(entry: &Entry<Node>, journal: &Journal<Node>) -> (Record, Optio
         Entry::Started(node, at) => {
             Record::Started { run: node.id, epoch: epoch(node), at: wall(node, *at) }
         }
-        Entry::Stop(_, stop) => Record::StopAccepted(stop.clone()),
-        Entry::Event(epoch, event) => {
-            Record::Event { epoch: *epoch, event: RunEvent::clone(event) }
+        Entry::Stop(node, stop) => {
+            let mut stop = stop.clone();
+            stop.epoch = epoch(node);
+            Record::StopAccepted(stop)
+        }
+        Entry::Event(attempt, event) => {
+            Record::Event { epoch: journal.epoch(*attempt), event: RunEvent::clone(event) }
         }
         Entry::Saved { run, lane, root, state, at } => Record::Checkpoint {
             lane: Arc::clone(lane),

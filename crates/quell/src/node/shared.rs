@@ -5,9 +5,9 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use quell_core::store::Epoch;
 use quell_core::{CancelRequest, Cause, CauseKind, RunId};
 
+use crate::cluster::{Member, Watch};
 use crate::config::EngineConfig;
 use crate::failure::ForgetError;
 use crate::foreign;
@@ -54,6 +54,8 @@ pub(crate) struct Shared {
     pub(crate) closed: AtomicBool,
     /// How the newest shutdown stops roots. Set before `closed`.
     pub(crate) closing: Mutex<Option<Closing>>,
+    /// The place in a cluster, if there is one.
+    pub(crate) member: Option<Arc<Member>>,
     /// What is on its way into the store, if there is one.
     pub(crate) journal: Option<Arc<Journal<Node>>>,
 }
@@ -79,9 +81,9 @@ impl Shared {
         &self,
         root: RunId,
         account: Option<Arc<str>>,
-        epoch: Option<Epoch>,
+        attempt: Option<u32>,
     ) -> Log {
-        Log::new(root, account, epoch, &self.config.limits, &self.clock)
+        Log::new(root, account, attempt, &self.config.limits, &self.clock)
     }
 
     /// Lists the live roots in the order in which all of them are to be stopped.
@@ -203,6 +205,32 @@ impl Shared {
                 drop(root);
             });
         }
+    }
+
+    /// Looks whether the lease has lapsed. If it just has, admission closes, nothing is stored any
+    /// more, and what is to be asked of every root is yielded; else, when it lapses. Called by the
+    /// control thread.
+    pub(crate) fn watch_lease(&self, now: Instant) -> (Option<Instant>, Option<CancelRequest>) {
+        let Some(member) = &self.member else { return (None, None) };
+        match member.watch(now) {
+            Watch::Until(at) => return (Some(at), None),
+            Watch::Over => return (None, None),
+            Watch::Lapsed => {}
+        }
+        let words = format!("node `{}` has lost its lease", member.cluster.name());
+        let request = CancelRequest::because(words).kind(CauseKind::LeaseLost);
+        let request = request.grace(self.config.grace);
+        // Before anything ends: nothing of that is for the store.
+        if let Some(journal) = &self.journal {
+            journal.revoke(member.error());
+        }
+        let wait = self.config.abort_wait;
+        // The plan first, as in a shutdown: a run that becomes a root and sees `closed` finds it.
+        *self.closing.lock() = Some(Closing { request: request.clone(), wait });
+        self.closed.store(true, Ordering::SeqCst);
+        let lost = member.lost.clone();
+        foreign::run(&self.couriers, move || lost.cancel());
+        (None, Some(request))
     }
 
     /// Says why nothing can start in a run that is over.

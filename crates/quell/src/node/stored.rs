@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use quell_core::store::{Epoch, Record, StopAccepted, StoreError, StoredHold};
+use quell_core::store::{Record, StopAccepted, StoreError, StoredHold};
 use quell_core::{Cause, RunId, RunStatus, StopMode};
 
 use crate::failure::SubmitError;
@@ -86,9 +86,9 @@ impl Recorded for Node {
 }
 
 impl Node {
-    /// Yields with what its records are stored, if there is a store.
-    pub(crate) fn epoch(&self) -> Option<Epoch> {
-        self.shared.journal.as_ref().map(|journal| journal.epoch(self.attempt()))
+    /// Yields the attempt as which its records are stored, if there is a store.
+    pub(crate) fn stored_attempt(&self) -> Option<u32> {
+        self.shared.journal.as_ref().map(|_| self.attempt())
     }
 
     /// Marks a root as refused, takes it out of the store if that may have it, and frees its id and
@@ -175,7 +175,7 @@ impl Node {
     /// Leaves an entry for the store, if there is one. Called under the lock.
     pub(crate) fn journal(self: &Arc<Self>, make: impl FnOnce(Arc<Self>) -> Entry<Self>) {
         let Some(journal) = &self.shared.journal else { return };
-        if self.flags() & (flags::REFUSED | flags::LEFT_PAUSED) == 0 {
+        if !self.is_unkept() {
             // At most some for each state that a run may be in.
             self.unstored.fetch_add(1, Ordering::Relaxed);
             journal.push(make(Arc::clone(self)));
@@ -219,8 +219,7 @@ impl Node {
         cause: &Arc<Cause>,
     ) {
         let Some(journal) = &self.shared.journal else { return };
-        let bits = self.flags();
-        if bits & (flags::REFUSED | flags::LEFT_PAUSED) != 0 {
+        if self.is_unkept() {
             return;
         }
         let epoch = journal.epoch(self.attempt());
@@ -230,7 +229,7 @@ impl Node {
         stop.rollback = state.extra.as_ref().is_some_and(|extra| extra.rollback);
         self.unstored.fetch_add(1, Ordering::Relaxed);
         let entry = Entry::Stop(Arc::clone(self), Box::new(stop));
-        if bits & flags::ACCEPTANCE_STORED == 0 {
+        if self.flags() & flags::ACCEPTANCE_STORED == 0 {
             journal.push(entry);
         } else {
             journal.push_stop(entry);
@@ -317,7 +316,15 @@ impl Node {
     /// Tells whether nothing more of the run is stored. Without a store no flag is read.
     pub(crate) fn is_unkept(&self) -> bool {
         let unkept = flags::REFUSED | flags::LEFT_PAUSED;
-        self.shared.journal.is_some() && self.flags() & unkept != 0
+        let journal = self.shared.journal.as_ref();
+        journal.is_some_and(|journal| self.flags() & unkept != 0 || journal.is_revoked())
+    }
+
+    /// Tells whether a successor may have the run by now, which numbers its events.
+    pub(crate) fn is_left(&self) -> bool {
+        let journal = self.shared.journal.as_ref();
+        journal
+            .is_some_and(|journal| self.flags() & flags::LEFT_PAUSED != 0 || journal.is_revoked())
     }
 
     /// Tells whether the run was left paused to the next process. Without a store no flag is read.

@@ -173,7 +173,10 @@ impl Node {
             log.count_remains(report::remains(self, state));
         }
         let leaves = (!stays).then_some(parent);
-        log.append_end(self.shared.sinks(), (&self.id, now), status, leaves, wakers);
+        // A successor gives the number to another event.
+        if !self.is_left() {
+            log.append_end(self.shared.sinks(), (&self.id, now), status, leaves, wakers);
+        }
         state.touch(self, now);
         stays
     }

@@ -55,8 +55,8 @@ fn leave(
     wakers: &mut Wakers,
 ) -> Result<(), DetachError> {
     let shared = &node.shared;
-    let log =
-        Arc::new(Log::after(old, node.id, node.epoch(), &shared.config.limits, &shared.clock));
+    let attempt = node.stored_attempt();
+    let log = Arc::new(Log::after(old, node.id, attempt, &shared.config.limits, &shared.clock));
     // Locked from the older log to the newer one.
     let _moving = log.moving.lock();
     let (moved, under) = {

@@ -4,9 +4,15 @@
 //! code of an embedder runs under it: records are measured before, and what leaves is dropped as
 //! plain values.
 
+#[cfg(feature = "test-util")]
+use std::collections::HashSet;
 use std::future::ready;
 use std::ops::Bound;
 
+#[cfg(feature = "test-util")]
+use quell_core::cluster::AskedStop;
+#[cfg(feature = "test-util")]
+use quell_core::store::Epoch;
 use quell_core::store::{
     BoxFuture, Checkpoint, Cursor, EndedTree, Page, Pages, Record, RunRecord, Store, StoreError,
     Stored,
@@ -57,7 +63,28 @@ impl MemoryStore {
         Self { tables: Mutex::new(Some(Tables::default())), bytes_max }
     }
 
-    fn write(&self, batch: Vec<Record>) -> Result<(), StoreError> {
+    /// Has the runs of trees be those of another owner: what the former one writes is refused.
+    #[cfg(feature = "test-util")]
+    pub(crate) fn raise_epochs(&self, roots: &HashSet<RunId>, boot: u32) {
+        if let Some(tables) = self.tables.lock().as_mut() {
+            for run in tables.runs.values_mut() {
+                let record = &mut run.record;
+                if roots.contains(&record.accepted.root) && !record.status.is_terminal() {
+                    record.epoch = Epoch::new(boot, record.epoch.attempt());
+                }
+            }
+        }
+    }
+
+    /// Takes a stop that the former owner of a run was asked for, with a boot.
+    #[cfg(feature = "test-util")]
+    pub(crate) fn accept_stop(&self, stop: &AskedStop, boot: u32) -> Result<(), StoreError> {
+        let epoch = self.read(|tables| tables.run(stop.run).map(|stored| stored.record.epoch))?;
+        let epoch = Epoch::new(boot, epoch.map_or(0, Epoch::attempt));
+        self.write(vec![Record::StopAccepted(Box::new(stop.accepted(epoch)))])
+    }
+
+    pub(crate) fn write(&self, batch: Vec<Record>) -> Result<(), StoreError> {
         let mut bytes = 0;
         for record in &batch {
             let (of_record, bytes_max) = (record.bytes(), limits::STORE_RECORD_BYTES_MAX);

@@ -15,6 +15,10 @@ pub(crate) use std::sync::atomic::{
     AtomicBool, AtomicU16, AtomicU32, AtomicU64, AtomicUsize, Ordering,
 };
 
+/// For what tests stand in for alone.
+#[cfg(feature = "test-util")]
+pub(crate) use tokio::sync::Notify;
+
 #[cfg(quell_loom)]
 pub(crate) use super::modelled::{Mutex, start};
 #[cfg(quell_loom)]

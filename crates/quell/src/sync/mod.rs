@@ -1,6 +1,7 @@
 //! Locks, atomics and wakers: what a model checker can stand in for.
 
 mod locks;
+pub(crate) mod loops;
 #[cfg(quell_loom)]
 mod modelled;
 #[cfg(quell_shuttle)]

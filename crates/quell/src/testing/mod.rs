@@ -1,6 +1,7 @@
 //! For tests of embedders and our own (feature `test-util`): the trace checker, a leak probe, and
 //! the suite that every store passes.
 
+pub mod cluster;
 mod pauses;
 pub mod store;
 mod trace;

@@ -276,6 +276,7 @@ impl CancelAnswer {
                 (answer.from, answer.to) = (Some(from.as_str()), Some(to.as_str()));
             }
             Disposition::AlreadyTerminal { .. }
+            | Disposition::Recorded { .. }
             | Disposition::Unknown
             | Disposition::Reserved
             | Disposition::Forbidden => {}

@@ -1,0 +1,183 @@
+//! [`Cluster`]: the port to whatever several engines on one store decide together.
+//!
+//! What one process decides in memory, several must decide in one place: who owns a root, who has
+//! taken over from a process that is gone, and what the owner of a run answers to a stop that
+//! another process was asked for. A store for several processes implements [`Store`] and this port
+//! for each of its members. Without a cluster an engine is alone, and asks nobody.
+//!
+//! [`Store`]: crate::store::Store
+
+use std::fmt::Debug;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+#[cfg(doc)]
+use crate::limits;
+use crate::store::{BoxFuture, Epoch, StopAccepted, StoreError};
+use crate::{CancelRequest, Disposition, RunId};
+
+/// One member of a cluster: an engine, its lease, and what it asks of the others.
+///
+/// A member owns the roots that it has accepted, or taken over, for as long as it renews its lease.
+/// [`Store::recover`](crate::store::Store::recover) of a member reads the runs that it owns, and no
+/// others. All instants that matter to more than one member are by one clock, that of the store.
+///
+/// Invariants that an implementation keeps:
+///
+/// 1. A boot is given once: [`Store::boot`](crate::store::Store::boot) of a member, and that of
+///    each [`TakenOver`], is larger than every one before, of all members. So a write of a former
+///    owner is below the epoch that the next one has given to the run, and is refused (I35).
+/// 2. A take-over is one step: it ends the membership of the node, gives all of its roots to this
+///    member, raises their epochs, and gives every stop that was asked for and not answered to its
+///    run, as an accepted stop (I34). A member that was taken over from neither renews nor takes
+///    over any more.
+/// 3. A stop is durable when it was asked for. It is in the inbox of the owner of its run until it
+///    is answered, whatever notification was lost.
+///
+/// `quell::testing::cluster` (feature `test-util`) has members in one process, and a suite that
+/// every cluster passes.
+pub trait Cluster: Debug + Send + Sync + 'static {
+    /// Yields the name of this member, by which others know it.
+    fn name(&self) -> &str;
+
+    /// Yields how long a lease lasts.
+    fn lease(&self) -> Duration;
+
+    /// Yields when the join was sent: the lease counts from then on until it is renewed.
+    fn joined_at(&self) -> Instant;
+
+    /// Extends the lease, from now on.
+    ///
+    /// # Errors
+    ///
+    /// Fails with [`StoreError::LeaseLost`] if another member has taken over, for good; and with
+    /// the trouble of the store, in which the lease goes on as it was.
+    ///
+    /// # Cancel safety
+    ///
+    /// Once polled, the lease may be extended although the future was dropped.
+    fn renew(&self) -> BoxFuture<'_, Result<(), StoreError>>;
+
+    /// Takes over from one member whose lease is over, if there is one.
+    ///
+    /// # Errors
+    ///
+    /// As [`renew`](Self::renew).
+    ///
+    /// # Cancel safety
+    ///
+    /// Once polled, what a member had may belong to this one although the future was dropped: it
+    /// is among what this one [recovers](crate::store::Store::recover).
+    fn take_over(&self) -> BoxFuture<'_, Result<Option<TakenOver>, StoreError>>;
+
+    /// Asks the owner of a run to stop it, and yields the answer of the owner. If it does not
+    /// answer in time, the answer is [`Disposition::Recorded`]; if no member has such a run that is
+    /// live, [`Disposition::Unknown`], and nothing is kept.
+    ///
+    /// # Errors
+    ///
+    /// Fails with the trouble of the store. Then the stop may have been recorded.
+    ///
+    /// # Cancel safety
+    ///
+    /// Once polled, the stop may be recorded although the future was dropped.
+    fn ask(
+        &self,
+        run: RunId,
+        request: CancelRequest,
+    ) -> BoxFuture<'_, Result<Disposition, StoreError>>;
+
+    /// Waits until stops are asked of this member that are not among the `known` ones, and yields
+    /// those that are not answered, the first first, at most [`limits::ASKED_STOPS_MAX`] of them.
+    /// One is yielded again until it is answered.
+    ///
+    /// # Errors
+    ///
+    /// Fails with the trouble of the store.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe: it only reads.
+    fn inbox(&self, known: Vec<u64>) -> BoxFuture<'_, Result<Vec<AskedStop>, StoreError>>;
+
+    /// Answers a stop that was asked of this member. An answer to one that is not there, or not its
+    /// own any more, changes nothing.
+    ///
+    /// # Errors
+    ///
+    /// Fails with the trouble of the store. Then the stop stays in the inbox, or it was answered.
+    ///
+    /// # Cancel safety
+    ///
+    /// Once polled, the stop may be answered although the future was dropped.
+    fn answer(&self, stop: u64, answer: Disposition) -> BoxFuture<'_, Result<(), StoreError>>;
+
+    /// Ends the lease: what this member still owns may be taken over at once.
+    ///
+    /// # Errors
+    ///
+    /// Fails with the trouble of the store. Then the lease runs out.
+    ///
+    /// # Cancel safety
+    ///
+    /// Once polled, the lease may have ended although the future was dropped.
+    fn leave(&self) -> BoxFuture<'_, Result<(), StoreError>>;
+}
+
+/// What a member has taken over.
+///
+/// # Examples
+///
+/// ```
+/// use quell_core::cluster::TakenOver;
+///
+/// let taken = TakenOver { from: "node-2".into(), boot: 9 };
+/// assert_eq!(&*taken.from, "node-2");
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(clippy::exhaustive_structs, reason = "whose it was, and with what it is written")]
+pub struct TakenOver {
+    /// The member whose lease was over.
+    pub from: Arc<str>,
+    /// The boot with which this member writes from now on, of all of its runs. What was taken over
+    /// has a smaller one, which is larger than that of its former owner.
+    pub boot: u32,
+}
+
+/// A stop that a member was asked for, and the owner of the run is to answer.
+///
+/// # Examples
+///
+/// ```
+/// use std::time::SystemTime;
+/// use quell_core::cluster::AskedStop;
+/// use quell_core::store::Epoch;
+/// use quell_core::{CancelRequest, RunId, StopMode};
+///
+/// let (run, request) = (RunId::from_text("order-7"), CancelRequest::because("enough").rollback());
+/// let asked = AskedStop { nr: 1, run, request, at: SystemTime::now() };
+/// let stop = asked.accepted(Epoch::new(2, 1));
+/// assert_eq!((stop.mode, stop.rollback), (StopMode::Cooperative, true));
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(clippy::exhaustive_structs, reason = "a request with its run is all there is")]
+pub struct AskedStop {
+    /// Its number in the cluster.
+    pub nr: u64,
+    /// The run.
+    pub run: RunId,
+    /// What is asked of it.
+    pub request: CancelRequest,
+    /// When it was asked for.
+    pub at: SystemTime,
+}
+
+impl AskedStop {
+    /// Yields it as the stop that a run has whose owner has not answered, and never will.
+    pub fn accepted(&self, epoch: Epoch) -> StopAccepted {
+        let cause = Arc::new(self.request.to_cause(self.at, self.run));
+        let mut stop = StopAccepted::new(self.run, epoch, self.request.mode(), cause);
+        stop.rollback = self.request.is_rollback();
+        stop
+    }
+}

@@ -1,0 +1,241 @@
+//! [`Membership`] keeps the place of an engine in its cluster: it renews the lease, carries out the
+//! stops that other nodes ask for, and answers them.
+//!
+//! It has a thread of its own. A cluster whose calls hang therefore delays no timer; and the lease
+//! is watched by the control thread, so that it also lapses if this thread hangs.
+
+use std::collections::HashMap;
+use std::pin::Pin;
+use std::sync::{Arc, Weak};
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use futures::stream::{FuturesUnordered, StreamExt as _};
+use quell_core::cluster::{AskedStop, Cluster};
+use quell_core::lifecycle::later;
+use quell_core::store::{BoxFuture, StoreError};
+use quell_core::{Disposition, limits};
+
+use crate::cluster::{Member, Phase};
+use crate::foreign::{self, Barred};
+use crate::node::wait::Wait;
+use crate::node::{Node, Shared, State};
+use crate::sync;
+use crate::sync::loops::{self, Loop, Turn};
+
+/// Starts the loop of a member.
+pub(crate) fn start(shared: &Arc<Shared>, member: &Arc<Member>) -> std::io::Result<()> {
+    let membership = Membership {
+        shared: Arc::downgrade(shared),
+        member: Arc::clone(member),
+        renewal: None,
+        renew_at: None,
+        inbox: None,
+        read_at: None,
+        answers: FuturesUnordered::new(),
+        decided: HashMap::new(),
+        leave: None,
+    };
+    // A cluster may use the runtime.
+    loops::start("quell-cluster", &shared.runtime, shared.couriers.are_tasks(), membership)
+}
+
+struct Membership {
+    shared: Weak<Shared>,
+    member: Arc<Member>,
+    /// A renewal that is under way, and when it was sent.
+    renewal: Option<(Instant, BoxFuture<'static, Result<(), StoreError>>)>,
+    /// When the lease is renewed next, if that failed last.
+    renew_at: Option<Instant>,
+    inbox: Option<BoxFuture<'static, Result<Vec<AskedStop>, StoreError>>>,
+    /// When the inbox is read next, if that failed last.
+    read_at: Option<Instant>,
+    answers: FuturesUnordered<BoxFuture<'static, (u64, Result<(), StoreError>)>>,
+    /// What was decided of stops whose answers are not known to be given, and whether one is under
+    /// way: a stop that is read again is answered as it was decided.
+    decided: HashMap<u64, (Disposition, bool)>,
+    leave: Option<BoxFuture<'static, Result<(), StoreError>>>,
+}
+
+impl Loop for Membership {
+    fn turn(&mut self, cx: &mut Context<'_>) -> Turn {
+        let Some(shared) = self.shared.upgrade() else {
+            // The engine is gone, and so is all that it ran.
+            self.member.begin_to_leave(later(sync::now(), limits::STORE_WAIT));
+            return self.turn_without(cx);
+        };
+        let _barred = Barred::new();
+        let now = sync::now();
+        let (phase, lease) = self.member.look(cx.waker());
+        if phase != Phase::In {
+            drop(shared);
+            return self.turn_without(cx);
+        }
+        self.poll_renewal(&shared, cx);
+        let renew_at = self.renew_at.unwrap_or_else(|| lease.renew_at());
+        let hangs_at = self.renewal.as_ref().map(|(sent, _)| later(*sent, lease.renewal_wait()));
+        if hangs_at.is_none_or(|at| at <= now) && renew_at <= now {
+            let cluster = Arc::clone(&self.member.cluster);
+            let renewal = Box::pin(async move { cluster.renew().await });
+            let hung = self.renewal.replace((now, renewal));
+            foreign::release(hung);
+            self.poll_renewal(&shared, cx);
+        }
+        self.poll_answers(cx);
+        self.poll_inbox(&shared, now, cx);
+        let (_, lease) = self.member.look(cx.waker());
+        let renew_at = self.renew_at.unwrap_or_else(|| lease.renew_at());
+        let hangs_at = self.renewal.as_ref().map(|(sent, _)| later(*sent, lease.renewal_wait()));
+        let next = [Some(hangs_at.unwrap_or(renew_at)), self.read_at];
+        Turn::Next(next.into_iter().flatten().min())
+    }
+}
+
+impl Membership {
+    /// A turn of an engine that is no member any more, or is leaving.
+    fn turn_without(&mut self, cx: &mut Context<'_>) -> Turn {
+        self.drop_calls();
+        let (Phase::Leaving(until), _) = self.member.look(cx.waker()) else {
+            let leave = self.leave.take();
+            foreign::release(leave);
+            return Turn::Last;
+        };
+        let cluster = &self.member.cluster;
+        let leave = self.leave.get_or_insert_with(|| {
+            let cluster = Arc::clone(cluster);
+            Box::pin(async move { cluster.leave().await })
+        });
+        let polled = foreign::catch_panic(|| Pin::new(leave).poll(cx));
+        let is_over = until <= sync::now() || !matches!(polled, Ok(Poll::Pending));
+        if !is_over {
+            return Turn::Next(Some(until));
+        }
+        foreign::release(self.leave.take());
+        self.member.end();
+        let member = Arc::clone(&self.member);
+        // Nothing of the engine is held here.
+        foreign::release(foreign::catch_panic(|| member.left.cancel()));
+        Turn::Last
+    }
+
+    fn drop_calls(&mut self) {
+        foreign::release(self.renewal.take());
+        foreign::release(self.inbox.take());
+        foreign::release(std::mem::take(&mut self.answers));
+    }
+
+    fn poll_renewal(&mut self, shared: &Shared, cx: &mut Context<'_>) {
+        let Some((sent, mut renewal)) = self.renewal.take() else { return };
+        let done = match foreign::catch_panic(|| Pin::new(&mut renewal).poll(cx)) {
+            Ok(Poll::Pending) => return self.renewal = Some((sent, renewal)),
+            Ok(Poll::Ready(done)) => done,
+            Err(panic) => Err(StoreError::Io { what: panic.to_string() }),
+        };
+        foreign::release(renewal);
+        self.renew_at = None;
+        match done {
+            Ok(()) => self.member.renewed(sent),
+            Err(StoreError::LeaseLost { .. }) => {
+                self.member.revoke();
+                shared.control.nudge(shared.clock.stamp(shared.clock.now()));
+            }
+            Err(error) => {
+                self.renew_at = Some(later(sync::now(), REST));
+                shared.couriers.send_words(Box::new(move || {
+                    tracing::warn!(%error, "lease was not renewed, and is tried again");
+                }));
+            }
+        }
+    }
+
+    fn poll_inbox(&mut self, shared: &Arc<Shared>, now: Instant, cx: &mut Context<'_>) {
+        // Again after stops were read: nothing else has the waker be kept.
+        loop {
+            // An answer that was not given has it be read later, and one that is given wakes it.
+            if self.read_at.is_some_and(|at| at > now)
+                || self.answers.len() >= limits::ASKED_STOPS_MAX
+            {
+                return;
+            }
+            self.read_at = None;
+            let mut inbox = self.inbox.take().unwrap_or_else(|| self.read_inbox());
+            let read = match foreign::catch_panic(|| Pin::new(&mut inbox).poll(cx)) {
+                Ok(Poll::Pending) => return self.inbox = Some(inbox),
+                Ok(Poll::Ready(read)) => read,
+                Err(panic) => Err(StoreError::Io { what: panic.to_string() }),
+            };
+            foreign::release(inbox);
+            let Ok(stops) = read else {
+                // The renewal says what is wrong.
+                return self.read_at = Some(later(now, REST));
+            };
+            for stop in stops {
+                self.carry_out(shared, &stop);
+            }
+            self.poll_answers(cx);
+        }
+    }
+
+    fn read_inbox(&self) -> BoxFuture<'static, Result<Vec<AskedStop>, StoreError>> {
+        let cluster = Arc::clone(&self.member.cluster);
+        let under_way = self.decided.iter().filter(|(_, (_, is_answered))| *is_answered);
+        let known = under_way.map(|(nr, _)| *nr).collect();
+        Box::pin(async move { cluster.inbox(known).await })
+    }
+
+    /// Carries out a stop, unless that was done, and answers it when it is stored: an answer is an
+    /// acknowledgement, which outlives this process (I34).
+    fn carry_out(&mut self, shared: &Arc<Shared>, stop: &AskedStop) {
+        let node = shared.registry.get(stop.run);
+        let (answer, is_under_way) = self.decided.entry(stop.nr).or_insert_with(|| {
+            let decide = |node: &Arc<Node>| node.cancel(&stop.request);
+            (node.as_ref().map_or(Disposition::Unknown, decide), false)
+        });
+        if std::mem::replace(is_under_way, true) {
+            return;
+        }
+        let (cluster, nr) = (Arc::clone(&self.member.cluster), stop.nr);
+        let answer = answer.clone();
+        self.answers.push(Box::pin(async move { (nr, give(&*cluster, node, nr, answer).await) }));
+    }
+
+    fn poll_answers(&mut self, cx: &mut Context<'_>) {
+        loop {
+            match foreign::catch_panic(|| self.answers.poll_next_unpin(cx)) {
+                Ok(Poll::Ready(Some((nr, Ok(()))))) => drop(self.decided.remove(&nr)),
+                Ok(Poll::Ready(Some((nr, Err(_))))) => {
+                    if let Some((_, is_under_way)) = self.decided.get_mut(&nr) {
+                        *is_under_way = false;
+                    }
+                    // The read that is under way takes it for known.
+                    foreign::release(self.inbox.take());
+                    self.read_at = Some(later(sync::now(), REST));
+                }
+                Ok(Poll::Ready(None) | Poll::Pending) => return,
+                // Which one is not known: all of them are read again.
+                Err(_) => {
+                    foreign::release(std::mem::take(&mut self.answers));
+                    self.decided.values_mut().for_each(|(_, is_under_way)| *is_under_way = false);
+                    foreign::release(self.inbox.take());
+                    self.read_at = Some(later(sync::now(), REST));
+                }
+            }
+        }
+    }
+}
+
+/// Gives an answer, once what it says is stored.
+async fn give(
+    cluster: &dyn Cluster,
+    node: Option<Arc<Node>>,
+    nr: u64,
+    answer: Disposition,
+) -> Result<(), StoreError> {
+    if let Some(node) = node {
+        Wait::until(&node, |state: &State| node.stored(state)).await?;
+    }
+    cluster.answer(nr, answer).await
+}
+
+/// How long a cluster in trouble is left alone.
+const REST: Duration = Duration::from_millis(200);
