@@ -347,3 +347,22 @@ async fn i36_a_run_with_the_id_of_a_forgotten_one_waits_for_its_own_turn() {
     drop(first);
     lab.finish().await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn t6_an_answered_run_waits_for_a_slot_behind_those_that_wait_already() {
+    let lab = Lab::with(config().control_on_runtime().running_max(1));
+    let asks =
+        async |ctx: RunContext| ctx.resumed_with().map_or_else(|| Err(ctx.pause("?")), |_| Ok(()));
+    let asks = lab.submit_resumable(RunSpec::agent("asks"), asks).unwrap().into_ref();
+    within("it asks", asks.paused()).await.unwrap();
+    let holder = lab.submit(RunSpec::agent("holder"), listener).unwrap().into_ref();
+    soon("its slot is free", || holder.status() == RunStatus::Running).await;
+    let waits = lab.submit(RunSpec::agent("waits"), listener).unwrap().into_ref();
+    asks.resume("yes").unwrap();
+    holder.cancel(CancelRequest::because("its turn is over"));
+    soon("who came first has the slot", || waits.status() == RunStatus::Running).await;
+    assert_eq!(asks.status(), RunStatus::Queued);
+    waits.cancel(CancelRequest::because("its turn is over"));
+    assert_eq!(within("then it goes on", asks.ended()).await.status, RunStatus::Completed);
+    lab.finish().await;
+}

@@ -109,4 +109,15 @@ pub(super) const FAULTS: &[Fault] = &[
         edits: &[Edit { file: "step/cancel.rs", text: "self.leave_paused(&state)", faulty: "" }],
         caught_by: &["paused_before::i38_a_shutdown_leaves_a_paused_run_paused_in_the_store"],
     },
+    Fault {
+        name: "let-an-answer-overtake",
+        edits: &[Edit {
+            file: "tables/admission/state.rs",
+            text: "let rank = Rank::of(&**run, «self.next_number()»);",
+            faulty: "0",
+        }],
+        caught_by: &[
+            "admission::t6_an_answered_run_waits_for_a_slot_behind_those_that_wait_already",
+        ],
+    },
 ];
