@@ -9,6 +9,7 @@ mod engine;
 mod instrument;
 mod log;
 mod node;
+mod nodes;
 mod outliving;
 mod pauses;
 mod pruning;
@@ -44,7 +45,10 @@ struct Edit {
 
 fn faults() -> impl Iterator<Item = &'static Fault> {
     let lists = [node::FAULTS, body::FAULTS, log::FAULTS, engine::FAULTS, pauses::FAULTS];
-    lists.into_iter().chain([pruning::FAULTS, outliving::FAULTS, stories::FAULTS]).flatten()
+    lists
+        .into_iter()
+        .chain([pruning::FAULTS, outliving::FAULTS, stories::FAULTS, nodes::FAULTS])
+        .flatten()
 }
 
 /// Each fault with each test that must fail with it.

@@ -7,7 +7,7 @@ use std::time::Duration;
 use quell::cluster::Cluster as _;
 use quell::store::{RunRecord, StoreError};
 use quell::testing;
-use quell::testing::cluster::{Node, Nodes};
+use quell::testing::cluster::{Node, Nodes, Trouble};
 use quell::{
     CancelRequest, CauseKind, Disposition, Engine, EngineConfig, Recovery, RunRef, RunRow, RunSpec,
     RunStatus, SubmitError, Work,
@@ -79,11 +79,11 @@ async fn an_owner_that_is_silent_has_the_stop_recorded_and_it_is_honoured_later(
     let (a, b) = (engine(&node_a), engine(&nodes.join("b")));
     let run = live(&a, "far").await;
     // For less than its lease is good.
-    node_a.cut_off(true);
+    node_a.trouble(Trouble::All);
     let answer = b.cancel_anywhere(run.id(), stop()).await.unwrap();
     let Disposition::Recorded { owner, .. } = answer else { panic!("{answer:?}") };
     assert_eq!((&*owner, run.status()), ("a", RunStatus::Running));
-    node_a.cut_off(false);
+    node_a.trouble(Trouble::None);
     assert_eq!(within("it comes", run.ended()).await.status, RunStatus::Cancelled);
 }
 
@@ -103,7 +103,8 @@ async fn a_node_that_cannot_renew_stops_all_of_its_runs_before_others_may_have_t
     soon("it runs", || witness.inside() == 1).await;
     deaf.stored().await.unwrap();
     let began = tokio::time::Instant::now();
-    node_a.cut_off(true);
+    // It reaches the store all the same: what it may not write is not refused there.
+    node_a.trouble(Trouble::Renewals);
     tokio::join!(a.lease_lost(), run.quiescent(), deaf.quiescent());
     assert!(began.elapsed() < secs(15), "{:?}", began.elapsed());
     assert_eq!(witness.inside(), 0, "nothing of it executes when others may have it");
@@ -127,6 +128,18 @@ async fn a_node_that_cannot_renew_stops_all_of_its_runs_before_others_may_have_t
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_renewal_counts_from_when_it_was_sent() {
+    let node = Nodes::new(secs(15)).join("a");
+    let (engine, began) = (engine(&node), tokio::time::Instant::now());
+    node.trouble(Trouble::Late);
+    tokio::time::sleep(secs(4)).await;
+    // The first one was sent at 3 s, and is answered at 5 s.
+    node.trouble(Trouble::Renewals);
+    engine.lease_lost().await;
+    assert_eq!(began.elapsed().as_secs(), 11, "8 s after it");
+}
+
+#[tokio::test(start_paused = true)]
 async fn events_of_a_run_whose_lease_is_lost_are_numbered_by_its_next_owner() {
     let nodes = Nodes::new(secs(15));
     let node_a = nodes.join("a");
@@ -142,7 +155,7 @@ async fn events_of_a_run_whose_lease_is_lost_are_numbered_by_its_next_owner() {
     while all().await.len() < 4 {
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
-    node_a.cut_off(true);
+    node_a.trouble(Trouble::All);
     a.lease_lost().await;
     run.quiescent().await;
     let mut told = Vec::new();
@@ -196,7 +209,7 @@ async fn i34_a_stop_that_a_lost_node_never_answered_ends_its_run_with_that_cause
     let node_a = nodes.join("a");
     let (a, b) = (engine(&node_a), engine(&nodes.join("b")));
     let run = live(&a, "far").await;
-    node_a.cut_off(true);
+    node_a.trouble(Trouble::All);
     let answer = b.cancel_anywhere(run.id(), stop()).await.unwrap();
     assert!(matches!(answer, Disposition::Recorded { .. }), "{answer:?}");
     tokio::time::sleep(secs(16)).await;
@@ -212,7 +225,7 @@ async fn what_a_lost_node_may_still_execute_is_not_called_quiescent() {
     let node_a = nodes.join("a");
     let (a, b) = (engine(&node_a), engine(&nodes.join("b")));
     let run = live(&a, "far").await;
-    node_a.cut_off(true);
+    node_a.trouble(Trouble::All);
     tokio::time::sleep(secs(16)).await;
     let taken = b.take_over(|_| Recovery::Fail).await.unwrap().unwrap();
     assert_eq!(taken.recovered.ended.failed, 1);
@@ -231,7 +244,7 @@ async fn a_run_that_goes_on_elsewhere_names_the_node_that_may_still_execute_it()
     let (a, b) = (engine(&node_a), engine(&nodes.join("b")));
     let run = live(&a, "far").await;
     let before = live(&b, "b's own").await;
-    node_a.cut_off(true);
+    node_a.trouble(Trouble::All);
     tokio::time::sleep(secs(16)).await;
     let body = async |_| Ok(());
     let taken = b.take_over(|_| Recovery::resume(RunSpec::agent("far"), body)).await;
@@ -264,7 +277,7 @@ async fn a_node_that_cannot_give_its_lease_back_shuts_down_all_the_same() {
     let nodes = Nodes::new(secs(15));
     let node = nodes.join("a");
     let a = engine(&node);
-    node.cut_off(true);
+    node.trouble(Trouble::All);
     within("it comes", a.shutdown(Duration::ZERO)).await;
 }
 
@@ -297,7 +310,7 @@ async fn a_body_that_ignores_the_lost_lease_is_dropped_or_named() {
     let times = (Duration::from_millis(50), Duration::from_millis(50));
     let engine = Engine::with_config(config.grace(times.0).abort_wait(times.1));
     let run = engine.submit_durably(RunSpec::agent("deaf"), ignorant).await.unwrap().into_ref();
-    node.cut_off(true);
+    node.trouble(Trouble::All);
     let row = within("it comes", run.ended()).await.own_row().clone();
     assert_eq!(row.cause.unwrap().kind, CauseKind::LeaseLost);
 }

@@ -1,6 +1,5 @@
-//! [`Nodes`]: a cluster in one process, on one store in memory.
+//! [`Node`]: the store and the cluster of one engine.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -9,157 +8,47 @@ use quell_core::cluster::{AskedStop, Cluster, TakenOver};
 use quell_core::store::{
     BoxFuture, Checkpoint, EndedTree, Page, Pages, Record, RunRecord, Store, StoreError, Stored,
 };
-use quell_core::{CancelRequest, Disposition, RunEvent, RunFilter, RunId, limits};
+use quell_core::{CancelRequest, Disposition, EventKind, RunEvent, RunFilter, RunId, limits};
 
-use crate::store::MemoryStore;
-use crate::sync::{self, Mutex, Notify};
+use crate::sync::{self, Mutex};
+use crate::testing::cluster::nodes::{Asked, Seat, Shared, Table};
 
-/// Nodes of a cluster in one process, for tests of what several engines do: each
-/// [`Node`] is the store and the cluster of one engine. They live as long as this, and leases are
-/// by the clock of tokio, so that a test may pause it.
-///
-/// # Examples
-///
-/// ```
-/// # tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap()
-/// # .block_on(async {
-/// use std::time::Duration;
-/// use quell::testing::cluster::Nodes;
-/// use quell::{CancelRequest, Disposition, Engine, EngineConfig, RunSpec, RunStatus};
-///
-/// let nodes = Nodes::new(Duration::from_secs(15));
-/// let engine = |name: &str| {
-///     let node = nodes.join(name);
-///     Engine::with_config(EngineConfig::new().store(node.clone()).cluster(node))
-/// };
-/// let (a, b) = (engine("a"), engine("b"));
-/// let body = async |ctx: quell::RunContext| Ok(_ = ctx.stopped().await);
-/// let run = a.submit_durably(RunSpec::agent("far"), body).await.unwrap().into_ref();
-/// let answer = b.cancel_anywhere(run.id(), CancelRequest::because("enough")).await.unwrap();
-/// assert!(matches!(answer, Disposition::Accepted { .. }));
-/// assert_eq!(run.ended().await.status, RunStatus::Cancelled);
-/// # });
-/// ```
-#[derive(Clone, Debug)]
-pub struct Nodes(Arc<Shared>);
-
-#[derive(Debug)]
-struct Shared {
-    store: MemoryStore,
-    lease: Duration,
-    table: Mutex<Table>,
-    /// Something was asked, answered, or decided.
-    news: Notify,
-}
-
-/// What members decide together. The lock is held for one call, and the store is asked within it.
-#[derive(Debug, Default)]
-struct Table {
-    /// The newest boot that was given.
-    boot: u32,
-    /// The members, by the boot with which they joined.
-    members: BTreeMap<u32, Seat>,
-    /// Who has the roots, by that.
-    owners: HashMap<RunId, u32>,
-    stops: BTreeMap<u64, Asked>,
-    next_stop: u64,
-}
-
-#[derive(Debug)]
-struct Seat {
-    name: Arc<str>,
-    until: Instant,
-    /// Another has taken over, or it has left.
-    is_gone: bool,
-}
-
-#[derive(Debug)]
-struct Asked {
-    stop: AskedStop,
-    owner: u32,
-    answer: Option<Disposition>,
-}
-
-impl Nodes {
-    /// Makes a cluster whose leases last so long.
-    pub fn new(lease: Duration) -> Self {
-        let (store, table, news) = (MemoryStore::new(), Mutex::default(), Notify::new());
-        Self(Arc::new(Shared { store, lease, table, news }))
-    }
-
-    /// Joins under a name. Whoever had the name before is gone, and what it had belongs to this
-    /// one: [`Engine::recover`](crate::Engine::recover) decides it.
-    pub fn join(&self, name: &str) -> Arc<Node> {
-        let (shared, joined_at) = (Arc::clone(&self.0), sync::now());
-        let mut table = shared.table.lock();
-        let former: Vec<_> = table.members.iter().filter(|(_, seat)| &*seat.name == name).collect();
-        let former: Vec<_> = former.into_iter().map(|(boot, _)| *boot).collect();
-        table.boot += 1;
-        let given = table.boot;
-        table.boot += 1;
-        let boot = table.boot;
-        let seat = Seat { name: name.into(), until: joined_at + shared.lease, is_gone: false };
-        table.members.insert(boot, seat);
-        for before in former {
-            table.give(&shared.store, before, boot, given);
-        }
-        drop(table);
-        Arc::new(Node { shared, name: name.into(), boot, joined_at, is_cut_off: Mutex::new(false) })
-    }
-
-    /// Reads what the store has of a run, whoever has it.
-    pub async fn read(&self, run: RunId) -> Option<RunRecord> {
-        self.0.store.get(run).await.ok().flatten()
-    }
-}
-
-impl Table {
-    /// Yields the stops that a member has not answered.
-    fn asked_of(&self, owner: u32) -> Vec<AskedStop> {
-        let of_owner = self.stops.values().filter(|it| it.owner == owner && it.answer.is_none());
-        of_owner.map(|asked| asked.stop.clone()).collect()
-    }
-
-    /// Gives all that one member has to another, with epochs of their own. A stop that was asked
-    /// for is that of its run.
-    fn give(&mut self, store: &MemoryStore, from: u32, to: u32, given: u32) {
-        if let Some(seat) = self.members.get_mut(&from) {
-            seat.is_gone = true;
-        }
-        let mut roots = HashSet::new();
-        for (root, owner) in &mut self.owners {
-            if *owner == from {
-                *owner = to;
-                roots.insert(*root);
-            }
-        }
-        store.raise_epochs(&roots, given);
-        let asked = self.stops.values_mut().filter(|asked| asked.owner == from);
-        for asked in asked.filter(|asked| asked.answer.is_none()) {
-            asked.owner = to;
-            // It has ended meanwhile, perhaps: then its new owner says so.
-            _ = store.accept_stop(&asked.stop, given);
-        }
-    }
-}
-
-/// One node of [`Nodes`]: the store and the cluster of one engine.
+/// One node of [`Nodes`](super::Nodes): the store and the cluster of one engine.
 pub struct Node {
     shared: Arc<Shared>,
     name: Arc<str>,
     boot: u32,
     joined_at: Instant,
-    is_cut_off: Mutex<bool>,
+    trouble: Mutex<Trouble>,
+}
+
+/// What a [`Node`] has trouble with.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[expect(clippy::exhaustive_enums, reason = "tests name each")]
+pub enum Trouble {
+    /// Nothing.
+    #[default]
+    None,
+    /// Its renewals are answered after 2 s.
+    Late,
+    /// Its renewals are never answered.
+    Renewals,
+    /// Every call fails.
+    All,
 }
 
 impl Node {
-    /// Has every further call fail, or no more: the node cannot reach the store.
-    pub fn cut_off(&self, is_cut_off: bool) {
-        *self.is_cut_off.lock() = is_cut_off;
+    pub(super) fn new(shared: Arc<Shared>, name: &str, boot: u32, joined_at: Instant) -> Self {
+        Self { shared, name: name.into(), boot, joined_at, trouble: Mutex::default() }
+    }
+
+    /// Gives the node trouble, or takes it away.
+    pub fn trouble(&self, trouble: Trouble) {
+        *self.trouble.lock() = trouble;
     }
 
     fn reach(&self) -> Result<&Shared, StoreError> {
-        if *self.is_cut_off.lock() {
+        if *self.trouble.lock() == Trouble::All {
             return Err(StoreError::Io { what: "this node is cut off".into() });
         }
         Ok(&self.shared)
@@ -222,21 +111,11 @@ impl Node {
     }
 }
 
-impl Shared {
-    fn recorded(&self, nr: u64) -> Disposition {
-        let table = self.table.lock();
-        let seat = table.stops.get(&nr).and_then(|asked| table.members.get(&asked.owner));
-        let Some(seat) = seat else { return Disposition::Unknown };
-        let left = seat.until.saturating_duration_since(sync::now());
-        Disposition::Recorded { owner: Arc::clone(&seat.name), lease_until: sync::wall() + left }
-    }
-}
-
 fn root_of(record: &Record) -> Option<RunId> {
     match record {
         Record::Accepted(accepted) if accepted.root == accepted.run => Some(accepted.run),
         Record::Event { event, .. } => match event.kind {
-            quell_core::EventKind::Detached { .. } => Some(event.run),
+            EventKind::Detached { .. } => Some(event.run),
             _ => None,
         },
         _ => None,
@@ -259,7 +138,13 @@ impl Cluster for Node {
     fn renew(&self) -> BoxFuture<'_, Result<(), StoreError>> {
         Box::pin(async {
             let shared = self.reach()?;
-            self.seat(&mut shared.table.lock())?.until = sync::now() + shared.lease;
+            let (sent, trouble) = (sync::now(), *self.trouble.lock());
+            match trouble {
+                Trouble::None | Trouble::All => {}
+                Trouble::Late => tokio::time::sleep(Duration::from_secs(2)).await,
+                Trouble::Renewals => std::future::pending().await,
+            }
+            self.seat(&mut shared.table.lock())?.until = sent + shared.lease;
             Ok(())
         })
     }

@@ -1,0 +1,152 @@
+//! [`Nodes`]: who is a member, what each has, and what is asked of whom.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use quell_core::cluster::AskedStop;
+use quell_core::store::{RunRecord, Store as _};
+use quell_core::{Disposition, RunId};
+
+use crate::store::MemoryStore;
+use crate::sync::{self, Mutex, Notify};
+use crate::testing::cluster::Node;
+
+/// Nodes of a cluster in one process, for tests of what several engines do: each
+/// [`Node`] is the store and the cluster of one engine. They live as long as this, and leases are
+/// by the clock of tokio, so that a test may pause it.
+///
+/// # Examples
+///
+/// ```
+/// # tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap()
+/// # .block_on(async {
+/// use std::time::Duration;
+/// use quell::testing::cluster::Nodes;
+/// use quell::{CancelRequest, Disposition, Engine, EngineConfig, RunSpec, RunStatus};
+///
+/// let nodes = Nodes::new(Duration::from_secs(15));
+/// let engine = |name: &str| {
+///     let node = nodes.join(name);
+///     Engine::with_config(EngineConfig::new().store(node.clone()).cluster(node))
+/// };
+/// let (a, b) = (engine("a"), engine("b"));
+/// let body = async |ctx: quell::RunContext| Ok(_ = ctx.stopped().await);
+/// let run = a.submit_durably(RunSpec::agent("far"), body).await.unwrap().into_ref();
+/// let answer = b.cancel_anywhere(run.id(), CancelRequest::because("enough")).await.unwrap();
+/// assert!(matches!(answer, Disposition::Accepted { .. }));
+/// assert_eq!(run.ended().await.status, RunStatus::Cancelled);
+/// # });
+/// ```
+#[derive(Clone, Debug)]
+pub struct Nodes(Arc<Shared>);
+
+#[derive(Debug)]
+pub(super) struct Shared {
+    pub(super) store: MemoryStore,
+    pub(super) lease: Duration,
+    pub(super) table: Mutex<Table>,
+    /// Something was asked, answered, or decided.
+    pub(super) news: Notify,
+}
+
+/// What members decide together. The lock is held for one call, and the store is asked within it.
+#[derive(Debug, Default)]
+pub(super) struct Table {
+    /// The newest boot that was given.
+    pub(super) boot: u32,
+    /// The members, by the boot with which they joined.
+    pub(super) members: BTreeMap<u32, Seat>,
+    /// Who has the roots, by that.
+    pub(super) owners: HashMap<RunId, u32>,
+    pub(super) stops: BTreeMap<u64, Asked>,
+    pub(super) next_stop: u64,
+}
+
+#[derive(Debug)]
+pub(super) struct Seat {
+    pub(super) name: Arc<str>,
+    pub(super) until: Instant,
+    /// Another has taken over, or it has left.
+    pub(super) is_gone: bool,
+}
+
+#[derive(Debug)]
+pub(super) struct Asked {
+    pub(super) stop: AskedStop,
+    pub(super) owner: u32,
+    pub(super) answer: Option<Disposition>,
+}
+
+impl Nodes {
+    /// Makes a cluster whose leases last so long.
+    pub fn new(lease: Duration) -> Self {
+        let (store, table, news) = (MemoryStore::new(), Mutex::default(), Notify::new());
+        Self(Arc::new(Shared { store, lease, table, news }))
+    }
+
+    /// Joins under a name. Whoever had the name before is gone, and what it had belongs to this
+    /// one: [`Engine::recover`](crate::Engine::recover) decides it.
+    pub fn join(&self, name: &str) -> Arc<Node> {
+        let (shared, joined_at) = (Arc::clone(&self.0), sync::now());
+        let mut table = shared.table.lock();
+        let former: Vec<_> = table.members.iter().filter(|(_, seat)| &*seat.name == name).collect();
+        let former: Vec<_> = former.into_iter().map(|(boot, _)| *boot).collect();
+        table.boot += 1;
+        let given = table.boot;
+        table.boot += 1;
+        let boot = table.boot;
+        let seat = Seat { name: name.into(), until: joined_at + shared.lease, is_gone: false };
+        table.members.insert(boot, seat);
+        for before in former {
+            table.give(&shared.store, before, boot, given);
+        }
+        drop(table);
+        Arc::new(Node::new(shared, name, boot, joined_at))
+    }
+
+    /// Reads what the store has of a run, whoever has it.
+    pub async fn read(&self, run: RunId) -> Option<RunRecord> {
+        self.0.store.get(run).await.ok().flatten()
+    }
+}
+
+impl Table {
+    /// Yields the stops that a member has not answered.
+    pub(super) fn asked_of(&self, owner: u32) -> Vec<AskedStop> {
+        let of_owner = self.stops.values().filter(|it| it.owner == owner && it.answer.is_none());
+        of_owner.map(|asked| asked.stop.clone()).collect()
+    }
+
+    /// Gives all that one member has to another, with epochs of their own. A stop that was asked
+    /// for is that of its run.
+    pub(super) fn give(&mut self, store: &MemoryStore, from: u32, to: u32, given: u32) {
+        if let Some(seat) = self.members.get_mut(&from) {
+            seat.is_gone = true;
+        }
+        let mut roots = HashSet::new();
+        for (root, owner) in &mut self.owners {
+            if *owner == from {
+                *owner = to;
+                roots.insert(*root);
+            }
+        }
+        store.raise_epochs(&roots, given);
+        let asked = self.stops.values_mut().filter(|asked| asked.owner == from);
+        for asked in asked.filter(|asked| asked.answer.is_none()) {
+            asked.owner = to;
+            // It has ended meanwhile, perhaps: then its new owner says so.
+            _ = store.accept_stop(&asked.stop, given);
+        }
+    }
+}
+
+impl Shared {
+    pub(super) fn recorded(&self, nr: u64) -> Disposition {
+        let table = self.table.lock();
+        let seat = table.stops.get(&nr).and_then(|asked| table.members.get(&asked.owner));
+        let Some(seat) = seat else { return Disposition::Unknown };
+        let left = seat.until.saturating_duration_since(sync::now());
+        Disposition::Recorded { owner: Arc::clone(&seat.name), lease_until: sync::wall() + left }
+    }
+}
