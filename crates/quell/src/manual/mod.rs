@@ -35,6 +35,9 @@ pub mod events {}
 #[doc = include_str!("stores.md")]
 pub mod stores {}
 
+#[doc = include_str!("nodes.md")]
+pub mod nodes {}
+
 #[doc = include_str!("limits.md")]
 pub mod limits {}
 
