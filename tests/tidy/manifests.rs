@@ -8,13 +8,15 @@ use super::sources::{read, root};
 
 /// Who may depend on whom in published code: a crate on those above it in the table of `README.md`,
 /// an adapter on no other adapter.
-const ARROWS: [(&str, &[&str]); 13] = [
+const ARROWS: [(&str, &[&str]); 15] = [
     ("quell-core", &[]),
     ("quell", &["quell-core"]),
     ("quell-flow", &["quell"]),
     ("quell-process", &["quell"]),
     // Not on the engine: the port and its records are of the core.
-    ("quell-sqlite", &["quell-core"]),
+    ("quell-durable", &["quell-core"]),
+    ("quell-sqlite", &["quell-core", "quell-durable"]),
+    ("quell-postgres", &["quell-core", "quell-durable"]),
     ("quell-report", &["quell", "quell-flow"]),
     ("quell-http", &["quell", "quell-flow"]),
     ("quell-agentos", &["quell", "quell-flow", "quell-http"]),

@@ -1,13 +1,12 @@
 //! A run is accepted, and the keys of those that were.
 
-use quell_core::limits;
 use quell_core::store::{Accepted, ClaimedKey, Epoch, StoreError};
 use quell_core::{RunId, RunStatus};
+use quell_durable::{Write, id_of, key_ttl_ms, millis, number, owner_text, status_number};
 use rusqlite::{Connection, OptionalExtension as _, params};
-use uuid::Uuid;
 
-use crate::bind::{inline, inline_payload, number, put_large, status_number};
-use crate::encode::{Large, Write, millis};
+use crate::bind::{inline, inline_payload, put_large};
+use crate::encode::Large;
 use crate::fault::Fault;
 use crate::plain::INLINE_BYTES_MAX;
 
@@ -108,10 +107,10 @@ fn claim(
     let found = statement.query_row(params![owner, &*key.key], read).optional()?;
     let now = millis(run.at);
     if let Some((by, payload, forgotten)) = found
-        && forgotten.is_none_or(|forgotten| now < forgotten.saturating_add(ttl()))
+        && forgotten.is_none_or(|forgotten| now < forgotten.saturating_add(key_ttl_ms()))
     {
         return Err(Fault::Refused(StoreError::KeyClaimed {
-            run: RunId::from_uuid(Uuid::from_bytes(by)),
+            run: id_of(by),
             is_same_payload: payload == key.payload,
             is_forgotten: forgotten.is_some(),
         }));
@@ -124,14 +123,4 @@ fn claim(
     let id = run.run.as_uuid().into_bytes();
     on.prepare_cached(sql)?.execute(params![owner, &*key.key, key.payload, id])?;
     Ok(())
-}
-
-/// Yields an owner as a text that is there: nobody is another one than an owner without a name.
-fn owner_text(owner: Option<&str>) -> String {
-    owner.map_or_else(String::new, |owner| format!("={owner}"))
-}
-
-/// Yields for how many milliseconds the key of a run that left is kept.
-pub(crate) fn ttl() -> i64 {
-    i64::try_from(limits::KEYS_TTL.as_millis()).unwrap_or(i64::MAX)
 }

@@ -7,10 +7,13 @@ use std::collections::HashMap;
 
 use quell_core::store::{Epoch, Record, StoreError, StoredPause};
 use quell_core::{EventKind, RunEvent, RunId, RunStatus};
+use quell_durable::{
+    Standing as Found, Write, bits, millis, mode_number, number, span, status_number,
+};
 use rusqlite::{Connection, OptionalExtension as _, params};
 
-use crate::bind::{bits, inline, mode_number, number, put_large, status_number};
-use crate::encode::{Large, Write, millis, span};
+use crate::bind::{inline, put_large};
+use crate::encode::Large;
 use crate::fault::Fault;
 use crate::{accept, end, forget, hold};
 
@@ -228,14 +231,11 @@ fn standing(on: &Connection, run: RunId) -> rusqlite::Result<Option<Standing>> {
 
 /// Says why no row of a run was changed.
 fn why_not(on: &Connection, run: RunId, epoch: Epoch) -> Result<Fault, Fault> {
-    Ok(Fault::Refused(match standing(on, run)? {
-        None => StoreError::Unknown { run },
-        Some(found) if epoch.as_u64() < found.epoch => {
-            StoreError::Fenced { run, epoch, current: Epoch::from_u64(found.epoch) }
-        }
-        Some(found) if found.has_ended => StoreError::Ended { run },
-        Some(_) => StoreError::Live { run },
-    }))
+    let found = standing(on, run)?.map(|Standing { epoch, has_ended, .. }| Found {
+        epoch: Epoch::from_u64(epoch),
+        has_ended,
+    });
+    Ok(Fault::Refused(Found::refusal(found, run, epoch)))
 }
 
 fn forget(

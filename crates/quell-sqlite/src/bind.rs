@@ -1,11 +1,10 @@
 //! Values as SQLite keeps them.
 
-use quell_core::store::Epoch;
-use quell_core::{Payload, RunId, RunStatus, StopMode};
+use quell_core::{Payload, RunId};
 use rusqlite::types::ToSqlOutput;
 use rusqlite::{Connection, params};
 
-use crate::encode::{Large, MODES};
+use crate::encode::Large;
 use crate::plain::INLINE_BYTES_MAX;
 
 /// Puts a text that is too long for its row into the table for such.
@@ -32,36 +31,4 @@ pub(crate) fn inline(text: &str) -> ToSqlOutput<'_> {
 /// As [`inline`], for a payload that may be absent.
 pub(crate) fn inline_payload(payload: Option<&Payload>) -> Option<ToSqlOutput<'_>> {
     payload.map(|payload| inline(payload.as_json()))
-}
-
-/// Yields an epoch as SQLite keeps it. Its order holds below 2^31 boots.
-pub(crate) const fn number(epoch: Epoch) -> i64 {
-    epoch.as_u64().cast_signed()
-}
-
-/// Yields the number of an event as SQLite keeps it. One beyond the largest is the largest.
-pub(crate) fn bits(seq: u64) -> i64 {
-    i64::try_from(seq).unwrap_or(i64::MAX)
-}
-
-/// Yields a status as a number: terminal from 3 on, and live below that.
-pub(crate) fn status_number(status: RunStatus) -> i64 {
-    if status == RunStatus::Paused {
-        return PAUSED;
-    }
-    RunStatus::ALL.iter().zip(0..).find(|(it, _)| **it == status).map_or(0, |(_, nth)| nth)
-}
-
-/// Yields the status of a number, if there is one.
-pub(crate) fn status_of(number: i64) -> Option<RunStatus> {
-    RunStatus::ALL.into_iter().find(|status| status_number(*status) == number)
-}
-
-/// The number of the status `Paused`. It came after those that are terminal.
-const PAUSED: i64 = -1;
-
-/// Yields a mode as a number: the more urgent, the higher.
-pub(crate) fn mode_number(mode: StopMode) -> i64 {
-    // One that is not known here is as urgent as a stop is by default.
-    MODES.iter().zip(0..).find(|(it, _)| **it == mode).map_or(1, |(_, nth)| nth)
 }

@@ -4,10 +4,11 @@ use std::time::SystemTime;
 
 use quell_core::store::{Epoch, Unreadable};
 use quell_core::{RunId, RunReport};
+use quell_durable::{Write, millis, number, status_number};
 use rusqlite::{Connection, OptionalExtension as _, params};
 
-use crate::bind::{inline, number, put_large, status_number};
-use crate::encode::{Large, Write, millis};
+use crate::bind::{inline, put_large};
+use crate::encode::Large;
 use crate::fault::Fault;
 use crate::plain;
 
@@ -20,7 +21,7 @@ pub(crate) fn end(
     write: &Write,
 ) -> Result<usize, Fault> {
     let id = run.as_uuid().into_bytes();
-    let is_over = write.is_plain() && end_plainly(on, (run, epoch), report, write.started)?;
+    let is_over = write.is_without_text() && end_plainly(on, (run, epoch), report, write.started)?;
     let has_paused =
         if is_over { Some(false) } else { end_in_full(on, (run, epoch), report, write)? };
     let Some(has_paused) = has_paused else { return Ok(0) };
@@ -79,7 +80,7 @@ fn end_in_full(
         ended = ?7, started = coalesce(started, ?8), paused = null, answer = null
         where id = ?1 and epoch <= ?2 and status < 3 returning paused_at is not null";
     // That of a plain report is not there. Its output was written before: no foreign code runs.
-    let made = if write.is_plain() { Some(serde_json::to_string(report)) } else { None };
+    let made = if write.is_without_text() { Some(serde_json::to_string(report)) } else { None };
     let made = made
         .transpose()
         .map_err(|error| Fault::Refused(Unreadable::new(Some(run), "record", error).into()))?;

@@ -4,14 +4,11 @@ use std::fmt;
 
 use quell_core::RunId;
 use quell_core::store::{EndedTree, Epoch, Page, Pages, StoreError, Stored, Unreadable};
+use quell_durable::{Listed, bits, id_of, instant};
 use rusqlite::{Connection, Row};
-use uuid::Uuid;
 
-use crate::bind::bits;
-use crate::encode::instant;
 use crate::fault::fault;
 use crate::read::{more_than, paged};
-use crate::row::Listed;
 
 /// Reads the trees that may leave, the first one first.
 pub(crate) fn ended(on: &Connection, page: Page) -> Result<Pages<Stored<EndedTree>>, StoreError> {
@@ -39,7 +36,7 @@ pub(crate) fn bytes(on: &Connection) -> Result<u64, StoreError> {
 
 fn tree(row: &Row<'_>) -> Result<Listed<EndedTree>, StoreError> {
     let place = row.get(0).map_err(|error| fault(&error))?;
-    let run = row.get::<_, [u8; 16]>(1).map(|id| RunId::from_uuid(Uuid::from_bytes(id)));
+    let run = row.get::<_, [u8; 16]>(1).map(id_of);
     let value = tree_of(&run, row).map_err(|fault| {
         Unreadable::new(run.ok(), format!("the times of the run in row {place}"), fault)
     });

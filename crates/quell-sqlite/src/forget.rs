@@ -5,10 +5,9 @@ use std::collections::HashMap;
 
 use quell_core::store::StoreError;
 use quell_core::{RunId, limits};
+use quell_durable::{id_of, key_ttl_ms};
 use rusqlite::{Connection, OptionalExtension as _, params};
-use uuid::Uuid;
 
-use crate::accept::ttl;
 use crate::fault::Fault;
 
 type Id = [u8; 16];
@@ -36,7 +35,7 @@ pub(crate) fn forget(
 ) -> Result<(), Fault> {
     let leaving = tree(on, run)?;
     if let Some(live) = leaving.iter().find(|member| member.is_live) {
-        let run = RunId::from_uuid(Uuid::from_bytes(live.id));
+        let run = id_of(live.id);
         return Err(Fault::Refused(StoreError::Live { run }));
     }
     for member in &leaving {
@@ -105,7 +104,7 @@ fn tree(on: &Connection, run: RunId) -> rusqlite::Result<Vec<Member>> {
 /// Drops the keys whose time is over, or that are too many, the oldest first.
 fn drop_keys(on: &Connection, keys: &mut Option<i64>, at: i64) -> rusqlite::Result<()> {
     let sql = "delete from claim where forgotten <= ?";
-    let over = on.prepare_cached(sql)?.execute([at.saturating_sub(ttl())])?;
+    let over = on.prepare_cached(sql)?.execute([at.saturating_sub(key_ttl_ms())])?;
     // Counted once: to count them all each time would take longer than all the rest.
     let kept = if let Some(kept) = *keys {
         kept - i64::try_from(over).unwrap_or(0)
@@ -153,7 +152,7 @@ mod tests {
         assert_eq!(ask("select count(*) from claim"), keys_max);
         assert_eq!(ask("select min(forgotten) from claim"), 3);
         keys = None;
-        drop_keys(&memory, &mut keys, 9 + ttl()).unwrap();
+        drop_keys(&memory, &mut keys, 9 + key_ttl_ms()).unwrap();
         assert_eq!(keys, Some(keys_max - 7), "those of 3 to 9 are over");
     }
 }

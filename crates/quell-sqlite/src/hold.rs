@@ -1,12 +1,10 @@
 //! Work of runs that does not end with the process.
 
-use std::sync::Arc;
-
+use quell_core::RunId;
 use quell_core::store::{Epoch, StoredHold};
-use quell_core::{RunId, Work};
+use quell_durable::number;
 use rusqlite::{Connection, params};
 
-use crate::bind::number;
 use crate::fault::Fault;
 
 /// Stores that work begins. Yields how many runs it is of.
@@ -44,11 +42,3 @@ pub(crate) fn end(on: &Connection, (run, epoch): (RunId, Epoch), nr: u32) -> Res
 /// is none.
 pub(crate) const COLUMN: &str = "(select nullif(json_group_array(json_array(nr, what, name)
     order by nr), '[]') from hold where hold.run = run.ord)";
-
-/// Work as it stands in that column.
-pub(crate) type Texts = (u32, Work, Arc<str>);
-
-/// Takes work out of that column.
-pub(crate) fn of((nr, what, name): Texts) -> StoredHold {
-    StoredHold::new(nr, what, name)
-}

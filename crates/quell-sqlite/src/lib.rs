@@ -23,25 +23,20 @@
 
 mod accept;
 mod apply;
-mod batch;
 mod beside;
 mod bind;
-mod closing;
 mod connect;
 mod encode;
 mod end;
 mod ended;
 mod fault;
-mod foreign;
 mod forget;
 mod gate;
 mod hold;
-mod lane;
 mod list;
 mod options;
 mod place;
 mod plain;
-mod queue;
 mod read;
 mod readers;
 mod row;

@@ -2,12 +2,12 @@
 
 use quell_core::store::{Cursor, Page, Pages, RunRecord, StoreError, Stored};
 use quell_core::{RunFilter, RunStatus, limits};
+use quell_durable::{Listed, bits, meant};
 use rusqlite::types::Value;
 use rusqlite::{Connection, params_from_iter};
 
-use crate::bind::{bits, status_number};
 use crate::fault::fault;
-use crate::row::{Listed, columns, run_of};
+use crate::row::{columns, run_of};
 
 /// Rows that one read looks at, those that the filter does not mean included.
 const ROWS_MAX: usize = 10_000;
@@ -19,10 +19,7 @@ pub(crate) fn list(
     page: Page,
 ) -> Result<Pages<Stored<RunRecord>>, StoreError> {
     let before = page.begin().map_or(i64::MAX, |cursor| bits(cursor.as_u64()));
-    if !RunStatus::ALL.into_iter().any(|status| filter.lets_through(status)) {
-        return Ok(Pages::none());
-    }
-    let (sql, values) = select(filter, before);
+    let Some((sql, values)) = select(filter, before) else { return Ok(Pages::none()) };
     let whole = format!("select {} from run where ord = ?", columns(on)?);
     let mut looked = on.prepare_cached(&sql).map_err(|error| fault(&error))?;
     let mut whole = on.prepare_cached(&whole).map_err(|error| fault(&error))?;
@@ -51,12 +48,12 @@ pub(crate) fn list(
     Ok(Pages { items, ends, next: None })
 }
 
-/// Writes the query of a filter: what is looked at, the last one first, and whether it is meant.
+/// Writes the query of a filter: what is looked at, the last one first, and whether it is meant; none
+/// if it means nothing.
 /// Looked at is what is there least often: runs that are live, of a label, of an owner.
-fn select(filter: &RunFilter, before: i64) -> (String, Vec<Value>) {
-    let statuses: Vec<_> =
-        RunStatus::ALL.into_iter().filter(|status| filter.lets_through(*status)).collect();
-    let is_live = statuses.iter().all(|status| !status.is_terminal());
+fn select(filter: &RunFilter, before: i64) -> Option<(String, Vec<Value>)> {
+    let mut statuses = RunStatus::ALL.into_iter().filter(|status| filter.lets_through(*status));
+    let is_live = statuses.all(|status| !status.is_terminal());
     let text = |text: &str| Value::Text(text.to_owned());
     let label = filter.asked_labels().iter().next();
     let (from, ord, of_rows) = match (label, filter.asked_owner()) {
@@ -71,36 +68,16 @@ fn select(filter: &RunFilter, before: i64) -> (String, Vec<Value>) {
         }
         (None, None) => ("run where true", "ord", vec![]),
     };
-    let numbers = statuses.iter().map(|status| status_number(*status).to_string());
-    let numbers = numbers.collect::<Vec<_>>().join(",");
-    let (mut meant, mut values) = (format!("status in ({numbers})"), Vec::new());
-    let mut and = |condition: &str, with: &[&str]| {
-        meant.push_str(" and ");
-        meant.push_str(condition);
-        values.extend(with.iter().map(|with| text(with)));
-    };
-    if filter.is_of_roots() {
-        and("parent is null", &[]);
-    }
-    if let Some(kind) = filter.asked_kind() {
-        and("kind = ?", &[kind.as_str()]);
-    }
-    if let Some(name) = filter.asked_name() {
-        and("name = ?", &[name]);
-    }
-    if let Some(owner) = filter.asked_owner() {
-        and("owner = ?", &[owner]);
-    }
-    for (key, value) in filter.asked_labels() {
-        let has =
-            "exists (select 1 from label m where m.run = run.ord and m.key = ? and m.value = ?)";
-        and(has, &[key, value]);
-    }
+    let mut values = Vec::new();
+    let meant = meant(filter, |asked| {
+        values.push(text(asked));
+        "?".to_owned()
+    })?;
     let sql = format!(
         "select {ord}, ({meant}) is true from {from} and {ord} < ? order by {ord} desc limit ?"
     );
     values.extend(of_rows);
     let most = i64::try_from(ROWS_MAX + 1).unwrap_or(i64::MAX);
     values.extend([before.into(), most.into()]);
-    (sql, values)
+    Some((sql, values))
 }

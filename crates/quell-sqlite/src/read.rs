@@ -6,14 +6,12 @@ use quell_core::store::{
     Checkpoint, Cursor, Epoch, Page, Pages, RunRecord, StoreError, Stored, Unreadable,
 };
 use quell_core::{Payload, RunEvent, RunId, limits};
+use quell_durable::{Listed, bits, id_of, instant};
 use rusqlite::types::Value;
 use rusqlite::{Connection, OptionalExtension as _, Row, params_from_iter};
-use uuid::Uuid;
 
-use crate::bind::bits;
-use crate::encode::instant;
 use crate::fault::fault;
-use crate::row::{Listed, columns, run_of};
+use crate::row::{columns, run_of};
 
 /// Reads a run.
 pub(crate) fn get(on: &Connection, run: RunId) -> Result<Option<RunRecord>, StoreError> {
@@ -80,8 +78,7 @@ pub(crate) fn ids(
     let limit = i64::try_from(limit).unwrap_or(i64::MAX);
     let ids = statement.query_map((from, to, limit), |row| row.get::<_, [u8; 16]>(0));
     let ids = ids.map_err(|error| fault(&error))?;
-    let id = |bytes| RunId::from_uuid(Uuid::from_bytes(bytes));
-    ids.map(|bytes| bytes.map(id).map_err(|error| fault(&error))).collect()
+    ids.map(|bytes| bytes.map(id_of).map_err(|error| fault(&error))).collect()
 }
 
 /// Reads the states of a lane, the newest first.
@@ -101,7 +98,7 @@ pub(crate) fn checkpoints(
 /// Reads a state of a lane.
 pub(crate) fn checkpoint(row: &Row<'_>) -> Result<Listed<Checkpoint>, StoreError> {
     let place = row.get(0).map_err(|error| fault(&error))?;
-    let run = row.get::<_, [u8; 16]>(1).map(|id| RunId::from_uuid(Uuid::from_bytes(id)));
+    let run = row.get::<_, [u8; 16]>(1).map(id_of);
     let value = state_of(&run, row).map_err(|fault| {
         let what = format!("checkpoint {place} of the lane");
         Unreadable::new(run.ok(), what, fault)

@@ -9,10 +9,10 @@ use std::sync::Arc;
 
 use parking_lot::{Condvar, Mutex};
 use quell_core::store::StoreError;
+use quell_durable::catch_panic;
 use rusqlite::{Connection, InterruptHandle};
 use tokio::sync::oneshot;
 
-use crate::foreign::catch_panic;
 use crate::gate::Gate;
 
 /// A read, which sends its own answer.

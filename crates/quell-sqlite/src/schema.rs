@@ -297,7 +297,7 @@ mod tests {
         let reader = SqliteReader::open(&path).unwrap();
         let read = reader.get(run(1)).unwrap().unwrap();
         assert_eq!(read.paused.unwrap().request, "may I?".into());
-        assert_eq!((read.attempt, read.started_at), (2, crate::encode::instant(2_000)));
+        assert_eq!((read.attempt, read.started_at), (2, quell_durable::instant(2_000)));
         let all = reader.list(&RunFilter::new(), Page::first(9)).unwrap().items;
         assert!(all.len() == 3 && all.iter().all(Result::is_ok), "{all:?}");
         let ended = crate::check(&path).unwrap();
@@ -309,7 +309,7 @@ mod tests {
             let epoch = Epoch::new(store.boot(), 2);
             let read = store.get(run(1)).await.unwrap().unwrap();
             assert_eq!((read.status, read.attempt), (RunStatus::Paused, 2));
-            assert_eq!(read.paused.unwrap().at, crate::encode::instant(2_000).unwrap());
+            assert_eq!(read.paused.unwrap().at, quell_durable::instant(2_000).unwrap());
             let (answer, stood, at) = ("yes".into(), std::time::Duration::ZERO, read.accepted.at);
             let run_1 = run(1);
             let resumed = Record::Resumed { run: run_1, epoch, attempt: 3, answer, stood, at };

@@ -8,16 +8,14 @@ use quell_core::store::{
     BoxFuture, Checkpoint, EndedTree, Page, Pages, Record, RunRecord, Store, StoreError, Stored,
 };
 use quell_core::{RunEvent, RunFilter, RunId};
+use quell_durable::{Closing, Job, Queue};
 use tokio::sync::oneshot;
 
 use crate::apply::Known;
-use crate::closing::Closing;
 use crate::encode::encode;
 use crate::gate::Gate;
-use crate::lane::Job;
 use crate::options::SqliteOptions;
 use crate::place::Place;
-use crate::queue::Queue;
 use crate::readers::Readers;
 use crate::threads::{self, Spawn, Threads};
 use crate::wal::Wal;

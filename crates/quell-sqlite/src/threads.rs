@@ -5,12 +5,10 @@ use std::sync::Arc;
 use std::thread::{Builder, JoinHandle};
 
 use quell_core::store::StoreError;
+use quell_durable::{Closing, Queue, catch_panic};
 use rusqlite::Connection;
 
-use crate::closing::Closing;
-use crate::foreign::catch_panic;
 use crate::place::Place;
-use crate::queue::Queue;
 use crate::readers::Readers;
 use crate::wal::Wal;
 
@@ -120,11 +118,11 @@ fn no_thread(error: &io::Error) -> StoreError {
 mod tests {
     use quell_core::RunId;
     use quell_core::store::{Epoch, Record};
+    use quell_durable::Job;
     use tokio::sync::oneshot;
 
     use super::*;
     use crate::encode::encode;
-    use crate::lane::Job;
 
     #[test]
     fn when_the_thread_that_writes_panics_all_are_answered_and_the_file_is_free() {

@@ -2,12 +2,12 @@
 
 use quell_core::RunId;
 use quell_core::store::{StoreError, Stored, Unreadable};
+use quell_durable::Listed;
 use rusqlite::{Connection, Row};
-use uuid::Uuid;
 
 use crate::fault::fault;
 use crate::read::{checkpoint, event};
-use crate::row::{Listed, columns, run_of};
+use crate::row::{columns, run_of};
 use crate::schema;
 
 /// Reads all runs, events and states of lanes one after the other, and yields the first ones that
@@ -78,5 +78,5 @@ impl Search<'_> {
 /// Yields the id in a column; none if it is no id.
 fn id_of(row: &Row<'_>, column: usize) -> Option<RunId> {
     let id = row.get::<_, [u8; 16]>(column).ok()?;
-    Some(RunId::from_uuid(Uuid::from_bytes(id)))
+    Some(quell_durable::id_of(id))
 }

@@ -4,9 +4,9 @@
 use std::sync::Arc;
 
 use parking_lot::{Condvar, Mutex};
+use quell_durable::catch_panic;
 use rusqlite::Connection;
 
-use crate::foreign::catch_panic;
 use crate::gate::Gate;
 
 /// How much was written to the log since it was copied last.

@@ -17,18 +17,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use quell_core::store::{Record, StoreError};
+use quell_durable::{Batch, Job, Pending, Queue, catch_panic, fail, succeed};
 use rusqlite::Connection;
 
 use crate::accept;
 use crate::apply::{self, Known};
-use crate::batch::{Batch, Pending, fail, succeed};
 use crate::connect;
 use crate::fault::{Fault, fault};
-use crate::foreign::catch_panic;
 use crate::gate::Gate;
-use crate::lane::Job;
 use crate::options::SqliteOptions;
-use crate::queue::Queue;
 use crate::wal::{self, Wal};
 
 /// How often was committed, and how many records.

@@ -9,10 +9,13 @@ use crate::encode::Write;
 
 /// One append. It has a record at least.
 #[derive(Debug)]
-pub(crate) struct Job {
-    pub(crate) writes: Vec<Write>,
-    pub(crate) bytes: usize,
-    pub(crate) answer: oneshot::Sender<Result<(), StoreError>>,
+pub struct Job {
+    /// Its records, in their order.
+    pub writes: Vec<Write>,
+    /// How many bytes they have, about.
+    pub bytes: usize,
+    /// Takes the answer of the caller.
+    pub answer: oneshot::Sender<Result<(), StoreError>>,
 }
 
 /// Bounds of what is ready in a lane.
@@ -83,7 +86,7 @@ impl Lane {
 
 impl Job {
     /// Tells whether it holds nothing but stops.
-    pub(crate) fn is_stop(&self) -> bool {
+    pub fn is_stop(&self) -> bool {
         self.writes.iter().all(|write| matches!(write.record, Record::StopAccepted(_)))
     }
 }

@@ -5,7 +5,7 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 /// Calls code that may panic; none if it did.
-pub(crate) fn catch_panic<T>(code: impl FnOnce() -> T) -> Option<T> {
+pub fn catch_panic<T>(code: impl FnOnce() -> T) -> Option<T> {
     let panic = match catch_unwind(AssertUnwindSafe(code)) {
         Ok(value) => return Some(value),
         Err(panic) => panic,

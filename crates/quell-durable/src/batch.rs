@@ -7,31 +7,38 @@ use crate::lane::Job;
 
 /// Appends of one transaction.
 #[derive(Debug, Default)]
-pub(crate) struct Batch {
-    pub(crate) jobs: Vec<Pending>,
-    pub(crate) records: usize,
-    pub(crate) bytes: usize,
-    pub(crate) has_stop: bool,
+pub struct Batch {
+    /// In the order in which they are stored.
+    pub jobs: Vec<Pending>,
+    /// How many records they have.
+    pub records: usize,
+    /// How many bytes those have, about.
+    pub bytes: usize,
+    /// Whether one of them is nothing but stops.
+    pub has_stop: bool,
 }
 
 /// An append with its answer.
 #[derive(Debug)]
-pub(crate) struct Pending {
-    pub(crate) job: Job,
+pub struct Pending {
+    /// The append.
+    pub job: Job,
     /// What is answered if its transaction is committed.
-    pub(crate) verdict: Result<(), StoreError>,
+    pub verdict: Result<(), StoreError>,
     /// None until its transaction is committed, or has failed for good.
-    pub(crate) answer: Option<Result<(), StoreError>>,
+    pub answer: Option<Result<(), StoreError>>,
 }
 
 impl Batch {
-    pub(crate) fn of(job: Job) -> Self {
+    /// Begins with one append.
+    pub fn of(job: Job) -> Self {
         let mut batch = Self::default();
         batch.take(job);
         batch
     }
 
-    pub(crate) fn take(&mut self, job: Job) {
+    /// Adds an append.
+    pub fn take(&mut self, job: Job) {
         self.records += job.writes.len();
         self.bytes += job.bytes;
         self.has_stop |= job.is_stop();
@@ -39,7 +46,7 @@ impl Batch {
     }
 
     /// Answers every caller; who has no answer yet gets the one that is given.
-    pub(crate) fn answer(self, otherwise: &StoreError) {
+    pub fn answer(self, otherwise: &StoreError) {
         for Pending { job, answer, .. } in self.jobs {
             job.answer(answer.unwrap_or_else(|| Err(otherwise.clone())));
         }
@@ -47,14 +54,14 @@ impl Batch {
 }
 
 /// Gives each its answer: what it is in was committed.
-pub(crate) fn succeed(jobs: &mut [Pending]) {
+pub fn succeed(jobs: &mut [Pending]) {
     for pending in jobs {
         pending.answer = Some(pending.verdict.clone());
     }
 }
 
 /// Gives an error to those that have no answer yet.
-pub(crate) fn fail(jobs: &mut [Pending], error: &StoreError) {
+pub fn fail(jobs: &mut [Pending], error: &StoreError) {
     for pending in jobs {
         pending.answer.get_or_insert_with(|| Err(error.clone()));
     }
@@ -62,7 +69,7 @@ pub(crate) fn fail(jobs: &mut [Pending], error: &StoreError) {
 
 impl Job {
     /// Answers the caller. Its waker, and what its records hold, are foreign code.
-    pub(crate) fn answer(self, answer: Result<(), StoreError>) {
+    pub fn answer(self, answer: Result<(), StoreError>) {
         let Self { writes, answer: sender, .. } = self;
         // Who gave up is not told.
         catch_panic(|| drop(sender.send(answer)));

@@ -14,6 +14,7 @@
 //! 3. After `is_closed` nothing is added. What was added before is handed out.
 
 use std::collections::HashMap;
+use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex};
 use quell_core::RunId;
@@ -24,7 +25,7 @@ use crate::lane::{Job, Lane, Room};
 
 /// Appends on their way.
 #[derive(Debug)]
-pub(crate) struct Queue {
+pub struct Queue {
     state: Mutex<State>,
     /// Something was added, or the queue was closed.
     changed: Condvar,
@@ -51,15 +52,29 @@ struct Known {
     epochs: (Epoch, Epoch),
 }
 
+/// What came of a wait.
+#[derive(Debug)]
+#[expect(clippy::exhaustive_enums, reason = "this is all that can come of it")]
+pub enum Waited {
+    /// An append.
+    Job(Job),
+    /// Nothing, for as long as was to be waited.
+    Idle,
+    /// The queue is closed and empty.
+    Closed,
+}
+
 /// An append that waits for room. When it is dropped, the append is taken back.
 #[derive(Debug)]
-pub(crate) struct Waits<'a> {
+pub struct Waits<'a> {
     queue: &'a Queue,
     number: u64,
 }
 
 impl Queue {
-    pub(crate) fn new(records_max: usize, bytes_max: usize) -> Self {
+    /// Makes one that has so many records and bytes ready at once. Zero records count as 1; zero
+    /// bytes take one append at a time.
+    pub fn new(records_max: usize, bytes_max: usize) -> Self {
         let room = Room { records_max: records_max.max(1), bytes_max };
         Self { state: Mutex::default(), changed: Condvar::new(), room }
     }
@@ -69,7 +84,7 @@ impl Queue {
     /// # Errors
     ///
     /// Fails if the queue was closed.
-    pub(crate) fn push(&self, job: Job) -> Result<Option<Waits<'_>>, StoreError> {
+    pub fn push(&self, job: Job) -> Result<Option<Waits<'_>>, StoreError> {
         let mut state = self.state.lock();
         if state.is_closed {
             return Err(StoreError::Closed);
@@ -88,22 +103,35 @@ impl Queue {
     }
 
     /// Waits for an append; none if the queue is closed and empty.
-    pub(crate) fn wait(&self) -> Option<Job> {
+    pub fn wait(&self) -> Option<Job> {
+        loop {
+            match self.wait_at_most(LONG) {
+                Waited::Job(job) => return Some(job),
+                Waited::Closed => return None,
+                Waited::Idle => {}
+            }
+        }
+    }
+
+    /// Waits for an append, and no longer than that.
+    pub fn wait_at_most(&self, limit: Duration) -> Waited {
         let mut state = self.state.lock();
         loop {
             if let Some(job) = state.pop(self.room) {
-                return Some(job);
+                return Waited::Job(job);
             }
             if state.is_closed {
-                return None;
+                return Waited::Closed;
             }
-            self.changed.wait(&mut state);
+            if self.changed.wait_for(&mut state, limit).timed_out() && !state.has_any() {
+                return Waited::Idle;
+            }
         }
     }
 
     /// Takes the next append without waiting, unless a batch of so many records and bytes is large
     /// enough, or large enough for a stop to be kept waiting.
-    pub(crate) fn next(&self, records: usize, bytes: usize, has_stop: bool) -> Option<Job> {
+    pub fn next(&self, records: usize, bytes: usize, has_stop: bool) -> Option<Job> {
         let mut state = self.state.lock();
         let is_cut = records >= CUT_RECORDS && (has_stop || !state.stops.is_empty());
         if records >= BATCH_RECORDS_MAX || bytes >= BATCH_BYTES_MAX || is_cut {
@@ -113,17 +141,22 @@ impl Queue {
     }
 
     /// Adds nothing any more.
-    pub(crate) fn close(&self) {
+    pub fn close(&self) {
         self.state.lock().is_closed = true;
         self.changed.notify_all();
     }
 
-    pub(crate) fn is_closed(&self) -> bool {
+    /// Tells whether nothing is added any more.
+    pub fn is_closed(&self) -> bool {
         self.state.lock().is_closed
     }
 }
 
 impl State {
+    fn has_any(&self) -> bool {
+        self.is_closed || !self.stops.is_empty() || !self.rest.is_empty()
+    }
+
     fn pop(&mut self, room: Room) -> Option<Job> {
         if let Some(stop) = self.stops.pop(room) {
             return Some(stop);
@@ -184,6 +217,9 @@ impl Drop for Waits<'_> {
 const fn is_bar(record: &Record) -> bool {
     matches!(record, Record::Accepted(_) | Record::StopAccepted(_))
 }
+
+/// As good as for ever.
+const LONG: Duration = Duration::from_hours(1);
 
 /// Records of one transaction.
 const BATCH_RECORDS_MAX: usize = 1_024;

@@ -8,7 +8,7 @@ use crate::foreign::catch_panic;
 
 /// How a store closes.
 #[derive(Debug, Default)]
-pub(crate) struct Closing {
+pub struct Closing {
     /// No code of others runs under it: wakers run and are dropped when it is free.
     state: Mutex<State>,
 }
@@ -22,7 +22,15 @@ struct State {
 
 impl Closing {
     /// Waits until the threads have ended, and yields how.
-    pub(crate) async fn wait(&self) -> Result<(), StoreError> {
+    ///
+    /// # Errors
+    ///
+    /// Fails as they have.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe: it only waits.
+    pub async fn wait(&self) -> Result<(), StoreError> {
         let (done, is_done) = oneshot::channel();
         let given_up: Vec<_> = {
             let mut state = self.state.lock();
@@ -40,7 +48,7 @@ impl Closing {
     }
 
     /// Says that the threads have ended.
-    pub(crate) fn end(&self, how: Result<(), StoreError>) {
+    pub fn end(&self, how: Result<(), StoreError>) {
         let waiting = {
             let mut state = self.state.lock();
             state.ended = Some(how);

@@ -1,0 +1,151 @@
+//! Records as they are written. It runs in the task of the caller: the thread that writes has only
+//! to bind texts.
+
+use std::collections::HashMap;
+use std::time::SystemTime;
+
+use quell_core::store::{Epoch, Record, StoreError, Unreadable};
+use quell_core::{RunId, RunReport, limits};
+
+/// A record with the text that is made of it.
+#[derive(Debug)]
+pub struct Write {
+    /// The record.
+    pub record: Record,
+    /// Labels, event, cause or report, as JSON; empty if there is none, and of a report that is left
+    /// out.
+    pub text: String,
+    /// The annotations of a run that is accepted, as JSON; empty if it has none.
+    pub annotations: String,
+    /// Of a start and of the end that follows it: when the run started. One statement stores both,
+    /// that of the end.
+    pub started: Option<SystemTime>,
+}
+
+impl Write {
+    /// Tells whether it is an end whose report was left out, which alone has no text.
+    pub const fn is_without_text(&self) -> bool {
+        matches!(self.record, Record::Ended { .. }) && self.text.is_empty()
+    }
+
+    /// Tells whether it is a start that needs no statement: the end that follows it says as much.
+    pub const fn is_stored_by_its_end(&self) -> bool {
+        self.started.is_some() && matches!(self.record, Record::Started { .. })
+    }
+}
+
+/// Writes the texts of a batch, and counts their bytes. Of a report that the store leaves out no
+/// text is made.
+///
+/// # Errors
+///
+/// Fails if one is too large.
+pub fn encode(
+    batch: Vec<Record>,
+    is_left_out: impl Fn(&RunReport) -> bool,
+) -> Result<(Vec<Write>, usize), StoreError> {
+    let mut bytes = 0;
+    let mut writes = Vec::with_capacity(batch.len());
+    for record in batch {
+        let text = match &record {
+            Record::Accepted(accepted) if !accepted.labels.is_empty() => {
+                serde_json::to_string(&accepted.labels)
+            }
+            Record::Event { event, .. } => serde_json::to_string(event),
+            Record::StopAccepted(stop) => serde_json::to_string(&stop.cause),
+            Record::Ended { report, .. } if !is_left_out(report) => serde_json::to_string(report),
+            Record::Accepted(_)
+            | Record::Started { .. }
+            | Record::Paused { .. }
+            | Record::Resumed { .. }
+            | Record::Checkpoint { .. }
+            | Record::HoldBegan { .. }
+            | Record::HoldEnded { .. }
+            | Record::Ended { .. }
+            | Record::Quiesced { .. }
+            | Record::Forgotten { .. } => Ok(String::new()),
+        };
+        let annotations = match &record {
+            Record::Accepted(accepted) if !accepted.annotations.is_empty() => {
+                serde_json::to_string(&accepted.annotations)
+            }
+            _ => Ok(String::new()),
+        };
+        let written = text.and_then(|text| Ok((text, annotations?)));
+        let (text, annotations) =
+            written.map_err(|error| Unreadable::new(Some(record.run()), "record", error))?;
+        // Writes the texts of payloads as well, of which the thread that writes must not run code.
+        let of_record = record.bytes().max(text.len() + annotations.len());
+        if of_record > limits::STORE_RECORD_BYTES_MAX {
+            let (what, bytes_max) = ("a record", limits::STORE_RECORD_BYTES_MAX);
+            return Err(StoreError::TooLarge { what, bytes: of_record, bytes_max });
+        }
+        bytes += of_record;
+        writes.push(Write { record, text, annotations, started: None });
+    }
+    join_starts(&mut writes);
+    Ok((writes, bytes))
+}
+
+/// Joins starts with the ends that follow them in the batch, unless another record between the two
+/// finds what the start leaves.
+fn join_starts(writes: &mut [Write]) {
+    let mut starts: HashMap<RunId, (usize, Epoch, SystemTime)> = HashMap::new();
+    for nth in 0..writes.len() {
+        let record = &writes[nth].record;
+        let (run, epoch) = (record.run(), record.epoch());
+        let before = starts.remove(&run);
+        match record {
+            Record::Started { at, .. } => drop(starts.insert(run, (nth, epoch, *at))),
+            Record::Accepted(accepted) => drop(starts.remove(&accepted.root)),
+            Record::Ended { .. } => {
+                if let Some((start, _, at)) = before.filter(|(_, of_start, _)| *of_start == epoch) {
+                    writes[start].started = Some(at);
+                    writes[nth].started = Some(at);
+                }
+            }
+            _ => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use quell_core::store::Accepted;
+    use quell_core::{Counts, RunKind, RunRow, RunStatus};
+
+    use super::*;
+
+    /// Yields which of the records are joined.
+    fn joined(records: Vec<Record>) -> Vec<usize> {
+        let (writes, _) = encode(records, |_| false).unwrap();
+        (0..writes.len()).filter(|nth| writes[*nth].started.is_some()).collect()
+    }
+
+    #[test]
+    fn a_start_is_joined_with_its_end_unless_something_comes_between_that_it_is_for() {
+        let (at, epoch) = (SystemTime::UNIX_EPOCH, Epoch::new(1, 1));
+        let [a, b] = ["a", "b"].map(RunId::from_text);
+        let started = |run| Record::Started { run, epoch, at };
+        let ended_in = |run, epoch| {
+            let row = RunRow::new(run, RunKind::Agent, "a".into(), RunStatus::Completed, at);
+            let report = Arc::new(RunReport::new(vec![row], Counts::default()));
+            Record::Ended { run, epoch, report, rollback: false }
+        };
+        let ended = |run| ended_in(run, epoch);
+        let below = |run, root| {
+            let mut accepted = Accepted::new(run, RunKind::Step, "a".into(), epoch, at);
+            accepted.root = root;
+            Record::Accepted(accepted.into())
+        };
+        assert_eq!(joined(vec![started(a), ended(a)]), [0, 1]);
+        assert_eq!(joined(vec![started(a), started(b), ended(a), ended(b)]), [0, 1, 2, 3]);
+        assert_eq!(joined(vec![ended(a), started(a)]), [0_usize; 0]);
+        assert_eq!(joined(vec![started(a), ended_in(a, Epoch::new(1, 2))]), [0_usize; 0]);
+        assert_eq!(joined(vec![started(a), below(b, a), ended(a)]), [0_usize; 0]);
+        let held = Record::HoldEnded { run: a, epoch, nr: 0 };
+        assert_eq!(joined(vec![started(a), held, ended(a)]), [0_usize; 0]);
+    }
+}

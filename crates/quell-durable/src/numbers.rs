@@ -1,0 +1,69 @@
+//! Values of records as columns keep them: whole numbers.
+
+use std::time::{Duration, SystemTime};
+
+use quell_core::store::Epoch;
+use quell_core::{RunKind, RunStatus, StopMode};
+
+/// Yields an epoch as a column keeps it. Its order holds below 2^31 boots.
+pub const fn number(epoch: Epoch) -> i64 {
+    epoch.as_u64().cast_signed()
+}
+
+/// Yields the number of an event, or a place in a list, as a column keeps it. One beyond the largest
+/// is the largest.
+pub fn bits(seq: u64) -> i64 {
+    i64::try_from(seq).unwrap_or(i64::MAX)
+}
+
+/// Yields a status as a number: terminal from 3 on, and live below that.
+pub fn status_number(status: RunStatus) -> i64 {
+    if status == RunStatus::Paused {
+        return PAUSED;
+    }
+    RunStatus::ALL.iter().zip(0..).find(|(it, _)| **it == status).map_or(0, |(_, nth)| nth)
+}
+
+/// Yields the status of a number, if there is one.
+pub fn status_of(number: i64) -> Option<RunStatus> {
+    RunStatus::ALL.into_iter().find(|status| status_number(*status) == number)
+}
+
+/// Yields a mode as a number: the more urgent, the higher.
+pub fn mode_number(mode: StopMode) -> i64 {
+    // One that is not known here is as urgent as a stop is by default.
+    MODES.iter().zip(0..).find(|(it, _)| **it == mode).map_or(1, |(_, nth)| nth)
+}
+
+/// Yields milliseconds since 1970; an earlier instant is 1970.
+pub fn millis(at: SystemTime) -> i64 {
+    let since = at.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+}
+
+/// Yields the instant of so many milliseconds since 1970; none if there is no such.
+pub fn instant(millis: i64) -> Option<SystemTime> {
+    SystemTime::UNIX_EPOCH.checked_add(Duration::from_millis(u64::try_from(millis).ok()?))
+}
+
+/// Yields whole milliseconds.
+pub fn span(time: Duration) -> i64 {
+    i64::try_from(time.as_millis()).unwrap_or(i64::MAX)
+}
+
+/// Kinds by their names.
+pub(crate) const KINDS: [RunKind; 6] = [
+    RunKind::Agent,
+    RunKind::Team,
+    RunKind::Workflow,
+    RunKind::Step,
+    RunKind::Branch,
+    RunKind::Attempt,
+];
+
+/// Modes of a stop by their numbers.
+pub(crate) const MODES: [StopMode; 3] =
+    [StopMode::AfterStep, StopMode::Cooperative, StopMode::Abort];
+
+/// The number of the status `Paused`. It came after those that are terminal.
+const PAUSED: i64 = -1;
