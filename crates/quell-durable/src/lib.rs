@@ -16,6 +16,7 @@ mod numbers;
 mod queue;
 mod row;
 mod standing;
+mod tally;
 
 pub use batch::{Batch, Pending, fail, succeed};
 pub use closing::Closing;
@@ -28,3 +29,4 @@ pub use numbers::{bits, instant, millis, mode_number, number, span, status_numbe
 pub use queue::{Queue, Waited, Waits};
 pub use row::{Fields, HoldTexts, Listed, id_of, parsed, read_run, unreadable};
 pub use standing::Standing;
+pub use tally::{Committed, Tally};

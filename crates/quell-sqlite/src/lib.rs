@@ -51,6 +51,7 @@ mod wal;
 mod writer;
 
 pub use options::{SqliteOptions, Synchronous};
+pub use quell_durable::Committed;
 pub use sqlite_reader::SqliteReader;
-pub use store::{Committed, SqliteStore};
+pub use store::SqliteStore;
 pub use upkeep::{backup, check};

@@ -2,13 +2,12 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use quell_core::store::{
     BoxFuture, Checkpoint, EndedTree, Page, Pages, Record, RunRecord, Store, StoreError, Stored,
 };
 use quell_core::{RunEvent, RunFilter, RunId};
-use quell_durable::{Closing, Job, Queue};
+use quell_durable::{Closing, Committed, Job, Queue, Tally};
 use tokio::sync::oneshot;
 
 use crate::apply::Known;
@@ -19,7 +18,7 @@ use crate::place::Place;
 use crate::readers::Readers;
 use crate::threads::{self, Spawn, Threads};
 use crate::wal::Wal;
-use crate::writer::{Tally, Writer, last_commit};
+use crate::writer::{Writer, last_commit};
 use crate::{connect, ended, list, read, schema};
 
 /// A store in one SQLite file, for one engine at a time.
@@ -54,23 +53,6 @@ pub struct SqliteStore {
     readers: Arc<Readers>,
     tally: Arc<Tally>,
     closing: Arc<Closing>,
-}
-
-/// What was committed since a store was opened.
-///
-/// # Examples
-///
-/// ```
-/// let committed = quell_sqlite::Committed::default();
-/// assert_eq!((committed.commits, committed.records), (0, 0));
-/// ```
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Committed {
-    /// Transactions.
-    pub commits: u64,
-    /// Records in them, those that were refused included.
-    pub records: u64,
 }
 
 impl SqliteStore {
@@ -138,10 +120,7 @@ impl SqliteStore {
 
     /// Yields what was committed since the store was opened.
     pub fn committed(&self) -> Committed {
-        Committed {
-            commits: self.tally.commits.load(Ordering::Relaxed),
-            records: self.tally.records.load(Ordering::Relaxed),
-        }
+        self.tally.committed()
     }
 }
 
@@ -220,7 +199,7 @@ impl Store for SqliteStore {
 mod tests {
     use std::cell::Cell;
     use std::io;
-    use std::sync::atomic::AtomicUsize;
+    use std::sync::atomic::{AtomicUsize, Ordering};
 
     use super::*;
 

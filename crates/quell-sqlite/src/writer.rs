@@ -14,10 +14,9 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use quell_core::store::{Record, StoreError};
-use quell_durable::{Batch, Job, Pending, Queue, catch_panic, fail, succeed};
+use quell_durable::{Batch, Job, Pending, Queue, Tally, catch_panic, fail, succeed};
 use rusqlite::Connection;
 
 use crate::accept;
@@ -27,13 +26,6 @@ use crate::fault::{Fault, fault};
 use crate::gate::Gate;
 use crate::options::SqliteOptions;
 use crate::wal::{self, Wal};
-
-/// How often was committed, and how many records.
-#[derive(Debug, Default)]
-pub(crate) struct Tally {
-    pub(crate) commits: AtomicU64,
-    pub(crate) records: AtomicU64,
-}
 
 /// What the thread has.
 pub(crate) struct Writer {
@@ -270,10 +262,9 @@ impl Writer {
         }
         self.commits = number;
         succeed(jobs);
-        let records = jobs.iter().map(|pending| pending.job.writes.len()).sum();
+        let records: usize = jobs.iter().map(|pending| pending.job.writes.len()).sum();
         let bytes = jobs.iter().map(|pending| pending.job.bytes).sum();
-        self.tally.commits.fetch_add(1, Ordering::Relaxed);
-        self.tally.records.fetch_add(records as u64, Ordering::Relaxed);
+        self.tally.count(records);
         self.wal.written(records, bytes);
         Ok(())
     }

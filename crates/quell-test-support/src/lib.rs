@@ -14,6 +14,7 @@ mod gate;
 #[cfg(feature = "http")]
 mod http;
 mod patience;
+mod postgres;
 mod seeds;
 mod servo;
 mod valve;
@@ -24,6 +25,7 @@ pub use gate::{Gate, OpenAtEnd};
 #[cfg(feature = "http")]
 pub use http::{Answer, answer_to_a_panic, send, serve};
 pub use patience::{eventually, ms, secs, soon, soon_in_real_time, within};
+pub use postgres::PostgresServer;
 pub use seeds::{Seed, is_repeat, seeds};
 pub use servo::Servo;
 pub use valve::{Flow, Valve};

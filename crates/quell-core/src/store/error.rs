@@ -101,8 +101,38 @@ pub enum StoreError {
         /// The number of the process that has it, if it is known.
         by: Option<u32>,
     },
+    /// Another process has the database of the store, or another engine of this one.
+    #[error("the store is in use by {by}: end that first, or name another")]
+    InUse {
+        /// What the database says of it.
+        by: String,
+    },
+    /// Another process has opened the store meanwhile: this one writes nothing any more.
+    #[error("another process has taken the store over: end this one ({what})")]
+    Superseded {
+        /// What was found.
+        what: String,
+    },
+    /// The database is away. Once it is back, the store goes on.
+    #[error("the database cannot be reached: see that it runs, and where ({what})")]
+    Unreachable {
+        /// What was tried, and what came of it.
+        what: String,
+    },
+    /// The database lets nobody in with this name and password, or there is no such database.
+    #[error("the database lets nobody in like that: see user, password and database ({what})")]
+    Denied {
+        /// What the database says.
+        what: String,
+    },
+    /// Where the database is cannot be understood.
+    #[error("the address cannot be read: write it as postgres://USER@HOST/DATABASE ({what})")]
+    Address {
+        /// Which part of it, without any password.
+        what: String,
+    },
     /// A setting on which durability rests was not taken.
-    #[error("the store did not take the setting {setting}: it is {found}, and must be {wanted}")]
+    #[error("the setting {setting} of the store is {found}, and must be {wanted}")]
     Setting {
         /// Its name.
         setting: &'static str,

@@ -1,0 +1,270 @@
+//! [`Address`]: where the database is, as libpq says it, with what `tokio-postgres` does not know.
+
+use std::path::PathBuf;
+use std::str::FromStr as _;
+use std::time::Duration;
+
+use percent_encoding::percent_decode_str;
+use quell_core::store::StoreError;
+use tokio_postgres::Config;
+use tokio_postgres::config::{Host, SslMode};
+
+use crate::passfile;
+
+/// Where the database is.
+#[derive(Clone, Debug)]
+pub(crate) struct Address {
+    /// How it is reached. It hides its password when it is printed.
+    pub(crate) config: Config,
+    pub(crate) trust: Trust,
+    /// Who is trusted to say who the server is; none for the authorities of the system.
+    pub(crate) root_cert: Option<PathBuf>,
+}
+
+/// How sure it has to be who the server is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Trust {
+    /// Whoever it is.
+    Anybody,
+    /// Who has a certificate of a known authority.
+    Authority,
+    /// Who has one for this host.
+    Host,
+}
+
+impl Address {
+    /// Reads an address, and looks for a password that is not named.
+    ///
+    /// # Errors
+    ///
+    /// Fails if it cannot be read, or names an option that is not known. No word of the error is
+    /// part of a password.
+    pub(crate) fn read(text: &str) -> Result<Self, StoreError> {
+        let Parts { rest, ours } = parts(text)?;
+        let mut config = Config::from_str(&rest).map_err(|error| {
+            let source = std::error::Error::source(&error).map(ToString::to_string);
+            unreadable(&source.unwrap_or_else(|| error.to_string()))
+        })?;
+        let last = |key| ours.iter().rev().find(|(name, _)| *name == key).map(|(_, value)| value);
+        let named = last("sslrootcert").filter(|name| *name != "system");
+        let root_cert = named.map(PathBuf::from);
+        let mode = last("sslmode").map_or("prefer", String::as_str);
+        let (ssl, trust) = match mode {
+            "disable" => (SslMode::Disable, Trust::Anybody),
+            "prefer" => (SslMode::Prefer, Trust::Anybody),
+            "require" if root_cert.is_none() => (SslMode::Require, Trust::Anybody),
+            "require" | "verify-ca" => (SslMode::Require, Trust::Authority),
+            "verify-full" => (SslMode::Require, Trust::Host),
+            other => {
+                let known = "disable, prefer, require, verify-ca and verify-full";
+                return Err(unreadable(&format!("sslmode is one of {known}, not {other}")));
+            }
+        };
+        config.ssl_mode(ssl);
+        if config.get_user().is_none() {
+            return Err(unreadable("it names no user"));
+        }
+        if config.get_hosts().is_empty() && config.get_hostaddrs().is_empty() {
+            return Err(unreadable("it names no host"));
+        }
+        if config.get_password().is_none()
+            && let Some(password) = passfile::find(&config, last("passfile").map(String::as_str))
+        {
+            config.password(password);
+        }
+        if config.get_application_name().is_none() {
+            config.application_name(format!("quell, process {}", std::process::id()));
+        }
+        notice_dead_peers(&mut config);
+        Ok(Self { config, trust, root_cert })
+    }
+
+    /// Says in words where it is.
+    pub(crate) fn words(&self) -> String {
+        let ports = self.config.get_ports();
+        let hosts = self.config.get_hosts().iter().enumerate().map(|(nth, host)| {
+            let port = ports.get(nth).or(ports.first()).copied().unwrap_or(PORT);
+            match host {
+                Host::Tcp(name) => format!("{name}:{port}"),
+                #[cfg(unix)]
+                Host::Unix(folder) => format!("{}/.s.PGSQL.{port}", folder.display()),
+            }
+        });
+        let addrs = self.config.get_hostaddrs().iter().map(ToString::to_string);
+        let all: Vec<_> =
+            if self.config.get_hosts().is_empty() { addrs.collect() } else { hosts.collect() };
+        all.join(", ")
+    }
+}
+
+/// Has a peer that is gone noticed within half a minute, unless the address says otherwise.
+fn notice_dead_peers(config: &mut Config) {
+    if config.get_keepalives_idle() == KEEPALIVES_IDLE_OF_LIBRARY {
+        config.keepalives_idle(Duration::from_secs(10));
+    }
+    if config.get_keepalives_interval().is_none() {
+        config.keepalives_interval(Duration::from_secs(5));
+    }
+    if config.get_keepalives_retries().is_none() {
+        config.keepalives_retries(3);
+    }
+}
+
+/// An address without the options that only we know, and those.
+struct Parts {
+    rest: String,
+    ours: Vec<(&'static str, String)>,
+}
+
+/// Splits an address.
+fn parts(text: &str) -> Result<Parts, StoreError> {
+    let mut ours = Vec::new();
+    if !is_url(text) {
+        let rest = words(text)?.into_iter().filter_map(|(key, value)| match known(&key) {
+            Some(key) => {
+                ours.push((key, value));
+                None
+            }
+            None => Some(format!("{key}='{}'", value.replace('\\', r"\\").replace('\'', r"\'"))),
+        });
+        let rest = rest.collect::<Vec<_>>().join(" ");
+        return Ok(Parts { rest, ours });
+    }
+    let Some((before, query)) = text.split_once('?') else {
+        return Ok(Parts { rest: text.to_owned(), ours });
+    };
+    let mut kept = Vec::new();
+    for pair in query.split('&').filter(|pair| !pair.is_empty()) {
+        let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
+        match known(key) {
+            Some(key) => {
+                let value = percent_decode_str(value).decode_utf8();
+                let value = value.map_err(|_| unreadable(&format!("{key} is not UTF-8")))?;
+                ours.push((key, value.into_owned()));
+            }
+            None => kept.push(pair),
+        }
+    }
+    let query = if kept.is_empty() { String::new() } else { format!("?{}", kept.join("&")) };
+    Ok(Parts { rest: format!("{before}{query}"), ours })
+}
+
+/// Reads `key=value key='value'` as libpq does.
+fn words(text: &str) -> Result<Vec<(String, String)>, StoreError> {
+    let (mut all, mut rest) = (Vec::new(), text.trim_start());
+    while !rest.is_empty() {
+        let (key, behind) = rest.split_once('=').ok_or_else(|| unreadable("a key has no value"))?;
+        let (mut value, mut left) = (String::new(), behind.trim_start().chars());
+        let is_quoted = left.as_str().starts_with('\'');
+        if is_quoted {
+            left.next();
+        }
+        loop {
+            match left.next() {
+                Some('\'') if is_quoted => break,
+                Some(space) if !is_quoted && space.is_whitespace() => break,
+                Some('\\') => value.extend(left.next()),
+                Some(other) => value.push(other),
+                None if is_quoted => return Err(unreadable("a quote has no end")),
+                None => break,
+            }
+        }
+        all.push((key.trim().to_owned(), value));
+        rest = left.as_str().trim_start();
+    }
+    Ok(all)
+}
+
+fn known(key: &str) -> Option<&'static str> {
+    ["sslmode", "sslrootcert", "passfile"].into_iter().find(|known| *known == key)
+}
+
+fn is_url(text: &str) -> bool {
+    text.starts_with("postgres://") || text.starts_with("postgresql://")
+}
+
+fn unreadable(what: &str) -> StoreError {
+    StoreError::Address { what: what.to_owned() }
+}
+
+/// Yields what of an address may be printed: host, port and database.
+pub(crate) fn without_secrets(text: &str) -> String {
+    match Address::read(text) {
+        Ok(address) => {
+            let database = address.config.get_dbname().unwrap_or_default();
+            format!("{}/{database}", address.words())
+        }
+        Err(_) => "…".into(),
+    }
+}
+
+/// What stands for an address that says nothing.
+const KEEPALIVES_IDLE_OF_LIBRARY: Duration = Duration::from_hours(2);
+
+/// Where PostgreSQL listens if nothing else is said.
+pub(crate) const PORT: u16 = 5432;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(text: &str) -> Address {
+        Address::read(text).unwrap()
+    }
+
+    #[test]
+    fn both_forms_are_read_with_what_only_we_know() {
+        let url = "postgres://ada:p%40ss@db.example:5433/runs?sslmode=verify-full&connect_timeout=3\
+            &sslrootcert=%2Fetc%2Fa%20b.pem";
+        let pairs = r"host=db.example port = 5433 user=ada password='p@ss' dbname=runs
+            sslmode=verify-full sslrootcert='/etc/a b.pem' connect_timeout=3";
+        for text in [url, pairs] {
+            let Address { config, trust, root_cert } = read(text);
+            assert_eq!(config.get_password(), Some(&b"p@ss"[..]), "{text}");
+            assert_eq!((config.get_dbname(), config.get_ports()), (Some("runs"), &[5433][..]));
+            assert_eq!((config.get_ssl_mode(), trust), (SslMode::Require, Trust::Host));
+            assert_eq!(root_cert, Some("/etc/a b.pem".into()));
+            assert_eq!(config.get_connect_timeout().unwrap().as_secs(), 3);
+        }
+    }
+
+    #[test]
+    fn a_mode_means_what_libpq_says() {
+        for (options, ssl, trust) in [
+            ("", SslMode::Prefer, Trust::Anybody),
+            ("sslmode=disable", SslMode::Disable, Trust::Anybody),
+            ("sslmode=require", SslMode::Require, Trust::Anybody),
+            ("sslmode=require sslrootcert=system", SslMode::Require, Trust::Anybody),
+            ("sslmode=require sslrootcert=a.pem", SslMode::Require, Trust::Authority),
+            ("sslmode=verify-ca", SslMode::Require, Trust::Authority),
+        ] {
+            let address = read(&format!("host=h user=u {options}"));
+            assert_eq!((address.config.get_ssl_mode(), address.trust), (ssl, trust), "{options}");
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_told_without_the_password() {
+        for text in [
+            "postgres://u:SECRET@h/d?sslmode=perhaps",
+            "postgres://u:SECRET@h/d?sslcert=me.pem",
+            "postgres://u:SECRET@h:port/d",
+            "postgres://:SECRET@h/d",
+            "user=u password=SECRET dbname=d",
+            "host=h user=u password='SECRET",
+            "host=h user=u password=SECRET nothing",
+            "mysql://u:SECRET@h/d",
+            "SECRET",
+            "",
+        ] {
+            let error = Address::read(text).unwrap_err();
+            assert!(matches!(error, StoreError::Address { .. }), "{text}: {error:?}");
+            assert!(!format!("{error} {error:?}").contains("SECRET"), "{error}");
+        }
+        let address = read(r"host=h user=u password='it\'s SECRET' dbname=d");
+        assert_eq!(address.config.get_password(), Some(&b"it's SECRET"[..]));
+        assert!(!format!("{address:?} {}", address.words()).contains("SECRET"));
+        assert_eq!(without_secrets("postgres://u:SECRET@h/d"), "h:5432/d");
+        assert_eq!(without_secrets("SECRET"), "…");
+    }
+}

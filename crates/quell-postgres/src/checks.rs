@@ -1,0 +1,54 @@
+//! [`check`]: what a server has to be for a store.
+
+use quell_core::store::StoreError;
+use tokio_postgres::Client;
+
+use crate::fault::fault;
+use crate::session::Target;
+
+/// Checks version, encoding and the settings on which durability rests, as they are in a session.
+///
+/// # Errors
+///
+/// Fails with the first one that is wrong.
+pub(crate) async fn check(client: &Client, target: &Target) -> Result<(), StoreError> {
+    let rows = client.query_typed(SERVER, &[]).await.map_err(|error| fault(&error))?;
+    let Some(row) = rows.first() else { return Ok(()) };
+    let text = |column: usize| row.try_get::<_, String>(column).map_err(|error| fault(&error));
+    let number: i64 = row.try_get(0).map_err(|error| fault(&error))?;
+    let setting = |setting, found, wanted: &str| {
+        Err(StoreError::Setting { setting, found, wanted: wanted.to_owned() })
+    };
+    if number < VERSION_MIN {
+        return setting("server_version", text(1)?, "14 or newer");
+    }
+    if text(2)? != "UTF8" {
+        return setting("server_encoding", text(2)?, "UTF8: make the database with that encoding");
+    }
+    for (column, name) in [(3, "fsync"), (4, "full_page_writes")] {
+        if text(column)? != "on" {
+            return setting(name, text(column)?, "on, for the whole server");
+        }
+    }
+    if text(5)? == "off" {
+        if !target.options.accepts_asynchronous_commit {
+            let wanted = "on, or accepted as it is by the options of the store";
+            return setting("synchronous_commit", text(5)?, wanted);
+        }
+        let words = "synchronous_commit is off: a crash of the server loses the last appends";
+        quell_durable::catch_panic(|| tracing::warn!("{words}"));
+    }
+    if row.try_get(6).map_err(|error| fault(&error))? {
+        let what = format!("{} is a standby", target.address.words());
+        return Err(StoreError::ReadOnly { what });
+    }
+    Ok(())
+}
+
+const SERVER: &str = "select current_setting('server_version_num')::int8,
+    current_setting('server_version'), current_setting('server_encoding'),
+    current_setting('fsync'), current_setting('full_page_writes'),
+    current_setting('synchronous_commit'), pg_is_in_recovery()";
+
+/// The oldest release that its makers still mend.
+const VERSION_MIN: i64 = 140_000;

@@ -1,0 +1,66 @@
+//! The durable store of quell in PostgreSQL.
+//!
+//! [`PostgresStore`] keeps the records of runs ([`quell_core::store`]) in one schema of a database
+//! that the embedder runs already, for one process at a time. An append is acknowledged after its
+//! COMMIT has returned: many callers share one transaction, and nobody waits for more of them to
+//! come.
+//!
+//! - **One process.** The store holds an advisory lock of its session. A second one that opens the
+//!   schema is refused, with what the database says of the first. Every transaction names the boot
+//!   of its store: one that has lost its lock, and was followed by another process, writes nothing
+//!   any more ([`Superseded`](quell_core::store::StoreError::Superseded)).
+//! - **Durable.** A server with `fsync` or `full_page_writes` off is refused, and so is one with
+//!   `synchronous_commit` off, unless [`PostgresOptions::accepts_asynchronous_commit`] says that
+//!   the last moments may be lost. With asynchronous replication a failover may lose what was
+//!   acknowledged: name the standby in `synchronous_standby_names` to have it wait.
+//! - **A lost connection is a question, not an answer.** After one the store takes its lock again,
+//!   which the former session has left by then, and reads whether its last transaction is there.
+//!   What is not there is stored anew; nothing is acknowledged before that is known.
+//! - **Stops first.** An append that holds nothing but stops overtakes others, and cuts a
+//!   transaction that has grown large. It overtakes neither the acceptance of its run, nor an
+//!   earlier stop of it, nor what another epoch has written of it.
+//! - **Each for itself.** An append that is refused takes no other with it.
+//! - **Readers never wait for the writer,** nor it for them: they have connections of their own,
+//!   each statement of which has a time limit.
+//! - **A database that is away** is an error once [`PostgresOptions::connect_timeout`] has passed;
+//!   the store goes on when it is back.
+//!
+//! Lock and settings belong to a session, so the store needs a pooler in session mode, or none.
+//! Texts of callers are `text` columns in which a NUL, that PostgreSQL cannot store, is `\0`, and a
+//! backslash is doubled.
+//!
+//! # Who owns what
+//!
+//! | what | where |
+//! |---|---|
+//! | the address: URL, password file, TLS | `address`, `passfile`, `trust` |
+//! | sessions, their settings and the lock | `session`, `checks`, `lock` |
+//! | tables, and how they come to be | `schema` |
+//! | statements of records, and why one is refused | `sql`, `step`, `refusal` |
+//! | the one that writes | `writer`, `transaction` |
+//! | reads | `readers`, `read`, `list`, `row` |
+
+mod address;
+mod checks;
+mod fault;
+mod list;
+mod lock;
+mod options;
+mod passfile;
+mod read;
+mod readers;
+mod refusal;
+mod row;
+mod schema;
+mod session;
+mod sql;
+mod step;
+mod store;
+mod text;
+mod transaction;
+mod trust;
+mod writer;
+
+pub use options::PostgresOptions;
+pub use quell_durable::Committed;
+pub use store::PostgresStore;

@@ -1,0 +1,97 @@
+//! [`PostgresOptions`]: how a store is set up.
+
+use std::fmt;
+use std::time::Duration;
+
+use crate::address;
+
+/// How a store is set up. Every option but the address has a default.
+///
+/// # Examples
+///
+/// ```
+/// use quell_postgres::PostgresOptions;
+///
+/// let mut options = PostgresOptions::new("postgres://quell:secret@db.example/runs");
+/// options.schema = "staging".into();
+/// assert_eq!(options.readers, 4);
+/// assert!(!format!("{options:?}").contains("secret"));
+/// ```
+#[derive(Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct PostgresOptions {
+    /// Where the database is, as libpq says it: `postgres://USER:PASSWORD@HOST:PORT/DATABASE?KEY=VALUE`,
+    /// or `host=HOST user=USER dbname=DATABASE`. It is never printed.
+    ///
+    /// `sslmode` is one of `disable`, `prefer` (the default: encrypted if the server can, and
+    /// nobody is authenticated), `require` (always encrypted; authenticated as `verify-ca` does if
+    /// there is an `sslrootcert`), `verify-ca` (by a known authority) and `verify-full` (for this
+    /// host). `sslrootcert` names a PEM file of authorities; `system`, the default, those of the
+    /// system. Certificates of clients are not known.
+    ///
+    /// A password that is not named is looked for in the file `passfile`, or of the variable
+    /// `PGPASSFILE`, or `~/.pgpass`; nobody but its owner may have a right to it.
+    pub url: String,
+    /// The schema that has all of its tables. Defaults to `quell`. It is made if it is not there.
+    /// Several stores share a database by several schemas.
+    pub schema: String,
+    /// How long a connection may take, from the first attempt on, and for how long an append waits
+    /// for a database that is away. Defaults to 5 s. Zero reaches nothing.
+    pub connect_timeout: Duration,
+    /// How long one statement may take on the server, and a whole transaction of the one that
+    /// writes. Defaults to 30 s. Zero counts as 1 ms.
+    pub statement_timeout: Duration,
+    /// Connections that read. Defaults to 4. Zero counts as 1. One of them, if there are several, is
+    /// for other reads than lists of runs.
+    pub readers: usize,
+    /// Records that are taken at once and wait to be written. Defaults to 65,536, and as many of
+    /// stops that overtake. When there are more, appends wait in their order. Zero counts as 1.
+    pub queue_records_max: usize,
+    /// Bytes of those records. Defaults to 64 MiB. One append that is larger is taken alone. Zero
+    /// takes one append at a time.
+    pub queue_bytes_max: usize,
+    /// Whether a server is accepted whose `synchronous_commit` is off: what was acknowledged in the
+    /// last moments before it crashes may be lost then. Defaults to no.
+    pub accepts_asynchronous_commit: bool,
+}
+
+impl PostgresOptions {
+    /// Names the database; everything else is as by default.
+    pub fn new(url: impl Into<String>) -> Self {
+        Self {
+            url: url.into(),
+            schema: "quell".into(),
+            connect_timeout: Duration::from_secs(5),
+            statement_timeout: Duration::from_secs(30),
+            readers: 4,
+            queue_records_max: 65_536,
+            queue_bytes_max: 64 << 20,
+            accepts_asynchronous_commit: false,
+        }
+    }
+}
+
+impl fmt::Debug for PostgresOptions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            url,
+            schema,
+            connect_timeout,
+            statement_timeout,
+            readers,
+            queue_records_max,
+            queue_bytes_max,
+            accepts_asynchronous_commit,
+        } = self;
+        f.debug_struct("PostgresOptions")
+            .field("url", &address::without_secrets(url))
+            .field("schema", schema)
+            .field("connect_timeout", connect_timeout)
+            .field("statement_timeout", statement_timeout)
+            .field("readers", readers)
+            .field("queue_records_max", queue_records_max)
+            .field("queue_bytes_max", queue_bytes_max)
+            .field("accepts_asynchronous_commit", accepts_asynchronous_commit)
+            .finish()
+    }
+}

@@ -1,0 +1,209 @@
+//! What is read: runs, events, states of lanes, and what may leave.
+//!
+//! A page ends where it has as many items, or as many bytes, as it may. The server counts both, so
+//! that what is not in the page is not sent.
+
+use std::fmt;
+
+use quell_core::store::{
+    Checkpoint, Cursor, EndedTree, Epoch, Page, Pages, RunRecord, StoreError, Stored, Unreadable,
+};
+use quell_core::{Payload, RunEvent, RunId, limits};
+use quell_durable::{Listed, bits, instant};
+use tokio_postgres::Row;
+use uuid::Uuid;
+
+use crate::fault::fault;
+use crate::readers::{Query, Readers};
+use crate::row::{COLUMNS, run_of};
+use crate::step::{Value, id};
+use crate::text::kept;
+
+/// Reads a run.
+pub(crate) async fn get(on: &Readers, run: RunId) -> Result<Option<RunRecord>, StoreError> {
+    let sql = format!("select {COLUMNS} from run where id = $1");
+    let query = Query { sql, values: vec![Box::new(id(run))], is_list: false };
+    let rows = on.rows(query).await?;
+    let Some(row) = rows.first() else { return Ok(None) };
+    Ok(Some(run_of(row, 0).value?))
+}
+
+/// Reads the runs that are not terminal, the first one first.
+pub(crate) async fn recover(
+    on: &Readers,
+    page: Page,
+) -> Result<Pages<Stored<RunRecord>>, StoreError> {
+    let of = format!(
+        "select run.bytes as size, {COLUMNS} from run where status < 3 and ord > $1
+        order by ord limit $2"
+    );
+    let sql = paged(&of, "ord", 2);
+    let query = Query { sql, values: vec![Box::new(after(page)), more_than(page)], is_list: false };
+    Ok(pages(&on.rows(query).await?, |row| run_of(row, FIRST)))
+}
+
+/// Reads events behind a number.
+pub(crate) async fn events(
+    on: &Readers,
+    root: RunId,
+    after: u64,
+    limit: usize,
+) -> Result<Vec<Stored<RunEvent>>, StoreError> {
+    let of = "select octet_length(text) as size, seq, text from event
+        where root = (select ord from run where id = $1) and seq > $2 order by seq limit $3";
+    let values: Vec<Value<'static>> =
+        vec![Box::new(id(root)), Box::new(bits(after)), more_than(Page::first(limit))];
+    let query = Query { sql: paged(of, "seq", 3), values, is_list: false };
+    Ok(pages(&on.rows(query).await?, |row| event(root, row)).items)
+}
+
+/// Reads the states of a lane, the newest first.
+pub(crate) async fn checkpoints(
+    on: &Readers,
+    lane: &str,
+    page: Page,
+) -> Result<Pages<Stored<Checkpoint>>, StoreError> {
+    let of = "select octet_length(c.state) as size, c.nr, r.id, c.epoch, c.at, c.state
+        from checkpoint c join run r on r.ord = c.run
+        where c.lane = $1 and c.nr < $2 order by c.nr desc limit $3";
+    let before = page.begin().map_or(i64::MAX, |cursor| bits(cursor.as_u64()));
+    let values: Vec<Value<'static>> =
+        vec![Box::new(kept(lane).into_owned()), Box::new(before), more_than(page)];
+    let query = Query { sql: paged(of, "nr desc", 3), values, is_list: false };
+    Ok(pages(&on.rows(query).await?, checkpoint))
+}
+
+/// Reads the trees that may leave, the first one first.
+pub(crate) async fn ended(
+    on: &Readers,
+    page: Page,
+) -> Result<Pages<Stored<EndedTree>>, StoreError> {
+    // The numbers of events are dense: the last one says how many there are.
+    let of = "select 0 as size, ord, id, epoch, at, coalesce(quiesced, ended, at) as until,
+        1 + (select count(*) from run b where b.root = r.id)
+        + greatest(0, (select max(seq) from event e where e.root = r.ord)) as all_rows, quiescent
+        from run r where ord > $1 and parent is null and status >= 3
+        and not exists (select 1 from run b where b.root = r.id and b.status < 3)
+        and (lane is null or not exists
+            (select 1 from run l where l.status < 3 and l.lane = r.lane))
+        order by ord limit $2";
+    let values = vec![Box::new(after(page)), more_than(page)];
+    let query = Query { sql: paged(of, "ord", 2), values, is_list: true };
+    Ok(pages(&on.rows(query).await?, tree))
+}
+
+/// Reads how many bytes everything has that is stored.
+pub(crate) async fn bytes(on: &Readers) -> Result<u64, StoreError> {
+    let sql = "select bytes from meta".to_owned();
+    let rows = on.rows(Query { sql, values: Vec::new(), is_list: false }).await?;
+    let bytes = rows.first().map(|row| row.try_get::<_, i64>(0)).transpose();
+    let bytes = bytes.map_err(|error| fault(&error))?.unwrap_or_default();
+    Ok(u64::try_from(bytes).unwrap_or_default())
+}
+
+/// Cuts a query with a column `size` after as many rows or bytes as a page has. Its last parameter
+/// is one more than the rows, so that there is a next page if they are all there. The first column of
+/// the result says how many rows there were.
+pub(crate) fn paged(of: &str, order: &str, limit: usize) -> String {
+    format!(
+        "select q.* from (
+            select count(*) over () as found, p.*, row_number() over w as nth,
+                sum(p.size) over w as total
+            from ({of}) p window w as (order by p.{order})) q
+        where nth = 1 or (nth < ${limit} and total <= {bytes_max}) order by nth",
+        bytes_max = limits::STORE_PAGE_BYTES_MAX
+    )
+}
+
+/// Reads as much as was found of a page.
+fn pages<T>(rows: &[Row], read: impl Fn(&Row) -> Listed<T>) -> Pages<Stored<T>> {
+    let found = rows.first().and_then(|row| row.try_get::<_, i64>(0).ok()).unwrap_or_default();
+    let (mut items, mut ends) = (Vec::new(), Vec::new());
+    for row in rows {
+        let Listed { place, value, .. } = read(row);
+        items.push(value);
+        ends.push(Cursor::from_u64(place.cast_unsigned()));
+    }
+    let is_whole = i64::try_from(rows.len()).is_ok_and(|read| read == found);
+    let next = if is_whole { None } else { ends.last().copied() };
+    Pages { items, ends, next }
+}
+
+fn event(root: RunId, row: &Row) -> Listed<RunEvent> {
+    let place = number(row, FIRST).unwrap_or_default();
+    let unreadable = |fault: &dyn fmt::Display| {
+        let mut unreadable = Unreadable::new(Some(root), "event", fault);
+        unreadable.seq = Some(place.cast_unsigned());
+        unreadable
+    };
+    let text = row.try_get::<_, &str>(FIRST + 1).map_err(|error| unreadable(&error));
+    let bytes = text.as_ref().map_or(0, |text| text.len());
+    let value = text.and_then(|text| {
+        serde_json::from_str::<RunEvent>(text).map_err(|error| unreadable(&error))
+    });
+    Listed { place, bytes, value }
+}
+
+fn checkpoint(row: &Row) -> Listed<Checkpoint> {
+    let place = number(row, FIRST).unwrap_or_default();
+    let run = run(row, FIRST + 1);
+    let value = state_of(run.clone(), row).map_err(|fault| {
+        Unreadable::new(run.ok(), format!("checkpoint {place} of the lane"), fault)
+    });
+    let bytes = value.as_ref().map_or(0, |checkpoint| checkpoint.state.len());
+    Listed { place, bytes, value }
+}
+
+/// Reads a state of a lane, or says why it cannot be read.
+fn state_of(run: Result<RunId, String>, row: &Row) -> Result<Checkpoint, String> {
+    let (run, epoch) = (run?, Epoch::from_u64(number(row, FIRST + 2)?.cast_unsigned()));
+    let at = instant_of(row, FIRST + 3)?;
+    let text = row.try_get::<_, &str>(FIRST + 4).map_err(|error| error.to_string())?;
+    let state = Payload::from_json_text(text).map_err(|error| error.to_string())?;
+    Ok(Checkpoint { run, epoch, at, state })
+}
+
+fn tree(row: &Row) -> Listed<EndedTree> {
+    let place = number(row, FIRST).unwrap_or_default();
+    let run = run(row, FIRST + 1);
+    let value = tree_of(run.clone(), row).map_err(|fault| {
+        Unreadable::new(run.ok(), format!("the times of the run in row {place}"), fault)
+    });
+    Listed { place, bytes: size_of::<EndedTree>(), value }
+}
+
+/// Reads a tree, or says why it cannot be read.
+fn tree_of(run: Result<RunId, String>, row: &Row) -> Result<EndedTree, String> {
+    let epoch = Epoch::from_u64(number(row, FIRST + 2)?.cast_unsigned());
+    let (at, until) = (instant_of(row, FIRST + 3)?, instant_of(row, FIRST + 4)?);
+    let mut tree = EndedTree::new(run?, epoch, at, until);
+    tree.rows = number(row, FIRST + 5)?.cast_unsigned();
+    tree.quiescent = row.try_get(FIRST + 6).map_err(|error| error.to_string())?;
+    Ok(tree)
+}
+
+fn number(row: &Row, column: usize) -> Result<i64, String> {
+    row.try_get(column).map_err(|error| error.to_string())
+}
+
+fn run(row: &Row, column: usize) -> Result<RunId, String> {
+    row.try_get::<_, Uuid>(column).map(RunId::from_uuid).map_err(|error| error.to_string())
+}
+
+fn instant_of(row: &Row, column: usize) -> Result<std::time::SystemTime, String> {
+    let millis = number(row, column)?;
+    instant(millis).ok_or_else(|| format!("instant {millis}"))
+}
+
+/// Yields the place behind which a page begins that goes up.
+fn after(page: Page) -> i64 {
+    page.begin().map_or(i64::MIN, |cursor| bits(cursor.as_u64()))
+}
+
+/// One more than a page has room for: then there is a next page.
+pub(crate) fn more_than(page: Page) -> Value<'static> {
+    Box::new(i64::try_from(page.limit() + 1).unwrap_or(i64::MAX))
+}
+
+/// The first column of a query within a page: how many rows there were, and `size`, stand before it.
+pub(crate) const FIRST: usize = 2;

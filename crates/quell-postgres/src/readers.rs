@@ -1,0 +1,220 @@
+//! [`Readers`]: a few sessions that read, apart from the one that writes.
+//!
+//! A read is one statement, so that it sees one instant, and has a time limit on the server. The
+//! statement of a caller who gives up is cancelled. Its session is closed: the cancellation must
+//! never meet another statement.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use deadpool_postgres::{
+    Connect, Manager, ManagerConfig, Object, Pool, PoolError, RecyclingMethod, Runtime,
+};
+use futures::future::{BoxFuture, FutureExt as _};
+use quell_core::store::StoreError;
+use tokio::runtime::Handle;
+use tokio::sync::{Semaphore, oneshot};
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
+use tokio_postgres::types::ToSql;
+use tokio_postgres::{Client, Config, Error, Row};
+use tokio_util::task::TaskTracker;
+
+use crate::fault::{fault, is_lost};
+use crate::session::Target;
+use crate::step::Value;
+
+/// Sessions that read.
+pub(crate) struct Readers {
+    target: Arc<Target>,
+    /// Where reads go on whatever becomes of the runtime of their callers.
+    handle: Handle,
+    pool: Pool,
+    /// Lists that are read at once: a session is left for what is asked by id.
+    lists: Arc<Semaphore>,
+    /// Reads that are under way. Once it is closed, none is taken.
+    under_way: TaskTracker,
+}
+
+/// A statement with its values.
+pub(crate) struct Query {
+    pub(crate) sql: String,
+    pub(crate) values: Vec<Value<'static>>,
+    /// Whether it takes long, and leaves a session for the others.
+    pub(crate) is_list: bool,
+}
+
+type Answer = oneshot::Sender<Result<Vec<Row>, StoreError>>;
+
+impl fmt::Debug for Readers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { pool, under_way, .. } = self;
+        f.debug_struct("Readers")
+            .field("sessions", &pool.status().size)
+            .field("under_way", &under_way.len())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Readers {
+    /// Makes the way to so many sessions. None is opened yet.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the runtime knows no time.
+    pub(crate) fn new(target: Arc<Target>, handle: Handle) -> Result<Self, StoreError> {
+        let sessions = target.options.readers.max(1);
+        let config = ManagerConfig { recycling_method: RecyclingMethod::Fast };
+        let opens = Opens(Arc::clone(&target));
+        let manager = Manager::from_connect(target.address.config.clone(), opens, config);
+        let built = Pool::builder(manager)
+            .max_size(sessions)
+            .create_timeout(Some(target.options.connect_timeout))
+            .runtime(Runtime::Tokio1)
+            .build();
+        let pool = built.map_err(|error| StoreError::Io { what: error.to_string() })?;
+        let lists = Arc::new(Semaphore::new(sessions.saturating_sub(1).max(1)));
+        Ok(Self { target, handle, pool, lists, under_way: TaskTracker::new() })
+    }
+
+    /// Reads rows, in the order in which callers came.
+    ///
+    /// # Errors
+    ///
+    /// Fails as the server does, or if the store is closed.
+    pub(crate) async fn rows(&self, query: Query) -> Result<Vec<Row>, StoreError> {
+        if self.under_way.is_closed() {
+            return Err(StoreError::Closed);
+        }
+        let (answer, answered) = oneshot::channel();
+        let read = Read {
+            target: Arc::clone(&self.target),
+            pool: self.pool.clone(),
+            lists: Arc::clone(&self.lists),
+        };
+        self.under_way.spawn_on(read.run(query, answer), &self.handle);
+        answered.await.unwrap_or(Err(StoreError::Closed))
+    }
+
+    /// Takes no more reads, and waits for those that were taken.
+    pub(crate) async fn close(&self) {
+        self.under_way.close();
+        self.under_way.wait().await;
+        self.pool.close();
+    }
+}
+
+/// One read, on its way to a session.
+struct Read {
+    target: Arc<Target>,
+    pool: Pool,
+    lists: Arc<Semaphore>,
+}
+
+impl Read {
+    async fn run(self, query: Query, mut answer: Answer) {
+        if let Some(found) = self.in_turn(&query, &mut answer).await {
+            // Who gave up is not told.
+            quell_durable::catch_panic(|| drop(answer.send(found)));
+        }
+    }
+
+    /// Reads when it is its turn; none if the caller gave up.
+    async fn in_turn(
+        &self,
+        query: &Query,
+        answer: &mut Answer,
+    ) -> Option<Result<Vec<Row>, StoreError>> {
+        let mut _turn = None;
+        if query.is_list {
+            _turn = tokio::select! {
+                // Who has given up needs no turn.
+                biased;
+                () = answer.closed() => return None,
+                turn = self.lists.acquire() => turn.ok(),
+            };
+        }
+        self.with_a_session(query, answer).await
+    }
+
+    /// Reads on a session that is alive; none if the caller gave up. Those that died while nobody
+    /// used them leave.
+    async fn with_a_session(
+        &self,
+        query: &Query,
+        answer: &mut Answer,
+    ) -> Option<Result<Vec<Row>, StoreError>> {
+        for _ in 0..self.target.options.readers.max(1) {
+            let session = tokio::select! {
+                // Who has given up needs no session.
+                biased;
+                () = answer.closed() => return None,
+                session = self.pool.get() => session,
+            };
+            let session = match session {
+                Ok(session) => session,
+                Err(error) => return Some(Err(self.no_session(&error))),
+            };
+            match self.on(session, query, answer).await? {
+                Err(error) if is_lost(&error) => {}
+                found => return Some(found.map_err(|error| fault(&error))),
+            }
+        }
+        let what = "sessions end as they begin".into();
+        Some(Err(StoreError::Unreachable { what }))
+    }
+
+    async fn on(
+        &self,
+        session: Object,
+        query: &Query,
+        answer: &mut Answer,
+    ) -> Option<Result<Vec<Row>, Error>> {
+        {
+            let rows = rows(&session, query);
+            tokio::pin!(rows);
+            tokio::select! {
+                // An answer that is there is given.
+                biased;
+                found = &mut rows => return Some(found),
+                () = answer.closed() => {}
+            }
+            let limit = Duration::from_millis(self.target.statement_ms());
+            let token = session.cancel_token();
+            let cancel = timeout(limit, token.cancel_query(self.target.tls.clone()));
+            let _ = tokio::join!(cancel, timeout(limit, rows));
+        }
+        drop(Object::take(session));
+        None
+    }
+
+    fn no_session(&self, error: &PoolError) -> StoreError {
+        let place = self.target.address.words();
+        match error {
+            PoolError::Backend(error) => match fault(error) {
+                StoreError::Unreachable { what } | StoreError::Io { what } => {
+                    StoreError::Unreachable { what: format!("{place}: {what}") }
+                }
+                other => other,
+            },
+            PoolError::Closed => StoreError::Closed,
+            other => StoreError::Unreachable { what: format!("{place}: {other}") },
+        }
+    }
+}
+
+async fn rows(session: &Object, query: &Query) -> Result<Vec<Row>, Error> {
+    let statement = session.prepare_cached(&query.sql).await?;
+    let values: Vec<&(dyn ToSql + Sync)> = query.values.iter().map(|it| &**it as _).collect();
+    session.query(&statement, &values).await
+}
+
+/// Opens sessions as the one that writes is opened.
+struct Opens(Arc<Target>);
+
+impl Connect for Opens {
+    fn connect(&self, _: &Config) -> BoxFuture<'_, Result<(Client, JoinHandle<()>), Error>> {
+        self.0.connect().boxed()
+    }
+}

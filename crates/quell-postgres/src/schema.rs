@@ -1,0 +1,264 @@
+//! The tables, and how a schema comes to have them.
+//!
+//! They only go forward, each step in a transaction of its own that also says the new number. What
+//! a newer release has made is refused and not changed.
+
+use quell_core::store::StoreError;
+use tokio_postgres::Client;
+use tokio_postgres::error::SqlState;
+use tokio_postgres::types::Type;
+
+use crate::fault::fault;
+use crate::session::Target;
+
+/// Step `n` leads from schema `n` to `n + 1`.
+pub(crate) const STEPS: [&str; 1] = [SCHEMA_1];
+
+/// What a schema has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Found {
+    /// It is not there.
+    Missing,
+    /// Nothing.
+    Nothing,
+    /// Tables of this schema, which is known.
+    Schema(usize),
+}
+
+/// What the row of a store says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Meta {
+    /// How often it was opened.
+    pub(crate) boot: u32,
+    /// The number of the last transaction.
+    pub(crate) commits: i64,
+}
+
+/// Looks whether a schema is ours, and of which release. Changes nothing.
+///
+/// # Errors
+///
+/// Fails if it has tables of somebody else, or of a newer release than these steps lead to.
+pub(crate) async fn look(
+    client: &Client,
+    target: &Target,
+    steps: &[&str],
+) -> Result<Found, StoreError> {
+    let meta = format!("{}.meta", target.schema());
+    let values: [(&(dyn tokio_postgres::types::ToSql + Sync), Type); 2] =
+        [(&target.options.schema, Type::TEXT), (&meta, Type::TEXT)];
+    let row = client.query_typed_one(LOOK, &values).await.map_err(|error| fault(&error))?;
+    let is = |column: usize| row.try_get::<_, bool>(column).map_err(|error| fault(&error));
+    let (is_there, has_any, has_meta) = (is(0)?, is(1)?, is(2)?);
+    let foreign = || StoreError::Foreign {
+        what: format!("the schema {} has tables of somebody else", target.schema()),
+    };
+    match (is_there, has_any, has_meta) {
+        (false, ..) => return Ok(Found::Missing),
+        (true, false, _) => return Ok(Found::Nothing),
+        (true, true, false) => return Err(foreign()),
+        (true, true, true) => {}
+    }
+    let rows = client.query_typed(&format!("select schema::int8 from {meta}"), &[]).await;
+    let rows = rows.map_err(|error| match error.code() {
+        Some(code) if *code == SqlState::UNDEFINED_COLUMN => foreign(),
+        _ => fault(&error),
+    })?;
+    let number = rows.first().and_then(|row| row.try_get::<_, i64>(0).ok());
+    let number = number.ok_or_else(foreign)?;
+    let known = u32::try_from(steps.len()).unwrap_or(u32::MAX);
+    match u32::try_from(number) {
+        Ok(found) if found > known => Err(StoreError::NewerSchema { found, known }),
+        Ok(found) if found > 0 => Ok(Found::Schema(found as usize)),
+        _ => Err(StoreError::Corrupt { what: format!("it says that its schema is {number}") }),
+    }
+}
+
+/// Brings a schema to the newest tables. The session has the lock.
+///
+/// # Errors
+///
+/// Fails if it cannot be written. Then it has the tables that it had, or those of a step between.
+pub(crate) async fn migrate(
+    client: &Client,
+    target: &Target,
+    found: Found,
+    steps: &[&str],
+) -> Result<(), StoreError> {
+    let from = match found {
+        Found::Missing | Found::Nothing => 0,
+        Found::Schema(schema) => schema,
+    };
+    for (number, step) in (1..).zip(steps).skip(from) {
+        let is_missing = found == Found::Missing && number == 1;
+        let make =
+            if is_missing { format!("create schema {};", target.schema()) } else { String::new() };
+        // A table of years takes longer than a statement may.
+        let sql = format!(
+            "begin; set local statement_timeout = 0; {make} {step};
+            update meta set schema = {number}; commit"
+        );
+        if let Err(error) = client.batch_execute(&sql).await {
+            let _ = client.batch_execute("rollback").await;
+            return Err(fault(&error));
+        }
+    }
+    Ok(())
+}
+
+/// Counts this opening.
+///
+/// # Errors
+///
+/// Fails if the store cannot be written.
+pub(crate) async fn count_boot(client: &Client) -> Result<Meta, StoreError> {
+    let sql = "update meta set boot = boot + 1 returning boot, commits";
+    meta(client, sql).await?.ok_or_else(no_row)
+}
+
+/// Reads what the row of a store says, with a commit: what is read is as durable as that is, also
+/// on a standby that a commit waits for. None if another boot came after this one.
+///
+/// # Errors
+///
+/// Fails as the server does.
+pub(crate) async fn settle(client: &Client, boot: u32) -> Result<Option<Meta>, StoreError> {
+    let sql =
+        format!("update meta set commits = commits where boot = {boot} returning boot, commits");
+    meta(client, &sql).await
+}
+
+/// Reads which boot is the last one.
+///
+/// # Errors
+///
+/// Fails as the server does.
+pub(crate) async fn boot(client: &Client) -> Result<u32, StoreError> {
+    let found = meta(client, "select boot, commits from meta").await?;
+    found.map(|found| found.boot).ok_or_else(no_row)
+}
+
+fn no_row() -> StoreError {
+    StoreError::Corrupt { what: "its row is gone".into() }
+}
+
+async fn meta(client: &Client, sql: &str) -> Result<Option<Meta>, StoreError> {
+    let rows = client.query_typed(sql, &[]).await.map_err(|error| fault(&error))?;
+    let Some(row) = rows.first() else { return Ok(None) };
+    let number = |column: usize| row.try_get::<_, i64>(column).map_err(|error| fault(&error));
+    let (boot, commits) = (number(0)?, number(1)?);
+    let boot = u32::try_from(boot);
+    let boot = boot.map_err(|_| StoreError::Corrupt { what: "its boot is no number".into() })?;
+    Ok(Some(Meta { boot, commits }))
+}
+
+const LOOK: &str = "select exists (select 1 from pg_namespace where nspname = $1),
+    exists (select 1 from pg_class c join pg_namespace n on n.oid = c.relnamespace
+        where n.nspname = $1),
+    to_regclass($2) is not null";
+
+/// Instants are milliseconds since 1970. `ord` is never given again: cursors of pages are such
+/// numbers. No table refers to another one: rows are made by statements that find their run, and
+/// leave with it in one statement; a reference would be looked up once more for each of them. Labels
+/// are found by hashes: an entry of an index has at most 2,704 bytes.
+const SCHEMA_1: &str = r#"
+create table meta (
+    is_one boolean primary key default true check (is_one),
+    schema bigint not null,
+    boot bigint not null,
+    commits bigint not null,
+    bytes bigint not null
+);
+insert into meta (schema, boot, commits, bytes) values (1, 0, 0, 0);
+
+create table run (
+    ord bigint generated always as identity primary key,
+    id uuid not null unique,
+    root uuid,
+    parent uuid,
+    epoch bigint not null,
+    kind text collate "C" not null,
+    name text collate "C" not null,
+    owner text collate "C",
+    lane text collate "C",
+    labels text,
+    annotations text,
+    key text collate "C",
+    payload bytea,
+    spec text,
+    input text,
+    at bigint not null,
+    due bigint,
+    status bigint not null default 0,
+    attempt bigint,
+    started bigint,
+    stop_epoch bigint,
+    stop_mode bigint,
+    stop_cause text,
+    stop_deadline bigint,
+    stop_rollback boolean not null default false,
+    paused text,
+    paused_at bigint,
+    pause_by uuid,
+    pause_expires bigint,
+    pause_timeout bigint,
+    pause_stands boolean not null default false,
+    answer text,
+    stood bigint not null default 0,
+    report text,
+    ended bigint,
+    quiescent boolean not null default false,
+    quiesced bigint,
+    bytes bigint not null
+);
+create index run_live on run (ord) where status < 3;
+create index run_lane on run (lane) where status < 3 and lane is not null;
+create index run_owner on run (owner, ord) where owner is not null;
+create index run_root on run (root) where root is not null;
+create index run_parent on run (parent) where parent is not null;
+
+create table label (
+    run bigint not null,
+    key text collate "C" not null,
+    value text collate "C" not null,
+    primary key (run, key)
+);
+create index label_value on label (hashtextextended(key, 0), hashtextextended(value, 0), run);
+
+create table claim (
+    owner text collate "C" not null,
+    key text collate "C" not null,
+    payload bytea not null,
+    run uuid not null,
+    forgotten bigint,
+    primary key (owner, key)
+);
+create index claim_run on claim (run);
+create index claim_forgotten on claim (forgotten) where forgotten is not null;
+
+create table event (
+    root bigint not null,
+    seq bigint not null,
+    text text not null,
+    primary key (root, seq)
+);
+
+create table checkpoint (
+    nr bigint generated always as identity primary key,
+    lane text collate "C" not null,
+    run bigint not null,
+    epoch bigint not null,
+    at bigint not null,
+    state text not null
+);
+create index checkpoint_lane on checkpoint (lane, nr);
+create index checkpoint_run on checkpoint (run);
+
+create table hold (
+    run bigint not null,
+    nr bigint not null,
+    what text collate "C" not null,
+    name text not null,
+    primary key (run, nr)
+);
+"#;

@@ -1,0 +1,121 @@
+//! [`Target`]: sessions of one database, each with the settings that the store relies on.
+
+use std::fmt;
+
+use quell_core::store::StoreError;
+use tokio::task::JoinHandle;
+use tokio_postgres::{Client, Error};
+use tokio_postgres_rustls::MakeRustlsConnect;
+
+use crate::address::Address;
+use crate::fault::fault;
+use crate::options::PostgresOptions;
+use crate::trust;
+
+/// A database, and how it is used.
+pub(crate) struct Target {
+    pub(crate) options: PostgresOptions,
+    pub(crate) address: Address,
+    pub(crate) tls: MakeRustlsConnect,
+}
+
+impl fmt::Debug for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { options, address: _, tls: _ } = self;
+        f.debug_tuple("Target").field(options).finish()
+    }
+}
+
+impl Target {
+    /// Reads the options. Nothing is connected.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the address cannot be read, the schema can be none, or nobody is trusted.
+    pub(crate) fn new(options: PostgresOptions) -> Result<Self, StoreError> {
+        if !(1..=SCHEMA_BYTES_MAX).contains(&options.schema.len()) || options.schema.contains('\0')
+        {
+            let what = format!("the name of a schema has 1 to {SCHEMA_BYTES_MAX} bytes");
+            return Err(StoreError::Address { what });
+        }
+        let address = Address::read(&options.url)?;
+        let tls = trust::connector(&address)?;
+        Ok(Self { options, address, tls })
+    }
+
+    /// Opens a session. A task of its own drives it until the client is dropped.
+    ///
+    /// # Errors
+    ///
+    /// Fails as the server or the way to it does. There is no time limit.
+    pub(crate) async fn connect(&self) -> Result<(Client, JoinHandle<()>), Error> {
+        let (client, connection) = self.address.config.connect(self.tls.clone()).await?;
+        let driven = tokio::spawn(async move {
+            // Whoever uses the client gets an error as well.
+            let _ = connection.await;
+        });
+        client.batch_execute(&self.settings()).await?;
+        Ok((client, driven))
+    }
+
+    /// Opens a session within the time limit.
+    ///
+    /// # Errors
+    ///
+    /// Fails as the server or the way to it does, and says where it was looked for.
+    pub(crate) async fn session(&self) -> Result<Client, StoreError> {
+        let place = self.address.words();
+        match tokio::time::timeout(self.options.connect_timeout, self.connect()).await {
+            Ok(Ok((client, _))) => Ok(client),
+            Ok(Err(error)) => Err(match fault(&error) {
+                StoreError::Unreachable { what } => {
+                    StoreError::Unreachable { what: format!("{place}: {what}") }
+                }
+                // Whatever goes wrong before a server has said a word.
+                StoreError::Io { what } if error.code().is_none() => {
+                    StoreError::Unreachable { what: format!("{place}: {what}") }
+                }
+                other => other,
+            }),
+            Err(_) => {
+                let limit = self.options.connect_timeout;
+                let what = format!("{place}: no session within {limit:?}");
+                Err(StoreError::Unreachable { what })
+            }
+        }
+    }
+
+    /// Yields the name of the schema as it stands in a statement.
+    pub(crate) fn schema(&self) -> String {
+        quoted(&self.options.schema)
+    }
+
+    /// Yields the time limit of a statement in milliseconds. Zero would be none.
+    pub(crate) fn statement_ms(&self) -> u64 {
+        let millis = self.options.statement_timeout.as_millis().clamp(1, MILLIS_MAX);
+        u64::try_from(millis).unwrap_or(1)
+    }
+
+    fn settings(&self) -> String {
+        let (schema, limit) = (self.schema(), self.statement_ms());
+        // A peer that is gone is noticed, so that the lock does not stay with a dead session.
+        format!(
+            "set search_path = {schema}; set statement_timeout = {limit}; set lock_timeout = {limit};
+            set idle_in_transaction_session_timeout = {limit}; set client_min_messages = warning;
+            set default_transaction_isolation = 'read committed'; set jit = off;
+            set tcp_keepalives_idle = 10; set tcp_keepalives_interval = 5;
+            set tcp_keepalives_count = 3"
+        )
+    }
+}
+
+/// Yields a name as it stands in a statement.
+fn quoted(name: &str) -> String {
+    format!("\"{}\"", name.replace('"', "\"\""))
+}
+
+/// PostgreSQL cuts longer names.
+const SCHEMA_BYTES_MAX: usize = 63;
+
+/// The longest limit of a statement that PostgreSQL knows.
+const MILLIS_MAX: u128 = 2_147_483_647;

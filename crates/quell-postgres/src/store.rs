@@ -1,0 +1,238 @@
+//! [`PostgresStore`]: the threads of a store, and the way to them.
+
+use std::fmt;
+use std::sync::Arc;
+use std::thread::Builder;
+
+use quell_core::store::{
+    BoxFuture, Checkpoint, EndedTree, Page, Pages, Record, RunRecord, Store, StoreError, Stored,
+};
+use quell_core::{RunEvent, RunFilter, RunId};
+use quell_durable::{Closing, Committed, Job, Queue, Tally, catch_panic, encode};
+use tokio::runtime::{Handle, Runtime};
+use tokio::sync::oneshot;
+
+use crate::options::PostgresOptions;
+use crate::readers::Readers;
+use crate::session::Target;
+use crate::writer::Writer;
+use crate::{list, read};
+
+/// A store in one schema of a database, for one engine at a time.
+///
+/// It has threads of its own: one that writes, and one that drives its sessions, whatever becomes
+/// of the runtime in which it was opened. When it is dropped, they end after what they were given;
+/// [`Store::close`] waits for that.
+///
+/// # Examples
+///
+/// ```no_run
+/// # async fn example() -> Result<(), quell_core::store::StoreError> {
+/// use quell_core::store::Store;
+/// use quell_postgres::{PostgresOptions, PostgresStore};
+///
+/// let url = "postgres://quell@db.example/runs?sslmode=verify-full";
+/// let store = PostgresStore::open(PostgresOptions::new(url)).await?;
+/// assert!(store.boot() >= 1);
+/// store.close().await
+/// # }
+/// ```
+pub struct PostgresStore {
+    target: Arc<Target>,
+    boot: u32,
+    queue: Arc<Queue>,
+    readers: Arc<Readers>,
+    tally: Arc<Tally>,
+    closing: Arc<Closing>,
+}
+
+impl fmt::Debug for PostgresStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { target, boot, readers, .. } = self;
+        f.debug_struct("PostgresStore")
+            .field("target", target)
+            .field("boot", boot)
+            .field("readers", readers)
+            .finish_non_exhaustive()
+    }
+}
+
+impl PostgresStore {
+    /// Opens a schema of a database, and makes it, with its tables, if it is not there.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the address cannot be read, the database cannot be reached or lets nobody in, it is
+    /// older than PostgreSQL 14, has another encoding than UTF8 or a setting on which durability
+    /// rests is off, it may not be written, somebody has the schema, or the schema is none of ours
+    /// or of a newer release. None of these changes the database.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe: the schema is free again, and may have counted a boot.
+    pub async fn open(options: PostgresOptions) -> Result<Self, StoreError> {
+        let target = Arc::new(Target::new(options)?);
+        let sessions = Sessions::start()?;
+        let handle = sessions.handle();
+        let options = &target.options;
+        let queue = Arc::new(Queue::new(options.queue_records_max, options.queue_bytes_max));
+        let tally = Arc::<Tally>::default();
+        let opening = Writer::open(Arc::clone(&target), Arc::clone(&queue), Arc::clone(&tally));
+        let opened = handle.spawn(opening).await;
+        let panicked = |error| StoreError::Io { what: format!("opening has ended: {error}") };
+        let writer = opened.map_err(panicked)??;
+        let boot = writer.boot();
+        let readers = Arc::new(Readers::new(Arc::clone(&target), handle)?);
+        let closing = Arc::<Closing>::default();
+        let threads = Threads {
+            writer,
+            sessions,
+            queue: Arc::clone(&queue),
+            readers: Arc::clone(&readers),
+            closing: Arc::clone(&closing),
+        };
+        let thread = Builder::new().name("quell-postgres-write".into());
+        let started = thread.spawn(move || threads.run());
+        started.map_err(|error| no_thread(&error))?;
+        Ok(Self { target, boot, queue, readers, tally, closing })
+    }
+
+    /// Yields what was committed since the store was opened.
+    pub fn committed(&self) -> Committed {
+        self.tally.committed()
+    }
+}
+
+impl Drop for PostgresStore {
+    fn drop(&mut self) {
+        self.queue.close();
+    }
+}
+
+impl Store for PostgresStore {
+    fn boot(&self) -> u32 {
+        self.boot
+    }
+
+    fn append(&self, batch: Vec<Record>) -> BoxFuture<'_, Result<(), StoreError>> {
+        Box::pin(async move {
+            let (writes, bytes) = encode(batch, |_| false)?;
+            if writes.is_empty() {
+                return if self.queue.is_closed() { Err(StoreError::Closed) } else { Ok(()) };
+            }
+            let (answer, answered) = oneshot::channel();
+            // While it waits for room, dropping this future takes it back.
+            let _waits = self.queue.push(Job { writes, bytes, answer })?;
+            answered.await.unwrap_or(Err(StoreError::Closed))
+        })
+    }
+
+    fn get(&self, run: RunId) -> BoxFuture<'_, Result<Option<RunRecord>, StoreError>> {
+        Box::pin(read::get(&self.readers, run))
+    }
+
+    fn list(
+        &self,
+        filter: RunFilter,
+        page: Page,
+    ) -> BoxFuture<'_, Result<Pages<Stored<RunRecord>>, StoreError>> {
+        Box::pin(async move { list::list(&self.readers, &filter, page).await })
+    }
+
+    fn events(
+        &self,
+        root: RunId,
+        after: u64,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Vec<Stored<RunEvent>>, StoreError>> {
+        Box::pin(read::events(&self.readers, root, after, limit))
+    }
+
+    fn checkpoints(
+        &self,
+        lane: String,
+        page: Page,
+    ) -> BoxFuture<'_, Result<Pages<Stored<Checkpoint>>, StoreError>> {
+        Box::pin(async move { read::checkpoints(&self.readers, &lane, page).await })
+    }
+
+    fn recover(&self, page: Page) -> BoxFuture<'_, Result<Pages<Stored<RunRecord>>, StoreError>> {
+        Box::pin(read::recover(&self.readers, page))
+    }
+
+    fn ended(&self, page: Page) -> BoxFuture<'_, Result<Pages<Stored<EndedTree>>, StoreError>> {
+        Box::pin(read::ended(&self.readers, page))
+    }
+
+    fn bytes(&self) -> BoxFuture<'_, Result<u64, StoreError>> {
+        Box::pin(read::bytes(&self.readers))
+    }
+
+    fn close(&self) -> BoxFuture<'_, Result<(), StoreError>> {
+        self.queue.close();
+        Box::pin(self.closing.wait())
+    }
+}
+
+/// The thread that drives sessions. It ends without anybody waiting for it, so that a store may be
+/// dropped wherever it is.
+struct Sessions(Option<Runtime>);
+
+impl Sessions {
+    fn start() -> Result<Self, StoreError> {
+        let built = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .thread_name("quell-postgres")
+            .enable_all()
+            .build();
+        built.map(|runtime| Self(Some(runtime))).map_err(|error| no_thread(&error))
+    }
+
+    fn handle(&self) -> Handle {
+        #[expect(clippy::expect_used, reason = "it is taken when this is dropped")]
+        self.0.as_ref().expect("it runs until it is dropped").handle().clone()
+    }
+}
+
+impl Drop for Sessions {
+    fn drop(&mut self) {
+        if let Some(runtime) = self.0.take() {
+            runtime.shutdown_background();
+        }
+    }
+}
+
+/// What the thread that writes has.
+struct Threads {
+    writer: Writer,
+    sessions: Sessions,
+    queue: Arc<Queue>,
+    readers: Arc<Readers>,
+    closing: Arc<Closing>,
+}
+
+impl Threads {
+    /// Writes until the store closes. However that ends, what waits is answered, the schema is free,
+    /// and whoever waits for that is told.
+    fn run(self) {
+        let Self { mut writer, sessions, queue, readers, closing } = self;
+        let handle = sessions.handle();
+        let ended = catch_panic(|| writer.run(&handle))
+            .ok_or_else(|| StoreError::Io { what: "the thread that writes has panicked".into() });
+        queue.close();
+        if let Err(error) = &ended {
+            while let Some(job) = queue.wait() {
+                job.answer(Err(error.clone()));
+            }
+        }
+        drop(writer);
+        handle.block_on(readers.close());
+        drop(readers);
+        drop(sessions);
+        closing.end(ended);
+    }
+}
+
+fn no_thread(error: &std::io::Error) -> StoreError {
+    StoreError::Io { what: format!("no thread for the store: {error}") }
+}

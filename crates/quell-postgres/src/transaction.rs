@@ -1,0 +1,298 @@
+//! [`Session`]: the session of the one that writes, and its transactions.
+//!
+//! Statements of a transaction are sent one behind the other, and answered together: one way to the
+//! server and back for the records, and one for the COMMIT. If one of the records is refused,
+//! nothing of it is committed; the same appends get another transaction, in which each stands
+//! behind a savepoint and is looked at alone.
+
+use std::collections::HashMap;
+use std::future::poll_fn;
+use std::task::Poll;
+
+use futures::future::{BoxFuture, FutureExt as _, try_join_all};
+use quell_core::limits;
+use quell_core::store::{Record, StoreError};
+use quell_durable::{Pending, key_ttl_ms, millis};
+use tokio_postgres::types::ToSql;
+use tokio_postgres::{Client, Error, Row, Statement};
+
+use crate::fault::{fault, is_lost};
+use crate::refusal;
+use crate::sql::Sql;
+use crate::step::{Step, steps};
+
+/// A session with the lock of its schema, and its statements.
+#[derive(Debug)]
+pub(crate) struct Session {
+    pub(crate) client: Client,
+    /// The process of the server that serves it.
+    pub(crate) pid: i32,
+    statements: HashMap<Sql, Statement>,
+    /// Keys that were left since the last look whether there are too many.
+    keys_left: i64,
+}
+
+/// How appends share a transaction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum How {
+    /// All or none.
+    Together,
+    /// Each behind a savepoint: what is refused takes nothing with it.
+    Apart,
+}
+
+/// Why nothing was committed, or why that is not known.
+#[derive(Debug)]
+pub(crate) enum Broken {
+    /// A record was refused. Nothing is stored.
+    Refused,
+    /// Another boot came after this one. Nothing is stored.
+    Superseded,
+    /// A statement failed. Nothing is stored.
+    Statement(StoreError),
+    /// The session is of no use any more. Nothing is stored, unless COMMIT was sent.
+    Lost(StoreError),
+}
+
+/// What came of a statement.
+#[derive(Clone, Copy, Debug, Default)]
+struct Done {
+    rows: u64,
+    /// Bytes that it has taken away.
+    freed: i64,
+    /// Keys that it has left.
+    keys: i64,
+}
+
+/// What came of all that was stored.
+#[derive(Clone, Copy, Debug, Default)]
+struct Sum {
+    bytes: i64,
+    keys: i64,
+}
+
+impl Session {
+    /// Prepares the statements.
+    ///
+    /// # Errors
+    ///
+    /// Fails as the server does.
+    pub(crate) async fn prepare(client: Client) -> Result<Self, Error> {
+        let prepared = Sql::ALL.map(|sql| client.prepare(sql.text()));
+        let prepared = try_join_all(prepared).await?;
+        let row = client.query_typed_one("select pg_backend_pid()", &[]).await?;
+        let pid = row.try_get(0)?;
+        let statements = Sql::ALL.into_iter().zip(prepared).collect();
+        Ok(Self { client, pid, statements, keys_left: KEYS_LEFT_MAX })
+    }
+
+    /// Reads rows.
+    ///
+    /// # Errors
+    ///
+    /// Fails as the server does.
+    pub(crate) async fn rows(
+        &self,
+        sql: Sql,
+        values: &[&(dyn ToSql + Sync)],
+    ) -> Result<Vec<Row>, Error> {
+        self.client.query(self.statement(sql), values).await
+    }
+
+    /// Stores appends in one transaction, and says of each whether it was refused.
+    ///
+    /// # Errors
+    ///
+    /// Fails if nothing was committed, or if that is not known.
+    pub(crate) async fn store(
+        &mut self,
+        boot: u32,
+        jobs: &mut [Pending],
+        how: How,
+    ) -> Result<(), Broken> {
+        for pending in &mut *jobs {
+            pending.verdict = Ok(());
+        }
+        let sum = match how {
+            How::Together => self.together(boot, jobs).await,
+            How::Apart => self.apart(boot, jobs).await,
+        };
+        let sum = match sum {
+            Ok(sum) => sum,
+            Err(broken) => return Err(self.roll_back(broken).await),
+        };
+        self.commit(boot, sum, jobs).await
+    }
+
+    async fn together(&self, boot: u32, jobs: &[Pending]) -> Result<Sum, Broken> {
+        let mut all = Vec::new();
+        for write in jobs.iter().flat_map(|pending| &pending.job.writes) {
+            steps(write, &mut all);
+        }
+        let mut sent = vec![self.command("begin"), self.fence(boot)];
+        sent.extend(all.iter().map(|step| self.run(step)));
+        let mut answers = in_order(sent).await.into_iter();
+        answers.next().transpose()?;
+        if answers.next().transpose()?.is_none_or(|fence| fence.rows == 0) {
+            return Err(Broken::Superseded);
+        }
+        let mut sum = Sum::default();
+        for (step, done) in all.iter().zip(answers) {
+            sum.take(step, done?)?;
+        }
+        Ok(sum)
+    }
+
+    async fn apart(&self, boot: u32, jobs: &mut [Pending]) -> Result<Sum, Broken> {
+        self.command("begin").await?;
+        if self.fence(boot).await?.rows == 0 {
+            return Err(Broken::Superseded);
+        }
+        let mut sum = Sum::default();
+        for pending in jobs {
+            self.command("savepoint one").await?;
+            match self.alone(pending).await? {
+                Ok(own) => sum = Sum { bytes: sum.bytes + own.bytes, keys: sum.keys + own.keys },
+                Err(refusal) => {
+                    pending.verdict = Err(refusal);
+                    self.command("rollback to one").await?;
+                }
+            }
+            self.command("release one").await?;
+        }
+        Ok(sum)
+    }
+
+    /// Stores an append, one statement after the other, or says why it is refused.
+    async fn alone(&self, pending: &Pending) -> Result<Result<Sum, StoreError>, Error> {
+        let mut sum = Sum::default();
+        for write in &pending.job.writes {
+            let mut all = Vec::new();
+            steps(write, &mut all);
+            for step in &all {
+                let done = self.run(step).await?;
+                if sum.take(step, done).is_err() {
+                    return Ok(Err(refusal::why(self, step.sql, write).await?));
+                }
+            }
+        }
+        Ok(Ok(sum))
+    }
+
+    async fn commit(&mut self, boot: u32, sum: Sum, jobs: &[Pending]) -> Result<(), Broken> {
+        self.keys_left += sum.keys;
+        let leaves = jobs.iter().flat_map(|pending| &pending.job.writes).filter_map(|write| {
+            if let Record::Forgotten { at, .. } = &write.record { Some(millis(*at)) } else { None }
+        });
+        let drops = leaves.max().filter(|_| self.keys_left >= KEYS_LEFT_MAX);
+        if let Some(at) = drops {
+            let keys_max = i64::try_from(limits::KEYS_MAX).unwrap_or(i64::MAX);
+            let dropped = self.rows(Sql::DropKeys, &[&(at - key_ttl_ms()), &keys_max]).await;
+            if let Err(error) = dropped {
+                return Err(self.roll_back(error.into()).await);
+            }
+            self.keys_left = 0;
+        }
+        let boot = i64::from(boot);
+        let count = async {
+            let rows =
+                self.client.execute(self.statement(Sql::Count), &[&boot, &sum.bytes]).await?;
+            Ok(Done { rows, ..Done::default() })
+        };
+        let mut answers = in_order(vec![count.boxed(), self.command("commit")]).await.into_iter();
+        match (answers.next(), answers.next()) {
+            (Some(Ok(counted)), Some(Ok(_))) if counted.rows == 1 => Ok(()),
+            // The COMMIT behind it has rolled back.
+            (Some(Err(error)), Some(Ok(_))) => Err(Broken::Statement(fault(&error))),
+            // Nobody knows what is there.
+            (_, Some(Err(error))) => Err(Broken::Lost(fault(&error))),
+            _ => Err(Broken::Lost(StoreError::Io { what: "a commit had no number".into() })),
+        }
+    }
+
+    /// Ends a transaction that is not to be committed.
+    async fn roll_back(&self, broken: Broken) -> Broken {
+        if matches!(broken, Broken::Lost(_)) {
+            return broken;
+        }
+        match self.command("rollback").await {
+            Ok(_) => broken,
+            Err(error) => Broken::Lost(fault(&error)),
+        }
+    }
+
+    fn command<'a>(&'a self, sql: &'static str) -> BoxFuture<'a, Result<Done, Error>> {
+        async move { self.client.batch_execute(sql).await.map(|()| Done::default()) }.boxed()
+    }
+
+    fn fence(&self, boot: u32) -> BoxFuture<'_, Result<Done, Error>> {
+        let boot = i64::from(boot);
+        let fence = async move {
+            let rows = self.client.execute(self.statement(Sql::Fence), &[&boot]).await?;
+            Ok(Done { rows, ..Done::default() })
+        };
+        fence.boxed()
+    }
+
+    fn run<'a>(&'a self, step: &'a Step<'_>) -> BoxFuture<'a, Result<Done, Error>> {
+        let run = async move {
+            let statement = self.statement(step.sql);
+            let values: Vec<&(dyn ToSql + Sync)> =
+                step.values.iter().map(|it| &**it as _).collect();
+            if !step.frees() {
+                let rows = self.client.execute(statement, &values).await?;
+                return Ok(Done { rows, ..Done::default() });
+            }
+            let rows = self.client.query(statement, &values).await?;
+            let Some(row) = rows.first() else { return Ok(Done::default()) };
+            Ok(Done { rows: 1, freed: row.try_get(0)?, keys: row.try_get(1)? })
+        };
+        run.boxed()
+    }
+
+    fn statement(&self, sql: Sql) -> &Statement {
+        &self.statements[&sql]
+    }
+}
+
+impl Sum {
+    /// Counts what came of a statement.
+    fn take(&mut self, step: &Step<'_>, done: Done) -> Result<(), Broken> {
+        if step.needs_row && done.rows == 0 {
+            return Err(Broken::Refused);
+        }
+        self.bytes += step.bytes - done.freed;
+        self.keys += done.keys;
+        Ok(())
+    }
+}
+
+impl From<Error> for Broken {
+    fn from(error: Error) -> Self {
+        let is_lost = is_lost(&error);
+        let error = fault(&error);
+        if is_lost { Self::Lost(error) } else { Self::Statement(error) }
+    }
+}
+
+/// Sends all in their order, and waits for all answers.
+async fn in_order<T>(mut all: Vec<BoxFuture<'_, T>>) -> Vec<T> {
+    // A statement is sent when its future is first polled.
+    let mut first = Vec::with_capacity(all.len());
+    poll_fn(|context| {
+        first.extend(all.iter_mut().map(|one| one.as_mut().poll(context)));
+        Poll::Ready(())
+    })
+    .await;
+    let mut answers = Vec::with_capacity(all.len());
+    for (first, one) in first.into_iter().zip(all) {
+        answers.push(match first {
+            Poll::Ready(answer) => answer,
+            Poll::Pending => one.await,
+        });
+    }
+    answers
+}
+
+/// Keys that may be left of runs until it is looked whether all of them are too many.
+const KEYS_LEFT_MAX: i64 = 256;

@@ -1,0 +1,306 @@
+//! [`Writer`]: the thread that writes, by group commit.
+//!
+//! It blocks for the first append, takes whatever waits behind it, up to a bound, and commits. It
+//! never waits for more. An append is answered after COMMIT has returned, also one that was
+//! refused: what refused it is durable then.
+//!
+//! When the session is lost, another one takes its place. It has the lock of the schema, which the
+//! former one has left by then: so nothing of that one happens any more, and the number of the last
+//! transaction says for good whether it is there. If another process has opened the schema in
+//! between, nothing is written any more.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use quell_core::store::StoreError;
+use quell_durable::{Batch, Pending, Queue, Tally, Waited, catch_panic, fail, succeed};
+use tokio::runtime::Handle;
+use tokio::time::{Instant, sleep, timeout, timeout_at};
+use tokio_postgres::types::Type;
+
+use crate::checks::check;
+use crate::fault::fault;
+use crate::lock::Lock;
+use crate::schema::{self, Meta};
+use crate::session::Target;
+use crate::transaction::{Broken, How, Session};
+
+/// What the thread has.
+#[derive(Debug)]
+pub(crate) struct Writer {
+    target: Arc<Target>,
+    queue: Arc<Queue>,
+    tally: Arc<Tally>,
+    lock: Lock,
+    /// None after it was lost, until another one is there.
+    session: Option<Session>,
+    /// The process of the server that serves the session, or served the last one.
+    pid: i32,
+    /// The boot, and the number of the last transaction.
+    meta: Meta,
+    /// When the database was found to be away, and how.
+    away: Option<(Instant, StoreError)>,
+    /// Why nothing is written any more.
+    superseded: Option<StoreError>,
+}
+
+/// Why appends are not stored, or why that is not known.
+enum Trouble {
+    /// No session could be had.
+    Store(StoreError),
+    /// A statement of one of them failed. Nothing of them is stored.
+    Statement(StoreError),
+}
+
+impl Writer {
+    /// Opens the schema: takes its lock, brings its tables to the newest, and counts the boot.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the server is not as it must be, somebody has the schema, or it is none of ours.
+    pub(crate) async fn open(
+        target: Arc<Target>,
+        queue: Arc<Queue>,
+        tally: Arc<Tally>,
+    ) -> Result<Self, StoreError> {
+        let client = target.session().await?;
+        check(&client, &target).await?;
+        let lock = Lock::of(&target.options.schema);
+        let until = Instant::now() + LOCK_WAIT;
+        // That of a process that has just ended goes in a moment.
+        while !lock.take(&client).await.map_err(|error| fault(&error))? {
+            if Instant::now() >= until {
+                let holder = lock.holder(&client).await?;
+                let by = holder.map_or_else(|| "somebody".into(), |holder| holder.words);
+                return Err(StoreError::InUse { by });
+            }
+            sleep(PAUSE).await;
+        }
+        let found = schema::look(&client, &target, &schema::STEPS).await?;
+        schema::migrate(&client, &target, found, &schema::STEPS).await?;
+        let meta = schema::count_boot(&client).await?;
+        let session = Session::prepare(client).await.map_err(|error| fault(&error))?;
+        let pid = session.pid;
+        let session = Some(session);
+        Ok(Self { target, queue, tally, lock, session, pid, meta, away: None, superseded: None })
+    }
+
+    pub(crate) const fn boot(&self) -> u32 {
+        self.meta.boot
+    }
+
+    /// Writes until the queue is closed and empty.
+    pub(crate) fn run(&mut self, handle: &Handle) {
+        loop {
+            let first = match self.queue.wait_at_most(LOOK) {
+                Waited::Job(job) => job,
+                // A session that was lost leaves the lock to others.
+                Waited::Idle => {
+                    handle.block_on(self.look());
+                    continue;
+                }
+                Waited::Closed => break,
+            };
+            let mut batch = Batch::of(first);
+            while let Some(job) = self.queue.next(batch.records, batch.bytes, batch.has_stop) {
+                batch.take(job);
+            }
+            // A fault of ours in one transaction is not the end of those that follow.
+            if catch_panic(|| handle.block_on(self.write(&mut batch.jobs))).is_none() {
+                self.session = None;
+            }
+            batch.answer(&StoreError::Io { what: "writing has panicked".into() });
+        }
+        handle.block_on(self.leave());
+    }
+
+    async fn look(&mut self) {
+        let is_lost = self.session.as_ref().is_none_or(|session| session.client.is_closed());
+        if is_lost && self.superseded.is_none() {
+            self.session = None;
+            // Whether it went well the next append finds out.
+            let _ = timeout(self.target.options.connect_timeout, self.reopen()).await;
+        }
+    }
+
+    /// Lets the lock go, so that another store may open at once.
+    async fn leave(&mut self) {
+        if let Some(session) = self.session.take() {
+            let left = self.lock.leave(&session.client);
+            let _ = timeout(self.target.options.connect_timeout, left).await;
+        }
+    }
+
+    async fn write(&mut self, jobs: &mut [Pending]) {
+        match self.commit(jobs).await {
+            Ok(()) => {}
+            Err(Trouble::Store(error)) => fail(jobs, &error),
+            Err(Trouble::Statement(error)) if jobs.len() == 1 => fail(jobs, &error),
+            Err(Trouble::Statement(error)) => self.each(jobs, error).await,
+        }
+    }
+
+    /// Gives each append a transaction of its own, after one of all has failed. When several have
+    /// failed one after the other the store is in trouble, and the rest fails as they did.
+    async fn each(&mut self, jobs: &mut [Pending], mut error: StoreError) {
+        let mut failures = 0;
+        for nth in 0..jobs.len() {
+            if failures == FAILURES_MAX {
+                break;
+            }
+            let alone = &mut jobs[nth..=nth];
+            match self.commit(alone).await {
+                Ok(()) => failures = 0,
+                Err(Trouble::Store(why) | Trouble::Statement(why)) => {
+                    fail(alone, &why);
+                    (error, failures) = (why, failures + 1);
+                }
+            }
+        }
+        fail(jobs, &error);
+    }
+
+    /// Stores appends in one transaction, and gives each its answer. A session that is lost
+    /// meanwhile is replaced, and what is not there is stored anew.
+    async fn commit(&mut self, jobs: &mut [Pending]) -> Result<(), Trouble> {
+        let (mut how, mut losses) = (How::Together, 0);
+        loop {
+            let until = Instant::now() + self.target.options.connect_timeout;
+            self.connected(until).await.map_err(Trouble::Store)?;
+            let Some(session) = &mut self.session else { continue };
+            let (number, limit) = (self.meta.commits + 1, self.target.statement_ms());
+            let stored = session.store(self.meta.boot, jobs, how);
+            let stored = timeout(Duration::from_millis(limit), stored).await;
+            match stored.unwrap_or_else(|_| Err(Broken::Lost(no_answer(limit)))) {
+                Ok(()) => {}
+                Err(Broken::Refused) => {
+                    how = How::Apart;
+                    continue;
+                }
+                Err(Broken::Statement(error)) => return Err(Trouble::Statement(error)),
+                Err(Broken::Superseded) => return Err(Trouble::Store(self.supersede())),
+                Err(Broken::Lost(error)) => {
+                    let words = "the session was lost; another one reads what is there";
+                    catch_panic(|| tracing::warn!(%error, "{words}"));
+                    self.session = None;
+                    let until = Instant::now() + self.target.options.connect_timeout;
+                    self.connected(until).await.map_err(|why| Trouble::Store(in_doubt(why)))?;
+                    if self.meta.commits != number {
+                        losses += 1;
+                        if losses == LOSSES_MAX {
+                            return Err(Trouble::Store(error));
+                        }
+                        continue;
+                    }
+                }
+            }
+            self.meta.commits = number;
+            succeed(jobs);
+            self.tally.count(jobs.iter().map(|pending| pending.job.writes.len()).sum());
+            return Ok(());
+        }
+    }
+
+    /// Sees to it that there is a session, until an instant at the latest.
+    async fn connected(&mut self, until: Instant) -> Result<(), StoreError> {
+        if let Some(error) = &self.superseded {
+            return Err(error.clone());
+        }
+        if self.session.as_ref().is_some_and(|session| !session.client.is_closed()) {
+            return Ok(());
+        }
+        self.session = None;
+        // What has waited behind an append that found the database away does not wait again.
+        if let Some((at, error)) = &self.away
+            && at.elapsed() < AWAY
+        {
+            return Err(error.clone());
+        }
+        loop {
+            let late = || Err(StoreError::Unreachable { what: "no session in time".into() });
+            let error = match timeout_at(until, self.reopen()).await.unwrap_or_else(|_| late()) {
+                Ok(()) => {
+                    self.away = None;
+                    return Ok(());
+                }
+                Err(error) => error,
+            };
+            if self.superseded.is_some() || Instant::now() + PAUSE >= until {
+                self.away = Some((Instant::now(), error.clone()));
+                return Err(error);
+            }
+            sleep(PAUSE).await;
+        }
+    }
+
+    /// Opens another session in the place of one that was lost.
+    async fn reopen(&mut self) -> Result<(), StoreError> {
+        let client = self.target.session().await?;
+        check(&client, &self.target).await?;
+        if !self.lock.take(&client).await.map_err(|error| fault(&error))? {
+            let Some(holder) = self.lock.holder(&client).await? else {
+                return Err(StoreError::InUse { by: "a session that ends".into() });
+            };
+            if schema::boot(&client).await? != self.meta.boot {
+                return Err(self.supersede());
+            }
+            if holder.pid == self.pid {
+                // Our own, which the server takes for alive: the way to it is broken.
+                let end = "select pg_terminate_backend($1)";
+                let ended = client.query_typed(end, &[(&holder.pid, Type::INT4)]).await;
+                ended.map_err(|error| fault(&error))?;
+            }
+            return Err(StoreError::InUse { by: holder.words });
+        }
+        match schema::settle(&client, self.meta.boot).await? {
+            Some(meta) => self.meta = meta,
+            None => return Err(self.supersede()),
+        }
+        let session = Session::prepare(client).await.map_err(|error| fault(&error))?;
+        self.pid = session.pid;
+        self.session = Some(session);
+        Ok(())
+    }
+
+    fn supersede(&mut self) -> StoreError {
+        let what = format!("it opened the schema {} after this one", self.target.schema());
+        let error = StoreError::Superseded { what };
+        let words = "another process has opened the store: nothing is written any more";
+        catch_panic(|| tracing::error!("{words}"));
+        self.session = None;
+        self.superseded.insert(error).clone()
+    }
+}
+
+/// Says that it is not known whether an append is stored.
+fn in_doubt(error: StoreError) -> StoreError {
+    match error {
+        StoreError::Superseded { .. } => error,
+        other => StoreError::Unreachable {
+            what: format!("{other}; whether the append is stored is not known yet"),
+        },
+    }
+}
+
+fn no_answer(limit: u64) -> StoreError {
+    StoreError::Unreachable { what: format!("no answer within {limit} ms") }
+}
+
+/// How often a thread with nothing to do looks whether its session is still there.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// Between two attempts.
+const PAUSE: Duration = Duration::from_millis(50);
+
+/// How long it is not tried again after the database was away.
+const AWAY: Duration = Duration::from_millis(250);
+
+/// How long whoever opens waits for the lock of a process that has ended.
+const LOCK_WAIT: Duration = Duration::from_secs(1);
+
+/// Appends that fail one after the other, each in a transaction of its own, until the rest is not
+/// tried.
+const FAILURES_MAX: usize = 4;
+
+/// Sessions that one transaction may lose until it has failed.
+const LOSSES_MAX: usize = 8;
