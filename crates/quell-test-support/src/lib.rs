@@ -15,6 +15,7 @@ mod gate;
 mod http;
 mod patience;
 mod postgres;
+pub mod records;
 mod seeds;
 mod servo;
 mod valve;

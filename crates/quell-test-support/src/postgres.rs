@@ -14,6 +14,7 @@ pub struct PostgresServer {
     folder: PathBuf,
     account: Option<(u32, u32)>,
     settings: String,
+    port: u16,
     watch: Option<(Child, ChildStdin)>,
 }
 
@@ -38,20 +39,25 @@ impl PostgresServer {
         if let Some((user, group)) = account {
             std::os::unix::fs::chown(&folder, Some(user), Some(group)).expect("root gives it away");
         }
-        let settings = settings.iter().map(|it| format!("-c {it} ")).collect::<String>();
+        let is_remote = settings.iter().any(|it| it.starts_with("listen_addresses"));
+        let port = if is_remote { free_port() } else { 5432 };
+        let local = if is_remote { &[][..] } else { &["listen_addresses="] };
+        let settings = settings.iter().chain(local).map(|it| format!("-c {it} "));
+        let settings = settings.collect::<String>();
         let always = format!(
-            "-c listen_addresses= -c unix_socket_directories={} -c max_connections=200 \
+            "-c port={port} -c unix_socket_directories={} -c max_connections=200 \
              -c logging_collector=off",
             folder.display()
         );
         let settings = format!("{always} {settings}");
-        let mut server = Self { programs: programs(), folder, account, settings, watch: None };
+        let mut server =
+            Self { programs: programs(), folder, account, settings, port, watch: None };
         let data = server.data();
         let locale = ["--encoding=UTF8", "--locale=C", "--no-sync"];
         let user = ["--username=quell", "--auth=trust"];
         server.must(server.program("initdb").arg("--pgdata").arg(&data).args(user).args(locale));
         let rules = "local locked all scram-sha-256\nlocal all all trust\n\
-            hostssl all all 127.0.0.1/32 trust\n";
+            host all all 127.0.0.1/32 trust\n";
         fs::write(data.join("pg_hba.conf"), rules).expect("rules of who may enter");
         server.watch = Some(server.watched());
         server.start_again();
@@ -89,7 +95,12 @@ impl PostgresServer {
 
     /// Yields the address of a database.
     pub fn address(&self, database: &str) -> String {
-        format!("host={} user=quell dbname={database}", self.folder.display())
+        format!("host={} port={} user=quell dbname={database}", self.folder.display(), self.port)
+    }
+
+    /// Yields the port on which it listens.
+    pub const fn port(&self) -> u16 {
+        self.port
     }
 
     /// Yields the folder of the socket, in which a test may have files as well.
@@ -101,7 +112,8 @@ impl PostgresServer {
     pub fn sql(&self, database: &str, sql: &str) -> String {
         let mut psql = self.program("psql");
         psql.args(["--no-psqlrc", "--quiet", "--tuples-only", "--no-align"]);
-        psql.args(["--set=ON_ERROR_STOP=1", "--username=quell", "--host"]).arg(&self.folder);
+        psql.args(["--set=ON_ERROR_STOP=1", "--username=quell", "--port", &self.port.to_string()]);
+        psql.arg("--host").arg(&self.folder);
         let said = self.must(psql.args(["--dbname", database, "--command", sql]));
         String::from_utf8_lossy(&said.stdout).trim().to_owned()
     }
@@ -191,6 +203,11 @@ fn programs() -> PathBuf {
              (Debian: apt-get install postgresql), or have initdb and pg_ctl in the PATH"
         )
     })
+}
+
+fn free_port() -> u16 {
+    let listener = std::net::TcpListener::bind(("127.0.0.1", 0)).expect("a free port");
+    listener.local_addr().expect("it has one").port()
 }
 
 /// Yields whom PostgreSQL runs as, if that must be another user than this one: it refuses root.

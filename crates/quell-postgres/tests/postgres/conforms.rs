@@ -2,9 +2,8 @@
 
 use quell::testing;
 use quell_postgres::{PostgresOptions, PostgresStore};
-use quell_test_support::PostgresServer;
 
-use crate::fixture::block_on;
+use crate::fixture::{Place, block_on};
 
 fn passes(options: &PostgresOptions) {
     let next = std::cell::Cell::new(0);
@@ -20,14 +19,12 @@ fn passes(options: &PostgresOptions) {
 
 #[test]
 fn it_keeps_every_promise_of_a_store() {
-    let server = PostgresServer::shared();
-    passes(&PostgresOptions::new(server.address(&server.database())));
+    passes(&Place::shared().options());
 }
 
 #[test]
 fn it_keeps_them_with_the_narrowest_options() {
-    let server = PostgresServer::shared();
-    let mut options = PostgresOptions::new(server.address(&server.database()));
+    let mut options = Place::shared().options();
     (options.readers, options.queue_records_max, options.queue_bytes_max) = (0, 0, 0);
     options.accepts_asynchronous_commit = true;
     passes(&options);

@@ -2,15 +2,9 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::{Duration, SystemTime};
 
-use quell_core::store::{Accepted, Epoch, Record, StopAccepted, Store};
-use quell_core::{
-    Cause, CauseKind, Counts, EventKind, Payload, RunEvent, RunId, RunKind, RunReport, RunRow,
-    RunStatus, StopMode,
-};
+pub(crate) use quell_test_support::records::{accept, at, end, epoch, event, state, stop};
 
 /// A folder that is removed at the end.
 pub(crate) struct Folder(PathBuf);
@@ -50,42 +44,4 @@ pub(crate) fn beside(file: &Path, suffix: &str) -> PathBuf {
 /// Runs a future to its end.
 pub(crate) fn block_on<T>(future: impl Future<Output = T>) -> T {
     tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(future)
-}
-
-pub(crate) fn epoch(store: &impl Store) -> Epoch {
-    Epoch::new(store.boot(), 1)
-}
-
-pub(crate) fn at() -> SystemTime {
-    SystemTime::UNIX_EPOCH + Duration::from_secs(1_790_000_000)
-}
-
-pub(crate) fn accept(run: RunId, epoch: Epoch) -> Record {
-    let mut accepted = Accepted::new(run, RunKind::Agent, "a run".into(), epoch, at());
-    accepted.input = Some(Payload::from("x".repeat(100)));
-    Record::Accepted(Box::new(accepted))
-}
-
-pub(crate) fn event(run: RunId, epoch: Epoch, seq: u64) -> Record {
-    let kind = EventKind::Emitted(Payload::from(seq));
-    Record::Event { epoch, event: RunEvent::new(seq, run, run, at(), kind) }
-}
-
-pub(crate) fn stop(run: RunId, epoch: Epoch) -> Record {
-    let mut cause = Cause::new(CauseKind::UserRequest, at(), run);
-    cause.message = Some("enough".into());
-    let stop = StopAccepted::new(run, epoch, StopMode::Cooperative, Arc::new(cause));
-    Record::StopAccepted(Box::new(stop))
-}
-
-pub(crate) fn end(run: RunId, epoch: Epoch, status: RunStatus) -> Record {
-    let mut row = RunRow::new(run, RunKind::Agent, "a run".into(), status, at());
-    row.quiescent = true;
-    let report = Arc::new(RunReport::new(vec![row], Counts::default()));
-    Record::Ended { run, epoch, report, rollback: true }
-}
-
-pub(crate) fn state(run: RunId, epoch: Epoch, lane: &str, state: u64) -> Record {
-    let (lane, state) = (lane.into(), Payload::from(state));
-    Record::Checkpoint { lane, run, epoch, state, at: at() }
 }

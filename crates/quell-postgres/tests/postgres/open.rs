@@ -1,0 +1,175 @@
+//! What is refused when a store is opened, and in which words.
+
+use std::time::Duration;
+
+use quell_core::store::{Store, StoreError};
+use quell_postgres::{PostgresOptions, PostgresStore};
+use quell_test_support::PostgresServer;
+
+use crate::fixture::{Place, block_on};
+
+/// Opens what cannot be opened.
+fn refused(options: &PostgresOptions) -> StoreError {
+    let error = block_on(PostgresStore::open(options.clone())).unwrap_err();
+    let words = format!("{error} {error:?} {options:?}");
+    assert!(!words.contains("sesame"), "the password is told: {words}");
+    error
+}
+
+fn folder(server: &PostgresServer) -> String {
+    server.folder().display().to_string()
+}
+
+#[test]
+fn whoever_may_not_come_in_is_told_so_and_the_password_is_not() {
+    let server = PostgresServer::shared();
+    let locked = |rest: &str| format!("host={} dbname=locked {rest}", folder(server));
+    for address in [
+        locked("user=ada password='wrong sesame'"),
+        locked("user=ada"),
+        locked("user=nobody password='open sesame'"),
+        format!("host={} user=quell dbname=missing password='open sesame'", folder(server)),
+    ] {
+        let error = refused(&PostgresOptions::new(address));
+        let is_denied = matches!(error, StoreError::Denied { .. });
+        // Without a password the client asks for none.
+        let is_missing = error.to_string().contains("password missing");
+        assert!(is_denied || is_missing, "{error:?}");
+    }
+    let right = locked("user=ada password='open sesame'");
+    let store = block_on(PostgresStore::open(PostgresOptions::new(&right))).unwrap();
+    assert!(!format!("{store:?}").contains("sesame"), "{store:?}");
+    block_on(store.close()).unwrap();
+    // The same as a file has it.
+    let file = server.folder().join("passfile");
+    std::fs::write(&file, "localhost:*:locked:ada:open sesame\n").unwrap();
+    use std::os::unix::fs::PermissionsExt as _;
+    std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o600)).unwrap();
+    let address = locked(&format!("user=ada passfile={}", file.display()));
+    let store = block_on(PostgresStore::open(PostgresOptions::new(address))).unwrap();
+    assert_eq!(store.boot(), 2);
+    block_on(store.close()).unwrap();
+}
+
+#[test]
+fn where_nobody_answers_that_is_said_and_where_it_was_looked_for() {
+    for (address, place) in [
+        ("postgres://u:sesame@127.0.0.1:1/d", "127.0.0.1:1"),
+        ("postgres://u:sesame@no.such.host.invalid/d", "no.such.host.invalid:5432"),
+        ("host=/no/such/folder user=u password=sesame", "/no/such/folder"),
+    ] {
+        let mut options = PostgresOptions::new(address);
+        options.connect_timeout = Duration::from_secs(60);
+        let error = refused(&options);
+        assert!(matches!(error, StoreError::Unreachable { .. }), "{error:?}");
+        assert!(error.to_string().contains(place), "{error}");
+    }
+    let error = refused(&PostgresOptions::new("postgres://u:sesame@h:port/d"));
+    assert!(matches!(error, StoreError::Address { .. }), "{error:?}");
+    let mut options = PostgresOptions::new("postgres://u:sesame@127.0.0.1:1/d");
+    for schema in [String::new(), "x".repeat(64), "a\0b".into()] {
+        options.schema = schema;
+        let error = refused(&options);
+        assert!(matches!(error, StoreError::Address { .. }), "{error:?}");
+    }
+    // A server that says nothing.
+    let silent = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap();
+    let port = silent.local_addr().unwrap().port();
+    let address = format!("postgres://u:sesame@127.0.0.1:{port}/d");
+    let mut options = PostgresOptions::new(address);
+    options.connect_timeout = Duration::from_millis(100);
+    let error = refused(&options);
+    assert!(error.to_string().contains("no session within 100ms"), "{error}");
+}
+
+#[test]
+fn a_second_one_is_refused_and_told_who_has_the_store() {
+    let place = Place::shared();
+    let store = block_on(place.open()).unwrap();
+    let error = refused(&place.options());
+    let StoreError::InUse { by } = &error else { panic!("{error:?}") };
+    assert!(by.contains(&format!("quell, process {}", std::process::id())), "{by}");
+    // Another schema is another store.
+    let mut other = place.options();
+    other.schema = "another \"one\"".into();
+    let beside = block_on(PostgresStore::open(other)).unwrap();
+    block_on(async {
+        store.close().await.unwrap();
+        let next = place.open().await.unwrap();
+        assert_eq!((next.boot(), beside.boot()), (2, 1));
+        next.close().await.unwrap();
+        beside.close().await.unwrap();
+    });
+}
+
+#[test]
+fn a_server_that_is_not_durable_is_refused() {
+    for setting in ["fsync", "full_page_writes"] {
+        let server = PostgresServer::start(&[&format!("{setting}=off")]);
+        let error = refused(&Place::on(&server).options());
+        let wanted = "on, for the whole server".into();
+        assert_eq!(error, StoreError::Setting { setting, found: "off".into(), wanted });
+    }
+    let place = Place::shared();
+    place.server.sql(
+        "postgres",
+        &format!("alter database {} set synchronous_commit = off", place.database),
+    );
+    let error = refused(&place.options());
+    assert!(error.to_string().contains("synchronous_commit of the store is off"), "{error}");
+    assert_eq!(place.sql("select count(*) from pg_namespace where nspname = 'quell'"), "0");
+    let mut options = place.options();
+    options.accepts_asynchronous_commit = true;
+    let store = block_on(PostgresStore::open(options)).unwrap();
+    block_on(store.close()).unwrap();
+}
+
+#[test]
+fn a_database_of_another_encoding_is_refused() {
+    let server = PostgresServer::shared();
+    let make = "create database latin template template0 encoding 'LATIN1'";
+    server.sql("postgres", make);
+    let error = refused(&PostgresOptions::new(server.address("latin")));
+    assert!(matches!(&error, StoreError::Setting { found, .. } if found == "LATIN1"), "{error:?}");
+    assert_eq!(server.sql("latin", "select count(*) from pg_namespace where nspname='quell'"), "0");
+}
+
+#[test]
+fn a_schema_of_a_newer_release_or_of_somebody_else_is_refused_and_not_changed() {
+    let place = Place::shared();
+    block_on(async { place.open().await.unwrap().close().await.unwrap() });
+    place.sql("update meta set schema = 99");
+    let before = place.sql("select * from meta");
+    assert_eq!(refused(&place.options()), StoreError::NewerSchema { found: 99, known: 1 });
+    assert_eq!(place.sql("select * from meta"), before);
+    let tables = "select table_name, column_name from information_schema.columns
+        where table_schema = 'quell'";
+    for make in ["create table orders (id int)", "create table meta (id int)"] {
+        let place = Place::shared();
+        place.server.sql(&place.database, "create schema quell");
+        place.sql(make);
+        let before = place.sql(tables);
+        let error = refused(&place.options());
+        assert!(matches!(error, StoreError::Foreign { .. }), "{error:?}");
+        assert_eq!(place.sql(tables), before);
+    }
+    // One that is empty is taken.
+    let place = Place::shared();
+    place.server.sql(&place.database, "create schema quell");
+    block_on(async { place.open().await.unwrap().close().await.unwrap() });
+}
+
+#[test]
+fn a_database_that_may_not_be_written_is_refused() {
+    let place = Place::shared();
+    place.server.sql(&place.database, "create schema quell");
+    let address = format!("{} options='-c role=ada'", place.server.address(&place.database));
+    let error = refused(&PostgresOptions::new(address));
+    assert!(matches!(error, StoreError::ReadOnly { .. }), "{error:?}");
+    let address = format!(
+        "{} options='-c default_transaction_read_only=on'",
+        place.server.address(&place.database)
+    );
+    let error = refused(&PostgresOptions::new(address));
+    assert!(matches!(error, StoreError::ReadOnly { .. }), "{error:?}");
+}
