@@ -55,13 +55,13 @@ impl Address {
             "require" if root_cert.is_none() => (SslMode::Require, Trust::Anybody),
             "require" | "verify-ca" => (SslMode::Require, Trust::Authority),
             "verify-full" => (SslMode::Require, Trust::Host),
-            other => {
+            _ => {
                 let known = "disable, prefer, require, verify-ca and verify-full";
-                return Err(unreadable(&format!("sslmode is one of {known}, not {other}")));
+                return Err(unreadable(&format!("sslmode is one of {known}")));
             }
         };
         config.ssl_mode(ssl);
-        if config.get_user().is_none() {
+        if config.get_user().is_none_or(str::is_empty) {
             return Err(unreadable("it names no user"));
         }
         if config.get_hosts().is_empty() && config.get_hostaddrs().is_empty() {
@@ -120,7 +120,9 @@ struct Parts {
 fn parts(text: &str) -> Result<Parts, StoreError> {
     let mut ours = Vec::new();
     if !is_url(text) {
-        let rest = words(text)?.into_iter().filter_map(|(key, value)| match known(&key) {
+        let words = words(text)?;
+        words.iter().try_for_each(|(key, _)| is_known(key))?;
+        let rest = words.into_iter().filter_map(|(key, value)| match own(&key) {
             Some(key) => {
                 ours.push((key, value));
                 None
@@ -130,13 +132,16 @@ fn parts(text: &str) -> Result<Parts, StoreError> {
         let rest = rest.collect::<Vec<_>>().join(" ");
         return Ok(Parts { rest, ours });
     }
-    let Some((before, query)) = text.split_once('?') else {
+    // A password may have a question mark.
+    let (who, place) = text.split_at(text.find('@').unwrap_or_default());
+    let Some((place, query)) = place.split_once('?') else {
         return Ok(Parts { rest: text.to_owned(), ours });
     };
     let mut kept = Vec::new();
     for pair in query.split('&').filter(|pair| !pair.is_empty()) {
         let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
-        match known(key) {
+        is_known(key)?;
+        match own(key) {
             Some(key) => {
                 let value = percent_decode_str(value).decode_utf8();
                 let value = value.map_err(|_| unreadable(&format!("{key} is not UTF-8")))?;
@@ -146,7 +151,7 @@ fn parts(text: &str) -> Result<Parts, StoreError> {
         }
     }
     let query = if kept.is_empty() { String::new() } else { format!("?{}", kept.join("&")) };
-    Ok(Parts { rest: format!("{before}{query}"), ours })
+    Ok(Parts { rest: format!("{who}{place}{query}"), ours })
 }
 
 /// Reads `key=value key='value'` as libpq does.
@@ -175,8 +180,23 @@ fn words(text: &str) -> Result<Vec<(String, String)>, StoreError> {
     Ok(all)
 }
 
-fn known(key: &str) -> Option<&'static str> {
-    ["sslmode", "sslrootcert", "passfile"].into_iter().find(|known| *known == key)
+/// Tells whether only we know an option.
+fn own(key: &str) -> Option<&'static str> {
+    OWN.into_iter().find(|own| *own == key)
+}
+
+/// Checks that an option is known. A word that is none is not told: it may be of a password with a
+/// space, or a `?`.
+fn is_known(key: &str) -> Result<(), StoreError> {
+    if OWN.contains(&key) || OF_LIBRARY.contains(&key) {
+        return Ok(());
+    }
+    let name = if OTHERS.contains(&key) { key } else { "what stands in it" };
+    let all = OF_LIBRARY.join(", ");
+    Err(unreadable(&format!(
+        "{name} is no option that is known: those are sslmode, sslrootcert, \
+         passfile, {all}; a password in a URL has its %, ?, @, : and / as %25, %3F, %40, %3A, %2F"
+    )))
 }
 
 fn is_url(text: &str) -> bool {
@@ -197,6 +217,48 @@ pub(crate) fn without_secrets(text: &str) -> String {
         Err(_) => "…".into(),
     }
 }
+
+/// Options that only we know.
+const OWN: [&str; 3] = ["sslmode", "sslrootcert", "passfile"];
+
+/// Options that `tokio-postgres` knows.
+const OF_LIBRARY: [&str; 17] = [
+    "user",
+    "password",
+    "dbname",
+    "host",
+    "hostaddr",
+    "port",
+    "options",
+    "application_name",
+    "connect_timeout",
+    "tcp_user_timeout",
+    "keepalives",
+    "keepalives_idle",
+    "keepalives_interval",
+    "keepalives_retries",
+    "target_session_attrs",
+    "channel_binding",
+    "load_balance_hosts",
+];
+
+/// Options of libpq that nobody here knows.
+const OTHERS: [&str; 14] = [
+    "sslcert",
+    "sslkey",
+    "sslpassword",
+    "sslcrl",
+    "sslcrldir",
+    "sslnegotiation",
+    "ssl_min_protocol_version",
+    "gssencmode",
+    "krbsrvname",
+    "requirepeer",
+    "require_auth",
+    "service",
+    "client_encoding",
+    "fallback_application_name",
+];
 
 /// What stands for an address that says nothing.
 const KEEPALIVES_IDLE_OF_LIBRARY: Duration = Duration::from_hours(2);
@@ -253,6 +315,9 @@ mod tests {
             "user=u password=SECRET dbname=d",
             "host=h user=u password='SECRET",
             "host=h user=u password=SECRET nothing",
+            "host=h user=u password=my SECRET=1",
+            "postgres://u:my@h/d?SECRET@h/d",
+            "postgres://u@h/d?sslmode=SECRET",
             "mysql://u:SECRET@h/d",
             "SECRET",
             "",
@@ -260,11 +325,15 @@ mod tests {
             let error = Address::read(text).unwrap_err();
             assert!(matches!(error, StoreError::Address { .. }), "{text}: {error:?}");
             assert!(!format!("{error} {error:?}").contains("SECRET"), "{error}");
+            assert!(!without_secrets(text).contains("SECRET"), "{text}");
         }
+        let named = Address::read("postgres://u@h/d?sslcert=me.pem").unwrap_err();
+        assert!(named.to_string().contains("sslcert is no option"), "{named}");
         let address = read(r"host=h user=u password='it\'s SECRET' dbname=d");
         assert_eq!(address.config.get_password(), Some(&b"it's SECRET"[..]));
         assert!(!format!("{address:?} {}", address.words()).contains("SECRET"));
         assert_eq!(without_secrets("postgres://u:SECRET@h/d"), "h:5432/d");
-        assert_eq!(without_secrets("SECRET"), "…");
+        let address = read("postgres://u:my/SECRET?@h/d?sslmode=disable");
+        assert_eq!(address.config.get_password(), Some(&b"my/SECRET?"[..]));
     }
 }

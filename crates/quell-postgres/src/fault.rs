@@ -32,7 +32,7 @@ pub(crate) fn fault(error: &Error) -> StoreError {
 
 /// Tells whether the connection is of no use any more.
 pub(crate) fn is_lost(error: &Error) -> bool {
-    let is_io = || error.source().is_some_and(|source| source.is::<std::io::Error>());
+    let is_io = || error.source().and_then(|it| it.downcast_ref::<std::io::Error>()).is_some();
     error.is_closed() || is_io() || error.code().is_some_and(|code| is_of(code, &AWAY))
 }
 

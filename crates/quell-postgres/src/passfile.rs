@@ -59,7 +59,8 @@ fn fields(line: &str) -> Vec<String> {
 fn is_private(file: &Path) -> bool {
     use std::os::unix::fs::PermissionsExt as _;
 
-    fs::metadata(file).is_ok_and(|file| file.is_file() && file.permissions().mode() & 0o077 == 0)
+    let of_others = 0o077;
+    fs::metadata(file).is_ok_and(|it| it.is_file() && it.permissions().mode() & of_others == 0)
 }
 
 /// The system knows no rights of others.

@@ -262,3 +262,46 @@ create table hold (
     primary key (run, nr)
 );
 "#;
+
+#[cfg(test)]
+mod tests {
+    use quell_test_support::PostgresServer;
+
+    use super::*;
+    use crate::options::PostgresOptions;
+
+    /// A release that knows two schemas more than the first one.
+    const LATER: [&str; 3] = [
+        SCHEMA_1,
+        "alter table run add column mood text; update run set mood = 'calm'",
+        "alter table run add column tint text; update run set tint = mood",
+    ];
+
+    #[test]
+    fn a_schema_goes_forward_step_by_step_and_a_step_that_fails_leaves_the_one_before() {
+        let server = PostgresServer::shared();
+        let options = PostgresOptions::new(server.address(&server.database()));
+        let target = Target::new(options).unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let (client, _) = target.connect().await.unwrap();
+            let look = async |steps: &[&str]| look(&client, &target, steps).await;
+            assert_eq!(look(&LATER).await, Ok(Found::Missing));
+            migrate(&client, &target, Found::Missing, &LATER[..1]).await.unwrap();
+            assert_eq!(look(&LATER).await, Ok(Found::Schema(1)));
+            let make = "insert into run (id, epoch, kind, name, at, bytes)
+                values (gen_random_uuid(), 1, 'agent', 'a', 1, 1)";
+            client.batch_execute(make).await.unwrap();
+            let broken = [LATER[0], LATER[1], "update run set tint = mood"];
+            let error = migrate(&client, &target, Found::Schema(1), &broken).await.unwrap_err();
+            assert!(error.to_string().contains("tint"), "{error}");
+            assert_eq!(look(&LATER).await, Ok(Found::Schema(2)));
+            migrate(&client, &target, Found::Schema(2), &LATER).await.unwrap();
+            assert_eq!(look(&LATER).await, Ok(Found::Schema(3)));
+            let row = client.query_one("select mood, tint from run", &[]).await.unwrap();
+            assert_eq!((row.get(0), row.get(1)), ("calm", "calm"));
+            let newer = Err(StoreError::NewerSchema { found: 3, known: 1 });
+            assert_eq!(look(&STEPS).await, newer);
+        });
+    }
+}

@@ -140,9 +140,10 @@ impl Sql {
             }
             Self::Forget => FORGET,
             Self::DropKeys => {
-                "delete from claim where forgotten <= $1 or forgotten < (
-                    select forgotten from claim where forgotten is not null
-                    order by forgotten desc offset $2 limit 1)"
+                "with too_many as (select owner, key from claim where forgotten is not null
+                    order by forgotten desc, owner, key offset $2),
+                over as (delete from claim where forgotten <= $1)
+                delete from claim c using too_many m where c.owner = m.owner and c.key = m.key"
             }
             Self::Standing => "select epoch, status >= 3 from run where id = $1",
             Self::Claimed => {

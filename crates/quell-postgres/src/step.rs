@@ -58,7 +58,7 @@ pub(crate) fn steps<'a>(write: &'a Write, all: &mut Vec<Step<'a>>) {
         Step::new(sql, values)
     };
     match record {
-        Record::Accepted(accepted) => return accept(accepted, write, all),
+        Record::Accepted(accepted) => accept(accepted, write, all),
         Record::Started { at, .. } => all.push(first(Sql::Start, vec![Box::new(millis(*at))])),
         Record::Event { event, .. } => {
             let values: Vec<Value<'_>> = vec![Box::new(seq_of(event)), Box::new(&*write.text)];

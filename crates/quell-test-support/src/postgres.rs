@@ -110,12 +110,24 @@ impl PostgresServer {
 
     /// Runs a statement, and yields what it answers: a line for each row.
     pub fn sql(&self, database: &str, sql: &str) -> String {
+        let said = self.must(self.psql(database, sql).stdout(Stdio::piped()));
+        String::from_utf8_lossy(&said.stdout).trim().to_owned()
+    }
+
+    /// Begins a session that runs statements for a long time.
+    pub fn session(&self, database: &str, sql: &str) -> Child {
+        let mut psql = self.psql(database, sql);
+        psql.stdout(Stdio::null()).stderr(Stdio::null());
+        psql.spawn().expect("psql starts")
+    }
+
+    fn psql(&self, database: &str, sql: &str) -> Command {
         let mut psql = self.program("psql");
         psql.args(["--no-psqlrc", "--quiet", "--tuples-only", "--no-align"]);
         psql.args(["--set=ON_ERROR_STOP=1", "--username=quell", "--port", &self.port.to_string()]);
         psql.arg("--host").arg(&self.folder);
-        let said = self.must(psql.args(["--dbname", database, "--command", sql]));
-        String::from_utf8_lossy(&said.stdout).trim().to_owned()
+        psql.args(["--dbname", database, "--command", sql]);
+        psql
     }
 
     /// Gives a file to the user that the server runs as, with no right for others.

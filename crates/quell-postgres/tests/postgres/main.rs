@@ -5,15 +5,25 @@
     reason = "a test fails by a panic, and tells one story from its beginning to its end"
 )]
 
+// What one append, one read or one statement does to the others.
+mod apart;
 // A database that is away, or was taken over.
 mod away;
 // The suite that every store passes.
 mod conforms;
+// Commits of which the answer is lost.
+mod doubt;
 // Stores of servers, and what the server says of them.
 mod fixture;
 // Sessions that are killed under load, and servers that lose their power.
 mod kills;
+// Lists of many runs, and of those that cannot be read.
+mod lists;
 // Writers that remember what they were told.
 mod load;
 // What is refused when a store is opened, and in which words.
 mod open;
+// The way to a server, which can be broken.
+mod proxy;
+// Who the server has to be.
+mod tls;

@@ -1,5 +1,6 @@
 //! What is refused when a store is opened, and in which words.
 
+use std::os::unix::fs::PermissionsExt as _;
 use std::time::Duration;
 
 use quell_core::store::{Store, StoreError};
@@ -43,7 +44,6 @@ fn whoever_may_not_come_in_is_told_so_and_the_password_is_not() {
     // The same as a file has it.
     let file = server.folder().join("passfile");
     std::fs::write(&file, "localhost:*:locked:ada:open sesame\n").unwrap();
-    use std::os::unix::fs::PermissionsExt as _;
     std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o600)).unwrap();
     let address = locked(&format!("user=ada passfile={}", file.display()));
     let store = block_on(PostgresStore::open(PostgresOptions::new(address))).unwrap();
@@ -59,7 +59,7 @@ fn where_nobody_answers_that_is_said_and_where_it_was_looked_for() {
         ("host=/no/such/folder user=u password=sesame", "/no/such/folder"),
     ] {
         let mut options = PostgresOptions::new(address);
-        options.connect_timeout = Duration::from_secs(60);
+        options.connect_timeout = Duration::from_mins(1);
         let error = refused(&options);
         assert!(matches!(error, StoreError::Unreachable { .. }), "{error:?}");
         assert!(error.to_string().contains(place), "{error}");

@@ -1,0 +1,65 @@
+//! Commits of which the answer is lost.
+
+use std::time::Duration;
+
+use quell_core::RunId;
+use quell_core::store::{Store, StoreError};
+use quell_postgres::{PostgresOptions, PostgresStore};
+use quell_test_support::PostgresServer;
+use quell_test_support::records::{accept, epoch, event};
+
+use crate::fixture::{HOLDER, Place, block_on};
+use crate::proxy::Proxy;
+
+fn run(nth: usize) -> RunId {
+    RunId::from_text(&format!("run {nth}"))
+}
+
+fn options(proxy: &Proxy, place: &Place<'_>) -> PostgresOptions {
+    let Place { database, .. } = place;
+    PostgresOptions::new(format!("postgres://quell@127.0.0.1:{}/{database}", proxy.port))
+}
+
+#[test]
+fn an_append_whose_commit_was_done_is_acknowledged_although_the_answer_was_lost() {
+    let server = PostgresServer::start(&["listen_addresses=127.0.0.1"]);
+    let place = Place::on(&server);
+    block_on(async {
+        let proxy = Proxy::start(server.port()).await;
+        let store = PostgresStore::open(options(&proxy, &place)).await.unwrap();
+        let epoch = epoch(&store);
+        for nth in 0..5 {
+            proxy.swallow();
+            // Stored twice it would be refused, and the events would have gaps.
+            let batch = vec![accept(run(nth), epoch), event(run(nth), epoch, 1)];
+            assert_eq!(store.append(batch).await, Ok(()));
+            assert_eq!(proxy.done(), nth + 1);
+            // What is refused is so for good, whatever becomes of the answer.
+            let twice = store.append(vec![accept(run(nth), epoch)]).await;
+            assert_eq!(twice, Err(StoreError::Exists { run: run(nth) }));
+        }
+        assert_eq!(place.sql("select count(*), count(distinct id) from run"), "5|5");
+        store.close().await.unwrap();
+    });
+}
+
+#[test]
+fn a_session_that_the_server_takes_for_alive_is_ended_before_another_one_writes() {
+    let server = PostgresServer::start(&["listen_addresses=127.0.0.1"]);
+    let place = Place::on(&server);
+    block_on(async {
+        let proxy = Proxy::start(server.port()).await;
+        let mut options = options(&proxy, &place);
+        options.statement_timeout = Duration::from_millis(300);
+        let store = PostgresStore::open(options).await.unwrap();
+        let epoch = epoch(&store);
+        let holder = || place.sql(&format!("select pid {HOLDER} and granted"));
+        let before = holder();
+        proxy.stall();
+        assert_eq!(store.append(vec![accept(run(1), epoch)]).await, Ok(()));
+        assert_eq!(proxy.done(), 1);
+        assert_ne!(holder(), before);
+        assert_eq!(place.sql("select count(*) from run"), "1");
+        store.close().await.unwrap();
+    });
+}
