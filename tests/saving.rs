@@ -106,6 +106,72 @@ async fn i36_a_run_that_was_taken_back_is_gone_also_if_the_process_dies_at_its_e
     assert_eq!(states(&store).await, []);
 }
 
+/// Has a run block a thread until this is dropped, and end non-quiescent, rolled back.
+async fn blocks(engine: &Engine) -> (RunRef, std::sync::mpsc::Sender<()>) {
+    let (end, waits) = std::sync::mpsc::channel::<()>();
+    let (blocks, is_blocked) = tokio::sync::oneshot::channel();
+    let run = engine.submit_durably(spec(), async move |ctx: RunContext| {
+        ctx.save("gone".into()).await?;
+        let blocked = ctx.spawn_blocking(move |_| blocks.send(()).is_ok() && waits.recv().is_ok());
+        blocked.await?;
+        Ok(())
+    });
+    let run = run.await.unwrap().into_ref();
+    within("it blocks", is_blocked).await.unwrap();
+    let request = CancelRequest::because("never mind").grace(ms(1)).rollback();
+    run.cancel_durably(request).await.1.unwrap();
+    within("it ends", run.ended()).await;
+    run.stored().await.unwrap();
+    (run, end)
+}
+
+#[tokio::test]
+async fn i36_what_a_dead_process_had_rolled_back_and_not_forgotten_is_forgotten_by_the_next() {
+    let memory = Arc::new(MemoryStore::new());
+    let engine = durable(&Valve::reopened(&memory, 1));
+    let (run, _end) = blocks(&engine).await;
+    assert!(run.is_rolled_back() && !run.report().quiescent, "{:?}", run.report());
+    let later = durable(&Valve::reopened(&memory, 2));
+    let left = later.stored_run(run.id()).await.unwrap().unwrap();
+    assert!(left.is_rolled_back() && left.status == RunStatus::Cancelled, "{left:?}");
+    let recovered = later.recover(|_| Recovery::Fail).await.unwrap();
+    assert_eq!(recovered.ended.total(), 0, "it had ended");
+    assert_eq!(later.stored_run(run.id()).await, Ok(None));
+    // Its own process does not forget it before nothing of it executes.
+    let store = Valve::reopened(&memory, 3);
+    let engine = durable(&store);
+    let (run, end) = blocks(&engine).await;
+    engine.recover(|_| Recovery::Fail).await.unwrap();
+    assert!(engine.stored_run(run.id()).await.unwrap().is_some());
+    drop(end);
+    soon("it is forgotten", || engine.get(run.id()).is_none()).await;
+    while store.get(run.id()).await.unwrap().is_some() {
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test]
+async fn i36_only_what_is_stopped_is_rolled_back() {
+    let engine = Engine::new();
+    let rolls_back = || CancelRequest::because("never mind").rollback();
+    let handle = engine.submit(RunSpec::agent("a"), async |ctx: RunContext| {
+        ctx.stopped().await;
+        Ok(())
+    });
+    let run = handle.unwrap().into_ref();
+    soon("it runs", || run.status() == RunStatus::Running).await;
+    run.cancel(rolls_back().after_step(None));
+    assert!(!run.is_rolled_back(), "it may end by itself still");
+    run.cancel(CancelRequest::because("enough"));
+    assert!(run.is_rolled_back(), "one of several requests is enough");
+    within("it ends", run.quiescent()).await;
+    assert!(run.is_rolled_back() && engine.get(run.id()).is_none());
+    let done = engine.submit(RunSpec::agent("a"), async |_| Ok(())).unwrap().into_ref();
+    within("it ends", done.quiescent()).await;
+    done.cancel(rolls_back());
+    assert!(!done.is_rolled_back());
+}
+
 #[tokio::test]
 async fn i36_a_run_that_ends_by_itself_keeps_what_it_has_saved() {
     let store = Valve::new(Flow::Open);

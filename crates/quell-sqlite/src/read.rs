@@ -23,12 +23,18 @@ pub(crate) fn get(on: &Connection, run: RunId) -> Result<Option<RunRecord>, Stor
     Ok(Some(found?.value?))
 }
 
-/// Reads the runs that are not terminal, the first one first.
+/// Reads the runs that are not terminal, and those that are and were rolled back, the first one
+/// first.
 pub(crate) fn recover(on: &Connection, page: Page) -> Result<Pages<Stored<RunRecord>>, StoreError> {
     let after = page.begin().map_or(i64::MIN, |cursor| bits(cursor.as_u64()));
     let sql = format!(
-        "select {} from run indexed by run_live
-        where status < 3 and ord > ? order by ord limit ?",
+        "select {} from run where ord in (
+            select * from (select ord from run indexed by run_live
+                where status < 3 and ord > ?1 order by ord limit ?2)
+            union all
+            select * from (select ord from run indexed by run_rolled_back
+                where stop_rollback = 1 and status >= 5 and ord > ?1 order by ord limit ?2))
+        order by ord limit ?2",
         columns(on)?
     );
     paged(on, &sql, vec![after.into(), more_than(page)], page, run_of)

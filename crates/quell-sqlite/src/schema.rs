@@ -16,7 +16,7 @@ use crate::fault::fault;
 const APPLICATION_ID: i32 = 0x7175_656c;
 
 /// Step `n` leads to schema `n + 1`.
-const STEPS: [&str; 4] = [SCHEMA_1, SCHEMA_2, SCHEMA_3, SCHEMA_4];
+const STEPS: [&str; 5] = [SCHEMA_1, SCHEMA_2, SCHEMA_3, SCHEMA_4, SCHEMA_5];
 
 /// What a file has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -229,6 +229,12 @@ create table hold (
 /// release before could not read what is written from now on.
 const SCHEMA_4: &str = "";
 
+/// Finds the runs that were rolled back, and that their process did not forget any more. They were
+/// cancelled or have timed out: what ended by itself keeps what it has saved.
+const SCHEMA_5: &str = "
+create index run_rolled_back on run (ord) where stop_rollback = 1 and status >= 5;
+";
+
 #[cfg(test)]
 mod tests {
     use quell_core::store::{Epoch, Page, Record, Store as _, StoredHold};
@@ -322,7 +328,7 @@ mod tests {
             store.close().await.unwrap();
         });
         let connection = Connection::open(&path).unwrap();
-        assert_eq!((number(&connection), look(&connection)), (Ok(4), Ok(Found::Schema(4))));
+        assert_eq!((number(&connection), look(&connection)), (Ok(5), Ok(Found::Schema(5))));
         drop(connection);
         fs::remove_dir_all(folder).unwrap();
     }

@@ -227,6 +227,12 @@ impl RunRef {
         shared.admission.position(&self.node, |due| shared.clock.wall(due))
     }
 
+    /// Tells whether the run was stopped so that what it has done is taken back
+    /// ([`CancelRequest::rollback`]): the engine forgets it when nothing of it executes any more.
+    pub fn is_rolled_back(&self) -> bool {
+        self.node.lock().is_rollback()
+    }
+
     /// Waits until the run is terminal. Something of it may still execute: the report says so.
     ///
     /// # Cancel safety

@@ -106,8 +106,10 @@ pub trait Store: Debug + Send + Sync + 'static {
         page: Page,
     ) -> BoxFuture<'_, Result<Pages<Stored<Checkpoint>>, StoreError>>;
 
-    /// Reads the runs that are not terminal, those that were accepted first first. That is what an
-    /// engine that starts has to decide: a run with a stop ends with the cause of that stop (I34).
+    /// Reads the runs that are not terminal, and those that are and were rolled back
+    /// ([`RunRecord::is_rolled_back`]), those that were accepted first first. That is what an
+    /// engine that starts has to decide: a run with a stop ends with the cause of that stop (I34),
+    /// and one that was rolled back is forgotten (I36).
     ///
     /// # Errors
     ///

@@ -83,6 +83,15 @@ impl RunRecord {
         self.status == RunStatus::Queued && self.answer.is_some()
     }
 
+    /// Tells whether it was stopped so that what it has done is taken back
+    /// ([`CancelRequest::rollback`](crate::CancelRequest::rollback)): it is forgotten when nothing
+    /// of it executes any more.
+    pub fn is_rolled_back(&self) -> bool {
+        let was_stopped =
+            matches!(self.status, RunStatus::Stopping | RunStatus::Cancelled | RunStatus::TimedOut);
+        was_stopped && self.stop.as_ref().is_some_and(|stop| stop.rollback)
+    }
+
     /// Yields what a filter asks of it.
     pub fn facts(&self) -> RunFacts<'_> {
         let Accepted { parent, kind, name, owner, labels, .. } = &self.accepted;

@@ -19,10 +19,10 @@ use crate::killed::Killed;
 use crate::{death, dump};
 
 /// Schemas before this one.
-const OLD: std::ops::RangeInclusive<i64> = 1..=3;
+const OLD: std::ops::RangeInclusive<i64> = 1..=4;
 
 /// The schema of this release.
-const NEWEST: i64 = 4;
+const NEWEST: i64 = 5;
 
 /// Half of a page in the log of SQLite, with what stands before it.
 const HALF: u64 = 2_060;

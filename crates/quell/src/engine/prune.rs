@@ -3,7 +3,7 @@
 use std::time::{Duration, SystemTime};
 
 use quell_core::limits;
-use quell_core::store::{EndedTree, Page, Record, Store, StoreError};
+use quell_core::store::{EndedTree, Page, Record, RunRecord, Store, StoreError};
 
 use crate::engine::Engine;
 
@@ -146,6 +146,21 @@ impl Engine {
             page = Page::first(limits::STORE_PAGE_MAX).after(next);
         }
     }
+}
+
+/// Takes roots that have ended out of the store. One that it has no longer is left alone, and so is
+/// one of which something is live.
+///
+/// # Errors
+///
+/// Fails with the trouble of the store.
+pub(super) async fn forget(store: &dyn Store, roots: &[RunRecord]) -> Result<(), StoreError> {
+    for root in roots {
+        let mut batch = Batch::default();
+        batch.add(&EndedTree::new(root.run(), root.epoch, root.accepted.at, root.accepted.at));
+        batch.append(store).await?;
+    }
+    Ok(())
 }
 
 /// The bounds of one pass, as they stand.

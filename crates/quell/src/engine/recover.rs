@@ -17,7 +17,7 @@ use crate::body::driver;
 use crate::engine::held_attempts::HeldAttempts;
 use crate::engine::left_behind::{Fate, LeftBehind, LeftTree, Writes};
 use crate::engine::left_log::LeftLog;
-use crate::engine::{Engine, left_paused, lost, resumable};
+use crate::engine::{Engine, left_paused, lost, prune, resumable};
 use crate::failure::{Failure, SubmitError};
 use crate::journal::Recorded;
 use crate::node::Node;
@@ -134,7 +134,8 @@ impl Engine {
     /// timeout and its expiry have gone on meanwhile, and may end it at once. What ran below a root
     /// ends in any case: a root that goes on starts it anew. Work that outlives its process
     /// ([`RunContext::hold_durably`]) is named as abandoned: its run, and what is above that, is
-    /// not quiescent. Without a store there is nothing to decide.
+    /// not quiescent. What was rolled back is forgotten (I36). Without a store there is nothing to
+    /// decide.
     ///
     /// # Errors
     ///
@@ -224,7 +225,7 @@ impl Engine {
         let is_here = |record: &RunRecord| {
             journal.is_own(record.epoch.boot()) || self.get(record.accepted.root).is_some()
         };
-        let mut left = LeftBehind::new(decide);
+        let (mut left, mut rolled_back) = (LeftBehind::new(decide), Vec::new());
         let mut page = Page::first(limits::STORE_PAGE_MAX);
         loop {
             let read = store.recover(page).await?;
@@ -232,6 +233,8 @@ impl Engine {
                 match record {
                     // What this engine runs is not left behind. A call before may have held it.
                     Ok(record) if is_here(&record) => held.0.extend(self.held(record.run())),
+                    // Its process was gone before all of it had ended.
+                    Ok(record) if record.status.is_terminal() => rolled_back.push(record),
                     Ok(record) => left.add(in_doubt(record, node)),
                     Err(unreadable) => recovered.unreadable.push(unreadable),
                 }
@@ -273,6 +276,7 @@ impl Engine {
             }
         }
         writes.flush().await?;
+        prune::forget(store, &rolled_back).await?;
         recovered.ended = writes.ended;
         Ok((recovered, held))
     }

@@ -188,7 +188,8 @@ impl Store for MemoryStore {
         Box::pin(ready(self.read(|tables| {
             let after = page.begin().map_or(Bound::Unbounded, |it| Bound::Excluded(it.as_u64()));
             let runs = tables.runs.range((after, Bound::Unbounded));
-            paged(page, runs.filter(|(_, it)| !it.record.status.is_terminal()).map(sized))
+            let is_left = |it: &RunRecord| !it.status.is_terminal() || it.is_rolled_back();
+            paged(page, runs.filter(|(_, it)| is_left(&it.record)).map(sized))
         })))
     }
 

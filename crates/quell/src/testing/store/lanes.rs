@@ -1,10 +1,11 @@
 //! States of lanes.
 
-use quell_core::store::{Page, Record, Store};
-use quell_core::{Payload, RunStatus};
+use quell_core::store::{Page, Record, RunRecord, Store};
+use quell_core::{Payload, RunStatus, StopMode};
 
 use super::fixture::{
-    Verdict, accept, at, first_epoch, id, readable, report, same, state, states, stored,
+    Verdict, accept, at, first_epoch, id, readable, recovered, report, same, start, state, states,
+    stop, stored,
 };
 
 pub(super) async fn newest_first(store: &dyn Store) -> Verdict {
@@ -47,4 +48,39 @@ pub(super) async fn rollback(store: &dyn Store) -> Verdict {
     let half: Vec<_> = seen.into_iter().filter(|count| ![1, 51].contains(count)).collect();
     same("numbers of states between all and none", &half, &vec![])?;
     same("the states", &states(store, "lane").await?, &vec![Payload::from(0)])
+}
+
+pub(super) async fn rolled_back(store: &dyn Store) -> Verdict {
+    let epoch = first_epoch(store);
+    for nth in 1..=6 {
+        stored(store, vec![accept(store, nth), start(nth, epoch)]).await?;
+    }
+    let ended = |nth, status| {
+        let report = report(nth, status, false);
+        Record::Ended { run: id(nth), epoch, report, rollback: status != RunStatus::Completed }
+    };
+    let rolls_back = |nth, mode| match stop(nth, epoch, mode, "never mind") {
+        Record::StopAccepted(mut stop) => {
+            stop.rollback = true;
+            Record::StopAccepted(stop)
+        }
+        other => other,
+    };
+    // The second one was not rolled back, and the fourth one ended before its stop took effect.
+    let stop_2 = stop(2, epoch, StopMode::Cooperative, "enough");
+    stored(store, vec![rolls_back(1, StopMode::Cooperative), stop_2]).await?;
+    stored(store, vec![rolls_back(3, StopMode::Abort), rolls_back(5, StopMode::Abort)]).await?;
+    stored(store, vec![rolls_back(4, StopMode::AfterStep)]).await?;
+    stored(store, vec![ended(1, RunStatus::Cancelled), ended(5, RunStatus::TimedOut)]).await?;
+    stored(store, vec![ended(2, RunStatus::Cancelled), ended(4, RunStatus::Completed)]).await?;
+    let left = async || {
+        let all = recovered(store).await?;
+        let rolled_back = |run: &RunRecord| (run.run(), run.is_rolled_back());
+        Ok::<Vec<_>, String>(all.iter().map(rolled_back).collect())
+    };
+    let right = [(id(1), true), (id(3), true), (id(5), true), (id(6), false)];
+    same("what is recovered", &left().await?, &right.to_vec())?;
+    let forgotten = Record::Forgotten { run: id(1), epoch, at: at(900) };
+    stored(store, vec![forgotten]).await?;
+    same("what is recovered then", &left().await?, &right[1..].to_vec())
 }

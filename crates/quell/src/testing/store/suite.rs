@@ -82,6 +82,7 @@ const CASES: &[(&str, Case)] = cases! {
     "the key of a forgotten run is free after its time" => keys::free_later,
     "the states of a lane are read newest first" => lanes::newest_first,
     "a rollback takes the states of its run at once (I36)" => lanes::rollback,
+    "recovery reads what was rolled back until it is forgotten (I36)" => lanes::rolled_back,
     "trees that may leave are read, the first first" => leaving::first_first,
     "a tree that is needed does not leave" => leaving::needed_stays,
     "what has left has no bytes" => leaving::bytes_fall,
