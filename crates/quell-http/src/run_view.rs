@@ -196,6 +196,16 @@ impl RunView {
         self.live()?.queue_position()
     }
 
+    /// Tells whether it was stopped so that what it has done is taken back
+    /// ([`CancelRequest::rollback`](quell::CancelRequest::rollback)): it is forgotten when nothing
+    /// of it executes any more.
+    pub fn is_rolled_back(&self) -> bool {
+        match self {
+            Self::Live(run) => run.is_rolled_back(),
+            Self::Stored(stored) => stored.record().is_rolled_back(),
+        }
+    }
+
     /// Yields its pause, if it is paused.
     pub fn pause_state(&self) -> Option<PauseState> {
         match self {

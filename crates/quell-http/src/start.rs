@@ -175,8 +175,10 @@ impl View {
     ///
     /// # Cancel safety
     ///
-    /// It starts the run at its first poll; after that it waits for the store, if there is one. The
-    /// run goes on if the store takes it although the future was dropped.
+    /// It starts the run at its first poll; after that it waits for the store, if there is one: for
+    /// the run, and for the stops of those whose place it has taken. If the store gets into trouble
+    /// between the two, these stop all the same, and the run is started. It goes on if the store
+    /// takes it although the future was dropped.
     pub async fn start(&self, start: Start) -> Result<Started, StartError> {
         let component = &start.component;
         if !self.principal().may_run(component) || !self.exposes(component) {
@@ -194,7 +196,11 @@ impl View {
         let (refused, run) = match started {
             // A repeat waits as well: it says of the run what the first request does.
             Ok(started) => match started.run.accepted().await {
-                Ok(()) => return Ok(self.begun(started)),
+                Ok(()) => {
+                    let started = self.begun(started);
+                    stopped(&started.superseded).await;
+                    return Ok(started);
+                }
                 Err(error) => {
                     (StartError::from_submit(&error, start.id.as_deref()), run_of(&error))
                 }
@@ -310,6 +316,14 @@ impl View {
             Some(due) => spec.not_before(due),
             None => spec,
         }
+    }
+}
+
+/// Waits until the stops of runs whose place another one has taken are in the store, or that is in
+/// trouble: the new run is accepted, and they stop here, either way.
+async fn stopped(superseded: &[RunRef]) {
+    for run in superseded {
+        let _ = run.stored().await;
     }
 }
 

@@ -23,6 +23,8 @@ pub enum Flow {
     },
     /// What forgets a run waits, and what is appended with it or after it.
     Keeping,
+    /// Stops wait that are appended alone.
+    KeepingStops,
     /// What comes fails.
     Failing(StoreError),
     /// What comes is stored, and fails all the same.
@@ -134,7 +136,12 @@ impl Store for Valve {
     fn append(&self, batch: Vec<Record>) -> BoxFuture<'_, Result<(), StoreError>> {
         Box::pin(async move {
             let is_stop = batch.iter().all(|record| matches!(record, Record::StopAccepted(_)));
-            let overtakes = is_stop && *self.flow.borrow() == (Flow::Shut { stops: false });
+            let is_beside = |flow: &Flow| match flow {
+                Flow::Shut { stops } => !stops,
+                Flow::KeepingStops => true,
+                _ => false,
+            };
+            let overtakes = is_stop && is_beside(&self.flow.borrow());
             // First come, first served: they take effect in the order of their first polls.
             let _turn = if overtakes { None } else { Some(self.turns.lock().await) };
             let mut flow = self.flow.subscribe();
@@ -142,6 +149,7 @@ impl Store for Valve {
             let waits = |flow: &Flow| match flow {
                 Flow::Shut { .. } => !overtakes,
                 Flow::Keeping => forgets,
+                Flow::KeepingStops => is_stop,
                 _ => false,
             };
             let passes = |flow: &Flow| !waits(flow);
