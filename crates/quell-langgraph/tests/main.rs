@@ -18,6 +18,7 @@ mod pausing;
 mod positions;
 mod races;
 mod restart;
+mod rolled_back;
 mod runs;
 mod sockets;
 mod stored;

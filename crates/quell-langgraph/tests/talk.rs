@@ -63,10 +63,16 @@ impl Server {
 
     /// Serves these components besides those of the demo.
     pub(crate) fn serving(components: impl IntoIterator<Item = Component>) -> Self {
+        Self::serving_with(EngineConfig::new(), components)
+    }
+
+    pub(crate) fn serving_with(
+        config: EngineConfig,
+        components: impl IntoIterator<Item = Component>,
+    ) -> Self {
         let catalog = components.into_iter().fold(Catalog::new(), Catalog::with);
-        let (config, options) = (EngineConfig::new(), Options::default());
         let (app, service, witness) =
-            crate::support::app_with(catalog, config, options, Access::open());
+            crate::support::app_with(catalog, config, Options::default(), Access::open());
         Self { app, service, witness, headers: Vec::new() }
     }
 

@@ -102,3 +102,24 @@ async fn a_rollback_is_refused_only_if_it_deletes_nothing() {
     }
     eprintln!("deleted {deleted}, refused {refused}");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_answer_of_a_run_that_was_rolled_back_is_there_as_soon_as_the_run_is_gone() {
+    let server = Server::new();
+    for round in 0..500 {
+        let thread = server.thread().await;
+        let run = server.start(&thread, "slow", json!({"ms": 60_000, "n": round})).await;
+        let reader = tokio::spawn({
+            let (server, run) = (server.clone(), run.clone());
+            async move {
+                while server.status(&run).await != "gone" {
+                    tokio::task::yield_now().await;
+                }
+                server.get(&format!("{run}/join")).await.json()
+            }
+        });
+        server.post(&format!("{run}/cancel?action=rollback"), &Value::Null).await;
+        let joined = reader.await.unwrap();
+        assert!(joined.get("__error__").is_none(), "round {round}: {joined}");
+    }
+}

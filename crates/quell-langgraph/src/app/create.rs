@@ -2,7 +2,6 @@
 //! that are live there.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::{Duration, SystemTime};
 
 use axum::http::HeaderMap;
@@ -121,10 +120,6 @@ impl App {
             return Ok(None);
         }
         let _adding = Adding { thread, tracked: &tracked };
-        // Before the submit: no reader sees the end of a run whose place this one takes without
-        // what follows from it.
-        let is_rollback = create.strategy == Strategy::Rollback;
-        let _rolling_back = is_rollback.then(|| thread.rolling_back(tracked.id));
         let started = match owner.start(start).await {
             Ok(started) if !started.is_replay => started,
             refused @ (Err(StartError::KeyForgotten) | Ok(_)) => {
@@ -136,12 +131,8 @@ impl App {
             }
             Err(error) => return Err(error.into()),
         };
-        tracked.has_begun.store(true, Ordering::SeqCst);
         let run = started.run;
         self.follow(Arc::clone(thread), Arc::clone(&tracked), run.clone());
-        if is_rollback {
-            self.roll_back(thread, &started.superseded);
-        }
         let (tracked, thread) = (Arc::clone(&tracked), Some(Arc::clone(thread)));
         Ok(Some(Found { run, tracked, thread }))
     }
@@ -197,11 +188,12 @@ impl App {
         takes_over: bool,
     ) -> Start {
         let on_busy = match create.strategy {
+            Strategy::Rollback => OnBusy::RollbackExisting,
             // As upstream: new input gives up what a paused run asks.
             _ if takes_over => OnBusy::CancelExisting,
             Strategy::Reject => OnBusy::Reject,
             Strategy::Enqueue => OnBusy::Enqueue,
-            Strategy::Interrupt | Strategy::Rollback => OnBusy::CancelExisting,
+            Strategy::Interrupt => OnBusy::CancelExisting,
         };
         let mut start = start
             .id(tracked.id.to_string())

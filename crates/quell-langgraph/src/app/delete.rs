@@ -1,17 +1,15 @@
 //! Stops runs, follows them to their end, and deletes them.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
-use std::time::Instant;
 
-use quell::{CancelRequest, Disposition, RunRef, RunStatus};
+use futures::FutureExt as _;
+use quell::{CancelRequest, RunRef};
 use quell_http::{CancelOutcome, Principal, View, Wait, next_event, run_bytes};
 
 use crate::app::App;
 use crate::app::find::Found;
 use crate::options::CONTRACT;
 use crate::threads::{Final, Thread, Tracked};
-use crate::wire::cancel::Action;
 
 impl App {
     /// Deletes a run that is to be deleted at its end, if nothing of it executes any more; tells
@@ -20,14 +18,14 @@ impl App {
     /// Every reader calls this first, so that none sees a run that has ended but is not deleted
     /// yet.
     pub(crate) fn delete_if_quiescent(&self, thread: &Arc<Thread>, tracked: &Arc<Tracked>) -> bool {
-        let run = self.engine().get(tracked.id);
+        let run = tracked.run(self.engine());
         run.is_some_and(|run| self.delete_quiescent(thread, tracked, &run))
     }
 
     fn delete_quiescent(&self, thread: &Arc<Thread>, tracked: &Arc<Tracked>, run: &RunRef) -> bool {
-        let row = run.row();
-        let is_deleted = thread.is_temporary || thread.is_deleted_after(tracked, &row);
-        if !is_deleted || !row.status.is_terminal() || !row.quiescent {
+        let is_rolled_back = is_taken_back(run);
+        let is_over = || thread.is_temporary && is_quiescent(run);
+        if !is_rolled_back && !is_over() {
             return false;
         }
         let fold = thread.look(self.engine(), tracked, run);
@@ -44,7 +42,9 @@ impl App {
             shown,
             run_bytes: run_bytes(run),
         });
-        self.service().view(CONTRACT, Principal::anonymous()).forget(run);
+        if !is_rolled_back {
+            self.service().view(CONTRACT, Principal::anonymous()).forget(run);
+        }
         thread.remove(tracked.id);
         if thread.is_temporary {
             self.threads().remove_if_idle(self.engine(), thread);
@@ -52,20 +52,9 @@ impl App {
         true
     }
 
-    /// Deletes runs whose place another one has taken, at their ends.
-    pub(crate) fn roll_back(&self, thread: &Arc<Thread>, superseded: &[RunRef]) {
-        let runs: Vec<_> = superseded.iter().filter_map(|run| thread.find(run.id())).collect();
-        // All of them are marked before the first one is deleted: what it left shows meanwhile.
-        for tracked in &runs {
-            tracked.delete_at_end.store(true, Ordering::SeqCst);
-        }
-        for tracked in runs {
-            self.delete_if_quiescent(thread, &tracked);
-        }
-    }
-
     /// Follows a run to its end: its values are taken over, and it is deleted if it is to be.
     pub(crate) fn follow(&self, thread: Arc<Thread>, tracked: Arc<Tracked>, run: RunRef) {
+        tracked.begin(&run);
         let app = self.clone();
         drop(tokio::spawn(async move {
             let mut events = run.events();
@@ -81,6 +70,7 @@ impl App {
             run.quiescent().await;
             // With the run at hand: the engine may have forgotten it by now.
             app.delete_quiescent(&thread, &tracked, &run);
+            tracked.release();
         }));
     }
 
@@ -89,50 +79,22 @@ impl App {
         &self,
         view: &View,
         found: &[Found],
-        action: Action,
         request: CancelRequest,
         wait: Wait,
     ) -> Vec<CancelOutcome> {
-        let is_live = |found: &&Found| !found.run.row().status.is_terminal();
-        let deleted: Vec<_> = match action {
-            Action::Interrupt => Vec::new(),
-            Action::Rollback => found.iter().filter(is_live).collect(),
-        };
-        // Before the stop: no reader sees the end of a run without what follows from it.
-        for found in &deleted {
-            found.tracked.delete_at_end.store(true, Ordering::SeqCst);
-        }
         let runs: Vec<_> = found.iter().map(|found| found.run.clone()).collect();
-        let mut answers = view.cancel_all(&runs, request, wait).await;
-        for (found, answer) in found.iter().zip(&mut answers) {
-            if deleted.iter().any(|deleted| deleted.run == found.run) {
-                count_as_in_time(answer);
-            }
-        }
-        for found in deleted {
-            match &found.thread {
-                Some(thread) => drop(self.delete_if_quiescent(thread, &found.tracked)),
-                None => forget_if_stopped(view, &found.run),
-            }
-        }
-        answers
+        view.cancel_all(&runs, request, wait).await
     }
 }
 
-/// Changes the answer to a rollback that came while another stop ended the run: the run is deleted,
-/// so the answer is not that it had ended before.
-fn count_as_in_time(answer: &mut CancelOutcome) {
-    if let Disposition::AlreadyTerminal { status: RunStatus::Cancelled | RunStatus::TimedOut } =
-        answer.disposition
-        && let Some(cause) = answer.cause.clone()
-    {
-        let hard_deadline = Instant::now();
-        answer.disposition = Disposition::AlreadyStopping { cause, hard_deadline };
-    }
+/// Tells whether a run was rolled back, and nothing of it executes any more: the engine forgets it,
+/// at once or when that is stored, and no reader sees it from here on.
+pub(super) fn is_taken_back(run: &RunRef) -> bool {
+    // The engine does not wait for what an earlier process has left, of which the row tells.
+    run.is_rolled_back() && run.quiescent_status().now_or_never().is_some()
 }
 
-fn forget_if_stopped(view: &View, run: &RunRef) {
-    if !matches!(run.row().status, RunStatus::Completed | RunStatus::Failed) {
-        view.forget_when_quiescent(run);
-    }
+fn is_quiescent(run: &RunRef) -> bool {
+    let row = run.row();
+    row.status.is_terminal() && row.quiescent
 }

@@ -10,6 +10,7 @@ use quell_http::{SESSION, View, same_id};
 use uuid::Uuid;
 
 use crate::app::App;
+use crate::app::delete::is_taken_back;
 use crate::threads::{Final, Thread, Tracked};
 use crate::wire::refusal::Refusal;
 use crate::wire::rows::{run_object, system_assistant};
@@ -78,6 +79,9 @@ impl App {
         let thread = self.threads().get(session);
         let tracked = thread.as_ref().and_then(|thread| thread.find(run.id()));
         let Some((thread, tracked)) = thread.zip(tracked) else {
+            if is_taken_back(&run) {
+                return None;
+            }
             let within = self.within(session, view.component_of(&run));
             let tracked = Arc::new(Tracked::of(&(&run).into(), within));
             return Some(Found { run, tracked, thread: None });
@@ -89,7 +93,14 @@ impl App {
     }
 
     fn find_deleted(&self, view: &View, thread: Option<Uuid>, run: Uuid) -> Option<Located> {
-        let deleted = self.finals().get(view.principal(), RunId::from_uuid(run))?;
+        let id = RunId::from_uuid(run);
+        // The engine forgets by itself what was rolled back, maybe just now.
+        if let Some(thread) = thread.and_then(|thread| self.threads().get(thread))
+            && let Some(tracked) = thread.find(id)
+        {
+            self.delete_if_quiescent(&thread, &tracked);
+        }
+        let deleted = self.finals().get(view.principal(), id)?;
         let is_of_thread = thread.is_none_or(|thread| thread == deleted.thread.id);
         is_of_thread.then_some(Located::Deleted(deleted))
     }

@@ -67,7 +67,8 @@ impl App {
             return Ok(found);
         }
         let is_own = |run: &RunView| Asked::of(run).is_some_and(|asked| !asked.is_temporary);
-        let shown = |run: &RunView| run.live().is_none() && shown(run) && is_own(run);
+        let is_kept = |run: &RunView| run.live().is_none() && !run.is_rolled_back();
+        let shown = |run: &RunView| is_kept(run) && shown(run) && is_own(run);
         for _ in 0..PARTS_MAX {
             let filter = RunFilter::new().label(SESSION, thread.to_string());
             let left = most.saturating_sub(found.len());
@@ -81,9 +82,10 @@ impl App {
         Ok(found)
     }
 
-    /// Makes what is shown of a stored root; none of one without a thread.
+    /// Makes what is shown of a stored root; none of one without a thread, and of one that was
+    /// rolled back.
     fn stored(&self, view: &View, run: RunView) -> Option<StoredRun> {
-        if !run.is_root() {
+        if !run.is_root() || run.is_rolled_back() {
             return None;
         }
         let session = Uuid::try_parse(run.label(SESSION)?).ok()?;

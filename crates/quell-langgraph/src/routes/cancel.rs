@@ -53,7 +53,7 @@ pub(super) async fn one(
         let cancelled = view.cancel(&stored.run, request, wait).await;
         return Ok(render_one(cancelled, until, &path_of_run));
     }
-    let answers = app.stop(&view, found.as_slice(), action, request, wait).await;
+    let answers = app.stop(&view, found.as_slice(), request, wait).await;
     let answers = answers.into_iter().next();
     let cancelled = answers.unwrap_or_else(|| CancelOutcome::without_run(Disposition::Unknown));
     cancelled.stored?;
@@ -92,7 +92,7 @@ pub(super) async fn many(
     let found = select(&app, &view, &selection);
     let wait = Wait::terminal().at_most(app.options().settle);
     let request = action.request("/runs/cancel");
-    let answers = app.stop(&view, &found, action, request, wait).await;
+    let answers = app.stop(&view, &found, request, wait).await;
     answers.iter().try_for_each(|cancelled| cancelled.stored)?;
     let first = answers.into_iter().min_by_key(|cancelled| meaning(&cancelled.disposition).1);
     let mut first = first.unwrap_or_else(|| CancelOutcome::without_run(Disposition::Unknown));

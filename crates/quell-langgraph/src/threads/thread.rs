@@ -61,8 +61,6 @@ struct State {
     /// Set when the thread leaves the table. No run of it is made any more.
     is_deleted: bool,
     live: Vec<Arc<Tracked>>,
-    /// Runs that are about to take the places of those that are live, which are deleted then.
-    rolling_back: Vec<RunId>,
     ended: VecDeque<Arc<Tracked>>,
     last: Option<RunStatus>,
     error: Value,
@@ -81,7 +79,6 @@ impl Thread {
             graph: None,
             is_deleted: false,
             live: Vec::new(),
-            rolling_back: Vec::new(),
             ended: VecDeque::new(),
             last: None,
             error: Value::Null,
@@ -120,18 +117,6 @@ impl Thread {
             state.live.push(Arc::clone(tracked));
         }
         !state.is_deleted
-    }
-
-    /// Declares that a run is about to take the places of those that are live, and that they are
-    /// deleted then. Dropped when they are marked, or when no run was made.
-    pub(crate) fn rolling_back(self: &Arc<Self>, by: RunId) -> RollingBack {
-        self.state.lock().rolling_back.push(by);
-        RollingBack { thread: Arc::clone(self), by }
-    }
-
-    /// Tells whether a run is deleted if it ends so.
-    pub(crate) fn is_deleted_after(&self, tracked: &Tracked, row: &RunRow) -> bool {
-        tracked.is_deleted_after(row, &self.state.lock().rolling_back)
     }
 
     /// Takes a run out: it was not made after all, or is deleted. Nothing of it is left.
@@ -186,16 +171,11 @@ impl Thread {
         })
     }
 
-    /// Lists the runs that have ended and are not to be deleted.
+    /// Lists the runs that have ended.
     pub(crate) fn ended(&self, engine: &Engine) -> Vec<Arc<Tracked>> {
         let mut state = self.state.lock();
         state.settle(engine);
-        state
-            .ended
-            .iter()
-            .filter(|tracked| !tracked.delete_at_end.load(Ordering::SeqCst))
-            .map(Arc::clone)
-            .collect()
+        state.ended.iter().map(Arc::clone).collect()
     }
 
     /// Yields the values that the ended runs left.
@@ -314,24 +294,11 @@ impl Thread {
     }
 }
 
-/// A rollback by a run that is being made; see [`Thread::rolling_back`].
-#[derive(Debug)]
-pub(crate) struct RollingBack {
-    thread: Arc<Thread>,
-    by: RunId,
-}
-
-impl Drop for RollingBack {
-    fn drop(&mut self) {
-        self.thread.state.lock().rolling_back.retain(|by| *by != self.by);
-    }
-}
-
 impl State {
     /// Takes in what the runs that have ended since left, in the order in which they ended.
     fn settle(&mut self, engine: &Engine) {
         let look = |tracked: &Arc<Tracked>| {
-            let run = engine.get(tracked.id)?;
+            let run = tracked.run(engine)?;
             let row = run.row();
             row.status.is_terminal().then_some((Arc::clone(tracked), run, row))
         };
@@ -343,9 +310,9 @@ impl State {
             self.close(&tracked, &run, &row);
         }
         // Runs that the engine has forgotten are not listed either.
-        self.live.retain(|one| !one.has_begun() || engine.get(one.id).is_some());
+        self.live.retain(|one| !one.has_begun() || one.run(engine).is_some());
         while self.ended.len() > ENDED_PER_THREAD_MAX
-            || self.ended.front().is_some_and(|oldest| engine.get(oldest.id).is_none())
+            || self.ended.front().is_some_and(|oldest| oldest.run(engine).is_none())
         {
             self.ended.pop_front();
         }
@@ -356,7 +323,7 @@ impl State {
         self.ended.push_back(Arc::clone(tracked));
         let mut fold = tracked.fold.lock();
         tracked.finish(tracked.service.as_ref(), &mut fold, run, row.output.as_ref());
-        if tracked.is_deleted_after(row, &self.rolling_back) {
+        if run.is_rolled_back() {
             return;
         }
         let now = row.ended_at.unwrap_or_else(SystemTime::now);

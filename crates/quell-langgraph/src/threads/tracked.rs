@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use parking_lot::Mutex;
-use quell::{CauseKind, Payload, RunId, RunRef, RunRow, RunStatus};
+use quell::{Engine, Payload, RunId, RunRef};
 use quell_flow::{COMPONENT, Reducers};
 use quell_http::{RunView, Service};
 use uuid::Uuid;
@@ -32,8 +32,9 @@ pub(crate) struct Tracked {
     pub(crate) is_unmasked: bool,
     /// The engine has it.
     pub(crate) has_begun: AtomicBool,
-    /// Set by a rollback: the run is deleted at its end.
-    pub(crate) delete_at_end: AtomicBool,
+    /// The run, until it was followed to its end: the engine forgets one that was rolled back by
+    /// itself.
+    run: Mutex<Option<RunRef>>,
     pub(crate) fold: Mutex<Fold>,
     /// What clients are taking of it.
     pub(crate) body: FinalBody,
@@ -66,7 +67,7 @@ impl Tracked {
             limit_ms: asked.limit_ms,
             is_unmasked: of.is_unmasked,
             has_begun: false.into(),
-            delete_at_end: false.into(),
+            run: Mutex::default(),
             fold: Mutex::default(),
             body: FinalBody::default(),
             left_bytes: AtomicUsize::new(0),
@@ -87,14 +88,21 @@ impl Tracked {
         }
     }
 
-    /// Tells whether it is deleted if it ends so: after a rollback, one that was stopped is. In
-    /// `rolling_back` are the runs that are taking the places of others, which they roll back.
-    pub(super) fn is_deleted_after(&self, row: &RunRow, rolling_back: &[RunId]) -> bool {
-        let by = row.cause.as_ref().filter(|cause| cause.kind == CauseKind::Superseded);
-        let by = by.and_then(|cause| cause.by.as_deref());
-        let is_rolled_back = || rolling_back.iter().any(|id| by == Some(&*id.to_string()));
-        matches!(row.status, RunStatus::Cancelled | RunStatus::TimedOut)
-            && (is_rolled_back() || self.delete_at_end.load(Ordering::SeqCst))
+    /// Notes that the engine has it. It is held from now on.
+    pub(crate) fn begin(&self, run: &RunRef) {
+        *self.run.lock() = Some(run.clone());
+        self.has_begun.store(true, Ordering::SeqCst);
+    }
+
+    /// Notes that it was followed to its end. It is there for as long as the engine has it.
+    pub(crate) fn release(&self) {
+        drop(self.run.lock().take());
+    }
+
+    /// Yields the run, also one that the engine has forgotten and that was not followed to its end
+    /// yet.
+    pub(crate) fn run(&self, engine: &Engine) -> Option<RunRef> {
+        self.run.lock().clone().or_else(|| engine.get(self.id))
     }
 
     pub(crate) fn has_begun(&self) -> bool {

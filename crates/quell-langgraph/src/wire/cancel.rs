@@ -25,11 +25,11 @@ impl Action {
 
     /// Makes the request to the engine. Its reason is what the caller did.
     pub(crate) fn request(self, path: &str) -> CancelRequest {
-        let name = match self {
-            Self::Interrupt => "interrupt",
-            Self::Rollback => "rollback",
-        };
-        CancelRequest::because(format!("{name} requested via POST {path}"))
+        let request = |name| CancelRequest::because(format!("{name} requested via POST {path}"));
+        match self {
+            Self::Interrupt => request("interrupt"),
+            Self::Rollback => request("rollback").rollback(),
+        }
     }
 }
 

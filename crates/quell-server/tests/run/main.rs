@@ -67,6 +67,7 @@ mod refusals;
 mod report_page;
 #[cfg(test)]
 mod resumes;
+mod rolled_back;
 #[cfg(test)]
 mod run_limits;
 #[cfg(test)]
