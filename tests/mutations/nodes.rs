@@ -57,7 +57,7 @@ pub(super) const FAULTS: &[Fault] = &[
         name: "trust-that-a-lost-node-executes-nothing",
         edits: &[Edit {
             file: "engine/recover.rs",
-            text: "left.add(«in_doubt(record, node)»)",
+            text: "left.add(«doubt::of_node(record, node)»)",
             faulty: "{
                 let _ = node;
                 record

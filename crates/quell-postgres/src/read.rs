@@ -28,14 +28,15 @@ pub(crate) async fn get(on: &Readers, run: RunId) -> Result<Option<RunRecord>, S
     Ok(Some(run_of(row, 0).value?))
 }
 
-/// Reads the runs that are not terminal, the first one first.
+/// Reads the runs that are not terminal, and those that are and were rolled back, the first one
+/// first.
 pub(crate) async fn recover(
     on: &Readers,
     page: Page,
 ) -> Result<Pages<Stored<RunRecord>>, StoreError> {
     let of = format!(
-        "select run.bytes as size, {COLUMNS} from run where status < 3 and ord > $1
-        order by ord limit $2"
+        "select run.bytes as size, {COLUMNS} from run
+        where (status < 3 or stop_rollback and status >= 5) and ord > $1 order by ord limit $2"
     );
     let sql = paged(&of, "ord", 2);
     let query = Query { sql, values: vec![Box::new(after(page)), more_than(page)], is_list: false };

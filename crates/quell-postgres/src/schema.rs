@@ -211,7 +211,7 @@ create table run (
     quiesced bigint,
     bytes bigint not null
 );
-create index run_live on run (ord) where status < 3;
+create index run_live on run (ord) where status < 3 or stop_rollback and status >= 5;
 create index run_lane on run (lane) where status < 3 and lane is not null;
 create index run_owner on run (owner, ord) where owner is not null;
 create index run_root on run (root) where root is not null;

@@ -9,15 +9,15 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use futures::stream::{self, StreamExt};
-use quell_core::store::{Page, RunRecord, Store, StoreError, StoredHold, Unreadable};
-use quell_core::{Abandoned, Counts, RunId, Work, limits};
+use quell_core::store::{Page, RunRecord, Store, StoreError, Unreadable};
+use quell_core::{Abandoned, Counts, RunId, limits};
 
 use crate::body::context::RunContext;
 use crate::body::driver;
 use crate::engine::held_attempts::HeldAttempts;
 use crate::engine::left_behind::{Fate, LeftBehind, LeftTree, Writes};
 use crate::engine::left_log::LeftLog;
-use crate::engine::{Engine, left_paused, lost, prune, resumable};
+use crate::engine::{Engine, doubt, left_paused, lost, prune, resumable};
 use crate::failure::{Failure, SubmitError};
 use crate::journal::Recorded;
 use crate::node::Node;
@@ -235,7 +235,7 @@ impl Engine {
                     Ok(record) if is_here(&record) => held.0.extend(self.held(record.run())),
                     // Its process was gone before all of it had ended.
                     Ok(record) if record.status.is_terminal() => rolled_back.push(record),
-                    Ok(record) => left.add(in_doubt(record, node)),
+                    Ok(record) => left.add(doubt::of_node(record, node)),
                     Err(unreadable) => recovered.unreadable.push(unreadable),
                 }
             }
@@ -363,16 +363,6 @@ async fn write_trees<R: Recorded>(
 /// How many logs are read before their trees are written: a store answers many at once sooner than
 /// each by itself, and what a log tells is small.
 const LOGS_AHEAD: usize = 64;
-
-/// Notes that a node which cannot be asked may execute a run.
-fn in_doubt(mut record: RunRecord, node: Option<&Arc<str>>) -> RunRecord {
-    // One that is paused has no body, and one that was given its answer none yet.
-    if let Some(node) = node.filter(|_| record.paused.is_none() && !record.is_answered()) {
-        let nr = record.holds.iter().map(|hold| hold.nr).max().map_or(0, |nr| nr.saturating_add(1));
-        record.holds.push(StoredHold::new(nr, Work::Node, Arc::clone(node)));
-    }
-    record
-}
 
 /// Yields the runs below roots that can be read. The others are left as they are, and named: what
 /// becomes of them is the root's.
