@@ -137,8 +137,8 @@ pub(super) const FAULTS: &[Fault] = &[
         name: "supersede-nobody",
         edits: &[Edit {
             file: "step/submit.rs",
-            text: "node.stop_superseded(&entered.superseded);",
-            faulty: "let _ = Node::stop_superseded;",
+            text: "self.stop_superseded(&superseded);",
+            faulty: "let _ = Self::stop_superseded;",
         }],
         caught_by: &["lanes::i36_a_run_takes_the_place_of_all_that_its_lane_has"],
     },

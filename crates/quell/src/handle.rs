@@ -17,7 +17,7 @@ use crate::node::{Node, Reader, State, flags};
 use crate::run::RunRef;
 use crate::spec::RunSpec;
 use crate::step::StopOrigin;
-use crate::step::submit::Refusal;
+use crate::step::submit::{Refusal, Superseded};
 use crate::stream::EventStream;
 use crate::sync::waiters::{Key, Offer};
 
@@ -44,14 +44,22 @@ use crate::sync::waiters::{Key, Offer};
 #[must_use = "dropping the handle of a child unread makes its failure its parent's"]
 pub struct RunHandle<T> {
     run: RunRef,
-    refused: Option<SubmitError>,
-    /// The runs whose place it has taken in its lane.
-    superseded: Box<[RunRef]>,
+    /// What hardly any handle has.
+    rare: Option<Box<Rare>>,
     key: Key,
     read: bool,
     /// The value was taken out: nothing of this handle is left at the run.
     taken: bool,
     value: PhantomData<fn() -> T>,
+}
+
+/// What hardly any handle has.
+#[derive(Default)]
+struct Rare {
+    /// Why the run was never accepted.
+    refused: Option<SubmitError>,
+    /// The runs whose place it has taken in its lane.
+    superseded: Box<[RunRef]>,
 }
 
 /// How a run ended, with what its body returned.
@@ -83,11 +91,10 @@ impl<T> Outcome<T> {
 }
 
 impl<T: Send + 'static> RunHandle<T> {
-    pub(crate) fn new(node: Arc<Node>) -> Self {
+    pub(crate) const fn new(node: Arc<Node>) -> Self {
         Self {
             run: RunRef::new(node),
-            refused: None,
-            superseded: Box::default(),
+            rare: None,
             key: None,
             read: false,
             taken: false,
@@ -96,10 +103,10 @@ impl<T: Send + 'static> RunHandle<T> {
     }
 
     /// Keeps the runs whose place the run has taken in its lane.
-    pub(crate) fn superseding(mut self, superseded: Vec<Arc<Node>>) -> Self {
-        // Hardly any run takes a place, and an empty list is made of nothing: bench `submit/empty`.
-        if !superseded.is_empty() {
-            self.superseded = superseded.into_iter().map(RunRef::new).collect();
+    pub(crate) fn superseding(mut self, superseded: Option<Superseded>) -> Self {
+        if let Some(superseded) = superseded {
+            let superseded = superseded.into_iter().map(RunRef::new).collect();
+            self.rare = Some(Box::new(Rare { superseded, ..Rare::default() }));
         }
         self
     }
@@ -127,7 +134,8 @@ impl<T: Send + 'static> RunHandle<T> {
             node.mirror(&state, 0);
         }
         let mut handle = Self::new(node);
-        handle.refused = refused;
+        let rare = |error| Box::new(Rare { refused: Some(error), ..Rare::default() });
+        handle.rare = refused.map(rare);
         handle
     }
 
@@ -142,7 +150,7 @@ impl<T: Send + 'static> RunHandle<T> {
     }
 
     fn poll_outcome(&mut self, cx: &Context<'_>) -> Poll<Outcome<T>> {
-        if let Some(error) = &self.refused {
+        if let Some(error) = self.rare.as_ref().and_then(|rare| rare.refused.as_ref()) {
             self.read = true;
             return Poll::Ready(Outcome::Failed(RunError::Refused(error.clone())));
         }
@@ -236,7 +244,7 @@ impl<T> RunHandle<T> {
     /// of their stops; none but with [`OnBusy::CancelExisting`](crate::OnBusy::CancelExisting). The
     /// last of them may have been stopping before, or have ended by itself meanwhile.
     pub fn superseded(&self) -> &[RunRef] {
-        &self.superseded
+        self.rare.as_ref().map_or(&[], |rare| &rare.superseded)
     }
 
     /// Asks the run to stop. See [`RunRef::cancel`].

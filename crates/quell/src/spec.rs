@@ -46,11 +46,11 @@ pub struct RunSpec {
     pub(crate) gate: Option<Box<Gate>>,
     pub(crate) input: Option<Payload>,
     /// Which attempt of a stored run it is, if it is not the first.
-    pub(crate) again: Option<Again>,
+    pub(crate) again: Option<Box<Again>>,
 }
 
 /// A further attempt of a run that is stored.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Again {
     pub(crate) attempt: u32,
     /// The number of its first event: those before are stored.
@@ -65,6 +65,7 @@ pub(crate) struct PauseEnd(pub(crate) Option<Instant>);
 
 /// What a run is charged for when it comes, and gives back when it leaves. The input counts with
 /// its text, which is there since the spec was checked.
+#[inline]
 pub(crate) fn brought(name: &str, about: Option<&Metadata>, input: Option<&Payload>) -> usize {
     counted(name.len() + about.map_or(0, Metadata::bytes) + input.map_or(0, Payload::len))
 }

@@ -93,16 +93,13 @@ where
                 Poll::Pending
             }
         });
-        let started = started.await;
-        if let Some(error) = guard.node.refused_by_store() {
-            // Its destructors run here, as those of one that was stopped before its start.
+        if !started.await {
+            // Refused by the store, or stopped before the start: the body's destructors still run
+            // on its runtime (I21).
+            let refused = guard.node.refused_by_store();
             let dropped = guard.call(|| drop(body));
-            return guard.report(End::<T>::Returned(Err(error.into())), dropped.err());
-        }
-        if !started {
-            // Stopped before the start: the body's destructors still run on its runtime (I21).
-            let dropped = guard.call(|| drop(body));
-            return guard.report(End::<T>::Dropped, dropped.err());
+            let end = refused.map_or(End::Dropped, |error| End::Returned(Err(error.into())));
+            return guard.report::<T>(end, dropped.err());
         }
         let mut slot = pin!(None);
         match guard.call(|| body(RunContext::new(Arc::clone(&guard.node)))) {

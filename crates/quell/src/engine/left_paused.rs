@@ -71,7 +71,7 @@ pub(super) fn keep_paused(spec: &mut RunSpec, record: &RunRecord, at: SystemTime
     let expires_at = record.paused.as_ref().and_then(|pause| pause.expires_at);
     let left = expires_at.map(|end| end.duration_since(at).unwrap_or_default());
     let end = PauseEnd(left.map(|left| later(crate::sync::now(), left)));
-    spec.again = Some(Again { attempt: record.attempt, first_seq, paused: Some(end) });
+    spec.again = Some(Box::new(Again { attempt: record.attempt, first_seq, paused: Some(end) }));
 }
 
 /// Yields what a run has of its pauses.

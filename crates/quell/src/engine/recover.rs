@@ -301,7 +301,7 @@ impl Engine {
         let further = u32::from(!record.is_answered());
         let attempt = record.attempt.saturating_add(further);
         let first_seq = last_seq.saturating_add(1);
-        spec.again = Some(Again { attempt, first_seq, paused: None });
+        spec.again = Some(Box::new(Again { attempt, first_seq, paused: None }));
         let mut restored = left_paused::restored(record, at);
         restored.lost = left_paused::lost(record, lost);
         spec.timeout = spec.timeout.map(|timeout| timeout.saturating_sub(restored.used));

@@ -16,7 +16,7 @@ use std::time::Instant;
 use quell_core::{Cause, EventKind, RunStatus};
 
 use crate::log::{Entry, Log, Sinks, bytes_of};
-use crate::node::{Node, State};
+use crate::node::{Node, State, flags};
 use crate::sync::waiters::Wakers;
 use crate::time::clock::Ticks;
 use crate::time::times::Times;
@@ -66,11 +66,17 @@ impl Node {
         make: impl FnOnce() -> EventKind,
         wakers: &mut Wakers,
     ) {
-        // A successor gives the number to another event.
-        if self.is_left() {
-            return;
+        let mut sinks = self.shared.sinks();
+        if sinks.journal.is_some() {
+            // A successor gives the number to another event.
+            if self.is_left() {
+                return;
+            }
+            if self.flags() & flags::REFUSED != 0 {
+                sinks.journal = None;
+            }
         }
-        self.log_of(state).append(self.sinks(), (&self.id, now), bytes, make, wakers);
+        self.log_of(state).append(sinks, (&self.id, now), bytes, make, wakers);
     }
 
     /// Yields the log of the run's tree.
@@ -108,7 +114,6 @@ impl Node {
 
     /// Yields what the log writes with. Nothing of a run is stored that
     /// the store has refused, or that is left to the next process.
-    #[inline]
     fn sinks(&self) -> Sinks<'_> {
         let sinks = self.shared.sinks();
         if self.is_unkept() { Sinks { journal: None, ..sinks } } else { sinks }

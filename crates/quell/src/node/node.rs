@@ -96,13 +96,16 @@ impl Node {
             None => above,
         };
         // A tree is written by one attempt of its root.
-        let attempt = parent.map(|(node, _)| node.attempt());
-        let attempt = attempt.or(spec.again.map(|again| again.attempt)).unwrap_or(1);
-        let log = spec.again.filter(|_| parent.is_none()).map(|again| {
-            let account = spec.about.as_ref().and_then(|about| about.owner.clone());
-            let stored_as = shared.journal.as_ref().map(|_| attempt);
-            Arc::new(shared.new_log(id, account, stored_as).beginning_at(again.first_seq))
-        });
+        let (attempt, log) = match (parent, &spec.again) {
+            (Some((node, state)), _) => (node.attempt(), state.log.clone()),
+            (None, None) => (1, None),
+            (None, Some(again)) => {
+                let account = spec.about.as_ref().and_then(|about| about.owner.clone());
+                let stored_as = shared.journal.as_ref().map(|_| again.attempt);
+                let log = shared.new_log(id, account, stored_as).beginning_at(again.first_seq);
+                (again.attempt, Some(Arc::new(log)))
+            }
+        };
         let own = SpecRest::of(spec.grace, spec.input, spec.gate, attempt);
         Arc::new(Self {
             id,
@@ -124,7 +127,7 @@ impl Node {
             unstored: AtomicU16::new(0),
             state: Mutex::new(State {
                 life,
-                log: log.or_else(|| parent.and_then(|(_, state)| state.log.clone())),
+                log,
                 parent: parent.map(|(node, _)| Arc::downgrade(node)),
                 parent_id: parent.map(|(node, _)| node.id),
                 depth: parent.map_or(1, |(_, state)| state.depth + 1),
@@ -321,8 +324,8 @@ fn life_of(spec: &RunSpec, config: &EngineConfig, now: Instant) -> Lifecycle {
     rules.start_within = spec.start_within;
     rules.idle = spec.idle;
     rules.timeout_stands = spec.timeout_stands;
-    match spec.again.and_then(|again| again.paused) {
-        Some(PauseEnd(at)) => Lifecycle::paused(&rules, at, now),
+    match spec.again.as_ref().and_then(|again| again.paused.as_ref()) {
+        Some(PauseEnd(at)) => Lifecycle::paused(&rules, *at, now),
         None => Lifecycle::new(&rules, now),
     }
 }

@@ -9,14 +9,7 @@ use crate::failure::Failure;
 use crate::log::NODE_BYTES;
 use crate::node::outputs::{Emitted, partial};
 use crate::node::{Node, State};
-
-/// What a tree that has ended holds.
-pub(crate) struct TreeSize {
-    /// Whom it was charged to.
-    pub(crate) account: Option<Arc<str>>,
-    /// How many bytes it has, about.
-    pub(crate) bytes: usize,
-}
+use crate::tables::retention::TreeSize;
 
 /// Measures a tree that has ended.
 pub(crate) fn size_of(root: &Node) -> TreeSize {

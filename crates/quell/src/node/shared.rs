@@ -126,11 +126,9 @@ impl Shared {
                 return;
             }
         }
-        let size = report::size_of(root);
-        let (leaving, until) = {
-            let is_forgotten = || root.flags() & flags::FORGOTTEN != 0;
-            self.retention.keep(root, is_forgotten, size.account, size.bytes, now)
-        };
+        let is_forgotten = || root.flags() & flags::FORGOTTEN != 0;
+        let measure = || report::size_of(root);
+        let (leaving, until) = self.retention.keep(root, measure, is_forgotten, now);
         if let Some(at) = until {
             self.control.nudge(self.clock.ticks(at));
         }

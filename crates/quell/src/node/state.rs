@@ -181,6 +181,7 @@ impl State {
     }
 
     /// Notes a sign of life.
+    #[inline]
     pub(crate) fn touch(&self, node: &Node, now: Instant) {
         if let Some(idle) = &self.idle {
             idle.touch(node.shared.clock.ticks(now));

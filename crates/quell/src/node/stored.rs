@@ -156,11 +156,11 @@ impl Node {
         }
     }
 
-    /// Leaves the acceptance of the run for the store, if there is one. A root does not start
+    /// Leaves the acceptance of the run for the store, which there is. A root does not start
     /// before it is stored. Called under the lock.
     pub(crate) fn journal_acceptance(self: &Arc<Self>, state: &State) {
         let parent = state.parent_id;
-        if parent.is_none() && self.shared.journal.is_some() {
+        if parent.is_none() {
             // An earlier attempt of it was accepted.
             if self.flags() & flags::ACCEPTANCE_STORED != 0 {
                 return;

@@ -83,12 +83,12 @@ impl Node {
         let input = Input::Stop(self.stop_input(request, Some(wait)));
         let origin = StopOrigin { request: Some(request), ..StopOrigin::default() };
         let now = self.shared.clock.now();
-        let deferred = {
+        let mut deferred = {
             let mut state = self.lock();
             self.leave_paused(&state);
             self.step_locked(&mut state, input, origin, now, |_, _| {})
         };
-        self.carry_out(deferred, now);
+        self.carry_out(&mut deferred, now);
     }
 
     /// Asks this run to stop; `wait` replaces the engine's abort wait.

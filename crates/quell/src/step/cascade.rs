@@ -13,14 +13,14 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use quell_core::lifecycle::{Cascade, Effects, Input, Stage};
+use quell_core::lifecycle::{Cascade, Input, Stage};
 use quell_core::{CancelRequest, Cause, CauseKind, StopMode};
 
-use crate::failure::RunFailure;
 use crate::foreign;
 use crate::node::{Node, flags};
 use crate::step::StopOrigin;
-use crate::step::deferred::{ChildEnd, Deferred, Propagation, Propagations};
+use crate::step::deferred::{Deferred, Propagation, Propagations};
+use crate::step::end::child_ended;
 
 /// Carries out what steps have left for other nodes, and what that leaves in turn, until nothing is
 /// left.
@@ -40,7 +40,8 @@ fn work_off_all(propagations: &mut Propagations, now: Instant) {
             Spread::new(std::mem::take(propagations), now).run(usize::MAX);
             return;
         };
-        let mut deferred = child_ended(&parent, &child, &gone, now);
+        let mut deferred = Deferred::default();
+        child_ended(&mut deferred, &parent, &child, &gone, now);
         if !deferred.propagations.is_empty() {
             propagations.extend(std::mem::take(&mut deferred.propagations));
         }
@@ -179,7 +180,8 @@ impl Spread {
                 self.settle(&parent, deferred);
             }
             Propagation::ChildEnded { parent, child, gone } => {
-                let deferred = child_ended(&parent, &child, &gone, self.now);
+                let mut deferred = Deferred::default();
+                child_ended(&mut deferred, &parent, &child, &gone, self.now);
                 self.settle(&parent, deferred);
             }
         }
@@ -247,7 +249,8 @@ impl Spread {
             own_grace: child.own_grace(),
         };
         let why = StopOrigin { cause: Some(cause), is_counted, ..StopOrigin::default() };
-        let mut deferred = child.step(input, why, self.now, |_, _| {});
+        let mut deferred = Deferred::default();
+        child.step_into(&mut deferred, input, why, self.now, |_, _| {});
         if deferred.propagations.is_empty() {
             // Nearly every leaf: nothing spreads from it, and the stack is not touched.
             return child.finish(&mut deferred, self.now);
@@ -355,43 +358,6 @@ fn of_cleanup(child: &Node, now: Instant) -> Cause {
     let mut cause = Cause::new(CauseKind::Deadline, child.shared.clock.wall(now), child.id);
     cause.message = Some("the time of the hooks of its parent is over".into());
     cause
-}
-
-/// Counts a child out, and keeps it for the report if there is a row for it.
-fn child_ended(parent: &Arc<Node>, child: &Arc<Node>, gone: &ChildEnd, now: Instant) -> Deferred {
-    let input = Input::ChildEnded {
-        unseen_failure: gone.unseen_failure,
-        non_quiescent: gone.non_quiescent,
-    };
-    let (mut unlinked, mut unseen) = (None, None);
-    let deferred = parent.step(input, StopOrigin::default(), now, |state, _: &Effects| {
-        if gone.unseen_failure {
-            let failure = child.lock().take_failure();
-            if state.failure.is_none() {
-                state.failure =
-                    Some(RunFailure::of_child(child.id, Arc::clone(&child.name), failure));
-            } else {
-                unseen = failure;
-            }
-        }
-        if !gone.stays {
-            unlinked = state.children.unlink(gone.slot);
-            state.children.omit(gone.status, gone.omitted.as_deref());
-            if gone.charged > 0 {
-                let log = parent.log_of(state);
-                log.count_charge(0, gone.charged);
-                child.shared.ledger.release(log.account.as_ref(), gone.charged);
-            }
-        }
-    });
-    if unlinked.is_some() {
-        child.shared.registry.remove(child.id, child);
-    }
-    if unseen.is_some() {
-        // It may be the last claim on an error that is not ours.
-        foreign::run(&child.shared.couriers, move || drop(unseen));
-    }
-    deferred
 }
 
 /// Children that are copied under one lock: enough to be cheap, too few to hold up a reader.

@@ -1,12 +1,17 @@
-//! [`Node::record_end`] records that a run has become terminal, and what of it still executes.
+//! [`Node::record_end`] records that a run has become terminal, and what of it still executes;
+//! [`child_ended`] counts it out at its parent.
 
 use std::sync::Arc;
 use std::time::Instant;
 
+use quell_core::lifecycle::{Effects, Input};
 use quell_core::{Abandoned, EventKind, RunStatus, ToolOutcome, Work};
 
+use crate::failure::RunFailure;
+use crate::foreign;
 use crate::journal::Entry;
 use crate::node::{Node, Piece, Reader, State, flags};
+use crate::step::StopOrigin;
 use crate::step::deferred::{ChildEnd, Deferred, Propagation};
 
 impl Node {
@@ -51,14 +56,14 @@ impl Node {
 
     /// Gives back what the run took of the bounds, before the event is written that says so: who
     /// reads that, or is woken, finds room. The bytes of a tree that is to be stored are given back
-    /// when it is.
-    pub(super) fn give_back(&self, state: &State, is_ended: bool) {
-        if is_ended {
+    /// when it is. `is_last` says that nothing of a tree executes any more.
+    pub(super) fn give_back(&self, state: &State, fx: &Effects, is_last: bool) {
+        if fx.ended.is_some() {
             self.shared.ledger.count_out(self.account(state));
             self.shared.registry.count_out();
         }
         let is_stored = self.shared.journal.is_some() && !self.is_unkept();
-        if state.life.is_quiescent() && state.parent_id.is_none() && !is_stored {
+        if is_last && !is_stored {
             self.release_bytes(state);
         }
     }
@@ -123,5 +128,47 @@ impl Node {
             });
         }
         if non_quiescent { flags::ENDED_NON_QUIESCENT } else { 0 }
+    }
+}
+
+/// Counts a child out, and keeps it for the report if there is a row for it.
+pub(super) fn child_ended(
+    deferred: &mut Deferred,
+    parent: &Arc<Node>,
+    child: &Arc<Node>,
+    gone: &ChildEnd,
+    now: Instant,
+) {
+    let input = Input::ChildEnded {
+        unseen_failure: gone.unseen_failure,
+        non_quiescent: gone.non_quiescent,
+    };
+    let (mut unlinked, mut unseen) = (None, None);
+    parent.step_into(deferred, input, StopOrigin::default(), now, |state, _: &Effects| {
+        if gone.unseen_failure {
+            let failure = child.lock().take_failure();
+            if state.failure.is_none() {
+                state.failure =
+                    Some(RunFailure::of_child(child.id, Arc::clone(&child.name), failure));
+            } else {
+                unseen = failure;
+            }
+        }
+        if !gone.stays {
+            unlinked = state.children.unlink(gone.slot);
+            state.children.omit(gone.status, gone.omitted.as_deref());
+            if gone.charged > 0 {
+                let log = parent.log_of(state);
+                log.count_charge(0, gone.charged);
+                child.shared.ledger.release(log.account.as_ref(), gone.charged);
+            }
+        }
+    });
+    if unlinked.is_some() {
+        child.shared.registry.remove(child.id, child);
+    }
+    if unseen.is_some() {
+        // It may be the last claim on an error that is not ours.
+        foreign::run(&child.shared.couriers, move || drop(unseen));
     }
 }

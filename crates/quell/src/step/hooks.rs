@@ -38,6 +38,7 @@ use crate::step::deferred::{Deferred, DeferredRare};
 use crate::step::hold::Hold;
 use crate::sync::thread_local;
 use crate::sync::waiters::Wakers;
+use crate::tables::admission::Free;
 
 /// What becomes of the hooks that a step hands out. Decided under the node's lock, carried out when
 /// it is released.
@@ -109,9 +110,10 @@ impl Node {
         }
     }
 
-    /// Carries out what few steps leave, with no lock held: tokens, links and hooks.
-    pub(crate) fn finish_rare(self: &Arc<Self>, rare: DeferredRare) {
-        let DeferredRare { token, link, runners, hooks, maker, failure, free: _ } = rare;
+    /// Carries out what few steps leave, with no lock held: tokens, links and hooks. Yields the
+    /// runs that may start, which the caller starts later.
+    pub(crate) fn finish_rare(self: &Arc<Self>, rare: DeferredRare) -> Free<Self> {
+        let DeferredRare { token, link, runners, hooks, maker, failure, free } = rare;
         if failure.is_some() {
             foreign::run(&self.shared.couriers, move || drop(failure));
         }
@@ -136,6 +138,7 @@ impl Node {
             Some(HookFate::Refused(hooks)) => foreign::release(hooks),
             None => {}
         }
+        free
     }
 }
 

@@ -22,7 +22,7 @@ impl Node {
             self.watch_idle();
         }
         let now = self.shared.clock.now();
-        let (deferred, outcome) = {
+        let (mut deferred, outcome) = {
             let mut state = self.lock();
             let input = Input::LimitsChanged {
                 limits,
@@ -45,7 +45,7 @@ impl Node {
             };
             (deferred, outcome)
         };
-        self.carry_out(deferred, now);
+        self.carry_out(&mut deferred, now);
         // Asked without the lock: ancestors are locked before their descendants.
         outcome.unwrap_or_else(|| LimitsOutcome::Changed { deadline: self.deadline() })
     }

@@ -327,7 +327,7 @@ impl Node {
         };
         if !is_gated {
             queue();
-            return Ok(Free::none());
+            return Ok(Free::default());
         }
         // Under the lock of admission, which starts none that is not queued.
         let entered = self.shared.admission.enter_again(self, now, queue);

@@ -12,7 +12,7 @@ use crate::journal::Entry;
 use crate::node::{Node, State, flags};
 use crate::step::cascade;
 use crate::step::deferred::{Deferred, Propagation};
-use crate::tables::admission::{Free, Leaving};
+use crate::tables::admission::Leaving;
 
 /// What comes with an input besides the input.
 #[derive(Clone, Copy, Debug, Default)]
@@ -36,25 +36,27 @@ impl Node {
         edit: impl FnOnce(&mut State, &Effects),
     ) -> Effects {
         let now = self.shared.clock.now();
-        let deferred = self.step(input, origin, now, edit);
-        self.carry_out(deferred, now)
+        let mut deferred = Deferred::default();
+        self.step_into(&mut deferred, input, origin, now, edit);
+        self.carry_out(&mut deferred, now);
+        deferred.fx
     }
 
     /// Carries out what a step of this run leaves to be done, here and at other nodes.
-    pub(crate) fn carry_out(self: &Arc<Self>, mut deferred: Deferred, now: Instant) -> Effects {
-        let fx = deferred.fx;
-        if fx.ended.is_some() {
+    #[expect(clippy::inline_always, reason = "saves each step of a run 30 instructions")]
+    #[inline(always)]
+    pub(crate) fn carry_out(self: &Arc<Self>, deferred: &mut Deferred, now: Instant) {
+        if deferred.fx.ended.is_some() {
             // The handle is ready before the parent counts the child out: the last poll of a
             // parent that does not listen must find it (D10).
             let mut propagations = std::mem::take(&mut deferred.propagations);
-            self.finish(&mut deferred, now);
+            self.finish(deferred, now);
             cascade::work_off(&mut propagations, now);
         } else {
             // Descendants are signalled before this run's own waiters wake.
             cascade::work_off(&mut deferred.propagations, now);
-            self.finish(&mut deferred, now);
+            self.finish(deferred, now);
         }
-        fx
     }
 
     /// Decides and records under the lock.
@@ -65,8 +67,22 @@ impl Node {
         now: Instant,
         edit: impl FnOnce(&mut State, &Effects),
     ) -> Deferred {
-        let mut state = self.lock();
-        self.step_locked(&mut state, input, origin, now, edit)
+        let mut deferred = Deferred::default();
+        self.step_into(&mut deferred, input, origin, now, edit);
+        deferred
+    }
+
+    /// As [`Node::step`], with what is left to be done put where it is to be: to move it costs more
+    /// than some steps do (callgrind, `cancel_tree/flat`).
+    pub(crate) fn step_into(
+        self: &Arc<Self>,
+        deferred: &mut Deferred,
+        input: Input,
+        origin: StopOrigin<'_>,
+        now: Instant,
+        edit: impl FnOnce(&mut State, &Effects),
+    ) {
+        self.decide(&mut self.lock(), deferred, input, origin, now, edit);
     }
 
     /// As [`Node::step`], for a caller that holds the lock already.
@@ -78,9 +94,24 @@ impl Node {
         now: Instant,
         edit: impl FnOnce(&mut State, &Effects),
     ) -> Deferred {
+        let mut deferred = Deferred::default();
+        self.decide(state, &mut deferred, input, origin, now, edit);
+        deferred
+    }
+
+    fn decide(
+        self: &Arc<Self>,
+        state: &mut State,
+        deferred: &mut Deferred,
+        input: Input,
+        origin: StopOrigin<'_>,
+        now: Instant,
+        edit: impl FnOnce(&mut State, &Effects),
+    ) {
         // Only a store is told of a deadline that a further stop has made earlier.
         let hard = self.shared.journal.as_ref().and_then(|_| state.life.hard_deadline());
-        let mut fx = state.life.on(input, now);
+        let fx = &mut deferred.fx;
+        state.life.on_into(input, now, fx);
         if fx.accepted.is_some()
             && let Some(listens) = self.latch_hearing()
         {
@@ -92,8 +123,7 @@ impl Node {
             // before they are signalled either, so it signals them too (I2).
             fx.cascade = state.life.cascade();
         }
-        let mut deferred = Deferred { fx, ..Deferred::default() };
-        edit(state, &fx);
+        edit(state, fx);
         if matches!(input, Input::Started) && !fx.refused {
             self.write(state, now, EventKind::Started, &mut deferred.wakers);
             let at = state.times.next(self.shared.clock.stamp(now));
@@ -101,10 +131,9 @@ impl Node {
             self.journal(|node| Entry::Started(node, at));
             self.mirror(state, 0);
         } else {
-            self.record(state, origin, hard, now, &mut deferred);
+            self.record(state, origin, hard, now, deferred);
         }
         self.rearm(state);
-        deferred
     }
 
     /// Moves the timer of the run to where the lifecycle wants it.
@@ -123,11 +152,7 @@ impl Node {
             deferred;
         debug_assert!(propagations.is_empty(), "what is to be done elsewhere was done");
         let shared = &self.shared;
-        let mut free = Free::none();
-        if let Some(mut rare) = rare.take() {
-            free = std::mem::replace(&mut rare.free, free);
-            self.finish_rare(*rare);
-        }
+        let free = rare.take().map(|rare| self.finish_rare(*rare));
         if let Some(task) = task.take() {
             task.wake();
         }
@@ -135,7 +160,9 @@ impl Node {
             self.wake_with_news(std::mem::take(wakers), above.take());
         }
         self.trace(fx, cause.as_ref());
-        free.start();
+        if let Some(free) = free {
+            free.start();
+        }
         if *retire {
             if shared.journal.is_none() {
                 shared.retire_or_forget(self, *rolled_back, now);
@@ -157,24 +184,14 @@ impl Node {
         now: Instant,
         deferred: &mut Deferred,
     ) {
-        let (fx, mut set) = (deferred.fx, 0);
-        let rolls_back = self.note_rollback(state, origin);
-        if fx.scheduled {
-            let at = self.shared.clock.stamp(now);
-            let cause = Arc::new(self.cause_of(origin, at));
-            state.extra().scheduled = Some(Arc::clone(&cause));
-            self.journal_stop(state, StopMode::AfterStep, &cause);
-            set |= flags::SCHEDULED;
-            self.write(state, now, EventKind::StopRequested(cause), &mut deferred.wakers);
+        if deferred.fx.is_nothing() && !state.life.is_aborting() {
+            debug_assert_eq!(self.status(), self.told_status(state), "there is nothing to publish");
+            return;
         }
-        // One that never started has no use for its place, its lane, any more; its task may drop
-        // the body later (I21). What has started keeps its lane until it has ended.
-        let is_unstarted = fx.accepted.is_some() && state.times.started.is_none();
-        let mut leaving = if is_unstarted { self.hold_admission() } else { None };
-        match fx.accepted {
-            Some(trigger) => self.record_stop(state, trigger, origin, now, deferred),
-            None if fx.scheduled => {}
-            None => self.record_merged(state, fx.answer, rolls_back, hard),
+        let (fx, mut set, mut leaving) = (deferred.fx, 0, None);
+        // Whatever asks for a stop is answered.
+        if fx.answer.is_some() || fx.accepted.is_some() {
+            (set, leaving) = self.record_asked(state, origin, hard, now, deferred);
         }
         if fx.aborted {
             state.aborted = true;
@@ -191,7 +208,8 @@ impl Node {
         }
         if gives_back {
             leaving = leaving.or_else(|| self.hold_admission());
-            self.give_back(state, fx.ended.is_some());
+            deferred.retire = state.life.is_quiescent() && state.parent_id.is_none();
+            self.give_back(state, &fx, deferred.retire);
         }
         if fx.paused {
             leaving = self.record_pause(state, now, deferred);
@@ -209,7 +227,6 @@ impl Node {
             if let Some(log) = &state.log {
                 log.drain_waiters(&mut deferred.wakers);
             }
-            deferred.retire = state.life.is_quiescent() && state.parent_id.is_none();
             deferred.rolled_back = state.is_rollback();
         }
         // The parent's last poll must come after this run's waiters were woken by this step. An end
@@ -218,6 +235,37 @@ impl Node {
         if !deferred.wakers.is_empty() && (fx.ended.is_none() || foreign::is_barred()) {
             deferred.count_news(state, origin.is_counted);
         }
+    }
+
+    /// Records what a step says about a stop that was asked for. Yields the flags that say so, and
+    /// the lock of admission, if the run has no use for its place any more.
+    fn record_asked(
+        self: &Arc<Self>,
+        state: &mut State,
+        origin: StopOrigin<'_>,
+        hard: Option<Instant>,
+        now: Instant,
+        deferred: &mut Deferred,
+    ) -> (u32, Option<Leaving<'_, Self>>) {
+        let fx = deferred.fx;
+        let rolls_back = self.note_rollback(state, origin);
+        if fx.scheduled {
+            let at = self.shared.clock.stamp(now);
+            let cause = Arc::new(self.cause_of(origin, at));
+            state.extra().scheduled = Some(Arc::clone(&cause));
+            self.journal_stop(state, StopMode::AfterStep, &cause);
+            self.write(state, now, EventKind::StopRequested(cause), &mut deferred.wakers);
+        }
+        // One that never started has no use for its place, its lane, any more; its task may drop
+        // the body later (I21). What has started keeps its lane until it has ended.
+        let is_unstarted = fx.accepted.is_some() && state.times.started.is_none();
+        let leaving = if is_unstarted { self.hold_admission() } else { None };
+        match fx.accepted {
+            Some(trigger) => self.record_stop(state, trigger, origin, now, deferred),
+            None if fx.scheduled => {}
+            None => self.record_merged(state, fx.answer, rolls_back, hard),
+        }
+        (if fx.scheduled { flags::SCHEDULED } else { 0 }, leaving)
     }
 
     /// Has the body dropped or polled, if it is to be, and yields the flags that say so. What would

@@ -26,7 +26,7 @@ impl Shared {
     pub(crate) fn accept_root(
         self: &Arc<Self>,
         mut spec: RunSpec,
-    ) -> Result<(Arc<Node>, Vec<Arc<Node>>), SubmitError> {
+    ) -> Result<(Arc<Node>, Option<Superseded>), SubmitError> {
         // Before any lock: an input may be written only now, by code of the caller.
         let checked = spec.check().map(|()| spec.bytes());
         let (now, token, mut wakers) = (self.clock.now(), spec.link.take(), Wakers::new());
@@ -37,18 +37,16 @@ impl Shared {
             self.admission.catch_up(now);
         }
         let (entered, stop) = self.claim_root(&node, checked, now, &mut wakers)?;
-        if let Some(due) = node.gate().and_then(|gate| gate.not_before) {
-            self.control.nudge(self.clock.ticks(due));
-        }
-        entered.free.start();
         foreign::wake(&self.couriers, wakers);
-        node.stop_superseded(&entered.superseded);
-        self.stop_at_once(&node, token, stop, now);
+        let superseded = entered.and_then(|entered| node.leave_gate(*entered));
+        if token.is_some() || stop.is_some() {
+            self.stop_at_once(&node, token, stop, now);
+        }
         // The control thread may have stopped every root before this one was in the registry.
         if self.config.parent_token.as_ref().is_some_and(CancellationToken::is_cancelled) {
             node.cancel(&by_token());
         }
-        Ok((node, entered.superseded))
+        Ok((node, superseded))
     }
 
     /// Claims what a root needs in one step, or nothing: its key, room within the bounds, its id,
@@ -63,7 +61,7 @@ impl Shared {
         checked: Result<usize, SubmitError>,
         now: Instant,
         wakers: &mut Wakers,
-    ) -> Result<(Entered<Node>, Option<Box<Deferred>>), SubmitError> {
+    ) -> Result<Claimed, SubmitError> {
         let mut key = node.key().map(|key| (key, self.claims.lock()));
         if let Some((key, keys)) = &mut key {
             keys.ask(node.owner(), key, now)?;
@@ -81,10 +79,10 @@ impl Shared {
                 return Err(SubmitError::ShuttingDown);
             }
             if !self.admission.concerns(&**node) {
-                return Ok(Entered::none());
+                return Ok(None);
             }
             node.hold_back();
-            self.admission.enter(node, now)
+            self.admission.enter(node, now).map(|entered| Some(Box::new(entered)))
         };
         let claimed = self.enter(node, &mut node.lock(), false, now, wakers, admit)?;
         charge.keep();
@@ -219,7 +217,9 @@ impl Shared {
         counted.map_err(|max| share_used_up("live runs", account, max))?;
         let entered = self.registry.enter(node.id, node, is_root, admit);
         let admitted = entered.inspect_err(|_| self.ledger.count_out(account))?;
-        node.journal_acceptance(state);
+        if self.journal.is_some() {
+            node.journal_acceptance(state);
+        }
         let request = self.registry.take_stop(node.id, node.stop_scopes(), now);
         node.write_queued(state, shielded, now, wakers);
         if let Some(at) = state.life.next_wakeup() {
@@ -264,11 +264,23 @@ impl Shared {
 }
 
 impl Node {
+    /// Carries out, with no lock held, what the entry of this root into admission leaves to be
+    /// done. Yields the roots whose place it has taken, if there are any.
+    fn leave_gate(&self, entered: Entered<Self>) -> Option<Superseded> {
+        let Entered { free, superseded } = entered;
+        if let Some(due) = self.gate().and_then(|gate| gate.not_before) {
+            self.shared.control.nudge(self.shared.clock.ticks(due));
+        }
+        free.start();
+        if superseded.is_empty() {
+            return None;
+        }
+        self.stop_superseded(&superseded);
+        Some(superseded.into())
+    }
+
     /// Stops the roots whose place this run has taken.
     fn stop_superseded(&self, superseded: &[Arc<Self>]) {
-        if superseded.is_empty() {
-            return;
-        }
         let words = format!("`{}` took its place", self.name);
         let request = CancelRequest::because(words).by(self.id.to_string());
         let request = request.kind(CauseKind::Superseded);
@@ -313,6 +325,13 @@ pub(super) fn share_used_up(
         None => SubmitError::LimitReached { what, max },
     }
 }
+
+/// What a root that was taken in leaves to be done: what admission says of it, if it asks for
+/// admission at all, and the rest of the stop that was remembered for it, if there was one.
+type Claimed = (Option<Box<Entered<Node>>>, Option<Box<Deferred>>);
+
+/// The roots whose place another one has taken.
+pub(crate) type Superseded = Box<[Arc<Node>]>;
 
 /// What a run was charged for. Dropped, it is given back, unless it was kept.
 pub(super) struct Charge<'a> {

@@ -12,9 +12,6 @@ use crate::node::Node;
 impl Node {
     /// Tells subscribers of `tracing`, if any wants to know.
     pub(crate) fn trace(self: &Arc<Self>, fx: &Effects, cause: Option<&Arc<Cause>>) {
-        if self.is_left_paused() {
-            return;
-        }
         let level = if fx.aborted {
             LevelFilter::WARN
         } else if fx.ended.is_some() {
@@ -24,6 +21,9 @@ impl Node {
         } else {
             return;
         };
+        if self.is_left_paused() {
+            return;
+        }
         let (fx, cause) = (*fx, cause.map(Arc::clone));
         self.tell(level, move |node| node.say(&fx, cause.as_deref()));
     }

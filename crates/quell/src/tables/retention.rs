@@ -64,6 +64,15 @@ struct Share {
     places: VecDeque<u64>,
 }
 
+/// What a tree that has ended holds.
+#[derive(Debug)]
+pub(crate) struct TreeSize {
+    /// Whom it was charged to.
+    pub(crate) account: Option<Arc<str>>,
+    /// How many bytes it has, about.
+    pub(crate) bytes: usize,
+}
+
 /// Trees that leave, for the caller to forget when it holds no lock. Most often it is one.
 pub(crate) type Leaving<R> = Few<Arc<R>>;
 
@@ -89,13 +98,13 @@ impl<R> Retention<R> {
     }
 
     /// Keeps a tree that has ended and is quiescent. Yields the trees that have to leave and, if
-    /// this is the only one, when its time is over. `is_forgotten` reads the mark of the root.
+    /// this is the only one, when its time is over. `measure` is called with no lock held, and not
+    /// for a tree that is not kept. `is_forgotten` reads the mark of the root.
     pub(crate) fn keep(
         &self,
         root: &Arc<R>,
+        measure: impl FnOnce() -> TreeSize,
         is_forgotten: impl FnOnce() -> bool,
-        owner: Option<Arc<str>>,
-        bytes: usize,
         now: Instant,
     ) -> (Leaving<R>, Option<Instant>) {
         let mut leaving = Leaving::new();
@@ -103,6 +112,7 @@ impl<R> Retention<R> {
             leaving.push(Arc::clone(root));
             return (leaving, None);
         }
+        let TreeSize { account: owner, bytes } = measure();
         let mut kept = self.kept.lock();
         // A caller may forget the tree between its end and now. `forget` marks the root under
         // this lock, so the tree is refused here or taken out there.

@@ -34,7 +34,9 @@ impl IdleWatch {
         self.of == run
     }
 
-    /// Notes a sign of life here and above.
+    /// Notes a sign of life here and above. Not inlined: every event of a run without an idle limit
+    /// would pay for it (callgrind, `events/0_0`).
+    #[inline(never)]
     pub(crate) fn touch(&self, now: Ticks) {
         self.start_from(now);
         let mut next = self.above();

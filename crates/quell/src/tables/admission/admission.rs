@@ -327,13 +327,6 @@ impl<R> Default for Free<R> {
     }
 }
 
-impl<R> Entered<R> {
-    /// Admission has nothing to do with the root.
-    pub(crate) const fn none() -> Self {
-        Self { free: Free(Vec::new()), superseded: Vec::new() }
-    }
-}
-
 impl<R: Candidate> Leaving<'_, R> {
     /// Takes out a run that was stopped before it started, or that has ended: it leaves its queue
     /// and hands its lane over. One that is quiescent gives back its `slots`, too. `publish`, which
@@ -365,11 +358,6 @@ impl<R: Candidate> Leaving<'_, R> {
 }
 
 impl<R: Candidate> Free<R> {
-    /// No run may start now.
-    pub(crate) const fn none() -> Self {
-        Self(Vec::new())
-    }
-
     /// Tells whether no run may start.
     pub(crate) const fn is_empty(&self) -> bool {
         self.0.is_empty()
