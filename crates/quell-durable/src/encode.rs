@@ -12,8 +12,8 @@ use quell_core::{RunId, RunReport, limits};
 pub struct Write {
     /// The record.
     pub record: Record,
-    /// Labels, event, cause or report, as JSON; empty if there is none, and of a report that is left
-    /// out.
+    /// Labels, event, cause or report, as JSON; empty if there is none, and of a report that is
+    /// left out.
     pub text: String,
     /// The annotations of a run that is accepted, as JSON; empty if it has none.
     pub annotations: String,

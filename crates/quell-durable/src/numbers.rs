@@ -10,8 +10,8 @@ pub const fn number(epoch: Epoch) -> i64 {
     epoch.as_u64().cast_signed()
 }
 
-/// Yields the number of an event, or a place in a list, as a column keeps it. One beyond the largest
-/// is the largest.
+/// Yields the number of an event, or a place in a list, as a column keeps it. One beyond the
+/// largest is the largest.
 pub fn bits(seq: u64) -> i64 {
     i64::try_from(seq).unwrap_or(i64::MAX)
 }

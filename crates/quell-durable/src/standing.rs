@@ -13,7 +13,8 @@ pub struct Standing {
 }
 
 impl Standing {
-    /// Says why a record of an epoch was not stored, by how its run stands; none if it is not there.
+    /// Says why a record of an epoch was not stored, by how its run stands; none is one that is not
+    /// there.
     pub fn refusal(found: Option<Self>, run: RunId, epoch: Epoch) -> StoreError {
         match found {
             None => StoreError::Unknown { run },

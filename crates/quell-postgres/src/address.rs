@@ -7,9 +7,9 @@ use std::time::Duration;
 use percent_encoding::percent_decode_str;
 use quell_core::store::StoreError;
 use tokio_postgres::Config;
-use tokio_postgres::config::{Host, SslMode};
+use tokio_postgres::config::{Host, SslMode, TargetSessionAttrs};
 
-use crate::passfile;
+use crate::passfile::{self, PORT};
 
 /// Where the database is.
 #[derive(Clone, Debug)]
@@ -40,6 +40,17 @@ impl Address {
     /// Fails if it cannot be read, or names an option that is not known. No word of the error is
     /// part of a password.
     pub(crate) fn read(text: &str) -> Result<Self, StoreError> {
+        let (mut address, passfile) = Self::parse(text)?;
+        if address.config.get_password().is_none()
+            && let Some(password) = passfile::find(&address.config, passfile.as_deref())
+        {
+            address.config.password(password);
+        }
+        Ok(address)
+    }
+
+    /// Reads an address, and yields it with the file that it names for its password.
+    fn parse(text: &str) -> Result<(Self, Option<String>), StoreError> {
         let Parts { rest, ours } = parts(text)?;
         let mut config = Config::from_str(&rest).map_err(|error| {
             let source = std::error::Error::source(&error).map(ToString::to_string);
@@ -67,16 +78,15 @@ impl Address {
         if config.get_hosts().is_empty() && config.get_hostaddrs().is_empty() {
             return Err(unreadable("it names no host"));
         }
-        if config.get_password().is_none()
-            && let Some(password) = passfile::find(&config, last("passfile").map(String::as_str))
-        {
-            config.password(password);
+        if config.get_hosts().len().max(config.get_hostaddrs().len()) > 1 {
+            // A standby would answer reads with what it has by then.
+            config.target_session_attrs(TargetSessionAttrs::ReadWrite);
         }
         if config.get_application_name().is_none() {
             config.application_name(format!("quell, process {}", std::process::id()));
         }
         notice_dead_peers(&mut config);
-        Ok(Self { config, trust, root_cert })
+        Ok((Self { config, trust, root_cert }, last("passfile").cloned()))
     }
 
     /// Says in words where it is.
@@ -209,8 +219,8 @@ fn unreadable(what: &str) -> StoreError {
 
 /// Yields what of an address may be printed: host, port and database.
 pub(crate) fn without_secrets(text: &str) -> String {
-    match Address::read(text) {
-        Ok(address) => {
+    match Address::parse(text) {
+        Ok((address, _)) => {
             let database = address.config.get_dbname().unwrap_or_default();
             format!("{}/{database}", address.words())
         }
@@ -263,9 +273,6 @@ const OTHERS: [&str; 14] = [
 /// What stands for an address that says nothing.
 const KEEPALIVES_IDLE_OF_LIBRARY: Duration = Duration::from_hours(2);
 
-/// Where PostgreSQL listens if nothing else is said.
-pub(crate) const PORT: u16 = 5432;
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -287,6 +294,18 @@ mod tests {
             assert_eq!((config.get_ssl_mode(), trust), (SslMode::Require, Trust::Host));
             assert_eq!(root_cert, Some("/etc/a b.pem".into()));
             assert_eq!(config.get_connect_timeout().unwrap().as_secs(), 3);
+        }
+    }
+
+    #[test]
+    fn of_several_hosts_none_is_asked_that_may_not_be_written() {
+        for (hosts, attrs) in [
+            ("host=a", TargetSessionAttrs::Any),
+            ("host=a,b", TargetSessionAttrs::ReadWrite),
+            ("hostaddr=127.0.0.1,127.0.0.2", TargetSessionAttrs::ReadWrite),
+        ] {
+            let address = read(&format!("{hosts} user=u"));
+            assert_eq!(address.config.get_target_session_attrs(), attrs, "{hosts}");
         }
     }
 

@@ -34,7 +34,7 @@
 //! | what | where |
 //! |---|---|
 //! | the address: URL, password file, TLS | `address`, `passfile`, `trust` |
-//! | sessions, their settings and the lock | `session`, `checks`, `lock` |
+//! | sessions, their settings and the lock | `session`, `prepared`, `checks`, `lock` |
 //! | tables, and how they come to be | `schema` |
 //! | statements of records, and why one is refused | `sql`, `step`, `refusal` |
 //! | the one that writes | `writer`, `transaction` |
@@ -47,6 +47,7 @@ mod list;
 mod lock;
 mod options;
 mod passfile;
+mod prepared;
 mod read;
 mod readers;
 mod refusal;

@@ -20,8 +20,9 @@ use crate::address;
 #[derive(Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct PostgresOptions {
-    /// Where the database is, as libpq says it: `postgres://USER:PASSWORD@HOST:PORT/DATABASE?KEY=VALUE`,
-    /// or `host=HOST user=USER dbname=DATABASE`. It is never printed.
+    /// Where the database is, as libpq says it: `postgres://USER@HOST:PORT/DATABASE?KEY=VALUE`,
+    /// with a password behind the user as `USER:PASSWORD`, or `host=HOST user=USER
+    /// dbname=DATABASE`. It is printed without user and password.
     ///
     /// `sslmode` is one of `disable`, `prefer` (the default: encrypted if the server can, and
     /// nobody is authenticated), `require` (always encrypted; authenticated as `verify-ca` does if
@@ -41,8 +42,8 @@ pub struct PostgresOptions {
     /// How long one statement may take on the server, and a whole transaction of the one that
     /// writes. Defaults to 30 s. Zero counts as 1 ms.
     pub statement_timeout: Duration,
-    /// Connections that read. Defaults to 4. Zero counts as 1. One of them, if there are several, is
-    /// for other reads than lists of runs.
+    /// Connections that read. Defaults to 4. Zero counts as 1. One of them, if there are several,
+    /// is for other reads than lists of runs.
     pub readers: usize,
     /// Records that are taken at once and wait to be written. Defaults to 65,536, and as many of
     /// stops that overtake. When there are more, appends wait in their order. Zero counts as 1.

@@ -6,8 +6,6 @@ use std::path::{Path, PathBuf};
 use tokio_postgres::Config;
 use tokio_postgres::config::Host;
 
-use crate::address::PORT;
-
 /// Finds the password of an address in a file: the one that is named, that of the variable
 /// `PGPASSFILE`, or `~/.pgpass`. None if there is none, or if others have a right to the file.
 pub(crate) fn find(config: &Config, named: Option<&str>) -> Option<String> {
@@ -68,6 +66,9 @@ fn is_private(file: &Path) -> bool {
 fn is_private(file: &Path) -> bool {
     file.is_file()
 }
+
+/// Where PostgreSQL listens if nothing else is said.
+pub(crate) const PORT: u16 = 5432;
 
 #[cfg(test)]
 mod tests {

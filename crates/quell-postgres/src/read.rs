@@ -103,8 +103,8 @@ pub(crate) async fn bytes(on: &Readers) -> Result<u64, StoreError> {
 }
 
 /// Cuts a query with a column `size` after as many rows or bytes as a page has. Its last parameter
-/// is one more than the rows, so that there is a next page if they are all there. The first column of
-/// the result says how many rows there were.
+/// is one more than the rows, so that there is a next page if they are all there. The first column
+/// of the result says how many rows there were.
 pub(crate) fn paged(of: &str, order: &str, limit: usize) -> String {
     format!(
         "select q.* from (
@@ -206,5 +206,5 @@ pub(crate) fn more_than(page: Page) -> Value<'static> {
     Box::new(i64::try_from(page.limit() + 1).unwrap_or(i64::MAX))
 }
 
-/// The first column of a query within a page: how many rows there were, and `size`, stand before it.
+/// The first column of a query within a page: how many rows there were and `size` stand before it.
 pub(crate) const FIRST: usize = 2;

@@ -16,7 +16,7 @@ use quell_core::store::StoreError;
 use tokio::runtime::Handle;
 use tokio::sync::{Semaphore, oneshot};
 use tokio::task::JoinHandle;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 use tokio_postgres::types::ToSql;
 use tokio_postgres::{Client, Config, Error, Row};
 use tokio_util::task::TaskTracker;
@@ -157,8 +157,10 @@ impl Read {
                 Err(error) => return Some(Err(self.no_session(&error))),
             };
             match self.on(session, query, answer).await? {
-                Err(error) if is_lost(&error) => {}
-                found => return Some(found.map_err(|error| fault(&error))),
+                Ok(rows) => return Some(Ok(rows)),
+                Err(Failed::Server(error)) if is_lost(&error) => {}
+                Err(Failed::Server(error)) => return Some(Err(fault(&error))),
+                Err(Failed::Silence) => return Some(Err(self.silence())),
             }
         }
         let what = "sessions end as they begin".into();
@@ -170,23 +172,33 @@ impl Read {
         session: Object,
         query: &Query,
         answer: &mut Answer,
-    ) -> Option<Result<Vec<Row>, Error>> {
-        {
+    ) -> Option<Result<Vec<Row>, Failed>> {
+        let limit = Duration::from_millis(self.target.statement_ms());
+        let is_silent = {
             let rows = rows(&session, query);
             tokio::pin!(rows);
-            tokio::select! {
+            let is_silent = tokio::select! {
                 // An answer that is there is given.
                 biased;
-                found = &mut rows => return Some(found),
-                () = answer.closed() => {}
+                found = &mut rows => return Some(found.map_err(Failed::Server)),
+                () = answer.closed() => false,
+                // The server has its own limit: nothing comes from there any more.
+                () = sleep(limit + self.target.options.connect_timeout) => true,
+            };
+            if !is_silent {
+                let token = session.cancel_token();
+                let cancel = timeout(limit, token.cancel_query(self.target.tls.clone()));
+                let _ = tokio::join!(cancel, timeout(limit, rows));
             }
-            let limit = Duration::from_millis(self.target.statement_ms());
-            let token = session.cancel_token();
-            let cancel = timeout(limit, token.cancel_query(self.target.tls.clone()));
-            let _ = tokio::join!(cancel, timeout(limit, rows));
-        }
+            is_silent
+        };
         drop(Object::take(session));
-        None
+        is_silent.then_some(Err(Failed::Silence))
+    }
+
+    fn silence(&self) -> StoreError {
+        let what = format!("{}: it does not answer any more", self.target.address.words());
+        StoreError::Unreachable { what }
     }
 
     fn no_session(&self, error: &PoolError) -> StoreError {
@@ -202,6 +214,13 @@ impl Read {
             other => StoreError::Unreachable { what: format!("{place}: {other}") },
         }
     }
+}
+
+/// Why there are no rows.
+enum Failed {
+    Server(Error),
+    /// Nothing came. The session is of no use any more.
+    Silence,
 }
 
 async fn rows(session: &Object, query: &Query) -> Result<Vec<Row>, Error> {

@@ -6,10 +6,10 @@ use quell_durable::{Standing, Write};
 use tokio_postgres::Error;
 use uuid::Uuid;
 
+use crate::prepared::Prepared;
 use crate::sql::Sql;
 use crate::step::{id, key_owner, seq_of};
 use crate::text::kept;
-use crate::transaction::Session;
 
 /// Says why a statement of a record has changed no row. It is asked before anything is rolled back,
 /// for it may be because of a record of the same append.
@@ -17,13 +17,13 @@ use crate::transaction::Session;
 /// # Errors
 ///
 /// Fails as the server does.
-pub(crate) async fn why(session: &Session, sql: Sql, write: &Write) -> Result<StoreError, Error> {
+pub(crate) async fn why(on: &Prepared, sql: Sql, write: &Write) -> Result<StoreError, Error> {
     let (run, epoch) = (write.record.run(), write.record.epoch());
     match (&write.record, sql) {
         (Record::Accepted(accepted), Sql::Claim) => {
             let Some(key) = &accepted.key else { return Ok(StoreError::Exists { run }) };
             let (owner, text) = (key_owner(accepted), kept(&key.key));
-            let claimed = session.rows(Sql::Claimed, &[&owner, &text]).await?;
+            let claimed = on.rows(Sql::Claimed, &[&owner, &text]).await?;
             let Some(row) = claimed.first() else { return Ok(StoreError::Exists { run }) };
             let payload: &[u8] = row.try_get(1)?;
             Ok(StoreError::KeyClaimed {
@@ -33,14 +33,14 @@ pub(crate) async fn why(session: &Session, sql: Sql, write: &Write) -> Result<St
             })
         }
         (Record::Accepted(accepted), _) => {
-            if standing(session, run).await?.is_some() {
+            if standing(on, run).await?.is_some() {
                 return Ok(StoreError::Exists { run });
             }
             let root = accepted.root;
-            Ok(Standing::refusal(standing(session, root).await?, root, epoch))
+            Ok(Standing::refusal(standing(on, root).await?, root, epoch))
         }
         (Record::Event { event, .. }, _) => {
-            let found = standing(session, run).await?;
+            let found = standing(on, run).await?;
             if found.is_some_and(|found| epoch >= found.epoch) {
                 let seq = seq_of(event).cast_unsigned();
                 return Ok(StoreError::SeqTaken { root: run, seq });
@@ -48,21 +48,21 @@ pub(crate) async fn why(session: &Session, sql: Sql, write: &Write) -> Result<St
             Ok(Standing::refusal(found, run, epoch))
         }
         (Record::Forgotten { .. }, _) => {
-            let found = standing(session, run).await?;
+            let found = standing(on, run).await?;
             let is_own = found.is_some_and(|found| epoch >= found.epoch && found.has_ended);
             if !is_own {
                 return Ok(Standing::refusal(found, run, epoch));
             }
-            let live = session.rows(Sql::Live, &[&id(run)]).await?;
+            let live = on.rows(Sql::Live, &[&id(run)]).await?;
             let live = live.first().map(|row| row.try_get::<_, Uuid>(0)).transpose()?;
             Ok(StoreError::Live { run: live.map_or(run, RunId::from_uuid) })
         }
-        _ => Ok(Standing::refusal(standing(session, run).await?, run, epoch)),
+        _ => Ok(Standing::refusal(standing(on, run).await?, run, epoch)),
     }
 }
 
-async fn standing(session: &Session, run: RunId) -> Result<Option<Standing>, Error> {
-    let found = session.rows(Sql::Standing, &[&id(run)]).await?;
+async fn standing(on: &Prepared, run: RunId) -> Result<Option<Standing>, Error> {
+    let found = on.rows(Sql::Standing, &[&id(run)]).await?;
     let Some(row) = found.first() else { return Ok(None) };
     let epoch = Epoch::from_u64(row.try_get::<_, i64>(0)?.cast_unsigned());
     Ok(Some(Standing { epoch, has_ended: row.try_get(1)? }))

@@ -159,8 +159,8 @@ const LOOK: &str = "select exists (select 1 from pg_namespace where nspname = $1
 
 /// Instants are milliseconds since 1970. `ord` is never given again: cursors of pages are such
 /// numbers. No table refers to another one: rows are made by statements that find their run, and
-/// leave with it in one statement; a reference would be looked up once more for each of them. Labels
-/// are found by hashes: an entry of an index has at most 2,704 bytes.
+/// leave with it in one statement; a reference would be looked up once more for each of them.
+/// Labels are found by hashes: an entry of an index has at most 2,704 bytes.
 const SCHEMA_1: &str = r#"
 create table meta (
     is_one boolean primary key default true check (is_one),

@@ -100,8 +100,9 @@ impl Target {
         let (schema, limit) = (self.schema(), self.statement_ms());
         // A peer that is gone is noticed, so that the lock does not stay with a dead session.
         format!(
-            "set search_path = {schema}; set statement_timeout = {limit}; set lock_timeout = {limit};
-            set idle_in_transaction_session_timeout = {limit}; set client_min_messages = warning;
+            "set search_path = {schema}; set client_min_messages = warning;
+            set statement_timeout = {limit}; set lock_timeout = {limit};
+            set idle_in_transaction_session_timeout = {limit};
             set default_transaction_isolation = 'read committed'; set jit = off;
             set tcp_keepalives_idle = 10; set tcp_keepalives_interval = 5;
             set tcp_keepalives_count = 3"

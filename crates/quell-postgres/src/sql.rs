@@ -70,31 +70,15 @@ impl Sql {
                 where boot = $1"
             }
             Self::Accept => ACCEPT,
-            Self::Claim => {
-                "insert into claim (owner, key, payload, run) values ($1, $2, $3, $4)
-                on conflict (owner, key) do update
-                set payload = excluded.payload, run = excluded.run, forgotten = null
-                where claim.forgotten <= $5"
-            }
+            Self::Claim => CLAIM,
             Self::Label => {
                 "insert into label (run, key, value)
                 select ord, l.key, l.value from run, unnest($2::text[], $3::text[]) l (key, value)
                 where id = $1"
             }
-            Self::Event => {
-                "with raised as (update run set epoch = $2 where id = $1 and epoch < $2)
-                insert into event (root, seq, text)
-                select ord, $3::int8, $4::text from run where id = $1 and epoch <= $2
-                on conflict do nothing"
-            }
+            Self::Event => EVENT,
             Self::Detach => DETACH,
-            Self::Save => {
-                "with raised as (
-                    update run set epoch = $2 where id = $1 and epoch < $2 and status < 3)
-                insert into checkpoint (lane, run, epoch, at, state)
-                select $3::text, ord, $2, $4::int8, $5::text from run
-                where id = $1 and epoch <= $2 and status < 3"
-            }
+            Self::Save => SAVE,
             Self::Start => {
                 "update run set epoch = $2, started = coalesce(started, $3), paused = null,
                 status = case when status < 1 then 1 else status end
@@ -102,57 +86,74 @@ impl Sql {
             }
             Self::Stop => STOP,
             Self::Pause => PAUSE,
-            Self::Resume => {
-                "update run set epoch = $2, paused = null, answer = $3, stood = $4,
-                attempt = greatest(attempt, $5),
-                status = case when status < 2 then 0 else status end, bytes = bytes + $6
-                where id = $1 and epoch <= $2 and status < 3"
-            }
-            Self::HoldBegan => {
-                "with raised as (
-                    update run set epoch = $2 where id = $1 and epoch < $2 and status < 3)
-                insert into hold (run, nr, what, name)
-                select ord, $3::int8, $4::text, $5::text from run
-                where id = $1 and epoch <= $2 and status < 3
-                on conflict (run, nr) do update set what = excluded.what, name = excluded.name"
-            }
-            Self::HoldEnded => {
-                "with raised as (update run set epoch = $2 where id = $1 and epoch < $2),
-                of as (select ord from run where id = $1 and epoch <= $2),
-                gone as (delete from hold using of where run = of.ord and nr = $3)
-                select 1 from of"
-            }
-            Self::End => {
-                "update run set epoch = $2, status = $3, quiescent = $4, quiesced = $5,
-                report = $6, ended = $7, started = coalesce(started, $8), paused = null,
-                answer = null, bytes = bytes + $9
-                where id = $1 and epoch <= $2 and status < 3"
-            }
-            Self::RollBack => {
-                "with gone as (delete from checkpoint
-                    where run = (select ord from run where id = $1)
-                    returning octet_length(state) + 64 as bytes)
-                select coalesce(sum(bytes), 0)::int8, 0::int8 from gone"
-            }
+            Self::Resume => RESUME,
+            Self::HoldBegan => HOLD_BEGAN,
+            Self::HoldEnded => HOLD_ENDED,
+            Self::End => END,
+            Self::RollBack => ROLL_BACK,
             Self::Quiesce => {
                 "update run set epoch = $2, quiescent = true, quiesced = coalesce(quiesced, $3)
                 where id = $1 and epoch <= $2 and status >= 3"
             }
             Self::Forget => FORGET,
-            Self::DropKeys => {
-                "with too_many as (select owner, key from claim where forgotten is not null
-                    order by forgotten desc, owner, key offset $2),
-                over as (delete from claim where forgotten <= $1)
-                delete from claim c using too_many m where c.owner = m.owner and c.key = m.key"
-            }
+            Self::DropKeys => DROP_KEYS,
             Self::Standing => "select epoch, status >= 3 from run where id = $1",
             Self::Claimed => {
-                "select run, payload, forgotten is not null from claim where owner = $1 and key = $2"
+                "select run, payload, forgotten is not null from claim
+                where owner = $1 and key = $2"
             }
             Self::Live => LIVE,
         }
     }
 }
+
+const CLAIM: &str = "insert into claim (owner, key, payload, run) values ($1, $2, $3, $4)
+    on conflict (owner, key) do update
+    set payload = excluded.payload, run = excluded.run, forgotten = null
+    where claim.forgotten <= $5";
+
+const EVENT: &str = "with raised as (update run set epoch = $2 where id = $1 and epoch < $2)
+    insert into event (root, seq, text)
+    select ord, $3::int8, $4::text from run where id = $1 and epoch <= $2
+    on conflict do nothing";
+
+const SAVE: &str = "with raised as (
+        update run set epoch = $2 where id = $1 and epoch < $2 and status < 3)
+    insert into checkpoint (lane, run, epoch, at, state)
+    select $3::text, ord, $2, $4::int8, $5::text from run
+    where id = $1 and epoch <= $2 and status < 3";
+
+const RESUME: &str = "update run set epoch = $2, paused = null, answer = $3, stood = $4,
+    attempt = greatest(attempt, $5),
+    status = case when status < 2 then 0 else status end, bytes = bytes + $6
+    where id = $1 and epoch <= $2 and status < 3";
+
+const HOLD_BEGAN: &str = "with raised as (
+        update run set epoch = $2 where id = $1 and epoch < $2 and status < 3)
+    insert into hold (run, nr, what, name)
+    select ord, $3::int8, $4::text, $5::text from run
+    where id = $1 and epoch <= $2 and status < 3
+    on conflict (run, nr) do update set what = excluded.what, name = excluded.name";
+
+const HOLD_ENDED: &str = "with raised as (update run set epoch = $2 where id = $1 and epoch < $2),
+    of as (select ord from run where id = $1 and epoch <= $2),
+    gone as (delete from hold using of where run = of.ord and nr = $3)
+    select 1 from of";
+
+const END: &str = "update run set epoch = $2, status = $3, quiescent = $4, quiesced = $5,
+    report = $6, ended = $7, started = coalesce(started, $8), paused = null,
+    answer = null, bytes = bytes + $9
+    where id = $1 and epoch <= $2 and status < 3";
+
+const ROLL_BACK: &str = "with gone as (delete from checkpoint
+        where run = (select ord from run where id = $1)
+        returning octet_length(state) + 64 as bytes)
+    select coalesce(sum(bytes), 0)::int8, 0::int8 from gone";
+
+const DROP_KEYS: &str = "with too_many as (select owner, key from claim where forgotten is not null
+        order by forgotten desc, owner, key offset $2),
+    over as (delete from claim where forgotten <= $1)
+    delete from claim c using too_many m where c.owner = m.owner and c.key = m.key";
 
 /// Below a root an epoch that was superseded starts nothing.
 const ACCEPT: &str = "insert into run (id, root, parent, epoch, kind, name, owner, lane, labels,

@@ -212,8 +212,8 @@ struct Threads {
 }
 
 impl Threads {
-    /// Writes until the store closes. However that ends, what waits is answered, the schema is free,
-    /// and whoever waits for that is told.
+    /// Writes until the store closes. However that ends, what waits is answered, the schema is
+    /// free, and whoever waits for that is told.
     fn run(self) {
         let Self { mut writer, sessions, queue, readers, closing } = self;
         let handle = sessions.handle();

@@ -5,29 +5,26 @@
 //! nothing of it is committed; the same appends get another transaction, in which each stands
 //! behind a savepoint and is looked at alone.
 
-use std::collections::HashMap;
 use std::future::poll_fn;
 use std::task::Poll;
 
-use futures::future::{BoxFuture, FutureExt as _, try_join_all};
+use futures::future::{BoxFuture, FutureExt as _};
 use quell_core::limits;
 use quell_core::store::{Record, StoreError};
 use quell_durable::{Pending, key_ttl_ms, millis};
 use tokio_postgres::types::ToSql;
-use tokio_postgres::{Client, Error, Row, Statement};
+use tokio_postgres::{Client, Error};
 
 use crate::fault::{fault, is_lost};
+use crate::prepared::Prepared;
 use crate::refusal;
 use crate::sql::Sql;
 use crate::step::{Step, steps};
 
-/// A session with the lock of its schema, and its statements.
+/// A session with the lock of its schema.
 #[derive(Debug)]
 pub(crate) struct Session {
-    pub(crate) client: Client,
-    /// The process of the server that serves it.
-    pub(crate) pid: i32,
-    statements: HashMap<Sql, Statement>,
+    pub(crate) on: Prepared,
     /// Keys that were left since the last look whether there are too many.
     keys_left: i64,
 }
@@ -72,31 +69,13 @@ struct Sum {
 }
 
 impl Session {
-    /// Prepares the statements.
+    /// Begins with a session that has the lock.
     ///
     /// # Errors
     ///
     /// Fails as the server does.
-    pub(crate) async fn prepare(client: Client) -> Result<Self, Error> {
-        let prepared = Sql::ALL.map(|sql| client.prepare(sql.text()));
-        let prepared = try_join_all(prepared).await?;
-        let row = client.query_typed_one("select pg_backend_pid()", &[]).await?;
-        let pid = row.try_get(0)?;
-        let statements = Sql::ALL.into_iter().zip(prepared).collect();
-        Ok(Self { client, pid, statements, keys_left: KEYS_LEFT_MAX })
-    }
-
-    /// Reads rows.
-    ///
-    /// # Errors
-    ///
-    /// Fails as the server does.
-    pub(crate) async fn rows(
-        &self,
-        sql: Sql,
-        values: &[&(dyn ToSql + Sync)],
-    ) -> Result<Vec<Row>, Error> {
-        self.client.query(self.statement(sql), values).await
+    pub(crate) async fn begin(client: Client) -> Result<Self, Error> {
+        Ok(Self { on: Prepared::of(client).await?, keys_left: KEYS_LEFT_MAX })
     }
 
     /// Stores appends in one transaction, and says of each whether it was refused.
@@ -172,7 +151,7 @@ impl Session {
             for step in &all {
                 let done = self.run(step).await?;
                 if sum.take(step, done).is_err() {
-                    return Ok(Err(refusal::why(self, step.sql, write).await?));
+                    return Ok(Err(refusal::why(&self.on, step.sql, write).await?));
                 }
             }
         }
@@ -187,7 +166,7 @@ impl Session {
         let drops = leaves.max().filter(|_| self.keys_left >= KEYS_LEFT_MAX);
         if let Some(at) = drops {
             let keys_max = i64::try_from(limits::KEYS_MAX).unwrap_or(i64::MAX);
-            let dropped = self.rows(Sql::DropKeys, &[&(at - key_ttl_ms()), &keys_max]).await;
+            let dropped = self.on.rows(Sql::DropKeys, &[&(at - key_ttl_ms()), &keys_max]).await;
             if let Err(error) = dropped {
                 return Err(self.roll_back(error.into()).await);
             }
@@ -195,8 +174,7 @@ impl Session {
         }
         let boot = i64::from(boot);
         let count = async {
-            let rows =
-                self.client.execute(self.statement(Sql::Count), &[&boot, &sum.bytes]).await?;
+            let rows = self.on.change(Sql::Count, &[&boot, &sum.bytes]).await?;
             Ok(Done { rows, ..Done::default() })
         };
         let mut answers = in_order(vec![count.boxed(), self.command("commit")]).await.into_iter();
@@ -222,13 +200,13 @@ impl Session {
     }
 
     fn command<'a>(&'a self, sql: &'static str) -> BoxFuture<'a, Result<Done, Error>> {
-        async move { self.client.batch_execute(sql).await.map(|()| Done::default()) }.boxed()
+        async move { self.on.client.batch_execute(sql).await.map(|()| Done::default()) }.boxed()
     }
 
     fn fence(&self, boot: u32) -> BoxFuture<'_, Result<Done, Error>> {
         let boot = i64::from(boot);
         let fence = async move {
-            let rows = self.client.execute(self.statement(Sql::Fence), &[&boot]).await?;
+            let rows = self.on.change(Sql::Fence, &[&boot]).await?;
             Ok(Done { rows, ..Done::default() })
         };
         fence.boxed()
@@ -236,22 +214,17 @@ impl Session {
 
     fn run<'a>(&'a self, step: &'a Step<'_>) -> BoxFuture<'a, Result<Done, Error>> {
         let run = async move {
-            let statement = self.statement(step.sql);
             let values: Vec<&(dyn ToSql + Sync)> =
                 step.values.iter().map(|it| &**it as _).collect();
             if !step.frees() {
-                let rows = self.client.execute(statement, &values).await?;
+                let rows = self.on.change(step.sql, &values).await?;
                 return Ok(Done { rows, ..Done::default() });
             }
-            let rows = self.client.query(statement, &values).await?;
+            let rows = self.on.rows(step.sql, &values).await?;
             let Some(row) = rows.first() else { return Ok(Done::default()) };
             Ok(Done { rows: 1, freed: row.try_get(0)?, keys: row.try_get(1)? })
         };
         run.boxed()
-    }
-
-    fn statement(&self, sql: Sql) -> &Statement {
-        &self.statements[&sql]
     }
 }
 

@@ -16,12 +16,13 @@ use quell_core::store::StoreError;
 use quell_durable::{Batch, Pending, Queue, Tally, Waited, catch_panic, fail, succeed};
 use tokio::runtime::Handle;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
+use tokio_postgres::Client;
 use tokio_postgres::types::Type;
 
 use crate::checks::check;
 use crate::fault::fault;
 use crate::lock::Lock;
-use crate::schema::{self, Meta};
+use crate::schema::{self, Found, Meta};
 use crate::session::Target;
 use crate::transaction::{Broken, How, Session};
 
@@ -63,24 +64,19 @@ impl Writer {
         queue: Arc<Queue>,
         tally: Arc<Tally>,
     ) -> Result<Self, StoreError> {
-        let client = target.session().await?;
-        check(&client, &target).await?;
+        let limit = target.options.connect_timeout + target.options.statement_timeout + LOCK_WAIT;
+        let silent = |_| StoreError::Unreachable { what: target.address.words() };
         let lock = Lock::of(&target.options.schema);
-        let until = Instant::now() + LOCK_WAIT;
-        // That of a process that has just ended goes in a moment.
-        while !lock.take(&client).await.map_err(|error| fault(&error))? {
-            if Instant::now() >= until {
-                let holder = lock.holder(&client).await?;
-                let by = holder.map_or_else(|| "somebody".into(), |holder| holder.words);
-                return Err(StoreError::InUse { by });
-            }
-            sleep(PAUSE).await;
-        }
-        let found = schema::look(&client, &target, &schema::STEPS).await?;
+        let entered = timeout(limit, enter(&target, lock)).await;
+        let (client, found) = entered.map_err(silent)??;
         schema::migrate(&client, &target, found, &schema::STEPS).await?;
-        let meta = schema::count_boot(&client).await?;
-        let session = Session::prepare(client).await.map_err(|error| fault(&error))?;
-        let pid = session.pid;
+        let begun = timeout(limit, async {
+            let meta = schema::count_boot(&client).await?;
+            let session = Session::begin(client).await.map_err(|error| fault(&error))?;
+            Ok::<_, StoreError>((meta, session))
+        });
+        let (meta, session) = begun.await.map_err(silent)??;
+        let pid = session.on.pid;
         let session = Some(session);
         Ok(Self { target, queue, tally, lock, session, pid, meta, away: None, superseded: None })
     }
@@ -115,7 +111,7 @@ impl Writer {
     }
 
     async fn look(&mut self) {
-        let is_lost = self.session.as_ref().is_none_or(|session| session.client.is_closed());
+        let is_lost = self.session.as_ref().is_none_or(|session| session.on.client.is_closed());
         if is_lost && self.superseded.is_none() {
             self.session = None;
             // Whether it went well the next append finds out.
@@ -126,7 +122,7 @@ impl Writer {
     /// Lets the lock go, so that another store may open at once.
     async fn leave(&mut self) {
         if let Some(session) = self.session.take() {
-            let left = self.lock.leave(&session.client);
+            let left = self.lock.leave(&session.on.client);
             let _ = timeout(self.target.options.connect_timeout, left).await;
         }
     }
@@ -206,7 +202,7 @@ impl Writer {
         if let Some(error) = &self.superseded {
             return Err(error.clone());
         }
-        if self.session.as_ref().is_some_and(|session| !session.client.is_closed()) {
+        if self.session.as_ref().is_some_and(|session| !session.on.client.is_closed()) {
             return Ok(());
         }
         self.session = None;
@@ -256,8 +252,8 @@ impl Writer {
             Some(meta) => self.meta = meta,
             None => return Err(self.supersede()),
         }
-        let session = Session::prepare(client).await.map_err(|error| fault(&error))?;
-        self.pid = session.pid;
+        let session = Session::begin(client).await.map_err(|error| fault(&error))?;
+        self.pid = session.on.pid;
         self.session = Some(session);
         Ok(())
     }
@@ -270,6 +266,24 @@ impl Writer {
         self.session = None;
         self.superseded.insert(error).clone()
     }
+}
+
+/// Opens a session with the lock of a schema, and looks what that has.
+async fn enter(target: &Target, lock: Lock) -> Result<(Client, Found), StoreError> {
+    let client = target.session().await?;
+    check(&client, target).await?;
+    let until = Instant::now() + LOCK_WAIT;
+    // That of a process that has just ended goes in a moment.
+    while !lock.take(&client).await.map_err(|error| fault(&error))? {
+        if Instant::now() >= until {
+            let holder = lock.holder(&client).await?;
+            let by = holder.map_or_else(|| "somebody".into(), |holder| holder.words);
+            return Err(StoreError::InUse { by });
+        }
+        sleep(PAUSE).await;
+    }
+    let found = schema::look(&client, target, &schema::STEPS).await?;
+    Ok((client, found))
 }
 
 /// Says that it is not known whether an append is stored.

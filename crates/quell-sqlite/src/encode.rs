@@ -1,5 +1,5 @@
-//! Records as they are written into a file. It runs in the task of the caller: the thread that writes
-//! has only to bind texts.
+//! Records as they are written into a file. It runs in the task of the caller: the thread that
+//! writes has only to bind texts.
 
 use quell_core::store::{Record, StoreError};
 use quell_durable::Write;

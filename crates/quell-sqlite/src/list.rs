@@ -48,8 +48,8 @@ pub(crate) fn list(
     Ok(Pages { items, ends, next: None })
 }
 
-/// Writes the query of a filter: what is looked at, the last one first, and whether it is meant; none
-/// if it means nothing.
+/// Writes the query of a filter: what is looked at, the last one first, and whether it is meant;
+/// none if it means nothing.
 /// Looked at is what is there least often: runs that are live, of a label, of an owner.
 fn select(filter: &RunFilter, before: i64) -> Option<(String, Vec<Value>)> {
     let mut statuses = RunStatus::ALL.into_iter().filter(|status| filter.lets_through(*status));

@@ -12,8 +12,8 @@ use rusqlite::{Connection, Row};
 use crate::fault::fault;
 use crate::{hold, plain, schema};
 
-/// The columns of a run, in the order in which [`read_run`] takes them: the first ones. A large text
-/// is fetched from where it stands.
+/// The columns of a run, in the order in which [`read_run`] takes them: the first ones. A large
+/// text is fetched from where it stands.
 const COLUMNS: &str = "ord, id, root, parent, run.epoch, kind, name, owner, lane, labels,
     iif(annotations = 0, (select text from large where run = ord and what = 4), annotations),
     run.key, payload,

@@ -27,7 +27,8 @@ impl PostgresServer {
 
     /// Starts a server of its own with settings such as `fsync=off`.
     ///
-    /// A database named `locked` wants the password `open sesame`; every other one lets everybody in.
+    /// A database named `locked` wants the password `open sesame`; every other one lets everybody
+    /// in.
     pub fn start(settings: &[&str]) -> Self {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let nth = NEXT.fetch_add(1, Ordering::Relaxed);

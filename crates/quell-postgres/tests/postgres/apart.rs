@@ -6,9 +6,9 @@ use std::time::Duration;
 use futures::future::join_all;
 use quell_core::store::{Accepted, BoxFuture, Page, Record, Store, StoreError};
 use quell_core::{RunFilter, RunId, RunKind};
-use quell_postgres::PostgresStore;
-use quell_test_support::eventually;
+use quell_postgres::{PostgresOptions, PostgresStore};
 use quell_test_support::records::{accept, at, end, epoch, event, stop};
+use quell_test_support::{eventually, within};
 
 use crate::fixture::{Place, block_on};
 
@@ -143,7 +143,7 @@ fn a_statement_has_a_time_limit_and_a_read_that_is_given_up_ends_on_the_server()
         assert!(matches!(late, Err(StoreError::Io { .. })), "{late:?}");
         drop(other);
         store.close().await.unwrap();
-        let store = place.open().await.unwrap();
+        let store = PostgresStore::open(patient(&place)).await.unwrap();
         let other = Held::table(&place, "event");
         let mut reads: Vec<_> = (0..20).map(|_| store.events(run(1), 0, 9)).collect();
         std::future::poll_fn(|context| {
@@ -173,7 +173,7 @@ fn a_statement_has_a_time_limit_and_a_read_that_is_given_up_ends_on_the_server()
 fn lists_leave_a_session_for_what_is_asked_by_id() {
     let place = Place::shared();
     block_on(async {
-        let store = place.open().await.unwrap();
+        let store = PostgresStore::open(patient(&place)).await.unwrap();
         store.append(vec![accept(run(1), epoch(&store))]).await.unwrap();
         let other = Held::table(&place, "label");
         let filter = RunFilter::new().label("a", "b");
@@ -186,7 +186,7 @@ fn lists_leave_a_session_for_what_is_asked_by_id() {
             Poll::Ready(())
         })
         .await;
-        assert!(store.get(run(1)).await.unwrap().is_some());
+        assert!(within("a read by id", store.get(run(1))).await.unwrap().is_some());
         drop(other);
         for list in lists {
             assert!(list.await.unwrap().items.is_empty());
@@ -217,6 +217,13 @@ fn of_too_many_keys_the_oldest_leave() {
         assert_eq!(kept, "key 66\nmine");
         store.close().await.unwrap();
     });
+}
+
+/// Options with which no statement ends by itself.
+fn patient(place: &Place<'_>) -> PostgresOptions {
+    let mut options = place.options();
+    options.statement_timeout = Duration::from_hours(1);
+    options
 }
 
 /// A table that somebody else has for himself, until this is dropped.

@@ -44,6 +44,38 @@ fn an_append_whose_commit_was_done_is_acknowledged_although_the_answer_was_lost(
 }
 
 #[test]
+fn a_server_that_says_nothing_any_more_fails_reads_and_appends_until_it_does_again() {
+    let server = PostgresServer::start(&["listen_addresses=127.0.0.1"]);
+    let place = Place::on(&server);
+    block_on(async {
+        let proxy = Proxy::start(server.port()).await;
+        let mut options = options(&proxy, &place);
+        let limit = Duration::from_millis(300);
+        let store = PostgresStore::open(options.clone()).await.unwrap();
+        store.append(vec![accept(run(1), epoch(&store))]).await.unwrap();
+        store.close().await.unwrap();
+        (options.statement_timeout, options.connect_timeout) = (limit, limit);
+        let store = PostgresStore::open(options.clone()).await.unwrap();
+        assert!(store.get(run(1)).await.unwrap().is_some());
+        proxy.be_silent(true);
+        let read = store.get(run(1)).await;
+        assert!(matches!(read, Err(StoreError::Unreachable { .. })), "{read:?}");
+        let append = store.append(vec![accept(run(2), epoch(&store))]).await;
+        let words = append.unwrap_err().to_string();
+        assert!(words.contains("whether the append is stored is not known"), "{words}");
+        options.schema = "another".into();
+        let opened = PostgresStore::open(options).await;
+        assert!(matches!(opened, Err(StoreError::Unreachable { .. })), "{opened:?}");
+        proxy.be_silent(false);
+        assert!(store.get(run(1)).await.unwrap().is_some());
+        while store.append(vec![accept(run(3), epoch(&store))]).await.is_err() {
+            tokio::task::yield_now().await;
+        }
+        store.close().await.unwrap();
+    });
+}
+
+#[test]
 fn a_session_that_the_server_takes_for_alive_is_ended_before_another_one_writes() {
     let server = PostgresServer::start(&["listen_addresses=127.0.0.1"]);
     let place = Place::on(&server);

@@ -13,6 +13,8 @@ mod away;
 mod conforms;
 // Commits of which the answer is lost.
 mod doubt;
+// An engine on such a store.
+mod engine;
 // Stores of servers, and what the server says of them.
 mod fixture;
 // Sessions that are killed under load, and servers that lose their power.

@@ -19,6 +19,8 @@ struct State {
     swallows_commit: AtomicBool,
     /// The next answer to a COMMIT is not passed on, nor anything else of its session, which stays.
     stalls_at_commit: AtomicBool,
+    /// Nothing is passed on from the server.
+    is_silent: AtomicBool,
     /// How often one of them has happened.
     done: AtomicUsize,
 }
@@ -57,6 +59,11 @@ impl Proxy {
         self.state.stalls_at_commit.store(true, Ordering::SeqCst);
     }
 
+    /// Passes nothing on from the server, until it does again.
+    pub(crate) fn be_silent(&self, is_silent: bool) {
+        self.state.is_silent.store(is_silent, Ordering::SeqCst);
+    }
+
     /// Yields how many answers were not passed on.
     pub(crate) fn done(&self) -> usize {
         self.state.done.load(Ordering::SeqCst)
@@ -75,6 +82,9 @@ async fn pass(mut from: OwnedReadHalf, mut to: OwnedWriteHalf) {
 async fn back(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, state: &State) {
     let mut bytes = vec![0; 64 << 10];
     while let Ok(count @ 1..) = from.read(&mut bytes).await {
+        if state.is_silent.load(Ordering::SeqCst) {
+            std::future::pending::<()>().await;
+        }
         let is_commit = bytes[..count].windows(7).any(|window| window == b"COMMIT\0");
         if is_commit && state.swallows_commit.swap(false, Ordering::SeqCst) {
             state.done.fetch_add(1, Ordering::SeqCst);
