@@ -2,8 +2,8 @@
 //!
 //! Statements of a transaction are sent one behind the other, and answered together: one way to the
 //! server and back for the records, and one for the COMMIT. If one of the records is refused,
-//! nothing of it is committed; the same appends get another transaction, in which each stands
-//! behind a savepoint and is looked at alone.
+//! nothing of it is committed; the same appends get other transactions, in which the one that is
+//! refused stands among a few, each behind a savepoint and looked at alone.
 
 use std::future::poll_fn;
 use std::task::Poll;
@@ -128,16 +128,18 @@ impl Session {
             return Err(Broken::Superseded);
         }
         let mut sum = Sum::default();
+        self.command("savepoint one").await?;
         for pending in jobs {
-            self.command("savepoint one").await?;
             match self.alone(pending).await? {
-                Ok(own) => sum = Sum { bytes: sum.bytes + own.bytes, keys: sum.keys + own.keys },
+                Ok(own) => {
+                    sum = Sum { bytes: sum.bytes + own.bytes, keys: sum.keys + own.keys };
+                    self.command("release one; savepoint one").await?;
+                }
                 Err(refusal) => {
                     pending.verdict = Err(refusal);
                     self.command("rollback to one").await?;
                 }
             }
-            self.command("release one").await?;
         }
         Ok(sum)
     }

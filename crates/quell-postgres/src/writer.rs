@@ -169,6 +169,13 @@ impl Writer {
             let stored = timeout(Duration::from_millis(limit), stored).await;
             match stored.unwrap_or_else(|_| Err(Broken::Lost(no_answer(limit)))) {
                 Ok(()) => {}
+                Err(Broken::Refused) if jobs.len() > APART_MAX => {
+                    // Those around what is refused share transactions all the same.
+                    for part in jobs.chunks_mut(jobs.len().div_ceil(APART_MAX)) {
+                        Box::pin(self.write(part)).await;
+                    }
+                    return Ok(());
+                }
                 Err(Broken::Refused) => {
                     how = How::Apart;
                     continue;
@@ -311,6 +318,10 @@ const AWAY: Duration = Duration::from_millis(250);
 
 /// How long whoever opens waits for the lock of a process that has ended.
 const LOCK_WAIT: Duration = Duration::from_secs(1);
+
+/// Appends that are looked at one after the other when one of them is refused, and parts of more.
+/// Each look is a way to the server and back.
+const APART_MAX: usize = 8;
 
 /// Appends that fail one after the other, each in a transaction of its own, until the rest is not
 /// tried.

@@ -4,7 +4,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use futures::future::join_all;
-use quell_core::store::{Accepted, BoxFuture, Page, Record, Store, StoreError};
+use quell_core::store::{Accepted, BoxFuture, Epoch, Page, Record, Store, StoreError};
 use quell_core::{RunFilter, RunId, RunKind};
 use quell_postgres::{PostgresOptions, PostgresStore};
 use quell_test_support::records::{accept, at, end, epoch, event, stop};
@@ -75,6 +75,38 @@ fn an_append_whose_statement_fails_takes_no_other_with_it() {
             }
             assert_eq!(is_there, ![50, 51].contains(&(nth % 100)), "run {nth}");
         }
+        store.close().await.unwrap();
+    });
+}
+
+#[test]
+fn appends_around_one_that_is_refused_are_stored_in_their_order() {
+    let place = Place::shared();
+    block_on(async {
+        let store = place.open().await.unwrap();
+        let epoch = epoch(&store);
+        store.append(vec![accept(run(0), epoch)]).await.unwrap();
+        // The attempts of a run rise: who came later and was stored before would refuse the others.
+        let attempt = |nth: u32| Epoch::new(epoch.boot(), 1 + nth);
+        let mut appends: Vec<_> = (1..=1_500_u32)
+            .map(|nth| match nth % 100 {
+                7 => store.append(vec![accept(run(0), epoch)]),
+                8 => store.append(vec![event(run(0), epoch, 1), accept(run(1), epoch)]),
+                _ => store.append(vec![event(run(0), attempt(nth), nth.into())]),
+            })
+            .collect();
+        polled(&mut appends).await;
+        for (nth, append) in (1..).zip(appends) {
+            let answer = append.await;
+            match nth % 100 {
+                7 => assert_eq!(answer, Err(StoreError::Exists { run: run(0) })),
+                8 => assert!(matches!(answer, Err(StoreError::Fenced { .. })), "{answer:?}"),
+                _ => assert_eq!(answer, Ok(()), "{nth}"),
+            }
+        }
+        assert_eq!(store.events(run(0), 0, 1_000).await.unwrap().len(), 1_000);
+        assert_eq!(place.sql("select count(*) from event"), "1470");
+        assert_eq!(store.get(run(1)).await, Ok(None));
         store.close().await.unwrap();
     });
 }
