@@ -124,7 +124,7 @@ async fn a_node_that_cannot_renew_stops_all_of_its_runs_before_others_may_have_t
     // And the next owner decides.
     tokio::time::sleep_until(began + secs(15)).await;
     let taken = b.take_over(|_| Recovery::Fail).await.unwrap().unwrap();
-    assert_eq!((&*taken.from, taken.recovered.ended.failed), ("a", 2));
+    assert_eq!((taken.from.as_deref(), taken.recovered.ended.failed), (Some("a"), 2));
 }
 
 #[tokio::test(start_paused = true)]
@@ -234,7 +234,7 @@ async fn what_a_lost_node_may_still_execute_is_not_called_quiescent() {
     let row = record.report.unwrap().own_row().clone();
     let named: Vec<_> = row.abandoned.iter().map(|it| (it.what, &*it.name)).collect();
     assert_eq!(named, [(Work::Node, "a")]);
-    assert_eq!(b.take_over(never).await.unwrap().map(|taken| taken.from), None);
+    assert!(b.take_over(never).await.unwrap().is_none());
 }
 
 #[tokio::test(start_paused = true)]
@@ -267,9 +267,10 @@ async fn a_run_that_goes_on_elsewhere_names_the_node_that_may_still_execute_it()
 async fn a_node_that_shuts_down_gives_its_lease_back_at_once() {
     let nodes = Nodes::new(secs(15));
     let (a, b) = (engine(&nodes.join("a")), engine(&nodes.join("b")));
-    assert_eq!(b.take_over(never).await.unwrap().map(|taken| taken.from), None);
+    assert!(b.take_over(never).await.unwrap().is_none());
     within("it comes", a.shutdown(Duration::ZERO)).await;
-    assert_eq!(&*b.take_over(never).await.unwrap().unwrap().from, "a");
+    let taken = b.take_over(never).await.unwrap().unwrap();
+    assert_eq!(taken.from.as_deref(), Some("a"));
 }
 
 #[tokio::test(start_paused = true)]

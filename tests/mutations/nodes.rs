@@ -7,7 +7,7 @@ pub(super) const FAULTS: &[Fault] = &[
         name: "answer-a-stop-before-it-is-stored",
         edits: &[Edit {
             file: "control/membership.rs",
-            text: "Wait::until(&node, |state: &State| node.stored(state)).await?;",
+            text: "Wait::until(node, |state: &State| node.stored(state)).await?;",
             faulty: "let _ = (node, |_: &State| ());",
         }],
         caught_by: &["nodes::i34_an_answer_of_the_owner_is_given_when_the_stop_is_stored"],
@@ -37,7 +37,11 @@ pub(super) const FAULTS: &[Fault] = &[
     Fault {
         name: "number-events-of-a-run-that-is-lost",
         edits: &[
-            Edit { file: "node/implied.rs", text: "if «self.is_left()» {", faulty: "false" },
+            Edit {
+                file: "node/implied.rs",
+                text: "if «self.is_left()» {\n                return;",
+                faulty: "false",
+            },
             Edit { file: "node/write.rs", text: "if «!self.is_left()» {", faulty: "true" },
         ],
         caught_by: &["nodes::events_of_a_run_whose_lease_is_lost_are_numbered_by_its_next_owner"],
@@ -56,12 +60,9 @@ pub(super) const FAULTS: &[Fault] = &[
     Fault {
         name: "trust-that-a-lost-node-executes-nothing",
         edits: &[Edit {
-            file: "engine/recover.rs",
-            text: "left.add(«doubt::of_node(record, node)»)",
-            faulty: "{
-                let _ = node;
-                record
-            }",
+            file: "store/memory.rs",
+            text: "doubt.filter(|_| «record.status != RunStatus::Paused»)",
+            faulty: "false",
         }],
         caught_by: &["nodes::what_a_lost_node_may_still_execute_is_not_called_quiescent"],
     },

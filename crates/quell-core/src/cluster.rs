@@ -28,14 +28,20 @@ use crate::{CancelRequest, Disposition, RunId};
 ///    each [`TakenOver`], is larger than every one before, of all members. So a write of a former
 ///    owner is below the epoch that the next one has given to the run, and is refused (I35).
 /// 2. A take-over is one step: it ends the membership of the node, gives all of its roots to this
-///    member, raises their epochs, and gives every stop that was asked for and not answered to its
-///    run, as an accepted stop (I34). A member that was taken over from neither renews nor takes
-///    over any more.
-/// 3. A stop is durable when it was asked for. It is in the inbox of the owner of its run until it
-///    is answered, whatever notification was lost.
+///    member, raises the epochs of their live runs, and gives every stop that was asked for and not
+///    answered to its run, as an accepted stop (I34). Each of those runs that is not paused gets a
+///    hold of [`Work::Node`](crate::Work::Node) with the name of the node, which may execute it
+///    still. A member that was taken over from neither writes nor renews nor takes over any more.
+///    Who joins under the name of a member does the same, without that hold: it must be known that
+///    the process of that one is gone.
+/// 3. Of a tree that is not quiescent, [`Store::ended`](crate::store::Store::ended) tells its owner
+///    alone, which knows what still executes.
+/// 4. A stop is durable when it was asked for. It is in the inbox of the owner of its run until it
+///    is answered, whatever notification was lost; until then a run that is recovered has it as its
+///    stop.
 ///
-/// `quell::testing::cluster` (feature `test-util`) has members in one process, and a suite that
-/// every cluster passes.
+/// Every call but [`inbox`](Self::inbox) ends within some seconds, also if the store is away.
+/// `quell::testing::cluster` (feature `test-util`) has members in one process.
 pub trait Cluster: Debug + Send + Sync + 'static {
     /// Yields the name of this member, by which others know it.
     fn name(&self) -> &str;
@@ -139,8 +145,9 @@ pub trait Cluster: Debug + Send + Sync + 'static {
 pub struct TakenOver {
     /// The member whose lease was over.
     pub from: Arc<str>,
-    /// The boot with which this member writes from now on, of all of its runs. What was taken over
-    /// has a smaller one, which is larger than that of its former owner.
+    /// The boot with which this member writes from now on, of all of its runs. That which the live
+    /// runs have that were taken over is one less, so that a member which has not heard of this
+    /// answer finds it.
     pub boot: u32,
 }
 

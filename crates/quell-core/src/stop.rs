@@ -149,6 +149,11 @@ impl CancelRequest {
         self.by.as_deref()
     }
 
+    /// Yields what kind of thing asks.
+    pub const fn cause_kind(&self) -> CauseKind {
+        self.kind
+    }
+
     /// Yields how many bytes its texts have.
     pub fn bytes(&self) -> usize {
         text_bytes(&[&self.message, &self.by])

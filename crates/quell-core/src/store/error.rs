@@ -215,8 +215,8 @@ pub enum StoreError {
 }
 
 impl StoreError {
-    /// Tells whether the records contradict what is stored, or a bound, or nothing may be written
-    /// any more: trying again changes nothing.
+    /// Tells whether the records contradict what is stored, or a bound: trying again changes
+    /// nothing.
     pub const fn is_refusal(&self) -> bool {
         matches!(
             self,
@@ -228,7 +228,6 @@ impl StoreError {
                 | Self::Live { .. }
                 | Self::SeqTaken { .. }
                 | Self::KeyClaimed { .. }
-                | Self::LeaseLost { .. }
         )
     }
 }

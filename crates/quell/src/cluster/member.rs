@@ -23,6 +23,8 @@ use crate::sync::Mutex;
 #[derive(Debug)]
 pub(crate) struct Member {
     pub(crate) cluster: Arc<dyn Cluster>,
+    /// Its name, asked for once: the cluster is foreign code.
+    pub(crate) name: Arc<str>,
     /// Cancelled when the lease is lost. Its wakers are foreign.
     pub(crate) lost: CancellationToken,
     /// Cancelled when the lease was given back, or that was given up.
@@ -34,8 +36,9 @@ pub(crate) struct Member {
 struct State {
     lease: Lease,
     phase: Phase,
-    /// From whom runs were taken over that are not decided yet.
-    taken_from: Option<Arc<str>>,
+    /// Whether runs may have been taken over that are not decided yet, and a call decides them.
+    undecided: bool,
+    is_deciding: bool,
     waker: Option<Waker>,
 }
 
@@ -77,9 +80,11 @@ impl Member {
             "quell: a lease of {lasts:?} is too short for a grace and an abort wait of \
              {to_stop:?} together, and {MARGIN:?}: lengthen it, or shorten them"
         );
-        let state = State { lease, phase: Phase::In, taken_from: None, waker: None };
+        let state =
+            State { lease, phase: Phase::In, undecided: false, is_deciding: false, waker: None };
         let (lost, left) = (CancellationToken::new(), CancellationToken::new());
-        Arc::new(Self { cluster, lost, left, state: Mutex::new(state) })
+        let name = cluster.name().into();
+        Arc::new(Self { cluster, name, lost, left, state: Mutex::new(state) })
     }
 
     /// Yields the phase and the lease, and has a new phase wake the loop.
@@ -129,19 +134,45 @@ impl Member {
         }
     }
 
-    /// Keeps from whom runs were taken over, until they are decided.
-    pub(crate) fn took_over(&self, from: Option<Arc<str>>) {
-        self.state.lock().taken_from = from;
+    /// Begins to take over, unless another call is about it. Dropped, it ends that; what was not
+    /// decided is left to the next one.
+    pub(crate) fn begin_to_decide(&self) -> Option<Deciding<'_>> {
+        let mut state = self.state.lock();
+        if std::mem::replace(&mut state.is_deciding, true) {
+            return None;
+        }
+        Some(Deciding { member: self, is_left_over: std::mem::replace(&mut state.undecided, true) })
     }
 
-    /// Yields from whom runs were taken over that are not decided yet.
-    pub(crate) fn taken_from(&self) -> Option<Arc<str>> {
-        self.state.lock().taken_from.clone()
+    /// Tells whether the engine is a member, and not about to leave.
+    pub(crate) fn is_in(&self) -> bool {
+        self.state.lock().phase == Phase::In
     }
 
     /// Says that the lease was lost.
     pub(crate) fn error(&self) -> StoreError {
-        StoreError::LeaseLost { node: self.cluster.name().into() }
+        StoreError::LeaseLost { node: Arc::clone(&self.name) }
+    }
+}
+
+/// A call that takes over.
+#[derive(Debug)]
+pub(crate) struct Deciding<'a> {
+    member: &'a Member,
+    /// A call before has not come through: what it has taken over is to be decided.
+    pub(crate) is_left_over: bool,
+}
+
+impl Deciding<'_> {
+    /// Notes that nothing is left to be decided.
+    pub(crate) fn is_done(&self) {
+        self.member.state.lock().undecided = false;
+    }
+}
+
+impl Drop for Deciding<'_> {
+    fn drop(&mut self) {
+        self.member.state.lock().is_deciding = false;
     }
 }
 

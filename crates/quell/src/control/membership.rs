@@ -13,8 +13,8 @@ use std::time::{Duration, Instant};
 use futures::stream::{FuturesUnordered, StreamExt as _};
 use quell_core::cluster::{AskedStop, Cluster};
 use quell_core::lifecycle::later;
-use quell_core::store::{BoxFuture, StoreError};
-use quell_core::{Disposition, limits};
+use quell_core::store::{BoxFuture, Store, StoreError};
+use quell_core::{Disposition, RunId, limits};
 
 use crate::cluster::{Member, Phase};
 use crate::foreign::{self, Barred};
@@ -53,8 +53,16 @@ struct Membership {
     answers: FuturesUnordered<BoxFuture<'static, (u64, Result<(), StoreError>)>>,
     /// What was decided of stops whose answers are not known to be given, and whether one is under
     /// way: a stop that is read again is answered as it was decided.
-    decided: HashMap<u64, (Disposition, bool)>,
+    decided: HashMap<u64, Decided>,
     leave: Option<BoxFuture<'static, Result<(), StoreError>>>,
+}
+
+/// What is known of a stop that was asked for.
+#[derive(Debug, Default)]
+struct Decided {
+    /// None while the run is not in memory.
+    answer: Option<Disposition>,
+    is_under_way: bool,
 }
 
 impl Loop for Membership {
@@ -68,6 +76,12 @@ impl Loop for Membership {
         let now = sync::now();
         let (phase, lease) = self.member.look(cx.waker());
         if phase != Phase::In {
+            drop(shared);
+            return self.turn_without(cx);
+        }
+        if shared.is_abandoned() {
+            // A handle of a run may keep it for long.
+            self.member.begin_to_leave(later(now, limits::STORE_WAIT));
             drop(shared);
             return self.turn_without(cx);
         }
@@ -136,8 +150,7 @@ impl Membership {
         match done {
             Ok(()) => self.member.renewed(sent),
             Err(StoreError::LeaseLost { .. }) => {
-                self.member.revoke();
-                shared.control.nudge(shared.clock.stamp(shared.clock.now()));
+                shared.hear_of_loss();
             }
             Err(error) => {
                 self.renew_at = Some(later(sync::now(), REST));
@@ -169,6 +182,11 @@ impl Membership {
                 // The renewal says what is wrong.
                 return self.read_at = Some(later(now, REST));
             };
+            if stops.len() < limits::ASKED_STOPS_MAX {
+                // What is answered is not asked any more.
+                let asked = |nr: &u64| stops.iter().any(|stop| stop.nr == *nr);
+                self.decided.retain(|nr, decided| decided.is_under_way || asked(nr));
+            }
             for stop in stops {
                 self.carry_out(shared, &stop);
             }
@@ -178,7 +196,7 @@ impl Membership {
 
     fn read_inbox(&self) -> BoxFuture<'static, Result<Vec<AskedStop>, StoreError>> {
         let cluster = Arc::clone(&self.member.cluster);
-        let under_way = self.decided.iter().filter(|(_, (_, is_answered))| *is_answered);
+        let under_way = self.decided.iter().filter(|(_, decided)| decided.is_under_way);
         let known = under_way.map(|(nr, _)| *nr).collect();
         Box::pin(async move { cluster.inbox(known).await })
     }
@@ -187,16 +205,26 @@ impl Membership {
     /// acknowledgement, which outlives this process (I34).
     fn carry_out(&mut self, shared: &Arc<Shared>, stop: &AskedStop) {
         let node = shared.registry.get(stop.run);
-        let (answer, is_under_way) = self.decided.entry(stop.nr).or_insert_with(|| {
-            let decide = |node: &Arc<Node>| node.cancel(&stop.request);
-            (node.as_ref().map_or(Disposition::Unknown, decide), false)
-        });
-        if std::mem::replace(is_under_way, true) {
+        let decided = self.decided.entry(stop.nr).or_default();
+        if std::mem::replace(&mut decided.is_under_way, true) {
             return;
         }
+        if let Some(node) = &node
+            && decided.answer.is_none()
+        {
+            decided.answer = Some(node.cancel(&stop.request));
+        }
         let (cluster, nr) = (Arc::clone(&self.member.cluster), stop.nr);
-        let answer = answer.clone();
-        self.answers.push(Box::pin(async move { (nr, give(&*cluster, node, nr, answer).await) }));
+        let (answer, run) = (decided.answer.clone(), stop.run);
+        let store = shared.journal.as_ref().map(|journal| Arc::clone(&journal.store));
+        self.answers.push(Box::pin(async move {
+            let given = match (node, answer) {
+                (Some(node), Some(answer)) => give(&*cluster, &node, nr, answer).await,
+                (_, Some(answer)) => cluster.answer(nr, answer).await,
+                (_, None) => give_of_stored(&*cluster, store, nr, run).await,
+            };
+            (nr, given)
+        }));
     }
 
     fn poll_answers(&mut self, cx: &mut Context<'_>) {
@@ -204,8 +232,8 @@ impl Membership {
             match foreign::catch_panic(|| self.answers.poll_next_unpin(cx)) {
                 Ok(Poll::Ready(Some((nr, Ok(()))))) => drop(self.decided.remove(&nr)),
                 Ok(Poll::Ready(Some((nr, Err(_))))) => {
-                    if let Some((_, is_under_way)) = self.decided.get_mut(&nr) {
-                        *is_under_way = false;
+                    if let Some(decided) = self.decided.get_mut(&nr) {
+                        decided.is_under_way = false;
                     }
                     // The read that is under way takes it for known.
                     foreign::release(self.inbox.take());
@@ -215,7 +243,7 @@ impl Membership {
                 // Which one is not known: all of them are read again.
                 Err(_) => {
                     foreign::release(std::mem::take(&mut self.answers));
-                    self.decided.values_mut().for_each(|(_, is_under_way)| *is_under_way = false);
+                    self.decided.values_mut().for_each(|decided| decided.is_under_way = false);
                     foreign::release(self.inbox.take());
                     self.read_at = Some(later(sync::now(), REST));
                 }
@@ -227,14 +255,34 @@ impl Membership {
 /// Gives an answer, once what it says is stored.
 async fn give(
     cluster: &dyn Cluster,
-    node: Option<Arc<Node>>,
+    node: &Arc<Node>,
     nr: u64,
     answer: Disposition,
 ) -> Result<(), StoreError> {
-    if let Some(node) = node {
-        Wait::until(&node, |state: &State| node.stored(state)).await?;
-    }
+    Wait::until(node, |state: &State| node.stored(state)).await?;
     cluster.answer(nr, answer).await
+}
+
+/// Answers a stop of a run that is not in memory, as the store has it. One that is live there is
+/// not decided by this process yet, or was left to the next one: its stop stays where it is, and is
+/// honoured by whoever decides the run (I34).
+async fn give_of_stored(
+    cluster: &dyn Cluster,
+    store: Option<Arc<dyn Store>>,
+    nr: u64,
+    run: RunId,
+) -> Result<(), StoreError> {
+    let stored = match store {
+        Some(store) => store.get(run).await?,
+        None => None,
+    };
+    match stored.map(|record| record.status) {
+        None => cluster.answer(nr, Disposition::Unknown).await,
+        Some(status) if status.is_terminal() => {
+            cluster.answer(nr, Disposition::AlreadyTerminal { status }).await
+        }
+        Some(_) => Err(StoreError::Unknown { run }),
+    }
 }
 
 /// How long a cluster in trouble is left alone.

@@ -1,24 +1,13 @@
 //! What may still execute of a tree whose process is gone: programs and services outlive it.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::Arc;
 
-use quell_core::store::{RunRecord, StoredHold};
-use quell_core::{Abandoned, Counts, RunId, RunRow, Work, limits};
+use quell_core::store::RunRecord;
+use quell_core::{Abandoned, Counts, RunId, RunRow, limits};
 
 use crate::engine::left_behind::{Fate, LeftTree};
 use crate::engine::left_log::LeftLog;
 use crate::engine::lost;
-
-/// Notes that a node which cannot be asked may execute a run.
-pub(super) fn of_node(mut record: RunRecord, node: Option<&Arc<str>>) -> RunRecord {
-    // One that is paused has no body, and one that was given its answer none yet.
-    if let Some(node) = node.filter(|_| record.paused.is_none() && !record.is_answered()) {
-        let nr = record.holds.iter().map(|hold| hold.nr).max().map_or(0, |nr| nr.saturating_add(1));
-        record.holds.push(StoredHold::new(nr, Work::Node, Arc::clone(node)));
-    }
-    record
-}
 
 impl LeftTree {
     /// Yields what may still execute of a tree whose root goes on, or is paused: all work that the

@@ -116,6 +116,7 @@ impl Engine {
             clock: Clock::start(),
             control: Control::default(),
             closed: AtomicBool::new(false),
+            abandoned: AtomicBool::new(false),
             closing: Mutex::new(None),
         });
         if cfg!(quell_loom) {
@@ -127,7 +128,8 @@ impl Engine {
             turns::spawn_thread(&shared).expect("quell: the system refuses the control thread");
         }
         if let Some(journal) = &shared.journal {
-            let started = Writer::start(journal, &shared.couriers, &shared.runtime);
+            let (couriers, runtime) = (&shared.couriers, &shared.runtime);
+            let started = Writer::start(journal, couriers, runtime, shared.loss_hearer());
             started.expect("quell: the system refuses the journal thread");
         }
         if let Some(member) = &shared.member {

@@ -9,13 +9,15 @@ use quell_core::{CancelRequest, Disposition, RunId};
 use crate::engine::Engine;
 use crate::engine::held_attempts::HeldAttempts;
 use crate::engine::recover::{Recovered, Recovery};
+use crate::sync::Ordering;
 
 /// What was taken over from a node that is gone.
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct Takeover {
-    /// The name of the node.
-    pub from: Arc<str>,
+    /// The name of the node. None if these are runs that a call before has taken over, and of which
+    /// it has not come to the end.
+    pub from: Option<Arc<str>>,
     /// What became of its runs. What ended was not seen to stop: it is not quiescent, and names the
     /// node.
     pub recovered: Recovered,
@@ -65,7 +67,9 @@ impl Engine {
     /// # Errors
     ///
     /// Fails with the trouble of the store. Runs that were taken over are decided by a further
-    /// call. Fails with [`StoreError::LeaseLost`] if this node has lost its own lease.
+    /// call, or by [`recover`](Self::recover). Fails with [`StoreError::LeaseLost`] if this node
+    /// has lost its own lease. While another call is at it, or the engine ends, it takes over
+    /// nothing.
     ///
     /// # Cancel safety
     ///
@@ -75,23 +79,27 @@ impl Engine {
         decide: impl FnMut(&RunRecord) -> Recovery + Send,
     ) -> Result<Option<Takeover>, StoreError> {
         let shared = self.shared();
-        let (Some(member), Some(journal)) = (&shared.member, &shared.journal) else {
+        let Some(member) = &shared.member else { return Ok(None) };
+        if member.lost.is_cancelled() {
+            return Err(member.error());
+        }
+        // An engine that ends could let nothing go on.
+        if shared.closed.load(Ordering::SeqCst) || !member.is_in() {
             return Ok(None);
-        };
-        // If there is one, a call before has not come through.
-        let mut undecided = member.taken_from();
-        if undecided.is_none()
-            && let Some(taken) = member.cluster.take_over().await?
-        {
+        }
+        let Some(deciding) = member.begin_to_decide() else { return Ok(None) };
+        let taken = member.cluster.take_over().await?;
+        if let (Some(taken), Some(journal)) = (&taken, &shared.journal) {
             // Before anything is written of them.
             journal.raise_boot(taken.boot);
-            member.took_over(Some(Arc::clone(&taken.from)));
-            undecided = Some(taken.from);
         }
-        let Some(from) = undecided else { return Ok(None) };
-        let (recovered, held) = self.recover_from(Some(&from), decide).await?;
-        member.took_over(None);
-        Ok(Some(Takeover { from, recovered, held }))
+        if taken.is_none() && !deciding.is_left_over {
+            deciding.is_done();
+            return Ok(None);
+        }
+        let (recovered, held) = self.recover_held(decide).await?;
+        deciding.is_done();
+        Ok(Some(Takeover { from: taken.map(|taken| taken.from), recovered, held }))
     }
 
     /// Waits until this node has lost its lease: its runs are being stopped then, with the cause

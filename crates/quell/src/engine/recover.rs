@@ -17,7 +17,7 @@ use crate::body::driver;
 use crate::engine::held_attempts::HeldAttempts;
 use crate::engine::left_behind::{Fate, LeftBehind, LeftTree, Writes};
 use crate::engine::left_log::LeftLog;
-use crate::engine::{Engine, doubt, left_paused, lost, prune, resumable};
+use crate::engine::{Engine, left_paused, lost, prune, resumable};
 use crate::failure::{Failure, SubmitError};
 use crate::journal::Recorded;
 use crate::node::Node;
@@ -210,15 +210,6 @@ impl Engine {
         &self,
         decide: impl FnMut(&RunRecord) -> Recovery + Send,
     ) -> Result<(Recovered, HeldAttempts), StoreError> {
-        self.recover_from(None, decide).await
-    }
-
-    /// As [`recover_held`](Self::recover_held). If a node is named, it may execute them still.
-    pub(super) async fn recover_from(
-        &self,
-        node: Option<&Arc<str>>,
-        decide: impl FnMut(&RunRecord) -> Recovery + Send,
-    ) -> Result<(Recovered, HeldAttempts), StoreError> {
         let (mut recovered, mut held) = (Recovered::default(), HeldAttempts::default());
         let Some(journal) = &self.shared().journal else { return Ok((recovered, held)) };
         let store = &*journal.store;
@@ -230,12 +221,16 @@ impl Engine {
         loop {
             let read = store.recover(page).await?;
             for record in read.items {
+                if let Ok(record) = &record {
+                    // The answer to the take-over of this run was lost.
+                    journal.raise_above(record.epoch.boot());
+                }
                 match record {
                     // What this engine runs is not left behind. A call before may have held it.
                     Ok(record) if is_here(&record) => held.0.extend(self.held(record.run())),
                     // Its process was gone before all of it had ended.
                     Ok(record) if record.status.is_terminal() => rolled_back.push(record),
-                    Ok(record) => left.add(doubt::of_node(record, node)),
+                    Ok(record) => left.add(record),
                     Err(unreadable) => recovered.unreadable.push(unreadable),
                 }
             }
@@ -268,7 +263,7 @@ impl Engine {
                 }
                 Err(error) => {
                     recovered.refused.push((root.run(), error.clone()));
-                    if !is_paused {
+                    if !is_paused && !is_over(&error) {
                         let log = LeftLog::read(store, root.run()).await?;
                         LeftTree::refused(root, &error).write(log, &mut writes).await?;
                     }
@@ -363,6 +358,11 @@ async fn write_trees<R: Recorded>(
 /// How many logs are read before their trees are written: a store answers many at once sooner than
 /// each by itself, and what a log tells is small.
 const LOGS_AHEAD: usize = 64;
+
+/// Tells whether a run is refused because this engine ends, which leaves it to the next one.
+const fn is_over(error: &SubmitError) -> bool {
+    matches!(error, SubmitError::ShuttingDown | SubmitError::NotStored(_))
+}
 
 /// Yields the runs below roots that can be read. The others are left as they are, and named: what
 /// becomes of them is the root's.

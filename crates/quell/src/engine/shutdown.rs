@@ -3,6 +3,7 @@
 
 use std::future::poll_fn;
 use std::pin::pin;
+use std::sync::Arc;
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
@@ -12,6 +13,7 @@ use futures::poll;
 use quell_core::limits;
 use quell_core::{Abandoned, CancelRequest, CauseKind, Counts};
 
+use crate::cluster::Member;
 use crate::engine::Engine;
 use crate::foreign;
 use crate::node::{Closing, Node, Shared};
@@ -103,7 +105,8 @@ impl Engine {
         roots.retain(|root| !root.is_over());
         let roots = roots.into_iter().map(|root| (!root.status().is_terminal(), root));
         let roots: Vec<_> = roots.collect();
-        let again = shared.closing.lock().is_some();
+        // What a lost lease has begun, nobody has asked for.
+        let again = shared.closing.lock().as_ref().is_some_and(|closing| !closing.is_loss);
         shared.close(&Closing::new(&plan, again));
         Idle { shared, key: None }.wait().await;
         let unstored = match &shared.journal {
@@ -121,7 +124,9 @@ impl Engine {
             None => 0,
         };
         if let Some(member) = &shared.member {
-            member.begin_to_leave(shared.clock.now() + limits::STORE_WAIT);
+            let until = shared.clock.now() + limits::STORE_WAIT;
+            member.begin_to_leave(until);
+            shared.let_leave_by(member, until);
             let _ = select(pin!(member.left.cancelled()), pin!(member.lost.cancelled())).await;
         }
         shared.finish_closing();
@@ -152,7 +157,7 @@ impl Closing {
         } else {
             request.after_step(Some(plan.after_step))
         };
-        Self { request, wait: plan.abort_wait }
+        Self { request, wait: plan.abort_wait, is_loss: false }
     }
 }
 
@@ -178,6 +183,24 @@ impl Shared {
         }));
     }
 
+    /// Lets nobody wait for the end of the membership after an instant: a call of the cluster may
+    /// hold up its thread. As [`release_at`](Self::release_at).
+    fn let_leave_by(&self, member: &Arc<Member>, until: Instant) {
+        let left = member.left.clone();
+        if self.couriers.are_tasks() {
+            return;
+        }
+        self.couriers.send(Box::new(move || {
+            while let wait = until.saturating_duration_since(crate::sync::now())
+                && !wait.is_zero()
+                && !left.is_cancelled()
+            {
+                crate::sync::thread::sleep(wait.min(STEP));
+            }
+            left.cancel();
+        }));
+    }
+
     /// Closes admission and asks every root to stop.
     fn close(&self, closing: &Closing) {
         // The plan first: a run that becomes a root and sees `closed` must find it.
@@ -192,6 +215,7 @@ impl Shared {
 
 /// Stops what is live and keeps nothing, because the last [`Engine`] is gone.
 pub(crate) fn abandon_engine(shared: &Shared) {
+    shared.abandoned.store(true, Ordering::SeqCst);
     shared.retention.keep_nothing();
     if let Some(journal) = &shared.journal {
         let plan = shared.config.grace.saturating_add(shared.config.abort_wait);

@@ -126,7 +126,13 @@ impl Engine {
         let Some(journal) = &self.shared().journal else { return Err(unknown) };
         let record = self.stored_run(id).await?.filter(|record| record.accepted.parent.is_none());
         let record = record.ok_or(unknown)?;
-        if self.get(id).is_some() || !record.status.is_terminal() {
+        // Of what another node has ended, that one alone knows whether it executes.
+        let is_elsewhere = || {
+            self.shared().member.is_some()
+                && !record.quiescent
+                && !journal.is_own(record.epoch.boot())
+        };
+        if self.get(id).is_some() || !record.status.is_terminal() || is_elsewhere() {
             return Err(StoreError::Live { run: id });
         }
         let (epoch, at) = (record.epoch, SystemTime::now());

@@ -80,17 +80,31 @@ impl<R: Recorded> Journal<R> {
 
     /// Tells whether this engine writes with a boot, or has.
     pub(crate) fn is_own(&self, boot: u32) -> bool {
-        boot == self.boot.load(Ordering::Acquire) || self.former_boots.lock().contains(&boot)
+        boot == self.boot() || self.former_boots.lock().contains(&boot)
     }
 
     /// Has every record from now on be written with a further boot.
     pub(crate) fn raise_boot(&self, boot: u32) {
         let mut former = self.former_boots.lock();
-        former.push(self.boot.swap(boot, Ordering::AcqRel));
+        // It never falls, whoever comes last.
+        let before = self.boot.fetch_max(boot, Ordering::AcqRel);
+        former.push(before.min(boot));
+    }
+
+    /// As [`raise_boot`](Self::raise_boot), for a run that has a larger one than this engine: that
+    /// which follows it is this engine's.
+    pub(crate) fn raise_above(&self, boot: u32) {
+        if boot > self.boot() {
+            self.raise_boot(boot.saturating_add(1));
+        }
+    }
+
+    pub(crate) fn boot(&self) -> u32 {
+        self.boot.load(Ordering::Acquire)
     }
 
     pub(crate) fn epoch(&self, attempt: u32) -> Epoch {
-        Epoch::new(self.boot.load(Ordering::Acquire), attempt)
+        Epoch::new(self.boot(), attempt)
     }
 
     /// Has nothing be stored any more, for good: others may have the runs. What is pending is

@@ -41,6 +41,8 @@ pub(crate) struct Writer<R> {
     /// Until when a first entry that may linger need not wake it: more are likely to come.
     alert_until: Option<Instant>,
     couriers: Couriers,
+    /// Says that the store refuses this node.
+    on_lease_lost: Box<dyn Fn() + Send>,
 }
 
 impl<R: Recorded> Loop for Writer<R> {
@@ -114,6 +116,7 @@ impl<R: Recorded> Writer<R> {
         journal: &Arc<Journal<R>>,
         couriers: &Couriers,
         runtime: &Runtime,
+        on_lease_lost: Box<dyn Fn() + Send>,
     ) -> std::io::Result<()> {
         let (journal, couriers) = (Arc::clone(journal), couriers.clone());
         let (stops, again, again_stops) = (Vec::new(), VecDeque::new(), VecDeque::new());
@@ -128,6 +131,7 @@ impl<R: Recorded> Writer<R> {
             is_slow,
             alert_until,
             couriers,
+            on_lease_lost,
         };
         // A store may use the runtime.
         let is_task = writer.couriers.are_tasks();
@@ -197,6 +201,12 @@ impl<R: Recorded> Writer<R> {
         self.alert_until = Some(quell_core::lifecycle::later(sync::now(), LINGER));
         match done {
             Ok(()) => self.stored(entries, are_stops),
+            // Fenced by this node itself, which has taken runs over meanwhile: made again.
+            Err(StoreError::Fenced { epoch, current, .. })
+                if epoch.boot() < current.boot() && self.journal.is_own(current.boot()) =>
+            {
+                self.put_back(entries, are_stops);
+            }
             Err(error) if error.is_refusal() => self.refused(entries, are_stops, &error),
             Err(error) => self.failed(entries, are_stops, &error),
         }
@@ -237,6 +247,14 @@ impl<R: Recorded> Writer<R> {
             run.tell_waiters();
         }
         None
+    }
+
+    fn put_back(&mut self, entries: Vec<Entry<R>>, are_stops: bool) {
+        if are_stops {
+            self.again_stops.push_front(entries);
+        } else {
+            self.again.push_front(entries);
+        }
     }
 
     fn stored(&mut self, entries: Vec<Entry<R>>, are_stops: bool) {
@@ -309,6 +327,9 @@ impl<R: Recorded> Writer<R> {
 
     /// Keeps what could not be stored, and leaves the store alone for a while.
     fn failed(&mut self, entries: Vec<Entry<R>>, are_stops: bool, error: &StoreError) {
+        if let StoreError::LeaseLost { .. } = error {
+            (self.on_lease_lost)();
+        }
         if self.rest.is_none() {
             let words = error.to_string();
             self.couriers.send_words(Box::new(move || {

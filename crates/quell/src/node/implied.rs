@@ -87,13 +87,23 @@ impl Node {
     /// As [`Node::log`], for a caller that holds the lock already.
     #[inline]
     pub(crate) fn log_of<'a>(&self, state: &'a mut State) -> &'a Arc<Log> {
-        let State { log, times, cause, life, .. } = state;
-        log.get_or_insert_with(|| self.new_log(times, cause.as_ref(), life.status()))
+        let State { log, times, cause, life, extra, .. } = state;
+        let is_lost = || {
+            let refused = extra.as_ref().is_some_and(|extra| extra.not_stored.is_some());
+            self.is_left() && (refused || times.ended.is_none() || self.has_unstored())
+        };
+        log.get_or_insert_with(|| self.new_log(times, cause.as_ref(), life.status(), is_lost()))
     }
 
     /// Makes the log of a root, with what was implied so far.
     #[cold]
-    fn new_log(&self, times: &Times, cause: Option<&Arc<Cause>>, status: RunStatus) -> Arc<Log> {
+    fn new_log(
+        &self,
+        times: &Times,
+        cause: Option<&Arc<Cause>>,
+        status: RunStatus,
+        is_lost: bool,
+    ) -> Arc<Log> {
         // What follows from a run that has ended is told by its report as well.
         let log = self.empty_log(times.ended.is_none());
         let tell = |at: Option<Ticks>, kind: EventKind| {
@@ -105,6 +115,10 @@ impl Node {
         let queued = EventKind::Queued { parent: None, kind, name, shielded: false };
         tell(Some(times.queued), queued);
         tell(times.started, EventKind::Started);
+        // A successor gives the numbers to other events.
+        if is_lost {
+            return Arc::new(log);
+        }
         if let Some(cause) = cause {
             tell(times.stopped, EventKind::Stopping(Arc::clone(cause)));
         }

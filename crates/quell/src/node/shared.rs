@@ -52,6 +52,8 @@ pub(crate) struct Shared {
     pub(crate) events: Arc<AllEvents>,
     /// Set when a shutdown begins: no root is accepted any more.
     pub(crate) closed: AtomicBool,
+    /// Set when the last [`Engine`](crate::Engine) is gone.
+    pub(crate) abandoned: AtomicBool,
     /// How the newest shutdown stops roots. Set before `closed`.
     pub(crate) closing: Mutex<Option<Closing>>,
     /// The place in a cluster, if there is one.
@@ -67,6 +69,8 @@ pub(crate) struct Closing {
     pub(crate) request: CancelRequest,
     /// The time between abort and abandon.
     pub(crate) wait: Duration,
+    /// The lease was lost: nobody has asked for it.
+    pub(crate) is_loss: bool,
 }
 
 impl Shared {
@@ -205,6 +209,30 @@ impl Shared {
         }
     }
 
+    /// Tells whether the engine is gone, with all that it ran and had to store.
+    pub(crate) fn is_abandoned(&self) -> bool {
+        let is_pending = || self.journal.as_ref().is_some_and(|journal| journal.is_pending());
+        self.abandoned.load(Ordering::SeqCst) && self.registry.is_idle() && !is_pending()
+    }
+
+    /// Makes what the writer calls when the store refuses this node.
+    pub(crate) fn loss_hearer(self: &Arc<Self>) -> Box<dyn Fn() + Send> {
+        let engine = Arc::downgrade(self);
+        Box::new(move || {
+            if let Some(shared) = engine.upgrade() {
+                shared.hear_of_loss();
+            }
+        })
+    }
+
+    /// Has the control thread find that the lease is over: the store says so.
+    pub(crate) fn hear_of_loss(&self) {
+        if let Some(member) = &self.member {
+            member.revoke();
+            self.control.nudge(self.clock.stamp(self.clock.now()));
+        }
+    }
+
     /// Looks whether the lease has lapsed. If it just has, admission closes, nothing is stored any
     /// more, and what is to be asked of every root is yielded; else, when it lapses. Called by the
     /// control thread.
@@ -215,7 +243,7 @@ impl Shared {
             Watch::Over => return (None, None),
             Watch::Lapsed => {}
         }
-        let words = format!("node `{}` has lost its lease", member.cluster.name());
+        let words = format!("node `{}` has lost its lease", member.name);
         let request = CancelRequest::because(words).kind(CauseKind::LeaseLost);
         let request = request.grace(self.config.grace);
         // Before anything ends: nothing of that is for the store.
@@ -224,7 +252,7 @@ impl Shared {
         }
         let wait = self.config.abort_wait;
         // The plan first, as in a shutdown: a run that becomes a root and sees `closed` finds it.
-        *self.closing.lock() = Some(Closing { request: request.clone(), wait });
+        *self.closing.lock() = Some(Closing { request: request.clone(), wait, is_loss: true });
         self.closed.store(true, Ordering::SeqCst);
         let lost = member.lost.clone();
         foreign::run(&self.couriers, move || lost.cancel());

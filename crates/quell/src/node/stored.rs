@@ -175,7 +175,7 @@ impl Node {
     /// Leaves an entry for the store, if there is one. Called under the lock.
     pub(crate) fn journal(self: &Arc<Self>, make: impl FnOnce(Arc<Self>) -> Entry<Self>) {
         let Some(journal) = &self.shared.journal else { return };
-        if !self.is_unkept() {
+        if self.flags() & (flags::REFUSED | flags::LEFT_PAUSED) == 0 {
             // At most some for each state that a run may be in.
             self.unstored.fetch_add(1, Ordering::Relaxed);
             journal.push(make(Arc::clone(self)));
@@ -219,7 +219,8 @@ impl Node {
         cause: &Arc<Cause>,
     ) {
         let Some(journal) = &self.shared.journal else { return };
-        if self.is_unkept() {
+        let bits = self.flags();
+        if bits & (flags::REFUSED | flags::LEFT_PAUSED) != 0 {
             return;
         }
         let epoch = journal.epoch(self.attempt());
@@ -229,7 +230,7 @@ impl Node {
         stop.rollback = state.extra.as_ref().is_some_and(|extra| extra.rollback);
         self.unstored.fetch_add(1, Ordering::Relaxed);
         let entry = Entry::Stop(Arc::clone(self), Box::new(stop));
-        if self.flags() & flags::ACCEPTANCE_STORED == 0 {
+        if bits & flags::ACCEPTANCE_STORED == 0 {
             journal.push(entry);
         } else {
             journal.push_stop(entry);
@@ -316,8 +317,12 @@ impl Node {
     /// Tells whether nothing more of the run is stored. Without a store no flag is read.
     pub(crate) fn is_unkept(&self) -> bool {
         let unkept = flags::REFUSED | flags::LEFT_PAUSED;
-        let journal = self.shared.journal.as_ref();
-        journal.is_some_and(|journal| self.flags() & unkept != 0 || journal.is_revoked())
+        self.shared.journal.is_some() && self.flags() & unkept != 0
+    }
+
+    /// Tells whether something of the run is on its way into the store.
+    pub(crate) fn has_unstored(&self) -> bool {
+        self.unstored.load(Ordering::Relaxed) > 0
     }
 
     /// Tells whether a successor may have the run by now, which numbers its events.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use quell_core::lifecycle::{Answer, Input, StopInput};
-use quell_core::{CancelRequest, Disposition, StopMode};
+use quell_core::{CancelRequest, CauseKind, Disposition, StopMode};
 
 use crate::node::{Node, State};
 use crate::step::StopOrigin;
@@ -19,6 +19,9 @@ impl Node {
     /// What a request says to the lifecycle; `wait` replaces the engine's abort wait.
     pub(crate) fn stop_input(&self, request: &CancelRequest, wait: Option<Duration>) -> StopInput {
         let config = &self.shared.config;
+        // Nothing may execute any more when the lease is over.
+        let is_loss = request.cause_kind() == CauseKind::LeaseLost;
+        let wait = wait.or_else(|| is_loss.then_some(config.abort_wait));
         StopInput {
             mode: request.mode(),
             grace: request.grace_asked(),

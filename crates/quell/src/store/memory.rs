@@ -8,16 +8,20 @@
 use std::collections::HashSet;
 use std::future::ready;
 use std::ops::Bound;
+#[cfg(feature = "test-util")]
+use std::sync::Arc;
 
 #[cfg(feature = "test-util")]
 use quell_core::cluster::AskedStop;
-#[cfg(feature = "test-util")]
-use quell_core::store::Epoch;
 use quell_core::store::{
     BoxFuture, Checkpoint, Cursor, EndedTree, Page, Pages, Record, RunRecord, Store, StoreError,
     Stored,
 };
+#[cfg(feature = "test-util")]
+use quell_core::store::{Epoch, StoredHold};
 use quell_core::{RunEvent, RunFilter, RunId, limits};
+#[cfg(feature = "test-util")]
+use quell_core::{RunStatus, Work};
 
 use crate::store::admit::Admission;
 use crate::store::tables::{StoredRun, Tables};
@@ -63,15 +67,20 @@ impl MemoryStore {
         Self { tables: Mutex::new(Some(Tables::default())), bytes_max }
     }
 
-    /// Has the runs of trees be those of another owner: what the former one writes is refused.
+    /// Has the runs of trees be those of another owner: what the former one writes is refused. If
+    /// that is named, it may execute them still, but for those that are paused.
     #[cfg(feature = "test-util")]
-    pub(crate) fn raise_epochs(&self, roots: &HashSet<RunId>, boot: u32) {
-        if let Some(tables) = self.tables.lock().as_mut() {
-            for run in tables.runs.values_mut() {
-                let record = &mut run.record;
-                if roots.contains(&record.accepted.root) && !record.status.is_terminal() {
-                    record.epoch = Epoch::new(boot, record.epoch.attempt());
-                }
+    pub(crate) fn take_over(&self, roots: &HashSet<RunId>, boot: u32, doubt: Option<&Arc<str>>) {
+        let mut tables = self.tables.lock();
+        let runs = tables.iter_mut().flat_map(|tables| tables.runs.values_mut());
+        let records = runs.map(|run| &mut run.record);
+        let live = records.filter(|record| !record.status.is_terminal());
+        for record in live.filter(|record| roots.contains(&record.accepted.root)) {
+            record.epoch = Epoch::new(boot, record.epoch.attempt());
+            if let Some(name) = doubt.filter(|_| record.status != RunStatus::Paused) {
+                let nr = record.holds.iter().map(|hold| hold.nr).max();
+                let nr = nr.map_or(0, |nr| nr.saturating_add(1));
+                record.holds.push(StoredHold::new(nr, Work::Node, Arc::clone(name)));
             }
         }
     }

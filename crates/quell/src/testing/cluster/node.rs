@@ -75,8 +75,22 @@ impl Node {
     }
 
     fn owns(&self, record: &Stored<RunRecord>) -> bool {
-        let root = record.as_ref().map(|record| record.accepted.root);
-        root.is_ok_and(|root| self.shared.table.lock().owners.get(&root) == Some(&self.boot))
+        record.as_ref().is_ok_and(|record| self.owns_root(record.accepted.root))
+    }
+
+    /// Tells of a stop that was asked of a run and not answered.
+    fn asked_of(&self, record: Stored<RunRecord>) -> Stored<RunRecord> {
+        record.map(|mut record| {
+            let asked = self.shared.table.lock().asked_of(self.boot);
+            if let Some(stop) = asked.iter().find(|stop| stop.run == record.run()) {
+                record.apply(&Record::StopAccepted(stop.accepted(record.epoch).into()));
+            }
+            record
+        })
+    }
+
+    fn owns_root(&self, root: RunId) -> bool {
+        self.shared.table.lock().owners.get(&root) == Some(&self.boot)
     }
 
     async fn asked(&self, run: RunId, request: CancelRequest) -> Result<Disposition, StoreError> {
@@ -165,7 +179,7 @@ impl Cluster for Node {
             };
             table.boot += 1;
             let given = table.boot;
-            table.give(&shared.store, from, self.boot, given);
+            table.give(&shared.store, (from, self.boot), given, Some(&name));
             table.boot += 1;
             Ok(Some(TakenOver { from: name, boot: table.boot }))
         })
@@ -257,13 +271,23 @@ impl Store for Node {
         Box::pin(async move {
             let Pages { items, ends, next } = self.reach()?.store.recover(page).await?;
             let own = items.into_iter().zip(ends).filter(|(record, _)| self.owns(record));
-            let (items, ends) = own.unzip();
+            let (items, ends) = own.map(|(record, end)| (self.asked_of(record), end)).unzip();
             Ok(Pages { items, ends, next })
         })
     }
 
     fn ended(&self, page: Page) -> BoxFuture<'_, Result<Pages<Stored<EndedTree>>, StoreError>> {
-        Box::pin(async move { self.reach()?.store.ended(page).await })
+        // What still executes is known to its owner alone.
+        Box::pin(async move {
+            let Pages { items, ends, next } = self.reach()?.store.ended(page).await?;
+            let may_leave = |tree: &Stored<EndedTree>| {
+                let Ok(tree) = tree else { return true };
+                tree.quiescent || self.owns_root(tree.root)
+            };
+            let leaving = items.into_iter().zip(ends).filter(|(tree, _)| may_leave(tree));
+            let (items, ends) = leaving.unzip();
+            Ok(Pages { items, ends, next })
+        })
     }
 
     fn bytes(&self) -> BoxFuture<'_, Result<u64, StoreError>> {

@@ -99,7 +99,7 @@ impl Nodes {
         let seat = Seat { name: name.into(), until: joined_at + shared.lease, is_gone: false };
         table.members.insert(boot, seat);
         for before in former {
-            table.give(&shared.store, before, boot, given);
+            table.give(&shared.store, (before, boot), given, None);
         }
         drop(table);
         Arc::new(Node::new(shared, name, boot, joined_at))
@@ -119,8 +119,14 @@ impl Table {
     }
 
     /// Gives all that one member has to another, with epochs of their own. A stop that was asked
-    /// for is that of its run.
-    pub(super) fn give(&mut self, store: &MemoryStore, from: u32, to: u32, given: u32) {
+    /// for is that of its run. `doubt` names the member if it may execute what it had still.
+    pub(super) fn give(
+        &mut self,
+        store: &MemoryStore,
+        (from, to): (u32, u32),
+        given: u32,
+        doubt: Option<&Arc<str>>,
+    ) {
         if let Some(seat) = self.members.get_mut(&from) {
             seat.is_gone = true;
         }
@@ -131,7 +137,7 @@ impl Table {
                 roots.insert(*root);
             }
         }
-        store.raise_epochs(&roots, given);
+        store.take_over(&roots, given, doubt);
         let asked = self.stops.values_mut().filter(|asked| asked.owner == from);
         for asked in asked.filter(|asked| asked.answer.is_none()) {
             asked.owner = to;
