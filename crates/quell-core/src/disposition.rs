@@ -88,6 +88,52 @@ impl Disposition {
         AsOf(self, now)
     }
 
+    /// Reads what [`as_of`](Self::as_of) has written; `now` is when that was, by the clock of the
+    /// reader. A time that is too long for an instant ends with the longest that there is.
+    ///
+    /// # Errors
+    ///
+    /// Fails if it is no answer that is known here.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::time::{Duration, Instant};
+    ///
+    /// use quell_core::Disposition;
+    ///
+    /// let text = r#"{"disposition":"accepted","hard_deadline_in_ms":5000}"#;
+    /// let now = Instant::now();
+    /// let read = Disposition::read_as_of(&mut serde_json::Deserializer::from_str(text), now);
+    /// let hard_deadline = now + Duration::from_secs(5);
+    /// assert_eq!(read.unwrap(), Disposition::Accepted { hard_deadline });
+    /// ```
+    #[cfg(feature = "serde")]
+    pub fn read_as_of<'de, D: serde::Deserializer<'de>>(
+        from: D,
+        now: Instant,
+    ) -> Result<Self, D::Error> {
+        let read: Read = serde::Deserialize::deserialize(from)?;
+        let at = |ms| crate::lifecycle::later(now, std::time::Duration::from_millis(ms));
+        Ok(match read {
+            Read::Accepted { hard_deadline_in_ms } => {
+                Self::Accepted { hard_deadline: at(hard_deadline_in_ms) }
+            }
+            Read::Scheduled { escalates_in_ms } => {
+                Self::Scheduled { escalate_at: at(escalates_in_ms) }
+            }
+            Read::AlreadyStopping { cause, hard_deadline_in_ms } => {
+                Self::AlreadyStopping { cause, hard_deadline: at(hard_deadline_in_ms) }
+            }
+            Read::Escalated { from, to } => Self::Escalated { from, to },
+            Read::AlreadyTerminal { status } => Self::AlreadyTerminal { status },
+            Read::Recorded { owner, lease_until } => Self::Recorded { owner, lease_until },
+            Read::Unknown => Self::Unknown,
+            Read::Reserved => Self::Reserved,
+            Read::Forbidden => Self::Forbidden,
+        })
+    }
+
     /// Yields the name on the wire: kebab-case.
     pub const fn as_str(&self) -> &'static str {
         match self {
@@ -144,6 +190,38 @@ impl serde::Serialize for AsOf<'_> {
     }
 }
 
+/// A disposition as it is read.
+#[cfg(feature = "serde")]
+#[derive(serde::Deserialize)]
+#[serde(tag = "disposition", rename_all = "kebab-case")]
+enum Read {
+    Accepted {
+        hard_deadline_in_ms: u64,
+    },
+    Scheduled {
+        escalates_in_ms: u64,
+    },
+    AlreadyStopping {
+        cause: Arc<Cause>,
+        hard_deadline_in_ms: u64,
+    },
+    Escalated {
+        from: StopMode,
+        to: StopMode,
+    },
+    AlreadyTerminal {
+        status: RunStatus,
+    },
+    Recorded {
+        owner: Arc<str>,
+        #[serde(deserialize_with = "crate::wall::deserialize")]
+        lease_until: SystemTime,
+    },
+    Unknown,
+    Reserved,
+    Forbidden,
+}
+
 /// An instant of the wall clock, as it is written.
 #[cfg(feature = "serde")]
 struct Wall<'a>(&'a SystemTime);
@@ -176,5 +254,36 @@ mod tests {
         let over = written(Disposition::AlreadyTerminal { status: RunStatus::TimedOut });
         assert_eq!(over, r#"{"disposition":"already-terminal","status":"timed-out"}"#);
         assert_eq!(written(Disposition::Unknown), r#"{"disposition":"unknown"}"#);
+    }
+
+    #[test]
+    fn every_disposition_is_read_as_it_was_written() {
+        let (now, ms) = (Instant::now(), Duration::from_millis);
+        let cause = crate::CancelRequest::because("enough").by("ada");
+        let lease_until = SystemTime::UNIX_EPOCH + ms(1_790_000_000_123);
+        let cause = cause.to_cause(lease_until, crate::RunId::from_text("r"));
+        let hard_deadline = now + ms(1_234);
+        for said in [
+            Disposition::Accepted { hard_deadline },
+            Disposition::Scheduled { escalate_at: hard_deadline },
+            Disposition::AlreadyStopping { cause: cause.into(), hard_deadline },
+            Disposition::Escalated { from: StopMode::AfterStep, to: StopMode::Abort },
+            Disposition::AlreadyTerminal { status: RunStatus::TimedOut },
+            Disposition::Recorded { owner: "node \u{1f600}".into(), lease_until },
+            Disposition::Unknown,
+            Disposition::Reserved,
+            Disposition::Forbidden,
+        ] {
+            let text = serde_json::to_string(&said.as_of(now)).unwrap();
+            let from = &mut serde_json::Deserializer::from_str(&text);
+            assert_eq!(Disposition::read_as_of(from, now).unwrap(), said, "{text}");
+            // Another process reads it later, by a clock of its own.
+            let from = &mut serde_json::Deserializer::from_str(&text);
+            let later = Disposition::read_as_of(from, now + ms(9)).unwrap();
+            assert_eq!(serde_json::to_string(&later.as_of(now + ms(9))).unwrap(), text);
+        }
+        let forever = r#"{"disposition":"accepted","hard_deadline_in_ms":18446744073709551615}"#;
+        let from = &mut serde_json::Deserializer::from_str(forever);
+        assert!(Disposition::read_as_of(from, now).is_ok());
     }
 }

@@ -52,24 +52,67 @@ impl StopMode {
 /// let request = CancelRequest::because("user pressed stop").by("ada").grace(grace);
 /// assert_eq!(request.mode(), StopMode::Cooperative);
 /// ```
+///
+/// With the feature `serde` it is written and read: durations in milliseconds, and what is as by
+/// default is left out.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[must_use = "a request does nothing until it is given to `cancel`"]
 pub struct CancelRequest {
     /// What brought the stop about; a user by default.
     pub(crate) kind: CauseKind,
     /// The reason, bounded; none if it is empty.
+    #[cfg_attr(
+        feature = "serde",
+        serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "read_bounded")
+    )]
     pub(crate) message: Option<Arc<str>>,
     /// Who asks, bounded; none if it is empty.
+    #[cfg_attr(
+        feature = "serde",
+        serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "read_bounded")
+    )]
     pub(crate) by: Option<Arc<str>>,
     /// How urgent it is; cooperative by default.
     pub(crate) mode: StopMode,
     /// The time until abort; that of the run by default.
+    #[cfg_attr(
+        feature = "serde",
+        serde(
+            rename = "grace_ms",
+            default,
+            with = "span",
+            skip_serializing_if = "Option::is_none"
+        )
+    )]
     pub(crate) grace: Option<Duration>,
     /// When an `after_step` request becomes cooperative; as the engine says by default.
+    #[cfg_attr(
+        feature = "serde",
+        serde(
+            rename = "escalate_after_ms",
+            default,
+            with = "span",
+            skip_serializing_if = "Option::is_none"
+        )
+    )]
     pub(crate) escalate_after: Option<Duration>,
     /// How long it is remembered for an unknown id; not at all by default.
+    #[cfg_attr(
+        feature = "serde",
+        serde(
+            rename = "remember_for_ms",
+            default,
+            with = "span",
+            skip_serializing_if = "Option::is_none"
+        )
+    )]
     pub(crate) remember_for: Option<Duration>,
     /// Whether what the run has saved is taken back; not by default.
+    #[cfg_attr(
+        feature = "serde",
+        serde(rename = "rollback", default, skip_serializing_if = "std::ops::Not::not")
+    )]
     pub(crate) is_rollback: bool,
 }
 
@@ -189,6 +232,36 @@ fn bounded(text: &str) -> Option<Arc<str>> {
     (!text.is_empty()).then(|| limits::cut(text, limits::REASON_BYTES_MAX).into())
 }
 
+/// Reads a text as a caller gives it: bounded, and none if it is empty.
+#[cfg(feature = "serde")]
+fn read_bounded<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Option<Arc<str>>, D::Error> {
+    let text: Option<String> = serde::Deserialize::deserialize(from)?;
+    Ok(text.and_then(|text| bounded(&text)))
+}
+
+/// How a duration that may be absent is written: in whole milliseconds.
+#[cfg(feature = "serde")]
+mod span {
+    use std::time::Duration;
+
+    use serde::{Deserialize as _, Deserializer, Serialize as _, Serializer};
+
+    #[expect(clippy::ref_option, reason = "the signature is serde's")]
+    pub(super) fn serialize<S: Serializer>(
+        span: &Option<Duration>,
+        to: S,
+    ) -> Result<S::Ok, S::Error> {
+        let ms = |span: Duration| u64::try_from(span.as_millis()).unwrap_or(u64::MAX);
+        span.map(ms).serialize(to)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+        from: D,
+    ) -> Result<Option<Duration>, D::Error> {
+        Ok(Option::<u64>::deserialize(from)?.map(Duration::from_millis))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -201,6 +274,25 @@ mod tests {
             assert_eq!(text, format!("\"{}\"", mode.as_str()));
             assert_eq!(serde_json::from_str::<StopMode>(&text).unwrap(), mode);
         }
+    }
+
+    #[cfg(feature = "serde")]
+    #[test]
+    fn a_request_is_read_as_it_was_written() {
+        let plain = CancelRequest::because("");
+        let text = serde_json::to_string(&plain).unwrap();
+        assert_eq!(text, r#"{"kind":"user-request","mode":"cooperative"}"#);
+        let ms = Duration::from_millis;
+        let whole = CancelRequest::because("häh \0").by("ada").kind(CauseKind::Superseded);
+        let whole = whole.grace(ms(1_500)).after_step(Some(ms(0))).remember_for(ms(7)).rollback();
+        for request in [plain, whole.clone(), whole.abort()] {
+            let text = serde_json::to_string(&request).unwrap();
+            assert_eq!(serde_json::from_str::<CancelRequest>(&text).unwrap(), request, "{text}");
+        }
+        let long = "x".repeat(2 * limits::REASON_BYTES_MAX);
+        let long = format!(r#"{{"kind":"user-request","mode":"abort","message":"{long}"}}"#);
+        let read = serde_json::from_str::<CancelRequest>(&long).unwrap();
+        assert!(read.bytes() <= limits::REASON_BYTES_MAX);
     }
 
     #[test]
