@@ -196,24 +196,33 @@ impl serde::Serialize for AsOf<'_> {
 #[serde(tag = "disposition", rename_all = "kebab-case")]
 enum Read {
     Accepted {
+        /// Until the end of the grace.
         hard_deadline_in_ms: u64,
     },
     Scheduled {
+        /// Until the request becomes cooperative.
         escalates_in_ms: u64,
     },
     AlreadyStopping {
+        /// The first cause.
         cause: Arc<Cause>,
+        /// Until the end of the grace.
         hard_deadline_in_ms: u64,
     },
     Escalated {
+        /// The mode so far.
         from: StopMode,
+        /// The mode from now on.
         to: StopMode,
     },
     AlreadyTerminal {
+        /// How it had ended.
         status: RunStatus,
     },
     Recorded {
+        /// The name of the node that has the run.
         owner: Arc<str>,
+        /// Until when it has it at least.
         #[serde(deserialize_with = "crate::wall::deserialize")]
         lease_until: SystemTime,
     },

@@ -41,10 +41,16 @@
 //! | reads | `readers`, `read`, `list`, `row` |
 
 mod address;
+mod asked;
 mod checks;
+
 mod fault;
+mod inherit;
 mod list;
+mod listener;
 mod lock;
+mod member;
+mod node;
 mod options;
 mod passfile;
 mod prepared;
@@ -53,6 +59,7 @@ mod readers;
 mod refusal;
 mod row;
 mod schema;
+mod seat;
 mod session;
 mod sql;
 mod step;
@@ -62,6 +69,7 @@ mod transaction;
 mod trust;
 mod writer;
 
+pub use node::PostgresNode;
 pub use options::PostgresOptions;
 pub use quell_durable::Committed;
 pub use store::PostgresStore;

@@ -1,4 +1,7 @@
-//! The advisory lock of a schema: who has it is the store.
+//! [`Locks`]: the advisory locks of a store.
+//!
+//! A store that is alone has that of its schema, and no other one has it. Members of a cluster
+//! share it, and each has one of its name.
 
 use quell_core::store::StoreError;
 use tokio_postgres::types::Type;
@@ -7,9 +10,74 @@ use uuid::Uuid;
 
 use crate::fault::fault;
 
-/// The lock of one schema, within its database.
+/// What a store has for as long as its session that writes.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Locks {
+    schema: Lock,
+    /// That of the name of a member; none for a store that is alone.
+    name: Option<Lock>,
+    /// What a member has while it joins: one at a time makes the tables.
+    door: Lock,
+}
+
+impl Locks {
+    /// Names the locks of a store; the name is empty for one that is alone.
+    pub(crate) fn of(schema: &str, name: &str) -> Self {
+        let of_name = |name: &str| Lock::of(&format!("{schema}\0{name}"));
+        let own = (!name.is_empty()).then(|| of_name(name));
+        Self { schema: Lock::of(schema), name: own, door: of_name("") }
+    }
+
+    /// Takes all of them for a session, or says who has one.
+    ///
+    /// # Errors
+    ///
+    /// Fails as the server does.
+    pub(crate) async fn take(self, client: &Client) -> Result<Option<Holder>, StoreError> {
+        let Some(name) = self.name else {
+            return self.schema.take_or_look(client, Lock::EXCLUSIVE).await;
+        };
+        if let Some(holder) = self.schema.take_or_look(client, Lock::SHARED).await? {
+            return Ok(Some(holder));
+        }
+        let holder = name.take_or_look(client, Lock::EXCLUSIVE).await?;
+        if holder.is_some() {
+            self.schema.leave(client, LEAVE_SHARED).await.map_err(|error| fault(&error))?;
+        }
+        Ok(holder)
+    }
+
+    /// Takes the lock of those who join, if nobody has it.
+    ///
+    /// # Errors
+    ///
+    /// Fails as the server does.
+    pub(crate) async fn take_door(self, client: &Client) -> Result<Option<Holder>, StoreError> {
+        self.door.take_or_look(client, Lock::EXCLUSIVE).await
+    }
+
+    /// Lets that one go.
+    ///
+    /// # Errors
+    ///
+    /// Fails as the server does.
+    pub(crate) async fn leave_door(self, client: &Client) -> Result<(), StoreError> {
+        self.door.leave(client, LEAVE).await.map_err(|error| fault(&error))
+    }
+
+    /// Lets all go: then another store may open although the session has not ended.
+    ///
+    /// # Errors
+    ///
+    /// Fails as the server does.
+    pub(crate) async fn leave(client: &Client) -> Result<(), Error> {
+        client.batch_execute("select pg_advisory_unlock_all()").await
+    }
+}
+
+/// One lock, within its database.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Lock(i64);
+struct Lock(i64);
 
 /// Who has a lock.
 #[derive(Debug)]
@@ -21,38 +89,31 @@ pub(crate) struct Holder {
 }
 
 impl Lock {
-    /// Names the lock of a schema: the same in every release.
-    pub(crate) fn of(schema: &str) -> Self {
-        let (high, _) = Uuid::new_v5(&SPACE, schema.as_bytes()).as_u64_pair();
+    const EXCLUSIVE: &str = "select pg_try_advisory_lock($1)";
+    const SHARED: &str = "select pg_try_advisory_lock_shared($1)";
+
+    /// Names the lock of a text: the same in every release.
+    fn of(text: &str) -> Self {
+        let (high, _) = Uuid::new_v5(&SPACE, text.as_bytes()).as_u64_pair();
         Self(high.cast_signed())
     }
 
-    /// Takes it for a session, if nobody has it.
-    ///
-    /// # Errors
-    ///
-    /// Fails as the server does.
-    pub(crate) async fn take(self, client: &Client) -> Result<bool, Error> {
-        let sql = "select pg_try_advisory_lock($1)";
-        client.query_typed_one(sql, &[(&self.0, Type::INT8)]).await?.try_get(0)
+    /// Takes it for a session, or says who has it.
+    async fn take_or_look(self, client: &Client, how: &str) -> Result<Option<Holder>, StoreError> {
+        let taken = client.query_typed_one(how, &[(&self.0, Type::INT8)]).await;
+        let is_taken = taken.and_then(|row| row.try_get(0)).map_err(|error| fault(&error))?;
+        if is_taken {
+            return Ok(None);
+        }
+        let ends = || Holder { pid: 0, words: "a session that ends".into() };
+        Ok(Some(self.holder(client).await?.unwrap_or_else(ends)))
     }
 
-    /// Lets it go: then another store may open although the session has not ended.
-    ///
-    /// # Errors
-    ///
-    /// Fails as the server does.
-    pub(crate) async fn leave(self, client: &Client) -> Result<(), Error> {
-        let sql = "select pg_advisory_unlock($1)";
-        client.query_typed(sql, &[(&self.0, Type::INT8)]).await.map(drop)
+    async fn leave(self, client: &Client, how: &str) -> Result<(), Error> {
+        client.query_typed(how, &[(&self.0, Type::INT8)]).await.map(drop)
     }
 
-    /// Looks who has it.
-    ///
-    /// # Errors
-    ///
-    /// Fails as the server does.
-    pub(crate) async fn holder(self, client: &Client) -> Result<Option<Holder>, StoreError> {
+    async fn holder(self, client: &Client) -> Result<Option<Holder>, StoreError> {
         let rows = client.query_typed(HOLDER, &[(&self.0, Type::INT8)]).await;
         let rows = rows.map_err(|error| fault(&error))?;
         let Some(row) = rows.first() else { return Ok(None) };
@@ -69,6 +130,9 @@ impl Lock {
         read().map(Some).map_err(|error| fault(&error))
     }
 }
+
+const LEAVE: &str = "select pg_advisory_unlock($1)";
+const LEAVE_SHARED: &str = "select pg_advisory_unlock_shared($1)";
 
 /// Who may not see the activity of others sees a session without a name.
 const HOLDER: &str = "select l.pid, a.application_name, host(a.client_addr)

@@ -51,6 +51,15 @@ pub struct PostgresOptions {
     /// Bytes of those records. Defaults to 64 MiB. One append that is larger is taken alone. Zero
     /// takes one append at a time.
     pub queue_bytes_max: usize,
+    /// The name of a member of a cluster, with 1 to 255 bytes: what [`PostgresNode`] opens. A
+    /// process that has ended and comes back under its name has what it had at once. Defaults to
+    /// none: the store is alone, for one process at a time.
+    ///
+    /// [`PostgresNode`]: crate::PostgresNode
+    pub node: Option<String>,
+    /// How long the lease of a member lasts, by the clock of the database, after its last renewal.
+    /// Defaults to 15 s; more than a day counts as a day. Zero is over at once: no engine takes it.
+    pub lease: Duration,
     /// Whether a server is accepted whose `synchronous_commit` is off: what was acknowledged in the
     /// last moments before it crashes may be lost then. Defaults to no.
     pub accepts_asynchronous_commit: bool,
@@ -67,10 +76,20 @@ impl PostgresOptions {
             readers: 4,
             queue_records_max: 65_536,
             queue_bytes_max: 64 << 20,
+            node: None,
+            lease: Duration::from_secs(15),
             accepts_asynchronous_commit: false,
         }
     }
+
+    /// Yields the lease in milliseconds.
+    pub(crate) fn lease_ms(&self) -> i64 {
+        i64::try_from(self.lease.min(LEASE_MAX).as_millis()).unwrap_or(i64::MAX)
+    }
 }
+
+/// The longest lease.
+pub(crate) const LEASE_MAX: Duration = Duration::from_hours(24);
 
 impl fmt::Debug for PostgresOptions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -82,6 +101,8 @@ impl fmt::Debug for PostgresOptions {
             readers,
             queue_records_max,
             queue_bytes_max,
+            node,
+            lease,
             accepts_asynchronous_commit,
         } = self;
         f.debug_struct("PostgresOptions")
@@ -92,6 +113,8 @@ impl fmt::Debug for PostgresOptions {
             .field("readers", readers)
             .field("queue_records_max", queue_records_max)
             .field("queue_bytes_max", queue_bytes_max)
+            .field("node", node)
+            .field("lease", lease)
             .field("accepts_asynchronous_commit", accepts_asynchronous_commit)
             .finish()
     }

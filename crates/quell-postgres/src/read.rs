@@ -16,6 +16,7 @@ use uuid::Uuid;
 use crate::fault::fault;
 use crate::readers::{Query, Readers};
 use crate::row::{COLUMNS, run_of};
+use crate::seat::Seat;
 use crate::step::{Value, id};
 use crate::text::kept;
 
@@ -28,18 +29,23 @@ pub(crate) async fn get(on: &Readers, run: RunId) -> Result<Option<RunRecord>, S
     Ok(Some(run_of(row, 0).value?))
 }
 
-/// Reads the runs that are not terminal, and those that are and were rolled back, the first one
-/// first.
+/// Reads the runs of a seat that are not terminal, and those that are and were rolled back, the
+/// first one first.
 pub(crate) async fn recover(
     on: &Readers,
+    seat: &Seat,
     page: Page,
 ) -> Result<Pages<Stored<RunRecord>>, StoreError> {
     let of = format!(
         "select run.bytes as size, {COLUMNS} from run
-        where (status < 3 or stop_rollback and status >= 5) and ord > $1 order by ord limit $2"
+        where (status < 3 or stop_rollback and status >= 5) and ord > $1
+        and node = (select name from node where name = $3 and joined = $4)
+        order by ord limit $2"
     );
     let sql = paged(&of, "ord", 2);
-    let query = Query { sql, values: vec![Box::new(after(page)), more_than(page)], is_list: false };
+    let (name, joined) = (Box::new(seat.name.to_string()), Box::new(seat.joined));
+    let values: Vec<Value<'static>> = vec![Box::new(after(page)), more_than(page), name, joined];
+    let query = Query { sql, values, is_list: false };
     Ok(pages(&on.rows(query).await?, |row| run_of(row, FIRST)))
 }
 
@@ -95,10 +101,10 @@ pub(crate) async fn ended(
 
 /// Reads how many bytes everything has that is stored.
 pub(crate) async fn bytes(on: &Readers) -> Result<u64, StoreError> {
-    let sql = "select bytes from meta".to_owned();
+    let sql = "select sum(bytes)::int8 from tally".to_owned();
     let rows = on.rows(Query { sql, values: Vec::new(), is_list: false }).await?;
-    let bytes = rows.first().map(|row| row.try_get::<_, i64>(0)).transpose();
-    let bytes = bytes.map_err(|error| fault(&error))?.unwrap_or_default();
+    let bytes = rows.first().map(|row| row.try_get::<_, Option<i64>>(0)).transpose();
+    let bytes = bytes.map_err(|error| fault(&error))?.flatten().unwrap_or_default();
     Ok(u64::try_from(bytes).unwrap_or_default())
 }
 

@@ -31,6 +31,8 @@ pub(crate) struct Readers {
     /// Where reads go on whatever becomes of the runtime of their callers.
     handle: Handle,
     pool: Pool,
+    /// How many there are at most.
+    sessions: usize,
     /// Lists that are read at once: a session is left for what is asked by id.
     lists: Arc<Semaphore>,
     /// Reads that are under way. Once it is closed, none is taken.
@@ -63,8 +65,12 @@ impl Readers {
     /// # Errors
     ///
     /// Fails if the runtime knows no time.
-    pub(crate) fn new(target: Arc<Target>, handle: Handle) -> Result<Self, StoreError> {
-        let sessions = target.options.readers.max(1);
+    pub(crate) fn new(
+        target: Arc<Target>,
+        handle: Handle,
+        sessions: usize,
+    ) -> Result<Self, StoreError> {
+        let sessions = sessions.max(1);
         let config = ManagerConfig { recycling_method: RecyclingMethod::Fast };
         let opens = Opens(Arc::clone(&target));
         let manager = Manager::from_connect(target.address.config.clone(), opens, config);
@@ -75,7 +81,7 @@ impl Readers {
             .build();
         let pool = built.map_err(|error| StoreError::Io { what: error.to_string() })?;
         let lists = Arc::new(Semaphore::new(sessions.saturating_sub(1).max(1)));
-        Ok(Self { target, handle, pool, lists, under_way: TaskTracker::new() })
+        Ok(Self { target, handle, pool, sessions, lists, under_way: TaskTracker::new() })
     }
 
     /// Reads rows, in the order in which callers came.
@@ -92,6 +98,7 @@ impl Readers {
             target: Arc::clone(&self.target),
             pool: self.pool.clone(),
             lists: Arc::clone(&self.lists),
+            sessions: self.sessions,
         };
         self.under_way.spawn_on(read.run(query, answer), &self.handle);
         answered.await.unwrap_or(Err(StoreError::Closed))
@@ -109,6 +116,7 @@ impl Readers {
 struct Read {
     target: Arc<Target>,
     pool: Pool,
+    sessions: usize,
     lists: Arc<Semaphore>,
 }
 
@@ -145,7 +153,7 @@ impl Read {
         query: &Query,
         answer: &mut Answer,
     ) -> Option<Result<Vec<Row>, StoreError>> {
-        for _ in 0..self.target.options.readers.max(1) {
+        for _ in 0..self.sessions {
             let session = tokio::select! {
                 // Who has given up needs no session.
                 biased;

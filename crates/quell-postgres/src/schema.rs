@@ -25,15 +25,6 @@ pub(crate) enum Found {
     Schema(usize),
 }
 
-/// What the row of a store says.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Meta {
-    /// How often it was opened.
-    pub(crate) boot: u32,
-    /// The number of the last transaction.
-    pub(crate) commits: i64,
-}
-
 /// Looks whether a schema is ours, and of which release. Changes nothing.
 ///
 /// # Errors
@@ -106,57 +97,15 @@ pub(crate) async fn migrate(
     Ok(())
 }
 
-/// Counts this opening.
-///
-/// # Errors
-///
-/// Fails if the store cannot be written.
-pub(crate) async fn count_boot(client: &Client) -> Result<Meta, StoreError> {
-    let sql = "update meta set boot = boot + 1 returning boot, commits";
-    meta(client, sql).await?.ok_or_else(no_row)
-}
-
-/// Reads what the row of a store says, with a commit: what is read is as durable as that is, also
-/// on a standby that a commit waits for. None if another boot came after this one.
-///
-/// # Errors
-///
-/// Fails as the server does.
-pub(crate) async fn settle(client: &Client, boot: u32) -> Result<Option<Meta>, StoreError> {
-    let sql =
-        format!("update meta set commits = commits where boot = {boot} returning boot, commits");
-    meta(client, &sql).await
-}
-
-/// Reads which boot is the last one.
-///
-/// # Errors
-///
-/// Fails as the server does.
-pub(crate) async fn boot(client: &Client) -> Result<u32, StoreError> {
-    let found = meta(client, "select boot, commits from meta").await?;
-    found.map(|found| found.boot).ok_or_else(no_row)
-}
-
-fn no_row() -> StoreError {
-    StoreError::Corrupt { what: "its row is gone".into() }
-}
-
-async fn meta(client: &Client, sql: &str) -> Result<Option<Meta>, StoreError> {
-    let rows = client.query_typed(sql, &[]).await.map_err(|error| fault(&error))?;
-    let Some(row) = rows.first() else { return Ok(None) };
-    let number = |column: usize| row.try_get::<_, i64>(column).map_err(|error| fault(&error));
-    let (boot, commits) = (number(0)?, number(1)?);
-    let boot = u32::try_from(boot);
-    let boot = boot.map_err(|_| StoreError::Corrupt { what: "its boot is no number".into() })?;
-    Ok(Some(Meta { boot, commits }))
-}
-
 const LOOK: &str = "select exists (select 1 from pg_namespace where nspname = $1),
     exists (select 1 from pg_class c join pg_namespace n on n.oid = c.relnamespace
         where n.nspname = $1),
     to_regclass($2) is not null";
 
+/// A boot is given once, to whoever opens the store or takes over: `meta.boot` is the last one. A
+/// store writes under its row of `node`, and counts in its row of `tally`, so that no two wait for
+/// each other. `run.node` says who has a run that is live.
+///
 /// Instants are milliseconds since 1970. `ord` is never given again: cursors of pages are such
 /// numbers. No table refers to another one: rows are made by statements that find their run, and
 /// leave with it in one statement; a reference would be looked up once more for each of them.
@@ -165,17 +114,45 @@ const SCHEMA_1: &str = r#"
 create table meta (
     is_one boolean primary key default true check (is_one),
     schema bigint not null,
+    boot bigint not null
+);
+insert into meta (schema, boot) values (1, 0);
+
+create table node (
+    name text collate "C" primary key,
+    joined bigint not null,
     boot bigint not null,
+    took_from text collate "C",
+    channel text collate "C" not null,
+    lease_until timestamptz
+);
+
+create table tally (
+    name text collate "C" primary key,
     commits bigint not null,
     bytes bigint not null
 );
-insert into meta (schema, boot, commits, bytes) values (1, 0, 0, 0);
+
+create table stop (
+    nr bigint generated always as identity primary key,
+    ask uuid not null unique,
+    run uuid not null,
+    owner text collate "C" not null,
+    channel text collate "C" not null,
+    request text not null,
+    at bigint not null,
+    answer text,
+    answered bigint
+);
+create index stop_waits on stop (owner, nr) where answer is null;
+create index stop_answered on stop (answered) where answer is not null;
 
 create table run (
     ord bigint generated always as identity primary key,
     id uuid not null unique,
     root uuid,
     parent uuid,
+    node text collate "C" not null default '',
     epoch bigint not null,
     kind text collate "C" not null,
     name text collate "C" not null,
@@ -212,6 +189,7 @@ create table run (
     bytes bigint not null
 );
 create index run_live on run (ord) where status < 3 or stop_rollback and status >= 5;
+create index run_node on run (node, ord) where status < 3 or stop_rollback and status >= 5;
 create index run_lane on run (lane) where status < 3 and lane is not null;
 create index run_owner on run (owner, ord) where owner is not null;
 create index run_root on run (root) where root is not null;

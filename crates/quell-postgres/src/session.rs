@@ -1,11 +1,13 @@
 //! [`Target`]: sessions of one database, each with the settings that the store relies on.
 
 use std::fmt;
+use std::future::poll_fn;
 
 use quell_core::store::StoreError;
 use tokio::task::JoinHandle;
-use tokio_postgres::{Client, Error};
+use tokio_postgres::{AsyncMessage, Client, Error};
 use tokio_postgres_rustls::MakeRustlsConnect;
+use uuid::Uuid;
 
 use crate::address::Address;
 use crate::fault::fault;
@@ -38,6 +40,10 @@ impl Target {
             let what = format!("the name of a schema has 1 to {SCHEMA_BYTES_MAX} bytes");
             return Err(StoreError::Address { what });
         }
+        if options.node.as_ref().is_some_and(|name| !is_name(name)) {
+            let what = format!("the name of a node has 1 to {NAME_BYTES_MAX} bytes, and no NUL");
+            return Err(StoreError::Address { what });
+        }
         let address = Address::read(&options.url)?;
         let tls = trust::connector(&address)?;
         Ok(Self { options, address, tls })
@@ -53,6 +59,28 @@ impl Target {
         let driven = tokio::spawn(async move {
             // Whoever uses the client gets an error as well.
             let _ = connection.await;
+        });
+        client.batch_execute(&self.settings()).await?;
+        Ok((client, driven))
+    }
+
+    /// Opens a session that hears notifications, and yields its end as well.
+    ///
+    /// # Errors
+    ///
+    /// As [`connect`](Self::connect).
+    pub(crate) async fn connect_to_hear(
+        &self,
+        heard: impl Fn(&str) + Send + 'static,
+    ) -> Result<(Client, JoinHandle<()>), Error> {
+        let (client, mut connection) = self.address.config.connect(self.tls.clone()).await?;
+        let driven = tokio::spawn(async move {
+            while let Some(Ok(message)) = poll_fn(|context| connection.poll_message(context)).await
+            {
+                if let AsyncMessage::Notification(note) = message {
+                    heard(note.payload());
+                }
+            }
         });
         client.batch_execute(&self.settings()).await?;
         Ok((client, driven))
@@ -90,6 +118,13 @@ impl Target {
         quoted(&self.options.schema)
     }
 
+    /// Yields where a member hears of stops: the same for all processes of its name.
+    pub(crate) fn channel(&self) -> String {
+        let name = self.options.node.as_deref().unwrap_or_default();
+        let text = format!("{}\0{name}", self.options.schema);
+        format!("quell_{}", Uuid::new_v5(&CHANNELS, text.as_bytes()).simple())
+    }
+
     /// Yields the time limit of a statement in milliseconds. Zero would be none.
     pub(crate) fn statement_ms(&self) -> u64 {
         let millis = self.options.statement_timeout.as_millis().clamp(1, MILLIS_MAX);
@@ -110,10 +145,20 @@ impl Target {
     }
 }
 
+fn is_name(name: &str) -> bool {
+    (1..=NAME_BYTES_MAX).contains(&name.len()) && !name.contains('\0')
+}
+
 /// Yields a name as it stands in a statement.
 fn quoted(name: &str) -> String {
     format!("\"{}\"", name.replace('"', "\"\""))
 }
+
+/// The longest name of a node. A host has one of 253 at most.
+const NAME_BYTES_MAX: usize = 255;
+
+/// The names of channels.
+const CHANNELS: Uuid = Uuid::from_u128(0x7175_656c_6c2d_706f_7374_6772_6573_0002);
 
 /// PostgreSQL cuts longer names.
 const SCHEMA_BYTES_MAX: usize = 63;

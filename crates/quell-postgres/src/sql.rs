@@ -63,11 +63,10 @@ impl Sql {
     /// Yields its text.
     pub(crate) const fn text(self) -> &'static str {
         match self {
-            // Whoever opens the store next waits for the end of this transaction, or is before it.
-            Self::Fence => "select commits from meta where boot = $1 for no key update",
+            // Whoever takes the seat away waits for the end of this transaction, or is before it.
+            Self::Fence => "select 1 from node where name = $1 and joined = $2 for key share",
             Self::Count => {
-                "update meta set commits = commits + 1, bytes = greatest(0, bytes + $2)
-                where boot = $1"
+                "update tally set commits = commits + 1, bytes = bytes + $2 where name = $1"
             }
             Self::Accept => ACCEPT,
             Self::Claim => CLAIM,
@@ -157,10 +156,10 @@ const DROP_KEYS: &str = "with too_many as (select owner, key from claim where fo
 
 /// Below a root an epoch that was superseded starts nothing.
 const ACCEPT: &str = "insert into run (id, root, parent, epoch, kind, name, owner, lane, labels,
-    annotations, key, payload, spec, input, at, due, bytes)
+    annotations, key, payload, spec, input, at, due, bytes, node)
     select $1::uuid, $2::uuid, $3::uuid, $4::int8, $5::text, $6::text, $7::text, $8::text,
         $9::text, $10::text, $11::text, $12::bytea, $13::text, $14::text, $15::int8, $16::int8,
-        $17::int8
+        $17::int8, $18::text
     where $2 is null or exists (select 1 from run where id = $2 and epoch <= $4)
     on conflict do nothing";
 

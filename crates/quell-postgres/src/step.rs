@@ -45,8 +45,8 @@ impl<'a> Step<'a> {
     }
 }
 
-/// Adds the statements of a record.
-pub(crate) fn steps<'a>(write: &'a Write, all: &mut Vec<Step<'a>>) {
+/// Adds the statements of a record, which a store of a name writes.
+pub(crate) fn steps<'a>(write: &'a Write, node: &'a str, all: &mut Vec<Step<'a>>) {
     if write.is_stored_by_its_end() {
         return;
     }
@@ -58,7 +58,7 @@ pub(crate) fn steps<'a>(write: &'a Write, all: &mut Vec<Step<'a>>) {
         Step::new(sql, values)
     };
     match record {
-        Record::Accepted(accepted) => accept(accepted, write, all),
+        Record::Accepted(accepted) => accept(accepted, write, node, all),
         Record::Started { at, .. } => all.push(first(Sql::Start, vec![Box::new(millis(*at))])),
         Record::Event { event, .. } => {
             let values: Vec<Value<'_>> = vec![Box::new(seq_of(event)), Box::new(&*write.text)];
@@ -107,7 +107,7 @@ pub(crate) fn steps<'a>(write: &'a Write, all: &mut Vec<Step<'a>>) {
     }
 }
 
-fn accept<'a>(run: &'a Accepted, write: &'a Write, all: &mut Vec<Step<'a>>) {
+fn accept<'a>(run: &'a Accepted, write: &'a Write, node: &'a str, all: &mut Vec<Step<'a>>) {
     let bytes = write.record.bytes();
     let text = |text: &'a str| (!text.is_empty()).then_some(text);
     let payload = |payload: &'a Option<Payload>| payload.as_ref().map(Payload::as_json);
@@ -129,6 +129,7 @@ fn accept<'a>(run: &'a Accepted, write: &'a Write, all: &mut Vec<Step<'a>>) {
         Box::new(millis(run.at)),
         Box::new(run.due.map(millis)),
         Box::new(length(bytes)),
+        Box::new(node),
     ];
     all.push(Step::new(Sql::Accept, values).with_bytes(bytes));
     if let Some(key) = &run.key {

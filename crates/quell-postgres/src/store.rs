@@ -3,6 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 use std::thread::Builder;
+use std::time::Instant;
 
 use quell_core::store::{
     BoxFuture, Checkpoint, EndedTree, Page, Pages, Record, RunRecord, Store, StoreError, Stored,
@@ -14,6 +15,7 @@ use tokio::sync::oneshot;
 
 use crate::options::PostgresOptions;
 use crate::readers::Readers;
+use crate::seat::Seat;
 use crate::session::Target;
 use crate::writer::Writer;
 use crate::{list, read};
@@ -38,8 +40,8 @@ use crate::{list, read};
 /// # }
 /// ```
 pub struct PostgresStore {
-    target: Arc<Target>,
-    boot: u32,
+    pub(crate) target: Arc<Target>,
+    pub(crate) seat: Seat,
     queue: Arc<Queue>,
     readers: Arc<Readers>,
     tally: Arc<Tally>,
@@ -48,10 +50,10 @@ pub struct PostgresStore {
 
 impl fmt::Debug for PostgresStore {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { target, boot, readers, .. } = self;
+        let Self { target, seat, readers, .. } = self;
         f.debug_struct("PostgresStore")
             .field("target", target)
-            .field("boot", boot)
+            .field("boot", &seat.boot())
             .field("readers", readers)
             .finish_non_exhaustive()
     }
@@ -64,13 +66,22 @@ impl PostgresStore {
     ///
     /// Fails if the address cannot be read, the database cannot be reached or lets nobody in, it is
     /// older than PostgreSQL 14, has another encoding than UTF8 or a setting on which durability
-    /// rests is off, it may not be written, somebody has the schema, or the schema is none of ours
-    /// or of a newer release. None of these changes the database.
+    /// rests is off, it may not be written, somebody has the schema, a member of a cluster has a
+    /// lease, or the schema is none of ours or of a newer release. None of these changes the database.
     ///
     /// # Cancel safety
     ///
     /// Cancel safe: the schema is free again, and may have counted a boot.
     pub async fn open(options: PostgresOptions) -> Result<Self, StoreError> {
+        if options.node.is_some() {
+            let what = "a store with the name of a node is opened as a PostgresNode".into();
+            return Err(StoreError::Address { what });
+        }
+        Ok(Self::start(options).await?.store)
+    }
+
+    /// Opens a store, with or without the name of a member.
+    pub(crate) async fn start(options: PostgresOptions) -> Result<Opened, StoreError> {
         let target = Arc::new(Target::new(options)?);
         let sessions = Sessions::start()?;
         let handle = sessions.handle();
@@ -80,9 +91,10 @@ impl PostgresStore {
         let opening = Writer::open(Arc::clone(&target), Arc::clone(&queue), Arc::clone(&tally));
         let opened = handle.spawn(opening).await;
         let panicked = |error| StoreError::Io { what: format!("opening has ended: {error}") };
-        let writer = opened.map_err(panicked)??;
-        let boot = writer.boot();
-        let readers = Arc::new(Readers::new(Arc::clone(&target), handle)?);
+        let (writer, joined_at) = opened.map_err(panicked)??;
+        let seat = writer.seat().clone();
+        let readers = Readers::new(Arc::clone(&target), handle.clone(), options.readers)?;
+        let readers = Arc::new(readers);
         let closing = Arc::<Closing>::default();
         let threads = Threads {
             writer,
@@ -94,13 +106,23 @@ impl PostgresStore {
         let thread = Builder::new().name("quell-postgres-write".into());
         let started = thread.spawn(move || threads.run());
         started.map_err(|error| no_thread(&error))?;
-        Ok(Self { target, boot, queue, readers, tally, closing })
+        let store = Self { target, seat, queue, readers, tally, closing };
+        Ok(Opened { store, joined_at, handle })
     }
 
     /// Yields what was committed since the store was opened.
     pub fn committed(&self) -> Committed {
         self.tally.committed()
     }
+}
+
+/// A store that was opened.
+pub(crate) struct Opened {
+    pub(crate) store: PostgresStore,
+    /// When a member has joined, or just before.
+    pub(crate) joined_at: Instant,
+    /// What drives the sessions.
+    pub(crate) handle: Handle,
 }
 
 impl Drop for PostgresStore {
@@ -111,7 +133,7 @@ impl Drop for PostgresStore {
 
 impl Store for PostgresStore {
     fn boot(&self) -> u32 {
-        self.boot
+        self.seat.boot()
     }
 
     fn append(&self, batch: Vec<Record>) -> BoxFuture<'_, Result<(), StoreError>> {
@@ -157,7 +179,7 @@ impl Store for PostgresStore {
     }
 
     fn recover(&self, page: Page) -> BoxFuture<'_, Result<Pages<Stored<RunRecord>>, StoreError>> {
-        Box::pin(read::recover(&self.readers, page))
+        Box::pin(read::recover(&self.readers, &self.seat, page))
     }
 
     fn ended(&self, page: Page) -> BoxFuture<'_, Result<Pages<Stored<EndedTree>>, StoreError>> {

@@ -18,6 +18,7 @@ use tokio_postgres::{Client, Error};
 use crate::fault::{fault, is_lost};
 use crate::prepared::Prepared;
 use crate::refusal;
+use crate::seat::Seat;
 use crate::sql::Sql;
 use crate::step::{Step, steps};
 
@@ -43,7 +44,7 @@ pub(crate) enum How {
 pub(crate) enum Broken {
     /// A record was refused. Nothing is stored.
     Refused,
-    /// Another boot came after this one. Nothing is stored.
+    /// The seat was taken away. Nothing is stored.
     Superseded,
     /// A statement failed. Nothing is stored.
     Statement(StoreError),
@@ -85,7 +86,7 @@ impl Session {
     /// Fails if nothing was committed, or if that is not known.
     pub(crate) async fn store(
         &mut self,
-        boot: u32,
+        seat: &Seat,
         jobs: &mut [Pending],
         how: How,
     ) -> Result<(), Broken> {
@@ -93,24 +94,24 @@ impl Session {
             pending.verdict = Ok(());
         }
         let sum = match how {
-            How::Together => self.together(boot, jobs).await,
-            How::Apart => self.apart(boot, jobs).await,
+            How::Together => self.together(seat, jobs).await,
+            How::Apart => self.apart(seat, jobs).await,
         };
         let sum = match sum {
             Ok(sum) => sum,
             Err(broken) => return Err(self.roll_back(broken).await),
         };
-        self.commit(boot, sum, jobs).await
+        self.commit(seat, sum, jobs).await
     }
 
-    async fn together(&self, boot: u32, jobs: &[Pending]) -> Result<Sum, Broken> {
+    async fn together(&self, seat: &Seat, jobs: &[Pending]) -> Result<Sum, Broken> {
         let mut all = Vec::new();
         for write in jobs.iter().flat_map(|pending| &pending.job.writes) {
-            steps(write, &mut all);
+            steps(write, &seat.name, &mut all);
         }
-        let mut sent = vec![self.command("begin"), self.fence(boot)];
-        sent.extend(all.iter().map(|step| self.run(step)));
-        let mut answers = in_order(sent).await.into_iter();
+        let mut under_way = vec![self.command("begin"), self.fence(seat)];
+        under_way.extend(all.iter().map(|step| self.run(step)));
+        let mut answers = in_order(under_way).await.into_iter();
         answers.next().transpose()?;
         if answers.next().transpose()?.is_none_or(|fence| fence.rows == 0) {
             return Err(Broken::Superseded);
@@ -122,15 +123,15 @@ impl Session {
         Ok(sum)
     }
 
-    async fn apart(&self, boot: u32, jobs: &mut [Pending]) -> Result<Sum, Broken> {
+    async fn apart(&self, seat: &Seat, jobs: &mut [Pending]) -> Result<Sum, Broken> {
         self.command("begin").await?;
-        if self.fence(boot).await?.rows == 0 {
+        if self.fence(seat).await?.rows == 0 {
             return Err(Broken::Superseded);
         }
         let mut sum = Sum::default();
         self.command("savepoint one").await?;
         for pending in jobs {
-            match self.alone(pending).await? {
+            match self.alone(seat, pending).await? {
                 Ok(own) => {
                     sum = Sum { bytes: sum.bytes + own.bytes, keys: sum.keys + own.keys };
                     self.command("release one; savepoint one").await?;
@@ -145,11 +146,15 @@ impl Session {
     }
 
     /// Stores an append, one statement after the other, or says why it is refused.
-    async fn alone(&self, pending: &Pending) -> Result<Result<Sum, StoreError>, Error> {
+    async fn alone(
+        &self,
+        seat: &Seat,
+        pending: &Pending,
+    ) -> Result<Result<Sum, StoreError>, Error> {
         let mut sum = Sum::default();
         for write in &pending.job.writes {
             let mut all = Vec::new();
-            steps(write, &mut all);
+            steps(write, &seat.name, &mut all);
             for step in &all {
                 let done = self.run(step).await?;
                 if sum.take(step, done).is_err() {
@@ -160,7 +165,7 @@ impl Session {
         Ok(Ok(sum))
     }
 
-    async fn commit(&mut self, boot: u32, sum: Sum, jobs: &[Pending]) -> Result<(), Broken> {
+    async fn commit(&mut self, seat: &Seat, sum: Sum, jobs: &[Pending]) -> Result<(), Broken> {
         self.keys_left += sum.keys;
         let leaves = jobs.iter().flat_map(|pending| &pending.job.writes).filter_map(|write| {
             if let Record::Forgotten { at, .. } = &write.record { Some(millis(*at)) } else { None }
@@ -174,9 +179,9 @@ impl Session {
             }
             self.keys_left = 0;
         }
-        let boot = i64::from(boot);
         let count = async {
-            let rows = self.on.change(Sql::Count, &[&boot, &sum.bytes]).await?;
+            let values: [&(dyn ToSql + Sync); 2] = [&&*seat.name, &sum.bytes];
+            let rows = self.on.change(Sql::Count, &values).await?;
             Ok(Done { rows, ..Done::default() })
         };
         let mut answers = in_order(vec![count.boxed(), self.command("commit")]).await.into_iter();
@@ -205,10 +210,10 @@ impl Session {
         async move { self.on.client.batch_execute(sql).await.map(|()| Done::default()) }.boxed()
     }
 
-    fn fence(&self, boot: u32) -> BoxFuture<'_, Result<Done, Error>> {
-        let boot = i64::from(boot);
+    fn fence<'a>(&'a self, seat: &'a Seat) -> BoxFuture<'a, Result<Done, Error>> {
         let fence = async move {
-            let rows = self.on.change(Sql::Fence, &[&boot]).await?;
+            let values: [&(dyn ToSql + Sync); 2] = [&&*seat.name, &seat.joined];
+            let rows = self.on.change(Sql::Fence, &values).await?;
             Ok(Done { rows, ..Done::default() })
         };
         fence.boxed()

@@ -4,7 +4,7 @@
 //! never waits for more. An append is answered after COMMIT has returned, also one that was
 //! refused: what refused it is durable then.
 //!
-//! When the session is lost, another one takes its place. It has the lock of the schema, which the
+//! When the session is lost, another one takes its place. It has the locks, which the
 //! former one has left by then: so nothing of that one happens any more, and the number of the last
 //! transaction says for good whether it is there. If another process has opened the schema in
 //! between, nothing is written any more.
@@ -21,8 +21,9 @@ use tokio_postgres::types::Type;
 
 use crate::checks::check;
 use crate::fault::fault;
-use crate::lock::Lock;
-use crate::schema::{self, Found, Meta};
+use crate::lock::Locks;
+use crate::schema::{self, Found};
+use crate::seat::{Seat, Terms};
 use crate::session::Target;
 use crate::transaction::{Broken, How, Session};
 
@@ -32,13 +33,14 @@ pub(crate) struct Writer {
     target: Arc<Target>,
     queue: Arc<Queue>,
     tally: Arc<Tally>,
-    lock: Lock,
+    locks: Locks,
+    seat: Seat,
     /// None after it was lost, until another one is there.
     session: Option<Session>,
     /// The process of the server that serves the session, or served the last one.
     pid: i32,
-    /// The boot, and the number of the last transaction.
-    meta: Meta,
+    /// The number of the last transaction.
+    commits: i64,
     /// When the database was found to be away, and how.
     away: Option<(Instant, StoreError)>,
     /// Why nothing is written any more.
@@ -54,35 +56,49 @@ enum Trouble {
 }
 
 impl Writer {
-    /// Opens the schema: takes its lock, brings its tables to the newest, and counts the boot.
+    /// Opens the schema: takes its locks, brings its tables to the newest, and takes a seat.
     ///
     /// # Errors
     ///
-    /// Fails if the server is not as it must be, somebody has the schema, or it is none of ours.
+    /// Fails if the server is not as it must be, somebody has the schema or the name, or the schema
+    /// is none of ours.
     pub(crate) async fn open(
         target: Arc<Target>,
         queue: Arc<Queue>,
         tally: Arc<Tally>,
-    ) -> Result<Self, StoreError> {
+    ) -> Result<(Self, std::time::Instant), StoreError> {
         let limit = target.options.connect_timeout + target.options.statement_timeout + LOCK_WAIT;
         let silent = |_| StoreError::Unreachable { what: target.address.words() };
-        let lock = Lock::of(&target.options.schema);
-        let entered = timeout(limit, enter(&target, lock)).await;
-        let (client, found) = entered.map_err(silent)??;
+        let name: Arc<str> = target.options.node.as_deref().unwrap_or_default().into();
+        let is_member = !name.is_empty();
+        let locks = Locks::of(&target.options.schema, &name);
+        let entered = timeout(limit, enter(&target, locks, is_member)).await;
+        let (mut client, found) = entered.map_err(silent)??;
         schema::migrate(&client, &target, found, &schema::STEPS).await?;
+        let channel = target.channel();
+        let lease_ms = is_member.then(|| target.options.lease_ms());
+        let joined_at = std::time::Instant::now();
         let begun = timeout(limit, async {
-            let meta = schema::count_boot(&client).await?;
+            let terms = Terms { lease_ms, channel: &channel };
+            let seat = Seat::take(&mut client, &name, terms).await?;
+            if is_member {
+                locks.leave_door(&client).await?;
+            }
+            let commits = seat.settle(&client).await?.ok_or_else(|| seat.lost())?;
             let session = Session::begin(client).await.map_err(|error| fault(&error))?;
-            Ok::<_, StoreError>((meta, session))
+            Ok::<_, StoreError>((seat, commits, session))
         });
-        let (meta, session) = begun.await.map_err(silent)??;
+        let (seat, commits, session) = begun.await.map_err(silent)??;
         let pid = session.on.pid;
         let session = Some(session);
-        Ok(Self { target, queue, tally, lock, session, pid, meta, away: None, superseded: None })
+        let (away, superseded) = (None, None);
+        let writer =
+            Self { target, queue, tally, locks, seat, session, pid, commits, away, superseded };
+        Ok((writer, joined_at))
     }
 
-    pub(crate) const fn boot(&self) -> u32 {
-        self.meta.boot
+    pub(crate) const fn seat(&self) -> &Seat {
+        &self.seat
     }
 
     /// Writes until the queue is closed and empty.
@@ -119,10 +135,10 @@ impl Writer {
         }
     }
 
-    /// Lets the lock go, so that another store may open at once.
+    /// Lets the locks go, so that another store may open at once.
     async fn leave(&mut self) {
         if let Some(session) = self.session.take() {
-            let left = self.lock.leave(&session.on.client);
+            let left = Locks::leave(&session.on.client);
             let _ = timeout(self.target.options.connect_timeout, left).await;
         }
     }
@@ -164,8 +180,8 @@ impl Writer {
             let until = Instant::now() + self.target.options.connect_timeout;
             self.connected(until).await.map_err(Trouble::Store)?;
             let Some(session) = &mut self.session else { continue };
-            let (number, limit) = (self.meta.commits + 1, self.target.statement_ms());
-            let stored = session.store(self.meta.boot, jobs, how);
+            let (number, limit) = (self.commits + 1, self.target.statement_ms());
+            let stored = session.store(&self.seat, jobs, how);
             let stored = timeout(Duration::from_millis(limit), stored).await;
             match stored.unwrap_or_else(|_| Err(Broken::Lost(no_answer(limit)))) {
                 Ok(()) => {}
@@ -188,7 +204,7 @@ impl Writer {
                     self.session = None;
                     let until = Instant::now() + self.target.options.connect_timeout;
                     self.connected(until).await.map_err(|why| Trouble::Store(in_doubt(why)))?;
-                    if self.meta.commits != number {
+                    if self.commits != number {
                         losses += 1;
                         if losses == LOSSES_MAX {
                             return Err(Trouble::Store(error));
@@ -197,7 +213,7 @@ impl Writer {
                     }
                 }
             }
-            self.meta.commits = number;
+            self.commits = number;
             succeed(jobs);
             self.tally.count(jobs.iter().map(|pending| pending.job.writes.len()).sum());
             return Ok(());
@@ -240,11 +256,8 @@ impl Writer {
     async fn reopen(&mut self) -> Result<(), StoreError> {
         let client = self.target.session().await?;
         check(&client, &self.target).await?;
-        if !self.lock.take(&client).await.map_err(|error| fault(&error))? {
-            let Some(holder) = self.lock.holder(&client).await? else {
-                return Err(StoreError::InUse { by: "a session that ends".into() });
-            };
-            if schema::boot(&client).await? != self.meta.boot {
+        if let Some(holder) = self.locks.take(&client).await? {
+            if self.seat.is_lost(&client).await? {
                 return Err(self.supersede());
             }
             if holder.pid == self.pid {
@@ -255,8 +268,8 @@ impl Writer {
             }
             return Err(StoreError::InUse { by: holder.words });
         }
-        match schema::settle(&client, self.meta.boot).await? {
-            Some(meta) => self.meta = meta,
+        match self.seat.settle(&client).await? {
+            Some(commits) => self.commits = commits,
             None => return Err(self.supersede()),
         }
         let session = Session::begin(client).await.map_err(|error| fault(&error))?;
@@ -266,37 +279,57 @@ impl Writer {
     }
 
     fn supersede(&mut self) -> StoreError {
-        let what = format!("it opened the schema {} after this one", self.target.schema());
-        let error = StoreError::Superseded { what };
-        let words = "another process has opened the store: nothing is written any more";
-        catch_panic(|| tracing::error!("{words}"));
+        let error = self.seat.lost();
+        let words = "another process has what this store had: nothing is written any more";
+        catch_panic(|| tracing::error!(%error, "{words}"));
         self.session = None;
         self.superseded.insert(error).clone()
     }
 }
 
-/// Opens a session with the lock of a schema, and looks what that has.
-async fn enter(target: &Target, lock: Lock) -> Result<(Client, Found), StoreError> {
+/// Opens a session with the locks of a store, and looks what its schema has.
+async fn enter(
+    target: &Target,
+    locks: Locks,
+    is_member: bool,
+) -> Result<(Client, Found), StoreError> {
     let client = target.session().await?;
     check(&client, target).await?;
-    let until = Instant::now() + LOCK_WAIT;
-    // That of a process that has just ended goes in a moment.
-    while !lock.take(&client).await.map_err(|error| fault(&error))? {
-        if Instant::now() >= until {
-            let holder = lock.holder(&client).await?;
-            let by = holder.map_or_else(|| "somebody".into(), |holder| holder.words);
-            return Err(StoreError::InUse { by });
-        }
-        sleep(PAUSE).await;
+    // Those of a process that has just ended go in a moment.
+    take(locks, false, &client, LOCK_WAIT).await?;
+    if is_member {
+        take(locks, true, &client, Duration::from_millis(target.statement_ms())).await?;
     }
     let found = schema::look(&client, target, &schema::STEPS).await?;
     Ok((client, found))
+}
+
+/// Takes locks as soon as nobody has them, within a time; or, once a member has them, that of those
+/// who join.
+async fn take(
+    locks: Locks,
+    is_door: bool,
+    client: &Client,
+    limit: Duration,
+) -> Result<(), StoreError> {
+    let until = Instant::now() + limit;
+    loop {
+        let holder = if is_door { locks.take_door(client).await } else { locks.take(client).await };
+        match holder? {
+            None => return Ok(()),
+            Some(holder) if Instant::now() >= until => {
+                return Err(StoreError::InUse { by: holder.words });
+            }
+            Some(_) => sleep(PAUSE).await,
+        }
+    }
 }
 
 /// Says that it is not known whether an append is stored.
 fn in_doubt(error: StoreError) -> StoreError {
     match error {
         StoreError::Superseded { .. } => error,
+        other if matches!(other, StoreError::LeaseLost { .. }) => other,
         other => StoreError::Unreachable {
             what: format!("{other}; whether the append is stored is not known yet"),
         },

@@ -79,7 +79,8 @@ fn a_store_whose_lock_another_one_took_meanwhile_writes_nothing_any_more() {
             // Waits for the lock, and counts a boot as whoever opens the schema does.
             scope.spawn(|| {
                 place.sql(&format!(
-                    "select pg_advisory_lock({key}); update meta set boot = boot + 1"
+                    "select pg_advisory_lock({key}); update meta set boot = boot + 1;
+                    update node set joined = joined + 1"
                 ))
             });
             while place.sql(&format!("select count(*) {HOLDER} and not granted")) == "0" {}
@@ -108,7 +109,7 @@ fn every_transaction_looks_whether_another_boot_came_after_its_own() {
         let store = place.open().await.unwrap();
         let epoch = epoch(&store);
         // As when a pooler has given its session to others.
-        place.sql("update meta set boot = boot + 1");
+        place.sql("update node set joined = joined + 1");
         let answer = store.append(vec![accept(run(1), epoch)]).await;
         assert!(matches!(answer, Err(StoreError::Superseded { .. })), "{answer:?}");
         assert_eq!(place.sql("select count(*) from run"), "0");

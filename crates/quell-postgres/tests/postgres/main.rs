@@ -1,16 +1,22 @@
 //! The store in PostgreSQL, with real servers that are stopped and sessions that are killed.
 #![expect(
     clippy::panic,
+    clippy::print_stdout,
     clippy::unwrap_used,
-    reason = "a test fails by a panic, and tells one story from its beginning to its end"
+    reason = "a test fails by a panic, tells one story from its beginning to its end, and prints \
+        what it has measured"
 )]
 
 // What one append, one read or one statement does to the others.
 mod apart;
+// Stops through a member that does not have the run.
+mod asked;
 // A database that is away, or was taken over.
 mod away;
 // The suite that every store passes.
 mod conforms;
+// Members of a cluster in one database, and engines on them.
+mod crew;
 // Commits of which the answer is lost.
 mod doubt;
 // An engine on such a store.
@@ -23,6 +29,8 @@ mod kills;
 mod lists;
 // Writers that remember what they were told.
 mod load;
+// Members of a cluster: who has a run, and what happens to those of a member that is gone.
+mod nodes;
 // What is refused when a store is opened, and in which words.
 mod open;
 // The way to a server, which can be broken.

@@ -1,0 +1,177 @@
+//! Stops that members ask each other for, as their rows say.
+//!
+//! Whoever asks chooses the id of the stop, so that one that is asked for again, because an answer
+//! of the server was lost, is the same stop.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use quell_core::cluster::AskedStop;
+use quell_core::store::StoreError;
+use quell_core::{CancelRequest, Disposition};
+use quell_durable::{id_of, instant, status_of};
+use tokio_postgres::types::FromSql;
+use tokio_postgres::{Error, Row};
+use uuid::Uuid;
+
+use crate::fault::fault;
+
+/// What came of asking for a stop.
+#[derive(Debug)]
+pub(crate) enum Put {
+    /// Nobody needs to be asked.
+    Known(Disposition),
+    /// It waits for the owner of its run.
+    Waits,
+    /// The run has no owner in this moment.
+    Moves,
+    /// Too many wait for the owner.
+    Full(String),
+    /// The seat of whoever asks was taken away.
+    Lost,
+}
+
+/// What has become of a stop.
+#[derive(Debug)]
+pub(crate) enum Reply {
+    /// Its owner has decided.
+    Answered(Disposition),
+    /// It has not.
+    Open {
+        /// Its name.
+        owner: Arc<str>,
+        /// Until when it has the run at least.
+        lease_until: SystemTime,
+    },
+    /// It is not there any more.
+    Gone,
+}
+
+/// Reads a stop. One whose words are none that are known here is a plain one: a stop is not lost
+/// for the way in which it is asked.
+pub(crate) fn read(nr: i64, run: Uuid, request: &str, at: i64) -> AskedStop {
+    let request = serde_json::from_str(request).unwrap_or_else(|_| {
+        CancelRequest::because("asked by another node in words that are not known here")
+    });
+    let at = instant(at).unwrap_or(SystemTime::UNIX_EPOCH);
+    AskedStop { nr: nr.cast_unsigned(), run: id_of(run.into_bytes()), request, at }
+}
+
+/// Reads a row of [`INBOX`].
+///
+/// # Errors
+///
+/// Fails if it is none.
+pub(crate) fn stop(row: &Row) -> Result<AskedStop, StoreError> {
+    let stop = || -> Result<AskedStop, Error> {
+        Ok(read(row.try_get(0)?, row.try_get(1)?, row.try_get(2)?, row.try_get(3)?))
+    };
+    stop().map_err(|error| fault(&error))
+}
+
+/// Reads the row of [`PUT`].
+///
+/// # Errors
+///
+/// Fails if it is none.
+pub(crate) fn put(row: &Row) -> Result<Put, StoreError> {
+    let (is_member, is_there) = (column::<bool>(row, 0)?, column::<bool>(row, 1)?);
+    let (status, owner) = (column::<Option<i64>>(row, 2)?, column::<Option<String>>(row, 3)?);
+    if !is_member {
+        return Ok(Put::Lost);
+    }
+    if is_there {
+        return Ok(Put::Waits);
+    }
+    let Some(status) = status else { return Ok(Put::Known(Disposition::Unknown)) };
+    let status = status_of(status);
+    let status = status.ok_or_else(|| StoreError::Corrupt { what: "a status of a run".into() })?;
+    if status.is_terminal() {
+        return Ok(Put::Known(Disposition::AlreadyTerminal { status }));
+    }
+    Ok(owner.map_or(Put::Moves, Put::Full))
+}
+
+/// Reads the row of [`REPLY`].
+///
+/// # Errors
+///
+/// Fails if it is none, or has an answer that is not known here.
+pub(crate) fn reply(row: &Row) -> Result<Reply, StoreError> {
+    if let Some(text) = column::<Option<&str>>(row, 0)? {
+        let age = u64::try_from(column::<i64>(row, 1)?).unwrap_or_default();
+        let now = Instant::now();
+        let then = now.checked_sub(Duration::from_millis(age)).unwrap_or(now);
+        let from = &mut serde_json::Deserializer::from_str(text);
+        let answer = Disposition::read_as_of(from, then);
+        let answer = answer.map_err(|error| StoreError::Io { what: error.to_string() })?;
+        return Ok(Reply::Answered(answer));
+    }
+    let until = column::<Option<i64>>(row, 3)?.and_then(instant);
+    let lease_until = until.unwrap_or(SystemTime::UNIX_EPOCH);
+    Ok(Reply::Open { owner: column::<String>(row, 2)?.into(), lease_until })
+}
+
+fn column<'a, T: FromSql<'a>>(row: &'a Row, nth: usize) -> Result<T, StoreError> {
+    row.try_get(nth).map_err(|error| fault(&error))
+}
+
+/// Milliseconds since 1970, by the clock of the database.
+macro_rules! now {
+    () => {
+        "(extract(epoch from clock_timestamp()) * 1000)::int8"
+    };
+}
+
+/// Takes a stop for the owner of its run, and wakes it. Nobody takes the seat of the owner, or that
+/// of whoever asks, before it is there.
+pub(crate) const PUT: &str = concat!(
+    "with me as materialized (
+        select name from node where name = $1 and joined = $2 for key share),
+    seen as materialized (select node, status from run where id = $3),
+    owner as materialized (
+        select name, channel from node
+        where name = (select node from seen where status < 3) for key share),
+    waiting as materialized (
+        select count(*) as stops from stop
+        where owner = (select name from owner) and answer is null),
+    put as (
+        insert into stop (ask, run, owner, channel, request, at)
+        select $4::uuid, $3::uuid, owner.name, $6::text, $5::text, ",
+    now!(),
+    " from owner, me, waiting where stops < $7 on conflict do nothing returning ask),
+    told as materialized (select pg_notify(owner.channel, '') from owner, put)
+    select exists (select 1 from me),
+        exists (select 1 from put) or exists (select 1 from stop where ask = $4),
+        (select status from seen), (select name from owner), (select count(*) from told)"
+);
+
+/// Reads what has become of a stop.
+pub(crate) const REPLY: &str = concat!(
+    "select s.answer, ",
+    now!(),
+    " - s.answered, s.owner, (extract(epoch from o.lease_until) * 1000)::int8
+    from stop s left join node o on o.name = s.owner where s.ask = $1"
+);
+
+/// Reads what waits for a member.
+pub(crate) const INBOX: &str = "select nr, run, request, at from stop
+    where owner = (select name from node where name = $1 and joined = $2) and answer is null
+    order by nr limit $3";
+
+/// Answers a stop, and wakes whoever has asked for it. What was answered long ago leaves.
+pub(crate) const ANSWER: &str = concat!(
+    "with me as materialized (
+        select name from node where name = $1 and joined = $2 for key share),
+    done as (
+        update stop set answer = $4::text, answered = ",
+    now!(),
+    " where nr = $3 and owner = (select name from me) and answer is null
+        returning ask, channel),
+    old as materialized (
+        select nr from stop where answered < ",
+    now!(),
+    " - $5::int8 order by answered limit 16 for update skip locked),
+    gone as (delete from stop where nr in (select nr from old))
+    select pg_notify(channel, ask::text) from done"
+);

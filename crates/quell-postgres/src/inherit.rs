@@ -1,0 +1,93 @@
+//! [`inherit`]: all that some stores had becomes that of another one, within a transaction.
+
+use std::collections::HashMap;
+
+use quell_core::store::Epoch;
+use quell_durable::mode_number;
+use tokio_postgres::{Error, Transaction};
+use uuid::Uuid;
+
+use crate::asked;
+
+/// Gives the live runs of some to one, with epochs of a boot, and so the stops that they were asked
+/// for: one that was not answered is a stop of its run. Their rows go, but for that of the name.
+///
+/// # Errors
+///
+/// Fails as the server does.
+pub(crate) async fn inherit(
+    transaction: &Transaction<'_>,
+    from: &[String],
+    to: &str,
+    boot: i64,
+) -> Result<(), Error> {
+    transaction.execute(RUNS, &[&from, &to, &boot]).await?;
+    let stops = transaction.query(STOPS, &[&from]).await?;
+    let mut merged: HashMap<Uuid, Stop> = HashMap::new();
+    for row in &stops {
+        let id: Uuid = row.try_get(0)?;
+        let asked = asked::read(0, id, row.try_get(1)?, row.try_get(2)?);
+        // Its epoch is that of the run.
+        let stop = asked.accepted(Epoch::from_u64(0));
+        let one = merged.entry(id).or_insert_with(|| Stop {
+            cause: serde_json::to_string(&stop.cause).unwrap_or_default(),
+            mode: mode_number(stop.mode),
+            is_rollback: false,
+        });
+        one.mode = one.mode.max(mode_number(stop.mode));
+        one.is_rollback |= stop.rollback;
+    }
+    if !merged.is_empty() {
+        let (mut ids, mut causes) = (Vec::new(), Vec::new());
+        let (mut modes, mut rollbacks) = (Vec::new(), Vec::new());
+        for (id, Stop { cause, mode, is_rollback }) in merged {
+            ids.push(id);
+            causes.push(cause);
+            modes.push(mode);
+            rollbacks.push(is_rollback);
+        }
+        transaction.execute(ACCEPT, &[&ids, &causes, &modes, &rollbacks, &to]).await?;
+        transaction.execute(HAND_ON, &[&from, &to]).await?;
+    }
+    transaction.execute(TALLIES, &[&from, &to]).await?;
+    transaction.execute(NODES, &[&from, &to]).await.map(drop)
+}
+
+/// All stops of a run that nobody has answered, as one.
+struct Stop {
+    cause: String,
+    mode: i64,
+    is_rollback: bool,
+}
+
+/// A run that was rolled back and has ended is to be forgotten by whoever has it.
+const RUNS: &str = "update run set node = $2,
+    epoch = case when status < 3 then ($3::int8 << 32) | (epoch & 4294967295) else epoch end
+    where node = any($1) and (status < 3 or stop_rollback and status >= 5)";
+
+const STOPS: &str = "select run, request, at from stop
+    where owner = any($1) and answer is null order by nr";
+
+/// As a stop that the owner had accepted is stored. One whose run has ended meanwhile is answered
+/// by whoever has it now.
+const ACCEPT: &str = "with accepted as (
+        update run r set stop_epoch = r.epoch, stop_cause = coalesce(r.stop_cause, s.cause),
+            stop_mode = greatest(r.stop_mode, s.mode),
+            stop_rollback = r.stop_rollback or s.is_rollback,
+            status = case when greatest(r.stop_mode, s.mode) > 0 then 2 else r.status end,
+            bytes = r.bytes + octet_length(s.cause)
+        from unnest($1::uuid[], $2::text[], $3::int8[], $4::bool[])
+            s (id, cause, mode, is_rollback)
+        where r.id = s.id and r.status < 3 returning octet_length(s.cause) as bytes)
+    update tally set bytes = bytes + (select coalesce(sum(bytes), 0) from accepted)
+    where name = $5";
+
+const HAND_ON: &str = "update stop set owner = $2 where owner = any($1) and answer is null";
+
+const TALLIES: &str = "with gone as (
+        delete from tally where name = any($1) and name <> $2 returning bytes)
+    insert into tally (name, commits, bytes)
+    select $2, 0, coalesce(sum(bytes), 0) from gone
+    on conflict (name) do update set bytes = tally.bytes + excluded.bytes";
+
+const NODES: &str = "delete from node where name = any($1) and name <> $2";

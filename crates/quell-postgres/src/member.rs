@@ -1,0 +1,309 @@
+//! [`Member`]: what a member does beside writing: its lease, take-overs, and stops between members.
+//!
+//! What it asks is one statement each, on a few sessions that are for nothing else: a renewal never
+//! waits for an append, nor for a list of runs. It runs on the threads of the store, whatever
+//! becomes of the runtime of the caller, and each call has a time limit.
+//!
+//! The row of a stop is the truth. A notification only says that it is time to look, and one that
+//! was lost costs a second at most.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use quell_core::cluster::{AskedStop, TakenOver};
+use quell_core::store::StoreError;
+use quell_core::{CancelRequest, Disposition, RunId, limits};
+use tokio::runtime::Handle;
+use tokio::sync::{Notify, watch};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
+use tokio_postgres::Row;
+use uuid::Uuid;
+
+use crate::asked::{self, Put, Reply};
+use crate::fault::fault;
+use crate::readers::{Query, Readers};
+use crate::seat::Seat;
+use crate::session::Target;
+use crate::step::Value;
+
+/// What a member asks of the database.
+#[derive(Debug)]
+pub(crate) struct Member {
+    pub(crate) target: Arc<Target>,
+    pub(crate) seat: Seat,
+    /// Where this member hears of stops.
+    pub(crate) channel: String,
+    sessions: Readers,
+    /// Stops were asked for, perhaps.
+    news: watch::Sender<()>,
+    /// Calls that wait for an answer of another member.
+    waiting: Mutex<HashMap<Uuid, Arc<Notify>>>,
+    /// The newest boot that whoever has the member was told of.
+    known: AtomicI64,
+    /// Whether notifications do not come.
+    is_deaf: AtomicBool,
+}
+
+impl Member {
+    /// Makes the way to a few sessions. None is opened yet.
+    ///
+    /// # Errors
+    ///
+    /// As [`Readers::new`].
+    pub(crate) fn new(target: Arc<Target>, seat: Seat, handle: Handle) -> Result<Self, StoreError> {
+        let sessions = Readers::new(Arc::clone(&target), handle, SESSIONS)?;
+        let (channel, known) = (target.channel(), AtomicI64::new(seat.joined));
+        let (news, waiting) = (watch::Sender::new(()), Mutex::default());
+        let is_deaf = AtomicBool::new(false);
+        Ok(Self { target, seat, channel, sessions, news, waiting, known, is_deaf })
+    }
+
+    /// Extends the lease.
+    pub(crate) async fn renew(&self) -> Result<(), StoreError> {
+        self.extend(self.target.options.lease_ms()).await
+    }
+
+    /// Ends the lease.
+    pub(crate) async fn leave(&self) -> Result<(), StoreError> {
+        self.extend(0).await
+    }
+
+    async fn extend(&self, lease_ms: i64) -> Result<(), StoreError> {
+        let mut values = self.own();
+        values.push(Box::new(lease_ms));
+        let rows = self.rows(RENEW, values).await?;
+        if rows.is_empty() { Err(self.seat.lost()) } else { Ok(()) }
+    }
+
+    /// Takes over from one member whose lease is over.
+    pub(crate) async fn take_over(&self) -> Result<Option<TakenOver>, StoreError> {
+        let known = self.known.load(Ordering::Acquire);
+        let rows = self.rows(OVER, self.own()).await?;
+        let Some(row) = rows.first() else { return Err(self.seat.lost()) };
+        let (boot, is_any): (i64, bool) = (column(row, 0)?, column(row, 1)?);
+        if boot == known && !is_any {
+            return Ok(None);
+        }
+        let mut client = self.target.session().await?;
+        let taken = self.seat.take_over(&mut client, known).await?;
+        let Some(taken) = taken else { return Ok(None) };
+        self.known.fetch_max(taken.boot, Ordering::AcqRel);
+        let boot = u32::try_from(taken.boot)
+            .map_err(|_| StoreError::Corrupt { what: format!("{} is no boot", taken.boot) })?;
+        // Stops that its former owner was asked for.
+        self.look();
+        Ok(Some(TakenOver { from: taken.from.into(), boot }))
+    }
+
+    /// Asks the owner of a run to stop it, and waits for the answer.
+    pub(crate) async fn ask(
+        &self,
+        run: RunId,
+        request: CancelRequest,
+    ) -> Result<Disposition, StoreError> {
+        let waits = Waits::new(self);
+        let request = serde_json::to_string(&request);
+        let request = request.map_err(|error| StoreError::Io { what: error.to_string() })?;
+        let mut moves = 0;
+        loop {
+            match self.in_time(self.put(waits.ask, run, &request)).await? {
+                Put::Known(answer) => return Ok(answer),
+                Put::Lost => return Err(self.seat.lost()),
+                Put::Full(owner) => {
+                    let what = format!("{STOPS_MAX} stops wait for node {owner}");
+                    return Err(StoreError::Io { what });
+                }
+                Put::Waits => break,
+                // Somebody takes it over in this moment.
+                Put::Moves if moves < MOVES_MAX => {
+                    moves += 1;
+                    sleep(PAUSE).await;
+                }
+                Put::Moves => return Ok(Disposition::Unknown),
+            }
+        }
+        let until = Instant::now() + limits::ASKED_STOP_WAIT;
+        loop {
+            let look_at = until.min(Instant::now() + self.pause());
+            let _ = timeout_at(look_at, waits.woken.notified()).await;
+            match self.in_time(self.reply(waits.ask)).await? {
+                Reply::Answered(answer) => return Ok(answer),
+                Reply::Gone => return Ok(Disposition::Unknown),
+                Reply::Open { owner, lease_until } if Instant::now() >= until => {
+                    return Ok(Disposition::Recorded { owner, lease_until });
+                }
+                Reply::Open { .. } => {}
+            }
+        }
+    }
+
+    async fn put(&self, ask: Uuid, run: RunId, request: &str) -> Result<Put, StoreError> {
+        let mut values = self.own();
+        values.push(Box::new(run.as_uuid()));
+        values.push(Box::new(ask));
+        values.push(Box::new(request.to_owned()));
+        values.push(Box::new(self.channel.clone()));
+        values.push(Box::new(i64::try_from(STOPS_MAX).unwrap_or(i64::MAX)));
+        let rows = self.rows(asked::PUT, values).await?;
+        rows.first().map_or(Ok(Put::Known(Disposition::Unknown)), asked::put)
+    }
+
+    async fn reply(&self, ask: Uuid) -> Result<Reply, StoreError> {
+        let rows = self.rows(asked::REPLY, vec![Box::new(ask)]).await?;
+        rows.first().map_or(Ok(Reply::Gone), asked::reply)
+    }
+
+    /// Waits until stops are asked of this member that are not among the known ones.
+    pub(crate) async fn inbox(&self, known: Vec<u64>) -> Result<Vec<AskedStop>, StoreError> {
+        let mut news = self.news.subscribe();
+        loop {
+            news.mark_unchanged();
+            let mut values = self.own();
+            let most = i64::try_from(limits::ASKED_STOPS_MAX).unwrap_or(i64::MAX);
+            values.push(Box::new(most));
+            let rows = self.in_time(self.rows(asked::INBOX, values)).await?;
+            let stops = rows.iter().map(asked::stop).collect::<Result<Vec<_>, _>>()?;
+            if stops.iter().any(|stop| !known.contains(&stop.nr)) {
+                return Ok(stops);
+            }
+            let _ = timeout(self.pause(), news.changed()).await;
+        }
+    }
+
+    /// Answers a stop.
+    pub(crate) async fn answer(&self, stop: u64, answer: &Disposition) -> Result<(), StoreError> {
+        let text = serde_json::to_string(&answer.as_of(std::time::Instant::now()));
+        let answer = text.map_err(|error| StoreError::Io { what: error.to_string() })?;
+        let mut values = self.own();
+        values.push(Box::new(stop.cast_signed()));
+        values.push(Box::new(answer));
+        values.push(Box::new(i64::try_from(KEPT.as_millis()).unwrap_or(i64::MAX)));
+        self.rows(asked::ANSWER, values).await.map(drop)
+    }
+
+    /// Takes a notification: that of a stop has no words, and that of an answer names the call.
+    pub(crate) fn heard(&self, words: &str) {
+        let Ok(ask) = Uuid::try_parse(words) else { return self.look() };
+        let woken = self.waiting.lock().get(&ask).cloned();
+        if let Some(woken) = woken {
+            woken.notify_one();
+        }
+    }
+
+    /// Has everybody look again, since notifications may have been lost.
+    pub(crate) fn look_all(&self) {
+        let all: Vec<_> = self.waiting.lock().values().cloned().collect();
+        for woken in all {
+            woken.notify_one();
+        }
+        self.look();
+    }
+
+    fn look(&self) {
+        self.news.send_replace(());
+    }
+
+    /// Says whether notifications come.
+    pub(crate) fn set_deaf(&self, is_deaf: bool) {
+        self.is_deaf.store(is_deaf, Ordering::Release);
+    }
+
+    /// How long nobody looks although nothing was heard.
+    fn pause(&self) -> Duration {
+        if self.is_deaf.load(Ordering::Acquire) { PAUSE_DEAF } else { PAUSE_MAX }
+    }
+
+    /// Notifies this member itself.
+    pub(crate) async fn notify_itself(&self, words: &'static str) -> Result<(), StoreError> {
+        let sql = "select pg_notify($1::text, $2::text)";
+        self.rows(sql, vec![Box::new(self.channel.clone()), Box::new(words)]).await.map(drop)
+    }
+
+    /// The first two values of most statements: the seat, without which nothing is done.
+    fn own(&self) -> Vec<Value<'static>> {
+        vec![Box::new(self.seat.name.to_string()), Box::new(self.seat.joined)]
+    }
+
+    async fn rows(&self, sql: &str, values: Vec<Value<'static>>) -> Result<Vec<Row>, StoreError> {
+        self.sessions.rows(Query { sql: sql.to_owned(), values, is_list: false }).await
+    }
+
+    async fn in_time<T>(
+        &self,
+        work: impl Future<Output = Result<T, StoreError>>,
+    ) -> Result<T, StoreError> {
+        in_time(self.target.options.connect_timeout, work).await
+    }
+}
+
+/// Does work within a time.
+///
+/// # Errors
+///
+/// Fails as the work does, or if it takes longer.
+pub(crate) async fn in_time<T>(
+    limit: Duration,
+    work: impl Future<Output = Result<T, StoreError>>,
+) -> Result<T, StoreError> {
+    let late = || StoreError::Unreachable { what: format!("no answer within {limit:?}") };
+    timeout(limit, work).await.unwrap_or_else(|_| Err(late()))
+}
+
+fn column<'a, T: tokio_postgres::types::FromSql<'a>>(
+    row: &'a Row,
+    nth: usize,
+) -> Result<T, StoreError> {
+    row.try_get(nth).map_err(|error| fault(&error))
+}
+
+/// A call that waits for an answer, for as long as this lives.
+struct Waits<'a> {
+    member: &'a Member,
+    ask: Uuid,
+    woken: Arc<Notify>,
+}
+
+impl<'a> Waits<'a> {
+    fn new(member: &'a Member) -> Self {
+        let (ask, woken) = (Uuid::now_v7(), Arc::<Notify>::default());
+        member.waiting.lock().insert(ask, Arc::clone(&woken));
+        Self { member, ask, woken }
+    }
+}
+
+impl Drop for Waits<'_> {
+    fn drop(&mut self) {
+        self.member.waiting.lock().remove(&self.ask);
+    }
+}
+
+const RENEW: &str = "update node set lease_until = now() + $3::int8 * interval '1 millisecond'
+    where name = $1 and joined = $2 returning 1";
+
+const OVER: &str = "select boot, exists (
+        select 1 from node where lease_until <= now() and name <> $1)
+    from node where name = $1 and joined = $2";
+
+/// Sessions of a member beside those that write and read.
+const SESSIONS: usize = 3;
+
+/// Stops that wait for one member.
+const STOPS_MAX: usize = 10 * limits::ASKED_STOPS_MAX;
+
+/// For how long an answer is kept.
+const KEPT: Duration = Duration::from_mins(10);
+
+/// How often a run whose owner changes is looked at.
+const MOVES_MAX: u32 = 20;
+
+/// Between two looks.
+const PAUSE: Duration = Duration::from_millis(50);
+
+/// How long nobody looks for stops and answers although nothing was heard.
+const PAUSE_MAX: Duration = Duration::from_secs(1);
+
+/// The same where notifications do not come.
+const PAUSE_DEAF: Duration = Duration::from_millis(250);

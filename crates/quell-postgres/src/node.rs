@@ -1,0 +1,214 @@
+//! [`PostgresNode`]: the store and the cluster of one engine among several.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use quell_core::cluster::{AskedStop, Cluster, TakenOver};
+use quell_core::store::{
+    BoxFuture, Checkpoint, EndedTree, Page, Pages, Record, RunRecord, Store, StoreError, Stored,
+};
+use quell_core::{CancelRequest, Disposition, RunEvent, RunFilter, RunId};
+use quell_durable::Committed;
+use tokio::runtime::Handle;
+use tokio_util::task::AbortOnDropHandle;
+
+use crate::listener::listen;
+use crate::member::{Member, in_time};
+use crate::options::{LEASE_MAX, PostgresOptions};
+use crate::store::{Opened, PostgresStore};
+
+/// A member of a cluster whose store is one schema of a database: the store and the cluster of one
+/// engine, under the name [`PostgresOptions::node`].
+///
+/// It is a [`PostgresStore`] with a lease, and has up to five sessions more: one that listens,
+/// three for the lease and for stops, and one for as long as it takes over.
+///
+/// # Examples
+///
+/// ```no_run
+/// # async fn example() -> Result<(), quell_core::store::StoreError> {
+/// use std::sync::Arc;
+///
+/// use quell::{Engine, EngineConfig};
+/// use quell_postgres::{PostgresNode, PostgresOptions};
+///
+/// let mut options = PostgresOptions::new("postgres://quell@db.example/runs");
+/// options.node = Some("node-1".into());
+/// let node = Arc::new(PostgresNode::open(options).await?);
+/// let engine = Engine::with_config(EngineConfig::new().store(node.clone()).cluster(node));
+/// # drop(engine);
+/// # Ok(())
+/// # }
+/// ```
+pub struct PostgresNode {
+    store: PostgresStore,
+    member: Arc<Member>,
+    joined_at: Instant,
+    handle: Handle,
+    /// It listens until this is dropped.
+    #[expect(dead_code, reason = "it is dropped with this")]
+    listener: AbortOnDropHandle<()>,
+}
+
+impl fmt::Debug for PostgresNode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("PostgresNode").field(&self.store).finish()
+    }
+}
+
+impl PostgresNode {
+    /// Joins under the name of the options. What a process had that was here under this name
+    /// before, or a store that was alone, belongs to this one: the engine recovers it. A lease does
+    /// not matter to that, but a process that is alive: while one has the name, this one is refused.
+    ///
+    /// # Errors
+    ///
+    /// Fails if there is no name, a live process has it, a store that is alone has the schema, and
+    /// as [`PostgresStore::open`].
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe: the name is free again. The member may have joined; its lease runs out.
+    pub async fn open(options: PostgresOptions) -> Result<Self, StoreError> {
+        if options.node.is_none() {
+            return Err(StoreError::Address { what: "a node has a name".into() });
+        }
+        let Opened { store, joined_at, handle } = PostgresStore::start(options).await?;
+        let member = Member::new(Arc::clone(&store.target), store.seat.clone(), handle.clone())?;
+        let member = Arc::new(member);
+        let listener = AbortOnDropHandle::new(handle.spawn(listen(Arc::clone(&member))));
+        Ok(Self { store, member, joined_at, handle, listener })
+    }
+
+    /// Yields what was committed since it was opened, beside its lease and stops.
+    pub fn committed(&self) -> Committed {
+        self.store.committed()
+    }
+
+    /// Does work on the threads of the store. When this is dropped, the work is too.
+    fn on_threads<T: Send + 'static, W>(
+        &self,
+        work: impl FnOnce(Arc<Member>) -> W + Send + 'static,
+    ) -> BoxFuture<'_, Result<T, StoreError>>
+    where
+        W: Future<Output = Result<T, StoreError>> + Send + 'static,
+    {
+        Box::pin(async move {
+            let task = self.handle.spawn(work(Arc::clone(&self.member)));
+            // It ends without an answer when the store has closed.
+            AbortOnDropHandle::new(task).await.unwrap_or(Err(StoreError::Closed))
+        })
+    }
+
+    /// How long one call may take that waits for nobody.
+    fn limit(&self) -> Duration {
+        self.member.target.options.connect_timeout
+    }
+}
+
+impl Cluster for PostgresNode {
+    fn name(&self) -> &str {
+        &self.member.seat.name
+    }
+
+    fn lease(&self) -> Duration {
+        self.member.target.options.lease.min(LEASE_MAX)
+    }
+
+    fn joined_at(&self) -> Instant {
+        self.joined_at
+    }
+
+    fn renew(&self) -> BoxFuture<'_, Result<(), StoreError>> {
+        let limit = self.limit();
+        self.on_threads(move |member| async move { in_time(limit, member.renew()).await })
+    }
+
+    fn take_over(&self) -> BoxFuture<'_, Result<Option<TakenOver>, StoreError>> {
+        let statement = Duration::from_millis(self.member.target.statement_ms());
+        let limit = self.limit().saturating_add(statement);
+        self.on_threads(move |member| async move { in_time(limit, member.take_over()).await })
+    }
+
+    fn ask(
+        &self,
+        run: RunId,
+        request: CancelRequest,
+    ) -> BoxFuture<'_, Result<Disposition, StoreError>> {
+        self.on_threads(move |member| async move { member.ask(run, request).await })
+    }
+
+    fn inbox(&self, known: Vec<u64>) -> BoxFuture<'_, Result<Vec<AskedStop>, StoreError>> {
+        self.on_threads(move |member| async move { member.inbox(known).await })
+    }
+
+    fn answer(&self, stop: u64, answer: Disposition) -> BoxFuture<'_, Result<(), StoreError>> {
+        let limit = self.limit();
+        self.on_threads(
+            move |member| async move { in_time(limit, member.answer(stop, &answer)).await },
+        )
+    }
+
+    fn leave(&self) -> BoxFuture<'_, Result<(), StoreError>> {
+        let limit = self.limit();
+        self.on_threads(move |member| async move { in_time(limit, member.leave()).await })
+    }
+}
+
+impl Store for PostgresNode {
+    fn boot(&self) -> u32 {
+        self.store.boot()
+    }
+
+    fn append(&self, batch: Vec<Record>) -> BoxFuture<'_, Result<(), StoreError>> {
+        self.store.append(batch)
+    }
+
+    fn get(&self, run: RunId) -> BoxFuture<'_, Result<Option<RunRecord>, StoreError>> {
+        self.store.get(run)
+    }
+
+    fn list(
+        &self,
+        filter: RunFilter,
+        page: Page,
+    ) -> BoxFuture<'_, Result<Pages<Stored<RunRecord>>, StoreError>> {
+        self.store.list(filter, page)
+    }
+
+    fn events(
+        &self,
+        root: RunId,
+        after: u64,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Vec<Stored<RunEvent>>, StoreError>> {
+        self.store.events(root, after, limit)
+    }
+
+    fn checkpoints(
+        &self,
+        lane: String,
+        page: Page,
+    ) -> BoxFuture<'_, Result<Pages<Stored<Checkpoint>>, StoreError>> {
+        self.store.checkpoints(lane, page)
+    }
+
+    fn recover(&self, page: Page) -> BoxFuture<'_, Result<Pages<Stored<RunRecord>>, StoreError>> {
+        self.store.recover(page)
+    }
+
+    fn ended(&self, page: Page) -> BoxFuture<'_, Result<Pages<Stored<EndedTree>>, StoreError>> {
+        self.store.ended(page)
+    }
+
+    fn bytes(&self) -> BoxFuture<'_, Result<u64, StoreError>> {
+        self.store.bytes()
+    }
+
+    /// Closes this member: its name is free. What it still owns waits for the end of its lease, or
+    /// for whoever joins under its name.
+    fn close(&self) -> BoxFuture<'_, Result<(), StoreError>> {
+        self.store.close()
+    }
+}

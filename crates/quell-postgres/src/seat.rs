@@ -1,0 +1,198 @@
+//! [`Seat`]: under which name a store writes, and how it comes to have what others had.
+//!
+//! A store for one process has the seat without a name, and a member of a cluster one of its own. A
+//! transaction locks the row of its seat so that others may do so as well, but nobody may take it
+//! away before the transaction has ended. Who takes a seat away locks its row alone, and looks only
+//! then for what it has: so nothing that was stored meanwhile is overlooked.
+
+use std::sync::Arc;
+
+use quell_core::store::StoreError;
+use tokio_postgres::{Client, Error, Transaction};
+
+use crate::fault::fault;
+use crate::inherit::inherit;
+
+/// The row under which a store writes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Seat {
+    /// The name of the member; empty for a store that is alone.
+    pub(crate) name: Arc<str>,
+    /// The boot with which it was taken.
+    pub(crate) joined: i64,
+}
+
+/// What a member may need to be found by others.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Terms<'a> {
+    /// How long its lease lasts, in milliseconds; none for a store that is alone.
+    pub(crate) lease_ms: Option<i64>,
+    /// Where it hears of stops.
+    pub(crate) channel: &'a str,
+}
+
+/// A seat that was taken away.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Taken {
+    /// Whose it was.
+    pub(crate) from: String,
+    /// The boot that was given with it.
+    pub(crate) boot: i64,
+}
+
+impl Seat {
+    /// Takes a seat, with what was left under its name, and by stores that were alone. A store that
+    /// is alone takes what all others have left.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the store is alone and a member has a lease, or as the server does.
+    pub(crate) async fn take(
+        client: &mut Client,
+        name: &Arc<str>,
+        terms: Terms<'_>,
+    ) -> Result<Self, StoreError> {
+        let transaction = client.transaction().await.map_err(|error| fault(&error))?;
+        if name.is_empty() {
+            let rows = transaction.query(LEASED, &[]).await.map_err(|error| fault(&error))?;
+            if let Some(row) = rows.first() {
+                let by: String = row.try_get(0).map_err(|error| fault(&error))?;
+                return Err(StoreError::InUse { by: format!("node {by}, which has a lease") });
+            }
+        }
+        let taken = Self::take_in(&transaction, name, terms).await;
+        let seat = taken.map_err(|error| fault(&error))?;
+        transaction.commit().await.map_err(|error| fault(&error))?;
+        Ok(seat)
+    }
+
+    async fn take_in(
+        transaction: &Transaction<'_>,
+        name: &Arc<str>,
+        terms: Terms<'_>,
+    ) -> Result<Self, Error> {
+        let former = transaction.query(FORMER, &[&&**name]).await?;
+        let former = former.iter().map(|row| row.try_get(0)).collect::<Result<Vec<String>, _>>()?;
+        let is_first = name.is_empty() && former.iter().all(String::is_empty);
+        let joined = if is_first {
+            boots(transaction, 1).await?
+        } else {
+            let last = boots(transaction, 2).await?;
+            inherit(transaction, &former, name, last - 1).await?;
+            last
+        };
+        let values: [&(dyn tokio_postgres::types::ToSql + Sync); 4] =
+            [&&**name, &joined, &terms.channel, &terms.lease_ms];
+        transaction.execute(TAKE, &values).await?;
+        transaction.execute(TALLY, &[&&**name]).await?;
+        Ok(Self { name: Arc::clone(name), joined })
+    }
+
+    /// Takes one seat away whose lease is over, if there is one, and says with which boot this one
+    /// writes from now on. Yields what an earlier call took whose answer was lost, if its boot is
+    /// higher than the one that is known.
+    ///
+    /// # Errors
+    ///
+    /// Fails if this seat was taken away, or as the server does.
+    pub(crate) async fn take_over(
+        &self,
+        client: &mut Client,
+        known: i64,
+    ) -> Result<Option<Taken>, StoreError> {
+        let transaction = client.transaction().await.map_err(|error| fault(&error))?;
+        let (name, joined) = (&*self.name, self.joined);
+        let taken: Result<_, Error> = async {
+            let own = transaction.query(OWN, &[&name, &joined]).await?;
+            let Some(own) = own.first() else { return Ok(Err(self.lost())) };
+            if let (boot, Some(from)) = (own.try_get(0)?, own.try_get(1)?)
+                && boot > known
+            {
+                return Ok(Ok(Some(Taken { from, boot })));
+            }
+            let over = transaction.query(OVER, &[&name]).await?;
+            let Some(over) = over.first() else { return Ok(Ok(None)) };
+            let from: String = over.try_get(0)?;
+            let boot = boots(&transaction, 2).await?;
+            inherit(&transaction, std::slice::from_ref(&from), name, boot - 1).await?;
+            transaction.execute(RAISE, &[&name, &boot, &from]).await?;
+            Ok(Ok(Some(Taken { from, boot })))
+        }
+        .await;
+        let taken = taken.map_err(|error| fault(&error))??;
+        transaction.commit().await.map_err(|error| fault(&error))?;
+        Ok(taken)
+    }
+
+    /// Reads the number of the last transaction, with a commit: what is read is as durable as that
+    /// is, also on a standby that a commit waits for. None if the seat was taken away.
+    ///
+    /// # Errors
+    ///
+    /// Fails as the server does.
+    pub(crate) async fn settle(&self, client: &Client) -> Result<Option<i64>, StoreError> {
+        let rows = client.query(SETTLE, &[&&*self.name, &self.joined]).await;
+        let rows = rows.map_err(|error| fault(&error))?;
+        let commits = rows.first().map(|row| row.try_get(0)).transpose();
+        commits.map_err(|error| fault(&error))
+    }
+
+    /// Looks whether it was taken away.
+    ///
+    /// # Errors
+    ///
+    /// Fails as the server does.
+    pub(crate) async fn is_lost(&self, client: &Client) -> Result<bool, StoreError> {
+        let rows = client.query(HELD, &[&&*self.name, &self.joined]).await;
+        rows.map(|rows| rows.is_empty()).map_err(|error| fault(&error))
+    }
+
+    /// Says that it was taken away.
+    pub(crate) fn lost(&self) -> StoreError {
+        if self.name.is_empty() {
+            let what = "it was opened after this one".into();
+            return StoreError::Superseded { what };
+        }
+        StoreError::LeaseLost { node: Arc::clone(&self.name) }
+    }
+
+    /// Yields the boot with which it was taken.
+    pub(crate) fn boot(&self) -> u32 {
+        u32::try_from(self.joined).unwrap_or(u32::MAX)
+    }
+}
+
+/// Gives so many boots, and yields the last one.
+async fn boots(transaction: &Transaction<'_>, count: i64) -> Result<i64, Error> {
+    let sql = "update meta set boot = boot + $1 returning boot";
+    transaction.query_one(sql, &[&count]).await?.try_get(0)
+}
+
+const LEASED: &str = "select name from node where name <> '' and lease_until > now()
+    order by name limit 1";
+
+/// In the order of names: two that take several never wait for each other.
+const FORMER: &str = "select name from node where $1 in ('', name) or name = ''
+    order by name for update";
+
+const TAKE: &str = "insert into node (name, joined, boot, channel, lease_until)
+    values ($1, $2, $2, $3, now() + $4::int8 * interval '1 millisecond')
+    on conflict (name) do update set joined = excluded.joined, boot = excluded.boot,
+    took_from = null, channel = excluded.channel, lease_until = excluded.lease_until";
+
+const TALLY: &str = "insert into tally (name, commits, bytes) values ($1, 0, 0)
+    on conflict do nothing";
+
+const OWN: &str = "select boot, took_from from node where name = $1 and joined = $2
+    for key share";
+
+/// One that is being taken over already, or is writing in this moment, is left alone.
+const OVER: &str = "select name from node where lease_until <= now() and name <> $1
+    order by lease_until limit 1 for update skip locked";
+
+const RAISE: &str = "update node set boot = $2, took_from = $3 where name = $1";
+
+const SETTLE: &str = "update tally set commits = commits where name = $1
+    and exists (select 1 from node where name = $1 and joined = $2) returning commits";
+
+const HELD: &str = "select 1 from node where name = $1 and joined = $2";
