@@ -1,7 +1,8 @@
 //! The durable store of quell in PostgreSQL.
 //!
 //! [`PostgresStore`] keeps the records of runs ([`quell_core::store`]) in one schema of a database
-//! that the embedder runs already, for one process at a time. An append is acknowledged after its
+//! that the embedder runs already, for one process at a time; [`PostgresNode`] does so for one of
+//! several, and is their cluster ([`quell_core::cluster`]). An append is acknowledged after its
 //! COMMIT has returned: many callers share one transaction, and nobody waits for more of them to
 //! come.
 //!
@@ -25,7 +26,25 @@
 //! - **A database that is away** is an error once [`PostgresOptions::connect_timeout`] has passed;
 //!   the store goes on when it is back.
 //!
-//! Lock and settings belong to a session, so the store needs a pooler in session mode, or none.
+//! # Several nodes
+//!
+//! - **A seat.** Each member has a row under its name, with a lease by the clock of the database,
+//!   and the run of each row of `run` has the name of its owner. Every transaction locks the row of
+//!   its member, as any number of others may, and counts in a row that nobody else writes: members
+//!   never wait for each other's commits, nor does a renewal for an append.
+//! - **A take-over** locks that row alone, and looks then for what the member has: all of it changes
+//!   its owner and its epoch in one statement, unanswered stops become stops of their runs, and the
+//!   row is gone. From then on the former member is refused with
+//!   [`LeaseLost`](quell_core::store::StoreError::LeaseLost), whatever it does.
+//! - **One process for each name,** by an advisory lock of its session. When that is free, a new
+//!   process of the name has all that the former one had, whatever its lease.
+//! - **The row of a stop is the truth, and NOTIFY only says when to look.** The owner and whoever
+//!   asks look once a second as well, at once after their session that listens was replaced, and
+//!   four times a second where notifications do not come. A run that nobody stops causes none.
+//! - **Alone or several.** A store that is alone is refused where a member is connected or has a
+//!   lease, and a member where one is alone. When all have ended, either has what was left.
+//!
+//! Locks and settings belong to a session, so the store needs a pooler in session mode, or none.
 //! Texts of callers are `text` columns in which a NUL, that PostgreSQL cannot store, is `\0`, and a
 //! backslash is doubled.
 //!
@@ -34,7 +53,9 @@
 //! | what | where |
 //! |---|---|
 //! | the address: URL, password file, TLS | `address`, `passfile`, `trust` |
-//! | sessions, their settings and the lock | `session`, `prepared`, `checks`, `lock` |
+//! | sessions, their settings and their locks | `session`, `prepared`, `checks`, `lock` |
+//! | who writes under which name, and has what others had | `seat`, `inherit` |
+//! | what a member asks of the others | `node`, `member`, `asked`, `listener` |
 //! | tables, and how they come to be | `schema` |
 //! | statements of records, and why one is refused | `sql`, `step`, `refusal` |
 //! | the one that writes | `writer`, `transaction` |
@@ -43,7 +64,6 @@
 mod address;
 mod asked;
 mod checks;
-
 mod fault;
 mod inherit;
 mod list;

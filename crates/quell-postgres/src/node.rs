@@ -60,7 +60,8 @@ impl fmt::Debug for PostgresNode {
 impl PostgresNode {
     /// Joins under the name of the options. What a process had that was here under this name
     /// before, or a store that was alone, belongs to this one: the engine recovers it. A lease does
-    /// not matter to that, but a process that is alive: while one has the name, this one is refused.
+    /// not matter to that, but a process that is alive does: while one has the name, this one is
+    /// refused.
     ///
     /// # Errors
     ///

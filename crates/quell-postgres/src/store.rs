@@ -67,7 +67,8 @@ impl PostgresStore {
     /// Fails if the address cannot be read, the database cannot be reached or lets nobody in, it is
     /// older than PostgreSQL 14, has another encoding than UTF8 or a setting on which durability
     /// rests is off, it may not be written, somebody has the schema, a member of a cluster has a
-    /// lease, or the schema is none of ours or of a newer release. None of these changes the database.
+    /// lease, or the schema is none of ours or of a newer release. None of these changes the
+    /// database.
     ///
     /// # Cancel safety
     ///

@@ -23,6 +23,8 @@ mod doubt;
 mod engine;
 // Stores of servers, and what the server says of them.
 mod fixture;
+// Processes that are frozen, and go on later.
+mod frozen;
 // Sessions that are killed under load, and servers that lose their power.
 mod kills;
 // Lists of many runs, and of those that cannot be read.
