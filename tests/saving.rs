@@ -126,7 +126,7 @@ async fn blocks(engine: &Engine) -> (RunRef, std::sync::mpsc::Sender<()>) {
 }
 
 #[tokio::test]
-async fn i36_what_a_dead_process_had_rolled_back_and_not_forgotten_is_forgotten_by_the_next() {
+async fn i36_what_a_dead_process_had_rolled_back_is_forgotten_by_the_next() {
     let memory = Arc::new(MemoryStore::new());
     let engine = durable(&Valve::reopened(&memory, 1));
     let (run, _end) = blocks(&engine).await;

@@ -36,6 +36,15 @@ pub(super) const FAULTS: &[Fault] = &[
         caught_by: &["pruning::i34_no_stop_waits_for_what_leaves"],
     },
     Fault {
+        name: "keep-what-a-dead-process-had-rolled-back",
+        edits: &[Edit {
+            file: "engine/recover.rs",
+            text: "prune::forget(store, &rolled_back).await?",
+            faulty: "()",
+        }],
+        caught_by: &["saving::i36_what_a_dead_process_had_rolled_back_is_forgotten_by_the_next"],
+    },
+    Fault {
         name: "offer-what-is-not-quiescent-as-quiescent",
         edits: &[Edit {
             file: "store/tables.rs",

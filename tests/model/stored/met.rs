@@ -210,13 +210,14 @@ const OFTEN: [&str; 55] = [
 ];
 
 /// What happens in few stories.
-const SELDOM: [&str; 8] = [
+const SELDOM: [&str; 9] = [
     "join existing, but all are stopping",
     "the queue is full for an answer",
     "resume without a body",
     "cancel that escalates",
     "left stopped",
     "left stopped, to be rolled back",
+    "left ended, and rolled back",
     "left paused, of which nothing is known",
     "left with an answer, and goes on",
 ];

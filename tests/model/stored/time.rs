@@ -74,6 +74,11 @@ impl Rules {
             this.attempts.clear();
             if this.status.is_terminal() {
                 this.here = false;
+                if this.rollback && !this.gone {
+                    // Something of it still executed.
+                    this.gone = true;
+                    self.met.note("left ended, and rolled back");
+                }
                 continue;
             }
             let is_known = (known >> (run % 16)) & 1 == 1;
