@@ -141,7 +141,6 @@ async fn nothing_is_left_running_when_all_runs_have_ended() {
         let name = if round % 2 == 0 { "sleeper" } else { "echo" };
         let run = started(&view, name, Payload::from("x")).await;
         drop(service.events(&run, 0));
-        view.forget_when_quiescent(&run);
         view.cancel(&run, quell::CancelRequest::because("enough"), Wait::none()).await;
     }
     soon("every task has ended", || metrics.num_alive_tasks() == before).await;

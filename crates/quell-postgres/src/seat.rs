@@ -11,7 +11,7 @@ use quell_core::store::StoreError;
 use tokio_postgres::{Client, Error, Transaction};
 
 use crate::fault::fault;
-use crate::inherit::inherit;
+use crate::inherit::{doubt, inherit};
 
 /// The row under which a store writes.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -114,6 +114,7 @@ impl Seat {
             let Some(over) = over.first() else { return Ok(Ok(None)) };
             let from: String = over.try_get(0)?;
             let boot = boots(&transaction, 2).await?;
+            doubt(&transaction, &from).await?;
             inherit(&transaction, std::slice::from_ref(&from), name, boot - 1).await?;
             transaction.execute(RAISE, &[&name, &boot, &from]).await?;
             Ok(Ok(Some(Taken { from, boot })))

@@ -184,7 +184,7 @@ impl Store for PostgresStore {
     }
 
     fn ended(&self, page: Page) -> BoxFuture<'_, Result<Pages<Stored<EndedTree>>, StoreError>> {
-        Box::pin(read::ended(&self.readers, page))
+        Box::pin(read::ended(&self.readers, &self.seat, page))
     }
 
     fn bytes(&self) -> BoxFuture<'_, Result<u64, StoreError>> {

@@ -303,20 +303,6 @@ impl View {
         matches!(run.root().forget(), Ok(()) | Err(ForgetError::Unknown))
     }
 
-    /// As [`View::forget`], as soon as nothing of the run executes.
-    pub fn forget_when_quiescent(&self, run: &RunRef) {
-        if self.forget(run) {
-            return;
-        }
-        if let Ok(runtime) = Handle::try_current() {
-            let (view, run) = (self.clone(), run.clone());
-            drop(runtime.spawn(async move {
-                run.quiescent().await;
-                view.forget(&run);
-            }));
-        }
-    }
-
     /// Yields the transcript of a run so far: its text, tool calls and last values.
     pub fn transcript(&self, run: &RunRef) -> Transcript {
         self.service.shared().records.transcript(run)

@@ -175,7 +175,7 @@ fn a_member_that_finds_itself_taken_over_stops_all_of_its_runs() {
                 break taken;
             }
         };
-        assert_eq!((&*taken.from, taken.recovered.ended.failed), ("a", 1));
+        assert_eq!((taken.from.as_deref(), taken.recovered.ended.failed), (Some("a"), 1));
         let record = read(&*node_b, far.id()).await;
         assert_eq!((record.status, record.quiescent), (RunStatus::Failed, false));
         let row = record.report.unwrap().own_row().clone();
@@ -203,7 +203,8 @@ fn a_member_that_shuts_down_gives_its_lease_back_at_once() {
         let (a, b) = (engine(&node_a), engine(&node_b));
         assert!(b.take_over(never).await.unwrap().is_none());
         within("it ends", a.shutdown(std::time::Duration::ZERO)).await;
-        assert_eq!(&*b.take_over(never).await.unwrap().unwrap().from, "a");
+        let taken = b.take_over(never).await.unwrap().unwrap();
+        assert_eq!(taken.from.as_deref(), Some("a"));
         node_a.close().await.unwrap();
         node_b.close().await.unwrap();
     });

@@ -67,6 +67,7 @@ mod refusals;
 mod report_page;
 #[cfg(test)]
 mod resumes;
+#[cfg(test)]
 mod rolled_back;
 #[cfg(test)]
 mod run_limits;

@@ -1,4 +1,4 @@
-//! A rollback of LangGraph that was acknowledged, and a `quell` that is killed before the run is
+//! A rollback of `LangGraph` that was acknowledged, and a `quell` that is killed before the run is
 //! deleted: the next one has no trace of it.
 
 use std::thread;
@@ -31,7 +31,7 @@ const ARGS: [&str; 4] = ["--config", "quell.toml", "--store", "runs.db"];
 const WAYS: [&str; 3] = ["cancel", "bulk", "strategy"];
 
 fn text<'a>(of: &'a Value, key: &str) -> &'a str {
-    of[key].as_str().unwrap_or_else(|| panic!("{key}: {of}"))
+    of[key].as_str().expect(key)
 }
 
 fn create(site: &Site, thread: &str, name: &str, takes: &str, strategy: &str) -> Value {
