@@ -9,7 +9,6 @@ use quell::{
     RunReport, RunRow,
 };
 use quell_flow::{COMPONENT, Component, ComponentKind, Contract};
-use tokio::runtime::Handle;
 
 use crate::access::{Principal, Teams};
 use crate::ids::{SESSION, TEAM, parse_id};
