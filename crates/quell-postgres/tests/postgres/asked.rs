@@ -8,11 +8,13 @@ use quell::{CancelRequest, Disposition, Engine, RunRef, RunSpec, RunStatus};
 use quell_core::RunId;
 use quell_core::cluster::Cluster as _;
 use quell_core::store::{RunRecord, Store as _, StoreError};
-use quell_postgres::PostgresNode;
+use quell_postgres::{PostgresNode, PostgresOptions};
 use quell_test_support::{PostgresServer, soon, within};
 
 use crate::crew::{bare, engine, join, listener, live, on_threads, options, read, stop};
 use crate::fixture::Place;
+use crate::heard_words::words;
+use crate::proxy::Proxy;
 
 #[test]
 fn a_stop_of_a_run_on_another_member_is_decided_by_its_owner() {
@@ -98,6 +100,35 @@ fn an_answer_of_somebody_who_is_not_the_owner_changes_nothing() {
         assert_eq!(place.sql("select answer from stop"), r#"{"disposition":"forbidden"}"#);
         a.close().await.unwrap();
         b.close().await.unwrap();
+    });
+}
+
+#[test]
+fn where_notifications_do_not_come_that_is_told_and_stops_are_found_all_the_same() {
+    let server = PostgresServer::start(&["listen_addresses=127.0.0.1"]);
+    let place = Place::on(&server);
+    on_threads(async {
+        let proxy = Proxy::start(server.port()).await;
+        proxy.swallow_news();
+        let told = || words("notifications of the database do not come");
+        let before = told();
+        let address = format!("postgres://quell@127.0.0.1:{}/{}", proxy.port, place.database);
+        let mut nodes = Vec::new();
+        for name in ["a", "b"] {
+            let mut options = PostgresOptions::new(&address);
+            options.node = Some(name.into());
+            nodes.push(std::sync::Arc::new(PostgresNode::open(options).await.unwrap()));
+        }
+        let (a, b) = (engine(&nodes[0]), engine(&nodes[1]));
+        soon("both say so", || told() == before + 2).await;
+        for nth in 0..8 {
+            let far = live(&a, &format!("far {nth}")).await;
+            let answer = b.cancel_anywhere(far.id(), stop("ada")).await.unwrap();
+            assert!(matches!(answer, Disposition::Accepted { .. }), "{answer:?}");
+        }
+        for node in nodes {
+            node.close().await.unwrap();
+        }
     });
 }
 

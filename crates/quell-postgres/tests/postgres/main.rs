@@ -25,6 +25,8 @@ mod engine;
 mod fixture;
 // Processes that are frozen, and go on later.
 mod frozen;
+// What the stores of this process have said in the log.
+mod heard_words;
 // Sessions that are killed under load, and servers that lose their power.
 mod kills;
 // Lists of many runs, and of those that cannot be read.

@@ -131,14 +131,20 @@ fn i35_a_member_that_was_taken_over_from_does_nothing_any_more() {
         assert_eq!(b.bytes().await.unwrap(), bytes);
         assert_eq!(b.take_over().await, Ok(None), "once");
         let late = Record::Started { run: run("r"), epoch, at: SystemTime::now() };
-        assert_eq!(a.append(vec![late]).await, Err(lost("a")));
+        // Of a run that is new no epoch refuses it.
         assert_eq!(bare(&a, run("late")).await, Err(lost("a")));
+        assert_eq!(a.append(vec![late]).await, Err(lost("a")));
         assert_eq!(a.renew().await, Err(lost("a")));
         assert_eq!(a.take_over().await, Err(lost("a")));
         assert_eq!(a.ask(run("r"), crate::crew::stop("ada")).await, Err(lost("a")));
         assert_eq!(owned(&a).await, []);
         assert_eq!(b.get(run("late")).await, Ok(None));
         b.renew().await.unwrap();
+        // As when somebody has joined under its name, and its session has lost the lock to that.
+        place.sql("update node set joined = joined + 1 where name = 'b'");
+        assert_eq!(bare(&b, run("late")).await, Err(lost("b")));
+        assert_eq!(b.renew().await, Err(lost("b")));
+        assert_eq!(place.sql("select count(*) from run"), "1");
         a.close().await.unwrap();
         b.close().await.unwrap();
     });
@@ -237,6 +243,26 @@ fn i34_a_stop_that_a_lost_member_never_answered_ends_its_run_with_that_cause() {
 }
 
 #[test]
+fn i34_a_stop_that_a_process_never_answered_is_that_of_its_run_when_its_name_comes_back() {
+    let place = Place::shared();
+    block_on(async {
+        let (a, b) = (join(&place, "a").await, join(&place, "b").await);
+        bare(&a, run("far")).await.unwrap();
+        let asked = b.ask(run("far"), crate::crew::stop("ada").rollback()).await.unwrap();
+        assert!(matches!(asked, Disposition::Recorded { .. }), "{asked:?}");
+        a.close().await.unwrap();
+        let again = join(&place, "a").await;
+        let record = read(&*again, run("far")).await;
+        assert!(a.boot() < record.epoch.boot() && record.epoch.boot() < again.boot());
+        let stop = record.stop.unwrap();
+        assert_eq!((stop.cause.by.as_deref(), stop.rollback), (Some("ada"), true));
+        assert_eq!(again.inbox(Vec::new()).await.unwrap().len(), 1, "it answers");
+        again.close().await.unwrap();
+        b.close().await.unwrap();
+    });
+}
+
+#[test]
 fn what_a_take_over_took_whose_answer_was_lost_is_yielded_by_the_next_call() {
     let place = Place::shared();
     block_on(async {
@@ -252,6 +278,21 @@ fn what_a_take_over_took_whose_answer_was_lost_is_yielded_by_the_next_call() {
         let taken = b.take_over().await.unwrap().unwrap();
         assert_eq!((&*taken.from, taken.boot.to_string()), ("a", next));
         assert_eq!(b.take_over().await, Ok(None));
+        a.close().await.unwrap();
+        b.close().await.unwrap();
+    });
+}
+
+#[test]
+fn what_was_rolled_back_and_is_to_be_forgotten_is_taken_over_too() {
+    let place = Place::shared();
+    block_on(async {
+        let (a, b) = (join(&place, "a").await, join(&place, "b").await);
+        bare(&a, run("rolled back")).await.unwrap();
+        place.sql("update run set status = 5, stop_rollback = true");
+        expire(&place, "a");
+        b.take_over().await.unwrap().unwrap();
+        assert_eq!(owned(&b).await, [run("rolled back")]);
         a.close().await.unwrap();
         b.close().await.unwrap();
     });

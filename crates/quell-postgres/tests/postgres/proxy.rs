@@ -21,6 +21,8 @@ struct State {
     stalls_at_commit: AtomicBool,
     /// Nothing is passed on from the server.
     is_silent: AtomicBool,
+    /// No notification is passed on.
+    swallows_news: AtomicBool,
     /// How often one of them has happened.
     done: AtomicUsize,
 }
@@ -64,6 +66,11 @@ impl Proxy {
         self.state.is_silent.store(is_silent, Ordering::SeqCst);
     }
 
+    /// Swallows all notifications from now on.
+    pub(crate) fn swallow_news(&self) {
+        self.state.swallows_news.store(true, Ordering::SeqCst);
+    }
+
     /// Yields how many answers were not passed on.
     pub(crate) fn done(&self) -> usize {
         self.state.done.load(Ordering::SeqCst)
@@ -84,6 +91,10 @@ async fn back(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, state: &State) {
     while let Ok(count @ 1..) = from.read(&mut bytes).await {
         if state.is_silent.load(Ordering::SeqCst) {
             std::future::pending::<()>().await;
+        }
+        // A notification comes by itself: its session has nothing else to say.
+        if bytes[0] == b'A' && state.swallows_news.load(Ordering::SeqCst) {
+            continue;
         }
         let is_commit = bytes[..count].windows(7).any(|window| window == b"COMMIT\0");
         if is_commit && state.swallows_commit.swap(false, Ordering::SeqCst) {
