@@ -29,12 +29,12 @@
 //! # Several nodes
 //!
 //! - **A seat.** Each member has a row under its name, with a lease by the clock of the database,
-//!   and each row of `run` has the name of its owner. Every transaction locks the row of its member,
-//!   as any number of others may, and counts in a row that nobody else writes: members never wait
-//!   for each other's commits, nor does a renewal for an append.
-//! - **A take-over** locks that row alone, and looks then for what the member has: all of it changes
-//!   its owner and its epoch in one statement, unanswered stops become stops of their runs, and the
-//!   row is gone. From then on the former member is refused with
+//!   and each row of `run` has the name of its owner. Every transaction locks the row of its
+//!   member, as any number of others may, and counts in a row that nobody else writes: members
+//!   never wait for each other's commits, nor does a renewal for an append.
+//! - **A take-over** locks that row alone, and looks then for what the member has: all of it
+//!   changes its owner and its epoch in one statement, unanswered stops become stops of their runs,
+//!   and the row is gone. From then on the former member is refused with
 //!   [`LeaseLost`](quell_core::store::StoreError::LeaseLost), whatever it does.
 //! - **One process for each name,** by an advisory lock of its session. When that is free, a new
 //!   process of the name has all that the former one had, whatever its lease.
