@@ -19,8 +19,10 @@ const RUNS: usize = 300;
 /// Kills at pages of one copy.
 const PAGES: u64 = 20;
 
-/// Kills within a copy beside which others write.
+/// Kills within a copy beside which others write, and how many are tried for that: a copy may be
+/// through when its process dies.
 const BESIDE_WRITERS: usize = 2;
+const TRIES_MAX: usize = 20;
 
 /// What a child does: it fills the log, and closes. It dies when that writes beyond so many bytes,
 /// or at last.
@@ -75,24 +77,42 @@ fn i34_what_was_acknowledged_is_there_although_a_process_was_killed_while_it_cop
             assert!(!said.contains(&"closed".into()), "{beyond} of {bytes} bytes");
             let log = fs::metadata(beside(&file, "-wal")).unwrap().len();
             assert!(log > bytes / 2, "{log}: the log is there");
+            assert!(is_copied(&file), "{beyond} of {bytes} bytes");
             assert_eq!(dump::after_it_is_opened(&file), right, "{beyond} of {bytes} bytes");
             killed.at(if nth == 0 { BEFORE } else { WITHIN }, "at its close");
         }
     }
-    for nth in 0..BESIDE_WRITERS {
+    let mut within = 0;
+    for nth in 0..TRIES_MAX {
+        if within == BESIDE_WRITERS {
+            break;
+        }
         let folder = Folder::new();
         let file = folder.file("runs.db");
         // The first opening makes the file, so that it changes by copies alone.
         block_on(SqliteStore::open(&file).unwrap().close()).unwrap();
         let said = Writing::start_how("copy", &file, "").until_it_dies();
+        let is_within = is_copied(&file);
+        within += usize::from(is_within);
         assert!(said.len() > 200, "{nth}: {said:?}");
         crate::kills::verify(&file, &said);
-        killed.at(WITHIN, "while others write");
+        killed.at(if is_within { WITHIN } else { BESIDE }, "while others write");
     }
+    assert_eq!(within, BESIDE_WRITERS, "kills within a copy, of {TRIES_MAX}");
     let points =
         [(BEFORE, "at its close"), (WITHIN, "at its close"), (WITHIN, "while others write")];
     killed.tell(points.map(|(point, what)| (point.to_owned(), what.to_owned())));
 }
 
+/// Tells whether a process was killed within a copy of its log: the index of the log says how many
+/// pages a copy was to have copied, and how many it has.
+fn is_copied(file: &Path) -> bool {
+    let index = fs::read(beside(file, "-shm")).unwrap();
+    let number = |at: usize| u32::from_ne_bytes(index[at..at + 4].try_into().unwrap());
+    // `nBackfill` and `nBackfillAttempted` of the format of the index.
+    number(96) < number(128)
+}
+
 const BEFORE: &str = "before the first page of the log is copied";
 const WITHIN: &str = "while the log is copied";
+const BESIDE: &str = "while no copy is under way";

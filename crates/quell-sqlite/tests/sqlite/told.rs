@@ -15,7 +15,12 @@ use crate::fixture::block_on;
 /// What the engines have said, each run with the lives in which they did.
 #[derive(Debug, Default)]
 pub(crate) struct Told {
+    /// The life that was taken last.
+    last: usize,
     accepted: HashSet<String>,
+    /// Runs of which something was acknowledged, whether their process lived to say that they were
+    /// accepted or not.
+    known: HashSet<String>,
     stopped: HashMap<String, usize>,
     ended: HashMap<String, (usize, String)>,
     /// Runs that were paused, those that had their answer, and those that have asked for one.
@@ -30,7 +35,7 @@ pub(crate) struct Told {
     superseded: HashMap<String, usize>,
     /// Runs that were to be taken back, and whose end with that was acknowledged.
     taking_back: HashSet<String>,
-    taken_back: HashSet<String>,
+    taken_back: HashMap<String, usize>,
     /// Runs that were to be forgotten, and those of which that was acknowledged.
     forgetting: HashSet<String>,
     forgotten: HashSet<String>,
@@ -41,13 +46,22 @@ pub(crate) struct Told {
 }
 
 impl Told {
-    /// Takes what one engine has said. No two bodies were in a lane at once.
+    /// Takes what one engine has said. No two bodies were in a lane at once, and what had its answer
+    /// is paused no more: no body asks twice.
     pub(crate) fn take(&mut self, life: usize, lines: Vec<String>) {
+        self.last = life;
         let mut inside: HashMap<String, String> = HashMap::new();
         for line in lines {
             let words: Vec<_> = line.split(' ').map(str::to_owned).collect();
             let [what, run, rest @ ..] = &*words else { continue };
             let (run, rest) = (run.clone(), rest.join(" "));
+            if ["a", "s", "k", "p", "r", "e"].contains(&what.as_str()) {
+                self.known.insert(run.clone());
+            }
+            if ["p", "q"].contains(&what.as_str()) {
+                let answered = self.answered.get(&run);
+                assert_eq!(answered, None, "{run} had its answer, and in life {life}: {line}");
+            }
             match what.as_str() {
                 "a" => drop(self.accepted.insert(run)),
                 "s" => drop(self.stopped.insert(run, life)),
@@ -58,7 +72,7 @@ impl Told {
                 "k" => drop(self.saved.entry(run).or_default().insert(rest)),
                 "c" => drop(self.superseded.insert(run, life)),
                 "u?" => drop(self.taking_back.insert(run)),
-                "u" => drop(self.taken_back.insert(run)),
+                "u" => drop(self.taken_back.insert(run, life)),
                 "f?" => drop(self.forgetting.insert(run)),
                 "f" => drop(self.forgotten.insert(run)),
                 "in" => {
@@ -84,7 +98,7 @@ impl Told {
         self.answered.extend(other.answered.clone());
         self.saved.extend(other.saved.clone());
         self.superseded.extend(other.superseded.clone());
-        self.taken_back.extend(other.taken_back.iter().cloned());
+        self.taken_back.extend(other.taken_back.clone());
         self.forgotten.extend(other.forgotten.iter().cloned());
         self.in_lanes += other.in_lanes;
         let again = |lives: &&Vec<usize>| lives.len() > 1;
@@ -119,9 +133,9 @@ impl Told {
             on.prepare_cached(sql).unwrap().query_row([id], |row| row.get(0)).optional().unwrap()
         };
         let sql = "select status >= 3 and stop_rollback from run where id = ?";
-        for run in &self.accepted {
+        for run in &self.known {
             let found = one(sql, run);
-            assert!(found.is_some() || self.may_be_gone(run), "{run} was accepted, and is gone");
+            assert!(found.is_some() || self.may_be_gone(run), "{run} is gone");
             let states = "select count(*) from checkpoint join run on run = ord where id = ?";
             let states = usize::try_from(one(states, run).unwrap()).unwrap();
             let saved = self.saved.get(run).map_or(0, HashSet::len);
@@ -133,6 +147,10 @@ impl Told {
         for run in self.stopped.keys() {
             let stop = one("select stop_cause is not null from run where id = ?", run);
             assert!(stop == Some(1) || self.may_be_gone(run), "{run} has lost its stop");
+        }
+        for (run, life) in &self.taken_back {
+            let is_live = one(sql, run) == Some(0);
+            assert!(!is_live, "{run} was taken back in life {life}, and has not ended");
         }
     }
 
@@ -149,9 +167,9 @@ impl Told {
         let states = block_on(states(&store, &records));
         block_on(store.close()).unwrap();
         assert!(logs > 0, "no tree was cut off");
-        for run in &self.accepted {
+        for run in &self.known {
             let is_there = self.may_be_gone(run) || records.contains_key(run);
-            assert!(is_there, "{run} was accepted, and is not there");
+            assert!(is_there, "{run} is not there");
         }
         for (run, life) in &self.stopped {
             self.never_begins_after(*life, run);
@@ -226,8 +244,11 @@ impl Told {
                 assert!(saved.is_subset(stored), "{run}: {saved:?} of {stored:?}");
             }
         }
-        for run in &self.taken_back {
+        for (run, life) in &self.taken_back {
             assert_eq!(states.get(run), None, "{run} was taken back");
+            // The last one has recovered what those before have left.
+            let is_forgotten = *life == self.last || !records.contains_key(run);
+            assert!(is_forgotten, "{run} was taken back in life {life}: {:?}", records.get(run));
         }
     }
 }
