@@ -3,8 +3,7 @@
 use std::collections::HashMap;
 
 use quell_core::store::Epoch;
-use quell_core::{RunStatus, Work};
-use quell_durable::{mode_number, status_number};
+use quell_durable::mode_number;
 use tokio_postgres::{Error, Transaction};
 use uuid::Uuid;
 
@@ -54,17 +53,6 @@ pub(crate) async fn inherit(
     transaction.execute(NODES, &[&from, &to]).await.map(drop)
 }
 
-/// Notes in the live runs of a member that it may execute them still, but for those that are paused.
-///
-/// # Errors
-///
-/// Fails as the server does.
-pub(crate) async fn doubt(transaction: &Transaction<'_>, from: &str) -> Result<(), Error> {
-    let paused = status_number(RunStatus::Paused);
-    let what = Work::Node.as_str();
-    transaction.execute(DOUBT, &[&from, &paused, &what]).await.map(drop)
-}
-
 /// All stops of a run that nobody has answered, as one.
 struct Stop {
     cause: String,
@@ -76,10 +64,6 @@ struct Stop {
 const RUNS: &str = "update run set node = $2,
     epoch = case when status < 3 then ($3::int8 << 32) | (epoch & 4294967295) else epoch end
     where node = any($1) and (status < 3 or stop_rollback and status >= 5)";
-
-const DOUBT: &str = "insert into hold (run, nr, what, name)
-    select ord, coalesce((select max(nr) + 1 from hold h where h.run = r.ord), 0), $3, node
-    from run r where node = $1 and status < 3 and status <> $2";
 
 const STOPS: &str = "select run, request, at from stop
     where owner = any($1) and answer is null order by nr";

@@ -173,6 +173,19 @@ impl Member {
         }
     }
 
+    /// Reads the stops that nobody has answered, the first one of each run.
+    pub(crate) async fn asked(&self) -> Result<HashMap<RunId, AskedStop>, StoreError> {
+        let mut values = self.own();
+        values.push(Box::new(i64::try_from(STOPS_MAX).unwrap_or(i64::MAX)));
+        let rows = self.rows(asked::INBOX, values).await?;
+        let mut first = HashMap::new();
+        for row in &rows {
+            let stop = asked::stop(row)?;
+            first.entry(stop.run).or_insert(stop);
+        }
+        Ok(first)
+    }
+
     /// Answers a stop.
     pub(crate) async fn answer(&self, stop: u64, answer: &Disposition) -> Result<(), StoreError> {
         let text = serde_json::to_string(&answer.as_of(std::time::Instant::now()));

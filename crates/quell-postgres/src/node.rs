@@ -196,7 +196,19 @@ impl Store for PostgresNode {
     }
 
     fn recover(&self, page: Page) -> BoxFuture<'_, Result<Pages<Stored<RunRecord>>, StoreError>> {
-        self.store.recover(page)
+        let limit = self.limit();
+        Box::pin(async move {
+            let mut pages = self.store.recover(page).await?;
+            let asked =
+                self.on_threads(move |member| async move { in_time(limit, member.asked()).await });
+            let asked = asked.await?;
+            for record in pages.items.iter_mut().flatten() {
+                if let Some(stop) = asked.get(&record.run()) {
+                    record.apply(&Record::StopAccepted(stop.accepted(record.epoch).into()));
+                }
+            }
+            Ok(pages)
+        })
     }
 
     fn ended(&self, page: Page) -> BoxFuture<'_, Result<Pages<Stored<EndedTree>>, StoreError>> {

@@ -3,20 +3,16 @@
 //! A page ends where it has as many items, or as many bytes, as it may. The server counts both, so
 //! that what is not in the page is not sent.
 
-use std::collections::HashMap;
 use std::fmt;
 
-use quell_core::cluster::AskedStop;
 use quell_core::store::{
-    Checkpoint, Cursor, EndedTree, Epoch, Page, Pages, Record, RunRecord, StoreError, Stored,
-    Unreadable,
+    Checkpoint, Cursor, EndedTree, Epoch, Page, Pages, RunRecord, StoreError, Stored, Unreadable,
 };
 use quell_core::{Payload, RunEvent, RunId, limits};
 use quell_durable::{Listed, bits, instant};
 use tokio_postgres::Row;
 use uuid::Uuid;
 
-use crate::asked;
 use crate::fault::fault;
 use crate::readers::{Query, Readers};
 use crate::row::{COLUMNS, run_of};
@@ -50,33 +46,7 @@ pub(crate) async fn recover(
     let (name, joined) = (Box::new(seat.name.to_string()), Box::new(seat.joined));
     let values: Vec<Value<'static>> = vec![Box::new(after(page)), more_than(page), name, joined];
     let query = Query { sql, values, is_list: false };
-    let mut read = pages(&on.rows(query).await?, |row| run_of(row, FIRST));
-    if !read.items.is_empty() {
-        add_asked(on, seat, &mut read.items).await?;
-    }
-    Ok(read)
-}
-
-/// Has runs have the stops that were asked of them and are not answered.
-async fn add_asked(
-    on: &Readers,
-    seat: &Seat,
-    runs: &mut [Stored<RunRecord>],
-) -> Result<(), StoreError> {
-    let (name, joined) = (Box::new(seat.name.to_string()), Box::new(seat.joined));
-    let values: Vec<Value<'static>> = vec![name, joined, Box::new(i64::MAX)];
-    let query = Query { sql: asked::INBOX.to_owned(), values, is_list: false };
-    let mut stops: HashMap<RunId, Vec<AskedStop>> = HashMap::new();
-    for row in &on.rows(query).await? {
-        let stop = asked::stop(row)?;
-        stops.entry(stop.run).or_default().push(stop);
-    }
-    for record in runs.iter_mut().flatten().filter(|record| !record.status.is_terminal()) {
-        for stop in stops.get(&record.run()).into_iter().flatten() {
-            record.apply(&Record::StopAccepted(stop.accepted(record.epoch).into()));
-        }
-    }
-    Ok(())
+    Ok(pages(&on.rows(query).await?, |row| run_of(row, FIRST)))
 }
 
 /// Reads events behind a number.
@@ -110,7 +80,8 @@ pub(crate) async fn checkpoints(
     Ok(pages(&on.rows(query).await?, checkpoint))
 }
 
-/// Reads the trees that may leave, the first one first.
+/// Reads the trees that may leave, the first one first. Of one that is not quiescent its owner
+/// knows what executes, if it is still there.
 pub(crate) async fn ended(
     on: &Readers,
     seat: &Seat,
@@ -121,13 +92,13 @@ pub(crate) async fn ended(
         1 + (select count(*) from run b where b.root = r.id)
         + greatest(0, (select max(seq) from event e where e.root = r.ord)) as all_rows, quiescent
         from run r where ord > $1 and parent is null and status >= 3
-        and (quiescent or node = (select name from node where name = $3 and joined = $4))
         and not exists (select 1 from run b where b.root = r.id and b.status < 3)
         and (lane is null or not exists
             (select 1 from run l where l.status < 3 and l.lane = r.lane))
+        and (quiescent or node = $3 or not exists (select 1 from node n where n.name = r.node))
         order by ord limit $2";
-    let (name, joined) = (Box::new(seat.name.to_string()), Box::new(seat.joined));
-    let values: Vec<Value<'static>> = vec![Box::new(after(page)), more_than(page), name, joined];
+    let name = Box::new(seat.name.to_string());
+    let values: Vec<Value<'static>> = vec![Box::new(after(page)), more_than(page), name];
     let query = Query { sql: paged(of, "ord", 2), values, is_list: true };
     Ok(pages(&on.rows(query).await?, tree))
 }

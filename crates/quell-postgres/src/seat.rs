@@ -7,11 +7,14 @@
 
 use std::sync::Arc;
 
+use quell_core::Work;
 use quell_core::store::StoreError;
+use tokio_postgres::types::ToSql;
 use tokio_postgres::{Client, Error, Transaction};
 
 use crate::fault::fault;
-use crate::inherit::{doubt, inherit};
+use crate::inherit::inherit;
+use crate::text::kept;
 
 /// The row under which a store writes.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -81,8 +84,7 @@ impl Seat {
             inherit(transaction, &former, name, last - 1).await?;
             last
         };
-        let values: [&(dyn tokio_postgres::types::ToSql + Sync); 4] =
-            [&&**name, &joined, &terms.channel, &terms.lease_ms];
+        let values: [&(dyn ToSql + Sync); 4] = [&&**name, &joined, &terms.channel, &terms.lease_ms];
         transaction.execute(TAKE, &values).await?;
         transaction.execute(TALLY, &[&&**name]).await?;
         Ok(Self { name: Arc::clone(name), joined })
@@ -114,8 +116,10 @@ impl Seat {
             let Some(over) = over.first() else { return Ok(Ok(None)) };
             let from: String = over.try_get(0)?;
             let boot = boots(&transaction, 2).await?;
-            doubt(&transaction, &from).await?;
             inherit(&transaction, std::slice::from_ref(&from), name, boot - 1).await?;
+            let doubt: [&(dyn ToSql + Sync); 4] =
+                [&name, &(boot - 1), &Work::Node.as_str(), &kept(&from)];
+            transaction.execute(DOUBT, &doubt).await?;
             transaction.execute(RAISE, &[&name, &boot, &from]).await?;
             Ok(Ok(Some(Taken { from, boot })))
         }
@@ -190,6 +194,11 @@ const OWN: &str = "select boot, took_from from node where name = $1 and joined =
 /// One that is being taken over already, or is writing in this moment, is left alone.
 const OVER: &str = "select name from node where lease_until <= now() and name <> $1
     order by lease_until limit 1 for update skip locked";
+
+/// What was taken over the former member may execute still, but for what was paused.
+const DOUBT: &str = "insert into hold (run, nr, what, name)
+    select ord, coalesce((select max(nr) + 1 from hold h where h.run = r.ord), 0), $3, $4
+    from run r where node = $1 and status in (0, 1, 2) and epoch >> 32 = $2";
 
 const RAISE: &str = "update node set boot = $2, took_from = $3 where name = $1";
 

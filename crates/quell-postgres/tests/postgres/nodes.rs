@@ -128,6 +128,8 @@ fn i35_a_member_that_was_taken_over_from_does_nothing_any_more() {
         let record = read(&*b, run("r")).await;
         assert!(b.boot() < record.epoch.boot() && record.epoch.boot() < taken.boot, "{record:?}");
         assert_eq!((record.epoch.attempt(), owned(&b).await), (1, vec![run("r")]));
+        let holds: Vec<_> = record.holds.iter().map(|hold| (hold.what, &*hold.name)).collect();
+        assert_eq!(holds, [(Work::Node, "a")], "it may execute it still");
         assert_eq!(b.bytes().await.unwrap(), bytes);
         assert_eq!(b.take_over().await, Ok(None), "once");
         let late = Record::Started { run: run("r"), epoch, at: SystemTime::now() };
@@ -250,14 +252,37 @@ fn i34_a_stop_that_a_process_never_answered_is_that_of_its_run_when_its_name_com
         bare(&a, run("far")).await.unwrap();
         let asked = b.ask(run("far"), crate::crew::stop("ada").rollback()).await.unwrap();
         assert!(matches!(asked, Disposition::Recorded { .. }), "{asked:?}");
+        let page = a.recover(Page::first(9)).await.unwrap();
+        let waits = page.items[0].as_ref().unwrap().stop.clone().unwrap();
+        assert_eq!(waits.cause.by.as_deref(), Some("ada"), "it waits for the one that is asked");
         a.close().await.unwrap();
         let again = join(&place, "a").await;
         let record = read(&*again, run("far")).await;
         assert!(a.boot() < record.epoch.boot() && record.epoch.boot() < again.boot());
+        assert!(record.holds.is_empty(), "the process that had it is gone");
         let stop = record.stop.unwrap();
         assert_eq!((stop.cause.by.as_deref(), stop.rollback), (Some("ada"), true));
         assert_eq!(again.inbox(Vec::new()).await.unwrap().len(), 1, "it answers");
         again.close().await.unwrap();
+        b.close().await.unwrap();
+    });
+}
+
+#[test]
+fn what_executes_of_a_tree_that_has_ended_its_owner_alone_is_told() {
+    let place = Place::shared();
+    block_on(async {
+        let (a, b) = (join(&place, "a").await, join(&place, "b").await);
+        let epoch = bare(&a, run("r")).await.unwrap();
+        a.append(vec![end(run("r"), epoch, RunStatus::Completed)]).await.unwrap();
+        place.sql("update run set quiescent = false");
+        let told =
+            async |node: &PostgresNode| node.ended(Page::first(9)).await.unwrap().items.len();
+        assert_eq!((told(&a).await, told(&b).await), (1, 0));
+        expire(&place, "a");
+        b.take_over().await.unwrap().unwrap();
+        assert_eq!(told(&b).await, 1, "its owner is gone");
+        a.close().await.unwrap();
         b.close().await.unwrap();
     });
 }
