@@ -182,11 +182,14 @@ impl PostgresServer {
 
     /// Starts the shell that cleans up.
     fn watched(&self) -> (Child, ChildStdin) {
-        let script = "trap '' INT; read -r _; \"$1\" stop --pgdata \"$2/data\" --mode=immediate \
+        let script = "read -r _; \"$1\" stop --pgdata \"$2/data\" --mode=immediate \
             --wait >/dev/null 2>&1; cd /; rm -rf \"$2\"";
         let mut shell = self.run(Path::new("sh"));
         shell.args(["-c", script, "sh"]).arg(self.programs.join("pg_ctl")).arg(&self.folder);
         shell.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
+        // Whatever ends the tests with all of their group must not end it.
+        #[cfg(unix)]
+        std::os::unix::process::CommandExt::process_group(&mut shell, 0);
         let mut shell = shell.spawn().expect("a shell");
         let pipe = shell.stdin.take().expect("it was asked for");
         (shell, pipe)

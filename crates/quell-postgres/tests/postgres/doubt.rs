@@ -5,8 +5,8 @@ use std::time::Duration;
 use quell_core::RunId;
 use quell_core::store::{Store, StoreError};
 use quell_postgres::{PostgresOptions, PostgresStore};
-use quell_test_support::PostgresServer;
 use quell_test_support::records::{accept, epoch, event};
+use quell_test_support::{PostgresServer, within};
 
 use crate::fixture::{HOLDER, Place, block_on};
 use crate::proxy::Proxy;
@@ -58,13 +58,14 @@ fn a_server_that_says_nothing_any_more_fails_reads_and_appends_until_it_does_aga
         let store = PostgresStore::open(options.clone()).await.unwrap();
         assert!(store.get(run(1)).await.unwrap().is_some());
         proxy.be_silent(true);
-        let read = store.get(run(1)).await;
+        let read = within("an answer", store.get(run(1))).await;
         assert!(matches!(read, Err(StoreError::Unreachable { .. })), "{read:?}");
-        let append = store.append(vec![accept(run(2), epoch(&store))]).await;
+        let append = store.append(vec![accept(run(2), epoch(&store))]);
+        let append = within("an answer", append).await;
         let words = append.unwrap_err().to_string();
         assert!(words.contains("whether the append is stored is not known"), "{words}");
         options.schema = "another".into();
-        let opened = PostgresStore::open(options).await;
+        let opened = within("an answer", PostgresStore::open(options)).await;
         assert!(matches!(opened, Err(StoreError::Unreachable { .. })), "{opened:?}");
         proxy.be_silent(false);
         assert!(store.get(run(1)).await.unwrap().is_some());
@@ -88,7 +89,8 @@ fn a_session_that_the_server_takes_for_alive_is_ended_before_another_one_writes(
         let holder = || place.sql(&format!("select pid {HOLDER} and granted"));
         let before = holder();
         proxy.stall();
-        assert_eq!(store.append(vec![accept(run(1), epoch)]).await, Ok(()));
+        let append = within("an answer", store.append(vec![accept(run(1), epoch)]));
+        assert_eq!(append.await, Ok(()));
         assert_eq!(proxy.done(), 1);
         assert_ne!(holder(), before);
         assert_eq!(place.sql("select count(*) from run"), "1");
