@@ -9,9 +9,10 @@ use quell::store::{RunRecord, StoreError};
 use quell::testing;
 use quell::testing::cluster::{Node, Nodes, Trouble};
 use quell::{
-    CancelRequest, CauseKind, Disposition, Engine, EngineConfig, Recovery, RunRef, RunRow, RunSpec,
-    RunStatus, SubmitError, Work,
+    CancelRequest, CauseKind, Disposition, Engine, EngineConfig, Recovery, RunContext, RunRef,
+    RunRow, RunSpec, RunStatus, SubmitError, Work,
 };
+use tokio::sync::mpsc;
 
 use crate::support::{Witness, ignorant, listener, secs, soon, within};
 
@@ -217,6 +218,38 @@ async fn i34_a_stop_that_a_lost_node_never_answered_ends_its_run_with_that_cause
     assert_eq!(taken.recovered.ended.cancelled, 1);
     let report = nodes.read(run.id()).await.unwrap().report.unwrap();
     assert_eq!(report.cause.as_ref().unwrap().by.as_deref(), Some("ada"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn i36_what_was_rolled_back_stays_if_a_lost_node_may_execute_it() {
+    let nodes = Nodes::new(secs(15));
+    let node_a = nodes.join("a");
+    let (a, b) = (engine(&node_a), engine(&nodes.join("b")));
+    let (live, (hand_out, mut begins)) = (live(&a, "live").await, mpsc::unbounded_channel());
+    let ended = a.submit_durably(RunSpec::agent("ended"), async move |ctx: RunContext| {
+        let _ = hand_out.send(ctx.hold(Work::Blocking, "thread")?);
+        listener(ctx).await
+    });
+    let (ended, _work) = (ended.await.unwrap().into_ref(), begins.recv().await.unwrap());
+    ended.cancel_durably(stop().rollback()).await.1.unwrap();
+    assert!(!ended.ended().await.quiescent);
+    ended.stored().await.unwrap();
+    node_a.trouble(Trouble::All);
+    let answer = b.cancel_anywhere(live.id(), stop().rollback()).await.unwrap();
+    assert!(matches!(answer, Disposition::Recorded { .. }), "{answer:?}");
+    tokio::time::sleep(secs(16)).await;
+    assert_eq!(b.take_over(never).await.unwrap().unwrap().recovered.ended.total(), 1);
+    let stays = async |run: &RunRef| {
+        let left = nodes.read(run.id()).await.unwrap();
+        assert!(left.is_rolled_back() && !left.quiescent, "{left:?}");
+        assert_eq!(left.status, RunStatus::Cancelled);
+    };
+    stays(&live).await;
+    stays(&ended).await;
+    // The next process of that node knows by its report that it does.
+    let next = engine(&nodes.join("b"));
+    assert_eq!(next.recover(never).await.unwrap().ended.total(), 0);
+    stays(&live).await;
 }
 
 #[tokio::test(start_paused = true)]

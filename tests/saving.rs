@@ -4,9 +4,10 @@ use std::sync::Arc;
 
 use quell::store::{MemoryStore, Page, Store};
 use quell::{
-    CancelRequest, Engine, ForgetError, OnBusy, Payload, Recovery, RunContext, RunRef, RunSpec,
-    RunStatus, SaveError,
+    CancelRequest, Engine, ForgetError, Hold, OnBusy, Payload, Recovery, RunContext, RunRef,
+    RunSpec, RunStatus, SaveError, Work,
 };
+use tokio::sync::mpsc;
 
 use crate::support::{Flow, Valve, durable, ms, soon, within};
 
@@ -147,6 +148,59 @@ async fn i36_what_a_dead_process_had_rolled_back_is_forgotten_by_the_next() {
     soon("it is forgotten", || engine.get(run.id()).is_none()).await;
     while store.get(run.id()).await.unwrap().is_some() {
         tokio::task::yield_now().await;
+    }
+}
+
+/// Lets a run save a state and have work that outlives its process, also after its stop.
+async fn leaves_work(engine: &Engine, below: bool) -> (RunRef, Hold) {
+    let (hand_out, mut begins) = mpsc::unbounded_channel();
+    let works = async move |ctx: RunContext| {
+        let _ = hand_out.send(ctx.hold_durably(Work::Process, "make").await?);
+        ctx.stopped().await;
+        Ok(())
+    };
+    let run = engine.submit_durably(spec(), async move |ctx: RunContext| {
+        ctx.save("gone".into()).await?;
+        if below {
+            ctx.spawn(RunSpec::step("below"), works).await?;
+            return Ok(());
+        }
+        works(ctx).await
+    });
+    let run = run.await.unwrap().into_ref();
+    (run, within("it begins", begins.recv()).await.unwrap())
+}
+
+#[tokio::test]
+async fn i36_what_was_rolled_back_stays_if_work_of_it_may_outlive_its_process() {
+    for (has_ended, below) in [(false, false), (false, true), (true, false), (true, true)] {
+        let memory = Arc::new(MemoryStore::new());
+        let store = Valve::reopened(&memory, 1);
+        let engine = durable(&store);
+        let (run, _work) = leaves_work(&engine, below).await;
+        if !has_ended {
+            store.set(Flow::Shut { stops: false });
+        }
+        let request = CancelRequest::because("never mind").grace(ms(1)).rollback();
+        run.cancel_durably(request).await.1.unwrap();
+        if has_ended {
+            within("it ends", run.ended()).await;
+            run.stored().await.unwrap();
+        }
+        // Each process finds it again.
+        for boot in 2..=3 {
+            let later = durable(&Valve::reopened(&memory, boot));
+            later.recover(|_| Recovery::Fail).await.unwrap();
+            let left = later.stored_run(run.id()).await.unwrap().unwrap();
+            assert!(left.is_rolled_back() && !left.quiescent, "{left:?}");
+            let report = left.report_by_now();
+            let names: Vec<_> = report.abandoned.iter().map(|it| &*it.name).collect();
+            assert_eq!((report.status, names), (RunStatus::Cancelled, vec!["make"]));
+            assert_eq!(states(&store).await, []);
+        }
+        let last = durable(&Valve::reopened(&memory, 4));
+        last.forget_stored(run.id()).await.unwrap();
+        assert_eq!(last.stored_run(run.id()).await, Ok(None));
     }
 }
 

@@ -61,7 +61,7 @@ pub(super) const FAULTS: &[Fault] = &[
         name: "trust-that-a-lost-node-executes-nothing",
         edits: &[Edit {
             file: "store/memory.rs",
-            text: "doubt.filter(|_| «record.status != RunStatus::Paused»)",
+            text: "doubt.filter(|_| «may_execute»)",
             faulty: "false",
         }],
         caught_by: &["nodes::what_a_lost_node_may_still_execute_is_not_called_quiescent"],

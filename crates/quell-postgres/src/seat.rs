@@ -195,10 +195,12 @@ const OWN: &str = "select boot, took_from from node where name = $1 and joined =
 const OVER: &str = "select name from node where lease_until <= now() and name <> $1
     order by lease_until limit 1 for update skip locked";
 
-/// What was taken over the former member may execute still, but for what was paused.
+/// What was taken over the former member may execute still, but for what was paused. One that was
+/// rolled back leaves when nothing of it executes.
 const DOUBT: &str = "insert into hold (run, nr, what, name)
     select ord, coalesce((select max(nr) + 1 from hold h where h.run = r.ord), 0), $3, $4
-    from run r where node = $1 and status in (0, 1, 2) and epoch >> 32 = $2";
+    from run r where node = $1 and (status in (0, 1, 2) and epoch >> 32 = $2
+        or stop_rollback and status >= 5 and not quiescent)";
 
 const RAISE: &str = "update node set boot = $2, took_from = $3 where name = $1";
 

@@ -2,12 +2,38 @@
 
 use std::collections::{HashMap, HashSet};
 
-use quell_core::store::RunRecord;
-use quell_core::{Abandoned, Counts, RunId, RunRow, limits};
+use quell_core::store::{RunRecord, Store, StoreError};
+use quell_core::{Abandoned, Counts, RunId, RunRow, Work, limits};
 
 use crate::engine::left_behind::{Fate, LeftTree};
 use crate::engine::left_log::LeftLog;
 use crate::engine::lost;
+
+/// Yields those of some roots that had ended of which nothing executes any more.
+pub(super) async fn over(
+    store: &dyn Store,
+    roots: Vec<RunRecord>,
+) -> Result<Vec<RunRecord>, StoreError> {
+    let mut over = Vec::new();
+    for root in roots {
+        if !is_left(store, &root).await? {
+            over.push(root);
+        }
+    }
+    Ok(over)
+}
+
+/// Tells whether something of a tree that had ended may execute although its process is gone.
+async fn is_left(store: &dyn Store, root: &RunRecord) -> Result<bool, StoreError> {
+    let of_node = |left: &Abandoned| left.what == Work::Node;
+    let names_node = root.report.as_ref().is_some_and(|it| it.abandoned.iter().any(of_node));
+    if names_node || !root.holds.is_empty() {
+        return Ok(true);
+    }
+    let log = LeftLog::read(store, root.run()).await?;
+    let tree = LeftTree::staying(root.clone(), Fate::Ends);
+    Ok(!tree.ended_before(store, &log).await?.open.is_empty())
+}
 
 impl LeftTree {
     /// Yields what may still execute of a tree whose root goes on, or is paused: all work that the

@@ -122,7 +122,7 @@ impl LeftTree {
         Self { root, fate: Fate::Ends, ends, left: Vec::new() }
     }
 
-    const fn staying(root: RunRecord, fate: Fate) -> Self {
+    pub(super) const fn staying(root: RunRecord, fate: Fate) -> Self {
         Self { root, fate, ends: Vec::new(), left: Vec::new() }
     }
 
@@ -223,7 +223,7 @@ impl LeftTree {
     }
 
     /// Finds the runs of the tree that had ended before, as far as the log tells of them.
-    async fn ended_before(
+    pub(super) async fn ended_before(
         &self,
         store: &dyn Store,
         log: &LeftLog,
@@ -312,10 +312,10 @@ fn end_of<R: Recorded>(record: &RunRecord, report: RunReport, journal: &Journal<
     Record::Ended { run: record.run(), epoch, report: report.into(), rollback }
 }
 
-/// What is rolled back is forgotten as well.
+/// What is rolled back is forgotten as well, if nothing of it may execute any more.
 fn forgotten(end: &Record) -> Option<Record> {
     let Record::Ended { run, epoch, report, rollback: true } = end else { return None };
-    let at = report.own_row().ended_at?;
+    let at = report.own_row().ended_at.filter(|_| report.own_row().quiescent)?;
     Some(Record::Forgotten { run: *run, epoch: *epoch, at })
 }
 

@@ -17,7 +17,7 @@ use crate::body::driver;
 use crate::engine::held_attempts::HeldAttempts;
 use crate::engine::left_behind::{Fate, LeftBehind, LeftTree, Writes};
 use crate::engine::left_log::LeftLog;
-use crate::engine::{Engine, left_paused, lost, prune, resumable};
+use crate::engine::{Engine, doubt, left_paused, lost, prune, resumable};
 use crate::failure::{Failure, SubmitError};
 use crate::journal::Recorded;
 use crate::node::Node;
@@ -134,8 +134,8 @@ impl Engine {
     /// timeout and its expiry have gone on meanwhile, and may end it at once. What ran below a root
     /// ends in any case: a root that goes on starts it anew. Work that outlives its process
     /// ([`RunContext::hold_durably`]) is named as abandoned: its run, and what is above that, is
-    /// not quiescent. What was rolled back is forgotten (I36). Without a store there is nothing to
-    /// decide.
+    /// not quiescent. What was rolled back is forgotten, if nothing of it is left so (I36). Without
+    /// a store there is nothing to decide.
     ///
     /// # Errors
     ///
@@ -271,7 +271,8 @@ impl Engine {
             }
         }
         writes.flush().await?;
-        prune::forget(store, &rolled_back).await?;
+        let over = doubt::over(store, rolled_back).await?;
+        prune::forget(store, &over).await?;
         recovered.ended = writes.ended;
         Ok((recovered, held))
     }

@@ -74,10 +74,16 @@ impl MemoryStore {
         let mut tables = self.tables.lock();
         let runs = tables.iter_mut().flat_map(|tables| tables.runs.values_mut());
         let records = runs.map(|run| &mut run.record);
-        let live = records.filter(|record| !record.status.is_terminal());
-        for record in live.filter(|record| roots.contains(&record.accepted.root)) {
-            record.epoch = Epoch::new(boot, record.epoch.attempt());
-            if let Some(name) = doubt.filter(|_| record.status != RunStatus::Paused) {
+        let of_roots = records.filter(|record| roots.contains(&record.accepted.root));
+        for record in of_roots {
+            let is_live = !record.status.is_terminal();
+            if is_live {
+                record.epoch = Epoch::new(boot, record.epoch.attempt());
+            }
+            // One that was rolled back leaves when nothing of it executes.
+            let may_execute = is_live && record.status != RunStatus::Paused
+                || record.is_rolled_back() && !record.quiescent;
+            if let Some(name) = doubt.filter(|_| may_execute) {
                 let nr = record.holds.iter().map(|hold| hold.nr).max();
                 let nr = nr.map_or(0, |nr| nr.saturating_add(1));
                 record.holds.push(StoredHold::new(nr, Work::Node, Arc::clone(name)));
