@@ -48,6 +48,14 @@ mod unrun;
 mod named;
 // I34, I35: several engines on one store.
 mod nodes;
+// I34, T14: what one engine is asked about runs that another one on the same store has.
+mod nodes_asked;
+// I38, I39: engines on a shared store that end, are dropped, or have a cluster that goes wrong.
+mod nodes_ending;
+// I30, I34, I35, I38: engines that lose their lease, and what was under way then.
+mod nodes_lost;
+// I4, I34: take-overs that are interrupted, repeated, or come at once.
+mod nodes_taken;
 // I17: the one poll that a parent has left when its children have ended.
 mod lastpoll;
 // I15, I16: hooks and the scopes around them.

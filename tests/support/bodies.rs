@@ -6,9 +6,18 @@ use std::pin::Pin;
 
 use quell::{Failure, RunContext, RunSpec};
 
+use super::secs;
+
 /// Waits for a stop and gives way.
 pub(crate) async fn listener(ctx: RunContext) -> Result<(), Failure> {
     ctx.stopped().await;
+    Ok(())
+}
+
+/// Waits for a stop, and takes 4 s to give way.
+pub(crate) async fn slow(ctx: RunContext) -> Result<(), Failure> {
+    ctx.stopped().await;
+    tokio::time::sleep(secs(4)).await;
     Ok(())
 }
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use quell::store::{Store, StoreError};
-use quell::{Engine, EngineConfig, RunRef, RunSpec, RunStatus};
+use quell::{Engine, EngineConfig, Failure, RunContext, RunRef, RunSpec, RunStatus};
 
 use super::{Valve, listener, soon};
 
@@ -19,7 +19,16 @@ pub(crate) fn full() -> StoreError {
 
 /// Lets a run that waits for its stop start, and be stored so.
 pub(crate) async fn started(engine: &Engine, spec: RunSpec) -> RunRef {
-    let run = engine.submit_durably(spec, listener).await.unwrap().into_ref();
+    started_as(engine, spec, listener).await
+}
+
+/// Lets a run start that has this body, and be stored so.
+pub(crate) async fn started_as<F, Fut>(engine: &Engine, spec: RunSpec, body: F) -> RunRef
+where
+    F: FnOnce(RunContext) -> Fut + Send + 'static,
+    Fut: Future<Output = Result<(), Failure>> + Send + 'static,
+{
+    let run = engine.submit_durably(spec, body).await.unwrap().into_ref();
     soon("it runs", || run.status() == RunStatus::Running).await;
     run.stored().await.unwrap();
     run

@@ -1,0 +1,232 @@
+//! [`Shaky`]: a node of a cluster, one kind of whose calls goes wrong.
+
+use std::future::pending;
+use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use quell::cluster::{AskedStop, Cluster, TakenOver};
+use quell::store::{
+    BoxFuture, Checkpoint, EndedTree, Page, Pages, Record, RunRecord, Store, StoreError, Stored,
+};
+use quell::testing::cluster::{Node, Nodes, Trouble};
+use quell::{CancelRequest, Disposition, Engine, EngineConfig, RunEvent, RunFilter, RunId};
+
+use super::{Gate, ms};
+
+/// The store and the cluster of one engine: a [`Node`] that has a [`Fault`].
+#[derive(Debug)]
+pub(crate) struct Shaky {
+    node: Arc<Node>,
+    fault: Mutex<Fault>,
+}
+
+/// What goes wrong with a [`Shaky`], besides the [`Trouble`] of its node.
+#[derive(Clone, Debug)]
+pub(crate) enum Fault {
+    /// Nothing.
+    None,
+    /// What is appended is stored, and never answered.
+    AppendsUnanswered,
+    /// States of lanes are appended after so long.
+    StatesLate(Duration),
+    /// Reads, appends and take-overs let others run for 10 ms.
+    Slow,
+    /// The next take-over happens, and its answer is lost.
+    TakeOverUnanswered,
+    /// The next take-over happens, and is answered after so long.
+    TakeOverLate(Duration),
+    /// The next read of what a process has left fails.
+    RecoverFails,
+    /// Answers to stops are never taken.
+    AnswersHang,
+    /// Its name is asked for, and that panics.
+    NamePanics,
+    /// To leave blocks the thread until the gate is open.
+    LeaveBlocks(Gate),
+}
+
+impl Shaky {
+    /// Joins under a name, without a fault.
+    pub(crate) fn join(nodes: &Nodes, name: &str) -> Arc<Self> {
+        Arc::new(Self { node: nodes.join(name), fault: Mutex::new(Fault::None) })
+    }
+
+    /// Yields the options of an engine that is this node.
+    pub(crate) fn config(self: &Arc<Self>) -> EngineConfig {
+        EngineConfig::new().store(Arc::clone(self) as _).cluster(Arc::clone(self) as _)
+    }
+
+    /// Makes an engine that is this node, on a clock that the test may pause.
+    pub(crate) fn engine(self: &Arc<Self>) -> Engine {
+        Engine::with_config(self.config().control_on_runtime())
+    }
+
+    /// Gives it a fault, or takes it away.
+    pub(crate) fn set(&self, fault: Fault) {
+        *self.fault.lock().unwrap() = fault;
+    }
+
+    /// Gives the node trouble.
+    pub(crate) fn trouble(&self, trouble: Trouble) {
+        self.node.trouble(trouble);
+    }
+
+    fn fault(&self) -> Fault {
+        self.fault.lock().unwrap().clone()
+    }
+
+    async fn pace(&self) {
+        if matches!(self.fault(), Fault::Slow) {
+            tokio::time::sleep(ms(10)).await;
+        }
+    }
+}
+
+impl Cluster for Shaky {
+    fn name(&self) -> &str {
+        assert!(!matches!(self.fault(), Fault::NamePanics), "a name that panics");
+        self.node.name()
+    }
+
+    fn lease(&self) -> Duration {
+        self.node.lease()
+    }
+
+    fn joined_at(&self) -> Instant {
+        self.node.joined_at()
+    }
+
+    fn renew(&self) -> BoxFuture<'_, Result<(), StoreError>> {
+        self.node.renew()
+    }
+
+    fn take_over(&self) -> BoxFuture<'_, Result<Option<TakenOver>, StoreError>> {
+        Box::pin(async move {
+            self.pace().await;
+            let taken = self.node.take_over().await;
+            match self.fault() {
+                Fault::TakeOverUnanswered => {
+                    self.set(Fault::None);
+                    Err(StoreError::Io { what: "the connection broke".into() })
+                }
+                Fault::TakeOverLate(late) => {
+                    self.set(Fault::None);
+                    tokio::time::sleep(late).await;
+                    taken
+                }
+                _ => taken,
+            }
+        })
+    }
+
+    fn ask(
+        &self,
+        run: RunId,
+        request: CancelRequest,
+    ) -> BoxFuture<'_, Result<Disposition, StoreError>> {
+        self.node.ask(run, request)
+    }
+
+    fn inbox(&self, known: Vec<u64>) -> BoxFuture<'_, Result<Vec<AskedStop>, StoreError>> {
+        self.node.inbox(known)
+    }
+
+    fn answer(&self, stop: u64, answer: Disposition) -> BoxFuture<'_, Result<(), StoreError>> {
+        if matches!(self.fault(), Fault::AnswersHang) {
+            return Box::pin(pending());
+        }
+        self.node.answer(stop, answer)
+    }
+
+    fn leave(&self) -> BoxFuture<'_, Result<(), StoreError>> {
+        Box::pin(async move {
+            if let Fault::LeaveBlocks(gate) = self.fault() {
+                while !gate.is_open() {
+                    thread::sleep(ms(1));
+                }
+            }
+            self.node.leave().await
+        })
+    }
+}
+
+impl Store for Shaky {
+    fn boot(&self) -> u32 {
+        self.node.boot()
+    }
+
+    fn append(&self, batch: Vec<Record>) -> BoxFuture<'_, Result<(), StoreError>> {
+        Box::pin(async move {
+            if let Fault::StatesLate(late) = self.fault()
+                && batch.iter().any(|record| matches!(record, Record::Checkpoint { .. }))
+            {
+                tokio::time::sleep(late).await;
+            }
+            self.pace().await;
+            let done = self.node.append(batch).await;
+            if matches!(self.fault(), Fault::AppendsUnanswered) {
+                pending::<()>().await;
+            }
+            done
+        })
+    }
+
+    fn get(&self, run: RunId) -> BoxFuture<'_, Result<Option<RunRecord>, StoreError>> {
+        Box::pin(async move {
+            self.pace().await;
+            self.node.get(run).await
+        })
+    }
+
+    fn list(
+        &self,
+        filter: RunFilter,
+        page: Page,
+    ) -> BoxFuture<'_, Result<Pages<Stored<RunRecord>>, StoreError>> {
+        self.node.list(filter, page)
+    }
+
+    fn events(
+        &self,
+        root: RunId,
+        after: u64,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Vec<Stored<RunEvent>>, StoreError>> {
+        Box::pin(async move {
+            self.pace().await;
+            self.node.events(root, after, limit).await
+        })
+    }
+
+    fn checkpoints(
+        &self,
+        lane: String,
+        page: Page,
+    ) -> BoxFuture<'_, Result<Pages<Stored<Checkpoint>>, StoreError>> {
+        self.node.checkpoints(lane, page)
+    }
+
+    fn recover(&self, page: Page) -> BoxFuture<'_, Result<Pages<Stored<RunRecord>>, StoreError>> {
+        Box::pin(async move {
+            self.pace().await;
+            if matches!(self.fault(), Fault::RecoverFails) {
+                self.set(Fault::None);
+                return Err(StoreError::Io { what: "the connection broke".into() });
+            }
+            self.node.recover(page).await
+        })
+    }
+
+    fn ended(&self, page: Page) -> BoxFuture<'_, Result<Pages<Stored<EndedTree>>, StoreError>> {
+        self.node.ended(page)
+    }
+
+    fn bytes(&self) -> BoxFuture<'_, Result<u64, StoreError>> {
+        self.node.bytes()
+    }
+
+    fn close(&self) -> BoxFuture<'_, Result<(), StoreError>> {
+        self.node.close()
+    }
+}
