@@ -29,10 +29,10 @@ use crate::{CancelRequest, Disposition, RunId};
 ///    owner is below the epoch that the next one has given to the run, and is refused (I35).
 /// 2. A take-over is one step: it ends the membership of the node, gives all of its roots to this
 ///    member, raises the epochs of their live runs, and gives every stop that was asked for and not
-///    answered to its run, as an accepted stop (I34). Each of those runs that is not paused, or that
-///    was rolled back and is not quiescent, gets a hold of [`Work::Node`](crate::Work::Node) with
-///    the name of the node, which may execute it still. A member that was taken over from neither
-///    writes nor renews nor takes over any more.
+///    answered to its run, as an accepted stop (I34). Each of those runs that is not paused, or
+///    that was rolled back and is not quiescent, gets a hold of
+///    [`Work::Node`](crate::Work::Node) with the name of the node, which may execute it still. A
+///    member that was taken over from neither writes nor renews nor takes over any more.
 ///    Who joins under the name of a member does the same, without that hold: it must be known that
 ///    the process of that one is gone.
 /// 3. Of a tree that is not quiescent, [`Store::ended`](crate::store::Store::ended) tells its owner

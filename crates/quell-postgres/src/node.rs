@@ -202,7 +202,8 @@ impl Store for PostgresNode {
             let asked =
                 self.on_threads(move |member| async move { in_time(limit, member.asked()).await });
             let asked = asked.await?;
-            for record in pages.items.iter_mut().flatten() {
+            let records = pages.items.iter_mut().flatten();
+            for record in records.filter(|record| !record.status.is_terminal()) {
                 if let Some(stop) = asked.get(&record.run()) {
                     record.apply(&Record::StopAccepted(stop.accepted(record.epoch).into()));
                 }

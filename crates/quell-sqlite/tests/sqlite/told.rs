@@ -46,8 +46,8 @@ pub(crate) struct Told {
 }
 
 impl Told {
-    /// Takes what one engine has said. No two bodies were in a lane at once, and what had its answer
-    /// is paused no more: no body asks twice.
+    /// Takes what one engine has said. No two bodies were in a lane at once, and what had its
+    /// answer is paused no more: no body asks twice.
     pub(crate) fn take(&mut self, life: usize, lines: Vec<String>) {
         self.last = life;
         let mut inside: HashMap<String, String> = HashMap::new();

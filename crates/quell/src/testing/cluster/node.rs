@@ -82,7 +82,8 @@ impl Node {
     fn asked_of(&self, record: Stored<RunRecord>) -> Stored<RunRecord> {
         record.map(|mut record| {
             let asked = self.shared.table.lock().asked_of(self.boot);
-            if let Some(stop) = asked.iter().find(|stop| stop.run == record.run()) {
+            let asked = asked.iter().filter(|_| !record.status.is_terminal());
+            if let Some(stop) = asked.clone().find(|stop| stop.run == record.run()) {
                 record.apply(&Record::StopAccepted(stop.accepted(record.epoch).into()));
             }
             record
