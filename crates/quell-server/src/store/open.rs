@@ -7,9 +7,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::FutureExt as _;
-use quell::store::{RunRecord, Store};
+use quell::store::{Page, RunRecord, Store, StoreError};
 use quell::{
-    Engine, EngineConfig, HeldAttempts, Recovered, Recovery, RunId, RunRef, Shutdown, limits,
+    Engine, EngineConfig, HeldAttempts, Recovered, Recovery, RunId, RunRef, Shutdown, Work, limits,
 };
 use quell_flow::path_text;
 use quell_process::{let_go, take_over};
@@ -68,6 +68,9 @@ impl OpenStore {
     ) -> Result<(HeldAttempts, Vec<String>), String> {
         let late = self.take_over(signals, say).await?;
         let (recovered, held, failed) = self.decide(engine, signals, going_on).await?;
+        if late.is_none() {
+            self.forget_rolled_back(engine).await.map_err(|error| told(&self.path, &error))?;
+        }
         Ok((held, late.into_iter().chain(words(&recovered, &failed)).collect()))
     }
 
@@ -166,6 +169,25 @@ impl OpenStore {
             recovered = recovered => recovered.map_err(|error| told(&self.path, &error))?,
         };
         Ok((recovered, held, failed))
+    }
+
+    /// Forgets what was rolled back and has left nothing but programs, which the guardian of the
+    /// process before has ended. Otherwise it stays, since work of it may execute still (I36).
+    async fn forget_rolled_back(&self, engine: &Engine) -> Result<(), StoreError> {
+        let mut page = Page::first(limits::STORE_PAGE_MAX);
+        loop {
+            let read = self.store.recover(page).await?;
+            let ended = read.items.iter().flatten().filter(|run| run.status.is_terminal());
+            for run in ended {
+                let rows = run.report.iter().flat_map(|report| &report.rows);
+                let mut left = rows.flat_map(|row| &row.abandoned);
+                if left.all(|left| left.what == Work::Process) {
+                    engine.forget_stored(run.run()).await?;
+                }
+            }
+            let Some(next) = read.next else { return Ok(()) };
+            page = Page::first(limits::STORE_PAGE_MAX).after(next);
+        }
     }
 
     /// Says why a run does not go on that was to.
