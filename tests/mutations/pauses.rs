@@ -20,7 +20,7 @@ pub(super) const FAULTS: &[Fault] = &[
             faulty: "{
                 publish();
                 drop(leaving);
-                crate::tables::admission::Free::none()
+                crate::tables::admission::Free::default()
             }",
         }],
         caught_by: &["pausing::t5_a_paused_run_gives_its_slots_back_and_keeps_its_lane"],
