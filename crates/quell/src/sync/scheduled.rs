@@ -97,6 +97,10 @@ impl Runtime {
     {
         shuttle::future::spawn(task)
     }
+
+    pub(crate) fn enter(&self) -> tokio::runtime::EnterGuard<'_> {
+        self.0.enter()
+    }
 }
 
 impl Deref for Runtime {
