@@ -37,7 +37,7 @@ pub(crate) struct Log {
     /// The owner to whom the bytes of the tree are charged.
     pub(crate) account: Option<Arc<str>>,
     /// The attempt as which its events are stored, if they are.
-    attempt: Option<u32>,
+    pub(super) attempt: Option<u32>,
     ring: Mutex<Held>,
     rows: Rows,
     /// Bytes that the account was charged for runs below the root.
@@ -254,25 +254,12 @@ impl Log {
         }
         let at = held.time(read);
         let is_over = if self.attempt.is_some() || sinks.events.has_readers() {
-            let (seq, entry) = (held.ring.next(), Entry { run: *run, at, kind: make() });
-            let event = self.event(sinks.clock, seq, entry.clone());
-            if sinks.events.has_readers() {
-                sinks.events.append(bytes, event.clone(), wakers);
-            }
-            self.journal(sinks, event, bytes);
-            held.ring.push(bytes, || entry, wakers)
+            self.append_told(held, sinks, Entry { run: *run, at, kind: make() }, bytes, wakers)
         } else {
             held.ring.push(bytes, || Entry { run: *run, at, kind: make() }, wakers)
         };
         if is_over {
             self.charge(sinks.ledger, held);
-        }
-    }
-
-    /// Leaves an event for the store, if the log is stored. Called under the lock of the ring.
-    fn journal(&self, sinks: Sinks<'_>, event: RunEvent, bytes: usize) {
-        if let (Some(attempt), Some(journal)) = (self.attempt, sinks.journal) {
-            journal.push_event(attempt, event, bytes);
         }
     }
 

@@ -6,6 +6,7 @@ mod log;
 pub(crate) mod ring;
 mod rows;
 mod sinks;
+mod told;
 
 pub(crate) use entry::{Entry, bytes_of};
 pub(crate) use log::{Log, NODE_BYTES};

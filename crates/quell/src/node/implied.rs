@@ -13,10 +13,11 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use quell_core::{Cause, EventKind, RunStatus};
+use quell_core::lifecycle::Lifecycle;
+use quell_core::{Cause, EventKind};
 
 use crate::log::{Entry, Log, Sinks, bytes_of};
-use crate::node::{Node, State, flags};
+use crate::node::{Node, RareState, State, flags};
 use crate::sync::waiters::Wakers;
 use crate::time::clock::Ticks;
 use crate::time::times::Times;
@@ -87,12 +88,9 @@ impl Node {
     /// As [`Node::log`], for a caller that holds the lock already.
     #[inline]
     pub(crate) fn log_of<'a>(&self, state: &'a mut State) -> &'a Arc<Log> {
+        // Whatever is not needed to see that there is a log is in the cold part (bench `events`).
         let State { log, times, cause, life, extra, .. } = state;
-        let is_lost = || {
-            let refused = extra.as_ref().is_some_and(|extra| extra.not_stored.is_some());
-            self.is_left() && (refused || times.ended.is_none() || self.has_unstored())
-        };
-        log.get_or_insert_with(|| self.new_log(times, cause.as_ref(), life.status(), is_lost()))
+        log.get_or_insert_with(|| self.new_log(times, cause.as_ref(), life, extra.as_deref()))
     }
 
     /// Makes the log of a root, with what was implied so far.
@@ -101,9 +99,11 @@ impl Node {
         &self,
         times: &Times,
         cause: Option<&Arc<Cause>>,
-        status: RunStatus,
-        is_lost: bool,
+        life: &Lifecycle,
+        extra: Option<&RareState>,
     ) -> Arc<Log> {
+        let refused = || extra.is_some_and(|extra| extra.not_stored.is_some());
+        let is_lost = self.is_left() && (times.ended.is_none() || refused() || self.has_unstored());
         // What follows from a run that has ended is told by its report as well.
         let log = self.empty_log(times.ended.is_none());
         let tell = |at: Option<Ticks>, kind: EventKind| {
@@ -122,7 +122,7 @@ impl Node {
         if let Some(cause) = cause {
             tell(times.stopped, EventKind::Stopping(Arc::clone(cause)));
         }
-        tell(times.ended, EventKind::Ended(status));
+        tell(times.ended, EventKind::Ended(life.status()));
         Arc::new(log)
     }
 
