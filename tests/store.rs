@@ -1,8 +1,11 @@
 //! The suite for stores: the store in memory passes it, and stores that break a promise do not.
 
+use std::sync::Arc;
+use std::time::SystemTime;
+
 use quell::store::{
-    BoxFuture, Checkpoint, EndedTree, Epoch, MemoryStore, Page, Pages, Record, RunRecord, Store,
-    StoreError, Stored,
+    BoxFuture, Checkpoint, Claim, EndedTree, Epoch, MemoryStore, Page, Pages, Record, RunRecord,
+    Store, StoreError, Stored,
 };
 use quell::{RunEvent, RunFilter, RunId, testing};
 
@@ -262,6 +265,15 @@ impl Store for Faulty {
             }
             Ok(read)
         })
+    }
+
+    fn claim(
+        &self,
+        owner: Option<Arc<str>>,
+        key: Arc<str>,
+        at: SystemTime,
+    ) -> BoxFuture<'_, Result<Option<Claim>, StoreError>> {
+        self.store.claim(owner, key, at)
     }
 
     fn list(

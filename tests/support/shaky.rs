@@ -3,11 +3,12 @@
 use std::future::pending;
 use std::sync::{Arc, Mutex};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use quell::cluster::{AskedStop, Cluster, TakenOver};
 use quell::store::{
-    BoxFuture, Checkpoint, EndedTree, Page, Pages, Record, RunRecord, Store, StoreError, Stored,
+    BoxFuture, Checkpoint, Claim, EndedTree, Page, Pages, Record, RunRecord, Store, StoreError,
+    Stored,
 };
 use quell::testing::cluster::{Node, Nodes, Trouble};
 use quell::{CancelRequest, Disposition, Engine, EngineConfig, RunEvent, RunFilter, RunId};
@@ -176,6 +177,18 @@ impl Store for Shaky {
         Box::pin(async move {
             self.pace().await;
             self.node.get(run).await
+        })
+    }
+
+    fn claim(
+        &self,
+        owner: Option<Arc<str>>,
+        key: Arc<str>,
+        at: SystemTime,
+    ) -> BoxFuture<'_, Result<Option<Claim>, StoreError>> {
+        Box::pin(async move {
+            self.pace().await;
+            self.node.claim(owner, key, at).await
         })
     }
 

@@ -17,7 +17,7 @@ use crate::counted::{given_bytes, row_bytes};
 use crate::lookup_error::LookupError;
 use crate::render::newest;
 use crate::run_view::{RunView, StoredRun};
-use crate::service::View;
+use crate::service::{View, is_known_as_accepted};
 use crate::stored_events::read;
 
 /// A part of a list.
@@ -152,7 +152,7 @@ impl View {
     ) -> Result<RunPage, LookupError> {
         let (filter, limit) = (filter.roots(), limit.max(1));
         let mut live = self.runs(&filter);
-        live.retain(|run| shown(&RunView::Live(run.clone())));
+        live.retain(|run| is_known_as_accepted(run) && shown(&RunView::Live(run.clone())));
         let total = live.len();
         let mut passed = Vec::new();
         if let Some(after) = after {
@@ -320,8 +320,9 @@ impl<'a> Source<'a> {
             self.head = Some(Next { id, at, run: None, behind });
             return;
         }
+        let live = || self.view.service().engine().get(id);
         let is_in_memory =
-            self.passed.contains(&id) || self.view.service().engine().get(id).is_some();
+            self.passed.contains(&id) || live().is_some_and(|run| is_known_as_accepted(&run));
         if !self.with_inputs {
             (record.accepted.input, record.accepted.annotations) = (None, Annotations::default());
         }

@@ -1,12 +1,12 @@
 //! Requests that are repeated with their idempotency key: the run that the first one has started.
 
 use quell::store::{Accepted, ClaimedKey};
-use quell::{IdempotencyKey, RunId};
+use quell::{IdempotencyKey, OnBusy, RunId};
 
 use crate::run_view::RunView;
 use crate::service::View;
 use crate::start::{Start, Started};
-use crate::start_error::StartError;
+use crate::start_error::{StartError, run_of};
 
 impl View {
     /// Finds the id of the run that the same request has started before, also if the run is not
@@ -22,6 +22,33 @@ impl View {
         let (_, run) = self.service().engine().submitted_with(owner, start.once.as_ref()?)?;
         let run = run.filter(|run| self.sees(run)).ok_or(StartError::KeyForgotten);
         Some(run.map(Started::before))
+    }
+
+    /// Tells whether a run is started only after a look at the store: what its lane has is another
+    /// run's to lose, and the store may have its id or its key from a run that has left memory.
+    pub(crate) fn asks_store_first(&self, start: &Start, id: Option<RunId>) -> bool {
+        let engine = self.service().engine();
+        let is_policy = start.lane.as_ref().is_some_and(|(_, policy)| *policy != OnBusy::Enqueue);
+        let is_new_key = || start.once.as_ref().is_some_and(|once| self.started_by(once).is_none());
+        let is_new_id = || id.is_some_and(|id| engine.get(id).is_none());
+        is_policy && engine.has_store() && (is_new_key() || is_new_id())
+    }
+
+    /// Looks whether the store would refuse a run.
+    ///
+    /// # Errors
+    ///
+    /// Fails as the start of the run would after the store has refused it.
+    pub(crate) async fn not_in_store(
+        &self,
+        start: &Start,
+        id: Option<RunId>,
+    ) -> Result<(), StartError> {
+        let (engine, owner) = (self.service().engine(), self.principal().owner());
+        let refusal = engine.refusal_of_store(id, owner, start.once.as_ref()).await;
+        let Some(error) = refusal.map_err(|_| StartError::NotStored)? else { return Ok(()) };
+        let refused = StartError::from_submit(&error, start.id.as_deref());
+        Err(self.or_before(start, refused, run_of(&error).or(id)).await)
     }
 
     /// Yields why nothing was started: perhaps that the same request has started a run before, of

@@ -175,10 +175,12 @@ impl View {
     ///
     /// # Cancel safety
     ///
-    /// It starts the run at its first poll; after that it waits for the store, if there is one: for
-    /// the run, and for the stops of those whose place it has taken. If the store gets into trouble
-    /// between the two, these stop all the same, and the run is started. It goes on if the store
-    /// takes it although the future was dropped.
+    /// It starts the run at its first poll, unless the policy of its lane is not
+    /// [`OnBusy::Enqueue`]: then a store is asked first whether it has the id or the key, so that a
+    /// repeat stops nobody. After the start it waits for the store, if there is one: for the run,
+    /// and for the stops of those whose place it has taken. If the store gets into trouble between
+    /// the two, these stop all the same, and the run is started. It goes on if the store takes it
+    /// although the future was dropped.
     pub async fn start(&self, start: Start) -> Result<Started, StartError> {
         let component = &start.component;
         if !self.principal().may_run(component) || !self.exposes(component) {
@@ -190,6 +192,9 @@ impl View {
             self.replay(&start).unwrap_or(Err(StartError::Unavailable))
         } else {
             let id = id?;
+            if self.asks_store_first(&start, id) {
+                Box::pin(self.not_in_store(&start, id)).await?;
+            }
             let started = (0..TRIES).find_map(|_| self.try_start(&start, id));
             started.unwrap_or(Err(StartError::LaneBusy))
         };

@@ -41,6 +41,7 @@ mod open;
 mod pausing;
 /// Cancels against completions.
 mod races;
+mod repeats;
 /// Stops for runs that are not there yet.
 mod reserve;
 /// Runs that are only in the store.

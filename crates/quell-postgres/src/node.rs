@@ -2,11 +2,12 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use quell_core::cluster::{AskedStop, Cluster, TakenOver};
 use quell_core::store::{
-    BoxFuture, Checkpoint, EndedTree, Page, Pages, Record, RunRecord, Store, StoreError, Stored,
+    BoxFuture, Checkpoint, Claim, EndedTree, Page, Pages, Record, RunRecord, Store, StoreError,
+    Stored,
 };
 use quell_core::{CancelRequest, Disposition, RunEvent, RunFilter, RunId};
 use quell_durable::Committed;
@@ -168,6 +169,15 @@ impl Store for PostgresNode {
 
     fn get(&self, run: RunId) -> BoxFuture<'_, Result<Option<RunRecord>, StoreError>> {
         self.store.get(run)
+    }
+
+    fn claim(
+        &self,
+        owner: Option<Arc<str>>,
+        key: Arc<str>,
+        at: SystemTime,
+    ) -> BoxFuture<'_, Result<Option<Claim>, StoreError>> {
+        self.store.claim(owner, key, at)
     }
 
     fn list(

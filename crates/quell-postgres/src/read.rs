@@ -3,13 +3,16 @@
 //! A page ends where it has as many items, or as many bytes, as it may. The server counts both, so
 //! that what is not in the page is not sent.
 
+use std::error::Error;
 use std::fmt;
+use std::time::SystemTime;
 
 use quell_core::store::{
-    Checkpoint, Cursor, EndedTree, Epoch, Page, Pages, RunRecord, StoreError, Stored, Unreadable,
+    Checkpoint, Claim, Cursor, EndedTree, Epoch, Page, Pages, RunRecord, StoreError, Stored,
+    Unreadable,
 };
 use quell_core::{Payload, RunEvent, RunId, limits};
-use quell_durable::{Listed, bits, instant};
+use quell_durable::{Listed, bits, instant, key_ttl_ms, millis, owner_text};
 use tokio_postgres::Row;
 use uuid::Uuid;
 
@@ -27,6 +30,29 @@ pub(crate) async fn get(on: &Readers, run: RunId) -> Result<Option<RunRecord>, S
     let rows = on.rows(query).await?;
     let Some(row) = rows.first() else { return Ok(None) };
     Ok(Some(run_of(row, 0).value?))
+}
+
+/// Reads which run has a key, or had it, at an instant.
+pub(crate) async fn claim(
+    on: &Readers,
+    owner: Option<&str>,
+    key: &str,
+    at: SystemTime,
+) -> Result<Option<Claim>, StoreError> {
+    let sql = "select run, payload, forgotten is not null from claim
+        where owner = $1 and key = $2 and (forgotten is null or forgotten > $3)";
+    let owner: Value<'static> = Box::new(kept(&owner_text(owner)).into_owned());
+    let (key, free) = (Box::new(kept(key).into_owned()), Box::new(millis(at) - key_ttl_ms()));
+    let query = Query { sql: sql.to_owned(), values: vec![owner, key, free], is_list: false };
+    let rows = on.rows(query).await?;
+    let Some(row) = rows.first() else { return Ok(None) };
+    let read = || -> Result<_, Box<dyn Error + Send + Sync>> {
+        let payload: &[u8] = row.try_get(1)?;
+        let run = RunId::from_uuid(row.try_get::<_, Uuid>(0)?);
+        Ok(Claim { run, payload: payload.try_into()?, is_forgotten: row.try_get(2)? })
+    };
+    let unreadable = |error| Unreadable::new(None, "an idempotency key", error);
+    read().map(Some).map_err(|error| unreadable(error).into())
 }
 
 /// Reads the runs of a seat that are not terminal, and those that are and were rolled back, the

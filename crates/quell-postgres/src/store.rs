@@ -3,10 +3,11 @@
 use std::fmt;
 use std::sync::Arc;
 use std::thread::Builder;
-use std::time::Instant;
+use std::time::{Instant, SystemTime};
 
 use quell_core::store::{
-    BoxFuture, Checkpoint, EndedTree, Page, Pages, Record, RunRecord, Store, StoreError, Stored,
+    BoxFuture, Checkpoint, Claim, EndedTree, Page, Pages, Record, RunRecord, Store, StoreError,
+    Stored,
 };
 use quell_core::{RunEvent, RunFilter, RunId};
 use quell_durable::{Closing, Committed, Job, Queue, Tally, catch_panic, encode};
@@ -152,6 +153,15 @@ impl Store for PostgresStore {
 
     fn get(&self, run: RunId) -> BoxFuture<'_, Result<Option<RunRecord>, StoreError>> {
         Box::pin(read::get(&self.readers, run))
+    }
+
+    fn claim(
+        &self,
+        owner: Option<Arc<str>>,
+        key: Arc<str>,
+        at: SystemTime,
+    ) -> BoxFuture<'_, Result<Option<Claim>, StoreError>> {
+        Box::pin(async move { read::claim(&self.readers, owner.as_deref(), &key, at).await })
     }
 
     fn list(

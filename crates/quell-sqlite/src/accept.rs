@@ -1,6 +1,8 @@
 //! A run is accepted, and the keys of those that were.
 
-use quell_core::store::{Accepted, ClaimedKey, Epoch, StoreError};
+use std::time::SystemTime;
+
+use quell_core::store::{Accepted, Claim, ClaimedKey, Epoch, StoreError};
 use quell_core::{RunId, RunStatus};
 use quell_durable::{Write, id_of, key_ttl_ms, millis, number, owner_text, status_number};
 use rusqlite::{Connection, OptionalExtension as _, params};
@@ -53,7 +55,7 @@ pub(crate) fn accept(
         below(on, run.root, run.epoch)?;
     }
     if let Some(key) = &run.key {
-        claim(on, keys, run, key)?;
+        take_key(on, keys, run, key)?;
     }
     for (key, value) in &run.labels {
         let sql = "insert into label (run, key, value) values (?, ?, ?)";
@@ -92,27 +94,21 @@ fn below(on: &Connection, root: RunId, epoch: Epoch) -> Result<(), Fault> {
     Ok(())
 }
 
-fn claim(
+fn take_key(
     on: &Connection,
     keys: &mut Option<i64>,
     run: &Accepted,
     key: &ClaimedKey,
 ) -> Result<(), Fault> {
     let owner = owner_text(run.owner.as_deref());
-    let sql = "select run, payload, forgotten from claim where owner = ? and key = ?";
-    let read = |row: &rusqlite::Row<'_>| {
-        Ok((row.get::<_, [u8; 16]>(0)?, row.get::<_, [u8; 32]>(1)?, row.get::<_, Option<i64>>(2)?))
-    };
-    let mut statement = on.prepare_cached(sql)?;
-    let found = statement.query_row(params![owner, &*key.key], read).optional()?;
-    let now = millis(run.at);
-    if let Some((by, payload, forgotten)) = found
-        && forgotten.is_none_or(|forgotten| now < forgotten.saturating_add(key_ttl_ms()))
-    {
+    let found = claimed(on, &owner, &key.key)?;
+    let holds =
+        |(claim, free_at): &(Claim, Option<i64>)| is_held(*free_at, run.at).then_some(*claim);
+    if let Some(claim) = found.as_ref().and_then(holds) {
         return Err(Fault::Refused(StoreError::KeyClaimed {
-            run: id_of(by),
-            is_same_payload: payload == key.payload,
-            is_forgotten: forgotten.is_some(),
+            run: claim.run,
+            is_same_payload: claim.payload == key.payload,
+            is_forgotten: claim.is_forgotten,
         }));
     }
     if let (Some(_), Some(keys)) = (found, keys) {
@@ -123,4 +119,36 @@ fn claim(
     let id = run.run.as_uuid().into_bytes();
     on.prepare_cached(sql)?.execute(params![owner, &*key.key, key.payload, id])?;
     Ok(())
+}
+
+/// Reads which run has a key, or had it, at an instant.
+pub(crate) fn claim_at(
+    on: &Connection,
+    owner: Option<&str>,
+    key: &str,
+    at: SystemTime,
+) -> Result<Option<Claim>, rusqlite::Error> {
+    let found = claimed(on, &owner_text(owner), key)?;
+    Ok(found.filter(|(_, free_at)| is_held(*free_at, at)).map(|(claim, _)| claim))
+}
+
+/// Reads the row of a key, and the millisecond from which on it is free, if there is one.
+fn claimed(
+    on: &Connection,
+    owner: &str,
+    key: &str,
+) -> Result<Option<(Claim, Option<i64>)>, rusqlite::Error> {
+    let sql = "select run, payload, forgotten from claim where owner = ? and key = ?";
+    let mut statement = on.prepare_cached(sql)?;
+    let read = |row: &rusqlite::Row<'_>| {
+        let (run, payload, forgotten): (_, _, Option<i64>) =
+            (id_of(row.get(0)?), row.get(1)?, row.get(2)?);
+        let free_at = forgotten.map(|forgotten| forgotten.saturating_add(key_ttl_ms()));
+        Ok((Claim { run, payload, is_forgotten: forgotten.is_some() }, free_at))
+    };
+    statement.query_row(params![owner, key], read).optional()
+}
+
+fn is_held(free_at: Option<i64>, at: SystemTime) -> bool {
+    free_at.is_none_or(|free_at| millis(at) < free_at)
 }

@@ -4,7 +4,7 @@ use quell_core::store::{Cursor, Page, Pages, RunRecord, StoreError, Stored};
 use quell_core::{RunFilter, RunStatus, limits};
 use quell_durable::{Listed, bits, meant};
 use rusqlite::types::Value;
-use rusqlite::{Connection, params_from_iter};
+use rusqlite::{Connection, OptionalExtension as _, params_from_iter};
 
 use crate::fault::fault;
 use crate::row::{columns, run_of};
@@ -33,8 +33,11 @@ pub(crate) fn list(
         count += 1;
         let ord: i64 = row.get(0).map_err(|error| fault(&error))?;
         if row.get(1).map_err(|error| fault(&error))? {
-            let read = whole.query_row([ord], |row| Ok(run_of(row)));
-            let Listed { bytes, value, .. } = read.map_err(|error| fault(&error))??;
+            let read = whole.query_row([ord], |row| Ok(run_of(row))).optional();
+            // An index that names a row which is not there is damage of the file.
+            let gone = || StoreError::Corrupt { what: format!("no row {ord} is in its table") };
+            let read = read.map_err(|error| fault(&error))?.ok_or_else(gone)?;
+            let Listed { bytes, value, .. } = read?;
             sum = sum.saturating_add(bytes);
             let is_full = items.len() == page.limit() || sum > limits::STORE_PAGE_BYTES_MAX;
             if is_full && !items.is_empty() {

@@ -1,15 +1,17 @@
 //! What is read: runs, events and states of lanes.
 
 use std::fmt;
+use std::time::SystemTime;
 
 use quell_core::store::{
-    Checkpoint, Cursor, Epoch, Page, Pages, RunRecord, StoreError, Stored, Unreadable,
+    Checkpoint, Claim, Cursor, Epoch, Page, Pages, RunRecord, StoreError, Stored, Unreadable,
 };
 use quell_core::{Payload, RunEvent, RunId, limits};
 use quell_durable::{Listed, bits, id_of, instant};
 use rusqlite::types::Value;
 use rusqlite::{Connection, OptionalExtension as _, Row, params_from_iter};
 
+use crate::accept::claim_at;
 use crate::fault::fault;
 use crate::row::{columns, run_of};
 
@@ -21,6 +23,16 @@ pub(crate) fn get(on: &Connection, run: RunId) -> Result<Option<RunRecord>, Stor
     let found = statement.query_row([id], |row| Ok(run_of(row))).optional();
     let Some(found) = found.map_err(|error| fault(&error))? else { return Ok(None) };
     Ok(Some(found?.value?))
+}
+
+/// Reads which run has a key, or had it, at an instant.
+pub(crate) fn claim(
+    on: &Connection,
+    owner: Option<&str>,
+    key: &str,
+    at: SystemTime,
+) -> Result<Option<Claim>, StoreError> {
+    claim_at(on, owner, key, at).map_err(|error| fault(&error))
 }
 
 /// Reads the runs that are not terminal, and those that are and were rolled back, the first one

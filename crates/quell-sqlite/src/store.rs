@@ -2,12 +2,15 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use quell_core::store::{
-    BoxFuture, Checkpoint, EndedTree, Page, Pages, Record, RunRecord, Store, StoreError, Stored,
+    BoxFuture, Checkpoint, Claim, EndedTree, Page, Pages, Record, RunRecord, Store, StoreError,
+    Stored,
 };
 use quell_core::{RunEvent, RunFilter, RunId};
 use quell_durable::{Closing, Committed, Job, Queue, Tally};
+use rusqlite::Connection;
 use tokio::sync::oneshot;
 
 use crate::apply::Known;
@@ -150,6 +153,16 @@ impl Store for SqliteStore {
 
     fn get(&self, run: RunId) -> BoxFuture<'_, Result<Option<RunRecord>, StoreError>> {
         Box::pin(self.readers.read(move |on| read::get(on, run)))
+    }
+
+    fn claim(
+        &self,
+        owner: Option<Arc<str>>,
+        key: Arc<str>,
+        at: SystemTime,
+    ) -> BoxFuture<'_, Result<Option<Claim>, StoreError>> {
+        let read = move |on: &Connection| read::claim(on, owner.as_deref(), &key, at);
+        Box::pin(self.readers.read(read))
     }
 
     fn list(

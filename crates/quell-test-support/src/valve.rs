@@ -2,9 +2,10 @@
 
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::SystemTime;
 
 use quell::store::{
-    BoxFuture, Checkpoint, EndedTree, MemoryStore, Page, Pages, Record, RunRecord, Store,
+    BoxFuture, Checkpoint, Claim, EndedTree, MemoryStore, Page, Pages, Record, RunRecord, Store,
     StoreError, Stored, Unreadable,
 };
 use quell::{RunEvent, RunFilter, RunId};
@@ -178,6 +179,18 @@ impl Store for Valve {
             self.read(0)?;
             self.fault(run).map_or(Ok(()), Err)?;
             self.store.get(run).await
+        })
+    }
+
+    fn claim(
+        &self,
+        owner: Option<Arc<str>>,
+        key: Arc<str>,
+        at: SystemTime,
+    ) -> BoxFuture<'_, Result<Option<Claim>, StoreError>> {
+        Box::pin(async move {
+            self.read(0)?;
+            self.store.claim(owner, key, at).await
         })
     }
 

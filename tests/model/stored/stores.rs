@@ -5,9 +5,10 @@ use std::fs;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::SystemTime;
 
 use quell::store::{
-    BoxFuture, Checkpoint, EndedTree, MemoryStore, Page, Pages, Record, RunRecord, Store,
+    BoxFuture, Checkpoint, Claim, EndedTree, MemoryStore, Page, Pages, Record, RunRecord, Store,
     StoreError, Stored,
 };
 use quell::{RunEvent, RunFilter, RunId};
@@ -144,6 +145,15 @@ impl Store for Cut {
 
     fn get(&self, run: RunId) -> BoxFuture<'_, Result<Option<RunRecord>, StoreError>> {
         self.read(move |store| store.get(run))
+    }
+
+    fn claim(
+        &self,
+        owner: Option<Arc<str>>,
+        key: Arc<str>,
+        at: SystemTime,
+    ) -> BoxFuture<'_, Result<Option<Claim>, StoreError>> {
+        self.read(move |store| store.claim(owner, key, at))
     }
 
     fn list(

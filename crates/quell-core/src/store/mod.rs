@@ -24,7 +24,7 @@ pub use implied::ImpliedEvents;
 pub use page::{Cursor, Page, Pages};
 pub use pause::StoredPause;
 pub use port::{BoxFuture, Store};
-pub use record::{Accepted, ClaimedKey, Epoch, Record, StopAccepted};
+pub use record::{Accepted, Claim, ClaimedKey, Epoch, Record, StopAccepted};
 pub use stored::{Checkpoint, RunRecord};
 pub use subtree::Subtree;
 pub use unreadable::{Stored, Unreadable};

@@ -2,8 +2,14 @@
 
 use std::fmt::Debug;
 use std::pin::Pin;
+use std::sync::Arc;
+use std::time::SystemTime;
 
-use crate::store::{Checkpoint, EndedTree, Page, Pages, Record, RunRecord, StoreError, Stored};
+#[cfg(doc)]
+use crate::limits;
+use crate::store::{
+    Checkpoint, Claim, EndedTree, Page, Pages, Record, RunRecord, StoreError, Stored,
+};
 use crate::{RunEvent, RunFilter, RunId};
 
 /// A future that a trait object can return.
@@ -53,6 +59,24 @@ pub trait Store: Debug + Send + Sync + 'static {
     ///
     /// Cancel safe: it only reads.
     fn get(&self, run: RunId) -> BoxFuture<'_, Result<Option<RunRecord>, StoreError>>;
+
+    /// Reads which run has an idempotency key of an owner at an instant, or had it and was
+    /// forgotten less than [`limits::KEYS_TTL`] before (I37). Whoever would stop others for a run
+    /// asks first, since [`append`](Self::append) refuses it only later.
+    ///
+    /// # Errors
+    ///
+    /// Fails with the trouble of the store.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe: it only reads.
+    fn claim(
+        &self,
+        owner: Option<Arc<str>>,
+        key: Arc<str>,
+        at: SystemTime,
+    ) -> BoxFuture<'_, Result<Option<Claim>, StoreError>>;
 
     /// Reads the runs that a filter means, those that were accepted last first. A run that is
     /// accepted meanwhile is in no page behind the first; one that is forgotten or changes leaves

@@ -319,6 +319,28 @@ pub struct ClaimedKey {
     pub payload: [u8; 32],
 }
 
+/// Which run has an idempotency key, as [`Store::claim`](crate::store::Store::claim) reads it.
+///
+/// # Examples
+///
+/// ```
+/// use quell_core::RunId;
+/// use quell_core::store::Claim;
+///
+/// let claim = Claim { run: RunId::from_text("order-7"), payload: [0; 32], is_forgotten: false };
+/// assert!(!claim.is_forgotten);
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(clippy::exhaustive_structs, reason = "a row of the keys of a store")]
+pub struct Claim {
+    /// The run.
+    pub run: RunId,
+    /// The SHA-256 of the payload for which it was claimed.
+    pub payload: [u8; 32],
+    /// Whether the run was forgotten. Its key is kept for a while.
+    pub is_forgotten: bool,
+}
+
 /// A stop that was accepted: an intent, which outlives the process (I34).
 ///
 /// # Examples

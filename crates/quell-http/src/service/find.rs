@@ -1,7 +1,8 @@
 //! [`View::find`]: looks runs up, in memory first, then in the store.
 
+use futures::FutureExt as _;
 use quell::store::RunRecord;
-use quell::{RunId, limits};
+use quell::{RunId, RunRef, limits};
 use quell_flow::{COMPONENT, Component};
 
 use crate::ids::parse_id;
@@ -14,7 +15,8 @@ type Found = Result<Option<RunView>, LookupError>;
 
 impl View {
     /// Finds a visible run by the text of its id, in memory or in the store; `None` also if the
-    /// text is not an id. For a run that is in memory, and without a store, it does not wait.
+    /// text is not an id. For a run that is in memory and was accepted, and without a store, it does
+    /// not wait. One that the store has not taken yet is waited for.
     ///
     /// # Errors
     ///
@@ -42,7 +44,9 @@ impl View {
     /// Cancel safe.
     pub async fn find_by_id(&self, id: RunId) -> Found {
         let engine = self.service().engine();
-        if let Some(run) = engine.get(id) {
+        if let Some(run) = engine.get(id)
+            && is_accepted(&run).await
+        {
             return Ok(self.sees(&run).then_some(RunView::Live(run)));
         }
         if !engine.has_store() {
@@ -50,7 +54,9 @@ impl View {
         }
         // On the heap: without a store nobody pays for its size.
         let stored = Box::pin(self.find_stored(id)).await;
-        if let Some(run) = engine.get(id) {
+        if let Some(run) = engine.get(id)
+            && is_accepted(&run).await
+        {
             // It came while the store was read.
             return Ok(self.sees(&run).then_some(RunView::Live(run)));
         }
@@ -107,4 +113,16 @@ impl View {
             RunView::Stored(_) => run.of_root(|root| self.sees_root(root)),
         }
     }
+}
+
+/// Tells whether a run is one: the store has taken it. Until that is known nobody sees it, for the
+/// store may have another run of its id, which this one must not hide. Without a store it does not
+/// wait.
+async fn is_accepted(run: &RunRef) -> bool {
+    run.root().accepted().await.is_ok()
+}
+
+/// As [`is_accepted`], as far as it is known by now.
+pub(crate) fn is_known_as_accepted(run: &RunRef) -> bool {
+    is_accepted(run).now_or_never().unwrap_or(false)
 }

@@ -9,6 +9,7 @@ mod service;
 mod view;
 
 pub use cancel_outcome::{CancelOutcome, StopNotStored};
+pub(crate) use find::is_known_as_accepted;
 pub use guard::{DisconnectGuard, OnDisconnect};
 pub use pausing::NotDone;
 pub use reading::Reading;

@@ -1,12 +1,15 @@
 //! What an engine reads of its store: runs that are not in memory any more, and those of earlier
 //! processes.
 
+use std::sync::Arc;
 use std::time::SystemTime;
 
-use quell_core::store::{Page, Pages, Record, RunRecord, StoreError, Stored};
+use quell_core::store::{Claim, Page, Pages, Record, RunRecord, StoreError, Stored};
 use quell_core::{RunEvent, RunFilter, RunId};
 
 use crate::engine::Engine;
+use crate::failure::SubmitError;
+use crate::idempotency::IdempotencyKey;
 
 impl Engine {
     /// Tells whether the engine has a store. Without one, nothing is found by the calls below.
@@ -54,6 +57,60 @@ impl Engine {
         }
         let found = journal.store.get(id).await?;
         Ok(found.filter(|record| !journal.is_leaving(record.accepted.root)))
+    }
+
+    /// Says why the store would refuse a root with this id, or with this idempotency key of its
+    /// owner; none if it would not. Whoever submits a run that takes the place of others asks
+    /// first: the store itself answers only when those are stopped
+    /// ([`OnBusy::CancelExisting`](crate::OnBusy::CancelExisting)). Without a store there is nothing
+    /// to refuse: what is in memory is asked by the submit itself.
+    ///
+    /// # Errors
+    ///
+    /// Fails with the trouble of the store.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe: it only reads.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap()
+    /// # .block_on(async {
+    /// use std::sync::Arc;
+    /// use quell::store::MemoryStore;
+    /// use quell::{Engine, EngineConfig, IdempotencyKey, RunSpec, SubmitError};
+    ///
+    /// let store = Arc::new(MemoryStore::new());
+    /// let engine = Engine::with_config(EngineConfig::new().store(store));
+    /// let key = IdempotencyKey::new("order-7", b"two of them");
+    /// let spec = RunSpec::agent("order").idempotency_key(key.clone());
+    /// let run = engine.submit(spec, async |_| Ok(())).unwrap().into_ref();
+    /// run.accepted().await.unwrap();
+    /// let refusal = engine.refusal_of_store(None, None, Some(&key)).await.unwrap();
+    /// assert!(matches!(refusal, Some(SubmitError::AlreadySubmitted(id)) if id == run.id()));
+    /// # });
+    /// ```
+    pub async fn refusal_of_store(
+        &self,
+        id: Option<RunId>,
+        owner: Option<&Arc<str>>,
+        key: Option<&IdempotencyKey>,
+    ) -> Result<Option<SubmitError>, StoreError> {
+        let Some(journal) = &self.shared().journal else { return Ok(None) };
+        if let Some(key) = key {
+            let at = self.shared().clock.wall(self.shared().clock.now());
+            let claim = journal.store.claim(owner.cloned(), key.as_str().into(), at).await?;
+            if let Some(Claim { run, payload, is_forgotten }) = claim {
+                let is_same_payload = payload == key.payload();
+                let claimed = StoreError::KeyClaimed { run, is_same_payload, is_forgotten };
+                return Ok(Some(SubmitError::of_store(run, claimed)));
+            }
+        }
+        let Some(run) = id else { return Ok(None) };
+        let found = journal.store.get(run).await?;
+        Ok(found.map(|_| SubmitError::of_store(run, StoreError::Exists { run })))
     }
 
     /// Reads the stored runs that a filter means, those that were accepted last first. The filter

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use quell_core::store::{Accepted, Epoch, Record, StoreError};
 use quell_core::{EventKind, RunId};
 
-use crate::store::tables::{KeyOf, Tables, descent, is_over, number};
+use crate::store::tables::{KeyOf, Tables, descent, number};
 
 /// What a batch finds: the tables, and above them what its own records change before.
 pub(super) struct Admission<'a> {
@@ -91,9 +91,7 @@ impl<'a> Admission<'a> {
         }
         if let Some(key) = &accepted.key {
             let name = (accepted.owner.clone(), Arc::clone(&key.key));
-            let stored = self.tables.keys.get(&name);
-            let is_free = |forgotten_at| is_over(forgotten_at, accepted.at);
-            let stored = stored.filter(|claim| !claim.forgotten_at.is_some_and(is_free));
+            let stored = self.tables.claim(&name, accepted.at);
             let stored =
                 stored.map(|claim| (claim.run, claim.payload, claim.forgotten_at.is_some()));
             let own = self.keys.get(&name).map(|(run, payload)| (*run, *payload, false));

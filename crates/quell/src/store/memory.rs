@@ -8,14 +8,14 @@
 use std::collections::HashSet;
 use std::future::ready;
 use std::ops::Bound;
-#[cfg(feature = "test-util")]
 use std::sync::Arc;
+use std::time::SystemTime;
 
 #[cfg(feature = "test-util")]
 use quell_core::cluster::AskedStop;
 use quell_core::store::{
-    BoxFuture, Checkpoint, Cursor, EndedTree, Page, Pages, Record, RunRecord, Store, StoreError,
-    Stored,
+    BoxFuture, Checkpoint, Claim, Cursor, EndedTree, Page, Pages, Record, RunRecord, Store,
+    StoreError, Stored,
 };
 #[cfg(feature = "test-util")]
 use quell_core::store::{Epoch, StoredHold};
@@ -150,6 +150,19 @@ impl Store for MemoryStore {
     fn get(&self, run: RunId) -> BoxFuture<'_, Result<Option<RunRecord>, StoreError>> {
         let record = |tables: &Tables| tables.run(run).map(|stored| stored.record.clone());
         Box::pin(ready(self.read(record)))
+    }
+
+    fn claim(
+        &self,
+        owner: Option<Arc<str>>,
+        key: Arc<str>,
+        at: SystemTime,
+    ) -> BoxFuture<'_, Result<Option<Claim>, StoreError>> {
+        Box::pin(ready(self.read(|tables| {
+            let claim = tables.claim(&(owner, key), at)?;
+            let (run, payload) = (claim.run, claim.payload);
+            Some(Claim { run, payload, is_forgotten: claim.forgotten_at.is_some() })
+        })))
     }
 
     fn list(

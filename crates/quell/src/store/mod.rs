@@ -8,7 +8,7 @@ mod tables;
 
 pub use memory::MemoryStore;
 pub use quell_core::store::{
-    Accepted, BoxFuture, Checkpoint, ClaimedKey, Cursor, EndedTree, Epoch, ImpliedEvents, Page,
-    Pages, Record, RunRecord, StopAccepted, Store, StoreError, Stored, StoredHold, StoredPause,
-    Subtree, Unreadable,
+    Accepted, BoxFuture, Checkpoint, Claim, ClaimedKey, Cursor, EndedTree, Epoch, ImpliedEvents,
+    Page, Pages, Record, RunRecord, StopAccepted, Store, StoreError, Stored, StoredHold,
+    StoredPause, Subtree, Unreadable,
 };

@@ -251,6 +251,12 @@ impl Tables {
         }
     }
 
+    /// Yields who has a key at an instant.
+    pub(super) fn claim(&self, key: &KeyOf, at: SystemTime) -> Option<&Claim> {
+        let is_free = |forgotten_at| is_over(forgotten_at, at);
+        self.keys.get(key).filter(|claim| !claim.forgotten_at.is_some_and(is_free))
+    }
+
     fn forget_key(&mut self, key: KeyOf, run: RunId, at: SystemTime) {
         if let Some(claim) = self.keys.get_mut(&key).filter(|claim| claim.run == run) {
             claim.forgotten_at = Some(at);
@@ -300,7 +306,7 @@ pub(super) fn descent(
 }
 
 /// Tells whether the key of a run that was forgotten is free again.
-pub(super) fn is_over(forgotten_at: SystemTime, now: SystemTime) -> bool {
+fn is_over(forgotten_at: SystemTime, now: SystemTime) -> bool {
     now.duration_since(forgotten_at).is_ok_and(|passed| passed >= limits::KEYS_TTL)
 }
 

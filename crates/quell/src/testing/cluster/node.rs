@@ -2,11 +2,12 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use quell_core::cluster::{AskedStop, Cluster, TakenOver};
 use quell_core::store::{
-    BoxFuture, Checkpoint, EndedTree, Page, Pages, Record, RunRecord, Store, StoreError, Stored,
+    BoxFuture, Checkpoint, Claim, EndedTree, Page, Pages, Record, RunRecord, Store, StoreError,
+    Stored,
 };
 use quell_core::{CancelRequest, Disposition, EventKind, RunEvent, RunFilter, RunId, limits};
 
@@ -241,6 +242,15 @@ impl Store for Node {
 
     fn get(&self, run: RunId) -> BoxFuture<'_, Result<Option<RunRecord>, StoreError>> {
         Box::pin(async move { self.reach()?.store.get(run).await })
+    }
+
+    fn claim(
+        &self,
+        owner: Option<Arc<str>>,
+        key: Arc<str>,
+        at: SystemTime,
+    ) -> BoxFuture<'_, Result<Option<Claim>, StoreError>> {
+        Box::pin(async move { self.reach()?.store.claim(owner, key, at).await })
     }
 
     fn list(

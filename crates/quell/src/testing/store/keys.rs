@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use quell_core::limits;
-use quell_core::store::{ClaimedKey, Record, Store, StoreError};
+use quell_core::store::{Claim, ClaimedKey, Record, Store, StoreError};
 
 use super::fixture::{
     Verdict, accepted, at, end, first_epoch, forget, id, refused, same, stored, there,
@@ -24,10 +24,25 @@ fn claim(
     vec![Record::Accepted(Box::new(accepted))]
 }
 
+/// What the store says of the key.
+async fn said(
+    store: &dyn Store,
+    owner: Option<&str>,
+    now: SystemTime,
+    who: Option<(usize, u8, bool)>,
+) -> Verdict {
+    let claimed = store.claim(owner.map(Arc::from), "order-7".into(), now).await;
+    let claim =
+        |(nth, payload, is_forgotten)| Claim { run: id(nth), payload: [payload; 32], is_forgotten };
+    same("who has the key", &claimed, &Ok(who.map(claim)))
+}
+
 pub(super) async fn once_per_owner(store: &dyn Store) -> Verdict {
     let of = |nth, owner, payload| claim(store, nth, owner, payload, at(0));
     for (nth, owner) in [(1, None), (2, Some("")), (3, Some("ada"))] {
+        said(store, owner, at(0), None).await?;
         stored(store, of(nth, owner, 1)).await?;
+        said(store, owner, at(0), Some((nth, 1, false))).await?;
         for (payload, is_same_payload) in [(1, true), (2, false)] {
             let (run, is_forgotten) = (id(nth), false);
             let claimed = StoreError::KeyClaimed { run, is_same_payload, is_forgotten };
@@ -54,7 +69,10 @@ pub(super) async fn free_later(store: &dyn Store) -> Verdict {
     let (run, is_same_payload, is_forgotten) = (id(1), true, true);
     let claimed = StoreError::KeyClaimed { run, is_same_payload, is_forgotten };
     refused(store, claim(store, 2, Some("ada"), 1, early), &claimed).await?;
+    said(store, Some("ada"), early, Some((1, 1, true))).await?;
+    said(store, Some("ada"), free_at, None).await?;
     stored(store, claim(store, 2, Some("ada"), 2, free_at)).await?;
+    said(store, Some("ada"), free_at, Some((2, 2, false))).await?;
     let (run, is_forgotten) = (id(2), false);
     let claimed = StoreError::KeyClaimed { run, is_same_payload, is_forgotten };
     refused(store, claim(store, 3, Some("ada"), 2, free_at), &claimed).await
