@@ -227,7 +227,7 @@ fn run(row: &Row, column: usize) -> Result<RunId, String> {
     row.try_get::<_, Uuid>(column).map(RunId::from_uuid).map_err(|error| error.to_string())
 }
 
-fn instant_of(row: &Row, column: usize) -> Result<std::time::SystemTime, String> {
+fn instant_of(row: &Row, column: usize) -> Result<SystemTime, String> {
     let millis = number(row, column)?;
     instant(millis).ok_or_else(|| format!("instant {millis}"))
 }

@@ -15,8 +15,8 @@ type Found = Result<Option<RunView>, LookupError>;
 
 impl View {
     /// Finds a visible run by the text of its id, in memory or in the store; `None` also if the
-    /// text is not an id. For a run that is in memory and was accepted, and without a store, it does
-    /// not wait. One that the store has not taken yet is waited for.
+    /// text is not an id. For a run that is in memory and was accepted, and without a store, it
+    /// does not wait. One that the store has not taken yet is waited for.
     ///
     /// # Errors
     ///

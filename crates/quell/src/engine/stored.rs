@@ -62,8 +62,8 @@ impl Engine {
     /// Says why the store would refuse a root with this id, or with this idempotency key of its
     /// owner; none if it would not. Whoever submits a run that takes the place of others asks
     /// first: the store itself answers only when those are stopped
-    /// ([`OnBusy::CancelExisting`](crate::OnBusy::CancelExisting)). Without a store there is nothing
-    /// to refuse: what is in memory is asked by the submit itself.
+    /// ([`OnBusy::CancelExisting`](crate::OnBusy::CancelExisting)). Without a store there is
+    /// nothing to refuse: what is in memory is asked by the submit itself.
     ///
     /// # Errors
     ///
