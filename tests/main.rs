@@ -90,6 +90,8 @@ mod journal;
 mod stored_pauses;
 // T5 to T7, T13, I24, I34 to I36: runs that were paused when their process ended.
 mod paused_before;
+// I4, I36: what a process has left of which a part has no row, or cannot be read.
+mod left_over;
 // I3, I30, I34, I35: what is told of runs that are left to the next process, and of their times.
 mod leftpaused;
 // T13, I34, I35: what an engine makes of the runs that an earlier process has left behind.

@@ -118,6 +118,17 @@ impl Valve {
         self.reads().damaged.contains(&run).then(fault)
     }
 
+    /// Has runs be unreadable that are damaged.
+    fn with_faults(&self, mut pages: Pages<Stored<RunRecord>>) -> Pages<Stored<RunRecord>> {
+        for item in &mut pages.items {
+            let fault = item.as_ref().ok().and_then(|run| self.fault(run.run()));
+            if let Some(fault) = fault {
+                *item = Err(fault);
+            }
+        }
+        pages
+    }
+
     /// Yields what was stored, in its order.
     pub fn stored(&self) -> Vec<Record> {
         self.stored.lock().expect("nobody panics here").concat()
@@ -201,14 +212,7 @@ impl Store for Valve {
     ) -> BoxFuture<'_, Result<Pages<Stored<RunRecord>>, StoreError>> {
         Box::pin(async move {
             self.read(1)?;
-            let mut pages = self.store.list(filter, page).await?;
-            for item in &mut pages.items {
-                let fault = item.as_ref().ok().and_then(|run| self.fault(run.run()));
-                if let Some(fault) = fault {
-                    *item = Err(fault);
-                }
-            }
-            Ok(pages)
+            Ok(self.with_faults(self.store.list(filter, page).await?))
         })
     }
 
@@ -233,7 +237,7 @@ impl Store for Valve {
     }
 
     fn recover(&self, page: Page) -> BoxFuture<'_, Result<Pages<Stored<RunRecord>>, StoreError>> {
-        self.store.recover(page)
+        Box::pin(async move { Ok(self.with_faults(self.store.recover(page).await?)) })
     }
 
     fn ended(&self, page: Page) -> BoxFuture<'_, Result<Pages<Stored<EndedTree>>, StoreError>> {

@@ -2,22 +2,23 @@
 
 use std::collections::{HashMap, HashSet};
 
-use quell_core::store::{RunRecord, Store, StoreError};
+use quell_core::store::{EndedTree, RunRecord, Store, StoreError};
 use quell_core::{Abandoned, Counts, RunId, RunRow, Work, limits};
 
 use crate::engine::left_behind::{Fate, LeftTree};
 use crate::engine::left_log::LeftLog;
 use crate::engine::lost;
 
-/// Yields those of some roots that had ended of which nothing executes any more.
+/// Yields the trees of those of some roots that had ended of which nothing executes any more.
 pub(super) async fn over(
     store: &dyn Store,
     roots: Vec<RunRecord>,
-) -> Result<Vec<RunRecord>, StoreError> {
+) -> Result<Vec<EndedTree>, StoreError> {
     let mut over = Vec::new();
     for root in roots {
         if !is_left(store, &root).await? {
-            over.push(root);
+            let at = root.accepted.at;
+            over.push(EndedTree::new(root.run(), root.epoch, at, at));
         }
     }
     Ok(over)
@@ -68,8 +69,13 @@ impl LeftTree {
             }
             in_doubt.extend(row.parent.filter(|_| !row.quiescent));
         }
-        if let Some((_, root)) = self.ends.first_mut().filter(|_| matches!(self.fate, Fate::Ends)) {
-            root.abandoned.extend(before.left.iter().cloned());
+        // A report has no rows of these, so its root names what they have left.
+        let rows_max = self.ends.len().min(limits::REPORT_ROWS_MAX);
+        let (with_rows, without) = self.ends.split_at_mut(rows_max);
+        if let Some((_, root)) = with_rows.first_mut().filter(|_| matches!(self.fate, Fate::Ends)) {
+            let now = without.iter().flat_map(|(_, row)| &row.abandoned);
+            let left = before.left.iter().chain(now).take(limits::REPORT_ROWS_MAX);
+            root.abandoned.extend(left.cloned());
         }
     }
 }

@@ -3,15 +3,15 @@
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
-use std::task::Poll;
 use std::time::SystemTime;
 
-use quell_core::store::{BoxFuture, Record, RunRecord, Store, StoreError};
+use quell_core::store::{Record, RunRecord, Store, StoreError};
 use quell_core::{Abandoned, Cause, Counts, EventKind, RunId, RunReport, RunRow, limits};
 
 use crate::engine::doubt::EndedBefore;
 use crate::engine::left_log::{Lacks, LeftLog};
 use crate::engine::recover::{Recovery, Resumed};
+use crate::engine::writes::Writes;
 use crate::engine::{left_paused, lost};
 use crate::failure::SubmitError;
 use crate::journal::{self, Journal, Recorded};
@@ -318,78 +318,3 @@ fn forgotten(end: &Record) -> Option<Record> {
     let at = report.own_row().ended_at.filter(|_| report.own_row().quiescent)?;
     Some(Record::Forgotten { run: *run, epoch: *epoch, at })
 }
-
-/// Records on their way into the store, many in one append. The next ones are made while the store
-/// writes.
-pub(super) struct Writes<'a, R> {
-    pub(super) store: &'a dyn Store,
-    pub(super) journal: &'a Journal<R>,
-    batch: Vec<Record>,
-    bytes: usize,
-    /// The append that the store has begun, at most one: their order stays.
-    begun: Option<BoxFuture<'a, Result<(), StoreError>>>,
-    /// Runs whose end is among what was written, by how they ended.
-    pub(super) ended: Counts,
-}
-
-impl<'a, R: Recorded> Writes<'a, R> {
-    pub(super) fn new(journal: &'a Journal<R>) -> Self {
-        let (batch, ended) = (Vec::new(), Counts::default());
-        Self { store: &*journal.store, journal, batch, bytes: 0, begun: None, ended }
-    }
-
-    pub(super) async fn push(&mut self, record: Record) -> Result<(), StoreError> {
-        self.add(record);
-        self.flush_if_full().await
-    }
-
-    fn add(&mut self, record: Record) {
-        if let Record::Ended { report, .. } = &record {
-            self.ended.add(report.status);
-        }
-        self.bytes += record.bytes();
-        self.batch.push(record);
-    }
-
-    async fn flush_if_full(&mut self) -> Result<(), StoreError> {
-        if self.batch.len() < BATCH_MAX && self.bytes < BATCH_BYTES_MAX {
-            return Ok(());
-        }
-        self.begin().await
-    }
-
-    /// Lets the store begin with what is there, when it has done what was before.
-    async fn begin(&mut self) -> Result<(), StoreError> {
-        self.settle().await?;
-        self.bytes = 0;
-        let batch = std::mem::take(&mut self.batch);
-        if batch.is_empty() {
-            return Ok(());
-        }
-        let mut append = self.store.append(batch);
-        match futures::poll!(&mut append) {
-            Poll::Ready(done) => done,
-            Poll::Pending => {
-                self.begun = Some(append);
-                Ok(())
-            }
-        }
-    }
-
-    async fn settle(&mut self) -> Result<(), StoreError> {
-        let Some(append) = &mut self.begun else { return Ok(()) };
-        let done = append.await;
-        self.begun = None;
-        done
-    }
-
-    /// Writes what is left, and waits until all of it is stored.
-    pub(super) async fn flush(&mut self) -> Result<(), StoreError> {
-        self.begin().await?;
-        self.settle().await
-    }
-}
-
-/// Records of one append, and their bytes, about.
-const BATCH_MAX: usize = 1_000;
-const BATCH_BYTES_MAX: usize = 1 << 20;

@@ -15,5 +15,6 @@ pub(crate) mod recover;
 mod resumable;
 pub(crate) mod shutdown;
 mod stored;
+mod writes;
 
 pub use engine::Engine;

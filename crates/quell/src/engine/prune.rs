@@ -3,7 +3,7 @@
 use std::time::{Duration, SystemTime};
 
 use quell_core::limits;
-use quell_core::store::{EndedTree, Page, Record, RunRecord, Store, StoreError};
+use quell_core::store::{EndedTree, Page, Record, Store, StoreError};
 
 use crate::engine::Engine;
 
@@ -148,16 +148,19 @@ impl Engine {
     }
 }
 
-/// Takes roots that have ended out of the store. One that it has no longer is left alone, and so is
-/// one of which something is live.
+/// Takes trees that have ended out of the store, each by itself. One that it has no longer is left
+/// alone, and so is one of which something is live.
 ///
 /// # Errors
 ///
 /// Fails with the trouble of the store.
-pub(super) async fn forget(store: &dyn Store, roots: &[RunRecord]) -> Result<(), StoreError> {
-    for root in roots {
+pub(super) async fn forget(
+    store: &dyn Store,
+    trees: impl IntoIterator<Item = EndedTree>,
+) -> Result<(), StoreError> {
+    for tree in trees {
         let mut batch = Batch::default();
-        batch.add(&EndedTree::new(root.run(), root.epoch, root.accepted.at, root.accepted.at));
+        batch.add(&tree);
         batch.append(store).await?;
     }
     Ok(())

@@ -15,8 +15,9 @@ use quell_core::{Abandoned, Counts, RunId, limits};
 use crate::body::context::RunContext;
 use crate::body::driver;
 use crate::engine::held_attempts::HeldAttempts;
-use crate::engine::left_behind::{Fate, LeftBehind, LeftTree, Writes};
+use crate::engine::left_behind::{Fate, LeftBehind, LeftTree};
 use crate::engine::left_log::LeftLog;
+use crate::engine::writes::Writes;
 use crate::engine::{Engine, doubt, left_paused, lost, prune, resumable};
 use crate::failure::{Failure, SubmitError};
 use crate::journal::Recorded;
@@ -237,7 +238,7 @@ impl Engine {
             let Some(next) = read.next else { break };
             page = Page::first(limits::STORE_PAGE_MAX).after(next);
         }
-        let mut writes = Writes::new(journal);
+        let mut writes = Writes::new(journal, !recovered.unreadable.is_empty());
         let strays = readable(store, std::mem::take(&mut left.strays), &mut recovered).await?;
         for end in left.end_strays(strays, journal) {
             writes.push(end).await?;
@@ -272,7 +273,7 @@ impl Engine {
         }
         writes.flush().await?;
         let over = doubt::over(store, rolled_back).await?;
-        prune::forget(store, &over).await?;
+        prune::forget(store, over).await?;
         recovered.ended = writes.ended;
         Ok((recovered, held))
     }
