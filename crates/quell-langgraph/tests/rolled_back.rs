@@ -4,8 +4,11 @@
 use std::sync::{Arc, Mutex, mpsc};
 use std::time::Duration;
 
+use futures::future::OptionFuture;
 use quell::store::{MemoryStore, Page, Record, Store};
-use quell::{EngineConfig, Failure, Payload, Recovery, RunContext, RunId};
+use quell::{
+    CancelRequest, EngineConfig, Failure, Payload, Recovery, RunContext, RunFilter, RunId, Work,
+};
 use quell_flow::Component;
 use quell_test_support::{Flow, Valve};
 use serde_json::{Value, json};
@@ -39,6 +42,8 @@ async fn save(ctx: RunContext, input: Payload, gate: Gate) -> Result<Payload, Fa
         saved?;
         return Ok(input);
     }
+    let remote = asked["remote"].as_str().map(|name| ctx.hold_durably(Work::Remote, name));
+    let _remote = OptionFuture::from(remote).await.transpose()?;
     ctx.save(state.into()).await?;
     match asked["then"].as_str() {
         Some("listen") => std::future::pending().await,
@@ -74,8 +79,13 @@ async fn states(store: &Valve, thread: &str) -> Vec<Value> {
 
 /// Starts a run that saves "gone", and yields its path when that is stored.
 async fn saved(server: &Server, store: &Valve, thread: &str, then: &str) -> String {
-    let body = json!({ "assistant_id": "save", "input": { "saves": "gone", "then": then },
-        "metadata": { "quell_grace_ms": if then == "block" { 1 } else { 60_000 } } });
+    saved_with(server, store, thread, json!({ "saves": "gone", "then": then })).await
+}
+
+async fn saved_with(server: &Server, store: &Valve, thread: &str, input: Value) -> String {
+    let grace_ms = if input["then"] == "block" { 1 } else { 60_000 };
+    let body = json!({ "assistant_id": "save", "input": input,
+        "metadata": { "quell_grace_ms": grace_ms } });
     let run = server.post(&format!("/threads/{thread}/runs"), &body).await;
     let run = run.header("content-location").to_owned();
     while states(store, thread).await.first() != Some(&json!("gone")) {
@@ -190,10 +200,74 @@ async fn what_was_rolled_back_and_blocked_a_thread_is_gone_after_its_process_and
         }
         let is_stored = store.get(RunId::from_text(id_of(&run))).await.unwrap().is_some();
         assert_eq!(is_stored, boot == 2);
+        if is_stored {
+            assert_eq!(server.status(&run).await, "interrupted", "nobody has decided about it");
+            continue;
+        }
         assert_gone(&server, (&thread, &run), &[&first]).await;
     }
     drop(end);
     living.service.engine().shutdown(Duration::ZERO).await;
+}
+
+#[tokio::test]
+async fn what_was_rolled_back_is_shown_while_work_of_it_may_have_outlived_its_process() {
+    let memory = Arc::default();
+    let (server, store) = opened(1, &memory);
+    let (thread, first) = kept(&server).await;
+    let input = json!({ "saves": "gone", "then": "listen", "remote": "http://far" });
+    let run = saved_with(&server, &store, &thread, input).await;
+    let cancel = format!("{run}/cancel?action=rollback");
+    assert_eq!(server.post(&cancel, &Value::Null).await.status, 202);
+    // What stops in another process is shown as it is.
+    let (other, _) = opened(2, &memory);
+    assert_eq!(other.status(&run).await, "running");
+    let (server, store) = opened(3, &memory);
+    server.service.engine().recover(|_| Recovery::Fail).await.unwrap();
+    let shown = server.get(&run).await.json();
+    assert_eq!(
+        (&shown["status"], &shown["quell"]["quiescent"]),
+        (&json!("interrupted"), &json!(false))
+    );
+    assert_eq!(shown["quell"]["abandoned"], json!(["http://far"]), "{shown}");
+    let listed = server.get(&format!("/threads/{thread}/runs?select=run_id")).await.json();
+    assert_eq!(listed[0]["run_id"], id_of(&run));
+    assert_eq!(states(&store, &thread).await, ["kept"], "what it saved is gone");
+    server.service.engine().forget_stored(RunId::from_text(id_of(&run))).await.unwrap();
+    assert_gone(&server, (&thread, &run), &[&first]).await;
+}
+
+#[tokio::test]
+async fn a_run_whose_client_went_away_while_the_store_was_waited_for_is_one_of_its_thread() {
+    for flow in [Flow::KeepingStops, Flow::Shut { stops: true }] {
+        let (server, store) = opened(1, &Arc::default());
+        let (thread, _) = kept(&server).await;
+        let run = saved(&server, &store, &thread, "listen").await;
+        store.set(flow.clone());
+        let client = tokio::spawn({
+            let (server, thread, run) = (server.clone(), thread.clone(), run.clone());
+            async move { roll_back(&server, "strategy", (&thread, &run)).await }
+        });
+        let engine = server.service.engine();
+        let made = || {
+            let all = engine.runs(&RunFilter::new().live());
+            all.into_iter().find(|it| it.id().to_string() != id_of(&run))
+        };
+        while made().is_none() {
+            tokio::task::yield_now().await;
+        }
+        client.abort();
+        assert!(client.await.is_err(), "it has had no answer");
+        let new = format!("/threads/{thread}/runs/{}", made().unwrap().id());
+        store.set(Flow::Open);
+        engine.cancel(RunId::from_text(id_of(&run)), CancelRequest::because("enough").abort());
+        let joined = server.get(&format!("{new}/join")).await.json();
+        assert_eq!(joined["text"], "new", "{flow:?}: {joined}");
+        let listed = server.get(&format!("/threads/{thread}/runs?select=run_id")).await.json();
+        assert_eq!(listed[0]["run_id"], id_of(&new), "{flow:?}: {listed}");
+        let row = server.get(&format!("/threads/{thread}")).await.json();
+        assert_eq!(row["values"]["text"], "new", "{flow:?}: {row}");
+    }
 }
 
 #[tokio::test]

@@ -32,3 +32,23 @@ async fn what_is_not_stored_is_not_acknowledged() {
         tokio::time::sleep(std::time::Duration::from_millis(5)).await;
     }
 }
+
+#[tokio::test]
+async fn a_stop_of_a_run_that_another_process_has_left_is_not_acknowledged_and_the_run_not_denied()
+{
+    let memory = Arc::default();
+    let opened = |boot| {
+        let store = Valve::reopened(&memory, boot) as Arc<dyn Store>;
+        Server::with(EngineConfig::new().store(store), Options::default(), Access::open())
+    };
+    let first = opened(1);
+    let run = first.start(&first.thread().await, "slow", json!({"ms": 60_000, "tag": "t"})).await;
+    first.until_ticking("t").await;
+    let second = opened(2);
+    for wait in ["", "?wait=1", "?action=rollback"] {
+        let stopped = second.post(&format!("{run}/cancel{wait}"), &json!({})).await;
+        assert_eq!(stopped.status, 503, "{}", stopped.text);
+        assert!(stopped.text.contains("could not be stored"), "{}", stopped.text);
+    }
+    assert_eq!(second.status(&run).await, "running");
+}

@@ -5,10 +5,11 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use axum::http::HeaderMap;
-use quell::{Failure, IdempotencyKey, OnBusy, Payload, RunContext, RunId, limits};
+use quell::{Failure, IdempotencyKey, OnBusy, Payload, RunContext, RunId, RunRef, limits};
 use quell_flow::{Component, ComponentKind};
 use quell_http::{SESSION, Start, StartError, View};
 use serde_json::{Value, json};
+use tokio::runtime::Handle;
 use uuid::Uuid;
 
 use crate::app::App;
@@ -119,7 +120,7 @@ impl App {
         if !thread.add(&tracked) {
             return Ok(None);
         }
-        let _adding = Adding { thread, tracked: &tracked };
+        let _adding = Adding { app: self, thread, tracked: &tracked };
         let started = match owner.start(start).await {
             Ok(started) if !started.is_replay => started,
             refused @ (Err(StartError::KeyForgotten) | Ok(_)) => {
@@ -135,6 +136,24 @@ impl App {
         self.follow(Arc::clone(thread), Arc::clone(&tracked), run.clone());
         let (tracked, thread) = (Arc::clone(&tracked), Some(Arc::clone(thread)));
         Ok(Some(Found { run, tracked, thread }))
+    }
+
+    /// Takes a run in that nobody waits for any more, and gives it up if the store refuses it.
+    fn adopt_accepted(&self, thread: &Arc<Thread>, tracked: &Arc<Tracked>, run: RunRef) {
+        // Whoever makes the next run of the thread finds it among the live ones.
+        tracked.begin(&run);
+        let (app, thread, tracked) = (self.clone(), Arc::clone(thread), Arc::clone(tracked));
+        drop(tokio::spawn(async move {
+            match run.accepted().await {
+                Ok(()) => app.follow(thread, tracked, run),
+                Err(_) => {
+                    thread.remove(tracked.id);
+                    if thread.is_temporary {
+                        app.threads().remove_if_idle(app.engine(), &thread);
+                    }
+                }
+            }
+        }));
     }
 
     /// Yields the view of the owner of a thread. Runs belong to the owner of their thread, also if
@@ -265,16 +284,24 @@ impl Drop for Fresh<'_> {
     }
 }
 
-/// A run that is being made in a thread. Dropped before the run has begun, this removes the run.
+/// A run that is being made in a thread. Dropped before the run has begun, this removes the run,
+/// unless the engine has it: then the caller went away while the store was waited for, and the run
+/// goes on if the store takes it.
 struct Adding<'a> {
-    thread: &'a Thread,
-    tracked: &'a Tracked,
+    app: &'a App,
+    thread: &'a Arc<Thread>,
+    tracked: &'a Arc<Tracked>,
 }
 
 impl Drop for Adding<'_> {
     fn drop(&mut self) {
-        if !self.tracked.has_begun() {
-            self.thread.remove(self.tracked.id);
+        if self.tracked.has_begun() {
+            return;
+        }
+        let run = self.app.engine().get(self.tracked.id);
+        match run.filter(|_| Handle::try_current().is_ok()) {
+            Some(run) => self.app.adopt_accepted(self.thread, self.tracked, run),
+            None => self.thread.remove(self.tracked.id),
         }
     }
 }
@@ -299,14 +326,17 @@ mod tests {
     async fn a_run_that_is_not_made_after_all_leaves_its_thread_and_a_new_thread_leaves_with_it() {
         let app = App::new(Service::new(Engine::new(), Catalog::new()), Options::default());
         let handle = app.engine().submit(RunSpec::agent("a"), async |_ctx| Ok(())).unwrap();
-        let mut tracked = Tracked::of(&handle.run().into(), within(Uuid::nil()));
+        let run = handle.into_ref();
+        let mut tracked = Tracked::of(&(&run).into(), within(Uuid::nil()));
         tracked.has_begun = false.into();
+        run.quiescent().await;
+        app.engine().forget(run.id()).unwrap();
         let (tracked, thread) =
             (Arc::new(tracked), Thread::new(Uuid::nil(), None, &Keys::new(), true));
         let thread = app.threads().add(app.engine(), thread).unwrap().unwrap();
         let fresh = Fresh { app: &app, thread: Some(Arc::clone(&thread)) };
         assert!(thread.add(&tracked));
-        let adding = Adding { thread: &thread, tracked: &tracked };
+        let adding = Adding { app: &app, thread: &thread, tracked: &tracked };
         assert!(thread.find(tracked.id).is_some() && !thread.leave_if_idle(app.engine()));
         drop(adding);
         assert!(thread.find(tracked.id).is_none());

@@ -67,7 +67,7 @@ impl App {
             return Ok(found);
         }
         let is_own = |run: &RunView| Asked::of(run).is_some_and(|asked| !asked.is_temporary);
-        let is_kept = |run: &RunView| run.live().is_none() && !run.is_rolled_back();
+        let is_kept = |run: &RunView| run.live().is_none() && !is_taken_back(run);
         let shown = |run: &RunView| is_kept(run) && shown(run) && is_own(run);
         for _ in 0..PARTS_MAX {
             let filter = RunFilter::new().label(SESSION, thread.to_string());
@@ -83,9 +83,9 @@ impl App {
     }
 
     /// Makes what is shown of a stored root; none of one without a thread, and of one that was
-    /// rolled back.
+    /// taken back.
     fn stored(&self, view: &View, run: RunView) -> Option<StoredRun> {
-        if !run.is_root() || run.is_rolled_back() {
+        if !run.is_root() || is_taken_back(&run) {
             return None;
         }
         let session = Uuid::try_parse(run.label(SESSION)?).ok()?;
@@ -150,6 +150,13 @@ impl StoredRun {
         let state = view.state_in_list(&self.run, &row);
         run_object(&self.tracked.about, &row, &state, is_shown)
     }
+}
+
+/// Tells whether a run was rolled back, and nothing of it executes any more, as far as the store
+/// tells: it is about to leave. One that stops elsewhere, or of which work may have outlived its
+/// process, is shown as it is.
+fn is_taken_back(run: &RunView) -> bool {
+    run.is_rolled_back() && run.row().quiescent
 }
 
 /// Parts of the list of a thread that are read for one answer.

@@ -51,6 +51,8 @@ pub(super) async fn one(
             return Err(Refusal::forbidden(view.lack_to_stop(&stored.run)));
         }
         let cancelled = view.cancel(&stored.run, request, wait).await;
+        // It has not ended, and whoever has it is not told.
+        cancelled.stored?;
         return Ok(render_one(cancelled, until, &path_of_run));
     }
     let answers = app.stop(&view, found.as_slice(), request, wait).await;
