@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use quell::EngineConfig;
 use quell::store::{Store, StoreError};
+use quell::{EngineConfig, RunFilter};
 use quell_http::Access;
 use quell_langgraph::Options;
 use quell_test_support::{Flow, Valve};
@@ -51,4 +51,34 @@ async fn a_stop_of_a_run_that_another_process_has_left_is_not_acknowledged_and_t
         assert!(stopped.text.contains("could not be stored"), "{}", stopped.text);
     }
     assert_eq!(second.status(&run).await, "running");
+}
+
+#[tokio::test]
+async fn a_run_that_the_store_refuses_when_its_client_has_gone_is_none_of_its_thread() {
+    let store = Valve::new(Flow::Open);
+    let config = EngineConfig::new().store(Arc::clone(&store) as Arc<dyn Store>);
+    let server = Server::with(config, Options::default(), Access::open());
+    let thread = server.thread().await;
+    let row = server.get(&format!("/threads/{thread}")).await.json();
+    store.set(Flow::Shut { stops: true });
+    let client = tokio::spawn({
+        let (server, path) = (server.clone(), format!("/threads/{thread}/runs"));
+        let body = json!({"assistant_id": "echo", "input": {"text": "x"}});
+        async move { server.post(&path, &body).await }
+    });
+    let engine = server.service.engine();
+    while engine.runs(&RunFilter::new()).is_empty() {
+        tokio::task::yield_now().await;
+    }
+    client.abort();
+    assert!(client.await.is_err(), "it has had no answer");
+    assert_eq!(server.get(&format!("/threads/{thread}")).await.json()["status"], "busy");
+    store.set(Flow::Failing(StoreError::Full { what: "no room".into() }));
+    while !engine.runs(&RunFilter::new()).is_empty() {
+        tokio::task::yield_now().await;
+    }
+    for _ in 0..100 {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(server.get(&format!("/threads/{thread}")).await.json(), row);
 }

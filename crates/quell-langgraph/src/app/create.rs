@@ -144,14 +144,12 @@ impl App {
         tracked.begin(&run);
         let (app, thread, tracked) = (self.clone(), Arc::clone(thread), Arc::clone(tracked));
         drop(tokio::spawn(async move {
-            match run.accepted().await {
-                Ok(()) => app.follow(thread, tracked, run),
-                Err(_) => {
-                    thread.remove(tracked.id);
-                    if thread.is_temporary {
-                        app.threads().remove_if_idle(app.engine(), &thread);
-                    }
-                }
+            if run.accepted().await.is_ok() {
+                return app.follow(thread, tracked, run);
+            }
+            thread.remove(tracked.id);
+            if thread.is_temporary {
+                app.threads().remove_if_idle(app.engine(), &thread);
             }
         }));
     }
