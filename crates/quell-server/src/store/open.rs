@@ -172,7 +172,9 @@ impl OpenStore {
     }
 
     /// Forgets what was rolled back and has left nothing but programs, which the guardian of the
-    /// process before has ended. Otherwise it stays, since work of it may execute still (I36).
+    /// process before has ended, and what has ended with that process. Otherwise it stays, since
+    /// work of it may execute still (I36). So does what the store refuses to forget: a run of it
+    /// cannot be read.
     async fn forget_rolled_back(&self, engine: &Engine) -> Result<(), StoreError> {
         let mut page = Page::first(limits::STORE_PAGE_MAX);
         loop {
@@ -181,8 +183,12 @@ impl OpenStore {
             for run in ended {
                 let rows = run.report.iter().flat_map(|report| &report.rows);
                 let mut left = rows.flat_map(|row| &row.abandoned);
-                if left.all(|left| left.what == Work::Process) {
-                    engine.forget_stored(run.run()).await?;
+                if !left.all(|left| has_ended(left.what)) {
+                    continue;
+                }
+                match engine.forget_stored(run.run()).await {
+                    Err(error) if !error.is_refusal() => return Err(error),
+                    _ => {}
                 }
             }
             let Some(next) = read.next else { return Ok(()) };
@@ -230,6 +236,11 @@ impl OpenStore {
         // What it could not write was told to those whose it is.
         let _ = timeout(limits::STORE_WAIT, self.store.close()).await;
     }
+}
+
+/// Tells whether work has ended once the process is gone that did it, and its guardian.
+const fn has_ended(what: Work) -> bool {
+    matches!(what, Work::Body | Work::Hook | Work::Blocking | Work::Process)
 }
 
 fn not_stored(path: &Path, why: &dyn std::fmt::Display) -> String {

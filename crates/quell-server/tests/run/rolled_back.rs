@@ -1,9 +1,17 @@
 //! A rollback of `LangGraph` that was acknowledged, and a `quell` that is killed before the run is
 //! deleted: the next one has no trace of it.
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
+use quell::store::{Accepted, Epoch, Record, StopAccepted, Store as _, StoredHold};
+use quell::{
+    Abandoned, Cause, CauseKind, Counts, RunId, RunKind, RunReport, RunRow, RunStatus, StopMode,
+    Work,
+};
+use quell_sqlite::SqliteStore;
 use serde_json::{Value, json};
 
 use crate::site::Site;
@@ -136,4 +144,61 @@ fn i36_a_rollback_that_was_acknowledged_outlives_a_kill_before_the_run_is_delete
             assert_eq!(ran, [1, 1, 0], "{way} {nth}: what was rolled back never runs again");
         }
     }
+}
+
+/// Makes what a process leaves that had rolled a run back and ended it, with this work of it left.
+fn ended_with(name: &str, epoch: Epoch, left: &[Work]) -> Vec<Record> {
+    let (run, at) = (RunId::from_text(name), SystemTime::now());
+    let accepted = Accepted::new(run, RunKind::Agent, name.into(), epoch, at);
+    let cause = Arc::new(Cause::new(CauseKind::UserRequest, at, run));
+    let mut stop = StopAccepted::new(run, epoch, StopMode::Cooperative, Arc::clone(&cause));
+    stop.rollback = true;
+    let mut row = RunRow::new(run, RunKind::Agent, name.into(), RunStatus::Cancelled, at);
+    (row.stopped_at, row.ended_at, row.cause) = (Some(at), Some(at), Some(cause));
+    row.abandoned = left.iter().map(|what| Abandoned::new(run, "left".into(), *what)).collect();
+    let report = Arc::new(RunReport::new(vec![row], Counts::default()));
+    let outlives = left.iter().filter(|what| matches!(what, Work::Process | Work::Remote));
+    let holds = outlives.zip(0..).map(|(what, nr)| {
+        let hold = StoredHold::new(nr, *what, "left".into());
+        Record::HoldBegan { run, epoch, hold }
+    });
+    let stopped = [Record::Accepted(accepted.into()), Record::StopAccepted(stop.into())];
+    let end = Record::Ended { run, epoch, report, rollback: true };
+    stopped.into_iter().chain(holds).chain([end]).collect()
+}
+
+#[test]
+fn i36_what_was_rolled_back_stays_only_while_something_of_it_may_execute() {
+    let scratch = Scratch::new();
+    let file = scratch.path("runs.db");
+    let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+    runtime.block_on(async {
+        let store = SqliteStore::open(&file).expect("a store");
+        let epoch = Epoch::new(store.boot(), 1);
+        let mut records = ended_with("blocked", epoch, &[Work::Blocking, Work::Process]);
+        records.extend(ended_with("elsewhere", epoch, &[Work::Process, Work::Remote]));
+        // One below it is live, and cannot be read.
+        records.extend(ended_with("damaged", epoch, &[Work::Process]));
+        let (below, root) = (RunId::from_text("below"), RunId::from_text("damaged"));
+        let at = SystemTime::now();
+        let mut accepted = Accepted::new(below, RunKind::Step, "below".into(), epoch, at);
+        (accepted.root, accepted.parent) = (root, Some(root));
+        let place = records.iter().rposition(|it| matches!(it, Record::Accepted(_))).unwrap();
+        records.insert(place + 1, Record::Accepted(accepted.into()));
+        store.append(records).await.expect("they are stored");
+        store.close().await.expect("it closes");
+    });
+    let on = rusqlite::Connection::open(&file).expect("the file");
+    on.execute("update run set kind = 'swarm' where name = 'below'", []).expect("it is damaged");
+    drop(on);
+    scratch.write("quell.toml", PROGRAM);
+    let site = Site::with(scratch, &ARGS);
+    let names = || {
+        let stored = site.scratch.run(&["runs", "--store", "runs.db", "--json"]).stdout;
+        let rows = stored.lines().map(|row| serde_json::from_str::<Value>(row).expect("JSON"));
+        rows.map(|row| (text(&row, "name").to_owned(), text(&row, "status").to_owned()))
+            .collect::<BTreeMap<_, _>>()
+    };
+    let left = ["damaged", "elsewhere"].map(|name| (name.to_owned(), "cancelled".to_owned()));
+    assert_eq!(names(), BTreeMap::from(left));
 }
