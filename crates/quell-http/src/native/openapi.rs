@@ -7,8 +7,15 @@ use utoipa::OpenApi;
 use crate::run_state::status_name;
 
 /// The dispositions that answer a cancel. `unknown` is a problem document instead.
-const DISPOSITIONS: [&str; 6] =
-    ["accepted", "scheduled", "already-stopping", "escalated", "already-terminal", "reserved"];
+const DISPOSITIONS: [&str; 7] = [
+    "accepted",
+    "scheduled",
+    "already-stopping",
+    "escalated",
+    "already-terminal",
+    "recorded",
+    "reserved",
+];
 
 const KINDS: [RunKind; 6] = [
     RunKind::Agent,
@@ -55,4 +62,32 @@ pub(crate) fn json(document: &utoipa::openapi::OpenApi) -> String {
         }
     }
     document.to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::time::{Instant, SystemTime};
+
+    use quell::{Cause, CauseKind, Disposition, RunId, StopMode};
+
+    use super::*;
+    use crate::run_state::disposition_name;
+
+    #[test]
+    fn every_disposition_that_answers_a_cancel_is_described() {
+        let (now, at) = (Instant::now(), SystemTime::now());
+        let cause = Arc::new(Cause::new(CauseKind::UserRequest, at, RunId::from_text("r")));
+        let (from, to) = (StopMode::AfterStep, StopMode::Abort);
+        let all = [
+            Disposition::Accepted { hard_deadline: now },
+            Disposition::Scheduled { escalate_at: now },
+            Disposition::AlreadyStopping { cause, hard_deadline: now },
+            Disposition::Escalated { from, to },
+            Disposition::AlreadyTerminal { status: RunStatus::Completed },
+            Disposition::Recorded { owner: "a".into(), lease_until: at },
+            Disposition::Reserved,
+        ];
+        assert_eq!(all.each_ref().map(disposition_name), DISPOSITIONS);
+    }
 }

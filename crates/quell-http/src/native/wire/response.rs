@@ -152,7 +152,8 @@ pub(crate) struct RunList {
 /// The answer to a request to cancel.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct CancelAnswer {
-    /// `accepted`, `scheduled`, `already-stopping`, `escalated`, `already-terminal` or `reserved`.
+    /// `accepted`, `scheduled`, `already-stopping`, `escalated`, `already-terminal`, `recorded` or
+    /// `reserved`.
     #[schema(value_type = String)]
     disposition: &'static str,
     /// How the run stands when the wait is over; null for a run that is not there yet.
@@ -174,6 +175,11 @@ pub(crate) struct CancelAnswer {
     /// The mode from now on, if this request raised it.
     #[schema(value_type = Option<String>)]
     to: Option<&'static str>,
+    /// The node that has the run and has not answered yet, if the stop is recorded for it.
+    #[schema(value_type = Option<String>)]
+    owner: Option<Arc<str>>,
+    /// When another node may take the run over, and ends it then, if the stop is recorded.
+    lease_until: Option<String>,
 }
 
 /// The answer to new limits.
@@ -263,6 +269,8 @@ impl CancelAnswer {
             escalates_in_ms: None,
             from: None,
             to: None,
+            owner: None,
+            lease_until: None,
         };
         match &cancelled.disposition {
             Disposition::Accepted { hard_deadline }
@@ -275,8 +283,11 @@ impl CancelAnswer {
             Disposition::Escalated { from, to } => {
                 (answer.from, answer.to) = (Some(from.as_str()), Some(to.as_str()));
             }
+            Disposition::Recorded { owner, lease_until } => {
+                answer.owner = Some(Arc::clone(owner));
+                answer.lease_until = Some(written(*lease_until));
+            }
             Disposition::AlreadyTerminal { .. }
-            | Disposition::Recorded { .. }
             | Disposition::Unknown
             | Disposition::Reserved
             | Disposition::Forbidden => {}
@@ -322,4 +333,24 @@ pub(crate) fn sse_event(event: &RunEvent) -> SseEvent {
 #[derive(Deserialize)]
 struct Named<'a> {
     event: &'a str,
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, SystemTime};
+
+    use super::*;
+
+    #[test]
+    fn a_stop_that_is_recorded_names_the_node_and_when_another_one_may_have_the_run() {
+        let lease_until = SystemTime::UNIX_EPOCH + Duration::from_secs(1);
+        let recorded = Disposition::Recorded { owner: "node-1".into(), lease_until };
+        let answer = CancelAnswer::of(&CancelOutcome::without_run(recorded), None, Instant::now());
+        let told = serde_json::to_value(answer).unwrap();
+        assert_eq!(told["disposition"], "recorded");
+        assert_eq!(
+            (&told["owner"], &told["lease_until"]),
+            (&"node-1".into(), &"1970-01-01T00:00:01.000Z".into())
+        );
+    }
 }
