@@ -63,7 +63,9 @@ pub(super) async fn create(
 }
 
 fn start(component: &Arc<Component>, form: &Form, headers: &HeaderMap) -> Start {
-    let fresh = || Uuid::new_v4().to_string();
+    // In the order of time: an index of a store then grows at its end. One by random ids has a page
+    // to write for each run (bench `http -- stored`).
+    let fresh = || Uuid::now_v7().to_string();
     let mut start = Start::new(component, form.input())
         .id(form.run.clone().unwrap_or_else(fresh))
         .session(form.session.clone().unwrap_or_else(fresh));
