@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::time::SystemTime;
 
 use quell_core::store::{Epoch, Record, StoreError, Unreadable};
-use quell_core::{RunId, RunReport, limits};
+use quell_core::{RunEvent, RunId, RunReport, limits};
 
 /// A record with the text that is made of it.
 #[derive(Debug)]
@@ -15,10 +15,13 @@ pub struct Write {
     /// Labels, event, cause or report, as JSON; empty if there is none, and of a report that is
     /// left out.
     pub text: String,
+    /// Of an event: how many events its text has. That is 1, unless the store gives several one
+    /// text: then the first of them has their number, and each other one has 0. Else it is 0.
+    pub events: u64,
     /// The annotations of a run that is accepted, as JSON; empty if it has none.
     pub annotations: String,
-    /// Of a start and of the end that follows it: when the run started. One statement stores both,
-    /// that of the end.
+    /// Of a start, of the end that follows it, and of events of the run between them: when the run
+    /// started. One statement stores start and end, that of the end.
     pub started: Option<SystemTime>,
 }
 
@@ -28,14 +31,19 @@ impl Write {
         matches!(self.record, Record::Ended { .. }) && self.text.is_empty()
     }
 
-    /// Tells whether it is a start that needs no statement: the end that follows it says as much.
-    pub const fn is_stored_by_its_end(&self) -> bool {
-        self.started.is_some() && matches!(self.record, Record::Started { .. })
+    /// Tells whether it needs no statement. It is a start, and the end that follows it says as
+    /// much; or an event in the text of an earlier one.
+    pub const fn is_stored_by_another(&self) -> bool {
+        match self.record {
+            Record::Started { .. } => self.started.is_some(),
+            Record::Event { .. } => self.events == 0,
+            _ => false,
+        }
     }
 }
 
 /// Writes the texts of a batch, and counts their bytes. Of a report that the store leaves out no
-/// text is made.
+/// text is made; that of an event is what the store makes of it.
 ///
 /// # Errors
 ///
@@ -43,6 +51,7 @@ impl Write {
 pub fn encode(
     batch: Vec<Record>,
     is_left_out: impl Fn(&RunReport) -> bool,
+    of_event: impl Fn(&RunEvent) -> serde_json::Result<String>,
 ) -> Result<(Vec<Write>, usize), StoreError> {
     let mut bytes = 0;
     let mut writes = Vec::with_capacity(batch.len());
@@ -51,7 +60,7 @@ pub fn encode(
             Record::Accepted(accepted) if !accepted.labels.is_empty() => {
                 serde_json::to_string(&accepted.labels)
             }
-            Record::Event { event, .. } => serde_json::to_string(event),
+            Record::Event { event, .. } => of_event(event),
             Record::StopAccepted(stop) => serde_json::to_string(&stop.cause),
             Record::Ended { report, .. } if !is_left_out(report) => serde_json::to_string(report),
             Record::Accepted(_)
@@ -81,27 +90,37 @@ pub fn encode(
             return Err(StoreError::TooLarge { what, bytes: of_record, bytes_max });
         }
         bytes += of_record;
-        writes.push(Write { record, text, annotations, started: None });
+        let events = u64::from(matches!(record, Record::Event { .. }));
+        writes.push(Write { record, text, events, annotations, started: None });
     }
     join_starts(&mut writes);
     Ok((writes, bytes))
 }
 
 /// Joins starts with the ends that follow them in the batch, unless another record between the two
-/// finds what the start leaves.
+/// finds what the start leaves. An event of the same epoch does not: all it asks for is the epoch.
 fn join_starts(writes: &mut [Write]) {
-    let mut starts: HashMap<RunId, (usize, Epoch, SystemTime)> = HashMap::new();
+    let mut starts: HashMap<RunId, Start> = HashMap::new();
     for nth in 0..writes.len() {
         let record = &writes[nth].record;
         let (run, epoch) = (record.run(), record.epoch());
         let before = starts.remove(&run);
         match record {
-            Record::Started { at, .. } => drop(starts.insert(run, (nth, epoch, *at))),
+            Record::Started { at, .. } => {
+                drop(starts.insert(run, Start { epoch, at: *at, places: vec![nth] }));
+            }
             Record::Accepted(accepted) => drop(starts.remove(&accepted.root)),
+            Record::Event { .. } => {
+                if let Some(mut start) = before.filter(|start| start.epoch == epoch) {
+                    start.places.push(nth);
+                    starts.insert(run, start);
+                }
+            }
             Record::Ended { .. } => {
-                if let Some((start, _, at)) = before.filter(|(_, of_start, _)| *of_start == epoch) {
-                    writes[start].started = Some(at);
-                    writes[nth].started = Some(at);
+                if let Some(start) = before.filter(|start| start.epoch == epoch) {
+                    for place in start.places.into_iter().chain([nth]) {
+                        writes[place].started = Some(start.at);
+                    }
                 }
             }
             _ => {}
@@ -109,18 +128,26 @@ fn join_starts(writes: &mut [Write]) {
     }
 }
 
+/// A start whose end may follow.
+struct Start {
+    epoch: Epoch,
+    at: SystemTime,
+    /// Where it is in the batch, and events of its run behind it.
+    places: Vec<usize>,
+}
+
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
 
     use quell_core::store::Accepted;
-    use quell_core::{Counts, RunKind, RunRow, RunStatus};
+    use quell_core::{Counts, EventKind, RunKind, RunRow, RunStatus};
 
     use super::*;
 
     /// Yields which of the records are joined.
     fn joined(records: Vec<Record>) -> Vec<usize> {
-        let (writes, _) = encode(records, |_| false).unwrap();
+        let (writes, _) = encode(records, |_| false, serde_json::to_string).unwrap();
         (0..writes.len()).filter(|nth| writes[*nth].started.is_some()).collect()
     }
 
@@ -147,5 +174,13 @@ mod tests {
         assert_eq!(joined(vec![started(a), below(b, a), ended(a)]), [0_usize; 0]);
         let held = Record::HoldEnded { run: a, epoch, nr: 0 };
         assert_eq!(joined(vec![started(a), held, ended(a)]), [0_usize; 0]);
+        let event = |root, epoch| {
+            let event = RunEvent::new(1, root, root, at, EventKind::Started);
+            Record::Event { epoch, event }
+        };
+        let between = vec![event(a, epoch), started(a), event(a, epoch), event(b, epoch), ended(a)];
+        assert_eq!(joined(between), [1, 2, 4]);
+        let taken_over = event(a, Epoch::new(1, 2));
+        assert_eq!(joined(vec![started(a), taken_over, ended(a)]), [0_usize; 0]);
     }
 }

@@ -252,6 +252,7 @@ mod tests {
         let write = |record| Write {
             record,
             text: text.clone(),
+            events: 0,
             annotations: annotations.clone(),
             started: None,
         };

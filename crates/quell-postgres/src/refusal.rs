@@ -41,7 +41,9 @@ pub(crate) async fn why(on: &Prepared, sql: Sql, write: &Write) -> Result<StoreE
         }
         (Record::Event { event, .. }, _) => {
             let found = standing(on, run).await?;
-            if found.is_some_and(|found| epoch >= found.epoch) {
+            // The start before it, which its end stores, would have been refused first.
+            let has_ended = found.is_some_and(|found| found.has_ended && write.started.is_some());
+            if !has_ended && found.is_some_and(|found| epoch >= found.epoch) {
                 let seq = seq_of(event).cast_unsigned();
                 return Ok(StoreError::SeqTaken { root: run, seq });
             }

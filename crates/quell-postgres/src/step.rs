@@ -47,7 +47,7 @@ impl<'a> Step<'a> {
 
 /// Adds the statements of a record, which a store of a name writes.
 pub(crate) fn steps<'a>(write: &'a Write, node: &'a str, all: &mut Vec<Step<'a>>) {
-    if write.is_stored_by_its_end() {
+    if write.is_stored_by_another() {
         return;
     }
     let record = &write.record;

@@ -140,7 +140,7 @@ impl Store for PostgresStore {
 
     fn append(&self, batch: Vec<Record>) -> BoxFuture<'_, Result<(), StoreError>> {
         Box::pin(async move {
-            let (writes, bytes) = encode(batch, |_| false)?;
+            let (writes, bytes) = encode(batch, |_| false, serde_json::to_string)?;
             if writes.is_empty() {
                 return if self.queue.is_closed() { Err(StoreError::Closed) } else { Ok(()) };
             }

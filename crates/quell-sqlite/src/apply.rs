@@ -7,15 +7,13 @@ use std::collections::HashMap;
 
 use quell_core::store::{Epoch, Record, StoreError, StoredPause};
 use quell_core::{EventKind, RunEvent, RunId, RunStatus};
-use quell_durable::{
-    Standing as Found, Write, bits, millis, mode_number, number, span, status_number,
-};
+use quell_durable::{Standing as Found, Write, millis, mode_number, number, span, status_number};
 use rusqlite::{Connection, OptionalExtension as _, params};
 
 use crate::bind::{inline, put_large};
 use crate::encode::Large;
 use crate::fault::Fault;
-use crate::{accept, end, forget, hold};
+use crate::{accept, end, event_row, forget, hold};
 
 /// What the thread that writes need not read. It is cleared when something is rolled back.
 #[derive(Debug, Default)]
@@ -36,13 +34,13 @@ struct Standing {
 
 /// Stores one record.
 pub(crate) fn apply(on: &Connection, known: &mut Known, write: &Write) -> Result<(), Fault> {
-    if write.is_stored_by_its_end() {
+    if write.is_stored_by_another() {
         return Ok(());
     }
     let (run, epoch) = (write.record.run(), write.record.epoch());
     match &write.record {
         Record::Event { event, .. } => {
-            return add_event(on, known, (run, epoch), event, &write.text);
+            return add_events(on, known, (run, epoch), event, write);
         }
         Record::Checkpoint { lane, state, at, .. } => {
             let standing = admitted(on, known, run, epoch)?;
@@ -160,25 +158,18 @@ fn paused(
     Ok(changed)
 }
 
-fn add_event(
+/// Stores the row of an event, with the others that it has.
+fn add_events(
     on: &Connection,
     known: &mut Known,
     (run, epoch): (RunId, Epoch),
     event: &RunEvent,
-    text: &str,
+    write: &Write,
 ) -> Result<(), Fault> {
     let standing = admitted(on, known, run, epoch)?;
-    // A gap stands under the last number that it replaces.
-    let seq = match event.kind {
-        EventKind::Lagged { to, .. } => to,
-        _ => event.seq,
-    };
-    let sql = "insert into event (root, seq, text) values (?, ?, ?) on conflict do nothing";
-    let values = params![standing.ord, bits(seq), text];
-    match on.prepare_cached(sql)?.execute(values)? {
-        0 => return Err(Fault::Refused(StoreError::SeqTaken { root: run, seq })),
-        _ => raise(on, known, run, standing, epoch)?,
-    }
+    let numbers = (event_row::number_of(event), write.events);
+    event_row::insert(on, (run, standing.ord), numbers, &write.text)?;
+    raise(on, known, run, standing, epoch)?;
     if matches!(event.kind, EventKind::Detached { .. }) {
         forget::detach(on, event.run)?;
     }

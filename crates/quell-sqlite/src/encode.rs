@@ -4,15 +4,18 @@
 use quell_core::store::{Record, StoreError};
 use quell_durable::Write;
 
-use crate::plain;
+use crate::{event_row, plain, share};
 
-/// Writes the texts of a batch, and counts their bytes. A plain report is stored as its output.
+/// Writes the texts of a batch, and counts their bytes. A plain report is stored as its output,
+/// and events that follow one another share a row.
 ///
 /// # Errors
 ///
 /// Fails if one is too large.
 pub(crate) fn encode(batch: Vec<Record>) -> Result<(Vec<Write>, usize), StoreError> {
-    quell_durable::encode(batch, plain::is_plain)
+    let (mut writes, bytes) = quell_durable::encode(batch, plain::is_plain, event_row::text_of)?;
+    share::share(&mut writes);
+    Ok((writes, bytes))
 }
 
 /// What is large of a run, by its number in the table `large`.

@@ -12,6 +12,7 @@ use rusqlite::types::Value;
 use rusqlite::{Connection, OptionalExtension as _, Row, params_from_iter};
 
 use crate::accept::claim_at;
+use crate::event_row;
 use crate::fault::fault;
 use crate::row::{columns, run_of};
 
@@ -59,28 +60,29 @@ pub(crate) fn events(
     after: u64,
     limit: usize,
 ) -> Result<Vec<Stored<RunEvent>>, StoreError> {
-    let sql = "select seq, text from event where root = (select ord from run where id = ?)
-        and seq > ? order by seq limit ?";
-    let id = Value::Blob(root.as_uuid().into_bytes().to_vec());
-    let page = Page::first(limit);
-    let values = vec![id, bits(after).into(), more_than(page)];
-    Ok(paged(on, sql, values, page, |row| event(Some(root), row))?.items)
-}
-
-/// Reads an event of the log of a root.
-pub(crate) fn event(root: Option<RunId>, row: &Row<'_>) -> Result<Listed<RunEvent>, StoreError> {
-    let place: i64 = row.get(0).map_err(|error| fault(&error))?;
-    let unreadable = |fault: &dyn fmt::Display| {
-        let mut unreadable = Unreadable::new(root, "event", fault);
-        unreadable.seq = Some(place.cast_unsigned());
-        unreadable
-    };
-    let text = row.get_ref(1).map_err(|error| fault(&error))?.as_str();
-    let bytes = text.as_ref().map_or(0, |text| text.len());
-    let value = text.map_err(|error| unreadable(&error)).and_then(|text| {
-        serde_json::from_str::<RunEvent>(text).map_err(|error| unreadable(&error))
-    });
-    Ok(Listed { place, bytes, value })
+    let sql = format!(
+        "select {} from event e where root = (select ord from run where id = ?)
+        and seq > ? order by seq",
+        event_row::columns(on)?
+    );
+    let mut statement = on.prepare_cached(&sql).map_err(|error| fault(&error))?;
+    let id = root.as_uuid().into_bytes();
+    let mut rows = statement.query((id, bits(after))).map_err(|error| fault(&error))?;
+    let limit = Page::first(limit).limit();
+    let (mut events, mut sum) = (Vec::new(), 0_usize);
+    while events.len() < limit
+        && let Some(row) = rows.next().map_err(|error| fault(&error))?
+    {
+        for (event, bytes) in event_row::events_of(Some(root), after, row)? {
+            sum = sum.saturating_add(bytes);
+            let is_full = events.len() == limit || sum > limits::STORE_PAGE_BYTES_MAX;
+            if is_full && !events.is_empty() {
+                return Ok(events);
+            }
+            events.push(event);
+        }
+    }
+    Ok(events)
 }
 
 /// Reads the ids from one to another.

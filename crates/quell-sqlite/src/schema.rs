@@ -16,7 +16,7 @@ use crate::fault::fault;
 const APPLICATION_ID: i32 = 0x7175_656c;
 
 /// Step `n` leads to schema `n + 1`.
-const STEPS: [&str; 5] = [SCHEMA_1, SCHEMA_2, SCHEMA_3, SCHEMA_4, SCHEMA_5];
+const STEPS: [&str; 6] = [SCHEMA_1, SCHEMA_2, SCHEMA_3, SCHEMA_4, SCHEMA_5, SCHEMA_6];
 
 /// What a file has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -235,10 +235,14 @@ const SCHEMA_5: &str = "
 create index run_rolled_back on run (ord) where stop_rollback = 1 and status >= 5;
 ";
 
+/// A row may have several events: see [`event_row`](crate::event_row). Those that are there stay as
+/// they are, and have no first number.
+const SCHEMA_6: &str = "alter table event add column first integer;";
+
 #[cfg(test)]
 mod tests {
     use quell_core::store::{Epoch, Page, Record, Store as _, StoredHold};
-    use quell_core::{RunFilter, RunId, RunStatus, Work};
+    use quell_core::{EventKind, Payload, RunEvent, RunFilter, RunId, RunStatus, Work};
 
     use super::*;
     use crate::{SqliteReader, SqliteStore};
@@ -294,6 +298,59 @@ mod tests {
     }
 
     #[test]
+    fn events_of_a_schema_before_are_read_and_others_come_around_them() {
+        let folder = std::env::temp_dir().join(format!("quell-schema-6-{}", std::process::id()));
+        fs::create_dir_all(&folder).unwrap();
+        let path = folder.join("runs.db");
+        of_schema_1(&path);
+        let old = Connection::open(&path).unwrap();
+        for step in [SCHEMA_2, SCHEMA_3, SCHEMA_4, SCHEMA_5] {
+            old.execute_batch(step).unwrap();
+        }
+        old.pragma_update(None, "user_version", 5).unwrap();
+        let (root, at) = (run(2), quell_durable::instant(2_000).unwrap());
+        let kind = |seq| EventKind::Emitted(Payload::from(seq));
+        let of =
+            |seq| RunEvent::new(seq, root, if seq == 4 { run(9) } else { root }, at, kind(seq));
+        for seq in [3, 4_u64] {
+            let sql = "insert into event (root, seq, text) values (2, ?, ?)";
+            let text = serde_json::to_string(&of(seq)).unwrap();
+            old.execute(sql, (seq.cast_signed(), text)).unwrap();
+        }
+        drop(old);
+        let all: Vec<_> = (1..=6).map(|seq| Ok(of(seq))).collect();
+        // Whoever only reads leaves it as it is.
+        assert_eq!(SqliteReader::open(&path).unwrap().events(root, 0, 9).unwrap(), all[2..4]);
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let store = SqliteStore::open(&path).unwrap();
+        let epoch = Epoch::new(store.boot(), 2);
+        let batch = |numbers: &[u64]| {
+            numbers.iter().map(|seq| Record::Event { epoch, event: of(*seq) }).collect()
+        };
+        runtime.block_on(async {
+            for (numbers, seq) in [([4, 5], 4), ([2, 3], 3)] {
+                let taken = store.append(batch(&numbers)).await;
+                assert_eq!(taken, Err(StoreError::SeqTaken { root, seq }));
+            }
+            store.append(batch(&[5, 6])).await.unwrap();
+            store.append(batch(&[1, 2])).await.unwrap();
+            for after in 0..7_usize {
+                let read = store.events(root, after as u64, 9).await.unwrap();
+                assert_eq!(read, all[after.min(6)..]);
+            }
+            store.close().await.unwrap();
+        });
+        let ended_without_report = crate::check(&path).unwrap();
+        assert!(ended_without_report.iter().all(|it| it.what == "report"));
+        let rows = "select count(*), count(first) from event";
+        let rows = Connection::open(&path)
+            .unwrap()
+            .query_row(rows, [], |row| Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?)));
+        assert_eq!(rows.unwrap(), (4, 2), "those that were there stay as they are");
+        fs::remove_dir_all(folder).unwrap();
+    }
+
+    #[test]
     fn a_file_of_the_schema_before_opens_and_goes_on() {
         let folder = std::env::temp_dir().join(format!("quell-schema-{}", std::process::id()));
         fs::create_dir_all(&folder).unwrap();
@@ -328,7 +385,7 @@ mod tests {
             store.close().await.unwrap();
         });
         let connection = Connection::open(&path).unwrap();
-        assert_eq!((number(&connection), look(&connection)), (Ok(5), Ok(Found::Schema(5))));
+        assert_eq!((number(&connection), look(&connection)), (Ok(6), Ok(Found::Schema(6))));
         drop(connection);
         fs::remove_dir_all(folder).unwrap();
     }

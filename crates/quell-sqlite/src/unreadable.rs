@@ -5,8 +5,9 @@ use quell_core::store::{StoreError, Stored, Unreadable};
 use quell_durable::Listed;
 use rusqlite::{Connection, Row};
 
+use crate::event_row;
 use crate::fault::fault;
-use crate::read::{checkpoint, event};
+use crate::read::checkpoint;
 use crate::row::{columns, run_of};
 use crate::schema;
 
@@ -17,9 +18,7 @@ pub(crate) fn unreadable(on: &Connection, max: usize) -> Result<Vec<Unreadable>,
     let mut search = Search { on, max, found: &mut found };
     search.each(&format!("select {} from run order by ord", columns(on)?), run_of)?;
     search.lost_texts()?;
-    let events = "select e.seq, e.text, r.id from event e left join run r on r.ord = e.root
-        order by e.root, e.seq";
-    search.each(events, |row| event(id_of(row, 2), row))?;
+    search.events()?;
     let states = "select c.nr, r.id, c.epoch, c.at, c.state from checkpoint c
         left join run r on r.ord = c.run order by c.nr";
     search.each(states, checkpoint)?;
@@ -47,6 +46,25 @@ impl Search<'_> {
         {
             let value: Stored<T> = read(row)?.value;
             self.found.extend(value.err());
+        }
+        Ok(())
+    }
+
+    /// Reads every event.
+    fn events(&mut self) -> Result<(), StoreError> {
+        let sql = format!(
+            "select {}, r.id from event e left join run r on r.ord = e.root
+            order by e.root, e.seq",
+            event_row::columns(self.on)?
+        );
+        let mut statement = self.on.prepare(&sql).map_err(|error| fault(&error))?;
+        let mut rows = statement.query([]).map_err(|error| fault(&error))?;
+        while self.found.len() < self.max
+            && let Some(row) = rows.next().map_err(|error| fault(&error))?
+        {
+            let events = event_row::events_of(id_of(row, 3), 0, row)?;
+            let room = self.max - self.found.len();
+            self.found.extend(events.into_iter().filter_map(|(event, _)| event.err()).take(room));
         }
         Ok(())
     }

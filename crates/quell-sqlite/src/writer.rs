@@ -25,6 +25,7 @@ use crate::connect;
 use crate::fault::{Fault, fault};
 use crate::gate::Gate;
 use crate::options::SqliteOptions;
+use crate::share;
 use crate::wal::{self, Wal};
 
 /// What the thread has.
@@ -176,11 +177,15 @@ impl Writer {
                 self.is_empty = false;
             }
             Err(Fault::Refused(error)) => {
-                pending.verdict = Err(error);
                 if self.is_empty {
                     self.roll_back();
                     self.begin()?;
                 }
+                // The first one that is refused is meant: once more, each record by itself.
+                if share::split(&mut pending.job.writes) {
+                    return self.store(pending);
+                }
+                pending.verdict = Err(error);
             }
             Err(Fault::Trouble(error)) => {
                 self.roll_back();
@@ -192,7 +197,7 @@ impl Writer {
 
     fn apply(&mut self, job: &Job) -> Result<(), Fault> {
         let Some(on) = &self.connection else { return Ok(()) };
-        let mut applied = job.writes.iter().filter(|write| !write.is_stored_by_its_end());
+        let mut applied = job.writes.iter().filter(|write| !write.is_stored_by_another());
         let is_one_statement = match (applied.next(), applied.next()) {
             (Some(write), None) => match &write.record {
                 Record::Accepted(accepted) => !accept::takes_several(accepted, &write.annotations),

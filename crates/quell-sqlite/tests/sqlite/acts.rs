@@ -86,7 +86,9 @@ impl Act {
 
     /// The appends.
     pub(crate) fn appends(self, epoch: Epoch) -> Vec<Vec<Record>> {
-        let with_event = |nth, record| vec![event(run(nth), epoch, 7), record];
+        // Two that share a row.
+        let with_event =
+            |nth, record| vec![event(run(nth), epoch, 7), event(run(nth), epoch, 8), record];
         match self {
             Self::Accept => vec![vec![keyed(9, epoch), event(run(9), epoch, 1)]],
             Self::Stop => vec![with_event(0, stop(run(0), epoch))],
@@ -114,7 +116,7 @@ impl Act {
             ],
             Self::Full => {
                 let kind = EventKind::Emitted(Payload::from("x".repeat(4 << 20)));
-                let large = RunEvent::new(8, run(2), run(2), at(), kind);
+                let large = RunEvent::new(9, run(2), run(2), at(), kind);
                 vec![
                     with_event(1, state(run(1), epoch, "lane", 3)),
                     vec![stop(run(2), epoch), Record::Event { epoch, event: large }],
@@ -123,7 +125,7 @@ impl Act {
         }
     }
 
-    /// How many more runs, events and states there are after it.
+    /// How many more runs, rows of events and states there are after it.
     pub(crate) fn adds(self) -> [isize; 3] {
         match self {
             Self::Accept => [1, 1, 0],

@@ -250,7 +250,9 @@ async fn life(store: &SqliteStore, nth: usize) -> Result<(), StoreError> {
         return Ok(());
     }
     let status = if nth % 2 == 1 { RunStatus::Cancelled } else { RunStatus::Completed };
-    store.append(vec![event(run, epoch, 2), end(run, epoch, status)]).await?;
+    // The end stands between two events that share a row.
+    let ended = vec![event(run, epoch, 2), end(run, epoch, status), event(run, epoch, 3)];
+    store.append(ended).await?;
     say(&format!("e {boot} {nth}"));
     Ok(())
 }

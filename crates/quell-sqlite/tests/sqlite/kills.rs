@@ -110,7 +110,7 @@ async fn nothing_is_half(store: &SqliteStore) -> HashSet<RunId> {
             let events = store.events(record.run(), 0, 9).await.unwrap().len();
             let has_ended = record.report.is_some();
             assert_eq!(record.status.is_terminal(), has_ended, "{record:?}");
-            assert_eq!(events, if has_ended { 2 } else { 1 }, "{record:?}");
+            assert_eq!(events, if has_ended { 3 } else { 1 }, "{record:?}");
             if record.status == RunStatus::Cancelled {
                 assert_eq!(cause(record), Some("enough"), "{record:?}");
             }

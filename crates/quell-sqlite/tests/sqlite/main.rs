@@ -49,6 +49,8 @@ mod reader;
 mod reports;
 // Disks that are full, and writes that fail.
 mod room;
+// Events, of which several have one row.
+mod rows;
 // What such engines have said.
 mod told;
 // What many writers and readers do to each other.

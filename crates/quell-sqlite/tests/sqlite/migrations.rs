@@ -1,13 +1,13 @@
 //! A process is killed at each write of a migration, of a new file and of filled ones of each
 //! schema before. Its successor reads all.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use quell_core::store::{Page, Record, Store as _};
-use quell_core::{Counts, RunFilter, RunId, RunKind, RunReport, RunRow, RunStatus};
+use quell_core::{Counts, RunEvent, RunFilter, RunId, RunKind, RunReport, RunRow, RunStatus};
 use quell_sqlite::{SqliteReader, SqliteStore};
 use quell_test_support::seeds;
 use rusqlite::Connection;
@@ -19,10 +19,10 @@ use crate::killed::Killed;
 use crate::{death, dump};
 
 /// Schemas before this one.
-const OLD: std::ops::RangeInclusive<i64> = 1..=4;
+const OLD: std::ops::RangeInclusive<i64> = 1..=5;
 
 /// The schema of this release.
-const NEWEST: i64 = 5;
+const NEWEST: i64 = 6;
 
 /// Half of a page in the log of SQLite, with what stands before it.
 const HALF: u64 = 2_060;
@@ -58,6 +58,7 @@ fn a_kill_within_or_between_the_steps_of_a_migration_loses_nothing() {
             on.execute_batch("pragma journal_mode = wal").unwrap();
             copy(&filled, &image);
             drop(on);
+            assert_eq!(events_of(&image), events_of(&source), "schema {schema}");
             of_a_filled_one(&folder, &image, schema, from, &mut killed);
         }
     }
@@ -111,6 +112,7 @@ fn of_a_filled_one(folder: &Folder, image: &Path, from: i64, offset: u64, killed
     let file = folder.file("filled.db");
     copy(image, &file);
     let right = dump::after_it_is_opened(&file);
+    let events = events_of(&file);
     let runs = SqliteReader::open(&file).unwrap().list(&RunFilter::new(), Page::first(99)).unwrap();
     let mut before = from;
     let begin = fs::metadata(beside(image, "-wal")).unwrap().len();
@@ -128,6 +130,7 @@ fn of_a_filled_one(folder: &Folder, image: &Path, from: i64, offset: u64, killed
         let read = reader.list(&RunFilter::new(), Page::first(99)).unwrap().items;
         assert!(read.len() == runs.items.len() && read.iter().all(Result::is_ok), "{read:?}");
         drop(reader);
+        assert_eq!(events_of(&file), events, "from {from}, at {bytes} of {begin}");
         assert_eq!(dump::after_it_is_opened(&file), right, "from {from}, at {bytes} of {begin}");
         if said.contains(&"up".into()) {
             break;
@@ -157,6 +160,18 @@ fn copy(from: &Path, to: &Path) {
     if beside(from, "-wal").exists() {
         fs::copy(beside(from, "-wal"), beside(to, "-wal")).unwrap();
     }
+}
+
+/// Reads the events of every root of a file as it is.
+fn events_of(path: &Path) -> BTreeMap<RunId, Vec<RunEvent>> {
+    let reader = SqliteReader::open(path).unwrap();
+    let runs = reader.list(&RunFilter::new(), Page::first(99)).unwrap().items;
+    let roots = runs.into_iter().map(|run| run.unwrap().run());
+    let read = |root| {
+        let read = reader.events(root, 0, 99).unwrap();
+        (root, read.into_iter().map(Result::unwrap).collect())
+    };
+    roots.map(read).collect()
 }
 
 /// Fills a file of this release with what every schema has.
@@ -191,7 +206,7 @@ fn fill_from(source: &Path, path: &Path, schema: i64) {
     assert_eq!(number(path), schema);
     on.execute("attach ? as newest", [source.to_str().unwrap()]).unwrap();
     on.execute_batch("pragma wal_autocheckpoint = 0; begin").unwrap();
-    for table in ["run", "large", "label", "claim", "event", "checkpoint"] {
+    for table in ["run", "large", "label", "claim", "checkpoint"] {
         let columns: Vec<String> = on
             .prepare(&format!("select name from pragma_table_info('{table}')"))
             .and_then(|mut it| it.query_map([], |row| row.get(0))?.collect())
@@ -200,6 +215,18 @@ fn fill_from(source: &Path, path: &Path, schema: i64) {
         let sql = format!("insert into {table} ({columns}) select {columns} from newest.{table}");
         assert!(on.execute(&sql, []).unwrap() > 0 || table == "label", "{table}");
     }
+    // Each event was a row, as text, with all that belongs to it.
+    let mut count = 0;
+    for (run, events) in events_of(source) {
+        for event in events {
+            let sql = "insert into event (root, seq, text)
+                values ((select ord from run where id = ?), ?, ?)";
+            let text = serde_json::to_string(&event).unwrap();
+            let values = (run.as_uuid().into_bytes(), event.seq.cast_signed(), text);
+            count += on.execute(sql, values).unwrap();
+        }
+    }
+    assert!(count > 12, "{count} events");
     if schema == 1 {
         on.execute_batch("update run set status = 1 where status = -1").unwrap();
     }

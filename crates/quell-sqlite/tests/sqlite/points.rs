@@ -49,7 +49,7 @@ fn i34_at_each_point_of_each_append_a_kill_leaves_all_of_it_or_nothing() {
                 let of = |rows: &[String]| rows.iter().filter(|row| row.starts_with(table)).count();
                 of(&after).cast_signed() - of(&before).cast_signed()
             });
-            assert_eq!(more, act.adds(), "{act}: runs, events and states");
+            assert_eq!(more, act.adds(), "{act}: runs, rows of events and states");
             let to = logs[1];
 
             let (log, left, _) = cases.of(At::Handed);

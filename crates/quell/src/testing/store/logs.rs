@@ -1,10 +1,11 @@
 //! Events of a root.
 
-use quell_core::store::{Record, Store, StoreError};
+use quell_core::store::{Epoch, Record, Store, StoreError};
 use quell_core::{EventKind, Payload, RunEvent, RunId};
 
 use super::fixture::{
-    Verdict, accept, at, emitted, event, first_epoch, id, readable, refused, same, stored,
+    Verdict, accept, at, emitted, end, event, first_epoch, id, readable, refused, same, start,
+    stored,
 };
 
 /// Reads the numbers behind one, so many at a time.
@@ -71,6 +72,32 @@ pub(super) async fn taken_once(store: &dyn Store) -> Verdict {
     refused(store, vec![event(1, epoch, 1)], &taken(1)).await?;
     refused(store, vec![event(1, epoch, 2), event(1, epoch, 2)], &taken(2)).await?;
     same("the numbers", &numbers(store, id(1), 0, 9).await?, &vec![1])
+}
+
+/// Events of a root may be stored together, and a start with its end: what is refused is told as if
+/// each record had been stored by itself.
+pub(super) async fn first_refused(store: &dyn Store) -> Verdict {
+    let epoch = first_epoch(store);
+    let higher = Epoch::new(store.boot(), 2);
+    let both = vec![accept(store, 1), accept(store, 2), event(1, epoch, 2), event(2, epoch, 1)];
+    stored(store, both).await?;
+    stored(store, vec![accept(store, 3), event(3, epoch, 1), end(3, epoch)]).await?;
+    let exists = StoreError::Exists { run: id(2) };
+    let between = vec![event(1, epoch, 1), accept(store, 2), event(1, epoch, 2)];
+    refused(store, between, &exists).await?;
+    let ended = StoreError::Ended { run: id(3) };
+    let repeated = vec![start(3, epoch), event(3, epoch, 1), end(3, epoch)];
+    refused(store, repeated, &ended).await?;
+    let twice = vec![event(3, epoch, 2), end(3, epoch), event(3, epoch, 3), event(3, epoch, 3)];
+    refused(store, twice, &ended).await?;
+    let fenced = StoreError::Fenced { run: id(1), epoch, current: higher };
+    let taken_over = vec![event(1, epoch, 3), start(1, higher), event(1, epoch, 4)];
+    refused(store, taken_over, &fenced).await?;
+    let taken = StoreError::SeqTaken { root: id(1), seq: 2 };
+    let overlap = vec![event(1, epoch, 1), event(1, epoch, 2), event(1, epoch, 3)];
+    refused(store, overlap, &taken).await?;
+    same("the numbers", &numbers(store, id(1), 0, 9).await?, &vec![2])?;
+    same("those of the one that has ended", &numbers(store, id(3), 0, 9).await?, &vec![1])
 }
 
 pub(super) async fn in_parts(store: &dyn Store) -> Verdict {

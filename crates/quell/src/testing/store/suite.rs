@@ -77,6 +77,7 @@ const CASES: &[(&str, Case)] = cases! {
     "each event is read once, in order" => logs::once_in_order,
     "a gap stands in the place of what it replaces" => logs::gap,
     "the number of an event is taken once" => logs::taken_once,
+    "of several records that are refused the first one is named" => logs::first_refused,
     "large events come in parts" => logs::in_parts,
     "a key is claimed once per owner (I37)" => keys::once_per_owner,
     "the key of a forgotten run is free after its time" => keys::free_later,
