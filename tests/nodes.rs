@@ -18,7 +18,7 @@ use crate::support::{Witness, ignorant, listener, secs, soon, within};
 
 /// An engine as a node, on a clock that the test may pause.
 fn engine(node: &Arc<Node>) -> Engine {
-    let config = EngineConfig::new().store(Arc::clone(node) as _).cluster(Arc::clone(node) as _);
+    let config = EngineConfig::new().node(Arc::clone(node));
     Engine::with_config(config.control_on_runtime())
 }
 
@@ -331,16 +331,43 @@ async fn who_joins_under_the_name_of_a_node_has_what_that_one_had() {
 #[tokio::test]
 async fn a_lease_that_leaves_no_time_to_stop_is_refused() {
     let node = Nodes::new(secs(7)).join("a");
-    let made = tokio::spawn(async move { drop(engine(&node)) }).await.unwrap_err().into_panic();
-    let words = made.downcast_ref::<String>().unwrap();
+    let words = refusal(EngineConfig::new().node(node)).await;
     assert!(words.contains("a lease of 7s is too short for a grace and an abort wait of 6s"));
+}
+
+/// Yields what a panic says when an engine is made.
+async fn refusal(config: EngineConfig) -> String {
+    let made = tokio::spawn(async move { drop(Engine::with_config(config)) });
+    let panic = made.await.unwrap_err().into_panic();
+    panic.downcast_ref::<String>().unwrap().clone()
+}
+
+#[tokio::test]
+async fn i35_an_engine_whose_store_and_cluster_are_not_of_one_node_is_refused() {
+    let nodes = Nodes::new(secs(15));
+    let (a, b) = (nodes.join("a"), nodes.join("b"));
+    let alone = Arc::new(quell::store::MemoryStore::new());
+    let (none, new) = ("no node", EngineConfig::new);
+    for (config, store, cluster) in [
+        (new().store(a.clone()), "`a`", none),
+        (new().cluster(a.clone()), none, "`a`"),
+        (new().store(a.clone()).cluster(b.clone()), "`a`", "`b`"),
+        (new().store(alone).cluster(b.clone()), none, "`b`"),
+        (new().node(a.clone()).store(b), "`b`", "`a`"),
+    ] {
+        let words = refusal(config).await;
+        let both =
+            format!("the store of the engine is that of {store}, its cluster that of {cluster}:");
+        assert!(words.contains(&both) && words.contains("EngineConfig::node"), "{words}");
+    }
+    drop(Engine::with_config(new().store(a.clone()).cluster(a)));
 }
 
 #[tokio::test]
 async fn a_body_that_ignores_the_lost_lease_is_dropped_or_named() {
     let nodes = Nodes::new(Duration::from_millis(1_900));
     let node = nodes.join("a");
-    let config = EngineConfig::new().store(Arc::clone(&node) as _).cluster(Arc::clone(&node) as _);
+    let config = EngineConfig::new().node(Arc::clone(&node));
     let times = (Duration::from_millis(50), Duration::from_millis(50));
     let engine = Engine::with_config(config.grace(times.0).abort_wait(times.1));
     let run = engine.submit_durably(RunSpec::agent("deaf"), ignorant).await.unwrap().into_ref();

@@ -55,7 +55,7 @@ impl Shaky {
 
     /// Yields the options of an engine that is this node.
     pub(crate) fn config(self: &Arc<Self>) -> EngineConfig {
-        EngineConfig::new().store(Arc::clone(self) as _).cluster(Arc::clone(self) as _)
+        EngineConfig::new().node(Arc::clone(self))
     }
 
     /// Makes an engine that is this node, on a clock that the test may pause.
@@ -155,6 +155,10 @@ impl Cluster for Shaky {
 impl Store for Shaky {
     fn boot(&self) -> u32 {
         self.node.boot()
+    }
+
+    fn member(&self) -> Option<&str> {
+        self.node.member()
     }
 
     fn append(&self, batch: Vec<Record>) -> BoxFuture<'_, Result<(), StoreError>> {

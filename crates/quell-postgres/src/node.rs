@@ -37,7 +37,7 @@ use crate::store::{Opened, PostgresStore};
 /// let mut options = PostgresOptions::new("postgres://quell@db.example/runs");
 /// options.node = Some("node-1".into());
 /// let node = Arc::new(PostgresNode::open(options).await?);
-/// let engine = Engine::with_config(EngineConfig::new().store(node.clone()).cluster(node));
+/// let engine = Engine::with_config(EngineConfig::new().node(node));
 /// # drop(engine);
 /// # Ok(())
 /// # }
@@ -161,6 +161,10 @@ impl Cluster for PostgresNode {
 impl Store for PostgresNode {
     fn boot(&self) -> u32 {
         self.store.boot()
+    }
+
+    fn member(&self) -> Option<&str> {
+        Some(self.name())
     }
 
     fn append(&self, batch: Vec<Record>) -> BoxFuture<'_, Result<(), StoreError>> {

@@ -323,52 +323,6 @@ impl EngineConfig {
         self
     }
 
-    /// Keeps what happens to runs in a store: they are accepted, stopped and ended durably, and
-    /// what a process left behind is decided by its successor
-    /// ([`Engine::recover`](crate::Engine::recover)). Defaults to none: then all is gone with the
-    /// process. The store is for this engine alone; close it after
-    /// [`shutdown`](crate::Engine::shutdown).
-    ///
-    /// A root starts when its acceptance is stored. No stop, no end and no child waits for the
-    /// store: [`RunRef::stored`](crate::RunRef::stored) tells what is durable.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// # tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap()
-    /// # .block_on(async {
-    /// use std::sync::Arc;
-    /// use quell::store::{MemoryStore, Store};
-    /// use quell::{Engine, EngineConfig, RunSpec, RunStatus};
-    ///
-    /// let store = Arc::new(MemoryStore::new());
-    /// let engine = Engine::with_config(EngineConfig::new().store(store.clone()));
-    /// let spec = RunSpec::agent("brief");
-    /// let run = engine.submit_durably(spec, async |_| Ok(())).await.unwrap().into_ref();
-    /// run.ended().await;
-    /// run.stored().await.unwrap();
-    /// assert_eq!(store.get(run.id()).await.unwrap().unwrap().status, RunStatus::Completed);
-    /// # });
-    /// ```
-    pub fn store(mut self, store: Arc<dyn Store>) -> Self {
-        self.store = Some(store);
-        self
-    }
-
-    /// Makes the engine one of several on its store, which belongs to the same member. Defaults to
-    /// none: the engine is alone.
-    ///
-    /// The engine renews the lease of the member, carries out the stops that others ask of it
-    /// ([`Engine::cancel_anywhere`](crate::Engine::cancel_anywhere)), and takes over from a member
-    /// that is gone ([`Engine::take_over`](crate::Engine::take_over)). If its own lease is not
-    /// renewed in time, it stops all of its runs with cause
-    /// [`LeaseLost`](crate::CauseKind::LeaseLost), and stores nothing of that: others may have them
-    /// ([`Engine::lease_lost`](crate::Engine::lease_lost)).
-    pub fn cluster(mut self, cluster: Arc<dyn Cluster>) -> Self {
-        self.cluster = Some(cluster);
-        self
-    }
-
     /// Runs the control loop as a task of the engine's runtime instead of a thread, so that a
     /// paused clock drives it too. For tests: a blocked worker then blocks deadlines.
     #[cfg(feature = "test-util")]

@@ -36,6 +36,14 @@ pub trait Store: Debug + Send + Sync + 'static {
     /// this process. It is larger than any boot before.
     fn boot(&self) -> u32;
 
+    /// Yields the name of the member of a [cluster](crate::cluster::Cluster) to which it belongs.
+    /// Defaults to none: the store is alone. An engine on the store of a member that does not renew
+    /// the lease of that member would have its runs taken over while it executes them; so
+    /// `Engine::with_config` makes none. A store that wraps another one passes this on.
+    fn member(&self) -> Option<&str> {
+        None
+    }
+
     /// Appends records, all or none, in this order. Nothing is stored for an empty batch.
     ///
     /// Waits while as much as the store takes at once is under way.

@@ -25,7 +25,7 @@ pub(crate) async fn join(place: &Place<'_>, name: &str) -> Arc<PostgresNode> {
 }
 
 pub(crate) fn engine(node: &Arc<PostgresNode>) -> Engine {
-    let config = EngineConfig::new().store(Arc::clone(node) as _).cluster(Arc::clone(node) as _);
+    let config = EngineConfig::new().node(Arc::clone(node));
     Engine::with_config(config)
 }
 

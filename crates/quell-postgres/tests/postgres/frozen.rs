@@ -82,7 +82,7 @@ fn runs_if_it_is_told_to() {
     (options.node, options.lease) = (Some("a".into()), Duration::from_millis(lease));
     on_threads(async {
         let node = Arc::new(PostgresNode::open(options).await.unwrap());
-        let config = EngineConfig::new().store(Arc::clone(&node) as _).cluster(node as _);
+        let config = EngineConfig::new().node(node);
         let short = Duration::from_millis(50);
         let engine = Engine::with_config(config.grace(short).abort_wait(short));
         let body = async |ctx: RunContext| {

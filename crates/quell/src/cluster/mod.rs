@@ -2,6 +2,7 @@
 //!
 //! Without a cluster an engine is alone, and nothing here is made.
 
+mod config;
 mod lease;
 mod member;
 

@@ -4,8 +4,7 @@ use std::fmt;
 use std::future::Future;
 use std::sync::Arc;
 
-use quell_core::limits;
-use quell_core::{CancelRequest, Disposition, RunFilter, RunId};
+use quell_core::{CancelRequest, Disposition, RunFilter, RunId, limits};
 use tokio::runtime::Handle;
 
 use crate::body::context::RunContext;
@@ -79,7 +78,8 @@ impl Engine {
     /// # Panics
     ///
     /// Panics outside a tokio runtime if the configuration names none, if the system refuses the
-    /// control thread, and if the lease of its cluster is too short for its grace and abort wait.
+    /// control thread, if its store belongs to a node and its cluster is not that node, or the
+    /// other way round, and if the lease is too short for its grace and abort wait.
     #[expect(clippy::expect_used, reason = "an engine without its thread could not keep a promise")]
     pub fn with_config(mut config: EngineConfig) -> Self {
         let runtime = config.runtime.take().unwrap_or_else(|| {
@@ -95,9 +95,10 @@ impl Engine {
         let on_runtime = config.control_on_runtime;
         #[cfg(not(feature = "test-util"))]
         let on_runtime = false;
-        let journal = config.store.take().map(Journal::new);
+        let (store, cluster) = config.take_store();
+        let journal = store.map(Journal::new);
         let to_stop = config.grace.saturating_add(config.abort_wait);
-        let member = config.cluster.take().map(|cluster| Member::new(cluster, to_stop));
+        let member = cluster.map(|cluster| Member::new(cluster, to_stop));
         let shared = Arc::new(Shared {
             journal,
             member,
@@ -155,8 +156,7 @@ impl Engine {
         Fut: Future<Output = Result<T, Failure>> + Send + 'static,
         T: Send + 'static,
     {
-        let shared = self.shared();
-        let (node, superseded) = shared.accept_root(spec)?;
+        let (node, superseded) = self.shared().accept_root(spec)?;
         driver::spawn(&node, body);
         Ok(RunHandle::new(node).superseding(superseded))
     }

@@ -236,6 +236,10 @@ impl Store for Node {
         self.boot
     }
 
+    fn member(&self) -> Option<&str> {
+        Some(&self.name)
+    }
+
     fn append(&self, batch: Vec<Record>) -> BoxFuture<'_, Result<(), StoreError>> {
         Box::pin(async { self.write(batch) })
     }

@@ -28,7 +28,7 @@ use crate::testing::cluster::Node;
 /// let nodes = Nodes::new(Duration::from_secs(15));
 /// let engine = |name: &str| {
 ///     let node = nodes.join(name);
-///     Engine::with_config(EngineConfig::new().store(node.clone()).cluster(node))
+///     Engine::with_config(EngineConfig::new().node(node))
 /// };
 /// let (a, b) = (engine("a"), engine("b"));
 /// let body = async |ctx: quell::RunContext| Ok(_ = ctx.stopped().await);

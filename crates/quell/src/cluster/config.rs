@@ -1,0 +1,103 @@
+//! Where an engine keeps its runs, and which member of a cluster it is.
+
+use std::sync::Arc;
+
+use quell_core::cluster::Cluster;
+use quell_core::store::Store;
+
+use crate::config::EngineConfig;
+
+impl EngineConfig {
+    /// Keeps what happens to runs in a store: they are accepted, stopped and ended durably, and
+    /// what a process left behind is decided by its successor
+    /// ([`Engine::recover`](crate::Engine::recover)). Defaults to none: then all is gone with the
+    /// process. The store is for this engine alone; close it after
+    /// [`shutdown`](crate::Engine::shutdown). One that belongs to a node needs [`node`](Self::node)
+    /// instead.
+    ///
+    /// A root starts when its acceptance is stored. No stop, no end and no child waits for the
+    /// store: [`RunRef::stored`](crate::RunRef::stored) tells what is durable.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap()
+    /// # .block_on(async {
+    /// use std::sync::Arc;
+    /// use quell::store::{MemoryStore, Store};
+    /// use quell::{Engine, EngineConfig, RunSpec, RunStatus};
+    ///
+    /// let store = Arc::new(MemoryStore::new());
+    /// let engine = Engine::with_config(EngineConfig::new().store(store.clone()));
+    /// let spec = RunSpec::agent("brief");
+    /// let run = engine.submit_durably(spec, async |_| Ok(())).await.unwrap().into_ref();
+    /// run.ended().await;
+    /// run.stored().await.unwrap();
+    /// assert_eq!(store.get(run.id()).await.unwrap().unwrap().status, RunStatus::Completed);
+    /// # });
+    /// ```
+    pub fn store(mut self, store: Arc<dyn Store>) -> Self {
+        self.store = Some(store);
+        self
+    }
+
+    /// Makes the engine one of several on their store: this node, which keeps its runs and is its
+    /// place among the others. It is [`store`](Self::store) and [`cluster`](Self::cluster) at once.
+    /// Defaults to none: the engine is alone. Close it after [`shutdown`](crate::Engine::shutdown).
+    ///
+    /// # Examples
+    ///
+    /// `quell-postgres` has nodes for several processes, the feature `test-util` for tests:
+    ///
+    /// ```
+    /// # tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap()
+    /// # .block_on(async {
+    /// use std::time::Duration;
+    /// use quell::testing::cluster::Nodes;
+    /// use quell::{Engine, EngineConfig};
+    ///
+    /// let nodes = Nodes::new(Duration::from_secs(15));
+    /// let engine = Engine::with_config(EngineConfig::new().node(nodes.join("node-1")));
+    /// assert!(engine.has_store());
+    /// # });
+    /// ```
+    pub fn node<N: Store + Cluster>(self, node: Arc<N>) -> Self {
+        let store: Arc<dyn Store> = Arc::<N>::clone(&node);
+        self.store(store).cluster(node)
+    }
+
+    /// Makes the engine one of several on its store, which belongs to the same member: whoever has
+    /// both in one uses [`node`](Self::node). Defaults to none: the engine is alone.
+    ///
+    /// The engine renews the lease of the member, carries out the stops that others ask of it
+    /// ([`Engine::cancel_anywhere`](crate::Engine::cancel_anywhere)), and takes over from a member
+    /// that is gone ([`Engine::take_over`](crate::Engine::take_over)). If its own lease is not
+    /// renewed in time, it stops all of its runs with cause
+    /// [`LeaseLost`](crate::CauseKind::LeaseLost), and stores nothing of that: others may have them
+    /// ([`Engine::lease_lost`](crate::Engine::lease_lost)).
+    pub fn cluster(mut self, cluster: Arc<dyn Cluster>) -> Self {
+        self.cluster = Some(cluster);
+        self
+    }
+
+    /// Takes the store and the cluster out of it.
+    ///
+    /// # Panics
+    ///
+    /// If they are not of one member. The lease of that which has the runs would not be renewed
+    /// then, and another node would execute them as well.
+    pub(crate) fn take_store(&mut self) -> (Option<Arc<dyn Store>>, Option<Arc<dyn Cluster>>) {
+        let (store, cluster) = (self.store.take(), self.cluster.take());
+        let member = store.as_ref().and_then(|store| store.member());
+        let name = cluster.as_ref().map(|cluster| cluster.name());
+        let said = |name: Option<&str>| name.map_or("no node".into(), |name| format!("`{name}`"));
+        assert!(
+            member == name,
+            "quell: the store of the engine is that of {}, its cluster that of {}: give it both \
+             with EngineConfig::node",
+            said(member),
+            said(name),
+        );
+        (store, cluster)
+    }
+}
