@@ -283,7 +283,6 @@ async fn a_run_that_goes_on_elsewhere_names_the_node_that_may_still_execute_it()
     let taken = b.take_over(|_| Recovery::resume(RunSpec::agent("far"), body)).await;
     let taken = taken.unwrap().unwrap();
     assert_eq!(taken.recovered.resumed.len(), 1, "not what this node runs itself");
-    taken.held.start();
     let next = b.get(run.id()).unwrap();
     let row = within("it comes", next.ended()).await.own_row().clone();
     assert_eq!((row.status, row.quiescent), (RunStatus::Completed, false));

@@ -63,7 +63,6 @@ async fn i34_a_stop_after_the_lease_was_lost_is_not_called_stored() {
     tokio::time::sleep(secs(16)).await;
     let taken = b.take_over(resume).await.unwrap().unwrap();
     assert_eq!(taken.recovered.resumed.len(), 1);
-    taken.held.start();
     assert_eq!(nodes.read(run.id()).await.unwrap().stop, None);
 }
 
@@ -111,7 +110,7 @@ async fn i30_a_log_that_is_made_after_the_loss_uses_no_number_of_the_next_owner(
     // Nobody has read its events so far.
     let told = told_by(&run).await;
     tokio::time::sleep(secs(16)).await;
-    b.take_over(resume).await.unwrap().unwrap().held.start();
+    b.take_over(resume).await.unwrap().unwrap();
     let next = b.get(run.id()).unwrap();
     soon("it runs", || next.status() == RunStatus::Running).await;
     let mut there = told_by(&next).await;
@@ -141,7 +140,7 @@ async fn a_submit_whose_append_is_under_way_at_the_loss_is_not_called_refused() 
     assert_eq!((error.is_refusal(), error), (false, lost()));
     assert!(nodes.read(id).await.is_some(), "after a refusal nothing of it would be stored");
     tokio::time::sleep(secs(16)).await;
-    b.take_over(resume).await.unwrap().unwrap().held.start();
+    b.take_over(resume).await.unwrap().unwrap();
     let next = b.get(id).unwrap();
     soon("it runs", || next.status() == RunStatus::Running).await;
 }

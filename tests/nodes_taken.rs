@@ -9,7 +9,8 @@ use quell::cluster::Cluster as _;
 use quell::store::{Accepted, Epoch, Record, RunRecord, Store as _, StoreError};
 use quell::testing::cluster::{Nodes, Trouble};
 use quell::{
-    Disposition, Payload, Recovery, RunContext, RunId, RunKind, RunSpec, RunStatus, Takeover, Work,
+    Disposition, HeldAttempts, Payload, Recovery, RunContext, RunId, RunKind, RunSpec, RunStatus,
+    Takeover, Work,
 };
 
 use crate::support::{
@@ -22,13 +23,11 @@ fn resume(_: &RunRecord) -> Recovery {
 
 type Taken = Result<Option<Takeover>, StoreError>;
 
-/// Lets everything go on that calls have taken over, none of which has failed. Yields how many go
-/// on by each.
-fn let_go_on(taken: impl IntoIterator<Item = Taken>) -> Vec<usize> {
+/// Yields how many runs go on by each of several calls, none of which has failed.
+fn going_on(taken: impl IntoIterator<Item = Taken>) -> Vec<usize> {
     let taken = taken.into_iter().filter_map(|taken| taken.unwrap());
     let go_on = taken.map(|it| {
         assert!(it.recovered.refused.is_empty(), "{:?}", it.recovered);
-        it.held.start();
         it.recovered.resumed.len()
     });
     go_on.collect()
@@ -79,7 +78,6 @@ async fn i34_a_take_over_whose_answer_was_lost_is_decided_by_the_next_call() {
     assert_eq!((taken.from, taken.recovered.ended.cancelled), (None, 1));
     assert_eq!(nodes.read(run.id()).await.unwrap().status, RunStatus::Cancelled);
     assert_eq!(taken.recovered.resumed.len(), 1);
-    taken.held.start();
     // What goes on is written with a boot of which this node was never told.
     let next = b.get(other.id()).unwrap();
     soon("it runs", || next.status() == RunStatus::Running).await;
@@ -129,7 +127,7 @@ async fn two_take_overs_at_once_decide_a_run_once() {
         b.take_over(decide).await
     };
     let (one, two) = tokio::join!(b.take_over(decide), second);
-    assert_eq!(let_go_on([one, two]), [1]);
+    assert_eq!(going_on([one, two]), [1]);
     tokio::time::sleep(secs(1)).await;
     assert_eq!((asked.load(Ordering::SeqCst), begun.entered()), (1, 1));
     let next = b.get(run.id()).unwrap();
@@ -152,7 +150,7 @@ async fn two_take_overs_at_any_distance_fail_no_run_that_goes_on() {
             b.take_over(resume).await
         };
         let (one, two) = tokio::join!(b.take_over(resume), second);
-        assert_eq!(let_go_on([one, two]).iter().sum::<usize>(), 1, "{distance} ms");
+        assert_eq!(going_on([one, two]).iter().sum::<usize>(), 1, "{distance} ms");
         tokio::time::sleep(secs(1)).await;
         let here = b.get(run).map(|next| next.status());
         let stored = nodes.read(run).await.unwrap().status;
@@ -174,9 +172,9 @@ async fn i34_the_boot_of_a_node_never_falls_whichever_take_over_is_answered_last
     // The first one to ask is answered last.
     node_b.set(Fault::TakeOverLate(secs(1)));
     let (one, two) = tokio::join!(b.take_over(resume), b.take_over(resume));
-    let mut go_on: usize = let_go_on([one, two]).iter().sum();
+    let mut go_on: usize = going_on([one, two]).iter().sum();
     // A call beside another one takes over nothing: the next one does.
-    go_on += let_go_on([b.take_over(resume).await]).iter().sum::<usize>();
+    go_on += going_on([b.take_over(resume).await]).iter().sum::<usize>();
     assert_eq!(go_on, 2);
     for run in [of_a.id(), of_c.id()] {
         let next = b.get(run).unwrap();
@@ -313,6 +311,30 @@ async fn a_node_that_shuts_down_takes_nothing_over() {
         go_on += taken.recovered.resumed.len();
     }
     assert_eq!(go_on, 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_run_that_is_taken_over_starts_at_once_and_one_that_is_held_when_it_may() {
+    for is_held in [false, true] {
+        let nodes = Nodes::new(secs(15));
+        let (_lost, run, _) = accepted_by_a(&nodes).await;
+        let b = Shaky::join(&nodes, "b").engine();
+        tokio::time::sleep(secs(16)).await;
+        let held = if is_held {
+            let (taken, held) = b.take_over_held(resume).await.unwrap().unwrap();
+            assert_eq!((taken.from.as_deref(), held.count()), (Some("a"), 1));
+            Some(held)
+        } else {
+            b.take_over(resume).await.unwrap().unwrap();
+            None
+        };
+        let next = b.get(run).unwrap();
+        tokio::time::sleep(secs(1)).await;
+        let status = if is_held { RunStatus::Queued } else { RunStatus::Running };
+        assert_eq!(next.status(), status);
+        held.into_iter().for_each(HeldAttempts::start);
+        soon("it runs", || next.status() == RunStatus::Running).await;
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -155,7 +155,6 @@ fn a_frozen_process_is_taken_over_from_after_its_lease_and_stops_all_when_it_goe
             tokio::time::sleep(Duration::from_millis(20)).await;
         };
         assert_eq!((taken.from.as_deref(), taken.recovered.resumed.len()), (Some("a"), 1));
-        taken.held.start();
         soon("it goes on here", || witness.inside() == 1).await;
         process.signal(Signal::CONT);
         process.until("ended LeaseLost");

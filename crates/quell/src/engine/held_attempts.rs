@@ -5,10 +5,10 @@ use std::sync::Arc;
 
 use crate::node::Node;
 
-/// The next attempts of the runs that [`Engine::recover_held`](crate::Engine::recover_held) lets go
-/// on. Their runs are queued, with what they hold: they can be read, found and stopped. Dropped
-/// without [`start`](Self::start), they stay so until a further call of `recover_held` or of
-/// `recover`.
+/// The next attempts of the runs that [`Engine::recover_held`](crate::Engine::recover_held) or
+/// [`Engine::take_over_held`](crate::Engine::take_over_held) lets go on. Their runs are queued,
+/// with what they hold: they can be read, found and stopped. Dropped without
+/// [`start`](Self::start), they stay so until a further call of `recover_held` or of `recover`.
 #[derive(Default)]
 #[must_use = "the runs do not go on before `start`"]
 pub struct HeldAttempts(pub(super) Vec<Arc<Node>>);

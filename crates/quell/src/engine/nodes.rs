@@ -21,8 +21,6 @@ pub struct Takeover {
     /// What became of its runs. What ended was not seen to stop: it is not quiescent, and names the
     /// node.
     pub recovered: Recovered,
-    /// The runs that go on, which start when this is told to.
-    pub held: HeldAttempts,
 }
 
 impl Engine {
@@ -57,8 +55,9 @@ impl Engine {
     }
 
     /// Takes over from one node whose lease is over, if there is one, and decides its runs as
-    /// [`recover`](Self::recover) decides those of an earlier process. Yields none if there is no
-    /// such node, and for an engine that is alone. A server calls it about once a second.
+    /// [`recover`](Self::recover) decides those of an earlier process: those that go on start.
+    /// Yields none if there is no such node, and for an engine that is alone. A node calls it about
+    /// once a second for as long as it runs: nobody else does.
     ///
     /// Nobody can see from here whether that node still executes what it had: it may be frozen, or
     /// cut off. So what ends is not quiescent, and names the node
@@ -74,10 +73,49 @@ impl Engine {
     /// # Cancel safety
     ///
     /// As an error.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap()
+    /// # .block_on(async {
+    /// use std::time::Duration;
+    /// use quell::testing::cluster::Nodes;
+    /// use quell::{Engine, EngineConfig, Recovery, Shutdown};
+    ///
+    /// let nodes = Nodes::new(Duration::from_secs(15));
+    /// let engine = |name| Engine::with_config(EngineConfig::new().node(nodes.join(name)));
+    /// let (a, b) = (engine("a"), engine("b"));
+    /// assert!(b.take_over(|_| Recovery::Fail).await.unwrap().is_none());
+    /// a.shutdown(Shutdown::default()).await;
+    /// let taken = b.take_over(|_| Recovery::Fail).await.unwrap().unwrap();
+    /// assert_eq!(taken.from.as_deref(), Some("a"));
+    /// # });
+    /// ```
     pub async fn take_over(
         &self,
         decide: impl FnMut(&RunRecord) -> Recovery + Send,
     ) -> Result<Option<Takeover>, StoreError> {
+        let Some((taken, held)) = self.take_over_held(decide).await? else { return Ok(None) };
+        held.start();
+        Ok(Some(taken))
+    }
+
+    /// As [`take_over`](Self::take_over), but no run that goes on starts its next attempt before
+    /// the caller says so.
+    ///
+    /// # Errors
+    ///
+    /// As [`take_over`](Self::take_over).
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`take_over`](Self::take_over). What is held by then is yielded by a further call that
+    /// decides it, or by [`recover_held`](Self::recover_held).
+    pub async fn take_over_held(
+        &self,
+        decide: impl FnMut(&RunRecord) -> Recovery + Send,
+    ) -> Result<Option<(Takeover, HeldAttempts)>, StoreError> {
         let shared = self.shared();
         let Some(member) = &shared.member else { return Ok(None) };
         if member.lost.is_cancelled() {
@@ -99,7 +137,7 @@ impl Engine {
         }
         let (recovered, held) = self.recover_held(decide).await?;
         deciding.is_done();
-        Ok(Some(Takeover { from: taken.map(|taken| taken.from), recovered, held }))
+        Ok(Some((Takeover { from: taken.map(|taken| taken.from), recovered }, held)))
     }
 
     /// Waits until this node has lost its lease: its runs are being stopped then, with the cause
