@@ -7,8 +7,9 @@ use std::time::{Duration, Instant, SystemTime};
 
 use quell::store::{Accepted, Epoch, ImpliedEvents, MemoryStore, Record, RunRecord, Store};
 use quell::{
-    CancelRequest, Engine, EventKind, Failure, IdempotencyKey, Recovered, Recovery, RunContext,
-    RunEvent, RunId, RunKind, RunLimits, RunRef, RunSpec, RunStatus, Scope, SubmitError, limits,
+    CancelRequest, Engine, EventKind, Failure, IdempotencyKey, Payload, Recovered, Recovery,
+    RunContext, RunEvent, RunId, RunKind, RunLimits, RunRef, RunSpec, RunStatus, Scope,
+    SubmitError, limits,
 };
 
 use crate::support::{Valve, clerk, durable, paused, within};
@@ -230,4 +231,49 @@ async fn t13_a_run_that_is_held_at_its_recovery_is_there_and_stopped_before_it_s
     held.start();
     let report = within("it goes on", goes_on.ended()).await;
     assert_eq!((report.status, started.load(Ordering::Relaxed)), (RunStatus::Completed, 1));
+}
+
+#[tokio::test]
+async fn a_body_that_goes_on_may_yield_what_one_that_is_submitted_may_and_nothing_keeps_it() {
+    let store = Arc::new(MemoryStore::new());
+    let before = engine(&store, 1);
+    for id in ["text", "value", "again"] {
+        let spec = clerk().id(RunId::from_text(id));
+        drop(before.submit_durably(spec, lasts).await.unwrap());
+    }
+    let waits = before.submit_resumable(clerk().id(RunId::from_text("paused")), async |ctx| {
+        Err::<(), _>(ctx.pause("may I?"))
+    });
+    waits.unwrap().run().paused().await.unwrap();
+    killed(before);
+    let (after, value) = (engine(&store, 2), Arc::new(()));
+    let recovered = after.recover(|run| match run.run() {
+        id if id == RunId::from_text("text") => {
+            Recovery::resume(clerk(), async |ctx: RunContext| {
+                ctx.set_output("the answer".into());
+                Ok(String::from("the answer"))
+            })
+        }
+        id if id == RunId::from_text("value") => {
+            let value = Arc::clone(&value);
+            Recovery::resume(clerk(), async move |_| Ok(value))
+        }
+        _ => {
+            let value = Arc::clone(&value);
+            Recovery::resumable(clerk(), move |_| {
+                let value = Arc::clone(&value);
+                async move { Ok(value) }
+            })
+        }
+    });
+    assert_eq!(recovered.await.unwrap().paused.len(), 1);
+    after.resume(RunId::from_text("paused"), "yes").unwrap();
+    for id in ["text", "value", "again", "paused"] {
+        let run = after.get(RunId::from_text(id)).unwrap();
+        let row = within("it ends", run.quiescent()).await.own_row().clone();
+        assert_eq!(row.status, RunStatus::Completed, "{id}");
+        let is_text = id == "text";
+        assert_eq!(row.output, is_text.then(|| Payload::from("the answer")), "{id}");
+    }
+    assert_eq!(Arc::strong_count(&value), 1);
 }

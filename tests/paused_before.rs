@@ -222,7 +222,9 @@ async fn i24_a_cancel_of_a_paused_run_of_a_former_process_ends_it_without_a_body
         let recovered = after
             .recover(|_| {
                 if knows_it {
-                    Recovery::resume(clerk(), async |_| panic!("it has no answer"))
+                    Recovery::resume(clerk(), async |_| -> Result<(), Failure> {
+                        panic!("it has no answer")
+                    })
                 } else {
                     Recovery::Fail
                 }

@@ -153,7 +153,9 @@ async fn i37_a_request_that_is_repeated_while_its_run_goes_on_after_a_restart_ge
     assert_eq!(named.json()["id"], made[1], "{}", named.text);
     let second = process(2);
     let goes_on = |_: &RunRecord| {
-        Recovery::resume(RunSpec::agent("sleeper"), async |_| std::future::pending().await)
+        Recovery::resume(RunSpec::agent("sleeper"), async |_| {
+            std::future::pending::<Result<(), quell::Failure>>().await
+        })
     };
     let recovered = second.engine().recover(goes_on).await.unwrap();
     assert_eq!(recovered.resumed.len(), 2);

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::fmt;
 use std::future::Future;
-use std::pin::{Pin, pin};
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -20,6 +20,7 @@ use crate::engine::left_log::LeftLog;
 use crate::engine::writes::Writes;
 use crate::engine::{Engine, doubt, left_paused, lost, prune, resumable};
 use crate::failure::{Failure, SubmitError};
+use crate::handle::RunHandle;
 use crate::journal::Recorded;
 use crate::node::Node;
 use crate::node::pausing::Maker;
@@ -47,49 +48,44 @@ pub struct Resumed {
     pub(super) despite_losses: bool,
 }
 
-/// What runs as the next attempt, and, if it can be made again, as those after that.
-enum Body {
-    Once(Box<dyn FnOnce(RunContext) -> BodyFuture + Send>),
-    Each(Box<dyn Fn(RunContext) -> BodyFuture + Send + Sync>),
-}
-
-type BodyFuture = Pin<Box<dyn Future<Output = Result<(), Failure>> + Send>>;
-
-impl Body {
-    fn start(self, node: &Arc<Node>) {
-        match self {
-            Self::Once(body) => driver::spawn(node, body),
-            Self::Each(body) => resumable::start(node, Arc::new(body)),
-        }
-    }
+/// What starts the next attempt, and, if it can be made again, those after that.
+struct Body {
+    start: Box<dyn FnOnce(&Arc<Node>) + Send>,
+    is_resumable: bool,
 }
 
 impl Recovery {
-    /// Lets the run go on as its next attempt: the same run, with this body. Its id, idempotency
-    /// key, owner, labels and annotations are those that are stored, and so are its input and its
-    /// lane, in which it waits for its turn, if the spec has none; the rest is the spec's, and its
+    /// Lets the run go on as its next attempt: the same run, with this body, which yields what one
+    /// of [`submit`](Engine::submit) may. Nobody has a handle for that value, so it is dropped:
+    /// what is to be read later is left with [`RunContext::set_output`]. The id, idempotency key,
+    /// owner, labels and annotations are those that are stored, and so are the input and the lane,
+    /// in which the run waits for its turn, if the spec has none; the rest is the spec's, and its
     /// timeout goes on from the first start. One that has never started is due when it was to be.
     /// The attempt has the answer that the run was given last. A run that is paused keeps its lane
     /// and stays paused; its body starts when it has its answer, and cannot pause it again: see
     /// [`resumable`](Self::resumable). One that has lost more than [`limits::LOST_ATTEMPTS_MAX`]
     /// attempts in a row ends `Failed` instead: see [`despite_losses`](Self::despite_losses).
-    pub fn resume<F, Fut>(spec: RunSpec, body: F) -> Self
+    pub fn resume<T, F, Fut>(spec: RunSpec, body: F) -> Self
     where
         F: FnOnce(RunContext) -> Fut + Send + 'static,
-        Fut: Future<Output = Result<(), Failure>> + Send + 'static,
+        Fut: Future<Output = Result<T, Failure>> + Send + 'static,
+        T: Send + 'static,
     {
-        let body = Body::Once(Box::new(|ctx| Box::pin(body(ctx))));
+        let start = Box::new(move |node: &Arc<Node>| driver::spawn(node, body));
+        let body = Body { start, is_resumable: false };
         Self::Resume(Box::new(Resumed { spec, body, despite_losses: false }))
     }
 
     /// As [`resume`](Self::resume), with a body that can be made again, so that the run may be
     /// paused: see [`Engine::submit_resumable`].
-    pub fn resumable<F, Fut>(spec: RunSpec, body: F) -> Self
+    pub fn resumable<T, F, Fut>(spec: RunSpec, body: F) -> Self
     where
         F: Fn(RunContext) -> Fut + Send + Sync + 'static,
-        Fut: Future<Output = Result<(), Failure>> + Send + 'static,
+        Fut: Future<Output = Result<T, Failure>> + Send + 'static,
+        T: Send + 'static,
     {
-        let body = Body::Each(Box::new(move |ctx| Box::pin(body(ctx))));
+        let start = Box::new(move |node: &Arc<Node>| resumable::start(node, Arc::new(body)));
+        let body = Body { start, is_resumable: true };
         Self::Resume(Box::new(Resumed { spec, body, despite_losses: false }))
     }
 
@@ -304,8 +300,8 @@ impl Engine {
         spec.timeout = spec.timeout.map(|timeout| timeout.saturating_sub(restored.used));
         let node = self.shared().accept_again(spec, restored)?;
         node.hold_start();
-        body.start(&node);
-        Ok(RunRef::new(node))
+        (body.start)(&node);
+        Ok(unread(node))
     }
 
     /// Takes in a run that is paused, and says how it goes on, if that is known.
@@ -321,16 +317,21 @@ impl Engine {
         let mut spec = match how {
             None => left_paused::spec(record),
             Some(Resumed { spec, body, .. }) => {
-                restored.is_resumable = matches!(body, Body::Each(_));
-                restored.maker = Some(Maker(Box::new(move |node| body.start(node))));
+                restored.is_resumable = body.is_resumable;
+                restored.maker = Some(Maker(body.start));
                 spec
             }
         };
         left_paused::add_stored(&mut spec, record);
         spec.timeout = spec.timeout.map(|timeout| timeout.saturating_sub(restored.used));
         left_paused::keep_paused(&mut spec, record, at, last_seq.saturating_add(1));
-        self.shared().accept_paused(spec, restored).map(RunRef::new)
+        self.shared().accept_paused(spec, restored).map(unread)
     }
+}
+
+/// Yields a run whose value nobody can read: it is dropped by the body, when that has returned it.
+fn unread(node: Arc<Node>) -> RunRef {
+    RunHandle::<()>::new(node).into_ref()
 }
 
 /// Writes how trees end. Yields the roots that do not, with the numbers of their last events, and
