@@ -132,3 +132,33 @@ fn the_page_of_the_report_names_every_field_as_its_json_does() {
         assert_eq!(words.split("`, `").collect::<Vec<_>>(), names_of(file, item), "{item}");
     }
 }
+
+/// Yields the rows of a page that begin with the number of a promise, or of a decision, each with
+/// the rest of it.
+fn numbered<'a>(page: &'a str, letter: &str) -> Vec<(u32, &'a str)> {
+    let rows = page.lines().filter_map(|line| line.strip_prefix("| ")?.strip_prefix(letter));
+    let cells = rows.filter_map(|row| row.split_once(" | "));
+    cells.filter_map(|(number, rest)| Some((number.parse().ok()?, rest))).collect()
+}
+
+#[test]
+fn the_readme_has_every_promise_of_the_manual_each_with_a_test_of_its_number() {
+    let (manual, readme) = (read("quell/src/manual/promises.md"), read("../README.md"));
+    let shown = numbered(&readme, "I");
+    let numbers = |rows: &[(u32, &str)]| rows.iter().map(|(number, _)| *number).collect::<Vec<_>>();
+    assert_eq!(numbers(&shown), numbers(&numbered(&manual, "I")));
+    for (number, row) in shown {
+        assert!(row.contains(&format!("::i{number}_")), "I{number} names no test that bears it");
+    }
+}
+
+#[test]
+fn no_promise_and_no_decision_says_that_it_is_not_kept_yet() {
+    let manual = read("quell/src/manual/promises.md");
+    let rows = [numbered(&manual, "I"), numbered(&manual, "D")].concat();
+    assert_eq!(rows.len(), 40 + 17);
+    for (number, row) in rows {
+        // A restriction that is set off from what it restricts is forgotten when it is lifted.
+        assert!(!row.contains(" *") && !row.contains(" yet."), "{number}: {row}");
+    }
+}
