@@ -12,7 +12,8 @@ use quell::{
     SubmitError, limits,
 };
 
-use crate::support::{Valve, clerk, durable, paused, within};
+use crate::foreign::subscriber::{heed, told_of};
+use crate::support::{Valve, clerk, durable, paused, soon, within};
 
 /// An engine of a later process on the same store. What a former one does is stored no more.
 fn engine(store: &Arc<MemoryStore>, boot: u32) -> Engine {
@@ -276,4 +277,37 @@ async fn a_body_that_goes_on_may_yield_what_one_that_is_submitted_may_and_nothin
         assert_eq!(row.output, is_text.then(|| Payload::from("the answer")), "{id}");
     }
     assert_eq!(Arc::strong_count(&value), 1);
+}
+
+/// Stores a run of a former process, submits one as a next process, which recovers first or not,
+/// and yields what the log says of the former run.
+async fn told_of_left(name: &str, recovers: bool) -> Vec<String> {
+    let store = Arc::new(MemoryStore::new());
+    let before = engine(&store, 1);
+    drop(before.submit_durably(RunSpec::agent(name), lasts).await.unwrap());
+    killed(before);
+    let after = engine(&store, 2);
+    heed(name);
+    if recovers {
+        after.recover(|_| Recovery::resume(clerk(), lasts)).await.unwrap();
+    }
+    for _ in 0..3 {
+        drop(after.submit_durably(clerk(), lasts).await.unwrap());
+    }
+    let is_told = || !told_of(name).is_empty();
+    if !recovers {
+        soon("it is told", is_told).await;
+    }
+    // The words come in their order, and those of a shutdown last.
+    within("down", after.shutdown(Duration::ZERO)).await;
+    told_of(name)
+}
+
+#[tokio::test]
+async fn an_engine_that_does_not_recover_what_is_left_says_so_once() {
+    let told = told_of_left("left and not recovered", false).await;
+    let [words] = &told[..] else { panic!("{told:?}") };
+    assert!(words.contains("Engine::recover"), "{words}");
+    let told = told_of_left("left and recovered", true).await;
+    assert!(!told.iter().any(|words| words.contains("Engine::recover")), "{told:?}");
 }

@@ -218,6 +218,20 @@ async fn i39_a_run_that_the_store_refuses_gives_back_its_bytes() {
 }
 
 #[tokio::test]
+async fn i38_a_run_that_the_store_refuses_does_not_count_as_unstored() {
+    let store = Valve::new(Flow::Open);
+    let known = durable(&store).submit_durably(RunSpec::agent("known"), async |_| Ok(())).await;
+    let id = known.unwrap().id();
+    let engine = durable(&store);
+    let read = engine.submit(RunSpec::agent("same").id(id), async |_| Ok(())).unwrap().into_ref();
+    // Whoever reads its events has it make a log, too.
+    let mut events = read.events();
+    assert_eq!(within("it is answered", read.accepted()).await, Err(SubmitError::IdInUse(id)));
+    while within("the stream ends", events.next()).await.is_some() {}
+    assert_eq!(within("down", engine.shutdown(Shutdown::default())).await.unstored, 0);
+}
+
+#[tokio::test]
 async fn d15_while_the_store_is_in_trouble_submits_fail_and_runs_end_on_time() {
     let store = Valve::new(Flow::Open);
     let engine = durable(&store);

@@ -347,19 +347,20 @@ async fn i35_an_engine_whose_store_and_cluster_are_not_of_one_node_is_refused() 
     let (a, b) = (nodes.join("a"), nodes.join("b"));
     let alone = Arc::new(quell::store::MemoryStore::new());
     let (none, new) = ("no node", EngineConfig::new);
+    let of = |node: &Arc<Node>| Arc::clone(node);
     for (config, store, cluster) in [
-        (new().store(a.clone()), "`a`", none),
-        (new().cluster(a.clone()), none, "`a`"),
-        (new().store(a.clone()).cluster(b.clone()), "`a`", "`b`"),
-        (new().store(alone).cluster(b.clone()), none, "`b`"),
-        (new().node(a.clone()).store(b), "`b`", "`a`"),
+        (new().store(of(&a)), "`a`", none),
+        (new().cluster(of(&a)), none, "`a`"),
+        (new().store(of(&a)).cluster(of(&b)), "`a`", "`b`"),
+        (new().store(alone).cluster(of(&b)), none, "`b`"),
+        (new().node(of(&a)).store(b), "`b`", "`a`"),
     ] {
         let words = refusal(config).await;
         let both =
             format!("the store of the engine is that of {store}, its cluster that of {cluster}:");
         assert!(words.contains(&both) && words.contains("EngineConfig::node"), "{words}");
     }
-    drop(Engine::with_config(new().store(a.clone()).cluster(a)));
+    drop(Engine::with_config(new().store(of(&a)).cluster(a)));
 }
 
 #[tokio::test]

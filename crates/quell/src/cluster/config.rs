@@ -80,16 +80,15 @@ impl EngineConfig {
         self
     }
 
-    /// Takes the store and the cluster out of it.
+    /// Checks that the store and the cluster are of one node, or of none.
     ///
     /// # Panics
     ///
-    /// If they are not of one member. The lease of that which has the runs would not be renewed
-    /// then, and another node would execute them as well.
-    pub(crate) fn take_store(&mut self) -> (Option<Arc<dyn Store>>, Option<Arc<dyn Cluster>>) {
-        let (store, cluster) = (self.store.take(), self.cluster.take());
-        let member = store.as_ref().and_then(|store| store.member());
-        let name = cluster.as_ref().map(|cluster| cluster.name());
+    /// If they are not: the lease of the node that has the runs would not be renewed, and another
+    /// one would execute them as well.
+    pub(crate) fn assert_one_member(&self) {
+        let member = self.store.as_ref().and_then(|store| store.member());
+        let name = self.cluster.as_ref().map(|cluster| cluster.name());
         let said = |name: Option<&str>| name.map_or("no node".into(), |name| format!("`{name}`"));
         assert!(
             member == name,
@@ -98,6 +97,5 @@ impl EngineConfig {
             said(member),
             said(name),
         );
-        (store, cluster)
     }
 }

@@ -95,10 +95,10 @@ impl Engine {
         let on_runtime = config.control_on_runtime;
         #[cfg(not(feature = "test-util"))]
         let on_runtime = false;
-        let (store, cluster) = config.take_store();
-        let journal = store.map(Journal::new);
+        config.assert_one_member();
+        let journal = config.store.take().map(Journal::new);
         let to_stop = config.grace.saturating_add(config.abort_wait);
-        let member = cluster.map(|cluster| Member::new(cluster, to_stop));
+        let member = config.cluster.take().map(|cluster| Member::new(cluster, to_stop));
         let shared = Arc::new(Shared {
             journal,
             member,

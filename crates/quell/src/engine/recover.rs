@@ -50,7 +50,7 @@ pub struct Resumed {
 
 /// What starts the next attempt, and, if it can be made again, those after that.
 struct Body {
-    start: Box<dyn FnOnce(&Arc<Node>) + Send>,
+    start: Maker,
     is_resumable: bool,
 }
 
@@ -71,7 +71,7 @@ impl Recovery {
         Fut: Future<Output = Result<T, Failure>> + Send + 'static,
         T: Send + 'static,
     {
-        let start = Box::new(move |node: &Arc<Node>| driver::spawn(node, body));
+        let start = Maker(Box::new(move |node| driver::spawn(node, body)));
         let body = Body { start, is_resumable: false };
         Self::Resume(Box::new(Resumed { spec, body, despite_losses: false }))
     }
@@ -84,7 +84,7 @@ impl Recovery {
         Fut: Future<Output = Result<T, Failure>> + Send + 'static,
         T: Send + 'static,
     {
-        let start = Box::new(move |node: &Arc<Node>| resumable::start(node, Arc::new(body)));
+        let start = Maker(Box::new(move |node| resumable::start(node, Arc::new(body))));
         let body = Body { start, is_resumable: true };
         Self::Resume(Box::new(Resumed { spec, body, despite_losses: false }))
     }
@@ -209,7 +209,7 @@ impl Engine {
     ) -> Result<(Recovered, HeldAttempts), StoreError> {
         let (mut recovered, mut held) = (Recovered::default(), HeldAttempts::default());
         let Some(journal) = &self.shared().journal else { return Ok((recovered, held)) };
-        let store = &*journal.store;
+        let store = journal.begin_to_recover();
         let is_here = |record: &RunRecord| {
             journal.is_own(record.epoch.boot()) || self.get(record.accepted.root).is_some()
         };
@@ -300,7 +300,7 @@ impl Engine {
         spec.timeout = spec.timeout.map(|timeout| timeout.saturating_sub(restored.used));
         let node = self.shared().accept_again(spec, restored)?;
         node.hold_start();
-        (body.start)(&node);
+        (body.start.0)(&node);
         Ok(unread(node))
     }
 
@@ -318,7 +318,7 @@ impl Engine {
             None => left_paused::spec(record),
             Some(Resumed { spec, body, .. }) => {
                 restored.is_resumable = body.is_resumable;
-                restored.maker = Some(Maker(body.start));
+                restored.maker = Some(body.start);
                 spec
             }
         };

@@ -72,7 +72,8 @@ pub struct ShutdownReport {
     pub roots: Counts,
     /// What still executes: it could not be dropped. Also of roots that had ended before.
     pub abandoned: Vec<Abandoned>,
-    /// What is not known to be stored, in number; zero without a store.
+    /// What is not known to be stored, in number; zero without a store. A run that the store has
+    /// refused was never accepted, and does not count.
     pub unstored: usize,
     /// How long it took.
     pub took: Duration,

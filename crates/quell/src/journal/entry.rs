@@ -86,8 +86,9 @@ pub(crate) trait Recorded: Send + Sync + Sized + 'static {
     /// append.
     fn stored(entry: Entry<Self>, wakers: &mut Wakers);
 
-    /// Tells the run that an entry was not stored and never will be.
-    fn refused(entry: Entry<Self>, error: &StoreError);
+    /// Tells the run that an entry was not stored and never will be. Yields whether that is a loss:
+    /// it is none if the store has it already, or has refused the run, which was never accepted.
+    fn refused(entry: Entry<Self>, error: &StoreError) -> bool;
 
     /// Wakes those who wait for an entry of the run, so that they see that the store is in trouble.
     fn tell_waiters(&self);

@@ -45,6 +45,8 @@ pub(crate) struct Journal<R> {
     boot: AtomicU32,
     /// Those before it, of this engine.
     former_boots: Mutex<Vec<u32>>,
+    /// The engine was told to recover what an earlier process has left.
+    is_recovered: AtomicBool,
     /// Set for good with `Queue::revoked`.
     is_revoked: AtomicBool,
     queue: Mutex<Queue<R>>,
@@ -74,8 +76,20 @@ impl<R: Recorded> Journal<R> {
     pub(crate) fn new(store: Arc<dyn Store>) -> Arc<Self> {
         let boot = store.boot();
         let (boot, former_boots) = (AtomicU32::new(boot), Mutex::new(Vec::new()));
-        let (is_revoked, queue) = (AtomicBool::new(false), Mutex::new(Queue::new()));
-        Arc::new(Self { store, boot, former_boots, is_revoked, queue })
+        let (is_recovered, is_revoked) = (AtomicBool::new(false), AtomicBool::new(false));
+        let queue = Mutex::new(Queue::new());
+        Arc::new(Self { store, boot, former_boots, is_recovered, is_revoked, queue })
+    }
+
+    /// Notes that the engine was told to recover what an earlier process has left, and yields where
+    /// that is.
+    pub(crate) fn begin_to_recover(&self) -> &dyn Store {
+        self.is_recovered.store(true, Ordering::Relaxed);
+        &*self.store
+    }
+
+    pub(super) fn is_recovered(&self) -> bool {
+        self.is_recovered.load(Ordering::Relaxed)
     }
 
     /// Tells whether this engine writes with a boot, or has.

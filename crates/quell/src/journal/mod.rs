@@ -12,6 +12,7 @@ mod fit;
 mod held;
 mod journal;
 mod leaving;
+mod look_behind;
 mod queue;
 mod writer;
 

@@ -18,6 +18,7 @@ use crate::foreign::couriers::Couriers;
 use crate::foreign::{self, Barred};
 use crate::journal::append::Append;
 use crate::journal::journal::Done;
+use crate::journal::look_behind::LookBehind;
 use crate::journal::queue::{BATCH_MAX, LINGER};
 use crate::journal::{Entry, Journal, Recorded};
 use crate::sync::loops::{self, Loop, Turn};
@@ -40,6 +41,7 @@ pub(crate) struct Writer<R> {
     is_slow: bool,
     /// Until when a first entry that may linger need not wake it: more are likely to come.
     alert_until: Option<Instant>,
+    behind: LookBehind,
     couriers: Couriers,
     /// Says that the store refuses this node.
     on_lease_lost: Box<dyn Fn() + Send>,
@@ -50,6 +52,7 @@ impl<R: Recorded> Loop for Writer<R> {
         let _barred = Barred::new();
         loop {
             self.finish_appends(cx);
+            self.behind.poll(cx, &self.journal, &self.couriers);
             let now = sync::now();
             let slow_at = self.look_for_slow(now);
             let rests = self.rest.map(|(until, _)| until).filter(|until| *until > now);
@@ -130,6 +133,7 @@ impl<R: Recorded> Writer<R> {
             rest,
             is_slow,
             alert_until,
+            behind: LookBehind::Due,
             couriers,
             on_lease_lost,
         };
@@ -167,6 +171,7 @@ impl<R: Recorded> Writer<R> {
         } else if !rest.is_empty() {
             self.again.push_front(rest);
         }
+        self.behind.begin(&entries, &self.journal);
         let slow_at = quell_core::lifecycle::later(sync::now(), limits::STORE_ANSWER_WAIT);
         let append = Append { entries, are_stops, slow_at, future: self.append(records) };
         self.poll(append, cx)
@@ -271,7 +276,7 @@ impl<R: Recorded> Writer<R> {
     }
 
     fn give_up(&self, entries: Vec<Entry<R>>, are_stops: bool, error: &StoreError) {
-        let done = Done { lost: entries.len(), ..Done::of(&entries, are_stops) };
+        let mut done = Done::of(&entries, are_stops);
         for entry in entries {
             if let Entry::Event(_, event) = &entry {
                 let (root, seq, error) = (event.root, event.seq, error.clone());
@@ -279,7 +284,7 @@ impl<R: Recorded> Writer<R> {
                     tracing::warn!(run.uuid = %root, seq, %error, "event was not stored");
                 }));
             }
-            R::refused(entry, error);
+            done.lost += usize::from(R::refused(entry, error));
         }
         self.count_out(done, Wakers::new());
     }

@@ -45,14 +45,15 @@ impl Recorded for Node {
     }
 
     /// A root that waits for its acceptance does not start.
-    fn refused(entry: Entry<Self>, error: &StoreError) {
-        let Some(node) = entry.run().cloned() else { return };
+    fn refused(entry: Entry<Self>, error: &StoreError) -> bool {
+        let Some(node) = entry.run().cloned() else { return !is_there(&entry, error) };
         let is_awaited = entry.is_awaited();
         if is_awaited {
             node.refuse(error);
         }
         if let Entry::TakenBack(..) = entry {
-            return node.taken_back_refused(error);
+            node.taken_back_refused(error);
+            return true;
         }
         let is_told = is_awaited || is_there(&entry, error) || node.flags() & flags::REFUSED != 0;
         let set = match entry {
@@ -76,6 +77,8 @@ impl Recorded for Node {
             Entry::Forgotten(..) => node.has_left(),
             _ => {}
         }
+        // The trouble of a store leaves open what became of the entry.
+        !(is_told && error.is_refusal())
     }
 
     fn tell_waiters(&self) {
