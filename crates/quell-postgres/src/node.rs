@@ -74,7 +74,8 @@ impl PostgresNode {
     /// Cancel safe: the name is free again. The member may have joined; its lease runs out.
     pub async fn open(options: PostgresOptions) -> Result<Self, StoreError> {
         if options.node.is_none() {
-            return Err(StoreError::Address { what: "a node has a name".into() });
+            let what = "a node has a name: set `options.node`, or open a `PostgresStore`";
+            return Err(StoreError::Options { what: what.into() });
         }
         let Opened { store, joined_at, handle } = PostgresStore::start(options).await?;
         let member = Member::new(Arc::clone(&store.target), store.seat.clone(), handle.clone())?;

@@ -37,12 +37,12 @@ impl Target {
     pub(crate) fn new(options: PostgresOptions) -> Result<Self, StoreError> {
         if !(1..=SCHEMA_BYTES_MAX).contains(&options.schema.len()) || options.schema.contains('\0')
         {
-            let what = format!("the name of a schema has 1 to {SCHEMA_BYTES_MAX} bytes");
-            return Err(StoreError::Address { what });
+            let what = format!("`options.schema` has 1 to {SCHEMA_BYTES_MAX} bytes, and no NUL");
+            return Err(StoreError::Options { what });
         }
         if options.node.as_ref().is_some_and(|name| !is_name(name)) {
-            let what = format!("the name of a node has 1 to {NAME_BYTES_MAX} bytes, and no NUL");
-            return Err(StoreError::Address { what });
+            let what = format!("`options.node` has 1 to {NAME_BYTES_MAX} bytes, and no NUL");
+            return Err(StoreError::Options { what });
         }
         let address = Address::read(&options.url)?;
         let tls = trust::connector(&address)?;

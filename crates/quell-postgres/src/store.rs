@@ -76,8 +76,8 @@ impl PostgresStore {
     /// Cancel safe: the schema is free again, and may have counted a boot.
     pub async fn open(options: PostgresOptions) -> Result<Self, StoreError> {
         if options.node.is_some() {
-            let what = "a store with the name of a node is opened as a PostgresNode".into();
-            return Err(StoreError::Address { what });
+            let what = "`options.node` names a node: open a `PostgresNode`, or name none";
+            return Err(StoreError::Options { what: what.into() });
         }
         Ok(Self::start(options).await?.store)
     }

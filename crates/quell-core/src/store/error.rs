@@ -131,6 +131,12 @@ pub enum StoreError {
         /// Which part of it, without any password.
         what: String,
     },
+    /// An option with which it is opened does not fit.
+    #[error("the store cannot be opened with these options: {what}")]
+    Options {
+        /// Which one, and what to do.
+        what: String,
+    },
     /// A setting on which durability rests was not taken.
     #[error("the setting {setting} of the store is {found}, and must be {wanted}")]
     Setting {

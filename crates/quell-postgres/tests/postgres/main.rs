@@ -21,6 +21,8 @@ mod crew;
 mod doubt;
 // An engine on such a store.
 mod engine;
+// The example of a node, in processes that are killed.
+mod example;
 // Stores of servers, and what the server says of them.
 mod fixture;
 // Processes that are frozen, and go on later.

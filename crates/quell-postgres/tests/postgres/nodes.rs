@@ -70,13 +70,20 @@ fn a_store_that_is_alone_and_members_keep_each_other_out() {
     });
     for name in [String::new(), "x".repeat(256), "a\0b".into()] {
         let error = block_on(PostgresNode::open(options(&place, &name, LONG))).unwrap_err();
-        assert!(matches!(error, StoreError::Address { .. }), "{error:?}");
+        assert!(matches!(error, StoreError::Options { .. }), "{error:?}");
     }
-    for error in [
-        block_on(PostgresNode::open(place.options())).unwrap_err(),
-        block_on(PostgresStore::open(options(&place, "a", LONG))).unwrap_err(),
+    for (error, advice) in [
+        (
+            block_on(PostgresNode::open(place.options())).unwrap_err(),
+            "set `options.node`, or open a `PostgresStore`",
+        ),
+        (
+            block_on(PostgresStore::open(options(&place, "a", LONG))).unwrap_err(),
+            "open a `PostgresNode`, or name none",
+        ),
     ] {
-        assert!(matches!(error, StoreError::Address { .. }), "{error:?}");
+        let is_of_options = matches!(error, StoreError::Options { .. });
+        assert!(is_of_options && error.to_string().ends_with(advice), "{error:?}");
     }
 }
 

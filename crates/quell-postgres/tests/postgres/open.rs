@@ -70,7 +70,7 @@ fn where_nobody_answers_that_is_said_and_where_it_was_looked_for() {
     for schema in [String::new(), "x".repeat(64), "a\0b".into()] {
         options.schema = schema;
         let error = refused(&options);
-        assert!(matches!(error, StoreError::Address { .. }), "{error:?}");
+        assert!(matches!(error, StoreError::Options { .. }), "{error:?}");
     }
     // A server that says nothing.
     let silent = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap();
