@@ -185,15 +185,17 @@ const DETACH: &str = "with recursive below (id) as (
         parent = case when run.id = $1 then null else run.parent end
     from below where run.id = below.id";
 
-/// A run and those below it, the tree of a root as a whole.
+/// A run and those below it, the tree of a root as a whole. Each is found by an index: two
+/// conditions with an `or` between them would have all runs looked at.
 macro_rules! tree {
     () => {
-        "with recursive below (id) as (
-            select id from run where id = $1
-            union select r.id from run r join below b on r.parent = b.id),
+        "with recursive below (ord, id, status, key, bytes) as (
+            select ord, id, status, key, bytes from run where id = $1
+            union select r.ord, r.id, r.status, r.key, r.bytes
+                from run r join below b on r.parent = b.id),
         member as materialized (
-            select ord, id, status, key, bytes from run
-            where id in (select id from below) or root = $1)"
+            select * from below
+            union select ord, id, status, key, bytes from run where root = $1)"
     };
 }
 
@@ -201,22 +203,24 @@ macro_rules! tree {
 const LIVE: &str = concat!(tree!(), "select id from member where status < 3 order by ord limit 1");
 
 /// A tree leaves at once or not at all, with all that is stored of it. Yields how many bytes it
-/// had, and how many keys are kept from now on; no row if it stays.
+/// had, and how many keys are kept from now on; no row if it stays. Arrays have rows found by an
+/// index: a join of as many as a tree is guessed to have would look whole tables through.
 const FORGET: &str = concat!(
     tree!(),
     ", gone as materialized (
         select ord, id, key, bytes from member
         where exists (select 1 from run where id = $1 and epoch <= $2)
         and not exists (select 1 from member where status < 3)),
-    events as (delete from event using gone where root = gone.ord
+    events as (delete from event where root = any(array(select ord from gone))
         returning octet_length(text) + 64 as bytes),
-    states as (delete from checkpoint using gone where run = gone.ord
+    states as (delete from checkpoint where run = any(array(select ord from gone))
         returning octet_length(state) + 64 as bytes),
-    labels as (delete from label using gone where run = gone.ord),
-    holds as (delete from hold using gone where run = gone.ord),
-    keys as (update claim set forgotten = $3 from gone
-        where gone.key is not null and claim.run = gone.id and forgotten is null returning 1),
-    runs as (delete from run using gone where run.ord = gone.ord returning run.bytes)
+    labels as (delete from label where run = any(array(select ord from gone))),
+    holds as (delete from hold where run = any(array(select ord from gone))),
+    keys as (update claim set forgotten = $3
+        where run = any(array(select id from gone where key is not null))
+        and forgotten is null returning 1),
+    runs as (delete from run where ord = any(array(select ord from gone)) returning bytes)
     select (coalesce((select sum(bytes) from runs), 0)
             + coalesce((select sum(bytes) from events), 0)
             + coalesce((select sum(bytes) from states), 0))::int8,

@@ -39,6 +39,8 @@ mod load;
 mod nodes;
 // What is refused when a store is opened, and in which words.
 mod open;
+// Statements on tables that have grown.
+mod plans;
 // The way to a server, which can be broken.
 mod proxy;
 // Who the server has to be.
