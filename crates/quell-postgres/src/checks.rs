@@ -6,7 +6,8 @@ use tokio_postgres::Client;
 use crate::fault::fault;
 use crate::session::Target;
 
-/// Checks version, encoding and the settings on which durability rests, as they are in a session.
+/// Checks version, encoding and the settings on which durability rests, as they are in a session
+/// of which nothing was set.
 ///
 /// # Errors
 ///
@@ -48,7 +49,7 @@ pub(crate) async fn check(client: &Client, target: &Target) -> Result<(), StoreE
 const SERVER: &str = "select current_setting('server_version_num')::int8,
     current_setting('server_version'), current_setting('server_encoding'),
     current_setting('fsync'), current_setting('full_page_writes'),
-    current_setting('synchronous_commit'), pg_is_in_recovery()";
+    (select reset_val from pg_settings where name = 'synchronous_commit'), pg_is_in_recovery()";
 
 /// The oldest release that its makers still mend.
 const VERSION_MIN: i64 = 140_000;

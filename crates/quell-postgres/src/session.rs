@@ -133,17 +133,41 @@ impl Target {
 
     fn settings(&self) -> String {
         let (schema, limit) = (self.schema(), self.statement_ms());
-        // A peer that is gone is noticed, so that the lock does not stay with a dead session.
+        let idle = self.idle_ms();
+        // What was asked or answered on a session outlives the server although the setting of the
+        // role has changed: `check` looks at that, and this session keeps what it has.
+        let commit = if self.options.accepts_asynchronous_commit { "" } else { KEEP_COMMIT };
+        // A peer that is gone is noticed, so that the lock does not stay with a dead session. One
+        // with nothing to do keeps its lock.
         format!(
             "set search_path = {schema}; set client_min_messages = warning;
             set statement_timeout = {limit}; set lock_timeout = {limit};
-            set idle_in_transaction_session_timeout = {limit};
+            set idle_in_transaction_session_timeout = {idle}; set idle_session_timeout = 0;
             set default_transaction_isolation = 'read committed'; set jit = off;
             set tcp_keepalives_idle = 10; set tcp_keepalives_interval = 5;
-            set tcp_keepalives_count = 3"
+            set tcp_keepalives_count = 3; {commit}"
         )
     }
+
+    /// Yields for how long the server lets a transaction be in which nothing happens, in
+    /// milliseconds. It keeps others from taking over, so that one of a member that was frozen or
+    /// cut off has to be gone before its lease is over.
+    fn idle_ms(&self) -> u64 {
+        let limit = self.statement_ms();
+        if self.options.node.is_none() {
+            return limit;
+        }
+        let of_lease = u64::try_from(self.options.lease_ms()).unwrap_or(limit) / IDLES;
+        limit.min(of_lease.max(1))
+    }
 }
+
+/// Transactions in which nothing happens that a lease has room for, about.
+const IDLES: u64 = 5;
+
+/// Keeps the setting of the session as it is, and on where it is off.
+const KEEP_COMMIT: &str = "select set_config('synchronous_commit', coalesce(
+    nullif(current_setting('synchronous_commit'), 'off'), 'on'), false)";
 
 fn is_name(name: &str) -> bool {
     (1..=NAME_BYTES_MAX).contains(&name.len()) && !name.contains('\0')

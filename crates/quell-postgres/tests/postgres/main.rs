@@ -44,4 +44,6 @@ mod plans;
 // The way to a server, which can be broken.
 mod proxy;
 // Who the server has to be.
+// What a session relies on, whatever the settings of its role or database say.
+mod sessions;
 mod tls;
