@@ -36,6 +36,12 @@ pub(crate) fn is_lost(error: &Error) -> bool {
     error.is_closed() || is_io() || error.code().is_some_and(|code| is_of(code, &AWAY))
 }
 
+/// Tells whether the server has rolled a transaction back because of another one, so that the same
+/// may go well when it is tried again: a deadlock, or an order in which both cannot be.
+pub(crate) fn is_victim(error: &Error) -> bool {
+    error.code().is_some_and(|code| is_of(code, &VICTIM))
+}
+
 /// Says an error in words. Its details are left out: they may show what is stored.
 fn words(error: &Error) -> String {
     if let Some(error) = error.as_db_error() {
@@ -65,8 +71,12 @@ fn is_of(code: &SqlState, prefixes: &[&str]) -> bool {
 /// Whoever wants in may not, or there is no such database.
 const DENIED: [&str; 2] = ["28", "3D000"];
 
-/// Connections fail or end: also by whoever shuts the server down, or ends this session.
-const AWAY: [&str; 6] = ["08", "53300", "57P01", "57P02", "57P03", "57P05"];
+/// Connections fail or end: also by whoever shuts the server down, or ends this session, and when
+/// one of its limits has passed.
+const AWAY: [&str; 8] = ["08", "25P03", "25P04", "53300", "57P01", "57P02", "57P03", "57P05"];
+
+/// A transaction was rolled back because of another one.
+const VICTIM: [&str; 1] = ["40"];
 
 /// There is no right to write.
 const READ_ONLY: [&str; 2] = ["25006", "42501"];

@@ -21,7 +21,7 @@ use tokio_postgres::types::ToSql;
 use tokio_postgres::{Client, Config, Error, Row};
 use tokio_util::task::TaskTracker;
 
-use crate::fault::{fault, is_lost};
+use crate::fault::{fault, is_lost, is_victim};
 use crate::session::Target;
 use crate::step::Value;
 
@@ -166,7 +166,7 @@ impl Read {
             };
             match self.on(session, query, answer).await? {
                 Ok(rows) => return Some(Ok(rows)),
-                Err(Failed::Server(error)) if is_lost(&error) => {}
+                Err(Failed::Server(error)) if is_lost(&error) || is_victim(&error) => {}
                 Err(Failed::Server(error)) => return Some(Err(fault(&error))),
                 Err(Failed::Silence) => return Some(Err(self.silence())),
             }

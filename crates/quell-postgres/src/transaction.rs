@@ -15,7 +15,7 @@ use quell_durable::{Pending, key_ttl_ms, millis};
 use tokio_postgres::types::ToSql;
 use tokio_postgres::{Client, Error};
 
-use crate::fault::{fault, is_lost};
+use crate::fault::{fault, is_lost, is_victim};
 use crate::prepared::Prepared;
 use crate::refusal;
 use crate::seat::Seat;
@@ -46,6 +46,8 @@ pub(crate) enum Broken {
     Refused,
     /// The seat was taken away. Nothing is stored.
     Superseded,
+    /// It had to give way to another transaction. Nothing is stored, and it may be tried again.
+    Victim(StoreError),
     /// A statement failed. Nothing is stored.
     Statement(StoreError),
     /// The session is of no use any more. Nothing is stored, unless COMMIT was sent.
@@ -188,7 +190,7 @@ impl Session {
         match (answers.next(), answers.next()) {
             (Some(Ok(counted)), Some(Ok(_))) if counted.rows == 1 => Ok(()),
             // The COMMIT behind it has rolled back.
-            (Some(Err(error)), Some(Ok(_))) => Err(Broken::Statement(fault(&error))),
+            (Some(Err(error)), Some(Ok(_))) => Err(error.into()),
             // Nobody knows what is there.
             (_, Some(Err(error))) => Err(Broken::Lost(fault(&error))),
             _ => Err(Broken::Lost(StoreError::Io { what: "a commit had no number".into() })),
@@ -249,9 +251,14 @@ impl Sum {
 
 impl From<Error> for Broken {
     fn from(error: Error) -> Self {
-        let is_lost = is_lost(&error);
-        let error = fault(&error);
-        if is_lost { Self::Lost(error) } else { Self::Statement(error) }
+        let why = fault(&error);
+        if is_lost(&error) {
+            Self::Lost(why)
+        } else if is_victim(&error) {
+            Self::Victim(why)
+        } else {
+            Self::Statement(why)
+        }
     }
 }
 

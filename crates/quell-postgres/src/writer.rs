@@ -175,7 +175,7 @@ impl Writer {
     /// Stores appends in one transaction, and gives each its answer. A session that is lost
     /// meanwhile is replaced, and what is not there is stored anew.
     async fn commit(&mut self, jobs: &mut [Pending]) -> Result<(), Trouble> {
-        let (mut how, mut losses) = (How::Together, 0);
+        let (mut how, mut losses, mut deferrals) = (How::Together, 0, 0);
         loop {
             let until = Instant::now() + self.target.options.connect_timeout;
             self.connected(until).await.map_err(Trouble::Store)?;
@@ -196,7 +196,13 @@ impl Writer {
                     how = How::Apart;
                     continue;
                 }
-                Err(Broken::Statement(error)) => return Err(Trouble::Statement(error)),
+                Err(Broken::Victim(_)) if deferrals < DEFERRALS_MAX => {
+                    deferrals += 1;
+                    continue;
+                }
+                Err(Broken::Victim(error) | Broken::Statement(error)) => {
+                    return Err(Trouble::Statement(error));
+                }
                 Err(Broken::Superseded) => return Err(Trouble::Store(self.supersede())),
                 Err(Broken::Lost(error)) => {
                     let words = "the session was lost; another one reads what is there";
@@ -359,6 +365,9 @@ const APART_MAX: usize = 8;
 /// Appends that fail one after the other, each in a transaction of its own, until the rest is not
 /// tried.
 const FAILURES_MAX: usize = 4;
+
+/// How often one transaction may give way to another one until it has failed.
+const DEFERRALS_MAX: usize = 8;
 
 /// Sessions that one transaction may lose until it has failed.
 const LOSSES_MAX: usize = 8;

@@ -287,3 +287,41 @@ impl Drop for Held<'_> {
         }
     }
 }
+
+#[test]
+fn an_append_that_the_server_rolls_back_because_of_another_one_is_stored_all_the_same() {
+    let place = Place::shared();
+    block_on(async {
+        let store = place.open().await.unwrap();
+        let epoch = epoch(&store);
+        let with_key = |nth: usize| {
+            let mut with_key = Accepted::new(run(nth), RunKind::Agent, "a".into(), epoch, at());
+            let (key, payload) = (format!("key {nth}").into(), [7; 32]);
+            with_key.key = Some(quell_core::store::ClaimedKey { key, payload });
+            Record::Accepted(with_key.into())
+        };
+        // As another member does that stores the same keys the other way round.
+        let claim = |nth: usize| {
+            format!("insert into quell.claim values ('', 'key {nth}', '', gen_random_uuid(), null)")
+        };
+        let first = claim(2);
+        let waits = "pg_sleep(0.01) from pg_locks where locktype = 'transactionid' and not granted";
+        let mut other = place.server.session(
+            &place.database,
+            &format!(
+                "begin; {first}; do $$ begin while not exists (select {waits}) loop end loop; end $$;
+                {second}; rollback",
+                second = claim(1)
+            ),
+        );
+        let began = "select count(*) from pg_stat_activity where query ~ 'pg_sleep'
+            and pid != pg_backend_pid()";
+        eventually("it has the key", || (place.sql(began) == "1").then_some(())).await;
+        let append = store.append(vec![with_key(1), with_key(2)]).await;
+        assert_eq!(append, Ok(()));
+        other.wait().unwrap();
+        let deadlocks = "select deadlocks from pg_stat_database where datname = current_database()";
+        eventually("it was a deadlock", || (place.sql(deadlocks) == "1").then_some(())).await;
+        store.close().await.unwrap();
+    });
+}
