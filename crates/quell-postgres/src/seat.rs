@@ -116,10 +116,9 @@ impl Seat {
             let Some(over) = over.first() else { return Ok(Ok(None)) };
             let from: String = over.try_get(0)?;
             let boot = boots(&transaction, 2).await?;
-            inherit(&transaction, std::slice::from_ref(&from), name, boot - 1).await?;
-            let doubt: [&(dyn ToSql + Sync); 4] =
-                [&name, &(boot - 1), &Work::Node.as_str(), &kept(&from)];
+            let doubt: [&(dyn ToSql + Sync); 3] = [&from, &Work::Node.as_str(), &kept(&from)];
             transaction.execute(DOUBT, &doubt).await?;
+            inherit(&transaction, std::slice::from_ref(&from), name, boot - 1).await?;
             transaction.execute(RAISE, &[&name, &boot, &from]).await?;
             Ok(Ok(Some(Taken { from, boot })))
         }
@@ -195,12 +194,12 @@ const OWN: &str = "select boot, took_from from node where name = $1 and joined =
 const OVER: &str = "select name from node where lease_until <= now() and name <> $1
     order by lease_until limit 1 for update skip locked";
 
-/// What was taken over the former member may execute still, but for what was paused. One that was
-/// rolled back leaves when nothing of it executes.
+/// What is taken over the former member may execute still, but for what is paused: with a stop that
+/// it has not heard of it is no less. One that was rolled back leaves when nothing of it executes.
 const DOUBT: &str = "insert into hold (run, nr, what, name)
-    select ord, coalesce((select max(nr) + 1 from hold h where h.run = r.ord), 0), $3, $4
-    from run r where node = $1 and (status in (0, 1, 2) and epoch >> 32 = $2
-        or stop_rollback and status >= 5 and not quiescent)";
+    select ord, coalesce((select max(nr) + 1 from hold h where h.run = r.ord), 0), $2, $3
+    from run r where node = $1 and (status < 3 or stop_rollback and status >= 5)
+    and (status in (0, 1, 2) or status >= 3 and not quiescent)";
 
 const RAISE: &str = "update node set boot = $2, took_from = $3 where name = $1";
 

@@ -43,7 +43,9 @@ mod open;
 mod plans;
 // The way to a server, which can be broken.
 mod proxy;
-// Who the server has to be.
 // What a session relies on, whatever the settings of its role or database say.
 mod sessions;
+// What a take-over says of the runs that it takes.
+mod taken;
+// Who the server has to be.
 mod tls;
