@@ -56,6 +56,7 @@
 //! | sessions, their settings and their locks | `session`, `prepared`, `checks`, `lock` |
 //! | who writes under which name, and has what others had | `seat`, `inherit` |
 //! | what a member asks of the others | `node`, `member`, `asked`, `listener` |
+//! | its lease | `renewals` |
 //! | tables, and how they come to be | `schema` |
 //! | statements of records, and why one is refused | `sql`, `step`, `refusal` |
 //! | the one that writes | `writer`, `transaction` |
@@ -77,6 +78,7 @@ mod prepared;
 mod read;
 mod readers;
 mod refusal;
+mod renewals;
 mod row;
 mod schema;
 mod seat;

@@ -1,8 +1,9 @@
 //! [`Member`]: what a member does beside writing: its lease, take-overs, and stops between members.
 //!
 //! What it asks is one statement each, on a few sessions that are for nothing else: a renewal never
-//! waits for an append, nor for a list of runs. It runs on the threads of the store, whatever
-//! becomes of the runtime of the caller, and each call has a time limit.
+//! waits for an append, for a list of runs, or for a stop that another member is asked for. It runs
+//! on the threads of the store, whatever becomes of the runtime of the caller, and each call has a
+//! time limit.
 //!
 //! The row of a stop is the truth. A notification only says that it is time to look, and one that
 //! was lost costs a second at most.
@@ -25,6 +26,7 @@ use uuid::Uuid;
 use crate::asked::{self, Put, Reply};
 use crate::fault::fault;
 use crate::readers::{Query, Readers};
+use crate::renewals::Renewals;
 use crate::seat::Seat;
 use crate::session::Target;
 use crate::step::Value;
@@ -36,6 +38,7 @@ pub(crate) struct Member {
     pub(crate) seat: Seat,
     /// Where this member hears of stops.
     pub(crate) channel: String,
+    renewals: Renewals,
     sessions: Readers,
     /// Stops were asked for, perhaps.
     news: watch::Sender<()>,
@@ -55,10 +58,11 @@ impl Member {
     /// As [`Readers::new`].
     pub(crate) fn new(target: Arc<Target>, seat: Seat, handle: Handle) -> Result<Self, StoreError> {
         let sessions = Readers::new(Arc::clone(&target), handle, SESSIONS)?;
+        let renewals = Renewals::new(Arc::clone(&target));
         let (channel, known) = (target.channel(), AtomicI64::new(seat.joined));
         let (news, waiting) = (watch::Sender::new(()), Mutex::default());
         let is_deaf = AtomicBool::new(false);
-        Ok(Self { target, seat, channel, sessions, news, waiting, known, is_deaf })
+        Ok(Self { target, seat, channel, renewals, sessions, news, waiting, known, is_deaf })
     }
 
     /// Extends the lease.
@@ -72,10 +76,8 @@ impl Member {
     }
 
     async fn extend(&self, lease_ms: i64) -> Result<(), StoreError> {
-        let mut values = self.own();
-        values.push(Box::new(lease_ms));
-        let rows = self.rows(RENEW, values).await?;
-        if rows.is_empty() { Err(self.seat.lost()) } else { Ok(()) }
+        let is_there = self.renewals.extend(&self.seat, lease_ms).await?;
+        if is_there { Ok(()) } else { Err(self.seat.lost()) }
     }
 
     /// Takes over from one member whose lease is over.
@@ -147,7 +149,9 @@ impl Member {
         values.push(Box::new(request.to_owned()));
         values.push(Box::new(self.channel.clone()));
         values.push(Box::new(i64::try_from(STOPS_MAX).unwrap_or(i64::MAX)));
-        let rows = self.rows(asked::PUT, values).await?;
+        // It waits while somebody takes the owner of the run over: others have a session all the same.
+        let query = Query { sql: asked::PUT.to_owned(), values, is_list: true };
+        let rows = self.sessions.rows(query).await?;
         rows.first().map_or(Ok(Put::Known(Disposition::Unknown)), asked::put)
     }
 
@@ -293,14 +297,11 @@ impl Drop for Waits<'_> {
     }
 }
 
-const RENEW: &str = "update node set lease_until = now() + $3::int8 * interval '1 millisecond'
-    where name = $1 and joined = $2 returning 1";
-
 const OVER: &str = "select boot, exists (
         select 1 from node where lease_until <= now() and name <> $1)
     from node where name = $1 and joined = $2";
 
-/// Sessions of a member beside those that write and read.
+/// Sessions of a member beside those that write and read, and that of its lease.
 const SESSIONS: usize = 3;
 
 /// Stops that wait for one member.

@@ -22,8 +22,8 @@ use crate::store::{Opened, PostgresStore};
 /// A member of a cluster whose store is one schema of a database: the store and the cluster of one
 /// engine, under the name [`PostgresOptions::node`].
 ///
-/// It is a [`PostgresStore`] with a lease, and has up to five sessions more: one that listens,
-/// three for the lease and for stops, and one for as long as it takes over.
+/// It is a [`PostgresStore`] with a lease, and has up to six sessions more: one that listens, one
+/// for the lease, three for stops, and one for as long as it takes over.
 ///
 /// # Examples
 ///

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::future::join_all;
 use quell_core::RunId;
 use quell_core::cluster::Cluster as _;
 use quell_core::store::Store as _;
@@ -88,5 +89,79 @@ fn a_member_that_is_cut_off_within_a_transaction_holds_up_no_take_over() {
         late.abort();
         assert_eq!(place.sql("select count(*) from run"), "0");
         b.close().await.unwrap();
+    });
+}
+
+/// Options with which nothing ends by itself.
+fn patient(mut options: PostgresOptions, name: &str) -> PostgresOptions {
+    (options.node, options.lease) = (Some(name.into()), Duration::from_hours(1));
+    options.statement_timeout = Duration::from_hours(1);
+    options.connect_timeout = Duration::from_hours(1);
+    options
+}
+
+#[test]
+fn a_renewal_waits_for_no_stop_that_another_member_is_asked_for() {
+    let place = Place::shared();
+    on_threads(async {
+        let a = join(&place, "a").await;
+        let b = PostgresNode::open(patient(place.options(), "b")).await.unwrap();
+        let b = Arc::new(b);
+        let run = RunId::from_text("r");
+        bare(&a, run).await.unwrap();
+        // As a member that takes it over, and was frozen meanwhile.
+        let frozen = "begin; select 1 from quell.node where name = 'a' for update;
+            select pg_sleep(600)";
+        let mut frozen = place.server.session(&place.database, frozen);
+        let sleeps = "select count(*) from pg_stat_activity where wait_event = 'PgSleep'
+            and datname = current_database()";
+        soon("it has the row", || place.sql(sleeps) == "1").await;
+        let asks: Vec<_> = (0..20)
+            .map(|_| {
+                let b = Arc::clone(&b);
+                tokio::spawn(async move { b.ask(run, stop("ada")).await })
+            })
+            .collect();
+        let wait = "select count(*) from pg_stat_activity where wait_event_type = 'Lock'
+            and datname = current_database()";
+        let many = |count: &str| ["2", "3"].contains(&count);
+        soon("as many wait as can", || many(&place.sql(wait))).await;
+        for _ in 0..9 {
+            within("it is renewed", b.renew()).await.unwrap();
+            within("an answer is given", b.answer(9, quell::Disposition::Unknown)).await.unwrap();
+            assert_eq!(within("it looks", b.take_over()).await, Ok(None));
+        }
+        let end = "select count(pg_terminate_backend(pid)) from pg_stat_activity
+            where query ~ 'pg_sleep' and pid != pg_backend_pid()";
+        place.sql(end);
+        frozen.wait().unwrap();
+        for ask in asks {
+            let answer = within("it is asked", ask).await.unwrap();
+            assert!(matches!(answer, Ok(quell::Disposition::Recorded { .. })), "{answer:?}");
+        }
+        a.close().await.unwrap();
+        b.close().await.unwrap();
+    });
+}
+
+#[test]
+fn a_renewal_that_was_given_up_keeps_no_other_one_waiting() {
+    let server = PostgresServer::start(&["listen_addresses=127.0.0.1"]);
+    let place = Place::on(&server);
+    on_threads(async {
+        let proxy = Proxy::start(server.port()).await;
+        let address = format!("postgres://quell@127.0.0.1:{}/{}", proxy.port, place.database);
+        let a = PostgresNode::open(patient(PostgresOptions::new(address), "a")).await.unwrap();
+        for renewed in join_all((0..20).map(|_| a.renew())).await {
+            renewed.unwrap();
+        }
+        proxy.be_silent(true);
+        for _ in 0..9 {
+            let renewed = tokio::time::timeout(Duration::from_millis(50), a.renew()).await;
+            assert!(renewed.is_err(), "{renewed:?}");
+        }
+        // What was sent meanwhile is never answered.
+        proxy.be_silent(false);
+        within("it is renewed", a.renew()).await.unwrap();
     });
 }
