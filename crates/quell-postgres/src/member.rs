@@ -149,7 +149,7 @@ impl Member {
         values.push(Box::new(request.to_owned()));
         values.push(Box::new(self.channel.clone()));
         values.push(Box::new(i64::try_from(STOPS_MAX).unwrap_or(i64::MAX)));
-        // It waits while somebody takes the owner of the run over: others have a session all the same.
+        // It waits while somebody takes the owner of the run over: a session is left for others.
         let query = Query { sql: asked::PUT.to_owned(), values, is_list: true };
         let rows = self.sessions.rows(query).await?;
         rows.first().map_or(Ok(Put::Known(Disposition::Unknown)), asked::put)

@@ -16,7 +16,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use crate::listener::listen;
 use crate::member::{Member, in_time};
-use crate::options::{LEASE_MAX, PostgresOptions};
+use crate::options::PostgresOptions;
 use crate::store::{Opened, PostgresStore};
 
 /// A member of a cluster whose store is one schema of a database: the store and the cluster of one
@@ -116,7 +116,7 @@ impl Cluster for PostgresNode {
     }
 
     fn lease(&self) -> Duration {
-        self.member.target.options.lease.min(LEASE_MAX)
+        self.member.target.options.lease
     }
 
     fn joined_at(&self) -> Instant {

@@ -44,6 +44,7 @@ impl Target {
             let what = format!("`options.node` has 1 to {NAME_BYTES_MAX} bytes, and no NUL");
             return Err(StoreError::Options { what });
         }
+        let options = options.bounded();
         let address = Address::read(&options.url)?;
         let tls = trust::connector(&address)?;
         Ok(Self { options, address, tls })
@@ -127,8 +128,8 @@ impl Target {
 
     /// Yields the time limit of a statement in milliseconds. Zero would be none.
     pub(crate) fn statement_ms(&self) -> u64 {
-        let millis = self.options.statement_timeout.as_millis().clamp(1, MILLIS_MAX);
-        u64::try_from(millis).unwrap_or(1)
+        let millis = self.options.statement_timeout.as_millis();
+        u64::try_from(millis).unwrap_or(1).max(1)
     }
 
     fn settings(&self) -> String {
@@ -186,6 +187,3 @@ const CHANNELS: Uuid = Uuid::from_u128(0x7175_656c_6c2d_706f_7374_6772_6573_0002
 
 /// PostgreSQL cuts longer names.
 const SCHEMA_BYTES_MAX: usize = 63;
-
-/// The longest limit of a statement that PostgreSQL knows.
-const MILLIS_MAX: u128 = 2_147_483_647;

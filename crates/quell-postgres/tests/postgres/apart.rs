@@ -305,11 +305,13 @@ fn an_append_that_the_server_rolls_back_because_of_another_one_is_stored_all_the
             format!("insert into quell.claim values ('', 'key {nth}', '', gen_random_uuid(), null)")
         };
         let first = claim(2);
-        let waits = "pg_sleep(0.01) from pg_locks where locktype = 'transactionid' and not granted";
+        let waits = "pg_sleep(0.01) from pg_locks where locktype = 'transactionid'
+            and not granted";
         let mut other = place.server.session(
             &place.database,
             &format!(
-                "begin; {first}; do $$ begin while not exists (select {waits}) loop end loop; end $$;
+                "begin; {first};
+                do $$ begin while not exists (select {waits}) loop end loop; end $$;
                 {second}; rollback",
                 second = claim(1)
             ),

@@ -4,7 +4,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::time::Duration;
 
 use quell_core::store::{Store, StoreError};
-use quell_postgres::{PostgresOptions, PostgresStore};
+use quell_postgres::{PostgresNode, PostgresOptions, PostgresStore};
 use quell_test_support::PostgresServer;
 
 use crate::fixture::{Place, block_on};
@@ -172,4 +172,30 @@ fn a_database_that_may_not_be_written_is_refused() {
     );
     let error = refused(&PostgresOptions::new(address));
     assert!(matches!(error, StoreError::ReadOnly { .. }), "{error:?}");
+}
+
+#[test]
+fn no_option_is_too_large() {
+    let place = Place::shared();
+    block_on(async {
+        let mut options = place.options();
+        (options.connect_timeout, options.statement_timeout) = (Duration::MAX, Duration::MAX);
+        (options.lease, options.readers) = (Duration::MAX, usize::MAX);
+        (options.queue_records_max, options.queue_bytes_max) = (usize::MAX, usize::MAX);
+        for name in [None, Some("a".into())] {
+            options.node = name;
+            let run = quell_core::RunId::from_text("r");
+            let store: Box<dyn Store> = match options.node {
+                None => Box::new(PostgresStore::open(options.clone()).await.unwrap()),
+                Some(_) => Box::new(PostgresNode::open(options.clone()).await.unwrap()),
+            };
+            assert_eq!(store.get(run).await, Ok(None));
+            let epoch = quell_core::store::Epoch::new(store.boot(), 1);
+            let records = vec![quell_test_support::records::accept(run, epoch)];
+            store.append(records).await.unwrap();
+            assert!(store.get(run).await.unwrap().is_some());
+            place.sql("truncate run");
+            store.close().await.unwrap();
+        }
+    });
 }
