@@ -34,6 +34,8 @@ pub struct PostgresOptions {
     /// `PGPASSFILE`, or `~/.pgpass`; nobody but its owner may have a right to it.
     pub url: String,
     /// The schema that has all of its tables. Defaults to `quell`. It is made if it is not there.
+    /// One in which everybody may make something, or somebody else has made a function, is refused:
+    /// it would be run by the role of the store.
     /// Several stores share a database by several schemas.
     pub schema: String,
     /// How long a connection may take, from the first attempt on, and for how long an append waits

@@ -27,9 +27,13 @@ pub(crate) enum Found {
 
 /// Looks whether a schema is ours, and of which release. Changes nothing.
 ///
+/// Names of functions and operators are looked for in the schema too, so that whoever makes one
+/// there, for types that fit better than those of PostgreSQL, would have it run by the store.
+///
 /// # Errors
 ///
-/// Fails if it has tables of somebody else, or of a newer release than these steps lead to.
+/// Fails if it has tables of somebody else, or of a newer release than these steps lead to, if
+/// somebody else has made a function or an operator in it, or if everybody may.
 pub(crate) async fn look(
     client: &Client,
     target: &Target,
@@ -44,6 +48,14 @@ pub(crate) async fn look(
     let foreign = || StoreError::Foreign {
         what: format!("the schema {} has tables of somebody else", target.schema()),
     };
+    if is(3)? {
+        let what = format!("the schema {} has functions of somebody else", target.schema());
+        return Err(StoreError::Foreign { what });
+    }
+    if is(4)? {
+        let (setting, found) = ("CREATE on the schema", "granted to everybody".into());
+        return Err(StoreError::Setting { setting, found, wanted: "revoked from PUBLIC".into() });
+    }
     match (is_there, has_any, has_meta) {
         (false, ..) => return Ok(Found::Missing),
         (true, false, _) => return Ok(Found::Nothing),
@@ -100,7 +112,14 @@ pub(crate) async fn migrate(
 const LOOK: &str = "select exists (select 1 from pg_namespace where nspname = $1),
     exists (select 1 from pg_class c join pg_namespace n on n.oid = c.relnamespace
         where n.nspname = $1),
-    to_regclass($2) is not null";
+    to_regclass($2) is not null,
+    exists (select 1 from pg_namespace n join (
+            select pronamespace, proowner from pg_proc
+            union all select oprnamespace, oprowner from pg_operator) made (place, by)
+        on made.place = n.oid where n.nspname = $1
+        and not (select rolsuper or rolname = current_user from pg_roles where oid = made.by)),
+    exists (select 1 from pg_namespace n where nspname = $1
+        and has_schema_privilege('public', n.oid, 'create'))";
 
 /// A boot is given once, to whoever opens the store or takes over: `meta.boot` is the last one. A
 /// store writes under its row of `node`, and counts in its row of `tally`, so that no two wait for

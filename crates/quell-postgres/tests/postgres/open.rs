@@ -199,3 +199,29 @@ fn no_option_is_too_large() {
         }
     });
 }
+
+#[test]
+fn no_function_of_somebody_else_is_run_by_a_store() {
+    let function = "create function quell.hashtextextended(text, int) returns bigint immutable
+        language plpgsql as $$ begin raise exception 'run as %', current_user; end $$";
+    let place = Place::shared();
+    place.server.sql(&place.database, "create schema quell authorization ada");
+    place.sql(&format!("set role ada; {function}"));
+    let error = refused(&place.options());
+    assert!(matches!(error, StoreError::Foreign { .. }), "{error:?}");
+    place.sql(
+        "drop function quell.hashtextextended; set role ada;
+        create function less(numeric, int) returns bool language sql as 'select true';
+        reset role; alter function less owner to quell; grant usage on schema quell to ada;
+        set role ada; create operator <= (leftarg = numeric, rightarg = int, function = less)",
+    );
+    let error = refused(&place.options());
+    assert!(matches!(error, StoreError::Foreign { .. }), "{error:?}");
+    place.sql("drop operator <= (numeric, int); grant create on schema quell to public");
+    let error = refused(&place.options());
+    let words = "CREATE on the schema of the store is granted to everybody";
+    assert!(error.to_string().contains(words), "{error}");
+    place.sql("revoke create on schema quell from public");
+    // Those of the role of the store, and of one that is above all, are no danger.
+    block_on(async { place.open().await.unwrap().close().await.unwrap() });
+}
