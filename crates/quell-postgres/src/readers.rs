@@ -232,6 +232,10 @@ enum Failed {
 }
 
 async fn rows(session: &Object, query: &Query) -> Result<Vec<Row>, Error> {
+    // Filters of callers make as many statements as there are ways to filter.
+    if session.statement_cache.size() >= STATEMENTS_MAX {
+        session.statement_cache.clear();
+    }
     let statement = session.prepare_cached(&query.sql).await?;
     let values: Vec<&(dyn ToSql + Sync)> = query.values.iter().map(|it| &**it as _).collect();
     session.query(&statement, &values).await
@@ -243,5 +247,37 @@ struct Opens(Arc<Target>);
 impl Connect for Opens {
     fn connect(&self, _: &Config) -> BoxFuture<'_, Result<(Client, JoinHandle<()>), Error>> {
         self.0.connect().boxed()
+    }
+}
+
+/// Statements that are prepared on one session.
+const STATEMENTS_MAX: usize = 64;
+
+#[cfg(test)]
+mod tests {
+    use quell_test_support::PostgresServer;
+
+    use super::*;
+    use crate::options::PostgresOptions;
+
+    #[test]
+    fn a_session_has_so_many_statements_however_many_ways_there_are_to_ask() {
+        let server = PostgresServer::shared();
+        let options = PostgresOptions::new(server.address(&server.database()));
+        let target = Arc::new(Target::new(options).unwrap());
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let readers = Readers::new(target, Handle::current(), 1).unwrap();
+            let ask = async |sql: String| {
+                let query = Query { sql, values: Vec::new(), is_list: false };
+                readers.rows(query).await.unwrap()[0].get::<_, i64>(0)
+            };
+            for nth in 0..300 {
+                assert_eq!(ask(format!("select {nth}::int8")).await, nth);
+            }
+            let there = ask("select count(*) from pg_prepared_statements".into()).await;
+            assert!(there > 1 && there <= 64, "{there}");
+            readers.close().await;
+        });
     }
 }
