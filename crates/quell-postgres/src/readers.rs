@@ -153,7 +153,7 @@ impl Read {
         query: &Query,
         answer: &mut Answer,
     ) -> Option<Result<Vec<Row>, StoreError>> {
-        for _ in 0..self.sessions {
+        for _ in 0..=self.sessions {
             let session = tokio::select! {
                 // Who has given up needs no session.
                 biased;

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use futures::future::join_all;
 use quell_core::RunId;
 use quell_core::store::{Store, StoreError};
 use quell_postgres::{PostgresOptions, PostgresStore};
@@ -94,6 +95,27 @@ fn a_session_that_the_server_takes_for_alive_is_ended_before_another_one_writes(
         assert_eq!(proxy.done(), 1);
         assert_ne!(holder(), before);
         assert_eq!(place.sql("select count(*) from run"), "1");
+        store.close().await.unwrap();
+    });
+}
+
+#[test]
+fn a_read_finds_a_session_although_all_that_are_there_end_when_they_are_used() {
+    let server = PostgresServer::start(&["listen_addresses=127.0.0.1"]);
+    let place = Place::on(&server);
+    block_on(async {
+        let proxy = Proxy::start(server.port()).await;
+        let store = PostgresStore::open(options(&proxy, &place)).await.unwrap();
+        let epoch = epoch(&store);
+        for nth in 0..9 {
+            // As many sessions as there may be.
+            for read in join_all((0..20).map(|_| store.get(run(nth)))).await {
+                assert_eq!(read, Ok(None));
+            }
+            proxy.forget();
+            assert_eq!(store.get(run(nth)).await, Ok(None));
+            assert_eq!(store.append(vec![accept(run(nth), epoch)]).await, Ok(()));
+        }
         store.close().await.unwrap();
     });
 }

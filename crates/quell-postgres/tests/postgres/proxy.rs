@@ -23,6 +23,8 @@ struct State {
     is_silent: AtomicBool,
     /// No notification is passed on.
     swallows_news: AtomicBool,
+    /// How often all sessions were forgotten.
+    forgotten: AtomicUsize,
     /// How often one of them has happened.
     done: AtomicUsize,
 }
@@ -41,7 +43,7 @@ impl Proxy {
                 let (from_client, to_client) = client.into_split();
                 let (from_server, to_server) = server.into_split();
                 let state = Arc::clone(&of_sessions);
-                let forth = tokio::spawn(pass(from_client, to_server));
+                let forth = tokio::spawn(pass(from_client, to_server, Arc::clone(&state)));
                 tokio::spawn(async move {
                     back(from_server, to_client, &state).await;
                     forth.abort();
@@ -71,16 +73,23 @@ impl Proxy {
         self.state.swallows_news.store(true, Ordering::SeqCst);
     }
 
+    /// Has sessions that are there end when they are used next, as where the way has forgotten them.
+    pub(crate) fn forget(&self) {
+        self.state.forgotten.fetch_add(1, Ordering::SeqCst);
+    }
+
     /// Yields how many answers were not passed on.
     pub(crate) fn done(&self) -> usize {
         self.state.done.load(Ordering::SeqCst)
     }
 }
 
-async fn pass(mut from: OwnedReadHalf, mut to: OwnedWriteHalf) {
+async fn pass(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, state: Arc<State>) {
     let mut bytes = vec![0; 64 << 10];
+    let known = state.forgotten.load(Ordering::SeqCst);
     while let Ok(count @ 1..) = from.read(&mut bytes).await {
-        if to.write_all(&bytes[..count]).await.is_err() {
+        let is_forgotten = state.forgotten.load(Ordering::SeqCst) != known;
+        if is_forgotten || to.write_all(&bytes[..count]).await.is_err() {
             return;
         }
     }
