@@ -126,3 +126,25 @@ async fn an_answer_that_hangs_keeps_no_lease_of_an_engine_that_is_gone() {
     let taken = b.take_over(|_| Recovery::Fail).await.unwrap().unwrap();
     assert_eq!(taken.from.as_deref(), Some("a"));
 }
+
+#[tokio::test(start_paused = true)]
+async fn stops_of_a_run_that_its_owner_has_yet_to_recover_hold_up_no_other_one() {
+    let nodes = Nodes::new(secs(15));
+    let node_a = Shaky::join(&nodes, "a");
+    let (a, b) = (node_a.engine(), Shaky::join(&nodes, "b").engine());
+    let before = started(&a, RunSpec::agent("before")).await;
+    node_a.trouble(Trouble::All);
+    let again = Shaky::join(&nodes, "a").engine();
+    let asks =
+        (0..2 * quell::limits::ASKED_STOPS_MAX).map(|_| b.cancel_anywhere(before.id(), stop()));
+    for answer in futures::future::join_all(asks).await {
+        assert!(matches!(answer, Ok(Disposition::Recorded { .. })), "{answer:?}");
+    }
+    for _ in 0..5 {
+        let run = started(&again, RunSpec::agent("later")).await;
+        let answer = b.cancel_anywhere(run.id(), stop()).await.unwrap();
+        assert!(matches!(answer, Disposition::Accepted { .. }), "{answer:?}");
+    }
+    assert_eq!(again.recover(resume).await.unwrap().ended.cancelled, 1);
+    assert_stopped(&nodes, before.id()).await;
+}

@@ -95,8 +95,8 @@ pub trait Cluster: Debug + Send + Sync + 'static {
     ) -> BoxFuture<'_, Result<Disposition, StoreError>>;
 
     /// Waits until stops are asked of this member that are not among the `known` ones, and yields
-    /// those that are not answered, the first first, at most [`limits::ASKED_STOPS_MAX`] of them.
-    /// One is yielded again until it is answered.
+    /// those, the first first, at most [`limits::ASKED_STOPS_MAX`] of them. One that is not known
+    /// is yielded again until it is answered. However many are known, they hold up no other one.
     ///
     /// # Errors
     ///

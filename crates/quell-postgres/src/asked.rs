@@ -154,10 +154,10 @@ pub(crate) const REPLY: &str = concat!(
     from stop s left join node o on o.name = s.owner where s.ask = $1"
 );
 
-/// Reads what waits for a member.
+/// Reads what waits for a member, but for what it knows.
 pub(crate) const INBOX: &str = "select nr, run, request, at from stop
     where owner = (select name from node where name = $1 and joined = $2) and answer is null
-    order by nr limit $3";
+    and nr <> all($4) order by nr limit $3";
 
 /// Answers a stop, and wakes whoever has asked for it. What was answered long ago leaves.
 pub(crate) const ANSWER: &str = concat!(

@@ -163,14 +163,12 @@ impl Member {
     /// Waits until stops are asked of this member that are not among the known ones.
     pub(crate) async fn inbox(&self, known: Vec<u64>) -> Result<Vec<AskedStop>, StoreError> {
         let mut news = self.news.subscribe();
+        let known: Vec<_> = known.into_iter().map(u64::cast_signed).collect();
         loop {
             news.mark_unchanged();
-            let mut values = self.own();
-            let most = i64::try_from(limits::ASKED_STOPS_MAX).unwrap_or(i64::MAX);
-            values.push(Box::new(most));
-            let rows = self.in_time(self.rows(asked::INBOX, values)).await?;
-            let stops = rows.iter().map(asked::stop).collect::<Result<Vec<_>, _>>()?;
-            if stops.iter().any(|stop| !known.contains(&stop.nr)) {
+            let read = self.unanswered(limits::ASKED_STOPS_MAX, known.clone());
+            let stops = self.in_time(read).await?;
+            if !stops.is_empty() {
                 return Ok(stops);
             }
             let _ = timeout(self.pause(), news.changed()).await;
@@ -179,15 +177,20 @@ impl Member {
 
     /// Reads the stops that nobody has answered, the first one of each run.
     pub(crate) async fn asked(&self) -> Result<HashMap<RunId, AskedStop>, StoreError> {
-        let mut values = self.own();
-        values.push(Box::new(i64::try_from(STOPS_MAX).unwrap_or(i64::MAX)));
-        let rows = self.rows(asked::INBOX, values).await?;
         let mut first = HashMap::new();
-        for row in &rows {
-            let stop = asked::stop(row)?;
+        for stop in self.unanswered(STOPS_MAX, Vec::new()).await? {
             first.entry(stop.run).or_insert(stop);
         }
         Ok(first)
+    }
+
+    /// Reads so many stops that nobody has answered, but for the known ones.
+    async fn unanswered(&self, most: usize, known: Vec<i64>) -> Result<Vec<AskedStop>, StoreError> {
+        let mut values = self.own();
+        values.push(Box::new(i64::try_from(most).unwrap_or(i64::MAX)));
+        values.push(Box::new(known));
+        let rows = self.rows(asked::INBOX, values).await?;
+        rows.iter().map(asked::stop).collect()
     }
 
     /// Answers a stop.

@@ -44,8 +44,8 @@ pub struct PostgresOptions {
     pub connect_timeout: Duration,
     /// How long one statement may take on the server, and a whole transaction of the one that
     /// writes; so also how long it may take to give all that a member has to another one, which is
-    /// about 1 s for 30,000 live runs. Defaults to 30 s; more than a day counts as a day. Zero counts
-    /// as 1 ms.
+    /// about 1 s for 30,000 live runs. Defaults to 30 s; more than a day counts as a day. Zero
+    /// counts as 1 ms.
     pub statement_timeout: Duration,
     /// Connections that read. Defaults to 4; more than 1,000 count as 1,000. Zero counts as 1. One
     /// of them, if there are several, is for other reads than lists of runs.

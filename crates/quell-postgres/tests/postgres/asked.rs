@@ -272,3 +272,40 @@ fn while_the_database_is_away_a_member_fails_in_time_and_once_it_is_back_it_goes
         assert_eq!(a.renew().await, Err(StoreError::Closed));
     });
 }
+
+#[test]
+fn stops_that_nobody_can_decide_yet_hold_up_no_other_one() {
+    let place = Place::shared();
+    on_threads(async {
+        let (node_a, node_b) = (join(&place, "a").await, join(&place, "b").await);
+        let (a, b) = (engine(&node_a), engine(&node_b));
+        // No engine has it yet, as before it is recovered, or if it cannot be read.
+        let run = RunId::from_text("nobody's yet");
+        bare(&node_a, run).await.unwrap();
+        place.sql(&format!(
+            "insert into stop (ask, run, owner, channel, request, at)
+            select gen_random_uuid(), '{run}', 'a', 'x', '{{}}', 1 from generate_series(1, 2500)"
+        ));
+        for nth in 0..3 {
+            let far = live(&a, &format!("far {nth}")).await;
+            let answer = within("it is asked", async {
+                loop {
+                    let answer = b.cancel_anywhere(far.id(), stop("ada")).await.unwrap();
+                    if !matches!(answer, Disposition::Recorded { .. }) {
+                        break answer;
+                    }
+                }
+            });
+            let answer = answer.await;
+            let is_decided = |answer: &Disposition| {
+                // A stop before had it recorded, perhaps.
+                matches!(answer, Disposition::Accepted { .. } | Disposition::AlreadyStopping { .. })
+                    || matches!(answer, Disposition::AlreadyTerminal { .. })
+            };
+            assert!(is_decided(&answer), "{answer:?}");
+        }
+        assert_eq!(place.sql("select count(*) from stop where answer is null"), "2500");
+        node_a.close().await.unwrap();
+        node_b.close().await.unwrap();
+    });
+}

@@ -73,7 +73,7 @@ impl Proxy {
         self.state.swallows_news.store(true, Ordering::SeqCst);
     }
 
-    /// Has sessions that are there end when they are used next, as where the way has forgotten them.
+    /// Has sessions that are there end when they are used next, as where a way has forgotten them.
     pub(crate) fn forget(&self) {
         self.state.forgotten.fetch_add(1, Ordering::SeqCst);
     }

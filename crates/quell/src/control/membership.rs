@@ -63,6 +63,27 @@ struct Decided {
     /// None while the run is not in memory.
     answer: Option<Disposition>,
     is_under_way: bool,
+    /// Its answer could not be given, and is not tried again before this instant. Meanwhile it
+    /// holds up no other one.
+    rests_until: Option<Instant>,
+    /// How often that was so.
+    failures: u32,
+}
+
+impl Decided {
+    /// Tells whether it needs not be read.
+    const fn is_known(&self) -> bool {
+        self.is_under_way || self.rests_until.is_some()
+    }
+
+    /// Notes that its answer could not be given. One of a run that nobody has decided yet rests
+    /// longer each time, so that however many there are others come through.
+    fn rest(&mut self, now: Instant) {
+        self.is_under_way = false;
+        let factor = if self.answer.is_none() { 1 << self.failures.min(DOUBLINGS_MAX) } else { 1 };
+        self.failures = self.failures.saturating_add(1);
+        self.rests_until = Some(later(now, REST * factor));
+    }
 }
 
 impl Loop for Membership {
@@ -96,11 +117,12 @@ impl Loop for Membership {
             self.poll_renewal(&shared, cx);
         }
         self.poll_answers(cx);
+        self.wake(now);
         self.poll_inbox(&shared, now, cx);
         let (_, lease) = self.member.look(cx.waker());
         let renew_at = self.renew_at.unwrap_or_else(|| lease.renew_at());
         let hangs_at = self.renewal.as_ref().map(|(sent, _)| later(*sent, lease.renewal_wait()));
-        let next = [Some(hangs_at.unwrap_or(renew_at)), self.read_at];
+        let next = [Some(hangs_at.unwrap_or(renew_at)), self.read_at, self.wakes_at()];
         Turn::Next(next.into_iter().flatten().min())
     }
 }
@@ -185,7 +207,7 @@ impl Membership {
             if stops.len() < limits::ASKED_STOPS_MAX {
                 // What is answered is not asked any more.
                 let asked = |nr: &u64| stops.iter().any(|stop| stop.nr == *nr);
-                self.decided.retain(|nr, decided| decided.is_under_way || asked(nr));
+                self.decided.retain(|nr, decided| decided.is_known() || asked(nr));
             }
             for stop in stops {
                 self.carry_out(shared, &stop);
@@ -194,10 +216,29 @@ impl Membership {
         }
     }
 
+    /// When the first of the stops that rest has done so.
+    fn wakes_at(&self) -> Option<Instant> {
+        self.decided.values().filter_map(|decided| decided.rests_until).min()
+    }
+
+    /// Has stops be read again that have rested.
+    fn wake(&mut self, now: Instant) {
+        if self.wakes_at().is_none_or(|at| at > now) {
+            return;
+        }
+        // Those that are about to wake as well: each time the inbox is read anew.
+        let soon = later(now, REST / 2);
+        for decided in self.decided.values_mut() {
+            decided.rests_until = decided.rests_until.filter(|until| *until > soon);
+        }
+        // The read that is under way takes them for known.
+        foreign::release(self.inbox.take());
+    }
+
     fn read_inbox(&self) -> BoxFuture<'static, Result<Vec<AskedStop>, StoreError>> {
         let cluster = Arc::clone(&self.member.cluster);
-        let under_way = self.decided.iter().filter(|(_, decided)| decided.is_under_way);
-        let known = under_way.map(|(nr, _)| *nr).collect();
+        let known = self.decided.iter().filter(|(_, decided)| decided.is_known());
+        let known = known.map(|(nr, _)| *nr).collect();
         Box::pin(async move { cluster.inbox(known).await })
     }
 
@@ -233,11 +274,8 @@ impl Membership {
                 Ok(Poll::Ready(Some((nr, Ok(()))))) => drop(self.decided.remove(&nr)),
                 Ok(Poll::Ready(Some((nr, Err(_))))) => {
                     if let Some(decided) = self.decided.get_mut(&nr) {
-                        decided.is_under_way = false;
+                        decided.rest(sync::now());
                     }
-                    // The read that is under way takes it for known.
-                    foreign::release(self.inbox.take());
-                    self.read_at = Some(later(sync::now(), REST));
                 }
                 Ok(Poll::Ready(None) | Poll::Pending) => return,
                 // Which one is not known: all of them are read again.
@@ -285,5 +323,8 @@ async fn give_of_stored(
     }
 }
 
-/// How long a cluster in trouble is left alone.
+/// How long a cluster in trouble is left alone, and a stop whose answer could not be given.
 const REST: Duration = Duration::from_millis(200);
+
+/// How often that of a stop which nobody can decide yet is doubled.
+const DOUBLINGS_MAX: u32 = 4;

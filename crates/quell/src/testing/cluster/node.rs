@@ -199,9 +199,11 @@ impl Cluster for Node {
         Box::pin(async move {
             loop {
                 let news = self.shared.news.notified();
-                let stops = self.reach()?.table.lock().asked_of(self.boot);
-                if stops.iter().any(|stop| !known.contains(&stop.nr)) {
-                    return Ok(stops.into_iter().take(limits::ASKED_STOPS_MAX).collect());
+                let mut stops = self.reach()?.table.lock().asked_of(self.boot);
+                stops.retain(|stop| !known.contains(&stop.nr));
+                if !stops.is_empty() {
+                    stops.truncate(limits::ASKED_STOPS_MAX);
+                    return Ok(stops);
                 }
                 news.await;
             }
