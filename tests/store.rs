@@ -33,7 +33,7 @@ fn a_store_that_breaks_a_promise_fails_the_suite_with_words() {
 #[test]
 fn a_store_in_memory_that_is_full_refuses_what_is_new_and_takes_every_end() {
     let store = MemoryStore::with_bytes_max(20_000);
-    let (epoch, at) = (Epoch::new(1, 1), std::time::SystemTime::UNIX_EPOCH);
+    let (epoch, at) = (Epoch::new(1, 1), SystemTime::UNIX_EPOCH);
     let accept = |nth: usize| {
         let run = RunId::from_text(&format!("run {nth}"));
         let kind = quell::RunKind::Agent;
@@ -63,7 +63,7 @@ fn a_store_in_memory_that_is_full_refuses_what_is_new_and_takes_every_end() {
 #[test]
 fn a_store_in_memory_counts_what_it_keeps_and_not_what_was_replaced() {
     let store = MemoryStore::with_bytes_max(100_000);
-    let (epoch, at) = (Epoch::new(1, 1), std::time::SystemTime::UNIX_EPOCH);
+    let (epoch, at) = (Epoch::new(1, 1), SystemTime::UNIX_EPOCH);
     let run = |nth: usize| RunId::from_text(&format!("run {nth}"));
     let accept = |nth| {
         let kind = quell::RunKind::Agent;
@@ -101,13 +101,13 @@ fn a_store_in_memory_counts_what_it_keeps_and_not_what_was_replaced() {
 }
 
 fn pause(run: RunId, request: String) -> Record {
-    let at = std::time::SystemTime::UNIX_EPOCH;
+    let at = SystemTime::UNIX_EPOCH;
     let pause = Box::new(quell::store::StoredPause::new(request.into(), 1, at));
     Record::Paused { run, epoch: Epoch::new(1, 1), pause }
 }
 
 fn answer(run: RunId, answer: String) -> Record {
-    let (epoch, at) = (Epoch::new(1, 1), std::time::SystemTime::UNIX_EPOCH);
+    let (epoch, at) = (Epoch::new(1, 1), SystemTime::UNIX_EPOCH);
     let (answer, stood) = (answer.into(), std::time::Duration::ZERO);
     Record::Resumed { run, epoch, attempt: 2, answer, stood, at }
 }
