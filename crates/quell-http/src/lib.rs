@@ -18,6 +18,7 @@ mod lookup_error;
 mod millis;
 mod native;
 mod open_access;
+mod pace;
 mod panics;
 mod path_texts;
 mod problem;

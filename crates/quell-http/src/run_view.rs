@@ -104,6 +104,14 @@ impl RunView {
         }
     }
 
+    /// Yields the number of its attempt.
+    pub fn attempt(&self) -> u32 {
+        match self {
+            Self::Live(run) => run.attempt(),
+            Self::Stored(stored) => stored.record().attempt,
+        }
+    }
+
     /// Yields the input.
     pub fn input(&self) -> Option<&Payload> {
         match self {

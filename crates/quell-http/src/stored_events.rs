@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures::stream::{Stream, unfold};
 use quell::store::{ImpliedEvents, RunRecord, StoreError, Stored, Subtree};
@@ -9,9 +10,15 @@ use quell::{Engine, EventKind, RunEvent, limits};
 use tokio::time::timeout;
 
 use crate::lookup_error::LookupError;
+use crate::pace::Pace;
 
 /// The events of a stored run and its subtree: those that are stored, and at the end those that
 /// follow from its record. What cannot be read is a gap.
+///
+/// Of a run that another node has they are those by now, or, if they are
+/// [followed](Self::following), all up to its end: the log is read again and again, 20 ms behind
+/// what was new, and in pauses that grow to 250 ms. Whoever has the run meanwhile, its log goes on
+/// with the next number.
 ///
 /// The log of a root is read from the last event on that the client has. For a run below a root it
 /// is read from the first one on: earlier events tell which runs are below it.
@@ -31,6 +38,10 @@ pub(crate) struct StoredEvents {
     read: u64,
     ready: VecDeque<RunEvent>,
     is_over: bool,
+    /// When the log is read again, if it is followed.
+    pace: Option<Pace>,
+    /// How often nothing was new since the record was read.
+    quiet: u32,
 }
 
 impl StoredEvents {
@@ -51,31 +62,86 @@ impl StoredEvents {
             read: skipped,
             ready: VecDeque::new(),
             is_over: false,
+            pace: None,
+            quiet: 0,
         }
     }
 
-    /// Reads until there is an event to tell, or no more.
+    /// Follows the log for as long as another node may write it.
+    pub(crate) const fn following(mut self) -> Self {
+        self.pace = Some(Pace::new(FIRST_PAUSE));
+        self
+    }
+
+    /// Reads until there is an event to tell, or no more. While it follows the log it waits for a
+    /// store that is in trouble.
     ///
     /// # Errors
     ///
     /// Fails with the trouble of the store; a later call goes on.
-    pub(crate) async fn fill(&mut self) -> Result<(), LookupError> {
+    async fn fill(&mut self) -> Result<(), LookupError> {
         while self.ready.is_empty() && !self.is_over {
-            let root = self.record.accepted.root;
-            let events = read(self.engine.stored_events(root, self.read, PAGE)).await?;
-            let before = self.read;
-            for event in events {
-                self.take(event);
-            }
-            if self.read == before {
-                self.look_back().await?;
-                self.is_over = true;
-                // The record is older than the events: of an end that it knows, the event was seen
-                // if there is one.
-                let missing = self.implied.missing(&self.record).into_iter();
-                self.ready.extend(missing.filter(|event| event.seq > self.after));
+            match (self.turn().await, &mut self.pace) {
+                (Err(LookupError::Unavailable), Some(pace)) => pace.rest_in_trouble().await,
+                (Ok(false), Some(pace)) if !self.is_over => {
+                    pace.rest().await;
+                    self.quiet += 1;
+                }
+                (turned, _) => drop(turned?),
             }
         }
+        Ok(())
+    }
+
+    /// Reads the next page, and what follows from the record if there is no other. Tells whether
+    /// something was new.
+    ///
+    /// # Errors
+    ///
+    /// Fails with the trouble of the store; a later call goes on.
+    pub(crate) async fn turn(&mut self) -> Result<bool, LookupError> {
+        if self.quiet >= RECORD_EVERY && self.pace.as_ref().is_some_and(Pace::is_slow) {
+            self.read_record().await?;
+            if self.is_over {
+                return Ok(false);
+            }
+        }
+        let root = self.record.accepted.root;
+        let events = read(self.engine.stored_events(root, self.read, PAGE)).await?;
+        let before = self.read;
+        for event in events {
+            self.take(event);
+        }
+        let is_new = self.read != before;
+        if is_new {
+            self.pace.iter_mut().for_each(Pace::restart);
+        } else if !self.is_written() {
+            self.look_back().await?;
+            self.is_over = true;
+            // The record is older than the events: of an end that it knows, the event was seen if
+            // there is one.
+            let missing = self.implied.missing(&self.record).into_iter();
+            self.ready.extend(missing.filter(|event| event.seq > self.after));
+        }
+        Ok(is_new)
+    }
+
+    /// Tells whether the log is followed, and may go on.
+    fn is_written(&self) -> bool {
+        let is_live = !self.record.status.is_terminal() && self.engine.is_elsewhere(&self.record);
+        self.pace.is_some() && is_live && !self.is_over && !self.implied.has_end()
+    }
+
+    /// Reads how the run stands: its end may have no event.
+    async fn read_record(&mut self) -> Result<(), LookupError> {
+        let found = read(self.engine.stored_run(self.record.run())).await?;
+        let is_it = |found: &RunRecord| found.accepted.at == self.record.accepted.at;
+        match found.filter(is_it) {
+            Some(record) => self.record = record.into(),
+            // It was forgotten, with its log.
+            None => self.is_over = true,
+        }
+        self.quiet = 0;
         Ok(())
     }
 
@@ -152,6 +218,12 @@ pub(crate) async fn read<T>(
     };
     Ok(read?)
 }
+
+/// The pause behind events that were new.
+const FIRST_PAUSE: Duration = Duration::from_millis(20);
+
+/// Pauses of the longest sort behind which the record of a run is read, too: a second.
+const RECORD_EVERY: u32 = 4;
 
 /// Events of one read: each may have a quarter of a mebibyte, and each stream holds one page.
 pub(crate) const PAGE: usize = 32;

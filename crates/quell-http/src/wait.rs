@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use quell::{RunRef, RunReport};
-use tokio::time::timeout;
+use quell::{RunRef, RunReport, RunRow};
+use tokio::time::{Instant, timeout};
 
 /// What an answer waits for.
 ///
@@ -79,7 +79,23 @@ impl Wait {
         self.until != Until::Quiescent || is_quiescent
     }
 
-    /// Waits for a run. It never stops the run, and never fails.
+    /// Tells whether a run has come to what is waited for, by its row.
+    pub(crate) const fn is_met_by(self, row: &RunRow) -> bool {
+        match self.until {
+            Until::Now => true,
+            Until::Terminal => row.status.is_terminal(),
+            Until::Quiescent => row.quiescent,
+        }
+    }
+
+    /// Yields when it is over at the latest; none if it has no cap.
+    pub(crate) fn over_at(self) -> Option<Instant> {
+        Instant::now().checked_add(self.at_most?)
+    }
+
+    /// Waits for a run of this process. It never stops the run, and never fails. For one that
+    /// another node of the cluster has, the store is read again and again:
+    /// [`View::cancel`](crate::View::cancel).
     ///
     /// # Cancel safety
     ///

@@ -33,6 +33,10 @@ mod limits;
 mod marks;
 /// The native API, call by call.
 mod native;
+/// Runs that another node of the cluster has: stops of them, and waits.
+mod nodes;
+/// Streams and lists of such runs.
+mod nodes_streams;
 /// Requests that are sent twice.
 mod once;
 /// Open access, and who is turned away from it.

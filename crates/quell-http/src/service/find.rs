@@ -81,7 +81,7 @@ impl View {
         Ok(found.filter(|run| run.is_below(component.kind().run_kind(), own)))
     }
 
-    async fn find_stored(&self, id: RunId) -> Found {
+    pub(super) async fn find_stored(&self, id: RunId) -> Found {
         let Some(record) = self.stored(id).await? else { return Ok(None) };
         let (mut above, mut parent) = (Vec::new(), record.accepted.parent);
         while let Some(id) = parent {

@@ -6,8 +6,9 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 use quell::{CancelRequest, CauseKind, Engine, RunId, RunRef, RunStatus};
+use tokio::runtime::Handle;
 
-use crate::ids::{Identity, find};
+use crate::ids::{Identity, identity};
 use crate::ledger::{Charge, Overdrawn};
 use crate::readers::Read;
 use crate::run_view::RunView;
@@ -43,13 +44,21 @@ pub enum OnDisconnect {
 pub struct DisconnectGuard {
     run: Identity,
     /// Counts this client, if the run is cancelled when the last one leaves.
-    following: Option<(Clients, Engine)>,
+    following: Option<Following>,
     /// The attempt that the client follows; none for the whole run.
     attempt: Option<u32>,
     /// What the stream will read; taken when its body is made.
     read: Option<Read>,
     /// The client's share of the streams and waits, given back when the answer is over.
     charge: Option<Charge>,
+}
+
+/// How a run is cancelled that its clients follow.
+struct Following {
+    clients: Clients,
+    engine: Engine,
+    /// The attempt of the run when the client came.
+    attempt: u32,
 }
 
 /// Counts the clients of each run that is cancelled when the last of them leaves.
@@ -63,15 +72,22 @@ impl Clients {
         run: &RunView,
         policy: OnDisconnect,
     ) -> DisconnectGuard {
-        let (is_live, run) = (run.live().is_some(), run.identity());
+        let is_live = match run {
+            RunView::Live(_) => true,
+            RunView::Stored(run) => {
+                !run.record().status.is_terminal() && engine.is_elsewhere(run.record())
+            }
+        };
+        let id = run.identity();
         let following = match policy {
             OnDisconnect::Cancel if is_live => {
-                *self.0.lock().entry(run).or_default() += 1;
-                Some((self.clone(), engine.clone()))
+                *self.0.lock().entry(id).or_default() += 1;
+                let (clients, engine) = (self.clone(), engine.clone());
+                Some(Following { clients, engine, attempt: run.attempt() })
             }
             _ => None,
         };
-        DisconnectGuard { run, following, attempt: None, read: None, charge: None }
+        DisconnectGuard { run: id, following, attempt: None, read: None, charge: None }
     }
 
     /// Counts a client out; tells whether it was the last one.
@@ -140,15 +156,8 @@ impl DisconnectGuard {
     /// Declares that the answer ends when the run is paused: a client that leaves after that
     /// cancels nothing, also when the run goes on with another client.
     pub fn until_pause(mut self) -> Self {
-        let run = self.following.as_ref().and_then(|(_, engine)| find(engine, self.run));
-        self.attempt = run.map(|run| run.attempt());
+        self.attempt = self.following.as_ref().map(|following| following.attempt);
         self
-    }
-
-    /// Tells whether the client still waits for something of the run.
-    fn follows(&self, run: &RunRef) -> bool {
-        let own = |attempt| run.status() != RunStatus::Paused && run.attempt() == attempt;
-        self.attempt.is_none_or(own)
     }
 
     /// Keeps the charge of the stream or wait ([`View::charge_stream`]) until the answer is over.
@@ -165,13 +174,30 @@ impl DisconnectGuard {
 
 impl Drop for DisconnectGuard {
     fn drop(&mut self) {
-        if let Some((clients, engine)) = self.following.take()
-            && clients.leave(self.run)
-            && let Some(run) = find(&engine, self.run)
-            && self.follows(&run)
+        let Some(Following { clients, engine, .. }) = self.following.take() else { return };
+        if !clients.leave(self.run) {
+            return;
+        }
+        let (own, attempt) = (self.run, self.attempt);
+        // Of one that follows an attempt nothing is left to wait for behind its pause.
+        let follows = move |status: RunStatus, now: u32| {
+            attempt.is_none_or(|attempt| status != RunStatus::Paused && now == attempt)
+        };
+        let request = CancelRequest::because("client went away").kind(CauseKind::Disconnected);
+        if let Some(run) = engine.get(own.0) {
+            if identity(&run) == own && follows(run.status(), run.attempt()) {
+                run.cancel(request);
+            }
+        } else if let Some(runtime) = Handle::try_current().ok().filter(|_| engine.node().is_some())
         {
-            let request = CancelRequest::because("client went away").kind(CauseKind::Disconnected);
-            run.cancel(request);
+            // Another node has it, or has had it.
+            drop(runtime.spawn(async move {
+                let Ok(Some(run)) = engine.stored_run(own.0).await else { return };
+                let is_it = run.accepted.at == own.1 && follows(run.status, run.attempt);
+                if is_it && !run.status.is_terminal() {
+                    drop(engine.cancel_anywhere(own.0, request).await);
+                }
+            }));
         }
     }
 }

@@ -1,6 +1,7 @@
 //! The service, what one caller sees of it, and the clients that follow a run.
 
 mod cancel_outcome;
+mod elsewhere;
 mod find;
 mod guard;
 mod pausing;

@@ -144,7 +144,11 @@ impl View {
     }
 
     /// Reads the events of a run after the one with this `seq`, for a client: of one that is only
-    /// in the store those that are stored, of a live root those of an earlier process as well.
+    /// in the store those that are stored, of a live root those of an earlier process as well. Of
+    /// one that another node has they are followed to its end, up to 250 ms late, from the store:
+    /// each such stream reads of it 5 times a second while nothing happens, and up to 100 times
+    /// while something does; dropped, it does not. It goes on while the store is in trouble, and
+    /// ends without an end if the run is forgotten meanwhile, or the engine is shut down.
     ///
     /// # Errors
     ///
@@ -164,9 +168,10 @@ impl View {
             }
             RunView::Stored(stored) => {
                 let (engine, record) = (self.service().engine().clone(), stored.record().clone());
-                let mut events = Box::new(StoredEvents::new(engine, record.into(), after));
+                let events = StoredEvents::new(engine, record.into(), after).following();
+                let mut events = Box::new(events);
                 // Before the answer begins: a store that fails is refused as such.
-                Box::pin(events.fill()).await?;
+                Box::pin(events.turn()).await?;
                 Ok(Either::Right(events.into_stream()))
             }
         }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::future::join_all;
+use futures::future::{join, join_all};
 use quell::{
     CancelRequest, Disposition, ForgetError, LimitsOutcome, NewLimits, RunFilter, RunId, RunRef,
     RunReport, RunRow,
@@ -184,19 +184,28 @@ impl View {
         self.principal.lack_to_run(self.component_of(run).map(AsRef::as_ref))
     }
 
-    /// Cancels a run in the name of the principal, and waits.
+    /// Cancels a run in the name of the principal, on whatever node of the cluster that is, and
+    /// waits.
+    ///
+    /// A run that is only in the store, and that another node has, is stopped by its owner: the
+    /// disposition is what that has decided, or [`Disposition::Recorded`] if it is silent. For such
+    /// a run a wait reads the store after 10 ms, and then in pauses that grow to 250 ms: nodes do
+    /// not tell each other of the ends of runs. So it is late by a pause, and takes 4 reads a
+    /// second. While the store is in trouble it goes on, once a second. A run that names a node
+    /// that is lost is not waited for to be quiescent.
     ///
     /// A wait holds its connection, so it needs a permit of a long request
     /// ([`Service::long_request_permit`]). If none is left it does not wait.
     ///
     /// If the principal may not stop the run ([`View::may_stop`]), it changes nothing, and the
     /// disposition is `Forbidden`, or `Unknown` for a run that the principal does not see. A run
-    /// that is only in the store has ended; one that an earlier process has left behind, and that
-    /// nobody has decided about, is `Unknown`.
+    /// that an earlier process has left behind, and that nobody has decided about, is `Unknown`,
+    /// and [`CancelOutcome::stored`] fails; so it is if the owner could not be asked.
     ///
     /// # Cancel safety
     ///
-    /// If it is dropped while it waits, the stop goes on.
+    /// If it is dropped while it waits, the stop goes on. If it is dropped before, a run of another
+    /// node may be stopped or not.
     pub async fn cancel(
         &self,
         run: impl Into<RunView>,
@@ -209,7 +218,8 @@ impl View {
         }
         let run = match &run {
             RunView::Live(run) => run,
-            RunView::Stored(stored) => return CancelOutcome::of_stored(stored, wait),
+            // On the heap: for a run that is here nobody pays for its size.
+            RunView::Stored(run) => return Box::pin(self.cancel_stored(run, request, wait)).await,
         };
         let disposition = run.cancel(self.attributed(request));
         let (wait, _permit) = self.with_permit(wait);
@@ -240,37 +250,48 @@ impl View {
 
     /// Cancels all of these runs before it waits for any; the cap of the wait is for all together.
     /// Queued runs are cancelled first, the newest first: otherwise the end of one could start the
-    /// next. The answers are in the order of the runs.
+    /// next. The answers are in the order of the runs. Runs that other nodes have are stopped by
+    /// those, 64 at once, when the runs that are here are stopped, and waited for 64 at once.
     ///
     /// # Cancel safety
     ///
     /// As [`View::cancel`].
     pub async fn cancel_all(
         &self,
-        runs: &[RunRef],
+        runs: impl IntoIterator<Item = impl Into<RunView>>,
         request: CancelRequest,
         wait: Wait,
     ) -> Vec<CancelOutcome> {
         let request = self.attributed(request);
-        let refusals: Vec<_> = runs.iter().map(|run| self.refusal(&run.into())).collect();
-        let allowed = runs.iter().zip(&refusals).filter(|(_, refusal)| refusal.is_none());
-        let allowed: Vec<_> = allowed.map(|(run, _)| run.clone()).collect();
-        let mut given = self.service.engine().cancel_each(&allowed, request).into_iter();
-        let answers = refusals.into_iter().zip(runs).filter_map(|(refusal, run)| match refusal {
-            Some(refusal) => Some((Err(refusal), run)),
-            None => Some((Ok(given.next()?), run)),
-        });
-        let answers: Vec<_> = answers.collect();
-        let (wait, _permit) = self.with_permit(wait);
-        join_all(answers.into_iter().map(async |(answer, run)| match answer {
-            Ok(answer) => CancelOutcome::after(answer, run, wait).await,
-            Err(refusal) => CancelOutcome::without_run(refusal),
-        }))
-        .await
+        let runs: Vec<RunView> = runs.into_iter().map(Into::into).collect();
+        let (mut here, mut there, mut outcomes) = (Vec::new(), Vec::new(), Vec::new());
+        for (at, run) in runs.iter().enumerate() {
+            match (self.refusal(run), run) {
+                (Some(refusal), _) => outcomes.push((at, CancelOutcome::without_run(refusal))),
+                (None, RunView::Live(run)) => here.push((at, run.clone())),
+                (None, RunView::Stored(run)) => there.push((at, run)),
+            }
+        }
+        let live: Vec<_> = here.iter().map(|(_, run)| run.clone()).collect();
+        let given = self.service.engine().cancel_each(&live, request.clone());
+        let ((wait, _permit), over_at) = (self.with_permit(wait), wait.over_at());
+        let own =
+            join_all(here.into_iter().zip(given).map(async |((at, run), given)| {
+                (at, CancelOutcome::after(given, &run, wait).await)
+            }));
+        if there.is_empty() {
+            outcomes.extend(own.await);
+        } else {
+            let others = Box::pin(self.cancel_all_stored(&there, &request, (wait, over_at)));
+            let (own, others) = join(own, others).await;
+            outcomes.extend(own.into_iter().chain(others));
+        }
+        outcomes.sort_by_key(|(at, _)| *at);
+        outcomes.into_iter().map(|(_, outcome)| outcome).collect()
     }
 
     /// Takes the permit that a wait needs. Without one the wait looks once.
-    fn with_permit(&self, wait: Wait) -> (Wait, Option<LongRequestPermit>) {
+    pub(super) fn with_permit(&self, wait: Wait) -> (Wait, Option<LongRequestPermit>) {
         let permit = if wait.is_none() { None } else { self.service.long_request_permit() };
         let wait = if permit.is_some() { wait } else { wait.at_most(Duration::ZERO) };
         (wait, permit)

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use quell_core::store::{RunRecord, StoreError};
-use quell_core::{CancelRequest, Disposition, RunId};
+use quell_core::{CancelRequest, Disposition, RunId, Work};
 
 use crate::engine::Engine;
 use crate::engine::held_attempts::HeldAttempts;
@@ -24,6 +24,28 @@ pub struct Takeover {
 }
 
 impl Engine {
+    /// Yields the name of the node that this engine is; none if it is alone.
+    pub fn node(&self) -> Option<&str> {
+        self.shared().member.as_ref().map(|member| &*member.name)
+    }
+
+    /// Tells whether another node may still change a stored run that this engine has not in memory:
+    /// it has the run, or has ended it and knows what of it executes. Never for an engine that is
+    /// alone, or is shut down, and for what a node has left behind that is gone: nobody tells of
+    /// that ([`Work::Node`](crate::Work::Node)). A run that a node takes over in this moment counts
+    /// as one that another has.
+    pub fn is_elsewhere(&self, record: &RunRecord) -> bool {
+        let shared = self.shared();
+        let is_node = shared.member.is_some() && !shared.closed.load(Ordering::SeqCst);
+        let Some(journal) = shared.journal.as_ref().filter(|_| is_node) else { return false };
+        let is_lost = || {
+            let report = record.report.as_ref();
+            report.is_some_and(|all| all.abandoned.iter().any(|work| work.what == Work::Node))
+        };
+        let is_over = record.status.is_terminal();
+        !is_over || !record.quiescent && !journal.is_own(record.epoch.boot()) && !is_lost()
+    }
+
     /// As [`cancel`](Self::cancel), of a run on whatever node has it. A run of this one is stopped
     /// at once. For any other the stop is recorded in the store, and its owner carries it out and
     /// answers; the answer is what the owner has decided. An owner that is not heard of in time

@@ -1,0 +1,242 @@
+//! Runs that another node of the cluster has: looks for them again and again, waits for them, and
+//! has them stopped by their owner.
+
+use std::time::Duration;
+
+use futures::stream::{self, StreamExt};
+use quell::{CancelRequest, Disposition, RunRef, RunRow, RunStatus};
+use tokio::time::{Instant, timeout_at};
+
+use crate::lookup_error::LookupError;
+use crate::pace::Pace;
+use crate::run_state::same_instant;
+use crate::run_view::{RunView, StoredRun};
+use crate::service::cancel_outcome::{CancelOutcome, StopNotStored};
+use crate::service::view::View;
+use crate::wait::Wait;
+
+/// Where a run is that was only in the store when it was found.
+pub(super) enum Seen {
+    /// This engine has it by now.
+    Here(RunRef),
+    /// It is still only in the store.
+    There(StoredRun),
+    /// It was forgotten. Perhaps another run has its id by now.
+    Gone,
+}
+
+impl View {
+    /// Waits until a run that is only in the store has ended, or waits for an answer, on whatever
+    /// node that is; yields it as it stands then, and none if it was forgotten meanwhile. One of
+    /// which nobody tells any more, and that an earlier process has left behind, is yielded as it
+    /// is.
+    ///
+    /// The store is read after 10 ms, and then in pauses that grow to 250 ms, since nodes do not
+    /// tell each other of what their runs do. So this is late by a pause, and takes 4 reads a
+    /// second. It goes on while the store is in trouble, and has no cap: like a wait for a run of
+    /// this process it needs the charge of a wait ([`View::charge_stream`]).
+    ///
+    /// # Errors
+    ///
+    /// Fails if what is stored of it cannot be read.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe: it only reads. Dropped, it reads no more.
+    pub async fn ended_or_paused(&self, run: &StoredRun) -> Result<Option<RunView>, LookupError> {
+        let is_over = |row: &RunRow| row.status.is_terminal() || row.status == RunStatus::Paused;
+        let mut latest = run.clone();
+        match self.followed(&mut latest, is_over).await? {
+            Seen::Here(run) => {
+                run.paused().await;
+                Ok(Some(RunView::Live(run)))
+            }
+            Seen::There(run) => Ok(Some(RunView::Stored(run))),
+            Seen::Gone => Ok(None),
+        }
+    }
+
+    /// Cancels a run that was only in the store when it was found, and waits for it.
+    pub(super) async fn cancel_stored(
+        &self,
+        run: &StoredRun,
+        request: CancelRequest,
+        wait: Wait,
+    ) -> CancelOutcome {
+        if !self.service().engine().is_elsewhere(run.record()) {
+            return CancelOutcome::of_stored(run, wait);
+        }
+        match self.ask_owner(run, self.attributed(request)).await {
+            Ok(disposition) => {
+                let (wait, _permit) = self.with_permit(wait);
+                self.after_asking(disposition, run, wait, wait.over_at()).await
+            }
+            Err(outcome) => outcome,
+        }
+    }
+
+    /// Cancels such runs, each through its owner, so many at once, and waits for them: until this
+    /// instant for all together. Those that are queued have their answers before others are asked:
+    /// the end of one could start the next. The answers are in the order of the runs.
+    pub(super) async fn cancel_all_stored(
+        &self,
+        runs: &[(usize, &StoredRun)],
+        request: &CancelRequest,
+        (wait, until): (Wait, Option<Instant>),
+    ) -> Vec<(usize, CancelOutcome)> {
+        let (mut queued, others): (Vec<_>, Vec<_>) =
+            runs.iter().copied().partition(|(_, run)| run.record().status == RunStatus::Queued);
+        queued.sort_by_key(|(_, run)| std::cmp::Reverse(run.accepted().at));
+        let mut asked = Vec::new();
+        for round in [queued, others] {
+            let answers = stream::iter(round).map(async |(at, run)| {
+                let answer = if self.service().engine().is_elsewhere(run.record()) {
+                    self.ask_owner(run, request.clone()).await
+                } else {
+                    Err(CancelOutcome::of_stored(run, wait))
+                };
+                (at, run, answer)
+            });
+            asked.extend(answers.buffer_unordered(AT_ONCE).collect::<Vec<_>>().await);
+        }
+        let outcomes = stream::iter(asked).map(async |(at, run, answer)| match answer {
+            Ok(disposition) => (at, self.after_asking(disposition, run, wait, until).await),
+            Err(outcome) => (at, outcome),
+        });
+        outcomes.buffer_unordered(AT_ONCE).collect().await
+    }
+
+    /// Asks the owner of a run to stop it, and yields its answer. It may have ended since it was
+    /// found, or be here by now, also between two steps of this.
+    async fn ask_owner(
+        &self,
+        run: &StoredRun,
+        request: CancelRequest,
+    ) -> Result<Disposition, CancelOutcome> {
+        let status = run.record().status;
+        if status.is_terminal() {
+            return Ok(Disposition::AlreadyTerminal { status });
+        }
+        let engine = self.service().engine();
+        let nobodys = CancelOutcome::without_run(Disposition::Unknown);
+        let not_stored = || CancelOutcome { stored: Err(StopNotStored), ..nobodys.clone() };
+        match engine.cancel_anywhere(run.accepted().run, request.clone()).await {
+            Ok(Disposition::Unknown) => {}
+            Ok(disposition) => return Ok(disposition),
+            Err(error) => {
+                tracing::warn!(%error, "a stop could not be asked for");
+                return Err(not_stored());
+            }
+        }
+        // Nobody had it when they were asked.
+        match self.look(run).await {
+            Ok(Seen::Here(run)) => Ok(run.cancel(request)),
+            Ok(Seen::There(run)) if run.record().status.is_terminal() => {
+                Ok(Disposition::AlreadyTerminal { status: run.record().status })
+            }
+            Ok(Seen::Gone) => Err(nobodys),
+            Ok(Seen::There(_)) | Err(_) => Err(not_stored()),
+        }
+    }
+
+    /// Makes the outcome of a cancel from what the owner has answered, after the wait. A store that
+    /// cannot be read takes nothing back of that: then the row is an older one.
+    async fn after_asking(
+        &self,
+        disposition: Disposition,
+        run: &StoredRun,
+        wait: Wait,
+        until: Option<Instant>,
+    ) -> CancelOutcome {
+        let mut latest = run.clone();
+        let mut seen = self.look(&latest).await.unwrap_or_else(|_| Seen::There(run.clone()));
+        if let Seen::There(run) = &seen {
+            latest = run.clone();
+            let followed = self.followed(&mut latest, |row| wait.is_met_by(row));
+            let followed = match until {
+                Some(until) => timeout_at(until, followed).await.ok(),
+                None => Some(followed.await),
+            };
+            if let Some(Ok(found)) = followed {
+                seen = found;
+            }
+        }
+        match seen {
+            Seen::Here(run) => {
+                let left = until.map(|until| until.saturating_duration_since(Instant::now()));
+                let wait = left.map_or(wait, |left| wait.at_most(left));
+                CancelOutcome::after(disposition, &run, wait).await
+            }
+            Seen::There(_) => {
+                let row = latest.report().own_row().clone();
+                CancelOutcome {
+                    cause: row.cause.clone(),
+                    is_reached: wait.is_met_by(&row),
+                    quiescent: (!wait.is_none()).then_some(row.quiescent),
+                    row: Some(row),
+                    ..CancelOutcome::without_run(disposition)
+                }
+            }
+            // Only what is quiescent is forgotten.
+            Seen::Gone => CancelOutcome {
+                cause: latest.report().own_row().cause.clone(),
+                quiescent: (!wait.is_none()).then_some(true),
+                ..CancelOutcome::without_run(disposition)
+            },
+        }
+    }
+
+    /// Reads a run again and again until its row is as it should be, or nobody changes it any more,
+    /// or it is no more there. `latest` is what was read last.
+    async fn followed(
+        &self,
+        latest: &mut StoredRun,
+        is_reached: impl Fn(&RunRow) -> bool,
+    ) -> Result<Seen, LookupError> {
+        let mut pace = Pace::new(FIRST_PAUSE);
+        loop {
+            let is_elsewhere = self.service().engine().is_elsewhere(latest.record());
+            if is_reached(latest.report().own_row()) || !is_elsewhere {
+                return Ok(Seen::There(latest.clone()));
+            }
+            pace.rest().await;
+            match self.look(latest).await {
+                Ok(Seen::There(run)) => *latest = run,
+                Ok(seen) => return Ok(seen),
+                Err(LookupError::Unavailable) => pace.rest_in_trouble().await,
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// Looks where a run is by now.
+    async fn look(&self, run: &StoredRun) -> Result<Seen, LookupError> {
+        let (engine, before) = (self.service().engine(), run.accepted());
+        let here = || {
+            let here = engine.get(before.run)?;
+            Some(if same_instant(here.queued_at(), before.at) {
+                Seen::Here(here)
+            } else {
+                Seen::Gone
+            })
+        };
+        if let Some(seen) = here() {
+            return Ok(seen);
+        }
+        let stored = self.find_stored(before.run).await?;
+        // It may have come while the store was read.
+        if let Some(seen) = here() {
+            return Ok(seen);
+        }
+        match stored {
+            Some(RunView::Stored(run)) if run.accepted().at == before.at => Ok(Seen::There(run)),
+            _ => Ok(Seen::Gone),
+        }
+    }
+}
+
+/// The pause before the store is read for the first time.
+const FIRST_PAUSE: Duration = Duration::from_millis(10);
+
+/// Owners that are asked for stops at once by one request, and runs that it waits for.
+const AT_ONCE: usize = 64;
