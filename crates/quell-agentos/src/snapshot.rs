@@ -93,9 +93,15 @@ pub(crate) fn small(view: &View, run: &RunRef, position: Position) -> Tree {
     (row.output, row.partial) = (None, None);
     row.error = row.error.map(|error| limits::cut(&error, ERROR_BYTES_MAX).into());
     let report = RunReport::new(vec![row], Counts::default());
-    let reading = view.read_live(run, report.into());
-    let mut snapshot = snapshot_of(&reading, reading.report().own_row(), position, None);
+    small_of(&view.read_live(run, report.into()), position)
+}
+
+/// As [`small`], of what was read of a run.
+pub(crate) fn small_of(reading: &Reading, position: Position) -> Tree {
+    let mut snapshot = snapshot_of(reading, reading.report().own_row(), position, None);
     snapshot.state.truncated = true;
+    (snapshot.output, snapshot.error) =
+        (None, snapshot.error.map(|error| limits::cut(&error, ERROR_BYTES_MAX).into()));
     snapshot.input = Payload::from(Value::Null);
     tree(reading.run(), vec![snapshot])
 }

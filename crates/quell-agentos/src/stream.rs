@@ -1,10 +1,15 @@
 //! [`frames`]: the stream of a run, whose log is rendered as it grows.
 
 use std::collections::VecDeque;
+use std::pin::Pin;
 
+use futures::future::Either;
 use futures::stream::{Stream, StreamExt, unfold};
-use quell::{EventKind, RunEvent, RunRef};
-use quell_http::{RunEvents, SseEvent, View, external_id, offload_if_large};
+use quell::{EventKind, RunEvent, RunId, RunRef};
+use quell_http::{
+    LookupError, Reading, RunEvents, RunView, SseEvent, TreeSaid, View, external_id,
+    offload_if_large,
+};
 
 use crate::snapshot;
 use crate::wire::event::{Line, Renderer, Style};
@@ -23,7 +28,8 @@ pub(crate) fn frames(
     let renderer = Renderer::new(run.id(), position, session, style);
     let renderer = if after > 0 { renderer.behind_a_pause() } else { renderer };
     let source = Source {
-        events: view.service().events(run, after),
+        events: Either::Left(view.service().events(run, after)),
+        far: None,
         attempt: run.attempt(),
         seen: if after > 0 { run.attempt() } else { 1 },
         is_over: false,
@@ -37,8 +43,39 @@ pub(crate) fn frames(
     }))
 }
 
+/// As [`frames`], from the first event on, of a root that is only in the store: perhaps another
+/// node has it.
+///
+/// # Errors
+///
+/// Fails if the store cannot be read.
+pub(crate) async fn far_frames(
+    view: &View,
+    run: &RunView,
+    style: Style,
+) -> Result<Option<impl Stream<Item = SseEvent> + Send + use<>>, LookupError> {
+    let Some(component) = view.component_of(run) else { return Ok(None) };
+    let position = Position::root(component, run.external_id());
+    let source = Source {
+        events: Either::Right(Box::pin(view.events(run, 0).await?)),
+        far: Some(view.tree_said()),
+        attempt: run.attempt(),
+        seen: 1,
+        is_over: false,
+        renderer: Some(Renderer::new(run.id(), position, snapshot::session_of(run), style)),
+        view: view.clone(),
+        ready: VecDeque::new(),
+    };
+    Ok(Some(unfold(source, |mut source| async move {
+        let frame = source.next().await?;
+        Some((frame, source))
+    })))
+}
+
 struct Source {
-    events: RunEvents,
+    events: Either<RunEvents, Pin<Box<dyn Stream<Item = RunEvent> + Send>>>,
+    /// What the tree has said of a run that is only in the store.
+    far: Option<TreeSaid>,
     /// None while it is at work on another thread, and for ever if it broke there.
     renderer: Option<Renderer>,
     view: View,
@@ -65,8 +102,49 @@ impl Source {
                 EventKind::Paused { .. } => self.is_over = self.seen >= self.attempt,
                 _ => {}
             }
-            self.render(event).await?;
+            match &mut self.far {
+                None => self.render(event).await?,
+                Some(said) => {
+                    said.take(&event);
+                    // On the heap: for a run that is here nobody pays for its size.
+                    Box::pin(self.render_far(event)).await?;
+                }
+            }
         }
+    }
+
+    /// As [`Source::render`], of a run that is only in the store.
+    async fn render_far(&mut self, event: RunEvent) -> Option<()> {
+        let mut renderer = self.renderer.take()?;
+        let is_end = matches!(event.kind, EventKind::Ended(_) | EventKind::Paused { .. });
+        let position = renderer.position(event.run).filter(|_| is_end).cloned();
+        let tree = match position {
+            Some(position) => {
+                let reading = read_far(&self.view, event.run, self.far.as_ref()?).await;
+                reading.map(|reading| (reading, position))
+            }
+            None => None,
+        };
+        let about = tree.as_ref().map_or(0, |(reading, _)| reading.weight());
+        let is_last = event.run == event.root;
+        let room =
+            if is_last { self.view.room_soon(about).await } else { self.view.room_now(about) };
+        let work = async move {
+            let tree = tree.map(|(reading, position)| match &room {
+                Ok(_) => snapshot::read_at(&reading, &position),
+                Err(_) => snapshot::small_of(&reading, position),
+            });
+            let lines = renderer.on(&event, tree.as_ref());
+            let frames: Vec<_> = match room {
+                Ok(mut room) => frames_of(&lines).map(|frame| frame.in_room(&mut room)).collect(),
+                Err(_) => frames_of(&lines).collect(),
+            };
+            (frames, renderer)
+        };
+        let (frames, renderer) = offload_if_large(about, work).await.ok()?;
+        self.ready.extend(frames);
+        self.renderer = Some(renderer);
+        Some(())
     }
 
     async fn render(&mut self, event: RunEvent) -> Option<()> {
@@ -119,6 +197,19 @@ impl Source {
         self.ready.extend(frames);
         self.renderer = Some(renderer);
         Some(())
+    }
+}
+
+/// Reads a run of a tree that has ended or is paused; its record may come behind its event.
+async fn read_far(view: &View, run: RunId, said: &TreeSaid) -> Option<Reading> {
+    let found = view.find_by_id(run).await.ok()??;
+    let over = match &found {
+        RunView::Live(_) => Some(found),
+        RunView::Stored(stored) => view.ended_or_paused(stored).await.ok()?,
+    };
+    match over? {
+        RunView::Stored(stored) => Some(view.read_tree_of(&stored, said).await),
+        run @ RunView::Live(_) => view.read(run).await.ok(),
     }
 }
 

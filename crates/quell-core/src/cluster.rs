@@ -94,6 +94,21 @@ pub trait Cluster: Debug + Send + Sync + 'static {
         request: CancelRequest,
     ) -> BoxFuture<'_, Result<Disposition, StoreError>>;
 
+    /// Yields the name of the member that has a run, for words to people; none if it is not known,
+    /// or nobody has it. By default none is.
+    ///
+    /// # Errors
+    ///
+    /// Fails with the trouble of the store.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe: it only reads.
+    fn owner(&self, run: RunId) -> BoxFuture<'_, Result<Option<Arc<str>>, StoreError>> {
+        let _ = run;
+        Box::pin(std::future::ready(Ok(None)))
+    }
+
     /// Waits until stops are asked of this member that are not among the `known` ones, and yields
     /// those, the first first, at most [`limits::ASKED_STOPS_MAX`] of them. One that is not known
     /// is yielded again until it is answered. However many are known, they hold up no other one.

@@ -16,7 +16,7 @@ use quell_http::{
 use quell_test_support::{Gate, Witness, ms, secs, soon, within};
 use serde_json::{Value, json};
 
-use crate::support::{get, post, service_with, start};
+use crate::support::{JSON, get, post, send, service_with, start};
 
 /// A service on a node of its own.
 pub(crate) struct Process {
@@ -325,22 +325,62 @@ async fn runs_of_all_nodes_are_cancelled_together_and_each_has_its_answer() {
 #[tokio::test(start_paused = true)]
 async fn a_queued_run_of_another_node_never_starts_when_all_are_cancelled() {
     let (_nodes, a, b) = two();
-    let body = |id: &str| {
-        let lane = json!({ "key": "one", "on_busy": "enqueue" });
-        json!({ "component": "agent/sleeper", "id": id, "lane": lane })
-    };
-    for id in ["first", "second", "third"] {
-        assert_eq!(post(&a.app, "/v1/runs", &body(id)).await.status, StatusCode::CREATED);
-    }
-    soon("the first works", || a.witness.inside() == 1).await;
-    a.run("first").stored().await.unwrap();
     let mut runs = Vec::new();
-    for id in ["first", "second", "third"] {
-        runs.push(b.found(id).await);
+    // More than are asked for at once: those that wait come last.
+    for (nth, place) in (0..70).map(|nth| (nth, "first")).chain((0..3).map(|nth| (nth, "next"))) {
+        let id = format!("{place}{nth}");
+        let lane = json!({ "key": format!("lane{nth}"), "on_busy": "enqueue" });
+        let body = json!({ "component": "agent/sleeper", "id": id, "lane": lane });
+        assert_eq!(post(&a.app, "/v1/runs", &body).await.status, StatusCode::CREATED);
+        soon("it works or waits", || place == "next" || a.witness.inside() > nth).await;
+        a.run(&id).stored().await.unwrap();
+        runs.push(b.found(&id).await);
     }
     let told = b.view().cancel_all(&runs, stop(), Wait::quiescent()).await;
     assert!(told.iter().all(|told| is_accepted(told) && told.is_reached), "{told:?}");
-    assert_eq!((a.witness.entered(), a.witness.inside()), (1, 0));
+    assert_eq!((a.witness.entered(), a.witness.inside()), (70, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_pause_an_answer_and_new_limits_are_for_the_node_that_has_the_run_and_it_is_named() {
+    let (_nodes, a, b) = two();
+    a.working("sleeper", "r").await;
+    let limits = json!({ "timeout_ms": 1 }).to_string();
+    for (method, path, body) in [
+        ("POST", "/v1/runs/r/pause", json!({}).to_string()),
+        ("POST", "/v1/runs/r/resume", json!({ "answer": 1 }).to_string()),
+        ("PATCH", "/v1/runs/r", limits),
+    ] {
+        let refused = send(&b.app, method, path, &[JSON], body).await;
+        let told = refused.json();
+        assert_eq!(refused.status, StatusCode::CONFLICT, "{told}");
+        assert_eq!(told["type"], "urn:quell:problem:run-elsewhere");
+        assert_eq!(told["detail"], "node `a` has the run: send the request to that one");
+    }
+    assert_eq!(a.witness.inside(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_id_and_a_key_of_another_node_are_answered_as_by_that_one() {
+    let (_nodes, a, b) = two();
+    a.working("sleeper", "r").await;
+    let body = json!({ "component": "agent/sleeper", "id": "r" }).to_string();
+    let near = send(&a.app, "POST", "/v1/runs", &[JSON], body.clone()).await;
+    let far = send(&b.app, "POST", "/v1/runs", &[JSON], body).await;
+    assert_eq!((near.status, near.json()), (far.status, far.json()));
+    assert_eq!(far.status, StatusCode::CONFLICT);
+    let keyed = [JSON, ("idempotency-key", "k")];
+    let body = json!({ "component": "agent/sleeper" }).to_string();
+    let first = send(&a.app, "POST", "/v1/runs", &keyed, body.clone()).await;
+    soon("it works", || a.witness.inside() == 2).await;
+    let again = send(&b.app, "POST", "/v1/runs", &keyed, body).await;
+    assert_eq!((first.status, again.status), (StatusCode::CREATED, StatusCode::OK));
+    assert_eq!(again.json()["uuid"], first.json()["uuid"]);
+    assert_eq!(again.header("location"), first.header("location"));
+    let other = json!({ "component": "agent/echo" }).to_string();
+    let refused = send(&b.app, "POST", "/v1/runs", &keyed, other).await;
+    assert_eq!(refused.status, StatusCode::CONFLICT);
+    assert_eq!((a.witness.entered(), b.witness.entered()), (2, 0));
 }
 
 #[tokio::test(start_paused = true)]

@@ -92,6 +92,15 @@ pub(crate) fn put(row: &Row) -> Result<Put, StoreError> {
     Ok(owner.map_or(Put::Moves, Put::Full))
 }
 
+/// Reads the row of [`OWNER`].
+///
+/// # Errors
+///
+/// Fails if it is none.
+pub(crate) fn owner(row: &Row) -> Result<Option<Arc<str>>, StoreError> {
+    Ok(column::<Option<String>>(row, 0)?.map(Into::into))
+}
+
 /// Reads the row of [`REPLY`].
 ///
 /// # Errors
@@ -145,6 +154,9 @@ pub(crate) const PUT: &str = concat!(
         exists (select 1 from put) or exists (select 1 from stop where ask = $4),
         (select status from seen), (select name from owner), (select count(*) from told)"
 );
+
+/// Reads who has a run.
+pub(crate) const OWNER: &str = "select node from run where id = $1";
 
 /// Reads what has become of a stop.
 pub(crate) const REPLY: &str = concat!(

@@ -160,6 +160,12 @@ impl Member {
         rows.first().map_or(Ok(Reply::Gone), asked::reply)
     }
 
+    /// Yields the name of the member that has a run.
+    pub(crate) async fn owner(&self, run: RunId) -> Result<Option<Arc<str>>, StoreError> {
+        let rows = self.rows(asked::OWNER, vec![Box::new(run.as_uuid())]).await?;
+        rows.first().map_or(Ok(None), asked::owner)
+    }
+
     /// Waits until stops are asked of this member that are not among the known ones.
     pub(crate) async fn inbox(&self, known: Vec<u64>) -> Result<Vec<AskedStop>, StoreError> {
         let mut news = self.news.subscribe();

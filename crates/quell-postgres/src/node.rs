@@ -142,6 +142,11 @@ impl Cluster for PostgresNode {
         self.on_threads(move |member| async move { member.ask(run, request).await })
     }
 
+    fn owner(&self, run: RunId) -> BoxFuture<'_, Result<Option<Arc<str>>, StoreError>> {
+        let limit = self.limit();
+        self.on_threads(move |member| async move { in_time(limit, member.owner(run)).await })
+    }
+
     fn inbox(&self, known: Vec<u64>) -> BoxFuture<'_, Result<Vec<AskedStop>, StoreError>> {
         self.on_threads(move |member| async move { member.inbox(known).await })
     }

@@ -9,7 +9,8 @@ use axum::response::{IntoResponse, Response};
 use quell::{IdempotencyKey, RunId, RunRef};
 use quell_flow::Component;
 use quell_http::{
-    DisconnectGuard, Heartbeat, OnDisconnect, RunView, Start, StartError, View, sse_response,
+    Charge, DisconnectGuard, Heartbeat, OnDisconnect, RunView, Start, StartError, View,
+    sse_response,
 };
 use serde_json::json;
 use uuid::Uuid;
@@ -18,7 +19,7 @@ use crate::app::App;
 use crate::form::Form;
 use crate::routes::run_response::{run_response, run_response_at_end};
 use crate::snapshot::{TIMEOUT, USER, session_of};
-use crate::stream::frames;
+use crate::stream::{far_frames, frames};
 use crate::wire::event::Style;
 use crate::wire::kinds::names_of;
 use crate::wire::refusal::Refusal;
@@ -37,8 +38,10 @@ pub(super) async fn create(
         if follows { Some(view.charge_stream().map_err(Refusal::overdrawn)?) } else { None };
     let start = start(component, &form, headers);
     let started = match view.start(start).await {
-        Err(StartError::StartedBefore(id)) if !form.is_stream => {
-            return started_before(view, id, form.is_background).await;
+        Err(StartError::StartedBefore(id)) => {
+            let (is_stream, is_background) = (form.is_stream, form.is_background);
+            drop((form, upload));
+            return started_before(app, view, id, (is_stream, is_background, charge)).await;
         }
         started => started.map_err(|error| Refusal::of_start(&error))?,
     };
@@ -92,14 +95,35 @@ pub(super) fn accepted(run: &RunView) -> Response {
     (StatusCode::ACCEPTED, Json(body)).into_response()
 }
 
-/// Answers a repeated request whose run is only in the store, as the first one was answered.
-async fn started_before(view: &View, id: RunId, is_background: bool) -> Result<Response, Refusal> {
+/// Answers a repeated request whose run is only in the store, as the first one was answered. If
+/// another node has it, that waits for its end or its pause.
+async fn started_before(
+    app: &App,
+    view: &View,
+    id: RunId,
+    (is_stream, is_background, charge): (bool, bool, Option<Charge>),
+) -> Result<Response, Refusal> {
     let forgotten = || Refusal::of_start(&StartError::KeyForgotten);
     let run = view.find_by_id(id).await?.ok_or_else(forgotten)?;
-    if is_background {
-        return Ok(accepted(&run));
+    let Some(charge) = charge else { return Ok(accepted(&run)) };
+    let policy = if is_background { OnDisconnect::Continue } else { OnDisconnect::Cancel };
+    let guard = app.service.guard(&run, policy).until_pause().holding(charge);
+    if is_stream {
+        let frames = far_frames(view, &run, style(app, is_background)).await?;
+        let frames = frames.ok_or_else(forgotten)?;
+        let heartbeat = Heartbeat::idle(app.options.heartbeat, ": heartbeat\n\n");
+        return Ok(sse_response(frames, heartbeat, Some(guard), HeaderMap::new()));
     }
-    run_response(view, run).await?.ok_or_else(forgotten)
+    let over = match &run {
+        RunView::Stored(stored) => view.ended_or_paused(stored).await?.ok_or_else(forgotten)?,
+        RunView::Live(live) => {
+            live.paused().await;
+            run
+        }
+    };
+    let answer = run_response(view, over).await?.ok_or_else(forgotten);
+    drop(guard);
+    answer
 }
 
 pub(super) const fn style(app: &App, is_background: bool) -> Style {

@@ -48,27 +48,32 @@ pub(super) async fn go_on(
         if follows { Some(view.charge_stream().map_err(Refusal::overdrawn)?) } else { None };
     // Nothing is written while it is paused: what comes behind this is of the next attempt.
     let last = found.live().and_then(|run| events_by_now(run, 0).map(|event| event.seq).max());
-    let resumed =
-        view.resume_attempt(&found, pause.attempt, answer).await.map_err(|error| match error {
-            NotDone::Unknown | NotDone::Refused(ResumeError::Unknown) => unknown(),
-            NotDone::Forbidden => Refusal::new(StatusCode::FORBIDDEN, "Insufficient permissions"),
-            NotDone::Refused(ResumeError::NotPaused(status)) => not_paused(&found, status),
-            NotDone::Refused(ResumeError::OtherAttempt { .. }) => asks_another(&found),
-            NotDone::Refused(ResumeError::TooLarge { .. }) => Refusal::too_large(),
-            NotDone::Refused(ResumeError::NoBody) => {
-                let text = "its component cannot continue it after a restart";
-                let text = format!("Cannot continue run {}: {text}", found.external_id());
-                Refusal::new(StatusCode::CONFLICT, text)
-            }
-            NotDone::Refused(ResumeError::NotTaken(_) | ResumeError::NotStored(_)) => {
-                let text = format!("Run {} could not be continued durably", found.external_id());
-                Refusal::new(StatusCode::SERVICE_UNAVAILABLE, text)
-            }
-            NotDone::Refused(error) => {
-                let text = format!("Too many live runs: {error}");
-                Refusal::new(StatusCode::TOO_MANY_REQUESTS, text)
-            }
-        });
+    let resumed = view.resume_attempt(&found, pause.attempt, answer).await;
+    if matches!(resumed, Err(NotDone::Elsewhere)) {
+        let text = view.owner_of(&found).await;
+        let text = format!("Cannot continue run {} here: {text}", found.external_id());
+        return Err(Refusal::new(StatusCode::CONFLICT, text));
+    }
+    let resumed = resumed.map_err(|error| match error {
+        NotDone::Elsewhere | NotDone::Unknown | NotDone::Refused(ResumeError::Unknown) => unknown(),
+        NotDone::Forbidden => Refusal::new(StatusCode::FORBIDDEN, "Insufficient permissions"),
+        NotDone::Refused(ResumeError::NotPaused(status)) => not_paused(&found, status),
+        NotDone::Refused(ResumeError::OtherAttempt { .. }) => asks_another(&found),
+        NotDone::Refused(ResumeError::TooLarge { .. }) => Refusal::too_large(),
+        NotDone::Refused(ResumeError::NoBody) => {
+            let text = "its component cannot continue it after a restart";
+            let text = format!("Cannot continue run {}: {text}", found.external_id());
+            Refusal::new(StatusCode::CONFLICT, text)
+        }
+        NotDone::Refused(ResumeError::NotTaken(_) | ResumeError::NotStored(_)) => {
+            let text = format!("Run {} could not be continued durably", found.external_id());
+            Refusal::new(StatusCode::SERVICE_UNAVAILABLE, text)
+        }
+        NotDone::Refused(error) => {
+            let text = format!("Too many live runs: {error}");
+            Refusal::new(StatusCode::TOO_MANY_REQUESTS, text)
+        }
+    });
     let (run, is_stream, is_background) = (resumed?, form.is_stream, form.is_background);
     drop((form, upload));
     let Some(charge) = charge else { return Ok(accepted(&run.into())) };

@@ -6,10 +6,10 @@ use axum::Json;
 use axum::body::{Body, Bytes};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::IntoResponse;
-use quell::{Disposition, LimitsOutcome};
+use quell::LimitsOutcome;
 
 use crate::native::extract::{Caller, RunPath, json_body};
-use crate::native::problems::{PROBLEM, RefusedBody, forbidden, unknown_run};
+use crate::native::problems::{PROBLEM, RefusedBody, forbidden, not_done, unknown_run};
 use crate::native::routes::Answer;
 use crate::native::wire::{self, LimitsAnswer, SetLimits};
 use crate::problem::Problem;
@@ -47,10 +47,10 @@ pub(crate) async fn set_limits(
     }
     let run = view.find_by_id(id).await?.ok_or_else(unknown_run)?;
     let now = Instant::now();
-    let outcome = view.set_limits(&run, asked.limits()).map_err(|refusal| match refusal {
-        Disposition::Forbidden => forbidden(view.lack_to_stop(&run)),
-        _ => unknown_run(),
-    })?;
+    let outcome = match view.set_limits(&run, asked.limits()) {
+        Ok(outcome) => outcome,
+        Err(error) => return Err(not_done(&view, &run, error, |never| match never {}).await),
+    };
     match outcome {
         LimitsOutcome::Changed { .. } | LimitsOutcome::Exceeded { .. } => {
             Ok(Json(LimitsAnswer::of(&outcome, run.status(), now)).into_response())

@@ -8,13 +8,13 @@ use axum::response::IntoResponse;
 use quell::{Pause, PauseError, ResumeError, RunId, RunStatus};
 
 use crate::native::extract::{Caller, RunPath, json_body};
-use crate::native::problems::{PROBLEM, RefusedBody, forbidden, unknown_run};
+use crate::native::problems::{PROBLEM, RefusedBody, forbidden, not_done, unknown_run};
 use crate::native::routes::{Answer, value_of};
 use crate::native::wire::{self, PauseAnswer, PauseRun, ResumeRun};
 use crate::problem::Problem;
 use crate::run_state::status_name;
 use crate::run_view::RunView;
-use crate::service::{NotDone, View};
+use crate::service::View;
 
 /// Asks a run to pause at its next checkpoint.
 ///
@@ -53,7 +53,10 @@ pub(crate) async fn pause_run(
     };
     let (pause, _upload) = json_body(&view, &headers, body, read).await?;
     let run = writable(&view, id).await?;
-    let paused = view.pause(&run, pause).map_err(|error| not_done(&view, &run, error, unpaused))?;
+    let paused = match view.pause(&run, pause) {
+        Ok(paused) => paused,
+        Err(error) => return Err(not_done(&view, &run, error, unpaused).await),
+    };
     let is_paused = paused.status() == RunStatus::Paused;
     let status = if is_paused { StatusCode::OK } else { StatusCode::ACCEPTED };
     Ok((status, Json(PauseAnswer::of(&paused))).into_response())
@@ -97,7 +100,10 @@ pub(crate) async fn resume_run(
         Some(attempt) => view.resume_attempt(&run, attempt, answer).await,
         None => view.resume(&run, answer).await,
     };
-    let resumed = resumed.map_err(|error| not_done(&view, &run, error, unanswered))?;
+    let resumed = match resumed {
+        Ok(resumed) => resumed,
+        Err(error) => return Err(not_done(&view, &run, error, unanswered).await),
+    };
     Ok(Json(PauseAnswer::of(&resumed)).into_response())
 }
 
@@ -108,19 +114,6 @@ async fn writable(view: &View, id: RunId) -> Result<RunView, Problem> {
         return Err(forbidden(view.principal().lack_to_run(None)));
     }
     view.find_by_id(id).await?.ok_or_else(unknown_run)
-}
-
-fn not_done<E>(
-    view: &View,
-    run: &RunView,
-    error: NotDone<E>,
-    refused: impl FnOnce(E) -> Problem,
-) -> Problem {
-    match error {
-        NotDone::Unknown => unknown_run(),
-        NotDone::Forbidden => forbidden(view.lack_to_stop(run)),
-        NotDone::Refused(error) => refused(error),
-    }
 }
 
 fn unpaused(error: PauseError) -> Problem {

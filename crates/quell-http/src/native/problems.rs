@@ -8,7 +8,8 @@ use utoipa::openapi::{Content, Ref, RefOr, Response, ResponseBuilder};
 use utoipa::{IntoResponses, ToSchema as _};
 
 use crate::problem::Problem;
-use crate::service::View;
+use crate::run_view::RunView;
+use crate::service::{NotDone, View};
 
 /// The media type of a problem.
 pub(super) const PROBLEM: &str = "application/problem+json";
@@ -47,6 +48,23 @@ pub(super) fn unknown_component(view: &View, kind: ComponentKind, id: &str) -> P
     let name = format!("{kind}/{id}");
     let words = quell_flow::unknown_component(known, &name, &name);
     Problem::new(StatusCode::NOT_FOUND, "unknown-component", words)
+}
+
+/// Says why a run was not changed.
+pub(super) async fn not_done<E>(
+    view: &View,
+    run: &RunView,
+    error: NotDone<E>,
+    refused: impl FnOnce(E) -> Problem,
+) -> Problem {
+    match error {
+        NotDone::Unknown => unknown_run(),
+        NotDone::Elsewhere => {
+            Problem::new(StatusCode::CONFLICT, "run-elsewhere", view.owner_of(run).await)
+        }
+        NotDone::Forbidden => forbidden(view.lack_to_stop(run)),
+        NotDone::Refused(error) => refused(error),
+    }
 }
 
 /// Refuses a caller, and says what they lack.

@@ -1,6 +1,7 @@
 //! Runs that another node of the cluster has: looks for them again and again, waits for them, and
 //! has them stopped by their owner.
 
+use std::cmp::Reverse;
 use std::time::Duration;
 
 use futures::stream::{self, StreamExt};
@@ -80,28 +81,30 @@ impl View {
     /// the end of one could start the next. The answers are in the order of the runs.
     pub(super) async fn cancel_all_stored(
         &self,
-        runs: &[(usize, &StoredRun)],
+        runs: Vec<(usize, StoredRun)>,
         request: &CancelRequest,
         (wait, until): (Wait, Option<Instant>),
     ) -> Vec<(usize, CancelOutcome)> {
-        let (mut queued, others): (Vec<_>, Vec<_>) =
-            runs.iter().copied().partition(|(_, run)| run.record().status == RunStatus::Queued);
-        queued.sort_by_key(|(_, run)| std::cmp::Reverse(run.accepted().at));
+        let is_queued = |(_, run): &(usize, StoredRun)| run.record().status == RunStatus::Queued;
+        let (mut queued, others): (Vec<_>, Vec<_>) = runs.into_iter().partition(is_queued);
+        queued.sort_by_key(|(_, run)| Reverse(run.accepted().at));
         let mut asked = Vec::new();
         for round in [queued, others] {
-            let answers = stream::iter(round).map(async |(at, run)| {
+            let answers = stream::iter(round).map(|(at, run)| async move {
                 let answer = if self.service().engine().is_elsewhere(run.record()) {
-                    self.ask_owner(run, request.clone()).await
+                    self.ask_owner(&run, request.clone()).await
                 } else {
-                    Err(CancelOutcome::of_stored(run, wait))
+                    Err(CancelOutcome::of_stored(&run, wait))
                 };
                 (at, run, answer)
             });
             asked.extend(answers.buffer_unordered(AT_ONCE).collect::<Vec<_>>().await);
         }
-        let outcomes = stream::iter(asked).map(async |(at, run, answer)| match answer {
-            Ok(disposition) => (at, self.after_asking(disposition, run, wait, until).await),
-            Err(outcome) => (at, outcome),
+        let outcomes = stream::iter(asked).map(|(at, run, answer)| async move {
+            match answer {
+                Ok(disposition) => (at, self.after_asking(disposition, &run, wait, until).await),
+                Err(outcome) => (at, outcome),
+            }
         });
         outcomes.buffer_unordered(AT_ONCE).collect().await
     }

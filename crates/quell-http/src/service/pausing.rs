@@ -4,24 +4,8 @@ use quell::store::StoreError;
 use quell::{Disposition, Pause, PauseError, Payload, ResumeError, RunRef, RunStatus};
 
 use crate::run_view::RunView;
+use crate::service::not_done::NotDone;
 use crate::service::view::View;
-
-/// Why a client's pause or answer has changed nothing: [`PauseError`] or [`ResumeError`], unless
-/// the engine was not even asked.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[expect(clippy::exhaustive_enums, reason = "every adapter must name a new reason")]
-pub enum NotDone<E> {
-    /// There is no such run for this principal; or an earlier process has left it behind, and
-    /// nobody has decided about it.
-    #[error("no run has this id")]
-    Unknown,
-    /// The principal sees the run, and may not start or stop runs of its component.
-    #[error("credentials do not allow to pause or resume this run")]
-    Forbidden,
-    /// The engine has refused.
-    #[error(transparent)]
-    Refused(#[from] E),
-}
 
 impl View {
     /// Asks a run to pause at its next checkpoint: see [`RunRef::pause`]. It takes the right to
@@ -122,7 +106,28 @@ impl View {
             (Some(Disposition::Forbidden), ..) => Err(NotDone::Forbidden),
             (None, Some(run), _) => Ok(run.clone()),
             (None, None, status) if status.is_terminal() => Err(NotDone::Refused(over(status))),
+            (None, None, _) if self.is_elsewhere(run) => Err(NotDone::Elsewhere),
             (Some(_), ..) | (None, None, _) => Err(NotDone::Unknown),
         }
+    }
+
+    /// Tells whether another node has a run that is only in the store.
+    pub(super) fn is_elsewhere(&self, run: &RunView) -> bool {
+        let RunView::Stored(run) = run else { return false };
+        let is_over = run.record().status.is_terminal();
+        !is_over && self.service().engine().is_elsewhere(run.record())
+    }
+
+    /// Says which node has a run, and what is to be asked of it, for a refusal.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe.
+    pub async fn owner_of(&self, run: &RunView) -> String {
+        let owner = match self.service().engine().owner_of(run.id()).await {
+            Ok(Some(owner)) => format!("node `{owner}`"),
+            Ok(None) | Err(_) => "another node".to_owned(),
+        };
+        format!("{owner} has the run: send the request to that one")
     }
 }

@@ -5,11 +5,13 @@ use std::sync::Arc;
 
 use futures::Stream;
 use futures::future::Either;
+use parking_lot::Mutex;
 use quell::store::{Accepted, RunRecord};
 use quell::{Annotations, CauseKind, Labels, Payload, RunEvent, RunId, RunRef, RunReport, RunRow};
 
 use crate::before_events::with_stored;
 use crate::counted::{given_bytes, row_bytes};
+use crate::ledger::Charge;
 use crate::lookup_error::LookupError;
 use crate::run_state::RunState;
 use crate::run_view::{RunView, StoredRun};
@@ -31,12 +33,37 @@ pub struct Reading {
     stored: Option<Arc<Said>>,
 }
 
+/// What the runs of a tree have said, as far as their events were taken in: for a stream of a run
+/// that is only in the store. [`View::tree_said`] makes one.
+#[derive(Debug)]
+pub struct TreeSaid(Arc<Mutex<Fold>>);
+
+impl TreeSaid {
+    /// Takes in the next event.
+    pub fn take(&mut self, event: &RunEvent) {
+        self.0.lock().apply(event);
+    }
+
+    /// Yields the transcript of a run so far; `None` if it has said nothing.
+    pub fn transcript_of(&self, run: RunId) -> Option<Transcript> {
+        self.0.lock().of(run)
+    }
+}
+
 /// What was read of a stored tree.
 #[derive(Debug)]
 struct Said {
-    fold: Fold,
-    /// The runs below, as they were accepted; empty if they were not asked for.
-    below: HashMap<RunId, Accepted>,
+    fold: Arc<Mutex<Fold>>,
+    below: Below,
+}
+
+/// The runs below, as they were accepted; empty if they were not asked for.
+#[derive(Debug, Default)]
+struct Below {
+    runs: HashMap<RunId, Accepted>,
+    /// What they were given.
+    bytes: usize,
+    _charge: Option<Charge>,
 }
 
 impl View {
@@ -64,6 +91,21 @@ impl View {
     /// Cancel safe.
     pub async fn read_tree(&self, run: RunView) -> Result<Reading, LookupError> {
         self.read_with(run, true).await
+    }
+
+    /// As [`View::read_tree`], for a reader of its events, who knows what was said. The run is of
+    /// the tree of which that is.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe.
+    pub async fn read_tree_of(&self, run: &StoredRun, said: &TreeSaid) -> Reading {
+        let (report, mut is_cut) = (Arc::clone(run.report()), false);
+        let below = self.below(&report, &mut is_cut).await;
+        let fold = Arc::clone(&said.0);
+        fold.lock().is_lossy |= is_cut;
+        let stored = Some(Arc::new(Said { fold, below }));
+        Reading { view: self.clone(), run: RunView::Stored(run.clone()), report, stored }
     }
 
     /// Reads a run that is in memory, whose report this is.
@@ -106,26 +148,35 @@ impl View {
                 fold.apply(&event);
             }
         }
-        let mut below = HashMap::new();
-        if with_below {
-            for row in report.rows.iter().skip(1) {
-                // One that is gone, or cannot be read, is shown by its row.
-                let Ok(Some(RunRecord { mut accepted, .. })) =
-                    read(engine.stored_run(row.run)).await
-                else {
-                    continue;
-                };
-                accepted.annotations = Annotations::default();
-                let bytes = given_bytes(&accepted);
-                if fold.grow(bytes) {
-                    fold.bytes += bytes;
-                } else {
-                    (accepted.input, fold.is_lossy) = (None, true);
-                }
-                below.insert(row.run, accepted);
+        let below = if with_below {
+            self.below(report, &mut fold.is_lossy).await
+        } else {
+            Below::default()
+        };
+        Ok(Said { fold: Arc::new(Mutex::new(fold)), below })
+    }
+
+    /// Reads the runs below a stored one, as they were accepted. What they were given counts as
+    /// under way for the principal.
+    async fn below(&self, report: &RunReport, is_cut: &mut bool) -> Below {
+        let (engine, mut below) = (self.service().engine(), Below::default());
+        let mut charge = self.service().shared().requests.charge(self.principal().owner(), 0).ok();
+        for row in report.rows.iter().skip(1) {
+            // One that is gone, or cannot be read, is shown by its row.
+            let Ok(Some(RunRecord { mut accepted, .. })) = read(engine.stored_run(row.run)).await
+            else {
+                continue;
+            };
+            accepted.annotations = Annotations::default();
+            let bytes = given_bytes(&accepted);
+            if charge.as_mut().is_none_or(|charge| charge.grow(bytes).is_ok()) {
+                below.bytes += bytes;
+            } else {
+                (accepted.input, *is_cut) = (None, true);
             }
+            below.runs.insert(row.run, accepted);
         }
-        Ok(Said { fold, below })
+        Below { _charge: charge, ..below }
     }
 
     /// Yields the object `quell` of a run in a list, whose row this is. A list shows no transcript,
@@ -141,6 +192,22 @@ impl View {
             RunView::Stored(run) => RunState::of(run.report(), |id| run.external_id_of(id)),
         };
         RunState { truncated: false, ..state }
+    }
+
+    /// Folds what the runs of a tree say from its events, as they come. What it keeps counts as
+    /// under way for the principal; where there is no room it is cut, and marked so.
+    pub fn tree_said(&self) -> TreeSaid {
+        let requests = &self.service().shared().requests;
+        let charge = requests.charge(self.principal().owner(), 0).ok();
+        TreeSaid(Arc::new(Mutex::new(Fold::charged(charge))))
+    }
+
+    /// As [`View::events`], from the first one on, of a run that is only in the store: those that
+    /// are there by now, also if another node has the run. One that ends early has met trouble of
+    /// the store.
+    pub fn events_by_now(&self, run: &StoredRun) -> impl Stream<Item = RunEvent> + Send + use<> {
+        let (engine, record) = (self.service().engine().clone(), run.record().clone());
+        Box::new(StoredEvents::new(engine, record.into(), 0)).into_stream()
     }
 
     /// Reads the events of a run after the one with this `seq`, for a client: of one that is only
@@ -200,7 +267,7 @@ impl Reading {
             None => self.view.state_of(&self.report),
             Some(said) => {
                 let state = RunState::of(&self.report, |id| self.external_id_of(id));
-                RunState { truncated: said.fold.is_cut(self.run.id()), ..state }
+                RunState { truncated: said.fold.lock().is_cut(self.run.id()), ..state }
             }
         }
     }
@@ -213,7 +280,7 @@ impl Reading {
     /// Yields the transcripts of the runs of its tree, parents before children.
     pub fn tree_transcripts(&self) -> Vec<Transcript> {
         match (&self.run, &self.stored) {
-            (_, Some(said)) => said.fold.all(),
+            (_, Some(said)) => said.fold.lock().all(),
             (RunView::Live(run), None) => self.view.tree_transcripts(run),
             (RunView::Stored(_), None) => Vec::new(),
         }
@@ -226,7 +293,7 @@ impl Reading {
                 let found = self.known(run)?;
                 Some(self.view.transcript(&found))
             }
-            Some(said) => said.fold.of(run),
+            Some(said) => said.fold.lock().of(run),
         }
     }
 
@@ -280,7 +347,9 @@ impl Reading {
         let Some(said) = &self.stored else { return self.view.weight(&self.report) };
         // Those of the runs below count with the transcripts.
         let input = self.run.input().map(Payload::bytes_max);
-        self.report.rows.iter().map(row_bytes).chain(input).sum::<usize>() + said.fold.bytes
+        self.report.rows.iter().map(row_bytes).chain(input).sum::<usize>()
+            + said.below.bytes
+            + said.fold.lock().bytes
     }
 
     fn stored_row(&self, run: RunId) -> Option<&RunRow> {
@@ -301,7 +370,7 @@ impl Reading {
     fn accepted(&self, run: RunId) -> Option<&Accepted> {
         let RunView::Stored(stored) = &self.run else { return None };
         let above = stored.line().find(|above| above.run == run);
-        let below = || self.stored.as_ref()?.below.get(&run);
+        let below = || self.stored.as_ref()?.below.runs.get(&run);
         above.or_else(below)
     }
 }

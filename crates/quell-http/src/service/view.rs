@@ -1,5 +1,6 @@
 //! [`View`]: a service as one principal sees it through one contract.
 
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,6 +18,7 @@ use crate::long_requests::LongRequestPermit;
 use crate::run_state::RunState;
 use crate::run_view::{RootFacts, RunView};
 use crate::service::cancel_outcome::CancelOutcome;
+use crate::service::not_done::NotDone;
 use crate::service::service::Service;
 use crate::transcript::Transcript;
 use crate::wait::Wait;
@@ -230,20 +232,22 @@ impl View {
     ///
     /// # Errors
     ///
-    /// If the principal may not stop the run ([`View::may_stop`]) nothing changes, and the
-    /// disposition is `Forbidden`, or `Unknown` for a run that the principal does not see.
+    /// Fails, and changes nothing, if the principal may not stop the run ([`View::may_stop`]), does
+    /// not see it, or another node has it.
     pub fn set_limits(
         &self,
         run: impl Into<RunView>,
         limits: NewLimits,
-    ) -> Result<LimitsOutcome, Disposition> {
+    ) -> Result<LimitsOutcome, NotDone<Infallible>> {
         let run = run.into();
         match (self.refusal(&run), run.status()) {
-            (Some(refusal), _) => Err(refusal),
+            (Some(Disposition::Forbidden), _) => Err(NotDone::Forbidden),
+            (Some(_), _) => Err(NotDone::Unknown),
             (None, status) => match run.live() {
                 Some(run) => Ok(run.set_limits(limits)),
                 None if status.is_terminal() => Ok(LimitsOutcome::AlreadyTerminal { status }),
-                None => Err(Disposition::Unknown),
+                None if self.is_elsewhere(&run) => Err(NotDone::Elsewhere),
+                None => Err(NotDone::Unknown),
             },
         }
     }
@@ -269,7 +273,7 @@ impl View {
             match (self.refusal(run), run) {
                 (Some(refusal), _) => outcomes.push((at, CancelOutcome::without_run(refusal))),
                 (None, RunView::Live(run)) => here.push((at, run.clone())),
-                (None, RunView::Stored(run)) => there.push((at, run)),
+                (None, RunView::Stored(run)) => there.push((at, run.clone())),
             }
         }
         let live: Vec<_> = here.iter().map(|(_, run)| run.clone()).collect();
@@ -282,7 +286,7 @@ impl View {
         if there.is_empty() {
             outcomes.extend(own.await);
         } else {
-            let others = Box::pin(self.cancel_all_stored(&there, &request, (wait, over_at)));
+            let others = Box::pin(self.cancel_all_stored(there, &request, (wait, over_at)));
             let (own, others) = join(own, others).await;
             outcomes.extend(own.into_iter().chain(others));
         }

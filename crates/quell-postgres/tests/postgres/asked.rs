@@ -24,6 +24,8 @@ fn a_stop_of_a_run_on_another_member_is_decided_by_its_owner() {
         let (a, b) = (engine(&node_a), engine(&node_b));
         let far = live(&a, "far").await;
         assert!(b.get(far.id()).is_none());
+        assert_eq!(b.owner_of(far.id()).await.unwrap().as_deref(), Some("a"));
+        assert_eq!(b.owner_of(RunId::from_text("nobody's")).await, Ok(None));
         let answer = b.cancel_anywhere(far.id(), stop("ada")).await.unwrap();
         assert!(matches!(answer, Disposition::Accepted { .. }), "{answer:?}");
         // It is stored by then (I34).

@@ -46,6 +46,22 @@ impl Engine {
         !is_over || !record.quiescent && !journal.is_own(record.epoch.boot()) && !is_lost()
     }
 
+    /// Yields the name of the node that has a run, for words to people; none if it is not known.
+    ///
+    /// # Errors
+    ///
+    /// Fails with the trouble of the store.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe: it only reads.
+    pub async fn owner_of(&self, id: RunId) -> Result<Option<Arc<str>>, StoreError> {
+        match &self.shared().member {
+            Some(member) => member.cluster.owner(id).await,
+            None => Ok(None),
+        }
+    }
+
     /// As [`cancel`](Self::cancel), of a run on whatever node has it. A run of this one is stopped
     /// at once. For any other the stop is recorded in the store, and its owner carries it out and
     /// answers; the answer is what the owner has decided. An owner that is not heard of in time

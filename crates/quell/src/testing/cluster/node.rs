@@ -195,6 +195,17 @@ impl Cluster for Node {
         Box::pin(self.asked(run, request))
     }
 
+    fn owner(&self, run: RunId) -> BoxFuture<'_, Result<Option<Arc<str>>, StoreError>> {
+        Box::pin(async move {
+            let shared = self.reach()?;
+            let Some(record) = shared.store.get(run).await? else { return Ok(None) };
+            let table = shared.table.lock();
+            let owner = table.owners.get(&record.accepted.root);
+            let seat = owner.and_then(|boot| table.members.get(boot));
+            Ok(seat.map(|seat| Arc::clone(&seat.name)))
+        })
+    }
+
     fn inbox(&self, known: Vec<u64>) -> BoxFuture<'_, Result<Vec<AskedStop>, StoreError>> {
         Box::pin(async move {
             loop {
