@@ -14,6 +14,7 @@ mod errors;
 mod gaps;
 mod identity;
 mod memory;
+mod nodes;
 mod pausing;
 mod positions;
 mod races;

@@ -14,6 +14,7 @@ use uuid::Uuid;
 
 use crate::app::App;
 use crate::app::find::{Found, graph_of};
+use crate::app::stored::StoredRun;
 use crate::options::CONTRACT;
 use crate::threads::{Full, Thread, Tracked, Within};
 use crate::values::merged_input;
@@ -35,13 +36,22 @@ pub(crate) struct CreateRequest<'a> {
     pub(crate) headers: &'a HeaderMap,
 }
 
+/// A run that was made, or found by its idempotency key.
+#[derive(Clone, Debug)]
+pub(crate) enum Created {
+    /// It is in memory.
+    Here(Found),
+    /// The same request made it before, and it is only in the store: perhaps another node has it.
+    There(StoredRun),
+}
+
 impl App {
     /// Makes a run, or finds the one that the same request made before.
     pub(crate) async fn create(
         &self,
         view: &View,
         request: CreateRequest<'_>,
-    ) -> Result<Found, Refusal> {
+    ) -> Result<Created, Refusal> {
         if request.create.resume.is_some() && request.thread.is_none() {
             let text = "You must provide a thread_id when resuming.";
             return Err(Refusal::new(axum::http::StatusCode::BAD_REQUEST, text));
@@ -52,14 +62,15 @@ impl App {
             let mut fresh = Fresh { app: self, thread: is_new.then(|| Arc::clone(&thread)) };
             // The thread may leave the table while this request waits for it. Then look again:
             // there is another one by now, or none.
-            let Some(found) = self.create_in(view, &request, &graph, &thread).await? else {
+            let Some(created) = self.create_in(view, &request, &graph, &thread).await? else {
                 continue;
             };
+            let Created::Here(found) = &created else { return Ok(created) };
             fresh.thread = fresh
                 .thread
                 .take()
                 .filter(|fresh| found.thread.as_ref().is_none_or(|used| used.id != fresh.id));
-            return Ok(found);
+            return Ok(created);
         }
     }
 
@@ -95,7 +106,7 @@ impl App {
         request: &CreateRequest<'_>,
         graph: &Arc<Component>,
         thread: &Arc<Thread>,
-    ) -> Result<Option<Found>, Refusal> {
+    ) -> Result<Option<Created>, Refusal> {
         let create = &request.create;
         let _one_at_a_time = thread.creating.lock().await;
         let live = thread.live(self.engine()).len();
@@ -127,15 +138,20 @@ impl App {
                 let known = refused.map(|started| started.run.id());
                 let known = known.ok().or_else(|| owner.started_by(once.as_ref()?));
                 let found = known.and_then(|id| self.find(view, None, id.as_uuid()));
-                let found = found.map(|located| Some(located.into_found()));
+                let found = found.map(|located| Some(Created::Here(located.into_found())));
                 return found.ok_or_else(|| StartError::KeyForgotten.into());
+            }
+            Err(StartError::StartedBefore(id)) => {
+                let found = self.find_stored(view, None, id.as_uuid()).await?;
+                let found = found.ok_or(StartError::KeyForgotten)?;
+                return Ok(Some(Created::There(found)));
             }
             Err(error) => return Err(error.into()),
         };
         let run = started.run;
         self.follow(Arc::clone(thread), Arc::clone(&tracked), run.clone());
         let (tracked, thread) = (Arc::clone(&tracked), Some(Arc::clone(thread)));
-        Ok(Some(Found { run, tracked, thread }))
+        Ok(Some(Created::Here(Found { run, tracked, thread })))
     }
 
     /// Takes a run in that nobody waits for any more, and gives it up if the store refuses it.

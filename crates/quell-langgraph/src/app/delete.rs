@@ -3,11 +3,10 @@
 use std::sync::Arc;
 
 use futures::FutureExt as _;
-use quell::{CancelRequest, RunRef};
-use quell_http::{CancelOutcome, Principal, View, Wait, next_event, run_bytes};
+use quell::RunRef;
+use quell_http::{Principal, next_event, run_bytes};
 
 use crate::app::App;
-use crate::app::find::Found;
 use crate::options::CONTRACT;
 use crate::threads::{Final, Thread, Tracked};
 
@@ -72,18 +71,6 @@ impl App {
             app.delete_quiescent(&thread, &tracked, &run);
             tracked.release();
         }));
-    }
-
-    /// Asks runs to stop, all of them before any is waited for.
-    pub(crate) async fn stop(
-        &self,
-        view: &View,
-        found: &[Found],
-        request: CancelRequest,
-        wait: Wait,
-    ) -> Vec<CancelOutcome> {
-        let runs: Vec<_> = found.iter().map(|found| found.run.clone()).collect();
-        view.cancel_all(&runs, request, wait).await
     }
 }
 

@@ -11,6 +11,6 @@ mod stored;
 mod wait;
 
 pub(crate) use app::App;
-pub(crate) use create::CreateRequest;
+pub(crate) use create::{CreateRequest, Created};
 pub(crate) use find::{Found, Located, object_of, selected_of};
-pub(crate) use stored::StoredRun;
+pub(crate) use stored::{StoredRun, finish};

@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use axum::http::StatusCode;
-use quell::ResumeError;
-use quell_http::{NotDone, View, events_by_now, offload_if_large};
+use quell::{ResumeError, RunStatus};
+use quell_http::{NotDone, RunView, View, events_by_now, offload_if_large};
+use uuid::Uuid;
 
 use crate::app::App;
 use crate::app::create::CreateRequest;
@@ -26,16 +27,21 @@ impl App {
         let answer = request.create.resume.as_ref().zip(request.thread);
         let Some((answer, thread)) = answer else { return Ok(None) };
         let graph = graph_of(view, &request.create.assistant)?;
-        let Some(thread) = self.thread(view, thread) else { return Ok(None) };
+        let id = thread;
+        let Some(thread) = self.thread(view, id) else {
+            return self.asks_elsewhere(view, id).await;
+        };
         let making = Arc::clone(&thread);
         let _one_at_a_time = making.creating.lock().await;
-        let Some((tracked, run)) = thread.paused(self.engine()) else { return Ok(None) };
+        let Some((tracked, run)) = thread.paused(self.engine()) else {
+            return self.asks_elsewhere(view, id).await;
+        };
         if tracked.about.graph != graph.id() {
             let text = format!("assistant_id: the interrupted run is of {}", tracked.about.graph);
             return Err(Refusal::invalid(text));
         }
         let Some(pause) = run.pause_state() else { return Err(Refusal::busy()) };
-        let asked = Interrupt::new(&run, pause.attempt, pause.request);
+        let asked = Interrupt::new(run.id(), pause.attempt, pause.request);
         let (id, said) = (asked.id(), answer.clone());
         let bytes = said.len();
         let answer = offload_if_large(bytes, async move { asked.answer_of(&said) }).await?;
@@ -62,5 +68,18 @@ impl App {
             _ => Refusal::busy(),
         })?;
         Ok(Some((Found { run, tracked, thread: Some(thread) }, last)))
+    }
+
+    /// Looks whether a run of a thread asks that another node has, which alone takes the answer:
+    /// then the request is refused, and names it. Yields none otherwise.
+    async fn asks_elsewhere<T>(&self, view: &View, thread: Uuid) -> Result<Option<T>, Refusal> {
+        if self.engine().node().is_none() {
+            return Ok(None);
+        }
+        let is_paused = |run: &RunView| run.status() == RunStatus::Paused;
+        let asking = self.stored_of(view, thread, 1, is_paused).await?;
+        let Some(asking) = asking.first() else { return Ok(None) };
+        let text = format!("The thread is interrupted: {}", view.owner_of(&asking.run).await);
+        Err(Refusal::new(StatusCode::CONFLICT, text))
     }
 }

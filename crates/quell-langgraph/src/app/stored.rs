@@ -3,13 +3,15 @@
 //! A thread is in memory. That of a stored run may be gone: then its runs are listed, and each is
 //! shown with its own values, those of the runs before it not among them.
 
+use std::collections::HashSet;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use bytes::Bytes;
 use futures::StreamExt;
 use quell::{EventKind, Payload, RunFilter, RunId, RunStatus};
-use quell_http::{LookupError, RunView, SESSION, View, same_id};
+use quell_http::{LookupError, Overdrawn, ROOM_WITHIN, Reading, RunView, SESSION, View, same_id};
 use serde_json::json;
 use uuid::Uuid;
 
@@ -18,6 +20,8 @@ use crate::messages::Messages;
 use crate::threads::Tracked;
 use crate::values::Fold;
 use crate::wire::asked::Asked;
+use crate::wire::failure;
+use crate::wire::interrupt::Interrupt;
 use crate::wire::refusal::Refusal;
 use crate::wire::rows::run_object;
 
@@ -82,6 +86,33 @@ impl App {
         Ok(found)
     }
 
+    /// Adds the runs that other nodes have and that are meant, as their records say.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the store cannot be read.
+    pub(crate) async fn add_elsewhere(
+        &self,
+        view: &View,
+        filter: RunFilter,
+        is_meant: impl Fn(&RunView) -> bool + Send + Sync,
+        found: &mut Vec<RunView>,
+    ) -> Result<(), Refusal> {
+        let (mut known, mut next) = (HashSet::new(), None);
+        if self.engine().node().is_none() {
+            return Ok(());
+        }
+        known.extend(found.iter().map(RunView::id));
+        loop {
+            let page = view.list(filter.clone(), usize::MAX, next, |run| is_meant(run)).await?;
+            found.extend(page.runs.into_iter().filter(|run| known.insert(run.id())));
+            next = page.next;
+            if next.is_none() {
+                return Ok(());
+            }
+        }
+    }
+
     /// Makes what is shown of a stored root; none of one without a thread, and of one that was
     /// taken back.
     fn stored(&self, view: &View, run: RunView) -> Option<StoredRun> {
@@ -94,11 +125,49 @@ impl App {
         Some(StoredRun { run, tracked })
     }
 
-    /// Writes the final body of a stored run (contract, section 7), with its own values.
+    /// Waits until a stored run that another node has has ended, or asks something, and writes its
+    /// final body.
     ///
     /// # Errors
     ///
-    /// Fails if the store cannot be read.
+    /// Fails if there is no room for it among what is under way.
+    pub(crate) async fn wait_for_stored(
+        &self,
+        view: &View,
+        found: &StoredRun,
+    ) -> Result<Bytes, Overdrawn> {
+        let over = match &found.run {
+            RunView::Stored(stored) => view.ended_or_paused(stored).await,
+            RunView::Live(_) => Ok(Some(found.run.clone())),
+        };
+        let text = match over {
+            Ok(Some(RunView::Live(run))) => {
+                // This node has taken it over meanwhile.
+                let located = self.find(view, Some(found.tracked.about.thread), run.id().as_uuid());
+                match located {
+                    Some(located) => {
+                        return self.wait_for(view, located, true, ROOM_WITHIN).await;
+                    }
+                    None => Ok(not_found_text()),
+                }
+            }
+            Ok(Some(run)) => {
+                let found = StoredRun { run, tracked: Arc::clone(&found.tracked) };
+                self.stored_text(view, &found).await
+            }
+            Ok(None) => Ok(not_found_text()),
+            Err(error) => Err(error),
+        };
+        let text = text.unwrap_or_else(|_| failure::internal_text());
+        Ok(Bytes::from(view.counted(text)?))
+    }
+
+    /// Writes the final body of a stored run that has ended or is paused (contract, section 7),
+    /// with its own values.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the store cannot be read, or has not all of it.
     pub(crate) async fn stored_text(
         &self,
         view: &View,
@@ -110,10 +179,13 @@ impl App {
         if let Some(error) = self.error_of(report, tracked) {
             return Ok(json!({ "__error__": error }).to_string());
         }
+        let interrupt = Interrupt::of(run);
         let mut fold = Fold::default();
         // What a run of another contract said is not for this one.
         if tracked.service.is_some() {
-            let (mut events, mut has_ended) = (pin!(view.events(run, 0).await?), false);
+            let RunView::Stored(stored) = run else { return Err(LookupError::Unavailable) };
+            let mut events = pin!(view.events_by_now(stored));
+            let mut has_ended = interrupt.is_some();
             while let Some(event) = events.next().await {
                 has_ended |= event.run == run.id() && matches!(event.kind, EventKind::Ended(_));
                 fold.take(run, &event, about, || None);
@@ -122,22 +194,43 @@ impl App {
                 return Err(LookupError::Unavailable);
             }
         }
-        let output = report.output.as_ref();
-        fold.finish(run.id(), output, about, |is_answer| {
-            if report.status != RunStatus::Completed {
-                return Messages::default();
-            }
-            Messages::of_said(reading.tree_transcripts(), run.id(), output, about, is_answer)
-        });
+        if let Some(interrupt) = interrupt {
+            return Ok(interrupt.within(fold.current().map(|values| &**values)).to_string());
+        }
+        finish(&mut fold, &reading, tracked);
         let values = fold.current();
         Ok(values.and_then(|values| serde_json::to_string(&**values).ok()).unwrap_or("{}".into()))
     }
+}
+
+/// Takes in what a stored run returned and said, which has ended.
+pub(crate) fn finish(fold: &mut Fold, reading: &Reading, tracked: &Tracked) {
+    let (run, report, about) = (reading.run().id(), reading.report(), &tracked.about);
+    let output = report.output.as_ref();
+    fold.finish(run, output, about, |is_answer| {
+        if report.status != RunStatus::Completed {
+            return Messages::default();
+        }
+        Messages::of_said(reading.tree_transcripts(), run, output, about, is_answer)
+    });
+}
+
+/// What is answered for a run that was deleted while a client waited for it.
+fn not_found_text() -> String {
+    json!({ "__error__": failure::not_found_object() }).to_string()
 }
 
 impl StoredRun {
     /// When the run was made; of one that was to start later, when that was.
     pub(crate) fn created_at(&self) -> SystemTime {
         self.tracked.about.due.unwrap_or_else(|| self.run.queued_at())
+    }
+
+    /// Tells whether another node may have it.
+    pub(crate) fn is_live(&self, app: &App) -> bool {
+        let RunView::Stored(stored) = &self.run else { return true };
+        let record = stored.record();
+        !record.status.is_terminal() && app.engine().is_elsewhere(record)
     }
 
     fn is_of(&self, thread: Uuid) -> bool {

@@ -40,7 +40,7 @@ impl App {
         let mut interrupt = None;
         if let Located::Kept(Found { run, .. }) = &located {
             let asked = run.paused().await;
-            interrupt = asked.map(|asked| Interrupt::new(run, run.attempt(), asked));
+            interrupt = asked.map(|asked| Interrupt::new(run.id(), run.attempt(), asked));
         }
         let tracked = located.tracked();
         let (thread, run) = (tracked.about.thread, tracked.id.as_uuid());

@@ -6,12 +6,13 @@ use axum::body::Body;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
-use quell::{Disposition, RunFilter};
-use quell_http::{CancelOutcome, SESSION, View, Wait};
+use futures::{StreamExt, TryStreamExt, stream};
+use quell::{Disposition, RunFilter, RunRef};
+use quell_http::{CancelOutcome, RunView, SESSION, View, Wait};
 use serde_json::json as value;
 use uuid::Uuid;
 
-use crate::app::{App, Found, Located};
+use crate::app::{App, Located};
 use crate::routes::body::read_json;
 use crate::routes::caller::Writer;
 use crate::routes::path::RunPath;
@@ -39,25 +40,18 @@ pub(super) async fn one(
         Some(cap) => wait.at_most(cap),
         None => wait,
     };
-    let found = app.find(&view, path.thread(), path.run).and_then(Located::kept);
-    if let Some(found) = found.as_ref().filter(|found| !view.may_stop(&found.run)) {
-        return Err(Refusal::forbidden(view.lack_to_stop(&found.run)));
-    }
-    let request = action.request(&format!("{path_of_run}/cancel"));
-    if found.is_none()
-        && let Some(stored) = app.find_stored(&view, path.thread(), path.run).await?
-    {
-        if !view.may_stop(&stored.run) {
-            return Err(Refusal::forbidden(view.lack_to_stop(&stored.run)));
+    let kept = app.find(&view, path.thread(), path.run).and_then(Located::kept);
+    let run = match kept {
+        Some(found) => Some(RunView::Live(found.run)),
+        None => app.find_stored(&view, path.thread(), path.run).await?.map(|found| found.run),
+    };
+    let cancelled = match run {
+        Some(run) if !view.may_stop(&run) => {
+            return Err(Refusal::forbidden(view.lack_to_stop(&run)));
         }
-        let cancelled = view.cancel(&stored.run, request, wait).await;
-        // It has not ended, and whoever has it is not told.
-        cancelled.stored?;
-        return Ok(render_one(cancelled, until, &path_of_run));
-    }
-    let answers = app.stop(&view, found.as_slice(), request, wait).await;
-    let answers = answers.into_iter().next();
-    let cancelled = answers.unwrap_or_else(|| CancelOutcome::without_run(Disposition::Unknown));
+        Some(run) => view.cancel(run, action.request(&format!("{path_of_run}/cancel")), wait).await,
+        None => CancelOutcome::without_run(Disposition::Unknown),
+    };
     cancelled.stored?;
     Ok(render_one(cancelled, until, &path_of_run))
 }
@@ -91,10 +85,10 @@ pub(super) async fn many(
 ) -> Result<Response, Refusal> {
     let selection = Selection::read(&read_json(&view, &headers, body).await?.keys)?;
     let action = Action::of(query.get("action"));
-    let found = select(&app, &view, &selection);
+    let found = select(&app, &view, &selection).await?;
     let wait = Wait::terminal().at_most(app.options().settle);
     let request = action.request("/runs/cancel");
-    let answers = app.stop(&view, &found, request, wait).await;
+    let answers = view.cancel_all(&found, request, wait).await;
     answers.iter().try_for_each(|cancelled| cancelled.stored)?;
     let first = answers.into_iter().min_by_key(|cancelled| meaning(&cancelled.disposition).1);
     let mut first = first.unwrap_or_else(|| CancelOutcome::without_run(Disposition::Unknown));
@@ -107,28 +101,52 @@ pub(super) async fn many(
     Ok(response)
 }
 
-/// Selects in one snapshot. A run is of this contract if it has a thread.
-fn select(app: &App, view: &View, selection: &Selection) -> Vec<Found> {
-    let mut found: Vec<_> = match selection {
-        Selection::Ids { thread, runs } => {
-            let mut seen = HashSet::new();
-            let runs = runs.iter().filter(|run| seen.insert(**run));
-            runs.filter_map(|run| app.find(view, Some(*thread), *run)?.kept()).collect()
-        }
+/// Selects in one snapshot of this node, and one of the store for the others. A run is of this
+/// contract if it has a thread.
+async fn select(app: &App, view: &View, selection: &Selection) -> Result<Vec<RunView>, Refusal> {
+    let mut found = match selection {
+        Selection::Ids { thread, runs } => named(app, view, *thread, runs).await?,
         Selection::Status { wanted, thread } => {
             let mut filter = RunFilter::new().roots().live();
             if let Some(thread) = thread {
                 filter = filter.label(SESSION, thread.to_string());
             }
+            let is_meant = |run: &RunView| wanted.has(run.status()) && has_thread(run);
             let runs = view.runs(&filter).into_iter();
-            let runs = runs.filter(|run| wanted.has(run.row().status) && has_thread(run));
-            runs.filter_map(|run| app.find(view, None, run.id().as_uuid())?.kept()).collect()
+            let runs = runs.filter(|run| is_meant(&run.into()));
+            let kept = |run: RunRef| app.find(view, None, run.id().as_uuid())?.kept();
+            let mut found: Vec<_> = runs.filter_map(|run| Some(kept(run)?.run.into())).collect();
+            app.add_elsewhere(view, filter, is_meant, &mut found).await?;
+            found
         }
     };
-    found.retain(|found| view.may_stop(&found.run));
-    found
+    found.retain(|run| view.may_stop(run));
+    Ok(found)
 }
 
-fn has_thread(run: &quell::RunRef) -> bool {
+/// Finds the runs of a thread that a request names, each once.
+async fn named(
+    app: &App,
+    view: &View,
+    thread: Uuid,
+    runs: &[Uuid],
+) -> Result<Vec<RunView>, Refusal> {
+    let (mut seen, is_node) = (HashSet::new(), app.engine().node().is_some());
+    let runs: Vec<_> = runs.iter().copied().filter(|run| seen.insert(*run)).collect();
+    let found = stream::iter(runs).map(|run| async move {
+        match app.find(view, Some(thread), run) {
+            Some(located) => Ok(located.kept().map(|found| RunView::Live(found.run))),
+            None if !is_node => Ok(None),
+            None => Ok(app.find_stored(view, Some(thread), run).await?.map(|found| found.run)),
+        }
+    });
+    let found: Result<Vec<Option<RunView>>, Refusal> = found.buffered(AT_ONCE).try_collect().await;
+    Ok(found?.into_iter().flatten().collect())
+}
+
+fn has_thread(run: &RunView) -> bool {
     run.label(SESSION).is_some_and(|session| Uuid::try_parse(session).is_ok())
 }
+
+/// Runs that are looked up in the store at once for one request.
+const AT_ONCE: usize = 16;

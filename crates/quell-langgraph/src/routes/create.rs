@@ -13,23 +13,23 @@ use bytes::Bytes;
 use futures::future::BoxFuture;
 use futures::{FutureExt as _, future, stream};
 use quell_http::{
-    Charge, DisconnectGuard, Heartbeat, OnDisconnect, Overdrawn, ROOM_WITHIN, View,
+    Charge, DisconnectGuard, Heartbeat, OnDisconnect, Overdrawn, ROOM_WITHIN, RunView, View,
     offload_if_large, sse_response, stream_body,
 };
 use uuid::Uuid;
 
-use crate::app::{App, CreateRequest, Found, Located, object_of, selected_of};
+use crate::app::{App, CreateRequest, Created, Found, Located, StoredRun, object_of, selected_of};
 use crate::routes::body::read_json;
 use crate::routes::caller::Writer;
 use crate::routes::path::Scope;
 use crate::routes::response::{json, rendered, set};
-use crate::stream::{From, frames};
+use crate::stream::{From, far_frames, frames};
 use crate::threads::Final;
 use crate::wire::create::Create;
 use crate::wire::failure;
 use crate::wire::modes::Modes;
 use crate::wire::refusal::Refusal;
-use crate::wire::rows::LARGE_KEYS;
+use crate::wire::rows::{LARGE_KEYS, run_object};
 
 /// The form of the answer to a request to make a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,8 +59,8 @@ pub(super) fn create<S: Scope>(answer: Answer) -> MethodRouter<App> {
             };
             let made = make(&app, view, scope?.thread(), &uri, &headers, body).await?;
             match charge {
-                None => Ok(made.start().await),
-                Some(charge) if answer == Answer::Stream => Ok(made.stream(&app, charge)),
+                None => made.start().await,
+                Some(charge) if answer == Answer::Stream => made.stream(&app, charge).await,
                 Some(charge) => made.wait(&app, charge).await,
             }
         },
@@ -70,7 +70,7 @@ pub(super) fn create<S: Scope>(answer: Answer) -> MethodRouter<App> {
 /// A run that was made, or found by its idempotency key.
 struct Made {
     view: View,
-    found: Found,
+    created: Created,
     on_disconnect: OnDisconnect,
     is_stateless: bool,
     from: From,
@@ -89,65 +89,110 @@ async fn make(
     let create = offload_if_large(bytes.len(), async move { Create::read(&keys) }).await??;
     let on_disconnect = create.on_disconnect;
     let request = CreateRequest { thread, create, path: uri.path(), body: &bytes, headers };
-    let (found, from) = match app.resume(&view, &request).await? {
-        Some((found, last)) => (found, From::Behind(last)),
+    let (created, from) = match app.resume(&view, &request).await? {
+        Some((found, last)) => (Created::Here(found), From::Behind(last)),
         None => (app.create(&view, request).await?, From::Start),
     };
-    Ok(Made { view, found, on_disconnect, is_stateless: thread.is_none(), from })
+    Ok(Made { view, created, on_disconnect, is_stateless: thread.is_none(), from })
 }
 
 impl Made {
-    async fn start(self) -> Response {
+    async fn start(self) -> Result<Response, Refusal> {
         let location = if self.is_stateless { self.bare() } else { self.full() };
-        let Self { view, found, .. } = self;
-        let (seen, run) = (view.clone(), found.clone());
-        let all = rendered(&view, found.tracked.weight, move || object_of(&seen, &run)).await;
-        // The run is made, so the answer is never a refusal: that would mean that nothing started.
-        let small = |_| json(&selected_of(&view, &found, |key| !LARGE_KEYS.contains(&key)));
-        let mut response = all.unwrap_or_else(small);
+        let Self { view, created, .. } = self;
+        let mut response = match created {
+            Created::Here(found) => {
+                let (seen, run) = (view.clone(), found.clone());
+                let weight = found.tracked.weight;
+                let all = rendered(&view, weight, move || object_of(&seen, &run)).await;
+                // The run is made, so the answer is never a refusal: that would mean that nothing
+                // started.
+                let small = |_| json(&selected_of(&view, &found, |key| !LARGE_KEYS.contains(&key)));
+                all.unwrap_or_else(small)
+            }
+            Created::There(found) => stored_object(&view, found).await?,
+        };
         set(response.headers_mut(), "content-location", &location);
-        response
+        Ok(response)
     }
 
-    fn stream(&self, app: &App, charge: Charge) -> Response {
+    async fn stream(&self, app: &App, charge: Charge) -> Result<Response, Refusal> {
         let path = if self.is_stateless { self.bare() } else { self.full() };
         let mut headers = stream_headers();
         set(&mut headers, "location", &format!("{path}/stream"));
         set(&mut headers, "content-location", &path);
-        let guard = app.service().guard(&self.found.run, self.on_disconnect).until_pause();
-        let guard = app.reading(guard.holding(charge), &self.view, &self.found.run);
-        let frames = frames(app, &self.found, Modes::ALL, self.from.clone());
-        sse_response(frames, heartbeat(), Some(guard), headers)
+        let guard = app.service().guard(self.run(), self.on_disconnect).until_pause();
+        let (guard, from) = (guard.holding(charge), self.from.clone());
+        match &self.created {
+            Created::Here(found) => {
+                let guard = app.reading(guard, &self.view, &found.run);
+                let frames = frames(app, found, Modes::ALL, from);
+                Ok(sse_response(frames, heartbeat(), Some(guard), headers))
+            }
+            Created::There(found) => {
+                let frames = far_frames(app, &self.view, found, Modes::ALL, from).await?;
+                Ok(sse_response(frames, heartbeat(), Some(guard), headers))
+            }
+        }
     }
 
     async fn wait(self, app: &App, charge: Charge) -> Result<Response, Refusal> {
         let path = self.full();
-        let run = self.found.run.id().as_uuid();
+        let run = self.run().id().as_uuid();
+        let guard = |run| app.service().guard(run, self.on_disconnect).until_pause();
         let located = app.find(&self.view, None, run);
-        let mut response = if let Some(deleted @ Located::Deleted(_)) = located {
-            // The same request came before, or the run has ended already.
-            let (app, view) = (app.clone(), self.view);
-            let text = async move {
-                let _charge = charge;
-                app.wait_for(&view, deleted, false, ROOM_WITHIN).await
-            };
-            kept_alive(text.boxed(), None)
-        } else {
-            let guard = app.service().guard(&self.found.run, self.on_disconnect).until_pause();
-            waited(app, &self.view, self.found, false, guard.holding(charge)).await?
+        let mut response = match (located, self.created) {
+            (Some(deleted @ Located::Deleted(_)), _) => {
+                // The same request came before, or the run has ended already.
+                let (app, view) = (app.clone(), self.view);
+                let text = async move {
+                    let _charge = charge;
+                    app.wait_for(&view, deleted, false, ROOM_WITHIN).await
+                };
+                kept_alive(text.boxed(), None)
+            }
+            (_, Created::Here(found)) => {
+                let guard = guard(RunView::from(&found.run)).holding(charge);
+                waited(app, &self.view, found, false, guard).await?
+            }
+            (_, Created::There(found)) => {
+                let guard = guard(found.run.clone()).holding(charge);
+                waited_far(app, &self.view, found, guard)
+            }
         };
         set(response.headers_mut(), "location", &format!("{path}/join"));
         set(response.headers_mut(), "content-location", &path);
         Ok(response)
     }
 
+    fn run(&self) -> RunView {
+        match &self.created {
+            Created::Here(found) => (&found.run).into(),
+            Created::There(found) => found.run.clone(),
+        }
+    }
+
     fn full(&self) -> String {
-        format!("/threads/{}/runs/{}", self.found.tracked.about.thread, self.found.run.id())
+        let tracked = match &self.created {
+            Created::Here(found) => &found.tracked,
+            Created::There(found) => &found.tracked,
+        };
+        format!("/threads/{}/runs/{}", tracked.about.thread, tracked.id)
     }
 
     fn bare(&self) -> String {
-        format!("/runs/{}", self.found.run.id())
+        format!("/runs/{}", self.run().id())
     }
+}
+
+/// Answers with a run that is only in the store.
+pub(super) async fn stored_object(view: &View, found: StoredRun) -> Result<Response, Refusal> {
+    let StoredRun { run, tracked } = found;
+    let reading = view.read(run).await?;
+    rendered(view, tracked.weight, move || {
+        run_object(&tracked.about, reading.report().own_row(), &reading.state(), |_| true)
+    })
+    .await
 }
 
 /// Answers with a final body that was made.
@@ -180,6 +225,18 @@ pub(super) async fn waited(
         text = future::ready(Ok(text_now)).boxed();
     }
     Ok(kept_alive(text, Some(guard)))
+}
+
+/// As [`waited`], for a run that another node has.
+pub(super) fn waited_far(
+    app: &App,
+    view: &View,
+    found: StoredRun,
+    guard: DisconnectGuard,
+) -> Response {
+    let (app, view) = (app.clone(), view.clone());
+    let text = async move { app.wait_for_stored(&view, &found).await };
+    kept_alive(text.boxed(), Some(guard))
 }
 
 /// Answers with a body that is kept alive until its text is made, or says that there is no room.
@@ -237,14 +294,14 @@ mod tests {
         let create = Create::read(&keys).unwrap();
         let request =
             CreateRequest { thread: None, create, path: "/runs", body: b"", headers: &headers };
-        let found = app.create(&view, request).await.unwrap();
+        let created = app.create(&view, request).await.unwrap();
         let on_disconnect = OnDisconnect::Continue;
         for has_room in [false, true] {
             let _held = view.room_now(if has_room { 100_000 } else { 900_000 }).unwrap();
-            let (view, found) = (view.clone(), found.clone());
+            let (view, created) = (view.clone(), created.clone());
             let from = From::Start;
-            let made = Made { view, found, on_disconnect, is_stateless: true, from };
-            let answer = made.start().await;
+            let made = Made { view, created, on_disconnect, is_stateless: true, from };
+            let answer = made.start().await.unwrap();
             assert_eq!(answer.status(), 200);
             let text = to_bytes(answer.into_body(), 1 << 20).await.unwrap();
             let run: Value = serde_json::from_slice(&text).unwrap();

@@ -4,15 +4,17 @@ use axum::extract::State;
 use axum::http::{HeaderMap, Method};
 use axum::response::Response;
 use futures::{StreamExt, future, stream};
-use quell_http::{DisconnectGuard, Heartbeat, OnDisconnect, SseEvent, View, sse_response};
+use quell::RunStatus;
+use quell_http::{DisconnectGuard, Heartbeat, OnDisconnect, RunView, SseEvent, View, sse_response};
 use serde_json::json;
 
-use crate::app::{App, Found, Located, StoredRun};
+use crate::app::{App, Located, StoredRun};
 use crate::routes::caller::Caller;
-use crate::routes::create::{body_of, final_body, heartbeat, stream_headers, waited};
+use crate::routes::create::{body_of, final_body, heartbeat, stream_headers, waited, waited_far};
 use crate::routes::path::{RunPath, Scope};
 use crate::routes::response::json as respond;
-use crate::stream::{From, frames};
+use crate::stream::{From, far_frames, frames};
+use crate::threads::Tracked;
 use crate::wire::failure::not_found_object;
 use crate::wire::modes::Modes;
 use crate::wire::query::Pairs;
@@ -27,12 +29,16 @@ pub(super) async fn join(
 ) -> Result<Response, Refusal> {
     match app.find(&view, path.thread(), path.run) {
         Some(Located::Kept(found)) => {
-            let guard = guard(&view, &found, &method, &query)?;
+            let guard = guard(&view, &(&found.run).into(), &method, &query)?;
             waited(&app, &view, found, true, guard).await
         }
         // The final body of a run that was deleted at its end stays available for 60 s.
         Some(Located::Deleted(deleted)) => final_body(&view, &deleted),
         None => match app.find_stored(&view, path.thread(), path.run).await? {
+            Some(stored) if stored.is_live(&app) => {
+                let guard = guard(&view, &stored.run, &method, &query)?;
+                Ok(waited_far(&app, &view, stored, guard))
+            }
             Some(stored) => body_of(&view, app.stored_text(&view, &stored).await?),
             None => Ok(respond(&json!({ "__error__": not_found_object() }))),
         },
@@ -52,16 +58,39 @@ pub(super) async fn stream<S: Scope>(
     let modes = query.modes()?.unwrap_or(Modes::ALL);
     let Some(located) = app.find(&view, path.thread(), path.run) else {
         if let Some(stored) = app.find_stored(&view, path.thread(), path.run).await? {
-            return ended(&app, &view, &stored, &headers).await;
+            let from = from(&stored.tracked, &headers);
+            // Of one that has ended on another node nothing that a client asks for is missing.
+            let is_told = app.engine().node().is_some() && from != From::Now;
+            if !is_told && !stored.is_live(&app) {
+                return ended(&app, &view, &stored, &headers).await;
+            }
+            let guard = guard(&view, &stored.run, &method, &query)?;
+            return far(&app, &view, &stored, (modes, from), (guard, stream_headers())).await;
         }
         let error = stream::iter([SseEvent::json("error", &not_found_object())]);
         return Ok(sse_response(error, Heartbeat::none(), None, stream_headers()));
     };
     let found = located.into_found();
-    let from = from(&found, &headers);
-    let guard = guard(&view, &found, &method, &query)?;
+    let from = from(&found.tracked, &headers);
+    let guard = guard(&view, &(&found.run).into(), &method, &query)?;
     let guard = app.reading(guard, &view, &found.run);
     Ok(sse_response(frames(&app, &found, modes, from), heartbeat(), Some(guard), stream_headers()))
+}
+
+/// Streams a run that another node has. A client that joins a paused one finds nothing new.
+pub(super) async fn far(
+    app: &App,
+    view: &View,
+    stored: &StoredRun,
+    (modes, from): (Modes, From),
+    (guard, headers): (DisconnectGuard, HeaderMap),
+) -> Result<Response, Refusal> {
+    if from == From::Now && stored.run.status() == RunStatus::Paused {
+        let nothing = stream::iter([]);
+        return Ok(sse_response(nothing, heartbeat(), Some(guard), headers));
+    }
+    let frames = far_frames(app, view, stored, modes, from).await?;
+    Ok(sse_response(frames, heartbeat(), Some(guard), headers))
 }
 
 /// Streams a run that is only in the store: it has ended, so nothing is new. What a client asks to
@@ -84,9 +113,9 @@ async fn ended(
 
 /// Yields where a stream begins: with what is new, if the header is absent or the run is not
 /// resumable.
-fn from(found: &Found, headers: &HeaderMap) -> From {
+fn from(tracked: &Tracked, headers: &HeaderMap) -> From {
     let id = headers.get("last-event-id").and_then(|id| id.to_str().ok());
-    match id.filter(|_| found.tracked.is_resumable) {
+    match id.filter(|_| tracked.is_resumable) {
         None => From::Now,
         Some("-1" | "0" | "") => From::Start,
         Some(id) => From::After(id.to_owned()),
@@ -97,18 +126,18 @@ fn from(found: &Found, headers: &HeaderMap) -> From {
 /// disconnect either. A request for the head alone follows nothing, so its end stops nothing.
 fn guard(
     view: &View,
-    found: &Found,
+    run: &RunView,
     method: &Method,
     query: &Pairs,
 ) -> Result<DisconnectGuard, Refusal> {
     let (service, charge) = (view.service(), view.charge_stream()?);
     if !query.flag("cancel_on_disconnect") {
-        return Ok(service.guard(&found.run, OnDisconnect::Continue).holding(charge));
+        return Ok(service.guard(run, OnDisconnect::Continue).holding(charge));
     }
-    if !view.may_stop(&found.run) {
-        return Err(Refusal::forbidden(view.lack_to_stop(&found.run)));
+    if !view.may_stop(run) {
+        return Err(Refusal::forbidden(view.lack_to_stop(run)));
     }
     let policy =
         if *method == Method::HEAD { OnDisconnect::Continue } else { OnDisconnect::Cancel };
-    Ok(service.guard(&found.run, policy).until_pause().holding(charge))
+    Ok(service.guard(run, policy).until_pause().holding(charge))
 }

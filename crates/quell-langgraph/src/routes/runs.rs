@@ -7,13 +7,13 @@ use axum::response::Response;
 use futures::future::Either;
 use quell_http::RunView;
 
-use crate::app::{App, Located, StoredRun, object_of, selected_of};
+use crate::app::{App, Located, object_of, selected_of};
 use crate::routes::caller::Caller;
+use crate::routes::create::stored_object;
 use crate::routes::path::{RunPath, ThreadPath};
 use crate::routes::response::rendered;
 use crate::wire::query::Pairs;
 use crate::wire::refusal::Refusal;
-use crate::wire::rows::run_object;
 use crate::wire::status::run_status;
 
 pub(super) async fn read(
@@ -23,12 +23,7 @@ pub(super) async fn read(
 ) -> Result<Response, Refusal> {
     let Some(found) = app.find(&view, path.thread(), path.run).and_then(Located::kept) else {
         let stored = app.find_stored(&view, path.thread(), path.run).await?;
-        let StoredRun { run, tracked } = stored.ok_or_else(Refusal::not_found)?;
-        let reading = view.read(run).await?;
-        return rendered(&view, tracked.weight, move || {
-            run_object(&tracked.about, reading.report().own_row(), &reading.state(), |_| true)
-        })
-        .await;
+        return stored_object(&view, stored.ok_or_else(Refusal::not_found)?).await;
     };
     let (by, weight) = (view.clone(), found.tracked.weight);
     rendered(&by, weight, move || object_of(&view, &found)).await

@@ -5,8 +5,8 @@
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use quell::{Payload, RunRef};
-use quell_http::SseEvent;
+use quell::Payload;
+use quell_http::{RunView, SseEvent};
 use serde_json::json;
 
 use crate::stream::late::Late;
@@ -20,7 +20,7 @@ use crate::wire::rows::time;
 
 /// Yields the frames of what a run changed as a node, but for `values` and for messages.
 pub(crate) fn frames(
-    run: &RunRef,
+    run: &RunView,
     fold: &Fold,
     tracked: &Tracked,
     modes: Modes,
@@ -80,7 +80,7 @@ fn of_mode(mode: &str, node: &str, id: &str, at: &str, answer: &Values) -> Paylo
 /// Yields the message of a run that returned its answer without emitting it before: an object or a
 /// list as JSON.
 pub(crate) fn message(
-    run: &RunRef,
+    run: &RunView,
     fold: &Fold,
     tracked: &Arc<Tracked>,
     modes: Modes,
@@ -137,6 +137,7 @@ mod tests {
         let answer = Arc::new(Values::from([(OUTPUT.to_owned(), "x".repeat(1_000).into())]));
         let (mut fold, modes) = (Fold::default(), Modes::ALL);
         tracked.finish(None, &mut fold, &run, Some(&written(&*answer)));
+        let run = RunView::Live(run);
         let mut all = frames(&run, &fold, &tracked, modes, &answer);
         all.extend(message(&run, &fold, &tracked, modes, &answer));
         let held = || {

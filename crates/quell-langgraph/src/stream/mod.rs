@@ -1,10 +1,13 @@
 //! The events of a run as server-sent events.
 
 mod answer;
+mod far;
 mod growth;
 mod late;
 mod pause;
+mod places;
 mod speech;
 mod stream;
 
+pub(crate) use far::far_frames;
 pub(crate) use stream::{From, frames};

@@ -25,7 +25,8 @@ impl Render {
     /// Learns who has begun to say something by this event, for a client that joins after it:
     /// messages are shown from their begin.
     pub(super) fn catch_up(&mut self, seq: u64) {
-        for event in events_by_now(&self.run, 0).take_while(|event| event.seq <= seq) {
+        let Some(run) = self.run.live().cloned() else { return };
+        for event in events_by_now(&run, 0).take_while(|event| event.seq <= seq) {
             match &event.kind {
                 EventKind::Emitted(payload) => {
                     if let Some(Emit::Content { text }) = Emit::read(payload)
@@ -112,7 +113,7 @@ impl Render {
     fn said_before(&self, event: &RunEvent) -> Option<usize> {
         let said = self.transcript(event.run).filter(|said| !said.is_cut)?;
         let mut bytes = said.text.len();
-        for since in events_by_now(&self.run, event.seq.checked_sub(1)?) {
+        for since in events_by_now(self.run.live()?, event.seq.checked_sub(1)?) {
             match &since.kind {
                 EventKind::Lagged { .. } => return None,
                 _ if since.seq > said.read_to => break,
@@ -173,13 +174,16 @@ impl Render {
     }
 
     fn transcript(&self, run: RunId) -> Option<Transcript> {
+        if let Some(far) = &self.far {
+            return far.said.transcript_of(run);
+        }
         let view = self.app.service().view(CONTRACT, Principal::anonymous());
         self.find(run).map(|run| view.transcript(&run))
     }
 
     fn with_origin<T>(&self, run: RunId, write: impl FnOnce(Origin<'_>) -> T) -> T {
         let (root, speaker) = (self.run.id().to_string(), run.to_string());
-        let node = self.find(run).map_or_else(String::new, |run| run.name().to_owned());
+        let node = self.name_of_run(run);
         let about = &self.tracked.about;
         write(Origin { about, run: &root, speaker: &speaker, node: &node })
     }

@@ -4,13 +4,14 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use futures::{Stream, StreamExt, stream};
-use quell::{EventKind, Payload, RunEvent, RunId, RunKind, RunRef, RunStatus};
+use quell::{EventKind, Payload, RunEvent, RunId, RunStatus};
 use quell_flow::Emit;
-use quell_http::{SseEvent, events_by_now};
+use quell_http::{RunView, SseEvent, events_by_now};
 use serde_json::json;
 
-use crate::app::{App, Found};
+use crate::app::{App, Found, finish};
 use crate::stream::answer;
+use crate::stream::far::Far;
 use crate::stream::late::Late;
 use crate::stream::speech::Speaker;
 use crate::threads::{Thread, Tracked};
@@ -53,7 +54,8 @@ pub(crate) fn frames(
     };
     let mut render = Render {
         app: app.clone(),
-        run: run.clone(),
+        run: run.into(),
+        far: None,
         tracked: Arc::clone(tracked),
         thread: found.thread.clone(),
         modes: modes.and(tracked.modes),
@@ -73,15 +75,28 @@ pub(crate) fn frames(
     // A client that joins a paused run finds nothing new, as of one that has ended.
     let is_closed = is_new && run.status() == RunStatus::Paused;
     let events = app.service().events(run, after).take(if is_closed { 0 } else { usize::MAX });
-    let frames = stream::unfold((events, render), async |(mut events, mut render)| {
-        // A pause is the last event for now: there is no other one to end with.
-        let event = if render.is_over { None } else { events.next().await };
-        let frames = render.frames(&event?);
-        Some((frames, (events, render)))
-    });
+    let frames = told(events, render);
     let joins_the_end = is_new && app.options().end_event && run.row().status.is_terminal();
     let end = stream::iter(joins_the_end.then(end_frame));
     frames.flat_map(|frames| stream::iter(frames.into_iter().map(Late::frame))).chain(end)
+}
+
+/// Yields what a run is shown as, event by event.
+pub(super) fn told<S>(events: S, render: Render) -> impl Stream<Item = Vec<Late>> + Send
+where
+    S: Stream<Item = RunEvent> + Send + Unpin,
+{
+    stream::unfold((events, render), async |(mut events, mut render)| {
+        // A pause is the last event for now: there is no other one to end with.
+        let event = if render.is_over { None } else { events.next().await };
+        let event = event?;
+        if render.far.is_some() {
+            // On the heap: for a run that is here nobody pays for its size.
+            Box::pin(render.take_far(&event)).await;
+        }
+        let frames = render.frames(&event);
+        Some((frames, (events, render)))
+    })
 }
 
 /// Says which events are no longer held.
@@ -103,12 +118,14 @@ fn last_seq(found: &Found) -> u64 {
 
 pub(super) struct Render {
     pub(super) app: App,
-    pub(super) run: RunRef,
+    pub(super) run: RunView,
+    /// What is known of a run that another node has.
+    pub(super) far: Option<Far>,
     pub(super) tracked: Arc<Tracked>,
-    thread: Option<Arc<Thread>>,
+    pub(super) thread: Option<Arc<Thread>>,
     pub(super) modes: Modes,
     pub(super) fold: Fold,
-    floor: Option<String>,
+    pub(super) floor: Option<String>,
     /// The namespaces of live runs of the tree: none at the top.
     pub(super) spaces: HashMap<RunId, Option<Arc<str>>>,
     /// The runs that said text.
@@ -117,12 +134,12 @@ pub(super) struct Render {
     pub(super) announced: HashSet<RunId>,
     /// The log no longer holds what some of them may have said first.
     pub(super) misses_begins: bool,
-    is_first: bool,
-    is_over: bool,
+    pub(super) is_first: bool,
+    pub(super) is_over: bool,
     /// The client has the events up to this one.
-    behind: u64,
+    pub(super) behind: u64,
     /// The attempt that the client follows, whose pause ends the stream.
-    attempt: u32,
+    pub(super) attempt: u32,
     /// The attempt that the events are of by now.
     pub(super) seen: u32,
 }
@@ -133,6 +150,11 @@ impl Render {
         if let EventKind::Lagged { from, to } = event.kind {
             self.take(event);
             self.misses_begins = true;
+            if self.far.is_some() {
+                // It is missing in the store, and would be again.
+                let is_new = to > self.behind;
+                return is_new.then(|| lagged(from, to).into()).into_iter().collect();
+            }
             if std::mem::take(&mut self.is_first) {
                 // The log may no longer hold the start of a replay.
                 return self.missing(from, to).into_iter().map(Late::from).collect();
@@ -168,6 +190,7 @@ impl Render {
                     name.filter(|_| *status == RunStatus::Completed),
                 );
                 self.spaces.remove(&event.run);
+                self.far.iter_mut().for_each(|far| far.leave(event.run));
             }
             EventKind::ToolStarted { call, name, input } => {
                 self.push_piece(&mut frames, event.run, |origin| {
@@ -181,6 +204,10 @@ impl Render {
         }
         if event.seq <= self.behind {
             frames.clear();
+            if self.far.is_some() {
+                // A client that comes now was not told of them.
+                self.announced.clear();
+            }
         }
         self.numbered(event, frames)
     }
@@ -188,10 +215,10 @@ impl Render {
     fn take(&mut self, event: &RunEvent) -> bool {
         let (app, thread, tracked, run) = (&self.app, &self.thread, &self.tracked, &self.run);
         let base = || {
-            let look = thread.as_ref()?.look(app.engine(), tracked, run);
+            let look = thread.as_ref()?.look(app.engine(), tracked, run.live()?);
             look.base().map(Arc::clone)
         };
-        self.fold.take(&run.into(), event, &tracked.about, base)
+        self.fold.take(run, event, &tracked.about, base)
     }
 
     fn metadata(&self) -> SseEvent {
@@ -213,7 +240,7 @@ impl Render {
 
     /// Tells whether the event that a client had last is held, or came after one that is.
     fn holds(&self, floor: &str, missing: u64) -> bool {
-        let first = events_by_now(&self.run, missing).next();
+        let first = self.run.live().and_then(|run| events_by_now(run, missing).next());
         first.is_some_and(|first| *floor >= *event_id(ms_of(&first), first.seq, Slot::Metadata))
     }
 
@@ -268,11 +295,17 @@ impl Render {
         let report = self.run.report();
         let has_said = self.speakers.contains_key(&self.run.id());
         let so_far = self.fold.current().map(Arc::clone);
-        if let Some(thread) = &self.thread {
-            self.fold = thread.look(self.app.engine(), &self.tracked, &self.run);
-        } else {
-            let (service, output) = (self.app.service(), report.output.as_ref());
-            self.tracked.finish(Some(service), &mut self.fold, &self.run, output);
+        match (&self.thread, &self.run, self.far.as_ref().and_then(|far| far.over.as_ref())) {
+            (Some(thread), RunView::Live(run), _) => {
+                self.fold = thread.look(self.app.engine(), &self.tracked, run);
+            }
+            (_, _, Some(over)) => finish(&mut self.fold, over, &self.tracked),
+            (_, RunView::Live(run), None) => {
+                let (service, output) = (self.app.service(), report.output.as_ref());
+                self.tracked.finish(Some(service), &mut self.fold, run, output);
+            }
+            // It was forgotten, or cannot be read any more.
+            (_, RunView::Stored(_), None) => {}
         }
         self.push_message(frames, self.run.id(), None);
         if status == RunStatus::Completed {
@@ -299,23 +332,6 @@ impl Render {
         }
     }
 
-    /// Yields the name of an event of a run in a mode; none if the client did not ask for the
-    /// subgraphs in which it is.
-    pub(super) fn name_of(&mut self, run: RunId, mode: &str) -> Option<String> {
-        match self.space(run) {
-            Some(space) => self.tracked.has_subgraphs.then(|| format!("{mode}|{space}")),
-            None => Some(mode.to_owned()),
-        }
-    }
-
-    /// Finds a run of the tree, also of one that the engine has forgotten.
-    pub(super) fn find(&self, run: RunId) -> Option<RunRef> {
-        if run == self.run.id() {
-            return Some(self.run.clone());
-        }
-        self.app.engine().get(run).or_else(|| below(&self.run, run))
-    }
-
     /// Gives ids to the frames of a resumable stream, and leaves out those that the client has.
     fn numbered(&self, event: &RunEvent, frames: Vec<Late>) -> Vec<Late> {
         if !self.tracked.is_resumable {
@@ -330,45 +346,6 @@ impl Render {
         });
         frames.collect()
     }
-
-    /// Yields the namespace of a run: the subgraphs in which it is.
-    fn space(&mut self, run: RunId) -> Option<Arc<str>> {
-        if run == self.run.id() {
-            return None;
-        }
-        if let Some(space) = self.spaces.get(&run) {
-            return space.clone();
-        }
-        let space = self.find(run).and_then(|run| space_of(&run));
-        self.spaces.insert(run, space.clone());
-        space
-    }
-}
-
-/// Finds a run of a tree that the engine has forgotten.
-fn below(root: &RunRef, id: RunId) -> Option<RunRef> {
-    let mut open = root.children();
-    while let Some(run) = open.pop() {
-        if run.id() == id {
-            return Some(run);
-        }
-        open.extend(run.children());
-    }
-    None
-}
-
-/// A child that is a graph of its own is a subgraph: `<node>:<its id>`.
-fn space_of(run: &RunRef) -> Option<Arc<str>> {
-    let mut names = Vec::new();
-    let mut at = run.clone();
-    while let Some(parent) = at.parent() {
-        if matches!(at.kind(), RunKind::Agent | RunKind::Team | RunKind::Workflow) {
-            names.push(format!("{}:{}", at.name(), at.id()));
-        }
-        at = parent;
-    }
-    names.reverse();
-    (!names.is_empty()).then(|| names.join("|").into())
 }
 
 /// Yields what a body emitted in a form of its own, such as a line of a program.

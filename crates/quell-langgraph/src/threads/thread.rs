@@ -271,7 +271,7 @@ impl Thread {
         let updated_at = since.map_or(state.updated_at, |since| since.max(state.updated_at));
         let mut metadata: Keys = state.metadata.parse().unwrap_or_default();
         metadata.extend(graph.into_iter().flatten().map(|(key, value)| (key.to_owned(), value)));
-        let asking = |one: &Arc<Tracked>| engine.get(one.id).as_ref().and_then(Interrupt::of);
+        let asking = |one: &Arc<Tracked>| Interrupt::of(&engine.get(one.id)?.into());
         let interrupt = state.live.iter().find_map(asking);
         let paused = usize::from(interrupt.is_some());
         let made = state.live.iter().filter(|it| it.has_begun() || is_made(it.id)).count();

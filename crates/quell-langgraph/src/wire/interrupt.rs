@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use quell::{Payload, RunRef};
+use quell::{Payload, RunId};
+use quell_http::RunView;
 use serde_json::json;
 use uuid::Uuid;
 
@@ -20,16 +21,15 @@ pub(crate) struct Interrupt {
 impl Interrupt {
     /// Makes that of an attempt of a run. Its ids follow from both: they are the same for every
     /// reader.
-    pub(crate) fn new(run: &RunRef, attempt: u32, value: Payload) -> Self {
-        let of =
-            |what: &str| Uuid::new_v5(&run.id().as_uuid(), format!("{what} {attempt}").as_bytes());
+    pub(crate) fn new(run: RunId, attempt: u32, value: Payload) -> Self {
+        let of = |what: &str| Uuid::new_v5(&run.as_uuid(), format!("{what} {attempt}").as_bytes());
         Self { task: of("task"), id: of("interrupt"), value }
     }
 
     /// Yields that of a run, if it is paused.
-    pub(crate) fn of(run: &RunRef) -> Option<Self> {
+    pub(crate) fn of(run: &RunView) -> Option<Self> {
         let pause = run.pause_state()?;
-        Some(Self::new(run, pause.attempt, pause.request))
+        Some(Self::new(run.id(), pause.attempt, pause.request))
     }
 
     /// Yields what answers it, of what a request says: that, or, of an object whose keys are ids of

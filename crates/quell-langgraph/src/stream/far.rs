@@ -1,0 +1,133 @@
+//! [`far_frames`]: the events of a run that another node has, as server-sent events. They are made
+//! as those of a run of this process, from what the store has of it; the log names its runs.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+use futures::future::ready;
+use futures::{Stream, StreamExt, stream};
+use quell::{EventKind, RunEvent, RunId, RunKind};
+use quell_http::{LookupError, Reading, RunView, SseEvent, TreeSaid, View};
+
+use crate::app::{App, StoredRun};
+use crate::stream::late::Late;
+use crate::stream::stream::{From, Render, told};
+use crate::values::Fold;
+use crate::wire::modes::Modes;
+
+/// What is known of the tree of a run that another node has.
+pub(super) struct Far {
+    view: View,
+    pub(super) said: TreeSaid,
+    /// The runs below that are not over.
+    below: HashMap<RunId, Below>,
+    /// All of it, once it has ended.
+    pub(super) over: Option<Reading>,
+}
+
+/// A run below, as the log names it.
+struct Below {
+    parent: RunId,
+    kind: RunKind,
+    name: Arc<str>,
+}
+
+/// Yields the frames of a run that was only in the store, and had not ended, when it was found.
+///
+/// The log is read from its begin: it tells which runs are below.
+///
+/// # Errors
+///
+/// Fails if the store cannot be read.
+pub(crate) async fn far_frames(
+    app: &App,
+    view: &View,
+    found: &StoredRun,
+    modes: Modes,
+    from: From,
+) -> Result<impl Stream<Item = SseEvent> + Send + 'static + use<>, LookupError> {
+    let (run, tracked) = (&found.run, &found.tracked);
+    let (behind, floor) = match from {
+        From::Start => (0, None),
+        From::After(id) => (0, Some(id)),
+        From::Behind(seq) => (seq, None),
+        From::Now => (last_seq(view, run).await, None),
+    };
+    let below = HashMap::new();
+    let render = Render {
+        app: app.clone(),
+        run: run.clone(),
+        far: Some(Far { view: view.clone(), said: view.tree_said(), below, over: None }),
+        tracked: Arc::clone(tracked),
+        thread: None,
+        modes: modes.and(tracked.modes),
+        fold: Fold::default(),
+        floor,
+        spaces: HashMap::new(),
+        speakers: HashMap::new(),
+        announced: HashSet::new(),
+        misses_begins: false,
+        is_first: true,
+        is_over: false,
+        behind,
+        attempt: run.attempt(),
+        seen: 1,
+    };
+    let events = Box::pin(view.events(run, 0).await?);
+    let frames = told(events, render);
+    Ok(frames.flat_map(|frames| stream::iter(frames.into_iter().map(Late::frame))))
+}
+
+/// Where the log of a run is.
+async fn last_seq(view: &View, run: &RunView) -> u64 {
+    let RunView::Stored(stored) = run else { return 0 };
+    let events = view.events_by_now(stored);
+    events.fold(0, |last: u64, event| ready(last.max(event.seq))).await
+}
+
+impl Far {
+    /// Yields the name of a run below.
+    pub(super) fn name_of(&self, run: RunId) -> &str {
+        self.below.get(&run).map_or("", |below| &below.name)
+    }
+
+    /// Yields the subgraphs in which a run below is: `<node>:<its id>` of each.
+    pub(super) fn space_of(&self, run: RunId) -> Option<Arc<str>> {
+        let (mut names, mut at) = (Vec::new(), run);
+        while let Some(below) = self.below.get(&at) {
+            if matches!(below.kind, RunKind::Agent | RunKind::Team | RunKind::Workflow) {
+                names.push(format!("{}:{at}", below.name));
+            }
+            at = below.parent;
+        }
+        names.reverse();
+        (!names.is_empty()).then(|| names.join("|").into())
+    }
+
+    /// Notes that a run below is over.
+    pub(super) fn leave(&mut self, run: RunId) {
+        self.below.remove(&run);
+    }
+}
+
+impl Render {
+    /// Takes in what an event tells of a run that another node has. At its end it is read whole.
+    pub(super) async fn take_far(&mut self, event: &RunEvent) {
+        let Some(far) = &mut self.far else { return };
+        far.said.take(event);
+        match &event.kind {
+            EventKind::Queued { parent: Some(parent), kind, name, .. } => {
+                let below = Below { parent: *parent, kind: *kind, name: Arc::clone(name) };
+                far.below.insert(event.run, below);
+            }
+            EventKind::Ended(_) if event.run == self.run.id() => {
+                let RunView::Stored(stored) = &self.run else { return };
+                if let Ok(Some(run)) = far.view.ended_or_paused(stored).await {
+                    far.over = far.view.read(run.clone()).await.ok();
+                    self.run = run;
+                }
+            }
+            _ => {}
+        }
+    }
+}
