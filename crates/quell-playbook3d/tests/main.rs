@@ -16,6 +16,7 @@ mod identity;
 mod marks;
 /// What is shown of a run is in the run.
 mod memory;
+mod nodes;
 /// Runs that wait for an answer.
 mod pausing;
 /// Cancels against ends, and against starts.

@@ -1,0 +1,79 @@
+//! Two labs on two nodes of one store: what is asked of the one about runs of the other.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::http::Method;
+use quell::testing::cluster::Nodes;
+use quell::{Engine, EngineConfig, RunStatus};
+use quell_demo::playbook3d::{ALPHA, SHORT, SLOW};
+use quell_test_support::{secs, soon};
+use serde_json::{Value, json};
+
+use crate::support::lab::{IN_USE, Lab};
+
+fn two() -> (Lab, Lab) {
+    let nodes = Nodes::new(secs(30));
+    let lab = |name| {
+        let node = nodes.join(name);
+        let config = EngineConfig::new().store(Arc::clone(&node) as _).cluster(node);
+        Lab::on(Engine::with_config(config))
+    };
+    (lab("a"), lab("b"))
+}
+
+#[tokio::test]
+async fn a_run_of_another_node_is_listed_read_and_cancelled() {
+    let (a, b) = two();
+    let (near, far) = (a.alice().await, b.alice().await);
+    let run = near.start(ALPHA, SLOW, json!({ "message": "tick_ms=2 probe=p" })).await;
+    soon("it ticks", || a.ticks("p") > 0).await;
+    a.run(&run).stored().await.unwrap();
+    let listed = far.listed(&run).await;
+    assert_eq!(listed["status"], near.listed(&run).await["status"]);
+    assert_eq!(far.result(&run).await["quell"]["status"], "running");
+    let others = b.nobody().cancel(ALPHA, &run).await;
+    assert_ne!(others.status, 200, "{others:?}");
+    assert_eq!(a.run(&run).status(), RunStatus::Running);
+    let told = far.cancel(ALPHA, &run).await;
+    assert_eq!((told.status.as_u16(), told.header("quell-disposition")), (200, Some("accepted")));
+    assert_eq!(told.header("quell-cause"), Some("user-request"));
+    assert_eq!(a.run(&run).status(), RunStatus::Cancelled);
+    let before = a.ticks("p");
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    assert_eq!(a.ticks("p"), before, "nothing ticks any more");
+    a.run(&run).stored().await.unwrap();
+    assert_eq!(far.result(&run).await, near.result(&run).await);
+    let again = far.cancel(ALPHA, &run).await;
+    assert_eq!(again.header("quell-disposition"), Some("already-terminal"));
+}
+
+#[tokio::test]
+async fn a_repeated_request_is_answered_with_the_run_that_another_node_has() {
+    let (a, b) = two();
+    let (mut near, mut far) = (a.alice().await, b.alice().await);
+    let body = json!({ "id": SLOW, "origin": "2", "inputs": {} }).to_string();
+    let path = format!("/run_workflow/{ALPHA}");
+    for client in [&mut near, &mut far] {
+        client.set("idempotency-key", "k");
+    }
+    let first = near.post(&path, body.clone()).await;
+    let again = far.post(&path, body).await;
+    assert_eq!((first.status, first.text), (again.status, again.text));
+    assert!(b.service.engine().runs(&quell::RunFilter::new()).is_empty(), "none was made there");
+    let other = json!({ "id": SHORT, "origin": "2", "inputs": {} }).to_string();
+    let [one, two] = [near.post(&path, other.clone()).await, far.post(&path, other).await];
+    assert_eq!((one.status, one.text), (two.status, two.text), "another request with that key");
+}
+
+#[tokio::test]
+async fn an_id_that_another_node_has_is_in_use() {
+    let (a, b) = two();
+    let (near, far) = (a.alice().await, b.alice().await);
+    let run = near.start(ALPHA, SLOW, Value::Null).await;
+    let body = json!({ "id": SLOW, "origin": "2", "inputs": {} }).to_string();
+    let path = format!("/run_workflow/{ALPHA}/{run}");
+    let refused = far.call(Method::POST, &path, Body::from(body)).await;
+    refused.assert_refused(400, IN_USE);
+}
