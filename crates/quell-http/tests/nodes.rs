@@ -191,9 +191,10 @@ pub(crate) async fn taken_over(from: &Process, by: &Process) {
     loop {
         tokio::time::sleep(secs(1)).await;
         let decide = going_on(&by.witness);
-        if let Some(taken) = by.service.engine().take_over(decide).await.unwrap() {
+        let taken = by.service.engine().take_over_held(decide).await.unwrap();
+        if let Some((_, held)) = taken {
             assert_eq!(from.witness.inside(), 0, "it has stopped there before");
-            taken.held.start();
+            held.start();
             break;
         }
     }

@@ -2,11 +2,13 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::SystemTime;
 
 use axum::http::StatusCode;
 use futures::{FutureExt, StreamExt};
 use quell::store::{
-    BoxFuture, Checkpoint, EndedTree, Page, Pages, Record, RunRecord, Store, StoreError, Stored,
+    BoxFuture, Checkpoint, Claim, EndedTree, Page, Pages, Record, RunRecord, Store, StoreError,
+    Stored,
 };
 use quell::testing::cluster::{Node, Nodes, Trouble};
 use quell::{
@@ -43,12 +45,25 @@ impl Store for Counted {
         self.node.boot()
     }
 
+    fn member(&self) -> Option<&str> {
+        self.node.member()
+    }
+
     fn append(&self, batch: Vec<Record>) -> BoxFuture<'_, Result<(), StoreError>> {
         self.node.append(batch)
     }
 
     fn get(&self, run: RunId) -> BoxFuture<'_, Result<Option<RunRecord>, StoreError>> {
         self.read().get(run)
+    }
+
+    fn claim(
+        &self,
+        owner: Option<Arc<str>>,
+        key: Arc<str>,
+        at: SystemTime,
+    ) -> BoxFuture<'_, Result<Option<Claim>, StoreError>> {
+        self.node.claim(owner, key, at)
     }
 
     fn list(
