@@ -39,7 +39,7 @@ pub(super) const FAULTS: &[Fault] = &[
         name: "keep-what-a-dead-process-had-rolled-back",
         edits: &[Edit {
             file: "engine/recover.rs",
-            text: "prune::forget(store, &over).await?",
+            text: "prune::forget(store, over).await?",
             faulty: "()",
         }],
         caught_by: &["saving::i36_what_a_dead_process_had_rolled_back_is_forgotten_by_the_next"],
