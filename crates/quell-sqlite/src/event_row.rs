@@ -4,9 +4,9 @@
 //!
 //! A row has the numbers of its first and its last event, and as text an array with a place for
 //! each: when it was, in milliseconds since 1970, the run if it is below the root, and the kind.
-//! A row of several events has a text of at most [`ROW_BYTES_MAX`] bytes; an event that has more has
-//! a row alone. Before schema 6 a row had one event as text, with all that belongs to it, and no
-//! first number.
+//! A row of several events has a text of at most [`ROW_BYTES_MAX`] bytes; an event that has more
+//! has a row alone. Before schema 6 a row had one event as text, with all that belongs to it, and
+//! no first number.
 
 use std::fmt;
 
