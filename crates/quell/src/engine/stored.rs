@@ -84,7 +84,7 @@ impl Engine {
     ///
     /// let store = Arc::new(MemoryStore::new());
     /// let engine = Engine::with_config(EngineConfig::new().store(store));
-    /// let key = IdempotencyKey::new("order-7", b"two of them");
+    /// let key = IdempotencyKey::new("order-7", [b"two of them"]);
     /// let spec = RunSpec::agent("order").idempotency_key(key.clone());
     /// let run = engine.submit(spec, async |_| Ok(())).unwrap().into_ref();
     /// run.accepted().await.unwrap();
