@@ -32,9 +32,11 @@ fn install() {
     });
 }
 
-/// Keeps what is told of a run from now on.
+/// Keeps what is told of a run from now on. A place in the code that told something at the instant
+/// of the installation, for the first time, may have kept that nobody listens: it asks again.
 pub(crate) fn heed(name: &str) {
     install();
+    tracing::callsite::rebuild_interest_cache();
     books().told.insert(name.to_owned(), Vec::new());
 }
 
