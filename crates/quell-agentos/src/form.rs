@@ -35,16 +35,6 @@ pub(crate) struct Form {
     pub(crate) canonical: String,
 }
 
-/// The answer to a paused run.
-#[derive(Debug)]
-pub(crate) struct AnswerForm {
-    pub(crate) is_stream: bool,
-    pub(crate) is_background: bool,
-    pub(crate) session: Option<String>,
-    /// As it came; none if there is none.
-    answer: Option<String>,
-}
-
 type Fields = Map<String, Value>;
 
 impl Form {
@@ -59,12 +49,11 @@ impl Form {
         body: Body,
     ) -> Result<(Self, Upload), Refusal> {
         let named = headers.clone();
-        let parse = |bytes| async move { Self::of(fields_of(&named, bytes).await?) };
+        let parse = |bytes| async move { Self::of(Taking::read(&named, bytes).await?) };
         view.parse_body(headers, body, parse).await
     }
 
-    fn of(fields: Fields) -> Result<Self, Refusal> {
-        let mut take = Taking::of(fields);
+    fn of(mut take: Taking) -> Result<Self, Refusal> {
         let canonical = Value::Object(take.fields.clone()).to_string();
         let message = take.text("message");
         if message.is_none() {
@@ -82,7 +71,7 @@ impl Form {
         let timeout = take.millis("quell_timeout_ms");
         let grace = take.millis("quell_grace_ms");
         let state = take.state().map(|state| (STATE.to_owned(), state));
-        let Taking { fields, complaints } = take;
+        let Taking { fields, complaints, .. } = take;
         let keywords = fields.into_iter().map(|(key, value)| (key, parsed(value)));
         match message {
             Some(message) if complaints.is_empty() => Ok(Self {
@@ -113,80 +102,57 @@ impl Form {
     }
 }
 
-impl AnswerForm {
-    /// Reads the form of an answer, which is in this field.
-    ///
-    /// # Errors
-    ///
-    /// As [`Form::read`]; that the answer is no JSON is not looked at.
-    pub(crate) async fn read(
-        view: &View,
-        headers: &HeaderMap,
-        body: Body,
-        field: &'static str,
-    ) -> Result<(Self, Upload), Refusal> {
-        let named = headers.clone();
-        let parse = |bytes| async move {
-            let mut take = Taking::of(fields_of(&named, bytes).await?);
-            let form = Self {
-                is_stream: take.flag("stream").unwrap_or(true),
-                is_background: take.flag("background").unwrap_or(false),
-                session: take.label("session_id"),
-                answer: take.text(field),
-            };
-            if take.complaints.is_empty() {
-                Ok(form)
-            } else {
-                Err(Refusal::invalid(take.complaints))
-            }
-        };
-        view.parse_body(headers, body, parse).await
-    }
-
-    /// Yields the answer: JSON, as it is spelt; null if there is none.
-    pub(crate) fn answer(&self, field: &str) -> Result<Payload, Refusal> {
-        let text = self.answer.as_deref().unwrap_or("null");
-        let json = check_json(text, JSON_LEVELS_MAX).ok();
-        let answer = json.and_then(|()| Payload::from_json_text(text).ok());
-        let refused = || format!("Invalid JSON in {field} field");
-        answer.ok_or_else(|| Refusal::new(StatusCode::BAD_REQUEST, refused()))
-    }
-}
-
-/// Reads the fields of a body. One of another type has none.
-async fn fields_of(headers: &HeaderMap, bytes: Bytes) -> Result<Fields, Refusal> {
-    let kind = headers.get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
-    let kind = kind.unwrap_or_default().to_ascii_lowercase();
-    Ok(if kind.starts_with("application/x-www-form-urlencoded") {
-        urlencoded(&bytes)?
-    } else if kind.starts_with("multipart/form-data") {
-        multipart(headers, bytes).await?
-    } else {
-        Fields::new()
-    })
-}
-
 /// Takes the fields of a form one by one, and collects their faults.
-struct Taking {
-    fields: Fields,
-    complaints: Vec<Value>,
+#[derive(Debug)]
+pub(crate) struct Taking {
+    pub(crate) fields: Fields,
+    pub(crate) complaints: Vec<Value>,
+    /// The fields that came empty.
+    empty: Vec<String>,
+    /// Whether the body may be one, by its type. One without a byte may.
+    pub(crate) is_form: bool,
 }
 
 impl Taking {
-    fn of(mut fields: Fields) -> Self {
-        // An empty field counts as absent: agent-ui sends `session_id=`.
-        fields.retain(|_, value| value.as_str() != Some(""));
-        Self { fields, complaints: Vec::new() }
+    /// Reads the fields of a body. One of another type has none.
+    pub(crate) async fn read(headers: &HeaderMap, bytes: Bytes) -> Result<Self, Refusal> {
+        let kind = headers.get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
+        let kind = kind.unwrap_or_default().to_ascii_lowercase();
+        Ok(if kind.starts_with("application/x-www-form-urlencoded") {
+            Self::of(urlencoded(&bytes)?)
+        } else if kind.starts_with("multipart/form-data") {
+            Self::of(multipart(headers, bytes).await?)
+        } else {
+            Self { is_form: bytes.is_empty(), ..Self::of(Fields::new()) }
+        })
     }
 
-    fn text(&mut self, name: &str) -> Option<String> {
+    fn of(mut fields: Fields) -> Self {
+        // An empty field counts as absent: agent-ui sends `session_id=`.
+        let mut empty = Vec::new();
+        fields.retain(|name, value| {
+            let is_empty = value.as_str() == Some("");
+            if is_empty {
+                empty.push(name.clone());
+            }
+            !is_empty
+        });
+        Self { fields, complaints: Vec::new(), empty, is_form: true }
+    }
+
+    /// Tells whether a field came, empty or not, and was not taken yet.
+    pub(crate) fn has(&self, name: &str) -> bool {
+        self.fields.contains_key(name) || self.empty.iter().any(|empty| empty == name)
+    }
+
+    pub(crate) fn text(&mut self, name: &str) -> Option<String> {
         match self.fields.remove(name)? {
             Value::String(text) => Some(text),
             other => Some(other.to_string()),
         }
     }
 
-    fn label(&mut self, name: &str) -> Option<String> {
+    pub(crate) fn label(&mut self, name: &str) -> Option<String> {
         let text = self.text(name)?;
         if text.len() > limits::LABEL_BYTES_MAX {
             self.complaints.push(too_long(&["body", name], limits::LABEL_BYTES_MAX));
@@ -194,7 +160,7 @@ impl Taking {
         Some(text)
     }
 
-    fn flag(&mut self, name: &str) -> Option<bool> {
+    pub(crate) fn flag(&mut self, name: &str) -> Option<bool> {
         let text = self.text(name)?;
         match text.to_ascii_lowercase().as_str() {
             "true" | "1" | "yes" | "on" => Some(true),
@@ -314,7 +280,7 @@ mod tests {
     use super::*;
 
     fn of(text: &str) -> Result<Form, Refusal> {
-        Form::of(urlencoded(text.as_bytes())?)
+        Form::of(Taking::of(urlencoded(text.as_bytes())?))
     }
 
     #[test]

@@ -53,6 +53,7 @@
 //! | `options` | what an embedder chooses |
 //! | `wire` | what is on the wire: pure functions from requests, and to answers |
 
+mod answer_form;
 mod app;
 mod auth;
 mod cors;

@@ -1,5 +1,7 @@
 //! Runs that wait for an answer (contract, section 7).
 
+use axum::body::Body;
+use axum::http::Request;
 use quell::{Engine, Failure, Payload, RunContext};
 use quell_agentos::Options;
 use quell_demo::Witness;
@@ -154,6 +156,51 @@ async fn an_empty_answer_is_null_and_one_in_the_background_is_accepted() {
 }
 
 #[tokio::test]
+async fn a_form_without_the_answer_is_refused_with_the_field_that_is_expected() {
+    let site = site();
+    for (path, _, field) in KINDS {
+        create(&site, path, path, &[]).await;
+        let run = path.replace('/', "%2F");
+        let is_refused = async |sent: &[(&str, &str)], others: &[&str]| {
+            let answer = go_on(&site, path, &run, sent).await;
+            assert_eq!(answer.status, 422, "{sent:?}: {}", answer.text);
+            let told = answer.json();
+            let told = told["detail"].as_array().unwrap();
+            let said = |at: usize| (&told[at]["loc"][1], &told[at]["type"], &told[at]["msg"]);
+            let required = (&json!(field), &json!("missing"), &json!("Field required"));
+            assert_eq!(said(0), required, "{sent:?}");
+            let no_such = told[1..].iter().map(|one| {
+                assert_eq!(one["type"], "extra_forbidden", "{one}");
+                one["loc"][1].as_str().unwrap()
+            });
+            assert_eq!(no_such.collect::<Vec<_>>(), others, "{sent:?}");
+            assert_eq!(read(&site, path, &run).await["status"], "PAUSED", "{sent:?}");
+        };
+        is_refused(&[], &[]).await;
+        is_refused(&[("session_id", "s"), ("stream", "false"), ("user_id", "u")], &[]).await;
+        is_refused(&[("answer", "7"), ("stream", "false")], &["answer"]).await;
+        let misspelt = field.to_uppercase();
+        is_refused(&[(&misspelt, "[]"), ("message", "yes")], &[&misspelt, "message"]).await;
+        let long = "x".repeat(1_000);
+        is_refused(&[(&long, "[]")], &[&long[..64]]).await;
+        let many: Vec<_> = ["a", "b", "c", "d", "e", "f"].map(|name| (name, "1")).into();
+        is_refused(&many, &["a", "b", "c", "d", "e"]).await;
+
+        let request = Request::post(format!("{path}/runs/{run}/continue"))
+            .header("content-type", "application/json")
+            .body(Body::from(json!({ field: [] }).to_string()));
+        let answer = site.send(request.unwrap()).await;
+        let told = &answer.json()["detail"][0];
+        assert_eq!((answer.status.as_u16(), &told["loc"][1]), (422, &json!(field)), "{told}");
+        assert!(told["msg"].as_str().unwrap().contains("has to be a form"), "{told}");
+        assert_eq!(read(&site, path, &run).await["status"], "PAUSED");
+        // What is not known beside an answer is nothing, as upstream.
+        let sent = [(field, "7"), ("stream", "false"), ("answer", "8")];
+        assert_eq!(go_on(&site, path, &run, &sent).await.json()["content"], "7");
+    }
+}
+
+#[tokio::test]
 async fn what_is_not_paused_is_not_continued_in_the_words_of_the_contract() {
     let site = site();
     for (path, _, field) in KINDS {
@@ -162,7 +209,7 @@ async fn what_is_not_paused_is_not_continued_in_the_words_of_the_contract() {
         let none = format!("No runs found for run ID {path}");
         refused(&go_on(&site, path, &run, &bad_field).await, 404, &none, Some("NOT_FOUND"));
         create(&site, path, path, &[]).await;
-        let elsewhere = go_on(&site, path, &run, &[("session_id", "other")]).await;
+        let elsewhere = go_on(&site, path, &run, &[("session_id", "other"), (field, "1")]).await;
         refused(&elsewhere, 404, &none, Some("NOT_FOUND"));
         let bad = format!("Invalid JSON in {field} field");
         refused(&go_on(&site, path, &run, &bad_field).await, 400, &bad, Some("BAD_REQUEST"));
@@ -172,9 +219,9 @@ async fn what_is_not_paused_is_not_continued_in_the_words_of_the_contract() {
         refused(&go_on(&site, path, &run, &bad_field).await, 409, &cancelled, None);
     }
     create(&site, "/agents/a", "r", &[("background", "true")]).await;
-    go_on(&site, "/agents/a", "r", &[]).await;
+    go_on(&site, "/agents/a", "r", &[("tools", "")]).await;
     let completed = "Cannot continue run r: run is completed";
-    refused(&go_on(&site, "/agents/a", "r", &[]).await, 409, completed, None);
+    refused(&go_on(&site, "/agents/a", "r", &[("tools", "")]).await, 409, completed, None);
     let unknown = go_on(&site, "/agents/nobody", "r", &[]).await;
     refused(&unknown, 404, "Agent not found", Some("NOT_FOUND"));
 }
@@ -192,7 +239,7 @@ async fn a_run_that_is_cancelled_while_it_is_paused_says_so_in_its_stage() {
     );
     // After its answer it is at work again.
     create(&site, "/agents/worker", "w", &[]).await;
-    let fields = [("stream", "false"), ("background", "true")];
+    let fields = [("stream", "false"), ("background", "true"), ("tools", "[]")];
     go_on(&site, "/agents/worker", "w", &fields).await;
     while read(&site, "/agents/worker", "w").await["status"] != "RUNNING" {
         tokio::task::yield_now().await;
@@ -232,7 +279,7 @@ async fn who_leaves_after_the_pause_cancels_nothing_and_who_leaves_the_continued
     until(&mut asker, "event: RunPaused").await;
     let run = || read(&site, "/agents/worker", "r");
     drop(asker);
-    let mut answerer = send(address, "/agents/worker/runs/r/continue", &[]).await;
+    let mut answerer = send(address, "/agents/worker/runs/r/continue", &[("tools", "[]")]).await;
     until(&mut answerer, "event: RunContinued").await;
     while run().await["status"] != "RUNNING" {
         tokio::task::yield_now().await;

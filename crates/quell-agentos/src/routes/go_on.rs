@@ -7,9 +7,9 @@ use quell::{ResumeError, RunStatus};
 use quell_flow::ComponentKind;
 use quell_http::{NotDone, OnDisconnect, RunView, events_by_now, offload_if_large};
 
+use crate::answer_form::AnswerForm;
 use crate::app::{App, find};
 use crate::auth::{Action, component};
-use crate::form::AnswerForm;
 use crate::routes::create::{accepted, streamed, style};
 use crate::routes::extract::RunRequest;
 use crate::routes::run_response::run_response_at_end;

@@ -172,6 +172,13 @@ pub(crate) fn missing(part: &str, field: &str) -> Value {
     json!({ "type": "missing", "loc": [part, field], "msg": "Field required", "input": null })
 }
 
+/// Complains about a field that there is not. Of a long name the beginning is told.
+pub(crate) fn unknown_field(field: &str) -> Value {
+    let msg = "Extra inputs are not permitted";
+    let name: String = field.chars().take(NAME_CHARS_MAX).collect();
+    json!({ "type": "extra_forbidden", "loc": ["body", name], "msg": msg, "input": null })
+}
+
 /// Complains about a field that is no boolean.
 pub(crate) fn not_bool(field: &str, input: &str) -> Value {
     let msg = "Input should be a valid boolean, unable to interpret input";
@@ -207,6 +214,9 @@ pub(crate) fn bad_id() -> Value {
     let msg = "run_id should have 1 to 128 bytes and no control characters";
     json!({ "type": "value_error", "loc": ["body", "run_id"], "msg": msg, "input": null })
 }
+
+/// How much of the name of a field a complaint tells.
+const NAME_CHARS_MAX: usize = 64;
 
 #[cfg(test)]
 mod tests {
