@@ -134,6 +134,14 @@ pub trait Cluster: Debug + Send + Sync + 'static {
     /// Once polled, the stop may be answered although the future was dropped.
     fn answer(&self, stop: u64, answer: Disposition) -> BoxFuture<'_, Result<(), StoreError>>;
 
+    /// Says that somebody reads the log of a root here, until what this yields is dropped: whoever
+    /// writes the log tells this member when there is something new. By default nobody tells, and
+    /// this yields none; then, and from time to time in any case, who reads looks.
+    fn watch(&self, root: RunId) -> Option<Box<dyn LogWatch>> {
+        let _ = root;
+        None
+    }
+
     /// Ends the lease: what this member still owns may be taken over at once.
     ///
     /// # Errors
@@ -144,6 +152,20 @@ pub trait Cluster: Debug + Send + Sync + 'static {
     ///
     /// Once polled, the lease may have ended although the future was dropped.
     fn leave(&self) -> BoxFuture<'_, Result<(), StoreError>>;
+}
+
+/// Hears of what is new in the log of one root, for one who reads it. It only says that it is time
+/// to look: a word may be lost, and one may come although nothing is new.
+pub trait LogWatch: Debug + Send {
+    /// Waits until there is something new since the last call, or since the watch began.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe: what comes while nobody waits is yielded by the next call.
+    fn heard(&mut self) -> BoxFuture<'_, ()>;
+
+    /// Tells whether words come at present, as far as is known.
+    fn is_told(&self) -> bool;
 }
 
 /// What a member has taken over.

@@ -16,9 +16,10 @@ use crate::pace::Pace;
 /// follow from its record. What cannot be read is a gap.
 ///
 /// Of a run that another node has they are those by now, or, if they are
-/// [followed](Self::following), all up to its end: the log is read again and again, 20 ms behind
-/// what was new, and in pauses that grow to 250 ms. Whoever has the run meanwhile, its log goes on
-/// with the next number.
+/// [followed](Self::following), all up to its end: the log is read when the node that has the run
+/// tells that something is new, and again and again besides, in pauses that grow to a second. Where
+/// nobody tells it is read 20 ms behind what was new, and in pauses that grow to 250 ms. Whoever
+/// has the run meanwhile, its log goes on with the next number.
 ///
 /// The log of a root is read from the last event on that the client has. For a run below a root it
 /// is read from the first one on: earlier events tell which runs are below it.
@@ -68,8 +69,9 @@ impl StoredEvents {
     }
 
     /// Follows the log for as long as another node may write it.
-    pub(crate) const fn following(mut self) -> Self {
-        self.pace = Some(Pace::new(FIRST_PAUSE));
+    pub(crate) fn following(mut self) -> Self {
+        let watch = self.engine.watch(self.record.accepted.root);
+        self.pace = Some(Pace::new(FIRST_PAUSE).watching(watch));
         self
     }
 
@@ -100,7 +102,8 @@ impl StoredEvents {
     ///
     /// Fails with the trouble of the store; a later call goes on.
     pub(crate) async fn turn(&mut self) -> Result<bool, LookupError> {
-        if self.quiet >= RECORD_EVERY && self.pace.as_ref().is_some_and(Pace::is_slow) {
+        let slow = self.pace.as_ref().and_then(Pace::slow_per_second);
+        if slow.is_some_and(|slow| self.quiet >= slow) {
             self.read_record().await?;
             if self.is_over {
                 return Ok(false);
@@ -221,9 +224,6 @@ pub(crate) async fn read<T>(
 
 /// The pause behind events that were new.
 const FIRST_PAUSE: Duration = Duration::from_millis(20);
-
-/// Pauses of the longest sort behind which the record of a run is read, too: a second.
-const RECORD_EVERY: u32 = 4;
 
 /// Events of one read: each may have a quarter of a mebibyte, and each stream holds one page.
 pub(crate) const PAGE: usize = 32;

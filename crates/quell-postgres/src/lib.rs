@@ -60,6 +60,7 @@
 //! | tables, and how they come to be | `schema` |
 //! | statements of records, and why one is refused | `sql`, `step`, `refusal` |
 //! | the one that writes | `writer`, `transaction` |
+//! | whose logs are read on other members | `watches`, `watching` |
 //! | reads | `readers`, `read`, `list`, `row` |
 
 mod address;
@@ -89,6 +90,8 @@ mod store;
 mod text;
 mod transaction;
 mod trust;
+mod watches;
+mod watching;
 mod writer;
 
 pub use node::PostgresNode;

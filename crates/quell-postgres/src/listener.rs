@@ -25,6 +25,7 @@ pub(crate) async fn listen(member: Arc<Member>) {
             continue;
         };
         member.look_all();
+        member.watches.look_all();
         let hears = async {
             let notified = member.notify_itself(ITSELF).await;
             notified.is_ok() && timeout(HEARS, heard_itself.notified()).await.is_ok()
@@ -58,12 +59,13 @@ async fn open(
     let heard = move |words: &str| {
         if words == ITSELF {
             itself.notify_one();
-        } else {
+        } else if !to.watches.heard(&to.channel, words) {
             to.heard(words);
         }
     };
     let (client, ended) = member.target.connect_to_hear(heard).await?;
-    client.batch_execute(&format!("listen \"{}\"", member.channel)).await?;
+    let (own, all) = (&member.channel, member.target.shared_channel());
+    client.batch_execute(&format!("listen \"{own}\"; listen \"{all}\"")).await?;
     Ok((client, ended))
 }
 

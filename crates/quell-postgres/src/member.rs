@@ -30,6 +30,7 @@ use crate::renewals::Renewals;
 use crate::seat::Seat;
 use crate::session::Target;
 use crate::step::Value;
+use crate::watches::Watches;
 
 /// What a member asks of the database.
 #[derive(Debug)]
@@ -38,6 +39,8 @@ pub(crate) struct Member {
     pub(crate) seat: Seat,
     /// Where this member hears of stops.
     pub(crate) channel: String,
+    /// Whose logs are read where.
+    pub(crate) watches: Arc<Watches>,
     renewals: Renewals,
     sessions: Readers,
     /// Stops were asked for, perhaps.
@@ -56,13 +59,29 @@ impl Member {
     /// # Errors
     ///
     /// As [`Readers::new`].
-    pub(crate) fn new(target: Arc<Target>, seat: Seat, handle: Handle) -> Result<Self, StoreError> {
+    pub(crate) fn new(
+        target: Arc<Target>,
+        seat: Seat,
+        handle: Handle,
+        watches: Arc<Watches>,
+    ) -> Result<Self, StoreError> {
         let sessions = Readers::new(Arc::clone(&target), handle, SESSIONS)?;
         let renewals = Renewals::new(Arc::clone(&target));
         let (channel, known) = (target.channel(), AtomicI64::new(seat.joined));
         let (news, waiting) = (watch::Sender::new(()), Mutex::default());
         let is_deaf = AtomicBool::new(false);
-        Ok(Self { target, seat, channel, renewals, sessions, news, waiting, known, is_deaf })
+        Ok(Self {
+            target,
+            seat,
+            channel,
+            watches,
+            renewals,
+            sessions,
+            news,
+            waiting,
+            known,
+            is_deaf,
+        })
     }
 
     /// Extends the lease.
@@ -232,6 +251,20 @@ impl Member {
         self.news.send_replace(());
     }
 
+    /// Sends words to channels, each of its own.
+    pub(crate) async fn say(&self, words: Vec<(String, String)>) -> Result<(), StoreError> {
+        let sql = "select pg_notify(channel, words)
+            from unnest($1::text[], $2::text[]) said (channel, words)";
+        let (channels, words): (Vec<_>, Vec<_>) = words.into_iter().unzip();
+        let said = self.rows(sql, vec![Box::new(channels), Box::new(words)]);
+        self.in_time(said).await.map(drop)
+    }
+
+    /// Tells whether notifications come, as far as is known.
+    pub(crate) fn is_deaf(&self) -> bool {
+        self.is_deaf.load(Ordering::Acquire)
+    }
+
     /// Says whether notifications come.
     pub(crate) fn set_deaf(&self, is_deaf: bool) {
         self.is_deaf.store(is_deaf, Ordering::Release);
@@ -239,7 +272,7 @@ impl Member {
 
     /// How long nobody looks although nothing was heard.
     fn pause(&self) -> Duration {
-        if self.is_deaf.load(Ordering::Acquire) { PAUSE_DEAF } else { PAUSE_MAX }
+        if self.is_deaf() { PAUSE_DEAF } else { PAUSE_MAX }
     }
 
     /// Notifies this member itself.

@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-use quell_core::cluster::{AskedStop, Cluster, TakenOver};
+use quell_core::cluster::{AskedStop, Cluster, LogWatch, TakenOver};
 use quell_core::store::{
     BoxFuture, Checkpoint, Claim, EndedTree, Page, Pages, Record, RunRecord, Store, StoreError,
     Stored,
@@ -18,6 +18,7 @@ use crate::listener::listen;
 use crate::member::{Member, in_time};
 use crate::options::PostgresOptions;
 use crate::store::{Opened, PostgresStore};
+use crate::watching::{Reads, say};
 
 /// A member of a cluster whose store is one schema of a database: the store and the cluster of one
 /// engine, under the name [`PostgresOptions::node`].
@@ -50,6 +51,9 @@ pub struct PostgresNode {
     /// It listens until this is dropped.
     #[expect(dead_code, reason = "it is dropped with this")]
     listener: AbortOnDropHandle<()>,
+    /// It tells others what is read and what is new until this is dropped.
+    #[expect(dead_code, reason = "it is dropped with this")]
+    says: AbortOnDropHandle<()>,
 }
 
 impl fmt::Debug for PostgresNode {
@@ -78,10 +82,12 @@ impl PostgresNode {
             return Err(StoreError::Options { what: what.into() });
         }
         let Opened { store, joined_at, handle } = PostgresStore::start(options).await?;
-        let member = Member::new(Arc::clone(&store.target), store.seat.clone(), handle.clone())?;
-        let member = Arc::new(member);
+        let (target, seat) = (Arc::clone(&store.target), store.seat.clone());
+        let watches = Arc::clone(&store.watches);
+        let member = Arc::new(Member::new(target, seat, handle.clone(), watches)?);
         let listener = AbortOnDropHandle::new(handle.spawn(listen(Arc::clone(&member))));
-        Ok(Self { store, member, joined_at, handle, listener })
+        let says = AbortOnDropHandle::new(handle.spawn(say(Arc::clone(&member))));
+        Ok(Self { store, member, joined_at, handle, listener, says })
     }
 
     /// Yields what was committed since it was opened, beside its lease and stops.
@@ -156,6 +162,10 @@ impl Cluster for PostgresNode {
         self.on_threads(
             move |member| async move { in_time(limit, member.answer(stop, &answer)).await },
         )
+    }
+
+    fn watch(&self, root: RunId) -> Option<Box<dyn LogWatch>> {
+        Some(Box::new(Reads::begin(&self.member, root)))
     }
 
     fn leave(&self) -> BoxFuture<'_, Result<(), StoreError>> {

@@ -126,6 +126,13 @@ impl Target {
         format!("quell_{}", Uuid::new_v5(&CHANNELS, text.as_bytes()).simple())
     }
 
+    /// Yields where all members of the schema hear which logs are read.
+    pub(crate) fn shared_channel(&self) -> String {
+        // No member has an empty name.
+        let text = format!("{}\0", self.options.schema);
+        format!("quell_{}", Uuid::new_v5(&CHANNELS, text.as_bytes()).simple())
+    }
+
     /// Yields the time limit of a statement in milliseconds. Zero would be none.
     pub(crate) fn statement_ms(&self) -> u64 {
         let millis = self.options.statement_timeout.as_millis();

@@ -18,7 +18,8 @@ use crate::options::PostgresOptions;
 use crate::readers::Readers;
 use crate::seat::Seat;
 use crate::session::Target;
-use crate::writer::Writer;
+use crate::watches::Watches;
+use crate::writer::{After, Writer};
 use crate::{list, read};
 
 /// A store in one schema of a database, for one engine at a time.
@@ -43,6 +44,8 @@ use crate::{list, read};
 pub struct PostgresStore {
     pub(crate) target: Arc<Target>,
     pub(crate) seat: Seat,
+    /// Whose logs are read where. Nobody does, of a store that is alone.
+    pub(crate) watches: Arc<Watches>,
     queue: Arc<Queue>,
     readers: Arc<Readers>,
     tally: Arc<Tally>,
@@ -90,7 +93,9 @@ impl PostgresStore {
         let options = &target.options;
         let queue = Arc::new(Queue::new(options.queue_records_max, options.queue_bytes_max));
         let tally = Arc::<Tally>::default();
-        let opening = Writer::open(Arc::clone(&target), Arc::clone(&queue), Arc::clone(&tally));
+        let watches = Arc::<Watches>::default();
+        let after = After { tally: Arc::clone(&tally), watches: Arc::clone(&watches) };
+        let opening = Writer::open(Arc::clone(&target), Arc::clone(&queue), after);
         let opened = handle.spawn(opening).await;
         let panicked = |error| StoreError::Io { what: format!("opening has ended: {error}") };
         let (writer, joined_at) = opened.map_err(panicked)??;
@@ -108,7 +113,7 @@ impl PostgresStore {
         let thread = Builder::new().name("quell-postgres-write".into());
         let started = thread.spawn(move || threads.run());
         started.map_err(|error| no_thread(&error))?;
-        let store = Self { target, seat, queue, readers, tally, closing };
+        let store = Self { target, seat, watches, queue, readers, tally, closing };
         Ok(Opened { store, joined_at, handle })
     }
 

@@ -26,13 +26,14 @@ use crate::schema::{self, Found};
 use crate::seat::{Seat, Terms};
 use crate::session::Target;
 use crate::transaction::{Broken, How, Session};
+use crate::watches::Watches;
 
 /// What the thread has.
 #[derive(Debug)]
 pub(crate) struct Writer {
     target: Arc<Target>,
     queue: Arc<Queue>,
-    tally: Arc<Tally>,
+    after: After,
     locks: Locks,
     seat: Seat,
     /// None after it was lost, until another one is there.
@@ -45,6 +46,15 @@ pub(crate) struct Writer {
     away: Option<(Instant, StoreError)>,
     /// Why nothing is written any more.
     superseded: Option<StoreError>,
+}
+
+/// What is done behind each transaction that was committed.
+#[derive(Debug)]
+pub(crate) struct After {
+    /// It is counted.
+    pub(crate) tally: Arc<Tally>,
+    /// Those who read what it has are told.
+    pub(crate) watches: Arc<Watches>,
 }
 
 /// Why appends are not stored, or why that is not known.
@@ -65,7 +75,7 @@ impl Writer {
     pub(crate) async fn open(
         target: Arc<Target>,
         queue: Arc<Queue>,
-        tally: Arc<Tally>,
+        after: After,
     ) -> Result<(Self, std::time::Instant), StoreError> {
         let limit = target.options.connect_timeout + target.options.statement_timeout + LOCK_WAIT;
         let silent = |_| StoreError::Unreachable { what: target.address.words() };
@@ -93,7 +103,7 @@ impl Writer {
         let session = Some(session);
         let (away, superseded) = (None, None);
         let writer =
-            Self { target, queue, tally, locks, seat, session, pid, commits, away, superseded };
+            Self { target, queue, after, locks, seat, session, pid, commits, away, superseded };
         Ok((writer, joined_at))
     }
 
@@ -221,7 +231,8 @@ impl Writer {
             }
             self.commits = number;
             succeed(jobs);
-            self.tally.count(jobs.iter().map(|pending| pending.job.writes.len()).sum());
+            self.after.tally.count(jobs.iter().map(|pending| pending.job.writes.len()).sum());
+            self.after.watches.committed(jobs);
             return Ok(());
         }
     }

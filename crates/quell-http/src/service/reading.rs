@@ -212,9 +212,10 @@ impl View {
 
     /// Reads the events of a run after the one with this `seq`, for a client: of one that is only
     /// in the store those that are stored, of a live root those of an earlier process as well. Of
-    /// one that another node has they are followed to its end, up to 250 ms late, from the store:
-    /// each such stream reads of it 5 times a second while nothing happens, and up to 100 times
-    /// while something does; dropped, it does not. It goes on while the store is in trouble, and
+    /// one that another node has they are followed to its end, from the store: the node tells when
+    /// there is something new, and each such stream reads twice a second besides. Where nobody
+    /// tells ([`quell::cluster::LogWatch`]) it is up to 250 ms late, and reads 5 times a second while
+    /// nothing happens, and up to 100 times while something does. Dropped, it does not. It goes on while the store is in trouble, and
     /// ends without an end if the run is forgotten meanwhile, or the engine is shut down.
     ///
     /// # Errors

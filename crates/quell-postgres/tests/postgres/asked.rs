@@ -123,6 +123,8 @@ fn where_notifications_do_not_come_that_is_told_and_stops_are_found_all_the_same
         }
         let (a, b) = (engine(&nodes[0]), engine(&nodes[1]));
         soon("both say so", || told() == before + 2).await;
+        // Nor is who reads told of what is new: it looks more often.
+        assert!(!nodes[0].watch(RunId::from_text("r")).unwrap().is_told());
         for nth in 0..8 {
             let far = live(&a, &format!("far {nth}")).await;
             let answer = b.cancel_anywhere(far.id(), stop("ada")).await.unwrap();

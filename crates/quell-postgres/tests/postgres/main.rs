@@ -49,3 +49,5 @@ mod sessions;
 mod taken;
 // Who the server has to be.
 mod tls;
+// Who is told of what is new in a log.
+mod watched;

@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use quell_core::cluster::LogWatch;
 use quell_core::store::{RunRecord, StoreError};
 use quell_core::{CancelRequest, Disposition, RunId, Work};
 
@@ -60,6 +61,37 @@ impl Engine {
             Some(member) => member.cluster.owner(id).await,
             None => Ok(None),
         }
+    }
+
+    /// Says that somebody reads the stored log of a root here ([`stored_events`]) that another node
+    /// may write, until what this yields is dropped: that node tells when there is something new.
+    /// Yields none for an engine that is alone, and where nodes do not tell each other. Who reads
+    /// looks from time to time in any case.
+    ///
+    /// [`stored_events`]: Self::stored_events
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap()
+    /// # .block_on(async {
+    /// use std::time::Duration;
+    /// use quell::testing::cluster::Nodes;
+    /// use quell::{CancelRequest, Engine, EngineConfig, RunSpec};
+    ///
+    /// let nodes = Nodes::new(Duration::from_secs(15));
+    /// let engine = |name| Engine::with_config(EngineConfig::new().node(nodes.join(name)));
+    /// let (a, b) = (engine("a"), engine("b"));
+    /// let body = async |ctx: quell::RunContext| Ok(_ = ctx.stopped().await);
+    /// let run = a.submit_durably(RunSpec::agent("far"), body).await.unwrap().into_ref();
+    /// let mut watch = b.watch(run.id()).unwrap();
+    /// run.cancel(CancelRequest::because("enough"));
+    /// watch.heard().await;
+    /// assert!(!b.stored_events(run.id(), 0, 9).await.unwrap().is_empty());
+    /// # });
+    /// ```
+    pub fn watch(&self, root: RunId) -> Option<Box<dyn LogWatch>> {
+        self.shared().member.as_ref()?.cluster.watch(root)
     }
 
     /// As [`cancel`](Self::cancel), of a run on whatever node has it. A run of this one is stopped

@@ -4,14 +4,14 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-use quell_core::cluster::{AskedStop, Cluster, TakenOver};
+use quell_core::cluster::{AskedStop, Cluster, LogWatch, TakenOver};
 use quell_core::store::{
     BoxFuture, Checkpoint, Claim, EndedTree, Page, Pages, Record, RunRecord, Store, StoreError,
     Stored,
 };
 use quell_core::{CancelRequest, Disposition, EventKind, RunEvent, RunFilter, RunId, limits};
 
-use crate::sync::{self, Mutex};
+use crate::sync::{self, Mutex, Notify};
 use crate::testing::cluster::nodes::{Asked, Seat, Shared, Table};
 
 /// One node of [`Nodes`](super::Nodes): the store and the cluster of one engine.
@@ -70,7 +70,9 @@ impl Node {
         let mut table = shared.table.lock();
         self.seat(&mut table)?;
         let roots: Vec<_> = batch.iter().filter_map(root_of).collect();
+        let written = batch.iter().map(log_of).collect();
         shared.store.write(batch)?;
+        table.tell(&written);
         table.owners.extend(roots.into_iter().map(|root| (root, self.boot)));
         Ok(())
     }
@@ -135,6 +137,25 @@ fn root_of(record: &Record) -> Option<RunId> {
             _ => None,
         },
         _ => None,
+    }
+}
+
+/// Yields the root in whose log a record is, or its run.
+fn log_of(record: &Record) -> RunId {
+    if let Record::Event { event, .. } = record { event.root } else { record.run() }
+}
+
+/// One who reads the log of a root.
+#[derive(Debug)]
+struct Reads(Arc<Notify>);
+
+impl LogWatch for Reads {
+    fn heard(&mut self) -> BoxFuture<'_, ()> {
+        Box::pin(self.0.notified())
+    }
+
+    fn is_told(&self) -> bool {
+        true
     }
 }
 
@@ -233,6 +254,12 @@ impl Cluster for Node {
             shared.news.notify_waiters();
             Ok(())
         })
+    }
+
+    fn watch(&self, root: RunId) -> Option<Box<dyn LogWatch>> {
+        let woken = Arc::new(Notify::new());
+        self.shared.table.lock().watches.push((root, Arc::downgrade(&woken)));
+        Some(Box::new(Reads(woken)))
     }
 
     fn leave(&self) -> BoxFuture<'_, Result<(), StoreError>> {

@@ -1,7 +1,7 @@
 //! [`Nodes`]: who is a member, what each has, and what is asked of whom.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use quell_core::cluster::AskedStop;
@@ -60,6 +60,8 @@ pub(super) struct Table {
     /// Who has the roots, by that.
     pub(super) owners: HashMap<RunId, u32>,
     pub(super) stops: BTreeMap<u64, Asked>,
+    /// Who reads the log of which root, wherever that is.
+    pub(super) watches: Vec<(RunId, Weak<Notify>)>,
     pub(super) next_stop: u64,
 }
 
@@ -112,6 +114,17 @@ impl Nodes {
 }
 
 impl Table {
+    /// Tells those who read that records were stored of these roots.
+    pub(super) fn tell(&mut self, roots: &HashSet<RunId>) {
+        self.watches.retain(|(root, watch)| {
+            let Some(watch) = watch.upgrade() else { return false };
+            if roots.contains(root) {
+                watch.notify_one();
+            }
+            true
+        });
+    }
+
     /// Yields the stops that a member has not answered.
     pub(super) fn asked_of(&self, owner: u32) -> Vec<AskedStop> {
         let of_owner = self.stops.values().filter(|it| it.owner == owner && it.answer.is_none());
