@@ -4,8 +4,8 @@
 //! A member that reads the log of a root says so to all of them, at once and every 10 s, under a
 //! channel that they share: it need not know who has the root, nor who will. Each member remembers
 //! that for 30 s. One that has committed events of such a root tells the channels of those who
-//! read it: in one statement for all of them, in no transaction of records, and at most every
-//! 20 ms. What nobody watches causes no notification.
+//! read it: in one statement for all of them, in no transaction of records, at most every 20 ms,
+//! and less often where that takes long. What nobody watches causes no notification.
 //!
 //! All of it only says that it is time to look. Whoever reads looks once a second in any case, so
 //! that a word that was lost, or was too much to be remembered, is late and nothing else.
