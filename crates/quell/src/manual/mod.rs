@@ -38,6 +38,9 @@ pub mod stores {}
 #[doc = include_str!("nodes.md")]
 pub mod nodes {}
 
+#[doc = include_str!("scale.md")]
+pub mod scale {}
+
 #[doc = include_str!("limits.md")]
 pub mod limits {}
 
