@@ -48,6 +48,8 @@ mod unrun;
 mod named;
 // I34, I35: several engines on one store.
 mod nodes;
+// I24, I34, T5 to T7: pauses, answers and new limits of runs that another engine has.
+mod nodes_acts;
 // I34, T14: what one engine is asked about runs that another one on the same store has.
 mod nodes_asked;
 // I38, I39: engines on a shared store that end, are dropped, or have a cluster that goes wrong.

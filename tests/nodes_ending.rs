@@ -3,11 +3,11 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use quell::cluster::{AskedStop, Cluster, TakenOver};
+use quell::cluster::{ActAnswer, Answer, Asked, Cluster, TakenOver};
 use quell::store::{BoxFuture, StoreError};
 use quell::testing::cluster::{Node, Nodes, Trouble};
 use quell::{
-    CancelRequest, CauseKind, Disposition, Engine, EngineConfig, Recovery, RunId, RunSpec,
+    CancelRequest, CauseKind, Disposition, Engine, EngineConfig, Payload, Recovery, RunId, RunSpec,
     RunStatus,
 };
 
@@ -113,11 +113,19 @@ impl Cluster for Panicking {
         panic!("a stop of another node's run")
     }
 
-    fn inbox(&self, _: Vec<u64>) -> BoxFuture<'_, Result<Vec<AskedStop>, StoreError>> {
+    fn act(&self, _: RunId, _: Payload) -> BoxFuture<'_, Result<ActAnswer, StoreError>> {
+        panic!("an act on another node's run")
+    }
+
+    fn inbox(&self, _: Vec<u64>) -> BoxFuture<'_, Result<Vec<Asked>, StoreError>> {
         Box::pin(async { panic!("an inbox") })
     }
 
-    fn answer(&self, _: u64, _: Disposition) -> BoxFuture<'_, Result<(), StoreError>> {
+    fn take(&self, _: u64) -> BoxFuture<'_, Result<bool, StoreError>> {
+        panic!("an act that is taken")
+    }
+
+    fn answer(&self, _: u64, _: Answer) -> BoxFuture<'_, Result<(), StoreError>> {
         panic!("an answer")
     }
 

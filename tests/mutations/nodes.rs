@@ -56,4 +56,22 @@ pub(super) const FAULTS: &[Fault] = &[
         }],
         caught_by: &["nodes::a_renewal_counts_from_when_it_was_sent"],
     },
+    Fault {
+        name: "carry-out-what-was-withdrawn",
+        edits: &[Edit {
+            file: "control/acts.rs",
+            text: "if «!cluster.take(nr).await?» {",
+            faulty: "false",
+        }],
+        caught_by: &["nodes_acts::what_a_silent_node_has_not_taken_in_time_is_never_carried_out"],
+    },
+    Fault {
+        name: "carry-out-again-what-could-not-be-answered",
+        edits: &[Edit {
+            file: "control/acts.rs",
+            text: "matches!(*progress.lock(), Progress::Asked)",
+            faulty: "true",
+        }],
+        caught_by: &["nodes_acts::an_answer_is_given_once_whatever_is_lost_on_the_way"],
+    },
 ];

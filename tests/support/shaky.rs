@@ -1,17 +1,19 @@
 //! [`Shaky`]: a node of a cluster, one kind of whose calls goes wrong.
 
-use std::future::pending;
+use std::future::{pending, ready};
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
-use quell::cluster::{AskedStop, Cluster, TakenOver};
+use quell::cluster::{ActAnswer, Answer, Asked, Cluster, TakenOver};
 use quell::store::{
     BoxFuture, Checkpoint, Claim, EndedTree, Page, Pages, Record, RunRecord, Store, StoreError,
     Stored,
 };
 use quell::testing::cluster::{Node, Nodes, Trouble};
-use quell::{CancelRequest, Disposition, Engine, EngineConfig, RunEvent, RunFilter, RunId};
+use quell::{
+    CancelRequest, Disposition, Engine, EngineConfig, Payload, RunEvent, RunFilter, RunId,
+};
 
 use super::{Gate, ms};
 
@@ -39,8 +41,14 @@ pub(crate) enum Fault {
     TakeOverLate(Duration),
     /// The next read of what a process has left fails.
     RecoverFails,
-    /// Answers to stops are never taken.
+    /// Answers are never taken.
     AnswersHang,
+    /// The next answer is not taken.
+    AnswerFails,
+    /// Acts are taken after so long.
+    TakesLate(Duration),
+    /// The next act is taken, and nobody is told.
+    TakeUnanswered,
     /// Its name is asked for, and that panics.
     NamePanics,
     /// To leave blocks the thread until the gate is open.
@@ -129,15 +137,37 @@ impl Cluster for Shaky {
         self.node.ask(run, request)
     }
 
-    fn inbox(&self, known: Vec<u64>) -> BoxFuture<'_, Result<Vec<AskedStop>, StoreError>> {
+    fn act(&self, run: RunId, words: Payload) -> BoxFuture<'_, Result<ActAnswer, StoreError>> {
+        self.node.act(run, words)
+    }
+
+    fn inbox(&self, known: Vec<u64>) -> BoxFuture<'_, Result<Vec<Asked>, StoreError>> {
         self.node.inbox(known)
     }
 
-    fn answer(&self, stop: u64, answer: Disposition) -> BoxFuture<'_, Result<(), StoreError>> {
-        if matches!(self.fault(), Fault::AnswersHang) {
-            return Box::pin(pending());
+    fn take(&self, act: u64) -> BoxFuture<'_, Result<bool, StoreError>> {
+        Box::pin(async move {
+            if let Fault::TakesLate(late) = self.fault() {
+                tokio::time::sleep(late).await;
+            }
+            let taken = self.node.take(act).await;
+            if matches!(self.fault(), Fault::TakeUnanswered) {
+                self.set(Fault::None);
+                return Err(StoreError::Io { what: "the connection broke".into() });
+            }
+            taken
+        })
+    }
+
+    fn answer(&self, nr: u64, answer: Answer) -> BoxFuture<'_, Result<(), StoreError>> {
+        match self.fault() {
+            Fault::AnswersHang => Box::pin(pending()),
+            Fault::AnswerFails => {
+                self.set(Fault::None);
+                Box::pin(ready(Err(StoreError::Io { what: "the connection broke".into() })))
+            }
+            _ => self.node.answer(nr, answer),
         }
-        self.node.answer(stop, answer)
     }
 
     fn leave(&self) -> BoxFuture<'_, Result<(), StoreError>> {

@@ -28,6 +28,7 @@ pub(crate) fn frames(
     let renderer = Renderer::new(run.id(), position, session, style);
     let renderer = if after > 0 { renderer.behind_a_pause() } else { renderer };
     let source = Source {
+        after,
         events: Either::Left(view.service().events(run, after)),
         far: None,
         attempt: run.attempt(),
@@ -43,8 +44,8 @@ pub(crate) fn frames(
     }))
 }
 
-/// As [`frames`], from the first event on, of a root that is only in the store: perhaps another
-/// node has it.
+/// As [`frames`], of a root that is only in the store: perhaps another node has it. The log is read
+/// from its begin, and what is not after this event is not shown.
 ///
 /// # Errors
 ///
@@ -52,17 +53,21 @@ pub(crate) fn frames(
 pub(crate) async fn far_frames(
     view: &View,
     run: &RunView,
+    after: u64,
     style: Style,
 ) -> Result<Option<impl Stream<Item = SseEvent> + Send + use<>>, LookupError> {
     let Some(component) = view.component_of(run) else { return Ok(None) };
     let position = Position::root(component, run.external_id());
+    let renderer = Renderer::new(run.id(), position, snapshot::session_of(run), style);
+    let renderer = if after > 0 { renderer.behind_a_pause() } else { renderer };
     let source = Source {
+        after,
         events: Either::Right(Box::pin(view.events(run, 0).await?)),
         far: Some(view.tree_said()),
         attempt: run.attempt(),
         seen: 1,
         is_over: false,
-        renderer: Some(Renderer::new(run.id(), position, snapshot::session_of(run), style)),
+        renderer: Some(renderer),
         view: view.clone(),
         ready: VecDeque::new(),
     };
@@ -73,6 +78,8 @@ pub(crate) async fn far_frames(
 }
 
 struct Source {
+    /// The number of the last event that is not shown.
+    after: u64,
     events: Either<RunEvents, Pin<Box<dyn Stream<Item = RunEvent> + Send>>>,
     /// What the tree has said of a run that is only in the store.
     far: Option<TreeSaid>,
@@ -106,6 +113,9 @@ impl Source {
                 None => self.render(event).await?,
                 Some(said) => {
                     said.take(&event);
+                    if event.seq <= self.after {
+                        continue;
+                    }
                     // On the heap: for a run that is here nobody pays for its size.
                     Box::pin(self.render_far(event)).await?;
                 }

@@ -149,18 +149,40 @@ async fn an_id_that_another_node_has_is_in_use() {
 }
 
 #[tokio::test]
-async fn an_answer_is_refused_that_another_node_has_to_take_and_it_is_named() {
+async fn t6_a_run_of_another_node_continues_with_an_answer() {
     let (a, b) = two();
-    let form = [("message", "hi"), ("stream", "false"), ("session_id", "s"), ("run_id", "r")];
-    let asked = a.create("/agents/asks/runs", &form).await;
-    assert_eq!(asked.json()["status"], "PAUSED", "{asked:?}");
-    let told: Value = read(&b, "/agents/asks", "r", "s").await;
-    assert_eq!(told, asked.json());
-    let form = [("tools", "[]"), ("stream", "false"), ("session_id", "s")];
-    let path = "/agents/asks/runs/r/continue";
-    let refused = b.create(path, &form).await;
-    assert_eq!(refused.status, 409);
-    let words = "Cannot continue run r here: node `a` has the run: send the request to that one";
-    assert_eq!(refused.json()["detail"], words);
-    assert_eq!(a.create(path, &form).await.json()["status"], "COMPLETED");
+    for (nth, (stream, background)) in
+        [("false", "false"), ("true", "false"), ("false", "true")].into_iter().enumerate()
+    {
+        let run = format!("r{nth}");
+        let form = [("message", "hi"), ("stream", "false"), ("session_id", "s"), ("run_id", &*run)];
+        let asked = a.create("/agents/asks/runs", &form).await;
+        assert_eq!(asked.json()["status"], "PAUSED", "{asked:?}");
+        let told: Value = read(&b, "/agents/asks", &run, "s").await;
+        assert_eq!(told, asked.json());
+        let form =
+            [("tools", "[]"), ("stream", stream), ("background", background), ("session_id", "s")];
+        let path = format!("/agents/asks/runs/{run}/continue");
+        let answer = b.create(&path, &form).await;
+        match (stream, background) {
+            ("true", _) => {
+                let names = answer.text.lines().filter_map(|line| line.strip_prefix("event: "));
+                let names: Vec<_> = names.collect();
+                assert_eq!(names.first(), Some(&"RunContinued"), "{answer:?}");
+                assert!(!names.contains(&"RunPaused"), "{names:?}");
+                assert!(names.contains(&"RunCompleted"), "{names:?}");
+            }
+            (_, "true") => assert_eq!(answer.status, 202),
+            _ => assert_eq!(answer.json()["status"], "COMPLETED", "{answer:?}"),
+        }
+        let over = async {
+            while read(&a, "/agents/asks", &run, "s").await["status"] != "COMPLETED" {
+                tokio::time::sleep(secs(1) / 500).await;
+            }
+        };
+        quell_test_support::within("its owner goes on with it", over).await;
+        let again = b.create(&path, &form).await;
+        assert_eq!(again.status, 409, "it was answered: {again:?}");
+    }
+    assert!(b.service.engine().runs(&RunFilter::new()).is_empty(), "it stays where it is");
 }

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant, SystemTime};
 #[cfg(doc)]
 use crate::limits;
 use crate::store::{BoxFuture, Epoch, StopAccepted, StoreError};
-use crate::{CancelRequest, Disposition, RunId};
+use crate::{CancelRequest, Disposition, Payload, RunId, RunStatus};
 
 /// One member of a cluster: an engine, its lease, and what it asks of the others.
 ///
@@ -40,6 +40,9 @@ use crate::{CancelRequest, Disposition, RunId};
 /// 4. A stop is durable when it was asked for. It is in the inbox of the owner of its run until it
 ///    is answered, whatever notification was lost; until then a run that is recovered has it as its
 ///    stop.
+/// 5. An act is carried out by the owner that has [taken](Self::take) it, once, or never. It is
+///    taken or withdrawn, and not both, whoever comes first: an act that lapses is not carried out
+///    later, neither by its owner nor by who takes over from that.
 ///
 /// Every call but [`inbox`](Self::inbox) ends within some seconds, also if the store is away.
 /// `quell::testing::cluster` (feature `test-util`) has members in one process.
@@ -94,6 +97,20 @@ pub trait Cluster: Debug + Send + Sync + 'static {
         request: CancelRequest,
     ) -> BoxFuture<'_, Result<Disposition, StoreError>>;
 
+    /// Asks the owner of a run for something else than a stop, in words that engines know, and
+    /// yields what it says. An owner that has not [taken](Self::take) it within
+    /// [`limits::ASKED_STOP_WAIT`] never does: it is withdrawn. One that has is waited for until
+    /// [`limits::ASKED_ACT_WAIT`].
+    ///
+    /// # Errors
+    ///
+    /// Fails with the trouble of the store. Then the act may be carried out.
+    ///
+    /// # Cancel safety
+    ///
+    /// Once polled, the act may be carried out although the future was dropped: soon, or never.
+    fn act(&self, run: RunId, words: Payload) -> BoxFuture<'_, Result<ActAnswer, StoreError>>;
+
     /// Yields the name of the member that has a run, for words to people; none if it is not known,
     /// or nobody has it. By default none is.
     ///
@@ -109,9 +126,10 @@ pub trait Cluster: Debug + Send + Sync + 'static {
         Box::pin(std::future::ready(Ok(None)))
     }
 
-    /// Waits until stops are asked of this member that are not among the `known` ones, and yields
-    /// those, the first first, at most [`limits::ASKED_STOPS_MAX`] of them. One that is not known
-    /// is yielded again until it is answered. However many are known, they hold up no other one.
+    /// Waits until something is asked of this member that is not among what is `known`, and yields
+    /// that: stops, the first first, at most [`limits::ASKED_STOPS_MAX`] of them, and then acts, at
+    /// most [`limits::ASKED_ACTS_MAX`]. What is not known is yielded again until it is answered, or
+    /// withdrawn. However much is known, it holds up nothing else.
     ///
     /// # Errors
     ///
@@ -120,19 +138,32 @@ pub trait Cluster: Debug + Send + Sync + 'static {
     /// # Cancel safety
     ///
     /// Cancel safe: it only reads.
-    fn inbox(&self, known: Vec<u64>) -> BoxFuture<'_, Result<Vec<AskedStop>, StoreError>>;
+    fn inbox(&self, known: Vec<u64>) -> BoxFuture<'_, Result<Vec<Asked>, StoreError>>;
 
-    /// Answers a stop that was asked of this member. An answer to one that is not there, or not its
+    /// Takes an act that was asked of this member: if it yields true nobody withdraws it any more,
+    /// and this member carries it out, and answers. Once more yields the same until it is answered.
+    /// It yields false if the act was withdrawn, is too old, or was taken by a former owner.
+    ///
+    /// # Errors
+    ///
+    /// Fails with the trouble of the store. Then this member may have taken it.
+    ///
+    /// # Cancel safety
+    ///
+    /// As an error.
+    fn take(&self, act: u64) -> BoxFuture<'_, Result<bool, StoreError>>;
+
+    /// Answers what was asked of this member. An answer to something that is not there, or not its
     /// own any more, changes nothing.
     ///
     /// # Errors
     ///
-    /// Fails with the trouble of the store. Then the stop stays in the inbox, or it was answered.
+    /// Fails with the trouble of the store. Then it stays in the inbox, or it was answered.
     ///
     /// # Cancel safety
     ///
-    /// Once polled, the stop may be answered although the future was dropped.
-    fn answer(&self, stop: u64, answer: Disposition) -> BoxFuture<'_, Result<(), StoreError>>;
+    /// Once polled, it may be answered although the future was dropped.
+    fn answer(&self, nr: u64, answer: Answer) -> BoxFuture<'_, Result<(), StoreError>>;
 
     /// Says that somebody reads the log of a root here, until what this yields is dropped: whoever
     /// writes the log tells this member when there is something new. By default nobody tells, and
@@ -187,6 +218,88 @@ pub struct TakenOver {
     /// runs have that were taken over is one less, so that a member which has not heard of this
     /// answer finds it.
     pub boot: u32,
+}
+
+/// What a member is asked for.
+///
+/// # Examples
+///
+/// ```
+/// use quell_core::cluster::Asked;
+/// use quell_core::{Payload, RunId};
+///
+/// let run = RunId::from_text("order-7");
+/// let asked = Asked::Act { nr: 3, run, words: Payload::from("rest") };
+/// assert_eq!((asked.nr(), asked.run()), (3, run));
+/// ```
+#[derive(Clone, Debug)]
+#[expect(clippy::exhaustive_enums, reason = "an engine must know everything that it is asked for")]
+pub enum Asked {
+    /// To stop a run.
+    Stop(AskedStop),
+    /// Something else.
+    Act {
+        /// Its number in the cluster.
+        nr: u64,
+        /// The run.
+        run: RunId,
+        /// What is asked, in words that engines know.
+        words: Payload,
+    },
+}
+
+impl Asked {
+    /// Yields its number in the cluster.
+    pub const fn nr(&self) -> u64 {
+        match self {
+            Self::Stop(stop) => stop.nr,
+            Self::Act { nr, .. } => *nr,
+        }
+    }
+
+    /// Yields the run.
+    pub const fn run(&self) -> RunId {
+        match self {
+            Self::Stop(stop) => stop.run,
+            Self::Act { run, .. } => *run,
+        }
+    }
+}
+
+/// What the owner of a run answers.
+#[derive(Clone, Debug, PartialEq)]
+#[expect(clippy::exhaustive_enums, reason = "one for each thing that is asked")]
+pub enum Answer {
+    /// To a stop.
+    Stop(Disposition),
+    /// To an act, in words that engines know.
+    Act(Payload),
+}
+
+/// What comes of an act that was asked for.
+#[derive(Clone, Debug, PartialEq)]
+#[expect(clippy::exhaustive_enums, reason = "an engine must tell each from the others")]
+pub enum ActAnswer {
+    /// The owner says this.
+    Said(Payload),
+    /// No member has such a run that is live; nothing is kept.
+    Unknown,
+    /// The run has ended; nothing is kept.
+    Ended {
+        /// How.
+        status: RunStatus,
+    },
+    /// The owner has not taken it: it was withdrawn, and is never carried out.
+    Lapsed {
+        /// The name of the owner.
+        owner: Arc<str>,
+    },
+    /// The owner has taken it, and not said what came of it: it was carried out, or will be, or
+    /// the owner is gone.
+    Unanswered {
+        /// The name of the owner.
+        owner: Arc<str>,
+    },
 }
 
 /// A stop that a member was asked for, and the owner of the run is to answer.

@@ -158,6 +158,16 @@ pub const ASKED_STOP_WAIT: Duration = Duration::from_secs(1);
 /// Stops asked for by other nodes that one is answering at once. The others wait in their order.
 pub const ASKED_STOPS_MAX: usize = 1_000;
 
+/// How long the owner of a run is waited for that has taken something else than a stop, and does
+/// not say what came of it.
+pub const ASKED_ACT_WAIT: Duration = Duration::from_secs(5);
+
+/// Acts that a member reads at once, and those that may wait for one member.
+pub const ASKED_ACTS_MAX: usize = 100;
+
+/// Bytes of the acts that may wait for one member, about: the last one may go beyond.
+pub const ASKED_ACTS_BYTES_MAX: usize = 32 * 1024 * 1024;
+
 /// How long a store may take for one append before it counts as in trouble.
 pub const STORE_ANSWER_WAIT: Duration = Duration::from_secs(30);
 

@@ -17,14 +17,21 @@ use crate::{Cause, RunStatus};
 /// let longer = NewLimits::new().timeout(Duration::from_secs(90)).idle(None);
 /// assert_ne!(longer, NewLimits::new());
 /// ```
+///
+/// With the feature `serde` they are written and read: durations in microseconds, rounded up, a
+/// limit that is removed as null, and one that stays is left out.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[must_use = "limits do nothing until a run has them"]
 pub struct NewLimits {
     /// The time from the start to the run's own deadline.
+    #[cfg_attr(feature = "serde", serde(default, skip_serializing_if = "NewLimit::is_kept"))]
     pub(crate) timeout: NewLimit,
     /// The time from acceptance to the latest start.
+    #[cfg_attr(feature = "serde", serde(default, skip_serializing_if = "NewLimit::is_kept"))]
     pub(crate) start_within: NewLimit,
     /// The time without a sign of life in the subtree.
+    #[cfg_attr(feature = "serde", serde(default, skip_serializing_if = "NewLimit::is_kept"))]
     pub(crate) idle: NewLimit,
 }
 
@@ -36,6 +43,31 @@ pub(crate) enum NewLimit {
     Kept,
     /// It is replaced, or removed.
     Is(Option<Duration>),
+}
+
+#[cfg(feature = "serde")]
+impl NewLimit {
+    const fn is_kept(&self) -> bool {
+        matches!(self, Self::Kept)
+    }
+}
+
+#[cfg(feature = "serde")]
+impl serde::Serialize for NewLimit {
+    fn serialize<S: serde::Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        let micros =
+            |span: Duration| u64::try_from(span.as_nanos().div_ceil(1_000)).unwrap_or(u64::MAX);
+        let span = if let Self::Is(span) = self { span.map(micros) } else { None };
+        span.serialize(to)
+    }
+}
+
+#[cfg(feature = "serde")]
+impl<'de> serde::Deserialize<'de> for NewLimit {
+    fn deserialize<D: serde::Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        let micros = <Option<u64> as serde::Deserialize>::deserialize(from)?;
+        Ok(Self::Is(micros.map(Duration::from_micros)))
+    }
 }
 
 impl NewLimits {
@@ -114,5 +146,26 @@ impl LimitsOutcome {
     /// Tells whether the run has the new limits.
     pub const fn is_changed(&self) -> bool {
         matches!(self, Self::Changed { .. } | Self::Exceeded { .. })
+    }
+}
+
+#[cfg(all(test, feature = "serde"))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn new_limits_are_read_as_they_were_written() {
+        let none = NewLimits::new();
+        assert_eq!(serde_json::to_string(&none).unwrap(), "{}");
+        let some = NewLimits::new().timeout(Duration::from_millis(2)).idle(None);
+        let text = serde_json::to_string(&some).unwrap();
+        assert_eq!(text, r#"{"timeout":2000,"idle":null}"#);
+        let all = some.start_within(Duration::ZERO);
+        for limits in [none, some, all, all.timeout(None)] {
+            let text = serde_json::to_string(&limits).unwrap();
+            assert_eq!(serde_json::from_str::<NewLimits>(&text).unwrap(), limits, "{text}");
+        }
+        let short = serde_json::to_string(&NewLimits::new().idle(Duration::from_nanos(1)));
+        assert_eq!(short.unwrap(), r#"{"idle":1}"#, "zero would stop the run");
     }
 }

@@ -35,6 +35,8 @@ mod marks;
 mod native;
 /// Runs that another node of the cluster has: stops of them, and waits.
 mod nodes;
+/// Pauses, answers and new limits of such runs.
+mod nodes_acts;
 /// Streams and lists of such runs.
 mod nodes_streams;
 /// Requests that are sent twice.

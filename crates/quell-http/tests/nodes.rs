@@ -343,25 +343,6 @@ async fn a_queued_run_of_another_node_never_starts_when_all_are_cancelled() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_pause_an_answer_and_new_limits_are_for_the_node_that_has_the_run_and_it_is_named() {
-    let (_nodes, a, b) = two();
-    a.working("sleeper", "r").await;
-    let limits = json!({ "timeout_ms": 1 }).to_string();
-    for (method, path, body) in [
-        ("POST", "/v1/runs/r/pause", json!({}).to_string()),
-        ("POST", "/v1/runs/r/resume", json!({ "answer": 1 }).to_string()),
-        ("PATCH", "/v1/runs/r", limits),
-    ] {
-        let refused = send(&b.app, method, path, &[JSON], body).await;
-        let told = refused.json();
-        assert_eq!(refused.status, StatusCode::CONFLICT, "{told}");
-        assert_eq!(told["type"], "urn:quell:problem:run-elsewhere");
-        assert_eq!(told["detail"], "node `a` has the run: send the request to that one");
-    }
-    assert_eq!(a.witness.inside(), 1);
-}
-
-#[tokio::test(start_paused = true)]
 async fn an_id_and_a_key_of_another_node_are_answered_as_by_that_one() {
     let (_nodes, a, b) = two();
     a.working("sleeper", "r").await;

@@ -276,19 +276,31 @@ async fn a_repeated_request_joins_its_run_on_the_other_node() {
 }
 
 #[tokio::test]
-async fn an_answer_is_refused_that_another_node_has_to_take_and_it_is_named() {
+async fn t6_an_interrupted_run_of_another_node_goes_on_with_an_answer() {
     let (a, b) = two();
-    let thread = a.thread().await;
-    let run = a.start(&thread, "ask", json!({})).await;
-    stored(&a, &run).await;
-    soon_paused(&b, &run).await;
-    let answer = json!({ "assistant_id": "ask", "command": { "resume": "yes" } });
-    let path = format!("/threads/{thread}/runs/wait");
-    let (status, words) = b.post(&path, &answer).await.detail();
-    assert_eq!(status, 409);
-    assert!(words.contains("node `a` has the run"), "{words}");
-    let told = a.post(&path, &answer).await;
-    assert_eq!(told.json()["told"], "yes");
+    for (way, end) in [("wait", "/wait"), ("stream", "/stream"), ("plain", "")] {
+        let thread = a.thread().await;
+        let run = a.start(&thread, "ask", json!({})).await;
+        stored(&a, &run).await;
+        soon_paused(&b, &run).await;
+        let path = &*format!("/threads/{thread}/runs{end}");
+        let other = json!({ "assistant_id": "slow", "command": { "resume": "no" } });
+        assert_eq!(b.post(path, &other).await.status, 422, "{way}");
+        let answer = json!({ "assistant_id": "ask", "command": { "resume": way } });
+        let told = b.post(path, &answer).await;
+        assert!(told.status.is_success(), "{way}: {told:?}");
+        match way {
+            "wait" => assert_eq!(told.json()["told"], way),
+            "stream" => {
+                assert!(told.text.contains(r#""told":"stream""#), "{told:?}");
+                assert!(!told.text.contains("__interrupt__"), "{told:?}");
+            }
+            _ => assert_eq!(told.json()["run_id"], id_of(&run)),
+        }
+        soon_status(&a, &run, "success").await;
+        assert_eq!(a.get(&format!("{run}/join")).await.json()["told"], way);
+    }
+    assert!(b.service.engine().runs(&RunFilter::new()).is_empty(), "it stays where it is");
     // A stop is taken from anywhere.
     let thread = a.thread().await;
     let run = a.start(&thread, "ask", json!({})).await;

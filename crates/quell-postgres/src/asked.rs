@@ -1,14 +1,14 @@
-//! Stops that members ask each other for, as their rows say.
+//! Stops and acts that members ask each other for, as their rows say.
 //!
-//! Whoever asks chooses the id of the stop, so that one that is asked for again, because an answer
-//! of the server was lost, is the same stop.
+//! Whoever asks chooses the id of the row, so that what is asked for again, because an answer of
+//! the server was lost, is the same. Acts are in [`acts`](crate::acts).
 
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-use quell_core::cluster::AskedStop;
+use quell_core::cluster::{Asked, AskedStop};
 use quell_core::store::StoreError;
-use quell_core::{CancelRequest, Disposition};
+use quell_core::{CancelRequest, Disposition, Payload};
 use quell_durable::{id_of, instant, status_of};
 use tokio_postgres::types::FromSql;
 use tokio_postgres::{Error, Row};
@@ -57,19 +57,25 @@ pub(crate) fn read(nr: i64, run: Uuid, request: &str, at: i64) -> AskedStop {
     AskedStop { nr: nr.cast_unsigned(), run: id_of(run.into_bytes()), request, at }
 }
 
-/// Reads a row of [`INBOX`].
+/// Reads a row of [`INBOX`]. The words of an act that cannot be read are none that an engine knows.
 ///
 /// # Errors
 ///
 /// Fails if it is none.
-pub(crate) fn stop(row: &Row) -> Result<AskedStop, StoreError> {
-    let stop = || -> Result<AskedStop, Error> {
-        Ok(read(row.try_get(0)?, row.try_get(1)?, row.try_get(2)?, row.try_get(3)?))
+pub(crate) fn asked(row: &Row) -> Result<Asked, StoreError> {
+    let asked = || -> Result<Asked, Error> {
+        let (nr, run, text) = (row.try_get(0)?, row.try_get(1)?, row.try_get(2)?);
+        if row.try_get(4)? {
+            let words = Payload::from_json_text(text).unwrap_or_else(|_| Payload::from(""));
+            let (nr, run) = (i64::cast_unsigned(nr), id_of(Uuid::into_bytes(run)));
+            return Ok(Asked::Act { nr, run, words });
+        }
+        Ok(Asked::Stop(read(nr, run, text, row.try_get(3)?)))
     };
-    stop().map_err(|error| fault(&error))
+    asked().map_err(|error| fault(&error))
 }
 
-/// Reads the row of [`PUT`].
+/// Reads the row of [`PUT`] or [`PUT_ACT`].
 ///
 /// # Errors
 ///
@@ -121,7 +127,7 @@ pub(crate) fn reply(row: &Row) -> Result<Reply, StoreError> {
     Ok(Reply::Open { owner: column::<String>(row, 2)?.into(), lease_until })
 }
 
-fn column<'a, T: FromSql<'a>>(row: &'a Row, nth: usize) -> Result<T, StoreError> {
+pub(crate) fn column<'a, T: FromSql<'a>>(row: &'a Row, nth: usize) -> Result<T, StoreError> {
     row.try_get(nth).map_err(|error| fault(&error))
 }
 
@@ -132,27 +138,55 @@ macro_rules! now {
     };
 }
 
-/// Takes a stop for the owner of its run, and wakes it. Nobody takes the seat of the owner, or that
-/// of whoever asks, before it is there.
-pub(crate) const PUT: &str = concat!(
-    "with me as materialized (
-        select name from node where name = $1 and joined = $2 for key share),
-    seen as materialized (select node, status from run where id = $3),
-    owner as materialized (
-        select name, channel from node
-        where name = (select node from seen where status < 3) for key share),
-    waiting as materialized (
-        select count(*) as stops from stop
-        where owner = (select name from owner) and answer is null),
-    put as (
-        insert into stop (ask, run, owner, channel, request, at)
-        select $4::uuid, $3::uuid, owner.name, $6::text, $5::text, ",
-    now!(),
-    " from owner, me, waiting where stops < $7 on conflict do nothing returning ask),
-    told as materialized (select pg_notify(owner.channel, '') from owner, put)
-    select exists (select 1 from me),
-        exists (select 1 from put) or exists (select 1 from stop where ask = $4),
-        (select status from seen), (select name from owner), (select count(*) from told)"
+/// Takes something for the owner of a run, and wakes it: how much waits for the owner, what is kept
+/// of the row, and while how much waits. Nobody takes the seat of the owner, or that of whoever
+/// asks, before it is there.
+macro_rules! put {
+    ($waiting:literal, $columns:literal, $values:expr, $while:literal) => {
+        concat!(
+            "with me as materialized (
+                select name from node where name = $1 and joined = $2 for key share),
+            seen as materialized (select node, status from run where id = $3),
+            owner as materialized (
+                select name, channel from node
+                where name = (select node from seen where status < 3) for key share),
+            waiting as materialized (",
+            $waiting,
+            "), put as (
+                insert into stop (ask, run, owner, channel, at, ",
+            $columns,
+            ") select $4::uuid, $3::uuid, owner.name, $6::text, ",
+            now!(),
+            ", ",
+            $values,
+            " from owner, me, waiting where ",
+            $while,
+            " on conflict do nothing returning ask),
+            told as materialized (select pg_notify(owner.channel, '') from owner, put)
+            select exists (select 1 from me),
+                exists (select 1 from put) or exists (select 1 from stop where ask = $4),
+                (select status from seen), (select name from owner), (select count(*) from told)"
+        )
+    };
+}
+
+/// Takes a stop.
+pub(crate) const PUT: &str = put!(
+    "select count(*) as stops from stop
+        where owner = (select name from owner) and answer is null",
+    "request",
+    "$5::text",
+    "stops < $7"
+);
+
+/// Takes an act.
+pub(crate) const PUT_ACT: &str = put!(
+    "select count(*) as acts, coalesce(sum(octet_length(act)), 0) as bytes from stop
+        where owner = (select name from owner) and act is not null and said is null
+        and (until > extract(epoch from clock_timestamp()) * 1000 or taken is not null)",
+    "request, answer, act, until",
+    concat!("'', 'act', $5::text, ", now!(), " + $9::int8"),
+    "acts < $7 and bytes < $8"
 );
 
 /// Reads who has a run.
@@ -166,10 +200,56 @@ pub(crate) const REPLY: &str = concat!(
     from stop s left join node o on o.name = s.owner where s.ask = $1"
 );
 
-/// Reads what waits for a member, but for what it knows.
-pub(crate) const INBOX: &str = "select nr, run, request, at from stop
-    where owner = (select name from node where name = $1 and joined = $2) and answer is null
-    and nr <> all($4) order by nr limit $3";
+/// Reads what waits for a member, but for what it knows: stops, then acts.
+pub(crate) const INBOX: &str = concat!(
+    "with me as materialized (select name from node where name = $1 and joined = $2)
+    (select nr, run, request, at, false from stop
+        where owner = (select name from me) and answer is null
+        and nr <> all($4) order by nr limit $3)
+    union all
+    (select nr, run, act, at, true from stop
+        where owner = (select name from me) and act is not null and said is null
+        and (taken = $2 or taken is null and until > ",
+    now!(),
+    ") and nr <> all($4) order by nr limit $5)"
+);
+
+/// Has a member take an act; once more changes nothing.
+pub(crate) const TAKE: &str = concat!(
+    "with me as materialized (
+        select name from node where name = $1 and joined = $2 for key share)
+    update stop set taken = $2 where nr = $3 and owner = (select name from me)
+    and act is not null and said is null and (taken = $2 or taken is null and until > ",
+    now!(),
+    ") returning nr"
+);
+
+/// Answers an act, and wakes whoever has asked for it. What nobody asks for any more leaves: who
+/// asks takes its row away itself.
+pub(crate) const SAY: &str = concat!(
+    "with me as materialized (
+        select name from node where name = $1 and joined = $2 for key share),
+    done as (
+        update stop set said = $4::text, act = ''
+        where nr = $3 and owner = (select name from me) and taken = $2 and said is null
+        returning ask, channel),
+    old as materialized (
+        select nr from stop where until < ",
+    now!(),
+    " - $5::int8 order by until limit 16 for update skip locked),
+    gone as (delete from stop where nr in (select nr from old))
+    select pg_notify(channel, ask::text) from done"
+);
+
+/// Takes an act away that nobody has taken.
+pub(crate) const WITHDRAW: &str =
+    "delete from stop where ask = $1 and taken is null and said is null returning owner";
+
+/// Reads what the owner says of an act.
+pub(crate) const SAID: &str = "select said, owner from stop where ask = $1";
+
+/// Takes an act away, whatever has become of it.
+pub(crate) const END: &str = "delete from stop where ask = $1 returning said, owner";
 
 /// Answers a stop, and wakes whoever has asked for it. What was answered long ago leaves.
 pub(crate) const ANSWER: &str = concat!(

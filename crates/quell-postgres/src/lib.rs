@@ -63,6 +63,7 @@
 //! | whose logs are read on other members | `watches`, `watching` |
 //! | reads | `readers`, `read`, `list`, `row` |
 
+mod acts;
 mod address;
 mod asked;
 mod checks;

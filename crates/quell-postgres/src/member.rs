@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use quell_core::cluster::{AskedStop, TakenOver};
+use quell_core::cluster::{Answer, Asked, AskedStop, TakenOver};
 use quell_core::store::StoreError;
 use quell_core::{CancelRequest, Disposition, RunId, limits};
 use tokio::runtime::Handle;
@@ -23,8 +23,7 @@ use tokio::time::{Instant, sleep, timeout, timeout_at};
 use tokio_postgres::Row;
 use uuid::Uuid;
 
-use crate::asked::{self, Put, Reply};
-use crate::fault::fault;
+use crate::asked::{self, Put, Reply, column};
 use crate::readers::{Query, Readers};
 use crate::renewals::Renewals;
 use crate::seat::Seat;
@@ -128,23 +127,15 @@ impl Member {
         let waits = Waits::new(self);
         let request = serde_json::to_string(&request);
         let request = request.map_err(|error| StoreError::Io { what: error.to_string() })?;
-        let mut moves = 0;
-        loop {
-            match self.in_time(self.put(waits.ask, run, &request)).await? {
-                Put::Known(answer) => return Ok(answer),
-                Put::Lost => return Err(self.seat.lost()),
-                Put::Full(owner) => {
-                    let what = format!("{STOPS_MAX} stops wait for node {owner}");
-                    return Err(StoreError::Io { what });
-                }
-                Put::Waits => break,
-                // Somebody takes it over in this moment.
-                Put::Moves if moves < MOVES_MAX => {
-                    moves += 1;
-                    sleep(PAUSE).await;
-                }
-                Put::Moves => return Ok(Disposition::Unknown),
+        match self.put_on(|| self.put(waits.ask, run, &request)).await? {
+            Put::Known(answer) => return Ok(answer),
+            Put::Lost => return Err(self.seat.lost()),
+            Put::Full(owner) => {
+                let what = format!("{STOPS_MAX} stops wait for node {owner}");
+                return Err(StoreError::Io { what });
             }
+            Put::Waits => {}
+            Put::Moves => return Ok(Disposition::Unknown),
         }
         let until = Instant::now() + limits::ASKED_STOP_WAIT;
         loop {
@@ -161,15 +152,40 @@ impl Member {
         }
     }
 
+    /// Puts something to the owner of a run, and waits while that changes.
+    pub(crate) async fn put_on<W>(&self, put: impl Fn() -> W) -> Result<Put, StoreError>
+    where
+        W: Future<Output = Result<Put, StoreError>>,
+    {
+        for _ in 0..MOVES_MAX {
+            match self.in_time(put()).await? {
+                // Somebody takes it over in this moment.
+                Put::Moves => sleep(PAUSE).await,
+                put => return Ok(put),
+            }
+        }
+        Ok(Put::Moves)
+    }
+
     async fn put(&self, ask: Uuid, run: RunId, request: &str) -> Result<Put, StoreError> {
+        let stops_max = i64::try_from(STOPS_MAX).unwrap_or(i64::MAX);
+        self.put_row(asked::PUT, (ask, run, request), vec![Box::new(stops_max)]).await
+    }
+
+    pub(crate) async fn put_row(
+        &self,
+        sql: &str,
+        (ask, run, text): (Uuid, RunId, &str),
+        more: Vec<Value<'static>>,
+    ) -> Result<Put, StoreError> {
         let mut values = self.own();
         values.push(Box::new(run.as_uuid()));
         values.push(Box::new(ask));
-        values.push(Box::new(request.to_owned()));
+        values.push(Box::new(text.to_owned()));
         values.push(Box::new(self.channel.clone()));
-        values.push(Box::new(i64::try_from(STOPS_MAX).unwrap_or(i64::MAX)));
+        values.extend(more);
         // It waits while somebody takes the owner of the run over: a session is left for others.
-        let query = Query { sql: asked::PUT.to_owned(), values, is_list: true };
+        let query = Query { sql: sql.to_owned(), values, is_list: true };
         let rows = self.sessions.rows(query).await?;
         rows.first().map_or(Ok(Put::Known(Disposition::Unknown)), asked::put)
     }
@@ -185,16 +201,16 @@ impl Member {
         rows.first().map_or(Ok(None), asked::owner)
     }
 
-    /// Waits until stops are asked of this member that are not among the known ones.
-    pub(crate) async fn inbox(&self, known: Vec<u64>) -> Result<Vec<AskedStop>, StoreError> {
+    /// Waits until something is asked of this member that is not known.
+    pub(crate) async fn inbox(&self, known: Vec<u64>) -> Result<Vec<Asked>, StoreError> {
         let mut news = self.news.subscribe();
         let known: Vec<_> = known.into_iter().map(u64::cast_signed).collect();
         loop {
             news.mark_unchanged();
-            let read = self.unanswered(limits::ASKED_STOPS_MAX, known.clone());
-            let stops = self.in_time(read).await?;
-            if !stops.is_empty() {
-                return Ok(stops);
+            let most = (limits::ASKED_STOPS_MAX, limits::ASKED_ACTS_MAX);
+            let asked = self.in_time(self.unanswered(most, known.clone())).await?;
+            if !asked.is_empty() {
+                return Ok(asked);
             }
             let _ = timeout(self.pause(), news.changed()).await;
         }
@@ -203,30 +219,42 @@ impl Member {
     /// Reads the stops that nobody has answered, the first one of each run.
     pub(crate) async fn asked(&self) -> Result<HashMap<RunId, AskedStop>, StoreError> {
         let mut first = HashMap::new();
-        for stop in self.unanswered(STOPS_MAX, Vec::new()).await? {
-            first.entry(stop.run).or_insert(stop);
+        for asked in self.unanswered((STOPS_MAX, 0), Vec::new()).await? {
+            if let Asked::Stop(stop) = asked {
+                first.entry(stop.run).or_insert(stop);
+            }
         }
         Ok(first)
     }
 
-    /// Reads so many stops that nobody has answered, but for the known ones.
-    async fn unanswered(&self, most: usize, known: Vec<i64>) -> Result<Vec<AskedStop>, StoreError> {
+    /// Reads so many stops, and so many acts, that nobody has answered, but for the known ones.
+    async fn unanswered(
+        &self,
+        (stops_max, acts_max): (usize, usize),
+        known: Vec<i64>,
+    ) -> Result<Vec<Asked>, StoreError> {
         let mut values = self.own();
-        values.push(Box::new(i64::try_from(most).unwrap_or(i64::MAX)));
+        values.push(Box::new(i64::try_from(stops_max).unwrap_or(i64::MAX)));
         values.push(Box::new(known));
+        values.push(Box::new(i64::try_from(acts_max).unwrap_or(i64::MAX)));
         let rows = self.rows(asked::INBOX, values).await?;
-        rows.iter().map(asked::stop).collect()
+        rows.iter().map(asked::asked).collect()
     }
 
-    /// Answers a stop.
-    pub(crate) async fn answer(&self, stop: u64, answer: &Disposition) -> Result<(), StoreError> {
-        let text = serde_json::to_string(&answer.as_of(std::time::Instant::now()));
+    /// Answers a stop or an act.
+    pub(crate) async fn answer(&self, nr: u64, answer: &Answer) -> Result<(), StoreError> {
+        let (sql, text) = match answer {
+            Answer::Stop(answer) => {
+                (asked::ANSWER, serde_json::to_string(&answer.as_of(std::time::Instant::now())))
+            }
+            Answer::Act(said) => (asked::SAY, Ok(said.as_json().to_owned())),
+        };
         let answer = text.map_err(|error| StoreError::Io { what: error.to_string() })?;
         let mut values = self.own();
-        values.push(Box::new(stop.cast_signed()));
+        values.push(Box::new(nr.cast_signed()));
         values.push(Box::new(answer));
         values.push(Box::new(i64::try_from(KEPT.as_millis()).unwrap_or(i64::MAX)));
-        self.rows(asked::ANSWER, values).await.map(drop)
+        self.rows(sql, values).await.map(drop)
     }
 
     /// Takes a notification: that of a stop has no words, and that of an answer names the call.
@@ -271,7 +299,7 @@ impl Member {
     }
 
     /// How long nobody looks although nothing was heard.
-    fn pause(&self) -> Duration {
+    pub(crate) fn pause(&self) -> Duration {
         if self.is_deaf() { PAUSE_DEAF } else { PAUSE_MAX }
     }
 
@@ -282,15 +310,19 @@ impl Member {
     }
 
     /// The first two values of most statements: the seat, without which nothing is done.
-    fn own(&self) -> Vec<Value<'static>> {
+    pub(crate) fn own(&self) -> Vec<Value<'static>> {
         vec![Box::new(self.seat.name.to_string()), Box::new(self.seat.joined)]
     }
 
-    async fn rows(&self, sql: &str, values: Vec<Value<'static>>) -> Result<Vec<Row>, StoreError> {
+    pub(crate) async fn rows(
+        &self,
+        sql: &str,
+        values: Vec<Value<'static>>,
+    ) -> Result<Vec<Row>, StoreError> {
         self.sessions.rows(Query { sql: sql.to_owned(), values, is_list: false }).await
     }
 
-    async fn in_time<T>(
+    pub(crate) async fn in_time<T>(
         &self,
         work: impl Future<Output = Result<T, StoreError>>,
     ) -> Result<T, StoreError> {
@@ -311,22 +343,15 @@ pub(crate) async fn in_time<T>(
     timeout(limit, work).await.unwrap_or_else(|_| Err(late()))
 }
 
-fn column<'a, T: tokio_postgres::types::FromSql<'a>>(
-    row: &'a Row,
-    nth: usize,
-) -> Result<T, StoreError> {
-    row.try_get(nth).map_err(|error| fault(&error))
-}
-
 /// A call that waits for an answer, for as long as this lives.
-struct Waits<'a> {
+pub(crate) struct Waits<'a> {
     member: &'a Member,
-    ask: Uuid,
-    woken: Arc<Notify>,
+    pub(crate) ask: Uuid,
+    pub(crate) woken: Arc<Notify>,
 }
 
 impl<'a> Waits<'a> {
-    fn new(member: &'a Member) -> Self {
+    pub(crate) fn new(member: &'a Member) -> Self {
         let (ask, woken) = (Uuid::now_v7(), Arc::<Notify>::default());
         member.waiting.lock().insert(ask, Arc::clone(&woken));
         Self { member, ask, woken }

@@ -4,12 +4,12 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-use quell_core::cluster::{AskedStop, Cluster, LogWatch, TakenOver};
+use quell_core::cluster::{ActAnswer, Answer, Asked, Cluster, LogWatch, TakenOver};
 use quell_core::store::{
     BoxFuture, Checkpoint, Claim, EndedTree, Page, Pages, Record, RunRecord, Store, StoreError,
     Stored,
 };
-use quell_core::{CancelRequest, Disposition, RunEvent, RunFilter, RunId};
+use quell_core::{CancelRequest, Disposition, Payload, RunEvent, RunFilter, RunId};
 use quell_durable::Committed;
 use tokio::runtime::Handle;
 use tokio_util::task::AbortOnDropHandle;
@@ -153,14 +153,23 @@ impl Cluster for PostgresNode {
         self.on_threads(move |member| async move { in_time(limit, member.owner(run)).await })
     }
 
-    fn inbox(&self, known: Vec<u64>) -> BoxFuture<'_, Result<Vec<AskedStop>, StoreError>> {
+    fn act(&self, run: RunId, words: Payload) -> BoxFuture<'_, Result<ActAnswer, StoreError>> {
+        self.on_threads(move |member| async move { member.act(run, &words).await })
+    }
+
+    fn inbox(&self, known: Vec<u64>) -> BoxFuture<'_, Result<Vec<Asked>, StoreError>> {
         self.on_threads(move |member| async move { member.inbox(known).await })
     }
 
-    fn answer(&self, stop: u64, answer: Disposition) -> BoxFuture<'_, Result<(), StoreError>> {
+    fn take(&self, act: u64) -> BoxFuture<'_, Result<bool, StoreError>> {
+        let limit = self.limit();
+        self.on_threads(move |member| async move { in_time(limit, member.take(act)).await })
+    }
+
+    fn answer(&self, nr: u64, answer: Answer) -> BoxFuture<'_, Result<(), StoreError>> {
         let limit = self.limit();
         self.on_threads(
-            move |member| async move { in_time(limit, member.answer(stop, &answer)).await },
+            move |member| async move { in_time(limit, member.answer(nr, &answer)).await },
         )
     }
 

@@ -33,6 +33,7 @@ compile_error!(
     "quell needs `panic = \"unwind\"`: a panic must be one run's failure, not all runs'"
 );
 
+mod ask_error;
 mod body;
 pub mod cluster;
 mod config;
@@ -68,6 +69,7 @@ mod tables;
 pub mod testing;
 mod time;
 
+pub use ask_error::AskError;
 pub use body::context::RunContext;
 pub use body::tool::ToolCall;
 pub use body::work::BlockingContext;

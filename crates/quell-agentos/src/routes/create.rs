@@ -108,22 +108,35 @@ async fn started_before(
     let Some(charge) = charge else { return Ok(accepted(&run)) };
     let policy = if is_background { OnDisconnect::Continue } else { OnDisconnect::Cancel };
     let guard = app.service.guard(&run, policy).until_pause().holding(charge);
-    if is_stream {
-        let frames = far_frames(view, &run, style(app, is_background)).await?;
-        let frames = frames.ok_or_else(forgotten)?;
+    let style = is_stream.then(|| style(app, is_background));
+    followed_far(app, view, run, guard, style.map(|style| (style, 0))).await?.ok_or_else(forgotten)
+}
+
+/// Answers a client that follows a run that is only in the store: with its events after one of
+/// them, or, without a style for those, when it has ended or asks. None if it was forgotten.
+pub(super) async fn followed_far(
+    app: &App,
+    view: &View,
+    run: RunView,
+    guard: DisconnectGuard,
+    stream: Option<(Style, u64)>,
+) -> Result<Option<Response>, Refusal> {
+    if let Some((style, after)) = stream {
+        let Some(frames) = far_frames(view, &run, after, style).await? else { return Ok(None) };
         let heartbeat = Heartbeat::idle(app.options.heartbeat, ": heartbeat\n\n");
-        return Ok(sse_response(frames, heartbeat, Some(guard), HeaderMap::new()));
+        return Ok(Some(sse_response(frames, heartbeat, Some(guard), HeaderMap::new())));
     }
     let over = match &run {
-        RunView::Stored(stored) => view.ended_or_paused(stored).await?.ok_or_else(forgotten)?,
+        RunView::Stored(stored) => view.ended_or_paused(stored).await?,
         RunView::Live(live) => {
             live.paused().await;
-            run
+            Some(run)
         }
     };
-    let answer = run_response(view, over).await?.ok_or_else(forgotten);
+    let Some(over) = over else { return Ok(None) };
+    let answer = run_response(view, over).await?;
     drop(guard);
-    answer
+    Ok(answer)
 }
 
 pub(super) const fn style(app: &App, is_background: bool) -> Style {

@@ -3,6 +3,8 @@
 use axum::body::Body;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
+use futures::StreamExt as _;
+use futures::future::ready;
 use quell::{ResumeError, RunStatus};
 use quell_flow::ComponentKind;
 use quell_http::{NotDone, OnDisconnect, RunView, events_by_now, offload_if_large};
@@ -10,7 +12,7 @@ use quell_http::{NotDone, OnDisconnect, RunView, events_by_now, offload_if_large
 use crate::answer_form::AnswerForm;
 use crate::app::{App, find};
 use crate::auth::{Action, component};
-use crate::routes::create::{accepted, streamed, style};
+use crate::routes::create::{accepted, followed_far, streamed, style};
 use crate::routes::extract::RunRequest;
 use crate::routes::run_response::run_response_at_end;
 use crate::wire::kinds::names_of;
@@ -47,15 +49,21 @@ pub(super) async fn go_on(
     let charge =
         if follows { Some(view.charge_stream().map_err(Refusal::overdrawn)?) } else { None };
     // Nothing is written while it is paused: what comes behind this is of the next attempt.
-    let last = found.live().and_then(|run| events_by_now(run, 0).map(|event| event.seq).max());
+    let last = match &found {
+        RunView::Live(run) => events_by_now(run, 0).map(|event| event.seq).max().unwrap_or(0),
+        RunView::Stored(stored) if form.is_stream => {
+            let events = view.events_by_now(stored);
+            events.fold(0, |last: u64, event| ready(last.max(event.seq))).await
+        }
+        RunView::Stored(_) => 0,
+    };
     let resumed = view.resume_attempt(&found, pause.attempt, answer).await;
-    if matches!(resumed, Err(NotDone::Elsewhere)) {
-        let text = view.owner_of(&found).await;
-        let text = format!("Cannot continue run {} here: {text}", found.external_id());
-        return Err(Refusal::new(StatusCode::CONFLICT, text));
-    }
     let resumed = resumed.map_err(|error| match error {
-        NotDone::Elsewhere | NotDone::Unknown | NotDone::Refused(ResumeError::Unknown) => unknown(),
+        NotDone::Unknown | NotDone::Refused(ResumeError::Unknown) => unknown(),
+        error @ (NotDone::NotDecided { .. } | NotDone::NotKnown { .. }) => {
+            let text = format!("Run {} is not known to continue: {error}", found.external_id());
+            Refusal::new(StatusCode::SERVICE_UNAVAILABLE, text)
+        }
         NotDone::Forbidden => Refusal::new(StatusCode::FORBIDDEN, "Insufficient permissions"),
         NotDone::Refused(ResumeError::NotPaused(status)) => not_paused(&found, status),
         NotDone::Refused(ResumeError::OtherAttempt { .. }) => asks_another(&found),
@@ -76,12 +84,20 @@ pub(super) async fn go_on(
     });
     let (run, is_stream, is_background) = (resumed?, form.is_stream, form.is_background);
     drop((form, upload));
-    let Some(charge) = charge else { return Ok(accepted(&run.into())) };
+    let Some(charge) = charge else { return Ok(accepted(&run)) };
     let policy = if is_background { OnDisconnect::Continue } else { OnDisconnect::Cancel };
     let guard = app.service.guard(&run, policy).until_pause().holding(charge);
+    let run = match run {
+        RunView::Live(run) => run,
+        stored @ RunView::Stored(_) => {
+            let stream = is_stream.then(|| (style(app, is_background), last));
+            let answer = Box::pin(followed_far(app, view, stored, guard, stream)).await?;
+            return answer.ok_or_else(Refusal::unexpected);
+        }
+    };
     if is_stream {
         let (style, guard) = (style(app, is_background), guard.reading(view, &run));
-        return streamed(app, view, &run, guard, style, last.unwrap_or(0));
+        return streamed(app, view, &run, guard, style, last);
     }
     run.paused().await;
     let answer = run_response_at_end(view, run).await?.ok_or_else(Refusal::unexpected);

@@ -6,7 +6,7 @@ use axum::Json;
 use axum::body::{Body, Bytes};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::IntoResponse;
-use quell::LimitsOutcome;
+use quell::{LimitsOutcome, RunStatus};
 
 use crate::native::extract::{Caller, RunPath, json_body};
 use crate::native::problems::{PROBLEM, RefusedBody, forbidden, not_done, unknown_run};
@@ -32,6 +32,8 @@ use crate::run_state::status_name;
             body = Problem, content_type = PROBLEM),
         (status = 429, description = "No room for a large body", body = Problem,
             content_type = PROBLEM),
+        (status = 503, description = "Another node has the run, and has not taken the request: \
+            nothing has changed; or it has not answered", body = Problem, content_type = PROBLEM),
     )
 )]
 pub(crate) async fn set_limits(
@@ -47,13 +49,19 @@ pub(crate) async fn set_limits(
     }
     let run = view.find_by_id(id).await?.ok_or_else(unknown_run)?;
     let now = Instant::now();
-    let outcome = match view.set_limits(&run, asked.limits()) {
+    let outcome = match view.set_limits(&run, asked.limits()).await {
         Ok(outcome) => outcome,
-        Err(error) => return Err(not_done(&view, &run, error, |never| match never {}).await),
+        Err(error) => return Err(not_done(&view, &run, error, |never| match never {})),
     };
     match outcome {
         LimitsOutcome::Changed { .. } | LimitsOutcome::Exceeded { .. } => {
-            Ok(Json(LimitsAnswer::of(&outcome, run.status(), now)).into_response())
+            let is_stopped = matches!(outcome, LimitsOutcome::Exceeded { .. });
+            // Of a run that another node has only what was stored before is known here.
+            let status = match run.live() {
+                None if is_stopped => RunStatus::Stopping,
+                _ => run.status(),
+            };
+            Ok(Json(LimitsAnswer::of(&outcome, status, now)).into_response())
         }
         LimitsOutcome::AlreadyStopping { cause, .. } => {
             let why = cause.message.as_ref().map(|words| format!(" ({words})")).unwrap_or_default();

@@ -34,6 +34,9 @@ use crate::service::View;
             body = Problem, content_type = PROBLEM),
         (status = 429, description = "No room for a large body", body = Problem,
             content_type = PROBLEM),
+        (status = 503, description = "Another node has the run, and has not taken the request: \
+            nothing has changed; or it has not answered, and the run tells", body = Problem,
+            content_type = PROBLEM),
     )
 )]
 pub(crate) async fn pause_run(
@@ -53,9 +56,9 @@ pub(crate) async fn pause_run(
     };
     let (pause, _upload) = json_body(&view, &headers, body, read).await?;
     let run = writable(&view, id).await?;
-    let paused = match view.pause(&run, pause) {
+    let paused = match view.pause(&run, pause).await {
         Ok(paused) => paused,
-        Err(error) => return Err(not_done(&view, &run, error, unpaused).await),
+        Err(error) => return Err(not_done(&view, &run, error, unpaused)),
     };
     let is_paused = paused.status() == RunStatus::Paused;
     let status = if is_paused { StatusCode::OK } else { StatusCode::ACCEPTED };
@@ -80,8 +83,8 @@ pub(crate) async fn pause_run(
             nothing has changed", body = Problem, content_type = PROBLEM),
         (status = 429, description = "No room for a large body, or no place in a queue",
             body = Problem, content_type = PROBLEM),
-        (status = 503, description = "The answer was not taken, or it is not known to be stored",
-            body = Problem, content_type = PROBLEM),
+        (status = 503, description = "The answer was not taken, or it is not known to be taken or \
+            stored", body = Problem, content_type = PROBLEM),
     )
 )]
 pub(crate) async fn resume_run(
@@ -102,7 +105,7 @@ pub(crate) async fn resume_run(
     };
     let resumed = match resumed {
         Ok(resumed) => resumed,
-        Err(error) => return Err(not_done(&view, &run, error, unanswered).await),
+        Err(error) => return Err(not_done(&view, &run, error, unanswered)),
     };
     Ok(Json(PauseAnswer::of(&resumed)).into_response())
 }

@@ -51,7 +51,7 @@ pub(super) fn unknown_component(view: &View, kind: ComponentKind, id: &str) -> P
 }
 
 /// Says why a run was not changed.
-pub(super) async fn not_done<E>(
+pub(super) fn not_done<E: std::error::Error>(
     view: &View,
     run: &RunView,
     error: NotDone<E>,
@@ -59,8 +59,11 @@ pub(super) async fn not_done<E>(
 ) -> Problem {
     match error {
         NotDone::Unknown => unknown_run(),
-        NotDone::Elsewhere => {
-            Problem::new(StatusCode::CONFLICT, "run-elsewhere", view.owner_of(run).await)
+        NotDone::NotDecided { .. } => {
+            Problem::new(StatusCode::SERVICE_UNAVAILABLE, "not-decided", error.to_string())
+        }
+        NotDone::NotKnown { .. } => {
+            Problem::new(StatusCode::SERVICE_UNAVAILABLE, "not-known", error.to_string())
         }
         NotDone::Forbidden => forbidden(view.lack_to_stop(run)),
         NotDone::Refused(error) => refused(error),

@@ -213,7 +213,7 @@ impl View {
     }
 
     /// Looks where a run is by now.
-    async fn look(&self, run: &StoredRun) -> Result<Seen, LookupError> {
+    pub(super) async fn look(&self, run: &StoredRun) -> Result<Seen, LookupError> {
         let (engine, before) = (self.service().engine(), run.accepted());
         let here = || {
             let here = engine.get(before.run)?;

@@ -1,37 +1,98 @@
 //! [`View::pause`] and [`View::resume`]: a client's pause, and the answer to a pause.
 
-use quell::store::StoreError;
-use quell::{Disposition, Pause, PauseError, Payload, ResumeError, RunRef, RunStatus};
+use std::convert::Infallible;
 
-use crate::run_view::RunView;
+use quell::store::StoreError;
+use quell::{
+    Disposition, LimitsOutcome, NewLimits, Pause, PauseError, Payload, ResumeError, RunRef,
+    RunStatus,
+};
+
+use crate::run_view::{RunView, StoredRun};
+use crate::service::elsewhere::Seen;
 use crate::service::not_done::NotDone;
 use crate::service::view::View;
 
+/// Where a run is that may be asked for something.
+enum Place {
+    Here(RunRef),
+    /// Another node has it.
+    There(StoredRun),
+}
+
 impl View {
-    /// Asks a run to pause at its next checkpoint: see [`RunRef::pause`]. It takes the right to
-    /// stop the run ([`View::may_stop`]).
+    /// Asks a run to pause at its next checkpoint, on whatever node has it: see
+    /// [`Engine::pause_anywhere`](quell::Engine::pause_anywhere). It takes the right to stop the
+    /// run ([`View::may_stop`]). Yields the run as it stands then.
     ///
     /// # Errors
     ///
-    /// Fails, and changes nothing, for every reason in [`NotDone`] and [`PauseError`].
-    pub fn pause(
+    /// Fails for every reason in [`NotDone`] and [`PauseError`], and changes nothing but with
+    /// [`NotDone::NotKnown`].
+    ///
+    /// # Cancel safety
+    ///
+    /// Once polled, the run may be asked to pause although the future was dropped.
+    pub async fn pause(
         &self,
         run: impl Into<RunView>,
         pause: impl Into<Pause>,
-    ) -> Result<RunRef, NotDone<PauseError>> {
-        let run = self.asked(&run.into(), PauseError::Over)?;
-        run.pause(pause)?;
-        Ok(run)
+    ) -> Result<RunView, NotDone<PauseError>> {
+        let (run, pause) = (run.into(), pause.into());
+        match self.place(&run, PauseError::Over)? {
+            Place::Here(run) => {
+                run.pause(pause)?;
+                Ok(run.into())
+            }
+            Place::There(run) => {
+                let engine = self.service().engine();
+                engine.pause_anywhere(run.accepted().run, pause).await?;
+                self.after(run).await
+            }
+        }
     }
 
-    /// Gives a paused run its answer, and waits until that is in the store, if there is one: see
-    /// [`RunRef::resume_durably`]. It takes the right to start runs of its component, which is that
-    /// to stop it ([`View::may_stop`]).
+    /// Gives a run other limits, on whatever node has it: see
+    /// [`Engine::set_limits_anywhere`](quell::Engine::set_limits_anywhere). That may stop it, so it
+    /// takes the right to do that.
+    ///
+    /// # Errors
+    ///
+    /// Fails, and changes nothing, if the principal may not stop the run ([`View::may_stop`]), or
+    /// does not see it. Fails with [`NotDone::NotDecided`] or [`NotDone::NotKnown`] if another node
+    /// has it that does not answer.
+    ///
+    /// # Cancel safety
+    ///
+    /// Once polled, the run may have its limits although the future was dropped.
+    pub async fn set_limits(
+        &self,
+        run: impl Into<RunView>,
+        limits: NewLimits,
+    ) -> Result<LimitsOutcome, NotDone<Infallible>> {
+        let run = run.into();
+        match self.place(&run, |status| LimitsOutcome::AlreadyTerminal { status }) {
+            Ok(Place::Here(run)) => Ok(run.set_limits(limits)),
+            Ok(Place::There(run)) => {
+                let engine = self.service().engine();
+                Ok(engine.set_limits_anywhere(run.accepted().run, limits).await?)
+            }
+            Err(NotDone::Refused(over)) => Ok(over),
+            Err(NotDone::Forbidden) => Err(NotDone::Forbidden),
+            Err(_) => Err(NotDone::Unknown),
+        }
+    }
+
+    /// Gives a paused run its answer, on whatever node has it, and waits until that is in the
+    /// store, if there is one: see [`Engine::resume_anywhere`](quell::Engine::resume_anywhere). It
+    /// takes the right to start runs of its component, which is that to stop it
+    /// ([`View::may_stop`]). Yields the run as it stands then.
     ///
     /// # Errors
     ///
     /// Fails for every reason in [`NotDone`] and [`ResumeError`], and changes nothing but with
-    /// [`ResumeError::NotStored`]: the run has its answer then. While the service drains, a run
+    /// [`ResumeError::NotStored`]: the run has its answer then; and with [`NotDone::NotKnown`]: it
+    /// may have it. While the service drains, a run
     /// that is left paused to the next process takes none: [`ResumeError::NotTaken`].
     ///
     /// # Cancel safety
@@ -41,7 +102,7 @@ impl View {
         &self,
         run: impl Into<RunView>,
         answer: impl Into<Payload>,
-    ) -> Result<RunRef, NotDone<ResumeError>> {
+    ) -> Result<RunView, NotDone<ResumeError>> {
         self.answer(run.into(), None, answer.into()).await
     }
 
@@ -59,7 +120,7 @@ impl View {
         run: impl Into<RunView>,
         attempt: u32,
         answer: impl Into<Payload>,
-    ) -> Result<RunRef, NotDone<ResumeError>> {
+    ) -> Result<RunView, NotDone<ResumeError>> {
         self.answer(run.into(), Some(attempt), answer.into()).await
     }
 
@@ -69,18 +130,25 @@ impl View {
         run: RunView,
         attempt: Option<u32>,
         answer: Payload,
-    ) -> Result<RunRef, NotDone<ResumeError>> {
+    ) -> Result<RunView, NotDone<ResumeError>> {
         let is_left = || {
             let is_paused = run.status() == RunStatus::Paused;
             is_paused && self.service().is_draining() && self.refusal(&run).is_none()
         };
-        let resumed = match self.asked(&run, ResumeError::NotPaused) {
-            Ok(run) => {
+        let resumed = match self.place(&run, ResumeError::NotPaused) {
+            Ok(Place::Here(run)) => {
                 let answered = match attempt {
                     Some(attempt) => run.resume_attempt_durably(attempt, answer).await,
                     None => run.resume_durably(answer).await,
                 };
-                answered.map(|()| run).map_err(NotDone::from)
+                answered.map(|()| run.into()).map_err(NotDone::from)
+            }
+            Ok(Place::There(run)) => {
+                let engine = self.service().engine();
+                // On the heap: for a run that is here nobody pays for its size.
+                let asked = engine.resume_anywhere(run.accepted().run, attempt, answer);
+                Box::pin(asked).await?;
+                return self.after(run).await;
             }
             Err(error) => Err(error),
         };
@@ -96,38 +164,32 @@ impl View {
         }
     }
 
-    /// Yields the run, if the principal may ask it for something, and it is in memory.
-    fn asked<E>(
+    /// Yields a run as it stands after another node has done what it was asked for.
+    async fn after<E>(&self, run: StoredRun) -> Result<RunView, NotDone<E>> {
+        let what = match self.look(&run).await {
+            Ok(Seen::Here(run)) => return Ok(run.into()),
+            Ok(Seen::There(run)) => return Ok(RunView::Stored(run)),
+            Ok(Seen::Gone) => "it was done, and the run is gone",
+            Err(_) => "it was done, and the run could not be read",
+        };
+        Err(NotDone::NotKnown { what: what.into() })
+    }
+
+    /// Yields where a run is, if the principal may ask it for something, and a node has it.
+    fn place<E>(
         &self,
         run: &RunView,
         over: impl FnOnce(RunStatus) -> E,
-    ) -> Result<RunRef, NotDone<E>> {
-        match (self.refusal(run), run.live(), run.status()) {
+    ) -> Result<Place, NotDone<E>> {
+        match (self.refusal(run), run, run.status()) {
             (Some(Disposition::Forbidden), ..) => Err(NotDone::Forbidden),
-            (None, Some(run), _) => Ok(run.clone()),
-            (None, None, status) if status.is_terminal() => Err(NotDone::Refused(over(status))),
-            (None, None, _) if self.is_elsewhere(run) => Err(NotDone::Elsewhere),
-            (Some(_), ..) | (None, None, _) => Err(NotDone::Unknown),
+            (Some(_), ..) => Err(NotDone::Unknown),
+            (None, RunView::Live(run), _) => Ok(Place::Here(run.clone())),
+            (None, _, status) if status.is_terminal() => Err(NotDone::Refused(over(status))),
+            (None, RunView::Stored(stored), _) => {
+                let is_there = self.service().engine().is_elsewhere(stored.record());
+                if is_there { Ok(Place::There(stored.clone())) } else { Err(NotDone::Unknown) }
+            }
         }
-    }
-
-    /// Tells whether another node has a run that is only in the store.
-    pub(super) fn is_elsewhere(&self, run: &RunView) -> bool {
-        let RunView::Stored(run) = run else { return false };
-        let is_over = run.record().status.is_terminal();
-        !is_over && self.service().engine().is_elsewhere(run.record())
-    }
-
-    /// Says which node has a run, and what is to be asked of it, for a refusal.
-    ///
-    /// # Cancel safety
-    ///
-    /// Cancel safe.
-    pub async fn owner_of(&self, run: &RunView) -> String {
-        let owner = match self.service().engine().owner_of(run.id()).await {
-            Ok(Some(owner)) => format!("node `{owner}`"),
-            Ok(None) | Err(_) => "another node".to_owned(),
-        };
-        format!("{owner} has the run: send the request to that one")
     }
 }

@@ -1,14 +1,10 @@
 //! [`View`]: a service as one principal sees it through one contract.
 
-use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::{join, join_all};
-use quell::{
-    CancelRequest, Disposition, ForgetError, LimitsOutcome, NewLimits, RunFilter, RunId, RunRef,
-    RunReport, RunRow,
-};
+use quell::{CancelRequest, Disposition, ForgetError, RunFilter, RunId, RunRef, RunReport, RunRow};
 use quell_flow::{COMPONENT, Component, ComponentKind, Contract};
 
 use crate::access::{Principal, Teams};
@@ -18,7 +14,6 @@ use crate::long_requests::LongRequestPermit;
 use crate::run_state::RunState;
 use crate::run_view::{RootFacts, RunView};
 use crate::service::cancel_outcome::CancelOutcome;
-use crate::service::not_done::NotDone;
 use crate::service::service::Service;
 use crate::transcript::Transcript;
 use crate::wait::Wait;
@@ -226,30 +221,6 @@ impl View {
         let disposition = run.cancel(self.attributed(request));
         let (wait, _permit) = self.with_permit(wait);
         CancelOutcome::after(disposition, run, wait).await
-    }
-
-    /// Gives a run other limits. That may stop it, so it takes the right to do that.
-    ///
-    /// # Errors
-    ///
-    /// Fails, and changes nothing, if the principal may not stop the run ([`View::may_stop`]), does
-    /// not see it, or another node has it.
-    pub fn set_limits(
-        &self,
-        run: impl Into<RunView>,
-        limits: NewLimits,
-    ) -> Result<LimitsOutcome, NotDone<Infallible>> {
-        let run = run.into();
-        match (self.refusal(&run), run.status()) {
-            (Some(Disposition::Forbidden), _) => Err(NotDone::Forbidden),
-            (Some(_), _) => Err(NotDone::Unknown),
-            (None, status) => match run.live() {
-                Some(run) => Ok(run.set_limits(limits)),
-                None if status.is_terminal() => Ok(LimitsOutcome::AlreadyTerminal { status }),
-                None if self.is_elsewhere(&run) => Err(NotDone::Elsewhere),
-                None => Err(NotDone::Unknown),
-            },
-        }
     }
 
     /// Cancels all of these runs before it waits for any; the cap of the wait is for all together.

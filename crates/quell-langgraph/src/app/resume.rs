@@ -3,13 +3,17 @@
 use std::sync::Arc;
 
 use axum::http::StatusCode;
-use quell::{ResumeError, RunStatus};
+use quell::{Payload, ResumeError, RunStatus};
+use quell_flow::Component;
 use quell_http::{NotDone, RunView, View, events_by_now, offload_if_large};
 use uuid::Uuid;
 
 use crate::app::App;
-use crate::app::create::CreateRequest;
+use crate::app::create::{CreateRequest, Created};
 use crate::app::find::{Found, graph_of};
+use crate::app::stored::StoredRun;
+use crate::stream::last_seq;
+use crate::threads::Tracked;
 use crate::wire::interrupt::Interrupt;
 use crate::wire::refusal::Refusal;
 
@@ -23,63 +27,103 @@ impl App {
         &self,
         view: &View,
         request: &CreateRequest<'_>,
-    ) -> Result<Option<(Found, u64)>, Refusal> {
+    ) -> Result<Option<(Created, u64)>, Refusal> {
         let answer = request.create.resume.as_ref().zip(request.thread);
         let Some((answer, thread)) = answer else { return Ok(None) };
         let graph = graph_of(view, &request.create.assistant)?;
         let id = thread;
         let Some(thread) = self.thread(view, id) else {
-            return self.asks_elsewhere(view, id).await;
+            return self.resume_elsewhere(view, id, request).await;
         };
         let making = Arc::clone(&thread);
         let _one_at_a_time = making.creating.lock().await;
         let Some((tracked, run)) = thread.paused(self.engine()) else {
-            return self.asks_elsewhere(view, id).await;
+            return self.resume_elsewhere(view, id, request).await;
         };
-        if tracked.about.graph != graph.id() {
-            let text = format!("assistant_id: the interrupted run is of {}", tracked.about.graph);
-            return Err(Refusal::invalid(text));
-        }
+        check_graph(&tracked, &graph)?;
         let Some(pause) = run.pause_state() else { return Err(Refusal::busy()) };
-        let asked = Interrupt::new(run.id(), pause.attempt, pause.request);
-        let (id, said) = (asked.id(), answer.clone());
-        let bytes = said.len();
-        let answer = offload_if_large(bytes, async move { asked.answer_of(&said) }).await?;
-        let Some(answer) = answer else {
-            let text = format!("The thread waits for an answer to interrupt {id}");
-            return Err(Refusal::new(StatusCode::CONFLICT, text));
-        };
+        let answer = answer_of(Interrupt::new(run.id(), pause.attempt, pause.request), answer);
+        let answer = answer.await?;
         // Nothing is written while it is paused.
         let last = events_by_now(&run, 0).map(|event| event.seq).max().unwrap_or(0);
         let view = self.owner_view(view, &thread);
         let resumed = view.resume_attempt(&run, pause.attempt, answer).await;
-        let run = resumed.map_err(|error| match error {
-            NotDone::Refused(ResumeError::QueueFull { .. }) => Refusal::too_many(),
-            NotDone::Refused(ResumeError::NotTaken(_) | ResumeError::NotStored(_)) => {
-                let text = "The answer could not be stored";
-                Refusal::new(StatusCode::SERVICE_UNAVAILABLE, text)
-            }
-            NotDone::Refused(ResumeError::NoBody) => {
-                let text =
-                    "The run was interrupted by an earlier process, and cannot go on in this one";
-                Refusal::new(StatusCode::CONFLICT, text)
-            }
-            // Somebody else has answered, or stopped it.
-            _ => Refusal::busy(),
-        })?;
-        Ok(Some((Found { run, tracked, thread: Some(thread) }, last)))
+        let found = match resumed.map_err(refusal)? {
+            RunView::Live(run) => Created::Here(Found { run, tracked, thread: Some(thread) }),
+            run @ RunView::Stored(_) => Created::There(StoredRun { run, tracked }),
+        };
+        Ok(Some((found, last)))
     }
 
-    /// Looks whether a run of a thread asks that another node has, which alone takes the answer:
-    /// then the request is refused, and names it. Yields none otherwise.
-    async fn asks_elsewhere<T>(&self, view: &View, thread: Uuid) -> Result<Option<T>, Refusal> {
+    /// As [`App::resume`], of a run of the thread that another node has.
+    async fn resume_elsewhere(
+        &self,
+        view: &View,
+        thread: Uuid,
+        request: &CreateRequest<'_>,
+    ) -> Result<Option<(Created, u64)>, Refusal> {
+        let Some(answer) = request.create.resume.as_ref() else { return Ok(None) };
         if self.engine().node().is_none() {
             return Ok(None);
         }
         let is_paused = |run: &RunView| run.status() == RunStatus::Paused;
         let asking = self.stored_of(view, thread, 1, is_paused).await?;
-        let Some(asking) = asking.first() else { return Ok(None) };
-        let text = format!("The thread is interrupted: {}", view.owner_of(&asking.run).await);
-        Err(Refusal::new(StatusCode::CONFLICT, text))
+        let Some(StoredRun { run, tracked }) = asking.into_iter().next() else { return Ok(None) };
+        check_graph(&tracked, &graph_of(view, &request.create.assistant)?)?;
+        let Some(pause) = run.pause_state() else { return Err(Refusal::busy()) };
+        let answer = answer_of(Interrupt::new(run.id(), pause.attempt, pause.request), answer);
+        let answer = answer.await?;
+        let last = last_seq(view, &run).await;
+        let resumed = view.resume_attempt(&run, pause.attempt, answer).await;
+        let created = match resumed.map_err(refusal)? {
+            // This node has taken it over meanwhile.
+            RunView::Live(run) => {
+                let thread = self.thread(view, thread);
+                Created::Here(Found { run, tracked, thread })
+            }
+            run @ RunView::Stored(_) => Created::There(StoredRun { run, tracked }),
+        };
+        Ok(Some((created, last)))
+    }
+}
+
+fn check_graph(asking: &Tracked, graph: &Component) -> Result<(), Refusal> {
+    if asking.about.graph == graph.id() {
+        return Ok(());
+    }
+    let text = format!("assistant_id: the interrupted run is of {}", asking.about.graph);
+    Err(Refusal::invalid(text))
+}
+
+/// Yields what answers an interrupt, of what a request says.
+async fn answer_of(asked: Interrupt, said: &Payload) -> Result<Payload, Refusal> {
+    let (id, said) = (asked.id(), said.clone());
+    let bytes = said.len();
+    let answer = offload_if_large(bytes, async move { asked.answer_of(&said) }).await?;
+    answer.ok_or_else(|| {
+        let text = format!("The thread waits for an answer to interrupt {id}");
+        Refusal::new(StatusCode::CONFLICT, text)
+    })
+}
+
+/// Says why an answer was not taken, or is not known to be.
+fn refusal(error: NotDone<ResumeError>) -> Refusal {
+    match error {
+        NotDone::Refused(ResumeError::QueueFull { .. }) => Refusal::too_many(),
+        NotDone::Refused(ResumeError::NotTaken(_) | ResumeError::NotStored(_)) => {
+            let text = "The answer could not be stored";
+            Refusal::new(StatusCode::SERVICE_UNAVAILABLE, text)
+        }
+        NotDone::NotDecided { .. } | NotDone::NotKnown { .. } => {
+            let text = format!("The answer is not known to be taken: {error}");
+            Refusal::new(StatusCode::SERVICE_UNAVAILABLE, text)
+        }
+        NotDone::Refused(ResumeError::NoBody) => {
+            let text =
+                "The run was interrupted by an earlier process, and cannot go on in this one";
+            Refusal::new(StatusCode::CONFLICT, text)
+        }
+        // Somebody else has answered, or stopped it.
+        _ => Refusal::busy(),
     }
 }

@@ -90,7 +90,7 @@ async fn make(
     let on_disconnect = create.on_disconnect;
     let request = CreateRequest { thread, create, path: uri.path(), body: &bytes, headers };
     let (created, from) = match app.resume(&view, &request).await? {
-        Some((found, last)) => (Created::Here(found), From::Behind(last)),
+        Some((created, last)) => (created, From::Behind(last)),
         None => (app.create(&view, request).await?, From::Start),
     };
     Ok(Made { view, created, on_disconnect, is_stateless: thread.is_none(), from })

@@ -78,8 +78,8 @@ pub(crate) async fn far_frames(
     Ok(frames.flat_map(|frames| stream::iter(frames.into_iter().map(Late::frame))))
 }
 
-/// Where the log of a run is.
-async fn last_seq(view: &View, run: &RunView) -> u64 {
+/// Yields the number of the last event in the log of a run that is only in the store.
+pub(crate) async fn last_seq(view: &View, run: &RunView) -> u64 {
     let RunView::Stored(stored) = run else { return 0 };
     let events = view.events_by_now(stored);
     events.fold(0, |last: u64, event| ready(last.max(event.seq))).await

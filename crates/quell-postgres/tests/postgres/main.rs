@@ -7,6 +7,8 @@
         what it has measured"
 )]
 
+// Pauses, answers and new limits through a member that does not have the run.
+mod acts;
 // What one append, one read or one statement does to the others.
 mod apart;
 // Stops through a member that does not have the run.

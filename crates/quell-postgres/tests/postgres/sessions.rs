@@ -128,7 +128,8 @@ fn a_renewal_waits_for_no_stop_that_another_member_is_asked_for() {
         soon("as many wait as can", || many(&place.sql(wait))).await;
         for _ in 0..9 {
             within("it is renewed", b.renew()).await.unwrap();
-            within("an answer is given", b.answer(9, quell::Disposition::Unknown)).await.unwrap();
+            let answer = quell_core::cluster::Answer::Stop(quell::Disposition::Unknown);
+            within("an answer is given", b.answer(9, answer)).await.unwrap();
             assert_eq!(within("it looks", b.take_over()).await, Ok(None));
         }
         let end = "select count(pg_terminate_backend(pid)) from pg_stat_activity

@@ -6,6 +6,6 @@ mod config;
 mod lease;
 mod member;
 
-pub use quell_core::cluster::{AskedStop, Cluster, LogWatch, TakenOver};
+pub use quell_core::cluster::{ActAnswer, Answer, Asked, AskedStop, Cluster, LogWatch, TakenOver};
 
 pub(crate) use member::{Member, Phase, Watch};

@@ -1,5 +1,5 @@
-//! [`Membership`] keeps the place of an engine in its cluster: it renews the lease, carries out the
-//! stops that other nodes ask for, and answers them.
+//! [`Membership`] keeps the place of an engine in its cluster: it renews the lease, carries out
+//! what other nodes ask for, and answers.
 //!
 //! It has a thread of its own. A cluster whose calls hang therefore delays no timer; and the lease
 //! is watched by the control thread, so that it also lapses if this thread hangs.
@@ -11,17 +11,18 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use futures::stream::{FuturesUnordered, StreamExt as _};
-use quell_core::cluster::{AskedStop, Cluster};
+use quell_core::cluster::{Answer, Asked, AskedStop, Cluster};
 use quell_core::lifecycle::later;
 use quell_core::store::{BoxFuture, Store, StoreError};
-use quell_core::{Disposition, RunId, limits};
+use quell_core::{Disposition, Payload, RunId, limits};
 
 use crate::cluster::{Member, Phase};
+use crate::control::acts::{self, Progress};
 use crate::foreign::{self, Barred};
 use crate::node::wait::Wait;
 use crate::node::{Node, Shared, State};
-use crate::sync;
 use crate::sync::loops::{self, Loop, Turn};
+use crate::sync::{self, Mutex};
 
 /// Starts the loop of a member.
 pub(crate) fn start(shared: &Arc<Shared>, member: &Arc<Member>) -> std::io::Result<()> {
@@ -47,21 +48,23 @@ struct Membership {
     renewal: Option<(Instant, BoxFuture<'static, Result<(), StoreError>>)>,
     /// When the lease is renewed next, if that failed last.
     renew_at: Option<Instant>,
-    inbox: Option<BoxFuture<'static, Result<Vec<AskedStop>, StoreError>>>,
+    inbox: Option<BoxFuture<'static, Result<Vec<Asked>, StoreError>>>,
     /// When the inbox is read next, if that failed last.
     read_at: Option<Instant>,
     answers: FuturesUnordered<BoxFuture<'static, (u64, Result<(), StoreError>)>>,
-    /// What was decided of stops whose answers are not known to be given, and whether one is under
-    /// way: a stop that is read again is answered as it was decided.
+    /// What was decided of that whose answers are not known to be given, and whether one is under
+    /// way: what is read again is answered as it was decided.
     decided: HashMap<u64, Decided>,
     leave: Option<BoxFuture<'static, Result<(), StoreError>>>,
 }
 
-/// What is known of a stop that was asked for.
+/// What is known of something that was asked for.
 #[derive(Debug, Default)]
 struct Decided {
-    /// None while the run is not in memory.
+    /// Of a stop; none while the run is not in memory.
     answer: Option<Disposition>,
+    /// Of an act.
+    progress: Arc<Mutex<Progress>>,
     is_under_way: bool,
     /// Its answer could not be given, and is not tried again before this instant. Meanwhile it
     /// holds up no other one.
@@ -200,17 +203,22 @@ impl Membership {
                 Err(panic) => Err(StoreError::Io { what: panic.to_string() }),
             };
             foreign::release(inbox);
-            let Ok(stops) = read else {
+            let Ok(asked) = read else {
                 // The renewal says what is wrong.
                 return self.read_at = Some(later(now, REST));
             };
-            if stops.len() < limits::ASKED_STOPS_MAX {
+            let stops = asked.iter().filter(|asked| matches!(asked, Asked::Stop(_))).count();
+            let acts = asked.len() - stops;
+            if stops < limits::ASKED_STOPS_MAX && acts < limits::ASKED_ACTS_MAX {
                 // What is answered is not asked any more.
-                let asked = |nr: &u64| stops.iter().any(|stop| stop.nr == *nr);
-                self.decided.retain(|nr, decided| decided.is_known() || asked(nr));
+                let is_asked = |nr: &u64| asked.iter().any(|asked| asked.nr() == *nr);
+                self.decided.retain(|nr, decided| decided.is_known() || is_asked(nr));
             }
-            for stop in stops {
-                self.carry_out(shared, &stop);
+            for asked in asked {
+                match asked {
+                    Asked::Stop(stop) => self.carry_out(shared, &stop),
+                    Asked::Act { nr, run, words } => self.carry_out_act(shared, run, (nr, words)),
+                }
             }
             self.poll_answers(cx);
         }
@@ -235,7 +243,7 @@ impl Membership {
         foreign::release(self.inbox.take());
     }
 
-    fn read_inbox(&self) -> BoxFuture<'static, Result<Vec<AskedStop>, StoreError>> {
+    fn read_inbox(&self) -> BoxFuture<'static, Result<Vec<Asked>, StoreError>> {
         let cluster = Arc::clone(&self.member.cluster);
         let known = self.decided.iter().filter(|(_, decided)| decided.is_known());
         let known = known.map(|(nr, _)| *nr).collect();
@@ -261,10 +269,26 @@ impl Membership {
         self.answers.push(Box::pin(async move {
             let given = match (node, answer) {
                 (Some(node), Some(answer)) => give(&*cluster, &node, nr, answer).await,
-                (_, Some(answer)) => cluster.answer(nr, answer).await,
+                (_, Some(answer)) => cluster.answer(nr, Answer::Stop(answer)).await,
                 (_, None) => give_of_stored(&*cluster, store, nr, run).await,
             };
             (nr, given)
+        }));
+    }
+
+    /// Carries out an act. One of a run that is not in memory is left where it is: it lapses,
+    /// unless that run comes in time.
+    fn carry_out_act(&mut self, shared: &Arc<Shared>, run: RunId, (nr, words): (u64, Payload)) {
+        let node = shared.registry.get(run);
+        let decided = self.decided.entry(nr).or_default();
+        if std::mem::replace(&mut decided.is_under_way, true) {
+            return;
+        }
+        let (cluster, couriers) = (Arc::clone(&self.member.cluster), shared.couriers.clone());
+        let progress = Arc::clone(&decided.progress);
+        self.answers.push(Box::pin(async move {
+            let Some(node) = node else { return (nr, Err(StoreError::Unknown { run })) };
+            (nr, acts::carry_out(&*cluster, &couriers, node, (nr, words), progress).await)
         }));
     }
 
@@ -298,7 +322,7 @@ async fn give(
     answer: Disposition,
 ) -> Result<(), StoreError> {
     Wait::until(node, |state: &State| node.stored(state)).await?;
-    cluster.answer(nr, answer).await
+    cluster.answer(nr, Answer::Stop(answer)).await
 }
 
 /// Answers a stop of a run that is not in memory, as the store has it. One that is live there is
@@ -315,16 +339,16 @@ async fn give_of_stored(
         None => None,
     };
     match stored.map(|record| record.status) {
-        None => cluster.answer(nr, Disposition::Unknown).await,
+        None => cluster.answer(nr, Answer::Stop(Disposition::Unknown)).await,
         Some(status) if status.is_terminal() => {
-            cluster.answer(nr, Disposition::AlreadyTerminal { status }).await
+            cluster.answer(nr, Answer::Stop(Disposition::AlreadyTerminal { status })).await
         }
         Some(_) => Err(StoreError::Unknown { run }),
     }
 }
 
-/// How long a cluster in trouble is left alone, and a stop whose answer could not be given.
+/// How long a cluster in trouble is left alone, and what could not be answered.
 const REST: Duration = Duration::from_millis(200);
 
-/// How often that of a stop which nobody can decide yet is doubled.
+/// How often that of something which nobody can decide yet is doubled.
 const DOUBLINGS_MAX: u32 = 4;

@@ -1,5 +1,6 @@
 //! What an embedder holds: where runs are submitted, found and stopped.
 
+mod acts;
 mod doubt;
 mod engine;
 pub(crate) mod filter;

@@ -2,13 +2,14 @@
 
 use std::time::Duration;
 
-use quell::{PauseState, Payload, RunRef};
+use quell::{PauseState, Payload};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use utoipa::ToSchema;
 
 use crate::native::wire::millis::Millis;
 use crate::run_state::{status_name, written};
+use crate::run_view::RunView;
 
 /// A client's pause. Without a body, and of null, every field has its default.
 #[derive(Debug, Default, Deserialize, ToSchema)]
@@ -67,7 +68,7 @@ impl PauseRun {
 }
 
 impl PauseAnswer {
-    pub(crate) fn of(run: &RunRef) -> Self {
+    pub(crate) fn of(run: &RunView) -> Self {
         Self { status: status_name(run.status()), attempt: run.attempt() }
     }
 }

@@ -1,5 +1,6 @@
 //! A cluster in one process, on one store in memory: [`Nodes`].
 
+mod acts;
 mod node;
 mod nodes;
 

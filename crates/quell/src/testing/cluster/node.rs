@@ -4,15 +4,18 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-use quell_core::cluster::{AskedStop, Cluster, LogWatch, TakenOver};
+use quell_core::cluster::{ActAnswer, Answer, Asked, AskedStop, Cluster, LogWatch, TakenOver};
 use quell_core::store::{
     BoxFuture, Checkpoint, Claim, EndedTree, Page, Pages, Record, RunRecord, Store, StoreError,
     Stored,
 };
-use quell_core::{CancelRequest, Disposition, EventKind, RunEvent, RunFilter, RunId, limits};
+use quell_core::{
+    CancelRequest, Disposition, EventKind, Payload, RunEvent, RunFilter, RunId, limits,
+};
 
 use crate::sync::{self, Mutex, Notify};
-use crate::testing::cluster::nodes::{Asked, Seat, Shared, Table};
+use crate::testing::cluster::acts::acted;
+use crate::testing::cluster::nodes::{AskedHere, Seat, Shared, Table};
 
 /// One node of [`Nodes`](super::Nodes): the store and the cluster of one engine.
 pub struct Node {
@@ -48,7 +51,7 @@ impl Node {
         *self.trouble.lock() = trouble;
     }
 
-    fn reach(&self) -> Result<&Shared, StoreError> {
+    pub(super) fn reach(&self) -> Result<&Shared, StoreError> {
         if *self.trouble.lock() == Trouble::All {
             return Err(StoreError::Io { what: "this node is cut off".into() });
         }
@@ -60,7 +63,7 @@ impl Node {
     }
 
     /// Looks whether this one is still a member.
-    fn seat<'a>(&self, table: &'a mut Table) -> Result<&'a mut Seat, StoreError> {
+    pub(super) fn seat<'a>(&self, table: &'a mut Table) -> Result<&'a mut Seat, StoreError> {
         let seat = table.members.get_mut(&self.boot).filter(|seat| !seat.is_gone);
         seat.ok_or_else(|| self.lost())
     }
@@ -111,7 +114,7 @@ impl Node {
             table.next_stop += 1;
             let nr = table.next_stop;
             let stop = AskedStop { nr, run, request, at: sync::wall() };
-            table.stops.insert(nr, Asked { stop, owner, answer: None });
+            table.stops.insert(nr, AskedHere { stop, owner, answer: None });
             nr
         };
         shared.news.notify_waiters();
@@ -227,28 +230,51 @@ impl Cluster for Node {
         })
     }
 
-    fn inbox(&self, known: Vec<u64>) -> BoxFuture<'_, Result<Vec<AskedStop>, StoreError>> {
+    fn act(&self, run: RunId, words: Payload) -> BoxFuture<'_, Result<ActAnswer, StoreError>> {
+        Box::pin(acted(self, run, words))
+    }
+
+    fn inbox(&self, known: Vec<u64>) -> BoxFuture<'_, Result<Vec<Asked>, StoreError>> {
         Box::pin(async move {
             loop {
                 let news = self.shared.news.notified();
-                let mut stops = self.reach()?.table.lock().asked_of(self.boot);
-                stops.retain(|stop| !known.contains(&stop.nr));
-                if !stops.is_empty() {
+                let asked = {
+                    let table = self.reach()?.table.lock();
+                    let (mut stops, acts) =
+                        (table.asked_of(self.boot), table.acts_of(self.boot, &known));
+                    stops.retain(|stop| !known.contains(&stop.nr));
                     stops.truncate(limits::ASKED_STOPS_MAX);
-                    return Ok(stops);
+                    let stops = stops.into_iter().map(Asked::Stop);
+                    stops.chain(acts.take(limits::ASKED_ACTS_MAX)).collect::<Vec<_>>()
+                };
+                if !asked.is_empty() {
+                    return Ok(asked);
                 }
                 news.await;
             }
         })
     }
 
-    fn answer(&self, stop: u64, answer: Disposition) -> BoxFuture<'_, Result<(), StoreError>> {
+    fn take(&self, act: u64) -> BoxFuture<'_, Result<bool, StoreError>> {
+        Box::pin(async move {
+            let mut table = self.reach()?.table.lock();
+            self.seat(&mut table)?;
+            Ok(table.take(act, self.boot))
+        })
+    }
+
+    fn answer(&self, nr: u64, answer: Answer) -> BoxFuture<'_, Result<(), StoreError>> {
         Box::pin(async move {
             let shared = self.reach()?;
             let mut table = shared.table.lock();
-            let own = table.stops.get_mut(&stop).filter(|asked| asked.owner == self.boot);
-            if let Some(asked) = own {
-                asked.answer.get_or_insert(answer);
+            match answer {
+                Answer::Stop(answer) => {
+                    let own = table.stops.get_mut(&nr).filter(|asked| asked.owner == self.boot);
+                    if let Some(asked) = own {
+                        asked.answer.get_or_insert(answer);
+                    }
+                }
+                Answer::Act(said) => table.say(nr, self.boot, said),
             }
             drop(table);
             shared.news.notify_waiters();

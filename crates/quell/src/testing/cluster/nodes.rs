@@ -11,6 +11,7 @@ use quell_core::{Disposition, RunId};
 use crate::store::MemoryStore;
 use crate::sync::{self, Mutex, Notify};
 use crate::testing::cluster::Node;
+use crate::testing::cluster::acts::AskedAct;
 
 /// Nodes of a cluster in one process, for tests of what several engines do: each
 /// [`Node`] is the store and the cluster of one engine. They live as long as this, and leases are
@@ -59,9 +60,11 @@ pub(super) struct Table {
     pub(super) members: BTreeMap<u32, Seat>,
     /// Who has the roots, by that.
     pub(super) owners: HashMap<RunId, u32>,
-    pub(super) stops: BTreeMap<u64, Asked>,
+    pub(super) stops: BTreeMap<u64, AskedHere>,
+    pub(super) acts: BTreeMap<u64, AskedAct>,
     /// Who reads the log of which root, wherever that is.
     pub(super) watches: Vec<(RunId, Weak<Notify>)>,
+    /// The number of the newest stop or act.
     pub(super) next_stop: u64,
 }
 
@@ -74,7 +77,7 @@ pub(super) struct Seat {
 }
 
 #[derive(Debug)]
-pub(super) struct Asked {
+pub(super) struct AskedHere {
     pub(super) stop: AskedStop,
     pub(super) owner: u32,
     pub(super) answer: Option<Disposition>,
