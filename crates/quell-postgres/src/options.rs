@@ -87,6 +87,21 @@ impl PostgresOptions {
         }
     }
 
+    /// Yields what of the address may be shown: host, port and database, and `…` if it cannot be
+    /// read.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use quell_postgres::PostgresOptions;
+    ///
+    /// let options = PostgresOptions::new("postgres://quell:secret@db.example/runs");
+    /// assert_eq!(options.shown_address(), "db.example:5432/runs");
+    /// ```
+    pub fn shown_address(&self) -> String {
+        address::without_secrets(&self.url)
+    }
+
     /// Yields what counts of them: nothing is beyond its bound.
     pub(crate) fn bounded(mut self) -> Self {
         self.connect_timeout = self.connect_timeout.min(TIME_MAX);

@@ -26,7 +26,7 @@ use crate::install::{CompletionsArgs, ManArgs};
 use crate::list::ListArgs;
 use crate::log_format::LogFormat;
 use crate::plan::PlanCommand;
-use crate::store::{EventsArgs, KeepArgs, RunsArgs, ShowArgs, StoreCommand};
+use crate::store::{EventsArgs, KeepArgs, Place, RunsArgs, ShowArgs, StoreCommand, places};
 use crate::times;
 use crate::tips::{with_tip, without_secrets};
 
@@ -154,9 +154,15 @@ pub(crate) struct ServeArgs {
 
     /// Keep the runs and their events in this SQLite file, which is made if it is missing: they
     /// outlive this process. One process at a time has it, and what an earlier one left behind
-    /// fails first. Without it: `path` of `[store]` of the configuration
-    #[arg(long, value_name = "FILE")]
-    pub(crate) store: Option<PathBuf>,
+    /// fails first. Or in a database, as `postgres://USER@HOST/DATABASE`, with any number of
+    /// servers. Without it: `path`, `url` or `url_env` of `[store]` of the configuration
+    #[arg(long, value_name = "FILE | URL", value_parser = places())]
+    pub(crate) store: Option<Place>,
+
+    /// Keep them in the database whose address this environment variable has: others can read a
+    /// command line. Programs do not get the variable
+    #[arg(long, value_name = "NAME", conflicts_with = "store")]
+    pub(crate) store_env: Option<String>,
 
     #[command(flatten)]
     pub(crate) keep: KeepArgs,

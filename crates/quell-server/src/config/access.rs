@@ -258,7 +258,7 @@ pub(super) fn secret(name: &str) -> Result<String, String> {
 
 /// Tells whether this is how variables are named, and not what keys look like that are put in the
 /// place of a name: those have small letters beside capitals or digits.
-pub(super) fn is_surely_variable(name: &str) -> bool {
+pub(crate) fn is_surely_variable(name: &str) -> bool {
     let has = |is: fn(&u8) -> bool| name.as_bytes().iter().any(is);
     let is_mixed =
         has(u8::is_ascii_lowercase) && (has(u8::is_ascii_uppercase) || has(u8::is_ascii_digit));

@@ -103,7 +103,8 @@ impl Config {
         let agentos = self.agentos.security_key_env.as_ref();
         let components = self.agents.values().chain(self.workflows.values());
         let of_services = components.filter_map(ComponentEntry::asks).flat_map(Asks::secret_names);
-        access::secret_names(&self.keys, &self.tokens, agentos.into_iter().chain(of_services))
+        let others = agentos.into_iter().chain(of_services).chain(self.store_variables());
+        access::secret_names(&self.keys, &self.tokens, others)
     }
 
     /// Finds the components that `Playbook3D` is to offer and that are not in its catalog.
@@ -158,7 +159,7 @@ impl Config {
     pub(super) fn lost_warnings(&self, has_store: bool) -> Vec<PlanError> {
         let tables = [("agents", &self.agents), ("workflows", &self.workflows)];
         let entries = tables.iter().flat_map(|(kind, all)| all.iter().map(move |one| (*kind, one)));
-        let words = "there is no store, without which no run goes on; expected `path` in \
+        let words = "there is no store, without which no run goes on; expected `path` or `url` in \
                      `[store]`, or `quell serve --store FILE`";
         let goes_on =
             entries.filter(|(_, (_, entry))| entry.on_worker_lost == Some(Lost::Continue));

@@ -8,6 +8,7 @@ use quell_http::Access;
 
 use super::file::Config;
 use super::set::Setting;
+use super::store::AskedStore;
 
 /// What is asked for beside the file.
 #[derive(Clone, Copy, Debug, Default)]
@@ -16,8 +17,8 @@ pub(crate) struct Asked<'a> {
     pub(crate) settings: &'a [Setting],
     /// Where to listen instead of where the file says.
     pub(crate) listen: Option<SocketAddr>,
-    /// The file of the store, in place of that of the file.
-    pub(crate) store: Option<&'a Path>,
+    /// The store, in place of that of the file.
+    pub(crate) store: Option<&'a AskedStore>,
     /// Whether the components of the demo are served as well.
     pub(crate) demo: bool,
 }
@@ -54,6 +55,9 @@ impl Checked {
     /// needs keys, an origin that no page has, or if the file has nothing to serve.
     pub(crate) fn load(path: Option<&Path>, asked: Asked<'_>) -> Result<Self, Refused> {
         let (mut config, mut faults) = Config::read(path, asked.settings);
+        if let Some(store) = asked.store {
+            config.ask_store(store);
+        }
         let is_whole = faults.is_empty();
         faults.extend(config.take_secrets().err());
         let access = match config.access() {
@@ -73,7 +77,7 @@ impl Checked {
         faults.extend(config.id_faults());
         faults.extend(config.limits_fault());
         faults.extend(config.origin_faults());
-        faults.extend(config.store_fault(asked.store.is_some()));
+        faults.extend(config.store_fault());
         faults.extend(config.component_faults());
         let (catalog, found) = config.components();
         faults.extend(found);
@@ -92,7 +96,7 @@ impl Checked {
             // The others are of what is not there, which may have been left out for its faults.
             return Err(Refused { faults: in_order(faults), warnings: in_order(warnings) });
         }
-        warnings.extend(config.lost_warnings(asked.store.is_some() || config.has_store()));
+        warnings.extend(config.lost_warnings(config.has_store()));
         if !asked.demo {
             warnings.extend(config.scope_warnings(&catalog));
         }

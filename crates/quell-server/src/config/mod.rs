@@ -31,6 +31,7 @@ mod store;
 mod teams;
 mod words;
 
+pub(crate) use access::is_surely_variable;
 pub(crate) use catalog::{DEFAULT, catalog, default_file, linked};
 pub(crate) use check::{Asked, Checked, Refused, in_order};
 pub(crate) use executables::missing_of;
@@ -38,3 +39,4 @@ pub(crate) use file::Config;
 pub(crate) use listen::{meant_address, parse as parse_address};
 pub(crate) use mistaken::load_plan;
 pub(crate) use set::Setting;
+pub(crate) use store::AskedStore;

@@ -8,15 +8,19 @@ use serde::Deserialize;
 
 use super::file::Config;
 use crate::quoted::of_path;
-use crate::store::Keep;
+use crate::store::{EXPECTED, Keep, Place, is_url};
 use crate::times;
 
-/// `[store]`. Without a path, here or on the command line, runs are in memory only.
+/// `[store]`. Without a place, here or on the command line, runs are in memory only.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(super) struct StoreEntry {
     /// The file, which is made if it is missing.
     path: Option<PathBuf>,
+    /// The address of a database.
+    url: Option<String>,
+    /// The variable that has the address of a database.
+    url_env: Option<String>,
     /// How long ended runs are kept.
     #[serde(deserialize_with = "times::deserialize_kept")]
     keep: Option<Duration>,
@@ -24,36 +28,112 @@ pub(super) struct StoreEntry {
     keep_runs: Option<u64>,
     /// How many MiB are kept.
     keep_mib: Option<u64>,
+    /// What the command line names instead of a place of the file.
+    #[serde(skip)]
+    asked: AskedStore,
 }
 
+/// What a command line says of where runs are kept.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct AskedStore {
+    /// `--store`.
+    pub(crate) place: Option<Place>,
+    /// `--store-env`: the variable that has the address of a database.
+    pub(crate) env: Option<String>,
+}
+
+impl AskedStore {
+    /// Tells whether it names a place.
+    pub(crate) const fn is_some(&self) -> bool {
+        self.place.is_some() || self.env.is_some()
+    }
+}
+
+/// What is wrong with a place: its key, and the message.
+type Fault = (&'static str, String);
+
 impl Config {
-    /// Yields the file in which runs are kept, if they are, and how much of what is over: what the
-    /// command line says, and else what the file says, each by itself.
-    pub(crate) fn store(&self, path: Option<&Path>, keep: Keep) -> (Option<PathBuf>, Keep) {
-        let StoreEntry { path: own, keep: time, keep_runs, keep_mib } = &self.store;
-        let own = own.as_ref().map(|path| self.folder.join(path));
-        let of_file = Keep { time: *time, runs: *keep_runs, mib: *keep_mib };
-        (path.map(Path::to_owned).or(own), keep.or(of_file))
+    /// Takes what the command line says of the store: it counts, and not what the file says.
+    pub(super) fn ask_store(&mut self, asked: &AskedStore) {
+        self.store.asked = asked.clone();
     }
 
-    /// Tells whether the file names a store.
+    /// Yields the place in which runs are kept, if they are: that of the command line, and else
+    /// that of the file.
+    ///
+    /// # Errors
+    ///
+    /// Fails with what to do if a variable has no address, or what the file says is none.
+    pub(crate) fn place(&self) -> Result<Option<Place>, String> {
+        self.named_place().map_err(|(key, words)| format!("`{key}` of `[store]`: {words}"))
+    }
+
+    fn named_place(&self) -> Result<Option<Place>, Fault> {
+        let StoreEntry { path, url, url_env, asked, .. } = &self.store;
+        match asked {
+            AskedStore { place: Some(place), .. } => return Ok(Some(place.clone())),
+            AskedStore { env: Some(name), .. } => {
+                return Place::of_env(name).map(Some).map_err(|words| (ENV_OPTION, words));
+            }
+            AskedStore { place: None, env: None } => {}
+        }
+        let several = |key| Err((key, ONE_PLACE.to_owned()));
+        match (path, url, url_env) {
+            (None, None, None) => Ok(None),
+            (Some(path), None, None) if path.to_str().is_some_and(is_url) => {
+                Err(("path", "expected a file; the address of a database is `url`".to_owned()))
+            }
+            (Some(path), None, None) => Ok(Some(Place::File(self.folder.join(path)))),
+            (None, Some(url), None) if is_url(url) => Ok(Some(Place::of(url.into()))),
+            (None, Some(_), None) => {
+                Err(("url", format!("is no address of a database; expected {EXPECTED}")))
+            }
+            (None, None, Some(name)) => {
+                Place::of_env(name).map(Some).map_err(|words| ("url_env", words))
+            }
+            (Some(_), Some(_), _) => several("url"),
+            (_, _, Some(_)) => several("url_env"),
+        }
+    }
+
+    /// Yields how much of what is over is kept: what the command line says, and else what the file
+    /// says, each by itself.
+    pub(crate) fn keep(&self, asked: Keep) -> Keep {
+        let StoreEntry { keep: time, keep_runs, keep_mib, .. } = &self.store;
+        asked.or(Keep { time: *time, runs: *keep_runs, mib: *keep_mib })
+    }
+
+    /// Tells whether runs are kept, also if it is not known where.
     pub(super) const fn has_store(&self) -> bool {
-        self.store.path.is_some()
+        let StoreEntry { path, url, url_env, asked, .. } = &self.store;
+        asked.is_some() || path.is_some() || url.is_some() || url_env.is_some()
+    }
+
+    /// Yields the names of the variables that have the address of a database: programs do not get
+    /// them.
+    pub(super) fn store_variables(&self) -> impl Iterator<Item = &String> {
+        self.store.url_env.iter().chain(&self.store.asked.env)
     }
 
     /// Says that no store can be where the file has it, or that there is none of which to keep
-    /// something. `is_asked` tells whether the command line names one.
-    pub(super) fn store_fault(&self, is_asked: bool) -> Option<PlanError> {
-        if is_asked {
-            return None;
-        }
-        let (path, keep) = self.store(None, Keep::default());
-        let Some(path) = path else {
-            let is_lost = self.is_lost(&["store", "path"]);
-            let words = "`path` is missing; expected the file of the store, such as \
-                         `path = \"runs.db\"`";
-            let is_wanted = keep != Keep::default() && !is_lost;
-            return is_wanted.then(|| self.bare_fault(&["store"], words.to_owned()));
+    /// something.
+    pub(super) fn store_fault(&self) -> Option<PlanError> {
+        let is_asked = self.store.asked.is_some();
+        let path = match self.named_place() {
+            Ok(Some(Place::File(path))) if !is_asked => path,
+            Ok(Some(_)) => return None,
+            Ok(None) => {
+                let is_lost =
+                    ["path", "url", "url_env"].iter().any(|key| self.is_lost(&["store", key]));
+                let words = "`path` is missing; expected the file of the store, such as \
+                             `path = \"runs.db\"`";
+                let is_wanted = self.keep(Keep::default()) != Keep::default() && !is_lost;
+                return is_wanted.then(|| self.bare_fault(&["store"], words.to_owned()));
+            }
+            Err((key, words)) if key == ENV_OPTION => {
+                return Some(PlanError::new(format!("{key}: {words}")));
+            }
+            Err((key, words)) => return Some(self.fault(&["store", key], &words)),
         };
         let words = fault_of(&path)?;
         Some(self.fault(&["store", "path"], &of_path(&path.display().to_string(), words)))
@@ -71,3 +151,9 @@ fn fault_of(path: &Path) -> Option<&'static str> {
         Some(_) => None,
     }
 }
+
+/// The option of the command line that names a variable.
+const ENV_OPTION: &str = "--store-env";
+
+const ONE_PLACE: &str = "does not go with another place; expected one of `path`, `url` and \
+                         `url_env`";

@@ -9,7 +9,7 @@ use tokio::runtime::{Builder, Runtime};
 use super::log::Log;
 use super::site::Site;
 use crate::args::ServeArgs;
-use crate::config::{self, Asked, Checked};
+use crate::config::{self, Asked, AskedStore, Checked};
 use crate::exit::EXIT_USAGE;
 use crate::faults::{all_under_error, check_of, under_error};
 
@@ -42,8 +42,9 @@ impl From<String> for Refusal {
 
 /// Checks everything that can be checked, then listens. An error means that nothing was served.
 fn try_serve(args: &ServeArgs, log: &Log) -> Result<(), Refusal> {
-    let (listen, store, demo) = (args.listen, args.store.as_deref(), args.demo);
-    let asked = Asked { settings: &args.set, listen, store, demo };
+    let (listen, demo) = (args.listen, args.demo);
+    let store = AskedStore { place: args.store.clone(), env: args.store_env.clone() };
+    let asked = Asked { settings: &args.set, listen, store: Some(&store), demo };
     // The demo stands for itself: what is served beside it is named.
     let default = config::default_file().filter(|_| args.config.is_none() && !args.demo);
     if let Some(file) = default {
@@ -53,7 +54,7 @@ fn try_serve(args: &ServeArgs, log: &Log) -> Result<(), Refusal> {
     let checked = Checked::load(file, asked).map_err(|refused| {
         let check = check_of(file.unwrap_or(Path::new(config::DEFAULT)));
         // No other command knows what is asked for besides the file.
-        let is_of_file = args.set.is_empty() && listen.is_none() && store.is_none() && !demo;
+        let is_of_file = args.set.is_empty() && listen.is_none() && !store.is_some() && !demo;
         let message = if is_of_file {
             under_error(&refused.faults, &check)
         } else {

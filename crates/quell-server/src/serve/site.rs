@@ -23,7 +23,7 @@ use crate::config::{Checked, Config};
 use crate::descriptors::Shares;
 use crate::remote;
 use crate::signals::Signals;
-use crate::store::{Keep, OpenStore};
+use crate::store::{Keep, OpenStore, Place};
 use quell_report::text::{printable, span, still_executes};
 
 /// The components, the access control and the options of a server, checked.
@@ -69,14 +69,19 @@ impl Site {
                     .into(),
             );
         }
-        let (store, keep) = config.store(args.store.as_deref(), args.keep.keep());
+        let (store, keep) = (config.place()?, config.keep(args.keep.keep()));
         if store.is_none() && keep != Keep::default() {
             return Err(
                 "there is no store of which to keep something; expected `--store FILE`, or \
-                        `path` in `[store]` of the configuration"
+                        `path` or `url` in `[store]` of the configuration"
                     .into(),
             );
         }
+        let store = match store {
+            None => None,
+            Some(Place::File(path)) => Some(path),
+            Some(Place::Database(_)) => return Err("no database is served yet".into()),
+        };
         Ok(Self { config, access, catalog, listen, demo, store, keep })
     }
 

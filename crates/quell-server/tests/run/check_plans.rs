@@ -65,7 +65,7 @@ fn what_is_to_go_on_after_a_crash_needs_a_store_and_a_plan() {
     let file = "[workflows.w]\nplan = 'p.yaml'\non_worker_lost = 'continue'\n";
     let (code, said) = told(file, &[plan]);
     let right = "warning: quell.toml:3:18: `on_worker_lost`: there is no store, without which no \
-                 run goes on; expected `path` in `[store]`, or `quell serve --store FILE`";
+                 run goes on; expected `path` or `url` in `[store]`, or `quell serve --store FILE`";
     assert_eq!((code, said), (Some(0), vec![right.to_owned()]));
     let store = "[store]\npath = 'runs.db'\n";
     assert_eq!(told(&format!("{file}{store}"), &[plan]), (Some(0), Vec::new()));
