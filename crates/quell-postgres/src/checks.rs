@@ -1,7 +1,7 @@
 //! [`check`]: what a server has to be for a store.
 
 use quell_core::store::StoreError;
-use tokio_postgres::Client;
+use tokio_postgres::{Client, Row};
 
 use crate::fault::fault;
 use crate::session::Target;
@@ -15,17 +15,8 @@ use crate::session::Target;
 pub(crate) async fn check(client: &Client, target: &Target) -> Result<(), StoreError> {
     let rows = client.query_typed(SERVER, &[]).await.map_err(|error| fault(&error))?;
     let Some(row) = rows.first() else { return Ok(()) };
-    let text = |column: usize| row.try_get::<_, String>(column).map_err(|error| fault(&error));
-    let number: i64 = row.try_get(0).map_err(|error| fault(&error))?;
-    let setting = |setting, found, wanted: &str| {
-        Err(StoreError::Setting { setting, found, wanted: wanted.to_owned() })
-    };
-    if number < VERSION_MIN {
-        return setting("server_version", text(1)?, "14 or newer");
-    }
-    if text(2)? != "UTF8" {
-        return setting("server_encoding", text(2)?, "UTF8: make the database with that encoding");
-    }
+    let text = |column: usize| text(row, column);
+    check_shape(row)?;
     for (column, name) in [(3, "fsync"), (4, "full_page_writes")] {
         if text(column)? != "on" {
             return setting(name, text(column)?, "on, for the whole server");
@@ -44,6 +35,36 @@ pub(crate) async fn check(client: &Client, target: &Target) -> Result<(), StoreE
         return Err(StoreError::ReadOnly { what });
     }
     Ok(())
+}
+
+/// Checks what a server has to be for whoever only reads: version and encoding.
+///
+/// # Errors
+///
+/// Fails with the first one that is wrong.
+pub(crate) async fn check_to_read(client: &Client) -> Result<(), StoreError> {
+    let rows = client.query_typed(SERVER, &[]).await.map_err(|error| fault(&error))?;
+    rows.first().map_or(Ok(()), check_shape)
+}
+
+fn check_shape(row: &Row) -> Result<(), StoreError> {
+    let number: i64 = row.try_get(0).map_err(|error| fault(&error))?;
+    if number < VERSION_MIN {
+        return setting("server_version", text(row, 1)?, "14 or newer");
+    }
+    if text(row, 2)? != "UTF8" {
+        let wanted = "UTF8: make the database with that encoding";
+        return setting("server_encoding", text(row, 2)?, wanted);
+    }
+    Ok(())
+}
+
+fn text(row: &Row, column: usize) -> Result<String, StoreError> {
+    row.try_get(column).map_err(|error| fault(&error))
+}
+
+fn setting(setting: &'static str, found: String, wanted: &str) -> Result<(), StoreError> {
+    Err(StoreError::Setting { setting, found, wanted: wanted.to_owned() })
 }
 
 const SERVER: &str = "select current_setting('server_version_num')::int8,

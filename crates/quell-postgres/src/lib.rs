@@ -4,7 +4,7 @@
 //! that the embedder runs already, for one process at a time; [`PostgresNode`] does so for one of
 //! several, and is their cluster ([`quell_core::cluster`]). An append is acknowledged after its
 //! COMMIT has returned: many callers share one transaction, and nobody waits for more of them to
-//! come.
+//! come. [`PostgresReader`] reads beside them what is stored, and which of them are there.
 //!
 //! - **One process.** The store holds an advisory lock of its session. A second one that opens the
 //!   schema is refused, with what the database says of the first. Every transaction names the boot
@@ -53,7 +53,7 @@
 //! | what | where |
 //! |---|---|
 //! | the address: URL, password file, TLS | `address`, `passfile`, `trust` |
-//! | sessions, their settings and their locks | `session`, `prepared`, `checks`, `lock` |
+//! | sessions, their settings and their locks | `session`, `threads`, `prepared`, `checks`, `lock` |
 //! | who writes under which name, and has what others had | `seat`, `inherit` |
 //! | what a member asks of the others | `node`, `member`, `asked`, `listener` |
 //! | its lease | `renewals` |
@@ -62,6 +62,7 @@
 //! | the one that writes | `writer`, `transaction` |
 //! | whose logs are read on other members | `watches`, `watching` |
 //! | reads | `readers`, `read`, `list`, `row` |
+//! | who reads beside them | `postgres_reader`, `node_record`, `survey` |
 
 mod acts;
 mod address;
@@ -74,8 +75,10 @@ mod listener;
 mod lock;
 mod member;
 mod node;
+mod node_record;
 mod options;
 mod passfile;
+mod postgres_reader;
 mod prepared;
 mod read;
 mod readers;
@@ -88,7 +91,9 @@ mod session;
 mod sql;
 mod step;
 mod store;
+mod survey;
 mod text;
+mod threads;
 mod transaction;
 mod trust;
 mod watches;
@@ -96,6 +101,9 @@ mod watching;
 mod writer;
 
 pub use node::PostgresNode;
+pub use node_record::NodeRecord;
 pub use options::PostgresOptions;
+pub use postgres_reader::PostgresReader;
 pub use quell_durable::Committed;
 pub use store::PostgresStore;
+pub use survey::Survey;

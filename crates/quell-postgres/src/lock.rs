@@ -28,6 +28,12 @@ impl Locks {
         Self { schema: Lock::of(schema), name: own, door: of_name("") }
     }
 
+    /// Yields the number of the one that nobody else has at the same time: that of the name, or of
+    /// the schema for a store that is alone.
+    pub(crate) fn own(self) -> i64 {
+        self.name.unwrap_or(self.schema).0
+    }
+
     /// Takes all of them for a session, or says who has one.
     ///
     /// # Errors
@@ -119,16 +125,18 @@ impl Lock {
         let Some(row) = rows.first() else { return Ok(None) };
         let read = || -> Result<Holder, Error> {
             let pid = row.try_get(0)?;
-            let name: Option<String> = row.try_get(1)?;
-            let name = name.filter(|name| !name.is_empty());
-            let from: Option<String> = row.try_get(2)?;
-            let (name, from) = (name.unwrap_or_default(), from.unwrap_or_default());
-            let name = if name.is_empty() { "somebody" } else { &name };
-            let from = if from.is_empty() { String::new() } else { format!(" from {from}") };
-            Ok(Holder { pid, words: format!("{name} (session {pid} of the server{from})") })
+            let words = words(pid, row.try_get(1)?, row.try_get(2)?);
+            Ok(Holder { pid, words })
         };
         read().map(Some).map_err(|error| fault(&error))
     }
+}
+
+/// Says who has a session, by the name that it gave itself and where it comes from.
+pub(crate) fn words(pid: i32, name: Option<&str>, from: Option<&str>) -> String {
+    let name = name.filter(|name| !name.is_empty()).unwrap_or("somebody");
+    let from = from.map_or_else(String::new, |from| format!(" from {from}"));
+    format!("{name} (session {pid} of the server{from})")
 }
 
 const LEAVE: &str = "select pg_advisory_unlock($1)";

@@ -32,6 +32,21 @@ pub(crate) async fn get(on: &Readers, run: RunId) -> Result<Option<RunRecord>, S
     Ok(Some(run_of(row, 0).value?))
 }
 
+/// Reads ids from one to another, both included, in their order and at most so many.
+pub(crate) async fn ids(
+    on: &Readers,
+    from: RunId,
+    to: RunId,
+    limit: usize,
+) -> Result<Vec<RunId>, StoreError> {
+    let sql = "select id from run where id between $1 and $2 order by id limit $3".to_owned();
+    let limit = Box::new(i64::try_from(limit).unwrap_or(i64::MAX));
+    let values: Vec<Value<'static>> = vec![Box::new(id(from)), Box::new(id(to)), limit];
+    let rows = on.rows(Query { sql, values, is_list: true }).await?;
+    let ids = rows.iter().map(|row| row.try_get(0).map(RunId::from_uuid));
+    ids.collect::<Result<_, _>>().map_err(|error| fault(&error))
+}
+
 /// Reads which run has a key, or had it, at an instant.
 pub(crate) async fn claim(
     on: &Readers,

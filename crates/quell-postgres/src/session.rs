@@ -19,11 +19,13 @@ pub(crate) struct Target {
     pub(crate) options: PostgresOptions,
     pub(crate) address: Address,
     pub(crate) tls: MakeRustlsConnect,
+    /// Whether its sessions write nothing: the server refuses it.
+    reads_only: bool,
 }
 
 impl fmt::Debug for Target {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { options, address: _, tls: _ } = self;
+        let Self { options, address: _, tls: _, reads_only: _ } = self;
         f.debug_tuple("Target").field(options).finish()
     }
 }
@@ -47,7 +49,16 @@ impl Target {
         let options = options.bounded();
         let address = Address::read(&options.url)?;
         let tls = trust::connector(&address)?;
-        Ok(Self { options, address, tls })
+        Ok(Self { options, address, tls, reads_only: false })
+    }
+
+    /// Reads the options of who only reads.
+    ///
+    /// # Errors
+    ///
+    /// As [`new`](Self::new).
+    pub(crate) fn to_read(options: PostgresOptions) -> Result<Self, StoreError> {
+        Ok(Self { reads_only: true, ..Self::new(options)? })
     }
 
     /// Opens a session. A task of its own drives it until the client is dropped.
@@ -145,6 +156,7 @@ impl Target {
         // What was asked or answered on a session outlives the server although the setting of the
         // role has changed: `check` looks at that, and this session keeps what it has.
         let commit = if self.options.accepts_asynchronous_commit { "" } else { KEEP_COMMIT };
+        let reads = if self.reads_only { "set default_transaction_read_only = on;" } else { "" };
         // A peer that is gone is noticed, so that the lock does not stay with a dead session. One
         // with nothing to do keeps its lock.
         format!(
@@ -153,7 +165,7 @@ impl Target {
             set idle_in_transaction_session_timeout = {idle}; set idle_session_timeout = 0;
             set default_transaction_isolation = 'read committed'; set jit = off;
             set tcp_keepalives_idle = 10; set tcp_keepalives_interval = 5;
-            set tcp_keepalives_count = 3; {commit}"
+            set tcp_keepalives_count = 3; {reads} {commit}"
         )
     }
 

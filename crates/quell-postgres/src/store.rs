@@ -11,13 +11,14 @@ use quell_core::store::{
 };
 use quell_core::{RunEvent, RunFilter, RunId};
 use quell_durable::{Closing, Committed, Job, Queue, Tally, catch_panic, encode};
-use tokio::runtime::{Handle, Runtime};
+use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 
 use crate::options::PostgresOptions;
 use crate::readers::Readers;
 use crate::seat::Seat;
 use crate::session::Target;
+use crate::threads::{Sessions, no_thread};
 use crate::watches::Watches;
 use crate::writer::{After, Writer};
 use crate::{list, read};
@@ -212,34 +213,6 @@ impl Store for PostgresStore {
     }
 }
 
-/// The thread that drives sessions. It ends without anybody waiting for it, so that a store may be
-/// dropped wherever it is.
-struct Sessions(Option<Runtime>);
-
-impl Sessions {
-    fn start() -> Result<Self, StoreError> {
-        let built = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(1)
-            .thread_name("quell-postgres")
-            .enable_all()
-            .build();
-        built.map(|runtime| Self(Some(runtime))).map_err(|error| no_thread(&error))
-    }
-
-    fn handle(&self) -> Handle {
-        #[expect(clippy::expect_used, reason = "it is taken when this is dropped")]
-        self.0.as_ref().expect("it runs until it is dropped").handle().clone()
-    }
-}
-
-impl Drop for Sessions {
-    fn drop(&mut self) {
-        if let Some(runtime) = self.0.take() {
-            runtime.shutdown_background();
-        }
-    }
-}
-
 /// What the thread that writes has.
 struct Threads {
     writer: Writer,
@@ -269,8 +242,4 @@ impl Threads {
         drop(sessions);
         closing.end(ended);
     }
-}
-
-fn no_thread(error: &std::io::Error) -> StoreError {
-    StoreError::Io { what: format!("no thread for the store: {error}") }
 }

@@ -67,8 +67,19 @@ pub enum StoreError {
         /// The newest that is known.
         known: u32,
     },
+    /// An older release has written it, and it is only to be read. It was not changed.
+    #[error(
+        "the store has schema {found}, this release reads {known}: have a process of this release \
+         open it, which brings it there, or read it with the release that wrote it"
+    )]
+    OlderSchema {
+        /// Its schema.
+        found: u32,
+        /// The one that is read.
+        known: u32,
+    },
     /// It is something else than a store. It was not changed.
-    #[error("this is no store of quell: name another file ({what})")]
+    #[error("this is no store of quell: name another one ({what})")]
     Foreign {
         /// What it seems to be.
         what: String,
@@ -83,10 +94,10 @@ pub enum StoreError {
         /// The name of the log.
         log: String,
     },
-    /// The file that is to be read is not there. It was not made.
-    #[error("there is no such store: name a file that is there ({what})")]
+    /// What is to be read is not there. It was not made.
+    #[error("there is no such store: name one that is there ({what})")]
     Missing {
-        /// The file.
+        /// The file, or the schema of which database.
         what: String,
     },
     /// There is nothing at this place, and nothing can be made there.

@@ -45,6 +45,8 @@ mod open;
 mod plans;
 // The way to a server, which can be broken.
 mod proxy;
+// Who only reads: what is stored, and who has it.
+mod readers;
 // What a session relies on, whatever the settings of its role or database say.
 mod sessions;
 // What a take-over says of the runs that it takes.

@@ -1,0 +1,117 @@
+//! [`NodeRecord`]: who has a store, as its rows and the locks of the server say.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use quell_core::store::StoreError;
+use tokio_postgres::{Error, Row};
+
+use crate::fault::fault;
+use crate::lock::{Locks, words};
+use crate::readers::{Query, Readers};
+use crate::step::Value;
+
+/// A member of a cluster, or a store that is alone, as the database knows it at one instant.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct NodeRecord {
+    /// Its name; none for a store that is alone.
+    pub name: Option<Arc<str>>,
+    /// The boot with which it has joined: of two processes under one name the later one has the
+    /// higher.
+    pub boot: u64,
+    /// When this was read, by the clock of the database.
+    pub at: SystemTime,
+    /// The end of its lease, by the same clock; none for a store that is alone. One that was given
+    /// back has ended then.
+    pub lease_until: Option<SystemTime>,
+    /// Whether a process has its name, by the lock of its session; none if the server is a standby,
+    /// which knows of no lock.
+    pub is_connected: Option<bool>,
+    /// What the database says of that process, as far as whoever asks may know it.
+    pub process: Option<Arc<str>>,
+    /// Roots that it has and that have not ended, those that are queued included.
+    pub live: u64,
+    /// Roots of them that are queued.
+    pub queued: u64,
+    /// Stops that it was asked for through others, and has not answered.
+    pub asked: u64,
+}
+
+impl NodeRecord {
+    /// Yields how long its lease still lasts; none if it is over, or if there is none.
+    pub fn lease_left(&self) -> Option<Duration> {
+        let left = self.lease_until?.duration_since(self.at).ok()?;
+        (!left.is_zero()).then_some(left)
+    }
+
+    /// Yields for how long its lease has been over; none if it lasts, or if there is none.
+    pub fn lease_over_for(&self) -> Option<Duration> {
+        self.at.duration_since(self.lease_until?).ok()
+    }
+}
+
+/// Reads who has a store, behind a name.
+pub(crate) async fn nodes(
+    on: &Readers,
+    schema: &str,
+    after: Option<&str>,
+    limit: usize,
+) -> Result<Vec<NodeRecord>, StoreError> {
+    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+    let values: Vec<Value<'static>> = vec![Box::new(after.map(str::to_owned)), Box::new(limit)];
+    let rows = on.rows(Query { sql: NAMES.to_owned(), values, is_list: true }).await?;
+    let names = rows.iter().map(|row| row.try_get(0)).collect::<Result<Vec<String>, _>>();
+    let names = names.map_err(|error| fault(&error))?;
+    // The number of a lock is made of a hash that the server does not have.
+    let locks: Vec<i64> = names.iter().map(|name| Locks::of(schema, name).own()).collect();
+    let values: Vec<Value<'static>> = vec![Box::new(names), Box::new(locks)];
+    let rows = on.rows(Query { sql: NODES.to_owned(), values, is_list: true }).await?;
+    rows.iter().map(|row| node(row).map_err(|error| fault(&error))).collect()
+}
+
+fn node(row: &Row) -> Result<NodeRecord, Error> {
+    let name: &str = row.try_get(0)?;
+    let count = |column| row.try_get::<_, i64>(column).map(i64::cast_unsigned);
+    let instant = |micros: i64| {
+        let micros = Duration::from_micros(micros.try_into().unwrap_or_default());
+        SystemTime::UNIX_EPOCH + micros
+    };
+    let lease_until = row.try_get::<_, Option<i64>>(2)?.map(instant);
+    let pid: Option<i32> = row.try_get(5)?;
+    let (said, from) = (row.try_get(6)?, row.try_get(7)?);
+    let is_standby: bool = row.try_get(4)?;
+    Ok(NodeRecord {
+        name: (!name.is_empty()).then(|| name.into()),
+        boot: count(1)?,
+        at: instant(row.try_get(3)?),
+        lease_until,
+        is_connected: (!is_standby).then_some(pid.is_some()),
+        process: pid.map(|pid| words(pid, said, from).into()),
+        live: count(8)?,
+        queued: count(9)?,
+        asked: count(10)?,
+    })
+}
+
+const NAMES: &str = r#"select name from node where name > coalesce($1::text, '') collate "C"
+    or $1 is null order by name limit $2"#;
+
+/// The locks are read once, however many members there are.
+const NODES: &str = "with held as materialized (
+        select distinct on (key) (l.classid::int8 << 32) | l.objid::int8 as key, l.pid
+        from pg_locks l where l.locktype = 'advisory' and l.granted and l.objsubid = 1
+        and l.mode = 'ExclusiveLock'
+        and l.database = (select oid from pg_database where datname = current_database()))
+    select n.name, n.joined, (extract(epoch from n.lease_until) * 1000000)::int8,
+        (extract(epoch from now()) * 1000000)::int8, pg_is_in_recovery(),
+        held.pid, a.application_name, host(a.client_addr), has.live, has.queued,
+        (select count(*) from stop s where s.owner = n.name and s.answer is null)
+    from unnest($1::text[], $2::int8[]) as asked (name, lock)
+    join node n on n.name = asked.name
+    left join held on held.key = asked.lock
+    left join pg_stat_activity a on a.pid = held.pid
+    cross join lateral (
+        select count(*) as live, count(*) filter (where r.status = 0) as queued from run r
+        where r.node = n.name and r.status < 3 and r.parent is null) has
+    order by n.name";
