@@ -164,6 +164,13 @@ pub(crate) struct ServeArgs {
     #[arg(long, value_name = "NAME", conflicts_with = "store")]
     pub(crate) store_env: Option<String>,
 
+    /// The name of this server among those on its database: one server has it at a time. One that
+    /// comes back under its name has its runs at once; those of one that does not come back are
+    /// taken over by the others after its lease. Without it: `node` of `[store]`, or else the name
+    /// of the host and the port, as `web-1:7777`
+    #[arg(long, value_name = "NAME")]
+    pub(crate) node: Option<String>,
+
     #[command(flatten)]
     pub(crate) keep: KeepArgs,
 

@@ -1,7 +1,8 @@
 //! [`EXIT_FAILED`], [`EXIT_USAGE`] and [`EXIT_PAUSED`] are the exit codes of a failure, of a
 //! refusal and of a run that is left paused.
 
-/// The exit code of a run that failed, or whose report could not be written at its end.
+/// The exit code of a run that failed, or whose report could not be written at its end, and of a
+/// server that has lost its place among others.
 pub(crate) const EXIT_FAILED: u8 = 1;
 
 /// The exit code when nothing was started: wrong usage, a faulty plan or configuration, a report

@@ -38,6 +38,13 @@ pub(crate) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Duration
     from.deserialize_str(Time(parse))
 }
 
+/// As [`deserialize`], of a key that may be left out.
+pub(crate) fn deserialize_some<'de, D: Deserializer<'de>>(
+    from: D,
+) -> Result<Option<Duration>, D::Error> {
+    from.deserialize_str(Time(parse)).map(Some)
+}
+
 /// As [`deserialize`], of a key that deletes: see [`parse_kept`].
 pub(crate) fn deserialize_kept<'de, D: Deserializer<'de>>(
     from: D,

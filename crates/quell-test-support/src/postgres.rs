@@ -99,6 +99,12 @@ impl PostgresServer {
         format!("host={} port={} user=quell dbname={database}", self.folder.display(), self.port)
     }
 
+    /// Yields the address of a database as a URL.
+    pub fn url(&self, database: &str) -> String {
+        let folder = self.folder.display().to_string().replace('/', "%2F");
+        format!("postgres://quell@{folder}:{}/{database}", self.port)
+    }
+
     /// Yields the port on which it listens.
     pub const fn port(&self) -> u16 {
         self.port

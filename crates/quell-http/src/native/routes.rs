@@ -358,12 +358,15 @@ pub(crate) async fn health() -> Json<Health> {
     get, path = "/readyz", operation_id = "ready", tag = "server",
     responses(
         (status = 200, description = "It does", body = Health),
-        (status = 503, description = "It is draining", body = Health),
+        (status = 503, description = "It is draining, or its store is away", body = Health),
     )
 )]
 pub(crate) async fn ready(State(service): State<Service>) -> (StatusCode, Json<Health>) {
     if service.is_draining() {
         return (StatusCode::SERVICE_UNAVAILABLE, Json(Health { status: "draining" }));
+    }
+    if service.is_store_away() {
+        return (StatusCode::SERVICE_UNAVAILABLE, Json(Health { status: "store-away" }));
     }
     (StatusCode::OK, Json(Health { status: "ready" }))
 }

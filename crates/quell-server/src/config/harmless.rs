@@ -145,7 +145,7 @@ const TABLES: [&str; 8] =
     ["agentos", "keys", "langgraph", "model", "playbook3d", "server", "store", "tokens"];
 
 /// Keys of times and words: a value that looks like neither was meant for another key.
-const WORDS: [&str; 19] = [
+const WORDS: [&str; 20] = [
     "abort_wait",
     "admin",
     "algorithm",
@@ -157,6 +157,7 @@ const WORDS: [&str; 19] = [
     "grace",
     "idle",
     "keep",
+    "lease",
     "mode",
     "on_member_failed",
     "on_member_stopped",
@@ -168,7 +169,7 @@ const WORDS: [&str; 19] = [
 ];
 
 /// Keys whose values are no secrets: names, kinds, scopes and paths.
-const HARMLESS: [&str; 31] = [
+const HARMLESS: [&str; 32] = [
     "accounts_prefix",
     "api_prefix",
     "audiences",
@@ -187,6 +188,7 @@ const HARMLESS: [&str; 31] = [
     "listen",
     "members",
     "name",
+    "node",
     "os_id",
     "path",
     "plan",

@@ -1,14 +1,16 @@
 //! [`StoreEntry`]: where runs are kept, and how much of what is over, `[store]`.
 
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use quell_flow::PlanError;
+use quell_report::text::span;
 use serde::Deserialize;
 
 use super::file::Config;
 use crate::quoted::of_path;
-use crate::store::{EXPECTED, Keep, Place, is_url};
+use crate::store::{Database, EXPECTED, Keep, LEASE, NodeArgs, Place, default_name, is_url};
 use crate::times;
 
 /// `[store]`. Without a place, here or on the command line, runs are in memory only.
@@ -21,6 +23,11 @@ pub(super) struct StoreEntry {
     url: Option<String>,
     /// The variable that has the address of a database.
     url_env: Option<String>,
+    /// The name of the server among others on a database.
+    node: Option<String>,
+    /// The lease of its name.
+    #[serde(deserialize_with = "times::deserialize_some")]
+    lease: Option<Duration>,
     /// How long ended runs are kept.
     #[serde(deserialize_with = "times::deserialize_kept")]
     keep: Option<Duration>,
@@ -40,6 +47,8 @@ pub(crate) struct AskedStore {
     pub(crate) place: Option<Place>,
     /// `--store-env`: the variable that has the address of a database.
     pub(crate) env: Option<String>,
+    /// `--node`: the name of the server among others.
+    pub(crate) node: Option<String>,
 }
 
 impl AskedStore {
@@ -75,7 +84,7 @@ impl Config {
             AskedStore { env: Some(name), .. } => {
                 return Place::of_env(name).map(Some).map_err(|words| (ENV_OPTION, words));
             }
-            AskedStore { place: None, env: None } => {}
+            AskedStore { place: None, env: None, .. } => {}
         }
         let several = |key| Err((key, ONE_PLACE.to_owned()));
         match (path, url, url_env) {
@@ -94,6 +103,49 @@ impl Config {
             (Some(_), Some(_), _) => several("url"),
             (_, _, Some(_)) => several("url_env"),
         }
+    }
+
+    /// Yields as which node a server is on a database that is to listen there.
+    pub(crate) fn node(&self, database: Database, listen: SocketAddr) -> NodeArgs {
+        let StoreEntry { node, asked, .. } = &self.store;
+        let name = asked.node.as_ref().or(node.as_ref()).cloned();
+        let name = name.unwrap_or_else(|| default_name(listen));
+        NodeArgs { database, name, lease: self.lease() }
+    }
+
+    fn lease(&self) -> Duration {
+        self.store.lease.unwrap_or(LEASE)
+    }
+
+    /// Says what is wrong with the name and the lease of a server that is to be at a place.
+    fn node_fault(&self, place: Option<&Place>) -> Option<PlanError> {
+        let StoreEntry { node, lease, asked, .. } = &self.store;
+        let told = |key: &str, words: &str| match (key, &asked.node) {
+            ("node", Some(_)) => PlanError::new(format!("--node: {words}")),
+            _ => self.fault(&["store", key], words),
+        };
+        if !matches!(place, Some(Place::Database(_))) {
+            let words = "is for servers on a database; expected one as the place of the store";
+            let is_named = asked.node.is_some() || node.is_some();
+            let key = is_named.then_some("node").or(lease.map(|_| "lease"))?;
+            return Some(told(key, words));
+        }
+        let name = asked.node.as_ref().or(node.as_ref());
+        if name.is_some_and(|name| name.is_empty() || name.len() > NAME_BYTES_MAX) {
+            return Some(told("node", "expected a name of 1 to 255 bytes"));
+        }
+        // The engine ends what it runs within its lease, less a fifth for its renewal.
+        let to_end = self.grace().saturating_add(self.abort_wait()).saturating_add(MARGIN);
+        let longer_than = to_end.saturating_add(to_end / 4);
+        (self.lease() <= longer_than).then(|| {
+            let most = span(longer_than);
+            let words = format!(
+                "leaves no time to end runs that other servers take over; expected more than \
+                 {most}: five fourths of `grace` and `abort_wait` of `[server]` and 1 s, or \
+                 shorter ones"
+            );
+            told("lease", &words)
+        })
     }
 
     /// Yields how much of what is over is kept: what the command line says, and else what the file
@@ -119,7 +171,12 @@ impl Config {
     /// something.
     pub(super) fn store_fault(&self) -> Option<PlanError> {
         let is_asked = self.store.asked.is_some();
-        let path = match self.named_place() {
+        let place = self.named_place();
+        let node_fault = place.as_ref().ok().and_then(|place| self.node_fault(place.as_ref()));
+        if node_fault.is_some() {
+            return node_fault;
+        }
+        let path = match place {
             Ok(Some(Place::File(path))) if !is_asked => path,
             Ok(Some(_)) => return None,
             Ok(None) => {
@@ -151,6 +208,12 @@ fn fault_of(path: &Path) -> Option<&'static str> {
         Some(_) => None,
     }
 }
+
+/// The longest name of a node.
+const NAME_BYTES_MAX: usize = 255;
+
+/// What the engine adds to the times of a stop.
+const MARGIN: Duration = Duration::from_secs(1);
 
 /// The option of the command line that names a variable.
 const ENV_OPTION: &str = "--store-env";

@@ -7,17 +7,21 @@ use quell_flow::{PlanError, path_text};
 use tokio::runtime::{Builder, Runtime};
 
 use super::log::Log;
-use super::site::Site;
+use super::site::{Served, Site};
 use crate::args::ServeArgs;
 use crate::config::{self, Asked, AskedStore, Checked};
-use crate::exit::EXIT_USAGE;
+use crate::exit::{EXIT_FAILED, EXIT_USAGE};
 use crate::faults::{all_under_error, check_of, under_error};
 
 /// Serves what the command line asks for, until a signal ends it.
 pub(crate) fn serve(args: &ServeArgs) -> ExitCode {
     let log = Log::open(args.log_format, args.log);
     match try_serve(args, &log) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(Served::Done) => ExitCode::SUCCESS,
+        Ok(Served::LeaseLost(words)) => {
+            log.refuse((&[], ""), &words);
+            ExitCode::from(EXIT_FAILED)
+        }
         Err(Refusal { warnings, check, message }) => {
             log.refuse((&warnings, &check), &message);
             ExitCode::from(EXIT_USAGE)
@@ -41,9 +45,10 @@ impl From<String> for Refusal {
 }
 
 /// Checks everything that can be checked, then listens. An error means that nothing was served.
-fn try_serve(args: &ServeArgs, log: &Log) -> Result<(), Refusal> {
+fn try_serve(args: &ServeArgs, log: &Log) -> Result<Served, Refusal> {
     let (listen, demo) = (args.listen, args.demo);
-    let store = AskedStore { place: args.store.clone(), env: args.store_env.clone() };
+    let (place, env, node) = (args.store.clone(), args.store_env.clone(), args.node.clone());
+    let store = AskedStore { place, env, node };
     let asked = Asked { settings: &args.set, listen, store: Some(&store), demo };
     // The demo stands for itself: what is served beside it is named.
     let default = config::default_file().filter(|_| args.config.is_none() && !args.demo);

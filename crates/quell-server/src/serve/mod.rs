@@ -12,6 +12,7 @@ mod held;
 mod idle;
 mod leftover;
 mod log;
+mod nodes;
 mod site;
 mod socket;
 mod stderr;

@@ -18,12 +18,13 @@ use super::app;
 use super::connections::Connections;
 use super::demo::Demo;
 use super::log::Log;
+use super::nodes;
 use crate::args::ServeArgs;
 use crate::config::{Checked, Config};
 use crate::descriptors::Shares;
 use crate::remote;
-use crate::signals::Signals;
-use crate::store::{Keep, OpenStore, Place};
+use crate::signals::{Signal, Signals};
+use crate::store::{Keep, NodeArgs, OpenStore, Place};
 use quell_report::text::{printable, span, still_executes};
 
 /// The components, the access control and the options of a server, checked.
@@ -33,8 +34,8 @@ pub(super) struct Site {
     catalog: Catalog,
     listen: SocketAddr,
     demo: Option<Demo>,
-    /// The file of the store, if runs are kept in one.
-    store: Option<PathBuf>,
+    /// Where runs are kept, if they are.
+    store: Option<Kept>,
     keep: Keep,
 }
 
@@ -77,11 +78,10 @@ impl Site {
                     .into(),
             );
         }
-        let store = match store {
-            None => None,
-            Some(Place::File(path)) => Some(path),
-            Some(Place::Database(_)) => return Err("no database is served yet".into()),
-        };
+        let store = store.map(|place| match place {
+            Place::File(path) => Kept::File(path),
+            Place::Database(database) => Kept::Node(config.node(database, listen)),
+        });
         Ok(Self { config, access, catalog, listen, demo, store, keep })
     }
 
@@ -90,11 +90,15 @@ impl Site {
     /// # Errors
     ///
     /// Fails if it cannot listen, or has no store; then nothing was served.
-    pub(super) async fn serve(self, bodies: Handle, log: &Log) -> Result<(), String> {
+    pub(super) async fn serve(self, bodies: Handle, log: &Log) -> Result<Served, String> {
         let Self { config, access, catalog, listen, demo, store, keep } = self;
         let mut signals =
             Signals::listen().map_err(|error| format!("signals cannot be handled: {error}"))?;
-        let store = store.as_deref().map(OpenStore::open).transpose()?;
+        let store = match store {
+            None => None,
+            Some(Kept::File(path)) => Some(OpenStore::open(&path)?),
+            Some(Kept::Node(node)) => Some(OpenStore::join(node, &mut signals).await?),
+        };
         let cannot = |error: io::Error| format!("cannot listen on {listen}: {}", told(&error));
         let listener = listener(listen).map_err(cannot)?;
         let address = listener.local_addr().map_err(cannot)?;
@@ -124,19 +128,25 @@ impl Site {
         // Only now: from here on they can be read, and stopped.
         held.start();
 
-        let signal = tokio::select! {
+        let end = tokio::select! {
             biased;
-            signal = signals.next() => signal,
+            // The loss comes first: others may have the runs of this server soon.
+            () = engine.lease_lost() => End::LeaseLost,
+            signal = signals.next() => End::Signal(signal),
             never = keep.prune(&engine) => match never {},
+            never = nodes::beside(store.as_ref(), &service, log) => match never {},
         };
         let plan = Shutdown {
             grace: config.grace(),
             abort_wait: config.abort_wait(),
             ..Shutdown::default()
         };
+        let why = match end {
+            End::Signal(signal) => signal.as_str().to_owned(),
+            End::LeaseLost => "the lease is lost".to_owned(),
+        };
         log.say(&format!(
-            "{}: no new runs; live ones have {} to end, another signal aborts them",
-            signal.as_str(),
+            "{why}: no new runs; live ones have {} to end, another signal aborts them",
             span(plan.grace)
         ));
         service.drain();
@@ -147,8 +157,33 @@ impl Site {
         if let Some(store) = store {
             store.close().await;
         }
-        Ok(())
+        Ok(match end {
+            End::Signal(_) => Served::Done,
+            End::LeaseLost => Served::LeaseLost(LEASE_LOST.to_owned()),
+        })
     }
+}
+
+/// Where runs are kept.
+enum Kept {
+    /// In a file.
+    File(PathBuf),
+    /// In a database, as one node of several.
+    Node(NodeArgs),
+}
+
+/// Why a server ends.
+enum End {
+    Signal(Signal),
+    LeaseLost,
+}
+
+/// How a server has ended.
+pub(super) enum Served {
+    /// By a signal.
+    Done,
+    /// Because it was not heard of for too long, as these words say.
+    LeaseLost(String),
 }
 
 /// Yields the words of an error of listening, with what to do about it.
@@ -213,6 +248,11 @@ fn announce(address: SocketAddr) {
     // A closed stdout does not stop the server.
     let _ = writeln!(stdout, "quell listening on http://{address}").and_then(|()| stdout.flush());
 }
+
+/// Why a server ends that nobody has asked to.
+const LEASE_LOST: &str = "the lease of this server was lost: the database was not reached in time, or \
+                          this process did not run; other servers may have its runs, so it has \
+                          stopped them; start it again";
 
 /// How many connections may wait to be accepted; the system may allow fewer. New clients wait here
 /// while every slot is taken.

@@ -1,4 +1,4 @@
-//! [`words`]: what is said of the runs that an earlier process has left behind.
+//! [`words`]: what is said of the runs that an earlier process, or another node, has left behind.
 
 use quell::Recovered;
 use quell::store::RunRecord;
@@ -21,19 +21,23 @@ impl Failed {
     }
 }
 
+/// Whose the runs were that a process finds at its start.
+pub(super) const BEFORE: &str = "an earlier process";
+
 /// Yields a line that says how many runs have ended now, if any have, one each that says how many
-/// go on and how many are paused, and one for each of the first that cannot be read.
-pub(super) fn words(recovered: &Recovered, failed: &Failed) -> Vec<String> {
-    let mut lines: Vec<_> = ended(recovered, failed).into_iter().collect();
+/// go on and how many are paused, and one for each of the first that cannot be read. `whose` says
+/// who had left them.
+pub(super) fn words(recovered: &Recovered, failed: &Failed, whose: &str) -> Vec<String> {
+    let mut lines: Vec<_> = ended(recovered, failed, whose).into_iter().collect();
     lines.extend(match recovered.resumed.len() {
         0 => None,
-        1 => Some("1 run that an earlier process had left behind goes on".to_owned()),
-        count => Some(format!("{count} runs that an earlier process had left behind go on")),
+        1 => Some(format!("1 run that {whose} had left behind goes on")),
+        count => Some(format!("{count} runs that {whose} had left behind go on")),
     });
     let paused = match recovered.paused.len() {
         0 => None,
-        1 => Some("1 run is paused, as an earlier process had left it".to_owned()),
-        count => Some(format!("{count} runs are paused, as an earlier process had left them")),
+        1 => Some(format!("1 run is paused, as {whose} had left it")),
+        count => Some(format!("{count} runs are paused, as {whose} had left them")),
     };
     lines.extend(paused);
     let unreadable = &recovered.unreadable;
@@ -46,12 +50,12 @@ pub(super) fn words(recovered: &Recovered, failed: &Failed) -> Vec<String> {
     lines
 }
 
-fn ended(recovered: &Recovered, failed: &Failed) -> Option<String> {
+fn ended(recovered: &Recovered, failed: &Failed, whose: &str) -> Option<String> {
     let (ended, all) = (recovered.ended, recovered.ended.total());
     let runs = match all {
         0 => return None,
-        1 => "1 run that an earlier process had left behind has".to_owned(),
-        all => format!("{all} runs that an earlier process had left behind have"),
+        1 => format!("1 run that {whose} had left behind has"),
+        all => format!("{all} runs that {whose} had left behind have"),
     };
     let mut names = failed.0.join(", ");
     match ended.failed.saturating_sub(failed.0.len() as u64) {

@@ -1,11 +1,13 @@
-//! The store of `quell run` and `quell serve`, a file that outlives the process, and the commands
-//! that read it.
+//! The store of `quell run` and `quell serve`, a file or a database that outlives the process, and
+//! the commands that read it.
 
 mod events;
 mod file;
 mod keep;
 mod left_behind;
+mod node;
 mod open;
+mod others;
 mod out;
 mod place;
 mod resume;
@@ -15,8 +17,9 @@ mod upkeep;
 
 pub(crate) use events::{EventsArgs, events};
 pub(crate) use keep::{Keep, KeepArgs};
+pub(crate) use node::{LEASE, NodeArgs, default_name};
 pub(crate) use open::{OpenStore, is_part_of};
-pub(crate) use place::{EXPECTED, Place, is_url, places};
+pub(crate) use place::{Database, EXPECTED, Place, is_url, places};
 pub(crate) use resume::{GRACE, Left, PLAN_FILE, TIMEOUT, as_annotation};
 pub(crate) use runs::{RunsArgs, runs};
 pub(crate) use show::{ShowArgs, show};

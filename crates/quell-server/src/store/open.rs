@@ -1,4 +1,5 @@
-//! [`OpenStore`]: a store that this process has for itself, from its opening to its closing.
+//! [`OpenStore`]: the store of this process, from its opening to its closing: a file that it has
+//! for itself, or a database on which it is one of several nodes.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -12,21 +13,27 @@ use quell::{
     Engine, EngineConfig, HeldAttempts, Recovered, Recovery, RunId, RunRef, Shutdown, Work, limits,
 };
 use quell_flow::path_text;
+use quell_postgres::PostgresNode;
 use quell_process::{let_go, take_over};
 use quell_report::text::{printable, span};
 use quell_sqlite::SqliteStore;
 use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 
-use super::file::told;
-use super::left_behind::{Failed, words};
+use super::left_behind::{BEFORE, Failed, words};
+use super::node::NodeArgs;
+use super::place::Place;
 use crate::signals::Signals;
 
-/// A store that this process has for itself.
+/// The store of this process.
 #[derive(Debug)]
 pub(crate) struct OpenStore {
-    pub(super) path: PathBuf,
-    pub(super) store: Arc<SqliteStore>,
+    pub(super) place: Place,
+    pub(super) store: Arc<dyn Store>,
+    /// The same, if this process is one of several.
+    pub(super) node: Option<Arc<PostgresNode>>,
+    /// What the guardians of this process hold.
+    guard: PathBuf,
 }
 
 impl OpenStore {
@@ -38,18 +45,46 @@ impl OpenStore {
     /// Fails with what to do about it: somebody has the file, it is no store, it is damaged, it
     /// cannot be written. None of these changes it.
     pub(crate) fn open(path: &Path) -> Result<Self, String> {
-        let store = SqliteStore::open(path).map_err(|error| told(path, &error))?;
-        Ok(Self { path: path.to_owned(), store: Arc::new(store) })
+        let place = Place::File(path.to_owned());
+        let store = SqliteStore::open(path).map_err(|error| place.told(&error))?;
+        // By each name of the store it is the same file.
+        let own = path.canonicalize().unwrap_or_else(|_| path.to_owned());
+        Ok(Self { place, store: Arc::new(store), node: None, guard: beside(&own, GUARD) })
+    }
+
+    /// Joins the servers on a database.
+    ///
+    /// # Errors
+    ///
+    /// Fails with what to do about it: the database cannot be reached, lets nobody in, may lose
+    /// what it has acknowledged, or has what is none of ours; somebody has the name, or has all of
+    /// it alone; there is no place for what guardians hold. Fails with a signal, too.
+    pub(crate) async fn join(node: NodeArgs, signals: &mut Signals) -> Result<Self, String> {
+        let guard = node.guard()?;
+        let opened = tokio::select! {
+            biased;
+            signal = signals.next() => {
+                let name = signal.as_str();
+                return Err(format!("{name}: the database had not answered; nothing was started"));
+            }
+            opened = PostgresNode::open(node.options()) => opened,
+        };
+        let opened = Arc::new(opened.map_err(|error| node.told(&error))?);
+        let (place, store) = (Place::Database(node.database), Arc::clone(&opened) as _);
+        Ok(Self { place, store, node: Some(opened), guard })
     }
 
     /// Lets an engine keep its runs here.
     pub(crate) fn engine(&self, config: EngineConfig) -> EngineConfig {
-        config.store(Arc::clone(&self.store) as _)
+        match &self.node {
+            Some(node) => config.node(Arc::clone(node)),
+            None => config.store(self.port()),
+        }
     }
 
     /// Yields the store, for what reads it while the engine writes.
     pub(crate) fn port(&self) -> Arc<dyn Store> {
-        Arc::clone(&self.store) as _
+        Arc::clone(&self.store)
     }
 
     /// Decides the runs that an earlier process has left behind: they fail, unless they were
@@ -69,9 +104,9 @@ impl OpenStore {
         let late = self.take_over(signals, say).await?;
         let (recovered, held, failed) = self.decide(engine, signals, going_on).await?;
         if late.is_none() {
-            self.forget_rolled_back(engine).await.map_err(|error| told(&self.path, &error))?;
+            self.forget_rolled_back(engine).await.map_err(|error| self.place.told(&error))?;
         }
-        Ok((held, late.into_iter().chain(words(&recovered, &failed)).collect()))
+        Ok((held, late.into_iter().chain(words(&recovered, &failed, BEFORE)).collect()))
     }
 
     /// As [`recover`](Self::recover), with one run that is to go on. Yields it, paused or not.
@@ -97,7 +132,9 @@ impl OpenStore {
             Some(runs.remove(place))
         });
         match found {
-            Some(run) => Ok((run, late.into_iter().chain(words(&recovered, &failed)).collect())),
+            Some(run) => {
+                Ok((run, late.into_iter().chain(words(&recovered, &failed, BEFORE)).collect()))
+            }
             None => Err(self.why_not(wanted, &recovered).await),
         }
     }
@@ -113,11 +150,8 @@ impl OpenStore {
         signals: &mut Signals,
         say: impl Fn(&str),
     ) -> Result<Option<String>, String> {
-        // By each name of the store it is the same file.
-        let store = self.path.canonicalize().unwrap_or_else(|_| self.path.clone());
-        let file = beside(&store, GUARD);
         let have_ended = async {
-            let mut taken = pin!(take_over(&file, GUARDIAN_WAIT));
+            let mut taken = pin!(take_over(&self.guard, GUARDIAN_WAIT));
             if let Ok(have_ended) = timeout(GUARDIAN_SILENCE, &mut taken).await {
                 return have_ended;
             }
@@ -143,7 +177,7 @@ impl OpenStore {
                  that are started again",
                 span(GUARDIAN_WAIT)
             ))),
-            Err(error) => Err(format!("{} cannot be locked: {error}", path_text(&file))),
+            Err(error) => Err(format!("{} cannot be locked: {error}", path_text(&self.guard))),
         }
     }
 
@@ -166,7 +200,7 @@ impl OpenStore {
                 let name = signal.as_str();
                 return Err(format!("{name}: the store was still being read; nothing was started"));
             }
-            recovered = recovered => recovered.map_err(|error| told(&self.path, &error))?,
+            recovered = recovered => recovered.map_err(|error| self.place.told(&error))?,
         };
         Ok((recovered, held, failed))
     }
@@ -210,7 +244,7 @@ impl OpenStore {
                 (None, status) => format!("the run does not go on: it is {status}"),
             },
             Ok(None) => "the run does not go on: it is no longer in the store".to_owned(),
-            Err(error) => told(&self.path, &error),
+            Err(error) => self.place.told(&error),
         }
     }
 
@@ -221,8 +255,8 @@ impl OpenStore {
         let note = match run.stored().now_or_never() {
             Some(Ok(())) if report.unstored == 0 => None,
             Some(Ok(())) => Some("some events of the run are not known to be stored".to_owned()),
-            Some(Err(error)) => Some(not_stored(&self.path, &error)),
-            None => Some(not_stored(&self.path, &"the disk does not answer")),
+            Some(Err(error)) => Some(not_stored(&self.place, &error)),
+            None => Some(not_stored(&self.place, &"the disk does not answer")),
         };
         self.close().await;
         note
@@ -243,8 +277,8 @@ const fn has_ended(what: Work) -> bool {
     matches!(what, Work::Body | Work::Hook | Work::Blocking | Work::Process)
 }
 
-fn not_stored(path: &Path, why: &dyn std::fmt::Display) -> String {
-    let words = format!("{}: the run is not stored: {why}", path.display());
+fn not_stored(place: &Place, why: &dyn std::fmt::Display) -> String {
+    let words = format!("{place}: the run is not stored: {why}");
     printable(&words).into_owned()
 }
 

@@ -6,8 +6,10 @@ use std::fmt;
 use std::path::PathBuf;
 
 use clap::builder::{OsStringValueParser, TypedValueParser};
+use quell::store::StoreError;
 use quell_flow::is_variable;
 use quell_postgres::PostgresOptions;
+use quell_report::text::printable;
 
 use crate::config::is_surely_variable;
 
@@ -51,6 +53,13 @@ impl Place {
         };
         let name = if is_surely_variable(name) { name } else { "of this name" };
         Err(format!("the environment variable {name} {what}; expected {EXPECTED}"))
+    }
+}
+
+impl Place {
+    /// Yields the message of an error, after the place that it is about.
+    pub(super) fn told(&self, error: &StoreError) -> String {
+        printable(&format!("{self}: {error}")).into_owned()
     }
 }
 

@@ -4,10 +4,10 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use quell::Payload;
-use quell::store::{RunRecord, Store as _};
+use quell::store::RunRecord;
 use quell_flow::{LinkedPlan, PastError, PlanPast, excerpt};
 
-use super::file::{StoreFile, told};
+use super::file::StoreFile;
 use super::open::OpenStore;
 use super::runs::id;
 
@@ -67,11 +67,11 @@ impl Left {
         let name = excerpt(&id(&self.0));
         // Until the store was opened, another process may have had it.
         let found = store.store.get(self.0.run()).await;
-        let found = found.map_err(|error| told(&store.path, &error))?;
+        let found = found.map_err(|error| store.place.told(&error))?;
         let record = found.ok_or_else(|| format!("run `{name}` is no longer in the store"))?;
         is_live(&record)?;
         PlanPast::read(&*store.store, plan, &record).await.map_err(|error| match error {
-            PastError::Store(error) => told(&store.path, &error),
+            PastError::Store(error) => store.place.told(&error),
             PastError::OtherPlan => format!(
                 "run `{name}` cannot go on with this plan: its text has changed since, or \
                  `--from`, `--only` or `--outputs` were others; put it back, or run the plan anew"

@@ -1,0 +1,68 @@
+//! [`beside`]: what a server that is one of several nodes does for as long as it serves.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+
+use quell::store::{RunRecord, Store};
+use quell_http::Service;
+use tokio::time::sleep;
+
+use super::log::Log;
+use crate::store::OpenStore;
+
+/// Takes over what nodes have left that are gone, and has the service ready only while the database
+/// answers. Without a database that others have as well there is nothing to do.
+pub(super) async fn beside(store: Option<&OpenStore>, service: &Service, log: &Log) -> Infallible {
+    let Some(store) = store.filter(|store| store.is_shared()) else {
+        return std::future::pending().await;
+    };
+    let (never, _) = tokio::join!(take_over(store, service, log), watch(store, service));
+    never
+}
+
+async fn take_over(store: &OpenStore, service: &Service, log: &Log) -> Infallible {
+    let port: Arc<dyn Store> = store.port();
+    let going_on = |run: &RunRecord| service.catalog().recovery(run, &port);
+    let mut is_told = false;
+    loop {
+        sleep(PAUSE).await;
+        match store.take_over_from_others(service.engine(), going_on).await {
+            Ok(taken) => {
+                is_told = false;
+                if let Some((held, lines)) = taken {
+                    for line in lines {
+                        log.say(&line);
+                    }
+                    held.start();
+                }
+            }
+            // It is tried again, and told once.
+            Err(error) if !is_told => {
+                is_told = true;
+                tracing::warn!(%error, "what other nodes may have left cannot be taken over");
+            }
+            Err(_) => {}
+        }
+    }
+}
+
+async fn watch(store: &OpenStore, service: &Service) -> Infallible {
+    let mut is_away = false;
+    loop {
+        sleep(PAUSE).await;
+        let was_away = is_away;
+        is_away = !store.answers().await;
+        service.set_store_away(is_away);
+        match (was_away, is_away) {
+            (false, true) => {
+                tracing::warn!("the database does not answer: the server is not ready");
+            }
+            (true, false) => tracing::warn!("the database answers again: the server is ready"),
+            _ => {}
+        }
+    }
+}
+
+/// How often is looked.
+const PAUSE: Duration = Duration::from_secs(1);

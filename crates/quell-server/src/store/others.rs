@@ -1,0 +1,55 @@
+//! What a server on a database does beside its own runs: it takes over from nodes that are gone, and
+//! sees whether the database is there.
+
+use std::time::Duration;
+
+use quell::store::{RunRecord, StoreError};
+use quell::{Engine, HeldAttempts, Recovery, RunId};
+use quell_report::text::printable;
+use tokio::time::timeout;
+
+use super::left_behind::{Failed, words};
+use super::open::OpenStore;
+
+impl OpenStore {
+    /// Tells whether others have it as well.
+    pub(crate) const fn is_shared(&self) -> bool {
+        self.node.is_some()
+    }
+
+    /// Takes over from one node whose lease is over, if there is one, and decides its runs as
+    /// [`recover`](Self::recover) does. Yields those that go on, which are held, and lines for the
+    /// user.
+    ///
+    /// # Errors
+    ///
+    /// As [`Engine::take_over_held`].
+    pub(crate) async fn take_over_from_others(
+        &self,
+        engine: &Engine,
+        mut going_on: impl FnMut(&RunRecord) -> Option<Recovery> + Send,
+    ) -> Result<Option<(HeldAttempts, Vec<String>)>, StoreError> {
+        let mut failed = Failed::default();
+        let taken = engine.take_over_held(|run| {
+            going_on(run).unwrap_or_else(|| {
+                failed.add(run);
+                Recovery::Fail
+            })
+        });
+        let Some((taken, held)) = taken.await? else { return Ok(None) };
+        let whose = match &taken.from {
+            Some(name) => format!("node {}, which is gone,", printable(name)),
+            None => "a node that is gone".to_owned(),
+        };
+        Ok(Some((held, words(&taken.recovered, &failed, &whose))))
+    }
+
+    /// Tells whether the database answers.
+    pub(crate) async fn answers(&self) -> bool {
+        let nobody = RunId::from_text("quell: is the store there?");
+        matches!(timeout(ANSWER_WAIT, self.store.get(nobody)).await, Ok(Ok(_)))
+    }
+}
+
+/// How long a database may take that counts as there.
+const ANSWER_WAIT: Duration = Duration::from_secs(2);
