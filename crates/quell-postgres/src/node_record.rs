@@ -101,7 +101,6 @@ const NAMES: &str = r#"select name from node where name > coalesce($1::text, '')
 const NODES: &str = "with held as materialized (
         select distinct on (key) (l.classid::int8 << 32) | l.objid::int8 as key, l.pid
         from pg_locks l where l.locktype = 'advisory' and l.granted and l.objsubid = 1
-        and l.mode = 'ExclusiveLock'
         and l.database = (select oid from pg_database where datname = current_database()))
     select n.name, n.joined, (extract(epoch from n.lease_until) * 1000000)::int8,
         (extract(epoch from now()) * 1000000)::int8, pg_is_in_recovery(),

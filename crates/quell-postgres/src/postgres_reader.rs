@@ -9,7 +9,6 @@ use quell_core::{RunEvent, RunFilter, RunId};
 use tokio::time::timeout;
 use tokio_postgres::Client;
 
-use crate::address;
 use crate::checks;
 use crate::node_record::{self, NodeRecord};
 use crate::options::PostgresOptions;
@@ -225,7 +224,7 @@ async fn enter(target: &Target, steps: &[&str]) -> Result<u32, StoreError> {
         },
         found @ (Found::Missing | Found::Nothing) => {
             let has = if found == Found::Missing { "no" } else { "nothing in the" };
-            let place = address::without_secrets(&target.options.url);
+            let place = target.options.shown_address();
             let schema = target.schema();
             let what = format!("{place} has {has} schema {schema}; who opens it to write makes it");
             Err(StoreError::Missing { what })

@@ -26,7 +26,10 @@ use crate::install::{CompletionsArgs, ManArgs};
 use crate::list::ListArgs;
 use crate::log_format::LogFormat;
 use crate::plan::PlanCommand;
-use crate::store::{EventsArgs, KeepArgs, Place, RunsArgs, ShowArgs, StoreCommand, places};
+use crate::store::{
+    EventsArgs, KeepArgs, NODES_AFTER_HELP, NodesArgs, Place, RunsArgs, ShowArgs, StoreCommand,
+    places,
+};
 use crate::times;
 use crate::tips::{with_tip, without_secrets};
 
@@ -112,7 +115,10 @@ pub(crate) enum Command {
     /// Show the report of a run of a store, or what is stored of one that has not ended
     #[command(after_help = SHOW_AFTER_HELP)]
     Show(ShowArgs),
-    /// Check the file of a store, or copy it
+    /// List the nodes of a database: their leases, their processes, and how many runs they have
+    #[command(after_help = NODES_AFTER_HELP)]
+    Nodes(NodesArgs),
+    /// Check a store, or copy the file of one
     #[command(subcommand)]
     Store(StoreCommand),
     /// Print what templates of plans may say: names, filters, tests, operators, with examples

@@ -34,6 +34,7 @@ Examples:
   quell runs --store runs.db                   the runs of a file of `quell run --store`
   quell show RUN --store runs.db               the report of one of them
   quell events RUN --store runs.db             its events
+  quell nodes --store postgres://u@h/d         the nodes of a database of `quell serve`
   quell store backup runs.db copy.db           copy such a file, also while it is in use
   quell help run                               signals, exit codes, the rest
   quell help plan                              every key of a plan, and what its steps yield
@@ -361,22 +362,23 @@ pub(crate) const RUNS_AFTER_HELP: &str = "\
 A line has the id of the run as its caller knows it, how it stands, when it was accepted, how \
 long it worked, its kind, its name, and what it asks if it is paused. Runs below another one are \
 in its report, which `quell show` prints. A run that a killed process left behind stands as it \
-did, until another process opens the file to write.
+did, until another process opens the store to write.
 
 Exit codes:
   0   listed
   1   some runs cannot be read: stderr names them
-  2   bad usage, or the file cannot be read
+  2   bad usage, or the store cannot be read
 
 Examples:
   quell runs --store runs.db --status failed --limit 5
+  quell runs --store postgres://quell@db.example/runs
   quell runs --store runs.db --json --limit 0 | jq -r .id";
 
 /// Below the help of `quell show`.
 pub(crate) const SHOW_AFTER_HELP: &str = "\
 Exit codes:
   0   shown
-  2   bad usage, no such run, or the file cannot be read
+  2   bad usage, no such run, or the store cannot be read
 
 Examples:
   quell show 01a205c7 --store runs.db

@@ -74,6 +74,7 @@ fn main() -> ExitCode {
         Ok(Cli { command: Command::Report }) => stdout::say(REPORT_PAGE),
         Ok(Cli { command: Command::Events(args) }) => store::events(&args),
         Ok(Cli { command: Command::Runs(args) }) => store::runs(&args),
+        Ok(Cli { command: Command::Nodes(args) }) => store::nodes(&args),
         Ok(Cli { command: Command::Show(args) }) => store::show(&args),
         Ok(Cli { command: Command::Store(command) }) => store::upkeep(&command),
         Ok(Cli { command: Command::Process }) => stdout::say(PROCESS_PAGE),

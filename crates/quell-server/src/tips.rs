@@ -190,7 +190,7 @@ const ELSEWHERE_OF_PLANS: [(&[&str], &str); 2] = [
 ];
 
 /// The commands.
-const COMMANDS: [&str; 17] = [
+const COMMANDS: [&str; 18] = [
     "run",
     "serve",
     "init",
@@ -202,6 +202,7 @@ const COMMANDS: [&str; 17] = [
     "report",
     "events",
     "runs",
+    "nodes",
     "show",
     "store",
     "templates",

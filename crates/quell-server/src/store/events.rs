@@ -1,14 +1,14 @@
 //! `quell events`: the events of a run of a store, or the page about events.
 
-use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Args;
 use quell::store::{ImpliedEvents, Subtree};
 use quell::{EventKind, RunEvent, limits};
 
-use super::file::StoreFile;
+use super::kept_runs::KeptRuns;
 use super::out::{Fault, Out, written};
+use super::store_args::AnyStoreArgs;
 use crate::help::EVENTS_PAGE;
 use crate::lines;
 use crate::stdout;
@@ -19,13 +19,11 @@ use crate::tree::Tree;
 pub(crate) struct EventsArgs {
     /// The id of the run as its caller knows it, or what its UUID alone begins with. Without it
     /// the page about events is printed
-    #[arg(value_name = "RUN", requires = "store")]
+    #[arg(value_name = "RUN", requires = "AnyStoreArgs")]
     run: Option<String>,
 
-    /// The file of the store, as the option of this name of quell run or quell serve has made it.
-    /// A process may have it meanwhile
-    #[arg(long, value_name = "FILE", requires = "run")]
-    store: Option<PathBuf>,
+    #[command(flatten)]
+    store: AnyStoreArgs,
 
     /// Print one line of JSON per event
     #[arg(long, requires = "run")]
@@ -34,20 +32,18 @@ pub(crate) struct EventsArgs {
 
 /// Prints the events of a run, or the page, and yields the exit code.
 pub(crate) fn events(args: &EventsArgs) -> ExitCode {
-    let (Some(run), Some(store)) = (&args.run, &args.store) else {
-        return stdout::say(EVENTS_PAGE);
-    };
+    let Some(run) = &args.run else { return stdout::say(EVENTS_PAGE) };
     written(|out| {
-        let file = StoreFile::open(store)?;
-        let record = file.run(run)?;
+        let kept = KeptRuns::open(args.store.place()?)?;
+        let record = kept.run(run)?;
         let (run, root) = (record.run(), record.accepted.root);
         let mut shown =
             Shown { out, json: args.json, tree: Tree::default(), members: Subtree::new(run) };
         let mut implied = ImpliedEvents::new(run);
         let mut after = 0;
         loop {
-            let events = file.reader.events(root, after, limits::STORE_PAGE_MAX);
-            let events = events.map_err(|error| file.told(&error))?;
+            let events = kept.reader.events(root, after, limits::STORE_PAGE_MAX);
+            let events = events.map_err(|error| kept.told(&error))?;
             let before = after;
             for event in events {
                 match event {

@@ -1,22 +1,16 @@
-//! [`StoreFile`]: the file of a store that is read, whoever has it.
+//! [`StoreFile`]: the file of a store, of which a run is found that is to change.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use quell::store::{Page, RunRecord, StoreError};
-use quell::{RunFilter, RunId, limits};
+use quell::RunId;
+use quell::store::RunRecord;
 use quell_flow::excerpt;
-use quell_http::EXTERNAL_ID;
-use quell_report::text::printable;
-use quell_sqlite::SqliteReader;
-use uuid::Uuid;
 
-use super::runs::time;
+use super::kept_runs::{KeptRuns, beginning};
+use super::place::Place;
 
 /// The file of a store, open to be read.
-pub(super) struct StoreFile {
-    path: PathBuf,
-    pub(super) reader: SqliteReader,
-}
+pub(super) struct StoreFile(KeptRuns);
 
 impl StoreFile {
     /// Opens a file. It is not made, and not changed.
@@ -25,44 +19,7 @@ impl StoreFile {
     ///
     /// Fails with what to do about it.
     pub(super) fn open(path: &Path) -> Result<Self, String> {
-        let reader = SqliteReader::open(path).map_err(|error| told(path, &error))?;
-        Ok(Self { path: path.to_owned(), reader })
-    }
-
-    /// Says what is wrong with the file.
-    pub(super) fn told(&self, error: &StoreError) -> String {
-        told(&self.path, error)
-    }
-
-    /// Finds a run by its id as its caller knows it, or by what the UUID of no other begins with. A
-    /// root comes before the runs below it.
-    ///
-    /// # Errors
-    ///
-    /// Fails with what to do if there is none, or several, or the file cannot be read.
-    pub(super) fn run(&self, text: &str) -> Result<RunRecord, String> {
-        let get = |run| self.reader.get(run).map_err(|error| self.told(&error));
-        if let Some(found) = get(RunId::from_text(text))? {
-            return Ok(found);
-        }
-        let shown = excerpt(text);
-        let Some(range) = beginning(text) else { return Err(self.no_run(&shown)) };
-        let mut ids = self.reader.ids(range.0, range.1, SHOWN_MAX + 1);
-        if ids.as_ref().is_ok_and(|ids| ids.len() > 1) {
-            // The runs below a root begin as it does: their ids begin with the time.
-            let roots = self.roots(range)?;
-            if !roots.is_empty() {
-                let mut roots: Vec<RunId> = roots.iter().map(RunRecord::run).collect();
-                roots.sort_unstable_by_key(RunId::as_uuid);
-                ids = Ok(roots);
-            }
-        }
-        let ids = ids.map_err(|error| self.told(&error))?;
-        match ids[..] {
-            [id] => get(id)?.ok_or_else(|| self.no_run(&shown)),
-            [] => Err(self.no_run(&shown)),
-            _ => Err(self.several(&shown, ids.into_iter())),
-        }
+        KeptRuns::open(Place::File(path.to_owned())).map(Self)
     }
 
     /// Finds a root by its id as its caller knows it, or by what the UUID of no other root begins
@@ -70,9 +27,9 @@ impl StoreFile {
     ///
     /// # Errors
     ///
-    /// As [`run`](Self::run); and if the run is a part of another one.
+    /// As [`KeptRuns::run`]; and if the run is a part of another one.
     pub(super) fn root(&self, text: &str) -> Result<RunRecord, String> {
-        let get = |run| self.reader.get(run).map_err(|error| self.told(&error));
+        let get = |run| self.0.reader.get(run).map_err(|error| self.0.told(&error));
         let shown = excerpt(text);
         if let Some(found) = get(RunId::from_text(text))? {
             if found.accepted.parent.is_none() {
@@ -83,109 +40,16 @@ impl StoreFile {
         }
         let digits = text.chars().filter(|c| *c != '-').count();
         let Some(range) = beginning(text).filter(|_| digits >= DIGITS_MIN) else {
-            return Err(self.no_run(&shown));
+            return Err(self.0.no_run(&shown));
         };
-        let found = self.roots(range)?;
+        let found = self.0.roots(range)?;
         match found.len() {
-            0 => Err(self.no_run(&shown)),
-            1 => get(found[0].run())?.ok_or_else(|| self.no_run(&shown)),
-            _ => Err(self.several(&shown, found.iter().map(RunRecord::run))),
+            0 => Err(self.0.no_run(&shown)),
+            1 => get(found[0].run())?.ok_or_else(|| self.0.no_run(&shown)),
+            _ => Err(self.0.several(&shown, found.iter().map(RunRecord::run))),
         }
-    }
-
-    /// Lists the roots from one id to another, and at least one more than are shown if there are
-    /// so many.
-    fn roots(&self, (from, to): (RunId, RunId)) -> Result<Vec<RunRecord>, String> {
-        let is_it = |run: RunId| (from.as_uuid()..=to.as_uuid()).contains(&run.as_uuid());
-        let (mut found, mut page) = (Vec::new(), Page::first(limits::STORE_PAGE_MAX));
-        while found.len() <= SHOWN_MAX {
-            let read = self.reader.list(&RunFilter::new().roots(), page);
-            let read = read.map_err(|error| self.told(&error))?;
-            found.extend(read.items.into_iter().flatten().filter(|root| is_it(root.run())));
-            let Some(next) = read.next else { break };
-            page = Page::first(limits::STORE_PAGE_MAX).after(next);
-        }
-        Ok(found)
-    }
-
-    /// Says that several runs begin alike, and which.
-    fn several(&self, text: &str, ids: impl ExactSizeIterator<Item = RunId>) -> String {
-        let has_more = ids.len() > SHOWN_MAX;
-        let mut words = format!("several runs begin with `{text}`; write more of one:");
-        for id in ids.take(SHOWN_MAX) {
-            words.extend(["\n       ", &*printable(&about(id, self.reader.get(id)))]);
-        }
-        if has_more {
-            words.push_str("\n       and others");
-        }
-        words
-    }
-
-    fn no_run(&self, text: &str) -> String {
-        let path = self.path.display().to_string();
-        let path = printable(&path);
-        format!("no run `{text}` is in {path}; `quell runs --store {path}` lists those that are")
     }
 }
-
-/// Yields the UUID of a run, and what tells it from others.
-fn about(id: RunId, run: Result<Option<RunRecord>, StoreError>) -> String {
-    match run {
-        Ok(Some(run)) => {
-            let (status, at) = (run.status.as_str(), time(run.accepted.at));
-            let external = run.accepted.labels.get(EXTERNAL_ID);
-            let external = external.map_or_else(String::new, |id| format!("  ({id})"));
-            format!("{id}  {status:<9}  {at}  {}{external}", run.accepted.name)
-        }
-        Ok(None) => id.to_string(),
-        Err(error) => format!("{id}  {error}"),
-    }
-}
-
-/// Yields the message of an error, after the file that it is about.
-pub(super) fn told(path: &Path, error: &StoreError) -> String {
-    printable(&format!("{}: {error}", path.display())).into_owned()
-}
-
-/// Yields the first and the last id that begin with a text; none if no UUID does.
-fn beginning(text: &str) -> Option<(RunId, RunId)> {
-    let digits: String = text.chars().filter(|c| *c != '-').collect();
-    let is_right = text.len() <= UUID_CHARS && !digits.is_empty() && digits.len() <= UUID_DIGITS;
-    if !is_right || !digits.bytes().all(|byte| byte.is_ascii_hexdigit()) {
-        return None;
-    }
-    let padded = |with: char| {
-        let mut digits = digits.clone();
-        digits.extend(std::iter::repeat_n(with, UUID_DIGITS - digits.len()));
-        Uuid::try_parse(&digits).ok().map(RunId::from_uuid)
-    };
-    padded('0').zip(padded('f'))
-}
-
-/// Runs that begin alike and are shown.
-const SHOWN_MAX: usize = 5;
 
 /// The fewest digits that stand for a run which is changed.
 const DIGITS_MIN: usize = 4;
-
-/// Characters of a UUID with its hyphens, and the digits of one.
-const UUID_CHARS: usize = 36;
-const UUID_DIGITS: usize = 32;
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_text_is_the_beginning_of_ids_only_if_it_has_their_digits() {
-        let (from, to) = beginning("01A2-0").unwrap();
-        assert_eq!(from.to_string(), "01a20000-0000-0000-0000-000000000000");
-        assert_eq!(to.to_string(), "01a20fff-ffff-ffff-ffff-ffffffffffff");
-        let whole = "01a205c7-0447-7a60-97bd-559ffd8543b3";
-        let (from, to) = beginning(whole).unwrap();
-        assert_eq!((from.to_string(), from), (whole.to_owned(), to));
-        for none in ["", "-", "sh", "0x1", "01a2 ", &format!("{whole}0"), "é"] {
-            assert_eq!(beginning(none), None, "{none}");
-        }
-    }
-}

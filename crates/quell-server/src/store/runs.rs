@@ -1,6 +1,5 @@
 //! `quell runs`: the runs of a store.
 
-use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::SystemTime;
 
@@ -12,17 +11,16 @@ use quell_http::EXTERNAL_ID;
 use quell_report::text::{cut, printable, span};
 use serde_json::{Value, json};
 
-use super::file::StoreFile;
+use super::kept_runs::KeptRuns;
 use super::out::{Fault, Out, written};
+use super::store_args::StoreArgs;
 use crate::answers::Question;
 
 /// What `quell runs` is told.
 #[derive(Debug, Args)]
 pub(crate) struct RunsArgs {
-    /// The file of the store, as `--store` of `quell run` or `quell serve` has made it. A process
-    /// may have it meanwhile
-    #[arg(long, value_name = "FILE")]
-    store: PathBuf,
+    #[command(flatten)]
+    store: StoreArgs,
 
     /// Only runs that stand so. Repeatable
     #[arg(long, value_name = "STATUS", value_parser = statuses())]
@@ -43,7 +41,7 @@ pub(crate) fn runs(args: &RunsArgs) -> ExitCode {
 }
 
 fn list(args: &RunsArgs, out: &mut Out) -> Result<(), Fault> {
-    let file = StoreFile::open(&args.store)?;
+    let kept = KeptRuns::open(args.store.place()?)?;
     let filter = RunFilter::new().roots();
     let filter = args.status.iter().fold(filter, |filter, status| filter.status(*status));
     let mut left = if args.limit == 0 { usize::MAX } else { args.limit };
@@ -51,7 +49,7 @@ fn list(args: &RunsArgs, out: &mut Out) -> Result<(), Fault> {
     while left > 0 {
         let page = Page::first(left.min(limits::STORE_PAGE_MAX));
         let page = next.iter().fold(page, |page, cursor| page.after(*cursor));
-        let read = file.reader.list(&filter, page).map_err(|error| file.told(&error))?;
+        let read = kept.reader.list(&filter, page).map_err(|error| kept.told(&error))?;
         left = left.saturating_sub(read.items.len());
         for run in read.items {
             match run {

@@ -1,7 +1,6 @@
 //! `quell show`: the report of a run of a store, or what is stored of one that has not ended.
 
 use std::fmt::Write as _;
-use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Args;
@@ -9,10 +8,12 @@ use quell::store::RunRecord;
 use quell_flow::COMPONENT;
 use quell_report::text::{cut, printable, size};
 
-use super::file::StoreFile;
+use super::kept_runs::KeptRuns;
 use super::out::{Fault, Out, written};
+use super::place::Place;
 use super::resume::PLAN_FILE;
 use super::runs::{id, time};
+use super::store_args::StoreArgs;
 use crate::answers::Question;
 use crate::shell_word::shell_word;
 use crate::view;
@@ -24,10 +25,8 @@ pub(crate) struct ShowArgs {
     #[arg(value_name = "RUN")]
     run: String,
 
-    /// The file of the store, as `--store` of `quell run` or `quell serve` has made it. A process
-    /// may have it meanwhile
-    #[arg(long, value_name = "FILE")]
-    store: PathBuf,
+    #[command(flatten)]
+    store: StoreArgs,
 
     /// Print the report as JSON (`quell help report` has its fields)
     #[arg(long)]
@@ -40,14 +39,15 @@ pub(crate) fn show(args: &ShowArgs) -> ExitCode {
 }
 
 fn draw(args: &ShowArgs, out: &mut Out) -> Result<(), Fault> {
-    let run = StoreFile::open(&args.store)?.run(&args.run)?;
+    let kept = KeptRuns::open(args.store.place()?)?;
+    let run = kept.run(&args.run)?;
     let report = run.report_by_now();
     if args.json {
         let text = serde_json::to_string_pretty(&report).map_err(|error| error.to_string())?;
         return out.line(text);
     }
     if run.report.is_none() {
-        return out.line(so_far(&run, &args.store).trim_end());
+        return out.line(so_far(&run, kept.place()).trim_end());
     }
     out.line(quell_report::render(&report).trim_end())?;
     let answer = view::answer(&report).filter(|_| run.accepted.labels.contains_key(COMPONENT));
@@ -55,7 +55,7 @@ fn draw(args: &ShowArgs, out: &mut Out) -> Result<(), Fault> {
 }
 
 /// Draws what is stored of a run that has not ended.
-fn so_far(run: &RunRecord, store: &Path) -> String {
+fn so_far(run: &RunRecord, store: &Place) -> String {
     let row = run.row();
     let mut text = format!("{}  {}\n", printable(&row.name), row.status);
     let mut fact = |title: &str, words: String| {
@@ -91,7 +91,10 @@ fn so_far(run: &RunRecord, store: &Path) -> String {
         if let Some(at) = pause.expires_at {
             fact("until", time(at));
         }
-        if accepted.annotations.contains_key(PLAN_FILE) && !accepted.labels.contains_key(COMPONENT)
+        let is_of_plan = accepted.annotations.contains_key(PLAN_FILE)
+            && !accepted.labels.contains_key(COMPONENT);
+        if let Place::File(store) = store
+            && is_of_plan
         {
             let (store, answer) = (store.to_string_lossy(), question.as_option());
             let store = shell_word(&store);

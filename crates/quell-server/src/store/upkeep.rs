@@ -1,4 +1,4 @@
-//! `quell store`: what is done with the file of a store, also while a process has it.
+//! `quell store`: what is done with a store, also while processes have it.
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -6,7 +6,9 @@ use std::process::ExitCode;
 use clap::{Args, Subcommand};
 use quell_report::text::printable;
 
-use super::file::told;
+use super::place::{Place, places};
+use super::store_args::named;
+use super::surveyed::surveyed;
 use crate::exit::EXIT_USAGE;
 use crate::signals;
 use crate::stdout;
@@ -14,7 +16,8 @@ use crate::stdout;
 /// What `quell store` does.
 #[derive(Debug, Subcommand)]
 pub(crate) enum StoreCommand {
-    /// Check that the file of a store is whole, and that all in it can be read; nothing is changed
+    /// Check that the file of a store is whole, and that all in it can be read; or the settings of
+    /// the server of a database, and that its runs can be read. Nothing is changed
     Check(CheckArgs),
     /// Copy the file of a store as it is at one instant to a place where there is nothing yet
     Backup(BackupArgs),
@@ -23,17 +26,28 @@ pub(crate) enum StoreCommand {
 /// What `quell store check` is told.
 #[derive(Debug, Args)]
 pub(crate) struct CheckArgs {
-    /// The file of the store. A process may have it meanwhile
-    #[arg(value_name = "FILE")]
-    file: PathBuf,
+    /// The file of the store, or the database, as `postgres://USER@HOST/DATABASE`. Processes may
+    /// have it meanwhile
+    #[arg(
+        value_name = "FILE | URL",
+        value_parser = places(),
+        required_unless_present = "store_env",
+        conflicts_with = "store_env"
+    )]
+    store: Option<Place>,
+
+    /// The environment variable that has the address of the database: others can read a command
+    /// line
+    #[arg(long, value_name = "NAME")]
+    store_env: Option<String>,
 }
 
 /// What `quell store backup` is told.
 #[derive(Debug, Args)]
 pub(crate) struct BackupArgs {
     /// The file of the store. A process may have it meanwhile
-    #[arg(value_name = "FILE")]
-    file: PathBuf,
+    #[arg(value_name = "FILE", value_parser = places())]
+    file: Place,
 
     /// Where the copy is to be. It is there whole or not at all
     #[arg(value_name = "TO")]
@@ -42,17 +56,26 @@ pub(crate) struct BackupArgs {
 
 /// Does it, and yields the exit code: 0, or 2 if there is something wrong.
 pub(crate) fn upkeep(command: &StoreCommand) -> ExitCode {
-    let (done, words) = match command {
-        StoreCommand::Check(CheckArgs { file }) => {
-            (check(file), format!("{}: fine", file.display()))
+    let done = match command {
+        StoreCommand::Check(CheckArgs { store, store_env }) => {
+            named(store.as_ref(), store_env.as_deref()).and_then(|place| match &place {
+                Place::File(file) => check(&place, file).map(|()| line(&format!("{place}: fine"))),
+                Place::Database(database) => surveyed(&place, database),
+            })
         }
-        StoreCommand::Backup(BackupArgs { file, to }) => {
-            let done = backup(file, to).map_err(|words| printable(&words).into_owned());
-            (done, format!("{}: copied to {}", file.display(), to.display()))
-        }
+        StoreCommand::Backup(BackupArgs { file, to }) => match file {
+            Place::File(file) => backup(file, to)
+                .map(|()| line(&format!("{}: copied to {}", file.display(), to.display())))
+                .map_err(|words| line(&words)),
+            Place::Database(_) => Err(line(&format!(
+                "{file} is a database, which its own programs copy: \
+                 `pg_dump --schema=quell --file={}`",
+                to.display()
+            ))),
+        },
     };
     match done {
-        Ok(()) => stdout::say(&format!("{}\n", printable(&words))),
+        Ok(words) => stdout::say(&format!("{words}\n")),
         Err(words) => {
             stdout::complain(&format!("error: {words}\n"));
             ExitCode::from(EXIT_USAGE)
@@ -60,8 +83,13 @@ pub(crate) fn upkeep(command: &StoreCommand) -> ExitCode {
     }
 }
 
-fn check(file: &Path) -> Result<(), String> {
-    let found = quell_sqlite::check(file).map_err(|error| told(file, &error))?;
+/// Writes words as one line, whatever is in a path.
+fn line(words: &str) -> String {
+    printable(words).into_owned()
+}
+
+fn check(place: &Place, file: &Path) -> Result<(), String> {
+    let found = quell_sqlite::check(file).map_err(|error| place.told(&error))?;
     let all = match found.len() {
         0 => return Ok(()),
         1 => "1 thing in it cannot".to_owned(),

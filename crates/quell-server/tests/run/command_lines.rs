@@ -48,7 +48,7 @@ fn a_wrong_command_line_is_refused_without_what_may_be_a_secret() {
         (&["run", "p.toml", "b.toml"], "unexpected argument 'b.toml' found"),
         (&["serve", "--log", "verbose"], "invalid value 'verbose' for '--log <LEVEL>'"),
         (&["frob"], "unrecognized subcommand 'frob'"),
-        (&["runs", "--store"], "a value is required for '--store <FILE>' but none was supplied"),
+        (&["runs", "--store"], "a value is required for '--store <FILE | URL>' but none"),
     ] {
         assert!(said(args).contains(says), "{args:?}: {}", said(args));
     }

@@ -16,6 +16,8 @@ mod command_lines;
 #[cfg(test)]
 mod completions;
 #[cfg(test)]
+mod databases;
+#[cfg(test)]
 mod endings;
 #[cfg(test)]
 mod events_page;

@@ -123,14 +123,14 @@ fn what_cannot_be_found_or_read_is_said_with_what_to_do() {
         );
         // Both were made in this century.
         refused(&[command, "0", "--store", "runs.db"], "several runs begin with `0`; write more");
-        refused(&[command, &id, "--store", "no.db"], "no.db: there is no such store: name a file");
-        refused(&[command, &id], "--store <FILE>");
+        refused(&[command, &id, "--store", "no.db"], "no.db: there is no such store: name one");
+        refused(&[command, &id], "--store <FILE | URL>");
     }
     // All but the last digit is one run's alone, however fast they follow each other.
     assert!(read(&scratch, &["show", &id[..35]]).starts_with("sh  completed"));
     assert!(!scratch.path("no.db").exists());
     refused(&["runs", "--store", "report.json"], "this is no store of quell");
-    refused(&["runs"], "--store <FILE>");
+    refused(&["runs"], "--store <FILE | URL>");
 }
 
 #[test]

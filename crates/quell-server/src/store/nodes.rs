@@ -1,0 +1,118 @@
+//! `quell nodes`: the members of a database.
+
+use std::process::ExitCode;
+
+use clap::Args;
+use quell::limits;
+use quell_postgres::NodeRecord;
+use quell_report::text::{printable, span};
+use serde_json::{Value, json};
+
+use super::out::{Fault, Out, written};
+use super::place::Place;
+use super::reader::DatabaseReader;
+use super::runs::time;
+use super::store_args::StoreArgs;
+
+/// What `quell nodes` is told.
+#[derive(Debug, Args)]
+pub(crate) struct NodesArgs {
+    #[command(flatten)]
+    store: StoreArgs,
+
+    /// Print one line of JSON per node
+    #[arg(long)]
+    json: bool,
+}
+
+/// Lists the members, and yields the exit code.
+pub(crate) fn nodes(args: &NodesArgs) -> ExitCode {
+    written(|out| list(args, out))
+}
+
+fn list(args: &NodesArgs, out: &mut Out) -> Result<(), Fault> {
+    let place = args.store.place()?;
+    let Place::Database(database) = &place else {
+        let path = place.to_string();
+        let path = printable(&path);
+        let words = format!("{path} is a file, which one process has at a time; nodes share a");
+        return Err(Fault::Refused(format!("{words} database: `--store postgres://…`")));
+    };
+    let open = DatabaseReader::open(database).map_err(|error| place.told(&error))?;
+    let DatabaseReader { reader, waits } = open;
+    let mut after: Option<String> = None;
+    loop {
+        let page = waits.block_on(reader.nodes(after.as_deref(), limits::STORE_PAGE_MAX));
+        let page = page.map_err(|error| place.told(&error))?;
+        for node in &page {
+            if args.json {
+                out.line(to_json(node))?;
+            } else {
+                out.line(line(node))?;
+            }
+        }
+        out.flush()?;
+        match page.last() {
+            Some(last) => after = Some(last.name.as_deref().unwrap_or_default().to_owned()),
+            None => return Ok(()),
+        }
+    }
+}
+
+fn line(node: &NodeRecord) -> String {
+    let name = printable(node.name.as_deref().unwrap_or("(alone)"));
+    let lease = match (node.lease_left(), node.lease_over_for()) {
+        (Some(left), _) => format!("lease for {}", span(left)),
+        (None, Some(since)) => format!("lease over since {}", span(since)),
+        (None, None) => "no lease".to_owned(),
+    };
+    let connected = match node.is_connected {
+        Some(true) => "connected",
+        Some(false) => "not connected",
+        None => "on another server",
+    };
+    let (live, queued) = (node.live, node.queued);
+    let asked =
+        if node.asked == 0 { String::new() } else { format!("  {} stops wait", node.asked) };
+    let process = node.process.as_deref().map_or_else(String::new, |words| format!("  {words}"));
+    let process = printable(&process);
+    format!(
+        "{name:<20}  {connected:<13}  {lease:<24}  {live} live, {queued} queued{asked}{process}"
+    )
+}
+
+fn to_json(node: &NodeRecord) -> Value {
+    let millis = |span: std::time::Duration| u64::try_from(span.as_millis()).unwrap_or(u64::MAX);
+    json!({
+        "name": node.name,
+        "boot": node.boot,
+        "connected": node.is_connected,
+        "process": node.process,
+        "lease_until": node.lease_until.map(time),
+        "lease_left_ms": node.lease_left().map(millis),
+        "lease_over_ms": node.lease_over_for().map(millis),
+        "live": node.live,
+        "queued": node.queued,
+        "stops_waiting": node.asked,
+        "at": time(node.at),
+    })
+}
+
+/// Below the help of `quell nodes`.
+pub(crate) const NODES_AFTER_HELP: &str = "\
+A line has the name of a node, whether a process has that name by now, its lease by the clock of \
+the database, how many runs it has that have not ended, those below another one not counted, how \
+many stops it has not answered, and what the database says of its process. A node whose lease is \
+over is there until another one takes over what it had. A server that is not one of several is \
+`(alone)`.
+
+Nothing is changed, and no lock is taken. A role needs usage on the schema `quell` and select on \
+its tables; to see the processes of other roles also pg_read_all_stats.
+
+Exit codes:
+  0   listed
+  2   bad usage, or the database cannot be read
+
+Examples:
+  quell nodes --store postgres://quell@db.example/runs
+  quell nodes --store-env RUNS_URL --json | jq -r 'select(.connected == false).name'";

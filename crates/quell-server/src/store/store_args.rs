@@ -1,0 +1,70 @@
+//! [`StoreArgs`]: which store is read, as the command line says it.
+
+use clap::Args;
+
+use super::place::{Place, places};
+
+/// A store that is to be named.
+#[derive(Debug, Args)]
+#[group(required = true, multiple = false)]
+pub(super) struct StoreArgs {
+    /// The store: the file that `--store` of `quell run` or `quell serve` has made, or the
+    /// database, as `postgres://USER@HOST/DATABASE`. Processes may have it meanwhile
+    #[arg(long, value_name = "FILE | URL", value_parser = places())]
+    store: Option<Place>,
+
+    /// The environment variable that has the address of the database: others can read a command
+    /// line
+    #[arg(long, value_name = "NAME")]
+    store_env: Option<String>,
+}
+
+impl StoreArgs {
+    /// Yields the store that is named.
+    ///
+    /// # Errors
+    ///
+    /// Fails with what to do if the variable has no address.
+    pub(super) fn place(&self) -> Result<Place, String> {
+        named(self.store.as_ref(), self.store_env.as_deref())
+    }
+}
+
+/// A store that goes with a run.
+#[derive(Debug, Args)]
+#[group(multiple = false)]
+pub(super) struct AnyStoreArgs {
+    /// The store: the file that the option of this name of quell run or quell serve has made, or
+    /// the database, as `postgres://USER@HOST/DATABASE`. Processes may have it meanwhile
+    #[arg(long, value_name = "FILE | URL", value_parser = places(), requires = "run")]
+    store: Option<Place>,
+
+    /// The environment variable that has the address of the database: others can read a command
+    /// line
+    #[arg(long, value_name = "NAME", requires = "run")]
+    store_env: Option<String>,
+}
+
+impl AnyStoreArgs {
+    /// Yields the store that is named.
+    ///
+    /// # Errors
+    ///
+    /// As [`StoreArgs::place`].
+    pub(super) fn place(&self) -> Result<Place, String> {
+        named(self.store.as_ref(), self.store_env.as_deref())
+    }
+}
+
+/// Yields the store that one of two options names.
+///
+/// # Errors
+///
+/// Fails with what to do if the variable has no address, or if none of them stands there.
+pub(super) fn named(store: Option<&Place>, variable: Option<&str>) -> Result<Place, String> {
+    match (store, variable) {
+        (Some(place), _) => Ok(place.clone()),
+        (None, Some(name)) => Place::of_env(name).map_err(|words| format!("--store-env: {words}")),
+        (None, None) => Err("no store is named; expected a file, or `--store-env NAME`".into()),
+    }
+}
