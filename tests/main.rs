@@ -56,7 +56,7 @@ mod nodes_asked;
 mod nodes_ending;
 // I30, I34, I35, I38: engines that lose their lease, and what was under way then.
 mod nodes_lost;
-// I4, I34, I35: the protocol of nodes as a model, in every interleaving, with and without its guards.
+// I4, I34, I35: the protocol of nodes as a model, with and without each of its guards.
 mod nodes_model;
 // I4, I34: take-overs that are interrupted, repeated, or come at once.
 mod nodes_taken;

@@ -1,11 +1,12 @@
-//! The protocol of nodes as a model: every interleaving of two nodes and one run, from a breadth-
-//! first search by hand.
+//! The protocol of nodes as a model: every interleaving of two nodes and one run, from a search by
+//! hand, breadth first.
 //!
 //! [`world`] has the state: the rows of the database, and what each process knows. [`steps`] and
-//! [`stops`] have what may happen next, and [`effects`] what it changes; each step names the function or the
-//! statement that it stands for, and is as atomic as that is. [`search`] visits every state once, and says whether a promise is broken,
-//! by the shortest story, or whether a state has no way to a decided one. [`proofs`] asks: nothing
-//! is broken by the protocol as it is, and something by each guard that is left out.
+//! [`stops`] have what may happen next, and [`effects`] what it changes; each step names the
+//! function or the statement that it stands for, and is as atomic as that is. [`search`] visits
+//! every state once, and says whether a promise is broken, by the shortest story, or whether a
+//! state has no way to a decided one. [`proofs`] asks: nothing is broken by the protocol as it is,
+//! and something without each of its guards.
 //!
 //! Nothing is bounded but time: processes crash, freeze, go on and come back as often as they like,
 //! transactions are aborted, answers are lost. A lease has three instants, the last of which is for

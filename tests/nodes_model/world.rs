@@ -313,7 +313,7 @@ impl World {
         is_ended && !self.waits() && self.processes.iter().all(is_idle)
     }
 
-    /// Tells whether a run that was accepted has ended, and the stop that was asked for is answered.
+    /// Tells whether a run that was accepted has ended, and its stop is answered.
     pub(super) fn is_decided(&self) -> bool {
         self.live().is_none() && !self.waits()
     }

@@ -11,7 +11,7 @@ use quell_core::store::{RunRecord, Store as _, StoreError};
 use quell_postgres::{PostgresNode, PostgresOptions};
 use quell_test_support::{PostgresServer, soon, within};
 
-use crate::crew::{bare, engine, join, listener, live, on_threads, options, read, stop};
+use crate::crew::{bare, engine, is_long, join, listener, live, on_threads, options, read, stop};
 use crate::fixture::Place;
 use crate::heard_words::words;
 use crate::proxy::Proxy;
@@ -136,8 +136,10 @@ fn where_notifications_do_not_come_that_is_told_and_stops_are_found_all_the_same
     });
 }
 
-/// Stops during each of which the sessions that listen are ended.
-const LOSSES: usize = 200;
+/// Stops during each of which the sessions that listen are ended: 1,000 with `QUELL_LONG=1`.
+fn losses() -> usize {
+    if is_long() { 1_000 } else { 200 }
+}
 
 #[test]
 fn no_stop_is_lost_whose_listeners_are_ended_between_the_question_and_its_signal() {
@@ -155,7 +157,7 @@ fn no_stop_is_lost_whose_listeners_are_ended_between_the_question_and_its_signal
                 execute function quell.end_listeners()",
         );
         let mut longest = Duration::ZERO;
-        for nth in 0..LOSSES {
+        for nth in 0..losses() {
             let far = live(&a, &format!("far {nth}")).await;
             let began = std::time::Instant::now();
             let answer = b.cancel_anywhere(far.id(), stop("ada")).await.unwrap();
@@ -164,14 +166,16 @@ fn no_stop_is_lost_whose_listeners_are_ended_between_the_question_and_its_signal
             assert!(matches!(answer, Disposition::Accepted { .. }), "{nth}: {answer:?}");
             assert_eq!(within("it ends", far.ended()).await.status, RunStatus::Cancelled);
         }
-        println!("{LOSSES} stops without listeners: the longest took {longest:?}");
+        println!("{} stops without listeners: the longest took {longest:?}", losses());
         node_a.close().await.unwrap();
         node_b.close().await.unwrap();
     });
 }
 
-/// Runs, of each of which two stops are asked for.
-const RUNS: usize = 1_000;
+/// Runs, of each of which two stops are asked for: 50,000 with `QUELL_LONG=1`.
+fn runs() -> usize {
+    if is_long() { 50_000 } else { 1_000 }
+}
 
 #[test]
 fn of_many_stops_through_the_wrong_member_none_is_lost_and_none_is_told_wrong() {
@@ -181,7 +185,7 @@ fn of_many_stops_through_the_wrong_member_none_is_lost_and_none_is_told_wrong() 
         let engines = [engine(&nodes[0]), engine(&nodes[1])];
         let mut rng = fastrand::Rng::with_seed(11);
         let mut plans = Vec::new();
-        for nth in 0..RUNS {
+        for nth in 0..runs() {
             let (owner, ends_in) = (nth % 2, rng.u64(0..40));
             let run = if rng.bool() {
                 engines[owner].submit_durably(RunSpec::agent("listens"), listener).await

@@ -14,6 +14,11 @@ use crate::fixture::Place;
 /// A lease that no test outlives.
 pub(crate) const LONG: Duration = Duration::from_mins(1);
 
+/// Tells whether the long forms of tests are asked for.
+pub(crate) fn is_long() -> bool {
+    std::env::var("QUELL_LONG").is_ok_and(|long| long == "1")
+}
+
 pub(crate) fn options(place: &Place<'_>, name: &str, lease: Duration) -> PostgresOptions {
     let mut options = place.options();
     (options.node, options.lease) = (Some(name.into()), lease);

@@ -15,6 +15,11 @@ mod apart;
 mod asked;
 // A database that is away, or was taken over.
 mod away;
+// Processes that are killed, frozen and cut off at random, and files that say what they did.
+mod chaos;
+// What a process of those does, and what becomes of what it said.
+mod chaos_judge;
+mod chaos_node;
 // The suite that every store passes.
 mod conforms;
 // Members of a cluster in one database, and engines on them.
@@ -41,6 +46,8 @@ mod load;
 mod nodes;
 // What is refused when a store is opened, and in which words.
 mod open;
+// Engines whose database is away for long, and hosts whose clock is wrong.
+mod outage;
 // Statements on tables that have grown.
 mod plans;
 // The way to a server, which can be broken.

@@ -1,0 +1,139 @@
+//! [`judge`]: what processes have said in their file, against what is stored in the end.
+
+use std::collections::{HashMap, HashSet};
+use std::path::Path;
+
+use crate::fixture::Place;
+
+/// Makes tables in which the server notes what may never happen, whoever writes.
+pub(crate) fn watch(place: &Place<'_>) {
+    place.sql(
+        "create table quell.chaos_end (id uuid); create table quell.chaos_late (id uuid);
+        create function quell.chaos_sees() returns trigger language plpgsql as $$ begin
+            if new.status >= 3 and new.status <> old.status then
+                insert into quell.chaos_end values (new.id);
+            end if;
+            if new.epoch < old.epoch or old.status >= 3 and new.status < 3 then
+                insert into quell.chaos_late values (new.id);
+            end if;
+            return null; end $$;
+        create trigger chaos_sees after update on quell.run
+            for each row execute function quell.chaos_sees()",
+    );
+}
+
+/// How much of what was looked at.
+#[derive(Debug, Default)]
+pub(crate) struct Seen {
+    pub(crate) submitted: usize,
+    pub(crate) begun: usize,
+    pub(crate) stops: usize,
+    pub(crate) recorded: usize,
+    pub(crate) taken_over: usize,
+    pub(crate) lost: usize,
+    /// Runs that two processes have executed at once, one of which was frozen.
+    pub(crate) overlaps: usize,
+}
+
+/// What is known of an attempt: its process, and when it was first and last heard of.
+struct Attempt<'a> {
+    pid: &'a str,
+    first: u128,
+    last: u128,
+}
+
+/// Checks it all. `frozen` has the processes that were frozen, and when.
+pub(crate) fn judge(place: &Place<'_>, file: &Path, frozen: &HashMap<String, u128>) -> Seen {
+    let text = std::fs::read_to_string(file).unwrap();
+    let lines: Vec<Vec<&str>> = text.lines().map(|line| line.split(' ').collect()).collect();
+    let stored = place.sql("select id, status from run");
+    let stored: HashMap<&str, &str> =
+        stored.lines().map(|line| line.split_once('|').unwrap()).collect();
+    assert_eq!(place.sql("select count(*) from run where status < 3"), "0");
+    assert_eq!(place.sql("select count(*) from stop where answer is null"), "0");
+    let twice = "select id from chaos_end group by id having count(*) > 1";
+    assert_eq!(place.sql(twice), "", "these have ended twice");
+    assert_eq!(place.sql("select id from chaos_late"), "", "these were written by a former owner");
+    let lost: HashSet<_> =
+        lines.iter().filter(|line| line[2] == "lost").map(|line| line[1]).collect();
+    let (mut seen, mut attempts) = (Seen { lost: lost.len(), ..Seen::default() }, HashMap::new());
+    // When a run may not begin any more, and why.
+    let mut over: HashMap<&str, (u128, String)> = HashMap::new();
+    for line in &lines {
+        let (at, pid, what, rest) =
+            (line[0].parse::<u128>().unwrap(), line[1], line[2], &line[3..]);
+        match (what, rest) {
+            ("takes-over", _) => seen.taken_over += 1,
+            ("submitted", [id]) => {
+                seen.submitted += 1;
+                assert!(stored.contains_key(id), "{id} was acknowledged, and is lost");
+            }
+            ("begins", [id]) => {
+                seen.begun += 1;
+                let all = attempts.entry(*id).or_insert_with(Vec::new);
+                // What had begun before it was stopped may say so late. So may one that was frozen.
+                let is_again = all.iter().any(|it: &Attempt<'_>| it.pid != pid);
+                let is_late = frozen.get(pid).is_some_and(|since| *since < at);
+                if let Some((since, why)) = over.get(id).filter(|_| is_again && !is_late) {
+                    assert!(at < *since, "{id} goes on at {at}: {why} at {since}");
+                }
+                all.push(Attempt { pid, first: at, last: at });
+            }
+            ("beats" | "ends", [id]) => {
+                let all: &mut Vec<Attempt<'_>> = attempts.get_mut(id).unwrap();
+                all.iter_mut().rfind(|it| it.pid == pid).unwrap().last = at;
+            }
+            ("stored", [id, status]) => {
+                assert_eq!(stored[id], number(status), "{id} has ended {status}");
+                over.entry(id).or_insert_with(|| (at, format!("it has ended {status}")));
+            }
+            ("told", [id, told @ ..]) => {
+                let told = told.join(" ");
+                seen.stops += 1;
+                seen.recorded += usize::from(told.starts_with("Recorded"));
+                check(id, &told, stored[id]);
+                over.entry(id).or_insert_with(|| (at, told));
+            }
+            _ => {}
+        }
+    }
+    for (id, all) in attempts {
+        for (nth, next) in all.iter().enumerate() {
+            for former in all[..nth].iter().filter(|it| it.pid != next.pid && it.last > next.first)
+            {
+                let since = frozen.get(former.pid);
+                // A process that the machine did not let run is as one that is frozen.
+                let may = since.map_or(lost.contains(former.pid), |since| *since < next.first);
+                assert!(may, "{id} was executed by {} and {} at once", former.pid, next.pid);
+                seen.overlaps += 1;
+            }
+        }
+    }
+    seen
+}
+
+/// Checks what a caller was told of a stop.
+fn check(id: &str, told: &str, status: &str) {
+    let is_right = if told.starts_with("AlreadyTerminal") {
+        ["Completed", "Failed", "Cancelled", "TimedOut"]
+            .iter()
+            .any(|ended| told.contains(ended) && status == number(ended))
+    } else if told.starts_with("Recorded") {
+        true
+    } else {
+        let is_stop = told.starts_with("Accepted") || told.starts_with("AlreadyStopping");
+        is_stop && status == number("Cancelled")
+    };
+    assert!(is_right, "{id} has ended as {status}, and its stop was told {told}");
+}
+
+/// The number of a status in the table.
+fn number(status: &str) -> &'static str {
+    match status {
+        "Completed" => "3",
+        "Failed" => "4",
+        "Cancelled" => "5",
+        "TimedOut" => "6",
+        other => panic!("{other} is no end"),
+    }
+}
