@@ -11,7 +11,7 @@ use quell_test_support::{PostgresServer, within};
 use rustix::process::Signal;
 use tokio::time::sleep;
 
-use crate::chaos_judge::{Seen, judge, watch};
+use crate::chaos_judge::{is_enough, judge, watch};
 use crate::chaos_node::{LEASE, Process, Said};
 use crate::crew::{engine, is_long, join, on_threads};
 use crate::fixture::Place;
@@ -93,7 +93,7 @@ impl Nodes<'_> {
 }
 
 /// Has three nodes work in some weather, and judges what they have said.
-fn play(weather: Weather, pause: Duration) -> (Seen, usize) {
+fn play(weather: Weather, pause: Duration) {
     let server = PostgresServer::start(&[]);
     let place = Place::on(&server);
     let file = std::env::temp_dir().join(format!("quell-chaos-{}", place.database));
@@ -109,7 +109,10 @@ fn play(weather: Weather, pause: Duration) -> (Seen, usize) {
         NAMES.into_iter().for_each(|name| nodes.start(name));
         let time = Duration::from_secs(if is_long() { 60 } else { 6 });
         let until = Instant::now() + time;
-        while Instant::now() < until {
+        let of_freezes = if weather == Weather::Freezes { 1 } else { 0 };
+        let wanted =
+            [("submitted", 60), ("told", 30), ("takes-over", of_freezes), ("lost", of_freezes)];
+        while Instant::now() < until || !is_enough(&nodes.file, &wanted) {
             sleep(pause).await;
             nodes.strike(weather).await;
             nodes.restart();
@@ -138,21 +141,19 @@ fn play(weather: Weather, pause: Duration) -> (Seen, usize) {
         std::fs::remove_file(&nodes.file).unwrap();
         (seen, nodes.happened)
     });
-    println!("it has happened {} times: {:?}", told.1, told.0);
-    assert!(told.0.submitted > 50 && told.0.stops > 20 && told.1 > 0, "{told:?}");
-    told
+    let (seen, happened) = told;
+    println!("it has happened {happened} times: {seen:?}");
+    assert!(happened > 0);
 }
 
 #[test]
 fn i34_i35_of_nodes_that_are_killed_no_run_is_lost_ends_twice_or_goes_on_after_its_stop() {
-    let (seen, _) = play(Weather::Kills, Duration::from_millis(400));
-    assert!(seen.begun > seen.submitted, "none has gone on: {seen:?}");
+    play(Weather::Kills, Duration::from_millis(400));
 }
 
 #[test]
 fn i35_of_nodes_that_are_frozen_nothing_late_is_stored_and_none_executes_beside_another() {
-    let (seen, _) = play(Weather::Freezes, Duration::from_millis(200));
-    assert!(seen.lost > 0 && seen.taken_over > 0, "{seen:?}");
+    play(Weather::Freezes, Duration::from_millis(200));
 }
 
 #[test]

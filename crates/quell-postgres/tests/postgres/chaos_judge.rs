@@ -22,6 +22,14 @@ pub(crate) fn watch(place: &Place<'_>) {
     );
 }
 
+/// Tells whether enough was said of each kind, so that a judgement says something.
+pub(crate) fn is_enough(file: &Path, wanted: &[(&str, usize)]) -> bool {
+    let text = std::fs::read_to_string(file).unwrap();
+    let said =
+        |what: &str| text.lines().filter(|line| line.split(' ').nth(2) == Some(what)).count();
+    wanted.iter().all(|(what, count)| said(what) >= *count)
+}
+
 /// How much of what was looked at.
 #[derive(Debug, Default)]
 pub(crate) struct Seen {
@@ -79,7 +87,7 @@ pub(crate) fn judge(place: &Place<'_>, file: &Path, frozen: &HashMap<String, u12
                 }
                 all.push(Attempt { pid, first: at, last: at });
             }
-            ("beats" | "ends", [id]) => {
+            ("beats" | "ends" | "leaves", [id]) => {
                 let all: &mut Vec<Attempt<'_>> = attempts.get_mut(id).unwrap();
                 all.iter_mut().rfind(|it| it.pid == pid).unwrap().last = at;
             }
@@ -136,4 +144,48 @@ fn number(status: &str) -> &'static str {
         "TimedOut" => "6",
         other => panic!("{other} is no end"),
     }
+}
+
+/// One run that has ended, and what is said of it: each fault is found, and nothing else is.
+#[test]
+fn the_judge_finds_whatever_is_not_so() {
+    let place = Place::shared();
+    let node = crate::fixture::block_on(crate::crew::join(&place, "a"));
+    watch(&place);
+    let run = quell_core::RunId::from_text("run");
+    place.sql(&format!(
+        "insert into run (id, node, epoch, kind, name, at, bytes, status)
+        values ('{run}', 'a', 1, 'agent', 'run', 1, 0, 5)"
+    ));
+    let file = std::env::temp_dir().join(format!("quell-judge-{}", std::process::id()));
+    let finds = |said: &[&str], frozen: &[(&str, u128)]| {
+        let said: Vec<_> = said.iter().map(|line| line.replace("RUN", &run.to_string())).collect();
+        std::fs::write(&file, said.join("\n")).unwrap();
+        let frozen = frozen.iter().map(|(pid, at)| ((*pid).to_owned(), *at)).collect();
+        std::panic::catch_unwind(|| judge(&place, &file, &frozen)).is_err()
+    };
+    let twice = ["1 7 begins RUN", "5 7 beats RUN", "3 8 begins RUN"];
+    assert!(!finds(
+        &["1 7 submitted RUN", "2 7 stored RUN Cancelled", "3 7 told RUN Accepted"],
+        &[]
+    ));
+    assert!(!finds(&twice, &[("7", 2)]), "it was frozen before the other one began");
+    assert!(finds(&twice, &[("7", 4)]) && finds(&twice, &[]), "two execute it at once");
+    assert!(finds(&["1 7 submitted 00000000-0000-0000-0000-000000000000"], &[]), "it is lost");
+    assert!(finds(&["1 7 stored RUN Completed"], &[]), "it has ended otherwise");
+    assert!(finds(&["1 7 told RUN Unknown"], &[]), "it is known");
+    assert!(finds(&["1 7 told RUN AlreadyTerminal { status: Failed }"], &[]), "it has not failed");
+    let again = ["1 7 begins RUN", "2 8 told RUN Recorded", "3 8 begins RUN"];
+    assert!(finds(&again, &[]), "it goes on after its stop");
+    place.sql("update run set status = 4");
+    assert!(finds(&["1 7 told RUN Accepted"], &[]), "the stop is lost");
+    assert!(!finds(&[], &[]), "it has ended once that was seen");
+    place.sql("update run set status = 5");
+    assert!(finds(&[], &[]), "it has ended twice");
+    place.sql("delete from chaos_end; update run set epoch = 0");
+    assert!(finds(&[], &[]), "a former owner has written");
+    place.sql("delete from chaos_late; update run set status = 1");
+    assert!(finds(&[], &[]), "it has not ended");
+    std::fs::remove_file(&file).unwrap();
+    crate::fixture::block_on(quell_core::store::Store::close(&*node)).unwrap();
 }

@@ -110,6 +110,8 @@ async fn work(options: PostgresOptions, file: PathBuf) {
         drop(end);
     });
     tokio::select! {
+        // The loss comes first: nothing is said to be done after it.
+        biased;
         () = engine.lease_lost() => {
             worker.say("lost");
             // Its bodies have the time that is theirs.
@@ -203,14 +205,14 @@ impl Worker {
                     newest.push_back(id.parse::<RunId>().unwrap());
                 }
                 line.clear();
-                newest.drain(..newest.len().saturating_sub(30));
+                newest.drain(..newest.len().saturating_sub(100));
             }
             if !newest.is_empty() {
                 let id = newest[fastrand::usize(..newest.len())];
                 let worker = self.clone();
                 tokio::spawn(async move { worker.stop(id).await });
             }
-            sleep(Duration::from_millis(fastrand::u64(10..60))).await;
+            sleep(Duration::from_millis(fastrand::u64(5..30))).await;
         }
     }
 
@@ -231,6 +233,7 @@ impl Worker {
     async fn body(self, ctx: RunContext) -> Result<(), Failure> {
         let id = ctx.id();
         self.say(&format!("begins {id}"));
+        let _inside = Inside { worker: self.clone(), id };
         for nth in 0..fastrand::u32(1..12) {
             self.say(&format!("beats {id}"));
             ctx.save(Payload::json(&(self.pid, nth))?).await?;
@@ -239,5 +242,17 @@ impl Worker {
         }
         self.say(&format!("ends {id}"));
         Ok(())
+    }
+}
+
+/// Says when a body is gone, however it ends.
+struct Inside {
+    worker: Worker,
+    id: RunId,
+}
+
+impl Drop for Inside {
+    fn drop(&mut self) {
+        self.worker.say(&format!("leaves {}", self.id));
     }
 }

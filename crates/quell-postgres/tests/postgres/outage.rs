@@ -58,39 +58,28 @@ fn while_the_database_is_away_what_runs_goes_on_and_a_stop_of_a_local_run_is_car
         soon("the other body goes on", beats).await;
         assert!(far.status() == RunStatus::Running && refused > 0);
         server.start_again();
-        within("the stop is stored", async {
-            while near.stored().await.is_err() {
-                tokio::time::sleep(Duration::from_millis(20)).await;
-            }
-        })
-        .await;
+        until_ok("the stop is stored", || near.stored()).await;
         let stored = read(&*node_a, near.id()).await;
         assert_eq!(stored.stop.unwrap().cause.by.as_deref(), Some("ada"));
-        within("it takes runs again", async {
-            while a.submit_durably(RunSpec::agent("next"), listener).await.is_err() {
-                tokio::time::sleep(Duration::from_millis(20)).await;
-            }
-        })
-        .await;
-        let asked = within("the owner answers", async {
-            loop {
-                if let Ok(answer @ Disposition::Accepted { .. }) =
-                    a.cancel_anywhere(far.id(), stop("ada")).await
-                {
-                    break answer;
-                }
-                if far.status() != RunStatus::Running {
-                    break Disposition::Unknown;
-                }
-            }
-        });
-        let asked = asked.await;
-        assert_eq!(within("it ends", far.ended_status()).await, RunStatus::Cancelled, "{asked:?}");
+        let next = || a.submit_durably(RunSpec::agent("next"), listener);
+        until_ok("it takes runs again", next).await;
+        until_ok("it is asked", || a.cancel_anywhere(far.id(), stop("ada"))).await;
+        assert_eq!(within("it ends", far.ended_status()).await, RunStatus::Cancelled);
         a.cancel(beating.id(), stop("ada"));
         within("it ends", beating.ended()).await;
         node_a.close().await.unwrap();
         node_b.close().await.unwrap();
     });
+}
+
+/// Does something again and again until it goes well.
+async fn until_ok<T, E, F: Future<Output = Result<T, E>>>(what: &str, attempt: impl Fn() -> F) {
+    let attempts = async {
+        while attempt().await.is_err() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    within(what, attempts).await;
 }
 
 #[test]
