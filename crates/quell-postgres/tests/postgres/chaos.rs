@@ -77,7 +77,9 @@ impl Nodes<'_> {
             Weather::Freezes if is_there => {
                 let victim = &self.all[nth];
                 let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap();
-                self.frozen.insert(victim.child.id().to_string(), now.as_nanos());
+                // One that has just gone on may be frozen again before it has ended.
+                let pid = victim.child.id().to_string();
+                self.frozen.entry(pid).or_insert(now.as_nanos());
                 victim.signal(Signal::STOP);
                 sleep(LEASE * 2).await;
                 victim.signal(Signal::CONT);
