@@ -108,10 +108,12 @@ fn play(weather: Weather, pause: Duration) {
         watch(&place);
         let (all, away, frozen) = (Vec::new(), HashMap::new(), HashMap::new());
         let mut nodes = Nodes { place: &place, file, all, away, frozen, happened: 0 };
-        NAMES.into_iter().for_each(|name| nodes.start(name));
+        for name in NAMES {
+            nodes.start(name);
+        }
         let time = Duration::from_secs(if is_long() { 60 } else { 6 });
         let until = Instant::now() + time;
-        let of_freezes = if weather == Weather::Freezes { 1 } else { 0 };
+        let of_freezes = usize::from(weather == Weather::Freezes);
         let wanted =
             [("submitted", 60), ("told", 30), ("takes-over", of_freezes), ("lost", of_freezes)];
         while Instant::now() < until || !is_enough(&nodes.file, &wanted) {
