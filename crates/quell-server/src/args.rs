@@ -2,7 +2,7 @@
 
 use std::ffi::OsString;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::builder::{PossibleValuesParser, TypedValueParser};
@@ -28,7 +28,7 @@ use crate::log_format::LogFormat;
 use crate::plan::PlanCommand;
 use crate::store::{
     EventsArgs, KeepArgs, NODES_AFTER_HELP, NodesArgs, Place, RunsArgs, ShowArgs, StoreCommand,
-    places,
+    is_url, places,
 };
 use crate::times;
 use crate::tips::{with_tip, without_secrets};
@@ -60,6 +60,12 @@ impl Cli {
         }
         if run.command.first().is_some_and(|program| program.is_empty()) {
             let message = "the program after `--` has an empty name";
+            return Err(usage_error(ErrorKind::InvalidValue, message));
+        }
+        if matches!(run.store.as_deref().and_then(Path::to_str), Some(path) if is_url(path)) {
+            let message = "`quell run` keeps its run in a file, and a database is for servers; one \
+                           of these would do:\n\n  quell run --store runs.db …\n  \
+                           quell serve --store URL, which starts runs over HTTP";
             return Err(usage_error(ErrorKind::InvalidValue, message));
         }
         if run.outputs.is_some() && run.only.is_none() && run.from.is_none() {

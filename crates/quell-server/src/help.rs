@@ -159,6 +159,14 @@ file unless --keep, --keep-runs or --keep-mib, or keep, keep_runs or keep_mib of
 each counts by itself, looked at every ten minutes. Runs that are live, are in memory still (an \
 hour), or whose lane a live run has stay. The room is used again; the file keeps its size.
 
+With --store postgres://USER@HOST/DATABASE, `url` or `url_env` of [store], they are in a schema of \
+a PostgreSQL database, which any number of servers share: each serves the runs of all, so any load \
+balancer will do. Each has a name (--node), and a lease of 15 s (`lease` of [store]). One that is \
+started again under its name has its runs at once; those of one that is gone are taken over by \
+another, as an earlier server's are. A server that has lost its lease ends what it runs, and \
+itself. Others can read a command line: a password is best in a variable (--store-env), or in the \
+file that PGPASSFILE names.
+
 Programs are trusted with all that the user of the server may read and do, its files and its \
 environment among it (/proc): run programs that must not see its keys as another user.";
 
@@ -205,6 +213,8 @@ The file:
 
   [store]                           # runs outlive the server; --store and --keep… win
   path = \"runs.db\"                # an SQLite file, made if it is missing; relative to this one
+  url_env = \"QUELL_STORE\"          # or a variable with postgres://USER:PASSWORD@HOST/DATABASE;
+                                    # or `url`; with these also: node = \"web-1\", lease = \"15s\"
   keep = \"30d\"                     # ended runs; also: keep_runs, keep_mib; unset: all, for ever
 
   [limits]                          # of runs, not of members and steps; unset: none
@@ -333,11 +343,13 @@ Runs that wait for an answer (a step of a plan with `wait`):
 
 Exit codes:
   0   drained
+  1   its lease on a database was lost, and it has ended what it ran: start it again
   2   bad usage, bad file (see `quell check`), address or store not to be had: nothing was served
 
 Examples:
   quell serve --demo
   quell serve --config quell.toml --store runs.db --keep 30d
+  QUELL_STORE=postgres://… quell serve --store-env QUELL_STORE --node web-1
   quell serve --demo --listen 127.0.0.1:0 --set agentos.completed_sentinel=true
   OPS_KEY=… quell serve --config quell.toml --listen 0.0.0.0:7777";
 

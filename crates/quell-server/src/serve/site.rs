@@ -250,9 +250,9 @@ fn announce(address: SocketAddr) {
 }
 
 /// Why a server ends that nobody has asked to.
-const LEASE_LOST: &str = "the lease of this server was lost: the database was not reached in time, or \
-                          this process did not run; other servers may have its runs, so it has \
-                          stopped them; start it again";
+const LEASE_LOST: &str = "\
+    the lease of this server was lost: the database was not reached in time, or this process did \
+    not run; other servers may have its runs, so it has stopped them; start it again";
 
 /// How many connections may wait to be accepted; the system may allow fewer. New clients wait here
 /// while every slot is taken.

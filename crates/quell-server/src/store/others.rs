@@ -1,5 +1,5 @@
-//! What a server on a database does beside its own runs: it takes over from nodes that are gone, and
-//! sees whether the database is there.
+//! What a server on a database does beside its own runs: it takes over from nodes that are gone,
+//! and sees whether the database is there.
 
 use std::time::Duration;
 

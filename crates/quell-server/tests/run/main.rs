@@ -44,6 +44,8 @@ mod names;
 #[cfg(test)]
 mod needs;
 #[cfg(test)]
+mod nodes;
+#[cfg(test)]
 mod open;
 #[cfg(test)]
 mod outliving;

@@ -1,0 +1,72 @@
+//! What a client asks one server about runs of another one.
+
+use std::thread;
+
+use serde_json::json;
+
+use super::{Cluster, end, has_ended, listed, shown, start};
+use crate::support::{is_alive, wait_until};
+
+#[test]
+fn a_run_of_one_server_is_read_streamed_and_stopped_through_another() {
+    let cluster = Cluster::shared();
+    let (a, b) = (cluster.join("a", "30s"), cluster.join("b", "30s"));
+    start(&a, "agent/slow", "r");
+    cluster.work(1);
+    shown(&b, "r", "it runs", |run| run["status"] == "running");
+    assert!(listed(&b).contains("r"));
+    // An id is in use wherever its run is.
+    let again = json!({ "component": "agent/slow", "input": null, "id": "r" });
+    assert_eq!(b.post("/v1/runs", &again).0, 409);
+    let (told, stopped) = thread::scope(|scope| {
+        let stream = scope.spawn(|| b.text("/v1/runs/r/events", None));
+        let stopped = b.post("/v1/runs/r/cancel", &json!({ "wait": "quiescent" }));
+        (stream.join().expect("it reads"), stopped)
+    });
+    assert_eq!((stopped.0, &stopped.1["disposition"]), (200, &json!("accepted")), "{}", stopped.1);
+    assert!(!cluster.witness.pids().into_iter().any(is_alive), "its program has ended");
+    cluster.assert_silent();
+    assert!(told.contains("cancelled"), "the stream ends with the end: {told}");
+    for site in [&a, &b] {
+        let run = shown(site, "r", "it has ended", has_ended);
+        assert_eq!((&run["status"], &run["quiescent"]), (&json!("cancelled"), &json!(true)));
+    }
+    end(a);
+    end(b);
+}
+
+#[test]
+fn another_contract_starts_on_one_server_and_stops_through_another() {
+    let cluster = Cluster::shared();
+    let (a, b) = (cluster.join("a", "30s"), cluster.join("b", "30s"));
+    let (status, run) = a.form(
+        "/agents/slow/runs",
+        &[("message", "hi"), ("background", "true"), ("stream", "false")],
+    );
+    assert!((200..300).contains(&status), "{status}: {run}");
+    cluster.work(1);
+    let id = run["run_id"].as_str().expect("an id");
+    let (status, answer) = b.form(&format!("/agents/slow/runs/{id}/cancel"), &[]);
+    assert_eq!(status, 200, "{answer}");
+    wait_until("its program has ended", || !cluster.witness.pids().into_iter().any(is_alive));
+    cluster.assert_silent();
+    end(a);
+    end(b);
+}
+
+#[test]
+fn one_bulk_cancel_stops_the_runs_of_all_servers() {
+    let cluster = Cluster::shared();
+    let (a, b) = (cluster.join("a", "30s"), cluster.join("b", "30s"));
+    let body = json!({ "assistant_id": "slow", "input": {} });
+    for site in [&a, &a, &b, &b] {
+        let (status, run) = site.post("/runs", &body);
+        assert_eq!(status, 200, "{run}");
+    }
+    cluster.work(4);
+    assert_eq!(b.post("/runs/cancel", &json!({ "status": "all" })).0, 204);
+    wait_until("the programs have ended", || !cluster.witness.pids().into_iter().any(is_alive));
+    cluster.assert_silent();
+    end(a);
+    end(b);
+}
