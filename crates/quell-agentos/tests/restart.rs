@@ -144,7 +144,7 @@ async fn a_cancel_that_may_be_remembered_stops_a_run_that_comes_while_the_store_
 async fn an_idempotency_key_gives_the_same_run_after_a_restart() {
     let store = Arc::new(MemoryStore::new());
     for (background, boots) in [("true", 1..3), ("false", 3..5)] {
-        let mut answers = Vec::new();
+        let (mut answers, mut statuses) = (Vec::new(), Vec::new());
         for boot in boots {
             let (site, _) = nth(boot, &store).await;
             let fields = [("message", "m"), ("stream", "false"), ("background", background)];
@@ -152,9 +152,22 @@ async fn an_idempotency_key_gives_the_same_run_after_a_restart() {
             request.headers_mut().insert("idempotency-key", background.parse().unwrap());
             let answer = site.send(request).await;
             answers.push((answer.status, answer.json()["run_id"].clone()));
+            // Repeated at once, and after the end and a restart, it tells how the run is by now.
+            let mut again = post_form("/agents/short-agent/runs", &fields);
+            again.headers_mut().insert("idempotency-key", background.parse().unwrap());
+            let run = answer.json()["run_id"].as_str().unwrap().to_owned();
+            if let Some(run) = site.service.engine().get(quell_http::parse_id(&run).unwrap()) {
+                run.quiescent().await;
+            }
+            let by_now = site.send(again).await.json()["status"].clone();
+            statuses.push((answer.json()["status"].clone(), by_now));
             site.service.engine().shutdown(Shutdown::default()).await;
         }
         assert!(answers[0].0.is_success(), "{answers:?}");
         assert_eq!(answers[0], answers[1]);
+        let first = if background == "true" { "PENDING" } else { "COMPLETED" };
+        let expected = [(first, "COMPLETED"), ("COMPLETED", "COMPLETED")];
+        let expected = expected.map(|(one, two)| (Value::from(one), Value::from(two)));
+        assert_eq!(statuses, expected, "{background}");
     }
 }

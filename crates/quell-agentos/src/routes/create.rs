@@ -6,7 +6,7 @@ use axum::Json;
 use axum::body::Body;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
-use quell::{IdempotencyKey, RunId, RunRef};
+use quell::{IdempotencyKey, RunId, RunRef, RunStatus};
 use quell_flow::Component;
 use quell_http::{
     Charge, DisconnectGuard, Heartbeat, OnDisconnect, RunView, Start, StartError, View,
@@ -23,6 +23,7 @@ use crate::stream::{far_frames, frames};
 use crate::wire::event::Style;
 use crate::wire::kinds::names_of;
 use crate::wire::refusal::Refusal;
+use crate::wire::status::status;
 
 pub(super) async fn create(
     app: &App,
@@ -49,8 +50,11 @@ pub(super) async fn create(
     // Give the room of the body back before the wait, when nothing is left of what was in it.
     drop(form);
     drop(upload);
-    let run = started.run;
-    let Some(charge) = charge else { return Ok(accepted(&run.into())) };
+    let (run, is_replay) = (started.run, started.is_replay);
+    let Some(charge) = charge else {
+        let run = run.into();
+        return Ok(if is_replay { accepted_before(&run) } else { accepted(&run) });
+    };
     // A run of the foreground is tied to its connection: a client that leaves cancels it.
     let policy = if is_background { OnDisconnect::Continue } else { OnDisconnect::Cancel };
     let guard = app.service.guard(&run, policy).until_pause().holding(charge);
@@ -89,9 +93,19 @@ fn start(component: &Arc<Component>, form: &Form, headers: &HeaderMap) -> Start 
     start
 }
 
+/// Answers with a run that will start. By the time of the answer it may have done so.
 pub(super) fn accepted(run: &RunView) -> Response {
+    accepted_as(run, RunStatus::Queued)
+}
+
+/// Answers a repeated request: the client may learn nothing else of its run.
+fn accepted_before(run: &RunView) -> Response {
+    accepted_as(run, run.status())
+}
+
+fn accepted_as(run: &RunView, now: RunStatus) -> Response {
     let (id, session) = (run.external_id(), session_of(run));
-    let body = json!({ "run_id": id, "session_id": session, "status": "PENDING" });
+    let body = json!({ "run_id": id, "session_id": session, "status": status(now) });
     (StatusCode::ACCEPTED, Json(body)).into_response()
 }
 
@@ -105,7 +119,7 @@ async fn started_before(
 ) -> Result<Response, Refusal> {
     let forgotten = || Refusal::of_start(&StartError::KeyForgotten);
     let run = view.find_by_id(id).await?.ok_or_else(forgotten)?;
-    let Some(charge) = charge else { return Ok(accepted(&run)) };
+    let Some(charge) = charge else { return Ok(accepted_before(&run)) };
     let policy = if is_background { OnDisconnect::Continue } else { OnDisconnect::Cancel };
     let guard = app.service.guard(&run, policy).until_pause().holding(charge);
     let style = is_stream.then(|| style(app, is_background));
