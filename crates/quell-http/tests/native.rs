@@ -1,10 +1,12 @@
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::http::StatusCode;
-use quell::{Engine, EngineConfig, RunId};
+use quell::store::{Store, StoreError};
+use quell::{CancelRequest, Engine, EngineConfig, RunId};
 use quell_flow::{Catalog, Component};
 use quell_http::{Service, router};
-use quell_test_support::Writers;
+use quell_test_support::{Flow, Valve, Writers};
 use serde_json::{Value, json};
 
 use crate::support::{JSON, Witness, get, post, send, service, service_with, soon, start};
@@ -194,6 +196,34 @@ async fn a_busy_lane_holds_or_refuses() {
     assert_eq!(refused.json()["type"], "urn:quell:problem:lane-busy");
     let queued = post(&app, "/v1/runs", &body("c", "enqueue")).await.json();
     assert_eq!((&queued["status"], &queued["quiescent"]), (&json!("queued"), &json!(true)));
+}
+
+#[tokio::test]
+async fn a_server_whose_store_takes_nothing_is_alive_and_not_ready_until_it_does() {
+    let store = Valve::new(Flow::Open);
+    let config = EngineConfig::new().store(Arc::clone(&store) as Arc<dyn Store>);
+    let service = service_with(config, &Witness::default());
+    let app = router(service.clone());
+    let is_ready = async || get(&app, "/readyz").await;
+    assert_eq!(is_ready().await.status, StatusCode::OK);
+    start(&app, "sleeper", "r", Value::Null).await;
+    store.set(Flow::Failing(StoreError::Io { what: "secret-path".into() }));
+    let run = service.engine().get(quell_http::parse_id("r").unwrap()).unwrap();
+    run.cancel(CancelRequest::because("no"));
+    let not_ready = loop {
+        let answer = is_ready().await;
+        if answer.status != StatusCode::OK {
+            break answer;
+        }
+        tokio::task::yield_now().await;
+    };
+    assert_eq!(not_ready.status, StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(not_ready.json(), json!({ "status": "store-in-trouble" }));
+    assert_eq!(get(&app, "/healthz").await.status, StatusCode::OK);
+    store.set(Flow::Open);
+    while is_ready().await.status != StatusCode::OK {
+        tokio::task::yield_now().await;
+    }
 }
 
 #[tokio::test]

@@ -196,6 +196,10 @@ impl Store for PostgresNode {
         self.store.append(batch)
     }
 
+    fn ready(&self) -> BoxFuture<'_, Result<(), StoreError>> {
+        self.store.ready()
+    }
+
     fn get(&self, run: RunId) -> BoxFuture<'_, Result<Option<RunRecord>, StoreError>> {
         self.store.get(run)
     }

@@ -144,6 +144,12 @@ pub(crate) async fn ended(
     Ok(pages(&on.rows(query).await?, tree))
 }
 
+/// Reads nothing: tells whether the server answers, and the schema is there.
+pub(crate) async fn ready(on: &Readers) -> Result<(), StoreError> {
+    let sql = "select 1 from tally limit 1".to_owned();
+    on.rows(Query { sql, values: Vec::new(), is_list: false }).await.map(drop)
+}
+
 /// Reads how many bytes everything has that is stored.
 pub(crate) async fn bytes(on: &Readers) -> Result<u64, StoreError> {
     let sql = "select sum(bytes)::int8 from tally".to_owned();

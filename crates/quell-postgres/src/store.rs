@@ -157,6 +157,10 @@ impl Store for PostgresStore {
         })
     }
 
+    fn ready(&self) -> BoxFuture<'_, Result<(), StoreError>> {
+        Box::pin(read::ready(&self.readers))
+    }
+
     fn get(&self, run: RunId) -> BoxFuture<'_, Result<Option<RunRecord>, StoreError>> {
         Box::pin(read::get(&self.readers, run))
     }

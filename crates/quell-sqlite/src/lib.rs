@@ -50,6 +50,7 @@ mod unreadable;
 mod upkeep;
 mod visit;
 mod wal;
+mod watch;
 mod writer;
 
 pub use options::{SqliteOptions, Synchronous};

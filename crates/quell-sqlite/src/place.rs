@@ -214,7 +214,7 @@ fn names(file: &Metadata) -> u64 {
 
 /// Yields what tells a file from every other one.
 #[cfg(unix)]
-fn identity(file: &Metadata) -> (u64, u64) {
+pub(crate) fn identity(file: &Metadata) -> (u64, u64) {
     use std::os::unix::fs::MetadataExt as _;
 
     (file.dev(), file.ino())
@@ -228,7 +228,7 @@ fn names(_: &Metadata) -> u64 {
 
 /// The system does not say; there a file that is open cannot be removed.
 #[cfg(not(unix))]
-fn identity(_: &Metadata) -> (u64, u64) {
+pub(crate) fn identity(_: &Metadata) -> (u64, u64) {
     (0, 0)
 }
 

@@ -21,6 +21,7 @@ use crate::place::Place;
 use crate::readers::Readers;
 use crate::threads::{self, Spawn, Threads};
 use crate::wal::Wal;
+use crate::watch::Watch;
 use crate::writer::{Writer, last_commit};
 use crate::{connect, ended, list, read, schema};
 
@@ -56,6 +57,7 @@ pub struct SqliteStore {
     readers: Arc<Readers>,
     tally: Arc<Tally>,
     closing: Arc<Closing>,
+    watch: Arc<Watch>,
 }
 
 impl SqliteStore {
@@ -97,6 +99,7 @@ impl SqliteStore {
         let readers = Arc::new(Readers::new(Arc::clone(&gate), reading.len()));
         let wal = Arc::new(Wal::new(Arc::clone(&gate)));
         let (tally, closing) = (Arc::<Tally>::default(), Arc::<Closing>::default());
+        let watch = Arc::new(Watch::of(&place.path));
         let mut writer = Writer {
             path: place.path.clone(),
             options: options.clone(),
@@ -104,6 +107,7 @@ impl SqliteStore {
             wal: Arc::clone(&wal),
             gate,
             tally: Arc::clone(&tally),
+            watch: Arc::clone(&watch),
             connection: Some(connection),
             known: Known::default(),
             commits,
@@ -113,7 +117,7 @@ impl SqliteStore {
         let threads = Threads::start(place, (&readers, reading), (&wal, copies), spawn)?;
         let write = Box::new(move || writer.run());
         threads.write(Arc::clone(&queue), Arc::clone(&closing), write, spawn)?;
-        Ok(Self { path, boot, queue, readers, tally, closing })
+        Ok(Self { path, boot, queue, readers, tally, closing, watch })
     }
 
     /// Yields where the file is, links followed.
@@ -147,6 +151,22 @@ impl Store for SqliteStore {
             let (answer, answered) = oneshot::channel();
             // While it waits for room, dropping this future takes it back.
             let _waits = self.queue.push(Job { writes, bytes, answer })?;
+            answered.await.unwrap_or(Err(StoreError::Closed))
+        })
+    }
+
+    fn ready(&self) -> BoxFuture<'_, Result<(), StoreError>> {
+        Box::pin(async move {
+            self.watch.look()?;
+            match self.watch.failed() {
+                Some((_, true)) => {}
+                Some((error, false)) => return Err(error),
+                None if self.queue.is_closed() => return Err(StoreError::Closed),
+                None => return Ok(()),
+            }
+            // Nobody may write for long: a transaction that needs room says how it is by now.
+            let (answer, answered) = oneshot::channel();
+            let _waits = self.queue.push(Job { writes: Vec::new(), bytes: 0, answer })?;
             answered.await.unwrap_or(Err(StoreError::Closed))
         })
     }

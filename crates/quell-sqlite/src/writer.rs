@@ -27,6 +27,7 @@ use crate::gate::Gate;
 use crate::options::SqliteOptions;
 use crate::share;
 use crate::wal::{self, Wal};
+use crate::watch::{self, Watch};
 
 /// What the thread has.
 pub(crate) struct Writer {
@@ -36,6 +37,7 @@ pub(crate) struct Writer {
     pub(crate) wal: Arc<Wal>,
     pub(crate) gate: Arc<Gate>,
     pub(crate) tally: Arc<Tally>,
+    pub(crate) watch: Arc<Watch>,
     /// None after an error of COMMIT, until another one could be opened.
     pub(crate) connection: Option<Connection>,
     pub(crate) known: Known,
@@ -119,6 +121,11 @@ impl Writer {
 
     /// Begins a transaction with the append that a batch has, takes more into both, and commits.
     fn fill(&mut self, batch: &mut Batch) -> Result<(), Trouble> {
+        let filled = self.try_fill(batch);
+        self.noted(filled)
+    }
+
+    fn try_fill(&mut self, batch: &mut Batch) -> Result<(), Trouble> {
         self.connected()?;
         let gate = Arc::clone(&self.gate);
         let turn = gate.writes.lock();
@@ -139,6 +146,11 @@ impl Writer {
 
     /// Stores appends in a transaction that takes no others.
     fn again(&mut self, jobs: &mut [Pending]) -> Result<(), Trouble> {
+        let stored = self.try_again(jobs);
+        self.noted(stored)
+    }
+
+    fn try_again(&mut self, jobs: &mut [Pending]) -> Result<(), Trouble> {
         self.connected()?;
         let gate = Arc::clone(&self.gate);
         let turn = gate.writes.lock();
@@ -149,7 +161,15 @@ impl Writer {
         self.settle(committed, jobs)
     }
 
+    /// Notes what came of a transaction, for those who ask how the store is.
+    fn noted(&self, done: Result<(), Trouble>) -> Result<(), Trouble> {
+        self.watch.wrote(done.as_ref().err().map(Trouble::error));
+        done
+    }
+
+    /// Sees to it that what is committed is found under the name of the file.
     fn connected(&mut self) -> Result<(), Trouble> {
+        self.watch.look().map_err(Trouble::Store)?;
         if self.connection.is_none() {
             self.reopen().map_err(Trouble::Store)?;
         }
@@ -197,6 +217,9 @@ impl Writer {
 
     fn apply(&mut self, job: &Job) -> Result<(), Fault> {
         let Some(on) = &self.connection else { return Ok(()) };
+        if job.writes.is_empty() {
+            return Ok(watch::take_room(on)?);
+        }
         let mut applied = job.writes.iter().filter(|write| !write.is_stored_by_another());
         let is_one_statement = match (applied.next(), applied.next()) {
             (Some(write), None) => match &write.record {
@@ -285,6 +308,8 @@ impl Writer {
 
     /// Opens another connection, and reads back which transaction was the last one.
     fn reopen(&mut self) -> Result<(), StoreError> {
+        // By its name: nothing is written into another one that has it now.
+        self.watch.look_now()?;
         let connection = connect::writer(&self.path, false, &self.options)?;
         let copies = connect::checkpointer(&self.path)?;
         let _copying = self.gate.copying.lock();
@@ -341,6 +366,7 @@ mod tests {
             wal: Arc::new(Wal::new(Arc::clone(&gate))),
             gate,
             tally: Arc::default(),
+            watch: Arc::new(Watch::of(&place.path)),
             connection: None,
             known: Known::default(),
             commits: 0,

@@ -57,6 +57,21 @@ pub trait Store: Debug + Send + Sync + 'static {
     /// Once polled, the records may be stored although the future was dropped.
     fn append(&self, batch: Vec<Record>) -> BoxFuture<'_, Result<(), StoreError>>;
 
+    /// Tells whether it would store what is appended now, as far as it can tell: whether the last
+    /// append was stored, if the store finds that out by itself. Defaults to yes. A store that
+    /// wraps another one passes this on.
+    ///
+    /// # Errors
+    ///
+    /// Fails with the trouble of the store.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe: it changes nothing that is read.
+    fn ready(&self) -> BoxFuture<'_, Result<(), StoreError>> {
+        Box::pin(std::future::ready(Ok(())))
+    }
+
     /// Reads a run.
     ///
     /// # Errors

@@ -1,6 +1,7 @@
 //! The native API.
 
 mod extract;
+mod health;
 mod limits;
 mod openapi;
 mod pausing;

@@ -54,7 +54,10 @@ pub(crate) fn json(document: &utoipa::openapi::OpenApi) -> String {
         ("LimitsAnswer/properties/status", statuses.map(Some).to_vec()),
         ("PauseAnswer/properties/status", statuses.map(Some).to_vec()),
         ("LimitsAnswer/properties/outcome", ["changed", "exceeded"].map(Some).to_vec()),
-        ("Health/properties/status", ["ok", "ready", "draining"].map(Some).to_vec()),
+        (
+            "Health/properties/status",
+            ["ok", "ready", "draining", "store-in-trouble"].map(Some).to_vec(),
+        ),
     ];
     for (path, words) in enums {
         if let Some(schema) = document.pointer_mut(&format!("/components/schemas/{path}")) {

@@ -11,6 +11,7 @@ use utoipa::OpenApi as _;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+use crate::native::health;
 use crate::native::limits;
 use crate::native::openapi::{self, Document};
 use crate::native::pausing;
@@ -61,8 +62,8 @@ fn described_routes() -> OpenApiRouter<Service> {
         .routes(routes!(handlers::cancel_run))
         .routes(routes!(pausing::pause_run))
         .routes(routes!(pausing::resume_run))
-        .routes(routes!(handlers::health))
-        .routes(routes!(handlers::ready))
+        .routes(routes!(health::health))
+        .routes(routes!(health::ready))
 }
 
 fn our_fault() -> Response {

@@ -25,7 +25,7 @@ use crate::native::problems::{
 use crate::native::query::{ListQuery, StreamQuery, seq};
 use crate::native::run_response::{run_response, without_values};
 use crate::native::wire::{
-    self, CancelAnswer, CancelRun, Health, Millis, RunList, RunObject, RunSummary, StartRun,
+    self, CancelAnswer, CancelRun, Millis, RunList, RunObject, RunSummary, StartRun,
 };
 use crate::problem::Problem;
 use crate::run_view::RunView;
@@ -342,33 +342,6 @@ fn answer(view: &View, cancelled: &CancelOutcome, now: Instant) -> Response {
     let mut response = (status, Json(body)).into_response();
     cancelled.write_headers(response.headers_mut());
     response
-}
-
-/// Tells that the server is there.
-#[utoipa::path(
-    get, path = "/healthz", operation_id = "health", tag = "server",
-    responses((status = 200, description = "It is", body = Health))
-)]
-pub(crate) async fn health() -> Json<Health> {
-    Json(Health { status: "ok" })
-}
-
-/// Tells whether the server takes new runs.
-#[utoipa::path(
-    get, path = "/readyz", operation_id = "ready", tag = "server",
-    responses(
-        (status = 200, description = "It does", body = Health),
-        (status = 503, description = "It is draining, or its store is away", body = Health),
-    )
-)]
-pub(crate) async fn ready(State(service): State<Service>) -> (StatusCode, Json<Health>) {
-    if service.is_draining() {
-        return (StatusCode::SERVICE_UNAVAILABLE, Json(Health { status: "draining" }));
-    }
-    if service.is_store_away() {
-        return (StatusCode::SERVICE_UNAVAILABLE, Json(Health { status: "store-away" }));
-    }
-    (StatusCode::OK, Json(Health { status: "ready" }))
 }
 
 /// Answers a path that is served for other methods: 405.

@@ -53,7 +53,6 @@ pub struct Service {
 #[derive(Debug)]
 pub(crate) struct Shared {
     is_draining: AtomicBool,
-    is_store_away: AtomicBool,
     pub(crate) limits: ServiceLimits,
     pub(crate) requests: Ledger,
     pub(crate) kept: Ledger,
@@ -133,17 +132,6 @@ impl Service {
         self.shared.is_draining.load(Ordering::SeqCst)
     }
 
-    /// Says whether the store cannot be reached. The service is not ready then (`/readyz`), and goes
-    /// on all the same: what needs no store is served. Each call counts until the next.
-    pub fn set_store_away(&self, is_away: bool) {
-        self.shared.is_store_away.store(is_away, Ordering::SeqCst);
-    }
-
-    /// Tells whether the store cannot be reached, as was said last. Defaults to no.
-    pub fn is_store_away(&self) -> bool {
-        self.shared.is_store_away.load(Ordering::SeqCst)
-    }
-
     /// Makes the guard of an answer that follows a run. Give it the charge of the stream, which the
     /// caller takes before ([`View::charge_stream`], [`DisconnectGuard::holding`]).
     pub fn guard(&self, run: impl Into<RunView>, policy: OnDisconnect) -> DisconnectGuard {
@@ -186,7 +174,6 @@ impl Shared {
         let share = limits.owner_share_percent;
         Self {
             is_draining: AtomicBool::new(false),
-            is_store_away: AtomicBool::new(false),
             limits,
             requests: Ledger::new(REQUESTS, limits.requests_bytes_max, share),
             kept: Ledger::new(KEPT, limits.kept_bytes_max, share),

@@ -6,18 +6,17 @@ use std::time::Duration;
 
 use quell::store::{RunRecord, Store};
 use quell_http::Service;
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 
 use super::log::Log;
 use crate::store::OpenStore;
 
-/// Takes over what nodes have left that are gone, and has the service ready only while the database
-/// answers. Without a database that others have as well there is nothing to do.
+/// Takes over what nodes have left that are gone, and tells in the log whether the database answers. Without a database that others have as well there is nothing to do.
 pub(super) async fn beside(store: Option<&OpenStore>, service: &Service, log: &Log) -> Infallible {
     let Some(store) = store.filter(|store| store.is_shared()) else {
         return std::future::pending().await;
     };
-    let (never, _) = tokio::join!(take_over(store, service, log), watch(store, service));
+    let (never, _) = tokio::join!(take_over(store, service, log), watch(service));
     never
 }
 
@@ -47,13 +46,15 @@ async fn take_over(store: &OpenStore, service: &Service, log: &Log) -> Infallibl
     }
 }
 
-async fn watch(store: &OpenStore, service: &Service) -> Infallible {
+/// Says in the log when the store begins to be in trouble, and when that is over. `/readyz` looks by
+/// itself.
+async fn watch(service: &Service) -> Infallible {
     let mut is_away = false;
     loop {
         sleep(PAUSE).await;
         let was_away = is_away;
-        is_away = !store.answers().await;
-        service.set_store_away(is_away);
+        let is_ready = timeout(ANSWER_WAIT, service.engine().store_ready()).await;
+        is_away = !matches!(is_ready, Ok(Ok(())));
         match (was_away, is_away) {
             (false, true) => {
                 tracing::warn!("the database does not answer: the server is not ready");
@@ -66,3 +67,6 @@ async fn watch(store: &OpenStore, service: &Service) -> Infallible {
 
 /// How often is looked.
 const PAUSE: Duration = Duration::from_secs(1);
+
+/// How long a database may take that counts as there.
+const ANSWER_WAIT: Duration = Duration::from_secs(2);

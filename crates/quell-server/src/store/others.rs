@@ -43,13 +43,4 @@ impl OpenStore {
         };
         Ok(Some((held, words(&taken.recovered, &failed, &whose))))
     }
-
-    /// Tells whether the database answers.
-    pub(crate) async fn answers(&self) -> bool {
-        let nobody = RunId::from_text("quell: is the store there?");
-        matches!(timeout(ANSWER_WAIT, self.store.get(nobody)).await, Ok(Ok(_)))
-    }
 }
-
-/// How long a database may take that counts as there.
-const ANSWER_WAIT: Duration = Duration::from_secs(2);

@@ -86,6 +86,29 @@ fn a_server_decides_what_a_killed_one_left_behind() {
 }
 
 #[test]
+fn a_server_whose_store_was_moved_away_is_not_ready_and_takes_nothing_until_it_is_back() {
+    let args = ["--config", "own.toml", "--log-format", "human", "--store", "runs.db"];
+    let scratch = Scratch::new();
+    scratch.write("own.toml", "[agents.it]\nrun = ['true']\n");
+    let site = Site::with(scratch, &args);
+    let create = || site.post("/v1/runs", &json!({ "component": "agent/it", "input": null })).0;
+    assert_eq!((create(), site.get("/readyz").0), (201, 200));
+    let (here, there) = (site.scratch.path("runs.db"), site.scratch.path("moved.db"));
+    fs::rename(&here, &there).expect("it is moved");
+    wait_until("it is not ready", || site.get("/readyz").0 == 503);
+    assert_eq!(site.get("/readyz").1, json!({ "status": "store-in-trouble" }));
+    assert_eq!(create(), 503);
+    assert!(!here.exists(), "no other one was made");
+    fs::rename(&there, &here).expect("it is back");
+    wait_until("it is ready", || site.get("/readyz").0 == 200);
+    wait_until("it takes runs", || create() == 201);
+    site.signal("TERM");
+    let (ended, _scratch) = site.ended();
+    ended.assert_code(0);
+    assert!(ended.stderr.contains("runs.db was moved or removed"), "{ended:?}");
+}
+
+#[test]
 fn what_a_killed_server_showed_of_its_runs_the_next_one_shows() {
     let args = ["--config", "own.toml", "--store", "runs.db"];
     let scratch = Scratch::new();

@@ -29,6 +29,8 @@ mod files;
 mod fixture;
 // Code of others that panics.
 mod foreign;
+// Files that are gone while they are open, and how ready a store is.
+mod gone;
 // How many are killed, and where.
 mod killed;
 // I34 to I36: processes that are killed while they write.

@@ -113,6 +113,8 @@ impl fmt::Debug for Resumed {
 pub struct Recovered {
     /// Runs that have ended now, with those below roots, by how they ended.
     pub ended: Counts,
+    /// Those of them that are roots.
+    pub ended_roots: Counts,
     /// Roots that go on.
     pub resumed: Vec<RunRef>,
     /// Roots that are paused, and wait for their answer as before.
@@ -270,7 +272,7 @@ impl Engine {
         writes.flush().await?;
         let over = doubt::over(store, rolled_back).await?;
         prune::forget(store, over).await?;
-        recovered.ended = writes.ended;
+        (recovered.ended, recovered.ended_roots) = (writes.ended, writes.ended_roots);
         Ok((recovered, held))
     }
 

@@ -17,6 +17,34 @@ impl Engine {
         self.shared().journal.is_some()
     }
 
+    /// Tells whether what is submitted now would be stored, as far as is known: the store is not in
+    /// trouble, and says so itself ([`Store::ready`](crate::store::Store::ready)). For a check of
+    /// readiness. Without a store there is nothing that could fail.
+    ///
+    /// # Errors
+    ///
+    /// Fails with the trouble of the store.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap()
+    /// # .block_on(async {
+    /// assert_eq!(quell::Engine::new().store_ready().await, Ok(()));
+    /// # });
+    /// ```
+    pub async fn store_ready(&self) -> Result<(), StoreError> {
+        let Some(journal) = &self.shared().journal else { return Ok(()) };
+        match journal.trouble() {
+            Some(error) => Err(error),
+            None => journal.store.ready().await,
+        }
+    }
+
     /// Reads what is stored of a run. Of one that is in memory, [`Engine::get`] knows more, and
     /// later. A run that was forgotten is not found from then on, also if the store has not
     /// forgotten it yet.

@@ -19,6 +19,8 @@ pub(super) struct Writes<'a, R> {
     begun: Option<BoxFuture<'a, Result<(), StoreError>>>,
     /// Runs whose end is among what was written, by how they ended.
     pub(super) ended: Counts,
+    /// Those of them that are roots.
+    pub(super) ended_roots: Counts,
     /// Trees that are forgotten when the rest is stored; none while each is forgotten with its end.
     later: Option<Vec<EndedTree>>,
 }
@@ -28,9 +30,9 @@ impl<'a, R: Recorded> Writes<'a, R> {
     /// each by itself: the store may refuse that, for such a run is left live, and would refuse
     /// all of an append with it.
     pub(super) fn new(journal: &'a Journal<R>, has_unreadable: bool) -> Self {
-        let (batch, ended) = (Vec::new(), Counts::default());
+        let (batch, ended, ended_roots) = (Vec::new(), Counts::default(), Counts::default());
         let (store, later) = (&*journal.store, has_unreadable.then(Vec::new));
-        Self { store, journal, batch, bytes: 0, begun: None, ended, later }
+        Self { store, journal, batch, bytes: 0, begun: None, ended, ended_roots, later }
     }
 
     pub(super) async fn push(&mut self, record: Record) -> Result<(), StoreError> {
@@ -47,6 +49,9 @@ impl<'a, R: Recorded> Writes<'a, R> {
         }
         if let Record::Ended { report, .. } = &record {
             self.ended.add(report.status);
+            if report.own_row().parent.is_none() {
+                self.ended_roots.add(report.status);
+            }
         }
         self.bytes += record.bytes();
         self.batch.push(record);

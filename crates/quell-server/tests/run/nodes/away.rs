@@ -14,7 +14,7 @@ fn a_server_is_ready_only_while_its_database_answers() {
     assert_eq!(ready().0, 200);
     server.stop_at_once();
     wait_until("it is not ready", || ready().0 == 503);
-    assert_eq!(ready().1["status"], "store-away");
+    assert_eq!(ready().1["status"], "store-in-trouble");
     assert_eq!(site.get("/healthz").0, 200);
     server.start_again();
     wait_until("it is ready", || ready().0 == 200);
