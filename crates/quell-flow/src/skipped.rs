@@ -72,6 +72,8 @@ pub enum SkipReason {
     StepFailed,
     /// The run was stopped first.
     Stopped,
+    /// The run is paused before it, or was stopped when it was.
+    Paused,
     /// It is in `then`, and the condition was false.
     ConditionFalse,
     /// It is in `else`, and the condition was true.
@@ -88,6 +90,7 @@ impl SkipReason {
         match self {
             Self::StepFailed => "step-failed",
             Self::Stopped => "stopped",
+            Self::Paused => "paused",
             Self::ConditionFalse => "condition-false",
             Self::ConditionTrue => "condition-true",
             Self::OtherRoute => "other-route",
@@ -110,6 +113,30 @@ pub(crate) fn add(ctx: &RunContext, names: impl Iterator<Item = Arc<str>>, reaso
         skipped.extend(added.iter().cloned());
         beside(before.cloned().unwrap_or_else(|| "".into()), &skipped)
     });
+}
+
+/// Takes the steps out of the summary of a run before which it was paused: it goes on. Nothing
+/// else of the summary changes, and none is made.
+pub(crate) fn go_on(ctx: &RunContext) {
+    let report = ctx.run().report();
+    let is_paused = |step: &SkippedStep| step.reason == SkipReason::Paused;
+    if !SkippedStep::all_of(report.own_row()).iter().any(is_paused) {
+        return;
+    }
+    ctx.update_summary(|before| {
+        let mut skipped = listed(before);
+        skipped.retain(|step| !is_paused(step));
+        beside(without(before.cloned().unwrap_or_else(|| "".into())), &skipped)
+    });
+}
+
+/// Takes the list out of a summary.
+fn without(summary: Payload) -> Payload {
+    let mut entries = entries(&summary);
+    if entries.remove(SKIPPED).is_none() {
+        return summary;
+    }
+    Payload::json(&entries).unwrap_or(summary)
 }
 
 /// Writes the summary of a run, and keeps the list of its steps that were not started.

@@ -21,6 +21,7 @@ const fn because(reason: SkipReason) -> &'static str {
     match reason {
         SkipReason::StepFailed => "an earlier step failed",
         SkipReason::Stopped => "the run was stopped before",
+        SkipReason::Paused => "the run was paused before",
         SkipReason::ConditionFalse => "the condition was false",
         SkipReason::ConditionTrue => "the condition was true",
         SkipReason::OtherRoute => "another route was taken",

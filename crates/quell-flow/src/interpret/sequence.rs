@@ -40,6 +40,9 @@ pub(super) async fn run<R: Runner>(
         is_finished: false,
         is_paused: false,
     };
+    if ctx.attempt() > 1 {
+        skipped::go_on(&ctx);
+    }
     for at in 0..steps.len() {
         if world.recall.is_kept() {
             meet_deadline(&ctx).await;
@@ -157,7 +160,7 @@ async fn start_step<R: Runner>(
 
 /// How far a sequence is. If this is dropped unfinished, by a failure, a panic, a pause or a stop,
 /// the outputs so far become the partial output of the run, and its summary lists the steps that
-/// were not started, unless they wait for the next attempt.
+/// were not started; those of a root also if they wait for the next attempt.
 struct Progress {
     ctx: RunContext,
     frame: Arc<Frame>,
@@ -181,10 +184,24 @@ impl Drop for Progress {
         if self.is_finished {
             return;
         }
-        if !self.is_paused {
-            let is_stopping = self.ctx.is_stopping();
-            let reason = if is_stopping { SkipReason::Stopped } else { SkipReason::StepFailed };
-            let rest = self.steps[self.started..].iter().map(|step| Arc::clone(&step.name));
+        let is_root = self.ctx.run().parent().is_none();
+        let mut first = self.started;
+        let reason = if self.is_paused && is_root {
+            // As it is for as long as nobody answers: a run that is cancelled then has no body.
+            // What asks has no run of its own.
+            let asks = first.checked_sub(1).filter(|at| is_wait(&self.steps[*at]));
+            first = asks.unwrap_or(first);
+            Some(SkipReason::Paused)
+        } else if self.is_paused {
+            // It ends with the pause, and another one goes on in its place.
+            None
+        } else if self.ctx.is_stopping() {
+            Some(SkipReason::Stopped)
+        } else {
+            Some(SkipReason::StepFailed)
+        };
+        if let Some(reason) = reason {
+            let rest = self.steps[first..].iter().map(|step| Arc::clone(&step.name));
             skipped::add(&self.ctx, rest, reason);
         }
         if self.frame.with(<[_]>::is_empty) {
@@ -195,6 +212,10 @@ impl Drop for Progress {
             self.ctx.set_output(partial);
         }
     }
+}
+
+const fn is_wait(step: &PlanStep) -> bool {
+    matches!(step.action, Action::Wait(_))
 }
 
 /// The outputs of a frame as a JSON object.

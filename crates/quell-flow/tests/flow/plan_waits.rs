@@ -1,7 +1,9 @@
 //! Steps of plans that wait for an answer: the run is paused, and its next attempt goes on behind
 //! the steps that have ended.
 
-use quell::{CancelRequest, CauseKind, Engine, Payload, RunHandle, RunRef, RunStatus, testing};
+use quell::{
+    CancelRequest, CauseKind, Engine, Payload, RunHandle, RunRef, RunRow, RunStatus, testing,
+};
 use quell_flow::{Catalog, Plan, PlanFormat, SkippedStep};
 
 use crate::support::*;
@@ -213,8 +215,50 @@ on_stop: [{ name: undo, run: [say, undo] }]
     let (run, script) = submit(&engine, plan);
     asked(run.run()).await;
     run.cancel(CancelRequest::because("no"));
-    assert_eq!(run.run().ended().await.status, RunStatus::Cancelled);
+    let report = run.run().ended().await;
+    assert_eq!(report.status, RunStatus::Cancelled);
     assert_eq!(script.started(), Vec::<String>::new());
+    assert_eq!(skipped_of(report.own_row()), ["ok paused", "b paused"]);
+}
+
+fn skipped_of(row: &RunRow) -> Vec<String> {
+    let steps = SkippedStep::all_of(row).into_iter();
+    steps.map(|step| format!("{} {}", step.name, step.reason.as_str())).collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_run_that_is_cancelled_while_it_is_paused_lists_the_steps_that_it_has_not_started() {
+    let plan = "
+name: p
+steps:
+- { name: a, run: [say, a] }
+- { name: work, sequence: [{ name: ok, wait: go on? }, { name: b, run: [say, b] }] }
+- { name: sure, wait: sure? }
+- { name: last, run: [say, last] }
+";
+    let engine = engine();
+    let (run, _) = submit(&engine, plan);
+    let root = run.run().clone();
+    asked(&root).await;
+    assert_eq!(skipped_of(root.report().own_row()), ["sure paused", "last paused"]);
+    root.resume("yes").unwrap();
+    assert_eq!(asked(&root).await, r#"{"step":"sure","ask":"sure?"}"#);
+    // What has run by now is not listed any more.
+    assert_eq!(skipped_of(root.report().own_row()), ["sure paused", "last paused"]);
+    root.cancel(CancelRequest::because("no"));
+    assert_eq!(skipped_of(root.ended().await.own_row()), ["sure paused", "last paused"]);
+
+    let (run, script) = submit(&engine, plan);
+    let root = run.run().clone();
+    for _ in 0..2 {
+        asked(&root).await;
+        root.resume("yes").unwrap();
+    }
+    run.await.unwrap();
+    assert_eq!(script.started(), ["say a", "say b", "say last"]);
+    let report = root.ended().await;
+    let skipped: Vec<_> = report.rows.iter().flat_map(SkippedStep::all_of).collect();
+    assert_eq!(skipped, []);
 }
 
 #[tokio::test(start_paused = true)]
