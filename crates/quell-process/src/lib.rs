@@ -164,7 +164,8 @@
 //!
 //! In an engine with a store a program starts when the store has that it does
 //! ([`RunContext::hold_durably`]). The process that recovers the run names the program as
-//! abandoned, and does not call the run quiescent: the guardian reports to nobody.
+//! abandoned, and does not call the run quiescent, unless it learns that it has ended: a guardian
+//! that has found nothing left says so in the file of [`take_over`], with [`guard_and_tell`].
 //!
 //! [`RunContext::hold_durably`]: quell::RunContext::hold_durably
 
@@ -196,6 +197,8 @@ mod told;
 
 pub use descriptors::raise_descriptors;
 pub use event_lines::EventLines;
-pub use guardian::{Guarded, guard, guarded_by, let_go, take_over};
+pub use guardian::{
+    Guarded, TakenOver, forget_doubt, guard, guard_and_tell, guarded_by, let_go, take_over,
+};
 pub use output::{Encoding, ProcessOutput};
 pub use process::Process;

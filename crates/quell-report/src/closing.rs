@@ -39,7 +39,7 @@ pub(crate) fn summary(rows: &[RunRow], omitted: Counts) -> String {
     } else if root.quiescent {
         "nothing of it was found running\n"
     } else {
-        "not quiescent: what was abandoned is still running\n"
+        "not quiescent: what was abandoned may still be running\n"
     });
     text
 }

@@ -33,7 +33,8 @@ fn is_steering(c: char) -> bool {
     c.is_control() || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
-/// Says of abandoned work that it executes, as far as that is known.
+/// Says of abandoned work that it executes, as far as that is known: of a program nobody has waited
+/// for its end, and that of a process that was killed is ended by its guardian.
 ///
 /// # Examples
 ///
@@ -43,7 +44,7 @@ fn is_steering(c: char) -> bool {
 pub fn still_executes(what: Work) -> &'static str {
     // Of what is elsewhere nobody knows.
     match what {
-        Work::Remote | Work::Node => "may still execute",
+        Work::Process | Work::Remote | Work::Node => "may still execute",
         _ => "still executes",
     }
 }

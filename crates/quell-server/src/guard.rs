@@ -3,6 +3,7 @@
 
 use std::env;
 use std::io;
+use std::os::fd::AsFd as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
@@ -34,7 +35,10 @@ pub(crate) fn run() -> ExitCode {
         Ok(runtime)
     };
     let Ok(_runtime) = deaf() else { return ExitCode::from(EXIT_USAGE) };
-    quell_process::guard(io::stdin().lock());
+    match io::stdout().as_fd().try_clone_to_owned() {
+        Ok(stdout) => quell_process::guard_and_tell(io::stdin().lock(), stdout.into()),
+        Err(_) => quell_process::guard(io::stdin().lock()),
+    }
     ExitCode::SUCCESS
 }
 

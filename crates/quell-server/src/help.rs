@@ -147,9 +147,10 @@ stderr.
 
 With --store FILE, or `path` of [store], runs and their events are in a file that outlives the \
 server, and a run starts when it is stored. Runs of a server that was killed have failed, or \
-ended with their stop, when the next one opens it; those that wait for an answer do so still. Of \
-their programs, and of services that they had asked, nothing tells whether they have ended, also \
-if the guardian has ended them: such a run is not quiescent, and names them. \
+ended with their stop, when the next one opens it; those that wait for an answer do so still. The \
+guardian tells the next server that their programs have ended; if it was killed too, nothing does, \
+and of services that they had asked nothing does either: such a run is not quiescent, and names \
+them. \
 Runs of a plan with on_worker_lost = \"continue\" go on by themselves, as their next attempts \
 (QUELL_ATTEMPT), unless they were stopped or the plan has changed: steps whose end is stored are \
 not run again. The step that was cut is, and so are a parallel step and a team as a whole, and a \
@@ -372,7 +373,8 @@ Examples:
 /// Below the help of `quell runs`.
 pub(crate) const RUNS_AFTER_HELP: &str = "\
 A line has the id of the run as its caller knows it, how it stands, when it was accepted, how \
-long it worked, its kind, its name, and what it asks if it is paused. Runs below another one are \
+long it worked (`-` if it has not ended, or never began), its kind, its name, and in brackets what \
+it asks if it is paused, after the step that asks. Runs below another one are \
 in its report, which `quell show` prints. A run that a killed process left behind stands as it \
 did, until another process opens the store to write.
 

@@ -1,6 +1,7 @@
 //! [`guard`]: what a guardian does.
 
 use std::collections::BTreeMap;
+use std::fs::File;
 use std::io::BufRead;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -8,6 +9,7 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, kill_process_group};
 
 use super::guarded::LOOK_PAUSE;
+use super::ledger::Ledger;
 use super::news::{BEGINS, ENDED};
 use crate::survivors::{self, Sought, Strays, Survivors};
 
@@ -22,6 +24,32 @@ use crate::survivors::{self, Sought, Strays, Survivors};
 /// quell_process::guard(&b""[..]);
 /// ```
 pub fn guard(input: impl BufRead) {
+    guard_until_over(input);
+}
+
+/// As [`guard`], by a command whose stdout this is: as [`guarded_by`](crate::guarded_by) starts it,
+/// that is the file of [`take_over`](crate::take_over), if there is one. If nothing is found any
+/// more, it says so there, for the process that comes next.
+///
+/// # Examples
+///
+/// ```
+/// // A file without lines of a process is left as it is.
+/// let file = std::fs::File::open("/dev/null").unwrap();
+/// quell_process::guard_and_tell(&b""[..], file);
+/// ```
+pub fn guard_and_tell(input: impl BufRead, stdout: File) {
+    // The process that has started this one is the last one in it.
+    let ledger = Ledger::of_guarded(stdout);
+    if guard_until_over(input)
+        && let Some(ledger) = ledger
+    {
+        ledger.ended();
+    }
+}
+
+/// Guards, and tells whether nothing was found at the end.
+fn guard_until_over(input: impl BufRead) -> bool {
     let mut programs = BTreeMap::new();
     for line in input.lines() {
         // A pipe that cannot be read says no more than one that was closed.
@@ -37,7 +65,7 @@ pub fn guard(input: impl BufRead) {
             _ => {}
         }
     }
-    end(&programs);
+    end(&programs)
 }
 
 /// A program that was started.
@@ -58,7 +86,8 @@ impl Program {
     }
 }
 
-fn end(programs: &BTreeMap<String, Program>) {
+/// Ends programs. Tells whether nothing of them was found any more.
+fn end(programs: &BTreeMap<String, Program>) -> bool {
     let kill_at = Instant::now() + TERM_WAIT;
     let mut is_asked = false;
     let mut condemned = Vec::new();
@@ -78,7 +107,7 @@ fn end(programs: &BTreeMap<String, Program>) {
         let found = survivors::find_each(&sought);
         let is_over = found.as_ref().is_some_and(|all| all.iter().all(Survivors::is_empty));
         if was_over && is_over {
-            return;
+            return true;
         }
         // Without a look the groups are signalled nevertheless.
         let found = found.unwrap_or_else(|| sought.iter().map(|_| Survivors::default()).collect());
@@ -103,6 +132,7 @@ fn end(programs: &BTreeMap<String, Program>) {
         is_asked = true;
         thread::sleep(LOOK_PAUSE);
     }
+    programs.is_empty()
 }
 
 /// Signals a group. One that is gone cannot be signalled.

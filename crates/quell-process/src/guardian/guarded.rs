@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, WaitId, WaitIdOptions, waitid};
 
+use super::ledger::Ledger;
 use super::news::News;
 use crate::survivors::MARKS;
 
@@ -86,12 +87,35 @@ pub fn let_go() {
     }
 }
 
+/// Says that nobody has to know any more what the processes before this one have left: nothing of
+/// it is stored that the next process could ask about. To be called when the runs that they had
+/// left have been decided, and none of them goes on.
+///
+/// # Examples
+///
+/// ```
+/// // Nothing is held: it does nothing.
+/// quell_process::forget_doubt();
+/// ```
+pub fn forget_doubt() {
+    if let Some(ledger) = &lock().ledger {
+        ledger.sure();
+    }
+}
+
 /// Has this process and its guardians hold a file until each of them has ended.
-pub(super) fn hold(file: File) {
-    if let Some(command) = &mut lock().command {
+pub(super) fn hold(file: File, ledger: Option<Ledger>) {
+    let mut state = lock();
+    if let Some(command) = &mut state.command {
         // A guardian prints nothing: its stdout is how it gets the file.
         command.stdout(file);
+        state.ledger = ledger;
     }
+}
+
+/// Tells whether programs are guarded.
+pub(super) fn is_guarded() -> bool {
+    lock().command.is_some()
 }
 
 /// Says that a program is about to be started. Dropped, it says that nothing is left of it, or that
@@ -144,6 +168,8 @@ fn warn(error: &io::Error) {
 pub(super) struct State {
     /// How to start a guardian; none while nothing is guarded.
     pub(super) command: Option<Command>,
+    /// What the next process learns, while this one holds the file.
+    pub(super) ledger: Option<Ledger>,
     pub(super) guardian: Option<(Child, ChildStdin)>,
     /// How many have died before the programs did, or could not be started for them again.
     pub(super) deaths: u32,
@@ -159,6 +185,7 @@ impl State {
     pub(super) const fn new() -> Self {
         Self {
             command: None,
+            ledger: None,
             guardian: None,
             deaths: 0,
             is_kept: false,
@@ -206,6 +233,8 @@ impl State {
         }
         self.next_start = None;
         let Some(command) = &mut self.command else { return Ok(()) };
+        // Before it: the next process would take for ended what may not be.
+        self.ledger = self.ledger.take().and_then(Ledger::begun);
         let mut child = command.spawn()?;
         let known: String = self.programs.iter().map(|(mark, news)| news.line(mark)).collect();
         match child.stdin.take().map(|pipe| fill(pipe, known.as_bytes())) {
@@ -225,6 +254,7 @@ impl State {
     /// programs mean nothing to the next one.
     pub(super) fn end(&mut self) -> Option<(Child, ChildStdin)> {
         self.command = None;
+        self.ledger = None;
         self.programs.clear();
         self.next_start = None;
         self.guardian.take()
@@ -238,6 +268,9 @@ impl State {
         }
         if let Some(command) = &mut self.command {
             command.stdout(Stdio::null());
+        }
+        if let Some(ledger) = self.ledger.take() {
+            ledger.ended();
         }
         self.guardian.take()
     }

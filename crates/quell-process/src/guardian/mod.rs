@@ -11,12 +11,13 @@
 
 mod guard;
 mod guarded;
+mod ledger;
 mod news;
 mod take_over;
 #[cfg(test)]
 mod tests;
 
-pub use guard::guard;
+pub use guard::{guard, guard_and_tell};
 pub(crate) use guarded::{Announced, announce, reaped, started};
-pub use guarded::{Guarded, guarded_by, let_go};
-pub use take_over::take_over;
+pub use guarded::{Guarded, forget_doubt, guarded_by, let_go};
+pub use take_over::{TakenOver, take_over};

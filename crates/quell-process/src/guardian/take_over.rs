@@ -11,15 +11,32 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::guarded::{LOOK_PAUSE, hold};
+use super::guarded::{LOOK_PAUSE, hold, is_guarded};
+use super::ledger::{self, Ledger};
 
-/// Waits until the guardians of earlier processes with this file have ended all that they guarded,
-/// for so long at most, then has those of this process keep the file locked. Tells whether they
-/// have. A guardian needs 10.5 s at most, and one that was killed is not waited for: what it
-/// guarded may run on. Zero looks once. A time that no clock can count to, such as
+/// What is known of the programs of the processes before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum TakenOver {
+    /// Nothing of them was found any more: the last guardian of each process has said so, or there
+    /// was none because there were no programs.
+    Ended,
+    /// No guardian of them is left, and not every one has said that it found nothing: it was killed
+    /// with its process, or gave up, or the file is new.
+    Unknown,
+    /// A guardian of them is at work still.
+    Late,
+}
+
+/// Waits until the guardians of earlier processes with this file have ended, for so long at most,
+/// then has those of this process keep the file locked. Yields what is known of the programs that
+/// they guarded. A guardian needs 10.5 s at most, and one that was killed is not waited for: what
+/// it guarded may run on. Zero looks once. A time that no clock can count to, such as
 /// [`Duration::MAX`], has no end.
 ///
-/// The file is made if it is not there, and nothing is written into it. The caller sees to it that
+/// The file is made if it is not there, and has some lines for the next process. One in which there
+/// is doubt leaves it to those that follow, until it says with [`forget_doubt`](crate::forget_doubt)
+/// that nobody has to know any more. The caller sees to it that
 /// no two processes have the same one at once, and that [`guarded_by`](crate::guarded_by) was
 /// called before; otherwise it does nothing but wait. A second call waits for this process as well
 /// if the file is the same, and has it hold the other file instead of the first one otherwise.
@@ -40,12 +57,13 @@ use super::guarded::{LOOK_PAUSE, hold};
 /// use std::time::Duration;
 ///
 /// let file = std::env::temp_dir().join(format!("take-over-{}", std::process::id()));
-/// // There was no process before this one.
-/// assert!(quell_process::take_over(&file, Duration::from_secs(15)).await.unwrap());
+/// // The file is new: nothing tells of processes before this one.
+/// let taken = quell_process::take_over(&file, Duration::from_secs(15)).await.unwrap();
+/// assert_eq!(taken, quell_process::TakenOver::Unknown);
 /// # std::fs::remove_file(file).unwrap();
 /// # });
 /// ```
-pub async fn take_over(file: &Path, at_most: Duration) -> io::Result<bool> {
+pub async fn take_over(file: &Path, at_most: Duration) -> io::Result<TakenOver> {
     let file = open(file)?;
     let until = Instant::now().checked_add(at_most);
     let have_ended = loop {
@@ -58,18 +76,28 @@ pub async fn take_over(file: &Path, at_most: Duration) -> io::Result<bool> {
             Err(TryLockError::Error(error)) => return Err(error),
         }
     };
+    let taken = if have_ended {
+        let is_sure = ledger::is_sure(&file);
+        // Nobody else writes now.
+        file.set_len(0)?;
+        if is_sure { TakenOver::Ended } else { TakenOver::Unknown }
+    } else {
+        TakenOver::Late
+    };
+    // What nobody guards is in doubt from the beginning.
+    let ledger = Ledger::begin(&file, taken != TakenOver::Ended || !is_guarded());
     if have_ended {
         // A lock that is changed in place is another one on each system.
         file.unlock()?;
     }
     // Also beside one that has not ended: who comes next waits for both.
     file.try_lock_shared()?;
-    hold(file);
-    Ok(have_ended)
+    hold(file, ledger);
+    Ok(taken)
 }
 
 fn open(file: &Path) -> io::Result<File> {
     let mut options = OpenOptions::new();
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    options.read(true).write(true).create(true).truncate(false).open(file)
+    options.read(true).append(true).create(true).open(file)
 }

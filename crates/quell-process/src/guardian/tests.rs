@@ -15,7 +15,7 @@ use tracing::{Event, Metadata, Subscriber};
 use super::guard::Program;
 use super::guarded::{STATE, State, announce, reap};
 use super::news::News;
-use super::take_over::take_over;
+use super::take_over::{TakenOver, take_over};
 use crate::survivors;
 
 /// Guards with a shell command.
@@ -94,19 +94,20 @@ async fn the_next_process_waits_for_the_guardian_and_not_without_end() {
     STATE.lock().unwrap().command = guarded("exec cat").command;
     // There was none before, and then none that had anything to guard.
     for _ in 0..2 {
-        assert!(take_over(&file, Duration::ZERO).await.unwrap());
+        assert_ne!(take_over(&file, Duration::ZERO).await.unwrap(), TakenOver::Late);
         let program = announce("program");
         let (child, pipe) = STATE.lock().unwrap().end().unwrap();
         // The process is gone, its guardian is not.
         STATE.lock().unwrap().command = guarded("exec cat").command;
-        assert!(!take_over(&file, Duration::from_millis(50)).await.unwrap());
+        let late = take_over(&file, Duration::from_millis(50)).await.unwrap();
+        assert_eq!(late, TakenOver::Late);
         STATE.lock().unwrap().command = None;
         drop((program, pipe));
         reap(child, Duration::from_secs(10));
         STATE.lock().unwrap().command = guarded("exec cat").command;
     }
     assert!(STATE.lock().unwrap().end().is_none());
-    assert!(take_over(&file, Duration::ZERO).await.unwrap());
+    assert_ne!(take_over(&file, Duration::ZERO).await.unwrap(), TakenOver::Late);
     std::fs::remove_file(file).unwrap();
 }
 
@@ -115,7 +116,7 @@ async fn a_process_that_lets_go_is_not_waited_for_unless_a_program_may_be_left()
     let _one_at_a_time = ONE_AT_A_TIME.lock().await;
     let file = std::env::temp_dir().join(format!("quell-guardian-4-{}", std::process::id()));
     STATE.lock().unwrap().command = guarded("exec cat").command;
-    assert!(take_over(&file, Duration::ZERO).await.unwrap());
+    assert_ne!(take_over(&file, Duration::ZERO).await.unwrap(), TakenOver::Late);
     let program = announce("program");
     // As the next process does: another opening of the file.
     let is_free = || std::fs::File::open(&file).unwrap().try_lock().is_ok();

@@ -1,6 +1,7 @@
 //! The store of `quell run` and `quell serve`, a file or a database that outlives the process, and
 //! the commands that read it.
 
+mod ended;
 mod events;
 mod file;
 mod keep;

@@ -14,12 +14,13 @@ use quell::{
 };
 use quell_flow::path_text;
 use quell_postgres::PostgresNode;
-use quell_process::{let_go, take_over};
+use quell_process::{TakenOver, let_go, take_over};
 use quell_report::text::{printable, span};
 use quell_sqlite::SqliteStore;
 use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 
+use super::ended::{end_programs, forget_doubt_if_none_is_left};
 use super::left_behind::{BEFORE, Failed, words};
 use super::node::NodeArgs;
 use super::place::Place;
@@ -101,11 +102,13 @@ impl OpenStore {
         say: impl Fn(&str),
         going_on: impl FnMut(&RunRecord) -> Option<Recovery> + Send,
     ) -> Result<(HeldAttempts, Vec<String>), String> {
-        let late = self.take_over(signals, say).await?;
+        let (have_ended, late) = self.take_over(signals, say).await?;
         let (recovered, held, failed) = self.decide(engine, signals, going_on).await?;
-        if late.is_none() {
+        if have_ended {
             self.forget_rolled_back(engine).await.map_err(|error| self.place.told(&error))?;
         }
+        let forgotten = forget_doubt_if_none_is_left(&*self.store).await;
+        forgotten.map_err(|error| self.place.told(&error))?;
         Ok((held, late.into_iter().chain(words(&recovered, &failed, BEFORE)).collect()))
     }
 
@@ -123,7 +126,7 @@ impl OpenStore {
     ) -> Result<(RunRef, Vec<String>), String> {
         let mut how = Some(how);
         let going_on = |run: &RunRecord| how.take_if(|_| run.run() == wanted);
-        let late = self.take_over(signals, say).await?;
+        let (_, late) = self.take_over(signals, say).await?;
         let (mut recovered, held, failed) = self.decide(engine, signals, going_on).await?;
         held.start();
         let Recovered { resumed, paused, .. } = &mut recovered;
@@ -140,16 +143,17 @@ impl OpenStore {
     }
 
     /// Waits until the guardian of the process before has ended what that had left: what goes on
-    /// starts the same programs again (I19). Yields words if it takes too long.
+    /// starts the same programs again (I19). Yields whether all of it is known to have ended, and
+    /// then the store has none of it any more; and words if it takes too long.
     ///
     /// # Errors
     ///
-    /// Fails if nothing tells about that guardian, or with a signal.
+    /// Fails if nothing tells about that guardian, with the trouble of the store, or with a signal.
     async fn take_over(
         &self,
         signals: &mut Signals,
         say: impl Fn(&str),
-    ) -> Result<Option<String>, String> {
+    ) -> Result<(bool, Option<String>), String> {
         let have_ended = async {
             let mut taken = pin!(take_over(&self.guard, GUARDIAN_WAIT));
             if let Ok(have_ended) = timeout(GUARDIAN_SILENCE, &mut taken).await {
@@ -171,12 +175,19 @@ impl OpenStore {
             }
         };
         match have_ended {
-            Ok(true) => Ok(None),
-            Ok(false) => Ok(Some(format!(
-                "programs of the process before have not ended within {}, and may run beside those \
-                 that are started again",
-                span(GUARDIAN_WAIT)
-            ))),
+            Ok(TakenOver::Ended) => {
+                let ended = end_programs(&*self.store).await;
+                ended.map_err(|error| self.place.told(&error)).map(|()| (true, None))
+            }
+            Ok(TakenOver::Late) => {
+                let words = format!(
+                    "programs of the process before have not ended within {}, and may run beside \
+                     those that are started again",
+                    span(GUARDIAN_WAIT)
+                );
+                Ok((false, Some(words)))
+            }
+            Ok(_) => Ok((false, None)),
             Err(error) => Err(format!("{} cannot be locked: {error}", path_text(&self.guard))),
         }
     }

@@ -1,5 +1,5 @@
 //! What outlives a `quell` that was killed: the next one names it, and calls nothing quiescent of
-//! which it does not know that.
+//! which it does not know that, from the guardian of the one before.
 
 use serde_json::{Value, json};
 
@@ -67,13 +67,59 @@ fn a_program_that_outlives_its_server_and_the_guardian_is_named() {
 }
 
 #[test]
-fn a_program_that_the_guardian_has_ended_is_named_because_nothing_tells_of_that() {
+fn a_program_that_the_guardian_has_ended_is_known_to_have_ended() {
     let (site, pid) = works(Scratch::new());
     site.signal("KILL");
     wait_until("it is dead", || !is_alive(pid));
     let site = Site::with(site.ended().1, &ARGS);
-    assert_named(&site, ("process", "sh"));
+    let (status, run) = site.get("/v1/runs/one");
+    assert_eq!((status, &run["status"]), (200, &json!("failed")), "{run}");
+    let row = &run["rows"][0];
+    assert_eq!((&row["quiescent"], &row["abandoned"]), (&json!(true), &json!([])), "{run}");
+    assert!(site.log("one").iter().all(|(event, _)| event != "abandoned"), "{run}");
     assert!(!site.scratch.path("witness").exists());
+}
+
+#[test]
+fn what_no_guardian_has_ended_is_in_doubt_for_as_long_as_its_run_goes_on() {
+    let scratch = Scratch::new();
+    let script = "echo $$ >> pid; until [ -e end ]; do sleep 0.01; done";
+    let step = json!({ "name": "step", "run": ["sh", "-c", script] });
+    scratch.write("plan.json", &json!({ "name": "it", "steps": [step] }).to_string());
+    let served = "[workflows.it]\nplan = 'plan.json'\non_worker_lost = 'continue'\n";
+    scratch.write("quell.toml", served);
+    let mut site = Site::with(scratch, &ARGS);
+    let body = json!({ "component": "workflow/it", "input": null, "id": "one" });
+    assert_eq!(site.post("/v1/runs", &body).0, 201);
+    // The first one dies with its guardian, the others alone.
+    for nth in 1..=3 {
+        wait_until("its program works", || site.scratch.pids().len() == nth);
+        if nth == 1 {
+            send("STOP", site.pid());
+            let guardian = guardian_of(site.pid()).expect("there is a guardian");
+            send("KILL", guardian);
+            wait_until("it is dead", || !is_alive(guardian));
+        }
+        site.signal("KILL");
+        let scratch = site.ended().1;
+        let last = scratch.pids()[nth - 1];
+        wait_until("it is as is meant", || nth == 1 || !is_alive(last));
+        site = Site::with(scratch, &ARGS);
+    }
+    wait_until("its program works", || site.scratch.pids().len() == 4);
+    site.scratch.write("end", "");
+    wait_until("it has ended", || site.get("/v1/runs/one").1["ended_at"].is_string());
+    // All of them are named, as nobody can tell the first one from the others.
+    let (_, run) = site.get("/v1/runs/one");
+    assert_eq!(
+        (&run["status"], &run["rows"][0]["quiescent"]),
+        (&json!("completed"), &json!(false))
+    );
+    site.signal("TERM");
+    let site = Site::with(site.ended().1, &ARGS);
+    assert_eq!(site.post("/v1/runs", &json!({ "component": "workflow/it", "id": "two" })).0, 201);
+    wait_until("it has ended", || site.get("/v1/runs/two").1["ended_at"].is_string());
+    assert_eq!(site.get("/v1/runs/two").1["rows"][0]["quiescent"], true);
 }
 
 #[test]

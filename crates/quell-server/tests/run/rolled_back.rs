@@ -192,13 +192,21 @@ fn i36_what_was_rolled_back_stays_only_while_something_of_it_may_execute() {
     on.execute("update run set kind = 'swarm' where name = 'below'", []).expect("it is damaged");
     drop(on);
     scratch.write("quell.toml", PROGRAM);
-    let site = Site::with(scratch, &ARGS);
-    let names = || {
+    let names = |site: &Site| {
         let stored = site.scratch.run(&["runs", "--store", "runs.db", "--json"]).stdout;
         let rows = stored.lines().map(|row| serde_json::from_str::<Value>(row).expect("JSON"));
         rows.map(|row| (text(&row, "name").to_owned(), text(&row, "status").to_owned()))
             .collect::<BTreeMap<_, _>>()
     };
-    let left = ["damaged", "elsewhere"].map(|name| (name.to_owned(), "cancelled".to_owned()));
-    assert_eq!(names(), BTreeMap::from(left));
+    let left = |names: &[&str]| -> BTreeMap<_, _> {
+        names.iter().map(|name| ((*name).to_owned(), "cancelled".to_owned())).collect()
+    };
+    // Nothing tells of the programs: there was no server with a guardian.
+    let site = Site::with(scratch, &ARGS);
+    assert_eq!(names(&site), left(&["blocked", "damaged", "elsewhere"]));
+    site.signal("TERM");
+    let (_, scratch) = site.ended();
+    scratch.write("runs.db.guard", "process 1\nbegun 1\nended 1\n");
+    let site = Site::with(scratch, &ARGS);
+    assert_eq!(names(&site), left(&["damaged", "elsewhere"]));
 }
