@@ -112,8 +112,8 @@ pub(crate) enum Command {
     /// Print what the report of a run says as JSON: every field, its type and its unit
     #[command(long_about = REPORT_PAGE, help_template = "{about}", term_width = 0)]
     Report,
-    /// Print what the events of a run say as JSON, kind by kind; or the events of a run of a store
-    #[command(long_about = EVENTS_PAGE, help_template = "{about}", term_width = 0)]
+    /// Print the events of a run of a store; or, without one, what events say as JSON, kind by kind
+    #[command(after_long_help = EVENTS_PAGE, term_width = 0)]
     Events(EventsArgs),
     /// List the runs of a store
     #[command(after_help = RUNS_AFTER_HELP)]

@@ -4,11 +4,21 @@
 use serde_json::Value;
 
 use crate::report_page::plain;
-use crate::support::{Scratch, assert_help_is_page, page};
+use crate::support::{Scratch, page};
 
 #[test]
-fn the_help_is_the_page() {
-    assert_help_is_page("events");
+fn the_help_says_how_it_is_called_and_ends_with_the_page() {
+    let scratch = Scratch::new();
+    let own = page("events");
+    for args in [&["help", "events"][..], &["events", "--help"]] {
+        let ended = scratch.run(args);
+        ended.assert_code(0);
+        let (usage, page) = ended.stdout.split_once("\n# The events").expect("a page");
+        assert!(usage.contains("Usage: quell events [OPTIONS] [RUN]"), "{usage}");
+        assert!(usage.contains("--store <FILE>") && usage.contains("--json"), "{usage}");
+        assert!(own.trim_end().ends_with(page.trim_end()), "{page}");
+    }
+    assert_eq!(scratch.run(&["events"]).stdout.trim_end(), own.trim_end());
     assert!(Scratch::new().run(&["run", "--help"]).stdout.contains("`quell help events`"));
 }
 
