@@ -104,6 +104,23 @@ mod tests {
     }
 
     #[test]
+    fn the_time_of_a_run_that_goes_on_in_another_process_does_not_begin_again() {
+        let events = [
+            queued(1, "root", None),
+            event(2, "root", EventKind::Started),
+            queued(70, "root", None),
+            event(72, "root", EventKind::Started),
+            event(80, "root", EventKind::Ended(RunStatus::Completed)),
+        ];
+        let expected = [
+            "    0.100  root  running",
+            "    7.100  root  running",
+            "    7.900  root  completed after 7.80 s",
+        ];
+        assert_eq!(shown(&events, false), expected);
+    }
+
+    #[test]
     fn every_transition_is_one_line_with_the_path_of_the_run() {
         let cause = Cause::new(CauseKind::Deadline, at(300), RunId::from_text("a"));
         let lines = shown(

@@ -120,7 +120,8 @@ impl Tree {
         }
         if event.run == event.root {
             self.root = Some(event.run);
-            self.began = Some(event.at);
+            // One that goes on after its process was lost is queued again: its time goes on.
+            self.began.get_or_insert(event.at);
         }
     }
 

@@ -1,5 +1,6 @@
 //! [`Site`]: everything that is served, from the first check to the last connection.
 
+use std::fmt::Write as _;
 use std::io::{self, Write as _};
 use std::iter;
 use std::net::SocketAddr;
@@ -232,14 +233,22 @@ async fn drained(
 }
 
 fn summary(report: &ShutdownReport) -> String {
-    let runs = format!("stopped {} live runs in {}", report.roots.total(), span(report.took));
+    // What did not end is paused, and is left so to the next process.
+    let paused = report.roots.live;
+    let (stopped, took) = (report.roots.total() - paused, span(report.took));
+    let runs = |count: u64| if count == 1 { "run" } else { "runs" };
+    let mut words = format!("stopped {stopped} live {} in {took}", runs(stopped));
+    if paused > 0 {
+        let stay = if paused == 1 { "stays" } else { "stay" };
+        let _ = write!(words, "; {paused} paused {} {stay} so, for the next process", runs(paused));
+    }
     let left = report.abandoned.iter().map(|left| {
         let (sort, name) = (left.what.as_str(), printable(&left.name));
         format!("\nabandoned: {sort} {name} {}", still_executes(left.what))
     });
     let unstored = (report.unstored > 0)
         .then(|| format!("\n{} facts of runs are not known to be stored", report.unstored));
-    iter::once(runs).chain(left).chain(unstored).collect()
+    iter::once(words).chain(left).chain(unstored).collect()
 }
 
 /// Writes the address to stdout, for the process that started this one.

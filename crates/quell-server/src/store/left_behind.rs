@@ -24,9 +24,9 @@ impl Failed {
 /// Whose the runs were that a process finds at its start.
 pub(super) const BEFORE: &str = "an earlier process";
 
-/// Yields a line that says how many runs have ended now, if any have, one each that says how many
-/// go on and how many are paused, and one for each of the first that cannot be read. `whose` says
-/// who had left them.
+/// Yields a line that says how many runs have ended now, if any have, steps not counted; one each
+/// that says how many go on and how many are paused; and one for each of the first that cannot be
+/// read. `whose` says who had left them.
 pub(super) fn words(recovered: &Recovered, failed: &Failed, whose: &str) -> Vec<String> {
     let mut lines: Vec<_> = ended(recovered, failed, whose).into_iter().collect();
     lines.extend(match recovered.resumed.len() {
@@ -51,7 +51,7 @@ pub(super) fn words(recovered: &Recovered, failed: &Failed, whose: &str) -> Vec<
 }
 
 fn ended(recovered: &Recovered, failed: &Failed, whose: &str) -> Option<String> {
-    let (ended, all) = (recovered.ended, recovered.ended.total());
+    let (ended, all) = (recovered.ended_roots, recovered.ended_roots.total());
     let runs = match all {
         0 => return None,
         1 => format!("1 run that {whose} had left behind has"),

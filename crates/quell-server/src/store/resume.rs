@@ -3,9 +3,9 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use quell::Payload;
 use quell::store::RunRecord;
-use quell_flow::{LinkedPlan, PastError, PlanPast, excerpt};
+use quell::{Payload, RunKind};
+use quell_flow::{COMPONENT, LinkedPlan, PastError, PlanPast, excerpt, path_text};
 
 use super::file::StoreFile;
 use super::open::OpenStore;
@@ -38,14 +38,26 @@ impl Left {
     ///
     /// Fails with what to do if there was none.
     pub(crate) fn plan(&self) -> Result<PathBuf, String> {
+        let name = excerpt(&id(&self.0));
+        if let Some(words) = no_plan(&self.0) {
+            return Err(words);
+        }
         let file = self.0.accepted.annotations.get(PLAN_FILE);
         let file = file.and_then(|file| file.as_text().map(|text| PathBuf::from(&*text)));
-        file.ok_or_else(|| {
-            let name = excerpt(&id(&self.0));
-            format!(
-                "where the plan of `{name}` is, is not known; expected `quell run PLAN --resume …`"
-            )
-        })
+        let Some(file) = file else {
+            return Err(format!(
+                "run `{name}` is of a plan that was no file; name the same plan: \
+                 `quell run PLAN --resume {name} --store …`"
+            ));
+        };
+        match file.try_exists() {
+            Ok(false) => Err(format!(
+                "the plan of run `{name}` is not at {} any more; put it back there, or name where \
+                 it is: `quell run PLAN --resume {name} --store …`",
+                path_text(&file)
+            )),
+            _ => Ok(file),
+        }
     }
 
     /// Yields the time that the command line gave the run when it began, if it did.
@@ -72,13 +84,56 @@ impl Left {
         is_live(&record)?;
         PlanPast::read(&*store.store, plan, &record).await.map_err(|error| match error {
             PastError::Store(error) => store.place.told(&error),
-            PastError::OtherPlan => format!(
-                "run `{name}` cannot go on with this plan: its text has changed since, or \
-                 `--from`, `--only` or `--outputs` were others; put it back, or run the plan anew"
+            PastError::OtherPlan => self.other_plan(&name, plan),
+            PastError::NoPlan => no_plan(&self.0).unwrap_or_else(|| {
+                format!("run `{name}` is none of a plan; start it anew, without `--resume`")
+            }),
+            PastError::Gap => format!(
+                "run `{name}` cannot go on: its log has a gap, so that nobody knows which of its \
+                 steps have ended; run the plan anew"
             ),
             error => format!("run `{name}` cannot go on: {error}"),
         })
     }
+}
+
+impl Left {
+    /// Says that the plan is not the one that the run began with, and what to do.
+    fn other_plan(&self, run: &str, plan: &LinkedPlan) -> String {
+        let (was, is) = (&*self.0.accepted.name, plan.plan().name());
+        if was != is {
+            let (was, is) = (excerpt(was), excerpt(is));
+            return format!(
+                "run `{run}` is one of plan `{was}`, and this is plan `{is}`; name the one that it \
+                 began with, under its former name, or run this one anew, without `--resume`"
+            );
+        }
+        format!(
+            "run `{run}` cannot go on with this plan: its text has changed since, or `--from`, \
+             `--only` or `--outputs` were others; put it back, or run the plan anew, without \
+             `--resume`"
+        )
+    }
+}
+
+/// Says of a run that it is none of a plan, so that nothing tells which of it has ended; none if it
+/// may be one.
+fn no_plan(record: &RunRecord) -> Option<String> {
+    let name = excerpt(&id(record));
+    let component = record.accepted.labels.get(COMPONENT);
+    let (what, instead) = match component {
+        Some(component) => {
+            let component = excerpt(component);
+            let instead = "`quell serve` goes on with it if `on_worker_lost = 'continue'` says so, \
+                           or if it is paused";
+            (format!("component `{component}`"), instead)
+        }
+        None if record.accepted.kind == RunKind::Step => {
+            ("a command".to_owned(), "start the command anew, without `--resume`")
+        }
+        None => return None,
+    };
+    Some(format!("run `{name}` is one of {what}, and `--resume` goes on with plans; {instead}"))
 }
 
 /// Refuses a run that has ended.

@@ -73,16 +73,20 @@ fn a_run_goes_on_behind_the_steps_that_had_ended_and_the_one_that_was_cut_is_att
     let args = ["run", "--resume", &killed.id, "--store", "runs.db", "--report", "report.json"];
     let ended = killed.scratch.run(&args);
     ended.assert_code(0);
+    // The steps of the lost attempt are no runs that have failed: their run goes on.
+    assert!(!ended.stderr.contains("failed"), "{ended:?}");
+    assert!(ended.stdout.ends_with("nothing of it was found running\n"), "{ended:?}");
+    let shown = killed.scratch.run(&["events", &killed.id, "--store", "runs.db"]).stdout;
+    let time = |line: &str| line.split_whitespace().next().and_then(|word| word.parse().ok());
+    let times: Vec<f64> = shown.lines().filter_map(time).collect();
+    assert!(times.len() > 10 && times.is_sorted(), "{shown}");
     let ran = ["a", "r", "cut", "last"].map(|name| killed.ran(name));
     assert_eq!(ran, ["1\n", "1\n2\n", "1.1\n2.1\n2.2\n", "x\n"]);
     let report = killed.scratch.json("report.json");
     assert_eq!(row(&report, "last")["output"]["stdout"], "begun 2\none\nr2\nada");
     assert_eq!(report["output"]["a"]["stdout"], "one\n");
-    // Nothing tells that the program of the attempt before has ended.
-    let left = json!({ "name": "sh", "what": "process" });
-    let abandoned = report["abandoned"].as_array().expect("a list");
-    assert_eq!((&report["quiescent"], abandoned.len()), (&json!(false), 1), "{report}");
-    assert_eq!(json!({ "name": abandoned[0]["name"], "what": abandoned[0]["what"] }), left);
+    // The guardian has told that the program of the attempt before has ended.
+    assert_eq!((&report["quiescent"], &report["abandoned"]), (&json!(true), &json!([])));
     assert_eq!(report["output"]["rounds"]["cut"]["stdout"], "begun 2\none\nr2\n");
     let again = killed.scratch.run(&args[..5]);
     again.assert_code(2);
@@ -118,6 +122,62 @@ fn a_plan_that_has_changed_is_refused_and_the_run_can_still_go_on() {
     killed.scratch.write("go", "");
     killed.scratch.run(&args).assert_code(0);
     assert_eq!(killed.ran("a"), "1\n");
+}
+
+#[test]
+fn a_plan_that_was_moved_or_renamed_is_told_with_what_to_do_and_the_run_can_still_go_on() {
+    let killed = Killed::new();
+    let (scratch, id) = (&killed.scratch, &*killed.id);
+    let refused = |args: &[&str], says: &[&str]| {
+        let ended = scratch.run(&[args, &["--resume", id, "--store", "runs.db"]].concat());
+        ended.assert_code(2);
+        for words in says {
+            assert!(ended.stderr.contains(words), "{words}: {ended:?}");
+        }
+    };
+    std::fs::rename(scratch.path("plan.yaml"), scratch.path("moved.yaml")).expect("it is moved");
+    let right = format!("`quell run PLAN --resume {id} --store …`");
+    refused(&["run"], &["plan.yaml any more; put it back there", &right]);
+    scratch.write("renamed.yaml", &PLAN.replace("name: p\n", "name: q\n"));
+    refused(&["run", "renamed.yaml"], &["is one of plan `p`, and this is plan `q`", "anew"]);
+    killed.assert_untouched();
+    scratch.write("go", "");
+    let args = ["run", "moved.yaml", "--resume", id, "--store", "runs.db"];
+    scratch.run(&args).assert_code(0);
+}
+
+#[test]
+fn a_plan_that_was_left_behind_is_one_run_that_has_failed_however_many_steps_it_had() {
+    let killed = Killed::new();
+    let ended = killed.scratch.run(&["run", "--store", "runs.db", "--", "true"]);
+    ended.assert_code(0);
+    let words = format!(
+        "quell: 1 run that an earlier process had left behind has failed: p {}\n",
+        killed.id
+    );
+    assert_eq!(ended.stderr, words);
+}
+
+#[test]
+fn a_run_of_a_command_is_told_that_it_is_none_of_a_plan() {
+    let scratch = Scratch::new();
+    let script = "echo $$ > pid; exec sleep 1000";
+    let args = ["run", "--store", "runs.db", "--", "sh", "-c", script];
+    let running = Running::start(scratch.quell(&args));
+    wait_until("its program works", || scratch.pids().len() == 1);
+    let listed = scratch.run(&["runs", "--store", "runs.db", "--json"]).stdout;
+    let run: serde_json::Value = serde_json::from_str(&listed).expect("one run");
+    send("KILL", running.pid());
+    running.ended();
+    wait_until("the guardian", || scratch.survivors().is_empty());
+    scratch.write("plan.yaml", "name: p\nsteps: [{ name: a, run: ['true'] }]\n");
+    let id = run["id"].as_str().expect("an id");
+    for plan in [&["run"][..], &["run", "plan.yaml"]] {
+        let ended = scratch.run(&[plan, &["--resume", id, "--store", "runs.db"]].concat());
+        ended.assert_code(2);
+        let says = "is one of a command, and `--resume` goes on with plans; start the command anew";
+        assert!(ended.stderr.contains(says), "{ended:?}");
+    }
 }
 
 /// `deploy` hangs until its timeout, and then the cleanup, unless `go` is there.

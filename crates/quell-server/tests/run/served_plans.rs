@@ -153,6 +153,30 @@ fn a_plan_that_waits_is_answered_through_every_contract_and_goes_on_behind_the_q
 }
 
 #[test]
+fn a_server_that_ends_leaves_paused_runs_and_says_so_and_one_that_was_cancelled_lists_its_steps() {
+    let site = asking(asking_plan(), &["--store", "runs.db"]);
+    let asked = start_all(&site);
+    site.has_stored_paused(4);
+    let (code, told) = site.post("/v1/runs/native/cancel", &json!({}));
+    assert_eq!((code, &told["status"]), (200, &json!("cancelled")), "{told}");
+    let (_, run) = site.get("/v1/runs/native");
+    let skipped = &run["rows"][0]["summary"]["skipped"];
+    assert_eq!(skipped[0], json!({ "name": "ok", "reason": "paused" }), "{run}");
+    site.signal("TERM");
+    let (ended, scratch) = site.ended();
+    ended.assert_code(0);
+    let says = "stopped 0 live runs in ";
+    assert!(ended.stderr.contains(says), "{ended:?}");
+    assert!(ended.stderr.contains("; 3 paused runs stay so, for the next process"), "{ended:?}");
+    let shown = scratch.run(&["show", "native", "--store", "runs.db"]);
+    assert!(shown.stdout.contains("ok    the run was paused before"), "{shown:?}");
+    let site = asking(scratch, &["--store", "runs.db"]);
+    assert_eq!(status(&site, &asked.runs[0]), "paused");
+    site.signal("TERM");
+    site.ended().0.assert_code(0);
+}
+
+#[test]
 fn a_plan_that_waited_when_its_server_was_killed_goes_on_in_the_next_one() {
     let more = ["--store", "runs.db"];
     let site = asking(asking_plan(), &more);
