@@ -6,14 +6,20 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use quell::store::RunRecord;
 use quell::testing::cluster::{Nodes, Trouble};
 use quell::{
-    AskError, CauseKind, Engine, LimitsOutcome, NewLimits, Pause, PauseError, Recovery,
+    AskError, CauseKind, Engine, Failure, LimitsOutcome, NewLimits, Pause, PauseError, Recovery,
     ResumeError, RunContext, RunId, RunRef, RunSpec, RunStatus, Shutdown,
 };
 
 use crate::support::{
-    Fault, Shaky, asks, clerk, listener, ms, paused, secs, slow, soon, started, started_as, stop,
-    within,
+    Fault, Shaky, clerk, listener, ms, secs, slow, soon, started, started_as, stop, within,
 };
+
+/// Asks once, and says what it was answered.
+async fn asks(ctx: RunContext) -> Result<(), Failure> {
+    let answer = ctx.resumed_with().ok_or_else(|| ctx.pause("may I?"))?;
+    ctx.set_output(answer);
+    Ok(())
+}
 
 struct Two {
     nodes: Nodes,
@@ -31,7 +37,8 @@ fn two() -> Two {
 
 /// A run of the engine that asks, and is stored so.
 async fn asking(engine: &Engine) -> RunRef {
-    let run = paused(engine, clerk()).await;
+    let run = engine.submit_resumable_durably(clerk(), asks).await.unwrap().into_ref();
+    within("it asks", run.paused()).await;
     run.stored().await.unwrap();
     run
 }
@@ -205,9 +212,9 @@ async fn i34_an_answer_that_is_acknowledged_outlives_the_node_that_has_taken_it(
     let Two { node_a, a, b, .. } = two();
     let body = async |ctx: RunContext| match ctx.resumed_with() {
         None => Err(ctx.pause("may I?")),
-        Some(answer) => {
+        Some(_) => {
             ctx.stopped().await;
-            Ok(answer)
+            Ok(())
         }
     };
     let run = a.submit_resumable_durably(clerk(), body).await.unwrap().into_ref();

@@ -57,6 +57,7 @@ const OUTSIDE: [(&str, &[&str]); 2] = [
             "parking_lot",
             "serde_json",
             // Payloads of idempotency keys, alike in every process.
+            "serde",
             "sha2",
             "slab",
             "thiserror",

@@ -7,7 +7,7 @@ use tokio::sync::oneshot;
 
 use crate::encode::Write;
 
-/// One append. It has a record at least, unless it is tried to find out whether one would be stored.
+/// One append. It has a record at least, unless it only finds out whether one would be stored.
 #[derive(Debug)]
 pub struct Job {
     /// Its records, in their order.

@@ -2,9 +2,6 @@
 
 use std::sync::Arc;
 
-#[cfg(doc)]
-use crate::Engine;
-
 /// Why a run was not paused, resumed, or given new limits, on whatever node it is.
 ///
 /// # Examples

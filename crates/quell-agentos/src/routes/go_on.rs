@@ -7,7 +7,7 @@ use futures::StreamExt as _;
 use futures::future::ready;
 use quell::{ResumeError, RunStatus};
 use quell_flow::ComponentKind;
-use quell_http::{NotDone, OnDisconnect, RunView, events_by_now, offload_if_large};
+use quell_http::{NotDone, OnDisconnect, RunView, View, events_by_now, offload_if_large};
 
 use crate::answer_form::AnswerForm;
 use crate::app::{App, find};
@@ -49,39 +49,9 @@ pub(super) async fn go_on(
     let charge =
         if follows { Some(view.charge_stream().map_err(Refusal::overdrawn)?) } else { None };
     // Nothing is written while it is paused: what comes behind this is of the next attempt.
-    let last = match &found {
-        RunView::Live(run) => events_by_now(run, 0).map(|event| event.seq).max().unwrap_or(0),
-        RunView::Stored(stored) if form.is_stream => {
-            let events = view.events_by_now(stored);
-            events.fold(0, |last: u64, event| ready(last.max(event.seq))).await
-        }
-        RunView::Stored(_) => 0,
-    };
+    let last = if form.is_stream { last_seq(view, &found).await } else { 0 };
     let resumed = view.resume_attempt(&found, pause.attempt, answer).await;
-    let resumed = resumed.map_err(|error| match error {
-        NotDone::Unknown | NotDone::Refused(ResumeError::Unknown) => unknown(),
-        error @ (NotDone::NotDecided { .. } | NotDone::NotKnown { .. }) => {
-            let text = format!("Run {} is not known to continue: {error}", found.external_id());
-            Refusal::new(StatusCode::SERVICE_UNAVAILABLE, text)
-        }
-        NotDone::Forbidden => Refusal::new(StatusCode::FORBIDDEN, "Insufficient permissions"),
-        NotDone::Refused(ResumeError::NotPaused(status)) => not_paused(&found, status),
-        NotDone::Refused(ResumeError::OtherAttempt { .. }) => asks_another(&found),
-        NotDone::Refused(ResumeError::TooLarge { .. }) => Refusal::too_large(),
-        NotDone::Refused(ResumeError::NoBody) => {
-            let text = "its component cannot continue it after a restart";
-            let text = format!("Cannot continue run {}: {text}", found.external_id());
-            Refusal::new(StatusCode::CONFLICT, text)
-        }
-        NotDone::Refused(ResumeError::NotTaken(_) | ResumeError::NotStored(_)) => {
-            let text = format!("Run {} could not be continued durably", found.external_id());
-            Refusal::new(StatusCode::SERVICE_UNAVAILABLE, text)
-        }
-        NotDone::Refused(error) => {
-            let text = format!("Too many live runs: {error}");
-            Refusal::new(StatusCode::TOO_MANY_REQUESTS, text)
-        }
-    });
+    let resumed = resumed.map_err(|error| not_continued(&found, error, unknown));
     let (run, is_stream, is_background) = (resumed?, form.is_stream, form.is_background);
     drop((form, upload));
     let Some(charge) = charge else { return Ok(accepted(&run)) };
@@ -103,6 +73,49 @@ pub(super) async fn go_on(
     let answer = run_response_at_end(view, run).await?.ok_or_else(Refusal::unexpected);
     drop(guard);
     answer
+}
+
+/// Yields the number of the last event in the log of a run that is paused.
+async fn last_seq(view: &View, run: &RunView) -> u64 {
+    match run {
+        RunView::Live(run) => events_by_now(run, 0).map(|event| event.seq).max().unwrap_or(0),
+        RunView::Stored(stored) => {
+            let events = view.events_by_now(stored);
+            events.fold(0, |last: u64, event| ready(last.max(event.seq))).await
+        }
+    }
+}
+
+/// Says why a run was not continued, or is not known to be.
+fn not_continued(
+    found: &RunView,
+    error: NotDone<ResumeError>,
+    unknown: impl FnOnce() -> Refusal,
+) -> Refusal {
+    match error {
+        NotDone::Unknown | NotDone::Refused(ResumeError::Unknown) => unknown(),
+        error @ (NotDone::NotDecided { .. } | NotDone::NotKnown { .. }) => {
+            let text = format!("Run {} is not known to continue: {error}", found.external_id());
+            Refusal::new(StatusCode::SERVICE_UNAVAILABLE, text)
+        }
+        NotDone::Forbidden => Refusal::new(StatusCode::FORBIDDEN, "Insufficient permissions"),
+        NotDone::Refused(ResumeError::NotPaused(status)) => not_paused(found, status),
+        NotDone::Refused(ResumeError::OtherAttempt { .. }) => asks_another(found),
+        NotDone::Refused(ResumeError::TooLarge { .. }) => Refusal::too_large(),
+        NotDone::Refused(ResumeError::NoBody) => {
+            let text = "its component cannot continue it after a restart";
+            let text = format!("Cannot continue run {}: {text}", found.external_id());
+            Refusal::new(StatusCode::CONFLICT, text)
+        }
+        NotDone::Refused(ResumeError::NotTaken(_) | ResumeError::NotStored(_)) => {
+            let text = format!("Run {} could not be continued durably", found.external_id());
+            Refusal::new(StatusCode::SERVICE_UNAVAILABLE, text)
+        }
+        NotDone::Refused(error) => {
+            let text = format!("Too many live runs: {error}");
+            Refusal::new(StatusCode::TOO_MANY_REQUESTS, text)
+        }
+    }
 }
 
 fn asks_another(run: &RunView) -> Refusal {

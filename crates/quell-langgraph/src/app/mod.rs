@@ -13,4 +13,4 @@ mod wait;
 pub(crate) use app::App;
 pub(crate) use create::{CreateRequest, Created};
 pub(crate) use find::{Found, Located, object_of, selected_of};
-pub(crate) use stored::{StoredRun, finish};
+pub(crate) use stored::{StoredRun, finish, last_seq};

@@ -4,12 +4,11 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use futures::future::ready;
 use futures::{Stream, StreamExt, stream};
 use quell::{EventKind, RunEvent, RunId, RunKind};
 use quell_http::{LookupError, Reading, RunView, SseEvent, TreeSaid, View};
 
-use crate::app::{App, StoredRun};
+use crate::app::{App, StoredRun, last_seq};
 use crate::stream::late::Late;
 use crate::stream::stream::{From, Render, told};
 use crate::values::Fold;
@@ -76,13 +75,6 @@ pub(crate) async fn far_frames(
     let events = Box::pin(view.events(run, 0).await?);
     let frames = told(events, render);
     Ok(frames.flat_map(|frames| stream::iter(frames.into_iter().map(Late::frame))))
-}
-
-/// Yields the number of the last event in the log of a run that is only in the store.
-pub(crate) async fn last_seq(view: &View, run: &RunView) -> u64 {
-    let RunView::Stored(stored) = run else { return 0 };
-    let events = view.events_by_now(stored);
-    events.fold(0, |last: u64, event| ready(last.max(event.seq))).await
 }
 
 impl Far {

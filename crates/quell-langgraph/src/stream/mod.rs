@@ -9,5 +9,5 @@ mod places;
 mod speech;
 mod stream;
 
-pub(crate) use far::{far_frames, last_seq};
+pub(crate) use far::far_frames;
 pub(crate) use stream::{From, frames};

@@ -17,7 +17,11 @@ use crate::crew::{bare, engine, expire, join, live, on_threads, read};
 use crate::fixture::Place;
 
 async fn asking(engine: &Engine) -> RunRef {
-    let body = async |ctx: RunContext| ctx.resumed_with().ok_or_else(|| ctx.pause("may I?"));
+    let body = async |ctx: RunContext| {
+        let answer = ctx.resumed_with().ok_or_else(|| ctx.pause("may I?"))?;
+        ctx.set_output(answer);
+        Ok(())
+    };
     let run = engine.submit_resumable_durably(RunSpec::agent("clerk"), body).await.unwrap();
     let run = run.into_ref();
     within("it asks", run.paused()).await.unwrap();

@@ -1,12 +1,13 @@
-//! [`Ledger`]: what a process and its guardians leave in the file of [`take_over`](super::take_over)
-//! for the next process, which learns from it whether all programs have ended.
+//! [`Ledger`]: what a process and its guardians leave in the file of
+//! [`take_over`](super::take_over) for the next process, which learns from it whether all programs
+//! have ended.
 //!
 //! Each line is one append, of a word and the name of a process:
 //!
 //! | line | written | says |
 //! |---|---|---|
-//! | `process NAME` | by the process, when it has the file | its lines count from now on, and those of others no more |
-//! | `doubt NAME` | by it, before that | programs of a process before it may be left, or some of its own are guarded by nobody |
+//! | `process NAME` | by the process, when it has the file | its lines count, and no others do |
+//! | `doubt NAME` | by it, before that | programs of one before may be left, or none are guarded |
 //! | `begun NAME` | by it, before a guardian is started | programs may be left from now on |
 //! | `ended NAME` | by a guardian that has found nothing left, when it ends | none is |
 //! | `sure NAME` | by the process | nobody has to know any more of a process before it |

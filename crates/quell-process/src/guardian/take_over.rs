@@ -34,10 +34,10 @@ pub enum TakenOver {
 /// it guarded may run on. Zero looks once. A time that no clock can count to, such as
 /// [`Duration::MAX`], has no end.
 ///
-/// The file is made if it is not there, and has some lines for the next process. One in which there
-/// is doubt leaves it to those that follow, until it says with [`forget_doubt`](crate::forget_doubt)
-/// that nobody has to know any more. The caller sees to it that
-/// no two processes have the same one at once, and that [`guarded_by`](crate::guarded_by) was
+/// The file is made if it is not there, and has some lines for the next process. A process that
+/// is in doubt leaves that to those that follow, until it says with
+/// [`forget_doubt`](crate::forget_doubt) that nobody has to know any more. The caller sees to it
+/// that no two processes have the same one at once, and that [`guarded_by`](crate::guarded_by) was
 /// called before; otherwise it does nothing but wait. A second call waits for this process as well
 /// if the file is the same, and has it hold the other file instead of the first one otherwise.
 ///

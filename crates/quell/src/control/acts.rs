@@ -2,22 +2,23 @@
 //! what came of it. Nodes of several releases read each other's words: one that does not know them
 //! does not take the act.
 
+use std::future::poll_fn;
 use std::sync::Arc;
+use std::task::{Poll, Waker};
 use std::time::{Duration, Instant};
 
-use quell_core::cluster::{Answer, Cluster};
-use quell_core::lifecycle::later;
-use quell_core::store::StoreError;
-use quell_core::{Cause, LimitsOutcome, NewLimits, Payload, RunKind, RunStatus};
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
-use tokio::sync::oneshot;
-
+use crate::foreign;
 use crate::foreign::couriers::Couriers;
 use crate::node::wait::Wait;
 use crate::node::{Node, State};
 use crate::pause::{Pause, PauseError, ResumeError};
 use crate::queue::Scope;
 use crate::sync::Mutex;
+use quell_core::cluster::{Answer, Cluster};
+use quell_core::lifecycle::later;
+use quell_core::store::StoreError;
+use quell_core::{Cause, LimitsOutcome, NewLimits, Payload, RunKind, RunStatus};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// What is asked of a run.
 #[derive(Debug, Serialize, Deserialize)]
@@ -61,15 +62,31 @@ pub(super) enum Progress {
     /// It is not begun.
     #[default]
     Asked,
-    /// It was taken, and is carried out.
-    Begun,
-    /// This came of it.
-    Done(Said),
+    /// It was taken, and a courier carries it out. The waker is our own loop's.
+    Begun(Option<Waker>),
+    /// This came of it; none if it has panicked.
+    Done(Option<Said>),
 }
 
 impl Progress {
-    fn said(&self) -> Option<Said> {
-        if let Self::Done(said) = self { Some(said.clone()) } else { None }
+    /// Yields what came of an act that was begun.
+    fn poll(&mut self, waker: &Waker) -> Poll<Option<Said>> {
+        match self {
+            Self::Done(said) => Poll::Ready(said.clone()),
+            Self::Begun(waiting) => {
+                *waiting = Some(waker.clone());
+                Poll::Pending
+            }
+            Self::Asked => Poll::Ready(None),
+        }
+    }
+
+    /// Takes what came of it, and yields who waits for that.
+    fn end(&mut self, said: Option<Said>) -> Option<Waker> {
+        match std::mem::replace(self, Self::Done(said)) {
+            Self::Begun(waiting) => waiting,
+            Self::Asked | Self::Done(_) => None,
+        }
     }
 }
 
@@ -146,20 +163,19 @@ pub(super) async fn carry_out(
         if !cluster.take(nr).await? {
             return Ok(());
         }
-        *progress.lock() = Progress::Begun;
-        let (done, is_done) = oneshot::channel();
+        *progress.lock() = Progress::Begun(None);
         let (node, progress) = (Arc::clone(&node), Arc::clone(&progress));
         couriers.send(Box::new(move || {
-            let said = act.carry_out(&node);
-            *progress.lock() = Progress::Done(said);
-            // Whoever waits may have gone, and asks `progress` when it comes again.
-            let _ = done.send(());
+            let said = foreign::catch_panic(|| act.carry_out(&node)).ok();
+            let waiting = progress.lock().end(said);
+            if let Some(waker) = waiting {
+                waker.wake();
+            }
         }));
-        drop(is_done.await);
     }
-    let said = progress.lock().said();
-    // Else a courier has it still, or it has panicked: whoever asks learns that it is not known.
-    let said = said.ok_or_else(|| StoreError::Io { what: "it is under way".into() })?;
+    let said = poll_fn(|cx| progress.lock().poll(cx.waker())).await;
+    // Whoever asks learns that it is not known.
+    let said = said.ok_or_else(|| StoreError::Io { what: "an act has panicked".into() })?;
     let said = said.stored(&node, is_resume).await;
     let said = Payload::json(&said).map_err(|error| StoreError::Io { what: error.to_string() })?;
     cluster.answer(nr, Answer::Act(said)).await
