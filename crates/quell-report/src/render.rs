@@ -269,7 +269,7 @@ nothing of it was found running
         root.quiescent = false;
         root.abandoned = vec![Abandoned::new(root.run, "deaf".into(), Work::Process)];
         let text = draw(&[root], Counts::default());
-        assert!(text.contains("process deaf was abandoned and still executes"), "{text}");
+        assert!(text.contains("process deaf was abandoned and may still execute"), "{text}");
         assert!(text.contains("abandoned  1 (deaf)\n"), "{text}");
         assert!(
             text.ends_with("not quiescent: what was abandoned may still be running\n"),

@@ -101,7 +101,10 @@ async fn the_next_process_waits_for_the_guardian_and_not_without_end() {
         STATE.lock().unwrap().command = guarded("exec cat").command;
         let late = take_over(&file, Duration::from_millis(50)).await.unwrap();
         assert_eq!(late, TakenOver::Late);
-        STATE.lock().unwrap().command = None;
+        // All that it had open is closed.
+        let mut state = STATE.lock().unwrap();
+        (state.command, state.ledger) = (None, None);
+        drop(state);
         drop((program, pipe));
         reap(child, Duration::from_secs(10));
         STATE.lock().unwrap().command = guarded("exec cat").command;
