@@ -83,7 +83,7 @@ fn a_program_that_the_guardian_has_ended_is_known_to_have_ended() {
 #[test]
 fn what_no_guardian_has_ended_is_in_doubt_for_as_long_as_its_run_goes_on() {
     let scratch = Scratch::new();
-    let script = "echo $$ >> pid; until [ -e end ]; do sleep 0.01; done";
+    let script = "echo $$ > pid-$QUELL_ATTEMPT; until [ -e end ]; do sleep 0.01; done";
     let step = json!({ "name": "step", "run": ["sh", "-c", script] });
     scratch.write("plan.json", &json!({ "name": "it", "steps": [step] }).to_string());
     let served = "[workflows.it]\nplan = 'plan.json'\non_worker_lost = 'continue'\n";
