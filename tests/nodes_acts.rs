@@ -210,12 +210,10 @@ async fn an_answer_is_given_once_whatever_is_lost_on_the_way() {
 #[tokio::test(start_paused = true)]
 async fn i34_an_answer_that_is_acknowledged_outlives_the_node_that_has_taken_it() {
     let Two { node_a, a, b, .. } = two();
-    let body = async |ctx: RunContext| match ctx.resumed_with() {
-        None => Err(ctx.pause("may I?")),
-        Some(_) => {
-            ctx.stopped().await;
-            Ok(())
-        }
+    let body = async |ctx: RunContext| {
+        ctx.resumed_with().ok_or_else(|| ctx.pause("may I?"))?;
+        ctx.stopped().await;
+        Ok(())
     };
     let run = a.submit_resumable_durably(clerk(), body).await.unwrap().into_ref();
     within("it asks", run.paused()).await;

@@ -166,7 +166,7 @@ pub const ASKED_ACT_WAIT: Duration = Duration::from_secs(5);
 pub const ASKED_ACTS_MAX: usize = 100;
 
 /// Bytes of the acts that may wait for one member, about: the last one may go beyond.
-pub const ASKED_ACTS_BYTES_MAX: usize = 32 * 1024 * 1024;
+pub const ASKED_ACTS_BYTES_MAX: usize = 32 << 20;
 
 /// How long a store may take for one append before it counts as in trouble.
 pub const STORE_ANSWER_WAIT: Duration = Duration::from_secs(30);

@@ -47,7 +47,7 @@ impl App {
         let last = events_by_now(&run, 0).map(|event| event.seq).max().unwrap_or(0);
         let view = self.owner_view(view, &thread);
         let resumed = view.resume_attempt(&run, pause.attempt, answer).await;
-        let found = match resumed.map_err(refusal)? {
+        let found = match resumed.map_err(|error| refusal(&error))? {
             RunView::Live(run) => Created::Here(Found { run, tracked, thread: Some(thread) }),
             run @ RunView::Stored(_) => Created::There(StoredRun { run, tracked }),
         };
@@ -75,7 +75,7 @@ impl App {
         let answer = answer.await?;
         let last = last_seq(view, &run).await;
         let resumed = view.resume_attempt(&run, pause.attempt, answer).await;
-        let created = match resumed.map_err(refusal)? {
+        let created = match resumed.map_err(|error| refusal(&error))? {
             // This node has taken it over meanwhile.
             RunView::Live(run) => {
                 let thread = self.thread(view, thread);
@@ -107,7 +107,7 @@ async fn answer_of(asked: Interrupt, said: &Payload) -> Result<Payload, Refusal>
 }
 
 /// Says why an answer was not taken, or is not known to be.
-fn refusal(error: NotDone<ResumeError>) -> Refusal {
+fn refusal(error: &NotDone<ResumeError>) -> Refusal {
     match error {
         NotDone::Refused(ResumeError::QueueFull { .. }) => Refusal::too_many(),
         NotDone::Refused(ResumeError::NotTaken(_) | ResumeError::NotStored(_)) => {

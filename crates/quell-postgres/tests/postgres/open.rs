@@ -140,7 +140,7 @@ fn a_schema_of_a_newer_release_or_of_somebody_else_is_refused_and_not_changed() 
     block_on(async { place.open().await.unwrap().close().await.unwrap() });
     place.sql("update meta set schema = 99");
     let before = place.sql("select * from meta");
-    assert_eq!(refused(&place.options()), StoreError::NewerSchema { found: 99, known: 1 });
+    assert_eq!(refused(&place.options()), StoreError::NewerSchema { found: 99, known: 2 });
     assert_eq!(place.sql("select * from meta"), before);
     let tables = "select table_name, column_name from information_schema.columns
         where table_schema = 'quell'";
