@@ -19,7 +19,7 @@ use crate::tree::Tree;
 pub(crate) struct EventsArgs {
     /// The id of the run as its caller knows it, or what its UUID alone begins with. Without it
     /// the page about events is printed
-    #[arg(value_name = "RUN", requires = "AnyStoreArgs")]
+    #[arg(value_name = "RUN")]
     run: Option<String>,
 
     #[command(flatten)]

@@ -35,7 +35,7 @@ impl StoreArgs {
 #[group(multiple = false)]
 pub(super) struct AnyStoreArgs {
     /// The store: the file that the option of this name of quell run or quell serve has made, or
-    /// the database, as `postgres://USER@HOST/DATABASE`. Processes may have it meanwhile
+    /// the database, as postgres://USER@HOST/DATABASE. Processes may have it meanwhile
     #[arg(long, value_name = "FILE | URL", value_parser = places(), requires = "run")]
     store: Option<Place>,
 
@@ -65,6 +65,9 @@ pub(super) fn named(store: Option<&Place>, variable: Option<&str>) -> Result<Pla
     match (store, variable) {
         (Some(place), _) => Ok(place.clone()),
         (None, Some(name)) => Place::of_env(name).map_err(|words| format!("--store-env: {words}")),
-        (None, None) => Err("no store is named; expected a file, or `--store-env NAME`".into()),
+        (None, None) => Err(NONE_NAMED.to_owned()),
     }
 }
+
+const NONE_NAMED: &str =
+    "no store is named; expected `--store <FILE | URL>`, or `--store-env <NAME>`";
