@@ -1,12 +1,8 @@
-//! What a server on a database does beside its own runs: it takes over from nodes that are gone,
-//! and sees whether the database is there.
-
-use std::time::Duration;
+//! What a server on a database does beside its own runs: it takes over from nodes that are gone.
 
 use quell::store::{RunRecord, StoreError};
-use quell::{Engine, HeldAttempts, Recovery, RunId};
+use quell::{Engine, HeldAttempts, Recovery};
 use quell_report::text::printable;
-use tokio::time::timeout;
 
 use super::left_behind::{Failed, words};
 use super::open::OpenStore;
