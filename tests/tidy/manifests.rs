@@ -31,6 +31,7 @@ const ARROWS: [(&str, &[&str]); 15] = [
             "quell-flow",
             "quell-process",
             "quell-sqlite",
+            "quell-postgres",
             "quell-report",
             "quell-http",
             "quell-agentos",

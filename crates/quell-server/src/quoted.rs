@@ -3,7 +3,7 @@
 
 use std::net::Ipv6Addr;
 
-use quell_flow::{excerpt, is_plain, plain_begin};
+use quell_flow::{excerpt, is_plain, is_variable, plain_begin};
 
 /// Quotes a value whose key is one of harmless values: all that [`harmless_begin`] yields, and `…`
 /// for the rest.
@@ -29,6 +29,15 @@ pub(crate) fn of_path(path: &str, words: &str) -> String {
 pub(crate) fn quoted_word(text: &str) -> String {
     let is_word = plain_begin(text).len() == text.len() && text.lines().count() < 2;
     if is_word { excerpt(text) } else { "…".to_owned() }
+}
+
+/// Tells whether this is how variables are named, and not what keys look like that are put in the
+/// place of a name: those have small letters beside capitals or digits.
+pub(crate) fn is_surely_variable(name: &str) -> bool {
+    let has = |is: fn(&u8) -> bool| name.as_bytes().iter().any(is);
+    let is_mixed =
+        has(u8::is_ascii_lowercase) && (has(u8::is_ascii_uppercase) || has(u8::is_ascii_digit));
+    is_variable(name) && !is_mixed && is_plain(name)
 }
 
 /// Yields the begin of a value that is shown although nothing is known of it but its key, which is

@@ -5,13 +5,13 @@ use std::env::{self, VarError};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use quell_flow::{Catalog, PlanError, is_plain, is_variable, limits};
+use quell_flow::{Catalog, PlanError, is_variable, limits};
 use quell_http::{Access, Jwt, Key};
 use serde::Deserialize;
 
 use super::file::Config;
 use super::scopes;
-use crate::quoted::of_path;
+use crate::quoted::{is_surely_variable, of_path};
 use crate::small_file;
 
 /// `[[keys]]`: a static key.
@@ -254,15 +254,6 @@ pub(super) fn secret(name: &str) -> Result<String, String> {
     };
     let name = if is_surely_variable(name) { name } else { "of this name" };
     Err(format!("the environment variable {name} is {what}"))
-}
-
-/// Tells whether this is how variables are named, and not what keys look like that are put in the
-/// place of a name: those have small letters beside capitals or digits.
-pub(crate) fn is_surely_variable(name: &str) -> bool {
-    let has = |is: fn(&u8) -> bool| name.as_bytes().iter().any(is);
-    let is_mixed =
-        has(u8::is_ascii_lowercase) && (has(u8::is_ascii_uppercase) || has(u8::is_ascii_digit));
-    is_variable(name) && !is_mixed && is_plain(name)
 }
 
 /// How the message about a key begins that is not there.

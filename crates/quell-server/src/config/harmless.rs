@@ -3,8 +3,7 @@
 
 use quell_flow::{is_env, is_variable, plain_begin, program_of};
 
-use super::access::is_surely_variable;
-use crate::quoted::{address_begin, harmless_begin};
+use crate::quoted::{address_begin, harmless_begin, is_surely_variable};
 
 /// What the keys of a table are.
 #[derive(Clone, Copy, PartialEq, Eq)]

@@ -31,7 +31,6 @@ mod store;
 mod teams;
 mod words;
 
-pub(crate) use access::is_surely_variable;
 pub(crate) use catalog::{DEFAULT, catalog, default_file, linked};
 pub(crate) use check::{Asked, Checked, Refused, in_order};
 pub(crate) use executables::missing_of;

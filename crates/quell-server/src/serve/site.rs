@@ -36,7 +36,7 @@ pub(super) struct Site {
     listen: SocketAddr,
     demo: Option<Demo>,
     /// Where runs are kept, if they are.
-    store: Option<Kept>,
+    store: Option<Origin>,
     keep: Keep,
 }
 
@@ -80,8 +80,8 @@ impl Site {
             );
         }
         let store = store.map(|place| match place {
-            Place::File(path) => Kept::File(path),
-            Place::Database(database) => Kept::Node(config.node(database, listen)),
+            Place::File(path) => Origin::File(path),
+            Place::Database(database) => Origin::Node(config.node(database, listen)),
         });
         Ok(Self { config, access, catalog, listen, demo, store, keep })
     }
@@ -97,8 +97,7 @@ impl Site {
             Signals::listen().map_err(|error| format!("signals cannot be handled: {error}"))?;
         let store = match store {
             None => None,
-            Some(Kept::File(path)) => Some(OpenStore::open(&path)?),
-            Some(Kept::Node(node)) => Some(OpenStore::join(node, &mut signals).await?),
+            Some(store) => Some(store.open(&mut signals).await?),
         };
         let cannot = |error: io::Error| format!("cannot listen on {listen}: {}", told(&error));
         let listener = listener(listen).map_err(cannot)?;
@@ -142,12 +141,9 @@ impl Site {
             abort_wait: config.abort_wait(),
             ..Shutdown::default()
         };
-        let why = match end {
-            End::Signal(signal) => signal.as_str().to_owned(),
-            End::LeaseLost => "the lease is lost".to_owned(),
-        };
         log.say(&format!(
-            "{why}: no new runs; live ones have {} to end, another signal aborts them",
+            "{}: no new runs; live ones have {} to end, another signal aborts them",
+            end.as_str(),
             span(plan.grace)
         ));
         service.drain();
@@ -166,17 +162,37 @@ impl Site {
 }
 
 /// Where runs are kept.
-enum Kept {
+enum Origin {
     /// In a file.
     File(PathBuf),
     /// In a database, as one node of several.
     Node(NodeArgs),
 }
 
+impl Origin {
+    /// Opens the store.
+    async fn open(self, signals: &mut Signals) -> Result<OpenStore, String> {
+        match self {
+            Self::File(path) => OpenStore::open(&path),
+            Self::Node(node) => OpenStore::join(node, signals).await,
+        }
+    }
+}
+
 /// Why a server ends.
 enum End {
     Signal(Signal),
     LeaseLost,
+}
+
+impl End {
+    /// Yields words for it.
+    const fn as_str(&self) -> &'static str {
+        match self {
+            Self::Signal(signal) => signal.as_str(),
+            Self::LeaseLost => "the lease is lost",
+        }
+    }
 }
 
 /// How a server has ended.

@@ -11,7 +11,7 @@ use quell_flow::is_variable;
 use quell_postgres::PostgresOptions;
 use quell_report::text::printable;
 
-use crate::config::is_surely_variable;
+use crate::quoted::is_surely_variable;
 
 /// Where runs are kept.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,7 +38,7 @@ impl Place {
     ///
     /// Fails with what to do if it is not set, empty, or no address. No word is part of the value.
     pub(crate) fn of_env(name: &str) -> Result<Self, String> {
-        if !is_variable(name) {
+        if name.is_empty() || !is_variable(name) {
             // It may be the address itself.
             return Err(
                 "is no name of an environment variable; expected one such as `QUELL_STORE`".into(),

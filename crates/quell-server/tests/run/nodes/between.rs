@@ -70,3 +70,13 @@ fn one_bulk_cancel_stops_the_runs_of_all_servers() {
     end(a);
     end(b);
 }
+
+#[test]
+fn no_program_gets_the_variable_with_the_address() {
+    let cluster = Cluster::shared();
+    let site = cluster.join("a", "30s");
+    let fields = [("message", "hi"), ("stream", "false")];
+    let (status, run) = site.form("/agents/brief/runs", &fields);
+    assert_eq!((status, run["content"].as_str().map(str::trim)), (200, Some("none")), "{run}");
+    end(site);
+}

@@ -57,7 +57,7 @@ impl<'a> Cluster<'a> {
             &format!(
                 "[store]\nlease = '{lease}'\n[server]\ngrace = '500ms'\nabort_wait = '500ms'\n\
                  [agents.slow]\nrun = ['sh', '-c', 'cd {folder}; {lives}']\n\
-                 [agents.brief]\nrun = ['echo', 'said']\n\
+                 [agents.brief]\nrun = ['sh', '-c', 'echo ${{RUNS-none}}']\n\
                  [workflows.it]\nplan = 'plan.json'\non_worker_lost = 'continue'\n"
             ),
         );
