@@ -6,8 +6,9 @@ use quell::store::{Store, StoreError};
 use quell::{CancelRequest, Engine, EngineConfig, RunId};
 use quell_flow::{Catalog, Component};
 use quell_http::{Service, router};
-use quell_test_support::{Flow, Valve, Writers};
+use quell_test_support::{Flow, Valve, Writers, within};
 use serde_json::{Value, json};
+use tokio::time::sleep;
 
 use crate::support::{JSON, Witness, get, post, send, service, service_with, soon, start};
 
@@ -210,21 +211,30 @@ async fn a_server_whose_store_takes_nothing_is_alive_and_not_ready_until_it_does
     store.set(Flow::Failing(StoreError::Io { what: "secret-path".into() }));
     let run = service.engine().get(quell_http::parse_id("r").unwrap()).unwrap();
     run.cancel(CancelRequest::because("no"));
-    let not_ready = loop {
-        let answer = is_ready().await;
-        if answer.status != StatusCode::OK {
-            break answer;
+    let not_ready = async {
+        loop {
+            let answer = is_ready().await;
+            if answer.status != StatusCode::OK {
+                return answer;
+            }
+            sleep(PAUSE).await;
         }
-        tokio::task::yield_now().await;
     };
+    let not_ready = within("it is not ready", not_ready).await;
     assert_eq!(not_ready.status, StatusCode::SERVICE_UNAVAILABLE);
     assert_eq!(not_ready.json(), json!({ "status": "store-in-trouble" }));
     assert_eq!(get(&app, "/healthz").await.status, StatusCode::OK);
     store.set(Flow::Open);
-    while is_ready().await.status != StatusCode::OK {
-        tokio::task::yield_now().await;
-    }
+    let ready = async {
+        while is_ready().await.status != StatusCode::OK {
+            sleep(PAUSE).await;
+        }
+    };
+    within("it is ready", ready).await;
 }
+
+/// Between two looks.
+const PAUSE: Duration = Duration::from_millis(2);
 
 #[tokio::test]
 async fn a_draining_server_is_alive_not_ready_and_takes_nothing_new() {
