@@ -149,7 +149,7 @@ fn a_read_that_takes_too_long_is_ended_and_the_next_one_is_answered() {
             and mode = 'AccessExclusiveLock' and granted";
         quell_test_support::soon("the table is locked", || place.sql(waits) == "1").await;
         let error = reader.get(run("a")).await.unwrap_err().to_string();
-        assert!(error.contains("timeout"), "{error}");
+        assert!(error.contains("statement timeout"), "{error}");
         let end = "select pg_terminate_backend(pid) from pg_stat_activity
             where query like '%pg_sleep(600)%' and pid <> pg_backend_pid()";
         place.sql(end);
