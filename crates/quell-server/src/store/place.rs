@@ -101,9 +101,11 @@ pub(crate) fn places() -> impl TypedValueParser<Value = Place> {
     OsStringValueParser::new().map(Place::of)
 }
 
-/// Tells whether a text is the address of a database, and no path.
+/// Tells whether a text is the address of a database, or has the password of one: it is no path,
+/// which would be shown.
 pub(crate) fn is_url(text: &str) -> bool {
-    SCHEMES.iter().any(|scheme| text.starts_with(scheme))
+    let text = text.to_ascii_lowercase();
+    SCHEMES.iter().any(|scheme| text.starts_with(scheme)) || text.contains("password=")
 }
 
 const SCHEMES: [&str; 2] = ["postgres://", "postgresql://"];
@@ -123,11 +125,13 @@ mod tests {
             assert_eq!(place.to_string(), "postgres://h:5432/d");
             assert!(!format!("{place:?}").contains("SECRET"), "{place:?}");
         }
-        for path in ["runs.db", "", "postgres:/x", "POSTGRES://h", "./postgres://h", "host=h"] {
+        for path in ["runs.db", "", "postgres:/x", "./postgres://h", "host=h"] {
             assert_eq!(Place::of(path.into()), Place::File(path.into()), "{path}");
         }
-        let unreadable = Place::of("postgres://SECRET".into());
-        assert_eq!(unreadable.to_string(), "postgres://…");
+        for unreadable in ["postgres://SECRET", "POSTGRES://u:SECRET@h/d", "host=h password=SECRET"]
+        {
+            assert_eq!(Place::of(unreadable.into()).to_string(), "postgres://…");
+        }
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use quell_core::store::{Record, Store, StoreError};
 use quell_core::{EventKind, Payload, RunEvent, RunId};
@@ -16,22 +17,28 @@ fn run(nth: usize) -> RunId {
 /// Appends runs until the store has looked at its files again, and yields why it takes no more.
 fn refused(store: &SqliteStore, first: usize) -> StoreError {
     let mut nth = first;
-    loop {
-        match block_on(store.append(vec![accept(run(nth), epoch(store))])) {
-            Ok(()) => nth += 1,
-            Err(error) => return error,
-        }
-        std::thread::yield_now();
-    }
+    until("it takes no more", || {
+        nth += 1;
+        block_on(store.append(vec![accept(run(nth), epoch(store))])).err()
+    })
 }
 
 /// Waits until the store has looked again, and is ready or is not.
 fn until_ready(store: &SqliteStore, is_ready: bool) -> Result<(), StoreError> {
-    loop {
+    until("it has looked again", || {
         let ready = block_on(store.ready());
-        if ready.is_ok() == is_ready {
-            return ready;
+        (ready.is_ok() == is_ready).then_some(ready)
+    })
+}
+
+/// Looks until there is something, for a minute at most.
+fn until<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+    let end = Instant::now() + Duration::from_secs(60);
+    loop {
+        if let Some(found) = look() {
+            return found;
         }
+        assert!(Instant::now() < end, "{what}: did not happen");
         std::thread::yield_now();
     }
 }
@@ -86,12 +93,9 @@ fn a_store_whose_file_was_removed_or_replaced_writes_into_no_other_one() {
 }
 
 fn until_another(store: &SqliteStore) -> StoreError {
-    loop {
-        match block_on(store.ready()) {
-            Err(error) if error.to_string().contains("another file") => return error,
-            _ => std::thread::yield_now(),
-        }
-    }
+    until("it has seen the other one", || {
+        block_on(store.ready()).err().filter(|error| error.to_string().contains("another file"))
+    })
 }
 
 #[test]
