@@ -141,6 +141,18 @@ async fn a_renewal_counts_from_when_it_was_sent() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_lease_is_renewed_five_times_while_it_lasts_however_long_the_answers_take() {
+    for trouble in [Trouble::None, Trouble::Late] {
+        let node = Nodes::new(secs(15)).join("a");
+        let _engine = engine(&node);
+        node.trouble(trouble);
+        tokio::time::sleep(secs(151)).await;
+        let renewals = node.renewals();
+        assert!((49..=51).contains(&renewals), "{renewals} in ten leases, {trouble:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn events_of_a_run_whose_lease_is_lost_are_numbered_by_its_next_owner() {
     let nodes = Nodes::new(secs(15));
     let node_a = nodes.join("a");

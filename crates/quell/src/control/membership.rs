@@ -98,6 +98,8 @@ impl Loop for Membership {
         };
         let _barred = Barred::new();
         let now = sync::now();
+        // The lease is looked at behind its renewal: else it seems due again when that has come.
+        self.poll_renewal(&shared, cx);
         let (phase, lease) = self.member.look(cx.waker());
         if phase != Phase::In {
             drop(shared);
@@ -109,7 +111,6 @@ impl Loop for Membership {
             drop(shared);
             return self.turn_without(cx);
         }
-        self.poll_renewal(&shared, cx);
         let renew_at = self.renew_at.unwrap_or_else(|| lease.renew_at());
         let hangs_at = self.renewal.as_ref().map(|(sent, _)| later(*sent, lease.renewal_wait()));
         if hangs_at.is_none_or(|at| at <= now) && renew_at <= now {

@@ -13,7 +13,7 @@ use quell_core::{
     CancelRequest, Disposition, EventKind, Payload, RunEvent, RunFilter, RunId, limits,
 };
 
-use crate::sync::{self, Mutex, Notify};
+use crate::sync::{self, AtomicUsize, Mutex, Notify, Ordering};
 use crate::testing::cluster::acts::acted;
 use crate::testing::cluster::nodes::{AskedHere, Seat, Shared, Table};
 
@@ -24,6 +24,7 @@ pub struct Node {
     boot: u32,
     joined_at: Instant,
     trouble: Mutex<Trouble>,
+    renewals: AtomicUsize,
 }
 
 /// What a [`Node`] has trouble with.
@@ -43,12 +44,18 @@ pub enum Trouble {
 
 impl Node {
     pub(super) fn new(shared: Arc<Shared>, name: &str, boot: u32, joined_at: Instant) -> Self {
-        Self { shared, name: name.into(), boot, joined_at, trouble: Mutex::default() }
+        let (name, trouble, renewals) = (name.into(), Mutex::default(), AtomicUsize::new(0));
+        Self { shared, name, boot, joined_at, trouble, renewals }
     }
 
     /// Gives the node trouble, or takes it away.
     pub fn trouble(&self, trouble: Trouble) {
         *self.trouble.lock() = trouble;
+    }
+
+    /// Yields how often its lease was to be renewed so far.
+    pub fn renewals(&self) -> usize {
+        self.renewals.load(Ordering::Relaxed)
     }
 
     pub(super) fn reach(&self) -> Result<&Shared, StoreError> {
@@ -177,6 +184,7 @@ impl Cluster for Node {
 
     fn renew(&self) -> BoxFuture<'_, Result<(), StoreError>> {
         Box::pin(async {
+            self.renewals.fetch_add(1, Ordering::Relaxed);
             let shared = self.reach()?;
             let (sent, trouble) = (sync::now(), *self.trouble.lock());
             match trouble {
