@@ -73,8 +73,8 @@ fn race(name: &str, database: &Database<'_>, pauses: (u64, u64), count: u64) {
     percentiles(name, behind, [30, 80].map(Duration::from_millis));
     let counts = database.counts();
     println!(
-        "   {:.1} reads of the log per second and reader, {:.1} NOTIFY per second",
-        counts.of("select seq, text") / took / 8.0,
+        "   {:.1} reads per second and reader, {:.1} NOTIFY per second",
+        counts.of("select q.* from") / took / 8.0,
         database.notifications() / took
     );
     counts.print(took, "second");
