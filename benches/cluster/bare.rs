@@ -84,8 +84,8 @@ impl Session {
         let begin = self.client.batch_execute("begin");
         let fence: [&(dyn ToSql + Sync); 2] = [&"bare", &1_i64];
         let fence = self.client.execute(&self.fence, &fence);
-        let (begun, fenced, rows) = join3(begin, fence, all).await;
-        begun.expect("it begins");
+        let (opened, fenced, rows) = join3(begin, fence, all).await;
+        opened.expect("it begins");
         assert_eq!(fenced.expect("it is SQL"), 1, "the seat is there");
         assert!(rows.expect("it is SQL").iter().all(|rows| *rows == 1), "nothing is refused");
         let count: [&(dyn ToSql + Sync); 2] = [&"bare", &1_i64];

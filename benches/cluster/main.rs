@@ -32,13 +32,16 @@ use quell_benches::race::is_wanted;
 
 use crate::place::Place;
 
+/// Measures one thing, and prints it.
+type Measure = fn(&Place);
+
 fn main() {
     // This program is its own other process: one that has runs, and is killed.
     if left::is_child() {
         return left::be_killed();
     }
     let place = Place::start();
-    let parts: [(&str, fn(&Place)); 7] = [
+    let parts: [(&str, Measure); 7] = [
         ("runs", runs::measure),
         ("cost", cost::measure),
         ("stop", stops::measure),

@@ -42,7 +42,16 @@ const ARROWS: [(&str, &[&str]); 15] = [
     ),
     (
         "quell-benches",
-        &["quell", "quell-core", "quell-flow", "quell-http", "quell-process", "quell-sqlite"],
+        &[
+            "quell",
+            "quell-core",
+            "quell-flow",
+            "quell-http",
+            "quell-postgres",
+            "quell-process",
+            "quell-sqlite",
+            "quell-test-support",
+        ],
     ),
 ];
 

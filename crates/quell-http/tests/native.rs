@@ -75,7 +75,7 @@ async fn lists_are_newest_first_and_bounded() {
     let app = router(service());
     for id in ["a", "b", "c"] {
         start(&app, "sleeper", id, Value::Null).await;
-        tokio::time::sleep(Duration::from_millis(2)).await;
+        sleep(Duration::from_millis(2)).await;
     }
     let list = get(&app, "/v1/runs?limit=2").await.json();
     assert_eq!(list["total"], 3);
@@ -116,7 +116,7 @@ async fn every_disposition_has_its_answer() {
     let app = router(service());
     start(&app, "stubborn", "r", Value::Null).await;
     let when = |field: &str, answer: &Value| answer[field].as_u64().unwrap();
-    tokio::time::sleep(Duration::from_millis(20)).await;
+    sleep(Duration::from_millis(20)).await;
 
     let asked = json!({ "mode": "after_step", "escalate_after_ms": 60_000 });
     let told = post(&app, "/v1/runs/r/cancel", &asked).await.json();
@@ -152,7 +152,7 @@ async fn a_child_is_seen_and_stopped_by_its_own_id() {
     start(&app, "steps", "flow", Value::Null).await;
     let mut step = Value::Null;
     while step.is_null() {
-        tokio::time::sleep(Duration::from_millis(2)).await;
+        sleep(Duration::from_millis(2)).await;
         step = get(&app, "/v1/runs/flow").await.json()["rows"][1]["run"].clone();
     }
     let path = format!("/v1/runs/{}", step.as_str().unwrap());

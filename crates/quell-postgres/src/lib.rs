@@ -53,7 +53,7 @@
 //! | what | where |
 //! |---|---|
 //! | the address: URL, password file, TLS | `address`, `passfile`, `trust` |
-//! | sessions, their settings and their locks | `session`, `threads`, `prepared`, `checks`, `lock` |
+//! | sessions, settings and locks | `session`, `threads`, `prepared`, `checks`, `lock` |
 //! | who writes under which name, and has what others had | `seat`, `inherit` |
 //! | what a member asks of the others | `node`, `member`, `asked`, `listener` |
 //! | its lease | `renewals` |

@@ -214,9 +214,10 @@ impl View {
     /// in the store those that are stored, of a live root those of an earlier process as well. Of
     /// one that another node has they are followed to its end, from the store: the node tells when
     /// there is something new, and each such stream reads twice a second besides. Where nobody
-    /// tells ([`quell::cluster::LogWatch`]) it is up to 250 ms late, and reads 5 times a second while
-    /// nothing happens, and up to 100 times while something does. Dropped, it does not. It goes on while the store is in trouble, and
-    /// ends without an end if the run is forgotten meanwhile, or the engine is shut down.
+    /// tells ([`quell::cluster::LogWatch`]) it is up to 250 ms late, and reads 5 times a second
+    /// while nothing happens, and up to 100 times while something does. Dropped, it does not. It
+    /// goes on while the store is in trouble, and ends without an end if the run is forgotten
+    /// meanwhile, or the engine is shut down.
     ///
     /// # Errors
     ///

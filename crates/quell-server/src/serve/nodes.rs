@@ -11,7 +11,8 @@ use tokio::time::{sleep, timeout};
 use super::log::Log;
 use crate::store::OpenStore;
 
-/// Takes over what nodes have left that are gone, and tells in the log whether the database answers. Without a database that others have as well there is nothing to do.
+/// Takes over what nodes have left that are gone, and tells in the log whether the database
+/// answers. Without a database that others have as well there is nothing to do.
 pub(super) async fn beside(store: Option<&OpenStore>, service: &Service, log: &Log) -> Infallible {
     let Some(store) = store.filter(|store| store.is_shared()) else {
         return std::future::pending().await;
@@ -46,8 +47,8 @@ async fn take_over(store: &OpenStore, service: &Service, log: &Log) -> Infallibl
     }
 }
 
-/// Says in the log when the store begins to be in trouble, and when that is over. `/readyz` looks by
-/// itself.
+/// Says in the log when the store begins to be in trouble, and when that is over. `/readyz` looks
+/// by itself.
 async fn watch(service: &Service) -> Infallible {
     let mut is_away = false;
     loop {

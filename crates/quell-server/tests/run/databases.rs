@@ -127,7 +127,7 @@ fn nodes_of_a_database_are_listed_as_text_and_as_json() {
         b.close().await.expect("closed");
         database.sql("update node set lease_until = now() - interval '90 s' where name <> 'a'");
         let listed = lines(&database.read(&scratch, &["nodes", "--json"]));
-        let [of_a, of_b] = &listed[..] else { panic!("{listed:?}") };
+        let [of_a, of_b]: [Value; 2] = listed.try_into().expect("two nodes");
         assert_eq!((&of_a["name"], &of_a["connected"]), (&"a".into(), &true.into()));
         assert_eq!((&of_a["live"], &of_a["queued"]), (&1.into(), &1.into()));
         assert!(of_a["lease_left_ms"].as_u64().is_some_and(|left| left <= 600_000), "{of_a}");
@@ -137,7 +137,8 @@ fn nodes_of_a_database_are_listed_as_text_and_as_json() {
         assert_eq!((&of_b["connected"], &of_b["process"]), (&false.into(), &Value::Null));
         assert!(of_b["lease_over_ms"].as_u64().is_some_and(|over| over >= 90_000), "{of_b}");
         let text = database.read(&scratch, &["nodes"]);
-        let [of_a, of_b] = text.lines().collect::<Vec<_>>()[..] else { panic!("{text}") };
+        let listed: Vec<_> = text.lines().collect();
+        let [of_a, of_b]: [&str; 2] = listed.try_into().expect("two nodes");
         assert!(of_a.starts_with("a  ") && of_a.contains("  connected "), "{text}");
         assert!(of_a.contains("lease for ") && of_a.contains("1 live, 1 queued"), "{text}");
         assert!(of_b.starts_with("b\\u{7} ") && of_b.contains("  not connected "), "{text}");
