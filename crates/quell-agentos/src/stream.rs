@@ -113,7 +113,9 @@ impl Source {
                 None => self.render(event).await?,
                 Some(said) => {
                     said.take(&event);
-                    if event.seq <= self.after {
+                    // Its pause was stored before the event that tells of it, perhaps.
+                    let is_before = self.after > 0 && self.seen < self.attempt;
+                    if event.seq <= self.after || is_before {
                         continue;
                     }
                     // On the heap: for a run that is here nobody pays for its size.

@@ -264,17 +264,27 @@ mod tests {
 
     #[test]
     fn a_schema_of_an_older_release_is_refused_and_stays_as_it_is() {
-        const LATER: [&str; 2] = [schema::STEPS[0], "alter table run add column mood text"];
+        const NOW: usize = schema::STEPS.len();
+        const LATER: [&str; NOW + 1] = {
+            let mut steps = ["alter table run add column mood text"; NOW + 1];
+            let mut nth = 0;
+            while nth < NOW {
+                steps[nth] = schema::STEPS[nth];
+                nth += 1;
+            }
+            steps
+        };
         let server = PostgresServer::shared();
         let options = PostgresOptions::new(server.address(&server.database()));
         let target = Target::new(options.clone()).unwrap();
         block_on(async {
             let (client, _) = target.connect().await.unwrap();
-            schema::migrate(&client, &target, Found::Missing, &LATER[..1]).await.unwrap();
+            schema::migrate(&client, &target, Found::Missing, &LATER[..NOW]).await.unwrap();
             let error = PostgresReader::open_with(options.clone(), &LATER).await.unwrap_err();
-            assert_eq!(error, StoreError::OlderSchema { found: 1, known: 2 });
+            let now = u32::try_from(NOW).unwrap();
+            assert_eq!(error, StoreError::OlderSchema { found: now, known: now + 1 });
             assert!(error.to_string().contains("have a process of this release open it"));
-            assert_eq!(schema::look(&client, &target, &LATER).await, Ok(Found::Schema(1)));
+            assert_eq!(schema::look(&client, &target, &LATER).await, Ok(Found::Schema(NOW)));
             PostgresReader::open(options).await.unwrap();
         });
     }

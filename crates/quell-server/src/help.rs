@@ -214,7 +214,7 @@ The file:
 
   [store]                           # runs outlive the server; --store and --keep… win
   path = \"runs.db\"                # an SQLite file, made if it is missing; relative to this one
-  url_env = \"QUELL_STORE\"          # or a variable with postgres://USER:PASSWORD@HOST/DATABASE;
+  url_env = \"QUELL_STORE\"          # or a variable with postgres://USER:PASS@HOST/DATABASE;
                                     # or `url`; with these also: node = \"web-1\", lease = \"15s\"
   keep = \"30d\"                     # ended runs; also: keep_runs, keep_mib; unset: all, for ever
 

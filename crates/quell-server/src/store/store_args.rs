@@ -35,7 +35,7 @@ impl StoreArgs {
 #[group(multiple = false)]
 pub(super) struct AnyStoreArgs {
     /// The store: the file that the option of this name of quell run or quell serve has made, or
-    /// the database, as `postgres://USER@HOST/DATABASE`. Processes may have it meanwhile
+    /// the address of the database. Processes may have it meanwhile
     #[arg(long, value_name = "FILE | URL", value_parser = places(), requires = "run")]
     store: Option<Place>,
 

@@ -169,7 +169,7 @@ fn a_database_is_checked_with_its_settings_and_counts_and_copied_by_its_own_prog
             "PostgreSQL ",
             "fsync    on",
             "synchronous_commit on; no commit waits for a standby",
-            "schema   1, opened",
+            "schema   2, opened",
             "roots    2, 1 of them live",
             "events   2",
         ] {

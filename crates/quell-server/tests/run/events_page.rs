@@ -15,7 +15,7 @@ fn the_help_says_how_it_is_called_and_ends_with_the_page() {
         ended.assert_code(0);
         let (usage, page) = ended.stdout.split_once("\n# The events").expect("a page");
         assert!(usage.contains("Usage: quell events [OPTIONS] [RUN]"), "{usage}");
-        assert!(usage.contains("--store <FILE>") && usage.contains("--json"), "{usage}");
+        assert!(usage.contains("--store <FILE | URL>") && usage.contains("--json"), "{usage}");
         assert!(own.trim_end().ends_with(page.trim_end()), "{page}");
     }
     assert_eq!(scratch.run(&["events"]).stdout.trim_end(), own.trim_end());

@@ -33,7 +33,7 @@ fn until_ready(store: &SqliteStore, is_ready: bool) -> Result<(), StoreError> {
 
 /// Looks until there is something, for a minute at most.
 fn until<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
-    let end = Instant::now() + Duration::from_secs(60);
+    let end = Instant::now() + Duration::from_mins(1);
     loop {
         if let Some(found) = look() {
             return found;

@@ -44,7 +44,7 @@ fn a_file_that_is_not_there_is_not_made_and_an_empty_one_is_no_store() {
     let folder = Folder::new();
     let error = SqliteReader::open(folder.file("runs.db")).unwrap_err();
     assert!(matches!(error, StoreError::Missing { .. }), "{error}");
-    assert!(error.to_string().starts_with("there is no such store: name a file"), "{error}");
+    assert!(error.to_string().starts_with("there is no such store: name one"), "{error}");
     let error = check(folder.file("no").join("runs.db")).unwrap_err();
     assert!(matches!(error, StoreError::Missing { .. }), "{error}");
     assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);

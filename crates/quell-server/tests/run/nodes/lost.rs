@@ -24,7 +24,7 @@ fn what_a_killed_server_had_another_one_has_at_the_end_of_its_lease() {
     assert!(lost["abandoned"].to_string().contains('a'), "{lost}");
     shown(&b, "own", "it runs", |run| run["status"] == "running");
     let said = end(b);
-    let failed = "that node a, which is gone, had left behind have failed: slow lost";
+    let failed = "that node a, which is gone, had left behind has failed: slow lost";
     let goes_on = "1 run that node a, which is gone, had left behind goes on";
     assert!(said.contains(failed) && said.contains(goes_on), "{said}");
     cluster.assert_silent();
