@@ -2,8 +2,8 @@
 //!
 //! Who [watches](quell::cluster::LogWatch) a log is told when there is something new, and looks
 //! once a second besides. Anybody else polls: a poll is one look-up by a key, for as long as
-//! somebody waits, and what is learned is late by a pause, 250 ms at most. Each wait and each stream
-//! holds a place among those that are bounded
+//! somebody waits, and what is learned is late by a pause, 250 ms at most. Each wait and each
+//! stream holds a place among those that are bounded
 //! ([`ServiceLimits`](crate::ServiceLimits::long_requests_max)), so `n` of them at rest are `4 n`
 //! reads a second.
 
