@@ -27,7 +27,7 @@ use quell::{
 use quell_benches::bare::{Bare, Op};
 use quell_benches::figures::{latency, quotient, ratio, section};
 use quell_benches::race::{Race, is_wanted, median};
-use quell_benches::submitters::{round, throughput};
+use quell_benches::submitters::{durable_round, round, throughput};
 use quell_sqlite::{SqliteOptions, SqliteStore, Synchronous};
 use tokio::runtime::{Builder, Runtime};
 use uuid::Uuid;
@@ -105,19 +105,7 @@ fn runs(runtime: &Runtime, folder: &Path, synchronous: Synchronous, suffix: &str
         let theirs = Arc::new(Bare::open(path("theirs"), synchronous));
         let race = Race::run(
             ROUNDS,
-            || {
-                let engine = ours.engine.clone();
-                round(runtime, (submitters, each), move || {
-                    let engine = engine.clone();
-                    async move {
-                        let spec = RunSpec::agent("research");
-                        let run = engine.submit_durably(spec, async |_| Ok(())).await;
-                        let run = run.expect("it is stored").into_ref();
-                        run.ended_status().await;
-                        run.stored().await.expect("it is stored");
-                    }
-                })
-            },
+            || durable_round(runtime, &ours.engine, (submitters, each)),
             || {
                 let bare = Arc::clone(&theirs);
                 round(runtime, (submitters, each), move || {

@@ -2,10 +2,9 @@
 
 use std::sync::Arc;
 
-use quell::RunSpec;
 use quell_benches::figures::{quotient, ratio, section};
 use quell_benches::race::{Race, is_long};
-use quell_benches::submitters::{round, throughput};
+use quell_benches::submitters::{durable_round, round, throughput};
 use quell_postgres::PostgresStore;
 use uuid::Uuid;
 
@@ -27,19 +26,7 @@ pub(crate) fn measure(place: &Place) {
         });
         let race = Race::run(
             if is_long() { 15 } else { 7 },
-            || {
-                let engine = ours.engine.clone();
-                round(runtime, (submitters, each), move || {
-                    let engine = engine.clone();
-                    async move {
-                        let spec = RunSpec::agent("research");
-                        let run = engine.submit_durably(spec, async |_| Ok(())).await;
-                        let run = run.expect("it is stored").into_ref();
-                        run.ended_status().await;
-                        run.stored().await.expect("it is stored");
-                    }
-                })
-            },
+            || durable_round(runtime, &ours.engine, (submitters, each)),
             || {
                 let bare = Arc::clone(&theirs);
                 round(runtime, (submitters, each), move || {

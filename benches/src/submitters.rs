@@ -3,6 +3,7 @@
 use std::future::Future;
 use std::time::Duration;
 
+use quell::{Engine, RunSpec};
 use quell_sqlite::Committed;
 use tokio::runtime::Runtime;
 
@@ -29,6 +30,20 @@ pub fn round<F: Future<Output = ()> + Send + 'static>(
         runtime.block_on(task).expect("no submitter panics");
     }
     watch.stop()
+}
+
+/// As [`round`], of runs that an engine accepts, and that end, each stored.
+pub fn durable_round(runtime: &Runtime, engine: &Engine, size: (u32, u32)) -> Took {
+    let engine = engine.clone();
+    round(runtime, size, move || {
+        let engine = engine.clone();
+        async move {
+            let run = engine.submit_durably(RunSpec::agent("research"), async |_| Ok(())).await;
+            let run = run.expect("it is stored").into_ref();
+            run.ended_status().await;
+            run.stored().await.expect("it is stored");
+        }
+    })
 }
 
 /// Prints what both sides reach in a second, and how many records of ours went into one commit.

@@ -104,18 +104,19 @@ impl Source {
                 return None;
             }
             let event = self.events.next().await?;
+            let is_pause = matches!(event.kind, EventKind::Paused { .. });
             match event.kind {
                 EventKind::Resumed { attempt } => self.seen = attempt,
-                EventKind::Paused { .. } => self.is_over = self.seen >= self.attempt,
+                _ if is_pause => self.is_over = self.seen >= self.attempt,
                 _ => {}
             }
             match &mut self.far {
                 None => self.render(event).await?,
                 Some(said) => {
                     said.take(&event);
-                    // Its pause was stored before the event that tells of it, perhaps.
-                    let is_before = self.after > 0 && self.seen < self.attempt;
-                    if event.seq <= self.after || is_before {
+                    // The pause that was answered may be stored before the event that tells of it.
+                    let is_answered = self.after > 0 && is_pause && self.seen < self.attempt;
+                    if event.seq <= self.after || is_answered {
                         continue;
                     }
                     // On the heap: for a run that is here nobody pays for its size.

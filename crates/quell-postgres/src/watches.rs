@@ -17,7 +17,6 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use quell_core::RunId;
-use quell_core::store::Record;
 use quell_durable::{Pending, id_of};
 use tokio::sync::Notify;
 use tokio::time::Instant;
@@ -80,13 +79,9 @@ impl Watches {
         if !self.is_any.load(Ordering::Relaxed) {
             return;
         }
-        let roots = jobs.iter().flat_map(|pending| &pending.job.writes).map(|write| {
-            if let Record::Event { event, .. } = &write.record {
-                event.root
-            } else {
-                write.record.run()
-            }
-        });
+        let writes = jobs.iter().flat_map(|pending| &pending.job.writes);
+        // Of an event that is the root of its run; what else is new below a root has its event.
+        let roots = writes.map(|write| write.record.run());
         let (mut state, mut is_new) = (self.state.lock(), false);
         for root in roots {
             is_new |= state.there.contains_key(&root) && state.news.insert(root);

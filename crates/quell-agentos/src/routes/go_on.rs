@@ -3,8 +3,6 @@
 use axum::body::Body;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
-use futures::StreamExt as _;
-use futures::future::ready;
 use quell::{ResumeError, RunStatus};
 use quell_flow::ComponentKind;
 use quell_http::{NotDone, OnDisconnect, RunView, View, events_by_now, offload_if_large};
@@ -79,10 +77,7 @@ pub(super) async fn go_on(
 async fn last_seq(view: &View, run: &RunView) -> u64 {
     match run {
         RunView::Live(run) => events_by_now(run, 0).map(|event| event.seq).max().unwrap_or(0),
-        RunView::Stored(stored) => {
-            let events = view.events_by_now(stored);
-            events.fold(0, |last: u64, event| ready(last.max(event.seq))).await
-        }
+        RunView::Stored(run) => view.last_seq_by_now(run).await,
     }
 }
 

@@ -3,8 +3,8 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use futures::Stream;
-use futures::future::Either;
+use futures::future::{Either, ready};
+use futures::{Stream, StreamExt as _};
 use parking_lot::Mutex;
 use quell::store::{Accepted, RunRecord};
 use quell::{Annotations, CauseKind, Labels, Payload, RunEvent, RunId, RunRef, RunReport, RunRow};
@@ -208,6 +208,11 @@ impl View {
     pub fn events_by_now(&self, run: &StoredRun) -> impl Stream<Item = RunEvent> + Send + use<> {
         let (engine, record) = (self.service().engine().clone(), run.record().clone());
         Box::new(StoredEvents::new(engine, record.into(), 0)).into_stream()
+    }
+
+    /// Yields the number of the last of them, or zero: behind it comes what is new.
+    pub async fn last_seq_by_now(&self, run: &StoredRun) -> u64 {
+        self.events_by_now(run).fold(0, |last: u64, event| ready(last.max(event.seq))).await
     }
 
     /// Reads the events of a run after the one with this `seq`, for a client: of one that is only

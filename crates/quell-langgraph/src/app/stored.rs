@@ -10,7 +10,6 @@ use std::time::SystemTime;
 
 use bytes::Bytes;
 use futures::StreamExt;
-use futures::future::ready;
 use quell::{EventKind, Payload, RunFilter, RunId, RunStatus};
 use quell_http::{LookupError, Overdrawn, ROOM_WITHIN, Reading, RunView, SESSION, View, same_id};
 use serde_json::json;
@@ -207,8 +206,7 @@ impl App {
 /// Yields the number of the last event in the log of a run that is only in the store.
 pub(crate) async fn last_seq(view: &View, run: &RunView) -> u64 {
     let RunView::Stored(stored) = run else { return 0 };
-    let events = view.events_by_now(stored);
-    events.fold(0, |last: u64, event| ready(last.max(event.seq))).await
+    view.last_seq_by_now(stored).await
 }
 
 /// Takes in what a stored run returned and said, which has ended.

@@ -4,13 +4,14 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use quell::EngineConfig;
 use quell_flow::PlanError;
 use quell_report::text::span;
 use serde::Deserialize;
 
 use super::file::Config;
 use crate::quoted::of_path;
-use crate::store::{Database, EXPECTED, Keep, LEASE, NodeArgs, Place, default_name, is_url};
+use crate::store::{Database, EXPECTED, Keep, NodeArgs, Place, default_name, is_url};
 use crate::times;
 
 /// `[store]`. Without a place, here or on the command line, runs are in memory only.
@@ -110,11 +111,12 @@ impl Config {
         let StoreEntry { node, asked, .. } = &self.store;
         let name = asked.node.as_ref().or(node.as_ref()).cloned();
         let name = name.unwrap_or_else(|| default_name(listen));
-        NodeArgs { database, name, lease: self.lease() }
+        let lease = self.lease(&database);
+        NodeArgs { database, name, lease }
     }
 
-    fn lease(&self) -> Duration {
-        self.store.lease.unwrap_or(LEASE)
+    fn lease(&self, database: &Database) -> Duration {
+        self.store.lease.unwrap_or_else(|| database.options().lease)
     }
 
     /// Says what is wrong with the name and the lease of a server that is to be at a place.
@@ -124,20 +126,19 @@ impl Config {
             ("node", Some(_)) => PlanError::new(format!("--node: {words}")),
             _ => self.fault(&["store", key], words),
         };
-        if !matches!(place, Some(Place::Database(_))) {
+        let Some(Place::Database(database)) = place else {
             let words = "is for servers on a database; expected one as the place of the store";
             let is_named = asked.node.is_some() || node.is_some();
             let key = is_named.then_some("node").or(lease.map(|_| "lease"))?;
             return Some(told(key, words));
-        }
+        };
         let name = asked.node.as_ref().or(node.as_ref());
         if name.is_some_and(|name| name.is_empty() || name.len() > NAME_BYTES_MAX) {
             return Some(told("node", "expected a name of 1 to 255 bytes"));
         }
-        // The engine ends what it runs within its lease, less a fifth for its renewal.
-        let to_end = self.grace().saturating_add(self.abort_wait()).saturating_add(MARGIN);
-        let longer_than = to_end.saturating_add(to_end / 4);
-        (self.lease() <= longer_than).then(|| {
+        let engine = EngineConfig::new().grace(self.grace()).abort_wait(self.abort_wait());
+        let longer_than = engine.shortest_lease();
+        (self.lease(database) <= longer_than).then(|| {
             let most = span(longer_than);
             let words = format!(
                 "leaves no time to end runs that other servers take over; expected more than \
@@ -211,9 +212,6 @@ fn fault_of(path: &Path) -> Option<&'static str> {
 
 /// The longest name of a node.
 const NAME_BYTES_MAX: usize = 255;
-
-/// What the engine adds to the times of a stop.
-const MARGIN: Duration = Duration::from_secs(1);
 
 /// The option of the command line that names a variable.
 const ENV_OPTION: &str = "--store-env";

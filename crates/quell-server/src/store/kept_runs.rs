@@ -69,9 +69,37 @@ impl KeptRuns {
         }
     }
 
+    /// Finds a root by its id as its caller knows it, or by what the UUID of no other root begins
+    /// with: at least [`DIGITS_MIN`] digits, since what is done with it changes it.
+    ///
+    /// # Errors
+    ///
+    /// As [`run`](Self::run); and if the run is a part of another one.
+    pub(super) fn root(&self, text: &str) -> Result<RunRecord, String> {
+        let get = |run| self.reader.get(run).map_err(|error| self.told(&error));
+        let shown = excerpt(text);
+        if let Some(found) = get(RunId::from_text(text))? {
+            if found.accepted.parent.is_none() {
+                return Ok(found);
+            }
+            let root = found.accepted.root;
+            return Err(format!("run `{shown}` is a part of `{root}`; expected that"));
+        }
+        let digits = text.chars().filter(|c| *c != '-').count();
+        let Some(range) = beginning(text).filter(|_| digits >= DIGITS_MIN) else {
+            return Err(self.no_run(&shown));
+        };
+        let found = self.roots(range)?;
+        match found.len() {
+            0 => Err(self.no_run(&shown)),
+            1 => get(found[0].run())?.ok_or_else(|| self.no_run(&shown)),
+            _ => Err(self.several(&shown, found.iter().map(RunRecord::run))),
+        }
+    }
+
     /// Lists the roots from one id to another, and at least one more than are shown if there are
     /// so many.
-    pub(super) fn roots(&self, (from, to): (RunId, RunId)) -> Result<Vec<RunRecord>, String> {
+    fn roots(&self, (from, to): (RunId, RunId)) -> Result<Vec<RunRecord>, String> {
         let is_it = |run: RunId| (from.as_uuid()..=to.as_uuid()).contains(&run.as_uuid());
         let (mut found, mut page) = (Vec::new(), Page::first(limits::STORE_PAGE_MAX));
         while found.len() <= SHOWN_MAX {
@@ -85,7 +113,7 @@ impl KeptRuns {
     }
 
     /// Says that several runs begin alike, and which.
-    pub(super) fn several(&self, text: &str, ids: impl ExactSizeIterator<Item = RunId>) -> String {
+    fn several(&self, text: &str, ids: impl ExactSizeIterator<Item = RunId>) -> String {
         let has_more = ids.len() > SHOWN_MAX;
         let mut words = format!("several runs begin with `{text}`; write more of one:");
         for id in ids.take(SHOWN_MAX) {
@@ -97,7 +125,7 @@ impl KeptRuns {
         words
     }
 
-    pub(super) fn no_run(&self, text: &str) -> String {
+    fn no_run(&self, text: &str) -> String {
         let place = self.place.to_string();
         let place = printable(&place);
         // What is shown of an address does not open it: it has no user.
@@ -124,7 +152,7 @@ fn about(id: RunId, run: Result<Option<RunRecord>, StoreError>) -> String {
 }
 
 /// Yields the first and the last id that begin with a text; none if no UUID does.
-pub(super) fn beginning(text: &str) -> Option<(RunId, RunId)> {
+fn beginning(text: &str) -> Option<(RunId, RunId)> {
     let digits: String = text.chars().filter(|c| *c != '-').collect();
     let is_right = text.len() <= UUID_CHARS && !digits.is_empty() && digits.len() <= UUID_DIGITS;
     if !is_right || !digits.bytes().all(|byte| byte.is_ascii_hexdigit()) {
@@ -137,6 +165,9 @@ pub(super) fn beginning(text: &str) -> Option<(RunId, RunId)> {
     };
     padded('0').zip(padded('f'))
 }
+
+/// The fewest digits that stand for a run which is changed.
+const DIGITS_MIN: usize = 4;
 
 /// Runs that begin alike and are shown.
 const SHOWN_MAX: usize = 5;

@@ -1,7 +1,7 @@
 //! [`words`]: what is said of the runs that an earlier process, or another node, has left behind.
 
-use quell::Recovered;
 use quell::store::RunRecord;
+use quell::{Recovered, Recovery};
 use quell_report::text::{cut, printable};
 
 use super::runs::id;
@@ -11,7 +11,20 @@ use super::runs::id;
 pub(super) struct Failed(Vec<String>);
 
 impl Failed {
-    pub(super) fn add(&mut self, run: &RunRecord) {
+    /// Has the runs fail that are not to go on, and notes the first.
+    pub(super) fn or_fail(
+        &mut self,
+        mut going_on: impl FnMut(&RunRecord) -> Option<Recovery> + Send,
+    ) -> impl FnMut(&RunRecord) -> Recovery + Send {
+        move |run| {
+            going_on(run).unwrap_or_else(|| {
+                self.add(run);
+                Recovery::Fail
+            })
+        }
+    }
+
+    fn add(&mut self, run: &RunRecord) {
         // One that is paused stays so.
         if run.paused.is_none() && self.0.len() < SHOWN_MAX {
             let name = cut(&printable(&run.accepted.name), NAME_CHARS_MAX);

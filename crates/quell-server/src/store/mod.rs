@@ -3,7 +3,6 @@
 
 mod ended;
 mod events;
-mod file;
 mod keep;
 mod kept_runs;
 mod left_behind;
@@ -23,7 +22,7 @@ mod upkeep;
 
 pub(crate) use events::{EventsArgs, events};
 pub(crate) use keep::{Keep, KeepArgs};
-pub(crate) use node::{LEASE, NodeArgs, default_name};
+pub(crate) use node::{NodeArgs, default_name};
 pub(crate) use nodes::{NODES_AFTER_HELP, NodesArgs, nodes};
 pub(crate) use open::{OpenStore, is_part_of};
 pub(crate) use place::{Database, EXPECTED, Place, is_url, places};

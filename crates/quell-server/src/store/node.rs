@@ -93,9 +93,6 @@ fn own_folder() -> Result<PathBuf, String> {
     }
 }
 
-/// The lease of a node that has been given none.
-pub(crate) const LEASE: Duration = Duration::from_secs(15);
-
 /// The names of what guardians hold.
 const SPACE: Uuid = Uuid::from_u128(0x7175_656c_6c2d_6e6f_6465_2d67_7561_7264);
 
@@ -105,7 +102,8 @@ mod tests {
 
     fn args(url: &str, name: &str) -> NodeArgs {
         let Place::Database(database) = Place::of(url.into()) else { unreachable!("an address") };
-        NodeArgs { database, name: name.into(), lease: LEASE }
+        let lease = database.options().lease;
+        NodeArgs { database, name: name.into(), lease }
     }
 
     #[test]

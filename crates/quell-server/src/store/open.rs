@@ -196,15 +196,10 @@ impl OpenStore {
         &self,
         engine: &Engine,
         signals: &mut Signals,
-        mut going_on: impl FnMut(&RunRecord) -> Option<Recovery> + Send,
+        going_on: impl FnMut(&RunRecord) -> Option<Recovery> + Send,
     ) -> Result<(Recovered, HeldAttempts, Failed), String> {
         let mut failed = Failed::default();
-        let recovered = engine.recover_held(|run| {
-            going_on(run).unwrap_or_else(|| {
-                failed.add(run);
-                Recovery::Fail
-            })
-        });
+        let recovered = engine.recover_held(failed.or_fail(going_on));
         let (recovered, held) = tokio::select! {
             biased;
             signal = signals.next() => {

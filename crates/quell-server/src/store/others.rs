@@ -23,15 +23,10 @@ impl OpenStore {
     pub(crate) async fn take_over_from_others(
         &self,
         engine: &Engine,
-        mut going_on: impl FnMut(&RunRecord) -> Option<Recovery> + Send,
+        going_on: impl FnMut(&RunRecord) -> Option<Recovery> + Send,
     ) -> Result<Option<(HeldAttempts, Vec<String>)>, StoreError> {
         let mut failed = Failed::default();
-        let taken = engine.take_over_held(|run| {
-            going_on(run).unwrap_or_else(|| {
-                failed.add(run);
-                Recovery::Fail
-            })
-        });
+        let taken = engine.take_over_held(failed.or_fail(going_on));
         let Some((taken, held)) = taken.await? else { return Ok(None) };
         let whose = match &taken.from {
             Some(name) => format!("node {}, which is gone,", printable(name)),

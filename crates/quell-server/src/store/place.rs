@@ -54,9 +54,7 @@ impl Place {
         let name = if is_surely_variable(name) { name } else { "of this name" };
         Err(format!("the environment variable {name} {what}; expected {EXPECTED}"))
     }
-}
 
-impl Place {
     /// Yields the message of an error, after the place that it is about.
     pub(super) fn told(&self, error: &StoreError) -> String {
         printable(&format!("{self}: {error}")).into_owned()

@@ -7,8 +7,9 @@ use quell::store::RunRecord;
 use quell::{Payload, RunKind};
 use quell_flow::{COMPONENT, LinkedPlan, PastError, PlanPast, excerpt, path_text};
 
-use super::file::StoreFile;
+use super::kept_runs::KeptRuns;
 use super::open::OpenStore;
+use super::place::Place;
 use super::runs::id;
 
 /// A run of a plan whose process was killed, or has left it paused, as its store has it.
@@ -22,7 +23,7 @@ impl Left {
     ///
     /// Fails with what to do if there is none, or it has nothing left to do.
     pub(crate) fn find(store: &Path, run: &str) -> Result<Self, String> {
-        let record = StoreFile::open(store)?.root(run)?;
+        let record = KeptRuns::open(Place::File(store.to_owned()))?.root(run)?;
         is_live(&record)?;
         Ok(Self(record))
     }

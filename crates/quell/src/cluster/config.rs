@@ -1,10 +1,12 @@
 //! Where an engine keeps its runs, and which member of a cluster it is.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use quell_core::cluster::Cluster;
 use quell_core::store::Store;
 
+use crate::cluster::{lease, member};
 use crate::config::EngineConfig;
 
 impl EngineConfig {
@@ -78,6 +80,29 @@ impl EngineConfig {
     pub fn cluster(mut self, cluster: Arc<dyn Cluster>) -> Self {
         self.cluster = Some(cluster);
         self
+    }
+
+    /// Yields what the lease of a node has to be longer than, with which this makes an engine: five
+    /// fourths of the grace, the abort wait and 1 s together, so that all of its runs have ended,
+    /// or are abandoned by name, before another node has them.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use quell::EngineConfig;
+    ///
+    /// let config = EngineConfig::new().grace(Duration::from_secs(5));
+    /// let config = config.abort_wait(Duration::from_secs(2));
+    /// assert_eq!(config.shortest_lease(), Duration::from_secs(10));
+    /// ```
+    pub fn shortest_lease(&self) -> Duration {
+        lease::shortest(member::reserve(self.to_stop()))
+    }
+
+    /// Yields how long a stop of everything takes at most.
+    pub(crate) const fn to_stop(&self) -> Duration {
+        self.grace.saturating_add(self.abort_wait)
     }
 
     /// Checks that the store and the cluster are of one node, or of none.

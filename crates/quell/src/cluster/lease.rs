@@ -54,13 +54,19 @@ impl Lease {
 
     /// Tells whether it can be renewed before it lapses.
     pub(super) fn leaves_time(&self) -> bool {
-        self.renew_at() < self.lapses_at()
+        self.lasts > shortest(self.reserve)
     }
 
     /// How long a renewal may be under way before another one is sent in its place.
     pub(crate) fn renewal_wait(&self) -> Duration {
         self.lasts / RENEWALS
     }
+}
+
+/// What a lease has to be longer than of which so much is needed to stop everything: it is to be
+/// renewed before it lapses.
+pub(super) fn shortest(reserve: Duration) -> Duration {
+    reserve.saturating_add(reserve / (RENEWALS - 1))
 }
 
 /// How often a lease would be renewed while it lasts.

@@ -73,7 +73,7 @@ impl Member {
     ///
     /// If the lease leaves no time for a renewal before that.
     pub(crate) fn new(cluster: Arc<dyn Cluster>, to_stop: Duration) -> Arc<Self> {
-        let (lasts, reserve) = (cluster.lease(), to_stop.saturating_add(MARGIN));
+        let (lasts, reserve) = (cluster.lease(), reserve(to_stop));
         let lease = Lease::new(cluster.joined_at(), lasts, reserve);
         assert!(
             lease.leaves_time(),
@@ -187,3 +187,8 @@ impl State {
 
 /// What of a lease is kept for threads that run late.
 const MARGIN: Duration = Duration::from_secs(1);
+
+/// How much of a lease is needed to stop everything, which takes so long.
+pub(super) const fn reserve(to_stop: Duration) -> Duration {
+    to_stop.saturating_add(MARGIN)
+}

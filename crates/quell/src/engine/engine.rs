@@ -97,7 +97,7 @@ impl Engine {
         let on_runtime = false;
         config.assert_one_member();
         let journal = config.store.take().map(Journal::new);
-        let to_stop = config.grace.saturating_add(config.abort_wait);
+        let to_stop = config.to_stop();
         let member = config.cluster.take().map(|cluster| Member::new(cluster, to_stop));
         let shared = Arc::new(Shared {
             journal,

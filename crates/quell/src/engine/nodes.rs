@@ -86,9 +86,10 @@ impl Engine {
     /// let run = a.submit_durably(RunSpec::agent("far"), body).await.unwrap().into_ref();
     /// let mut watch = b.watch(run.id()).unwrap();
     /// run.cancel(CancelRequest::because("enough"));
-    /// // It only says that it is time to look: there is something now, or soon.
-    /// watch.heard().await;
-    /// let _new = b.stored_events(run.id(), 0, 9).await.unwrap();
+    /// // It only says that it is time to look.
+    /// while !b.stored_run(run.id()).await.unwrap().unwrap().status.is_terminal() {
+    ///     watch.heard().await;
+    /// }
     /// # });
     /// ```
     pub fn watch(&self, root: RunId) -> Option<Box<dyn LogWatch>> {

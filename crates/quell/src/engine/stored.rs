@@ -170,7 +170,8 @@ impl Engine {
     }
 
     /// Reads stored events of the log of a root: those behind a number, at most so many, and none
-    /// only if there is none, or if the root was forgotten.
+    /// only if there is none, or if the root was forgotten. Events that follow from the record of
+    /// their run may not be stored: [`ImpliedEvents`](crate::store::ImpliedEvents) yields them.
     ///
     /// # Errors
     ///

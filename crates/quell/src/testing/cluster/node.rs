@@ -80,10 +80,14 @@ impl Node {
         let mut table = shared.table.lock();
         self.seat(&mut table)?;
         let roots: Vec<_> = batch.iter().filter_map(root_of).collect();
-        let written = batch.iter().map(log_of).collect();
+        let written = batch.iter().map(Record::run).collect();
         shared.store.write(batch)?;
-        table.tell(&written);
         table.owners.extend(roots.into_iter().map(|root| (root, self.boot)));
+        let told = table.readers(&written);
+        drop(table);
+        for reader in told {
+            reader.notify_one();
+        }
         Ok(())
     }
 
@@ -148,11 +152,6 @@ fn root_of(record: &Record) -> Option<RunId> {
         },
         _ => None,
     }
-}
-
-/// Yields the root in whose log a record is, or its run.
-fn log_of(record: &Record) -> RunId {
-    if let Record::Event { event, .. } = record { event.root } else { record.run() }
 }
 
 /// One who reads the log of a root.

@@ -117,15 +117,11 @@ impl Nodes {
 }
 
 impl Table {
-    /// Tells those who read that records were stored of these roots.
-    pub(super) fn tell(&mut self, roots: &HashSet<RunId>) {
-        self.watches.retain(|(root, watch)| {
-            let Some(watch) = watch.upgrade() else { return false };
-            if roots.contains(root) {
-                watch.notify_one();
-            }
-            true
-        });
+    /// Yields those who read the logs of these roots: they are told when the lock is free.
+    pub(super) fn readers(&mut self, roots: &HashSet<RunId>) -> Vec<Arc<Notify>> {
+        self.watches.retain(|(_, reader)| reader.strong_count() > 0);
+        let read = self.watches.iter().filter(|(root, _)| roots.contains(root));
+        read.filter_map(|(_, reader)| reader.upgrade()).collect()
     }
 
     /// Yields the stops that a member has not answered.
