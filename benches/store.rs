@@ -3,7 +3,10 @@
 //! `store/runs/N`, `store/runs_normal/N`: N submitters each let runs be accepted and ended, and
 //! wait for each to be durable, against bare SQLite with the same group commit: one insert and one
 //! update of a row of 260 bytes per run, with a blob as its key. `synchronous = FULL`, and then
-//! `NORMAL`.
+//! `NORMAL`. The report of a run says what that of one that has completed does.
+//!
+//! `store/runs_text/N`: the same of reports that say more than the row of their run can: a text of
+//! some 700 bytes each.
 //!
 //! `store/intent`: one append of a stop, against one commit of an update.
 
@@ -28,9 +31,15 @@ fn main() {
     let runtime = runtime.expect("the system lets a runtime be made");
     let folder = std::env::temp_dir().join(format!("quell-bench-{}", std::process::id()));
     std::fs::create_dir_all(&folder).expect("there is a place for files");
-    for (part, synchronous) in [("runs", Synchronous::Full), ("runs_normal", Synchronous::Normal)] {
+    let (full, normal) = (Synchronous::Full, Synchronous::Normal);
+    let parts = [
+        ("runs", full, Says::Plain),
+        ("runs_normal", normal, Says::Plain),
+        ("runs_text", full, Says::More),
+    ];
+    for (part, synchronous, says) in parts {
         if is_wanted(part) {
-            runs(&runtime, &folder, part, synchronous);
+            runs(&runtime, &folder, part, (synchronous, says));
         }
     }
     if is_wanted("intent") {
@@ -39,7 +48,16 @@ fn main() {
     std::fs::remove_dir_all(&folder).expect("the files are ours");
 }
 
-fn runs(runtime: &Runtime, folder: &Path, part: &str, synchronous: Synchronous) {
+/// How much a report says.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Says {
+    /// That its run has completed, and when.
+    Plain,
+    /// More than the row of its run can.
+    More,
+}
+
+fn runs(runtime: &Runtime, folder: &Path, part: &str, (synchronous, says): (Synchronous, Says)) {
     let shape = format!("accepted and ended, each durable; synchronous = {synchronous:?}");
     section("durable runs", &shape);
     for (submitters, each) in [(1, 200), (32, 60), (256, 20)] {
@@ -52,7 +70,7 @@ fn runs(runtime: &Runtime, folder: &Path, part: &str, synchronous: Synchronous) 
                 let ours = Arc::clone(&ours);
                 round(runtime, (submitters, each), move || {
                     let ours = Arc::clone(&ours);
-                    async move { ours.run(Uuid::now_v7()).await }
+                    async move { ours.run(Uuid::now_v7(), says).await }
                 })
             },
             || {
@@ -76,7 +94,9 @@ fn intent(runtime: &Runtime, folder: &Path) {
     let ids: Vec<_> = (0..INTENTS).map(|_| Uuid::now_v7()).collect();
     let (mut of_ours, mut of_theirs) = (Vec::new(), Vec::new());
     for id in ids {
-        runtime.block_on(ours.store.append(vec![ours.accepted(id)])).expect("it is stored");
+        runtime
+            .block_on(ours.store.append(vec![ours.accepted(id, SystemTime::now())]))
+            .expect("it is stored");
         Bare::execute(&theirs, Op::Insert(id));
         let began = Instant::now();
         runtime.block_on(ours.store.append(vec![ours.stop(id)])).expect("it is stored");
@@ -106,20 +126,26 @@ impl Ours {
         Self { store, epoch }
     }
 
-    async fn run(&self, id: Uuid) {
-        self.store.append(vec![self.accepted(id)]).await.expect("it is stored");
+    /// Stores what an engine does of a run that completes at once.
+    async fn run(&self, id: Uuid, says: Says) {
+        let at = SystemTime::now();
+        self.store.append(vec![self.accepted(id, at)]).await.expect("it is stored");
         let (run, epoch) = (RunId::from_uuid(id), self.epoch);
-        let now = SystemTime::now();
         let status = RunStatus::Completed;
-        let row = RunRow::new(run, RunKind::Agent, "research".into(), status, now);
+        let mut row = RunRow::new(run, RunKind::Agent, "research".into(), status, at);
+        if says == Says::Plain {
+            (row.started_at, row.ended_at, row.quiesced_at) = (Some(at), Some(at), Some(at));
+            row.quiescent = true;
+        }
         let report = Arc::new(RunReport::new(vec![row], Counts::default()));
+        let started = Record::Started { run, epoch, at };
         let ended = Record::Ended { run, epoch, report, rollback: false };
-        self.store.append(vec![ended]).await.expect("it is stored");
+        self.store.append(vec![started, ended]).await.expect("it is stored");
     }
 
-    fn accepted(&self, id: Uuid) -> Record {
-        let (run, now) = (RunId::from_uuid(id), SystemTime::now());
-        let accepted = Accepted::new(run, RunKind::Agent, "research".into(), self.epoch, now);
+    fn accepted(&self, id: Uuid, at: SystemTime) -> Record {
+        let run = RunId::from_uuid(id);
+        let accepted = Accepted::new(run, RunKind::Agent, "research".into(), self.epoch, at);
         Record::Accepted(Box::new(accepted))
     }
 

@@ -133,7 +133,8 @@ async fn i37_a_submit_that_is_refused_claims_neither_key_nor_lane_nor_remembered
     lab.cancel(id, CancelRequest::because("early").remember_for(secs(600)));
     let busy = submit(&lab, RunSpec::agent("busy").lane("L", OnBusy::Enqueue)).unwrap();
     let spec = || keyed("a").id(id).lane("L", OnBusy::Reject);
-    assert_eq!(submit(&lab, spec()).unwrap_err(), SubmitError::LaneBusy("L".into()));
+    let refusal = SubmitError::LaneBusy { lane: "L".into(), run: busy.id() };
+    assert_eq!(submit(&lab, spec()).unwrap_err(), refusal);
     let long = spec().label("k", "x".repeat(2_000));
     assert!(matches!(submit(&lab, long).unwrap_err(), SubmitError::TooLarge { .. }));
     assert_eq!((lab.submitted_with(Some("ada"), &key("k", "a")), held(&lab).keys), (None, 0));

@@ -9,7 +9,7 @@ use futures::{FutureExt as _, StreamExt as _};
 use quell::store::{Record, Store};
 use quell::{
     CancelRequest, Engine, EngineConfig, EventKind, IdempotencyKey, Limits, Recovery, RunContext,
-    RunEvent, RunFilter, RunRef, RunSpec, RunStatus, Shutdown, SubmitError, Work, limits,
+    RunFilter, RunRef, RunSpec, RunStatus, Shutdown, SubmitError, Work, limits,
 };
 use tokio::sync::oneshot;
 
@@ -164,11 +164,7 @@ async fn a_gap_is_stored_also_if_no_event_follows_it() {
             Record::Event { event, .. } => Some(event),
             _ => None,
         });
-        let to = |event: RunEvent| match event.kind {
-            EventKind::Lagged { to, .. } => to,
-            _ => event.seq,
-        };
-        events.map(to).max() == Some(last.seq)
+        events.map(|event| event.last_seq()).max() == Some(last.seq)
     };
     soon("the last one is stored, or a gap in its place", is_whole).await;
 }

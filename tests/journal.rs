@@ -7,11 +7,13 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use futures::StreamExt as _;
 use quell::store::{Record, Store};
 use quell::{
-    CancelRequest, CauseKind, Engine, EngineConfig, EventKind, IdempotencyKey, RunContext,
-    RunHandle, RunRef, RunSpec, RunStatus, Shutdown, SubmitError,
+    CancelRequest, CauseKind, Disposition, Engine, EngineConfig, EventKind, IdempotencyKey, OnBusy,
+    RunContext, RunHandle, RunRef, RunSpec, RunStatus, Shutdown, SubmitError,
 };
 
-use crate::support::{Flow, Valve, bounded, durable, full, listener, soon, started, within};
+use crate::support::{
+    Flow, Valve, bounded, durable, full, listener, soon, started, started_as, within,
+};
 
 /// Tells whether a future still waits after the engine has had time for what it does.
 async fn is_pending(future: impl Future<Output: Sized>) -> bool {
@@ -31,7 +33,7 @@ fn names(store: &Valve) -> Vec<&'static str> {
         Record::Paused { .. } => "paused",
         Record::Resumed { .. } => "resumed",
         Record::HoldBegan { .. } | Record::HoldEnded { .. } => "work",
-        Record::Checkpoint { .. } => "other",
+        Record::Annotated { .. } | Record::Checkpoint { .. } => "other",
     };
     store.stored().iter().map(name).collect()
 }
@@ -124,6 +126,57 @@ async fn i34_a_stop_signals_at_once_and_is_acknowledged_when_it_is_stored() {
     let stop = store.get(run.id()).await.unwrap().unwrap().stop.unwrap();
     assert_eq!(stop.cause, report.cause.clone().unwrap());
     assert_eq!(stop.cause.kind, CauseKind::UserRequest);
+}
+
+#[tokio::test]
+async fn i34_a_stop_is_acknowledged_before_the_end_that_it_brings_is_stored() {
+    let store = Valve::new(Flow::Open);
+    let engine = durable(&store);
+    let run = started(&engine, RunSpec::agent("worker")).await;
+    run.stored().await.unwrap();
+    store.set(Flow::Shut { stops: false });
+    let stop = || CancelRequest::because("enough");
+    let (_, stored) = within("it is acknowledged", run.cancel_durably(stop())).await;
+    stored.unwrap();
+    assert!(store.get(run.id()).await.unwrap().unwrap().stop.is_some());
+    assert_eq!(within("it ends", run.ended()).await.status, RunStatus::Cancelled);
+    // Who is told of the end is told when that is stored.
+    let late = run.cancel_durably(stop());
+    tokio::pin!(late);
+    assert!(is_pending(late.as_mut()).await);
+    within("no stop is on its way", run.stops_stored()).await.unwrap();
+    store.set(Flow::Open);
+    let (told, stored) = within("it comes", late).await;
+    assert_eq!(told, Disposition::AlreadyTerminal { status: RunStatus::Cancelled });
+    stored.unwrap();
+}
+
+#[tokio::test]
+async fn i34_a_run_that_takes_a_lane_over_is_acknowledged_when_the_stops_of_the_others_are_stored()
+{
+    let store = Valve::new(Flow::Open);
+    let engine = durable(&store);
+    let spec = |name: &'static str| RunSpec::agent(name).lane("L", OnBusy::CancelExisting);
+    let (ends, end) = tokio::sync::oneshot::channel::<()>();
+    let stays = async move |ctx: RunContext| {
+        ctx.stopped().await;
+        let _ = end.await;
+        Ok(())
+    };
+    let before = started_as(&engine, spec("before"), stays).await;
+    store.set(Flow::KeepingStops);
+    let mut next = Box::pin(engine.submit_durably(spec("next"), listener));
+    assert!(is_pending(next.as_mut()).await, "a later process would let it go on");
+    let is_accepted =
+        |record: &Record| matches!(record, Record::Accepted(run) if *run.name == *"next");
+    assert!(store.stored().iter().any(is_accepted));
+    store.set(Flow::Open);
+    let next = within("it is acknowledged", next).await.unwrap();
+    assert_eq!(next.superseded(), std::slice::from_ref(&before));
+    assert!(store.get(before.id()).await.unwrap().unwrap().stop.is_some());
+    ends.send(()).unwrap();
+    next.cancel(CancelRequest::because("over"));
+    within("the lane is empty", next.into_ref().quiescent()).await;
 }
 
 #[tokio::test]

@@ -7,7 +7,7 @@ use quell::{
     RunKind, RunLimits, RunRef, RunReport, RunSpec, RunStatus, Scope, SubmitError, limits,
 };
 
-use crate::support::{Lab, Witness, config, listener, ms, now, secs, within};
+use crate::support::{Lab, Witness, clerk, config, listener, ms, now, paused, secs, stop, within};
 
 fn in_lane(name: &'static str, on_busy: OnBusy) -> RunSpec {
     RunSpec::agent(name).lane("L", on_busy)
@@ -148,7 +148,7 @@ async fn i36_a_run_takes_only_the_places_of_those_that_were_there_at_its_mark() 
     assert!(before < mark && mark < lab.lane_mark());
     for on_busy in [OnBusy::CancelExisting, OnBusy::JoinExisting, OnBusy::Enqueue] {
         let new = in_lane("new", on_busy).lane_unchanged_since(before);
-        assert_eq!(refusal(&lab, new), SubmitError::LaneBusy("L".into()), "{on_busy:?}");
+        assert_eq!(refusal(&lab, new), busy(&runs[0]), "{on_busy:?}");
     }
     assert!(runs.iter().all(is_live));
     let new = in_lane("new", OnBusy::CancelExisting).lane_unchanged_since(mark);
@@ -162,6 +162,11 @@ async fn i36_a_run_takes_only_the_places_of_those_that_were_there_at_its_mark() 
     end("it ends", new.run()).await;
     stay(&lab, in_lane("next", OnBusy::CancelExisting).lane_unchanged_since(mark));
     finish(lab).await;
+}
+
+/// The refusal of a run because another one has the lane.
+fn busy(run: &RunRef) -> SubmitError {
+    SubmitError::LaneBusy { lane: "L".into(), run: run.id() }
 }
 
 fn is_live(run: &RunRef) -> bool {
@@ -279,18 +284,38 @@ async fn i36_a_lane_is_busy_with_a_run_that_is_due_later_and_free_when_that_was_
     let lab = Lab::paused();
     let later = stay(&lab, in_lane("later", OnBusy::Reject).not_before(now() + secs(60)));
     let again = || in_lane("again", OnBusy::Reject);
-    assert_eq!(refusal(&lab, again()), SubmitError::LaneBusy("L".into()));
+    assert_eq!(refusal(&lab, again()), busy(&later));
     let due = again().not_before(now() + secs(30));
-    assert_eq!(refusal(&lab, due), SubmitError::LaneBusy("L".into()));
+    assert_eq!(refusal(&lab, due), busy(&later));
     // It has not the lane yet: who would wait need not.
     let first = stay(&lab, in_lane("first", OnBusy::Enqueue));
     settle().await;
     assert_eq!(first.status(), RunStatus::Running);
     for run in [&first, &later] {
-        assert_eq!(refusal(&lab, again()), SubmitError::LaneBusy("L".into()));
+        assert_eq!(refusal(&lab, again()), busy(run), "it is told who holds the lane");
         run.cancel(CancelRequest::because("enough"));
         end("it ends", run).await;
     }
     stay(&lab, again());
     finish(lab).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn t6_who_is_stopped_before_it_goes_on_leaves_its_queue_but_not_its_lane() {
+    let lab = Lab::paused();
+    let run = paused(&lab, clerk().lane("L", OnBusy::Enqueue)).await;
+    lab.set_limit(Scope::All, RunLimits::new().running_max(0).queued_max(1));
+    run.resume("yes").unwrap();
+    assert!(run.queue_position().is_some(), "it waits for a slot");
+    let other = || lab.submit(RunSpec::agent("other"), async |_| Ok(()));
+    assert!(matches!(other(), Err(SubmitError::QueueFull { max: 1, .. })), "and has the place");
+    run.cancel(stop());
+    // Its task has had no turn yet.
+    assert_eq!(run.status(), RunStatus::Stopping);
+    let other = other().unwrap();
+    assert_eq!((run.queue_position(), lab.lane("L")), (None, vec![run.clone()]));
+    assert_eq!(run.ended().await.status, RunStatus::Cancelled);
+    assert!(lab.lane("L").is_empty());
+    other.cancel(stop());
+    lab.finish().await;
 }

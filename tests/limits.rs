@@ -228,7 +228,7 @@ async fn i39_a_full_queue_refuses_what_would_wait_and_says_whose_limit_it_is() {
         for spec in [in_lane(), spec().not_before(now() + secs(60))] {
             let refused = lab.submit(spec, listener).unwrap_err();
             assert_eq!(refused, SubmitError::QueueFull { scope: scope.clone(), max: 2 });
-            let told = format!("queue is full: at most 2 may wait ({words})");
+            let told = format!("queue is full: at most 2 runs may wait ({words})");
             assert_eq!(refused.to_string(), told);
         }
         assert_eq!(held(&lab), before, "nothing was made");

@@ -52,12 +52,28 @@ mod nodes;
 mod nodes_acts;
 // I34, T14: what one engine is asked about runs that another one on the same store has.
 mod nodes_asked;
+// I4, I19, I24, I34: what an engine that ends gives up, and others begin.
+mod nodes_drained;
 // I38, I39: engines on a shared store that end, are dropped, or have a cluster that goes wrong.
 mod nodes_ending;
+// I4, I36: nodes of which somebody has said that they are gone for good.
+mod nodes_forgotten;
+// I4, I36: lanes that several engines share.
+mod nodes_lanes;
+// I36: lanes of engines that are lost, come back, or end.
+mod nodes_lanes_lost;
 // I30, I34, I35, I38: engines that lose their lease, and what was under way then.
 mod nodes_lost;
+// I27, I37: roots that their store refuses while they wait.
+mod refused_waiting;
+// I38: what was on its way into the store of a root that it refuses.
+mod unaccepted;
 // I4, I34, I35: the protocol of nodes as a model, with and without each of its guards.
 mod nodes_model;
+// I27: limits that engines on one store keep together.
+mod nodes_quotas;
+// I6, I22, I34: stops that one engine remembers for runs that another one on its store accepts.
+mod nodes_reserved;
 // I4, I34: take-overs that are interrupted, repeated, or come at once.
 mod nodes_taken;
 // I17: the one poll that a parent has left when its children have ended.
@@ -78,6 +94,8 @@ mod detach;
 mod leaving;
 // I21, I27, I36, I39: lanes, slots and due times, with every id given twice.
 mod admission;
+// I24, T13: what a run has used, and what has ended below it, counts on in a later process.
+mod earlier;
 // T13, I37: what a run that goes on in a later process keeps, and how often one does.
 mod going_on;
 // I21, I33, I36: what a run gives back, when, and who has it next.
@@ -94,6 +112,10 @@ mod journal;
 mod stored_pauses;
 // T5 to T7, T13, I24, I34 to I36: runs that were paused when their process ended.
 mod paused_before;
+// I17, I24, T13: what a run has to show when it is paused, in later processes too.
+mod so_far;
+// I17, T13: what runs have emitted, over restarts.
+mod emitted;
 // I4, I36: what a process has left of which a part has no row, or cannot be read.
 mod left_over;
 // I3, I30, I34, I35: what is told of runs that are left to the next process, and of their times.
@@ -154,5 +176,3 @@ mod words;
 mod surface;
 // What the code base promises about itself.
 mod tidy;
-// The tests tested: deliberate faults of the engine, each caught.
-mod mutations;

@@ -1,9 +1,13 @@
 use std::future::pending;
+use std::time::Duration;
 
 use quell::{CancelRequest, RunReport, RunSpec, Work};
 use quell_test_support::{soon, within};
 
 use crate::support::{Gate, Lab, Witness, body_runtime, config, listener, ms, naive, secs};
+
+/// What can be dropped has gone by then, also on a busy machine.
+const BUSY: Duration = secs(2);
 
 fn errors(report: &RunReport) -> Vec<&str> {
     report.own_row().cleanup_errors.iter().map(|error| &**error).collect()
@@ -52,7 +56,7 @@ impl Drop for Bomb {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn i4_what_is_abandoned_bears_its_own_name_and_its_site_where_asked_for() {
     for noted in [false, true] {
-        let config = config().grace(ms(30)).abort_wait(ms(30)).spawn_sites(noted);
+        let config = config().grace(ms(30)).abort_wait(BUSY).spawn_sites(noted);
         let lab = Lab::with(config);
         let (gate, up) = (Gate::new(), Witness::new());
         let _open = gate.at_end();
@@ -102,7 +106,7 @@ async fn i4_what_is_abandoned_bears_its_own_name_and_its_site_where_asked_for() 
 async fn i4_an_abandoned_hook_is_named_and_lends_its_name_to_no_other() {
     // Which hook blocks; by what name the report lists it.
     for (blocks, name) in [(0, "hooked hook"), (1, "close"), (2, "hooked hook")] {
-        let lab = Lab::with(config().grace(ms(30)).abort_wait(ms(30)).spawn_sites(true));
+        let lab = Lab::with(config().grace(ms(30)).abort_wait(BUSY).spawn_sites(true));
         let (gate, up) = (Gate::new(), Gate::new());
         let _open = gate.at_end();
         let (held, ready) = (gate.clone(), up.clone());
@@ -163,7 +167,7 @@ async fn i4_a_hook_that_blocks_when_it_is_dropped_unrun_is_abandoned_by_its_own_
     // Whether it has a name; by what name the report lists it.
     for (is_named, name) in [(true, "blocks"), (false, "hooked hook")] {
         let bodies = body_runtime(1);
-        let config = config().runtime(bodies.handle().clone()).grace(ms(30)).abort_wait(ms(30));
+        let config = config().runtime(bodies.handle().clone()).grace(ms(30)).abort_wait(BUSY);
         let (lab, gate, up) = (Lab::with(config), Gate::new(), Gate::new());
         let _open = gate.at_end();
         let (held, ready) = (gate.clone(), up.clone());

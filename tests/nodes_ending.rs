@@ -3,15 +3,19 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use quell::cluster::{ActAnswer, Answer, Asked, Cluster, TakenOver};
+use quell::cluster::{
+    ActAnswer, Answer, Asked, AskedStop, Cluster, Placed, StopToCome, TakenOver, TurnAsk,
+};
 use quell::store::{BoxFuture, StoreError};
 use quell::testing::cluster::{Node, Nodes, Trouble};
 use quell::{
-    CancelRequest, CauseKind, Disposition, Engine, EngineConfig, Payload, Recovery, RunId, RunSpec,
-    RunStatus,
+    CancelRequest, CauseKind, Disposition, Engine, EngineConfig, Payload, Recovery, RunContext,
+    RunId, RunSpec, RunStatus,
 };
 
-use crate::support::{Fault, Gate, Shaky, clerk, ms, paused, secs, soon, started, stop, within};
+use crate::support::{
+    Fault, Gate, Shaky, clerk, ms, paused, secs, soon, started, started_as, stop, within,
+};
 
 #[tokio::test]
 async fn a_name_that_panics_keeps_no_run_from_ending_with_its_lease() {
@@ -47,9 +51,77 @@ async fn a_paused_run_that_a_handle_holds_keeps_no_lease_of_an_engine_that_is_go
     drop(a);
     tokio::time::sleep(secs(60)).await;
     let taken = b.take_over(|_| Recovery::Fail).await.unwrap().unwrap();
-    assert_eq!(taken.from.as_deref(), Some("a"));
+    assert_eq!(taken.from.as_deref(), Some("a (drained)"));
     let here = b.cancel_anywhere(asking.id(), stop()).await.unwrap();
     assert!(!matches!(here, Disposition::Unknown | Disposition::Recorded { .. }), "{here:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_node_has_decided_is_answered_before_it_leaves() {
+    let nodes = Nodes::new(secs(15));
+    let node_a = Shaky::join(&nodes, "a");
+    let (a, b) = (node_a.engine(), Shaky::join(&nodes, "b").engine());
+    let run = started(&a, RunSpec::agent("far")).await;
+    node_a.set(Fault::AnswersLate(ms(300)));
+    let ending = async {
+        tokio::time::sleep(ms(100)).await;
+        assert_eq!(run.status(), RunStatus::Cancelled);
+        within("down", a.shutdown(Duration::ZERO)).await;
+    };
+    let (answer, ()) = tokio::join!(b.cancel_anywhere(run.id(), stop()), ending);
+    assert!(matches!(answer, Ok(Disposition::Accepted { .. })), "{answer:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_waits_for_its_stop_and_not_for_what_the_run_stores_besides() {
+    let nodes = Nodes::new(secs(15));
+    let node_a = Shaky::join(&nodes, "a");
+    let (a, b) = (node_a.engine(), Shaky::join(&nodes, "b").engine());
+    let go = Arc::new(tokio::sync::Notify::new());
+    let gone = Arc::clone(&go);
+    let run = started_as(&a, RunSpec::agent("far"), async move |ctx: RunContext| {
+        _ = ctx.is_stopping();
+        gone.notified().await;
+        ctx.save("state".into()).await?;
+        Ok(())
+    });
+    let run = run.await;
+    node_a.set(Fault::StatesLate(secs(3)));
+    go.notify_one();
+    tokio::time::sleep(ms(10)).await;
+    let answer = b.cancel_anywhere(run.id(), stop()).await;
+    assert!(matches!(answer, Ok(Disposition::Accepted { .. })), "{answer:?}");
+    let record = nodes.read(run.id()).await.unwrap();
+    assert_eq!((record.status, record.stop.is_some()), (RunStatus::Stopping, true));
+    within("it ends", run.ended()).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_node_has_decided_and_could_not_answer_it_answers_again_before_it_leaves() {
+    let nodes = Nodes::new(secs(15));
+    let node_a = Shaky::join(&nodes, "a");
+    let (a, b) = (node_a.engine(), Shaky::join(&nodes, "b").engine());
+    let run = started(&a, RunSpec::agent("far")).await;
+    node_a.set(Fault::AnswerFails);
+    let ending = async {
+        // The answer has failed, and is tried again 200 ms later.
+        tokio::time::sleep(ms(100)).await;
+        assert_eq!(run.status(), RunStatus::Cancelled);
+        within("down", a.shutdown(Duration::ZERO)).await;
+    };
+    let (answer, ()) = tokio::join!(b.cancel_anywhere(run.id(), stop()), ending);
+    assert!(matches!(answer, Ok(Disposition::Accepted { .. })), "{answer:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lease_that_is_not_given_back_the_first_time_is_given_back_the_next_time() {
+    let nodes = Nodes::new(secs(15));
+    let node_a = Shaky::join(&nodes, "a");
+    let (a, b) = (node_a.engine(), Shaky::join(&nodes, "b").engine());
+    node_a.set(Fault::LeaveFails);
+    within("down", a.shutdown(Duration::ZERO)).await;
+    let taken = b.take_over(|_| Recovery::Fail).await.unwrap().expect("its lease is over");
+    assert_eq!(taken.from.as_deref(), Some("a"));
 }
 
 #[tokio::test(start_paused = true)]
@@ -113,6 +185,26 @@ impl Cluster for Panicking {
         panic!("a stop of another node's run")
     }
 
+    fn remember(&self, _: StopToCome) -> BoxFuture<'_, Result<bool, StoreError>> {
+        panic!("a stop for a run to come")
+    }
+
+    fn take_remembered(&self) -> Vec<AskedStop> {
+        panic!("stops for runs that have come")
+    }
+
+    fn take_placed(&self) -> Vec<Placed> {
+        panic!("what was decided of lanes")
+    }
+
+    fn turns(&self, _: Vec<TurnAsk>) -> BoxFuture<'_, Result<Vec<RunId>, StoreError>> {
+        panic!("whose turn it is")
+    }
+
+    fn turn_heard(&self) -> BoxFuture<'_, Vec<Arc<str>>> {
+        panic!("a word of a turn")
+    }
+
     fn act(&self, _: RunId, _: Payload) -> BoxFuture<'_, Result<ActAnswer, StoreError>> {
         panic!("an act on another node's run")
     }
@@ -129,7 +221,7 @@ impl Cluster for Panicking {
         panic!("an answer")
     }
 
-    fn leave(&self) -> BoxFuture<'_, Result<(), StoreError>> {
+    fn leave(&self, _: bool) -> BoxFuture<'_, Result<(), StoreError>> {
         panic!("a leave")
     }
 }

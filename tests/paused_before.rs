@@ -255,7 +255,7 @@ async fn i36_a_paused_run_of_a_former_process_keeps_its_lane_and_counts_as_live(
     let next = after.submit(spec(), async |_| Ok(())).unwrap();
     let rejected = RunSpec::agent("no").lane("thread", OnBusy::Reject);
     let rejected = after.submit(rejected, async |_| Ok(())).unwrap_err();
-    assert_eq!(rejected, SubmitError::LaneBusy("thread".into()));
+    assert_eq!(rejected, SubmitError::LaneBusy { lane: "thread".into(), run: run.id() });
     next.run().accepted().await.unwrap();
     for _ in 0..2 {
         assert_eq!(next.run().status(), RunStatus::Queued, "no run comes between two attempts");

@@ -4,19 +4,24 @@ use std::future::pending;
 use std::sync::{Arc, Mutex};
 
 use quell::store::{MemoryStore, RunRecord, Store};
-use quell::{Engine, Failure, Payload, Recovery, RunContext, RunId, RunRef, RunStatus, Shutdown};
+use quell::{
+    Engine, Failure, Payload, Recovery, RunContext, RunId, RunRef, RunStatus, Shutdown, Usage,
+};
 use quell_flow::{Catalog, CommandStep, LinkedPlan, Plan, PlanPast, Runner};
 
 use crate::support::{Valve, durable, within};
 
-/// Yields the words of a command, and hears of each. `hang` never ends.
+/// Yields the words of a command, and hears of each. `use` uses tokens, and `hang` never ends.
 #[derive(Clone, Default)]
 struct Says(Arc<Mutex<Vec<String>>>);
 
 impl Runner for Says {
-    async fn run(&self, _: RunContext, step: CommandStep) -> Result<Payload, Failure> {
+    async fn run(&self, ctx: RunContext, step: CommandStep) -> Result<Payload, Failure> {
         let words = step.command.join(" ");
         self.0.lock().unwrap().push(words.clone());
+        if words.starts_with("use") {
+            ctx.usage(Usage { input_tokens: 12, output_tokens: 3, cost_micros: 40 });
+        }
         if words == "hang" { pending().await } else { Ok(words.into()) }
     }
 }
@@ -240,4 +245,30 @@ steps:
     second.answer("yes").await;
     assert_eq!(second.asked().await, "ok");
     assert_eq!(second.says.said(), [""; 0]);
+}
+
+#[tokio::test]
+async fn a_plan_that_goes_on_in_a_later_process_has_the_rows_and_the_usage_of_all_its_steps() {
+    let (mut processes, first) = Processes::begin(
+        "
+name: p
+steps:
+- { name: a, run: [use, some] }
+- { name: ok, wait: go? }
+- { name: b, run: [use, more] }
+",
+    );
+    let told = |process: &Process| {
+        let report = process.run.report();
+        let rows = report.rows.iter().map(|row| (row.name.to_string(), row.usage.input_tokens));
+        rows.collect::<Vec<_>>()
+    };
+    let row = |name: &str, used| (name.to_owned(), used);
+    assert_eq!(first.asked().await, "ok");
+    assert_eq!(told(&first), [row("p", 12), row("a", 12)]);
+    let second = processes.next(first).await;
+    assert_eq!(told(&second), [row("p", 12), row("a", 12)]);
+    second.answer("yes").await;
+    second.output().await;
+    assert_eq!(told(&second), [row("p", 24), row("a", 12), row("ok", 0), row("b", 12)]);
 }

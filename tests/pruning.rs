@@ -96,6 +96,27 @@ async fn of_too_many_trees_those_leave_that_were_accepted_first() {
 }
 
 #[tokio::test]
+async fn nodes_that_prune_at_once_leave_as_many_trees_as_may_stay() {
+    for max in [999, 1_000, 1_001] {
+        let store = Arc::new(MemoryStore::new());
+        for nth in 0..2_500 {
+            over(&store, nth, (1, 1)).await;
+        }
+        let few = StoreRetention::new().trees_max(max as u64);
+        let valve = Valve::reopened(&store, 2);
+        let slow = durable(&valve);
+        valve.set(Flow::Shut { stops: true });
+        let pass = tokio::spawn(async move { slow.prune_stored(&few).await });
+        // It knows by now how many are too many.
+        tokio::task::yield_now().await;
+        assert_eq!(later(&store).prune_stored(&few).await, Ok(2_500 - max as u64));
+        valve.set(Flow::Open);
+        assert_eq!(within("the pass", pass).await.unwrap(), Ok(0));
+        assert_eq!(left(&store, 2_500).await, (2_500 - max..2_500).collect::<Vec<_>>());
+    }
+}
+
+#[tokio::test]
 async fn of_too_many_bytes_trees_leave_until_there_are_few_enough() {
     let store = Arc::new(MemoryStore::new());
     for nth in 0..40 {

@@ -358,7 +358,7 @@ async fn t13_what_may_not_go_on_fails_and_a_second_recovery_leaves_alone_what_do
         })
     };
     let recovered = engine.recover(resume).await.unwrap();
-    let busy = SubmitError::LaneBusy("thread".into());
+    let busy = SubmitError::LaneBusy { lane: "thread".into(), run: RunId::from_text("a") };
     assert_eq!(recovered.refused, [(RunId::from_text("b"), busy)]);
     assert_eq!((recovered.resumed.len(), recovered.ended.failed), (1, 1));
     assert_eq!(recovered.resumed[0].owner(), Some("ada"), "as it is stored");

@@ -71,6 +71,20 @@ async fn i6_of_stops_in_several_scopes_the_first_is_the_cause_and_all_are_used_u
 }
 
 #[tokio::test(start_paused = true)]
+async fn i7_a_rollback_that_is_remembered_behind_another_stop_counts() {
+    let lab = Lab::paused();
+    for (name, later) in [("same", "a"), ("other", "b")] {
+        let id = RunId::from_text(name);
+        lab.remember_stop(id, scope("a"), stop("first")).unwrap();
+        lab.remember_stop(id, scope(later), stop("second").rollback()).unwrap();
+        let run = submit(&lab, id, &["a", "b"]);
+        assert_eq!(reason(&run).await.as_deref(), Some("first"), "{name}");
+        assert!(run.is_rolled_back(), "{name}");
+    }
+    lab.finish().await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn i22_a_stop_for_a_run_that_is_there_yields_the_run_and_is_not_remembered() {
     let lab = Lab::paused();
     let id = RunId::from_text("there");

@@ -4,7 +4,10 @@
 use std::sync::Arc;
 
 use quell::store::{Record, Store};
-use quell::{CauseKind, Disposition, Pause, ResumeError, RunContext, RunSpec, RunStatus};
+use quell::{
+    CauseKind, Disposition, LimitsOutcome, NewLimits, Pause, Recovery, ResumeError, RunContext,
+    RunRef, RunSpec, RunStatus, Shutdown,
+};
 
 use crate::support::{
     Flow, Valve, Witness, asks, clerk, durable, full, paused, secs, soon, stop, within,
@@ -185,4 +188,46 @@ async fn i34_a_stop_that_comes_while_an_answer_is_being_stored_ends_the_run() {
     run.stored().await.unwrap();
     let of_run = record(&store, run.id()).await;
     assert_eq!((of_run.status, of_run.answer), (RunStatus::Cancelled, None));
+}
+
+#[tokio::test]
+async fn a_run_whose_answer_is_not_stored_yet_is_found_and_stopped_all_the_same() {
+    let store = Valve::new(Flow::Open);
+    let engine = durable(&store);
+    let run = paused(&engine, clerk()).await;
+    store.set(Flow::Shut { stops: true });
+    run.resume("yes").unwrap();
+    within("it was accepted before", run.accepted()).await.unwrap();
+    assert!(matches!(run.cancel(stop()), Disposition::Accepted { .. }));
+    assert_eq!(within("it ends", run.ended()).await.status, RunStatus::Cancelled);
+    store.set(Flow::Open);
+}
+
+#[tokio::test]
+async fn t13_a_changed_timeout_is_known_of_a_paused_run_that_no_later_process_takes_up_alone() {
+    let memory = Arc::new(quell::store::MemoryStore::new());
+    let hours = |hours: u64| secs(hours * 3_600);
+    let spec = move || clerk().timeout(hours(1));
+    let engine = durable(&Valve::reopened(&memory, 1));
+    let run = engine.submit_resumable(spec(), async |ctx: RunContext| {
+        ctx.run().set_timeout(secs(3 * 3_600));
+        asks(ctx).await
+    });
+    let run = run.unwrap().into_ref();
+    within("it asks", run.paused()).await.unwrap();
+    drop(run);
+    engine.shutdown(Shutdown::default()).await;
+    let has_more_than_two_hours = |run: &RunRef| match run.set_limits(NewLimits::new()) {
+        LimitsOutcome::Changed { deadline } => {
+            deadline.is_some_and(|at| at > std::time::Instant::now() + hours(2))
+        }
+        other => panic!("{other:?}"),
+    };
+    let stays = durable(&Valve::reopened(&memory, 2));
+    let recovered = stays.recover(|_| Recovery::Fail).await.unwrap();
+    assert!(has_more_than_two_hours(&recovered.paused[0]), "as its pause has it");
+    stays.shutdown(Shutdown::default()).await;
+    let goes_on = durable(&Valve::reopened(&memory, 3));
+    let recovered = goes_on.recover(|_| Recovery::resumable(spec(), asks)).await.unwrap();
+    assert!(!has_more_than_two_hours(&recovered.paused[0]), "as the spec has it");
 }

@@ -6,6 +6,7 @@ mod held;
 mod manifests;
 mod modules;
 mod paths;
+mod promises;
 mod readme;
 mod references;
 mod rooms;
@@ -16,7 +17,7 @@ mod vocabulary;
 use std::collections::BTreeSet;
 
 use manifests::Manifest;
-pub(crate) use readme::number_of;
+use promises::number_of;
 use sources::Source;
 
 /// Files that may be longer than the rest.
@@ -24,12 +25,6 @@ const LONG_FILES: [&str; 1] = ["crates/quell-core/src/lifecycle.rs"];
 const LINES_MAX: usize = 400;
 const COLUMNS_MAX: usize = 100;
 const FUNCTION_LINES_MAX: usize = 70;
-
-/// The promises of `promises.md` that the engine keeps by itself. I24 and I34 to I36 need a store
-/// or a pause.
-pub(crate) fn promised_by_the_engine() -> impl Iterator<Item = u32> {
-    (1..=23).chain(25..=33).chain([37, 38, 39])
-}
 
 /// Fails with all that was found.
 fn assert_none(what: &str, found: &[String]) {

@@ -34,7 +34,8 @@ pub(crate) fn recover(place: &Place) {
 }
 
 pub(crate) fn take_over(place: &Place) {
-    let shape = "SIGKILL, and a node of another name, which looks once a second; lease of 9 s";
+    let shape =
+        "SIGKILL, a node of another name, which looks once a second and at the end; lease 9 s";
     section("a stranger takes over", shape);
     let (mut all, mut behind) = (Vec::new(), Vec::new());
     for _ in 0..if is_long() { 7 } else { 2 } {
@@ -54,7 +55,10 @@ pub(crate) fn take_over(place: &Place) {
                     assert_eq!(taken.recovered.ended.failed, RUNS, "all are decided");
                     return;
                 }
-                tokio::time::sleep(Duration::from_secs(1)).await;
+                let next = ours.engine.next_lease_end();
+                let next = next.map(|at| at.saturating_duration_since(Instant::now()));
+                let (least, most) = (Duration::from_millis(20), Duration::from_secs(1));
+                tokio::time::sleep(next.unwrap_or(most).clamp(least, most)).await;
             }
         });
         all.push(killed.elapsed());

@@ -13,13 +13,14 @@
 //! `cluster/recover`: a process is killed, and its runs are decided by the next one of its name.
 //! `cluster/take_over`: the same by a node of another name, after the end of the lease.
 //! `cluster/idle`: what nodes ask of the database that have nothing to do.
-//!
-//! Claims through a limit for all nodes are not measured: there is no such limit yet.
+//! `cluster/claims/N`: roots that start through a limit of N for all nodes, on four nodes that have
+//! more of them than their share.
 
 #![expect(clippy::print_stdout, reason = "a bench prints its figures")]
 #![expect(clippy::expect_used, reason = "a bench that cannot go on says so and stops")]
 
 mod bare;
+mod claims;
 mod cost;
 mod events;
 mod idle;
@@ -41,7 +42,7 @@ fn main() {
         return left::be_killed();
     }
     let place = Place::start();
-    let parts: [(&str, Measure); 7] = [
+    let parts: [(&str, Measure); 8] = [
         ("runs", runs::measure),
         ("cost", cost::measure),
         ("stop", stops::measure),
@@ -49,6 +50,7 @@ fn main() {
         ("recover", left::recover),
         ("take_over", left::take_over),
         ("idle", idle::measure),
+        ("claims", claims::measure),
     ];
     for (name, measure) in parts {
         if is_wanted(name) {

@@ -1,7 +1,8 @@
 """The server under test, and all that the suites know of its demo data.
 
 QUELL_URL names the server, QUELL_KEY the key that it asks for, if it does. QUELL_PREFIX is what
-stands before the name of every component: a renamed catalog passes too.
+stands before the name of every component: a renamed catalog passes too. If QUELL_URL is that of a
+proxy, QUELL_NODES names the servers behind it.
 """
 
 import os
@@ -11,6 +12,7 @@ import uuid
 import httpx
 
 URL = os.environ["QUELL_URL"].rstrip("/")
+NODES = os.environ.get("QUELL_NODES", "").split() or [URL]
 KEY = os.environ.get("QUELL_KEY") or None
 PREFIX = os.environ.get("QUELL_PREFIX", "")
 
@@ -57,15 +59,21 @@ def fresh(what):
 
 
 class Probe:
-    """What component code really did: the bodies count themselves, whatever the records say."""
+    """What component code really did: the bodies count themselves, whatever the records say. Each
+    server knows its own, so all of them are asked."""
 
     def __init__(self, name=None):
         self.name = name or fresh("probe")
 
     def read(self):
-        answer = HTTP.get(f"{URL}/_bench/ticks", params={"probe": self.name})
-        answer.raise_for_status()
-        return answer.json()
+        seen = {"probe": self.name, "ticks": {}, "marks": []}
+        for node in NODES:
+            answer = HTTP.get(f"{node}/_bench/ticks", params={"probe": self.name})
+            answer.raise_for_status()
+            for body, ticks in answer.json()["ticks"].items():
+                seen["ticks"][body] = seen["ticks"].get(body, 0) + ticks
+            seen["marks"] += answer.json()["marks"]
+        return seen
 
     def ticks(self):
         return sum(self.read()["ticks"].values())

@@ -32,15 +32,16 @@ fn install() {
     });
 }
 
-/// Keeps what is told of a run from now on. A place in the code that told something at the instant
-/// of the installation, for the first time, may have kept that nobody listens: it asks again.
+/// Keeps what is told of a run, or of a limit, from now on. A place in the code that told something
+/// at the instant of the installation, for the first time, may have kept that nobody listens: it
+/// asks again.
 pub(crate) fn heed(name: &str) {
     install();
     tracing::callsite::rebuild_interest_cache();
     books().told.insert(name.to_owned(), Vec::new());
 }
 
-/// Yields what was told of a run, with all fields.
+/// Yields what was told of a run, or of a limit, with all fields.
 pub(crate) fn told_of(name: &str) -> Vec<String> {
     books().told.get(name).cloned().unwrap_or_default()
 }
@@ -133,7 +134,7 @@ impl Subscriber for Router {
     }
 }
 
-/// The name of a run, among the fields of a span or an event.
+/// The name of a run, or of a limit, among the fields of a span or an event.
 #[derive(Default)]
 struct Named {
     name: String,
@@ -142,7 +143,7 @@ struct Named {
 
 impl Visit for Named {
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
-        if field.name() == "run.name" {
+        if matches!(field.name(), "run.name" | "limit") {
             self.name = format!("{value:?}");
         }
         // A string takes all that is written.

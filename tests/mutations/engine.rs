@@ -39,17 +39,30 @@ pub(super) const FAULTS: &[Fault] = &[
     Fault {
         name: "free-slots-at-the-end",
         edits: &[Edit {
-            file: "step/step.rs",
+            file: "step/give_back.rs",
             text: "let slots = «state.life.is_quiescent()»;",
             faulty: "true",
         }],
         caught_by: &["limits::i27_slots_return_when_the_run_is_quiescent_in_every_scope"],
     },
     Fault {
+        name: "let-a-refused-run-keep-its-place",
+        edits: &[Edit {
+            file: "node/candidate.rs",
+            text: "bits & «(flags::DROP | flags::REFUSED)» != 0",
+            faulty: "flags::DROP",
+        }],
+        caught_by: &[
+            "refused_waiting::a_store_in_trouble_is_told_although_the_run_would_wait",
+            "refused_waiting::\
+             an_id_and_a_key_that_another_node_has_are_told_although_the_run_would_wait",
+        ],
+    },
+    Fault {
         name: "forget-who-waits-for-a-group",
         edits: &[Edit {
             file: "tables/admission/groups.rs",
-            text: "self.refresh_owner(owner);
+            text: "self.touch_owner(owner);
         }
         «self.refresh_chain(first);»",
             faulty: "if self.arena[first].is_full() { … }",
@@ -81,7 +94,7 @@ pub(super) const FAULTS: &[Fault] = &[
         name: "acknowledge-before-it-is-stored",
         edits: &[Edit {
             file: "node/stored.rs",
-            text: "if «self.unstored.load(Ordering::Relaxed) == 0» {",
+            text: "if «left.load(Ordering::Relaxed) == 0» {",
             faulty: "true",
         }],
         caught_by: &["journal::i34_a_stop_signals_at_once_and_is_acknowledged_when_it_is_stored"],
@@ -132,6 +145,37 @@ pub(super) const FAULTS: &[Fault] = &[
             faulty: "left.peek().is_some() && self.again.len() > 1_000",
         }],
         caught_by: &["doubt::records_stay_in_their_order_when_a_stop_fails_in_between"],
+    },
+    Fault {
+        name: "store-events-of-a-refused-root",
+        edits: &[Edit {
+            file: "journal/writer.rs",
+            text: "let left_out = «self.unaccepted.take(&mut entries)»;",
+            faulty: "Vec::new()",
+        }],
+        caught_by: &["unaccepted::\
+                      a_refused_run_leaves_no_event_in_the_log_of_the_one_that_has_its_id"],
+    },
+    Fault {
+        name: "take-back-what-has-the-id-of-a-refused-root",
+        edits: &[Edit {
+            file: "journal/doubted.rs",
+            text: "if «!is_own» {",
+            faulty: "!is_own && false",
+        }],
+        caught_by: &["unaccepted::\
+                      a_root_that_was_refused_in_trouble_leaves_the_run_that_has_its_id_as_it_is"],
+    },
+    Fault {
+        name: "acknowledge-a-lane-before-its-stops",
+        edits: &[Edit {
+            file: "engine/stored.rs",
+            text: "let _ = before.stops_stored().await;",
+            faulty: "",
+        }],
+        caught_by: &["journal::\
+                      i34_a_run_that_takes_a_lane_over_is_acknowledged_when_the_stops_of_the_\
+                      others_are_stored"],
     },
     Fault {
         name: "supersede-nobody",

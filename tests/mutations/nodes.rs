@@ -38,10 +38,10 @@ pub(super) const FAULTS: &[Fault] = &[
     Fault {
         name: "keep-the-lease-at-a-shutdown",
         edits: &[Edit {
-            file: "control/membership.rs",
-            text: "Box::pin(async move { cluster.leave().await })",
+            file: "control/leaving.rs",
+            text: "Box::pin(async move { cluster.leave(is_drained).await })",
             faulty: "Box::pin(async move {
-                let _ = cluster;
+                let _ = (cluster, is_drained);
                 Ok(())
             })",
         }],
@@ -73,5 +73,118 @@ pub(super) const FAULTS: &[Fault] = &[
             faulty: "true",
         }],
         caught_by: &["nodes_acts::an_answer_is_given_once_whatever_is_lost_on_the_way"],
+    },
+    Fault {
+        name: "cancel-what-waits-at-a-shutdown",
+        edits: &[Edit {
+            file: "step/pause.rs",
+            text: "«self.waits_for_any(state)»)",
+            faulty: "false",
+        }],
+        caught_by: &[
+            "nodes_drained::i19_what_waits_begins_on_another_node_as_its_first_attempt_while_the_\
+             first_one_drains",
+        ],
+    },
+    Fault {
+        name: "count-what-was-given-up-as-lost",
+        edits: &[Edit {
+            file: "engine/recover.rs",
+            text: "«!record.is_unstarted»)",
+            faulty: "true",
+        }],
+        caught_by: &[
+            "nodes_drained::i19_what_waits_begins_on_another_node_as_its_first_attempt_while_the_\
+             first_one_drains",
+        ],
+    },
+    Fault {
+        name: "lose-what-could-not-be-given-up",
+        edits: &[Edit {
+            file: "control/giving_up.rs",
+            text: "«self.call = Some(call(member, roots));»\n                    self.again_at",
+            faulty: "drop(roots);",
+        }],
+        caught_by: &["nodes_drained::what_could_not_be_given_up_is_given_up_once_that_succeeds"],
+    },
+    Fault {
+        name: "doubt-what-a-drained-node-has-not-begun",
+        edits: &[Edit {
+            file: "engine/shutdown.rs",
+            text: "is_drained: «unstored == 0»",
+            faulty: "false",
+        }],
+        caught_by: &["nodes_drained::what_a_node_has_taken_over_and_not_decided_is_handed_on"],
+    },
+    Fault {
+        name: "say-that-a-stop-came-late-which-has-ended-its-run",
+        edits: &[Edit {
+            file: "control/answering.rs",
+            text: "«stop.request.to_cause(cause.at, stop.run) == **cause» => accepted()",
+            faulty: "false",
+        }],
+        caught_by: &[
+            "nodes_asked::i6_a_stop_that_a_take_over_gives_to_its_run_is_answered_as_accepted",
+        ],
+    },
+    Fault {
+        name: "carry-out-again-what-was-carried-out-when-its-run-was-taken-in",
+        edits: &[Edit {
+            file: "engine/recover.rs",
+            text: "«member.placed(nr, run.cancel(request));»",
+            faulty: "member.forget_unplaced(nr);
+            run.cancel(request);",
+        }],
+        caught_by: &[
+            "nodes_asked::i6_a_stop_that_is_carried_out_when_its_run_is_taken_in_is_accepted",
+        ],
+    },
+    Fault {
+        name: "fail-a-refused-run-although-its-stop-is-recorded",
+        edits: &[Edit {
+            file: "engine/left_behind.rs",
+            text: "tree.take_stops(asked);",
+            faulty: "let _ = asked;",
+        }],
+        caught_by: &["nodes_asked::i34_a_stop_of_a_run_that_may_not_go_on_ends_it_with_its_cause"],
+    },
+    Fault {
+        name: "answer-for-a-run-that-is-left-to-others",
+        edits: &[Edit {
+            file: "control/acts.rs",
+            text: "Some(member) if !is_done && «node.is_left_to_next()» =>",
+            faulty: "false",
+        }],
+        caught_by: &["nodes_acts::what_is_asked_of_a_run_that_is_being_left_is_not_decided"],
+    },
+    Fault {
+        name: "overlook-what-is-asked-while-runs-are-read",
+        edits: &[Edit {
+            file: "engine/recover.rs",
+            text: "tree.take_stops(&asked);",
+            faulty: "let _ = &asked;",
+        }],
+        caught_by: &[
+            "nodes_asked::i34_a_stop_that_is_recorded_while_its_run_is_being_recovered_ends_it",
+        ],
+    },
+    Fault {
+        name: "let-an-owner-have-all-stops-that-may-wait",
+        edits: &[Edit {
+            file: "testing/cluster/nodes.rs",
+            text: "&& «of_owner < limits::ASKED_STOPS_OF_OWNER_MAX»",
+            faulty: "(… || true)",
+        }],
+        caught_by: &["nodes_asked::\
+             of_the_stops_that_wait_for_a_node_one_owner_has_a_share_and_one_run_a_part_of_it"],
+    },
+    Fault {
+        name: "pass-no-turn-on-of-what-is-taken-back",
+        edits: &[Edit {
+            file: "node/stored.rs",
+            text: "self.has_left();\n        «self.ask_for_next();»",
+            faulty: "{}",
+        }],
+        caught_by: &["nodes_lanes::the_turn_of_a_run_that_is_taken_back_is_passed_on_at_once"],
     },
 ];

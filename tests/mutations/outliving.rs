@@ -50,7 +50,7 @@ pub(super) const FAULTS: &[Fault] = &[
     Fault {
         name: "overlook-what-runs-below-had-left-before",
         edits: &[Edit {
-            file: "engine/left_behind.rs",
+            file: "engine/left_rows.rs",
             text: "(«!holds.is_empty()»).then_some(run)",
             faulty: "false",
         }],
@@ -67,6 +67,17 @@ pub(super) const FAULTS: &[Fault] = &[
         }],
         caught_by: &[
             "outliving::i19_a_run_that_goes_on_names_at_its_end_what_the_attempt_before_has_left",
+        ],
+    },
+    Fault {
+        name: "forget-what-was-emitted-before",
+        edits: &[Edit {
+            file: "engine/left_behind.rs",
+            text: "self.earlier.emitted = «emitted»;",
+            faulty: "Vec::new()",
+        }],
+        caught_by: &[
+            "emitted::i17_what_was_emitted_before_a_restart_comes_before_what_is_emitted_after_it",
         ],
     },
 ];

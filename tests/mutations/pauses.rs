@@ -15,7 +15,7 @@ pub(super) const FAULTS: &[Fault] = &[
     Fault {
         name: "keep-slots-in-a-pause",
         edits: &[Edit {
-            file: "step/step.rs",
+            file: "step/give_back.rs",
             text: "leaving.rest(self, now, publish)",
             faulty: "{
                 publish();
@@ -24,6 +24,28 @@ pub(super) const FAULTS: &[Fault] = &[
             }",
         }],
         caught_by: &["pausing::t5_a_paused_run_gives_its_slots_back_and_keeps_its_lane"],
+    },
+    Fault {
+        name: "keep-the-place-of-a-run-stopped-before-it-goes-on",
+        edits: &[Edit {
+            file: "step/step.rs",
+            text: "|| «self.flags() & flags::AWAITS_ADMISSION != 0»;",
+            faulty: "false",
+        }],
+        caught_by: &[
+            "lanes::t6_who_is_stopped_before_it_goes_on_leaves_its_queue_but_not_its_lane",
+        ],
+    },
+    Fault {
+        name: "give-the-lane-of-a-run-stopped-before-it-goes-on",
+        edits: &[Edit {
+            file: "step/give_back.rs",
+            text: "} else if «goes_on» {",
+            faulty: "false",
+        }],
+        caught_by: &[
+            "lanes::t6_who_is_stopped_before_it_goes_on_leaves_its_queue_but_not_its_lane",
+        ],
     },
     Fault {
         name: "give-way-after-a-pause",
@@ -88,8 +110,8 @@ pub(super) const FAULTS: &[Fault] = &[
         name: "lose-the-lane-of-a-pause",
         edits: &[Edit {
             file: "step/restore.rs",
-            text: "if «!self.admission.enter_paused(&node)» {",
-            faulty: "false",
+            text: "if let Some(holder) = «self.admission.enter_paused(&node)» {",
+            faulty: "None",
         }],
         caught_by: &[
             "paused_before::i36_a_paused_run_of_a_former_process_keeps_its_lane_and_counts_as_live",
@@ -106,8 +128,23 @@ pub(super) const FAULTS: &[Fault] = &[
     },
     Fault {
         name: "end-pauses-at-a-shutdown",
-        edits: &[Edit { file: "step/cancel.rs", text: "self.leave_paused(&state)", faulty: "" }],
+        edits: &[Edit {
+            file: "step/cancel.rs",
+            text: "self.leave_to_next(&state)",
+            faulty: "false",
+        }],
         caught_by: &["paused_before::i38_a_shutdown_leaves_a_paused_run_paused_in_the_store"],
+    },
+    Fault {
+        name: "hide-a-run-whose-answer-is-not-stored",
+        edits: &[Edit {
+            file: "stored.rs",
+            text: "let awaits = «flags::AWAITS_STORE | flags::REFUSED | flags::ACCEPTANCE_STORED»;",
+            faulty: "flags::AWAITS_STORE | flags::REFUSED",
+        }],
+        caught_by: &[
+            "stored_pauses::a_run_whose_answer_is_not_stored_yet_is_found_and_stopped_all_the_same",
+        ],
     },
     Fault {
         name: "let-an-answer-overtake",

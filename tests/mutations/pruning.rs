@@ -25,10 +25,19 @@ pub(super) const FAULTS: &[Fault] = &[
         name: "keep-all-behind-a-young-tree",
         edits: &[Edit {
             file: "engine/prune.rs",
-            text: "nth >= self.too_many && «!self.is_large» &&",
+            text: "!self.is_too_many(place) && «!self.is_large» &&",
             faulty: "true",
         }],
         caught_by: &["pruning::of_too_many_bytes_trees_leave_until_there_are_few_enough"],
+    },
+    Fault {
+        name: "take-what-came-behind-too-many",
+        edits: &[Edit {
+            file: "engine/prune.rs",
+            text: "self.too_many.is_some_and(|last| «place <= last»)",
+            faulty: "true",
+        }],
+        caught_by: &["pruning::nodes_that_prune_at_once_leave_as_many_trees_as_may_stay"],
     },
     Fault {
         name: "take-all-with-one-append",
@@ -39,7 +48,7 @@ pub(super) const FAULTS: &[Fault] = &[
         name: "keep-what-a-dead-process-had-rolled-back",
         edits: &[Edit {
             file: "engine/recover.rs",
-            text: "prune::forget(store, over).await?",
+            text: "prune::forget(store, doubt::over(store, rolled_back).await?).await?",
             faulty: "()",
         }],
         caught_by: &["saving::i36_what_a_dead_process_had_rolled_back_is_forgotten_by_the_next"],

@@ -31,8 +31,10 @@
 mod claims;
 mod crowd;
 mod detach;
+mod disk;
 mod doors;
 mod ends;
+mod journal;
 mod limits;
 mod parallel;
 mod pauses;

@@ -5,6 +5,7 @@ mod bodies;
 mod book;
 mod durable;
 mod lab;
+mod reopened;
 mod shaky;
 
 pub(crate) use asking::{Captured, asks, clerk, paused, stop, submit_asking};
@@ -15,4 +16,5 @@ pub(crate) use lab::{Lab, body_runtime, bounded, config, now};
 pub(crate) use quell_test_support::{
     Flow, Gate, Inside, Seed, Servo, Valve, Witness, is_repeat, ms, secs, seeds, soon, within,
 };
+pub(crate) use reopened::Reopened;
 pub(crate) use shaky::{Fault, Shaky};

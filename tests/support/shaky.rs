@@ -1,11 +1,15 @@
 //! [`Shaky`]: a node of a cluster, one kind of whose calls goes wrong.
 
-use std::future::{pending, ready};
+use std::future::{pending, poll_fn, ready};
 use std::sync::{Arc, Mutex};
+use std::task::Poll;
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
-use quell::cluster::{ActAnswer, Answer, Asked, Cluster, TakenOver};
+use quell::cluster::{
+    ActAnswer, Answer, Asked, AskedStop, Cluster, ForgottenWork, Placed, SlotsAsked, SlotsHeld,
+    StopToCome, TakenOver, TurnAsk,
+};
 use quell::store::{
     BoxFuture, Checkpoint, Claim, EndedTree, Page, Pages, Record, RunRecord, Store, StoreError,
     Stored,
@@ -41,16 +45,30 @@ pub(crate) enum Fault {
     TakeOverLate(Duration),
     /// The next read of what a process has left fails.
     RecoverFails,
+    /// Events are read after so long.
+    LogsLate(Duration),
     /// Answers are never taken.
     AnswersHang,
+    /// Answers are taken after so long.
+    AnswersLate(Duration),
     /// The next answer is not taken.
     AnswerFails,
     /// Acts are taken after so long.
     TakesLate(Duration),
     /// The next act is taken, and nobody is told.
     TakeUnanswered,
+    /// It hears of no turn in a lane.
+    HearsNoTurns,
+    /// The next stop is asked for, and that panics.
+    AskPanics,
+    /// Runs are not given up.
+    ReleasesFail,
+    /// The next append is made after so long.
+    AppendLate(Duration),
     /// Its name is asked for, and that panics.
     NamePanics,
+    /// It is not left the next time.
+    LeaveFails,
     /// To leave blocks the thread until the gate is open.
     LeaveBlocks(Gate),
 }
@@ -134,7 +152,34 @@ impl Cluster for Shaky {
         run: RunId,
         request: CancelRequest,
     ) -> BoxFuture<'_, Result<Disposition, StoreError>> {
+        if matches!(self.fault(), Fault::AskPanics) {
+            self.set(Fault::None);
+            return Box::pin(poll_fn(|_| -> Poll<_> { panic!("a call that panics") }));
+        }
         self.node.ask(run, request)
+    }
+
+    fn remember(&self, stop: StopToCome) -> BoxFuture<'_, Result<bool, StoreError>> {
+        self.node.remember(stop)
+    }
+
+    fn take_remembered(&self) -> Vec<AskedStop> {
+        self.node.take_remembered()
+    }
+
+    fn take_placed(&self) -> Vec<Placed> {
+        self.node.take_placed()
+    }
+
+    fn turns(&self, asks: Vec<TurnAsk>) -> BoxFuture<'_, Result<Vec<RunId>, StoreError>> {
+        self.node.turns(asks)
+    }
+
+    fn turn_heard(&self) -> BoxFuture<'_, Vec<Arc<str>>> {
+        if matches!(self.fault(), Fault::HearsNoTurns) {
+            return Box::pin(pending());
+        }
+        self.node.turn_heard()
     }
 
     fn act(&self, run: RunId, words: Payload) -> BoxFuture<'_, Result<ActAnswer, StoreError>> {
@@ -162,6 +207,10 @@ impl Cluster for Shaky {
     fn answer(&self, nr: u64, answer: Answer) -> BoxFuture<'_, Result<(), StoreError>> {
         match self.fault() {
             Fault::AnswersHang => Box::pin(pending()),
+            Fault::AnswersLate(time) => Box::pin(async move {
+                tokio::time::sleep(time).await;
+                self.node.answer(nr, answer).await
+            }),
             Fault::AnswerFails => {
                 self.set(Fault::None);
                 Box::pin(ready(Err(StoreError::Io { what: "the connection broke".into() })))
@@ -170,14 +219,39 @@ impl Cluster for Shaky {
         }
     }
 
-    fn leave(&self) -> BoxFuture<'_, Result<(), StoreError>> {
+    fn release(&self, roots: Vec<RunId>) -> BoxFuture<'_, Result<(), StoreError>> {
+        match self.fault() {
+            Fault::ReleasesFail => {
+                Box::pin(ready(Err(StoreError::Io { what: "the connection broke".into() })))
+            }
+            _ => self.node.release(roots),
+        }
+    }
+
+    fn forgotten(&self) -> BoxFuture<'_, Result<Vec<ForgottenWork>, StoreError>> {
+        self.node.forgotten()
+    }
+
+    fn slots(&self, asked: Vec<SlotsAsked>) -> BoxFuture<'_, Result<Vec<SlotsHeld>, StoreError>> {
+        self.node.slots(asked)
+    }
+
+    fn slots_moved(&self) -> BoxFuture<'_, Result<Vec<Arc<str>>, StoreError>> {
+        self.node.slots_moved()
+    }
+
+    fn leave(&self, is_drained: bool) -> BoxFuture<'_, Result<(), StoreError>> {
         Box::pin(async move {
             if let Fault::LeaveBlocks(gate) = self.fault() {
                 while !gate.is_open() {
                     thread::sleep(ms(1));
                 }
             }
-            self.node.leave().await
+            if matches!(self.fault(), Fault::LeaveFails) {
+                self.set(Fault::None);
+                return Err(StoreError::Io { what: "the connection broke".into() });
+            }
+            self.node.leave(is_drained).await
         })
     }
 }
@@ -196,6 +270,10 @@ impl Store for Shaky {
             if let Fault::StatesLate(late) = self.fault()
                 && batch.iter().any(|record| matches!(record, Record::Checkpoint { .. }))
             {
+                tokio::time::sleep(late).await;
+            }
+            if let Fault::AppendLate(late) = self.fault() {
+                self.set(Fault::None);
                 tokio::time::sleep(late).await;
             }
             self.pace().await;
@@ -242,6 +320,9 @@ impl Store for Shaky {
     ) -> BoxFuture<'_, Result<Vec<Stored<RunEvent>>, StoreError>> {
         Box::pin(async move {
             self.pace().await;
+            if let Fault::LogsLate(late) = self.fault() {
+                tokio::time::sleep(late).await;
+            }
             self.node.events(root, after, limit).await
         })
     }

@@ -45,9 +45,3 @@ fn as_test(text: &str) -> Option<(String, String)> {
     let is_test = is_name(module) && is_name(name) && name.matches('_').count() >= 2;
     is_test.then(|| (module.to_owned(), name.to_owned()))
 }
-
-/// The number of the promise that a test bears in its name.
-pub(crate) fn number_of(name: &str) -> Option<u32> {
-    let (number, _) = name.strip_prefix('i')?.split_once('_')?;
-    number.parse().ok()
-}

@@ -5,10 +5,10 @@ use std::pin::Pin;
 
 use futures::future::Either;
 use futures::stream::{Stream, StreamExt, unfold};
-use quell::{EventKind, RunEvent, RunId, RunRef};
+use quell::{EventKind, RunEvent, RunRef};
 use quell_http::{
-    LookupError, Reading, RunEvents, RunView, SseEvent, TreeSaid, View, external_id,
-    offload_if_large,
+    LookupError, Reading, RunEvents, RunView, SseEvent, TreeSaid, View, answered, events_by_now,
+    external_id, offload_if_large,
 };
 
 use crate::snapshot;
@@ -27,12 +27,16 @@ pub(crate) fn frames(
     let session = snapshot::session_of(&run.into());
     let renderer = Renderer::new(run.id(), position, session, style);
     let renderer = if after > 0 { renderer.behind_a_pause() } else { renderer };
+    let attempt = match run.attempt() {
+        attempt if after > 0 || attempt <= 1 => attempt,
+        _ => answered(events_by_now(run, 0)),
+    };
     let source = Source {
         after,
         events: Either::Left(view.service().events(run, after)),
         far: None,
-        attempt: run.attempt(),
-        seen: if after > 0 { run.attempt() } else { 1 },
+        attempt,
+        seen: if after > 0 { attempt } else { 1 },
         is_over: false,
         renderer: Some(renderer),
         view: view.clone(),
@@ -60,11 +64,15 @@ pub(crate) async fn far_frames(
     let position = Position::root(component, run.external_id());
     let renderer = Renderer::new(run.id(), position, snapshot::session_of(run), style);
     let renderer = if after > 0 { renderer.behind_a_pause() } else { renderer };
+    let attempt = match run {
+        RunView::Stored(stored) if after == 0 => view.answered_by_now(stored).await,
+        run => run.attempt(),
+    };
     let source = Source {
         after,
         events: Either::Right(Box::pin(view.events(run, 0).await?)),
         far: Some(view.tree_said()),
-        attempt: run.attempt(),
+        attempt,
         seen: 1,
         is_over: false,
         renderer: Some(renderer),
@@ -87,9 +95,10 @@ struct Source {
     renderer: Option<Renderer>,
     view: View,
     ready: VecDeque<SseEvent>,
-    /// The attempt that the client follows.
+    /// The attempt that the last answer had begun when the client came: pauses before that are
+    /// passed by.
     attempt: u32,
-    /// The attempt that the events are of by now.
+    /// The attempt that the last answer among the events so far has begun.
     seen: u32,
     is_over: bool,
 }
@@ -116,7 +125,7 @@ impl Source {
                     said.take(&event);
                     // The pause that was answered may be stored before the event that tells of it.
                     let is_answered = self.after > 0 && is_pause && self.seen < self.attempt;
-                    if event.seq <= self.after || is_answered {
+                    if event.last_seq() <= self.after || is_answered {
                         continue;
                     }
                     // On the heap: for a run that is here nobody pays for its size.
@@ -133,7 +142,7 @@ impl Source {
         let position = renderer.position(event.run).filter(|_| is_end).cloned();
         let tree = match position {
             Some(position) => {
-                let reading = read_far(&self.view, event.run, self.far.as_ref()?).await;
+                let reading = read_far(&self.view, &event, self.far.as_ref()?).await;
                 reading.map(|reading| (reading, position))
             }
             None => None,
@@ -213,12 +222,15 @@ impl Source {
     }
 }
 
-/// Reads a run of a tree that has ended or is paused; its record may come behind its event.
-async fn read_far(view: &View, run: RunId, said: &TreeSaid) -> Option<Reading> {
-    let found = view.find_by_id(run).await.ok()??;
+/// Reads the run of an event, with which it has ended or is paused. The record of an end may come
+/// behind its event. That of a pause comes before it, and may tell of what has come since.
+async fn read_far(view: &View, event: &RunEvent, said: &TreeSaid) -> Option<Reading> {
+    let found = view.find_patiently(event.run).await.ok()??;
     let over = match &found {
-        RunView::Live(_) => Some(found),
-        RunView::Stored(stored) => view.ended_or_paused(stored).await.ok()?,
+        RunView::Stored(stored) if matches!(event.kind, EventKind::Ended(_)) => {
+            view.ended_or_paused(stored).await.ok()?
+        }
+        RunView::Live(_) | RunView::Stored(_) => Some(found),
     };
     match over? {
         RunView::Stored(stored) => Some(view.read_tree_of(&stored, said).await),

@@ -9,6 +9,8 @@
 
 /// What cancels a run, and what remains of it.
 mod cancel;
+/// An answer that is sent again.
+mod continued_again;
 /// What starts a run, streams it and reads it.
 mod create;
 /// Ids of callers, twice.
@@ -18,6 +20,8 @@ mod marks;
 /// What is shown of a run is in the run.
 mod memory;
 mod nodes;
+/// A tree of another node, of which some parts have ended.
+mod nodes_trees;
 /// Runs that wait for an answer.
 mod pausing;
 /// Cancel against completion.

@@ -1,37 +1,64 @@
 //! Two sites on two nodes of one store: what is asked of the one about runs of the other.
 
 use std::sync::Arc;
+use std::time::SystemTime;
 
+use axum::body::Body;
+use axum::http::Request;
+use futures::StreamExt as _;
+use quell::store::{Epoch, Record, Store};
 use quell::testing::cluster::{Node, Nodes};
-use quell::{Engine, EngineConfig, Failure, Payload, RunContext, RunFilter};
+use quell::{
+    Engine, EngineConfig, EventKind, Failure, Payload, Recovery, RunContext, RunEvent, RunFilter,
+};
 use quell_agentos::{Options, UnknownRuns};
 use quell_demo::Witness;
-use quell_flow::{Catalog, Component};
-use quell_http::Access;
-use quell_test_support::{Answer, secs, soon};
+use quell_flow::{Catalog, Component, OnWorkerLost};
+use quell_http::{Access, parse_id};
+use quell_test_support::{Answer, secs, soon, within};
 use serde_json::{Value, json};
+use tower::ServiceExt as _;
 
 use crate::support::Site;
-use crate::support::http::{post_form, read, start};
+use crate::support::http::{Events as _, names, post_form, read, start};
 
 async fn ask(ctx: RunContext, _input: Payload) -> Result<Payload, Failure> {
     ctx.resumed_with().ok_or_else(|| ctx.pause("may I?"))
 }
 
-fn site(node: &Arc<Node>, options: Options) -> Site {
+/// Asks, and does nothing more when it has its answer.
+async fn ask_and_stay(ctx: RunContext, input: Payload) -> Result<Payload, Failure> {
+    ask(ctx, input).await?;
+    std::future::pending().await
+}
+
+/// Asks in its second attempt, and does nothing in the first one.
+async fn ask_later(ctx: RunContext, input: Payload) -> Result<Payload, Failure> {
+    if ctx.attempt() == 1 {
+        std::future::pending::<()>().await;
+    }
+    ask(ctx, input).await
+}
+
+pub(crate) fn site(node: &Arc<Node>, options: Options) -> Site {
     let config = EngineConfig::new().store(Arc::clone(node) as _).cluster(Arc::clone(node) as _);
-    let catalog = Catalog::new().with(Component::agent("asks", ask).resumable());
+    let later = Component::agent("later", ask_later).resumable();
+    let catalog = Catalog::new()
+        .with(Component::agent("asks", ask).resumable())
+        .with(Component::agent("stays", ask_and_stay).resumable())
+        .with(crate::nodes_trees::parts())
+        .with(later.on_worker_lost(OnWorkerLost::Continue));
     let engine = Engine::with_config(config);
     Site::made_of(Witness::default(), catalog, engine, options, Access::open())
 }
 
-fn two() -> (Site, Site) {
+pub(crate) fn two() -> (Site, Site) {
     let nodes = Nodes::new(secs(30));
     let site = |name| site(&nodes.join(name), Options::default());
     (site("a"), site("b"))
 }
 
-const PATHS: [&str; 4] = [
+pub(crate) const PATHS: [&str; 4] = [
     "/agents/slow-agent",
     "/teams/slow-team",
     "/workflows/slow-workflow",
@@ -79,7 +106,7 @@ async fn soon_running(site: &Site, path: &str, run: &str) {
             tokio::time::sleep(secs(1) / 500).await;
         }
     };
-    quell_test_support::within("it is there", reads).await;
+    within("it is there", reads).await;
 }
 
 #[tokio::test]
@@ -93,6 +120,31 @@ async fn a_stop_is_not_remembered_for_a_run_that_another_node_has() {
     let answer = b.post(&format!("{}/runs/{run}/cancel?wait=true", PATHS[0])).await;
     assert_eq!(answer.header("quell-disposition"), "accepted");
     assert_eq!(read(&a, PATHS[0], &run, "s").await["status"], "CANCELLED");
+}
+
+#[tokio::test]
+async fn a_stop_that_one_node_remembers_ends_the_run_that_another_one_starts() {
+    let nodes = Nodes::new(secs(30));
+    let mut options = Options::default();
+    options.unknown_runs = UnknownRuns::Remember;
+    let (a, b) = (site(&nodes.join("a"), options.clone()), site(&nodes.join("b"), options));
+    for path in PATHS {
+        let (run, probe) = (crate::support::fresh("run"), path.rsplit('/').next().unwrap());
+        let answer = b.post(&format!("{path}/runs/{run}/cancel")).await;
+        assert_eq!(answer.status.as_u16(), 200, "{path}");
+        assert_eq!(answer.header("quell-disposition"), "reserved", "{path}");
+        let message = format!("ticks=100000 tick_ms=2 probe={probe}");
+        let form = [("message", &*message), ("stream", "false"), ("session_id", "s")];
+        let form = form.into_iter().chain([("run_id", &*run)]).collect::<Vec<_>>();
+        a.send(post_form(&format!("{path}/runs"), &form)).await;
+        let id = parse_id(&run).unwrap();
+        let root = a.service.engine().get(id).unwrap();
+        assert_eq!(root.ended().await.status, quell::RunStatus::Cancelled, "{path}");
+        assert!(a.witness.get(probe).0.is_empty(), "it never ran: {path}");
+        soon("its stop is answered", || root.report().quiescent).await;
+        let again = b.post(&format!("{path}/runs/{run}/cancel?session_id=s")).await;
+        assert_eq!(again.header("quell-disposition"), "already-terminal", "{path}");
+    }
 }
 
 /// Sends one request to both, to the second one while the run of the first one works.
@@ -182,13 +234,135 @@ async fn t6_a_run_of_another_node_continues_with_an_answer() {
             _ => assert_eq!(answer.json()["status"], "COMPLETED", "{answer:?}"),
         }
         let over = async {
-            while read(&a, "/agents/asks", &run, "s").await["status"] != "COMPLETED" {
+            // As it is in the store: until then the answer counts as one that is sent again.
+            while read(&b, "/agents/asks", &run, "s").await["status"] != "COMPLETED" {
                 tokio::time::sleep(secs(1) / 500).await;
             }
         };
-        quell_test_support::within("its owner goes on with it", over).await;
+        within("its owner goes on with it", over).await;
         let again = b.create(&path, &form).await;
         assert_eq!(again.status, 409, "it was answered: {again:?}");
     }
     assert!(b.service.engine().runs(&RunFilter::new()).is_empty(), "it stays where it is");
+}
+
+/// A request to follow a run in the background, which is the same each time.
+pub(crate) fn followed(path: &str, run: &str) -> Request<Body> {
+    followed_at(path, run, "hi")
+}
+
+/// As [`followed`], of a run with this message.
+pub(crate) fn followed_at(path: &str, run: &str, message: &str) -> Request<Body> {
+    let form = [
+        ("message", message),
+        ("stream", "true"),
+        ("background", "true"),
+        ("session_id", "s"),
+        ("run_id", run),
+    ];
+    let mut request = post_form(&format!("{path}/runs"), &form);
+    request.headers_mut().insert("idempotency-key", run.parse().unwrap());
+    request
+}
+
+pub(crate) async fn soon_read(site: &Site, path: &str, run: &str, status: &str) {
+    let reads = async {
+        loop {
+            let answer = site.get(&format!("{path}/runs/{run}?session_id=s")).await;
+            if answer.status == 200 && answer.json()["status"] == status {
+                return;
+            }
+            tokio::time::sleep(secs(1) / 500).await;
+        }
+    };
+    within(status, reads).await;
+}
+
+/// Reads a stream until it has told of something.
+async fn told_until(site: &Site, request: Request<Body>, word: &str) -> String {
+    let answer = site.app.clone().oneshot(request).await.unwrap();
+    let (mut chunks, mut text) = (answer.into_body().into_data_stream(), String::new());
+    let reads = async {
+        while !text.contains(word) {
+            let chunk = chunks.next().await.expect("the stream ends before").unwrap();
+            text.push_str(str::from_utf8(&chunk).unwrap());
+        }
+    };
+    within(word, reads).await;
+    text
+}
+
+#[tokio::test]
+async fn a_stream_through_another_node_passes_by_a_pause_that_was_answered() {
+    let (a, b) = two();
+    let path = "/agents/stays";
+    let first = a.send(followed(path, "r")).await;
+    assert_eq!(names(&first.events()).last(), Some(&"RunPaused"), "{first:?}");
+    let form = [("tools", "[]"), ("stream", "false"), ("background", "true"), ("session_id", "s")];
+    assert_eq!(a.create(&format!("{path}/runs/r/continue"), &form).await.status, 202);
+    soon_read(&b, path, "r", "RUNNING").await;
+    // It works still: nothing of this waits for its end.
+    let near = told_until(&a, followed(path, "r"), "RunContinued").await;
+    let far = told_until(&b, followed(path, "r"), "RunContinued").await;
+    let names = |text: &str| {
+        let names = text.lines().filter_map(|line| line.strip_prefix("event: "));
+        names.map(str::to_owned).collect::<Vec<_>>()
+    };
+    assert_eq!(names(&far), names(&near));
+    assert!(names(&far).contains(&"RunPaused".to_owned()), "{far}");
+    let over = b.post(&format!("{path}/runs/r/cancel?wait=true")).await;
+    assert_eq!(over.status, 200);
+}
+
+#[tokio::test]
+async fn a_stream_ends_with_what_an_attempt_asks_that_goes_on_after_a_loss() {
+    let nodes = Nodes::new(secs(30));
+    let [first, b] = ["a", "b"].map(|name| site(&nodes.join(name), Options::default()));
+    let path = "/agents/later";
+    let follows = |site: &Site| {
+        let (site, request) = (site.clone(), followed(path, "r"));
+        tokio::spawn(async move { site.send(request).await })
+    };
+    let made = follows(&first);
+    soon_read(&b, path, "r", "RUNNING").await;
+    let early = follows(&b);
+    tokio::time::sleep(secs(1) / 5).await;
+    // Its process is gone, and the next one has its name.
+    let node = nodes.join("a");
+    let a = site(&node, Options::default());
+    let port: Arc<dyn Store> = Arc::clone(&node) as _;
+    let decide = |run: &_| a.service.catalog().recovery(run, &port).unwrap_or(Recovery::Fail);
+    assert_eq!(a.service.engine().recover(decide).await.unwrap().resumed.len(), 1);
+    soon_read(&b, path, "r", "PAUSED").await;
+    for stream in [early, follows(&a), follows(&b)] {
+        let told = within("it ends with the pause", stream).await.unwrap();
+        assert_eq!(names(&told.events()).last(), Some(&"RunPaused"), "{told:?}");
+    }
+    made.abort();
+}
+
+#[tokio::test]
+async fn a_gap_is_told_through_another_node_too() {
+    let nodes = Nodes::new(secs(30));
+    let of_a = nodes.join("a");
+    let (a, b) = (site(&of_a, Options::default()), site(&nodes.join("b"), Options::default()));
+    let path = "/agents/stays";
+    a.send(followed(path, "r")).await;
+    let form = [("tools", "[]"), ("stream", "false"), ("background", "true"), ("session_id", "s")];
+    assert_eq!(a.create(&format!("{path}/runs/r/continue"), &form).await.status, 202);
+    soon_read(&b, path, "r", "RUNNING").await;
+    let run = a.service.engine().get(parse_id("r").unwrap()).unwrap();
+    run.stored().await.unwrap();
+    let last = quell_http::events_by_now(&run, 0).last().unwrap().seq;
+    // As if the store had been in trouble for the event that comes next.
+    let lagged = EventKind::Lagged { from: last + 1, to: last + 1 };
+    let event = RunEvent::new(0, run.id(), run.id(), SystemTime::now(), lagged);
+    let epoch = Epoch::new(of_a.boot(), 1);
+    of_a.append(vec![Record::Event { epoch, event }]).await.unwrap();
+    let cancelled = b.post(&format!("{path}/runs/r/cancel?wait=true")).await;
+    assert_eq!(cancelled.status, 200, "{cancelled:?}");
+    let told = within("it ends", b.send(followed(path, "r"))).await.events();
+    let gap = told.iter().find(|event| event["event"] == "lagged");
+    assert_eq!(gap.map(|gap| &gap["missed_events"]), Some(&json!(1)), "{told:?}");
+    assert_eq!(names(&told).last(), Some(&"RunCancelled"), "{told:?}");
 }

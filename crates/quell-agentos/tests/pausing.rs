@@ -35,11 +35,18 @@ async fn ask_and_work(ctx: RunContext, _input: Payload) -> Result<Payload, Failu
     std::future::pending().await
 }
 
+/// Asks as a step of a plan does for approval, and yields the answer.
+async fn ask_approval(ctx: RunContext, _input: Payload) -> Result<Payload, Failure> {
+    let request = json!({ "step": "ök", "ask": "deploy?", "approve": true });
+    ctx.resumed_with().ok_or_else(|| ctx.pause(Payload::from(request)))
+}
+
 fn site() -> Site {
     let catalog = Catalog::new()
         .with(Component::agent("a", ask).resumable())
         .with(Component::team("t", ask).resumable())
         .with(Component::workflow("w", ask).resumable())
+        .with(Component::workflow("approval", ask_approval).resumable())
         .with(Component::agent("worker", ask_and_work).resumable());
     let (options, engine) = (Options::default(), Engine::new());
     Site::made_of(Witness::default(), catalog, engine, options, Access::open())
@@ -101,6 +108,40 @@ async fn a_stream_ends_with_the_pause_and_the_continued_one_goes_on_to_the_end()
 }
 
 #[tokio::test]
+async fn a_step_for_approval_is_shown_as_the_client_reads_it_and_answered_as_it_answers() {
+    let (site, path) = (site(), "/workflows/approval");
+    let mut required = json!([{
+        "step_id": "ök", "step_name": "ök", "step_type": "Step", "requires_confirmation": true,
+        "confirmation_message": "deploy?", "on_reject": "cancel",
+    }]);
+    for (run, confirmed) in [("r1", true), ("r2", false)] {
+        let asked = create(&site, path, run, &[]).await.events();
+        assert_eq!(asked.last().unwrap()["step_requirements"], required);
+        assert_eq!(read(&site, path, run).await["step_requirements"], required);
+        // As Python spells it.
+        let answer = |required: &Value| required.to_string().replace('ö', "\\u00f6");
+        // What was shown, and nothing decided: it is asked again.
+        let shown = answer(&required);
+        let fields = [("step_requirements", &*shown), ("session_id", "s"), ("stream", "false")];
+        let again = go_on(&site, path, run, &fields).await;
+        assert_eq!(again.status, 422, "{}", again.text);
+        let other = r#"[{"step_id": "no", "confirmed": true}]"#;
+        let fields = [("step_requirements", other), ("session_id", "s"), ("stream", "false")];
+        assert_eq!(go_on(&site, path, run, &fields).await.status, 409);
+        required[0]["confirmed"] = confirmed.into();
+        let decided = answer(&required);
+        let fields = [("step_requirements", &*decided), ("session_id", "s"), ("stream", "false")];
+        // Sent again it is the same answer.
+        for _ in 0..2 {
+            let over = go_on(&site, path, run, &fields).await;
+            assert_eq!(over.status, 200, "{}", over.text);
+            assert_eq!(over.json()["content"], confirmed.to_string(), "{}", over.text);
+        }
+        required[0].as_object_mut().unwrap().remove("confirmed");
+    }
+}
+
+#[tokio::test]
 async fn an_answer_as_json_is_the_paused_run_and_then_the_completed_one() {
     let site = site();
     for (path, _, field) in KINDS {
@@ -135,7 +176,8 @@ async fn an_answer_that_names_what_it_answers_is_to_nothing_else() {
         let words = format!("Cannot continue run {path}: it asks something else now");
         refused(&other, 409, &words, None);
         assert_eq!(read(&site, path, &run).await["status"], "PAUSED");
-        let own = of(&["q0", "q1"]);
+        // However a client spells it.
+        let own = of(&["q0", "q1"]).replace("q1", "\\u00711");
         let rest = go_on(&site, path, &run, &[(field, &own), ("stream", "false")]).await.json();
         assert_eq!((&rest["status"], &rest["content"]), (&json!("COMPLETED"), &json!(own)));
     }

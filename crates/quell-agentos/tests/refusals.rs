@@ -154,6 +154,28 @@ async fn an_idempotency_key_gives_the_same_run() {
 }
 
 #[tokio::test]
+async fn an_empty_idempotency_key_is_refused_and_so_is_one_that_is_no_text_or_too_long() {
+    let site = Site::open();
+    let empty =
+        "Idempotency-Key: empty; send a text that repeats of this request alone have, or none";
+    let long = "k".repeat(257);
+    for (key, kind, msg) in [
+        (&b""[..], "value_error", empty),
+        (&b"\xff"[..], "value_error", "Idempotency-Key: must be text"),
+        (long.as_bytes(), "string_too_long", "String should have at most 256 bytes"),
+    ] {
+        let mut request = post_form("/agents/short-agent/runs", &[("message", "m")]);
+        let key = axum::http::HeaderValue::from_bytes(key).unwrap();
+        request.headers_mut().insert("idempotency-key", key);
+        let answer = site.send(request).await;
+        let complaint = json!([{
+            "type": kind, "loc": ["header", "idempotency-key"], "msg": msg, "input": null,
+        }]);
+        assert_eq!((answer.status.as_u16(), &answer.json()["detail"]), (422, &complaint));
+    }
+}
+
+#[tokio::test]
 async fn a_key_is_asked_for_before_anything_else() {
     let site = Site::new(Options::default(), Access::open().key(Key::new("ada", "secret")));
     let code = Some("UNAUTHENTICATED");

@@ -36,6 +36,27 @@ impl RunEvent {
     pub const fn new(seq: u64, root: RunId, run: RunId, at: SystemTime, kind: EventKind) -> Self {
         Self { seq, root, run, at, kind }
     }
+
+    /// Yields the number behind which its log goes on, and under which it is stored: its own. A gap
+    /// has none, and stands in the place of the last event that is missing.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::time::SystemTime;
+    /// use quell_core::{EventKind, RunEvent, RunId};
+    ///
+    /// let (run, at) = (RunId::from_text("order-7"), SystemTime::now());
+    /// assert_eq!(RunEvent::new(2, run, run, at, EventKind::Started).last_seq(), 2);
+    /// let gap = EventKind::Lagged { from: 3, to: 9 };
+    /// assert_eq!(RunEvent::new(0, run, run, at, gap).last_seq(), 9);
+    /// ```
+    pub const fn last_seq(&self) -> u64 {
+        match self.kind {
+            EventKind::Lagged { to, .. } => to,
+            _ => self.seq,
+        }
+    }
 }
 
 /// An event as it is written. What belongs to its kind is kept as text until the kind is known: a

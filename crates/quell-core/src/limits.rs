@@ -158,6 +158,13 @@ pub const ASKED_STOP_WAIT: Duration = Duration::from_secs(1);
 /// Stops asked for by other nodes that one is answering at once. The others wait in their order.
 pub const ASKED_STOPS_MAX: usize = 1_000;
 
+/// Stops that may wait for one node because others have asked for them. Of one run they may be
+/// [`ASKED_STOPS_MAX`]: who asks for nothing else again and again leaves room for the others.
+pub const ASKED_STOPS_WAITING_MAX: usize = 10_000;
+
+/// Of these, those of the trees of one owner: a quarter. Trees without an owner have no share.
+pub const ASKED_STOPS_OF_OWNER_MAX: usize = 2_500;
+
 /// How long the owner of a run is waited for that has taken something else than a stop, and does
 /// not say what came of it.
 pub const ASKED_ACT_WAIT: Duration = Duration::from_secs(5);

@@ -182,6 +182,12 @@ impl CancelRequest {
         self
     }
 
+    /// Adds what a later request for the same run asks for: the first one stands, with its cause,
+    /// and takes the run back if any of them does (I6, I36).
+    pub const fn merge(&mut self, later: &Self) {
+        self.is_rollback |= later.is_rollback;
+    }
+
     /// Tells whether what the run has saved is taken back.
     pub const fn is_rollback(&self) -> bool {
         self.is_rollback

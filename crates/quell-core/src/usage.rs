@@ -36,6 +36,16 @@ impl Usage {
         self.cost_micros = self.cost_micros.saturating_add(more.cost_micros);
     }
 
+    /// Raises each number to that of what was used at least.
+    #[must_use]
+    pub fn at_least(self, least: Self) -> Self {
+        Self {
+            input_tokens: self.input_tokens.max(least.input_tokens),
+            output_tokens: self.output_tokens.max(least.output_tokens),
+            cost_micros: self.cost_micros.max(least.cost_micros),
+        }
+    }
+
     /// Yields the tokens read and written.
     pub const fn tokens(&self) -> u64 {
         self.input_tokens.saturating_add(self.output_tokens)

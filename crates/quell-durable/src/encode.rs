@@ -18,7 +18,8 @@ pub struct Write {
     /// Of an event: how many events its text has. That is 1, unless the store gives several one
     /// text: then the first of them has their number, and each other one has 0. Else it is 0.
     pub events: u64,
-    /// The annotations of a run that is accepted, as JSON; empty if it has none.
+    /// The annotations that a run is accepted with, or has from now on, as JSON; empty if it has
+    /// none.
     pub annotations: String,
     /// Of a start, of the end that follows it, and of events of the run between them: when the run
     /// started. One statement stores start and end, that of the end.
@@ -64,6 +65,7 @@ pub fn encode(
             Record::StopAccepted(stop) => serde_json::to_string(&stop.cause),
             Record::Ended { report, .. } if !is_left_out(report) => serde_json::to_string(report),
             Record::Accepted(_)
+            | Record::Annotated { .. }
             | Record::Started { .. }
             | Record::Paused { .. }
             | Record::Resumed { .. }
@@ -75,11 +77,12 @@ pub fn encode(
             | Record::Forgotten { .. } => Ok(String::new()),
         };
         let annotations = match &record {
-            Record::Accepted(accepted) if !accepted.annotations.is_empty() => {
-                serde_json::to_string(&accepted.annotations)
-            }
-            _ => Ok(String::new()),
+            Record::Accepted(accepted) => Some(&accepted.annotations),
+            Record::Annotated { annotations, .. } => Some(annotations),
+            _ => None,
         };
+        let annotations = annotations.filter(|all| !all.is_empty());
+        let annotations = annotations.map_or(Ok(String::new()), serde_json::to_string);
         let written = text.and_then(|text| Ok((text, annotations?)));
         let (text, annotations) =
             written.map_err(|error| Unreadable::new(Some(record.run()), "record", error))?;

@@ -13,7 +13,11 @@ pub fn meant(filter: &RunFilter, mut bind: impl FnMut(&str) -> String) -> Option
     if numbers.is_empty() {
         return None;
     }
-    let mut all = vec![format!("status in ({})", numbers.join(","))];
+    // One that lets all through also means a row of which the status is unknown: it is named.
+    let is_any = numbers.len() == RunStatus::ALL.len();
+    let status =
+        if is_any { "true".to_owned() } else { format!("status in ({})", numbers.join(",")) };
+    let mut all = vec![status];
     if filter.is_of_roots() {
         all.push("parent is null".into());
     }

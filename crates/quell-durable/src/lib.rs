@@ -25,7 +25,9 @@ pub use filter::meant;
 pub use foreign::catch_panic;
 pub use keys::{key_ttl_ms, owner_text};
 pub use lane::Job;
-pub use numbers::{bits, instant, millis, mode_number, number, span, status_number, status_of};
+pub use numbers::{
+    bits, instant, millis, mode_number, number, span, status_number, status_of, usage_text,
+};
 pub use queue::{Queue, Waited, Waits};
 pub use row::{Fields, HoldTexts, Listed, id_of, parsed, read_run, unreadable};
 pub use standing::Standing;

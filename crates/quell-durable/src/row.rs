@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 
 use quell_core::store::{
     Accepted, ClaimedKey, Epoch, RunRecord, StopAccepted, Stored, StoredHold, StoredPause,
-    Unreadable,
+    StoredSoFar, Unreadable,
 };
 use quell_core::{Payload, RunId, Work};
 use uuid::Uuid;
@@ -122,10 +122,12 @@ pub fn read_run<'a>(
     record.holds = fields.holds()?;
     let ended_at = instant_of(fields, "end")?;
     record.report = report.map(|text| parsed("report", text)).transpose()?.map(Arc::new);
+    record.has_events = flag(fields, "log")?;
     Ok((record, ended_at))
 }
 
-/// Reads what belongs to pauses. That of the last one stays in the row when it is over.
+/// Reads what belongs to pauses. That of the last one stays in the row when it is over, and what
+/// the run had to show in it counts until the run ends.
 fn pause<'a>(
     request: Option<Payload>,
     record: &mut RunRecord,
@@ -141,11 +143,17 @@ fn pause<'a>(
     let expires_at = instant_of(fields, "pause")?;
     let timeout = span_of(fields, "pause")?;
     let timeout_stands = flag(fields, "pause")?;
-    let Some(request) = request else { return Ok(()) };
+    let (partial, summary) = (payload_of(fields, "partial")?, payload_of(fields, "summary")?);
+    let used = fields.text("usage")?.map(|text| parsed("usage", text)).transpose()?;
+    let so_far = StoredSoFar { partial, summary, used: used.unwrap_or_default() };
+    let Some(request) = request else {
+        record.so_far = if record.status.is_terminal() { StoredSoFar::default() } else { so_far };
+        return Ok(());
+    };
     let at = at.ok_or_else(|| unknown("instant of the pause", "nothing"))?;
     let mut pause = StoredPause::new(request, record.attempt, at);
     (pause.asked_by, pause.expires_at) = (asked_by, expires_at);
-    (pause.timeout, pause.timeout_stands) = (timeout, timeout_stands);
+    (pause.timeout, pause.timeout_stands, pause.so_far) = (timeout, timeout_stands, so_far);
     record.paused = Some(pause);
     Ok(())
 }

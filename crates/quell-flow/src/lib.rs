@@ -39,7 +39,10 @@ pub use emit::Emit;
 pub use excerpt::{excerpt, is_braced, path_text, toml_words, unquoted};
 pub use guess::guess;
 pub use harmless::{is_plain, plain_begin, program_of};
-pub use interpret::{LinkedPlan, MissingOutput, PartError, PastError, PlanPart, PlanPast, Runner};
+pub use interpret::{
+    ApprovalAsked, LinkedPlan, MissingOutput, NoAnswer, PartError, PastError, PlanPart, PlanPast,
+    Runner, approval_asked, check_answer,
+};
 pub use join::{Decision, End, Ended, Policy, QuorumUnreachable, SoFar, Verdict};
 pub use parallel::{
     Branch, BranchRow, CountedAs, Limiter, OnCancelled, OnLoser, OnTimeout, Parallel, Settled,

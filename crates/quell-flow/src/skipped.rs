@@ -1,10 +1,13 @@
 //! [`SkippedStep`]: a step of a plan that was not started, as the report shows it.
 
 use std::collections::BTreeMap;
+use std::iter;
 use std::sync::Arc;
 
 use quell::{Payload, RunContext, RunRow, Written};
 use serde::{Deserialize, Serialize};
+
+use crate::excerpt::excerpt;
 
 /// A step of a plan that was not started, and why. It has no run, and so no row of its own: it is
 /// listed as `skipped` in the summary of the run whose child it would have been.
@@ -47,6 +50,10 @@ pub struct SkippedStep {
     pub name: Arc<str>,
     /// Why it was not started.
     pub reason: SkipReason,
+    /// The beginning of what it asks, if the run is paused, or was stopped, because it waits for an
+    /// answer; of a question with several lines the first.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ask: Option<Arc<str>>,
 }
 
 impl SkippedStep {
@@ -102,7 +109,23 @@ impl SkipReason {
 /// Writes into the summary of a run, beside what is there, that steps were not started. A summary
 /// that becomes too large or comes too late is refused.
 pub(crate) fn add(ctx: &RunContext, names: impl Iterator<Item = Arc<str>>, reason: SkipReason) {
-    let mut added = names.map(|name| SkippedStep { name, reason }).peekable();
+    add_steps(ctx, names.map(|name| SkippedStep { name, reason, ask: None }));
+}
+
+/// As [`add`], of a step that asks this, and of those behind it, which wait as well.
+pub(crate) fn add_asking(
+    ctx: &RunContext,
+    (asks, ask): (Arc<str>, &str),
+    behind: impl Iterator<Item = Arc<str>>,
+) {
+    let reason = SkipReason::Paused;
+    let asks = SkippedStep { name: asks, reason, ask: Some(excerpt(ask).into()) };
+    let behind = behind.map(|name| SkippedStep { name, reason, ask: None });
+    add_steps(ctx, iter::once(asks).chain(behind));
+}
+
+fn add_steps(ctx: &RunContext, added: impl Iterator<Item = SkippedStep>) {
+    let mut added = added.peekable();
     if added.peek().is_none() {
         return;
     }
@@ -192,7 +215,7 @@ mod tests {
     #[test]
     fn the_rest_of_a_summary_stays_as_it_is_spelt() {
         let before = Payload::from_json_text(r#"{"policy":"all","x":1.500}"#).unwrap();
-        let skipped = [SkippedStep { name: "a".into(), reason: SkipReason::GraceOver }];
+        let skipped = [SkippedStep { name: "a".into(), reason: SkipReason::GraceOver, ask: None }];
         let after = beside(before, &skipped);
         let text = r#"{"policy":"all","skipped":[{"name":"a","reason":"grace-over"}],"x":1.500}"#;
         assert_eq!(after.as_json(), text);

@@ -112,6 +112,35 @@ pub fn events_by_now(run: &RunRef, after: u64) -> impl Iterator<Item = RunEvent>
     held.take(limits::EVENTS_PER_ROOT_MAX + 1)
 }
 
+/// Yields the number of the attempt that the last answer among these events of a run has begun; 1
+/// if there is none. The pauses of attempts before that were answered, and those behind it were
+/// not: an attempt that goes on after a loss has a number of its own, and no answer.
+///
+/// # Examples
+///
+/// ```
+/// # tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(async {
+/// use quell::{Engine, RunContext, RunSpec};
+/// use quell_http::{answered, events_by_now};
+///
+/// let body = async |ctx: RunContext| ctx.resumed_with().ok_or_else(|| ctx.pause("may I?"));
+/// let engine = Engine::new();
+/// let run = engine.submit_resumable(RunSpec::agent("a"), body).unwrap().into_ref();
+/// run.paused().await.unwrap();
+/// assert_eq!(answered(events_by_now(&run, 0)), 1);
+/// run.resume("yes").unwrap();
+/// run.ended().await;
+/// assert_eq!(answered(events_by_now(&run, 0)), 2);
+/// # });
+/// ```
+pub fn answered(events: impl IntoIterator<Item = RunEvent>) -> u32 {
+    let attempts = events.into_iter().map(|event| match event.kind {
+        EventKind::Resumed { attempt } => attempt,
+        _ => 1,
+    });
+    attempts.max().unwrap_or(1)
+}
+
 /// How far the log of a tree was taken into a fold.
 ///
 /// Several readers may feed one fold: a task that follows the log as it grows, and whoever must not

@@ -13,6 +13,10 @@ pub const EXTERNAL_ID: &str = "external_id";
 /// its team in `Playbook3D`.
 pub const SESSION: &str = "session";
 
+/// The label of a root that is no run: a contract keeps something in the store with it. No list
+/// shows it, and nobody finds it by its id.
+pub const RECORD: &str = "quell.record";
+
 /// The label that holds the team that a run belongs to. It is set only if the caller who started
 /// the run is a member: a caller who merely knows the id of a team cannot add runs to it.
 pub(crate) const TEAM: &str = "quell.team";

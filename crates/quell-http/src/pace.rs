@@ -58,6 +58,11 @@ impl Pace {
         sleep(TROUBLE).await;
     }
 
+    /// Tells whether the last pause ended because there was something new.
+    pub(crate) const fn was_told(&self) -> bool {
+        self.was_told
+    }
+
     /// Yields how many of the longest pauses a second has, if nothing was new for so long that the
     /// pauses grow no longer.
     pub(crate) fn slow_per_second(&self) -> Option<u32> {

@@ -8,6 +8,7 @@ use utoipa::ToSchema;
 
 use crate::access::AccessError;
 use crate::body::BodyError;
+use crate::idempotency_key::BadKey;
 use crate::ids::BadId;
 use crate::ledger::Overdrawn;
 use crate::lookup_error::LookupError;
@@ -144,13 +145,21 @@ impl From<BadId> for Problem {
     }
 }
 
+impl From<BadKey> for Problem {
+    fn from(error: BadKey) -> Self {
+        Self::new(StatusCode::UNPROCESSABLE_ENTITY, "bad-idempotency-key", error.to_string())
+    }
+}
+
 impl From<StartError> for Problem {
     fn from(error: StartError) -> Self {
         let (status, name) = match error {
             StartError::BadId(_) => (StatusCode::UNPROCESSABLE_ENTITY, "bad-id"),
             StartError::IdInUse(_) => (StatusCode::CONFLICT, "id-in-use"),
-            StartError::LaneBusy => (StatusCode::CONFLICT, "lane-busy"),
-            StartError::TooMany { .. } => (StatusCode::TOO_MANY_REQUESTS, "too-many-runs"),
+            StartError::LaneBusy { .. } => (StatusCode::CONFLICT, "lane-busy"),
+            StartError::TooMany { .. } | StartError::QueueFull { .. } => {
+                (StatusCode::TOO_MANY_REQUESTS, "too-many-runs")
+            }
             StartError::ShareUsedUp { .. } => (StatusCode::TOO_MANY_REQUESTS, "share-used-up"),
             StartError::Forbidden => (StatusCode::FORBIDDEN, "forbidden"),
             StartError::TooLarge { .. } => (StatusCode::UNPROCESSABLE_ENTITY, "too-large"),

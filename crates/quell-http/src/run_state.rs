@@ -1,10 +1,11 @@
 //! [`RunState`]: the object `quell`, which every contract adds to its answers about a run.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use axum::http::{HeaderMap, HeaderValue};
-use quell::{Cause, Disposition, RunId, RunReport, RunRow, RunStatus};
+use quell::{Abandoned, Cause, Disposition, RunId, RunReport, RunRow, RunStatus, Work};
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -63,8 +64,7 @@ pub struct RunCause {
 impl RunState {
     /// Makes the state of a report. `show` yields the id of a run as its caller knows it.
     pub fn of(report: &RunReport, show: impl Fn(RunId) -> String) -> Self {
-        let abandoned = report.abandoned.iter().map(|work| Arc::clone(&work.name));
-        Self { abandoned: abandoned.collect(), ..Self::of_row(report.own_row(), show) }
+        Self { abandoned: names(&report.abandoned), ..Self::of_row(report.own_row(), show) }
     }
 
     /// As [`RunState::of`], for one row: abandoned work of descendants is left out.
@@ -72,16 +72,18 @@ impl RunState {
         Self {
             status: status_name(row.status),
             cause: row.cause.as_deref().map(|cause| RunCause::of(cause, show)),
-            quiescent: is_quiet(row),
-            abandoned: row.abandoned.iter().map(|work| Arc::clone(&work.name)).collect(),
+            quiescent: row.executes_nothing(),
+            abandoned: names(&row.abandoned),
             truncated: false,
         }
     }
 }
 
-/// Tells whether nothing of a run executes: also of one that waits.
-pub(crate) const fn is_quiet(row: &RunRow) -> bool {
-    row.quiescent || matches!(row.status, RunStatus::Queued | RunStatus::Paused)
+/// Yields the names of work. That of a node stands for all runs of a tree that it may execute.
+fn names(abandoned: &[Abandoned]) -> Vec<Arc<str>> {
+    let mut nodes = HashSet::new();
+    let named = abandoned.iter().filter(|work| work.what != Work::Node || nodes.insert(&work.name));
+    named.map(|work| Arc::clone(&work.name)).collect()
 }
 
 impl RunCause {
@@ -180,6 +182,23 @@ pub fn write_headers(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_node_is_named_once_for_a_tree_and_each_program_by_itself() {
+        let of =
+            |run: &str, name: &str, what| Abandoned::new(RunId::from_text(run), name.into(), what);
+        let named = names(&[
+            of("root", "a", Work::Node),
+            of("root", "make", Work::Process),
+            of("root", "b", Work::Node),
+            of("below", "a", Work::Node),
+            of("below", "make", Work::Process),
+        ]);
+        assert_eq!(
+            named.iter().map(|name| &**name).collect::<Vec<_>>(),
+            ["a", "make", "b", "make"]
+        );
+    }
 
     #[test]
     fn a_clock_before_1970_is_at_its_beginning() {

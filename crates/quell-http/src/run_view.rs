@@ -112,6 +112,15 @@ impl RunView {
         }
     }
 
+    /// Yields the answer to its last pause; none while it is paused, if it never was, and if it has
+    /// ended and is only in the store.
+    pub fn last_answer(&self) -> Option<Payload> {
+        match self {
+            Self::Live(run) => run.last_answer(),
+            Self::Stored(stored) => stored.record().answer.clone(),
+        }
+    }
+
     /// Yields the input.
     pub fn input(&self) -> Option<&Payload> {
         match self {
@@ -310,6 +319,16 @@ impl StoredRun {
     /// Yields the report: of a run below a root its part of that of the root.
     pub fn report(&self) -> &Arc<RunReport> {
         &self.0.report
+    }
+
+    /// Tells whether the report has the rows of the runs below: the root has ended, whose report
+    /// has them.
+    pub(crate) fn has_whole_report(&self) -> bool {
+        if self.0.above.is_empty() {
+            self.0.record.report.is_some()
+        } else {
+            self.0.whole.is_some()
+        }
     }
 
     /// Yields what is known of it since it was accepted.

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use quell::{IdempotencyKey, OnBusy, Payload, RunId, RunRef, RunSpec, SubmitError};
 use quell_flow::{COMPONENT, Component};
 
-use crate::ids::{EXTERNAL_ID, SESSION, TEAM, parse_id};
+use crate::ids::{EXTERNAL_ID, SESSION, TEAM, external_id, parse_id};
 use crate::limits::TIME_MAX;
 use crate::reserve::scope_of;
 use crate::run_log;
@@ -196,7 +196,7 @@ impl View {
                 Box::pin(self.not_in_store(&start, id)).await?;
             }
             let started = (0..TRIES).find_map(|_| self.try_start(&start, id));
-            started.unwrap_or(Err(StartError::LaneBusy))
+            started.unwrap_or(Err(StartError::LaneBusy { run: None }))
         };
         let (refused, run) = match started {
             // A repeat waits as well: it says of the run what the first request does.
@@ -207,7 +207,7 @@ impl View {
                     return Ok(started);
                 }
                 Err(error) => {
-                    (StartError::from_submit(&error, start.id.as_deref()), run_of(&error))
+                    (Box::pin(self.refused_by_store(&error, &start)).await, run_of(&error))
                 }
             },
             Err(error) => (error, None),
@@ -232,18 +232,23 @@ impl View {
             // In this order: a run that comes after the look makes the engine refuse the new one.
             spec = spec.lane_unchanged_since(service.engine().lane_mark());
             if !self.may_supersede(key) {
-                return Some(self.replay(start).unwrap_or(Err(StartError::LaneBusy)));
+                let busy = self.busy(service.engine().lane(&self.lane_key(key)).last());
+                return Some(self.replay(start).unwrap_or(Err(busy)));
             }
         }
         let handle = start.component.start(service.engine(), spec, start.input.clone());
         let (superseded, run) = match handle {
             Ok(handle) => (handle.superseded().to_vec(), handle.into_ref()),
-            Err(SubmitError::LaneBusy(_)) if start.supersedes() => return None,
+            Err(SubmitError::LaneBusy { .. }) if start.supersedes() => return None,
+            Err(SubmitError::LaneBusy { run, .. }) => {
+                return Some(Err(self.busy(service.engine().get(run).as_ref())));
+            }
             Err(SubmitError::LaneJoined(id)) => {
                 // It may have ended, and be forgotten, by now.
                 let run = service.engine().get(id)?;
                 let may_join = self.may_join(&run);
-                return Some(may_join.then(|| Started::before(run)).ok_or(StartError::LaneBusy));
+                let refused = self.busy(Some(&run));
+                return Some(may_join.then(|| Started::before(run)).ok_or(refused));
             }
             Err(SubmitError::AlreadySubmitted(_) | SubmitError::KeyForgotten(_)) => {
                 return Some(self.replay(start).unwrap_or(Err(StartError::KeyForgotten)));
@@ -251,6 +256,12 @@ impl View {
             Err(error) => return Some(Err(StartError::from_submit(&error, start.id.as_deref()))),
         };
         Some(Ok(Started { run, is_replay: false, superseded }))
+    }
+
+    /// Says that a lane is busy with a run, which is named to those who see it.
+    fn busy(&self, run: Option<&RunRef>) -> StartError {
+        let seen = run.filter(|run| self.sees(run));
+        StartError::LaneBusy { run: seen.map(|run| external_id(run).into_owned()) }
     }
 
     /// Tells whether the principal may have a run instead of one of its own: it is shown to the
@@ -328,7 +339,7 @@ impl View {
 /// trouble: the new run is accepted, and they stop here, either way.
 async fn stopped(superseded: &[RunRef]) {
     for run in superseded {
-        let _ = run.stored().await;
+        let _ = run.stops_stored().await;
     }
 }
 

@@ -1,6 +1,6 @@
 //! [`StartError`]: why a request has started no run.
 
-use quell::{RunId, Scope, SubmitError};
+use quell::{RunId, RunKind, Scope, SubmitError};
 
 use crate::ids::BadId;
 
@@ -18,14 +18,26 @@ pub enum StartError {
     IdInUse(String),
     /// The lane has a run, and [`OnBusy::Reject`](quell::OnBusy::Reject) refuses the new one; or
     /// the principal may not see or stop what the other policies would join or cancel.
-    #[error("lane is busy")]
-    LaneBusy,
+    #[error("lane is busy{}", has_it(run.as_deref()))]
+    LaneBusy {
+        /// The run that has the lane, as its caller knows it; none if the principal does not see
+        /// that, or it has ended meanwhile.
+        run: Option<String>,
+    },
     /// A bound of the engine is reached. There may be room later.
     #[error("{what} would exceed the limit of {max}")]
     TooMany {
         /// What the bound counts.
         what: &'static str,
         /// The bound.
+        max: usize,
+    },
+    /// The run would have to wait, and the queue for that is full. There may be room later.
+    #[error("{}", queue_full(scope, *max))]
+    QueueFull {
+        /// Whose queue it is.
+        scope: Scope,
+        /// How many may wait in it.
         max: usize,
     },
     /// The caller's share of a bound of the engine is used up.
@@ -67,6 +79,10 @@ pub enum StartError {
     Unavailable,
 }
 
+fn has_it(run: Option<&str>) -> String {
+    run.map(|run| format!(": run `{run}` has it")).unwrap_or_default()
+}
+
 fn too_large(what: &str, bytes: usize, max: usize) -> String {
     // Labels are bounded by number, not by bytes.
     if what == LABELS {
@@ -75,14 +91,18 @@ fn too_large(what: &str, bytes: usize, max: usize) -> String {
     format!("{what} has {bytes} bytes, the limit is {max}")
 }
 
-/// Names what waits under a limit.
-const fn queued_in(scope: &Scope) -> &'static str {
-    match scope {
-        Scope::Kind(_) => "queued runs of this kind",
-        Scope::Component(..) => "queued runs of this component",
-        Scope::EachOwner => "queued runs of this owner",
-        _ => "queued runs",
-    }
+/// Says that a queue is full, with the name that the limit has in a configuration.
+pub(crate) fn queue_full(scope: &Scope, max: usize) -> String {
+    let table = match scope {
+        Scope::EachOwner => "limits.each_owner".to_owned(),
+        Scope::Kind(RunKind::Agent) => "limits.agents".to_owned(),
+        Scope::Kind(RunKind::Team) => "limits.teams".to_owned(),
+        Scope::Kind(RunKind::Workflow) => "limits.workflows".to_owned(),
+        Scope::Component(kind, id) => format!("{kind}s.{id}"),
+        _ => "limits".to_owned(),
+    };
+    let runs = if max == 1 { "run" } else { "runs" };
+    format!("queue is full: at most {max} {runs} may wait ([{table}] queued)")
 }
 
 const LABELS: &str = "labels";
@@ -93,7 +113,9 @@ impl StartError {
             SubmitError::IdInUse(run) => {
                 Self::IdInUse(id.map_or_else(|| run.to_string(), str::to_owned))
             }
-            SubmitError::LaneBusy(_) | SubmitError::LaneJoined(_) => Self::LaneBusy,
+            SubmitError::LaneBusy { .. } | SubmitError::LaneJoined(_) => {
+                Self::LaneBusy { run: None }
+            }
             SubmitError::KeyConflict => Self::KeyConflict,
             SubmitError::AlreadySubmitted(_) | SubmitError::KeyForgotten(_) => Self::KeyForgotten,
             SubmitError::LimitReached { what: LABELS, max } => {
@@ -101,7 +123,7 @@ impl StartError {
             }
             SubmitError::LimitReached { what, max } => Self::TooMany { what, max },
             SubmitError::QueueFull { ref scope, max } => {
-                Self::TooMany { what: queued_in(scope), max }
+                Self::QueueFull { scope: scope.clone(), max }
             }
             SubmitError::ShareUsedUp { what, max, .. } => Self::ShareUsedUp { what, max },
             SubmitError::TooLarge { what, bytes, max } => Self::TooLarge { what, bytes, max },
@@ -127,8 +149,15 @@ mod tests {
 
     #[test]
     fn a_full_queue_is_too_many_runs_and_no_shutdown() {
-        let full = SubmitError::QueueFull { scope: Scope::EachOwner, max: 1 };
-        let words = StartError::from_submit(&full, None).to_string();
-        assert_eq!(words, "queued runs of this owner would exceed the limit of 1");
+        for (scope, max, end) in [
+            (Scope::All, 1, "1 run may wait ([limits] queued)"),
+            (Scope::EachOwner, 0, "0 runs may wait ([limits.each_owner] queued)"),
+            (Scope::Kind(RunKind::Team), 2, "2 runs may wait ([limits.teams] queued)"),
+            (Scope::component(RunKind::Agent, "a"), 1, "1 run may wait ([agents.a] queued)"),
+        ] {
+            let full = SubmitError::QueueFull { scope, max };
+            let words = StartError::from_submit(&full, None).to_string();
+            assert_eq!(words, format!("queue is full: at most {end}"));
+        }
     }
 }

@@ -19,7 +19,9 @@ use crate::pace::Pace;
 /// [followed](Self::following), all up to its end: the log is read when the node that has the run
 /// tells that something is new, and again and again besides, in pauses that grow to a second. Where
 /// nobody tells it is read 20 ms behind what was new, and in pauses that grow to 250 ms. Whoever
-/// has the run meanwhile, its log goes on with the next number.
+/// has the run meanwhile, its log goes on with the next number. What follows from the record of a
+/// root that has no log so far is told when the record says so: should it have a log later, that
+/// begins with the same events.
 ///
 /// The log of a root is read from the last event on that the client has. For a run below a root it
 /// is read from the first one on: earlier events tell which runs are below it.
@@ -38,6 +40,8 @@ pub(crate) struct StoredEvents {
     /// The number of the last event that was read.
     read: u64,
     ready: VecDeque<RunEvent>,
+    /// The number of the last event that was told although it is not stored.
+    told: u64,
     is_over: bool,
     /// When the log is read again, if it is followed.
     pace: Option<Pace>,
@@ -62,6 +66,7 @@ impl StoredEvents {
             implied: ImpliedEvents::new(run),
             read: skipped,
             ready: VecDeque::new(),
+            told: 0,
             is_over: false,
             pace: None,
             quiet: 0,
@@ -85,7 +90,7 @@ impl StoredEvents {
         while self.ready.is_empty() && !self.is_over {
             match (self.turn().await, &mut self.pace) {
                 (Err(LookupError::Unavailable), Some(pace)) => pace.rest_in_trouble().await,
-                (Ok(false), Some(pace)) if !self.is_over => {
+                (Ok(false), Some(pace)) if !self.is_over && self.ready.is_empty() => {
                     pace.rest().await;
                     self.quiet += 1;
                 }
@@ -123,10 +128,42 @@ impl StoredEvents {
             self.is_over = true;
             // The record is older than the events: of an end that it knows, the event was seen if
             // there is one.
-            let missing = self.implied.missing(&self.record).into_iter();
-            self.ready.extend(missing.filter(|event| event.seq > self.after));
+            self.tell(self.implied.missing(&self.record));
+        } else {
+            self.tell(self.beginning());
+            return self.look_at_record().await;
         }
         Ok(is_new)
+    }
+
+    /// Tells events that are not stored, but for those that were told.
+    fn tell(&mut self, implied: Vec<RunEvent>) {
+        let after = self.after.max(self.told);
+        self.told = implied.last().map_or(self.told, |last| self.told.max(last.seq));
+        self.ready.extend(implied.into_iter().filter(|event| event.seq > after));
+    }
+
+    /// Yields how a live root began of which no event is stored, as its record says. The record is
+    /// older than the look at the events, and what happened before a start is stored before that:
+    /// so nothing else comes before the start. A stop may overtake events in the store.
+    fn beginning(&self) -> Vec<RunEvent> {
+        let is_without_log = self.read == 0 && self.record.accepted.root == self.record.run();
+        let mut implied =
+            if is_without_log { self.implied.missing(&self.record) } else { Vec::new() };
+        implied.retain(|it| matches!(it.kind, EventKind::Queued { .. } | EventKind::Started));
+        implied
+    }
+
+    /// Reads the record if there is something new of the run that is no event: its end may have
+    /// none, and of a root without a log nothing has. Tells whether to read the log at once, for
+    /// events that have come before that.
+    async fn look_at_record(&mut self) -> Result<bool, LookupError> {
+        if !self.pace.as_ref().is_some_and(Pace::was_told) {
+            return Ok(false);
+        }
+        self.read_record().await?;
+        let has_more = self.beginning().last().is_some_and(|event| event.seq > self.told);
+        Ok(!self.is_over && (has_more || !self.is_written()))
     }
 
     /// Tells whether the log is followed, and may go on.
@@ -158,7 +195,7 @@ impl StoredEvents {
             }
             for event in events {
                 let event = self.or_gap(event, self.looked + 1);
-                self.looked = self.looked.max(number(&event));
+                self.looked = self.looked.max(event.last_seq());
                 if self.looked <= self.skipped {
                     self.implied.saw(&event);
                 }
@@ -175,10 +212,10 @@ impl StoredEvents {
 
     fn take(&mut self, event: Stored<RunEvent>) {
         let event = self.or_gap(event, self.read);
-        let last = number(&event);
+        let last = event.last_seq();
         self.read = self.read.max(last);
         self.implied.saw(&event);
-        if self.subtree.has(&event) && last > self.after {
+        if self.subtree.has(&event) && last > self.after.max(self.told) {
             self.ready.push_back(event);
         }
     }
@@ -200,14 +237,6 @@ impl StoredEvents {
             let event = events.next().await.ok()??;
             Some((event, events))
         })
-    }
-}
-
-/// Yields the number under which an event is stored.
-const fn number(event: &RunEvent) -> u64 {
-    match event.kind {
-        EventKind::Lagged { to, .. } => to,
-        _ => event.seq,
     }
 }
 

@@ -84,7 +84,7 @@ pub struct ToolNote {
 pub(crate) struct Fold {
     /// The last event that was applied.
     pub(crate) position: LogPosition,
-    runs: Vec<Transcript>,
+    pub(crate) runs: Vec<Transcript>,
     indexes: HashMap<RunId, usize>,
     pub(crate) bytes: usize,
     /// The charge of the bytes while the tree is live; `None` if there was no room for an empty

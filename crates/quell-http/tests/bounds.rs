@@ -114,7 +114,7 @@ async fn a_long_owner_and_a_long_lane_are_a_lane() {
         view.start(start).await.map(|_| ())
     };
     assert_eq!(begin(&ada, &lane).await, Ok(()));
-    assert_eq!(begin(&ada, &lane).await, Err(StartError::LaneBusy));
+    assert!(matches!(begin(&ada, &lane).await, Err(StartError::LaneBusy { run: Some(_) })));
     assert_eq!(begin(&ben, &lane).await, Ok(()), "another owner's lane is another one");
     let over = begin(&ada, &"x".repeat(257)).await;
     assert!(matches!(over, Err(StartError::TooLarge { .. })), "{over:?}");
@@ -311,8 +311,11 @@ async fn an_answer_that_is_made_for_a_client_who_has_left_counts_until_it_is_mad
         "x".repeat(900_000)
     };
     let mut answer = Box::pin(view.json_response(1_000_000, make));
-    assert!(futures::poll!(&mut answer).is_pending());
-    begun.recv().unwrap();
+    // Answers of other tests may be made before it.
+    while begun.try_recv().is_err() {
+        assert!(futures::poll!(&mut answer).is_pending());
+        tokio::task::yield_now().await;
+    }
     drop(answer);
     assert!(view.room_now(100_000).is_err(), "it is being made");
     goes_on.send(()).unwrap();

@@ -29,18 +29,18 @@ async fn i10_limits_change_while_a_run_works_and_what_is_left_out_stays() {
     let app = router(service());
     start(&app, "sleeper", "r", Value::Null).await;
     running(&app, "r").await;
-    for (limits, deadline) in [
-        (json!({}), None),
-        (json!({ "timeout_ms": 10 * MINUTE }), Some(10)),
-        (json!({ "idle_ms": 5 * MINUTE }), Some(10)),
-        (json!({ "timeout_ms": 3 * MINUTE, "idle_ms": null }), Some(3)),
-        (json!({}), Some(3)),
-        (json!({ "timeout_ms": null }), None),
+    for (limits, outcome, deadline) in [
+        (json!({}), "unchanged", None),
+        (json!({ "timeout_ms": 10 * MINUTE }), "changed", Some(10)),
+        (json!({ "idle_ms": 5 * MINUTE }), "changed", Some(10)),
+        (json!({ "timeout_ms": 3 * MINUTE, "idle_ms": null }), "changed", Some(3)),
+        (json!({}), "unchanged", Some(3)),
+        (json!({ "timeout_ms": null }), "changed", None),
     ] {
         let answer = patch(&app, "r", &limits).await;
         assert_eq!(answer.status, StatusCode::OK, "{limits}: {}", answer.text);
         let told = answer.json();
-        assert_eq!((&told["outcome"], &told["status"]), (&json!("changed"), &json!("running")));
+        assert_eq!((&told["outcome"], &told["status"]), (&json!(outcome), &json!("running")));
         assert_eq!(minutes(&told["deadline_in_ms"]), deadline, "{limits}");
         assert_eq!(told["hard_deadline_in_ms"], Value::Null);
     }

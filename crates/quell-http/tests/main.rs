@@ -37,6 +37,11 @@ mod native;
 mod nodes;
 /// Pauses, answers and new limits of such runs.
 mod nodes_acts;
+mod nodes_answers;
+/// Lanes of several nodes.
+mod nodes_lanes;
+/// Answers that end with their node.
+mod nodes_left;
 /// Streams and lists of such runs.
 mod nodes_streams;
 /// Requests that are sent twice.
@@ -56,6 +61,8 @@ mod restart;
 mod restart_finds;
 /// Lists of stored runs that change while they are read.
 mod restart_lists;
+/// What a paused run has to show.
+mod so_far;
 /// What a store has to do with answers.
 mod stored;
 /// Streams of events and heartbeats.

@@ -195,6 +195,7 @@ async fn a_busy_lane_holds_or_refuses() {
     let refused = post(&app, "/v1/runs", &body("b", "reject")).await;
     assert_eq!(refused.status, StatusCode::CONFLICT);
     assert_eq!(refused.json()["type"], "urn:quell:problem:lane-busy");
+    assert_eq!(refused.json()["detail"], "lane is busy: run `a` has it");
     let queued = post(&app, "/v1/runs", &body("c", "enqueue")).await.json();
     assert_eq!((&queued["status"], &queued["quiescent"]), (&json!("queued"), &json!(true)));
 }

@@ -241,7 +241,7 @@ async fn a_wait_goes_on_where_the_run_has_come_to() {
     let row = told.row.unwrap();
     assert_eq!((row.status, told.is_reached), (RunStatus::Cancelled, true));
     assert_eq!(row.cause.unwrap().by.as_deref(), Some("ada"));
-    // It is not quiescent, and never will be known to be: nobody waits for that.
+    // It is not quiescent until somebody knows of that node: nobody waits for that.
     assert!(row.abandoned.iter().any(|work| work.what == Work::Node));
     let c = Process::join(&nodes, "c");
     let asked = c.found("r").await;

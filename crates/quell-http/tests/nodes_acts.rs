@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::Router;
 use quell::testing::cluster::{Node, Nodes, Trouble};
-use quell::{Engine, EngineConfig, Failure, Payload, RunContext, RunStatus};
+use quell::{Engine, EngineConfig, Failure, Payload, Recovery, RunContext, RunStatus};
 use quell_flow::{Catalog, Component};
 use quell_http::{Access, Key, Service, parse_id, router};
 use quell_test_support::{Answer, ms, secs, within};
@@ -95,6 +95,8 @@ async fn t6_a_run_of_another_node_is_answered_through_this_one() {
         (&asks["pause"]["request"], &asks["pause"]["attempt"]),
         (&json!("may I?"), &json!(1))
     );
+    let near = has(&a.app, "r", "paused").await;
+    assert_eq!((&asks["node"], &near["node"]), (&json!("a"), &json!("a")));
     let other = resume(&b.app, "r", &json!({ "answer": "no", "attempt": 4 })).await;
     assert_eq!((told(&other).0, &*told(&other).1), (409, "other-attempt"));
     let answer = resume(&b.app, "r", &json!({ "answer": { "yes": 1.50 }, "attempt": 1 })).await;
@@ -104,6 +106,59 @@ async fn t6_a_run_of_another_node_is_answered_through_this_one() {
     a.stored("r").await;
     let over = resume(&b.app, "r", &json!({ "answer": 1 })).await;
     assert_eq!(told(&over), (409, "not-paused".into(), "the run is completed, not paused".into()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_no_answer_to_a_step_of_a_plan_is_refused_here_and_for_a_run_of_another_node() {
+    let (a, b) = two();
+    let asks = json!({ "step": "ok", "ask": "go?", "approve": true });
+    start(&a.app, "clerk", "r", asks.clone()).await;
+    has(&a.app, "r", "paused").await;
+    a.stored("r").await;
+    for app in [&a.app, &b.app] {
+        for wrong in [json!("maybe"), json!({}), json!(null), json!(1)] {
+            for body in [json!({ "answer": wrong }), json!({ "answer": wrong, "attempt": 1 })] {
+                let said = "the step `ok` waits for `yes` or `no`, and it still does";
+                assert_eq!(
+                    told(&resume(app, "r", &body).await),
+                    (422, "no-answer".into(), said.into()),
+                    "{body}"
+                );
+            }
+            let other = resume(app, "r", &json!({ "answer": wrong, "attempt": 2 })).await;
+            assert_eq!((told(&other).0, &*told(&other).1), (409, "other-attempt"));
+        }
+        let pause = has(app, "r", "paused").await["pause"].clone();
+        assert_eq!((&pause["request"], &pause["attempt"]), (&asks, &json!(1)));
+    }
+    assert_eq!(resume(&b.app, "r", &json!({ "answer": false })).await.status.as_u16(), 200);
+    let done = has(&a.app, "r", "completed").await;
+    assert_eq!(done["output"], json!({ "answer": false, "attempt": 2 }));
+
+    // Of a component, in a form of its own.
+    start(&a.app, "clerk", "own", json!({ "ask": "go?", "approve": true })).await;
+    has(&a.app, "own", "paused").await;
+    a.stored("own").await;
+    let answer = json!({ "answer": { "maybe": 1 } });
+    assert_eq!(resume(&b.app, "own", &answer).await.status.as_u16(), 200);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_run_of_another_node_that_has_no_body_for_it_names_that_node() {
+    let nodes = Nodes::new(secs(15));
+    let (before, b) = (Process::join(&nodes, "a"), Process::join(&nodes, "b"));
+    start(&before.app, "clerk", "r", json!("may I?")).await;
+    has(&before.app, "r", "paused").await;
+    before.stored("r").await;
+    // Its process is gone, and the next one of its name does not go on with it.
+    let a = Process::join(&nodes, "a");
+    a.service.engine().recover(|_| Recovery::Fail).await.unwrap();
+    let (kind, answer) = ("not-resumable".to_owned(), json!({ "answer": "yes" }));
+    let far = "node `a` has the run, which an earlier process had paused, and has no body for it";
+    assert_eq!(told(&resume(&b.app, "r", &answer).await), (409, kind.clone(), far.into()));
+    let near = "run was paused by an earlier process, and the one that has it has no body for it";
+    assert_eq!(told(&resume(&a.app, "r", &answer).await), (409, kind, near.into()));
+    assert_eq!(has(&b.app, "r", "paused").await["pause"]["request"], "may I?");
 }
 
 #[tokio::test(start_paused = true)]

@@ -12,8 +12,8 @@ use quell::store::{
 };
 use quell::testing::cluster::{Node, Nodes, Trouble};
 use quell::{
-    CancelRequest, CauseKind, EngineConfig, EventKind, RunContext, RunEvent, RunFilter, RunId,
-    RunSpec, RunStatus, Shutdown,
+    CancelRequest, CauseKind, EngineConfig, EventKind, OnBusy, RunContext, RunEvent, RunFilter,
+    RunId, RunSpec, RunStatus, Shutdown,
 };
 use quell_http::{NATIVE, OnDisconnect, Principal, Service, ServiceLimits, View};
 use quell_test_support::{Witness, ms, secs, within};
@@ -353,4 +353,48 @@ async fn a_list_has_the_runs_of_all_nodes_as_they_stand() {
     let list = get(&b.app, "/v1/runs?status=running").await.json();
     assert_eq!(list["runs"].as_array().unwrap().len(), 1, "{list}");
     assert_eq!(list["runs"][0]["id"], Value::from("near"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stream_of_a_run_that_says_nothing_begins_and_ends_with_it() {
+    let (_nodes, a, b) = two();
+    let (waits, ends) = (ms(700), ms(7_654));
+    let first = async |_ctx: RunContext| {
+        tokio::time::sleep(secs(5)).await;
+        Ok(())
+    };
+    let in_lane = |spec: RunSpec| spec.lane("one", OnBusy::Enqueue);
+    let engine = a.service.engine();
+    let before = engine.submit_durably(in_lane(RunSpec::agent("first")), first).await.unwrap();
+    let body = async move |_ctx: RunContext| {
+        tokio::time::sleep(ends).await;
+        Ok(())
+    };
+    let run = engine.submit_durably(in_lane(RunSpec::agent("r")), body).await.unwrap().into_ref();
+    let view = b.view();
+    let found = view.find(&run.id().to_string()).await.unwrap().unwrap();
+    let mut stream = Box::pin(view.events(&found, 0).await.unwrap());
+    let queued = within("it is queued", stream.next()).await.unwrap();
+    assert_eq!((queued.seq, queued.at), (1, run.queued_at()));
+    tokio::time::sleep(waits).await;
+    assert_eq!(stream.next().now_or_never(), None, "it waits for its lane");
+    before.run().ended().await;
+    let began = tokio::time::Instant::now();
+    let started = within("it starts", stream.next()).await.unwrap();
+    assert_eq!((started.seq, &started.kind), (2, &EventKind::Started));
+    assert!(began.elapsed() < ms(100), "{:?}", began.elapsed());
+    let ended = within("it ends", stream.next()).await.unwrap();
+    assert_eq!((ended.seq, &ended.kind), (3, &EventKind::Ended(RunStatus::Completed)));
+    assert!(began.elapsed() < ends + ms(100), "{:?}", began.elapsed());
+    assert_eq!(stream.next().await, None);
+    // One that says something after all goes on behind its beginning.
+    let body = async |ctx: RunContext| {
+        tokio::time::sleep(secs(5)).await;
+        ctx.emit("hi");
+        Ok(())
+    };
+    let run = engine.submit_durably(RunSpec::agent("late"), body).await.unwrap().into_ref();
+    let all = events(&view, &run.id().to_string(), 0).await;
+    assert!(all.iter().map(|event| event.seq).eq(1..=4), "{all:?}");
+    assert_eq!(events(&view, &run.id().to_string(), 1).await, all[1..]);
 }

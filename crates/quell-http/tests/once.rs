@@ -198,3 +198,25 @@ async fn a_key_belongs_to_its_caller_and_has_a_bound() {
     let answer = send(&app, "POST", "/v1/runs", &headers, body("a")).await;
     assert_eq!(answer.status, StatusCode::UNPROCESSABLE_ENTITY);
 }
+
+#[tokio::test]
+async fn an_empty_key_is_refused_with_words_and_so_is_one_that_is_no_text() {
+    let app = router(service());
+    for (key, says) in [
+        (
+            "",
+            "Idempotency-Key: empty; send a text that repeats of this request alone have, or none",
+        ),
+        (
+            " ",
+            "Idempotency-Key: empty; send a text that repeats of this request alone have, or none",
+        ),
+    ] {
+        let refused = start(&app, key, body("a")).await;
+        assert_eq!(refused.status, StatusCode::UNPROCESSABLE_ENTITY, "{}", refused.text);
+        assert_eq!(refused.json()["type"], "urn:quell:problem:bad-idempotency-key");
+        assert_eq!(refused.json()["detail"], says);
+    }
+    assert_eq!(get(&app, "/v1/runs").await.json()["total"], 0);
+    assert_eq!(start(&app, "schlüssel", body("a")).await.status, StatusCode::CREATED);
+}

@@ -5,7 +5,10 @@ use std::time::SystemTime;
 
 use axum::http::StatusCode;
 use quell::store::{Accepted, Epoch, Record, Store, StoreError};
-use quell::{Counts, EngineConfig, Payload, RunId, RunKind, RunReport, RunRow, RunStatus};
+use quell::{
+    Counts, EngineConfig, EventKind, Payload, RunEvent, RunId, RunKind, RunReport, RunRow,
+    RunStatus,
+};
 use quell_flow::COMPONENT;
 use quell_http::{Access, NATIVE, Principal, ServiceLimits, router};
 use quell_test_support::{Flow, Valve, Witness};
@@ -78,4 +81,48 @@ async fn what_the_runs_of_a_stored_tree_were_given_counts_while_it_is_read() {
         assert_eq!((reading.state().truncated, known < 8 << 20), (is_cut, is_cut));
         assert!(reading.weight() >= known);
     }
+}
+
+#[tokio::test]
+async fn a_stored_tree_that_has_not_ended_is_shown_with_the_runs_that_its_events_tell_of() {
+    let (root, epoch, at) = (RunId::from_text("w"), Epoch::new(1, 1), SystemTime::now());
+    let store = Valve::new(Flow::Open);
+    let (step, agent, next) =
+        (RunId::from_text("step"), RunId::from_text("agent"), RunId::from_text("next"));
+    let tree = [
+        (root, None, RunKind::Agent, "echo"),
+        (step, Some(root), RunKind::Step, "step"),
+        (next, Some(root), RunKind::Step, "next"),
+        (agent, Some(step), RunKind::Agent, "agent"),
+    ];
+    let mut batch = Vec::new();
+    for (nth, (run, parent, kind, name)) in tree.into_iter().enumerate() {
+        let mut accepted = Accepted::new(run, kind, name.into(), epoch, at);
+        (accepted.root, accepted.parent) = (root, parent);
+        batch.push(Record::Accepted(accepted.into()));
+        let queued = EventKind::Queued { parent, kind, name: name.into(), shielded: false };
+        let event = RunEvent::new(nth as u64 + 1, root, run, at, queued);
+        batch.push(Record::Event { epoch, event });
+    }
+    for run in [agent, step] {
+        let row = RunRow::new(run, RunKind::Step, "it".into(), RunStatus::Completed, at);
+        let report = RunReport::new(vec![row], Counts::default()).into();
+        batch.push(Record::Ended { run, epoch, report, rollback: false });
+    }
+    store.append(batch).await.unwrap();
+    let config = EngineConfig::new().store(Arc::clone(&store) as Arc<dyn Store>);
+    let service = service_with(config, &Witness::default()).access(Access::open());
+    let view = service.view(NATIVE, Principal::anonymous());
+    let of = |run| {
+        let view = view.clone();
+        async move {
+            let found = view.find_by_id(run).await.unwrap().unwrap();
+            let reading = view.read(found).await.unwrap();
+            let rows = reading.report().rows.iter();
+            rows.map(|row| (row.run, row.depth, row.status.is_terminal())).collect::<Vec<_>>()
+        }
+    };
+    let whole = [(root, 0, false), (step, 1, true), (agent, 2, true), (next, 1, false)];
+    assert_eq!(of(root).await, whole, "in pre-order");
+    assert_eq!(of(step).await, [(step, 0, true), (agent, 1, true)]);
 }

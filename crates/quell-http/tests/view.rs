@@ -171,7 +171,7 @@ async fn a_run_that_was_deleted_is_gone_for_every_contract() {
 #[tokio::test]
 async fn all_are_signalled_before_any_is_waited_for() {
     let witness = Witness::default();
-    let config = EngineConfig::new().grace(Duration::from_millis(200));
+    let config = EngineConfig::new().grace(Duration::from_secs(2));
     let service = service_with(config, &witness);
     let view = open(&service, Contract::named("langgraph"));
     let mut runs = Vec::new();
@@ -181,7 +181,7 @@ async fn all_are_signalled_before_any_is_waited_for() {
     soon("all are at work", || witness.inside() == 50).await;
     let began = tokio::time::Instant::now();
     let answers = view.cancel_all(&runs, CancelRequest::because("all"), Wait::terminal()).await;
-    assert!(began.elapsed() < Duration::from_secs(8), "one grace, not fifty");
+    assert!(began.elapsed() < Duration::from_mins(1), "one grace, not fifty");
     assert_eq!(witness.inside(), 0);
     for answer in &answers {
         assert_eq!(disposition_name(&answer.disposition), "accepted");
@@ -201,8 +201,9 @@ async fn a_lane_is_its_owners() {
         let component = view.find_component("sleeper").unwrap();
         Start::new(component, Payload::from("x")).lane("main", quell::OnBusy::Reject)
     };
-    ada.start(lane(&ada)).await.unwrap();
-    assert_eq!(ada.start(lane(&ada)).await.unwrap_err(), StartError::LaneBusy);
+    let run = ada.start(lane(&ada)).await.unwrap().run;
+    let busy = StartError::LaneBusy { run: Some(run.id().to_string()) };
+    assert_eq!(ada.start(lane(&ada)).await.unwrap_err(), busy);
     bob.start(lane(&bob)).await.unwrap();
 }
 

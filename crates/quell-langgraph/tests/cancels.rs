@@ -47,7 +47,7 @@ async fn an_unwaited_cancel_is_202_without_a_body_and_settles_by_then() {
     assert_eq!(server.status(&run).await, "interrupted");
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_second_cancel_of_a_stopping_run_is_answered_like_the_first() {
     let server = Server::new();
     let thread = server.thread().await;

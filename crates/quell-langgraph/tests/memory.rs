@@ -113,7 +113,7 @@ async fn every_answer_about_a_run_is_the_same_when_the_memory_of_the_adapter_is_
     }
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_run_that_lives_when_the_memory_is_lost_goes_on_in_its_thread() {
     let server = Server::new();
     let thread = server.thread().await;

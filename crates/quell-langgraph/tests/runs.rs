@@ -117,7 +117,7 @@ async fn a_run_without_input_goes_on_from_what_there_is() {
 async fn a_delayed_run_is_pending_until_it_is_due() {
     let server = Server::new();
     let thread = server.thread().await;
-    let body = json!({"assistant_id": "echo", "input": {}, "after_seconds": 0.2});
+    let body = json!({"assistant_id": "echo", "input": {}, "after_seconds": 2});
     let start = Instant::now();
     let answer = server.post(&format!("/threads/{thread}/runs"), &body).await;
     let run = answer.header("content-location").to_owned();
@@ -126,7 +126,7 @@ async fn a_delayed_run_is_pending_until_it_is_due() {
     let refused = server.post(&format!("/threads/{thread}/runs"), &rejecting).await;
     assert_eq!(refused.detail().0, 409);
     server.get(&format!("{run}/join")).await;
-    assert!(start.elapsed() >= Duration::from_millis(200));
+    assert!(start.elapsed() >= Duration::from_secs(2));
     assert_eq!(server.status(&run).await, "success");
 }
 
@@ -169,6 +169,20 @@ async fn an_idempotency_key_gives_the_same_run_again() {
     let again = keyed.post(&wait, &body).await;
     assert_eq!(first.header("content-location"), again.header("content-location"));
     assert_eq!(first.text, again.text);
+}
+
+#[tokio::test]
+async fn an_empty_idempotency_key_is_refused_with_words() {
+    let server = Server::new();
+    let thread = server.thread().await;
+    let body = json!({"assistant_id": "echo", "input": {"text": "x"}});
+    let text =
+        "Idempotency-Key: empty; send a text that repeats of this request alone have, or none";
+    let paths = [format!("/threads/{thread}/runs"), "/runs".to_owned(), "/runs/wait".to_owned()];
+    for path in paths {
+        let refused = server.saying("idempotency-key", "").post(&path, &body).await;
+        assert_eq!(refused.detail(), (422, text.into()), "{path}");
+    }
 }
 
 #[tokio::test]

@@ -16,7 +16,7 @@ use quell_langgraph::Options;
 use quell_test_support::soon_in_real_time;
 use serde::{Serialize, Serializer};
 use serde_json::{Value, json};
-use tokio::sync::Semaphore;
+use tokio::sync::{Mutex, Semaphore};
 use tokio::task::yield_now;
 use tokio::time::timeout;
 use tower::ServiceExt as _;
@@ -140,8 +140,13 @@ async fn all_who_take_a_final_body_at_the_same_time_take_the_same_bytes() {
     }
 }
 
+/// Held by each of these: what large answers are made with is shared by all, and the clock of a
+/// test does not stand still while another one has it.
+static ALONE: Mutex<()> = Mutex::const_new(());
+
 #[tokio::test(start_paused = true)]
 async fn who_waits_for_a_run_waits_for_room_for_its_final_body_too() {
+    let _alone = ALONE.lock().await;
     for (agent, completion) in [("waits", "keep"), ("loud", "keep"), ("loud", "delete")] {
         let gate = gate();
         let app = app(&gate);
@@ -174,6 +179,7 @@ async fn taken(answer: Response) -> Bytes {
 
 #[tokio::test(start_paused = true)]
 async fn all_who_wait_for_room_take_the_body_for_which_one_of_them_found_it() {
+    let _alone = ALONE.lock().await;
     for completion in ["keep", "delete"] {
         let gate = gate();
         let app = app(&gate);
@@ -199,6 +205,7 @@ async fn all_who_wait_for_room_take_the_body_for_which_one_of_them_found_it() {
 
 #[tokio::test(start_paused = true)]
 async fn the_body_that_is_taken_is_shared_after_its_run_was_deleted() {
+    let _alone = ALONE.lock().await;
     let gate = gate();
     let app = app(&gate);
     let one = ended(&app, ADA, true).await;
@@ -216,6 +223,7 @@ async fn the_body_that_is_taken_is_shared_after_its_run_was_deleted() {
 
 #[tokio::test(start_paused = true)]
 async fn who_waits_for_a_run_is_told_in_the_body_that_there_is_no_room_for_it() {
+    let _alone = ALONE.lock().await;
     let gate = gate();
     let app = app(&gate);
     let (one, two) = (ended(&app, ADA, true).await, ended(&app, ADA, true).await);
@@ -243,6 +251,7 @@ async fn who_waits_for_a_run_is_told_in_the_body_that_there_is_no_room_for_it() 
 
 #[tokio::test(start_paused = true)]
 async fn who_waits_for_room_holds_nothing_of_a_run_that_is_forgotten_meanwhile() {
+    let _alone = ALONE.lock().await;
     let (mut limits, witness) = (Limits::default(), Arc::default());
     limits.ended_trees_max = 4;
     let app = app_of(EngineConfig::default().limits(limits), &gate(), &witness);
@@ -269,6 +278,7 @@ async fn who_waits_for_room_holds_nothing_of_a_run_that_is_forgotten_meanwhile()
 
 #[tokio::test(start_paused = true)]
 async fn who_waits_for_room_is_told_nothing_less_of_a_run_that_its_thread_has_lost_meanwhile() {
+    let _alone = ALONE.lock().await;
     let app = app(&gate());
     let mut held = Vec::new();
     for _ in 0..2 {
@@ -305,6 +315,7 @@ async fn who_waits_for_room_is_told_nothing_less_of_a_run_that_its_thread_has_lo
 
 #[tokio::test(start_paused = true)]
 async fn the_stream_of_a_live_run_is_not_cut_for_want_of_room() {
+    let _alone = ALONE.lock().await;
     let grows = Component::agent("grows", async |ctx: RunContext, _input: Payload| {
         ctx.emit(json!({ "event": "values", "values": { "key": "x".repeat(200_000) } }));
         std::future::pending().await

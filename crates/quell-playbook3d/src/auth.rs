@@ -1,5 +1,6 @@
 //! [`Auth`]: authentication (contract, section 2).
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use axum::http::HeaderMap;
@@ -23,10 +24,16 @@ pub(crate) struct Auth {
     /// Accepts the platform's key, and nothing else.
     platform: Access,
     hook: Option<Authenticate>,
+    /// The secret, or the platform's key, is one that this process has made for itself.
+    is_own: bool,
+    /// The log says that other servers have others.
+    has_told: AtomicBool,
 }
 
 impl Auth {
     pub(crate) fn new(service: &Service, options: &Options) -> Self {
+        let mut secrets = [&options.token_secret, &options.platform_key].into_iter();
+        let is_own = secrets.any(|secret| secret.as_deref().is_none_or(str::is_empty));
         let secret = given(options.token_secret.as_deref());
         let platform_key = given(options.platform_key.as_deref());
         let (issuer, tokens) = signer(&secret);
@@ -38,6 +45,8 @@ impl Auth {
             platform: Access::open().key(Key::new("platform", &platform_key)),
             platform_key,
             hook: options.authenticate.clone(),
+            is_own,
+            has_told: AtomicBool::new(false),
         }
     }
 
@@ -51,7 +60,23 @@ impl Auth {
             Some(hook) => hook(bearer.to_owned(), key.to_owned()).await,
             None => self.check(bearer, key),
         };
+        if principal.is_none() && self.hook.is_none() {
+            self.tell_of_others();
+        }
         principal.ok_or(Refusal::Unauthorized)
+    }
+
+    /// Says once in the log, if this is one of several nodes, that what was refused may be of
+    /// another one.
+    fn tell_of_others(&self) {
+        let is_node = self.service.engine().node().is_some();
+        if is_node && self.is_own && !self.has_told.swap(true, Ordering::Relaxed) {
+            tracing::warn!(
+                "a token or key of Playbook3D was refused that another server may have given: \
+                 without `token_secret` and `platform_key` each server makes its own; give all of \
+                 them the same"
+            );
+        }
     }
 
     /// Yields the holder of a key.
@@ -167,5 +192,41 @@ const fn resource_of(kind: ComponentKind) -> &'static str {
         ComponentKind::Agent => "agents",
         ComponentKind::Team => "teams",
         ComponentKind::Workflow => "workflows",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use quell::testing::cluster::Nodes;
+    use quell::{Engine, EngineConfig};
+    use quell_flow::Catalog;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_node_that_makes_its_own_secrets_says_so_when_it_refuses_somebody() {
+        let nodes = Nodes::new(Duration::from_secs(30));
+        let node = EngineConfig::new().node(nodes.join("a"));
+        let mut same = Options::default();
+        (same.token_secret, same.platform_key) = (Some("s".into()), Some("p".into()));
+        let mut half = same.clone();
+        half.platform_key = None;
+        let alone = Engine::new();
+        let node = Engine::with_config(node);
+        for (engine, options, is_told) in [
+            (&node, &Options::default(), true),
+            (&node, &half, true),
+            (&node, &same, false),
+            (&alone, &Options::default(), false),
+        ] {
+            let access = Access::open().key(Key::new("ada", "adas-key"));
+            let service = Service::new(engine.clone(), Catalog::new()).access(access);
+            let auth = Auth::new(&service, options);
+            let mut headers = HeaderMap::new();
+            headers.insert(AUTHORIZATION, "Bearer of-another-server".parse().expect("a header"));
+            headers.insert("x-api-key", "adas-key".parse().expect("a header"));
+            assert!(auth.authenticate(&headers).await.is_err());
+            assert_eq!(auth.has_told.load(Ordering::Relaxed), is_told);
+        }
     }
 }

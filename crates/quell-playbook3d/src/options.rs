@@ -41,14 +41,14 @@ pub struct Options {
     #[serde(rename = "cancel_wait_ms", deserialize_with = "quell_http::millis")]
     pub cancel_wait: Duration,
     /// The secret that signs bearer tokens (HS256). Defaults to a random secret of this process,
-    /// whose tokens are invalid after a restart. Empty counts as none.
+    /// whose tokens are invalid after a restart, and on every other node. Empty counts as none.
     pub token_secret: Option<String>,
     /// How long the tokens of `get-tokens` are good for. Defaults to 1 h. With zero they expire at
     /// once, but for the ten seconds by which clocks may differ.
     #[serde(rename = "token_life_ms", deserialize_with = "quell_http::millis")]
     pub token_life: Duration,
     /// The platform's own `x-api-key`, which `get-sdk-secrets` hands out to the SDKs. Defaults to
-    /// one of this process. Empty counts as none.
+    /// one of this process, which no other node accepts. Empty counts as none.
     pub platform_key: Option<String>,
     /// The URL under which the router is reached, as `get-sdk-secrets` names it. Defaults to
     /// `http://`, the request's `Host`, and the path at which the router is nested.

@@ -188,7 +188,7 @@ async fn a_step_is_no_run_here_and_hidden_components_are_not_seen() {
     assert_eq!(alice.listed(&hidden).await, Value::Null);
 }
 
-async fn workflow(client: &Client, name: &str) -> uuid::Uuid {
+pub(crate) async fn workflow(client: &Client, name: &str) -> uuid::Uuid {
     let workflows = client.get("/workflows").await.body;
     let known = workflows.as_array().unwrap().iter().find(|each| each["name"] == name);
     known.unwrap()["id"].as_str().unwrap().parse().unwrap()

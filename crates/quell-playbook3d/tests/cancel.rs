@@ -1,11 +1,11 @@
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use axum::body::Body;
 use quell::{CancelRequest, Failure, Payload, RunStatus};
 use quell_flow::Component;
 use quell_playbook3d::Options;
 use serde_json::json;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 use uuid::Uuid;
 
 use crate::support::lab::{Lab, NO_CANCEL, NOT_FOUND, waiting};
@@ -47,7 +47,7 @@ async fn a_live_run_has_stopped_when_the_answer_says_so() {
     assert_eq!(lab.ticks("live"), ticks, "nothing ticks after the answer");
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_run_that_takes_its_time_is_said_to_be_canceling() {
     let lab = Lab::with(waiting(Duration::from_millis(100)));
     let alice = lab.alice().await;
@@ -76,7 +76,7 @@ async fn a_run_that_takes_its_time_is_said_to_be_canceling() {
     assert_eq!(alice.listed(&run).await["quell"]["cause"]["by"], "alice", "the first one");
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn whoever_joins_a_cancel_hears_of_its_end() {
     let lab = Lab::new();
     let alice = lab.alice().await;
@@ -90,7 +90,7 @@ async fn whoever_joins_a_cancel_hears_of_its_end() {
     assert_eq!((&*said(&one), &*said(&other)), ("accepted", "already-stopping"));
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_wait_of_zero_answers_at_once() {
     let lab = Lab::with(waiting(Duration::ZERO));
     let alice = lab.alice().await;
@@ -131,7 +131,7 @@ async fn a_run_that_its_deadline_has_stopped_is_not_said_to_be_canceled() {
     let alice = lab.alice().await;
     let body = json!({
         "id": STUBBORN,
-        "inputs": { "ms": 3_000, "tag": "late" },
+        "inputs": { "ms": 600_000, "tag": "late" },
         "quell_timeout_ms": 60,
     });
     let started = alice.post(&format!("/run_workflow/{ALPHA}"), body.to_string()).await;
@@ -208,7 +208,7 @@ async fn cancelling_an_id_that_was_never_allocated_leaves_nothing_behind() {
     assert_eq!(alice.listed(id).await["status"], "executed");
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_cancel_stands_when_the_client_goes_away() {
     let lab = Lab::new();
     let alice = lab.alice().await;

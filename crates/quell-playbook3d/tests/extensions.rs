@@ -24,6 +24,10 @@ async fn the_same_key_and_payload_give_the_first_answer_again() {
     alice.set("idempotency-key", &"k".repeat(300));
     let long = alice.post(&path, json!({ "id": SHORT }).to_string()).await;
     long.assert_refused(400, "Bad Request. A part of the request is too large.");
+    alice.set("idempotency-key", "");
+    let empty = alice.post(&path, json!({ "id": SHORT }).to_string()).await;
+    empty.assert_refused(400, "Bad Request. The idempotency key is empty, or no text.");
+    assert_eq!(alice.get("/runs").await.body.as_array().map(Vec::len), Some(1));
 }
 
 #[tokio::test]

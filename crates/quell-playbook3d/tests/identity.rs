@@ -1,7 +1,9 @@
 //! Ids that a caller chooses, of runs and teams: taken twice, at the same instant, in every state.
 
+use std::time::Duration;
+
 use futures::future::join_all;
-use quell::RunFilter;
+use quell::{CancelRequest, Engine, EngineConfig, RunFilter};
 use quell_http::{Access, Key};
 use quell_playbook3d::Options;
 use serde_json::{Value, json};
@@ -77,10 +79,12 @@ async fn of_many_runs_of_one_id_there_is_one_whatever_their_teams() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_id_of_a_run_is_taken_in_every_state_of_it() {
-    let lab = Lab::with(waiting(std::time::Duration::ZERO));
+    // It has time until it is told that there is none.
+    let engine = Engine::with_config(EngineConfig::new().grace(Duration::from_mins(10)));
+    let lab = Lab::on_with(engine, waiting(Duration::ZERO));
     let (alice, bob) = (lab.alice().await, lab.client(BOB).await);
     let run = Uuid::new_v4().to_string();
-    let stubborn = json!({ "id": STUBBORN, "inputs": { "ms": 1500, "tag": "states" } });
+    let stubborn = json!({ "id": STUBBORN, "inputs": { "ms": 600_000, "tag": "states" } });
     let who = [(&alice, ALPHA), (&bob, BETA)];
     started(&at_once(&who, &run, &stubborn).await, 1);
     let (owner, team) =
@@ -92,11 +96,12 @@ async fn an_id_of_a_run_is_taken_in_every_state_of_it() {
         assert_eq!(listed(owner, &run).await["status"], state);
     };
     while lab.ticks("states") == 0 {
-        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+        tokio::time::sleep(Duration::from_millis(5)).await;
     }
     check("running").await;
     owner.cancel(team, &run).await;
     check("canceling").await;
+    lab.run(&run).cancel(CancelRequest::because("it has no time").grace(Duration::ZERO));
     lab.run(&run).ended().await;
     check("canceled").await;
 }

@@ -7,20 +7,47 @@ use axum::body::Body;
 use axum::http::Method;
 use quell::testing::cluster::Nodes;
 use quell::{Engine, EngineConfig, RunStatus};
-use quell_demo::playbook3d::{ALPHA, SHORT, SLOW};
+use quell_demo::playbook3d::{ALICE, ALPHA, SHORT, SLOW};
+use quell_playbook3d::Options;
 use quell_test_support::{secs, soon};
 use serde_json::{Value, json};
 
-use crate::support::lab::{IN_USE, Lab};
+use crate::support::lab::{Client, IN_USE, Lab};
 
 fn two() -> (Lab, Lab) {
+    two_with(&Options::default())
+}
+
+fn two_with(options: &Options) -> (Lab, Lab) {
     let nodes = Nodes::new(secs(30));
     let lab = |name| {
         let node = nodes.join(name);
         let config = EngineConfig::new().store(Arc::clone(&node) as _).cluster(node);
-        Lab::on(Engine::with_config(config))
+        Lab::on_with(Engine::with_config(config), options.clone())
     };
     (lab("a"), lab("b"))
+}
+
+#[tokio::test]
+async fn a_token_of_one_node_is_good_at_the_other_one_if_both_have_the_same_secrets() {
+    let mut same = Options::default();
+    (same.token_secret, same.platform_key) = (Some("s3cret".into()), Some("p1atform".into()));
+    for (options, status) in [(&same, 200), (&Options::default(), 401)] {
+        let (a, b) = two_with(options);
+        let mut client = a.alice().await;
+        let elsewhere = |client: &Client| {
+            let mut other = b.nobody();
+            other.headers.clone_from(&client.headers);
+            other
+        };
+        assert_eq!(client.get("/teams").await.status, 200);
+        assert_eq!(elsewhere(&client).get("/teams").await.status, status);
+        // With the key of the platform, as the SDKs do.
+        let secrets = a.nobody().get(&format!("/get-sdk-secrets/{ALICE}")).await;
+        client.set("x-api-key", secrets.body["API_KEY"].as_str().unwrap());
+        assert_eq!(client.get("/teams").await.status, 200);
+        assert_eq!(elsewhere(&client).get("/teams").await.status, status);
+    }
 }
 
 #[tokio::test]

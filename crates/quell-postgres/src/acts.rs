@@ -18,7 +18,7 @@ impl Member {
             Put::Known(Disposition::AlreadyTerminal { status }) => {
                 return Ok(ActAnswer::Ended { status });
             }
-            Put::Known(_) | Put::Moves => return Ok(ActAnswer::Unknown),
+            Put::Known(_) => return Ok(ActAnswer::Unknown),
             Put::Lost => return Err(self.seat.lost()),
             Put::Full(owner) => return Ok(ActAnswer::Lapsed { owner: owner.into() }),
             Put::Waits => self.owner(run).await.ok().flatten().unwrap_or_default(),
@@ -44,7 +44,7 @@ impl Member {
         waits: &Waits<'_>,
         run: RunId,
         words: &Payload,
-    ) -> Result<Put, StoreError> {
+    ) -> Result<Option<Put>, StoreError> {
         let number = |number: usize| i64::try_from(number).unwrap_or(i64::MAX);
         let until = (2 * limits::ASKED_STOP_WAIT).as_millis();
         let more: [i64; 3] = [

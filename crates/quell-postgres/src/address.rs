@@ -54,7 +54,7 @@ impl Address {
         let Parts { rest, ours } = parts(text)?;
         let mut config = Config::from_str(&rest).map_err(|error| {
             let source = std::error::Error::source(&error).map(ToString::to_string);
-            unreadable(&source.unwrap_or_else(|| error.to_string()))
+            unlike(&source.unwrap_or_else(|| error.to_string()))
         })?;
         let last = |key| ours.iter().rev().find(|(name, _)| *name == key).map(|(_, value)| value);
         let named = last("sslrootcert").filter(|name| *name != "system");
@@ -68,15 +68,15 @@ impl Address {
             "verify-full" => (SslMode::Require, Trust::Host),
             _ => {
                 let known = "disable, prefer, require, verify-ca and verify-full";
-                return Err(unreadable(&format!("sslmode is one of {known}")));
+                return Err(unreadable(&format!("set sslmode to one of {known}")));
             }
         };
         config.ssl_mode(ssl);
         if config.get_user().is_none_or(str::is_empty) {
-            return Err(unreadable("it names no user"));
+            return Err(unlike("it names no user"));
         }
         if config.get_hosts().is_empty() && config.get_hostaddrs().is_empty() {
-            return Err(unreadable("it names no host"));
+            return Err(unlike("it names no host"));
         }
         if config.get_hosts().len().max(config.get_hostaddrs().len()) > 1 {
             // A standby would answer reads with what it has by then.
@@ -130,6 +130,12 @@ struct Parts {
 fn parts(text: &str) -> Result<Parts, StoreError> {
     let mut ours = Vec::new();
     if !is_url(text) {
+        if text.split_once('=').is_none_or(|(key, _)| key.contains("://")) {
+            return Err(unreadable(
+                "it begins with neither postgres:// nor postgresql://, and is not made of pairs \
+                 such as host=HOST user=USER dbname=DATABASE",
+            ));
+        }
         let words = words(text)?;
         words.iter().try_for_each(|(key, _)| is_known(key))?;
         let rest = words.into_iter().filter_map(|(key, value)| match own(&key) {
@@ -142,11 +148,15 @@ fn parts(text: &str) -> Result<Parts, StoreError> {
         let rest = rest.collect::<Vec<_>>().join(" ");
         return Ok(Parts { rest, ours });
     }
-    // A password may have a question mark.
+    // A password may have a question mark, and no `@`: what is behind the first one is told.
+    if text.matches('@').count() > 1 {
+        return Err(unlike(&format!("it has more than one @: {ESCAPES}")));
+    }
     let (who, place) = text.split_at(text.find('@').unwrap_or_default());
-    let Some((place, query)) = place.split_once('?') else {
-        return Ok(Parts { rest: text.to_owned(), ours });
-    };
+    let (place, query) = place.split_once('?').unwrap_or((place, ""));
+    if place.contains(['&', '=', ' ']) {
+        return Err(unlike("its options come behind a `?`, and have an `&` between them"));
+    }
     let mut kept = Vec::new();
     for pair in query.split('&').filter(|pair| !pair.is_empty()) {
         let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
@@ -154,7 +164,7 @@ fn parts(text: &str) -> Result<Parts, StoreError> {
         match own(key) {
             Some(key) => {
                 let value = percent_decode_str(value).decode_utf8();
-                let value = value.map_err(|_| unreadable(&format!("{key} is not UTF-8")))?;
+                let value = value.map_err(|_| unlike(&format!("{key} is not UTF-8")))?;
                 ours.push((key, value.into_owned()));
             }
             None => kept.push(pair),
@@ -168,7 +178,7 @@ fn parts(text: &str) -> Result<Parts, StoreError> {
 fn words(text: &str) -> Result<Vec<(String, String)>, StoreError> {
     let (mut all, mut rest) = (Vec::new(), text.trim_start());
     while !rest.is_empty() {
-        let (key, behind) = rest.split_once('=').ok_or_else(|| unreadable("a key has no value"))?;
+        let (key, behind) = rest.split_once('=').ok_or_else(|| unlike("a key has no value"))?;
         let (mut value, mut left) = (String::new(), behind.trim_start().chars());
         let is_quoted = left.as_str().starts_with('\'');
         if is_quoted {
@@ -180,7 +190,7 @@ fn words(text: &str) -> Result<Vec<(String, String)>, StoreError> {
                 Some(space) if !is_quoted && space.is_whitespace() => break,
                 Some('\\') => value.extend(left.next()),
                 Some(other) => value.push(other),
-                None if is_quoted => return Err(unreadable("a quote has no end")),
+                None if is_quoted => return Err(unlike("a quote has no end")),
                 None => break,
             }
         }
@@ -204,13 +214,18 @@ fn is_known(key: &str) -> Result<(), StoreError> {
     let name = if OTHERS.contains(&key) { key } else { "what stands in it" };
     let all = OF_LIBRARY.join(", ");
     Err(unreadable(&format!(
-        "{name} is no option that is known: those are sslmode, sslrootcert, \
-         passfile, {all}; a password in a URL has its %, ?, @, : and / as %25, %3F, %40, %3A, %2F"
+        "leave out {name}, which is no option that is known: those are sslmode, sslrootcert, \
+         passfile, {all}; {ESCAPES}"
     )))
 }
 
 fn is_url(text: &str) -> bool {
     text.starts_with("postgres://") || text.starts_with("postgresql://")
+}
+
+/// Says what is wrong with an address that is not written as one.
+fn unlike(what: &str) -> StoreError {
+    unreadable(&format!("write it as postgres://USER@HOST/DATABASE ({what})"))
 }
 
 fn unreadable(what: &str) -> StoreError {
@@ -227,6 +242,9 @@ pub(crate) fn without_secrets(text: &str) -> String {
         Err(_) => "…".into(),
     }
 }
+
+/// How a password stands in an address.
+const ESCAPES: &str = "a password in a URL has its %, ?, @, : and / as %25, %3F, %40, %3A, %2F";
 
 /// Options that only we know.
 const OWN: [&str; 3] = ["sslmode", "sslrootcert", "passfile"];
@@ -338,6 +356,13 @@ mod tests {
             "postgres://u:my@h/d?SECRET@h/d",
             "postgres://u@h/d?sslmode=SECRET",
             "mysql://u:SECRET@h/d",
+            "jdbc:postgresql://u:SECRET@h/d",
+            " postgres://u:SECRET@h/d",
+            "postgres://u:my@SECRET@h/d",
+            "postgres://u:my@SECRET/more@h/d",
+            "postgres://u:my?a=b@SECRET@h/d",
+            "postgres://u@h/d&password=SECRET",
+            "postgres://u@h/d password=SECRET",
             "SECRET",
             "",
         ] {
@@ -347,7 +372,7 @@ mod tests {
             assert!(!without_secrets(text).contains("SECRET"), "{text}");
         }
         let named = Address::read("postgres://u@h/d?sslcert=me.pem").unwrap_err();
-        assert!(named.to_string().contains("sslcert is no option"), "{named}");
+        assert!(named.to_string().contains("leave out sslcert, which is no option"), "{named}");
         let address = read(r"host=h user=u password='it\'s SECRET' dbname=d");
         assert_eq!(address.config.get_password(), Some(&b"it's SECRET"[..]));
         assert!(!format!("{address:?} {}", address.words()).contains("SECRET"));

@@ -23,8 +23,6 @@ pub(crate) enum Put {
     Known(Disposition),
     /// It waits for the owner of its run.
     Waits,
-    /// The run has no owner in this moment.
-    Moves,
     /// Too many wait for the owner.
     Full(String),
     /// The seat of whoever asks was taken away.
@@ -75,27 +73,27 @@ pub(crate) fn asked(row: &Row) -> Result<Asked, StoreError> {
     asked().map_err(|error| fault(&error))
 }
 
-/// Reads the row of [`PUT`] or [`PUT_ACT`].
+/// Reads the row of [`PUT`] or [`PUT_ACT`]; none if the run has no owner in this moment.
 ///
 /// # Errors
 ///
 /// Fails if it is none.
-pub(crate) fn put(row: &Row) -> Result<Put, StoreError> {
+pub(crate) fn put(row: &Row) -> Result<Option<Put>, StoreError> {
     let (is_member, is_there) = (column::<bool>(row, 0)?, column::<bool>(row, 1)?);
     let (status, owner) = (column::<Option<i64>>(row, 2)?, column::<Option<String>>(row, 3)?);
     if !is_member {
-        return Ok(Put::Lost);
+        return Ok(Some(Put::Lost));
     }
     if is_there {
-        return Ok(Put::Waits);
+        return Ok(Some(Put::Waits));
     }
-    let Some(status) = status else { return Ok(Put::Known(Disposition::Unknown)) };
+    let Some(status) = status else { return Ok(Some(Put::Known(Disposition::Unknown))) };
     let status = status_of(status);
     let status = status.ok_or_else(|| StoreError::Corrupt { what: "a status of a run".into() })?;
     if status.is_terminal() {
-        return Ok(Put::Known(Disposition::AlreadyTerminal { status }));
+        return Ok(Some(Put::Known(Disposition::AlreadyTerminal { status })));
     }
-    Ok(owner.map_or(Put::Moves, Put::Full))
+    Ok(owner.map(Put::Full))
 }
 
 /// Reads the row of [`OWNER`].
@@ -138,9 +136,13 @@ macro_rules! now {
     };
 }
 
+pub(crate) use now;
+
 /// Takes something for the owner of a run, and wakes it: how much waits for the owner, what is kept
 /// of the row, and while how much waits. Nobody takes the seat of the owner, or that of whoever
-/// asks, before it is there.
+/// asks, before it is there. An owner whose seat somebody takes in this moment is none, and so is
+/// one that gives the run up in this moment, or has since it was read: its row is locked, and
+/// looked at again. What the owner writes of the run meanwhile goes on beside that.
 macro_rules! put {
     ($waiting:literal, $columns:literal, $values:expr, $while:literal) => {
         concat!(
@@ -149,7 +151,11 @@ macro_rules! put {
             seen as materialized (select node, status from run where id = $3),
             owner as materialized (
                 select name, channel from node
-                where name = (select node from seen where status < 3) for key share),
+                where name = (select node from seen where status < 3)
+                for key share skip locked),
+            still as materialized (
+                select 1 from run where id = $3 and node = (select name from owner)
+                for key share skip locked),
             waiting as materialized (",
             $waiting,
             "), put as (
@@ -159,24 +165,32 @@ macro_rules! put {
             now!(),
             ", ",
             $values,
-            " from owner, me, waiting where ",
+            " from owner, still, me, waiting where ",
             $while,
             " on conflict do nothing returning ask),
             told as materialized (select pg_notify(owner.channel, '') from owner, put)
             select exists (select 1 from me),
                 exists (select 1 from put) or exists (select 1 from stop where ask = $4),
-                (select status from seen), (select name from owner), (select count(*) from told)"
+                (select status from seen),
+                (select name from owner where exists (select 1 from still)),
+                (select count(*) from told)"
         )
     };
 }
 
-/// Takes a stop.
+/// Takes a stop. Of which owners the trees are is looked for only if so many wait that one of them
+/// may have used up its share.
 pub(crate) const PUT: &str = put!(
-    "select count(*) as stops from stop
+    "select count(*) as stops, count(*) filter (where run = $3) as of_run from stop
         where owner = (select name from owner) and answer is null",
     "request",
     "$5::text",
-    "stops < $7"
+    "stops < $7 and of_run < $8 and case when stops < $9 then true else $9 > (
+        select count(*) from stop s join run r on r.id = s.run
+        join run tree on tree.id = coalesce(r.root, r.id)
+        where s.owner = (select name from owner) and s.answer is null and tree.owner = (
+            select tree.owner from run r join run tree on tree.id = coalesce(r.root, r.id)
+            where r.id = $3)) end"
 );
 
 /// Takes an act.
@@ -190,7 +204,7 @@ pub(crate) const PUT_ACT: &str = put!(
 );
 
 /// Reads who has a run.
-pub(crate) const OWNER: &str = "select node from run where id = $1";
+pub(crate) const OWNER: &str = "select nullif(node, '') from run where id = $1";
 
 /// Reads what has become of a stop.
 pub(crate) const REPLY: &str = concat!(
@@ -234,9 +248,9 @@ pub(crate) const SAY: &str = concat!(
         where nr = $3 and owner = (select name from me) and taken = $2 and said is null
         returning ask, channel),
     old as materialized (
-        select nr from stop where until < ",
+        select nr from stop where until < (select ",
     now!(),
-    " - $5::int8 order by until limit 16 for update skip locked),
+    " - $5::int8) order by until limit 16 for update skip locked),
     gone as (delete from stop where nr in (select nr from old))
     select pg_notify(channel, ask::text) from done"
 );
@@ -261,9 +275,9 @@ pub(crate) const ANSWER: &str = concat!(
     " where nr = $3 and owner = (select name from me) and answer is null
         returning ask, channel),
     old as materialized (
-        select nr from stop where answered < ",
+        select nr from stop where answer is not null and answered < (select ",
     now!(),
-    " - $5::int8 order by answered limit 16 for update skip locked),
+    " - $5::int8) order by answered limit 16 for update skip locked),
     gone as (delete from stop where nr in (select nr from old))
     select pg_notify(channel, ask::text) from done"
 );

@@ -24,7 +24,7 @@ pub(crate) async fn check(client: &Client, target: &Target) -> Result<(), StoreE
     }
     if text(5)? == "off" {
         if !target.options.accepts_asynchronous_commit {
-            let wanted = "on, or accepted as it is by the options of the store";
+            let wanted = "on, also where it is set for the user or the database";
             return setting("synchronous_commit", text(5)?, wanted);
         }
         let words = "synchronous_commit is off: a crash of the server loses the last appends";

@@ -1,8 +1,10 @@
 //! What PostgreSQL says, as a [`StoreError`].
 
 use std::error::Error as _;
+use std::time::Duration;
 
 use quell_core::store::StoreError;
+use tokio::time::timeout;
 use tokio_postgres::Error;
 use tokio_postgres::error::{DbError, SqlState};
 
@@ -16,8 +18,15 @@ pub(crate) fn fault(error: &Error) -> StoreError {
             StoreError::Io { what }
         };
     };
-    if is_of(code, &DENIED) {
+    if *code == SqlState::INVALID_CATALOG_NAME {
+        let what = format!("make the database, or name one that is there ({what})");
         return StoreError::Denied { what };
+    }
+    if is_of(code, &DENIED) {
+        return StoreError::Denied { what: format!("see user and password ({what})") };
+    }
+    if *code == SqlState::TOO_MANY_CONNECTIONS {
+        return StoreError::NoConnection { what };
     }
     if is_of(code, &AWAY) {
         return StoreError::Unreachable { what };
@@ -28,6 +37,20 @@ pub(crate) fn fault(error: &Error) -> StoreError {
         code if is_of(code, &CORRUPT) => StoreError::Corrupt { what },
         _ => StoreError::Io { what },
     }
+}
+
+/// Says why the tables of a schema could not be made, and what a role needs that may make none:
+/// `is_new` says that it has none yet.
+pub(crate) fn not_made(error: &Error, schema: &str, is_new: bool) -> StoreError {
+    if !is_new || error.code() != Some(&SqlState::INSUFFICIENT_PRIVILEGE) {
+        return fault(error);
+    }
+    let what = format!(
+        "CREATE on the database, and on the schema if that is there, or a schema that is its own, \
+         by `create schema {schema} authorization USER`: {}",
+        words(error)
+    );
+    StoreError::ReadOnly { what }
 }
 
 /// Tells whether the connection is of no use any more.
@@ -68,8 +91,35 @@ fn is_of(code: &SqlState, prefixes: &[&str]) -> bool {
     prefixes.iter().any(|prefix| code.code().starts_with(prefix))
 }
 
-/// Whoever wants in may not, or there is no such database.
-const DENIED: [&str; 2] = ["28", "3D000"];
+/// Does work within a time.
+///
+/// # Errors
+///
+/// Fails as the work does, or if it takes longer.
+pub(crate) async fn in_time<T>(
+    limit: Duration,
+    work: impl Future<Output = Result<T, StoreError>>,
+) -> Result<T, StoreError> {
+    timeout(limit, work).await.unwrap_or_else(|_| Err(no_answer(limit)))
+}
+
+/// Says that it is not known whether an append is stored.
+pub(crate) fn in_doubt(error: StoreError) -> StoreError {
+    match error {
+        StoreError::Superseded { .. } | StoreError::LeaseLost { .. } => error,
+        other => StoreError::Unreachable {
+            what: format!("{other}; whether the append is stored is not known yet"),
+        },
+    }
+}
+
+/// Says that the database has not answered in time.
+pub(crate) fn no_answer(limit: Duration) -> StoreError {
+    StoreError::Unreachable { what: format!("no answer within {limit:?}") }
+}
+
+/// Whoever wants in may not.
+const DENIED: [&str; 1] = ["28"];
 
 /// Connections fail or end: also by whoever shuts the server down, or ends this session, and when
 /// one of its limits has passed.

@@ -2,15 +2,16 @@
 
 use std::collections::HashMap;
 
-use quell_core::store::Epoch;
+use quell_core::store::{Epoch, StopAccepted};
 use quell_durable::mode_number;
 use tokio_postgres::{Error, Transaction};
 use uuid::Uuid;
 
-use crate::asked;
+use crate::{asked, slots};
 
 /// Gives the live runs of some to one, with epochs of a boot, and so the stops that they were asked
 /// for: one that was not answered is a stop of its run. Their rows go, but for that of the name.
+/// Yields the lanes that are free because of that, perhaps.
 ///
 /// # Errors
 ///
@@ -20,50 +21,52 @@ pub(crate) async fn inherit(
     from: &[String],
     to: &str,
     boot: i64,
-) -> Result<(), Error> {
+) -> Result<Vec<String>, Error> {
+    let freed = transaction.query(LANES, &[&from]).await?;
+    let freed = freed.iter().map(|row| row.try_get(0)).collect::<Result<_, _>>()?;
     transaction.execute(RUNS, &[&from, &to, &boot]).await?;
     let stops = transaction.query(STOPS, &[&from]).await?;
-    let mut merged: HashMap<Uuid, Stop> = HashMap::new();
+    let mut merged: HashMap<Uuid, StopAccepted> = HashMap::new();
     for row in &stops {
         let id: Uuid = row.try_get(0)?;
         let asked = asked::read(0, id, row.try_get(1)?, row.try_get(2)?);
         // Its epoch is that of the run.
         let stop = asked.accepted(Epoch::from_u64(0));
-        let one = merged.entry(id).or_insert_with(|| Stop {
-            cause: serde_json::to_string(&stop.cause).unwrap_or_default(),
-            mode: mode_number(stop.mode),
-            is_rollback: false,
-        });
-        one.mode = one.mode.max(mode_number(stop.mode));
-        one.is_rollback |= stop.rollback;
+        merged.entry(id).and_modify(|first| first.merge(&stop)).or_insert(stop);
     }
     if !merged.is_empty() {
         let (mut ids, mut causes) = (Vec::new(), Vec::new());
         let (mut modes, mut rollbacks) = (Vec::new(), Vec::new());
-        for (id, Stop { cause, mode, is_rollback }) in merged {
+        for (id, stop) in merged {
             ids.push(id);
-            causes.push(cause);
-            modes.push(mode);
-            rollbacks.push(is_rollback);
+            causes.push(serde_json::to_string(&stop.cause).unwrap_or_default());
+            modes.push(mode_number(stop.mode));
+            rollbacks.push(stop.rollback);
         }
         transaction.execute(ACCEPT, &[&ids, &causes, &modes, &rollbacks, &to]).await?;
         transaction.execute(HAND_ON, &[&from, &to]).await?;
     }
+    slots::inherit(transaction, from, to).await?;
     transaction.execute(TALLIES, &[&from, &to]).await?;
-    transaction.execute(NODES, &[&from, &to]).await.map(drop)
-}
-
-/// All stops of a run that nobody has answered, as one.
-struct Stop {
-    cause: String,
-    mode: i64,
-    is_rollback: bool,
+    transaction.execute(NODES, &[&from, &to]).await?;
+    Ok(freed)
 }
 
 /// A run that was rolled back and has ended is to be forgotten by whoever has it.
+///
+/// One that its former owner has given up, or left when it was drained, and that is queued, has
+/// never started, unless it was on a member before that is lost.
 const RUNS: &str = "update run set node = $2,
+    unstarted = status = 0 and started is null and not doubted
+        and node in (select name from node where name = any($1) and drained),
+    doubted = doubted
+        or node not in (select name from node where name = any($1) and drained),
     epoch = case when status < 3 then ($3::int8 << 32) | (epoch & 4294967295) else epoch end
     where node = any($1) and (status < 3 or stop_rollback and status >= 5)";
+
+/// What has ended and was not seen to be quiescent nobody tells of any more: it keeps no lane.
+const LANES: &str = "update run set turn = null
+    where node = any($1) and turn is not null and status >= 3 and not quiescent returning lane";
 
 const STOPS: &str = "select run, request, at from stop
     where owner = any($1) and answer is null order by nr";
@@ -78,7 +81,8 @@ const ACCEPT: &str = "with accepted as (
             bytes = r.bytes + octet_length(s.cause)
         from unnest($1::uuid[], $2::text[], $3::int8[], $4::bool[])
             s (id, cause, mode, is_rollback)
-        where r.id = s.id and r.status < 3 returning octet_length(s.cause) as bytes)
+        where r.id = s.id and r.id = any($1) and coalesce(r.status, 0) < 3
+        returning octet_length(s.cause) as bytes)
     update tally set bytes = bytes + (select coalesce(sum(bytes), 0) from accepted)
     where name = $5";
 

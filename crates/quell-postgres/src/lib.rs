@@ -44,7 +44,8 @@
 //! - **Alone or several.** A store that is alone is refused where a member is connected or has a
 //!   lease, and a member where one is alone. When all have ended, either has what was left.
 //!
-//! Locks and settings belong to a session, so the store needs a pooler in session mode, or none.
+//! Locks and settings belong to a session, so the store needs a pooler in session mode, or none:
+//! another one is refused.
 //! Texts of callers are `text` columns in which a NUL, that PostgreSQL cannot store, is `\0`, and a
 //! backslash is doubled.
 //!
@@ -53,13 +54,17 @@
 //! | what | where |
 //! |---|---|
 //! | the address: URL, password file, TLS | `address`, `passfile`, `trust` |
-//! | sessions, settings and locks | `session`, `threads`, `prepared`, `checks`, `lock` |
+//! | sessions, locks | `session`, `unshared`, `threads`, `prepared`, `checks`, `lock` |
 //! | who writes under which name, and has what others had | `seat`, `inherit` |
 //! | what a member asks of the others | `node`, `member`, `asked`, `listener` |
+//! | stops for runs to come | `reserved`, `remembering`, `rollback` |
+//! | limits that all of them keep together | `slots`, `exchanging` |
+//! | lanes, and turns in them | `lanes`, `lane_locks`, `turns`, `turn_taking` |
 //! | its lease | `renewals` |
+//! | who is gone for good, and who says so | `begun`, `forgotten`, `postgres_admin` |
 //! | tables, and how they come to be | `schema` |
 //! | statements of records, and why one is refused | `sql`, `step`, `refusal` |
-//! | the one that writes | `writer`, `transaction` |
+//! | the one that writes | `writer`, `transaction`, `gather`, `decided` |
 //! | whose logs are read on other members | `watches`, `watching` |
 //! | reads | `readers`, `read`, `list`, `row` |
 //! | who reads beside them | `postgres_reader`, `node_record`, `survey` |
@@ -67,9 +72,17 @@
 mod acts;
 mod address;
 mod asked;
+mod asking;
+mod begun;
 mod checks;
+mod decided;
+mod exchanging;
 mod fault;
+mod forgotten;
+mod gather;
 mod inherit;
+mod lane_locks;
+mod lanes;
 mod list;
 mod listener;
 mod lock;
@@ -78,16 +91,21 @@ mod node;
 mod node_record;
 mod options;
 mod passfile;
+mod postgres_admin;
 mod postgres_reader;
 mod prepared;
 mod read;
 mod readers;
 mod refusal;
+mod remembering;
 mod renewals;
+mod reserved;
+mod rollback;
 mod row;
 mod schema;
 mod seat;
 mod session;
+mod slots;
 mod sql;
 mod step;
 mod store;
@@ -96,13 +114,17 @@ mod text;
 mod threads;
 mod transaction;
 mod trust;
+mod turn_taking;
+mod turns;
+mod unshared;
 mod watches;
 mod watching;
 mod writer;
 
 pub use node::PostgresNode;
-pub use node_record::NodeRecord;
+pub use node_record::{LostNode, NodeRecord};
 pub use options::PostgresOptions;
+pub use postgres_admin::{NodeStanding, PostgresAdmin};
 pub use postgres_reader::PostgresReader;
 pub use quell_durable::Committed;
 pub use store::PostgresStore;

@@ -26,6 +26,7 @@ pub(crate) async fn listen(member: Arc<Member>) {
         };
         member.look_all();
         member.watches.look_all();
+        member.slots.look_all();
         let hears = async {
             let notified = member.notify_itself(ITSELF).await;
             notified.is_ok() && timeout(HEARS, heard_itself.notified()).await.is_ok()
@@ -34,11 +35,15 @@ pub(crate) async fn listen(member: Arc<Member>) {
             let is_deaf = !hears.await;
             member.set_deaf(is_deaf);
             if is_deaf && !was_deaf {
-                let words = "notifications of the database do not come, as with a pooler in \
-                    transaction mode: stops of other nodes are looked for four times a second";
+                let words = "notifications of the database do not come: stops of other nodes are \
+                    looked for four times a second";
                 catch_panic(|| tracing::warn!("{words}"));
             }
             was_deaf = is_deaf;
+            // Its word may have been late: then the others come as well.
+            heard_itself.notified().await;
+            member.set_deaf(false);
+            was_deaf = false;
             std::future::pending::<()>().await;
         };
         tokio::select! {
@@ -59,7 +64,10 @@ async fn open(
     let heard = move |words: &str| {
         if words == ITSELF {
             itself.notify_one();
-        } else if !to.watches.heard(&to.channel, words) {
+        } else if !to.turns.heard(words)
+            && !to.slots.heard(to.seat.joined, words)
+            && !to.watches.heard(&to.channel, words)
+        {
             to.heard(words);
         }
     };

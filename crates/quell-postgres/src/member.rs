@@ -16,19 +16,23 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use quell_core::cluster::{Answer, Asked, AskedStop, TakenOver};
 use quell_core::store::StoreError;
-use quell_core::{CancelRequest, Disposition, RunId, limits};
+use quell_core::{RunId, limits};
 use tokio::runtime::Handle;
 use tokio::sync::{Notify, watch};
-use tokio::time::{Instant, sleep, timeout, timeout_at};
+use tokio::time::timeout;
 use tokio_postgres::Row;
 use uuid::Uuid;
 
-use crate::asked::{self, Put, Reply, column};
+use crate::asked::{self, column};
+use crate::decided::Decided;
+use crate::fault::in_time;
 use crate::readers::{Query, Readers};
 use crate::renewals::Renewals;
 use crate::seat::Seat;
 use crate::session::Target;
+use crate::slots::Slots;
 use crate::step::Value;
+use crate::turns::Turns;
 use crate::watches::Watches;
 
 /// What a member asks of the database.
@@ -40,14 +44,22 @@ pub(crate) struct Member {
     pub(crate) channel: String,
     /// Whose logs are read where.
     pub(crate) watches: Arc<Watches>,
+    /// What transactions have decided, until the engine hears of it.
+    pub(crate) decided: Arc<Decided>,
+    /// What it knows of the slots of limits.
+    pub(crate) slots: Slots,
     renewals: Renewals,
-    sessions: Readers,
+    /// Turns in lanes.
+    pub(crate) turns: Turns,
+    pub(crate) sessions: Readers,
     /// Stops were asked for, perhaps.
-    news: watch::Sender<()>,
+    pub(crate) news: watch::Sender<()>,
     /// Calls that wait for an answer of another member.
     waiting: Mutex<HashMap<Uuid, Arc<Notify>>>,
     /// The newest boot that whoever has the member was told of.
     known: AtomicI64,
+    /// When the lease of another member is over at the soonest, as the last look has found it.
+    next_lease_end: Mutex<Option<std::time::Instant>>,
     /// Whether notifications do not come.
     is_deaf: AtomicBool,
 }
@@ -62,39 +74,52 @@ impl Member {
         target: Arc<Target>,
         seat: Seat,
         handle: Handle,
-        watches: Arc<Watches>,
+        (watches, decided): (Arc<Watches>, Arc<Decided>),
     ) -> Result<Self, StoreError> {
         let sessions = Readers::new(Arc::clone(&target), handle, SESSIONS)?;
         let renewals = Renewals::new(Arc::clone(&target));
         let (channel, known) = (target.channel(), AtomicI64::new(seat.joined));
         let (news, waiting) = (watch::Sender::new(()), Mutex::default());
-        let is_deaf = AtomicBool::new(false);
+        let (next_lease_end, is_deaf) = (Mutex::default(), AtomicBool::new(false));
+        let slots = Slots::new(seat.joined);
         Ok(Self {
             target,
             seat,
             channel,
             watches,
+            decided,
+            slots,
             renewals,
+            turns: Turns::default(),
             sessions,
             news,
             waiting,
             known,
+            next_lease_end,
             is_deaf,
         })
     }
 
     /// Extends the lease.
     pub(crate) async fn renew(&self) -> Result<(), StoreError> {
-        self.extend(self.target.options.lease_ms()).await
+        self.extend(self.target.options.lease_ms(), false).await
     }
 
     /// Ends the lease.
-    pub(crate) async fn leave(&self) -> Result<(), StoreError> {
-        self.extend(0).await
+    pub(crate) async fn leave(&self, is_drained: bool) -> Result<(), StoreError> {
+        self.extend(0, is_drained).await
     }
 
-    async fn extend(&self, lease_ms: i64) -> Result<(), StoreError> {
-        let is_there = self.renewals.extend(&self.seat, lease_ms).await?;
+    async fn extend(&self, lease_ms: i64, is_drained: bool) -> Result<(), StoreError> {
+        let is_there = self.renewals.extend(&self.seat, lease_ms, is_drained).await?;
+        if is_there { Ok(()) } else { Err(self.seat.lost()) }
+    }
+
+    /// Gives up roots that others may have.
+    pub(crate) async fn release(&self, roots: &[RunId]) -> Result<(), StoreError> {
+        let roots: Vec<_> = roots.iter().map(RunId::as_uuid).collect();
+        let mut client = self.target.session().await?;
+        let is_there = self.seat.release(&mut client, &roots).await?;
         if is_there { Ok(()) } else { Err(self.seat.lost()) }
     }
 
@@ -104,6 +129,9 @@ impl Member {
         let rows = self.rows(OVER, self.own()).await?;
         let Some(row) = rows.first() else { return Err(self.seat.lost()) };
         let (boot, is_any): (i64, bool) = (column(row, 0)?, column(row, 1)?);
+        let next = column::<Option<i64>>(row, 2)?.and_then(|ms| u64::try_from(ms).ok());
+        let next = next.map(|ms| std::time::Instant::now() + Duration::from_millis(ms));
+        *self.next_lease_end.lock() = next;
         if boot == known && !is_any {
             return Ok(None);
         }
@@ -115,84 +143,14 @@ impl Member {
             .map_err(|_| StoreError::Corrupt { what: format!("{} is no boot", taken.boot) })?;
         // Stops that its former owner was asked for.
         self.look();
+        self.slots.look_all();
+        self.turns.ask(&taken.freed);
         Ok(Some(TakenOver { from: taken.from.into(), boot }))
     }
 
-    /// Asks the owner of a run to stop it, and waits for the answer.
-    pub(crate) async fn ask(
-        &self,
-        run: RunId,
-        request: CancelRequest,
-    ) -> Result<Disposition, StoreError> {
-        let waits = Waits::new(self);
-        let request = serde_json::to_string(&request);
-        let request = request.map_err(|error| StoreError::Io { what: error.to_string() })?;
-        match self.put_on(|| self.put(waits.ask, run, &request)).await? {
-            Put::Known(answer) => return Ok(answer),
-            Put::Lost => return Err(self.seat.lost()),
-            Put::Full(owner) => {
-                let what = format!("{STOPS_MAX} stops wait for node {owner}");
-                return Err(StoreError::Io { what });
-            }
-            Put::Waits => {}
-            Put::Moves => return Ok(Disposition::Unknown),
-        }
-        let until = Instant::now() + limits::ASKED_STOP_WAIT;
-        loop {
-            let look_at = until.min(Instant::now() + self.pause());
-            let _ = timeout_at(look_at, waits.woken.notified()).await;
-            match self.in_time(self.reply(waits.ask)).await? {
-                Reply::Answered(answer) => return Ok(answer),
-                Reply::Gone => return Ok(Disposition::Unknown),
-                Reply::Open { owner, lease_until } if Instant::now() >= until => {
-                    return Ok(Disposition::Recorded { owner, lease_until });
-                }
-                Reply::Open { .. } => {}
-            }
-        }
-    }
-
-    /// Puts something to the owner of a run, and waits while that changes.
-    pub(crate) async fn put_on<W>(&self, put: impl Fn() -> W) -> Result<Put, StoreError>
-    where
-        W: Future<Output = Result<Put, StoreError>>,
-    {
-        for _ in 0..MOVES_MAX {
-            match self.in_time(put()).await? {
-                // Somebody takes it over in this moment.
-                Put::Moves => sleep(PAUSE).await,
-                put => return Ok(put),
-            }
-        }
-        Ok(Put::Moves)
-    }
-
-    async fn put(&self, ask: Uuid, run: RunId, request: &str) -> Result<Put, StoreError> {
-        let stops_max = i64::try_from(STOPS_MAX).unwrap_or(i64::MAX);
-        self.put_row(asked::PUT, (ask, run, request), vec![Box::new(stops_max)]).await
-    }
-
-    pub(crate) async fn put_row(
-        &self,
-        sql: &str,
-        (ask, run, text): (Uuid, RunId, &str),
-        more: Vec<Value<'static>>,
-    ) -> Result<Put, StoreError> {
-        let mut values = self.own();
-        values.push(Box::new(run.as_uuid()));
-        values.push(Box::new(ask));
-        values.push(Box::new(text.to_owned()));
-        values.push(Box::new(self.channel.clone()));
-        values.extend(more);
-        // It waits while somebody takes the owner of the run over: a session is left for others.
-        let query = Query { sql: sql.to_owned(), values, is_list: true };
-        let rows = self.sessions.rows(query).await?;
-        rows.first().map_or(Ok(Put::Known(Disposition::Unknown)), asked::put)
-    }
-
-    async fn reply(&self, ask: Uuid) -> Result<Reply, StoreError> {
-        let rows = self.rows(asked::REPLY, vec![Box::new(ask)]).await?;
-        rows.first().map_or(Ok(Reply::Gone), asked::reply)
+    /// Yields when the lease of another member is over at the soonest.
+    pub(crate) fn next_lease_end(&self) -> Option<std::time::Instant> {
+        *self.next_lease_end.lock()
     }
 
     /// Yields the name of the member that has a run.
@@ -216,15 +174,15 @@ impl Member {
         }
     }
 
-    /// Reads the stops that nobody has answered, the first one of each run.
-    pub(crate) async fn asked(&self) -> Result<HashMap<RunId, AskedStop>, StoreError> {
-        let mut first = HashMap::new();
-        for asked in self.unanswered((STOPS_MAX, 0), Vec::new()).await? {
+    /// Reads the stops that nobody has answered, those of each run in their order.
+    pub(crate) async fn asked(&self) -> Result<HashMap<RunId, Vec<AskedStop>>, StoreError> {
+        let mut all: HashMap<_, Vec<_>> = HashMap::new();
+        for asked in self.unanswered((limits::ASKED_STOPS_WAITING_MAX, 0), Vec::new()).await? {
             if let Asked::Stop(stop) = asked {
-                first.entry(stop.run).or_insert(stop);
+                all.entry(stop.run).or_default().push(stop);
             }
         }
-        Ok(first)
+        Ok(all)
     }
 
     /// Reads so many stops, and so many acts, that nobody has answered, but for the known ones.
@@ -305,8 +263,8 @@ impl Member {
 
     /// Notifies this member itself.
     pub(crate) async fn notify_itself(&self, words: &'static str) -> Result<(), StoreError> {
-        let sql = "select pg_notify($1::text, $2::text)";
-        self.rows(sql, vec![Box::new(self.channel.clone()), Box::new(words)]).await.map(drop)
+        let values: Vec<Value<'static>> = vec![Box::new(self.channel.clone()), Box::new(words)];
+        self.rows("select pg_notify($1::text, $2::text)", values).await.map(drop)
     }
 
     /// The first two values of most statements: the seat, without which nothing is done.
@@ -328,19 +286,6 @@ impl Member {
     ) -> Result<T, StoreError> {
         in_time(self.target.options.connect_timeout, work).await
     }
-}
-
-/// Does work within a time.
-///
-/// # Errors
-///
-/// Fails as the work does, or if it takes longer.
-pub(crate) async fn in_time<T>(
-    limit: Duration,
-    work: impl Future<Output = Result<T, StoreError>>,
-) -> Result<T, StoreError> {
-    let late = || StoreError::Unreachable { what: format!("no answer within {limit:?}") };
-    timeout(limit, work).await.unwrap_or_else(|_| Err(late()))
 }
 
 /// A call that waits for an answer, for as long as this lives.
@@ -365,23 +310,19 @@ impl Drop for Waits<'_> {
 }
 
 const OVER: &str = "select boot, exists (
-        select 1 from node where lease_until <= now() and name <> $1)
+        select 1 from node where lease_until <= now() and name <> $1),
+    (select ceil(1000 * extract(epoch from min(lease_until) - now()))::int8
+        from node where lease_until > now() and name <> $1)
     from node where name = $1 and joined = $2";
 
 /// Sessions of a member beside those that write and read, and that of its lease.
-const SESSIONS: usize = 3;
-
-/// Stops that wait for one member.
-const STOPS_MAX: usize = 10 * limits::ASKED_STOPS_MAX;
+pub(crate) const SESSIONS: usize = 3;
 
 /// For how long an answer is kept.
 const KEPT: Duration = Duration::from_mins(10);
 
-/// How often a run whose owner changes is looked at.
-const MOVES_MAX: u32 = 20;
-
 /// Between two looks.
-const PAUSE: Duration = Duration::from_millis(50);
+pub(crate) const PAUSE: Duration = Duration::from_millis(50);
 
 /// How long nobody looks for stops and answers although nothing was heard.
 const PAUSE_MAX: Duration = Duration::from_secs(1);

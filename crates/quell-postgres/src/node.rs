@@ -4,7 +4,10 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-use quell_core::cluster::{ActAnswer, Answer, Asked, Cluster, LogWatch, TakenOver};
+use quell_core::cluster::{
+    ActAnswer, Answer, Asked, AskedStop, Cluster, ForgottenWork, LogWatch, Placed, SlotsAsked,
+    SlotsHeld, StopToCome, TakenOver, TurnAsk,
+};
 use quell_core::store::{
     BoxFuture, Checkpoint, Claim, EndedTree, Page, Pages, Record, RunRecord, Store, StoreError,
     Stored,
@@ -14,8 +17,9 @@ use quell_durable::Committed;
 use tokio::runtime::Handle;
 use tokio_util::task::AbortOnDropHandle;
 
+use crate::fault::in_time;
 use crate::listener::listen;
-use crate::member::{Member, in_time};
+use crate::member::Member;
 use crate::options::PostgresOptions;
 use crate::store::{Opened, PostgresStore};
 use crate::watching::{Reads, say};
@@ -23,8 +27,8 @@ use crate::watching::{Reads, say};
 /// A member of a cluster whose store is one schema of a database: the store and the cluster of one
 /// engine, under the name [`PostgresOptions::node`].
 ///
-/// It is a [`PostgresStore`] with a lease, and has up to six sessions more: one that listens, one
-/// for the lease, three for stops, and one for as long as it takes over.
+/// It is a [`PostgresStore`] with a lease, and has up to seven sessions more: one that listens, one
+/// for the lease, three for stops, one for turns in lanes, and one for as long as it takes over.
 ///
 /// # Examples
 ///
@@ -83,8 +87,8 @@ impl PostgresNode {
         }
         let Opened { store, joined_at, handle } = PostgresStore::start(options).await?;
         let (target, seat) = (Arc::clone(&store.target), store.seat.clone());
-        let watches = Arc::clone(&store.watches);
-        let member = Arc::new(Member::new(target, seat, handle.clone(), watches)?);
+        let shared = (Arc::clone(&store.watches), Arc::clone(&store.decided));
+        let member = Arc::new(Member::new(target, seat, handle.clone(), shared)?);
         let listener = AbortOnDropHandle::new(handle.spawn(listen(Arc::clone(&member))));
         let says = AbortOnDropHandle::new(handle.spawn(say(Arc::clone(&member))));
         Ok(Self { store, member, joined_at, handle, listener, says })
@@ -140,12 +144,37 @@ impl Cluster for PostgresNode {
         self.on_threads(move |member| async move { in_time(limit, member.take_over()).await })
     }
 
+    fn next_lease_end(&self) -> Option<Instant> {
+        self.member.next_lease_end()
+    }
+
     fn ask(
         &self,
         run: RunId,
         request: CancelRequest,
     ) -> BoxFuture<'_, Result<Disposition, StoreError>> {
         self.on_threads(move |member| async move { member.ask(run, request).await })
+    }
+
+    fn remember(&self, stop: StopToCome) -> BoxFuture<'_, Result<bool, StoreError>> {
+        self.on_threads(move |member| async move { member.remember(stop).await })
+    }
+
+    fn take_remembered(&self) -> Vec<AskedStop> {
+        self.member.decided.stops.take()
+    }
+
+    fn take_placed(&self) -> Vec<Placed> {
+        self.member.decided.places.take()
+    }
+
+    fn turns(&self, asks: Vec<TurnAsk>) -> BoxFuture<'_, Result<Vec<RunId>, StoreError>> {
+        let limit = self.limit();
+        self.on_threads(move |member| async move { in_time(limit, member.take_turns(asks)).await })
+    }
+
+    fn turn_heard(&self) -> BoxFuture<'_, Vec<Arc<str>>> {
+        Box::pin(self.member.turns.next())
     }
 
     fn owner(&self, run: RunId) -> BoxFuture<'_, Result<Option<Arc<str>>, StoreError>> {
@@ -177,9 +206,28 @@ impl Cluster for PostgresNode {
         Some(Box::new(Reads::begin(&self.member, root)))
     }
 
-    fn leave(&self) -> BoxFuture<'_, Result<(), StoreError>> {
+    fn release(&self, roots: Vec<RunId>) -> BoxFuture<'_, Result<(), StoreError>> {
+        let statement = Duration::from_millis(self.member.target.statement_ms());
+        let limit = self.limit().saturating_add(statement);
+        self.on_threads(move |member| async move { in_time(limit, member.release(&roots)).await })
+    }
+
+    fn forgotten(&self) -> BoxFuture<'_, Result<Vec<ForgottenWork>, StoreError>> {
+        self.on_threads(move |member| async move { member.forgotten().await })
+    }
+
+    fn slots(&self, asked: Vec<SlotsAsked>) -> BoxFuture<'_, Result<Vec<SlotsHeld>, StoreError>> {
         let limit = self.limit();
-        self.on_threads(move |member| async move { in_time(limit, member.leave()).await })
+        self.on_threads(move |member| async move { in_time(limit, member.slots(asked)).await })
+    }
+
+    fn slots_moved(&self) -> BoxFuture<'_, Result<Vec<Arc<str>>, StoreError>> {
+        self.on_threads(move |member| async move { member.slots_moved().await })
+    }
+
+    fn leave(&self, is_drained: bool) -> BoxFuture<'_, Result<(), StoreError>> {
+        let limit = self.limit();
+        self.on_threads(move |member| async move { in_time(limit, member.leave(is_drained)).await })
     }
 }
 
@@ -247,7 +295,7 @@ impl Store for PostgresNode {
             let asked = asked.await?;
             let records = pages.items.iter_mut().flatten();
             for record in records.filter(|record| !record.status.is_terminal()) {
-                if let Some(stop) = asked.get(&record.run()) {
+                for stop in asked.get(&record.run()).into_iter().flatten() {
                     record.apply(&Record::StopAccepted(stop.accepted(record.epoch).into()));
                 }
             }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use quell_core::store::StoreError;
+use quell_durable::instant;
 use tokio_postgres::{Error, Row};
 
 use crate::fault::fault;
@@ -51,6 +52,34 @@ impl NodeRecord {
     }
 }
 
+/// A member that was lost, and work that it had begun: of that nobody knows whether it executes
+/// still, until the member is back or [forgotten](crate::PostgresAdmin::forget).
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct LostNode {
+    /// Its name.
+    pub name: Arc<str>,
+    /// Trees in which something may execute because of it.
+    pub runs: u64,
+}
+
+/// Reads which members were lost and have left work in doubt, behind a name.
+pub(crate) async fn lost(
+    on: &Readers,
+    after: Option<&str>,
+    limit: usize,
+) -> Result<Vec<LostNode>, StoreError> {
+    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+    let values: Vec<Value<'static>> = vec![Box::new(after.map(str::to_owned)), Box::new(limit)];
+    let rows = on.rows(Query { sql: LOST.to_owned(), values, is_list: true }).await?;
+    rows.iter().map(|row| lost_node(row).map_err(|error| fault(&error))).collect()
+}
+
+fn lost_node(row: &Row) -> Result<LostNode, Error> {
+    let (name, runs): (&str, i64) = (row.try_get(0)?, row.try_get(1)?);
+    Ok(LostNode { name: name.into(), runs: runs.cast_unsigned() })
+}
+
 /// Reads who has a store, behind a name.
 pub(crate) async fn nodes(
     on: &Readers,
@@ -73,18 +102,19 @@ pub(crate) async fn nodes(
 fn node(row: &Row) -> Result<NodeRecord, Error> {
     let name: &str = row.try_get(0)?;
     let count = |column| row.try_get::<_, i64>(column).map(i64::cast_unsigned);
-    let instant = |micros: i64| {
-        let micros = Duration::from_micros(micros.try_into().unwrap_or_default());
-        SystemTime::UNIX_EPOCH + micros
+    let of_micros = |micros: i64| {
+        // One of a row that was changed by hand is one that can be written all the same.
+        let whole = instant(micros.max(0) / 1_000).unwrap_or(SystemTime::UNIX_EPOCH);
+        whole + Duration::from_micros(micros.max(0).cast_unsigned() % 1_000)
     };
-    let lease_until = row.try_get::<_, Option<i64>>(2)?.map(instant);
+    let lease_until = row.try_get::<_, Option<i64>>(2)?.map(of_micros);
     let pid: Option<i32> = row.try_get(5)?;
     let (said, from) = (row.try_get(6)?, row.try_get(7)?);
     let is_standby: bool = row.try_get(4)?;
     Ok(NodeRecord {
         name: (!name.is_empty()).then(|| name.into()),
         boot: count(1)?,
-        at: instant(row.try_get(3)?),
+        at: of_micros(row.try_get(3)?),
         lease_until,
         is_connected: (!is_standby).then_some(pid.is_some()),
         process: pid.map(|pid| words(pid, said, from).into()),
@@ -96,6 +126,19 @@ fn node(row: &Row) -> Result<NodeRecord, Error> {
 
 const NAMES: &str = r#"select name from node where name > coalesce($1::text, '') collate "C"
     or $1 is null order by name limit $2"#;
+
+/// What a member has begun is known once it has been taken over from; members of the release before
+/// have said of a run alone that it was on a node. One whose lease lasts is not lost, and what was
+/// forgotten is released within seconds.
+const LOST: &str = r#"select d.name, count(distinct d.root) from (
+        select coalesce(h.member, h.name) collate "C" as name, coalesce(r.root, r.id) as root
+        from hold h join run r on r.ord = h.run
+        left join forgotten f on f.name = coalesce(h.member, h.name)
+        where (h.member is not null or h.what = 'node')
+        and (f.boot is null or coalesce(h.boot, 0) > f.boot)) d
+    where (d.name > $1::text collate "C" or $1 is null)
+    and not exists (select 1 from node n where n.name = d.name and n.lease_until > now())
+    group by d.name order by d.name limit $2"#;
 
 /// The locks are read once, however many members there are.
 const NODES: &str = "with held as materialized (

@@ -42,10 +42,10 @@ pub struct PostgresOptions {
     /// for a database that is away. Defaults to 5 s; more than a day counts as a day. Zero reaches
     /// nothing.
     pub connect_timeout: Duration,
-    /// How long one statement may take on the server, and a whole transaction of the one that
-    /// writes; so also how long it may take to give all that a member has to another one, which is
-    /// about 1 s for 30,000 live runs. Defaults to 30 s; more than a day counts as a day. Zero
-    /// counts as 1 ms.
+    /// How long one statement may take on the server, and, with `connect_timeout` added to it, a
+    /// whole transaction of the one that writes; so also how long it may take to give all that a
+    /// member has to another one, which is about 1 s for 30,000 live runs. Defaults to 30 s; more
+    /// than a day counts as a day. Zero counts as 1 ms.
     pub statement_timeout: Duration,
     /// Connections that read. Defaults to 4; more than 1,000 count as 1,000. Zero counts as 1. One
     /// of them, if there are several, is for other reads than lists of runs.
@@ -63,7 +63,8 @@ pub struct PostgresOptions {
     /// [`PostgresNode`]: crate::PostgresNode
     pub node: Option<String>,
     /// How long the lease of a member lasts, by the clock of the database, after its last renewal.
-    /// Defaults to 15 s; more than a day counts as a day. Zero is over at once: no engine takes it.
+    /// Defaults to 15 s; more than [`LEASE_MAX`](Self::LEASE_MAX) is refused, for nobody has the
+    /// runs of a member that is gone for so long. Zero is over at once: no engine takes it.
     pub lease: Duration,
     /// Whether a server is accepted whose `synchronous_commit` is off: what was acknowledged in the
     /// last moments before it crashes may be lost then. Defaults to no.
@@ -71,6 +72,9 @@ pub struct PostgresOptions {
 }
 
 impl PostgresOptions {
+    /// The longest [`lease`](field@Self::lease).
+    pub const LEASE_MAX: Duration = Duration::from_hours(1);
+
     /// Names the database; everything else is as by default.
     pub fn new(url: impl Into<String>) -> Self {
         Self {
@@ -106,9 +110,17 @@ impl PostgresOptions {
     pub(crate) fn bounded(mut self) -> Self {
         self.connect_timeout = self.connect_timeout.min(TIME_MAX);
         self.statement_timeout = self.statement_timeout.min(TIME_MAX);
-        self.lease = self.lease.min(TIME_MAX);
         self.readers = self.readers.min(READERS_MAX);
         self
+    }
+
+    /// Yields how many sessions a store has at most: one that writes, those that read, and of a
+    /// member one that listens, one for the lease, three for stops, one for turns in lanes, and one
+    /// to take over.
+    pub(crate) const fn sessions_max(&self) -> usize {
+        let of_member = if self.node.is_some() { 7 } else { 0 };
+        let readers = if self.readers == 0 { 1 } else { self.readers };
+        1 + readers + of_member
     }
 
     /// Yields the lease in milliseconds.
@@ -117,7 +129,7 @@ impl PostgresOptions {
     }
 }
 
-/// The longest limit, and the longest lease.
+/// The longest limit.
 const TIME_MAX: Duration = Duration::from_hours(24);
 
 /// The most connections that read.

@@ -7,17 +7,16 @@ use std::time::Duration;
 use quell_core::store::{Page, Pages, RunRecord, StoreError, Stored};
 use quell_core::{RunEvent, RunFilter, RunId};
 use tokio::time::timeout;
-use tokio_postgres::Client;
 
 use crate::checks;
-use crate::node_record::{self, NodeRecord};
+use crate::node_record::{self, LostNode, NodeRecord};
 use crate::options::PostgresOptions;
 use crate::readers::Readers;
 use crate::schema::{self, Found};
 use crate::session::Target;
 use crate::survey::{self, Survey};
 use crate::threads::Sessions;
-use crate::{list, read};
+use crate::{list, read, unshared};
 
 /// Reads the store of a database, also while processes have it: it takes no lock and no seat, never
 /// makes or changes a table, and its sessions may write nothing. Each call is one statement, or a
@@ -106,6 +105,20 @@ impl PostgresReader {
         read::get(&self.readers, run).await.map_err(not_let_in)
     }
 
+    /// Reads the name of the node that has a run, or had it last. None if there is no such run, and
+    /// of one of a store that was alone.
+    ///
+    /// # Errors
+    ///
+    /// Fails with the trouble of the database.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe.
+    pub async fn owner(&self, run: RunId) -> Result<Option<Arc<str>>, StoreError> {
+        read::owner(&self.readers, run).await.map_err(not_let_in)
+    }
+
     /// Reads the runs that a filter means, those that were accepted last first, as
     /// [`Store::list`](quell_core::store::Store::list) does.
     ///
@@ -183,6 +196,25 @@ impl PostgresReader {
         node_record::nodes(&self.readers, schema, after, limit).await.map_err(not_let_in)
     }
 
+    /// Reads which members were lost and have left work of which nobody knows whether it executes
+    /// still: those whose names come behind one, in the order of their names and at most so many.
+    /// They are members no longer, or their lease is over. Zero reads none.
+    ///
+    /// # Errors
+    ///
+    /// Fails with the trouble of the database.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe.
+    pub async fn lost_nodes(
+        &self,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<Vec<LostNode>, StoreError> {
+        node_record::lost(&self.readers, after, limit).await.map_err(not_let_in)
+    }
+
     /// Looks at the server and the tables: what durability rests on, and how much there is.
     ///
     /// # Errors
@@ -210,8 +242,8 @@ impl PostgresReader {
 }
 
 /// Looks whether there is a store that can be read, and yields the number of its tables.
-async fn enter(target: &Target, steps: &[&str]) -> Result<u32, StoreError> {
-    let client: Client = target.session().await?;
+pub(crate) async fn enter(target: &Target, steps: &[&str]) -> Result<u32, StoreError> {
+    let client = unshared::session(target).await?;
     let found = in_time(target, async {
         checks::check_to_read(&client).await?;
         schema::look(&client, target, steps).await
@@ -232,7 +264,7 @@ async fn enter(target: &Target, steps: &[&str]) -> Result<u32, StoreError> {
     }
 }
 
-async fn in_time<T>(
+pub(crate) async fn in_time<T>(
     target: &Target,
     work: impl Future<Output = Result<T, StoreError>>,
 ) -> Result<T, StoreError> {
@@ -246,7 +278,7 @@ async fn in_time<T>(
 fn not_let_in(error: StoreError) -> StoreError {
     match error {
         StoreError::ReadOnly { what } => StoreError::Denied {
-            what: format!("{what}; grant it usage on the schema, and select on its tables"),
+            what: format!("grant it usage on the schema, and select on its tables ({what})"),
         },
         other => other,
     }

@@ -12,8 +12,6 @@ use crate::sql::Sql;
 #[derive(Debug)]
 pub(crate) struct Prepared {
     pub(crate) client: Client,
-    /// The process of the server that serves it.
-    pub(crate) pid: i32,
     statements: HashMap<Sql, Statement>,
 }
 
@@ -24,11 +22,12 @@ impl Prepared {
     ///
     /// Fails as the server does.
     pub(crate) async fn of(client: Client) -> Result<Self, Error> {
+        // Each is planned once: all find their rows by indexes, however many there are.
+        client.batch_execute("set plan_cache_mode = force_generic_plan").await?;
         let prepared = Sql::ALL.map(|sql| client.prepare(sql.text()));
         let prepared = try_join_all(prepared).await?;
-        let pid = client.query_typed_one("select pg_backend_pid()", &[]).await?.try_get(0)?;
         let statements = Sql::ALL.into_iter().zip(prepared).collect();
-        Ok(Self { client, pid, statements })
+        Ok(Self { client, statements })
     }
 
     /// Reads rows.

@@ -5,17 +5,19 @@
 
 use std::error::Error;
 use std::fmt;
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use quell_core::store::{
     Checkpoint, Claim, Cursor, EndedTree, Epoch, Page, Pages, RunRecord, StoreError, Stored,
     Unreadable,
 };
-use quell_core::{Payload, RunEvent, RunId, limits};
+use quell_core::{Payload, RunEvent, RunId, RunStatus, limits};
 use quell_durable::{Listed, bits, instant, key_ttl_ms, millis, owner_text};
 use tokio_postgres::Row;
 use uuid::Uuid;
 
+use crate::asked::{self, OWNER};
 use crate::fault::fault;
 use crate::readers::{Query, Readers};
 use crate::row::{COLUMNS, run_of};
@@ -30,6 +32,13 @@ pub(crate) async fn get(on: &Readers, run: RunId) -> Result<Option<RunRecord>, S
     let rows = on.rows(query).await?;
     let Some(row) = rows.first() else { return Ok(None) };
     Ok(Some(run_of(row, 0).value?))
+}
+
+/// Reads the name of the node that has a run, or had it last.
+pub(crate) async fn owner(on: &Readers, run: RunId) -> Result<Option<Arc<str>>, StoreError> {
+    let (sql, values): (_, Vec<Value<'static>>) = (OWNER.to_owned(), vec![Box::new(id(run))]);
+    let rows = on.rows(Query { sql, values, is_list: false }).await?;
+    rows.first().map_or(Ok(None), asked::owner)
 }
 
 /// Reads ids from one to another, both included, in their order and at most so many.
@@ -78,7 +87,7 @@ pub(crate) async fn recover(
     page: Page,
 ) -> Result<Pages<Stored<RunRecord>>, StoreError> {
     let of = format!(
-        "select run.bytes as size, {COLUMNS} from run
+        "select run.bytes as size, {COLUMNS}, run.unstarted from run
         where (status < 3 or stop_rollback and status >= 5) and ord > $1
         and node = (select name from node where name = $3 and joined = $4)
         order by ord limit $2"
@@ -87,7 +96,16 @@ pub(crate) async fn recover(
     let (name, joined) = (Box::new(seat.name.to_string()), Box::new(seat.joined));
     let values: Vec<Value<'static>> = vec![Box::new(after(page)), more_than(page), name, joined];
     let query = Query { sql, values, is_list: false };
-    Ok(pages(&on.rows(query).await?, |row| run_of(row, FIRST)))
+    Ok(pages(&on.rows(query).await?, |row| {
+        let mut run = run_of(row, FIRST);
+        if let Ok(record) = &mut run.value {
+            // It is set when the run changes hands, and not changed when it starts.
+            record.is_unstarted = record.status == RunStatus::Queued
+                && record.started_at.is_none()
+                && row.try_get("unstarted").unwrap_or(false);
+        }
+        run
+    }))
 }
 
 /// Reads events behind a number.
@@ -128,14 +146,15 @@ pub(crate) async fn ended(
     seat: &Seat,
     page: Page,
 ) -> Result<Pages<Stored<EndedTree>>, StoreError> {
-    // The numbers of events are dense: the last one says how many there are.
+    // The numbers of events are dense: the last one says how many there are. Whether a live run has
+    // the lane is looked up for each: `exists` would have the lanes of all live runs read first.
     let of = "select 0 as size, ord, id, epoch, at, coalesce(quiesced, ended, at) as until,
         1 + (select count(*) from run b where b.root = r.id)
         + greatest(0, (select max(seq) from event e where e.root = r.ord)) as all_rows, quiescent
         from run r where ord > $1 and parent is null and status >= 3
-        and not exists (select 1 from run b where b.root = r.id and b.status < 3)
-        and (lane is null or not exists
-            (select 1 from run l where l.status < 3 and l.lane = r.lane))
+        and not exists (select 1 from run b where b.root = r.id and coalesce(b.status, 0) < 3)
+        and (lane is null
+            or (select true from run l where l.status < 3 and l.lane = r.lane limit 1) is null)
         and (quiescent or node = $3 or not exists (select 1 from node n where n.name = r.node))
         order by ord limit $2";
     let name = Box::new(seat.name.to_string());
@@ -144,9 +163,10 @@ pub(crate) async fn ended(
     Ok(pages(&on.rows(query).await?, tree))
 }
 
-/// Reads nothing: tells whether the server answers, and the schema is there.
+/// Reads nothing: tells whether the server answers, the schema is there, and nobody has locked the
+/// runs.
 pub(crate) async fn ready(on: &Readers) -> Result<(), StoreError> {
-    let sql = "select 1 from tally limit 1".to_owned();
+    let sql = "select exists (select 1 from tally) and exists (select 1 from run)".to_owned();
     on.rows(Query { sql, values: Vec::new(), is_list: false }).await.map(drop)
 }
 

@@ -11,7 +11,7 @@ use std::time::Duration;
 use deadpool_postgres::{
     Connect, Manager, ManagerConfig, Object, Pool, PoolError, RecyclingMethod, Runtime,
 };
-use futures::future::{BoxFuture, FutureExt as _};
+use futures::future::{BoxFuture, FutureExt as _, join_all};
 use quell_core::store::StoreError;
 use tokio::runtime::Handle;
 use tokio::sync::{Semaphore, oneshot};
@@ -90,6 +90,16 @@ impl Readers {
     ///
     /// Fails as the server does, or if the store is closed.
     pub(crate) async fn rows(&self, query: Query) -> Result<Vec<Row>, StoreError> {
+        self.transaction(vec![query]).await
+    }
+
+    /// Sends statements at once, in one transaction if they are several, and yields the rows of all
+    /// of them, one after the other. They change nothing if one fails.
+    ///
+    /// # Errors
+    ///
+    /// As [`rows`](Self::rows).
+    pub(crate) async fn transaction(&self, all: Vec<Query>) -> Result<Vec<Row>, StoreError> {
         if self.under_way.is_closed() {
             return Err(StoreError::Closed);
         }
@@ -100,7 +110,7 @@ impl Readers {
             lists: Arc::clone(&self.lists),
             sessions: self.sessions,
         };
-        self.under_way.spawn_on(read.run(query, answer), &self.handle);
+        self.under_way.spawn_on(read.run(all, answer), &self.handle);
         answered.await.unwrap_or(Err(StoreError::Closed))
     }
 
@@ -121,8 +131,8 @@ struct Read {
 }
 
 impl Read {
-    async fn run(self, query: Query, mut answer: Answer) {
-        if let Some(found) = self.in_turn(&query, &mut answer).await {
+    async fn run(self, all: Vec<Query>, mut answer: Answer) {
+        if let Some(found) = self.in_turn(&all, &mut answer).await {
             // Who gave up is not told.
             quell_durable::catch_panic(|| drop(answer.send(found)));
         }
@@ -131,11 +141,11 @@ impl Read {
     /// Reads when it is its turn; none if the caller gave up.
     async fn in_turn(
         &self,
-        query: &Query,
+        all: &[Query],
         answer: &mut Answer,
     ) -> Option<Result<Vec<Row>, StoreError>> {
         let mut _turn = None;
-        if query.is_list {
+        if all.iter().any(|query| query.is_list) {
             _turn = tokio::select! {
                 // Who has given up needs no turn.
                 biased;
@@ -143,14 +153,14 @@ impl Read {
                 turn = self.lists.acquire() => turn.ok(),
             };
         }
-        self.with_a_session(query, answer).await
+        self.with_a_session(all, answer).await
     }
 
     /// Reads on a session that is alive; none if the caller gave up. Those that died while nobody
     /// used them leave.
     async fn with_a_session(
         &self,
-        query: &Query,
+        all: &[Query],
         answer: &mut Answer,
     ) -> Option<Result<Vec<Row>, StoreError>> {
         for _ in 0..=self.sessions {
@@ -164,7 +174,7 @@ impl Read {
                 Ok(session) => session,
                 Err(error) => return Some(Err(self.no_session(&error))),
             };
-            match self.on(session, query, answer).await? {
+            match self.on(session, all, answer).await? {
                 Ok(rows) => return Some(Ok(rows)),
                 Err(Failed::Server(error)) if is_lost(&error) || is_victim(&error) => {}
                 Err(Failed::Server(error)) => return Some(Err(fault(&error))),
@@ -178,12 +188,12 @@ impl Read {
     async fn on(
         &self,
         session: Object,
-        query: &Query,
+        all: &[Query],
         answer: &mut Answer,
     ) -> Option<Result<Vec<Row>, Failed>> {
         let limit = Duration::from_millis(self.target.statement_ms());
         let is_silent = {
-            let rows = rows(&session, query);
+            let rows = rows(&session, all);
             tokio::pin!(rows);
             let is_silent = tokio::select! {
                 // An answer that is there is given.
@@ -231,14 +241,30 @@ enum Failed {
     Silence,
 }
 
-async fn rows(session: &Object, query: &Query) -> Result<Vec<Row>, Error> {
+async fn rows(session: &Object, all: &[Query]) -> Result<Vec<Row>, Error> {
     // Filters of callers make as many statements as there are ways to filter.
     if session.statement_cache.size() >= STATEMENTS_MAX {
         session.statement_cache.clear();
     }
-    let statement = session.prepare_cached(&query.sql).await?;
-    let values: Vec<&(dyn ToSql + Sync)> = query.values.iter().map(|it| &**it as _).collect();
-    session.query(&statement, &values).await
+    let mut statements = Vec::with_capacity(all.len());
+    for query in all {
+        let values: Vec<&(dyn ToSql + Sync)> = query.values.iter().map(|it| &**it as _).collect();
+        statements.push((session.prepare_cached(&query.sql).await?, values));
+    }
+    if let [(statement, values)] = &statements[..] {
+        return session.query(statement, values).await;
+    }
+    // A statement is sent when its future is first polled, and these are polled in their order.
+    let asked = statements.iter().map(|(statement, values)| session.query(statement, values));
+    let (begun, answers, committed) = futures::join!(
+        session.batch_execute("begin"),
+        join_all(asked),
+        // Behind a statement that failed it rolls back.
+        session.batch_execute("commit")
+    );
+    begun?;
+    let rows = answers.into_iter().collect::<Result<Vec<_>, _>>()?;
+    committed.map(|()| rows.into_iter().flatten().collect())
 }
 
 /// Opens sessions as the one that writes is opened.

@@ -1,14 +1,15 @@
 //! [`why`] a record was refused: a second look, which is rare.
 
 use quell_core::RunId;
-use quell_core::store::{Epoch, Record, StoreError};
+use quell_core::store::{Accepted, Epoch, Record, StoreError};
 use quell_durable::{Standing, Write};
 use tokio_postgres::Error;
 use uuid::Uuid;
 
+use crate::lanes::rule_of;
 use crate::prepared::Prepared;
 use crate::sql::Sql;
-use crate::step::{id, key_owner, seq_of};
+use crate::step::{id, key_owner};
 use crate::text::kept;
 
 /// Says why a statement of a record has changed no row. It is asked before anything is rolled back,
@@ -17,7 +18,11 @@ use crate::text::kept;
 /// # Errors
 ///
 /// Fails as the server does.
-pub(crate) async fn why(on: &Prepared, sql: Sql, write: &Write) -> Result<StoreError, Error> {
+pub(crate) async fn why(
+    on: &Prepared,
+    (sql, node): (Sql, &str),
+    write: &Write,
+) -> Result<StoreError, Error> {
     let (run, epoch) = (write.record.run(), write.record.epoch());
     match (&write.record, sql) {
         (Record::Accepted(accepted), Sql::Claim) => {
@@ -36,6 +41,9 @@ pub(crate) async fn why(on: &Prepared, sql: Sql, write: &Write) -> Result<StoreE
             if standing(on, run).await?.is_some() {
                 return Ok(StoreError::Exists { run });
             }
+            if let Some(busy) = lane_busy(on, node, accepted).await? {
+                return Ok(busy);
+            }
             let root = accepted.root;
             Ok(Standing::refusal(standing(on, root).await?, root, epoch))
         }
@@ -44,7 +52,7 @@ pub(crate) async fn why(on: &Prepared, sql: Sql, write: &Write) -> Result<StoreE
             // The start before it, which its end stores, would have been refused first.
             let has_ended = found.is_some_and(|found| found.has_ended && write.started.is_some());
             if !has_ended && found.is_some_and(|found| epoch >= found.epoch) {
-                let seq = seq_of(event).cast_unsigned();
+                let seq = event.last_seq();
                 return Ok(StoreError::SeqTaken { root: run, seq });
             }
             Ok(Standing::refusal(found, run, epoch))
@@ -61,6 +69,19 @@ pub(crate) async fn why(on: &Prepared, sql: Sql, write: &Write) -> Result<StoreE
         }
         _ => Ok(Standing::refusal(standing(on, run).await?, run, epoch)),
     }
+}
+
+async fn lane_busy(
+    on: &Prepared,
+    node: &str,
+    accepted: &Accepted,
+) -> Result<Option<StoreError>, Error> {
+    let Some((lane, rule)) = rule_of(accepted) else { return Ok(None) };
+    let (kept_lane, owner) = (kept(lane), accepted.owner.as_deref().map(kept));
+    let busy = on.rows(Sql::LaneBusy, &[&kept_lane, &rule, &node, &owner]).await?;
+    let Some(row) = busy.first() else { return Ok(None) };
+    let run = RunId::from_uuid(row.try_get::<_, Uuid>(0)?);
+    Ok(Some(StoreError::LaneBusy { lane: lane.into(), run }))
 }
 
 async fn standing(on: &Prepared, run: RunId) -> Result<Option<Standing>, Error> {

@@ -35,28 +35,43 @@ impl Renewals {
         Self { target, client: Mutex::new(None) }
     }
 
-    /// Has the lease of a seat end so many milliseconds from now on. Yields whether the seat is
-    /// still there.
+    /// Has the lease of a seat end so many milliseconds from now on. `is_drained` says that nothing
+    /// live that it has executes any more. Yields whether the seat is still there.
     ///
     /// # Errors
     ///
     /// Fails as the server or the way to it does.
-    pub(crate) async fn extend(&self, seat: &Seat, lease_ms: i64) -> Result<bool, StoreError> {
+    pub(crate) async fn extend(
+        &self,
+        seat: &Seat,
+        lease_ms: i64,
+        is_drained: bool,
+    ) -> Result<bool, StoreError> {
+        let term = (lease_ms, is_drained);
         let kept = self.client.lock().take();
         if let Some(client) = kept {
-            match self.extend_on(client, seat, lease_ms).await {
+            match self.extend_on(client, seat, term).await {
                 // It has died while nobody used it.
                 Err(error) if is_lost(&error) => {}
                 other => return other.map_err(|error| fault(&error)),
             }
         }
         let client = self.target.session().await?;
-        self.extend_on(client, seat, lease_ms).await.map_err(|error| fault(&error))
+        self.extend_on(client, seat, term).await.map_err(|error| fault(&error))
     }
 
-    async fn extend_on(&self, client: Client, seat: &Seat, lease_ms: i64) -> Result<bool, Error> {
-        let values: [(&(dyn tokio_postgres::types::ToSql + Sync), Type); 3] =
-            [(&&*seat.name, Type::TEXT), (&seat.joined, Type::INT8), (&lease_ms, Type::INT8)];
+    async fn extend_on(
+        &self,
+        client: Client,
+        seat: &Seat,
+        (lease_ms, is_drained): (i64, bool),
+    ) -> Result<bool, Error> {
+        let values: [(&(dyn tokio_postgres::types::ToSql + Sync), Type); 4] = [
+            (&&*seat.name, Type::TEXT),
+            (&seat.joined, Type::INT8),
+            (&lease_ms, Type::INT8),
+            (&is_drained, Type::BOOL),
+        ];
         let rows = client.query_typed(RENEW, &values).await?;
         let former = self.client.lock().replace(client);
         drop(former);
@@ -64,5 +79,5 @@ impl Renewals {
     }
 }
 
-const RENEW: &str = "update node set lease_until = now() + $3::int8 * interval '1 millisecond'
-    where name = $1 and joined = $2 returning 1";
+const RENEW: &str = "update node set lease_until = now() + $3::int8 * interval '1 millisecond',
+    drained = $4 where name = $1 and joined = $2 returning 1";

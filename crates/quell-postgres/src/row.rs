@@ -17,10 +17,11 @@ pub(crate) const COLUMNS: &str = "run.ord, run.id, run.root, run.parent, run.epo
     run.stop_cause, run.stop_deadline, run.stop_rollback::int::int8 as stop_rollback, run.paused,
     run.report, run.quiescent::int::int8 as quiescent, run.quiesced, run.answer, run.attempt,
     run.stood, run.paused_at, run.pause_by, run.pause_expires, run.pause_timeout,
-    run.pause_stands::int::int8 as pause_stands,
+    run.pause_stands::int::int8 as pause_stands, run.partial, run.summary, run.used,
     (select json_agg(json_build_array(h.nr, h.what, h.name) order by h.nr)::text
         from hold h where h.run = run.ord) as holds,
-    run.ended";
+    run.ended,
+    exists (select 1 from event e where e.root = run.ord)::int::int8 as log";
 
 /// Reads a run, whose columns begin behind so many others.
 pub(crate) fn run_of(row: &Row, first: usize) -> Listed<RunRecord> {

@@ -11,7 +11,9 @@ use quell_core::Work;
 use quell_core::store::StoreError;
 use tokio_postgres::types::ToSql;
 use tokio_postgres::{Client, Error, Transaction};
+use uuid::Uuid;
 
+use crate::begun::BEGUN;
 use crate::fault::fault;
 use crate::inherit::inherit;
 use crate::text::kept;
@@ -41,11 +43,13 @@ pub(crate) struct Taken {
     pub(crate) from: String,
     /// The boot that was given with it.
     pub(crate) boot: i64,
+    /// Lanes that are free because of that, perhaps.
+    pub(crate) freed: Vec<String>,
 }
 
 impl Seat {
     /// Takes a seat, with what was left under its name, and by stores that were alone. A store that
-    /// is alone takes what all others have left.
+    /// is alone takes what all others have left, which those may execute still.
     ///
     /// # Errors
     ///
@@ -74,13 +78,18 @@ impl Seat {
         name: &Arc<str>,
         terms: Terms<'_>,
     ) -> Result<Self, Error> {
-        let former = transaction.query(FORMER, &[&&**name]).await?;
+        let former = transaction.query(FORMER, &[&&**name, &drained(name)]).await?;
         let former = former.iter().map(|row| row.try_get(0)).collect::<Result<Vec<String>, _>>()?;
         let is_first = name.is_empty() && former.iter().all(String::is_empty);
         let joined = if is_first {
             boots(transaction, 1).await?
         } else {
             let last = boots(transaction, 2).await?;
+            // Of a process of this name it is known that it is gone; of others it is not.
+            let strangers = former.iter().filter(|it| !it.is_empty() && ***it != **name);
+            for stranger in strangers {
+                doubt(transaction, stranger).await?;
+            }
             inherit(transaction, &former, name, last - 1).await?;
             last
         };
@@ -110,22 +119,50 @@ impl Seat {
             if let (boot, Some(from)) = (own.try_get(0)?, own.try_get(1)?)
                 && boot > known
             {
-                return Ok(Ok(Some(Taken { from, boot })));
+                return Ok(Ok(Some(Taken { from, boot, freed: Vec::new() })));
             }
             let over = transaction.query(OVER, &[&name]).await?;
             let Some(over) = over.first() else { return Ok(Ok(None)) };
             let from: String = over.try_get(0)?;
             let boot = boots(&transaction, 2).await?;
-            let doubt: [&(dyn ToSql + Sync); 3] = [&from, &Work::Node.as_str(), &kept(&from)];
-            transaction.execute(DOUBT, &doubt).await?;
-            inherit(&transaction, std::slice::from_ref(&from), name, boot - 1).await?;
+            doubt(&transaction, &from).await?;
+            let gone = std::slice::from_ref(&from);
+            let freed = inherit(&transaction, gone, name, boot - 1).await?;
             transaction.execute(RAISE, &[&name, &boot, &from]).await?;
-            Ok(Ok(Some(Taken { from, boot })))
+            Ok(Ok(Some(Taken { from, boot, freed })))
         }
         .await;
         let taken = taken.map_err(|error| fault(&error))??;
         transaction.commit().await.map_err(|error| fault(&error))?;
         Ok(taken)
+    }
+
+    /// Gives up roots of this seat, which are paused or have never started: they belong to a row of
+    /// nobody, which anybody takes over at once. Yields whether this seat is still there.
+    ///
+    /// # Errors
+    ///
+    /// Fails as the server does.
+    pub(crate) async fn release(
+        &self,
+        client: &mut Client,
+        roots: &[Uuid],
+    ) -> Result<bool, StoreError> {
+        let released: Result<_, Error> = async {
+            let transaction = client.transaction().await?;
+            let values: [&(dyn ToSql + Sync); 3] =
+                [&&*self.name, &self.joined, &drained(&self.name)];
+            if transaction.execute(NOBODY, &values).await? == 0 {
+                return Ok(false);
+            }
+            let values: [&(dyn ToSql + Sync); 3] = [&&*self.name, &drained(&self.name), &roots];
+            transaction.execute(RELEASE, &values).await?;
+            transaction.execute(RELEASE_STOPS, &values).await?;
+            transaction.commit().await?;
+            Ok(true)
+        }
+        .await;
+        released.map_err(|error| fault(&error))
     }
 
     /// Reads the number of the last transaction, with a commit: what is read is as durable as that
@@ -166,23 +203,39 @@ impl Seat {
     }
 }
 
+/// Yields the name of the row of nobody that has what a member has given up.
+fn drained(name: &str) -> String {
+    format!("{name}{DRAINED}")
+}
+
 /// Gives so many boots, and yields the last one.
 async fn boots(transaction: &Transaction<'_>, count: i64) -> Result<i64, Error> {
     let sql = "update meta set boot = boot + $1 returning boot";
     transaction.query_one(sql, &[&count]).await?.try_get(0)
 }
 
+/// Notes that a member which is gone may execute what it had.
+async fn doubt(transaction: &Transaction<'_>, from: &str) -> Result<(), Error> {
+    transaction.execute(BEGUN, &[&from]).await?;
+    let values: [&(dyn ToSql + Sync); 3] = [&from, &Work::Node.as_str(), &kept(from)];
+    transaction.execute(DOUBT, &values).await.map(drop)
+}
+
+/// What the name of a member is followed by in that of the row of nobody. No member is called so.
+pub(crate) const DRAINED: &str = " (drained)";
+
 const LEASED: &str = "select name from node where name <> '' and lease_until > now()
     order by name limit 1";
 
 /// In the order of names: two that take several never wait for each other.
 const FORMER: &str = "select name from node where $1 in ('', name) or name = ''
-    order by name for update";
+    or name = $2 and drained order by name for update";
 
 const TAKE: &str = "insert into node (name, joined, boot, channel, lease_until)
     values ($1, $2, $2, $3, now() + $4::int8 * interval '1 millisecond')
     on conflict (name) do update set joined = excluded.joined, boot = excluded.boot,
-    took_from = null, channel = excluded.channel, lease_until = excluded.lease_until";
+    took_from = null, channel = excluded.channel, lease_until = excluded.lease_until,
+    drained = false";
 
 const TALLY: &str = "insert into tally (name, commits, bytes) values ($1, 0, 0)
     on conflict do nothing";
@@ -194,14 +247,33 @@ const OWN: &str = "select boot, took_from from node where name = $1 and joined =
 const OVER: &str = "select name from node where lease_until <= now() and name <> $1
     order by lease_until limit 1 for update skip locked";
 
-/// What is taken over the former member may execute still, but for what is paused: with a stop that
-/// it has not heard of it is no less. One that was rolled back leaves when nothing of it executes.
-const DOUBT: &str = "insert into hold (run, nr, what, name)
-    select ord, coalesce((select max(nr) + 1 from hold h where h.run = r.ord), 0), $2, $3
+/// What is taken over the former member may execute still, but for what is paused, and for what is
+/// live of a member that was drained: with a stop that it has not heard of it is no less. One that
+/// was rolled back leaves when nothing of it executes.
+const DOUBT: &str = "insert into hold (run, nr, what, name, member, boot)
+    select ord, coalesce((select max(nr) + 1 from hold h where h.run = r.ord), 0), $2, $3,
+        $1, (select joined from node where name = $1)
     from run r where node = $1 and (status < 3 or stop_rollback and status >= 5)
-    and (status in (0, 1, 2) or status >= 3 and not quiescent)";
+    and (status >= 3 and not quiescent or status in (0, 1, 2)
+        and not exists (select 1 from node where name = $1 and drained))";
 
 const RAISE: &str = "update node set boot = $2, took_from = $3 where name = $1";
+
+/// Under the same lock as each transaction of the seat. Who takes the row of nobody over has it
+/// locked, and this waits; behind that it makes the row anew.
+const NOBODY: &str = "insert into node (name, joined, boot, channel, lease_until, drained)
+    select $3, joined, boot, channel, now(), true from node where name = $1 and joined = $2
+    for key share on conflict (name) do update set lease_until = now()";
+
+/// As they stand in the store: one that has started meanwhile stays. Locked for more than the
+/// change needs: so [`PUT`](crate::asked::PUT) sees this one, and waits for no other.
+const RELEASE: &str = "with given as materialized (
+        select id from run where id = any($3) and node = $1
+        and (status = -1 or status = 0 and started is null) for update)
+    update run set node = $2 where id in (select id from given)";
+
+const RELEASE_STOPS: &str = "update stop s set owner = $2 from run r
+    where s.run = any($3) and s.owner = $1 and s.answer is null and r.id = s.run and r.node = $2";
 
 const SETTLE: &str = "update tally set commits = commits where name = $1
     and exists (select 1 from node where name = $1 and joined = $2) returning commits";

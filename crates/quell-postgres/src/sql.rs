@@ -5,6 +5,15 @@
 //!
 //! A higher epoch takes a run over. Statements that do not change its row otherwise raise it within
 //! themselves, and leave the row alone if it has that epoch.
+//!
+//! Each finds its runs by their ids, however many there are. A server that has seen few live runs
+//! would rather read the index of those, with all that have ended since it was cleaned: what must
+//! have no end is written as `coalesce(status, 0) < 3`, for which that index is no use. What has
+//! several runs names them by `any` as well, so that it does not read the index of all ids.
+
+use crate::asked::now;
+use crate::lanes;
+use crate::rollback::{rolled_back, rolls_back};
 
 /// A statement.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -12,18 +21,23 @@ pub(crate) enum Sql {
     Fence,
     Count,
     Accept,
+    LockLanes,
+    AcceptInLane,
+    LaneBusy,
+    Come,
     Claim,
     Label,
-    Event,
+    Events,
     Detach,
     Save,
+    Annotate,
     Start,
     Stop,
     Pause,
     Resume,
     HoldBegan,
     HoldEnded,
-    End,
+    Ends,
     RollBack,
     Quiesce,
     Forget,
@@ -35,22 +49,27 @@ pub(crate) enum Sql {
 
 impl Sql {
     /// Every statement.
-    pub(crate) const ALL: [Self; 22] = [
+    pub(crate) const ALL: [Self; 27] = [
         Self::Fence,
         Self::Count,
         Self::Accept,
+        Self::LockLanes,
+        Self::AcceptInLane,
+        Self::LaneBusy,
+        Self::Come,
         Self::Claim,
         Self::Label,
-        Self::Event,
+        Self::Events,
         Self::Detach,
         Self::Save,
+        Self::Annotate,
         Self::Start,
         Self::Stop,
         Self::Pause,
         Self::Resume,
         Self::HoldBegan,
         Self::HoldEnded,
-        Self::End,
+        Self::Ends,
         Self::RollBack,
         Self::Quiesce,
         Self::Forget,
@@ -69,26 +88,35 @@ impl Sql {
                 "update tally set commits = commits + 1, bytes = bytes + $2 where name = $1"
             }
             Self::Accept => ACCEPT,
+            Self::LockLanes => lanes::LOCK,
+            Self::AcceptInLane => lanes::ACCEPT,
+            Self::LaneBusy => lanes::BUSY,
+            Self::Come => COME,
             Self::Claim => CLAIM,
+            // Of the run that was just accepted: another one that has its id keeps its own.
             Self::Label => {
                 "insert into label (run, key, value)
                 select ord, l.key, l.value from run, unnest($2::text[], $3::text[]) l (key, value)
-                where id = $1"
+                where id = $1 and epoch = $4 and at = $5 on conflict do nothing"
             }
-            Self::Event => EVENT,
+            Self::Events => EVENTS,
             Self::Detach => DETACH,
             Self::Save => SAVE,
+            Self::Annotate => {
+                "update run set epoch = $2, annotations = $3, bytes = bytes + $4
+                where id = $1 and epoch <= $2 and coalesce(status, 0) < 3"
+            }
             Self::Start => {
                 "update run set epoch = $2, started = coalesce(started, $3), paused = null,
                 status = case when status < 1 then 1 else status end
-                where id = $1 and epoch <= $2 and status < 3"
+                where id = $1 and epoch <= $2 and coalesce(status, 0) < 3"
             }
             Self::Stop => STOP,
             Self::Pause => PAUSE,
             Self::Resume => RESUME,
             Self::HoldBegan => HOLD_BEGAN,
             Self::HoldEnded => HOLD_ENDED,
-            Self::End => END,
+            Self::Ends => ENDS,
             Self::RollBack => ROLL_BACK,
             Self::Quiesce => {
                 "update run set epoch = $2, quiescent = true, quiesced = coalesce(quiesced, $3)
@@ -111,48 +139,69 @@ const CLAIM: &str = "insert into claim (owner, key, payload, run) values ($1, $2
     set payload = excluded.payload, run = excluded.run, forgotten = null
     where claim.forgotten <= $5";
 
-const EVENT: &str = "with raised as (update run set epoch = $2 where id = $1 and epoch < $2)
+/// Those of several runs, and several of one run in one epoch.
+const EVENTS: &str = "with given as materialized (
+        select * from unnest($1::uuid[], $2::int8[], $3::int8[], $4::text[])
+            given (id, epoch, seq, text)),
+    raised as (update run set epoch = of.epoch from (select distinct id, epoch from given) of
+        where run.id = of.id and run.id = any($1) and run.epoch < of.epoch)
     insert into event (root, seq, text)
-    select ord, $3::int8, $4::text from run where id = $1 and epoch <= $2
+    select ord, seq, text from given join run using (id)
+    where run.id = any($1) and run.epoch <= given.epoch
     on conflict do nothing";
 
 const SAVE: &str = "with raised as (
-        update run set epoch = $2 where id = $1 and epoch < $2 and status < 3)
+        update run set epoch = $2 where id = $1 and epoch < $2 and coalesce(status, 0) < 3)
     insert into checkpoint (lane, run, epoch, at, state)
     select $3::text, ord, $2, $4::int8, $5::text from run
-    where id = $1 and epoch <= $2 and status < 3";
+    where id = $1 and epoch <= $2 and coalesce(status, 0) < 3";
 
 const RESUME: &str = "update run set epoch = $2, paused = null, answer = $3, stood = $4,
     attempt = greatest(attempt, $5),
     status = case when status < 2 then 0 else status end, bytes = bytes + $6
-    where id = $1 and epoch <= $2 and status < 3";
+    where id = $1 and epoch <= $2 and coalesce(status, 0) < 3";
 
 const HOLD_BEGAN: &str = "with raised as (
-        update run set epoch = $2 where id = $1 and epoch < $2 and status < 3)
+        update run set epoch = $2 where id = $1 and epoch < $2 and coalesce(status, 0) < 3)
     insert into hold (run, nr, what, name)
     select ord, $3::int8, $4::text, $5::text from run
-    where id = $1 and epoch <= $2 and status < 3
+    where id = $1 and epoch <= $2 and coalesce(status, 0) < 3
     on conflict (run, nr) do update set what = excluded.what, name = excluded.name";
 
-const HOLD_ENDED: &str = "with raised as (update run set epoch = $2 where id = $1 and epoch < $2),
+/// A run that has ended, and names a lost member no more, keeps no lane all the same: of what else
+/// that has left of it nobody may learn that it ends.
+const HOLD_ENDED: &str = "with raised as (
+        update run set epoch = $2, turn = case when status < 3 or quiescent
+            or not exists (select 1 from hold where run = ord and nr = $3 and what = 'node')
+            then turn end
+        where id = $1 and epoch <= $2 and (epoch < $2 or status >= 3 and turn is not null)),
     of as (select ord from run where id = $1 and epoch <= $2),
     gone as (delete from hold using of where run = of.ord and nr = $3)
     select 1 from of";
 
-const END: &str = "update run set epoch = $2, status = $3, quiescent = $4, quiesced = $5,
-    report = $6, ended = $7, started = coalesce(started, $8), paused = null,
-    answer = null, bytes = bytes + $9
-    where id = $1 and epoch <= $2 and status < 3";
+/// Those of several runs, of each run one.
+const ENDS: &str = "update run set epoch = given.epoch, status = given.status,
+    quiescent = given.quiescent, quiesced = given.quiesced, report = given.report,
+    ended = given.ended, started = coalesce(run.started, given.started), paused = null,
+    answer = null, partial = null, summary = null, used = null,
+    bytes = run.bytes + given.bytes
+    from unnest($1::uuid[], $2::int8[], $3::int8[], $4::bool[], $5::int8[], $6::text[],
+        $7::int8[], $8::int8[], $9::int8[])
+        given (id, epoch, status, quiescent, quiesced, report, ended, started, bytes)
+    where run.id = given.id and run.id = any($1) and run.epoch <= given.epoch
+        and coalesce(run.status, 0) < 3";
 
 const ROLL_BACK: &str = "with gone as (delete from checkpoint
         where run = (select ord from run where id = $1)
         returning octet_length(state) + 64 as bytes)
     select coalesce(sum(bytes), 0)::int8, 0::int8 from gone";
 
+/// A key that another member has claimed anew since it was read is no longer one too many.
 const DROP_KEYS: &str = "with too_many as (select owner, key from claim where forgotten is not null
         order by forgotten desc, owner, key offset $2),
     over as (delete from claim where forgotten <= $1)
-    delete from claim c using too_many m where c.owner = m.owner and c.key = m.key";
+    delete from claim c using too_many m where c.owner = m.owner and c.key = m.key
+        and c.forgotten is not null";
 
 /// Below a root an epoch that was superseded starts nothing.
 const ACCEPT: &str = "insert into run (id, root, parent, epoch, kind, name, owner, lane, labels,
@@ -168,22 +217,23 @@ const STOP: &str = "update run set epoch = $2, stop_epoch = $2,
     stop_cause = coalesce(stop_cause, $3), stop_mode = greatest(stop_mode, $4),
     stop_deadline = least(stop_deadline, $5), stop_rollback = stop_rollback or $6,
     status = case when greatest(stop_mode, $4) > 0 then 2 else status end, bytes = bytes + $7
-    where id = $1 and epoch <= $2 and status < 3";
+    where id = $1 and epoch <= $2 and coalesce(status, 0) < 3";
 
 /// The answer to the pause before is needed no more.
 const PAUSE: &str = "update run set epoch = $2, paused = $3, paused_at = $4, pause_by = $5,
     pause_expires = $6, pause_timeout = $7, pause_stands = $8, answer = null,
     attempt = greatest(attempt, $9), status = case when status < 2 then $10 else status end,
-    bytes = bytes + $11
-    where id = $1 and epoch <= $2 and status < 3";
+    bytes = bytes + $11, partial = $12, summary = $13, used = $14
+    where id = $1 and epoch <= $2 and coalesce(status, 0) < 3";
 
 /// A run becomes the root of those below it.
 const DETACH: &str = "with recursive below (id) as (
         select id from run where id = $1
-        union select r.id from run r join below b on r.parent = b.id)
-    update run set root = case when run.id = $1 then null else $1 end,
-        parent = case when run.id = $1 then null else run.parent end
-    from below where run.id = below.id";
+        union select r.id from below b
+            cross join lateral (select id from run where parent = b.id offset 0) r)
+    update run set root = case when id = $1 then null else $1 end,
+        parent = case when id = $1 then null else parent end
+    where id = any(array(select id from below))";
 
 /// A run and those below it, the tree of a root as a whole. Each is found by an index: two
 /// conditions with an `or` between them would have all runs looked at.
@@ -191,8 +241,9 @@ macro_rules! tree {
     () => {
         "with recursive below (ord, id, status, key, bytes) as (
             select ord, id, status, key, bytes from run where id = $1
-            union select r.ord, r.id, r.status, r.key, r.bytes
-                from run r join below b on r.parent = b.id),
+            union select r.ord, r.id, r.status, r.key, r.bytes from below b
+                cross join lateral (
+                    select ord, id, status, key, bytes from run where parent = b.id offset 0) r),
         member as materialized (
             select * from below
             union select ord, id, status, key, bytes from run where root = $1)"
@@ -228,9 +279,85 @@ const FORGET: &str = concat!(
     where exists (select 1 from gone)"
 );
 
+/// Uses up what was remembered for runs that are stored: the first stop of each is one that this
+/// member was asked for. It takes the run back if any of them does.
+const COME: &str = concat!(
+    "with come as materialized (
+        delete from reserved r where run = any($2)
+        and exists (select 1 from run where id = r.run and id = any($2))
+        and (scope = '' or (run, scope) in (
+            select of.run, of.scope from unnest($3::uuid[], $4::bytea[]) of (run, scope)))
+        returning nr, ask, run, channel, request, at, until),
+    first as (
+        select distinct on (run) *, bool_or(",
+    rolls_back!("request"),
+    ") over (partition by run) as any_back from come where until > ",
+    now!(),
+    " order by run, nr)
+    insert into stop (ask, run, owner, channel, request, at)
+    select ask, run, $1::text, channel, case when any_back then ",
+    rolled_back!("request"),
+    " else request end, at from first
+    returning nr, run, request, at"
+);
+
 #[cfg(test)]
 mod tests {
+    use quell_core::store::Store as _;
+    use quell_test_support::PostgresServer;
+    use tokio_postgres::SimpleQueryMessage;
+
     use super::*;
+    use crate::options::PostgresOptions;
+    use crate::session::Target;
+    use crate::store::PostgresStore;
+
+    const SOME: &str = "insert into run (id, epoch, kind, name, at, status, quiescent, bytes)
+        select gen_random_uuid(), 1, 'agent', 'a', 1, 3, true, 1 from generate_series(1, 5000)";
+
+    #[tokio::test]
+    async fn every_run_is_found_by_an_index_whatever_the_server_has_seen() {
+        let server = PostgresServer::shared();
+        let address = server.address(&server.database());
+        let store = PostgresStore::open(PostgresOptions::new(&address)).await.unwrap();
+        store.close().await.unwrap();
+        let target = Target::new(PostgresOptions::new(&address)).unwrap();
+        let looked_over = "vacuum analyze run";
+        let seen =
+            [("new", ""), ("empty", looked_over), ("filled", SOME), ("at rest", looked_over)];
+        let mut wrong = Vec::new();
+        for (what, before) in seen {
+            let (client, _) = target.connect().await.unwrap();
+            client.batch_execute(before).await.unwrap();
+            client.batch_execute("set plan_cache_mode = force_generic_plan").await.unwrap();
+            for sql in Sql::ALL {
+                let values = client.prepare(sql.text()).await.unwrap().params().len();
+                let nulls = vec!["null"; values].join(", ");
+                client.batch_execute(&format!("prepare it as {}", sql.text())).await.unwrap();
+                let explain = format!("explain (costs off) execute it({nulls})");
+                let plan = client.simple_query(&explain).await.unwrap();
+                let lines = plan.iter().filter_map(|message| match message {
+                    SimpleQueryMessage::Row(row) => row.get(0),
+                    _ => None,
+                });
+                let plan = lines.collect::<Vec<_>>();
+                for (at, _) in plan.iter().enumerate().filter(|(_, line)| reads_runs(line)) {
+                    let below = plan[at + 1..].iter().take_while(|line| !line.contains("->"));
+                    let is_found = below.into_iter().any(|line| line.contains("Index Cond"));
+                    if !is_found {
+                        wrong.push(format!("{what}: {sql:?}\n{}", plan.join("\n")));
+                    }
+                }
+                client.batch_execute("deallocate it").await.unwrap();
+            }
+        }
+        assert!(wrong.is_empty(), "these read all of them: {}", wrong.join("\n"));
+    }
+
+    fn reads_runs(line: &str) -> bool {
+        let names = ["Seq Scan on run", "Index Scan using run_", "Index Only Scan using run_"];
+        names.iter().any(|name| line.contains(name)) || line.contains("Bitmap Index Scan on run_")
+    }
 
     #[test]
     fn every_statement_is_one_of_all() {

@@ -1,12 +1,13 @@
-//! [`Step`]: what becomes of a record, statement by statement.
+//! [`Step`]: a statement, and those that a record has for itself.
 
 use quell_core::store::{Accepted, Record, StopAccepted, StoredPause};
-use quell_core::{EventKind, Payload, RunEvent, RunId, RunReport, RunStatus};
+use quell_core::{EventKind, Payload, RunId, RunStatus};
 use quell_durable::{
-    Write, bits, key_ttl_ms, millis, mode_number, number, owner_text, span, status_number,
+    Write, key_ttl_ms, millis, mode_number, number, owner_text, span, status_number, usage_text,
 };
 use tokio_postgres::types::ToSql;
 
+use crate::lanes::rule_of;
 use crate::sql::Sql;
 use crate::text::kept;
 
@@ -18,38 +19,41 @@ pub(crate) type Value<'a> = Box<dyn ToSql + Sync + Send + 'a>;
 pub(crate) struct Step<'a> {
     pub(crate) sql: Sql,
     pub(crate) values: Vec<Value<'a>>,
-    /// Whether the record is refused if no row comes of it.
-    pub(crate) needs_row: bool,
+    /// How many rows come of it, or a record is refused. Zero is for those that refuse none.
+    pub(crate) rows: u64,
     /// How many bytes are stored by it. What takes bytes away yields how many.
     pub(crate) bytes: i64,
 }
 
 impl<'a> Step<'a> {
     fn new(sql: Sql, values: Vec<Value<'a>>) -> Self {
-        Self { sql, values, needs_row: true, bytes: 0 }
+        Self::of_rows(sql, values, 1)
     }
 
-    fn with_bytes(mut self, bytes: usize) -> Self {
+    pub(crate) fn of_rows(sql: Sql, values: Vec<Value<'a>>, rows: usize) -> Self {
+        Self { sql, values, rows: rows as u64, bytes: 0 }
+    }
+
+    pub(crate) fn with_bytes(mut self, bytes: usize) -> Self {
         self.bytes = i64::try_from(bytes).unwrap_or(i64::MAX);
         self
     }
 
     fn without_need(mut self) -> Self {
-        self.needs_row = false;
+        self.rows = 0;
         self
     }
 
-    /// Tells whether it yields how many bytes it has taken away, and how many keys it has left.
-    pub(crate) fn frees(&self) -> bool {
-        matches!(self.sql, Sql::Forget | Sql::RollBack)
+    /// Tells whether it yields rows: how many bytes it has taken away, and how many keys it has
+    /// left; or stops; or how a root stands in its lane.
+    pub(crate) fn yields(&self) -> bool {
+        matches!(self.sql, Sql::Forget | Sql::RollBack | Sql::Come | Sql::AcceptInLane)
     }
 }
 
-/// Adds the statements of a record, which a store of a name writes.
+/// Adds the statements of a record, which a store of a name writes, but for those that several
+/// share: [`crate::gather`] makes these.
 pub(crate) fn steps<'a>(write: &'a Write, node: &'a str, all: &mut Vec<Step<'a>>) {
-    if write.is_stored_by_another() {
-        return;
-    }
     let record = &write.record;
     let (id, epoch) = (id(record.run()), number(record.epoch()));
     let first = |sql, mut rest: Vec<Value<'a>>| {
@@ -59,10 +63,14 @@ pub(crate) fn steps<'a>(write: &'a Write, node: &'a str, all: &mut Vec<Step<'a>>
     };
     match record {
         Record::Accepted(accepted) => accept(accepted, write, node, all),
+        Record::Annotated { .. } => {
+            let (text, bytes) = (&write.annotations, write.annotations.len());
+            let kept = (!text.is_empty()).then_some(&**text);
+            let values: Vec<Value<'_>> = vec![Box::new(kept), Box::new(length(bytes))];
+            all.push(first(Sql::Annotate, values).with_bytes(bytes));
+        }
         Record::Started { at, .. } => all.push(first(Sql::Start, vec![Box::new(millis(*at))])),
         Record::Event { event, .. } => {
-            let values: Vec<Value<'_>> = vec![Box::new(seq_of(event)), Box::new(&*write.text)];
-            all.push(first(Sql::Event, values).with_bytes(write.text.len() + ROW_BYTES));
             if matches!(event.kind, EventKind::Detached { .. }) {
                 let of = self::id(event.run);
                 all.push(Step::new(Sql::Detach, vec![Box::new(of)]).without_need());
@@ -96,8 +104,7 @@ pub(crate) fn steps<'a>(write: &'a Write, node: &'a str, all: &mut Vec<Step<'a>>
         Record::HoldEnded { nr, .. } => {
             all.push(first(Sql::HoldEnded, vec![Box::new(i64::from(*nr))]));
         }
-        Record::Ended { report, rollback, .. } => {
-            all.push(ended(first, report, write));
+        Record::Ended { rollback, .. } => {
             if *rollback {
                 all.push(Step::new(Sql::RollBack, vec![Box::new(id)]).without_need());
             }
@@ -111,7 +118,7 @@ fn accept<'a>(run: &'a Accepted, write: &'a Write, node: &'a str, all: &mut Vec<
     let bytes = write.record.bytes();
     let text = |text: &'a str| (!text.is_empty()).then_some(text);
     let payload = |payload: &'a Option<Payload>| payload.as_ref().map(Payload::as_json);
-    let values: Vec<Value<'a>> = vec![
+    let mut values: Vec<Value<'a>> = vec![
         Box::new(id(run.run)),
         Box::new((run.root != run.run).then(|| id(run.root))),
         Box::new(run.parent.map(id)),
@@ -131,7 +138,10 @@ fn accept<'a>(run: &'a Accepted, write: &'a Write, node: &'a str, all: &mut Vec<
         Box::new(length(bytes)),
         Box::new(node),
     ];
-    all.push(Step::new(Sql::Accept, values).with_bytes(bytes));
+    let rule = rule_of(run).map(|(_, rule)| rule);
+    values.extend(rule.map(|rule| Box::new(rule) as Value<'a>));
+    let sql = if rule.is_some() { Sql::AcceptInLane } else { Sql::Accept };
+    all.push(Step::new(sql, values).with_bytes(bytes));
     if let Some(key) = &run.key {
         let values: Vec<Value<'a>> = vec![
             Box::new(key_owner(run)),
@@ -145,7 +155,13 @@ fn accept<'a>(run: &'a Accepted, write: &'a Write, node: &'a str, all: &mut Vec<
     if !run.labels.is_empty() {
         let (keys, values): (Vec<_>, Vec<_>) =
             run.labels.iter().map(|(key, value)| (kept(key), kept(value))).unzip();
-        let values: Vec<Value<'a>> = vec![Box::new(id(run.run)), Box::new(keys), Box::new(values)];
+        let values: Vec<Value<'a>> = vec![
+            Box::new(id(run.run)),
+            Box::new(keys),
+            Box::new(values),
+            Box::new(number(run.epoch)),
+            Box::new(millis(run.at)),
+        ];
         all.push(Step::new(Sql::Label, values).without_need());
     }
 }
@@ -170,7 +186,9 @@ fn paused<'a>(
     first: impl FnOnce(Sql, Vec<Value<'a>>) -> Step<'a>,
     pause: &'a StoredPause,
 ) -> Step<'a> {
-    let bytes = pause.request.len();
+    let so_far = &pause.so_far;
+    let bytes = pause.request.len() + so_far.bytes();
+    let text = |said: &'a Option<Payload>| said.as_ref().map(Payload::as_json);
     let values: Vec<Value<'a>> = vec![
         Box::new(pause.request.as_json()),
         Box::new(millis(pause.at)),
@@ -181,35 +199,11 @@ fn paused<'a>(
         Box::new(i64::from(pause.attempt)),
         Box::new(status_number(RunStatus::Paused)),
         Box::new(length(bytes)),
+        Box::new(text(&so_far.partial)),
+        Box::new(text(&so_far.summary)),
+        Box::new(usage_text(so_far.used)),
     ];
     first(Sql::Pause, values).with_bytes(bytes)
-}
-
-fn ended<'a>(
-    first: impl FnOnce(Sql, Vec<Value<'a>>) -> Step<'a>,
-    report: &'a RunReport,
-    write: &'a Write,
-) -> Step<'a> {
-    let bytes = write.text.len();
-    let own = report.rows.first();
-    let values: Vec<Value<'a>> = vec![
-        Box::new(status_number(report.status)),
-        Box::new(report.quiescent),
-        Box::new(own.and_then(|row| row.quiesced_at).map(millis)),
-        Box::new(&*write.text),
-        Box::new(own.and_then(|row| row.ended_at).map(millis)),
-        Box::new(write.started.map(millis)),
-        Box::new(length(bytes)),
-    ];
-    first(Sql::End, values).with_bytes(bytes)
-}
-
-/// Yields the number of an event. A gap stands under the last number that it replaces.
-pub(crate) fn seq_of(event: &RunEvent) -> i64 {
-    match event.kind {
-        EventKind::Lagged { to, .. } => bits(to),
-        _ => bits(event.seq),
-    }
 }
 
 /// Yields the owner of a key as its column keeps it.
@@ -222,9 +216,9 @@ pub(crate) fn id(run: RunId) -> uuid::Uuid {
     run.as_uuid()
 }
 
-fn length(bytes: usize) -> i64 {
+pub(crate) fn length(bytes: usize) -> i64 {
     i64::try_from(bytes).unwrap_or(i64::MAX)
 }
 
 /// A row of a table besides its text, about. The statements that take rows away count as much.
-const ROW_BYTES: usize = 64;
+pub(crate) const ROW_BYTES: usize = 64;

@@ -11,14 +11,15 @@ use quell_core::store::{
 };
 use quell_core::{RunEvent, RunFilter, RunId};
 use quell_durable::{Closing, Committed, Job, Queue, Tally, catch_panic, encode};
-use tokio::runtime::Handle;
+use tokio::runtime::{Handle, Runtime};
 use tokio::sync::oneshot;
 
+use crate::decided::Decided;
 use crate::options::PostgresOptions;
 use crate::readers::Readers;
 use crate::seat::Seat;
 use crate::session::Target;
-use crate::threads::{Sessions, no_thread};
+use crate::threads::{self, Sessions, no_thread};
 use crate::watches::Watches;
 use crate::writer::{After, Writer};
 use crate::{list, read};
@@ -47,6 +48,8 @@ pub struct PostgresStore {
     pub(crate) seat: Seat,
     /// Whose logs are read where. Nobody does, of a store that is alone.
     pub(crate) watches: Arc<Watches>,
+    /// What transactions have decided, until the engine hears of it.
+    pub(crate) decided: Arc<Decided>,
     queue: Arc<Queue>,
     readers: Arc<Readers>,
     tally: Arc<Tally>,
@@ -95,26 +98,30 @@ impl PostgresStore {
         let queue = Arc::new(Queue::new(options.queue_records_max, options.queue_bytes_max));
         let tally = Arc::<Tally>::default();
         let watches = Arc::<Watches>::default();
-        let after = After { tally: Arc::clone(&tally), watches: Arc::clone(&watches) };
-        let opening = Writer::open(Arc::clone(&target), Arc::clone(&queue), after);
-        let opened = handle.spawn(opening).await;
-        let panicked = |error| StoreError::Io { what: format!("opening has ended: {error}") };
-        let (writer, joined_at) = opened.map_err(panicked)??;
-        let seat = writer.seat().clone();
+        let decided = Arc::<Decided>::default();
+        let after = After {
+            tally: Arc::clone(&tally),
+            watches: Arc::clone(&watches),
+            decided: Arc::clone(&decided),
+        };
         let readers = Readers::new(Arc::clone(&target), handle.clone(), options.readers)?;
         let readers = Arc::new(readers);
         let closing = Arc::<Closing>::default();
         let threads = Threads {
-            writer,
+            runtime: threads::own_runtime()?,
             sessions,
             queue: Arc::clone(&queue),
             readers: Arc::clone(&readers),
             closing: Arc::clone(&closing),
         };
+        let opening = Writer::open(Arc::clone(&target), Arc::clone(&queue), after);
+        let (tell, told) = oneshot::channel();
         let thread = Builder::new().name("quell-postgres-write".into());
-        let started = thread.spawn(move || threads.run());
+        let started = thread.spawn(move || threads.run(opening, tell));
         started.map_err(|error| no_thread(&error))?;
-        let store = Self { target, seat, watches, queue, readers, tally, closing };
+        let panicked = |_| StoreError::Io { what: "opening has panicked".into() };
+        let (seat, joined_at) = told.await.map_err(panicked)??;
+        let store = Self { target, seat, watches, decided, queue, readers, tally, closing };
         Ok(Opened { store, joined_at, handle })
     }
 
@@ -219,20 +226,50 @@ impl Store for PostgresStore {
 
 /// What the thread that writes has.
 struct Threads {
-    writer: Writer,
+    /// Drives the session of the one that writes, on its own thread: an answer of the server wakes
+    /// no other thread first.
+    runtime: Runtime,
     sessions: Sessions,
     queue: Arc<Queue>,
     readers: Arc<Readers>,
     closing: Arc<Closing>,
 }
 
+/// What is told of a store that was opened: its seat, and when a member has joined, or just before.
+type Told = Result<(Seat, Instant), StoreError>;
+
 impl Threads {
-    /// Writes until the store closes. However that ends, what waits is answered, the schema is
-    /// free, and whoever waits for that is told.
-    fn run(self) {
-        let Self { mut writer, sessions, queue, readers, closing } = self;
-        let handle = sessions.handle();
-        let ended = catch_panic(|| writer.run(&handle))
+    /// Opens, and says how that went; then writes until the store closes. However that ends, what
+    /// waits is answered, the schema is free, and whoever waits for that is told.
+    fn run(
+        self,
+        opening: impl Future<Output = Result<(Writer, Instant), StoreError>>,
+        mut tell: oneshot::Sender<Told>,
+    ) {
+        let Self { runtime, sessions, queue, readers, closing } = self;
+        let opened = runtime.block_on(async {
+            tokio::select! {
+                biased;
+                opened = opening => Some(opened),
+                // Nobody wants it any more.
+                () = tell.closed() => None,
+            }
+        });
+        let mut writer = match opened {
+            Some(Ok((writer, joined_at))) => {
+                if tell.send(Ok((writer.seat().clone(), joined_at))).is_err() {
+                    return;
+                }
+                writer
+            }
+            Some(Err(error)) => {
+                // Whoever waited may be gone.
+                let _ = tell.send(Err(error));
+                return;
+            }
+            None => return,
+        };
+        let ended = catch_panic(|| writer.run(&runtime))
             .ok_or_else(|| StoreError::Io { what: "the thread that writes has panicked".into() });
         queue.close();
         if let Err(error) = &ended {
@@ -241,9 +278,8 @@ impl Threads {
             }
         }
         drop(writer);
-        handle.block_on(readers.close());
-        drop(readers);
-        drop(sessions);
+        sessions.handle().block_on(readers.close());
+        drop((readers, sessions, runtime));
         closing.end(ended);
     }
 }

@@ -1,4 +1,4 @@
-//! [`Sessions`]: the thread that drives the sessions of a store.
+//! [`Sessions`]: the thread that drives the sessions of a store, but for that of its writer.
 
 use quell_core::store::StoreError;
 use tokio::runtime::{Handle, Runtime};
@@ -29,6 +29,16 @@ impl Drop for Sessions {
             runtime.shutdown_background();
         }
     }
+}
+
+/// Makes what drives the session of the one that writes, while that waits for it.
+///
+/// # Errors
+///
+/// Fails if the system gives no descriptor.
+pub(crate) fn own_runtime() -> Result<Runtime, StoreError> {
+    let built = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    built.map_err(|error| no_thread(&error))
 }
 
 /// Says that the system gives no thread.

@@ -6,6 +6,7 @@
 //! refused stands among a few, each behind a savepoint and looked at alone.
 
 use std::future::poll_fn;
+use std::sync::Arc;
 use std::task::Poll;
 
 use futures::future::{BoxFuture, FutureExt as _};
@@ -15,17 +16,24 @@ use quell_durable::{Pending, key_ttl_ms, millis};
 use tokio_postgres::types::ToSql;
 use tokio_postgres::{Client, Error};
 
+use crate::decided::Decided;
 use crate::fault::{fault, is_lost, is_victim};
+use crate::gather::gather;
+use crate::lane_locks::lock;
+use crate::lanes;
 use crate::prepared::Prepared;
 use crate::refusal;
+use crate::reserved::{self, come};
 use crate::seat::Seat;
 use crate::sql::Sql;
-use crate::step::{Step, steps};
+use crate::step::Step;
 
 /// A session with the lock of its schema.
 #[derive(Debug)]
 pub(crate) struct Session {
     pub(crate) on: Prepared,
+    /// Takes what was decided besides.
+    decided: Arc<Decided>,
     /// Keys that were left since the last look whether there are too many.
     keys_left: i64,
 }
@@ -77,8 +85,8 @@ impl Session {
     /// # Errors
     ///
     /// Fails as the server does.
-    pub(crate) async fn begin(client: Client) -> Result<Self, Error> {
-        Ok(Self { on: Prepared::of(client).await?, keys_left: KEYS_LEFT_MAX })
+    pub(crate) async fn begin(client: Client, decided: Arc<Decided>) -> Result<Self, Error> {
+        Ok(Self { on: Prepared::of(client).await?, decided, keys_left: KEYS_LEFT_MAX })
     }
 
     /// Stores appends in one transaction, and says of each whether it was refused.
@@ -95,6 +103,7 @@ impl Session {
         for pending in &mut *jobs {
             pending.verdict = Ok(());
         }
+        self.decided.begin();
         let sum = match how {
             How::Together => self.together(seat, jobs).await,
             How::Apart => self.apart(seat, jobs).await,
@@ -107,10 +116,9 @@ impl Session {
     }
 
     async fn together(&self, seat: &Seat, jobs: &[Pending]) -> Result<Sum, Broken> {
-        let mut all = Vec::new();
-        for write in jobs.iter().flat_map(|pending| &pending.job.writes) {
-            steps(write, &seat.name, &mut all);
-        }
+        let mut all: Vec<_> = lock(jobs).into_iter().collect();
+        all.extend(gather(jobs.iter().flat_map(|pending| &pending.job.writes), &seat.name));
+        all.extend(come(seat, jobs));
         let mut under_way = vec![self.command("begin"), self.fence(seat)];
         under_way.extend(all.iter().map(|step| self.run(step)));
         let mut answers = in_order(under_way).await.into_iter();
@@ -131,8 +139,12 @@ impl Session {
             return Err(Broken::Superseded);
         }
         let mut sum = Sum::default();
+        if let Some(step) = lock(jobs) {
+            self.run(&step).await?;
+        }
         self.command("savepoint one").await?;
-        for pending in jobs {
+        for pending in &mut *jobs {
+            let placed = self.decided.places.count();
             match self.alone(seat, pending).await? {
                 Ok(own) => {
                     sum = Sum { bytes: sum.bytes + own.bytes, keys: sum.keys + own.keys };
@@ -140,9 +152,13 @@ impl Session {
                 }
                 Err(refusal) => {
                     pending.verdict = Err(refusal);
+                    self.decided.places.back_to(placed);
                     self.command("rollback to one").await?;
                 }
             }
+        }
+        if let Some(step) = come(seat, jobs) {
+            self.run(&step).await?;
         }
         Ok(sum)
     }
@@ -155,12 +171,10 @@ impl Session {
     ) -> Result<Result<Sum, StoreError>, Error> {
         let mut sum = Sum::default();
         for write in &pending.job.writes {
-            let mut all = Vec::new();
-            steps(write, &seat.name, &mut all);
-            for step in &all {
+            for step in &gather([write], &seat.name) {
                 let done = self.run(step).await?;
                 if sum.take(step, done).is_err() {
-                    return Ok(Err(refusal::why(&self.on, step.sql, write).await?));
+                    return Ok(Err(refusal::why(&self.on, (step.sql, &seat.name), write).await?));
                 }
             }
         }
@@ -225,12 +239,22 @@ impl Session {
         let run = async move {
             let values: Vec<&(dyn ToSql + Sync)> =
                 step.values.iter().map(|it| &**it as _).collect();
-            if !step.frees() {
+            if !step.yields() {
                 let rows = self.on.change(step.sql, &values).await?;
                 return Ok(Done { rows, ..Done::default() });
             }
             let rows = self.on.rows(step.sql, &values).await?;
+            if step.sql == Sql::Come {
+                for row in &rows {
+                    self.decided.stops.add(reserved::stop_of(row)?);
+                }
+                return Ok(Done::default());
+            }
             let Some(row) = rows.first() else { return Ok(Done::default()) };
+            if step.sql == Sql::AcceptInLane {
+                self.decided.places.add(lanes::place_of(row)?);
+                return Ok(Done { rows: 1, ..Done::default() });
+            }
             Ok(Done { rows: 1, freed: row.try_get(0)?, keys: row.try_get(1)? })
         };
         run.boxed()
@@ -240,7 +264,7 @@ impl Session {
 impl Sum {
     /// Counts what came of a statement.
     fn take(&mut self, step: &Step<'_>, done: Done) -> Result<(), Broken> {
-        if step.needs_row && done.rows == 0 {
+        if done.rows < step.rows {
             return Err(Broken::Refused);
         }
         self.bytes += step.bytes - done.freed;

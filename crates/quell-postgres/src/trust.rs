@@ -66,7 +66,8 @@ fn unknown_roots(address: &Address, what: &str) -> StoreError {
         || "the authorities of the system".into(),
         |file| format!("sslrootcert {}", file.display()),
     );
-    StoreError::Address { what: format!("{whose}: {what}") }
+    let what = format!("have sslrootcert name a file with certificates ({whose}: {what})");
+    StoreError::Address { what }
 }
 
 /// Does not ask for which host a certificate is, nor, if nobody is trusted, whose it is. That the

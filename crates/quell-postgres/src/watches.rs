@@ -100,7 +100,9 @@ impl Watches {
         }
         let Some(words) = words.strip_prefix(READS) else { return false };
         let (channel, roots) = words.split_once(' ').unwrap_or_default();
-        if channel != own && !channel.is_empty() {
+        // Every role of the database may say something here. A name that is none would have the
+        // server refuse all that is said with it.
+        if channel != own && (1..=CHANNEL_BYTES_MAX).contains(&channel.len()) {
             self.is_read(&channel.into(), roots_of(roots), Instant::now());
         }
         true
@@ -213,6 +215,9 @@ const READS: &str = "reads ";
 /// How words begin that say of which roots there is something new.
 const NEWS: &str = "news ";
 
+/// The longest name of a channel.
+const CHANNEL_BYTES_MAX: usize = 63;
+
 /// The pause behind words that were sent.
 pub(crate) const BREATH: Duration = Duration::from_millis(20);
 
@@ -305,6 +310,10 @@ mod tests {
         assert!(!a.heard("a", "") && !a.heard("a", "itself"));
         for words in ["news ", "news x", "reads ", "reads b", "reads b x y", "reads  x"] {
             assert!(a.heard("a", words), "{words}");
+        }
+        let root = root(1).as_uuid();
+        for channel in [String::new(), "c".repeat(64), "c".repeat(7_000)] {
+            assert!(a.heard("a", &format!("reads {channel} {root}")), "{channel}");
         }
         assert!(!a.is_any.load(Ordering::Relaxed));
     }

@@ -14,18 +14,20 @@ use std::time::Duration;
 
 use quell_core::store::StoreError;
 use quell_durable::{Batch, Pending, Queue, Tally, Waited, catch_panic, fail, succeed};
-use tokio::runtime::Handle;
+use tokio::runtime::Runtime;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 use tokio_postgres::Client;
 use tokio_postgres::types::Type;
 
 use crate::checks::check;
-use crate::fault::fault;
+use crate::decided::Decided;
+use crate::fault::{fault, in_doubt, no_answer};
 use crate::lock::Locks;
 use crate::schema::{self, Found};
 use crate::seat::{Seat, Terms};
 use crate::session::Target;
 use crate::transaction::{Broken, How, Session};
+use crate::unshared::{self, pid_of};
 use crate::watches::Watches;
 
 /// What the thread has.
@@ -38,7 +40,7 @@ pub(crate) struct Writer {
     seat: Seat,
     /// None after it was lost, until another one is there.
     session: Option<Session>,
-    /// The process of the server that serves the session, or served the last one.
+    /// The process of the server that serves the session, or the last one with the locks.
     pid: i32,
     /// The number of the last transaction.
     commits: i64,
@@ -55,6 +57,8 @@ pub(crate) struct After {
     pub(crate) tally: Arc<Tally>,
     /// Those who read what it has are told.
     pub(crate) watches: Arc<Watches>,
+    /// What was decided of its runs is there for the engine.
+    pub(crate) decided: Arc<Decided>,
 }
 
 /// Why appends are not stored, or why that is not known.
@@ -95,11 +99,11 @@ impl Writer {
                 locks.leave_door(&client).await?;
             }
             let commits = seat.settle(&client).await?.ok_or_else(|| seat.lost())?;
-            let session = Session::begin(client).await.map_err(|error| fault(&error))?;
-            Ok::<_, StoreError>((seat, commits, session))
+            let pid = pid_of(&client).await?;
+            let session = Session::begin(client, Arc::clone(&after.decided)).await;
+            Ok::<_, StoreError>((seat, commits, pid, session.map_err(|error| fault(&error))?))
         });
-        let (seat, commits, session) = begun.await.map_err(silent)??;
-        let pid = session.on.pid;
+        let (seat, commits, pid, session) = begun.await.map_err(silent)??;
         let session = Some(session);
         let (away, superseded) = (None, None);
         let writer =
@@ -112,13 +116,13 @@ impl Writer {
     }
 
     /// Writes until the queue is closed and empty.
-    pub(crate) fn run(&mut self, handle: &Handle) {
+    pub(crate) fn run(&mut self, runtime: &Runtime) {
         loop {
             let first = match self.queue.wait_at_most(LOOK) {
                 Waited::Job(job) => job,
                 // A session that was lost leaves the lock to others.
                 Waited::Idle => {
-                    handle.block_on(self.look());
+                    runtime.block_on(self.look());
                     continue;
                 }
                 Waited::Closed => break,
@@ -128,15 +132,17 @@ impl Writer {
                 batch.take(job);
             }
             // A fault of ours in one transaction is not the end of those that follow.
-            if catch_panic(|| handle.block_on(self.write(&mut batch.jobs))).is_none() {
+            if catch_panic(|| runtime.block_on(self.write(&mut batch.jobs))).is_none() {
                 self.session = None;
             }
             batch.answer(&StoreError::Io { what: "writing has panicked".into() });
         }
-        handle.block_on(self.leave());
+        runtime.block_on(self.leave());
     }
 
     async fn look(&mut self) {
+        // Sessions are driven while something is waited for: so their end is seen.
+        sleep(DRIVEN).await;
         let is_lost = self.session.as_ref().is_none_or(|session| session.on.client.is_closed());
         if is_lost && self.superseded.is_none() {
             self.session = None;
@@ -190,9 +196,9 @@ impl Writer {
             let until = Instant::now() + self.target.options.connect_timeout;
             self.connected(until).await.map_err(Trouble::Store)?;
             let Some(session) = &mut self.session else { continue };
-            let (number, limit) = (self.commits + 1, self.target.statement_ms());
-            let stored = session.store(&self.seat, jobs, how);
-            let stored = timeout(Duration::from_millis(limit), stored).await;
+            let (number, limit) = (self.commits + 1, self.target.transaction_limit());
+            let stored = timeout(limit, session.store(&self.seat, jobs, how)).await;
+            let is_late = stored.is_err();
             match stored.unwrap_or_else(|_| Err(Broken::Lost(no_answer(limit)))) {
                 Ok(()) => {}
                 Err(Broken::Refused) if jobs.len() > APART_MAX => {
@@ -213,7 +219,10 @@ impl Writer {
                 Err(Broken::Victim(error) | Broken::Statement(error)) => {
                     return Err(Trouble::Statement(error));
                 }
-                Err(Broken::Superseded) => return Err(Trouble::Store(self.supersede())),
+                Err(Broken::Superseded) => {
+                    self.leave().await;
+                    return Err(Trouble::Store(self.supersede()));
+                }
                 Err(Broken::Lost(error)) => {
                     let words = "the session was lost; another one reads what is there";
                     catch_panic(|| tracing::warn!(%error, "{words}"));
@@ -221,8 +230,12 @@ impl Writer {
                     let until = Instant::now() + self.target.options.connect_timeout;
                     self.connected(until).await.map_err(|why| Trouble::Store(in_doubt(why)))?;
                     if self.commits != number {
-                        losses += 1;
-                        if losses == LOSSES_MAX {
+                        // What one of them waits for, the others need not wait for again.
+                        if is_late && jobs.len() > 1 {
+                            return Err(Trouble::Statement(error));
+                        }
+                        losses += if is_late { LOSSES_MAX.div_ceil(LATE_MAX) } else { 1 };
+                        if losses >= LOSSES_MAX {
                             return Err(Trouble::Store(error));
                         }
                         continue;
@@ -230,6 +243,8 @@ impl Writer {
                 }
             }
             self.commits = number;
+            // Before those who have appended hear of it.
+            self.after.decided.committed();
             succeed(jobs);
             self.after.tally.count(jobs.iter().map(|pending| pending.job.writes.len()).sum());
             self.after.watches.committed(jobs);
@@ -285,13 +300,16 @@ impl Writer {
             }
             return Err(StoreError::InUse { by: holder.words });
         }
-        match self.seat.settle(&client).await? {
-            Some(commits) => self.commits = commits,
-            None => return Err(self.supersede()),
-        }
-        let session = Session::begin(client).await.map_err(|error| fault(&error))?;
-        self.pid = session.on.pid;
-        self.session = Some(session);
+        // From here on it has the locks, whatever becomes of what follows.
+        self.pid = pid_of(&client).await?;
+        let Some(commits) = self.seat.settle(&client).await? else {
+            // The session ends soon, and others need not wait for that.
+            let _ = Locks::leave(&client).await;
+            return Err(self.supersede());
+        };
+        self.commits = commits;
+        let session = Session::begin(client, Arc::clone(&self.after.decided)).await;
+        self.session = Some(session.map_err(|error| fault(&error))?);
         Ok(())
     }
 
@@ -310,7 +328,7 @@ async fn enter(
     locks: Locks,
     is_member: bool,
 ) -> Result<(Client, Found), StoreError> {
-    let client = target.session().await?;
+    let client = unshared::session(target).await?;
     check(&client, target).await?;
     // Those of a process that has just ended go in a moment.
     take(locks, false, &client, LOCK_WAIT).await?;
@@ -342,23 +360,11 @@ async fn take(
     }
 }
 
-/// Says that it is not known whether an append is stored.
-fn in_doubt(error: StoreError) -> StoreError {
-    match error {
-        StoreError::Superseded { .. } => error,
-        other if matches!(other, StoreError::LeaseLost { .. }) => other,
-        other => StoreError::Unreachable {
-            what: format!("{other}; whether the append is stored is not known yet"),
-        },
-    }
-}
-
-fn no_answer(limit: u64) -> StoreError {
-    StoreError::Unreachable { what: format!("no answer within {limit} ms") }
-}
-
 /// How often a thread with nothing to do looks whether its session is still there.
 const LOOK: Duration = Duration::from_secs(1);
+
+/// For how long the session is driven then.
+const DRIVEN: Duration = Duration::from_millis(1);
 
 /// Between two attempts.
 const PAUSE: Duration = Duration::from_millis(50);
@@ -382,3 +388,6 @@ const DEFERRALS_MAX: usize = 8;
 
 /// Sessions that one transaction may lose until it has failed.
 const LOSSES_MAX: usize = 8;
+
+/// How often a transaction may take too long until it has failed.
+const LATE_MAX: usize = 2;

@@ -32,7 +32,7 @@ pub(crate) async fn stop() -> Result<(), Box<dyn Error>> {
     let agent = engine.submit(RunSpec::agent("clock"), async |ctx| {
         // The trap is the program's cleanup: SIGTERM comes first, SIGKILL when the grace is over.
         let script = "trap 'echo last words; exit' TERM; \
-                      i=0; while :; do i=$((i + 1)); echo tick $i; sleep 0.05; done";
+                      i=0; while :; do i=$((i + 1)); echo tick $i; sleep 0.1; done";
         let program = Process::new("sh").args(["-c", script]);
         let output = ctx.spawn(RunSpec::step("sh"), |ctx| program.run(ctx)).await?;
         Ok(output.stdout)

@@ -1,9 +1,10 @@
 //! [`summary`]: the last lines of a report, which count its runs and say what a stop did.
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use quell::{Counts, RunKind, RunRow, RunStatus};
+use quell::{Counts, RunKind, RunRow, RunStatus, Work};
 
 use crate::output::was_killed;
 use crate::text::{NAME_COLUMNS_MAX, cut, printable, span};
@@ -34,14 +35,39 @@ pub(crate) fn summary(rows: &[RunRow], omitted: Counts) -> String {
     if omitted.total() > 0 {
         let _ = writeln!(text, "{} more runs have no row", omitted.total());
     }
-    text.push_str(if root.status == RunStatus::Paused {
-        "nothing of it runs until it has its answer\n"
-    } else if root.quiescent {
-        "nothing of it was found running\n"
+    let left = || rows.iter().flat_map(|row| &row.abandoned);
+    let _ = if root.status == RunStatus::Paused {
+        writeln!(text, "nothing of it runs until it has its answer")
+    } else if !root.quiescent {
+        let doubtful = rows.iter().filter(|row| !row.quiescent).flat_map(|row| &row.abandoned);
+        let nodes = doubtful.filter(|left| left.what == Work::Node).map(|left| &*left.name);
+        match nodes.collect::<BTreeSet<_>>() {
+            lost if lost.is_empty() => {
+                writeln!(text, "not quiescent: what was abandoned may still be running")
+            }
+            lost => writeln!(text, "not quiescent: {}", in_doubt(&lost)),
+        }
+    } else if left().next().is_some() {
+        writeln!(text, "nothing of it executes any more")
     } else {
-        "not quiescent: what was abandoned may still be running\n"
-    });
+        writeln!(text, "nothing of it was found running")
+    };
     text
+}
+
+/// Says which nodes were lost, and what to do about it.
+fn in_doubt(lost: &BTreeSet<&str>) -> String {
+    let shown = lost.iter().take(NAMES_SHOWN_MAX);
+    let mut names: Vec<_> = shown.map(|name| cut(&printable(name), NAME_COLUMNS_MAX)).collect();
+    if lost.len() > NAMES_SHOWN_MAX {
+        names.push(format!("{} more", lost.len() - NAMES_SHOWN_MAX));
+    }
+    let (node, was) = if lost.len() == 1 { ("node", "was") } else { ("nodes", "were") };
+    format!(
+        "{node} {} {was} lost and may still execute something of it; `quell nodes forget NAME` \
+         says of one that it is gone for good",
+        names.join(", "),
+    )
 }
 
 /// Counts the runs of a tree, but for those that wait for an answer.

@@ -2,8 +2,8 @@
 
 use std::fmt::Write as _;
 
-use quell::{Abandoned, CauseKind, Counts, Payload, RunReport, RunRow};
-use quell_flow::{SkippedStep, StepSummary};
+use quell::{Abandoned, CauseKind, Counts, Payload, RunReport, RunRow, Work};
+use quell_flow::StepSummary;
 
 use crate::closing::summary;
 use crate::output::{Errors, is_own, kept, was_killed, written};
@@ -132,7 +132,10 @@ fn facts(
     if row.hooks_skipped > 0 {
         facts.push(("cleanup", format!("{} hooks skipped", row.hooks_skipped)));
     }
-    facts.extend(row.abandoned.iter().map(|left| ("running", abandoned(left))));
+    // A root of which nothing executes has nothing below it that does.
+    let is_over = row.quiescent || rows[0].quiescent;
+    let title = if is_over { "left" } else { "running" };
+    facts.extend(row.abandoned.iter().map(|left| (title, abandoned(left, is_over))));
     if row.late_output > 0 {
         facts.push(("late", format!("{} writes after the end were refused", row.late_output)));
     }
@@ -147,10 +150,7 @@ fn facts(
             parallel::branch_lines(step, row, &|error| errors.shown(at, error)),
         ));
     }
-    let skipped = SkippedStep::all_of(row);
-    if !skipped.is_empty() {
-        facts.push(("skipped", skipped::lines(&skipped)));
-    }
+    facts.extend(skipped::facts(row));
     let is_shown = |left: &&Payload| !has_child && step.is_none() || is_own(rows, at, left);
     let (output, partial) =
         (row.output.as_ref().filter(is_shown), row.partial.as_ref().filter(is_shown));
@@ -168,10 +168,12 @@ fn facts(
     facts
 }
 
-fn abandoned(left: &Abandoned) -> String {
+fn abandoned(left: &Abandoned, is_over: bool) -> String {
     let Abandoned { what, name, site, .. } = left;
     let from = site.as_ref().map_or_else(String::new, |site| format!(" ({site})"));
-    format!("{} {name}{from} was abandoned and {}", what.as_str(), still_executes(*what))
+    let how = if *what == Work::Node { "lost" } else { "abandoned" };
+    let now = if is_over { "executes nothing of it any more" } else { still_executes(*what) };
+    format!("{} {name}{from} was {how} and {now}", what.as_str())
 }
 
 fn stop(row: &RunRow) -> Option<String> {
@@ -275,6 +277,25 @@ nothing of it was found running
             text.ends_with("not quiescent: what was abandoned may still be running\n"),
             "{text}"
         );
+    }
+
+    #[test]
+    fn a_lost_node_is_named_with_what_to_do_and_after_that_nothing_is_said_to_execute() {
+        let mut root = row("p", 0, RunStatus::Failed);
+        root.quiescent = false;
+        let mut lost = row("slow", 1, RunStatus::Failed);
+        lost.quiescent = false;
+        lost.abandoned = vec![Abandoned::new(lost.run, "web-1".into(), Work::Node)];
+        let text = draw(&[root.clone(), lost.clone()], Counts::default());
+        assert!(text.contains("node web-1 was lost and may still execute\n"), "{text}");
+        let says = "not quiescent: node web-1 was lost and may still execute something of it";
+        assert!(text.contains(says) && text.contains("`quell nodes forget NAME`"), "{text}");
+        // Somebody has said that it is gone: the row of the root alone knows.
+        root.quiescent = true;
+        let text = draw(&[root, lost], Counts::default());
+        let says = "left     node web-1 was lost and executes nothing of it any more\n";
+        assert!(text.contains(says) && !text.contains("still execute"), "{text}");
+        assert!(text.ends_with("nothing of it executes any more\n"), "{text}");
     }
 
     #[test]

@@ -1,17 +1,41 @@
-//! [`lines()`]: the steps of a plan that were not started, and why.
+//! [`facts`]: the steps of a plan that were not started, and why; and the one that asks.
 
+use quell::{RunRow, RunStatus};
 use quell_flow::{SkipReason, SkippedStep};
 
 use crate::text::{NAME_COLUMNS_MAX, cut, printable, width};
 
+/// Yields lines about the steps of a run, each with its title: which one waits for an answer, if
+/// the run is paused, and which were not started.
+pub(crate) fn facts(row: &RunRow) -> Vec<(&'static str, String)> {
+    let mut steps = SkippedStep::all_of(row);
+    // Once the run has been stopped nothing asks any more.
+    let is_asking = |step: &SkippedStep| row.status == RunStatus::Paused && step.ask.is_some();
+    let asking = steps.iter().position(is_asking).map(|at| steps.remove(at));
+    let mut facts = Vec::new();
+    if let Some(step) = &asking {
+        let ask = step.ask.as_deref().unwrap_or_default();
+        facts.push(("waits", format!("{}  {}", shown(step), printable(ask))));
+    }
+    if !steps.is_empty() {
+        facts.push(("skipped", lines(&steps, asking.as_ref())));
+    }
+    facts
+}
+
+fn shown(step: &SkippedStep) -> String {
+    cut(&printable(&step.name), NAME_COLUMNS_MAX)
+}
+
 /// Yields a line per step.
-pub(crate) fn lines(steps: &[SkippedStep]) -> String {
-    let name = |step: &SkippedStep| cut(&printable(&step.name), NAME_COLUMNS_MAX);
-    let columns = steps.iter().map(|step| width(&name(step))).max().unwrap_or(0);
+fn lines(steps: &[SkippedStep], asking: Option<&SkippedStep>) -> String {
+    let columns = steps.iter().map(|step| width(&shown(step))).max().unwrap_or(0);
+    let waits = asking.map(|step| format!("not started: {} waits for an answer", shown(step)));
     let line = |step: &SkippedStep| {
-        let name = name(step);
+        let name = shown(step);
         let pad = columns - width(&name);
-        format!("{name}{:pad$}  {}", "", because(step.reason))
+        let why = waits.as_deref().filter(|_| step.reason == SkipReason::Paused);
+        format!("{name}{:pad$}  {}", "", why.unwrap_or(because(step.reason)))
     };
     steps.iter().map(line).collect::<Vec<_>>().join("\n")
 }
@@ -47,6 +71,24 @@ mod tests {
         ]);
         run.summary = Some(Payload::from(json!({ "skipped": skipped })));
         let expected = "ship    an earlier step failed\na\\u{7}  cleanup: the grace was over";
-        assert_eq!(lines(&SkippedStep::all_of(&run)), expected);
+        assert_eq!(facts(&run), [("skipped", expected.to_owned())]);
+    }
+
+    #[test]
+    fn a_step_that_asks_waits_and_those_behind_it_wait_for_it_until_the_run_is_stopped() {
+        let mut run = row("p", 0, RunStatus::Paused);
+        let skipped = json!([
+            { "name": "no", "reason": "condition-false" },
+            { "name": "ok", "reason": "paused", "ask": "go\u{7}?" },
+            { "name": "ship", "reason": "paused" },
+        ]);
+        run.summary = Some(Payload::from(json!({ "skipped": skipped })));
+        let behind = "no    the condition was false\nship  not started: ok waits for an answer";
+        let expected = [("waits", "ok  go\\u{7}?".to_owned()), ("skipped", behind.to_owned())];
+        assert_eq!(facts(&run), expected);
+        run.status = RunStatus::Cancelled;
+        let all = facts(&run);
+        assert!(matches!(&all[..], [("skipped", text)] if text.lines().count() == 3), "{all:?}");
+        assert!(all[0].1.contains("ok    the run was paused before"), "{all:?}");
     }
 }

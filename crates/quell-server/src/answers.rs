@@ -1,10 +1,12 @@
 //! [`Answers`] are for steps of a plan that wait: what `--answer` says, or lines of the terminal.
 
+use std::collections::HashSet;
 use std::io::{self, BufRead, IsTerminal as _, Write};
+use std::sync::Arc;
 use std::thread;
 
-use quell::Payload;
-use quell_flow::excerpt;
+use quell::{Payload, RunReport, RunStatus};
+use quell_flow::{NoAnswer, SkippedStep, check_answer, excerpt};
 use quell_report::text::printable;
 use serde::Deserialize;
 use tokio::sync::oneshot;
@@ -62,10 +64,22 @@ impl Answers {
         Self { given, has_terminal, reading: None, is_unanswered: false, asked: Default::default() }
     }
 
-    /// Yields a note about each answer that was not used.
-    pub(crate) fn unused(&self) -> Vec<String> {
+    /// Yields a note about each answer that was not used, by the report of the run that was to have
+    /// them.
+    pub(crate) fn unused(&self, report: &RunReport) -> Vec<String> {
+        let asked: HashSet<Arc<str>> = match report.status {
+            // What was asked when the time was over, or the stop came, is never answered.
+            RunStatus::TimedOut | RunStatus::Cancelled => {
+                let skipped = report.rows.iter().flat_map(SkippedStep::all_of);
+                skipped.filter(|step| step.ask.is_some()).map(|step| step.name).collect()
+            }
+            _ => HashSet::new(),
+        };
         let note = |answer: &Answer| {
-            let step = excerpt(&answer.step);
+            let (step, status) = (excerpt(&answer.step), report.status);
+            if asked.contains(&*answer.step) {
+                return format!("the answer to `{step}` came too late: the run is {status}");
+            }
             format!("the answer to `{step}` was not used: the run did not wait there")
         };
         self.given.iter().map(note).collect()
@@ -91,16 +105,23 @@ impl Answers {
         self.reading.is_some()
     }
 
-    /// Takes what a paused run asks. Yields what is said to the user, and what comes of it.
-    pub(crate) fn ask(&mut self, request: &Payload) -> (String, Asked) {
-        let question = Question::of(request);
-        let said = question.to_string();
+    /// Takes what a paused run asks, and what was wrong with a line that was to answer it. Yields
+    /// what is said to the user, and what comes of it.
+    pub(crate) fn ask(&mut self, request: &Payload, wrong: Option<&NoAnswer>) -> (String, Asked) {
+        let mut question = Question::of(request);
+        question.problem = wrong.map(problem).or(question.problem);
         self.asked = (question.step.clone(), question.approve);
-        let is_it = |answer: &Answer| answer.step == question.step;
-        if let Some(at) = self.given.iter().position(is_it) {
-            let answer = self.given.remove(at).value;
-            return (said, Asked::Answered(answer.into()));
+        while let Some(at) = self.given.iter().position(|answer| answer.step == question.step) {
+            let answer = Payload::from(self.given.remove(at).value);
+            if let Err(error) = check_answer(request, &answer) {
+                question.problem = Some(problem(&error));
+                continue;
+            }
+            // The answer before this one is of no interest any more.
+            question.problem = None;
+            return (question.to_string(), Asked::Answered(answer));
         }
+        let said = question.to_string();
         if self.has_terminal && self.read() {
             return (said, Asked::AtTerminal);
         }
@@ -164,7 +185,7 @@ pub(crate) struct Question {
     #[serde(default)]
     ask: String,
     #[serde(default)]
-    approve: bool,
+    pub(crate) approve: bool,
     problem: Option<String>,
 }
 
@@ -183,6 +204,11 @@ impl Question {
             problem: None,
         })
     }
+}
+
+/// Says what is wrong with an answer.
+fn problem(error: &NoAnswer) -> String {
+    format!("expected {}", error.expected())
 }
 
 fn option_for(step: &str, approve: bool) -> String {
@@ -204,12 +230,22 @@ impl std::fmt::Display for Question {
 
 #[cfg(test)]
 mod tests {
+    use std::time::SystemTime;
+
+    use quell::{Counts, RunId, RunKind, RunRow};
+
     use super::*;
 
     fn answers(given: &[&str]) -> Answers {
         let given = given.iter().map(|text| parse_answer(text).expect("an answer")).collect();
         let asked = Default::default();
         Answers { given, has_terminal: false, reading: None, is_unanswered: false, asked }
+    }
+
+    fn report() -> RunReport {
+        let (run, at) = (RunId::from_text("r"), SystemTime::UNIX_EPOCH);
+        let row = RunRow::new(run, RunKind::Workflow, "p".into(), RunStatus::Completed, at);
+        RunReport::new(vec![row], Counts::default())
     }
 
     #[test]
@@ -236,16 +272,16 @@ mod tests {
     fn each_answer_is_used_once_in_their_order_and_by_its_step_alone() {
         let mut answers = answers(&["ok=one", "other=x", "ok=two"]);
         let request = Payload::from_json_text(r#"{"step":"ok","ask":"go?"}"#).expect("JSON");
-        assert_eq!(answers.ask(&request), ("ok: go?".into(), Asked::Answered("one".into())));
-        assert_eq!(answers.ask(&request).1, Asked::Answered("two".into()));
+        assert_eq!(answers.ask(&request, None), ("ok: go?".into(), Asked::Answered("one".into())));
+        assert_eq!(answers.ask(&request, None).1, Asked::Answered("two".into()));
         assert!(!answers.is_unanswered());
-        let (words, asked) = answers.ask(&request);
+        let (words, asked) = answers.ask(&request, None);
         assert_eq!(asked, Asked::ByNobody);
         assert_eq!(words, "ok: go?");
         assert_eq!(answers.expected(), "`--answer 'ok=VALUE'`, or a terminal");
         assert_eq!(answers.as_option(), "ok=VALUE");
         let unused = "the answer to `other` was not used: the run did not wait there";
-        assert_eq!(answers.unused(), [unused]);
+        assert_eq!(answers.unused(&report()), [unused]);
         assert!(answers.is_unanswered());
     }
 
@@ -254,8 +290,24 @@ mod tests {
         let text =
             "{\"step\":\"ok\",\"ask\":\"go\\u001b[2J?\",\"approve\":true,\"problem\":\"no\"}";
         let request = Payload::from_json_text(text).expect("JSON");
-        let words = answers(&["ok=yes"]).ask(&request).0;
+        let words = answers(&[]).ask(&request, None).0;
         assert!(words.starts_with("no; ok: go") && words.ends_with("? [yes/no]"), "{words}");
         assert!(!words.contains('\u{1b}'), "{words:?}");
+        // What was wrong with the answer before is not told of one that is given.
+        let words = answers(&["ok=yes"]).ask(&request, None).0;
+        assert!(words.starts_with("ok: go") && words.ends_with("? [yes/no]"), "{words}");
+    }
+
+    #[test]
+    fn what_is_no_answer_is_not_given_and_the_next_one_is_asked_for() {
+        let text = r#"{"step":"ok","ask":"go?","approve":true}"#;
+        let request = Payload::from_json_text(text).expect("JSON");
+        let (words, asked) = answers(&["ok=perhaps", "ok=no"]).ask(&request, None);
+        assert_eq!((&*words, asked), ("ok: go? [yes/no]", Asked::Answered("no".into())));
+        let (words, asked) = answers(&["ok=perhaps"]).ask(&request, None);
+        let again = "expected `yes` or `no`; ok: go? [yes/no]";
+        assert_eq!((&*words, asked), (again, Asked::ByNobody));
+        let wrong = check_answer(&request, &"perhaps".into()).err();
+        assert_eq!(answers(&[]).ask(&request, wrong.as_ref()).0, again);
     }
 }

@@ -28,7 +28,7 @@ use crate::log_format::LogFormat;
 use crate::plan::PlanCommand;
 use crate::store::{
     EventsArgs, KeepArgs, NODES_AFTER_HELP, NodesArgs, Place, RunsArgs, ShowArgs, StoreCommand,
-    is_url, places,
+    is_no_path, places, run_ids,
 };
 use crate::times;
 use crate::tips::{with_tip, without_secrets};
@@ -62,7 +62,7 @@ impl Cli {
             let message = "the program after `--` has an empty name";
             return Err(usage_error(ErrorKind::InvalidValue, message));
         }
-        if matches!(run.store.as_deref().and_then(Path::to_str), Some(path) if is_url(path)) {
+        if matches!(run.store.as_deref().and_then(Path::to_str), Some(path) if is_no_path(path)) {
             let message = "`quell run` keeps its run in a file, and a database is for servers; one \
                            of these would do:\n\n  quell run --store runs.db …\n  \
                            quell serve --store URL, which starts runs over HTTP";
@@ -278,7 +278,13 @@ pub(crate) struct RunArgs {
     /// cleanup that was cut is, as a whole. Its plan may be left out if it was a file, which is
     /// where it was; its input is the one that it had, and so are `--timeout` and `--grace` unless
     /// others are given
-    #[arg(long, value_name = "RUN", requires = "store", conflicts_with_all = ["command", "input"])]
+    #[arg(
+        long,
+        value_name = "RUN",
+        value_parser = run_ids(),
+        requires = "store",
+        conflicts_with_all = ["command", "input"],
+    )]
     pub(crate) resume: Option<String>,
 
     /// Write every event to stdout as one line of JSON (`quell help events` has their kinds); what

@@ -2,7 +2,8 @@
 
 use futures::FutureExt as _;
 use futures::future::{BoxFuture, pending};
-use quell::{Payload, ResumeError, RunRef};
+use quell::{Payload, ResumeError, RunRef, RunReport};
+use quell_flow::{NoAnswer, check_answer};
 
 use crate::answers::{Answers, Asked};
 
@@ -46,9 +47,9 @@ impl Asking {
         self.answers.is_unanswered()
     }
 
-    /// Yields notes about answers of the command line that no step has asked for.
-    pub(crate) fn unused(&self) -> Vec<String> {
-        self.answers.unused()
+    /// Yields notes about answers of the command line that no step has taken.
+    pub(crate) fn unused(&self, report: &RunReport) -> Vec<String> {
+        self.answers.unused(report)
     }
 
     /// Waits until there is something to do for the run.
@@ -62,11 +63,15 @@ impl Asking {
             let said = self.storing.take().map(|(said, _)| said).filter(|said| !said.is_empty());
             return self.answered(said, stored);
         }
+        let mut wrong = None;
         if self.answers.is_reading() {
-            return match self.answers.line().await {
-                Some(answer) => self.give(run, String::new(), answer),
-                None => self.unanswered(None, "the terminal has no more lines"),
+            let Some(answer) = self.answers.line().await else {
+                return self.unanswered(None, "the terminal has no more lines");
             };
+            wrong = self.check(run, &answer);
+            if wrong.is_none() {
+                return self.give(run, String::new(), answer);
+            }
         }
         if run.paused().await.is_none() {
             return pending().await;
@@ -79,12 +84,18 @@ impl Asking {
             run.ended().await;
             return pending().await;
         }
-        let (said, asked) = self.answers.ask(&pause.request);
+        let (said, asked) = self.answers.ask(&pause.request, wrong.as_ref());
         match asked {
             Asked::Answered(answer) => self.give(run, said, answer),
             Asked::AtTerminal => Turn::Asks(said),
             Asked::ByNobody => self.unanswered(Some(said), NOBODY),
         }
+    }
+
+    /// Says why this is no answer to the question that is being answered. None if it may be one.
+    fn check(&self, run: &RunRef, answer: &Payload) -> Option<NoAnswer> {
+        let asks = run.pause_state().filter(|pause| pause.attempt == self.attempt)?;
+        check_answer(&asks.request, answer).err()
     }
 
     fn give(&mut self, run: &RunRef, said: String, answer: Payload) -> Turn {

@@ -162,11 +162,12 @@ hour), or whose lane a live run has stay. The room is used again; the file keeps
 
 With --store postgres://USER@HOST/DATABASE, `url` or `url_env` of [store], they are in a schema of \
 a PostgreSQL database, which any number of servers share: each serves the runs of all, so any load \
-balancer will do. Each has a name (--node), and a lease of 15 s (`lease` of [store]). One that is \
+balancer will do. All have the same components, plans and secrets, token_secret of [playbook3d] \
+too. Each has a name (--node), and a lease of 15 s (`lease` of [store]). One that is \
 started again under its name has its runs at once; those of one that is gone are taken over by \
-another, as an earlier server's are. A server that has lost its lease ends what it runs, and \
-itself. Others can read a command line: a password is best in a variable (--store-env), or in the \
-file that PGPASSFILE names.
+another, as an earlier server's are (see quell help nodes forget). A server that has lost its \
+lease ends what it runs, and itself. Others can read a command line: a password is best in a \
+variable (--store-env), or in the file that PGPASSFILE names.
 
 Programs are trusted with all that the user of the server may read and do, its files and its \
 environment among it (/proc): run programs that must not see its keys as another user.";
@@ -221,7 +222,7 @@ The file:
   [limits]                          # of runs, not of members and steps; unset: none
   running = 100                     # at once, in place of server.running_max; 0: none starts
   queued = 1000                     # that wait; one more is answered 429; 0: none waits
-  each_owner = { running = 10, queued = 50 }  # of each caller; also: agents, teams, workflows
+  each_owner = { running = 10, queued = 50 }  # also: agents, teams, workflows, all_nodes.components
 
   [agents.writer]                   # or [workflows.writer]
   run = [\"./writer.py\", \"--fast\"]  # input: one line of JSON on stdin; output: stdout
@@ -344,7 +345,7 @@ Runs that wait for an answer (a step of a plan with `wait`):
 
 Exit codes:
   0   drained
-  1   its lease on a database was lost, and it has ended what it ran: start it again
+  1   its lease on a database was lost, or that cannot be reached: start it again after a while
   2   bad usage, bad file (see `quell check`), address or store not to be had: nothing was served
 
 Examples:
@@ -374,9 +375,10 @@ Examples:
 pub(crate) const RUNS_AFTER_HELP: &str = "\
 A line has the id of the run as its caller knows it, how it stands, when it was accepted, how \
 long it worked (`-` if it has not ended, or never began), its kind, its name, and in brackets what \
-it asks if it is paused, after the step that asks. Runs below another one are \
-in its report, which `quell show` prints. A run that a killed process left behind stands as it \
-did, until another process opens the store to write.
+it asks if it is paused, after the step that asks. Runs below another one are in its report, which \
+`quell show` prints. A run that a killed process left behind stands as it did, until another \
+process opens the store to write. `--records` lists threads of LangGraph, too. `quell runs cancel` \
+ends one that is paused or left behind in a file, `quell runs prune` deletes old ones.
 
 Exit codes:
   0   listed
@@ -385,7 +387,6 @@ Exit codes:
 
 Examples:
   quell runs --store runs.db --status failed --limit 5
-  quell runs --store postgres://quell@db.example/runs
   quell runs --store runs.db --json --limit 0 | jq -r .id";
 
 /// Below the help of `quell show`.

@@ -58,7 +58,13 @@ use help::{ANSWERS_PAGE, PROCESS_PAGE, REPORT_PAGE, SERVICE_PAGE};
 use quell_flow::PLAN_TEMPLATES;
 
 fn main() -> ExitCode {
-    match Cli::read(std::env::args_os()) {
+    let cli = Cli::read(std::env::args_os());
+    // Those that run programs do so with their other signals.
+    if !matches!(&cli, Ok(Cli { command: Command::Run(_) | Command::Serve(_) | Command::Guard })) {
+        // Without it, a file that is full ends the process without a word.
+        let _ = signals::survive_limit_of_files();
+    }
+    match cli {
         Ok(Cli { command: Command::Run(args) }) => guard::guarded(|| run::run(args)),
         Ok(Cli { command: Command::Serve(args) }) => guard::guarded(|| serve::serve(&args)),
         Ok(Cli { command: Command::Guard }) => guard::run(),

@@ -142,7 +142,7 @@ async fn run_until_ended(
     let mut asking = Asking::new(answers, again.map(|again| again(run.id())));
     let mut events = run.events();
     let report = follow((&run, &mut events), &mut signals, &mut view, (style, &mut asking)).await;
-    for words in asking.unused() {
+    for words in asking.unused(&report) {
         note(&view, words);
     }
     let mut code = exit_code(report.status);

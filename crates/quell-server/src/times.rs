@@ -11,13 +11,17 @@ use crate::quoted::quoted_word;
 
 /// Reads a time such as `1h 30m`.
 pub(crate) fn parse(text: &str) -> Result<Duration, String> {
+    parse_as(text, RIGHT)
+}
+
+fn parse_as(text: &str, right: &str) -> Result<Duration, String> {
     // In this grammar `M` is a month: minutes are meant.
     if text.contains('M') {
         let text = quoted_word(text);
         return Err(format!("`M` of `{text}` is a month; expected `m` for minutes, or `months`"));
     }
     humantime::parse_duration(text)
-        .map_err(|_| format!("invalid time `{}`; expected {RIGHT}", quoted_word(text)))
+        .map_err(|_| format!("invalid time `{}`; expected {right}", quoted_word(text)))
 }
 
 /// As [`parse`], of an option that deletes: zero needs its unit as well, and a time before now is
@@ -25,12 +29,12 @@ pub(crate) fn parse(text: &str) -> Result<Duration, String> {
 pub(crate) fn parse_kept(text: &str) -> Result<Duration, String> {
     if text.starts_with('-') {
         let text = quoted_word(text);
-        return Err(format!("`{text}` is negative; expected {RIGHT}, or \"0s\", which keeps none"));
+        return Err(format!("`{text}` is negative; expected {KEPT}, or \"0s\", which keeps none"));
     }
     if text == "0" {
-        return Err(format!("`0` has no unit; expected \"0s\", which keeps none, or {RIGHT}"));
+        return Err(format!("`0` has no unit; expected \"0s\", which keeps none, or {KEPT}"));
     }
-    parse(text)
+    parse_as(text, KEPT)
 }
 
 /// Reads a time from a text of a file.
@@ -67,3 +71,6 @@ impl Visitor<'_> for Time {
 }
 
 const RIGHT: &str = "one such as \"500ms\", \"30s\" or \"1h 30m\"";
+
+/// The same, of how long something is kept.
+const KEPT: &str = "one such as \"30s\", \"1h 30m\" or \"30d\"";

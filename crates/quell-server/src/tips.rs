@@ -92,7 +92,7 @@ const BEHIND_DASHES: &str = "a program goes after `--`";
 const BEHIND_CONFIG: &str = "a configuration goes after `--config`: ";
 const ALONE: &str = "the file stands alone: ";
 
-const TIPS: [Tip; 13] = [
+const TIPS: [Tip; 14] = [
     Tip {
         command: None,
         says: "an option goes after its command: ",
@@ -119,6 +119,7 @@ const TIPS: [Tip; 13] = [
     }),
     tip_of("check", ALONE, |args, is_right| changed(args, without_config, is_right)),
     tip_of("init", ALONE, |args, is_right| changed(args, without_config, is_right)),
+    tip_of("nodes", "`quell nodes` alone lists them; ", |args, _| of_nodes(args.get(2)?)),
 ];
 
 fn tip(args: &[OsString], is_right: IsRight<'_>) -> Option<String> {
@@ -183,6 +184,12 @@ fn of_plan(word: &str, before: &str) -> Option<String> {
     Some(format!("did you mean `{before} {meant}`?"))
 }
 
+/// Says what is behind `nodes`, if a word stands there that is no command.
+fn of_nodes(word: &OsString) -> Option<String> {
+    let is_right = word == "forget" || word.as_encoded_bytes().starts_with(b"-");
+    (!is_right).then(|| "`quell nodes forget NAME` says that one is gone for good".to_owned())
+}
+
 /// Commands of other tools about plans, and what they are here.
 const ELSEWHERE_OF_PLANS: [(&[&str], &str); 2] = [
     (&["validate", "lint", "verify", "test"], "check"),
@@ -216,17 +223,18 @@ const ELSEWHERE: [(&[&str], &str); 9] = [
     (
         &["stop", "cancel", "kill", "abort", "down"],
         "Ctrl-C stops `quell run`; a run of a server is stopped by `curl -X POST \
-         http://127.0.0.1:7777/v1/runs/ID/cancel`",
+         http://ADDRESS/v1/runs/ID/cancel`; `quell runs cancel RUN --store FILE` ends a run \
+         that is left paused",
     ),
     (
         &["resume", "answer", "continue", "reply", "approve"],
         "`quell run --resume RUN --store FILE --answer STEP=VALUE` answers a run that `quell run` \
          left paused; one of a server is answered by `curl \
-         http://127.0.0.1:7777/v1/runs/ID/resume --json '{\"answer\": \"yes\"}'`",
+         http://ADDRESS/v1/runs/ID/resume --json '{\"answer\": \"yes\"}'`",
     ),
     (
         &["pause", "suspend"],
-        "a run of a server is paused by `curl -X POST http://127.0.0.1:7777/v1/runs/ID/pause`",
+        "a run of a server is paused by `curl -X POST http://ADDRESS/v1/runs/ID/pause`",
     ),
     (&["start", "up", "server", "daemon"], "did you mean `quell serve`?"),
     (&["validate", "lint", "verify"], "did you mean `quell check`, or `quell plan check`?"),
@@ -269,7 +277,7 @@ mod tests {
     }
 
     /// Command lines that are wrong, and what is said of each: every tip of the table.
-    const WRONG: [(&[&str], &str); 13] = [
+    const WRONG: [(&[&str], &str); 14] = [
         (&["--store", "a", "runs"], "an option goes after its command: quell runs --store a"),
         (&["rnu"], "did you mean `quell run`?"),
         (&["help", "rnu"], "did you mean `quell help run`?"),
@@ -283,6 +291,11 @@ mod tests {
         (&["plan", "p.yaml"], "a plan goes after `check`: quell plan check p.yaml"),
         (&["check", "--config", "x"], "the file stands alone: quell check x"),
         (&["init", "--config", "x"], "the file stands alone: quell init x"),
+        (
+            &["nodes", "web-1"],
+            "`quell nodes` alone lists them; `quell nodes forget NAME` says that one is gone for \
+             good",
+        ),
     ];
 
     /// Yields what is said of a wrong command line.

@@ -7,10 +7,12 @@ use std::collections::HashMap;
 
 use quell_core::store::{Epoch, Record, StoreError, StoredPause};
 use quell_core::{EventKind, RunEvent, RunId, RunStatus};
-use quell_durable::{Standing as Found, Write, millis, mode_number, number, span, status_number};
+use quell_durable::{
+    Standing as Found, Write, millis, mode_number, number, span, status_number, usage_text,
+};
 use rusqlite::{Connection, OptionalExtension as _, params};
 
-use crate::bind::{inline, put_large};
+use crate::bind::{inline, inline_payload, put_large};
 use crate::encode::Large;
 use crate::fault::Fault;
 use crate::{accept, end, event_row, forget, hold};
@@ -61,7 +63,7 @@ pub(crate) fn apply(on: &Connection, known: &mut Known, write: &Write) -> Result
         Record::Ended { report, rollback, .. } => {
             end::end(on, (run, epoch), report, *rollback, write)?
         }
-        other => change(on, (run, epoch), other, &write.text)?,
+        other => change(on, (run, epoch), other, (&write.text, &write.annotations))?,
     };
     if changed == 1 { Ok(()) } else { Err(why_not(on, run, epoch)?) }
 }
@@ -71,7 +73,7 @@ fn change(
     on: &Connection,
     (run, epoch): (RunId, Epoch),
     record: &Record,
-    text: &str,
+    (text, annotations): (&str, &str),
 ) -> Result<usize, Fault> {
     let id = run.as_uuid().into_bytes();
     Ok(match record {
@@ -80,6 +82,16 @@ fn change(
                 status = case when status < 1 then 1 else status end
                 where id = ?1 and epoch <= ?2 and status < 3";
             on.prepare_cached(sql)?.execute(params![id, number(epoch), millis(*at)])?
+        }
+        Record::Annotated { .. } => {
+            let sql = "update run set epoch = ?2, annotations = ?3
+                where id = ?1 and epoch <= ?2 and status < 3";
+            let value = (!annotations.is_empty()).then(|| inline(annotations));
+            let changed = on.prepare_cached(sql)?.execute(params![id, number(epoch), value])?;
+            if changed == 1 {
+                put_large(on, run, Large::Annotations, annotations)?;
+            }
+            changed
         }
         Record::StopAccepted(stop) => {
             let sql = "update run set epoch = ?2, stop_epoch = ?2,
@@ -137,9 +149,10 @@ fn paused(
     let sql = "update run set epoch = ?2, paused = ?3, paused_at = ?4, pause_by = ?5,
         pause_expires = ?6, pause_timeout = ?7, pause_stands = ?8, answer = null,
         attempt = max(coalesce(attempt, ?9), ?9),
-        status = case when status < 2 then ?10 else status end
+        status = case when status < 2 then ?10 else status end,
+        partial = ?11, summary = ?12, used = ?13
         where id = ?1 and epoch <= ?2 and status < 3";
-    let text = pause.request.as_json();
+    let (text, so_far) = (pause.request.as_json(), &pause.so_far);
     let changed = on.prepare_cached(sql)?.execute(params![
         run.as_uuid().into_bytes(),
         number(epoch),
@@ -151,9 +164,17 @@ fn paused(
         pause.timeout_stands,
         pause.attempt,
         status_number(RunStatus::Paused),
+        inline_payload(so_far.partial.as_ref()),
+        inline_payload(so_far.summary.as_ref()),
+        usage_text(so_far.used),
     ])?;
     if changed == 1 {
         put_large(on, run, Large::Paused, text)?;
+        for (what, said) in [(Large::Partial, &so_far.partial), (Large::Summary, &so_far.summary)] {
+            if let Some(said) = said {
+                put_large(on, run, what, said.as_json())?;
+            }
+        }
     }
     Ok(changed)
 }
@@ -167,7 +188,7 @@ fn add_events(
     write: &Write,
 ) -> Result<(), Fault> {
     let standing = admitted(on, known, run, epoch)?;
-    let numbers = (event_row::number_of(event), write.events);
+    let numbers = (event.last_seq(), write.events);
     event_row::insert(on, (run, standing.ord), numbers, &write.text)?;
     raise(on, known, run, standing, epoch)?;
     if matches!(event.kind, EventKind::Detached { .. }) {

@@ -27,4 +27,6 @@ pub(crate) enum Large {
     Report = 3,
     Annotations = 4,
     Answer = 5,
+    Partial = 6,
+    Summary = 7,
 }

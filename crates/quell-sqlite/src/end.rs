@@ -26,10 +26,11 @@ pub(crate) fn end(
         if is_over { Some(false) } else { end_in_full(on, (run, epoch), report, write)? };
     let Some(has_paused) = has_paused else { return Ok(0) };
     if has_paused {
-        let sql = "delete from large where what in (?2, ?3)
+        let sql = "delete from large where what in (?2, ?3, ?4, ?5)
             and run = (select ord from run where id = ?1)";
-        let values = params![id, Large::Paused as i64, Large::Answer as i64];
-        on.prepare_cached(sql)?.execute(values)?;
+        let of_pauses = [Large::Paused, Large::Answer, Large::Partial, Large::Summary];
+        let [paused, answer, partial, summary] = of_pauses.map(|what| what as i64);
+        on.prepare_cached(sql)?.execute(params![id, paused, answer, partial, summary])?;
     }
     if rollback {
         let sql = "delete from checkpoint where run = (select ord from run where id = ?)";
@@ -77,7 +78,8 @@ fn end_in_full(
     write: &Write,
 ) -> Result<Option<bool>, Fault> {
     let sql = "update run set epoch = ?2, status = ?3, quiescent = ?4, quiesced = ?5, report = ?6,
-        ended = ?7, started = coalesce(started, ?8), paused = null, answer = null
+        ended = ?7, started = coalesce(started, ?8), paused = null, answer = null,
+        partial = null, summary = null, used = null
         where id = ?1 and epoch <= ?2 and status < 3 returning paused_at is not null";
     // That of a plain report is not there. Its output was written before: no foreign code runs.
     let made = if write.is_without_text() { Some(serde_json::to_string(report)) } else { None };

@@ -9,20 +9,25 @@ use rusqlite::{Connection, Row};
 
 use crate::fault::fault;
 use crate::read::{more_than, paged};
+use crate::schema;
 
 /// Reads the trees that may leave, the first one first.
 pub(crate) fn ended(on: &Connection, page: Page) -> Result<Pages<Stored<EndedTree>>, StoreError> {
     let after = page.begin().map_or(i64::MIN, |cursor| bits(cursor.as_u64()));
+    // A file that is only read may be of a schema before the third, which has none.
+    let ended = if schema::number(on)? < 3 { "null" } else { "ended" };
     // The numbers of events are dense: the last one says how many there are.
-    let sql = "select ord, id, epoch, at, coalesce(quiesced, ended, at),
+    let sql = format!(
+        "select ord, id, epoch, at, coalesce(quiesced, {ended}, at),
         1 + (select count(*) from run b where b.root = r.id)
         + max(coalesce((select max(seq) from event e where e.root = r.ord), 0), 0), quiescent
         from run r where ord > ? and parent is null and status >= 3
         and not exists (select 1 from run b where b.root = r.id and b.status < 3)
         and (lane is null or not exists
             (select 1 from run l indexed by run_live where l.status < 3 and l.lane = r.lane))
-        order by ord limit ?";
-    paged(on, sql, vec![after.into(), more_than(page)], page, tree)
+        order by ord limit ?"
+    );
+    paged(on, &sql, vec![after.into(), more_than(page)], page, tree)
 }
 
 /// Reads how many bytes the pages have that are in use.

@@ -34,14 +34,6 @@ pub(crate) fn text_of(event: &RunEvent) -> serde_json::Result<String> {
     serde_json::to_string(&[(millis(event.at), run, &event.kind)])
 }
 
-/// Yields the number of an event in its row: a gap stands under the last one that it replaces.
-pub(crate) const fn number_of(event: &RunEvent) -> u64 {
-    match event.kind {
-        EventKind::Lagged { to, .. } => to,
-        _ => event.seq,
-    }
-}
-
 /// Stores a row with so many events of a root, unless one of their numbers is taken.
 pub(crate) fn insert(
     on: &Connection,

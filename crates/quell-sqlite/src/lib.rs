@@ -18,11 +18,16 @@
 //! - **Readers never wait for the writer,** nor it for them: they have connections of their own.
 //!   While another process reads for long, the log of SQLite grows.
 //!
+//! The example `paused_run` (`cargo run -p quell-sqlite --example paused_run`) is a whole program
+//! with a store, from its opening to its closing: it recovers, saves a state, pauses, resumes, and
+//! goes on from what it has saved.
+//!
 //! The files `NAME-wal` and `NAME-shm` belong to it while it is open, and after a crash until it is
 //! opened again: who copies the file by hand copies `NAME-wal` with it, or uses [`backup`].
 
 mod accept;
 mod apply;
+mod begun;
 mod beside;
 mod bind;
 mod connect;
@@ -53,6 +58,7 @@ mod wal;
 mod watch;
 mod writer;
 
+pub use begun::Begun;
 pub use options::{SqliteOptions, Synchronous};
 pub use quell_durable::Committed;
 pub use sqlite_reader::SqliteReader;

@@ -10,9 +10,10 @@ use std::path::{Path, PathBuf};
 
 use quell_core::store::StoreError;
 
+use crate::begun::Begun;
 use crate::beside::beside;
 use crate::connect;
-use crate::fault::io_fault;
+use crate::fault::{io_fault, not_made};
 
 /// A file that this process has for itself, until it is dropped or the process ends.
 #[derive(Debug)]
@@ -22,6 +23,8 @@ pub(crate) struct Place {
     /// Whether a store may begin in it: it was empty or not there, or was left by a process that
     /// was killed before its store had begun, with a companion that says nothing yet.
     pub(crate) is_new: bool,
+    /// What stands in the place of a store; none if one may be there.
+    pub(crate) begun: Option<Begun>,
     companion: Companion,
 }
 
@@ -65,6 +68,8 @@ impl Place {
         let companion = lock(&path)?;
         let is_there = path.try_exists().map_err(|error| io_fault(&error, &path))?;
         let is_empty = fs::metadata(&path).is_ok_and(|file| file.len() == 0);
+        // Before SQLite looks at it.
+        keeps_its_log(&path)?;
         if is_there && !companion.is_known {
             connect::is_free(&path)?;
         }
@@ -74,14 +79,11 @@ impl Place {
         }
         if !is_there {
             // SQLite would take them for those of the new file, and replay or remove them.
-            for left in ["-wal", "-journal"].map(|suffix| beside(&path, suffix)) {
-                if fs::metadata(&left).is_ok_and(|left| left.len() > 0) {
-                    let what = format!("{} is of a file that is not there", left.display());
-                    return Err(StoreError::InTheWay { what });
-                }
+            for left in ["-wal", "-journal"] {
+                is_of_none(&beside(&path, left), "not there")?;
             }
             let created = private().create_new(true).open(&path);
-            created.map_err(|error| io_fault(&error, &path))?;
+            created.map_err(|error| not_made(&error, &path))?;
         }
         if companion.is_known {
             companion.name_process()?;
@@ -90,7 +92,13 @@ impl Place {
         has_one_name(&path)?;
         // It stood there and said nothing: the store of whoever made it had not begun.
         let is_left = !companion.is_known && !companion.is_removed;
-        Ok(Self { is_new: !is_there || is_empty || is_left, path, companion })
+        let begun = match (is_there, is_empty, companion.is_known) {
+            (true, false, _) => None,
+            (_, _, true) => Some(Begun::AfterAnother),
+            (true, true, false) if !is_left => Some(Begun::InEmptyFile),
+            (_, _, false) => Some(Begun::New),
+        };
+        Ok(Self { is_new: begun.is_some() || is_left, begun, path, companion })
     }
 
     /// Keeps the companion, and lets it name this process: the file is a store that has begun.
@@ -112,6 +120,22 @@ impl Companion {
             written.and_then(|()| file.write_all(std::process::id().to_string().as_bytes()));
         written.map_err(|error| io_fault(&error, &self.path))
     }
+}
+
+/// Checks that a file has no log, or is not empty: SQLite removes the log of an empty one when it
+/// looks at that, and it may be all that is left of a store.
+pub(crate) fn keeps_its_log(path: &Path) -> Result<(), StoreError> {
+    let is_empty = fs::metadata(path).is_ok_and(|file| file.len() == 0);
+    if is_empty { is_of_none(&beside(path, "-wal"), "empty") } else { Ok(()) }
+}
+
+/// Checks that nothing is left of a file that is not there, or empty.
+fn is_of_none(left: &Path, is: &str) -> Result<(), StoreError> {
+    if fs::metadata(left).is_ok_and(|left| left.len() > 0) {
+        let what = format!("{} is of a file that is {is}", left.display());
+        return Err(StoreError::InTheWay { what });
+    }
+    Ok(())
 }
 
 /// Leaves a file to its owner alone.
@@ -140,6 +164,11 @@ pub(crate) fn resolved(path: &Path) -> Result<PathBuf, StoreError> {
     let path = folder.join(name);
     match fs::canonicalize(&path) {
         Ok(path) if path.is_file() => Ok(path),
+        Ok(path) if path.is_dir() => {
+            let (folder, file) = (path.display(), path.join("runs.db"));
+            let what = format!("{folder} is a folder, and a store is a file: {}", file.display());
+            Err(StoreError::Foreign { what })
+        }
         Ok(path) => Err(StoreError::Foreign { what: format!("{} is not a file", path.display()) }),
         Err(error) if error.kind() == ErrorKind::NotFound => match fs::symlink_metadata(&path) {
             Ok(_) => {
@@ -177,7 +206,9 @@ fn lock(path: &Path) -> Result<Companion, StoreError> {
             Err(error) if error.kind() != ErrorKind::NotFound => return Err(failed(error)),
             found => found.is_err(),
         };
-        let mut file = private().create(true).truncate(false).open(&companion).map_err(failed)?;
+        let opened = private().create(true).truncate(false).open(&companion);
+        let mut file = opened
+            .map_err(|error| if is_new { not_made(&error, &companion) } else { failed(error) })?;
         let is_taken = match file.try_lock() {
             Ok(()) => false,
             Err(TryLockError::WouldBlock) => true,

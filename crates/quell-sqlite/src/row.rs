@@ -30,6 +30,14 @@ const COLUMNS_OF_PAUSES: &str =
     "iif(answer = 0, (select text from large where run = ord and what = 5), answer),
     attempt, stood, paused_at, pause_by, pause_expires, pause_timeout, pause_stands";
 
+/// What it had to show in its last pause: a file of a schema before the seventh lacks them.
+const COLUMNS_OF_SO_FAR: &str =
+    "iif(partial = 0, (select text from large where run = ord and what = 6), partial),
+    iif(summary = 0, (select text from large where run = ord and what = 7), summary), used";
+
+/// Whether the run has a log.
+const LOG: &str = "exists (select 1 from event where event.root = run.ord)";
+
 /// What they are in such a file. A pause had no instant.
 const NO_PAUSES: &str = "null, null, 0, coalesce(started, at), null, null, null, 0";
 
@@ -43,7 +51,8 @@ pub(crate) fn columns(on: &Connection) -> Result<String, StoreError> {
     let of_pauses = if schema < 2 { NO_PAUSES } else { COLUMNS_OF_PAUSES };
     // Schema 3 has them.
     let (of_holds, ended) = if schema < 3 { ("null", "null") } else { (hold::COLUMN, "run.ended") };
-    Ok(format!("{COLUMNS}, {of_pauses}, {of_holds}, {ended}"))
+    let so_far = if schema < 7 { "null, null, null" } else { COLUMNS_OF_SO_FAR };
+    Ok(format!("{COLUMNS}, {of_pauses}, {so_far}, {of_holds}, {ended}, {LOG}"))
 }
 
 /// Reads a run.

@@ -16,7 +16,7 @@ use crate::fault::fault;
 const APPLICATION_ID: i32 = 0x7175_656c;
 
 /// Step `n` leads to schema `n + 1`.
-const STEPS: [&str; 6] = [SCHEMA_1, SCHEMA_2, SCHEMA_3, SCHEMA_4, SCHEMA_5, SCHEMA_6];
+const STEPS: [&str; 7] = [SCHEMA_1, SCHEMA_2, SCHEMA_3, SCHEMA_4, SCHEMA_5, SCHEMA_6, SCHEMA_7];
 
 /// What a file has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -239,6 +239,13 @@ create index run_rolled_back on run (ord) where stop_rollback = 1 and status >= 
 /// they are, and have no first number.
 const SCHEMA_6: &str = "alter table event add column first integer;";
 
+/// What a run had to show in its last pause. That of a pause of a schema before is not known.
+const SCHEMA_7: &str = "
+alter table run add column partial;
+alter table run add column summary;
+alter table run add column used text;
+";
+
 #[cfg(test)]
 mod tests {
     use quell_core::store::{Epoch, Page, Record, Store as _, StoredHold};
@@ -365,6 +372,7 @@ mod tests {
         assert!(all.len() == 3 && all.iter().all(Result::is_ok), "{all:?}");
         let ended = crate::check(&path).unwrap();
         assert_eq!(ended.len(), 1, "the end without a report: {ended:?}");
+        assert_eq!(reader.ended(Page::first(9)).map(|read| read.items.len()), Ok(1));
         drop(reader);
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         let store = SqliteStore::open(&path).unwrap();
@@ -385,7 +393,7 @@ mod tests {
             store.close().await.unwrap();
         });
         let connection = Connection::open(&path).unwrap();
-        assert_eq!((number(&connection), look(&connection)), (Ok(6), Ok(Found::Schema(6))));
+        assert_eq!((number(&connection), look(&connection)), (Ok(7), Ok(Found::Schema(7))));
         drop(connection);
         fs::remove_dir_all(folder).unwrap();
     }

@@ -2,11 +2,11 @@
 
 use std::path::Path;
 
-use quell_core::store::{Page, Pages, RunRecord, StoreError, Stored};
+use quell_core::store::{EndedTree, Page, Pages, RunRecord, StoreError, Stored};
 use quell_core::{RunEvent, RunFilter, RunId};
 
 use crate::visit::Visit;
-use crate::{list, read};
+use crate::{ended, list, read};
 
 /// Reads the file of a store, also while another process has it: it takes no lock, never makes or
 /// changes the file, and never brings it to a newer schema. Every call blocks the thread, and sees
@@ -74,6 +74,16 @@ impl SqliteReader {
         limit: usize,
     ) -> Result<Vec<Stored<RunEvent>>, StoreError> {
         self.visit.read(|on| read::events(on, root, after, limit))
+    }
+
+    /// Reads the trees that may leave, the one that was accepted first first, as
+    /// [`Store::ended`](quell_core::store::Store::ended) does.
+    ///
+    /// # Errors
+    ///
+    /// Fails with the trouble of the file.
+    pub fn ended(&self, page: Page) -> Result<Pages<Stored<EndedTree>>, StoreError> {
+        self.visit.read(|on| ended::ended(on, page))
     }
 
     /// Reads the ids from one to another, both included, in their order and at most so many.

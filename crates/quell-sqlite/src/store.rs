@@ -14,6 +14,7 @@ use rusqlite::Connection;
 use tokio::sync::oneshot;
 
 use crate::apply::Known;
+use crate::begun::Begun;
 use crate::encode::encode;
 use crate::gate::Gate;
 use crate::options::SqliteOptions;
@@ -52,6 +53,7 @@ use crate::{connect, ended, list, read, schema};
 #[derive(Debug)]
 pub struct SqliteStore {
     path: PathBuf,
+    begun: Option<Begun>,
     boot: u32,
     queue: Arc<Queue>,
     readers: Arc<Readers>,
@@ -98,6 +100,7 @@ impl SqliteStore {
         let gate = Arc::<Gate>::default();
         let readers = Arc::new(Readers::new(Arc::clone(&gate), reading.len()));
         let wal = Arc::new(Wal::new(Arc::clone(&gate)));
+        wal.found(&place.path);
         let (tally, closing) = (Arc::<Tally>::default(), Arc::<Closing>::default());
         let watch = Arc::new(Watch::of(&place.path));
         let mut writer = Writer {
@@ -113,16 +116,21 @@ impl SqliteStore {
             commits,
             is_empty: true,
         };
-        let path = place.path.clone();
+        let (path, begun) = (place.path.clone(), place.begun);
         let threads = Threads::start(place, (&readers, reading), (&wal, copies), spawn)?;
         let write = Box::new(move || writer.run());
         threads.write(Arc::clone(&queue), Arc::clone(&closing), write, spawn)?;
-        Ok(Self { path, boot, queue, readers, tally, closing, watch })
+        Ok(Self { path, begun, boot, queue, readers, tally, closing, watch })
     }
 
     /// Yields where the file is, links followed.
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Yields what stood in its place, if it has begun with this opening; none if it was there.
+    pub const fn begun(&self) -> Option<Begun> {
+        self.begun
     }
 
     /// Yields what was committed since the store was opened.

@@ -9,7 +9,7 @@ use rusqlite::backup::{Backup, StepResult};
 use rusqlite::{Connection, OpenFlags};
 
 use crate::beside::beside;
-use crate::fault::{fault, io_fault};
+use crate::fault::{fault, io_fault, not_made};
 use crate::place::{private, resolved};
 use crate::unreadable::unreadable;
 use crate::visit::Visit;
@@ -80,7 +80,7 @@ fn part(to: &Path) -> Result<(PathBuf, File), StoreError> {
             match private().create_new(true).open(&part) {
                 Ok(file) => return Ok((part, file)),
                 Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
-                Err(error) => return Err(io_fault(&error, &part)),
+                Err(error) => return Err(not_made(&error, &part)),
             }
         }
     }

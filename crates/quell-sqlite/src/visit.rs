@@ -24,7 +24,7 @@ use rusqlite::{Connection, ErrorCode};
 use crate::beside::beside;
 use crate::connect;
 use crate::fault::{fault, io_fault};
-use crate::place::{has_one_name, resolved};
+use crate::place::{has_one_name, keeps_its_log, resolved};
 use crate::schema::{self, Found, no_store};
 
 /// A file that is open to be read.
@@ -54,6 +54,7 @@ impl Visit {
         has_one_name(&path)?;
         // SQLite has one error for everything that is not there.
         fs::metadata(&path).map_err(|error| missing(io_fault(&error, &path)))?;
+        keeps_its_log(&path)?;
         if has_log(&path) {
             return Self::beside_a_log(&path);
         }

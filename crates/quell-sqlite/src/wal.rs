@@ -1,12 +1,15 @@
 //! [`Wal`]: when the log of SQLite is copied into the file, by a thread of its own, so that no
 //! commit waits for it.
 
+use std::fs;
+use std::path::Path;
 use std::sync::Arc;
 
 use parking_lot::{Condvar, Mutex};
 use quell_durable::catch_panic;
 use rusqlite::Connection;
 
+use crate::beside::beside;
 use crate::gate::Gate;
 
 /// How much was written to the log since it was copied last.
@@ -40,6 +43,13 @@ pub(crate) struct Copied {
 impl Wal {
     pub(crate) fn new(gate: Arc<Gate>) -> Self {
         Self { state: Mutex::default(), changed: Condvar::new(), gate }
+    }
+
+    /// Counts what earlier processes have left in the log: of many that were killed before they
+    /// had written enough for a copy, it would only grow.
+    pub(crate) fn found(&self, path: &Path) {
+        let left = fs::metadata(beside(path, "-wal")).map_or(0, |log| log.len());
+        self.written(0, usize::try_from(left).unwrap_or(usize::MAX));
     }
 
     /// Counts what a transaction has written.
@@ -126,10 +136,10 @@ const RECORD_BYTES: usize = 1 << 10;
 
 #[cfg(test)]
 mod tests {
-    use std::fs;
+    use std::thread;
+    use std::time::Duration;
 
     use super::*;
-    use crate::beside::beside;
     use crate::connect;
     use crate::options::SqliteOptions;
     use crate::place::Place;
@@ -156,6 +166,34 @@ mod tests {
         wal.copy(&copies, true).unwrap();
         assert_eq!(log(), 0);
         drop((other, copies, writes, place));
+        fs::remove_dir_all(&folder).unwrap();
+    }
+
+    #[test]
+    fn what_earlier_processes_have_left_in_the_log_is_copied_if_it_is_enough() {
+        let folder = std::env::temp_dir().join(format!("quell-wal-left-{}", std::process::id()));
+        fs::create_dir_all(&folder).unwrap();
+        let place = Place::take(&folder.join("runs.db")).unwrap();
+        let writes = connect::writer(&place.path, true, &SqliteOptions::default()).unwrap();
+        let copies = connect::checkpointer(&place.path).unwrap();
+        let (wal, size) = (Wal::new(Arc::default()), || fs::metadata(&place.path).unwrap().len());
+        let before = size();
+        wal.found(&place.path);
+        let little = wal.state.lock().written;
+        assert!((1..COPY_BYTES).contains(&little), "{little}: the tables of the new file");
+        writes.execute_batch("create table filler as select zeroblob(5000000)").unwrap();
+        wal.found(&place.path);
+        thread::scope(|scope| {
+            let wal = &wal;
+            scope.spawn(move || wal.run(&copies));
+            let is_copied = (0..3_000).any(|_| {
+                thread::sleep(Duration::from_millis(10));
+                size() > before
+            });
+            wal.close();
+            assert!(is_copied, "nothing has been written meanwhile");
+        });
+        drop((writes, place));
         fs::remove_dir_all(&folder).unwrap();
     }
 }

@@ -14,6 +14,8 @@ mod gate;
 #[cfg(feature = "http")]
 mod http;
 mod patience;
+#[cfg(unix)]
+mod pooler;
 mod postgres;
 pub mod records;
 mod seeds;
@@ -26,6 +28,8 @@ pub use gate::{Gate, OpenAtEnd};
 #[cfg(feature = "http")]
 pub use http::{Answer, answer_to_a_panic, send, serve};
 pub use patience::{eventually, ms, secs, soon, soon_in_real_time, within};
+#[cfg(unix)]
+pub use pooler::Pooler;
 pub use postgres::PostgresServer;
 pub use seeds::{Seed, is_repeat, seeds};
 pub use servo::Servo;

@@ -101,8 +101,13 @@ impl PostgresServer {
 
     /// Yields the address of a database as a URL.
     pub fn url(&self, database: &str) -> String {
+        self.url_at(self.port, database)
+    }
+
+    /// Yields the same for another socket in the folder.
+    pub(crate) fn url_at(&self, port: u16, database: &str) -> String {
         let folder = self.folder.display().to_string().replace('/', "%2F");
-        format!("postgres://quell@{folder}:{}/{database}", self.port)
+        format!("postgres://quell@{folder}:{port}/{database}")
     }
 
     /// Yields the port on which it listens.
@@ -167,7 +172,8 @@ impl PostgresServer {
         self.run(&self.programs.join(name))
     }
 
-    fn run(&self, program: &Path) -> Command {
+    /// Another program as that user.
+    pub(crate) fn run(&self, program: &Path) -> Command {
         let mut command = Command::new(program);
         command.current_dir(&self.folder).stdin(Stdio::null()).env("LC_ALL", "C");
         command.env_remove("PGPASSFILE").env_remove("PGPASSWORD");

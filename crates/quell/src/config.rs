@@ -33,6 +33,8 @@ pub struct EngineConfig {
     pub(crate) parent_token: Option<CancellationToken>,
     pub(crate) all: RunLimits,
     pub(crate) scopes: Vec<(Scope, RunLimits)>,
+    /// How many roots may run on all nodes together.
+    pub(crate) all_nodes: Vec<(Scope, usize)>,
     pub(crate) limits: Limits,
     pub(crate) spawn_sites: bool,
     pub(crate) store: Option<Arc<dyn Store>>,
@@ -207,6 +209,7 @@ impl Default for EngineConfig {
             parent_token: None,
             all: RunLimits::new(),
             scopes: Vec::new(),
+            all_nodes: Vec::new(),
             limits: Limits::default(),
             spawn_sites: false,
             store: None,
@@ -282,7 +285,7 @@ impl EngineConfig {
     /// let (_runs, _waits) = (submit()?, submit()?);
     /// let refused = submit().unwrap_err();
     /// assert_eq!(refused, SubmitError::QueueFull { scope: Scope::All, max: 1 });
-    /// assert_eq!(refused.to_string(), "queue is full: at most 1 may wait (in all)");
+    /// assert_eq!(refused.to_string(), "queue is full: at most 1 run may wait (in all)");
     /// # Ok::<(), SubmitError>(())
     /// # }).unwrap();
     /// ```

@@ -10,7 +10,7 @@ use quell_core::store::StoreError;
 use quell_core::{RunId, Stopped, limits};
 
 use crate::pause::PauseAsked;
-use crate::queue::Scope;
+use crate::queue::{Scope, runs};
 
 /// What a body returns when it fails: any error, or words.
 ///
@@ -290,8 +290,13 @@ pub enum SubmitError {
     IdInUse(RunId),
     /// The lane has a run, perhaps one that is due later, and the new one would rather be refused
     /// than wait.
-    #[error("lane `{0}` is busy")]
-    LaneBusy(Arc<str>),
+    #[error("lane `{lane}` is busy: run {run} has it")]
+    LaneBusy {
+        /// The key of the lane.
+        lane: Arc<str>,
+        /// The run that holds the lane; if all of them are due later, that which came first.
+        run: RunId,
+    },
     /// The lane has this run, and the new one would rather not be made: see
     /// [`OnBusy::JoinExisting`](crate::OnBusy::JoinExisting). The engine finds it by this id.
     #[error("run {0} has the lane")]
@@ -308,7 +313,7 @@ pub enum SubmitError {
     #[error("idempotency key was used with another payload")]
     KeyConflict,
     /// The run would have to wait, and one of its limits lets no more runs wait.
-    #[error("queue is full: at most {max} may wait ({scope})")]
+    #[error("queue is full: at most {} may wait ({scope})", runs(*max))]
     QueueFull {
         /// Whose queue it is: the first of the run's owner, component and kind, and of all, that is
         /// full.
@@ -357,6 +362,7 @@ impl SubmitError {
             StoreError::KeyClaimed { is_same_payload: false, .. } => Self::KeyConflict,
             StoreError::KeyClaimed { run, is_forgotten: true, .. } => Self::KeyForgotten(run),
             StoreError::KeyClaimed { run, .. } => Self::AlreadySubmitted(run),
+            StoreError::LaneBusy { lane, run } => Self::LaneBusy { lane, run },
             error => Self::NotStored(error),
         }
     }
@@ -382,18 +388,3 @@ pub enum ForgetError {
 #[error("shielded section did not end before the hard deadline")]
 #[non_exhaustive]
 pub struct Elapsed;
-
-/// Why a run could not leave its parent.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum DetachError {
-    /// It has no parent.
-    #[error("run is a root")]
-    IsRoot,
-    /// It is being stopped; what it inherited stays with it.
-    #[error("run is stopping")]
-    Stopping,
-    /// It has ended.
-    #[error("run has ended")]
-    Ended,
-}

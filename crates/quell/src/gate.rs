@@ -3,8 +3,13 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use crate::queue::Scope;
+use crate::sync::OnceLock;
+
 /// What becomes of a run whose lane is busy: it has a root that has not ended. Which one is decided
-/// in one step with the acceptance of the new run, and also those count that are due later.
+/// in one step with the acceptance of the new run, and also those count that are due later. What
+/// becomes of it if another node has a run of the lane, says the chapter
+/// [`nodes`](crate::manual::nodes#lanes).
 ///
 /// # Examples
 ///
@@ -21,7 +26,7 @@ use std::time::Instant;
 /// }).unwrap().into_ref();
 ///
 /// let refused = engine.submit(reply(OnBusy::Reject), async |_| Ok(())).unwrap_err();
-/// assert_eq!(refused, SubmitError::LaneBusy("thread-1".into()));
+/// assert_eq!(refused, SubmitError::LaneBusy { lane: "thread-1".into(), run: first.id() });
 /// let joined = engine.submit(reply(OnBusy::JoinExisting), async |_| Ok(())).unwrap_err();
 /// assert_eq!(joined, SubmitError::LaneJoined(first.id()));
 ///
@@ -78,9 +83,10 @@ pub enum OnBusy {
 /// let may_go = engine.lane("thread-1").iter().all(|run| run.owner() == Some("ada"));
 /// assert!(may_go, "so far");
 /// let of_ben = RunSpec::agent("reply").owner("ben").lane("thread-1", OnBusy::Enqueue);
-/// engine.submit(of_ben, async |_| Ok(())).unwrap();
+/// let of_ben = engine.submit(of_ben, async |_| Ok(())).unwrap();
 /// let refused = engine.submit(urgent().lane_unchanged_since(mark), async |_| Ok(()));
-/// assert_eq!(refused.unwrap_err(), SubmitError::LaneBusy("thread-1".into()));
+/// let busy = SubmitError::LaneBusy { lane: "thread-1".into(), run: of_ben.id() };
+/// assert_eq!(refused.unwrap_err(), busy);
 /// # });
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -101,4 +107,9 @@ pub(crate) struct Gate {
     pub(crate) unchanged_since: Option<LaneMark>,
     pub(crate) not_before: Option<Instant>,
     pub(crate) priority: i8,
+    /// No limit concerns it.
+    pub(crate) is_unlimited: bool,
+    /// The queue that is full, and how many may wait in it: it may start, and not wait for another
+    /// node. Set when admission takes it in.
+    pub(crate) full: OnceLock<(Scope, usize)>,
 }

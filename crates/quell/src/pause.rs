@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime};
 use quell_core::store::{StoreError, StoredPause};
 use quell_core::{Payload, RunId, RunStatus};
 
-use crate::queue::Scope;
+use crate::queue::{Scope, runs};
 
 /// What a run asks when it is paused, and for how long it waits for the answer.
 ///
@@ -153,16 +153,16 @@ pub enum ResumeError {
         asks: u32,
     },
     /// It would have to wait, and one of its limits lets no more runs wait.
-    #[error("queue is full: at most {max} may wait ({scope})")]
+    #[error("queue is full: at most {} may wait ({scope})", runs(*max))]
     QueueFull {
         /// Whose queue it is.
         scope: Scope,
         /// How many may wait in it.
         max: usize,
     },
-    /// It was paused in an earlier process, and this one has not said what makes its next body: see
-    /// [`Recovery`](crate::Recovery). It stays paused, for a process that does.
-    #[error("run was paused by an earlier process, and this one has no body for it")]
+    /// It was paused in an earlier process, and the one that has it now has not said what makes its
+    /// next body: see [`Recovery`](crate::Recovery). It stays paused, for a process that does.
+    #[error("run was paused by an earlier process, and the one that has it has no body for it")]
     NoBody,
     /// The store is in trouble, and takes no answer now.
     #[error("answer was not taken, and the run stays paused: {0}")]

@@ -96,6 +96,22 @@ impl RunLimits {
     }
 }
 
+/// How a limit of all nodes stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct SlotStanding {
+    /// The roots that it bounds.
+    pub scope: Scope,
+    /// How many of them may run at once, in number: what the node has set that joined last. Of
+    /// [`Scope::EachOwner`] it is the maximum of each.
+    pub max: usize,
+    /// How many slots all nodes have, those included that are kept for a moment; of
+    /// [`Scope::EachOwner`], for the owners of whom this node has any.
+    pub taken: usize,
+    /// How many slots this node has.
+    pub held: usize,
+}
+
 /// Where a run stood in the queue when it was asked: see
 /// [`RunRef::queue_position`](crate::RunRef::queue_position).
 ///
@@ -165,4 +181,9 @@ impl fmt::Display for WaitsFor {
             Self::Slot(scope) => write!(f, "a slot ({scope})"),
         }
     }
+}
+
+/// Says how many runs.
+pub(crate) fn runs(count: usize) -> String {
+    format!("{count} run{}", if count == 1 { "" } else { "s" })
 }

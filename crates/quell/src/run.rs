@@ -4,15 +4,15 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use quell_core::store::StoreError;
 use quell_core::{
     Annotations, CancelRequest, Disposition, Labels, LimitsOutcome, NewLimits, Payload, RunEvent,
     RunId, RunKind, RunReport, RunRow, RunStatus,
 };
 
-use crate::failure::{DetachError, ForgetError, SubmitError};
+use crate::detach_error::DetachError;
+use crate::failure::ForgetError;
 use crate::node::wait::Wait;
-use crate::node::{Node, State, flags};
+use crate::node::{Node, State};
 use crate::queue::QueuePosition;
 use crate::stop_scope::StopScope;
 use crate::stream::EventStream;
@@ -279,70 +279,6 @@ impl RunRef {
     pub async fn quiescent_status(&self) -> RunStatus {
         let told = |state: &State| state.life.is_quiescent().then(|| self.node.told_status(state));
         Wait::until(&self.node, told).await
-    }
-
-    /// Waits until the acceptance of a root is in the store. Without a store, and for a run below a
-    /// root, it yields at once.
-    ///
-    /// # Errors
-    ///
-    /// Fails if the store knows the id or the key already, or cannot take the run. Then its body is
-    /// dropped without a poll, and the engine forgets the run.
-    ///
-    /// # Cancel safety
-    ///
-    /// Cancel safe.
-    pub async fn accepted(&self) -> Result<(), SubmitError> {
-        let node = &self.node;
-        let is_known = |bits| match bits & (flags::AWAITS_STORE | flags::REFUSED) {
-            0 => true,
-            // Its body is dropped by then.
-            flags::REFUSED => bits & flags::QUIESCENT != 0,
-            _ => false,
-        };
-        Wait::until(node, |_| is_known(node.flags()).then_some(())).await;
-        match node.refused_by_store() {
-            Some(error) => {
-                node.shared.undo(node);
-                Err(error)
-            }
-            None => Ok(()),
-        }
-    }
-
-    /// Waits until all that was decided about the run so far is in the store: its acceptance, its
-    /// stops, its end. Events may still be on their way. Without a store it yields at once.
-    ///
-    /// A store that neither stores nor fails counts as in trouble after 30 s
-    /// ([`limits::STORE_ANSWER_WAIT`](crate::limits::STORE_ANSWER_WAIT)), so that nobody waits for
-    /// ever. A caller who may not wait so long puts a timeout of its own around this.
-    ///
-    /// # Errors
-    ///
-    /// Fails if the store is in trouble now: the engine goes on trying, and a later call may tell
-    /// that all is stored. Fails for good if the store has refused something of the run.
-    ///
-    /// # Cancel safety
-    ///
-    /// Cancel safe.
-    pub async fn stored(&self) -> Result<(), StoreError> {
-        let node = &self.node;
-        Wait::until(node, |state: &State| node.stored(state)).await
-    }
-
-    /// As [`cancel`](Self::cancel), and waits until the stop is in the store: a successor of this
-    /// process never lets the run go on (I34). The signal does not wait for the store. The error
-    /// says that the stop is in effect here, and not known to be durable.
-    ///
-    /// # Cancel safety
-    ///
-    /// The stop is in effect once this was polled, and is stored although the future was dropped.
-    pub async fn cancel_durably(
-        &self,
-        request: CancelRequest,
-    ) -> (Disposition, Result<(), StoreError>) {
-        let disposition = self.cancel(request);
-        (disposition, self.stored().await)
     }
 
     /// Lets the run outlive its parent: it becomes the root of its own tree, with a log of its

@@ -28,6 +28,11 @@ impl StopScope {
     pub fn new<P: AsRef<[u8]>>(parts: impl IntoIterator<Item = P>) -> Self {
         Self(digest(parts))
     }
+
+    /// Yields it as a cluster knows it.
+    pub(crate) const fn bytes(self) -> [u8; 32] {
+        self.0
+    }
 }
 
 impl fmt::Debug for StopScope {

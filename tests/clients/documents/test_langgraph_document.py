@@ -8,7 +8,7 @@ import uuid
 
 import pytest
 
-from demo import GRAPHS, HTTP, KEY, URL, X_API_KEY, Probe, until
+from demo import GRAPHS, HTTP, KEY, NODES, URL, X_API_KEY, Probe, until
 from documents import MADE_UP, Document
 
 DOCUMENT = Document("langgraph-cancel-runs", "/runs/cancel", URL)
@@ -68,6 +68,7 @@ def test_a_known_run_is_204_and_its_work_stops(action):
     assert cancel(by_ids(thread, run), **query).status_code == 404
 
 
+@pytest.mark.skipif(len(NODES) > 1, reason="each node keeps the runs of a thread apart by itself")
 @pytest.mark.parametrize("selected", ["pending", "running", "all"])
 def test_runs_are_selected_by_status(selected):
     probe, thread, run = live()

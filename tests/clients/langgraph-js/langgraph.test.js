@@ -1,7 +1,7 @@
 // The released JavaScript client against a server in demo mode.
 //
 // QUELL_URL names the server, QUELL_KEY the key that it asks for, if it does, QUELL_PREFIX what
-// stands before the ids of its graphs. The witness, not the record, decides that work has stopped.
+// stands before the ids of its graphs, QUELL_NODES the servers behind it if it is a proxy. The witness, not the record, decides that work has stopped.
 
 import assert from "node:assert/strict";
 import { randomUUID } from "node:crypto";
@@ -10,6 +10,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { Client } from "@langchain/langgraph-sdk";
 
 const URL = process.env.QUELL_URL;
+const NODES = process.env.QUELL_NODES ? process.env.QUELL_NODES.split(" ") : [URL];
 const KEY = process.env.QUELL_KEY || "none";
 const PREFIX = process.env.QUELL_PREFIX ?? "";
 
@@ -25,8 +26,17 @@ const LONG = { ms: 30_000, chunk_ms: 20 };
 const client = new Client({ apiUrl: URL, apiKey: KEY });
 const tag = () => `js-${randomUUID()}`;
 
+// Each server knows what its own bodies did, so all of them are asked.
 async function witness(probe) {
-  return (await fetch(`${URL}/_bench/ticks?probe=${probe}`)).json();
+  const seen = { ticks: {}, marks: [] };
+  for (const node of NODES) {
+    const { ticks, marks } = await (await fetch(`${node}/_bench/ticks?probe=${probe}`)).json();
+    for (const [body, count] of Object.entries(ticks)) {
+      seen.ticks[body] = (seen.ticks[body] ?? 0) + count;
+    }
+    seen.marks.push(...marks);
+  }
+  return seen;
 }
 
 async function ticks(probe) {

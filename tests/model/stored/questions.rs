@@ -46,6 +46,11 @@ impl Rules {
         self.runs[run].pause_asked
     }
 
+    /// Tells whether a stop waits for the next step of a run.
+    pub(super) fn stop_waits(&self, run: usize) -> bool {
+        self.runs[run].scheduled.is_some()
+    }
+
     /// Tells whether there is a body that waits for orders.
     pub(super) fn takes_orders(&self, run: usize) -> bool {
         let run = &self.runs[run];

@@ -186,6 +186,11 @@ fn pass(rules: &Rules) -> Option<Command> {
 }
 
 fn cancel_of(rules: &Rules, target: u8, detail: u16) -> Option<Command> {
+    // A stop that waits for its step is asked for once more: now it takes back what was saved.
+    let waiting = rules.pick(target, |run| rules.stop_waits(run));
+    if let Some(run) = waiting.filter(|_| detail % 4 == 1) {
+        return Some(Command::Cancel(run, StopMode::AfterStep, Rollback::Yes));
+    }
     let is_live = |run| detail.is_multiple_of(8) || !rules.status(run).is_terminal();
     let run = rules.pick(target, is_live)?;
     let mode = match detail / 16 % 8 {

@@ -198,7 +198,7 @@ impl Stage {
         let body = body(&self.actors, run, stubborn);
         let handle = match self.engine.submit_resumable(spec(run, gate), body) {
             Ok(handle) => handle,
-            Err(SubmitError::LaneBusy(_)) => return Ok(Said::Refused(Refused::LaneBusy)),
+            Err(SubmitError::LaneBusy { .. }) => return Ok(Said::Refused(Refused::LaneBusy)),
             Err(SubmitError::QueueFull { .. }) => return Ok(Said::Refused(Refused::QueueFull)),
             Err(SubmitError::LaneJoined(other)) => {
                 let other = number(rules, other).ok_or("it joins nobody")?;

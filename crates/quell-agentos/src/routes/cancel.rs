@@ -74,8 +74,16 @@ async fn remember(
             None => unknown,
         });
     }
-    let stop = stop.remember_for(limits::RESERVATIONS_TTL);
-    Ok(view.reserve(&scope_of(component), id, stop, wait).await)
+    let kept = stop.clone().remember_for(limits::RESERVATIONS_TTL);
+    let reserved = view.reserve(&scope_of(component), id, kept, wait).await;
+    if reserved.disposition != Disposition::Unknown || reserved.stored.is_err() {
+        return Ok(reserved);
+    }
+    // On another node it may have come just now.
+    Ok(match find(view, component, run, session).await? {
+        Some(run) => view.cancel(&run, stop, wait).await,
+        None => reserved,
+    })
 }
 
 fn wait(app: &App, text: Option<&str>) -> Result<Wait, Refusal> {

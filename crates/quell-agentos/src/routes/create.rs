@@ -10,7 +10,7 @@ use quell::{IdempotencyKey, RunId, RunRef, RunStatus};
 use quell_flow::Component;
 use quell_http::{
     Charge, DisconnectGuard, Heartbeat, OnDisconnect, RunView, Start, StartError, View,
-    sse_response,
+    idempotency_key, sse_response,
 };
 use serde_json::json;
 use uuid::Uuid;
@@ -22,7 +22,7 @@ use crate::snapshot::{TIMEOUT, USER, session_of};
 use crate::stream::{far_frames, frames};
 use crate::wire::event::Style;
 use crate::wire::kinds::names_of;
-use crate::wire::refusal::Refusal;
+use crate::wire::refusal::{Refusal, bad_key};
 use crate::wire::status::status;
 
 pub(super) async fn create(
@@ -37,7 +37,9 @@ pub(super) async fn create(
     let follows = form.is_stream || !form.is_background;
     let charge =
         if follows { Some(view.charge_stream().map_err(Refusal::overdrawn)?) } else { None };
-    let start = start(component, &form, headers);
+    let key = idempotency_key(headers);
+    let key = key.map_err(|error| Refusal::invalid(vec![bad_key(error)]))?;
+    let start = start(component, &form, key);
     let started = match view.start(start).await {
         Err(StartError::StartedBefore(id)) => {
             let (is_stream, is_background) = (form.is_stream, form.is_background);
@@ -53,7 +55,7 @@ pub(super) async fn create(
     let (run, is_replay) = (started.run, started.is_replay);
     let Some(charge) = charge else {
         let run = run.into();
-        return Ok(if is_replay { accepted_before(&run) } else { accepted(&run) });
+        return Ok(if is_replay { accepted_by_now(&run) } else { accepted(&run) });
     };
     // A run of the foreground is tied to its connection: a client that leaves cancels it.
     let policy = if is_background { OnDisconnect::Continue } else { OnDisconnect::Cancel };
@@ -69,7 +71,7 @@ pub(super) async fn create(
     answer
 }
 
-fn start(component: &Arc<Component>, form: &Form, headers: &HeaderMap) -> Start {
+fn start(component: &Arc<Component>, form: &Form, key: Option<&str>) -> Start {
     // In the order of time: an index of a store then grows at its end. One by random ids has a page
     // to write for each run (bench `http -- stored`).
     let fresh = || Uuid::now_v7().to_string();
@@ -85,10 +87,9 @@ fn start(component: &Arc<Component>, form: &Form, headers: &HeaderMap) -> Start 
     if let Some(grace) = form.grace {
         start = start.grace(grace);
     }
-    let key = headers.get("idempotency-key").filter(|key| !key.is_empty());
-    if let Some(key) = key.map(|key| String::from_utf8_lossy(key.as_bytes())) {
+    if let Some(key) = key {
         let path = format!("/{}/{}/runs", names_of(component.kind()).plural, component.id());
-        start = start.once(IdempotencyKey::new(&*key, [&path, &form.canonical]));
+        start = start.once(IdempotencyKey::new(key, [&path, &form.canonical]));
     }
     start
 }
@@ -98,8 +99,8 @@ pub(super) fn accepted(run: &RunView) -> Response {
     accepted_as(run, RunStatus::Queued)
 }
 
-/// Answers a repeated request: the client may learn nothing else of its run.
-fn accepted_before(run: &RunView) -> Response {
+/// Answers with a run as it stands: a client that repeats its request may learn nothing else of it.
+pub(super) fn accepted_by_now(run: &RunView) -> Response {
     accepted_as(run, run.status())
 }
 
@@ -119,7 +120,7 @@ async fn started_before(
 ) -> Result<Response, Refusal> {
     let forgotten = || Refusal::of_start(&StartError::KeyForgotten);
     let run = view.find_by_id(id).await?.ok_or_else(forgotten)?;
-    let Some(charge) = charge else { return Ok(accepted_before(&run)) };
+    let Some(charge) = charge else { return Ok(accepted_by_now(&run)) };
     let policy = if is_background { OnDisconnect::Continue } else { OnDisconnect::Cancel };
     let guard = app.service.guard(&run, policy).until_pause().holding(charge);
     let style = is_stream.then(|| style(app, is_background));

@@ -5,17 +5,20 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
 use quell::{ResumeError, RunStatus};
 use quell_flow::ComponentKind;
-use quell_http::{NotDone, OnDisconnect, RunView, View, events_by_now, offload_if_large};
+use quell_http::{
+    Charge, NotDone, OnDisconnect, RunView, StartError, View, events_by_now, offload_if_large,
+};
 
 use crate::answer_form::AnswerForm;
 use crate::app::{App, find};
 use crate::auth::{Action, component};
-use crate::routes::create::{accepted, followed_far, streamed, style};
+use crate::routes::create::{accepted, accepted_by_now, followed_far, streamed, style};
 use crate::routes::extract::RunRequest;
+use crate::routes::given_before::given_before;
 use crate::routes::run_response::run_response_at_end;
 use crate::wire::kinds::names_of;
-use crate::wire::pause::is_to_others;
-use crate::wire::refusal::Refusal;
+use crate::wire::pause::{confirmation, is_to_others};
+use crate::wire::refusal::{Refusal, no_answer};
 use crate::wire::status::status;
 
 pub(super) async fn go_on(
@@ -33,26 +36,54 @@ pub(super) async fn go_on(
     let found = find(view, &component, run_id, form.session.as_deref()).await?;
     let found = found.ok_or_else(unknown)?;
     if found.status() != RunStatus::Paused {
-        return Err(not_paused(&found, found.status()));
+        let Some(last) = given_before(view, &found, field, &form).await? else {
+            return Err(not_paused(&found, found.status()));
+        };
+        let Some(charge) = charge(view, &form)? else { return Ok(accepted_by_now(&found)) };
+        drop(upload);
+        return follow(app, view, found, (form, charge, last)).await;
     }
     let answer = form.answer(field)?;
     let pause = found.pause_state().ok_or_else(|| not_paused(&found, found.status()))?;
     let (asked, given) = (pause.request.clone(), answer.clone());
     let bytes = asked.len() + given.len();
-    let is_to_others = offload_if_large(bytes, async move { is_to_others(field, &asked, &given) });
-    if is_to_others.await? {
+    let read = offload_if_large(bytes, async move {
+        (is_to_others(field, &asked, &given), confirmation(field, &asked, &given))
+    });
+    let (is_to_others, confirmation) = read.await?;
+    if is_to_others {
         return Err(asks_another(&found));
     }
-    let follows = form.is_stream || !form.is_background;
-    let charge =
-        if follows { Some(view.charge_stream().map_err(Refusal::overdrawn)?) } else { None };
+    let answer = confirmation.unwrap_or(answer);
+    let charge = charge(view, &form)?;
     // Nothing is written while it is paused: what comes behind this is of the next attempt.
     let last = if form.is_stream { last_seq(view, &found).await } else { 0 };
     let resumed = view.resume_attempt(&found, pause.attempt, answer).await;
-    let resumed = resumed.map_err(|error| not_continued(&found, error, unknown));
-    let (run, is_stream, is_background) = (resumed?, form.is_stream, form.is_background);
-    drop((form, upload));
+    let run = match resumed {
+        Ok(run) => run,
+        Err(error) => return Err(not_continued(view, (&found, field), error, unknown).await),
+    };
+    drop(upload);
     let Some(charge) = charge else { return Ok(accepted(&run)) };
+    follow(app, view, run, (form, charge, last)).await
+}
+
+/// Yields what a client that follows the run costs; nothing if it leaves it in the background.
+fn charge(view: &View, form: &AnswerForm) -> Result<Option<Charge>, Refusal> {
+    let follows = form.is_stream || !form.is_background;
+    follows.then(|| view.charge_stream().map_err(Refusal::overdrawn)).transpose()
+}
+
+/// Answers a client that follows a run which has its answer: with the events behind this one, or
+/// with the run at its end or its next pause.
+async fn follow(
+    app: &App,
+    view: &View,
+    run: RunView,
+    (form, charge, last): (AnswerForm, Charge, u64),
+) -> Result<Response, Refusal> {
+    let (is_stream, is_background) = (form.is_stream, form.is_background);
+    drop(form);
     let policy = if is_background { OnDisconnect::Continue } else { OnDisconnect::Cancel };
     let guard = app.service.guard(&run, policy).until_pause().holding(charge);
     let run = match run {
@@ -82,8 +113,9 @@ async fn last_seq(view: &View, run: &RunView) -> u64 {
 }
 
 /// Says why a run was not continued, or is not known to be.
-fn not_continued(
-    found: &RunView,
+async fn not_continued(
+    view: &View,
+    (found, field): (&RunView, &str),
     error: NotDone<ResumeError>,
     unknown: impl FnOnce() -> Refusal,
 ) -> Refusal {
@@ -94,17 +126,21 @@ fn not_continued(
             Refusal::new(StatusCode::SERVICE_UNAVAILABLE, text)
         }
         NotDone::Forbidden => Refusal::new(StatusCode::FORBIDDEN, "Insufficient permissions"),
+        NotDone::NoAnswer(error) => Refusal::invalid(vec![no_answer(field, &error)]),
         NotDone::Refused(ResumeError::NotPaused(status)) => not_paused(found, status),
         NotDone::Refused(ResumeError::OtherAttempt { .. }) => asks_another(found),
         NotDone::Refused(ResumeError::TooLarge { .. }) => Refusal::too_large(),
         NotDone::Refused(ResumeError::NoBody) => {
-            let text = "its component cannot continue it after a restart";
+            let text = view.why_no_body(found).await;
             let text = format!("Cannot continue run {}: {text}", found.external_id());
             Refusal::new(StatusCode::CONFLICT, text)
         }
         NotDone::Refused(ResumeError::NotTaken(_) | ResumeError::NotStored(_)) => {
             let text = format!("Run {} could not be continued durably", found.external_id());
             Refusal::new(StatusCode::SERVICE_UNAVAILABLE, text)
+        }
+        NotDone::Refused(ResumeError::QueueFull { scope, max }) => {
+            Refusal::of_start(&StartError::QueueFull { scope, max })
         }
         NotDone::Refused(error) => {
             let text = format!("Too many live runs: {error}");

@@ -1,11 +1,13 @@
-//! [`paused`], [`continued`] and [`add`]: what is shown of a run that waits for an answer
-//! (contract, section 7).
+//! [`paused`], [`continued`] and [`add`]: what is shown of a run that waits for an answer, and
+//! [`confirmation`], what the clients answer to a step for approval (contract, section 7).
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashSet};
 use std::fmt;
 
 use quell::Payload;
+use quell_flow::{ApprovalAsked, approval_asked};
+use serde::Deserialize;
 use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::json;
 use serde_json::value::RawValue;
@@ -44,8 +46,11 @@ pub(crate) fn continued(position: &Position) -> Option<String> {
 /// an object that has it.
 pub(crate) fn add(out: &mut Object, role: Role, request: &Payload) {
     let mut given: BTreeMap<String, Payload> = request.parse().unwrap_or_default();
-    let name = if role == Role::Workflow { "step_requirements" } else { "requirements" };
-    out.set(name, given.remove(name).and_then(|list| objects(&list)).unwrap_or_default());
+    let name = if role == Role::Workflow { STEP_REQUIREMENTS } else { "requirements" };
+    let list = given.remove(name).and_then(|list| objects(&list));
+    let asked = || approval_asked(request).filter(|_| role == Role::Workflow);
+    let list = list.or_else(|| asked().map(|asked| vec![requirement(&asked)]));
+    out.set(name, list.unwrap_or_default());
     if role != Role::Workflow
         && let Some(tools) = given.remove("tools").and_then(|list| objects(&list))
     {
@@ -54,29 +59,76 @@ pub(crate) fn add(out: &mut Object, role: Role, request: &Payload) {
     out.set("request", request);
 }
 
+/// Makes what the clients of the contract look for of a step of a plan that asks for approval.
+fn requirement(asked: &ApprovalAsked) -> Object {
+    Object::from(json!({
+        "step_id": asked.step,
+        "step_name": asked.step,
+        "step_type": "Step",
+        "requires_confirmation": true,
+        "confirmation_message": asked.ask,
+        "on_reject": "cancel",
+    }))
+}
+
+/// Yields the yes or no that an answer to a step for approval has in the form of the clients: the
+/// list of what they were shown, confirmed or not. None if it is no such answer.
+pub(crate) fn confirmation(field: &str, request: &Payload, answer: &Payload) -> Option<Payload> {
+    #[derive(Deserialize)]
+    struct Confirmed {
+        step_id: Option<String>,
+        confirmed: Option<bool>,
+    }
+    let asked = approval_asked(request).filter(|_| field == STEP_REQUIREMENTS)?;
+    let list: Vec<Confirmed> = answer.parse().ok()?;
+    let is_it = |one: &Confirmed| one.step_id.as_ref().is_none_or(|step| *step == asked.step);
+    list.into_iter().filter(is_it).find_map(|one| one.confirmed).map(Payload::from)
+}
+
 /// Tells whether an answer, the list of this field, names questions, and none of those that are
 /// asked. None that names nothing does. It takes time for as many bytes as both have, and memory
 /// for the questions alone.
 pub(crate) fn is_to_others(field: &str, request: &Payload, answer: &Payload) -> bool {
+    names_asked(field, request, answer) == Some(false)
+}
+
+/// Tells whether an answer names one of the questions that are asked, as
+/// [`is_to_others`] reads both.
+pub(crate) fn is_to(field: &str, request: &Payload, answer: &Payload) -> bool {
+    names_asked(field, request, answer) == Some(true)
+}
+
+/// Tells whether an answer names one of the questions that are asked; none if either names nothing.
+fn names_asked(field: &str, request: &Payload, answer: &Payload) -> Option<bool> {
     let key = match field {
         "tools" => "tool_call_id",
         "requirements" => "id",
         _ => "step_id",
     };
-    let mut request = serde_json::Deserializer::from_str(request.as_json());
-    let Ok(Some(list)) = ValueOf(field).deserialize(&mut request) else { return false };
-    let mut asked = HashSet::new();
-    let is_list = each_id(key, list, |id| {
-        asked.insert(id);
-    });
-    if !is_list || asked.is_empty() {
-        return false;
+    let approval = approval_asked(request).filter(|_| field == STEP_REQUIREMENTS);
+    let mut asked: HashSet<Cow<'_, str>> =
+        approval.iter().map(|asked| Cow::from(&*asked.step)).collect();
+    if asked.is_empty() {
+        let mut request = serde_json::Deserializer::from_str(request.as_json());
+        let list = ValueOf(field).deserialize(&mut request).ok()??;
+        let is_list = each_id(key, list, |id| {
+            asked.insert(unescaped(id));
+        });
+        if !is_list || asked.is_empty() {
+            return None;
+        }
     }
     let (mut is_named, mut is_asked) = (false, false);
     let is_list = each_id(key, answer.as_json(), |id| {
-        (is_named, is_asked) = (true, is_asked || asked.contains(id));
+        (is_named, is_asked) = (true, is_asked || asked.contains(&unescaped(id)));
     });
-    is_list && is_named && !is_asked
+    (is_list && is_named).then_some(is_asked)
+}
+
+/// Yields the text of an id from its JSON: clients spell it in their own way. Of one that is no
+/// text it is the JSON.
+fn unescaped(id: &str) -> Cow<'_, str> {
+    serde_json::from_str::<String>(id).map_or(Cow::Borrowed(id), Cow::Owned)
 }
 
 /// Hands out the texts that a list of objects has under this key. Tells whether it is such a list:
@@ -162,3 +214,6 @@ fn objects(list: &Payload) -> Option<Vec<Object>> {
     };
     list.iter().map(object).collect()
 }
+
+/// The field of what the steps of a workflow wait for.
+const STEP_REQUIREMENTS: &str = "step_requirements";

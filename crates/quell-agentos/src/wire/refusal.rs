@@ -6,7 +6,8 @@ use axum::Json;
 use axum::http::header::RETRY_AFTER;
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
-use quell_http::{AccessError, BodyError, JsonError, LookupError, Overdrawn, StartError};
+use quell_flow::NoAnswer;
+use quell_http::{AccessError, BadKey, BodyError, JsonError, LookupError, Overdrawn, StartError};
 use serde_json::{Value, json};
 
 /// Why a request is refused.
@@ -55,13 +56,22 @@ impl Refusal {
         match error {
             StartError::BadId(_) => Self::invalid(vec![bad_id()]),
             StartError::IdInUse(id) => conflict(&format!("Run {id} already exists")),
-            StartError::LaneBusy => conflict("Session is busy"),
+            StartError::LaneBusy { run: Some(run) } => {
+                conflict(&format!("Session is busy: run {run} has it"))
+            }
+            StartError::LaneBusy { run: None } => conflict("Session is busy"),
             StartError::TooMany { .. } | StartError::ShareUsedUp { .. } => {
                 let text = format!("Too many live runs: {error}");
                 Self::new(StatusCode::TOO_MANY_REQUESTS, text)
             }
+            StartError::QueueFull { .. } => {
+                Self::new(StatusCode::TOO_MANY_REQUESTS, error.to_string())
+            }
             StartError::Forbidden => Self::new(StatusCode::FORBIDDEN, "Insufficient permissions"),
             StartError::TooLarge { what: "input", .. } => Self::too_large(),
+            StartError::TooLarge { what: "idempotency key", max, .. } => {
+                Self::invalid(vec![too_long(&KEY, *max)])
+            }
             StartError::TooLarge { what, max, .. } => {
                 Self::invalid(vec![too_long(&["body", what], *max)])
             }
@@ -209,11 +219,25 @@ pub(crate) fn too_long(loc: &[&str], max: usize) -> Value {
     json!({ "type": "string_too_long", "loc": loc, "msg": msg, "input": null })
 }
 
+/// Complains about a field whose answer is none to what is asked.
+pub(crate) fn no_answer(field: &str, error: &NoAnswer) -> Value {
+    let msg = error.to_string();
+    json!({ "type": "value_error", "loc": ["body", field], "msg": msg, "input": null })
+}
+
+/// Complains about an idempotency key that is none.
+pub(crate) fn bad_key(error: BadKey) -> Value {
+    json!({ "type": "value_error", "loc": KEY, "msg": error.to_string(), "input": null })
+}
+
 /// Complains about a run id that is none.
 pub(crate) fn bad_id() -> Value {
     let msg = "run_id should have 1 to 128 bytes and no control characters";
     json!({ "type": "value_error", "loc": ["body", "run_id"], "msg": msg, "input": null })
 }
+
+/// Where an idempotency key stands.
+const KEY: [&str; 2] = ["header", "idempotency-key"];
 
 /// How much of the name of a field a complaint tells.
 const NAME_CHARS_MAX: usize = 64;

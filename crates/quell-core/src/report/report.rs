@@ -111,7 +111,8 @@ pub struct RunRow {
     pub aborted: bool,
     /// Whether nothing of its subtree executes.
     pub quiescent: bool,
-    /// What of its own was still executing when it became terminal.
+    /// What of its own was still executing when it became terminal; while it is queued or paused,
+    /// what may still execute of earlier attempts, whose process is gone.
     pub abandoned: Vec<Abandoned>,
     /// When it was accepted.
     #[cfg_attr(feature = "serde", serde(with = "crate::wall"))]
@@ -195,6 +196,13 @@ impl RunRow {
         }
     }
 
+    /// Tells whether nothing of it executes: it is quiescent, or it is queued or paused, and its
+    /// earlier attempts have left nothing that may.
+    pub const fn executes_nothing(&self) -> bool {
+        let waits = matches!(self.status, RunStatus::Queued | RunStatus::Paused);
+        self.quiescent || waits && self.abandoned.is_empty()
+    }
+
     /// Yields how long it ran, if it started and ended.
     pub fn elapsed(&self) -> Option<Duration> {
         self.ended_at?.duration_since(self.started_at?).ok()
@@ -256,7 +264,8 @@ pub enum Work {
     /// has not confirmed that it stopped.
     Remote,
     /// Whatever another node executed, of which nobody here can tell whether it still does: its
-    /// lease was over, and this one has taken over its runs.
+    /// lease was over, and this one has taken over its runs. It ends when a process has joined
+    /// under the name of the node since, or somebody who knows has said that it is gone for good.
     Node,
 }
 

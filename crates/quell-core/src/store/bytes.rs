@@ -1,7 +1,7 @@
 //! How many bytes a record has, about.
 
 use crate::store::{Accepted, Record};
-use crate::{EventKind, Payload, RunReport, RunRow, ToolOutcome};
+use crate::{Annotations, EventKind, Payload, RunReport, RunRow, ToolOutcome};
 
 impl Record {
     /// Yields about how many bytes it has: its payloads, texts and rows, and a little for itself.
@@ -10,9 +10,10 @@ impl Record {
         RECORD_BYTES
             + match self {
                 Self::Accepted(accepted) => of_accepted(accepted),
+                Self::Annotated { annotations, .. } => of_annotations(annotations),
                 Self::Event { event, .. } => of_event(&event.kind),
                 Self::StopAccepted(stop) => stop.cause.bytes(),
-                Self::Paused { pause, .. } => pause.request.len(),
+                Self::Paused { pause, .. } => pause.request.len() + pause.so_far.bytes(),
                 Self::Resumed { answer, .. } => answer.len(),
                 Self::Checkpoint { lane, state, .. } => lane.len() + state.len(),
                 Self::HoldBegan { hold, .. } => hold.name.len(),
@@ -30,14 +31,17 @@ fn of_accepted(accepted: &Accepted) -> usize {
     let labels = accepted.labels.iter().map(|(key, value)| key.len() + value.len());
     let key = accepted.key.as_ref().map_or(0, |key| key.key.len());
     let payloads = of_all([&accepted.spec, &accepted.input]);
-    let annotations = accepted.annotations.iter().map(|(key, value)| key.len() + value.len());
-    let annotations = annotations.sum::<usize>();
+    let annotations = of_annotations(&accepted.annotations);
     accepted.name.len()
         + texts.sum::<usize>()
         + labels.sum::<usize>()
         + annotations
         + key
         + payloads
+}
+
+fn of_annotations(annotations: &Annotations) -> usize {
+    annotations.iter().map(|(key, value)| key.len() + value.len()).sum()
 }
 
 fn of_event(kind: &EventKind) -> usize {

@@ -15,7 +15,7 @@ use crate::store::{Epoch, Unreadable};
 #[non_exhaustive]
 pub enum StoreError {
     /// There is no room for it.
-    #[error("the disk is full: make room on the disk of the store, then try again ({what})")]
+    #[error("the disk is full: make room on it, then try again ({what})")]
     Full {
         /// What the store says.
         what: String,
@@ -32,8 +32,20 @@ pub enum StoreError {
         /// What the store says.
         what: String,
     },
+    /// No file can be made in its folder, and the store needs one there.
+    #[error(
+        "this user may not make files in the folder of the store: allow it, or name a place in \
+         another folder ({what})"
+    )]
+    NoFilesHere {
+        /// The folder, and what the system says.
+        what: String,
+    },
     /// What is stored is damaged.
-    #[error("the store is damaged: put a backup in its place ({what})")]
+    #[error(
+        "the store is damaged: put a backup in its place, and before that remove FILE-wal and \
+         FILE-shm if it is a file ({what})"
+    )]
     Corrupt {
         /// What was found.
         what: String,
@@ -130,16 +142,25 @@ pub enum StoreError {
         /// What was tried, and what came of it.
         what: String,
     },
+    /// The server of the database has no connection left. Once it has, the store goes on.
+    #[error(
+        "the database has no connection left: raise max_connections of its server, or the limit \
+         of the role, or end who has them ({what})"
+    )]
+    NoConnection {
+        /// Where, what the server says, and how many are needed.
+        what: String,
+    },
     /// The database lets nobody in with this name and password, or there is no such database.
-    #[error("the database lets nobody in like that: see user, password and database ({what})")]
+    #[error("the database lets nobody in like that: {what}")]
     Denied {
-        /// What the database says.
+        /// What to do, and what the database says.
         what: String,
     },
     /// Where the database is cannot be understood.
-    #[error("the address cannot be read: write it as postgres://USER@HOST/DATABASE ({what})")]
+    #[error("the address cannot be read: {what}")]
     Address {
-        /// Which part of it, without any password.
+        /// What to do, and which part of it, without any password.
         what: String,
     },
     /// An option with which it is opened does not fit.
@@ -229,6 +250,15 @@ pub enum StoreError {
         /// Whether that run was forgotten since.
         is_forgotten: bool,
     },
+    /// The lane of the run has another one, on this node or another, and the new one does not wait
+    /// for that: see [`LaneRule`](crate::store::LaneRule).
+    #[error("lane {lane} has run {run}")]
+    LaneBusy {
+        /// The lane.
+        lane: Arc<str>,
+        /// The run that has it, or waits for it.
+        run: RunId,
+    },
 }
 
 impl StoreError {
@@ -245,6 +275,7 @@ impl StoreError {
                 | Self::Live { .. }
                 | Self::SeqTaken { .. }
                 | Self::KeyClaimed { .. }
+                | Self::LaneBusy { .. }
         )
     }
 }

@@ -46,11 +46,7 @@ impl ImpliedEvents {
 
     /// Takes note of an event of the tree that is stored, in their order.
     pub fn saw(&mut self, event: &RunEvent) {
-        let last = match event.kind {
-            EventKind::Lagged { to, .. } => to,
-            _ => event.seq,
-        };
-        self.last_seq = self.last_seq.max(last);
+        self.last_seq = self.last_seq.max(event.last_seq());
         self.has_any |= event.run == self.run;
         if event.run == self.run {
             self.has_stop |= matches!(event.kind, EventKind::Stopping(_));

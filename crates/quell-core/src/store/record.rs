@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use crate::store::{StoredHold, StoredPause};
+use crate::store::{LaneRule, StoredHold, StoredPause};
 use crate::{Annotations, Cause, Labels, Payload, RunEvent, RunId, RunKind, RunReport, StopMode};
 
 /// Whose turn it is to write of a run. Every attempt has its own, and a later one is larger; a
@@ -74,6 +74,15 @@ pub enum Record {
     /// A run was accepted. Its id is new, and its key is free or its own. Below a root its epoch is
     /// not below that of the root: an attempt that was superseded starts nothing (I35).
     Accepted(Box<Accepted>),
+    /// The run, which has not started, is to begin with other annotations.
+    Annotated {
+        /// The run.
+        run: RunId,
+        /// The epoch of the attempt.
+        epoch: Epoch,
+        /// All that it has from now on.
+        annotations: Annotations,
+    },
     /// An attempt begins; what was asked at a pause is answered.
     Started {
         /// The run.
@@ -191,7 +200,8 @@ impl Record {
             Self::Accepted(accepted) => accepted.run,
             Self::Event { event, .. } => event.root,
             Self::StopAccepted(stop) => stop.run,
-            Self::Started { run, .. }
+            Self::Annotated { run, .. }
+            | Self::Started { run, .. }
             | Self::Paused { run, .. }
             | Self::Resumed { run, .. }
             | Self::Checkpoint { run, .. }
@@ -209,6 +219,7 @@ impl Record {
             Self::Accepted(accepted) => accepted.epoch,
             Self::StopAccepted(stop) => stop.epoch,
             Self::Event { epoch, .. }
+            | Self::Annotated { epoch, .. }
             | Self::Started { epoch, .. }
             | Self::Paused { epoch, .. }
             | Self::Resumed { epoch, .. }
@@ -255,6 +266,10 @@ pub struct Accepted {
     pub owner: Option<Arc<str>>,
     /// The key of its lane, if it has one.
     pub lane: Option<Arc<str>>,
+    /// What the append asks of that lane; none if the engine alone decides about it, because it
+    /// has no [cluster](crate::cluster::Cluster), or the run is no root. It matters to the append
+    /// alone, and is not stored.
+    pub lane_rule: Option<LaneRule>,
     /// Texts by which it is found.
     pub labels: Labels,
     /// What front ends keep with it to show it again; nothing reads it here.
@@ -269,6 +284,10 @@ pub struct Accepted {
     pub at: SystemTime,
     /// When it is due; at once by default.
     pub due: Option<SystemTime>,
+    /// The scopes in which a stop may have been remembered for it: at most
+    /// [`STOP_SCOPES_MAX`](crate::limits::STOP_SCOPES_MAX). They matter to the append alone, and
+    /// are not stored.
+    pub stop_scopes: Vec<[u8; 32]>,
 }
 
 impl Accepted {
@@ -289,6 +308,7 @@ impl Accepted {
             name,
             owner: None,
             lane: None,
+            lane_rule: None,
             labels: Labels::new(),
             annotations: Annotations::new(),
             key: None,
@@ -296,6 +316,7 @@ impl Accepted {
             input: None,
             at,
             due: None,
+            stop_scopes: Vec::new(),
         }
     }
 }
@@ -349,7 +370,6 @@ pub struct Claim {
 /// use std::time::SystemTime;
 /// use quell_core::store::{Epoch, StopAccepted};
 /// use quell_core::{Cause, CauseKind, RunId, StopMode};
-///
 /// let run = RunId::from_text("order-7");
 /// let cause = Cause::new(CauseKind::UserRequest, SystemTime::now(), run);
 /// let stop = StopAccepted::new(run, Epoch::new(1, 1), StopMode::Cooperative, cause.into());

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use crate::store::{Accepted, Epoch, Record, StopAccepted, StoredHold, StoredPause};
-use crate::{Counts, Payload, RunFacts, RunId, RunReport, RunRow, RunStatus, StopMode};
+use crate::store::{Accepted, Epoch, Record, StopAccepted, StoredHold, StoredPause, StoredSoFar};
+use crate::{Abandoned, Counts, Payload, RunFacts, RunId, RunReport, RunRow, RunStatus, StopMode};
 
 /// What is stored of a run. Instants are kept to the millisecond.
 ///
@@ -24,7 +24,7 @@ use crate::{Counts, Payload, RunFacts, RunId, RunReport, RunRow, RunStatus, Stop
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct RunRecord {
-    /// As it was accepted.
+    /// As it was accepted, with the annotations that it has by now.
     pub accepted: Accepted,
     /// The epoch of its current attempt.
     pub epoch: Epoch,
@@ -42,15 +42,24 @@ pub struct RunRecord {
     pub answer: Option<Payload>,
     /// How long its timeout has stood still in the pauses before that.
     pub stood: Duration,
+    /// What it had to show in its last pause, from when that is over to its end. While it is
+    /// paused, the pause has it.
+    pub so_far: StoredSoFar,
     /// Work of it that does not end with its process and has not ended, in the order in which it
-    /// began. What an earlier process has left stays here: nothing tells of its end.
+    /// began. What an earlier process has left stays here until somebody tells of its end.
     pub holds: Vec<StoredHold>,
+    /// Whether nothing of it has ever executed, for certain: the member that had it has given it up
+    /// before it started ([`Cluster::release`](crate::cluster::Cluster::release)). False of one
+    /// whose process is gone in any other way, and until it is read to be recovered.
+    pub is_unstarted: bool,
     /// What remains of it, if it has ended.
     pub report: Option<Arc<RunReport>>,
     /// When it ended, or, if it ended non-quiescent, when nothing of it executed any more.
     pub quiesced_at: Option<SystemTime>,
     /// Whether nothing of it executes, as the last record of it says.
     pub quiescent: bool,
+    /// Whether an event of its log is stored. A run that is no root has no log.
+    pub has_events: bool,
 }
 
 impl RunRecord {
@@ -66,10 +75,13 @@ impl RunRecord {
             paused: None,
             answer: None,
             stood: Duration::ZERO,
+            so_far: StoredSoFar::NOTHING,
             holds: Vec::new(),
+            is_unstarted: false,
             report: None,
             quiesced_at: None,
             quiescent: false,
+            has_events: false,
         }
     }
 
@@ -105,15 +117,23 @@ impl RunRecord {
         }
     }
 
+    /// Yields what it has to show before its end, as far as is stored: what it had in its last
+    /// pause.
+    pub fn so_far(&self) -> &StoredSoFar {
+        self.paused.as_ref().map_or(&self.so_far, |pause| &pause.so_far)
+    }
+
     /// Yields its report; of a run that has not ended, one of what is stored of it.
     pub fn report_by_now(&self) -> RunReport {
         let Some(stored) = &self.report else {
             return RunReport::new(vec![self.row()], Counts::default());
         };
         let mut report = RunReport::clone(stored);
-        if let Some(own) = report.rows.first_mut().filter(|own| !own.quiescent && self.quiescent) {
-            // What went on after the end has ended since.
-            (own.quiescent, own.quiesced_at) = (true, self.quiesced_at);
+        if self.quiescent {
+            // What went on after the end has ended since, also of the runs below.
+            for row in report.rows.iter_mut().filter(|row| !row.quiescent) {
+                (row.quiescent, row.quiesced_at) = (true, self.quiesced_at);
+            }
             report.quiescent = true;
         }
         report
@@ -136,6 +156,13 @@ impl RunRecord {
             row.cause = Some(Arc::clone(&stop.cause));
             row.stopped_at = (stop.mode != StopMode::AfterStep).then_some(stop.cause.at);
         }
+        // One that executes has work of its own under way.
+        if matches!(self.status, RunStatus::Queued | RunStatus::Paused) {
+            row.abandoned = self.holds.iter().map(|hold| hold.abandoned(self.run())).collect();
+            Abandoned::name_nodes_once(&mut row.abandoned);
+        }
+        let StoredSoFar { partial, summary, used } = self.so_far().clone();
+        (row.partial, row.summary, row.usage) = (partial, summary, used);
         row
     }
 
@@ -147,7 +174,8 @@ impl RunRecord {
         match record {
             Record::Started { at, .. } => {
                 self.started_at = self.started_at.or(Some(*at));
-                self.paused = None;
+                self.is_unstarted = false;
+                self.end_pause();
                 if matches!(self.status, RunStatus::Queued | RunStatus::Paused) {
                     self.status = RunStatus::Running;
                 }
@@ -156,13 +184,15 @@ impl RunRecord {
             Record::Paused { pause, .. } => {
                 self.attempt = self.attempt.max(pause.attempt);
                 (self.paused, self.answer) = (Some(StoredPause::clone(pause)), None);
+                self.so_far = StoredSoFar::NOTHING;
                 if matches!(self.status, RunStatus::Queued | RunStatus::Running) {
                     self.status = RunStatus::Paused;
                 }
             }
             Record::Resumed { attempt, answer, stood, .. } => {
                 self.attempt = self.attempt.max(*attempt);
-                (self.paused, self.answer) = (None, Some(answer.clone()));
+                self.end_pause();
+                self.answer = Some(answer.clone());
                 self.stood = *stood;
                 if matches!(self.status, RunStatus::Paused | RunStatus::Running) {
                     self.status = RunStatus::Queued;
@@ -178,16 +208,23 @@ impl RunRecord {
                 self.quiescent = report.quiescent;
                 self.quiesced_at = report.rows.first().and_then(|row| row.quiesced_at);
                 self.report = Some(Arc::clone(report));
-                (self.paused, self.answer) = (None, None);
+                (self.paused, self.answer, self.so_far) = (None, None, StoredSoFar::NOTHING);
             }
             Record::Quiesced { at, .. } => {
                 self.quiescent = true;
                 self.quiesced_at = self.quiesced_at.or(Some(*at));
             }
-            Record::Accepted(_)
-            | Record::Event { .. }
-            | Record::Checkpoint { .. }
-            | Record::Forgotten { .. } => {}
+            Record::Annotated { annotations, .. } => {
+                self.accepted.annotations.clone_from(annotations);
+            }
+            Record::Event { .. } => self.has_events = true,
+            Record::Accepted(_) | Record::Checkpoint { .. } | Record::Forgotten { .. } => {}
+        }
+    }
+
+    fn end_pause(&mut self) {
+        if let Some(pause) = self.paused.take() {
+            self.so_far = pause.so_far;
         }
     }
 
@@ -195,17 +232,25 @@ impl RunRecord {
         let mode = match &mut self.stop {
             None => self.stop.insert(stop.clone()).mode,
             Some(first) => {
-                first.mode = first.mode.max(stop.mode);
-                first.epoch = first.epoch.max(stop.epoch);
-                let both = [first.hard_deadline, stop.hard_deadline];
-                first.hard_deadline = both.into_iter().flatten().min();
-                first.rollback |= stop.rollback;
+                first.merge(stop);
                 first.mode
             }
         };
         if mode != StopMode::AfterStep {
             self.status = RunStatus::Stopping;
         }
+    }
+}
+
+impl StopAccepted {
+    /// Adds a later stop of the same run: the first cause stands, the mode only rises, the deadline
+    /// only shrinks, and the run is taken back if any of them says so (I6, I7, I36).
+    pub fn merge(&mut self, later: &Self) {
+        self.mode = self.mode.max(later.mode);
+        self.epoch = self.epoch.max(later.epoch);
+        let both = [self.hard_deadline, later.hard_deadline];
+        self.hard_deadline = both.into_iter().flatten().min();
+        self.rollback |= later.rollback;
     }
 }
 
@@ -226,7 +271,7 @@ pub struct Checkpoint {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Abandoned, RunKind, Work};
+    use crate::{RunKind, Work};
 
     #[test]
     fn work_is_open_until_its_number_has_ended_also_behind_the_end_of_its_run() {
@@ -254,5 +299,24 @@ mod tests {
         assert_eq!((record.holds.len(), record.quiescent), (2, false));
         record.apply(&ended(1));
         assert_eq!(open(&record), [(0, "c".to_owned())]);
+    }
+
+    #[test]
+    fn once_a_run_is_quiescent_no_row_below_it_says_otherwise() {
+        let (epoch, at) = (Epoch::new(1, 1), SystemTime::UNIX_EPOCH);
+        let [root, below] = ["r", "below"].map(RunId::from_text);
+        let accepted = Accepted::new(root, RunKind::Agent, "r".into(), epoch, at);
+        let mut record = RunRecord::new(accepted);
+        let row = |run| RunRow::new(run, RunKind::Agent, "r".into(), RunStatus::Failed, at);
+        let report = RunReport::new(vec![row(root), row(below)], Counts::default()).into();
+        record.apply(&Record::Ended { run: root, epoch, report, rollback: false });
+        let said = |record: &RunRecord| {
+            let report = record.report_by_now();
+            let rows = report.rows.iter().map(|row| (row.quiescent, row.quiesced_at));
+            (report.quiescent, rows.collect::<Vec<_>>())
+        };
+        assert_eq!(said(&record), (false, vec![(false, None); 2]));
+        record.apply(&Record::Quiesced { run: root, epoch, at });
+        assert_eq!(said(&record), (true, vec![(true, Some(at)); 2]));
     }
 }

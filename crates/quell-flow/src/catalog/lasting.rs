@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use quell::store::{RunRecord, Store};
-use quell::{Engine, Failure, Payload, RunContext, RunSpec};
+use quell::{Annotations, Engine, Failure, Payload, RunContext, RunSpec};
 
 use super::component::Component;
 use crate::foreign::Foreign;
@@ -125,6 +125,12 @@ impl Component {
         self.lasting.as_ref().map_or(&[], Lasting::waits)
     }
 
+    /// Tells whether a run is of another plan than the one that it has now.
+    pub(super) fn is_of_other_plan(&self, annotations: Option<&Annotations>) -> bool {
+        let marks = self.lasting.as_ref().map(|lasting| &lasting.mark);
+        marks.is_some_and(|(key, mark)| annotations.and_then(|all| all.get(*key)) != Some(mark))
+    }
+
     /// Yields what [`Engine::submit_resumable`] takes.
     pub(super) fn resumable_parts(
         self: &Arc<Self>,
@@ -138,13 +144,25 @@ impl Component {
         }
     }
 
-    /// Makes the body of a run of an earlier process; none if that was of another plan.
+    /// Has a run of an earlier process that has done nothing bear by what it is known again, if it
+    /// begins.
+    pub(super) fn spec_of(&self, run: &RunRecord, spec: RunSpec) -> RunSpec {
+        match &self.lasting {
+            Some(lasting) if run.is_unstarted => lasting.marked(spec),
+            _ => spec,
+        }
+    }
+
+    /// Makes the body of a run of an earlier process; none if that has done something of another
+    /// plan.
     pub(super) fn attempts_of(
         self: &Arc<Self>,
         run: &RunRecord,
         store: &Arc<dyn Store>,
     ) -> Option<Attempts> {
         match &self.lasting {
+            // Of whatever plan it was to be: it has done nothing of that.
+            Some(lasting) if run.is_unstarted => Some(lasting.begin(true)),
             Some(lasting) => lasting.go_on(run, store),
             None => Some(Box::new(self.to_body())),
         }

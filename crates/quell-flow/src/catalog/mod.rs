@@ -9,6 +9,7 @@ mod part;
 mod recovery;
 mod reducer;
 mod registry;
+mod unresumed;
 
 pub use component::{COMPONENT, Component};
 pub use contract::Contract;

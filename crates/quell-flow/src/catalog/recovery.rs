@@ -33,11 +33,9 @@ impl Component {
         grace: Option<Duration>,
     ) -> RunSpec {
         let mut spec = timed(spec, timeout, grace, None);
-        if self.is_resumable() || self.goes_on() {
-            for (key, time) in [(TIMEOUT, timeout), (GRACE, grace)] {
-                let time = time.map(|time| humantime::format_duration(time).to_string().into());
-                spec = time.into_iter().fold(spec, |spec, time| spec.annotation(key, time));
-            }
+        for (key, time) in [(TIMEOUT, timeout), (GRACE, grace)] {
+            let time = time.map(|time| humantime::format_duration(time).to_string().into());
+            spec = time.into_iter().fold(spec, |spec, time| spec.annotation(key, time));
         }
         spec
     }
@@ -55,11 +53,12 @@ const GRACE: &str = "component.grace";
 impl Catalog {
     /// Yields how a root goes on that an earlier process has left behind in this store: if it is
     /// paused, or had its answer there and had not started again, and is of a
-    /// [resumable](super::Component::resumable) component; or if its component is one whose runs
-    /// [go on](super::OnWorkerLost::Continue). With the body and the times of that; a
-    /// plan goes on behind the steps that have ended, which are read when it does. None for every
-    /// other root, and for one of a plan that has changed since: what ran in the earlier process is
-    /// not run again. It is for [`Engine::recover`].
+    /// [resumable](super::Component::resumable) component; if its component is one whose runs
+    /// [go on](super::OnWorkerLost::Continue); or if nothing of it has ever executed
+    /// ([`RunRecord::is_unstarted`]): then it begins, as a run of the plan that there is now. With
+    /// the body and the times of that; a plan goes on behind the steps that have ended, which are
+    /// read when it does. None for every other root, and for one of a plan that has changed since:
+    /// what ran in the earlier process is not run again. It is for [`Engine::recover`].
     ///
     /// # Examples
     ///
@@ -88,13 +87,15 @@ impl Catalog {
         let id = accepted.labels.get(COMPONENT)?;
         let component = self.get(ComponentKind::of_run(accepted.kind), id)?;
         let has_asked = run.status == RunStatus::Paused || run.is_answered();
-        if !(component.goes_on() || component.is_resumable() && has_asked) {
+        let goes_on = component.goes_on() || run.is_unstarted;
+        if !(goes_on || component.is_resumable() && has_asked) {
             return None;
         }
         let body = component.attempts_of(run, store)?;
         let of_caller = |key| time_of(accepted.annotations.get(key)?);
         let spec = component.spec_named(Arc::clone(&accepted.name));
         let spec = timed(spec, of_caller(TIMEOUT), of_caller(GRACE), None);
+        let spec = component.spec_of(run, spec);
         let body = move |ctx| {
             let output = body(ctx);
             async move { output.await.map(drop) }

@@ -39,6 +39,7 @@ pub(super) async fn run<R: Runner>(
         started: 0,
         is_finished: false,
         is_paused: false,
+        asks: None,
     };
     if ctx.attempt() > 1 {
         skipped::go_on(&ctx);
@@ -58,6 +59,9 @@ pub(super) async fn run<R: Runner>(
         let step = StepRef::of(&steps, at);
         let ended = run_step(step, world.within(frame.now()), &ctx).await;
         progress.is_paused = ended.as_ref().is_err_and(is_pause);
+        if let (true, Action::Wait(wait)) = (progress.is_paused, &steps[at].action) {
+            progress.asks = Some(wait::question(wait, &world.within(frame.now())));
+        }
         frame.add(Arc::clone(&steps[at].name), ended?);
     }
     progress.finish()
@@ -170,6 +174,8 @@ struct Progress {
     is_finished: bool,
     /// Whether the rest waits for the next attempt.
     is_paused: bool,
+    /// What the step asks that was started last, if the rest waits for its answer.
+    asks: Option<String>,
 }
 
 impl Progress {
@@ -185,13 +191,18 @@ impl Drop for Progress {
             return;
         }
         let is_root = self.ctx.run().parent().is_none();
-        let mut first = self.started;
+        let mut rest = self.steps[self.started..].iter().map(|step| Arc::clone(&step.name));
         let reason = if self.is_paused && is_root {
             // As it is for as long as nobody answers: a run that is cancelled then has no body.
             // What asks has no run of its own.
-            let asks = first.checked_sub(1).filter(|at| is_wait(&self.steps[*at]));
-            first = asks.unwrap_or(first);
-            Some(SkipReason::Paused)
+            match &self.asks {
+                Some(ask) => {
+                    let asks = Arc::clone(&self.steps[self.started - 1].name);
+                    skipped::add_asking(&self.ctx, (asks, ask), rest.by_ref());
+                    None
+                }
+                None => Some(SkipReason::Paused),
+            }
         } else if self.is_paused {
             // It ends with the pause, and another one goes on in its place.
             None
@@ -201,7 +212,6 @@ impl Drop for Progress {
             Some(SkipReason::StepFailed)
         };
         if let Some(reason) = reason {
-            let rest = self.steps[first..].iter().map(|step| Arc::clone(&step.name));
             skipped::add(&self.ctx, rest, reason);
         }
         if self.frame.with(<[_]>::is_empty) {
@@ -212,10 +222,6 @@ impl Drop for Progress {
             self.ctx.set_output(partial);
         }
     }
-}
-
-const fn is_wait(step: &PlanStep) -> bool {
-    matches!(step.action, Action::Wait(_))
 }
 
 /// The outputs of a frame as a JSON object.

@@ -1,4 +1,10 @@
-//! [`ask`] has the run of a plan wait for an answer, [`answered`] is the step that has it.
+//! [`ask`] has the run of a plan wait for an answer, [`answered`] is the step that has it,
+//! [`check_answer`] tells before it is given whether it is one, and [`approval_asked`] what is to
+//! be approved.
+
+use std::borrow::Cow;
+use std::error::Error;
+use std::fmt;
 
 use quell::{Failure, Pause, Payload, RunContext};
 use serde::{Deserialize, Serialize};
@@ -24,17 +30,17 @@ pub(super) fn ask<R: Runner>(
     world: &World<R>,
     ctx: &RunContext,
 ) -> Failure {
-    let named = |why: &dyn std::fmt::Display| {
-        Failure::new(format!("step `{}` failed: {why}", excerpt(name)))
-    };
+    let named =
+        |why: &dyn fmt::Display| Failure::new(format!("step `{}` failed: {why}", excerpt(name)));
     if !world.recall.is_kept() {
         return named(&"it waits for an answer, and its run was not started as one that may wait");
     }
-    let problem = world.recall.answer().map(|_| "expected `yes` or `no`");
+    let problem = world.recall.answer().map(|_| format!("expected {YES_OR_NO}").into());
     let asked = world.scope.render("wait", step.options.ask.clone()).and_then(|ask| {
         let approve = step.options.approve;
-        let place = world.recall.place_to_ask();
-        Ok(Payload::json(&Request { step: name, ask: &ask, approve, problem, place })?)
+        let place = world.recall.place_to_ask().map(Cow::from);
+        let (step, ask) = (name.into(), ask.into());
+        Ok(Payload::json(&Request { step, ask, approve, problem, place })?)
     });
     let request = match asked {
         Ok(request) => request,
@@ -50,6 +56,11 @@ pub(super) fn ask<R: Runner>(
         return failure;
     }
     if failure.stopped().is_some() { failure } else { named(&failure) }
+}
+
+/// Yields what the step asks, as far as that can be told.
+pub(super) fn question<R: Runner>(step: &WaitStep, world: &World<R>) -> String {
+    world.scope.render("wait", step.options.ask.clone()).unwrap_or_default()
 }
 
 /// Yields the answer as the output of the step.
@@ -70,8 +81,95 @@ pub(super) fn answered<R: Runner>(
     }
 }
 
+/// Checks an answer to a paused run against what that asks, before the run is given it.
+///
+/// A request of a step for approval, which is an object with `step`, `ask`, `approve: true` and
+/// nothing that such a step does not say, takes yes or no: `yes`, `y`, `no` and `n` as a text in
+/// any case, and booleans. Every other request takes every answer.
+///
+/// # Errors
+///
+/// Fails if the step would ask again.
+///
+/// # Examples
+///
+/// ```
+/// use quell::Payload;
+/// use quell_flow::check_answer;
+///
+/// let asked = r#"{"step":"ok","ask":"deploy?","approve":true}"#;
+/// let asked = Payload::from_json_text(asked).unwrap();
+/// assert!(check_answer(&asked, &"Yes".into()).is_ok());
+/// let error = check_answer(&asked, &"perhaps".into()).unwrap_err();
+/// assert_eq!(error.to_string(), "step `ok` waits for `yes` or `no`");
+/// assert!(check_answer(&"a question of a component".into(), &"perhaps".into()).is_ok());
+/// ```
+pub fn check_answer(request: &Payload, answer: &Payload) -> Result<(), NoAnswer> {
+    match approval_asked(request) {
+        Some(asked) if approves(answer).is_none() => Err(NoAnswer { step: excerpt(&asked.step) }),
+        _ => Ok(()),
+    }
+}
+
+/// Reads what a step asks for approval, if a paused run asks that: see [`check_answer`].
+///
+/// # Examples
+///
+/// ```
+/// use quell::Payload;
+/// use quell_flow::approval_asked;
+///
+/// let asked = r#"{"step":"ok","ask":"deploy?","approve":true}"#;
+/// let asked = approval_asked(&Payload::from_json_text(asked).unwrap()).unwrap();
+/// assert_eq!((&*asked.step, &*asked.ask), ("ok", "deploy?"));
+/// assert_eq!(approval_asked(&"a question of a component".into()), None);
+/// ```
+pub fn approval_asked(request: &Payload) -> Option<ApprovalAsked> {
+    // A list is none, although it could be read as one.
+    let is_object = request.as_json().trim_start().starts_with('{');
+    let asked = request.parse::<Request<'_>>().ok();
+    let Request { step, ask, .. } = asked.filter(|asked| is_object && asked.approve)?;
+    Some(ApprovalAsked { step: step.into(), ask: ask.into() })
+}
+
+/// What a step of a plan asks for approval.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ApprovalAsked {
+    /// The name of the step.
+    pub step: String,
+    /// The question.
+    pub ask: String,
+}
+
+/// Why an answer is none to what a paused run asks. It says what is awaited.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NoAnswer {
+    /// As messages show it.
+    step: String,
+}
+
+impl NoAnswer {
+    /// Yields what is awaited, as messages say it behind `expected`.
+    pub const fn expected(&self) -> &'static str {
+        YES_OR_NO
+    }
+}
+
+impl fmt::Display for NoAnswer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "step `{}` waits for {YES_OR_NO}", self.step)
+    }
+}
+
+impl Error for NoAnswer {}
+
 /// Tells what an answer to a question for approval is; none if it is neither yes nor no.
 fn approves(answer: &Payload) -> Option<bool> {
+    // A longer one is no word, and takes no time.
+    if answer.len() > ANSWER_LEN_MAX {
+        return None;
+    }
     let text = answer.as_text().unwrap_or_else(|| answer.as_json().into());
     match &*text.trim().to_ascii_lowercase() {
         "yes" | "y" | "true" => Some(true),
@@ -80,19 +178,26 @@ fn approves(answer: &Payload) -> Option<bool> {
     }
 }
 
+/// What a question for approval takes, as messages say it.
+const YES_OR_NO: &str = "`yes` or `no`";
+
+/// The longest answer to a question for approval, with space around it, in bytes of JSON.
+const ANSWER_LEN_MAX: usize = 256;
+
 /// What a paused run asks.
-#[derive(Serialize)]
+#[derive(Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
 struct Request<'a> {
-    step: &'a str,
-    ask: &'a str,
-    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    step: Cow<'a, str>,
+    ask: Cow<'a, str>,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     approve: bool,
     /// Why the answer before was none.
     #[serde(skip_serializing_if = "Option::is_none")]
-    problem: Option<&'static str>,
+    problem: Option<Cow<'a, str>>,
     /// Where the step is, for a process that gets the answer after this one was lost.
     #[serde(skip_serializing_if = "Option::is_none")]
-    place: Option<&'a str>,
+    place: Option<Cow<'a, str>>,
 }
 
 /// Reads the place of the step that asks; none if it is no question of a plan that a store keeps.
@@ -127,6 +232,31 @@ mod tests {
         ] {
             let answer = Payload::from_json_text(answer).expect("JSON");
             assert_eq!(approves(&answer), meant, "{answer:?}");
+        }
+        let long = "yes".to_owned() + &" ".repeat(ANSWER_LEN_MAX);
+        assert_eq!(approves(&long.into()), None);
+    }
+
+    #[test]
+    fn only_what_a_step_asks_for_approval_refuses_an_answer() {
+        for (request, is_refused) in [
+            (r#"{"step":"ok","ask":"go?","approve":true}"#, true),
+            (r#"{"approve":true,"ask":"go?","step":"ok","problem":"p","place":"/ok"}"#, true),
+            (r#"{"step":"ok","ask":"go?"}"#, false),
+            (r#"{"step":"ok","ask":"go?","approve":false}"#, false),
+            // Requests of components, in forms of their own.
+            (r#"{"approve":true}"#, false),
+            (r#"{"step":"ok","ask":"go?","approve":true,"tool":"rm"}"#, false),
+            (r#"{"step":"ok","ask":{"text":"go?"},"approve":true}"#, false),
+            (r#"{"step":"ok","ask":"go?","approve":"true"}"#, false),
+            (r#"["ok","go?",true,null,null]"#, false),
+            (r#""go?""#, false),
+            ("null", false),
+        ] {
+            let request = Payload::from_json_text(request).expect("JSON");
+            let refused = check_answer(&request, &"perhaps".into()).is_err();
+            assert_eq!(refused, is_refused, "{request:?}");
+            assert_eq!(check_answer(&request, &"yes".into()), Ok(()), "{request:?}");
         }
     }
 }

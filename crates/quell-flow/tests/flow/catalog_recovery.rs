@@ -5,9 +5,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use quell::store::{MemoryStore, Store};
-use quell::{Engine, EngineConfig, Failure, Payload, Recovery, RunContext, RunRef, RunStatus};
-use quell_flow::{Catalog, Component, ComponentKind, OnWorkerLost};
-use quell_test_support::Valve;
+use quell::testing::cluster::Nodes;
+use quell::{
+    Engine, EngineConfig, Failure, Payload, Recovery, RunContext, RunRef, RunSpec, RunStatus,
+};
+use quell_flow::{Catalog, Component, ComponentKind, OnWorkerLost, Plan};
+use quell_test_support::{Valve, secs};
+
+use crate::support::Script;
 
 async fn ask(ctx: RunContext, _input: Payload) -> Result<Payload, Failure> {
     match ctx.resumed_with() {
@@ -74,4 +79,47 @@ async fn a_run_goes_on_after_a_crash_only_if_its_component_says_so() {
     let (_engine, run) = left_behind("works").await;
     assert_eq!(run.unwrap().attempt(), 2);
     assert!(left_behind("fails").await.1.is_none());
+}
+
+/// A catalog with a plan, whose commands a script runs.
+fn planned(yaml: &str, script: &Script) -> Catalog {
+    let plan = Plan::from_yaml(yaml).unwrap().link(&Catalog::new()).unwrap();
+    Catalog::new().with(plan.into_component("p", script.clone()))
+}
+
+/// An engine that is one of several, and runs one root at once.
+fn member(nodes: &Nodes, name: &str) -> (Engine, Arc<dyn Store>) {
+    let node = nodes.join(name);
+    let config = EngineConfig::new().node(Arc::clone(&node)).running_max(1).control_on_runtime();
+    (Engine::with_config(config), node)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_run_that_begins_with_a_plan_that_has_changed_is_one_of_that_plan_from_then_on() {
+    let (nodes, script) = (Nodes::new(secs(600)), Script::default());
+    let old = planned("name: p\nsteps:\n- { name: one, run: [say, old] }\n", &script);
+    let new = planned(
+        "name: p\nsteps:\n- { name: one, run: [say, new] }\n- { name: ok, wait: 'go on?' }\n",
+        &script,
+    );
+    let (a, _) = member(&nodes, "a");
+    let busy = async |_| -> Result<(), Failure> { pending().await };
+    let _busy = a.submit_durably(RunSpec::agent("busy"), busy).await.unwrap().into_ref();
+    let component = old.get(ComponentKind::Workflow, "p").unwrap();
+    let run = component.start_durably(&a, component.spec(), "x".into()).await.unwrap();
+    let (id, mut last) = (run.run().id(), a);
+    for name in ["b", "c"] {
+        last.shutdown(Duration::ZERO).await;
+        let (next, port) = member(&nodes, name);
+        let decide = |run: &_| new.recovery(run, &port).unwrap_or(Recovery::Fail);
+        while next.take_over(decide).await.unwrap().is_some() {}
+        let run = next.get(id).unwrap();
+        run.paused().await.unwrap();
+        run.stored().await.unwrap();
+        last = next;
+    }
+    let run = last.get(id).unwrap();
+    run.resume("yes").unwrap();
+    assert_eq!(run.ended().await.status, RunStatus::Completed);
+    assert_eq!(script.started(), ["say new"], "the step before the question has run once");
 }

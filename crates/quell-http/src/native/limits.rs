@@ -18,8 +18,8 @@ use crate::run_state::status_name;
 /// Changes the limits of a run.
 ///
 /// The timeout counts from the start of the run, as before; the limits of the runs above it hold
-/// beside its own. A run that is over its new limit is stopped at once. Needs the rights to cancel
-/// the run.
+/// beside its own. A run that is over its new limit is stopped at once. New limits are not stored:
+/// after a restart a run has those that it was started with. Needs the rights to cancel the run.
 #[utoipa::path(
     patch, path = "/v1/runs/{id}", operation_id = "set_limits", tag = "runs",
     params(RunPath),
@@ -48,7 +48,7 @@ pub(crate) async fn set_limits(
         return Err(forbidden(view.principal().lack_to_run(None)));
     }
     let run = view.find_by_id(id).await?.ok_or_else(unknown_run)?;
-    let now = Instant::now();
+    let (now, is_named) = (Instant::now(), asked.names_one());
     let outcome = match view.set_limits(&run, asked.limits()).await {
         Ok(outcome) => outcome,
         Err(error) => return Err(not_done(&view, &run, error, |never| match never {})),
@@ -61,7 +61,7 @@ pub(crate) async fn set_limits(
                 None if is_stopped => RunStatus::Stopping,
                 _ => run.status(),
             };
-            Ok(Json(LimitsAnswer::of(&outcome, status, now)).into_response())
+            Ok(Json(LimitsAnswer::of(&outcome, is_named, status, now)).into_response())
         }
         LimitsOutcome::AlreadyStopping { cause, .. } => {
             let why = cause.message.as_ref().map(|words| format!(" ({words})")).unwrap_or_default();

@@ -53,7 +53,10 @@ pub(crate) fn json(document: &utoipa::openapi::OpenApi) -> String {
         ("CancelAnswer/properties/disposition", DISPOSITIONS.map(Some).to_vec()),
         ("LimitsAnswer/properties/status", statuses.map(Some).to_vec()),
         ("PauseAnswer/properties/status", statuses.map(Some).to_vec()),
-        ("LimitsAnswer/properties/outcome", ["changed", "exceeded"].map(Some).to_vec()),
+        (
+            "LimitsAnswer/properties/outcome",
+            ["changed", "unchanged", "exceeded"].map(Some).to_vec(),
+        ),
         (
             "Health/properties/status",
             ["ok", "ready", "draining", "store-in-trouble"].map(Some).to_vec(),

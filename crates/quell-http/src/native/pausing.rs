@@ -14,7 +14,8 @@ use crate::native::wire::{self, PauseAnswer, PauseRun, ResumeRun};
 use crate::problem::Problem;
 use crate::run_state::status_name;
 use crate::run_view::RunView;
-use crate::service::View;
+use crate::service::{NotDone, View};
+use crate::start_error::StartError;
 
 /// Asks a run to pause at its next checkpoint.
 ///
@@ -67,10 +68,11 @@ pub(crate) async fn pause_run(
 
 /// Gives a paused run its answer.
 ///
-/// It is queued again, as its next attempt. Of several answers, and of an answer and a stop, the
-/// first one counts. One with the `attempt` that asked, as `pause` of the run says, answers no
-/// later question, also if it is sent twice. Needs the rights to start runs of its component, which
-/// are those to cancel it.
+/// It is queued again, as its next attempt. A step of a plan that asks for approval, with `approve`
+/// in its request, takes yes or no: `"yes"`, `"no"`, `true` or `false`. Everything else takes any
+/// JSON. Of several answers, and of an answer and a stop, the first one counts. One with the
+/// `attempt` that asked, as `pause` of the run says, answers no later question, also if it is sent
+/// twice. Needs the rights to start runs of its component, which are those to cancel it.
 #[utoipa::path(
     post, path = "/v1/runs/{id}/resume", operation_id = "resume_run", tag = "runs",
     params(RunPath),
@@ -81,6 +83,9 @@ pub(crate) async fn pause_run(
         (status = 404, description = "No such run", body = Problem, content_type = PROBLEM),
         (status = 409, description = "The run is not paused, or another attempt of it asks; \
             nothing has changed", body = Problem, content_type = PROBLEM),
+        (status = 422, description = "Another shape; or a step of a plan asks for approval, and \
+            this is neither yes nor no: nothing has changed", body = Problem,
+            content_type = PROBLEM),
         (status = 429, description = "No room for a large body, or no place in a queue",
             body = Problem, content_type = PROBLEM),
         (status = 503, description = "The answer was not taken, or it is not known to be taken or \
@@ -105,7 +110,11 @@ pub(crate) async fn resume_run(
     };
     let resumed = match resumed {
         Ok(resumed) => resumed,
-        Err(error) => return Err(not_done(&view, &run, error, unanswered)),
+        Err(error) => {
+            let is_without_body = matches!(error, NotDone::Refused(ResumeError::NoBody));
+            let why = if is_without_body { view.why_no_body(&run).await } else { String::new() };
+            return Err(not_done(&view, &run, error, |error| unanswered(error, why)));
+        }
     };
     Ok(Json(PauseAnswer::of(&resumed)).into_response())
 }
@@ -140,7 +149,7 @@ fn unpaused(error: PauseError) -> Problem {
     }
 }
 
-fn unanswered(error: ResumeError) -> Problem {
+fn unanswered(error: ResumeError, why_no_body: String) -> Problem {
     match error {
         ResumeError::Unknown => unknown_run(),
         ResumeError::NotPaused(status) => {
@@ -152,9 +161,7 @@ fn unanswered(error: ResumeError) -> Problem {
             Problem::new(StatusCode::CONFLICT, "other-attempt", detail)
         }
         ResumeError::TooLarge { .. } => too_large(error.to_string()),
-        ResumeError::NoBody => {
-            Problem::new(StatusCode::CONFLICT, "not-resumable", error.to_string())
-        }
+        ResumeError::NoBody => Problem::new(StatusCode::CONFLICT, "not-resumable", why_no_body),
         ResumeError::NotTaken(_) => {
             let detail = "the answer was not taken, and the run stays paused: the store is in \
                           trouble, or the server ends";
@@ -164,6 +171,7 @@ fn unanswered(error: ResumeError) -> Problem {
             let detail = "the run has its answer, which could not be stored: it goes on when it is";
             Problem::new(StatusCode::SERVICE_UNAVAILABLE, "answer-not-stored", detail)
         }
+        ResumeError::QueueFull { scope, max } => StartError::QueueFull { scope, max }.into(),
         error => Problem::new(StatusCode::TOO_MANY_REQUESTS, "too-many-runs", error.to_string()),
     }
 }

@@ -66,6 +66,10 @@ pub(super) fn not_done<E: std::error::Error>(
             Problem::new(StatusCode::SERVICE_UNAVAILABLE, "not-known", error.to_string())
         }
         NotDone::Forbidden => forbidden(view.lack_to_stop(run)),
+        NotDone::NoAnswer(error) => {
+            let detail = format!("the {error}, and it still does");
+            Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "no-answer", detail)
+        }
         NotDone::Refused(error) => refused(error),
     }
 }

@@ -17,6 +17,7 @@ use serde_json::value::RawValue;
 
 use crate::access::Principal;
 use crate::counted::row_bytes;
+use crate::idempotency_key::idempotency_key;
 use crate::ids::is_reserved;
 use crate::native::extract::{Caller, RunPath, json_body};
 use crate::native::problems::{
@@ -45,7 +46,7 @@ pub(super) type Answer = Result<Response, Problem>;
 #[utoipa::path(
     post, path = "/v1/runs", operation_id = "start_run", tag = "runs",
     params(("Idempotency-Key" = Option<String>, Header, max_length = 256,
-        description = "At most 256 bytes")),
+        min_length = 1, description = "At most 256 bytes")),
     request_body = StartRun,
     responses(
         RefusedBody,
@@ -80,8 +81,7 @@ pub(crate) async fn start_run(Caller(view): Caller, headers: HeaderMap, body: Bo
     }
     let component = view.component(kind, id).ok_or_else(unknown)?;
     let mut start = options(Start::new(component, input), asked)?;
-    if let Some(key) = headers.get("idempotency-key") {
-        let key = key.to_str().map_err(|_| unreadable("Idempotency-Key"))?;
+    if let Some(key) = idempotency_key(&headers)? {
         start = start.once(IdempotencyKey::new(key, ["/v1/runs".as_bytes(), upload.bytes()]));
     }
     let started = match view.start(start).await {
@@ -309,14 +309,14 @@ pub(crate) async fn cancel_run(
         }
         let reserved = view.reserve("", id, request.remember_for(keep), wait).await;
         reserved.stored?;
-        return Ok(answer(&view, &reserved, now));
+        return Ok(answer(&view, None, &reserved, now));
     };
     if !view.may_stop(&run) {
         return Err(forbidden(view.lack_to_stop(&run)));
     }
     let cancelled = view.cancel(&run, request, wait).await;
     cancelled.stored?;
-    Ok(answer(&view, &cancelled, now))
+    Ok(answer(&view, Some(&run), &cancelled, now))
 }
 
 /// Reads what a cancel asks for: the request, what its answer waits for, and for how long the stop
@@ -333,11 +333,14 @@ async fn cancel_of(
     Ok((asked.request(), asked.wait(), keep))
 }
 
-fn answer(view: &View, cancelled: &CancelOutcome, now: Instant) -> Response {
+fn answer(view: &View, run: Option<&RunView>, cancelled: &CancelOutcome, now: Instant) -> Response {
     let is_reserved = matches!(cancelled.disposition, Disposition::Reserved);
     let status =
         if is_reserved || !cancelled.is_reached { StatusCode::ACCEPTED } else { StatusCode::OK };
-    let state = cancelled.row.as_ref().map(|row| view.state_of_row(row));
+    let state = cancelled.row.as_ref().map(|row| match run {
+        Some(run) => view.state_of_row_of(run, row),
+        None => view.state_of_row(row),
+    });
     let body = CancelAnswer::of(cancelled, state, now);
     let mut response = (status, Json(body)).into_response();
     cancelled.write_headers(response.headers_mut());

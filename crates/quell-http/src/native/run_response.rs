@@ -5,7 +5,6 @@ use quell::{RunRef, RunStatus};
 
 use crate::native::wire::{Detail, PauseObject, QueuePlace, RunObject, RunSummary, Tool};
 use crate::problem::Problem;
-use crate::run_state::is_quiet;
 use crate::run_view::RunView;
 use crate::service::{Reading, View};
 
@@ -21,6 +20,7 @@ pub(crate) fn without_values(view: &View, run: &RunRef) -> RunSummary {
 pub(crate) async fn run_response(reading: Reading) -> Result<Response, Problem> {
     let pause = reading.run().pause_state();
     let asks = pause.as_ref().map_or(0, |pause| pause.request.bytes_max());
+    let node = reading.view().node_of(reading.run()).await;
     let (about, view) = (reading.weight() + asks, reading.view().clone());
     let object = move || {
         let (state, transcript) = (reading.state(), reading.transcript());
@@ -29,7 +29,7 @@ pub(crate) async fn run_response(reading: Reading) -> Result<Response, Problem> 
         let run_is_paused = report.own_row().status == RunStatus::Paused;
         let mut rows = report.rows.clone();
         for row in &mut rows {
-            row.quiescent = is_quiet(row);
+            row.quiescent = row.executes_nothing();
         }
         let detail = Detail {
             input: run.input().cloned(),
@@ -38,6 +38,7 @@ pub(crate) async fn run_response(reading: Reading) -> Result<Response, Problem> 
             usage: report.own_row().usage,
             progress: transcript.progress,
             pause: pause.filter(|_| run_is_paused).map(PauseObject::of),
+            node,
             queue: run.queue_position().map(QueuePlace::of),
             rows,
             omitted: report.omitted,

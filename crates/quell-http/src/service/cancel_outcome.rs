@@ -48,6 +48,13 @@ impl CancelOutcome {
         }
     }
 
+    /// Makes the outcome where the store could not be asked: nothing is known of the stop.
+    pub(crate) const fn not_stored() -> Self {
+        let mut outcome = Self::without_run(Disposition::Unknown);
+        outcome.stored = Err(StopNotStored);
+        outcome
+    }
+
     /// Writes the headers `quell-disposition`, `quell-cause` and `quell-quiescent`.
     pub fn write_headers(&self, headers: &mut HeaderMap) {
         write_headers(headers, &self.disposition, self.cause.as_deref(), self.quiescent);
@@ -81,7 +88,10 @@ impl CancelOutcome {
             (waited.is_reached, waited.report.own_row().clone())
         };
         let quiescent = (!wait.is_none()).then_some(row.quiescent);
-        let stored = run.stored().await.map_err(|_| StopNotStored);
+        // An end that is told of is stored.
+        let stored =
+            if row.status.is_terminal() { run.stored().await } else { run.stops_stored().await };
+        let stored = stored.map_err(|_| StopNotStored);
         Self {
             disposition,
             cause: row.cause.clone(),

@@ -2,6 +2,7 @@
 //! has them stopped by their owner.
 
 use std::cmp::Reverse;
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures::stream::{self, StreamExt};
@@ -12,7 +13,7 @@ use crate::lookup_error::LookupError;
 use crate::pace::Pace;
 use crate::run_state::same_instant;
 use crate::run_view::{RunView, StoredRun};
-use crate::service::cancel_outcome::{CancelOutcome, StopNotStored};
+use crate::service::cancel_outcome::CancelOutcome;
 use crate::service::view::View;
 use crate::wait::Wait;
 
@@ -57,6 +58,20 @@ impl View {
         }
     }
 
+    /// Yields the name of the node that has the tree of a run, or had it last, for words to people.
+    /// None if this engine is no node, or that is not known: the store may be in trouble.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe: it only reads.
+    pub async fn node_of(&self, run: &RunView) -> Option<Arc<str>> {
+        let engine = self.service().engine();
+        match run {
+            RunView::Live(_) => engine.node().map(Arc::from),
+            RunView::Stored(stored) => engine.owner_of(stored.root().run).await.ok().flatten(),
+        }
+    }
+
     /// Cancels a run that was only in the store when it was found, and waits for it.
     pub(super) async fn cancel_stored(
         &self,
@@ -64,7 +79,7 @@ impl View {
         request: CancelRequest,
         wait: Wait,
     ) -> CancelOutcome {
-        if !self.service().engine().is_elsewhere(run.record()) {
+        if !self.may_ask(run) {
             return CancelOutcome::of_stored(run, wait);
         }
         match self.ask_owner(run, self.attributed(request)).await {
@@ -91,7 +106,7 @@ impl View {
         let mut asked = Vec::new();
         for round in [queued, others] {
             let answers = stream::iter(round).map(|(at, run)| async move {
-                let answer = if self.service().engine().is_elsewhere(run.record()) {
+                let answer = if self.may_ask(&run) {
                     self.ask_owner(&run, request.clone()).await
                 } else {
                     Err(CancelOutcome::of_stored(&run, wait))
@@ -109,6 +124,14 @@ impl View {
         outcomes.buffer_unordered(AT_ONCE).collect().await
     }
 
+    /// Tells whether the nodes of the cluster are to be asked about a stored run: another one may
+    /// have it, also while this one ends, which waits for nothing of others any more.
+    pub(super) fn may_ask(&self, run: &StoredRun) -> bool {
+        let (engine, record) = (self.service().engine(), run.record());
+        let is_live = !record.status.is_terminal();
+        engine.is_elsewhere(record) || is_live && engine.node().is_some()
+    }
+
     /// Asks the owner of a run to stop it, and yields its answer. It may have ended since it was
     /// found, or be here by now, also between two steps of this.
     async fn ask_owner(
@@ -121,14 +144,12 @@ impl View {
             return Ok(Disposition::AlreadyTerminal { status });
         }
         let engine = self.service().engine();
-        let nobodys = CancelOutcome::without_run(Disposition::Unknown);
-        let not_stored = || CancelOutcome { stored: Err(StopNotStored), ..nobodys.clone() };
         match engine.cancel_anywhere(run.accepted().run, request.clone()).await {
             Ok(Disposition::Unknown) => {}
             Ok(disposition) => return Ok(disposition),
             Err(error) => {
                 tracing::warn!(%error, "a stop could not be asked for");
-                return Err(not_stored());
+                return Err(CancelOutcome::not_stored());
             }
         }
         // Nobody had it when they were asked.
@@ -137,8 +158,8 @@ impl View {
             Ok(Seen::There(run)) if run.record().status.is_terminal() => {
                 Ok(Disposition::AlreadyTerminal { status: run.record().status })
             }
-            Ok(Seen::Gone) => Err(nobodys),
-            Ok(Seen::There(_)) | Err(_) => Err(not_stored()),
+            Ok(Seen::Gone) => Err(CancelOutcome::without_run(Disposition::Unknown)),
+            Ok(Seen::There(_)) | Err(_) => Err(CancelOutcome::not_stored()),
         }
     }
 

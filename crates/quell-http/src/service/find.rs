@@ -1,5 +1,7 @@
 //! [`View::find`]: looks runs up, in memory first, then in the store.
 
+use std::time::Duration;
+
 use futures::FutureExt as _;
 use quell::store::RunRecord;
 use quell::{RunId, RunRef, limits};
@@ -7,6 +9,7 @@ use quell_flow::{COMPONENT, Component};
 
 use crate::ids::parse_id;
 use crate::lookup_error::LookupError;
+use crate::pace::Pace;
 use crate::run_view::{RunView, StoredRun};
 use crate::service::view::View;
 use crate::stored_events::read;
@@ -63,6 +66,26 @@ impl View {
         match stored {
             Err(LookupError::Unreadable(_)) if !self.principal().sees_all() => Ok(None),
             found => found,
+        }
+    }
+
+    /// As [`View::find_by_id`], and waits while the store is in trouble: for a stream, which would
+    /// end without its last event. It asks once a second.
+    ///
+    /// # Errors
+    ///
+    /// Fails if what is stored of the run cannot be read.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe: it only reads.
+    pub async fn find_patiently(&self, id: RunId) -> Found {
+        let mut pace = Pace::new(Duration::ZERO);
+        loop {
+            match self.find_by_id(id).await {
+                Err(LookupError::Unavailable) => pace.rest_in_trouble().await,
+                found => return found,
+            }
         }
     }
 

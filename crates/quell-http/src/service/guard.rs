@@ -28,7 +28,7 @@ pub enum OnDisconnect {
     #[default]
     Continue,
     /// The run is cancelled with cause `Disconnected` when the last client that asked for this has
-    /// gone.
+    /// gone. Each node of a cluster counts its own clients: the last one of any of them stops it.
     Cancel,
 }
 
@@ -57,6 +57,8 @@ pub struct DisconnectGuard {
 struct Following {
     clients: Clients,
     engine: Engine,
+    /// Whether this node had the run when the client came.
+    was_here: bool,
     /// The attempt of the run when the client came.
     attempt: u32,
 }
@@ -83,7 +85,8 @@ impl Clients {
             OnDisconnect::Cancel if is_live => {
                 *self.0.lock().entry(id).or_default() += 1;
                 let (clients, engine) = (self.clone(), engine.clone());
-                Some(Following { clients, engine, attempt: run.attempt() })
+                let was_here = run.live().is_some();
+                Some(Following { clients, engine, was_here, attempt: run.attempt() })
             }
             _ => None,
         };
@@ -174,7 +177,9 @@ impl DisconnectGuard {
 
 impl Drop for DisconnectGuard {
     fn drop(&mut self) {
-        let Some(Following { clients, engine, .. }) = self.following.take() else { return };
+        let Some(Following { clients, engine, was_here, .. }) = self.following.take() else {
+            return;
+        };
         if !clients.leave(self.run) {
             return;
         }
@@ -188,13 +193,17 @@ impl Drop for DisconnectGuard {
             if identity(&run) == own && follows(run.status(), run.attempt()) {
                 run.cancel(request);
             }
+        } else if was_here {
+            // It is over, or this node has left it to another one: then the answer has ended, and
+            // the client did not leave.
         } else if let Some(runtime) = Handle::try_current().ok().filter(|_| engine.node().is_some())
         {
             // Another node has it, or has had it.
             drop(runtime.spawn(async move {
                 let Ok(Some(run)) = engine.stored_run(own.0).await else { return };
                 let is_it = run.accepted.at == own.1 && follows(run.status, run.attempt);
-                if is_it && !run.status.is_terminal() {
+                // A node that ends cuts its answers: no client of them has left.
+                if is_it && !run.status.is_terminal() && engine.is_elsewhere(&run) {
                     drop(engine.cancel_anywhere(own.0, request).await);
                 }
             }));

@@ -1,5 +1,6 @@
 //! The service, what one caller sees of it, and the clients that follow a run.
 
+mod below;
 mod cancel_outcome;
 mod elsewhere;
 mod find;

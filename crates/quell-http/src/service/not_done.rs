@@ -5,6 +5,7 @@ use std::sync::Arc;
 use quell::AskError;
 #[cfg(doc)]
 use quell::{PauseError, ResumeError};
+use quell_flow::NoAnswer;
 
 /// Why a client's pause, answer or new limits have changed nothing, as far as it is known:
 /// [`PauseError`] or [`ResumeError`], unless no engine was asked, or none has said.
@@ -32,6 +33,9 @@ pub enum NotDone<E> {
     /// The principal sees the run, and may not start or stop runs of its component.
     #[error("credentials do not allow to pause or resume this run")]
     Forbidden,
+    /// The answer is none to what the run asks: nothing has changed, and no attempt has had it.
+    #[error("answer is none to what is asked: {0}")]
+    NoAnswer(NoAnswer),
     /// The engine has refused.
     #[error(transparent)]
     Refused(#[from] E),

@@ -4,9 +4,10 @@ use std::convert::Infallible;
 
 use quell::store::StoreError;
 use quell::{
-    Disposition, LimitsOutcome, NewLimits, Pause, PauseError, Payload, ResumeError, RunRef,
-    RunStatus,
+    AskError, Disposition, LimitsOutcome, NewLimits, Pause, PauseError, Payload, ResumeError,
+    RunRef, RunStatus,
 };
+use quell_flow::check_answer;
 
 use crate::run_view::{RunView, StoredRun};
 use crate::service::elsewhere::Seen;
@@ -52,6 +53,27 @@ impl View {
         }
     }
 
+    /// Says why a run that an earlier process had paused takes no answer
+    /// ([`ResumeError::NoBody`]): by the catalog, as far as that tells it, and of a run that
+    /// another node has by the name of that node, whose catalog may be another one.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe: it only reads.
+    pub async fn why_no_body(&self, run: &RunView) -> String {
+        let engine = self.service().engine();
+        let node = self.node_of(run).await;
+        if let Some(node) = node.filter(|node| engine.node() != Some(node)) {
+            return format!(
+                "node `{node}` has the run, which an earlier process had paused, and has no body \
+                 for it"
+            );
+        }
+        let catalog = self.service().catalog();
+        let why = catalog.why_not_resumed(run.kind(), run.labels(), run.annotations());
+        why.unwrap_or_else(|| ResumeError::NoBody.to_string())
+    }
+
     /// Gives a run other limits, on whatever node has it: see
     /// [`Engine::set_limits_anywhere`](quell::Engine::set_limits_anywhere). That may stop it, so it
     /// takes the right to do that.
@@ -92,8 +114,10 @@ impl View {
     ///
     /// Fails for every reason in [`NotDone`] and [`ResumeError`], and changes nothing but with
     /// [`ResumeError::NotStored`]: the run has its answer then; and with [`NotDone::NotKnown`]: it
-    /// may have it. While the service drains, a run
-    /// that is left paused to the next process takes none: [`ResumeError::NotTaken`].
+    /// may have it. What a step of a plan does not take, as [`check_answer`] says, is
+    /// [`NotDone::NoAnswer`]; where another question has come meanwhile, that step asks again.
+    /// While the service drains, a run that is left paused to the next process takes none:
+    /// [`ResumeError::NotTaken`].
     ///
     /// # Cancel safety
     ///
@@ -135,7 +159,9 @@ impl View {
             let is_paused = run.status() == RunStatus::Paused;
             is_paused && self.service().is_draining() && self.refusal(&run).is_none()
         };
-        let resumed = match self.place(&run, ResumeError::NotPaused) {
+        let place = self.place(&run, ResumeError::NotPaused);
+        let place = place.and_then(|place| check(&run, attempt, &answer).map(|()| place));
+        let resumed = match place {
             Ok(Place::Here(run)) => {
                 let answered = match attempt {
                     Some(attempt) => run.resume_attempt_durably(attempt, answer).await,
@@ -147,8 +173,16 @@ impl View {
                 let engine = self.service().engine();
                 // On the heap: for a run that is here nobody pays for its size.
                 let asked = engine.resume_anywhere(run.accepted().run, attempt, answer);
-                Box::pin(asked).await?;
-                return self.after(run).await;
+                match Box::pin(asked).await {
+                    Ok(()) => return self.after(run).await,
+                    // It is this node that does not take it.
+                    Err(AskError::NotDecided { owner })
+                        if is_left() && engine.node() == Some(&*owner) =>
+                    {
+                        Err(NotDone::Unknown)
+                    }
+                    Err(error) => Err(error.into()),
+                }
             }
             Err(error) => Err(error),
         };
@@ -187,9 +221,17 @@ impl View {
             (None, RunView::Live(run), _) => Ok(Place::Here(run.clone())),
             (None, _, status) if status.is_terminal() => Err(NotDone::Refused(over(status))),
             (None, RunView::Stored(stored), _) => {
-                let is_there = self.service().engine().is_elsewhere(stored.record());
+                let is_there = self.may_ask(stored);
                 if is_there { Ok(Place::There(stored.clone())) } else { Err(NotDone::Unknown) }
             }
         }
     }
+}
+
+/// Checks an answer against what a run asks, if it is to that.
+fn check<E>(run: &RunView, attempt: Option<u32>, answer: &Payload) -> Result<(), NotDone<E>> {
+    let pause = run.pause_state();
+    let asks = pause.filter(|pause| attempt.is_none_or(|attempt| attempt == pause.attempt));
+    let checked = asks.map_or(Ok(()), |pause| check_answer(&pause.request, answer));
+    checked.map_err(NotDone::NoAnswer)
 }

@@ -1,20 +1,20 @@
 //! [`Reading`]: all that is needed to show a run and those below it.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use futures::future::{Either, ready};
 use futures::{Stream, StreamExt as _};
 use parking_lot::Mutex;
-use quell::store::{Accepted, RunRecord};
-use quell::{Annotations, CauseKind, Labels, Payload, RunEvent, RunId, RunRef, RunReport, RunRow};
+use quell::store::Accepted;
+use quell::{CauseKind, Labels, Payload, RunEvent, RunId, RunRef, RunReport, RunRow};
 
 use crate::before_events::with_stored;
-use crate::counted::{given_bytes, row_bytes};
-use crate::ledger::Charge;
+use crate::counted::row_bytes;
+use crate::events::answered;
 use crate::lookup_error::LookupError;
 use crate::run_state::RunState;
 use crate::run_view::{RunView, StoredRun};
+use crate::service::below::Below;
 use crate::service::view::View;
 use crate::stored_events::{StoredEvents, read};
 use crate::transcript::{Fold, Transcript};
@@ -57,17 +57,9 @@ struct Said {
     below: Below,
 }
 
-/// The runs below, as they were accepted; empty if they were not asked for.
-#[derive(Debug, Default)]
-struct Below {
-    runs: HashMap<RunId, Accepted>,
-    /// What they were given.
-    bytes: usize,
-    _charge: Option<Charge>,
-}
-
 impl View {
-    /// Reads what is needed to show a run by itself. Of a run that is in memory it does not wait.
+    /// Reads what is needed to show a run by itself, and, if it is only in the store and its root
+    /// has not ended, the runs below. Of a run that is in memory it does not wait.
     ///
     /// # Errors
     ///
@@ -80,7 +72,8 @@ impl View {
         self.read_with(run, false).await
     }
 
-    /// As [`View::read`], with what the runs below were given.
+    /// As [`View::read`], with what the runs below were given, and with their rows, also if the
+    /// root is only in the store and has not ended.
     ///
     /// # Errors
     ///
@@ -100,10 +93,8 @@ impl View {
     ///
     /// Cancel safe.
     pub async fn read_tree_of(&self, run: &StoredRun, said: &TreeSaid) -> Reading {
-        let (report, mut is_cut) = (Arc::clone(run.report()), false);
-        let below = self.below(&report, &mut is_cut).await;
         let fold = Arc::clone(&said.0);
-        fold.lock().is_lossy |= is_cut;
+        let (report, below) = self.below(run, &fold).await;
         let stored = Some(Arc::new(Said { fold, below }));
         Reading { view: self.clone(), run: RunView::Stored(run.clone()), report, stored }
     }
@@ -114,26 +105,24 @@ impl View {
     }
 
     async fn read_with(&self, run: RunView, with_below: bool) -> Result<Reading, LookupError> {
-        let report = run.report();
-        let stored = match &run {
-            RunView::Live(_) => None,
+        let (report, said) = match &run {
+            RunView::Live(run) => (run.report(), None),
             RunView::Stored(stored) => {
                 // On the heap: without a store nobody pays for its size.
-                let said = Box::pin(self.said(stored, &report, with_below));
-                Some(Arc::new(said.await?))
+                let (report, said) = Box::pin(self.said(stored, with_below)).await?;
+                (report, Some(Arc::new(said)))
             }
         };
-        Ok(Reading { view: self.clone(), run, report, stored })
+        Ok(Reading { view: self.clone(), run, report, stored: said })
     }
 
     /// Folds the stored events of the tree of a run. What it keeps of them counts as under way for
-    /// the principal; where there is no room it is cut, and marked so.
+    /// the principal; where there is no room it is cut, and marked so. Yields the report besides.
     async fn said(
         &self,
         run: &StoredRun,
-        report: &RunReport,
         with_below: bool,
-    ) -> Result<Said, LookupError> {
+    ) -> Result<(Arc<RunReport>, Said), LookupError> {
         let (engine, root) = (self.service().engine(), run.root().run);
         let charge = self.service().shared().requests.charge(self.principal().owner(), 0).ok();
         let mut fold = Fold::charged(charge);
@@ -148,35 +137,13 @@ impl View {
                 fold.apply(&event);
             }
         }
-        let below = if with_below {
-            self.below(report, &mut fold.is_lossy).await
+        let fold = Arc::new(Mutex::new(fold));
+        let (report, below) = if with_below || !run.has_whole_report() {
+            self.below(run, &fold).await
         } else {
-            Below::default()
+            (Arc::clone(run.report()), Below::default())
         };
-        Ok(Said { fold: Arc::new(Mutex::new(fold)), below })
-    }
-
-    /// Reads the runs below a stored one, as they were accepted. What they were given counts as
-    /// under way for the principal.
-    async fn below(&self, report: &RunReport, is_cut: &mut bool) -> Below {
-        let (engine, mut below) = (self.service().engine(), Below::default());
-        let mut charge = self.service().shared().requests.charge(self.principal().owner(), 0).ok();
-        for row in report.rows.iter().skip(1) {
-            // One that is gone, or cannot be read, is shown by its row.
-            let Ok(Some(RunRecord { mut accepted, .. })) = read(engine.stored_run(row.run)).await
-            else {
-                continue;
-            };
-            accepted.annotations = Annotations::default();
-            let bytes = given_bytes(&accepted);
-            if charge.as_mut().is_none_or(|charge| charge.grow(bytes).is_ok()) {
-                below.bytes += bytes;
-            } else {
-                (accepted.input, *is_cut) = (None, true);
-            }
-            below.runs.insert(row.run, accepted);
-        }
-        Below { _charge: charge, ..below }
+        Ok((report, Said { fold, below }))
     }
 
     /// Yields the object `quell` of a run in a list, whose row this is. A list shows no transcript,
@@ -213,6 +180,18 @@ impl View {
     /// Yields the number of the last of them, or zero: behind it comes what is new.
     pub async fn last_seq_by_now(&self, run: &StoredRun) -> u64 {
         self.events_by_now(run).fold(0, |last: u64, event| ready(last.max(event.seq))).await
+    }
+
+    /// As [`answered`], of a run that is only in the store, as far as it tells by now. A run that
+    /// was never in another attempt than the first is not looked through.
+    pub async fn answered_by_now(&self, run: &StoredRun) -> u32 {
+        let record = run.record();
+        if record.attempt <= 1 || record.is_answered() {
+            // The event of the answer may come behind it.
+            return record.attempt.max(1);
+        }
+        let events = self.events_by_now(run);
+        events.fold(1, |last: u32, event| ready(last.max(answered([event])))).await
     }
 
     /// Reads the events of a run after the one with this `seq`, for a client: of one that is only

@@ -101,6 +101,12 @@ impl Service {
         self.shared.long_requests.try_acquire()
     }
 
+    /// Counts the requests that hold their connection for long at this moment: streams, waits, and
+    /// starts whose body is being sent.
+    pub fn long_requests(&self) -> usize {
+        self.shared.long_requests.taken()
+    }
+
     /// Yields the engine.
     pub const fn engine(&self) -> &Engine {
         &self.engine

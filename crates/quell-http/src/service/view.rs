@@ -8,7 +8,7 @@ use quell::{CancelRequest, Disposition, ForgetError, RunFilter, RunId, RunRef, R
 use quell_flow::{COMPONENT, Component, ComponentKind, Contract};
 
 use crate::access::{Principal, Teams};
-use crate::ids::{SESSION, TEAM, parse_id};
+use crate::ids::{RECORD, SESSION, TEAM, parse_id};
 use crate::limits::TIME_MAX;
 use crate::long_requests::LongRequestPermit;
 use crate::run_state::RunState;
@@ -143,7 +143,7 @@ impl View {
     fn is_shown(&self, root: RootFacts<'_>) -> bool {
         match self.component_of_root(root) {
             Some(component) => self.exposes(component),
-            None => self.contract == NATIVE,
+            None => self.contract == NATIVE && root.label(RECORD).is_none(),
         }
     }
 
@@ -330,6 +330,15 @@ impl View {
     /// abandoned work of descendants and a cut transcript do not show.
     pub fn state_of_row(&self, row: &RunRow) -> RunState {
         RunState::of_row(row, |id| self.service.external_id(id))
+    }
+
+    /// As [`View::state_of_row`], of a run that may be only in the store: the runs that its row
+    /// names are those that the store has of it.
+    pub(crate) fn state_of_row_of(&self, run: &RunView, row: &RunRow) -> RunState {
+        match run {
+            RunView::Live(_) => self.state_of_row(row),
+            RunView::Stored(stored) => RunState::of_row(row, |id| stored.external_id_of(id)),
+        }
     }
 }
 

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use parking_lot::Mutex;
 use quell::{Engine, RunRef, RunReport, RunStatus};
 use quell_http::{DisconnectGuard, Service, View};
 use serde_json::Value;
@@ -22,6 +23,9 @@ struct Inner {
     threads: Threads,
     finals: Finals,
     since: SystemTime,
+    /// How many runs the engine had taken in from other processes when those that it has were taken
+    /// into their threads. The lock is held meanwhile, and comes before those of threads.
+    taken_in: Mutex<u64>,
 }
 
 impl App {
@@ -29,8 +33,9 @@ impl App {
     pub(crate) fn new(service: Service, options: Options) -> Self {
         let finals = Finals::new(service.limits_of());
         let threads = Threads::default();
-        let since = SystemTime::now();
-        let app = Self(Arc::new(Inner { service, options, threads, finals, since }));
+        let (since, taken_in) = (SystemTime::now(), Mutex::new(0));
+        let inner = Inner { service, options, threads, finals, since, taken_in };
+        let app = Self(Arc::new(inner));
         app.recover();
         app
     }
@@ -57,6 +62,10 @@ impl App {
 
     pub(crate) fn since(&self) -> SystemTime {
         self.0.since
+    }
+
+    pub(super) fn taken_in(&self) -> &Mutex<u64> {
+        &self.0.taken_in
     }
 
     /// Declares that an answer is a stream of a run. While the run is in `finals`, it is counted

@@ -2,12 +2,13 @@
 //! that are live there.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, SystemTime};
 
 use axum::http::HeaderMap;
 use quell::{Failure, IdempotencyKey, OnBusy, Payload, RunContext, RunId, RunRef, limits};
 use quell_flow::{Component, ComponentKind};
-use quell_http::{SESSION, Start, StartError, View};
+use quell_http::{SESSION, Start, StartError, View, idempotency_key};
 use serde_json::{Value, json};
 use tokio::runtime::Handle;
 use uuid::Uuid;
@@ -18,7 +19,7 @@ use crate::app::stored::StoredRun;
 use crate::options::CONTRACT;
 use crate::threads::{Full, Thread, Tracked, Within};
 use crate::values::merged_input;
-use crate::wire::asked::{Asked, micros};
+use crate::wire::asked::{Asked, micros, write_base};
 use crate::wire::create::{Create, Strategy};
 use crate::wire::exact::{Keys, written};
 use crate::wire::refusal::Refusal;
@@ -58,7 +59,7 @@ impl App {
         }
         let graph = graph_of(view, &request.create.assistant)?;
         loop {
-            let (thread, is_new) = self.thread_for(view, &request)?;
+            let (thread, is_new) = self.thread_for(view, &request).await?;
             let mut fresh = Fresh { app: self, thread: is_new.then(|| Arc::clone(&thread)) };
             // The thread may leave the table while this request waits for it. Then look again:
             // there is another one by now, or none.
@@ -74,13 +75,15 @@ impl App {
         }
     }
 
-    fn thread_for(
+    async fn thread_for(
         &self,
         view: &View,
         request: &CreateRequest<'_>,
     ) -> Result<(Arc<Thread>, bool), Refusal> {
         let missing = || Refusal::missing("Thread or assistant not found.");
-        if let Some(known) = request.thread.and_then(|id| self.thread(view, id)) {
+        if let Some(id) = request.thread
+            && let Some(known) = self.known_thread(view, id).await?
+        {
             self.threads().touch(&known);
             return Ok((known, false));
         }
@@ -90,13 +93,21 @@ impl App {
         let is_temporary = request.thread.is_none() && !request.create.keeps_thread;
         let id = request.thread.unwrap_or_else(Uuid::now_v7);
         let thread = Thread::new(id, view.principal().subject(), &Keys::new(), is_temporary);
-        match self.threads().add(self.engine(), thread) {
-            Ok(Ok(thread)) => Ok((thread, true)),
-            // Another request made it just now, or it is another owner's, which is answered as one
-            // that is not there.
-            Ok(Err(_)) => self.thread(view, id).map(|known| (known, false)).ok_or_else(missing),
-            Err(Full) => Err(Refusal::too_many()),
+        // An id that the caller has not chosen nobody else has.
+        let made = match request.thread {
+            Some(_) => self.make_thread(thread, &Keys::new()).await?,
+            None => match self.threads().add(self.engine(), thread) {
+                Ok(made) => made.ok(),
+                Err(Full) => return Err(Refusal::too_many()),
+            },
+        };
+        if let Some(made) = made {
+            return Ok((made, true));
         }
+        // Another request made it just now, or it is another owner's, which is answered as one that
+        // is not there.
+        let known = self.known_thread(view, id).await?;
+        known.map(|known| (known, false)).ok_or_else(missing)
     }
 
     /// Makes a run in a thread; none if the thread has left the table meanwhile.
@@ -109,8 +120,13 @@ impl App {
     ) -> Result<Option<Created>, Refusal> {
         let create = &request.create;
         let _one_at_a_time = thread.creating.lock().await;
+        let is_shared = self.is_node() && request.thread.is_some() && !thread.is_temporary;
+        if is_shared {
+            // On the heap: alone nobody pays for its size.
+            Box::pin(self.look_elsewhere(view, thread)).await?;
+        }
         let live = thread.live(self.engine()).len();
-        let is_idle = live == 0;
+        let is_idle = live == 0 && !thread.is_live_elsewhere();
         let owner = self.owner_view(view, thread);
         let takes_over = live == 1 && thread.paused(self.engine()).is_some();
         if takes_over && create.input.is_null() {
@@ -120,9 +136,14 @@ impl App {
         let asked = self.asked(create, graph, thread);
         let id = RunId::from_uuid(Uuid::now_v7());
         let within = self.within(thread.id, Some(graph));
-        let tracked = Arc::new(Tracked::new(id, graph.id(), within, &asked));
+        let tracked = Tracked::new(id, graph.id(), within, &asked);
+        let is_behind = is_shared && !is_idle;
+        let tracked = Arc::new(if is_behind { tracked.behind_others() } else { tracked });
         let (component, input) = self.work(&tracked, graph, thread, is_idle);
-        let start = asked.write(Start::new(&component, input.clone()), &input);
+        let mut start = asked.write(Start::new(&component, input.clone()), &input);
+        if is_shared && is_idle {
+            start = write_base(start, thread.values(self.engine()).as_deref());
+        }
         let start = self.start(create, thread, &tracked, start, takes_over);
         let start = match &once {
             Some(once) => start.once(once.clone()),
@@ -245,14 +266,14 @@ impl App {
     /// section 5).
     fn work(
         &self,
-        tracked: &Tracked,
+        tracked: &Arc<Tracked>,
         graph: &Arc<Component>,
         thread: &Arc<Thread>,
         is_idle: bool,
     ) -> (Arc<Component>, Payload) {
         let given = &tracked.about.input;
         if given.is_null() {
-            return (self.going_on(graph, thread), Payload::from(Value::Null));
+            return (self.going_on(graph, thread, tracked), Payload::from(Value::Null));
         }
         let base = if is_idle { thread.values(self.engine()) } else { None };
         let input = merged_input(graph.reducers(), base.as_deref(), given, tracked.id);
@@ -264,16 +285,27 @@ impl App {
 
     /// Makes the stand-in of a graph for a run without input: it looks at the thread when it
     /// starts, and runs no node.
-    fn going_on(&self, graph: &Component, thread: &Arc<Thread>) -> Arc<Component> {
-        let (app, thread) = (self.clone(), Arc::clone(thread));
+    fn going_on(
+        &self,
+        graph: &Component,
+        thread: &Arc<Thread>,
+        tracked: &Arc<Tracked>,
+    ) -> Arc<Component> {
+        let (app, thread, tracked) = (self.clone(), Arc::clone(thread), Arc::clone(tracked));
         let body = move |_ctx: RunContext, _input: Payload| {
-            let has_values = thread.values(app.engine()).is_some();
-            let outcome = match (has_values, thread.has_next()) {
-                (false, _) => Err("EmptyInputError: Received no input for __start__"),
-                (true, false) => Ok(Payload::from(json!(null))),
-                (true, true) => Err("RuntimeError: No checkpoint is kept to go on from"),
-            };
-            async move { outcome.map_err(Failure::new) }
+            let (app, thread, tracked) = (app.clone(), Arc::clone(&thread), Arc::clone(&tracked));
+            async move {
+                if let Some(run) = app.engine().get(tracked.id) {
+                    app.know_base(&thread, &tracked, &run).await;
+                }
+                let has_values = thread.values(app.engine()).is_some();
+                let outcome = match (has_values, thread.has_next()) {
+                    (false, _) => Err("EmptyInputError: Received no input for __start__"),
+                    (true, false) => Ok(Payload::from(json!(null))),
+                    (true, true) => Err("RuntimeError: No checkpoint is kept to go on from"),
+                };
+                outcome.map_err(Failure::new)
+            }
         };
         Arc::new(match graph.kind() {
             ComponentKind::Agent => Component::agent(graph.id(), body),
@@ -292,8 +324,11 @@ struct Fresh<'a> {
 
 impl Drop for Fresh<'_> {
     fn drop(&mut self) {
-        if let Some(thread) = &self.thread {
-            self.app.threads().remove_if_unused(thread);
+        if let Some(thread) = &self.thread
+            && self.app.threads().remove_if_unused(thread)
+            && thread.is_recorded.load(Ordering::SeqCst)
+        {
+            self.app.forget_record(thread.id);
         }
     }
 }
@@ -321,9 +356,9 @@ impl Drop for Adding<'_> {
 }
 
 fn once(request: &CreateRequest<'_>) -> Result<Option<IdempotencyKey>, Refusal> {
-    let Some(key) = request.headers.get("idempotency-key") else { return Ok(None) };
-    let key = key.to_str().map_err(|_| Refusal::invalid("Idempotency-Key: must be text"))?;
-    Ok(Some(IdempotencyKey::new(key, [request.path.as_bytes(), request.body])))
+    let key = idempotency_key(request.headers);
+    let key = key.map_err(|error| Refusal::invalid(error.to_string()))?;
+    Ok(key.map(|key| IdempotencyKey::new(key, [request.path.as_bytes(), request.body])))
 }
 
 #[cfg(test)]

@@ -58,6 +58,7 @@ impl App {
         drop(tokio::spawn(async move {
             let mut events = run.events();
             while let Some(event) = next_event(&mut events).await {
+                app.know_base(&thread, &tracked, &run).await;
                 thread.take(app.engine(), &tracked, &run, &event);
                 if run.status().is_terminal() {
                     // The events that follow are not of the run itself.
@@ -65,6 +66,7 @@ impl App {
                 }
             }
             run.ended().await;
+            app.know_base(&thread, &tracked, &run).await;
             app.hold_values(&thread);
             run.quiescent().await;
             // With the run at hand: the engine may have forgotten it by now.

@@ -36,7 +36,8 @@ pub(crate) enum Located {
 impl App {
     /// Finds a thread that the caller may see.
     pub(crate) fn thread(&self, view: &View, id: Uuid) -> Option<Arc<Thread>> {
-        let thread = self.threads().get(id).filter(|thread| owns(view, thread))?;
+        self.take_in();
+        let thread = self.threads().get(id).filter(|thread| owns(view, thread.owner.as_deref()))?;
         for tracked in thread.runs() {
             self.delete_if_quiescent(&thread, &tracked);
         }
@@ -70,6 +71,7 @@ impl App {
     }
 
     fn find_kept(&self, view: &View, thread: Option<Uuid>, run: Uuid) -> Option<Found> {
+        self.take_in();
         let run = view.run_by_id(RunId::from_uuid(run)).filter(|run| run.parent().is_none())?;
         let session = run.label(SESSION)?;
         if thread.is_some_and(|thread| !same_id(session, &thread.to_string())) {
@@ -197,8 +199,8 @@ fn found_of<'a>(view: &'a View, text: &str) -> Option<&'a Arc<Component>> {
     })
 }
 
-fn owns(view: &View, thread: &Thread) -> bool {
-    view.principal().sees_all() || view.principal().subject() == thread.owner.as_deref()
+pub(super) fn owns(view: &View, owner: Option<&str>) -> bool {
+    view.principal().sees_all() || view.principal().subject() == owner
 }
 
 #[cfg(test)]

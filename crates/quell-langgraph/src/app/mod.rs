@@ -1,10 +1,13 @@
 //! What the routes share: the state of the adapter, and what it does with the runs of a caller.
 
 mod app;
+mod base;
 mod charge;
 mod create;
 mod delete;
+mod elsewhere;
 mod find;
+mod record;
 mod recover;
 mod resume;
 mod stored;

@@ -10,38 +10,67 @@ use uuid::Uuid;
 use crate::app::App;
 use crate::options::CONTRACT;
 use crate::threads::{Thread, Tracked};
-use crate::wire::asked::Asked;
+use crate::wire::asked::{Asked, base_of};
 
 impl App {
     /// Takes in the runs of this contract that the engine has, each into its thread, so that they
     /// are shown as if this service had made them: what a run keeps of its request is all that is
     /// needed. What threads were given besides, their own metadata, is not in their runs.
     pub(crate) fn recover(&self) {
-        let mut runs = self.engine().runs(&RunFilter::new().roots());
-        runs.sort_by_key(|run| (run.queued_at(), run.id()));
-        let known = runs.iter().filter_map(|run| self.adopt(run));
-        let mut threads: Vec<_> = known.collect();
-        threads.sort_by_key(|thread| thread.id);
-        threads.dedup_by_key(|thread| thread.id);
+        let mut known = self.taken_in().lock();
+        *known = self.engine().runs_taken_in();
+        let threads = self.adopt_all(&RunFilter::new().roots());
+        drop(known);
         for thread in threads {
             self.hold_values(&thread);
         }
     }
 
+    /// Takes in the runs that the engine has taken over since from nodes that are gone. Every
+    /// reader calls it before it looks for a thread: what a node had is found as its own.
+    pub(crate) fn take_in(&self) {
+        let now = self.engine().runs_taken_in();
+        let mut known = self.taken_in().lock();
+        // Whoever comes meanwhile waits for the lock, and finds what this one takes in.
+        if *known >= now {
+            return;
+        }
+        *known = now;
+        // One that has ended has lost its thread: it is shown by itself.
+        let threads = self.adopt_all(&RunFilter::new().roots().live());
+        drop(known);
+        for thread in threads {
+            self.hold_values(&thread);
+        }
+    }
+
+    /// Adds runs to their threads. Yields the threads, each once.
+    fn adopt_all(&self, filter: &RunFilter) -> Vec<Arc<Thread>> {
+        let mut runs = self.engine().runs(filter);
+        runs.sort_by_key(|run| (run.queued_at(), run.id()));
+        let mut threads: Vec<_> = runs.iter().filter_map(|run| self.adopt(run)).collect();
+        threads.sort_by_key(|thread| thread.id);
+        threads.dedup_by_key(|thread| thread.id);
+        threads
+    }
+
     /// Adds a run to its thread, which is made if it is not there; none if the run is not of this
-    /// contract, or its thread takes no more.
-    fn adopt(&self, run: &RunRef) -> Option<Arc<Thread>> {
+    /// contract, its thread has it, or takes no more.
+    pub(super) fn adopt(&self, run: &RunRef) -> Option<Arc<Thread>> {
         let asked = Asked::of(&run.into())?;
         let session = Uuid::try_parse(run.label(SESSION)?).ok()?;
         let fresh = Thread::of(session, run, asked.is_temporary);
         let thread = self.threads().add(self.engine(), fresh).ok()?;
         let thread = thread.unwrap_or_else(|known| known);
-        if thread.owner.as_deref() != run.owner() {
+        // One that is being made here is there before the engine has it.
+        if thread.owner.as_deref() != run.owner() || thread.find(run.id()).is_some() {
             return None;
         }
         let view = self.service().view(CONTRACT, Principal::anonymous());
         let within = self.within(session, view.component_of(run));
-        let tracked = Arc::new(Tracked::of(&run.into(), within));
+        let tracked = Tracked::of(&run.into(), within).adopted();
+        let is_behind = self.is_node() && base_of(&run.into()).is_none();
+        let tracked = Arc::new(if is_behind { tracked.behind_others() } else { tracked });
         if !thread.add(&tracked) {
             return None;
         }

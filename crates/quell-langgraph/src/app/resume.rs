@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::http::StatusCode;
 use quell::{Payload, ResumeError, RunStatus};
 use quell_flow::Component;
-use quell_http::{NotDone, RunView, View, events_by_now, offload_if_large};
+use quell_http::{NotDone, RunView, StartError, View, events_by_now, offload_if_large};
 use uuid::Uuid;
 
 use crate::app::App;
@@ -47,7 +47,7 @@ impl App {
         let last = events_by_now(&run, 0).map(|event| event.seq).max().unwrap_or(0);
         let view = self.owner_view(view, &thread);
         let resumed = view.resume_attempt(&run, pause.attempt, answer).await;
-        let found = match resumed.map_err(|error| refusal(&error))? {
+        let found = match taken(&view, resumed, &run).await? {
             RunView::Live(run) => Created::Here(Found { run, tracked, thread: Some(thread) }),
             run @ RunView::Stored(_) => Created::There(StoredRun { run, tracked }),
         };
@@ -75,7 +75,7 @@ impl App {
         let answer = answer.await?;
         let last = last_seq(view, &run).await;
         let resumed = view.resume_attempt(&run, pause.attempt, answer).await;
-        let created = match resumed.map_err(|error| refusal(&error))? {
+        let created = match taken(view, resumed, &run).await? {
             // This node has taken it over meanwhile.
             RunView::Live(run) => {
                 let thread = self.thread(view, thread);
@@ -106,10 +106,20 @@ async fn answer_of(asked: Interrupt, said: &Payload) -> Result<Payload, Refusal>
     })
 }
 
-/// Says why an answer was not taken, or is not known to be.
-fn refusal(error: &NotDone<ResumeError>) -> Refusal {
-    match error {
-        NotDone::Refused(ResumeError::QueueFull { .. }) => Refusal::too_many(),
+/// Yields the run that has taken its answer, or says why it has not, or is not known to have.
+async fn taken(
+    view: &View,
+    resumed: Result<RunView, NotDone<ResumeError>>,
+    asked: impl Into<RunView>,
+) -> Result<RunView, Refusal> {
+    let error = match resumed {
+        Ok(run) => return Ok(run),
+        Err(error) => error,
+    };
+    Err(match error {
+        NotDone::Refused(ResumeError::QueueFull { scope, max }) => {
+            StartError::QueueFull { scope, max }.into()
+        }
         NotDone::Refused(ResumeError::NotTaken(_) | ResumeError::NotStored(_)) => {
             let text = "The answer could not be stored";
             Refusal::new(StatusCode::SERVICE_UNAVAILABLE, text)
@@ -118,12 +128,13 @@ fn refusal(error: &NotDone<ResumeError>) -> Refusal {
             let text = format!("The answer is not known to be taken: {error}");
             Refusal::new(StatusCode::SERVICE_UNAVAILABLE, text)
         }
+        NotDone::NoAnswer(error) => Refusal::invalid(format!("command.resume: {error}")),
         NotDone::Refused(ResumeError::NoBody) => {
-            let text =
-                "The run was interrupted by an earlier process, and cannot go on in this one";
+            let why = view.why_no_body(&asked.into()).await;
+            let text = format!("The interrupted run cannot go on: {why}");
             Refusal::new(StatusCode::CONFLICT, text)
         }
         // Somebody else has answered, or stopped it.
         _ => Refusal::busy(),
-    }
+    })
 }

@@ -1,24 +1,25 @@
 //! [`StoredRun`]: runs that are only in the store, each shown from what it keeps of its request.
 //!
 //! A thread is in memory. That of a stored run may be gone: then its runs are listed, and each is
-//! shown with its own values, those of the runs before it not among them.
+//! shown with the values on which it started, if it keeps them, and its own.
 
 use std::collections::HashSet;
 use std::pin::pin;
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use futures::StreamExt;
 use quell::{EventKind, Payload, RunFilter, RunId, RunStatus};
 use quell_http::{LookupError, Overdrawn, ROOM_WITHIN, Reading, RunView, SESSION, View, same_id};
 use serde_json::json;
+use tokio::time::{Instant, sleep};
 use uuid::Uuid;
 
 use crate::app::App;
 use crate::messages::Messages;
 use crate::threads::Tracked;
-use crate::values::Fold;
+use crate::values::{Fold, Values};
 use crate::wire::asked::Asked;
 use crate::wire::failure;
 use crate::wire::interrupt::Interrupt;
@@ -53,8 +54,8 @@ impl App {
         Ok(found.filter(|found| thread.is_none_or(|thread| found.is_of(thread))))
     }
 
-    /// Lists the newest runs of a thread that are only in the store and are `shown`, newest first,
-    /// without those that another contract started.
+    /// Lists the newest runs of a thread that are in the store, which the thread in memory has not,
+    /// and that are `shown`, newest first, without those that another contract started.
     ///
     /// # Errors
     ///
@@ -71,7 +72,9 @@ impl App {
             return Ok(found);
         }
         let is_own = |run: &RunView| Asked::of(run).is_some_and(|asked| !asked.is_temporary);
-        let is_kept = |run: &RunView| run.live().is_none() && !is_taken_back(run);
+        let of = self.threads().get(thread);
+        let is_known = |run: &RunView| of.as_ref().is_some_and(|of| of.find(run.id()).is_some());
+        let is_kept = |run: &RunView| !is_known(run) && !is_taken_back(run);
         let shown = |run: &RunView| is_kept(run) && shown(run) && is_own(run);
         for _ in 0..PARTS_MAX {
             let filter = RunFilter::new().label(SESSION, thread.to_string());
@@ -115,7 +118,7 @@ impl App {
 
     /// Makes what is shown of a stored root; none of one without a thread, and of one that was
     /// taken back.
-    fn stored(&self, view: &View, run: RunView) -> Option<StoredRun> {
+    pub(super) fn stored(&self, view: &View, run: RunView) -> Option<StoredRun> {
         if !run.is_root() || is_taken_back(&run) {
             return None;
         }
@@ -158,12 +161,15 @@ impl App {
             Ok(None) => Ok(not_found_text()),
             Err(error) => Err(error),
         };
-        let text = text.unwrap_or_else(|_| failure::internal_text());
+        let text = text.unwrap_or_else(|error| match error {
+            // Also if this node ends, which follows nothing of others any more.
+            LookupError::Unavailable => failure::not_known_text(),
+            _ => failure::internal_text(),
+        });
         Ok(Bytes::from(view.counted(text)?))
     }
 
-    /// Writes the final body of a stored run that has ended or is paused (contract, section 7),
-    /// with its own values.
+    /// Writes the final body of a stored run that has ended or is paused (contract, section 7).
     ///
     /// # Errors
     ///
@@ -173,35 +179,99 @@ impl App {
         view: &View,
         found: &StoredRun,
     ) -> Result<String, LookupError> {
-        let StoredRun { run, tracked } = found;
-        let reading = view.read(run.clone()).await?;
-        let (report, about) = (reading.report(), &tracked.about);
-        if let Some(error) = self.error_of(report, tracked) {
+        if let Some(error) = self.error_of(&found.run.report(), &found.tracked) {
             return Ok(json!({ "__error__": error }).to_string());
         }
-        let interrupt = Interrupt::of(run);
+        let fold = self.folded(view, found).await?;
+        let values = fold.current();
+        if let Some(interrupt) = Interrupt::of(&found.run) {
+            return Ok(interrupt.within(values.map(|values| &**values)).to_string());
+        }
+        Ok(values.and_then(|values| serde_json::to_string(&**values).ok()).unwrap_or("{}".into()))
+    }
+
+    /// Yields the values of a stored run that has ended or is paused: its own, laid over those of
+    /// its thread on which it has started.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the store cannot be read, or has not all of it.
+    pub(crate) async fn folded(&self, view: &View, found: &StoredRun) -> Result<Fold, LookupError> {
+        let base = match found.run.row().started_at {
+            // On the heap: it is seldom there.
+            Some(_) => Box::pin(self.base_of_stored(view, found)).await?,
+            None => None,
+        };
+        self.folded_on(view, found, base).await
+    }
+
+    /// As [`App::folded`], on these values of its thread.
+    ///
+    /// # Errors
+    ///
+    /// As [`App::folded`].
+    pub(super) async fn folded_on(
+        &self,
+        view: &View,
+        found: &StoredRun,
+        base: Option<Arc<Values>>,
+    ) -> Result<Fold, LookupError> {
+        let StoredRun { run, tracked } = found;
+        let reading = view.read(run.clone()).await?;
         let mut fold = Fold::default();
         // What a run of another contract said is not for this one.
         if tracked.service.is_some() {
-            let RunView::Stored(stored) = run else { return Err(LookupError::Unavailable) };
-            let mut events = pin!(view.events_by_now(stored));
-            let mut has_ended = interrupt.is_some();
-            while let Some(event) = events.next().await {
-                has_ended |= event.run == run.id() && matches!(event.kind, EventKind::Ended(_));
-                fold.take(run, &event, about, || None);
-            }
-            if !has_ended {
-                return Err(LookupError::Unavailable);
+            let until = Instant::now() + PAUSE_TOLD_WAIT;
+            loop {
+                let is_whole;
+                (fold, is_whole) = self.said_by_now(view, found, base.clone()).await?;
+                if is_whole || Instant::now() >= until {
+                    break;
+                }
+                sleep(PAUSE_TOLD_REST).await;
             }
         }
-        if let Some(interrupt) = interrupt {
-            return Ok(interrupt.within(fold.current().map(|values| &**values)).to_string());
+        if run.status() != RunStatus::Paused {
+            finish(&mut fold, &reading, tracked);
         }
-        finish(&mut fold, &reading, tracked);
-        let values = fold.current();
-        Ok(values.and_then(|values| serde_json::to_string(&**values).ok()).unwrap_or("{}".into()))
+        Ok(fold)
+    }
+
+    /// Yields what a stored run has said that has ended or is paused, and whether that is all: of
+    /// one that another node has paused the record comes before the events.
+    async fn said_by_now(
+        &self,
+        view: &View,
+        StoredRun { run, tracked }: &StoredRun,
+        base: Option<Arc<Values>>,
+    ) -> Result<(Fold, bool), LookupError> {
+        let RunView::Stored(stored) = run else { return Err(LookupError::Unavailable) };
+        let (mut fold, mut attempt, mut is_whole) = (Fold::default(), 1, false);
+        let record = stored.record();
+        let mut events = pin!(view.events_by_now(stored));
+        while let Some(event) = events.next().await {
+            if event.run == run.id() {
+                match (&event.kind, &record.paused) {
+                    (EventKind::Ended(_), _) => is_whole = true,
+                    (EventKind::Resumed { attempt: next }, _) => attempt = *next,
+                    (EventKind::Paused { .. }, Some(pause)) => is_whole |= attempt >= pause.attempt,
+                    _ => {}
+                }
+            }
+            fold.take(run, &event, &tracked.about, || base.clone());
+        }
+        match run.status() {
+            RunStatus::Paused => Ok((fold, is_whole || !self.engine().is_elsewhere(record))),
+            _ if is_whole => Ok((fold, true)),
+            _ => Err(LookupError::Unavailable),
+        }
     }
 }
+
+/// How long the events of a pause are waited for behind its record, and how long between two reads.
+/// They come with the next commit of the node that has the run.
+const PAUSE_TOLD_WAIT: Duration = Duration::from_secs(1);
+const PAUSE_TOLD_REST: Duration = Duration::from_millis(10);
 
 /// Yields the number of the last event in the log of a run that is only in the store.
 pub(crate) async fn last_seq(view: &View, run: &RunView) -> u64 {
@@ -254,7 +324,7 @@ impl StoredRun {
 /// Tells whether a run was rolled back, and nothing of it executes any more, as far as the store
 /// tells: it is about to leave. One that stops elsewhere, or of which work may have outlived its
 /// process, is shown as it is.
-fn is_taken_back(run: &RunView) -> bool {
+pub(super) fn is_taken_back(run: &RunView) -> bool {
     run.is_rolled_back() && run.row().quiescent
 }
 

@@ -38,9 +38,18 @@ impl App {
         patience: Duration,
     ) -> Result<Bytes, Overdrawn> {
         let mut interrupt = None;
-        if let Located::Kept(Found { run, .. }) = &located {
+        if let Located::Kept(Found { run, tracked, thread }) = &located {
             let asked = run.paused().await;
             interrupt = asked.map(|asked| Interrupt::new(run.id(), run.attempt(), asked));
+            // One that is left to another node, paused or before it started, has not ended.
+            interrupt = interrupt.or_else(|| Interrupt::of(&run.into()));
+            if interrupt.is_none() && !run.status().is_terminal() {
+                return Ok(failure::not_known_text().into());
+            }
+            self.settled(run).await;
+            if let Some(thread) = thread {
+                self.know_base(thread, tracked, run).await;
+            }
         }
         let tracked = located.tracked();
         let (thread, run) = (tracked.about.thread, tracked.id.as_uuid());

@@ -36,7 +36,7 @@ pub(super) async fn list(
     query: Pairs,
 ) -> Result<Response, Refusal> {
     let (limit, offset) = (query.count("limit", 10)?, query.count("offset", 0)?);
-    let thread = app.thread(&view, id);
+    let thread = app.thread_anywhere(&view, id).await?;
     let runs = thread.iter().flat_map(|thread| thread.runs());
     let find = |run| app.find(&view, Some(id), run).and_then(Located::kept);
     let found = runs.filter_map(|tracked| find(tracked.id.as_uuid()));

@@ -11,7 +11,7 @@ use crate::routes::body::read_json;
 use crate::routes::caller::{Caller, Writer};
 use crate::routes::path::ThreadPath;
 use crate::routes::response::{json, rendered};
-use crate::threads::{Full, Thread};
+use crate::threads::Thread;
 use crate::wire::create::{choice, given, object};
 use crate::wire::query::thread_id;
 use crate::wire::refusal::Refusal;
@@ -35,17 +35,17 @@ pub(super) async fn create(
         return Err(Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "Service Unavailable"));
     }
     let thread = Thread::new(id, view.principal().subject(), &metadata, false).charged(charge);
-    match app.threads().add(app.engine(), thread) {
-        Ok(Ok(thread)) => Ok(json(&thread.row(app.engine()))),
-        // A thread of another owner is not shown, and not overwritten either (contract, choice 10).
-        Ok(Err(_)) => {
-            let text = format!("Thread with ID {id} already exists");
-            let known = app.thread(&view, id).filter(|_| is_quiet);
-            let known = known.ok_or_else(|| Refusal::new(StatusCode::CONFLICT, text))?;
-            Ok(json(&known.row(app.engine())))
-        }
-        Err(Full) => Err(Refusal::new(StatusCode::TOO_MANY_REQUESTS, "Too many threads")),
-    }
+    let made = app.make_thread(thread, &metadata).await?;
+    let is_new = made.is_some();
+    // A thread of another owner is not shown, and not overwritten either (contract, choice 10).
+    let text = || format!("Thread with ID {id} already exists");
+    let known = match made {
+        None if is_quiet => app.thread_anywhere(&view, id).await?,
+        made => made,
+    };
+    let known = known.filter(|_| is_new || is_quiet);
+    let known = known.ok_or_else(|| Refusal::new(StatusCode::CONFLICT, text()))?;
+    Ok(json(&known.row(app.engine())))
 }
 
 pub(super) async fn read(
@@ -53,6 +53,6 @@ pub(super) async fn read(
     Caller(view): Caller,
     ThreadPath(id): ThreadPath,
 ) -> Result<Response, Refusal> {
-    let thread = app.thread(&view, id).ok_or_else(|| Refusal::no_thread(id))?;
+    let thread = app.thread_anywhere(&view, id).await?.ok_or_else(|| Refusal::no_thread(id))?;
     rendered(&view, thread.weight(), move || thread.row(app.engine())).await
 }

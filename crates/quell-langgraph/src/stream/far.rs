@@ -3,6 +3,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures::{Stream, StreamExt, stream};
 use quell::{EventKind, RunEvent, RunId, RunKind};
@@ -11,7 +12,8 @@ use quell_http::{LookupError, Reading, RunView, SseEvent, TreeSaid, View};
 use crate::app::{App, StoredRun, last_seq};
 use crate::stream::late::Late;
 use crate::stream::stream::{From, Render, told};
-use crate::values::Fold;
+use crate::threads::Tracked;
+use crate::values::{Fold, Values};
 use crate::wire::modes::Modes;
 
 /// What is known of the tree of a run that another node has.
@@ -20,6 +22,9 @@ pub(super) struct Far {
     pub(super) said: TreeSaid,
     /// The runs below that are not over.
     below: HashMap<RunId, Below>,
+    /// The values of its thread on which it has started.
+    pub(super) base: Option<Arc<Values>>,
+    has_base: bool,
     /// All of it, once it has ended.
     pub(super) over: Option<Reading>,
 }
@@ -46,6 +51,11 @@ pub(crate) async fn far_frames(
     from: From,
 ) -> Result<impl Stream<Item = SseEvent> + Send + 'static + use<>, LookupError> {
     let (run, tracked) = (&found.run, &found.tracked);
+    let attempt = match (run, &from) {
+        // An answer that was given just now is the last one.
+        (RunView::Stored(_), From::Behind(_)) | (RunView::Live(_), _) => run.attempt(),
+        (RunView::Stored(stored), _) => view.answered_by_now(stored).await,
+    };
     let (behind, floor) = match from {
         From::Start => (0, None),
         From::After(id) => (0, Some(id)),
@@ -56,7 +66,14 @@ pub(crate) async fn far_frames(
     let render = Render {
         app: app.clone(),
         run: run.clone(),
-        far: Some(Far { view: view.clone(), said: view.tree_said(), below, over: None }),
+        far: Some(Far {
+            view: view.clone(),
+            said: view.tree_said(),
+            below,
+            base: None,
+            has_base: false,
+            over: None,
+        }),
         tracked: Arc::clone(tracked),
         thread: None,
         modes: modes.and(tracked.modes),
@@ -69,8 +86,9 @@ pub(crate) async fn far_frames(
         is_first: true,
         is_over: false,
         behind,
-        attempt: run.attempt(),
+        attempt,
         seen: 1,
+        asking: run.attempt(),
     };
     let events = Box::pin(view.events(run, 0).await?);
     let frames = told(events, render);
@@ -112,6 +130,12 @@ impl Render {
                 let below = Below { parent: *parent, kind: *kind, name: Arc::clone(name) };
                 far.below.insert(event.run, below);
             }
+            EventKind::Started | EventKind::Lagged { .. }
+                if !far.has_base && event.run == self.run.id() =>
+            {
+                far.has_base = true;
+                far.base = base_of(&self.app, &far.view, &self.run, &self.tracked).await;
+            }
             EventKind::Ended(_) if event.run == self.run.id() => {
                 let RunView::Stored(stored) = &self.run else { return };
                 if let Ok(Some(run)) = far.view.ended_or_paused(stored).await {
@@ -119,7 +143,34 @@ impl Render {
                     self.run = run;
                 }
             }
+            // It may have lost attempts since the client came.
+            EventKind::Paused { .. } if self.seen >= self.attempt => {
+                let found = far.view.find_patiently(self.run.id()).await.ok().flatten();
+                let pause = found.and_then(|run| run.pause_state());
+                self.asking = pause.map_or(self.asking, |pause| pause.attempt);
+            }
             _ => {}
         }
     }
 }
+
+/// Yields the values of its thread on which a run has started that another node has, as it stands
+/// now. While the store is in trouble it waits.
+async fn base_of(
+    app: &App,
+    view: &View,
+    run: &RunView,
+    tracked: &Arc<Tracked>,
+) -> Option<Arc<Values>> {
+    loop {
+        let run = view.find_patiently(run.id()).await.ok()??;
+        match app.base_of_stored(view, &StoredRun { run, tracked: Arc::clone(tracked) }).await {
+            // The next look waits until it can be read.
+            Err(LookupError::Unavailable) => tokio::time::sleep(TROUBLE).await,
+            base => return base.ok()?,
+        }
+    }
+}
+
+/// The pause before a store in trouble is read again.
+const TROUBLE: Duration = Duration::from_secs(1);

@@ -11,7 +11,8 @@ use crate::wire::interrupt::Interrupt;
 impl Render {
     /// Adds the frames with what a paused run asks, the last ones of the stream.
     pub(super) fn push_pause(&self, frames: &mut Vec<Late>, request: &Payload) {
-        let interrupt = Interrupt::new(self.run.id(), self.seen, request.clone());
+        let attempt = self.asking.max(self.seen);
+        let interrupt = Interrupt::new(self.run.id(), attempt, request.clone());
         if self.modes.has("updates") {
             frames.push(Late::made(Slot::Updates, SseEvent::json("updates", &interrupt.update())));
         }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use futures::{Stream, StreamExt, stream};
 use quell::{EventKind, Payload, RunEvent, RunId, RunStatus};
 use quell_flow::Emit;
-use quell_http::{RunView, SseEvent, events_by_now};
+use quell_http::{RunView, SseEvent, answered, events_by_now};
 use serde_json::json;
 
 use crate::app::{App, Found, finish};
@@ -46,6 +46,12 @@ pub(crate) fn frames(
         None => Fold::default(),
     };
     let is_new = from == From::Now;
+    let attempt = match (run.attempt(), &from) {
+        (attempt @ 2.., From::Start | From::After(_)) => {
+            attempt.min(answered(events_by_now(run, 0)))
+        }
+        (attempt, _) => attempt,
+    };
     let behind = if let From::Behind(seq) = from { seq } else { 0 };
     let (after, floor) = match from {
         From::Start | From::Behind(_) => (0, None),
@@ -68,8 +74,9 @@ pub(crate) fn frames(
         is_first: true,
         is_over: false,
         behind,
-        attempt: run.attempt(),
-        seen: if is_new { run.attempt() } else { 1 },
+        attempt,
+        seen: if is_new { attempt } else { 1 },
+        asking: run.attempt(),
     };
     render.catch_up(after);
     // A client that joins a paused run finds nothing new, as of one that has ended.
@@ -93,6 +100,16 @@ where
         if render.far.is_some() {
             // On the heap: for a run that is here nobody pays for its size.
             Box::pin(render.take_far(&event)).await;
+        } else if render.tracked.awaits_base()
+            && let (RunView::Live(run), Some(thread)) = (&render.run, &render.thread)
+        {
+            render.app.know_base(thread, &render.tracked, run).await;
+        }
+        if matches!(event.kind, EventKind::Ended(_))
+            && let RunView::Live(run) = &render.run
+            && event.run == run.id()
+        {
+            render.app.settled(run).await;
         }
         let frames = render.frames(&event);
         Some((frames, (events, render)))
@@ -138,10 +155,13 @@ pub(super) struct Render {
     pub(super) is_over: bool,
     /// The client has the events up to this one.
     pub(super) behind: u64,
-    /// The attempt that the client follows, whose pause ends the stream.
+    /// The attempt that the last answer had begun when the client came: pauses before that are
+    /// passed by, and the first one behind it ends the stream.
     pub(super) attempt: u32,
-    /// The attempt that the events are of by now.
+    /// The attempt that the last answer among the events so far has begun.
     pub(super) seen: u32,
+    /// The attempt whose pause ends the stream: also one that goes on after a loss has a number.
+    pub(super) asking: u32,
 }
 
 impl Render {
@@ -215,6 +235,9 @@ impl Render {
     fn take(&mut self, event: &RunEvent) -> bool {
         let (app, thread, tracked, run) = (&self.app, &self.thread, &self.tracked, &self.run);
         let base = || {
+            if let Some(far) = &self.far {
+                return far.base.clone();
+            }
             let look = thread.as_ref()?.look(app.engine(), tracked, run.live()?);
             look.base().map(Arc::clone)
         };

@@ -1,11 +1,14 @@
 //! What is kept of threads and of their runs, also of those that were deleted.
 
+mod elsewhere;
 mod final_body;
 mod finals;
+mod holding;
 mod table;
 mod thread;
 mod tracked;
 
+pub(crate) use elsewhere::{Elsewhere, Left, Mark};
 pub(crate) use final_body::{FinalBody, Unmade};
 pub(crate) use finals::{Final, Finals};
 pub(crate) use table::{Full, Threads};

@@ -57,12 +57,13 @@ impl Threads {
         }
     }
 
-    /// Forgets the thread of an owner that is idle, holds values and was used longest ago, but for
-    /// one; false if there is none.
+    /// Forgets the thread of an owner that is idle, holds values or is in the store with what it
+    /// holds, and was used longest ago, but for one; false if there is none.
     pub(crate) fn forget_oldest(&self, engine: &Engine, owner: Option<&str>, but: Uuid) -> bool {
         let mut table = self.0.lock();
         let mut threads = table.of(owner);
-        let oldest = threads.find(|it| it.id != but && it.is_charged() && it.leave_if_idle(engine));
+        let is_meant = |it: &Thread| it.is_charged() || it.is_recorded.load(Ordering::SeqCst);
+        let oldest = threads.find(|it| it.id != but && is_meant(it) && it.leave_if_idle(engine));
         let Some(oldest) = oldest.map(Arc::clone) else { return false };
         drop(threads);
         oldest.give_back();
@@ -105,11 +106,14 @@ impl Threads {
         }
     }
 
-    /// Removes a thread that was made for a run which was not made.
-    pub(crate) fn remove_if_unused(&self, thread: &Arc<Thread>) {
-        if thread.leave_if_unused() {
+    /// Removes a thread that was made for a run which was not made; tells whether nobody else uses
+    /// it.
+    pub(crate) fn remove_if_unused(&self, thread: &Arc<Thread>) -> bool {
+        let is_unused = thread.leave_if_unused();
+        if is_unused {
             self.0.lock().take(thread);
         }
+        is_unused
     }
 }
 

@@ -8,21 +8,27 @@
 //! 2. A run is settled once, when it is terminal; one that is rolled back leaves nothing.
 //! 3. Every reader first applies the events in the logs, so that no answer is behind the log.
 //!
+//! Of several nodes each has the thread in memory. What runs on others left, and whether they are
+//! live, is taken in from the store by whoever reads the thread. It is before a run that waited
+//! behind others is looked at: one of them may have been another node's.
+//!
 //! Lock order: table, thread, fold of a run; never across an await. What a thread is charged for
 //! its values is locked within none of them but the table.
 
 use std::collections::VecDeque;
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::SystemTime;
 
+use futures::FutureExt as _;
 use parking_lot::Mutex;
 use quell::{Engine, EventKind, Payload, RunEvent, RunId, RunRef, RunRow, RunStatus, limits};
-use quell_http::{Charge, Ledger, Overdrawn};
+use quell_http::Charge;
 use serde_json::Value;
 use uuid::Uuid;
 
+use crate::threads::elsewhere::{Elsewhere, Mark};
 use crate::threads::tracked::{GraphKeys, Tracked};
 use crate::values::{Fold, Values};
 use crate::wire::exact::{Keys, written};
@@ -40,31 +46,37 @@ pub(crate) struct Thread {
     /// Held while a run of the thread is made: whether it starts on the values of the thread is
     /// decided in the order in which runs enter the lane.
     pub(crate) creating: tokio::sync::Mutex<()>,
-    state: Mutex<State>,
+    pub(super) state: Mutex<State>,
+    /// The store has a record of it, so that it is found again if it leaves the memory.
+    pub(crate) is_recorded: AtomicBool,
     /// What its metadata takes.
     _charge: Option<Charge>,
     /// What its values take, and those of its ended runs.
-    values_charge: Mutex<Option<Charge>>,
+    pub(super) values_charge: Mutex<Option<Charge>>,
 }
 
 #[derive(Debug)]
-struct State {
+pub(super) struct State {
     /// The caller's: an object, as it is spelt.
     metadata: Payload,
-    values: Option<Arc<Values>>,
+    pub(super) values: Option<Arc<Values>>,
     /// What they are in bytes of JSON.
-    values_bytes: usize,
+    pub(super) values_bytes: usize,
     updated_at: SystemTime,
     values_updated_at: SystemTime,
     /// The graph of the last run that left something: these keys are shown with the metadata.
     graph: Option<GraphKeys>,
     /// Set when the thread leaves the table. No run of it is made any more.
     is_deleted: bool,
-    live: Vec<Arc<Tracked>>,
-    ended: VecDeque<Arc<Tracked>>,
+    pub(super) live: Vec<Arc<Tracked>>,
+    pub(super) ended: VecDeque<Arc<Tracked>>,
     last: Option<RunStatus>,
     error: Value,
     has_next: bool,
+    /// The last ended run that is taken in.
+    pub(super) left: Option<Mark>,
+    /// What runs of it on other nodes do, as the store had them last.
+    pub(super) elsewhere: Elsewhere,
 }
 
 impl Thread {
@@ -83,6 +95,8 @@ impl Thread {
             last: None,
             error: Value::Null,
             has_next: false,
+            left: None,
+            elsewhere: Elsewhere::default(),
         };
         Self {
             id,
@@ -91,6 +105,7 @@ impl Thread {
             created_at: now,
             creating: tokio::sync::Mutex::default(),
             state: Mutex::new(state),
+            is_recorded: AtomicBool::new(false),
             _charge: None,
             values_charge: Mutex::default(),
         }
@@ -103,10 +118,14 @@ impl Thread {
 
     /// Makes the thread of a run that was made before this service was.
     pub(crate) fn of(id: Uuid, run: &RunRef, is_temporary: bool) -> Self {
-        let mut thread = Self::new(id, run.owner(), &Keys::new(), is_temporary);
-        let (since, state) = (run.queued_at(), thread.state.get_mut());
-        (state.updated_at, state.values_updated_at) = (since, since);
-        Self { created_at: since, ..thread }
+        Self::new(id, run.owner(), &Keys::new(), is_temporary).since(run.queued_at())
+    }
+
+    /// Makes it one that was made before.
+    pub(crate) fn since(mut self, at: SystemTime) -> Self {
+        let state = self.state.get_mut();
+        (state.updated_at, state.values_updated_at) = (at, at);
+        Self { created_at: at, ..self }
     }
 
     /// Adds a run that is about to be made; false if the thread takes none any more.
@@ -195,49 +214,6 @@ impl Thread {
         self.state.lock().has_next
     }
 
-    /// Yields what its values take, and those of its ended runs.
-    pub(crate) fn held(&self, engine: &Engine) -> usize {
-        let mut state = self.state.lock();
-        state.settle(engine);
-        let left = state.ended.iter().map(|tracked| tracked.left_bytes.load(Ordering::SeqCst));
-        state.values_bytes + left.sum::<usize>()
-    }
-
-    /// Charges to its owner what it holds by now.
-    ///
-    /// # Errors
-    ///
-    /// Fails if there is no room; what was charged before stays charged.
-    pub(crate) fn hold(&self, engine: &Engine, kept: &Ledger) -> Result<(), Overdrawn> {
-        let held = self.held(engine);
-        let mut charge = self.values_charge.lock();
-        if let Some(charge) = &mut *charge {
-            charge.shrink_to(held);
-            return charge.grow(held.saturating_sub(charge.bytes()));
-        }
-        let owner = self.owner.as_deref().map(Arc::from);
-        *charge = Some(kept.charge(owner.as_ref(), held)?);
-        Ok(())
-    }
-
-    /// Gives back what is charged beyond what it holds.
-    pub(crate) fn shrink(&self, engine: &Engine) {
-        let held = self.held(engine);
-        if let Some(charge) = &mut *self.values_charge.lock() {
-            charge.shrink_to(held);
-        }
-    }
-
-    /// Tells whether something is charged for its values.
-    pub(crate) fn is_charged(&self) -> bool {
-        self.values_charge.lock().as_ref().is_some_and(|charge| charge.bytes() > 0)
-    }
-
-    /// Gives back what is charged for its values.
-    pub(crate) fn give_back(&self) {
-        drop(self.values_charge.lock().take());
-    }
-
     /// Takes in an event of a run.
     pub(crate) fn take(&self, engine: &Engine, tracked: &Tracked, run: &RunRef, event: &RunEvent) {
         let mut state = self.state.lock();
@@ -246,7 +222,13 @@ impl Thread {
             state.settle(engine);
         }
         let values = state.values.clone();
-        tracked.fold.lock().take(&run.into(), event, &tracked.about, || values);
+        if tracked.is_behind {
+            // Events may have been passed by until it was known what it starts on.
+            return tracked.catch_up(run, values.as_ref());
+        }
+        let view = run.into();
+        let base = || tracked.base(&view, values.as_ref());
+        tracked.fold.lock().take(&view, event, &tracked.about, base);
     }
 
     /// Yields the values of a run as they are now, and where its log is.
@@ -265,21 +247,26 @@ impl Thread {
         // The keys of a live run are not taken over: a rollback removes them together with the run.
         // The engine has a run before `has_begun` is set, and may have stopped those before it.
         let is_made = |id| engine.get(id).is_some();
+        let far = &state.elsewhere;
         let live = state.live.iter().rfind(|it| it.has_begun() || is_made(it.id));
-        let graph = live.map(|tracked| tracked.graph_keys()).or_else(|| state.graph.clone());
+        let graph = live.map(|tracked| tracked.graph_keys()).or_else(|| far.graph.clone());
+        let graph = graph.or_else(|| state.graph.clone());
         let since = live.and_then(|live| engine.get(live.id)).map(|run| run.queued_at());
+        let since = since.max(far.since);
         let updated_at = since.map_or(state.updated_at, |since| since.max(state.updated_at));
         let mut metadata: Keys = state.metadata.parse().unwrap_or_default();
         metadata.extend(graph.into_iter().flatten().map(|(key, value)| (key.to_owned(), value)));
         let asking = |one: &Arc<Tracked>| Interrupt::of(&engine.get(one.id)?.into());
         let interrupt = state.live.iter().find_map(asking);
         let paused = usize::from(interrupt.is_some());
+        let interrupt = interrupt.or_else(|| far.interrupt.clone());
         let made = state.live.iter().filter(|it| it.has_begun() || is_made(it.id)).count();
-        let (is_live, is_paused) = (made > paused, paused > 0);
+        let (is_live, is_paused) = (made > paused || far.is_live, interrupt.is_some());
         let so_far = live.filter(|_| is_paused && !is_live).and_then(|tracked| {
             tracked.catch_up(&engine.get(tracked.id)?, state.values.as_ref());
             tracked.fold.lock().current().map(Arc::clone)
         });
+        let so_far = so_far.or_else(|| far.so_far.clone().filter(|_| !is_live));
         thread_row(&ThreadParts {
             id: self.id,
             created_at: self.created_at,
@@ -296,16 +283,22 @@ impl Thread {
 
 impl State {
     /// Takes in what the runs that have ended since left, in the order in which they ended.
-    fn settle(&mut self, engine: &Engine) {
+    pub(super) fn settle(&mut self, engine: &Engine) {
         let look = |tracked: &Arc<Tracked>| {
             let run = tracked.run(engine)?;
+            // One that the store refuses is none of the thread, and it may do so yet.
+            run.accepted().now_or_never()?.ok()?;
             let row = run.row();
             row.status.is_terminal().then_some((Arc::clone(tracked), run, row))
         };
         let begun = self.live.iter().filter(|tracked| tracked.has_begun());
         let mut over: Vec<_> = begun.filter_map(look).collect();
         over.sort_by_key(|(_, _, row)| row.ended_at);
-        for (tracked, run, row) in over {
+        // Of one that has started it has to be known on what, and those behind it start on that.
+        let is_known = |over: &(Arc<Tracked>, RunRef, RunRow)| {
+            !over.0.awaits_base() || over.2.started_at.is_none() || over.1.is_rolled_back()
+        };
+        for (tracked, run, row) in over.into_iter().take_while(is_known) {
             tracked.catch_up(&run, self.values.as_ref());
             self.close(&tracked, &run, &row);
         }
@@ -323,10 +316,15 @@ impl State {
         self.ended.push_back(Arc::clone(tracked));
         let mut fold = tracked.fold.lock();
         tracked.finish(tracked.service.as_ref(), &mut fold, run, row.output.as_ref());
-        if run.is_rolled_back() {
-            return;
+        if !run.is_rolled_back() {
+            self.leave(tracked, row, &fold);
         }
+    }
+
+    /// Takes in what a run left that has ended, here or elsewhere.
+    pub(super) fn leave(&mut self, tracked: &Tracked, row: &RunRow, fold: &Fold) {
         let now = row.ended_at.unwrap_or_else(SystemTime::now);
+        self.left = self.left.max(Some(Mark::new(now, tracked.id)));
         self.last = Some(row.status);
         self.graph = Some(tracked.graph_keys());
         self.error = thread_error(row, tracked.limit_ms, tracked.is_unmasked);

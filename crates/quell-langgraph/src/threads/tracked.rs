@@ -12,12 +12,13 @@ use uuid::Uuid;
 use crate::messages::Messages;
 use crate::threads::final_body::FinalBody;
 use crate::values::{Fold, Values};
-use crate::wire::asked::Asked;
+use crate::wire::asked::{Asked, base_of};
 use crate::wire::modes::Modes;
 use crate::wire::rows::{About, system_assistant};
 
 /// A run of a thread, as the adapter knows it.
 #[derive(Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 pub(crate) struct Tracked {
     pub(crate) id: RunId,
     pub(crate) about: About,
@@ -32,6 +33,12 @@ pub(crate) struct Tracked {
     pub(crate) is_unmasked: bool,
     /// The engine has it.
     pub(crate) has_begun: AtomicBool,
+    /// It was made in a thread that is gone from memory, or in that of another process.
+    is_adopted: bool,
+    /// It was made behind other runs of its thread, some of which other nodes may have.
+    pub(super) is_behind: bool,
+    /// All that it starts on is in its thread here.
+    knows_base: AtomicBool,
     /// The run, until it was followed to its end: the engine forgets one that was rolled back by
     /// itself.
     run: Mutex<Option<RunRef>>,
@@ -67,6 +74,9 @@ impl Tracked {
             limit_ms: asked.limit_ms,
             is_unmasked: of.is_unmasked,
             has_begun: false.into(),
+            is_adopted: false,
+            is_behind: false,
+            knows_base: true.into(),
             run: Mutex::default(),
             fold: Mutex::default(),
             body: FinalBody::default(),
@@ -86,6 +96,39 @@ impl Tracked {
             has_begun: true.into(),
             ..Self::new(run.id(), graph, Within { service, ..of }, &asked)
         }
+    }
+
+    /// Declares that its thread may not have the values any more on which it was made.
+    pub(crate) fn adopted(self) -> Self {
+        Self { is_adopted: true, ..self }
+    }
+
+    /// Declares that runs before it, perhaps of other nodes, have left what it starts on: nothing
+    /// that it says is taken in until that is.
+    pub(crate) fn behind_others(self) -> Self {
+        Self { is_behind: true, knows_base: false.into(), ..self }
+    }
+
+    /// Notes that all that it starts on is in its thread.
+    pub(crate) fn know_base(&self) {
+        self.knows_base.store(true, Ordering::SeqCst);
+    }
+
+    pub(crate) fn awaits_base(&self) -> bool {
+        !self.knows_base.load(Ordering::SeqCst)
+    }
+
+    /// Yields the values on which it starts, if its thread has these: of an adopted one those that
+    /// it keeps itself.
+    pub(super) fn base(
+        &self,
+        run: &RunView,
+        of_thread: Option<&Arc<Values>>,
+    ) -> Option<Arc<Values>> {
+        let own = if self.is_adopted { base_of(run) } else { None };
+        let own = own.filter(|own| !own.is_empty());
+        let own = own.filter(|own| of_thread.is_none_or(|values| **values != *own));
+        own.map(Arc::new).or_else(|| of_thread.map(Arc::clone))
     }
 
     /// Notes that the engine has it. It is held from now on.
@@ -109,11 +152,14 @@ impl Tracked {
         self.has_begun.load(Ordering::SeqCst)
     }
 
-    /// Takes in what is in the log by now.
+    /// Takes in what is in the log by now, if it is known what the run starts on.
     pub(crate) fn catch_up(&self, run: &RunRef, values: Option<&Arc<Values>>) {
+        if self.awaits_base() {
+            return;
+        }
         let (mut fold, view) = (self.fold.lock(), run.into());
         for event in fold.position.unread(run) {
-            fold.take(&view, &event, &self.about, || values.cloned());
+            fold.take(&view, &event, &self.about, || self.base(&view, values));
         }
     }
 
@@ -131,7 +177,7 @@ impl Tracked {
         });
     }
 
-    pub(super) fn graph_keys(&self) -> GraphKeys {
+    pub(crate) fn graph_keys(&self) -> GraphKeys {
         let (graph, assistant) = (self.about.graph.as_str(), self.about.assistant.to_string());
         [("graph_id", graph.into()), ("assistant_id", assistant.into())]
     }

@@ -116,6 +116,19 @@ impl Asked {
     }
 }
 
+/// Has a run keep the values of its thread on which it starts, so that other nodes know what it
+/// left in the thread, without a look at the runs before it. What is too large is not kept.
+pub(crate) fn write_base(start: Start, base: Option<&Keys>) -> Start {
+    let base = base.map_or_else(|| written(&Keys::new()), written);
+    if base.len() <= BASE_BYTES_MAX { start.annotation(BASE, base) } else { start }
+}
+
+/// Yields the values of its thread that a run keeps: empty ones if the thread had none; `None` if
+/// those that the runs before it have left are to be looked for.
+pub(crate) fn base_of(run: &RunView) -> Option<Keys> {
+    run.annotation(BASE)?.parse().ok()
+}
+
 /// Yields the microseconds since 1970 of an instant.
 pub(crate) fn micros(at: SystemTime) -> Option<u64> {
     at.duration_since(UNIX_EPOCH).ok()?.as_micros().try_into().ok()
@@ -127,6 +140,10 @@ const FACTS: &str = "langgraph";
 const METADATA: &str = "langgraph.metadata";
 const INPUT: &str = "langgraph.input";
 const KWARGS: &str = "langgraph.kwargs";
+const BASE: &str = "langgraph.base";
+
+/// Values of a thread that a run keeps, in bytes of JSON. They are stored with each run of it.
+const BASE_BYTES_MAX: usize = 1 << 20;
 
 /// Counted up when the annotations change so that this reader would misread them.
 const VERSION: u32 = 1;

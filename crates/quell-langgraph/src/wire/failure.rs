@@ -27,6 +27,13 @@ pub(crate) fn internal_text() -> String {
     json!({ "__error__": { "error": "Exception", "message": MASK } }).to_string()
 }
 
+/// The final body when the run is not over, and this process does not know how it goes on: it has
+/// left the run to another node, or the store cannot be read.
+pub(crate) fn not_known_text() -> String {
+    let message = "503: The run goes on elsewhere. Join it again.";
+    json!({ "__error__": { "error": "HTTPException", "message": message } }).to_string()
+}
+
 /// The final body when there is no room for it, and the head has been sent.
 pub(crate) fn overdrawn_text(error: &Overdrawn) -> String {
     let message = format!("429: {error}");

@@ -143,13 +143,17 @@ impl From<StopNotStored> for Refusal {
 impl From<StartError> for Refusal {
     fn from(error: StartError) -> Self {
         match error {
-            StartError::LaneBusy => Self::busy(),
+            // Upstream's words, to the letter: clients know them.
+            StartError::LaneBusy { .. } => Self::busy(),
             StartError::TooMany { what: LIVE_RUNS, .. }
             | StartError::ShareUsedUp { what: LIVE_RUNS, .. } => Self::too_many(),
             // Of bytes the limit is said: a smaller request may fit.
             StartError::TooMany { .. } | StartError::ShareUsedUp { .. } => {
                 let text = format!("Too many live runs: {error}");
                 Self::new(StatusCode::TOO_MANY_REQUESTS, text)
+            }
+            StartError::QueueFull { .. } => {
+                Self::new(StatusCode::TOO_MANY_REQUESTS, error.to_string())
             }
             StartError::Forbidden => Self::forbidden(error),
             StartError::TooLarge { what: "idempotency key", .. } => {
@@ -177,7 +181,7 @@ impl From<StartError> for Refusal {
 const NAME_MAX: usize = 32;
 
 /// What the engine has too many of when its bound on runs is reached.
-const LIVE_RUNS: &str = "live runs";
+pub(crate) const LIVE_RUNS: &str = "live runs";
 
 #[cfg(test)]
 mod tests {
@@ -187,7 +191,7 @@ mod tests {
     fn every_reason_not_to_start_has_its_status() {
         let big = |what| StartError::TooLarge { what, bytes: 2, max: 1 };
         let table = [
-            (StartError::LaneBusy, 409),
+            (StartError::LaneBusy { run: None }, 409),
             (StartError::TooMany { what: "live runs", max: 1 }, 429),
             (big("input"), 413),
             (big("idempotency key"), 422),

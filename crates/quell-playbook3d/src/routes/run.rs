@@ -6,7 +6,7 @@ use axum::extract::State;
 use axum::http::{HeaderMap, Uri};
 use axum::response::{IntoResponse, Response};
 use quell::IdempotencyKey;
-use quell_http::{RunView, Start, StartError};
+use quell_http::{RunView, Start, StartError, idempotency_key};
 use serde_json::{Value, json};
 
 use crate::app::{PLATFORM, id_of};
@@ -55,8 +55,7 @@ pub(super) async fn run_workflow(
     if let Some(grace) = request.grace {
         start = start.grace(grace);
     }
-    if let Some(key) = headers.get("idempotency-key") {
-        let key = key.to_str().map_err(|_| Refusal::Malformed)?;
+    if let Some(key) = idempotency_key(&headers).map_err(|_| Refusal::BadKey)? {
         start = start.once(IdempotencyKey::new(key, [uri.path().as_bytes(), upload.bytes()]));
     }
     let run = match view.start(start).await {

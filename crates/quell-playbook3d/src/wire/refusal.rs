@@ -17,6 +17,8 @@ pub(crate) enum Refusal {
     IdInUse,
     /// The idempotency key was used with another request.
     KeyReused,
+    /// The idempotency key is none. The table has no 422.
+    BadKey,
     /// A part of the request is over its bound.
     TooLarge,
     /// A bound of all callers, or of this one, is reached. The table has no 429; a client has to
@@ -41,7 +43,7 @@ pub(crate) enum Refusal {
 impl Refusal {
     pub(crate) const fn status(self) -> StatusCode {
         match self {
-            Self::Malformed | Self::IdInUse | Self::KeyReused | Self::TooLarge => {
+            Self::Malformed | Self::IdInUse | Self::KeyReused | Self::BadKey | Self::TooLarge => {
                 StatusCode::BAD_REQUEST
             }
             Self::TooMany { .. } => StatusCode::TOO_MANY_REQUESTS,
@@ -63,6 +65,7 @@ impl Refusal {
             Self::Malformed => "Bad Request. Possibly invalid team_id/run_id format.",
             Self::IdInUse => "Bad Request. The run id is already in use.",
             Self::KeyReused => "Bad Request. The idempotency key is already in use.",
+            Self::BadKey => "Bad Request. The idempotency key is empty, or no text.",
             Self::TooLarge => "Bad Request. A part of the request is too large.",
             Self::Unauthorized => {
                 "Unauthorized. The Bearer token or API key is invalid or missing."
@@ -112,12 +115,14 @@ impl From<StartError> for Refusal {
             }
             StartError::TooLarge { .. } => Self::TooLarge,
             // The table has no 503.
-            StartError::LaneBusy | StartError::NotStored | StartError::Unavailable => {
+            StartError::LaneBusy { .. } | StartError::NotStored | StartError::Unavailable => {
                 Self::Internal
             }
             StartError::TooMany { what, max } | StartError::ShareUsedUp { what, max } => {
                 Self::TooMany { what, max }
             }
+            // In the words of the table.
+            StartError::QueueFull { max, .. } => Self::TooMany { what: "queued runs", max },
             StartError::Forbidden => Self::MayNotRun,
         }
     }
@@ -141,6 +146,7 @@ mod tests {
             (Refusal::Malformed, 400, "Bad Request. Possibly invalid team_id/run_id format."),
             (Refusal::IdInUse, 400, "Bad Request. The run id is already in use."),
             (Refusal::KeyReused, 400, "Bad Request. The idempotency key is already in use."),
+            (Refusal::BadKey, 400, "Bad Request. The idempotency key is empty, or no text."),
             (Refusal::TooLarge, 400, "Bad Request. A part of the request is too large."),
             (
                 Refusal::Unauthorized,
@@ -179,7 +185,7 @@ mod tests {
     fn every_reason_why_no_run_was_started_is_a_refusal_of_the_table() {
         let rows = [
             (StartError::IdInUse("r".into()), Refusal::IdInUse),
-            (StartError::LaneBusy, Refusal::Internal),
+            (StartError::LaneBusy { run: None }, Refusal::Internal),
             (
                 StartError::TooMany { what: "runs", max: 1 },
                 Refusal::TooMany { what: "runs", max: 1 },

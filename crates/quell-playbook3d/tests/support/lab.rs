@@ -1,17 +1,19 @@
 //! A router with the demo data, and clients of it, in one process.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode};
-use quell::{Engine, RunId, RunRef};
+use quell::{Engine, Payload, RunId, RunRef};
 use quell_demo::Witness;
 use quell_demo::playbook3d::{self as demo, ALICE};
 use quell_flow::{Catalog, Component};
 use quell_http::{Access, Service};
 use quell_playbook3d::{Options, router};
 use serde_json::{Value, json};
+use tokio::sync::Notify;
 use uuid::Uuid;
 
 /// A router with the demo data.
@@ -49,7 +51,11 @@ impl Lab {
     }
 
     pub(crate) fn on(engine: Engine) -> Self {
-        Self::built(engine, Options::default(), |catalog| catalog, demo::access())
+        Self::on_with(engine, Options::default())
+    }
+
+    pub(crate) fn on_with(engine: Engine, options: Options) -> Self {
+        Self::built(engine, options, |catalog| catalog, demo::access())
     }
 
     pub(crate) fn of(component: Component) -> Self {
@@ -183,6 +189,18 @@ impl Answer {
         assert_eq!(self.body, json!({ "result": text, "description": text }));
         assert_eq!(self.header("content-type"), Some("application/json"));
     }
+}
+
+/// A workflow that ends when it is let go, and not when it is told to.
+pub(crate) fn held(let_go: &Arc<Notify>) -> Component {
+    let let_go = Arc::clone(let_go);
+    Component::workflow("held", move |_ctx, _: Payload| {
+        let let_go = Arc::clone(&let_go);
+        async move {
+            let_go.notified().await;
+            Ok(Payload::from("let go"))
+        }
+    })
 }
 
 /// Options whose cancels wait for so long.

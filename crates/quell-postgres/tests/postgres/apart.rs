@@ -7,7 +7,7 @@ use futures::future::join_all;
 use quell_core::store::{Accepted, BoxFuture, Epoch, Page, Record, Store, StoreError};
 use quell_core::{RunFilter, RunId, RunKind};
 use quell_postgres::{PostgresOptions, PostgresStore};
-use quell_test_support::records::{accept, at, end, epoch, event, stop};
+use quell_test_support::records::{accept, at, end, epoch, event, state, stop};
 use quell_test_support::{eventually, within};
 
 use crate::fixture::{Place, block_on};
@@ -75,6 +75,36 @@ fn an_append_whose_statement_fails_takes_no_other_with_it() {
             }
             assert_eq!(is_there, ![50, 51].contains(&(nth % 100)), "run {nth}");
         }
+        store.close().await.unwrap();
+    });
+}
+
+#[test]
+fn an_append_whose_statement_takes_too_long_takes_no_other_with_it() {
+    let place = Place::shared();
+    block_on(async {
+        let mut options = place.options();
+        options.statement_timeout = Duration::from_secs(1);
+        let store = PostgresStore::open(options).await.unwrap();
+        let epoch = epoch(&store);
+        store.append(vec![accept(run(0), epoch)]).await.unwrap();
+        let other = Held::table(&place, "checkpoint");
+        let saves = || store.append(vec![state(run(0), epoch, "lane", 7)]);
+        let appends = (0..20).map(|nth| match nth {
+            10 => saves(),
+            _ => store.append(vec![accept(run(nth + 1), epoch)]),
+        });
+        let mut appends: Vec<_> = appends.collect();
+        assert_eq!(polled(&mut appends).await, 20);
+        for (nth, append) in appends.into_iter().enumerate() {
+            match (nth, append.await) {
+                (10, answer) => assert!(matches!(answer, Err(StoreError::Io { .. })), "{answer:?}"),
+                (nth, answer) => assert_eq!(answer, Ok(()), "{nth}"),
+            }
+        }
+        drop(other);
+        assert_eq!(saves().await, Ok(()));
+        assert_eq!(place.sql("select count(*) from run"), "20");
         store.close().await.unwrap();
     });
 }
@@ -194,7 +224,8 @@ fn a_statement_has_a_time_limit_and_a_read_that_is_given_up_ends_on_the_server()
         eventually("four reads wait", || (waiting() == "4").then_some(())).await;
         drop(reads);
         eventually("none goes on", || (waiting() == "0").then_some(())).await;
-        assert_eq!(store.get(run(1)).await, Ok(None));
+        // A read of a run would look for its events.
+        assert_eq!(store.claim(None, "k".into(), at()).await, Ok(None));
         drop(other);
         assert_eq!(store.events(run(1), 0, 9).await, Ok(vec![]));
         store.close().await.unwrap();

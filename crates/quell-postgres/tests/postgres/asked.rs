@@ -76,6 +76,39 @@ fn too_many_stops_that_wait_for_one_member_are_refused() {
         );
         let error = b.ask(run, stop("ada")).await.unwrap_err();
         assert!(error.to_string().contains("10000 stops wait for node a"), "{error}");
+        place.sql(
+            "delete from stop where nr > 5000;
+            update stop set run = (select id from run) where nr <= 1000",
+        );
+        let error = b.ask(run, stop("ada")).await.unwrap_err();
+        assert!(error.to_string().contains("or 1000 of this run,"), "{error}");
+        let other = RunId::from_text("other");
+        bare(&a, other).await.unwrap();
+        // All that wait are of one owner, but for some of runs that are gone.
+        let below = RunId::from_text("below");
+        bare(&a, below).await.unwrap();
+        place.sql(&format!(
+            "update run set owner = 'ada' where id in ('{run}', '{other}');
+            update run set root = '{other}', parent = '{other}' where id = '{below}';
+            update stop set run = '{other}' where nr between 1001 and 1900;
+            update stop set run = '{below}' where nr between 1901 and 2500"
+        ));
+        for of_ada in [other, below] {
+            let error = b.ask(of_ada, stop("ada")).await.unwrap_err();
+            assert!(error.to_string().contains("or 2500 of runs of its owner"), "{error}");
+        }
+        place.sql("delete from stop where nr = 2500");
+        let asked = b.ask(below, stop("ada")).await.unwrap();
+        assert!(matches!(asked, Disposition::Recorded { .. }), "{asked:?}");
+        b.ask(other, stop("ada")).await.unwrap_err();
+        let of_ben = RunId::from_text("his");
+        bare(&a, of_ben).await.unwrap();
+        place.sql(&format!("update run set owner = 'ben' where id = '{of_ben}'"));
+        let asked = b.ask(of_ben, stop("ben")).await.unwrap();
+        assert!(matches!(asked, Disposition::Recorded { .. }), "{asked:?}");
+        place.sql(&format!("update run set owner = null where id = '{other}'"));
+        let asked = b.ask(other, stop("ada")).await.unwrap();
+        assert!(matches!(asked, Disposition::Recorded { .. }), "{asked:?}");
         // As many as may be answered at once are read, those that cannot be read included.
         assert_eq!(a.inbox(Vec::new()).await.unwrap().len(), 1_000);
         a.close().await.unwrap();
@@ -136,6 +169,26 @@ fn where_notifications_do_not_come_that_is_told_and_stops_are_found_all_the_same
     });
 }
 
+#[test]
+fn a_member_whose_notifications_were_late_hears_of_them_all_the_same() {
+    let server = PostgresServer::start(&["listen_addresses=127.0.0.1"]);
+    let place = Place::on(&server);
+    on_threads(async {
+        let proxy = Proxy::start(server.port()).await;
+        proxy.hold_news();
+        let address = format!("postgres://quell@127.0.0.1:{}/{}", proxy.port, place.database);
+        let mut options = PostgresOptions::new(&address);
+        options.node = Some("a".into());
+        let node = PostgresNode::open(options).await.unwrap();
+        let reads = node.watch(RunId::from_text("r")).unwrap();
+        soon("it finds that none come", || !reads.is_told()).await;
+        proxy.pass_news();
+        soon("it finds that they do", || reads.is_told()).await;
+        drop(reads);
+        node.close().await.unwrap();
+    });
+}
+
 /// Stops during each of which the sessions that listen are ended: 1,000 with `QUELL_LONG=1`.
 fn losses() -> usize {
     if is_long() { 1_000 } else { 200 }
@@ -184,6 +237,7 @@ fn of_many_stops_through_the_wrong_member_none_is_lost_and_none_is_told_wrong() 
         let nodes = [join(&place, "a").await, join(&place, "b").await];
         let engines = [engine(&nodes[0]), engine(&nodes[1])];
         let mut rng = fastrand::Rng::with_seed(11);
+        let began = std::time::Instant::now();
         let mut plans = Vec::new();
         for nth in 0..runs() {
             let (owner, ends_in) = (nth % 2, rng.u64(0..40));
@@ -199,6 +253,9 @@ fn of_many_stops_through_the_wrong_member_none_is_lost_and_none_is_told_wrong() 
             plans.push((owner, run.unwrap().into_ref()));
             if plans.len() == 20 {
                 ask_all(&engines, &nodes, &mut plans, &mut rng).await;
+            }
+            if (nth + 1) % 5_000 == 0 {
+                println!("{} stops in {:?}", 2 * (nth + 1), began.elapsed());
             }
         }
         assert_eq!(place.sql("select count(*) from stop where answer is null"), "0");

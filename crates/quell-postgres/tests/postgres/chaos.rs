@@ -29,6 +29,9 @@ enum Weather {
 
 const NAMES: [&str; 3] = ["a", "b", "c"];
 
+/// For how much longer than it takes at least it is waited for what is wanted.
+const PATIENCE: Duration = Duration::from_mins(4);
+
 /// Three nodes, and when the one that is not there comes back.
 struct Nodes<'a> {
     place: &'a Place<'a>,
@@ -116,7 +119,9 @@ fn play(weather: Weather, pause: Duration) {
         let of_freezes = usize::from(weather == Weather::Freezes);
         let wanted =
             [("submitted", 60), ("told", 30), ("takes-over", of_freezes), ("lost", of_freezes)];
+        let late = until + PATIENCE;
         while Instant::now() < until || !is_enough(&nodes.file, &wanted) {
+            assert!(Instant::now() < late, "there never were as many as these: {wanted:?}");
             sleep(pause).await;
             nodes.strike(weather).await;
             nodes.restart();

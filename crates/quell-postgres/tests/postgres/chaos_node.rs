@@ -11,11 +11,11 @@ use std::time::{Duration, SystemTime};
 
 use quell::store::RunRecord;
 use quell::{
-    CancelRequest, Engine, EngineConfig, Failure, Payload, Recovery, RunContext, RunRef, RunSpec,
-    Shutdown,
+    CancelRequest, CauseKind, Engine, EngineConfig, Failure, Payload, Recovery, RunContext, RunRef,
+    RunSpec, Shutdown,
 };
-use quell_core::RunId;
 use quell_core::store::Store as _;
+use quell_core::{Disposition, RunId};
 use quell_postgres::{PostgresNode, PostgresOptions};
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::time::sleep;
@@ -28,6 +28,12 @@ const FILE: &str = "QUELL_CHAOS_FILE";
 
 /// The lease of a node.
 pub(crate) const LEASE: Duration = Duration::from_secs(2);
+
+/// How long a body may take from its stop to its end.
+const GRACE: Duration = Duration::from_millis(300);
+
+/// What stands for the cause of a stop of which the answer says none.
+pub(crate) const UNTOLD: &str = "-";
 
 /// A node in a process of its own.
 pub(crate) struct Process {
@@ -100,8 +106,7 @@ async fn work(options: PostgresOptions, file: PathBuf) {
         }
     };
     let config = EngineConfig::new().node(Arc::clone(&node));
-    let short = Duration::from_millis(50);
-    let engine = Engine::with_config(config.grace(short).abort_wait(short));
+    let engine = Engine::with_config(config.grace(GRACE).abort_wait(Duration::from_millis(50)));
     let (said, pid) = (Said::open(&file), std::process::id());
     let worker = Worker { engine: engine.clone(), said, pid };
     let (end, mut ends) = tokio::sync::mpsc::channel::<()>(1);
@@ -217,7 +222,9 @@ impl Worker {
     }
 
     async fn stop(&self, id: RunId) {
-        let request = CancelRequest::because("chaos");
+        // No two are asked for with the same words.
+        let why = format!("{}-{}", self.pid, fastrand::u64(..));
+        let request = CancelRequest::because(&why);
         let told = match self.engine.get(id) {
             Some(run) => {
                 let (told, stored) = run.cancel_durably(request).await;
@@ -226,7 +233,16 @@ impl Worker {
             None => self.engine.cancel_anywhere(id, request).await,
         };
         if let Ok(told) = told {
-            self.say(&format!("told {id} {told:?}"));
+            let cause = match &told {
+                Disposition::Accepted { .. } => &*why,
+                Disposition::AlreadyStopping { cause, .. }
+                    if cause.kind == CauseKind::UserRequest =>
+                {
+                    cause.message.as_deref().unwrap_or(UNTOLD)
+                }
+                _ => UNTOLD,
+            };
+            self.say(&format!("told {id} {cause} {told:?}"));
         }
     }
 
@@ -238,7 +254,11 @@ impl Worker {
             self.say(&format!("beats {id}"));
             ctx.save(Payload::json(&(self.pid, nth))?).await?;
             let pause = sleep(Duration::from_millis(fastrand::u64(1..60)));
-            ctx.run_until_stopped(pause).await?;
+            if let Err(stopped) = ctx.run_until_stopped(pause).await {
+                // Long enough that a process dies meanwhile.
+                sleep(GRACE.mul_f64(fastrand::f64())).await;
+                return Err(stopped.into());
+            }
         }
         self.say(&format!("ends {id}"));
         Ok(())

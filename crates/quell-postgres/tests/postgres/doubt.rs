@@ -84,7 +84,8 @@ fn a_session_that_the_server_takes_for_alive_is_ended_before_another_one_writes(
     block_on(async {
         let proxy = Proxy::start(server.port()).await;
         let mut options = options(&proxy, &place);
-        options.statement_timeout = Duration::from_millis(300);
+        let limit = Duration::from_millis(300);
+        (options.statement_timeout, options.connect_timeout) = (limit, 3 * limit);
         let store = PostgresStore::open(options).await.unwrap();
         let epoch = epoch(&store);
         let holder = || place.sql(&format!("select pid {HOLDER} and granted"));
@@ -95,6 +96,12 @@ fn a_session_that_the_server_takes_for_alive_is_ended_before_another_one_writes(
         assert_eq!(proxy.done(), 1);
         assert_ne!(holder(), before);
         assert_eq!(place.sql("select count(*) from run"), "1");
+        proxy.stall();
+        let appends = (2..30).map(|nth| store.append(vec![accept(run(nth), epoch)]));
+        for append in within("answers", join_all(appends)).await {
+            assert_eq!(append, Ok(()));
+        }
+        assert_eq!(place.sql("select count(*) from run"), "29");
         store.close().await.unwrap();
     });
 }

@@ -20,6 +20,8 @@ mod chaos;
 // What a process of those does, and what becomes of what it said.
 mod chaos_judge;
 mod chaos_node;
+// I37: keys that members share.
+mod claims;
 // The suite that every store passes.
 mod conforms;
 // Members of a cluster in one database, and engines on them.
@@ -32,12 +34,16 @@ mod engine;
 mod example;
 // Stores of servers, and what the server says of them.
 mod fixture;
+// What is so once somebody has said that a member is gone for good.
+mod forgotten;
 // Processes that are frozen, and go on later.
 mod frozen;
 // What the stores of this process have said in the log.
 mod heard_words;
 // Sessions that are killed under load, and servers that lose their power.
 mod kills;
+// I36: lanes that members share.
+mod lanes;
 // Lists of many runs, and of those that cannot be read.
 mod lists;
 // Writers that remember what they were told.
@@ -52,8 +58,14 @@ mod outage;
 mod plans;
 // The way to a server, which can be broken.
 mod proxy;
+// I27: limits that several members keep together.
+mod quotas;
+// What two members do to the same row in the same moment.
+mod raced;
 // Who only reads: what is stored, and who has it.
 mod readers;
+// I6, I22, I34: stops that are remembered for runs of other members.
+mod reserved;
 // What a session relies on, whatever the settings of its role or database say.
 mod sessions;
 // What a take-over says of the runs that it takes.

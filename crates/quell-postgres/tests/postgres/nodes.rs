@@ -68,7 +68,7 @@ fn a_store_that_is_alone_and_members_keep_each_other_out() {
         assert_eq!(place.sql("select count(*) from node where name <> ''"), "0");
         alone.close().await.unwrap();
     });
-    for name in [String::new(), "x".repeat(256), "a\0b".into()] {
+    for name in [String::new(), "x".repeat(256), "a\0b".into(), "a (drained)".into()] {
         let error = block_on(PostgresNode::open(options(&place, &name, LONG))).unwrap_err();
         assert!(matches!(error, StoreError::Options { .. }), "{error:?}");
     }
@@ -246,6 +246,12 @@ fn i34_a_stop_that_a_lost_member_never_answered_ends_its_run_with_that_cause() {
         // Its new owner answers both.
         let is_answered = || place.sql("select count(*) from stop where answer is null") == "0";
         quell_test_support::soon("they are answered", is_answered).await;
+        // The first one has ended the run.
+        let answers = place.sql("select answer::json->>'disposition' from stop order by nr");
+        assert_eq!(
+            answers.split_whitespace().collect::<Vec<_>>(),
+            ["accepted", "already-terminal"]
+        );
         a.close().await.unwrap();
         node_b.close().await.unwrap();
     });

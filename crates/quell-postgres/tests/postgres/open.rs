@@ -140,7 +140,8 @@ fn a_schema_of_a_newer_release_or_of_somebody_else_is_refused_and_not_changed() 
     block_on(async { place.open().await.unwrap().close().await.unwrap() });
     place.sql("update meta set schema = 99");
     let before = place.sql("select * from meta");
-    assert_eq!(refused(&place.options()), StoreError::NewerSchema { found: 99, known: 2 });
+    let error = refused(&place.options());
+    assert!(matches!(error, StoreError::NewerSchema { found: 99, .. }), "{error}");
     assert_eq!(place.sql("select * from meta"), before);
     let tables = "select table_name, column_name from information_schema.columns
         where table_schema = 'quell'";
@@ -164,14 +165,23 @@ fn a_database_that_may_not_be_written_is_refused() {
     let place = Place::shared();
     place.server.sql(&place.database, "create schema quell");
     let address = format!("{} options='-c role=ada'", place.server.address(&place.database));
-    let error = refused(&PostgresOptions::new(address));
+    let error = refused(&PostgresOptions::new(&address));
     assert!(matches!(error, StoreError::ReadOnly { .. }), "{error:?}");
+    place.server.sql(&place.database, "grant usage on schema quell to ada");
+    let error = refused(&PostgresOptions::new(&address));
+    let needs = "(CREATE on the database, and on the schema if that is there, or a schema that is \
+        its own, by `create schema \"quell\" authorization USER`: permission denied for";
+    assert!(error.to_string().contains(needs), "{error}");
+    place.server.sql(&place.database, "drop schema quell");
+    let error = refused(&PostgresOptions::new(address));
+    assert!(error.to_string().contains(needs), "{error}");
     let address = format!(
         "{} options='-c default_transaction_read_only=on'",
         place.server.address(&place.database)
     );
     let error = refused(&PostgresOptions::new(address));
     assert!(matches!(error, StoreError::ReadOnly { .. }), "{error:?}");
+    assert!(!error.to_string().contains("CREATE on"), "{error}");
 }
 
 #[test]
@@ -180,7 +190,7 @@ fn no_option_is_too_large() {
     block_on(async {
         let mut options = place.options();
         (options.connect_timeout, options.statement_timeout) = (Duration::MAX, Duration::MAX);
-        (options.lease, options.readers) = (Duration::MAX, usize::MAX);
+        (options.lease, options.readers) = (PostgresOptions::LEASE_MAX, usize::MAX);
         (options.queue_records_max, options.queue_bytes_max) = (usize::MAX, usize::MAX);
         for name in [None, Some("a".into())] {
             options.node = name;
@@ -198,6 +208,49 @@ fn no_option_is_too_large() {
             store.close().await.unwrap();
         }
     });
+}
+
+#[test]
+fn a_server_without_a_connection_left_says_how_many_are_needed() {
+    let place = Place::shared();
+    let role = format!("few_{}", place.database);
+    place.server.sql("postgres", &format!("create role {role} login connection limit 0"));
+    let address =
+        place.server.address(&place.database).replace("user=quell", &format!("user={role}"));
+    let mut options = PostgresOptions::new(address);
+    options.readers = 7;
+    let error = refused(&options);
+    assert!(matches!(error, StoreError::NoConnection { .. }), "{error:?}");
+    let words = error.to_string();
+    assert!(words.contains("max_connections") && words.contains("has up to 8)"), "{words}");
+    options.node = Some("a".into());
+    let words = block_on(PostgresNode::open(options)).unwrap_err().to_string();
+    assert!(words.contains("has up to 15)"), "{words}");
+}
+
+#[test]
+fn a_lease_has_a_bound() {
+    let mut options = Place::shared().options();
+    options.node = Some("a".into());
+    options.lease = PostgresOptions::LEASE_MAX + Duration::from_millis(1);
+    let error = block_on(PostgresNode::open(options.clone())).unwrap_err();
+    assert!(matches!(error, StoreError::Options { .. }), "{error:?}");
+    assert!(error.to_string().contains("1 h at most"), "{error}");
+    options.lease = PostgresOptions::LEASE_MAX;
+    block_on(async { PostgresNode::open(options).await.unwrap().close().await.unwrap() });
+}
+
+#[test]
+fn a_schema_whose_name_the_server_reads_as_another_one_is_refused() {
+    let place = Place::shared();
+    place.server.sql(&place.database, "create schema quell");
+    let mut options = place.options();
+    options.schema = "$user".into();
+    let error = refused(&options);
+    assert!(matches!(error, StoreError::Options { .. }), "{error:?}");
+    let tables = "select count(*) from pg_class c join pg_namespace n on n.oid = relnamespace
+        where nspname in ('quell', '$user')";
+    assert_eq!(place.server.sql(&place.database, tables), "0");
 }
 
 #[test]

@@ -2,13 +2,18 @@
 
 use std::sync::Arc;
 
+use quell_core::cluster::{ActAnswer, Answer, Asked, Cluster as _, StopToCome};
 use quell_core::store::{
     Accepted, ClaimedKey, Epoch, Page, Record, Store as _, StoredHold, StoredPause,
 };
-use quell_core::{EventKind, Payload, RunEvent, RunFilter, RunId, RunKind, RunStatus, Work};
-use quell_postgres::PostgresStore;
+use quell_core::{
+    Disposition, EventKind, Payload, RunEvent, RunFilter, RunId, RunKind, RunStatus, Work,
+};
+use quell_postgres::{PostgresReader, PostgresStore};
+use quell_test_support::eventually;
 use quell_test_support::records::{at, end, event, state, stop};
 
+use crate::crew::{bare, join, on_threads};
 use crate::fixture::{Place, block_on};
 
 /// Rows of each table.
@@ -20,13 +25,7 @@ fn no_record_nor_read_has_a_table_looked_through() {
     block_on(async {
         place.open().await.unwrap().close().await.unwrap();
         fill(&place);
-        let looked_through = || {
-            place.sql(
-                "select relname, seq_scan from pg_stat_user_tables
-                where schemaname = 'quell' and n_live_tup >= 10000 order by relname",
-            )
-        };
-        let before = looked_through();
+        let before = looked_through(&place);
         assert_eq!(before.lines().count(), 6, "{before}");
         let store = place.open().await.unwrap();
         // After a few times a statement has one plan for all values.
@@ -35,10 +34,190 @@ fn no_record_nor_read_has_a_table_looked_through() {
             write(&store, nth, other.parse().unwrap()).await;
             read(&store, RunId::from_text(&format!("there {nth}"))).await;
         }
-        // What a session has counted is told at its end.
         store.close().await.unwrap();
-        assert_eq!(looked_through(), before);
+        have_ended(&place).await;
+        assert_eq!(looked_through(&place), before);
     });
+}
+
+#[test]
+fn nothing_that_members_ask_of_each_other_has_a_table_looked_through() {
+    let place = Place::shared();
+    on_threads(async {
+        // Who makes an index looks a table through.
+        place.open().await.unwrap().close().await.unwrap();
+        let (a, b) = (join(&place, "a").await, join(&place, "b").await);
+        fill(&place);
+        place.sql(&format!(
+            "insert into stop (ask, run, owner, channel, request, at, answer, answered)
+            select gen_random_uuid(), gen_random_uuid(), 'a', 'a channel', '', 1, 'an answer',
+                (extract(epoch from now()) * 1000)::int8
+            from generate_series(1, {ROWS}); analyze stop"
+        ));
+        let before = looked_through(&place);
+        assert_eq!(before.lines().count(), 7, "{before}");
+        for nth in 0..12 {
+            let run = RunId::from_text(&format!("asked {nth}"));
+            bare(&a, run).await.unwrap();
+            let answers = async {
+                let asked = a.inbox(Vec::new()).await.unwrap().remove(0);
+                let Asked::Stop(stop) = asked else { panic!("{asked:?}") };
+                a.answer(stop.nr, Answer::Stop(Disposition::Unknown)).await.unwrap();
+            };
+            let (asked, ()) = futures::join!(b.ask(run, crate::crew::stop("ada")), answers);
+            assert_eq!(asked, Ok(Disposition::Unknown));
+            let acts = async {
+                let asked = a.inbox(Vec::new()).await.unwrap().remove(0);
+                let Asked::Act { nr, words, .. } = asked else { panic!("{asked:?}") };
+                assert_eq!(a.take(nr).await, Ok(true));
+                a.answer(nr, Answer::Act(words)).await.unwrap();
+            };
+            let (said, ()) = futures::join!(b.act(run, Payload::from("words")), acts);
+            assert_eq!(said, Ok(ActAnswer::Said(Payload::from("words"))));
+            assert_eq!(b.owner(run).await.unwrap().as_deref(), Some("a"));
+            assert_eq!(b.take_over().await, Ok(None));
+        }
+        let reader = PostgresReader::open(place.options()).await.unwrap();
+        assert_eq!(reader.nodes(None, 9).await.unwrap()[0].live, 12);
+        drop(reader);
+        crate::crew::expire(&place, "a");
+        assert!(b.take_over().await.unwrap().is_some());
+        for member in [a, b] {
+            member.close().await.unwrap();
+        }
+        have_ended(&place).await;
+        assert_eq!(looked_through(&place), before);
+    });
+}
+
+#[test]
+fn a_tree_that_is_all_there_is_leaves_by_its_indexes() {
+    let place = Place::shared();
+    block_on(async {
+        place.open().await.unwrap().close().await.unwrap();
+        place.sql(&format!(
+            "insert into run (id, root, parent, epoch, kind, name, at, bytes, status, ended)
+            select md5(nr::text)::uuid, case when nr > 0 then md5('0')::uuid end,
+                case when nr > 0 then md5((nr / 10)::text)::uuid end,
+                1, 'agent', 'a run', 1790000000000, 100, 4, 1790000000000
+            from generate_series(0, {ROWS}) nr;
+            insert into event select (select min(ord) from run), nr, '{{}}'
+            from generate_series(1, 3 * {ROWS}) nr; analyze"
+        ));
+        let of_runs = "('run', 'event', 'checkpoint', 'label', 'hold', 'claim')";
+        let looked_through = || {
+            place.sql(&format!(
+                "select sum(seq_scan) from pg_stat_user_tables where relname in {of_runs}"
+            ))
+        };
+        let root: RunId = place.sql("select id from run where root is null").parse().unwrap();
+        let (before, read_before) = (looked_through(), rows_read(&place));
+        let store = place.open().await.unwrap();
+        let (epoch, at) = (Epoch::new(store.boot(), 1), at());
+        store.append(vec![Record::Forgotten { run: root, epoch, at }]).await.unwrap();
+        store.close().await.unwrap();
+        have_ended(&place).await;
+        assert_eq!(looked_through(), before);
+        let rows = rows_read(&place) - read_before;
+        assert!(rows < 10 * ROWS, "{rows} rows");
+        let is_any = "select exists (select 1 from run), exists (select 1 from event)";
+        assert_eq!(place.sql(is_any), "f|f");
+    });
+}
+
+#[test]
+fn a_take_over_of_many_runs_looks_no_table_through_for_each_of_them() {
+    let place = Place::shared();
+    on_threads(async {
+        place.open().await.unwrap().close().await.unwrap();
+        let (a, b) = (join(&place, "a").await, join(&place, "b").await);
+        // As the server has it where work was under way, and is no more.
+        place.sql(&format!(
+            "analyze hold; insert into run (id, epoch, kind, name, at, bytes, status, node)
+            select gen_random_uuid(), 1, 'agent', 'a run', 1, 1, 1, 'a'
+            from generate_series(1, {ROWS}); analyze run"
+        ));
+        let looked_through = || {
+            let of_runs = "('run', 'hold', 'stop')";
+            place.sql(&format!(
+                "select sum(seq_scan) from pg_stat_user_tables where relname in {of_runs}"
+            ))
+        };
+        let (before, read_before) = (looked_through(), rows_read(&place));
+        crate::crew::expire(&place, "a");
+        assert!(b.take_over().await.unwrap().is_some());
+        for member in [a, b] {
+            member.close().await.unwrap();
+        }
+        have_ended(&place).await;
+        assert_eq!(looked_through(), before);
+        let rows = rows_read(&place) - read_before;
+        assert!(rows < 10 * ROWS, "{rows} rows");
+        assert_eq!(place.sql("select count(*) from hold"), ROWS.to_string());
+    });
+}
+
+#[test]
+fn a_stop_for_a_run_to_come_costs_no_more_where_many_are_remembered() {
+    /// As many as there may be, but that a few more are remembered between two counts.
+    const MAX: usize = 6_400;
+    let place = Place::shared();
+    on_threads(async {
+        let a = join(&place, "a").await;
+        place.sql(&format!(
+            "insert into reserved (ask, run, scope, asker, channel, request, at, until)
+            select gen_random_uuid(), gen_random_uuid(), '', 'ada', '', '', 1,
+                (extract(epoch from now()) * 1000)::int8 + 600000
+            from generate_series(1, {MAX}); analyze reserved"
+        ));
+        let remember = async |nth: usize, max: usize| {
+            let request = crate::crew::stop("ada").remember_for(std::time::Duration::from_mins(1));
+            let run = RunId::from_text(&format!("to come {nth}"));
+            let stop = StopToCome { run, scope: None, request, max, share_percent: 100 };
+            assert_eq!(a.remember(stop).await, Ok(true));
+        };
+        for nth in 0..64 {
+            remember(nth, MAX).await;
+        }
+        // One in ten counts: that none of 200 does happens once in a thousand million times.
+        for nth in 64..264 {
+            remember(nth, 640).await;
+        }
+        let left: usize = place.sql("select count(*) from reserved").parse().unwrap();
+        assert!((640..840).contains(&left), "{left}");
+        a.close().await.unwrap();
+        have_ended(&place).await;
+        let looked_at = "select seq_tup_read + coalesce(idx_tup_fetch, 0) from pg_stat_user_tables
+            where relname = 'reserved'";
+        let looked_at: usize = place.sql(looked_at).parse().unwrap();
+        assert!(looked_at < 64 * MAX, "{looked_at} rows");
+    });
+}
+
+/// Waits until the sessions of those that were closed have ended: what a session has counted is
+/// told at its end.
+async fn have_ended(place: &Place<'_>) {
+    // That of the question is one.
+    let sessions = "select count(*) from pg_stat_activity where backend_type = 'client backend'
+        and datname = current_database()";
+    eventually("they have ended", || (place.sql(sessions) == "1").then_some(())).await;
+}
+
+/// Tells how often each large table was looked through.
+fn looked_through(place: &Place<'_>) -> String {
+    place.sql(
+        "select relname, seq_scan from pg_stat_user_tables
+        where schemaname = 'quell' and n_live_tup >= 10000 order by relname",
+    )
+}
+
+/// Tells how many rows and entries of indexes were read: an index may be looked through as well.
+fn rows_read(place: &Place<'_>) -> usize {
+    let rows = place.sql(
+        "select (select sum(seq_tup_read) from pg_stat_user_tables)
+            + (select sum(idx_tup_read) from pg_stat_user_indexes)",
+    );
+    rows.parse().unwrap()
 }
 
 /// Fills all tables that grow, with trees among them.
@@ -82,6 +261,7 @@ async fn write(store: &PostgresStore, nth: usize, other: RunId) {
     let hold = StoredHold::new(1, Work::Process, Arc::from("sh"));
     let records = vec![
         Record::Accepted(of_root.into()),
+        Record::Annotated { run: root, epoch, annotations: [("a".into(), 1.into())].into() },
         Record::Started { run: root, epoch, at },
         event(root, epoch, 1),
         below(child),

@@ -6,6 +6,16 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+
+/// Nobody passes before it is closed.
+struct Gate(Semaphore);
+
+impl Default for Gate {
+    fn default() -> Self {
+        Self(Semaphore::new(0))
+    }
+}
 
 /// A way to a server on this machine.
 pub(crate) struct Proxy {
@@ -23,6 +33,9 @@ struct State {
     is_silent: AtomicBool,
     /// No notification is passed on.
     swallows_news: AtomicBool,
+    /// They are held back until the gate is closed.
+    holds_news: AtomicBool,
+    passes_news: Gate,
     /// How often all sessions were forgotten.
     forgotten: AtomicUsize,
     /// How often one of them has happened.
@@ -73,6 +86,17 @@ impl Proxy {
         self.state.swallows_news.store(true, Ordering::SeqCst);
     }
 
+    /// Holds all notifications back from now on.
+    pub(crate) fn hold_news(&self) {
+        self.state.holds_news.store(true, Ordering::SeqCst);
+    }
+
+    /// Passes on what was held back, and what comes.
+    pub(crate) fn pass_news(&self) {
+        self.state.holds_news.store(false, Ordering::SeqCst);
+        self.state.passes_news.0.close();
+    }
+
     /// Has sessions that are there end when they are used next, as where a way has forgotten them.
     pub(crate) fn forget(&self) {
         self.state.forgotten.fetch_add(1, Ordering::SeqCst);
@@ -104,6 +128,9 @@ async fn back(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, state: &State) {
         // A notification comes by itself: its session has nothing else to say.
         if bytes[0] == b'A' && state.swallows_news.load(Ordering::SeqCst) {
             continue;
+        }
+        if bytes[0] == b'A' && state.holds_news.load(Ordering::SeqCst) {
+            let _ = state.passes_news.0.acquire().await;
         }
         let is_commit = bytes[..count].windows(7).any(|window| window == b"COMMIT\0");
         if is_commit && state.swallows_commit.swap(false, Ordering::SeqCst) {

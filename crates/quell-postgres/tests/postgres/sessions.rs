@@ -8,6 +8,7 @@ use quell_core::RunId;
 use quell_core::cluster::Cluster as _;
 use quell_core::store::Store as _;
 use quell_postgres::{PostgresNode, PostgresOptions};
+use quell_test_support::Pooler;
 use quell_test_support::records::{accept, epoch};
 use quell_test_support::{PostgresServer, soon, within};
 
@@ -24,13 +25,14 @@ fn set(place: &Place<'_>, setting: &str) {
 #[test]
 fn a_session_with_nothing_to_do_keeps_its_lock_where_idle_ones_are_ended() {
     let place = Place::shared();
-    set(&place, "idle_session_timeout = '20ms'");
+    // A session that has only begun is idle too, until its first statement comes.
+    set(&place, "idle_session_timeout = '500ms'");
     block_on(async {
         let store = place.open().await.unwrap();
         let holder = || place.sql(&format!("select pid {HOLDER} and granted"));
         let before = holder();
         for _ in 0..10 {
-            tokio::time::sleep(Duration::from_millis(20)).await;
+            tokio::time::sleep(Duration::from_millis(150)).await;
             assert_eq!(holder(), before, "it was ended, and others could have the store");
         }
         store.append(vec![accept(RunId::from_text("r"), epoch(&store))]).await.unwrap();
@@ -92,6 +94,29 @@ fn a_member_that_is_cut_off_within_a_transaction_holds_up_no_take_over() {
     });
 }
 
+#[test]
+fn a_pooler_that_shares_sessions_is_refused_also_while_others_use_it() {
+    let server = PostgresServer::start(&[]);
+    let (place, pooler) = (Place::on(&server), Pooler::start(&server, "transaction"));
+    let url = pooler.url(&place.database);
+    on_threads(async {
+        for _ in 0..4 {
+            let (client, connection) =
+                tokio_postgres::connect(&url, tokio_postgres::NoTls).await.unwrap();
+            tokio::spawn(connection);
+            tokio::spawn(async move { while client.batch_execute("select 1").await.is_ok() {} });
+        }
+        for nth in 0..50 {
+            let mut options = PostgresOptions::new(&*url);
+            options.node = Some("a".into());
+            let refused = PostgresNode::open(options).await.unwrap_err().to_string();
+            assert!(refused.contains("pool_mode"), "{nth}: {refused}");
+        }
+    });
+    let schemas = "select count(*) from pg_namespace where nspname = 'quell'";
+    assert_eq!(place.sql(schemas), "0");
+}
+
 /// Options with which nothing ends by itself.
 fn patient(mut options: PostgresOptions, name: &str) -> PostgresOptions {
     (options.node, options.lease) = (Some(name.into()), Duration::from_hours(1));
@@ -122,15 +147,17 @@ fn a_renewal_waits_for_no_stop_that_another_member_is_asked_for() {
                 tokio::spawn(async move { b.ask(run, stop("ada")).await })
             })
             .collect();
-        let wait = "select count(*) from pg_stat_activity where wait_event_type = 'Lock'
-            and datname = current_database()";
-        let many = |count: &str| ["2", "3"].contains(&count);
-        soon("as many wait as can", || many(&place.sql(wait))).await;
+        let ask = "select count(*) > 0 from pg_stat_activity where query ~ 'insert into stop .ask'
+            and datname = current_database() and pid != pg_backend_pid()";
+        soon("they ask", || place.sql(ask) == "t").await;
         for _ in 0..9 {
             within("it is renewed", b.renew()).await.unwrap();
             let answer = quell_core::cluster::Answer::Stop(quell::Disposition::Unknown);
             within("an answer is given", b.answer(9, answer)).await.unwrap();
             assert_eq!(within("it looks", b.take_over()).await, Ok(None));
+            let wait = "select count(*) from pg_stat_activity where wait_event_type = 'Lock'
+                and datname = current_database()";
+            assert_eq!(place.sql(wait), "0", "no session waits for the row");
         }
         let end = "select count(pg_terminate_backend(pid)) from pg_stat_activity
             where query ~ 'pg_sleep' and pid != pg_backend_pid()";

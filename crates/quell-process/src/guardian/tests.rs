@@ -6,11 +6,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use quell_test_support::eventually;
+use quell_test_support::{eventually, soon};
 use rustix::process::Pid;
 use tokio::sync::Mutex;
 use tracing::span::{Attributes, Id, Record};
-use tracing::{Event, Metadata, Subscriber};
+use tracing::{Dispatch, Event, Metadata, Subscriber};
 
 use super::guard::Program;
 use super::guarded::{STATE, State, announce, reap};
@@ -94,7 +94,7 @@ async fn the_next_process_waits_for_the_guardian_and_not_without_end() {
     STATE.lock().unwrap().command = guarded("exec cat").command;
     // There was none before, and then none that had anything to guard.
     for _ in 0..2 {
-        assert_ne!(take_over(&file, Duration::ZERO).await.unwrap(), TakenOver::Late);
+        assert_ne!(take_over(&file, FREE_WAIT).await.unwrap(), TakenOver::Late);
         let program = announce("program");
         let (child, pipe) = STATE.lock().unwrap().end().unwrap();
         // The process is gone, its guardian is not.
@@ -106,11 +106,11 @@ async fn the_next_process_waits_for_the_guardian_and_not_without_end() {
         (state.command, state.ledger) = (None, None);
         drop(state);
         drop((program, pipe));
-        reap(child, Duration::from_secs(10));
+        reap(child, Duration::from_mins(2));
         STATE.lock().unwrap().command = guarded("exec cat").command;
     }
     assert!(STATE.lock().unwrap().end().is_none());
-    assert_ne!(take_over(&file, Duration::ZERO).await.unwrap(), TakenOver::Late);
+    assert_ne!(take_over(&file, FREE_WAIT).await.unwrap(), TakenOver::Late);
     std::fs::remove_file(file).unwrap();
 }
 
@@ -122,20 +122,24 @@ async fn a_process_that_lets_go_is_not_waited_for_unless_a_program_may_be_left()
     assert_ne!(take_over(&file, Duration::ZERO).await.unwrap(), TakenOver::Late);
     let program = announce("program");
     // As the next process does: another opening of the file.
-    let is_free = || std::fs::File::open(&file).unwrap().try_lock().is_ok();
+    let is_free = || {
+        let file = std::fs::File::open(&file).unwrap();
+        file.try_lock().is_ok_and(|()| file.unlock().is_ok())
+    };
     super::let_go();
     assert!(!is_free(), "a program is there");
     drop(program);
     assert!(!is_free(), "the guardian has it");
     super::let_go();
-    assert!(is_free());
+    soon("it is free", is_free).await;
     // A program that begins after that has a guardian as well.
     let program = announce("late");
-    assert!(is_free() && STATE.lock().unwrap().living().is_some());
+    assert!(STATE.lock().unwrap().living().is_some());
+    soon("it is free", is_free).await;
     drop(program);
     let (child, pipe) = STATE.lock().unwrap().end().unwrap();
     drop(pipe);
-    reap(child, Duration::from_secs(10));
+    reap(child, Duration::from_mins(2));
     std::fs::remove_file(file).unwrap();
 }
 
@@ -167,7 +171,7 @@ impl Subscriber for Free {
 
     fn event(&self, _: &Event<'_>) {
         // The thread that keeps a guardian has it for moments.
-        let until = Instant::now() + Duration::from_secs(10);
+        let until = Instant::now() + Duration::from_mins(2);
         while STATE.try_lock().is_err() {
             assert!(Instant::now() < until, "it is held");
         }
@@ -184,6 +188,8 @@ fn a_subscriber_that_hears_of_a_lack_of_a_guardian_may_start_a_program() {
     let _one_at_a_time = ONE_AT_A_TIME.blocking_lock();
     STATE.lock().unwrap().command = Some(Command::new("/nonexistent"));
     let free = Free::default();
+    // While there is one alone, what another thread is the first to say is heard by nobody.
+    let _beside = Dispatch::new(Free::default());
     tracing::subscriber::with_default(free.clone(), || drop(announce("program")));
     assert!(STATE.lock().unwrap().end().is_none());
     // It could not be started, neither for the announcement nor for the end.
@@ -213,8 +219,12 @@ async fn one_that_cannot_be_replaced_is_tried_again_while_programs_run() {
     eventually("there is another one", || STATE.lock().unwrap().living()).await;
     let (child, pipe) = STATE.lock().unwrap().end().unwrap();
     drop((program, pipe));
-    reap(child, Duration::from_secs(10));
+    reap(child, Duration::from_mins(2));
 }
+
+/// How long a file may be locked that nobody holds open any more: what another test starts at that
+/// moment has it, too, until it is another program.
+const FREE_WAIT: Duration = Duration::from_mins(2);
 
 /// Held by those that use what all programs are guarded with.
 static ONE_AT_A_TIME: Mutex<()> = Mutex::const_new(());

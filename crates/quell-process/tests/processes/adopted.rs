@@ -10,7 +10,9 @@ use std::process::{Child, Command, Stdio};
 use quell::{CancelRequest, Outcome, RunSpec, StopDelivery};
 use rustix::process::{getpid, set_child_subreaper};
 
-use crate::support::{IS_NUMBERED, PATIENCE, Pid, Scratch, eventually, failure_of, script, start};
+use crate::support::{
+    IS_NUMBERED, PATIENCE, Pid, Scratch, eventually, failure_of, script, start, started_script,
+};
 
 /// Tells whether this process adopts. Otherwise the test was run by one that does, and passed.
 pub(crate) fn adopts(test: &str) -> bool {
@@ -143,9 +145,10 @@ int main(void) {
     kill(other, SIGKILL);
     if (fork() == 0) {
         setpgid(0, 0);
-        FILE *pid = fopen("pid", "w");
+        FILE *pid = fopen("pid.new", "w");
         fprintf(pid, "%d\n", getpid());
         fclose(pid);
+        rename("pid.new", "pid");
         for (;;) pause();
     }
     while (access("pid", F_OK)) usleep(1000);
@@ -208,7 +211,8 @@ async fn a_child_that_the_embedder_put_into_a_group_keeps_its_exit_status() {
         let scratch = Scratch::new("adopted-member");
         let spec = RunSpec::step("program").grace(PATIENCE).stop_delivery(delivery);
         let text = format!("{IS_NUMBERED}; echo $$ > pid; exec sleep 600");
-        let started = start(spec, script(&text).cwd(scratch.path()));
+        // What begins within moments of the end of its start counts as its own.
+        let started = start(spec, started_script(&text).cwd(scratch.path()));
         let group = scratch.pid("pid").await.number();
         wait_for_later_ones();
         let child = |words: &str| {

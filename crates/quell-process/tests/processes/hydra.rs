@@ -1,6 +1,7 @@
 //! Programs that are never the same process for long.
 
 use std::fs;
+use std::process;
 use std::time::Duration;
 
 use quell::RunSpec;
@@ -33,7 +34,7 @@ fn assert_is_dead(scratch: &Scratch, name: &str) {
 async fn i4_a_stopped_program_that_is_always_another_process_is_dead() {
     for (nth, lifetime) in ["0", "0.001", "0.005", "0.02", "0.1"].into_iter().enumerate() {
         for attempt in 0..3 {
-            let name = format!("hydra-stopped-{nth}-{attempt}");
+            let name = format!("hydra-stopped-{nth}-{attempt}-{}", process::id());
             let scratch = Scratch::new(&name);
             let hydra = script(STAYS).args(["sh", lifetime, HYDRA]).env("HYDRA", &name);
             let spec = RunSpec::step("hydra").grace(Duration::from_millis(300 * attempt));
@@ -53,7 +54,7 @@ async fn i4_a_stopped_program_that_is_always_another_process_is_dead() {
 #[tokio::test(flavor = "multi_thread")]
 async fn i4_what_an_ended_program_leaves_is_dead_although_it_is_always_another_process() {
     for (nth, lifetime) in ["0", "0.002", "0.02"].into_iter().enumerate() {
-        let name = format!("hydra-ended-{nth}");
+        let name = format!("hydra-ended-{nth}-{}", process::id());
         let scratch = Scratch::new(&name);
         let hydra = script(ENDS).args(["sh", lifetime, HYDRA]).env("HYDRA", &name);
         let started = start(RunSpec::step("hydra"), hydra.cwd(scratch.path()));

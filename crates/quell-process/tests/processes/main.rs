@@ -18,6 +18,8 @@ mod namespaces;
 mod protocol;
 #[cfg(target_os = "linux")]
 mod refused;
+#[cfg(target_os = "linux")]
+mod regrouped;
 mod starts;
 mod stops;
 #[cfg(target_os = "linux")]

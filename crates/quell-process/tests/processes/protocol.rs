@@ -9,8 +9,8 @@ use quell_process::Process;
 use serde_json::{Value, json};
 
 use crate::support::{
-    Scratch, Started, UNKNOWN, events_of, eventually, failure_of, output_of, script, start,
-    started_script,
+    PATIENCE, Scratch, Started, events_of, eventually, failure_of, leave_out_of_reach, output_of,
+    script, start, started_script,
 };
 
 /// A script that prints these lines.
@@ -151,28 +151,15 @@ async fn i18_an_open_call_of_a_program_that_is_dead_is_cancelled() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn i18_an_open_call_is_unknown_if_something_of_the_program_may_execute() {
-    // It is out of reach when the script ends: it has left the group, given up the mark and
-    // the number.
+    // Nothing knows what is left when the script ends, and it holds stdout.
     let scratch = Scratch::new("calls-unknown");
-    let is_unknown = r#"until read -r name < /proc/$!/comm && [ "$name" = sleep ] &&
-        grep -q PATH /proc/$!/environ; do :; done"#;
-    let leave = format!("{UNKNOWN} setsid sleep 20 & echo $! > left\n{is_unknown}");
-    let mut tries = 0;
-    loop {
-        let (calls, _) = calls_of(start(RunSpec::step("left"), calling(&scratch, &leave))).await;
-        let left = scratch.pid("left").await;
-        if calls == ["1 search null", "1 Unknown"] {
-            left.kill();
-            break;
-        }
-        // A look that came before the script had ended knew it by its parent, and it was ended.
-        assert_eq!(calls, ["1 search null", "1 Cancelled"]);
-        assert!(left.is_gone(), "it holds on to stdout");
-        tries += 1;
-        assert!(tries < 50, "it is never out of reach");
-        std::fs::remove_file(scratch.path().join("left")).unwrap();
-        std::fs::remove_file(scratch.path().join("pid")).unwrap();
-    }
+    let leave = format!("rm pid; {}; until [ -s pid ]; do :; done", leave_out_of_reach());
+    let (calls, _) = calls_of(start(RunSpec::step("left"), calling(&scratch, &leave))).await;
+    let left = scratch.pid("pid").await;
+    let is_alive = left.is_alive();
+    left.kill();
+    assert_eq!(calls, ["1 search null", "1 Unknown"]);
+    assert!(is_alive, "nothing was out of reach");
     // The body is dropped: the program is killed, but may execute when the call is recorded.
     std::fs::remove_file(scratch.path().join("pid")).unwrap();
     let spec = RunSpec::step("aborted").grace(Duration::ZERO);
@@ -190,7 +177,7 @@ async fn after_a_stop_no_call_begins_and_an_open_one_still_ends() {
     let end = r#"echo '{"event":"tool.ended","id":"1","output":"in time"}'"#;
     let text = format!("trap \"sh end; exit 0\" TERM; echo ready > ready; {WAIT}");
     std::fs::write(scratch.path().join("end"), format!("{late}\n{end}\n")).unwrap();
-    let started = start(RunSpec::step("stopped"), calling(&scratch, &text));
+    let started = start(RunSpec::step("stopped").grace(PATIENCE), calling(&scratch, &text));
     let run = started.run().clone();
     let path = scratch.path().join("ready");
     eventually("it waits", || path.exists().then_some(())).await;

@@ -99,7 +99,9 @@ fn what_cannot_be_ended_without_handles_is_named_and_said_once() {
         }
     };
     let runtime = Builder::new_current_thread().enable_all().build().unwrap();
-    tracing::subscriber::with_default(warnings.clone(), || runtime.block_on(until_over));
+    // The thread that owns a leader says it as well, if its look is the first one.
+    tracing::subscriber::set_global_default(warnings.clone()).unwrap();
+    runtime.block_on(until_over);
     assert_eq!(warnings.0.load(Ordering::Relaxed), 1);
 }
 

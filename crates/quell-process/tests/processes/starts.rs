@@ -1,7 +1,6 @@
 //! How a process starts, or does not.
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt as _;
 
 use quell::{Engine, Outcome, RunSpec, RunStatus};
 use quell_process::{Process, ProcessOutput};
@@ -36,9 +35,7 @@ async fn a_file_that_may_not_be_executed_is_named() {
 #[tokio::test]
 async fn of_a_script_without_its_first_line_the_message_says_what_that_is() {
     let scratch = Scratch::new("no-interpreter");
-    let file = scratch.path().join("script");
-    fs::write(&file, "echo hello\n").unwrap();
-    fs::set_permissions(&file, fs::Permissions::from_mode(0o755)).unwrap();
+    let file = scratch.executable("script", "echo hello\n");
     let (message, _) = failure_of(Process::new(&file)).await;
     assert!(message.contains("; a script begins with a line such as `#!/bin/sh`"), "{message}");
 }
@@ -104,9 +101,7 @@ async fn what_may_be_a_secret_is_not_named_of_a_program_and_a_folder_that_are_no
 #[tokio::test]
 async fn a_program_with_a_space_in_its_path_is_named_whole_when_it_fails() {
     let scratch = Scratch::new("spaces");
-    let file = scratch.path().join("a tool");
-    fs::write(&file, "#!/bin/sh\nexit 3\n").unwrap();
-    fs::set_permissions(&file, fs::Permissions::from_mode(0o755)).unwrap();
+    let file = scratch.executable("a tool", "#!/bin/sh\nexit 3\n");
     let (message, _) = failure_of(Process::new(&file)).await;
     assert!(message.contains("a tool` ended with exit status: 3"), "{message}");
 }

@@ -7,14 +7,16 @@ use quell::{CancelRequest, Engine, Outcome, RunReport, RunSpec, RunStatus, StopD
 use quell_process::Process;
 use serde_json::Value;
 
-use crate::support::{PATIENCE, Scratch, UNKNOWN, eventually, script, start, started_script};
+use crate::support::{
+    ATTEMPTS, PATIENCE, Scratch, eventually, leave_out_of_reach, script, start, started_script,
+};
 
 fn partial(report: &RunReport) -> Value {
     report.partial.as_ref().expect("there is partial output").parse().unwrap()
 }
 
 /// A step with a grace that nothing here may need in full.
-fn patient() -> RunSpec {
+pub(crate) fn patient() -> RunSpec {
     RunSpec::step("process").grace(PATIENCE)
 }
 
@@ -67,22 +69,29 @@ async fn a_suspended_process_hears_it_too() {
 
 #[tokio::test]
 async fn who_ignores_sigterm_is_killed_at_the_deadline_and_nothing_it_wrote_is_lost() {
-    let scratch = Scratch::new("stubborn");
     let text = "trap '' TERM; echo $$ > pid; i=0
         while :; do i=$(((i+1)%7)); printf $i; printf $i >> log; done";
-    let started = start(impatient(), script(text).cwd(scratch.path()));
-    let pid = scratch.pid("pid").await;
-    let (output, report) = started.stop().await;
-    assert_eq!(report.status, RunStatus::Cancelled);
-    assert!(pid.is_gone());
-    let partial = partial(&report);
-    let (stdout, log) = (partial["stdout"].as_str().unwrap(), fs::read(scratch.path().join("log")));
-    let log = String::from_utf8(log.unwrap()).unwrap();
-    let rest = stdout.strip_prefix(log.as_str()).expect("what was logged had been written");
-    assert!(rest.len() <= 1, "only the last byte is not in the log yet: {rest}");
-    assert_eq!(partial["stdout_bytes"], stdout.len());
-    // The body did that, and was not dropped for it.
-    assert_eq!((output.unwrap().signal, report.own_row().aborted), (Some(9), false));
+    for attempt in 0.. {
+        let scratch = Scratch::new("stubborn");
+        let started = start(impatient(), script(text).cwd(scratch.path()));
+        let pid = scratch.pid("pid").await;
+        let (output, report) = started.stop().await;
+        assert_eq!(report.status, RunStatus::Cancelled);
+        assert!(pid.is_gone());
+        let partial = partial(&report);
+        let stdout = partial["stdout"].as_str().unwrap();
+        let log = fs::read_to_string(scratch.path().join("log")).unwrap();
+        let rest = stdout.strip_prefix(log.as_str()).expect("what was logged had been written");
+        assert!(rest.len() <= 1, "only the last byte is not in the log yet: {rest}");
+        assert_eq!(partial["stdout_bytes"], stdout.len());
+        // The body did that, and was not dropped for it.
+        if let Some(output) = output {
+            assert_eq!((output.signal, report.own_row().aborted), (Some(9), false));
+            return;
+        }
+        // It has 500 ms after SIGKILL, which may be too short on a busy machine.
+        assert!(attempt < ATTEMPTS, "{report:?}");
+    }
 }
 
 #[tokio::test]
@@ -110,121 +119,6 @@ async fn its_children_get_the_grace_that_it_was_given() {
     assert_eq!(output.unwrap().stdout, "saved\n");
 }
 
-/// Leaves its group for that of the embedder, and gives up the mark.
-#[cfg(target_os = "linux")]
-const CHANGES_ITS_GROUP: &str = r#"
-#include <stdio.h>
-#include <unistd.h>
-
-int main(void) {
-    char *words[] = {"sleep", "600", NULL}, *none[] = {NULL};
-    setpgid(0, getpgid(getppid()));
-    FILE *pid = fopen("pid", "w");
-    fprintf(pid, "%d\n", getpid());
-    fclose(pid);
-    for (int file = 0; file < 3; file++) close(file);
-    execve("/bin/sleep", words, none);
-}
-"#;
-
-#[cfg(target_os = "linux")]
-#[tokio::test]
-async fn i4_a_leader_that_changes_its_group_and_gives_up_the_mark_is_stopped() {
-    for delivery in [StopDelivery::Signal, StopDelivery::Drop] {
-        let scratch = Scratch::new("changes-its-group");
-        scratch.compile(CHANGES_ITS_GROUP);
-        let process = script("exec ./program").cwd(scratch.path());
-        let started = start(patient().stop_delivery(delivery), process);
-        let pid = scratch.pid("pid").await;
-        let run = started.run().clone();
-        run.cancel(CancelRequest::because("the test says so"));
-        let report = tokio::time::timeout(PATIENCE, run.quiescent()).await;
-        let is_gone = pid.is_gone();
-        pid.kill();
-        assert!(report.is_ok_and(|it| it.quiescent) && is_gone, "{delivery:?}");
-        if delivery == StopDelivery::Signal {
-            // It heard SIGTERM, and was not killed.
-            let Outcome::Stopped { partial: Some(output), .. } = started.end().await.0 else {
-                panic!("it was not stopped")
-            };
-            assert_eq!(output.signal, Some(15));
-        }
-    }
-}
-
-/// Leaves its group for that of the embedder, and waits for a second SIGTERM.
-#[cfg(target_os = "linux")]
-const CHANGES_ITS_GROUP_AND_COUNTS: &str = r#"
-#include <signal.h>
-#include <stdio.h>
-#include <time.h>
-#include <unistd.h>
-
-int main(void) {
-    struct timespec second = {1, 0};
-    sigset_t term;
-    int signal;
-    setpgid(0, getpgid(getppid()));
-    sigemptyset(&term);
-    sigaddset(&term, SIGTERM);
-    sigprocmask(SIG_BLOCK, &term, NULL);
-    FILE *pid = fopen("pid", "w");
-    fprintf(pid, "%d\n", getpid());
-    fclose(pid);
-    sigwait(&term, &signal);
-    puts(sigtimedwait(&term, NULL, &second) < 0 ? "once" : "twice");
-}
-"#;
-
-#[cfg(target_os = "linux")]
-#[tokio::test]
-async fn a_leader_that_changes_its_group_and_keeps_the_mark_gets_one_sigterm() {
-    let scratch = Scratch::new("changes-its-group-and-counts");
-    scratch.compile(CHANGES_ITS_GROUP_AND_COUNTS);
-    let started = start(patient(), script("exec ./program").cwd(scratch.path()));
-    scratch.pid("pid").await;
-    let (output, report) = started.stop().await;
-    assert!(report.quiescent, "{report:?}");
-    assert_eq!(output.unwrap().stdout, "once\n");
-}
-
-/// Leaves the group at its first SIGTERM, and waits for a second one.
-#[cfg(target_os = "linux")]
-const LEAVES_AT_SIGTERM: &str = r#"
-#include <signal.h>
-#include <stdio.h>
-#include <time.h>
-#include <unistd.h>
-
-int main(void) {
-    struct timespec second = {1, 0};
-    sigset_t term;
-    int signal;
-    if (fork() != 0) for (;;) pause();
-    sigemptyset(&term);
-    sigaddset(&term, SIGTERM);
-    sigprocmask(SIG_BLOCK, &term, NULL);
-    FILE *pid = fopen("pid", "w");
-    fprintf(pid, "%d\n", getpid());
-    fclose(pid);
-    sigwait(&term, &signal);
-    setsid();
-    puts(sigtimedwait(&term, NULL, &second) < 0 ? "once" : "twice");
-}
-"#;
-
-#[cfg(target_os = "linux")]
-#[tokio::test]
-async fn what_leaves_the_group_at_sigterm_gets_no_second_one() {
-    let scratch = Scratch::new("leaves-at-sigterm");
-    scratch.compile(LEAVES_AT_SIGTERM);
-    let started = start(patient(), script("exec ./program").cwd(scratch.path()));
-    scratch.pid("pid").await;
-    let (output, report) = started.stop().await;
-    assert!(report.quiescent, "{report:?}");
-    assert_eq!(output.unwrap().stdout, "once\n");
-}
-
 #[cfg(target_os = "linux")]
 #[tokio::test]
 async fn what_left_the_group_is_stopped_as_well() {
@@ -244,7 +138,7 @@ async fn what_left_the_group_and_is_suspended_hears_it_too() {
     let scratch = Scratch::new("stop-setsid-suspended");
     let text = "setsid sh -c 'trap \"echo bye > said; exit\" TERM; echo $$ > pid
         kill -STOP $$; while :; do sleep 1; done' & exec sleep 600";
-    let started = start(impatient(), script(text).cwd(scratch.path()));
+    let started = start(patient(), script(text).cwd(scratch.path()));
     let pid = scratch.pid("pid").await;
     eventually("it is suspended", || pid.is_suspended().then_some(())).await;
     let (_, report) = started.stop().await;
@@ -255,24 +149,29 @@ async fn what_left_the_group_and_is_suspended_hears_it_too() {
 #[tokio::test(flavor = "multi_thread")]
 async fn i4_whoever_is_out_of_reach_and_holds_stdout_is_named_as_abandoned() {
     for grace in [Duration::ZERO, Duration::from_millis(200)] {
-        let scratch = Scratch::new("stop-holds-stdout");
-        let text = format!(
-            "{UNKNOWN} setsid sh -c 'echo $$ > pid; exec sleep 600' &
-            exec sleep 600"
-        );
-        let spec = RunSpec::step("process").grace(grace);
-        let started = start(spec, started_script(&text).cwd(scratch.path()));
-        let stray = scratch.pid("pid").await;
-        let run = started.run().clone();
-        run.cancel(CancelRequest::because("the test says so"));
-        let report = run.ended().await;
-        assert!(stray.is_alive() && !report.quiescent, "{report:?}");
-        let named: Vec<_> = report.abandoned.iter().map(|it| (it.what, &*it.name)).collect();
-        let name = format!("sh (seems to have left pid {})", stray.number());
-        assert!(named.len() == 1 && named[0].0 == Work::Process, "{report:?}");
-        assert!(named[0].1 == name || cfg!(not(target_os = "linux")), "{named:?}, not {name}");
-        stray.kill();
-        assert!(run.quiescent().await.quiescent);
+        for attempt in 0.. {
+            let scratch = Scratch::new("stop-holds-stdout");
+            let text = format!("echo $$ > leader; {}; exec sleep 600", leave_out_of_reach());
+            let spec = RunSpec::step("process").grace(grace);
+            let started = start(spec, started_script(&text).cwd(scratch.path()));
+            let (leader, stray) = (scratch.pid("leader").await, scratch.pid("pid").await);
+            let run = started.run().clone();
+            run.cancel(CancelRequest::because("the test says so"));
+            let report = run.ended().await;
+            assert!(stray.is_alive() && !report.quiescent, "{report:?}");
+            let named: Vec<_> = report.abandoned.iter().map(|it| (it.what, &*it.name)).collect();
+            let name = format!("sh (seems to have left pid {})", stray.number());
+            assert!(named.len() == 1 && named[0].0 == Work::Process, "{report:?}");
+            let is_named = named[0].1 == name || cfg!(not(target_os = "linux"));
+            stray.kill();
+            assert!(run.quiescent().await.quiescent);
+            if is_named {
+                break;
+            }
+            // The run waits for 1 s, in which a busy machine may not have ended what can be ended.
+            let is_late = named[0].1 == format!("sh (pid {})", leader.number());
+            assert!(is_late && attempt < ATTEMPTS, "{named:?}, not {name}");
+        }
     }
 }
 
@@ -283,18 +182,27 @@ async fn the_numbers_of_what_is_abandoned_stay_behind_a_very_long_path() {
     let folder = (0..8).fold(scratch.path().to_owned(), |folder, _| folder.join("ü".repeat(80)));
     fs::create_dir_all(&folder).unwrap();
     std::os::unix::fs::symlink("/bin/sh", folder.join("sh")).unwrap();
-    let text = format!("{UNKNOWN} setsid sh -c 'echo $$ > pid; exec sleep 600' & exec sleep 600");
-    let process = Process::new(folder.join("sh")).args(["-c", &text]).cwd(scratch.path());
-    let started = start(RunSpec::step("process").grace(Duration::from_secs(1)), process);
-    let stray = scratch.pid("pid").await;
-    let run = started.run().clone();
-    run.cancel(CancelRequest::because("the test says so"));
-    let report = run.ended().await;
-    let name = &*report.abandoned[0].name;
-    let end = format!("/sh (seems to have left pid {})", stray.number());
-    assert!(name.starts_with("…ü") && name.ends_with(&end), "{name}");
-    stray.kill();
-    assert!(run.quiescent().await.quiescent);
+    let text = format!("read _; echo $$ > leader; {}; exec sleep 600", leave_out_of_reach());
+    let process = Process::new(folder.join("sh")).args(["-c", &text]).input("\n");
+    for attempt in 0.. {
+        let started = start(impatient(), process.clone().cwd(scratch.path()));
+        let (leader, stray) = (scratch.pid("leader").await, scratch.pid("pid").await);
+        let run = started.run().clone();
+        run.cancel(CancelRequest::because("the test says so"));
+        let report = run.ended().await;
+        stray.kill();
+        assert!(run.quiescent().await.quiescent);
+        let name = &*report.abandoned[0].name;
+        let end = format!("/sh (seems to have left pid {})", stray.number());
+        if name.starts_with("…ü") && name.ends_with(&end) {
+            return;
+        }
+        // A busy machine may not have ended in time what can be ended.
+        let end = format!("/sh (pid {})", leader.number());
+        assert!(name.starts_with("…ü") && name.ends_with(&end) && attempt < ATTEMPTS, "{name}");
+        fs::remove_file(scratch.path().join("pid")).unwrap();
+        fs::remove_file(scratch.path().join("leader")).unwrap();
+    }
 }
 
 #[tokio::test]

@@ -45,7 +45,7 @@ async fn a_stranger_without_environment_keeps_no_program_from_ending() {
     .await;
     let (_, report) = run(script("true")).await;
     assert!(report.quiescent, "{report:?}");
-    let spec = RunSpec::step("stopped").grace(Duration::from_secs(20));
+    let spec = RunSpec::step("stopped").grace(Duration::from_mins(1));
     let (_, report) = start(spec, script("exec sleep 600")).stop().await;
     assert!(report.quiescent && !report.rows[0].aborted, "{report:?}");
 }

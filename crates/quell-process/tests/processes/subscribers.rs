@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use quell::{CancelRequest, RunSpec};
 use tokio::runtime::Builder;
 use tracing::span::{Attributes, Id, Record};
-use tracing::{Event, Metadata, Subscriber};
+use tracing::{Dispatch, Event, Metadata, Subscriber};
 
 use crate::support::{PATIENCE, Scratch, is_any_alive, script, start};
 
@@ -42,6 +42,8 @@ impl Subscriber for Panics {
 
 #[test]
 fn i4_a_subscriber_that_panics_leaves_nothing_of_a_program() {
+    // While there is one alone, what another thread is the first to say is heard by nobody.
+    let _beside = Dispatch::new(Panics { at: usize::MAX, heard: Arc::default() });
     for at in 0.. {
         // It cannot be started, which is said at every news.
         let guarded = quell_process::guarded_by(Command::new("/nonexistent"));

@@ -1,6 +1,7 @@
 //! What the tests share.
 
-use std::fs;
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
@@ -127,6 +128,16 @@ impl Scratch {
         assert!(cc.status().unwrap().success());
     }
 
+    /// Makes a program of a text. Another one writes it: what another test starts at that moment
+    /// would hold a file of ours open, and nobody executes a file that is open for writing.
+    pub(crate) fn executable(&self, name: &str, text: &str) -> PathBuf {
+        let (source, file) = (self.0.join("source"), self.0.join(name));
+        fs::write(&source, text).unwrap();
+        assert!(Command::new("cp").arg(&source).arg(&file).status().unwrap().success());
+        fs::set_permissions(&file, Permissions::from_mode(0o755)).unwrap();
+        file
+    }
+
     /// Waits until a script has written its number to a file with `echo $$ > FILE`.
     pub(crate) async fn pid(&self, file: &str) -> Pid {
         let path = self.0.join(file);
@@ -149,9 +160,10 @@ impl Drop for Scratch {
 pub(crate) struct Pid(u32);
 
 impl Pid {
-    /// Tells whether it executes. One that is dead but not reaped does not.
+    /// Tells whether it executes. One that is dead but not reaped does not. Of what loses its
+    /// parent this is to be asked: nobody here knows when its new one reaps it.
     pub(crate) fn is_alive(self) -> bool {
-        !matches!(self.state().as_str(), "" | "Z")
+        !matches!(self.state().as_str(), "" | "Z" | "X")
     }
 
     #[cfg(target_os = "linux")]
@@ -175,7 +187,8 @@ impl Pid {
         self.state() == "T"
     }
 
-    /// Tells whether nothing is left of it, not even something to be reaped.
+    /// Tells whether nothing is left of it, not even something to be reaped: of a leader, or where
+    /// this process adopts.
     pub(crate) fn is_gone(self) -> bool {
         self.state().is_empty()
     }
@@ -212,6 +225,16 @@ pub(crate) const UNKNOWN: &str = "prlimit --locks=unlimited env -i PATH=\"$PATH\
 #[cfg(not(target_os = "linux"))]
 pub(crate) const UNKNOWN: &str = "env -i PATH=\"$PATH\"";
 
+/// Leaves a process behind that is out of reach, holds stdout and writes its number to `pid`. It is
+/// born without the mark and the number: what gives them up itself is known by them to every look
+/// that met it before, also to one for another program of these tests.
+pub(crate) fn leave_out_of_reach() -> String {
+    format!(
+        r#"{UNKNOWN} setsid sh -c 'export P=$$; sh -c "
+            while kill -0 \$P; do :; done 2> /dev/null; echo \$\$ > pid; exec sleep 600" &'"#
+    )
+}
+
 /// A process that no engine has started, which goes with this.
 #[cfg(target_os = "linux")]
 pub(crate) struct Stranger(Child);
@@ -241,6 +264,10 @@ impl Drop for Stranger {
         self.0.wait().unwrap();
     }
 }
+
+/// How often what a busy machine may be too slow for is tried again at most, where the bounds are
+/// those of this crate and not of the test.
+pub(crate) const ATTEMPTS: usize = 20;
 
 /// Longer than anything takes on a slow machine.
 pub(crate) const PATIENCE: Duration = Duration::from_mins(4);

@@ -76,6 +76,7 @@ impl Checked {
         };
         faults.extend(config.id_faults());
         faults.extend(config.limits_fault());
+        faults.extend(config.all_nodes_faults());
         faults.extend(config.origin_faults());
         faults.extend(config.store_fault());
         faults.extend(config.component_faults());

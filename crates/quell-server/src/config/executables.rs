@@ -40,13 +40,15 @@ fn refused(program: &str, folder: &Path, cwd: &Path, path: Option<&OsStr>) -> Op
     }
     let words = refused.into_iter().flatten().find(|words| words != NO_FILE);
     let words = words.map_or_else(|| "is not in PATH".into(), |words| format!("in PATH: {words}"));
-    let is_here = refusal(&folder.join(program)).is_none();
+    let here = folder.join(program);
+    let (of_here, is_file) = (refusal(&here), here.is_file());
     let has_words = program.contains(' ');
     let program = shown(program);
-    let hint = match is_here {
-        true => format!("; did you mean `./{program}`?"),
-        false if has_words => NO_SHELL.to_owned(),
-        false => String::new(),
+    let hint = match of_here {
+        None => format!("; did you mean `./{program}`?"),
+        Some(words) if is_file => format!("; did you mean `./{program}`? It {words}"),
+        Some(_) if has_words => NO_SHELL.to_owned(),
+        Some(_) => String::new(),
     };
     Some(format!("program `{program}` {words}{hint}"))
 }
@@ -111,7 +113,9 @@ mod tests {
         let folder = env::temp_dir().join(format!("quell-executables-{}", std::process::id()));
         let bin = folder.join("bin");
         fs::create_dir_all(&bin).expect("a folder");
-        for (name, mode) in [("bin/good", 0o755), ("bin/plain", 0o644), ("here", 0o755)] {
+        let files =
+            [("bin/good", 0o755), ("bin/plain", 0o644), ("here", 0o755), ("agent.py", 0o644)];
+        for (name, mode) in files {
             let file = folder.join(name);
             fs::write(&file, "#!/bin/sh\n").expect("a file");
             fs::set_permissions(&file, fs::Permissions::from_mode(mode)).expect("it is ours");
@@ -124,6 +128,14 @@ mod tests {
             ("./here", None),
             (&*absolute, None),
             ("here", Some("program `here` is not in PATH; did you mean `./here`?")),
+            (
+                "agent.py",
+                Some(
+                    "program `agent.py` is not in PATH; did you mean `./agent.py`? It is not \
+                     executable; `chmod +x` makes it so",
+                ),
+            ),
+            ("bin", Some("program `bin` is not in PATH")),
             ("gone", Some("program `gone` is not in PATH")),
             ("plain", Some("program `plain` in PATH: is not executable; `chmod +x` makes it so")),
             ("bin/plain", Some("program `bin/plain`: is not executable; `chmod +x` makes it so")),

@@ -4,6 +4,7 @@ use quell::{RunKind, RunLimits, Scope};
 use quell_flow::PlanError;
 use serde::Deserialize;
 
+use super::all_nodes::AllNodes;
 use super::file::Config;
 
 /// `[limits]`: of all runs, of those of each owner, and of those of each kind. Unset, nothing is
@@ -17,6 +18,7 @@ pub(super) struct LimitsEntry {
     agents: Limit,
     teams: Limit,
     workflows: Limit,
+    pub(super) all_nodes: AllNodes,
 }
 
 /// The limits of one scope. Zero lets none run, or none wait.

@@ -1,6 +1,7 @@
 //! `quell.toml`: what is served, to whom, and with which options.
 
 mod access;
+mod all_nodes;
 mod catalog;
 mod check;
 mod components;

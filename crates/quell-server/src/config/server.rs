@@ -54,7 +54,10 @@ impl Config {
         let config = EngineConfig::new().grace(grace).abort_wait(abort_wait).limits(limits);
         let has_programs = !(self.agents.is_empty() && self.workflows.is_empty());
         let limits = self.run_limits(asked.or(has_programs.then_some(running_max)));
-        limits.into_iter().fold(config, |config, (scope, limits)| config.limit(scope, limits))
+        let config =
+            limits.into_iter().fold(config, |config, (scope, limits)| config.limit(scope, limits));
+        let limits = self.limits_of_all_nodes().into_iter();
+        limits.fold(config, |config, (scope, max)| config.limit_of_all_nodes(scope, max))
     }
 
     /// Yields the bounds of the HTTP service, with `places` for streams, waits and starts.

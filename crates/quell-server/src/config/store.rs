@@ -6,12 +6,15 @@ use std::time::Duration;
 
 use quell::EngineConfig;
 use quell_flow::PlanError;
+use quell_postgres::PostgresOptions;
 use quell_report::text::span;
 use serde::Deserialize;
 
 use super::file::Config;
 use crate::quoted::of_path;
-use crate::store::{Database, EXPECTED, Keep, NodeArgs, Place, default_name, is_url};
+use crate::store::{
+    Database, EXPECTED, Keep, NodeArgs, Place, default_name, is_address, is_no_path,
+};
 use crate::times;
 
 /// `[store]`. Without a place, here or on the command line, runs are in memory only.
@@ -90,11 +93,11 @@ impl Config {
         let several = |key| Err((key, ONE_PLACE.to_owned()));
         match (path, url, url_env) {
             (None, None, None) => Ok(None),
-            (Some(path), None, None) if path.to_str().is_some_and(is_url) => {
+            (Some(path), None, None) if path.to_str().is_some_and(is_no_path) => {
                 Err(("path", "expected a file; the address of a database is `url`".to_owned()))
             }
             (Some(path), None, None) => Ok(Some(Place::File(self.folder.join(path)))),
-            (None, Some(url), None) if is_url(url) => Ok(Some(Place::of(url.into()))),
+            (None, Some(url), None) if is_address(url) => Ok(Some(Place::of(url.into()))),
             (None, Some(_), None) => {
                 Err(("url", format!("is no address of a database; expected {EXPECTED}")))
             }
@@ -127,7 +130,7 @@ impl Config {
             _ => self.fault(&["store", key], words),
         };
         let Some(Place::Database(database)) = place else {
-            let words = "is for servers on a database; expected one as the place of the store";
+            let words = "is for servers on a database: add `--store postgres://USER@HOST/DATABASE`";
             let is_named = asked.node.is_some() || node.is_some();
             let key = is_named.then_some("node").or(lease.map(|_| "lease"))?;
             return Some(told(key, words));
@@ -138,6 +141,14 @@ impl Config {
         }
         let engine = EngineConfig::new().grace(self.grace()).abort_wait(self.abort_wait());
         let longer_than = engine.shortest_lease();
+        if self.lease(database) > PostgresOptions::LEASE_MAX {
+            let words = format!(
+                "is too long: nobody has the runs of a server that is gone before its lease is \
+                 over; expected at most {}",
+                span(PostgresOptions::LEASE_MAX)
+            );
+            return Some(told("lease", &words));
+        }
         (self.lease(database) <= longer_than).then(|| {
             let most = span(longer_than);
             let words = format!(

@@ -170,12 +170,15 @@ mod tests {
     use crate::help::SERVE_AFTER_HELP;
 
     /// The tables of the file, each with what stands before and after a line of it.
-    const TABLES: [(&str, &str); 16] = [
+    const TABLES: [(&str, &str); 19] = [
         ("", ""),
         ("[server]", ""),
         ("[store]", ""),
         ("[limits]", ""),
         ("[limits.each_owner]", ""),
+        ("[limits.all_nodes]", ""),
+        ("[limits.all_nodes.each_owner]", ""),
+        ("[limits.all_nodes.components.'agent/a']", ""),
         ("[[keys]]", ""),
         ("[[tokens]]", ""),
         ("[agents.a]", ""),

@@ -8,12 +8,18 @@ use quell_http::{BodyKinds, Service, guard_open};
 use serde_json::Value;
 
 use super::demo::Demo;
-use super::{access, leftover, streams};
+use super::metrics::Metrics;
+use super::{access, leftover, metrics, streams};
 use crate::config::Config;
 
 /// Puts all contracts on one port: `AgentOS` and `LangGraph` at `/`, `Playbook3D` under
 /// `/playbook3d`, the native API under `/v1`, and in demo mode the witness.
-pub(super) fn router(service: &Service, config: &Config, demo: Option<Demo>) -> Router {
+pub(super) fn router(
+    service: &Service,
+    config: &Config,
+    demo: Option<Demo>,
+    metrics: Metrics,
+) -> Router {
     let about = about(service, config);
     // Pages of other origins may read `/info`, as they may read the rest of LangGraph.
     let info = Router::new()
@@ -22,6 +28,7 @@ pub(super) fn router(service: &Service, config: &Config, demo: Option<Demo>) -> 
     let has_codes = config.agentos.error_codes;
     let app = Router::new()
         .merge(quell_http::router(service.clone()))
+        .merge(metrics::router(service.clone(), metrics))
         .merge(quell_agentos::routes(service.clone(), config.agentos.clone()))
         .merge(info);
     let mut options = config.playbook3d.clone();

@@ -18,7 +18,7 @@ pub(crate) fn serve(args: &ServeArgs) -> ExitCode {
     let log = Log::open(args.log_format, args.log);
     match try_serve(args, &log) {
         Ok(Served::Done) => ExitCode::SUCCESS,
-        Ok(Served::LeaseLost(words)) => {
+        Ok(Served::Lost(words)) => {
             log.refuse((&[], ""), &words);
             ExitCode::from(EXIT_FAILED)
         }

@@ -12,6 +12,7 @@ mod held;
 mod idle;
 mod leftover;
 mod log;
+mod metrics;
 mod nodes;
 mod site;
 mod socket;

@@ -2,35 +2,47 @@
 
 use std::convert::Infallible;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use quell::store::{RunRecord, Store};
 use quell_http::Service;
 use tokio::time::{sleep, timeout};
 
 use super::log::Log;
+use super::metrics::Metrics;
 use crate::store::OpenStore;
 
 /// Takes over what nodes have left that are gone, and tells in the log whether the database
 /// answers. Without a database that others have as well there is nothing to do.
-pub(super) async fn beside(store: Option<&OpenStore>, service: &Service, log: &Log) -> Infallible {
+pub(super) async fn beside(
+    store: Option<&OpenStore>,
+    (service, metrics): (&Service, &Metrics),
+    log: &Log,
+) -> Infallible {
     let Some(store) = store.filter(|store| store.is_shared()) else {
         return std::future::pending().await;
     };
-    let (never, _) = tokio::join!(take_over(store, service, log), watch(service));
+    let (never, _) = tokio::join!(take_over(store, (service, metrics), log), watch(service));
     never
 }
 
-async fn take_over(store: &OpenStore, service: &Service, log: &Log) -> Infallible {
+async fn take_over(
+    store: &OpenStore,
+    (service, metrics): (&Service, &Metrics),
+    log: &Log,
+) -> Infallible {
     let port: Arc<dyn Store> = store.port();
     let going_on = |run: &RunRecord| service.catalog().recovery(run, &port);
     let mut is_told = false;
     loop {
-        sleep(PAUSE).await;
+        let next = service.engine().next_lease_end();
+        let until_next = next.map_or(PAUSE, |at| at.saturating_duration_since(Instant::now()));
+        sleep(until_next.clamp(PAUSE_MIN, PAUSE)).await;
         match store.take_over_from_others(service.engine(), going_on).await {
             Ok(taken) => {
                 is_told = false;
                 if let Some((held, lines)) = taken {
+                    metrics.has_taken_over();
                     for line in lines {
                         log.say(&line);
                     }
@@ -68,6 +80,9 @@ async fn watch(service: &Service) -> Infallible {
 
 /// How often is looked.
 const PAUSE: Duration = Duration::from_secs(1);
+
+/// How soon at the soonest, when the lease of another node is about to be over.
+const PAUSE_MIN: Duration = Duration::from_millis(20);
 
 /// How long a database may take that counts as there.
 const ANSWER_WAIT: Duration = Duration::from_secs(2);

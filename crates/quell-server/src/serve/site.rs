@@ -12,20 +12,21 @@ use quell::{Engine, HeldAttempts, Shutdown, ShutdownReport};
 use quell_demo::Witness;
 use quell_flow::Catalog;
 use quell_http::{Access, Service};
-use tokio::net::{TcpListener, TcpSocket};
+use tokio::net::TcpSocket;
 use tokio::runtime::Handle;
 
 use super::app;
 use super::connections::Connections;
 use super::demo::Demo;
 use super::log::Log;
+use super::metrics::Metrics;
 use super::nodes;
 use crate::args::ServeArgs;
 use crate::config::{Checked, Config};
 use crate::descriptors::Shares;
 use crate::remote;
 use crate::signals::{Signal, Signals};
-use crate::store::{Keep, NodeArgs, OpenStore, Place};
+use crate::store::{Keep, NodeArgs, NotOpened, OpenStore, Place, Unresumed};
 use quell_report::text::{printable, span, still_executes};
 
 /// The components, the access control and the options of a server, checked.
@@ -95,12 +96,18 @@ impl Site {
         let Self { config, access, catalog, listen, demo, store, keep } = self;
         let mut signals =
             Signals::listen().map_err(|error| format!("signals cannot be handled: {error}"))?;
+        let cannot = |error: io::Error| format!("cannot listen on {listen}: {}", told(&error));
+        // Before a node joins, and takes runs over: what cannot serve leaves them to others.
+        let socket = bound(listen).map_err(cannot)?;
         let store = match store {
             None => None,
-            Some(store) => Some(store.open(&mut signals).await?),
+            Some(store) => match store.open(&mut signals, log).await {
+                Ok(store) => Some(store),
+                Err(NotOpened::Away(words)) => return Ok(Served::Lost(words)),
+                Err(NotOpened::Refused(words)) => return Err(words),
+            },
         };
-        let cannot = |error: io::Error| format!("cannot listen on {listen}: {}", told(&error));
-        let listener = listener(listen).map_err(cannot)?;
+        let listener = socket.listen(QUEUE).map_err(cannot)?;
         let address = listener.local_addr().map_err(cannot)?;
         if let Err(error) = quell_process::raise_descriptors() {
             tracing::warn!(%error, "limit of descriptors cannot be raised");
@@ -111,18 +118,12 @@ impl Site {
         let engine = Engine::with_config(of_engine);
         let mut held = HeldAttempts::default();
         if let Some(store) = &store {
-            let port = store.port();
-            let going_on = |run: &RunRecord| catalog.recovery(run, &port);
-            let left_behind;
-            let say = |words: &str| log.say(words);
-            (held, left_behind) = store.recover(&engine, &mut signals, say, going_on).await?;
-            for words in left_behind {
-                log.say(&words);
-            }
+            held = taken_in(store, (&engine, &catalog), &mut signals, log).await?;
         }
         let limits = config.limits(shares.streams());
         let service = Service::new(engine.clone(), catalog).limits(limits).access(access);
-        let app = app::router(&service, &config, demo);
+        let metrics = Metrics::new(store.as_ref().and_then(OpenStore::node));
+        let app = app::router(&service, &config, demo, metrics.clone());
         let connections = Connections::accept(listener, app, shares.connections);
         announce(address);
         // Only now: from here on they can be read, and stopped.
@@ -134,7 +135,7 @@ impl Site {
             () = engine.lease_lost() => End::LeaseLost,
             signal = signals.next() => End::Signal(signal),
             never = keep.prune(&engine) => match never {},
-            never = nodes::beside(store.as_ref(), &service, log) => match never {},
+            never = nodes::beside(store.as_ref(), (&service, &metrics), log) => match never {},
         };
         let plan = Shutdown {
             grace: config.grace(),
@@ -150,15 +151,40 @@ impl Site {
         let report = drained(&engine, plan, &mut signals, log).await;
         connections.close(LAST_WORDS).await;
         remote::confirmed(&mut signals, |words| log.say(&words)).await;
-        log.say(&summary(&report));
+        log.say(&summary(&report, store.as_ref().is_some_and(OpenStore::is_shared)));
         if let Some(store) = store {
             store.close().await;
         }
-        Ok(match end {
-            End::Signal(_) => Served::Done,
-            End::LeaseLost => Served::LeaseLost(LEASE_LOST.to_owned()),
-        })
+        Ok(end.served())
     }
+}
+
+/// Decides what an earlier process has left in the store, and tells the log of it. Yields what goes
+/// on, which is held.
+async fn taken_in(
+    store: &OpenStore,
+    (engine, catalog): (&Engine, &Catalog),
+    signals: &mut Signals,
+    log: &Log,
+) -> Result<HeldAttempts, String> {
+    let port = store.port();
+    let mut unresumed = Unresumed::default();
+    let going_on = |run: &RunRecord| {
+        let how = catalog.recovery(run, &port);
+        if how.is_none() {
+            unresumed.note(run, catalog);
+        }
+        how
+    };
+    let say = |words: &str| log.say(words);
+    let (held, left_behind) = store.recover(engine, signals, say, going_on).await?;
+    for words in left_behind {
+        log.say(&words);
+    }
+    for words in unresumed.lines() {
+        tracing::warn!("{words}");
+    }
+    Ok(held)
 }
 
 /// Where runs are kept.
@@ -171,10 +197,15 @@ enum Origin {
 
 impl Origin {
     /// Opens the store.
-    async fn open(self, signals: &mut Signals) -> Result<OpenStore, String> {
+    async fn open(self, signals: &mut Signals, log: &Log) -> Result<OpenStore, NotOpened> {
         match self {
-            Self::File(path) => OpenStore::open(&path),
-            Self::Node(node) => OpenStore::join(node, signals).await,
+            Self::File(path) => Ok(OpenStore::open(&path)?),
+            Self::Node(node) => {
+                let words = node.words();
+                let opened = OpenStore::join(node, signals).await?;
+                log.say(&words);
+                Ok(opened)
+            }
         }
     }
 }
@@ -186,6 +217,13 @@ enum End {
 }
 
 impl End {
+    fn served(&self) -> Served {
+        match self {
+            Self::Signal(_) => Served::Done,
+            Self::LeaseLost => Served::Lost(LEASE_LOST.to_owned()),
+        }
+    }
+
     /// Yields words for it.
     const fn as_str(&self) -> &'static str {
         match self {
@@ -199,8 +237,8 @@ impl End {
 pub(super) enum Served {
     /// By a signal.
     Done,
-    /// Because it was not heard of for too long, as these words say.
-    LeaseLost(String),
+    /// Because of its database: it was not heard of for too long, or there is none to begin with.
+    Lost(String),
 }
 
 /// Yields the words of an error of listening, with what to do about it.
@@ -221,13 +259,13 @@ fn told(error: &io::Error) -> String {
     format!("{error}{hint}")
 }
 
-/// Listens as [`TcpListener::bind`] does, with a longer queue.
-fn listener(address: SocketAddr) -> io::Result<TcpListener> {
+/// Takes the address, and does not listen yet: nobody is kept waiting before there is an answer.
+fn bound(address: SocketAddr) -> io::Result<TcpSocket> {
     let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
     // Closed connections of an earlier server would otherwise block the address for a while.
     socket.set_reuseaddr(true)?;
     socket.bind(address)?;
-    socket.listen(QUEUE)
+    Ok(socket)
 }
 
 /// Shuts the engine down; a further signal aborts every run.
@@ -248,13 +286,17 @@ async fn drained(
     report
 }
 
-fn summary(report: &ShutdownReport) -> String {
-    // What did not end is paused, and is left so to the next process.
+fn summary(report: &ShutdownReport, is_shared: bool) -> String {
+    // What did not end is paused, and is left so to the next process, or waits for a node.
     let paused = report.roots.live;
     let (stopped, took) = (report.roots.total() - paused, span(report.took));
     let runs = |count: u64| if count == 1 { "run" } else { "runs" };
     let mut words = format!("stopped {stopped} live {} in {took}", runs(stopped));
-    if paused > 0 {
+    if paused > 0 && is_shared {
+        let left =
+            if paused == 1 { "is paused or waits, and is" } else { "are paused or wait, and are" };
+        let _ = write!(words, "; {paused} {} {left} left to other servers", runs(paused));
+    } else if paused > 0 {
         let stay = if paused == 1 { "stays" } else { "stay" };
         let _ = write!(words, "; {paused} paused {} {stay} so, for the next process", runs(paused));
     }
@@ -262,8 +304,11 @@ fn summary(report: &ShutdownReport) -> String {
         let (sort, name) = (left.what.as_str(), printable(&left.name));
         format!("\nabandoned: {sort} {name} {}", still_executes(left.what))
     });
-    let unstored = (report.unstored > 0)
-        .then(|| format!("\n{} facts of runs are not known to be stored", report.unstored));
+    let unstored = match report.unstored {
+        0 => None,
+        1 => Some("\n1 fact of a run is not known to be stored".to_owned()),
+        facts => Some(format!("\n{facts} facts of runs are not known to be stored")),
+    };
     iter::once(words).chain(left).chain(unstored).collect()
 }
 

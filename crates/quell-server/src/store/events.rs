@@ -4,9 +4,10 @@ use std::process::ExitCode;
 
 use clap::Args;
 use quell::store::{ImpliedEvents, Subtree};
-use quell::{EventKind, RunEvent, limits};
+use quell::{RunEvent, limits};
 
 use super::kept_runs::KeptRuns;
+use super::named_runs::run_ids;
 use super::out::{Fault, Out, written};
 use super::store_args::AnyStoreArgs;
 use crate::help::EVENTS_PAGE;
@@ -19,7 +20,7 @@ use crate::tree::Tree;
 pub(crate) struct EventsArgs {
     /// The id of the run as its caller knows it, or what its UUID alone begins with. Without it
     /// the page about events is printed
-    #[arg(value_name = "RUN")]
+    #[arg(value_name = "RUN", value_parser = run_ids())]
     run: Option<String>,
 
     #[command(flatten)]
@@ -49,11 +50,7 @@ pub(crate) fn events(args: &EventsArgs) -> ExitCode {
                 match event {
                     Ok(event) => {
                         implied.saw(&event);
-                        let last = match event.kind {
-                            EventKind::Lagged { to, .. } => to,
-                            _ => event.seq,
-                        };
-                        after = after.max(last);
+                        after = after.max(event.last_seq());
                         shown.event(&event)?;
                     }
                     Err(unreadable) => {

@@ -25,12 +25,12 @@ pub(crate) struct KeepArgs {
 
     /// Keep at most so many ended runs in the store, those below others not counted; the ones that
     /// were accepted first are deleted. Zero keeps none beyond memory
-    #[arg(long, value_name = "NUMBER")]
+    #[arg(long, value_name = "NUMBER", value_parser = count)]
     keep_runs: Option<u64>,
 
     /// Keep at most so many MiB in the store; while there are more, the ended runs that were
     /// accepted first are deleted. Zero keeps none beyond memory
-    #[arg(long, value_name = "MIB")]
+    #[arg(long, value_name = "MIB", value_parser = count)]
     keep_mib: Option<u64>,
 }
 
@@ -85,6 +85,11 @@ impl Keep {
         retention.bytes_max = self.mib.map(|mib| mib.saturating_mul(1 << 20));
         retention
     }
+}
+
+/// Reads a number.
+fn count(text: &str) -> Result<u64, String> {
+    text.parse().map_err(|_| "expected a whole number from 0 on, such as `1000`".to_owned())
 }
 
 /// How often is looked.

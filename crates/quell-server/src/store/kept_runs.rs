@@ -87,7 +87,7 @@ impl KeptRuns {
         }
         let digits = text.chars().filter(|c| *c != '-').count();
         let Some(range) = beginning(text).filter(|_| digits >= DIGITS_MIN) else {
-            return Err(self.no_run(&shown));
+            return Err(self.no_id(&shown));
         };
         let found = self.roots(range)?;
         match found.len() {
@@ -127,13 +127,33 @@ impl KeptRuns {
 
     fn no_run(&self, text: &str) -> String {
         let place = self.place.to_string();
-        let place = printable(&place);
+        format!(
+            "no run `{text}` is in {}; {} lists those that are",
+            printable(&place),
+            self.lists()
+        )
+    }
+
+    /// Says of a text that is too short for an id, or of none, what an id looks like.
+    fn no_id(&self, text: &str) -> String {
+        let place = self.place.to_string();
+        format!(
+            "no run `{text}` is in {}; expected an id such as {EXAMPLE}, or the first digits of \
+             one, at least {DIGITS_MIN}; {} lists the runs",
+            printable(&place),
+            self.lists(),
+        )
+    }
+
+    /// Yields the command line that lists the runs.
+    fn lists(&self) -> String {
         // What is shown of an address does not open it: it has no user.
-        let lists = match self.place {
-            Place::File(_) => format!("`quell runs --store {place}`"),
+        match self.place {
+            Place::File(_) => {
+                format!("`quell runs --store {}`", printable(&self.place.to_string()))
+            }
             Place::Database(_) => "`quell runs` of the same store".to_owned(),
-        };
-        format!("no run `{text}` is in {place}; {lists} lists those that are")
+        }
     }
 }
 
@@ -168,6 +188,9 @@ fn beginning(text: &str) -> Option<(RunId, RunId)> {
 
 /// The fewest digits that stand for a run which is changed.
 const DIGITS_MIN: usize = 4;
+
+/// What an id looks like.
+const EXAMPLE: &str = "01a213ca-2413-7e94-a5cc-82e28401cd7e";
 
 /// Runs that begin alike and are shown.
 const SHOWN_MAX: usize = 5;

@@ -3,14 +3,14 @@
 use std::env;
 use std::fs::{self, DirBuilder};
 use std::io::{self, ErrorKind};
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
 use std::path::PathBuf;
 use std::time::Duration;
 
 use quell::store::StoreError;
 use quell_postgres::PostgresOptions;
-use quell_report::text::printable;
+use quell_report::text::{printable, span};
 use uuid::Uuid;
 
 use super::place::{Database, Place};
@@ -34,16 +34,30 @@ impl NodeArgs {
         options
     }
 
+    /// Says which node it is, and of what, once it has joined.
+    pub(crate) fn words(&self) -> String {
+        let Self { database, name, lease } = self;
+        format!("node {} of {database}, with a lease of {}", printable(name), span(*lease))
+    }
+
     /// Says what is wrong with the database, or with the name.
     pub(super) fn told(&self, error: &StoreError) -> String {
-        let words = Place::Database(self.database.clone()).told(error);
-        if !matches!(error, StoreError::InUse { .. }) {
-            return words;
-        }
-        let name = printable(&self.name);
+        let StoreError::InUse { by } = error else {
+            return Place::Database(self.database.clone()).told(error);
+        };
+        let (name, by) = (printable(&self.name), printable(by));
+        // As it is of each server of this host that is to take any port.
+        let is_of_any_port = self.name == default_name(ANY_PORT);
+        let why = if is_of_any_port {
+            ", as is each server of this host that takes any port (`:0`) and has no other name"
+        } else {
+            ""
+        };
         format!(
-            "{words}. This one is node `{name}`: if that is another server, name this one with \
-             `--node`"
+            "{}: is in use by {by}. This one is node `{name}`{why}: if that is another server, \
+             name this one with `--node NAME`, or `node` of `[store]`; if it is this one, end it \
+             first",
+            printable(&self.database.to_string()),
         )
     }
 
@@ -93,6 +107,9 @@ fn own_folder() -> Result<PathBuf, String> {
     }
 }
 
+/// Where a server listens that takes any port.
+const ANY_PORT: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);
+
 /// The names of what guardians hold.
 const SPACE: Uuid = Uuid::from_u128(0x7175_656c_6c2d_6e6f_6465_2d67_7561_7264);
 
@@ -113,6 +130,19 @@ mod tests {
         assert_eq!(own, guard("postgres://u:two@h:5432/d", "a"));
         assert_ne!(own, guard("postgres://u:one@h/d", "b"));
         assert_ne!(own, guard("postgres://u:one@h/e", "a"));
+    }
+
+    #[test]
+    fn a_name_that_is_in_use_is_told_with_how_to_choose_another_and_why_two_have_one() {
+        let error = StoreError::InUse { by: "quell, process 7".into() };
+        let told = |name: &str| args("postgres://u:sesame@h/d", name).told(&error);
+        let says = "postgres://h:5432/d: is in use by quell, process 7. This one is node `a`: if";
+        assert!(told("a").starts_with(says), "{}", told("a"));
+        let any = told(&default_name("127.0.0.1:0".parse().expect("an address")));
+        assert!(any.contains(":0`, as is each server of this host that takes any port"), "{any}");
+        for told in [told("a"), any] {
+            assert!(told.contains("`--node NAME`, or `node` of `[store]`"), "{told}");
+        }
     }
 
     #[test]

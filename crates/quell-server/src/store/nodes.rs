@@ -2,21 +2,27 @@
 
 use std::process::ExitCode;
 
-use clap::Args;
+use clap::{Args, Subcommand};
 use quell::limits;
-use quell_postgres::NodeRecord;
+use quell_postgres::{LostNode, NodeRecord};
 use quell_report::text::{printable, span};
 use serde_json::{Value, json};
 
+use super::forget::{FORGET_AFTER_HELP, ForgetArgs, forget};
 use super::out::{Fault, Out, written};
 use super::place::Place;
 use super::reader::DatabaseReader;
 use super::runs::time;
 use super::store_args::StoreArgs;
+use crate::shell_word::shell_word;
 
 /// What `quell nodes` is told.
 #[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
 pub(crate) struct NodesArgs {
+    #[command(subcommand)]
+    command: Option<NodesCommand>,
+
     #[command(flatten)]
     store: StoreArgs,
 
@@ -25,18 +31,27 @@ pub(crate) struct NodesArgs {
     json: bool,
 }
 
-/// Lists the members, and yields the exit code.
+/// What `quell nodes` does beside listing them.
+#[derive(Debug, Subcommand)]
+pub(crate) enum NodesCommand {
+    /// Say that a node is gone for good, so that its runs are in doubt no longer
+    #[command(after_help = FORGET_AFTER_HELP)]
+    Forget(ForgetArgs),
+}
+
+/// Lists the members, or forgets one, and yields the exit code.
 pub(crate) fn nodes(args: &NodesArgs) -> ExitCode {
-    written(|out| list(args, out))
+    match &args.command {
+        None => written(|out| list(args, out)),
+        Some(NodesCommand::Forget(args)) => forget(args),
+    }
 }
 
 fn list(args: &NodesArgs, out: &mut Out) -> Result<(), Fault> {
     let place = args.store.place()?;
     let Place::Database(database) = &place else {
         let path = place.to_string();
-        let path = printable(&path);
-        let words = format!("{path} is a file, which one process has at a time; nodes share a");
-        return Err(Fault::Refused(format!("{words} database: `--store postgres://…`")));
+        return Err(Fault::Refused(format!("{} {NO_DATABASE}", printable(&path))));
     };
     let open = DatabaseReader::open(database).map_err(|error| place.told(&error))?;
     let DatabaseReader { reader, waits } = open;
@@ -54,9 +69,36 @@ fn list(args: &NodesArgs, out: &mut Out) -> Result<(), Fault> {
         out.flush()?;
         match page.last() {
             Some(last) => after = Some(last.name.as_deref().unwrap_or_default().to_owned()),
-            None => return Ok(()),
+            None => break,
         }
     }
+    let mut after: Option<String> = None;
+    loop {
+        let page = waits.block_on(reader.lost_nodes(after.as_deref(), limits::STORE_PAGE_MAX));
+        let page = page.map_err(|error| place.told(&error))?;
+        for lost in &page {
+            out.line(if args.json { lost_json(lost) } else { lost_line(lost) })?;
+        }
+        out.flush()?;
+        let Some(last) = page.last() else { return Ok(()) };
+        after = Some((*last.name).to_owned());
+    }
+}
+
+fn lost_line(lost: &LostNode) -> String {
+    let LostNode { name, runs, .. } = lost;
+    let runs = if *runs == 1 { "1 run".to_owned() } else { format!("{runs} runs") };
+    format!(
+        "{:<20}  {:<13}  it may execute something of {runs} still; once you know that it does not: \
+         quell nodes forget {}",
+        printable(name),
+        "lost",
+        shell_word(name),
+    )
+}
+
+fn lost_json(lost: &LostNode) -> String {
+    json!({ "name": lost.name, "lost": true, "runs_in_doubt": lost.runs }).to_string()
 }
 
 fn line(node: &NodeRecord) -> String {
@@ -98,6 +140,10 @@ fn to_json(node: &NodeRecord) -> Value {
     })
 }
 
+/// What is wrong with a store that is none of nodes, behind its path.
+pub(super) const NO_DATABASE: &str = "is a file, which one process has at a time; nodes share a \
+    database: `--store postgres://…`";
+
 /// Below the help of `quell nodes`.
 pub(crate) const NODES_AFTER_HELP: &str = "\
 A line has the name of a node, whether a process has that name by now, its lease by the clock of \
@@ -105,6 +151,11 @@ the database, how many runs it has that have not ended, those below another one 
 many stops it has not answered, and what the database says of its process. A node whose lease is \
 over is there until another one takes over what it had. A server that is not one of several is \
 `(alone)`.
+
+Behind them is each node that was lost and may still execute something of runs that others have by \
+now, `lost`. Such runs are not quiescent. A node is there until it is back, or until you say that \
+it is gone for good: `quell nodes forget NAME`. With --json that is an object with `name`, `lost` \
+and `runs_in_doubt`.
 
 Nothing is changed, and no lock is taken. A role needs usage on the schema `quell` and select on \
 its tables; to see the processes of other roles also pg_read_all_stats.
@@ -115,4 +166,6 @@ Exit codes:
 
 Examples:
   quell nodes --store postgres://quell@db.example/runs
-  quell nodes --store-env RUNS_URL --json | jq -r 'select(.connected == false).name'";
+  quell nodes --store-env RUNS_URL --json | jq -r 'select(.connected == false).name'
+  quell nodes forget web-1:7777 --store-env RUNS_URL    one that is gone for good
+  quell help nodes forget                               what that says, and to whom";

@@ -20,6 +20,7 @@ use quell_sqlite::SqliteStore;
 use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 
+use super::begun;
 use super::ended::{end_programs, forget_doubt_if_none_is_left};
 use super::left_behind::{BEFORE, Failed, words};
 use super::node::NodeArgs;
@@ -35,6 +36,8 @@ pub(crate) struct OpenStore {
     pub(super) node: Option<Arc<PostgresNode>>,
     /// What the guardians of this process hold.
     guard: PathBuf,
+    /// What is said of a store that has begun where something stood.
+    begun: Option<String>,
 }
 
 impl OpenStore {
@@ -46,11 +49,24 @@ impl OpenStore {
     /// Fails with what to do about it: somebody has the file, it is no store, it is damaged, it
     /// cannot be written. None of these changes it.
     pub(crate) fn open(path: &Path) -> Result<Self, String> {
-        let place = Place::File(path.to_owned());
-        let store = SqliteStore::open(path).map_err(|error| place.told(&error))?;
+        Self::of_file(path).map_err(|error| {
+            let told = Place::File(path.to_owned()).told(&error);
+            if matches!(error, StoreError::NoFilesHere { .. }) {
+                format!("{told}; {FILES}")
+            } else {
+                told
+            }
+        })
+    }
+
+    /// As [`open`](Self::open), with the error itself.
+    pub(super) fn of_file(path: &Path) -> Result<Self, StoreError> {
+        let (place, store) = (Place::File(path.to_owned()), SqliteStore::open(path)?);
+        let begun = begun::words(&place, store.begun());
         // By each name of the store it is the same file.
         let own = path.canonicalize().unwrap_or_else(|_| path.to_owned());
-        Ok(Self { place, store: Arc::new(store), node: None, guard: beside(&own, GUARD) })
+        let guard = beside(&own, GUARD);
+        Ok(Self { place, store: Arc::new(store), node: None, guard, begun })
     }
 
     /// Joins the servers on a database.
@@ -60,19 +76,28 @@ impl OpenStore {
     /// Fails with what to do about it: the database cannot be reached, lets nobody in, may lose
     /// what it has acknowledged, or has what is none of ours; somebody has the name, or has all of
     /// it alone; there is no place for what guardians hold. Fails with a signal, too.
-    pub(crate) async fn join(node: NodeArgs, signals: &mut Signals) -> Result<Self, String> {
+    pub(crate) async fn join(node: NodeArgs, signals: &mut Signals) -> Result<Self, NotOpened> {
         let guard = node.guard()?;
         let opened = tokio::select! {
             biased;
             signal = signals.next() => {
                 let name = signal.as_str();
-                return Err(format!("{name}: the database had not answered; nothing was started"));
+                let words = format!("{name}: the database had not answered; nothing was started");
+                return Err(words.into());
             }
             opened = PostgresNode::open(node.options()) => opened,
         };
-        let opened = Arc::new(opened.map_err(|error| node.told(&error))?);
+        let opened = Arc::new(opened.map_err(|error| {
+            let words = node.told(&error);
+            match error {
+                StoreError::Unreachable { .. } | StoreError::NoConnection { .. } => {
+                    NotOpened::Away(words)
+                }
+                _ => NotOpened::Refused(words),
+            }
+        })?);
         let (place, store) = (Place::Database(node.database), Arc::clone(&opened) as _);
-        Ok(Self { place, store, node: Some(opened), guard })
+        Ok(Self { place, store, node: Some(opened), guard, begun: None })
     }
 
     /// Lets an engine keep its runs here.
@@ -109,7 +134,8 @@ impl OpenStore {
         }
         let forgotten = forget_doubt_if_none_is_left(&*self.store).await;
         forgotten.map_err(|error| self.place.told(&error))?;
-        Ok((held, late.into_iter().chain(words(&recovered, &failed, BEFORE)).collect()))
+        let before = self.begun.iter().cloned().chain(late);
+        Ok((held, before.chain(words(&recovered, &failed, BEFORE)).collect()))
     }
 
     /// As [`recover`](Self::recover), with one run that is to go on. Yields it, paused or not.
@@ -278,6 +304,21 @@ impl OpenStore {
     }
 }
 
+/// Why a store was not opened, in words for the user.
+#[derive(Debug)]
+pub(crate) enum NotOpened {
+    /// The database cannot be reached. The same may go well later.
+    Away(String),
+    /// Something has to be mended first.
+    Refused(String),
+}
+
+impl From<String> for NotOpened {
+    fn from(words: String) -> Self {
+        Self::Refused(words)
+    }
+}
+
 /// Tells whether work has ended once the process is gone that did it, and its guardian.
 const fn has_ended(what: Work) -> bool {
     matches!(what, Work::Body | Work::Hook | Work::Blocking | Work::Process)
@@ -303,11 +344,15 @@ pub(crate) fn is_part_of(store: &Path, path: &Path) -> bool {
 }
 
 /// Yields the name of what stands beside a file.
-fn beside(file: &Path, end: &str) -> PathBuf {
+pub(super) fn beside(file: &Path, end: &str) -> PathBuf {
     let mut name = OsString::from(file);
     name.push(end);
     name.into()
 }
+
+/// What a store is made of, for whoever may make no files.
+const FILES: &str = "a store is made of FILE, FILE.lock and FILE.guard, and of FILE-wal and \
+                     FILE-shm while it is open";
 
 /// The end of the name of the file that guardians hold. It stays, empty.
 const GUARD: &str = ".guard";

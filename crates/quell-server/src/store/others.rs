@@ -1,13 +1,21 @@
 //! What a server on a database does beside its own runs: it takes over from nodes that are gone.
 
+use std::sync::Arc;
+
 use quell::store::{RunRecord, StoreError};
 use quell::{Engine, HeldAttempts, Recovery};
+use quell_postgres::PostgresNode;
 use quell_report::text::printable;
 
 use super::left_behind::{Failed, words};
 use super::open::OpenStore;
 
 impl OpenStore {
+    /// Yields it as the node that it is, if others have it as well.
+    pub(crate) fn node(&self) -> Option<Arc<PostgresNode>> {
+        self.node.clone()
+    }
+
     /// Tells whether others have it as well.
     pub(crate) const fn is_shared(&self) -> bool {
         self.node.is_some()
@@ -32,6 +40,18 @@ impl OpenStore {
             Some(name) => format!("node {}, which is gone,", printable(name)),
             None => "a node that is gone".to_owned(),
         };
-        Ok(Some((held, words(&taken.recovered, &failed, &whose))))
+        let mut lines = words(&taken.recovered, &failed, &whose);
+        let lost = taken.from.as_deref().filter(|name| !name.ends_with(DRAINED));
+        if let Some(name) = lost.filter(|_| !lines.is_empty()) {
+            lines.push(format!(
+                "what node {} had begun may execute still, until it is back: see `quell nodes`, \
+                 and `quell help nodes forget` if it is gone for good",
+                printable(name),
+            ));
+        }
+        Ok(Some((held, lines)))
     }
 }
+
+/// How the name of a node ends that has given up what it had.
+const DRAINED: &str = " (drained)";

@@ -37,6 +37,11 @@ impl Out {
         writeln!(self.stdout, "{line}").map_err(Fault::Stdout)
     }
 
+    /// Tells whether there was nothing to write, and nothing that cannot be read.
+    pub(super) const fn is_empty(&self) -> bool {
+        !self.has_begun && !self.has_gaps
+    }
+
     /// Writes all that waits: a reader may want to see it before more is read.
     pub(super) fn flush(&mut self) -> Result<(), Fault> {
         self.stdout.flush().map_err(Fault::Stdout)

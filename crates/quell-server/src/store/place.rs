@@ -26,7 +26,7 @@ impl Place {
     /// Reads the value of `--store`: the address of a database, or a path.
     pub(crate) fn of(value: OsString) -> Self {
         match value.to_str() {
-            Some(url) if is_url(url) => Self::Database(Database(url.to_owned())),
+            Some(url) if is_no_path(url) => Self::Database(Database(url.to_owned())),
             _ => Self::File(value.into()),
         }
     }
@@ -45,7 +45,7 @@ impl Place {
             );
         }
         let what = match env::var(name) {
-            Ok(url) if is_url(&url) => return Ok(Self::Database(Database(url))),
+            Ok(url) if is_address(&url) => return Ok(Self::Database(Database(url))),
             Ok(url) if url.is_empty() => "is empty",
             Ok(_) => "is no address of a database",
             Err(VarError::NotPresent) => "is not set",
@@ -96,17 +96,50 @@ impl fmt::Debug for Database {
 
 /// Reads the value of `--store`.
 pub(crate) fn places() -> impl TypedValueParser<Value = Place> {
-    OsStringValueParser::new().map(Place::of)
+    OsStringValueParser::new().try_map(|value: OsString| {
+        if value.is_empty() {
+            return Err("is empty, as a variable that is not set is; expected one such as \
+                        `runs.db`");
+        }
+        let is_variable = value.to_str().is_some_and(|text| text.starts_with('$'));
+        if is_variable {
+            return Err("is a variable in single quotes, which a shell leaves as it is; expected \
+                        `--store-env NAME`");
+        }
+        Ok(Place::of(value))
+    })
 }
 
-/// Tells whether a text is the address of a database, or has the password of one: it is no path,
-/// which would be shown.
-pub(crate) fn is_url(text: &str) -> bool {
+/// Tells whether a text is the address of a database: a URL, or pairs.
+pub(crate) fn is_address(text: &str) -> bool {
     let text = text.to_ascii_lowercase();
-    SCHEMES.iter().any(|scheme| text.starts_with(scheme)) || text.contains("password=")
+    let has = |pair: &&str| text.contains(*pair);
+    let has_scheme = SCHEMES.iter().any(|scheme| text.starts_with(scheme));
+    has_scheme || !begins_as_path(&text) && PAIRS.iter().any(has)
+}
+
+/// Tells whether a text is meant for an address, also with a slip: it is no path, which would be
+/// shown, and made. A path that looks like one begins with `./` or `/`.
+pub(crate) fn is_no_path(text: &str) -> bool {
+    let text = text.trim_start().to_ascii_lowercase();
+    let has = |part: &&str| text.contains(*part);
+    let has_password = || text.split_once('@').is_some_and(|(user, _)| user.contains(':'));
+    let is_meant =
+        is_address(&text) || !begins_as_path(&text) && (PARTS.iter().any(has) || has_password());
+    is_meant || text.contains("password=")
+}
+
+fn begins_as_path(text: &str) -> bool {
+    text.starts_with(['/', '.'])
 }
 
 const SCHEMES: [&str; 2] = ["postgres://", "postgresql://"];
+
+/// What pairs of an address have.
+const PAIRS: [&str; 5] = ["password=", "host=", "hostaddr=", "dbname=", "user="];
+
+/// What no name of a file has.
+const PARTS: [&str; 3] = ["://", "postgres:", "postgresql:"];
 
 /// What an address looks like.
 pub(crate) const EXPECTED: &str = "one such as `postgres://USER@HOST/DATABASE`";
@@ -123,11 +156,21 @@ mod tests {
             assert_eq!(place.to_string(), "postgres://h:5432/d");
             assert!(!format!("{place:?}").contains("SECRET"), "{place:?}");
         }
-        for path in ["runs.db", "", "postgres:/x", "./postgres://h", "host=h"] {
+        for path in ["runs.db", "", "./postgres://h", "/srv/host=h", "postgres", "users.db"] {
             assert_eq!(Place::of(path.into()), Place::File(path.into()), "{path}");
         }
-        for unreadable in ["postgres://SECRET", "POSTGRES://u:SECRET@h/d", "host=h password=SECRET"]
-        {
+        for unreadable in [
+            "postgres://SECRET",
+            "quell:SECRET@h/d",
+            "POSTGRES://u:SECRET@h/d",
+            " postgres://u:SECRET@h/d",
+            "postgers://u:SECRET@h/d",
+            "jdbc:postgresql://u:SECRET@h/d",
+            "postgresql:u:SECRET@h/d",
+            "postgres://u:my@SECRET@h/d",
+            "postgres://u@h/d&password=SECRET",
+            "host=h password=SECRET",
+        ] {
             assert_eq!(Place::of(unreadable.into()).to_string(), "postgres://…");
         }
     }

@@ -1,5 +1,7 @@
 //! [`Reader`]: reads of a store, whichever it is, one after the other.
 
+use std::sync::Arc;
+
 use quell::store::{Page, Pages, RunRecord, StoreError, Stored};
 use quell::{RunEvent, RunFilter, RunId};
 use quell_postgres::PostgresReader;
@@ -31,6 +33,14 @@ impl Reader {
         match self {
             Self::File(reader) => reader.get(run),
             Self::Database(DatabaseReader { reader, waits }) => waits.block_on(reader.get(run)),
+        }
+    }
+
+    /// Yields the name of the node that has a run, or had it last; none in a file.
+    pub(super) fn owner(&self, run: RunId) -> Result<Option<Arc<str>>, StoreError> {
+        match self {
+            Self::File(_) => Ok(None),
+            Self::Database(DatabaseReader { reader, waits }) => waits.block_on(reader.owner(run)),
         }
     }
 

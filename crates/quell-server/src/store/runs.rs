@@ -7,18 +7,24 @@ use clap::Args;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use quell::store::{Page, RunRecord};
 use quell::{RunFilter, RunStatus, limits};
-use quell_http::EXTERNAL_ID;
+use quell_http::{EXTERNAL_ID, RECORD};
 use quell_report::text::{cut, printable, span};
 use serde_json::{Value, json};
 
+use super::ending::{RunsCommand, end};
 use super::kept_runs::KeptRuns;
 use super::out::{Fault, Out, written};
 use super::store_args::StoreArgs;
 use crate::answers::Question;
+use crate::stdout::complain;
 
 /// What `quell runs` is told.
 #[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
 pub(crate) struct RunsArgs {
+    #[command(subcommand)]
+    command: Option<RunsCommand>,
+
     #[command(flatten)]
     store: StoreArgs,
 
@@ -30,13 +36,20 @@ pub(crate) struct RunsArgs {
     #[arg(long, value_name = "N", default_value_t = 50)]
     limit: usize,
 
+    /// List also what is no run: the threads of `LangGraph`, which nodes keep beside their runs
+    #[arg(long)]
+    records: bool,
+
     /// Print one line of JSON per run
     #[arg(long)]
     json: bool,
 }
 
-/// Lists the runs, and yields the exit code.
+/// Lists the runs, or ends some, and yields the exit code.
 pub(crate) fn runs(args: &RunsArgs) -> ExitCode {
+    if let Some(command) = &args.command {
+        return end(command);
+    }
     written(|out| list(args, out))
 }
 
@@ -45,13 +58,15 @@ fn list(args: &RunsArgs, out: &mut Out) -> Result<(), Fault> {
     let filter = RunFilter::new().roots();
     let filter = args.status.iter().fold(filter, |filter, status| filter.status(*status));
     let mut left = if args.limit == 0 { usize::MAX } else { args.limit };
-    let mut next = None;
+    let is_listed = |run: &RunRecord| args.records || !run.accepted.labels.contains_key(RECORD);
+    let (mut next, mut len) = (None, left.min(limits::STORE_PAGE_MAX));
     while left > 0 {
-        let page = Page::first(left.min(limits::STORE_PAGE_MAX));
+        let page = Page::first(len);
         let page = next.iter().fold(page, |page, cursor| page.after(*cursor));
         let read = kept.reader.list(&filter, page).map_err(|error| kept.told(&error))?;
-        left = left.saturating_sub(read.items.len());
-        for run in read.items {
+        let listed = read.items.into_iter();
+        for run in listed.filter(|run| run.as_ref().map_or(true, is_listed)).take(left) {
+            left -= 1;
             match run {
                 Ok(run) if args.json => out.line(to_json(&run))?,
                 Ok(run) => out.line(line(&run))?,
@@ -63,6 +78,12 @@ fn list(args: &RunsArgs, out: &mut Out) -> Result<(), Fault> {
         if next.is_none() {
             break;
         }
+        // So few were too few, if some are not listed.
+        len = limits::STORE_PAGE_MAX;
+    }
+    if args.status.is_empty() && out.is_empty() {
+        let place = kept.place().to_string();
+        complain(&format!("quell: no run is in {}\n", printable(&place)));
     }
     Ok(())
 }
@@ -73,7 +94,8 @@ pub(super) fn id(run: &RunRecord) -> String {
     labels.get(EXTERNAL_ID).cloned().unwrap_or_else(|| run.run().to_string())
 }
 
-fn line(run: &RunRecord) -> String {
+/// Draws a run as one line.
+pub(super) fn line(run: &RunRecord) -> String {
     let row = run.row();
     let took = row.elapsed().map_or_else(|| "-".into(), span);
     let (id, name) = (id(run), printable(&row.name));
@@ -97,7 +119,7 @@ fn to_json(run: &RunRecord) -> Value {
         "labels": run.accepted.labels,
         "cause": row.cause,
         "error": row.error,
-        "quiescent": row.quiescent,
+        "quiescent": row.executes_nothing(),
         "asks": run.paused.as_ref().map(|pause| &pause.request),
         "due_at": run.accepted.due.map(time),
         "queued_at": time(row.queued_at),

@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 use std::process::ExitCode;
+use std::time::SystemTime;
 
 use clap::Args;
 use quell::store::RunRecord;
@@ -9,7 +10,9 @@ use quell_flow::COMPONENT;
 use quell_report::text::{cut, printable, size};
 
 use super::kept_runs::KeptRuns;
+use super::named_runs::run_ids;
 use super::out::{Fault, Out, written};
+use super::over_http::answering;
 use super::place::Place;
 use super::resume::PLAN_FILE;
 use super::runs::{id, time};
@@ -22,7 +25,7 @@ use crate::view;
 #[derive(Debug, Args)]
 pub(crate) struct ShowArgs {
     /// The id of the run as its caller knows it, or what its UUID alone begins with
-    #[arg(value_name = "RUN")]
+    #[arg(value_name = "RUN", value_parser = run_ids())]
     run: String,
 
     #[command(flatten)]
@@ -41,13 +44,19 @@ pub(crate) fn show(args: &ShowArgs) -> ExitCode {
 fn draw(args: &ShowArgs, out: &mut Out) -> Result<(), Fault> {
     let kept = KeptRuns::open(args.store.place()?)?;
     let run = kept.run(&args.run)?;
-    let report = run.report_by_now();
+    let mut report = run.report_by_now();
     if args.json {
+        // As over HTTP: of one that waits nothing executes either.
+        report.quiescent = report.own_row().executes_nothing();
+        for row in &mut report.rows {
+            row.quiescent = row.executes_nothing();
+        }
         let text = serde_json::to_string_pretty(&report).map_err(|error| error.to_string())?;
         return out.line(text);
     }
     if run.report.is_none() {
-        return out.line(so_far(&run, kept.place()).trim_end());
+        let node = kept.reader.owner(run.accepted.root).map_err(|error| kept.told(&error))?;
+        return out.line(so_far(&run, node.as_deref(), kept.place()).trim_end());
     }
     out.line(quell_report::render(&report).trim_end())?;
     let answer = view::answer(&report).filter(|_| run.accepted.labels.contains_key(COMPONENT));
@@ -55,7 +64,7 @@ fn draw(args: &ShowArgs, out: &mut Out) -> Result<(), Fault> {
 }
 
 /// Draws what is stored of a run that has not ended.
-fn so_far(run: &RunRecord, store: &Place) -> String {
+fn so_far(run: &RunRecord, node: Option<&str>, store: &Place) -> String {
     let row = run.row();
     let mut text = format!("{}  {}\n", printable(&row.name), row.status);
     let mut fact = |title: &str, words: String| {
@@ -67,6 +76,9 @@ fn so_far(run: &RunRecord, store: &Place) -> String {
     fact("kind", row.kind.as_str().to_owned());
     if let Some(owner) = &accepted.owner {
         fact("owner", owner.as_ref().to_owned());
+    }
+    if let Some(node) = node {
+        fact("node", node.to_owned());
     }
     if let Some(lane) = &accepted.lane {
         fact("lane", lane.as_ref().to_owned());
@@ -81,6 +93,12 @@ fn so_far(run: &RunRecord, store: &Place) -> String {
     if let Some(at) = row.started_at {
         fact("started", time(at));
     }
+    if !row.usage.is_zero() {
+        fact("used", row.usage.to_string());
+    }
+    if let Some(partial) = &row.partial {
+        fact("partial", size(partial.len()));
+    }
     if let (Some(cause), Some(stop)) = (&row.cause, &run.stop) {
         fact("stop", format!("{}: {cause}", time(stop.cause.at)));
     }
@@ -89,12 +107,17 @@ fn so_far(run: &RunRecord, store: &Place) -> String {
         let question = Question::of(&pause.request);
         fact("asks", question.to_string());
         if let Some(at) = pause.expires_at {
-            fact("until", time(at));
+            let is_over = at <= SystemTime::now();
+            fact("until", until(at, is_over));
+            if is_over {
+                return text;
+            }
         }
-        let is_of_plan = accepted.annotations.contains_key(PLAN_FILE)
-            && !accepted.labels.contains_key(COMPONENT);
-        if let Place::File(store) = store
-            && is_of_plan
+        let is_of_server = accepted.labels.contains_key(COMPONENT);
+        if is_of_server {
+            fact("answer", answering(run, store));
+        } else if let Place::File(store) = store
+            && accepted.annotations.contains_key(PLAN_FILE)
         {
             let (store, answer) = (store.to_string_lossy(), question.as_option());
             let store = shell_word(&store);
@@ -103,6 +126,14 @@ fn so_far(run: &RunRecord, store: &Place) -> String {
         }
     }
     text
+}
+
+/// Says until when a question waits for its answer. No process had the run when that was over:
+/// it would have ended.
+fn until(at: SystemTime, is_over: bool) -> String {
+    let over = "; that is over: no answer is taken any more, and the next process that opens the \
+                store to write ends the run, timed-out";
+    format!("{}{}", time(at), if is_over { over } else { "" })
 }
 
 /// The longest fact that is shown whole.

@@ -30,6 +30,22 @@ impl StoreArgs {
     }
 }
 
+/// A file that is to be named: what servers have on a database is theirs.
+#[derive(Debug, Args)]
+pub(super) struct FileArgs {
+    /// The store: the file that `--store` of `quell run` or `quell serve` has made. No process has
+    /// it meanwhile
+    #[arg(long, value_name = "FILE", value_parser = places())]
+    store: Place,
+}
+
+impl FileArgs {
+    /// Yields the store that is named, a database as well: what is wrong with that is told.
+    pub(super) const fn place(&self) -> &Place {
+        &self.store
+    }
+}
+
 /// A store that goes with a run.
 #[derive(Debug, Args)]
 #[group(multiple = false)]

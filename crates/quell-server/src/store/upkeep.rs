@@ -6,11 +6,10 @@ use std::process::ExitCode;
 use clap::{Args, Subcommand};
 use quell_report::text::printable;
 
-use super::place::{Place, places};
+use super::place::{Place, is_no_path, places};
 use super::store_args::named;
 use super::surveyed::surveyed;
 use crate::exit::EXIT_USAGE;
-use crate::signals;
 use crate::stdout;
 
 /// What `quell store` does.
@@ -18,8 +17,10 @@ use crate::stdout;
 pub(crate) enum StoreCommand {
     /// Check that the file of a store is whole, and that all in it can be read; or the settings of
     /// the server of a database, and that its runs can be read. Nothing is changed
+    #[command(after_help = CHECK_AFTER_HELP)]
     Check(CheckArgs),
     /// Copy the file of a store as it is at one instant to a place where there is nothing yet
+    #[command(after_help = BACKUP_AFTER_HELP)]
     Backup(BackupArgs),
 }
 
@@ -31,7 +32,16 @@ pub(crate) struct CheckArgs {
     #[arg(
         value_name = "FILE | URL",
         value_parser = places(),
-        required_unless_present = "store_env",
+        required_unless_present_any = ["store", "store_env"],
+        conflicts_with_all = ["store", "store_env"]
+    )]
+    file: Option<Place>,
+
+    /// The same, as other commands name it
+    #[arg(
+        long,
+        value_name = "FILE | URL",
+        value_parser = places(),
         conflicts_with = "store_env"
     )]
     store: Option<Place>,
@@ -57,8 +67,9 @@ pub(crate) struct BackupArgs {
 /// Does it, and yields the exit code: 0, or 2 if there is something wrong.
 pub(crate) fn upkeep(command: &StoreCommand) -> ExitCode {
     let done = match command {
-        StoreCommand::Check(CheckArgs { store, store_env }) => {
-            named(store.as_ref(), store_env.as_deref()).and_then(|place| match &place {
+        StoreCommand::Check(CheckArgs { file, store, store_env }) => {
+            let store = file.as_ref().or(store.as_ref());
+            named(store, store_env.as_deref()).and_then(|place| match &place {
                 Place::File(file) => check(&place, file).map(|()| line(&format!("{place}: fine"))),
                 Place::Database(database) => surveyed(&place, database),
             })
@@ -69,7 +80,7 @@ pub(crate) fn upkeep(command: &StoreCommand) -> ExitCode {
                 .map_err(|words| line(&words)),
             Place::Database(_) => Err(line(&format!(
                 "{file} is a database, which its own programs copy: \
-                 `pg_dump --schema=quell --file={}`",
+                 `pg_dump --schema=quell --file={} DATABASE`",
                 to.display()
             ))),
         },
@@ -108,7 +119,9 @@ fn check(place: &Place, file: &Path) -> Result<(), String> {
 }
 
 fn backup(file: &Path, to: &Path) -> Result<(), String> {
-    signals::survive_limit_of_files().map_err(|error| format!("no signal is handled: {error}"))?;
+    if to.to_str().is_some_and(is_no_path) {
+        return Err("a copy is a file, and this is the address of a database: name a path".into());
+    }
     if to.try_exists().unwrap_or(false) {
         return Err(format!("{} is there already; name a place where nothing is", to.display()));
     }
@@ -118,3 +131,24 @@ fn backup(file: &Path, to: &Path) -> Result<(), String> {
 
 /// The most that is shown of what cannot be read. The others are counted.
 const SHOWN_MAX: usize = 20;
+
+const CHECK_AFTER_HELP: &str = "\
+Exit codes:
+  0   all is fine
+  2   bad usage; or the store is damaged, or cannot be read, or something in it cannot
+
+Examples:
+  quell store check runs.db
+  quell store check --store-env QUELL_STORE";
+
+const BACKUP_AFTER_HELP: &str = "\
+A copy is a store of its own. To put it in the place of a damaged one, end all that has that, move
+FILE, FILE-wal and FILE-shm away, all three, and copy TO to FILE. A log (FILE-wal) that stays is
+that of the damaged file, and would be written into the copy.
+
+Exit codes:
+  0   copied
+  2   bad usage; or the store is damaged, or cannot be read, or the copy cannot be written
+
+Examples:
+  quell store backup runs.db copy.db";

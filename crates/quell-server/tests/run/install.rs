@@ -120,10 +120,29 @@ fn a_folder_that_cannot_be_made_is_named() {
     assert!(ended.stderr.starts_with("error: file/man1 cannot be written: "), "{}", ended.stderr);
 }
 
+fn unit() -> String {
+    let unit = repository().join("crates/quell-server/deploy/quell.service");
+    fs::read_to_string(unit).expect("the unit")
+}
+
+#[test]
+fn what_the_guardians_of_a_service_hold_is_where_its_next_start_looks_for_it() {
+    let unit = unit();
+    let of = |key: &str| {
+        let values = unit.lines().filter_map(|line| line.strip_prefix(key)?.strip_prefix('='));
+        values.collect::<Vec<_>>()
+    };
+    assert_eq!(of("PrivateTmp"), ["yes"], "so /tmp is another one at each start");
+    let folder = of("Environment").into_iter().find_map(|pair| pair.strip_prefix("TMPDIR="));
+    let folder = folder.expect("a folder that stays").strip_prefix("/var/lib/");
+    let folders: Vec<_> =
+        of("StateDirectory").into_iter().flat_map(str::split_whitespace).collect();
+    assert!(folders.contains(&folder.expect("one of the service")), "{folders:?}");
+}
+
 #[test]
 fn the_service_starts_what_init_writes() {
-    let unit = repository().join("crates/quell-server/deploy/quell.service");
-    let unit = fs::read_to_string(unit).expect("the unit");
+    let unit = unit();
     let start = "ExecStart=/usr/local/bin/quell serve ";
     let args = unit.lines().find_map(|line| line.strip_prefix(start)).expect("a command");
     let scratch = Scratch::new();

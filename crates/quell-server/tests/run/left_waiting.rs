@@ -64,9 +64,26 @@ fn a_question_that_nobody_answers_leaves_the_run_paused_and_says_how_it_goes_on(
 }
 
 #[test]
-fn without_an_answer_it_asks_again_and_another_run_leaves_it_as_it_is() {
+fn a_run_that_is_paused_is_told_to_be_quiescent() {
     let scratch = scratch();
     let (id, _) = left(&scratch, &[]);
+    let json = |args: &[&str]| -> serde_json::Value {
+        let said = scratch.run(&[args, &STORE[..]].concat()).stdout;
+        serde_json::from_str(&said).expect("JSON")
+    };
+    let listed = json(&["runs", "--json"]);
+    assert_eq!((&listed["status"], &listed["quiescent"]), (&"paused".into(), &true.into()));
+    let shown = json(&["show", &id, "--json"]);
+    assert_eq!((&shown["status"], &shown["quiescent"]), (&"paused".into(), &true.into()));
+    assert_eq!(shown["rows"][0]["quiescent"], true, "{shown}");
+}
+
+#[test]
+fn without_an_answer_it_asks_again_and_another_run_leaves_it_as_it_is() {
+    let scratch = scratch();
+    let (id, asked) = left(&scratch, &[]);
+    assert!(asked.stdout.contains("waits    ok  send box?\n"), "{asked:?}");
+    assert!(asked.stdout.contains("  not started: ok waits for an answer\n"), "{asked:?}");
     for _ in 0..2 {
         let ended = go_on(&scratch, &id, &[]);
         ended.assert_code(3);
@@ -183,4 +200,25 @@ fn how_long_runs_are_kept_has_a_unit_and_no_sign() {
         ended.assert_code(2);
         assert!(ended.stderr.contains(says), "{ended:?}");
     }
+}
+
+#[test]
+fn a_question_whose_time_is_over_is_shown_as_one_that_takes_no_answer() {
+    let scratch = scratch();
+    let (id, _) = left(&scratch, &[]);
+    let show = || scratch.run(&["show", &id, "--store", "runs.db"]).stdout;
+    let shown = show();
+    assert!(shown.contains("--answer ok=yes"), "{shown}");
+    let file = rusqlite::Connection::open(scratch.path("runs.db")).expect("the file");
+    let rows = file.execute("update run set pause_expires = 1 where paused is not null", []);
+    assert_eq!(rows, Ok(1));
+    drop(file);
+    let shown = show();
+    assert!(shown.contains("; that is over: no answer is taken any more"), "{shown}");
+    assert!(!shown.contains("--answer"), "{shown}");
+    let ended = go_on(&scratch, &id, &["--answer", "ok=yes", "--answer", "where=ada"]);
+    ended.assert_code(124);
+    let late = "quell: the answer to `ok` came too late: the run is timed-out\n";
+    assert!(ended.stderr.contains(late), "{ended:?}");
+    assert!(ended.stderr.contains("`where` was not used: the run did not wait there"), "{ended:?}");
 }

@@ -30,6 +30,8 @@ mod install;
 #[cfg(test)]
 mod large;
 #[cfg(test)]
+mod left_paused;
+#[cfg(test)]
 mod left_waiting;
 #[cfg(test)]
 mod live_tree;
@@ -75,6 +77,8 @@ mod resumes;
 mod rolled_back;
 #[cfg(test)]
 mod run_limits;
+#[cfg(test)]
+mod runs_ended;
 #[cfg(test)]
 mod serve;
 #[cfg(test)]

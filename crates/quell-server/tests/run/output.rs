@@ -189,10 +189,11 @@ fn a_pipe_gets_the_report_if_it_is_read_and_is_refused_before_the_start_otherwis
 #[test]
 fn drafts_of_killed_runs_are_removed_and_those_of_running_ones_remain() {
     let scratch = Scratch::new();
-    let gate = "until [ -e gate ]; do sleep 0.01; done";
+    let gate = "echo > begun; until [ -e gate ]; do sleep 0.01; done";
     let first = Running::start(scratch.quell(&["run", "--report", "a", "--", "sh", "-c", gate]));
     let is_draft = |name: &String| name.starts_with(".quell-report-");
-    wait_until("a draft", || scratch.names().iter().any(is_draft));
+    // A draft that is not locked yet may be taken for a leftover, and another one is made.
+    wait_until("it has begun", || scratch.path("begun").exists());
     let draft = scratch.names().into_iter().find(is_draft).expect("it is there");
     // What a killed run leaves: a draft that nobody has open.
     let leftover = ".quell-report-0198c0de-0000-7000-8000-000000000000.draft";

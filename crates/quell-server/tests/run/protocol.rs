@@ -5,7 +5,7 @@ use std::fs;
 use serde_json::{Value, json};
 
 use crate::site::{Site, begin, end_of, run_of};
-use crate::support::{Scratch, repository, wait_until};
+use crate::support::{Scratch, repository, run_beyond_the_start, wait_until};
 
 /// Serves one component, `agents.it`, which is a program in Python with these further options.
 fn site(program: &str, options: &str) -> Site {
@@ -175,12 +175,12 @@ fn a_plan_reads_the_result_of_a_command_and_what_it_printed_without_events() {
 
 #[test]
 fn what_a_program_hands_over_when_it_is_stopped_is_shown_by_quell_run() {
-    let scratch = Scratch::new();
-    let program = "import json, signal, sys, time\n\
+    let program = "import json, os, signal, sys, time\n\
                    def stop(*_):\n    \
                    print(json.dumps({'event': 'result', 'output': OUTPUT}), flush=True)\n    \
                    sys.exit(0)\n\
                    signal.signal(signal.SIGTERM, stop)\n\
+                   open('pid', 'w').write(str(os.getpid()))\n\
                    TEXT\n\
                    time.sleep(300)";
     let said = "print(json.dumps({'event': 'content', 'text': 'hello '}), flush=True)";
@@ -192,10 +192,12 @@ fn what_a_program_hands_over_when_it_is_stopped_is_shown_by_quell_run() {
         (long, "pass", "\\u{1b}[2Jxx"),
         ("None", said, "hello"),
     ] {
-        scratch.write("it.py", &program.replace("OUTPUT", output).replace("TEXT", text));
-        let file = "[agents.it]\nrun = ['python3', 'it.py']\ntimeout = '2s'\n";
-        scratch.write("quell.toml", file);
-        let ended = scratch.run(&["run", "it"]);
+        let (_scratch, ended) = run_beyond_the_start(1, |scratch, timeout| {
+            scratch.write("it.py", &program.replace("OUTPUT", output).replace("TEXT", text));
+            let file = "[agents.it]\nrun = ['python3', 'it.py']\n";
+            scratch.write("quell.toml", file);
+            scratch.run(&["run", "it", "--timeout", timeout])
+        });
         let line = ended.stdout.lines().any(|line| line.starts_with(right));
         assert!(line && !ended.stdout.contains('\u{1b}'), "{output}: {ended:?}");
         assert!(ended.stdout.len() < 50_000, "{output}: {} bytes", ended.stdout.len());

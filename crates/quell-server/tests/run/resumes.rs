@@ -289,6 +289,9 @@ fn what_cannot_go_on_is_refused_with_what_to_do() {
     scratch.run(&["run", "plan.yaml", "--store", "runs.db"]).assert_code(0);
     for (args, says) in [
         (&["run", "--resume", "ffff", "--store", "runs.db"][..], "no run `ffff` is in runs.db"),
+        (&["run", "--resume", "01a", "--store", "runs.db"], "expected an id such as 01a213ca-"),
+        (&["run", "--resume", "01a", "--store", "runs.db"], "the first digits of one, at least 4"),
+        (&["run", "--resume", "01a", "--store", "runs.db"], "`quell runs --store runs.db` lists"),
         (&["run", "--resume", "ffff", "--store", "none.db"], "none.db"),
         (&["run", "plan.yaml", "--resume", "ffff"], "--store"),
     ] {

@@ -55,7 +55,7 @@ fn what_is_over_a_limit_of_the_file_waits_and_what_is_over_its_queue_is_refused(
     assert_eq!(queue_of(&site, &first), Value::Null);
     let (status, refused) = start(&site, "agent/slow");
     assert_eq!(status, 429, "{refused}");
-    let words = "queued runs of this component would exceed the limit of 1";
+    let words = "queue is full: at most 1 run may wait ([agents.slow] queued)";
     assert_eq!(refused["detail"], words);
 
     // Those of another component run as long as there is room in all.
@@ -113,7 +113,7 @@ secret_env = 'BOB_KEY'
     assert_eq!((status, &second["queue"]), (201, &waits), "{second}");
     let (status, refused) = start("ada", "agent/slow");
     assert_eq!(status, 429, "{refused}");
-    let words = "queued runs of this owner would exceed the limit of 1";
+    let words = "queue is full: at most 1 run may wait ([limits.each_owner] queued)";
     assert_eq!((&refused["type"], &refused["detail"]), (&json!(TOO_MANY), &json!(words)));
     assert_eq!(call("ada", "GET", "/v1/runs", None).1["total"], 2, "nothing was made");
 

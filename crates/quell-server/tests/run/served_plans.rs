@@ -161,7 +161,8 @@ fn a_server_that_ends_leaves_paused_runs_and_says_so_and_one_that_was_cancelled_
     assert_eq!((code, &told["status"]), (200, &json!("cancelled")), "{told}");
     let (_, run) = site.get("/v1/runs/native");
     let skipped = &run["rows"][0]["summary"]["skipped"];
-    assert_eq!(skipped[0], json!({ "name": "ok", "reason": "paused" }), "{run}");
+    let ok = json!({ "name": "ok", "reason": "paused", "ask": skipped[0]["ask"] });
+    assert!(skipped[0] == ok && ok["ask"].is_string(), "{run}");
     site.signal("TERM");
     let (ended, scratch) = site.ended();
     ended.assert_code(0);
@@ -197,19 +198,47 @@ fn a_plan_that_waited_when_its_server_was_killed_goes_on_in_the_next_one() {
 }
 
 #[test]
-fn a_refusal_fails_the_run_and_what_is_no_answer_is_asked_again() {
+fn what_is_no_answer_is_refused_through_every_contract_and_changes_nothing_and_no_fails_the_run() {
     let site = asking(asking_plan(), &[]);
-    let native = json!({ "component": "workflow/ship", "id": "r" });
-    assert_eq!(site.post("/v1/runs", &native).0, 201);
-    let answered = |answer: &str| {
-        wait_until("it asks", || status(&site, "r") == "paused");
-        let resume = json!({ "answer": answer });
-        assert_eq!(site.post("/v1/runs/r/resume", &resume).0, 200);
-    };
-    answered("perhaps");
-    answered("no");
-    wait_until("it has failed", || status(&site, "r") == "failed");
-    assert_eq!((&*text(&site.scratch, "built"), &*text(&site.scratch, "sent")), ("x\n", ""));
+    let asked = start_all(&site);
+    let says = "step `ok` waits for `yes` or `no`";
+    for wrong in [json!("perhaps"), json!({ "confirmed": true }), json!([]), json!(1)] {
+        let answer = json!({ "answer": wrong });
+        for id in ["native", "agentos", &*asked.runs[1]] {
+            let (code, refused) = site.post(&format!("/v1/runs/{id}/resume"), &answer);
+            assert_eq!((code, &refused["type"]), (422, &json!("urn:quell:problem:no-answer")));
+            assert_eq!(refused["detail"], format!("the {says}, and it still does"));
+        }
+        let fields = [("step_requirements", &*wrong.to_string()), ("session_id", "s")];
+        let (code, refused) = site.form("/workflows/ship/runs/agentos/continue", &fields);
+        assert_eq!((code, &refused["detail"][0]["msg"]), (422, &json!(says)), "{refused}");
+        assert_eq!(refused["detail"][0]["loc"], json!(["body", "step_requirements"]));
+        let resume = json!({ "assistant_id": "ship", "command": { "resume": wrong } });
+        for how in ["", "/wait", "/stream"] {
+            let path = format!("/threads/{}/runs{how}", asked.thread);
+            let (code, refused) = site.post(&path, &resume);
+            let words = format!("command.resume: {says}");
+            assert_eq!((code, &refused["detail"]), (422, &json!(words)), "{how}");
+        }
+    }
+    assert_all_ask(&site, &asked);
+    for id in ["native", "agentos", &*asked.runs[0], &*asked.runs[1]] {
+        assert_eq!(site.get(&format!("/v1/runs/{id}")).1["pause"]["attempt"], 1, "{id}");
+    }
+    // What the clients of the contracts have for yes and no.
+    let fields = [("step_requirements", "false"), ("session_id", "s"), ("stream", "false")];
+    let (_, over) = site.form("/workflows/ship/runs/agentos/continue", &fields);
+    assert_eq!(over["status"], "ERROR", "{over}");
+    let resume = json!({ "assistant_id": "ship", "command": { "resume": false } });
+    assert_eq!(site.post(&format!("/threads/{}/runs/wait", asked.thread), &resume).0, 200);
+    for id in ["native", &*asked.runs[1]] {
+        assert_eq!(site.post(&format!("/v1/runs/{id}/resume"), &json!({ "answer": "no" })).0, 200);
+    }
+    for id in ["native", "agentos", &*asked.runs[0], &*asked.runs[1]] {
+        wait_until("it has failed", || status(&site, id) == "failed");
+    }
+    let ran = ["built", "sent"].map(|name| text(&site.scratch, name));
+    assert_eq!(ran, ["x\n".repeat(4), String::new()]);
 }
 
 /// Waits until the store has what a program of a run has written, and kills the server.

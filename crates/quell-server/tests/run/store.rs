@@ -192,20 +192,44 @@ fn what_is_no_store_is_refused_with_what_to_do() {
     let mut damaged = whole;
     damaged[100..].fill(0xff);
     fs::write(&path, &damaged).expect("it is written");
-    assert_refused(&scratch, "runs.db", "runs.db: the store is damaged: put a backup in its place");
+    let says = "runs.db: the store is damaged: put a backup in its place, and before that remove \
+                FILE-wal and FILE-shm";
+    assert_refused(&scratch, "runs.db", says);
     assert_eq!(fs::read(&path).expect("it is there"), damaged, "it is as it was");
+}
+
+#[test]
+fn a_store_that_begins_where_one_was_or_in_an_empty_file_says_so_at_the_start() {
+    let scratch = Scratch::new();
+    scratch.write("touched.db", "");
+    let says = |file: &str, what: &str| format!("quell: {file}: {what}\n");
+    let empty = "the file was empty: a new store, without any run, has begun in it";
+    assert_eq!(run_in(&scratch, "touched.db").stderr, says("touched.db", empty));
+    assert_eq!(run_in(&scratch, "runs.db").stderr, "", "there was nothing");
+    let lost = "a store was here before, and its file is gone or empty: this one is new, without \
+                the runs of that";
+    scratch.write("runs.db", "");
+    assert_eq!(run_in(&scratch, "runs.db").stderr, says("runs.db", lost));
+    assert_eq!(run_in(&scratch, "runs.db").stderr, "", "it was said once");
+    fs::remove_file(scratch.path("runs.db")).expect("it is there");
+    let site = Site::with(scratch, &["--demo", "--log-format", "human", "--store", "runs.db"]);
+    site.signal("TERM");
+    let (ended, _scratch) = site.ended();
+    assert!(ended.stderr.contains(lost), "{ended:?}");
 }
 
 #[test]
 fn a_store_that_may_not_be_written_is_refused() {
     let scratch = Scratch::new();
     // Nobody may write there, whoever this is.
-    let words = "the store may not be written: give this user the right to write it";
+    let words = "this user may not make files in the folder of the store: allow it, or name";
     if Path::new("/proc/self").exists() {
         let ended = run_in(&scratch, "/proc/self/runs.db");
         ended.assert_code(2);
         let is_said = ended.stderr.contains(words) || ended.stderr.contains("no such place");
         assert!(is_said, "{ended:?}");
+        let files = "FILE, FILE.lock and FILE.guard, and of FILE-wal and FILE-shm while it is open";
+        assert_eq!(ended.stderr.contains(words), ended.stderr.contains(files), "{ended:?}");
     }
     assert!(!scratch.path("ran").exists());
 }
@@ -235,6 +259,9 @@ fn a_run_whose_disk_takes_no_more_ends_on_time_and_says_that_it_is_not_stored() 
     assert!(ended.stdout.contains("completed after"), "{ended:?}");
     let words = "quell: runs.db: the run is not stored: ";
     assert!(ended.stderr.starts_with(words), "{}", ended.stderr);
+    let why =
+        "disk I/O error; no file of this process may have more than 307200 bytes (ulimit -f)\n";
+    assert!(ended.stderr.ends_with(why), "{}", ended.stderr);
     assert_eq!(ended.stderr.lines().count(), 1, "{}", ended.stderr);
     let next = run_in(&scratch, "runs.db");
     next.assert_code(0);

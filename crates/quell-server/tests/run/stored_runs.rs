@@ -306,3 +306,38 @@ fn names_that_steer_a_terminal_are_shown_as_text_and_a_closed_stdout_ends_quietl
     let ended = Running::start(command).ended();
     assert_eq!((&*ended.stdout, &*ended.stderr), ("", ""));
 }
+
+#[test]
+fn an_empty_id_and_a_folder_in_the_place_of_a_store_are_told_as_what_they_are() {
+    let scratch = Scratch::new();
+    run_in(&scratch, "exit 0");
+    for args in [
+        &["show", ""][..],
+        &["show", " "],
+        &["events", ""],
+        &["runs", "cancel", ""],
+        &["run", "--resume", ""],
+    ] {
+        let ended = scratch.run(&[args, &["--store", "runs.db"]].concat());
+        ended.assert_code(2);
+        let says = "is empty, as a variable that is not set is; expected the id of a run";
+        assert!(ended.stderr.contains(says), "{args:?}: {ended:?}");
+    }
+    std::fs::create_dir(scratch.path("folder")).expect("it is made");
+    for args in [&["runs"][..], &["show", "r"], &["runs", "prune", "--older-than", "1d"]] {
+        let ended = scratch.run(&[args, &["--store", "folder"]].concat());
+        ended.assert_code(2);
+        assert!(ended.stderr.contains("folder is a folder, and a store is a file: "), "{ended:?}");
+    }
+}
+
+#[test]
+fn a_command_says_so_when_its_output_reaches_a_limit_of_files() {
+    let scratch = Scratch::new();
+    let mut command = scratch.program("sh");
+    let script = "ulimit -f 1; exec \"$0\" \"$@\" > out";
+    command.args(["-c", script, env!("CARGO_BIN_EXE_quell"), "help", "answers"]);
+    let ended = Running::start(command).ended();
+    ended.assert_code(1);
+    assert!(ended.stderr.contains("File too large"), "{ended:?}");
+}

@@ -2,6 +2,8 @@
 
 use std::io::{self, Write as _};
 
+use serde_json::Value;
+
 use crate::support::{Running, Scratch, row, wait_until};
 
 pub(crate) const PLAN: &str = "\
@@ -114,6 +116,22 @@ fn lines_of_the_terminal_are_answers() {
     let scratch = scratch();
     assert_eq!(typed(&scratch, "what?\nyes\nada\n"), Some(0));
     assert_eq!((&*text(&scratch, "built"), &*text(&scratch, "sent")), ("run\n", "ada\n"));
+}
+
+#[test]
+fn what_is_neither_yes_nor_no_is_no_attempt_of_the_run_and_the_terminal_asks_again() {
+    let scratch = scratch();
+    let words = "expected `yes` or `no`; ok: send box? [yes/no]";
+    let args = "run plan.yaml --answer ok=perhaps --answer where=ada --store runs.db";
+    assert_eq!(typed_to(&scratch, args, "what?\nyes\n"), Some(0));
+    let shown = text(&scratch, "typescript");
+    assert_eq!(shown.matches(words).count(), 2, "of the option and of a line: {shown}");
+    let listed = scratch.run(&["runs", "--store", "runs.db", "--json"]);
+    let listed: Value = serde_json::from_str(&listed.stdout).expect("one run");
+    let id = listed["id"].as_str().expect("an id");
+    let events = scratch.run(&["events", id, "--store", "runs.db", "--json"]).stdout;
+    let resumed = events.lines().filter(|line| line.contains("\"resumed\"")).count();
+    assert_eq!(resumed, 2, "one for each answer: {events}");
 }
 
 #[test]

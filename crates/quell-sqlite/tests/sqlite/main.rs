@@ -23,6 +23,8 @@ mod dump;
 mod dying;
 // An engine in such a process.
 mod engine;
+// The example says what happens.
+mod example;
 // What is no store, is damaged, in use, or of another release.
 mod files;
 // Folders and records.

@@ -19,10 +19,10 @@ use crate::killed::Killed;
 use crate::{death, dump};
 
 /// Schemas before this one.
-const OLD: std::ops::RangeInclusive<i64> = 1..=5;
+const OLD: std::ops::RangeInclusive<i64> = 1..=6;
 
 /// The schema of this release.
-const NEWEST: i64 = 6;
+const NEWEST: i64 = 7;
 
 /// Half of a page in the log of SQLite, with what stands before it.
 const HALF: u64 = 2_060;
@@ -129,6 +129,8 @@ fn of_a_filled_one(folder: &Folder, image: &Path, from: i64, offset: u64, killed
         let reader = SqliteReader::open(&file).unwrap();
         let read = reader.list(&RunFilter::new(), Page::first(99)).unwrap().items;
         assert!(read.len() == runs.items.len() && read.iter().all(Result::is_ok), "{read:?}");
+        let ended = reader.ended(Page::first(99)).unwrap().items;
+        assert!(ended.iter().all(Result::is_ok), "{ended:?}");
         drop(reader);
         assert_eq!(events_of(&file), events, "from {from}, at {bytes} of {begin}");
         assert_eq!(dump::after_it_is_opened(&file), right, "from {from}, at {bytes} of {begin}");

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use quell_core::RunId;
 use quell_core::store::{Store, StoreError};
-use quell_sqlite::{SqliteStore, backup, check};
+use quell_sqlite::{Begun, SqliteStore, backup, check};
 
 use crate::child::Writing;
 use crate::fixture::{Folder, accept, block_on, epoch};
@@ -152,4 +152,59 @@ fn a_copy_takes_no_name_of_somebody_else_and_leaves_nothing_else() {
     backup(&part, &whole).unwrap();
     assert_eq!(check(&part).unwrap(), []);
     assert_eq!(check(&whole).unwrap(), []);
+}
+
+#[test]
+fn a_store_that_begins_tells_what_stood_in_its_place() {
+    let folder = Folder::new();
+    let path = folder.file("runs.db");
+    let begun = |path: &Path| {
+        let store = SqliteStore::open(path).unwrap();
+        let begun = store.begun();
+        block_on(store.append(vec![accept(run(1), epoch(&store))])).unwrap();
+        close(store);
+        begun
+    };
+    assert_eq!(begun(&path), Some(Begun::New));
+    let reopened = SqliteStore::open(&path).unwrap();
+    assert_eq!(reopened.begun(), None);
+    close(reopened);
+    // Emptied, or removed, and its lock stays.
+    fs::write(&path, "").unwrap();
+    assert_eq!(begun(&path), Some(Begun::AfterAnother));
+    fs::remove_file(&path).unwrap();
+    assert_eq!(begun(&path), Some(Begun::AfterAnother));
+    let touched = folder.file("touched.db");
+    fs::write(&touched, "").unwrap();
+    assert_eq!(begun(&touched), Some(Begun::InEmptyFile));
+}
+
+#[test]
+fn a_log_stays_whose_file_was_emptied_since_it_may_be_all_that_is_left() {
+    let folder = Folder::new();
+    let (path, log) = (folder.file("runs.db"), folder.file("runs.db-wal"));
+    close(SqliteStore::open(&path).unwrap());
+    let mut child = Writing::start("live", &path);
+    for _ in 0..40 {
+        child.line();
+    }
+    child.kill();
+    let whole = fs::read(&log).unwrap();
+    assert!(!whole.is_empty(), "what it has written is in the log");
+    fs::write(&path, "").unwrap();
+    for is_known in [true, false] {
+        if !is_known {
+            fs::remove_file(folder.file("runs.db.lock")).unwrap();
+        }
+        let reads = [check(&path).map(drop), backup(&path, folder.file("copy.db"))];
+        let told = reads.into_iter().map(Result::unwrap_err).chain([refused(&path)]);
+        for error in told {
+            assert!(
+                error.to_string().contains("runs.db-wal is of a file that is empty"),
+                "{error}"
+            );
+        }
+        assert_eq!(fs::read(&log).unwrap(), whole, "it is as it was");
+        assert_eq!(fs::metadata(&path).unwrap().len(), 0);
+    }
 }

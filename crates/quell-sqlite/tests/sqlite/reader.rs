@@ -138,8 +138,11 @@ fn is_root() -> bool {
 fn as_nobody(programs: &Folder, name: &str) -> Command {
     let program = programs.file("tests");
     if !program.exists() {
-        // That user may not get to where it was built.
-        fs::copy(std::env::current_exe().unwrap(), &program).unwrap();
+        // That user may not get to where it was built. Another program copies it: what another test
+        // starts at that moment would hold the copy open, and nobody executes such a file.
+        let copied =
+            Command::new("cp").arg(std::env::current_exe().unwrap()).arg(&program).status();
+        assert!(copied.unwrap().success());
         fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
     }
     let mut test = Command::new(program);

@@ -34,7 +34,7 @@ fn a_store_that_is_full_says_so_keeps_what_it_has_and_goes_on_when_there_is_room
             }
         };
         assert!(matches!(full, StoreError::Full { .. }), "{full}");
-        assert!(full.to_string().contains("make room on the disk"), "{full}");
+        assert!(full.to_string().contains("make room on it"), "{full}");
         assert!(taken > 100, "{taken}");
         for nth in 0..taken {
             assert_eq!(store.events(run(nth), 0, 9).await.unwrap().len(), 1, "run {nth}");

@@ -7,17 +7,24 @@
 //!    nothing is stored any more. So what a successor decides of a run is never overwritten, and
 //!    nothing of it executes unseen.
 //! 3. `waker` is there while the loop of the member sleeps; a new phase wakes it.
+//! 4. `unplaced` has the stops that were asked for, and that are not answered because their runs
+//!    are not in memory: what recovers such a run finds them, for it may have been read before. One
+//!    is carried out by what recovers its run, or by the loop, and not by both ([`Unplaced`]).
 
 use std::sync::Arc;
 use std::task::Waker;
 use std::time::{Duration, Instant};
 
-use quell_core::cluster::Cluster;
+use quell_core::cluster::{AskedStop, Cluster};
 use quell_core::store::StoreError;
+use quell_core::{Disposition, RunId, limits};
 use tokio_util::sync::CancellationToken;
 
 use crate::cluster::lease::Lease;
-use crate::sync::Mutex;
+use crate::cluster::unplaced::{Claim, Unplaced};
+use crate::queue::SlotStanding;
+use crate::sync::{AtomicUsize, Mutex, Ordering};
+use crate::tables::lane_turns::LaneTurns;
 
 /// The place of an engine in a cluster.
 #[derive(Debug)]
@@ -29,6 +36,12 @@ pub(crate) struct Member {
     pub(crate) lost: CancellationToken,
     /// Cancelled when the lease was given back, or that was given up.
     pub(crate) left: CancellationToken,
+    /// What is to be asked of the others for lanes.
+    pub(crate) turns: Arc<LaneTurns>,
+    /// How much that was asked of it is not answered, as its loop knew last.
+    asked: AtomicUsize,
+    /// How limits of all nodes stand, as its loop knew last; a leaf, too.
+    pub(crate) slots: Mutex<Vec<SlotStanding>>,
     state: Mutex<State>,
 }
 
@@ -38,7 +51,12 @@ struct State {
     phase: Phase,
     /// Whether runs may have been taken over that are not decided yet, and a call decides them.
     undecided: bool,
+    /// Whether what was left under its name may not be decided yet.
+    is_unrecovered: bool,
     is_deciding: bool,
+    /// Roots that others may have, and that are not given up yet.
+    released: Vec<RunId>,
+    unplaced: Unplaced,
     waker: Option<Waker>,
 }
 
@@ -49,10 +67,20 @@ pub(crate) enum Phase {
     In,
     /// Its lease was not renewed in time, or another node has taken over.
     Lost,
-    /// It gives its lease back, at the latest at this instant.
-    Leaving(Instant),
+    /// It gives its lease back.
+    Leaving(Leave),
     /// It has given it back, or stopped trying.
     Left,
+}
+
+/// How a member gives its lease back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Leave {
+    /// When nobody waits for that any more.
+    pub(crate) until: Instant,
+    /// Whether all that it had begun has ended, and is stored so: nothing that is live in the store
+    /// executes here.
+    pub(crate) is_drained: bool,
 }
 
 /// What a look at the lease says.
@@ -80,11 +108,26 @@ impl Member {
             "quell: a lease of {lasts:?} is too short for a grace and an abort wait of \
              {to_stop:?} together, and {MARGIN:?}: lengthen it, or shorten them"
         );
-        let state =
-            State { lease, phase: Phase::In, undecided: false, is_deciding: false, waker: None };
+        let state = State {
+            lease,
+            phase: Phase::In,
+            undecided: false,
+            is_unrecovered: true,
+            is_deciding: false,
+            released: Vec::new(),
+            unplaced: Unplaced::default(),
+            waker: None,
+        };
         let (lost, left) = (CancellationToken::new(), CancellationToken::new());
         let name = cluster.name().into();
-        Arc::new(Self { cluster, name, lost, left, state: Mutex::new(state) })
+        let (asked, state) = (AtomicUsize::new(0), Mutex::new(state));
+        let (turns, slots) = (Arc::default(), Mutex::default());
+        Arc::new(Self { cluster, name, lost, left, turns, asked, slots, state })
+    }
+
+    /// Yields what asks the others for turns in lanes, if there are others.
+    pub(crate) fn asks(member: Option<&Arc<Self>>) -> Option<Arc<LaneTurns>> {
+        member.map(|member| Arc::clone(&member.turns))
     }
 
     /// Yields the phase and the lease, and has a new phase wake the loop.
@@ -113,16 +156,34 @@ impl Member {
         Watch::Lapsed
     }
 
+    /// Yields for how long this may execute what it has; zero if it is no member any more.
+    pub(crate) fn lease_left(&self, now: Instant) -> Duration {
+        let state = self.state.lock();
+        let is_in = state.phase == Phase::In;
+        let left = state.lease.lapses_at().saturating_duration_since(now);
+        if is_in { left } else { Duration::ZERO }
+    }
+
+    /// Yields how much that was asked of it is not answered.
+    pub(crate) fn asked(&self) -> usize {
+        self.asked.load(Ordering::Relaxed)
+    }
+
+    /// Notes how much that was asked of it is not answered.
+    pub(crate) fn note_asked(&self, count: usize) {
+        self.asked.store(count, Ordering::Relaxed);
+    }
+
     /// Has the lease count as over: another member has taken over.
     pub(crate) fn revoke(&self) {
         self.state.lock().lease.revoke();
     }
 
-    /// Has the loop give the lease back, at the latest until an instant.
-    pub(crate) fn begin_to_leave(&self, until: Instant) {
+    /// Has the loop give the lease back.
+    pub(crate) fn begin_to_leave(&self, leave: Leave) {
         let mut state = self.state.lock();
         if state.phase == Phase::In {
-            state.enter(Phase::Leaving(until));
+            state.enter(Phase::Leaving(leave));
         }
     }
 
@@ -134,6 +195,22 @@ impl Member {
         }
     }
 
+    /// Has the loop give roots up, so that others take them over at once. The last is the first.
+    pub(crate) fn release(&self, roots: Vec<RunId>) {
+        let mut state = self.state.lock();
+        state.released.extend(roots);
+        if !state.released.is_empty() {
+            state.wake();
+        }
+    }
+
+    /// Yields some of the roots that are to be given up; none if there are no more.
+    pub(crate) fn take_released(&self) -> Vec<RunId> {
+        let mut state = self.state.lock();
+        let rest = state.released.len().saturating_sub(limits::STORE_PAGE_MAX);
+        state.released.split_off(rest)
+    }
+
     /// Begins to take over, unless another call is about it. Dropped, it ends that; what was not
     /// decided is left to the next one.
     pub(crate) fn begin_to_decide(&self) -> Option<Deciding<'_>> {
@@ -142,6 +219,56 @@ impl Member {
             return None;
         }
         Some(Deciding { member: self, is_left_over: std::mem::replace(&mut state.undecided, true) })
+    }
+
+    /// Notes that what was left under its name is decided, and has it be asked whose turn it is in
+    /// the lanes of what has ended.
+    pub(crate) fn has_recovered(&self, freed: &[Arc<str>]) {
+        self.state.lock().is_unrecovered = false;
+        self.turns.ask_all(freed);
+    }
+
+    /// Tells whether runs that this has from others may not be decided yet, and whether those of
+    /// an earlier process may not.
+    pub(crate) fn has_undecided(&self) -> (bool, bool) {
+        let state = self.state.lock();
+        (state.undecided, state.is_unrecovered)
+    }
+
+    /// Notes a stop of a run that is not in memory. Whoever takes the run in looks for it behind
+    /// that, and whoever notes it looks for the run: so one of the two carries it out.
+    pub(crate) fn note_unplaced(&self, stop: &AskedStop) {
+        self.state.lock().unplaced.note(stop);
+    }
+
+    /// Notes that a stop is answered, or not asked for any more.
+    pub(crate) fn forget_unplaced(&self, nr: u64) {
+        self.state.lock().unplaced.forget(nr);
+    }
+
+    /// Yields the stops that wait for a run that is not in memory, the first one first.
+    pub(crate) fn unplaced(&self, run: RunId) -> Vec<AskedStop> {
+        self.state.lock().unplaced.of(run)
+    }
+
+    /// Takes those stops, for what has taken the run in. It says [what came of each](Self::placed).
+    pub(crate) fn take_unplaced(&self, run: RunId) -> Vec<AskedStop> {
+        self.state.lock().unplaced.take(run)
+    }
+
+    /// Notes what came of a stop that was taken.
+    pub(crate) fn placed(&self, nr: u64, answer: Disposition) {
+        self.state.lock().unplaced.decide(nr, answer);
+    }
+
+    /// Yields the answer to a stop that was taken, if it is known.
+    pub(crate) fn answer_unplaced(&self, nr: u64) -> Option<Disposition> {
+        self.state.lock().unplaced.answer(nr)
+    }
+
+    /// Has the loop be the one that carries a stop out, unless it was taken.
+    pub(crate) fn claim_unplaced(&self, nr: u64) -> Claim {
+        self.state.lock().unplaced.claim(nr)
     }
 
     /// Tells whether the engine is a member, and not about to leave.
@@ -179,6 +306,10 @@ impl Drop for Deciding<'_> {
 impl State {
     fn enter(&mut self, phase: Phase) {
         self.phase = phase;
+        self.wake();
+    }
+
+    fn wake(&mut self) {
         if let Some(waker) = self.waker.take() {
             waker.wake();
         }
@@ -191,4 +322,32 @@ const MARGIN: Duration = Duration::from_secs(1);
 /// How much of a lease is needed to stop everything, which takes so long.
 pub(super) const fn reserve(to_stop: Duration) -> Duration {
     to_stop.saturating_add(MARGIN)
+}
+
+#[cfg(all(test, feature = "test-util", not(any(quell_loom, quell_shuttle))))]
+mod tests {
+    use std::time::SystemTime;
+
+    use quell_core::CancelRequest;
+
+    use super::*;
+    use crate::testing::cluster::Nodes;
+
+    #[tokio::test(start_paused = true)]
+    async fn i34_as_many_stops_as_may_wait_for_a_node_are_known_of_runs_that_it_takes_in() {
+        let member = Member::new(Nodes::new(Duration::from_secs(15)).join("a"), Duration::ZERO);
+        let run = |nr: u64| RunId::from_text(&nr.to_string());
+        let request = CancelRequest::because("enough");
+        for nr in 0..limits::ASKED_STOPS_WAITING_MAX as u64 {
+            let (run, request) = (run(nr), request.clone());
+            member.note_unplaced(&AskedStop { nr, run, request, at: SystemTime::UNIX_EPOCH });
+        }
+        let last = limits::ASKED_STOPS_WAITING_MAX as u64 - 1;
+        assert_eq!(
+            member.unplaced(run(last)).iter().map(|stop| stop.nr).collect::<Vec<_>>(),
+            [last]
+        );
+        member.forget_unplaced(last);
+        assert_eq!(member.unplaced(run(last)), []);
+    }
 }

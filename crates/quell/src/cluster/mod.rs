@@ -5,7 +5,15 @@
 mod config;
 mod lease;
 mod member;
+pub(crate) mod slots;
+#[cfg(test)]
+mod together;
+mod unplaced;
 
-pub use quell_core::cluster::{ActAnswer, Answer, Asked, AskedStop, Cluster, LogWatch, TakenOver};
+pub use quell_core::cluster::{
+    ActAnswer, Answer, Asked, AskedStop, Cluster, ForgottenWork, LogWatch, Placed, SlotShare,
+    SlotsAsked, SlotsHeld, SlotsShared, StopToCome, TakenOver, TurnAsk, share,
+};
 
-pub(crate) use member::{Member, Phase, Watch};
+pub(crate) use member::{Leave, Member, Phase, Watch};
+pub(crate) use unplaced::Claim;

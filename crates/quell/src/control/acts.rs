@@ -54,39 +54,78 @@ pub(crate) enum Said {
     NotResumed(#[serde(with = "ResumeErrorWords")] ResumeError),
     /// What came of new limits.
     Limits(LimitsWords),
+    /// Nothing has changed: the node of this name ends, and has left the run to others.
+    Left(Arc<str>),
 }
 
-/// How far an act is that this engine was asked for: it is begun once.
+/// How far an act is that this engine was asked for: it is read once, and begun once. The wakers
+/// are our own loop's.
 #[derive(Debug, Default)]
 pub(super) enum Progress {
-    /// It is not begun.
+    /// It is not read.
     #[default]
     Asked,
-    /// It was taken, and a courier carries it out. The waker is our own loop's.
+    /// A courier reads its words.
+    Reading(Option<Waker>),
+    /// This is asked; none if it is in words that are not known here.
+    Read(Option<Act>),
+    /// It was taken, and a courier carries it out.
     Begun(Option<Waker>),
     /// This came of it; none if it has panicked.
-    Done(Option<Said>),
+    Done(Option<Carried>),
+}
+
+/// What came of an act.
+#[derive(Clone, Debug)]
+pub(super) struct Carried {
+    said: Said,
+    /// It was an answer to a pause.
+    is_answer: bool,
 }
 
 impl Progress {
-    /// Yields what came of an act that was begun.
-    fn poll(&mut self, waker: &Waker) -> Poll<Option<Said>> {
+    /// Waits until it is read. Yields whether it is to be taken.
+    fn poll_read(&mut self, waker: &Waker) -> Poll<Result<bool, StoreError>> {
         match self {
-            Self::Done(said) => Poll::Ready(said.clone()),
+            Self::Reading(waiting) => {
+                *waiting = Some(waker.clone());
+                Poll::Pending
+            }
+            Self::Read(Some(_)) => Poll::Ready(Ok(true)),
+            Self::Read(None) => {
+                let what = "an act is in words that are not known here".into();
+                Poll::Ready(Err(StoreError::Io { what }))
+            }
+            Self::Asked | Self::Begun(_) | Self::Done(_) => Poll::Ready(Ok(false)),
+        }
+    }
+
+    /// Yields what came of an act that was begun.
+    fn poll_done(&mut self, waker: &Waker) -> Poll<Option<Carried>> {
+        match self {
+            Self::Done(carried) => Poll::Ready(carried.clone()),
             Self::Begun(waiting) => {
                 *waiting = Some(waker.clone());
                 Poll::Pending
             }
-            Self::Asked => Poll::Ready(None),
+            Self::Asked | Self::Reading(_) | Self::Read(_) => Poll::Ready(None),
         }
     }
 
-    /// Takes what came of it, and yields who waits for that.
-    fn end(&mut self, said: Option<Said>) -> Option<Waker> {
-        match std::mem::replace(self, Self::Done(said)) {
-            Self::Begun(waiting) => waiting,
-            Self::Asked | Self::Done(_) => None,
-        }
+    /// Begins it, if it is read and was not begun.
+    fn begin(&mut self) -> Option<Act> {
+        let Self::Read(act) = self else { return None };
+        let act = act.take()?;
+        *self = Self::Begun(None);
+        Some(act)
+    }
+}
+
+/// Goes on to the next state, and wakes who waits for that.
+fn proceed(progress: &Mutex<Progress>, next: Progress) {
+    let before = std::mem::replace(&mut *progress.lock(), next);
+    if let Progress::Reading(Some(waker)) | Progress::Begun(Some(waker)) = before {
+        waker.wake();
     }
 }
 
@@ -98,8 +137,21 @@ impl Act {
         Self::Pause { request, expires_in_us: expires_in.map(micros) }
     }
 
-    /// Carries it out.
+    /// Carries it out, unless the run is left to others.
     fn carry_out(self, node: &Arc<Node>) -> Said {
+        use LimitsWords::{Changed, Exceeded};
+        let said = self.said_of(node);
+        let is_done = matches!(said, Said::Done | Said::Limits(Changed { .. } | Exceeded { .. }));
+        match &node.shared.member {
+            // What is left looks as if it were stopped here, and has lost what makes its body.
+            Some(member) if !is_done && node.is_left_to_next() => {
+                Said::Left(Arc::clone(&member.name))
+            }
+            _ => said,
+        }
+    }
+
+    fn said_of(self, node: &Arc<Node>) -> Said {
         match self {
             Self::Pause { request, expires_in_us } => {
                 let pause = Pause::new(request);
@@ -109,14 +161,9 @@ impl Act {
                 };
                 node.pause_by_client(pause).map_or_else(Said::NotPaused, |()| Said::Done)
             }
-            Self::Resume { answer, attempt } => match node.resume(answer, attempt) {
-                Ok(()) => Said::Done,
-                Err(_) if node.is_left_paused() => {
-                    let what = "the node ends, and leaves its paused runs to others".into();
-                    Said::NotResumed(ResumeError::NotTaken(StoreError::Io { what }))
-                }
-                Err(error) => Said::NotResumed(error),
-            },
+            Self::Resume { answer, attempt } => {
+                node.resume(answer, attempt).map_or_else(Said::NotResumed, |()| Said::Done)
+            }
             Self::Limits(limits) => {
                 let now = node.shared.clock.now();
                 Said::Limits(LimitsWords::of(node.set_limits(limits), now))
@@ -127,9 +174,9 @@ impl Act {
 
 impl Said {
     /// Yields it once what it says is stored: an answer to a pause, and a stop for a limit.
-    async fn stored(self, node: &Arc<Node>, is_resume: bool) -> Self {
+    async fn stored(self, node: &Arc<Node>, is_answer: bool) -> Self {
         match self {
-            Self::Done if is_resume => {
+            Self::Done if is_answer => {
                 let look = |state: &State| node.answer_stored(state);
                 let stored = Wait::until(node, look).await;
                 let not_stored = |error| Self::NotResumed(ResumeError::NotStored(error));
@@ -148,7 +195,8 @@ impl Said {
 /// Carries out an act that this engine was asked for about a run that it has, unless it was
 /// withdrawn, and answers. What was begun is not begun again: `progress` outlives this.
 ///
-/// The code of makers and payloads is foreign: it runs with a courier.
+/// The code of makers and payloads is foreign: it runs with a courier. So are the words read, which
+/// may have 16 MiB: the loop that polls this renews the lease.
 pub(super) async fn carry_out(
     cluster: &dyn Cluster,
     couriers: &Couriers,
@@ -156,27 +204,35 @@ pub(super) async fn carry_out(
     (nr, words): (u64, Payload),
     progress: Arc<Mutex<Progress>>,
 ) -> Result<(), StoreError> {
-    let act: Result<Act, _> = words.parse();
-    let act = act.map_err(|error| StoreError::Io { what: error.to_string() })?;
-    let is_resume = matches!(act, Act::Resume { .. });
-    if matches!(*progress.lock(), Progress::Asked) {
+    let is_asked = matches!(*progress.lock(), Progress::Asked);
+    if is_asked {
+        *progress.lock() = Progress::Reading(None);
+        let progress = Arc::clone(&progress);
+        couriers.send(Box::new(move || {
+            let act = foreign::catch_panic(|| words.parse::<Act>().ok()).ok().flatten();
+            proceed(&progress, Progress::Read(act));
+        }));
+    }
+    if poll_fn(|cx| progress.lock().poll_read(cx.waker())).await? {
         if !cluster.take(nr).await? {
             return Ok(());
         }
-        *progress.lock() = Progress::Begun(None);
-        let (node, progress) = (Arc::clone(&node), Arc::clone(&progress));
-        couriers.send(Box::new(move || {
-            let said = foreign::catch_panic(|| act.carry_out(&node)).ok();
-            let waiting = progress.lock().end(said);
-            if let Some(waker) = waiting {
-                waker.wake();
-            }
-        }));
+        let begun = progress.lock().begin();
+        if let Some(act) = begun {
+            let (node, progress) = (Arc::clone(&node), Arc::clone(&progress));
+            couriers.send(Box::new(move || {
+                let is_answer = matches!(act, Act::Resume { .. });
+                let said = foreign::catch_panic(|| act.carry_out(&node)).ok();
+                let carried = said.map(|said| Carried { said, is_answer });
+                proceed(&progress, Progress::Done(carried));
+            }));
+        }
     }
-    let said = poll_fn(|cx| progress.lock().poll(cx.waker())).await;
+    let carried = poll_fn(|cx| progress.lock().poll_done(cx.waker())).await;
     // Whoever asks learns that it is not known.
-    let said = said.ok_or_else(|| StoreError::Io { what: "an act has panicked".into() })?;
-    let said = said.stored(&node, is_resume).await;
+    let panicked = || StoreError::Io { what: "an act has panicked".into() };
+    let Carried { said, is_answer } = carried.ok_or_else(panicked)?;
+    let said = said.stored(&node, is_answer).await;
     let said = Payload::json(&said).map_err(|error| StoreError::Io { what: error.to_string() })?;
     cluster.answer(nr, Answer::Act(said)).await
 }
@@ -320,6 +376,7 @@ mod tests {
                 hard_deadline_in_ms: 5,
             }),
             Said::Limits(LimitsWords::AlreadyTerminal { status: RunStatus::TimedOut }),
+            Said::Left("web-1".into()),
         ] {
             assert_eq!(format!("{:?}", again(&said)), format!("{said:?}"));
         }

@@ -5,37 +5,48 @@
 //! is watched by the control thread, so that it also lapses if this thread hangs.
 
 use std::collections::HashMap;
-use std::pin::Pin;
+use std::io;
 use std::sync::{Arc, Weak};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use futures::stream::{FuturesUnordered, StreamExt as _};
-use quell_core::cluster::{Answer, Asked, AskedStop, Cluster};
+use quell_core::cluster::{Answer, Asked, AskedStop};
 use quell_core::lifecycle::later;
-use quell_core::store::{BoxFuture, Store, StoreError};
-use quell_core::{Disposition, Payload, RunId, limits};
+use quell_core::store::{BoxFuture, StoreError};
+use quell_core::{Payload, RunId, limits};
 
-use crate::cluster::{Member, Phase};
-use crate::control::acts::{self, Progress};
+use crate::cluster::{Leave, Member, Phase};
+use crate::control::acts;
+use crate::control::answering::{self, Decided};
+use crate::control::calls::{self, Call};
+use crate::control::forgetting::{Forgetting, Release};
+use crate::control::giving_up::GivingUp;
+use crate::control::lane_turns::TurnTaking;
+use crate::control::leaving::{LEAVE_WAIT, Leaving};
+use crate::control::slots::Slots;
 use crate::foreign::{self, Barred};
-use crate::node::wait::Wait;
-use crate::node::{Node, Shared, State};
+use crate::node::{Node, Shared};
+use crate::sync;
 use crate::sync::loops::{self, Loop, Turn};
-use crate::sync::{self, Mutex};
 
 /// Starts the loop of a member.
-pub(crate) fn start(shared: &Arc<Shared>, member: &Arc<Member>) -> std::io::Result<()> {
+pub(crate) fn start(shared: &Arc<Shared>, of: &Arc<Member>, release: Release) -> io::Result<()> {
     let membership = Membership {
         shared: Arc::downgrade(shared),
-        member: Arc::clone(member),
+        member: Arc::clone(of),
         renewal: None,
         renew_at: None,
         inbox: None,
         read_at: None,
         answers: FuturesUnordered::new(),
         decided: HashMap::new(),
-        leave: None,
+        giving_up: GivingUp::default(),
+        forgetting: Forgetting::new(release),
+        turns: TurnTaking::default(),
+        slots: Slots::new(&shared.config.all_nodes),
+        leaving: Leaving::default(),
+        not_given_up: 0,
     };
     // A cluster may use the runtime.
     loops::start("quell-cluster", &shared.runtime, shared.couriers.are_tasks(), membership)
@@ -45,55 +56,30 @@ struct Membership {
     shared: Weak<Shared>,
     member: Arc<Member>,
     /// A renewal that is under way, and when it was sent.
-    renewal: Option<(Instant, BoxFuture<'static, Result<(), StoreError>>)>,
+    renewal: Option<(Instant, Call<()>)>,
     /// When the lease is renewed next, if that failed last.
     renew_at: Option<Instant>,
-    inbox: Option<BoxFuture<'static, Result<Vec<Asked>, StoreError>>>,
+    inbox: Option<Call<Vec<Asked>>>,
     /// When the inbox is read next, if that failed last.
     read_at: Option<Instant>,
     answers: FuturesUnordered<BoxFuture<'static, (u64, Result<(), StoreError>)>>,
     /// What was decided of that whose answers are not known to be given, and whether one is under
     /// way: what is read again is answered as it was decided.
     decided: HashMap<u64, Decided>,
-    leave: Option<BoxFuture<'static, Result<(), StoreError>>>,
-}
-
-/// What is known of something that was asked for.
-#[derive(Debug, Default)]
-struct Decided {
-    /// Of a stop; none while the run is not in memory.
-    answer: Option<Disposition>,
-    /// Of an act.
-    progress: Arc<Mutex<Progress>>,
-    is_under_way: bool,
-    /// Its answer could not be given, and is not tried again before this instant. Meanwhile it
-    /// holds up no other one.
-    rests_until: Option<Instant>,
-    /// How often that was so.
-    failures: u32,
-}
-
-impl Decided {
-    /// Tells whether it needs not be read.
-    const fn is_known(&self) -> bool {
-        self.is_under_way || self.rests_until.is_some()
-    }
-
-    /// Notes that its answer could not be given. One of a run that nobody has decided yet rests
-    /// longer each time, so that however many there are others come through.
-    fn rest(&mut self, now: Instant) {
-        self.is_under_way = false;
-        let factor = if self.answer.is_none() { 1 << self.failures.min(DOUBLINGS_MAX) } else { 1 };
-        self.failures = self.failures.saturating_add(1);
-        self.rests_until = Some(later(now, REST * factor));
-    }
+    giving_up: GivingUp,
+    forgetting: Forgetting,
+    turns: TurnTaking,
+    slots: Slots,
+    leaving: Leaving,
+    /// Roots that it could not give up before it left.
+    not_given_up: usize,
 }
 
 impl Loop for Membership {
     fn turn(&mut self, cx: &mut Context<'_>) -> Turn {
         let Some(shared) = self.shared.upgrade() else {
             // The engine is gone, and so is all that it ran.
-            self.member.begin_to_leave(later(sync::now(), limits::STORE_WAIT));
+            self.member.begin_to_leave(abandoned());
             return self.turn_without(cx);
         };
         let _barred = Barred::new();
@@ -107,7 +93,7 @@ impl Loop for Membership {
         }
         if shared.is_abandoned() {
             // A handle of a run may keep it for long.
-            self.member.begin_to_leave(later(now, limits::STORE_WAIT));
+            self.member.begin_to_leave(abandoned());
             drop(shared);
             return self.turn_without(cx);
         }
@@ -121,13 +107,20 @@ impl Loop for Membership {
             self.poll_renewal(&shared, cx);
         }
         self.poll_answers(cx);
+        self.giving_up.poll(&self.member, now, cx);
+        self.forgetting.poll(&self.shared, &self.member, now, cx);
+        let slots_at = self.slots.poll(&shared, &self.member, now, cx);
         self.wake(now);
         self.poll_inbox(&shared, now, cx);
+        let turns_at = self.turns.poll(&shared, &self.member, now, cx);
+        self.member.note_asked(self.decided.len());
         let (_, lease) = self.member.look(cx.waker());
         let renew_at = self.renew_at.unwrap_or_else(|| lease.renew_at());
         let hangs_at = self.renewal.as_ref().map(|(sent, _)| later(*sent, lease.renewal_wait()));
-        let next = [Some(hangs_at.unwrap_or(renew_at)), self.read_at, self.wakes_at()];
-        Turn::Next(next.into_iter().flatten().min())
+        let due = Some(hangs_at.unwrap_or(renew_at));
+        let of_others = [self.giving_up.again_at(), self.forgetting.again_at(), turns_at, slots_at];
+        let next = [due, self.read_at, self.wakes_at()].into_iter().chain(of_others);
+        Turn::Next(next.flatten().min())
     }
 }
 
@@ -135,44 +128,80 @@ impl Membership {
     /// A turn of an engine that is no member any more, or is leaving.
     fn turn_without(&mut self, cx: &mut Context<'_>) -> Turn {
         self.drop_calls();
-        let (Phase::Leaving(until), _) = self.member.look(cx.waker()) else {
-            let leave = self.leave.take();
-            foreign::release(leave);
+        let (Phase::Leaving(leave), _) = self.member.look(cx.waker()) else {
+            foreign::release(std::mem::take(&mut self.answers));
+            self.giving_up.end(&self.member);
+            self.leaving.end();
             return Turn::Last;
         };
-        let cluster = &self.member.cluster;
-        let leave = self.leave.get_or_insert_with(|| {
-            let cluster = Arc::clone(cluster);
-            Box::pin(async move { cluster.leave().await })
-        });
-        let polled = foreign::catch_panic(|| Pin::new(leave).poll(cx));
-        let is_over = until <= sync::now() || !matches!(polled, Ok(Poll::Pending));
-        if !is_over {
-            return Turn::Next(Some(until));
+        let (now, until) = (sync::now(), leave.until);
+        // First, so that others have it at once, and that whoever has asked hears what was decided.
+        // Then there is time left to give the lease back.
+        if !self.leaving.has_begun() && later(now, LEAVE_WAIT) < until {
+            self.answer_again(now);
+            self.poll_answers(cx);
+            let answers_at = self.answers_at(now);
+            if !self.giving_up.poll(&self.member, now, cx)
+                || !self.answers.is_empty()
+                || answers_at.is_some()
+            {
+                let last_at = until.checked_sub(LEAVE_WAIT);
+                let next = [self.giving_up.again_at(), answers_at, last_at];
+                return Turn::Next(next.into_iter().flatten().min());
+            }
         }
-        foreign::release(self.leave.take());
+        foreign::release(std::mem::take(&mut self.answers));
+        self.not_given_up += self.giving_up.end(&self.member);
+        if let Some(next) = self.leaving.poll(&self.member, leave, now, cx) {
+            return Turn::Next(Some(next));
+        }
+        self.leaving.end();
         self.member.end();
-        let member = Arc::clone(&self.member);
+        let (member, count) = (Arc::clone(&self.member), self.not_given_up);
         // Nothing of the engine is held here.
+        if count > 0 {
+            foreign::release(foreign::catch_panic(|| {
+                tracing::warn!(
+                    runs = count,
+                    "runs that wait could not be given up: others have them when the lease is over"
+                );
+            }));
+        }
         foreign::release(foreign::catch_panic(|| member.left.cancel()));
         Turn::Last
     }
 
+    /// Gives answers again that could not be given, when they have rested: nobody reads any more
+    /// what was asked for.
+    fn answer_again(&mut self, now: Instant) {
+        let Some(shared) = self.shared.upgrade() else { return };
+        let rested = self.decided.values_mut().filter_map(|decided| decided.take_rested(now));
+        for stop in rested.collect::<Vec<_>>() {
+            self.carry_out(&shared, stop);
+        }
+    }
+
+    /// When the next one of them has. Of an engine that is gone nothing is known any more.
+    fn answers_at(&self, now: Instant) -> Option<Instant> {
+        let of_engine = self.decided.values().filter(|_| self.shared.strong_count() > 0);
+        of_engine.filter_map(|decided| decided.answers_at(now)).min()
+    }
+
     fn drop_calls(&mut self) {
         foreign::release(self.renewal.take());
+        self.slots.end();
         foreign::release(self.inbox.take());
-        foreign::release(std::mem::take(&mut self.answers));
+        self.forgetting.end();
+        self.turns.end();
     }
 
     fn poll_renewal(&mut self, shared: &Shared, cx: &mut Context<'_>) {
         let Some((sent, mut renewal)) = self.renewal.take() else { return };
-        let done = match foreign::catch_panic(|| Pin::new(&mut renewal).poll(cx)) {
-            Ok(Poll::Pending) => return self.renewal = Some((sent, renewal)),
-            Ok(Poll::Ready(done)) => done,
-            Err(panic) => Err(StoreError::Io { what: panic.to_string() }),
+        let Poll::Ready(done) = calls::poll(&mut renewal, cx) else {
+            return self.renewal = Some((sent, renewal));
         };
         foreign::release(renewal);
-        self.renew_at = None;
+        let has_failed_before = self.renew_at.take().is_some();
         match done {
             Ok(()) => self.member.renewed(sent),
             Err(StoreError::LeaseLost { .. }) => {
@@ -180,9 +209,12 @@ impl Membership {
             }
             Err(error) => {
                 self.renew_at = Some(later(sync::now(), REST));
-                shared.couriers.send_words(Box::new(move || {
-                    tracing::warn!(%error, "lease was not renewed, and is tried again");
-                }));
+                // Once: it is tried some times a second.
+                if !has_failed_before {
+                    shared.couriers.send_words(Box::new(move || {
+                        tracing::warn!(%error, "lease was not renewed, and is tried again");
+                    }));
+                }
             }
         }
     }
@@ -198,10 +230,8 @@ impl Membership {
             }
             self.read_at = None;
             let mut inbox = self.inbox.take().unwrap_or_else(|| self.read_inbox());
-            let read = match foreign::catch_panic(|| Pin::new(&mut inbox).poll(cx)) {
-                Ok(Poll::Pending) => return self.inbox = Some(inbox),
-                Ok(Poll::Ready(read)) => read,
-                Err(panic) => Err(StoreError::Io { what: panic.to_string() }),
+            let Poll::Ready(read) = calls::poll(&mut inbox, cx) else {
+                return self.inbox = Some(inbox);
             };
             foreign::release(inbox);
             let Ok(asked) = read else {
@@ -213,11 +243,18 @@ impl Membership {
             if stops < limits::ASKED_STOPS_MAX && acts < limits::ASKED_ACTS_MAX {
                 // What is answered is not asked any more.
                 let is_asked = |nr: &u64| asked.iter().any(|asked| asked.nr() == *nr);
-                self.decided.retain(|nr, decided| decided.is_known() || is_asked(nr));
+                let member = &self.member;
+                self.decided.retain(|nr, decided| {
+                    let stays = decided.is_known() || is_asked(nr);
+                    if !stays {
+                        member.forget_unplaced(*nr);
+                    }
+                    stays
+                });
             }
             for asked in asked {
                 match asked {
-                    Asked::Stop(stop) => self.carry_out(shared, &stop),
+                    Asked::Stop(stop) => self.carry_out(shared, stop),
                     Asked::Act { nr, run, words } => self.carry_out_act(shared, run, (nr, words)),
                 }
             }
@@ -244,7 +281,7 @@ impl Membership {
         foreign::release(self.inbox.take());
     }
 
-    fn read_inbox(&self) -> BoxFuture<'static, Result<Vec<Asked>, StoreError>> {
+    fn read_inbox(&self) -> Call<Vec<Asked>> {
         let cluster = Arc::clone(&self.member.cluster);
         let known = self.decided.iter().filter(|(_, decided)| decided.is_known());
         let known = known.map(|(nr, _)| *nr).collect();
@@ -253,25 +290,29 @@ impl Membership {
 
     /// Carries out a stop, unless that was done, and answers it when it is stored: an answer is an
     /// acknowledgement, which outlives this process (I34).
-    fn carry_out(&mut self, shared: &Arc<Shared>, stop: &AskedStop) {
-        let node = shared.registry.get(stop.run);
+    fn carry_out(&mut self, shared: &Arc<Shared>, stop: AskedStop) {
         let decided = self.decided.entry(stop.nr).or_default();
         if std::mem::replace(&mut decided.is_under_way, true) {
             return;
         }
-        if let Some(node) = &node
-            && decided.answer.is_none()
-        {
-            decided.answer = Some(node.cancel(&stop.request));
+        let mut node = here(shared, stop.run);
+        if decided.answer.is_none() {
+            if node.is_none() {
+                self.member.note_unplaced(&stop);
+                // What takes the run in looks for that note behind it: one of both sees the other.
+                node = here(shared, stop.run);
+            }
+            decided.answer = answering::decide(&self.member, node.as_ref(), &stop);
         }
-        let (cluster, nr) = (Arc::clone(&self.member.cluster), stop.nr);
-        let (answer, run) = (decided.answer.clone(), stop.run);
+        decided.stop = Some(stop.clone());
+        let (cluster, nr, answer) =
+            (Arc::clone(&self.member.cluster), stop.nr, decided.answer.clone());
         let store = shared.journal.as_ref().map(|journal| Arc::clone(&journal.store));
         self.answers.push(Box::pin(async move {
             let given = match (node, answer) {
-                (Some(node), Some(answer)) => give(&*cluster, &node, nr, answer).await,
-                (_, Some(answer)) => cluster.answer(nr, Answer::Stop(answer)).await,
-                (_, None) => give_of_stored(&*cluster, store, nr, run).await,
+                (Some(node), Some(answer)) => answering::give(&*cluster, &node, nr, answer).await,
+                (None, Some(answer)) => cluster.answer(nr, Answer::Stop(answer)).await,
+                (_, None) => answering::give_of_stored(&*cluster, store, &stop).await,
             };
             (nr, given)
         }));
@@ -280,7 +321,7 @@ impl Membership {
     /// Carries out an act. One of a run that is not in memory is left where it is: it lapses,
     /// unless that run comes in time.
     fn carry_out_act(&mut self, shared: &Arc<Shared>, run: RunId, (nr, words): (u64, Payload)) {
-        let node = shared.registry.get(run);
+        let node = here(shared, run);
         let decided = self.decided.entry(nr).or_default();
         if std::mem::replace(&mut decided.is_under_way, true) {
             return;
@@ -296,7 +337,10 @@ impl Membership {
     fn poll_answers(&mut self, cx: &mut Context<'_>) {
         loop {
             match foreign::catch_panic(|| self.answers.poll_next_unpin(cx)) {
-                Ok(Poll::Ready(Some((nr, Ok(()))))) => drop(self.decided.remove(&nr)),
+                Ok(Poll::Ready(Some((nr, Ok(()))))) => {
+                    drop(self.decided.remove(&nr));
+                    self.member.forget_unplaced(nr);
+                }
                 Ok(Poll::Ready(Some((nr, Err(_))))) => {
                     if let Some(decided) = self.decided.get_mut(&nr) {
                         decided.rest(sync::now());
@@ -306,7 +350,8 @@ impl Membership {
                 // Which one is not known: all of them are read again.
                 Err(_) => {
                     foreign::release(std::mem::take(&mut self.answers));
-                    self.decided.values_mut().for_each(|decided| decided.is_under_way = false);
+                    let under_way = self.decided.values_mut().filter(|it| it.is_under_way);
+                    under_way.for_each(|decided| decided.rest(sync::now()));
                     foreign::release(self.inbox.take());
                     self.read_at = Some(later(sync::now(), REST));
                 }
@@ -315,41 +360,15 @@ impl Membership {
     }
 }
 
-/// Gives an answer, once what it says is stored.
-async fn give(
-    cluster: &dyn Cluster,
-    node: &Arc<Node>,
-    nr: u64,
-    answer: Disposition,
-) -> Result<(), StoreError> {
-    Wait::until(node, |state: &State| node.stored(state)).await?;
-    cluster.answer(nr, Answer::Stop(answer)).await
+/// Yields a run that is in memory, and was not left to others.
+fn here(shared: &Shared, run: RunId) -> Option<Arc<Node>> {
+    shared.registry.get(run).filter(|node| !node.is_left_to_next())
 }
 
-/// Answers a stop of a run that is not in memory, as the store has it. One that is live there is
-/// not decided by this process yet, or was left to the next one: its stop stays where it is, and is
-/// honoured by whoever decides the run (I34).
-async fn give_of_stored(
-    cluster: &dyn Cluster,
-    store: Option<Arc<dyn Store>>,
-    nr: u64,
-    run: RunId,
-) -> Result<(), StoreError> {
-    let stored = match store {
-        Some(store) => store.get(run).await?,
-        None => None,
-    };
-    match stored.map(|record| record.status) {
-        None => cluster.answer(nr, Answer::Stop(Disposition::Unknown)).await,
-        Some(status) if status.is_terminal() => {
-            cluster.answer(nr, Answer::Stop(Disposition::AlreadyTerminal { status })).await
-        }
-        Some(_) => Err(StoreError::Unknown { run }),
-    }
+/// How an engine leaves that is gone: nobody has seen to the end of what it ran.
+fn abandoned() -> Leave {
+    Leave { until: later(sync::now(), limits::STORE_WAIT), is_drained: false }
 }
 
 /// How long a cluster in trouble is left alone, and what could not be answered.
-const REST: Duration = Duration::from_millis(200);
-
-/// How often that of something which nobody can decide yet is doubled.
-const DOUBLINGS_MAX: u32 = 4;
+pub(super) const REST: Duration = Duration::from_millis(200);

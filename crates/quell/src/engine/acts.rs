@@ -158,8 +158,10 @@ impl Engine {
         let words = Payload::json(act).map_err(|error| not_known(error.to_string()))?;
         match member.cluster.act(id, words).await {
             Ok(ActAnswer::Said(words)) => {
-                let said = words.parse().map_err(|error| not_known(error.to_string()))?;
-                Ok(Told::Said(said))
+                match words.parse().map_err(|error| not_known(error.to_string()))? {
+                    Said::Left(owner) => Err(AskError::NotDecided { owner }),
+                    said => Ok(Told::Said(said)),
+                }
             }
             Ok(ActAnswer::Unknown) if self.get(id).is_some() => Ok(Told::Here),
             Ok(ActAnswer::Unknown) => Err(AskError::Unknown),

@@ -31,7 +31,7 @@ async fn is_left(store: &dyn Store, root: &RunRecord) -> Result<bool, StoreError
     if names_node || !root.holds.is_empty() {
         return Ok(true);
     }
-    let log = LeftLog::read(store, root.run()).await?;
+    let log = LeftLog::of(store, root).await?;
     let tree = LeftTree::staying(root.clone(), Fate::Ends);
     Ok(!tree.ended_before(store, &log).await?.open.is_empty())
 }
@@ -76,6 +76,7 @@ impl LeftTree {
             let now = without.iter().flat_map(|(_, row)| &row.abandoned);
             let left = before.left.iter().chain(now).take(limits::REPORT_ROWS_MAX);
             root.abandoned.extend(left.cloned());
+            Abandoned::name_nodes_once(&mut root.abandoned);
         }
     }
 }

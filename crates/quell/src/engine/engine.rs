@@ -12,7 +12,7 @@ use crate::body::driver;
 use crate::cluster::Member;
 use crate::config::EngineConfig;
 use crate::control::{membership, turns};
-use crate::engine::filter;
+use crate::engine::{filter, forgotten};
 use crate::failure::{Failure, ForgetError, SubmitError};
 use crate::foreign::couriers::Couriers;
 use crate::gate::LaneMark;
@@ -26,7 +26,7 @@ use crate::run::RunRef;
 use crate::spec::RunSpec;
 use crate::stop_scope::StopScope;
 use crate::stream::EventStream;
-use crate::sync::{AtomicBool, Mutex};
+use crate::sync::{AtomicBool, AtomicU64, Mutex};
 use crate::tables::admission::Admission;
 use crate::tables::claims::{Claims, Submitted};
 use crate::tables::ledger::Ledger;
@@ -83,10 +83,9 @@ impl Engine {
     #[expect(clippy::expect_used, reason = "an engine without its thread could not keep a promise")]
     pub fn with_config(mut config: EngineConfig) -> Self {
         let runtime = config.runtime.take().unwrap_or_else(|| {
-            Handle::try_current().expect(
-                "quell: make the engine inside a tokio runtime, or name one with \
-                 EngineConfig::runtime",
-            )
+            let words = "quell: make the engine inside a tokio runtime, or name one with \
+                         EngineConfig::runtime";
+            Handle::try_current().expect(words)
         });
         #[cfg(quell_shuttle)]
         let runtime = crate::sync::Runtime(runtime);
@@ -95,10 +94,12 @@ impl Engine {
         let on_runtime = config.control_on_runtime;
         #[cfg(not(feature = "test-util"))]
         let on_runtime = false;
-        config.assert_one_member();
+        config.settle();
         let journal = config.store.take().map(Journal::new);
-        let to_stop = config.to_stop();
-        let member = config.cluster.take().map(|cluster| Member::new(cluster, to_stop));
+        let cluster = config.cluster.take();
+        let member = cluster.map(|cluster| Member::new(cluster, config.to_stop()));
+        let admission = Admission::new(&config.run_limits(), &config.all_nodes);
+        let admission = admission.sharing(Member::asks(member.as_ref()));
         let shared = Arc::new(Shared {
             journal,
             member,
@@ -107,7 +108,7 @@ impl Engine {
             couriers: Couriers::new(on_runtime.then(|| runtime.clone())),
             registry: Registry::new(&config.limits),
             claims: Claims::new(&config.limits),
-            admission: Admission::new(&config.run_limits()),
+            admission,
             events: Arc::new(AllEvents::new(Bounds {
                 entries: limits::SUBSCRIBER_BACKLOG_MAX,
                 bytes: limits::SUBSCRIBER_BACKLOG_BYTES_MAX,
@@ -119,22 +120,23 @@ impl Engine {
             closed: AtomicBool::new(false),
             abandoned: AtomicBool::new(false),
             closing: Mutex::new(None),
+            taken_in: AtomicU64::new(0),
         });
-        if cfg!(quell_loom) {
-            // A model has no clock: it brings the inputs of the control loop itself.
-        } else if on_runtime {
+        // A model brings the inputs of the control loop itself, and cannot play loops without end.
+        let has_loops = !cfg!(quell_loom);
+        if has_loops && on_runtime {
             #[cfg(feature = "test-util")]
             drop(shared.runtime.spawn(turns::run(&shared)));
-        } else {
+        } else if has_loops {
             turns::spawn_thread(&shared).expect("quell: the system refuses the control thread");
         }
-        if let Some(journal) = &shared.journal {
+        if let Some(journal) = shared.journal.as_ref().filter(|_| has_loops) {
             let (couriers, runtime) = (&shared.couriers, &shared.runtime);
-            let started = Writer::start(journal, couriers, runtime, shared.loss_hearer());
+            let started = Writer::start(journal, couriers, runtime, shared.hearing());
             started.expect("quell: the system refuses the journal thread");
         }
-        if let Some(member) = &shared.member {
-            let started = membership::start(&shared, member);
+        if let Some(member) = shared.member.as_ref().filter(|_| has_loops) {
+            let started = membership::start(&shared, member, forgotten::release);
             started.expect("quell: the system refuses the cluster thread");
         }
         if let Some(token) = token {
@@ -162,7 +164,10 @@ impl Engine {
     }
 
     /// As [`submit`](Self::submit), and waits until the acceptance is in the store, so that it
-    /// outlives the process. Without a store it does not wait.
+    /// outlives the process, and so are the stops of the runs whose place it takes
+    /// ([`OnBusy::CancelExisting`](crate::OnBusy::CancelExisting)): no later process lets them go
+    /// on. Without a store it does not wait. If the store is in trouble by then, the run is
+    /// accepted all the same, and [`RunRef::stops_stored`] of the others tells of theirs.
     ///
     /// # Errors
     ///
@@ -184,25 +189,6 @@ impl Engine {
     {
         let submitted = self.submit(spec, body);
         self.durably(submitted).await
-    }
-
-    /// Waits until what was submitted is stored.
-    pub(super) async fn durably<T: Send + 'static>(
-        &self,
-        submitted: Result<RunHandle<T>, SubmitError>,
-    ) -> Result<RunHandle<T>, SubmitError> {
-        let handle = match submitted {
-            Ok(handle) => handle,
-            // It is told of a run that is stored, or why that one was not.
-            Err(error @ (SubmitError::AlreadySubmitted(run) | SubmitError::LaneJoined(run))) => {
-                if let Some(run) = self.get(run) {
-                    run.accepted().await?;
-                }
-                return Err(error);
-            }
-            Err(error) => return Err(error),
-        };
-        handle.run().accepted().await.map(|()| handle)
     }
 
     /// Finds a run that is live or kept.
@@ -328,9 +314,7 @@ impl Engine {
         nodes.into_iter().map(RunRef::new).collect()
     }
 
-    /// Lists the roots of a lane that have not ended, the newest first: the one that runs, those
-    /// that wait, and those that are due later. One that comes during the call may be missing, and
-    /// so may one that ends.
+    /// Lists the live roots of a lane here, the newest first. What comes meanwhile may be missing.
     pub fn lane(&self, key: &str) -> Vec<RunRef> {
         self.shared().admission.runs_of(key).into_iter().map(RunRef::new).collect()
     }

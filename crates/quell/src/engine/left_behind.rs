@@ -1,20 +1,22 @@
 //! [`LeftBehind`] collects what an earlier process has left behind, tree by tree, and
 //! [`LeftTree::write`] writes how a tree ends.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use quell_core::store::{Record, RunRecord, Store, StoreError};
-use quell_core::{Abandoned, Cause, Counts, EventKind, RunId, RunReport, RunRow, limits};
+use quell_core::cluster::AskedStop;
+use quell_core::store::{Record, RunRecord, Store, StoreError, Unreadable};
+use quell_core::{Abandoned, Cause, Counts, EventKind, RunId, RunReport, RunRow};
 
-use crate::engine::doubt::EndedBefore;
 use crate::engine::left_log::{Lacks, LeftLog};
 use crate::engine::recover::{Recovery, Resumed};
 use crate::engine::writes::Writes;
 use crate::engine::{left_paused, lost};
 use crate::failure::SubmitError;
-use crate::journal::{self, Journal, Recorded};
+use crate::journal::{Journal, Recorded};
+use crate::node::earlier::Earlier;
 
 /// The runs that an earlier process has left behind, as they are to end or to go on.
 pub(super) struct LeftBehind<D> {
@@ -47,6 +49,8 @@ pub(super) struct LeftTree {
     pub(super) ends: Vec<(RunRecord, RunRow)>,
     /// What runs that had ended before have left, as far as no row of a report names it.
     pub(super) left: Vec<Abandoned>,
+    /// What a root that does not end has of its earlier attempts. Known when the tree is written.
+    pub(super) earlier: Earlier,
 }
 
 impl<D: FnMut(&RunRecord) -> Recovery> LeftBehind<D> {
@@ -119,21 +123,57 @@ impl<D: FnMut(&RunRecord) -> Recovery> LeftBehind<D> {
 impl LeftTree {
     fn ending(root: RunRecord, at: SystemTime) -> Self {
         let ends = vec![(root.clone(), lost::row(&root, None, at))];
-        Self { root, fate: Fate::Ends, ends, left: Vec::new() }
+        Self { root, fate: Fate::Ends, ends, left: Vec::new(), earlier: Earlier::default() }
     }
 
-    pub(super) const fn staying(root: RunRecord, fate: Fate) -> Self {
-        Self { root, fate, ends: Vec::new(), left: Vec::new() }
+    pub(super) fn staying(root: RunRecord, fate: Fate) -> Self {
+        let (ends, left, earlier) = (Vec::new(), Vec::new(), Earlier::default());
+        Self { root, fate, ends, left, earlier }
     }
 
-    /// Makes the tree of a root that was to go on, and ends.
-    pub(super) fn refused(root: RunRecord, error: &SubmitError) -> Self {
+    /// Writes how a root ends that was to go on, and may not: by a stop, if one was asked for since
+    /// it was read.
+    pub(super) async fn end_refused<R: Recorded>(
+        root: RunRecord,
+        error: &SubmitError,
+        asked: impl Fn(RunId) -> Vec<AskedStop>,
+        writes: &mut Writes<'_, R>,
+    ) -> Result<(), StoreError> {
+        let log = LeftLog::read(writes.store, root.run()).await?;
         let mut tree = Self::ending(root, SystemTime::now());
         for (_, row) in &mut tree.ends {
             row.error =
                 Some(format!("{}, and it may not go on: {error}", lost::WORKER_LOST).into());
         }
-        tree
+        tree.take_stops(asked);
+        tree.write(log, writes).await.map(drop)
+    }
+
+    /// Takes in stops that were asked for since the runs were read, and that nobody has answered:
+    /// one that is recorded ends its run with the cause of the first (I34).
+    pub(super) fn take_stops(&mut self, asked: impl Fn(RunId) -> Vec<AskedStop>) {
+        let mut has_any = false;
+        let own = std::iter::once(&mut self.root);
+        for record in own.chain(self.ends.iter_mut().map(|(record, _)| record)) {
+            for stop in asked(record.run()) {
+                record.apply(&Record::StopAccepted(stop.accepted(record.epoch).into()));
+                has_any = true;
+            }
+        }
+        if !has_any {
+            return;
+        }
+        let at = SystemTime::now();
+        if lost::stop_of(&self.root).is_some() && !matches!(self.fate, Fate::Ends) {
+            self.fate = Fate::Ends;
+            self.ends.insert(0, (self.root.clone(), lost::row(&self.root, None, at)));
+        }
+        let mut causes: HashMap<RunId, Option<Arc<Cause>>> = HashMap::new();
+        for (record, row) in &mut self.ends {
+            let above = record.accepted.parent.and_then(|parent| causes.get(&parent));
+            *row = lost::row(record, above.and_then(Option::as_ref), at);
+            causes.insert(record.run(), row.cause.clone());
+        }
     }
 
     /// Writes how the tree ends, its log included, which tells so far. Yields the number of the
@@ -153,6 +193,8 @@ impl LeftTree {
         let before = self.ended_before(store, &log).await?;
         self.raise_doubt(&before, &log);
         self.left = before.left;
+        let used = self.take_usage(&log);
+        let emitted = self.take_emitted(store, &log).await?;
         let ends_root = matches!(self.fate, Fate::Ends);
         // Of a root that never had a log, all events follow from its record, unless it goes on:
         // then its next attempt has the numbers behind them.
@@ -163,9 +205,10 @@ impl LeftTree {
             || is_in_doubt
             || goes_on;
         let is_logged = log.has_any() || has_more;
-        let mut whole = ends_root.then(|| self.report(before.rows, before.omitted, &log));
-        let mut closed = Vec::new();
-        closed.extend((!ends_root).then(|| (self.root.clone(), None)));
+        writes.freed.extend(self.root.accepted.lane.clone().filter(|_| ends_root));
+        let mut whole = self.whole(used, (before.rows, before.omitted), &log);
+        self.earlier.emitted = emitted;
+        let mut closed = Vec::from_iter((!ends_root).then(|| (self.root.clone(), None)));
         for (record, row) in &self.ends {
             let own = || RunReport::new(vec![row.clone()], Counts::default());
             let report = whole.take().unwrap_or_else(own);
@@ -221,88 +264,6 @@ impl LeftTree {
         }
         Ok(())
     }
-
-    /// Finds the runs of the tree that had ended before, as far as the log tells of them.
-    pub(super) async fn ended_before(
-        &self,
-        store: &dyn Store,
-        log: &LeftLog,
-    ) -> Result<EndedBefore, StoreError> {
-        let mut found = EndedBefore::default();
-        let live: HashSet<_> = self.ends.iter().map(|(record, _)| record.run()).collect();
-        // A root that goes on makes a report of its own, of what its next attempt does.
-        let rows_max = match self.fate {
-            Fate::Ends => limits::REPORT_ROWS_MAX.saturating_sub(live.len()),
-            Fate::GoesOn(_) | Fate::StaysPaused(_) => 0,
-        };
-        for (run, status) in log.below() {
-            if live.contains(&run) {
-                continue;
-            }
-            let has_row = found.rows.len() < rows_max;
-            let is_sure = !has_row && !log.may_have_left(run);
-            if let Some(status) = status.filter(|_| is_sure) {
-                found.omitted.add(status);
-                continue;
-            }
-            let record = match store.get(run).await {
-                Ok(record) => record,
-                Err(StoreError::Unreadable(_)) => None,
-                Err(error) => return Err(error),
-            };
-            match record {
-                // One that has left the tree is in the report of another root.
-                Some(record) if record.accepted.root != self.root.run() => {}
-                Some(RunRecord { report: Some(ref report), ref holds, .. }) => {
-                    found.open.extend((!holds.is_empty()).then_some(run));
-                    if has_row {
-                        found.rows.push(report.own_row().clone());
-                    } else {
-                        found.omitted.add(report.status);
-                        let room = limits::REPORT_ROWS_MAX.saturating_sub(found.left.len());
-                        found.left.extend(holds.iter().take(room).map(|hold| hold.abandoned(run)));
-                    }
-                    found.unsaid.extend(record.filter(|_| status.is_none()));
-                }
-                _ => status.into_iter().for_each(|status| found.omitted.add(status)),
-            }
-        }
-        Ok(found)
-    }
-
-    /// Makes the report of the root.
-    fn report(&self, before: Vec<RunRow>, mut omitted: Counts, log: &LeftLog) -> RunReport {
-        let (kept, left) = self.ends.split_at(self.ends.len().min(limits::REPORT_ROWS_MAX));
-        for (_, row) in left {
-            omitted.add(row.status);
-        }
-        let rows = kept.iter().map(|(_, row)| row.clone()).chain(before).collect();
-        let report = RunReport::new(in_pre_order(rows, |run| log.place(run)), omitted);
-        journal::to_record(report)
-    }
-}
-
-/// Puts the rows of a tree, of which the first is the root's, in the order of the tree. Siblings
-/// are in the order of their places. One whose parent has no row is below the root.
-fn in_pre_order(rows: Vec<RunRow>, place: impl Fn(RunId) -> usize) -> Vec<RunRow> {
-    let known: HashSet<_> = rows.iter().map(|row| row.run).collect();
-    let mut ordered = Vec::with_capacity(rows.len());
-    let mut rows = rows.into_iter();
-    let Some(root) = rows.next() else { return ordered };
-    let mut below: HashMap<RunId, Vec<RunRow>> = HashMap::new();
-    for row in rows {
-        let parent = row.parent.filter(|parent| known.contains(parent)).unwrap_or(root.run);
-        below.entry(parent).or_default().push(row);
-    }
-    let mut stack = vec![(root, 0)];
-    while let Some((mut row, depth)) = stack.pop() {
-        row.depth = depth;
-        let mut children = below.remove(&row.run).unwrap_or_default();
-        children.sort_by_key(|child| place(child.run));
-        stack.extend(children.into_iter().rev().map(|child| (child, depth + 1)));
-        ordered.push(row);
-    }
-    ordered
 }
 
 /// Makes the record of an end.
@@ -317,4 +278,41 @@ fn forgotten(end: &Record) -> Option<Record> {
     let Record::Ended { run, epoch, report, rollback: true } = end else { return None };
     let at = report.own_row().ended_at.filter(|_| report.own_row().quiescent)?;
     Some(Record::Forgotten { run: *run, epoch: *epoch, at })
+}
+
+/// Reads a run. One that cannot be read counts as none: what is left of it nobody can tell.
+pub(super) async fn read(store: &dyn Store, run: RunId) -> Result<Option<RunRecord>, StoreError> {
+    match store.get(run).await {
+        Err(StoreError::Unreadable(_)) => Ok(None),
+        read => read,
+    }
+}
+
+/// Takes the runs below roots that can be read. The others are left as they are, and named: what
+/// becomes of them is the root's.
+pub(super) async fn readable(
+    store: &dyn Store,
+    strays: &mut Vec<RunRecord>,
+    unreadable: &mut Vec<Unreadable>,
+) -> Result<Vec<RunRecord>, StoreError> {
+    let (mut faults, mut kept) = (HashMap::new(), Vec::new());
+    for record in std::mem::take(strays) {
+        let root = record.accepted.root;
+        let fault = match faults.entry(root) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(new) => new.insert(match store.get(root).await {
+                Ok(_) => None,
+                Err(StoreError::Unreadable(root)) => Some(root),
+                Err(error) => return Err(error),
+            }),
+        };
+        match fault {
+            None => kept.push(record),
+            Some(root) => {
+                let run = Some(record.run());
+                unreadable.push(Unreadable::new(run, "root", &root.fault));
+            }
+        }
+    }
+    Ok(kept)
 }

@@ -1,11 +1,11 @@
 //! [`LeftLog`] is the log of a tree whose process is gone: what it tells, and what it lacks.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::SystemTime;
 
 use quell_core::store::{ImpliedEvents, RunRecord, Store, StoreError};
-use quell_core::{Cause, EventKind, RunEvent, RunId, RunStatus, ToolOutcome, limits};
+use quell_core::{Cause, EventKind, RunEvent, RunId, RunStatus, ToolOutcome, Usage, limits};
 
 /// What the log of a root tells of the runs of its tree.
 #[derive(Debug)]
@@ -17,6 +17,11 @@ pub(super) struct LeftLog {
     runs: HashMap<RunId, Told>,
     /// Whether something of it is missing: who has left work may be unsaid.
     has_gap: bool,
+    /// Runs that have quiesced after their ends.
+    quiesced: HashSet<RunId>,
+    /// What the tree has used since its root was paused last. None if nothing of that is sure: the
+    /// root was never paused, or something is missing behind that.
+    since_pause: Option<Usage>,
 }
 
 /// What the log tells of one run.
@@ -39,6 +44,10 @@ struct Told {
     is_paused: bool,
     /// How many of its attempts have started since it was paused last, as far as the log tells.
     started: u32,
+    /// What it has used itself.
+    used: Usage,
+    /// The number of the first event that its body has emitted.
+    first_emitted: Option<u64>,
 }
 
 /// What the log lacks of one run.
@@ -53,10 +62,25 @@ pub(super) struct Lacks {
 }
 
 impl LeftLog {
+    /// Reads the log of a root to its end, of which nothing was written since its record was read.
+    /// Most roots have none, and a look for it takes longer than all else of them.
+    pub(super) async fn of(store: &dyn Store, root: &RunRecord) -> Result<Self, StoreError> {
+        if root.has_events {
+            Self::read(store, root.run()).await
+        } else {
+            Ok(Self::empty(root.run()))
+        }
+    }
+
+    fn empty(root: RunId) -> Self {
+        let (runs, quiesced) = (HashMap::new(), HashSet::new());
+        let last_at = SystemTime::UNIX_EPOCH;
+        Self { root, last_seq: 0, last_at, runs, has_gap: false, quiesced, since_pause: None }
+    }
+
     /// Reads the log of a root to its end.
     pub(super) async fn read(store: &dyn Store, root: RunId) -> Result<Self, StoreError> {
-        let (runs, last_at) = (HashMap::new(), SystemTime::UNIX_EPOCH);
-        let mut log = Self { root, last_seq: 0, last_at, runs, has_gap: false };
+        let mut log = Self::empty(root);
         loop {
             let before = log.last_seq;
             for event in store.events(root, before, limits::STORE_PAGE_MAX).await? {
@@ -64,7 +88,7 @@ impl LeftLog {
                     Ok(event) => log.saw(&event),
                     Err(lost) => {
                         log.last_seq = log.last_seq.max(lost.seq.unwrap_or_default());
-                        log.has_gap = true;
+                        (log.has_gap, log.since_pause) = (true, None);
                     }
                 }
             }
@@ -75,11 +99,10 @@ impl LeftLog {
     }
 
     fn saw(&mut self, event: &RunEvent) {
-        let last = match event.kind {
-            EventKind::Lagged { to, .. } => to,
-            _ => event.seq,
-        };
-        self.last_seq = self.last_seq.max(last);
+        if event.seq > self.last_seq.saturating_add(1) {
+            self.since_pause = None;
+        }
+        self.last_seq = self.last_seq.max(event.last_seq());
         self.last_at = self.last_at.max(event.at);
         let place = self.runs.len();
         let told = self.runs.entry(event.run).or_insert_with(|| Told::new(event.run, place));
@@ -91,14 +114,27 @@ impl LeftLog {
             EventKind::Ended(status) => told.ended = Some(*status),
             EventKind::Queued { parent, .. } => told.parent = *parent,
             EventKind::Abandoned { .. } => told.has_left = true,
-            EventKind::Quiesced => told.has_left = false,
-            EventKind::Lagged { .. } => self.has_gap = true,
-            EventKind::Paused { .. } => (told.is_paused, told.started) = (true, 0),
+            EventKind::Quiesced => {
+                told.has_left = false;
+                self.quiesced.insert(event.run);
+            }
+            EventKind::Lagged { .. } => (self.has_gap, self.since_pause) = (true, None),
+            EventKind::Paused { .. } => {
+                (told.is_paused, told.started) = (true, 0);
+                self.since_pause = Some(Usage::default());
+            }
             EventKind::Started => {
                 (told.has_started, told.is_paused) = (true, false);
                 told.started = told.started.saturating_add(1);
             }
             EventKind::Resumed { .. } => told.is_paused = false,
+            EventKind::Emitted(_) => {
+                told.first_emitted.get_or_insert(event.seq);
+            }
+            EventKind::Used(used) => {
+                told.used.add(*used);
+                self.since_pause.iter_mut().for_each(|since| since.add(*used));
+            }
             _ => {}
         }
     }
@@ -127,9 +163,52 @@ impl LeftLog {
         below.into_iter().map(|(_, run, ended)| (run, ended)).collect()
     }
 
+    /// Yields what runs have used, each with those below it, as far as it tells. What one has used
+    /// of which it does not tell where it was counts for the root.
+    pub(super) fn used(&self) -> HashMap<RunId, Usage> {
+        let mut sums = HashMap::new();
+        if self.runs.values().all(|told| told.used.is_zero()) {
+            return sums;
+        }
+        let mut runs: Vec<_> = self.runs.iter().collect();
+        // A parent comes before its children.
+        runs.sort_by_key(|(_, told)| std::cmp::Reverse(told.place));
+        for (run, told) in runs {
+            let sum: &mut Usage = sums.entry(*run).or_default();
+            sum.add(told.used);
+            let sum = *sum;
+            if *run != self.root {
+                let above = told.parent.filter(|above| self.runs.contains_key(above));
+                sums.entry(above.unwrap_or(self.root)).or_default().add(sum);
+            }
+        }
+        sums
+    }
+
+    /// Yields what a root has used at least, with those below it: what it had in its last pause,
+    /// and since, as far as it tells.
+    pub(super) fn least_used(&self, root: &RunRecord) -> Usage {
+        let mut least = root.so_far().used;
+        // Nothing is used while it is paused; its event may not have come to the store.
+        if root.paused.is_none() {
+            least.add(self.since_pause.unwrap_or_default());
+        }
+        least
+    }
+
+    /// Yields the number of the first event that the body of a run has emitted, if it tells of one.
+    pub(super) fn first_emitted(&self, run: RunId) -> Option<u64> {
+        self.runs.get(&run)?.first_emitted
+    }
+
     /// Tells whether a run that has ended may have left work that outlives its process.
     pub(super) fn may_have_left(&self, run: RunId) -> bool {
         self.has_gap || self.runs.get(&run).is_none_or(|told| told.has_left)
+    }
+
+    /// Tells whether a run that had ended non-quiescent has quiesced.
+    pub(super) fn has_quiesced(&self, run: RunId) -> bool {
+        self.quiesced.contains(&run)
     }
 
     /// Yields the run above one, if it tells of that.
@@ -211,7 +290,7 @@ impl LeftLog {
 }
 
 impl Told {
-    const fn new(run: RunId, place: usize) -> Self {
+    fn new(run: RunId, place: usize) -> Self {
         Self {
             place,
             implied: ImpliedEvents::new(run),
@@ -223,6 +302,8 @@ impl Told {
             has_started: false,
             is_paused: false,
             started: 0,
+            used: Usage::default(),
+            first_emitted: None,
         }
     }
 }

@@ -3,12 +3,16 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use quell_core::RunStatus;
 use quell_core::lifecycle::later;
-use quell_core::store::RunRecord;
-use quell_core::{Abandoned, RunStatus};
+use quell_core::store::{Record, RunRecord};
 
+use crate::engine::left_rows::Left;
 use crate::gate::{Lane, OnBusy};
+use crate::handle::RunHandle;
 use crate::idempotency::IdempotencyKey;
+use crate::node::Node;
+use crate::run::RunRef;
 use crate::spec::{Again, PauseEnd, RunSpec};
 use crate::step::restore::Restored;
 
@@ -48,6 +52,17 @@ pub(super) fn add_stored(spec: &mut RunSpec, record: &RunRecord) {
     }
 }
 
+/// Has a run that has never started be known by the annotations of its spec, beside its own: it
+/// begins as what these say. Yields what is to be stored of that, if it changes anything.
+pub(super) fn annotate(record: &mut RunRecord, spec: &RunSpec) -> Option<Record> {
+    let about = spec.about.as_ref().filter(|_| record.is_unstarted)?;
+    let (run, epoch) = (record.run(), record.epoch);
+    let before = record.accepted.annotations.clone();
+    record.accepted.annotations.extend(about.annotations.clone());
+    let annotations = record.accepted.annotations.clone();
+    (annotations != before).then_some(Record::Annotated { run, epoch, annotations })
+}
+
 /// Yields a lane in which a run waits for its turn.
 fn enqueued(key: &Arc<str>) -> Lane {
     Lane { key: Arc::clone(key), on_busy: OnBusy::Enqueue }
@@ -81,6 +96,7 @@ pub(super) fn restored(record: &RunRecord, at: SystemTime) -> Restored {
         stood: record.stood,
         used: used(record, at),
         began: (Some(record.accepted.at), record.started_at),
+        so_far: record.so_far().clone(),
         ..Restored::default()
     };
     if let Some(pause) = &record.paused {
@@ -94,9 +110,12 @@ pub(super) fn restored(record: &RunRecord, at: SystemTime) -> Restored {
     restored
 }
 
-/// Adds to what may still execute of a run the last number that the store has of it.
-pub(super) fn lost(record: &RunRecord, lost: Vec<Abandoned>) -> (Vec<Abandoned>, Option<u32>) {
-    (lost, record.holds.iter().map(|hold| hold.nr).max())
+/// Adds what an earlier process has left of a run, with the last number that the store has of its
+/// work.
+pub(super) fn add_left(restored: &mut Restored, record: &RunRecord, left: Left) {
+    let Left { lost, earlier } = left;
+    restored.lost = (lost, record.holds.iter().map(|hold| hold.nr).max());
+    restored.earlier = earlier;
 }
 
 /// Yields how much of its timeout a run has used: the time from its first start, less that in which
@@ -111,4 +130,9 @@ pub(super) fn used(record: &RunRecord, at: SystemTime) -> Duration {
 /// Yields the time from one instant to a later one. None has passed if a clock was set back.
 fn since(at: SystemTime, earlier: SystemTime) -> Duration {
     at.duration_since(earlier).unwrap_or_default()
+}
+
+/// Yields a run whose value nobody can read: it is dropped by the body, when that has returned it.
+pub(super) fn unread(node: Arc<Node>) -> RunRef {
+    RunHandle::<()>::new(node).into_ref()
 }

@@ -54,7 +54,9 @@ fn count_in(root: &Arc<Node>) {
     // Lanes and slots are for runs that were submitted, not for children that left their parents.
     let is_detached = state.extra.as_ref().is_some_and(|extra| extra.detached_from.is_some());
     let waits = root.flags() & flags::AWAITS_ADMISSION != 0;
-    if !is_detached && !waits && !state.life.is_quiescent() && !state.life.is_paused() {
+    let passes_by = root.gate().is_some_and(|gate| gate.is_unlimited);
+    if !is_detached && !passes_by && !waits && !state.life.is_quiescent() && !state.life.is_paused()
+    {
         // Set under the lock: the end, which is decided under it later, tells admission.
         root.set(flags::GATED);
         root.shared.admission.count_in(root);

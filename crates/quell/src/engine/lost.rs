@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use quell_core::store::RunRecord;
-use quell_core::{Cause, CauseKind, RunRow, RunStatus, limits};
+use quell_core::{Abandoned, Cause, CauseKind, RunRow, RunStatus, limits};
 
 use crate::engine::left_behind::{Fate, LeftTree};
 use crate::engine::left_log::LeftLog;
@@ -27,6 +27,9 @@ pub(super) fn row(record: &RunRecord, above: Option<&Arc<Cause>>, at: SystemTime
     let mut row = RunRow::new(run, accepted.kind, name, RunStatus::Failed, accepted.at);
     row.parent = accepted.parent;
     row.started_at = record.started_at;
+    let so_far = record.so_far();
+    (row.partial, row.summary) = (so_far.partial.clone(), so_far.summary.clone());
+    row.usage = so_far.used;
     match cause {
         Some(cause) => stop(&mut row, cause),
         None => row.error = Some(WORKER_LOST.into()),
@@ -34,6 +37,7 @@ pub(super) fn row(record: &RunRecord, above: Option<&Arc<Cause>>, at: SystemTime
     // A clock that was set back meanwhile makes no run end before it began.
     let at = at.max(record.started_at.unwrap_or(accepted.at));
     row.abandoned = record.holds.iter().map(|hold| hold.abandoned(run)).collect();
+    Abandoned::name_nodes_once(&mut row.abandoned);
     // Programs and services do not end with the process, and nothing tells of their end.
     row.quiescent = row.abandoned.is_empty();
     (row.ended_at, row.quiesced_at) = (Some(at), row.quiescent.then_some(at));

@@ -2,6 +2,7 @@
 //! those that are gone.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use quell_core::cluster::LogWatch;
 use quell_core::store::{RunRecord, StoreError};
@@ -30,11 +31,28 @@ impl Engine {
         self.shared().member.as_ref().map(|member| &*member.name)
     }
 
+    /// Yields how many roots this engine has taken in that an earlier process, or a node that is
+    /// gone, had before: by [`recover`](Self::recover) and [`take_over`](Self::take_over). Whoever
+    /// keeps something of its own beside the runs of an engine looks for new ones when it has
+    /// risen. It never falls.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap()
+    /// # .block_on(async {
+    /// assert_eq!(quell::Engine::new().runs_taken_in(), 0);
+    /// # });
+    /// ```
+    pub fn runs_taken_in(&self) -> u64 {
+        self.shared().taken_in.load(Ordering::SeqCst)
+    }
+
     /// Tells whether another node may still change a stored run that this engine has not in memory:
     /// it has the run, or has ended it and knows what of it executes. Never for an engine that is
-    /// alone, or is shut down, and for what a node has left behind that is gone: nobody tells of
-    /// that ([`Work::Node`](crate::Work::Node)). A run that a node takes over in this moment counts
-    /// as one that another has.
+    /// alone, or is shut down, and for what a node has left behind that is gone: that ends when
+    /// that one is back, or somebody says so of it ([`Work::Node`](crate::Work::Node)), if ever. A
+    /// run that a node takes over in this moment counts as one that another has.
     pub fn is_elsewhere(&self, record: &RunRecord) -> bool {
         let shared = self.shared();
         let is_node = shared.member.is_some() && !shared.closed.load(Ordering::SeqCst);
@@ -99,9 +117,10 @@ impl Engine {
     /// As [`cancel`](Self::cancel), of a run on whatever node has it. A run of this one is stopped
     /// at once. For any other the stop is recorded in the store, and its owner carries it out and
     /// answers; the answer is what the owner has decided. An owner that is not heard of in time
-    /// gives [`Disposition::Recorded`]. A stop that is acknowledged in any of these ways outlives
-    /// both processes (I34), but for one of a run of this engine, for which
-    /// [`RunRef::stored`](crate::RunRef::stored) waits.
+    /// gives [`Disposition::Recorded`]. An unknown id is remembered in the store, if the request
+    /// says so: the run is stopped on whatever node it is accepted. A stop that is acknowledged in
+    /// any of these ways outlives both processes (I34), but for one of a run of this engine, for
+    /// which [`RunRef::stored`](crate::RunRef::stored) waits.
     ///
     /// # Errors
     ///
@@ -119,11 +138,20 @@ impl Engine {
         let Some(member) = member.filter(|_| self.get(id).is_none()) else {
             return Ok(self.cancel(id, request));
         };
-        match member.cluster.ask(id, request.clone()).await? {
-            // Nobody has it: it may come, here.
-            Disposition::Unknown => Ok(self.cancel(id, request)),
-            answer => Ok(answer),
+        for _ in 0..LOOKS {
+            match member.cluster.ask(id, request.clone()).await? {
+                Disposition::Unknown => {}
+                answer => return Ok(answer),
+            }
+            // Nobody had it: it may have come since, here or elsewhere.
+            if let Some(run) = self.get(id) {
+                return Ok(run.cancel(request));
+            }
+            if let Some(answer) = self.remember_in_cluster(member, (id, None), &request).await? {
+                return Ok(answer);
+            }
         }
+        Ok(Disposition::Unknown)
     }
 
     /// Takes over from one node whose lease is over, if there is one, and decides its runs as
@@ -212,6 +240,33 @@ impl Engine {
         Ok(Some((Takeover { from: taken.map(|taken| taken.from), recovered }, held)))
     }
 
+    /// Yields when the lease of another node is over at the soonest, as the last
+    /// [look](Self::take_over) has found it: who looks again then takes over at once what that one
+    /// has left. A lease that is renewed meanwhile is over later. None if nothing is known of it,
+    /// and for an engine that is alone.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap()
+    /// # .block_on(async {
+    /// use std::time::{Duration, Instant};
+    /// use quell::testing::cluster::Nodes;
+    /// use quell::{Engine, EngineConfig, Recovery};
+    ///
+    /// let nodes = Nodes::new(Duration::from_secs(15));
+    /// let engine = |name| Engine::with_config(EngineConfig::new().node(nodes.join(name)));
+    /// let (a, b) = (engine("a"), engine("b"));
+    /// b.take_over(|_| Recovery::Fail).await.unwrap();
+    /// let next = b.next_lease_end().unwrap();
+    /// assert!(next <= Instant::now() + Duration::from_secs(15));
+    /// # drop(a);
+    /// # });
+    /// ```
+    pub fn next_lease_end(&self) -> Option<Instant> {
+        self.shared().member.as_ref()?.cluster.next_lease_end()
+    }
+
     /// Waits until this node has lost its lease: its runs are being stopped then, with the cause
     /// [`LeaseLost`](crate::CauseKind::LeaseLost), and nothing more is stored of them, for others
     /// may have them. The engine takes no more runs; a process does best to end, and to start
@@ -227,3 +282,6 @@ impl Engine {
         }
     }
 }
+
+/// How often a run is looked for that comes between a look and the next one.
+const LOOKS: usize = 3;

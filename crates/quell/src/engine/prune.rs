@@ -3,7 +3,7 @@
 use std::time::{Duration, SystemTime};
 
 use quell_core::limits;
-use quell_core::store::{EndedTree, Page, Record, Store, StoreError};
+use quell_core::store::{Cursor, EndedTree, Page, Record, Store, StoreError};
 
 use crate::engine::Engine;
 
@@ -122,17 +122,19 @@ impl Engine {
         }
         let store = &*journal.store;
         let mut bounds = Bounds::find(store, *retention).await?;
-        let (mut left, mut nth, mut page) = (0, 0, Page::first(limits::STORE_PAGE_MAX));
+        let (mut left, mut page) = (0, Page::first(limits::STORE_PAGE_MAX));
         let mut batch = Batch::default();
         loop {
             let read = store.ended(page).await?;
-            for tree in read.items.into_iter().flatten() {
-                if bounds.keep_from(&tree, nth) {
+            for (place, tree) in read.ends.iter().zip(read.items) {
+                let Ok(tree) = tree else { continue };
+                if bounds.keep_from(&tree, *place) {
                     return Ok(left + batch.append(store).await?);
                 }
-                let is_over = bounds.is_over(&tree, nth);
-                nth += 1;
-                if !is_over || self.get(tree.root).is_some() || journal.is_leaving(tree.root) {
+                if !bounds.is_over(&tree, *place)
+                    || self.get(tree.root).is_some()
+                    || journal.is_leaving(tree.root)
+                {
                     continue;
                 }
                 if batch.add(&tree) {
@@ -170,8 +172,9 @@ pub(super) async fn forget(
 struct Bounds {
     retention: StoreRetention,
     now: SystemTime,
-    /// Trees that are too many, from the first on.
-    too_many: u64,
+    /// The place of the last tree that is too many, if there is one. It is no number: where other
+    /// nodes prune as well, what has left meanwhile would be counted twice.
+    too_many: Option<Cursor>,
     /// Whether there are too many bytes.
     is_large: bool,
 }
@@ -179,9 +182,9 @@ struct Bounds {
 impl Bounds {
     async fn find(store: &dyn Store, retention: StoreRetention) -> Result<Self, StoreError> {
         let now = SystemTime::now();
-        let mut bounds = Self { retention, now, too_many: 0, is_large: false };
+        let mut bounds = Self { retention, now, too_many: None, is_large: false };
         if let Some(max) = retention.trees_max {
-            bounds.too_many = count(store).await?.saturating_sub(max);
+            bounds.too_many = last_of_too_many(store, max).await?;
         }
         bounds.look_again(store).await?;
         Ok(bounds)
@@ -195,17 +198,21 @@ impl Bounds {
         Ok(())
     }
 
-    /// Tells whether a tree is over a bound, that many having been before it.
-    fn is_over(&self, tree: &EndedTree, nth: u64) -> bool {
+    /// Tells whether a tree at a place is over a bound.
+    fn is_over(&self, tree: &EndedTree, place: Cursor) -> bool {
         let is_old = self.retention.ttl.is_some_and(|ttl| self.is_past(tree.quiesced_at, ttl));
-        is_old || nth < self.too_many || self.is_large
+        is_old || self.is_too_many(place) || self.is_large
     }
 
     /// Tells whether neither a tree nor any behind it is over a bound: it ended after it was
     /// accepted, and that was not long enough ago.
-    fn keep_from(&self, tree: &EndedTree, nth: u64) -> bool {
+    fn keep_from(&self, tree: &EndedTree, place: Cursor) -> bool {
         let is_young = |ttl| !self.is_past(tree.accepted_at, ttl);
-        nth >= self.too_many && !self.is_large && self.retention.ttl.is_none_or(is_young)
+        !self.is_too_many(place) && !self.is_large && self.retention.ttl.is_none_or(is_young)
+    }
+
+    fn is_too_many(&self, place: Cursor) -> bool {
+        self.too_many.is_some_and(|last| place <= last)
     }
 
     fn is_past(&self, at: SystemTime, ttl: Duration) -> bool {
@@ -256,15 +263,32 @@ impl Batch {
     }
 }
 
-/// Counts the trees that may leave.
-async fn count(store: &dyn Store) -> Result<u64, StoreError> {
-    let (mut page, mut all) = (Page::first(limits::STORE_PAGE_MAX), 0);
+/// Finds the place of the last tree that may leave and has at least so many behind it; none if
+/// there are no more than that.
+async fn last_of_too_many(store: &dyn Store, max: u64) -> Result<Option<Cursor>, StoreError> {
+    // Of each page how many trees it had, and where it ended.
+    let (mut page, mut pages) = (Page::first(limits::STORE_PAGE_MAX), Vec::new());
     loop {
         let read = store.ended(page).await?;
-        all += read.items.len() as u64;
-        let Some(next) = read.next else { return Ok(all) };
+        pages.extend(read.ends.last().map(|end| (read.ends.len() as u64, *end)));
+        let Some(next) = read.next else { break };
         page = Page::first(limits::STORE_PAGE_MAX).after(next);
     }
+    let mut stay = max;
+    while let Some((count, end)) = pages.pop() {
+        if count <= stay {
+            stay -= count;
+            continue;
+        }
+        // The last ones of this page stay. It is read again, for what it has now.
+        let before = pages.last().map(|(_, end)| *end);
+        let page = Page::first(limits::STORE_PAGE_MAX);
+        let read = store.ended(before.map_or(page, |end| page.after(end))).await?;
+        let ends: Vec<_> = read.ends.into_iter().filter(|place| *place <= end).collect();
+        let too_many = ends.len().saturating_sub(usize::try_from(stay).unwrap_or(usize::MAX));
+        return Ok(too_many.checked_sub(1).map(|last| ends[last]).or(before));
+    }
+    Ok(None)
 }
 
 /// Runs and events of one append, unless one tree has more.

@@ -1,7 +1,5 @@
 //! [`Engine::recover`] decides the runs that an earlier process has left behind (T13).
 
-use std::collections::HashMap;
-use std::collections::hash_map::Entry;
 use std::fmt;
 use std::future::Future;
 use std::pin::pin;
@@ -9,18 +7,19 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use futures::stream::{self, StreamExt};
-use quell_core::store::{Page, RunRecord, Store, StoreError, Unreadable};
-use quell_core::{Abandoned, Counts, RunId, limits};
+use quell_core::cluster::AskedStop;
+use quell_core::store::{Page, RunRecord, StoreError, Unreadable};
+use quell_core::{Counts, RunId, limits};
 
 use crate::body::context::RunContext;
 use crate::body::driver;
 use crate::engine::held_attempts::HeldAttempts;
-use crate::engine::left_behind::{Fate, LeftBehind, LeftTree};
+use crate::engine::left_behind::{Fate, LeftBehind, LeftTree, readable};
 use crate::engine::left_log::LeftLog;
+use crate::engine::left_rows::Left;
 use crate::engine::writes::Writes;
 use crate::engine::{Engine, doubt, left_paused, lost, prune, resumable};
 use crate::failure::{Failure, SubmitError};
-use crate::handle::RunHandle;
 use crate::journal::Recorded;
 use crate::node::Node;
 use crate::node::pausing::Maker;
@@ -60,8 +59,9 @@ impl Recovery {
     /// what is to be read later is left with [`RunContext::set_output`]. The id, idempotency key,
     /// owner, labels and annotations are those that are stored, and so are the input and the lane,
     /// in which the run waits for its turn, if the spec has none; the rest is the spec's, and its
-    /// timeout goes on from the first start. One that has never started is due when it was to be.
-    /// The attempt has the answer that the run was given last. A run that is paused keeps its lane
+    /// timeout goes on from the first start. One that has never started is due when it was to be,
+    /// and has the annotations of the spec as well, in place of its own of the same names. The
+    /// attempt has the answer that the run was given last. A run that is paused keeps its lane
     /// and stays paused; its body starts when it has its answer, and cannot pause it again: see
     /// [`resumable`](Self::resumable). One that has lost more than [`limits::LOST_ATTEMPTS_MAX`]
     /// attempts in a row ends `Failed` instead: see [`despite_losses`](Self::despite_losses).
@@ -237,22 +237,22 @@ impl Engine {
             page = Page::first(limits::STORE_PAGE_MAX).after(next);
         }
         let mut writes = Writes::new(journal, !recovered.unreadable.is_empty());
-        let strays = readable(store, std::mem::take(&mut left.strays), &mut recovered).await?;
+        let strays = readable(store, &mut left.strays, &mut recovered.unreadable).await?;
         for end in left.end_strays(strays, journal) {
             writes.push(end).await?;
         }
-        let mut stay = write_trees(left.trees, &mut writes).await?;
+        let mut stay = write_trees(left.trees, &mut writes, |run| self.asked(run)).await?;
         // Before any of them writes as its next attempt.
         writes.flush().await?;
         // Those that had a lane come before those that wait for it (I36): such as are paused, have
         // their answer, or have started.
         stay.sort_by_key(|(root, ..)| left_paused::waits_for_lane(root));
-        for (root, last_seq, fate, lost) in stay {
+        for (root, last_seq, fate, left) in stay {
             let is_paused = matches!(fate, Fate::StaysPaused(_));
             let taken = match fate {
                 Fate::Ends => continue,
-                Fate::GoesOn(how) => self.go_on(&root, last_seq, (how, lost)),
-                Fate::StaysPaused(how) => self.stay_paused(&root, last_seq, (how, lost)),
+                Fate::GoesOn(how) => self.go_on(&root, last_seq, (how, left)),
+                Fate::StaysPaused(how) => self.stay_paused(&root, last_seq, (how, left)),
             };
             match taken {
                 Ok(run) if is_paused => recovered.paused.push(run),
@@ -263,16 +263,16 @@ impl Engine {
                 Err(error) => {
                     recovered.refused.push((root.run(), error.clone()));
                     if !is_paused && !is_over(&error) {
-                        let log = LeftLog::read(store, root.run()).await?;
-                        LeftTree::refused(root, &error).write(log, &mut writes).await?;
+                        let asked = |run| self.asked(run);
+                        LeftTree::end_refused(root, &error, asked, &mut writes).await?;
                     }
                 }
             }
         }
         writes.flush().await?;
-        let over = doubt::over(store, rolled_back).await?;
-        prune::forget(store, over).await?;
+        prune::forget(store, doubt::over(store, rolled_back).await?).await?;
         (recovered.ended, recovered.ended_roots) = (writes.ended, writes.ended_roots);
+        self.shared().member.iter().for_each(|member| member.has_recovered(&writes.freed));
         Ok((recovered, held))
     }
 
@@ -287,23 +287,25 @@ impl Engine {
         &self,
         record: &RunRecord,
         last_seq: u64,
-        (resumed, lost): (Resumed, Vec<Abandoned>),
+        (resumed, left): (Resumed, Left),
     ) -> Result<RunRef, SubmitError> {
         let (Resumed { mut spec, body, .. }, at) = (resumed, SystemTime::now());
         left_paused::add_stored(&mut spec, record);
         left_paused::keep_due(&mut spec, record, at);
-        // One that had its answer had its number, too.
-        let further = u32::from(!record.is_answered());
+        // One that had its answer had its number, too, and one that has never started its first.
+        let further = u32::from(!record.is_answered() && !record.is_unstarted);
         let attempt = record.attempt.saturating_add(further);
         let first_seq = last_seq.saturating_add(1);
         spec.again = Some(Box::new(Again { attempt, first_seq, paused: None }));
         let mut restored = left_paused::restored(record, at);
-        restored.lost = left_paused::lost(record, lost);
+        left_paused::add_left(&mut restored, record, left);
         spec.timeout = spec.timeout.map(|timeout| timeout.saturating_sub(restored.used));
         let node = self.shared().accept_again(spec, restored)?;
         node.hold_start();
         (body.start.0)(&node);
-        Ok(unread(node))
+        let run = left_paused::unread(node);
+        self.stop_if_asked(&run);
+        Ok(run)
     }
 
     /// Takes in a run that is paused, and says how it goes on, if that is known.
@@ -311,11 +313,11 @@ impl Engine {
         &self,
         record: &RunRecord,
         last_seq: u64,
-        (how, lost): (Option<Resumed>, Vec<Abandoned>),
+        (how, left): (Option<Resumed>, Left),
     ) -> Result<RunRef, SubmitError> {
         let at = SystemTime::now();
         let mut restored = left_paused::restored(record, at);
-        restored.lost = left_paused::lost(record, lost);
+        left_paused::add_left(&mut restored, record, left);
         let mut spec = match how {
             None => left_paused::spec(record),
             Some(Resumed { spec, body, .. }) => {
@@ -327,13 +329,34 @@ impl Engine {
         left_paused::add_stored(&mut spec, record);
         spec.timeout = spec.timeout.map(|timeout| timeout.saturating_sub(restored.used));
         left_paused::keep_paused(&mut spec, record, at, last_seq.saturating_add(1));
-        self.shared().accept_paused(spec, restored).map(unread)
+        let run = self.shared().accept_paused(spec, restored).map(left_paused::unread)?;
+        self.stop_if_asked(&run);
+        Ok(run)
     }
-}
 
-/// Yields a run whose value nobody can read: it is dropped by the body, when that has returned it.
-fn unread(node: Arc<Node>) -> RunRef {
-    RunHandle::<()>::new(node).into_ref()
+    /// Yields the stops that were asked of a run since it was read: whoever asked may have been
+    /// told that they are recorded.
+    fn asked(&self, run: RunId) -> Vec<AskedStop> {
+        self.shared().member.as_ref().map(|member| member.unplaced(run)).unwrap_or_default()
+    }
+
+    /// Stops a run that was taken in, if that was asked for before it was, or if it had used more
+    /// than its budget by then: it is held, or paused.
+    fn stop_if_asked(&self, run: &RunRef) {
+        if let Some(member) = &self.shared().member {
+            let mut stops = member.take_unplaced(run.id());
+            // The first one may end it: what they ask for together is asked then.
+            if let Some((first, later)) = stops.split_first_mut() {
+                for later in later {
+                    first.request.merge(&later.request);
+                }
+            }
+            for AskedStop { nr, request, .. } in stops {
+                member.placed(nr, run.cancel(request));
+            }
+        }
+        run.node().stop_if_spent();
+    }
 }
 
 /// Writes how trees end. Yields the roots that do not, with the numbers of their last events, and
@@ -341,20 +364,27 @@ fn unread(node: Arc<Node>) -> RunRef {
 async fn write_trees<R: Recorded>(
     trees: Vec<LeftTree>,
     writes: &mut Writes<'_, R>,
-) -> Result<Vec<(RunRecord, u64, Fate, Vec<Abandoned>)>, StoreError> {
+    asked: impl Fn(RunId) -> Vec<AskedStop>,
+) -> Result<Vec<(RunRecord, u64, Fate, Left)>, StoreError> {
     let (store, mut stay) = (writes.store, Vec::new());
     let logs = stream::iter(trees).map(async |tree| {
-        let log = LeftLog::read(store, tree.root.run()).await?;
+        let log = LeftLog::of(store, &tree.root).await?;
         Ok::<_, StoreError>((tree, log))
     });
     let mut logs = pin!(logs.buffered(LOGS_AHEAD));
     while let Some(read) = logs.next().await {
         let (mut tree, log) = read?;
+        tree.take_stops(&asked);
         lost::give_up(&mut tree, &log);
         let last_seq = tree.write(log, writes).await?;
+        if let Fate::GoesOn(how) = &tree.fate
+            && let Some(annotated) = left_paused::annotate(&mut tree.root, &how.spec)
+        {
+            writes.push(annotated).await?;
+        }
         if !matches!(tree.fate, Fate::Ends) {
-            let lost = tree.lost();
-            stay.push((tree.root, last_seq, tree.fate, lost));
+            let left = Left { lost: tree.lost(), earlier: tree.earlier };
+            stay.push((tree.root, last_seq, tree.fate, left));
         }
     }
     Ok(stay)
@@ -367,33 +397,4 @@ const LOGS_AHEAD: usize = 64;
 /// Tells whether a run is refused because this engine ends, which leaves it to the next one.
 const fn is_over(error: &SubmitError) -> bool {
     matches!(error, SubmitError::ShuttingDown | SubmitError::NotStored(_))
-}
-
-/// Yields the runs below roots that can be read. The others are left as they are, and named: what
-/// becomes of them is the root's.
-async fn readable(
-    store: &dyn Store,
-    strays: Vec<RunRecord>,
-    recovered: &mut Recovered,
-) -> Result<Vec<RunRecord>, StoreError> {
-    let (mut faults, mut kept) = (HashMap::new(), Vec::new());
-    for record in strays {
-        let root = record.accepted.root;
-        let fault = match faults.entry(root) {
-            Entry::Occupied(known) => known.into_mut(),
-            Entry::Vacant(new) => new.insert(match store.get(root).await {
-                Ok(_) => None,
-                Err(StoreError::Unreadable(root)) => Some(root),
-                Err(error) => return Err(error),
-            }),
-        };
-        match fault {
-            None => kept.push(record),
-            Some(root) => {
-                let run = Some(record.run());
-                recovered.unreadable.push(Unreadable::new(run, "root", &root.fault));
-            }
-        }
-    }
-    Ok(kept)
 }

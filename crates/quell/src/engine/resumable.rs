@@ -4,7 +4,7 @@
 use std::future::Future;
 use std::sync::Arc;
 
-use quell_core::{Payload, RunId};
+use quell_core::{Payload, RunId, RunStatus};
 
 use crate::body::context::RunContext;
 use crate::body::driver;
@@ -243,6 +243,12 @@ impl RunRef {
     /// ```
     pub fn pause_state(&self) -> Option<PauseState> {
         self.node().pause_state()
+    }
+
+    /// Yields the answer to the last pause of the run; none while it is paused, and if it never
+    /// was. A run that has ended has it as long as it is in memory.
+    pub fn last_answer(&self) -> Option<Payload> {
+        self.node().resumed().1.filter(|_| self.status() != RunStatus::Paused)
     }
 
     /// Yields the number of the attempt that the run is in, waits for, or was in last, from 1:

@@ -13,7 +13,7 @@ use futures::poll;
 use quell_core::limits;
 use quell_core::{Abandoned, CancelRequest, CauseKind, Counts};
 
-use crate::cluster::Member;
+use crate::cluster::{Leave, Member};
 use crate::engine::Engine;
 use crate::foreign;
 use crate::node::{Closing, Node, Shared};
@@ -87,11 +87,13 @@ impl Engine {
     /// it was dropped, it aborts.
     ///
     /// With a store a root that is paused is left to the process that recovers it: it stays paused
-    /// in the store, and its status and its row say so here, too. What would have made its next
+    /// in the store, and its status and its row say so here, too. A node leaves in the same way
+    /// what is queued and has never started; other nodes take both over at once, see
+    /// [`Cluster::release`](crate::cluster::Cluster::release). What would have made its next
     /// body is dropped. Its streams end without a further event, so that no event has a number that
-    /// its successor gives to another one. Who waits for its end is let go, and is told `Paused`;
-    /// its handle yields that this shutdown has stopped it. It counts as live in the report of the
-    /// shutdown, is no longer found by its id, and a cancel of it is answered with
+    /// its successor gives to another one. Who waits for its end is let go, and is told `Paused`
+    /// or `Queued`; its handle yields that this shutdown has stopped it. It counts as live in the
+    /// report of the shutdown, is no longer found by its id, and a cancel of it is answered with
     /// [`Disposition::Unknown`](crate::Disposition::Unknown) and is not stored.
     ///
     /// # Cancel safety
@@ -126,7 +128,8 @@ impl Engine {
         };
         if let Some(member) = &shared.member {
             let until = shared.clock.now() + limits::STORE_WAIT;
-            member.begin_to_leave(until);
+            // What is live in the store by now was left, or never taken in.
+            member.begin_to_leave(Leave { until, is_drained: unstored == 0 });
             shared.let_leave_by(member, until);
             let _ = select(pin!(member.left.cancelled()), pin!(member.lost.cancelled())).await;
         }
@@ -176,7 +179,7 @@ impl Shared {
                 && !left.is_zero()
                 && journal.is_pending()
             {
-                crate::sync::thread::sleep(left.min(STEP));
+                crate::sync::park_until(crate::sync::now() + left.min(STEP));
             }
             let mut wakers = Wakers::new();
             journal.release_waiting(&mut wakers);
@@ -196,7 +199,7 @@ impl Shared {
                 && !wait.is_zero()
                 && !left.is_cancelled()
             {
-                crate::sync::thread::sleep(wait.min(STEP));
+                crate::sync::park_until(crate::sync::now() + wait.min(STEP));
             }
             left.cancel();
         }));
@@ -207,9 +210,8 @@ impl Shared {
         // The plan first: a run that becomes a root and sees `closed` must find it.
         *self.closing.lock() = Some(closing.clone());
         self.closed.store(true, Ordering::SeqCst);
-        for node in self.live_roots() {
-            node.end_with_engine(&closing.request, closing.wait);
-        }
+        let is_left = |node: &Arc<Node>| node.end_with_engine(&closing.request, closing.wait);
+        self.give_up(self.live_roots().into_iter().filter(is_left).collect());
         self.finish_closing();
     }
 }

@@ -1,5 +1,5 @@
 //! What an engine reads of its store: runs that are not in memory any more, and those of earlier
-//! processes.
+//! processes. And what it waits for that it has accepted.
 
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -9,6 +9,7 @@ use quell_core::{RunEvent, RunFilter, RunId};
 
 use crate::engine::Engine;
 use crate::failure::SubmitError;
+use crate::handle::RunHandle;
 use crate::idempotency::IdempotencyKey;
 
 impl Engine {
@@ -223,5 +224,30 @@ impl Engine {
         }
         let (epoch, at) = (record.epoch, SystemTime::now());
         journal.store.append(vec![Record::Forgotten { run: id, epoch, at }]).await
+    }
+
+    /// Waits until what was submitted is stored, and the stops of the runs whose place it took.
+    pub(super) async fn durably<T: Send + 'static>(
+        &self,
+        submitted: Result<RunHandle<T>, SubmitError>,
+    ) -> Result<RunHandle<T>, SubmitError> {
+        let handle = match submitted {
+            Ok(handle) => handle,
+            // It is told of a run that is stored, or why that one was not.
+            Err(error @ (SubmitError::AlreadySubmitted(run) | SubmitError::LaneJoined(run))) => {
+                if let Some(run) = self.get(run) {
+                    run.accepted().await?;
+                }
+                return Err(error);
+            }
+            Err(error) => return Err(error),
+        };
+        handle.run().accepted().await?;
+        for before in handle.superseded() {
+            // Of a store in trouble they tell themselves: the new run is accepted, and they stop
+            // here, either way.
+            let _ = before.stops_stored().await;
+        }
+        Ok(handle)
     }
 }

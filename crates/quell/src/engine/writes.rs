@@ -1,5 +1,6 @@
 //! [`Writes`] are records on their way into the store, many in one append.
 
+use std::sync::Arc;
 use std::task::Poll;
 
 use quell_core::Counts;
@@ -21,6 +22,8 @@ pub(super) struct Writes<'a, R> {
     pub(super) ended: Counts,
     /// Those of them that are roots.
     pub(super) ended_roots: Counts,
+    /// Lanes that roots had, or waited for, whose end is among it.
+    pub(super) freed: Vec<Arc<str>>,
     /// Trees that are forgotten when the rest is stored; none while each is forgotten with its end.
     later: Option<Vec<EndedTree>>,
 }
@@ -32,7 +35,8 @@ impl<'a, R: Recorded> Writes<'a, R> {
     pub(super) fn new(journal: &'a Journal<R>, has_unreadable: bool) -> Self {
         let (batch, ended, ended_roots) = (Vec::new(), Counts::default(), Counts::default());
         let (store, later) = (&*journal.store, has_unreadable.then(Vec::new));
-        Self { store, journal, batch, bytes: 0, begun: None, ended, ended_roots, later }
+        let (begun, freed) = (None, Vec::new());
+        Self { store, journal, batch, bytes: 0, begun, ended, ended_roots, freed, later }
     }
 
     pub(super) async fn push(&mut self, record: Record) -> Result<(), StoreError> {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use quell_core::store::{Record, StopAccepted, StoreError, StoredHold, StoredPause};
 use quell_core::{Payload, RunEvent, RunId};
 
-use crate::journal::Journal;
+use crate::journal::{Doubted, Journal};
 use crate::sync::waiters::Wakers;
 use crate::time::clock::Ticks;
 
@@ -81,6 +81,9 @@ pub(crate) trait Recorded: Send + Sync + Sized + 'static {
 
     /// Makes the record of an entry, or the two that are stored together.
     fn records(entry: &Entry<Self>, journal: &Journal<Self>) -> (Record, Option<Record>);
+
+    /// Yields the root that an entry takes back, if the store may have another run with its id.
+    fn doubted(entry: &Entry<Self>) -> Option<Doubted>;
 
     /// Tells the run that an entry is durable, and yields whom to wake for that: once for a whole
     /// append.

@@ -24,7 +24,8 @@ impl Held {
                 Self { others: 1, state_bytes: state.len(), event_bytes: 0 }
             }
             Entry::Paused(_, pause) => {
-                Self { others: 1, state_bytes: pause.request.len(), event_bytes: 0 }
+                let state_bytes = pause.request.len() + pause.so_far.bytes();
+                Self { others: 1, state_bytes, event_bytes: 0 }
             }
             Entry::Resumed(_, given) => {
                 Self { others: 1, state_bytes: given.answer.len(), event_bytes: 0 }

@@ -254,10 +254,7 @@ impl<R: Recorded> Journal<R> {
 
     /// Waits until all that is in the queue now is stored, but for stops.
     pub(crate) async fn caught_up(&self) -> Result<(), StoreError> {
-        let target = {
-            let queue = self.queue.lock();
-            queue.done + (queue.pending - queue.stops_pending) as u64
-        };
+        let target = self.queue.lock().through();
         self.hurry();
         let is_over = |queue: &Queue<R>| {
             if queue.done >= target {

@@ -7,6 +7,7 @@
 //! something is durable asks [`RunRef::stored`](crate::RunRef::stored).
 
 mod append;
+mod doubted;
 mod entry;
 mod fit;
 mod held;
@@ -14,9 +15,12 @@ mod journal;
 mod leaving;
 mod look_behind;
 mod queue;
+mod slow;
+mod unaccepted;
 mod writer;
 
+pub(crate) use doubted::Doubted;
 pub(crate) use entry::{Entry, Given, Recorded};
 pub(crate) use fit::to_record;
 pub(crate) use journal::Journal;
-pub(crate) use writer::Writer;
+pub(crate) use writer::{Heard, Writer};

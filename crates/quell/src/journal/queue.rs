@@ -122,6 +122,11 @@ impl<R> Queue<R> {
         self.pending > 0
     }
 
+    /// Yields how many entries besides stops are through when all that are pending now are.
+    pub(super) const fn through(&self) -> u64 {
+        self.done + (self.pending - self.stops_pending) as u64
+    }
+
     /// Tells whether the engine is gone, and nothing is left to be stored.
     pub(super) const fn is_over(&self) -> bool {
         self.closed && self.pending == 0

@@ -17,9 +17,11 @@ use quell_core::store::{BoxFuture, Record, StoreError};
 use crate::foreign::couriers::Couriers;
 use crate::foreign::{self, Barred};
 use crate::journal::append::Append;
+use crate::journal::doubted::take_back;
 use crate::journal::journal::Done;
 use crate::journal::look_behind::LookBehind;
 use crate::journal::queue::{BATCH_MAX, LINGER};
+use crate::journal::unaccepted::Unaccepted;
 use crate::journal::{Entry, Journal, Recorded};
 use crate::sync::loops::{self, Loop, Turn};
 use crate::sync::waiters::Wakers;
@@ -27,24 +29,32 @@ use crate::sync::{self, Runtime};
 
 /// Appends what the journal holds.
 pub(crate) struct Writer<R> {
-    journal: Arc<Journal<R>>,
+    pub(super) journal: Arc<Journal<R>>,
     /// What is under way besides stops.
-    batch: Option<Append<R>>,
-    stops: Vec<Append<R>>,
+    pub(super) batch: Option<Append<R>>,
+    pub(super) stops: Vec<Append<R>>,
     /// Parts that come before what is in the queue: of an append that was refused or failed.
-    again: VecDeque<Vec<Entry<R>>>,
+    pub(super) again: VecDeque<Vec<Entry<R>>>,
     /// Parts of appends of stops that were refused.
-    again_stops: VecDeque<Vec<Entry<R>>>,
+    pub(super) again_stops: VecDeque<Vec<Entry<R>>>,
     /// When the store is tried again, and how long it was left alone before.
-    rest: Option<(Instant, Duration)>,
+    pub(super) rest: Option<(Instant, Duration)>,
     /// An append has taken so long that the store counts as in trouble.
-    is_slow: bool,
+    pub(super) is_slow: bool,
     /// Until when a first entry that may linger need not wake it: more are likely to come.
     alert_until: Option<Instant>,
+    unaccepted: Unaccepted,
     behind: LookBehind,
-    couriers: Couriers,
-    /// Says that the store refuses this node.
-    on_lease_lost: Box<dyn Fn() + Send>,
+    pub(super) couriers: Couriers,
+    heard: Heard,
+}
+
+/// What is called when an append was answered.
+pub(crate) struct Heard {
+    /// The store refuses this node.
+    pub(crate) loss: Box<dyn Fn() + Send>,
+    /// It is stored, and its runs are not told yet; none for an engine that is alone.
+    pub(crate) stored: Option<Box<dyn Fn() + Send>>,
 }
 
 impl<R: Recorded> Loop for Writer<R> {
@@ -76,9 +86,12 @@ impl<R: Recorded> Loop for Writer<R> {
             }
             let mut batch = Vec::new();
             if is_free {
-                let again = self.again.pop_front();
-                batch =
-                    again.or_else(|| queue.is_due(now).then(|| queue.take())).unwrap_or_default();
+                if let Some(again) = self.again.pop_front() {
+                    batch = again;
+                } else if queue.is_due(now) {
+                    self.unaccepted.are_through(queue.done);
+                    batch = queue.take();
+                }
             }
             if batch.is_empty() {
                 if is_free && self.stops.is_empty() {
@@ -119,7 +132,7 @@ impl<R: Recorded> Writer<R> {
         journal: &Arc<Journal<R>>,
         couriers: &Couriers,
         runtime: &Runtime,
-        on_lease_lost: Box<dyn Fn() + Send>,
+        heard: Heard,
     ) -> std::io::Result<()> {
         let (journal, couriers) = (Arc::clone(journal), couriers.clone());
         let (stops, again, again_stops) = (Vec::new(), VecDeque::new(), VecDeque::new());
@@ -133,9 +146,10 @@ impl<R: Recorded> Writer<R> {
             rest,
             is_slow,
             alert_until,
+            unaccepted: Unaccepted::default(),
             behind: LookBehind::Due,
             couriers,
-            on_lease_lost,
+            heard,
         };
         // A store may use the runtime.
         let is_task = writer.couriers.are_tasks();
@@ -149,9 +163,21 @@ impl<R: Recorded> Writer<R> {
         are_stops: bool,
         cx: &mut Context<'_>,
     ) -> Option<Append<R>> {
+        if !are_stops {
+            let left_out = self.unaccepted.take(&mut entries);
+            if !left_out.is_empty() {
+                self.leave_out(left_out);
+            }
+        }
         let (mut records, mut bytes) = (Vec::with_capacity(entries.len()), 0_usize);
-        let mut count = 0;
+        let (mut count, mut doubted) = (0, None);
         for entry in &entries {
+            // It is an append of its own, which begins with a look.
+            let doubts = R::doubted(entry);
+            if doubted.is_some() || (doubts.is_some() && !records.is_empty()) {
+                break;
+            }
+            doubted = doubts;
             let (record, further) = R::records(entry, &self.journal);
             let of_further = further.as_ref().map_or(0, Record::bytes);
             bytes = bytes.saturating_add(record.bytes()).saturating_add(of_further);
@@ -173,13 +199,25 @@ impl<R: Recorded> Writer<R> {
         }
         self.behind.begin(&entries, &self.journal);
         let slow_at = quell_core::lifecycle::later(sync::now(), limits::STORE_ANSWER_WAIT);
-        let append = Append { entries, are_stops, slow_at, future: self.append(records) };
+        let journal = Arc::clone(&self.journal);
+        let future: BoxFuture<'static, _> = match doubted {
+            Some(root) => Box::pin(take_back(journal, root, records)),
+            None => Box::pin(async move { journal.store.append(records).await }),
+        };
+        let append = Append { entries, are_stops, slow_at, future };
         self.poll(append, cx)
     }
 
-    fn append(&self, records: Vec<Record>) -> BoxFuture<'static, Result<(), StoreError>> {
-        let store = Arc::clone(&self.journal.store);
-        Box::pin(async move { store.append(records).await })
+    /// Tells roots that the store has refused that it has nothing of what they left behind that.
+    fn leave_out(&self, entries: Vec<Entry<R>>) {
+        // Nothing of it is lost: it is of no run.
+        let done = Done::of(&entries, false);
+        for entry in entries {
+            if let Some(run) = entry.run().map(|root| root.id()) {
+                R::refused(entry, &StoreError::Unknown { run });
+            }
+        }
+        self.count_out(done, Wakers::new());
     }
 
     /// Polls what is under way.
@@ -218,42 +256,6 @@ impl<R: Recorded> Writer<R> {
         None
     }
 
-    /// Says that the store is in trouble if an append has been under way for too long. Yields when
-    /// to look again.
-    fn look_for_slow(&mut self, now: Instant) -> Option<Instant> {
-        let slow_at = self.stops.iter().chain(&self.batch).map(|append| append.slow_at).min()?;
-        if self.is_slow || self.rest.is_some() {
-            return None;
-        }
-        if slow_at > now {
-            return Some(slow_at);
-        }
-        self.is_slow = true;
-        let wait = limits::STORE_ANSWER_WAIT;
-        let error = StoreError::Io { what: format!("it has not answered for {wait:?}") };
-        let words = error.to_string();
-        self.couriers.send_words(Box::new(move || {
-            tracing::error!(error = words, "store is in trouble, and is waited for");
-        }));
-        let under_way = self.stops.iter().chain(&self.batch);
-        let mut runs: Vec<_> = under_way.flat_map(|append| &append.entries).collect();
-        runs.extend(self.again.iter().chain(&self.again_stops).flatten());
-        let mut runs: Vec<_> = runs.into_iter().filter_map(Entry::run).map(Arc::clone).collect();
-        let mut wakers = Wakers::new();
-        {
-            let mut queue = self.journal.lock();
-            queue.trouble = Some(error);
-            queue.waiting.drain_into(&mut wakers);
-            let waiting = queue.entries.iter().chain(&queue.stops);
-            runs.extend(waiting.filter_map(Entry::run).map(Arc::clone));
-        }
-        foreign::wake(&self.couriers, wakers);
-        for run in runs {
-            run.tell_waiters();
-        }
-        None
-    }
-
     fn put_back(&mut self, entries: Vec<Entry<R>>, are_stops: bool) {
         if are_stops {
             self.again_stops.push_front(entries);
@@ -268,6 +270,9 @@ impl<R: Recorded> Writer<R> {
             self.journal.lock().trouble = None;
             self.couriers.send_words(Box::new(|| tracing::info!("store works again")));
         }
+        if let Some(heard) = self.heard.stored.as_ref().filter(|_| !are_stops) {
+            heard();
+        }
         let (done, mut wakers) = (Done::of(&entries, are_stops), Wakers::new());
         for entry in entries {
             R::stored(entry, &mut wakers);
@@ -275,16 +280,27 @@ impl<R: Recorded> Writer<R> {
         self.count_out(done, wakers);
     }
 
-    fn give_up(&self, entries: Vec<Entry<R>>, are_stops: bool, error: &StoreError) {
+    fn give_up(&mut self, entries: Vec<Entry<R>>, are_stops: bool, error: &StoreError) {
         let mut done = Done::of(&entries, are_stops);
         for entry in entries {
-            if let Entry::Event(_, event) = &entry {
-                let (root, seq, error) = (event.root, event.seq, error.clone());
+            let root = entry.run().filter(|_| entry.is_awaited()).map(|root| root.id());
+            let event = match &entry {
+                Entry::Event(_, event) => Some((event.root, event.seq)),
+                _ => None,
+            };
+            let is_of_none = event.is_some_and(|(root, _)| self.unaccepted.has(root));
+            let is_lost = R::refused(entry, error) && !is_of_none;
+            done.lost += usize::from(is_lost);
+            if let Some(root) = root {
+                let through = self.journal.lock().through();
+                self.unaccepted.note(root, through);
+            }
+            if let Some((root, seq)) = event.filter(|_| is_lost) {
+                let error = error.clone();
                 self.couriers.send_words(Box::new(move || {
                     tracing::warn!(run.uuid = %root, seq, %error, "event was not stored");
                 }));
             }
-            done.lost += usize::from(R::refused(entry, error));
         }
         self.count_out(done, Wakers::new());
     }
@@ -333,7 +349,7 @@ impl<R: Recorded> Writer<R> {
     /// Keeps what could not be stored, and leaves the store alone for a while.
     fn failed(&mut self, entries: Vec<Entry<R>>, are_stops: bool, error: &StoreError) {
         if let StoreError::LeaseLost { .. } = error {
-            (self.on_lease_lost)();
+            (self.heard.loss)();
         }
         if self.rest.is_none() {
             let words = error.to_string();

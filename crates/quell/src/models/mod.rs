@@ -33,6 +33,7 @@ mod edges;
 mod failing;
 mod idle;
 mod log;
+mod membership;
 mod new_limits;
 mod runs;
 

@@ -42,6 +42,10 @@ impl Candidate for Node {
         self.flags() & flags::RESUMED != 0
     }
 
+    fn is_stored(&self) -> bool {
+        self.flags() & flags::ACCEPTANCE_STORED != 0
+    }
+
     fn release(&self) {
         self.clear_and_wake(flags::AWAITS_ADMISSION);
     }
@@ -84,7 +88,8 @@ impl Node {
     }
 
     /// Tells whether the run was admitted, its acceptance is stored and it is not held, or it is
-    /// not to start any more.
+    /// not to start any more: it was stopped, or the store has refused it, and then it does not
+    /// keep its place in the queue until its turn comes.
     pub(crate) fn poll_turn(&self, waker: &Waker) -> bool {
         let held_back = flags::AWAITS_ADMISSION | flags::AWAITS_STORE | flags::HELD;
         if self.flags() & held_back == 0 {
@@ -92,7 +97,7 @@ impl Node {
         }
         let mut state = self.lock();
         let bits = self.flags();
-        if bits & held_back == 0 || bits & flags::DROP != 0 {
+        if bits & held_back == 0 || bits & (flags::DROP | flags::REFUSED) != 0 {
             return true;
         }
         state.body = Some(waker.clone());

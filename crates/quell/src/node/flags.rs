@@ -55,9 +55,9 @@ pub(crate) const REFUSED: u32 = 1 << 23;
 pub(crate) const ACCEPTANCE_STORED: u32 = 1 << 24;
 /// With a store: what the tree of the root was charged is given back.
 pub(crate) const RELEASED: u32 = 1 << 25;
-/// With a store: the process ends and leaves the run paused. Nothing more of it is stored, so that
-/// its successor finds it so.
-pub(crate) const LEFT_PAUSED: u32 = 1 << 26;
+/// With a store: the process ends and leaves the run paused, or queued to another node. Nothing
+/// more of it is stored, so that its successor finds it so.
+pub(crate) const LEFT_TO_NEXT: u32 = 1 << 26;
 /// With a store: the root has left the live ones.
 pub(crate) const RETIRED: u32 = 1 << 27;
 /// A client has asked for a pause at the next checkpoint.

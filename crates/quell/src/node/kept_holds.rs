@@ -1,6 +1,14 @@
 //! [`KeptHolds`] numbers the work of a run that the store keeps: what outlives the process.
 
+use std::sync::Arc;
+
 use quell_core::limits;
+use quell_core::store::{StoreError, StoredHold};
+
+use crate::journal::Entry;
+use crate::node::stored::UNSTORED_MAX;
+use crate::node::{Node, State};
+use crate::sync::Ordering;
 
 /// Numbers the work of a run that the store keeps. Of more than [`limits::STORE_HOLDS_MAX`] at once
 /// the last one stands for all that are too many, and ends with the last of those.
@@ -55,6 +63,37 @@ impl KeptHolds {
         }
         self.further -= 1;
         (self.further == 0).then_some(self.further_nr)
+    }
+}
+
+impl Node {
+    /// Leaves work that begins for the store, if there is one. What is too much for a store in
+    /// trouble is not stored. Called under the lock.
+    pub(crate) fn journal_hold(
+        self: &Arc<Self>,
+        state: &mut State,
+        make: impl FnOnce(u32) -> StoredHold,
+    ) -> Option<Kept> {
+        let journal = self.shared.journal.as_ref()?;
+        let is_full = self.unstored.load(Ordering::Relaxed) >= UNSTORED_MAX;
+        let full = || StoreError::Full { what: format!("{UNSTORED_MAX} entries of the run") };
+        if let Some(error) = journal.refusal(0).or_else(|| is_full.then(full)) {
+            state.extra().not_stored.get_or_insert(error);
+            return None;
+        }
+        let (kept, to_store) = state.extra().kept_holds.get_or_insert_default().begin();
+        if let Some(nr) = to_store {
+            self.journal(|node| Entry::HoldBegan(node, make(nr)));
+        }
+        Some(kept)
+    }
+
+    /// Leaves the end of work for the store. Called under the lock.
+    pub(crate) fn journal_hold_end(self: &Arc<Self>, state: &mut State, kept: Kept) {
+        let to_store = state.extra().kept_holds.as_mut().and_then(|holds| holds.end(kept));
+        if let Some(nr) = to_store {
+            self.journal(|node| Entry::HoldEnded(node, nr));
+        }
     }
 }
 

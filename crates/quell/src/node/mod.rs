@@ -3,11 +3,15 @@
 mod candidate;
 pub(crate) mod children;
 mod control;
+pub(crate) mod earlier;
 pub(crate) mod flags;
+pub(crate) mod forgotten;
 pub(crate) mod hook;
 pub(crate) mod implied;
 pub(crate) mod kept_holds;
+mod lane_turns;
 mod last_poll;
+mod leaving;
 mod node;
 pub(crate) mod outputs;
 pub(crate) mod pausing;

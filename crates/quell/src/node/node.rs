@@ -74,6 +74,8 @@ pub(crate) struct Node {
     pub(crate) untold: AtomicU16,
     /// How many entries of the run the store has not taken yet. Changed under the lock.
     pub(crate) unstored: AtomicU16,
+    /// How many of these are stops. Changed under the lock.
+    pub(crate) unstored_stops: AtomicU16,
     /// All the rest; see the invariants above.
     state: Mutex<State>,
 }
@@ -125,6 +127,7 @@ impl Node {
             }),
             untold: AtomicU16::new(0),
             unstored: AtomicU16::new(0),
+            unstored_stops: AtomicU16::new(0),
             state: Mutex::new(State {
                 life,
                 log,

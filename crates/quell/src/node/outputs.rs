@@ -33,11 +33,11 @@ impl Node {
         returned: Option<T>,
         read: impl Fn(Payload) -> Option<T>,
     ) -> Option<T> {
-        let (set, log) = {
+        let (set, has_emitted) = {
             let state = self.lock();
-            (state.output.clone(), state.log.clone().filter(|_| state.has_emitted))
+            (state.output.clone(), state.has_emitted)
         };
-        let emitted = || Emitted::of(&log?, [self.id]).take(self.id);
+        let emitted = || has_emitted.then(|| Emitted::of(self, [self.id]))?.take(self.id);
         partial(set.and_then(&read), returned, || emitted().and_then(read))
     }
 
@@ -162,7 +162,10 @@ impl Node {
         let extra = state.extra.as_ref();
         let extra = extra.map_or(0, |extra| {
             let pausing = extra.pausing.as_ref();
-            let pausing = pausing.map_or(0, |pausing| of(&pausing.request) + of(&pausing.answer));
+            let pausing = pausing.map_or(0, |pausing| {
+                let earlier = pausing.earlier.as_ref().map_or(0, |earlier| earlier.bytes());
+                of(&pausing.request) + of(&pausing.answer) + earlier
+            });
             of(&extra.summary) + of(&extra.returned) + pausing + bytes_of_lost(&extra.lost)
         });
         brought + of(&state.output) + extra
@@ -184,14 +187,22 @@ pub(crate) fn bytes_of_lost(lost: &[Abandoned]) -> usize {
     lost.iter().map(|lost| lost.name.len() + size_of::<Abandoned>()).sum()
 }
 
-/// What runs of a tree have emitted, as far as its log holds that.
+/// What runs of a tree have emitted, as far as its log holds that; of its root also in earlier
+/// processes.
 pub(crate) struct Emitted(HashMap<RunId, Vec<Payload>>);
 
 impl Emitted {
-    /// Reads the log once for all of these runs, after the logs that the tree was detached from.
-    pub(crate) fn of(log: &Arc<Log>, runs: impl IntoIterator<Item = RunId>) -> Self {
+    /// Reads the log of a run once for all of these, which are of its tree, after the logs that the
+    /// tree was detached from.
+    pub(crate) fn of(node: &Node, runs: impl IntoIterator<Item = RunId>) -> Self {
         let mut said: HashMap<_, _> = runs.into_iter().map(|run| (run, Vec::new())).collect();
-        let mut logs = vec![Arc::clone(log)];
+        let mut logs: Vec<Arc<Log>> = {
+            let state = node.lock();
+            if let Some((own, earlier)) = said.get_mut(&node.id).zip(state.earlier()) {
+                own.extend(earlier.emitted.iter().cloned());
+            }
+            state.log.iter().map(Arc::clone).collect()
+        };
         while let Some(before) = logs.last().and_then(|log| log.before()) {
             logs.push(before);
         }
@@ -209,10 +220,14 @@ impl Emitted {
 
     /// Yields what a run has emitted, as a list that is written when somebody reads it.
     pub(crate) fn take(&mut self, run: RunId) -> Option<Payload> {
-        let said = self.0.remove(&run).filter(|said| !said.is_empty())?;
-        let bytes = said.iter().map(|said| said.len() + ",".len()).sum::<usize>();
-        Some(Payload::json_later(said, bytes + "[]".len()))
+        self.0.remove(&run).filter(|said| !said.is_empty()).map(listed)
     }
+}
+
+/// Makes a list of what a run has emitted, which is written when somebody reads it.
+pub(crate) fn listed(said: Vec<Payload>) -> Payload {
+    let bytes = said.iter().map(|said| said.len() + ",".len()).sum::<usize>();
+    Payload::json_later(said, bytes + "[]".len())
 }
 
 /// How often the summary was set, and by whom of late.

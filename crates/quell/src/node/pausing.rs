@@ -8,6 +8,7 @@ use std::time::{Duration, Instant, SystemTime};
 use quell_core::{Payload, RunId};
 
 use crate::failure::{Failure, RunError};
+use crate::node::earlier::Earlier;
 use crate::node::{Node, RareState, State, flags};
 use crate::pause::{PauseAsked, PauseState};
 
@@ -51,6 +52,8 @@ pub(crate) struct Pausing {
     pub(crate) resumed: u32,
     /// When the run was accepted, and when it started first, if an earlier process has stored that.
     pub(crate) began: (Option<SystemTime>, Option<SystemTime>),
+    /// What has ended below it in earlier processes, if anything has.
+    pub(crate) earlier: Option<Box<Earlier>>,
 }
 
 impl Failure {

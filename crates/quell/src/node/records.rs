@@ -3,9 +3,10 @@
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use quell_core::store::{Accepted, ClaimedKey, Epoch, Record};
+use quell_core::store::{Accepted, ClaimedKey, Epoch, LaneRule, Record};
 use quell_core::{Counts, RunEvent, RunId, RunReport, RunStatus, limits};
 
+use crate::gate::{Lane, OnBusy};
 use crate::journal::{self, Entry, Journal};
 use crate::node::{Node, flags, report};
 use crate::time::clock::Ticks;
@@ -100,6 +101,15 @@ fn taken_back(node: &Arc<Node>) -> RunReport {
     RunReport::new(vec![row], Counts::default())
 }
 
+const fn rule(on_busy: OnBusy) -> LaneRule {
+    match on_busy {
+        OnBusy::Enqueue => LaneRule::Wait,
+        OnBusy::Reject => LaneRule::Refuse,
+        OnBusy::CancelExisting | OnBusy::RollbackExisting => LaneRule::Replace,
+        OnBusy::JoinExisting => LaneRule::Join,
+    }
+}
+
 fn accepted(
     node: &Node,
     (root, parent): (RunId, Option<RunId>),
@@ -112,12 +122,23 @@ fn accepted(
     accepted.input = node.input().cloned();
     if let Some(gate) = node.gate() {
         accepted.lane = gate.lane.as_ref().map(|lane| Arc::clone(&lane.key));
+        // Others may have runs of it: the append decides together with them.
+        let is_shared = node.shared.member.is_some() && parent.is_none();
+        let is_full = gate.full.get().is_some();
+        let rule = |lane: &Lane| match rule(lane.on_busy) {
+            LaneRule::Wait if is_full => LaneRule::NoWait,
+            // It would stop what others have, and wait meanwhile.
+            _ if is_full => LaneRule::Refuse,
+            rule => rule,
+        };
+        accepted.lane_rule = gate.lane.as_ref().filter(|_| is_shared).map(rule);
         accepted.due = gate.not_before.map(|due| node.shared.clock.wall(due));
     }
     if let Some(about) = &node.about {
         accepted.owner.clone_from(&about.owner);
         accepted.labels.clone_from(&about.labels);
         accepted.annotations.clone_from(&about.annotations);
+        accepted.stop_scopes = about.stop_scopes.iter().map(|scope| scope.bytes()).collect();
         let key = about.key.as_ref();
         accepted.key =
             key.map(|key| ClaimedKey { key: Arc::clone(key.text()), payload: key.payload() });

@@ -3,7 +3,7 @@
 use std::slice;
 use std::sync::Arc;
 
-use quell_core::{Cause, Counts, RunId, RunReport, RunRow, RunStatus, limits};
+use quell_core::{Abandoned, Cause, Counts, RunId, RunReport, RunRow, RunStatus, limits};
 
 use crate::failure::Failure;
 use crate::log::NODE_BYTES;
@@ -81,8 +81,7 @@ fn add_emitted(of: &Node, rows: &mut [RunRow], emitters: Vec<RunId>) {
     if emitters.is_empty() {
         return;
     }
-    let Some(log) = of.lock().log.clone() else { return };
-    let mut emitted = Emitted::of(&log, emitters);
+    let mut emitted = Emitted::of(of, emitters);
     for row in rows {
         row.partial = row.partial.take().or_else(|| emitted.take(row.run));
     }
@@ -101,6 +100,11 @@ fn rows_of(root: &Arc<Node>, emitters: &mut Vec<RunId>) -> (Vec<RunRow>, Counts)
             rows.push(row_of(&node, &state, depth, emitters));
             if let Some(counts) = state.children.omitted() {
                 omitted.merge(*counts);
+            }
+            if let Some(earlier) = state.earlier() {
+                // Only a root has any. They come before what was spawned since.
+                rows.extend(earlier.rows.iter().cloned());
+                omitted.merge(earlier.omitted);
             }
             state.children.iter().map(|child| (Arc::clone(child), depth + 1)).collect()
         };
@@ -145,7 +149,7 @@ fn row_of(node: &Node, state: &State, depth: u32, emitters: &mut Vec<RunId>) -> 
     row.depth = depth;
     row.quiescent = state.life.is_quiescent();
     row.started_at = started_at;
-    if !node.is_left_paused() {
+    if !node.is_left_to_next() {
         row.cause.clone_from(&state.cause);
         row.aborted = state.aborted;
         row.stopped_at = state.times.stopped.map(wall);
@@ -168,8 +172,13 @@ fn row_of(node: &Node, state: &State, depth: u32, emitters: &mut Vec<RunId>) -> 
     if let Some(extra) = &state.extra {
         row.abandoned.clone_from(&extra.abandoned);
         if !extra.lost.is_empty() {
-            // Nothing tells of the end of what an earlier process has left.
+            // What an earlier process has left may execute, until somebody says otherwise.
             (row.quiescent, row.quiesced_at) = (false, None);
+        }
+        if matches!(status, RunStatus::Queued | RunStatus::Paused) {
+            let own = extra.lost.iter().filter(|lost| lost.run == node.id);
+            row.abandoned.extend(own.cloned());
+            Abandoned::name_nodes_once(&mut row.abandoned);
         }
         row.cleanup_errors.clone_from(&extra.cleanup_errors);
         row.summary.clone_from(&extra.summary);

@@ -12,11 +12,11 @@ use crate::config::EngineConfig;
 use crate::failure::ForgetError;
 use crate::foreign;
 use crate::foreign::couriers::Couriers;
-use crate::journal::{Entry, Journal};
+use crate::journal::{Entry, Heard, Journal};
 use crate::log::firehose::AllEvents;
 use crate::log::{KeepsEvents, Log, Sinks};
 use crate::node::{Control, Node, flags, report};
-use crate::sync::{AtomicBool, Mutex, Ordering, Runtime};
+use crate::sync::{AtomicBool, AtomicU64, Mutex, Ordering, Runtime};
 use crate::tables::admission::Admission;
 use crate::tables::claims::Claims;
 use crate::tables::ledger::Ledger;
@@ -60,6 +60,8 @@ pub(crate) struct Shared {
     pub(crate) member: Option<Arc<Member>>,
     /// What is on its way into the store, if there is one.
     pub(crate) journal: Option<Arc<Journal<Node>>>,
+    /// How many roots were taken in that other processes had before.
+    pub(crate) taken_in: AtomicU64,
 }
 
 /// What stops a root that appears while the engine shuts down.
@@ -215,14 +217,37 @@ impl Shared {
         self.abandoned.load(Ordering::SeqCst) && self.registry.is_idle() && !is_pending()
     }
 
-    /// Makes what the writer calls when the store refuses this node.
-    pub(crate) fn loss_hearer(self: &Arc<Self>) -> Box<dyn Fn() + Send> {
+    /// Makes what the writer calls.
+    pub(crate) fn hearing(self: &Arc<Self>) -> Heard {
+        Heard { loss: self.loss_hearer(), stored: self.stop_hearer() }
+    }
+
+    fn loss_hearer(self: &Arc<Self>) -> Box<dyn Fn() + Send> {
         let engine = Arc::downgrade(self);
         Box::new(move || {
             if let Some(shared) = engine.upgrade() {
                 shared.hear_of_loss();
             }
         })
+    }
+
+    /// Stops the runs of an append for which a node has remembered a stop, while none of them has
+    /// started.
+    fn stop_hearer(self: &Arc<Self>) -> Option<Box<dyn Fn() + Send>> {
+        self.member.as_ref()?;
+        let engine = Arc::downgrade(self);
+        Some(Box::new(move || {
+            let Some(shared) = engine.upgrade() else { return };
+            let Some(member) = &shared.member else { return };
+            let stops = foreign::catch_panic(|| member.cluster.take_remembered());
+            // What is not heard of here is read from the inbox, and answered then in any case.
+            for stop in stops.unwrap_or_default() {
+                if let Some(node) = shared.registry.get(stop.run) {
+                    _ = node.cancel(&stop.request);
+                }
+            }
+            shared.hear_of_lanes(member);
+        }))
     }
 
     /// Has the control thread find that the lease is over: the store says so.

@@ -114,6 +114,9 @@ pub(crate) struct RareState {
     pub(crate) abandoned: Vec<Abandoned>,
     /// What may still execute of earlier attempts, whose process is gone.
     pub(crate) lost: Vec<Abandoned>,
+    /// The end of the run is stored, or refused, and it stays in memory because it is not
+    /// quiescent.
+    pub(crate) stays: bool,
     /// What the store keeps of its work, made when first needed.
     pub(crate) kept_holds: Option<Box<KeptHolds>>,
     /// The root of the tree that it left.
@@ -151,6 +154,12 @@ pub(crate) struct TokenLink {
 impl State {
     pub(crate) fn extra(&mut self) -> &mut RareState {
         self.extra.get_or_insert_default()
+    }
+
+    /// Tells whether something may execute still that earlier attempts of the run have left, or
+    /// runs below those.
+    pub(crate) fn is_in_doubt(&self) -> bool {
+        self.extra.as_ref().is_some_and(|extra| !extra.lost.is_empty())
     }
 
     /// Tells whether what the run has saved is taken back at its end: it was stopped so.

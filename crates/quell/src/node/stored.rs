@@ -2,16 +2,15 @@
 
 use std::sync::Arc;
 
-use quell_core::store::{Record, StopAccepted, StoreError, StoredHold};
+use quell_core::store::{Record, StopAccepted, StoreError};
 use quell_core::{Cause, RunId, RunStatus, StopMode};
 
 use crate::failure::SubmitError;
 use crate::foreign;
-use crate::journal::{Entry, Journal, Recorded};
-use crate::node::kept_holds::Kept;
+use crate::journal::{Doubted, Entry, Journal, Recorded};
 use crate::node::{Node, State, flags, records};
-use crate::sync::Ordering;
 use crate::sync::waiters::Wakers;
+use crate::sync::{AtomicU16, Ordering};
 
 impl Recorded for Node {
     fn id(&self) -> RunId {
@@ -22,6 +21,12 @@ impl Recorded for Node {
         records::of(entry, journal)
     }
 
+    fn doubted(entry: &Entry<Self>) -> Option<Doubted> {
+        let Entry::TakenBack(node, at) = entry else { return None };
+        let at = node.shared.clock.wall_at(*at);
+        node.is_refused().then(|| Doubted { run: node.id, at })
+    }
+
     fn stored(entry: Entry<Self>, wakers: &mut Wakers) {
         match entry {
             Entry::Accepted { run, .. } | Entry::Resumed(run, _) => {
@@ -29,9 +34,9 @@ impl Recorded for Node {
             }
             Entry::Ended(node, _) => node.settle_last(wakers, false),
             Entry::Quiesced(node, _) => node.settle_last(wakers, true),
+            Entry::Stop(node, _) => node.settle_entry_for(wakers, 0, |_| node.settle_stop()),
             Entry::Saved { run: node, .. }
             | Entry::Started(node, _)
-            | Entry::Stop(node, _)
             | Entry::HoldBegan(node, _)
             | Entry::HoldEnded(node, _)
             | Entry::Paused(node, _) => node.settle_entry_for(wakers, 0, |_| {}),
@@ -53,9 +58,11 @@ impl Recorded for Node {
         }
         if let Entry::TakenBack(..) = entry {
             node.taken_back_refused(error);
-            return true;
+            // That the store has nothing of it is what was to be stored.
+            return !matches!(error, StoreError::Unknown { .. });
         }
-        let is_told = is_awaited || is_there(&entry, error) || node.flags() & flags::REFUSED != 0;
+        let is_unaccepted = is_awaited || node.flags() & flags::REFUSED != 0;
+        let is_told = is_unaccepted || is_there(&entry, error);
         let set = match entry {
             _ if is_awaited => flags::REFUSED,
             // It goes on here, as it would end here.
@@ -63,6 +70,9 @@ impl Recorded for Node {
             _ => 0,
         };
         node.settle_entry(set, |state| {
+            if matches!(entry, Entry::Stop(..)) {
+                node.settle_stop();
+            }
             if !is_told {
                 state.extra().not_stored.get_or_insert_with(|| error.clone());
             }
@@ -77,8 +87,9 @@ impl Recorded for Node {
             Entry::Forgotten(..) => node.has_left(),
             _ => {}
         }
-        // The trouble of a store leaves open what became of the entry.
-        !(is_told && error.is_refusal())
+        // The trouble of a store leaves open what became of the entry. Of a root that was refused
+        // for it the entry that comes last says so: `refuse` has it taken out of the store.
+        !(is_unaccepted || is_told && error.is_refusal())
     }
 
     fn tell_waiters(&self) {
@@ -108,12 +119,7 @@ impl Node {
             // After trouble nobody knows whether the store has it.
             if !error.is_refusal() {
                 self.unstored.fetch_add(1, Ordering::Relaxed);
-                let node = Arc::clone(self);
-                journal.push(match state.times.ended {
-                    // It was stopped, and its end is in the queue.
-                    Some(at) => Entry::Forgotten(node, at),
-                    None => Entry::TakenBack(node, state.times.queued),
-                });
+                journal.push(Entry::TakenBack(Arc::clone(self), state.times.queued));
             }
         }
         self.shared.undo(self);
@@ -122,6 +128,7 @@ impl Node {
     /// Notes that the store has the run no longer, which was taken back.
     fn settle_taken_back(self: &Arc<Self>) {
         self.has_left();
+        self.ask_for_next();
         if self.flags() & flags::REFUSED != 0 {
             return self.settle_entry(0, |_| {});
         }
@@ -178,39 +185,10 @@ impl Node {
     /// Leaves an entry for the store, if there is one. Called under the lock.
     pub(crate) fn journal(self: &Arc<Self>, make: impl FnOnce(Arc<Self>) -> Entry<Self>) {
         let Some(journal) = &self.shared.journal else { return };
-        if self.flags() & (flags::REFUSED | flags::LEFT_PAUSED) == 0 {
+        if self.flags() & (flags::REFUSED | flags::LEFT_TO_NEXT) == 0 {
             // At most some for each state that a run may be in.
             self.unstored.fetch_add(1, Ordering::Relaxed);
             journal.push(make(Arc::clone(self)));
-        }
-    }
-
-    /// Leaves work that begins for the store, if there is one. What is too much for a store in
-    /// trouble is not stored. Called under the lock.
-    pub(crate) fn journal_hold(
-        self: &Arc<Self>,
-        state: &mut State,
-        make: impl FnOnce(u32) -> StoredHold,
-    ) -> Option<Kept> {
-        let journal = self.shared.journal.as_ref()?;
-        let is_full = self.unstored.load(Ordering::Relaxed) >= UNSTORED_MAX;
-        let full = || StoreError::Full { what: format!("{UNSTORED_MAX} entries of the run") };
-        if let Some(error) = journal.refusal(0).or_else(|| is_full.then(full)) {
-            state.extra().not_stored.get_or_insert(error);
-            return None;
-        }
-        let (kept, to_store) = state.extra().kept_holds.get_or_insert_default().begin();
-        if let Some(nr) = to_store {
-            self.journal(|node| Entry::HoldBegan(node, make(nr)));
-        }
-        Some(kept)
-    }
-
-    /// Leaves the end of work for the store. Called under the lock.
-    pub(crate) fn journal_hold_end(self: &Arc<Self>, state: &mut State, kept: Kept) {
-        let to_store = state.extra().kept_holds.as_mut().and_then(|holds| holds.end(kept));
-        if let Some(nr) = to_store {
-            self.journal(|node| Entry::HoldEnded(node, nr));
         }
     }
 
@@ -223,7 +201,7 @@ impl Node {
     ) {
         let Some(journal) = &self.shared.journal else { return };
         let bits = self.flags();
-        if bits & (flags::REFUSED | flags::LEFT_PAUSED) != 0 {
+        if bits & (flags::REFUSED | flags::LEFT_TO_NEXT) != 0 {
             return;
         }
         let epoch = journal.epoch(self.attempt());
@@ -232,6 +210,7 @@ impl Node {
         stop.hard_deadline = hard.map(|at| self.shared.clock.wall(at));
         stop.rollback = state.extra.as_ref().is_some_and(|extra| extra.rollback);
         self.unstored.fetch_add(1, Ordering::Relaxed);
+        self.unstored_stops.fetch_add(1, Ordering::Relaxed);
         let entry = Entry::Stop(Arc::clone(self), Box::new(stop));
         if bits & flags::ACCEPTANCE_STORED == 0 {
             journal.push(entry);
@@ -251,6 +230,7 @@ impl Node {
     fn settle_entry_for(&self, wakers: &mut Wakers, set: u32, edit: impl FnOnce(&mut State)) {
         let task = {
             let mut state = self.lock();
+            let had_stops = self.has_unstored_stops();
             edit(&mut state);
             self.set(set);
             let was_held = self.flags() & flags::AWAITS_STORE != 0
@@ -259,7 +239,7 @@ impl Node {
                 self.clear(flags::AWAITS_STORE);
             }
             let left = self.unstored.fetch_sub(1, Ordering::Relaxed) - 1;
-            if left == 0 || was_held {
+            if left == 0 || was_held || (had_stops && !self.has_unstored_stops()) {
                 state.waiters.drain_into(wakers);
             }
             // Under the lock under which `poll_turn` stores the waker: no wake-up is lost.
@@ -280,32 +260,43 @@ impl Node {
                 self.release_bytes(state);
             }
         });
+        self.ask_for_next();
         self.leave_memory(has_quiesced);
-    }
-
-    /// Lets a tree leave memory when its time comes: its end is stored. `has_quiesced` says that
-    /// this was its last entry, not its end.
-    fn leave_memory(self: &Arc<Self>, has_quiesced: bool) {
-        if self.is_root() && self.ended_non_quiescent() == has_quiesced {
-            let rolled_back = self.lock().is_rollback();
-            self.shared.retire_or_forget(self, rolled_back, self.shared.clock.now());
-        }
     }
 
     /// Tells what became of all that was decided about the run so far: none while that is not
     /// known, which it hurries then. Called under the lock.
     pub(crate) fn stored(&self, state: &State) -> Option<Result<(), StoreError>> {
+        self.became(state, &self.unstored)
+    }
+
+    /// As [`stored`](Self::stored), of the stops alone: what the run does meanwhile, its end too,
+    /// is not waited for.
+    pub(crate) fn stops_stored(&self, state: &State) -> Option<Result<(), StoreError>> {
+        self.became(state, &self.unstored_stops)
+    }
+
+    fn became(&self, state: &State, left: &AtomicU16) -> Option<Result<(), StoreError>> {
         let Some(journal) = &self.shared.journal else { return Some(Ok(())) };
         let refused = state.extra.as_ref().and_then(|extra| extra.not_stored.clone());
         if let Some(error) = refused {
             return Some(Err(error));
         }
-        if self.unstored.load(Ordering::Relaxed) == 0 {
+        if left.load(Ordering::Relaxed) == 0 {
             return Some(Ok(()));
         }
         // Whoever asks waits for it.
         journal.hurry();
         journal.trouble().map(Err)
+    }
+
+    fn has_unstored_stops(&self) -> bool {
+        self.unstored_stops.load(Ordering::Relaxed) > 0
+    }
+
+    /// Notes what became of a stop. Called under the lock.
+    fn settle_stop(&self) {
+        self.unstored_stops.fetch_sub(1, Ordering::Relaxed);
     }
 
     /// Tells subscribers of `tracing` that the store has refused something of the run for good.
@@ -319,7 +310,7 @@ impl Node {
 
     /// Tells whether nothing more of the run is stored. Without a store no flag is read.
     pub(crate) fn is_unkept(&self) -> bool {
-        let unkept = flags::REFUSED | flags::LEFT_PAUSED;
+        let unkept = flags::REFUSED | flags::LEFT_TO_NEXT;
         self.shared.journal.is_some() && self.flags() & unkept != 0
     }
 
@@ -332,18 +323,23 @@ impl Node {
     pub(crate) fn is_left(&self) -> bool {
         let journal = self.shared.journal.as_ref();
         journal
-            .is_some_and(|journal| self.flags() & flags::LEFT_PAUSED != 0 || journal.is_revoked())
+            .is_some_and(|journal| self.flags() & flags::LEFT_TO_NEXT != 0 || journal.is_revoked())
     }
 
-    /// Tells whether the run was left paused to the next process. Without a store no flag is read.
-    pub(crate) fn is_left_paused(&self) -> bool {
-        self.shared.journal.is_some() && self.flags() & flags::LEFT_PAUSED != 0
+    /// Tells whether the run was left to the next process, paused, or before it started. Without a
+    /// store no flag is read.
+    pub(crate) fn is_left_to_next(&self) -> bool {
+        self.shared.journal.is_some() && self.flags() & flags::LEFT_TO_NEXT != 0
     }
 
-    /// Yields the status as it is told: a run that was left to the next process stays paused.
+    /// Yields the status as it is told: a run that was left to the next process stays as it was.
     /// Called under the lock.
     pub(crate) fn told_status(&self, state: &State) -> RunStatus {
-        if self.is_left_paused() { RunStatus::Paused } else { state.life.status() }
+        match self.is_left_to_next() {
+            false => state.life.status(),
+            true if self.began(state).1.is_some() => RunStatus::Paused,
+            true => RunStatus::Queued,
+        }
     }
 
     /// Notes that a stop came too late for the store: the run was left to the next process. Called
@@ -362,8 +358,12 @@ impl Node {
         if !self.is_refused() {
             return None;
         }
-        let error = self.lock().extra.as_ref().and_then(|extra| extra.not_stored.clone());
-        error.map(|error| SubmitError::of_store(self.id, error))
+        let error = self.lock().extra.as_ref().and_then(|extra| extra.not_stored.clone())?;
+        let is_busy = matches!(error, StoreError::LaneBusy { .. });
+        Some(match self.gate().and_then(|gate| gate.full.get()).filter(|_| is_busy) {
+            Some((scope, max)) => SubmitError::QueueFull { scope: scope.clone(), max: *max },
+            None => SubmitError::of_store(self.id, error),
+        })
     }
 }
 

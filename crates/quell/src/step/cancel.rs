@@ -80,18 +80,24 @@ impl Node {
         self.step(Input::Stop(self.stop_input(request, None)), origin, now, |_, _| {})
     }
 
-    /// Asks a root to stop because its engine ends. One that is paused and stored is left to the
-    /// next process in the same step, so that no other stop comes in between.
-    pub(crate) fn end_with_engine(self: &Arc<Self>, request: &CancelRequest, wait: Duration) {
+    /// Asks a root to stop because its engine ends. One that is paused, or waits, and is stored is
+    /// left to the next process in the same step, so that no other stop comes in between. Tells
+    /// whether it is.
+    pub(crate) fn end_with_engine(
+        self: &Arc<Self>,
+        request: &CancelRequest,
+        wait: Duration,
+    ) -> bool {
         let input = Input::Stop(self.stop_input(request, Some(wait)));
         let origin = StopOrigin { request: Some(request), ..StopOrigin::default() };
         let now = self.shared.clock.now();
-        let mut deferred = {
+        let (mut deferred, is_left) = {
             let mut state = self.lock();
-            self.leave_paused(&state);
-            self.step_locked(&mut state, input, origin, now, |_, _| {})
+            let is_left = self.leave_to_next(&state);
+            (self.step_locked(&mut state, input, origin, now, |_, _| {}), is_left)
         };
         self.carry_out(&mut deferred, now);
+        is_left
     }
 
     /// Asks this run to stop; `wait` replaces the engine's abort wait.
@@ -105,7 +111,7 @@ impl Node {
         let (mut first, mut is_left) = (None, false);
         let fx = self.apply(input, origin, |state, _| {
             first.clone_from(&state.cause);
-            is_left = self.is_left_paused();
+            is_left = self.is_left_to_next();
             if is_left {
                 Self::refuse_stop_of_left(state);
             }

@@ -6,11 +6,10 @@ use std::time::Instant;
 use quell_core::EventKind;
 use quell_core::lifecycle::Input;
 
-use crate::failure::DetachError;
+use crate::detach_error::DetachError;
 use crate::log::Log;
 use crate::node::{Node, Shared, State, flags};
 use crate::step::{StopOrigin, cascade};
-use crate::sync::Ordering;
 use crate::sync::waiters::Wakers;
 use crate::time::idle::IdleWatch;
 
@@ -153,11 +152,11 @@ impl Shared {
     /// Stops a run that became a root while the engine shuts down. Called after it became one, so
     /// that either this or the round of `close` sees it.
     pub(crate) fn stop_if_closed(&self, root: &Arc<Node>) {
-        if self.closed.load(Ordering::SeqCst) {
-            let closing = self.closing.lock().clone();
-            if let Some(closing) = closing {
-                root.cancel_within(&closing.request, Some(closing.wait));
-            }
+        // The lock, and not `closed`: who comes here first has made this a root before the lock was
+        // free for `close`, which lists the roots after that. Two atomics would not order that.
+        let closing = self.closing.lock().clone();
+        if let Some(closing) = closing {
+            root.cancel_within(&closing.request, Some(closing.wait));
         }
     }
 }

@@ -35,8 +35,10 @@ impl Node {
             let (own, below) =
                 extra.lost.iter().cloned().partition::<Vec<_>, _>(|it| it.run == self.id);
             abandoned.extend(own);
+            Abandoned::name_nodes_once(&mut abandoned);
             extra.abandoned.clone_from(&abandoned);
             extra.abandoned.extend(below);
+            Abandoned::name_nodes_once(&mut extra.abandoned);
             if let Some(link) = extra.link.take() {
                 deferred.rare().link = Some(link);
             }
@@ -86,7 +88,8 @@ impl Node {
         }
         let rollback = state.is_rollback();
         // What is taken back ends and leaves at once: nothing of it may come behind that.
-        let leaves = rollback && !non_quiescent && state.parent_id.is_none();
+        let is_over = !non_quiescent && !state.is_in_doubt();
+        let leaves = rollback && is_over && state.parent_id.is_none();
         if !leaves {
             // Before the event, which follows from it: if the process ends between the two, a
             // reader of the store still finds the end that the run had.

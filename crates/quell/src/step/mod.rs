@@ -6,6 +6,7 @@ mod causes;
 pub(crate) mod deferred;
 pub(crate) mod detach;
 mod end;
+mod give_back;
 pub(crate) mod hold;
 pub(crate) mod hooks;
 mod limits;

@@ -14,8 +14,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use quell_core::lifecycle::{BodyEnd, Input};
-use quell_core::store::{StoreError, StoredPause};
-use quell_core::{Cause, CauseKind, EventKind, Payload, RunId, RunStatus, Stopped, Work, limits};
+use quell_core::store::{StoreError, StoredPause, StoredSoFar};
+use quell_core::{
+    Cause, CauseKind, EventKind, Payload, RunId, RunStatus, Stopped, Usage, Work, limits,
+};
 
 use crate::failure::Failure;
 use crate::foreign;
@@ -181,6 +183,13 @@ impl Node {
         let used = pausing.map_or(Duration::ZERO, |pausing| pausing.used);
         pause.timeout = state.life.timeout().map(|left| left.saturating_add(used));
         pause.timeout_stands = state.life.timeout_stands();
+        let extra = state.extra.as_ref();
+        // With a store, their texts were written when they were set.
+        pause.so_far = StoredSoFar {
+            partial: state.output.clone(),
+            summary: extra.and_then(|extra| extra.summary.clone()),
+            used: extra.map_or_else(Usage::default, |extra| extra.used),
+        };
         pause
     }
 
@@ -223,7 +232,7 @@ impl Node {
             self.shared.admission.catch_up(now);
         }
         let mut state = self.lock();
-        if self.is_left_paused() {
+        if self.is_left_to_next() {
             return Err(ResumeError::NotPaused(RunStatus::Stopping));
         }
         if !state.life.is_paused() {
@@ -287,13 +296,25 @@ impl Node {
         attempt
     }
 
-    /// Leaves a paused run to the next process, since this one ends: nothing more of it is stored,
-    /// or told. Called under the lock: an answer or a stop comes before, and is stored, or is not
-    /// taken.
-    pub(super) fn leave_paused(&self, state: &State) {
-        if self.shared.journal.is_some() && state.life.is_paused() && !self.is_refused() {
-            self.set(flags::LEFT_PAUSED);
+    /// Leaves a paused run to the next process, since this one ends, and one that has never started
+    /// to the next node: nothing more of it is stored, or told. Called under the lock: an answer, a
+    /// start or a stop comes before, and is stored, or is not taken.
+    pub(super) fn leave_to_next(&self, state: &State) -> bool {
+        let is_left = self.shared.journal.is_some()
+            && !self.is_refused()
+            && (state.life.is_paused() || self.waits_for_any(state));
+        if is_left {
+            self.set(flags::LEFT_TO_NEXT);
         }
+        is_left
+    }
+
+    /// Tells whether the run has never started, and any node may start it. Called under the lock.
+    fn waits_for_any(&self, state: &State) -> bool {
+        self.shared.member.is_some()
+            && state.life.status() == RunStatus::Queued
+            && self.began(state).1.is_none()
+            && self.flags() & flags::ACCEPTANCE_STORED != 0
     }
 
     /// Tells what became of the last answer: none while that is not known. Called under the lock.

@@ -5,15 +5,17 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use quell_core::lifecycle::Input;
+use quell_core::store::StoredSoFar;
 use quell_core::{Abandoned, Payload, RunId};
 
 use crate::failure::SubmitError;
+use crate::node::earlier::Earlier;
 use crate::node::kept_holds::KeptHolds;
 use crate::node::outputs::bytes_of_lost;
 use crate::node::pausing::Maker;
 use crate::node::{Node, Shared, flags};
 use crate::spec::{RunSpec, counted};
-use crate::step::submit::share_used_up;
+use crate::step::submit::{Charge, share_used_up};
 use crate::step::{StopOrigin, cascade};
 use crate::sync::Ordering;
 
@@ -42,18 +44,32 @@ pub(crate) struct Restored {
     pub(crate) is_resumable: bool,
     /// What may still execute of the attempts before, and the last number that the store has of it.
     pub(crate) lost: (Vec<Abandoned>, Option<u32>),
+    /// What it has of its earlier attempts.
+    pub(crate) earlier: Earlier,
+    /// What it had to show in its last pause.
+    pub(crate) so_far: StoredSoFar,
 }
 
 impl Restored {
+    /// Leaves out what it had to show. False if that was nothing.
+    fn omit_shown(&mut self) -> bool {
+        let emitted = std::mem::take(&mut self.earlier.emitted);
+        let had_any = self.so_far.bytes() > 0 || !emitted.is_empty();
+        (self.so_far.partial, self.so_far.summary) = (None, None);
+        had_any
+    }
+
     fn bytes(&self) -> usize {
-        let payloads = [&self.request, &self.answer].into_iter().flatten();
+        let StoredSoFar { partial, summary, used: _ } = &self.so_far;
+        let payloads = [&self.request, &self.answer, partial, summary].into_iter().flatten();
         let payloads = payloads.map(|payload| counted(payload.bytes_max())).sum::<usize>();
-        payloads + bytes_of_lost(&self.lost.0)
+        payloads + bytes_of_lost(&self.lost.0) + self.earlier.bytes()
     }
 
     fn put_into(self, node: &Node) {
         let Self { request, asked_by, since, expires_in, answer, stood, used, .. } = self;
         let (maker, is_resumable, began) = (self.maker, self.is_resumable, self.began);
+        let used_before = self.earlier.used.at_least(self.so_far.used);
         let (mut state, now) = (node.lock(), node.shared.clock.now());
         let is_paused = state.life.is_paused();
         let pausing = state.extra().pausing();
@@ -61,6 +77,17 @@ impl Restored {
         (pausing.stood, pausing.used, pausing.maker) = (stood, used, maker);
         pausing.paused_at = is_paused.then_some(now);
         (pausing.since, pausing.expires_in, pausing.began) = (since, expires_in, began);
+        let earlier = self.earlier;
+        let has_emitted = !earlier.emitted.is_empty();
+        pausing.earlier = earlier.has_any().then(|| Box::new(earlier));
+        state.has_emitted |= has_emitted;
+        if !used_before.is_zero() {
+            state.extra().used = used_before;
+        }
+        state.output = self.so_far.partial;
+        if self.so_far.summary.is_some() {
+            state.extra().summary = self.so_far.summary;
+        }
         let (lost, last_nr) = self.lost;
         if !lost.is_empty() {
             let extra = state.extra();
@@ -79,14 +106,15 @@ impl Shared {
     pub(crate) fn accept_again(
         self: &Arc<Self>,
         spec: RunSpec,
-        restored: Restored,
+        mut restored: Restored,
     ) -> Result<Arc<Node>, SubmitError> {
         let owner = spec.about.as_ref().and_then(|about| about.owner.clone());
-        let charge = self.charge(owner.as_ref(), restored.bytes())?;
+        let charge = self.charge_restored(owner.as_ref(), 0, &mut restored)?;
         let (node, _) = self.accept_root(spec)?;
         // It is not spawned yet: nobody has asked for its answer.
         restored.put_into(&node);
         charge.keep();
+        self.count_taken_in();
         Ok(node)
     }
 
@@ -95,17 +123,17 @@ impl Shared {
     pub(crate) fn accept_paused(
         self: &Arc<Self>,
         spec: RunSpec,
-        restored: Restored,
+        mut restored: Restored,
     ) -> Result<Arc<Node>, SubmitError> {
         spec.check()?;
-        let (now, bytes) = (self.clock.now(), spec.bytes() + restored.bytes());
+        let (now, bytes) = (self.clock.now(), spec.bytes());
         let node = Node::new(self, spec, None, now);
         // Its lock comes before that of the node, and is held until the run is in the registry.
         let mut key = node.key().map(|key| (key, self.claims.lock()));
         if let Some((key, keys)) = &mut key {
             keys.ask(node.owner(), key, now)?;
         }
-        let charge = self.charge(node.owner(), bytes)?;
+        let charge = self.charge_restored(node.owner(), bytes, &mut restored)?;
         restored.put_into(&node);
         let mut state = node.lock();
         state.times.started = Some(state.times.queued);
@@ -116,10 +144,10 @@ impl Shared {
             }
             if self.admission.concerns(&*node) {
                 node.set(flags::GATED);
-                if !self.admission.enter_paused(&node) {
+                if let Some(holder) = self.admission.enter_paused(&node) {
                     let lane = node.gate().and_then(|gate| gate.lane.as_ref());
-                    let key = lane.map_or_else(|| "".into(), |lane| Arc::clone(&lane.key));
-                    return Err(SubmitError::LaneBusy(key));
+                    let lane = lane.map_or_else(|| "".into(), |lane| Arc::clone(&lane.key));
+                    return Err(SubmitError::LaneBusy { lane, run: holder });
                 }
             }
             Ok(())
@@ -144,6 +172,32 @@ impl Shared {
             cascade::work_off(&mut deferred.propagations, now);
             node.finish(&mut deferred, now);
         }
+        self.count_taken_in();
         Ok(node)
+    }
+
+    /// Charges for what a run brings, and for what it has of before. If there is no room for the
+    /// rows of its earlier attempts, they are counted as omitted, and if that is not enough, what
+    /// it had to show is left out: it goes on without them.
+    fn charge_restored(
+        &self,
+        owner: Option<&Arc<str>>,
+        bytes: usize,
+        restored: &mut Restored,
+    ) -> Result<Charge<'_>, SubmitError> {
+        let mut charged = self.charge(owner, bytes + restored.bytes());
+        if charged.is_err() && restored.earlier.omit_rows() {
+            charged = self.charge(owner, bytes + restored.bytes());
+        }
+        if charged.is_err() && restored.omit_shown() {
+            charged = self.charge(owner, bytes + restored.bytes());
+        }
+        charged
+    }
+
+    /// Counts a root that another process had before. It is in the registry: whoever reads the
+    /// count finds it there.
+    fn count_taken_in(&self) {
+        self.taken_in.fetch_add(1, Ordering::SeqCst);
     }
 }

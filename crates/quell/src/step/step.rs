@@ -169,6 +169,8 @@ impl Node {
             } else if self.is_unkept() {
                 shared.undo(self);
                 shared.retire(self, now);
+            } else if fx.quiesced && !self.ended_non_quiescent() {
+                self.leave_if_it_stays();
             }
         }
         if fx.ended.is_some() && self.is_root() {
@@ -256,10 +258,11 @@ impl Node {
             self.journal_stop(state, StopMode::AfterStep, &cause);
             self.write(state, now, EventKind::StopRequested(cause), &mut deferred.wakers);
         }
-        // One that never started has no use for its place, its lane, any more; its task may drop
-        // the body later (I21). What has started keeps its lane until it has ended.
-        let is_unstarted = fx.accepted.is_some() && state.times.started.is_none();
-        let leaving = if is_unstarted { self.hold_admission() } else { None };
+        // Who waits has no use for its place any more, and who never started none for its lane;
+        // its task may drop the body later (I21). What has started keeps its lane until it has
+        // ended.
+        let waits = state.times.started.is_none() || self.flags() & flags::AWAITS_ADMISSION != 0;
+        let leaving = if fx.accepted.is_some() && waits { self.hold_admission() } else { None };
         match fx.accepted {
             Some(trigger) => self.record_stop(state, trigger, origin, now, deferred),
             None if fx.scheduled => {}
@@ -288,36 +291,6 @@ impl Node {
             state.waiters.drain_into(&mut deferred.wakers);
         }
         set
-    }
-
-    /// Locks admission if the run gives something back to it by this step: before the event that
-    /// says so is written, until the flags are published. A caller that reads the one or the other
-    /// finds the lane and the slots free, and nobody has them before.
-    pub(super) fn hold_admission(&self) -> Option<Leaving<'_, Self>> {
-        (self.flags() & flags::GATED != 0).then(|| self.shared.admission.hold())
-    }
-
-    /// Publishes the flags.
-    fn publish(
-        self: &Arc<Self>,
-        state: &State,
-        set: u32,
-        leaving: Option<Leaving<'_, Self>>,
-        now: Instant,
-        deferred: &mut Deferred,
-    ) {
-        let Some(leaving) = leaving else { return self.mirror(state, set) };
-        // A slot is free only when the run is quiescent (I27).
-        let slots = state.life.is_quiescent();
-        let publish = || self.mirror(state, set);
-        let free = if deferred.fx.paused {
-            leaving.rest(self, now, publish)
-        } else {
-            leaving.leave(self, slots, now, publish)
-        };
-        if !free.is_empty() {
-            deferred.rare().free = free;
-        }
     }
 
     /// Has the children signalled, if there are any or the run fails, and yields the flags that
@@ -350,8 +323,14 @@ impl Node {
         let at = state.times.next(self.shared.clock.stamp(now));
         state.times.quiesced = Some(at);
         state.leave_call();
-        self.journal(|node| Entry::Quiesced(node, at));
-        self.write(state, now, EventKind::Quiesced, &mut deferred.wakers);
+        if state.is_in_doubt() {
+            // Who hears that the rest has ended says so. Until then it is as one of which nothing
+            // executed here any more at its end.
+            self.clear(flags::ENDED_NON_QUIESCENT);
+        } else {
+            self.journal(|node| Entry::Quiesced(node, at));
+            self.write(state, now, EventKind::Quiesced, &mut deferred.wakers);
+        }
         let parent = state.parent.as_ref().and_then(std::sync::Weak::upgrade);
         deferred.propagations.extend(parent.map(Propagation::ChildQuiesced));
     }

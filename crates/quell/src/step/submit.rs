@@ -281,15 +281,20 @@ impl Node {
 
     /// Stops the roots whose place this run has taken.
     fn stop_superseded(&self, superseded: &[Arc<Self>]) {
+        let request = self.superseding();
+        for run in superseded {
+            run.cancel(&request);
+        }
+    }
+
+    /// Makes what the runs are asked whose place this run has taken.
+    pub(crate) fn superseding(&self) -> CancelRequest {
         let words = format!("`{}` took its place", self.name);
         let request = CancelRequest::because(words).by(self.id.to_string());
         let request = request.kind(CauseKind::Superseded);
         let lane = self.gate().and_then(|gate| gate.lane.as_ref());
         let rolls_back = lane.is_some_and(|lane| lane.on_busy == OnBusy::RollbackExisting);
-        let request = if rolls_back { request.rollback() } else { request };
-        for run in superseded {
-            run.cancel(&request);
-        }
+        if rolls_back { request.rollback() } else { request }
     }
 
     /// Stops a run that is about to start although a token from outside was cancelled: the control

@@ -21,7 +21,7 @@ impl Node {
         } else {
             return;
         };
-        if self.is_left_paused() {
+        if self.is_left_to_next() {
             return;
         }
         let (fx, cause) = (*fx, cause.map(Arc::clone));

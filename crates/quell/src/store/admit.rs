@@ -6,7 +6,7 @@ use std::sync::Arc;
 use quell_core::store::{Accepted, Epoch, Record, StoreError};
 use quell_core::{EventKind, RunId};
 
-use crate::store::tables::{KeyOf, Tables, descent, number};
+use crate::store::tables::{KeyOf, Tables, descent};
 
 /// What a batch finds: the tables, and above them what its own records change before.
 pub(super) struct Admission<'a> {
@@ -52,7 +52,7 @@ impl<'a> Admission<'a> {
         standing.epoch = record.epoch();
         match record {
             Record::Event { event, .. } => {
-                let seq = number(event);
+                let seq = event.last_seq();
                 let stored = self.tables.run(run).filter(|_| !self.forgotten.contains(&run));
                 let is_stored = stored.is_some_and(|run| run.events.contains_key(&seq));
                 if is_stored || !self.events.insert((run, seq)) {

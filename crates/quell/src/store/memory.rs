@@ -68,27 +68,51 @@ impl MemoryStore {
     }
 
     /// Has the runs of trees be those of another owner: what the former one writes is refused. If
-    /// that is named, it may execute them still, but for those that are paused.
+    /// that is named, it may execute them still, but for those that are paused, and if it has given
+    /// them up for those that have ended alone. What it has given up has never started if it is
+    /// queued, and `is_sure` of it. Yields what of them has not ended, as far as is stored.
     #[cfg(feature = "test-util")]
-    pub(crate) fn take_over(&self, roots: &HashSet<RunId>, boot: u32, doubt: Option<&Arc<str>>) {
+    pub(crate) fn take_over(
+        &self,
+        roots: &HashSet<RunId>,
+        boot: u32,
+        doubt: Option<&Arc<str>>,
+        (is_given_up, is_sure): (bool, impl Fn(&RunId) -> bool),
+    ) -> Vec<(RunId, StoredHold)> {
+        let mut open = Vec::new();
         let mut tables = self.tables.lock();
         let runs = tables.iter_mut().flat_map(|tables| tables.runs.values_mut());
         let records = runs.map(|run| &mut run.record);
         let of_roots = records.filter(|record| roots.contains(&record.accepted.root));
         for record in of_roots {
             let is_live = !record.status.is_terminal();
+            let never_began = record.status == RunStatus::Queued && record.started_at.is_none();
+            let is_sure = is_given_up && is_sure(&record.accepted.root);
+            record.is_unstarted = is_sure && never_began;
             if is_live {
                 record.epoch = Epoch::new(boot, record.epoch.attempt());
             }
             // One that was rolled back leaves when nothing of it executes.
-            let may_execute = is_live && record.status != RunStatus::Paused
+            let may_execute = is_live && record.status != RunStatus::Paused && !is_given_up
                 || record.is_rolled_back() && !record.quiescent;
             if let Some(name) = doubt.filter(|_| may_execute) {
                 let nr = record.holds.iter().map(|hold| hold.nr).max();
                 let nr = nr.map_or(0, |nr| nr.saturating_add(1));
                 record.holds.push(StoredHold::new(nr, Work::Node, Arc::clone(name)));
             }
+            open.extend(record.holds.iter().map(|hold| (record.run(), hold.clone())));
         }
+        open
+    }
+
+    /// Yields the root of a run, and the numbers of its work that has not ended; none if it is not
+    /// stored.
+    #[cfg(feature = "test-util")]
+    pub(crate) fn open(&self, run: RunId) -> Result<Option<(RunId, Vec<u32>)>, StoreError> {
+        self.read(|tables| {
+            let record = &tables.run(run)?.record;
+            Some((record.accepted.root, record.holds.iter().map(|hold| hold.nr).collect()))
+        })
     }
 
     /// Takes a stop that the former owner of a run was asked for, with a boot.
@@ -97,6 +121,12 @@ impl MemoryStore {
         let epoch = self.read(|tables| tables.run(stop.run).map(|stored| stored.record.epoch))?;
         let epoch = Epoch::new(boot, epoch.map_or(0, Epoch::attempt));
         self.write(vec![Record::StopAccepted(Box::new(stop.accepted(epoch)))])
+    }
+
+    /// Tells whether a run is stored.
+    #[cfg(feature = "test-util")]
+    pub(crate) fn has(&self, run: RunId) -> Result<bool, StoreError> {
+        self.read(|tables| tables.run(run).is_some())
     }
 
     pub(crate) fn write(&self, batch: Vec<Record>) -> Result<(), StoreError> {

@@ -59,6 +59,8 @@ struct Bytes {
     stop: usize,
     /// Of what it asks, or of the answer.
     paused: usize,
+    /// Of what it had to show in its last pause.
+    so_far: usize,
     report: usize,
     holds: usize,
     log: usize,
@@ -75,8 +77,8 @@ pub(super) struct StoredCheckpoint {
 impl StoredRun {
     /// Yields the bytes of what a read of it yields: all but its log.
     pub(super) const fn bytes(&self) -> usize {
-        let Bytes { accepted, stop, paused, report, holds, log: _ } = self.bytes;
-        accepted + stop + paused + report + holds
+        let Bytes { accepted, stop, paused, so_far, report, holds, log: _ } = self.bytes;
+        accepted + stop + paused + so_far + report + holds
     }
 
     const fn all_bytes(&self) -> usize {
@@ -91,13 +93,24 @@ impl StoredRun {
             // The first one stays, and later ones change its mode and its deadline.
             Record::StopAccepted(_) if self.bytes.stop == 0 => self.bytes.stop = bytes,
             // An answer takes the place of what was asked, and the next request its place.
-            Record::Paused { .. } | Record::Resumed { .. } => self.bytes.paused = bytes,
+            Record::Paused { pause, .. } => {
+                self.bytes.so_far = pause.so_far.bytes();
+                self.bytes.paused = bytes - self.bytes.so_far;
+            }
+            Record::Resumed { .. } => self.bytes.paused = bytes,
             Record::Started { .. } if self.record.answer.is_none() => self.bytes.paused = 0,
-            Record::Ended { .. } => (self.bytes.paused, self.bytes.report) = (0, bytes),
+            Record::Ended { .. } => {
+                let of = &mut self.bytes;
+                (of.paused, of.so_far, of.report) = (0, 0, bytes);
+            }
             Record::HoldBegan { run, epoch, .. } | Record::HoldEnded { run, epoch, .. } => {
                 let began = |hold| Record::HoldBegan { run: *run, epoch: *epoch, hold };
                 let open = self.record.holds.iter().cloned().map(began);
                 self.bytes.holds = open.map(|began| began.bytes()).sum();
+            }
+            Record::Annotated { .. } => {
+                let accepted = Record::Accepted(Box::new(self.record.accepted.clone()));
+                self.bytes.accepted = accepted.bytes();
             }
             Record::Accepted(_)
             | Record::Started { .. }
@@ -131,7 +144,7 @@ impl Tables {
         match record {
             Record::Event { event, .. } => {
                 let moved = matches!(event.kind, EventKind::Detached { .. }).then_some(event.run);
-                drop(stored.events.insert(number(&event), event));
+                drop(stored.events.insert(event.last_seq(), event));
                 if let Some(run) = moved {
                     self.detach(run);
                 }
@@ -145,6 +158,7 @@ impl Tables {
             Record::Ended { rollback: true, .. } => self.drop_checkpoints(|of| of == run),
             Record::Forgotten { at, .. } => self.forget(run, at),
             Record::Started { .. }
+            | Record::Annotated { .. }
             | Record::HoldBegan { .. }
             | Record::HoldEnded { .. }
             | Record::Quiesced { .. }
@@ -308,12 +322,4 @@ pub(super) fn descent(
 /// Tells whether the key of a run that was forgotten is free again.
 fn is_over(forgotten_at: SystemTime, now: SystemTime) -> bool {
     now.duration_since(forgotten_at).is_ok_and(|passed| passed >= limits::KEYS_TTL)
-}
-
-/// Yields the number under which an event is stored.
-pub(super) const fn number(event: &RunEvent) -> u64 {
-    match event.kind {
-        EventKind::Lagged { to, .. } => to,
-        _ => event.seq,
-    }
 }

@@ -79,10 +79,7 @@ impl EventStream {
 
     /// Goes on after an event, also if the run has a log of its own since.
     pub(crate) fn after(node: &Arc<Node>, event: &RunEvent) -> Self {
-        let after = match event.kind {
-            EventKind::Lagged { to, .. } => to,
-            _ => event.seq,
-        };
+        let after = event.last_seq();
         let log = node.log();
         if log.root == event.root {
             return Self::of_log(node, log, after.saturating_add(1));

@@ -15,6 +15,9 @@ pub(crate) use std::sync::atomic::{
     AtomicBool, AtomicU16, AtomicU32, AtomicU64, AtomicUsize, Ordering,
 };
 
+/// What is set once, by whoever makes a run, before others know it: no order is left to a model.
+pub(crate) use std::sync::OnceLock;
+
 /// For what tests stand in for alone.
 #[cfg(feature = "test-util")]
 pub(crate) use tokio::sync::Notify;

@@ -109,17 +109,17 @@ impl<K: Clone + Eq + Hash, V> Aged<K, V> {
         self.entries.get(key).map(|entry| &entry.value)
     }
 
-    /// Keeps an entry until an instant, if that is later. Tells whether there is one whose time is
-    /// not over.
-    pub(crate) fn extend(&mut self, key: &K, now: Instant, until: Instant) -> bool {
+    /// Keeps an entry until an instant, if that is later, and yields it. None if there is no such
+    /// entry, or its time is over.
+    pub(crate) fn extend(&mut self, key: &K, now: Instant, until: Instant) -> Option<&mut V> {
         self.expire(now);
-        let Some(entry) = self.entries.get_mut(key) else { return false };
+        let entry = self.entries.get_mut(key)?;
         if until > entry.until {
             self.ends.remove(&(entry.until, entry.age));
             self.ends.insert((until, entry.age));
             entry.until = until;
         }
-        true
+        Some(&mut entry.value)
     }
 
     /// Removes an entry. If its time is not over, yields it with its age: a number that is lower
@@ -233,9 +233,10 @@ mod tests {
     fn an_entry_whose_time_is_over_is_none_and_makes_room() {
         let (mut table, now) = (table(10, 100), Instant::now());
         table.put(1, 'x', (None, 1), (now, now + DAY));
-        assert!(table.extend(&1, now, now + 2 * DAY) && table.extend(&1, now, now));
+        assert!(table.extend(&1, now, now + 2 * DAY).is_some());
+        assert!(table.extend(&1, now, now).is_some());
         assert_eq!(table.get(&1, now + DAY), Some(&'x'), "it is never shortened");
-        assert!(!table.extend(&1, now + 2 * DAY, now + 3 * DAY));
+        assert!(table.extend(&1, now + 2 * DAY, now + 3 * DAY).is_none());
         assert_eq!(table.get(&1, now + 2 * DAY), None);
         table.put(1, 'x', (None, 1), (now, now + DAY));
         table.put(2, 'y', (None, 1), (now + 2 * DAY, now + 3 * DAY));

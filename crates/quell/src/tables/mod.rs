@@ -5,6 +5,7 @@ pub(crate) mod admission;
 pub(crate) mod aged;
 pub(crate) mod claims;
 pub(crate) mod ids;
+pub(crate) mod lane_turns;
 pub(crate) mod ledger;
 pub(crate) mod registry;
 pub(crate) mod reservations;

@@ -50,7 +50,7 @@ impl Reservations {
     }
 
     /// Remembers a stop, unless `find` yields the run. Of several for one run the first one stands
-    /// (I6), until the latest of their times.
+    /// (I6), until the latest of their times. It takes the run back if any of them does (I7).
     pub(crate) fn remember<R>(
         &self,
         (id, scope): Address,
@@ -61,17 +61,21 @@ impl Reservations {
         let mut stops = self.stops.lock();
         self.count.store(stops.len() + 1, Ordering::SeqCst);
         let found = find();
-        if found.is_none() && !stops.extend(&(id, scope), now, until) {
-            let owner = request.asked_by().map(Into::into);
-            let stop = Box::new(request.clone());
-            stops.put((id, scope), stop, (owner, request.bytes()), (now, until));
+        if found.is_none() {
+            if let Some(first) = stops.extend(&(id, scope), now, until) {
+                first.merge(request);
+            } else {
+                let owner = request.asked_by().map(Into::into);
+                let stop = Box::new(request.clone());
+                stops.put((id, scope), stop, (owner, request.bytes()), (now, until));
+            }
         }
         self.count.store(stops.len(), Ordering::SeqCst);
         found
     }
 
-    /// Takes the stop for a run that is in the registry: of several the first. The others go with
-    /// it, for the id is in use now.
+    /// Takes the stop for a run that is in the registry: of several the first, with a rollback if
+    /// one of them asks for it. The others go with it, for the id is in use now.
     #[inline]
     pub(crate) fn take(
         &self,
@@ -92,10 +96,14 @@ impl Reservations {
         let mut stops = self.stops.lock();
         let taken =
             [None].into_iter().chain(scopes).filter_map(|scope| stops.remove(&(id, scope), now));
-        let taken: Vec<_> = taken.collect();
+        let mut taken: Vec<_> = taken.collect();
         self.count.store(stops.len(), Ordering::SeqCst);
         drop(stops);
-        taken.into_iter().min_by_key(|(age, _)| *age).map(|(_, stop)| stop)
+        taken.sort_unstable_by_key(|(age, _)| *age);
+        let mut taken = taken.into_iter().map(|(_, stop)| stop);
+        let mut first = taken.next()?;
+        taken.for_each(|later| first.merge(&later));
+        Some(first)
     }
 
     #[cfg(feature = "test-util")]

@@ -1,6 +1,7 @@
 //! The native API on the wire: pure functions from and to JSON.
 
 mod millis;
+mod misfit;
 mod pausing;
 mod read;
 mod request;

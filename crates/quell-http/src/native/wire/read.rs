@@ -4,6 +4,7 @@ use axum::http::StatusCode;
 use quell::{JSON_LEVELS_MAX, check_json};
 use serde::de::DeserializeOwned;
 
+use crate::native::wire::misfit::in_words;
 use crate::native::wire::{CancelRun, PauseRun, ResumeRun, SetLimits, StartRun};
 use crate::problem::Problem;
 
@@ -44,7 +45,7 @@ pub(crate) fn read<T: Body>(bytes: &[u8]) -> Result<T, Problem> {
     // From a list serde would take the fields in the order of their declaration.
     let read = match first {
         None | Some(b'[') => Err(String::new()),
-        _ => serde_json::from_slice(bytes).map_err(|error| error.to_string()),
+        _ => serde_json::from_slice(bytes).map_err(|error| in_words(bytes, &error)),
     };
     read.map_err(|error| {
         let is_json =

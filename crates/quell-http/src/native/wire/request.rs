@@ -224,6 +224,11 @@ impl<'de> Deserialize<'de> for NewTime {
 }
 
 impl SetLimits {
+    /// Tells whether it names a limit.
+    pub(crate) const fn names_one(&self) -> bool {
+        !matches!((self.timeout_ms, self.idle_ms), (NewTime::Kept, NewTime::Kept))
+    }
+
     pub(crate) fn limits(&self) -> NewLimits {
         let mut limits = NewLimits::new();
         if let NewTime::Is(timeout) = self.timeout_ms {

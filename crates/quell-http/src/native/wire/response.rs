@@ -91,6 +91,9 @@ pub(crate) struct Detail {
     pub(crate) usage: Usage,
     /// How far it has come, from 0 to 1.
     pub(crate) progress: Option<f32>,
+    /// The node that has it, or had it last; null if nodes share no store, or it is not known.
+    #[schema(value_type = Option<String>)]
+    pub(crate) node: Option<Arc<str>>,
     /// Where it waits for its start; null if it does not.
     pub(crate) queue: Option<QueuePlace>,
     /// What it asks, if it is paused; otherwise null.
@@ -185,7 +188,8 @@ pub(crate) struct CancelAnswer {
 /// The answer to new limits.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct LimitsAnswer {
-    /// `changed`, or `exceeded`: the run was over its new limit already, and is stopped.
+    /// `changed`; `unchanged`, if the request names no limit; or `exceeded`: the run was over its
+    /// new limit already, and is stopped.
     #[schema(value_type = String)]
     outcome: &'static str,
     /// How the run stands.
@@ -297,10 +301,17 @@ impl CancelAnswer {
 }
 
 impl LimitsAnswer {
-    pub(crate) fn of(outcome: &LimitsOutcome, status: RunStatus, now: Instant) -> Self {
+    /// `is_named` tells whether the request has named a limit.
+    pub(crate) fn of(
+        outcome: &LimitsOutcome,
+        is_named: bool,
+        status: RunStatus,
+        now: Instant,
+    ) -> Self {
         let (outcome, deadline, hard) = match outcome {
             LimitsOutcome::Exceeded { hard_deadline } => ("exceeded", None, Some(*hard_deadline)),
-            LimitsOutcome::Changed { deadline } => ("changed", *deadline, None),
+            LimitsOutcome::Changed { deadline } if is_named => ("changed", *deadline, None),
+            LimitsOutcome::Changed { deadline } => ("unchanged", *deadline, None),
             LimitsOutcome::AlreadyStopping { hard_deadline, .. } => {
                 ("already-stopping", None, Some(*hard_deadline))
             }

@@ -2,10 +2,10 @@
 
 use std::thread;
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::{Cluster, end, has_ended, listed, shown, start};
-use crate::support::{is_alive, wait_until};
+use crate::support::{Scratch, is_alive, wait_until};
 
 #[test]
 fn a_run_of_one_server_is_read_streamed_and_stopped_through_another() {
@@ -33,6 +33,64 @@ fn a_run_of_one_server_is_read_streamed_and_stopped_through_another() {
     }
     end(a);
     end(b);
+}
+
+#[test]
+fn i24_a_paused_run_is_quiescent_whoever_tells_of_it() {
+    let cluster = Cluster::shared();
+    let (a, b) = (cluster.join("a", "30s"), cluster.join("b", "30s"));
+    start(&a, "workflow/asks", "r");
+    let run = shown(&b, "r", "it asks", |run| run["status"] == "paused");
+    let here = shown(&a, "r", "it asks", |run| run["status"] == "paused");
+    let scratch = Scratch::new();
+    let json = |args: &[&str]| -> Value {
+        let said = scratch.run(&[args, &["--json", "--store", &cluster.url()]].concat());
+        said.assert_code(0);
+        serde_json::from_str(&said.stdout).expect("JSON")
+    };
+    for told in [run, here, json(&["runs"]), json(&["show", "r"])] {
+        assert_eq!(
+            (&told["status"], &told["quiescent"]),
+            (&json!("paused"), &json!(true)),
+            "{told}"
+        );
+    }
+    for site in [&a, &b] {
+        assert_eq!(site.get("/v1/runs/r").1["node"], "a");
+    }
+    let shown = scratch.run(&["show", "r", "--store", &cluster.url()]).stdout;
+    assert!(shown.contains("\n  node     a\n"), "{shown}");
+    end(a);
+    end(b);
+}
+
+#[test]
+fn a_thread_that_nodes_keep_is_no_run_of_a_list_unless_that_is_asked_for() {
+    let cluster = Cluster::shared();
+    let a = cluster.join("a", "30s");
+    let scratch = Scratch::new();
+    let listed_by_line = |more: &[&str]| {
+        let said = scratch.run(&[&["runs", "--store", &cluster.url()], more].concat());
+        said.assert_code(0);
+        said
+    };
+    assert_eq!(a.post("/threads", &json!({})).0, 200);
+    let none = listed_by_line(&[]);
+    assert!(none.stdout.is_empty() && none.stderr.contains("no run is in"), "{none:?}");
+    start(&a, "workflow/asks", "r");
+    shown(&a, "r", "it asks", |run| run["status"] == "paused");
+    for _ in 0..3 {
+        assert_eq!(a.post("/threads", &json!({})).0, 200);
+    }
+    assert_eq!(listed(&a).into_iter().collect::<Vec<_>>(), ["r"]);
+    for limit in ["0", "1", "2"] {
+        let said = listed_by_line(&["--limit", limit]).stdout;
+        assert!(said.starts_with("r  ") && said.lines().count() == 1, "{limit}: {said}");
+    }
+    let all = listed_by_line(&["--records"]).stdout;
+    assert_eq!(all.lines().count(), 5, "{all}");
+    assert_eq!(listed_by_line(&["--records", "--limit", "2"]).stdout.lines().count(), 2);
+    end(a);
 }
 
 #[test]

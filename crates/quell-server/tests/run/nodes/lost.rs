@@ -71,7 +71,7 @@ fn a_server_that_was_frozen_past_its_lease_ends_what_it_runs_and_itself() {
 }
 
 #[test]
-fn a_server_that_ends_leaves_paused_runs_to_others_at_once() {
+fn the_place_of_a_server_that_ends_is_free_at_once() {
     let cluster = Cluster::shared();
     let (a, b) = (cluster.join("a", "1h"), cluster.join("b", "1h"));
     start(&a, "workflow/it", "r");

@@ -2,8 +2,13 @@
 
 mod away;
 mod between;
+mod drained;
+mod forgotten;
 mod lost;
+mod metrics;
+mod pooled;
 mod refused;
+mod upgraded;
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -20,6 +25,8 @@ use crate::support::{Scratch, wait_until};
 struct Cluster<'a> {
     server: &'a PostgresServer,
     database: String,
+    /// The way to it.
+    url: String,
     witness: Scratch,
 }
 
@@ -32,11 +39,12 @@ impl Cluster<'static> {
 
 impl<'a> Cluster<'a> {
     fn on(server: &'a PostgresServer) -> Self {
-        Self { server, database: server.database(), witness: Scratch::new() }
+        let database = server.database();
+        Self { server, url: server.url(&database), database, witness: Scratch::new() }
     }
 
     fn url(&self) -> String {
-        self.server.url(&self.database)
+        self.url.clone()
     }
 
     /// Runs a statement in the schema of the store.
@@ -51,6 +59,15 @@ impl<'a> Cluster<'a> {
         let folder = folder.display();
         let lives = "echo $$ > pid-$QUELL_RUN_ID; while :; do echo >> beats; sleep 0.05; done";
         let step = json!({ "name": "step", "run": ["sh", "-c", format!("cd {folder}; {ALONE}")] });
+        let after = json!({ "name": "after", "run": ["sh", "-c", format!(
+            "cd {folder}; echo after $QUELL_ATTEMPT >> asked"
+        )] });
+        let before = json!({ "name": "before", "run": ["sh", "-c", format!(
+            "cd {folder}; echo before $QUELL_ATTEMPT >> asked"
+        )] });
+        let asks = json!({ "name": "ok", "wait": { "ask": "on?", "approve": true } });
+        let asking = json!({ "name": "asks", "steps": [before, asks, after] });
+        scratch.write("asks.json", &asking.to_string());
         scratch.write("plan.json", &json!({ "name": "it", "steps": [step] }).to_string());
         scratch.write(
             "quell.toml",
@@ -58,6 +75,8 @@ impl<'a> Cluster<'a> {
                 "[store]\nlease = '{lease}'\n[server]\ngrace = '500ms'\nabort_wait = '500ms'\n\
                  [agents.slow]\nrun = ['sh', '-c', 'cd {folder}; {lives}']\n\
                  [agents.brief]\nrun = ['sh', '-c', 'echo ${{RUNS-none}}']\n\
+                 [agents.single]\nrun = ['sh', '-c', 'cd {folder}; {SINGLE}']\nrunning = 1\n\
+                 [workflows.asks]\nplan = 'asks.json'\n\
                  [workflows.it]\nplan = 'plan.json'\non_worker_lost = 'continue'\n"
             ),
         );
@@ -105,6 +124,11 @@ impl<'a> Cluster<'a> {
 const ALONE: &str = "exec 9>> one; flock -n 9 && echo alone $QUELL_ATTEMPT >> ran || echo beside \
                      another >> ran; test -e go && exit; echo $$ > pid-it; trap '' TERM; \
                      while :; do sleep 0.1 9>&-; done";
+
+/// A program of which one runs at once. The first one is deaf to SIGTERM, and lives until it is
+/// killed.
+const SINGLE: &str = "echo $QUELL_RUN_ID $QUELL_ATTEMPT >> single; test -e second && exit; \
+                      touch second; trap \"\" TERM; while :; do sleep 0.1; done";
 
 /// Starts a run of a component.
 #[track_caller]

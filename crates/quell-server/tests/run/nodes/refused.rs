@@ -8,19 +8,35 @@ use quell_test_support::PostgresServer;
 use super::{Cluster, end};
 use crate::support::{Ended, Running, Scratch};
 
-/// Serves, which is refused.
-#[track_caller]
-fn refused(url: &str, more: &[&str], says: &[&str]) {
+fn served(url: &str, more: &[&str]) -> Ended {
     let scratch = Scratch::new();
     let args = [&["serve", "--demo", "--listen", "127.0.0.1:0", "--store-env", "RUNS"], more];
     let mut command = scratch.quell(&args.concat());
     command.env("RUNS", url).env("TMPDIR", scratch.path(""));
-    assert_refused(&Running::start(command).ended(), says);
+    Running::start(command).ended()
+}
+
+/// Serves, which is refused.
+#[track_caller]
+pub(super) fn refused(url: &str, more: &[&str], says: &[&str]) {
+    assert_refused(&served(url, more), says);
 }
 
 #[track_caller]
 fn assert_refused(ended: &Ended, says: &[&str]) {
     ended.assert_code(2);
+    assert_told(ended, says);
+}
+
+/// The database is away: started again, it may go well.
+#[track_caller]
+fn assert_away(ended: &Ended, says: &[&str]) {
+    ended.assert_code(1);
+    assert_told(ended, says);
+}
+
+#[track_caller]
+fn assert_told(ended: &Ended, says: &[&str]) {
     assert!(ended.stdout.is_empty() && ended.stderr.contains("error: "), "{ended:?}");
     assert!(!ended.stderr.contains("sesame"), "the password is told: {ended:?}");
     for words in says {
@@ -42,19 +58,36 @@ fn an_address_that_is_none_or_where_nobody_is_or_lets_nobody_in_is_told_without_
         &[],
         &["the address cannot be read", "postgres://USER@"],
     );
-    refused("postgres://u:sesame@h/d?sslmode=maybe", &[], &["sslmode is one of disable"]);
+    refused(
+        "postgres://u:sesame@h/d?sslmode=maybe",
+        &[],
+        &["the address cannot be read: set sslmode to one of disable"],
+    );
     refused("mysql://u:sesame@h/d", &[], &["--store-env: ", "RUNS is no address of a database"]);
     refused("", &[], &["RUNS is empty"]);
     let nowhere = "postgres://u:sesame@no.such.host.invalid/d";
-    refused(nowhere, &[], &["cannot be reached", "no.such.host.invalid:5432"]);
-    refused("postgres://u:sesame@127.0.0.1:1/d", &[], &["cannot be reached", "127.0.0.1:1"]);
-    refused(&locked("ada:wrong sesame@"), &[], &["see user, password and database"]);
+    assert_away(&served(nowhere, &[]), &["cannot be reached", "no.such.host.invalid:5432"]);
+    let closed = served("postgres://u:sesame@127.0.0.1:1/d", &[]);
+    assert_away(&closed, &["cannot be reached", "127.0.0.1:1"]);
+    refused(&locked("ada:wrong sesame@"), &[], &["in like that: see user and password"]);
     let missing = server.url("missing").replace("quell@", "quell:sesame@");
-    refused(&missing, &[], &["see user, password and database", "\"missing\" does not exist"]);
+    let says = "in like that: make the database, or name one that is there";
+    refused(&missing, &[], &[says, "\"missing\" does not exist"]);
     let scratch = Scratch::new();
     let unset =
         ["serve", "--demo", "--listen", "127.0.0.1:0", "--store-env", "QUELL_TEST_NO_STORE"];
     assert_refused(&scratch.run(&unset), &["QUELL_TEST_NO_STORE is not set; expected one such as"]);
+}
+
+#[test]
+fn a_database_without_a_connection_left_says_so_and_how_many_a_server_needs() {
+    let cluster = Cluster::shared();
+    let role = format!("few_{}", cluster.database);
+    cluster.server.sql("postgres", &format!("create role {role} login connection limit 0"));
+    let url = cluster.url().replace("quell@", &format!("{role}@"));
+    let ended = served(&url, &[]);
+    assert_away(&ended, &["has no connection left", "max_connections", "has up to 12)"]);
+    assert!(!ended.stderr.contains("cannot be reached"), "{ended:?}");
 }
 
 #[test]
@@ -64,11 +97,11 @@ fn an_address_on_the_command_line_or_in_the_file_is_taken_and_its_password_is_no
     let scratch = Scratch::new();
     let serve = ["serve", "--listen", "127.0.0.1:0", "--store", &url];
     scratch.write("quell.toml", "[agents.a]\nrun = ['true']\n");
-    assert_refused(&scratch.run(&serve), &["see user, password and database"]);
+    assert_refused(&scratch.run(&serve), &["see user and password"]);
     let file = format!("[agents.a]\nrun = ['true']\n[store]\nurl = '{url}'\n");
     scratch.write("quell.toml", &file);
     let own = &serve[..3];
-    assert_refused(&scratch.run(own), &["see user, password and database"]);
+    assert_refused(&scratch.run(own), &["see user and password"]);
     // A fault of the file is shown with its line.
     scratch.write("quell.toml", &format!("{file}url_env = 'RUNS'\n"));
     assert_refused(&scratch.run(own), &["does not go with another place"]);
@@ -97,7 +130,11 @@ fn a_database_that_loses_what_it_has_acknowledged_or_is_of_a_newer_release_is_re
 fn a_name_has_one_server_at_a_time_and_a_database_one_that_is_alone_or_several() {
     let cluster = Cluster::shared();
     let a = cluster.join("a", "30s");
-    refused(&cluster.url(), &["--node", "a"], &["is in use by quell, process", "`a`", "`--node`"]);
+    refused(
+        &cluster.url(),
+        &["--node", "a"],
+        &["is in use by quell, process", "`a`", "`--node NAME`"],
+    );
     // It goes on, and so does another one.
     end(cluster.join("b", "30s"));
     assert_eq!(a.get("/readyz").0, 200);
@@ -119,8 +156,22 @@ fn a_name_has_one_server_at_a_time_and_a_database_one_that_is_alone_or_several()
             }
         }
     });
-    refused(&cluster.url(), &[], &["is in use by", "name this one with `--node`"]);
+    let any = "as is each server of this host that takes any port";
+    refused(&cluster.url(), &[], &["is in use by", any, "name this one with `--node NAME`"]);
     drop(node);
+}
+
+#[test]
+fn a_server_whose_address_somebody_has_takes_no_lease() {
+    let cluster = Cluster::shared();
+    end(cluster.join("a", "30s"));
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = taken.local_addr().expect("it listens").to_string();
+    let scratch = Scratch::new();
+    let mut command = scratch.quell(&["serve", "--demo", "--node", "a", "--listen", &address]);
+    command.args(["--store-env", "RUNS"]).env("RUNS", cluster.url());
+    assert_refused(&Running::start(command).ended(), &["cannot listen on", "--listen"]);
+    assert_eq!(cluster.sql("select count(*) from node where lease_until > now()"), "0");
 }
 
 #[test]
@@ -137,7 +188,10 @@ fn what_is_said_of_a_node_fits_its_store_and_its_times() {
     refused("path = 'runs.db'\nlease = '1m'", &[], &["`lease`: is for servers on a database"]);
     refused(url, &["--node", ""], &["--node: expected a name"]);
     refused(&format!("{url}\nlease = '8750ms'"), &[], &["`lease`: ", "expected more than 8.75 s"]);
-    refused(&format!("{url}\nlease = '8751ms'"), &[], &["cannot be reached"]);
+    refused(&format!("{url}\nlease = '3601s'"), &[], &["`lease`: ", "expected at most 1 h"]);
+    let file = format!("[agents.a]\nrun = ['true']\n[store]\n{url}\nlease = '8751ms'\n");
+    scratch.write("quell.toml", &file);
+    assert_away(&scratch.run(&serve), &["cannot be reached"]);
     let slow = format!("{url}\n[server]\ngrace = '30s'");
     refused(&slow, &[], &["`lease`: ", "expected more than 40"]);
     assert!(!scratch.path("runs.db").exists(), "nothing was made");

@@ -95,7 +95,10 @@ impl Answers<'_> {
         let _ = self.socket.set_read_timeout(Some(Duration::from_millis(10)));
         let is_open = |read: io::Result<usize>| match read {
             Ok(bytes) => bytes > 0,
-            Err(error) => matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut),
+            Err(error) => {
+                use ErrorKind::{Interrupted, TimedOut, WouldBlock};
+                matches!(error.kind(), WouldBlock | TimedOut | Interrupted)
+            }
         };
         while !flag.load(Ordering::SeqCst) && is_open(self.socket.read(&mut [0])) {}
     }

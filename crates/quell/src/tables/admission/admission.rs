@@ -41,6 +41,8 @@
 //! 9. The lists of lanes have exactly the roots with a lane that were taken in and have not left,
 //!    which a superseded run does when it waits. So of two roots that supersede what their lane
 //!    has, the second one supersedes the first (I36).
+//! 10. With several nodes the holder of a lane waits for its turn among all of them before it waits
+//!     for a slot (see [`super::turns`]).
 //!
 //! Lock order: `counted` → node → shard of the registry → state of admission → what an event is
 //! written to. Runs that may start are collected in [`Free`], and released after it.
@@ -50,7 +52,11 @@ use std::time::{Instant, SystemTime};
 
 use quell_core::{RunId, RunKind, RunStatus};
 
+use super::change::Rest;
+use super::leaving::{Free, Leaving};
+use super::quotas::{Allowance, Bell, Need, SlotKey};
 use super::state::State;
+use super::turns::refuse_to_wait;
 use crate::failure::SubmitError;
 use crate::gate::{Gate, LaneMark};
 use crate::queue::{QueuePosition, RunLimits, Scope};
@@ -90,6 +96,11 @@ pub(crate) trait Candidate {
         self.status() == RunStatus::Queued
     }
 
+    /// Tells whether its acceptance is stored. Until it is, its lane is asked for by that alone.
+    fn is_stored(&self) -> bool {
+        false
+    }
+
     /// Ends the wait. Called with no lock held.
     fn release(&self);
 }
@@ -100,6 +111,8 @@ pub(crate) struct Admission<R> {
     /// The kinds of which some roots have limits, as bits.
     limited: AtomicU32,
     state: Mutex<State<R>>,
+    /// Wakes the loop that has the accounts of limits of all nodes, if there are any.
+    bell: Option<Arc<Bell>>,
     /// The kinds of which all live roots are known here, as bits. Held while limits are changed.
     counted: Mutex<u32>,
 }
@@ -113,36 +126,82 @@ pub(crate) struct Entered<R> {
     pub(crate) superseded: Vec<Arc<R>>,
 }
 
-/// The lock of admission, for a run that leaves or is paused. Under it the caller writes the event
-/// that says so.
-#[must_use]
-pub(crate) struct Leaving<'a, R>(MutexGuard<'a, State<R>>);
-
-/// Runs that may start now. The caller starts them when it holds no lock.
-#[must_use]
-pub(crate) struct Free<R>(Vec<Arc<R>>);
-
 impl<R: Candidate> Admission<R> {
-    /// Makes an admission with limits. The last ones for a scope count.
-    pub(crate) fn new<'a>(limits: impl IntoIterator<Item = &'a (Scope, RunLimits)>) -> Self {
-        let (mut state, mut limited) = (State::new(), 0);
-        for (scope, limits) in limits {
-            let mut rest = state.change(scope, *limits);
-            while let Some(next) = rest {
-                rest = state.go_on(scope, *limits, next);
-            }
+    /// Makes an admission with limits. The last ones for a scope count. Of limits of all nodes
+    /// nothing may be used at first.
+    pub(crate) fn new<'a>(
+        limits: impl IntoIterator<Item = &'a (Scope, RunLimits)>,
+        all_nodes: &[(Scope, usize)],
+    ) -> Self {
+        let mut state = State::new();
+        // Each limit of all nodes has a group of its own, whatever the other limits are.
+        let bounded = RunLimits::new().running_max(usize::MAX);
+        for (scope, _) in all_nodes {
+            state.groups.change_whole(scope, bounded);
+        }
+        state.groups.set_quotas(all_nodes);
+        let unbounded = all_nodes.iter().map(|(scope, _)| (scope, RunLimits::new()));
+        let limits = limits.into_iter().map(|(scope, limits)| (scope, *limits));
+        let mut limited = 0;
+        for (scope, limits) in unbounded.chain(limits) {
+            state.groups.change_whole(scope, limits);
             limited |= kinds_of(scope);
         }
         let (counted, state) = (Mutex::new(limited), Mutex::new(state));
-        Self { limited: AtomicU32::new(limited), state, counted }
+        let bell = (!all_nodes.is_empty()).then(Arc::default);
+        Self { limited: AtomicU32::new(limited), state, bell, counted }
+    }
+
+    /// Yields what wakes the loop that has the accounts of limits of all nodes.
+    pub(crate) const fn bell(&self) -> Option<&Arc<Bell>> {
+        self.bell.as_ref()
+    }
+
+    /// Takes the limits of all nodes that are to be looked at.
+    pub(crate) fn take_looks(&self) -> Vec<SlotKey> {
+        self.state().groups.take_looks()
+    }
+
+    /// Changes what may be used of a limit of all nodes, by what is needed of it: no run starts
+    /// between the two. `decide` takes no lock.
+    pub(crate) fn allow(
+        &self,
+        key: &SlotKey,
+        now: Instant,
+        decide: impl FnOnce(Need) -> Allowance,
+    ) {
+        self.state().groups.allow(key, decide);
+        self.release_all(now);
+    }
+
+    /// Releases the runs that may start now, a piece after the other. Called with no lock held.
+    fn release_all(&self, now: Instant) {
+        loop {
+            let (free, may_go_on) = self.released(self.state(), now);
+            free.start();
+            if !may_go_on {
+                return;
+            }
+        }
+    }
+
+    /// Takes out the runs that may start now, or a piece of them, and tells whether there may be
+    /// more.
+    pub(super) fn released(
+        &self,
+        mut state: MutexGuard<'_, State<R>>,
+        now: Instant,
+    ) -> (Free<R>, bool) {
+        Free::release(&mut state, self.bell.as_ref(), now)
     }
 
     /// Tells whether a root needs admission. Called under the lock of its shard: see
     /// [`set_limit`](Self::set_limit).
     pub(crate) fn concerns(&self, run: &R) -> bool {
-        let waits = |gate: &Gate| gate.lane.is_some() || gate.not_before.is_some();
-        self.limited.load(Ordering::SeqCst) & bit_of(run.kind()) != 0
-            || run.gate().is_some_and(waits)
+        let is_limited = self.limited.load(Ordering::SeqCst) & bit_of(run.kind()) != 0;
+        run.gate().map_or(is_limited, |gate| {
+            is_limited && !gate.is_unlimited || gate.lane.is_some() || gate.not_before.is_some()
+        })
     }
 
     /// Releases the runs whose due time has come, before one comes that would be behind them.
@@ -159,14 +218,18 @@ impl<R: Candidate> Admission<R> {
         let mut state = self.state();
         let mut superseded = state.ask_lane(&**run)?;
         let due = run.gate().and_then(|gate| gate.not_before).filter(|due| *due > now);
-        if (due.is_some() || state.has_to_wait(&**run, &superseded))
+        let waits = due.is_some() || state.has_to_wait(&**run, &superseded);
+        if (waits || state.may_await_turn(&**run))
             && let Some((scope, max)) = state.full_queue(&**run, &superseded)
         {
-            return Err(SubmitError::QueueFull { scope, max });
+            if waits {
+                return Err(SubmitError::QueueFull { scope, max });
+            }
+            refuse_to_wait(&**run, scope, max);
         }
         state.supersede(&mut superseded);
         state.enter(run, due);
-        Ok(Entered { free: Free(state.release(now).0), superseded })
+        Ok(Entered { free: self.released(state, now).0, superseded })
     }
 
     /// Takes in a root that was paused and goes on: it waits for a slot, and has its lane. It is
@@ -187,12 +250,13 @@ impl<R: Candidate> Admission<R> {
         }
         queue();
         state.enter_again(run);
-        Ok(Free(state.release(now).0))
+        Ok(self.released(state, now).0)
     }
 
-    /// Takes in a root that was paused when its process ended: it has its lane, and no slot. False
-    /// if another root has the lane. Called under its node's lock.
-    pub(crate) fn enter_paused(&self, run: &Arc<R>) -> bool {
+    /// Takes in a root that was paused when its process ended: it has its lane, and no slot. If
+    /// another root has the lane it is not taken in, and that one is yielded. Called under its
+    /// node's lock.
+    pub(crate) fn enter_paused(&self, run: &Arc<R>) -> Option<RunId> {
         self.state().enter_paused(run)
     }
 
@@ -204,14 +268,14 @@ impl<R: Candidate> Admission<R> {
 
     /// Locks admission for a run that is about to leave. Called under the lock of the run's node.
     pub(crate) fn hold(&self) -> Leaving<'_, R> {
-        Leaving(self.state())
+        Leaving::new(self.state(), self.bell.as_ref())
     }
 
     /// Releases the runs whose due time has come, or a piece of them. The instant is the next due
     /// time.
     pub(crate) fn turn(&self, now: Instant) -> (Free<R>, Option<Instant>) {
         let mut state = self.state();
-        let free = Free(state.release(now).0);
+        let (free, _) = Free::release(&mut state, self.bell.as_ref(), now);
         (free, state.next_due())
     }
 
@@ -240,18 +304,25 @@ impl<R: Candidate> Admission<R> {
             uncounted.iter().for_each(count_in);
             *counted |= kinds;
         }
-        let mut rest = self.state().change(scope, limits);
+        let mut rest = self.piece(|state| state.change(scope, limits));
         while let Some(next) = rest {
-            rest = self.state().go_on(scope, limits, next);
+            rest = self.piece(|state| state.go_on(scope, limits, next));
         }
         drop(counted);
-        loop {
-            let (free, may_go_on) = self.state().release(now);
-            Free(free).start();
-            if !may_go_on {
-                return;
-            }
+        self.release_all(now);
+    }
+
+    /// Makes a piece of a change under a lock of its own, and looks there at the limits of all
+    /// nodes that it has touched: else these would be as many as all pieces have roots.
+    fn piece(&self, go_on: impl FnOnce(&mut State<R>) -> Option<Rest>) -> Option<Rest> {
+        let (rest, rings) = {
+            let mut state = self.state();
+            (go_on(&mut state), state.groups.judge_quotas())
+        };
+        if let Some(bell) = self.bell.as_ref().filter(|_| rings) {
+            bell.ring();
         }
+        rest
     }
 
     /// Counts a live root that was admitted before its kind had a limit. Called under its node's
@@ -274,16 +345,6 @@ impl<R: Candidate> Admission<R> {
         self.state().position(run, wall)
     }
 
-    /// Lists the roots of a lane that have not ended, the newest first.
-    pub(crate) fn runs_of(&self, lane: &str) -> Vec<Arc<R>> {
-        let (mut runs, mut below) = (Vec::new(), u64::MAX);
-        // Numbers fall: what comes meanwhile is not looked for, and the walk ends.
-        while let Some(next) = self.state().list(lane, below, &mut runs) {
-            below = next;
-        }
-        runs
-    }
-
     /// Yields a mark that is after every root that has come, and before every one that comes.
     pub(crate) fn mark(&self) -> LaneMark {
         self.state().mark()
@@ -294,7 +355,7 @@ impl<R: Candidate> Admission<R> {
         self.state().is_behind(run)
     }
 
-    fn state(&self) -> MutexGuard<'_, State<R>> {
+    pub(super) fn state(&self) -> MutexGuard<'_, State<R>> {
         #[cfg_attr(not(test), expect(unused_mut, reason = "only tests count"))]
         let mut state = self.state.lock();
         #[cfg(test)]
@@ -318,56 +379,6 @@ impl<R: Candidate> Admission<R> {
     #[cfg(any(test, feature = "test-util"))]
     pub(crate) fn len(&self) -> usize {
         self.state().len()
-    }
-}
-
-impl<R> Default for Free<R> {
-    fn default() -> Self {
-        Self(Vec::new())
-    }
-}
-
-impl<R: Candidate> Leaving<'_, R> {
-    /// Takes out a run that was stopped before it started, or that has ended: it leaves its queue
-    /// and hands its lane over. One that is quiescent gives back its `slots`, too. `publish`, which
-    /// takes no lock, lets everybody see it meanwhile.
-    pub(crate) fn leave(
-        self,
-        run: &Arc<R>,
-        slots: bool,
-        now: Instant,
-        publish: impl FnOnce(),
-    ) -> Free<R> {
-        let Self(mut state) = self;
-        state.leave(run);
-        if slots {
-            state.vacate(run);
-        }
-        publish();
-        Free(state.release(now).0)
-    }
-
-    /// Takes the slots of a root that is paused. Its lane it keeps. `publish`, which takes no lock,
-    /// lets everybody see it meanwhile.
-    pub(crate) fn rest(self, run: &Arc<R>, now: Instant, publish: impl FnOnce()) -> Free<R> {
-        let Self(mut state) = self;
-        state.vacate(run);
-        publish();
-        Free(state.release(now).0)
-    }
-}
-
-impl<R: Candidate> Free<R> {
-    /// Tells whether no run may start.
-    pub(crate) const fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-
-    /// Releases the runs. The caller holds no lock.
-    pub(crate) fn start(self) {
-        if !self.0.is_empty() {
-            self.0.into_iter().for_each(|run| run.release());
-        }
     }
 }
 

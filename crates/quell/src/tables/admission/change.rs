@@ -53,6 +53,14 @@ impl<R: Candidate> Groups<R> {
         Some(Rest::Roots(0))
     }
 
+    /// Changes the limits of a scope while there are no roots.
+    pub(super) fn change_whole(&mut self, scope: &Scope, limits: RunLimits) {
+        let mut rest = self.change(scope, limits);
+        while let Some(next) = rest {
+            rest = self.go_on(scope, limits, next);
+        }
+    }
+
     /// Goes on with a change. Yields what is left to be done.
     pub(super) fn go_on(&mut self, scope: &Scope, limits: RunLimits, rest: Rest) -> Option<Rest> {
         match rest {
@@ -120,9 +128,10 @@ impl<R: Candidate> Groups<R> {
 
     /// Removes the group of a component that has no bound and no roots.
     pub(super) fn remove_if_idle(&mut self, index: usize) {
-        let Group { scope, limits, load, .. } = &self.arena[index];
+        let Group { scope, limits, load, quota, .. } = &self.arena[index];
         if let Scope::Component(kind, name) = scope
             && load.is_none()
+            && quota.is_none()
             && *limits == Some(RunLimits::new())
         {
             if let Some(kind) = self.kinds.get_mut(kind) {

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use super::quotas::Quota;
 use super::rank::Rank;
 use crate::queue::{RunLimits, Scope};
 
@@ -13,6 +14,8 @@ pub(super) struct Group {
     /// None while it is being counted: then it has room for all.
     pub(super) limits: Option<RunLimits>,
     pub(super) load: Load,
+    /// What this node may use of a limit of all nodes, if there is one.
+    pub(super) quota: Option<Quota>,
     /// The next group of the chain; none for that of all.
     pub(super) above: Option<usize>,
     /// The classes and groups below it that could start a run if this one has room, by the rank of
@@ -44,11 +47,25 @@ impl Group {
     /// Makes a group that is being counted.
     pub(super) const fn new(scope: Scope, above: Option<usize>) -> Self {
         let load = Load::NONE;
-        Self { scope, limits: None, load, above, waiting: BTreeMap::new(), stands_at: None }
+        Self {
+            scope,
+            limits: None,
+            load,
+            quota: None,
+            above,
+            waiting: BTreeMap::new(),
+            stands_at: None,
+        }
     }
 
     pub(super) fn is_full(&self) -> bool {
         self.limits.is_some_and(|limits| self.load.fills(limits))
+            || self.quota.is_some_and(|quota| quota.is_full(self.load))
+    }
+
+    /// Yields how many more roots the limits of this node let run in it.
+    pub(super) fn own_room(&self) -> usize {
+        self.limits.map_or(usize::MAX, |limits| self.load.room(limits))
     }
 
     /// Moves what stood here under one rank to another.
@@ -87,5 +104,10 @@ impl Load {
     /// Tells whether no more roots may run.
     pub(super) const fn fills(self, limits: RunLimits) -> bool {
         matches!(limits.running_max, Some(max) if self.running >= max)
+    }
+
+    /// Yields how many more roots may run.
+    pub(super) fn room(self, limits: RunLimits) -> usize {
+        limits.running_max.map_or(usize::MAX, |max| max.saturating_sub(self.running))
     }
 }

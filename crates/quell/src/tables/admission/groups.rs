@@ -33,6 +33,7 @@ use slab::Slab;
 use super::Candidate;
 use super::group::{Below, Group, Load, Owner};
 use super::held::{Counted, Held, Kind, Ticket};
+use super::quotas::Quotas;
 use super::rank::Rank;
 use crate::queue::{RunLimits, Scope};
 
@@ -49,13 +50,16 @@ pub(super) struct Groups<R> {
     /// The limits of each owner, if they were ever set and all roots are counted.
     pub(super) each_owner: Option<RunLimits>,
     /// Where the owners are that have roots.
-    owners: HashMap<Owner, usize>,
+    pub(super) owners: HashMap<Owner, usize>,
     pub(super) held: Slab<Held>,
     /// The roots that are queued or run.
     pub(super) counted: Slab<Counted<R>>,
-    /// How often a chain or a root was looked at under this lock, and at most under any.
+    /// The limits of all nodes, if any were set.
+    pub(super) quotas: Option<Box<Quotas>>,
+    /// How often a chain, a root or a limit of all nodes was looked at under this lock, and at most
+    /// under any.
     #[cfg(test)]
-    work: usize,
+    pub(super) work: usize,
     #[cfg(test)]
     pub(super) largest_piece: usize,
 }
@@ -74,6 +78,7 @@ impl<R: Candidate> Groups<R> {
             owners: HashMap::new(),
             held: Slab::new(),
             counted: Slab::new(),
+            quotas: None,
             #[cfg(test)]
             work: 0,
             #[cfg(test)]
@@ -125,6 +130,7 @@ impl<R: Candidate> Groups<R> {
         self.counted[ticket].rank = Some(rank);
         self.held[owner].classes.entry(first).or_default().runs.insert(rank, ticket);
         self.refresh_class(owner, first);
+        self.touch_chain(owner, first);
     }
 
     /// Has a root wait for a slot no longer. It is queued still.
@@ -167,10 +173,13 @@ impl<R: Candidate> Groups<R> {
 
     /// Tells whether each group of a root that comes has room.
     pub(super) fn has_room(&self, run: &R) -> bool {
-        let owner = self.owners.get(&self.owner_of(run));
-        let is_full = match owner {
+        let owner = self.owner_of(run);
+        let is_full = match self.owners.get(&owner) {
             Some(owner) => self.is_full(*owner),
-            None => self.each_owner.is_some_and(|limits| Load::NONE.fills(limits)),
+            None => {
+                self.each_owner.is_some_and(|limits| Load::NONE.fills(limits))
+                    || self.is_full_to(&owner)
+            }
         };
         !is_full && self.chain(self.first_of(run)).all(|index| !self.arena[index].is_full())
     }
@@ -257,12 +266,14 @@ impl<R: Candidate> Groups<R> {
         }
     }
 
-    fn chain(&self, first: usize) -> impl Iterator<Item = usize> + use<'_, R> {
+    pub(super) fn chain(&self, first: usize) -> impl Iterator<Item = usize> + use<'_, R> {
         successors(Some(first), |index| self.arena[*index].above)
     }
 
     fn is_full(&self, owner: usize) -> bool {
-        self.each_owner.is_some_and(|limits| self.held[owner].load.fills(limits))
+        let held = &self.held[owner];
+        self.each_owner.is_some_and(|limits| held.load.fills(limits))
+            || held.quota.is_some_and(|quota| quota.is_full(held.load))
     }
 
     fn add(&mut self, run: &Arc<R>, is_running: bool) -> Ticket {
@@ -277,9 +288,7 @@ impl<R: Candidate> Groups<R> {
     fn count_in(&mut self, ticket: Ticket) {
         let Counted { run, is_running, .. } = &self.counted[ticket];
         let (first, owner, is_running) = (self.first_of(run), self.owner_of(run), *is_running);
-        let held = &mut self.held;
-        let entry = self.owners.entry(owner);
-        let owner = *entry.or_insert_with_key(|owner| held.insert(Held::new(owner.clone())));
+        let owner = self.entry_of(owner);
         (self.counted[ticket].first, self.counted[ticket].owner) = (first, owner);
         self.count(ticket, |load| *load.of(is_running) += 1);
     }
@@ -315,6 +324,7 @@ impl<R: Candidate> Groups<R> {
         let mut next = Some(first);
         while let Some(index) = next {
             change(&mut self.arena[index].load);
+            self.touch_group(index);
             next = self.arena[index].above;
         }
         let was_full = self.is_full(owner);
@@ -323,9 +333,13 @@ impl<R: Candidate> Groups<R> {
         if held.load.is_none() {
             debug_assert!(held.classes.is_empty(), "a run that waits is queued");
             self.owners.remove(&held.owner);
-            self.held.remove(owner);
-        } else if self.is_full(owner) != was_full {
-            self.refresh_owner(owner);
+            let Held { owner, quota, .. } = self.held.remove(owner);
+            self.keep_quota(&owner, quota);
+        } else {
+            if self.is_full(owner) != was_full {
+                self.refresh_owner(owner);
+            }
+            self.touch_owner(owner);
         }
         self.refresh_chain(first);
         self.remove_if_idle(first);

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use quell_core::limits;
 
 use super::group::{Load, Owner};
+use super::quotas::Quota;
 use super::rank::Rank;
 
 /// Where the group of a kind is, and those of its components.
@@ -20,6 +21,8 @@ pub(super) struct Kind {
 pub(super) struct Held {
     pub(super) owner: Owner,
     pub(super) load: Load,
+    /// What this node may use of a limit of all nodes for each owner, if there is one.
+    pub(super) quota: Option<Quota>,
     /// Its roots that wait for a slot, by the first groups of their chains.
     pub(super) classes: BTreeMap<usize, Class>,
 }
@@ -57,7 +60,7 @@ impl Class {
 }
 
 impl Held {
-    pub(super) const fn new(owner: Owner) -> Self {
-        Self { owner, load: Load::NONE, classes: BTreeMap::new() }
+    pub(super) const fn new(owner: Owner, quota: Option<Quota>) -> Self {
+        Self { owner, load: Load::NONE, quota, classes: BTreeMap::new() }
     }
 }

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use quell_core::{RunStatus, limits};
 
-use super::Candidate;
 use super::state::Who;
+use super::{Admission, Candidate};
 use crate::failure::SubmitError;
 use crate::gate::{Lane, LaneMark, OnBusy};
 
@@ -49,14 +49,17 @@ impl<R: Candidate> LaneRuns<R> {
         runs.flat_map(move |runs| runs.range(..below).rev().map(|(number, run)| (*number, run)))
     }
 
-    /// Asks for the place of a new root. Yields the roots that it supersedes, the newest first.
+    /// Asks for the place of a new root, in a lane that a root holds, or none. Yields the roots
+    /// that it supersedes, the newest first.
     pub(super) fn ask(
         &self,
         Lane { key, on_busy }: &Lane,
         unchanged_since: Option<LaneMark>,
+        holder: Option<&Arc<R>>,
     ) -> Result<Vec<Arc<R>>, SubmitError> {
         let Some(runs) = self.lanes.get(key) else { return Ok(Vec::new()) };
-        let busy = || SubmitError::LaneBusy(Arc::clone(key));
+        let Some(first) = holder.or_else(|| runs.values().next()) else { return Ok(Vec::new()) };
+        let busy = || SubmitError::LaneBusy { lane: Arc::clone(key), run: first.id() };
         let newest = runs.last_key_value().map(|(number, _)| LaneMark(*number));
         if unchanged_since.is_some_and(|mark| newest > Some(mark)) {
             return Err(busy());
@@ -88,5 +91,17 @@ impl<R: Candidate> LaneRuns<R> {
     pub(super) fn len(&self) -> usize {
         debug_assert_eq!(self.numbers.len(), self.lanes.values().map(BTreeMap::len).sum::<usize>());
         self.numbers.len()
+    }
+}
+
+impl<R: Candidate> Admission<R> {
+    /// Lists the roots of a lane that have not ended, the newest first.
+    pub(crate) fn runs_of(&self, lane: &str) -> Vec<Arc<R>> {
+        let (mut runs, mut below) = (Vec::new(), u64::MAX);
+        // Numbers fall: what comes meanwhile is not looked for, and the walk ends.
+        while let Some(next) = self.state().list(lane, below, &mut runs) {
+            below = next;
+        }
+        runs
     }
 }

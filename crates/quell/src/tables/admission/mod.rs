@@ -6,13 +6,19 @@ mod group;
 mod groups;
 mod held;
 mod lane_runs;
+mod lanes;
+mod leaving;
 #[cfg(test)]
 mod naive;
 #[cfg(test)]
 mod pieces;
+mod quotas;
 mod rank;
 mod state;
 #[cfg(test)]
 mod tests;
+mod turns;
 
-pub(crate) use admission::{Admission, Candidate, Entered, Free, Leaving};
+pub(crate) use admission::{Admission, Candidate, Entered};
+pub(crate) use leaving::{Free, Leaving};
+pub(crate) use quotas::{Allowance, Need, SlotKey};

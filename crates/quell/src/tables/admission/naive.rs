@@ -199,13 +199,26 @@ impl Naive {
         match on_busy {
             OnBusy::Enqueue => Ok(Vec::new()),
             OnBusy::Reject if runs.is_empty() => Ok(runs),
-            OnBusy::Reject => Err(SubmitError::LaneBusy(Arc::clone(key))),
+            OnBusy::Reject => {
+                let (lane, run) = (Arc::clone(key), self.holder_of(key, &runs));
+                Err(SubmitError::LaneBusy { lane, run })
+            }
             OnBusy::CancelExisting | OnBusy::RollbackExisting => Ok(runs),
             OnBusy::JoinExisting => match ids.find(|run| run.wanted.load(Ordering::SeqCst)) {
                 Some(run) => Err(SubmitError::LaneJoined(run.id)),
                 None => Ok(Vec::new()),
             },
         }
+    }
+
+    /// Yields the run that holds a lane with these runs, the newest first; if all of them are due
+    /// later, that which came first.
+    fn holder_of(&self, lane: &Arc<str>, runs: &[usize]) -> RunId {
+        let runs_now = runs.iter().find(|index| self.runs[**index].phase == Phase::Runs);
+        let waiting = self.waiting().into_iter().map(|it| it.2);
+        let first = waiting.into_iter().find(|it| self.runs[*it].run.lane() == Some(lane));
+        let holder = runs_now.copied().or(first).or(runs.last().copied()).unwrap_or_default();
+        self.runs[holder].run.id
     }
 
     pub(super) fn release(&mut self, now: Instant) {

@@ -52,7 +52,7 @@ fn scopes() -> [Scope; 3] {
 fn i14_no_change_of_a_limit_looks_at_more_than_a_piece_under_one_lock() {
     for (owners, due) in [(1, false), (MANY, false), (MANY, true)] {
         let now = Instant::now();
-        let ours = Admission::new(&[(Scope::All, RunLimits::new().running_max(MANY / 2))]);
+        let ours = Admission::new(&[(Scope::All, RunLimits::new().running_max(MANY / 2))], &[]);
         let later = now + Duration::from_secs(1);
         let runs: Vec<_> = (0..MANY).map(|it| run(it % owners, due.then_some(later))).collect();
         for run in &runs {
@@ -82,9 +82,25 @@ fn i14_no_change_of_a_limit_looks_at_more_than_a_piece_under_one_lock() {
 }
 
 #[test]
+fn i14_no_change_of_a_limit_looks_at_more_limits_of_all_nodes_than_a_piece_under_one_lock() {
+    let now = Instant::now();
+    let ours = Admission::new(&[], &[(Scope::EachOwner, 1)]);
+    let runs: Vec<_> = (0..MANY).map(|owner| run(owner, None)).collect();
+    for run in &runs {
+        submit(&ours, run, now).unwrap();
+    }
+    for scope in &scopes()[1..] {
+        set(&ours, scope, RunLimits::new().running_max(MANY), now);
+    }
+    assert!(!runs.iter().any(is_released), "nothing may be used yet");
+    let largest = ours.largest_piece();
+    assert!(largest <= 20 * PIECE, "{largest} of {MANY} under one lock");
+}
+
+#[test]
 fn i21_a_limit_that_is_being_counted_holds_and_refuses_nobody_and_counts_them() {
     for scope in scopes() {
-        let (ours, now) = (Admission::new(&[]), Instant::now());
+        let (ours, now) = (Admission::new(&[], &[]), Instant::now());
         let [first, second, third] = [(); 3].map(|()| run(0, None));
         submit(&ours, &first, now).unwrap();
         let limits = RunLimits::new().running_max(2).queued_max(0);
@@ -105,7 +121,7 @@ fn i21_a_limit_that_is_being_counted_holds_and_refuses_nobody_and_counts_them() 
 #[test]
 fn i26_a_limit_whose_count_panics_is_not_set_and_may_be_set_again() {
     for scope in scopes() {
-        let (ours, now) = (Admission::new(&[]), Instant::now());
+        let (ours, now) = (Admission::new(&[], &[]), Instant::now());
         let [first, second, third] = [(); 3].map(|()| run(0, None));
         submit(&ours, &first, now).unwrap();
         let limits = RunLimits::new().running_max(2).queued_max(0);
@@ -124,7 +140,7 @@ fn i26_a_limit_whose_count_panics_is_not_set_and_may_be_set_again() {
 
 #[test]
 fn i39_a_component_without_a_limit_and_without_runs_is_forgotten() {
-    let (ours, now) = (Admission::new(&[]), Instant::now());
+    let (ours, now) = (Admission::new(&[], &[]), Instant::now());
     let component = |name: usize| Scope::component(RunKind::Team, name.to_string());
     for name in 0..MANY {
         set(&ours, &component(name), RunLimits::new().running_max(1), now);

@@ -12,6 +12,7 @@ use super::groups::Groups;
 use super::held::Ticket;
 use super::lane_runs::LaneRuns;
 use super::rank::Rank;
+use super::turns::Turns;
 use crate::failure::SubmitError;
 use crate::gate::{Lane, LaneMark};
 use crate::queue::{QueuePosition, RunLimits, Scope, WaitsFor};
@@ -23,18 +24,20 @@ pub(super) struct State<R> {
     /// The number of the place that was given last. Numbers order the queues below.
     number: u64,
     /// Where each waiting run stands, so that it can leave in the middle of a queue.
-    places: HashMap<Who, Place>,
+    pub(super) places: HashMap<Who, Place>,
     /// Runs whose due time has not come, the earliest first.
     due: BTreeMap<(Instant, u64), Arc<R>>,
     /// The lanes that a run holds, by their keys.
-    lanes: HashMap<Arc<str>, Queue<R>>,
+    pub(super) lanes: HashMap<Arc<str>, Queue<R>>,
     /// The roots of all lanes, those that are due later among them.
-    lane_runs: LaneRuns<R>,
+    pub(super) lane_runs: LaneRuns<R>,
+    /// The turns in lanes that several nodes share; none if there is one node.
+    pub(super) turns: Option<Turns>,
     /// The limits, the roots that come under them, and those that wait for a slot: they hold their
     /// lane, or need none.
     pub(super) groups: Groups<R>,
     /// The roots that are queued, or were released and are not quiescent.
-    roots: HashMap<Who, Ticket>,
+    pub(super) roots: HashMap<Who, Ticket>,
 }
 
 /// A run that waits, runs or holds a lane: its address.
@@ -49,19 +52,22 @@ impl Who {
 
 /// Where a run waits.
 #[derive(Clone, Copy, Debug)]
-enum Place {
+pub(super) enum Place {
     Due(Instant, u64),
+    /// It holds its lane here, and waits for its turn among all nodes.
+    Turn(Rank),
     Ready(Rank),
     Behind(Rank),
 }
 
 /// A lane that a run holds, and the runs behind it.
 #[derive(Debug)]
-struct Queue<R> {
-    /// The run that holds the lane: it waits for a slot, or has started and not ended.
-    holder: Arc<R>,
+pub(super) struct Queue<R> {
+    /// The run that holds the lane: it waits for its turn among all nodes, or for a slot, or has
+    /// started and not ended.
+    pub(super) holder: Arc<R>,
     /// The runs that wait for the lane.
-    behind: BTreeMap<Rank, Arc<R>>,
+    pub(super) behind: BTreeMap<Rank, Arc<R>>,
 }
 
 impl<R: Candidate> State<R> {
@@ -72,6 +78,7 @@ impl<R: Candidate> State<R> {
             due: BTreeMap::new(),
             lanes: HashMap::new(),
             lane_runs: LaneRuns::new(),
+            turns: None,
             groups: Groups::new(),
             roots: HashMap::new(),
         }
@@ -102,7 +109,9 @@ impl<R: Candidate> State<R> {
     /// Asks the lane of a new root. Yields the roots that it supersedes, the newest first.
     pub(super) fn ask_lane(&self, run: &R) -> Result<Vec<Arc<R>>, SubmitError> {
         let Some(lane) = lane_of(run) else { return Ok(Vec::new()) };
-        self.lane_runs.ask(lane, run.gate().and_then(|gate| gate.unchanged_since))
+        let unchanged_since = run.gate().and_then(|gate| gate.unchanged_since);
+        let holder = self.lanes.get(&lane.key).map(|queue| &queue.holder);
+        self.lane_runs.ask(lane, unchanged_since, holder)
     }
 
     /// Adds a piece of the roots of a lane to a list, the newest first of those with a number below
@@ -168,19 +177,6 @@ impl<R: Candidate> State<R> {
         }
     }
 
-    /// Takes in a root that is paused: it has its lane, unless another one has it.
-    pub(super) fn enter_paused(&mut self, run: &Arc<R>) -> bool {
-        let Some(lane) = lane_of(&**run) else { return true };
-        if self.lanes.contains_key(&lane.key) {
-            return false;
-        }
-        let nth = self.next_number();
-        self.lane_runs.add(&lane.key, run, nth);
-        let queue = Queue { holder: Arc::clone(run), behind: BTreeMap::new() };
-        self.lanes.insert(Arc::clone(&lane.key), queue);
-        true
-    }
-
     /// Takes in a root that goes on after a pause.
     pub(super) fn enter_again(&mut self, run: &Arc<R>) {
         self.roots.insert(Who::of(run), self.groups.queue(run));
@@ -205,7 +201,7 @@ impl<R: Candidate> State<R> {
     }
 
     /// Tells whether a run waits for its due time, its lane or a slot.
-    fn waits(&self, run: &Arc<R>) -> bool {
+    pub(super) fn waits(&self, run: &Arc<R>) -> bool {
         self.places.contains_key(&Who::of(run))
     }
 
@@ -221,14 +217,21 @@ impl<R: Candidate> State<R> {
             Some(Place::Behind(rank)) => lane
                 .and_then(|lane| self.lanes.get_mut(&lane.key))
                 .and_then(|queue| queue.behind.remove(&rank)),
-            Some(Place::Ready(_)) | None => None,
+            Some(Place::Turn(_) | Place::Ready(_)) | None => None,
         };
         self.unqueue(run);
         if let Some(lane) = lane {
             self.lane_runs.remove(&lane.key, run);
+            self.forget_turn(run);
             // Does nothing for a run that waited behind the holder and never had the lane.
             self.hand_over(&lane.key, run);
         }
+    }
+
+    /// Takes a root out of its queue, if it waits there. Its lane it keeps.
+    pub(super) fn stand_down(&mut self, run: &Arc<R>) {
+        self.places.remove(&Who::of(run));
+        self.unqueue(run);
     }
 
     /// Takes back the slots of a root, if it has them.
@@ -282,6 +285,10 @@ impl<R: Candidate> State<R> {
     ) -> Option<QueuePosition> {
         match self.places.get(&Who::of(run))? {
             Place::Due(due, _) => Some(QueuePosition::new(0, WaitsFor::DueTime(wall(*due)))),
+            Place::Turn(_) => {
+                let lane = &run.gate()?.lane.as_ref()?.key;
+                Some(QueuePosition::new(0, WaitsFor::Lane(Arc::clone(lane))))
+            }
             Place::Ready(rank) => {
                 let ticket = *self.roots.get(&Who::of(run))?;
                 let (scope, ahead) = self.groups.standing(ticket, *rank)?;
@@ -302,76 +309,14 @@ impl<R: Candidate> State<R> {
     pub(super) fn len(&self) -> usize {
         let behind = self.lanes.values().map(|queue| queue.behind.len()).sum::<usize>();
         let (waiting, running) = self.groups.totals();
-        debug_assert_eq!(self.places.len(), self.due.len() + waiting + behind);
-        self.places.len() + self.lanes.len() + self.lane_runs.len() + running
-    }
-
-    /// Gives a run whose due time has come its lane, or has it wait for that.
-    fn enqueue(&mut self, run: Arc<R>) {
-        let rank = Rank::of(&*run, self.next_number());
-        let Some(lane) = lane_of(&*run) else {
-            return self.make_ready(rank, &run);
-        };
-        let gives_way = match self.lanes.get(&lane.key) {
-            Some(queue) => self.gives_way(&queue.holder, rank),
-            None => None,
-        };
-        let Some(queue) = self.lanes.get_mut(&lane.key) else {
-            let queue = Queue { holder: Arc::clone(&run), behind: BTreeMap::new() };
-            self.lanes.insert(Arc::clone(&lane.key), queue);
-            return self.make_ready(rank, &run);
-        };
-        let Some(at) = gives_way else {
-            self.places.insert(Who::of(&run), Place::Behind(rank));
-            queue.behind.insert(rank, run);
-            return;
-        };
-        let holder = std::mem::replace(&mut queue.holder, Arc::clone(&run));
-        if let Some(ticket) = self.roots.get(&Who::of(&holder)) {
-            self.groups.unpark(*ticket);
-        }
-        self.places.insert(Who::of(&holder), Place::Behind(at));
-        queue.behind.insert(at, holder);
-        self.make_ready(rank, &run);
-    }
-
-    /// Tells whether the holder of a lane gives way to a run with this rank: it waits for a slot
-    /// itself, and comes after it. Yields its own rank.
-    fn gives_way(&self, holder: &Arc<R>, to: Rank) -> Option<Rank> {
-        match self.places.get(&Who::of(holder)) {
-            Some(Place::Ready(rank)) if to < *rank && !holder.keeps_lane() => Some(*rank),
-            _ => None,
-        }
-    }
-
-    /// Hands a lane over from its holder to the first run behind it that would still start.
-    fn hand_over(&mut self, lane: &Arc<str>, holder: &Arc<R>) {
-        if !self.lanes.get(lane).is_some_and(|queue| Arc::ptr_eq(&queue.holder, holder)) {
-            return;
-        }
-        while let Some(queue) = self.lanes.get_mut(lane)
-            && let Some((rank, next)) = queue.behind.pop_first()
-        {
-            if next.is_wanted() {
-                queue.holder = Arc::clone(&next);
-                return self.make_ready(rank, &next);
-            }
-            // Stopped while it waited: it does not get the lane.
-            self.places.remove(&Who::of(&next));
-            self.unqueue(&next);
-        }
-        self.lanes.remove(lane);
-    }
-
-    fn make_ready(&mut self, rank: Rank, run: &Arc<R>) {
-        self.places.insert(Who::of(run), Place::Ready(rank));
-        if let Some(ticket) = self.roots.get(&Who::of(run)) {
-            self.groups.park(*ticket, rank);
-        }
+        let turns = self.places.values().filter(|place| matches!(place, Place::Turn(_))).count();
+        debug_assert_eq!(self.places.len(), self.due.len() + waiting + behind + turns);
+        let granted = self.turns.as_ref().map_or(0, Turns::len);
+        self.places.len() + self.lanes.len() + self.lane_runs.len() + running + granted
     }
 
     /// Counts a root as queued no longer, if it is.
-    fn unqueue(&mut self, run: &Arc<R>) {
+    pub(super) fn unqueue(&mut self, run: &Arc<R>) {
         let who = Who::of(run);
         if let Some(ticket) = self.roots.get(&who).copied()
             && !self.groups.is_running(ticket)
@@ -382,13 +327,13 @@ impl<R: Candidate> State<R> {
         }
     }
 
-    fn next_number(&mut self) -> u64 {
+    pub(super) fn next_number(&mut self) -> u64 {
         self.number += 1;
         self.number
     }
 }
 
-fn lane_of<R: Candidate>(run: &R) -> Option<&Lane> {
+pub(super) fn lane_of<R: Candidate>(run: &R) -> Option<&Lane> {
     run.gate()?.lane.as_ref()
 }
 

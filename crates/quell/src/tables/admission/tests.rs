@@ -250,7 +250,7 @@ proptest! {
         limits in proptest::collection::vec(any_limit(), 0..4),
         steps in proptest::collection::vec(any_step(), 1..60),
     ) {
-        let ours = Admission::new(&[]);
+        let ours = Admission::new(&[], &[]);
         let now = Instant::now();
         let mut pair = Pair { ours, naive: Naive::new(now), now };
         for step in limits.into_iter().chain(steps) {
@@ -263,7 +263,7 @@ proptest! {
 #[test]
 fn i39_a_run_that_was_stopped_meanwhile_takes_no_slot_and_leaves_nothing() {
     let now = Instant::now();
-    let ours = Admission::new(&[(Scope::All, RunLimits::new().running_max(1))]);
+    let ours = Admission::new(&[(Scope::All, RunLimits::new().running_max(1))], &[]);
     let run = |lane: bool| {
         let lane = lane.then(|| Lane { key: "L".into(), on_busy: OnBusy::Enqueue });
         let gate = Some(Gate { lane, ..Gate::default() });

@@ -40,6 +40,28 @@ pub(super) async fn accepted_is_read_back(store: &dyn Store) -> Verdict {
     refused(store, vec![child(store, 5, 9)], &StoreError::Unknown { run: id(9) }).await
 }
 
+pub(super) async fn annotated(store: &dyn Store) -> Verdict {
+    let (epoch, large) = (first_epoch(store), Payload::from("x".repeat(1 << 20)));
+    let mut first = accepted(store, 1);
+    first.annotations = Annotations::from([("plan".into(), 1.into()), ("mark".into(), 2.into())]);
+    stored(store, vec![Record::Accepted(Box::new(first))]).await?;
+    let annotated = |epoch, annotations| Record::Annotated { run: id(1), epoch, annotations };
+    let many = Annotations::from([("plan".into(), 7.into()), ("ä'\"\0".into(), large)]);
+    for annotations in [many, Annotations::from([("plan".into(), 8.into())]), Annotations::new()] {
+        stored(store, vec![annotated(epoch, annotations.clone())]).await?;
+        let read = there(store, id(1)).await?;
+        same("its annotations", &read.accepted.annotations, &annotations)?;
+        same("its status", &read.status, &RunStatus::Queued)?;
+    }
+    let next = Epoch::new(epoch.boot(), epoch.attempt() + 1);
+    stored(store, vec![start(1, next)]).await?;
+    let late = vec![annotated(epoch, Annotations::new())];
+    refused(store, late, &StoreError::Fenced { run: id(1), epoch, current: next }).await?;
+    stored(store, vec![end(1, next)]).await?;
+    let late = vec![annotated(next, Annotations::new())];
+    refused(store, late, &StoreError::Ended { run: id(1) }).await
+}
+
 pub(super) async fn all_or_nothing(store: &dyn Store) -> Verdict {
     let epoch = first_epoch(store);
     stored(store, vec![accept(store, 1), state(1, epoch, "lane", 1)]).await?;

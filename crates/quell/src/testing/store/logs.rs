@@ -4,8 +4,8 @@ use quell_core::store::{Epoch, Record, Store, StoreError};
 use quell_core::{EventKind, Payload, RunEvent, RunId};
 
 use super::fixture::{
-    Verdict, accept, at, emitted, end, event, first_epoch, id, readable, refused, same, start,
-    stored,
+    Verdict, accept, at, emitted, end, event, first_epoch, id, readable, recovered, refused, same,
+    start, stored, there,
 };
 
 /// Reads the numbers behind one, so many at a time.
@@ -23,10 +23,7 @@ async fn numbers(
             return Err(format!("{} events instead of {limit}", read.len()));
         }
         let Some(event) = read.last() else { return Ok(all) };
-        let next = match event.kind {
-            EventKind::Lagged { to, .. } => to,
-            _ => event.seq,
-        };
+        let next = event.last_seq();
         if next <= last {
             return Err(format!("event {next} comes behind event {last}"));
         }
@@ -37,7 +34,7 @@ async fn numbers(
 
 pub(super) async fn once_in_order(store: &dyn Store) -> Verdict {
     let epoch = first_epoch(store);
-    stored(store, vec![accept(store, 1), accept(store, 2)]).await?;
+    stored(store, vec![accept(store, 1), accept(store, 2), accept(store, 3)]).await?;
     for seq in 1..=20 {
         stored(store, vec![event(1, epoch, seq), event(2, epoch, seq)]).await?;
     }
@@ -50,6 +47,9 @@ pub(super) async fn once_in_order(store: &dyn Store) -> Verdict {
     let read = store.events(id(1), 6, 1).await.map_err(|error| error.to_string())?;
     let kind = EventKind::Emitted(Payload::from(7));
     same("an event", &read, &vec![Ok(RunEvent::new(7, id(1), id(1), at(7), kind))])?;
+    let have = recovered(store).await?.iter().map(|it| it.has_events).collect::<Vec<_>>();
+    same("which have a log", &have, &vec![true, true, false])?;
+    same("whether one has", &there(store, id(2)).await?.has_events, &true)?;
     same("of nobody", &store.events(id(9), 0, 9).await, &Ok(vec![]))
 }
 

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use quell_core::store::{Epoch, Record, RunRecord, Store, StoreError, StoredPause};
-use quell_core::{Payload, RunFilter, RunStatus, StopMode};
+use quell_core::store::{Epoch, Record, RunRecord, Store, StoreError, StoredPause, StoredSoFar};
+use quell_core::{Payload, RunFilter, RunStatus, StopMode, Usage};
 
 use super::fixture::{
     Verdict, accept, at, end, first_epoch, id, list, pause, recovered, refused, resume, same,
@@ -17,6 +17,7 @@ pub(super) async fn read_back(store: &dyn Store) -> Verdict {
         let mut pause = StoredPause::new(request, 3, at(650));
         (pause.asked_by, pause.expires_at) = (Some(id(7)), Some(at(9_000)));
         (pause.timeout, pause.timeout_stands) = (Some(Duration::from_millis(4_500)), true);
+        pause.so_far = so_far(large, 7);
         let paused = Record::Paused { run: id(nth), epoch, pause: Box::new(pause.clone()) };
         stored(store, vec![accept(store, nth), start(nth, epoch), paused]).await?;
         let read = there(store, id(nth)).await?;
@@ -24,10 +25,53 @@ pub(super) async fn read_back(store: &dyn Store) -> Verdict {
         same("its attempt", &read.attempt, &3)?;
         same("the pause", &read.paused, &Some(pause))?;
         same("its first start", &read.started_at, &Some(at(500)))?;
+        let (row, shows) = (read.row(), so_far(large, 7));
+        same("its partial output", &row.partial, &shows.partial)?;
+        same("its summary", &row.summary, &shows.summary)?;
+        same("what it has used", &row.usage, &shows.used)?;
     }
     stored(store, vec![accept(store, 3), start(3, epoch), pause(3, epoch, "?")]).await?;
     let bare = there(store, id(3)).await?.paused;
     same("a pause by a client", &bare, &Some(StoredPause::new("?".into(), 1, at(650))))
+}
+
+/// Makes what a run has to show, with texts that are so large, and so much used.
+fn so_far(large: usize, used: u64) -> StoredSoFar {
+    let said = |what: &str| Some(Payload::from(format!("{what} {}", "y".repeat(large))));
+    let used = Usage { input_tokens: used, output_tokens: 1, cost_micros: u64::MAX };
+    StoredSoFar { partial: said("half"), summary: said("so far"), used }
+}
+
+pub(super) async fn showing(store: &dyn Store) -> Verdict {
+    let epoch = first_epoch(store);
+    let shows = |nth, so_far: StoredSoFar| {
+        let mut pause = StoredPause::new("?".into(), 1, at(650));
+        pause.so_far = so_far;
+        Record::Paused { run: id(nth), epoch, pause: Box::new(pause) }
+    };
+    for (nth, large) in [(1, 1 << 20), (2, 0)] {
+        stored(store, vec![accept(store, nth), start(nth, epoch)]).await?;
+        stored(store, vec![shows(nth, so_far(large, 7))]).await?;
+        for later in [resume(nth, epoch, 2, "yes"), start(nth, epoch)] {
+            stored(store, vec![later]).await?;
+            let read = there(store, id(nth)).await?;
+            same("whether it is paused", &read.paused.is_some(), &false)?;
+            same("what it shows when it goes on", &read.so_far, &so_far(large, 7))?;
+            let row = read.row();
+            same("what its row says that it has used", &row.usage, &so_far(large, 7).used)?;
+        }
+        // The next pause says all of it anew, larger or smaller.
+        stored(store, vec![shows(nth, so_far((1 << 20) - large, 9))]).await?;
+        let read = there(store, id(nth)).await?;
+        same("what it shows", read.so_far(), &so_far((1 << 20) - large, 9))?;
+        stored(store, vec![resume(nth, epoch, 3, "yes"), pause(nth, epoch, "?")]).await?;
+        let read = there(store, id(nth)).await?;
+        same("what it shows that has nothing any more", read.so_far(), &StoredSoFar::default())?;
+        stored(store, vec![shows(nth, so_far(large, 11)), end(nth, epoch)]).await?;
+        let read = there(store, id(nth)).await?;
+        same("what the record of an end has besides", &read.so_far, &StoredSoFar::default())?;
+    }
+    Ok(())
 }
 
 pub(super) async fn answered(store: &dyn Store) -> Verdict {

@@ -50,6 +50,8 @@ macro_rules! cases {
 const CASES: &[(&str, Case)] = cases! {
     "what was accepted is read back" => facts::accepted_is_read_back,
     "a batch is stored completely or not at all" => facts::all_or_nothing,
+    "annotations are those that were stored last, with what an epoch may write (I35)"
+        => facts::annotated,
     "records of a batch take effect in their order" => facts::in_order,
     "appends that are under way at once are all stored" => facts::many_at_once,
     "a status follows the records" => facts::status_follows,
@@ -58,6 +60,7 @@ const CASES: &[(&str, Case)] = cases! {
     "stops of one run are stored in their order, and behind other epochs" => facts::stops_in_order,
     "a pause is read back with all that counts in it" => pauses::read_back,
     "an answer is read back until the next pause, or the end" => pauses::answered,
+    "what a run shows in a pause is read back until the next one, or the end" => pauses::showing,
     "a run with a stop neither is paused nor goes on (I34)" => pauses::stopped,
     "a pause and an answer are those of an epoch (I35)" => pauses::taken_over,
     "a report is read back, and nothing changes a run that has ended" => ends::final_end,

@@ -1,18 +1,24 @@
 //! The tests tested: each deliberate fault of the engine makes the test of its promise fail.
 //!
-//! The product contains none of them. [`instrument`] copies the workspace, and puts every fault of
+//! The product contains none of them. `instrument` copies the workspace, and puts every fault of
 //! the lists below into the copy. This suite is built there once more; `QUELL_MUTATION` switches
 //! one fault on. Each fault runs only the tests that it must fail.
 
+#![expect(clippy::panic, clippy::unwrap_used, clippy::expect_used, reason = "these are tests")]
+
 mod body;
 mod engine;
+mod forgotten;
 mod instrument;
 mod log;
 mod node;
 mod nodes;
 mod outliving;
 mod pauses;
+#[path = "../tidy/promises.rs"]
+mod promises;
 mod pruning;
+mod slots;
 mod stories;
 
 use std::collections::BTreeSet;
@@ -20,8 +26,6 @@ use std::io::{Read as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
-
-use crate::tidy;
 
 /// A deliberate fault of the engine, which breaks a promise at the place that keeps it.
 struct Fault {
@@ -48,6 +52,7 @@ fn faults() -> impl Iterator<Item = &'static Fault> {
     lists
         .into_iter()
         .chain([pruning::FAULTS, outliving::FAULTS, stories::FAULTS, nodes::FAULTS])
+        .chain([forgotten::FAULTS, slots::FAULTS])
         .flatten()
 }
 
@@ -82,10 +87,16 @@ fn every_deliberate_fault_makes_the_test_of_its_promise_fail() {
 #[test]
 fn every_promise_has_a_fault_that_breaks_it() {
     let broken: BTreeSet<u32> =
-        pairs().filter_map(|(_, test)| tidy::number_of(test.split("::").last()?)).collect();
+        pairs().filter_map(|(_, test)| promises::number_of(test.split("::").last()?)).collect();
     let missing: Vec<_> =
-        tidy::promised_by_the_engine().filter(|number| !broken.contains(number)).collect();
+        promised_by_the_engine().filter(|number| !broken.contains(number)).collect();
     assert!(missing.is_empty(), "no fault breaks the invariants {missing:?}");
+}
+
+/// The promises of `promises.md` that the engine keeps by itself. I24 and I34 to I36 need a store
+/// or a pause.
+fn promised_by_the_engine() -> impl Iterator<Item = u32> {
+    (1..=23).chain(25..=33).chain([37, 38, 39])
 }
 
 /// The suite of the instrumented copy.

@@ -1,0 +1,80 @@
+//! [`given_before`]: an answer that a client sends again, since it has not heard what came of the
+//! first time (contract, section 7).
+
+use std::future::ready;
+
+use futures::StreamExt as _;
+use quell::{EventKind, Payload, RunEvent, RunId, RunStatus};
+use quell_http::{RunView, View, events_by_now, offload_if_large};
+use serde_json::Value;
+
+use crate::answer_form::AnswerForm;
+use crate::wire::pause::{confirmation, is_to};
+use crate::wire::refusal::Refusal;
+
+/// Tells whether a form has the answer that the run was given at its last pause. Yields the number
+/// of the event of that pause: behind it comes what the answer has led to.
+///
+/// None of a run that was stopped: its client has to hear of that. Nor of an empty answer, which
+/// says nothing of what it answers.
+///
+/// # Errors
+///
+/// Fails if there is no room to compare answers that are large.
+pub(super) async fn given_before(
+    view: &View,
+    run: &RunView,
+    field: &'static str,
+    form: &AnswerForm,
+) -> Result<Option<u64>, Refusal> {
+    let was_stopped = matches!(
+        run.status(),
+        RunStatus::Paused | RunStatus::Stopping | RunStatus::Cancelled | RunStatus::TimedOut
+    );
+    if was_stopped || run.attempt() <= 1 {
+        return Ok(None);
+    }
+    let answer = form.answer(field).ok().filter(|answer| answer.as_json() != "null");
+    let Some(answer) = answer else { return Ok(None) };
+    let pause = last_pause(view, run).await;
+    let last = pause.as_ref().map_or(0, |(seq, _)| *seq);
+    let (given, asked) = (run.last_answer(), pause.map(|(_, request)| request));
+    let bytes = answer.len() + given.as_ref().or(asked.as_ref()).map_or(0, Payload::len);
+    let is_it = offload_if_large(bytes, async move {
+        match (given, asked) {
+            (Some(given), asked) => {
+                let said = asked.and_then(|asked| confirmation(field, &asked, &answer));
+                is_same(&given, said.as_ref().unwrap_or(&answer))
+            }
+            // The store keeps no answer of a run that has ended. Its questions are in the log.
+            (None, Some(asked)) => is_to(field, &asked, &answer),
+            (None, None) => false,
+        }
+    });
+    Ok(is_it.await?.then_some(last))
+}
+
+fn is_same(given: &Payload, answer: &Payload) -> bool {
+    let read = |payload: &Payload| payload.parse::<Value>().ok();
+    given.as_json() == answer.as_json() || read(given).is_some_and(|it| Some(it) == read(answer))
+}
+
+/// Yields the event of the last pause of a run, and what was asked then. Of a run that goes on
+/// after a restart the log in memory begins behind it.
+async fn last_pause(view: &View, run: &RunView) -> Option<(u64, Payload)> {
+    let id = run.id();
+    match run {
+        RunView::Live(run) => events_by_now(run, 0).filter_map(|event| pause_of(id, event)).last(),
+        RunView::Stored(run) => {
+            let pauses = view.events_by_now(run).filter_map(|event| ready(pause_of(id, event)));
+            pauses.fold(None, |_, pause| ready(Some(pause))).await
+        }
+    }
+}
+
+fn pause_of(run: RunId, event: RunEvent) -> Option<(u64, Payload)> {
+    match event.kind {
+        EventKind::Paused { request, .. } if event.run == run => Some((event.seq, request)),
+        _ => None,
+    }
+}

@@ -1,0 +1,63 @@
+//! Answers that end because their node does: their clients have not left.
+
+use futures::StreamExt;
+use quell::store::{RunRecord, Store};
+use quell::{OnBusy, Recovery, RunContext, RunSpec, RunStatus, Shutdown};
+use quell_http::OnDisconnect;
+use quell_test_support::{ms, soon, within};
+
+use crate::nodes::two;
+
+#[tokio::test(start_paused = true)]
+async fn a_run_that_is_left_to_another_node_is_not_stopped_because_its_stream_ends() {
+    let (_nodes, a, b) = two();
+    let (engine, view) = (a.service.engine().clone(), a.view());
+    let in_lane = |name: &str| RunSpec::agent(name.to_owned()).lane("one", OnBusy::Enqueue);
+    let until_stopped = async |ctx: RunContext| {
+        ctx.stopped().await;
+        Ok(())
+    };
+    let _first = engine.submit_durably(in_lane("first"), until_stopped).await.unwrap();
+    // The node is there still when it has given the other one up.
+    let slow = async |ctx: RunContext| {
+        ctx.stopped().await;
+        tokio::time::sleep(ms(900)).await;
+        Ok(())
+    };
+    let _slow = engine.submit_durably(RunSpec::agent("slow"), slow).await.unwrap();
+    let idle = async |_ctx: RunContext| Ok(());
+    let run = engine.submit_durably(in_lane("next"), idle).await.unwrap().into_ref();
+    let found = view.find_by_id(run.id()).await.unwrap().unwrap();
+    let guard = a.service.guard(&found, OnDisconnect::Cancel);
+    let mut stream = Box::pin(view.events(&found, 0).await.unwrap());
+    within("it is queued", stream.next()).await.unwrap();
+    a.service.drain();
+    let ends = tokio::spawn(async move { engine.shutdown(Shutdown::default()).await });
+    while within("it ends", stream.next()).await.is_some() {}
+    soon("it is given up", || a.service.engine().get(run.id()).is_none()).await;
+    drop((stream, guard));
+    tokio::time::sleep(ms(100)).await;
+    assert!(!ends.is_finished());
+    within("the node ends", ends).await.unwrap();
+    let decide = |record: &RunRecord| {
+        let spec = RunSpec::agent(record.accepted.name.to_string());
+        Recovery::resume(spec, async |_ctx: RunContext| Ok(()))
+    };
+    while b.service.engine().take_over(decide).await.unwrap().is_some() {}
+    tokio::time::sleep(ms(500)).await;
+    let record = b.node.get(run.id()).await.unwrap().unwrap();
+    assert!(record.status == RunStatus::Completed && record.stop.is_none(), "{record:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_run_of_another_node_is_not_stopped_because_the_node_of_its_reader_ends() {
+    let (_nodes, a, b) = two();
+    let run = a.working("sleeper", "r").await;
+    let found = b.found("r").await;
+    let guard = b.service.guard(&found, OnDisconnect::Cancel);
+    b.service.drain();
+    b.service.engine().shutdown(Shutdown::default()).await;
+    drop(guard);
+    tokio::time::sleep(ms(500)).await;
+    assert_eq!((run.status(), run.report().own_row().cause.clone()), (RunStatus::Running, None));
+}

@@ -1,0 +1,251 @@
+//! [`App::thread_anywhere`]: threads of several nodes on one store.
+//!
+//! A thread is in the memory of each node that serves it. What the nodes share is in the store: a
+//! record of the thread itself, and those of its runs. Whoever reads a thread, or makes a run in
+//! it, first takes in what the store says of it.
+
+use std::collections::HashSet;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use quell::{RunFilter, RunRef, RunStatus};
+use quell_http::{LookupError, Principal, RunView, SESSION, View};
+use tokio::time::{sleep, timeout};
+use uuid::Uuid;
+
+use crate::app::App;
+use crate::app::stored::StoredRun;
+use crate::options::CONTRACT;
+use crate::threads::{Elsewhere, Left, Mark, Thread, Tracked};
+use crate::values::Fold;
+use crate::wire::asked::Asked;
+use crate::wire::interrupt::Interrupt;
+use crate::wire::refusal::Refusal;
+
+impl App {
+    /// Tells whether others share the store.
+    pub(super) fn is_node(&self) -> bool {
+        self.engine().node().is_some()
+    }
+
+    /// Waits until what an answer says of a run is stored, if others share the store: whoever reads
+    /// that next may do so on another node. If the store is in trouble, or slow, it does not.
+    pub(crate) async fn settled(&self, run: &RunRef) {
+        if self.is_node() {
+            let _ = timeout(SETTLED_WAIT, run.stored()).await;
+        }
+    }
+
+    /// As [`App::thread`], also of a thread that another node has made, and up to date with what
+    /// the store says of its runs. Alone it does not wait.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the store cannot be read.
+    pub(crate) async fn thread_anywhere(
+        &self,
+        view: &View,
+        id: Uuid,
+    ) -> Result<Option<Arc<Thread>>, Refusal> {
+        let Some(known) = self.known_thread(view, id).await? else { return Ok(None) };
+        if !self.is_node() || known.is_temporary {
+            return Ok(self.thread(view, id));
+        }
+        self.look_elsewhere(view, &known).await?;
+        // It may have left the memory meanwhile, to make room: what was read of it stands.
+        Ok(Some(self.thread(view, id).unwrap_or(known)))
+    }
+
+    /// As [`App::thread_anywhere`], as it is in memory if it is there.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the store cannot be read.
+    pub(super) async fn known_thread(
+        &self,
+        view: &View,
+        id: Uuid,
+    ) -> Result<Option<Arc<Thread>>, Refusal> {
+        let known = self.thread(view, id);
+        if !self.is_node() {
+            return Ok(known);
+        }
+        let Some(known) = known else { return self.stored_thread(view, id).await };
+        let is_held = !known.is_recorded.load(Ordering::SeqCst) || !known.is_unused();
+        if is_held || self.record_of_thread(id).await?.is_some() {
+            return Ok(Some(known));
+        }
+        // Its record has left the store: the run for which it was made was not made after all.
+        self.threads().remove_if_unused(&known);
+        self.stored_thread(view, id).await
+    }
+
+    /// Waits until it is known on what a run starts that was made behind others, if it has started:
+    /// by then what they have left is in the store. One that cannot be read is waited for, and
+    /// given up in the end: then the run is shown on what is known here.
+    pub(crate) async fn know_base(&self, thread: &Arc<Thread>, tracked: &Tracked, run: &RunRef) {
+        for _ in 0..BASE_TRIES {
+            if !tracked.awaits_base() || run.row().started_at.is_none() {
+                return;
+            }
+            let view = self.service().view(CONTRACT, Principal::anonymous().admin());
+            // On the heap: hardly any run needs it.
+            match Box::pin(self.look_elsewhere(&view, thread)).await {
+                Ok(()) => tracked.know_base(),
+                Err(_) => sleep(BASE_PAUSE).await,
+            }
+        }
+        tracked.know_base();
+    }
+
+    /// Takes in what the store says of the newest runs of a thread.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the store cannot be read.
+    pub(super) async fn look_elsewhere(
+        &self,
+        view: &View,
+        thread: &Arc<Thread>,
+    ) -> Result<(), Refusal> {
+        let view = self.owner_view(view, thread);
+        // What a run that is found here, and that the thread had not, starts on is known after the
+        // second look.
+        if self.takes_in_elsewhere(&view, thread).await? {
+            self.takes_in_elsewhere(&view, thread).await?;
+        }
+        self.hold_values(thread);
+        Ok(())
+    }
+
+    /// Takes in what the store says, and tells whether a run was found here that the thread had
+    /// not.
+    async fn takes_in_elsewhere(&self, view: &View, thread: &Arc<Thread>) -> Result<bool, Refusal> {
+        let left = thread.left(self.engine());
+        // Before the store is read: what these start on is there by now.
+        let awaiting = thread.awaiting(self.engine());
+        let is_known = |run: &RunRef| {
+            let row = run.row();
+            thread.find(run.id()).is_some()
+                || row.status.is_terminal() && left >= Some(Mark::of(&row))
+        };
+        let (mut far, mut has_adopted) = (Vec::new(), false);
+        for run in self.newest_and_live(view, thread.id).await? {
+            match run.live() {
+                // It was taken over from another node, or the thread was not in memory. What a run
+                // left that has made room is in the thread already.
+                Some(run) if !is_known(run) => has_adopted |= self.adopt(run).is_some(),
+                Some(_) => {}
+                None => far.extend(self.stored(view, run)),
+            }
+        }
+        let elsewhere = self.elsewhere(view, &far).await?;
+        far.retain(|far| far.run.status().is_terminal() && !far.run.is_rolled_back());
+        far.sort_by_key(|far| Mark::of(&far.run.row()));
+        for (tracked, end) in awaiting {
+            let before = self.last_before(view, thread, (tracked.id, end)).await?;
+            self.take_left(view, thread, before.as_ref()).await?;
+            tracked.know_base();
+        }
+        self.take_left(view, thread, far.last()).await?;
+        thread.see(elsewhere);
+        Ok(has_adopted)
+    }
+
+    /// Lists the newest runs of a thread, and all that are live.
+    async fn newest_and_live(&self, view: &View, thread: Uuid) -> Result<Vec<RunView>, Refusal> {
+        let is_own = |run: &RunView| Asked::of(run).is_some();
+        let filter = of_thread(thread);
+        let page = view.list_with_inputs(filter.clone(), NEWEST_MAX, None, is_own).await?;
+        let (mut runs, has_more) = (page.runs, page.next.is_some());
+        if !has_more {
+            return Ok(runs);
+        }
+        let ended = RunStatus::ALL.into_iter().filter(|status| status.is_terminal());
+        let ended = ended.fold(filter.clone(), RunFilter::status);
+        let has_ended = runs.iter().any(|run| run.status().is_terminal());
+        let live = (filter.live(), LIVE_MAX);
+        let others = [Some(live), (!has_ended).then_some((ended, 1))];
+        for (filter, most) in others.into_iter().flatten() {
+            let page = view.list_with_inputs(filter, most, None, is_own).await?;
+            let known: HashSet<_> = runs.iter().map(RunView::id).collect();
+            runs.extend(page.runs.into_iter().filter(|run| !known.contains(&run.id())));
+        }
+        Ok(runs)
+    }
+
+    async fn elsewhere(&self, view: &View, far: &[StoredRun]) -> Result<Elsewhere, Refusal> {
+        let mut live: Vec<_> = far.iter().filter(|far| far.is_live(self)).collect();
+        live.sort_by_key(|far| far.run.queued_at());
+        let mut elsewhere = Elsewhere::default();
+        for far in live {
+            elsewhere.since = Some(far.run.queued_at());
+            elsewhere.graph = Some(far.tracked.graph_keys());
+            if far.run.status() != RunStatus::Paused {
+                elsewhere.is_live = true;
+                continue;
+            }
+            elsewhere.interrupt = Interrupt::of(&far.run);
+            let so_far = self.folded_on_heap(view, far).await?;
+            elsewhere.so_far = so_far.current().map(Arc::clone);
+        }
+        Ok(elsewhere)
+    }
+
+    /// Takes in what a run left, if the thread does not have it yet.
+    async fn take_left(
+        &self,
+        view: &View,
+        thread: &Thread,
+        last: Option<&StoredRun>,
+    ) -> Result<(), Refusal> {
+        let Some(last) = last else { return Ok(()) };
+        if thread.left(self.engine()) >= Some(Mark::of(&last.run.row())) {
+            return Ok(());
+        }
+        // It is gone, or here by now, if it is not there.
+        let Some(run) = self.whole(view, &last.run).await? else { return Ok(()) };
+        let fold = self.folded_on_heap(view, &run).await?;
+        let (row, tracked) = (run.run.row(), run.tracked);
+        thread.take_left(&Left { tracked, row, fold });
+        Ok(())
+    }
+
+    /// Reads a run of a list again that is only in the store, with its report, which lists have
+    /// not: that has what the run returned.
+    pub(super) async fn whole(
+        &self,
+        view: &View,
+        listed: &RunView,
+    ) -> Result<Option<StoredRun>, LookupError> {
+        let whole = view.find_by_id(listed.id()).await?;
+        let whole = whole.filter(|whole| whole.queued_at() == listed.queued_at());
+        let whole = whole.filter(|whole| whole.live().is_none());
+        Ok(whole.and_then(|run| self.stored(view, run)))
+    }
+
+    async fn folded_on_heap(&self, view: &View, run: &StoredRun) -> Result<Fold, LookupError> {
+        let folded: Pin<Box<_>> = Box::pin(self.folded(view, run));
+        folded.await
+    }
+}
+
+pub(super) fn of_thread(id: Uuid) -> RunFilter {
+    RunFilter::new().label(SESSION, id.to_string())
+}
+
+/// How long an answer waits until it is stored what it says.
+const SETTLED_WAIT: Duration = Duration::from_secs(1);
+
+/// How many of the newest runs of a thread are looked at.
+const NEWEST_MAX: usize = 20;
+
+/// How many of its live ones besides.
+const LIVE_MAX: usize = 100;
+
+/// How often the store is looked at for what a run starts on, and the pause behind a look that has
+/// failed.
+const BASE_TRIES: u32 = 5;
+const BASE_PAUSE: Duration = Duration::from_secs(1);

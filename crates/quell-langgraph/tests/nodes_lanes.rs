@@ -1,0 +1,92 @@
+//! Runs of one thread through two nodes. Whether they overlap a witness in the bodies tells.
+
+use quell::testing::cluster::Nodes;
+use quell::{EngineConfig, Failure, Payload, RunContext};
+use quell_flow::Component;
+use quell_test_support::{Witness, ms, secs, soon, within};
+use serde_json::{Value, json};
+
+use crate::nodes::{soon_status, stored, two};
+use crate::talk::Server;
+
+/// Two servers with one component that is inside a witness while it works.
+fn witnessed() -> (Server, Server, Witness) {
+    let (nodes, witness) = (Nodes::new(secs(30)), Witness::new());
+    let server = |name: &str| {
+        let node = nodes.join(name);
+        let config = EngineConfig::new().node(node);
+        let seen = witness.clone();
+        let work = move |_: RunContext, input: Payload| {
+            let seen = seen.clone();
+            async move {
+                let _inside = seen.enter();
+                tokio::time::sleep(ms(3)).await;
+                Ok::<_, Failure>(input)
+            }
+        };
+        Server::serving_with(config, [Component::workflow("work", work)])
+    };
+    let (a, b) = (server("a"), server("b"));
+    (a, b, witness)
+}
+
+fn body(strategy: &str) -> Value {
+    json!({ "assistant_id": "work", "multitask_strategy": strategy, "input": {},
+        "if_not_exists": "create" })
+}
+
+#[tokio::test]
+async fn runs_of_one_thread_on_two_nodes_never_overlap() {
+    let (a, b, witness) = witnessed();
+    let thread = a.thread().await;
+    let path = format!("/threads/{thread}/runs");
+    let mut runs = Vec::new();
+    for nth in 0..20 {
+        let server = if nth % 2 == 0 { &a } else { &b };
+        let begun = server.post(&path, &body("enqueue")).await;
+        assert_eq!(begun.status.as_u16(), 200, "{nth}");
+        runs.push(begun.header("content-location").to_owned());
+    }
+    for run in &runs {
+        soon_status(&b, run, "success").await;
+    }
+    assert_eq!((witness.entered(), witness.most()), (20, 1));
+}
+
+#[tokio::test]
+async fn a_thread_that_another_node_works_on_is_busy() {
+    let (a, b, witness) = witnessed();
+    let thread = a.thread().await;
+    let path = format!("/threads/{thread}/runs");
+    let mut counts = [0, 0];
+    for nth in 0..40 {
+        let (first, second) = if nth % 2 == 0 { (&a, &b) } else { (&b, &a) };
+        let body = body("reject");
+        let both = tokio::join!(first.post(&path, &body), second.post(&path, &body));
+        for answer in [both.0, both.1] {
+            let status = answer.status.as_u16();
+            assert!(matches!(status, 200 | 409), "{status}");
+            counts[usize::from(status == 409)] += 1;
+        }
+    }
+    soon("all have ended", || witness.inside() == 0).await;
+    assert!(counts[0] > 0 && counts[1] > 0, "{counts:?}");
+    assert_eq!(witness.most(), 1);
+}
+
+#[tokio::test]
+async fn a_new_run_interrupts_that_of_another_node() {
+    let (a, b) = two();
+    let thread = a.thread().await;
+    let input = json!({ "ms": 60_000, "chunk_ms": 5, "tag": "old" });
+    let old = a.start(&thread, "slow", input).await;
+    a.until_ticking("old").await;
+    stored(&a, &old).await;
+    let new = json!({ "assistant_id": "echo", "multitask_strategy": "interrupt", "input": {},
+        "if_not_exists": "create" });
+    let path = format!("/threads/{thread}/runs/wait");
+    let new = b.post(&path, &new);
+    assert_eq!(within("it has its turn", new).await.status.as_u16(), 200);
+    a.assert_stopped("old").await;
+    assert_eq!(b.status(&old).await, "interrupted");
+}

@@ -1,0 +1,23 @@
+//! [`BEGUN`]: which member has begun the work of runs that others have by now.
+
+/// Notes who has begun the work of the runs that a member had, before others have them: also of
+/// those that have ended. What a service does is done elsewhere. What a member has given up is that
+/// of its name.
+pub(crate) const BEGUN: &str = "update hold h set boot = n.joined,
+        member = case when n.drained and n.name like '% (drained)'
+            then left(n.name, -length(' (drained)')) else n.name end
+    from node n, run r where n.name = $1 and r.node = n.name and r.ord = h.run
+    and (r.status < 3 or not r.quiescent)
+    and h.member is null and h.what not in ('node', 'remote')";
+
+/// As it is noted now of what members of the release before have taken over: a member is named
+/// behind what it had begun.
+pub(crate) const NAMED: &str = r"update hold set member = replace(name, '\\', '\')
+    where what = 'node' and member is null";
+
+/// See [`NAMED`].
+pub(crate) const BEGUN_BEFORE: &str = "update hold h
+    set (member, boot) = (select m.member, m.boot from hold m
+        where m.run = h.run and m.what = 'node' and m.nr > h.nr order by m.nr limit 1)
+    where h.member is null and h.what not in ('node', 'remote')
+    and exists (select 1 from hold m where m.run = h.run and m.what = 'node' and m.nr > h.nr)";

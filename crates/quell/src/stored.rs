@@ -1,0 +1,96 @@
+//! What a run tells of its store: its acceptance, its stops, its end.
+
+use quell_core::store::StoreError;
+use quell_core::{CancelRequest, Disposition};
+
+use crate::failure::SubmitError;
+use crate::node::wait::Wait;
+use crate::node::{State, flags};
+use crate::run::RunRef;
+
+impl RunRef {
+    /// Waits until the acceptance of a root is in the store. Without a store, and for a run below a
+    /// root, it yields at once.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the store knows the id or the key already, or cannot take the run. Then its body is
+    /// dropped without a poll, and the engine forgets the run.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe.
+    pub async fn accepted(&self) -> Result<(), SubmitError> {
+        let node = self.node();
+        let awaits = flags::AWAITS_STORE | flags::REFUSED | flags::ACCEPTANCE_STORED;
+        let is_known = |bits| match bits & awaits {
+            // Its body is dropped by then.
+            flags::REFUSED => bits & flags::QUIESCENT != 0,
+            // Of an attempt that waits for its answer to be stored the run was accepted long ago.
+            bits => bits & flags::ACCEPTANCE_STORED != 0 || bits == 0,
+        };
+        Wait::until(node, |_| is_known(node.flags()).then_some(())).await;
+        match node.refused_by_store() {
+            Some(error) => {
+                node.shared.undo(node);
+                Err(error)
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// Waits until all that was decided about the run so far is in the store: its acceptance, its
+    /// stops, its end. Events may still be on their way. Without a store it yields at once.
+    ///
+    /// A store that neither stores nor fails counts as in trouble after 30 s
+    /// ([`limits::STORE_ANSWER_WAIT`](crate::limits::STORE_ANSWER_WAIT)), so that nobody waits for
+    /// ever. A caller who may not wait so long puts a timeout of its own around this.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the store is in trouble now: the engine goes on trying, and a later call may tell
+    /// that all is stored. Fails for good if the store has refused something of the run.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe.
+    pub async fn stored(&self) -> Result<(), StoreError> {
+        let node = self.node();
+        Wait::until(node, |state: &State| node.stored(state)).await
+    }
+
+    /// As [`stored`](Self::stored), of the stops of the run alone: its end, if one of them has
+    /// ended it, may still be on its way.
+    ///
+    /// # Errors
+    ///
+    /// As [`stored`](Self::stored).
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe.
+    pub async fn stops_stored(&self) -> Result<(), StoreError> {
+        let node = self.node();
+        Wait::until(node, |state: &State| node.stops_stored(state)).await
+    }
+
+    /// As [`cancel`](Self::cancel), and waits until the stop is in the store: a successor of this
+    /// process never lets the run go on (I34). Of a run that has ended already it waits for the
+    /// end. The signal does not wait for the store. The error says that the stop is in effect here,
+    /// and not known to be durable.
+    ///
+    /// # Cancel safety
+    ///
+    /// The stop is in effect once this was polled, and is stored although the future was dropped.
+    pub async fn cancel_durably(
+        &self,
+        request: CancelRequest,
+    ) -> (Disposition, Result<(), StoreError>) {
+        let disposition = self.cancel(request);
+        let stored = match disposition {
+            Disposition::AlreadyTerminal { .. } => self.stored().await,
+            _ => self.stops_stored().await,
+        };
+        (disposition, stored)
+    }
+}
