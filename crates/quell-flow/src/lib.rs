@@ -40,8 +40,8 @@ pub use excerpt::{excerpt, is_braced, path_text, toml_words, unquoted};
 pub use guess::guess;
 pub use harmless::{is_plain, plain_begin, program_of};
 pub use interpret::{
-    ApprovalAsked, LinkedPlan, MissingOutput, NoAnswer, PartError, PastError, PlanPart, PlanPast,
-    Runner, approval_asked, check_answer,
+    LinkedPlan, MissingOutput, NoAnswer, PartError, PastError, PlanPart, PlanPast, Runner,
+    WaitAsked, check_answer, wait_asked,
 };
 pub use join::{Decision, End, Ended, Policy, QuorumUnreachable, SoFar, Verdict};
 pub use parallel::{

@@ -5,6 +5,7 @@ the run.
 """
 
 import asyncio
+import json
 
 import httpx
 import pytest
@@ -279,5 +280,89 @@ def test_what_is_not_there_is_a_404(client, kind):
         with pytest.raises(httpx.HTTPStatusError) as refused:
             await unknown.run(client, "hi")
         assert refused.value.response.status_code == 404
+
+    run(scenario())
+
+
+# Served by programs.toml and keys.toml; its plan is asking.json.
+ASKING = "asking"
+
+
+async def asks(client):
+    """A run of it has asked its first question."""
+    session = fresh("session")
+    paused = await client.run_workflow(ASKING, "hi", session_id=session, headers=HEADERS)
+    return paused, session
+
+
+async def answered(client, paused, session, how):
+    """As a program does that knows the client: what is asked, resolved and sent back."""
+    (asked,) = paused.step_requirements
+    how(asked)
+    assert asked.is_resolved
+    return await client.continue_workflow_run(
+        ASKING, paused.run_id, [asked], session_id=session, headers=HEADERS
+    )
+
+
+def status(over):
+    return getattr(over.status, "value", over.status)
+
+
+def test_a_plan_asks_and_the_client_confirms_and_puts_in(client):
+    async def scenario():
+        paused, session = await asks(client)
+        (asked,) = paused.step_requirements
+        assert status(paused) == "PAUSED"
+        assert (asked.step_id, asked.confirmation_message) == ("ok", "send it?")
+        assert asked.needs_confirmation and not asked.needs_user_input
+
+        paused = await answered(client, paused, session, lambda asked: asked.confirm())
+        (asked,) = paused.step_requirements
+        assert status(paused) == "PAUSED"
+        assert (asked.step_id, asked.user_input_message) == ("who", "to whom?")
+        assert asked.needs_user_input and not asked.needs_confirmation
+
+        put_in = lambda asked: asked.set_user_input(answer="ada")
+        over = await answered(client, paused, session, put_in)
+        assert status(over) == "COMPLETED"
+        assert json.loads(over.content)["send"]["stdout"] == "sent to ada\n"
+        assert not over.step_requirements
+
+    run(scenario())
+
+
+def test_a_plan_asks_and_the_client_rejects(client):
+    async def scenario():
+        paused, session = await asks(client)
+        # Nothing is decided yet: it is asked again, and nothing has changed.
+        with pytest.raises(httpx.HTTPStatusError) as refused:
+            await client.continue_workflow_run(
+                ASKING,
+                paused.run_id,
+                paused.step_requirements,
+                session_id=session,
+                headers=HEADERS,
+            )
+        assert refused.value.response.status_code == 422
+        over = await answered(client, paused, session, lambda asked: asked.reject())
+        assert status(over) == "ERROR"
+
+    run(scenario())
+
+
+def test_a_run_that_asks_is_cancelled(client):
+    async def scenario():
+        paused, session = await asks(client)
+        await client.cancel_workflow_run(ASKING, paused.run_id, headers=HEADERS)
+        runs = f"{URL}/workflows/{ASKING}/runs"
+
+        async def over():
+            query = {"session_id": session}
+            async with httpx.AsyncClient(headers=HEADERS) as http:
+                now = (await http.get(f"{runs}/{paused.run_id}", params=query)).json()
+            return now if now["status"] != "PAUSED" else None
+
+        assert (await until(over))["status"] == "CANCELLED"
 
     run(scenario())

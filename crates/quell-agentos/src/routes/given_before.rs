@@ -9,7 +9,7 @@ use quell_http::{RunView, View, events_by_now, offload_if_large};
 use serde_json::Value;
 
 use crate::answer_form::AnswerForm;
-use crate::wire::pause::{confirmation, is_to};
+use crate::wire::pause::{is_to, said};
 use crate::wire::refusal::Refusal;
 
 /// Tells whether a form has the answer that the run was given at its last pause. Yields the number
@@ -43,7 +43,7 @@ pub(super) async fn given_before(
     let is_it = offload_if_large(bytes, async move {
         match (given, asked) {
             (Some(given), asked) => {
-                let said = asked.and_then(|asked| confirmation(field, &asked, &answer));
+                let said = asked.and_then(|asked| said(field, &asked, &answer).ok().flatten());
                 is_same(&given, said.as_ref().unwrap_or(&answer))
             }
             // The store keeps no answer of a run that has ended. Its questions are in the log.

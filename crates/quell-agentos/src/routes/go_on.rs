@@ -17,7 +17,7 @@ use crate::routes::extract::RunRequest;
 use crate::routes::given_before::given_before;
 use crate::routes::run_response::run_response_at_end;
 use crate::wire::kinds::names_of;
-use crate::wire::pause::{confirmation, is_to_others};
+use crate::wire::pause::{is_to_others, said};
 use crate::wire::refusal::{Refusal, no_answer};
 use crate::wire::status::status;
 
@@ -48,13 +48,14 @@ pub(super) async fn go_on(
     let (asked, given) = (pause.request.clone(), answer.clone());
     let bytes = asked.len() + given.len();
     let read = offload_if_large(bytes, async move {
-        (is_to_others(field, &asked, &given), confirmation(field, &asked, &given))
+        (is_to_others(field, &asked, &given), said(field, &asked, &given))
     });
-    let (is_to_others, confirmation) = read.await?;
+    let (is_to_others, said) = read.await?;
     if is_to_others {
         return Err(asks_another(&found));
     }
-    let answer = confirmation.unwrap_or(answer);
+    let said = said.map_err(|error| Refusal::invalid(vec![no_answer(field, &error)]))?;
+    let answer = said.unwrap_or(answer);
     let charge = charge(view, &form)?;
     // Nothing is written while it is paused: what comes behind this is of the next attempt.
     let last = if form.is_stream { last_seq(view, &found).await } else { 0 };

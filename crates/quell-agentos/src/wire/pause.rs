@@ -1,12 +1,12 @@
 //! [`paused`], [`continued`] and [`add`]: what is shown of a run that waits for an answer, and
-//! [`confirmation`], what the clients answer to a step for approval (contract, section 7).
+//! [`said`], what the clients answer to a step that waits (contract, section 7).
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashSet};
 use std::fmt;
 
 use quell::Payload;
-use quell_flow::{ApprovalAsked, approval_asked};
+use quell_flow::{WaitAsked, wait_asked};
 use serde::Deserialize;
 use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::json;
@@ -48,7 +48,7 @@ pub(crate) fn add(out: &mut Object, role: Role, request: &Payload) {
     let mut given: BTreeMap<String, Payload> = request.parse().unwrap_or_default();
     let name = if role == Role::Workflow { STEP_REQUIREMENTS } else { "requirements" };
     let list = given.remove(name).and_then(|list| objects(&list));
-    let asked = || approval_asked(request).filter(|_| role == Role::Workflow);
+    let asked = || wait_asked(request).filter(|_| role == Role::Workflow);
     let list = list.or_else(|| asked().map(|asked| vec![requirement(&asked)]));
     out.set(name, list.unwrap_or_default());
     if role != Role::Workflow
@@ -59,30 +59,90 @@ pub(crate) fn add(out: &mut Object, role: Role, request: &Payload) {
     out.set("request", request);
 }
 
-/// Makes what the clients of the contract look for of a step of a plan that asks for approval.
-fn requirement(asked: &ApprovalAsked) -> Object {
-    Object::from(json!({
-        "step_id": asked.step,
-        "step_name": asked.step,
-        "step_type": "Step",
-        "requires_confirmation": true,
-        "confirmation_message": asked.ask,
-        "on_reject": "cancel",
-    }))
+/// Makes what the clients of the contract look for of a step of a plan that waits.
+fn requirement(asked: &WaitAsked) -> Object {
+    let WaitAsked { step, ask, approve, .. } = asked;
+    Object::from(if *approve {
+        json!({
+            "step_id": step, "step_name": step, "step_type": "Step", "on_reject": "cancel",
+            "requires_confirmation": true, "confirmation_message": ask,
+        })
+    } else {
+        json!({
+            "step_id": step, "step_name": step, "step_type": "Step", "on_reject": "cancel",
+            "requires_user_input": true, "user_input_message": ask,
+            "user_input_schema": [{ "name": ANSWER, "field_type": "str", "required": true }],
+        })
+    })
 }
 
-/// Yields the yes or no that an answer to a step for approval has in the form of the clients: the
-/// list of what they were shown, confirmed or not. None if it is no such answer.
-pub(crate) fn confirmation(field: &str, request: &Payload, answer: &Payload) -> Option<Payload> {
-    #[derive(Deserialize)]
-    struct Confirmed {
-        step_id: Option<String>,
-        confirmed: Option<bool>,
+/// Yields the answer to a step of a plan that is in the form of the clients: the list of what they
+/// were shown, confirmed or not, or with what somebody has put in. None if it has another form: it
+/// is the answer as it is.
+///
+/// # Errors
+///
+/// Fails if it is such a list and nobody has put anything in. One that is neither confirmed nor
+/// rejected the run itself refuses.
+pub(crate) fn said(
+    field: &str,
+    request: &Payload,
+    answer: &Payload,
+) -> Result<Option<Payload>, NotPutIn> {
+    let Some(asked) = wait_asked(request).filter(|_| field == STEP_REQUIREMENTS) else {
+        return Ok(None);
+    };
+    let Ok(list) = answer.parse::<Vec<Resolved>>() else { return Ok(None) };
+    let is_it = |one: &Resolved| one.step_id.as_ref().is_none_or(|step| *step == asked.step);
+    let mut resolved = list.into_iter().filter(is_it);
+    if asked.approve {
+        return Ok(resolved.find_map(|one| one.confirmed).map(Payload::from));
     }
-    let asked = approval_asked(request).filter(|_| field == STEP_REQUIREMENTS)?;
-    let list: Vec<Confirmed> = answer.parse().ok()?;
-    let is_it = |one: &Confirmed| one.step_id.as_ref().is_none_or(|step| *step == asked.step);
-    list.into_iter().filter(is_it).find_map(|one| one.confirmed).map(Payload::from)
+    let Some(one) = resolved.find(|one| one.requires_user_input) else { return Ok(None) };
+    one.put_in().map(Some).ok_or(NotPutIn { step: asked.step })
+}
+
+/// What the clients say of a step that waits.
+#[derive(Deserialize)]
+struct Resolved {
+    step_id: Option<String>,
+    confirmed: Option<bool>,
+    #[serde(default)]
+    requires_user_input: bool,
+    user_input: Option<BTreeMap<String, Payload>>,
+    user_input_schema: Option<Vec<InputField>>,
+}
+
+/// A field that was shown, and what was put in.
+#[derive(Deserialize)]
+struct InputField {
+    name: String,
+    value: Option<Payload>,
+}
+
+impl Resolved {
+    /// Yields what was put in: of the one field that is shown its value, otherwise all fields.
+    fn put_in(self) -> Option<Payload> {
+        let mut fields = self.user_input.unwrap_or_default();
+        for InputField { name, value } in self.user_input_schema.unwrap_or_default() {
+            if let Some(value) = value {
+                fields.entry(name).or_insert(value);
+            }
+        }
+        fields.retain(|_, value| value.as_json() != "null");
+        match fields.len() {
+            0 => None,
+            1 if fields.contains_key(ANSWER) => fields.remove(ANSWER),
+            _ => Payload::json(&fields).ok(),
+        }
+    }
+}
+
+/// Nobody has put in what a step waits for.
+#[derive(Debug, thiserror::Error)]
+#[error("step `{step}` waits for `user_input`")]
+pub(crate) struct NotPutIn {
+    step: String,
 }
 
 /// Tells whether an answer, the list of this field, names questions, and none of those that are
@@ -105,9 +165,9 @@ fn names_asked(field: &str, request: &Payload, answer: &Payload) -> Option<bool>
         "requirements" => "id",
         _ => "step_id",
     };
-    let approval = approval_asked(request).filter(|_| field == STEP_REQUIREMENTS);
+    let step = wait_asked(request).filter(|_| field == STEP_REQUIREMENTS);
     let mut asked: HashSet<Cow<'_, str>> =
-        approval.iter().map(|asked| Cow::from(&*asked.step)).collect();
+        step.iter().map(|asked| Cow::from(&*asked.step)).collect();
     if asked.is_empty() {
         let mut request = serde_json::Deserializer::from_str(request.as_json());
         let list = ValueOf(field).deserialize(&mut request).ok()??;
@@ -217,3 +277,6 @@ fn objects(list: &Payload) -> Option<Vec<Object>> {
 
 /// The field of what the steps of a workflow wait for.
 const STEP_REQUIREMENTS: &str = "step_requirements";
+
+/// The field of what a step waits for that takes any answer.
+const ANSWER: &str = "answer";

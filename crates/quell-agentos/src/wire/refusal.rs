@@ -1,12 +1,12 @@
 //! [`Refusal`]: the answer to a request that is refused (contract, section 12).
 
 use std::borrow::Cow;
+use std::fmt;
 
 use axum::Json;
 use axum::http::header::RETRY_AFTER;
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
-use quell_flow::NoAnswer;
 use quell_http::{AccessError, BadKey, BodyError, JsonError, LookupError, Overdrawn, StartError};
 use serde_json::{Value, json};
 
@@ -220,7 +220,7 @@ pub(crate) fn too_long(loc: &[&str], max: usize) -> Value {
 }
 
 /// Complains about a field whose answer is none to what is asked.
-pub(crate) fn no_answer(field: &str, error: &NoAnswer) -> Value {
+pub(crate) fn no_answer(field: &str, error: &dyn fmt::Display) -> Value {
     let msg = error.to_string();
     json!({ "type": "value_error", "loc": ["body", field], "msg": msg, "input": null })
 }

@@ -38,4 +38,4 @@ pub use past::{PastError, PlanPast};
 pub use runner::Runner;
 #[cfg(feature = "test-util")]
 pub(crate) use runner::render_over;
-pub use wait::{ApprovalAsked, NoAnswer, approval_asked, check_answer};
+pub use wait::{NoAnswer, WaitAsked, check_answer, wait_asked};

@@ -1,6 +1,5 @@
 //! [`ask`] has the run of a plan wait for an answer, [`answered`] is the step that has it,
-//! [`check_answer`] tells before it is given whether it is one, and [`approval_asked`] what is to
-//! be approved.
+//! [`check_answer`] tells before it is given whether it is one, and [`wait_asked`] what is asked.
 
 use std::borrow::Cow;
 use std::error::Error;
@@ -105,41 +104,47 @@ pub(super) fn answered<R: Runner>(
 /// assert!(check_answer(&"a question of a component".into(), &"perhaps".into()).is_ok());
 /// ```
 pub fn check_answer(request: &Payload, answer: &Payload) -> Result<(), NoAnswer> {
-    match approval_asked(request) {
-        Some(asked) if approves(answer).is_none() => Err(NoAnswer { step: excerpt(&asked.step) }),
+    match wait_asked(request) {
+        Some(asked) if asked.approve && approves(answer).is_none() => {
+            Err(NoAnswer { step: excerpt(&asked.step) })
+        }
         _ => Ok(()),
     }
 }
 
-/// Reads what a step asks for approval, if a paused run asks that: see [`check_answer`].
+/// Reads what a step of a plan waits for, if a paused run asks that: an object with `step`, `ask` and
+/// nothing that such a step does not say.
 ///
 /// # Examples
 ///
 /// ```
 /// use quell::Payload;
-/// use quell_flow::approval_asked;
+/// use quell_flow::wait_asked;
 ///
 /// let asked = r#"{"step":"ok","ask":"deploy?","approve":true}"#;
-/// let asked = approval_asked(&Payload::from_json_text(asked).unwrap()).unwrap();
-/// assert_eq!((&*asked.step, &*asked.ask), ("ok", "deploy?"));
-/// assert_eq!(approval_asked(&"a question of a component".into()), None);
+/// let asked = wait_asked(&Payload::from_json_text(asked).unwrap()).unwrap();
+/// assert_eq!((&*asked.step, &*asked.ask, asked.approve), ("ok", "deploy?", true));
+/// assert_eq!(wait_asked(&"a question of a component".into()), None);
 /// ```
-pub fn approval_asked(request: &Payload) -> Option<ApprovalAsked> {
+pub fn wait_asked(request: &Payload) -> Option<WaitAsked> {
     // A list is none, although it could be read as one.
-    let is_object = request.as_json().trim_start().starts_with('{');
-    let asked = request.parse::<Request<'_>>().ok();
-    let Request { step, ask, .. } = asked.filter(|asked| is_object && asked.approve)?;
-    Some(ApprovalAsked { step: step.into(), ask: ask.into() })
+    if !request.as_json().trim_start().starts_with('{') {
+        return None;
+    }
+    let Request { step, ask, approve, .. } = request.parse().ok()?;
+    Some(WaitAsked { step: step.into(), ask: ask.into(), approve })
 }
 
-/// What a step of a plan asks for approval.
+/// What a step of a plan waits for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct ApprovalAsked {
+pub struct WaitAsked {
     /// The name of the step.
     pub step: String,
     /// The question.
     pub ask: String,
+    /// Whether the answer is yes or no; otherwise it is whatever is given.
+    pub approve: bool,
 }
 
 /// Why an answer is none to what a paused run asks. It says what is awaited.
