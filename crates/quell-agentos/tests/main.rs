@@ -24,6 +24,8 @@ mod nodes;
 mod nodes_trees;
 /// Runs that wait for an answer.
 mod pausing;
+/// Steps of plans that wait for an answer.
+mod pausing_steps;
 /// Cancel against completion.
 mod races;
 /// What is refused, and in which words.

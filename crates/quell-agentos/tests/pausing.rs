@@ -35,25 +35,11 @@ async fn ask_and_work(ctx: RunContext, _input: Payload) -> Result<Payload, Failu
     std::future::pending().await
 }
 
-/// Asks as a step of a plan does for approval, and yields the answer.
-async fn ask_approval(ctx: RunContext, _input: Payload) -> Result<Payload, Failure> {
-    let request = json!({ "step": "ök", "ask": "deploy?", "approve": true });
-    ctx.resumed_with().ok_or_else(|| ctx.pause(Payload::from(request)))
-}
-
-/// Asks as a step of a plan does that takes any answer, and yields it.
-async fn ask_anything(ctx: RunContext, _input: Payload) -> Result<Payload, Failure> {
-    let request = json!({ "step": "who", "ask": "to whom?" });
-    ctx.resumed_with().ok_or_else(|| ctx.pause(Payload::from(request)))
-}
-
 fn site() -> Site {
     let catalog = Catalog::new()
         .with(Component::agent("a", ask).resumable())
         .with(Component::team("t", ask).resumable())
         .with(Component::workflow("w", ask).resumable())
-        .with(Component::workflow("approval", ask_approval).resumable())
-        .with(Component::workflow("input", ask_anything).resumable())
         .with(Component::agent("worker", ask_and_work).resumable());
     let (options, engine) = (Options::default(), Engine::new());
     Site::made_of(Witness::default(), catalog, engine, options, Access::open())
@@ -66,16 +52,16 @@ const KINDS: [(&str, &str, &str); 3] = [
     ("/workflows/w", "Workflow", "step_requirements"),
 ];
 
-async fn create(site: &Site, path: &str, run: &str, more: &[(&str, &str)]) -> Answer {
+pub(crate) async fn create(site: &Site, path: &str, run: &str, more: &[(&str, &str)]) -> Answer {
     let own = [("message", "hi"), ("run_id", run), ("session_id", "s")];
     site.create(&format!("{path}/runs"), &[&own, more].concat()).await
 }
 
-async fn go_on(site: &Site, path: &str, run: &str, fields: &[(&str, &str)]) -> Answer {
+pub(crate) async fn go_on(site: &Site, path: &str, run: &str, fields: &[(&str, &str)]) -> Answer {
     site.create(&format!("{path}/runs/{run}/continue"), fields).await
 }
 
-async fn read(site: &Site, path: &str, run: &str) -> Value {
+pub(crate) async fn read(site: &Site, path: &str, run: &str) -> Value {
     site.get(&format!("{path}/runs/{run}?session_id=s")).await.json()
 }
 
@@ -111,92 +97,6 @@ async fn a_stream_ends_with_the_pause_and_the_continued_one_goes_on_to_the_end()
         assert_eq!(rest.last().unwrap()["content"], r#"[{"confirmed": true}]"#);
         let over = read(&site, path, &run).await;
         assert_eq!((&over["status"], over.get("request")), (&json!("COMPLETED"), None));
-    }
-}
-
-#[tokio::test]
-async fn a_step_for_approval_is_shown_as_the_client_reads_it_and_answered_as_it_answers() {
-    let (site, path) = (site(), "/workflows/approval");
-    let mut required = json!([{
-        "step_id": "ök", "step_name": "ök", "step_type": "Step", "requires_confirmation": true,
-        "confirmation_message": "deploy?", "on_reject": "cancel",
-    }]);
-    for (run, confirmed) in [("r1", true), ("r2", false)] {
-        let asked = create(&site, path, run, &[]).await.events();
-        assert_eq!(asked.last().unwrap()["step_requirements"], required);
-        assert_eq!(read(&site, path, run).await["step_requirements"], required);
-        // As Python spells it.
-        let answer = |required: &Value| required.to_string().replace('ö', "\\u00f6");
-        // What was shown, and nothing decided: it is asked again.
-        let shown = answer(&required);
-        let fields = [("step_requirements", &*shown), ("session_id", "s"), ("stream", "false")];
-        let again = go_on(&site, path, run, &fields).await;
-        assert_eq!(again.status, 422, "{}", again.text);
-        let other = r#"[{"step_id": "no", "confirmed": true}]"#;
-        let fields = [("step_requirements", other), ("session_id", "s"), ("stream", "false")];
-        assert_eq!(go_on(&site, path, run, &fields).await.status, 409);
-        required[0]["confirmed"] = confirmed.into();
-        let decided = answer(&required);
-        let fields = [("step_requirements", &*decided), ("session_id", "s"), ("stream", "false")];
-        // Sent again it is the same answer.
-        for _ in 0..2 {
-            let over = go_on(&site, path, run, &fields).await;
-            assert_eq!(over.status, 200, "{}", over.text);
-            assert_eq!(over.json()["content"], confirmed.to_string(), "{}", over.text);
-        }
-        required[0].as_object_mut().unwrap().remove("confirmed");
-    }
-}
-
-#[tokio::test]
-async fn a_step_that_takes_any_answer_is_shown_as_the_client_reads_it_and_gets_what_was_put_in() {
-    let (site, path) = (site(), "/workflows/input");
-    let shown = json!({
-        "step_id": "who", "step_name": "who", "step_type": "Step", "on_reject": "cancel",
-        "requires_user_input": true, "user_input_message": "to whom?",
-        "user_input_schema": [{ "name": "answer", "field_type": "str", "required": true }],
-    });
-    let put_in = |key: &str, value: Value| {
-        let mut shown = shown.clone();
-        shown[key] = value;
-        json!([shown])
-    };
-    let schema = |name, value| json!([{ "name": name, "value": value }, { "name": "more" }]);
-    for (run, answer, got) in [
-        ("r1", put_in("user_input", json!({ "answer": "ada" })), json!("ada")),
-        ("r2", put_in("user_input", json!({ "answer": 1.50 })), json!(1.50)),
-        ("r3", put_in("user_input", json!({ "to": "ada", "cc": null })), json!({ "to": "ada" })),
-        ("r4", put_in("user_input_schema", schema("answer", "ada")), json!("ada")),
-        ("r5", put_in("user_input_schema", schema("to", "ada")), json!({ "to": "ada" })),
-        // Forms of no client: the step gets them as they are spelt.
-        ("r6", json!("ada"), json!("ada")),
-        ("r7", json!([{ "name": "ada" }]), json!([{ "name": "ada" }])),
-    ] {
-        let asked = create(&site, path, run, &[]).await.events();
-        assert_eq!(asked.last().unwrap()["step_requirements"], json!([shown]));
-        assert_eq!(read(&site, path, run).await["step_requirements"], json!([shown]));
-        let go_on = async |answer: &Value| {
-            let text = answer.to_string();
-            let fields = [("step_requirements", &*text), ("session_id", "s"), ("stream", "false")];
-            go_on(&site, path, run, &fields).await
-        };
-        for nothing in [json!([shown]), put_in("user_input", json!({ "answer": null }))] {
-            let refused = go_on(&nothing).await;
-            assert_eq!(refused.status, 422, "{}", refused.text);
-            let why = &refused.json()["detail"][0]["msg"];
-            assert_eq!(*why, "step `who` waits for `user_input`", "{}", refused.text);
-        }
-        assert_eq!(go_on(&json!([{ "step_id": "no" }])).await.status, 409);
-        // Sent again it is the same answer.
-        for _ in 0..2 {
-            let over = go_on(&answer).await;
-            assert_eq!(over.status, 200, "{}", over.text);
-            let content = over.json()["content"].clone();
-            let is_it = content == got
-                || serde_json::from_str::<Value>(content.as_str().unwrap_or("")).ok().as_ref()
-                    == Some(&got);
-            assert!(is_it, "{run}: {content}");
-        }
     }
 }
 

@@ -9,7 +9,6 @@ use quell_http::{RunView, Service, View, Wait, newest};
 use serde_json::Value;
 use uuid::Uuid;
 
-use crate::allocated::Allocated;
 use crate::auth::Auth;
 use crate::directory::{Directory, Membership, Offer, team_of};
 use crate::options::{Operation, Options, Verdict};
@@ -21,15 +20,13 @@ pub(crate) struct App {
     options: Options,
     pub(crate) auth: Auth,
     pub(crate) directory: Directory,
-    pub(crate) allocated: Allocated,
 }
 
 impl App {
     pub(crate) fn new(service: Service, options: Options) -> Self {
         let auth = Auth::new(&service, &options);
         let directory = Directory::new(&options, service.catalog());
-        let allocated = Allocated::new(service.limits_of().owner_share_percent);
-        Self { service, options, auth, directory, allocated }
+        Self { service, options, auth, directory }
     }
 
     pub(crate) const fn options(&self) -> &Options {

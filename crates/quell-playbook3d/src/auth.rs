@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use crate::options::{Authenticate, CONTRACT, Options};
+use crate::tickets::Tickets;
 use crate::wire::Refusal;
 
 /// Checks both headers of a request, and makes what goes into them.
@@ -24,6 +25,7 @@ pub(crate) struct Auth {
     /// Accepts the platform's key, and nothing else.
     platform: Access,
     hook: Option<Authenticate>,
+    pub(crate) tickets: Tickets,
     /// The secret, or the platform's key, is one that this process has made for itself.
     is_own: bool,
     /// The log says that other servers have others.
@@ -36,6 +38,7 @@ impl Auth {
         let is_own = secrets.any(|secret| secret.as_deref().is_none_or(str::is_empty));
         let secret = given(options.token_secret.as_deref());
         let platform_key = given(options.platform_key.as_deref());
+        let tickets = Tickets::new(&secret);
         let (issuer, tokens) = signer(&secret);
         Self {
             service: service.clone(),
@@ -45,6 +48,7 @@ impl Auth {
             platform: Access::open().key(Key::new("platform", &platform_key)),
             platform_key,
             hook: options.authenticate.clone(),
+            tickets,
             is_own,
             has_told: AtomicBool::new(false),
         }

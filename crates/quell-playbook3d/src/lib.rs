@@ -29,7 +29,7 @@
 //! | `app` | the state of the routes; how a request finds its team, its quota and its run |
 //! | `auth` | who holds a key or a token, and the tokens that are made |
 //! | `directory` | the teams and workflows of the service, and who may see which |
-//! | `allocated` | run ids that were handed out before there is a run |
+//! | `tickets` | run ids that are handed out before there is a run |
 //! | `options` | what an embedder chooses |
 //! | `wire` | what is on the wire: pure functions from requests, and to answers |
 //!
@@ -51,12 +51,12 @@
 //! # });
 //! ```
 
-mod allocated;
 mod app;
 mod auth;
 mod directory;
 mod options;
 mod routes;
+mod tickets;
 mod wire;
 
 #[doc = include_str!("contract.md")]

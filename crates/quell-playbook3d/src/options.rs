@@ -40,8 +40,9 @@ pub struct Options {
     /// waits. Defaults to 5 s. Zero answers at once.
     #[serde(rename = "cancel_wait_ms", deserialize_with = "quell_http::millis")]
     pub cancel_wait: Duration,
-    /// The secret that signs bearer tokens (HS256). Defaults to a random secret of this process,
-    /// whose tokens are invalid after a restart, and on every other node. Empty counts as none.
+    /// The secret that signs bearer tokens (HS256), and marks the ids of `get_run_id`. Defaults to
+    /// a random secret of this process, whose tokens and ids are unknown after a restart, and on
+    /// every other node. Empty counts as none.
     pub token_secret: Option<String>,
     /// How long the tokens of `get-tokens` are good for. Defaults to 1 h. With zero they expire at
     /// once, but for the ten seconds by which clocks may differ.

@@ -104,3 +104,28 @@ async fn an_id_that_another_node_has_is_in_use() {
     let refused = far.call(Method::POST, &path, Body::from(body)).await;
     refused.assert_refused(400, IN_USE);
 }
+
+#[tokio::test]
+async fn an_id_that_one_node_has_handed_out_is_cancelled_and_started_on_others() {
+    let mut options = Options::default();
+    options.token_secret = Some("s3cret".into());
+    let (a, b) = two_with(&options);
+    let (near, far) = (a.alice().await, b.alice().await);
+    let id = near.get("/get_run_id").await.body["run_id"].as_str().expect("an id").to_owned();
+    let told = far.cancel(ALPHA, &id).await;
+    assert_eq!((told.status.as_u16(), told.header("quell-disposition")), (200, Some("reserved")));
+    let body = json!({ "id": SLOW, "inputs": { "message": "tick_ms=1 probe=never" } });
+    let path = format!("/run_workflow/{ALPHA}/{id}");
+    assert_eq!(near.post(&path, body.to_string()).await.status, 200);
+    assert_eq!(a.run(&id).ended().await.status, RunStatus::Cancelled);
+    assert_eq!(a.ticks("never"), 0, "it never executes");
+    a.run(&id).stored().await.unwrap();
+    // Used up.
+    let again = far.cancel(ALPHA, &id).await;
+    assert_eq!(again.header("quell-disposition"), Some("already-terminal"));
+    // Of a server with another secret it is an id as any other.
+    let strange = b.alice().await.get("/get_run_id").await.body["run_id"].clone();
+    let other = Lab::new();
+    let told = other.alice().await.cancel(ALPHA, strange.as_str().expect("an id")).await;
+    assert_eq!((told.status.as_u16(), told.header("quell-disposition")), (404, Some("unknown")));
+}

@@ -68,7 +68,6 @@ def test_a_known_run_is_204_and_its_work_stops(action):
     assert cancel(by_ids(thread, run), **query).status_code == 404
 
 
-@pytest.mark.skipif(len(NODES) > 1, reason="each node keeps the runs of a thread apart by itself")
 @pytest.mark.parametrize("selected", ["pending", "running", "all"])
 def test_runs_are_selected_by_status(selected):
     probe, thread, run = live()

@@ -301,7 +301,6 @@ async def test_bulk_cancel_by_status_stops_a_hundred_runs(client):
     assert [Probe(probe).ticks() for probe in probes] == before
 
 
-@pytest.mark.skipif(len(NODES) > 1, reason="each node keeps the runs of a thread apart by itself")
 async def test_bulk_cancel_by_ids_reaches_the_live_ones(client):
     probe = tag()
     thread = (await client.threads.create())["thread_id"]
@@ -367,7 +366,6 @@ async def test_stateless_runs_leave_nothing(client):
         await client.threads.get(run["thread_id"])
 
 
-@pytest.mark.skipif(len(NODES) > 1, reason="each node keeps the runs of a thread apart by itself")
 async def test_runs_of_a_thread_queue_up_or_are_refused(client):
     thread = (await client.threads.create())["thread_id"]
     first = await client.runs.create(thread, GRAPHS["slow"], input={"ms": 300})

@@ -95,7 +95,6 @@ def test_a_stubborn_run_has_the_time_that_it_takes(unity, python, probe):
     probe.assert_still()
 
 
-@pytest.mark.skipif(len(NODES) > 1, reason="each node remembers stops of runs to come by itself")
 def test_an_allocated_id_can_be_canceled_before_its_run(python, probe):
     workflow = python.workflow("slow")
     run_id = python.call("GET", f"{python.api}/get_run_id").json()["run_id"]

@@ -112,8 +112,8 @@ pub fn check_answer(request: &Payload, answer: &Payload) -> Result<(), NoAnswer>
     }
 }
 
-/// Reads what a step of a plan waits for, if a paused run asks that: an object with `step`, `ask` and
-/// nothing that such a step does not say.
+/// Reads what a step of a plan waits for, if a paused run asks that: an object with `step`, `ask`
+/// and nothing that such a step does not say.
 ///
 /// # Examples
 ///

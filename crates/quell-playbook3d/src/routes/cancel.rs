@@ -56,12 +56,16 @@ async fn target(app: &App, view: &View, team: Uuid, run: Uuid) -> Result<Option<
     if let Some(found) = find(view, team, run).await? {
         return Ok(Some(Target::Run(found)));
     }
-    if app.allocated.has(view.principal().owner(), run) {
-        return Ok(Some(Target::Ticket));
+    let owner = view.principal().owner().map(|owner| &**owner);
+    if !app.auth.tickets.is_of(owner, run) {
+        return Ok(None);
     }
-    // A run uses its ticket up only when it is there. If neither was found, the run may have come
-    // between the two looks.
-    Ok(find(view, team, run).await?.map(Target::Run))
+    // A ticket is used up by its run, in whatever team that is. It may have come since the first
+    // look.
+    match view.find_by_id(RunId::from_uuid(run)).await? {
+        None => Ok(Some(Target::Ticket)),
+        Some(_) => Ok(find(view, team, run).await?.map(Target::Run)),
+    }
 }
 
 async fn cancel_run(app: &App, view: &View, run: &RunView) -> Result<Response, Refusal> {

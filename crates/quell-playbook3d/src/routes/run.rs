@@ -20,7 +20,7 @@ pub(super) async fn get_run_id(
     State(app): Shared,
     Caller(view): Caller,
 ) -> Result<Json<Value>, Refusal> {
-    let id = app.allocated.allocate(view.principal().owner());
+    let id = app.auth.tickets.issue(view.principal().owner().map(|owner| &**owner));
     Ok(Json(json!({ "run_id": id })))
 }
 
@@ -65,9 +65,5 @@ pub(super) async fn run_workflow(
         }
         Err(error) => return Err(error.into()),
     };
-    // After the start: a cancel that finds neither the run nor its ticket would answer 404.
-    if let Some(named) = &named {
-        app.allocated.consume(view.principal().owner(), named.id);
-    }
     Ok(Json(queued(&id_of(&run))).into_response())
 }
