@@ -93,6 +93,30 @@ async fn a_bulk_cancel_by_status_takes_what_it_names_and_nothing_else() {
 }
 
 #[tokio::test]
+async fn a_stop_of_a_thread_that_comes_late_does_not_reach_the_next_run() {
+    let server = Server::new();
+    let (thread, seen) = ticking(&server, "slow", "seen").await;
+    server.post(&format!("{seen}/cancel?wait=1"), &Value::Null).await;
+    let next = server.start(&thread, "slow", json!({"ms": LONG, "tag": "next"})).await;
+    server.until_ticking("next").await;
+    let body = json!({"status": "all", "thread_id": thread});
+    let late = server.saying("quell-if-run", id_of(&seen));
+    let answer = late.post("/runs/cancel?action=rollback", &body).await;
+    assert_eq!((answer.status.as_u16(), answer.header("quell-disposition")), (404, "unknown"));
+    assert_eq!(answer.json(), json!({"detail": "No runs found to cancel."}));
+    assert_eq!(server.status(&next).await, "running");
+    let bad = server.saying("quell-if-run", "");
+    assert_eq!(bad.post("/runs/cancel", &body).await.status, 422);
+    assert_eq!(server.status(&next).await, "running");
+    // Who saw it stops it.
+    let both = format!("{}, {}", id_of(&seen), id_of(&next));
+    let answer = server.saying("quell-if-run", &both).post("/runs/cancel", &body).await;
+    assert_eq!(answer.status, 204);
+    assert_eq!(server.status(&next).await, "interrupted");
+    server.assert_stopped("next").await;
+}
+
+#[tokio::test]
 async fn a_bulk_cancel_stops_a_hundred_runs() {
     let server = Server::new();
     let probes: Vec<_> = (0..100).map(|n| format!("hundred-{n}")).collect();

@@ -21,7 +21,7 @@ const GRAPHS = Object.fromEntries(
     PREFIX + name,
   ]),
 );
-const LONG = { ms: 30_000, chunk_ms: 20 };
+const LONG = { ms: 300_000, chunk_ms: 20 };
 
 const client = new Client({ apiUrl: URL, apiKey: KEY });
 const tag = () => `js-${randomUUID()}`;
@@ -44,7 +44,7 @@ async function ticks(probe) {
 }
 
 async function untilTicking(probe, bodies = 1) {
-  for (let i = 0; i < 500; i++) {
+  for (let i = 0; i < 3000; i++) {
     if (Object.keys((await witness(probe)).ticks).length >= bodies) return;
     await sleep(10);
   }

@@ -17,7 +17,7 @@ use crate::routes::body::read_json;
 use crate::routes::caller::Writer;
 use crate::routes::path::RunPath;
 use crate::routes::response::{json, set};
-use crate::wire::cancel::{Action, Selection, Until, answer, bulk_answer};
+use crate::wire::cancel::{Action, Seen, Selection, Until, answer, bulk_answer};
 use crate::wire::query::Pairs;
 use crate::wire::refusal::Refusal;
 use crate::wire::status::meaning;
@@ -84,8 +84,9 @@ pub(super) async fn many(
     body: Body,
 ) -> Result<Response, Refusal> {
     let selection = Selection::read(&read_json(&view, &headers, body).await?.keys)?;
-    let action = Action::of(query.get("action"));
-    let found = select(&app, &view, &selection).await?;
+    let (action, seen) = (Action::of(query.get("action")), Seen::read(&headers)?);
+    let mut found = select(&app, &view, &selection).await?;
+    found.retain(|run| seen.has(run.id().as_uuid()));
     let wait = Wait::terminal().at_most(app.options().settle);
     let request = action.request("/runs/cancel");
     let answers = view.cancel_all(&found, request, wait).await;

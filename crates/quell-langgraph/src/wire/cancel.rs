@@ -1,6 +1,8 @@
-//! [`Action`], [`Until`] and [`Selection`]: requests to cancel, and their answers.
+//! [`Action`], [`Until`], [`Selection`] and [`Seen`]: requests to cancel, and their answers.
 
-use axum::http::StatusCode;
+use std::collections::HashSet;
+
+use axum::http::{HeaderMap, StatusCode};
 use quell::{CancelRequest, Disposition, Payload, RunStatus};
 use uuid::Uuid;
 
@@ -126,6 +128,38 @@ impl Selection {
     }
 }
 
+/// The runs that the caller saw, if the header says so: a stop of a thread, or of a status, that
+/// comes late reaches none that has come since (contract, choice 14).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Seen(Option<HashSet<Uuid>>);
+
+impl Seen {
+    /// Reads the header: ids between commas. It may be repeated.
+    ///
+    /// # Errors
+    ///
+    /// Fails if any of it is no id: an empty header is no request to stop everything.
+    pub(crate) fn read(headers: &HeaderMap) -> Result<Self, Refusal> {
+        let mut lines = headers.get_all(IF_RUN).iter().peekable();
+        if lines.peek().is_none() {
+            return Ok(Self::default());
+        }
+        let none = || Refusal::invalid(format!("{IF_RUN}: must be UUIDs of runs"));
+        let mut seen = HashSet::new();
+        for line in lines {
+            for id in line.to_str().map_err(|_| none())?.split(',') {
+                seen.insert(Uuid::try_parse(id.trim()).map_err(|_| none())?);
+            }
+        }
+        Ok(Self(Some(seen)))
+    }
+
+    /// Tells whether a run is one of them, or may be any.
+    pub(crate) fn has(&self, run: Uuid) -> bool {
+        self.0.as_ref().is_none_or(|seen| seen.contains(&run))
+    }
+}
+
 fn read_status(status: &Payload) -> Result<Wanted, Refusal> {
     match status.parse::<String>().as_deref() {
         Ok("pending") => Ok(Wanted::Pending),
@@ -144,6 +178,9 @@ fn many_ids(ids: &Payload) -> Result<Vec<Uuid>, Refusal> {
     let ids: Vec<Payload> = ids.parse().map_err(|_| Refusal::invalid("run_ids: must be a list"))?;
     ids.iter().map(|id| one_id("run_ids", id)).collect()
 }
+
+/// The header with the runs that the caller saw.
+const IF_RUN: &str = "quell-if-run";
 
 /// What is said of runs that are not there.
 pub(crate) const NONE: &str = "No runs found to cancel.";
@@ -216,6 +253,27 @@ mod tests {
                 assert_eq!(refusal.status.as_u16(), 422);
             }
             assert_eq!(selection.ok(), expected, "{body}");
+        }
+    }
+
+    #[test]
+    fn a_caller_may_say_which_runs_they_saw() {
+        let (one, two, other) = (Uuid::from_u128(1), Uuid::from_u128(2), Uuid::from_u128(3));
+        let read = |lines: &[&str]| {
+            let mut headers = HeaderMap::new();
+            for line in lines {
+                headers.append(IF_RUN, line.parse().unwrap());
+            }
+            Seen::read(&headers)
+        };
+        let seen = |lines: &[&str]| [one, two, other].map(|run| read(lines).unwrap().has(run));
+        let (a, b) = (one.to_string(), two.simple().to_string().to_uppercase());
+        assert_eq!(seen(&[]), [true; 3]);
+        assert_eq!(seen(&[&a]), [true, false, false]);
+        assert_eq!(seen(&[&a, &b]), [true, true, false]);
+        assert_eq!(seen(&[&format!("{a}, {b}")]), [true, true, false]);
+        for bad in [&[""][..], &[&a, ""], &["*"], &[&format!("{a},")], &["é"]] {
+            assert_eq!(read(bad).unwrap_err().status.as_u16(), 422, "{bad:?}");
         }
     }
 
