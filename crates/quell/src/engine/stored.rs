@@ -231,23 +231,22 @@ impl Engine {
         &self,
         submitted: Result<RunHandle<T>, SubmitError>,
     ) -> Result<RunHandle<T>, SubmitError> {
-        let handle = match submitted {
-            Ok(handle) => handle,
+        let run = match &submitted {
+            Ok(handle) => Some(handle.run().clone()),
             // It is told of a run that is stored, or why that one was not.
-            Err(error @ (SubmitError::AlreadySubmitted(run) | SubmitError::LaneJoined(run))) => {
-                if let Some(run) = self.get(run) {
-                    run.accepted().await?;
-                }
-                return Err(error);
+            Err(SubmitError::AlreadySubmitted(run) | SubmitError::LaneJoined(run)) => {
+                self.get(*run)
             }
-            Err(error) => return Err(error),
+            Err(_) => None,
         };
-        handle.run().accepted().await?;
-        for before in handle.superseded() {
-            // Of a store in trouble they tell themselves: the new run is accepted, and they stop
-            // here, either way.
-            let _ = before.stops_stored().await;
+        if let Some(run) = run {
+            run.accepted().await?;
+            for before in run.superseded() {
+                // Of a store in trouble they tell themselves: the new run is accepted, and they
+                // stop here, either way.
+                let _ = before.stops_stored().await;
+            }
         }
-        Ok(handle)
+        submitted
     }
 }

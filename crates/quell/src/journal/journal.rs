@@ -149,6 +149,11 @@ impl<R: Recorded> Journal<R> {
         queue.wake(false);
     }
 
+    /// Forgets which events of a root were left out: it has no log in the store.
+    pub(crate) fn drop_gap(&self, root: RunId) {
+        self.queue.lock().gaps.remove(&root);
+    }
+
     /// Notes that it is known what became of an entry that a root leaves with: the store has it no
     /// longer, or keeps it.
     pub(crate) fn has_left(&self, root: RunId) {
@@ -229,7 +234,7 @@ impl<R: Recorded> Journal<R> {
         if done.are_stops {
             queue.stops_pending -= done.entries;
         } else {
-            queue.done += done.entries as u64;
+            queue.count_through(done.entries as u64);
         }
         queue.waiting.drain_into(wakers);
     }
