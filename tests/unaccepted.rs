@@ -102,6 +102,8 @@ async fn a_root_that_was_refused_in_trouble_leaves_the_run_that_has_its_id_as_it
         }
         store.set(Flow::Failing(full()));
         assert_eq!(same.accepted().await, Err(SubmitError::NotStored(full())));
+        let found = later.stored_run(known.id()).await.unwrap();
+        assert_eq!(found, before, "it hides no other run");
         store.set(Flow::Open);
         let report = within("down", later.shutdown(Shutdown::default())).await;
         assert_eq!(report.unstored, 0, "stopped: {is_stopped}");

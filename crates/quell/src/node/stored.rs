@@ -126,7 +126,7 @@ impl Node {
             }
             state.extra().remembered.take()
         };
-        journal.drop_gap(self.id);
+        journal.note_refused(self.id);
         let shared = &self.shared;
         if let Some(remembered) = remembered {
             shared.registry.give_back_stop(self, self.id, *remembered, shared.clock.now());
