@@ -182,8 +182,10 @@ impl CancelRequest {
         self
     }
 
-    /// Adds what a later request for the same run asks for: the first one stands, with its cause,
-    /// and takes the run back if any of them does (I6, I36).
+    /// Adds what a later request for the same run asks for, while nothing of the run executes: it
+    /// is to come, or its node is gone. The first one stands, with its cause, and takes the run
+    /// back if any of them does (I6, I36). Mode, grace and escalation of the later one are dropped
+    /// on purpose: the run ends at once, whatever they are.
     pub const fn merge(&mut self, later: &Self) {
         self.is_rollback |= later.is_rollback;
     }

@@ -203,7 +203,7 @@ impl View {
             Ok(started) => match started.run.accepted().await {
                 Ok(()) => {
                     let started = self.begun(started);
-                    stopped(&started.superseded).await;
+                    stopped(&started.run.superseded()).await;
                     return Ok(started);
                 }
                 Err(error) => {

@@ -30,6 +30,8 @@ pub enum Flow {
     Failing(StoreError),
     /// What comes is stored, and fails all the same.
     Doubtful(StoreError),
+    /// What comes fails, and is stored before what comes next, or when the test says so.
+    Late(StoreError),
 }
 
 /// A store in memory behind a valve, which remembers what it has stored.
@@ -40,6 +42,7 @@ pub struct Valve {
     flow: watch::Sender<Flow>,
     turns: tokio::sync::Mutex<()>,
     stored: Mutex<Vec<Vec<Record>>>,
+    late: Mutex<Vec<Vec<Record>>>,
     reads: Mutex<Reads>,
     gets_let: watch::Sender<usize>,
 }
@@ -66,9 +69,9 @@ impl Valve {
 
     fn of(store: Arc<MemoryStore>, boot: u32, flow: Flow) -> Arc<Self> {
         let (flow, turns) = (watch::Sender::new(flow), tokio::sync::Mutex::default());
-        let (stored, reads) = (Mutex::default(), Mutex::default());
+        let (stored, late, reads) = (Mutex::default(), Mutex::default(), Mutex::default());
         let gets_let = watch::Sender::new(usize::MAX);
-        Arc::new(Self { store, boot, flow, turns, stored, reads, gets_let })
+        Arc::new(Self { store, boot, flow, turns, stored, late, reads, gets_let })
     }
 
     /// Sets how it stands.
@@ -84,6 +87,16 @@ impl Valve {
     /// Lets so many reads of single runs pass, those before included. Those behind wait.
     pub fn let_gets(&self, count: usize) {
         self.gets_let.send_replace(count);
+    }
+
+    /// Stores what is late.
+    pub async fn land(&self) {
+        let late = std::mem::take(&mut *self.late.lock().expect("nobody panics here"));
+        for batch in late {
+            if self.store.append(batch.clone()).await.is_ok() {
+                self.stored.lock().expect("nobody panics here").push(batch);
+            }
+        }
     }
 
     /// Yields how many reads of single runs were asked for.
@@ -169,6 +182,11 @@ impl Store for Valve {
             if let Flow::Failing(error) = state {
                 return Err(error);
             }
+            if let Flow::Late(error) = state {
+                self.late.lock().expect("nobody panics here").push(batch);
+                return Err(error);
+            }
+            self.land().await;
             self.store.append(batch.clone()).await?;
             if let Flow::Doubtful(error) = state {
                 return Err(error);

@@ -151,7 +151,9 @@ impl RunSpec {
         Self::new(RunKind::Attempt, name)
     }
 
-    /// Brings an id. Defaults to a new one; one in use is refused.
+    /// Brings an id. Defaults to a new one; one in use is refused. A root is refused, too, if its
+    /// store has a run with the id; a run below a root has begun by then, and goes on: nothing of
+    /// it is stored.
     pub fn id(mut self, id: RunId) -> Self {
         self.id = Some(id);
         self

@@ -15,7 +15,8 @@ impl RunRef {
     /// # Errors
     ///
     /// Fails if the store knows the id or the key already, or cannot take the run. Then its body is
-    /// dropped without a poll, and the engine forgets the run.
+    /// dropped without a poll, and the engine forgets the run. This waits as long as the store
+    /// neither takes the run nor fails: who may not wait so long puts a timeout around it.
     ///
     /// # Cancel safety
     ///
@@ -37,6 +38,14 @@ impl RunRef {
             }
             None => Ok(()),
         }
+    }
+
+    /// Yields the runs whose place the run has taken in its lane
+    /// ([`OnBusy::CancelExisting`](crate::OnBusy::CancelExisting)), those of them that are in
+    /// memory still, if there is a store: what says that this run is accepted waits for their
+    /// [`stops_stored`](Self::stops_stored). Each of them is stopped by then.
+    pub fn superseded(&self) -> Vec<Self> {
+        self.node().superseded().into_iter().map(Self::new).collect()
     }
 
     /// Waits until all that was decided about the run so far is in the store: its acceptance, its

@@ -10,7 +10,8 @@ use crate::store::{Epoch, Unreadable};
 /// Some are refusals: the records contradict what is stored, and will do so again
 /// ([`is_refusal`](Self::is_refusal)). The others are trouble of the store itself. In both cases
 /// nothing of the append was acknowledged. After a refusal nothing of it is stored; after trouble
-/// it is all stored or nothing is, and a read says which.
+/// it is all stored or nothing is, perhaps only later: a read says which once an append that came
+/// after it was answered without trouble.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum StoreError {

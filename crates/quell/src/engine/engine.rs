@@ -167,12 +167,14 @@ impl Engine {
     /// outlives the process, and so are the stops of the runs whose place it takes
     /// ([`OnBusy::CancelExisting`](crate::OnBusy::CancelExisting)): no later process lets them go
     /// on. Without a store it does not wait. If the store is in trouble by then, the run is
-    /// accepted all the same, and [`RunRef::stops_stored`] of the others tells of theirs.
+    /// accepted all the same, and [`RunRef::stops_stored`] of the others tells of theirs. A repeat
+    /// with the same idempotency key waits for the same before it is told of the run.
     ///
     /// # Errors
     ///
     /// As [`submit`](Self::submit); and if the store knows the id or the key already, or cannot
-    /// take the run. Then its body was dropped without a poll.
+    /// take the run. Then its body was dropped without a poll, and its id, its key and the stop
+    /// that was remembered for it are left to the next one.
     ///
     /// # Cancel safety
     ///

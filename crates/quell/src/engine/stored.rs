@@ -81,11 +81,12 @@ impl Engine {
     pub async fn stored_run(&self, id: RunId) -> Result<Option<RunRecord>, StoreError> {
         let Some(journal) = &self.shared().journal else { return Ok(None) };
         // Asked before the read: what leaves later may be found by a read that began before.
-        if journal.is_leaving(id) {
-            return Ok(None);
-        }
+        let leaving = journal.leaving();
         let found = journal.store.get(id).await?;
-        Ok(found.filter(|record| !journal.is_leaving(record.accepted.root)))
+        let is_own = |record: &RunRecord| journal.is_own(record.accepted.epoch.boot());
+        let hides =
+            |record: &RunRecord| leaving.hides(record, || is_own(record)) || journal.hides(record);
+        Ok(found.filter(|record| !hides(record)))
     }
 
     /// Says why the store would refuse a root with this id, or with this idempotency key of its
@@ -163,7 +164,7 @@ impl Engine {
         let leaving = journal.leaving();
         let Pages { items, ends, next } = journal.store.list(filter, page).await?;
         let stays = |item: &Stored<RunRecord>| match item {
-            Ok(record) => !leaving.contains(record.accepted.root),
+            Ok(record) => !leaving.hides(record, || journal.is_own(record.accepted.epoch.boot())),
             Err(_) => true,
         };
         let (items, ends) = items.into_iter().zip(ends).filter(|(item, _)| stays(item)).unzip();
@@ -189,11 +190,17 @@ impl Engine {
     ) -> Result<Vec<Stored<RunEvent>>, StoreError> {
         let Some(journal) = &self.shared().journal else { return Ok(Vec::new()) };
         // As of a run: also what was read before it was forgotten is not shown.
-        if journal.is_leaving(root) {
+        if self.is_hidden(root).await? {
             return Ok(Vec::new());
         }
         let events = journal.store.events(root, after, limit).await?;
-        Ok(if journal.is_leaving(root) { Vec::new() } else { events })
+        Ok(if self.is_hidden(root).await? { Vec::new() } else { events })
+    }
+
+    /// Tells whether a root was forgotten, and the store may still have it.
+    async fn is_hidden(&self, root: RunId) -> Result<bool, StoreError> {
+        let journal = self.shared().journal.as_ref().filter(|journal| journal.is_leaving(root));
+        Ok(journal.is_some() && self.stored_run(root).await?.is_none())
     }
 
     /// Forgets a root that is stored and not in memory, with those below it. Yields when it is gone
@@ -231,23 +238,22 @@ impl Engine {
         &self,
         submitted: Result<RunHandle<T>, SubmitError>,
     ) -> Result<RunHandle<T>, SubmitError> {
-        let handle = match submitted {
-            Ok(handle) => handle,
+        let run = match &submitted {
+            Ok(handle) => Some(handle.run().clone()),
             // It is told of a run that is stored, or why that one was not.
-            Err(error @ (SubmitError::AlreadySubmitted(run) | SubmitError::LaneJoined(run))) => {
-                if let Some(run) = self.get(run) {
-                    run.accepted().await?;
-                }
-                return Err(error);
+            Err(SubmitError::AlreadySubmitted(run) | SubmitError::LaneJoined(run)) => {
+                self.get(*run)
             }
-            Err(error) => return Err(error),
+            Err(_) => None,
         };
-        handle.run().accepted().await?;
-        for before in handle.superseded() {
-            // Of a store in trouble they tell themselves: the new run is accepted, and they stop
-            // here, either way.
-            let _ = before.stops_stored().await;
+        if let Some(run) = run {
+            run.accepted().await?;
+            for before in run.superseded() {
+                // Of a store in trouble they tell themselves: the new run is accepted, and they
+                // stop here, either way.
+                let _ = before.stops_stored().await;
+            }
         }
-        Ok(handle)
+        submitted
     }
 }

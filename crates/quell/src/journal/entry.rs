@@ -82,8 +82,9 @@ pub(crate) trait Recorded: Send + Sync + Sized + 'static {
     /// Makes the record of an entry, or the two that are stored together.
     fn records(entry: &Entry<Self>, journal: &Journal<Self>) -> (Record, Option<Record>);
 
-    /// Yields the root that an entry takes back, if the store may have another run with its id.
-    fn doubted(entry: &Entry<Self>) -> Option<Doubted>;
+    /// Yields the root that an entry takes back, if the store may have another run with its id; and
+    /// an id that no run has.
+    fn doubted(entry: &Entry<Self>) -> Option<(Doubted, RunId)>;
 
     /// Tells the run that an entry is durable, and yields whom to wake for that: once for a whole
     /// append.
@@ -142,6 +143,14 @@ impl<R> Entry<R> {
             | Self::HoldBegan(..)
             | Self::Forgotten(..)
             | Self::TakenBack(..) => true,
+        }
+    }
+
+    /// Yields the run below a root that was accepted.
+    pub(crate) const fn accepted_below(&self) -> Option<&Arc<R>> {
+        match self {
+            Self::Accepted { run, parent: Some(_), .. } => Some(run),
+            _ => None,
         }
     }
 

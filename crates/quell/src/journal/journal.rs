@@ -24,7 +24,7 @@ use std::sync::Arc;
 use std::task::{Poll, Waker};
 use std::time::{Duration, Instant};
 
-use quell_core::store::{Epoch, Store, StoreError};
+use quell_core::store::{Epoch, RunRecord, Store, StoreError};
 use quell_core::{RunEvent, RunId, limits};
 
 use crate::foreign;
@@ -149,6 +149,14 @@ impl<R: Recorded> Journal<R> {
         queue.wake(false);
     }
 
+    /// Notes that a root was refused: it has no log in the store, and what has its id there may be
+    /// another run, which is hidden from nobody.
+    pub(crate) fn note_refused(&self, root: RunId) {
+        let mut queue = self.queue.lock();
+        queue.gaps.remove(&root);
+        queue.leaving.doubt(root);
+    }
+
     /// Notes that it is known what became of an entry that a root leaves with: the store has it no
     /// longer, or keeps it.
     pub(crate) fn has_left(&self, root: RunId) {
@@ -160,7 +168,12 @@ impl<R: Recorded> Journal<R> {
         self.queue.lock().leaving.clone()
     }
 
-    /// Tells whether a root is one of them.
+    /// Tells whether a run is of one of them.
+    pub(crate) fn hides(&self, record: &RunRecord) -> bool {
+        self.leaving().hides(record, || self.is_own(record.accepted.epoch.boot()))
+    }
+
+    /// Tells whether a root is one of them, or was refused and may be.
     pub(crate) fn is_leaving(&self, root: RunId) -> bool {
         self.queue.lock().leaving.contains(root)
     }
@@ -229,7 +242,7 @@ impl<R: Recorded> Journal<R> {
         if done.are_stops {
             queue.stops_pending -= done.entries;
         } else {
-            queue.done += done.entries as u64;
+            queue.count_through(done.entries as u64);
         }
         queue.waiting.drain_into(wakers);
     }

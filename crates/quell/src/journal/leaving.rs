@@ -4,31 +4,58 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use quell_core::RunId;
+use quell_core::store::RunRecord;
 
 use crate::sync::RandomState;
 
 /// Roots that were forgotten, and that the store may still have. Each is counted: a further run
 /// with the id of one may be forgotten before the first has left.
 ///
+/// Of a root that was refused nobody knows whether the store has it, or another run with its id,
+/// which is hidden from nobody.
+///
 /// A copy shares the ids. They are copied once if they change while somebody has one.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Leaving(Arc<HashMap<RunId, usize, RandomState>>);
+pub(crate) struct Leaving(Arc<HashMap<RunId, Count, RandomState>>);
+
+/// How many with one id are leaving.
+#[derive(Clone, Copy, Debug, Default)]
+struct Count {
+    all: usize,
+    /// One of them was refused.
+    is_refused: bool,
+}
 
 impl Leaving {
+    /// Tells whether a run is of a root that is leaving; `is_own` says whether this engine has
+    /// accepted it.
+    pub(crate) fn hides(&self, record: &RunRecord, is_own: impl FnOnce() -> bool) -> bool {
+        let count = self.0.get(&record.accepted.root);
+        count.is_some_and(|count| !count.is_refused || is_own())
+    }
+
+    /// Tells whether a root is leaving, or was refused and may be.
     pub(crate) fn contains(&self, root: RunId) -> bool {
         self.0.contains_key(&root)
     }
 
     pub(super) fn add(&mut self, root: RunId) {
-        *Arc::make_mut(&mut self.0).entry(root).or_default() += 1;
+        Arc::make_mut(&mut self.0).entry(root).or_default().all += 1;
+    }
+
+    /// Notes that one of them was refused, if one is there.
+    pub(super) fn doubt(&mut self, root: RunId) {
+        if let Some(count) = Arc::make_mut(&mut self.0).get_mut(&root) {
+            count.is_refused = true;
+        }
     }
 
     /// Counts out one of those that were added.
     pub(super) fn remove(&mut self, root: RunId) {
         let roots = Arc::make_mut(&mut self.0);
         if let Some(count) = roots.get_mut(&root) {
-            *count -= 1;
-            if *count == 0 {
+            count.all -= 1;
+            if count.all == 0 {
                 roots.remove(&root);
             }
         }

@@ -10,6 +10,7 @@ mod append;
 mod doubted;
 mod entry;
 mod fit;
+mod giving_up;
 mod held;
 mod journal;
 mod leaving;

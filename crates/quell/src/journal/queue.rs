@@ -43,8 +43,11 @@ pub(super) struct Queue<R> {
     pub(super) pending: usize,
     /// Those of them that are stops.
     pub(super) stops_pending: usize,
-    /// Entries besides stops of which that is known, ever. They are stored in their order.
+    /// The first so many entries besides stops are through, ever: what became of them is known.
     pub(super) done: u64,
+    /// Further ones of which that is known, although not of all before them: roots are refused at
+    /// once when the store is in trouble.
+    pub(super) early: u64,
     /// Who waits until something is stored.
     pub(super) waiting: Waiters,
 }
@@ -88,6 +91,7 @@ impl<R> Queue<R> {
             pending: 0,
             stops_pending: 0,
             done: 0,
+            early: 0,
             waiting: Waiters::new(),
         }
     }
@@ -124,7 +128,16 @@ impl<R> Queue<R> {
 
     /// Yields how many entries besides stops are through when all that are pending now are.
     pub(super) const fn through(&self) -> u64 {
-        self.done + (self.pending - self.stops_pending) as u64
+        self.done + self.early + (self.pending - self.stops_pending) as u64
+    }
+
+    /// Counts entries besides stops of which it is known what became of them. Those that the writer
+    /// has taken came before those that still wait here.
+    pub(super) fn count_through(&mut self, entries: u64) {
+        self.early += entries;
+        if self.pending - self.stops_pending == self.entries.len() {
+            self.done += std::mem::take(&mut self.early);
+        }
     }
 
     /// Tells whether the engine is gone, and nothing is left to be stored.

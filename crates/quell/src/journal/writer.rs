@@ -11,13 +11,13 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-use quell_core::limits;
 use quell_core::store::{BoxFuture, Record, StoreError};
+use quell_core::{RunId, limits};
 
 use crate::foreign::couriers::Couriers;
 use crate::foreign::{self, Barred};
 use crate::journal::append::Append;
-use crate::journal::doubted::take_back;
+use crate::journal::doubted::{Doubted, look, take_back};
 use crate::journal::journal::Done;
 use crate::journal::look_behind::LookBehind;
 use crate::journal::queue::{BATCH_MAX, LINGER};
@@ -43,10 +43,20 @@ pub(crate) struct Writer<R> {
     pub(super) is_slow: bool,
     /// Until when a first entry that may linger need not wake it: more are likely to come.
     alert_until: Option<Instant>,
-    unaccepted: Unaccepted,
+    pub(super) unaccepted: Unaccepted<R>,
+    /// A run below a root whose id the store has: it is looked whether that is this very run.
+    in_doubt: Option<RunId>,
     behind: LookBehind,
     pub(super) couriers: Couriers,
     heard: Heard,
+}
+
+/// What is not known of the run of an entry.
+enum Doubt {
+    /// Whether the store has the root that is taken back; and an id that no run has.
+    Root(Doubted, RunId),
+    /// Whether it is this run, not another one, that the store has.
+    Below(Doubted),
 }
 
 /// What is called when an append was answered.
@@ -146,7 +156,8 @@ impl<R: Recorded> Writer<R> {
             rest,
             is_slow,
             alert_until,
-            unaccepted: Unaccepted::default(),
+            unaccepted: Unaccepted::new(),
+            in_doubt: None,
             behind: LookBehind::Due,
             couriers,
             heard,
@@ -170,14 +181,14 @@ impl<R: Recorded> Writer<R> {
             }
         }
         let (mut records, mut bytes) = (Vec::with_capacity(entries.len()), 0_usize);
-        let (mut count, mut doubted) = (0, None);
+        let (mut count, mut doubt) = (0, None);
         for entry in &entries {
-            // It is an append of its own, which begins with a look.
-            let doubts = R::doubted(entry);
-            if doubted.is_some() || (doubts.is_some() && !records.is_empty()) {
+            // It is an append of its own, which has a look in it.
+            let doubts = self.doubt_of(entry);
+            if doubt.is_some() || (doubts.is_some() && !records.is_empty()) {
                 break;
             }
-            doubted = doubts;
+            doubt = doubts;
             let (record, further) = R::records(entry, &self.journal);
             let of_further = further.as_ref().map_or(0, Record::bytes);
             bytes = bytes.saturating_add(record.bytes()).saturating_add(of_further);
@@ -200,24 +211,24 @@ impl<R: Recorded> Writer<R> {
         self.behind.begin(&entries, &self.journal);
         let slow_at = quell_core::lifecycle::later(sync::now(), limits::STORE_ANSWER_WAIT);
         let journal = Arc::clone(&self.journal);
-        let future: BoxFuture<'static, _> = match doubted {
-            Some(root) => Box::pin(take_back(journal, root, records)),
+        let future: BoxFuture<'static, _> = match doubt {
+            Some(Doubt::Root(root, nobody)) => Box::pin(take_back(journal, root, nobody, records)),
+            Some(Doubt::Below(run)) => Box::pin(look(journal, run, records)),
             None => Box::pin(async move { journal.store.append(records).await }),
         };
         let append = Append { entries, are_stops, slow_at, future };
         self.poll(append, cx)
     }
 
-    /// Tells roots that the store has refused that it has nothing of what they left behind that.
-    fn leave_out(&self, entries: Vec<Entry<R>>) {
-        // Nothing of it is lost: it is of no run.
-        let done = Done::of(&entries, false);
-        for entry in entries {
-            if let Some(run) = entry.run().map(|root| root.id()) {
-                R::refused(entry, &StoreError::Unknown { run });
-            }
+    /// Yields what is not known of the run of an entry, if that matters to how it is stored.
+    fn doubt_of(&self, entry: &Entry<R>) -> Option<Doubt> {
+        if let Some((root, nobody)) = R::doubted(entry) {
+            return Some(Doubt::Root(root, nobody));
         }
-        self.count_out(done, Wakers::new());
+        let run = entry.accepted_below()?.id();
+        self.in_doubt.filter(|in_doubt| *in_doubt == run)?;
+        let (Record::Accepted(accepted), _) = R::records(entry, &self.journal) else { return None };
+        Some(Doubt::Below(Doubted { run, at: accepted.at }))
     }
 
     /// Polls what is under way.
@@ -280,54 +291,8 @@ impl<R: Recorded> Writer<R> {
         self.count_out(done, wakers);
     }
 
-    fn give_up(&mut self, entries: Vec<Entry<R>>, are_stops: bool, error: &StoreError) {
-        let mut done = Done::of(&entries, are_stops);
-        for entry in entries {
-            let root = entry.run().filter(|_| entry.is_awaited()).map(|root| root.id());
-            let event = match &entry {
-                Entry::Event(_, event) => Some((event.root, event.seq)),
-                _ => None,
-            };
-            let is_of_none = event.is_some_and(|(root, _)| self.unaccepted.has(root));
-            let is_lost = R::refused(entry, error) && !is_of_none;
-            done.lost += usize::from(is_lost);
-            if let Some(root) = root {
-                let through = self.journal.lock().through();
-                self.unaccepted.note(root, through);
-            }
-            if let Some((root, seq)) = event.filter(|_| is_lost) {
-                let error = error.clone();
-                self.couriers.send_words(Box::new(move || {
-                    tracing::warn!(run.uuid = %root, seq, %error, "event was not stored");
-                }));
-            }
-        }
-        self.count_out(done, Wakers::new());
-    }
-
-    /// Gives up what the store has not taken by now, although an append of it may be under way.
-    fn give_up_all(&mut self) {
-        let (mut stops, mut others) = (Vec::new(), Vec::new());
-        for Append { entries, are_stops, future, slow_at: _ } in
-            self.stops.drain(..).chain(self.batch.take())
-        {
-            foreign::release(future);
-            if are_stops { stops.extend(entries) } else { others.extend(entries) }
-        }
-        stops.extend(std::mem::take(&mut self.again_stops).into_iter().flatten());
-        others.extend(std::mem::take(&mut self.again).into_iter().flatten());
-        let error = {
-            let mut queue = self.journal.lock();
-            others.append(&mut queue.take_all());
-            stops.append(&mut queue.stops);
-            queue.trouble().cloned().unwrap_or(StoreError::Closed)
-        };
-        self.give_up(stops, true, &error);
-        self.give_up(others, false, &error);
-    }
-
     /// Counts out entries after their runs were told, and wakes whoever waited for that.
-    fn count_out(&self, done: Done, mut wakers: Wakers) {
+    pub(super) fn count_out(&self, done: Done, mut wakers: Wakers) {
         self.journal.count_out(done, &mut wakers);
         foreign::wake(&self.couriers, wakers);
     }
@@ -335,6 +300,16 @@ impl<R: Recorded> Writer<R> {
     /// Finds the entry that a refusal means.
     fn refused(&mut self, mut entries: Vec<Entry<R>>, are_stops: bool, error: &StoreError) {
         if entries.len() <= 1 {
+            let below = entries.first().and_then(Entry::accepted_below).map(Arc::clone);
+            if let (Some(run), StoreError::Exists { .. }) = (&below, error)
+                && self.in_doubt.replace(run.id()) != Some(run.id())
+            {
+                return self.put_back(entries, are_stops);
+            }
+            if let Some(run) = below {
+                self.in_doubt = None;
+                self.unaccepted.note_below(&run);
+            }
             return self.give_up(entries, are_stops, error);
         }
         let second = entries.split_off(entries.len() / 2);

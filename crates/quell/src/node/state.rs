@@ -23,6 +23,7 @@ use crate::node::kept_holds::KeptHolds;
 use crate::node::outputs::SummarySets;
 use crate::node::pausing::Pausing;
 use crate::sync::waiters::Waiters;
+use crate::tables::reservations::Remembered;
 use crate::time::idle::IdleWatch;
 use crate::time::timers::TimerKey;
 use crate::time::times::Times;
@@ -139,6 +140,10 @@ pub(crate) struct RareState {
     pub(crate) rollback: bool,
     /// Why something of the run is not in the store and never will be.
     pub(crate) not_stored: Option<StoreError>,
+    /// The stops that were remembered for it, until its acceptance is stored.
+    pub(crate) remembered: Option<Box<Remembered>>,
+    /// The runs whose place it has taken in its lane. None of them is held by that.
+    pub(crate) superseded: Box<[Weak<Node>]>,
     /// What it has because it may be paused, or has asked its parent to be.
     pub(crate) pausing: Option<Box<Pausing>>,
 }
@@ -154,6 +159,13 @@ pub(crate) struct TokenLink {
 impl State {
     pub(crate) fn extra(&mut self) -> &mut RareState {
         self.extra.get_or_insert_default()
+    }
+
+    /// Notes that nobody is to have the stops that were remembered for the run: it is stored.
+    pub(crate) fn use_up_remembered(&mut self) {
+        if let Some(extra) = &mut self.extra {
+            extra.remembered = None;
+        }
     }
 
     /// Tells whether something may execute still that earlier attempts of the run have left, or

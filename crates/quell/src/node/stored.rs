@@ -8,7 +8,7 @@ use quell_core::{Cause, RunId, RunStatus, StopMode};
 use crate::failure::SubmitError;
 use crate::foreign;
 use crate::journal::{Doubted, Entry, Journal, Recorded};
-use crate::node::{Node, State, flags, records};
+use crate::node::{Node, Shared, State, flags, records};
 use crate::sync::waiters::Wakers;
 use crate::sync::{AtomicU16, Ordering};
 
@@ -21,16 +21,19 @@ impl Recorded for Node {
         records::of(entry, journal)
     }
 
-    fn doubted(entry: &Entry<Self>) -> Option<Doubted> {
-        let Entry::TakenBack(node, at) = entry else { return None };
-        let at = node.shared.clock.wall_at(*at);
-        node.is_refused().then(|| Doubted { run: node.id, at })
+    fn doubted(entry: &Entry<Self>) -> Option<(Doubted, RunId)> {
+        let Entry::TakenBack(node, _) = entry else { return None };
+        let Shared { clock, registry, .. } = &*node.shared;
+        node.is_refused().then(|| {
+            let at = clock.wall_at(node.lock().times.queued);
+            (Doubted { run: node.id, at }, registry.new_id(clock, clock.stamp(clock.now())))
+        })
     }
 
     fn stored(entry: Entry<Self>, wakers: &mut Wakers) {
         match entry {
             Entry::Accepted { run, .. } | Entry::Resumed(run, _) => {
-                run.settle_entry_for(wakers, flags::ACCEPTANCE_STORED, |_| {});
+                run.settle_entry_for(wakers, flags::ACCEPTANCE_STORED, State::use_up_remembered);
             }
             Entry::Ended(node, _) => node.settle_last(wakers, false),
             Entry::Quiesced(node, _) => node.settle_last(wakers, true),
@@ -105,14 +108,14 @@ impl Node {
         self.shared.journal.as_ref().map(|_| self.attempt())
     }
 
-    /// Marks a root as refused, takes it out of the store if that may have it, and frees its id and
-    /// its key, all before anybody is told.
+    /// Marks a root as refused, takes it out of the store if that may have it, and frees its id,
+    /// its key and the stop that was remembered for it, all before anybody is told.
     ///
     /// Invariant: when the id is free, all entries of this run are in the queue, and no further one
     /// comes. So whatever another run with this id leaves is stored behind them.
     fn refuse(self: &Arc<Self>, error: &StoreError) {
         let Some(journal) = &self.shared.journal else { return };
-        {
+        let remembered = {
             let mut state = self.lock();
             self.set(flags::REFUSED);
             state.extra().not_stored.get_or_insert_with(|| error.clone());
@@ -121,8 +124,18 @@ impl Node {
                 self.unstored.fetch_add(1, Ordering::Relaxed);
                 journal.push(Entry::TakenBack(Arc::clone(self), state.times.queued));
             }
+            state.extra().remembered.take()
+        };
+        journal.note_refused(self.id);
+        let shared = &self.shared;
+        if let Some(remembered) = remembered {
+            shared.registry.give_back_stop(self, self.id, *remembered, shared.clock.now());
         }
-        self.shared.undo(self);
+        shared.undo(self);
+        // One that has ended is not told again that it leaves.
+        if self.is_over() {
+            shared.retire(self, shared.clock.now());
+        }
     }
 
     /// Notes that the store has the run no longer, which was taken back.
@@ -372,8 +385,7 @@ impl Node {
 const fn is_there(entry: &Entry<Node>, error: &StoreError) -> bool {
     matches!(
         (entry, error),
-        (Entry::Accepted { .. }, StoreError::Exists { .. })
-            | (Entry::Event(..), StoreError::SeqTaken { .. })
+        (Entry::Event(..), StoreError::SeqTaken { .. })
             | (Entry::Stop(..) | Entry::Ended(..) | Entry::Started(..), StoreError::Ended { .. })
             | (Entry::Paused(..) | Entry::Resumed(..), StoreError::Ended { .. })
             | (Entry::HoldBegan(..), StoreError::Ended { .. })

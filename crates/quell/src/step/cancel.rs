@@ -1,6 +1,6 @@
 //! [`Node::cancel`] turns a request to stop into an input, and the effects of that into an answer.
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use quell_core::lifecycle::{Answer, Input, StopInput};
@@ -132,5 +132,17 @@ impl Node {
                 Disposition::Accepted { hard_deadline: hard }
             }
         }
+    }
+
+    /// Yields the roots whose place this run has taken, those of them that are in memory. Each of
+    /// them is stopped by then: the thread that submits this run may not have come that far.
+    pub(crate) fn superseded(&self) -> Vec<Arc<Self>> {
+        let before: Vec<_> = {
+            let state = self.lock();
+            let taken = state.extra.iter().flat_map(|extra| &extra.superseded);
+            taken.filter_map(Weak::upgrade).collect()
+        };
+        self.stop_superseded(&before);
+        before
     }
 }

@@ -162,6 +162,7 @@ impl Shared {
         charge.keep();
         node.rearm(&mut state);
         let request = self.registry.take_stop(node.id, node.stop_scopes(), now);
+        let request = request.and_then(|remembered| remembered.request());
         let stop = request.map(|request| {
             let input = Input::Stop(node.stop_input(&request, None));
             let why = StopOrigin { request: Some(&request), ..StopOrigin::default() };

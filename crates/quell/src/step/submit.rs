@@ -20,6 +20,7 @@ use crate::sync::Ordering;
 use crate::sync::waiters::Wakers;
 use crate::tables::admission::Entered;
 use crate::tables::ledger::Full;
+use crate::tables::reservations::Remembered;
 
 impl Shared {
     /// Accepts a root. Yields the roots whose place it has taken too, which are stopped.
@@ -84,7 +85,16 @@ impl Shared {
             node.hold_back();
             self.admission.enter(node, now).map(|entered| Some(Box::new(entered)))
         };
-        let claimed = self.enter(node, &mut node.lock(), false, now, wakers, admit)?;
+        let mut state = node.lock();
+        let claimed = self.enter(node, &mut state, false, now, wakers, admit)?;
+        if let (Some(entered), _) = &claimed
+            && self.journal.is_some()
+            && !entered.superseded.is_empty()
+        {
+            // Before a repeat finds the run, which waits for them as well.
+            state.extra().superseded = entered.superseded.iter().map(Arc::downgrade).collect();
+        }
+        drop(state);
         charge.keep();
         if let Some((key, keys)) = &mut key {
             keys.claim(node.owner(), key, node.id);
@@ -220,10 +230,15 @@ impl Shared {
         if self.journal.is_some() {
             node.journal_acceptance(state);
         }
-        let request = self.registry.take_stop(node.id, node.stop_scopes(), now);
+        let remembered = self.registry.take_stop(node.id, node.stop_scopes(), now);
         node.write_queued(state, shielded, now, wakers);
         if let Some(at) = state.life.next_wakeup() {
             state.armed = self.control.rearm(node, None, Some(self.clock.ticks(at)));
+        }
+        let request = remembered.as_ref().and_then(Remembered::request);
+        if is_root && self.journal.is_some() && remembered.is_some() {
+            // If the store refuses the run, the next one has them.
+            state.extra().remembered = remembered.map(Box::new);
         }
         let stop = request.map(|request| {
             let input = Input::Stop(node.stop_input(&request, None));
@@ -280,7 +295,7 @@ impl Node {
     }
 
     /// Stops the roots whose place this run has taken.
-    fn stop_superseded(&self, superseded: &[Arc<Self>]) {
+    pub(super) fn stop_superseded(&self, superseded: &[Arc<Self>]) {
         let request = self.superseding();
         for run in superseded {
             run.cancel(&request);

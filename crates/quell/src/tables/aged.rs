@@ -122,6 +122,11 @@ impl<K: Clone + Eq + Hash, V> Aged<K, V> {
         Some(&mut entry.value)
     }
 
+    /// Yields when the time of an entry is over, if there is one.
+    pub(crate) fn until(&self, key: &K) -> Option<Instant> {
+        self.entries.get(key).map(|entry| entry.until)
+    }
+
     /// Removes an entry. If its time is not over, yields it with its age: a number that is lower
     /// the older it is.
     pub(crate) fn remove(&mut self, key: &K, now: Instant) -> Option<(u64, V)> {

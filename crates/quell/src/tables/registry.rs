@@ -26,7 +26,7 @@ use crate::stop_scope::StopScope;
 use crate::sync::waiters::{Key, Offer, Waiters, Wakers};
 use crate::sync::{AtomicU64, DashMap, MapEntry, Mutex, Ordering};
 use crate::tables::ids::{IdHash, Ids};
-use crate::tables::reservations::Reservations;
+use crate::tables::reservations::{Remembered, Reservations};
 use crate::time::clock::{Clock, Ticks};
 
 /// The runs of an engine by id; `R` is what a run is.
@@ -95,8 +95,22 @@ impl<R> Registry<R> {
         id: RunId,
         scopes: &[StopScope],
         now: Instant,
-    ) -> Option<Box<CancelRequest>> {
+    ) -> Option<Remembered> {
         self.reserved.take(id, scopes, now)
+    }
+
+    /// Gives back the stops that were remembered for a run that was refused after it had entered,
+    /// and has its id still: the next one is to find them. So they are there before it has left.
+    pub(crate) fn give_back_stop(
+        &self,
+        run: &Arc<R>,
+        id: RunId,
+        remembered: Remembered,
+        now: Instant,
+    ) {
+        if self.get(id).is_some_and(|held| Arc::ptr_eq(&held, run)) {
+            self.reserved.give_back(remembered, now);
+        }
     }
 
     pub(crate) fn get(&self, id: RunId) -> Option<Arc<R>> {

@@ -30,6 +30,28 @@ pub(crate) struct Reservations {
     stops: Mutex<Aged<Address, Box<CancelRequest>>>,
 }
 
+/// The stops that were remembered for one run, the first one first; there is one.
+#[derive(Debug)]
+pub(crate) struct Remembered(Vec<Stop>);
+
+#[derive(Debug)]
+struct Stop {
+    of: Address,
+    request: Box<CancelRequest>,
+    /// Until when it is remembered.
+    until: Instant,
+}
+
+impl Remembered {
+    /// Yields what the run is asked: the first stop, with a rollback if one of them asks for it.
+    pub(crate) fn request(&self) -> Option<Box<CancelRequest>> {
+        let mut stops = self.0.iter().map(|stop| &stop.request);
+        let mut first = stops.next()?.clone();
+        stops.for_each(|later| first.merge(later));
+        Some(first)
+    }
+}
+
 /// The run to come: its id, and the scope that it has to be in, if any.
 type Address = (RunId, Option<StopScope>);
 
@@ -74,36 +96,42 @@ impl Reservations {
         found
     }
 
-    /// Takes the stop for a run that is in the registry: of several the first, with a rollback if
-    /// one of them asks for it. The others go with it, for the id is in use now.
+    /// Takes the stops for a run that is in the registry: of several the first counts. The others
+    /// go with it, for the id is in use now.
     #[inline]
-    pub(crate) fn take(
-        &self,
-        id: RunId,
-        scopes: &[StopScope],
-        now: Instant,
-    ) -> Option<Box<CancelRequest>> {
-        if self.count.load(Ordering::SeqCst) == 0 { None } else { self.take_first(id, scopes, now) }
+    pub(crate) fn take(&self, id: RunId, scopes: &[StopScope], now: Instant) -> Option<Remembered> {
+        if self.count.load(Ordering::SeqCst) == 0 { None } else { self.take_all(id, scopes, now) }
     }
 
-    fn take_first(
-        &self,
-        id: RunId,
-        scopes: &[StopScope],
-        now: Instant,
-    ) -> Option<Box<CancelRequest>> {
+    fn take_all(&self, id: RunId, scopes: &[StopScope], now: Instant) -> Option<Remembered> {
         let scopes = scopes.iter().copied().map(Some);
         let mut stops = self.stops.lock();
-        let taken =
-            [None].into_iter().chain(scopes).filter_map(|scope| stops.remove(&(id, scope), now));
+        let taken = [None].into_iter().chain(scopes).filter_map(|scope| {
+            let until = stops.until(&(id, scope));
+            let (age, request) = stops.remove(&(id, scope), now)?;
+            Some((age, Stop { of: (id, scope), request, until: until? }))
+        });
         let mut taken: Vec<_> = taken.collect();
         self.count.store(stops.len(), Ordering::SeqCst);
         drop(stops);
         taken.sort_unstable_by_key(|(age, _)| *age);
-        let mut taken = taken.into_iter().map(|(_, stop)| stop);
-        let mut first = taken.next()?;
-        taken.for_each(|later| first.merge(&later));
-        Some(first)
+        let taken: Vec<_> = taken.into_iter().map(|(_, stop)| stop).collect();
+        (!taken.is_empty()).then_some(Remembered(taken))
+    }
+
+    /// Remembers stops again that were taken, for as long as they were to be. The run that has
+    /// taken them is in the registry still: none was remembered for it meanwhile.
+    pub(crate) fn give_back(&self, remembered: Remembered, now: Instant) {
+        let mut stops = self.stops.lock();
+        self.count.store(stops.len() + remembered.0.len(), Ordering::SeqCst);
+        for Stop { of, request, until } in remembered.0 {
+            if until > now {
+                let owner = request.asked_by().map(Into::into);
+                let bytes = request.bytes();
+                stops.put(of, request, (owner, bytes), (now, until));
+            }
+        }
+        self.count.store(stops.len(), Ordering::SeqCst);
     }
 
     #[cfg(feature = "test-util")]

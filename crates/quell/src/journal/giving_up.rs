@@ -1,0 +1,71 @@
+//! What the [`Writer`] does with what is not stored, and never will be.
+
+use quell_core::store::StoreError;
+
+use crate::foreign;
+use crate::journal::append::Append;
+use crate::journal::journal::Done;
+use crate::journal::{Entry, Recorded, Writer};
+use crate::sync::waiters::Wakers;
+
+impl<R: Recorded> Writer<R> {
+    /// Tells runs that the store has refused that it has nothing of what they left behind that.
+    pub(super) fn leave_out(&self, entries: Vec<Entry<R>>) {
+        // Nothing of a root is lost, or of what a run that is lost has done: it is of no run.
+        let mut done = Done::of(&entries, false);
+        for entry in entries {
+            done.lost += usize::from(entry.accepted_below().is_some());
+            if let Some(run) = entry.run().map(|run| run.id()) {
+                R::refused(entry, &StoreError::Unknown { run });
+            }
+        }
+        self.count_out(done, Wakers::new());
+    }
+
+    /// Tells runs that entries are not stored, and never will be.
+    pub(super) fn give_up(&mut self, entries: Vec<Entry<R>>, are_stops: bool, error: &StoreError) {
+        let mut done = Done::of(&entries, are_stops);
+        for entry in entries {
+            let root = entry.run().filter(|_| entry.is_awaited()).map(|root| root.id());
+            let event = match &entry {
+                Entry::Event(_, event) => Some((event.root, event.seq)),
+                _ => None,
+            };
+            let is_of_none = event.is_some_and(|(root, _)| self.unaccepted.has(root));
+            let is_lost = R::refused(entry, error) && !is_of_none;
+            done.lost += usize::from(is_lost);
+            if let Some(root) = root {
+                let through = self.journal.lock().through();
+                self.unaccepted.note(root, through);
+            }
+            if let Some((root, seq)) = event.filter(|_| is_lost) {
+                let error = error.clone();
+                self.couriers.send_words(Box::new(move || {
+                    tracing::warn!(run.uuid = %root, seq, %error, "event was not stored");
+                }));
+            }
+        }
+        self.count_out(done, Wakers::new());
+    }
+
+    /// Gives up what the store has not taken by now, although an append of it may be under way.
+    pub(super) fn give_up_all(&mut self) {
+        let (mut stops, mut others) = (Vec::new(), Vec::new());
+        for Append { entries, are_stops, future, slow_at: _ } in
+            self.stops.drain(..).chain(self.batch.take())
+        {
+            foreign::release(future);
+            if are_stops { stops.extend(entries) } else { others.extend(entries) }
+        }
+        stops.extend(std::mem::take(&mut self.again_stops).into_iter().flatten());
+        others.extend(std::mem::take(&mut self.again).into_iter().flatten());
+        let error = {
+            let mut queue = self.journal.lock();
+            others.append(&mut queue.take_all());
+            stops.append(&mut queue.stops);
+            queue.trouble().cloned().unwrap_or(StoreError::Closed)
+        };
+        self.give_up(stops, true, &error);
+        self.give_up(others, false, &error);
+    }
+}
