@@ -1,5 +1,6 @@
 //! [`render`]: the report of a run as a tree of text. A pure function of the rows.
 
+use std::collections::HashSet;
 use std::fmt::Write as _;
 
 use quell::{Abandoned, CauseKind, Counts, Payload, RunReport, RunRow, Work};
@@ -135,7 +136,10 @@ fn facts(
     // A root of which nothing executes has nothing below it that does.
     let is_over = row.quiescent || rows[0].quiescent;
     let title = if is_over { "left" } else { "running" };
-    facts.extend(row.abandoned.iter().map(|left| (title, abandoned(left, is_over))));
+    // Runs below this one may each have left the same: that is said once.
+    let mut told = HashSet::new();
+    let left = row.abandoned.iter().map(|left| abandoned(left, is_over));
+    facts.extend(left.filter(|text| told.insert(text.clone())).map(|text| (title, text)));
     if row.late_output > 0 {
         facts.push(("late", format!("{} writes after the end were refused", row.late_output)));
     }
@@ -288,6 +292,16 @@ nothing of it was found running
         lost.abandoned = vec![Abandoned::new(lost.run, "web-1".into(), Work::Node)];
         let text = draw(&[root.clone(), lost.clone()], Counts::default());
         assert!(text.contains("node web-1 was lost and may still execute\n"), "{text}");
+        // Of a run that goes on it is in the row of the root, once for each run that it had.
+        let had = [root.run, lost.run].map(|run| Abandoned::new(run, "web-1".into(), Work::Node));
+        let mut went_on = root.clone();
+        went_on.abandoned = had.into();
+        let text = draw(&[went_on], Counts::default());
+        assert_eq!(
+            text.matches("node web-1 was lost and may still execute\n").count(),
+            1,
+            "{text}"
+        );
         let says = "not quiescent: node web-1 was lost and may still execute something of it";
         assert!(text.contains(says) && text.contains("`quell nodes forget NAME`"), "{text}");
         // Somebody has said that it is gone: the row of the root alone knows.

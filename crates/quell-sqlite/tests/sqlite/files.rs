@@ -49,8 +49,10 @@ fn what_is_no_store_is_refused_and_stays_as_it_is() {
         assert!(SqliteReader::open(&other).is_err());
     }
     assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 3, "nothing stands beside them");
-    let error = SqliteStore::open(folder.path()).unwrap_err();
-    assert!(error.to_string().contains("is a folder, and a store is a file: "), "{error}");
+    for path in [folder.path(), Path::new("."), Path::new("..")] {
+        let error = SqliteStore::open(path).unwrap_err();
+        assert!(error.to_string().contains("is a folder, and a store is a file: "), "{error}");
+    }
 }
 
 #[test]
