@@ -61,14 +61,17 @@ impl View {
     ) -> StartError {
         let is_of_key = matches!(refused, StartError::KeyForgotten | StartError::IdInUse(_));
         let Some(once) = start.once.as_ref().filter(|_| is_of_key) else { return refused };
-        let Some(run) = self.started_by(once).or(run) else { return refused };
-        match self.find_by_id(run).await {
-            Ok(Some(RunView::Stored(found))) if self.has_started(found.accepted(), once) => {
-                StartError::StartedBefore(run)
+        // What memory has under the key by now may be a run that the store is to refuse as well.
+        for run in run.into_iter().chain(self.started_by(once)) {
+            match self.find_by_id(run).await {
+                Ok(Some(RunView::Stored(found))) if self.has_started(found.accepted(), once) => {
+                    return StartError::StartedBefore(run);
+                }
+                Ok(_) => {}
+                Err(_) => return StartError::NotStored,
             }
-            Ok(_) => refused,
-            Err(_) => StartError::NotStored,
         }
+        refused
     }
 
     /// Tells whether a stored run is the one that the principal has started with a key.

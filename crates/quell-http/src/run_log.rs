@@ -23,12 +23,14 @@ pub(crate) fn started(run: &RunRef, contract: Contract) {
 }
 
 /// Tells how a run ended, why if it failed, and how long it took from its acceptance on. The reason
-/// may quote what a program wrote on stderr.
+/// may quote what a program wrote on stderr. One that this engine has no more, and that has not
+/// ended, is not said to have: it is paused in the store, say, or another node has it.
 pub(crate) fn ended(run: &RunRef) {
     if !tracing::enabled!(tracing::Level::INFO) {
         return;
     }
     let row = run.row();
+    let what = if row.status.is_terminal() { "run ended" } else { "run left as it is" };
     let took = row.ended_at.and_then(|at| at.duration_since(row.queued_at).ok());
     tracing::info!(
         run.id = printable(&external_id(run)),
@@ -40,7 +42,7 @@ pub(crate) fn ended(run: &RunRef) {
         cause = row.cause.as_deref().map(|cause| cause.kind.as_str()),
         error = row.error.as_deref().map(|error| printable_to(error, ERROR_BYTES_MAX)),
         duration_ms = took.map(|took| u64::try_from(took.as_millis()).unwrap_or(u64::MAX)),
-        "run ended"
+        "{what}"
     );
 }
 

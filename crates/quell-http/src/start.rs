@@ -225,7 +225,7 @@ impl View {
         started
     }
 
-    /// Starts a run. Yields none if its lane has changed while this looked at it.
+    /// Starts a run. Yields none if its lane, or who has its key, has changed while this looked.
     fn try_start(&self, start: &Start, id: Option<RunId>) -> Option<Result<Started, StartError>> {
         let (service, mut spec) = (self.service(), self.spec(start, id));
         if let Some((key, OnBusy::CancelExisting | OnBusy::RollbackExisting)) = &start.lane {
@@ -251,7 +251,8 @@ impl View {
                 return Some(may_join.then(|| Started::before(run)).ok_or(refused));
             }
             Err(SubmitError::AlreadySubmitted(_) | SubmitError::KeyForgotten(_)) => {
-                return Some(self.replay(start).unwrap_or(Err(StartError::KeyForgotten)));
+                // Without an answer the store has refused that run just now, and the key is free.
+                return self.replay(start);
             }
             Err(error) => return Some(Err(StartError::from_submit(&error, start.id.as_deref()))),
         };

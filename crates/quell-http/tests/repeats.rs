@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::Router;
 use axum::http::StatusCode;
 use quell::store::{MemoryStore, Store};
-use quell::{EngineConfig, Recovery};
+use quell::{EngineConfig, Recovery, RunRef};
 use quell_http::{Access, Key, Service, router};
 use quell_test_support::{Flow, Valve, Witness};
 use serde_json::{Value, json};
@@ -79,6 +79,44 @@ async fn a_repeat_whose_run_is_only_in_the_store_is_answered_with_it_and_stops_n
         assert_eq!(again.json()["id"], run["id"], "{policy}");
         works_on(&site).await;
     }
+}
+
+/// The store refuses what a repeat has submitted. By then another one has submitted a run as well,
+/// which it refuses next.
+#[tokio::test]
+async fn repeats_that_come_while_the_store_refuses_others_are_answered_with_the_run_of_the_key() {
+    let first = in_lane("echo", None, "enqueue");
+    let (site, run) = another_in_its_lane(Some("K"), &first).await;
+    site.store.set(Flow::Shut { stops: false });
+    let engine = site.service.engine().clone();
+    let submitted = || {
+        let runs = engine.runs(&quell::RunFilter::new()).into_iter();
+        runs.filter(|run| run.label("external_id").is_none()).collect::<Vec<_>>()
+    };
+    let asks = |refused: Option<RunRef>| {
+        let (app, first) = (site.app.clone(), first.clone());
+        tokio::spawn(async move {
+            if let Some(refused) = refused {
+                assert!(refused.accepted().await.is_err());
+            }
+            create(&app, Some("K"), &first).await
+        })
+    };
+    let mut answers = vec![asks(None)];
+    soon("it is in memory", || submitted().len() == 1).await;
+    for _ in 0..8 {
+        answers.push(asks(None));
+        answers.push(asks(submitted().pop()));
+    }
+    for _ in 0..100 {
+        tokio::task::yield_now().await;
+    }
+    site.store.set(Flow::Open);
+    for answer in answers {
+        let answer = answer.await.unwrap();
+        assert_eq!((answer.status, &answer.json()["id"]), (StatusCode::OK, &run["id"]));
+    }
+    works_on(&site).await;
 }
 
 #[tokio::test]

@@ -1,5 +1,6 @@
 //! [`render`]: the report of a run as a tree of text. A pure function of the rows.
 
+use std::collections::HashSet;
 use std::fmt::Write as _;
 
 use quell::{Abandoned, CauseKind, Counts, Payload, RunReport, RunRow, Work};
@@ -135,7 +136,10 @@ fn facts(
     // A root of which nothing executes has nothing below it that does.
     let is_over = row.quiescent || rows[0].quiescent;
     let title = if is_over { "left" } else { "running" };
-    facts.extend(row.abandoned.iter().map(|left| (title, abandoned(left, is_over))));
+    // Runs below this one may each have left the same: that is said once.
+    let mut told = HashSet::new();
+    let left = row.abandoned.iter().map(|left| abandoned(left, is_over));
+    facts.extend(left.filter(|text| told.insert(text.clone())).map(|text| (title, text)));
     if row.late_output > 0 {
         facts.push(("late", format!("{} writes after the end were refused", row.late_output)));
     }
@@ -285,9 +289,11 @@ nothing of it was found running
         root.quiescent = false;
         let mut lost = row("slow", 1, RunStatus::Failed);
         lost.quiescent = false;
-        lost.abandoned = vec![Abandoned::new(lost.run, "web-1".into(), Work::Node)];
+        // Of a run that goes on the root has all that its runs have left.
+        lost.abandoned =
+            [root.run, lost.run].map(|run| Abandoned::new(run, "web-1".into(), Work::Node)).into();
         let text = draw(&[root.clone(), lost.clone()], Counts::default());
-        assert!(text.contains("node web-1 was lost and may still execute\n"), "{text}");
+        assert_eq!(text.matches("web-1 was lost and may still execute\n").count(), 1, "{text}");
         let says = "not quiescent: node web-1 was lost and may still execute something of it";
         assert!(text.contains(says) && text.contains("`quell nodes forget NAME`"), "{text}");
         // Somebody has said that it is gone: the row of the root alone knows.

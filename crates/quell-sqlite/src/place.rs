@@ -157,18 +157,16 @@ pub(crate) fn private() -> OpenOptions {
 /// Follows links, so that one file has one lock.
 pub(crate) fn resolved(path: &Path) -> Result<PathBuf, StoreError> {
     let no_name = || StoreError::NoPlace { what: format!("{} names no file", path.display()) };
-    let name = path.file_name().ok_or_else(no_name)?;
+    let Some(name) = path.file_name() else {
+        return Err(if path.is_dir() { is_folder(path) } else { no_name() });
+    };
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
     let folder = folder.unwrap_or(Path::new("."));
     let folder = fs::canonicalize(folder).map_err(|error| io_fault(&error, folder))?;
     let path = folder.join(name);
     match fs::canonicalize(&path) {
         Ok(path) if path.is_file() => Ok(path),
-        Ok(path) if path.is_dir() => {
-            let (folder, file) = (path.display(), path.join("runs.db"));
-            let what = format!("{folder} is a folder, and a store is a file: {}", file.display());
-            Err(StoreError::Foreign { what })
-        }
+        Ok(path) if path.is_dir() => Err(is_folder(&path)),
         Ok(path) => Err(StoreError::Foreign { what: format!("{} is not a file", path.display()) }),
         Err(error) if error.kind() == ErrorKind::NotFound => match fs::symlink_metadata(&path) {
             Ok(_) => {
@@ -179,6 +177,13 @@ pub(crate) fn resolved(path: &Path) -> Result<PathBuf, StoreError> {
         },
         Err(error) => Err(io_fault(&error, &path)),
     }
+}
+
+/// Says of a folder where a store in it would be.
+fn is_folder(path: &Path) -> StoreError {
+    let (folder, file) = (path.display(), path.join("runs.db"));
+    let what = format!("{folder} is a folder, and a store is a file: {}", file.display());
+    StoreError::Foreign { what }
 }
 
 /// Checks that a file has no other hard links: its lock and its log are named after it, so that by

@@ -7,7 +7,7 @@ use std::time::Duration;
 use quell::EngineConfig;
 use quell_flow::PlanError;
 use quell_postgres::PostgresOptions;
-use quell_report::text::span;
+use quell_report::text::{printable, span};
 use serde::Deserialize;
 
 use super::file::Config;
@@ -130,7 +130,8 @@ impl Config {
             _ => self.fault(&["store", key], words),
         };
         let Some(Place::Database(database)) = place else {
-            let words = "is for servers on a database: add `--store postgres://USER@HOST/DATABASE`";
+            let words = "is for servers on a database; expected `url_env` in `[store]`, or `quell \
+                serve --store postgres://USER@HOST/DATABASE`";
             let is_named = asked.node.is_some() || node.is_some();
             let key = is_named.then_some("node").or(lease.map(|_| "lease"))?;
             return Some(told(key, words));
@@ -138,6 +139,10 @@ impl Config {
         let name = asked.node.as_ref().or(node.as_ref());
         if name.is_some_and(|name| name.is_empty() || name.len() > NAME_BYTES_MAX) {
             return Some(told("node", "expected a name of 1 to 255 bytes"));
+        }
+        // What is printed of it is what `quell nodes forget` takes.
+        if name.is_some_and(|name| name != &*printable(name)) {
+            return Some(told("node", "expected a name without control characters"));
         }
         let engine = EngineConfig::new().grace(self.grace()).abort_wait(self.abort_wait());
         let longer_than = engine.shortest_lease();

@@ -14,7 +14,7 @@ use super::named_runs::node_names;
 use super::nodes::NO_DATABASE;
 use super::place::{Database, Place};
 use super::runs::time;
-use super::store_args::StoreArgs;
+use super::store_args::DatabaseArgs;
 use crate::exit::{EXIT_FAILED, EXIT_USAGE};
 use crate::stdout;
 
@@ -31,7 +31,7 @@ pub(crate) struct ForgetArgs {
     yes: bool,
 
     #[command(flatten)]
-    store: StoreArgs,
+    store: DatabaseArgs,
 }
 
 /// What came of it, with words for the user.

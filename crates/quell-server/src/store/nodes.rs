@@ -13,7 +13,7 @@ use super::out::{Fault, Out, written};
 use super::place::Place;
 use super::reader::DatabaseReader;
 use super::runs::time;
-use super::store_args::StoreArgs;
+use super::store_args::DatabaseArgs;
 use crate::shell_word::shell_word;
 
 /// What `quell nodes` is told.
@@ -24,7 +24,7 @@ pub(crate) struct NodesArgs {
     command: Option<NodesCommand>,
 
     #[command(flatten)]
-    store: StoreArgs,
+    store: DatabaseArgs,
 
     /// Print one line of JSON per node
     #[arg(long)]

@@ -30,6 +30,31 @@ impl StoreArgs {
     }
 }
 
+/// A database that is to be named: a file has no nodes.
+#[derive(Debug, Args)]
+#[group(required = true, multiple = false)]
+pub(super) struct DatabaseArgs {
+    /// The database, as `postgres://USER@HOST/DATABASE`. Servers have it meanwhile
+    #[arg(long, value_name = "URL", value_parser = places())]
+    store: Option<Place>,
+
+    /// The environment variable that has the address of the database: others can read a command
+    /// line
+    #[arg(long, value_name = "NAME")]
+    store_env: Option<String>,
+}
+
+impl DatabaseArgs {
+    /// Yields the store that is named, a file as well: what is wrong with that is told.
+    ///
+    /// # Errors
+    ///
+    /// As [`StoreArgs::place`].
+    pub(super) fn place(&self) -> Result<Place, String> {
+        named(self.store.as_ref(), self.store_env.as_deref())
+    }
+}
+
 /// A file that is to be named: what servers have on a database is theirs.
 #[derive(Debug, Args)]
 pub(super) struct FileArgs {

@@ -121,6 +121,27 @@ fn the_format_of_the_log_may_be_asked_for_and_a_file_has_no_escapes() {
     assert!(log.contains("run ended") && log.contains("run.owner=\"ops\""), "{log}");
 }
 
+#[test]
+fn a_run_that_stays_paused_in_the_store_is_not_said_to_have_ended() {
+    let scratch = Scratch::new();
+    scratch.write("quell.toml", "[workflows.asks]\nplan = 'p.yaml'\n[store]\npath = 'runs.db'\n");
+    scratch.write("p.yaml", "name: p\nsteps: [{ name: ok, wait: 'go?' }]\n");
+    let log = File::create(scratch.path("log")).expect("a file can be made");
+    let site = Site::heard(scratch, &["--log", "info"], Stdio::from(log));
+    let body = json!({ "component": "workflow/asks", "id": "one" });
+    assert_eq!(site.post("/v1/runs", &body).0, 201);
+    wait_until("it asks", || site.get("/v1/runs/one").1["status"] == "paused");
+    site.signal("TERM");
+    let (ended, scratch) = site.ended();
+    ended.assert_code(0);
+    let log = String::from_utf8(scratch.read("log")).expect("text");
+    let lines: Vec<Value> =
+        log.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
+    assert!(with_message(&lines, "run ended").is_empty(), "{log}");
+    let [left] = with_message(&lines, "run left as it is")[..] else { unreachable!("{log}") };
+    assert_eq!((&left["run.id"], &left["status"]), (&json!("one"), &json!("paused")), "{log}");
+}
+
 /// Ends a server in a terminal; yields what stood there.
 fn seen(site: &Site) -> String {
     site.get("/healthz");

@@ -49,8 +49,6 @@ fn what_is_no_store_is_refused_and_stays_as_it_is() {
         assert!(SqliteReader::open(&other).is_err());
     }
     assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 3, "nothing stands beside them");
-    let error = SqliteStore::open(folder.path()).unwrap_err();
-    assert!(error.to_string().contains("is a folder, and a store is a file: "), "{error}");
 }
 
 #[test]
@@ -138,8 +136,10 @@ fn a_missing_folder_is_said_to_be_missing() {
     let error = SqliteStore::open(folder.file("no").join("runs.db")).unwrap_err();
     assert!(matches!(error, StoreError::NoPlace { .. }), "{error}");
     assert!(error.to_string().contains("make its folder first"), "{error}");
-    assert!(SqliteStore::open("").is_err());
-    assert!(SqliteStore::open("/").is_err());
+    let own = folder.path().to_str().unwrap();
+    for (path, says) in [("", "names no file"), (".", "is a folder"), (own, "is a folder")] {
+        assert!(SqliteStore::open(path).unwrap_err().to_string().contains(says), "{path}");
+    }
 }
 
 #[test]

@@ -313,7 +313,11 @@ impl Node {
     }
 
     /// Tells subscribers of `tracing` that the store has refused something of the run for good.
+    /// That the lease was lost is told once, and not of each run that another node may have by now.
     fn trace_not_stored(self: &Arc<Self>, error: &StoreError) {
+        if let StoreError::LeaseLost { .. } = error {
+            return;
+        }
         let (node, error) = (Arc::clone(self), error.to_string());
         self.shared.couriers.send_words(Box::new(move || {
             let Self { id, name, .. } = &*node;

@@ -64,6 +64,7 @@ fn a_server_that_was_frozen_past_its_lease_ends_what_it_runs_and_itself() {
     ended.assert_code(1);
     let words = "error: the lease of this server was lost";
     assert!(ended.stderr.contains(words) && ended.stderr.contains("start it again"), "{ended:?}");
+    assert!(!ended.stderr.contains("run was not stored"), "not a line for each run: {ended:?}");
     assert!(!cluster.witness.pids().into_iter().any(is_alive), "its program has ended");
     cluster.assert_silent();
     assert_eq!(shown(&b, "r", "it is there", has_ended), taken, "nothing is written any more");

@@ -185,8 +185,11 @@ fn what_is_said_of_a_node_fits_its_store_and_its_times() {
     let url = "url = 'postgres://u@127.0.0.1:1/d'";
     refused("path = 'runs.db'", &["--node", "a"], &["--node: is for servers on a database"]);
     refused("path = 'runs.db'\nnode = 'a'", &[], &["`node`: is for servers on a database"]);
-    refused("path = 'runs.db'\nlease = '1m'", &[], &["`lease`: is for servers on a database"]);
+    let expected = ["`lease`: is for servers on a database; expected `url_env` in `[store]`"];
+    refused("path = 'runs.db'\nlease = '1m'", &[], &expected);
     refused(url, &["--node", ""], &["--node: expected a name"]);
+    refused(url, &["--node", "a\nb"], &["--node: expected a name without control characters"]);
+    refused(&format!("{url}\nnode = 'a\u{202e}b'"), &[], &["`node`: expected a name without"]);
     refused(&format!("{url}\nlease = '8750ms'"), &[], &["`lease`: ", "expected more than 8.75 s"]);
     refused(&format!("{url}\nlease = '3601s'"), &[], &["`lease`: ", "expected at most 1 h"]);
     let file = format!("[agents.a]\nrun = ['true']\n[store]\n{url}\nlease = '8751ms'\n");
