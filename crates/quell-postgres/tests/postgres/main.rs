@@ -38,6 +38,8 @@ mod fixture;
 mod forgotten;
 // Processes that are frozen, and go on later.
 mod frozen;
+// What is asked all the time, on tables that have grown.
+mod grown;
 // What the stores of this process have said in the log.
 mod heard_words;
 // Sessions that are killed under load, and servers that lose their power.
