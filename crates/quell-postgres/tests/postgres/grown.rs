@@ -150,7 +150,7 @@ async fn members(a: &Arc<PostgresNode>, b: &Arc<PostgresNode>, nth: usize) {
 
 /// Turns, what is given up and taken over, and slots.
 async fn lanes_and_limits(a: &Arc<PostgresNode>, b: &Arc<PostgresNode>, nth: usize) {
-    let lane = if nth % 2 == 0 { "of old".to_owned() } else { format!("new {nth}") };
+    let lane = if nth.is_multiple_of(2) { "of old".to_owned() } else { format!("new {nth}") };
     let first = in_lane(a, &format!("first {nth}"), &lane).await;
     let next = in_lane(b, &format!("next {nth}"), &lane).await;
     let asks = || vec![TurnAsk { lane: lane.as_str().into(), next: Some(next) }];

@@ -194,19 +194,19 @@ fn i36_a_session_that_ends_in_the_midst_of_taking_a_run_back_leaves_all_or_nothi
             "select 1 from checkpoint where nr = (select max(nr) from checkpoint
             where run = {of_run}) for update"
         );
-        let states =
+        let of_lane =
             async || b.checkpoints(LANE.into(), Page::first(99)).await.unwrap().items.len();
         let events = async || b.events(run, 0, 99).await.unwrap().len();
-        let status = async || b.get(run).await.unwrap().map(|record| record.status);
+        let stands = async || b.get(run).await.unwrap().map(|record| record.status);
         let ends = vec![stop(run, epoch), end(run, epoch, RunStatus::Cancelled)];
         let all = async || {
-            let seen = (states().await, events().await, status().await);
+            let seen = (of_lane().await, events().await, stands().await);
             assert_eq!(seen, (2 * STATES, STATES, Some(RunStatus::Running)));
         };
         all().await;
         cut(&place, &state, a.append(ends), all).await;
         let ended = async || {
-            let seen = (states().await, events().await, status().await);
+            let seen = (of_lane().await, events().await, stands().await);
             assert_eq!(seen, (STATES, STATES, Some(RunStatus::Cancelled)));
         };
         ended().await;
