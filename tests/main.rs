@@ -76,6 +76,8 @@ mod nodes_quotas;
 mod nodes_reserved;
 // I4, I34: take-overs that are interrupted, repeated, or come at once.
 mod nodes_taken;
+// I40: what engines on one store show of a run that one of them has.
+mod nodes_truth;
 // I17: the one poll that a parent has left when its children have ended.
 mod lastpoll;
 // I15, I16: hooks and the scopes around them.

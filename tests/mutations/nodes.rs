@@ -4,6 +4,21 @@ use super::{Edit, Fault};
 
 pub(super) const FAULTS: &[Fault] = &[
     Fault {
+        name: "store-reports-without-causes",
+        edits: &[Edit {
+            file: "node/records.rs",
+            text: "let report = Arc::new(«journal::to_record(report)»);",
+            faulty: "{
+                let mut report = …;
+                for row in &mut report.rows {
+                    row.cause = None;
+                }
+                report
+            }",
+        }],
+        caught_by: &["nodes_truth::i40_each_node_shows_of_a_run_what_the_node_knows_that_has_it"],
+    },
+    Fault {
         name: "store-what-a-lost-lease-ends",
         edits: &[Edit {
             file: "node/shared.rs",

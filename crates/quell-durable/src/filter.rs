@@ -31,8 +31,8 @@ pub fn meant(filter: &RunFilter, mut bind: impl FnMut(&str) -> String) -> Option
     for (key, value) in filter.asked_labels() {
         let (key, value) = (bind(key), bind(value));
         all.push(format!(
-            "exists (select 1 from label m where m.run = run.ord and m.key = {key}
-                and m.value = {value})"
+            "(select 1 from label m where m.run = run.ord and m.key = {key}
+                and m.value = {value} limit 1) is not null"
         ));
     }
     Some(all.join(" and "))

@@ -2,12 +2,14 @@
 
 /// Notes who has begun the work of the runs that a member had, before others have them: also of
 /// those that have ended. What a service does is done elsewhere. What a member has given up is that
-/// of its name.
+/// of its name. An array has its runs found by indexes, whatever others have.
 pub(crate) const BEGUN: &str = "update hold h set boot = n.joined,
         member = case when n.drained and n.name like '% (drained)'
             then left(n.name, -length(' (drained)')) else n.name end
-    from node n, run r where n.name = $1 and r.node = n.name and r.ord = h.run
-    and (r.status < 3 or not r.quiescent)
+    from node n where n.name = $1 and h.run = any(array(
+        select ord from run where node = $1 and (status < 3 or stop_rollback and status >= 5)
+            and (coalesce(status, 0) < 3 or not quiescent)
+        union all select ord from run where node = $1 and status >= 3 and not quiescent))
     and h.member is null and h.what not in ('node', 'remote')";
 
 /// As it is noted now of what members of the release before have taken over: a member is named

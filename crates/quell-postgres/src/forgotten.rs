@@ -44,16 +44,18 @@ fn work(row: &Row) -> Result<ForgottenWork, Error> {
 /// remains to be said.
 ///
 /// Who has joined under a name knows that the process before is gone. What that had begun beside
-/// itself may go on.
+/// itself may go on. Each is looked up: that is asked every second, and of most members that are
+/// named nothing has been forgotten.
 const WORK: &str = "select r.id, array_agg(distinct h.nr order by h.nr)
     from (select name, boot, true as is_all from forgotten
         union all select name, joined - 1, false from node) f
-    join hold h on h.member = f.name and coalesce(h.boot, 0) <= f.boot
-        and (f.is_all or h.what = 'node')
-    join run r on r.ord = h.run
+    cross join lateral (
+        select run, nr from hold where member = f.name and coalesce(boot, 0) <= f.boot
+        and (f.is_all or what = 'node') offset 0) h
+    cross join lateral (select id, node, status from run where ord = h.run offset 0) r
     where exists (select 1 from node where name = $1 and joined = $2)
     and (r.node = $1
-        or r.status >= 3 and not exists (select 1 from node n where n.name = r.node))
+        or r.status >= 3 and (select true from node n where n.name = r.node limit 1) is null)
     group by r.id order by r.id limit $3";
 
 /// How long nobody looks although nothing was heard.

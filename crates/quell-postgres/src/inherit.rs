@@ -65,8 +65,10 @@ const RUNS: &str = "update run set node = $2,
     where node = any($1) and (status < 3 or stop_rollback and status >= 5)";
 
 /// What has ended and was not seen to be quiescent nobody tells of any more: it keeps no lane.
+/// Without `coalesce` the server may rather read the index of all lanes.
 const LANES: &str = "update run set turn = null
-    where node = any($1) and turn is not null and status >= 3 and not quiescent returning lane";
+    where node = any($1) and coalesce(turn, -1) >= 0 and status >= 3 and not quiescent
+    returning lane";
 
 const STOPS: &str = "select run, request, at from stop
     where owner = any($1) and answer is null order by nr";

@@ -55,9 +55,9 @@ macro_rules! busy {
             $of,
             ".quiescent) and (",
             $of,
-            ".status < 3 or not exists (select 1 from hold where hold.run = ",
+            ".status < 3 or (select true from hold where hold.run = ",
             $of,
-            ".ord and hold.what = 'node'))"
+            ".ord and hold.what = 'node' limit 1) is null)"
         )
     };
 }

@@ -83,6 +83,7 @@ mod gather;
 mod inherit;
 mod lane_locks;
 mod lanes;
+mod latest;
 mod list;
 mod listener;
 mod lock;

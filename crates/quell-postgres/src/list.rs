@@ -44,7 +44,8 @@ pub(crate) async fn list(
 }
 
 /// Writes the query of a filter; none if it means nothing. Looked at is what is there least often:
-/// runs that are live, of a label, of an owner.
+/// runs that are live, of a label, of an owner. The latter begin and end at a row of their index,
+/// as in [`recover`](crate::read::recover).
 fn query(filter: &RunFilter, page: Page) -> Option<Query> {
     let mut values: Vec<Value<'static>> = Vec::new();
     let mut bind = |text: &str| {
@@ -55,35 +56,52 @@ fn query(filter: &RunFilter, page: Page) -> Option<Query> {
     let is_live = statuses.all(|status| !status.is_terminal());
     let meant = meant(filter, &mut bind)?;
     let label = filter.asked_labels().iter().next();
-    let (from, ord) = match (label, filter.asked_owner()) {
-        _ if is_live => ("run where status < 3".to_owned(), "ord"),
+    let (from, found_by, ord) = match (label, filter.asked_owner()) {
+        _ if is_live => ("run where status < 3".to_owned(), Vec::new(), "ord"),
         (Some((key, value)), _) => {
             let (key, value) = (bind(key), bind(value));
             let from = format!(
-                "label l join run on run.ord = l.run where l.key = {key} and l.value = {value}
-                and hashtextextended(l.key, 0) = hashtextextended({key}, 0)
-                and hashtextextended(l.value, 0) = hashtextextended({value}, 0)"
+                "label l cross join lateral (select * from run where ord = l.run offset 0) run
+                where l.key = {key} and l.value = {value}"
             );
-            (from, "l.run")
+            let hash = |text: &str| format!("hashtextextended({text}, 0)");
+            let by = [("l.key", key), ("l.value", value)];
+            (from, by.map(|(column, text)| (hash(column), hash(&text))).to_vec(), "l.run")
         }
-        (None, Some(owner)) => (format!("run where owner = {}", bind(owner)), "ord"),
-        (None, None) => ("run where true".to_owned(), "ord"),
+        (None, Some(owner)) => (
+            "run where owner is not null".to_owned(),
+            vec![("owner".to_owned(), bind(owner))],
+            "ord",
+        ),
+        (None, None) => ("run where true".to_owned(), Vec::new(), "ord"),
     };
     let before = page.begin().map_or(i64::MAX, |cursor| bits(cursor.as_u64()));
     values.push(Box::new(before));
     let (before, limit) = (values.len(), values.len() + 1);
     values.push(more_than(page));
     let runs = format!(
-        "select run.bytes as size, {COLUMNS} from looked join run using (ord)
-        where looked.is_meant order by looked.ord desc limit ${limit}"
+        "select run.bytes as size, {COLUMNS} from (
+            select ord from looked where is_meant order by ord desc limit ${limit}) meant
+        cross join lateral (select * from run where ord = meant.ord offset 0) run
+        order by meant.ord desc"
     );
+    let columns = || found_by.iter().map(|(column, _)| &**column).chain([ord]);
+    let row = |last: &str| {
+        let first = found_by.iter().map(|(_, value)| &**value);
+        first.chain([last]).collect::<Vec<_>>().join(", ")
+    };
     let sql = format!(
         "with looked as materialized (
-            select {ord} as ord, ({meant}) is true as is_meant from {from} and {ord} < ${before}
-            order by {ord} desc limit {most})
+            select {ord} as ord, ({meant}) is true as is_meant from {from}
+            and ({columns}) > ({first}) and ({columns}) < ({end})
+            order by {order} limit {most})
         select (select ord from looked where (select count(*) from looked) = {most}
                 order by ord desc offset {last} limit 1) as looked_to, page.*
         from (select 1) one left join ({page}) page on true",
+        columns = columns().collect::<Vec<_>>().join(", "),
+        first = row("0"),
+        end = row(&format!("${before}")),
+        order = columns().map(|column| format!("{column} desc")).collect::<Vec<_>>().join(", "),
         most = ROWS_MAX + 1,
         last = ROWS_MAX - 1,
         page = paged(&runs, "ord desc", limit),

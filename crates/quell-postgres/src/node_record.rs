@@ -140,7 +140,8 @@ const LOST: &str = r#"select d.name, count(distinct d.root) from (
     and not exists (select 1 from node n where n.name = d.name and n.lease_until > now())
     group by d.name order by d.name limit $2"#;
 
-/// The locks are read once, however many members there are.
+/// The locks are read once, however many members there are. Live is said so that those of a member
+/// are found by their index, and not by that of all live ones.
 const NODES: &str = "with held as materialized (
         select distinct on (key) (l.classid::int8 << 32) | l.objid::int8 as key, l.pid
         from pg_locks l where l.locktype = 'advisory' and l.granted and l.objsubid = 1
@@ -155,5 +156,6 @@ const NODES: &str = "with held as materialized (
     left join pg_stat_activity a on a.pid = held.pid
     cross join lateral (
         select count(*) as live, count(*) filter (where r.status = 0) as queued from run r
-        where r.node = n.name and r.status < 3 and r.parent is null) has
+        where r.node = n.name and (r.status < 3 or r.stop_rollback and r.status >= 5)
+        and coalesce(r.status, 0) < 3 and r.parent is null) has
     order by n.name";

@@ -81,6 +81,10 @@ pub(crate) async fn claim(
 
 /// Reads the runs of a seat that are not terminal, and those that are and were rolled back, the
 /// first one first.
+///
+/// A page begins and ends at a pair, here as of all that have a place in an index behind a name:
+/// by the name alone the server may rather read all runs in their order until it has a page of
+/// those that are meant, if it takes them for many.
 pub(crate) async fn recover(
     on: &Readers,
     seat: &Seat,
@@ -88,9 +92,11 @@ pub(crate) async fn recover(
 ) -> Result<Pages<Stored<RunRecord>>, StoreError> {
     let of = format!(
         "select run.bytes as size, {COLUMNS}, run.unstarted from run
-        where (status < 3 or stop_rollback and status >= 5) and ord > $1
-        and node = (select name from node where name = $3 and joined = $4)
-        order by ord limit $2"
+        where (status < 3 or stop_rollback and status >= 5)
+        and (run.node, ord) > ((select name from node where name = $3 and joined = $4), $1)
+        and (run.node, ord) <= ($3, {max})
+        order by run.node, ord limit $2",
+        max = i64::MAX
     );
     let sql = paged(&of, "ord", 2);
     let (name, joined) = (Box::new(seat.name.to_string()), Box::new(seat.joined));
@@ -130,8 +136,10 @@ pub(crate) async fn checkpoints(
     page: Page,
 ) -> Result<Pages<Stored<Checkpoint>>, StoreError> {
     let of = "select octet_length(c.state) as size, c.nr, r.id, c.epoch, c.at, c.state
-        from checkpoint c join run r on r.ord = c.run
-        where c.lane = $1 and c.nr < $2 order by c.nr desc limit $3";
+        from checkpoint c
+        cross join lateral (select id from run where ord = c.run offset 0) r
+        where (c.lane, c.nr) > ($1, 0) and (c.lane, c.nr) < ($1, $2)
+        order by c.lane desc, c.nr desc limit $3";
     let before = page.begin().map_or(i64::MAX, |cursor| bits(cursor.as_u64()));
     let values: Vec<Value<'static>> =
         vec![Box::new(kept(lane).into_owned()), Box::new(before), more_than(page)];
@@ -147,15 +155,20 @@ pub(crate) async fn ended(
     page: Page,
 ) -> Result<Pages<Stored<EndedTree>>, StoreError> {
     // The numbers of events are dense: the last one says how many there are. Whether a live run has
-    // the lane is looked up for each: `exists` would have the lanes of all live runs read first.
+    // the lane is looked up for each, and all else: `exists` would have the lanes of all live runs
+    // read first. A limit that the server does not know has runs be read in their order, and no
+    // more than the page needs, however few it takes them for.
     let of = "select 0 as size, ord, id, epoch, at, coalesce(quiesced, ended, at) as until,
         1 + (select count(*) from run b where b.root = r.id)
         + greatest(0, (select max(seq) from event e where e.root = r.ord)) as all_rows, quiescent
-        from run r where ord > $1 and parent is null and status >= 3
-        and not exists (select 1 from run b where b.root = r.id and coalesce(b.status, 0) < 3)
+        from (select * from run where ord > $1 and parent is null and status >= 3
+            order by ord limit (select 9223372036854775807)) r
+        where (select true from run b
+            where b.root = r.id and coalesce(b.status, 0) < 3 limit 1) is null
         and (lane is null
             or (select true from run l where l.status < 3 and l.lane = r.lane limit 1) is null)
-        and (quiescent or node = $3 or not exists (select 1 from node n where n.name = r.node))
+        and (quiescent or node = $3
+            or (select true from node n where n.name = r.node limit 1) is null)
         order by ord limit $2";
     let name = Box::new(seat.name.to_string());
     let values: Vec<Value<'static>> = vec![Box::new(after(page)), more_than(page), name];

@@ -10,7 +10,8 @@ use uuid::Uuid;
 
 use crate::text::given;
 
-/// The columns of a run, in the order in which [`run_of`] takes them.
+/// The columns of a run, in the order in which [`run_of`] takes them. Whether it has a log is
+/// looked up for each: for `exists` the server may rather read all events there are, once.
 pub(crate) const COLUMNS: &str = "run.ord, run.id, run.root, run.parent, run.epoch, run.kind,
     run.name, run.owner, run.lane, run.labels, run.annotations, run.key, run.payload, run.spec,
     run.input, run.at, run.due, run.status, run.started, run.stop_epoch, run.stop_mode,
@@ -21,7 +22,7 @@ pub(crate) const COLUMNS: &str = "run.ord, run.id, run.root, run.parent, run.epo
     (select json_agg(json_build_array(h.nr, h.what, h.name) order by h.nr)::text
         from hold h where h.run = run.ord) as holds,
     run.ended,
-    exists (select 1 from event e where e.root = run.ord)::int::int8 as log";
+    coalesce((select 1 from event e where e.root = run.ord limit 1), 0)::int8 as log";
 
 /// Reads a run, whose columns begin behind so many others.
 pub(crate) fn run_of(row: &Row, first: usize) -> Listed<RunRecord> {

@@ -9,11 +9,12 @@ use tokio_postgres::error::SqlState;
 use tokio_postgres::types::Type;
 
 use crate::fault::{fault, not_made};
+use crate::latest::{DOUBTED, LEFT, SO_FAR};
 use crate::session::Target;
 
 /// Step `n` leads from schema `n` to `n + 1`.
-pub(crate) const STEPS: [&str; 9] =
-    [SCHEMA_1, SCHEMA_2, RESERVED, DRAINED, FORGOTTEN, LANES, QUOTAS, DOUBTED, SO_FAR];
+pub(crate) const STEPS: [&str; 10] =
+    [SCHEMA_1, SCHEMA_2, RESERVED, DRAINED, FORGOTTEN, LANES, QUOTAS, DOUBTED, SO_FAR, LEFT];
 
 /// What a schema has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -347,14 +348,6 @@ create table quota_part (
 );
 create index quota_part_node on quota_part (node);
 create index quota_part_idle on quota_part (since) where held = 0 and wants = 0"#;
-
-/// A run that was on a member which is lost: whether it has started nobody knows, whoever gives it
-/// up later. The row of a member that has left is `drained` if nothing live that it has executes.
-const DOUBTED: &str = "alter table run add column doubted boolean not null default false";
-
-/// What a run had to show in its last pause. Members of the release before leave it as it was.
-const SO_FAR: &str = "
-alter table run add column partial text, add column summary text, add column used text";
 
 #[cfg(test)]
 mod tests {

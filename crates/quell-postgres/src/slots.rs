@@ -133,16 +133,21 @@ const MOVED_MAX: usize = 1_024;
 const KNOWN_MAX: usize = 10_000;
 
 /// What a member has that nobody knows any more was left by one of the release before, which has
-/// taken over its runs alone.
+/// taken over its runs alone: of all names that parts have, each is looked up once. A part with
+/// nothing changes hands as well: a limit leaves with the last of its parts, and never without.
 const INHERIT: &str = concat!(
-    "with gone as (
-        delete from quota_part p where node <> $2 and (node = any($1)
-            or not exists (select 1 from node n where n.name = p.node))
+    "with recursive has (node) as (
+        select min(node) from quota_part
+        union all select (select min(node) from quota_part p where p.node > has.node)
+            from has where node is not null),
+    gone as (
+        delete from quota_part where node <> $2 and node = any(array(
+            select node from has where node = any($1) or node not in (select name from node)))
         returning name, held)
     insert into quota_part (name, node, held, wants, since, nr)
     select name, $2::text, sum(held)::int8, 0, ",
     now!(),
-    ", 0 from gone group by name having sum(held) > 0
+    ", 0 from gone group by name
     on conflict (name, node) do update set held = quota_part.held + excluded.held"
 );
 

@@ -65,7 +65,8 @@ impl Member {
 const SEAT: &str = "select 1 from node where name = $1 and joined = $2 for key share";
 
 /// Gives turns in lanes that nobody has, and says to other members that theirs have come. Yields
-/// the runs of this member that have their turns.
+/// the runs of this member that have their turns. Live is said so that the runs of a lane are found
+/// by their index, and not by that of all live ones.
 const TURNS: &str = concat!(
     "with asked as materialized (
         select distinct on (lane) lane, next
@@ -79,7 +80,8 @@ const TURNS: &str = concat!(
     busy!("r"),
     " order by r.ord limit 1) has on true
         left join lateral (
-            select r.node from run r where r.lane = a.lane and r.turn = 0 and r.status < 3
+            select r.node from run r where r.lane = a.lane and r.turn = 0
+            and (r.status < 3 or not r.quiescent) and coalesce(r.status, 0) < 3
             and (r.due is null or r.due <= ",
     crate::asked::now!(),
     ") order by r.ord limit 1) first on true),

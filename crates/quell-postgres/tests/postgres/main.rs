@@ -38,6 +38,8 @@ mod fixture;
 mod forgotten;
 // Processes that are frozen, and go on later.
 mod frozen;
+// What is asked all the time, on tables that have grown.
+mod grown;
 // What the stores of this process have said in the log.
 mod heard_words;
 // Sessions that are killed under load, and servers that lose their power.
@@ -66,6 +68,8 @@ mod raced;
 mod readers;
 // I6, I22, I34: stops that are remembered for runs of other members.
 mod reserved;
+// I36: runs that are taken back while others read, and sessions that end in the midst of that.
+mod taken_back;
 // What a session relies on, whatever the settings of its role or database say.
 mod sessions;
 // What a take-over says of the runs that it takes.

@@ -196,7 +196,7 @@ fn a_stop_for_a_run_to_come_costs_no_more_where_many_are_remembered() {
 
 /// Waits until the sessions of those that were closed have ended: what a session has counted is
 /// told at its end.
-async fn have_ended(place: &Place<'_>) {
+pub(crate) async fn have_ended(place: &Place<'_>) {
     // That of the question is one.
     let sessions = "select count(*) from pg_stat_activity where backend_type = 'client backend'
         and datname = current_database()";
