@@ -8,7 +8,7 @@ use quell::store::{MemoryStore, Store};
 use quell::testing::held;
 use quell::{
     Disposition, Engine, EngineConfig, IdempotencyKey, OnBusy, RunContext, RunId, RunRef, RunSpec,
-    SaveError, Shutdown, SubmitError, limits,
+    SaveError, Shutdown, SubmitError,
 };
 use tokio::sync::oneshot;
 
@@ -253,42 +253,6 @@ async fn a_state_is_not_read_before_those_that_wait_for_the_store_because_a_root
     store.set(Flow::Open);
     run.cancel(stop());
     within("it ends", run.quiescent()).await;
-}
-
-#[tokio::test]
-async fn a_gap_in_the_events_of_a_refused_root_is_no_loss() {
-    let memory = Arc::new(MemoryStore::new());
-    let other = durable(&Valve::reopened(&memory, 1));
-    let known = started(&other, RunSpec::agent("known")).await;
-    let store = Valve::reopened(&memory, 2);
-    let engine = durable(&store);
-    let _reader = engine.events();
-    let (talks, ctx) = with_context(&engine).await;
-    store.set(Flow::Shut { stops: true });
-    let same = RunSpec::agent("same").id(known.id());
-    let same = engine.submit(same, async |_| Ok(())).unwrap().into_ref();
-    let words = "y".repeat(250 << 10);
-    (0..300).for_each(|_| _ = ctx.emit(words.clone()));
-    // Until the smallest event has no room either.
-    (0..2_000).for_each(|_| _ = ctx.emit("y"));
-    same.cancel(stop());
-    within("it ends", same.ended()).await;
-    store.set(Flow::Open);
-    let refused = within("it is refused", same.accepted()).await;
-    assert_eq!(refused, Err(SubmitError::IdInUse(known.id())));
-    // The gap comes behind all that waits now.
-    let until = store.appends().len() + 2 * (limits::STORE_BACKLOG_BYTES_MAX >> 20);
-    let talking = async {
-        while store.appends().len() < until {
-            (0..20).for_each(|_| _ = ctx.emit(words.clone()));
-            tokio::task::yield_now().await;
-        }
-    };
-    within("it is stored", talking).await;
-    talks.cancel(stop());
-    within("it ends", talks.quiescent()).await;
-    assert_eq!(within("down", engine.shutdown(Shutdown::default())).await.unstored, 0);
-    drop(other);
 }
 
 /// Lets a run start that waits for its stop, and yields what its body has.

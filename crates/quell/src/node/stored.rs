@@ -114,7 +114,7 @@ impl Node {
     /// Invariant: when the id is free, all entries of this run are in the queue, and no further one
     /// comes. So whatever another run with this id leaves is stored behind them.
     fn refuse(self: &Arc<Self>, error: &StoreError) {
-        let Some(journal) = &self.shared.journal else { return };
+        let (shared, Some(journal)) = (&self.shared, &self.shared.journal) else { return };
         let remembered = {
             let mut state = self.lock();
             self.set(flags::REFUSED);
@@ -127,7 +127,6 @@ impl Node {
             state.extra().remembered.take()
         };
         journal.note_refused(self.id);
-        let shared = &self.shared;
         if let Some(remembered) = remembered {
             shared.registry.give_back_stop(self, self.id, *remembered, shared.clock.now());
         }
