@@ -62,18 +62,19 @@ pub(crate) fn add(out: &mut Object, role: Role, request: &Payload) {
 /// Makes what the clients of the contract look for of a step of a plan that waits.
 fn requirement(asked: &WaitAsked) -> Object {
     let WaitAsked { step, ask, approve, .. } = asked;
-    Object::from(if *approve {
-        json!({
-            "step_id": step, "step_name": step, "step_type": "Step", "on_reject": "cancel",
-            "requires_confirmation": true, "confirmation_message": ask,
-        })
+    let mut shown = Object::from(json!({
+        "step_id": step, "step_name": step, "step_type": "Step", "on_reject": "cancel",
+    }));
+    if *approve {
+        shown.set("requires_confirmation", json!(true));
+        shown.set("confirmation_message", json!(ask));
     } else {
-        json!({
-            "step_id": step, "step_name": step, "step_type": "Step", "on_reject": "cancel",
-            "requires_user_input": true, "user_input_message": ask,
-            "user_input_schema": [{ "name": ANSWER, "field_type": "str", "required": true }],
-        })
-    })
+        let schema = json!([{ "name": ANSWER, "field_type": "str", "required": true }]);
+        shown.set("requires_user_input", json!(true));
+        shown.set("user_input_message", json!(ask));
+        shown.set("user_input_schema", schema);
+    }
+    shown
 }
 
 /// Yields the answer to a step of a plan that is in the form of the clients: the list of what they

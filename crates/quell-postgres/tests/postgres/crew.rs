@@ -4,8 +4,9 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use quell::{CancelRequest, Engine, EngineConfig, Failure, RunContext, RunRef, RunSpec, RunStatus};
+use quell_core::cluster::{ActAnswer, Answer, Asked, Cluster as _};
 use quell_core::store::{Accepted, Epoch, Record, RunRecord, Store, StoreError};
-use quell_core::{RunId, RunKind};
+use quell_core::{Disposition, Payload, RunId, RunKind};
 use quell_postgres::{PostgresNode, PostgresOptions};
 use quell_test_support::soon;
 
@@ -72,4 +73,24 @@ pub(crate) async fn read(node: &impl Store, run: RunId) -> RunRecord {
 pub(crate) fn on_threads<T>(future: impl Future<Output = T>) -> T {
     let mut threads = tokio::runtime::Builder::new_multi_thread();
     threads.worker_threads(2).enable_all().build().unwrap().block_on(future)
+}
+
+/// Has a member ask another one for a stop and for an act of its run, who answers both.
+pub(crate) async fn asked_and_answered(owner: &PostgresNode, by: &PostgresNode, run: RunId) {
+    let answers = async {
+        let asked = owner.inbox(Vec::new()).await.unwrap().remove(0);
+        let Asked::Stop(stop) = asked else { panic!("{asked:?}") };
+        owner.answer(stop.nr, Answer::Stop(Disposition::Unknown)).await.unwrap();
+    };
+    let (asked, ()) = futures::join!(by.ask(run, stop("ada")), answers);
+    assert_eq!(asked, Ok(Disposition::Unknown));
+    let acts = async {
+        let asked = owner.inbox(Vec::new()).await.unwrap().remove(0);
+        let Asked::Act { nr, words, .. } = asked else { panic!("{asked:?}") };
+        assert_eq!(owner.take(nr).await, Ok(true));
+        owner.answer(nr, Answer::Act(words)).await.unwrap();
+    };
+    let (said, ()) = futures::join!(by.act(run, Payload::from("words")), acts);
+    assert_eq!(said, Ok(ActAnswer::Said(Payload::from("words"))));
+    assert_eq!(by.owner(run).await.unwrap().as_deref(), Some(owner.name()));
 }

@@ -4,16 +4,14 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use quell_core::cluster::{
-    ActAnswer, Answer, Asked, Cluster as _, SlotsAsked, StopToCome, TurnAsk,
-};
+use quell_core::cluster::{Cluster as _, SlotsAsked, StopToCome, TurnAsk};
 use quell_core::store::{Accepted, Epoch, LaneRule, Page, Record, Store as _};
-use quell_core::{Disposition, Payload, RunFilter, RunId, RunKind, RunStatus};
+use quell_core::{RunFilter, RunId, RunKind, RunStatus};
 use quell_postgres::PostgresNode;
 use quell_test_support::records::{at, end};
 use tokio::time::timeout;
 
-use crate::crew::{bare, expire, join, on_threads, stop};
+use crate::crew::{asked_and_answered, bare, expire, join, on_threads, stop};
 use crate::fixture::Place;
 use crate::plans::have_ended;
 
@@ -120,22 +118,7 @@ fn fill(place: &Place<'_>) {
 async fn members(a: &Arc<PostgresNode>, b: &Arc<PostgresNode>, nth: usize) {
     let run = RunId::from_text(&format!("asked {nth}"));
     bare(a, run).await.unwrap();
-    let answers = async {
-        let asked = a.inbox(Vec::new()).await.unwrap().remove(0);
-        let Asked::Stop(stop) = asked else { panic!("{asked:?}") };
-        a.answer(stop.nr, Answer::Stop(Disposition::Unknown)).await.unwrap();
-    };
-    let (asked, ()) = futures::join!(b.ask(run, stop("ada")), answers);
-    assert_eq!(asked, Ok(Disposition::Unknown));
-    let acts = async {
-        let asked = a.inbox(Vec::new()).await.unwrap().remove(0);
-        let Asked::Act { nr, words, .. } = asked else { panic!("{asked:?}") };
-        assert_eq!(a.take(nr).await, Ok(true));
-        a.answer(nr, Answer::Act(words)).await.unwrap();
-    };
-    let (said, ()) = futures::join!(b.act(run, Payload::from("words")), acts);
-    assert_eq!(said, Ok(ActAnswer::Said(Payload::from("words"))));
-    assert_eq!(b.owner(run).await.unwrap().as_deref(), Some("a"));
+    asked_and_answered(a, b, run).await;
     a.renew().await.unwrap();
     let request = stop("ada").remember_for(Duration::from_mins(1));
     let run = RunId::from_text(&format!("to come {nth}"));

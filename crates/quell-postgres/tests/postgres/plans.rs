@@ -2,18 +2,16 @@
 
 use std::sync::Arc;
 
-use quell_core::cluster::{ActAnswer, Answer, Asked, Cluster as _, StopToCome};
+use quell_core::cluster::{Cluster as _, StopToCome};
 use quell_core::store::{
     Accepted, ClaimedKey, Epoch, Page, Record, Store as _, StoredHold, StoredPause,
 };
-use quell_core::{
-    Disposition, EventKind, Payload, RunEvent, RunFilter, RunId, RunKind, RunStatus, Work,
-};
+use quell_core::{EventKind, Payload, RunEvent, RunFilter, RunId, RunKind, RunStatus, Work};
 use quell_postgres::{PostgresReader, PostgresStore};
 use quell_test_support::eventually;
 use quell_test_support::records::{at, end, event, state, stop};
 
-use crate::crew::{bare, join, on_threads};
+use crate::crew::{asked_and_answered, bare, join, on_threads};
 use crate::fixture::{Place, block_on};
 
 /// Rows of each table.
@@ -59,22 +57,7 @@ fn nothing_that_members_ask_of_each_other_has_a_table_looked_through() {
         for nth in 0..12 {
             let run = RunId::from_text(&format!("asked {nth}"));
             bare(&a, run).await.unwrap();
-            let answers = async {
-                let asked = a.inbox(Vec::new()).await.unwrap().remove(0);
-                let Asked::Stop(stop) = asked else { panic!("{asked:?}") };
-                a.answer(stop.nr, Answer::Stop(Disposition::Unknown)).await.unwrap();
-            };
-            let (asked, ()) = futures::join!(b.ask(run, crate::crew::stop("ada")), answers);
-            assert_eq!(asked, Ok(Disposition::Unknown));
-            let acts = async {
-                let asked = a.inbox(Vec::new()).await.unwrap().remove(0);
-                let Asked::Act { nr, words, .. } = asked else { panic!("{asked:?}") };
-                assert_eq!(a.take(nr).await, Ok(true));
-                a.answer(nr, Answer::Act(words)).await.unwrap();
-            };
-            let (said, ()) = futures::join!(b.act(run, Payload::from("words")), acts);
-            assert_eq!(said, Ok(ActAnswer::Said(Payload::from("words"))));
-            assert_eq!(b.owner(run).await.unwrap().as_deref(), Some("a"));
+            asked_and_answered(&a, &b, run).await;
             assert_eq!(b.take_over().await, Ok(None));
         }
         let reader = PostgresReader::open(place.options()).await.unwrap();
