@@ -161,8 +161,9 @@ pub(crate) fn pause(switches_max: u32) {
     }
 }
 
-/// Beyond what passes in a schedule.
-pub(crate) const NEVER: Duration = Duration::from_hours(1);
+/// Beyond what passes in a schedule, and so is half of it, when a ladder looks for who may still
+/// give way: the time of the schedules does not pass towards what is half an hour away.
+pub(crate) const NEVER: Duration = Duration::from_hours(12);
 
 /// Soon over, at a point that the schedule draws.
 pub(crate) const SOON: Duration = Duration::from_millis(5);
