@@ -14,6 +14,7 @@ use crate::failure::ForgetError;
 use crate::node::wait::Wait;
 use crate::node::{Node, State};
 use crate::queue::QueuePosition;
+use crate::step::cancel::cancel_each;
 use crate::stop_scope::StopScope;
 use crate::stream::EventStream;
 
@@ -129,6 +130,37 @@ impl RunRef {
     #[expect(clippy::needless_pass_by_value, reason = "a request is made to be given away")]
     pub fn cancel(&self, request: CancelRequest) -> Disposition {
         self.node.cancel(&request)
+    }
+
+    /// Asks runs to stop, in their order. As [`cancel`](Self::cancel) of each, at less cost.
+    /// Roots that wait behind each other are stopped by
+    /// [`Engine::cancel_each`](crate::Engine::cancel_each).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap()
+    /// # .block_on(async {
+    /// use quell::{CancelRequest, Engine, RunContext, RunRef, RunSpec};
+    ///
+    /// let engine = Engine::new();
+    /// let team = engine.submit(RunSpec::team("team"), async |ctx: RunContext| {
+    ///     let body = async |ctx: RunContext| {
+    ///         ctx.stopped().await;
+    ///         Ok(())
+    ///     };
+    ///     let runs = [0; 3].map(|_| ctx.spawn(RunSpec::agent("member"), body));
+    ///     RunRef::cancel_each(runs.iter().map(|run| run.run()), &CancelRequest::because("late"));
+    ///     Ok(())
+    /// });
+    /// assert!(team.unwrap().await.is_ok());
+    /// # });
+    /// ```
+    pub fn cancel_each<'a>(
+        runs: impl IntoIterator<Item = &'a Self>,
+        request: &CancelRequest,
+    ) -> Vec<Disposition> {
+        cancel_each(runs.into_iter().map(Self::node), request)
     }
 
     /// Sets the run's own timeout, which counts from its first start as before, or removes it. If

@@ -314,9 +314,7 @@ impl<'a, T: Send + 'static, W: Future<Output = Event>> Driver<'a, T, W> {
         let request = decision.dismissal(self.policy.name(), by);
         match self.on_loser {
             OnLoser::Cancel => {
-                for (_, run) in self.summary.stages.runs() {
-                    run.cancel(request.clone());
-                }
+                RunRef::cancel_each(self.summary.stages.runs().map(|(_, run)| run), &request);
             }
             OnLoser::LetFinish => {}
             OnLoser::Detach => self.detach_losers(),

@@ -238,7 +238,7 @@ impl Guard {
         if self.is_resumable {
             return Ok(self.node.end_of_attempt(error));
         }
-        if error.pause_asked().is_some() && self.node.is_root() {
+        if self.node.is_root() && error.pause_asked().is_some() {
             return Err(PauseError::NotResumable.into());
         }
         Ok(BodyEnd::Err)

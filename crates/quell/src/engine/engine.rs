@@ -24,6 +24,7 @@ use crate::log::ring::Bounds;
 use crate::node::{Control, Node, Shared};
 use crate::run::RunRef;
 use crate::spec::RunSpec;
+use crate::step::cancel::cancel_each;
 use crate::stop_scope::StopScope;
 use crate::stream::EventStream;
 use crate::sync::{AtomicBool, AtomicU64, Mutex};
@@ -277,7 +278,8 @@ impl Engine {
         request: CancelRequest,
     ) -> Vec<(RunId, Disposition)> {
         let nodes = self.shared().list_for_stop(|node| filter::matches(filter, node));
-        nodes.into_iter().map(|node| (node.id, node.cancel(&request))).collect()
+        let answers = cancel_each(&nodes, &request);
+        nodes.iter().map(|node| node.id).zip(answers).collect()
     }
 
     /// Asks several runs to stop, in an order in which none of them starts because another one has
@@ -302,8 +304,8 @@ impl Engine {
     pub fn cancel_each(&self, runs: &[RunRef], request: CancelRequest) -> Vec<Disposition> {
         let mut order: Vec<_> = runs.iter().enumerate().collect();
         order.sort_by_cached_key(|(_, run)| self.shared().stop_rank(run.node()));
-        let mut answers: Vec<_> =
-            order.into_iter().map(|(at, run)| (at, run.node().cancel(&request))).collect();
+        let given = cancel_each(order.iter().map(|(_, run)| run.node()), &request);
+        let mut answers: Vec<_> = order.into_iter().map(|(at, _)| at).zip(given).collect();
         answers.sort_by_key(|(at, _)| *at);
         answers.into_iter().map(|(_, answer)| answer).collect()
     }
