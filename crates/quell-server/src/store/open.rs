@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::FutureExt as _;
+use parking_lot::Mutex;
 use quell::store::{Page, RunRecord, Store, StoreError};
 use quell::{
     Engine, EngineConfig, HeldAttempts, Recovered, Recovery, RunId, RunRef, Shutdown, Work, limits,
@@ -38,6 +39,9 @@ pub(crate) struct OpenStore {
     guard: PathBuf,
     /// What is said of a store that has begun where something stood.
     begun: Option<String>,
+    /// Whether the programs of processes before are known to have ended, until the other nodes have
+    /// been told.
+    pub(super) untold: Mutex<Option<bool>>,
 }
 
 impl OpenStore {
@@ -66,7 +70,8 @@ impl OpenStore {
         // By each name of the store it is the same file.
         let own = path.canonicalize().unwrap_or_else(|_| path.to_owned());
         let guard = beside(&own, GUARD);
-        Ok(Self { place, store: Arc::new(store), node: None, guard, begun })
+        let untold = Mutex::default();
+        Ok(Self { place, store: Arc::new(store), node: None, guard, begun, untold })
     }
 
     /// Joins the servers on a database.
@@ -97,7 +102,7 @@ impl OpenStore {
             }
         })?);
         let (place, store) = (Place::Database(node.database), Arc::clone(&opened) as _);
-        Ok(Self { place, store, node: Some(opened), guard, begun: None })
+        Ok(Self { place, store, node: Some(opened), guard, begun: None, untold: Mutex::default() })
     }
 
     /// Lets an engine keep its runs here.
@@ -128,12 +133,18 @@ impl OpenStore {
         going_on: impl FnMut(&RunRecord) -> Option<Recovery> + Send,
     ) -> Result<(HeldAttempts, Vec<String>), String> {
         let (have_ended, late) = self.take_over(signals, say).await?;
+        *self.untold.lock() = Some(have_ended);
+        let is_told = self.tell_of_programs().await.is_ok();
         let (recovered, held, failed) = self.decide(engine, signals, going_on).await?;
         if have_ended {
             self.forget_rolled_back(engine).await.map_err(|error| self.place.told(&error))?;
         }
-        let forgotten = forget_doubt_if_none_is_left(&*self.store).await;
-        forgotten.map_err(|error| self.place.told(&error))?;
+        // Runs that other nodes have may be in doubt. Those are told, so that the next process need
+        // not know; or they are not, and it has to.
+        if is_told {
+            let forgotten = forget_doubt_if_none_is_left(&*self.store).await;
+            forgotten.map_err(|error| self.place.told(&error))?;
+        }
         let before = self.begun.iter().cloned().chain(late);
         Ok((held, before.chain(words(&recovered, &failed, BEFORE)).collect()))
     }

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use quell::cluster::Cluster as _;
 use quell::store::{RunRecord, StoreError};
 use quell::{Engine, HeldAttempts, Recovery};
 use quell_postgres::PostgresNode;
@@ -19,6 +20,21 @@ impl OpenStore {
     /// Tells whether others have it as well.
     pub(crate) const fn is_shared(&self) -> bool {
         self.node.is_some()
+    }
+
+    /// Says to the other nodes what this one has found of the programs of processes before it, if
+    /// they have not been told: runs that they have taken over may be quiescent by that.
+    ///
+    /// # Errors
+    ///
+    /// Fails with the trouble of the store. A further call says it again.
+    pub(crate) async fn tell_of_programs(&self) -> Result<(), StoreError> {
+        let (Some(node), Some(have_ended)) = (&self.node, *self.untold.lock()) else {
+            return Ok(());
+        };
+        node.programs_before(have_ended).await?;
+        *self.untold.lock() = None;
+        Ok(())
     }
 
     /// Takes over from one node whose lease is over, if there is one, and decides its runs as
