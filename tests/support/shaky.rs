@@ -232,7 +232,10 @@ impl Cluster for Shaky {
         self.node.forgotten()
     }
 
-    fn programs_before(&self, have_ended: bool) -> BoxFuture<'_, Result<(), StoreError>> {
+    fn programs_before(
+        &self,
+        have_ended: bool,
+    ) -> BoxFuture<'_, Result<Vec<ForgottenWork>, StoreError>> {
         self.node.programs_before(have_ended)
     }
 

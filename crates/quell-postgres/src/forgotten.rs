@@ -25,23 +25,32 @@ impl Member {
         let mut news = self.news.subscribe();
         loop {
             news.mark_unchanged();
-            let mut values = self.own();
-            values.push(Box::new(i64::try_from(limits::STORE_PAGE_MAX).unwrap_or(i64::MAX)));
-            let rows = self.in_time(self.rows(WORK, values)).await?;
-            if !rows.is_empty() {
-                return rows.iter().map(|row| work(row).map_err(|error| fault(&error))).collect();
+            let work = self.in_time(self.work()).await?;
+            if !work.is_empty() {
+                return Ok(work);
             }
             let _ = timeout(LOOK, news.changed()).await;
         }
     }
 
-    /// Says what is known of programs that processes before this one had begun under its name.
-    pub(crate) async fn programs_before(&self, have_ended: bool) -> Result<(), StoreError> {
+    async fn work(&self) -> Result<Vec<ForgottenWork>, StoreError> {
+        let mut values = self.own();
+        values.push(Box::new(i64::try_from(limits::STORE_PAGE_MAX).unwrap_or(i64::MAX)));
+        let rows = self.rows(WORK, values).await?;
+        rows.iter().map(|row| work(row).map_err(|error| fault(&error))).collect()
+    }
+
+    /// Says what is known of programs that processes before this one had begun under its name, and
+    /// yields what has ended of runs of this one.
+    pub(crate) async fn programs_before(
+        &self,
+        have_ended: bool,
+    ) -> Result<Vec<ForgottenWork>, StoreError> {
         let mut values = self.own();
         values.push(Box::new(if have_ended { ENDED } else { IN_DOUBT }));
         let rows = self.rows(SAY, values).await?;
         let is_there = rows.first().map_or(Ok(false), |row| column(row, 0))?;
-        if is_there { Ok(()) } else { Err(self.seat.lost()) }
+        if is_there { self.work().await } else { Err(self.seat.lost()) }
     }
 }
 

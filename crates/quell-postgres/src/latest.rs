@@ -21,13 +21,15 @@ delete from quota q where taken = 0
 
 /// What a later process of a member knows of work that an earlier one had begun: 1 if it has ended,
 /// and 2 if nobody will know it; null if nobody has said anything. Of programs that were begun
-/// before it is not known for certain by which process, so that they stay in doubt. Members of the
-/// release before leave it out, and release no program for it.
+/// before, and that a lost process or an ended run has left, it is not known for certain which
+/// process has begun them, so that they stay in doubt. Members of the release before leave it out,
+/// and release no program for it.
 pub(crate) const FATES: &str = "
-alter table hold add column fate smallint default 2;
-alter table hold alter column fate drop default;
+alter table hold add column fate smallint;
 update hold h set fate = 1 from node n
     where h.what = 'node' and n.name = h.member and coalesce(h.boot, 0) < n.joined;
+update hold h set fate = 2 where h.what = 'process' and (h.member is not null
+    or exists (select 1 from run r where r.ord = h.run and r.status >= 3));
 create index hold_ended on hold (run) where fate = 1";
 
 #[cfg(test)]
@@ -52,7 +54,13 @@ mod tests {
             };
             migrate(&client, &target, Found::Missing, &STEPS[..10]).await.unwrap();
             begin(0).await;
-            let back = "insert into node values ('a', 5, 5, null, '', now());
+            let back = "update hold set member = 'a', boot = 3;
+                insert into run (id, epoch, kind, name, at, bytes, status)
+                values (gen_random_uuid(), 1, 'agent', 'a', 1, 1, 1),
+                    (gen_random_uuid(), 1, 'agent', 'a', 1, 1, 4);
+                insert into hold (run, nr, what, name)
+                values (1, 2, 'process', 'it'), (2, 2, 'process', 'it');
+                insert into node values ('a', 5, 5, null, '', now());
                 insert into hold (run, nr, what, name, member, boot)
                 values (2, 0, 'node', 'a', 'a', 3), (2, 1, 'node', 'b', 'b', 3)";
             client.batch_execute(back).await.unwrap();
@@ -60,7 +68,7 @@ mod tests {
             begin(1).await;
             let rows = client.query("select fate from hold order by run, nr", &[]).await.unwrap();
             let fates: Vec<Option<i16>> = rows.iter().map(|row| row.get(0)).collect();
-            assert_eq!(fates, [Some(2), None, Some(1), Some(2)]);
+            assert_eq!(fates, [Some(2), None, None, Some(1), None, Some(2)]);
         });
     }
 }

@@ -216,7 +216,10 @@ impl Cluster for PostgresNode {
         self.on_threads(move |member| async move { member.forgotten().await })
     }
 
-    fn programs_before(&self, have_ended: bool) -> BoxFuture<'_, Result<(), StoreError>> {
+    fn programs_before(
+        &self,
+        have_ended: bool,
+    ) -> BoxFuture<'_, Result<Vec<ForgottenWork>, StoreError>> {
         let statement = Duration::from_millis(self.member.target.statement_ms());
         let limit = self.limit().saturating_add(statement);
         self.on_threads(move |member| async move {

@@ -300,7 +300,9 @@ pub trait Cluster: Debug + Send + Sync + 'static {
     /// will know it. What was said first of a program stays so, and whoever has its run hears that
     /// it has ended ([`forgotten`](Self::forgotten)): this member as well. What is in doubt stays so
     /// until somebody says that the member is gone for good. Of what this process begins nothing is
-    /// said. By default nobody is told.
+    /// said. Yields what has ended of runs of this member, as [`forgotten`](Self::forgotten) does,
+    /// without a wait for any: of a run that it has not decided yet it may store that the work has
+    /// ended. By default nobody is told, and nothing is yielded.
     ///
     /// Whoever calls it knows that the processes before are gone, and has waited for what ends the
     /// programs that those have left.
@@ -313,9 +315,12 @@ pub trait Cluster: Debug + Send + Sync + 'static {
     /// # Cancel safety
     ///
     /// As an error.
-    fn programs_before(&self, have_ended: bool) -> BoxFuture<'_, Result<(), StoreError>> {
+    fn programs_before(
+        &self,
+        have_ended: bool,
+    ) -> BoxFuture<'_, Result<Vec<ForgottenWork>, StoreError>> {
         let _ = have_ended;
-        Box::pin(std::future::ready(Ok(())))
+        Box::pin(std::future::ready(Ok(Vec::new())))
     }
 
     /// Exchanges slots of limits that all members keep together: of each limit that is asked for,

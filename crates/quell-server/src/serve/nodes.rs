@@ -31,7 +31,7 @@ pub(super) async fn beside(
 /// the database has refused it, runs of others wait for it.
 async fn tell(store: &OpenStore) {
     let mut is_told = false;
-    while let Err(error) = store.tell_of_programs().await {
+    while let Err(error) = store.tell_again().await {
         if !is_told {
             is_told = true;
             tracing::warn!(%error, "what is known of earlier programs cannot be told to others");

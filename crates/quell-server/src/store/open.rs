@@ -133,15 +133,13 @@ impl OpenStore {
         going_on: impl FnMut(&RunRecord) -> Option<Recovery> + Send,
     ) -> Result<(HeldAttempts, Vec<String>), String> {
         let (have_ended, late) = self.take_over(signals, say).await?;
-        *self.untold.lock() = Some(have_ended);
-        let is_told = self.tell_of_programs().await.is_ok();
         let (recovered, held, failed) = self.decide(engine, signals, going_on).await?;
         if have_ended {
             self.forget_rolled_back(engine).await.map_err(|error| self.place.told(&error))?;
         }
         // Runs that other nodes have may be in doubt. Those are told, so that the next process need
         // not know; or they are not, and it has to.
-        if is_told {
+        if self.untold.lock().is_none() {
             let forgotten = forget_doubt_if_none_is_left(&*self.store).await;
             forgotten.map_err(|error| self.place.told(&error))?;
         }
@@ -180,8 +178,9 @@ impl OpenStore {
     }
 
     /// Waits until the guardian of the process before has ended what that had left: what goes on
-    /// starts the same programs again (I19). Yields whether all of it is known to have ended, and
-    /// then the store has none of it any more; and words if it takes too long.
+    /// starts the same programs again (I19), and tells the other nodes. Yields whether all of it is
+    /// known to have ended, and then the store has none of it any more; and words if it takes too
+    /// long.
     ///
     /// # Errors
     ///
@@ -211,12 +210,16 @@ impl OpenStore {
                 ));
             }
         };
-        match have_ended {
-            Ok(TakenOver::Ended) => {
-                let ended = end_programs(&*self.store).await;
+        let unlocked = |error| format!("{} cannot be locked: {error}", path_text(&self.guard));
+        let taken = have_ended.map_err(unlocked)?;
+        let have_ended = taken == TakenOver::Ended;
+        let own = if self.is_shared() { Some(self.tell(have_ended, signals).await?) } else { None };
+        match taken {
+            TakenOver::Ended => {
+                let ended = end_programs(&*self.store, own.as_deref()).await;
                 ended.map_err(|error| self.place.told(&error)).map(|()| (true, None))
             }
-            Ok(TakenOver::Late) => {
+            TakenOver::Late => {
                 let words = format!(
                     "programs of the process before have not ended within {}, and may run beside \
                      those that are started again",
@@ -224,8 +227,7 @@ impl OpenStore {
                 );
                 Ok((false, Some(words)))
             }
-            Ok(_) => Ok((false, None)),
-            Err(error) => Err(format!("{} cannot be locked: {error}", path_text(&self.guard))),
+            _ => Ok((false, None)),
         }
     }
 
@@ -260,7 +262,9 @@ impl OpenStore {
             for run in ended {
                 let rows = run.report.iter().flat_map(|report| &report.rows);
                 let mut left = rows.flat_map(|row| &row.abandoned);
-                if !left.all(|left| has_ended(left.what)) {
+                // What is stored still is a program of another node, or none that is known to end.
+                let is_stored = run.holds.iter().any(|hold| hold.what == Work::Process);
+                if is_stored || !left.all(|left| has_ended(left.what)) {
                     continue;
                 }
                 match engine.forget_stored(run.run()).await {

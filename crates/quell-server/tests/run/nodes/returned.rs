@@ -122,3 +122,21 @@ fn what_a_server_that_is_back_knows_of_programs_it_says_until_the_database_takes
     end(b);
     drop(a.ended());
 }
+
+#[test]
+fn a_server_that_is_back_knows_nothing_of_what_another_had_begun_whose_run_it_has() {
+    let cluster = Cluster::shared();
+    let a = cluster.join("a", "1h");
+    start(&a, "agent/slow", "lost");
+    cluster.work(1);
+    // As one had it that is back by now, and of which no guardian knew.
+    cluster.sql(
+        "insert into hold (run, nr, what, name, member, boot, fate)
+        select ord, 7, 'process', 'far', 'b', 1, 2 from run",
+    );
+    a.signal("KILL");
+    let a = cluster.join_in(a.ended().1, "a");
+    let run = shown(&a, "lost", "it is decided", has_ended);
+    assert_eq!((&run["quiescent"], &run["abandoned"]), (&json!(false), &json!(["far"])), "{run}");
+    end(a);
+}

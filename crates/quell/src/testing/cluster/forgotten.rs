@@ -106,14 +106,17 @@ impl Nodes {
 
 impl Node {
     /// Says what is known of programs that nodes of this name before had begun.
-    pub(super) fn say_of_programs(&self, have_ended: bool) -> Result<(), StoreError> {
+    pub(super) fn say_of_programs(
+        &self,
+        have_ended: bool,
+    ) -> Result<Vec<ForgottenWork>, StoreError> {
         let shared = self.reach()?;
         let mut table = shared.table.lock();
         self.seat(&mut table)?;
         table.forgotten.say((&self.name, self.boot), Work::Process, have_ended);
         drop(table);
         shared.news.notify_waiters();
-        Ok(())
+        self.forgotten_work()
     }
 
     /// Yields what of the runs of this node has ended with nodes that were forgotten.

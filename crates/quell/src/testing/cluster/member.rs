@@ -235,7 +235,10 @@ impl Cluster for Node {
         })
     }
 
-    fn programs_before(&self, have_ended: bool) -> BoxFuture<'_, Result<(), StoreError>> {
+    fn programs_before(
+        &self,
+        have_ended: bool,
+    ) -> BoxFuture<'_, Result<Vec<ForgottenWork>, StoreError>> {
         Box::pin(async move { self.say_of_programs(have_ended) })
     }
 
