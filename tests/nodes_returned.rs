@@ -1,5 +1,5 @@
-//! Several engines on one store: what is so once a node that has come back says what it knows of the
-//! programs that processes before it have left.
+//! Several engines on one store: what is so once a node that has come back says what it knows of
+//! the programs that processes before it have left.
 
 use std::sync::Arc;
 

@@ -1,9 +1,9 @@
 //! [`Member::forgotten`] hears of members that are gone for good, and of those that have come back;
 //! [`Member::programs_before`] has others hear of that.
 //!
-//! The rows of `forgotten`, `node` and `hold` are the truth. A notification only says that it is time to look, and one
-//! that was lost costs a second. What was released is no row of `hold` any more, so that a look
-//! finds nothing most of the time.
+//! The rows of `forgotten` and `hold` are the truth. A notification only says that it is time to
+//! look, and one that was lost costs a second. What was released is no row of `hold` any more, so
+//! that a look finds nothing most of the time.
 
 use std::time::Duration;
 

@@ -13,7 +13,8 @@ use super::metrics::Metrics;
 use crate::store::OpenStore;
 
 /// Takes over what nodes have left that are gone, tells the others of the programs of processes
-/// before this one until they know, and tells in the log whether the database answers. Without a database that others have as well there is nothing to do.
+/// before this one until they know, and tells in the log whether the database answers. Without a
+/// database that others have as well there is nothing to do.
 pub(super) async fn beside(
     store: Option<&OpenStore>,
     (service, metrics): (&Service, &Metrics),
