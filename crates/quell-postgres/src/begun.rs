@@ -1,9 +1,9 @@
 //! [`BEGUN`]: which member has begun the work of runs that others have by now.
 
 /// Notes who has begun the work of the runs that a member had, before others have them, or another
-/// process of its name: also of those that have ended. What a service does is done elsewhere. What a
-/// member has given up is that of its name. An array has its runs found by indexes, whatever others
-/// have.
+/// process of its name: also of those that have ended. What a service does is done elsewhere. What
+/// a member has given up is that of its name. An array has its runs found by indexes, whatever
+/// others have.
 pub(crate) const BEGUN: &str = "update hold h set boot = n.joined,
         member = case when n.drained and n.name like '% (drained)'
             then left(n.name, -length(' (drained)')) else n.name end

@@ -85,6 +85,8 @@ fn what_a_member_is_in_doubt_of_no_later_process_knows_although_others_take_over
         let third = join(&scene.place, "a").await;
         third.programs_before(true).await.unwrap();
         scene.quiesces(later).await;
+        let doubted = "select count(*) from hold where what = 'process' and fate = 2";
+        assert_eq!(scene.place.sql(doubted), "2", "each is that of the process that began it");
         scene.looks().await;
         for run in [first, own] {
             let left = read(&*scene.b, run).await;
