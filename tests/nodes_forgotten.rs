@@ -335,7 +335,8 @@ async fn a_node_that_was_lost_twice_with_a_run_is_named_once_and_is_forgotten_bo
             run.stored().await.unwrap();
         }
         let row = nodes.read(run).await.unwrap().row();
-        let named: Vec<_> = row.abandoned.iter().map(|work| (work.what, &*work.name)).collect();
+        let mut named: Vec<_> = row.abandoned.iter().map(|work| (work.what, &*work.name)).collect();
+        named.sort_unstable_by_key(|(_, name)| *name);
         assert_eq!(named, [(Work::Node, "a"), (Work::Node, "b")]);
         assert!(nodes.forget("b"));
         tokio::time::sleep(secs(60)).await;
