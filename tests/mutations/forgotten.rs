@@ -17,7 +17,7 @@ pub(super) const FAULTS: &[Fault] = &[
         name: "forget-who-joins-under-the-name-later",
         edits: &[Edit {
             file: "testing/cluster/forgotten.rs",
-            text: "|last| «boot <= last»",
+            text: "|last| «left.boot <= *last»",
             faulty: "… || true",
         }],
         caught_by: &["nodes_forgotten::who_joins_under_the_name_later_is_another_one"],
@@ -35,14 +35,38 @@ pub(super) const FAULTS: &[Fault] = &[
     Fault {
         name: "doubt-a-node-that-is-back",
         edits: &[Edit {
-            file: "testing/cluster/forgotten.rs",
-            text: "|joined| «*boot < joined»",
-            faulty: "… && false",
+            file: "testing/cluster/nodes.rs",
+            text: "Work::Node, «true»)",
+            faulty: "false",
         }],
         caught_by: &[
             "nodes_forgotten::i4_runs_elsewhere_of_a_node_that_comes_back_under_its_name_\
              quiesce_but_for_its_programs",
         ],
+    },
+    Fault {
+        name: "take-programs-of-a-node-that-is-back-for-ended",
+        edits: &[Edit {
+            file: "testing/cluster/forgotten.rs",
+            text: "left.boot < boot && «left.what == what»",
+            faulty: "… || left.what == Work::Process",
+        }],
+        caught_by: &[
+            "nodes_forgotten::i4_runs_elsewhere_of_a_node_that_comes_back_under_its_name_\
+             quiesce_but_for_its_programs",
+            "nodes_returned::i4_a_run_elsewhere_quiesces_when_its_node_is_back_\
+             and_says_that_its_programs_have_ended",
+        ],
+    },
+    Fault {
+        name: "believe-a-later-process-of-programs-in-doubt",
+        edits: &[Edit {
+            file: "testing/cluster/forgotten.rs",
+            text: "|left| «left.has_ended.is_none()»",
+            faulty: "… || true",
+        }],
+        caught_by: &["nodes_returned::\
+             a_program_that_is_in_doubt_when_its_node_is_back_stays_so_until_somebody_knows"],
     },
     Fault {
         name: "release-what-another-lost-node-may-execute",

@@ -232,6 +232,13 @@ impl Cluster for Shaky {
         self.node.forgotten()
     }
 
+    fn programs_before(
+        &self,
+        have_ended: bool,
+    ) -> BoxFuture<'_, Result<Vec<ForgottenWork>, StoreError>> {
+        self.node.programs_before(have_ended)
+    }
+
     fn slots(&self, asked: Vec<SlotsAsked>) -> BoxFuture<'_, Result<Vec<SlotsHeld>, StoreError>> {
         self.node.slots(asked)
     }

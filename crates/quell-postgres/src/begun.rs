@@ -1,8 +1,9 @@
 //! [`BEGUN`]: which member has begun the work of runs that others have by now.
 
-/// Notes who has begun the work of the runs that a member had, before others have them: also of
-/// those that have ended. What a service does is done elsewhere. What a member has given up is that
-/// of its name. An array has its runs found by indexes, whatever others have.
+/// Notes who has begun the work of the runs that a member had, before others have them, or another
+/// process of its name: also of those that have ended. What a service does is done elsewhere. What
+/// a member has given up is that of its name. An array has its runs found by indexes, whatever
+/// others have.
 pub(crate) const BEGUN: &str = "update hold h set boot = n.joined,
         member = case when n.drained and n.name like '% (drained)'
             then left(n.name, -length(' (drained)')) else n.name end
@@ -11,6 +12,11 @@ pub(crate) const BEGUN: &str = "update hold h set boot = n.joined,
             and (coalesce(status, 0) < 3 or not quiescent)
         union all select ord from run where node = $1 and status >= 3 and not quiescent))
     and h.member is null and h.what not in ('node', 'remote')";
+
+/// Notes that the processes of a member are gone before another one joins under its name, with a
+/// boot: what others name it for they executed. That holds whatever becomes of that one.
+pub(crate) const BACK: &str = "update hold set fate = 1
+    where member = $1 and what = 'node' and boot < $2";
 
 /// As it is noted now of what members of the release before have taken over: a member is named
 /// behind what it had begun.

@@ -1,8 +1,9 @@
-//! [`Member::forgotten`] hears of members that are gone for good, and of those that have come back.
+//! [`Member::forgotten`] hears of members that are gone for good, and of those that have come back;
+//! [`Member::programs_before`] has others hear of that.
 //!
-//! The row of `forgotten` is the truth. A notification only says that it is time to look, and one
-//! that was lost costs a second. What was released is no row of `hold` any more, so that a look
-//! finds nothing most of the time.
+//! The rows of `forgotten` and `hold` are the truth. A notification only says that it is time to
+//! look, and one that was lost costs a second. What was released is no row of `hold` any more, so
+//! that a look finds nothing most of the time.
 
 use std::time::Duration;
 
@@ -14,6 +15,7 @@ use tokio::time::timeout;
 use tokio_postgres::{Error, Row};
 use uuid::Uuid;
 
+use crate::asked::column;
 use crate::fault::fault;
 use crate::member::Member;
 
@@ -23,14 +25,32 @@ impl Member {
         let mut news = self.news.subscribe();
         loop {
             news.mark_unchanged();
-            let mut values = self.own();
-            values.push(Box::new(i64::try_from(limits::STORE_PAGE_MAX).unwrap_or(i64::MAX)));
-            let rows = self.in_time(self.rows(WORK, values)).await?;
-            if !rows.is_empty() {
-                return rows.iter().map(|row| work(row).map_err(|error| fault(&error))).collect();
+            let work = self.in_time(self.work()).await?;
+            if !work.is_empty() {
+                return Ok(work);
             }
             let _ = timeout(LOOK, news.changed()).await;
         }
+    }
+
+    async fn work(&self) -> Result<Vec<ForgottenWork>, StoreError> {
+        let mut values = self.own();
+        values.push(Box::new(i64::try_from(limits::STORE_PAGE_MAX).unwrap_or(i64::MAX)));
+        let rows = self.rows(WORK, values).await?;
+        rows.iter().map(|row| work(row).map_err(|error| fault(&error))).collect()
+    }
+
+    /// Says what is known of programs that processes before this one had begun under its name, and
+    /// yields what has ended of runs of this one.
+    pub(crate) async fn programs_before(
+        &self,
+        have_ended: bool,
+    ) -> Result<Vec<ForgottenWork>, StoreError> {
+        let mut values = self.own();
+        values.push(Box::new(if have_ended { ENDED } else { IN_DOUBT }));
+        let rows = self.rows(SAY, values).await?;
+        let is_there = rows.first().map_or(Ok(false), |row| column(row, 0))?;
+        if is_there { self.work().await } else { Err(self.seat.lost()) }
     }
 }
 
@@ -44,19 +64,36 @@ fn work(row: &Row) -> Result<ForgottenWork, Error> {
 /// remains to be said.
 ///
 /// Who has joined under a name knows that the process before is gone. What that had begun beside
-/// itself may go on. Each is looked up: that is asked every second, and of most members that are
-/// named nothing has been forgotten.
+/// itself may go on, unless it knows that that has ended. Each is looked up: that is asked every
+/// second, and most members that are named are neither forgotten nor back.
 const WORK: &str = "select r.id, array_agg(distinct h.nr order by h.nr)
-    from (select name, boot, true as is_all from forgotten
-        union all select name, joined - 1, false from node) f
-    cross join lateral (
-        select run, nr from hold where member = f.name and coalesce(boot, 0) <= f.boot
-        and (f.is_all or what = 'node') offset 0) h
+    from (select h.run, h.nr from forgotten f
+        cross join lateral (
+            select run, nr from hold where member = f.name and coalesce(boot, 0) <= f.boot
+            offset 0) h
+        union all select run, nr from hold where fate = 1) h
     cross join lateral (select id, node, status from run where ord = h.run offset 0) r
     where exists (select 1 from node where name = $1 and joined = $2)
     and (r.node = $1
         or r.status >= 3 and (select true from node n where n.name = r.node limit 1) is null)
     group by r.id order by r.id limit $3";
+
+/// All that processes before have begun is known as theirs: who joins under a name, and who takes
+/// over, notes it in the step that makes it somebody else's ([`BEGUN`](crate::begun::BEGUN)).
+/// What is said stays with the work, whatever becomes of the member.
+const SAY: &str = "with me as materialized (
+        select name from node where name = $1 and joined = $2 for key share),
+    said as (
+        update hold set fate = $3::int2 where member = (select name from me)
+        and what = 'process' and boot < $2 and fate is null returning fate),
+    told as materialized (
+        select pg_notify(channel, '') from node
+        where lease_until > now() and exists (select 1 from said where fate = 1))
+    select exists (select 1 from me), (select count(*) from told)";
+
+/// What is said of programs: see [`FATES`](crate::latest::FATES).
+const ENDED: i16 = 1;
+const IN_DOUBT: i16 = 2;
 
 /// How long nobody looks although nothing was heard.
 const LOOK: Duration = Duration::from_secs(1);

@@ -18,3 +18,57 @@ drop index run_live;
 create index run_live on run (ord) where status < 3;
 delete from quota q where taken = 0
     and not exists (select 1 from quota_part p where p.name = q.name)";
+
+/// What a later process of a member knows of work that an earlier one had begun: 1 if it has ended,
+/// and 2 if nobody will know it; null if nobody has said anything. Of programs that were begun
+/// before, and that a lost process or an ended run has left, it is not known for certain which
+/// process has begun them, so that they stay in doubt. Members of the release before leave it out,
+/// and release no program for it.
+pub(crate) const FATES: &str = "
+alter table hold add column fate smallint;
+update hold h set fate = 1 from node n
+    where h.what = 'node' and n.name = h.member and coalesce(h.boot, 0) < n.joined;
+update hold h set fate = 2 where h.what = 'process' and (h.member is not null
+    or exists (select 1 from run r where r.ord = h.run and r.status >= 3));
+create index hold_ended on hold (run) where fate = 1";
+
+#[cfg(test)]
+mod tests {
+    use quell_test_support::PostgresServer;
+
+    use crate::options::PostgresOptions;
+    use crate::schema::{Found, STEPS, migrate};
+    use crate::session::Target;
+
+    #[test]
+    fn what_was_begun_before_anybody_says_what_has_ended_stays_in_doubt() {
+        let server = PostgresServer::shared();
+        let options = PostgresOptions::new(server.address(&server.database()));
+        let target = Target::new(options).unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let (client, _) = target.connect().await.unwrap();
+            let begin = async |nr: i64| {
+                let sql = "insert into hold (run, nr, what, name) values (1, $1, 'process', 'it')";
+                client.execute(sql, &[&nr]).await.unwrap()
+            };
+            migrate(&client, &target, Found::Missing, &STEPS[..10]).await.unwrap();
+            begin(0).await;
+            let back = "update hold set member = 'a', boot = 3;
+                insert into run (id, epoch, kind, name, at, bytes, status)
+                values (gen_random_uuid(), 1, 'agent', 'a', 1, 1, 1),
+                    (gen_random_uuid(), 1, 'agent', 'a', 1, 1, 4);
+                insert into hold (run, nr, what, name)
+                values (1, 2, 'process', 'it'), (2, 2, 'process', 'it');
+                insert into node values ('a', 5, 5, null, '', now());
+                insert into hold (run, nr, what, name, member, boot)
+                values (2, 0, 'node', 'a', 'a', 3), (2, 1, 'node', 'b', 'b', 3)";
+            client.batch_execute(back).await.unwrap();
+            migrate(&client, &target, Found::Schema(10), &STEPS).await.unwrap();
+            begin(1).await;
+            let rows = client.query("select fate from hold order by run, nr", &[]).await.unwrap();
+            let fates: Vec<Option<i16>> = rows.iter().map(|row| row.get(0)).collect();
+            assert_eq!(fates, [Some(2), None, None, Some(1), None, Some(2)]);
+        });
+    }
+}

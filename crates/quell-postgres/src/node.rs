@@ -216,6 +216,17 @@ impl Cluster for PostgresNode {
         self.on_threads(move |member| async move { member.forgotten().await })
     }
 
+    fn programs_before(
+        &self,
+        have_ended: bool,
+    ) -> BoxFuture<'_, Result<Vec<ForgottenWork>, StoreError>> {
+        let statement = Duration::from_millis(self.member.target.statement_ms());
+        let limit = self.limit().saturating_add(statement);
+        self.on_threads(move |member| async move {
+            in_time(limit, member.programs_before(have_ended)).await
+        })
+    }
+
     fn slots(&self, asked: Vec<SlotsAsked>) -> BoxFuture<'_, Result<Vec<SlotsHeld>, StoreError>> {
         let limit = self.limit();
         self.on_threads(move |member| async move { in_time(limit, member.slots(asked)).await })

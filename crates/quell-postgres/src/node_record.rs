@@ -129,12 +129,12 @@ const NAMES: &str = r#"select name from node where name > coalesce($1::text, '')
 
 /// What a member has begun is known once it has been taken over from; members of the release before
 /// have said of a run alone that it was on a node. One whose lease lasts is not lost, and what was
-/// forgotten is released within seconds.
+/// forgotten, or is known to have ended, is released within seconds.
 const LOST: &str = r#"select d.name, count(distinct d.root) from (
         select coalesce(h.member, h.name) collate "C" as name, coalesce(r.root, r.id) as root
         from hold h join run r on r.ord = h.run
         left join forgotten f on f.name = coalesce(h.member, h.name)
-        where (h.member is not null or h.what = 'node')
+        where (h.member is not null or h.what = 'node') and h.fate is distinct from 1
         and (f.boot is null or coalesce(h.boot, 0) > f.boot)) d
     where (d.name > $1::text collate "C" or $1 is null)
     and not exists (select 1 from node n where n.name = d.name and n.lease_until > now())

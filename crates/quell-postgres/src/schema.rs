@@ -9,12 +9,12 @@ use tokio_postgres::error::SqlState;
 use tokio_postgres::types::Type;
 
 use crate::fault::{fault, not_made};
-use crate::latest::{DOUBTED, LEFT, SO_FAR};
+use crate::latest::{DOUBTED, FATES, LEFT, SO_FAR};
 use crate::session::Target;
 
 /// Step `n` leads from schema `n` to `n + 1`.
-pub(crate) const STEPS: [&str; 10] =
-    [SCHEMA_1, SCHEMA_2, RESERVED, DRAINED, FORGOTTEN, LANES, QUOTAS, DOUBTED, SO_FAR, LEFT];
+pub(crate) const STEPS: [&str; 11] =
+    [SCHEMA_1, SCHEMA_2, RESERVED, DRAINED, FORGOTTEN, LANES, QUOTAS, DOUBTED, SO_FAR, LEFT, FATES];
 
 /// What a schema has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -13,7 +13,7 @@ use tokio_postgres::types::ToSql;
 use tokio_postgres::{Client, Error, Transaction};
 use uuid::Uuid;
 
-use crate::begun::BEGUN;
+use crate::begun::{BACK, BEGUN};
 use crate::fault::fault;
 use crate::inherit::inherit;
 use crate::text::kept;
@@ -84,14 +84,19 @@ impl Seat {
         let joined = if is_first {
             boots(transaction, 1).await?
         } else {
-            let last = boots(transaction, 2).await?;
+            let joined = boots(transaction, 2).await?;
             // Of a process of this name it is known that it is gone; of others it is not.
             let strangers = former.iter().filter(|it| !it.is_empty() && ***it != **name);
             for stranger in strangers {
                 doubt(transaction, stranger).await?;
             }
-            inherit(transaction, &former, name, last - 1).await?;
-            last
+            if !name.is_empty() {
+                // Programs may outlive its process, and this one begins others.
+                transaction.execute(BEGUN, &[&&**name]).await?;
+                transaction.execute(BACK, &[&&**name, &joined]).await?;
+            }
+            inherit(transaction, &former, name, joined - 1).await?;
+            joined
         };
         let values: [&(dyn ToSql + Sync); 4] = [&&**name, &joined, &terms.channel, &terms.lease_ms];
         transaction.execute(TAKE, &values).await?;

@@ -3,7 +3,7 @@
 use crate::RunId;
 
 /// Work of a run that a member had which is gone for good, as somebody who knows has said, or as a
-/// process shows that has joined under its name: nothing of it executes any more.
+/// process shows or says that has joined under its name: nothing of it executes any more.
 ///
 /// # Examples
 ///

@@ -275,12 +275,14 @@ pub trait Cluster: Debug + Send + Sync + 'static {
     /// knows has said so of a name, and of the boots that were given under it by then. Yields the
     /// work of some of them, at most [`limits::STORE_PAGE_MAX`]: their holds of
     /// [`Work::Node`](crate::Work::Node), and what else such a member had begun and executed on
-    /// its own host. Of a member under whose name another process has joined since, which is there
-    /// still, it yields the holds of [`Work::Node`](crate::Work::Node) alone: that process of it is
-    /// gone, and programs may outlive it. Runs of this member are those that it owns, and those
-    /// that have ended whose owner is gone. What was yielded comes again until it is stored that it
-    /// has [ended](crate::store::Record::HoldEnded). By default nobody is forgotten, and this waits
-    /// for ever.
+    /// its own host. Of a member under whose name another process has joined since, it yields the
+    /// holds of [`Work::Node`](crate::Work::Node) alone: the process before is gone, and programs
+    /// may outlive it. Those of which a later process [knows](Self::programs_before) that they have
+    /// ended are yielded as well. Both hold also when that process is gone again. Runs of this
+    /// member are those that it owns, and those that have ended whose owner is gone. What was
+    /// yielded comes again until it is stored that it has
+    /// [ended](crate::store::Record::HoldEnded). By default nobody is forgotten, and this waits for
+    /// ever.
     ///
     /// # Errors
     ///
@@ -291,6 +293,34 @@ pub trait Cluster: Debug + Send + Sync + 'static {
     /// Cancel safe: it only reads.
     fn forgotten(&self) -> BoxFuture<'_, Result<Vec<ForgottenWork>, StoreError>> {
         Box::pin(std::future::pending())
+    }
+
+    /// Says of the programs ([`Work::Process`](crate::Work::Process)) that processes before this
+    /// one had begun under the name of this member: that all of them have ended, or that nobody
+    /// will know it. What was said first of a program stays so. Whoever has its run hears that it
+    /// has ended ([`forgotten`](Self::forgotten)), this member as well; what is in doubt stays so
+    /// until somebody says that the member is gone for good. Of what this process begins nothing
+    /// is said. Yields what has ended of runs of this member, as [`forgotten`](Self::forgotten)
+    /// does, without a wait for any: of a run that it has not decided yet it may store that the
+    /// work has ended. By default nobody is told, and nothing is yielded.
+    ///
+    /// Whoever calls it knows that the processes before are gone, and has waited for what ends the
+    /// programs that those have left.
+    ///
+    /// # Errors
+    ///
+    /// Fails with the trouble of the store, and if this member was taken over from. Then it may
+    /// have been said.
+    ///
+    /// # Cancel safety
+    ///
+    /// As an error.
+    fn programs_before(
+        &self,
+        have_ended: bool,
+    ) -> BoxFuture<'_, Result<Vec<ForgottenWork>, StoreError>> {
+        let _ = have_ended;
+        Box::pin(std::future::ready(Ok(Vec::new())))
     }
 
     /// Exchanges slots of limits that all members keep together: of each limit that is asked for,

@@ -12,15 +12,15 @@ use crate::crew::{bare, engine, expire, join, on_threads, read};
 use crate::fixture::Place;
 
 /// A database with a member `b` that takes over, and one who says who is gone.
-struct Scene<'a> {
-    place: Place<'a>,
-    b: Arc<PostgresNode>,
+pub(crate) struct Scene<'a> {
+    pub(crate) place: Place<'a>,
+    pub(crate) b: Arc<PostgresNode>,
     engine: Engine,
     admin: PostgresAdmin,
 }
 
 impl Scene<'static> {
-    async fn new() -> Self {
+    pub(crate) async fn new() -> Self {
         let place = Place::shared();
         let b = join(&place, "b").await;
         let engine = engine(&b);
@@ -31,30 +31,30 @@ impl Scene<'static> {
 
 impl Scene<'_> {
     /// Has a member be gone, as its process or its host would be.
-    async fn lose(&self, node: &PostgresNode, name: &str) {
+    pub(crate) async fn lose(&self, node: &PostgresNode, name: &str) {
         node.close().await.unwrap();
         expire(&self.place, name);
     }
 
-    async fn take_over(&self) {
+    pub(crate) async fn take_over(&self) {
         while let Some(taken) = self.engine.take_over(|_| Recovery::Fail).await.unwrap() {
             assert!(taken.recovered.refused.is_empty(), "{taken:?}");
         }
     }
 
     /// Has a member join under a name, accept a run, and be gone. The run ends at `b`.
-    async fn lost(&self, name: &str, run: RunId) {
+    pub(crate) async fn lost(&self, name: &str, run: RunId) {
         let node = join(&self.place, name).await;
         bare(&node, run).await.unwrap();
         self.lose(&node, name).await;
         self.take_over().await;
     }
 
-    async fn is_quiescent(&self, run: RunId) -> bool {
+    pub(crate) async fn is_quiescent(&self, run: RunId) -> bool {
         read(&*self.b, run).await.quiescent
     }
 
-    async fn quiesces(&self, run: RunId) {
+    pub(crate) async fn quiesces(&self, run: RunId) {
         let is_over = async {
             while !self.is_quiescent(run).await {
                 tokio::task::yield_now().await;
@@ -64,27 +64,27 @@ impl Scene<'_> {
     }
 
     /// Waits until `b` has looked: what another lost member had is released.
-    async fn looks(&self) {
+    pub(crate) async fn looks(&self) {
         let run = RunId::from_text("of another one");
         self.lost("other", run).await;
         assert_eq!(self.admin.forget("other").await, Ok(gone(1)));
         self.quiesces(run).await;
     }
 
-    async fn forget(&self, name: &str) -> NodeStanding {
+    pub(crate) async fn forget(&self, name: &str) -> NodeStanding {
         self.admin.forget(name).await.unwrap()
     }
 
-    async fn end(self) {
+    pub(crate) async fn end(self) {
         self.b.close().await.unwrap();
     }
 }
 
-const fn gone(runs: u64) -> NodeStanding {
+pub(crate) const fn gone(runs: u64) -> NodeStanding {
     NodeStanding::Gone { runs }
 }
 
-fn holds(record: &quell_core::store::RunRecord) -> Vec<(Work, &str)> {
+pub(crate) fn holds(record: &quell_core::store::RunRecord) -> Vec<(Work, &str)> {
     record.holds.iter().map(|hold| (hold.what, &*hold.name)).collect()
 }
 

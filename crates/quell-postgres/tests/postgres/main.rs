@@ -68,6 +68,8 @@ mod raced;
 mod readers;
 // I6, I22, I34: stops that are remembered for runs of other members.
 mod reserved;
+// I4: programs of members that have come back, and say what they know of them.
+mod returned;
 // I36: runs that are taken back while others read, and sessions that end in the midst of that.
 mod taken_back;
 // What a session relies on, whatever the settings of its role or database say.

@@ -12,8 +12,9 @@ use super::log::Log;
 use super::metrics::Metrics;
 use crate::store::OpenStore;
 
-/// Takes over what nodes have left that are gone, and tells in the log whether the database
-/// answers. Without a database that others have as well there is nothing to do.
+/// Takes over what nodes have left that are gone, tells the others of the programs of processes
+/// before this one until they know, and tells in the log whether the database answers. Without a
+/// database that others have as well there is nothing to do.
 pub(super) async fn beside(
     store: Option<&OpenStore>,
     (service, metrics): (&Service, &Metrics),
@@ -22,8 +23,22 @@ pub(super) async fn beside(
     let Some(store) = store.filter(|store| store.is_shared()) else {
         return std::future::pending().await;
     };
-    let (never, _) = tokio::join!(take_over(store, (service, metrics), log), watch(service));
+    let (never, ..) =
+        tokio::join!(take_over(store, (service, metrics), log), watch(service), tell(store));
     never
+}
+
+/// Tells the others of the programs of processes before this one. That was tried at the start; if
+/// the database has refused it, runs of others wait for it.
+async fn tell(store: &OpenStore) {
+    let mut is_told = false;
+    while let Err(error) = store.tell_again().await {
+        if !is_told {
+            is_told = true;
+            tracing::warn!(%error, "what is known of earlier programs cannot be told to others");
+        }
+        sleep(PAUSE).await;
+    }
 }
 
 async fn take_over(

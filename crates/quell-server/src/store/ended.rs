@@ -1,21 +1,29 @@
 //! [`end_programs`]: programs of an earlier process that are known to have ended.
 
-use quell::store::{Page, Record, Store, StoreError};
+use quell::cluster::ForgottenWork;
+use quell::store::{Page, Record, RunRecord, Store, StoreError, StoredHold};
 use quell::{Work, limits};
 
 /// Has the store keep no program of the runs that an earlier process has left behind: each of them
 /// has ended, and so none is named by a report as one that may still execute. Requests to services
-/// stay, and so do the programs of a run that a node on another host had before: this process knows
-/// nothing of them. What the store refuses stays as well: its run cannot be read.
-pub(super) async fn end_programs(store: &dyn Store) -> Result<(), StoreError> {
+/// stay. What the store refuses stays as well: its run cannot be read.
+///
+/// Of several nodes `own` names what this one had begun: of programs that another node had begun,
+/// whose run it has by now, this process knows nothing.
+pub(super) async fn end_programs(
+    store: &dyn Store,
+    own: Option<&[ForgottenWork]>,
+) -> Result<(), StoreError> {
+    let is_own = |run: &RunRecord, hold: &StoredHold| {
+        let names = |work: &ForgottenWork| work.run == run.run() && work.holds.contains(&hold.nr);
+        own.is_none_or(|own| own.iter().any(names))
+    };
     let mut page = Page::first(limits::STORE_PAGE_MAX);
     loop {
         let read = store.recover(page).await?;
         for run in read.items.iter().flatten() {
-            if run.holds.iter().any(|hold| hold.what == Work::Node) {
-                continue;
-            }
             let programs = run.holds.iter().filter(|hold| hold.what == Work::Process);
+            let programs = programs.filter(|hold| is_own(run, hold));
             let ended = |nr| Record::HoldEnded { run: run.run(), epoch: run.epoch, nr };
             let ended: Vec<_> = programs.map(|hold| ended(hold.nr)).collect();
             if ended.is_empty() {

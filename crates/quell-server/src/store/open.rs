@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::FutureExt as _;
+use parking_lot::Mutex;
 use quell::store::{Page, RunRecord, Store, StoreError};
 use quell::{
     Engine, EngineConfig, HeldAttempts, Recovered, Recovery, RunId, RunRef, Shutdown, Work, limits,
@@ -38,6 +39,9 @@ pub(crate) struct OpenStore {
     guard: PathBuf,
     /// What is said of a store that has begun where something stood.
     begun: Option<String>,
+    /// Whether the programs of processes before are known to have ended, until the other nodes have
+    /// been told.
+    pub(super) untold: Mutex<Option<bool>>,
 }
 
 impl OpenStore {
@@ -66,7 +70,8 @@ impl OpenStore {
         // By each name of the store it is the same file.
         let own = path.canonicalize().unwrap_or_else(|_| path.to_owned());
         let guard = beside(&own, GUARD);
-        Ok(Self { place, store: Arc::new(store), node: None, guard, begun })
+        let untold = Mutex::default();
+        Ok(Self { place, store: Arc::new(store), node: None, guard, begun, untold })
     }
 
     /// Joins the servers on a database.
@@ -97,7 +102,7 @@ impl OpenStore {
             }
         })?);
         let (place, store) = (Place::Database(node.database), Arc::clone(&opened) as _);
-        Ok(Self { place, store, node: Some(opened), guard, begun: None })
+        Ok(Self { place, store, node: Some(opened), guard, begun: None, untold: Mutex::default() })
     }
 
     /// Lets an engine keep its runs here.
@@ -132,8 +137,12 @@ impl OpenStore {
         if have_ended {
             self.forget_rolled_back(engine).await.map_err(|error| self.place.told(&error))?;
         }
-        let forgotten = forget_doubt_if_none_is_left(&*self.store).await;
-        forgotten.map_err(|error| self.place.told(&error))?;
+        // Runs that other nodes have may be in doubt. Those are told, so that the next process need
+        // not know; or they are not, and it has to.
+        if self.untold.lock().is_none() {
+            let forgotten = forget_doubt_if_none_is_left(&*self.store).await;
+            forgotten.map_err(|error| self.place.told(&error))?;
+        }
         let before = self.begun.iter().cloned().chain(late);
         Ok((held, before.chain(words(&recovered, &failed, BEFORE)).collect()))
     }
@@ -169,8 +178,9 @@ impl OpenStore {
     }
 
     /// Waits until the guardian of the process before has ended what that had left: what goes on
-    /// starts the same programs again (I19). Yields whether all of it is known to have ended, and
-    /// then the store has none of it any more; and words if it takes too long.
+    /// starts the same programs again (I19), and tells the other nodes. Yields whether all of it is
+    /// known to have ended, and then the store has none of it any more; and words if it takes too
+    /// long.
     ///
     /// # Errors
     ///
@@ -200,12 +210,16 @@ impl OpenStore {
                 ));
             }
         };
-        match have_ended {
-            Ok(TakenOver::Ended) => {
-                let ended = end_programs(&*self.store).await;
+        let unlocked = |error| format!("{} cannot be locked: {error}", path_text(&self.guard));
+        let taken = have_ended.map_err(unlocked)?;
+        let have_ended = taken == TakenOver::Ended;
+        let own = if self.is_shared() { Some(self.tell(have_ended, signals).await?) } else { None };
+        match taken {
+            TakenOver::Ended => {
+                let ended = end_programs(&*self.store, own.as_deref()).await;
                 ended.map_err(|error| self.place.told(&error)).map(|()| (true, None))
             }
-            Ok(TakenOver::Late) => {
+            TakenOver::Late => {
                 let words = format!(
                     "programs of the process before have not ended within {}, and may run beside \
                      those that are started again",
@@ -213,8 +227,7 @@ impl OpenStore {
                 );
                 Ok((false, Some(words)))
             }
-            Ok(_) => Ok((false, None)),
-            Err(error) => Err(format!("{} cannot be locked: {error}", path_text(&self.guard))),
+            _ => Ok((false, None)),
         }
     }
 
@@ -249,7 +262,9 @@ impl OpenStore {
             for run in ended {
                 let rows = run.report.iter().flat_map(|report| &report.rows);
                 let mut left = rows.flat_map(|row| &row.abandoned);
-                if !left.all(|left| has_ended(left.what)) {
+                // What is stored still is a program of another node, or none that is known to end.
+                let is_stored = run.holds.iter().any(|hold| hold.what == Work::Process);
+                if is_stored || !left.all(|left| has_ended(left.what)) {
                     continue;
                 }
                 match engine.forget_stored(run.run()).await {

@@ -8,6 +8,7 @@ mod lost;
 mod metrics;
 mod pooled;
 mod refused;
+mod returned;
 mod upgraded;
 
 use std::collections::BTreeSet;

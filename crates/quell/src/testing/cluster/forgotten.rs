@@ -26,24 +26,42 @@ struct Left {
     name: Arc<str>,
     /// The boot with which it joined.
     boot: u32,
+    /// Whether it has ended, as a later process of the member shows or says; none if none has. Of
+    /// what is in doubt nobody will know it.
+    has_ended: Option<bool>,
 }
 
 impl Forgotten {
-    /// Notes what a member has left that is gone. What others have left before stays theirs, and
-    /// what a service does is done elsewhere.
+    /// Notes what a process of a member has left that is gone. What others have left before stays
+    /// theirs, and what a service does is done elsewhere.
     pub(super) fn note(&mut self, (name, boot): (&Arc<str>, u32), open: Vec<(RunId, StoredHold)>) {
         for (run, hold) in open.into_iter().filter(|(_, hold)| hold.what != Work::Remote) {
-            let left = || Left { what: hold.what, name: Arc::clone(name), boot };
+            let left = || Left { what: hold.what, name: Arc::clone(name), boot, has_ended: None };
             self.left.entry((run, hold.nr)).or_insert_with(left);
         }
     }
 
-    /// Yields the work of members that were forgotten, and what was in a process under whose name
-    /// another one has joined since: `joined` tells with which boot.
-    fn work(&self, joined: impl Fn(&str) -> Option<u32>) -> impl Iterator<Item = (RunId, u32)> {
-        let has_ended = move |Left { what, name, boot }: &Left| {
-            self.names.get(name).is_some_and(|last| boot <= last)
-                || *what == Work::Node && joined(name).is_some_and(|joined| *boot < joined)
+    /// Forgets work that has ended: its number may be given again.
+    pub(super) fn end(&mut self, run: RunId, nr: u32) {
+        self.left.remove(&(run, nr));
+    }
+
+    /// Notes what a process of a member shows or says of such work of those before it. What is
+    /// noted first stays so.
+    pub(super) fn say(&mut self, (name, boot): (&str, u32), what: Work, have_ended: bool) {
+        let of_member = self.left.values_mut().filter(|left| &*left.name == name);
+        let before = of_member.filter(|left| left.boot < boot && left.what == what);
+        for left in before.filter(|left| left.has_ended.is_none()) {
+            left.has_ended = Some(have_ended);
+        }
+    }
+
+    /// Yields the work of members that were forgotten, and what has ended, as a later process of a
+    /// member shows or says.
+    fn work(&self) -> impl Iterator<Item = (RunId, u32)> {
+        let has_ended = |left: &Left| {
+            self.names.get(&left.name).is_some_and(|last| left.boot <= *last)
+                || left.has_ended == Some(true)
         };
         let left = self.left.iter().filter(move |(_, left)| has_ended(left));
         left.map(|(work, _)| *work)
@@ -87,16 +105,26 @@ impl Nodes {
 }
 
 impl Node {
+    /// Says what is known of programs that nodes of this name before had begun.
+    pub(super) fn say_of_programs(
+        &self,
+        have_ended: bool,
+    ) -> Result<Vec<ForgottenWork>, StoreError> {
+        let shared = self.reach()?;
+        let mut table = shared.table.lock();
+        self.seat(&mut table)?;
+        table.forgotten.say((&self.name, self.boot), Work::Process, have_ended);
+        drop(table);
+        shared.news.notify_waiters();
+        self.forgotten_work()
+    }
+
     /// Yields what of the runs of this node has ended with nodes that were forgotten.
     pub(super) fn forgotten_work(&self) -> Result<Vec<ForgottenWork>, StoreError> {
         let shared = self.reach()?;
         let table = shared.table.lock();
         let mut work: Vec<ForgottenWork> = Vec::new();
-        let joined = |name: &str| {
-            let mut seats = table.members.iter();
-            seats.find(|(_, seat)| *seat.name == *name && !seat.is_gone).map(|(boot, _)| *boot)
-        };
-        for (run, nr) in table.forgotten.work(joined) {
+        for (run, nr) in table.forgotten.work() {
             let Some((root, open)) = shared.store.open(run)? else { continue };
             if !open.contains(&nr) || table.owners.get(&root) != Some(&self.boot) {
                 continue;

@@ -235,6 +235,13 @@ impl Cluster for Node {
         })
     }
 
+    fn programs_before(
+        &self,
+        have_ended: bool,
+    ) -> BoxFuture<'_, Result<Vec<ForgottenWork>, StoreError>> {
+        Box::pin(async move { self.say_of_programs(have_ended) })
+    }
+
     fn slots(&self, asked: Vec<SlotsAsked>) -> BoxFuture<'_, Result<Vec<SlotsHeld>, StoreError>> {
         Box::pin(async move {
             let shared = self.reach()?;

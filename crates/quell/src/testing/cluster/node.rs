@@ -90,6 +90,11 @@ impl Node {
         let roots: Vec<_> = batch.iter().filter_map(root_of).collect();
         let written = batch.iter().map(Record::run).collect();
         let come = accepted(&table, &batch);
+        let ended = batch.iter().filter_map(|record| match record {
+            Record::HoldEnded { run, nr, .. } => Some((*run, *nr)),
+            _ => None,
+        });
+        let ended = ended.collect::<Vec<_>>();
         let placing = table.place(self.boot, &batch)?;
         shared.store.write(batch)?;
         if let Some((lanes, placed)) = placing {
@@ -97,6 +102,7 @@ impl Node {
             self.placed.lock().extend(placed);
         }
         self.take_reserved(&mut table, &come);
+        ended.into_iter().for_each(|(run, nr)| table.forgotten.end(run, nr));
         table.owners.extend(roots.into_iter().map(|root| (root, self.boot)));
         let told = table.readers(&written);
         drop(table);

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use quell_core::cluster::AskedStop;
 use quell_core::store::{Record, RunRecord, Store as _};
-use quell_core::{Disposition, EventKind, RunId, limits};
+use quell_core::{Disposition, EventKind, RunId, Work, limits};
 
 use crate::store::MemoryStore;
 use crate::sync::{self, Mutex, Notify};
@@ -130,8 +130,9 @@ impl Nodes {
         for before in former {
             table.give(&shared.store, (before, boot), given, None);
         }
+        // What others name this one for has ended with the process before, whatever becomes of it.
+        table.forgotten.say((name, boot), Work::Node, true);
         drop(table);
-        // What others name this one for has ended with the process before.
         shared.news.notify_waiters();
         Arc::new(Node::new(shared, name, boot, joined_at))
     }
@@ -189,10 +190,10 @@ impl Table {
         given: u32,
         doubt: Option<&Arc<str>>,
     ) {
-        let mut is_drained = false;
+        let (mut is_drained, mut former) = (false, None);
         if let Some(seat) = self.members.get_mut(&from) {
             seat.is_gone = true;
-            is_drained = seat.is_drained;
+            (is_drained, former) = (seat.is_drained, Some(Arc::clone(&seat.name)));
         }
         let mut roots = HashSet::new();
         for (root, owner) in &mut self.owners {
@@ -207,9 +208,9 @@ impl Table {
         if !is_drained {
             self.doubted.extend(roots);
         }
-        if let Some(name) = doubt {
+        if let Some(name) = former {
             // What a member has given up is that of its name.
-            let name = name.strip_suffix(DRAINED).map_or_else(|| Arc::clone(name), Into::into);
+            let name = name.strip_suffix(DRAINED).map_or_else(|| Arc::clone(&name), Into::into);
             self.forgotten.note((&name, from), open);
         }
         self.quotas.give(from, to);
