@@ -122,9 +122,10 @@ impl<R: Recorded> Journal<R> {
     }
 
     /// Has nothing be stored any more, for good: others may have the runs. What is pending is
-    /// given up.
+    /// given up, and counts as not stored; what comes later does not.
     pub(crate) fn revoke(&self, why: StoreError) {
         let mut queue = self.queue.lock();
+        queue.close_gaps();
         self.is_revoked.store(true, Ordering::SeqCst);
         queue.revoked = Some(why);
         queue.wake(true);
@@ -181,10 +182,14 @@ impl<R: Recorded> Journal<R> {
     /// Takes a stop of a run whose acceptance is stored: it comes before all that waits.
     pub(crate) fn push_stop(&self, entry: Entry<R>) {
         let mut queue = self.queue.lock();
-        queue.held.add(Held::of(&entry));
-        queue.stops.push(entry);
-        queue.pending += 1;
-        queue.stops_pending += 1;
+        if queue.revoked.is_some() {
+            queue.add(entry);
+        } else {
+            queue.held.add(Held::of(&entry));
+            queue.stops.push(entry);
+            queue.pending += 1;
+            queue.stops_pending += 1;
+        }
         queue.wake(true);
     }
 
@@ -233,10 +238,7 @@ impl<R: Recorded> Journal<R> {
         queue.pending -= done.entries;
         queue.held.remove(done.held);
         if queue.held.event_bytes <= limits::STORE_BACKLOG_BYTES_MAX / 2 {
-            // No further event of the tree may come, so its gap does not wait for one.
-            for (root, gap) in std::mem::take(&mut queue.gaps) {
-                queue.add(gap.into_entry(root));
-            }
+            queue.close_gaps();
         }
         queue.lost += done.lost;
         if done.are_stops {
