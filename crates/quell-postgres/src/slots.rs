@@ -86,11 +86,7 @@ impl Drop for Sent<'_> {
 impl Slots {
     /// Knows nothing, and so has all be looked at.
     pub(crate) fn new(joined: i64) -> Self {
-        let state = State {
-            known: HashSet::new(),
-            moved: BTreeSet::new(),
-            all_moved: true,
-        };
+        let state = State { known: HashSet::new(), moved: BTreeSet::new(), all_moved: true };
         // Larger than all of those who had the name before.
         let nr = AtomicI64::new(joined << 32);
         let unanswered = AtomicI64::new(0);

@@ -131,7 +131,10 @@ fn i39_after_an_exchange_without_an_answer_each_limit_is_written_once() {
             let before = nr();
             a.slots(asked(name)).await.unwrap();
             let then = nr();
-            assert_ne!(before, then, "what may still come of {name} has a number that is too small");
+            assert_ne!(
+                before, then,
+                "what may still come of {name} has a number that is too small"
+            );
             a.slots(asked(name)).await.unwrap();
             assert_eq!(nr(), then, "nothing is written for {name} any more");
         }

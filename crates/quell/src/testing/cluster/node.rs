@@ -14,7 +14,7 @@ use quell_core::{RunEvent, RunFilter, RunId};
 use crate::sync::{AtomicUsize, Mutex, Ordering};
 use crate::testing::cluster::lanes::TurnWords;
 use crate::testing::cluster::nodes::{Seat, Shared, Table, root_of};
-use crate::testing::cluster::reserved::accepted;
+use crate::testing::cluster::reserved::{accepted, never};
 
 /// One node of [`Nodes`](super::Nodes): the store and the cluster of one engine.
 pub struct Node {
@@ -89,13 +89,14 @@ impl Node {
         self.seat(&mut table)?;
         let roots: Vec<_> = batch.iter().filter_map(root_of).collect();
         let written = batch.iter().map(Record::run).collect();
-        let come = accepted(&table, &batch);
+        let (come, never) = (accepted(&table, &batch), never(&shared.store, &batch)?);
         let placing = table.place(self.boot, &batch)?;
         shared.store.write(batch)?;
         if let Some((lanes, placed)) = placing {
             table.lanes = lanes;
             self.placed.lock().extend(placed);
         }
+        table.give_back_reserved(&never);
         self.take_reserved(&mut table, &come);
         table.owners.extend(roots.into_iter().map(|root| (root, self.boot)));
         let told = table.readers(&written);
