@@ -339,3 +339,57 @@ impl<R> Drop for Waiting<'_, R> {
         foreign::release(removed);
     }
 }
+
+#[cfg(all(test, not(any(quell_loom, quell_shuttle))))]
+mod tests {
+    use quell_core::store::Record;
+    use quell_core::{EventKind, Payload};
+
+    use super::*;
+    use crate::journal::Doubted;
+    use crate::store::MemoryStore;
+
+    #[derive(Debug)]
+    struct Nobody;
+
+    impl Recorded for Nobody {
+        fn id(&self) -> RunId {
+            RunId::from_text("nobody")
+        }
+
+        fn records(_: &Entry<Self>, _: &Journal<Self>) -> (Record, Option<Record>) {
+            unreachable!("nothing is written")
+        }
+
+        fn doubted(_: &Entry<Self>) -> Option<(Doubted, RunId)> {
+            None
+        }
+
+        fn stored(_: Entry<Self>, _: &mut Wakers) {}
+
+        fn refused(_: Entry<Self>, _: &StoreError) -> bool {
+            false
+        }
+
+        fn tell_waiters(&self) {}
+    }
+
+    #[test]
+    fn what_a_refused_root_said_that_had_no_room_comes_in_no_log() {
+        let journal = Journal::<Nobody>::new(Arc::new(MemoryStore::new()));
+        let roots = ["talks", "refused", "accepted"].map(RunId::from_text);
+        for root in roots {
+            let (at, kind) = (std::time::UNIX_EPOCH, EventKind::Emitted(Payload::from("y")));
+            // Of three the first one has room.
+            let is_first = root == roots[0];
+            let bytes = if is_first { bytes_of(&kind) } else { limits::STORE_BACKLOG_BYTES_MAX };
+            journal.push_event(1, RunEvent::new(1, root, root, at, kind), bytes);
+        }
+        journal.note_refused(roots[1]);
+        let taken = journal.lock().take();
+        journal.count_out(Done::of(&taken, false), &mut Wakers::new());
+        let gaps = journal.lock().take();
+        let Some(Entry::Event(_, gap)) = gaps.first() else { unreachable!("{gaps:?}") };
+        assert_eq!((taken.len(), gaps.len(), gap.root), (1, 1, roots[2]));
+    }
+}
