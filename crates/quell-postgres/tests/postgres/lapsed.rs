@@ -59,7 +59,8 @@ fn a_limit_leaves_when_two_members_have_its_last_parts_leave_at_once() {
         // One has as many leave as one does at a time, the last of which is of a.
         place.sql("update quota_part set since = case node when 'a' then 2 else 3 end");
         place.sql(
-            "insert into quota_part select 'x ' || i, 'x', 0, 0, 1, 0 from generate_series(1, 15) i",
+            "insert into quota_part
+            select 'x ' || i, 'x', 0, 0, 1, 0 from generate_series(1, 15) i",
         );
         // Neither goes on before both have.
         let both = "(select count(*) from pg_locks where locktype = 'advisory' and objid = 7
