@@ -144,7 +144,7 @@ impl Member {
         values.push(Box::new(words));
         let sent = self.slots.begin(nr);
         let rows = self.rows(WRITE, values).await?;
-        sent.is_answered();
+        sent.answered();
         let Some(row) = rows.first() else { return Ok(None) };
         if !column::<bool>(row, 0)? {
             return Err(self.seat.lost());

@@ -70,7 +70,7 @@ pub(crate) struct Sent<'a> {
 }
 
 impl Sent<'_> {
-    pub(crate) fn is_answered(mut self) {
+    pub(crate) fn answered(mut self) {
         self.is_answered = true;
     }
 }
