@@ -13,7 +13,7 @@ use quell::{
 };
 
 use crate::support::{
-    Fault, Shaky, Witness, listener, ms, secs, soon, started, started_as, stop, within,
+    Fault, Shaky, Witness, listener, ms, paused, secs, soon, started, started_as, stop, within,
 };
 
 fn resume(_: &RunRecord) -> Recovery {
@@ -87,6 +87,32 @@ async fn i38_a_shutdown_after_the_lease_was_lost_leaves_runs_their_grace() {
     within("down", a.shutdown(secs(5))).await;
     assert!(is_clean.load(Ordering::SeqCst));
     assert!(!run.row().aborted);
+}
+
+#[tokio::test(start_paused = true)]
+async fn i38_what_a_lost_lease_stops_is_not_called_unstored_and_what_was_under_way_is() {
+    for is_under_way in [false, true] {
+        let nodes = Nodes::new(secs(15));
+        let node_a = Shaky::join(&nodes, "a");
+        let a = node_a.engine();
+        let asking = paused(&a, RunSpec::agent("asking")).await;
+        let running = started(&a, RunSpec::agent("running")).await;
+        let (end, ends) = tokio::sync::oneshot::channel::<()>();
+        let ending = RunSpec::agent("ending");
+        let ending = started_as(&a, ending, async |_| Ok(_ = ends.await)).await;
+        asking.stored().await.unwrap();
+        node_a.trouble(Trouble::All);
+        if is_under_way {
+            drop(end);
+            ending.ended().await;
+        }
+        a.lease_lost().await;
+        let report = within("down", a.shutdown(Shutdown::default())).await;
+        assert_eq!(report.unstored > 0, is_under_way, "{report:?}");
+        assert_eq!(running.status(), RunStatus::Cancelled, "here, and not in the store");
+        let stored = nodes.read(asking.id()).await.unwrap();
+        assert_eq!(stored.status, RunStatus::Paused, "it is paused still");
+    }
 }
 
 /// Yields the events that a run tells until nothing more comes.

@@ -58,6 +58,36 @@ async fn i22_a_stop_that_one_node_remembers_reaches_the_run_that_another_one_acc
 }
 
 #[tokio::test(start_paused = true)]
+async fn i22_a_remembered_stop_that_the_append_of_a_refused_run_used_up_is_for_the_next_one() {
+    let nodes = Nodes::new(secs(60));
+    let node_a = Shaky::join(&nodes, "a");
+    let a = node_a.engine();
+    let (id, of_ada) = (run("r"), StopScope::new(["ada"]));
+    let spec = || RunSpec::agent("r").id(id).stop_scope(of_ada);
+    let stop = stop("ada").remember_for(secs(600));
+    let answer = a.remember_stop_anywhere(id, of_ada, stop).await;
+    assert_eq!(answer, Ok(Some(Disposition::Reserved)));
+    node_a.set(Fault::AppendDoubted);
+    let refused = a.submit_durably(spec(), async |_| Ok(())).await.unwrap_err();
+    assert!(matches!(refused, SubmitError::NotStored(_)), "{refused:?}");
+    assert!(nodes.read(id).await.is_some(), "the store has it");
+    while nodes.read(id).await.is_some() {
+        tokio::time::sleep(ms(1)).await;
+    }
+    // Not for a run of another scope, as before.
+    let (other, _) = begun(&a, RunSpec::agent("other").id(id)).await;
+    assert_eq!(other.status(), RunStatus::Completed);
+    a.forget(id).unwrap();
+    while nodes.read(id).await.is_some() {
+        tokio::time::sleep(ms(1)).await;
+    }
+    let (next, polls) = begun(&a, spec()).await;
+    assert_eq!((next.status(), polls), (RunStatus::Cancelled, 0));
+    let stored = nodes.read(id).await.unwrap();
+    assert_eq!(stored.stop.unwrap().cause.by.as_deref(), Some("ada"));
+}
+
+#[tokio::test(start_paused = true)]
 async fn i22_a_remembered_stop_is_for_runs_of_its_scope_alone() {
     let nodes = Nodes::new(secs(15));
     let (a, b) = (Shaky::join(&nodes, "a").engine(), Shaky::join(&nodes, "b").engine());

@@ -9,8 +9,8 @@ use quell::cluster::Cluster as _;
 use quell::store::{Accepted, Epoch, Record, RunRecord, Store as _, StoreError};
 use quell::testing::cluster::{Nodes, Trouble};
 use quell::{
-    Disposition, HeldAttempts, Payload, Recovery, RunContext, RunId, RunKind, RunSpec, RunStatus,
-    Takeover, Work,
+    Disposition, HeldAttempts, IdempotencyKey, Payload, Recovery, RunContext, RunId, RunKind,
+    RunSpec, RunStatus, SubmitError, Takeover, Work,
 };
 
 use crate::support::{
@@ -334,6 +334,37 @@ async fn a_run_that_is_taken_over_starts_at_once_and_one_that_is_held_when_it_ma
         assert_eq!(next.status(), status);
         held.into_iter().for_each(HeldAttempts::start);
         soon("it runs", || next.status() == RunStatus::Running).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn i37_a_repeat_that_came_before_a_take_over_neither_ends_a_run_nor_hides_it() {
+    let once = || IdempotencyKey::new("k", ["payload"]);
+    for has_its_id in [false, true] {
+        let nodes = Nodes::new(secs(15));
+        let (node_a, node_b) = (Shaky::join(&nodes, "a"), Shaky::join(&nodes, "b"));
+        let (a, b) = (node_a.engine(), node_b.engine());
+        let keyed = RunSpec::agent("keyed").idempotency_key(once());
+        let of_a = started(&a, keyed.clone()).await.id();
+        node_a.trouble(Trouble::All);
+        tokio::time::sleep(secs(16)).await;
+        node_b.set(Fault::AppendLate(secs(1)));
+        let same = if has_its_id { RunSpec::agent("same").id(of_a) } else { keyed.clone() };
+        let repeat = b.submit(same, async |_| Ok(())).unwrap().into_ref();
+        // Its append is under way.
+        tokio::time::sleep(ms(1)).await;
+        let taken = within("it is decided", b.take_over(resume)).await;
+        assert_eq!(going_on([taken]), [1]);
+        let refused = repeat.accepted().await.unwrap_err();
+        let is_told = [SubmitError::IdInUse(of_a), SubmitError::AlreadySubmitted(of_a)];
+        assert!(is_told.contains(&refused), "{refused:?}");
+        let next = b.get(of_a).unwrap();
+        soon("it goes on", || next.status() == RunStatus::Running).await;
+        next.stored().await.unwrap();
+        let stored = nodes.read(of_a).await.unwrap();
+        assert_eq!((stored.status, stored.attempt), (RunStatus::Running, 2));
+        let repeat = b.submit(keyed, async |_| Ok(())).unwrap_err();
+        assert_eq!(repeat, SubmitError::AlreadySubmitted(of_a));
     }
 }
 

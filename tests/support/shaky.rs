@@ -65,6 +65,8 @@ pub(crate) enum Fault {
     ReleasesFail,
     /// The next append is made after so long.
     AppendLate(Duration),
+    /// The next append is made, and said to have failed.
+    AppendDoubted,
     /// Its name is asked for, and that panics.
     NamePanics,
     /// It is not left the next time.
@@ -285,10 +287,14 @@ impl Store for Shaky {
             }
             self.pace().await;
             let done = self.node.append(batch).await;
-            if matches!(self.fault(), Fault::AppendsUnanswered) {
-                pending::<()>().await;
+            match self.fault() {
+                Fault::AppendsUnanswered => pending().await,
+                Fault::AppendDoubted => {
+                    self.set(Fault::None);
+                    Err(StoreError::Io { what: "nobody knows of this append".into() })
+                }
+                _ => done,
             }
-            done
         })
     }
 

@@ -1,6 +1,6 @@
 //! Requests that are repeated with their idempotency key: the run that the first one has started.
 
-use quell::store::{Accepted, ClaimedKey};
+use quell::store::ClaimedKey;
 use quell::{IdempotencyKey, OnBusy, RunId};
 
 use crate::run_view::RunView;
@@ -64,7 +64,7 @@ impl View {
         // What memory has under the key by now may be a run that the store is to refuse as well.
         for run in run.into_iter().chain(self.started_by(once)) {
             match self.find_by_id(run).await {
-                Ok(Some(RunView::Stored(found))) if self.has_started(found.accepted(), once) => {
+                Ok(Some(found)) if self.has_started(&found, once) => {
                     return StartError::StartedBefore(run);
                 }
                 Ok(_) => {}
@@ -74,8 +74,11 @@ impl View {
         refused
     }
 
-    /// Tells whether a stored run is the one that the principal has started with a key.
-    fn has_started(&self, run: &Accepted, once: &IdempotencyKey) -> bool {
+    /// Tells whether a run is the one that the principal has started with a key. It may be in
+    /// memory by now: this node has taken it over meanwhile.
+    fn has_started(&self, run: &RunView, once: &IdempotencyKey) -> bool {
+        let RunView::Stored(run) = run else { return self.started_by(once) == Some(run.id()) };
+        let run = run.accepted();
         let has_key =
             |key: &ClaimedKey| *key.key == *once.as_str() && key.payload == once.payload();
         run.owner.as_deref() == self.principal().subject() && run.key.as_ref().is_some_and(has_key)

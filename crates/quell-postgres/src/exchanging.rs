@@ -22,6 +22,8 @@ struct Stands {
     set_by: Arc<str>,
     taken: usize,
     own: SlotShare,
+    /// The number of the last exchange of this member, as its part has it.
+    nr: i64,
     others: Vec<SlotShare>,
 }
 
@@ -60,7 +62,8 @@ impl Member {
             };
             let wanted = (asked.give, asked.want, asked.spare);
             let shared = share(stands.max, stands.own, &stands.others, wanted);
-            let is_unsure = self.slots.state.lock().unsure.contains(&asked.limit);
+            // What may still come has no larger number, and none at all behind a write.
+            let is_unsure = stands.nr < self.slots.unanswered.load(Ordering::Acquire);
             let changes = shared.gave + shared.got > 0 || shared.wants != stands.own.wants;
             if !changes && !is_unsure {
                 return Ok(answer(&asked, &stands, shared, stands.own.held, stands.taken));
@@ -85,9 +88,9 @@ impl Member {
         values.push(Box::new(self.slots.nr.load(Ordering::Acquire)));
         values.push(Box::new(kept(&asked.scope).into_owned()));
         values.push(Box::new(max));
-        let query = |sql: &str, values| Query { sql: sql.to_owned(), values, is_list: false };
-        let all = vec![query(LAPSE, Vec::new()), query(REGISTER, values)];
-        let rows = self.sessions.transaction(all).await?;
+        let query = |sql: &str| Query { sql: sql.to_owned(), values: Vec::new(), is_list: false };
+        self.sessions.transaction(vec![query(LAPSE), query(SWEEP)]).await?;
+        let rows = self.rows(REGISTER, values).await?;
         if rows.is_empty() {
             return Err(self.seat.lost());
         }
@@ -111,7 +114,7 @@ impl Member {
             let since = column::<i64>(row, 6)?.cast_unsigned();
             let share = SlotShare { held: count(row, 4)?, wants: count(row, 5)?, since };
             if *node == *self.seat.name {
-                stands.own = share;
+                (stands.own, stands.nr) = (share, column(row, 7)?);
             } else {
                 stands.others.push(share);
             }
@@ -139,9 +142,9 @@ impl Member {
         values.push(Box::new(tells));
         values.push(Box::new(self.target.shared_channel()));
         values.push(Box::new(words));
-        self.slots.state.lock().unsure.insert(Arc::clone(&asked.limit));
+        let sent = self.slots.begin(nr);
         let rows = self.rows(WRITE, values).await?;
-        self.slots.state.lock().unsure.remove(&asked.limit);
+        sent.answered();
         let Some(row) = rows.first() else { return Ok(None) };
         if !column::<bool>(row, 0)? {
             return Err(self.seat.lost());
@@ -209,20 +212,29 @@ const REGISTER: &str = concat!(
     select 1 from me"
 );
 
-/// What nobody has used for a while leaves: owners have limits of their own.
+/// What nobody has used for a while leaves: owners have limits of their own. The limits of what has
+/// left are locked, and named to [`SWEEP`].
 const LAPSE: &str = concat!(
     "with old as materialized (
         select name, node from quota_part where held = 0 and wants = 0 and since < (select ",
     now!(),
     " - 600000) order by since limit 16 for update skip locked),
     gone as (
-        delete from quota_part p using old where p.name = old.name and p.node = old.node)
-    delete from quota q where taken = 0 and name in (select name from old)
-    and not exists (select 1 from quota_part p where p.name = q.name
-        and not exists (select 1 from old where old.name = p.name and old.node = p.node))"
+        delete from quota_part p using old where p.name = old.name and p.node = old.node
+        returning p.name),
+    locked as (
+        select name from quota where name in (select name from gone) order by name for update)
+    select set_config('quell.lapsed', coalesce(json_agg(name), '[]')::text, true) from locked"
 );
 
-const READ: &str = "select s.max, s.set_by, q.taken, p.node, p.held, p.wants, p.since
+/// A limit leaves with the last of its parts. A statement of its own, behind the lock: of two
+/// members that have the last parts leave in the same moment the second one sees what the first
+/// one did. In one statement neither would.
+const SWEEP: &str = "delete from quota q where taken = 0 and name in (
+        select json_array_elements_text(current_setting('quell.lapsed')::json))
+    and not exists (select 1 from quota_part p where p.name = q.name)";
+
+const READ: &str = "select s.max, s.set_by, q.taken, p.node, p.held, p.wants, p.since, p.nr
     from quota q join quota_scope s on s.scope = q.scope
     left join quota_part p on p.name = q.name where q.name = $1";
 

@@ -59,6 +59,11 @@ pub(crate) fn is_lost(error: &Error) -> bool {
     error.is_closed() || is_io() || error.code().is_some_and(|code| is_of(code, &AWAY))
 }
 
+/// Tells whether the session takes nothing that changes anything.
+pub(crate) fn is_read_only(error: &Error) -> bool {
+    error.code() == Some(&SqlState::READ_ONLY_SQL_TRANSACTION)
+}
+
 /// Tells whether the server has rolled a transaction back because of another one, so that the same
 /// may go well when it is tried again: a deadlock, or an order in which both cannot be.
 pub(crate) fn is_victim(error: &Error) -> bool {

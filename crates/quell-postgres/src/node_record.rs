@@ -26,6 +26,11 @@ pub struct NodeRecord {
     /// The end of its lease, by the same clock; none for a store that is alone. One that was given
     /// back has ended then.
     pub lease_until: Option<SystemTime>,
+    /// Whether its lease is over because it was given back, with all that it had begun ended and
+    /// stored: so it is gone, and nothing of it is in doubt. One that was lost, or that could not
+    /// store what had become of its runs, has not left so. What a member gave up is of a row with
+    /// its name and ` (drained)`, of which the same is so.
+    pub is_drained: bool,
     /// Whether a process has its name, by the lock of its session; none if the server is a standby,
     /// which knows of no lock.
     pub is_connected: Option<bool>,
@@ -116,6 +121,7 @@ fn node(row: &Row) -> Result<NodeRecord, Error> {
         boot: count(1)?,
         at: of_micros(row.try_get(3)?),
         lease_until,
+        is_drained: row.try_get(11)?,
         is_connected: (!is_standby).then_some(pid.is_some()),
         process: pid.map(|pid| words(pid, said, from).into()),
         live: count(8)?,
@@ -149,7 +155,8 @@ const NODES: &str = "with held as materialized (
     select n.name, n.joined, (extract(epoch from n.lease_until) * 1000000)::int8,
         (extract(epoch from now()) * 1000000)::int8, pg_is_in_recovery(),
         held.pid, a.application_name, host(a.client_addr), has.live, has.queued,
-        (select count(*) from stop s where s.owner = n.name and s.answer is null)
+        (select count(*) from stop s where s.owner = n.name and s.answer is null),
+        coalesce(n.drained and n.lease_until <= now(), false)
     from unnest($1::text[], $2::int8[]) as asked (name, lock)
     join node n on n.name = asked.name
     left join held on held.key = asked.lock

@@ -176,11 +176,13 @@ pub(crate) async fn ended(
     Ok(pages(&on.rows(query).await?, tree))
 }
 
-/// Reads nothing: tells whether the server answers, the schema is there, and nobody has locked the
-/// runs.
+/// Reads nothing: tells whether the server answers, the schema is there, nobody has locked the
+/// runs, and something may be written. A lock on no row is refused where nothing may.
 pub(crate) async fn ready(on: &Readers) -> Result<(), StoreError> {
-    let sql = "select exists (select 1 from tally) and exists (select 1 from run)".to_owned();
-    on.rows(Query { sql, values: Vec::new(), is_list: false }).await.map(drop)
+    let sql = "with writable as materialized (select 1 from tally where false for update)
+        select exists (select 1 from tally) and exists (select 1 from run)
+        and not exists (select 1 from writable)";
+    on.rows(Query { sql: sql.to_owned(), values: Vec::new(), is_list: false }).await.map(drop)
 }
 
 /// Reads how many bytes everything has that is stored.

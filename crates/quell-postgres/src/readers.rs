@@ -21,7 +21,7 @@ use tokio_postgres::types::ToSql;
 use tokio_postgres::{Client, Config, Error, Row};
 use tokio_util::task::TaskTracker;
 
-use crate::fault::{fault, is_lost, is_victim};
+use crate::fault::{fault, is_lost, is_read_only, is_victim};
 use crate::session::Target;
 use crate::step::Value;
 
@@ -192,26 +192,30 @@ impl Read {
         answer: &mut Answer,
     ) -> Option<Result<Vec<Row>, Failed>> {
         let limit = Duration::from_millis(self.target.statement_ms());
-        let is_silent = {
+        let (found, is_silent) = {
             let rows = rows(&session, all);
             tokio::pin!(rows);
-            let is_silent = tokio::select! {
+            let (found, is_silent) = tokio::select! {
                 // An answer that is there is given.
                 biased;
-                found = &mut rows => return Some(found.map_err(Failed::Server)),
-                () = answer.closed() => false,
+                found = &mut rows => (Some(found), false),
+                () = answer.closed() => (None, false),
                 // The server has its own limit: nothing comes from there any more.
-                () = sleep(limit + self.target.options.connect_timeout) => true,
+                () = sleep(limit + self.target.options.connect_timeout) => (None, true),
             };
-            if !is_silent {
+            if found.is_none() && !is_silent {
                 let token = session.cancel_token();
                 let cancel = timeout(limit, token.cancel_query(self.target.tls.clone()));
                 let _ = tokio::join!(cancel, timeout(limit, rows));
             }
-            is_silent
+            (found, is_silent)
         };
-        drop(Object::take(session));
-        is_silent.then_some(Err(Failed::Silence))
+        // A session that takes nothing keeps to that when its database takes something again.
+        if found.as_ref().is_none_or(|found| found.as_ref().is_err_and(is_read_only)) {
+            drop(Object::take(session));
+        }
+        let found = found.map(|found| found.map_err(Failed::Server));
+        found.or_else(|| is_silent.then_some(Err(Failed::Silence)))
     }
 
     fn silence(&self) -> StoreError {

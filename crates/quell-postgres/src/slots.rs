@@ -10,7 +10,8 @@
 //!
 //! 1. `taken` is the sum of `held` of all parts of the limit.
 //! 2. A part has the number of the last exchange of its member. A statement that comes late, after
-//!    the member has made do without its answer, has a smaller one, and changes nothing.
+//!    the member has made do without its answer, has a smaller one, and changes nothing. So a part
+//!    with a number below that of an exchange without an answer is written before it is believed.
 //! 3. Who takes a seat away has its parts, in the same transaction.
 //!
 //! A statement locks the row of its seat, then its part, then the limit; who takes a seat away
@@ -18,7 +19,7 @@
 
 use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
-use std::sync::atomic::AtomicI64;
+use std::sync::atomic::{AtomicI64, Ordering};
 
 use parking_lot::Mutex;
 use tokio::sync::Notify;
@@ -32,6 +33,9 @@ use crate::text::given;
 pub(crate) struct Slots {
     /// The number of the last exchange of this process.
     pub(crate) nr: AtomicI64,
+    /// The largest number of an exchange that was sent and not answered: one for all limits, of
+    /// which there may be any number while the database is away.
+    pub(crate) unanswered: AtomicI64,
     pub(crate) state: Mutex<State>,
     pub(crate) moved: Notify,
 }
@@ -41,8 +45,6 @@ pub(crate) struct Slots {
 pub(crate) struct State {
     /// Limits that have rows, at most [`KNOWN_MAX`]: each owner may have one.
     pub(crate) known: HashSet<Arc<str>>,
-    /// Those of which an exchange was sent and not answered.
-    pub(crate) unsure: HashSet<Arc<str>>,
     /// Those that are to be looked at.
     moved: BTreeSet<Arc<str>>,
     /// All are.
@@ -59,18 +61,41 @@ impl State {
     }
 }
 
+/// An exchange that was sent.
+#[derive(Debug)]
+pub(crate) struct Sent<'a> {
+    slots: &'a Slots,
+    nr: i64,
+    is_answered: bool,
+}
+
+impl Sent<'_> {
+    pub(crate) fn answered(mut self) {
+        self.is_answered = true;
+    }
+}
+
+impl Drop for Sent<'_> {
+    fn drop(&mut self) {
+        if !self.is_answered {
+            self.slots.unanswered.fetch_max(self.nr, Ordering::AcqRel);
+        }
+    }
+}
+
 impl Slots {
     /// Knows nothing, and so has all be looked at.
     pub(crate) fn new(joined: i64) -> Self {
-        let state = State {
-            known: HashSet::new(),
-            unsure: HashSet::new(),
-            moved: BTreeSet::new(),
-            all_moved: true,
-        };
+        let state = State { known: HashSet::new(), moved: BTreeSet::new(), all_moved: true };
         // Larger than all of those who had the name before.
         let nr = AtomicI64::new(joined << 32);
-        Self { nr, state: Mutex::new(state), moved: Notify::new() }
+        let unanswered = AtomicI64::new(0);
+        Self { nr, unanswered, state: Mutex::new(state), moved: Notify::new() }
+    }
+
+    /// Notes that an exchange is sent. Dropped without an answer, what became of it is not known.
+    pub(crate) const fn begin(&self, nr: i64) -> Sent<'_> {
+        Sent { slots: self, nr, is_answered: false }
     }
 
     /// Takes a notification of another member, and tells whether it was one of these.

@@ -256,6 +256,9 @@ const LIVE: &str = concat!(tree!(), "select id from member where status < 3 orde
 /// A tree leaves at once or not at all, with all that is stored of it. Yields how many bytes it
 /// had, and how many keys are kept from now on; no row if it stays. Arrays have rows found by an
 /// index: a join of as many as a tree is guessed to have would look whole tables through.
+///
+/// A root that is forgotten as of a time before it was accepted was refused, and never was: the
+/// stop that was remembered for it is remembered again.
 const FORGET: &str = concat!(
     tree!(),
     ", gone as materialized (
@@ -271,6 +274,16 @@ const FORGET: &str = concat!(
     keys as (update claim set forgotten = $3
         where run = any(array(select id from gone where key is not null))
         and forgotten is null returning 1),
+    never as materialized (
+        select id, node from run where id = $1 and at > $3 and ord in (select ord from gone)),
+    unused as (delete from stop where exists (select 1 from never)
+        and owner = (select node from never) and answer is null
+        and run = (select id from never) and act is null and said is not null returning *),
+    kept as (insert into reserved (ask, run, scope, asker, channel, request, at, until)
+        select ask, run, decode(split_part(said, ' ', 1), 'hex'),
+            convert_from(decode(nullif(split_part(said, ' ', 3), '-'), 'hex'), 'UTF8'),
+            channel, request, at, split_part(said, ' ', 2)::int8 from unused
+        on conflict do nothing),
     runs as (delete from run where ord = any(array(select ord from gone)) returning bytes)
     select (coalesce((select sum(bytes) from runs), 0)
             + coalesce((select sum(bytes) from events), 0)
@@ -280,24 +293,26 @@ const FORGET: &str = concat!(
 );
 
 /// Uses up what was remembered for runs that are stored: the first stop of each is one that this
-/// member was asked for. It takes the run back if any of them does.
+/// member was asked for. It takes the run back if any of them does. What a stop that was asked for
+/// has no use for, `said`, has its scope, its time and who has asked: see [`FORGET`].
 const COME: &str = concat!(
     "with come as materialized (
         delete from reserved r where run = any($2)
         and exists (select 1 from run where id = r.run and id = any($2))
         and (scope = '' or (run, scope) in (
             select of.run, of.scope from unnest($3::uuid[], $4::bytea[]) of (run, scope)))
-        returning nr, ask, run, channel, request, at, until),
+        returning *),
     first as (
         select distinct on (run) *, bool_or(",
     rolls_back!("request"),
     ") over (partition by run) as any_back from come where until > ",
     now!(),
     " order by run, nr)
-    insert into stop (ask, run, owner, channel, request, at)
+    insert into stop (ask, run, owner, channel, request, at, said)
     select ask, run, $1::text, channel, case when any_back then ",
     rolled_back!("request"),
-    " else request end, at from first
+    " else request end, at, concat_ws(' ', encode(scope, 'hex'), until,
+        coalesce(encode(convert_to(asker, 'UTF8'), 'hex'), '-')) from first
     returning nr, run, request, at"
 );
 

@@ -128,7 +128,8 @@ pub trait Cluster: Debug + Send + Sync + 'static {
     ///
     /// The append that stores the acceptance of the run uses the stop up, with those of other
     /// scopes that the run is in: the first of them becomes one that the owner of the run was asked
-    /// for, in the same step (I34).
+    /// for, in the same step (I34). If that is not answered, and the run is forgotten as of a time
+    /// before its acceptance, it was refused, and never was: the stop is remembered again.
     ///
     /// # Errors
     ///

@@ -46,6 +46,8 @@ mod heard_words;
 mod kills;
 // I36: lanes that members share.
 mod lanes;
+// Limits that nobody uses any more, and exchanges that nobody answers.
+mod lapsed;
 // Lists of many runs, and of those that cannot be read.
 mod lists;
 // Writers that remember what they were told.

@@ -5,6 +5,7 @@ use std::io::Write as _;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use futures::future::join_all;
 use quell::{Disposition, Engine, EngineConfig, Failure, RunContext, RunSpec, RunStatus};
 use quell_core::cluster::Cluster as _;
 use quell_core::store::{Accepted, Epoch, Record, Store as _, StoreError};
@@ -68,6 +69,41 @@ fn while_the_database_is_away_what_runs_goes_on_and_a_stop_of_a_local_run_is_car
         a.cancel(beating.id(), stop("ada"));
         within("it ends", beating.ended()).await;
         node_a.close().await.unwrap();
+        node_b.close().await.unwrap();
+    });
+}
+
+#[test]
+fn a_database_that_took_nothing_for_a_while_is_ready_again_by_each_session_that_began_meanwhile() {
+    let place = Place::shared();
+    on_threads(async {
+        let (a, node_b) = (join(&place, "a").await, join(&place, "b").await);
+        let b = engine(&node_b);
+        let far = live(&b, "far").await;
+        let all = async || {
+            let ready = join_all((0..4).map(|_| a.ready())).await;
+            let asked = join_all((0..4).map(|_| a.ask(far.id(), stop("ada")))).await;
+            ready.into_iter().chain(asked.into_iter().map(|asked| asked.map(drop)))
+        };
+        let set = |words: &str| {
+            let sql = format!("alter database {} {words}", place.database);
+            place.server.sql("postgres", &sql);
+        };
+        set("set default_transaction_read_only = on");
+        place.sql(
+            "select pg_terminate_backend(pid) from pg_stat_activity
+            where datname = current_database() and pid != pg_backend_pid()",
+        );
+        let none = async || {
+            while !all().await.all(|it| matches!(it, Err(StoreError::ReadOnly { .. }))) {}
+        };
+        within("it takes nothing", none()).await;
+        set("reset default_transaction_read_only");
+        let takes = async || while !all().await.all(|it| it.is_ok()) {};
+        within("it takes all", takes()).await;
+        assert_eq!(within("it ends", far.ended_status()).await, RunStatus::Cancelled);
+        a.renew().await.unwrap();
+        a.close().await.unwrap();
         node_b.close().await.unwrap();
     });
 }

@@ -25,7 +25,7 @@ use crate::crew::{LONG, expire, is_long, join, on_threads, options};
 use crate::fixture::{Place, block_on};
 
 /// Asks for slots of the one limit.
-async fn ask(node: &PostgresNode, max: usize, give: usize, want: usize) -> SlotsHeld {
+pub(crate) async fn ask(node: &PostgresNode, max: usize, give: usize, want: usize) -> SlotsHeld {
     let asked = SlotsAsked::new("in all", "in all", Some(max)).give(give).want(want, 0);
     within("an answer", node.slots(vec![asked])).await.unwrap().remove(0)
 }
@@ -62,24 +62,6 @@ fn members_that_ask_at_once_get_no_more_than_there_are() {
         for node in nodes {
             node.close().await.unwrap();
         }
-    });
-}
-
-#[test]
-fn a_limit_that_nobody_has_used_for_a_while_stands_as_it_was_set() {
-    let place = Place::shared();
-    on_threads(async {
-        let (a, b) = (join(&place, "a").await, join(&place, "b").await);
-        assert_eq!(ask(&a, 3, 0, 0).await.max, 3);
-        place.sql("update quota_part set since = 0");
-        // Who needs another limit has what nobody uses leave.
-        let of_ada = SlotsAsked::new("owner ada", "owner", Some(1)).want(1, 0);
-        within("an answer", b.slots(vec![of_ada])).await.unwrap();
-        assert_eq!(place.sql("select count(*) from quota where name = 'in all'"), "0");
-        let stands = ask(&a, 3, 0, 0).await;
-        assert_eq!((stands.max, &*stands.set_by), (3, "a"));
-        a.close().await.unwrap();
-        b.close().await.unwrap();
     });
 }
 
@@ -144,24 +126,6 @@ fn i27_whoever_takes_over_has_the_slots_and_who_has_lost_its_seat_gets_none() {
         assert_eq!(again.slots(Vec::new()).await.unwrap()[0].held, 3);
         assert_eq!(place.sql("select sum(wants) from quota_part"), "0");
         again.close().await.unwrap();
-    });
-}
-
-#[test]
-fn what_nobody_uses_leaves_the_tables_and_can_be_used_again() {
-    let place = Place::shared();
-    block_on(async {
-        let a = join(&place, "a").await;
-        let owner = |name: &str| SlotsAsked::new(format!("owner {name}"), "owner", Some(1));
-        a.slots(vec![owner("ada").want(1, 0), owner("bob").want(1, 0)]).await.unwrap();
-        a.slots(vec![owner("ada").give(1)]).await.unwrap();
-        place.sql("update quota_part set since = 1");
-        a.slots(vec![owner("eve").want(1, 0)]).await.unwrap();
-        let names = "select string_agg(name, ',' order by name) from quota";
-        assert_eq!(place.sql(names), "owner bob,owner eve");
-        let of_ada = a.slots(vec![owner("ada").want(1, 0)]).await.unwrap();
-        assert_eq!(of_ada[0].held, 1);
-        a.close().await.unwrap();
     });
 }
 

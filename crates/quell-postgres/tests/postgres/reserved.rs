@@ -9,7 +9,7 @@ use quell::{CancelRequest, Disposition, Engine, RunSpec, RunStatus, StopScope};
 use quell_core::RunId;
 use quell_core::cluster::{Asked, Cluster as _, StopToCome};
 use quell_core::store::{Accepted, Epoch, Record, Store as _};
-use quell_test_support::records::accept;
+use quell_test_support::records::{accept, end};
 use quell_test_support::{soon, within};
 
 use crate::crew::{bare, engine, expire, is_long, join, on_threads, read, stop};
@@ -95,6 +95,46 @@ fn i34_a_remembered_stop_is_that_of_its_run_whoever_takes_over() {
         assert_eq!(stored.stop.unwrap().cause.by.as_deref(), Some("ada"));
         a.close().await.unwrap();
         b.close().await.unwrap();
+    });
+}
+
+#[test]
+fn i22_a_remembered_stop_of_a_run_that_was_refused_is_remembered_again_as_it_was() {
+    let place = Place::shared();
+    on_threads(async {
+        let a = join(&place, "a").await;
+        let all = "select run, scope, asker, channel, request, at, until from reserved order by nr";
+        for (name, scope, by) in [("one", None, Some("ada")), ("two", Some([7; 32]), None)] {
+            let id = run(name);
+            let request = by.map_or_else(|| CancelRequest::because("early"), early);
+            let request = request.remember_for(Duration::from_hours(1));
+            let to_come = StopToCome { scope, request, ..to_come(id, "", 9) };
+            assert_eq!(a.remember(to_come).await, Ok(true));
+            let before = place.sql(all);
+            let (epoch, rollback) = (Epoch::new(a.boot(), 1), true);
+            let Record::Accepted(mut accepted) = accept(id, epoch) else { panic!() };
+            let at = accepted.at;
+            accepted.stop_scopes = scope.into_iter().collect();
+            let accepted = || vec![Record::Accepted(accepted.clone())];
+            a.append(accepted()).await.unwrap();
+            assert_eq!((a.take_remembered().len(), place.sql(all)), (1, String::new()));
+            let ended = || match end(id, epoch, RunStatus::Cancelled) {
+                Record::Ended { run, epoch, report, .. } => {
+                    Record::Ended { run, epoch, report, rollback }
+                }
+                other => panic!("{other:?}"),
+            };
+            let left = |at| vec![ended(), Record::Forgotten { run: id, epoch, at }];
+            a.append(left(at - Duration::from_secs(1))).await.unwrap();
+            assert_eq!(place.sql(all), before);
+            assert_eq!(place.sql("select count(*) from stop"), "0", "nobody is asked for it");
+            // One that was there uses it up, also if it is taken back.
+            a.append(accepted()).await.unwrap();
+            a.append(left(at)).await.unwrap();
+            assert_eq!((a.take_remembered().len(), place.sql(all)), (1, String::new()));
+            place.sql("delete from stop");
+        }
+        a.close().await.unwrap();
     });
 }
 

@@ -105,6 +105,7 @@ fn line(node: &NodeRecord) -> String {
     let name = printable(node.name.as_deref().unwrap_or("(alone)"));
     let lease = match (node.lease_left(), node.lease_over_for()) {
         (Some(left), _) => format!("lease for {}", span(left)),
+        (None, Some(since)) if node.is_drained => format!("drained since {}", span(since)),
         (None, Some(since)) => format!("lease over since {}", span(since)),
         (None, None) => "no lease".to_owned(),
     };
@@ -133,6 +134,7 @@ fn to_json(node: &NodeRecord) -> Value {
         "lease_until": node.lease_until.map(time),
         "lease_left_ms": node.lease_left().map(millis),
         "lease_over_ms": node.lease_over_for().map(millis),
+        "drained": node.is_drained,
         "live": node.live,
         "queued": node.queued,
         "stops_waiting": node.asked,
@@ -149,7 +151,9 @@ pub(crate) const NODES_AFTER_HELP: &str = "\
 A line has the name of a node, whether a process has that name by now, its lease by the clock of \
 the database, how many runs it has that have not ended, those below another one not counted, how \
 many stops it has not answered, and what the database says of its process. A node whose lease is \
-over is there until another one takes over what it had. A server that is not one of several is \
+over is there until another one takes over what it had: one that is `drained` was shut down, and \
+nothing that it had begun executes any more; of another one nobody knows. A line with a name and \
+` (drained)` is what a node that shut down has given up. A server that is not one of several is \
 `(alone)`.
 
 Behind them is each node that was lost and may still execute something of runs that others have by \

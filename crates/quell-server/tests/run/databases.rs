@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use quell::store::{Store, StoreError};
-use quell::{RunId, RunStatus};
+use quell::{Engine, EngineConfig, RunId, RunStatus, Shutdown};
 use quell_postgres::{PostgresNode, PostgresOptions, PostgresStore};
 use quell_test_support::PostgresServer;
 use quell_test_support::records::{accept, end, epoch, event};
@@ -148,6 +148,31 @@ fn nodes_of_a_database_are_listed_as_text_and_as_json() {
     let ended = scratch.run(&["nodes", "--store", "runs.db"]);
     ended.assert_code(2);
     assert!(ended.stderr.contains("nodes share a database"), "{ended:?}");
+}
+
+#[test]
+fn a_node_that_was_drained_is_listed_otherwise_than_one_that_is_gone() {
+    let (database, scratch) = (Database::new(), Scratch::new());
+    block_on(async {
+        for (name, is_drained) in [("drained", true), ("gone", false)] {
+            let node = database.node(name).await;
+            if is_drained {
+                let engine = Engine::with_config(EngineConfig::new().node(Arc::clone(&node)));
+                engine.shutdown(Shutdown::default()).await;
+            }
+            node.close().await.expect("closed");
+        }
+        database.sql("update node set lease_until = now() - interval '9 s' where not drained");
+        let listed = lines(&database.read(&scratch, &["nodes", "--json"]));
+        let drained: Vec<_> = listed.iter().map(|node| (&node["name"], &node["drained"])).collect();
+        let (yes, no) = (true.into(), false.into());
+        assert_eq!(drained, [(&"drained".into(), &yes), (&"gone".into(), &no)]);
+        assert!(listed.iter().all(|node| node["lease_over_ms"].is_u64()), "{listed:?}");
+        let text = database.read(&scratch, &["nodes"]);
+        let [drained, gone]: [&str; 2] = text.lines().collect::<Vec<_>>().try_into().expect("two");
+        assert!(drained.contains("  drained since ") && !drained.contains("lease"), "{text}");
+        assert!(gone.contains("  lease over since 9"), "{text}");
+    });
 }
 
 #[test]

@@ -7,6 +7,7 @@ pub(crate) mod filter;
 mod forgotten;
 mod giving_up;
 pub(crate) mod held_attempts;
+mod in_the_way;
 mod left_behind;
 mod left_log;
 mod left_paused;

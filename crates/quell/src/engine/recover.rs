@@ -14,6 +14,7 @@ use quell_core::{Counts, RunId, limits};
 use crate::body::context::RunContext;
 use crate::body::driver;
 use crate::engine::held_attempts::HeldAttempts;
+use crate::engine::in_the_way::is_over;
 use crate::engine::left_behind::{Fate, LeftBehind, LeftTree, readable};
 use crate::engine::left_log::LeftLog;
 use crate::engine::left_rows::Left;
@@ -212,9 +213,8 @@ impl Engine {
         let (mut recovered, mut held) = (Recovered::default(), HeldAttempts::default());
         let Some(journal) = &self.shared().journal else { return Ok((recovered, held)) };
         let store = journal.begin_to_recover();
-        let is_here = |record: &RunRecord| {
-            journal.is_own(record.epoch.boot()) || self.get(record.accepted.root).is_some()
-        };
+        let is_here =
+            |record: &RunRecord| journal.is_own(record.epoch.boot()) || self.has_root_of(record);
         let (mut left, mut rolled_back) = (LeftBehind::new(decide), Vec::new());
         let mut page = Page::first(limits::STORE_PAGE_MAX);
         loop {
@@ -249,6 +249,9 @@ impl Engine {
         stay.sort_by_key(|(root, ..)| left_paused::waits_for_lane(root));
         for (root, last_seq, fate, left) in stay {
             let is_paused = matches!(fate, Fate::StaysPaused(_));
+            if !matches!(fate, Fate::Ends) {
+                self.until_free(&root).await?;
+            }
             let taken = match fate {
                 Fate::Ends => continue,
                 Fate::GoesOn(how) => self.go_on(&root, last_seq, (how, left)),
@@ -393,8 +396,3 @@ async fn write_trees<R: Recorded>(
 /// How many logs are read before their trees are written: a store answers many at once sooner than
 /// each by itself, and what a log tells is small.
 const LOGS_AHEAD: usize = 64;
-
-/// Tells whether a run is refused because this engine ends, which leaves it to the next one.
-const fn is_over(error: &SubmitError) -> bool {
-    matches!(error, SubmitError::ShuttingDown | SubmitError::NotStored(_))
-}

@@ -73,7 +73,8 @@ pub struct ShutdownReport {
     /// What still executes: it could not be dropped. Also of roots that had ended before.
     pub abandoned: Vec<Abandoned>,
     /// What is not known to be stored, in number; zero without a store. A run that the store has
-    /// refused was never accepted, and does not count.
+    /// refused was never accepted, and does not count. Nor does what became of runs here after the
+    /// lease of a node was lost: in the store they are what they were, and others have them.
     pub unstored: usize,
     /// How long it took.
     pub took: Duration,

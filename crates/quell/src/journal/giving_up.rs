@@ -59,13 +59,24 @@ impl<R: Recorded> Writer<R> {
         }
         stops.extend(std::mem::take(&mut self.again_stops).into_iter().flatten());
         others.extend(std::mem::take(&mut self.again).into_iter().flatten());
-        let error = {
+        let (late, error) = {
             let mut queue = self.journal.lock();
             others.append(&mut queue.take_all());
             stops.append(&mut queue.stops);
-            queue.trouble().cloned().unwrap_or(StoreError::Closed)
+            let late = std::mem::take(&mut queue.late);
+            (late, queue.trouble().cloned().unwrap_or(StoreError::Closed))
         };
         self.give_up(stops, true, &error);
         self.give_up(others, false, &error);
+        self.give_up_late(late, &error);
+    }
+
+    /// Tells runs that entries are not stored that were never for the store: no loss.
+    fn give_up_late(&self, entries: Vec<Entry<R>>, error: &StoreError) {
+        let done = Done::of(&entries, false);
+        for entry in entries {
+            R::refused(entry, error);
+        }
+        self.count_out(done, Wakers::new());
     }
 }

@@ -122,9 +122,10 @@ impl<R: Recorded> Journal<R> {
     }
 
     /// Has nothing be stored any more, for good: others may have the runs. What is pending is
-    /// given up.
+    /// given up, and counts as not stored; what comes later does not.
     pub(crate) fn revoke(&self, why: StoreError) {
         let mut queue = self.queue.lock();
+        queue.close_gaps();
         self.is_revoked.store(true, Ordering::SeqCst);
         queue.revoked = Some(why);
         queue.wake(true);
@@ -181,10 +182,14 @@ impl<R: Recorded> Journal<R> {
     /// Takes a stop of a run whose acceptance is stored: it comes before all that waits.
     pub(crate) fn push_stop(&self, entry: Entry<R>) {
         let mut queue = self.queue.lock();
-        queue.held.add(Held::of(&entry));
-        queue.stops.push(entry);
-        queue.pending += 1;
-        queue.stops_pending += 1;
+        if queue.revoked.is_some() {
+            queue.add(entry);
+        } else {
+            queue.held.add(Held::of(&entry));
+            queue.stops.push(entry);
+            queue.pending += 1;
+            queue.stops_pending += 1;
+        }
         queue.wake(true);
     }
 
@@ -233,10 +238,7 @@ impl<R: Recorded> Journal<R> {
         queue.pending -= done.entries;
         queue.held.remove(done.held);
         if queue.held.event_bytes <= limits::STORE_BACKLOG_BYTES_MAX / 2 {
-            // No further event of the tree may come, so its gap does not wait for one.
-            for (root, gap) in std::mem::take(&mut queue.gaps) {
-                queue.add(gap.into_entry(root));
-            }
+            queue.close_gaps();
         }
         queue.lost += done.lost;
         if done.are_stops {
@@ -335,5 +337,59 @@ impl<R> Drop for Waiting<'_, R> {
     fn drop(&mut self) {
         let removed = self.journal.queue.lock().waiting.remove(&mut self.key);
         foreign::release(removed);
+    }
+}
+
+#[cfg(all(test, not(any(quell_loom, quell_shuttle))))]
+mod tests {
+    use quell_core::store::Record;
+    use quell_core::{EventKind, Payload};
+
+    use super::*;
+    use crate::journal::Doubted;
+    use crate::store::MemoryStore;
+
+    #[derive(Debug)]
+    struct Nobody;
+
+    impl Recorded for Nobody {
+        fn id(&self) -> RunId {
+            RunId::from_text("nobody")
+        }
+
+        fn records(_: &Entry<Self>, _: &Journal<Self>) -> (Record, Option<Record>) {
+            unreachable!("nothing is written")
+        }
+
+        fn doubted(_: &Entry<Self>) -> Option<(Doubted, RunId)> {
+            None
+        }
+
+        fn stored(_: Entry<Self>, _: &mut Wakers) {}
+
+        fn refused(_: Entry<Self>, _: &StoreError) -> bool {
+            false
+        }
+
+        fn tell_waiters(&self) {}
+    }
+
+    #[test]
+    fn what_a_refused_root_said_that_had_no_room_comes_in_no_log() {
+        let journal = Journal::<Nobody>::new(Arc::new(MemoryStore::new()));
+        let roots = ["talks", "refused", "accepted"].map(RunId::from_text);
+        for root in roots {
+            let (at, kind) = (std::time::UNIX_EPOCH, EventKind::Emitted(Payload::from("y")));
+            // Of three the first one has room.
+            let is_first = root == roots[0];
+            let bytes = if is_first { bytes_of(&kind) } else { limits::STORE_BACKLOG_BYTES_MAX };
+            journal.push_event(1, RunEvent::new(1, root, root, at, kind), bytes);
+        }
+        journal.note_refused(roots[1]);
+        let taken = journal.lock().take();
+        journal.count_out(Done::of(&taken, false), &mut Wakers::new());
+        let gaps = journal.lock().take();
+        let Some(Entry::Event(_, gap)) = gaps.first() else { unreachable!("{gaps:?}") };
+        assert_eq!((taken.len(), gaps.len(), gap.root), (1, 1, roots[2]));
     }
 }

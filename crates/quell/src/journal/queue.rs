@@ -35,6 +35,9 @@ pub(super) struct Queue<R> {
     pub(super) trouble: Option<StoreError>,
     /// Why nothing is stored any more, for good.
     pub(super) revoked: Option<StoreError>,
+    /// Those that came after that. They are not for the store: whoever has the runs by then decides
+    /// what they are about.
+    pub(super) late: Vec<Entry<R>>,
     /// When what cannot be stored is given up; none while the engine may still be used.
     pub(super) until: Option<Instant>,
     /// The engine is gone: the writer ends when nothing is left.
@@ -86,6 +89,7 @@ impl<R> Queue<R> {
             is_asleep: false,
             trouble: None,
             revoked: None,
+            late: Vec::new(),
             until: None,
             closed: false,
             pending: 0,
@@ -98,13 +102,23 @@ impl<R> Queue<R> {
 
     pub(super) fn add(&mut self, entry: Entry<R>) {
         self.held.add(Held::of(&entry));
+        self.pending += 1;
+        if self.revoked.is_some() {
+            return self.late.push(entry);
+        }
         let is_urgent = entry.is_urgent();
         self.entries.push_back(entry);
-        self.pending += 1;
         if is_urgent || self.entries.len() >= BATCH_MAX {
             self.due = Due::Now;
         } else if matches!(self.due, Due::Nothing) {
             self.due = Due::At(lifecycle::later(crate::sync::now(), LINGER));
+        }
+    }
+
+    /// Adds the gaps of which no further event may come: they do not wait for one.
+    pub(super) fn close_gaps(&mut self) {
+        for (root, gap) in std::mem::take(&mut self.gaps) {
+            self.add(gap.into_entry(root));
         }
     }
 
@@ -166,6 +180,7 @@ impl<R> Queue<R> {
     /// Not foreign code: the writer is ours.
     pub(super) fn wake(&mut self, is_stop: bool) {
         let may_begin = matches!(self.due, Due::Now) || self.is_asleep;
+        let is_stop = is_stop || self.revoked.is_some();
         if (is_stop || (may_begin && !self.is_held_up))
             && let Some(waker) = self.waker.take()
         {

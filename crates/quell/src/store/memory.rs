@@ -123,10 +123,10 @@ impl MemoryStore {
         self.write(vec![Record::StopAccepted(Box::new(stop.accepted(epoch)))])
     }
 
-    /// Tells whether a run is stored.
+    /// Tells when a run was accepted that is stored.
     #[cfg(feature = "test-util")]
-    pub(crate) fn has(&self, run: RunId) -> Result<bool, StoreError> {
-        self.read(|tables| tables.run(run).is_some())
+    pub(crate) fn accepted_at(&self, run: RunId) -> Result<Option<SystemTime>, StoreError> {
+        self.read(|tables| tables.run(run).map(|run| run.record.accepted.at))
     }
 
     pub(crate) fn write(&self, batch: Vec<Record>) -> Result<(), StoreError> {

@@ -102,7 +102,10 @@ impl Processes {
         let mut looks = 0;
         while Instant::now() < give_up_at {
             let newest = newest()?;
-            // After the highest number come low ones again: the next look finds them.
+            // After the highest number come low ones again, perhaps behind the listing. Then this
+            // is not all: by such a look nothing counts as ended (`Survivors::is_empty`), and the
+            // next one lists them. To come round to `last` unseen, all numbers there are would
+            // have to be given between two reads.
             if !(last..=last.saturating_add(BORN_MAX)).contains(&newest) {
                 return Ok(());
             }

@@ -37,7 +37,7 @@ impl Node {
             table.next_stop += 1;
             let nr = table.next_stop;
             let stop = AskedStop { nr, run, request, at: sync::wall() };
-            table.stops.insert(nr, AskedHere { stop, owner, of, answer: None });
+            table.stops.insert(nr, AskedHere { stop, owner, of, answer: None, reserved: None });
             nr
         };
         shared.news.notify_waiters();

@@ -14,7 +14,7 @@ use quell_core::{RunEvent, RunFilter, RunId};
 use crate::sync::{AtomicUsize, Mutex, Ordering};
 use crate::testing::cluster::lanes::TurnWords;
 use crate::testing::cluster::nodes::{Seat, Shared, Table, root_of};
-use crate::testing::cluster::reserved::accepted;
+use crate::testing::cluster::reserved::{accepted, never};
 
 /// One node of [`Nodes`](super::Nodes): the store and the cluster of one engine.
 pub struct Node {
@@ -89,7 +89,7 @@ impl Node {
         self.seat(&mut table)?;
         let roots: Vec<_> = batch.iter().filter_map(root_of).collect();
         let written = batch.iter().map(Record::run).collect();
-        let come = accepted(&table, &batch);
+        let (come, never) = (accepted(&table, &batch), never(&shared.store, &batch)?);
         let ended = batch.iter().filter_map(|record| match record {
             Record::HoldEnded { run, nr, .. } => Some((*run, *nr)),
             _ => None,
@@ -101,6 +101,7 @@ impl Node {
             table.lanes = lanes;
             self.placed.lock().extend(placed);
         }
+        table.give_back_reserved(&never);
         self.take_reserved(&mut table, &come);
         ended.into_iter().for_each(|(run, nr)| table.forgotten.end(run, nr));
         table.owners.extend(roots.into_iter().map(|root| (root, self.boot)));

@@ -100,6 +100,8 @@ pub(super) struct AskedHere {
     /// The owner of the tree of the run, if that has one.
     pub(super) of: Option<Arc<str>>,
     pub(super) answer: Option<Disposition>,
+    /// As what it was remembered, before its run had come.
+    pub(super) reserved: Option<Reserved>,
 }
 
 impl Nodes {

@@ -5,15 +5,16 @@ use std::time::Instant;
 
 use quell_core::cluster::{AskedStop, StopToCome};
 use quell_core::lifecycle::later;
-use quell_core::limits;
 use quell_core::limits::share_of;
 use quell_core::store::{Accepted, Record, StoreError};
+use quell_core::{RunId, limits};
 
+use crate::store::MemoryStore;
 use crate::sync;
 use crate::testing::cluster::Node;
 use crate::testing::cluster::nodes::{AskedHere, Table};
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Reserved {
     stop: StopToCome,
     until: Instant,
@@ -32,11 +33,23 @@ impl Table {
         };
         let meant = self.reserved.extract_if(.., |_, reserved| is_meant(&reserved.stop));
         let mut meant = meant.collect::<Vec<_>>().into_iter();
-        let (nr, Reserved { asked: mut stop, .. }) = meant.next()?;
+        let (nr, first) = meant.next()?;
+        let mut stop = first.asked.clone();
         meant.for_each(|(_, later)| stop.request.merge(&later.asked.request));
         let of = accepted.owner.clone();
-        self.stops.insert(nr, AskedHere { stop: stop.clone(), owner, of, answer: None });
+        let reserved = Some(first);
+        self.stops.insert(nr, AskedHere { stop: stop.clone(), owner, of, answer: None, reserved });
         Some(stop)
+    }
+
+    /// Remembers again what was remembered for runs that were refused, and used up by an append of
+    /// which nobody knew.
+    pub(super) fn give_back_reserved(&mut self, never: &[RunId]) {
+        let unused = self.stops.extract_if(.., |_, asked| {
+            asked.reserved.is_some() && asked.answer.is_none() && never.contains(&asked.stop.run)
+        });
+        let reserved = unused.filter_map(|(nr, asked)| Some((nr, asked.reserved?)));
+        self.reserved.extend(reserved);
     }
 
     fn reserve(&mut self, stop: StopToCome) {
@@ -87,7 +100,7 @@ impl Node {
         let shared = self.reach()?;
         let mut table = shared.table.lock();
         self.seat(&mut table)?;
-        if shared.store.has(stop.run)? {
+        if shared.store.accepted_at(stop.run)?.is_some() {
             return Ok(false);
         }
         table.reserve(stop);
@@ -99,6 +112,20 @@ impl Node {
         let stops = accepted.iter().filter_map(|run| table.take_reserved(run, self.boot));
         self.remembered.lock().extend(stops);
     }
+}
+
+/// Yields the runs that a batch takes back because they were refused: they are forgotten as of a
+/// time before they were accepted.
+pub(super) fn never(store: &MemoryStore, batch: &[Record]) -> Result<Vec<RunId>, StoreError> {
+    let mut never = Vec::new();
+    for record in batch {
+        if let Record::Forgotten { run, at, .. } = record
+            && store.accepted_at(*run)?.is_some_and(|accepted| accepted > *at)
+        {
+            never.push(*run);
+        }
+    }
+    Ok(never)
 }
 
 /// Yields the runs that a batch accepts, if any stop is remembered.
