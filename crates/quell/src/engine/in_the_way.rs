@@ -8,6 +8,7 @@
 use quell_core::store::{RunRecord, StoreError};
 
 use crate::engine::Engine;
+use crate::engine::left_behind::Fate;
 use crate::failure::SubmitError;
 use crate::idempotency::IdempotencyKey;
 use crate::node::flags;
@@ -20,13 +21,16 @@ impl Engine {
         self.get(record.accepted.root).is_some_and(|root| !is_undecided(&root))
     }
 
-    /// Waits until nothing is in the way of a root that is taken in.
+    /// Waits until nothing is in the way of a root, if it is taken in.
     ///
     /// # Errors
     ///
     /// Fails with the trouble of the store.
-    pub(super) async fn until_free(&self, root: &RunRecord) -> Result<(), StoreError> {
-        let Some(journal) = &self.shared().journal else { return Ok(()) };
+    pub(super) async fn until_free(&self, root: &RunRecord, fate: &Fate) -> Result<(), StoreError> {
+        let is_taken_in = !matches!(fate, Fate::Ends);
+        let Some(journal) = self.shared().journal.as_ref().filter(|_| is_taken_in) else {
+            return Ok(());
+        };
         while let Some(run) = self.in_the_way(root) {
             // What it had is free before it is told; that it was refused is what it was told.
             let _ = run.accepted().await;

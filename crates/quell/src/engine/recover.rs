@@ -249,9 +249,7 @@ impl Engine {
         stay.sort_by_key(|(root, ..)| left_paused::waits_for_lane(root));
         for (root, last_seq, fate, left) in stay {
             let is_paused = matches!(fate, Fate::StaysPaused(_));
-            if !matches!(fate, Fate::Ends) {
-                self.until_free(&root).await?;
-            }
+            self.until_free(&root, &fate).await?;
             let taken = match fate {
                 Fate::Ends => continue,
                 Fate::GoesOn(how) => self.go_on(&root, last_seq, (how, left)),

@@ -103,7 +103,9 @@ impl Node {
         }
         table.give_back_reserved(&never);
         self.take_reserved(&mut table, &come);
-        ended.into_iter().for_each(|(run, nr)| table.forgotten.end(run, nr));
+        for (run, nr) in ended {
+            table.forgotten.end(run, nr);
+        }
         table.owners.extend(roots.into_iter().map(|root| (root, self.boot)));
         let told = table.readers(&written);
         drop(table);
