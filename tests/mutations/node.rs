@@ -210,7 +210,7 @@ pub(super) const FAULTS: &[Fault] = &[
         name: "accept-too-late",
         edits: &[Edit {
             file: "step/cancel.rs",
-            text: "fx.answer.unwrap_or(Answer::AlreadyTerminal(self.status()))",
+            text: "deferred.fx.answer.unwrap_or(Answer::AlreadyTerminal(self.status()))",
             faulty: "if self.status() == quell_core::RunStatus::Completed {
                 return Disposition::Accepted { hard_deadline: self.shared.clock.now() };
             }
