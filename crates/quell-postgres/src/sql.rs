@@ -275,7 +275,7 @@ const FORGET: &str = concat!(
         where run = any(array(select id from gone where key is not null))
         and forgotten is null returning 1),
     never as materialized (
-        select id, node from run where id = $1 and at > $3 and ord in (select ord from gone)),
+        select id, node from run where id = $1 and at > $3 and exists (select 1 from gone)),
     unused as (delete from stop where exists (select 1 from never)
         and owner = (select node from never) and answer is null
         and run = (select id from never) and act is null and said is not null returning *),
