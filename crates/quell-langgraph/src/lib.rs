@@ -8,7 +8,8 @@
 //! # What is compatible
 //!
 //! - `GET /ok`, `/info`; assistants: search and get of the system assistant of every component.
-//! - Threads: create and get. Their status is computed from their runs.
+//! - Threads: create, get, update, delete, search, count and copy, with `if_exists` and `ttl`. Their
+//!   status is computed from their runs. A deleted thread stops its runs, and leaves nothing behind.
 //! - Runs: create, stream, wait, join, join stream, get, list, cancel; the stateless create,
 //!   stream and wait; `POST /runs/cancel` by status and by ids. `multitask_strategy`,
 //!   `after_seconds`, `on_disconnect`, `Idempotency-Key`, `stream_resumable` with `Last-Event-ID`.

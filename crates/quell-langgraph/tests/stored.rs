@@ -67,14 +67,15 @@ async fn a_run_that_the_store_refuses_when_its_client_has_gone_is_none_of_its_th
         async move { server.post(&path, &body).await }
     });
     let engine = server.service.engine();
-    while engine.runs(&RunFilter::new()).is_empty() {
+    let live = RunFilter::new().live();
+    while engine.runs(&live).is_empty() {
         tokio::task::yield_now().await;
     }
     client.abort();
     assert!(client.await.is_err(), "it has had no answer");
     assert_eq!(server.get(&format!("/threads/{thread}")).await.json()["status"], "busy");
     store.set(Flow::Failing(StoreError::Full { what: "no room".into() }));
-    while !engine.runs(&RunFilter::new()).is_empty() {
+    while !engine.runs(&live).is_empty() {
         tokio::task::yield_now().await;
     }
     // Whoever waits for the store's answer is told after the run has left the engine.

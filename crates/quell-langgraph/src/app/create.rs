@@ -93,13 +93,12 @@ impl App {
         let is_temporary = request.thread.is_none() && !request.create.keeps_thread;
         let id = request.thread.unwrap_or_else(Uuid::now_v7);
         let thread = Thread::new(id, view.principal().subject(), &Keys::new(), is_temporary);
-        // An id that the caller has not chosen nobody else has.
-        let made = match request.thread {
-            Some(_) => self.make_thread(thread, &Keys::new()).await?,
-            None => match self.threads().add(self.engine(), thread) {
-                Ok(made) => made.ok(),
-                Err(Full) => return Err(Refusal::too_many()),
-            },
+        let made = if is_temporary {
+            // An id that the caller has not chosen nobody else has.
+            let made = self.threads().add(self.engine(), thread);
+            made.map_err(|Full| Refusal::too_many())?.ok()
+        } else {
+            self.make_thread(thread).await?
         };
         if let Some(made) = made {
             return Ok((made, true));
@@ -120,8 +119,9 @@ impl App {
     ) -> Result<Option<Created>, Refusal> {
         let create = &request.create;
         let _one_at_a_time = thread.creating.lock().await;
-        let is_shared = self.is_node() && request.thread.is_some() && !thread.is_temporary;
-        if is_shared {
+        let is_kept = self.has_records() && !thread.is_temporary;
+        let is_shared = is_kept && self.is_node();
+        if self.is_read_again(thread) {
             // On the heap: alone nobody pays for its size.
             Box::pin(self.look_elsewhere(view, thread)).await?;
         }
@@ -141,7 +141,7 @@ impl App {
         let tracked = Arc::new(if is_behind { tracked.behind_others() } else { tracked });
         let (component, input) = self.work(&tracked, graph, thread, is_idle);
         let mut start = asked.write(Start::new(&component, input.clone()), &input);
-        if is_shared && is_idle {
+        if is_kept && is_idle {
             start = write_base(start, thread.values(self.engine()).as_deref());
         }
         let start = self.start(create, thread, &tracked, start, takes_over);
@@ -170,6 +170,11 @@ impl App {
             Err(error) => return Err(error.into()),
         };
         let run = started.run;
+        if is_shared && self.is_gone(thread, Some(run.id())).await.unwrap_or(false) {
+            // Another node has deleted the thread meanwhile, and may not have seen the run.
+            self.take_back(&run).await;
+            return Err(Refusal::missing("Thread or assistant not found."));
+        }
         self.follow(Arc::clone(thread), Arc::clone(&tracked), run.clone());
         let (tracked, thread) = (Arc::clone(&tracked), Some(Arc::clone(thread)));
         Ok(Some(Created::Here(Found { run, tracked, thread })))

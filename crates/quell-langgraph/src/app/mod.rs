@@ -2,6 +2,8 @@
 
 mod app;
 mod base;
+mod bury;
+mod change;
 mod charge;
 mod create;
 mod delete;
@@ -10,6 +12,7 @@ mod find;
 mod record;
 mod recover;
 mod resume;
+mod search;
 mod stored;
 mod wait;
 

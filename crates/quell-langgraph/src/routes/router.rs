@@ -45,7 +45,13 @@ pub fn routes(service: Service, options: Options) -> Router {
         .route("/assistants/search", post(assistants::search))
         .route("/assistants/{assistant}", get(assistants::read))
         .route("/threads", post(threads::create))
-        .route("/threads/{thread}", get(threads::read))
+        .route("/threads/search", post(threads::search))
+        .route("/threads/count", post(threads::count))
+        .route(
+            "/threads/{thread}",
+            get(threads::read).patch(threads::change).delete(threads::delete),
+        )
+        .route("/threads/{thread}/copy", post(threads::copy))
         .route("/threads/{thread}/runs", create::<ThreadPath>(Answer::Run).get(runs::list))
         .route("/threads/{thread}/runs/stream", create::<ThreadPath>(Answer::Stream))
         .route("/threads/{thread}/runs/wait", create::<ThreadPath>(Answer::Wait))

@@ -101,13 +101,6 @@ impl Thread {
         self.state.lock().elsewhere = elsewhere;
     }
 
-    /// Tells whether it never had a run, as far as is known here.
-    pub(crate) fn is_unused(&self) -> bool {
-        let state = self.state.lock();
-        let is_idle = !state.elsewhere.is_live && state.elsewhere.interrupt.is_none();
-        is_idle && state.live.is_empty() && state.ended.is_empty() && state.left.is_none()
-    }
-
     /// Tells whether a run of it is live on another node, as the store had it last.
     pub(crate) fn is_live_elsewhere(&self) -> bool {
         let state = self.state.lock();
