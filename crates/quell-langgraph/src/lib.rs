@@ -10,8 +10,8 @@
 //! - `GET /ok`, `/info`; assistants: search and get of the system assistant of every component.
 //! - Threads: create, get, update, delete, search, count and copy, with `if_exists` and `ttl`. Their
 //!   status is computed from their runs. A deleted thread stops its runs, and leaves nothing behind.
-//! - Runs: create, stream, wait, join, join stream, get, list, cancel; the stateless create,
-//!   stream and wait; `POST /runs/cancel` by status and by ids. `multitask_strategy`,
+//! - Runs: create, stream, wait, join, join stream, get, list, cancel, delete; the stateless create,
+//!   batch, stream and wait; `/metrics`; `POST /runs/cancel` by status and by ids. `multitask_strategy`,
 //!   `after_seconds`, `on_disconnect`, `Idempotency-Key`, `stream_resumable` with `Last-Event-ID`.
 //! - Values: a key is overwritten, or appended to if the graph says so with
 //!   [`Component::reducer`](quell_flow::Component::reducer). What is no object, an answer or a

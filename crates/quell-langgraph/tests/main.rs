@@ -10,6 +10,7 @@
 mod access;
 mod answers;
 mod cancels;
+mod erased;
 mod errors;
 mod gaps;
 mod identity;

@@ -300,3 +300,32 @@ test("a deleted thread stops its runs and is gone", async () => {
   }
   await assert.rejects(client.threads.delete(thread_id), { status: 404 });
 });
+
+test("a deleted run is stopped, and its thread as before", async () => {
+  const { thread_id } = await client.threads.create();
+  await client.runs.wait(thread_id, GRAPHS.echo, { input: { text: "a" } });
+  const before = await client.threads.get(thread_id);
+  const probe = tag();
+  const input = { ...LONG, tag: probe };
+  const { run_id } = await client.runs.create(thread_id, GRAPHS.slow, { input });
+  await untilTicking(probe);
+  await client.runs.delete(thread_id, run_id);
+  await assertStopped(probe);
+  await gone(thread_id, run_id);
+  assert.deepEqual(await client.threads.get(thread_id), before);
+  await assert.rejects(client.runs.delete(thread_id, run_id), { status: 404 });
+});
+
+test("a batch starts all of its runs", async () => {
+  const probes = [tag(), tag()];
+  const payloads = probes.map((probe) => ({
+    assistantId: GRAPHS.slow,
+    input: { ...LONG, tag: probe },
+  }));
+  const runs = await client.runs.createBatch(payloads);
+  for (const [nth, { thread_id, run_id }] of runs.entries()) {
+    await untilTicking(probes[nth]);
+    await client.runs.delete(thread_id, run_id);
+    await assertStopped(probes[nth]);
+  }
+});

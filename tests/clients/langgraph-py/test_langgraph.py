@@ -8,7 +8,7 @@ import uuid
 
 import pytest
 from langgraph_sdk import get_client
-from langgraph_sdk.errors import ConflictError, NotFoundError
+from langgraph_sdk.errors import ConflictError, NotFoundError, UnprocessableEntityError
 
 from demo import GRAPHS, KEY, NODES, URL, Probe
 
@@ -497,3 +497,37 @@ async def test_a_deleted_thread_stops_its_runs_and_is_gone(client):
         await client.threads.delete(thread)
     again = await client.threads.create(thread_id=thread, if_exists="raise")
     assert (again["values"], again["metadata"]) == (None, {})
+
+
+async def test_a_deleted_run_is_stopped_and_its_thread_as_before(client):
+    thread = (await client.threads.create())["thread_id"]
+    await client.runs.wait(thread, GRAPHS["echo"], input={"text": "a"})
+    before = await client.threads.get(thread)
+    probe = tag()
+    run = await client.runs.create(thread, GRAPHS["slow"], input={**LONG, "tag": probe})
+    await until_ticking(probe)
+    await client.runs.delete(thread, run["run_id"])
+    await assert_stopped(probe)
+    await gone(client, thread, run["run_id"])
+    assert await client.threads.get(thread) == before
+    with pytest.raises(NotFoundError):
+        await client.runs.delete(thread, run["run_id"])
+    (ended,) = await client.runs.list(thread, status="success", select=["run_id", "status"])
+    assert set(ended) == {"run_id", "status"}
+    assert await client.runs.list(thread, limit=1, offset=1) == []
+    await client.runs.delete(thread, ended["run_id"])
+    assert (await client.threads.get(thread))["values"] is None
+
+
+async def test_a_batch_starts_all_of_its_runs(client):
+    probes = [tag(), tag()]
+    payloads = [
+        {"assistant_id": GRAPHS["slow"], "input": {**LONG, "tag": probe}} for probe in probes
+    ]
+    runs = await client.runs.create_batch(payloads)
+    for probe, run in zip(probes, runs, strict=True):
+        await until_ticking(probe)
+        await client.runs.delete(run["thread_id"], run["run_id"])
+        await assert_stopped(probe)
+    with pytest.raises(UnprocessableEntityError):
+        await client.runs.create_batch([*payloads, {"assistant_id": "nope"}])

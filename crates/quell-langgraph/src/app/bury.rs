@@ -167,9 +167,8 @@ impl App {
         let Ok(is_all) = self.forget_runs(id).await else { return false };
         if is_all {
             self.hidden().release(stopped.iter().copied());
-            self.forget_records(id).await;
         }
-        is_all
+        is_all && self.forget_records(id).await
     }
 
     /// Forgets the runs of a thread of which nothing executes. Tells whether none is left.
@@ -187,7 +186,7 @@ impl App {
                 } else {
                     // Of what another node has ended, that one knows whether it executes.
                     let forgotten = self.engine().forget_stored(run.id()).await;
-                    forgotten.is_ok() || !self.is_there(run.id()).await
+                    forgotten.is_ok() || !self.is_stored(run.id()).await?
                 };
                 if is_gone {
                     self.hidden().release([run.id()]);
@@ -199,10 +198,6 @@ impl App {
                 return Ok(is_all);
             }
         }
-    }
-
-    async fn is_there(&self, run: RunId) -> bool {
-        self.engine().stored_run(run).await.is_ok_and(|run| run.is_some())
     }
 
     /// Lists the live runs of a thread, on whatever node.
@@ -252,7 +247,7 @@ const PAGE: usize = 100;
 
 /// The pauses between two looks at what is left of a thread that is deleted: the first one, the
 /// one from which on nobody waits, and the longest one.
-const PAUSES: (Duration, Duration, Duration) =
+pub(super) const PAUSES: (Duration, Duration, Duration) =
     (Duration::from_millis(5), Duration::from_millis(640), Duration::from_mins(1));
 
 /// The longest sleep before a thread is looked at whose time is not over, and the pause before one

@@ -2,19 +2,18 @@
 //! that are live there.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::{Duration, SystemTime};
 
 use axum::http::HeaderMap;
-use quell::{Failure, IdempotencyKey, OnBusy, Payload, RunContext, RunId, RunRef, limits};
+use quell::{Failure, IdempotencyKey, OnBusy, Payload, RunContext, RunId, limits};
 use quell_flow::{Component, ComponentKind};
-use quell_http::{SESSION, Start, StartError, View, idempotency_key};
+use quell_http::{RunView, SESSION, Start, StartError, View, idempotency_key};
 use serde_json::{Value, json};
-use tokio::runtime::Handle;
 use uuid::Uuid;
 
 use crate::app::App;
 use crate::app::find::{Found, graph_of};
+use crate::app::making::{Adding, Fresh};
 use crate::app::stored::StoredRun;
 use crate::options::CONTRACT;
 use crate::threads::{Full, Thread, Tracked, Within};
@@ -35,6 +34,8 @@ pub(crate) struct CreateRequest<'a> {
     pub(crate) path: &'a str,
     pub(crate) body: &'a [u8],
     pub(crate) headers: &'a HeaderMap,
+    /// Which one it is of several that came at once: each has a key of its own.
+    pub(crate) nth: Option<usize>,
 }
 
 /// A run that was made, or found by its idempotency key.
@@ -44,6 +45,22 @@ pub(crate) enum Created {
     Here(Found),
     /// The same request made it before, and it is only in the store: perhaps another node has it.
     There(StoredRun),
+}
+
+impl Created {
+    pub(crate) fn run(&self) -> RunView {
+        match self {
+            Self::Here(found) => (&found.run).into(),
+            Self::There(found) => found.run.clone(),
+        }
+    }
+
+    pub(crate) fn tracked(&self) -> &Arc<Tracked> {
+        match self {
+            Self::Here(found) => &found.tracked,
+            Self::There(found) => &found.tracked,
+        }
+    }
 }
 
 impl App {
@@ -180,22 +197,6 @@ impl App {
         Ok(Some(Created::Here(Found { run, tracked, thread })))
     }
 
-    /// Takes a run in that nobody waits for any more, and gives it up if the store refuses it.
-    fn adopt_accepted(&self, thread: &Arc<Thread>, tracked: &Arc<Tracked>, run: RunRef) {
-        // Whoever makes the next run of the thread finds it among the live ones.
-        tracked.begin(&run);
-        let (app, thread, tracked) = (self.clone(), Arc::clone(thread), Arc::clone(tracked));
-        drop(tokio::spawn(async move {
-            if run.accepted().await.is_ok() {
-                return app.follow(thread, tracked, run);
-            }
-            thread.remove(tracked.id);
-            if thread.is_temporary {
-                app.threads().remove_if_idle(app.engine(), &thread);
-            }
-        }));
-    }
-
     /// Yields the view of the owner of a thread. Runs belong to the owner of their thread, also if
     /// an admin starts them: a lane is one owner's.
     pub(super) fn owner_view(&self, view: &View, thread: &Thread) -> View {
@@ -320,81 +321,12 @@ impl App {
     }
 }
 
-/// A thread that was made for a run. Dropped with the thread in it, this removes the thread: no run
-/// was made, or the caller went away meanwhile.
-struct Fresh<'a> {
-    app: &'a App,
-    thread: Option<Arc<Thread>>,
-}
-
-impl Drop for Fresh<'_> {
-    fn drop(&mut self) {
-        if let Some(thread) = &self.thread
-            && self.app.threads().remove_if_unused(thread)
-            && thread.is_recorded.load(Ordering::SeqCst)
-        {
-            self.app.forget_record(thread.id);
-        }
-    }
-}
-
-/// A run that is being made in a thread. Dropped before the run has begun, this removes the run,
-/// unless the engine has it: then the caller went away while the store was waited for, and the run
-/// goes on if the store takes it.
-struct Adding<'a> {
-    app: &'a App,
-    thread: &'a Arc<Thread>,
-    tracked: &'a Arc<Tracked>,
-}
-
-impl Drop for Adding<'_> {
-    fn drop(&mut self) {
-        if self.tracked.has_begun() {
-            return;
-        }
-        let run = self.app.engine().get(self.tracked.id);
-        match run.filter(|_| Handle::try_current().is_ok()) {
-            Some(run) => self.app.adopt_accepted(self.thread, self.tracked, run),
-            None => self.thread.remove(self.tracked.id),
-        }
-    }
-}
-
 fn once(request: &CreateRequest<'_>) -> Result<Option<IdempotencyKey>, Refusal> {
     let key = idempotency_key(request.headers);
     let key = key.map_err(|error| Refusal::invalid(error.to_string()))?;
+    let key = key.map(|key| match request.nth {
+        Some(nth) => format!("{key}#{nth}"),
+        None => key.to_owned(),
+    });
     Ok(key.map(|key| IdempotencyKey::new(key, [request.path.as_bytes(), request.body])))
-}
-
-#[cfg(test)]
-mod tests {
-    use quell::{Engine, RunSpec};
-    use quell_flow::Catalog;
-    use quell_http::Service;
-
-    use super::*;
-    use crate::options::Options;
-    use crate::threads::within;
-
-    #[tokio::test]
-    async fn a_run_that_is_not_made_after_all_leaves_its_thread_and_a_new_thread_leaves_with_it() {
-        let app = App::new(Service::new(Engine::new(), Catalog::new()), Options::default());
-        let handle = app.engine().submit(RunSpec::agent("a"), async |_ctx| Ok(())).unwrap();
-        let run = handle.into_ref();
-        let mut tracked = Tracked::of(&(&run).into(), within(Uuid::nil()));
-        tracked.has_begun = false.into();
-        run.quiescent().await;
-        app.engine().forget(run.id()).unwrap();
-        let (tracked, thread) =
-            (Arc::new(tracked), Thread::new(Uuid::nil(), None, &Keys::new(), true));
-        let thread = app.threads().add(app.engine(), thread).unwrap().unwrap();
-        let fresh = Fresh { app: &app, thread: Some(Arc::clone(&thread)) };
-        assert!(thread.add(&tracked));
-        let adding = Adding { app: &app, thread: &thread, tracked: &tracked };
-        assert!(thread.find(tracked.id).is_some() && !thread.leave_if_idle(app.engine()));
-        drop(adding);
-        assert!(thread.find(tracked.id).is_none());
-        drop(fresh);
-        assert!(app.threads().get(thread.id).is_none());
-    }
 }

@@ -26,7 +26,7 @@ use crate::wire::refusal::Refusal;
 
 impl App {
     /// Tells whether others share the store.
-    pub(super) fn is_node(&self) -> bool {
+    pub(crate) fn is_node(&self) -> bool {
         self.engine().node().is_some()
     }
 
@@ -142,6 +142,7 @@ impl App {
     /// Takes in what the store says, and tells whether a run was found here that the thread had
     /// not.
     async fn takes_in_elsewhere(&self, view: &View, thread: &Arc<Thread>) -> Result<bool, Refusal> {
+        self.undo_deleted(thread).await?;
         let left = thread.left(self.engine());
         // Before the store is read: what these start on is there by now.
         let awaiting = thread.awaiting(self.engine());

@@ -8,7 +8,9 @@ mod charge;
 mod create;
 mod delete;
 mod elsewhere;
+mod erase;
 mod find;
+mod making;
 mod record;
 mod recover;
 mod resume;
@@ -18,5 +20,5 @@ mod wait;
 
 pub(crate) use app::App;
 pub(crate) use create::{CreateRequest, Created};
-pub(crate) use find::{Found, Located, object_of, selected_of};
+pub(crate) use find::{Found, Located, graph_of, object_of, selected_of};
 pub(crate) use stored::{StoredRun, finish, last_seq};

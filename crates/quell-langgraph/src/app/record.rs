@@ -137,13 +137,17 @@ impl App {
         drop(tokio::spawn(async move { forget(&engine, id).await }));
     }
 
-    /// Forgets all that is stored of a thread itself, the last of it last.
-    pub(super) async fn forget_records(&self, thread: Uuid) {
-        let Ok(mut records) = self.records_of(thread).await else { return };
+    /// Forgets all that is stored of a thread itself, the last of it last, so that nobody finds the
+    /// thread as it was before; tells whether nothing is left.
+    pub(super) async fn forget_records(&self, thread: Uuid) -> bool {
+        let Ok(mut records) = self.records_of(thread).await else { return false };
         records.sort_by_key(|(noted, _)| noted.nr);
         for (_, record) in records {
-            forget(self.engine(), record.accepted.run).await;
+            if !forget(self.engine(), record.accepted.run).await {
+                return false;
+            }
         }
+        true
     }
 
     /// Tells whether anybody has made a thread of this id, on any node: it has a record, or a run.
@@ -295,16 +299,15 @@ impl App {
     }
 }
 
-/// Forgets a record, in memory and in the store.
-async fn forget(engine: &Engine, id: RunId) {
+/// Forgets a record, in memory and in the store; tells whether it is gone. One that another node
+/// has just stored is not for a moment.
+async fn forget(engine: &Engine, id: RunId) -> bool {
     if let Some(record) = engine.get(id) {
         record.quiescent().await;
-        if record.forget().is_ok() {
-            return;
-        }
+        return record.forget().is_ok();
     }
-    // What cannot be forgotten stays, as what it was.
-    let _ = engine.forget_stored(id).await;
+    let forgotten = engine.forget_stored(id).await;
+    forgotten.is_ok() || engine.stored_run(id).await.is_ok_and(|record| record.is_none())
 }
 
 /// Says why the record of a thread was not taken.

@@ -52,6 +52,10 @@ impl<S: Scope> RunPath<S> {
 }
 
 impl RunPath {
+    pub(super) const fn within(&self) -> Uuid {
+        self.scope.0
+    }
+
     /// Spells the path of the run.
     pub(super) fn text(&self) -> String {
         format!("/threads/{}/runs/{}", self.scope.0, self.run)

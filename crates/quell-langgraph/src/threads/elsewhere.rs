@@ -51,6 +51,10 @@ impl Mark {
         Self(whole_millis(at), run)
     }
 
+    pub(crate) const fn run(self) -> RunId {
+        self.1
+    }
+
     /// Makes that of a run that has ended.
     pub(crate) fn of(row: &RunRow) -> Self {
         Self::new(row.ended_at.unwrap_or(SystemTime::UNIX_EPOCH), row.run)

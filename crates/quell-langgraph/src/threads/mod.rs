@@ -10,6 +10,7 @@ mod row;
 mod table;
 mod thread;
 mod tracked;
+mod undo;
 
 pub(crate) use card::Card;
 pub(crate) use elsewhere::{Elsewhere, Left, Mark};
