@@ -29,6 +29,7 @@ mod restart;
 mod rolled_back;
 mod runs;
 mod sockets;
+mod states;
 mod stored;
 mod strategies;
 mod support;

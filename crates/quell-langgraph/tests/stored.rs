@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use quell::store::{Store, StoreError};
-use quell::{EngineConfig, RunFilter};
+use quell::{EngineConfig, RunFilter, RunKind};
 use quell_http::Access;
 use quell_langgraph::Options;
 use quell_test_support::{Flow, Valve, ms, within};
@@ -67,7 +67,7 @@ async fn a_run_that_the_store_refuses_when_its_client_has_gone_is_none_of_its_th
         async move { server.post(&path, &body).await }
     });
     let engine = server.service.engine();
-    let live = RunFilter::new().live();
+    let live = RunFilter::new().live().kind(RunKind::Workflow);
     while engine.runs(&live).is_empty() {
         tokio::task::yield_now().await;
     }

@@ -329,3 +329,21 @@ test("a batch starts all of its runs", async () => {
     await assertStopped(probes[nth]);
   }
 });
+
+test("states are read, listed and changed", async () => {
+  const { thread_id } = await client.threads.create();
+  for (const text of ["a", "b"]) await client.runs.wait(thread_id, GRAPHS.echo, { input: { text } });
+  const last = await client.threads.getState(thread_id);
+  assert.deepEqual(last.values, { text: "b", log: ["echo:a", "echo:b"] });
+  const history = await client.threads.getHistory(thread_id);
+  assert.deepEqual(history[0], last);
+  assert.deepEqual(history[0].parent_checkpoint, history[1].checkpoint);
+  assert.deepEqual(await client.threads.getState(thread_id, history[1].checkpoint), history[1]);
+  const before = { configurable: last.checkpoint };
+  assert.deepEqual(await client.threads.getHistory(thread_id, { before }), history.slice(1));
+  const changed = await client.threads.updateState(thread_id, { values: { text: "mine" } });
+  const now = await client.threads.getState(thread_id);
+  assert.deepEqual(now.checkpoint, changed.checkpoint);
+  assert.equal(now.values.text, "mine");
+  assert.equal((await client.runs.list(thread_id)).length, 2);
+});

@@ -531,3 +531,33 @@ async def test_a_batch_starts_all_of_its_runs(client):
         await assert_stopped(probe)
     with pytest.raises(UnprocessableEntityError):
         await client.runs.create_batch([*payloads, {"assistant_id": "nope"}])
+
+
+async def test_states_are_read_listed_and_changed(client):
+    thread = (await client.threads.create())["thread_id"]
+    assert (await client.threads.get_state(thread))["values"] == {}
+    for text in ["a", "b"]:
+        await client.runs.wait(thread, GRAPHS["echo"], input={"text": text})
+    last = await client.threads.get_state(thread)
+    assert last["values"] == {"text": "b", "log": ["echo:a", "echo:b"]}
+    history = await client.threads.get_history(thread)
+    assert history[0] == last
+    assert [state["values"]["text"] for state in history] == ["b", "a"]
+    assert history[0]["parent_checkpoint"] == history[1]["checkpoint"]
+    before = await client.threads.get_history(thread, before=last["checkpoint"], limit=5)
+    assert before == history[1:]
+    first = history[1]["checkpoint"]
+    assert await client.threads.get_state(thread, checkpoint=first) == history[1]
+    assert await client.threads.get_state(thread, checkpoint_id=first["checkpoint_id"]) == history[1]
+    changed = await client.threads.update_state(thread, {"text": "mine"}, as_node="echo")
+    now = await client.threads.get_state(thread)
+    assert now["checkpoint"] == changed["checkpoint"]
+    assert now["values"] == {"text": "mine", "log": ["echo:a", "echo:b"]}
+    assert len(await client.runs.list(thread)) == 2
+    probe = tag()
+    run = await client.runs.create(thread, GRAPHS["slow"], input={**LONG, "tag": probe})
+    await until_ticking(probe)
+    with pytest.raises(ConflictError):
+        await client.threads.update_state(thread, {"text": "x"})
+    await client.runs.cancel(thread, run["run_id"], wait=True, action="rollback")
+    assert await client.threads.get_state(thread) == now

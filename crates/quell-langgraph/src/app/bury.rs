@@ -60,7 +60,8 @@ impl App {
         let (app, thread) = (self.weak(), Arc::downgrade(thread));
         drop(tokio::spawn(async move {
             loop {
-                let Some(at) = thread.upgrade().and_then(|thread| thread.deletes_at()) else {
+                let Some(at) = thread.upgrade().and_then(|thread| thread.deletes_or_untimed())
+                else {
                     return;
                 };
                 if let Ok(left) = at.duration_since(SystemTime::now()) {
@@ -105,7 +106,7 @@ impl App {
     /// Stores that a thread is deleted. False if that has been stored before.
     async fn store_end(&self, thread: &Thread) -> Result<bool, Refusal> {
         if !self.has_records() || thread.is_temporary {
-            return Ok(self.threads().get(thread.id).is_some());
+            return Ok(!thread.has_left());
         }
         for _ in 0..TRIES {
             let last = thread.card().changed(Keys::new(), None, SystemTime::now());
@@ -201,7 +202,7 @@ impl App {
     }
 
     /// Lists the live runs of a thread, on whatever node.
-    async fn live_of(&self, view: &View, id: Uuid) -> Result<Vec<RunView>, Refusal> {
+    pub(super) async fn live_of(&self, view: &View, id: Uuid) -> Result<Vec<RunView>, Refusal> {
         let (mut live, mut next) = (Vec::new(), None);
         loop {
             let filter: RunFilter = of_thread(id).live();

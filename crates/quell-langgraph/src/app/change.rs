@@ -92,7 +92,7 @@ impl App {
         let card = Card { base: values, ..Card::new(&metadata) };
         let thread = Thread::new(Uuid::now_v7(), view.principal().subject(), &metadata, false);
         let thread = thread.with_card(card, bytes).charged(charge);
-        let made = self.make_thread(thread).await?.ok_or_else(Refusal::internal)?;
+        let made = self.make_thread(thread, false).await?.ok_or_else(Refusal::internal)?;
         self.hold_values(&made);
         Ok(made)
     }

@@ -1,6 +1,7 @@
 //! [`CreateRequest`]: makes a run. It chooses the thread, the input, and what becomes of the runs
 //! that are live there.
 
+use std::future;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -20,7 +21,7 @@ use crate::threads::{Full, Thread, Tracked, Within};
 use crate::values::merged_input;
 use crate::wire::asked::{Asked, micros, write_base};
 use crate::wire::create::{Create, Strategy};
-use crate::wire::exact::{Keys, written};
+use crate::wire::exact::{Keys, null, written};
 use crate::wire::refusal::Refusal;
 use crate::wire::rows::{run_metadata, system_assistant};
 
@@ -115,7 +116,7 @@ impl App {
             let made = self.threads().add(self.engine(), thread);
             made.map_err(|Full| Refusal::too_many())?.ok()
         } else {
-            self.make_thread(thread).await?
+            self.make_thread(thread, request.thread.is_some()).await?
         };
         if let Some(made) = made {
             return Ok((made, true));
@@ -145,7 +146,8 @@ impl App {
         let live = thread.live(self.engine()).len();
         let is_idle = live == 0 && !thread.is_live_elsewhere();
         let owner = self.owner_view(view, thread);
-        let takes_over = live == 1 && thread.paused(self.engine()).is_some();
+        let is_paused = live == 1 && thread.paused(self.engine()).is_some();
+        let takes_over = is_paused && !create.is_update;
         if takes_over && create.input.is_null() {
             return Err(Refusal::waits());
         }
@@ -156,28 +158,27 @@ impl App {
         let tracked = Tracked::new(id, graph.id(), within, &asked);
         let is_behind = is_shared && !is_idle;
         let tracked = Arc::new(if is_behind { tracked.behind_others() } else { tracked });
-        let (component, input) = self.work(&tracked, graph, thread, is_idle);
+        let (component, input) = if create.is_update {
+            (standing_in(graph, || future::ready(Ok(null()))), create.input.clone())
+        } else {
+            self.work(&tracked, graph, thread, is_idle)
+        };
         let mut start = asked.write(Start::new(&component, input.clone()), &input);
         if is_kept && is_idle {
             start = write_base(start, thread.values(self.engine()).as_deref());
         }
         let start = self.start(create, thread, &tracked, start, takes_over);
-        let start = match &once {
-            Some(once) => start.once(once.clone()),
-            None => start,
-        };
+        let start = once.iter().fold(start, |start, once| start.once(once.clone()));
         if !thread.add(&tracked) {
             return Ok(None);
         }
         let _adding = Adding { app: self, thread, tracked: &tracked };
         let started = match owner.start(start).await {
             Ok(started) if !started.is_replay => started,
-            refused @ (Err(StartError::KeyForgotten) | Ok(_)) => {
-                let known = refused.map(|started| started.run.id());
-                let known = known.ok().or_else(|| owner.started_by(once.as_ref()?));
-                let found = known.and_then(|id| self.find(view, None, id.as_uuid()));
-                let found = found.map(|located| Some(Created::Here(located.into_found())));
-                return found.ok_or_else(|| StartError::KeyForgotten.into());
+            Ok(started) => return self.made_before(view, Some(started.run.id())).map(Some),
+            Err(StartError::KeyForgotten) => {
+                let known = once.as_ref().and_then(|once| owner.started_by(once));
+                return self.made_before(view, known).map(Some);
             }
             Err(StartError::StartedBefore(id)) => {
                 let found = self.find_stored(view, None, id.as_uuid()).await?;
@@ -195,6 +196,13 @@ impl App {
         self.follow(Arc::clone(thread), Arc::clone(&tracked), run.clone());
         let (tracked, thread) = (Arc::clone(&tracked), Some(Arc::clone(thread)));
         Ok(Some(Created::Here(Found { run, tracked, thread })))
+    }
+
+    /// Finds the run that the same request has made before.
+    fn made_before(&self, view: &View, run: Option<RunId>) -> Result<Created, Refusal> {
+        let found = run.and_then(|id| self.find(view, None, id.as_uuid()));
+        let found = found.map(|located| Created::Here(located.into_found()));
+        found.ok_or_else(|| StartError::KeyForgotten.into())
     }
 
     /// Yields the view of the owner of a thread. Runs belong to the owner of their thread, also if
@@ -222,6 +230,7 @@ impl App {
             has_subgraphs: create.has_subgraphs,
             is_resumable: create.is_resumable,
             is_temporary: thread.is_temporary,
+            is_update: create.is_update,
             limit_ms: self.timeout(create).and_then(|time| time.as_millis().try_into().ok()),
             due_us: due.and_then(micros),
         }
@@ -298,7 +307,7 @@ impl App {
         tracked: &Arc<Tracked>,
     ) -> Arc<Component> {
         let (app, thread, tracked) = (self.clone(), Arc::clone(thread), Arc::clone(tracked));
-        let body = move |_ctx: RunContext, _input: Payload| {
+        standing_in(graph, move || {
             let (app, thread, tracked) = (app.clone(), Arc::clone(&thread), Arc::clone(&tracked));
             async move {
                 if let Some(run) = app.engine().get(tracked.id) {
@@ -307,18 +316,29 @@ impl App {
                 let has_values = thread.values(app.engine()).is_some();
                 let outcome = match (has_values, thread.has_next()) {
                     (false, _) => Err("EmptyInputError: Received no input for __start__"),
-                    (true, false) => Ok(Payload::from(json!(null))),
+                    (true, false) => Ok(null()),
                     (true, true) => Err("RuntimeError: No checkpoint is kept to go on from"),
                 };
                 outcome.map_err(Failure::new)
             }
-        };
-        Arc::new(match graph.kind() {
-            ComponentKind::Agent => Component::agent(graph.id(), body),
-            ComponentKind::Team => Component::team(graph.id(), body),
-            ComponentKind::Workflow => Component::workflow(graph.id(), body),
         })
     }
+}
+
+/// Makes the stand-in of a graph, which runs none of its nodes.
+fn standing_in<F>(
+    graph: &Component,
+    work: impl Fn() -> F + Clone + Send + Sync + 'static,
+) -> Arc<Component>
+where
+    F: Future<Output = Result<Payload, Failure>> + Send + 'static,
+{
+    let body = move |_ctx: RunContext, _input: Payload| work();
+    Arc::new(match graph.kind() {
+        ComponentKind::Agent => Component::agent(graph.id(), body),
+        ComponentKind::Team => Component::team(graph.id(), body),
+        ComponentKind::Workflow => Component::workflow(graph.id(), body),
+    })
 }
 
 fn once(request: &CreateRequest<'_>) -> Result<Option<IdempotencyKey>, Refusal> {

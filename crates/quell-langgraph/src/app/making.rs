@@ -1,4 +1,4 @@
-//! [`Fresh`] and [`Adding`]: a run that is being made, and its thread, while the caller may go away.
+//! [`Fresh`] and [`Adding`]: a run that is being made, and its thread: the caller may go away.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;

@@ -4,7 +4,7 @@
 //! metadata, whose id follows from that of the thread. Each change is a record with a number of its
 //! own, so that of two that come at once one comes after the other.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::SystemTime;
@@ -26,6 +26,7 @@ use crate::wire::asked::Asked;
 use crate::wire::exact::{Keys, written};
 use crate::wire::noted::{Noted, base_of_record};
 use crate::wire::refusal::{LIVE_RUNS, Refusal};
+use crate::wire::search::{Meant, Work};
 
 /// A thread as the store has it.
 #[derive(Debug)]
@@ -47,17 +48,22 @@ impl App {
     }
 
     /// Makes a thread: in the store first, if there is one, and in memory. Yields none if there is
-    /// one of this id, on whatever node and of whatever owner.
+    /// one of this id, on whatever node and of whatever owner. One that the caller has not chosen
+    /// nobody else has.
     ///
     /// # Errors
     ///
     /// Fails if the store does not take it, or there are too many.
-    pub(crate) async fn make_thread(&self, thread: Thread) -> Result<Option<Arc<Thread>>, Refusal> {
+    pub(crate) async fn make_thread(
+        &self,
+        thread: Thread,
+        is_chosen: bool,
+    ) -> Result<Option<Arc<Thread>>, Refusal> {
         let is_recorded = self.has_records();
         if is_recorded {
             let is_known = self.threads().get(thread.id).is_some();
             if is_known
-                || self.is_made(thread.id).await?
+                || is_chosen && self.is_made(thread.id).await?
                 || !self.write(&thread, &thread.card(), false).await?
             {
                 return Ok(None);
@@ -267,14 +273,19 @@ impl App {
         }
     }
 
-    /// Lists the threads of which the store has records and that a caller may see, those first that
-    /// were made or changed last: of as many records as are read.
+    /// Lists the threads of which the store has records and that a caller may see, and whether they
+    /// may be meant, as far as their records tell: those that were made or changed last, as many as
+    /// are read.
     ///
     /// # Errors
     ///
     /// Fails if the store cannot be read.
-    pub(super) async fn recorded_threads(&self, view: &View) -> Result<Vec<Uuid>, Refusal> {
-        let (mut found, mut seen) = (Vec::new(), HashSet::new());
+    pub(super) async fn recorded_threads(
+        &self,
+        view: &View,
+        meant: &Meant,
+    ) -> Result<HashMap<Uuid, bool>, Refusal> {
+        let (mut found, mut work) = (HashMap::new(), Work::default());
         if !self.has_records() {
             return Ok(found);
         }
@@ -289,8 +300,15 @@ impl App {
             for record in read.items.into_iter().flatten() {
                 let id = record.accepted.labels.get(RECORD).and_then(|id| Uuid::try_parse(id).ok());
                 let id = id.filter(|_| owns(view, record.accepted.owner.as_deref()));
-                found.extend(id.filter(|id| seen.insert(*id)));
+                let Some((id, noted)) = id.zip(Noted::of(&record)) else { continue };
+                // The last one of a thread comes first.
+                found.entry(id).or_insert_with(|| {
+                    let metadata = record.accepted.input.as_ref();
+                    let keys: Keys = metadata.and_then(|it| it.parse().ok()).unwrap_or_default();
+                    !noted.is_deleted && meant.may_have(&keys, &mut work)
+                });
             }
+            work.check()?;
             match read.next {
                 Some(next) if found.len() < LISTED_MAX => page = page.after(next),
                 _ => return Ok(found),

@@ -87,8 +87,10 @@ impl App {
         let threads = self.threads();
         let mut ids = if who.sees_all() { threads.list() } else { threads.list_of(who.subject()) };
         let known: HashSet<_> = ids.iter().copied().collect();
-        let stored = self.recorded_threads(view).await?;
-        ids.extend(stored.into_iter().filter(|id| !known.contains(id)));
+        let stored = self.recorded_threads(view, meant).await?;
+        ids.retain(|id| stored.get(id).copied().unwrap_or(true));
+        let others = stored.into_iter().filter(|(id, may_be)| *may_be && !known.contains(id));
+        ids.extend(others.map(|(id, _)| id));
         Ok(ids)
     }
 }

@@ -13,6 +13,7 @@ mod path;
 mod response;
 mod router;
 mod runs;
+mod states;
 mod system;
 mod threads;
 

@@ -12,7 +12,9 @@ use crate::app::App;
 use crate::options::Options;
 use crate::routes::create::{Answer, create};
 use crate::routes::path::{Stateless, ThreadPath};
-use crate::routes::{assistants, batch, cancel, cors, join, metrics, runs, system, threads};
+use crate::routes::{
+    assistants, batch, cancel, cors, join, metrics, runs, states, system, threads,
+};
 use crate::wire::refusal::Refusal;
 
 /// Makes the router of the contract. Every path that it does not serve answers the contract's 404.
@@ -53,6 +55,10 @@ pub fn routes(service: Service, options: Options) -> Router {
             get(threads::read).patch(threads::change).delete(threads::delete),
         )
         .route("/threads/{thread}/copy", post(threads::copy))
+        .route("/threads/{thread}/state", get(states::last).post(states::change))
+        .route("/threads/{thread}/state/checkpoint", post(states::of_body))
+        .route("/threads/{thread}/state/{checkpoint}", get(states::one))
+        .route("/threads/{thread}/history", get(states::list).post(states::search))
         .route("/threads/{thread}/runs", create::<ThreadPath>(Answer::Run).get(runs::list))
         .route("/threads/{thread}/runs/stream", create::<ThreadPath>(Answer::Stream))
         .route("/threads/{thread}/runs/wait", create::<ThreadPath>(Answer::Wait))

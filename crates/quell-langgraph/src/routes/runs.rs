@@ -13,6 +13,7 @@ use crate::routes::caller::{Caller, Writer};
 use crate::routes::create::stored_object;
 use crate::routes::path::{RunPath, ThreadPath};
 use crate::routes::response::rendered;
+use crate::wire::asked::Asked;
 use crate::wire::query::Pairs;
 use crate::wire::refusal::Refusal;
 use crate::wire::rows::RUN_KEYS;
@@ -58,13 +59,16 @@ pub(super) async fn list(
     }
     let runs = thread.iter().flat_map(|thread| thread.runs());
     let find = |run| app.find(&view, Some(id), run).and_then(Located::kept);
+    let runs = runs.filter(|tracked| !tracked.is_update);
     let found = runs.filter_map(|tracked| find(tracked.id.as_uuid()));
     // Choose the page by the small parts of the runs; the large ones are made for the page alone.
     let status = query.get("status");
     let found = found.filter(|found| status.is_none_or(|it| it == run_status(found.run.status())));
     let kept = found.map(|found| (found.created_at(), found.run.id(), Either::Left(found)));
     let mut found: Vec<_> = kept.collect();
-    let has_status = |run: &RunView| status.is_none_or(|it| it == run_status(run.status()));
+    let is_update = |run: &RunView| Asked::of(run).is_some_and(|asked| asked.is_update);
+    let has_status =
+        |run: &RunView| status.is_none_or(|it| it == run_status(run.status())) && !is_update(run);
     let stored = app.stored_of(&view, id, offset.saturating_add(limit), has_status).await?;
     // A thread that is gone from memory has its stored runs.
     let is_there = thread.is_some() || !stored.is_empty();

@@ -32,18 +32,19 @@ pub(super) async fn create(
 ) -> Result<Response, Refusal> {
     let read = read_json(&view, &headers, body).await?;
     let charge = app.charge(view.principal().owner(), read.weight)?;
-    let id = match given(&read.keys, "thread_id") {
-        None => Uuid::now_v7(),
+    let chosen = match given(&read.keys, "thread_id") {
+        None => None,
         // A value that is not text is not an id either.
-        Some(id) => thread_id(&id.parse::<String>().unwrap_or_default())?,
+        Some(id) => Some(thread_id(&id.parse::<String>().unwrap_or_default())?),
     };
+    let id = chosen.unwrap_or_else(Uuid::now_v7);
     let metadata = object(&read.keys, "metadata")?;
     let is_quiet = choice(&read.keys, "if_exists", ["raise", "do_nothing"])? == "do_nothing";
     let ttl = Ttl::read(&read.keys, SystemTime::now())?;
     may_make(&app)?;
     let card = Card { ttl, ..Card::new(&metadata) };
     let thread = Thread::new(id, view.principal().subject(), &metadata, false);
-    let made = app.make_thread(thread.with_card(card, 0).charged(charge)).await?;
+    let made = app.make_thread(thread.with_card(card, 0).charged(charge), chosen.is_some()).await?;
     if let Some(made) = &made {
         app.time(made);
     }

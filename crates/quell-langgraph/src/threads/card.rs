@@ -91,6 +91,15 @@ impl Thread {
         self.deletes_at().is_some_and(|at| at <= now)
     }
 
+    /// As [`Thread::deletes_at`], for the task that waits for it, which ends if it is never.
+    pub(crate) fn deletes_or_untimed(&self) -> Option<SystemTime> {
+        let state = self.state.lock();
+        let at = state.card.ttl.as_ref().and_then(Ttl::deletes_at);
+        // Under the lock: whoever gives it a time next finds that nobody waits.
+        self.is_timed.store(at.is_some(), Ordering::SeqCst);
+        at
+    }
+
     /// When it is to be deleted.
     pub(crate) fn deletes_at(&self) -> Option<SystemTime> {
         self.state.lock().card.ttl.as_ref()?.deletes_at()

@@ -51,6 +51,10 @@ impl Mark {
         Self(whole_millis(at), run)
     }
 
+    pub(crate) const fn at(self) -> SystemTime {
+        self.0
+    }
+
     pub(crate) const fn run(self) -> RunId {
         self.1
     }

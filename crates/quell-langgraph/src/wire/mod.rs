@@ -14,5 +14,6 @@ pub(crate) mod query;
 pub(crate) mod refusal;
 pub(crate) mod rows;
 pub(crate) mod search;
+pub(crate) mod state;
 pub(crate) mod status;
 pub(crate) mod ttl;

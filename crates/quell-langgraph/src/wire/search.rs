@@ -88,6 +88,14 @@ impl Meant {
         has_metadata && (self.values.is_empty() || has_values())
     }
 
+    /// Tells whether a thread may be meant that was given this. What its runs add is not known.
+    pub(crate) fn may_have(&self, metadata: &Keys, work: &mut Work) -> bool {
+        let is_of_runs = |key: &str| matches!(key, "graph_id" | "assistant_id");
+        let given = self.metadata.iter().filter(|(key, _)| !is_of_runs(key));
+        let given: Keys = given.map(|(key, value)| (key.clone(), value.clone())).collect();
+        work.has_all(metadata, &given)
+    }
+
     /// Tells whether it looks into threads.
     pub(crate) fn compares(&self) -> bool {
         !self.metadata.is_empty() || !self.values.is_empty()
@@ -173,7 +181,7 @@ impl Work {
     }
 
     /// Tells whether an object has what another one has: objects and lists may have more.
-    fn has_all(&mut self, object: &Keys, wanted: &Keys) -> bool {
+    pub(crate) fn has_all(&mut self, object: &Keys, wanted: &Keys) -> bool {
         wanted
             .iter()
             .all(|(key, wanted)| object.get(key).is_some_and(|value| self.holds(value, wanted)))
@@ -211,11 +219,11 @@ impl Work {
 const STATUSES: [&str; 4] = ["idle", "busy", "interrupted", "error"];
 const ORDERS: [&str; 5] = ["thread_id", "status", "created_at", "updated_at", "state_updated_at"];
 const IDS: &str = "must be a list of UUIDs";
-const LIMIT: &str = "must be a whole number from 1 to 1000";
+pub(crate) const LIMIT: &str = "must be a whole number from 1 to 1000";
 const SELECT: &str = "must be a list of keys of a row";
 
 /// The most rows of an answer. More is refused, as upstream does.
-const LIMIT_MAX: usize = 1_000;
+pub(crate) const LIMIT_MAX: usize = 1_000;
 
 /// Values that one search compares. More is refused.
 const WORK_MAX: usize = 10_000_000;
