@@ -124,8 +124,10 @@ async fn each_run_leaves_a_state_with_a_parent_also_after_a_restart_and_on_other
         for (nth, text) in ["a", "b", "c"].into_iter().enumerate() {
             echo(writers[nth % 2], &thread, text).await;
         }
+        let first = history(readers[0], &thread, json!({})).await;
         for reader in readers {
             see_three(reader, &thread).await;
+            assert_eq!(history(reader, &thread, json!({})).await, first, "as every node tells it");
         }
     }
     let thread = made(&stored, json!({})).await;

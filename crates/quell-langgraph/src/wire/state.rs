@@ -3,6 +3,7 @@
 use std::time::SystemTime;
 
 use quell::Payload;
+use quell_http::whole_millis;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
@@ -31,7 +32,8 @@ impl StateParts {
         let task = self.next.as_ref().map(|name| self.task(name));
         let row = json!({
             "next": self.next.iter().collect::<Vec<_>>(),
-            "created_at": time(self.at),
+            // As every node tells it: stores keep whole milliseconds.
+            "created_at": time(whole_millis(self.at)),
             "checkpoint": checkpoint(self.thread, self.id),
             "parent_checkpoint": self.parent.map(|id| checkpoint(self.thread, id)),
             "checkpoint_id": self.id.to_string(),
