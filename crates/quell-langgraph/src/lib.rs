@@ -8,10 +8,13 @@
 //! # What is compatible
 //!
 //! - `GET /ok`, `/info`; assistants: search and get of the system assistant of every component.
-//! - Threads: create and get. Their status is computed from their runs.
-//! - Runs: create, stream, wait, join, join stream, get, list, cancel; the stateless create,
-//!   stream and wait; `POST /runs/cancel` by status and by ids. `multitask_strategy`,
-//!   `after_seconds`, `on_disconnect`, `Idempotency-Key`, `stream_resumable` with `Last-Event-ID`.
+//! - Threads: create, get, update, delete, search, count, copy, with `if_exists` and `ttl`. Their
+//!   status is computed from their runs. A deleted one stops its runs, and leaves nothing behind.
+//! - States: what each run left, with its parent: get, list, and change of the last one.
+//! - Runs: create, stream, wait, join, join stream, get, list, cancel, delete; the stateless
+//!   create, batch, stream and wait; `/metrics`; `POST /runs/cancel` by status and by ids.
+//!   `multitask_strategy`, `after_seconds`, `on_disconnect`, `Idempotency-Key`, `stream_resumable`
+//!   with `Last-Event-ID`.
 //! - Values: a key is overwritten, or appended to if the graph says so with
 //!   [`Component::reducer`](quell_flow::Component::reducer). What is no object, an answer or a
 //!   state, is the key `output`: a program that prints `hi` leaves `{"output": "hi"}`.
@@ -32,10 +35,11 @@
 //!   values are those of the thread all the same, and the last ones are final. A reader too slow
 //!   for the log gets the same event, and is disconnected. `quell.truncated` of a run, and
 //!   `response_metadata.truncated` of a message, say that not all was kept of what it said.
-//! - There are no checkpoints yet: a run on null input that would go on from one fails and says
-//!   so, and `interrupt_before`, `interrupt_after`, `command.goto` and `command.update` have no
-//!   effect. A run that was queued behind another gets its own input only; what it shows is laid
-//!   over what the thread has.
+//! - A state is that of a whole run: there are none of its steps, and only the last one can be
+//!   changed. A run on null input that would go on within a graph fails and says so, and
+//!   `interrupt_before`, `interrupt_after`, `command.goto` and `command.update` have no effect. A
+//!   run that was queued behind another gets its own input only; what it shows is laid over what
+//!   the thread has.
 //! - A paused run goes on under its id when `command.resume` answers it; upstream makes a new run.
 //! - Crons, store, the event-stream protocol v2, A2A and MCP answer 404.
 //!

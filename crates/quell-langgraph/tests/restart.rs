@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use crate::talk::{Says, Server, id_of};
 
 /// A server as a process has it that opened the store: the nth one.
-async fn nth(boot: u32, store: &Arc<MemoryStore>) -> (Server, Arc<Valve>) {
+pub(crate) async fn nth(boot: u32, store: &Arc<MemoryStore>) -> (Server, Arc<Valve>) {
     let store = Valve::reopened(store, boot);
     let config = EngineConfig::new().store(Arc::clone(&store) as Arc<dyn Store>);
     let mut options = Options::default();
@@ -20,7 +20,7 @@ async fn nth(boot: u32, store: &Arc<MemoryStore>) -> (Server, Arc<Valve>) {
     (server, store)
 }
 
-async fn quiescent(server: &Server, run: &str) {
+pub(crate) async fn quiescent(server: &Server, run: &str) {
     let id = RunId::from_text(id_of(run));
     server.service.engine().get(id).unwrap().quiescent().await;
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use quell::store::{Store, StoreError};
-use quell::{EngineConfig, RunFilter};
+use quell::{EngineConfig, RunFilter, RunKind};
 use quell_http::Access;
 use quell_langgraph::Options;
 use quell_test_support::{Flow, Valve, ms, within};
@@ -67,14 +67,15 @@ async fn a_run_that_the_store_refuses_when_its_client_has_gone_is_none_of_its_th
         async move { server.post(&path, &body).await }
     });
     let engine = server.service.engine();
-    while engine.runs(&RunFilter::new()).is_empty() {
+    let live = RunFilter::new().live().kind(RunKind::Workflow);
+    while engine.runs(&live).is_empty() {
         tokio::task::yield_now().await;
     }
     client.abort();
     assert!(client.await.is_err(), "it has had no answer");
     assert_eq!(server.get(&format!("/threads/{thread}")).await.json()["status"], "busy");
     store.set(Flow::Failing(StoreError::Full { what: "no room".into() }));
-    while !engine.runs(&RunFilter::new()).is_empty() {
+    while !engine.runs(&live).is_empty() {
         tokio::task::yield_now().await;
     }
     // Whoever waits for the store's answer is told after the run has left the engine.

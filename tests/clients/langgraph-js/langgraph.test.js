@@ -259,3 +259,91 @@ test("a stateless run leaves nothing", async () => {
   await gone(run.thread_id, run.run_id);
   await assert.rejects(client.threads.get(run.thread_id), { status: 404 });
 });
+
+test("threads are changed, searched, counted and copied", async () => {
+  const who = randomUUID();
+  const ids = [];
+  for (let nr = 0; nr < 3; nr++) {
+    ids.push((await client.threads.create({ metadata: { who, nr } })).thread_id);
+  }
+  const values = await client.runs.wait(ids[0], GRAPHS.echo, { input: { text: who } });
+  const changed = await client.threads.update(ids[1], { metadata: { nr: 7 }, ttl: 60 });
+  assert.deepEqual(changed.metadata, { who, nr: 7 });
+  const found = async (asked) =>
+    (await client.threads.search(asked)).map(({ thread_id }) => thread_id);
+  const own = { metadata: { who } };
+  assert.deepEqual(await found(own), [ids[1], ids[0], ids[2]]);
+  const order = { sortBy: "thread_id", sortOrder: "asc", limit: 2, offset: 1 };
+  assert.deepEqual(await found({ ...own, ...order }), ids.slice(1));
+  assert.deepEqual(await found({ values: { text: who } }), [ids[0]]);
+  assert.deepEqual(await found({ ...own, status: "busy" }), []);
+  assert.equal(await client.threads.count(own), 3);
+  const copy = await client.threads.copy(ids[0]);
+  assert.deepEqual((await client.threads.get(copy.thread_id)).values, values);
+  assert.equal(await client.threads.count(own), 4);
+  for (const id of await found(own)) await client.threads.delete(id);
+  assert.equal(await client.threads.count(own), 0);
+  await assert.rejects(client.threads.update(ids[0], { metadata: {} }), { status: 404 });
+});
+
+test("a deleted thread stops its runs and is gone", async () => {
+  const { thread_id } = await client.threads.create();
+  const probe = tag();
+  const input = { ...LONG, tag: probe };
+  const { run_id } = await client.runs.create(thread_id, GRAPHS.nested, { input });
+  await untilTicking(probe);
+  await client.threads.delete(thread_id);
+  await assertStopped(probe);
+  for (let i = 0; i <= NODES.length; i++) {
+    await assert.rejects(client.threads.get(thread_id), { status: 404 });
+    await gone(thread_id, run_id);
+  }
+  await assert.rejects(client.threads.delete(thread_id), { status: 404 });
+});
+
+test("a deleted run is stopped, and its thread as before", async () => {
+  const { thread_id } = await client.threads.create();
+  await client.runs.wait(thread_id, GRAPHS.echo, { input: { text: "a" } });
+  const before = await client.threads.get(thread_id);
+  const probe = tag();
+  const input = { ...LONG, tag: probe };
+  const { run_id } = await client.runs.create(thread_id, GRAPHS.slow, { input });
+  await untilTicking(probe);
+  await client.runs.delete(thread_id, run_id);
+  await assertStopped(probe);
+  await gone(thread_id, run_id);
+  assert.deepEqual(await client.threads.get(thread_id), before);
+  await assert.rejects(client.runs.delete(thread_id, run_id), { status: 404 });
+});
+
+test("a batch starts all of its runs", async () => {
+  const probes = [tag(), tag()];
+  const payloads = probes.map((probe) => ({
+    assistantId: GRAPHS.slow,
+    input: { ...LONG, tag: probe },
+  }));
+  const runs = await client.runs.createBatch(payloads);
+  for (const [nth, { thread_id, run_id }] of runs.entries()) {
+    await untilTicking(probes[nth]);
+    await client.runs.delete(thread_id, run_id);
+    await assertStopped(probes[nth]);
+  }
+});
+
+test("states are read, listed and changed", async () => {
+  const { thread_id } = await client.threads.create();
+  for (const text of ["a", "b"]) await client.runs.wait(thread_id, GRAPHS.echo, { input: { text } });
+  const last = await client.threads.getState(thread_id);
+  assert.deepEqual(last.values, { text: "b", log: ["echo:a", "echo:b"] });
+  const history = await client.threads.getHistory(thread_id);
+  assert.deepEqual(history[0], last);
+  assert.deepEqual(history[0].parent_checkpoint, history[1].checkpoint);
+  assert.deepEqual(await client.threads.getState(thread_id, history[1].checkpoint), history[1]);
+  const before = { configurable: last.checkpoint };
+  assert.deepEqual(await client.threads.getHistory(thread_id, { before }), history.slice(1));
+  const changed = await client.threads.updateState(thread_id, { values: { text: "mine" } });
+  const now = await client.threads.getState(thread_id);
+  assert.deepEqual(now.checkpoint, changed.checkpoint);
+  assert.equal(now.values.text, "mine");
+  assert.equal((await client.runs.list(thread_id)).length, 2);
+});

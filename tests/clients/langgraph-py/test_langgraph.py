@@ -8,7 +8,7 @@ import uuid
 
 import pytest
 from langgraph_sdk import get_client
-from langgraph_sdk.errors import ConflictError, NotFoundError
+from langgraph_sdk.errors import ConflictError, NotFoundError, UnprocessableEntityError
 
 from demo import GRAPHS, KEY, NODES, URL, Probe
 
@@ -442,3 +442,122 @@ async def test_a_delayed_run_waits_and_is_cancelled_at_once(client):
     assert (await client.runs.get(thread, run["run_id"]))["status"] == "interrupted"
     assert Probe(probe).marks() == []
     assert (await client.threads.get(thread))["status"] == "idle"
+
+
+async def test_threads_are_changed_searched_counted_and_copied(client):
+    who = str(uuid.uuid4())
+    made = [await client.threads.create(metadata={"who": who, "nr": nr}) for nr in range(3)]
+    ids = [thread["thread_id"] for thread in made]
+    values = await client.runs.wait(ids[0], GRAPHS["echo"], input={"text": who})
+    changed = await client.threads.update(ids[1], metadata={"nr": 7, "more": None}, ttl=60)
+    assert changed["metadata"] == {"who": who, "nr": 7, "more": None}
+    shown = await client.threads.get(ids[1], include=["ttl"])
+    assert (shown["ttl"]["ttl_minutes"], shown["ttl"]["strategy"]) == (60, "delete")
+    assert "ttl" not in await client.threads.get(ids[1])
+
+    async def found(**asked):
+        return [row["thread_id"] for row in await client.threads.search(**asked)]
+
+    assert await found(metadata={"who": who}) == [ids[1], ids[0], ids[2]]
+    by_id = {"sort_by": "thread_id", "sort_order": "asc"}
+    assert await found(metadata={"who": who}, limit=2, offset=1, **by_id) == ids[1:]
+    assert await found(values={"text": who}) == [ids[0]]
+    assert await found(metadata={"who": who, "graph_id": GRAPHS["echo"]}) == [ids[0]]
+    assert await found(ids=[ids[2]], status="idle") == [ids[2]]
+    assert await found(ids=[ids[2]], status="busy") == []
+    rows = await client.threads.search(ids=[ids[0]], select=["thread_id", "values"])
+    assert rows == [{"thread_id": ids[0], "values": values}]
+    assert await client.threads.count(metadata={"who": who}) == 3
+    assert await client.threads.count(values={"text": who}) == 1
+    await client.threads.copy(ids[0])
+    assert await client.threads.count(values={"text": who}) == 2
+    with pytest.raises(NotFoundError):
+        await client.threads.update(str(uuid.uuid4()), metadata={})
+    for id in await found(metadata={"who": who}):
+        await client.threads.delete(id)
+    assert await client.threads.count(metadata={"who": who}) == 0
+
+
+async def test_a_deleted_thread_stops_its_runs_and_is_gone(client):
+    thread = (await client.threads.create())["thread_id"]
+    probe = tag()
+    run = await client.runs.create(thread, GRAPHS["parallel"], input={**LONG, "tag": probe})
+    later = await client.runs.create(thread, GRAPHS["echo"], input={"text": "later"})
+    await until_ticking(probe, 4)
+    await client.threads.delete(thread)
+    await assert_stopped(probe)
+    for _ in range(len(NODES) + 1):
+        with pytest.raises(NotFoundError):
+            await client.threads.get(thread)
+        with pytest.raises(NotFoundError):
+            await client.runs.list(thread)
+        await gone(client, thread, run["run_id"])
+        await gone(client, thread, later["run_id"])
+    with pytest.raises(NotFoundError):
+        await client.threads.delete(thread)
+    again = await client.threads.create(thread_id=thread, if_exists="raise")
+    assert (again["values"], again["metadata"]) == (None, {})
+
+
+async def test_a_deleted_run_is_stopped_and_its_thread_as_before(client):
+    thread = (await client.threads.create())["thread_id"]
+    await client.runs.wait(thread, GRAPHS["echo"], input={"text": "a"})
+    before = await client.threads.get(thread)
+    probe = tag()
+    run = await client.runs.create(thread, GRAPHS["slow"], input={**LONG, "tag": probe})
+    await until_ticking(probe)
+    await client.runs.delete(thread, run["run_id"])
+    await assert_stopped(probe)
+    await gone(client, thread, run["run_id"])
+    assert await client.threads.get(thread) == before
+    with pytest.raises(NotFoundError):
+        await client.runs.delete(thread, run["run_id"])
+    (ended,) = await client.runs.list(thread, status="success", select=["run_id", "status"])
+    assert set(ended) == {"run_id", "status"}
+    assert await client.runs.list(thread, limit=1, offset=1) == []
+    await client.runs.delete(thread, ended["run_id"])
+    assert (await client.threads.get(thread))["values"] is None
+
+
+async def test_a_batch_starts_all_of_its_runs(client):
+    probes = [tag(), tag()]
+    payloads = [
+        {"assistant_id": GRAPHS["slow"], "input": {**LONG, "tag": probe}} for probe in probes
+    ]
+    runs = await client.runs.create_batch(payloads)
+    for probe, run in zip(probes, runs, strict=True):
+        await until_ticking(probe)
+        await client.runs.delete(run["thread_id"], run["run_id"])
+        await assert_stopped(probe)
+    with pytest.raises(UnprocessableEntityError):
+        await client.runs.create_batch([*payloads, {"assistant_id": "nope"}])
+
+
+async def test_states_are_read_listed_and_changed(client):
+    thread = (await client.threads.create())["thread_id"]
+    assert (await client.threads.get_state(thread))["values"] == {}
+    for text in ["a", "b"]:
+        await client.runs.wait(thread, GRAPHS["echo"], input={"text": text})
+    last = await client.threads.get_state(thread)
+    assert last["values"] == {"text": "b", "log": ["echo:a", "echo:b"]}
+    history = await client.threads.get_history(thread)
+    assert history[0] == last
+    assert [state["values"]["text"] for state in history] == ["b", "a"]
+    assert history[0]["parent_checkpoint"] == history[1]["checkpoint"]
+    before = await client.threads.get_history(thread, before=last["checkpoint"], limit=5)
+    assert before == history[1:]
+    first = history[1]["checkpoint"]
+    assert await client.threads.get_state(thread, checkpoint=first) == history[1]
+    assert await client.threads.get_state(thread, checkpoint_id=first["checkpoint_id"]) == history[1]
+    changed = await client.threads.update_state(thread, {"text": "mine"}, as_node="echo")
+    now = await client.threads.get_state(thread)
+    assert now["checkpoint"] == changed["checkpoint"]
+    assert now["values"] == {"text": "mine", "log": ["echo:a", "echo:b"]}
+    assert len(await client.runs.list(thread)) == 2
+    probe = tag()
+    run = await client.runs.create(thread, GRAPHS["slow"], input={**LONG, "tag": probe})
+    await until_ticking(probe)
+    with pytest.raises(ConflictError):
+        await client.threads.update_state(thread, {"text": "x"})
+    await client.runs.cancel(thread, run["run_id"], wait=True, action="rollback")
+    assert await client.threads.get_state(thread) == now

@@ -1,6 +1,6 @@
 //! [`App`]: the state that the routes share.
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::SystemTime;
 
 use parking_lot::Mutex;
@@ -9,7 +9,7 @@ use quell_http::{DisconnectGuard, Service, View};
 use serde_json::Value;
 
 use crate::options::Options;
-use crate::threads::{Finals, Threads, Tracked};
+use crate::threads::{Finals, Hidden, Threads, Tracked};
 use crate::wire::failure;
 
 /// The adapter's state. Cheap to clone.
@@ -22,19 +22,30 @@ struct Inner {
     options: Options,
     threads: Threads,
     finals: Finals,
+    hidden: Hidden,
     since: SystemTime,
     /// How many runs the engine had taken in from other processes when those that it has were taken
     /// into their threads. The lock is held meanwhile, and comes before those of threads.
     taken_in: Mutex<u64>,
 }
 
+/// The state of an adapter that may have ended.
+#[derive(Clone, Debug)]
+pub(super) struct WeakApp(Weak<Inner>);
+
+impl WeakApp {
+    pub(super) fn upgrade(&self) -> Option<App> {
+        self.0.upgrade().map(App)
+    }
+}
+
 impl App {
     /// Makes the state of a service whose engine may have runs already.
     pub(crate) fn new(service: Service, options: Options) -> Self {
         let finals = Finals::new(service.limits_of());
-        let threads = Threads::default();
+        let (threads, hidden) = (Threads::default(), Hidden::default());
         let (since, taken_in) = (SystemTime::now(), Mutex::new(0));
-        let inner = Inner { service, options, threads, finals, since, taken_in };
+        let inner = Inner { service, options, threads, finals, hidden, since, taken_in };
         let app = Self(Arc::new(inner));
         app.recover();
         app
@@ -58,6 +69,15 @@ impl App {
 
     pub(crate) fn finals(&self) -> &Finals {
         &self.0.finals
+    }
+
+    pub(crate) fn hidden(&self) -> &Hidden {
+        &self.0.hidden
+    }
+
+    /// Yields it for a task that does not keep it.
+    pub(super) fn weak(&self) -> WeakApp {
+        WeakApp(Arc::downgrade(&self.0))
     }
 
     pub(crate) fn since(&self) -> SystemTime {

@@ -32,7 +32,7 @@ impl App {
             return Ok(Some(own).filter(|own| !own.is_empty()).map(Arc::new));
         }
         let is_own = Asked::of(&run.run).is_some_and(|asked| !asked.is_temporary);
-        if !self.is_node() || !is_own {
+        if !self.has_records() || !is_own {
             return Ok(None);
         }
         let row = run.run.row();

@@ -1,27 +1,27 @@
 //! [`CreateRequest`]: makes a run. It chooses the thread, the input, and what becomes of the runs
 //! that are live there.
 
+use std::future;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::{Duration, SystemTime};
 
 use axum::http::HeaderMap;
-use quell::{Failure, IdempotencyKey, OnBusy, Payload, RunContext, RunId, RunRef, limits};
+use quell::{Failure, IdempotencyKey, OnBusy, Payload, RunContext, RunId, limits};
 use quell_flow::{Component, ComponentKind};
-use quell_http::{SESSION, Start, StartError, View, idempotency_key};
+use quell_http::{RunView, SESSION, Start, StartError, View, idempotency_key};
 use serde_json::{Value, json};
-use tokio::runtime::Handle;
 use uuid::Uuid;
 
 use crate::app::App;
 use crate::app::find::{Found, graph_of};
+use crate::app::making::{Adding, Fresh};
 use crate::app::stored::StoredRun;
 use crate::options::CONTRACT;
 use crate::threads::{Full, Thread, Tracked, Within};
 use crate::values::merged_input;
 use crate::wire::asked::{Asked, micros, write_base};
 use crate::wire::create::{Create, Strategy};
-use crate::wire::exact::{Keys, written};
+use crate::wire::exact::{Keys, null, written};
 use crate::wire::refusal::Refusal;
 use crate::wire::rows::{run_metadata, system_assistant};
 
@@ -35,6 +35,8 @@ pub(crate) struct CreateRequest<'a> {
     pub(crate) path: &'a str,
     pub(crate) body: &'a [u8],
     pub(crate) headers: &'a HeaderMap,
+    /// Which one it is of several that came at once: each has a key of its own.
+    pub(crate) nth: Option<usize>,
 }
 
 /// A run that was made, or found by its idempotency key.
@@ -44,6 +46,22 @@ pub(crate) enum Created {
     Here(Found),
     /// The same request made it before, and it is only in the store: perhaps another node has it.
     There(StoredRun),
+}
+
+impl Created {
+    pub(crate) fn run(&self) -> RunView {
+        match self {
+            Self::Here(found) => (&found.run).into(),
+            Self::There(found) => found.run.clone(),
+        }
+    }
+
+    pub(crate) fn tracked(&self) -> &Arc<Tracked> {
+        match self {
+            Self::Here(found) => &found.tracked,
+            Self::There(found) => &found.tracked,
+        }
+    }
 }
 
 impl App {
@@ -93,13 +111,12 @@ impl App {
         let is_temporary = request.thread.is_none() && !request.create.keeps_thread;
         let id = request.thread.unwrap_or_else(Uuid::now_v7);
         let thread = Thread::new(id, view.principal().subject(), &Keys::new(), is_temporary);
-        // An id that the caller has not chosen nobody else has.
-        let made = match request.thread {
-            Some(_) => self.make_thread(thread, &Keys::new()).await?,
-            None => match self.threads().add(self.engine(), thread) {
-                Ok(made) => made.ok(),
-                Err(Full) => return Err(Refusal::too_many()),
-            },
+        let made = if is_temporary {
+            // An id that the caller has not chosen nobody else has.
+            let made = self.threads().add(self.engine(), thread);
+            made.map_err(|Full| Refusal::too_many())?.ok()
+        } else {
+            self.make_thread(thread, request.thread.is_some()).await?
         };
         if let Some(made) = made {
             return Ok((made, true));
@@ -120,15 +137,17 @@ impl App {
     ) -> Result<Option<Created>, Refusal> {
         let create = &request.create;
         let _one_at_a_time = thread.creating.lock().await;
-        let is_shared = self.is_node() && request.thread.is_some() && !thread.is_temporary;
-        if is_shared {
+        let is_kept = self.has_records() && !thread.is_temporary;
+        let is_shared = is_kept && self.is_node();
+        if self.is_read_again(thread) {
             // On the heap: alone nobody pays for its size.
             Box::pin(self.look_elsewhere(view, thread)).await?;
         }
         let live = thread.live(self.engine()).len();
         let is_idle = live == 0 && !thread.is_live_elsewhere();
         let owner = self.owner_view(view, thread);
-        let takes_over = live == 1 && thread.paused(self.engine()).is_some();
+        let is_paused = live == 1 && thread.paused(self.engine()).is_some();
+        let takes_over = is_paused && !create.is_update;
         if takes_over && create.input.is_null() {
             return Err(Refusal::waits());
         }
@@ -139,28 +158,27 @@ impl App {
         let tracked = Tracked::new(id, graph.id(), within, &asked);
         let is_behind = is_shared && !is_idle;
         let tracked = Arc::new(if is_behind { tracked.behind_others() } else { tracked });
-        let (component, input) = self.work(&tracked, graph, thread, is_idle);
+        let (component, input) = if create.is_update {
+            (standing_in(graph, || future::ready(Ok(null()))), create.input.clone())
+        } else {
+            self.work(&tracked, graph, thread, is_idle)
+        };
         let mut start = asked.write(Start::new(&component, input.clone()), &input);
-        if is_shared && is_idle {
+        if is_kept && is_idle {
             start = write_base(start, thread.values(self.engine()).as_deref());
         }
         let start = self.start(create, thread, &tracked, start, takes_over);
-        let start = match &once {
-            Some(once) => start.once(once.clone()),
-            None => start,
-        };
+        let start = once.iter().fold(start, |start, once| start.once(once.clone()));
         if !thread.add(&tracked) {
             return Ok(None);
         }
         let _adding = Adding { app: self, thread, tracked: &tracked };
         let started = match owner.start(start).await {
             Ok(started) if !started.is_replay => started,
-            refused @ (Err(StartError::KeyForgotten) | Ok(_)) => {
-                let known = refused.map(|started| started.run.id());
-                let known = known.ok().or_else(|| owner.started_by(once.as_ref()?));
-                let found = known.and_then(|id| self.find(view, None, id.as_uuid()));
-                let found = found.map(|located| Some(Created::Here(located.into_found())));
-                return found.ok_or_else(|| StartError::KeyForgotten.into());
+            Ok(started) => return self.made_before(view, Some(started.run.id())).map(Some),
+            Err(StartError::KeyForgotten) => {
+                let known = once.as_ref().and_then(|once| owner.started_by(once));
+                return self.made_before(view, known).map(Some);
             }
             Err(StartError::StartedBefore(id)) => {
                 let found = self.find_stored(view, None, id.as_uuid()).await?;
@@ -170,25 +188,21 @@ impl App {
             Err(error) => return Err(error.into()),
         };
         let run = started.run;
+        if is_shared && self.is_gone(thread, Some(run.id())).await.unwrap_or(false) {
+            // Another node has deleted the thread meanwhile, and may not have seen the run.
+            self.take_back(&run).await;
+            return Err(Refusal::missing("Thread or assistant not found."));
+        }
         self.follow(Arc::clone(thread), Arc::clone(&tracked), run.clone());
         let (tracked, thread) = (Arc::clone(&tracked), Some(Arc::clone(thread)));
         Ok(Some(Created::Here(Found { run, tracked, thread })))
     }
 
-    /// Takes a run in that nobody waits for any more, and gives it up if the store refuses it.
-    fn adopt_accepted(&self, thread: &Arc<Thread>, tracked: &Arc<Tracked>, run: RunRef) {
-        // Whoever makes the next run of the thread finds it among the live ones.
-        tracked.begin(&run);
-        let (app, thread, tracked) = (self.clone(), Arc::clone(thread), Arc::clone(tracked));
-        drop(tokio::spawn(async move {
-            if run.accepted().await.is_ok() {
-                return app.follow(thread, tracked, run);
-            }
-            thread.remove(tracked.id);
-            if thread.is_temporary {
-                app.threads().remove_if_idle(app.engine(), &thread);
-            }
-        }));
+    /// Finds the run that the same request has made before.
+    fn made_before(&self, view: &View, run: Option<RunId>) -> Result<Created, Refusal> {
+        let found = run.and_then(|id| self.find(view, None, id.as_uuid()));
+        let found = found.map(|located| Created::Here(located.into_found()));
+        found.ok_or_else(|| StartError::KeyForgotten.into())
     }
 
     /// Yields the view of the owner of a thread. Runs belong to the owner of their thread, also if
@@ -216,6 +230,7 @@ impl App {
             has_subgraphs: create.has_subgraphs,
             is_resumable: create.is_resumable,
             is_temporary: thread.is_temporary,
+            is_update: create.is_update,
             limit_ms: self.timeout(create).and_then(|time| time.as_millis().try_into().ok()),
             due_us: due.and_then(micros),
         }
@@ -292,7 +307,7 @@ impl App {
         tracked: &Arc<Tracked>,
     ) -> Arc<Component> {
         let (app, thread, tracked) = (self.clone(), Arc::clone(thread), Arc::clone(tracked));
-        let body = move |_ctx: RunContext, _input: Payload| {
+        standing_in(graph, move || {
             let (app, thread, tracked) = (app.clone(), Arc::clone(&thread), Arc::clone(&tracked));
             async move {
                 if let Some(run) = app.engine().get(tracked.id) {
@@ -301,95 +316,37 @@ impl App {
                 let has_values = thread.values(app.engine()).is_some();
                 let outcome = match (has_values, thread.has_next()) {
                     (false, _) => Err("EmptyInputError: Received no input for __start__"),
-                    (true, false) => Ok(Payload::from(json!(null))),
+                    (true, false) => Ok(null()),
                     (true, true) => Err("RuntimeError: No checkpoint is kept to go on from"),
                 };
                 outcome.map_err(Failure::new)
             }
-        };
-        Arc::new(match graph.kind() {
-            ComponentKind::Agent => Component::agent(graph.id(), body),
-            ComponentKind::Team => Component::team(graph.id(), body),
-            ComponentKind::Workflow => Component::workflow(graph.id(), body),
         })
     }
 }
 
-/// A thread that was made for a run. Dropped with the thread in it, this removes the thread: no run
-/// was made, or the caller went away meanwhile.
-struct Fresh<'a> {
-    app: &'a App,
-    thread: Option<Arc<Thread>>,
-}
-
-impl Drop for Fresh<'_> {
-    fn drop(&mut self) {
-        if let Some(thread) = &self.thread
-            && self.app.threads().remove_if_unused(thread)
-            && thread.is_recorded.load(Ordering::SeqCst)
-        {
-            self.app.forget_record(thread.id);
-        }
-    }
-}
-
-/// A run that is being made in a thread. Dropped before the run has begun, this removes the run,
-/// unless the engine has it: then the caller went away while the store was waited for, and the run
-/// goes on if the store takes it.
-struct Adding<'a> {
-    app: &'a App,
-    thread: &'a Arc<Thread>,
-    tracked: &'a Arc<Tracked>,
-}
-
-impl Drop for Adding<'_> {
-    fn drop(&mut self) {
-        if self.tracked.has_begun() {
-            return;
-        }
-        let run = self.app.engine().get(self.tracked.id);
-        match run.filter(|_| Handle::try_current().is_ok()) {
-            Some(run) => self.app.adopt_accepted(self.thread, self.tracked, run),
-            None => self.thread.remove(self.tracked.id),
-        }
-    }
+/// Makes the stand-in of a graph, which runs none of its nodes.
+fn standing_in<F>(
+    graph: &Component,
+    work: impl Fn() -> F + Clone + Send + Sync + 'static,
+) -> Arc<Component>
+where
+    F: Future<Output = Result<Payload, Failure>> + Send + 'static,
+{
+    let body = move |_ctx: RunContext, _input: Payload| work();
+    Arc::new(match graph.kind() {
+        ComponentKind::Agent => Component::agent(graph.id(), body),
+        ComponentKind::Team => Component::team(graph.id(), body),
+        ComponentKind::Workflow => Component::workflow(graph.id(), body),
+    })
 }
 
 fn once(request: &CreateRequest<'_>) -> Result<Option<IdempotencyKey>, Refusal> {
     let key = idempotency_key(request.headers);
     let key = key.map_err(|error| Refusal::invalid(error.to_string()))?;
+    let key = key.map(|key| match request.nth {
+        Some(nth) => format!("{key}#{nth}"),
+        None => key.to_owned(),
+    });
     Ok(key.map(|key| IdempotencyKey::new(key, [request.path.as_bytes(), request.body])))
-}
-
-#[cfg(test)]
-mod tests {
-    use quell::{Engine, RunSpec};
-    use quell_flow::Catalog;
-    use quell_http::Service;
-
-    use super::*;
-    use crate::options::Options;
-    use crate::threads::within;
-
-    #[tokio::test]
-    async fn a_run_that_is_not_made_after_all_leaves_its_thread_and_a_new_thread_leaves_with_it() {
-        let app = App::new(Service::new(Engine::new(), Catalog::new()), Options::default());
-        let handle = app.engine().submit(RunSpec::agent("a"), async |_ctx| Ok(())).unwrap();
-        let run = handle.into_ref();
-        let mut tracked = Tracked::of(&(&run).into(), within(Uuid::nil()));
-        tracked.has_begun = false.into();
-        run.quiescent().await;
-        app.engine().forget(run.id()).unwrap();
-        let (tracked, thread) =
-            (Arc::new(tracked), Thread::new(Uuid::nil(), None, &Keys::new(), true));
-        let thread = app.threads().add(app.engine(), thread).unwrap().unwrap();
-        let fresh = Fresh { app: &app, thread: Some(Arc::clone(&thread)) };
-        assert!(thread.add(&tracked));
-        let adding = Adding { app: &app, thread: &thread, tracked: &tracked };
-        assert!(thread.find(tracked.id).is_some() && !thread.leave_if_idle(app.engine()));
-        drop(adding);
-        assert!(thread.find(tracked.id).is_none());
-        drop(fresh);
-        assert!(app.threads().get(thread.id).is_none());
-    }
 }

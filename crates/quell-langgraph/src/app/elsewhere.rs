@@ -1,14 +1,14 @@
-//! [`App::thread_anywhere`]: threads of several nodes on one store.
+//! [`App::thread_anywhere`]: threads of several nodes, or processes, on one store.
 //!
 //! A thread is in the memory of each node that serves it. What the nodes share is in the store: a
 //! record of the thread itself, and those of its runs. Whoever reads a thread, or makes a run in
-//! it, first takes in what the store says of it.
+//! it, first takes in what the store says of it; alone once, when the thread comes into memory.
 
 use std::collections::HashSet;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use quell::{RunFilter, RunRef, RunStatus};
 use quell_http::{LookupError, Principal, RunView, SESSION, View};
@@ -26,7 +26,7 @@ use crate::wire::refusal::Refusal;
 
 impl App {
     /// Tells whether others share the store.
-    pub(super) fn is_node(&self) -> bool {
+    pub(crate) fn is_node(&self) -> bool {
         self.engine().node().is_some()
     }
 
@@ -50,12 +50,21 @@ impl App {
         id: Uuid,
     ) -> Result<Option<Arc<Thread>>, Refusal> {
         let Some(known) = self.known_thread(view, id).await? else { return Ok(None) };
-        if !self.is_node() || known.is_temporary {
+        if !self.is_read_again(&known) {
             return Ok(self.thread(view, id));
         }
         self.look_elsewhere(view, &known).await?;
+        if known.is_over(SystemTime::now()) && self.expire(&known).await? {
+            return Ok(None);
+        }
         // It may have left the memory meanwhile, to make room: what was read of it stands.
         Ok(Some(self.thread(view, id).unwrap_or(known)))
+    }
+
+    /// Tells whether the store may say more of a thread than is in memory.
+    pub(super) fn is_read_again(&self, thread: &Thread) -> bool {
+        let is_whole = thread.is_whole.load(Ordering::SeqCst);
+        self.engine().has_store() && !thread.is_temporary && (self.is_node() || !is_whole)
     }
 
     /// As [`App::thread_anywhere`], as it is in memory if it is there.
@@ -69,17 +78,26 @@ impl App {
         id: Uuid,
     ) -> Result<Option<Arc<Thread>>, Refusal> {
         let known = self.thread(view, id);
-        if !self.is_node() {
-            return Ok(known);
+        if let Some(known) = known.as_ref().filter(|known| !self.is_read_again(known)) {
+            let is_over = known.is_over(SystemTime::now()) && self.expire(known).await?;
+            return Ok((!is_over).then(|| Arc::clone(known)));
         }
-        let Some(known) = known else { return self.stored_thread(view, id).await };
-        let is_held = !known.is_recorded.load(Ordering::SeqCst) || !known.is_unused();
-        if is_held || self.record_of_thread(id).await?.is_some() {
-            return Ok(Some(known));
+        if !self.engine().has_store() {
+            return Ok(None);
         }
-        // Its record has left the store: the run for which it was made was not made after all.
-        self.threads().remove_if_unused(&known);
-        self.stored_thread(view, id).await
+        let recorded = self.recorded(id).await?;
+        let Some(known) = known else { return self.stored_thread(view, id, recorded).await };
+        match recorded {
+            Some(recorded) if !recorded.is_deleted => {
+                self.take_card(&known, recorded.card)?;
+                return Ok(Some(known));
+            }
+            None if !self.is_gone(&known, None).await? => return Ok(Some(known)),
+            // The run for which it was made was not made after all, or it was deleted.
+            _ => {}
+        }
+        self.lose(&known);
+        self.stored_thread(view, id, None).await
     }
 
     /// Waits until it is known on what a run starts that was made behind others, if it has started:
@@ -116,6 +134,7 @@ impl App {
         if self.takes_in_elsewhere(&view, thread).await? {
             self.takes_in_elsewhere(&view, thread).await?;
         }
+        thread.is_whole.store(true, Ordering::SeqCst);
         self.hold_values(thread);
         Ok(())
     }
@@ -123,6 +142,7 @@ impl App {
     /// Takes in what the store says, and tells whether a run was found here that the thread had
     /// not.
     async fn takes_in_elsewhere(&self, view: &View, thread: &Arc<Thread>) -> Result<bool, Refusal> {
+        self.undo_deleted(thread).await?;
         let left = thread.left(self.engine());
         // Before the store is read: what these start on is there by now.
         let awaiting = thread.awaiting(self.engine());
@@ -136,7 +156,9 @@ impl App {
             match run.live() {
                 // It was taken over from another node, or the thread was not in memory. What a run
                 // left that has made room is in the thread already.
-                Some(run) if !is_known(run) => has_adopted |= self.adopt(run).is_some(),
+                Some(run) if !is_known(run) && !thread.has_left() => {
+                    has_adopted |= self.adopt(run).is_some();
+                }
                 Some(_) => {}
                 None => far.extend(self.stored(view, run)),
             }

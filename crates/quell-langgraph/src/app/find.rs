@@ -73,6 +73,9 @@ impl App {
     fn find_kept(&self, view: &View, thread: Option<Uuid>, run: Uuid) -> Option<Found> {
         self.take_in();
         let run = view.run_by_id(RunId::from_uuid(run)).filter(|run| run.parent().is_none())?;
+        if self.hidden().has(run.id()) {
+            return None;
+        }
         let session = run.label(SESSION)?;
         if thread.is_some_and(|thread| !same_id(session, &thread.to_string())) {
             return None;

@@ -2,18 +2,26 @@
 
 mod app;
 mod base;
+mod bury;
+mod change;
 mod charge;
 mod create;
 mod delete;
 mod elsewhere;
+mod erase;
 mod find;
+mod history;
+mod making;
 mod record;
 mod recover;
 mod resume;
+mod search;
 mod stored;
+mod update;
 mod wait;
 
 pub(crate) use app::App;
 pub(crate) use create::{CreateRequest, Created};
-pub(crate) use find::{Found, Located, object_of, selected_of};
+pub(crate) use find::{Found, Located, graph_of, object_of, selected_of};
+pub(crate) use history::State as History;
 pub(crate) use stored::{StoredRun, finish, last_seq};

@@ -1,14 +1,17 @@
 //! [`App::make_thread`]: makes a thread, which others may make at once on another node.
 //!
 //! The store decides who has it: the record of a thread is a step that ends at once and keeps the
-//! metadata, whose id follows from that of the thread.
+//! metadata, whose id follows from that of the thread. Each change is a record with a number of its
+//! own, so that of two that come at once one comes after the other.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::SystemTime;
 
 use axum::http::StatusCode;
-use quell::store::RunRecord;
-use quell::{Payload, RunId, RunSpec, SubmitError};
+use quell::store::{Page, RunRecord};
+use quell::{Engine, RunFilter, RunId, RunSpec, SubmitError};
 use quell_http::{LookupError, Principal, RECORD, RunView, View};
 use tokio::runtime::Handle;
 use uuid::Uuid;
@@ -18,14 +21,35 @@ use crate::app::elsewhere::of_thread;
 use crate::app::find::owns;
 use crate::app::stored::is_taken_back;
 use crate::options::CONTRACT;
-use crate::threads::{Full, Thread};
+use crate::threads::{Card, Full, Thread};
 use crate::wire::asked::Asked;
 use crate::wire::exact::{Keys, written};
+use crate::wire::noted::{Noted, base_of_record};
 use crate::wire::refusal::{LIVE_RUNS, Refusal};
+use crate::wire::search::{Meant, Work};
+
+/// A thread as the store has it.
+#[derive(Debug)]
+pub(super) struct Recorded {
+    owner: Option<Arc<str>>,
+    made_at: SystemTime,
+    pub(super) card: Card,
+    /// What the values take with which it was made.
+    values_bytes: usize,
+    pub(super) is_deleted: bool,
+    /// The record with which it was made is there.
+    pub(super) has_first: bool,
+}
 
 impl App {
-    /// Makes a thread: in the store first, if others share that, and in memory. Yields none if
-    /// there is one of this id, on whatever node and of whatever owner.
+    /// Tells whether threads have records in the store.
+    pub(super) fn has_records(&self) -> bool {
+        self.engine().has_store()
+    }
+
+    /// Makes a thread: in the store first, if there is one, and in memory. Yields none if there is
+    /// one of this id, on whatever node and of whatever owner. One that the caller has not chosen
+    /// nobody else has.
     ///
     /// # Errors
     ///
@@ -33,15 +57,20 @@ impl App {
     pub(crate) async fn make_thread(
         &self,
         thread: Thread,
-        metadata: &Keys,
+        is_chosen: bool,
     ) -> Result<Option<Arc<Thread>>, Refusal> {
-        if self.is_node() {
-            if self.threads().get(thread.id).is_some() || !self.record(&thread, metadata).await? {
+        let is_recorded = self.has_records();
+        if is_recorded {
+            let is_known = self.threads().get(thread.id).is_some();
+            if is_known
+                || is_chosen && self.is_made(thread.id).await?
+                || !self.write(&thread, &thread.card(), false).await?
+            {
                 return Ok(None);
             }
             thread.is_recorded.store(true, Ordering::SeqCst);
         }
-        let (id, is_recorded) = (thread.id, self.is_node());
+        let id = thread.id;
         match self.threads().add(self.engine(), thread) {
             Ok(Ok(made)) => Ok(Some(made)),
             // Whoever looked for it has found its record meanwhile.
@@ -53,51 +82,112 @@ impl App {
         }
     }
 
-    /// Stores that there is a thread. Tells whether there was none.
-    async fn record(&self, thread: &Thread, metadata: &Keys) -> Result<bool, Refusal> {
-        if self.is_made(thread.id).await? {
+    /// Stores what callers said of a thread, under the number that it has. Tells whether nobody has
+    /// stored that number before.
+    pub(super) async fn write(
+        &self,
+        thread: &Thread,
+        card: &Card,
+        is_deleted: bool,
+    ) -> Result<bool, Refusal> {
+        let id = record_of(thread.id, card.nr);
+        loop {
+            let spec = Self::spec_of(thread, card, is_deleted).id(id);
+            match self.engine().submit_durably(spec, async |_ctx| Ok(())).await {
+                Ok(_) => return Ok(true),
+                Err(SubmitError::IdInUse(_)) if self.forget_left(id).await? => {}
+                Err(SubmitError::IdInUse(_)) => return Ok(false),
+                Err(error) => return Err(refusal(&error)),
+            }
+        }
+    }
+
+    fn spec_of(thread: &Thread, card: &Card, is_deleted: bool) -> RunSpec {
+        let mut spec = RunSpec::step(NAME).unlimited().input(card.metadata.clone());
+        spec = spec.label(RECORD, thread.id.to_string()).label(KIND, NAME);
+        if let Some(owner) = thread.owner.as_deref() {
+            spec = spec.label(OF_OWNER, owner).owner(owner);
+        }
+        let base = card.base.as_deref().filter(|_| card.nr == 0);
+        let at = (thread.made_at(), card.changed_at);
+        Noted::new(card.nr, card.ttl.clone(), at, is_deleted).write(spec, base)
+    }
+
+    /// Forgets a record that is in memory still and has left the store, since another node has
+    /// deleted its thread; tells whether it did.
+    async fn forget_left(&self, id: RunId) -> Result<bool, Refusal> {
+        let Some(record) = self.engine().get(id) else { return Ok(false) };
+        // Another request of this node may make it just now: it is found when it is stored.
+        if record.accepted().await.is_err() {
             return Ok(false);
         }
-        let id = record_of(thread.id);
-        let mut spec = RunSpec::step(NAME).unlimited().id(id).input(written(metadata));
-        spec = spec.label(RECORD, thread.id.to_string());
-        if let Some(owner) = thread.owner.as_deref() {
-            spec = spec.owner(owner);
+        let stored = self.engine().stored_run(id).await.map_err(|_| LookupError::Unavailable)?;
+        if stored.is_some() {
+            return Ok(false);
         }
-        match self.engine().submit_durably(spec, async |_ctx| Ok(())).await {
-            Ok(_) => Ok(true),
-            Err(SubmitError::IdInUse(_)) => {
-                if let Some(record) = self.engine().get(id) {
-                    // Another request of this node makes it: it is found when it is stored.
-                    let _ = record.accepted().await;
-                }
-                Ok(false)
-            }
-            Err(error) => Err(refusal(&error)),
-        }
+        record.quiescent().await;
+        Ok(record.forget().is_ok())
     }
 
     /// Forgets the record of a thread that was made here, and of which nothing came.
     pub(super) fn forget_record(&self, thread: Uuid) {
-        let record = self.engine().get(record_of(thread));
-        let Some(record) = record.filter(|_| Handle::try_current().is_ok()) else { return };
-        drop(tokio::spawn(async move {
-            record.quiescent().await;
-            // It may have left the memory by now: then it stays in the store, as a thread without
-            // runs.
-            let _ = record.forget();
-        }));
+        self.forget_number(thread, 0);
+    }
+
+    /// Forgets what was stored of a thread under a number.
+    pub(super) fn forget_number(&self, thread: Uuid, nr: u32) {
+        if Handle::try_current().is_err() {
+            return;
+        }
+        let (engine, id) = (self.engine().clone(), record_of(thread, nr));
+        drop(tokio::spawn(async move { forget(&engine, id).await }));
+    }
+
+    /// Forgets all that is stored of a thread itself, the last of it last, so that nobody finds the
+    /// thread as it was before; tells whether nothing is left.
+    pub(super) async fn forget_records(&self, thread: Uuid) -> bool {
+        let Ok(mut records) = self.records_of(thread).await else { return false };
+        records.sort_by_key(|(noted, _)| noted.nr);
+        for (_, record) in records {
+            if !forget(self.engine(), record.accepted.run).await {
+                return false;
+            }
+        }
+        true
     }
 
     /// Tells whether anybody has made a thread of this id, on any node: it has a record, or a run.
     /// One that an earlier release has made for a run has no record but that, and neither has one
     /// whose record has left the store.
     async fn is_made(&self, id: Uuid) -> Result<bool, Refusal> {
-        if self.record_of_thread(id).await?.is_some() {
+        if self.recorded(id).await?.is_some() {
             return Ok(true);
         }
         let all = self.service().view(CONTRACT, Principal::anonymous().admin());
         Ok(self.newest_of(&all, id).await?.is_some())
+    }
+
+    /// Tells whether a thread of which this node knows that it was stored is gone: another node has
+    /// deleted it, or nothing of it is left but perhaps a run that was made just now.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the store cannot be read.
+    pub(super) async fn is_gone(
+        &self,
+        thread: &Thread,
+        but: Option<RunId>,
+    ) -> Result<bool, Refusal> {
+        if !thread.is_recorded.load(Ordering::SeqCst) {
+            return Ok(false);
+        }
+        if let Some(recorded) = self.recorded(thread.id).await? {
+            return Ok(recorded.is_deleted);
+        }
+        // Runs that are in memory alone do not count: they may have been forgotten elsewhere.
+        let runs = self.engine().stored_runs(of_thread(thread.id), Page::first(2)).await;
+        let runs = runs.map_err(|_| LookupError::Unavailable)?.items.into_iter().flatten();
+        Ok(runs.map(|run| run.accepted.run).all(|run| Some(run) == but))
     }
 
     /// Finds the newest run of a thread, in memory or in the store.
@@ -117,41 +207,125 @@ impl App {
         &self,
         view: &View,
         id: Uuid,
+        recorded: Option<Recorded>,
     ) -> Result<Option<Arc<Thread>>, Refusal> {
-        let thread = if let Some(record) = self.record_of_thread(id).await? {
-            let accepted = &record.accepted;
-            let owner = accepted.owner.as_deref();
-            if !owns(view, owner) {
+        let thread = if let Some(recorded) = recorded {
+            let owner = recorded.owner.as_deref();
+            if recorded.is_deleted || !owns(view, owner) {
                 return Ok(None);
             }
-            let metadata = accepted.input.as_ref();
-            let keys: Keys = metadata.and_then(|text| text.parse().ok()).unwrap_or_default();
-            let thread = Thread::new(id, owner, &keys, false).since(accepted.at);
-            let bytes = metadata.map_or(0, Payload::len);
+            let thread = Thread::new(id, owner, &Keys::new(), false).since(recorded.made_at);
+            let charge = self.charge(recorded.owner.as_ref(), recorded.card.metadata.len())?;
+            let thread = thread.with_card(recorded.card, recorded.values_bytes).charged(charge);
             thread.is_recorded.store(true, Ordering::SeqCst);
-            thread.charged(self.charge(owner.map(Arc::from).as_ref(), bytes)?)
+            thread
         } else {
             let Some(run) = self.newest_of(view, id).await? else { return Ok(None) };
             Thread::new(id, run.owner(), &Keys::new(), false).since(run.queued_at())
         };
-        match self.threads().add(self.engine(), thread) {
-            Ok(Ok(thread)) => Ok(Some(thread)),
+        match self.threads().add(self.engine(), thread.in_part()) {
+            Ok(Ok(thread)) => {
+                self.time(&thread);
+                Ok(Some(thread))
+            }
             Ok(Err(_)) => Ok(self.thread(view, id)),
             Err(_) => Err(Refusal::too_many()),
         }
     }
 
-    /// Reads the record of a thread.
+    /// Reads what is stored of a thread itself.
     ///
     /// # Errors
     ///
     /// Fails if the store cannot be read.
-    pub(super) async fn record_of_thread(&self, id: Uuid) -> Result<Option<RunRecord>, Refusal> {
-        let found = self.engine().stored_run(record_of(id)).await;
-        let found = found.map_err(|_| LookupError::Unavailable)?;
-        let text = id.to_string();
-        Ok(found.filter(|run| run.accepted.labels.get(RECORD).is_some_and(|id| *id == text)))
+    pub(super) async fn recorded(&self, id: Uuid) -> Result<Option<Recorded>, Refusal> {
+        let records = self.records_of(id).await?;
+        let base = records.iter().find_map(|(_, record)| base_of_record(record)).cloned();
+        let has_first = records.iter().any(|(noted, _)| noted.nr == 0);
+        let last = records.into_iter().max_by_key(|(noted, _)| noted.nr);
+        let Some((noted, record)) = last else { return Ok(None) };
+        let accepted = record.accepted;
+        let card = Card {
+            metadata: accepted.input.unwrap_or_else(|| written(&Keys::new())),
+            ttl: noted.ttl.clone(),
+            nr: noted.nr,
+            changed_at: noted.changed_at(),
+            base: base.as_ref().and_then(|base| base.parse().ok()).map(Arc::new),
+        };
+        let values_bytes = base.map_or(0, |base| base.len());
+        let (made_at, is_deleted) = (noted.made_at(), noted.is_deleted);
+        let owner = accepted.owner;
+        Ok(Some(Recorded { owner, made_at, card, values_bytes, is_deleted, has_first }))
     }
+
+    async fn records_of(&self, id: Uuid) -> Result<Vec<(Noted, RunRecord)>, Refusal> {
+        let filter = RunFilter::new().label(RECORD, id.to_string());
+        let (mut found, mut page) = (Vec::new(), Page::first(RECORDS_MAX));
+        loop {
+            let read = self.engine().stored_runs(filter.clone(), page).await;
+            let read = read.map_err(|_| LookupError::Unavailable)?;
+            let records = read.items.into_iter().flatten();
+            found.extend(records.filter_map(|record| Some((Noted::of(&record)?, record))));
+            match read.next {
+                Some(next) if found.len() < RECORDS_MAX => page = page.after(next),
+                _ => return Ok(found),
+            }
+        }
+    }
+
+    /// Lists the threads of which the store has records and that a caller may see, and whether they
+    /// may be meant, as far as their records tell: those that were made or changed last, as many as
+    /// are read.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the store cannot be read.
+    pub(super) async fn recorded_threads(
+        &self,
+        view: &View,
+        meant: &Meant,
+    ) -> Result<HashMap<Uuid, bool>, Refusal> {
+        let (mut found, mut work) = (HashMap::new(), Work::default());
+        if !self.has_records() {
+            return Ok(found);
+        }
+        let filter = match view.principal().subject().filter(|_| !view.principal().sees_all()) {
+            Some(owner) => RunFilter::new().label(OF_OWNER, owner),
+            None => RunFilter::new().label(KIND, NAME),
+        };
+        let mut page = Page::first(LISTED_PAGE);
+        loop {
+            let read = self.engine().stored_runs(filter.clone(), page).await;
+            let read = read.map_err(|_| LookupError::Unavailable)?;
+            for record in read.items.into_iter().flatten() {
+                let id = record.accepted.labels.get(RECORD).and_then(|id| Uuid::try_parse(id).ok());
+                let id = id.filter(|_| owns(view, record.accepted.owner.as_deref()));
+                let Some((id, noted)) = id.zip(Noted::of(&record)) else { continue };
+                // The last one of a thread comes first.
+                found.entry(id).or_insert_with(|| {
+                    let metadata = record.accepted.input.as_ref();
+                    let keys: Keys = metadata.and_then(|it| it.parse().ok()).unwrap_or_default();
+                    !noted.is_deleted && meant.may_have(&keys, &mut work)
+                });
+            }
+            work.check()?;
+            match read.next {
+                Some(next) if found.len() < LISTED_MAX => page = page.after(next),
+                _ => return Ok(found),
+            }
+        }
+    }
+}
+
+/// Forgets a record, in memory and in the store; tells whether it is gone. One that another node
+/// has just stored is not for a moment.
+async fn forget(engine: &Engine, id: RunId) -> bool {
+    if let Some(record) = engine.get(id) {
+        record.quiescent().await;
+        return record.forget().is_ok();
+    }
+    let forgotten = engine.forget_stored(id).await;
+    forgotten.is_ok() || engine.stored_run(id).await.is_ok_and(|record| record.is_none())
 }
 
 /// Says why the record of a thread was not taken.
@@ -174,13 +348,30 @@ fn refusal(error: &SubmitError) -> Refusal {
     }
 }
 
-/// Yields the id of the record of a thread: the same on every node, so that a thread is made once.
-fn record_of(thread: Uuid) -> RunId {
-    RunId::from_uuid(Uuid::new_v5(&RECORDS, thread.as_bytes()))
+/// Yields the id of a record of a thread, of a number of changes: the same on every node, so that a
+/// thread is made once, and no change is lost.
+fn record_of(thread: Uuid, nr: u32) -> RunId {
+    let mut name = thread.as_bytes().to_vec();
+    if nr > 0 {
+        name.extend(nr.to_be_bytes());
+    }
+    RunId::from_uuid(Uuid::new_v5(&RECORDS, &name))
 }
 
 /// The name of the step that is the record of a thread. The label [`RECORD`] names the thread.
 const NAME: &str = "thread";
 
+/// The labels by which all records are found, and those of an owner.
+const KIND: &str = "langgraph.record";
+const OF_OWNER: &str = "langgraph.owner";
+
 /// The ids of such records.
 const RECORDS: Uuid = Uuid::from_u128(0x7175_656c_6c2d_7468_7265_6164_732d_7265);
+
+/// Records of one thread that are read: the first one, the last one, and a few between that are
+/// about to leave.
+const RECORDS_MAX: usize = 32;
+
+/// Threads of a store that one search looks at.
+const LISTED_MAX: usize = 10_000;
+const LISTED_PAGE: usize = 1_000;

@@ -119,7 +119,7 @@ impl App {
     /// Makes what is shown of a stored root; none of one without a thread, and of one that was
     /// taken back.
     pub(super) fn stored(&self, view: &View, run: RunView) -> Option<StoredRun> {
-        if !run.is_root() || is_taken_back(&run) {
+        if !run.is_root() || is_taken_back(&run) || self.hidden().has(run.id()) {
             return None;
         }
         let session = Uuid::try_parse(run.label(SESSION)?).ok()?;

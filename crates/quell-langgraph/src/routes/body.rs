@@ -2,17 +2,19 @@
 
 use axum::body::{Body, Bytes};
 use axum::http::{HeaderMap, StatusCode};
+use quell::Payload;
 use quell_http::{JSON_LEVELS_MAX, Upload, View, check_json};
+use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use crate::wire::exact::{Keys, infinite};
 use crate::wire::refusal::Refusal;
 
-/// A body of JSON: an object.
-pub(super) struct Read {
+/// A body of JSON: an object, or a list.
+pub(super) struct Read<T = Keys> {
     pub(super) bytes: Bytes,
     /// As they are spelt.
-    pub(super) keys: Keys,
+    pub(super) keys: T,
     /// What they take in memory once they are read, about.
     pub(super) weight: usize,
     /// Dropped with this: the body counts as under way until then.
@@ -26,15 +28,33 @@ pub(super) async fn read_json(
     headers: &HeaderMap,
     body: Body,
 ) -> Result<Read, Refusal> {
-    let parse = |bytes: Bytes| async move { parse(&bytes) };
+    read(view, headers, body, "body: must be an object").await
+}
+
+/// As [`read_json`], of a list.
+pub(super) async fn read_list(
+    view: &View,
+    headers: &HeaderMap,
+    body: Body,
+) -> Result<Read<Vec<Payload>>, Refusal> {
+    read(view, headers, body, "body: must be a list").await
+}
+
+async fn read<T: DeserializeOwned + Send + 'static>(
+    view: &View,
+    headers: &HeaderMap,
+    body: Body,
+    expected: &'static str,
+) -> Result<Read<T>, Refusal> {
+    let parse = move |bytes: Bytes| async move { parse(&bytes, expected) };
     let ((keys, count), upload) = view.parse_body(headers, body, parse).await?;
     let bytes = upload.bytes().clone();
     let weight = bytes.len() + count * size_of::<Value>() * 2;
     Ok(Read { bytes, keys, weight, _upload: upload })
 }
 
-/// Yields the keys of a body, and how many values it has.
-fn parse(bytes: &[u8]) -> Result<(Keys, usize), Refusal> {
+/// Yields the keys or the items of a body, and how many values it has.
+fn parse<T: DeserializeOwned>(bytes: &[u8], expected: &'static str) -> Result<(T, usize), Refusal> {
     let count = values_in(bytes);
     if count > VALUES_MAX {
         let text = format!("Request body has more than {VALUES_MAX} values");
@@ -47,7 +67,7 @@ fn parse(bytes: &[u8]) -> Result<(Keys, usize), Refusal> {
         return Err(Refusal::infinite(number));
     }
     let keys = serde_json::from_str(text);
-    let keys = keys.map_err(|_| Refusal::invalid("body: must be an object"))?;
+    let keys = keys.map_err(|_| Refusal::invalid(expected))?;
     Ok((keys, count))
 }
 

@@ -40,7 +40,7 @@ pub(super) async fn one(
         Some(cap) => wait.at_most(cap),
         None => wait,
     };
-    let kept = app.find(&view, path.thread(), path.run).and_then(Located::kept);
+    let kept = app.find_now(&view, path.thread(), path.run).await?.and_then(Located::kept);
     let run = match kept {
         Some(found) => Some(RunView::Live(found.run)),
         None => app.find_stored(&view, path.thread(), path.run).await?.map(|found| found.run),

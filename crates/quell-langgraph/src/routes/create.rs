@@ -88,7 +88,8 @@ async fn make(
     let (bytes, keys) = (read.bytes, read.keys);
     let create = offload_if_large(bytes.len(), async move { Create::read(&keys) }).await??;
     let on_disconnect = create.on_disconnect;
-    let request = CreateRequest { thread, create, path: uri.path(), body: &bytes, headers };
+    let (path, body, nth) = (uri.path(), &*bytes, None);
+    let request = CreateRequest { thread, create, path, body, headers, nth };
     let (created, from) = match app.resume(&view, &request).await? {
         Some((created, last)) => (created, From::Behind(last)),
         None => (app.create(&view, request).await?, From::Start),
@@ -166,17 +167,11 @@ impl Made {
     }
 
     fn run(&self) -> RunView {
-        match &self.created {
-            Created::Here(found) => (&found.run).into(),
-            Created::There(found) => found.run.clone(),
-        }
+        self.created.run()
     }
 
     fn full(&self) -> String {
-        let tracked = match &self.created {
-            Created::Here(found) => &found.tracked,
-            Created::There(found) => &found.tracked,
-        };
+        let tracked = self.created.tracked();
         format!("/threads/{}/runs/{}", tracked.about.thread, tracked.id)
     }
 
@@ -292,8 +287,14 @@ mod tests {
         let keys: Keys = Payload::from(body).parse().unwrap();
         let headers = HeaderMap::new();
         let create = Create::read(&keys).unwrap();
-        let request =
-            CreateRequest { thread: None, create, path: "/runs", body: b"", headers: &headers };
+        let request = CreateRequest {
+            thread: None,
+            create,
+            path: "/runs",
+            body: b"",
+            headers: &headers,
+            nth: None,
+        };
         let created = app.create(&view, request).await.unwrap();
         let on_disconnect = OnDisconnect::Continue;
         for has_room in [false, true] {

@@ -27,7 +27,7 @@ pub(super) async fn join(
     method: Method,
     query: Pairs,
 ) -> Result<Response, Refusal> {
-    match app.find(&view, path.thread(), path.run) {
+    match app.find_now(&view, path.thread(), path.run).await? {
         Some(Located::Kept(found)) => {
             let guard = guard(&view, &(&found.run).into(), &method, &query)?;
             waited(&app, &view, found, true, guard).await
@@ -56,7 +56,7 @@ pub(super) async fn stream<S: Scope>(
     headers: HeaderMap,
 ) -> Result<Response, Refusal> {
     let modes = query.modes()?.unwrap_or(Modes::ALL);
-    let Some(located) = app.find(&view, path.thread(), path.run) else {
+    let Some(located) = app.find_now(&view, path.thread(), path.run).await? else {
         if let Some(stored) = app.find_stored(&view, path.thread(), path.run).await? {
             let from = from(&stored.tracked, &headers);
             // Of one that has ended on another node nothing that a client asks for is missing.

@@ -1,16 +1,19 @@
 //! The routes: parse, one call, render.
 
 mod assistants;
+mod batch;
 mod body;
 mod caller;
 mod cancel;
 mod cors;
 mod create;
 mod join;
+mod metrics;
 mod path;
 mod response;
 mod router;
 mod runs;
+mod states;
 mod system;
 mod threads;
 

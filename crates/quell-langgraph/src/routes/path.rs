@@ -8,7 +8,7 @@ use quell_http::PathTexts;
 use uuid::Uuid;
 
 use crate::app::App;
-use crate::wire::query::{assistant_id, run_id, thread_id};
+use crate::wire::query::{assistant_id, checkpoint_id, run_id, thread_id};
 use crate::wire::refusal::Refusal;
 
 /// The thread that a path names. Rejects with 422.
@@ -21,6 +21,12 @@ pub(super) struct Stateless;
 pub(super) struct RunPath<S = ThreadPath> {
     scope: S,
     pub(super) run: Uuid,
+}
+
+/// The state of a thread that a path names. Rejects with 422.
+pub(super) struct CheckpointPath {
+    pub(super) thread: Uuid,
+    pub(super) checkpoint: Uuid,
 }
 
 /// The assistant that a path names. Rejects with 422.
@@ -52,6 +58,10 @@ impl<S: Scope> RunPath<S> {
 }
 
 impl RunPath {
+    pub(super) const fn within(&self) -> Uuid {
+        self.scope.0
+    }
+
     /// Spells the path of the run.
     pub(super) fn text(&self) -> String {
         format!("/threads/{}/runs/{}", self.scope.0, self.run)
@@ -80,6 +90,15 @@ impl<S: Scope> FromRequestParts<App> for RunPath<S> {
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Refusal> {
         let scope = S::from_request_parts(parts, app).await?;
         Ok(Self { scope, run: id(parts, "run", run_id).await? })
+    }
+}
+
+impl FromRequestParts<App> for CheckpointPath {
+    type Rejection = Refusal;
+
+    async fn from_request_parts(parts: &mut Parts, _: &App) -> Result<Self, Refusal> {
+        let thread = id(parts, "thread", thread_id).await?;
+        Ok(Self { thread, checkpoint: id(parts, "checkpoint", checkpoint_id).await? })
     }
 }
 

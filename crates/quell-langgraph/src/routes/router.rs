@@ -12,7 +12,9 @@ use crate::app::App;
 use crate::options::Options;
 use crate::routes::create::{Answer, create};
 use crate::routes::path::{Stateless, ThreadPath};
-use crate::routes::{assistants, cancel, cors, join, runs, system, threads};
+use crate::routes::{
+    assistants, batch, cancel, cors, join, metrics, runs, states, system, threads,
+};
 use crate::wire::refusal::Refusal;
 
 /// Makes the router of the contract. Every path that it does not serve answers the contract's 404.
@@ -42,18 +44,30 @@ pub fn router(service: Service, options: Options) -> Router {
 pub fn routes(service: Service, options: Options) -> Router {
     let routes = Router::new()
         .route("/ok", get(system::ok))
+        .route("/metrics", get(metrics::show))
         .route("/assistants/search", post(assistants::search))
         .route("/assistants/{assistant}", get(assistants::read))
         .route("/threads", post(threads::create))
-        .route("/threads/{thread}", get(threads::read))
+        .route("/threads/search", post(threads::search))
+        .route("/threads/count", post(threads::count))
+        .route(
+            "/threads/{thread}",
+            get(threads::read).patch(threads::change).delete(threads::delete),
+        )
+        .route("/threads/{thread}/copy", post(threads::copy))
+        .route("/threads/{thread}/state", get(states::last).post(states::change))
+        .route("/threads/{thread}/state/checkpoint", post(states::of_body))
+        .route("/threads/{thread}/state/{checkpoint}", get(states::one))
+        .route("/threads/{thread}/history", get(states::list).post(states::search))
         .route("/threads/{thread}/runs", create::<ThreadPath>(Answer::Run).get(runs::list))
         .route("/threads/{thread}/runs/stream", create::<ThreadPath>(Answer::Stream))
         .route("/threads/{thread}/runs/wait", create::<ThreadPath>(Answer::Wait))
-        .route("/threads/{thread}/runs/{run}", get(runs::read))
+        .route("/threads/{thread}/runs/{run}", get(runs::read).delete(runs::delete))
         .route("/threads/{thread}/runs/{run}/join", get(join::join))
         .route("/threads/{thread}/runs/{run}/stream", get(join::stream::<ThreadPath>))
         .route("/threads/{thread}/runs/{run}/cancel", post(cancel::one))
         .route("/runs", create::<Stateless>(Answer::Run))
+        .route("/runs/batch", post(batch::create))
         .route("/runs/stream", create::<Stateless>(Answer::Stream))
         .route("/runs/wait", create::<Stateless>(Answer::Wait))
         .route("/runs/{run}/stream", get(join::stream::<Stateless>))

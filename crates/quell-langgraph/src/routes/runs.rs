@@ -1,19 +1,22 @@
-//! [`read`] and [`list`]: reads and lists runs (contract, section 6).
+//! [`read`], [`list`] and [`delete`]: reads, lists and deletes runs (contract, section 6).
 
 use std::cmp::Reverse;
 
 use axum::extract::State;
-use axum::response::Response;
+use axum::http::StatusCode;
+use axum::response::{IntoResponse as _, Response};
 use futures::future::Either;
 use quell_http::RunView;
 
 use crate::app::{App, Located, object_of, selected_of};
-use crate::routes::caller::Caller;
+use crate::routes::caller::{Caller, Writer};
 use crate::routes::create::stored_object;
 use crate::routes::path::{RunPath, ThreadPath};
 use crate::routes::response::rendered;
+use crate::wire::asked::Asked;
 use crate::wire::query::Pairs;
 use crate::wire::refusal::Refusal;
+use crate::wire::rows::RUN_KEYS;
 use crate::wire::status::run_status;
 
 pub(super) async fn read(
@@ -21,12 +24,22 @@ pub(super) async fn read(
     Caller(view): Caller,
     path: RunPath,
 ) -> Result<Response, Refusal> {
-    let Some(found) = app.find(&view, path.thread(), path.run).and_then(Located::kept) else {
+    let found = app.find_now(&view, path.thread(), path.run).await?;
+    let Some(found) = found.and_then(Located::kept) else {
         let stored = app.find_stored(&view, path.thread(), path.run).await?;
         return stored_object(&view, stored.ok_or_else(Refusal::not_found)?).await;
     };
     let (by, weight) = (view.clone(), found.tracked.weight);
     rendered(&by, weight, move || object_of(&view, &found)).await
+}
+
+pub(super) async fn delete(
+    State(app): State<App>,
+    Writer(view): Writer,
+    path: RunPath<ThreadPath>,
+) -> Result<Response, Refusal> {
+    app.delete_run(&view, path.within(), path.run).await?;
+    Ok(StatusCode::NO_CONTENT.into_response())
 }
 
 pub(super) async fn list(
@@ -36,16 +49,26 @@ pub(super) async fn list(
     query: Pairs,
 ) -> Result<Response, Refusal> {
     let (limit, offset) = (query.count("limit", 10)?, query.count("offset", 0)?);
+    let select =
+        query.all("select").flat_map(|keys| keys.split(',')).map(|key| key.trim().to_owned());
+    let select: Vec<String> = select.collect();
+    check_keys(&select)?;
     let thread = app.thread_anywhere(&view, id).await?;
+    if let Some(thread) = thread.as_ref().filter(|_| app.is_node()) {
+        app.forget_deleted_of(thread).await?;
+    }
     let runs = thread.iter().flat_map(|thread| thread.runs());
     let find = |run| app.find(&view, Some(id), run).and_then(Located::kept);
+    let runs = runs.filter(|tracked| !tracked.is_update);
     let found = runs.filter_map(|tracked| find(tracked.id.as_uuid()));
     // Choose the page by the small parts of the runs; the large ones are made for the page alone.
     let status = query.get("status");
     let found = found.filter(|found| status.is_none_or(|it| it == run_status(found.run.status())));
     let kept = found.map(|found| (found.created_at(), found.run.id(), Either::Left(found)));
     let mut found: Vec<_> = kept.collect();
-    let has_status = |run: &RunView| status.is_none_or(|it| it == run_status(run.status()));
+    let is_update = |run: &RunView| Asked::of(run).is_some_and(|asked| asked.is_update);
+    let has_status =
+        |run: &RunView| status.is_none_or(|it| it == run_status(run.status())) && !is_update(run);
     let stored = app.stored_of(&view, id, offset.saturating_add(limit), has_status).await?;
     // A thread that is gone from memory has its stored runs.
     let is_there = thread.is_some() || !stored.is_empty();
@@ -62,8 +85,7 @@ pub(super) async fn list(
     });
     let weight = weight.sum();
     rendered(&view.clone(), weight, move || {
-        let select: Vec<&str> = query.all("select").flat_map(|keys| keys.split(',')).collect();
-        let is_shown = |key: &str| select.is_empty() || select.contains(&key);
+        let is_shown = |key: &str| select.is_empty() || select.iter().any(|it| it == key);
         let written = page.iter().map(|it| match it {
             Either::Left(found) => selected_of(&view, found, is_shown),
             Either::Right(stored) => stored.in_list(&view, is_shown),
@@ -71,4 +93,13 @@ pub(super) async fn list(
         written.collect::<Vec<_>>()
     })
     .await
+}
+
+/// Refuses keys that no run object has.
+fn check_keys(select: &[String]) -> Result<(), Refusal> {
+    if select.iter().all(|key| RUN_KEYS.contains(&key.as_str())) {
+        return Ok(());
+    }
+    let all = RUN_KEYS.join(", ");
+    Err(Refusal::invalid(format!("select: must be keys of a run: {all}")))
 }

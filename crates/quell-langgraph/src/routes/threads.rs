@@ -1,20 +1,28 @@
-//! [`create`] and [`read`]: makes and reads threads (contract, section 4).
+//! Makes, reads, changes, deletes, copies and searches threads (contract, section 4).
+
+use std::sync::Arc;
+use std::time::SystemTime;
 
 use axum::body::Body;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
-use axum::response::Response;
+use axum::response::{IntoResponse as _, Response};
+use quell::Payload;
+use quell_http::View;
 use uuid::Uuid;
 
 use crate::app::App;
 use crate::routes::body::read_json;
 use crate::routes::caller::{Caller, Writer};
 use crate::routes::path::ThreadPath;
-use crate::routes::response::{json, rendered};
-use crate::threads::Thread;
+use crate::routes::response::{json, rendered, set};
+use crate::threads::{Card, Thread};
 use crate::wire::create::{choice, given, object};
-use crate::wire::query::thread_id;
+use crate::wire::exact::{Keys, written};
+use crate::wire::query::{Pairs, thread_id};
 use crate::wire::refusal::Refusal;
+use crate::wire::search::{Meant, Search};
+use crate::wire::ttl::Ttl;
 
 pub(super) async fn create(
     State(app): State<App>,
@@ -24,18 +32,22 @@ pub(super) async fn create(
 ) -> Result<Response, Refusal> {
     let read = read_json(&view, &headers, body).await?;
     let charge = app.charge(view.principal().owner(), read.weight)?;
-    let id = match given(&read.keys, "thread_id") {
-        None => Uuid::now_v7(),
+    let chosen = match given(&read.keys, "thread_id") {
+        None => None,
         // A value that is not text is not an id either.
-        Some(id) => thread_id(&id.parse::<String>().unwrap_or_default())?,
+        Some(id) => Some(thread_id(&id.parse::<String>().unwrap_or_default())?),
     };
+    let id = chosen.unwrap_or_else(Uuid::now_v7);
     let metadata = object(&read.keys, "metadata")?;
     let is_quiet = choice(&read.keys, "if_exists", ["raise", "do_nothing"])? == "do_nothing";
-    if app.service().is_draining() {
-        return Err(Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "Service Unavailable"));
+    let ttl = Ttl::read(&read.keys, SystemTime::now())?;
+    may_make(&app)?;
+    let card = Card { ttl, ..Card::new(&metadata) };
+    let thread = Thread::new(id, view.principal().subject(), &metadata, false);
+    let made = app.make_thread(thread.with_card(card, 0).charged(charge), chosen.is_some()).await?;
+    if let Some(made) = &made {
+        app.time(made);
     }
-    let thread = Thread::new(id, view.principal().subject(), &metadata, false).charged(charge);
-    let made = app.make_thread(thread, &metadata).await?;
     let is_new = made.is_some();
     // A thread of another owner is not shown, and not overwritten either (contract, choice 10).
     let text = || format!("Thread with ID {id} already exists");
@@ -48,11 +60,118 @@ pub(super) async fn create(
     Ok(json(&known.row(app.engine())))
 }
 
+fn may_make(app: &App) -> Result<(), Refusal> {
+    let is_draining = app.service().is_draining();
+    let refusal = || Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "Service Unavailable");
+    if is_draining { Err(refusal()) } else { Ok(()) }
+}
+
 pub(super) async fn read(
     State(app): State<App>,
     Caller(view): Caller,
     ThreadPath(id): ThreadPath,
+    query: Pairs,
 ) -> Result<Response, Refusal> {
     let thread = app.thread_anywhere(&view, id).await?.ok_or_else(|| Refusal::no_thread(id))?;
-    rendered(&view, thread.weight(), move || thread.row(app.engine())).await
+    let has_ttl =
+        query.all("include").flat_map(|keys| keys.split(',')).any(|key| key.trim() == "ttl");
+    let ttl = thread.card().ttl.filter(|_| has_ttl);
+    rendered(&view, thread.weight(), move || {
+        let row = thread.row(app.engine());
+        match ttl {
+            Some(ttl) => with_keys(&row, [("ttl", ttl.shown())]),
+            None => row,
+        }
+    })
+    .await
+}
+
+fn with_keys<const N: usize>(row: &Payload, more: [(&str, Payload); N]) -> Payload {
+    let mut keys: Keys = row.parse().unwrap_or_default();
+    keys.extend(more.map(|(key, value)| (key.to_owned(), value)));
+    written(&keys)
+}
+
+pub(super) async fn change(
+    State(app): State<App>,
+    Writer(view): Writer,
+    ThreadPath(id): ThreadPath,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, Refusal> {
+    let read = read_json(&view, &headers, body).await?;
+    let metadata = object(&read.keys, "metadata")?;
+    let ttl = Ttl::read(&read.keys, SystemTime::now())?;
+    let thread = app.change_thread(&view, id, &metadata, ttl.as_ref()).await?;
+    if headers.get("prefer").is_some_and(|prefer| prefer == "return=minimal") {
+        return Ok(StatusCode::NO_CONTENT.into_response());
+    }
+    row_of(&app, &view, thread).await
+}
+
+pub(super) async fn delete(
+    State(app): State<App>,
+    Writer(view): Writer,
+    ThreadPath(id): ThreadPath,
+) -> Result<Response, Refusal> {
+    app.delete_thread(&view, id).await?;
+    Ok(StatusCode::NO_CONTENT.into_response())
+}
+
+pub(super) async fn copy(
+    State(app): State<App>,
+    Writer(view): Writer,
+    ThreadPath(id): ThreadPath,
+) -> Result<Response, Refusal> {
+    may_make(&app)?;
+    let made = app.copy_thread(&view, id).await?;
+    row_of(&app, &view, made).await
+}
+
+pub(super) async fn search(
+    State(app): State<App>,
+    Caller(view): Caller,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, Refusal> {
+    let search = Search::read(&read_json(&view, &headers, body).await?.keys)?;
+    let (page, total) = app.search_threads(&view, &search).await?;
+    let next = search.offset.saturating_add(page.len());
+    let weight = page.iter().map(|thread| thread.weight()).sum();
+    let select = search.select;
+    let mut response = rendered(&view, weight, move || {
+        let rows = page.iter().map(|thread| selected(thread.row(app.engine()), &select));
+        rows.collect::<Vec<_>>()
+    })
+    .await?;
+    set(response.headers_mut(), "x-pagination-total", &total.to_string());
+    if next < total {
+        set(response.headers_mut(), "x-pagination-next", &next.to_string());
+    }
+    Ok(response)
+}
+
+/// Keeps the keys of a row that are selected.
+fn selected(row: Payload, select: &[String]) -> Payload {
+    if select.is_empty() {
+        return row;
+    }
+    let mut keys: Keys = row.parse().unwrap_or_default();
+    keys.retain(|key, _| select.contains(key));
+    written(&keys)
+}
+
+pub(super) async fn count(
+    State(app): State<App>,
+    Caller(view): Caller,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, Refusal> {
+    let meant = Meant::read(&read_json(&view, &headers, body).await?.keys)?;
+    Ok(json(&app.count_threads(&view, &meant).await?))
+}
+
+async fn row_of(app: &App, view: &View, thread: Arc<Thread>) -> Result<Response, Refusal> {
+    let app = app.clone();
+    rendered(view, thread.weight(), move || thread.row(app.engine())).await
 }

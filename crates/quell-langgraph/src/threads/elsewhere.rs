@@ -51,6 +51,14 @@ impl Mark {
         Self(whole_millis(at), run)
     }
 
+    pub(crate) const fn at(self) -> SystemTime {
+        self.0
+    }
+
+    pub(crate) const fn run(self) -> RunId {
+        self.1
+    }
+
     /// Makes that of a run that has ended.
     pub(crate) fn of(row: &RunRow) -> Self {
         Self::new(row.ended_at.unwrap_or(SystemTime::UNIX_EPOCH), row.run)
@@ -99,13 +107,6 @@ impl Thread {
     /// Notes what its runs on other nodes do, as the store says.
     pub(crate) fn see(&self, elsewhere: Elsewhere) {
         self.state.lock().elsewhere = elsewhere;
-    }
-
-    /// Tells whether it never had a run, as far as is known here.
-    pub(crate) fn is_unused(&self) -> bool {
-        let state = self.state.lock();
-        let is_idle = !state.elsewhere.is_live && state.elsewhere.interrupt.is_none();
-        is_idle && state.live.is_empty() && state.ended.is_empty() && state.left.is_none()
     }
 
     /// Tells whether a run of it is live on another node, as the store had it last.

@@ -1,16 +1,22 @@
 //! What is kept of threads and of their runs, also of those that were deleted.
 
+mod card;
 mod elsewhere;
 mod final_body;
 mod finals;
+mod hidden;
 mod holding;
+mod row;
 mod table;
 mod thread;
 mod tracked;
+mod undo;
 
+pub(crate) use card::Card;
 pub(crate) use elsewhere::{Elsewhere, Left, Mark};
 pub(crate) use final_body::{FinalBody, Unmade};
 pub(crate) use finals::{Final, Finals};
+pub(crate) use hidden::Hidden;
 pub(crate) use table::{Full, Threads};
 pub(crate) use thread::Thread;
 pub(crate) use tracked::{Tracked, Within};

@@ -106,6 +106,25 @@ impl Threads {
         }
     }
 
+    /// Removes a thread that is deleted.
+    pub(crate) fn remove(&self, thread: &Arc<Thread>) {
+        thread.leave();
+        self.0.lock().take(thread);
+    }
+
+    /// Lists the threads of an owner, without those of stateless runs.
+    pub(crate) fn list_of(&self, owner: Option<&str>) -> Vec<Uuid> {
+        let table = self.0.lock();
+        table.of(owner).filter(|thread| !thread.is_temporary).map(|thread| thread.id).collect()
+    }
+
+    /// Lists all threads, without those of stateless runs.
+    pub(crate) fn list(&self) -> Vec<Uuid> {
+        let table = self.0.lock();
+        let all = table.all.values().map(|entry| &entry.thread);
+        all.filter(|thread| !thread.is_temporary).map(|thread| thread.id).collect()
+    }
+
     /// Removes a thread that was made for a run which was not made; tells whether nobody else uses
     /// it.
     pub(crate) fn remove_if_unused(&self, thread: &Arc<Thread>) -> bool {

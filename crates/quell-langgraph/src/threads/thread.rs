@@ -23,18 +23,17 @@ use std::time::SystemTime;
 
 use futures::FutureExt as _;
 use parking_lot::Mutex;
-use quell::{Engine, EventKind, Payload, RunEvent, RunId, RunRef, RunRow, RunStatus, limits};
+use quell::{Engine, EventKind, RunEvent, RunId, RunRef, RunRow, RunStatus, limits};
 use quell_http::Charge;
 use serde_json::Value;
 use uuid::Uuid;
 
+use crate::threads::card::Card;
 use crate::threads::elsewhere::{Elsewhere, Mark};
 use crate::threads::tracked::{GraphKeys, Tracked};
 use crate::values::{Fold, Values};
-use crate::wire::exact::{Keys, written};
-use crate::wire::interrupt::Interrupt;
-use crate::wire::rows::{ThreadParts, thread_error, thread_row};
-use crate::wire::status::ThreadFacts;
+use crate::wire::exact::Keys;
+use crate::wire::rows::thread_error;
 
 /// A thread: values that its runs share, one after the other.
 pub(crate) struct Thread {
@@ -42,37 +41,44 @@ pub(crate) struct Thread {
     pub(crate) owner: Option<String>,
     /// Made up for one stateless run, and deleted with it.
     pub(crate) is_temporary: bool,
-    created_at: SystemTime,
+    pub(super) created_at: SystemTime,
     /// Held while a run of the thread is made: whether it starts on the values of the thread is
     /// decided in the order in which runs enter the lane.
     pub(crate) creating: tokio::sync::Mutex<()>,
     pub(super) state: Mutex<State>,
     /// The store has a record of it, so that it is found again if it leaves the memory.
     pub(crate) is_recorded: AtomicBool,
+    /// What the store says of it is taken in: nothing has to be read again, unless others share
+    /// the store.
+    pub(crate) is_whole: AtomicBool,
+    /// Held while what callers said of it is changed.
+    pub(crate) changing: tokio::sync::Mutex<()>,
+    /// A task waits until its time is over.
+    pub(crate) is_timed: AtomicBool,
     /// What its metadata takes.
-    _charge: Option<Charge>,
+    pub(super) charge: Mutex<Option<Charge>>,
     /// What its values take, and those of its ended runs.
     pub(super) values_charge: Mutex<Option<Charge>>,
 }
 
 #[derive(Debug)]
 pub(super) struct State {
-    /// The caller's: an object, as it is spelt.
-    metadata: Payload,
+    /// What callers said of the thread itself.
+    pub(super) card: Card,
     pub(super) values: Option<Arc<Values>>,
     /// What they are in bytes of JSON.
     pub(super) values_bytes: usize,
-    updated_at: SystemTime,
-    values_updated_at: SystemTime,
+    pub(super) updated_at: SystemTime,
+    pub(super) values_updated_at: SystemTime,
     /// The graph of the last run that left something: these keys are shown with the metadata.
-    graph: Option<GraphKeys>,
+    pub(super) graph: Option<GraphKeys>,
     /// Set when the thread leaves the table. No run of it is made any more.
-    is_deleted: bool,
+    pub(super) is_deleted: bool,
     pub(super) live: Vec<Arc<Tracked>>,
     pub(super) ended: VecDeque<Arc<Tracked>>,
-    last: Option<RunStatus>,
-    error: Value,
-    has_next: bool,
+    pub(super) last: Option<RunStatus>,
+    pub(super) error: Value,
+    pub(super) has_next: bool,
     /// The last ended run that is taken in.
     pub(super) left: Option<Mark>,
     /// What runs of it on other nodes do, as the store had them last.
@@ -83,7 +89,7 @@ impl Thread {
     pub(crate) fn new(id: Uuid, owner: Option<&str>, metadata: &Keys, is_temporary: bool) -> Self {
         let now = SystemTime::now();
         let state = State {
-            metadata: written(metadata),
+            card: Card::new(metadata),
             values: None,
             values_bytes: 0,
             updated_at: now,
@@ -106,19 +112,22 @@ impl Thread {
             creating: tokio::sync::Mutex::default(),
             state: Mutex::new(state),
             is_recorded: AtomicBool::new(false),
-            _charge: None,
+            is_whole: AtomicBool::new(true),
+            changing: tokio::sync::Mutex::default(),
+            is_timed: AtomicBool::new(false),
+            charge: Mutex::default(),
             values_charge: Mutex::default(),
         }
     }
 
     /// Holds the charge of its metadata for as long as it is there.
     pub(crate) fn charged(self, charge: Charge) -> Self {
-        Self { _charge: Some(charge), ..self }
+        Self { charge: Mutex::new(Some(charge)), ..self }
     }
 
     /// Makes the thread of a run that was made before this service was.
     pub(crate) fn of(id: Uuid, run: &RunRef, is_temporary: bool) -> Self {
-        Self::new(id, run.owner(), &Keys::new(), is_temporary).since(run.queued_at())
+        Self::new(id, run.owner(), &Keys::new(), is_temporary).since(run.queued_at()).in_part()
     }
 
     /// Makes it one that was made before.
@@ -126,6 +135,15 @@ impl Thread {
         let state = self.state.get_mut();
         (state.updated_at, state.values_updated_at) = (at, at);
         Self { created_at: at, ..self }
+    }
+
+    pub(crate) const fn made_at(&self) -> SystemTime {
+        self.created_at
+    }
+
+    /// Declares that the store may say more of it.
+    pub(crate) fn in_part(self) -> Self {
+        Self { is_whole: AtomicBool::new(false), ..self }
     }
 
     /// Adds a run that is about to be made; false if the thread takes none any more.
@@ -151,6 +169,11 @@ impl Thread {
         state.settle(engine);
         state.is_deleted |= state.live.is_empty();
         state.is_deleted
+    }
+
+    /// Takes no runs from here on, whatever is live.
+    pub(crate) fn leave(&self) {
+        self.state.lock().is_deleted = true;
     }
 
     /// As [`Thread::leave_if_idle`], if it never had a run either.
@@ -238,46 +261,6 @@ impl Thread {
         tracked.catch_up(run, state.values.as_ref());
         let fold = tracked.fold.lock();
         fold.clone()
-    }
-
-    /// Writes the row.
-    pub(crate) fn row(&self, engine: &Engine) -> Payload {
-        let mut state = self.state.lock();
-        state.settle(engine);
-        // The keys of a live run are not taken over: a rollback removes them together with the run.
-        // The engine has a run before `has_begun` is set, and may have stopped those before it.
-        let is_made = |id| engine.get(id).is_some();
-        let far = &state.elsewhere;
-        let live = state.live.iter().rfind(|it| it.has_begun() || is_made(it.id));
-        let graph = live.map(|tracked| tracked.graph_keys()).or_else(|| far.graph.clone());
-        let graph = graph.or_else(|| state.graph.clone());
-        let since = live.and_then(|live| engine.get(live.id)).map(|run| run.queued_at());
-        let since = since.max(far.since);
-        let updated_at = since.map_or(state.updated_at, |since| since.max(state.updated_at));
-        let mut metadata: Keys = state.metadata.parse().unwrap_or_default();
-        metadata.extend(graph.into_iter().flatten().map(|(key, value)| (key.to_owned(), value)));
-        let asking = |one: &Arc<Tracked>| Interrupt::of(&engine.get(one.id)?.into());
-        let interrupt = state.live.iter().find_map(asking);
-        let paused = usize::from(interrupt.is_some());
-        let interrupt = interrupt.or_else(|| far.interrupt.clone());
-        let made = state.live.iter().filter(|it| it.has_begun() || is_made(it.id)).count();
-        let (is_live, is_paused) = (made > paused || far.is_live, interrupt.is_some());
-        let so_far = live.filter(|_| is_paused && !is_live).and_then(|tracked| {
-            tracked.catch_up(&engine.get(tracked.id)?, state.values.as_ref());
-            tracked.fold.lock().current().map(Arc::clone)
-        });
-        let so_far = so_far.or_else(|| far.so_far.clone().filter(|_| !is_live));
-        thread_row(&ThreadParts {
-            id: self.id,
-            created_at: self.created_at,
-            updated_at,
-            state_updated_at: state.values_updated_at,
-            metadata: written(&metadata),
-            values: so_far.as_ref().or(state.values.as_ref()).map(|values| &**values),
-            facts: ThreadFacts { is_live, is_paused, last: state.last, has_next: state.has_next },
-            error: &state.error,
-            interrupt: interrupt.filter(|_| !is_live),
-        })
     }
 }
 

@@ -29,6 +29,8 @@ pub(crate) struct Tracked {
     pub(crate) modes: Modes,
     pub(crate) has_subgraphs: bool,
     pub(crate) is_resumable: bool,
+    /// It is no run of the caller's, but a change of the values.
+    pub(crate) is_update: bool,
     pub(crate) limit_ms: Option<u64>,
     pub(crate) is_unmasked: bool,
     /// The engine has it.
@@ -71,6 +73,7 @@ impl Tracked {
             modes: asked.modes,
             has_subgraphs: asked.has_subgraphs,
             is_resumable: asked.is_resumable,
+            is_update: asked.is_update,
             limit_ms: asked.limit_ms,
             is_unmasked: of.is_unmasked,
             has_begun: false.into(),

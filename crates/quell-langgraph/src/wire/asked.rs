@@ -15,6 +15,7 @@ use crate::wire::rows::{run_metadata, system_assistant};
 
 /// What a run keeps of the request that made it.
 #[derive(Clone, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a choice of the request")]
 pub(crate) struct Asked {
     /// An object: the caller's metadata, as it is spelt, and the three keys of the server.
     pub(crate) metadata: Payload,
@@ -28,6 +29,8 @@ pub(crate) struct Asked {
     pub(crate) is_resumable: bool,
     /// Whether its thread was made up for this run, and is deleted with it.
     pub(crate) is_temporary: bool,
+    /// It is no run of the caller's, but a change of the values.
+    pub(crate) is_update: bool,
     pub(crate) limit_ms: Option<u64>,
     /// When it was to start, if later than it was asked for: microseconds since 1970.
     pub(crate) due_us: Option<u64>,
@@ -35,6 +38,7 @@ pub(crate) struct Asked {
 
 /// The small parts, as they are written.
 #[derive(Serialize, Deserialize)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a choice of the request")]
 struct Facts {
     version: u32,
     strategy: String,
@@ -42,6 +46,8 @@ struct Facts {
     subgraphs: bool,
     resumable: bool,
     temporary: bool,
+    #[serde(default)]
+    update: bool,
     limit_ms: Option<u64>,
     due_us: Option<u64>,
 }
@@ -58,6 +64,7 @@ impl Asked {
             has_subgraphs: false,
             is_resumable: false,
             is_temporary: false,
+            is_update: false,
             limit_ms: None,
             due_us: None,
         }
@@ -79,6 +86,7 @@ impl Asked {
             has_subgraphs: facts.subgraphs,
             is_resumable: facts.resumable,
             is_temporary: facts.temporary,
+            is_update: facts.update,
             limit_ms: facts.limit_ms,
             due_us: facts.due_us,
         })
@@ -93,6 +101,7 @@ impl Asked {
             subgraphs: self.has_subgraphs,
             resumable: self.is_resumable,
             temporary: self.is_temporary,
+            update: self.is_update,
             limit_ms: self.limit_ms,
             due_us: self.due_us,
         };

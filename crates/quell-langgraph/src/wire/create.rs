@@ -31,6 +31,8 @@ pub(crate) struct Create {
     pub(crate) grace: Option<Duration>,
     /// The answer to a paused run of the thread.
     pub(crate) resume: Option<Payload>,
+    /// It is no run of the caller's, but a change of the values.
+    pub(crate) is_update: bool,
     /// What the run object says of the request, but for `input` and `temporary`.
     pub(crate) kwargs: Keys,
 }
@@ -102,6 +104,7 @@ impl Create {
             timeout: milliseconds(&metadata, "quell_timeout_ms")?,
             grace: milliseconds(&metadata, "quell_grace_ms")?,
             resume: given(&command, "resume").cloned(),
+            is_update: false,
             kwargs: kwargs(body, own),
             metadata,
         })

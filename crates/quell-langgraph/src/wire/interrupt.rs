@@ -48,14 +48,22 @@ impl Interrupt {
         self.id.simple().to_string()
     }
 
+    pub(crate) const fn task(&self) -> Uuid {
+        self.task
+    }
+
+    /// Writes it for a state: what is asked, and under which id.
+    pub(crate) fn as_item(&self) -> Payload {
+        with(self.shown(), "value", &self.value)
+    }
+
     fn shown(&self) -> serde_json::Value {
         json!({ "id": self.id() })
     }
 
     /// Writes it for the row of a thread: an object of its task.
     pub(crate) fn of_thread(&self) -> Payload {
-        let item = with(self.shown(), "value", &self.value);
-        with(json!({}), &self.task.to_string(), &[item])
+        with(json!({}), &self.task.to_string(), &[self.as_item()])
     }
 
     /// Writes it for values and updates: a list.

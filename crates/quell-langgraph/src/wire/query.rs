@@ -107,6 +107,11 @@ pub(crate) fn assistant_id(text: &str) -> Result<Uuid, Refusal> {
     uuid(text, "Invalid assistant ID: must be a UUID")
 }
 
+/// Reads the id of a state.
+pub(crate) fn checkpoint_id(text: &str) -> Result<Uuid, Refusal> {
+    uuid(text, "Invalid checkpoint ID: must be a UUID")
+}
+
 fn uuid(text: &str, detail: &'static str) -> Result<Uuid, Refusal> {
     Uuid::try_parse(text).map_err(|_| Refusal::invalid(detail))
 }

@@ -108,6 +108,22 @@ pub(crate) fn run_object(
     with_all(object, spelt)
 }
 
+/// The keys of a run object.
+pub(crate) const RUN_KEYS: [&str; 12] = [
+    "run_id",
+    "thread_id",
+    "assistant_id",
+    "status",
+    "multitask_strategy",
+    "created_at",
+    "updated_at",
+    "langsmith_session_name",
+    "cancel_reason",
+    "quell",
+    "metadata",
+    "kwargs",
+];
+
 /// The keys of a run object that may be large.
 pub(crate) const LARGE_KEYS: [&str; 2] = ["metadata", "kwargs"];
 

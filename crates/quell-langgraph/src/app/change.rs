@@ -1,0 +1,119 @@
+//! [`App::change_thread`] and [`App::copy_thread`]: what callers say of a thread itself (contract,
+//! section 4).
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::SystemTime;
+
+use axum::http::StatusCode;
+use quell_http::View;
+use uuid::Uuid;
+
+use crate::app::App;
+use crate::app::bury::TRIES;
+use crate::app::record::Recorded;
+use crate::threads::{Card, Thread};
+use crate::wire::exact::Keys;
+use crate::wire::refusal::Refusal;
+use crate::wire::ttl::Ttl;
+
+impl App {
+    /// Lays keys over the metadata of a thread, and gives it another time, if one is given.
+    ///
+    /// # Errors
+    ///
+    /// Fails if there is none, if there is no room, and if the store cannot be read or does not
+    /// take it: then nothing has changed.
+    pub(crate) async fn change_thread(
+        &self,
+        view: &View,
+        id: Uuid,
+        metadata: &Keys,
+        ttl: Option<&Ttl>,
+    ) -> Result<Arc<Thread>, Refusal> {
+        for _ in 0..TRIES {
+            let thread = self.thread_anywhere(view, id).await?;
+            let thread = thread.ok_or_else(|| Refusal::no_thread(id))?;
+            let _one_at_a_time = thread.changing.lock().await;
+            let before = thread.card();
+            let card = before.changed(metadata.clone(), ttl.cloned(), SystemTime::now());
+            let owner = thread.owner.as_deref().map(Arc::from);
+            let charge = self.charge(owner.as_ref(), card.metadata.len())?;
+            if self.has_records() && !thread.is_temporary {
+                if !self.store_change(&thread, &card).await? {
+                    // Another node was first: what it said is taken in by the next look.
+                    continue;
+                }
+                if before.nr > 0 {
+                    self.forget_number(id, before.nr);
+                }
+            }
+            if thread.has_left() {
+                // It was deleted meanwhile.
+                return Err(Refusal::no_thread(id));
+            }
+            thread.take_card(card, Some(charge));
+            self.time(&thread);
+            return Ok(Arc::clone(&thread));
+        }
+        let text = "The thread is being changed; ask again";
+        Err(Refusal::new(StatusCode::SERVICE_UNAVAILABLE, text))
+    }
+
+    /// Stores a change. Tells whether none came first.
+    async fn store_change(&self, thread: &Thread, card: &Card) -> Result<bool, Refusal> {
+        if !self.write(thread, card, false).await? {
+            return Ok(false);
+        }
+        let was_recorded = thread.is_recorded.swap(true, Ordering::SeqCst);
+        if !self.is_node() {
+            return Ok(true);
+        }
+        // What was behind the last one that is known here may have left: then its number was free,
+        // although there are later ones, or the thread is deleted.
+        let now = self.recorded(thread.id).await?;
+        let is_last = |now: &Recorded| now.card.nr == card.nr && (now.has_first || !was_recorded);
+        let is_last = now.as_ref().is_some_and(is_last);
+        if !is_last && now.is_none_or(|now| now.card.nr > card.nr || !now.has_first) {
+            self.forget_number(thread.id, card.nr);
+        }
+        Ok(is_last)
+    }
+
+    /// Makes a thread of the caller's with the metadata and the values of another one.
+    ///
+    /// # Errors
+    ///
+    /// Fails if there is none, or no room for another one.
+    pub(crate) async fn copy_thread(&self, view: &View, id: Uuid) -> Result<Arc<Thread>, Refusal> {
+        let of = self.thread_anywhere(view, id).await?.ok_or_else(|| Refusal::no_thread(id))?;
+        let (metadata, values, bytes) = of.to_copy();
+        let charge = self.charge(view.principal().owner(), written_bytes(&metadata))?;
+        let card = Card { base: values, ..Card::new(&metadata) };
+        let thread = Thread::new(Uuid::now_v7(), view.principal().subject(), &metadata, false);
+        let thread = thread.with_card(card, bytes).charged(charge);
+        let made = self.make_thread(thread, false).await?.ok_or_else(Refusal::internal)?;
+        self.hold_values(&made);
+        Ok(made)
+    }
+
+    /// Takes in what the store says that callers have said of a thread.
+    ///
+    /// # Errors
+    ///
+    /// Fails if there is no room for it.
+    pub(super) fn take_card(&self, thread: &Thread, card: Card) -> Result<(), Refusal> {
+        thread.is_recorded.store(true, Ordering::SeqCst);
+        if thread.knows(&card) {
+            return Ok(());
+        }
+        let owner = thread.owner.as_deref().map(Arc::from);
+        let charge = self.charge(owner.as_ref(), card.metadata.len())?;
+        thread.take_card(card, Some(charge));
+        Ok(())
+    }
+}
+
+fn written_bytes(keys: &Keys) -> usize {
+    keys.iter().map(|(key, value)| key.len() + value.len()).sum()
+}

@@ -1,0 +1,104 @@
+//! [`Fresh`] and [`Adding`]: a run that is being made, and its thread: the caller may go away.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use quell::RunRef;
+use tokio::runtime::Handle;
+
+use crate::app::App;
+use crate::threads::{Thread, Tracked};
+
+impl App {
+    /// Takes a run in that nobody waits for any more, and gives it up if the store refuses it.
+    fn adopt_accepted(&self, thread: &Arc<Thread>, tracked: &Arc<Tracked>, run: RunRef) {
+        // Whoever makes the next run of the thread finds it among the live ones.
+        tracked.begin(&run);
+        let (app, thread, tracked) = (self.clone(), Arc::clone(thread), Arc::clone(tracked));
+        drop(tokio::spawn(async move {
+            if run.accepted().await.is_ok() {
+                return app.follow(thread, tracked, run);
+            }
+            thread.remove(tracked.id);
+            if thread.is_temporary {
+                app.threads().remove_if_idle(app.engine(), &thread);
+            }
+        }));
+    }
+}
+
+/// A thread that was made for a run. Dropped with the thread in it, this removes the thread: no run
+/// was made, or the caller went away meanwhile.
+pub(super) struct Fresh<'a> {
+    pub(super) app: &'a App,
+    pub(super) thread: Option<Arc<Thread>>,
+}
+
+impl Drop for Fresh<'_> {
+    fn drop(&mut self) {
+        if let Some(thread) = &self.thread
+            && self.app.threads().remove_if_unused(thread)
+            && thread.is_recorded.load(Ordering::SeqCst)
+        {
+            self.app.forget_record(thread.id);
+        }
+    }
+}
+
+/// A run that is being made in a thread. Dropped before the run has begun, this removes the run,
+/// unless the engine has it: then the caller went away while the store was waited for, and the run
+/// goes on if the store takes it.
+pub(super) struct Adding<'a> {
+    pub(super) app: &'a App,
+    pub(super) thread: &'a Arc<Thread>,
+    pub(super) tracked: &'a Arc<Tracked>,
+}
+
+impl Drop for Adding<'_> {
+    fn drop(&mut self) {
+        if self.tracked.has_begun() {
+            return;
+        }
+        let run = self.app.engine().get(self.tracked.id);
+        match run.filter(|_| Handle::try_current().is_ok()) {
+            Some(run) => self.app.adopt_accepted(self.thread, self.tracked, run),
+            None => self.thread.remove(self.tracked.id),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use quell::{Engine, RunSpec};
+    use quell_flow::Catalog;
+    use quell_http::Service;
+
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::options::Options;
+    use crate::threads::within;
+    use crate::wire::exact::Keys;
+
+    #[tokio::test]
+    async fn a_run_that_is_not_made_after_all_leaves_its_thread_and_a_new_thread_leaves_with_it() {
+        let app = App::new(Service::new(Engine::new(), Catalog::new()), Options::default());
+        let handle = app.engine().submit(RunSpec::agent("a"), async |_ctx| Ok(())).unwrap();
+        let run = handle.into_ref();
+        let mut tracked = Tracked::of(&(&run).into(), within(Uuid::nil()));
+        tracked.has_begun = false.into();
+        run.quiescent().await;
+        app.engine().forget(run.id()).unwrap();
+        let (tracked, thread) =
+            (Arc::new(tracked), Thread::new(Uuid::nil(), None, &Keys::new(), true));
+        let thread = app.threads().add(app.engine(), thread).unwrap().unwrap();
+        let fresh = Fresh { app: &app, thread: Some(Arc::clone(&thread)) };
+        assert!(thread.add(&tracked));
+        let adding = Adding { app: &app, thread: &thread, tracked: &tracked };
+        assert!(thread.find(tracked.id).is_some() && !thread.leave_if_idle(app.engine()));
+        drop(adding);
+        assert!(thread.find(tracked.id).is_none());
+        drop(fresh);
+        assert!(app.threads().get(thread.id).is_none());
+    }
+}

@@ -1,0 +1,82 @@
+//! [`create`]: makes several stateless runs (contract, section 5).
+
+use axum::body::Body;
+use axum::extract::State;
+use axum::http::{HeaderMap, StatusCode, Uri};
+use axum::response::Response;
+use quell::{CancelRequest, Payload};
+use quell_http::{RunView, View, Wait};
+
+use crate::app::{App, CreateRequest, Created, graph_of, object_of};
+use crate::routes::body::{Read, read_list};
+use crate::routes::caller::Writer;
+use crate::routes::response::rendered;
+use crate::wire::create::Create;
+use crate::wire::exact::Keys;
+use crate::wire::refusal::Refusal;
+
+pub(super) async fn create(
+    State(app): State<App>,
+    Writer(view): Writer,
+    uri: Uri,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, Refusal> {
+    let Read { keys: items, _upload, .. } = read_list(&view, &headers, body).await?;
+    if !(1..=RUNS_MAX).contains(&items.len()) {
+        return Err(Refusal::invalid(format!("body: must be a list of 1 to {RUNS_MAX} runs")));
+    }
+    // All are looked at before the first one is made.
+    let asked: Result<Vec<_>, _> =
+        items.iter().enumerate().map(|(nth, item)| read(&view, nth, item)).collect();
+    let mut made = Vec::new();
+    for (nth, (create, item)) in asked?.into_iter().zip(&items).enumerate() {
+        let (path, body) = (uri.path(), item.as_json().as_bytes());
+        let (thread, nth) = (None, Some(nth));
+        let request = CreateRequest { thread, create, path, body, headers: &headers, nth };
+        match app.create(&view, request).await {
+            Ok(created) => made.push(created),
+            Err(refusal) => {
+                take_back(&view, &made).await;
+                return Err(refusal);
+            }
+        }
+    }
+    let weight = made.iter().map(|created| created.tracked().weight).sum();
+    let seen = view.clone();
+    rendered(&view, weight, move || made.iter().map(|it| shown(&seen, it)).collect::<Vec<_>>())
+        .await
+}
+
+/// Reads one of them.
+fn read(view: &View, nth: usize, item: &Payload) -> Result<Create, Refusal> {
+    let named =
+        |refusal: Refusal| Refusal::new(refusal.status, format!("{nth}.{}", refusal.detail));
+    let keys: Keys =
+        item.parse().map_err(|_| Refusal::invalid(format!("{nth}: must be an object")))?;
+    let create = Create::read(&keys).map_err(named)?;
+    graph_of(view, &create.assistant)?;
+    if create.resume.is_some() {
+        return Err(Refusal::new(StatusCode::BAD_REQUEST, NO_THREAD));
+    }
+    Ok(create)
+}
+
+/// Takes those back that were made before one that was refused.
+async fn take_back(view: &View, made: &[Created]) {
+    let runs: Vec<RunView> = made.iter().map(Created::run).collect();
+    let request = CancelRequest::because("a run of its batch was refused").rollback();
+    view.cancel_all(&runs, request, Wait::terminal()).await;
+}
+
+fn shown(view: &View, created: &Created) -> Payload {
+    match created {
+        Created::Here(found) => object_of(view, found),
+        Created::There(stored) => stored.in_list(view, |_| true),
+    }
+}
+
+/// The most runs of a batch.
+const RUNS_MAX: usize = 1_000;
+
+const NO_THREAD: &str = "You must provide a thread_id when resuming.";

@@ -1,0 +1,171 @@
+//! The states of threads: read, listed and changed (contract, section 4).
+
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::extract::State;
+use axum::http::HeaderMap;
+use axum::response::Response;
+use quell::Payload;
+use quell_http::View;
+use serde_json::json;
+use uuid::Uuid;
+
+use crate::app::{App, History};
+use crate::routes::body::read_json;
+use crate::routes::caller::{Caller, Writer};
+use crate::routes::path::{CheckpointPath, ThreadPath};
+use crate::routes::response::{json as respond, rendered};
+use crate::threads::Thread;
+use crate::values::bytes_of;
+use crate::wire::create::{given, object, typed};
+use crate::wire::exact::{Keys, null};
+use crate::wire::query::{Pairs, checkpoint_id};
+use crate::wire::refusal::Refusal;
+use crate::wire::search::{LIMIT, LIMIT_MAX, Work};
+use crate::wire::state::{checkpoint, no_state};
+
+pub(super) async fn last(
+    State(app): State<App>,
+    Caller(view): Caller,
+    ThreadPath(id): ThreadPath,
+) -> Result<Response, Refusal> {
+    let thread = found(&app, &view, id).await?;
+    match app.state(&view, &thread, None).await? {
+        Some(state) => answer(&view, state).await,
+        None => Ok(respond(&no_state())),
+    }
+}
+
+pub(super) async fn one(
+    State(app): State<App>,
+    Caller(view): Caller,
+    path: CheckpointPath,
+) -> Result<Response, Refusal> {
+    named(&app, &view, path.thread, Some(path.checkpoint)).await
+}
+
+/// As [`one`], named in the body: what it leaves out is the last one.
+pub(super) async fn of_body(
+    State(app): State<App>,
+    Caller(view): Caller,
+    ThreadPath(id): ThreadPath,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, Refusal> {
+    let keys = read_json(&view, &headers, body).await?.keys;
+    if given(&keys, "checkpoint").is_none() {
+        return Err(Refusal::invalid("checkpoint: field required"));
+    }
+    let wanted = named_in(&keys, "checkpoint")?;
+    named(&app, &view, id, wanted).await
+}
+
+async fn named(
+    app: &App,
+    view: &View,
+    id: Uuid,
+    wanted: Option<Uuid>,
+) -> Result<Response, Refusal> {
+    let thread = found(app, view, id).await?;
+    let state = app.state(view, &thread, wanted).await?;
+    answer(view, state.ok_or_else(Refusal::not_found)?).await
+}
+
+pub(super) async fn change(
+    State(app): State<App>,
+    Writer(view): Writer,
+    ThreadPath(id): ThreadPath,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, Refusal> {
+    let keys = read_json(&view, &headers, body).await?.keys;
+    let values = given(&keys, "values").cloned().unwrap_or_else(null);
+    if !values.is_null() {
+        object(&keys, "values")?;
+    }
+    let _: Option<String> = typed(&keys, "as_node", "must be text")?;
+    let from = match given(&keys, "checkpoint_id") {
+        Some(id) => Some(checkpoint_id(&id.parse::<String>().unwrap_or_default())?),
+        None => named_in(&keys, "checkpoint")?,
+    };
+    let made = checkpoint(id, app.update_state(&view, id, &values, from).await?);
+    let answer =
+        json!({ "checkpoint": made, "configurable": made, "checkpoint_id": made["checkpoint_id"] });
+    Ok(respond(&answer))
+}
+
+pub(super) async fn list(
+    State(app): State<App>,
+    Caller(view): Caller,
+    ThreadPath(id): ThreadPath,
+    query: Pairs,
+) -> Result<Response, Refusal> {
+    let limit = checked(query.count("limit", 10)?)?;
+    let before = query.get("before").map(checkpoint_id).transpose()?;
+    history(&app, &view, id, (limit, before), Keys::new()).await
+}
+
+pub(super) async fn search(
+    State(app): State<App>,
+    Caller(view): Caller,
+    ThreadPath(id): ThreadPath,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, Refusal> {
+    let keys = read_json(&view, &headers, body).await?.keys;
+    let limit = checked(typed(&keys, "limit", LIMIT)?.unwrap_or(10))?;
+    let before = match given(&keys, "before").map(Payload::parse::<String>) {
+        Some(Ok(text)) => Some(checkpoint_id(&text)?),
+        _ => named_in(&keys, "before")?,
+    };
+    history(&app, &view, id, (limit, before), object(&keys, "metadata")?).await
+}
+
+async fn history(
+    app: &App,
+    view: &View,
+    id: Uuid,
+    which: (usize, Option<Uuid>),
+    metadata: Keys,
+) -> Result<Response, Refusal> {
+    let thread = found(app, view, id).await?;
+    let mut work = Work::default();
+    let is_meant = |keys: &Keys| work.has_all(keys, &metadata);
+    let states = app.history(view, &thread, which, is_meant).await?;
+    work.check()?;
+    let weight = states.iter().map(weight_of).sum();
+    rendered(view, weight, move || {
+        let written = states.iter().map(|(parts, values)| parts.written(values.as_deref()));
+        written.collect::<Vec<_>>()
+    })
+    .await
+}
+
+fn checked(limit: usize) -> Result<usize, Refusal> {
+    let refusal = || Refusal::invalid(format!("limit: {LIMIT}"));
+    (1..=LIMIT_MAX).contains(&limit).then_some(limit).ok_or_else(refusal)
+}
+
+/// Reads the id of the checkpoint that an object under a key names; none of the last one.
+fn named_in(keys: &Keys, key: &str) -> Result<Option<Uuid>, Refusal> {
+    let checkpoint = object(keys, key)?;
+    // Clients send it as they have it, or within a config.
+    let within = object(&checkpoint, "configurable")?;
+    let of = if within.is_empty() { &checkpoint } else { &within };
+    let id: Option<String> = typed(of, "checkpoint_id", "must be text")?;
+    id.as_deref().map(checkpoint_id).transpose()
+}
+
+async fn found(app: &App, view: &View, id: Uuid) -> Result<Arc<Thread>, Refusal> {
+    app.thread_anywhere(view, id).await?.ok_or_else(|| Refusal::no_thread(id))
+}
+
+async fn answer(view: &View, state: History) -> Result<Response, Refusal> {
+    let weight = weight_of(&state);
+    rendered(view, weight, move || state.0.written(state.1.as_deref())).await
+}
+
+fn weight_of((parts, values): &History) -> usize {
+    parts.metadata.len() + values.as_deref().map_or(0, bytes_of)
+}

@@ -1,0 +1,117 @@
+//! [`Card`]: what callers said of a thread itself, besides its runs.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::SystemTime;
+
+use quell::Payload;
+use quell_http::Charge;
+
+use crate::threads::thread::Thread;
+use crate::values::Values;
+use crate::wire::exact::{Keys, written};
+use crate::wire::ttl::Ttl;
+
+/// What callers said of a thread itself.
+#[derive(Clone, Debug)]
+pub(crate) struct Card {
+    /// An object, as it is spelt.
+    pub(crate) metadata: Payload,
+    pub(crate) ttl: Option<Ttl>,
+    /// How often it was changed.
+    pub(crate) nr: u32,
+    pub(crate) changed_at: Option<SystemTime>,
+    /// The values with which it was made: it is the copy of another one.
+    pub(crate) base: Option<Arc<Values>>,
+}
+
+impl Card {
+    pub(crate) fn new(metadata: &Keys) -> Self {
+        Self { metadata: written(metadata), ttl: None, nr: 0, changed_at: None, base: None }
+    }
+
+    /// Yields the next one: with these keys laid over the metadata, and this time, if one is given.
+    pub(crate) fn changed(&self, metadata: Keys, ttl: Option<Ttl>, now: SystemTime) -> Self {
+        let mut all: Keys = self.metadata.parse().unwrap_or_default();
+        all.extend(metadata);
+        Self {
+            metadata: written(&all),
+            ttl: ttl.or_else(|| self.ttl.clone()),
+            nr: self.nr + 1,
+            changed_at: Some(now),
+            base: self.base.clone(),
+        }
+    }
+}
+
+impl Thread {
+    /// Makes it one of which callers have said this.
+    pub(crate) fn with_card(mut self, card: Card, values_bytes: usize) -> Self {
+        let state = self.state.get_mut();
+        if let Some(base) = &card.base {
+            (state.values, state.values_bytes) = (Some(Arc::clone(base)), values_bytes);
+        }
+        state.card = card;
+        self
+    }
+
+    pub(crate) fn card(&self) -> Card {
+        self.state.lock().card.clone()
+    }
+
+    /// Tells whether no more is said of it by this.
+    pub(crate) fn knows(&self, card: &Card) -> bool {
+        let is_whole = self.is_whole.load(Ordering::SeqCst);
+        let nr = self.state.lock().card.nr;
+        nr > card.nr || nr == card.nr && is_whole
+    }
+
+    /// Takes in what callers have said of it since, with the charge for it, unless more is known.
+    pub(crate) fn take_card(&self, card: Card, charge: Option<Charge>) {
+        if self.knows(&card) {
+            return;
+        }
+        let mut state = self.state.lock();
+        if state.values.is_none() && state.left.is_none() {
+            state.values.clone_from(&card.base);
+        }
+        state.card = card;
+        drop(state);
+        let before = std::mem::replace(&mut *self.charge.lock(), charge);
+        drop(before);
+    }
+
+    /// Tells whether it has left the table.
+    pub(crate) fn has_left(&self) -> bool {
+        self.state.lock().is_deleted
+    }
+
+    /// Tells whether its time is over.
+    pub(crate) fn is_over(&self, now: SystemTime) -> bool {
+        self.deletes_at().is_some_and(|at| at <= now)
+    }
+
+    /// As [`Thread::deletes_at`], for the task that waits for it, which ends if it is never.
+    pub(crate) fn deletes_or_untimed(&self) -> Option<SystemTime> {
+        let state = self.state.lock();
+        let at = state.card.ttl.as_ref().and_then(Ttl::deletes_at);
+        // Under the lock: whoever gives it a time next finds that nobody waits.
+        self.is_timed.store(at.is_some(), Ordering::SeqCst);
+        at
+    }
+
+    /// When it is to be deleted.
+    pub(crate) fn deletes_at(&self) -> Option<SystemTime> {
+        self.state.lock().card.ttl.as_ref()?.deletes_at()
+    }
+
+    /// Yields its values as text, and how much that is, and its metadata with the keys of its last
+    /// run: what a copy of it has.
+    pub(crate) fn to_copy(&self) -> (Keys, Option<Arc<Values>>, usize) {
+        let state = self.state.lock();
+        let mut metadata: Keys = state.card.metadata.parse().unwrap_or_default();
+        let graph = state.graph.clone().into_iter().flatten();
+        metadata.extend(graph.map(|(key, value)| (key.to_owned(), value)));
+        (metadata, state.values.clone(), state.values_bytes)
+    }
+}

@@ -1,0 +1,290 @@
+//! The states of threads: read, listed and changed.
+
+use std::sync::Arc;
+
+use quell::store::MemoryStore;
+use quell::{EngineConfig, Failure, Payload, RunContext, Shutdown};
+use quell_flow::Component;
+use quell_http::{Access, Key};
+use quell_langgraph::Options;
+use quell_test_support::within;
+use serde_json::{Value, json};
+
+use crate::nodes::two;
+use crate::restart::nth;
+use crate::talk::{Says as _, Server, id_of};
+use crate::threads::{delete, echo, made, row};
+
+async fn state(server: &Server, thread: &str) -> Value {
+    let answer = server.get(&format!("/threads/{thread}/state")).await;
+    assert_eq!(answer.status, 200, "{}", answer.text);
+    answer.json()
+}
+
+async fn history(server: &Server, thread: &str, body: Value) -> Vec<Value> {
+    let answer = server.post(&format!("/threads/{thread}/history"), &body).await;
+    assert_eq!(answer.status, 200, "{}", answer.text);
+    answer.json().as_array().unwrap().clone()
+}
+
+async fn update(server: &Server, thread: &str, values: Value) -> Value {
+    let path = format!("/threads/{thread}/state");
+    let answer = server.post(&path, &json!({ "values": values })).await;
+    assert_eq!(answer.status, 200, "{}", answer.text);
+    answer.json()
+}
+
+fn logs(states: &[Value]) -> Vec<Value> {
+    states.iter().map(|state| state["values"]["log"].clone()).collect()
+}
+
+#[tokio::test]
+async fn a_thread_without_a_run_has_the_empty_state() {
+    let server = Server::new();
+    let thread = server.thread().await;
+    let empty = json!({ "values": {}, "next": [], "tasks": [], "metadata": null,
+        "created_at": null, "checkpoint": null, "parent_checkpoint": null, "interrupts": [],
+        "checkpoint_id": null, "parent_checkpoint_id": null });
+    assert_eq!(state(&server, &thread).await, empty);
+    assert_eq!(history(&server, &thread, json!({})).await, [Value::Null; 0]);
+    assert_eq!(server.get(&format!("/threads/{thread}/history")).await.json(), json!([]));
+    let unknown = "0b9f8c39-5c5c-4b0f-9d4c-222222222222";
+    for path in ["state", "history", &format!("state/{unknown}")] {
+        let told = server.get(&format!("/threads/{unknown}/{path}")).await.detail();
+        assert_eq!(told, (404, format!("Thread with ID {unknown} not found")), "{path}");
+        assert_eq!(server.get(&format!("/threads/x/{path}")).await.status, 422);
+    }
+    let told = server.get(&format!("/threads/{thread}/state/{unknown}")).await.detail();
+    assert_eq!(told, (404, "Not Found".to_owned()));
+    let told = server.get(&format!("/threads/{thread}/state/x")).await.detail();
+    assert_eq!(told, (422, "Invalid checkpoint ID: must be a UUID".to_owned()));
+    let change = json!({ "values": {} });
+    let (status, text) = server.post(&format!("/threads/{thread}/state"), &change).await.detail();
+    assert!(status == 400 && text.starts_with(&format!("Thread '{thread}' has no assigned")));
+}
+
+/// Sees the states of a thread of which three runs have ended, each with its parent.
+async fn see_three(server: &Server, thread: &str) {
+    let states = history(server, thread, json!({})).await;
+    let all =
+        [json!(["echo:a", "echo:b", "echo:c"]), json!(["echo:a", "echo:b"]), json!(["echo:a"])];
+    assert_eq!(logs(&states), all);
+    for (nth, one) in states.iter().enumerate() {
+        assert_eq!((&one["next"], &one["tasks"]), (&json!([]), &json!([])));
+        assert_eq!(one["metadata"]["step"], 2 - nth);
+        let parent = states.get(nth + 1).map_or(Value::Null, |parent| parent["checkpoint"].clone());
+        assert_eq!(one["parent_checkpoint"], parent);
+        assert_eq!(one["parent_checkpoint_id"], parent["checkpoint_id"]);
+        let id = one["checkpoint_id"].as_str().unwrap();
+        assert_eq!(
+            one["checkpoint"],
+            json!({ "thread_id": thread, "checkpoint_ns": "", "checkpoint_id": id })
+        );
+        let path = format!("/threads/{thread}/state/{id}");
+        assert_eq!(&server.get(&path).await.json(), one);
+        let named = json!({ "checkpoint": one["checkpoint"] });
+        let path = format!("/threads/{thread}/state/checkpoint");
+        assert_eq!(&server.post(&path, &named).await.json(), one);
+        for before in [
+            one["checkpoint_id"].clone(),
+            one["checkpoint"].clone(),
+            json!({ "configurable": one["checkpoint"] }),
+        ] {
+            let older = history(server, thread, json!({ "before": before })).await;
+            assert_eq!(older, states[nth + 1..]);
+        }
+        let path = format!("/threads/{thread}/history?before={id}&limit=1");
+        let older = server.get(&path).await.json();
+        assert_eq!(
+            older.as_array().unwrap().as_slice(),
+            states.get(nth + 1..nth + 2).unwrap_or_default()
+        );
+    }
+    assert_eq!(state(server, thread).await, states[0]);
+    assert_eq!(history(server, thread, json!({ "limit": 2 })).await, states[..2]);
+    let run = &states[1]["metadata"]["run_id"];
+    assert_eq!(
+        history(server, thread, json!({ "metadata": { "run_id": run } })).await,
+        states[1..2]
+    );
+}
+
+#[tokio::test]
+async fn each_run_leaves_a_state_with_a_parent_also_after_a_restart_and_on_other_nodes() {
+    let plain = Server::new();
+    let store = Arc::new(MemoryStore::new());
+    let (stored, _) = nth(1, &store).await;
+    let (a, b) = two();
+    for (writers, readers) in [
+        ([&plain, &plain], vec![&plain]),
+        ([&stored, &stored], vec![&stored]),
+        ([&a, &b], vec![&a, &b]),
+    ] {
+        let thread = writers[0].thread().await;
+        for (nth, text) in ["a", "b", "c"].into_iter().enumerate() {
+            echo(writers[nth % 2], &thread, text).await;
+        }
+        let first = history(readers[0], &thread, json!({})).await;
+        for reader in readers {
+            see_three(reader, &thread).await;
+            assert_eq!(history(reader, &thread, json!({})).await, first, "as every node tells it");
+        }
+    }
+    let thread = made(&stored, json!({})).await;
+    for text in ["a", "b", "c"] {
+        echo(&stored, &thread, text).await;
+    }
+    stored.service.engine().shutdown(Shutdown::default()).await;
+    let (stored, _) = nth(2, &store).await;
+    see_three(&stored, &thread).await;
+}
+
+#[tokio::test]
+async fn what_was_cut_would_go_on_and_what_was_taken_back_has_left_no_state() {
+    let server = Server::new();
+    let thread = server.thread().await;
+    echo(&server, &thread, "a").await;
+    for (action, count) in [("rollback", 1), ("interrupt", 2)] {
+        let tag = format!("cut {action}");
+        let run = server.start(&thread, "steps", json!({ "ms": 60_000, "tag": tag })).await;
+        server.until_ticking(&tag).await;
+        let cancel = format!("{run}/cancel?wait=quiescent&action={action}");
+        assert_eq!(server.post(&cancel, &json!({})).await.status, 200);
+        assert_eq!(history(&server, &thread, json!({})).await.len(), count, "{action}");
+    }
+    let cut = state(&server, &thread).await;
+    assert_eq!(cut["values"]["log"], json!(["echo:a", "before"]));
+    assert_eq!((&cut["next"], &cut["tasks"][0]["name"]), (&json!(["steps"]), &json!("steps")));
+    let failing = json!({ "assistant_id": "failing", "input": { "ms": 0 } });
+    server.post(&format!("/threads/{thread}/runs/wait"), &failing).await;
+    let failed = state(&server, &thread).await;
+    assert_eq!(failed["tasks"][0]["error"], "ValueError: boom");
+    // A run that is deleted takes its state along.
+    let states = history(&server, &thread, json!({})).await;
+    let run =
+        format!("/threads/{thread}/runs/{}", states[0]["metadata"]["run_id"].as_str().unwrap());
+    assert_eq!(delete(&server, &run).await.status, 204);
+    assert_eq!(history(&server, &thread, json!({})).await, states[1..]);
+    assert_eq!(state(&server, &thread).await, cut);
+}
+
+async fn ask(ctx: RunContext, _input: Payload) -> Result<Payload, Failure> {
+    match ctx.resumed_with() {
+        Some(answer) => Ok(json!({ "told": answer }).into()),
+        None => Err(ctx.pause(Payload::from(json!({ "question": "go on?" })))),
+    }
+}
+
+#[tokio::test]
+async fn the_state_of_a_paused_run_says_what_it_asks() {
+    let server = Server::serving([Component::workflow("ask", ask).resumable()]);
+    let thread = server.thread().await;
+    let run = server.start(&thread, "ask", json!({ "n": 1 })).await;
+    within("it asks", async {
+        while row(&server, &thread).await["status"] != "interrupted" {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    let asks = state(&server, &thread).await;
+    assert_eq!((&asks["values"], &asks["next"]), (&json!({ "n": 1 }), &json!(["ask"])));
+    let [interrupt] = &asks["interrupts"].as_array().unwrap()[..] else { panic!("{asks}") };
+    assert_eq!(interrupt["value"], json!({ "question": "go on?" }));
+    assert_eq!(asks["tasks"][0]["interrupts"], asks["interrupts"]);
+    let of_row = row(&server, &thread).await["interrupts"].clone();
+    assert_eq!(of_row[asks["tasks"][0]["id"].as_str().unwrap()][0], *interrupt);
+    // Its thread is not idle: it is answered first.
+    let path = format!("/threads/{thread}/state");
+    let told = server.post(&path, &json!({ "values": { "n": 2 } })).await.detail();
+    assert_eq!(told, (409, format!("Thread {thread} has in-flight runs: {}", id_of(&run))));
+    let answer = json!({ "assistant_id": "ask", "command": { "resume": "yes" } });
+    server.post(&format!("/threads/{thread}/runs/wait"), &answer).await;
+    let over = state(&server, &thread).await;
+    assert_eq!((&over["values"]["told"], &over["interrupts"]), (&json!("yes"), &json!([])));
+    assert_ne!(over["checkpoint_id"], asks["checkpoint_id"]);
+}
+
+#[tokio::test]
+async fn a_change_of_the_values_is_a_state_and_no_run() {
+    let server = Server::new();
+    let store = Arc::new(MemoryStore::new());
+    let (stored, _) = nth(1, &store).await;
+    let (a, b) = two();
+    for (writer, reader) in [(&server, &server), (&stored, &stored), (&a, &b)] {
+        let thread = writer.thread().await;
+        echo(writer, &thread, "a").await;
+        let before = state(writer, &thread).await;
+        let changed =
+            update(writer, &thread, json!({ "text": "x", "more": 1.5, "log": ["mine"] })).await;
+        let now = state(reader, &thread).await;
+        assert_eq!(now["checkpoint"], changed["checkpoint"]);
+        assert_eq!(now["values"], json!({ "text": "x", "more": 1.5, "log": ["echo:a", "mine"] }));
+        assert_eq!(
+            (&now["parent_checkpoint"], &now["metadata"]["source"]),
+            (&before["checkpoint"], &json!("update"))
+        );
+        assert_eq!(row(reader, &thread).await["values"], now["values"]);
+        assert_eq!(row(reader, &thread).await["status"], "idle");
+        for server in [writer, reader] {
+            let runs = server.get(&format!("/threads/{thread}/runs?limit=1&offset=1")).await.json();
+            assert_eq!(runs, json!([]), "it is no run");
+        }
+        echo(reader, &thread, "b").await;
+        assert_eq!(
+            state(writer, &thread).await["values"]["log"],
+            json!(["echo:a", "mine", "echo:b"])
+        );
+        let old = json!({ "values": { "z": 1 }, "checkpoint": before["checkpoint"] });
+        let (status, text) = writer.post(&format!("/threads/{thread}/state"), &old).await.detail();
+        assert!(status == 422 && text.starts_with("checkpoint: only the last"), "{text}");
+        for bad in [
+            json!({ "values": 1 }),
+            json!({ "values": {}, "as_node": 1 }),
+            json!({ "values": {}, "checkpoint": 1 }),
+        ] {
+            assert_eq!(
+                writer.post(&format!("/threads/{thread}/state"), &bad).await.status,
+                422,
+                "{bad}"
+            );
+        }
+        // A busy thread is not changed.
+        let run = reader.start(&thread, "slow", json!({ "ms": 60_000, "tag": thread })).await;
+        reader.until_ticking(&thread).await;
+        let told = writer.post(&format!("/threads/{thread}/state"), &json!({ "values": {} })).await;
+        assert_eq!(
+            told.detail(),
+            (409, format!("Thread {thread} has in-flight runs: {}", id_of(&run)))
+        );
+        assert_eq!(delete(writer, &run).await.status, 204);
+    }
+    let thread = made(&stored, json!({ "graph_id": "echo" })).await;
+    update(&stored, &thread, json!({ "text": "first" })).await;
+    stored.service.engine().shutdown(Shutdown::default()).await;
+    let (stored, _) = nth(2, &store).await;
+    let now = state(&stored, &thread).await;
+    assert_eq!(now["values"], json!({ "text": "first", "log": [] }));
+    assert_eq!(stored.get(&format!("/threads/{thread}/runs")).await.json(), json!([]));
+}
+
+#[tokio::test]
+async fn nobody_reads_or_changes_the_states_of_another_owner() {
+    let access = Access::open().key(Key::new("ada", "a")).key(Key::new("ben", "b"));
+    let access = access.key(Key::new("eve", "e").read_only());
+    let server = Server::with(EngineConfig::new(), Options::default(), access);
+    let [ada, ben, eve] = ["a", "b", "e"].map(|key| server.saying("x-api-key", key));
+    let thread = ada.thread().await;
+    echo(&ada, &thread, "a").await;
+    let id = state(&ada, &thread).await["checkpoint_id"].as_str().unwrap().to_owned();
+    for path in ["state", "history", &format!("state/{id}")] {
+        for who in [&ben, &eve] {
+            assert_eq!(who.get(&format!("/threads/{thread}/{path}")).await.status, 404, "{path}");
+        }
+        assert_eq!(ada.get(&format!("/threads/{thread}/{path}")).await.status, 200);
+    }
+    let change = json!({ "values": { "text": "x" } });
+    for (who, status) in [(&ben, 404), (&eve, 403)] {
+        assert_eq!(who.post(&format!("/threads/{thread}/state"), &change).await.status, status);
+    }
+    assert_eq!(state(&ada, &thread).await["values"]["text"], "a");
+}
