@@ -340,7 +340,8 @@ async fn a_run_that_is_taken_over_starts_at_once_and_one_that_is_held_when_it_ma
 #[tokio::test(start_paused = true)]
 async fn i37_a_repeat_that_came_before_a_take_over_neither_ends_a_run_nor_hides_it() {
     let once = || IdempotencyKey::new("k", ["payload"]);
-    for has_its_id in [false, true] {
+    let other = IdempotencyKey::new("k", ["another payload"]);
+    for same in ["key", "id", "key of another payload"] {
         let nodes = Nodes::new(secs(15));
         let (node_a, node_b) = (Shaky::join(&nodes, "a"), Shaky::join(&nodes, "b"));
         let (a, b) = (node_a.engine(), node_b.engine());
@@ -349,15 +350,23 @@ async fn i37_a_repeat_that_came_before_a_take_over_neither_ends_a_run_nor_hides_
         node_a.trouble(Trouble::All);
         tokio::time::sleep(secs(16)).await;
         node_b.set(Fault::AppendLate(secs(1)));
-        let same = if has_its_id { RunSpec::agent("same").id(of_a) } else { keyed.clone() };
-        let repeat = b.submit(same, async |_| Ok(())).unwrap().into_ref();
+        let repeat = match same {
+            "key" => keyed.clone(),
+            "id" => RunSpec::agent("same").id(of_a),
+            _ => RunSpec::agent("other").idempotency_key(other.clone()),
+        };
+        let repeat = b.submit(repeat, async |_| Ok(())).unwrap().into_ref();
         // Its append is under way.
         tokio::time::sleep(ms(1)).await;
         let taken = within("it is decided", b.take_over(resume)).await;
         assert_eq!(going_on([taken]), [1]);
         let refused = repeat.accepted().await.unwrap_err();
-        let is_told = [SubmitError::IdInUse(of_a), SubmitError::AlreadySubmitted(of_a)];
-        assert!(is_told.contains(&refused), "{refused:?}");
+        let told = match same {
+            "key" => SubmitError::AlreadySubmitted(of_a),
+            "id" => SubmitError::IdInUse(of_a),
+            _ => SubmitError::KeyConflict,
+        };
+        assert_eq!(refused, told);
         let next = b.get(of_a).unwrap();
         soon("it goes on", || next.status() == RunStatus::Running).await;
         next.stored().await.unwrap();

@@ -3,8 +3,8 @@ use std::sync::{Arc, Barrier};
 use std::time::Duration;
 
 use quell::{
-    CancelRequest, CauseKind, Disposition, EventKind, RunHandle, RunRef, RunSpec, RunStatus,
-    Shutdown, StopMode,
+    CancelRequest, CauseKind, Disposition, EventKind, Failure, RunContext, RunHandle, RunRef,
+    RunSpec, RunStatus, Shutdown, StopMode,
 };
 
 use crate::support::{Lab, chain, ignorant, listener, ms, naive, now, secs, seeds, within};
@@ -137,7 +137,7 @@ fn storm(run: &RunRef, requests: Vec<CancelRequest>) -> Vec<Disposition> {
 }
 
 fn listeners(lab: &Lab) -> RunHandle<()> {
-    let body = async |ctx: quell::RunContext| {
+    let body = async |ctx: RunContext| {
         let kids = (0..20).map(|_| ctx.spawn(RunSpec::agent("kid"), listener));
         quell::join::all(kids.collect::<Vec<_>>()).await;
         Ok(())
@@ -257,4 +257,59 @@ async fn i7_a_hundred_identical_cancels_leave_the_report_and_the_log_of_one() {
     }
     assert_eq!(logs[0], logs[1]);
     lab.finish().await;
+}
+
+#[tokio::test]
+async fn i2_i26_a_list_that_panics_leaves_no_run_half_stopped() {
+    let lab = Lab::real();
+    let mut team = lab.submit(RunSpec::team("team"), two_members).unwrap();
+    let members = below(team.run(), 2).await;
+    let listed = members.iter().chain(std::iter::from_fn(|| panic!("the list is broken")));
+    let late = CancelRequest::because("late");
+    let asked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+        RunRef::cancel_each(listed, &late)
+    }));
+    assert!(asked.is_err(), "the panic is its caller's");
+    for member in &members {
+        assert_eq!(member.status(), RunStatus::Running, "the list was read before");
+    }
+    assert_eq!(RunRef::cancel_each(&members, &late).len(), 2);
+    within("all are told, and counted out", &mut team).await.unwrap();
+    lab.finish().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn i6_a_run_that_is_asked_together_with_those_below_it_is_their_cause() {
+    let lab = Lab::paused();
+    let team = lab.submit(RunSpec::team("team"), two_members).unwrap();
+    let members = below(team.run(), 2).await;
+    let runs = [team.run(), &members[0], &members[1]];
+    let answers = RunRef::cancel_each(runs, &CancelRequest::because("all"));
+    assert!(matches!(answers[0], Disposition::Accepted { .. }), "{answers:?}");
+    for answer in &answers[1..] {
+        let Disposition::AlreadyStopping { cause, .. } = answer else { panic!("{answers:?}") };
+        assert_eq!((cause.kind, cause.origin), (CauseKind::ParentStopped, team.id()));
+    }
+    team.ended().await;
+    lab.finish().await;
+}
+
+/// Waits for two members that wait for their stop.
+async fn two_members(ctx: RunContext) -> Result<(), Failure> {
+    let members = ["a", "b"].map(|name| ctx.spawn(RunSpec::agent(name), listener));
+    for member in members {
+        member.ended().await;
+    }
+    Ok(())
+}
+
+/// Yields the runs below one when there are so many, and all of them run.
+async fn below(run: &RunRef, count: usize) -> Vec<RunRef> {
+    loop {
+        let runs = run.children();
+        if runs.len() == count && runs.iter().all(|run| run.status() == RunStatus::Running) {
+            return runs;
+        }
+        tokio::task::yield_now().await;
+    }
 }

@@ -157,6 +157,58 @@ fn i2_i6_i30_cancels_at_two_heights_and_readers_tell_one_story() {
 }
 
 #[test]
+fn i1_i2_i6_whoever_of_two_has_asked_many_of_a_tree_to_stop_finds_all_signalled() {
+    play("cancels of many against cancels of many", 3, |seen| {
+        let (engine, tree) = (engine(), Witness::new());
+        let run = engine.submit(RunSpec::agent("root"), {
+            let tree = Arc::clone(&tree);
+            move |ctx| grow(ctx, tree, 2, &[Quick, Listens])
+        });
+        let root = run.unwrap().into_ref();
+        let other = thread::spawn({
+            let root = root.clone();
+            move || cancel_all_of(&root, "other", |runs| runs.reverse())
+        });
+        let waiter = seal_when_quiescent(&root, &tree);
+        let own = cancel_all_of(&root, "own", |_| {});
+        let accepted = other.join().unwrap() + own;
+        assert_all_stopped(&engine);
+        waiter.join().unwrap();
+        assert!(accepted > 0 || root.status() == RunStatus::Completed, "nobody was first");
+        seen.note(accepted.clamp(1, 3) - 1);
+        let log = checked_log(&root);
+        shut_down(&engine);
+        tree.agree_with([&*log]);
+    });
+}
+
+/// Asks all runs of a tree that there are by now to stop, and yields how many of them do for that.
+/// Then each of them is told, and what is below it.
+fn cancel_all_of(root: &RunRef, words: &str, order: impl FnOnce(&mut Vec<RunRef>)) -> usize {
+    pause(200);
+    let below = |run: &RunRef| {
+        let (mut all, mut next) = (Vec::new(), run.children());
+        while let Some(run) = next.pop() {
+            next.extend(run.children());
+            all.push(run);
+        }
+        all
+    };
+    let mut runs = vec![root.clone()];
+    runs.extend(below(root));
+    order(&mut runs);
+    let answers = RunRef::cancel_each(&runs, &because(words));
+    for run in &runs {
+        assert_ne!(run.status(), RunStatus::Running, "{run:?}");
+        let is_there = |run: &RunRef| !run.status().is_terminal() && !is_stopped(run.status());
+        let unheard: Vec<_> = below(run).into_iter().filter(is_there).collect();
+        let has_completed = run.status() == RunStatus::Completed;
+        assert!(has_completed || unheard.is_empty(), "not signalled: {unheard:?}");
+    }
+    answers.iter().filter(|it| matches!(it, Disposition::Accepted { .. })).count()
+}
+
+#[test]
 fn i10_i11_i12_graces_and_deadlines_that_are_over_at_any_moment_end_every_tree() {
     play("deadlines and graces against everything", 4, |seen| {
         let engine = Engine::with_config(config().grace(SOON).abort_wait(NEVER));

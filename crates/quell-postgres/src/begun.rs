@@ -16,11 +16,12 @@ pub(crate) const BEGUN: &str = "update hold h set boot = n.joined,
 /// Notes that the processes of a member are gone before another one joins under its name, with a
 /// boot: what others name it for they executed. That holds whatever becomes of that one.
 pub(crate) const BACK: &str = "update hold set fate = 1
-    where member = $1 and what = 'node' and boot < $2";
+    where member = $1 and what = 'node' and coalesce(boot, 0) < $2";
 
 /// As it is noted now of what members of the release before have taken over: a member is named
-/// behind what it had begun.
-pub(crate) const NAMED: &str = r"update hold set member = replace(name, '\\', '\')
+/// behind what it had begun. One that is there has come back since.
+pub(crate) const NAMED: &str = r"update hold set member = replace(name, '\\', '\'),
+        fate = (select 1 from node n where n.name = replace(hold.name, '\\', '\'))
     where what = 'node' and member is null";
 
 /// See [`NAMED`].

@@ -43,6 +43,10 @@ impl<T> Few<T> {
     pub(crate) const fn is_empty(&self) -> bool {
         self.first.is_none()
     }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &T> {
+        self.first.iter().chain(&self.more)
+    }
 }
 
 impl<T> Default for Few<T> {

@@ -132,8 +132,8 @@ impl RunRef {
         self.node.cancel(&request)
     }
 
-    /// Asks runs to stop, in their order. As [`cancel`](Self::cancel) of each, at less cost.
-    /// Roots that wait behind each other are stopped by
+    /// Asks runs to stop, in their order, once all are listed. As [`cancel`](Self::cancel) of each,
+    /// at less cost. Roots that wait behind each other are stopped by
     /// [`Engine::cancel_each`](crate::Engine::cancel_each).
     ///
     /// # Examples
@@ -160,7 +160,8 @@ impl RunRef {
         runs: impl IntoIterator<Item = &'a Self>,
         request: &CancelRequest,
     ) -> Vec<Disposition> {
-        cancel_each(runs.into_iter().map(Self::node), request)
+        let nodes: Vec<_> = runs.into_iter().map(Self::node).collect();
+        cancel_each(&nodes, request)
     }
 
     /// Sets the run's own timeout, which counts from its first start as before, or removes it. If

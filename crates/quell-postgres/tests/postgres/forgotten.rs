@@ -249,6 +249,28 @@ fn what_a_member_of_the_release_before_has_taken_over_is_released_too() {
 }
 
 #[test]
+fn what_is_named_late_has_ended_with_a_member_that_comes_back_or_is() {
+    on_threads(async {
+        let scene = Scene::new().await;
+        let [left, back] = ["left", "back"].map(RunId::from_text);
+        scene.lost("a", left).await;
+        scene.lost("c", back).await;
+        // As a release long ago has noted it.
+        scene.place.sql("update hold set member = null, boot = null");
+        let again = join(&scene.place, "c").await;
+        // Somebody says of another one that it is gone, and those that are left are named.
+        scene.looks().await;
+        scene.quiesces(back).await;
+        assert!(!scene.is_quiescent(left).await);
+        let a = join(&scene.place, "a").await;
+        scene.quiesces(left).await;
+        a.close().await.unwrap();
+        again.close().await.unwrap();
+        scene.end().await;
+    });
+}
+
+#[test]
 fn i39_a_name_that_was_forgotten_long_ago_leaves_when_nobody_needs_it_any_more() {
     on_threads(async {
         let scene = Scene::new().await;

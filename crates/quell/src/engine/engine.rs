@@ -304,7 +304,8 @@ impl Engine {
     pub fn cancel_each(&self, runs: &[RunRef], request: CancelRequest) -> Vec<Disposition> {
         let mut order: Vec<_> = runs.iter().enumerate().collect();
         order.sort_by_cached_key(|(_, run)| self.shared().stop_rank(run.node()));
-        let given = cancel_each(order.iter().map(|(_, run)| run.node()), &request);
+        let nodes: Vec<_> = order.iter().map(|(_, run)| run.node()).collect();
+        let given = cancel_each(&nodes, &request);
         let mut answers: Vec<_> = order.into_iter().map(|(at, _)| at).zip(given).collect();
         answers.sort_by_key(|(at, _)| *at);
         answers.into_iter().map(|(_, answer)| answer).collect()

@@ -43,9 +43,11 @@ impl Engine {
     fn in_the_way(&self, root: &RunRecord) -> Option<RunRef> {
         let accepted = &root.accepted;
         let key = accepted.key.as_ref().map(IdempotencyKey::of_store);
-        let with_key = key.and_then(|key| self.submitted_with(accepted.owner.as_deref(), &key));
-        let with_key = with_key.and_then(|(_, run)| run);
-        self.get(root.run()).into_iter().chain(with_key).find(is_undecided)
+        let claims = &self.shared().claims;
+        // Also with another payload: the key is taken by that no less.
+        let with_key = key.and_then(|key| claims.lock().holder(accepted.owner.as_ref(), &key));
+        let runs = [root.run()].into_iter().chain(with_key);
+        runs.filter_map(|run| self.get(run)).find(is_undecided)
     }
 }
 

@@ -1,5 +1,6 @@
 //! [`Node::cancel`] turns a request to stop into an input, and the effects of that into an answer.
 
+use std::borrow::Borrow;
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
@@ -8,7 +9,7 @@ use quell_core::{CancelRequest, CauseKind, Disposition, StopMode};
 
 use crate::node::{Node, State};
 use crate::step::StopOrigin;
-use crate::step::deferred::Deferred;
+use crate::step::deferred::{Deferred, Propagation};
 
 impl Node {
     /// Asks this run to stop, and tells what came of it.
@@ -164,20 +165,28 @@ impl Node {
 
 /// Asks runs to stop, in their order. Some are decided before anything is done that follows from
 /// it: the threads that are woken then find more than one to end, and do not go to sleep and wake
-/// up again for each (bench `parallel`, `quorum`).
-pub(crate) fn cancel_each<'a>(
-    nodes: impl IntoIterator<Item = &'a Arc<Node>>,
+/// up again for each (bench `parallel`, `quorum`). One that has others below it is the last of
+/// those: what is below it is told of its stop, not of one of its own that comes behind it.
+///
+/// The runs are there before the first one is decided. Between a decision and what follows from it
+/// no foreign code runs.
+pub(crate) fn cancel_each<N: Borrow<Arc<Node>>>(
+    nodes: &[N],
     request: &CancelRequest,
 ) -> Vec<Disposition> {
-    let mut nodes = nodes.into_iter().peekable();
-    let mut answers = Vec::with_capacity(nodes.size_hint().0);
-    let mut decided = Vec::with_capacity(nodes.size_hint().0.min(TOGETHER));
+    let mut answers = Vec::with_capacity(nodes.len());
+    let mut decided = Vec::with_capacity(nodes.len().min(TOGETHER));
+    let mut nodes = nodes.iter().map(Borrow::borrow).peekable();
     while let Some(first) = nodes.peek() {
         let now = first.shared.clock.now();
         for node in nodes.by_ref().take(TOGETHER) {
             let mut deferred = Deferred::default();
             answers.push(node.ask_to_stop(&mut deferred, request, None, now));
+            let is_last = deferred.propagations.iter().any(Propagation::is_cascade);
             decided.push((node, deferred));
+            if is_last {
+                break;
+            }
         }
         for (node, mut deferred) in decided.drain(..) {
             node.carry_out(&mut deferred, now);

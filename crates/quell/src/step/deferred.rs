@@ -116,6 +116,12 @@ pub(crate) enum Propagation {
     ChildQuiesced(Arc<Node>),
 }
 
+impl Propagation {
+    pub(crate) const fn is_cascade(&self) -> bool {
+        matches!(self, Self::Cascade(..))
+    }
+}
+
 /// What a parent has to know of a child that became terminal.
 #[derive(Debug)]
 pub(crate) struct ChildEnd {

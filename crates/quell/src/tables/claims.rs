@@ -108,6 +108,11 @@ impl Keys {
         Some(if claim.payload == key.payload() { Ok(submitted) } else { Err(Conflict) })
     }
 
+    /// Yields the run that is kept and has a key, whatever its payload.
+    pub(crate) fn holder(&self, owner: Option<&Arc<str>>, key: &IdempotencyKey) -> Option<RunId> {
+        self.runs.get(&Address::of(owner, key)).map(|claim| claim.run)
+    }
+
     /// Claims a key that is free for a run that has entered the registry.
     pub(crate) fn claim(&mut self, owner: Option<&Arc<str>>, key: &IdempotencyKey, run: RunId) {
         let claim = Claim { payload: key.payload(), run };
