@@ -64,7 +64,7 @@ impl View {
         // What memory has under the key by now may be a run that the store is to refuse as well.
         for run in run.into_iter().chain(self.started_by(once)) {
             match self.find_by_id(run).await {
-                Ok(Some(found)) if self.has_started(&found, once) => {
+                Ok(Some(found)) if self.has_started(&found, once).await => {
                     return StartError::StartedBefore(run);
                 }
                 Ok(_) => {}
@@ -75,12 +75,19 @@ impl View {
     }
 
     /// Tells whether a run is the one that the principal has started with a key. It may be in
-    /// memory by now: this node has taken it over meanwhile.
-    fn has_started(&self, run: &RunView, once: &IdempotencyKey) -> bool {
-        let RunView::Stored(run) = run else { return self.started_by(once) == Some(run.id()) };
-        let run = run.accepted();
+    /// memory by now: this node has taken it over meanwhile, or it waits for the store as well.
+    async fn has_started(&self, run: &RunView, once: &IdempotencyKey) -> bool {
+        let owner = self.principal().subject();
+        let run = match run {
+            RunView::Stored(run) => run.accepted(),
+            RunView::Live(run) => {
+                let own = self.service().engine().submitted_with(owner, once);
+                let own = own.and_then(|(_, own)| own).filter(|own| own.id() == run.id());
+                return own.is_some() && run.accepted().await.is_ok();
+            }
+        };
         let has_key =
             |key: &ClaimedKey| *key.key == *once.as_str() && key.payload == once.payload();
-        run.owner.as_deref() == self.principal().subject() && run.key.as_ref().is_some_and(has_key)
+        run.owner.as_deref() == owner && run.key.as_ref().is_some_and(has_key)
     }
 }
