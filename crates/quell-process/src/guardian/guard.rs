@@ -89,11 +89,16 @@ impl Program {
 /// Ends programs. Tells whether nothing of them was found any more.
 fn end(programs: &BTreeMap<String, Program>) -> bool {
     let kill_at = Instant::now() + TERM_WAIT;
+    // Counted from the first look that kills: this process may have stood still before it.
+    let mut gives_up_at = None;
     let mut is_asked = false;
     let mut condemned = Vec::new();
     let mut strays: Vec<_> = programs.iter().map(|_| Strays::default()).collect();
-    while !programs.is_empty() && Instant::now() < kill_at + KILL_WAIT {
+    while !programs.is_empty() && gives_up_at.is_none_or(|at| Instant::now() < at) {
         let is_late = Instant::now() >= kill_at;
+        if is_late && gives_up_at.is_none() {
+            gives_up_at = Some(Instant::now() + KILL_WAIT);
+        }
         if is_late && condemned.is_empty() {
             condemned.extend(programs.keys().map(|mark| survivors::condemn(mark)));
         }

@@ -103,8 +103,7 @@ impl Site {
             None => None,
             Some(store) => match store.open(&mut signals, log).await {
                 Ok(store) => Some(store),
-                Err(NotOpened::Away(words)) => return Ok(Served::Lost(words)),
-                Err(NotOpened::Refused(words)) => return Err(words),
+                Err(not_opened) => return not_served(not_opened),
             },
         };
         let listener = socket.listen(QUEUE).map_err(cannot)?;
@@ -118,7 +117,10 @@ impl Site {
         let engine = Engine::with_config(of_engine);
         let mut held = HeldAttempts::default();
         if let Some(store) = &store {
-            held = taken_in(store, (&engine, &catalog), &mut signals, log).await?;
+            held = match taken_in(store, (&engine, &catalog), &mut signals, log).await {
+                Ok(held) => held,
+                Err(not_opened) => return not_served(not_opened),
+            };
         }
         let limits = config.limits(shares.streams());
         let service = Service::new(engine.clone(), catalog).limits(limits).access(access);
@@ -159,6 +161,14 @@ impl Site {
     }
 }
 
+/// Tells how a server ends that has no store, and has served nothing.
+fn not_served(not_opened: NotOpened) -> Result<Served, String> {
+    match not_opened {
+        NotOpened::Away(words) => Ok(Served::Lost(words)),
+        NotOpened::Refused(words) => Err(words),
+    }
+}
+
 /// Decides what an earlier process has left in the store, and tells the log of it. Yields what goes
 /// on, which is held.
 async fn taken_in(
@@ -166,7 +176,7 @@ async fn taken_in(
     (engine, catalog): (&Engine, &Catalog),
     signals: &mut Signals,
     log: &Log,
-) -> Result<HeldAttempts, String> {
+) -> Result<HeldAttempts, NotOpened> {
     let port = store.port();
     let mut unresumed = Unresumed::default();
     let going_on = |run: &RunRecord| {

@@ -92,15 +92,7 @@ impl OpenStore {
             }
             opened = PostgresNode::open(node.options()) => opened,
         };
-        let opened = Arc::new(opened.map_err(|error| {
-            let words = node.told(&error);
-            match error {
-                StoreError::Unreachable { .. } | StoreError::NoConnection { .. } => {
-                    NotOpened::Away(words)
-                }
-                _ => NotOpened::Refused(words),
-            }
-        })?);
+        let opened = Arc::new(opened.map_err(|error| NotOpened::of(&error, node.told(&error)))?);
         let (place, store) = (Place::Database(node.database), Arc::clone(&opened) as _);
         Ok(Self { place, store, node: Some(opened), guard, begun: None, untold: Mutex::default() })
     }
@@ -131,17 +123,17 @@ impl OpenStore {
         signals: &mut Signals,
         say: impl Fn(&str),
         going_on: impl FnMut(&RunRecord) -> Option<Recovery> + Send,
-    ) -> Result<(HeldAttempts, Vec<String>), String> {
+    ) -> Result<(HeldAttempts, Vec<String>), NotOpened> {
         let (have_ended, late) = self.take_over(signals, say).await?;
         let (recovered, held, failed) = self.decide(engine, signals, going_on).await?;
         if have_ended {
-            self.forget_rolled_back(engine).await.map_err(|error| self.place.told(&error))?;
+            self.forget_rolled_back(engine).await.map_err(|error| self.trouble(&error))?;
         }
         // Runs that other nodes have may be in doubt. Those are told, so that the next process need
         // not know; or they are not, and it has to.
         if self.untold.lock().is_none() {
             let forgotten = forget_doubt_if_none_is_left(&*self.store).await;
-            forgotten.map_err(|error| self.place.told(&error))?;
+            forgotten.map_err(|error| self.trouble(&error))?;
         }
         let before = self.begun.iter().cloned().chain(late);
         Ok((held, before.chain(words(&recovered, &failed, BEFORE)).collect()))
@@ -189,7 +181,7 @@ impl OpenStore {
         &self,
         signals: &mut Signals,
         say: impl Fn(&str),
-    ) -> Result<(bool, Option<String>), String> {
+    ) -> Result<(bool, Option<String>), NotOpened> {
         let have_ended = async {
             let mut taken = pin!(take_over(&self.guard, GUARDIAN_WAIT));
             if let Ok(have_ended) = timeout(GUARDIAN_SILENCE, &mut taken).await {
@@ -204,10 +196,11 @@ impl OpenStore {
             have_ended = have_ended => have_ended,
             signal = signals.next() => {
                 let name = signal.as_str();
-                return Err(format!(
+                let words = format!(
                     "{name}: programs of the process before were still being ended; nothing was \
                      started"
-                ));
+                );
+                return Err(words.into());
             }
         };
         let unlocked = |error| format!("{} cannot be locked: {error}", path_text(&self.guard));
@@ -217,7 +210,7 @@ impl OpenStore {
         match taken {
             TakenOver::Ended => {
                 let ended = end_programs(&*self.store, own.as_deref()).await;
-                ended.map_err(|error| self.place.told(&error)).map(|()| (true, None))
+                ended.map_err(|error| self.trouble(&error)).map(|()| (true, None))
             }
             TakenOver::Late => {
                 let words = format!(
@@ -236,18 +229,24 @@ impl OpenStore {
         engine: &Engine,
         signals: &mut Signals,
         going_on: impl FnMut(&RunRecord) -> Option<Recovery> + Send,
-    ) -> Result<(Recovered, HeldAttempts, Failed), String> {
+    ) -> Result<(Recovered, HeldAttempts, Failed), NotOpened> {
         let mut failed = Failed::default();
         let recovered = engine.recover_held(failed.or_fail(going_on));
         let (recovered, held) = tokio::select! {
             biased;
             signal = signals.next() => {
                 let name = signal.as_str();
-                return Err(format!("{name}: the store was still being read; nothing was started"));
+                let words = format!("{name}: the store was still being read; nothing was started");
+                return Err(words.into());
             }
-            recovered = recovered => recovered.map_err(|error| self.place.told(&error))?,
+            recovered = recovered => recovered.map_err(|error| self.trouble(&error))?,
         };
         Ok((recovered, held, failed))
+    }
+
+    /// Says what is wrong with the store at the start.
+    pub(super) fn trouble(&self, error: &StoreError) -> NotOpened {
+        NotOpened::of(error, self.place.told(error))
     }
 
     /// Forgets what was rolled back and has left nothing but programs, which the guardian of the
@@ -328,9 +327,25 @@ pub(crate) enum NotOpened {
     Refused(String),
 }
 
+impl NotOpened {
+    fn of(error: &StoreError, words: String) -> Self {
+        match error {
+            StoreError::Unreachable { .. } | StoreError::NoConnection { .. } => Self::Away(words),
+            _ => Self::Refused(words),
+        }
+    }
+}
+
 impl From<String> for NotOpened {
     fn from(words: String) -> Self {
         Self::Refused(words)
+    }
+}
+
+impl From<NotOpened> for String {
+    fn from(not_opened: NotOpened) -> Self {
+        let (NotOpened::Away(words) | NotOpened::Refused(words)) = not_opened;
+        words
     }
 }
 

@@ -1,6 +1,9 @@
 //! What outlives a `quell` that was killed: the next one names it, and calls nothing quiescent of
 //! which it does not know that, from the guardian of the one before.
 
+use std::thread::sleep;
+use std::time::Duration;
+
 use serde_json::{Value, json};
 
 use crate::guard::guardian_of;
@@ -78,6 +81,27 @@ fn a_program_that_the_guardian_has_ended_is_known_to_have_ended() {
     assert_eq!((&row["quiescent"], &row["abandoned"]), (&json!(true), &json!([])), "{run}");
     assert!(site.log("one").iter().all(|(event, _)| event != "abandoned"), "{run}");
     assert!(!site.scratch.path("witness").exists());
+}
+
+#[test]
+fn a_guardian_that_stood_still_before_it_kills_kills_all_the_same() {
+    let scratch = Scratch::new();
+    let script = "trap '' TERM; echo $$ > pid; while :; do sleep 0.02; done";
+    scratch.write("quell.toml", &format!("[agents.it]\nrun = ['sh', '-c', \"{script}\"]\n"));
+    let site = Site::with(scratch, &ARGS);
+    begin(&site, "one", &json!({}));
+    wait_until("its program works", || site.scratch.pids().len() == 1);
+    let program = site.scratch.pids()[0];
+    let guardian = guardian_of(site.pid()).expect("there is a guardian");
+    site.signal("KILL");
+    // It has asked by now, and has yet to kill.
+    sleep(Duration::from_millis(200));
+    send("STOP", guardian);
+    // For longer than it kills.
+    sleep(Duration::from_secs(11));
+    send("CONT", guardian);
+    wait_until("it is dead", || !is_alive(program));
+    drop(site.ended());
 }
 
 #[test]

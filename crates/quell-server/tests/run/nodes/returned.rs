@@ -4,12 +4,13 @@
 use std::fs::File;
 use std::thread;
 
+use quell_test_support::PostgresServer;
 use serde_json::json;
 
 use super::{Cluster, end, has_ended, shown, start};
 use crate::guard::guardian_of;
 use crate::site::Site;
-use crate::support::{is_alive, send, wait_until};
+use crate::support::{Running, is_alive, send, wait_until};
 
 /// What a server has left that was killed: its program goes on, and its guardian has not heard yet
 /// that it is gone.
@@ -139,4 +140,26 @@ fn a_server_that_is_back_knows_nothing_of_what_another_had_begun_whose_run_it_ha
     let run = shown(&a, "lost", "it is decided", has_ended);
     assert_eq!((&run["quiescent"], &run["abandoned"]), (&json!(false), &json!(["far"])), "{run}");
     end(a);
+}
+
+#[test]
+fn a_server_whose_database_goes_while_its_guardian_is_waited_for_may_be_started_again() {
+    let server = PostgresServer::start(&[]);
+    let cluster = Cluster::on(&server);
+    let b = cluster.join("b", "8s");
+    let Left { a, program, news, .. } = lose(&cluster, &b);
+    let (scratch, folder) = (cluster.scratch("8s"), a.scratch.path("").display().to_string());
+    let args = ["serve", "--listen", "127.0.0.1:0", "--store-env", "RUNS", "--node", "a"];
+    let mut command = scratch.quell(&args);
+    command.envs([("RUNS", cluster.url()), ("TMPDIR", folder)]);
+    let again = Running::start(command);
+    let left = || cluster.sql("select string_agg(what, ',') from hold");
+    wait_until("its process is named no more", || left() == "process");
+    server.stop_at_once();
+    drop(news);
+    let ended = again.ended();
+    assert_eq!(ended.code, Some(1), "{ended:?}");
+    assert!(!is_alive(program), "its guardian has ended it");
+    b.signal("KILL");
+    drop((a.ended(), b.ended()));
 }
