@@ -9,15 +9,13 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, SystemTime};
 
 use axum::http::StatusCode;
-use quell::{CancelRequest, RunFilter, RunId, RunRef};
-use quell_http::{LookupError, Principal, RunView, View, Wait};
+use quell::{CancelRequest, RunRef};
+use quell_http::{Principal, View};
 use tokio::time::sleep;
 
 use crate::app::App;
-use crate::app::elsewhere::of_thread;
 use crate::options::CONTRACT;
 use crate::threads::Thread;
-use crate::wire::asked::Asked;
 use crate::wire::exact::Keys;
 use crate::wire::refusal::Refusal;
 use uuid::Uuid;
@@ -32,7 +30,7 @@ impl App {
     pub(crate) async fn delete_thread(&self, view: &View, id: Uuid) -> Result<(), Refusal> {
         let thread = self.thread_anywhere(view, id).await?;
         let thread = thread.ok_or_else(|| Refusal::no_thread(id))?;
-        let live = self.live_of(view, id).await?;
+        let live = self.live_of(view, &self.buried(&thread)).await?;
         if let Some(run) = live.iter().find(|run| !view.may_stop(*run)) {
             return Err(Refusal::forbidden(view.lack_to_stop(run)));
         }
@@ -87,6 +85,14 @@ impl App {
     }
 
     async fn bury(&self, view: &View, thread: &Arc<Thread>) -> Result<(), Refusal> {
+        let (app, view, thread) = (self.clone(), view.clone(), Arc::clone(thread));
+        // It goes on although the caller has gone.
+        let buried = tokio::spawn(async move { app.bury_now(&view, &thread).await });
+        buried.await.map_err(|_| Refusal::internal())?
+    }
+
+    async fn bury_now(&self, view: &View, thread: &Arc<Thread>) -> Result<(), Refusal> {
+        let buried = self.buried(thread);
         {
             // Whoever makes a run in it has made it, or finds that it is gone.
             let _no_run = thread.creating.lock().await;
@@ -94,13 +100,14 @@ impl App {
             if !self.store_end(thread).await? {
                 return Err(Refusal::no_thread(thread.id));
             }
+            if buried.is_recorded {
+                self.hidden().bury(buried.id, buried.owner.as_deref());
+            }
             self.threads().remove(thread);
-            self.hide_runs_of(thread.id);
+            self.hide_runs_of(&buried);
         }
-        let (app, view, thread) = (self.clone(), view.clone(), Arc::clone(thread));
-        // It goes on although the caller has gone.
-        let cleared = tokio::spawn(async move { app.clear(&view, thread.id).await });
-        cleared.await.map_err(|_| Refusal::internal())
+        self.clear(view, &buried).await;
+        Ok(())
     }
 
     /// Stores that a thread is deleted. False if that has been stored before.
@@ -120,99 +127,6 @@ impl App {
         }
         let text = "The thread is being changed; ask again";
         Err(Refusal::new(StatusCode::SERVICE_UNAVAILABLE, text))
-    }
-
-    /// Hides the runs of a thread that are in memory: its id may be used again at once.
-    fn hide_runs_of(&self, thread: Uuid) {
-        let runs = self.engine().runs(&of_thread(thread).roots());
-        let own = runs.iter().filter(|run| Asked::of(&(*run).into()).is_some());
-        self.hidden().hide(own.map(RunRef::id));
-    }
-
-    /// Stops the runs of a thread that is deleted, and forgets them, and the thread.
-    async fn clear(&self, view: &View, id: Uuid) {
-        let live = self.live_of(&self.all(), id).await.unwrap_or_default();
-        let ids: Vec<_> = live.iter().map(RunView::id).collect();
-        self.hidden().hide(ids.iter().copied());
-        let why = format!("deletion requested via DELETE /threads/{id}");
-        let request = CancelRequest::because(why).rollback();
-        view.cancel_all(&live, request, Wait::terminal()).await;
-        for run in live.iter().filter_map(RunView::live) {
-            run.ended().await;
-        }
-        drop(live);
-        let (app, mut pause) = (self.weak(), PAUSES.0);
-        while pause < PAUSES.1 {
-            if self.forget_all(id, &ids).await {
-                return;
-            }
-            sleep(pause).await;
-            pause *= 2;
-        }
-        // What executes still, here or elsewhere, ends some time.
-        drop(tokio::spawn(async move {
-            while let Some(app) = app.upgrade() {
-                if app.forget_all(id, &ids).await {
-                    return;
-                }
-                drop(app);
-                sleep(pause).await;
-                pause = (pause * 2).min(PAUSES.2);
-            }
-        }));
-    }
-
-    /// Forgets the runs of a thread of which nothing executes, and the thread if that are all;
-    /// tells whether it did.
-    async fn forget_all(&self, id: Uuid, stopped: &[RunId]) -> bool {
-        let Ok(is_all) = self.forget_runs(id).await else { return false };
-        if is_all {
-            self.hidden().release(stopped.iter().copied());
-        }
-        is_all && self.forget_records(id).await
-    }
-
-    /// Forgets the runs of a thread of which nothing executes. Tells whether none is left.
-    ///
-    /// # Errors
-    ///
-    /// Fails if the store cannot be read.
-    async fn forget_runs(&self, id: Uuid) -> Result<bool, LookupError> {
-        let (all, mut next, mut is_all) = (self.all(), None, true);
-        loop {
-            let page = all.list_with_inputs(of_thread(id), PAGE, next, is_own).await?;
-            for run in page.runs {
-                let is_gone = if let Some(run) = run.live() {
-                    all.forget(run)
-                } else {
-                    // Of what another node has ended, that one knows whether it executes.
-                    let forgotten = self.engine().forget_stored(run.id()).await;
-                    forgotten.is_ok() || !self.is_stored(run.id()).await?
-                };
-                if is_gone {
-                    self.hidden().release([run.id()]);
-                }
-                is_all &= is_gone;
-            }
-            next = page.next;
-            if next.is_none() {
-                return Ok(is_all);
-            }
-        }
-    }
-
-    /// Lists the live runs of a thread, on whatever node.
-    pub(super) async fn live_of(&self, view: &View, id: Uuid) -> Result<Vec<RunView>, Refusal> {
-        let (mut live, mut next) = (Vec::new(), None);
-        loop {
-            let filter: RunFilter = of_thread(id).live();
-            let page = view.list_with_inputs(filter, PAGE, next, is_own).await?;
-            live.extend(page.runs);
-            next = page.next;
-            if next.is_none() {
-                return Ok(live);
-            }
-        }
     }
 
     /// Takes a run back that was made in a thread that is deleted.
@@ -235,21 +149,8 @@ impl App {
     }
 }
 
-/// Tells whether a run was made by this contract: another one may use the same session.
-fn is_own(run: &RunView) -> bool {
-    Asked::of(run).is_some()
-}
-
 /// How often another node may come first.
 pub(super) const TRIES: usize = 8;
-
-/// Runs of a thread that are read at once.
-const PAGE: usize = 100;
-
-/// The pauses between two looks at what is left of a thread that is deleted: the first one, the
-/// one from which on nobody waits, and the longest one.
-pub(super) const PAUSES: (Duration, Duration, Duration) =
-    (Duration::from_millis(5), Duration::from_millis(640), Duration::from_mins(1));
 
 /// The longest sleep before a thread is looked at whose time is not over, and the pause before one
 /// is looked at again that was busy.

@@ -1,5 +1,7 @@
 //! [`App::delete_run`]: deletes a run (contract, section 6).
 
+use std::sync::atomic::Ordering;
+
 use futures::{FutureExt as _, StreamExt as _, TryStreamExt as _, stream};
 use quell::{CancelRequest, RunId, RunRef};
 use quell_http::{LookupError, RunView, View, Wait};
@@ -7,7 +9,7 @@ use tokio::time::sleep;
 use uuid::Uuid;
 
 use crate::app::App;
-use crate::app::bury::PAUSES;
+use crate::app::clear::PAUSES;
 use crate::app::find::Located;
 use crate::threads::Thread;
 use crate::wire::refusal::Refusal;
@@ -118,7 +120,17 @@ impl App {
         if let Some(run) = self.engine().get(RunId::from_uuid(run)).filter(|_| self.is_node()) {
             self.forget_deleted(&run).await?;
         }
-        Ok(self.find(view, thread, run))
+        let found = self.find(view, thread, run);
+        if let Some(Located::Kept(found)) = &found
+            && let Some(of) = &found.thread
+        {
+            let is_over = self.is_node() && found.run.status().is_terminal();
+            let may_be_deleted = is_over || !of.is_temporary && !of.is_whole.load(Ordering::SeqCst);
+            if may_be_deleted && self.is_of_deleted(&(&found.run).into()).await? {
+                return Ok(None);
+            }
+        }
+        Ok(found)
     }
 
     /// Forgets a run in memory that has left the store: another node has deleted it.

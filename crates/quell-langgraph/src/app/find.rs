@@ -81,6 +81,9 @@ impl App {
             return None;
         }
         let session = Uuid::try_parse(session).ok()?;
+        if self.is_cleared_here(session, run.owner()) {
+            return None;
+        }
         let thread = self.threads().get(session);
         let tracked = thread.as_ref().and_then(|thread| thread.find(run.id()));
         let Some((thread, tracked)) = thread.zip(tracked) else {

@@ -5,6 +5,7 @@ mod base;
 mod bury;
 mod change;
 mod charge;
+mod clear;
 mod create;
 mod delete;
 mod elsewhere;

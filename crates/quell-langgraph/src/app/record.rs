@@ -12,7 +12,7 @@ use std::time::SystemTime;
 use axum::http::StatusCode;
 use quell::store::{Page, RunRecord};
 use quell::{Engine, RunFilter, RunId, RunSpec, SubmitError};
-use quell_http::{LookupError, Principal, RECORD, RunView, View};
+use quell_http::{LookupError, RECORD, RunView, View};
 use tokio::runtime::Handle;
 use uuid::Uuid;
 
@@ -20,7 +20,6 @@ use crate::app::App;
 use crate::app::elsewhere::of_thread;
 use crate::app::find::owns;
 use crate::app::stored::is_taken_back;
-use crate::options::CONTRACT;
 use crate::threads::{Card, Full, Thread};
 use crate::wire::asked::Asked;
 use crate::wire::exact::{Keys, written};
@@ -31,8 +30,8 @@ use crate::wire::search::{Meant, Work};
 /// A thread as the store has it.
 #[derive(Debug)]
 pub(super) struct Recorded {
-    owner: Option<Arc<str>>,
-    made_at: SystemTime,
+    pub(super) owner: Option<Arc<str>>,
+    pub(super) made_at: SystemTime,
     pub(super) card: Card,
     /// What the values take with which it was made.
     values_bytes: usize,
@@ -108,6 +107,9 @@ impl App {
         if let Some(owner) = thread.owner.as_deref() {
             spec = spec.label(OF_OWNER, owner).owner(owner);
         }
+        if is_deleted {
+            spec = spec.label(DELETED, NAME);
+        }
         let base = card.base.as_deref().filter(|_| card.nr == 0);
         let at = (thread.made_at(), card.changed_at);
         Noted::new(card.nr, card.ttl.clone(), at, is_deleted).write(spec, base)
@@ -148,6 +150,10 @@ impl App {
     pub(super) async fn forget_records(&self, thread: Uuid) -> bool {
         let Ok(mut records) = self.records_of(thread).await else { return false };
         records.sort_by_key(|(noted, _)| noted.nr);
+        // Another node may have done so, and somebody has made it anew.
+        if !records.last().is_some_and(|(noted, _)| noted.is_deleted) {
+            return true;
+        }
         for (_, record) in records {
             if !forget(self.engine(), record.accepted.run).await {
                 return false;
@@ -163,8 +169,19 @@ impl App {
         if self.recorded(id).await?.is_some() {
             return Ok(true);
         }
-        let all = self.service().view(CONTRACT, Principal::anonymous().admin());
-        Ok(self.newest_of(&all, id).await?.is_some())
+        // Also that of a stateless run is its owner's.
+        let is_run = |run: &RunView| !is_taken_back(run) && Asked::of(run).is_some();
+        let page = self.all().list_with_inputs(of_thread(id), 1, None, is_run).await?;
+        Ok(!page.runs.is_empty())
+    }
+
+    /// Tells whether a thread is deleted, and what it had is about to leave.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the store cannot be read.
+    pub(crate) async fn is_deleted(&self, id: Uuid) -> Result<bool, Refusal> {
+        Ok(self.has_records() && self.recorded(id).await?.is_some_and(|it| it.is_deleted))
     }
 
     /// Tells whether a thread of which this node knows that it was stored is gone: another node has
@@ -233,7 +250,7 @@ impl App {
         }
     }
 
-    /// Reads what is stored of a thread itself.
+    /// Reads what is stored of a thread itself, and goes on with its deletion if it is deleted.
     ///
     /// # Errors
     ///
@@ -255,7 +272,9 @@ impl App {
         let values_bytes = base.map_or(0, |base| base.len());
         let (made_at, is_deleted) = (noted.made_at(), noted.is_deleted);
         let owner = accepted.owner;
-        Ok(Some(Recorded { owner, made_at, card, values_bytes, is_deleted, has_first }))
+        let found = Recorded { owner, made_at, card, values_bytes, is_deleted, has_first };
+        self.go_on_clearing(id, &found);
+        Ok(Some(found))
     }
 
     async fn records_of(&self, id: Uuid) -> Result<Vec<(Noted, RunRecord)>, Refusal> {
@@ -359,11 +378,14 @@ fn record_of(thread: Uuid, nr: u32) -> RunId {
 }
 
 /// The name of the step that is the record of a thread. The label [`RECORD`] names the thread.
-const NAME: &str = "thread";
+pub(super) const NAME: &str = "thread";
 
 /// The labels by which all records are found, and those of an owner.
 const KIND: &str = "langgraph.record";
 const OF_OWNER: &str = "langgraph.owner";
+
+/// The label by which those are found that say that their thread is deleted.
+pub(super) const DELETED: &str = "langgraph.deleted";
 
 /// The ids of such records.
 const RECORDS: Uuid = Uuid::from_u128(0x7175_656c_6c2d_7468_7265_6164_732d_7265);

@@ -24,6 +24,7 @@ impl App {
         for thread in threads {
             self.hold_values(&thread);
         }
+        self.clear_left();
     }
 
     /// Takes in the runs that the engine has taken over since from nodes that are gone. Every
@@ -42,6 +43,7 @@ impl App {
         for thread in threads {
             self.hold_values(&thread);
         }
+        self.clear_left();
     }
 
     /// Adds runs to their threads. Yields the threads, each once.

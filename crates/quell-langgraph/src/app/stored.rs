@@ -51,7 +51,11 @@ impl App {
         let found = view.find_by_id(RunId::from_uuid(run)).await?;
         let found = found.filter(|run| run.live().is_none());
         let found = found.and_then(|run| self.stored(view, run));
-        Ok(found.filter(|found| thread.is_none_or(|thread| found.is_of(thread))))
+        let found = found.filter(|found| thread.is_none_or(|thread| found.is_of(thread)));
+        match found {
+            Some(found) if self.is_of_deleted(&found.run).await? => Ok(None),
+            found => Ok(found),
+        }
     }
 
     /// Lists the newest runs of a thread that are in the store, which the thread in memory has not,
@@ -123,6 +127,9 @@ impl App {
             return None;
         }
         let session = Uuid::try_parse(run.label(SESSION)?).ok()?;
+        if self.is_cleared_here(session, run.owner()) {
+            return None;
+        }
         let within = self.within(session, view.component_of(&run));
         let tracked = Arc::new(Tracked::of(&run, within));
         Some(StoredRun { run, tracked })

@@ -12,6 +12,7 @@ use uuid::Uuid;
 
 use crate::app::App;
 use crate::app::create::{CreateRequest, Created};
+use crate::threads::Thread;
 use crate::wire::create::Create;
 use crate::wire::exact::{Keys, written};
 use crate::wire::refusal::Refusal;
@@ -32,7 +33,7 @@ impl App {
         from: Option<Uuid>,
     ) -> Result<Uuid, Refusal> {
         let thread = self.thread_anywhere(view, id).await?.ok_or_else(|| Refusal::no_thread(id))?;
-        self.check_idle(view, id).await?;
+        self.check_idle(view, &thread).await?;
         if let Some(from) = from {
             let last = self.state(view, &thread, None).await?;
             if last.is_none_or(|(parts, _)| parts.id != from) {
@@ -59,7 +60,7 @@ impl App {
         };
         let created = match self.create(view, request).await {
             Err(refusal) if refusal == Refusal::busy() => {
-                self.check_idle(view, id).await?;
+                self.check_idle(view, &thread).await?;
                 return Err(refusal);
             }
             created => created?,
@@ -74,13 +75,13 @@ impl App {
     }
 
     /// Refuses to change a thread of which a run is live.
-    async fn check_idle(&self, view: &View, id: Uuid) -> Result<(), Refusal> {
-        let live = self.live_of(view, id).await?;
+    async fn check_idle(&self, view: &View, thread: &Thread) -> Result<(), Refusal> {
+        let live = self.live_of(view, &self.buried(thread)).await?;
         if live.is_empty() {
             return Ok(());
         }
         let ids: Vec<_> = live.iter().map(|run| run.id().to_string()).collect();
-        let text = format!("Thread {id} has in-flight runs: {}", ids.join(", "));
+        let text = format!("Thread {} has in-flight runs: {}", thread.id, ids.join(", "));
         Err(Refusal::new(StatusCode::CONFLICT, text))
     }
 }

@@ -54,6 +54,9 @@ pub(super) async fn list(
     let select: Vec<String> = select.collect();
     check_keys(&select)?;
     let thread = app.thread_anywhere(&view, id).await?;
+    if thread.is_none() && app.is_deleted(id).await? {
+        return Err(Refusal::no_thread(id));
+    }
     if let Some(thread) = thread.as_ref().filter(|_| app.is_node()) {
         app.forget_deleted_of(thread).await?;
     }
