@@ -28,8 +28,7 @@ impl App {
     /// Fails if there is none, if the caller may not stop one of its runs, and if the store cannot
     /// be read or does not take it: then nothing has changed.
     pub(crate) async fn delete_thread(&self, view: &View, id: Uuid) -> Result<(), Refusal> {
-        let thread = self.thread_anywhere(view, id).await?;
-        let thread = thread.ok_or_else(|| Refusal::no_thread(id))?;
+        let thread = self.thread_of(view, id).await?;
         let live = self.live_of(view, &self.buried(&thread)).await?;
         if let Some(run) = live.iter().find(|run| !view.may_stop(*run)) {
             return Err(Refusal::forbidden(view.lack_to_stop(run)));

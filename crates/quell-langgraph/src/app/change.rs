@@ -32,8 +32,7 @@ impl App {
         ttl: Option<&Ttl>,
     ) -> Result<Arc<Thread>, Refusal> {
         for _ in 0..TRIES {
-            let thread = self.thread_anywhere(view, id).await?;
-            let thread = thread.ok_or_else(|| Refusal::no_thread(id))?;
+            let thread = self.thread_of(view, id).await?;
             let _one_at_a_time = thread.changing.lock().await;
             let before = thread.card();
             let card = before.changed(metadata.clone(), ttl.cloned(), SystemTime::now());
@@ -86,7 +85,7 @@ impl App {
     ///
     /// Fails if there is none, or no room for another one.
     pub(crate) async fn copy_thread(&self, view: &View, id: Uuid) -> Result<Arc<Thread>, Refusal> {
-        let of = self.thread_anywhere(view, id).await?.ok_or_else(|| Refusal::no_thread(id))?;
+        let of = self.thread_of(view, id).await?;
         let (metadata, values, bytes) = of.to_copy();
         let charge = self.charge(view.principal().owner(), written_bytes(&metadata))?;
         let card = Card { base: values, ..Card::new(&metadata) };

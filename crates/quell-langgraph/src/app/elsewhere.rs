@@ -67,6 +67,15 @@ impl App {
         self.engine().has_store() && !thread.is_temporary && (self.is_node() || !is_whole)
     }
 
+    /// As [`App::thread_anywhere`], of one that is to be there.
+    ///
+    /// # Errors
+    ///
+    /// As that, and if there is none.
+    pub(crate) async fn thread_of(&self, view: &View, id: Uuid) -> Result<Arc<Thread>, Refusal> {
+        self.thread_anywhere(view, id).await?.ok_or_else(|| Refusal::no_thread(id))
+    }
+
     /// As [`App::thread_anywhere`], as it is in memory if it is there.
     ///
     /// # Errors

@@ -32,7 +32,7 @@ impl App {
         values: &Payload,
         from: Option<Uuid>,
     ) -> Result<Uuid, Refusal> {
-        let thread = self.thread_anywhere(view, id).await?.ok_or_else(|| Refusal::no_thread(id))?;
+        let thread = self.thread_of(view, id).await?;
         self.check_idle(view, &thread).await?;
         if let Some(from) = from {
             let last = self.state(view, &thread, None).await?;

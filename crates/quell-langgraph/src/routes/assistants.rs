@@ -12,7 +12,7 @@ use crate::app::App;
 use crate::routes::body::{Read, read_json};
 use crate::routes::caller::Caller;
 use crate::routes::path::AssistantPath;
-use crate::routes::response::{json, set};
+use crate::routes::response::{json, set_page};
 use crate::wire::create::{object, typed};
 use crate::wire::exact::Keys;
 use crate::wire::refusal::Refusal;
@@ -38,10 +38,7 @@ pub(super) async fn search(
     let page: Vec<_> = rows.into_iter().skip(offset).take(limit).collect();
     let next = offset.saturating_add(page.len());
     let mut response = json(&Value::Array(page));
-    set(response.headers_mut(), "x-pagination-total", &total.to_string());
-    if next < total {
-        set(response.headers_mut(), "x-pagination-next", &next.to_string());
-    }
+    set_page(&mut response, next, total);
     Ok(response)
 }
 

@@ -14,6 +14,15 @@ pub(super) fn set(headers: &mut HeaderMap, name: &'static str, text: &str) {
     }
 }
 
+/// Says how many rows there are in all, and where the next page begins if there is one.
+pub(super) fn set_page(response: &mut Response, next: usize, total: usize) {
+    let headers = response.headers_mut();
+    set(headers, "x-pagination-total", &total.to_string());
+    if next < total {
+        set(headers, "x-pagination-next", &next.to_string());
+    }
+}
+
 /// Answers JSON that may be large: it is made and written away from the threads of HTTP.
 pub(super) async fn rendered<T: Serialize>(
     view: &View,

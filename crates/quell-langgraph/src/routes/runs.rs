@@ -49,9 +49,7 @@ pub(super) async fn list(
     query: Pairs,
 ) -> Result<Response, Refusal> {
     let (limit, offset) = (query.count("limit", 10)?, query.count("offset", 0)?);
-    let select =
-        query.all("select").flat_map(|keys| keys.split(',')).map(|key| key.trim().to_owned());
-    let select: Vec<String> = select.collect();
+    let select: Vec<String> = query.names("select").map(str::to_owned).collect();
     check_keys(&select)?;
     let thread = app.thread_anywhere(&view, id).await?;
     if thread.is_none() && app.is_deleted(id).await? {

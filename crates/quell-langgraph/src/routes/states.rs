@@ -1,7 +1,5 @@
 //! The states of threads: read, listed and changed (contract, section 4).
 
-use std::sync::Arc;
-
 use axum::body::Body;
 use axum::extract::State;
 use axum::http::HeaderMap;
@@ -16,7 +14,6 @@ use crate::routes::body::read_json;
 use crate::routes::caller::{Caller, Writer};
 use crate::routes::path::{CheckpointPath, ThreadPath};
 use crate::routes::response::{json as respond, rendered};
-use crate::threads::Thread;
 use crate::values::bytes_of;
 use crate::wire::create::{given, object, typed};
 use crate::wire::exact::{Keys, null};
@@ -30,7 +27,7 @@ pub(super) async fn last(
     Caller(view): Caller,
     ThreadPath(id): ThreadPath,
 ) -> Result<Response, Refusal> {
-    let thread = found(&app, &view, id).await?;
+    let thread = app.thread_of(&view, id).await?;
     match app.state(&view, &thread, None).await? {
         Some(state) => answer(&view, state).await,
         None => Ok(respond(&no_state())),
@@ -67,7 +64,7 @@ async fn named(
     id: Uuid,
     wanted: Option<Uuid>,
 ) -> Result<Response, Refusal> {
-    let thread = found(app, view, id).await?;
+    let thread = app.thread_of(view, id).await?;
     let state = app.state(view, &thread, wanted).await?;
     answer(view, state.ok_or_else(Refusal::not_found)?).await
 }
@@ -129,7 +126,7 @@ async fn history(
     which: (usize, Option<Uuid>),
     metadata: Keys,
 ) -> Result<Response, Refusal> {
-    let thread = found(app, view, id).await?;
+    let thread = app.thread_of(view, id).await?;
     let mut work = Work::default();
     let is_meant = |keys: &Keys| work.has_all(keys, &metadata);
     let states = app.history(view, &thread, which, is_meant).await?;
@@ -155,10 +152,6 @@ fn named_in(keys: &Keys, key: &str) -> Result<Option<Uuid>, Refusal> {
     let of = if within.is_empty() { &checkpoint } else { &within };
     let id: Option<String> = typed(of, "checkpoint_id", "must be text")?;
     id.as_deref().map(checkpoint_id).transpose()
-}
-
-async fn found(app: &App, view: &View, id: Uuid) -> Result<Arc<Thread>, Refusal> {
-    app.thread_anywhere(view, id).await?.ok_or_else(|| Refusal::no_thread(id))
 }
 
 async fn answer(view: &View, state: History) -> Result<Response, Refusal> {

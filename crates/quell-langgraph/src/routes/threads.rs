@@ -15,7 +15,7 @@ use crate::app::App;
 use crate::routes::body::read_json;
 use crate::routes::caller::{Caller, Writer};
 use crate::routes::path::ThreadPath;
-use crate::routes::response::{json, rendered, set};
+use crate::routes::response::{json, rendered, set_page};
 use crate::threads::{Card, Thread};
 use crate::wire::create::{choice, given, object};
 use crate::wire::exact::{Keys, written};
@@ -72,9 +72,8 @@ pub(super) async fn read(
     ThreadPath(id): ThreadPath,
     query: Pairs,
 ) -> Result<Response, Refusal> {
-    let thread = app.thread_anywhere(&view, id).await?.ok_or_else(|| Refusal::no_thread(id))?;
-    let has_ttl =
-        query.all("include").flat_map(|keys| keys.split(',')).any(|key| key.trim() == "ttl");
+    let thread = app.thread_of(&view, id).await?;
+    let has_ttl = query.names("include").any(|name| name == "ttl");
     let ttl = thread.card().ttl.filter(|_| has_ttl);
     rendered(&view, thread.weight(), move || {
         let row = thread.row(app.engine());
@@ -144,10 +143,7 @@ pub(super) async fn search(
         rows.collect::<Vec<_>>()
     })
     .await?;
-    set(response.headers_mut(), "x-pagination-total", &total.to_string());
-    if next < total {
-        set(response.headers_mut(), "x-pagination-next", &next.to_string());
-    }
+    set_page(&mut response, next, total);
     Ok(response)
 }
 

@@ -44,6 +44,11 @@ impl Pairs {
         self.0.iter().filter(move |(name, _)| name == key).map(|(_, value)| value.as_str())
     }
 
+    /// Yields every name of a key that lists names, with commas or one by one.
+    pub(crate) fn names<'a>(&'a self, key: &'a str) -> impl Iterator<Item = &'a str> {
+        self.all(key).flat_map(|names| names.split(',')).map(str::trim)
+    }
+
     /// Reads a boolean: `1`, `true` and `yes` are true, everything else is false.
     pub(crate) fn flag(&self, key: &str) -> bool {
         self.get(key).is_some_and(is_true)
