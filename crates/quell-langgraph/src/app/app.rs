@@ -10,6 +10,7 @@ use serde_json::Value;
 
 use crate::options::Options;
 use crate::threads::{Finals, Hidden, Threads, Tracked};
+use crate::webhooks::Webhooks;
 use crate::wire::failure;
 
 /// The adapter's state. Cheap to clone.
@@ -23,6 +24,7 @@ struct Inner {
     threads: Threads,
     finals: Finals,
     hidden: Hidden,
+    webhooks: Webhooks,
     since: SystemTime,
     /// How many runs the engine had taken in from other processes when those that it has were taken
     /// into their threads. The lock is held meanwhile, and comes before those of threads.
@@ -43,11 +45,13 @@ impl App {
     /// Makes the state of a service whose engine may have runs already.
     pub(crate) fn new(service: Service, options: Options) -> Self {
         let finals = Finals::new(service.limits_of());
+        let webhooks = Webhooks::new(&options, service.limits_of());
         let (threads, hidden) = (Threads::default(), Hidden::default());
         let (since, taken_in) = (SystemTime::now(), Mutex::new(0));
-        let inner = Inner { service, options, threads, finals, hidden, since, taken_in };
+        let inner = Inner { service, options, threads, finals, hidden, webhooks, since, taken_in };
         let app = Self(Arc::new(inner));
         app.recover();
+        app.send_left();
         app
     }
 
@@ -73,6 +77,10 @@ impl App {
 
     pub(crate) fn hidden(&self) -> &Hidden {
         &self.0.hidden
+    }
+
+    pub(crate) fn webhooks(&self) -> &Webhooks {
+        &self.0.webhooks
     }
 
     /// Yields it for a task that does not keep it.

@@ -169,6 +169,7 @@ impl App {
         }
         let start = self.start(create, thread, &tracked, start, takes_over);
         let start = once.iter().fold(start, |start, once| start.once(once.clone()));
+        let _owing = self.owe(&owner, create, &tracked).await?;
         if !thread.add(&tracked) {
             return Ok(None);
         }
@@ -231,6 +232,7 @@ impl App {
             is_resumable: create.is_resumable,
             is_temporary: thread.is_temporary,
             is_update: create.is_update,
+            has_webhook: create.webhook.is_some(),
             limit_ms: self.timeout(create).and_then(|time| time.as_millis().try_into().ok()),
             due_us: due.and_then(micros),
         }

@@ -20,6 +20,7 @@ impl App {
                 return app.follow(thread, tracked, run);
             }
             thread.remove(tracked.id);
+            app.owe_no_more(&tracked);
             if thread.is_temporary {
                 app.threads().remove_if_idle(app.engine(), &thread);
             }

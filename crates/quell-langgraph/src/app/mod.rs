@@ -20,6 +20,8 @@ mod search;
 mod stored;
 mod update;
 mod wait;
+mod webhook;
+mod webhook_left;
 
 pub(crate) use app::App;
 pub(crate) use create::{CreateRequest, Created};

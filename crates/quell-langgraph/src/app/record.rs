@@ -338,7 +338,7 @@ impl App {
 
 /// Forgets a record, in memory and in the store; tells whether it is gone. One that another node
 /// has just stored is not for a moment.
-async fn forget(engine: &Engine, id: RunId) -> bool {
+pub(super) async fn forget(engine: &Engine, id: RunId) -> bool {
     if let Some(record) = engine.get(id) {
         record.quiescent().await;
         return record.forget().is_ok();
@@ -348,7 +348,7 @@ async fn forget(engine: &Engine, id: RunId) -> bool {
 }
 
 /// Says why the record of a thread was not taken.
-fn refusal(error: &SubmitError) -> Refusal {
+pub(super) fn refusal(error: &SubmitError) -> Refusal {
     match error {
         SubmitError::LimitReached { what: LIVE_RUNS, .. }
         | SubmitError::ShareUsedUp { what: LIVE_RUNS, .. }

@@ -28,7 +28,7 @@ pub(super) async fn create(
     }
     // All are looked at before the first one is made.
     let asked: Result<Vec<_>, _> =
-        items.iter().enumerate().map(|(nth, item)| read(&view, nth, item)).collect();
+        items.iter().enumerate().map(|(nth, item)| read(&app, &view, nth, item)).collect();
     let mut made = Vec::new();
     for (nth, (create, item)) in asked?.into_iter().zip(&items).enumerate() {
         let (path, body) = (uri.path(), item.as_json().as_bytes());
@@ -49,12 +49,13 @@ pub(super) async fn create(
 }
 
 /// Reads one of them.
-fn read(view: &View, nth: usize, item: &Payload) -> Result<Create, Refusal> {
+fn read(app: &App, view: &View, nth: usize, item: &Payload) -> Result<Create, Refusal> {
     let named =
         |refusal: Refusal| Refusal::new(refusal.status, format!("{nth}.{}", refusal.detail));
     let keys: Keys =
         item.parse().map_err(|_| Refusal::invalid(format!("{nth}: must be an object")))?;
     let create = Create::read(&keys).map_err(named)?;
+    app.check_webhook(&create).map_err(named)?;
     graph_of(view, &create.assistant)?;
     if create.resume.is_some() {
         return Err(Refusal::new(StatusCode::BAD_REQUEST, NO_THREAD));

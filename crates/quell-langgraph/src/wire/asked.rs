@@ -31,6 +31,8 @@ pub(crate) struct Asked {
     pub(crate) is_temporary: bool,
     /// It is no run of the caller's, but a change of the values.
     pub(crate) is_update: bool,
+    /// Its end is told to the `webhook` of `kwargs`.
+    pub(crate) has_webhook: bool,
     pub(crate) limit_ms: Option<u64>,
     /// When it was to start, if later than it was asked for: microseconds since 1970.
     pub(crate) due_us: Option<u64>,
@@ -48,6 +50,8 @@ struct Facts {
     temporary: bool,
     #[serde(default)]
     update: bool,
+    #[serde(default)]
+    webhook: bool,
     limit_ms: Option<u64>,
     due_us: Option<u64>,
 }
@@ -65,6 +69,7 @@ impl Asked {
             is_resumable: false,
             is_temporary: false,
             is_update: false,
+            has_webhook: false,
             limit_ms: None,
             due_us: None,
         }
@@ -87,6 +92,7 @@ impl Asked {
             is_resumable: facts.resumable,
             is_temporary: facts.temporary,
             is_update: facts.update,
+            has_webhook: facts.webhook,
             limit_ms: facts.limit_ms,
             due_us: facts.due_us,
         })
@@ -102,6 +108,7 @@ impl Asked {
             resumable: self.is_resumable,
             temporary: self.is_temporary,
             update: self.is_update,
+            webhook: self.has_webhook,
             limit_ms: self.limit_ms,
             due_us: self.due_us,
         };

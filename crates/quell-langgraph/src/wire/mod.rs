@@ -1,11 +1,13 @@
 //! What is on the wire: pure functions, by direction.
 
+pub(crate) mod address;
 pub(crate) mod asked;
 pub(crate) mod cancel;
 pub(crate) mod create;
 pub(crate) mod event_id;
 pub(crate) mod exact;
 pub(crate) mod failure;
+pub(crate) mod hosts;
 pub(crate) mod interrupt;
 pub(crate) mod message;
 pub(crate) mod modes;
@@ -17,3 +19,4 @@ pub(crate) mod search;
 pub(crate) mod state;
 pub(crate) mod status;
 pub(crate) mod ttl;
+pub(crate) mod webhook;
