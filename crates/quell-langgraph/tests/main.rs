@@ -37,6 +37,7 @@ mod strategies;
 mod support;
 mod talk;
 mod threads;
+mod threads_pruned;
 mod threads_stored;
 mod traces;
 mod under_way;

@@ -6,6 +6,7 @@ pub(crate) mod cancel;
 pub(crate) mod create;
 pub(crate) mod event_id;
 pub(crate) mod exact;
+pub(crate) mod extract;
 pub(crate) mod failure;
 pub(crate) mod hosts;
 pub(crate) mod interrupt;
