@@ -20,7 +20,7 @@ use crate::support::{
 };
 
 /// Take-overs of which each meets some hundred repeats.
-const ROUNDS: usize = 60;
+const ROUNDS: usize = 16;
 
 fn engine(nodes: &Nodes, name: &str) -> Engine {
     Engine::with_config(EngineConfig::new().node(nodes.join(name)))
@@ -176,8 +176,11 @@ async fn i30_what_has_ended_with_a_forgotten_node_is_told_in_its_own_log_and_not
     lose(&node_a).await;
     b.take_over(fail).await.unwrap().unwrap();
     assert!(b.get(root).is_none(), "it has ended in the store");
-    let before = repeat(&node_b, &b, root).await;
+    node_b.set(Fault::Slow);
     assert!(nodes.forget("a"));
+    // It is being read what is to be told.
+    tokio::time::sleep(ms(5)).await;
+    let before = repeat(&node_b, &b, root).await;
     quiesces(&nodes, root).await;
     assert_eq!(before.accepted().await, Err(SubmitError::IdInUse(root)));
     let told = told(&nodes, root).await;

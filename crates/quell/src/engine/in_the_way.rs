@@ -31,8 +31,8 @@ impl Engine {
         (!run.node().is_undecided() || run.accepted().await.is_ok()).then_some(run)
     }
 
-    /// Takes a root in that does not end, when nothing is in its way: nothing gets there any more
-    /// before it has its id and its key. Yields none if it ends.
+    /// Takes a root in that does not end, when nothing is in its way any more. Nothing gets there
+    /// from now on: who submits with its id or its key is refused. Yields none if it ends.
     ///
     /// # Errors
     ///
@@ -46,16 +46,9 @@ impl Engine {
         let accepted = &root.accepted;
         let key = accepted.key.as_ref().map(IdempotencyKey::of_store);
         let claim = Root { id: root.run(), owner: accepted.owner.clone(), key };
-        loop {
-            let comes = self.shared().coming.begin(claim.clone());
-            let Some(run) = self.in_the_way(&claim) else {
-                return Ok(match fate {
-                    Fate::Ends => None,
-                    Fate::GoesOn(how) => Some(self.go_on(root, last_seq, (how, left))),
-                    Fate::StaysPaused(how) => Some(self.stay_paused(root, last_seq, (how, left))),
-                });
-            };
-            drop(comes);
+        // While this waits, too: repeats that come one behind the other would hold it up for good.
+        let _comes = self.shared().coming.begin(claim.clone());
+        while let Some(run) = self.in_the_way(&claim) {
             // What it had is free before it is told; that it was refused is what it was told.
             let _ = run.accepted().await;
             // What it has left is left out, by its id. The entries of the root come behind that.
@@ -63,6 +56,11 @@ impl Engine {
                 journal.caught_up().await?;
             }
         }
+        Ok(match fate {
+            Fate::Ends => None,
+            Fate::GoesOn(how) => Some(self.go_on(root, last_seq, (how, left))),
+            Fate::StaysPaused(how) => Some(self.stay_paused(root, last_seq, (how, left))),
+        })
     }
 
     fn in_the_way(&self, root: &Root) -> Option<RunRef> {

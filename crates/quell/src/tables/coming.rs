@@ -3,7 +3,8 @@
 //! Who takes a root in notes it here, and looks then whether a run has its id or its key. A submit
 //! asks here under the lock under which it claims the one or the other: that of the shard, or that
 //! of the keys. The look takes both. So either it finds the run, or the submit is refused here, as
-//! the store would refuse it: nothing gets between the look and the entry of the root.
+//! the store would refuse it: nothing gets between the look and the entry of the root, nor in the
+//! way while what the look has found is waited for.
 //!
 //! A submit is not to take a lock of the whole engine, and mostly nothing is taken in: it asks a
 //! count first, which is that of the roots. There is one for each call that takes roots in.
