@@ -45,7 +45,7 @@ pub struct NodeRecord {
     /// Trees in which something may execute still that an earlier process of its name had begun, or
     /// that it had begun itself before it was taken over from. A process of the name that is live
     /// ends the doubt when it [says](quell_core::cluster::Cluster::programs_before) that programs
-    /// have ended; [`PostgresAdmin::forget`](crate::PostgresAdmin::forget) does while there is none.
+    /// have ended; [`PostgresAdmin::forget`](crate::PostgresAdmin::forget) does while none is.
     pub in_doubt: u64,
 }
 
@@ -142,8 +142,8 @@ const NAMES: &str = r#"select name from node where name > coalesce($1::text, '')
     or $1 is null order by name limit $2"#;
 
 /// What a member has begun is known once it has been taken over from; members of the release before
-/// have said of a run alone that it was on a node. What was forgotten, or is known to have ended, is
-/// released within seconds.
+/// have said of a run alone that it was on a node. What was forgotten, or is known to have ended,
+/// is released within seconds.
 macro_rules! doubted {
     () => {
         r#"select coalesce(h.member, h.name) collate "C" as name, coalesce(r.root, r.id) as root
