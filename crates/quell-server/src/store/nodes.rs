@@ -127,9 +127,8 @@ fn line(node: &NodeRecord) -> String {
     };
     let process = node.process.as_deref().map_or_else(String::new, |words| format!("  {words}"));
     let process = printable(&process);
-    format!(
-        "{name:<20}  {connected:<13}  {lease:<24}  {live} live, {queued} queued{asked}{doubt}{process}"
-    )
+    let runs = format!("{live} live, {queued} queued{asked}{doubt}");
+    format!("{name:<20}  {connected:<13}  {lease:<24}  {runs}{process}")
 }
 
 fn to_json(node: &NodeRecord) -> Value {
@@ -165,11 +164,11 @@ one that is `drained` was shut down, and nothing that this process of it had beg
 more; of another one nobody knows. A line with a name and ` (drained)` is what a node that shut \
 down has given up. A server that is not one of several is `(alone)`.
 
-A run is in doubt if an earlier process of the node was lost, and may have left something of it that \
-executes still. Such runs are not quiescent. When the node is started again its process before is \
-known to be gone, and programs which that has left are in doubt until the new one finds that they \
-have ended, within some seconds. What is in doubt of a node that runs for longer nobody will know, \
-unless you do: shut the node down, `quell nodes forget NAME`, and start it again.
+A run is in doubt if an earlier process of the node was lost, and may have left something of it \
+that executes still. Such runs are not quiescent. When the node is started again its process \
+before is known to be gone, and programs which that has left are in doubt until the new one finds \
+that they have ended, within some seconds. What is in doubt of a node that runs for longer nobody \
+will know, unless you do: shut the node down, `quell nodes forget NAME`, and start it again.
 
 Behind them is each node whose lease is over and because of which runs are in doubt, `lost`: also \
 one that was `drained` since, of what an earlier process of it has left. It is there until it is \
