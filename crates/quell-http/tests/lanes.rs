@@ -180,7 +180,7 @@ async fn a_run_that_a_caller_does_not_see_is_neither_joined_nor_stopped() {
     let new = elsewhere.start(begin(&elsewhere, "hidden", OnBusy::CancelExisting)).await.unwrap();
     let cause = hidden.ended().await.cause.clone().unwrap();
     assert_eq!(
-        (cause.kind, cause.by),
+        (cause.kind, cause.by.clone()),
         (CauseKind::Superseded, Some(new.run.id().to_string().into()))
     );
     soon("it ends", || new.run.status().is_terminal()).await;
