@@ -7,7 +7,8 @@
 //!
 //! # What is compatible
 //!
-//! - `GET /ok`, `/info`; assistants: search and get of the system assistant of every component.
+//! - `GET /ok`, `/info`; assistants: create, get, update, versions, delete, search, count, and the
+//!   drawing of a graph, beside the system assistant of every component.
 //! - Threads: create, get, update, delete, search, count, copy, with `if_exists` and `ttl`. Their
 //!   status is computed from their runs. A deleted one stops its runs, and leaves nothing behind.
 //! - States: what each run left, with its parent: get, list, and change of the last one.

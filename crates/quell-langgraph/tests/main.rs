@@ -9,6 +9,7 @@
 
 mod access;
 mod answers;
+mod assistants;
 mod buried;
 mod cancels;
 mod erased;

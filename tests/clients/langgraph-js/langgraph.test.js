@@ -104,6 +104,29 @@ test("a thread is made, run on and read", async () => {
   assert.equal((await client.assistants.get(assistant.assistant_id)).graph_id, GRAPHS.echo);
 });
 
+test("an assistant is made, changed, searched and deleted", async () => {
+  const name = `n-${crypto.randomUUID()}`;
+  const made = await client.assistants.create({ graphId: GRAPHS.echo, name, context: { a: 1 } });
+  const id = made.assistant_id;
+  assert.deepEqual([made.version, made.config], [1, { configurable: { a: 1 } }]);
+  const changed = await client.assistants.update(id, { metadata: { n: 2 } });
+  assert.deepEqual([changed.version, changed.metadata], [2, { n: 2 }]);
+  const versions = await client.assistants.getVersions(id);
+  assert.deepEqual(versions.map((row) => row.version), [2, 1]);
+  assert.deepEqual((await client.assistants.setLatest(id, 1)).metadata, {});
+  const found = await client.assistants.search({ name, select: ["assistant_id"], sortBy: "name" });
+  assert.deepEqual(found, [{ assistant_id: id }]);
+  assert.equal(await client.assistants.count({ name }), 1);
+  const { thread_id } = await client.threads.create();
+  const values = await client.runs.wait(thread_id, id, { input: { text: "x" } });
+  assert.deepEqual(values.log, ["echo:x"]);
+  assert.ok((await client.assistants.getGraph(id)).edges.length > 0);
+  assert.equal((await client.assistants.getSchemas(id)).graph_id, GRAPHS.echo);
+  assert.deepEqual(await client.assistants.getSubgraphs(id), {});
+  await client.assistants.delete(id);
+  await assert.rejects(client.assistants.get(id), /404|not found/);
+});
+
 test("a stream has its events in order and the run is over when it closes", async () => {
   const { thread_id } = await client.threads.create();
   const events = [];

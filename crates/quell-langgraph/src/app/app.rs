@@ -8,6 +8,7 @@ use quell::{Engine, RunRef, RunReport, RunStatus};
 use quell_http::{DisconnectGuard, Service, View};
 use serde_json::Value;
 
+use crate::app::shelf::Shelf;
 use crate::options::Options;
 use crate::threads::{Finals, Hidden, Threads, Tracked};
 use crate::wire::failure;
@@ -23,6 +24,7 @@ struct Inner {
     threads: Threads,
     finals: Finals,
     hidden: Hidden,
+    shelf: Shelf,
     since: SystemTime,
     /// How many runs the engine had taken in from other processes when those that it has were taken
     /// into their threads. The lock is held meanwhile, and comes before those of threads.
@@ -45,7 +47,8 @@ impl App {
         let finals = Finals::new(service.limits_of());
         let (threads, hidden) = (Threads::default(), Hidden::default());
         let (since, taken_in) = (SystemTime::now(), Mutex::new(0));
-        let inner = Inner { service, options, threads, finals, hidden, since, taken_in };
+        let shelf = Shelf::default();
+        let inner = Inner { service, options, threads, finals, hidden, shelf, since, taken_in };
         let app = Self(Arc::new(inner));
         app.recover();
         app
@@ -73,6 +76,10 @@ impl App {
 
     pub(crate) fn hidden(&self) -> &Hidden {
         &self.0.hidden
+    }
+
+    pub(super) fn shelf(&self) -> &Shelf {
+        &self.0.shelf
     }
 
     /// Yields it for a task that does not keep it.

@@ -13,7 +13,7 @@ use crate::options::Options;
 use crate::routes::create::{Answer, create};
 use crate::routes::path::{Stateless, ThreadPath};
 use crate::routes::{
-    assistants, batch, cancel, cors, join, metrics, runs, states, system, threads,
+    assistants, batch, cancel, cors, graphs, join, metrics, runs, states, system, threads,
 };
 use crate::wire::refusal::Refusal;
 
@@ -46,7 +46,18 @@ pub fn routes(service: Service, options: Options) -> Router {
         .route("/ok", get(system::ok))
         .route("/metrics", get(metrics::show))
         .route("/assistants/search", post(assistants::search))
-        .route("/assistants/{assistant}", get(assistants::read))
+        .route("/assistants/count", post(assistants::count))
+        .route("/assistants", post(assistants::create))
+        .route(
+            "/assistants/{assistant}",
+            get(assistants::read).patch(assistants::change).delete(assistants::delete),
+        )
+        .route("/assistants/{assistant}/versions", post(assistants::versions))
+        .route("/assistants/{assistant}/latest", post(assistants::latest))
+        .route("/assistants/{assistant}/graph", get(graphs::draw))
+        .route("/assistants/{assistant}/schemas", get(graphs::schemas))
+        .route("/assistants/{assistant}/subgraphs", get(graphs::subgraphs))
+        .route("/assistants/{assistant}/subgraphs/{name}", get(graphs::subgraph))
         .route("/threads", post(threads::create))
         .route("/threads/search", post(threads::search))
         .route("/threads/count", post(threads::count))
