@@ -119,8 +119,7 @@ async fn runs_of_an_assistant_get_what_it_has_with_what_they_were_asked_for_laid
     assert_eq!(run["assistant_id"], *id);
     let metadata = json!({"am": 1, "both": "r", "graph_id": "echo", "assistant_id": id});
     assert_eq!(run["metadata"], metadata);
-    let config =
-        json!({"tags": ["y"], "recursion_limit": 9, "configurable": {"a": 1, "b": 2}});
+    let config = json!({"tags": ["y"], "recursion_limit": 9, "configurable": {"a": 1, "b": 2}});
     assert_eq!(run["kwargs"]["config"], config);
     assert_eq!(run["kwargs"]["context"], json!({"a": 1, "b": 2}));
     let path = format!("/threads/{thread}/runs/{}", run["run_id"].as_str().unwrap());
@@ -199,7 +198,8 @@ async fn a_wrong_body_is_refused_with_the_key_that_is_wrong() {
     }
     let none = server.post(&latest, &json!({})).await.detail();
     assert_eq!(none, (422, "version: field required".into()));
-    let both = json!({"graph_id": "echo", "config": {"configurable": {"a": 1}}, "context": {"b": 1}});
+    let both =
+        json!({"graph_id": "echo", "config": {"configurable": {"a": 1}}, "context": {"b": 1}});
     assert_eq!(server.post("/assistants", &both).await.status, 400);
     let bad = server.post("/assistants", &json!({"graph_id": "echo", "assistant_id": "x"})).await;
     assert_eq!(bad.detail(), (422, "Invalid assistant ID: must be a UUID".into()));
@@ -330,7 +330,10 @@ async fn assistants_are_there_after_a_restart_and_what_was_deleted_is_not() {
 async fn of_changes_that_come_at_once_on_two_nodes_none_is_lost() {
     let (a, b) = two();
     let id = made(&a, json!({"graph_id": "echo"})).await;
-    assert_eq!(b.post("/assistants", &json!({"graph_id": "echo", "assistant_id": id})).await.status, 409);
+    assert_eq!(
+        b.post("/assistants", &json!({"graph_id": "echo", "assistant_id": id})).await.status,
+        409
+    );
     let changes = (0..10).map(|nr| {
         let server = if nr % 2 == 0 { &a } else { &b };
         patch(server, &id, json!({"metadata": {format!("k{nr}"): nr}}))

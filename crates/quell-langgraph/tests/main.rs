@@ -16,6 +16,7 @@ mod erased;
 mod errors;
 mod gaps;
 mod identity;
+mod items;
 mod memory;
 mod nodes;
 mod nodes_deleted;

@@ -127,6 +127,39 @@ test("an assistant is made, changed, searched and deleted", async () => {
   await assert.rejects(client.assistants.get(id), /404|not found/);
 });
 
+test("items of the store are put, found and deleted", async () => {
+  const [root, store] = [`r-${crypto.randomUUID()}`, client.store];
+  await store.putItem([root, "a"], "k", { n: 1 }, { index: false, ttl: 5 });
+  await store.putItem([root, "b"], "l", { n: 2 });
+  const item = await store.getItem([root, "a"], "k", { refreshTtl: false });
+  assert.deepEqual([item.namespace, item.key, item.value], [[root, "a"], "k", { n: 1 }]);
+  const { items } = await store.searchItems([root], { filter: { n: { $gt: 1 } }, query: "x" });
+  assert.deepEqual(items.map((item) => item.key), ["l"]);
+  const { namespaces } = await store.listNamespaces({ prefix: [root], maxDepth: 2 });
+  assert.deepEqual(namespaces, [[root, "a"], [root, "b"]]);
+  await store.deleteItem([root, "a"], "k");
+  await store.deleteItem([root, "b"], "l");
+  assert.deepEqual((await store.searchItems([root])).items, []);
+});
+
+test("a cron is made, changed, found and deleted", async () => {
+  const { thread_id } = await client.threads.create();
+  const made = { schedule: "0 9 * * *", timezone: "Europe/Berlin", input: { text: "x" } };
+  const cron = await client.crons.createForThread(thread_id, GRAPHS.echo, made);
+  assert.deepEqual([cron.thread_id, cron.timezone], [thread_id, "Europe/Berlin"]);
+  const id = cron.cron_id;
+  const off = await client.crons.update(id, { enabled: false, metadata: { n: 2 } });
+  assert.deepEqual([off.enabled, off.metadata], [false, { n: 2 }]);
+  const found = await client.crons.search({ threadId: thread_id, select: ["cron_id"] });
+  assert.deepEqual(found, [{ cron_id: id }]);
+  assert.equal(await client.crons.count({ threadId: thread_id }), 1);
+  const other = await client.crons.create(GRAPHS.echo, { schedule: "@daily", enabled: false });
+  assert.equal(other.on_run_completed, "delete");
+  await client.crons.delete(id);
+  await client.crons.delete(other.cron_id);
+  assert.equal(await client.crons.count({ threadId: thread_id }), 0);
+});
+
 test("a stream has its events in order and the run is over when it closes", async () => {
   const { thread_id } = await client.threads.create();
   const events = [];

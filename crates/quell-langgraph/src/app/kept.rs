@@ -9,6 +9,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use axum::http::StatusCode;
 use quell::store::{Page, RunRecord};
 use quell::{Payload, RunFilter, RunId, RunSpec, SubmitError};
 use quell_http::{LookupError, RECORD, View};
@@ -25,12 +26,14 @@ use crate::wire::refusal::Refusal;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Kind {
     Assistant,
+    Item,
 }
 
 impl Kind {
     const fn name(self) -> &'static str {
         match self {
             Self::Assistant => "assistant",
+            Self::Item => "item",
         }
     }
 }
@@ -116,7 +119,7 @@ impl App {
         if !self.has_records() {
             return Ok(self.shelf().list(kind, |_| true));
         }
-        self.kept_of(kind, RunFilter::new().label(KIND, kind.name())).await
+        self.kept_of(view, kind, RunFilter::new().label(KIND, kind.name())).await
     }
 
     /// As [`App::all_kept`], of the things that are the caller's alone.
@@ -130,21 +133,30 @@ impl App {
             return Ok(self.shelf().list(kind, |owner| owner == subject));
         }
         let filter = RunFilter::new().label(OF_OWNER, owned(kind, subject));
-        let mut own = self.kept_of(kind, filter).await?;
+        let mut own = self.kept_of(view, kind, filter).await?;
         own.retain(|it| it.owner.as_deref() == subject);
         Ok(own)
     }
 
-    async fn kept_of(&self, kind: Kind, filter: RunFilter) -> Result<Vec<Kept>, Refusal> {
+    async fn kept_of(
+        &self,
+        view: &View,
+        kind: Kind,
+        filter: RunFilter,
+    ) -> Result<Vec<Kept>, Refusal> {
         let (mut found, mut page) = (HashMap::<Uuid, Vec<_>>::new(), Page::first(PAGE));
+        let (mut bytes, mut room) = (0, None);
         loop {
             let read = self.engine().stored_runs(filter.clone(), page).await;
             let read = read.map_err(|_| LookupError::Unavailable)?;
             for record in read.items.into_iter().flatten() {
                 if let Some((id, noted)) = id_of(kind, &record).zip(noted_of(&record)) {
+                    bytes += record.accepted.input.as_ref().map_or(0, Payload::len);
                     found.entry(id).or_default().push((noted, record));
                 }
             }
+            // No more is read than may be under way.
+            drop(room.replace(view.room_now(bytes)?));
             match read.next {
                 Some(next) if found.len() < SHELF_MAX => page = page.after(next),
                 _ => break,
@@ -162,6 +174,10 @@ impl App {
     /// Fails if there is no room, and if the store cannot be read or does not take it: then nothing
     /// has changed.
     pub(crate) async fn keep(&self, kept: &Kept) -> Result<bool, Refusal> {
+        if kept.body.len() > KEPT_BYTES_MAX {
+            let text = format!("Too large: {KEPT_BYTES_MAX} bytes of one thing are kept");
+            return Err(Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, text));
+        }
         if !self.has_records() {
             let charge = self.charge(kept.owner.as_ref(), kept.body.len())?;
             return self.shelf().put(kept, charge);
@@ -339,4 +355,7 @@ const VERSION: u32 = 1;
 /// leave.
 const RECORDS_MAX: usize = 32;
 
-const PAGE: usize = 1_000;
+const PAGE: usize = 100;
+
+/// What one thing may take as text. Larger ones are refused.
+const KEPT_BYTES_MAX: usize = 1 << 20;

@@ -13,6 +13,7 @@ mod elsewhere;
 mod erase;
 mod find;
 mod history;
+mod items;
 mod kept;
 mod making;
 mod record;

@@ -15,6 +15,7 @@ mod response;
 mod router;
 mod runs;
 mod states;
+mod store;
 mod system;
 mod threads;
 

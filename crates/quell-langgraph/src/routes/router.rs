@@ -5,7 +5,7 @@ use axum::extract::Request;
 use axum::http::header::RETRY_AFTER;
 use axum::middleware::{Next, from_fn};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
+use axum::routing::{get, post, put};
 use quell_http::{BodyKinds, Problem, Service, catch_panics, guard_open};
 
 use crate::app::App;
@@ -13,7 +13,8 @@ use crate::options::Options;
 use crate::routes::create::{Answer, create};
 use crate::routes::path::{Stateless, ThreadPath};
 use crate::routes::{
-    assistants, batch, cancel, cors, graphs, join, metrics, runs, states, system, threads,
+    assistants, batch, cancel, cors, graphs, join, metrics, runs, states, store, system,
+    threads,
 };
 use crate::wire::refusal::Refusal;
 
@@ -58,6 +59,9 @@ pub fn routes(service: Service, options: Options) -> Router {
         .route("/assistants/{assistant}/schemas", get(graphs::schemas))
         .route("/assistants/{assistant}/subgraphs", get(graphs::subgraphs))
         .route("/assistants/{assistant}/subgraphs/{name}", get(graphs::subgraph))
+        .route("/store/items", put(store::put).get(store::read).delete(store::delete))
+        .route("/store/items/search", post(store::search))
+        .route("/store/namespaces", post(store::namespaces))
         .route("/threads", post(threads::create))
         .route("/threads/search", post(threads::search))
         .route("/threads/count", post(threads::count))

@@ -280,7 +280,7 @@ const BOTH: &str = "Cannot specify both configurable and context. Prefer setting
 
 /// Versions of one assistant that are kept, in number and in bytes.
 const VERSIONS_MAX: usize = 100;
-const VERSIONS_BYTES_MAX: usize = 1 << 20;
+const VERSIONS_BYTES_MAX: usize = 1 << 19;
 
 /// Counted up when the form changes so that this reader would misread it.
 const FORM: u32 = 1;

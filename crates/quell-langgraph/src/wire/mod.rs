@@ -9,6 +9,7 @@ pub(crate) mod event_id;
 pub(crate) mod exact;
 pub(crate) mod failure;
 pub(crate) mod interrupt;
+pub(crate) mod item;
 pub(crate) mod listing;
 pub(crate) mod message;
 pub(crate) mod modes;

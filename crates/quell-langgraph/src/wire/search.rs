@@ -169,9 +169,8 @@ pub(crate) struct Wanted(Vec<(String, (Payload, Option<Value>))>);
 
 impl Wanted {
     pub(crate) fn of(keys: &Keys) -> Self {
-        let read = |(key, value): (&String, &Payload)| {
-            (key.clone(), (value.clone(), value.parse().ok()))
-        };
+        let read =
+            |(key, value): (&String, &Payload)| (key.clone(), (value.clone(), value.parse().ok()));
         Self(keys.iter().map(read).collect())
     }
 
