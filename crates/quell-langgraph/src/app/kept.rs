@@ -27,6 +27,7 @@ use crate::wire::refusal::Refusal;
 pub(crate) enum Kind {
     Assistant,
     Item,
+    Cron,
 }
 
 impl Kind {
@@ -34,6 +35,7 @@ impl Kind {
         match self {
             Self::Assistant => "assistant",
             Self::Item => "item",
+            Self::Cron => "cron",
         }
     }
 }
