@@ -7,9 +7,13 @@
 //!
 //! # What is compatible
 //!
-//! - `GET /ok`, `/info`; assistants: search and get of the system assistant of every component.
+//! - `GET /ok`, `/info`; assistants: create, get, update, versions, delete, search, count, and the
+//!   drawing of a graph, beside the system assistant of every component.
 //! - Threads: create, get, update, delete, search, count, copy, with `if_exists` and `ttl`. Their
 //!   status is computed from their runs. A deleted one stops its runs, and leaves nothing behind.
+//! - The key-value store: put, get, delete and search items, list namespaces; no embedding.
+//! - Crons: create, get, update, delete, search, count. Each time makes one run, on however many
+//!   nodes.
 //! - States: what each run left, with its parent: get, list, and change of the last one.
 //! - Runs: create, stream, wait, join, join stream, get, list, cancel, delete; the stateless
 //!   create, batch, stream and wait; `/metrics`; `POST /runs/cancel` by status and by ids.
@@ -41,7 +45,7 @@
 //!   run that was queued behind another gets its own input only; what it shows is laid over what
 //!   the thread has.
 //! - A paused run goes on under its id when `command.resume` answers it; upstream makes a new run.
-//! - Crons, store, the event-stream protocol v2, A2A and MCP answer 404.
+//! - The event-stream protocol v2, A2A and MCP answer 404.
 //!
 //! # Who owns what
 //!

@@ -9,12 +9,15 @@
 
 mod access;
 mod answers;
+mod assistants;
 mod buried;
 mod cancels;
+mod crons;
 mod erased;
 mod errors;
 mod gaps;
 mod identity;
+mod items;
 mod memory;
 mod nodes;
 mod nodes_deleted;

@@ -1,5 +1,6 @@
 //! [`App`]: the state that the routes share.
 
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Weak};
 use std::time::SystemTime;
 
@@ -7,7 +8,9 @@ use parking_lot::Mutex;
 use quell::{Engine, RunRef, RunReport, RunStatus};
 use quell_http::{DisconnectGuard, Service, View};
 use serde_json::Value;
+use tokio::sync::Notify;
 
+use crate::app::shelf::Shelf;
 use crate::options::Options;
 use crate::threads::{Finals, Hidden, Threads, Tracked};
 use crate::wire::failure;
@@ -23,6 +26,10 @@ struct Inner {
     threads: Threads,
     finals: Finals,
     hidden: Hidden,
+    shelf: Shelf,
+    /// Somebody makes the runs of crons.
+    has_clockwork: AtomicBool,
+    cron_changed: Arc<Notify>,
     since: SystemTime,
     /// How many runs the engine had taken in from other processes when those that it has were taken
     /// into their threads. The lock is held meanwhile, and comes before those of threads.
@@ -45,9 +52,22 @@ impl App {
         let finals = Finals::new(service.limits_of());
         let (threads, hidden) = (Threads::default(), Hidden::default());
         let (since, taken_in) = (SystemTime::now(), Mutex::new(0));
-        let inner = Inner { service, options, threads, finals, hidden, since, taken_in };
+        let shelf = Shelf::default();
+        let inner = Inner {
+            service,
+            options,
+            threads,
+            finals,
+            hidden,
+            shelf,
+            has_clockwork: AtomicBool::new(false),
+            cron_changed: Arc::default(),
+            since,
+            taken_in,
+        };
         let app = Self(Arc::new(inner));
         app.recover();
+        app.run_crons();
         app
     }
 
@@ -73,6 +93,18 @@ impl App {
 
     pub(crate) fn hidden(&self) -> &Hidden {
         &self.0.hidden
+    }
+
+    pub(super) fn shelf(&self) -> &Shelf {
+        &self.0.shelf
+    }
+
+    pub(super) fn has_clockwork(&self) -> &AtomicBool {
+        &self.0.has_clockwork
+    }
+
+    pub(super) fn cron_changed(&self) -> &Arc<Notify> {
+        &self.0.cron_changed
     }
 
     /// Yields it for a task that does not keep it.

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use crate::app::App;
-use crate::app::find::{Found, graph_of};
+use crate::app::find::Found;
 use crate::app::making::{Adding, Fresh};
 use crate::app::stored::StoredRun;
 use crate::options::CONTRACT;
@@ -69,13 +69,17 @@ impl App {
     pub(crate) async fn create(
         &self,
         view: &View,
-        request: CreateRequest<'_>,
+        mut request: CreateRequest<'_>,
     ) -> Result<Created, Refusal> {
         if request.create.resume.is_some() && request.thread.is_none() {
             let text = "You must provide a thread_id when resuming.";
             return Err(Refusal::new(axum::http::StatusCode::BAD_REQUEST, text));
         }
-        let graph = graph_of(view, &request.create.assistant)?;
+        let (graph, assistant) = self.graph_of_run(view, &request.create.assistant).await?;
+        if let Some((id, assistant)) = assistant {
+            assistant.now().under(&mut request.create)?;
+            request.create.own_assistant = Some(id);
+        }
         loop {
             let (thread, is_new) = self.thread_for(view, &request).await?;
             let mut fresh = Fresh { app: self, thread: is_new.then(|| Arc::clone(&thread)) };
@@ -217,12 +221,14 @@ impl App {
 
     /// Yields what the run keeps of a request.
     fn asked(&self, create: &Create, graph: &Component, thread: &Thread) -> Asked {
-        let assistant = system_assistant(graph.id());
+        let own = create.own_assistant;
+        let assistant = own.unwrap_or_else(|| system_assistant(graph.id()));
         let mut kwargs = create.kwargs.clone();
         kwargs.insert("temporary".into(), json!(thread.is_temporary).into());
         let due = (!create.after.is_zero()).then(|| SystemTime::now() + create.after);
         Asked {
             metadata: run_metadata(create.metadata.clone(), graph.id(), assistant),
+            own_assistant: own,
             input: create.input.clone(),
             kwargs: written(&kwargs),
             strategy: create.strategy,

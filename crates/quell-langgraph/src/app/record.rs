@@ -90,15 +90,7 @@ impl App {
         is_deleted: bool,
     ) -> Result<bool, Refusal> {
         let id = record_of(thread.id, card.nr);
-        loop {
-            let spec = Self::spec_of(thread, card, is_deleted).id(id);
-            match self.engine().submit_durably(spec, async |_ctx| Ok(())).await {
-                Ok(_) => return Ok(true),
-                Err(SubmitError::IdInUse(_)) if self.forget_left(id).await? => {}
-                Err(SubmitError::IdInUse(_)) => return Ok(false),
-                Err(error) => return Err(refusal(&error)),
-            }
-        }
+        self.write_record(id, || Self::spec_of(thread, card, is_deleted)).await
     }
 
     fn spec_of(thread: &Thread, card: &Card, is_deleted: bool) -> RunSpec {
@@ -117,7 +109,7 @@ impl App {
 
     /// Forgets a record that is in memory still and has left the store, since another node has
     /// deleted its thread; tells whether it did.
-    async fn forget_left(&self, id: RunId) -> Result<bool, Refusal> {
+    pub(super) async fn forget_left(&self, id: RunId) -> Result<bool, Refusal> {
         let Some(record) = self.engine().get(id) else { return Ok(false) };
         // Another request of this node may make it just now: it is found when it is stored.
         if record.accepted().await.is_err() {
@@ -338,7 +330,7 @@ impl App {
 
 /// Forgets a record, in memory and in the store; tells whether it is gone. One that another node
 /// has just stored is not for a moment.
-async fn forget(engine: &Engine, id: RunId) -> bool {
+pub(super) async fn forget(engine: &Engine, id: RunId) -> bool {
     if let Some(record) = engine.get(id) {
         record.quiescent().await;
         return record.forget().is_ok();
@@ -347,8 +339,8 @@ async fn forget(engine: &Engine, id: RunId) -> bool {
     forgotten.is_ok() || engine.stored_run(id).await.is_ok_and(|record| record.is_none())
 }
 
-/// Says why the record of a thread was not taken.
-fn refusal(error: &SubmitError) -> Refusal {
+/// Says why a record was not taken.
+pub(super) fn refusal_of(error: &SubmitError) -> Refusal {
     match error {
         SubmitError::LimitReached { what: LIVE_RUNS, .. }
         | SubmitError::ShareUsedUp { what: LIVE_RUNS, .. }
@@ -363,7 +355,7 @@ fn refusal(error: &SubmitError) -> Refusal {
         SubmitError::ShuttingDown => {
             Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "Service Unavailable")
         }
-        _ => Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "The thread could not be stored"),
+        _ => Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "It could not be stored"),
     }
 }
 

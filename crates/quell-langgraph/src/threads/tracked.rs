@@ -56,7 +56,7 @@ impl Tracked {
     pub(crate) fn new(id: RunId, graph: &str, of: Within, asked: &Asked) -> Self {
         let about = About {
             thread: of.thread,
-            assistant: system_assistant(graph),
+            assistant: asked.own_assistant.unwrap_or_else(|| system_assistant(graph)),
             graph: graph.to_owned(),
             metadata: asked.metadata.clone(),
             input: asked.input.clone(),

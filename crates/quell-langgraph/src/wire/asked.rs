@@ -7,6 +7,7 @@ use quell::Payload;
 use quell_http::{RunView, Start};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
+use uuid::Uuid;
 
 use crate::wire::create::Strategy;
 use crate::wire::exact::{Keys, null, written};
@@ -19,6 +20,8 @@ use crate::wire::rows::{run_metadata, system_assistant};
 pub(crate) struct Asked {
     /// An object: the caller's metadata, as it is spelt, and the three keys of the server.
     pub(crate) metadata: Payload,
+    /// Its assistant, if that is not the system's.
+    pub(crate) own_assistant: Option<Uuid>,
     /// As it is spelt. The body may have got more: the values of the thread.
     pub(crate) input: Payload,
     /// An object: what the request says besides, as it is spelt.
@@ -41,6 +44,8 @@ pub(crate) struct Asked {
 #[expect(clippy::struct_excessive_bools, reason = "each is a choice of the request")]
 struct Facts {
     version: u32,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    assistant: Option<String>,
     strategy: String,
     modes: Vec<String>,
     subgraphs: bool,
@@ -57,6 +62,7 @@ impl Asked {
     pub(crate) fn elsewhere(run: &RunView, graph: &str) -> Self {
         Self {
             metadata: run_metadata(Keys::new(), graph, system_assistant(graph)),
+            own_assistant: None,
             input: run.input().cloned().unwrap_or_else(null),
             kwargs: Payload::from(json!({ "temporary": false })),
             strategy: Strategy::Enqueue,
@@ -79,6 +85,7 @@ impl Asked {
         }
         Some(Self {
             metadata: kept(METADATA)?,
+            own_assistant: facts.assistant.and_then(|id| Uuid::try_parse(&id).ok()),
             input: kept(INPUT).or_else(|| run.input().cloned())?,
             kwargs: kept(KWARGS)?,
             strategy: Strategy::of(&facts.strategy)?,
@@ -96,6 +103,7 @@ impl Asked {
     pub(crate) fn write(&self, start: Start, input: &Payload) -> Start {
         let facts = Facts {
             version: VERSION,
+            assistant: self.own_assistant.map(|id| id.to_string()),
             strategy: self.strategy.name().to_owned(),
             modes: self.modes.names().map(str::to_owned).collect(),
             subgraphs: self.has_subgraphs,

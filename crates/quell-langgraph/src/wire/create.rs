@@ -6,6 +6,7 @@ use quell::Payload;
 use quell_http::OnDisconnect;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
+use uuid::Uuid;
 
 use crate::wire::exact::{Keys, null, written};
 use crate::wire::modes::Modes;
@@ -16,6 +17,8 @@ use crate::wire::refusal::Refusal;
 #[expect(clippy::struct_excessive_bools, reason = "each is a choice of the request")]
 pub(crate) struct Create {
     pub(crate) assistant: String,
+    /// The assistant, once it is found and is not the system's.
+    pub(crate) own_assistant: Option<Uuid>,
     /// As it is spelt: no digit of a number is lost.
     pub(crate) input: Payload,
     pub(crate) metadata: Keys,
@@ -89,6 +92,7 @@ impl Create {
         ];
         Ok(Self {
             assistant,
+            own_assistant: None,
             input: body.get("input").cloned().unwrap_or_else(null),
             modes,
             has_subgraphs,
@@ -108,6 +112,14 @@ impl Create {
             kwargs: kwargs(body, own),
             metadata,
         })
+    }
+
+    /// Gives it other metadata, and the times that they say.
+    pub(crate) fn set_metadata(&mut self, metadata: Keys) -> Result<(), Refusal> {
+        self.timeout = milliseconds(&metadata, "quell_timeout_ms")?;
+        self.grace = milliseconds(&metadata, "quell_grace_ms")?;
+        self.metadata = metadata;
+        Ok(())
     }
 }
 
