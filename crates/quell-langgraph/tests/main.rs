@@ -31,6 +31,7 @@ mod rolled_back;
 mod runs;
 mod sockets;
 mod states;
+mod steps;
 mod stored;
 mod strategies;
 mod support;

@@ -2,6 +2,7 @@
 
 mod app;
 mod base;
+mod begin;
 mod bury;
 mod change;
 mod charge;
@@ -17,6 +18,7 @@ mod record;
 mod recover;
 mod resume;
 mod search;
+mod states;
 mod stored;
 mod update;
 mod wait;
@@ -24,5 +26,5 @@ mod wait;
 pub(crate) use app::App;
 pub(crate) use create::{CreateRequest, Created};
 pub(crate) use find::{Found, Located, graph_of, object_of, selected_of};
-pub(crate) use history::State as History;
+pub(crate) use history::{State as History, Wanted};
 pub(crate) use stored::{StoredRun, finish, last_seq};

@@ -7,6 +7,7 @@ mod late;
 mod pause;
 mod places;
 mod speech;
+mod steps;
 mod stream;
 
 pub(crate) use far::far_frames;

@@ -9,6 +9,7 @@ pub(crate) mod failure;
 pub(crate) mod interrupt;
 pub(crate) mod message;
 pub(crate) mod modes;
+pub(crate) mod nodes;
 pub(crate) mod noted;
 pub(crate) mod query;
 pub(crate) mod refusal;
