@@ -16,7 +16,8 @@ use serde_json::{Map, Value, json};
 use crate::contracts::LANGGRAPH;
 use crate::{Record, Witness};
 
-/// Adds the demo graphs to a catalog, under their ids with a prefix. They are exposed in this contract and in the native one.
+/// Adds the demo graphs to a catalog, under their ids with a prefix. They are exposed in this
+/// contract and in the native one.
 pub fn components(catalog: Catalog, witness: &Witness, prefix: &str) -> Catalog {
     let graphs = [
         graph(prefix, "echo", witness, echo),

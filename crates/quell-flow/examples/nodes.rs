@@ -8,7 +8,8 @@
 use std::sync::Arc;
 
 use quell::{Engine, Failure, Payload, RunContext, RunError};
-use quell_flow::{Component, NODES, Nodes, NodesAsked};
+use quell_flow::{Component, NODES, Nodes};
+use serde_json::json;
 
 #[tokio::main]
 async fn main() -> Result<(), RunError> {
@@ -22,11 +23,11 @@ async fn main() -> Result<(), RunError> {
 async fn publish() -> Result<[Payload; 2], RunError> {
     let letter = Arc::new(Component::workflow("letter", letter).nodes(["draft", "send"]));
     let engine = Engine::new();
-    let held = NodesAsked { interrupt_before: vec!["send".into()], ..NodesAsked::default() };
-    let spec = letter.spec().annotation(NODES, Payload::json(&held)?);
+    let held = json!({ "interrupt_before": ["send"] });
+    let spec = letter.spec().annotation(NODES, held.into());
     let draft = letter.start(&engine, spec, "hello".into())?.await?;
-    let there = NodesAsked { next: vec!["send".into()], ..NodesAsked::default() };
-    let spec = letter.spec().annotation(NODES, Payload::json(&there)?);
+    let there = json!({ "next": ["send"] });
+    let spec = letter.spec().annotation(NODES, there.into());
     let sent = letter.start(&engine, spec, draft.clone())?.await?;
     Ok([draft, sent])
 }

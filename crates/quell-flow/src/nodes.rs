@@ -98,8 +98,8 @@ pub struct Nodes {
 }
 
 impl Nodes {
-    /// Begins on an input at the first nodes, or where the run is to go on; an attempt goes on where
-    /// the one before it was.
+    /// Begins on an input at the first nodes, or where the run is to go on; an attempt goes on
+    /// where the one before it was.
     pub fn begin<N: Into<String>>(
         ctx: &RunContext,
         input: Payload,
@@ -136,7 +136,6 @@ impl Nodes {
     }
 
     /// Says that all nodes of the step have ended: what the state is, and which nodes come next.
-    #[expect(clippy::must_use_candidate, reason = "as with `Emit::send`, most do not ask")]
     pub fn leave<N: Into<String>>(
         &mut self,
         state: Payload,

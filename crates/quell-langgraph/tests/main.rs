@@ -32,6 +32,7 @@ mod runs;
 mod sockets;
 mod states;
 mod steps;
+mod steps_told;
 mod stored;
 mod strategies;
 mod support;

@@ -2,11 +2,8 @@
 
 use std::sync::Arc;
 
+use quell::Shutdown;
 use quell::store::MemoryStore;
-use quell::{EngineConfig, Shutdown};
-use quell_http::{Access, Key};
-use quell_langgraph::Options;
-use quell_test_support::within;
 use serde_json::{Value, json};
 
 use crate::nodes::{stored, two};
@@ -14,13 +11,13 @@ use crate::restart::nth;
 use crate::talk::{Says as _, Server};
 use crate::threads::{delete, echo, row};
 
-async fn state(server: &Server, thread: &str) -> Value {
+pub(crate) async fn state(server: &Server, thread: &str) -> Value {
     let answer = server.get(&format!("/threads/{thread}/state")).await;
     assert_eq!(answer.status, 200, "{}", answer.text);
     answer.json()
 }
 
-async fn history(server: &Server, thread: &str) -> Vec<Value> {
+pub(crate) async fn history(server: &Server, thread: &str) -> Vec<Value> {
     let body = json!({ "limit": 100 });
     let answer = server.post(&format!("/threads/{thread}/history"), &body).await;
     assert_eq!(answer.status, 200, "{}", answer.text);
@@ -28,7 +25,7 @@ async fn history(server: &Server, thread: &str) -> Vec<Value> {
 }
 
 /// Runs `steps` to its end, with more keys in the request, and yields the values.
-async fn steps(server: &Server, thread: &str, more: Value) -> Value {
+pub(crate) async fn steps(server: &Server, thread: &str, more: Value) -> Value {
     let mut body = json!({ "assistant_id": "steps" });
     body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
     let answer = server.post(&format!("/threads/{thread}/runs/wait"), &body).await;
@@ -47,15 +44,15 @@ async fn cut(server: &Server, thread: &str, action: &str) -> String {
     run
 }
 
-fn of(states: &[Value], key: &str) -> Vec<Value> {
+pub(crate) fn of(states: &[Value], key: &str) -> Vec<Value> {
     states.iter().map(|state| state[key].clone()).collect()
 }
 
-fn logs(states: &[Value]) -> Vec<Value> {
+pub(crate) fn logs(states: &[Value]) -> Vec<Value> {
     states.iter().map(|state| state["values"]["log"].clone()).collect()
 }
 
-fn all_done() -> [Value; 5] {
+pub(crate) fn all_done() -> [Value; 5] {
     [
         json!(["before", "slow:done", "after"]),
         json!(["before", "slow:done"]),
@@ -327,81 +324,4 @@ async fn a_command_changes_the_values_and_names_nodes() {
         let (status, detail) = server.post(&path, &body).await.detail();
         assert!(status == 422 && detail.starts_with(text), "{more}: {detail}");
     }
-}
-
-#[tokio::test]
-async fn nobody_starts_on_a_state_of_another_thread_or_owner() {
-    let access = Access::open().key(Key::new("ada", "a")).key(Key::new("ben", "b"));
-    let server = Server::with(EngineConfig::new(), Options::default(), access);
-    let [ada, ben] = ["a", "b"].map(|key| server.saying("x-api-key", key));
-    let (hers, his) = (ada.thread().await, ben.thread().await);
-    steps(&ada, &hers, json!({ "input": { "ms": 5, "text": "secret" } })).await;
-    steps(&ben, &his, json!({ "input": { "ms": 5 } })).await;
-    for state in history(&ada, &hers).await {
-        let id = &state["checkpoint_id"];
-        let body = json!({ "assistant_id": "steps", "checkpoint_id": id });
-        let told = ben.post(&format!("/threads/{his}/runs"), &body).await.detail();
-        assert_eq!(told, (404, "Not Found".to_owned()));
-        let told = ben.post(&format!("/threads/{hers}/runs"), &body).await;
-        assert_eq!(told.status, 404);
-        let change = json!({ "values": {}, "checkpoint_id": id });
-        assert_eq!(ben.post(&format!("/threads/{his}/state"), &change).await.status, 404);
-        let path = format!("/threads/{his}/state/{}", id.as_str().unwrap());
-        assert_eq!(ben.get(&path).await.status, 404);
-    }
-}
-
-#[tokio::test]
-async fn a_live_run_shows_its_steps_and_the_streams_tell_them() {
-    let (a, b) = two();
-    let thread = a.thread().await;
-    let run =
-        a.start(&thread, "steps", json!({ "ms": 60_000, "chunk_ms": 5, "tag": "live" })).await;
-    a.until_ticking("live").await;
-    stored(&a, &run).await;
-    for server in [&a, &b] {
-        within("its step is there", async {
-            while state(server, &thread).await["next"] != json!(["slow"]) {
-                tokio::task::yield_now().await;
-            }
-        })
-        .await;
-        assert_eq!(logs(&history(server, &thread).await), all_done()[2..]);
-        assert_eq!(row(server, &thread).await["status"], "busy");
-    }
-    assert_eq!(delete(&a, &run).await.status, 204);
-    let thread = a.thread().await;
-    let body = json!({ "assistant_id": "steps", "input": { "ms": 5, "chunk_ms": 5 },
-        "interrupt_before": ["after"], "stream_resumable": true,
-        "stream_mode": ["updates", "values", "tasks", "checkpoints", "debug"] });
-    let told = a.post(&format!("/threads/{thread}/runs/stream"), &body).await;
-    let events = told.events();
-    let states = history(&a, &thread).await;
-    let of_mode = |mode: &str| -> Vec<Value> {
-        events.iter().filter(|(name, _)| name == mode).map(|(_, data)| data.clone()).collect()
-    };
-    for (left, state) in of_mode("checkpoints").iter().zip(states.iter().rev().skip(1)) {
-        let named = &left["config"]["configurable"];
-        assert_eq!(named["checkpoint_id"], state["checkpoint_id"]);
-        for key in ["values", "next"] {
-            assert_eq!(left[key], state[key]);
-        }
-        assert_eq!(left["metadata"]["step"], state["metadata"]["step"]);
-        let ids = |of: &Value| {
-            of["tasks"].as_array().unwrap().iter().map(|it| it["id"].clone()).collect::<Vec<_>>()
-        };
-        assert_eq!(ids(left), ids(state));
-    }
-    assert_eq!(of_mode("checkpoints").len(), 3);
-    let tasks = of_mode("tasks");
-    assert_eq!(of(&tasks, "name"), ["before", "before", "slow", "slow"].map(Value::from));
-    assert_eq!(tasks[0]["id"], tasks[1]["id"]);
-    assert_eq!(tasks[1]["result"], json!({ "log": ["before"] }));
-    let kinds = of(&of_mode("debug"), "type");
-    let kinds: Vec<_> = kinds.iter().map(|kind| kind.as_str().unwrap()).collect();
-    let once = ["checkpoint", "task", "task_result"];
-    assert_eq!(kinds, [&once[..], &once[..], &once[..1]].concat());
-    assert_eq!(of_mode("updates").last(), Some(&json!({ "__interrupt__": [] })));
-    let ids: Vec<_> = told.text.lines().filter_map(|line| line.strip_prefix("id: ")).collect();
-    assert!(ids.is_sorted_by(|a, b| a < b), "{ids:?}");
 }

@@ -611,3 +611,16 @@ async def test_a_run_ends_before_a_node_and_forks(client):
         await client.runs.create(thread, graph, checkpoint_id=thread)
     with pytest.raises(UnprocessableEntityError):
         await client.runs.create(thread, graph, interrupt_before="slow")
+
+
+async def test_a_program_with_nodes_ends_before_one_and_goes_on_there(client):
+    thread = (await client.threads.create())["thread_id"]
+    asked = {"to": "ada"}
+    values = await client.runs.wait(thread, "letter", input=asked, interrupt_before=["send"])
+    assert values == {"to": "ada", "log": ["draft"]}
+    assert (await client.threads.get_state(thread))["next"] == ["send"]
+    values = await client.runs.wait(thread, "letter", input=None)
+    assert values == {"to": "ada", "log": ["draft", "send"]}
+    history = await client.threads.get_history(thread)
+    assert [state["next"] for state in history][:3] == [[], ["send"], ["send"]]
+    assert (await client.threads.get(thread))["status"] == "idle"

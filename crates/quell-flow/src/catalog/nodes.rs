@@ -10,8 +10,8 @@ use crate::nodes::{ASKED, NodesAsked};
 
 impl Component {
     /// Declares that it has nodes, in the order in which they come: it says each of its steps
-    /// ([`Emit::Step`](crate::Emit::Step)), and can begin at any of them, as [`Nodes`](crate::Nodes)
-    /// does. Defaults to none: then a run of it is one step.
+    /// ([`Emit::Step`](crate::Emit::Step)), and can begin at any of them, as
+    /// [`Nodes`](crate::Nodes) does. Defaults to none: then a run of it is one step.
     pub fn nodes<N: Into<String>>(mut self, names: impl IntoIterator<Item = N>) -> Self {
         self.nodes = names.into_iter().map(Into::into).collect();
         self

@@ -1,5 +1,5 @@
-//! [`Begin`]: on which values a run starts, and at which nodes of its graph (contract, sections 4
-//! and 5).
+//! [`Begin`]: on which values a run starts, and at which nodes of its graph (contract,
+//! section 5).
 
 use std::sync::Arc;
 
@@ -67,10 +67,9 @@ impl App {
         // On the heap: hardly any run needs it.
         let found = Box::pin(self.state(view, thread, Some(fork))).await?;
         let (parts, values) = found.ok_or_else(Refusal::not_found)?;
-        if create.nodes.goes_on && create.input.is_null() {
-            if let Some(input) = parts.input {
-                (create.input, create.nodes.goes_on) = (input, false);
-            }
+        let is_again = create.nodes.goes_on && create.input.is_null();
+        if let Some(input) = parts.input.filter(|_| is_again) {
+            (create.input, create.nodes.goes_on) = (input, false);
         }
         let values = values.unwrap_or_default();
         Ok(Begin { fork: Some(fork), known: Some((Some(values), parts.next)) })
@@ -100,10 +99,7 @@ impl App {
             let text = format!("command.goto: '{bad}' is none of {}", names.join(", "));
             return Err(Refusal::invalid(text));
         }
-        let asked = match names.is_empty() {
-            true => NodesAsked::default(),
-            false => asked_of(create),
-        };
+        let asked = if names.is_empty() { NodesAsked::default() } else { asked_of(create) };
         if !wanted.goes_on {
             let base = begin.base().map(|base| &**base);
             let input = merged_input(graph.reducers(), base, &create.input, run);

@@ -91,7 +91,10 @@ impl App {
             parts.parent = known.fork;
             return Ok(vec![(parts, fold.current().cloned())]);
         }
-        let (steps, last) = (fold.kept(), fold.step().map(|step| step.seq));
+        let Some(steps) = fold.kept() else {
+            return Err(Refusal::invalid("limit: the states are too large; ask for fewer"));
+        };
+        let last = fold.step().map(|step| step.seq);
         let has_end = which.has_end && !is_live && known.mark.is_some() && fold.has_own_end();
         let has_end = has_end || which.has_end && !is_live && last.is_none();
         let mut states = Vec::new();
@@ -125,13 +128,10 @@ impl App {
         let numbered = with_step(&parts.metadata, json!(step.number));
         let mut metadata: Keys = numbered.parse().unwrap_or_default();
         let is_start = step.next == [START] && step.number < 0;
-        let source = match () {
-            () if is_start => Some("input"),
-            () if is_first(step, tracked) && known.fork.is_some() => Some("fork"),
-            () => None,
-        };
-        if let Some(source) = source {
-            metadata.insert("source".to_owned(), json!(source).into());
+        let is_fork = known.fork.is_some() && is_first(step, tracked);
+        if is_start || is_fork {
+            let source = if is_start { "input" } else { "fork" };
+            metadata.insert("source".to_owned(), source.into());
         }
         parts.metadata = written(&metadata);
         parts.input = is_start.then(|| tracked.about.input.clone());

@@ -24,8 +24,8 @@ impl App {
     ///
     /// # Errors
     ///
-    /// Fails if there is none, or no such state or node, if a run of it is live, if it has no graph, and if the store does
-    /// not take it.
+    /// Fails if there is none, or no such state or node, if a run of it is live, if it has no
+    /// graph, and if the store does not take it.
     pub(crate) async fn update_state(
         &self,
         view: &View,

@@ -3,6 +3,7 @@
 mod answer;
 mod far;
 mod growth;
+mod ids;
 mod late;
 mod pause;
 mod places;

@@ -3,13 +3,13 @@
 //! # Where checkpoints are
 //!
 //! In the log of the run. A component that declares nodes
-//! ([`Component::nodes`](quell_flow::Component::nodes)) says after each step, in one event, what the
-//! state is and what comes next ([`Emit::Step`](quell_flow::Emit::Step)); a checkpoint is what the
-//! [`Fold`](super::Fold) of the log is at such an event, and its name is the id of the run with the
-//! number of the event in its lower bits. So a checkpoint is stored, charged, shown on other nodes,
-//! taken back by a rollback and deleted with its run, in the same commit and at the same instant as
-//! the run, and there is no second thing that a crash could leave behind. What is said after a stop
-//! was accepted is no checkpoint, as it is no value: the order of the log decides both.
+//! ([`Component::nodes`](quell_flow::Component::nodes)) says after each step, in one event, what
+//! the state is and what comes next ([`Emit::Step`](quell_flow::Emit::Step)); a checkpoint is what
+//! the [`Fold`] of the log is at such an event, and its name is the id of the run with the number
+//! of the event in its lower bits. So a checkpoint is stored, charged, shown on other nodes, taken
+//! back by a rollback and deleted with its run, in the same commit and at the same instant as the
+//! run, and there is no second thing that a crash could leave behind. What is said after a stop was
+//! accepted is no checkpoint, as it is no value: the order of the log decides both.
 //!
 //! [`RunContext::save`](quell::RunContext::save) would keep them as well, per lane. But each save
 //! waits for the store, so that a graph would go as fast as its disk; without a store there are
@@ -30,16 +30,17 @@
 //! # What is held
 //!
 //! Of a run in memory the last step. All others are folded from its log when they are asked for, no
-//! more at a time than are shown; a log holds 4,096 events in memory, and all of them in a store.
+//! more at a time than are shown, and no more than 64 MiB of values. A log holds 4,096 events in
+//! memory, and all of them in a store.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use quell::{RunEvent, RunId, RunStatus};
+use quell::{RunEvent, RunId, RunStatus, limits};
 use uuid::Uuid;
 
-use super::fold::{Fold, Values, overlay};
+use super::fold::{Fold, Values, bytes_of, overlay};
 use crate::wire::rows::About;
 
 /// The node before the first ones, which takes in the input.
@@ -85,26 +86,45 @@ pub(crate) struct Keep {
     until: Option<u64>,
     most: usize,
     /// The oldest first.
-    pub(crate) steps: VecDeque<Arc<Step>>,
+    steps: VecDeque<Arc<Step>>,
+    /// What their values take.
+    bytes: usize,
+    /// They were more than may be held.
+    is_over: bool,
 }
 
 impl Keep {
     pub(crate) const fn new(until: Option<u64>, most: usize) -> Self {
-        Self { until, most, steps: VecDeque::new() }
+        Self { until, most, steps: VecDeque::new(), bytes: 0, is_over: false }
     }
 
     pub(super) fn take(&mut self, step: &Arc<Step>) {
         if self.until.is_some_and(|until| u64::from(low(step.seq)) > until) {
             return;
         }
-        if self.steps.len() == self.most {
-            self.steps.pop_front();
+        if self.most == 0 || self.is_over {
+            return;
         }
-        if self.most > 0 {
-            self.steps.push_back(Arc::clone(step));
+        if self.steps.len() == self.most
+            && let Some(oldest) = self.steps.pop_front()
+        {
+            self.bytes -= weight(&oldest);
+        }
+        self.bytes += weight(step);
+        self.steps.push_back(Arc::clone(step));
+        if self.bytes > KEPT_BYTES_MAX {
+            (self.is_over, self.bytes) = (true, 0);
+            self.steps.clear();
         }
     }
 }
+
+fn weight(step: &Step) -> usize {
+    step.values.as_deref().map_or(0, bytes_of)
+}
+
+/// The values of the steps of one run that are held for one answer, in bytes.
+const KEPT_BYTES_MAX: usize = 4 * limits::PAYLOAD_BYTES_MAX;
 
 impl Fold {
     /// Makes one that keeps steps.
@@ -117,9 +137,11 @@ impl Fold {
         self.keep = other.keep;
     }
 
-    /// Yields the steps that were asked for, the oldest first.
-    pub(crate) fn kept(&mut self) -> Vec<Arc<Step>> {
-        self.keep.take().map(|keep| keep.steps.into()).unwrap_or_default()
+    /// Yields the steps that were asked for, the oldest first; none if their values are too large
+    /// to be held at once.
+    pub(crate) fn kept(&mut self) -> Option<Vec<Arc<Step>>> {
+        let keep = self.keep.take().unwrap_or_else(|| Box::new(Keep::new(None, 0)));
+        (!keep.is_over).then(|| keep.steps.into())
     }
 
     /// Yields the last step.

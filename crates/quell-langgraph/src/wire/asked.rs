@@ -129,9 +129,10 @@ impl Asked {
             .annotation(FACTS, written(&facts))
             .annotation(METADATA, self.metadata.clone())
             .annotation(KWARGS, self.kwargs.clone());
-        let start = match self.nodes == NodesAsked::default() {
-            true => start,
-            false => start.annotation(NODES, written(&self.nodes)),
+        let start = if self.nodes == NodesAsked::default() {
+            start
+        } else {
+            start.annotation(NODES, written(&self.nodes))
         };
         // Mostly it is the input to the letter, which the run has already.
         if self.input == *input { start } else { start.annotation(INPUT, self.input.clone()) }

@@ -131,7 +131,8 @@ mod tests {
             (json!({"resume": 1, "goto": "a", "update": {"x": 1}}), vec![], None),
         ] {
             let (wanted, told) = read(&json!({"input": {}, "command": command})).unwrap();
-            assert_eq!((&wanted.goto[..], wanted.goes_on), (&goto[..], update.is_some()));
+            assert_eq!(wanted.goto, goto);
+            assert_eq!(wanted.goes_on, update.is_some());
             assert_eq!(told.map(|told| told.parse::<Value>().unwrap()), update);
         }
         for (body, key) in [

@@ -11,7 +11,7 @@ pub(super) const SORTS: [&[&str]; 5] =
     [&["run"], &["plan"], &["url"], &["model"], &["model", "url"]];
 
 /// The keys of a component.
-pub(super) const KEYS: [&str; 24] = [
+pub(super) const KEYS: [&str; 25] = [
     "run",
     "cwd",
     "env",
