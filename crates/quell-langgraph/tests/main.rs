@@ -34,6 +34,8 @@ mod rolled_back;
 mod runs;
 mod sockets;
 mod states;
+mod steps;
+mod steps_told;
 mod stored;
 mod strategies;
 mod support;

@@ -403,3 +403,25 @@ test("states are read, listed and changed", async () => {
   assert.equal(now.values.text, "mine");
   assert.equal((await client.runs.list(thread_id)).length, 2);
 });
+
+test("a run goes on in the node that was cut, ends before one, and forks", async () => {
+  const probe = tag();
+  const { thread_id } = await client.threads.create();
+  const run = await client.runs.create(thread_id, GRAPHS.steps, { input: { ...LONG, tag: probe } });
+  await untilTicking(probe, 1);
+  await client.runs.cancel(thread_id, run.run_id, true);
+  const cut = await client.threads.getState(thread_id);
+  assert.deepEqual([cut.next, cut.values.log], [["slow"], ["before"]]);
+  await client.threads.updateState(thread_id, { values: { ms: 10 } });
+  const values = await client.runs.wait(thread_id, GRAPHS.steps, { input: null });
+  assert.deepEqual(values.log, ["before", "slow:done", "after"]);
+  const forked = await client.runs.wait(thread_id, GRAPHS.steps, {
+    input: null,
+    checkpoint: cut.checkpoint,
+    command: { update: { ms: 10 } },
+    interruptBefore: ["after"],
+  });
+  assert.deepEqual(forked.log, ["before", "slow:done"]);
+  assert.equal((await client.threads.get(thread_id)).status, "interrupted");
+  assert.deepEqual((await client.threads.getState(thread_id)).next, ["after"]);
+});

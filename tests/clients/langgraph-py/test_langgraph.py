@@ -640,3 +640,66 @@ async def test_states_are_read_listed_and_changed(client):
         await client.threads.update_state(thread, {"text": "x"})
     await client.runs.cancel(thread, run["run_id"], wait=True, action="rollback")
     assert await client.threads.get_state(thread) == now
+
+
+async def test_a_run_goes_on_in_the_node_that_was_cut(client):
+    probe, graph = tag(), GRAPHS["steps"]
+    thread = (await client.threads.create())["thread_id"]
+    run = await client.runs.create(thread, graph, input={**LONG, "tag": probe})
+    await until_ticking(probe)
+    live = await client.threads.get_state(thread)
+    assert (live["next"], live["values"]["log"]) == (["slow"], ["before"])
+    await client.runs.cancel(thread, run["run_id"], wait=True)
+    cut = await client.threads.get_state(thread)
+    assert (cut["next"], cut["values"]["log"]) == (["slow"], ["before"])
+    await client.threads.update_state(thread, {"ms": 10})
+    values = await client.runs.wait(thread, graph, input=None)
+    assert values["log"] == ["before", "slow:done", "after"]
+    assert (await client.threads.get(thread))["status"] == "idle"
+
+
+async def test_a_run_ends_before_a_node_and_forks(client):
+    graph, thread = GRAPHS["steps"], (await client.threads.create())["thread_id"]
+    short = {"ms": 10, "chunk_ms": 5}
+    held = await client.runs.wait(thread, graph, input=short, interrupt_before=["slow"])
+    assert held["log"] == ["before"]
+    assert (await client.runs.list(thread))[0]["status"] == "success"
+    assert (await client.threads.get(thread))["status"] == "interrupted"
+    values = await client.runs.wait(thread, graph, input=None, interrupt_after=["slow"])
+    assert values["log"] == ["before", "slow:done"]
+    assert (await client.threads.get_state(thread))["next"] == ["after"]
+    history = await client.threads.get_history(thread, limit=50)
+    at = next(state for state in history if state["next"] == ["slow"])["checkpoint"]
+    forked = await client.runs.wait(thread, graph, input=None, checkpoint=at)
+    assert forked["log"] == ["before", "slow:done", "after"]
+    await client.threads.update_state(thread, {"log": ["mine"]}, as_node="slow", checkpoint=at)
+    assert (await client.threads.get_state(thread))["next"] == ["after"]
+    values = await client.runs.wait(thread, graph, command={"update": {"text": "told"}})
+    assert (values["text"], values["log"]) == ("told", ["before", "mine", "after"])
+    values = await client.runs.wait(thread, graph, command={"goto": "after"})
+    assert values["log"] == ["before", "mine", "after", "after"]
+    modes = ["checkpoints", "tasks", "debug"]
+    parts = [
+        part async for part in client.runs.stream(thread, graph, input=short, stream_mode=modes)
+    ]
+    told = [part.data["next"] for part in parts if part.event == "checkpoints"]
+    assert told == [["before"], ["slow"], ["after"], []]
+    results = [part.data for part in parts if part.event == "tasks" and "result" in part.data]
+    assert [task["name"] for task in results] == ["before", "slow", "after"]
+    with pytest.raises(NotFoundError):
+        await client.runs.create(thread, graph, checkpoint_id=thread)
+    with pytest.raises(UnprocessableEntityError):
+        await client.runs.create(thread, graph, interrupt_before="slow")
+
+
+async def test_a_program_with_nodes_ends_before_one_and_goes_on_there(client):
+    thread = (await client.threads.create())["thread_id"]
+    asked = {"to": "ada"}
+    values = await client.runs.wait(thread, "letter", input=asked, interrupt_before=["send"])
+    assert values == {"to": "ada", "log": ["draft"]}
+    assert (await client.threads.get_state(thread))["next"] == ["send"]
+    values = await client.runs.wait(thread, "letter", input=None)
+    assert values == {"to": "ada", "log": ["draft", "send"]}
+    history = await client.threads.get_history(thread)
+    assert [state["next"] for state in history][:3] == [[], ["send"], ["send"]]
+    assert (await client.threads.get(thread))["status"] == "idle"

@@ -78,7 +78,8 @@ pub(super) struct State {
     pub(super) ended: VecDeque<Arc<Tracked>>,
     pub(super) last: Option<RunStatus>,
     pub(super) error: Value,
-    pub(super) has_next: bool,
+    /// What comes next in it.
+    pub(super) next: Vec<String>,
     /// The last ended run that is taken in.
     pub(super) left: Option<Mark>,
     /// What runs of it on other nodes do, as the store had them last.
@@ -100,7 +101,7 @@ impl Thread {
             ended: VecDeque::new(),
             last: None,
             error: Value::Null,
-            has_next: false,
+            next: Vec::new(),
             left: None,
             elsewhere: Elsewhere::default(),
         };
@@ -232,9 +233,9 @@ impl Thread {
         self.state.lock().values_bytes
     }
 
-    /// Tells whether a run was cut, so that something would run next.
-    pub(crate) fn has_next(&self) -> bool {
-        self.state.lock().has_next
+    /// Yields what would come next.
+    pub(crate) fn next(&self) -> Vec<String> {
+        self.state.lock().next.clone()
     }
 
     /// Takes in an event of a run.
@@ -313,13 +314,16 @@ impl State {
         self.error = thread_error(row, tracked.limit_ms, tracked.is_unmasked);
         self.updated_at = now;
         if fold.has_started() {
-            self.has_next = row.status != RunStatus::Completed;
+            if let Some(next) = fold.next(row.status, &tracked.about) {
+                self.next = next;
+            }
             self.values_updated_at = now;
             let bytes = |values: &Arc<Values>| serde_json::to_vec(&**values).map(|text| text.len());
             if let Some(values) = fold.current()
                 && let Ok(bytes) = bytes(values)
             {
-                tracked.left_bytes.store(bytes, Ordering::SeqCst);
+                let of_step = fold.step().map_or(0, |step| step.bytes());
+                tracked.left_bytes.store(bytes + of_step, Ordering::SeqCst);
                 if bytes <= VALUES_BYTES_MAX {
                     (self.values, self.values_bytes) = (Some(Arc::clone(values)), bytes);
                 }

@@ -31,6 +31,8 @@ pub(crate) struct Tracked {
     pub(crate) is_resumable: bool,
     /// It is no run of the caller's, but a change of the values.
     pub(crate) is_update: bool,
+    /// It starts on a state that it keeps, whatever its thread has.
+    is_fork: bool,
     pub(crate) limit_ms: Option<u64>,
     pub(crate) is_unmasked: bool,
     /// The engine has it.
@@ -63,6 +65,9 @@ impl Tracked {
             kwargs: asked.kwargs.clone(),
             strategy: asked.strategy.name(),
             reducers: of.reducers,
+            has_nodes: of.has_nodes,
+            goes_on: asked.goes_on,
+            nodes: asked.nodes.clone(),
             due: asked.due(),
         };
         Self {
@@ -74,6 +79,7 @@ impl Tracked {
             has_subgraphs: asked.has_subgraphs,
             is_resumable: asked.is_resumable,
             is_update: asked.is_update,
+            is_fork: asked.fork.is_some(),
             limit_ms: asked.limit_ms,
             is_unmasked: of.is_unmasked,
             has_begun: false.into(),
@@ -128,6 +134,9 @@ impl Tracked {
         run: &RunView,
         of_thread: Option<&Arc<Values>>,
     ) -> Option<Arc<Values>> {
+        if self.is_fork {
+            return base_of(run).map(Arc::new);
+        }
         let own = if self.is_adopted { base_of(run) } else { None };
         let own = own.filter(|own| !own.is_empty());
         let own = own.filter(|own| of_thread.is_none_or(|values| **values != *own));
@@ -192,6 +201,7 @@ pub(crate) struct Within {
     pub(crate) thread: Uuid,
     /// How its graph takes new values.
     pub(crate) reducers: Reducers,
+    pub(crate) has_nodes: bool,
     pub(crate) service: Option<Service>,
     pub(crate) is_unmasked: bool,
 }
@@ -205,6 +215,7 @@ pub(crate) mod tests {
 
     /// Of a graph that is not in the catalog.
     pub(crate) fn within(thread: Uuid) -> Within {
-        Within { thread, reducers: Reducers::default(), service: None, is_unmasked: false }
+        let reducers = Reducers::default();
+        Within { thread, reducers, has_nodes: false, service: None, is_unmasked: false }
     }
 }

@@ -4,6 +4,7 @@
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use quell::Payload;
+use quell_flow::{NODES, NodesAsked};
 use quell_http::{RunView, Start};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -34,6 +35,12 @@ pub(crate) struct Asked {
     pub(crate) is_temporary: bool,
     /// It is no run of the caller's, but a change of the values.
     pub(crate) is_update: bool,
+    /// It goes on where its thread was.
+    pub(crate) goes_on: bool,
+    /// The state on which it starts, if that is not the last one: it keeps the values.
+    pub(crate) fork: Option<Uuid>,
+    /// What it is asked of the nodes of its graph, as far as that was known when it was made.
+    pub(crate) nodes: NodesAsked,
     pub(crate) limit_ms: Option<u64>,
     /// When it was to start, if later than it was asked for: microseconds since 1970.
     pub(crate) due_us: Option<u64>,
@@ -53,6 +60,10 @@ struct Facts {
     temporary: bool,
     #[serde(default)]
     update: bool,
+    #[serde(default)]
+    goes_on: bool,
+    #[serde(default)]
+    fork: Option<String>,
     limit_ms: Option<u64>,
     due_us: Option<u64>,
 }
@@ -71,6 +82,9 @@ impl Asked {
             is_resumable: false,
             is_temporary: false,
             is_update: false,
+            goes_on: false,
+            fork: None,
+            nodes: NodesAsked::default(),
             limit_ms: None,
             due_us: None,
         }
@@ -94,6 +108,9 @@ impl Asked {
             is_resumable: facts.resumable,
             is_temporary: facts.temporary,
             is_update: facts.update,
+            goes_on: facts.goes_on,
+            fork: facts.fork.and_then(|fork| Uuid::try_parse(&fork).ok()),
+            nodes: kept(NODES).and_then(|nodes| nodes.parse().ok()).unwrap_or_default(),
             limit_ms: facts.limit_ms,
             due_us: facts.due_us,
         })
@@ -110,6 +127,8 @@ impl Asked {
             resumable: self.is_resumable,
             temporary: self.is_temporary,
             update: self.is_update,
+            goes_on: self.goes_on,
+            fork: self.fork.map(|fork| fork.to_string()),
             limit_ms: self.limit_ms,
             due_us: self.due_us,
         };
@@ -117,6 +136,11 @@ impl Asked {
             .annotation(FACTS, written(&facts))
             .annotation(METADATA, self.metadata.clone())
             .annotation(KWARGS, self.kwargs.clone());
+        let start = if self.nodes == NodesAsked::default() {
+            start
+        } else {
+            start.annotation(NODES, written(&self.nodes))
+        };
         // Mostly it is the input to the letter, which the run has already.
         if self.input == *input { start } else { start.annotation(INPUT, self.input.clone()) }
     }
@@ -134,10 +158,11 @@ impl Asked {
 }
 
 /// Has a run keep the values of its thread on which it starts, so that other nodes know what it
-/// left in the thread, without a look at the runs before it. What is too large is not kept.
-pub(crate) fn write_base(start: Start, base: Option<&Keys>) -> Start {
+/// left in the thread, without a look at the runs before it. What is too large is not kept, unless
+/// nothing else has it whole: those of a fork.
+pub(crate) fn write_base(start: Start, base: Option<&Keys>, is_whole: bool) -> Start {
     let base = base.map_or_else(|| written(&Keys::new()), written);
-    if base.len() <= BASE_BYTES_MAX { start.annotation(BASE, base) } else { start }
+    if is_whole || base.len() <= BASE_BYTES_MAX { start.annotation(BASE, base) } else { start }
 }
 
 /// Yields the values of its thread that a run keeps: empty ones if the thread had none; `None` if

@@ -10,6 +10,7 @@ use uuid::Uuid;
 
 use crate::wire::exact::{Keys, null, written};
 use crate::wire::modes::Modes;
+use crate::wire::nodes::NodesWanted;
 use crate::wire::refusal::Refusal;
 
 /// A run that a caller asks for.
@@ -36,6 +37,7 @@ pub(crate) struct Create {
     pub(crate) resume: Option<Payload>,
     /// It is no run of the caller's, but a change of the values.
     pub(crate) is_update: bool,
+    pub(crate) nodes: NodesWanted,
     /// What the run object says of the request, but for `input` and `temporary`.
     pub(crate) kwargs: Keys,
 }
@@ -82,6 +84,7 @@ impl Create {
         let command = object(body, "command")?;
         let has_subgraphs = flag(body, "stream_subgraphs")?;
         let is_resumable = flag(body, "stream_resumable")?;
+        let (nodes, update) = NodesWanted::read(body)?;
         choice(body, "durability", ["async", "sync", "exit"])?;
         let own = [
             ("config", written(&config)),
@@ -93,7 +96,7 @@ impl Create {
         Ok(Self {
             assistant,
             own_assistant: None,
-            input: body.get("input").cloned().unwrap_or_else(null),
+            input: update.or_else(|| body.get("input").cloned()).unwrap_or_else(null),
             modes,
             has_subgraphs,
             is_resumable,
@@ -109,6 +112,7 @@ impl Create {
             grace: milliseconds(&metadata, "quell_grace_ms")?,
             resume: given(&command, "resume").cloned(),
             is_update: false,
+            nodes,
             kwargs: kwargs(body, own),
             metadata,
         })

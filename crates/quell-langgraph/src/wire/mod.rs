@@ -14,6 +14,7 @@ pub(crate) mod item;
 pub(crate) mod listing;
 pub(crate) mod message;
 pub(crate) mod modes;
+pub(crate) mod nodes;
 pub(crate) mod noted;
 pub(crate) mod query;
 pub(crate) mod refusal;

@@ -3,7 +3,7 @@
 use std::time::SystemTime;
 
 use quell::{Cause, Payload, RunRow, RunStatus};
-use quell_flow::Reducers;
+use quell_flow::{Component, NodesAsked, Reducers};
 use quell_http::{RunState, whole_millis};
 use serde_json::{Value, json};
 use uuid::Uuid;
@@ -43,6 +43,12 @@ pub(crate) struct About {
     pub(crate) strategy: &'static str,
     /// How its graph takes new values.
     pub(crate) reducers: Reducers,
+    /// Whether its graph has nodes.
+    pub(crate) has_nodes: bool,
+    /// It goes on where its thread was.
+    pub(crate) goes_on: bool,
+    /// What it is asked of its nodes, as far as that was known when it was made.
+    pub(crate) nodes: NodesAsked,
     pub(crate) due: Option<SystemTime>,
 }
 
@@ -219,6 +225,9 @@ mod tests {
             kwargs: Payload::from(json!({})),
             strategy: "enqueue",
             reducers: Reducers::default(),
+            has_nodes: false,
+            goes_on: false,
+            nodes: NodesAsked::default(),
             due: Some(at(1_795_155_868_000_000)),
         };
         let mut row = row(RunStatus::Stopping);
