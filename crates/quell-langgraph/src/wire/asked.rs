@@ -34,6 +34,8 @@ pub(crate) struct Asked {
     pub(crate) limit_ms: Option<u64>,
     /// When it was to start, if later than it was asked for: microseconds since 1970.
     pub(crate) due_us: Option<u64>,
+    /// When its thread was made, as the record of that says: microseconds since 1970.
+    pub(crate) record_us: Option<u64>,
 }
 
 /// The small parts, as they are written.
@@ -50,6 +52,8 @@ struct Facts {
     update: bool,
     limit_ms: Option<u64>,
     due_us: Option<u64>,
+    #[serde(default)]
+    record_us: Option<u64>,
 }
 
 impl Asked {
@@ -67,6 +71,7 @@ impl Asked {
             is_update: false,
             limit_ms: None,
             due_us: None,
+            record_us: None,
         }
     }
 
@@ -89,6 +94,7 @@ impl Asked {
             is_update: facts.update,
             limit_ms: facts.limit_ms,
             due_us: facts.due_us,
+            record_us: facts.record_us,
         })
     }
 
@@ -104,6 +110,7 @@ impl Asked {
             update: self.is_update,
             limit_ms: self.limit_ms,
             due_us: self.due_us,
+            record_us: self.record_us,
         };
         let start = start
             .annotation(FACTS, written(&facts))
