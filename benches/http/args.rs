@@ -57,8 +57,20 @@ fn base(url: &str) -> Result<String, String> {
     Err(format!("{url} is no base URL; it looks like http://127.0.0.1:7777"))
 }
 
-const PARTS: [&str; 8] =
-    ["memory", "cancel", "loaded", "short", "stored", "service", "cost_short", "cost_cancel"];
+const PARTS: [&str; 12] = [
+    "memory",
+    "background",
+    "cancel",
+    "first_event",
+    "bulk",
+    "bulk_many",
+    "loaded",
+    "short",
+    "stored",
+    "service",
+    "cost_short",
+    "cost_cancel",
+];
 
 const USAGE: &str = "\
 usage: cargo bench -p quell-benches --bench http -- [OPTIONS] [PARTS]
@@ -68,4 +80,5 @@ usage: cargo bench -p quell-benches --bench http -- [OPTIONS] [PARTS]
   --agno URL                the upstream AgentOS server, with the demo components
   --langgraph URL           the upstream LangGraph server, with the demo graphs
   --langgraph-effects FILE  where the nodes of that server log their ticks
-parts: memory, cancel, loaded, short, stored, service, cost_short, cost_cancel; without one, all";
+parts: memory, background, cancel, first_event, bulk, bulk_many, loaded, short, stored, service,
+cost_short, cost_cancel; without one, all";

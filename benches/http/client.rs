@@ -51,6 +51,11 @@ impl Http {
         whole(url, self.send(Method::POST, url, body).await?).await
     }
 
+    /// Deletes.
+    pub(crate) async fn delete(&self, url: &str) -> Result<(), String> {
+        whole(url, self.send(Method::DELETE, url, &Body::Empty).await?).await.map(drop)
+    }
+
     /// Posts, and reads the answer as a stream of events.
     pub(crate) async fn watch(
         &self,

@@ -1,7 +1,9 @@
 //! Runs of the `LangGraph` contract.
 
+use std::time::{Duration, Instant};
+
 use hyper::header::CONTENT_LOCATION;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::client::{Body, Http};
 use crate::load::{Live, Load, Pace};
@@ -14,11 +16,7 @@ pub(crate) async fn start(
     pace: Pace,
     probe: &str,
 ) -> Result<Live, String> {
-    let threads = format!("{url}/threads");
-    let thread = http.post(&threads, &Body::Json(&json!({}))).await?;
-    let thread: serde_json::Value = serde_json::from_slice(&thread).unwrap_or_default();
-    let thread = thread["thread_id"].as_str().ok_or(format!("{threads}: no thread_id"))?;
-    let runs = format!("{threads}/{thread}/runs/stream");
+    let runs = format!("{url}/threads/{}/runs/stream", thread(http, url).await?);
     let request = json!({
         "assistant_id": load.component,
         "input": { "ms": pace.total_ms, "chunk_ms": pace.tick_ms, "tag": probe },
@@ -28,6 +26,48 @@ pub(crate) async fn start(
     let run = headers.get(CONTENT_LOCATION).and_then(|location| location.to_str().ok());
     let run = run.ok_or(format!("{runs}: no Content-Location"))?;
     Ok(Live { events, cancel: format!("{url}{run}/cancel") })
+}
+
+/// A run that nobody reads.
+#[derive(Debug)]
+pub(crate) struct Background {
+    /// The id of its thread.
+    pub(crate) thread: String,
+}
+
+/// Makes a thread, and starts a run of it that ticks and that nobody reads.
+pub(crate) async fn background(
+    http: &Http,
+    url: &str,
+    pace: Pace,
+    probe: &str,
+) -> Result<Background, String> {
+    let thread = thread(http, url).await?;
+    let input = json!({ "ms": pace.total_ms, "chunk_ms": pace.tick_ms, "tag": probe });
+    let request = json!({ "assistant_id": "slow", "input": input, "stream_mode": ["custom"] });
+    http.post(&format!("{url}/threads/{thread}/runs"), &Body::Json(&request)).await?;
+    Ok(Background { thread })
+}
+
+/// Makes a thread, and tells how soon a run of it says something.
+pub(crate) async fn first_event(http: &Http, url: &str) -> Result<Duration, String> {
+    let runs = format!("{url}/threads/{}/runs/stream", thread(http, url).await?);
+    let request = json!({ "assistant_id": "echo", "input": { "text": "hi" } });
+    let began = Instant::now();
+    let (_, mut events) = http.watch(&runs, &Body::Json(&request)).await?;
+    events.next().await?.ok_or(format!("{runs}: no event"))?;
+    let first = began.elapsed();
+    events.finish().await?;
+    Ok(first)
+}
+
+/// Makes a thread, and yields its id.
+async fn thread(http: &Http, url: &str) -> Result<String, String> {
+    let threads = format!("{url}/threads");
+    let thread = http.post(&threads, &Body::Json(&json!({}))).await?;
+    let thread: Value = serde_json::from_slice(&thread).unwrap_or_default();
+    let id = thread["thread_id"].as_str().ok_or(format!("{threads}: no thread_id"))?;
+    Ok(id.to_owned())
 }
 
 /// Runs a graph that returns at once, without a thread, and waits for its values.

@@ -4,8 +4,12 @@
 //! 2. `cancel`: from a cancel on another connection to the terminal event on the stream, p50 and
 //!    p99; an agent, a team of three, a workflow of four steps, a graph, a graph of four workers.
 //!    A witness that the bodies themselves feed says whether work went on after that event.
+//!    `bulk`: the same of 200 background runs that one request cancels by status, until the last
+//!    tick; `bulk_many` of 10,000 of ours, without and with a store, and what their records say.
+//!    `background`: resident bytes per background run. `first_event`: how soon a run says
+//!    something.
 //! 3. `loaded`: the same for an agent of ours, while 200 other streams tick.
-//! 4. `short`: runs per second through 16 connections.
+//! 4. `short`: runs per second through 16 connections, of graphs through 50.
 //! 5. `stored`: the same with a store in a file, against without.
 //! 6. `service`: components that are services: runs per second through 1 and 8 clients, and of
 //!    the same requests without quell; from a cancel to the end of a silent model's connection.
@@ -21,6 +25,8 @@
 
 mod agentos;
 mod args;
+mod background;
+mod bulk;
 mod cancel;
 mod client;
 mod cost;
@@ -68,6 +74,7 @@ async fn parts(args: &Args) -> Result<(), String> {
             memory::compare(&http, load, &ours(args)?, theirs).await?;
         }
     }
+    graphs(args, &http, &peers).await?;
     let ours = ours(args)?;
     if args.is_wanted("cancel") {
         for load in &LOADS {
@@ -96,6 +103,29 @@ async fn parts(args: &Args) -> Result<(), String> {
     }
     if args.is_wanted("cost_cancel") {
         cost::of_cancel(&http, &ours, before.as_ref()).await?;
+    }
+    Ok(())
+}
+
+/// What of graphs alone is measured, each part on a fresh server of ours.
+async fn graphs(args: &Args, http: &Http, peers: &Peers) -> Result<(), String> {
+    let theirs = |part| args.is_wanted(part).then(|| peers.of(Contract::LangGraph, part)).flatten();
+    if let Some(theirs) = theirs("background") {
+        background::memory(http, &ours(args)?, theirs).await?;
+    }
+    if let Some(theirs) = theirs("first_event") {
+        background::first_event(http, &ours(args)?, theirs).await?;
+    }
+    if let Some(theirs) = theirs("bulk") {
+        bulk::compare(http, &ours(args)?, theirs).await?;
+    }
+    if args.is_wanted("bulk_many") {
+        let folder = short::folder()?;
+        let stored = Side::stored(args.quell.as_deref(), &folder.join("runs.db"))?;
+        let measured = bulk::many(http, &ours(args)?, &stored).await;
+        drop(stored);
+        std::fs::remove_dir_all(&folder).map_err(|error| error.to_string())?;
+        measured?;
     }
     Ok(())
 }

@@ -1,6 +1,6 @@
-//! Runs that return at once, as many as will go through sixteen connections.
+//! Runs that return at once, as many as will go through some connections.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -26,7 +26,8 @@ pub(crate) async fn race(
         Contract::AgentOs => ("agent", 800, "short-agent, stream=false"),
         Contract::LangGraph => ("graph", 320, "echo, POST /runs/wait"),
     };
-    let (name, what) = (format!("http/short/{name}"), format!("{what}; {CONNECTIONS} connections"));
+    let what = format!("{what}; {} connections", connections(contract));
+    let name = format!("http/short/{name}");
     by_turns(http, contract, (&name, &what, runs), ours, theirs).await
 }
 
@@ -36,15 +37,24 @@ pub(crate) async fn stored(
     quell: Option<&Path>,
     without: &Side,
 ) -> Result<(), String> {
-    let folder = env::temp_dir().join(format!("quell-http-{}", process::id()));
-    fs::create_dir(&folder).map_err(|error| error.to_string())?;
+    let folder = folder()?;
     let stored = Side::stored(quell, &folder.join("runs.db"))?;
-    let what = format!("short-agent, stream=false, theirs without; {CONNECTIONS} connections");
+    let what = format!(
+        "short-agent, stream=false, theirs without; {} connections",
+        connections(Contract::AgentOs)
+    );
     let what = ("http/stored", &*what, 800);
     let measured = by_turns(http, Contract::AgentOs, what, &stored, without).await;
     drop(stored);
     fs::remove_dir_all(&folder).map_err(|error| error.to_string())?;
     measured
+}
+
+/// Makes a folder for a store.
+pub(crate) fn folder() -> Result<PathBuf, String> {
+    let folder = env::temp_dir().join(format!("quell-http-{}", process::id()));
+    fs::create_dir(&folder).map_err(|error| error.to_string())?;
+    Ok(folder)
 }
 
 async fn by_turns(
@@ -82,7 +92,7 @@ pub(crate) async fn batch(
     let left = Arc::new(AtomicUsize::new(runs));
     let mut workers = JoinSet::new();
     let began = Instant::now();
-    for (http, left) in iter::repeat_n((http.clone(), left), CONNECTIONS) {
+    for (http, left) in iter::repeat_n((http.clone(), left), connections(contract)) {
         let url = side.url.clone();
         workers.spawn(async move {
             while take(&left) {
@@ -105,6 +115,11 @@ fn take(left: &AtomicUsize) -> bool {
     left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1)).is_ok()
 }
 
-const CONNECTIONS: usize = 16;
+const fn connections(contract: Contract) -> usize {
+    match contract {
+        Contract::AgentOs => 16,
+        Contract::LangGraph => 50,
+    }
+}
 
 const ROUNDS: usize = 5;

@@ -56,13 +56,18 @@ pub(crate) async fn inherit(
 ///
 /// One that its former owner has given up, or left when it was drained, and that is queued, has
 /// never started, unless it was on a member before that is lost.
+///
+/// What has started and is that name's already stays as it is: what the process before would write
+/// is refused by the row of the member, which is another one now. That spares a restart a new
+/// version of each row.
 const RUNS: &str = "update run set node = $2,
     unstarted = status = 0 and started is null and not doubted
         and node in (select name from node where name = any($1) and drained),
     doubted = doubted
         or node not in (select name from node where name = any($1) and drained),
     epoch = case when status < 3 then ($3::int8 << 32) | (epoch & 4294967295) else epoch end
-    where node = any($1) and (status < 3 or stop_rollback and status >= 5)";
+    where node = any($1) and (status < 3 or stop_rollback and status >= 5)
+    and (node <> $2 or status = 0 and started is null)";
 
 /// What has ended and was not seen to be quiescent nobody tells of any more: it keeps no lane.
 /// Without `coalesce` the server may rather read the index of all lanes.

@@ -1,0 +1,202 @@
+//! A cancel by status of many background runs: until their bodies are quiet, as the witness says.
+
+use std::time::{Duration, Instant};
+
+use futures::stream::{self, StreamExt as _, TryStreamExt as _};
+use quell_benches::figures::{latency, section};
+use serde_json::{Value, json};
+use tokio::task::JoinHandle;
+use uuid::Uuid;
+
+use crate::client::{Body, Http};
+use crate::langgraph::{self, Background};
+use crate::load::Pace;
+use crate::side::Side;
+
+/// Two hundred, on both sides.
+pub(crate) async fn compare(http: &Http, ours: &Side, theirs: &Side) -> Result<(), String> {
+    let shape = format!("slow: {FEW} background runs, each ticks every {} ms", FEW_PACE.tick_ms);
+    section("http/bulk: from POST /runs/cancel by status to the last tick", &shape);
+    let mut times = Vec::new();
+    for _ in 0..ROUNDS {
+        let crowd = Crowd::start(http, ours, FEW, FEW_PACE).await?;
+        match crowd.cancel(http, ours, "interrupt", FEW_PACE).await? {
+            Some(quiet) => times.push(quiet),
+            None => return Err("bodies of ours ticked on".to_owned()),
+        }
+    }
+    latency("ours", "cancel to the last tick", times);
+    let crowd = Crowd::start(http, theirs, FEW, FEW_PACE).await?;
+    match crowd.cancel(http, theirs, "interrupt", FEW_PACE).await? {
+        Some(quiet) => latency("theirs", "cancel to the last tick", vec![quiet]),
+        None => println!("   theirs   ticks on {} s after the answer", PATIENCE.as_secs()),
+    }
+    Ok(())
+}
+
+/// Ten thousand, of ours: interrupted, then rolled back.
+pub(crate) async fn many(http: &Http, without: &Side, stored: &Side) -> Result<(), String> {
+    for (name, side) in [("without a store", without), ("with a store in a file", stored)] {
+        let shape = format!("slow: {MANY} background runs, each ticks every {MANY_MS} ms");
+        section(&format!("http/bulk_many {name}: to the last tick, to the right records"), &shape);
+        for action in ["interrupt", "rollback"] {
+            let crowd = Crowd::start(http, side, MANY, MANY_PACE).await?;
+            let idle = crowd.idle_after(http, side, action);
+            let quiet = crowd.cancel(http, side, action, MANY_PACE).await?;
+            let quiet = quiet.ok_or("bodies ticked on")?;
+            let idle = idle.await.map_err(|error| error.to_string())??;
+            let wrong = crowd.wrong(http, side, action).await?;
+            let (quiet, idle) = (quiet.as_millis(), idle.as_millis());
+            println!(
+                "   {action:<9} last tick after {quiet} ms; no thread busy after {idle} ms; \
+                 {wrong} of {MANY} records wrong"
+            );
+            crowd.delete(http, side).await?;
+        }
+    }
+    Ok(())
+}
+
+/// Runs that tick under one probe, each in a thread that has a value of before.
+struct Crowd {
+    probe: String,
+    runs: Vec<Background>,
+}
+
+impl Crowd {
+    /// Starts them, and returns when each of them may have ticked.
+    async fn start(http: &Http, side: &Side, count: usize, pace: Pace) -> Result<Self, String> {
+        let probe = Uuid::now_v7().to_string();
+        let start = |_| langgraph::background(http, &side.url, pace, &probe);
+        let starts = stream::iter(0..count).map(start).buffer_unordered(AT_ONCE);
+        let runs: Vec<_> = starts.try_collect().await?;
+        let began = Instant::now();
+        let enough = u64::try_from(count).unwrap_or(u64::MAX);
+        while side.ticks(http, &probe).await?.ok_or(NO_WITNESS)? < enough {
+            if began.elapsed() > PATIENCE * 12 {
+                return Err(format!("{}: its bodies do not tick", side.url));
+            }
+            tokio::time::sleep(POLL).await;
+        }
+        Ok(Self { probe, runs })
+    }
+
+    /// Cancels all live runs of the server. Yields how long after that the last tick was seen;
+    /// none if they tick on.
+    async fn cancel(
+        &self,
+        http: &Http,
+        side: &Side,
+        action: &str,
+        pace: Pace,
+    ) -> Result<Option<Duration>, String> {
+        let url = format!("{}/runs/cancel?action={action}", side.url);
+        let began = Instant::now();
+        let cancelled = tokio::spawn({
+            let http = http.clone();
+            async move { http.post(&url, &Body::Json(&json!({ "status": "all" }))).await }
+        });
+        let (mut seen, mut last) = (0, Duration::ZERO);
+        // Nothing ticks any more if nothing did for several times as long as it takes.
+        while began.elapsed() < last + Duration::from_millis(pace.tick_ms * 4).max(SURE) {
+            let ticks = side.ticks(http, &self.probe).await?.ok_or(NO_WITNESS)?;
+            if ticks != seen {
+                (seen, last) = (ticks, began.elapsed());
+            }
+            if last > PATIENCE {
+                return Ok(None);
+            }
+            tokio::time::sleep(POLL).await;
+        }
+        cancelled.await.map_err(|error| error.to_string())??;
+        Ok(Some(last))
+    }
+
+    /// Measures from now on until no thread is busy.
+    fn idle_after(
+        &self,
+        http: &Http,
+        side: &Side,
+        action: &str,
+    ) -> JoinHandle<Result<Duration, String>> {
+        let (http, url) = (http.clone(), format!("{}/threads/count", side.url));
+        // A run that was interrupted leaves its thread `interrupted`, one rolled back as before.
+        let status = if action == "rollback" { "idle" } else { "interrupted" };
+        let body = json!({ "status": status });
+        let all = self.runs.len();
+        tokio::spawn(async move {
+            let began = Instant::now();
+            loop {
+                let count = http.post(&url, &Body::Json(&body)).await?;
+                if String::from_utf8_lossy(&count).trim().parse() == Ok(all) {
+                    return Ok(began.elapsed());
+                }
+                if began.elapsed() > PATIENCE * 6 {
+                    return Err(format!("{}: not all are {body}", String::from_utf8_lossy(&count)));
+                }
+                tokio::time::sleep(COUNTED).await;
+            }
+        })
+    }
+
+    /// Counts the runs and threads that are not as they have to be.
+    async fn wrong(&self, http: &Http, side: &Side, action: &str) -> Result<usize, String> {
+        let is_rollback = action == "rollback";
+        let check = |run: &Background| {
+            let threads = format!("{}/threads/{}", side.url, run.thread);
+            async move {
+                let thread = http.get(&threads).await?;
+                let runs = http.get(&format!("{threads}/runs")).await?;
+                let runs = runs.as_array().map_or(&[] as &[Value], Vec::as_slice);
+                let is_right = if is_rollback {
+                    runs.is_empty() && thread["status"] == "idle" && thread["values"].is_null()
+                } else {
+                    let status = runs.first().map(|run| &run["status"]);
+                    runs.len() == 1 && status.is_some_and(|status| status == "interrupted")
+                };
+                Ok::<_, String>(usize::from(!is_right))
+            }
+        };
+        let checks = stream::iter(&self.runs).map(check).buffer_unordered(AT_ONCE);
+        checks.try_fold(0, |sum, one| async move { Ok(sum + one) }).await
+    }
+
+    /// Deletes all threads.
+    async fn delete(&self, http: &Http, side: &Side) -> Result<(), String> {
+        let delete = |run: &Background| {
+            let url = format!("{}/threads/{}", side.url, run.thread);
+            async move { http.delete(&url).await }
+        };
+        let deletes = stream::iter(&self.runs).map(delete).buffer_unordered(AT_ONCE);
+        deletes.try_collect().await
+    }
+}
+
+const NO_WITNESS: &str = "nobody counts ticks there; give --langgraph-effects FILE";
+
+const FEW: usize = 200;
+
+const FEW_PACE: Pace = Pace { tick_ms: 20, total_ms: 30_000 };
+
+const ROUNDS: usize = 9;
+
+const MANY: usize = 10_000;
+
+const MANY_MS: u64 = 1_000;
+
+const MANY_PACE: Pace = Pace { tick_ms: MANY_MS, total_ms: 600_000 };
+
+/// Requests at once while runs are started and looked at.
+const AT_ONCE: usize = 32;
+
+/// Between two looks at the witness.
+const POLL: Duration = Duration::from_micros(500);
+
+/// Between two counts of threads.
+const COUNTED: Duration = Duration::from_millis(20);
+
+/// Without a tick for so long they are quiet.
+const SURE: Duration = Duration::from_millis(300);
+
+/// How long they may tick after a cancel.
+const PATIENCE: Duration = Duration::from_secs(5);
