@@ -121,7 +121,6 @@ async fn a_search_reads_what_the_store_says_of_a_thread_once() {
         let before = store.reads.load(Ordering::SeqCst);
         assert_eq!(search(server, asked.clone()).await.len(), THREADS);
         let reads = store.reads.load(Ordering::SeqCst) - before;
-        println!("reads of a search: {reads}");
         assert!(reads <= 1 + 3 * THREADS, "{reads} reads of {THREADS} threads");
     }
 }
