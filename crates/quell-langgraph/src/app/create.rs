@@ -175,32 +175,35 @@ impl App {
         let _adding = Adding { app: self, thread, tracked: &tracked };
         let started = match owner.start(start).await {
             Ok(started) if !started.is_replay => started,
-            Ok(started) => return self.made_before(view, Some(started.run.id())).map(Some),
+            Ok(started) => return self.made_before(view, Some(started.run.id())).await.map(Some),
             Err(StartError::KeyForgotten) => {
                 let known = once.as_ref().and_then(|once| owner.started_by(once));
-                return self.made_before(view, known).map(Some);
+                return self.made_before(view, known).await.map(Some);
             }
             Err(StartError::StartedBefore(id)) => {
                 let found = self.find_stored(view, None, id.as_uuid()).await?;
                 let found = found.ok_or(StartError::KeyForgotten)?;
+                let recorded = self.recorded(thread.id).await?;
+                if self.is_gone(thread, recorded.as_ref(), Some(id)).await? {
+                    return Err(StartError::KeyForgotten.into());
+                }
                 return Ok(Some(Created::There(found)));
             }
             Err(error) => return Err(error.into()),
         };
         let run = started.run;
-        if is_shared && self.is_gone(thread, Some(run.id())).await.unwrap_or(false) {
-            // Another node has deleted the thread meanwhile, and may not have seen the run.
-            self.take_back(&run).await;
-            return Err(Refusal::missing("Thread or assistant not found."));
-        }
+        self.check_made(thread, &run).await?;
         self.follow(Arc::clone(thread), Arc::clone(&tracked), run.clone());
         let (tracked, thread) = (Arc::clone(&tracked), Some(Arc::clone(thread)));
         Ok(Some(Created::Here(Found { run, tracked, thread })))
     }
 
     /// Finds the run that the same request has made before.
-    fn made_before(&self, view: &View, run: Option<RunId>) -> Result<Created, Refusal> {
-        let found = run.and_then(|id| self.find(view, None, id.as_uuid()));
+    async fn made_before(&self, view: &View, run: Option<RunId>) -> Result<Created, Refusal> {
+        let found = match run {
+            Some(id) => self.find_now(view, None, id.as_uuid()).await?,
+            None => None,
+        };
         let found = found.map(|located| Created::Here(located.into_found()));
         found.ok_or_else(|| StartError::KeyForgotten.into())
     }
@@ -238,6 +241,7 @@ impl App {
             nodes: NodesAsked::default(),
             limit_ms: self.timeout(create).and_then(|time| time.as_millis().try_into().ok()),
             due_us: due.and_then(micros),
+            record_us: thread.record(),
         }
     }
 

@@ -1,6 +1,7 @@
 //! Stops runs, follows them to their end, and deletes them.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use futures::FutureExt as _;
 use quell::RunRef;
@@ -27,6 +28,27 @@ impl App {
         if !is_rolled_back && !is_over() {
             return false;
         }
+        // Of one that is deleted, or whose thread is, nobody is shown anything from then on.
+        let is_deleted = || {
+            tracked.is_deleted.load(Ordering::SeqCst) || !thread.is_temporary && thread.has_left()
+        };
+        if !is_deleted() {
+            self.keep_final(thread, tracked, run);
+        }
+        if is_deleted() {
+            self.finals().remove(thread.owner.as_deref(), &[run.id()]);
+        }
+        if !is_rolled_back {
+            self.service().view(CONTRACT, Principal::anonymous()).forget(run);
+        }
+        thread.remove(tracked.id);
+        if thread.is_temporary {
+            self.threads().remove_if_idle(self.engine(), thread);
+        }
+        true
+    }
+
+    fn keep_final(&self, thread: &Arc<Thread>, tracked: &Arc<Tracked>, run: &RunRef) {
         let fold = thread.look(self.engine(), tracked, run);
         // The same body as for a client that waits: a run without values shows those of its thread.
         let of_thread = fold.current().is_none().then(|| thread.values(self.engine())).flatten();
@@ -41,14 +63,6 @@ impl App {
             shown,
             run_bytes: run_bytes(run),
         });
-        if !is_rolled_back {
-            self.service().view(CONTRACT, Principal::anonymous()).forget(run);
-        }
-        thread.remove(tracked.id);
-        if thread.is_temporary {
-            self.threads().remove_if_idle(self.engine(), thread);
-        }
-        true
     }
 
     /// Follows a run to its end: its values are taken over, and it is deleted if it is to be.

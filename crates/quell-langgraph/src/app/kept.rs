@@ -17,7 +17,8 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::app::App;
-use crate::app::record::{forget, refusal_of};
+use crate::app::gone::forget;
+use crate::app::record::refusal_of;
 use crate::app::shelf::SHELF_MAX;
 use crate::wire::exact::written;
 use crate::wire::refusal::Refusal;

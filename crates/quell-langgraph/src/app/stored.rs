@@ -53,7 +53,11 @@ impl App {
         let found = found.and_then(|run| self.stored(view, run));
         let found = found.filter(|found| thread.is_none_or(|thread| found.is_of(thread)));
         match found {
-            Some(found) if self.is_of_deleted(&found.run).await? => Ok(None),
+            Some(found)
+                if self.is_of_deleted(&found.run).await? || self.is_erased(&found.run).await? =>
+            {
+                Ok(None)
+            }
             found => Ok(found),
         }
     }
@@ -84,7 +88,11 @@ impl App {
             let filter = RunFilter::new().label(SESSION, thread.to_string());
             let left = most.saturating_sub(found.len());
             let page = view.list_with_inputs(filter, left, next, shown).await?;
-            found.extend(page.runs.into_iter().filter_map(|run| self.stored(view, run)));
+            for run in page.runs.into_iter().filter_map(|run| self.stored(view, run)) {
+                if !self.is_erased(&run.run).await? {
+                    found.push(run);
+                }
+            }
             next = page.next;
             if next.is_none() || found.len() >= most {
                 break;

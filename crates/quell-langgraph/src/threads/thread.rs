@@ -18,7 +18,7 @@
 use std::collections::VecDeque;
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::SystemTime;
 
 use futures::FutureExt as _;
@@ -46,8 +46,9 @@ pub(crate) struct Thread {
     /// decided in the order in which runs enter the lane.
     pub(crate) creating: tokio::sync::Mutex<()>,
     pub(super) state: Mutex<State>,
-    /// The store has a record of it, so that it is found again if it leaves the memory.
-    pub(crate) is_recorded: AtomicBool,
+    /// When that was made of which the store has a record, in microseconds since 1970: one that is
+    /// made anew under the same id is another one. Zero if it has no record that is known.
+    pub(super) record_us: AtomicU64,
     /// What the store says of it is taken in: nothing has to be read again, unless others share
     /// the store.
     pub(crate) is_whole: AtomicBool,
@@ -112,7 +113,7 @@ impl Thread {
             created_at: now,
             creating: tokio::sync::Mutex::default(),
             state: Mutex::new(state),
-            is_recorded: AtomicBool::new(false),
+            record_us: AtomicU64::new(0),
             is_whole: AtomicBool::new(true),
             changing: tokio::sync::Mutex::default(),
             is_timed: AtomicBool::new(false),

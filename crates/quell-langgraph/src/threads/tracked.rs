@@ -37,6 +37,8 @@ pub(crate) struct Tracked {
     pub(crate) is_unmasked: bool,
     /// The engine has it.
     pub(crate) has_begun: AtomicBool,
+    /// It is deleted: no final body is kept of it.
+    pub(crate) is_deleted: AtomicBool,
     /// It was made in a thread that is gone from memory, or in that of another process.
     is_adopted: bool,
     /// It was made behind other runs of its thread, some of which other nodes may have.
@@ -83,6 +85,7 @@ impl Tracked {
             limit_ms: asked.limit_ms,
             is_unmasked: of.is_unmasked,
             has_begun: false.into(),
+            is_deleted: false.into(),
             is_adopted: false,
             is_behind: false,
             knows_base: true.into(),

@@ -44,6 +44,8 @@ pub(crate) struct Asked {
     pub(crate) limit_ms: Option<u64>,
     /// When it was to start, if later than it was asked for: microseconds since 1970.
     pub(crate) due_us: Option<u64>,
+    /// When its thread was made, as the record of that says: microseconds since 1970.
+    pub(crate) record_us: Option<u64>,
 }
 
 /// The small parts, as they are written.
@@ -66,6 +68,8 @@ struct Facts {
     fork: Option<String>,
     limit_ms: Option<u64>,
     due_us: Option<u64>,
+    #[serde(default)]
+    record_us: Option<u64>,
 }
 
 impl Asked {
@@ -87,6 +91,7 @@ impl Asked {
             nodes: NodesAsked::default(),
             limit_ms: None,
             due_us: None,
+            record_us: None,
         }
     }
 
@@ -113,6 +118,7 @@ impl Asked {
             nodes: kept(NODES).and_then(|nodes| nodes.parse().ok()).unwrap_or_default(),
             limit_ms: facts.limit_ms,
             due_us: facts.due_us,
+            record_us: facts.record_us,
         })
     }
 
@@ -131,6 +137,7 @@ impl Asked {
             fork: self.fork.map(|fork| fork.to_string()),
             limit_ms: self.limit_ms,
             due_us: self.due_us,
+            record_us: self.record_us,
         };
         let start = start
             .annotation(FACTS, written(&facts))
