@@ -53,10 +53,11 @@ async fn i37_repeats_in_the_moment_of_a_take_over_end_no_run_that_goes_on() {
         let is_over = Arc::new(AtomicBool::new(false));
         let (by, over) = (Arc::clone(&b), Arc::clone(&is_over));
         let repeats = spawn_blocking(move || {
-            let spec = || match with_key {
-                true => RunSpec::agent("repeat").idempotency_key(key.clone()),
-                false => RunSpec::agent("repeat").id(id),
+            let repeat = || RunSpec::agent("repeat");
+            let with_key_or_id = |spec: RunSpec| {
+                if with_key { spec.idempotency_key(key.clone()) } else { spec.id(id) }
             };
+            let spec = || with_key_or_id(repeat());
             while !over.load(Ordering::Acquire) {
                 let refused = by.submit(spec(), async |_| Ok(())).err();
                 let of = refused.as_ref().map(|refused| in_use(refused).expect("a repeat"));

@@ -192,16 +192,12 @@ impl View {
             if self.asks_store_first(&start, id) {
                 Box::pin(self.not_in_store(&start, id)).await?;
             }
-            match (0..TRIES).find_map(|_| self.try_start(&start, id)) {
-                Some(started) => started,
-                None => {
-                    if start.once.is_some() {
-                        // The run of the same request is taken in, perhaps: the store has it.
-                        Box::pin(self.not_in_store(&start, id)).await?;
-                    }
-                    Err(StartError::LaneBusy { run: None })
-                }
+            let started = (0..TRIES).find_map(|_| self.try_start(&start, id));
+            if started.is_none() && start.once.is_some() {
+                // The run of the same request is taken in, perhaps: the store has it.
+                Box::pin(self.not_in_store(&start, id)).await?;
             }
+            started.unwrap_or(Err(StartError::LaneBusy { run: None }))
         };
         let (refused, run) = match started {
             // A repeat waits as well: it says of the run what the first request does.

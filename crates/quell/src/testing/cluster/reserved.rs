@@ -35,7 +35,9 @@ impl Table {
         let reserved: Vec<_> = meant.collect();
         let ((nr, first), later) = reserved.split_first()?;
         let (nr, mut stop) = (*nr, first.asked.clone());
-        later.iter().for_each(|(_, later)| stop.request.merge(&later.asked.request));
+        for (_, later) in later {
+            stop.request.merge(&later.asked.request);
+        }
         let of = accepted.owner.clone();
         self.stops.insert(nr, AskedHere { stop: stop.clone(), owner, of, answer: None, reserved });
         Some(stop)
