@@ -58,6 +58,8 @@ mod nodes_drained;
 mod nodes_ending;
 // I4, I36: nodes of which somebody has said that they are gone for good.
 mod nodes_forgotten;
+// I37: repeats that meet a take-over of the run that they repeat.
+mod nodes_repeats;
 // I4: programs of nodes that have come back, and say what they know of them.
 mod nodes_returned;
 // I4, I36: lanes that several engines share.

@@ -51,7 +51,7 @@ pub(crate) async fn lose(node: &Shaky) {
 }
 
 /// Yields a run of `a` with a child, which ends when it is stopped.
-async fn tree(node: &Arc<Shaky>) -> (RunId, RunId) {
+pub(crate) async fn tree(node: &Arc<Shaky>) -> (RunId, RunId) {
     let engine = node.engine();
     let (hand_out, mut child) = tokio::sync::mpsc::unbounded_channel();
     let root = started_as(&engine, RunSpec::agent("far"), async move |ctx: RunContext| {

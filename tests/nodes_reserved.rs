@@ -88,6 +88,33 @@ async fn i22_a_remembered_stop_that_the_append_of_a_refused_run_used_up_is_for_t
 }
 
 #[tokio::test(start_paused = true)]
+async fn i22_all_stops_that_the_append_of_a_refused_run_used_up_are_for_the_next_ones() {
+    let nodes = Nodes::new(secs(60));
+    let node_a = Shaky::join(&nodes, "a");
+    let a = node_a.engine();
+    let (id, scopes) = (run("r"), ["ada", "bob"].map(|by| StopScope::new([by])));
+    for (by, scope) in ["ada", "bob"].into_iter().zip(scopes) {
+        let stop = stop(by).remember_for(secs(600));
+        let answer = a.remember_stop_anywhere(id, scope, stop).await;
+        assert_eq!(answer, Ok(Some(Disposition::Reserved)));
+    }
+    node_a.set(Fault::AppendDoubted);
+    let spec = scopes.iter().fold(RunSpec::agent("r").id(id), |spec, it| spec.stop_scope(*it));
+    a.submit_durably(spec, async |_| Ok(())).await.unwrap_err();
+    assert!(nodes.read(id).await.is_some(), "the store has it");
+    for (by, scope) in ["bob", "ada"].into_iter().zip(scopes.into_iter().rev()) {
+        while nodes.read(id).await.is_some() {
+            tokio::time::sleep(ms(1)).await;
+        }
+        let (next, polls) = begun(&a, RunSpec::agent("r").id(id).stop_scope(scope)).await;
+        assert_eq!((next.status(), polls), (RunStatus::Cancelled, 0), "{by}");
+        let stored = nodes.read(id).await.unwrap();
+        assert_eq!(stored.stop.unwrap().cause.by.as_deref(), Some(by));
+        a.forget(id).unwrap();
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn i22_a_remembered_stop_is_for_runs_of_its_scope_alone() {
     let nodes = Nodes::new(secs(15));
     let (a, b) = (Shaky::join(&nodes, "a").engine(), Shaky::join(&nodes, "b").engine());

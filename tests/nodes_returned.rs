@@ -2,11 +2,12 @@
 //! the programs that processes before it have left.
 
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use quell::cluster::Cluster as _;
-use quell::store::{Record, RunRecord, Store as _, StoreError, StoredHold};
+use quell::store::{Accepted, Epoch, Record, RunRecord, Store as _, StoreError, StoredHold};
 use quell::testing::cluster::{Nodes, Trouble};
-use quell::{EventKind, Recovery, RunId, RunSpec, RunStatus, Work};
+use quell::{EventKind, Recovery, RunId, RunKind, RunSpec, RunStatus, Work, limits};
 
 use crate::nodes_forgotten::{count, fail, is_quiescent, keeps, lose, quiesces, told};
 use crate::support::{Shaky, listener, secs, soon, started, stop, within};
@@ -168,4 +169,22 @@ async fn a_program_that_a_process_between_has_kept_in_doubt_is_that_of_the_first
     tokio::time::sleep(secs(60)).await;
     assert_eq!(named(&nodes, run).await, [(Work::Process, "make".to_owned())]);
     assert!(!is_quiescent(&nodes, run).await);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_node_that_is_back_is_told_of_all_of_its_runs_however_many_they_are() {
+    let nodes = Nodes::new(secs(15));
+    let node_a = Shaky::join(&nodes, "a");
+    let (epoch, at) = (Epoch::new(node_a.boot(), 1), SystemTime::UNIX_EPOCH);
+    let many = limits::STORE_PAGE_MAX + 1;
+    for nth in 0..many {
+        let run = RunId::from_text(&nth.to_string());
+        let accepted = Accepted::new(run, RunKind::Agent, "far".into(), epoch, at);
+        let hold = StoredHold::new(0, Work::Process, "make".into());
+        let began = Record::HoldBegan { run, epoch, hold };
+        node_a.append(vec![Record::Accepted(accepted.into()), began]).await.unwrap();
+    }
+    lose(&node_a).await;
+    let again = Shaky::join(&nodes, "a");
+    assert_eq!(again.programs_before(true).await.unwrap().len(), many);
 }

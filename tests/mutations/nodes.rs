@@ -202,4 +202,34 @@ pub(super) const FAULTS: &[Fault] = &[
         }],
         caught_by: &["nodes_lanes::the_turn_of_a_run_that_is_taken_back_is_passed_on_at_once"],
     },
+    Fault {
+        name: "take-a-repeat-for-the-run-that-another-node-stops",
+        edits: &[Edit {
+            file: "control/membership.rs",
+            text: "!node.is_left_to_next() && «!node.is_undecided()»",
+            faulty: "(… || true)",
+        }],
+        caught_by: &["nodes_repeats::\
+             i34_a_stop_from_elsewhere_that_meets_a_repeat_is_that_of_the_run_that_is_taken_over"],
+    },
+    Fault {
+        name: "acknowledge-the-stop-of-a-repeat",
+        edits: &[Edit {
+            file: "engine/nodes.rs",
+            text: "if «!is_undecided || run.accepted().await.is_ok()» {",
+            faulty: "(… || true)",
+        }],
+        caught_by: &["nodes_repeats::\
+             i34_what_is_asked_while_a_repeat_waits_for_the_store_reaches_the_run_of_another_node"],
+    },
+    Fault {
+        name: "remember-the-first-stop-again-alone",
+        edits: &[Edit {
+            file: "testing/cluster/reserved.rs",
+            text: "unused.flat_map(|(_, asked)| «asked.reserved»)",
+            faulty: "….into_iter().take(1)",
+        }],
+        caught_by: &["nodes_reserved::\
+             i22_all_stops_that_the_append_of_a_refused_run_used_up_are_for_the_next_ones"],
+    },
 ];

@@ -1,32 +1,33 @@
 //! The demo graphs of `LangGraph` (`quell_langgraph::contract`, section 14): deterministic, no
 //! network.
 //!
-//! A graph emits `Updates` for every node that has finished and `Values` after every step. Its
-//! nodes are runs of their own, so that a stop reaches each of them.
+//! A graph emits `Updates` for every node that has finished, and what the state is after every
+//! step: `Step` if a run of it can go on there, else `Values`. Its nodes are runs of their own, so
+//! that a stop reaches each of them.
 
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use futures::future::join_all;
 use quell::{Failure, Payload, RunContext, RunError, RunHandle, RunSpec};
-use quell_flow::{Catalog, Component, Emit, Reducer};
+use quell_flow::{Catalog, Component, Emit, Nodes, Reducer};
 use quell_http::NATIVE;
 use serde_json::{Map, Value, json};
 
 use crate::contracts::LANGGRAPH;
 use crate::{Record, Witness};
 
-/// Adds the demo graphs that need no checkpoint to a catalog, under their ids with a prefix.
-/// They are exposed in this contract and in the native one.
+/// Adds the demo graphs to a catalog, under their ids with a prefix. They are exposed in this
+/// contract and in the native one.
 pub fn components(catalog: Catalog, witness: &Witness, prefix: &str) -> Catalog {
     let graphs = [
         graph(prefix, "echo", witness, echo),
         graph(prefix, "slow", witness, slow),
-        graph(prefix, "steps", witness, steps),
-        graph(prefix, "parallel", witness, parallel),
-        graph(prefix, "nested", witness, nested),
+        graph(prefix, "steps", witness, steps).nodes(STEPS),
+        graph(prefix, "parallel", witness, parallel).nodes(PARALLEL),
+        graph(prefix, "nested", witness, nested).nodes(NESTED),
         graph(prefix, "failing", witness, failing),
         graph(prefix, "stubborn", witness, stubborn),
-        graph(prefix, "interrupting", witness, interrupting).resumable(),
+        graph(prefix, "interrupting", witness, interrupting).nodes(INTERRUPTING).resumable(),
     ];
     graphs.into_iter().fold(catalog, Catalog::with)
 }
@@ -93,7 +94,6 @@ impl Graph {
     fn quick(&mut self, node: &str, line: String) {
         self.record(node).finish();
         self.update(node, line);
-        self.step();
     }
 
     /// Says what a node changed.
@@ -161,16 +161,7 @@ async fn done<T: Send + 'static>(node: RunHandle<T>) -> Result<T, Failure> {
 async fn echo(mut graph: Graph) -> Result<Graph, Failure> {
     let line = format!("echo:{}", graph.text("text"));
     graph.quick("echo", line);
-    Ok(graph)
-}
-
-/// Asks whether to go on, and says what it was told: a text as it is, anything else as JSON.
-async fn interrupting(mut graph: Graph) -> Result<Graph, Failure> {
-    let Some(answer) = graph.ctx.resumed_with() else {
-        return Err(graph.ctx.pause(Payload::from(json!({ "question": "go on?" }))));
-    };
-    let told = answer.parse().unwrap_or_else(|_| answer.to_string());
-    graph.quick("ask", format!("answer:{told}"));
+    graph.step();
     Ok(graph)
 }
 
@@ -181,15 +172,75 @@ async fn slow(mut graph: Graph) -> Result<Graph, Failure> {
     Ok(graph)
 }
 
-async fn steps(mut graph: Graph) -> Result<Graph, Failure> {
-    graph.quick("before", "before".into());
-    let mut graph = slow(graph).await?;
-    graph.quick("after", "after".into());
+/// The nodes of the graphs that have several, each in its order.
+const STEPS: [&str; 3] = ["before", "slow", "after"];
+const PARALLEL: [&str; 2] = ["worker", "join"];
+const NESTED: [&str; 2] = ["sub", "tail"];
+const INTERRUPTING: [&str; 1] = ["ask"];
+
+async fn steps(graph: Graph) -> Result<Graph, Failure> {
+    walk(graph, STEPS.into_iter().take(1), &STEPS).await
+}
+
+async fn parallel(graph: Graph) -> Result<Graph, Failure> {
+    let width = graph.number("n").unwrap_or(4).min(WIDTH_MAX);
+    let workers = (0..width).map(|_| PARALLEL[0]);
+    walk(graph, workers.chain((width == 0).then_some(PARALLEL[1])), &PARALLEL).await
+}
+
+/// Nodes of one step, at most.
+const WIDTH_MAX: u64 = 1_000;
+
+async fn nested(graph: Graph) -> Result<Graph, Failure> {
+    walk(graph, NESTED.into_iter().take(1), &NESTED).await
+}
+
+async fn interrupting(graph: Graph) -> Result<Graph, Failure> {
+    walk(graph, INTERRUPTING, &INTERRUPTING).await
+}
+
+/// Runs the nodes of a graph, one step after the other, from where it is to begin.
+async fn walk(
+    mut graph: Graph,
+    first: impl IntoIterator<Item = &'static str>,
+    order: &[&'static str],
+) -> Result<Graph, Failure> {
+    let begin = Payload::from(Value::Object(graph.state.clone()));
+    let mut nodes = Nodes::begin(&graph.ctx, begin, first);
+    graph.state = nodes.state().parse()?;
+    while let Some(now) = nodes.now().map(<[String]>::to_vec) {
+        let (mut next, mut names) = (Vec::new(), now.clone());
+        names.dedup();
+        for name in &names {
+            let count = now.iter().filter(|node| *node == name).count();
+            run_node(&mut graph, name, count).await?;
+            let behind = order.iter().skip_while(|node| *node != name).nth(1);
+            next.extend(behind.filter(|behind| !next.contains(*behind)).copied());
+        }
+        nodes.leave(Value::Object(graph.state.clone()).into(), next);
+    }
     Ok(graph)
 }
 
-async fn parallel(mut graph: Graph) -> Result<Graph, Failure> {
-    let width = graph.number("n").unwrap_or(4).min(WIDTH_MAX);
+/// Runs a node, so many times at once.
+async fn run_node(graph: &mut Graph, name: &str, count: usize) -> Result<(), Failure> {
+    match name {
+        "before" => graph.quick("before", "before".into()),
+        "slow" => {
+            done(graph.ticking("slow", "slow")).await?;
+            graph.update("slow", "slow:done".into());
+        }
+        "after" => graph.quick("after", "after".into()),
+        "worker" => work(graph, count).await?,
+        "join" => graph.quick("join", "join".into()),
+        "sub" => below(graph).await?,
+        "tail" => graph.quick("tail", "after".into()),
+        _ => ask(graph)?,
+    }
+    Ok(())
+}
+
+async fn work(graph: &mut Graph, width: usize) -> Result<(), Failure> {
     let workers: Vec<_> =
         (0..width).map(|i| graph.ticking("worker", &format!("worker{i}"))).collect();
     for outcome in join_all(workers.into_iter().map(done)).await {
@@ -198,15 +249,11 @@ async fn parallel(mut graph: Graph) -> Result<Graph, Failure> {
     for i in 0..width {
         graph.update("worker", format!("worker{i}:done"));
     }
-    graph.step();
-    graph.quick("join", "join".into());
-    Ok(graph)
+    Ok(())
 }
 
-/// Nodes of one step, at most.
-const WIDTH_MAX: u64 = 1_000;
-
-async fn nested(mut graph: Graph) -> Result<Graph, Failure> {
+/// Runs a graph within the graph.
+async fn below(graph: &mut Graph) -> Result<(), Failure> {
     let (state, witness) = (graph.state.clone(), graph.witness.clone());
     let inner = graph.ctx.spawn(RunSpec::workflow("sub"), move |ctx| async move {
         let input = Payload::from(Value::Object(state));
@@ -220,9 +267,17 @@ async fn nested(mut graph: Graph) -> Result<Graph, Failure> {
     });
     done(inner).await?;
     graph.update("sub", "inner:done".into());
-    graph.step();
-    graph.quick("tail", "after".into());
-    Ok(graph)
+    Ok(())
+}
+
+/// Asks whether to go on, and says what it was told: a text as it is, anything else as JSON.
+fn ask(graph: &mut Graph) -> Result<(), Failure> {
+    let Some(answer) = graph.ctx.resumed_with() else {
+        return Err(graph.ctx.pause(Payload::from(json!({ "question": "go on?" }))));
+    };
+    let told = answer.parse().unwrap_or_else(|_| answer.to_string());
+    graph.quick("ask", format!("answer:{told}"));
+    Ok(())
 }
 
 async fn failing(graph: Graph) -> Result<Graph, Failure> {

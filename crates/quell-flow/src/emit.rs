@@ -67,6 +67,15 @@ pub enum Emit {
         /// Its changes.
         values: Payload,
     },
+    /// A step of a component that has nodes has ended, or its first one begins: what comes next,
+    /// and the whole state, unless it is what was said before. Contracts with checkpoints keep it
+    /// as one; see [`Nodes`](crate::Nodes).
+    Step {
+        /// The whole state; none if it has not changed.
+        values: Option<Payload>,
+        /// The nodes that come next, at once; none if there are none.
+        next: Vec<String>,
+    },
     /// Anything else.
     Custom {
         /// The value.
@@ -126,6 +135,10 @@ impl Emit {
             },
             "values" => Self::Values { values: spelt("values")? },
             "updates" => Self::Updates { node: read(spelt("node"))?, values: spelt("values")? },
+            "step" => {
+                let values = spelt("values").filter(|values| !values.is_null());
+                Self::Step { values, next: read(spelt("next"))? }
+            }
             "custom" => Self::Custom { data: spelt("data")? },
             _ => return None,
         })
@@ -153,6 +166,8 @@ mod tests {
             Emit::ModelEnded { model, provider, input_tokens: 3, output_tokens: 4 },
             Emit::Values { values: exact.clone() },
             Emit::Updates { node, values: exact.clone() },
+            Emit::Step { values: Some(exact.clone()), next: vec!["a".to_owned()] },
+            Emit::Step { values: None, next: Vec::new() },
             Emit::Custom { data: exact },
             Emit::Custom { data: Value::Null.into() },
         ] {
@@ -161,6 +176,7 @@ mod tests {
         for other in [
             r#"{"event":"values"}"#,
             r#"{"event":"content","text":1}"#,
+            r#"{"event":"step","next":"slow"}"#,
             r#"{"event":"nobody","knows":1}"#,
             r#"{"event":1,"text":"hi"}"#,
             r#"["event"]"#,

@@ -20,6 +20,7 @@ mod guess;
 mod harmless;
 mod interpret;
 mod join;
+mod nodes;
 mod output;
 mod parallel;
 mod plan;
@@ -44,6 +45,7 @@ pub use interpret::{
     WaitAsked, check_answer, wait_asked,
 };
 pub use join::{Decision, End, Ended, Policy, QuorumUnreachable, SoFar, Verdict};
+pub use nodes::{NODES, Nodes, NodesAsked};
 pub use parallel::{
     Branch, BranchRow, CountedAs, Limiter, OnCancelled, OnLoser, OnTimeout, Parallel, Settled,
     StartNext, StepSummary,

@@ -52,15 +52,12 @@ pub struct Started {
     /// Whether an earlier request started it: one with the same idempotency key, or, with
     /// [`OnBusy::JoinExisting`], one for the same lane.
     pub is_replay: bool,
-    /// The runs whose place it has taken in its lane, and which were stopped
-    /// ([`OnBusy::CancelExisting`]).
-    pub superseded: Vec<RunRef>,
 }
 
 impl Started {
     /// An earlier request has started it.
     pub(crate) const fn before(run: RunRef) -> Self {
-        Self { run, is_replay: true, superseded: Vec::new() }
+        Self { run, is_replay: true }
     }
 }
 
@@ -196,6 +193,10 @@ impl View {
                 Box::pin(self.not_in_store(&start, id)).await?;
             }
             let started = (0..TRIES).find_map(|_| self.try_start(&start, id));
+            if started.is_none() && start.once.is_some() {
+                // The run of the same request is taken in, perhaps: the store has it.
+                Box::pin(self.not_in_store(&start, id)).await?;
+            }
             started.unwrap_or(Err(StartError::LaneBusy { run: None }))
         };
         let (refused, run) = match started {
@@ -237,8 +238,8 @@ impl View {
             }
         }
         let handle = start.component.start(service.engine(), spec, start.input.clone());
-        let (superseded, run) = match handle {
-            Ok(handle) => (handle.superseded().to_vec(), handle.into_ref()),
+        let run = match handle {
+            Ok(handle) => handle.into_ref(),
             Err(SubmitError::LaneBusy { .. }) if start.supersedes() => return None,
             Err(SubmitError::LaneBusy { run, .. }) => {
                 return Some(Err(self.busy(service.engine().get(run).as_ref())));
@@ -256,7 +257,7 @@ impl View {
             }
             Err(error) => return Some(Err(StartError::from_submit(&error, start.id.as_deref()))),
         };
-        Some(Ok(Started { run, is_replay: false, superseded }))
+        Some(Ok(Started { run, is_replay: false }))
     }
 
     /// Says that a lane is busy with a run, which is named to those who see it.

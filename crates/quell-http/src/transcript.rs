@@ -251,7 +251,7 @@ impl Transcript {
             Emit::ModelEnded { model, provider, input_tokens, output_tokens } => {
                 self.ask(model, provider, input_tokens, output_tokens);
             }
-            Emit::Values { values } => {
+            Emit::Values { values } | Emit::Step { values: Some(values), .. } => {
                 // It replaces the values before: only the difference in size is new.
                 self.values = Some(values);
                 let more = bytes.saturating_sub(self.values_bytes);

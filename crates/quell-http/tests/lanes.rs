@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::http::StatusCode;
-use quell::{OnBusy, Payload, RunStatus};
+use quell::{CauseKind, OnBusy, Payload, RunStatus};
 use quell_flow::Contract;
 use quell_http::{Access, Key, NATIVE, Principal, Start, StartError, View, router};
 use serde_json::{Value, json};
@@ -178,6 +178,10 @@ async fn a_run_that_a_caller_does_not_see_is_neither_joined_nor_stopped() {
     let joined = elsewhere.start(begin(&elsewhere, "hidden", OnBusy::JoinExisting)).await.unwrap();
     assert!(joined.is_replay && joined.run == hidden);
     let new = elsewhere.start(begin(&elsewhere, "hidden", OnBusy::CancelExisting)).await.unwrap();
-    assert_eq!(new.superseded, [hidden]);
+    let cause = hidden.ended().await.cause.clone().unwrap();
+    assert_eq!(
+        (cause.kind, cause.by.clone()),
+        (CauseKind::Superseded, Some(new.run.id().to_string().into()))
+    );
     soon("it ends", || new.run.status().is_terminal()).await;
 }

@@ -7,10 +7,17 @@
 //!
 //! # What is compatible
 //!
-//! - `GET /ok`, `/info`; assistants: search and get of the system assistant of every component.
+//! - `GET /ok`, `/info`; assistants: create, get, update, versions, delete, search, count, and the
+//!   drawing of a graph, beside the system assistant of every component.
 //! - Threads: create, get, update, delete, search, count, copy, with `if_exists` and `ttl`. Their
 //!   status is computed from their runs. A deleted one stops its runs, and leaves nothing behind.
-//! - States: what each run left, with its parent: get, list, and change of the last one.
+//! - The key-value store: put, get, delete and search items, list namespaces; no embedding.
+//! - Crons: create, get, update, delete, search, count. Each time makes one run, on however many
+//!   nodes.
+//! - States: what each run left, and each step of a graph with nodes
+//!   ([`Component::nodes`](quell_flow::Component::nodes)), with its parent: get, list, change,
+//!   fork. Null input goes on in the node that was cut; `interrupt_before`, `interrupt_after`,
+//!   `command.goto` and `command.update`.
 //! - Runs: create, stream, wait, join, join stream, get, list, cancel, delete; the stateless
 //!   create, batch, stream and wait; `/metrics`; `POST /runs/cancel` by status and by ids.
 //!   `multitask_strategy`, `after_seconds`, `on_disconnect`, `Idempotency-Key`, `stream_resumable`
@@ -35,13 +42,12 @@
 //!   values are those of the thread all the same, and the last ones are final. A reader too slow
 //!   for the log gets the same event, and is disconnected. `quell.truncated` of a run, and
 //!   `response_metadata.truncated` of a message, say that not all was kept of what it said.
-//! - A state is that of a whole run: there are none of its steps, and only the last one can be
-//!   changed. A run on null input that would go on within a graph fails and says so, and
-//!   `interrupt_before`, `interrupt_after`, `command.goto` and `command.update` have no effect. A
-//!   run that was queued behind another gets its own input only; what it shows is laid over what
-//!   the thread has.
+//! - A graph that declares no nodes is one step, as are plans and teams: its state is that of a
+//!   whole run, and one that was cut cannot go on on null input: it fails and says so. Tasks of a
+//!   state have no `result`. A run with input that was queued behind another gets its own input
+//!   only; what it shows is laid over what the thread has.
 //! - A paused run goes on under its id when `command.resume` answers it; upstream makes a new run.
-//! - Crons, store, the event-stream protocol v2, A2A and MCP answer 404.
+//! - The event-stream protocol v2, A2A and MCP answer 404.
 //!
 //! # Who owns what
 //!

@@ -10,6 +10,7 @@ const NONE: &str = "No runs found to cancel.";
 const ENDED: &str = "No matching runs to cancel. Please verify the thread ID and run IDs are \
                      correct, and the runs haven't been deleted or completed.";
 const BAD_JSON: &str = "Invalid JSON in request body";
+const LIMIT: &str = "limit: must be a whole number from 1 to 1000";
 const NO_OBJECT: &str = "body: must be an object";
 const BAD_STATUS: &str = "status: must be 'pending', 'running' or 'all'";
 const BAD_RUN: &str = "Invalid run ID: must be a UUID";
@@ -58,7 +59,7 @@ async fn bad_requests_for_threads_and_assistants_are_answered_as_the_contract_sa
         ("GET", "/assistants/x", "", 422, "Invalid assistant ID: must be a UUID"),
         ("GET", "/assistants/%ff", "", 422, "Invalid assistant ID: must be a UUID"),
         ("GET", &format!("/assistants/{ID}"), "", 404, &no_assistant),
-        ("POST", "/assistants/search", r#"{"limit":-1}"#, 422, "limit: must be a whole number"),
+        ("POST", "/assistants/search", r#"{"limit":-1}"#, 422, LIMIT),
     ];
     assert_answered(&server, &table).await;
 }
@@ -93,7 +94,7 @@ async fn bad_requests_for_runs_are_answered_as_the_contract_says() {
         ("POST", "/assistants/search", "1e300", 422, NO_OBJECT),
         ("POST", "/runs/cancel", "1e300", 422, NO_OBJECT),
         ("POST", "/runs/cancel", r#"{"status":1e300}"#, 422, BAD_STATUS),
-        ("POST", "/assistants/search", r#"{"limit":1e300}"#, 422, "limit: must be a whole number"),
+        ("POST", "/assistants/search", r#"{"limit":1e300}"#, 422, LIMIT),
         ("POST", &runs, r#"{"assistant_id":1e300}"#, 422, "assistant_id: must be text"),
         ("POST", &runs, after, 422, "after_seconds: must be a number from 0 to a year"),
         ("POST", &runs, strategy, 422, no_word),
@@ -224,7 +225,7 @@ async fn info_is_that_of_the_contract() {
     let info = Server::new().get("/info").await.json();
     assert!(info["version"].is_string());
     assert_eq!(info.get("langgraph_py_version"), Some(&json!(null)));
-    assert_eq!(info["flags"], json!({"assistants": true, "crons": false, "langsmith": false}));
+    assert_eq!(info["flags"], json!({"assistants": true, "crons": true, "langsmith": false}));
     assert_eq!(info["host"], json!({"kind": "self-hosted"}));
     // The published document of upstream has it too.
     assert_eq!(info["metadata"], json!({}));

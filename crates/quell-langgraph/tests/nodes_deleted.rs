@@ -1,9 +1,16 @@
 //! Two servers on two nodes of one store: threads that the one changes, finds and deletes, and the
 //! other has.
 
+use std::sync::{Arc, Mutex, mpsc};
+
+use quell::testing::cluster::Nodes;
+use quell::{EngineConfig, Failure, Payload, RunContext};
+use quell_flow::Component;
+use quell_test_support::{secs, within};
 use serde_json::{Value, json};
 
 use crate::nodes::two;
+use crate::talk::Server;
 use crate::threads::{delete, echo, made, patch, row, search};
 
 #[tokio::test]
@@ -79,5 +86,149 @@ async fn a_thread_that_one_node_deletes_stops_on_every_node_and_is_gone_from_all
         assert_eq!(a.post("/threads", &json!({ "thread_id": thread })).await.status, 200);
         assert_eq!(row(&b, &thread).await["values"], Value::Null);
         assert_eq!(delete(&b, &path).await.status, 204);
+    }
+}
+
+#[tokio::test]
+async fn no_run_is_made_in_a_thread_that_another_node_deletes_meanwhile() {
+    let (a, b) = two();
+    for round in 0..20 {
+        let thread = made(&a, json!({})).await;
+        echo(&b, &thread, "b").await;
+        let path = format!("/threads/{thread}/runs");
+        let input = json!({ "ms": 60_000, "chunk_ms": 5, "tag": thread });
+        let body = json!({ "assistant_id": "slow", "input": input });
+        let runs = (0..4).map(|nth| {
+            let (server, path, body) = (b.clone(), path.clone(), body.clone());
+            tokio::spawn(async move {
+                for _ in 0..nth * round {
+                    tokio::task::yield_now().await;
+                }
+                server.post(&path, &body).await
+            })
+        });
+        let runs: Vec<_> = runs.collect();
+        assert_eq!(delete(&a, &format!("/threads/{thread}")).await.status, 204);
+        for made in runs {
+            let made = made.await.unwrap();
+            assert!(matches!(made.status.as_u16(), 200 | 404), "{}", made.text);
+            if made.status == 200 {
+                assert_eq!(b.get(made.header("content-location")).await.status, 404);
+            }
+        }
+        for server in [&b, &a] {
+            assert_eq!(server.get(&format!("/threads/{thread}")).await.status, 404, "{round}");
+            assert_eq!(server.post(&path, &body).await.status, 404);
+        }
+        b.assert_stopped(&thread).await;
+    }
+}
+
+#[tokio::test]
+async fn a_thread_that_is_made_anew_has_nothing_of_the_one_before_it_on_any_node() {
+    let (a, b) = two();
+    let thread = made(&a, json!({ "nr": 1 })).await;
+    echo(&b, &thread, "old").await;
+    echo(&a, &thread, "old").await;
+    assert_eq!(row(&b, &thread).await["values"]["log"].as_array().unwrap().len(), 2);
+    assert_eq!(delete(&a, &format!("/threads/{thread}")).await.status, 204);
+    // The other node has not looked meanwhile, and makes it.
+    let body = json!({ "thread_id": thread, "metadata": { "nr": 2 } });
+    let new = b.post("/threads", &body).await;
+    assert_eq!(new.status, 200, "{}", new.text);
+    for server in [&b, &a] {
+        let now = row(server, &thread).await;
+        assert_eq!((&now["values"], &now["metadata"]["nr"]), (&Value::Null, &json!(2)));
+    }
+    echo(&b, &thread, "new").await;
+    assert_eq!(delete(&b, &format!("/threads/{thread}")).await.status, 204);
+    assert_eq!(b.post("/threads", &body).await.status, 200);
+    for server in [&a, &b] {
+        assert_eq!(row(server, &thread).await["values"], Value::Null);
+        let list = server.get(&format!("/threads/{thread}/runs")).await.json();
+        assert_eq!(list, json!([]));
+    }
+}
+
+/// Two servers with a component that blocks a thread until the sender is dropped.
+fn blocking() -> (Server, Server, mpsc::Sender<()>) {
+    let (nodes, (end, gate)) = (Nodes::new(secs(30)), mpsc::channel());
+    let gate = Arc::new(Mutex::new(gate));
+    let [a, b] = ["a", "b"].map(|name| {
+        let gate: Arc<Mutex<mpsc::Receiver<()>>> = Arc::clone(&gate);
+        let block = move |ctx: RunContext, input: Payload| {
+            let gate = Arc::clone(&gate);
+            async move {
+                let wait = move |_| gate.lock().is_ok_and(|gate| gate.recv().is_ok());
+                ctx.spawn_blocking(wait).await?;
+                Ok::<_, Failure>(input)
+            }
+        };
+        let config = EngineConfig::new().node(nodes.join(name));
+        Server::serving_with(config, [Component::workflow("block", block)])
+    });
+    (a, b, end)
+}
+
+#[tokio::test]
+async fn work_that_cannot_be_ended_is_shown_by_no_node_and_leaves_when_it_has_ended() {
+    let (a, b, end) = blocking();
+    let body = json!({ "assistant_id": "block", "input": {}, "metadata": { "quell_grace_ms": 1 } });
+    let mut paths = Vec::new();
+    for is_run in [false, true] {
+        let thread = made(&a, json!({})).await;
+        let run = a.post(&format!("/threads/{thread}/runs"), &body).await;
+        let run = run.header("content-location").to_owned();
+        within("it runs", async {
+            while b.status(&run).await != "running" {
+                tokio::task::yield_now().await;
+            }
+        })
+        .await;
+        let path = if is_run { run.clone() } else { format!("/threads/{thread}") };
+        assert_eq!(delete(if is_run { &a } else { &b }, &path).await.status, 204);
+        for server in [&a, &b] {
+            let list = server.get(&format!("/threads/{thread}/runs")).await;
+            assert!(list.status == 404 || is_run && list.json() == json!([]), "{}", list.text);
+            for path in [&path, &run] {
+                assert_eq!(server.get(path).await.status, 404, "{path}");
+            }
+            let joined = server.get(&format!("{run}/join")).await.json();
+            assert_eq!(joined["__error__"]["message"], "404: Run not found");
+        }
+        paths.extend([path, run]);
+    }
+    drop(end);
+    for server in [&a, &b] {
+        let engine = server.service.engine();
+        within("it has left", async {
+            let all = || engine.stored_runs(quell::RunFilter::new(), quell::store::Page::first(9));
+            while all().await.unwrap().items.len() > 1 {
+                tokio::time::sleep(secs(1) / 100).await;
+            }
+        })
+        .await;
+        for path in &paths {
+            assert!(path.contains("/runs/") || server.get(path).await.status == 404, "{path}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_run_that_is_deleted_is_not_joined_any_more() {
+    let (a, b) = two();
+    for (deleter, of_thread) in [(&a, true), (&a, false), (&b, false), (&b, true)] {
+        let thread = made(&a, json!({})).await;
+        let input = json!({ "ms": 60_000, "chunk_ms": 5, "tag": thread });
+        let run = a.start(&thread, "slow", input).await;
+        a.until_ticking(&thread).await;
+        crate::nodes::stored(&a, &run).await;
+        let join = format!("{run}/join");
+        let path = if of_thread { format!("/threads/{thread}") } else { run.clone() };
+        assert_eq!(delete(deleter, &path).await.status, 204);
+        let first = deleter.get(&join).await.json();
+        assert_eq!(first["__error__"]["message"], "404: Run not found", "{first}");
+        a.assert_stopped(&thread).await;
+        assert_eq!(deleter.get(&join).await.json(), first);
     }
 }

@@ -18,7 +18,7 @@ pub(crate) struct Server {
     pub(crate) app: Router,
     pub(crate) service: Service,
     pub(crate) witness: Witness,
-    headers: Vec<(&'static str, String)>,
+    pub(crate) headers: Vec<(&'static str, String)>,
 }
 
 /// What an answer says in this contract.

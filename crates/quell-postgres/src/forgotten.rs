@@ -8,15 +8,15 @@
 use std::time::Duration;
 
 use quell_core::cluster::ForgottenWork;
-use quell_core::limits;
 use quell_core::store::StoreError;
+use quell_core::{RunId, limits};
 use quell_durable::id_of;
 use tokio::time::timeout;
 use tokio_postgres::{Error, Row};
 use uuid::Uuid;
 
 use crate::asked::column;
-use crate::fault::fault;
+use crate::fault::{fault, in_time};
 use crate::member::Member;
 
 impl Member {
@@ -25,7 +25,7 @@ impl Member {
         let mut news = self.news.subscribe();
         loop {
             news.mark_unchanged();
-            let work = self.in_time(self.work()).await?;
+            let work = self.in_time(self.work(None)).await?;
             if !work.is_empty() {
                 return Ok(work);
             }
@@ -33,24 +33,38 @@ impl Member {
         }
     }
 
-    async fn work(&self) -> Result<Vec<ForgottenWork>, StoreError> {
+    /// Reads a page of it, behind a run.
+    async fn work(&self, behind: Option<RunId>) -> Result<Vec<ForgottenWork>, StoreError> {
         let mut values = self.own();
         values.push(Box::new(i64::try_from(limits::STORE_PAGE_MAX).unwrap_or(i64::MAX)));
+        values.push(Box::new(behind.map(|run| run.as_uuid())));
         let rows = self.rows(WORK, values).await?;
         rows.iter().map(|row| work(row).map_err(|error| fault(&error))).collect()
     }
 
     /// Says what is known of programs that processes before this one had begun under its name, and
-    /// yields what has ended of runs of this one.
+    /// yields what has ended of runs of this one: page by page, each within a time limit.
     pub(crate) async fn programs_before(
         &self,
         have_ended: bool,
+        limit: Duration,
     ) -> Result<Vec<ForgottenWork>, StoreError> {
         let mut values = self.own();
         values.push(Box::new(if have_ended { ENDED } else { IN_DOUBT }));
-        let rows = self.rows(SAY, values).await?;
-        let is_there = rows.first().map_or(Ok(false), |row| column(row, 0))?;
-        if is_there { self.work().await } else { Err(self.seat.lost()) }
+        let rows = in_time(limit, self.rows(SAY, values)).await?;
+        if !rows.first().map_or(Ok(false), |row| column(row, 0))? {
+            return Err(self.seat.lost());
+        }
+        let mut all = Vec::new();
+        loop {
+            let behind = all.last().map(|last: &ForgottenWork| last.run);
+            let page = in_time(limit, self.work(behind)).await?;
+            let is_last = page.len() < limits::STORE_PAGE_MAX;
+            all.extend(page);
+            if is_last {
+                return Ok(all);
+            }
+        }
     }
 }
 
@@ -76,6 +90,7 @@ const WORK: &str = "select r.id, array_agg(distinct h.nr order by h.nr)
     where exists (select 1 from node where name = $1 and joined = $2)
     and (r.node = $1
         or r.status >= 3 and (select true from node n where n.name = r.node limit 1) is null)
+    and ($4::uuid is null or r.id > $4)
     group by r.id order by r.id limit $3";
 
 /// All that processes before have begun is known as theirs: who joins under a name, and who takes

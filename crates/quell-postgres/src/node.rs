@@ -222,9 +222,9 @@ impl Cluster for PostgresNode {
     ) -> BoxFuture<'_, Result<Vec<ForgottenWork>, StoreError>> {
         let statement = Duration::from_millis(self.member.target.statement_ms());
         let limit = self.limit().saturating_add(statement);
-        self.on_threads(move |member| async move {
-            in_time(limit, member.programs_before(have_ended)).await
-        })
+        self.on_threads(
+            move |member| async move { member.programs_before(have_ended, limit).await },
+        )
     }
 
     fn slots(&self, asked: Vec<SlotsAsked>) -> BoxFuture<'_, Result<Vec<SlotsHeld>, StoreError>> {

@@ -42,6 +42,11 @@ pub struct NodeRecord {
     pub queued: u64,
     /// Stops that it was asked for through others, and has not answered.
     pub asked: u64,
+    /// Trees in which something may execute still that an earlier process of its name had begun, or
+    /// that it had begun itself before it was taken over from. A process of the name that is live
+    /// ends the doubt when it [says](quell_core::cluster::Cluster::programs_before) that programs
+    /// have ended; [`PostgresAdmin::forget`](crate::PostgresAdmin::forget) does while none is.
+    pub in_doubt: u64,
 }
 
 impl NodeRecord {
@@ -58,7 +63,9 @@ impl NodeRecord {
 }
 
 /// A member that was lost, and work that it had begun: of that nobody knows whether it executes
-/// still, until the member is back or [forgotten](crate::PostgresAdmin::forget).
+/// still, until the member is back and says so, or is
+/// [forgotten](crate::PostgresAdmin::forget). One that is back is no longer lost: what is in doubt
+/// because of it still, [its record](NodeRecord::in_doubt) says.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct LostNode {
@@ -127,6 +134,7 @@ fn node(row: &Row) -> Result<NodeRecord, Error> {
         live: count(8)?,
         queued: count(9)?,
         asked: count(10)?,
+        in_doubt: count(12)?,
     })
 }
 
@@ -134,35 +142,51 @@ const NAMES: &str = r#"select name from node where name > coalesce($1::text, '')
     or $1 is null order by name limit $2"#;
 
 /// What a member has begun is known once it has been taken over from; members of the release before
-/// have said of a run alone that it was on a node. One whose lease lasts is not lost, and what was
-/// forgotten, or is known to have ended, is released within seconds.
-const LOST: &str = r#"select d.name, count(distinct d.root) from (
-        select coalesce(h.member, h.name) collate "C" as name, coalesce(r.root, r.id) as root
+/// have said of a run alone that it was on a node. What was forgotten, or is known to have ended,
+/// is released within seconds.
+macro_rules! doubted {
+    () => {
+        r#"select coalesce(h.member, h.name) collate "C" as name, coalesce(r.root, r.id) as root
         from hold h join run r on r.ord = h.run
         left join forgotten f on f.name = coalesce(h.member, h.name)
         where (h.member is not null or h.what = 'node') and h.fate is distinct from 1
-        and (f.boot is null or coalesce(h.boot, 0) > f.boot)) d
+        and (f.boot is null or coalesce(h.boot, 0) > f.boot)"#
+    };
+}
+
+/// One whose lease lasts is not lost.
+const LOST: &str = concat!(
+    "select d.name, count(distinct d.root) from (",
+    doubted!(),
+    r#") d
     where (d.name > $1::text collate "C" or $1 is null)
     and not exists (select 1 from node n where n.name = d.name and n.lease_until > now())
-    group by d.name order by d.name limit $2"#;
+    group by d.name order by d.name limit $2"#
+);
 
 /// The locks are read once, however many members there are. Live is said so that those of a member
 /// are found by their index, and not by that of all live ones.
-const NODES: &str = "with held as materialized (
+const NODES: &str = concat!(
+    "with held as materialized (
         select distinct on (key) (l.classid::int8 << 32) | l.objid::int8 as key, l.pid
         from pg_locks l where l.locktype = 'advisory' and l.granted and l.objsubid = 1
-        and l.database = (select oid from pg_database where datname = current_database()))
+        and l.database = (select oid from pg_database where datname = current_database())),
+    doubt as materialized (select d.name, count(distinct d.root) as runs from (",
+    doubted!(),
+    ") d group by d.name)
     select n.name, n.joined, (extract(epoch from n.lease_until) * 1000000)::int8,
         (extract(epoch from now()) * 1000000)::int8, pg_is_in_recovery(),
         held.pid, a.application_name, host(a.client_addr), has.live, has.queued,
         (select count(*) from stop s where s.owner = n.name and s.answer is null),
-        coalesce(n.drained and n.lease_until <= now(), false)
+        coalesce(n.drained and n.lease_until <= now(), false), coalesce(doubt.runs, 0)
     from unnest($1::text[], $2::int8[]) as asked (name, lock)
     join node n on n.name = asked.name
     left join held on held.key = asked.lock
+    left join doubt on doubt.name = n.name
     left join pg_stat_activity a on a.pid = held.pid
     cross join lateral (
         select count(*) as live, count(*) filter (where r.status = 0) as queued from run r
         where r.node = n.name and (r.status < 3 or r.stop_rollback and r.status >= 5)
         and coalesce(r.status, 0) < 3 and r.parent is null) has
-    order by n.name";
+    order by n.name"
+);

@@ -257,8 +257,8 @@ const LIVE: &str = concat!(tree!(), "select id from member where status < 3 orde
 /// had, and how many keys are kept from now on; no row if it stays. Arrays have rows found by an
 /// index: a join of as many as a tree is guessed to have would look whole tables through.
 ///
-/// A root that is forgotten as of a time before it was accepted was refused, and never was: the
-/// stop that was remembered for it is remembered again.
+/// A root that is forgotten as of a time before it was accepted was refused, and never was: what
+/// was remembered for it is remembered again.
 const FORGET: &str = concat!(
     tree!(),
     ", gone as materialized (
@@ -279,10 +279,17 @@ const FORGET: &str = concat!(
     unused as (delete from stop where exists (select 1 from never)
         and owner = (select node from never) and answer is null
         and run = (select id from never) and act is null and said is not null returning *),
-    kept as (insert into reserved (ask, run, scope, asker, channel, request, at, until)
-        select ask, run, decode(split_part(said, ' ', 1), 'hex'),
+    back (nr, ask, run, scope, asker, channel, request, at, until) as (
+        select 0, ask, run, decode(split_part(said, ' ', 1), 'hex'),
             convert_from(decode(nullif(split_part(said, ' ', 3), '-'), 'hex'), 'UTF8'),
-            channel, request, at, split_part(said, ' ', 2)::int8 from unused
+            channel, request, at, split_part(said, ' ', 2)::int8
+        from unused where split_part(said, ' ', 4) = ''
+        union all
+        select one.* from unused cross join lateral json_populate_recordset(null::reserved,
+            convert_from(decode(coalesce(nullif(split_part(said, ' ', 4), ''), '5b5d'), 'hex'),
+                'UTF8')::json) one),
+    kept as (insert into reserved (ask, run, scope, asker, channel, request, at, until)
+        select ask, run, scope, asker, channel, request, at, until from back order by nr
         on conflict do nothing),
     runs as (delete from run where ord = any(array(select ord from gone)) returning bytes)
     select (coalesce((select sum(bytes) from runs), 0)
@@ -294,7 +301,8 @@ const FORGET: &str = concat!(
 
 /// Uses up what was remembered for runs that are stored: the first stop of each is one that this
 /// member was asked for. It takes the run back if any of them does. What a stop that was asked for
-/// has no use for, `said`, has its scope, its time and who has asked: see [`FORGET`].
+/// has no use for, `said`, has its scope, its time and who has asked, and behind that all of them
+/// as they were, if they are several: see [`FORGET`]. Members of the release before read the first.
 const COME: &str = concat!(
     "with come as materialized (
         delete from reserved r where run = any($2)
@@ -305,14 +313,18 @@ const COME: &str = concat!(
     first as (
         select distinct on (run) *, bool_or(",
     rolls_back!("request"),
-    ") over (partition by run) as any_back from come where until > ",
+    ") over (partition by run) as any_back, count(*) over (partition by run) as count,
+            json_agg(to_json(come)) over (partition by run order by nr
+                rows between unbounded preceding and unbounded following) as whole
+        from come where until > ",
     now!(),
     " order by run, nr)
     insert into stop (ask, run, owner, channel, request, at, said)
     select ask, run, $1::text, channel, case when any_back then ",
     rolled_back!("request"),
     " else request end, at, concat_ws(' ', encode(scope, 'hex'), until,
-        coalesce(encode(convert_to(asker, 'UTF8'), 'hex'), '-')) from first
+        coalesce(encode(convert_to(asker, 'UTF8'), 'hex'), '-'),
+        case when count > 1 then encode(convert_to(whole::text, 'UTF8'), 'hex') end) from first
     returning nr, run, request, at"
 );
 

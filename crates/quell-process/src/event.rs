@@ -84,6 +84,7 @@ impl Fields<'_> {
                 self.texts(&["node"])?;
                 self.any("values")?;
             }
+            "step" => drop(self.read::<Vec<String>>("next", "a list of texts")?),
             "custom" => drop(self.any("data")?),
             "progress" => return self.progress(),
             "usage" => return self.used(),
@@ -194,6 +195,8 @@ mod tests {
             (r#"{"event":"updates","values":{}}"#, "`updates` has no `node`"),
             (r#"{"event":"updates","node":"n"}"#, "`updates` has no `values`"),
             (r#"{"event":"values"}"#, "`values` has no `values`"),
+            (r#"{"event":"step","values":{}}"#, "`step` has no `next`"),
+            (r#"{"event":"step","next":"a"}"#, "`next` of `step` is not a list of texts"),
             (r#"{"event":"custom","dat":1}"#, "`custom` has no `data`"),
             (r#"{"event":"progress","fraction":"1"}"#, "`fraction` of `progress` is not a number"),
             (r#"{"event":"progress","fraction":1.1}"#, "`fraction` of `progress` is not from 0"),

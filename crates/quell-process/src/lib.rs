@@ -85,8 +85,8 @@
 //!
 //! Every other kind is emitted as it stands, and `result` as well. Of these, some must have fields:
 //! `content` and `reasoning` (`text`), `model.started` (`model`, `provider`), `model.ended` (these,
-//! `input_tokens`, `output_tokens`), `values` (`values`), `updates` (`node`, `values`), `custom`
-//! (`data`).
+//! `input_tokens`, `output_tokens`), `values` (`values`), `updates` (`node`, `values`), `step`
+//! (`next`), `custom` (`data`).
 //!
 //! An event without the fields of its kind is a line like every other, and the key `fault` of what
 //! is emitted says what is wrong. So is a call that begins with the id of one that is open, that

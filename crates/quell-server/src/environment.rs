@@ -6,7 +6,7 @@ use std::ffi::{OsStr, OsString};
 use std::time::{Instant, SystemTime};
 
 use quell::{RunContext, RunRef};
-use quell_flow::attempt_number;
+use quell_flow::{NodesAsked, attempt_number};
 use quell_http::{EXTERNAL_ID, SESSION, external_id};
 use quell_process::Process;
 
@@ -51,7 +51,7 @@ pub(crate) fn program(
 
 fn is_of_a_run(key: &OsStr) -> bool {
     let name = key.as_encoded_bytes();
-    [RUN_ID, RUN_SESSION, ATTEMPT, DEADLINE].iter().any(|own| own.as_bytes() == name)
+    [RUN_ID, RUN_SESSION, ATTEMPT, DEADLINE, NODES].iter().any(|own| own.as_bytes() == name)
         || name.starts_with(LABEL.as_bytes())
 }
 
@@ -70,6 +70,12 @@ pub(crate) fn variables(ctx: &RunContext) -> BTreeMap<String, String> {
     }
     if let Some(deadline) = ctx.deadline().and_then(epoch_ms) {
         set(DEADLINE, deadline.to_string());
+    }
+    let asked = NodesAsked::of(ctx);
+    if asked != NodesAsked::default()
+        && let Ok(asked) = serde_json::to_string(&asked)
+    {
+        set(NODES, asked);
     }
     if env::var_os(UNBUFFERED).is_none() {
         set(UNBUFFERED, "1".to_owned());
@@ -99,6 +105,7 @@ pub(crate) const RUN_ID: &str = "QUELL_RUN_ID";
 pub(crate) const RUN_SESSION: &str = "QUELL_SESSION";
 pub(crate) const ATTEMPT: &str = "QUELL_ATTEMPT";
 pub(crate) const DEADLINE: &str = "QUELL_DEADLINE_MS";
+pub(crate) const NODES: &str = "QUELL_NODES";
 
 /// What a program has of the environment of quell in any case.
 const KEPT: [&str; 2] = ["PATH", UNBUFFERED];

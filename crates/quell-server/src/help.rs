@@ -248,7 +248,7 @@ The file:
   plan = \"publish.toml\"            # as for quell run; one that waits is answered by a contract
   on_worker_lost = \"continue\"      # with a store: runs of a server that was killed go on in the
                                     # next one, behind the steps that had ended; without: fail
-  reducers = { log = \"append\" }    # keys of its LangGraph state that are lists; others: overwrite
+  reducers = { log = \"append\" }    # lists of its LangGraph state; run, url: nodes = [\"a\"]
 
   [teams.desk]
   mode = \"coordinate\"              # or: broadcast, sequence; route with choose = KEY, the key of

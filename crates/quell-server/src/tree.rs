@@ -181,6 +181,7 @@ fn words(event: Emit) -> String {
         Emit::Values { values } | Emit::Updates { values, .. } | Emit::Custom { data: values } => {
             values.as_text().map_or_else(|| values.as_json().to_owned(), Into::into)
         }
+        Emit::Step { next, .. } if !next.is_empty() => format!("next: {}", next.join(", ")),
         _ => String::new(),
     }
 }

@@ -302,7 +302,7 @@ pub enum SubmitError {
     #[error("run {0} has the lane")]
     LaneJoined(RunId),
     /// The owner has submitted this run with the same idempotency key and payload before. It is
-    /// live or kept: the engine finds it by this id.
+    /// live or kept, and the engine finds it by this id, or will in a moment: it is taken in.
     #[error("run {0} was submitted with this idempotency key before")]
     AlreadySubmitted(RunId),
     /// The owner has submitted a run with the same idempotency key and payload before, which had

@@ -243,6 +243,8 @@ impl<T> RunHandle<T> {
     /// Yields the runs whose place it has taken in its lane, and which it has stopped, in the order
     /// of their stops; none but with [`OnBusy::CancelExisting`](crate::OnBusy::CancelExisting). The
     /// last of them may have been stopping before, or have ended by itself meanwhile.
+    ///
+    /// They are kept with this handle. Who has none asks [`RunRef::superseded`].
     pub fn superseded(&self) -> &[RunRef] {
         self.rare.as_ref().map_or(&[], |rare| &rare.superseded)
     }

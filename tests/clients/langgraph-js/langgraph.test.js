@@ -104,6 +104,62 @@ test("a thread is made, run on and read", async () => {
   assert.equal((await client.assistants.get(assistant.assistant_id)).graph_id, GRAPHS.echo);
 });
 
+test("an assistant is made, changed, searched and deleted", async () => {
+  const name = `n-${crypto.randomUUID()}`;
+  const made = await client.assistants.create({ graphId: GRAPHS.echo, name, context: { a: 1 } });
+  const id = made.assistant_id;
+  assert.deepEqual([made.version, made.config], [1, { configurable: { a: 1 } }]);
+  const changed = await client.assistants.update(id, { metadata: { n: 2 } });
+  assert.deepEqual([changed.version, changed.metadata], [2, { n: 2 }]);
+  const versions = await client.assistants.getVersions(id);
+  assert.deepEqual(versions.map((row) => row.version), [2, 1]);
+  assert.deepEqual((await client.assistants.setLatest(id, 1)).metadata, {});
+  const found = await client.assistants.search({ name, select: ["assistant_id"], sortBy: "name" });
+  assert.deepEqual(found, [{ assistant_id: id }]);
+  assert.equal(await client.assistants.count({ name }), 1);
+  const { thread_id } = await client.threads.create();
+  const values = await client.runs.wait(thread_id, id, { input: { text: "x" } });
+  assert.deepEqual(values.log, ["echo:x"]);
+  assert.ok((await client.assistants.getGraph(id)).edges.length > 0);
+  assert.equal((await client.assistants.getSchemas(id)).graph_id, GRAPHS.echo);
+  assert.deepEqual(await client.assistants.getSubgraphs(id), {});
+  await client.assistants.delete(id);
+  await assert.rejects(client.assistants.get(id), /404|not found/);
+});
+
+test("items of the store are put, found and deleted", async () => {
+  const [root, store] = [`r-${crypto.randomUUID()}`, client.store];
+  await store.putItem([root, "a"], "k", { n: 1 }, { index: false, ttl: 5 });
+  await store.putItem([root, "b"], "l", { n: 2 });
+  const item = await store.getItem([root, "a"], "k", { refreshTtl: false });
+  assert.deepEqual([item.namespace, item.key, item.value], [[root, "a"], "k", { n: 1 }]);
+  const { items } = await store.searchItems([root], { filter: { n: { $gt: 1 } }, query: "x" });
+  assert.deepEqual(items.map((item) => item.key), ["l"]);
+  const { namespaces } = await store.listNamespaces({ prefix: [root], maxDepth: 2 });
+  assert.deepEqual(namespaces, [[root, "a"], [root, "b"]]);
+  await store.deleteItem([root, "a"], "k");
+  await store.deleteItem([root, "b"], "l");
+  assert.deepEqual((await store.searchItems([root])).items, []);
+});
+
+test("a cron is made, changed, found and deleted", async () => {
+  const { thread_id } = await client.threads.create();
+  const made = { schedule: "0 9 * * *", input: { text: "x" } };
+  const cron = await client.crons.createForThread(thread_id, GRAPHS.echo, made);
+  assert.deepEqual([cron.thread_id, cron.enabled], [thread_id, true]);
+  const id = cron.cron_id;
+  const off = await client.crons.update(id, { enabled: false, metadata: { n: 2 } });
+  assert.deepEqual([off.enabled, off.metadata], [false, { n: 2 }]);
+  const found = await client.crons.search({ threadId: thread_id, select: ["cron_id"] });
+  assert.deepEqual(found, [{ cron_id: id }]);
+  assert.equal(await client.crons.count({ threadId: thread_id }), 1);
+  const other = await client.crons.create(GRAPHS.echo, { schedule: "@daily", enabled: false });
+  assert.equal(other.on_run_completed, "delete");
+  await client.crons.delete(id);
+  await client.crons.delete(other.cron_id);
+  assert.equal(await client.crons.count({ threadId: thread_id }), 0);
+});
+
 test("a stream has its events in order and the run is over when it closes", async () => {
   const { thread_id } = await client.threads.create();
   const events = [];
@@ -346,4 +402,26 @@ test("states are read, listed and changed", async () => {
   assert.deepEqual(now.checkpoint, changed.checkpoint);
   assert.equal(now.values.text, "mine");
   assert.equal((await client.runs.list(thread_id)).length, 2);
+});
+
+test("a run goes on in the node that was cut, ends before one, and forks", async () => {
+  const probe = tag();
+  const { thread_id } = await client.threads.create();
+  const run = await client.runs.create(thread_id, GRAPHS.steps, { input: { ...LONG, tag: probe } });
+  await untilTicking(probe, 1);
+  await client.runs.cancel(thread_id, run.run_id, true);
+  const cut = await client.threads.getState(thread_id);
+  assert.deepEqual([cut.next, cut.values.log], [["slow"], ["before"]]);
+  await client.threads.updateState(thread_id, { values: { ms: 10 } });
+  const values = await client.runs.wait(thread_id, GRAPHS.steps, { input: null });
+  assert.deepEqual(values.log, ["before", "slow:done", "after"]);
+  const forked = await client.runs.wait(thread_id, GRAPHS.steps, {
+    input: null,
+    checkpoint: cut.checkpoint,
+    command: { update: { ms: 10 } },
+    interruptBefore: ["after"],
+  });
+  assert.deepEqual(forked.log, ["before", "slow:done"]);
+  assert.equal((await client.threads.get(thread_id)).status, "interrupted");
+  assert.deepEqual((await client.threads.getState(thread_id)).next, ["after"]);
 });

@@ -57,6 +57,85 @@ async def test_assistants_are_found_by_graph(client):
         await client.assistants.get(str(uuid.uuid4()))
 
 
+async def test_an_assistant_is_made_changed_searched_and_deleted(client):
+    graph, name = GRAPHS["echo"], f"n-{uuid.uuid4()}"
+    config, metadata = {"configurable": {"a": 1}}, {"m": 1}
+    made = await client.assistants.create(graph, config, metadata=metadata, name=name)
+    id = made["assistant_id"]
+    assert (made["version"], made["context"]) == (1, {"a": 1})
+    with pytest.raises(ConflictError):
+        await client.assistants.create(graph, assistant_id=id)
+    again = await client.assistants.create(graph, assistant_id=id, if_exists="do_nothing")
+    assert again == made
+    changed = await client.assistants.update(id, context={"b": 2}, metadata={"n": 2})
+    assert (changed["version"], changed["config"]) == (2, {"configurable": {"b": 2}})
+    assert changed["metadata"] == {"m": 1, "n": 2}
+    versions = await client.assistants.get_versions(id)
+    assert [row["version"] for row in versions] == [2, 1]
+    found = await client.assistants.search(
+        name=name, metadata={"n": 2}, sort_by="name", select=["assistant_id"], response_format="object"
+    )
+    assert found == {"assistants": [{"assistant_id": id}], "next": None}
+    assert await client.assistants.count(name=name) == 1
+    assert (await client.assistants.set_latest(id, 1))["context"] == {"a": 1}
+    thread = (await client.threads.create())["thread_id"]
+    run = await client.runs.create(thread, id, input={"text": "x"}, context={"c": 3})
+    assert run["assistant_id"] == id
+    assert (run["kwargs"]["context"], run["metadata"]["m"]) == ({"a": 1, "c": 3}, 1)
+    assert (await client.runs.join(thread, run["run_id"]))["log"] == ["echo:x"]
+    drawn = await client.assistants.get_graph(id, xray=True)
+    assert drawn["nodes"][0]["id"] == "__start__" and drawn["edges"]
+    assert (await client.assistants.get_schemas(id))["graph_id"] == graph
+    assert await client.assistants.get_subgraphs(id, recurse=True) == {}
+    await client.assistants.delete(id)
+    with pytest.raises(NotFoundError):
+        await client.assistants.get(id)
+
+
+async def test_items_of_the_store_are_put_found_and_deleted(client):
+    root, store = f"r-{uuid.uuid4()}", client.store
+    await store.put_item([root, "a"], "k", {"n": 1}, index=False, ttl=5)
+    await store.put_item([root, "b"], "l", {"n": 2})
+    item = await store.get_item([root, "a"], "k", refresh_ttl=False)
+    assert (item["namespace"], item["key"], item["value"]) == ([root, "a"], "k", {"n": 1})
+    found = await store.search_items([root], filter={"n": {"$gt": 1}}, query="x")
+    assert [item["key"] for item in found["items"]] == ["l"]
+    names = await store.list_namespaces(prefix=[root], max_depth=2)
+    assert names == {"namespaces": [[root, "a"], [root, "b"]]}
+    for namespace, key in [("a", "k"), ("b", "l")]:
+        await store.delete_item([root, namespace], key)
+    assert (await store.search_items([root]))["items"] == []
+    assert await store.get_item([root, "a"], "k") is None
+
+
+async def test_a_cron_is_made_fires_and_is_deleted(client):
+    thread = (await client.threads.create())["thread_id"]
+    cron = await client.crons.create_for_thread(
+        thread, GRAPHS["echo"], schedule="* * * * * *", input={"text": "x"}, timezone="Asia/Tokyo"
+    )
+    id = cron["cron_id"]
+    assert (cron["timezone"], cron["thread_id"], cron["enabled"]) == ("Asia/Tokyo", thread, True)
+    for _ in range(600):
+        runs = await client.runs.list(thread)
+        if runs:
+            break
+        await asyncio.sleep(0.05)
+    assert runs[0]["metadata"]["cron_id"] == id
+    off = await client.crons.update(id, enabled=False, metadata={"n": 2}, end_time=None)
+    assert (off["enabled"], off["metadata"]) == (False, {"n": 2})
+    found = await client.crons.search(thread_id=thread, enabled=False, sort_by="cron_id", select=["cron_id"])
+    assert found == [{"cron_id": id}]
+    assert await client.crons.count(thread_id=thread) == 1
+    other = await client.crons.create(
+        GRAPHS["echo"], schedule="0 9 * * *", on_run_completed="keep", enabled=False
+    )
+    assert (other["on_run_completed"], other["thread_id"]) == ("keep", None)
+    for made in (id, other["cron_id"]):
+        await client.crons.delete(made)
+        with pytest.raises(NotFoundError):
+            await client.crons.delete(made)
+
+
 async def test_a_thread_is_made_once_and_its_values_grow(client):
     thread = await client.threads.create(metadata={"who": "ada"})
     assert (thread["status"], thread["values"]) == ("idle", None)
@@ -561,3 +640,66 @@ async def test_states_are_read_listed_and_changed(client):
         await client.threads.update_state(thread, {"text": "x"})
     await client.runs.cancel(thread, run["run_id"], wait=True, action="rollback")
     assert await client.threads.get_state(thread) == now
+
+
+async def test_a_run_goes_on_in_the_node_that_was_cut(client):
+    probe, graph = tag(), GRAPHS["steps"]
+    thread = (await client.threads.create())["thread_id"]
+    run = await client.runs.create(thread, graph, input={**LONG, "tag": probe})
+    await until_ticking(probe)
+    live = await client.threads.get_state(thread)
+    assert (live["next"], live["values"]["log"]) == (["slow"], ["before"])
+    await client.runs.cancel(thread, run["run_id"], wait=True)
+    cut = await client.threads.get_state(thread)
+    assert (cut["next"], cut["values"]["log"]) == (["slow"], ["before"])
+    await client.threads.update_state(thread, {"ms": 10})
+    values = await client.runs.wait(thread, graph, input=None)
+    assert values["log"] == ["before", "slow:done", "after"]
+    assert (await client.threads.get(thread))["status"] == "idle"
+
+
+async def test_a_run_ends_before_a_node_and_forks(client):
+    graph, thread = GRAPHS["steps"], (await client.threads.create())["thread_id"]
+    short = {"ms": 10, "chunk_ms": 5}
+    held = await client.runs.wait(thread, graph, input=short, interrupt_before=["slow"])
+    assert held["log"] == ["before"]
+    assert (await client.runs.list(thread))[0]["status"] == "success"
+    assert (await client.threads.get(thread))["status"] == "interrupted"
+    values = await client.runs.wait(thread, graph, input=None, interrupt_after=["slow"])
+    assert values["log"] == ["before", "slow:done"]
+    assert (await client.threads.get_state(thread))["next"] == ["after"]
+    history = await client.threads.get_history(thread, limit=50)
+    at = next(state for state in history if state["next"] == ["slow"])["checkpoint"]
+    forked = await client.runs.wait(thread, graph, input=None, checkpoint=at)
+    assert forked["log"] == ["before", "slow:done", "after"]
+    await client.threads.update_state(thread, {"log": ["mine"]}, as_node="slow", checkpoint=at)
+    assert (await client.threads.get_state(thread))["next"] == ["after"]
+    values = await client.runs.wait(thread, graph, command={"update": {"text": "told"}})
+    assert (values["text"], values["log"]) == ("told", ["before", "mine", "after"])
+    values = await client.runs.wait(thread, graph, command={"goto": "after"})
+    assert values["log"] == ["before", "mine", "after", "after"]
+    modes = ["checkpoints", "tasks", "debug"]
+    parts = [
+        part async for part in client.runs.stream(thread, graph, input=short, stream_mode=modes)
+    ]
+    told = [part.data["next"] for part in parts if part.event == "checkpoints"]
+    assert told == [["before"], ["slow"], ["after"], []]
+    results = [part.data for part in parts if part.event == "tasks" and "result" in part.data]
+    assert [task["name"] for task in results] == ["before", "slow", "after"]
+    with pytest.raises(NotFoundError):
+        await client.runs.create(thread, graph, checkpoint_id=thread)
+    with pytest.raises(UnprocessableEntityError):
+        await client.runs.create(thread, graph, interrupt_before="slow")
+
+
+async def test_a_program_with_nodes_ends_before_one_and_goes_on_there(client):
+    thread = (await client.threads.create())["thread_id"]
+    asked = {"to": "ada"}
+    values = await client.runs.wait(thread, "letter", input=asked, interrupt_before=["send"])
+    assert values == {"to": "ada", "log": ["draft"]}
+    assert (await client.threads.get_state(thread))["next"] == ["send"]
+    values = await client.runs.wait(thread, "letter", input=None)
+    assert values == {"to": "ada", "log": ["draft", "send"]}
+    history = await client.threads.get_history(thread)
+    assert [state["next"] for state in history][:3] == [[], ["send"], ["send"]]
+    assert (await client.threads.get(thread))["status"] == "idle"

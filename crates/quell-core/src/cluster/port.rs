@@ -129,7 +129,8 @@ pub trait Cluster: Debug + Send + Sync + 'static {
     /// The append that stores the acceptance of the run uses the stop up, with those of other
     /// scopes that the run is in: the first of them becomes one that the owner of the run was asked
     /// for, in the same step (I34). If that is not answered, and the run is forgotten as of a time
-    /// before its acceptance, it was refused, and never was: the stop is remembered again.
+    /// before its acceptance, it was refused, and never was: all of them are remembered again, each
+    /// as it was.
     ///
     /// # Errors
     ///
@@ -302,8 +303,8 @@ pub trait Cluster: Debug + Send + Sync + 'static {
     /// has ended ([`forgotten`](Self::forgotten)), this member as well; what is in doubt stays so
     /// until somebody says that the member is gone for good. Of what this process begins nothing
     /// is said. Yields what has ended of runs of this member, as [`forgotten`](Self::forgotten)
-    /// does, without a wait for any: of a run that it has not decided yet it may store that the
-    /// work has ended. By default nobody is told, and nothing is yielded.
+    /// does, but all of it, and without a wait for any: of a run that it has not decided yet it may
+    /// store that the work has ended. By default nobody is told, and nothing is yielded.
     ///
     /// Whoever calls it knows that the processes before are gone, and has waited for what ends the
     /// programs that those have left.

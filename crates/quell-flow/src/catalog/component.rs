@@ -36,7 +36,8 @@ pub struct Component {
     pub(super) on_worker_lost: OnWorkerLost,
     /// What makes bodies that know what earlier attempts did, if it is a plan.
     pub(super) lasting: Option<Lasting>,
-    body: Body,
+    pub(super) nodes: Vec<String>,
+    pub(super) body: Body,
 }
 
 type Body = Foreign<Box<dyn Fn(RunContext, Payload) -> Output + Send + Sync>>;
@@ -105,6 +106,7 @@ impl Component {
             is_resumable: false,
             on_worker_lost: OnWorkerLost::Fail,
             lasting: None,
+            nodes: Vec::new(),
             body: Foreign::new(Box::new(move |ctx, input| Box::pin(body(ctx, input)))),
         }
     }

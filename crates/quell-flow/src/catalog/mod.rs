@@ -5,6 +5,7 @@ mod component;
 mod contract;
 mod kind;
 mod lasting;
+mod nodes;
 mod part;
 mod recovery;
 mod reducer;

@@ -1,5 +1,6 @@
 //! [`App`]: the state that the routes share.
 
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Weak};
 use std::time::SystemTime;
 
@@ -7,7 +8,9 @@ use parking_lot::Mutex;
 use quell::{Engine, RunRef, RunReport, RunStatus};
 use quell_http::{DisconnectGuard, Service, View};
 use serde_json::Value;
+use tokio::sync::Notify;
 
+use crate::app::shelf::Shelf;
 use crate::options::Options;
 use crate::threads::{Finals, Hidden, Threads, Tracked};
 use crate::webhooks::Webhooks;
@@ -24,6 +27,10 @@ struct Inner {
     threads: Threads,
     finals: Finals,
     hidden: Hidden,
+    shelf: Shelf,
+    /// Somebody makes the runs of crons.
+    has_clockwork: AtomicBool,
+    cron_changed: Arc<Notify>,
     webhooks: Webhooks,
     since: SystemTime,
     /// How many runs the engine had taken in from other processes when those that it has were taken
@@ -48,10 +55,24 @@ impl App {
         let webhooks = Webhooks::new(&options, service.limits_of());
         let (threads, hidden) = (Threads::default(), Hidden::default());
         let (since, taken_in) = (SystemTime::now(), Mutex::new(0));
-        let inner = Inner { service, options, threads, finals, hidden, webhooks, since, taken_in };
+        let shelf = Shelf::default();
+        let inner = Inner {
+            service,
+            options,
+            threads,
+            finals,
+            hidden,
+            shelf,
+            webhooks,
+            has_clockwork: AtomicBool::new(false),
+            cron_changed: Arc::default(),
+            since,
+            taken_in,
+        };
         let app = Self(Arc::new(inner));
         app.recover();
         app.send_left();
+        app.run_crons();
         app
     }
 
@@ -81,6 +102,18 @@ impl App {
 
     pub(crate) fn webhooks(&self) -> &Webhooks {
         &self.0.webhooks
+    }
+
+    pub(super) fn shelf(&self) -> &Shelf {
+        &self.0.shelf
+    }
+
+    pub(super) fn has_clockwork(&self) -> &AtomicBool {
+        &self.0.has_clockwork
+    }
+
+    pub(super) fn cron_changed(&self) -> &Arc<Notify> {
+        &self.0.cron_changed
     }
 
     /// Yields it for a task that does not keep it.

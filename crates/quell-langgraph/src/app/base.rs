@@ -124,7 +124,7 @@ impl App {
             return Ok(tracked.and_then(|it| it.fold.lock().current().map(Arc::clone)));
         }
         let Some(run) = self.whole(view, run).await? else { return Ok(None) };
-        let fold = self.folded_on(view, &run, base).await?;
+        let fold = self.folded_on(view, &run, base, None).await?;
         Ok(fold.current().map(Arc::clone))
     }
 }

@@ -91,21 +91,30 @@ impl App {
     }
 
     async fn bury_now(&self, view: &View, thread: &Arc<Thread>) -> Result<(), Refusal> {
-        let buried = self.buried(thread);
+        let (buried, hidden);
+        let (id, owner) = (thread.id, thread.owner.as_deref());
         {
             // Whoever makes a run in it has made it, or finds that it is gone.
             let _no_run = thread.creating.lock().await;
             let _no_change = thread.changing.lock().await;
-            if !self.store_end(thread).await? {
-                return Err(Refusal::no_thread(thread.id));
+            // Before anybody may make it anew.
+            let own = self.runs_here(&self.buried(thread));
+            // And before anybody here reads the last record, and goes on with it.
+            let is_noted = self.has_records() && !thread.is_temporary;
+            let is_first = is_noted && self.hidden().bury(id, owner);
+            let ended = self.store_end(thread).await;
+            if is_first && !matches!(ended, Ok(true)) {
+                self.hidden().unbury(id);
             }
-            if buried.is_recorded {
-                self.hidden().bury(buried.id, buried.owner.as_deref());
+            if !ended? {
+                return Err(Refusal::no_thread(id));
             }
+            buried = self.buried(thread);
+            let known: Vec<_> = own.iter().filter_map(|run| thread.find(*run)).collect();
+            hidden = self.hide(known, owner, own);
             self.threads().remove(thread);
-            self.hide_runs_of(&buried);
         }
-        self.clear(view, &buried).await;
+        self.clear(view, &buried, hidden).await;
         Ok(())
     }
 
@@ -120,7 +129,7 @@ impl App {
                 return Ok(true);
             }
             match self.recorded(thread.id).await? {
-                Some(recorded) if !recorded.is_deleted => self.take_card(thread, recorded.card)?,
+                Some(it) if !it.is_deleted && it.is_of(thread) => self.take_card(thread, it)?,
                 _ => return Ok(false),
             }
         }
@@ -128,23 +137,42 @@ impl App {
         Err(Refusal::new(StatusCode::SERVICE_UNAVAILABLE, text))
     }
 
-    /// Takes a run back that was made in a thread that is deleted.
-    pub(super) async fn take_back(&self, run: &RunRef) {
-        self.hidden().hide([run.id()]);
+    /// Takes a run back that was just made and stored, if its thread is gone by now: another node
+    /// has deleted it, and may not have seen the run. Whoever deletes it later sees it.
+    ///
+    /// # Errors
+    ///
+    /// Fails if it is gone, and if the store cannot say so: then the run is taken back as well.
+    pub(super) async fn check_made(
+        &self,
+        thread: &Arc<Thread>,
+        run: &RunRef,
+    ) -> Result<(), Refusal> {
+        if !self.is_node() || !self.has_records() || thread.is_temporary {
+            return Ok(());
+        }
+        let is_gone = match self.recorded(thread.id).await {
+            Ok(recorded) => self.is_gone(thread, recorded.as_ref(), Some(run.id())).await,
+            Err(refusal) => Err(refusal),
+        };
+        if matches!(is_gone, Ok(false)) {
+            return Ok(());
+        }
+        self.hide(thread.find(run.id()), run.owner(), vec![run.id()]);
         run.cancel(CancelRequest::because("its thread is deleted").rollback());
         run.ended().await;
-        self.hidden().release([run.id()]);
+        self.leave_run(&run.into()).await;
+        if is_gone? {
+            self.lose(thread).await?;
+        }
+        Err(Refusal::missing("Thread or assistant not found."))
     }
 
-    /// Forgets a thread that was deleted elsewhere, with its runs in memory: they have left the
-    /// store.
-    pub(super) fn lose(&self, thread: &Arc<Thread>) {
+    /// Forgets a thread that was deleted elsewhere, with its runs in memory that have left the
+    /// store. What executes still is stopped by whoever deletes the thread.
+    pub(super) async fn lose(&self, thread: &Arc<Thread>) -> Result<(), Refusal> {
         self.threads().remove(thread);
-        for tracked in thread.runs() {
-            let run = self.engine().get(tracked.id);
-            // What executes still is stopped by whoever deletes the thread.
-            let _ = run.map(|run| run.forget());
-        }
+        Ok(self.forget_deleted_of(thread).await?)
     }
 }
 

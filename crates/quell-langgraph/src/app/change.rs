@@ -2,7 +2,6 @@
 //! section 4).
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::SystemTime;
 
 use axum::http::StatusCode;
@@ -34,6 +33,10 @@ impl App {
         for _ in 0..TRIES {
             let thread = self.thread_of(view, id).await?;
             let _one_at_a_time = thread.changing.lock().await;
+            if thread.has_left() {
+                // It was deleted meanwhile, or has made room.
+                continue;
+            }
             let before = thread.card();
             let card = before.changed(metadata.clone(), ttl.cloned(), SystemTime::now());
             let owner = thread.owner.as_deref().map(Arc::from);
@@ -64,7 +67,8 @@ impl App {
         if !self.write(thread, card, false).await? {
             return Ok(false);
         }
-        let was_recorded = thread.is_recorded.swap(true, Ordering::SeqCst);
+        let was_recorded = thread.record().is_some();
+        thread.note_record(thread.record_at());
         if !self.is_node() {
             return Ok(true);
         }
@@ -101,8 +105,9 @@ impl App {
     /// # Errors
     ///
     /// Fails if there is no room for it.
-    pub(super) fn take_card(&self, thread: &Thread, card: Card) -> Result<(), Refusal> {
-        thread.is_recorded.store(true, Ordering::SeqCst);
+    pub(super) fn take_card(&self, thread: &Thread, recorded: Recorded) -> Result<(), Refusal> {
+        thread.note_record(recorded.made_at);
+        let card = recorded.card;
         if thread.knows(&card) {
             return Ok(());
         }

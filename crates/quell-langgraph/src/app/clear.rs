@@ -4,8 +4,10 @@
 //! record goes on with it: at its start, when it takes over runs of a node that is gone, and when
 //! anybody reads the thread or makes one of its id.
 
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use parking_lot::Mutex;
 use quell::store::Page;
 use quell::{CancelRequest, RunFilter, RunId, RunRef};
 use quell_http::{LookupError, RECORD, RunView, SESSION, View, Wait};
@@ -32,14 +34,21 @@ pub(super) struct Buried {
 
 impl Buried {
     fn has(&self, run: &RunView) -> bool {
-        is_own(run) && run.owner() == self.owner.as_deref()
+        let asked = Asked::of(run).filter(|_| run.owner() == self.owner.as_deref());
+        asked.is_some_and(|asked| self.is_of(asked.record_us))
+    }
+
+    /// Tells whether a run, or a record, is of this thread and no later one of its id, as it says
+    /// when its thread was made.
+    pub(super) fn is_of(&self, record_us: Option<u64>) -> bool {
+        !self.is_recorded || record_us.is_none_or(|us| Some(us) == micros(self.made_at))
     }
 }
 
 impl App {
     pub(super) fn buried(&self, thread: &Thread) -> Buried {
         let is_recorded = self.has_records() && !thread.is_temporary;
-        let (owner, made_at) = (thread.owner.clone(), thread.made_at());
+        let (owner, made_at) = (thread.owner.clone(), thread.record_at());
         Buried { id: thread.id, owner, made_at, is_recorded }
     }
 
@@ -81,11 +90,15 @@ impl App {
                 // Mostly the node that has deleted it is there, and about to clear it.
                 sleep(OTHERS_WAIT).await;
             }
+            let own = app.runs_here(&buried);
             if matches!(app.is_still(&buried).await, Ok(false)) {
                 return app.hidden().unbury(id);
             }
-            app.hide_runs_of(&buried);
-            app.clear(&app.all(), &buried).await;
+            let thread = app.threads().get(id);
+            let known = own.iter().filter_map(|run| thread.as_ref()?.find(*run));
+            let known: Vec<_> = known.collect();
+            let hidden = app.hide(known, buried.owner.as_deref(), own);
+            app.clear(&app.all(), &buried, hidden).await;
         }));
     }
 
@@ -109,38 +122,34 @@ impl App {
         !self.is_node() && self.hidden().is_buried(thread, owner)
     }
 
-    /// Hides the runs of a thread that are in memory: its id may be used again at once.
-    pub(super) fn hide_runs_of(&self, buried: &Buried) {
+    /// Lists the runs of a thread that are in memory. Before it is known that the thread is there:
+    /// its id may be used again as soon as it is not.
+    pub(super) fn runs_here(&self, buried: &Buried) -> Vec<RunId> {
         let runs = self.engine().runs(&of_thread(buried.id).roots());
-        let own = runs.iter().filter(|run| buried.has(&(*run).into()));
-        self.hidden().hide(own.map(RunRef::id));
+        runs.iter().filter(|run| buried.has(&(*run).into())).map(RunRef::id).collect()
     }
 
-    /// Stops the runs of a thread that is deleted, and forgets them, and the thread.
-    pub(super) async fn clear(&self, view: &View, buried: &Buried) {
-        let mut stopped = self.stop_all(view, buried).await;
-        let (app, mut pause) = (self.weak(), PAUSES.0);
-        while pause < PAUSES.1 {
-            if self.forget_all(buried, &stopped).await {
-                return;
-            }
-            sleep(pause).await;
-            pause *= 2;
-        }
-        // What executes still, here or elsewhere, ends some time.
-        let buried = buried.clone();
-        drop(tokio::spawn(async move {
-            while let Some(app) = app.upgrade() {
-                // What a process has left may have been taken over since.
-                stopped.extend(app.stop_all(&app.all(), &buried).await);
-                if app.forget_all(&buried, &stopped).await {
-                    return;
+    /// Stops the runs of a thread that is deleted, and forgets them, and the thread. These runs are
+    /// hidden already.
+    pub(super) async fn clear(&self, view: &View, buried: &Buried, mut hidden: Vec<RunId>) {
+        hidden.extend(self.stop_all(view, buried).await);
+        let (buried, hidden) = (Arc::new(buried.clone()), Arc::new(Mutex::new(hidden)));
+        self.until_gone(move |app, is_waited| {
+            let (buried, hidden) = (Arc::clone(&buried), Arc::clone(&hidden));
+            async move {
+                if !is_waited {
+                    // What a process has left may have been taken over since.
+                    let stopped = app.stop_all(&app.all(), &buried).await;
+                    hidden.lock().extend(stopped);
                 }
-                drop(app);
-                sleep(pause).await;
-                pause = (pause * 2).min(PAUSES.2);
+                let is_gone = app.forget_all(&buried).await;
+                if is_gone {
+                    app.hidden().release(hidden.lock().drain(..));
+                }
+                is_gone
             }
-        }));
+        })
+        .await;
     }
 
     /// Stops the live runs of a thread, and yields them.
@@ -164,12 +173,9 @@ impl App {
 
     /// Forgets the runs of a thread of which nothing executes, and the thread if that are all;
     /// tells whether it did.
-    async fn forget_all(&self, buried: &Buried, stopped: &[RunId]) -> bool {
-        let Ok(is_all) = self.forget_runs(buried).await else { return false };
-        if is_all {
-            self.hidden().release(stopped.iter().copied());
-        }
-        let is_gone = is_all && self.forget_records(buried.id).await;
+    async fn forget_all(&self, buried: &Buried) -> bool {
+        let is_gone = matches!(self.forget_runs(buried).await, Ok(true))
+            && (!buried.is_recorded || self.forget_records(buried).await);
         if is_gone {
             self.hidden().unbury(buried.id);
         }
@@ -191,17 +197,7 @@ impl App {
                 return Ok(true);
             }
             for run in page.runs {
-                let is_gone = if let Some(run) = run.live() {
-                    all.forget(run)
-                } else {
-                    // Of what another node has ended, that one knows whether it executes.
-                    let forgotten = self.engine().forget_stored(run.id()).await;
-                    forgotten.is_ok() || !self.is_stored(run.id()).await?
-                };
-                if is_gone {
-                    self.hidden().release([run.id()]);
-                }
-                is_all &= is_gone;
+                is_all &= self.forget_run(run.id()).await;
             }
             next = page.next;
             if next.is_none() {
@@ -216,7 +212,7 @@ impl App {
             return Ok(true);
         }
         let recorded = self.recorded(buried.id).await?;
-        let is_same = |it: &Recorded| micros(it.made_at) == micros(buried.made_at);
+        let is_same = |it: &Recorded| buried.is_of(micros(it.made_at));
         Ok(recorded.is_some_and(|it| it.is_deleted && is_same(&it)))
     }
 
@@ -246,11 +242,6 @@ fn is_own(run: &RunView) -> bool {
 
 /// Runs of a thread that are read at once.
 const PAGE: usize = 100;
-
-/// The pauses between two looks at what is left of a thread that is deleted: the first one, the
-/// one from which on nobody waits, and the longest one.
-pub(super) const PAUSES: (Duration, Duration, Duration) =
-    (Duration::from_millis(5), Duration::from_millis(640), Duration::from_mins(1));
 
 /// How long a node leaves a thread to the one that has deleted it.
 const OTHERS_WAIT: Duration = Duration::from_secs(2);

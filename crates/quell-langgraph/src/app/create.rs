@@ -1,27 +1,25 @@
 //! [`CreateRequest`]: makes a run. It chooses the thread, the input, and what becomes of the runs
 //! that are live there.
 
-use std::future;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use axum::http::HeaderMap;
-use quell::{Failure, IdempotencyKey, OnBusy, Payload, RunContext, RunId, limits};
-use quell_flow::{Component, ComponentKind};
+use quell::{IdempotencyKey, OnBusy, RunId};
+use quell_flow::{Component, NodesAsked};
 use quell_http::{RunView, SESSION, Start, StartError, View, idempotency_key};
-use serde_json::{Value, json};
+use serde_json::json;
 use uuid::Uuid;
 
 use crate::app::App;
-use crate::app::find::{Found, graph_of};
+use crate::app::find::Found;
 use crate::app::making::{Adding, Fresh};
 use crate::app::stored::StoredRun;
 use crate::options::CONTRACT;
 use crate::threads::{Full, Thread, Tracked, Within};
-use crate::values::merged_input;
 use crate::wire::asked::{Asked, micros, write_base};
 use crate::wire::create::{Create, Strategy};
-use crate::wire::exact::{Keys, null, written};
+use crate::wire::exact::{Keys, written};
 use crate::wire::refusal::Refusal;
 use crate::wire::rows::{run_metadata, system_assistant};
 
@@ -69,13 +67,17 @@ impl App {
     pub(crate) async fn create(
         &self,
         view: &View,
-        request: CreateRequest<'_>,
+        mut request: CreateRequest<'_>,
     ) -> Result<Created, Refusal> {
         if request.create.resume.is_some() && request.thread.is_none() {
             let text = "You must provide a thread_id when resuming.";
             return Err(Refusal::new(axum::http::StatusCode::BAD_REQUEST, text));
         }
-        let graph = graph_of(view, &request.create.assistant)?;
+        let (graph, assistant) = self.graph_of_run(view, &request.create.assistant).await?;
+        if let Some((id, assistant)) = assistant {
+            assistant.now().under(&mut request.create)?;
+            request.create.own_assistant = Some(id);
+        }
         loop {
             let (thread, is_new) = self.thread_for(view, &request).await?;
             let mut fresh = Fresh { app: self, thread: is_new.then(|| Arc::clone(&thread)) };
@@ -135,7 +137,7 @@ impl App {
         graph: &Arc<Component>,
         thread: &Arc<Thread>,
     ) -> Result<Option<Created>, Refusal> {
-        let create = &request.create;
+        let mut create = request.create.clone();
         let _one_at_a_time = thread.creating.lock().await;
         let is_kept = self.has_records() && !thread.is_temporary;
         let is_shared = is_kept && self.is_node();
@@ -152,20 +154,18 @@ impl App {
             return Err(Refusal::waits());
         }
         let once = once(request)?;
-        let asked = self.asked(create, graph, thread);
+        let begin = self.begin(view, thread, &mut create, is_idle).await?;
+        let create = &create;
         let id = RunId::from_uuid(Uuid::now_v7());
+        let (component, input, nodes) = self.work(graph, thread, create, &begin, id)?;
+        let asked = Asked { fork: begin.fork, nodes, ..self.asked(create, graph, thread) };
         let within = self.within(thread.id, Some(graph));
         let tracked = Tracked::new(id, graph.id(), within, &asked);
-        let is_behind = is_shared && !is_idle;
+        let is_behind = is_shared && !is_idle && begin.fork.is_none();
         let tracked = Arc::new(if is_behind { tracked.behind_others() } else { tracked });
-        let (component, input) = if create.is_update {
-            (standing_in(graph, || future::ready(Ok(null()))), create.input.clone())
-        } else {
-            self.work(&tracked, graph, thread, is_idle)
-        };
         let mut start = asked.write(Start::new(&component, input.clone()), &input);
-        if is_kept && is_idle {
-            start = write_base(start, thread.values(self.engine()).as_deref());
+        if begin.fork.is_some() || is_kept && begin.is_known() {
+            start = write_base(start, begin.base().map(|base| &**base), begin.fork.is_some());
         }
         let start = self.start(create, thread, &tracked, start, takes_over);
         let start = once.iter().fold(start, |start, once| start.once(once.clone()));
@@ -176,32 +176,35 @@ impl App {
         let _adding = Adding { app: self, thread, tracked: &tracked };
         let started = match owner.start(start).await {
             Ok(started) if !started.is_replay => started,
-            Ok(started) => return self.made_before(view, Some(started.run.id())).map(Some),
+            Ok(started) => return self.made_before(view, Some(started.run.id())).await.map(Some),
             Err(StartError::KeyForgotten) => {
                 let known = once.as_ref().and_then(|once| owner.started_by(once));
-                return self.made_before(view, known).map(Some);
+                return self.made_before(view, known).await.map(Some);
             }
             Err(StartError::StartedBefore(id)) => {
                 let found = self.find_stored(view, None, id.as_uuid()).await?;
                 let found = found.ok_or(StartError::KeyForgotten)?;
+                let recorded = self.recorded(thread.id).await?;
+                if self.is_gone(thread, recorded.as_ref(), Some(id)).await? {
+                    return Err(StartError::KeyForgotten.into());
+                }
                 return Ok(Some(Created::There(found)));
             }
             Err(error) => return Err(error.into()),
         };
         let run = started.run;
-        if is_shared && self.is_gone(thread, Some(run.id())).await.unwrap_or(false) {
-            // Another node has deleted the thread meanwhile, and may not have seen the run.
-            self.take_back(&run).await;
-            return Err(Refusal::missing("Thread or assistant not found."));
-        }
+        self.check_made(thread, &run).await?;
         self.follow(Arc::clone(thread), Arc::clone(&tracked), run.clone());
         let (tracked, thread) = (Arc::clone(&tracked), Some(Arc::clone(thread)));
         Ok(Some(Created::Here(Found { run, tracked, thread })))
     }
 
     /// Finds the run that the same request has made before.
-    fn made_before(&self, view: &View, run: Option<RunId>) -> Result<Created, Refusal> {
-        let found = run.and_then(|id| self.find(view, None, id.as_uuid()));
+    async fn made_before(&self, view: &View, run: Option<RunId>) -> Result<Created, Refusal> {
+        let found = match run {
+            Some(id) => self.find_now(view, None, id.as_uuid()).await?,
+            None => None,
+        };
         let found = found.map(|located| Created::Here(located.into_found()));
         found.ok_or_else(|| StartError::KeyForgotten.into())
     }
@@ -218,12 +221,14 @@ impl App {
 
     /// Yields what the run keeps of a request.
     fn asked(&self, create: &Create, graph: &Component, thread: &Thread) -> Asked {
-        let assistant = system_assistant(graph.id());
+        let own = create.own_assistant;
+        let assistant = own.unwrap_or_else(|| system_assistant(graph.id()));
         let mut kwargs = create.kwargs.clone();
         kwargs.insert("temporary".into(), json!(thread.is_temporary).into());
         let due = (!create.after.is_zero()).then(|| SystemTime::now() + create.after);
         Asked {
             metadata: run_metadata(create.metadata.clone(), graph.id(), assistant),
+            own_assistant: own,
             input: create.input.clone(),
             kwargs: written(&kwargs),
             strategy: create.strategy,
@@ -233,8 +238,12 @@ impl App {
             is_temporary: thread.is_temporary,
             is_update: create.is_update,
             has_webhook: create.webhook.is_some(),
+            goes_on: create.nodes.goes_on,
+            fork: None,
+            nodes: NodesAsked::default(),
             limit_ms: self.timeout(create).and_then(|time| time.as_millis().try_into().ok()),
             due_us: due.and_then(micros),
+            record_us: thread.record(),
         }
     }
 
@@ -242,7 +251,8 @@ impl App {
     pub(super) fn within(&self, thread: Uuid, graph: Option<&Arc<Component>>) -> Within {
         let reducers = graph.map(|graph| graph.reducers().clone()).unwrap_or_default();
         let is_unmasked = self.options().unmasked_errors;
-        Within { thread, reducers, service: Some(self.service().clone()), is_unmasked }
+        let has_nodes = graph.is_some_and(|graph| !graph.nodes_of().is_empty());
+        Within { thread, reducers, has_nodes, service: Some(self.service().clone()), is_unmasked }
     }
 
     /// Yields the caller's time limit, which never exceeds the server's (contract, choice 8).
@@ -278,69 +288,6 @@ impl App {
         }
         if create.after.is_zero() { start } else { start.after(create.after) }
     }
-
-    /// Yields what runs and on what. Null input goes on from the last checkpoint (contract,
-    /// section 5).
-    fn work(
-        &self,
-        tracked: &Arc<Tracked>,
-        graph: &Arc<Component>,
-        thread: &Arc<Thread>,
-        is_idle: bool,
-    ) -> (Arc<Component>, Payload) {
-        let given = &tracked.about.input;
-        if given.is_null() {
-            return (self.going_on(graph, thread, tracked), Payload::from(Value::Null));
-        }
-        let base = if is_idle { thread.values(self.engine()) } else { None };
-        let input = merged_input(graph.reducers(), base.as_deref(), given, tracked.id);
-        if input.len() <= limits::PAYLOAD_BYTES_MAX {
-            return (Arc::clone(graph), input);
-        }
-        (Arc::clone(graph), given.clone())
-    }
-
-    /// Makes the stand-in of a graph for a run without input: it looks at the thread when it
-    /// starts, and runs no node.
-    fn going_on(
-        &self,
-        graph: &Component,
-        thread: &Arc<Thread>,
-        tracked: &Arc<Tracked>,
-    ) -> Arc<Component> {
-        let (app, thread, tracked) = (self.clone(), Arc::clone(thread), Arc::clone(tracked));
-        standing_in(graph, move || {
-            let (app, thread, tracked) = (app.clone(), Arc::clone(&thread), Arc::clone(&tracked));
-            async move {
-                if let Some(run) = app.engine().get(tracked.id) {
-                    app.know_base(&thread, &tracked, &run).await;
-                }
-                let has_values = thread.values(app.engine()).is_some();
-                let outcome = match (has_values, thread.has_next()) {
-                    (false, _) => Err("EmptyInputError: Received no input for __start__"),
-                    (true, false) => Ok(null()),
-                    (true, true) => Err("RuntimeError: No checkpoint is kept to go on from"),
-                };
-                outcome.map_err(Failure::new)
-            }
-        })
-    }
-}
-
-/// Makes the stand-in of a graph, which runs none of its nodes.
-fn standing_in<F>(
-    graph: &Component,
-    work: impl Fn() -> F + Clone + Send + Sync + 'static,
-) -> Arc<Component>
-where
-    F: Future<Output = Result<Payload, Failure>> + Send + 'static,
-{
-    let body = move |_ctx: RunContext, _input: Payload| work();
-    Arc::new(match graph.kind() {
-        ComponentKind::Agent => Component::agent(graph.id(), body),
-        ComponentKind::Team => Component::team(graph.id(), body),
-        ComponentKind::Workflow => Component::workflow(graph.id(), body),
-    })
 }
 
 fn once(request: &CreateRequest<'_>) -> Result<Option<IdempotencyKey>, Refusal> {

@@ -1,6 +1,7 @@
 //! Stops runs, follows them to their end, and deletes them.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use futures::FutureExt as _;
 use quell::{EventKind, RunRef};
@@ -27,6 +28,29 @@ impl App {
         if !is_rolled_back && !is_over() {
             return false;
         }
+        // Of one that is deleted, or whose thread is, nobody is shown anything from then on.
+        let is_deleted = || {
+            tracked.is_deleted.load(Ordering::SeqCst) || !thread.is_temporary && thread.has_left()
+        };
+        if !is_deleted() {
+            self.keep_final(thread, tracked, run);
+        }
+        if is_deleted() {
+            self.finals().remove(thread.owner.as_deref(), &[run.id()]);
+        }
+        // With a store the run is there until its end is told, unless it is deleted.
+        let is_kept = self.tell_end(thread, tracked, run) && !is_deleted();
+        if !is_rolled_back && !is_kept {
+            self.service().view(CONTRACT, Principal::anonymous()).forget(run);
+        }
+        thread.remove(tracked.id);
+        if thread.is_temporary {
+            self.threads().remove_if_idle(self.engine(), thread);
+        }
+        true
+    }
+
+    fn keep_final(&self, thread: &Arc<Thread>, tracked: &Arc<Tracked>, run: &RunRef) {
         let fold = thread.look(self.engine(), tracked, run);
         // The same body as for a client that waits: a run without values shows those of its thread.
         let of_thread = fold.current().is_none().then(|| thread.values(self.engine())).flatten();
@@ -41,16 +65,6 @@ impl App {
             shown,
             run_bytes: run_bytes(run),
         });
-        // With a store the run is there until its end is told.
-        let is_kept = self.tell_end(thread, tracked, run);
-        if !is_rolled_back && !is_kept {
-            self.service().view(CONTRACT, Principal::anonymous()).forget(run);
-        }
-        thread.remove(tracked.id);
-        if thread.is_temporary {
-            self.threads().remove_if_idle(self.engine(), thread);
-        }
-        true
     }
 
     /// Follows a run to its end: its values are taken over, and it is deleted if it is to be.

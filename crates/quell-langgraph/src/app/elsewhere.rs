@@ -96,17 +96,15 @@ impl App {
         }
         let recorded = self.recorded(id).await?;
         let Some(known) = known else { return self.stored_thread(view, id, recorded).await };
-        match recorded {
-            Some(recorded) if !recorded.is_deleted => {
-                self.take_card(&known, recorded.card)?;
-                return Ok(Some(known));
-            }
-            None if !self.is_gone(&known, None).await? => return Ok(Some(known)),
+        if self.is_gone(&known, recorded.as_ref(), None).await? {
             // The run for which it was made was not made after all, or it was deleted.
-            _ => {}
+            self.lose(&known).await?;
+            return self.stored_thread(view, id, recorded).await;
         }
-        self.lose(&known);
-        self.stored_thread(view, id, None).await
+        if let Some(recorded) = recorded {
+            self.take_card(&known, recorded)?;
+        }
+        Ok(Some(known))
     }
 
     /// Waits until it is known on what a run starts that was made behind others, if it has started:
@@ -151,17 +149,18 @@ impl App {
     /// Takes in what the store says, and tells whether a run was found here that the thread had
     /// not.
     async fn takes_in_elsewhere(&self, view: &View, thread: &Arc<Thread>) -> Result<bool, Refusal> {
-        self.undo_deleted(thread).await?;
-        let left = thread.left(self.engine());
         // Before the store is read: what these start on is there by now.
         let awaiting = thread.awaiting(self.engine());
+        let newest = self.newest_and_live(view, thread).await?;
+        self.undo_deleted(thread, &newest).await?;
+        let left = thread.left(self.engine());
         let is_known = |run: &RunRef| {
             let row = run.row();
             thread.find(run.id()).is_some()
                 || row.status.is_terminal() && left >= Some(Mark::of(&row))
         };
         let (mut far, mut has_adopted) = (Vec::new(), false);
-        for run in self.newest_and_live(view, thread.id).await? {
+        for run in newest {
             match run.live() {
                 // It was taken over from another node, or the thread was not in memory. What a run
                 // left that has made room is in the thread already.
@@ -186,9 +185,11 @@ impl App {
     }
 
     /// Lists the newest runs of a thread, and all that are live.
-    async fn newest_and_live(&self, view: &View, thread: Uuid) -> Result<Vec<RunView>, Refusal> {
-        let is_own = |run: &RunView| Asked::of(run).is_some();
-        let filter = of_thread(thread);
+    async fn newest_and_live(&self, view: &View, thread: &Thread) -> Result<Vec<RunView>, Refusal> {
+        let is_own = |run: &RunView| {
+            Asked::of(run).is_some_and(|asked| thread.is_of_record(asked.record_us))
+        };
+        let filter = of_thread(thread.id);
         let page = view.list_with_inputs(filter.clone(), NEWEST_MAX, None, is_own).await?;
         let (mut runs, has_more) = (page.runs, page.next.is_some());
         if !has_more {

@@ -1,17 +1,16 @@
 //! [`App::delete_run`]: deletes a run (contract, section 6).
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use futures::{FutureExt as _, StreamExt as _, TryStreamExt as _, stream};
 use quell::{CancelRequest, RunId, RunRef};
 use quell_http::{LookupError, RunView, View, Wait};
-use tokio::time::sleep;
 use uuid::Uuid;
 
 use crate::app::App;
-use crate::app::clear::PAUSES;
 use crate::app::find::Located;
-use crate::threads::Thread;
+use crate::threads::{Thread, Tracked};
 use crate::wire::refusal::Refusal;
 
 impl App {
@@ -29,6 +28,7 @@ impl App {
         run: Uuid,
     ) -> Result<(), Refusal> {
         let kept = self.find_now(view, Some(thread), run).await?.and_then(Located::kept);
+        let tracked = kept.as_ref().map(|found| Arc::clone(&found.tracked));
         let found = match kept {
             Some(found) => Some(RunView::Live(found.run)),
             None => self.find_stored(view, Some(thread), run).await?.map(|found| found.run),
@@ -39,63 +39,61 @@ impl App {
         }
         let (app, view) = (self.clone(), view.clone());
         // It goes on although the caller has gone.
-        let erased = tokio::spawn(async move { app.erase(&view, thread, found).await });
+        let erased = tokio::spawn(async move { app.erase(&view, thread, (found, tracked)).await });
         erased.await.map_err(|_| Refusal::internal())?
     }
 
-    async fn erase(&self, view: &View, thread: Uuid, run: RunView) -> Result<(), Refusal> {
+    async fn erase(
+        &self,
+        view: &View,
+        thread: Uuid,
+        (run, tracked): (RunView, Option<Arc<Tracked>>),
+    ) -> Result<(), Refusal> {
         let id = run.id();
         if !run.status().is_terminal() {
             let why = format!("deletion requested via DELETE /threads/{thread}/runs/{id}");
             let request = CancelRequest::because(why).rollback();
             view.cancel(run.clone(), request, Wait::terminal()).await.stored?;
         }
-        self.hidden().hide([id]);
         if let Some(run) = run.live() {
+            self.hide(tracked, run.owner(), vec![id]);
             run.ended().await;
         }
-        let mut pause = PAUSES.0;
-        while pause < PAUSES.1 {
-            if self.is_forgotten(&run).await {
-                return Ok(());
-            }
-            sleep(pause).await;
-            pause *= 2;
-        }
-        // What executes still, here or elsewhere, ends some time.
-        let app = self.weak();
-        drop(tokio::spawn(async move {
-            while let Some(app) = app.upgrade() {
-                if app.is_forgotten(&run).await {
-                    return;
-                }
-                drop(app);
-                sleep(pause).await;
-                pause = (pause * 2).min(PAUSES.2);
-            }
-        }));
+        self.leave_run(&run).await;
         Ok(())
     }
 
-    /// Forgets a run that has ended, unless something of it executes; tells whether it is gone.
-    async fn is_forgotten(&self, run: &RunView) -> bool {
-        let id = run.id();
-        let is_gone = if let Some(run) = self.engine().get(id) {
-            let is_gone = self.all().forget(&run);
-            if is_gone {
-                // A store in trouble takes it later.
-                self.settled(&run).await;
-            }
-            is_gone
-        } else {
-            let forgotten = self.engine().forget_stored(id).await;
-            forgotten.is_ok() || matches!(self.is_stored(id).await, Ok(false))
-        };
-        if is_gone {
-            self.undo(run.label(quell_http::SESSION), id);
-            self.hidden().release([id]);
+    /// Shows nobody a run that has ended, and forgets it as soon as nothing of it executes.
+    pub(super) async fn leave_run(&self, run: &RunView) {
+        self.hidden().hide([run.id()]);
+        let this = run.clone();
+        let is_gone = self.until_gone(move |app, _| {
+            let run = this.clone();
+            async move { app.is_forgotten(&run).await }
+        });
+        if is_gone.await {
+            return;
         }
-        is_gone
+        self.note_erased(run).await;
+        if matches!(self.is_stored(run.id()).await, Ok(false)) {
+            // It has left meanwhile.
+            self.forget_erased(run.id()).await;
+        }
+    }
+
+    /// Forgets a run that has ended, unless something of it executes; tells whether it is gone, and
+    /// what it has left in its thread.
+    async fn is_forgotten(&self, run: &RunView) -> bool {
+        let (id, here) = (run.id(), self.engine().get(run.id()));
+        if !self.forget_run(id).await {
+            return false;
+        }
+        if let Some(run) = here {
+            // A store in trouble takes it later.
+            self.settled(&run).await;
+        }
+        self.undo(run.label(quell_http::SESSION), id);
+        self.forget_erased(id).await
     }
 
     /// Takes what a run has left out of its thread.
@@ -121,12 +119,16 @@ impl App {
             self.forget_deleted(&run).await?;
         }
         let found = self.find(view, thread, run);
-        if let Some(Located::Kept(found)) = &found
-            && let Some(of) = &found.thread
-        {
-            let is_over = self.is_node() && found.run.status().is_terminal();
-            let may_be_deleted = is_over || !of.is_temporary && !of.is_whole.load(Ordering::SeqCst);
-            if may_be_deleted && self.is_of_deleted(&(&found.run).into()).await? {
+        if let Some(Located::Kept(found)) = &found {
+            let (run, of) = (RunView::from(&found.run), found.thread.as_ref());
+            let is_temporary = of.is_some_and(|of| of.is_temporary);
+            let is_whole = of.is_none_or(|of| of.is_whole.load(Ordering::SeqCst));
+            let is_over = run.status().is_terminal();
+            let may_be_deleted =
+                self.is_node() && (is_over || !is_temporary) || !is_temporary && !is_whole;
+            if may_be_deleted && self.is_of_deleted(&run).await? || self.is_erased(&run).await? {
+                // From here on it is not found, also when it has ended.
+                found.tracked.is_deleted.store(true, Ordering::SeqCst);
                 return Ok(None);
             }
         }
@@ -142,6 +144,9 @@ impl App {
         // What is not stored yet is not deleted either.
         let is_stored = || run.stored().now_or_never().is_some_and(|stored| stored.is_ok());
         let is_over = run.status().is_terminal() && run.parent().is_none() && is_stored();
+        if is_over && self.is_erased(&run.into()).await? {
+            return Ok(());
+        }
         if is_over && !self.is_stored(run.id()).await? && self.all().forget(run) {
             self.undo(run.label(quell_http::SESSION), run.id());
         }
@@ -159,32 +164,28 @@ impl App {
         stream::iter(looks.collect::<Vec<_>>()).buffer_unordered(AT_ONCE).try_collect().await
     }
 
-    /// Takes what the last run has left out of a thread, if another node has deleted that run.
+    /// Takes what the last run has left out of a thread, if another node has deleted that run. That
+    /// it is there is known if it is among the newest runs, which were just read.
     ///
     /// # Errors
     ///
     /// Fails if the store cannot be read.
-    pub(super) async fn undo_deleted(&self, thread: &Thread) -> Result<(), LookupError> {
+    pub(super) async fn undo_deleted(
+        &self,
+        thread: &Thread,
+        newest: &[RunView],
+    ) -> Result<(), LookupError> {
         let Some(left) = thread.left(self.engine()).filter(|_| self.is_node()) else {
             return Ok(());
         };
         if let Some(run) = self.engine().get(left.run()) {
             return self.forget_deleted(&run).await;
         }
-        if !self.is_stored(left.run()).await? {
+        let is_listed = newest.iter().any(|run| run.live().is_none() && run.id() == left.run());
+        if !is_listed && !self.is_stored(left.run()).await? {
             thread.undo(self.engine(), left.run());
         }
         Ok(())
-    }
-
-    /// Tells whether the store has a run.
-    ///
-    /// # Errors
-    ///
-    /// Fails if the store cannot be read.
-    pub(super) async fn is_stored(&self, run: RunId) -> Result<bool, LookupError> {
-        let stored = self.engine().stored_run(run).await;
-        Ok(stored.map_err(|_| LookupError::Unavailable)?.is_some())
     }
 }
 

@@ -197,7 +197,7 @@ pub(crate) fn graph_of(view: &View, text: &str) -> Result<Arc<Component>, Refusa
 
 /// Finds the graph of an assistant by its UUID, by the graph's own id, or by its name with its
 /// kind, `agent/writer`.
-fn found_of<'a>(view: &'a View, text: &str) -> Option<&'a Arc<Component>> {
+pub(super) fn found_of<'a>(view: &'a View, text: &str) -> Option<&'a Arc<Component>> {
     let with_kind = || ComponentKind::split(text).and_then(|(kind, id)| view.component(kind, id));
     view.find_component(text).or_else(with_kind).or_else(|| {
         let id = Uuid::try_parse(text).ok()?;

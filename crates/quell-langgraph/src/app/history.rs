@@ -1,8 +1,9 @@
 //! [`App::history`]: the states that the runs of a thread have left (contract, section 4).
 //!
-//! Each run that has ended, or asks something, has left one: its values. A run that was rolled back
-//! or deleted has left none, and neither has one that the engine and the store have forgotten, but
-//! for the last one, whose values are those of the thread.
+//! Each run that has ended, or asks something, has left one: its values; a run of a graph with
+//! nodes one after each of its steps, also while it is live. A run that was rolled back or deleted
+//! has left none, and neither has one that the engine and the store have forgotten, but for the
+//! last one, whose values are those of the thread.
 
 use std::sync::Arc;
 
@@ -13,11 +14,11 @@ use uuid::Uuid;
 
 use crate::app::App;
 use crate::app::elsewhere::of_thread;
-use crate::app::find::Located;
+use crate::app::states::Which;
 use crate::app::stored::is_taken_back;
-use crate::threads::{Mark, Thread, Tracked};
-use crate::values::Values;
-use crate::wire::asked::{Asked, base_of};
+use crate::threads::{Mark, Thread};
+use crate::values::{Step, Values, bytes_of};
+use crate::wire::asked::Asked;
 use crate::wire::exact::{Keys, written};
 use crate::wire::interrupt::Interrupt;
 use crate::wire::refusal::Refusal;
@@ -27,29 +28,46 @@ use crate::wire::state::StateParts;
 /// A state of a thread, and its values.
 pub(crate) type State = (StateParts, Option<Arc<Values>>);
 
-/// What is known of a state before its values are read.
+/// What is known of the states that a run has left, before its log is read.
 #[derive(Clone, Debug)]
-struct Known {
-    id: Uuid,
-    mark: Option<Mark>,
-    is_paused: bool,
-    parts: StateParts,
-    from: From,
+pub(super) struct Known {
+    pub(super) id: Uuid,
+    pub(super) mark: Option<Mark>,
+    pub(super) status: RunStatus,
+    pub(super) is_update: bool,
+    /// Its graph has nodes.
+    pub(super) has_nodes: bool,
+    /// The state on which it has started, if that was not the last one.
+    pub(super) fork: Option<Uuid>,
+    /// What its states have in common, and what its last one has besides.
+    pub(super) parts: StateParts,
+    pub(super) from: From,
 }
 
 /// Where the values of a state are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum From {
-    Run,
+pub(super) enum From {
+    Run(Uuid),
     /// The run has been forgotten: what it left is in its thread.
     Thread,
     /// The thread was made with them.
     Base,
 }
 
+/// Which states of a thread are asked for.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Wanted {
+    /// So many at most.
+    pub(crate) limit: usize,
+    /// Those before this one; none for all.
+    pub(crate) before: Option<Uuid>,
+    /// Not all of them are meant.
+    pub(crate) is_search: bool,
+}
+
 impl App {
-    /// Lists states of a thread, the newest first: those before one, or all; at most so many of
-    /// those that are meant, which are asked with their metadata.
+    /// Lists states of a thread, the newest first: those that are wanted, and meant, which is asked
+    /// with their metadata.
     ///
     /// # Errors
     ///
@@ -58,29 +76,16 @@ impl App {
         &self,
         view: &View,
         thread: &Arc<Thread>,
-        (limit, before): (usize, Option<Uuid>),
-        mut is_meant: impl FnMut(&Keys) -> bool + Send,
+        wanted: Wanted,
+        is_meant: impl FnMut(&Keys) -> bool + Send,
     ) -> Result<Vec<State>, Refusal> {
         let known = self.known_states(view, thread).await?;
-        let begin = match before {
-            Some(before) => known.iter().position(|known| known.id == before).map(|at| at + 1),
-            None => Some(0),
+        let begin = match wanted.before {
+            Some(before) => before_of(&known, before),
+            None => Some((0, Which::all())),
         };
-        let known = known.into_iter().skip(begin.unwrap_or(usize::MAX));
-        let mut found = Vec::new();
-        let (mut weight, mut room) = (0, None);
-        for known in known.filter(|it| it.parts.metadata.parse().is_ok_and(|keys| is_meant(&keys)))
-        {
-            if found.len() >= limit {
-                break;
-            }
-            let values = self.values_of(view, thread, &known).await?;
-            weight += values.as_deref().map_or(0, crate::values::bytes_of);
-            // What is held is no more than may be answered.
-            drop(room.replace(view.room_now(weight)?));
-            found.push((known.parts, values));
-        }
-        Ok(found)
+        let Some(begin) = begin else { return Ok(Vec::new()) };
+        self.walk(view, thread, (&known, begin), wanted, is_meant).await
     }
 
     /// Yields a state of a thread: this one, or the last one.
@@ -95,25 +100,71 @@ impl App {
         id: Option<Uuid>,
     ) -> Result<Option<State>, Refusal> {
         let known = self.known_states(view, thread).await?;
-        let known = known.into_iter().find(|known| id.is_none_or(|id| known.id == id));
-        let Some(known) = known else { return Ok(None) };
-        let values = self.values_of(view, thread, &known).await?;
-        Ok(Some((known.parts, values)))
+        let begin = match id {
+            Some(id) => place_of(&known, id),
+            None => Some((0, Which::all())),
+        };
+        let Some(begin) = begin else { return Ok(None) };
+        let wanted = Wanted { limit: 1, before: None, is_search: false };
+        let found = self.walk(view, thread, (&known, begin), wanted, |_| true).await?;
+        let found = found.into_iter().next();
+        Ok(found.filter(|(parts, _)| id.is_none_or(|id| parts.id == id)))
     }
 
-    /// Lists what is known of the states of a thread, the newest first, each with its parent.
+    /// Lists states from a place on, each with its parent.
+    async fn walk(
+        &self,
+        view: &View,
+        thread: &Arc<Thread>,
+        (known, (first, which)): (&[Known], (usize, Which)),
+        wanted: Wanted,
+        mut is_meant: impl FnMut(&Keys) -> bool + Send,
+    ) -> Result<Vec<State>, Refusal> {
+        let (mut found, mut weight, mut room) = (Vec::<State>::new(), 0, None);
+        // Whether the state before, which is in the list, has yet to be told its parent.
+        let mut is_orphan = false;
+        let mut which = which;
+        for known in known.iter().skip(first) {
+            let left = wanted.limit.saturating_sub(found.len());
+            if left == 0 && !is_orphan {
+                break;
+            }
+            let most = if wanted.is_search { STEPS_MAX } else { left };
+            let states = self.states_in(view, thread, known, which.most(most.max(1))).await?;
+            which = Which::all();
+            for (parts, values) in states {
+                if is_orphan && let Some((last, _)) = found.last_mut() {
+                    last.parent = last.parent.or(Some(parts.id));
+                }
+                is_orphan = false;
+                let is_wanted = found.len() < wanted.limit;
+                if is_wanted && parts.metadata.parse().is_ok_and(|keys| is_meant(&keys)) {
+                    weight += values.as_deref().map_or(0, bytes_of);
+                    // What is held is no more than may be answered.
+                    drop(room.replace(view.room_now(weight)?));
+                    is_orphan = parts.parent.is_none();
+                    found.push((parts, values));
+                }
+            }
+        }
+        Ok(found)
+    }
+
+    /// Lists what is known of the states of a thread, by the runs that have left them, the newest
+    /// first.
     async fn known_states(&self, view: &View, thread: &Arc<Thread>) -> Result<Vec<Known>, Refusal> {
         let view = self.owner_view(view, thread);
         let (mut known, mut next) = (Vec::new(), None);
         let left = |run: &RunView| {
             let row = run.row();
-            let has_left = row.status.is_terminal() || row.status == RunStatus::Paused;
+            let is_over = row.status.is_terminal() || row.status == RunStatus::Paused;
+            let has_left = is_over || view.component_of(run.clone()).is_some_and(has_nodes);
             has_left && row.started_at.is_some() && !run.is_rolled_back() && !is_taken_back(run)
         };
         let shown = |run: &RunView| left(run) && !self.hidden().has(run.id());
         for _ in 0..PARTS_MAX {
             let page = view.list_with_inputs(of_thread(thread.id), PART, next, shown).await?;
-            known.extend(page.runs.iter().filter_map(|run| self.known_of(run, thread.id)));
+            known.extend(page.runs.iter().filter_map(|run| self.known_of(&view, run, thread.id)));
             next = page.next;
             if next.is_none() {
                 break;
@@ -122,23 +173,22 @@ impl App {
         let last = thread.left_values(self.engine());
         let is_there = |mark: Mark| known.iter().any(|known| known.mark == Some(mark));
         if let Some((mark, Some(_))) = last.filter(|(mark, _)| !is_there(*mark)) {
-            known.push(bare(thread, mark.run().as_uuid(), Some(mark), From::Thread));
+            let mut bare = bare(thread, mark.run().as_uuid(), Some(mark), From::Thread);
+            bare.parts.next = thread.next();
+            known.push(bare);
         }
-        known.sort_by_key(|known| std::cmp::Reverse((known.is_paused, known.mark, known.id)));
+        known.sort_by_key(|known| std::cmp::Reverse((known.mark.is_none(), known.mark, known.id)));
         if thread.card().base.is_some() && next.is_none() {
             known.push(bare(thread, Uuid::new_v5(&thread.id, b"base"), None, From::Base));
         }
-        let ids: Vec<_> = known.iter().map(|known| known.id).collect();
+        let count = known.len();
         for (nth, known) in known.iter_mut().enumerate() {
-            known.parts.parent = ids.get(nth + 1).copied();
-            let mut metadata: Keys = known.parts.metadata.parse().unwrap_or_default();
-            metadata.insert("step".to_owned(), json!(ids.len() - 1 - nth).into());
-            known.parts.metadata = written(&metadata);
+            known.parts.metadata = with_step(&known.parts.metadata, json!(count - 1 - nth));
         }
         Ok(known)
     }
 
-    fn known_of(&self, run: &RunView, thread: Uuid) -> Option<Known> {
+    fn known_of(&self, view: &View, run: &RunView, thread: Uuid) -> Option<Known> {
         let asked = Asked::of(run)?;
         let row = run.row();
         let interrupt = Interrupt::of(run);
@@ -160,61 +210,58 @@ impl App {
             thread,
             id,
             parent: None,
-            next: is_cut.then_some(graph),
+            next: is_cut.then_some(graph).into_iter().collect(),
             metadata: written(&metadata),
             at: row.ended_at.or(row.started_at).unwrap_or(row.queued_at),
             interrupt,
             error: error_of(&row, &error),
+            input: None,
         };
-        let mark = row.status.is_terminal().then(|| Mark::of(&row));
-        Some(Known { id, mark, is_paused: mark.is_none(), parts, from: From::Run })
+        Some(Known {
+            id,
+            mark: row.status.is_terminal().then(|| Mark::of(&row)),
+            status: row.status,
+            is_update: asked.is_update,
+            has_nodes: view.component_of(run.clone()).is_some_and(has_nodes),
+            fork: asked.fork,
+            parts,
+            from: From::Run(run.id().as_uuid()),
+        })
     }
+}
 
-    /// Reads the values of a state.
-    async fn values_of(
-        &self,
-        view: &View,
-        thread: &Arc<Thread>,
-        known: &Known,
-    ) -> Result<Option<Arc<Values>>, Refusal> {
-        let run = match known.from {
-            From::Run => run_of(known),
-            From::Thread => return Ok(thread.left_values(self.engine()).and_then(|(_, it)| it)),
-            From::Base => return Ok(thread.card().base),
-        };
-        let Some(run) = run else { return Ok(None) };
-        let kept = self.find(view, Some(thread.id), run).and_then(Located::kept);
-        if let Some(found) = kept {
-            let values = |tracked: &Tracked| tracked.fold.lock().current().map(Arc::clone);
-            if let Some(thread) = &found.thread {
-                return Ok(thread
-                    .look(self.engine(), &found.tracked, &found.run)
-                    .current()
-                    .map(Arc::clone));
-            }
-            // Its thread has lost it: it may keep itself what it has started on.
-            let view_of = RunView::from(&found.run);
-            let within = self.within(thread.id, view.component_of(&found.run));
-            let tracked = Tracked::of(&view_of, within);
-            let tracked = if base_of(&view_of).is_some() { tracked.adopted() } else { tracked };
-            tracked.catch_up(&found.run, None);
-            let row = found.run.row();
-            if row.status.is_terminal() {
-                let mut fold = tracked.fold.lock();
-                tracked.finish(
-                    tracked.service.as_ref(),
-                    &mut fold,
-                    &found.run,
-                    row.output.as_ref(),
-                );
-            }
-            return Ok(values(&tracked));
-        }
-        let stored = self.find_stored(view, Some(thread.id), run).await?;
-        let Some(stored) = stored else { return Ok(None) };
-        let fold = Box::pin(self.folded(view, &stored)).await?;
-        Ok(fold.current().map(Arc::clone))
-    }
+fn has_nodes(graph: &Arc<quell_flow::Component>) -> bool {
+    !graph.nodes_of().is_empty()
+}
+
+/// Finds the place of a state among those of the runs.
+fn place_of(known: &[Known], id: Uuid) -> Option<(usize, Which)> {
+    let seq_of = |known: &Known| match known.from {
+        From::Run(run) if known.has_nodes => Step::seq_of(id, quell::RunId::from_uuid(run)),
+        _ => None,
+    };
+    let place = |(nth, known): (usize, &Known)| match seq_of(known) {
+        _ if known.id == id => Some((nth, Which::all())),
+        Some(seq) => Some((nth, Which::until(seq))),
+        None => None,
+    };
+    known.iter().enumerate().find_map(place)
+}
+
+/// Finds the place of those before a state.
+fn before_of(known: &[Known], id: Uuid) -> Option<(usize, Which)> {
+    let (nth, which) = place_of(known, id)?;
+    Some(match known.get(nth) {
+        Some(known) if known.has_nodes && !known.is_update => (nth, which.before()),
+        _ => (nth + 1, Which::all()),
+    })
+}
+
+/// Writes metadata with the number of the step.
+pub(super) fn with_step(metadata: &quell::Payload, step: Value) -> quell::Payload {
+    let mut metadata: Keys = metadata.parse().unwrap_or_default();
+    metadata.insert("step".to_owned(), step.into());
+    written(&metadata)
 }
 
 /// Says in a line why a run was cut that failed.
@@ -226,11 +273,6 @@ fn error_of(row: &RunRow, error: &Value) -> Option<String> {
     Some(format!("{}: {}", part("error"), part("message")))
 }
 
-fn run_of(known: &Known) -> Option<Uuid> {
-    let metadata: Keys = known.parts.metadata.parse().ok()?;
-    Uuid::try_parse(&metadata.get("run_id")?.parse::<String>().ok()?).ok()
-}
-
 /// Makes what is known of a state of which no run tells.
 fn bare(thread: &Thread, id: Uuid, mark: Option<Mark>, from: From) -> Known {
     let source = if from == From::Base { "fork" } else { "loop" };
@@ -239,15 +281,20 @@ fn bare(thread: &Thread, id: Uuid, mark: Option<Mark>, from: From) -> Known {
         thread: thread.id,
         id,
         parent: None,
-        next: None,
+        next: Vec::new(),
         metadata: metadata.into(),
         at: mark.map_or(thread.made_at(), Mark::at),
         interrupt: None,
         error: None,
+        input: None,
     };
-    Known { id, mark, is_paused: false, parts, from }
+    let (status, is_update, has_nodes) = (RunStatus::Completed, false, false);
+    Known { id, mark, status, is_update, has_nodes, fork: None, parts, from }
 }
 
 /// Runs of one part of the list, and the parts that are read.
 const PART: usize = 100;
 const PARTS_MAX: usize = 10;
+
+/// Steps of one run that are looked at for a search.
+const STEPS_MAX: usize = 1_000;

@@ -1,7 +1,6 @@
 //! [`Fresh`] and [`Adding`]: a run that is being made, and its thread: the caller may go away.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use quell::RunRef;
 use tokio::runtime::Handle;
@@ -17,7 +16,10 @@ impl App {
         let (app, thread, tracked) = (self.clone(), Arc::clone(thread), Arc::clone(tracked));
         drop(tokio::spawn(async move {
             if run.accepted().await.is_ok() {
-                return app.follow(thread, tracked, run);
+                app.follow(Arc::clone(&thread), tracked, run.clone());
+                // It was not asked, or nobody has waited for the answer.
+                let _ = app.check_made(&thread, &run).await;
+                return;
             }
             thread.remove(tracked.id);
             app.owe_no_more(&tracked);
@@ -39,7 +41,7 @@ impl Drop for Fresh<'_> {
     fn drop(&mut self) {
         if let Some(thread) = &self.thread
             && self.app.threads().remove_if_unused(thread)
-            && thread.is_recorded.load(Ordering::SeqCst)
+            && thread.record().is_some()
         {
             self.app.forget_record(thread.id);
         }

@@ -6,14 +6,12 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use axum::http::StatusCode;
 use quell::store::{Page, RunRecord};
-use quell::{Engine, RunFilter, RunId, RunSpec, SubmitError};
+use quell::{RunFilter, RunId, RunSpec, SubmitError};
 use quell_http::{LookupError, RECORD, RunView, View};
-use tokio::runtime::Handle;
 use uuid::Uuid;
 
 use crate::app::App;
@@ -21,7 +19,7 @@ use crate::app::elsewhere::of_thread;
 use crate::app::find::owns;
 use crate::app::stored::is_taken_back;
 use crate::threads::{Card, Full, Thread};
-use crate::wire::asked::Asked;
+use crate::wire::asked::{Asked, micros};
 use crate::wire::exact::{Keys, written};
 use crate::wire::noted::{Noted, base_of_record};
 use crate::wire::refusal::{LIVE_RUNS, Refusal};
@@ -38,6 +36,14 @@ pub(super) struct Recorded {
     pub(super) is_deleted: bool,
     /// The record with which it was made is there.
     pub(super) has_first: bool,
+}
+
+impl Recorded {
+    /// Tells whether it may be the record of a thread in memory.
+    pub(super) fn is_of(&self, thread: &Thread) -> bool {
+        thread.owner.as_deref() == self.owner.as_deref()
+            && thread.is_of_record(micros(self.made_at))
+    }
 }
 
 impl App {
@@ -60,14 +66,13 @@ impl App {
     ) -> Result<Option<Arc<Thread>>, Refusal> {
         let is_recorded = self.has_records();
         if is_recorded {
-            let is_known = self.threads().get(thread.id).is_some();
-            if is_known
+            if self.is_known(thread.id).await?
                 || is_chosen && self.is_made(thread.id).await?
                 || !self.write(&thread, &thread.card(), false).await?
             {
                 return Ok(None);
             }
-            thread.is_recorded.store(true, Ordering::SeqCst);
+            thread.note_record(thread.record_at());
         }
         let id = thread.id;
         match self.threads().add(self.engine(), thread) {
@@ -90,15 +95,7 @@ impl App {
         is_deleted: bool,
     ) -> Result<bool, Refusal> {
         let id = record_of(thread.id, card.nr);
-        loop {
-            let spec = Self::spec_of(thread, card, is_deleted).id(id);
-            match self.engine().submit_durably(spec, async |_ctx| Ok(())).await {
-                Ok(_) => return Ok(true),
-                Err(SubmitError::IdInUse(_)) if self.forget_left(id).await? => {}
-                Err(SubmitError::IdInUse(_)) => return Ok(false),
-                Err(error) => return Err(refusal(&error)),
-            }
-        }
+        self.write_record(id, || Self::spec_of(thread, card, is_deleted)).await
     }
 
     fn spec_of(thread: &Thread, card: &Card, is_deleted: bool) -> RunSpec {
@@ -111,13 +108,13 @@ impl App {
             spec = spec.label(DELETED, NAME);
         }
         let base = card.base.as_deref().filter(|_| card.nr == 0);
-        let at = (thread.made_at(), card.changed_at);
+        let at = (thread.record_at(), card.changed_at);
         Noted::new(card.nr, card.ttl.clone(), at, is_deleted).write(spec, base)
     }
 
     /// Forgets a record that is in memory still and has left the store, since another node has
     /// deleted its thread; tells whether it did.
-    async fn forget_left(&self, id: RunId) -> Result<bool, Refusal> {
+    pub(super) async fn forget_left(&self, id: RunId) -> Result<bool, Refusal> {
         let Some(record) = self.engine().get(id) else { return Ok(false) };
         // Another request of this node may make it just now: it is found when it is stored.
         if record.accepted().await.is_err() {
@@ -131,35 +128,14 @@ impl App {
         Ok(record.forget().is_ok())
     }
 
-    /// Forgets the record of a thread that was made here, and of which nothing came.
-    pub(super) fn forget_record(&self, thread: Uuid) {
-        self.forget_number(thread, 0);
-    }
-
-    /// Forgets what was stored of a thread under a number.
-    pub(super) fn forget_number(&self, thread: Uuid, nr: u32) {
-        if Handle::try_current().is_err() {
-            return;
-        }
-        let (engine, id) = (self.engine().clone(), record_of(thread, nr));
-        drop(tokio::spawn(async move { forget(&engine, id).await }));
-    }
-
-    /// Forgets all that is stored of a thread itself, the last of it last, so that nobody finds the
-    /// thread as it was before; tells whether nothing is left.
-    pub(super) async fn forget_records(&self, thread: Uuid) -> bool {
-        let Ok(mut records) = self.records_of(thread).await else { return false };
-        records.sort_by_key(|(noted, _)| noted.nr);
-        // Another node may have done so, and somebody has made it anew.
-        if !records.last().is_some_and(|(noted, _)| noted.is_deleted) {
-            return true;
-        }
-        for (_, record) in records {
-            if !forget(self.engine(), record.accepted.run).await {
-                return false;
+    /// Tells whether this node has a thread in memory, and it is not gone from the store.
+    async fn is_known(&self, id: Uuid) -> Result<bool, Refusal> {
+        match self.threads().get(id) {
+            Some(known) if self.is_node() && !known.is_temporary => {
+                Ok(self.known_thread(&self.all(), id).await?.is_some())
             }
+            known => Ok(known.is_some()),
         }
-        true
     }
 
     /// Tells whether anybody has made a thread of this id, on any node: it has a record, or a run.
@@ -171,46 +147,29 @@ impl App {
         }
         // Also that of a stateless run is its owner's.
         let is_run = |run: &RunView| !is_taken_back(run) && Asked::of(run).is_some();
-        let page = self.all().list_with_inputs(of_thread(id), 1, None, is_run).await?;
-        Ok(!page.runs.is_empty())
-    }
-
-    /// Tells whether a thread is deleted, and what it had is about to leave.
-    ///
-    /// # Errors
-    ///
-    /// Fails if the store cannot be read.
-    pub(crate) async fn is_deleted(&self, id: Uuid) -> Result<bool, Refusal> {
-        Ok(self.has_records() && self.recorded(id).await?.is_some_and(|it| it.is_deleted))
-    }
-
-    /// Tells whether a thread of which this node knows that it was stored is gone: another node has
-    /// deleted it, or nothing of it is left but perhaps a run that was made just now.
-    ///
-    /// # Errors
-    ///
-    /// Fails if the store cannot be read.
-    pub(super) async fn is_gone(
-        &self,
-        thread: &Thread,
-        but: Option<RunId>,
-    ) -> Result<bool, Refusal> {
-        if !thread.is_recorded.load(Ordering::SeqCst) {
-            return Ok(false);
+        let page = self.all().list_with_inputs(of_thread(id), MADE_MAX, None, is_run).await?;
+        for run in page.runs {
+            if let Some(run) = run.live().filter(|_| self.is_node()) {
+                self.forget_deleted(run).await?;
+                if self.engine().get(run.id()).is_none() {
+                    continue;
+                }
+            }
+            return Ok(true);
         }
-        if let Some(recorded) = self.recorded(thread.id).await? {
-            return Ok(recorded.is_deleted);
-        }
-        // Runs that are in memory alone do not count: they may have been forgotten elsewhere.
-        let runs = self.engine().stored_runs(of_thread(thread.id), Page::first(2)).await;
-        let runs = runs.map_err(|_| LookupError::Unavailable)?.items.into_iter().flatten();
-        Ok(runs.map(|run| run.accepted.run).all(|run| Some(run) == but))
+        Ok(page.next.is_some())
     }
 
     /// Finds the newest run of a thread, in memory or in the store.
+    ///
+    /// One that was just made in a thread with a record says nothing of one without: the thread was
+    /// deleted meanwhile, and whoever makes the run is about to take it back.
     async fn newest_of(&self, view: &View, id: Uuid) -> Result<Option<RunView>, Refusal> {
-        let is_temporary = |run: &RunView| Asked::of(run).is_none_or(|asked| asked.is_temporary);
-        let is_own = |run: &RunView| !is_taken_back(run) && !is_temporary(run);
+        let counts = |run: &RunView| {
+            let asked = Asked::of(run).filter(|asked| !asked.is_temporary);
+            asked.is_some_and(|asked| asked.record_us.is_none() || !is_just_made(run))
+        };
+        let is_own = |run: &RunView| !is_taken_back(run) && counts(run);
         let page = view.list_with_inputs(of_thread(id), 1, None, is_own).await?;
         Ok(page.runs.into_iter().next())
     }
@@ -231,10 +190,14 @@ impl App {
             if recorded.is_deleted || !owns(view, owner) {
                 return Ok(None);
             }
+            if let Some(known) = self.threads().get(id).filter(|known| !recorded.is_of(known)) {
+                // It is another one that had this id before.
+                self.lose(&known).await?;
+            }
             let thread = Thread::new(id, owner, &Keys::new(), false).since(recorded.made_at);
             let charge = self.charge(recorded.owner.as_ref(), recorded.card.metadata.len())?;
             let thread = thread.with_card(recorded.card, recorded.values_bytes).charged(charge);
-            thread.is_recorded.store(true, Ordering::SeqCst);
+            thread.note_record(recorded.made_at);
             thread
         } else {
             let Some(run) = self.newest_of(view, id).await? else { return Ok(None) };
@@ -277,7 +240,7 @@ impl App {
         Ok(Some(found))
     }
 
-    async fn records_of(&self, id: Uuid) -> Result<Vec<(Noted, RunRecord)>, Refusal> {
+    pub(super) async fn records_of(&self, id: Uuid) -> Result<Vec<(Noted, RunRecord)>, Refusal> {
         let filter = RunFilter::new().label(RECORD, id.to_string());
         let (mut found, mut page) = (Vec::new(), Page::first(RECORDS_MAX));
         loop {
@@ -336,19 +299,14 @@ impl App {
     }
 }
 
-/// Forgets a record, in memory and in the store; tells whether it is gone. One that another node
-/// has just stored is not for a moment.
-pub(super) async fn forget(engine: &Engine, id: RunId) -> bool {
-    if let Some(record) = engine.get(id) {
-        record.quiescent().await;
-        return record.forget().is_ok();
-    }
-    let forgotten = engine.forget_stored(id).await;
-    forgotten.is_ok() || engine.stored_run(id).await.is_ok_and(|record| record.is_none())
+fn is_just_made(run: &RunView) -> bool {
+    let age = SystemTime::now().duration_since(run.queued_at());
+    // Clocks of hosts may differ.
+    age.unwrap_or_else(|ahead| ahead.duration()) < JUST_MADE
 }
 
-/// Says why the record of a thread was not taken.
-pub(super) fn refusal(error: &SubmitError) -> Refusal {
+/// Says why a record was not taken.
+pub(super) fn refusal_of(error: &SubmitError) -> Refusal {
     match error {
         SubmitError::LimitReached { what: LIVE_RUNS, .. }
         | SubmitError::ShareUsedUp { what: LIVE_RUNS, .. }
@@ -363,13 +321,13 @@ pub(super) fn refusal(error: &SubmitError) -> Refusal {
         SubmitError::ShuttingDown => {
             Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "Service Unavailable")
         }
-        _ => Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "The thread could not be stored"),
+        _ => Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "It could not be stored"),
     }
 }
 
 /// Yields the id of a record of a thread, of a number of changes: the same on every node, so that a
 /// thread is made once, and no change is lost.
-fn record_of(thread: Uuid, nr: u32) -> RunId {
+pub(super) fn record_of(thread: Uuid, nr: u32) -> RunId {
     let mut name = thread.as_bytes().to_vec();
     if nr > 0 {
         name.extend(nr.to_be_bytes());
@@ -387,8 +345,14 @@ const OF_OWNER: &str = "langgraph.owner";
 /// The label by which those are found that say that their thread is deleted.
 pub(super) const DELETED: &str = "langgraph.deleted";
 
+/// How long a run may be there whose thread was deleted while it was made.
+const JUST_MADE: Duration = Duration::from_secs(10);
+
 /// The ids of such records.
 const RECORDS: Uuid = Uuid::from_u128(0x7175_656c_6c2d_7468_7265_6164_732d_7265);
+
+/// Runs of a thread of which a node looks whether another one has deleted them.
+const MADE_MAX: usize = 100;
 
 /// Records of one thread that are read: the first one, the last one, and a few between that are
 /// about to leave.

@@ -67,7 +67,8 @@ impl App {
         let thread = self.threads().add(self.engine(), fresh).ok()?;
         let thread = thread.unwrap_or_else(|known| known);
         // One that is being made here is there before the engine has it.
-        if thread.owner.as_deref() != run.owner() || thread.find(run.id()).is_some() {
+        let is_of = thread.owner.as_deref() == run.owner() && thread.is_of_record(asked.record_us);
+        if !is_of || thread.find(run.id()).is_some() {
             return None;
         }
         let view = self.service().view(CONTRACT, Principal::anonymous());

@@ -10,7 +10,7 @@ use uuid::Uuid;
 
 use crate::app::App;
 use crate::app::create::{CreateRequest, Created};
-use crate::app::find::{Found, graph_of};
+use crate::app::find::Found;
 use crate::app::stored::{StoredRun, last_seq};
 use crate::threads::Tracked;
 use crate::wire::interrupt::Interrupt;
@@ -29,7 +29,7 @@ impl App {
     ) -> Result<Option<(Created, u64)>, Refusal> {
         let answer = request.create.resume.as_ref().zip(request.thread);
         let Some((answer, thread)) = answer else { return Ok(None) };
-        let graph = graph_of(view, &request.create.assistant)?;
+        let (graph, _) = self.graph_of_run(view, &request.create.assistant).await?;
         let id = thread;
         let Some(thread) = self.thread(view, id) else {
             return self.resume_elsewhere(view, id, request).await;
@@ -68,7 +68,7 @@ impl App {
         let is_paused = |run: &RunView| run.status() == RunStatus::Paused;
         let asking = self.stored_of(view, thread, 1, is_paused).await?;
         let Some(StoredRun { run, tracked }) = asking.into_iter().next() else { return Ok(None) };
-        let graph = graph_of(view, &request.create.assistant)?;
+        let (graph, _) = self.graph_of_run(view, &request.create.assistant).await?;
         check_graph(&tracked, &graph)?;
         let Some(pause) = run.pause_state() else { return Err(Refusal::busy()) };
         let answer = answer_of(Interrupt::new(run.id(), pause.attempt, pause.request), answer);

@@ -1,7 +1,7 @@
 //! [`App::search_threads`]: which threads of a caller a search means (contract, section 4).
 
 use std::collections::HashSet;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use futures::{StreamExt as _, stream};
 use quell_http::{View, offload_if_large};
@@ -30,8 +30,14 @@ impl App {
         found.sort_by(|(one, _), (other, _)| order.of(one, other));
         let total = found.len();
         let (mut page, mut weight, mut room) = (Vec::new(), 0, None);
-        for (_, id) in found.into_iter().skip(search.offset).take(search.limit) {
-            let Some(thread) = self.thread_anywhere(view, id).await? else { continue };
+        for (_, (id, read)) in found.into_iter().skip(search.offset).take(search.limit) {
+            // It was read just now, and is read again only if it has left the memory since.
+            let read = read.upgrade().filter(|read| !read.has_left());
+            let thread = match read {
+                Some(read) => Some(read),
+                None => self.thread_anywhere(view, id).await?,
+            };
+            let Some(thread) = thread else { continue };
             weight += thread.weight();
             page.push(thread);
             // Threads that leave the memory are held by the page: no more than may be answered.
@@ -55,7 +61,7 @@ impl App {
         view: &View,
         meant: &Meant,
         ask: impl Fn(&ThreadParts<'_>) -> T + Copy + Send + 'static,
-    ) -> Result<Vec<(T, Uuid)>, Refusal> {
+    ) -> Result<Vec<(T, Read)>, Refusal> {
         let (mut found, mut work) = (Vec::new(), Work::default());
         let ids = self.candidates(view, meant).await?;
         let threads = ids.into_iter().map(|id| self.thread_anywhere(view, id));
@@ -63,7 +69,8 @@ impl App {
         while let Some(thread) = threads.next().await {
             let Some(thread) = thread? else { continue };
             let bytes = if meant.compares() { thread.weight() + meant.bytes() } else { 0 };
-            let (engine, meant, id) = (self.engine().clone(), meant.clone(), thread.id);
+            let read = (thread.id, Arc::downgrade(&thread));
+            let (engine, meant) = (self.engine().clone(), meant.clone());
             let look = async move {
                 let answer = thread
                     .with_parts(&engine, |parts| meant.has(parts, &mut work).then(|| ask(parts)));
@@ -72,7 +79,7 @@ impl App {
             let answer;
             (answer, work) = offload_if_large(bytes, look).await?;
             work.check()?;
-            found.extend(answer.map(|answer| (answer, id)));
+            found.extend(answer.map(|answer| (answer, read)));
         }
         Ok(found)
     }
@@ -94,6 +101,9 @@ impl App {
         Ok(ids)
     }
 }
+
+/// A thread that was read, which may leave the memory.
+type Read = (Uuid, Weak<Thread>);
 
 /// Threads that are read at once for one search.
 const AT_ONCE: usize = 8;

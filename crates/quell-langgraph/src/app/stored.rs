@@ -19,7 +19,7 @@ use uuid::Uuid;
 use crate::app::App;
 use crate::messages::Messages;
 use crate::threads::Tracked;
-use crate::values::{Fold, Values};
+use crate::values::{Fold, Keep, Values};
 use crate::wire::asked::Asked;
 use crate::wire::failure;
 use crate::wire::interrupt::Interrupt;
@@ -53,7 +53,11 @@ impl App {
         let found = found.and_then(|run| self.stored(view, run));
         let found = found.filter(|found| thread.is_none_or(|thread| found.is_of(thread)));
         match found {
-            Some(found) if self.is_of_deleted(&found.run).await? => Ok(None),
+            Some(found)
+                if self.is_of_deleted(&found.run).await? || self.is_erased(&found.run).await? =>
+            {
+                Ok(None)
+            }
             found => Ok(found),
         }
     }
@@ -84,7 +88,11 @@ impl App {
             let filter = RunFilter::new().label(SESSION, thread.to_string());
             let left = most.saturating_sub(found.len());
             let page = view.list_with_inputs(filter, left, next, shown).await?;
-            found.extend(page.runs.into_iter().filter_map(|run| self.stored(view, run)));
+            for run in page.runs.into_iter().filter_map(|run| self.stored(view, run)) {
+                if !self.is_erased(&run.run).await? {
+                    found.push(run);
+                }
+            }
             next = page.next;
             if next.is_none() || found.len() >= most {
                 break;
@@ -207,12 +215,26 @@ impl App {
     ///
     /// Fails if the store cannot be read, or has not all of it.
     pub(crate) async fn folded(&self, view: &View, found: &StoredRun) -> Result<Fold, LookupError> {
+        self.folded_keeping(view, found, None).await
+    }
+
+    /// As [`App::folded`], with these of its steps.
+    ///
+    /// # Errors
+    ///
+    /// As [`App::folded`].
+    pub(super) async fn folded_keeping(
+        &self,
+        view: &View,
+        found: &StoredRun,
+        keep: Option<&Keep>,
+    ) -> Result<Fold, LookupError> {
         let base = match found.run.row().started_at {
             // On the heap: it is seldom there.
             Some(_) => Box::pin(self.base_of_stored(view, found)).await?,
             None => None,
         };
-        self.folded_on(view, found, base).await
+        self.folded_on(view, found, base, keep).await
     }
 
     /// As [`App::folded`], on these values of its thread.
@@ -225,23 +247,26 @@ impl App {
         view: &View,
         found: &StoredRun,
         base: Option<Arc<Values>>,
+        keep: Option<&Keep>,
     ) -> Result<Fold, LookupError> {
         let StoredRun { run, tracked } = found;
         let reading = view.read(run.clone()).await?;
         let mut fold = Fold::default();
         // What a run of another contract said is not for this one.
         if tracked.service.is_some() {
+            let is_over = run.status().is_terminal() || run.status() == RunStatus::Paused;
             let until = Instant::now() + PAUSE_TOLD_WAIT;
             loop {
                 let is_whole;
-                (fold, is_whole) = self.said_by_now(view, found, base.clone()).await?;
-                if is_whole || Instant::now() >= until {
+                let begun = Fold::keeping(keep.cloned());
+                (fold, is_whole) = self.said_by_now(view, found, base.clone(), begun).await?;
+                if is_whole || !is_over || Instant::now() >= until {
                     break;
                 }
                 sleep(PAUSE_TOLD_REST).await;
             }
         }
-        if run.status() != RunStatus::Paused {
+        if run.status().is_terminal() {
             finish(&mut fold, &reading, tracked);
         }
         Ok(fold)
@@ -254,9 +279,10 @@ impl App {
         view: &View,
         StoredRun { run, tracked }: &StoredRun,
         base: Option<Arc<Values>>,
+        mut fold: Fold,
     ) -> Result<(Fold, bool), LookupError> {
         let RunView::Stored(stored) = run else { return Err(LookupError::Unavailable) };
-        let (mut fold, mut attempt, mut is_whole) = (Fold::default(), 1, false);
+        let (mut attempt, mut is_whole) = (1, false);
         let record = stored.record();
         let mut events = pin!(view.events_by_now(stored));
         while let Some(event) = events.next().await {
@@ -272,7 +298,7 @@ impl App {
         }
         match run.status() {
             RunStatus::Paused => Ok((fold, is_whole || !self.engine().is_elsewhere(record))),
-            _ if is_whole => Ok((fold, true)),
+            status if is_whole || !status.is_terminal() => Ok((fold, is_whole)),
             _ => Err(LookupError::Unavailable),
         }
     }

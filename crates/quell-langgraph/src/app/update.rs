@@ -15,32 +15,26 @@ use crate::app::create::{CreateRequest, Created};
 use crate::threads::Thread;
 use crate::wire::create::Create;
 use crate::wire::exact::{Keys, written};
+use crate::wire::nodes::NodesWanted;
 use crate::wire::refusal::Refusal;
 
 impl App {
-    /// Lays values over those of a thread, as its graph takes them. Yields the id of the state that
-    /// there is then.
+    /// Lays values over those of a thread, or of a state that is named, as its graph takes them.
+    /// Yields the id of the state that there is then.
     ///
     /// # Errors
     ///
-    /// Fails if there is none, if a run of it is live, if it has no graph, and if the store does
-    /// not take it.
+    /// Fails if there is none, or no such state or node, if a run of it is live, if it has no
+    /// graph, and if the store does not take it.
     pub(crate) async fn update_state(
         &self,
         view: &View,
         id: Uuid,
         values: &Payload,
-        from: Option<Uuid>,
+        nodes: NodesWanted,
     ) -> Result<Uuid, Refusal> {
         let thread = self.thread_of(view, id).await?;
         self.check_idle(view, &thread).await?;
-        if let Some(from) = from {
-            let last = self.state(view, &thread, None).await?;
-            if last.is_none_or(|(parts, _)| parts.id != from) {
-                let text = "checkpoint: only the last state of a thread can be changed";
-                return Err(Refusal::invalid(text));
-            }
-        }
         let graph = thread.with_parts(self.engine(), |parts| {
             let keys: Keys = parts.metadata.parse().unwrap_or_default();
             keys.get("graph_id").and_then(|graph| graph.parse::<String>().ok())
@@ -48,7 +42,7 @@ impl App {
         let graph = graph.ok_or_else(|| Refusal::new(StatusCode::BAD_REQUEST, no_graph(id)))?;
         let body = written(&json!({ "assistant_id": graph, "multitask_strategy": "reject" }));
         let mut create = Create::read(&body.parse().unwrap_or_default())?;
-        (create.input, create.is_update) = (values.clone(), true);
+        (create.input, create.is_update, create.nodes) = (values.clone(), true, nodes);
         let headers = HeaderMap::new();
         let request = CreateRequest {
             thread: Some(id),

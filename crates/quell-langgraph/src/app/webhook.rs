@@ -13,7 +13,8 @@ use tokio::runtime::Handle;
 use uuid::Uuid;
 
 use crate::app::App;
-use crate::app::record::{forget, refusal};
+use crate::app::gone::forget;
+use crate::app::record::refusal_of;
 use crate::threads::{Thread, Tracked};
 use crate::values::{Values, bytes_of};
 use crate::wire::address::Address;
@@ -67,7 +68,7 @@ impl App {
             let spec = spec_of(tracked.id, OWED, owner.map(|owner| &**owner));
             let spec = spec.id(record_of(tracked.id)).label(KIND, OWED);
             let stored = self.engine().submit_durably(spec, async |_ctx| Ok(())).await;
-            drop(stored.map_err(|error| refusal(&error))?);
+            drop(stored.map_err(|error| refusal_of(&error))?);
         }
         Ok(Some(owing))
     }

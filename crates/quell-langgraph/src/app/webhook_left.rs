@@ -12,7 +12,7 @@ use uuid::Uuid;
 
 use crate::app::App;
 use crate::app::clear::PAUSES;
-use crate::app::record::forget;
+use crate::app::gone::forget;
 use crate::app::stored::StoredRun;
 use crate::app::webhook::{KIND, OWED, Telling, label_of, record_of, run_of, spec_of};
 use crate::threads::Tracked;

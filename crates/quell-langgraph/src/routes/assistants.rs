@@ -1,45 +1,47 @@
-//! [`search`] and [`read`]: the system assistant of every graph (contract, section 3).
+//! Makes, shows, changes, deletes and lists assistants (contract, section 3).
+
+use std::time::SystemTime;
 
 use axum::body::Body;
 use axum::extract::State;
-use axum::http::HeaderMap;
-use axum::response::Response;
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::{IntoResponse as _, Response};
 use quell::Payload;
 use quell_http::{View, offload_if_large};
-use serde_json::Value;
+use uuid::Uuid;
 
-use crate::app::App;
+use crate::app::{App, known_graph};
 use crate::routes::body::{Read, read_json};
-use crate::routes::caller::Caller;
+use crate::routes::caller::{Caller, Writer};
 use crate::routes::path::AssistantPath;
-use crate::routes::response::{json, set_page};
-use crate::wire::create::{object, typed};
+use crate::routes::response::{json, rendered, set_page};
+use crate::wire::assistant::{Assistant, Said};
+use crate::wire::create::{choice, object, typed};
 use crate::wire::exact::Keys;
+use crate::wire::listing::{Listing, named, part};
+use crate::wire::query::{Pairs, assistant_id};
 use crate::wire::refusal::Refusal;
-use crate::wire::rows::assistant_row;
+use crate::wire::search::{Wanted, Work};
 
-pub(super) async fn search(
+pub(super) async fn create(
     State(app): State<App>,
-    Caller(view): Caller,
+    Writer(view): Writer,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Refusal> {
-    let Read { keys: asked, _upload, .. } = read_json(&view, &headers, body).await?;
-    let metadata = object(&asked, "metadata")?;
-    let count = |key| typed(&asked, key, "must be a whole number");
-    let limit = count("limit")?.unwrap_or(10);
-    let offset: usize = count("offset")?.unwrap_or(0);
-    let graph: Option<String> = typed(&asked, "graph_id", "must be text")?;
-    let bytes = metadata.values().map(Payload::len).sum();
-    let rows = rows(&app, &view);
-    let rows =
-        offload_if_large(bytes, async move { met(rows, graph.as_deref(), &metadata) }).await?;
-    let total = rows.len();
-    let page: Vec<_> = rows.into_iter().skip(offset).take(limit).collect();
-    let next = offset.saturating_add(page.len());
-    let mut response = json(&Value::Array(page));
-    set_page(&mut response, next, total);
-    Ok(response)
+    let Read { keys, _upload, .. } = read_json(&view, &headers, body).await?;
+    let id = named(&keys, "assistant_id", assistant_id)?.unwrap_or_else(Uuid::now_v7);
+    let is_quiet = choice(&keys, "if_exists", ["raise", "do_nothing"])? == "do_nothing";
+    let said = Said::read(&keys)?;
+    let text = || format!("Assistant {id} already exists");
+    let conflict = || Refusal::new(StatusCode::CONFLICT, text());
+    let assistant = match app.make_assistant(&view, id, &said).await? {
+        Some(made) => made,
+        // One of another owner is not shown, and not overwritten either.
+        None if is_quiet => app.assistant(&view, id).await.map_err(|_| conflict())?,
+        None => return Err(conflict()),
+    };
+    row(&view, id, assistant).await
 }
 
 pub(super) async fn read(
@@ -47,28 +49,172 @@ pub(super) async fn read(
     Caller(view): Caller,
     AssistantPath(id): AssistantPath,
 ) -> Result<Response, Refusal> {
-    let id = id.to_string();
-    let row = rows(&app, &view).into_iter().find(|row| row["assistant_id"] == *id);
-    let row = row.ok_or_else(|| Refusal::missing(format!("Assistant with ID {id} not found")))?;
-    Ok(json(&row))
+    let assistant = app.assistant(&view, id).await?;
+    row(&view, id, assistant).await
 }
 
-/// Keeps the rows that a search means. What a value cannot hold is no value of an assistant.
-fn met(mut rows: Vec<Value>, graph: Option<&str>, metadata: &Keys) -> Vec<Value> {
-    let wanted = metadata.iter().map(|(key, value)| Some((key, value.parse::<Value>().ok()?)));
-    let Some(wanted) = wanted.collect::<Option<Vec<_>>>() else { return Vec::new() };
-    rows.retain(|row| {
-        graph.is_none_or(|graph| row["graph_id"] == *graph)
-            && wanted.iter().all(|(key, wanted)| row["metadata"].get(key) == Some(wanted))
+pub(super) async fn change(
+    State(app): State<App>,
+    Writer(view): Writer,
+    AssistantPath(id): AssistantPath,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, Refusal> {
+    let Read { keys, _upload, .. } = read_json(&view, &headers, body).await?;
+    let said = Said::read(&keys)?;
+    app.assistant(&view, id).await?;
+    if let Some(graph) = &said.graph {
+        known_graph(&view, graph)?;
+    }
+    let changed = app.change_assistant(&view, id, |assistant| {
+        assistant.change(&said, SystemTime::now());
+        Ok(())
     });
-    rows
+    row(&view, id, changed.await?).await
 }
 
-fn rows(app: &App, view: &View) -> Vec<Value> {
-    let mut graphs: Vec<_> =
-        view.components().filter(|graph| view.principal().may_read(graph)).collect();
-    // A graph is found by its id alone: the first of two of one id is it.
-    graphs.sort_by(|one, other| one.id().cmp(other.id()));
-    graphs.dedup_by(|one, other| one.id() == other.id());
-    graphs.into_iter().map(|graph| assistant_row(graph, app.since())).collect()
+pub(super) async fn delete(
+    State(app): State<App>,
+    Writer(view): Writer,
+    AssistantPath(id): AssistantPath,
+    query: Pairs,
+) -> Result<Response, Refusal> {
+    app.delete_assistant(&view, id).await?;
+    app.delete_crons_of(&view, id).await;
+    if query.flag("delete_threads") {
+        app.delete_threads_of(&view, id).await?;
+    }
+    Ok(StatusCode::NO_CONTENT.into_response())
 }
+
+pub(super) async fn versions(
+    State(app): State<App>,
+    Caller(view): Caller,
+    AssistantPath(id): AssistantPath,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, Refusal> {
+    let Read { keys, _upload, .. } = read_json(&view, &headers, body).await?;
+    let (metadata, (limit, offset)) = (object(&keys, "metadata")?, part(&keys)?);
+    let assistant = app.assistant(&view, id).await?;
+    let weight = assistant.bytes();
+    let (found, work) = offload_if_large(weight, async move {
+        let (mut work, metadata) = (Work::default(), Wanted::of(&metadata));
+        let meant = assistant.versions(|own| work.has(own, &metadata));
+        let rows: Vec<_> = meant.map(|version| version.row(id)).collect();
+        (rows, work)
+    })
+    .await?;
+    work.check()?;
+    let rows: Vec<_> = found.into_iter().skip(offset).take(limit).collect();
+    rendered(&view, rows.iter().map(Payload::len).sum(), move || rows).await
+}
+
+pub(super) async fn latest(
+    State(app): State<App>,
+    Writer(view): Writer,
+    AssistantPath(id): AssistantPath,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, Refusal> {
+    let Read { keys, _upload, .. } = read_json(&view, &headers, body).await?;
+    let nr: Option<u32> = typed(&keys, "version", "must be a whole number")?;
+    let nr = nr.ok_or_else(|| Refusal::invalid("version: field required"))?;
+    let unknown = || Refusal::missing(format!("Version {nr} not found for assistant {id}"));
+    let changed = app.change_assistant(&view, id, |assistant| {
+        let is_there = assistant.go_to(nr, SystemTime::now());
+        if is_there { Ok(()) } else { Err(unknown()) }
+    });
+    row(&view, id, changed.await?).await
+}
+
+pub(super) async fn search(
+    State(app): State<App>,
+    Caller(view): Caller,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, Refusal> {
+    let Read { keys, _upload, .. } = read_json(&view, &headers, body).await?;
+    let listing = Listing::read(&keys, ORDERS, &ROW)?;
+    let found = meant(&app, &view, &keys).await?;
+    let (page, total) = listing.part(found, |(id, it)| place(&listing, *id, it));
+    let next = listing.offset.saturating_add(page.len());
+    let weight = page.iter().map(|(_, assistant)| assistant.bytes()).sum();
+    let rows = move || -> Vec<_> {
+        page.iter().map(|(id, assistant)| listing.selected(assistant.row(*id))).collect()
+    };
+    let mut response = rendered(&view, weight, rows).await?;
+    set_page(&mut response, next, total);
+    Ok(response)
+}
+
+pub(super) async fn count(
+    State(app): State<App>,
+    Caller(view): Caller,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, Refusal> {
+    let Read { keys, _upload, .. } = read_json(&view, &headers, body).await?;
+    Ok(json(&meant(&app, &view, &keys).await?.len()))
+}
+
+/// Lists the assistants that a search, or a count, means.
+async fn meant(app: &App, view: &View, keys: &Keys) -> Result<Vec<(Uuid, Assistant)>, Refusal> {
+    let metadata = object(keys, "metadata")?;
+    let graph: Option<String> = typed(keys, "graph_id", "must be text")?;
+    let name: Option<String> = typed(keys, "name", "must be text")?;
+    let name = name.map(|name| name.to_lowercase());
+    let all = app.assistants(view).await?;
+    if let Some(graph) = &graph
+        && !all.iter().any(|(_, it)| it.now().graph == *graph)
+    {
+        known_graph(view, graph)?;
+    }
+    let bytes: usize = metadata.values().map(Payload::len).sum();
+    let bytes = bytes + all.iter().map(|(_, it)| it.bytes()).sum::<usize>();
+    let (found, work) = offload_if_large(bytes, async move {
+        let (mut all, mut work, metadata) = (all, Work::default(), Wanted::of(&metadata));
+        all.retain(|(_, assistant)| {
+            let now = assistant.now();
+            graph.as_ref().is_none_or(|graph| now.graph == *graph)
+                && name.as_ref().is_none_or(|name| now.name.to_lowercase().contains(name))
+                && (metadata.is_empty() || work.has(&now.metadata(), &metadata))
+        });
+        (all, work)
+    })
+    .await?;
+    work.check()?;
+    Ok(found)
+}
+
+/// Yields the place of an assistant in a list.
+fn place(listing: &Listing, id: Uuid, it: &Assistant) -> (String, u64, Uuid) {
+    let (text, us) = match listing.by {
+        "assistant_id" => (String::new(), 0),
+        "graph_id" => (it.now().graph.clone(), it.created_us()),
+        "name" => (it.now().name.clone(), it.created_us()),
+        "updated_at" => (String::new(), it.updated_us()),
+        _ => (String::new(), it.created_us()),
+    };
+    (text, us, id)
+}
+
+async fn row(view: &View, id: Uuid, assistant: Assistant) -> Result<Response, Refusal> {
+    rendered(view, assistant.bytes(), move || assistant.row(id)).await
+}
+
+const ORDERS: [&str; 5] = ["created_at", "assistant_id", "graph_id", "name", "updated_at"];
+
+/// The keys of a row.
+const ROW: [&str; 10] = [
+    "assistant_id",
+    "graph_id",
+    "config",
+    "context",
+    "metadata",
+    "name",
+    "created_at",
+    "updated_at",
+    "version",
+    "description",
+];

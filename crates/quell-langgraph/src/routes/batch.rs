@@ -7,7 +7,7 @@ use axum::response::Response;
 use quell::{CancelRequest, Payload};
 use quell_http::{RunView, View, Wait};
 
-use crate::app::{App, CreateRequest, Created, graph_of, object_of};
+use crate::app::{App, CreateRequest, Created, object_of};
 use crate::routes::body::{Read, read_list};
 use crate::routes::caller::Writer;
 use crate::routes::response::rendered;
@@ -27,10 +27,12 @@ pub(super) async fn create(
         return Err(Refusal::invalid(format!("body: must be a list of 1 to {RUNS_MAX} runs")));
     }
     // All are looked at before the first one is made.
-    let asked: Result<Vec<_>, _> =
-        items.iter().enumerate().map(|(nth, item)| read(&app, &view, nth, item)).collect();
+    let mut asked = Vec::new();
+    for (nth, item) in items.iter().enumerate() {
+        asked.push(read(&app, &view, nth, item).await?);
+    }
     let mut made = Vec::new();
-    for (nth, (create, item)) in asked?.into_iter().zip(&items).enumerate() {
+    for (nth, (create, item)) in asked.into_iter().zip(&items).enumerate() {
         let (path, body) = (uri.path(), item.as_json().as_bytes());
         let (thread, nth) = (None, Some(nth));
         let request = CreateRequest { thread, create, path, body, headers: &headers, nth };
@@ -49,14 +51,14 @@ pub(super) async fn create(
 }
 
 /// Reads one of them.
-fn read(app: &App, view: &View, nth: usize, item: &Payload) -> Result<Create, Refusal> {
+async fn read(app: &App, view: &View, nth: usize, item: &Payload) -> Result<Create, Refusal> {
     let named =
         |refusal: Refusal| Refusal::new(refusal.status, format!("{nth}.{}", refusal.detail));
     let keys: Keys =
         item.parse().map_err(|_| Refusal::invalid(format!("{nth}: must be an object")))?;
     let create = Create::read(&keys).map_err(named)?;
     app.check_webhook(&create).map_err(named)?;
-    graph_of(view, &create.assistant)?;
+    app.graph_of_run(view, &create.assistant).await?;
     if create.resume.is_some() {
         return Err(Refusal::new(StatusCode::BAD_REQUEST, NO_THREAD));
     }

@@ -7,6 +7,8 @@ mod caller;
 mod cancel;
 mod cors;
 mod create;
+mod crons;
+mod graphs;
 mod join;
 mod metrics;
 mod path;
@@ -14,6 +16,7 @@ mod response;
 mod router;
 mod runs;
 mod states;
+mod store;
 mod system;
 mod threads;
 

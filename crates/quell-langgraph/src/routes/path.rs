@@ -8,7 +8,7 @@ use quell_http::PathTexts;
 use uuid::Uuid;
 
 use crate::app::App;
-use crate::wire::query::{assistant_id, checkpoint_id, run_id, thread_id};
+use crate::wire::query::{assistant_id, checkpoint_id, cron_id, run_id, thread_id};
 use crate::wire::refusal::Refusal;
 
 /// The thread that a path names. Rejects with 422.
@@ -31,6 +31,15 @@ pub(super) struct CheckpointPath {
 
 /// The assistant that a path names. Rejects with 422.
 pub(super) struct AssistantPath(pub(super) Uuid);
+
+/// The cron that a path names. Rejects with 422.
+pub(super) struct CronPath(pub(super) Uuid);
+
+/// A part of the graph of an assistant that a path names. Rejects with 422.
+pub(super) struct SubgraphPath {
+    pub(super) assistant: Uuid,
+    pub(super) name: String,
+}
 
 /// Where runs are made and found: in the thread that the path names, or in any.
 pub(super) trait Scope: FromRequestParts<App, Rejection = Refusal> + Send + 'static {
@@ -107,6 +116,24 @@ impl FromRequestParts<App> for AssistantPath {
 
     async fn from_request_parts(parts: &mut Parts, _: &App) -> Result<Self, Refusal> {
         id(parts, "assistant", assistant_id).await.map(Self)
+    }
+}
+
+impl FromRequestParts<App> for CronPath {
+    type Rejection = Refusal;
+
+    async fn from_request_parts(parts: &mut Parts, _: &App) -> Result<Self, Refusal> {
+        id(parts, "cron", cron_id).await.map(Self)
+    }
+}
+
+impl FromRequestParts<App> for SubgraphPath {
+    type Rejection = Refusal;
+
+    async fn from_request_parts(parts: &mut Parts, _: &App) -> Result<Self, Refusal> {
+        let assistant = id(parts, "assistant", assistant_id).await?;
+        let Ok(path) = PathTexts::from_request_parts(parts, &()).await;
+        Ok(Self { assistant, name: path.get("name").unwrap_or_default().to_owned() })
     }
 }
 

@@ -5,7 +5,7 @@ use axum::extract::Request;
 use axum::http::header::RETRY_AFTER;
 use axum::middleware::{Next, from_fn};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
+use axum::routing::{get, post, put};
 use quell_http::{BodyKinds, Problem, Service, catch_panics, guard_open};
 
 use crate::app::App;
@@ -13,7 +13,8 @@ use crate::options::Options;
 use crate::routes::create::{Answer, create};
 use crate::routes::path::{Stateless, ThreadPath};
 use crate::routes::{
-    assistants, batch, cancel, cors, join, metrics, runs, states, system, threads,
+    assistants, batch, cancel, cors, crons, graphs, join, metrics, runs, states, store, system,
+    threads,
 };
 use crate::wire::refusal::Refusal;
 
@@ -46,7 +47,21 @@ pub fn routes(service: Service, options: Options) -> Router {
         .route("/ok", get(system::ok))
         .route("/metrics", get(metrics::show))
         .route("/assistants/search", post(assistants::search))
-        .route("/assistants/{assistant}", get(assistants::read))
+        .route("/assistants/count", post(assistants::count))
+        .route("/assistants", post(assistants::create))
+        .route(
+            "/assistants/{assistant}",
+            get(assistants::read).patch(assistants::change).delete(assistants::delete),
+        )
+        .route("/assistants/{assistant}/versions", post(assistants::versions))
+        .route("/assistants/{assistant}/latest", post(assistants::latest))
+        .route("/assistants/{assistant}/graph", get(graphs::draw))
+        .route("/assistants/{assistant}/schemas", get(graphs::schemas))
+        .route("/assistants/{assistant}/subgraphs", get(graphs::subgraphs))
+        .route("/assistants/{assistant}/subgraphs/{name}", get(graphs::subgraph))
+        .route("/store/items", put(store::put).get(store::read).delete(store::delete))
+        .route("/store/items/search", post(store::search))
+        .route("/store/namespaces", post(store::namespaces))
         .route("/threads", post(threads::create))
         .route("/threads/search", post(threads::search))
         .route("/threads/count", post(threads::count))
@@ -67,6 +82,11 @@ pub fn routes(service: Service, options: Options) -> Router {
         .route("/threads/{thread}/runs/{run}/join", get(join::join))
         .route("/threads/{thread}/runs/{run}/stream", get(join::stream::<ThreadPath>))
         .route("/threads/{thread}/runs/{run}/cancel", post(cancel::one))
+        .route("/threads/{thread}/runs/crons", crons::create::<ThreadPath>())
+        .route("/runs/crons", crons::create::<Stateless>())
+        .route("/runs/crons/search", post(crons::search))
+        .route("/runs/crons/count", post(crons::count))
+        .route("/runs/crons/{cron}", get(crons::read).patch(crons::change).delete(crons::delete))
         .route("/runs", create::<Stateless>(Answer::Run))
         .route("/runs/batch", post(batch::create))
         .route("/runs/stream", create::<Stateless>(Answer::Stream))

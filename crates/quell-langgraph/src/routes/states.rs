@@ -9,7 +9,7 @@ use quell_http::View;
 use serde_json::json;
 use uuid::Uuid;
 
-use crate::app::{App, History};
+use crate::app::{App, History, Wanted};
 use crate::routes::body::read_json;
 use crate::routes::caller::{Caller, Writer};
 use crate::routes::path::{CheckpointPath, ThreadPath};
@@ -17,6 +17,7 @@ use crate::routes::response::{json as respond, rendered};
 use crate::values::bytes_of;
 use crate::wire::create::{given, object, typed};
 use crate::wire::exact::{Keys, null};
+use crate::wire::nodes::{NodesWanted, checkpoint_in, named_in};
 use crate::wire::query::{Pairs, checkpoint_id};
 use crate::wire::refusal::Refusal;
 use crate::wire::search::{LIMIT, LIMIT_MAX, Work};
@@ -81,12 +82,10 @@ pub(super) async fn change(
     if !values.is_null() {
         object(&keys, "values")?;
     }
-    let _: Option<String> = typed(&keys, "as_node", "must be text")?;
-    let from = match given(&keys, "checkpoint_id") {
-        Some(id) => Some(checkpoint_id(&id.parse::<String>().unwrap_or_default())?),
-        None => named_in(&keys, "checkpoint")?,
-    };
-    let made = checkpoint(id, app.update_state(&view, id, &values, from).await?);
+    let as_node = typed(&keys, "as_node", "must be text")?;
+    let nodes =
+        NodesWanted { checkpoint: checkpoint_in(&keys)?, as_node, ..NodesWanted::default() };
+    let made = checkpoint(id, app.update_state(&view, id, &values, nodes).await?);
     let answer =
         json!({ "checkpoint": made, "configurable": made, "checkpoint_id": made["checkpoint_id"] });
     Ok(respond(&answer))
@@ -129,7 +128,9 @@ async fn history(
     let thread = app.thread_of(view, id).await?;
     let mut work = Work::default();
     let is_meant = |keys: &Keys| work.has_all(keys, &metadata);
-    let states = app.history(view, &thread, which, is_meant).await?;
+    let (limit, before) = which;
+    let wanted = Wanted { limit, before, is_search: !metadata.is_empty() };
+    let states = app.history(view, &thread, wanted, is_meant).await?;
     work.check()?;
     let weight = states.iter().map(weight_of).sum();
     rendered(view, weight, move || {
@@ -142,16 +143,6 @@ async fn history(
 fn checked(limit: usize) -> Result<usize, Refusal> {
     let refusal = || Refusal::invalid(format!("limit: {LIMIT}"));
     (1..=LIMIT_MAX).contains(&limit).then_some(limit).ok_or_else(refusal)
-}
-
-/// Reads the id of the checkpoint that an object under a key names; none of the last one.
-fn named_in(keys: &Keys, key: &str) -> Result<Option<Uuid>, Refusal> {
-    let checkpoint = object(keys, key)?;
-    // Clients send it as they have it, or within a config.
-    let within = object(&checkpoint, "configurable")?;
-    let of = if within.is_empty() { &checkpoint } else { &within };
-    let id: Option<String> = typed(of, "checkpoint_id", "must be text")?;
-    id.as_deref().map(checkpoint_id).transpose()
 }
 
 async fn answer(view: &View, state: History) -> Result<Response, Refusal> {

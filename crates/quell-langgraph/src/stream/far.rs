@@ -89,6 +89,7 @@ pub(crate) async fn far_frames(
         attempt,
         seen: 1,
         asking: run.attempt(),
+        ended: Vec::new(),
     };
     let events = Box::pin(view.events(run, 0).await?);
     let frames = told(events, render);

@@ -3,10 +3,12 @@
 mod answer;
 mod far;
 mod growth;
+mod ids;
 mod late;
 mod pause;
 mod places;
 mod speech;
+mod steps;
 mod stream;
 
 pub(crate) use far::far_frames;

@@ -77,6 +77,7 @@ pub(crate) fn frames(
         attempt,
         seen: if is_new { attempt } else { 1 },
         asking: run.attempt(),
+        ended: Vec::new(),
     };
     render.catch_up(after);
     // A client that joins a paused run finds nothing new, as of one that has ended.
@@ -160,6 +161,8 @@ pub(super) struct Render {
     pub(super) attempt: u32,
     /// The attempt that the last answer among the events so far has begun.
     pub(super) seen: u32,
+    /// Which of the nodes that came next at the last step have ended since.
+    pub(super) ended: Vec<usize>,
     /// The attempt whose pause ends the stream: also one that goes on after a loss has a number.
     pub(super) asking: u32,
 }
@@ -185,13 +188,17 @@ impl Render {
         }
         self.is_first = false;
         let mut frames = Vec::new();
+        let before = self.fold.step().map(Arc::clone);
         let is_new = self.take(event);
         match &event.kind {
             EventKind::Started if event.run == self.run.id() => {
                 frames.push(Late::made(Slot::Metadata, self.metadata()));
                 self.push_values(&mut frames);
             }
-            EventKind::Emitted(payload) => self.push_emit(&mut frames, event, payload, is_new),
+            EventKind::Emitted(payload) => {
+                self.push_emit(&mut frames, event, payload, is_new);
+                self.push_step(&mut frames, event, before.as_deref());
+            }
             EventKind::Resumed { attempt } => self.seen = *attempt,
             EventKind::Paused { request } if self.seen >= self.attempt => {
                 self.is_over = true;
@@ -299,13 +306,23 @@ impl Render {
         let Some(emit) = emit else { return };
         match emit {
             Emit::Content { text } => self.push_text(frames, event, &text, name),
-            Emit::Values { .. } if is_new => self.push_values(frames),
-            Emit::Values { values } if space.is_some() && self.modes.has("values") => {
+            Emit::Values { .. } | Emit::Step { values: Some(_), .. } if is_new => {
+                self.push_values(frames);
+            }
+            Emit::Values { values } | Emit::Step { values: Some(values), .. }
+                if space.is_some() && self.modes.has("values") =>
+            {
                 frames.push(Late::made(Slot::Values, SseEvent::json(name("values"), &values)));
             }
-            Emit::Updates { node, values } if self.modes.has("updates") => {
-                let update = with(json!({}), &node, &values);
-                frames.push(Late::made(Slot::Updates, SseEvent::json(name("updates"), &update)));
+            Emit::Updates { node, values } => {
+                if self.modes.has("updates") {
+                    let update = with(json!({}), &node, &values);
+                    let frame = SseEvent::json(name("updates"), &update);
+                    frames.push(Late::made(Slot::Updates, frame));
+                }
+                if space.is_none() {
+                    self.push_result(frames, event, &node, &values);
+                }
             }
             Emit::Custom { data } if self.modes.has("custom") => {
                 frames.push(Late::made(Slot::Custom, SseEvent::json(name("custom"), &data)));
@@ -353,21 +370,6 @@ impl Render {
         if let Some(thread) = &self.thread {
             self.app.delete_if_quiescent(thread, &self.tracked);
         }
-    }
-
-    /// Gives ids to the frames of a resumable stream, and leaves out those that the client has.
-    fn numbered(&self, event: &RunEvent, frames: Vec<Late>) -> Vec<Late> {
-        if !self.tracked.is_resumable {
-            return frames;
-        }
-        let ms = ms_of(event);
-        let frames = frames.into_iter().filter_map(|frame| {
-            let Some(slot) = frame.slot else { return Some(frame) };
-            let id = event_id(ms, event.seq, slot);
-            let is_known = self.floor.as_ref().is_some_and(|floor| id <= *floor);
-            (!is_known).then(|| frame.id(id))
-        });
-        frames.collect()
     }
 }
 

@@ -2,13 +2,14 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use quell::Payload;
 use quell_http::Charge;
 
 use crate::threads::thread::Thread;
 use crate::values::Values;
+use crate::wire::asked::micros;
 use crate::wire::exact::{Keys, written};
 use crate::wire::ttl::Ttl;
 
@@ -79,6 +80,29 @@ impl Thread {
         drop(state);
         let before = std::mem::replace(&mut *self.charge.lock(), charge);
         drop(before);
+    }
+
+    /// Yields when that was made of which the store has a record, in microseconds since 1970. It is
+    /// found again then if it leaves the memory.
+    pub(crate) fn record(&self) -> Option<u64> {
+        Some(self.record_us.load(Ordering::SeqCst)).filter(|us| *us > 0)
+    }
+
+    /// As [`Thread::record`], of a record that is about to be written: that of a thread without one
+    /// says when the thread was made.
+    pub(crate) fn record_at(&self) -> SystemTime {
+        let at = self.record().map(|us| SystemTime::UNIX_EPOCH + Duration::from_micros(us));
+        at.unwrap_or_else(|| self.made_at())
+    }
+
+    /// Notes that the store has a record of it, made at this time.
+    pub(crate) fn note_record(&self, at: SystemTime) {
+        self.record_us.store(micros(at).unwrap_or_default(), Ordering::SeqCst);
+    }
+
+    /// Tells whether it may be the one of which the store has this record, or has a run in it.
+    pub(crate) fn is_of_record(&self, us: Option<u64>) -> bool {
+        us.is_none() || self.record().is_none_or(|own| Some(own) == us)
     }
 
     /// Tells whether it has left the table.

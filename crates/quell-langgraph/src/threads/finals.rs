@@ -67,6 +67,15 @@ impl Finals {
         self.0.lock().put(owner.as_ref(), id, Arc::new(kept), bytes, until);
     }
 
+    /// Forgets what is kept of runs of an owner.
+    pub(crate) fn remove(&self, owner: Option<&str>, runs: &[RunId]) {
+        let owner = owner.map(Arc::from);
+        let mut all = self.0.lock();
+        let removed: Vec<_> = runs.iter().map(|run| all.remove(owner.as_ref(), run)).collect();
+        drop(all);
+        drop(removed);
+    }
+
     /// Tells whether a run is kept.
     pub(crate) fn has(&self, id: RunId) -> bool {
         self.0.lock().find(&id).is_some()

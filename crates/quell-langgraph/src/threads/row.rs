@@ -55,7 +55,12 @@ impl Thread {
             state_updated_at: state.values_updated_at,
             metadata: written(&metadata),
             values: so_far.as_ref().or(state.values.as_ref()).map(|values| &**values),
-            facts: ThreadFacts { is_live, is_paused, last: state.last, has_next: state.has_next },
+            facts: ThreadFacts {
+                is_live,
+                is_paused,
+                last: state.last,
+                has_next: !state.next.is_empty(),
+            },
             error: &state.error,
             interrupt: interrupt.filter(|_| !is_live),
         })

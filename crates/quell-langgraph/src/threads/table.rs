@@ -62,7 +62,7 @@ impl Threads {
     pub(crate) fn forget_oldest(&self, engine: &Engine, owner: Option<&str>, but: Uuid) -> bool {
         let mut table = self.0.lock();
         let mut threads = table.of(owner);
-        let is_meant = |it: &Thread| it.is_charged() || it.is_recorded.load(Ordering::SeqCst);
+        let is_meant = |it: &Thread| it.is_charged() || it.record().is_some();
         let oldest = threads.find(|it| it.id != but && is_meant(it) && it.leave_if_idle(engine));
         let Some(oldest) = oldest.map(Arc::clone) else { return false };
         drop(threads);

@@ -18,7 +18,7 @@
 use std::collections::VecDeque;
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::SystemTime;
 
 use futures::FutureExt as _;
@@ -46,8 +46,9 @@ pub(crate) struct Thread {
     /// decided in the order in which runs enter the lane.
     pub(crate) creating: tokio::sync::Mutex<()>,
     pub(super) state: Mutex<State>,
-    /// The store has a record of it, so that it is found again if it leaves the memory.
-    pub(crate) is_recorded: AtomicBool,
+    /// When that was made of which the store has a record, in microseconds since 1970: one that is
+    /// made anew under the same id is another one. Zero if it has no record that is known.
+    pub(super) record_us: AtomicU64,
     /// What the store says of it is taken in: nothing has to be read again, unless others share
     /// the store.
     pub(crate) is_whole: AtomicBool,
@@ -78,7 +79,8 @@ pub(super) struct State {
     pub(super) ended: VecDeque<Arc<Tracked>>,
     pub(super) last: Option<RunStatus>,
     pub(super) error: Value,
-    pub(super) has_next: bool,
+    /// What comes next in it.
+    pub(super) next: Vec<String>,
     /// The last ended run that is taken in.
     pub(super) left: Option<Mark>,
     /// What runs of it on other nodes do, as the store had them last.
@@ -100,7 +102,7 @@ impl Thread {
             ended: VecDeque::new(),
             last: None,
             error: Value::Null,
-            has_next: false,
+            next: Vec::new(),
             left: None,
             elsewhere: Elsewhere::default(),
         };
@@ -111,7 +113,7 @@ impl Thread {
             created_at: now,
             creating: tokio::sync::Mutex::default(),
             state: Mutex::new(state),
-            is_recorded: AtomicBool::new(false),
+            record_us: AtomicU64::new(0),
             is_whole: AtomicBool::new(true),
             changing: tokio::sync::Mutex::default(),
             is_timed: AtomicBool::new(false),
@@ -232,9 +234,9 @@ impl Thread {
         self.state.lock().values_bytes
     }
 
-    /// Tells whether a run was cut, so that something would run next.
-    pub(crate) fn has_next(&self) -> bool {
-        self.state.lock().has_next
+    /// Yields what would come next.
+    pub(crate) fn next(&self) -> Vec<String> {
+        self.state.lock().next.clone()
     }
 
     /// Takes in an event of a run.
@@ -313,13 +315,16 @@ impl State {
         self.error = thread_error(row, tracked.limit_ms, tracked.is_unmasked);
         self.updated_at = now;
         if fold.has_started() {
-            self.has_next = row.status != RunStatus::Completed;
+            if let Some(next) = fold.next(row.status, &tracked.about) {
+                self.next = next;
+            }
             self.values_updated_at = now;
             let bytes = |values: &Arc<Values>| serde_json::to_vec(&**values).map(|text| text.len());
             if let Some(values) = fold.current()
                 && let Ok(bytes) = bytes(values)
             {
-                tracked.left_bytes.store(bytes, Ordering::SeqCst);
+                let of_step = fold.step().map_or(0, |step| step.bytes());
+                tracked.left_bytes.store(bytes + of_step, Ordering::SeqCst);
                 if bytes <= VALUES_BYTES_MAX {
                     (self.values, self.values_bytes) = (Some(Arc::clone(values)), bytes);
                 }

@@ -34,10 +34,14 @@ pub(crate) struct Tracked {
     pub(crate) is_update: bool,
     /// Its end is told to the `webhook` of its request.
     pub(crate) has_webhook: bool,
+    /// It starts on a state that it keeps, whatever its thread has.
+    is_fork: bool,
     pub(crate) limit_ms: Option<u64>,
     pub(crate) is_unmasked: bool,
     /// The engine has it.
     pub(crate) has_begun: AtomicBool,
+    /// It is deleted: no final body is kept of it.
+    pub(crate) is_deleted: AtomicBool,
     /// It was made in a thread that is gone from memory, or in that of another process.
     pub(crate) is_adopted: bool,
     /// Its end is told, or about to be, or was before it came here.
@@ -65,13 +69,16 @@ impl Tracked {
     pub(crate) fn new(id: RunId, graph: &str, of: Within, asked: &Asked) -> Self {
         let about = About {
             thread: of.thread,
-            assistant: system_assistant(graph),
+            assistant: asked.own_assistant.unwrap_or_else(|| system_assistant(graph)),
             graph: graph.to_owned(),
             metadata: asked.metadata.clone(),
             input: asked.input.clone(),
             kwargs: asked.kwargs.clone(),
             strategy: asked.strategy.name(),
             reducers: of.reducers,
+            has_nodes: of.has_nodes,
+            goes_on: asked.goes_on,
+            nodes: asked.nodes.clone(),
             due: asked.due(),
         };
         Self {
@@ -84,9 +91,11 @@ impl Tracked {
             is_resumable: asked.is_resumable,
             is_update: asked.is_update,
             has_webhook: asked.has_webhook,
+            is_fork: asked.fork.is_some(),
             limit_ms: asked.limit_ms,
             is_unmasked: of.is_unmasked,
             has_begun: false.into(),
+            is_deleted: false.into(),
             is_adopted: false,
             is_told: false.into(),
             told_pause: 0.into(),
@@ -141,6 +150,9 @@ impl Tracked {
         run: &RunView,
         of_thread: Option<&Arc<Values>>,
     ) -> Option<Arc<Values>> {
+        if self.is_fork {
+            return base_of(run).map(Arc::new);
+        }
         let own = if self.is_adopted { base_of(run) } else { None };
         let own = own.filter(|own| !own.is_empty());
         let own = own.filter(|own| of_thread.is_none_or(|values| **values != *own));
@@ -205,6 +217,7 @@ pub(crate) struct Within {
     pub(crate) thread: Uuid,
     /// How its graph takes new values.
     pub(crate) reducers: Reducers,
+    pub(crate) has_nodes: bool,
     pub(crate) service: Option<Service>,
     pub(crate) is_unmasked: bool,
 }
@@ -218,6 +231,7 @@ pub(crate) mod tests {
 
     /// Of a graph that is not in the catalog.
     pub(crate) fn within(thread: Uuid) -> Within {
-        Within { thread, reducers: Reducers::default(), service: None, is_unmasked: false }
+        let reducers = Reducers::default();
+        Within { thread, reducers, has_nodes: false, service: None, is_unmasked: false }
     }
 }

@@ -25,7 +25,7 @@ impl Thread {
         let base = base.or_else(|| state.card.base.clone());
         state.values_bytes = base.as_deref().map_or(0, bytes_of);
         (state.values, state.left, state.last) = (base, None, None);
-        (state.graph, state.error, state.has_next) = (None, Value::Null, false);
+        (state.graph, state.error, state.next) = (None, Value::Null, Vec::new());
         let before = state.ended.iter().rev().map(Arc::clone).find_map(|tracked| {
             let run = tracked.run(engine).filter(|run| !run.is_rolled_back())?;
             Some((tracked, run.row()))

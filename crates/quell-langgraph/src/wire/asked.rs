@@ -4,9 +4,11 @@
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use quell::Payload;
+use quell_flow::{NODES, NodesAsked};
 use quell_http::{RunView, Start};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
+use uuid::Uuid;
 
 use crate::wire::create::Strategy;
 use crate::wire::exact::{Keys, null, written};
@@ -19,6 +21,8 @@ use crate::wire::rows::{run_metadata, system_assistant};
 pub(crate) struct Asked {
     /// An object: the caller's metadata, as it is spelt, and the three keys of the server.
     pub(crate) metadata: Payload,
+    /// Its assistant, if that is not the system's.
+    pub(crate) own_assistant: Option<Uuid>,
     /// As it is spelt. The body may have got more: the values of the thread.
     pub(crate) input: Payload,
     /// An object: what the request says besides, as it is spelt.
@@ -33,9 +37,17 @@ pub(crate) struct Asked {
     pub(crate) is_update: bool,
     /// Its end is told to the `webhook` of `kwargs`.
     pub(crate) has_webhook: bool,
+    /// It goes on where its thread was.
+    pub(crate) goes_on: bool,
+    /// The state on which it starts, if that is not the last one: it keeps the values.
+    pub(crate) fork: Option<Uuid>,
+    /// What it is asked of the nodes of its graph, as far as that was known when it was made.
+    pub(crate) nodes: NodesAsked,
     pub(crate) limit_ms: Option<u64>,
     /// When it was to start, if later than it was asked for: microseconds since 1970.
     pub(crate) due_us: Option<u64>,
+    /// When its thread was made, as the record of that says: microseconds since 1970.
+    pub(crate) record_us: Option<u64>,
 }
 
 /// The small parts, as they are written.
@@ -43,6 +55,8 @@ pub(crate) struct Asked {
 #[expect(clippy::struct_excessive_bools, reason = "each is a choice of the request")]
 struct Facts {
     version: u32,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    assistant: Option<String>,
     strategy: String,
     modes: Vec<String>,
     subgraphs: bool,
@@ -52,8 +66,13 @@ struct Facts {
     update: bool,
     #[serde(default)]
     webhook: bool,
+    goes_on: bool,
+    #[serde(default)]
+    fork: Option<String>,
     limit_ms: Option<u64>,
     due_us: Option<u64>,
+    #[serde(default)]
+    record_us: Option<u64>,
 }
 
 impl Asked {
@@ -61,6 +80,7 @@ impl Asked {
     pub(crate) fn elsewhere(run: &RunView, graph: &str) -> Self {
         Self {
             metadata: run_metadata(Keys::new(), graph, system_assistant(graph)),
+            own_assistant: None,
             input: run.input().cloned().unwrap_or_else(null),
             kwargs: Payload::from(json!({ "temporary": false })),
             strategy: Strategy::Enqueue,
@@ -70,8 +90,12 @@ impl Asked {
             is_temporary: false,
             is_update: false,
             has_webhook: false,
+            goes_on: false,
+            fork: None,
+            nodes: NodesAsked::default(),
             limit_ms: None,
             due_us: None,
+            record_us: None,
         }
     }
 
@@ -84,6 +108,7 @@ impl Asked {
         }
         Some(Self {
             metadata: kept(METADATA)?,
+            own_assistant: facts.assistant.and_then(|id| Uuid::try_parse(&id).ok()),
             input: kept(INPUT).or_else(|| run.input().cloned())?,
             kwargs: kept(KWARGS)?,
             strategy: Strategy::of(&facts.strategy)?,
@@ -93,8 +118,12 @@ impl Asked {
             is_temporary: facts.temporary,
             is_update: facts.update,
             has_webhook: facts.webhook,
+            goes_on: facts.goes_on,
+            fork: facts.fork.and_then(|fork| Uuid::try_parse(&fork).ok()),
+            nodes: kept(NODES).and_then(|nodes| nodes.parse().ok()).unwrap_or_default(),
             limit_ms: facts.limit_ms,
             due_us: facts.due_us,
+            record_us: facts.record_us,
         })
     }
 
@@ -102,6 +131,7 @@ impl Asked {
     pub(crate) fn write(&self, start: Start, input: &Payload) -> Start {
         let facts = Facts {
             version: VERSION,
+            assistant: self.own_assistant.map(|id| id.to_string()),
             strategy: self.strategy.name().to_owned(),
             modes: self.modes.names().map(str::to_owned).collect(),
             subgraphs: self.has_subgraphs,
@@ -109,13 +139,21 @@ impl Asked {
             temporary: self.is_temporary,
             update: self.is_update,
             webhook: self.has_webhook,
+            goes_on: self.goes_on,
+            fork: self.fork.map(|fork| fork.to_string()),
             limit_ms: self.limit_ms,
             due_us: self.due_us,
+            record_us: self.record_us,
         };
         let start = start
             .annotation(FACTS, written(&facts))
             .annotation(METADATA, self.metadata.clone())
             .annotation(KWARGS, self.kwargs.clone());
+        let start = if self.nodes == NodesAsked::default() {
+            start
+        } else {
+            start.annotation(NODES, written(&self.nodes))
+        };
         // Mostly it is the input to the letter, which the run has already.
         if self.input == *input { start } else { start.annotation(INPUT, self.input.clone()) }
     }
@@ -133,10 +171,11 @@ impl Asked {
 }
 
 /// Has a run keep the values of its thread on which it starts, so that other nodes know what it
-/// left in the thread, without a look at the runs before it. What is too large is not kept.
-pub(crate) fn write_base(start: Start, base: Option<&Keys>) -> Start {
+/// left in the thread, without a look at the runs before it. What is too large is not kept, unless
+/// nothing else has it whole: those of a fork.
+pub(crate) fn write_base(start: Start, base: Option<&Keys>, is_whole: bool) -> Start {
     let base = base.map_or_else(|| written(&Keys::new()), written);
-    if base.len() <= BASE_BYTES_MAX { start.annotation(BASE, base) } else { start }
+    if is_whole || base.len() <= BASE_BYTES_MAX { start.annotation(BASE, base) } else { start }
 }
 
 /// Yields the values of its thread that a run keeps: empty ones if the thread had none; `None` if

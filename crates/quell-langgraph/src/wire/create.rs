@@ -6,9 +6,11 @@ use quell::Payload;
 use quell_http::OnDisconnect;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
+use uuid::Uuid;
 
 use crate::wire::exact::{Keys, null, written};
 use crate::wire::modes::Modes;
+use crate::wire::nodes::NodesWanted;
 use crate::wire::refusal::Refusal;
 
 /// A run that a caller asks for.
@@ -16,6 +18,8 @@ use crate::wire::refusal::Refusal;
 #[expect(clippy::struct_excessive_bools, reason = "each is a choice of the request")]
 pub(crate) struct Create {
     pub(crate) assistant: String,
+    /// The assistant, once it is found and is not the system's.
+    pub(crate) own_assistant: Option<Uuid>,
     /// As it is spelt: no digit of a number is lost.
     pub(crate) input: Payload,
     pub(crate) metadata: Keys,
@@ -35,6 +39,7 @@ pub(crate) struct Create {
     pub(crate) is_update: bool,
     /// Where its end is told.
     pub(crate) webhook: Option<String>,
+    pub(crate) nodes: NodesWanted,
     /// What the run object says of the request, but for `input` and `temporary`.
     pub(crate) kwargs: Keys,
 }
@@ -81,6 +86,7 @@ impl Create {
         let command = object(body, "command")?;
         let has_subgraphs = flag(body, "stream_subgraphs")?;
         let is_resumable = flag(body, "stream_resumable")?;
+        let (nodes, update) = NodesWanted::read(body)?;
         choice(body, "durability", ["async", "sync", "exit"])?;
         let own = [
             ("config", written(&config)),
@@ -91,7 +97,8 @@ impl Create {
         ];
         Ok(Self {
             assistant,
-            input: body.get("input").cloned().unwrap_or_else(null),
+            own_assistant: None,
+            input: update.or_else(|| body.get("input").cloned()).unwrap_or_else(null),
             modes,
             has_subgraphs,
             is_resumable,
@@ -108,9 +115,18 @@ impl Create {
             resume: given(&command, "resume").cloned(),
             is_update: false,
             webhook: typed(body, "webhook", "must be a URL")?,
+            nodes,
             kwargs: kwargs(body, own),
             metadata,
         })
+    }
+
+    /// Gives it other metadata, and the times that they say.
+    pub(crate) fn set_metadata(&mut self, metadata: Keys) -> Result<(), Refusal> {
+        self.timeout = milliseconds(&metadata, "quell_timeout_ms")?;
+        self.grace = milliseconds(&metadata, "quell_grace_ms")?;
+        self.metadata = metadata;
+        Ok(())
     }
 }
 

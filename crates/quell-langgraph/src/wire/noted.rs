@@ -18,7 +18,7 @@ pub(crate) struct Noted {
     pub(crate) nr: u32,
     pub(crate) ttl: Option<Ttl>,
     /// When the thread was made, in microseconds since 1970.
-    made_us: u64,
+    pub(crate) made_us: u64,
     /// When it was changed.
     changed_us: Option<u64>,
     /// The thread is deleted, and what it had is about to leave.

@@ -3,7 +3,7 @@
 use std::time::SystemTime;
 
 use quell::{Cause, Payload, RunRow, RunStatus};
-use quell_flow::{Component, Reducers};
+use quell_flow::{Component, NodesAsked, Reducers};
 use quell_http::{RunState, whole_millis};
 use serde_json::{Value, json};
 use uuid::Uuid;
@@ -27,23 +27,6 @@ pub(crate) fn system_assistant(graph: &str) -> Uuid {
 /// Upstream's namespace of graphs.
 const GRAPHS: Uuid = Uuid::from_u128(0x6ba7_b821_9dad_11d1_80b4_00c0_4fd4_30c8);
 
-/// Writes the row of the system assistant of a graph.
-pub(crate) fn assistant_row(graph: &Component, since: SystemTime) -> Value {
-    let since = time(since);
-    json!({
-        "assistant_id": system_assistant(graph.id()).to_string(),
-        "graph_id": graph.id(),
-        "config": {},
-        "context": {},
-        "metadata": { "created_by": "system" },
-        "name": graph.id(),
-        "created_at": since,
-        "updated_at": since,
-        "version": 1,
-        "description": graph.description(),
-    })
-}
-
 /// What of a run is known besides its state in the engine: the request that made it.
 #[derive(Clone, Debug)]
 pub(crate) struct About {
@@ -60,14 +43,23 @@ pub(crate) struct About {
     pub(crate) strategy: &'static str,
     /// How its graph takes new values.
     pub(crate) reducers: Reducers,
+    /// Whether its graph has nodes.
+    pub(crate) has_nodes: bool,
+    /// It goes on where its thread was.
+    pub(crate) goes_on: bool,
+    /// What it is asked of its nodes, as far as that was known when it was made.
+    pub(crate) nodes: NodesAsked,
     pub(crate) due: Option<SystemTime>,
 }
 
-/// Writes the metadata of a run: the caller's, and the three keys of the server.
+/// Writes the metadata of a run: the caller's, and the keys of the server. Who made the assistant
+/// is one of those of the assistant.
 pub(crate) fn run_metadata(given: Keys, graph: &str, assistant: Uuid) -> Payload {
     let mut metadata = given;
-    let own = [("created_by", "system"), ("graph_id", graph)];
-    metadata.extend(own.map(|(key, text)| (key.to_owned(), text.into())));
+    if assistant == system_assistant(graph) {
+        metadata.insert("created_by".into(), "system".into());
+    }
+    metadata.insert("graph_id".into(), graph.into());
     metadata.insert("assistant_id".into(), assistant.to_string().into());
     written(&metadata)
 }
@@ -233,6 +225,9 @@ mod tests {
             kwargs: Payload::from(json!({})),
             strategy: "enqueue",
             reducers: Reducers::default(),
+            has_nodes: false,
+            goes_on: false,
+            nodes: NodesAsked::default(),
             due: Some(at(1_795_155_868_000_000)),
         };
         let mut row = row(RunStatus::Stopping);

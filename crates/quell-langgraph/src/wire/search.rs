@@ -173,6 +173,21 @@ impl By {
     }
 }
 
+/// What objects are to have, read.
+pub(crate) struct Wanted(Vec<(String, (Payload, Option<Value>))>);
+
+impl Wanted {
+    pub(crate) fn of(keys: &Keys) -> Self {
+        let read =
+            |(key, value): (&String, &Payload)| (key.clone(), (value.clone(), value.parse().ok()));
+        Self(keys.iter().map(read).collect())
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
 /// How much may still be compared: lists within lists take more than their length.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Work(usize);
@@ -191,18 +206,17 @@ impl Work {
 
     /// Tells whether an object has what another one has: objects and lists may have more.
     pub(crate) fn has_all(&mut self, object: &Keys, wanted: &Keys) -> bool {
-        wanted
-            .iter()
-            .all(|(key, wanted)| object.get(key).is_some_and(|value| self.holds(value, wanted)))
+        self.has(object, &Wanted::of(wanted))
     }
 
-    fn holds(&mut self, value: &Payload, wanted: &Payload) -> bool {
-        if value == wanted {
-            return true;
-        }
-        // A number that no value can hold is the same only if it is spelt the same.
-        let (Ok(value), Ok(wanted)) = (value.parse(), wanted.parse()) else { return false };
-        self.contains(&value, &wanted)
+    /// As [`Work::has_all`], of what is read once for many objects.
+    pub(crate) fn has(&mut self, object: &Keys, Wanted(wanted): &Wanted) -> bool {
+        let mut holds = |value: &Payload, (text, wanted): &(Payload, Option<Value>)| {
+            // A number that no value can hold is the same only if it is spelt the same.
+            let read = || value.parse().ok().zip(wanted.as_ref());
+            value == text || read().is_some_and(|(value, wanted)| self.contains(&value, wanted))
+        };
+        wanted.iter().all(|(key, wanted)| object.get(key).is_some_and(|it| holds(it, wanted)))
     }
 
     /// Tells whether a value contains another one, as `@>` of PostgreSQL does, with which upstream

@@ -17,21 +17,23 @@ pub(crate) struct StateParts {
     pub(crate) thread: Uuid,
     pub(crate) id: Uuid,
     pub(crate) parent: Option<Uuid>,
-    /// The graph that would go on, if something was cut or waits.
-    pub(crate) next: Option<String>,
+    /// What comes next: nodes, or the graph, if that was cut or waits.
+    pub(crate) next: Vec<String>,
     pub(crate) metadata: Payload,
     pub(crate) at: SystemTime,
     pub(crate) interrupt: Option<Interrupt>,
-    /// The error of the graph that was cut.
+    /// The error of what was cut.
     pub(crate) error: Option<String>,
+    /// Before the first node: the input that it takes.
+    pub(crate) input: Option<Payload>,
 }
 
 impl StateParts {
     /// Writes the state.
     pub(crate) fn written(&self, values: Option<&Keys>) -> Payload {
-        let task = self.next.as_ref().map(|name| self.task(name));
+        let tasks = self.next.iter().enumerate().map(|(nth, name)| self.task(nth, name));
         let row = json!({
-            "next": self.next.iter().collect::<Vec<_>>(),
+            "next": self.next,
             // As every node tells it: stores keep whole milliseconds.
             "created_at": time(whole_millis(self.at)),
             "checkpoint": checkpoint(self.thread, self.id),
@@ -42,17 +44,17 @@ impl StateParts {
         let interrupts = self.interrupt.as_ref().map(Interrupt::as_item);
         let spelt = [
             ("values", values.map_or_else(|| written(&Keys::new()), written)),
-            ("tasks", written(&task.into_iter().collect::<Vec<_>>())),
+            ("tasks", written(&tasks.collect::<Vec<_>>())),
             ("metadata", self.metadata.clone()),
             ("interrupts", written(&interrupts.into_iter().collect::<Vec<_>>())),
         ];
         with_all(row, spelt.map(|(key, value)| (key.to_owned(), value)).into())
     }
 
-    /// Writes the task that would go on.
-    fn task(&self, name: &str) -> Payload {
-        let of_run = || Uuid::new_v5(&self.id, b"task");
-        let id = self.interrupt.as_ref().map_or_else(of_run, Interrupt::task);
+    /// Writes one of the tasks that would go on.
+    fn task(&self, nth: usize, name: &str) -> Payload {
+        let asks = self.interrupt.as_ref().filter(|_| nth == 0);
+        let id = asks.map_or_else(|| task_id(self.id, nth), Interrupt::task);
         let task = json!({
             "id": id.to_string(),
             "name": name,
@@ -62,8 +64,16 @@ impl StateParts {
             "state": null,
             "result": null,
         });
-        let interrupts = self.interrupt.as_ref().map(Interrupt::as_item);
+        let interrupts = asks.map(Interrupt::as_item);
         with(task, "interrupts", &interrupts.into_iter().collect::<Vec<_>>())
+    }
+}
+
+/// Yields the id of a task of those that come behind a state.
+pub(crate) fn task_id(state: Uuid, nth: usize) -> Uuid {
+    match nth {
+        0 => Uuid::new_v5(&state, b"task"),
+        nth => Uuid::new_v5(&state, format!("task {nth}").as_bytes()),
     }
 }
 

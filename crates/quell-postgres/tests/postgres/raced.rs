@@ -145,8 +145,10 @@ fn i34_a_stop_that_is_asked_for_while_its_run_is_given_up_goes_with_it() {
             eventually("it has the lock", || (place.sql(sleeps) == "1").then_some(())).await;
             let by = Arc::clone(&b);
             let ask = tokio::spawn(async move { by.ask(run, stop("ada")).await });
-            let asks = || locks("wait_event = 'advisory'") == "1";
-            eventually("it asks", || asks().then_some(())).await;
+            let is_held_up = || locks("wait_event = 'advisory'") == "1";
+            let is_asked = || (ask.is_finished() || is_held_up()).then_some(());
+            eventually("it asks", is_asked).await;
+            assert!(!ask.is_finished(), "nothing has held it up: {:?}", ask.await);
             if is_written {
                 let annotations = Annotations::from([("why".into(), "so".into())]);
                 let written = Record::Annotated { run, epoch: epoch(&*a), annotations };

@@ -139,6 +139,41 @@ fn i22_a_remembered_stop_of_a_run_that_was_refused_is_remembered_again_as_it_was
 }
 
 #[test]
+fn i22_all_stops_that_a_run_has_used_up_which_was_refused_are_remembered_again_as_they_were() {
+    let place = Place::shared();
+    on_threads(async {
+        let (a, id) = (join(&place, "a").await, run("r"));
+        let (its, other) = ([7; 32], [8; 32]);
+        let nul = CancelRequest::because("early \u{0} \"quoted\"").rollback();
+        let stops = [
+            (Some(other), early("eve")),
+            (None, early("ada \u{0} lovelace")),
+            (Some(its), nul.remember_for(Duration::from_hours(1))),
+        ];
+        for (scope, request) in stops {
+            let to_come = StopToCome { scope, request, ..to_come(id, "", 99) };
+            assert_eq!(a.remember(to_come).await, Ok(true));
+        }
+        let all = "select run, scope, asker, channel, request, at, until from reserved
+            order by scope, nr";
+        let before = place.sql(all);
+        assert_eq!(before.lines().count(), 3, "{before}");
+        let epoch = Epoch::new(a.boot(), 1);
+        let Record::Accepted(mut accepted) = accept(id, epoch) else { panic!() };
+        accepted.stop_scopes = vec![its];
+        let never = accepted.at - Duration::from_secs(1);
+        a.append(vec![Record::Accepted(accepted)]).await.unwrap();
+        let come = a.take_remembered();
+        assert_eq!((come.len(), place.sql("select count(*) from reserved")), (1, "1".into()));
+        assert!(come[0].request.is_rollback() && come[0].request.asked_by() != Some("eve"));
+        let refused = Record::Forgotten { run: id, epoch, at: never };
+        a.append(vec![end(id, epoch, RunStatus::Cancelled), refused]).await.unwrap();
+        assert_eq!(place.sql(all), before);
+        a.close().await.unwrap();
+    });
+}
+
+#[test]
 fn i7_a_rollback_that_is_remembered_behind_another_stop_of_a_run_counts() {
     let place = Place::shared();
     on_threads(async {

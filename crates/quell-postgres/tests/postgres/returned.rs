@@ -1,13 +1,14 @@
 //! What is so once a member that has come back says what it knows of the programs that processes
 //! before it have left.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use quell::Work;
 use quell_core::cluster::{Cluster as _, ForgottenWork};
 use quell_core::store::{Page, Record, Store as _, StoreError, StoredHold};
-use quell_core::{EventKind, RunId};
-use quell_postgres::PostgresNode;
+use quell_core::{EventKind, RunId, limits};
+use quell_postgres::{PostgresNode, PostgresReader};
 use quell_test_support::{eventually, within};
 use tokio::task::yield_now;
 
@@ -146,6 +147,65 @@ fn a_member_that_has_its_own_run_again_hears_of_the_program_that_it_had_begun_be
         let recovered = again.recover(Page::first(9)).await.unwrap().items.len();
         assert_eq!(recovered, 2, "its own program is not meant");
         again.close().await.unwrap();
+    });
+}
+
+#[test]
+fn a_member_that_is_back_is_told_of_all_of_its_runs_however_many_they_are() {
+    let place = Place::shared();
+    on_threads(async {
+        lost(&place, "a", RunId::from_text("r")).await;
+        let more = "with more as (
+                insert into run (id, epoch, kind, name, at, status, bytes, node)
+                select gen_random_uuid(), epoch, kind, name, at, status, bytes, node
+                from run, generate_series(1, 2000) returning ord)
+            insert into hold (run, nr, what, name) select ord, 0, 'process', 'make' from more";
+        place.sql(more);
+        let again = join(&place, "a").await;
+        let own = again.programs_before(true).await.unwrap();
+        let runs: HashSet<_> = own.iter().map(|work| work.run).collect();
+        assert_eq!((own.len(), runs.len()), (2_001, 2_001));
+        assert_eq!(told(&again).await.len(), limits::STORE_PAGE_MAX);
+        again.close().await.unwrap();
+    });
+}
+
+#[test]
+fn what_is_in_doubt_because_of_a_member_is_counted_with_it_and_as_lost_unless_it_is_live() {
+    on_threads(async {
+        let (scene, run) = (Scene::new().await, RunId::from_text("r"));
+        let reader = PostgresReader::open(scene.place.options()).await.unwrap();
+        // Of members their names, whether they were drained, and how many runs are in doubt.
+        let told = async || {
+            let nodes = reader.nodes(None, 9).await.unwrap().into_iter();
+            let nodes = nodes.map(|it| (it.name.unwrap().to_string(), it.is_drained, it.in_doubt));
+            let lost = reader.lost_nodes(None, 9).await.unwrap().into_iter();
+            (nodes.collect(), lost.map(|it| (it.name.to_string(), it.runs)).collect())
+        };
+        let stands = async |a: Option<(bool, u64)>, lost: u64| {
+            let (nodes, of_lost): (Vec<_>, Vec<_>) = told().await;
+            let a = a.map(|(is_drained, runs)| ("a".to_owned(), is_drained, runs));
+            let b = ("b".to_owned(), false, 0);
+            assert_eq!(nodes, a.into_iter().chain([b]).collect::<Vec<_>>());
+            let lost = Some(("a".to_owned(), lost)).filter(|_| lost > 0);
+            assert_eq!(of_lost, Vec::from_iter(lost));
+        };
+        lost(&scene.place, "a", run).await;
+        stands(Some((false, 0)), 0).await;
+        scene.take_over().await;
+        stands(None, 1).await;
+        let again = join(&scene.place, "a").await;
+        stands(Some((false, 1)), 0).await;
+        again.programs_before(false).await.unwrap();
+        stands(Some((false, 1)), 0).await;
+        // Of what it had begun itself nothing is left.
+        again.leave(true).await.unwrap();
+        stands(Some((true, 1)), 1).await;
+        again.close().await.unwrap();
+        assert_eq!(scene.forget("a").await, gone(1));
+        stands(Some((true, 0)), 0).await;
+        scene.quiesces(run).await;
+        scene.end().await;
     });
 }
 

@@ -93,6 +93,7 @@ impl Checked {
         let mut warnings = config.plan_warnings(&catalog);
         warnings.extend(config.member_warnings(&catalog));
         warnings.extend(config.env_warnings());
+        warnings.extend(config.store_warnings());
         if !faults.is_empty() {
             // The others are of what is not there, which may have been left out for its faults.
             return Err(Refused { faults: in_order(faults), warnings: in_order(warnings) });

@@ -85,6 +85,9 @@ pub(crate) struct ComponentEntry {
     /// How keys of its state take new values.
     #[serde(default)]
     reducers: BTreeMap<String, ReducerName>,
+    /// The names of its nodes, in their order.
+    #[serde(default)]
+    pub(super) nodes: Vec<String>,
 }
 
 #[derive(Clone, Copy, Debug, Deserialize)]
@@ -280,7 +283,7 @@ impl ComponentEntry {
         for (key, reducer) in &self.reducers {
             component = component.reducer(key, (*reducer).into());
         }
-        component
+        component.nodes(&self.nodes)
     }
 
     fn program(

@@ -11,7 +11,7 @@ pub(super) const SORTS: [&[&str]; 5] =
     [&["run"], &["plan"], &["url"], &["model"], &["model", "url"]];
 
 /// The keys of a component.
-pub(super) const KEYS: [&str; 24] = [
+pub(super) const KEYS: [&str; 25] = [
     "run",
     "cwd",
     "env",
@@ -36,6 +36,7 @@ pub(super) const KEYS: [&str; 24] = [
     "idle",
     "on_worker_lost",
     "reducers",
+    "nodes",
 ];
 
 /// What is wrong with an entry: a key of it, none for all of it, and the message.
@@ -121,6 +122,8 @@ impl ComponentEntry {
         let goes_with_run = of_program.map(|(key, _)| (key, "goes with `run`"));
         let of_plan = self.on_worker_lost.filter(|_| sort != "plan");
         let goes_with_plan = of_plan.map(|_| ("on_worker_lost", "goes with `plan`"));
+        let has_nodes = !self.nodes.is_empty() && !matches!(sort, "run" | "url");
+        let goes_with_both = has_nodes.then_some(("nodes", "goes with `run` or `url`"));
         let strays: Vec<_> = match sort {
             "url" => goes_with_run.collect(),
             "model" => {
@@ -130,6 +133,6 @@ impl ComponentEntry {
             "plan" => of_service.map(|key| (key, "goes with `url`")).chain(goes_with_run).collect(),
             _ => of_service.map(|key| (key, "goes with `url`")).collect(),
         };
-        strays.into_iter().chain(goes_with_plan).collect()
+        strays.into_iter().chain(goes_with_plan).chain(goes_with_both).collect()
     }
 }

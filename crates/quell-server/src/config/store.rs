@@ -42,6 +42,9 @@ pub(super) struct StoreEntry {
     /// What the command line names instead of a place of the file.
     #[serde(skip)]
     asked: AskedStore,
+    /// Whether a command line has said it: `quell check` knows none.
+    #[serde(skip)]
+    is_asked: bool,
 }
 
 /// What a command line says of where runs are kept.
@@ -68,7 +71,7 @@ type Fault = (&'static str, String);
 impl Config {
     /// Takes what the command line says of the store: it counts, and not what the file says.
     pub(super) fn ask_store(&mut self, asked: &AskedStore) {
-        self.store.asked = asked.clone();
+        (self.store.asked, self.store.is_asked) = (asked.clone(), true);
     }
 
     /// Yields the place in which runs are kept, if they are: that of the command line, and else
@@ -122,19 +125,31 @@ impl Config {
         self.store.lease.unwrap_or_else(|| database.options().lease)
     }
 
-    /// Says what is wrong with the name and the lease of a server that is to be at a place.
-    fn node_fault(&self, place: Option<&Place>) -> Option<PlanError> {
-        let StoreEntry { node, lease, asked, .. } = &self.store;
-        let told = |key: &str, words: &str| match (key, &asked.node) {
+    fn told_of_node(&self, key: &str, words: &str) -> PlanError {
+        match (key, &self.store.asked.node) {
             ("node", Some(_)) => PlanError::new(format!("--node: {words}")),
             _ => self.fault(&["store", key], words),
-        };
-        let Some(Place::Database(database)) = place else {
-            let words = "is for servers on a database; expected `url_env` in `[store]`, or `quell \
-                serve --store postgres://USER@HOST/DATABASE`";
-            let is_named = asked.node.is_some() || node.is_some();
-            let key = is_named.then_some("node").or(lease.map(|_| "lease"))?;
-            return Some(told(key, words));
+        }
+    }
+
+    /// Says that a server has a name or a lease that is on no database.
+    fn no_node_fault(&self, place: Option<&Place>) -> Option<PlanError> {
+        let StoreEntry { node, lease, asked, .. } = &self.store;
+        let is_named = asked.node.is_some() || node.is_some();
+        let key = is_named.then_some("node").or(lease.map(|_| "lease"))?;
+        let is_node = matches!(place, Some(Place::Database(_)));
+        let words = "is for servers on a database; expected `url_env` in `[store]`, or `quell \
+            serve --store postgres://USER@HOST/DATABASE`";
+        (!is_node).then(|| self.told_of_node(key, words))
+    }
+
+    /// Says what is wrong with the name and the lease of a server on a database.
+    fn node_fault(&self, place: Option<&Place>) -> Option<PlanError> {
+        let StoreEntry { node, lease, asked, .. } = &self.store;
+        let told = |key: &str, words: &str| self.told_of_node(key, words);
+        let of_place = match place {
+            Some(Place::Database(database)) => Some(self.lease(database)),
+            _ => *lease,
         };
         let name = asked.node.as_ref().or(node.as_ref());
         if name.is_some_and(|name| name.is_empty() || name.len() > NAME_BYTES_MAX) {
@@ -146,7 +161,8 @@ impl Config {
         }
         let engine = EngineConfig::new().grace(self.grace()).abort_wait(self.abort_wait());
         let longer_than = engine.shortest_lease();
-        if self.lease(database) > PostgresOptions::LEASE_MAX {
+        let lease = of_place?;
+        if lease > PostgresOptions::LEASE_MAX {
             let words = format!(
                 "is too long: nobody has the runs of a server that is gone before its lease is \
                  over; expected at most {}",
@@ -154,7 +170,7 @@ impl Config {
             );
             return Some(told("lease", &words));
         }
-        (self.lease(database) <= longer_than).then(|| {
+        (lease <= longer_than).then(|| {
             let most = span(longer_than);
             let words = format!(
                 "leaves no time to end runs that other servers take over; expected more than \
@@ -184,26 +200,45 @@ impl Config {
         self.store.url_env.iter().chain(&self.store.asked.env)
     }
 
+    /// Tells whether it is not known where a server keeps its runs: the file says nothing of that,
+    /// and what the command line of the server will say is not known.
+    fn may_be_placed(&self) -> bool {
+        !self.store.is_asked && matches!(self.named_place(), Ok(None))
+    }
+
+    /// Says that there is no store of which to keep something.
+    fn no_place_fault(&self) -> Option<PlanError> {
+        let is_lost = ["path", "url", "url_env"].iter().any(|key| self.is_lost(&["store", key]));
+        let words = "`path` is missing; expected the file of the store, such as \
+                     `path = \"runs.db\"`, or `quell serve --store`";
+        let is_wanted = self.keep(Keep::default()) != Keep::default() && !is_lost;
+        is_wanted.then(|| self.bare_fault(&["store"], words.to_owned()))
+    }
+
+    /// Warns of what only a server has a use for whose command line says where its runs are kept.
+    pub(super) fn store_warnings(&self) -> Vec<PlanError> {
+        if !self.may_be_placed() {
+            return Vec::new();
+        }
+        self.no_node_fault(None).or_else(|| self.no_place_fault()).into_iter().collect()
+    }
+
     /// Says that no store can be where the file has it, or that there is none of which to keep
     /// something.
     pub(super) fn store_fault(&self) -> Option<PlanError> {
         let is_asked = self.store.asked.is_some();
         let place = self.named_place();
-        let node_fault = place.as_ref().ok().and_then(|place| self.node_fault(place.as_ref()));
-        if node_fault.is_some() {
-            return node_fault;
+        if let Ok(place) = &place {
+            let no_node = self.no_node_fault(place.as_ref()).filter(|_| !self.may_be_placed());
+            let fault = no_node.or_else(|| self.node_fault(place.as_ref()));
+            if fault.is_some() {
+                return fault;
+            }
         }
         let path = match place {
             Ok(Some(Place::File(path))) if !is_asked => path,
             Ok(Some(_)) => return None,
-            Ok(None) => {
-                let is_lost =
-                    ["path", "url", "url_env"].iter().any(|key| self.is_lost(&["store", key]));
-                let words = "`path` is missing; expected the file of the store, such as \
-                             `path = \"runs.db\"`";
-                let is_wanted = self.keep(Keep::default()) != Keep::default() && !is_lost;
-                return is_wanted.then(|| self.bare_fault(&["store"], words.to_owned()));
-            }
+            Ok(None) => return self.no_place_fault().filter(|_| !self.may_be_placed()),
             Err((key, words)) if key == ENV_OPTION => {
                 return Some(PlanError::new(format!("{key}: {words}")));
             }

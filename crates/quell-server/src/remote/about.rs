@@ -40,9 +40,10 @@ impl About {
 }
 
 /// A variable of programs, the header that says the same, and the key in the body of a cancel.
-const SAID: [(&str, &str, &str); 4] = [
+const SAID: [(&str, &str, &str); 5] = [
     (environment::RUN_ID, "quell-run-id", "run_id"),
     (environment::RUN_SESSION, "quell-session", "session"),
     (environment::ATTEMPT, "quell-attempt", "attempt"),
     (environment::DEADLINE, "quell-deadline-ms", "deadline_ms"),
+    (environment::NODES, "quell-nodes", "nodes"),
 ];

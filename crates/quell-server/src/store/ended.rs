@@ -1,8 +1,10 @@
 //! [`end_programs`]: programs of an earlier process that are known to have ended.
 
+use std::collections::HashMap;
+
 use quell::cluster::ForgottenWork;
 use quell::store::{Page, Record, RunRecord, Store, StoreError, StoredHold};
-use quell::{Work, limits};
+use quell::{RunId, Work, limits};
 
 /// Has the store keep no program of the runs that an earlier process has left behind: each of them
 /// has ended, and so none is named by a report as one that may still execute. Requests to services
@@ -14,9 +16,11 @@ pub(super) async fn end_programs(
     store: &dyn Store,
     own: Option<&[ForgottenWork]>,
 ) -> Result<(), StoreError> {
+    let own = own.map(|own| own.iter().map(|work| (work.run, &*work.holds)));
+    let own: Option<HashMap<RunId, &[u32]>> = own.map(Iterator::collect);
     let is_own = |run: &RunRecord, hold: &StoredHold| {
-        let names = |work: &ForgottenWork| work.run == run.run() && work.holds.contains(&hold.nr);
-        own.is_none_or(|own| own.iter().any(names))
+        let names = |holds: &&[u32]| holds.contains(&hold.nr);
+        own.as_ref().is_none_or(|own| own.get(&run.run()).is_some_and(names))
     };
     let mut page = Page::first(limits::STORE_PAGE_MAX);
     loop {

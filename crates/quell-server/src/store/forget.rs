@@ -165,9 +165,9 @@ impl Admin {
 pub(crate) const FORGET_AFTER_HELP: &str = "\
 When a node is lost, another one has its runs at the end of its lease. Whether the lost one still \
 executes them nobody can see from another host: such a run is not quiescent, and names the node, \
-until that one is back, or somebody knows. This says that the node is gone for good, and that \
-nothing it had begun executes on its host any more: its process has ended or will never go on, and \
-so have the programs of its runs. It is not taken back.
+until that one is started again and finds that all of it has ended, or somebody knows. This says \
+that the node is gone for good, and that nothing it had begun executes on its host any more: its \
+process has ended or will never go on, and so have the programs of its runs. It is not taken back.
 
 The nodes that have such runs hear of it at once and release them, also those that are taken over \
 later. What else may execute of them, a request to a service, or the work of another node that was \

@@ -87,14 +87,18 @@ fn list(args: &NodesArgs, out: &mut Out) -> Result<(), Fault> {
 
 fn lost_line(lost: &LostNode) -> String {
     let LostNode { name, runs, .. } = lost;
-    let runs = if *runs == 1 { "1 run".to_owned() } else { format!("{runs} runs") };
     format!(
-        "{:<20}  {:<13}  it may execute something of {runs} still; once you know that it does not: \
+        "{:<20}  {:<13}  something of {} may execute there still; once you know that nothing does: \
          quell nodes forget {}",
         printable(name),
         "lost",
+        count(*runs),
         shell_word(name),
     )
+}
+
+fn count(runs: u64) -> String {
+    if runs == 1 { "1 run".to_owned() } else { format!("{runs} runs") }
 }
 
 fn lost_json(lost: &LostNode) -> String {
@@ -117,11 +121,14 @@ fn line(node: &NodeRecord) -> String {
     let (live, queued) = (node.live, node.queued);
     let asked =
         if node.asked == 0 { String::new() } else { format!("  {} stops wait", node.asked) };
+    let doubt = match node.in_doubt {
+        0 => String::new(),
+        runs => format!("  {} in doubt", count(runs)),
+    };
     let process = node.process.as_deref().map_or_else(String::new, |words| format!("  {words}"));
     let process = printable(&process);
-    format!(
-        "{name:<20}  {connected:<13}  {lease:<24}  {live} live, {queued} queued{asked}{process}"
-    )
+    let runs = format!("{live} live, {queued} queued{asked}{doubt}");
+    format!("{name:<20}  {connected:<13}  {lease:<24}  {runs}{process}")
 }
 
 fn to_json(node: &NodeRecord) -> Value {
@@ -138,6 +145,7 @@ fn to_json(node: &NodeRecord) -> Value {
         "live": node.live,
         "queued": node.queued,
         "stops_waiting": node.asked,
+        "runs_in_doubt": node.in_doubt,
         "at": time(node.at),
     })
 }
@@ -150,16 +158,22 @@ pub(super) const NO_DATABASE: &str = "is a file, which one process has at a time
 pub(crate) const NODES_AFTER_HELP: &str = "\
 A line has the name of a node, whether a process has that name by now, its lease by the clock of \
 the database, how many runs it has that have not ended, those below another one not counted, how \
-many stops it has not answered, and what the database says of its process. A node whose lease is \
-over is there until another one takes over what it had: one that is `drained` was shut down, and \
-nothing that it had begun executes any more; of another one nobody knows. A line with a name and \
-` (drained)` is what a node that shut down has given up. A server that is not one of several is \
-`(alone)`.
+many stops it has not answered, how many runs are `in doubt` because of it, and what the database \
+says of its process. A node whose lease is over is there until another one takes over what it had: \
+one that is `drained` was shut down, and nothing that this process of it had begun executes any \
+more; of another one nobody knows. A line with a name and ` (drained)` is what a node that shut \
+down has given up. A server that is not one of several is `(alone)`.
 
-Behind them is each node that was lost and may still execute something of runs that others have by \
-now, `lost`. Such runs are not quiescent. A node is there until it is back, or until you say that \
-it is gone for good: `quell nodes forget NAME`. With --json that is an object with `name`, `lost` \
-and `runs_in_doubt`.
+A run is in doubt if an earlier process of the node was lost, and may have left something of it \
+that executes still. Such runs are not quiescent. When the node is started again its process \
+before is known to be gone, and programs which that has left are in doubt until the new one finds \
+that they have ended, within some seconds. What is in doubt of a node that runs for longer nobody \
+will know, unless you do: shut the node down, `quell nodes forget NAME`, and start it again.
+
+Behind them is each node whose lease is over and because of which runs are in doubt, `lost`: also \
+one that was `drained` since, of what an earlier process of it has left. It is there until it is \
+started again, or until you say that it is gone for good: `quell nodes forget NAME`. With --json \
+that is an object with `name`, `lost` and `runs_in_doubt`.
 
 Nothing is changed, and no lock is taken. A role needs usage on the schema `quell` and select on \
 its tables; to see the processes of other roles also pg_read_all_stats.

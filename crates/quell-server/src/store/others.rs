@@ -85,8 +85,9 @@ impl OpenStore {
         let lost = taken.from.as_deref().filter(|name| !name.ends_with(DRAINED));
         if let Some(name) = lost.filter(|_| !lines.is_empty()) {
             lines.push(format!(
-                "what node {} had begun may execute still, until it is back: see `quell nodes`, \
-                 and `quell help nodes forget` if it is gone for good",
+                "what node {} had begun may execute still, until it is started again and finds \
+                 that it has ended: see `quell nodes`, and `quell help nodes forget` if it is gone \
+                 for good",
                 printable(name),
             ));
         }

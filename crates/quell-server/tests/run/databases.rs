@@ -126,6 +126,11 @@ fn nodes_of_a_database_are_listed_as_text_and_as_json() {
         fill(&*a).await.expect("stored");
         b.close().await.expect("closed");
         database.sql("update node set lease_until = now() - interval '90 s' where name <> 'a'");
+        // As an earlier process has left it, and nobody knows of.
+        database.sql(
+            "insert into hold (run, nr, what, name, member, boot, fate)
+            select ord, 99, 'process', 'make', 'a', 0, 2 from run where status >= 3 limit 1",
+        );
         let listed = lines(&database.read(&scratch, &["nodes", "--json"]));
         let [of_a, of_b]: [Value; 2] = listed.try_into().expect("two nodes");
         assert_eq!((&of_a["name"], &of_a["connected"]), (&"a".into(), &true.into()));
@@ -134,13 +139,16 @@ fn nodes_of_a_database_are_listed_as_text_and_as_json() {
         assert_eq!((&of_a["lease_over_ms"], &of_a["stops_waiting"]), (&Value::Null, &0.into()));
         let process = of_a["process"].as_str().expect("a process");
         assert!(process.contains(&format!("quell, process {}", std::process::id())), "{process}");
+        let in_doubt = [&of_a, &of_b].map(|node| node["runs_in_doubt"].as_u64());
+        assert_eq!(in_doubt, [Some(1), Some(0)]);
         assert_eq!((&of_b["connected"], &of_b["process"]), (&false.into(), &Value::Null));
         assert!(of_b["lease_over_ms"].as_u64().is_some_and(|over| over >= 90_000), "{of_b}");
         let text = database.read(&scratch, &["nodes"]);
         let listed: Vec<_> = text.lines().collect();
         let [of_a, of_b]: [&str; 2] = listed.try_into().expect("two nodes");
         assert!(of_a.starts_with("a  ") && of_a.contains("  connected "), "{text}");
-        assert!(of_a.contains("lease for ") && of_a.contains("1 live, 1 queued"), "{text}");
+        let says = "1 live, 1 queued  1 run in doubt  quell, process ";
+        assert!(of_a.contains("lease for ") && of_a.contains(says), "{text}");
         assert!(of_b.starts_with("b\\u{7} ") && of_b.contains("  not connected "), "{text}");
         assert!(of_b.contains("lease over since ") && of_b.contains("0 live"), "{text}");
         a.close().await.expect("closed");

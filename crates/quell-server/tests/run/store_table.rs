@@ -78,7 +78,6 @@ fn what_is_wrong_with_the_store_of_a_file_is_told_with_its_line_and_serve_refuse
         ("[store]\npath = 'r.db'\nkeep = '1M'", "3:8: `keep`: `M` of `1M` is a month"),
         ("[store]\npath = 'r.db'\nkeep = '0'", "3:8: `keep`: `0` has no unit; expected \"0s\""),
         ("[store]\npath = 'r.db'\nkeep_runs = -1", "3:13: `keep_runs`: found a number; expected"),
-        ("[store]\nkeep = '30d'", "1:1: `path` is missing; expected the file of the store"),
         ("store = 'runs.db'", "1:9: `store`: found a string; expected a table such as `{ path"),
     ] {
         scratch.write("quell.toml", &format!("{store}\n[agents.cat]\nrun = ['cat']\n"));
@@ -91,7 +90,13 @@ fn what_is_wrong_with_the_store_of_a_file_is_told_with_its_line_and_serve_refuse
         served.assert_code(2);
         assert_eq!(served.stderr, ended.stderr);
     }
+    // What a command line says of the place `quell check` does not know.
     scratch.write("quell.toml", "[store]\nkeep = '30d'\n[agents.cat]\nrun = ['cat']\n");
+    let says = "quell.toml:1:1: `path` is missing; expected the file of the store";
+    let ended = checked(&scratch, &[]);
+    assert!(ended.assert_code(0).stderr.starts_with(&format!("warning: {says}")), "{ended:?}");
+    let ended = scratch.run(&["serve", "--config", "quell.toml"]);
+    assert!(ended.assert_code(2).stderr.starts_with(&format!("error: {says}")), "{ended:?}");
     let scratch = served(scratch, &["--store", "runs.db"], 1);
     assert_eq!(stored(&scratch, "runs.db"), 1);
 }

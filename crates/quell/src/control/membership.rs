@@ -360,9 +360,11 @@ impl Membership {
     }
 }
 
-/// Yields a run that is in memory, and was not left to others.
+/// Yields a run that is in memory, and was not left to others. One that the store has not taken yet
+/// may be a repeat of the run that is meant, which this node is about to take in.
 fn here(shared: &Shared, run: RunId) -> Option<Arc<Node>> {
-    shared.registry.get(run).filter(|node| !node.is_left_to_next())
+    let node = shared.registry.get(run);
+    node.filter(|node| !node.is_left_to_next() && !node.is_undecided())
 }
 
 /// How an engine leaves that is gone: nobody has seen to the end of what it ran.

@@ -39,7 +39,8 @@ impl Engine {
         pause: impl Into<Pause> + Send,
     ) -> Result<(), AskError<PauseError>> {
         let pause = pause.into();
-        if self.get(id).is_none() {
+        let here = self.accepted_here(id).await;
+        if here.is_none() {
             let (bytes, max) = (pause.request().len(), limits::EVENT_BYTES_MAX);
             if bytes > max {
                 return Err(AskError::Refused(PauseError::TooLarge { bytes, max }));
@@ -52,7 +53,7 @@ impl Engine {
                 Told::Here => {}
             }
         }
-        let run = self.get(id).ok_or(AskError::Unknown)?;
+        let run = here.or_else(|| self.get(id)).ok_or(AskError::Unknown)?;
         run.pause(pause).map_err(AskError::Refused)
     }
 
@@ -99,7 +100,8 @@ impl Engine {
         answer: impl Into<Payload> + Send,
     ) -> Result<(), AskError<ResumeError>> {
         let answer = answer.into();
-        if self.get(id).is_none() {
+        let here = self.accepted_here(id).await;
+        if here.is_none() {
             let (bytes, max) = (answer.len(), limits::PAYLOAD_BYTES_MAX);
             if bytes > max {
                 return Err(AskError::Refused(ResumeError::TooLarge { bytes, max }));
@@ -115,7 +117,7 @@ impl Engine {
                 Told::Here => {}
             }
         }
-        let run = self.get(id).ok_or(AskError::Unknown)?;
+        let run = here.or_else(|| self.get(id)).ok_or(AskError::Unknown)?;
         let resumed = match attempt {
             Some(attempt) => run.resume_attempt_durably(attempt, answer).await,
             None => run.resume_durably(answer).await,
@@ -139,7 +141,8 @@ impl Engine {
         id: RunId,
         limits: NewLimits,
     ) -> Result<LimitsOutcome, AskError<Infallible>> {
-        if self.get(id).is_none() {
+        let here = self.accepted_here(id).await;
+        if here.is_none() {
             match self.ask_owner(id, &Act::Limits(limits)).await? {
                 Told::Said(Said::Limits(words)) => return Ok(words.into_outcome(sync::now())),
                 Told::Said(said) => return Err(strange(&said)),
@@ -147,7 +150,8 @@ impl Engine {
                 Told::Here => {}
             }
         }
-        Ok(self.get(id).ok_or(AskError::Unknown)?.set_limits(limits))
+        let run = here.or_else(|| self.get(id)).ok_or(AskError::Unknown)?;
+        Ok(run.set_limits(limits))
     }
 
     /// Asks the node that has a run.

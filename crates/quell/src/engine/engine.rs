@@ -30,6 +30,7 @@ use crate::stream::EventStream;
 use crate::sync::{AtomicBool, AtomicU64, Mutex};
 use crate::tables::admission::Admission;
 use crate::tables::claims::{Claims, Submitted};
+use crate::tables::coming::Coming;
 use crate::tables::ledger::Ledger;
 use crate::tables::registry::Registry;
 use crate::tables::retention::Retention;
@@ -109,6 +110,7 @@ impl Engine {
             couriers: Couriers::new(on_runtime.then(|| runtime.clone())),
             registry: Registry::new(&config.limits),
             claims: Claims::new(&config.limits),
+            coming: Coming::default(),
             admission,
             events: Arc::new(AllEvents::new(Bounds {
                 entries: limits::SUBSCRIBER_BACKLOG_MAX,

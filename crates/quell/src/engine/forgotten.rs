@@ -71,7 +71,13 @@ async fn release_tree(
     root: RunId,
     released: HashMap<RunId, Vec<StoredHold>>,
 ) -> Result<bool, StoreError> {
-    let here = |run: RunId| engine.upgrade().and_then(|engine| engine.registry.get(run));
+    // Another run may have the id of the root: a repeat that the store is to refuse, or one below
+    // another root.
+    let is_meant = |node: &Arc<Node>| node.id != root || node.is_root() && !node.is_undecided();
+    let here = |run: RunId| {
+        let node = engine.upgrade().and_then(|engine| engine.registry.get(run));
+        node.filter(is_meant)
+    };
     let store = &*journal.store;
     let Some(record) = read(store, root).await? else { return Ok(false) };
     let is_here = here(root).is_some();

@@ -3,6 +3,9 @@
 use std::fmt;
 use std::sync::Arc;
 
+use quell_core::RunId;
+
+use crate::engine::Engine;
 use crate::node::Node;
 
 /// The next attempts of the runs that [`Engine::recover_held`](crate::Engine::recover_held) or
@@ -28,5 +31,13 @@ impl HeldAttempts {
 impl fmt::Debug for HeldAttempts {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("HeldAttempts").field("count", &self.count()).finish()
+    }
+}
+
+impl Engine {
+    /// Yields a run that goes on when it may.
+    pub(super) fn held(&self, run: RunId) -> Option<Arc<Node>> {
+        let node = Arc::clone(self.get(run)?.node());
+        node.is_held().then_some(node)
     }
 }

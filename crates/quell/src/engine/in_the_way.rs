@@ -5,59 +5,71 @@
 //! what the run had, in memory, before the store was asked. The run is not this repeat, and does
 //! not fail because of it: it waits until the repeat is refused, which frees both.
 
+use quell_core::RunId;
 use quell_core::store::{RunRecord, StoreError};
 
 use crate::engine::Engine;
 use crate::engine::left_behind::Fate;
+use crate::engine::left_rows::Left;
 use crate::failure::SubmitError;
 use crate::idempotency::IdempotencyKey;
-use crate::node::flags;
 use crate::run::RunRef;
+use crate::tables::coming::Root;
 
 impl Engine {
     /// Tells whether the root of a stored run is in memory: not another one with its id, of which
-    /// the store has not said yet what it is.
+    /// the store has not said yet what it is, nor a run below another root.
     pub(super) fn has_root_of(&self, record: &RunRecord) -> bool {
-        self.get(record.accepted.root).is_some_and(|root| !is_undecided(&root))
+        let root = self.get(record.accepted.root);
+        root.is_some_and(|root| root.node().is_root() && !root.node().is_undecided())
     }
 
-    /// Waits until nothing is in the way of a root, if it is taken in.
+    /// Finds a run that is in memory. One of which the store has not said yet what it is is waited
+    /// for: another node may have the run of this id.
+    pub(super) async fn accepted_here(&self, id: RunId) -> Option<RunRef> {
+        let run = self.get(id)?;
+        (!run.node().is_undecided() || run.accepted().await.is_ok()).then_some(run)
+    }
+
+    /// Takes a root in that does not end, when nothing is in its way any more. Nothing gets there
+    /// from now on: who submits with its id or its key is refused. Yields none if it ends.
     ///
     /// # Errors
     ///
     /// Fails with the trouble of the store.
-    pub(super) async fn until_free(&self, root: &RunRecord, fate: &Fate) -> Result<(), StoreError> {
-        let is_taken_in = !matches!(fate, Fate::Ends);
-        let Some(journal) = self.shared().journal.as_ref().filter(|_| is_taken_in) else {
-            return Ok(());
-        };
-        while let Some(run) = self.in_the_way(root) {
+    pub(super) async fn take_in(
+        &self,
+        root: &RunRecord,
+        last_seq: u64,
+        (fate, left): (Fate, Left),
+    ) -> Result<Option<Result<RunRef, SubmitError>>, StoreError> {
+        let accepted = &root.accepted;
+        let key = accepted.key.as_ref().map(IdempotencyKey::of_store);
+        let claim = Root { id: root.run(), owner: accepted.owner.clone(), key };
+        // While this waits, too: repeats that come one behind the other would hold it up for good.
+        let _comes = self.shared().coming.begin(claim.clone());
+        while let Some(run) = self.in_the_way(&claim) {
             // What it had is free before it is told; that it was refused is what it was told.
             let _ = run.accepted().await;
             // What it has left is left out, by its id. The entries of the root come behind that.
-            journal.caught_up().await?;
+            if let Some(journal) = &self.shared().journal {
+                journal.caught_up().await?;
+            }
         }
-        Ok(())
+        Ok(match fate {
+            Fate::Ends => None,
+            Fate::GoesOn(how) => Some(self.go_on(root, last_seq, (how, left))),
+            Fate::StaysPaused(how) => Some(self.stay_paused(root, last_seq, (how, left))),
+        })
     }
 
-    fn in_the_way(&self, root: &RunRecord) -> Option<RunRef> {
-        let accepted = &root.accepted;
-        let key = accepted.key.as_ref().map(IdempotencyKey::of_store);
+    fn in_the_way(&self, root: &Root) -> Option<RunRef> {
         let claims = &self.shared().claims;
         // Also with another payload: the key is taken by that no less.
-        let with_key = key.and_then(|key| claims.lock().holder(accepted.owner.as_ref(), &key));
-        let runs = [root.run()].into_iter().chain(with_key);
-        runs.filter_map(|run| self.get(run)).find(is_undecided)
+        let of_key = |key| claims.lock().holder(root.owner.as_ref(), key);
+        let runs = [root.id].into_iter().chain(root.key.as_ref().and_then(of_key));
+        runs.filter_map(|run| self.get(run)).find(|run| run.node().is_undecided())
     }
-}
-
-/// Tells whether the store has not taken a root yet: it is to say so, or has refused it, and the
-/// root is about to leave.
-fn is_undecided(run: &RunRef) -> bool {
-    // One that is being submitted is whole behind that.
-    let _whole = run.node().lock();
-    let bits = run.node().flags();
-    bits & flags::ACCEPTANCE_STORED == 0 && bits & (flags::AWAITS_STORE | flags::REFUSED) != 0
 }
 
 /// Tells whether a run is refused because this engine ends, which leaves it to the next one.

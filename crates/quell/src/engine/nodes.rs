@@ -134,10 +134,15 @@ impl Engine {
         id: RunId,
         request: CancelRequest,
     ) -> Result<Disposition, StoreError> {
-        let member = self.shared().member.as_ref();
-        let Some(member) = member.filter(|_| self.get(id).is_none()) else {
-            return Ok(self.cancel(id, request));
-        };
+        let Some(member) = &self.shared().member else { return Ok(self.cancel(id, request)) };
+        if let Some(run) = self.get(id) {
+            let is_undecided = run.node().is_undecided();
+            let answer = run.cancel(request.clone());
+            // The store refuses it if another node has the run of this id, which is meant then.
+            if !is_undecided || run.accepted().await.is_ok() {
+                return Ok(answer);
+            }
+        }
         for _ in 0..LOOKS {
             match member.cluster.ask(id, request.clone()).await? {
                 Disposition::Unknown => {}

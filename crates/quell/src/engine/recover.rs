@@ -22,10 +22,10 @@ use crate::engine::writes::Writes;
 use crate::engine::{Engine, doubt, left_paused, lost, prune, resumable};
 use crate::failure::{Failure, SubmitError};
 use crate::journal::Recorded;
-use crate::node::Node;
 use crate::node::pausing::Maker;
 use crate::run::RunRef;
 use crate::spec::{Again, RunSpec};
+use crate::sync::Mutex;
 
 /// What is to become of a root that an earlier process has left behind, and that was not stopped.
 #[derive(Debug)]
@@ -50,8 +50,15 @@ pub struct Resumed {
 
 /// What starts the next attempt, and, if it can be made again, those after that.
 struct Body {
-    start: Maker,
+    /// Nobody locks it: what decides runs may be moved between threads by that while it waits.
+    start: Mutex<Option<Maker>>,
     is_resumable: bool,
+}
+
+impl Body {
+    fn new(start: Maker, is_resumable: bool) -> Self {
+        Self { start: Mutex::new(Some(start)), is_resumable }
+    }
 }
 
 impl Recovery {
@@ -73,7 +80,7 @@ impl Recovery {
         T: Send + 'static,
     {
         let start = Maker(Box::new(move |node| driver::spawn(node, body)));
-        let body = Body { start, is_resumable: false };
+        let body = Body::new(start, false);
         Self::Resume(Box::new(Resumed { spec, body, despite_losses: false }))
     }
 
@@ -86,7 +93,7 @@ impl Recovery {
         T: Send + 'static,
     {
         let start = Maker(Box::new(move |node| resumable::start(node, Arc::new(body))));
-        let body = Body { start, is_resumable: true };
+        let body = Body::new(start, true);
         Self::Resume(Box::new(Resumed { spec, body, despite_losses: false }))
     }
 
@@ -249,12 +256,8 @@ impl Engine {
         stay.sort_by_key(|(root, ..)| left_paused::waits_for_lane(root));
         for (root, last_seq, fate, left) in stay {
             let is_paused = matches!(fate, Fate::StaysPaused(_));
-            self.until_free(&root, &fate).await?;
-            let taken = match fate {
-                Fate::Ends => continue,
-                Fate::GoesOn(how) => self.go_on(&root, last_seq, (how, left)),
-                Fate::StaysPaused(how) => self.stay_paused(&root, last_seq, (how, left)),
-            };
+            let taken = self.take_in(&root, last_seq, (fate, left)).await?;
+            let Some(taken) = taken else { continue };
             match taken {
                 Ok(run) if is_paused => recovered.paused.push(run),
                 Ok(run) => {
@@ -277,20 +280,14 @@ impl Engine {
         Ok((recovered, held))
     }
 
-    /// Yields a run that goes on when it may.
-    fn held(&self, run: RunId) -> Option<Arc<Node>> {
-        let node = Arc::clone(self.get(run)?.node());
-        node.is_held().then_some(node)
-    }
-
     /// Makes the next attempt of a run, which is held.
-    fn go_on(
+    pub(super) fn go_on(
         &self,
         record: &RunRecord,
         last_seq: u64,
         (resumed, left): (Resumed, Left),
     ) -> Result<RunRef, SubmitError> {
-        let (Resumed { mut spec, body, .. }, at) = (resumed, SystemTime::now());
+        let (Resumed { mut spec, mut body, .. }, at) = (resumed, SystemTime::now());
         left_paused::add_stored(&mut spec, record);
         left_paused::keep_due(&mut spec, record, at);
         // One that had its answer had its number, too, and one that has never started its first.
@@ -303,14 +300,16 @@ impl Engine {
         spec.timeout = spec.timeout.map(|timeout| timeout.saturating_sub(restored.used));
         let node = self.shared().accept_again(spec, restored)?;
         node.hold_start();
-        (body.start.0)(&node);
+        if let Some(start) = body.start.get_mut().take() {
+            (start.0)(&node);
+        }
         let run = left_paused::unread(node);
         self.stop_if_asked(&run);
         Ok(run)
     }
 
     /// Takes in a run that is paused, and says how it goes on, if that is known.
-    fn stay_paused(
+    pub(super) fn stay_paused(
         &self,
         record: &RunRecord,
         last_seq: u64,
@@ -321,9 +320,9 @@ impl Engine {
         left_paused::add_left(&mut restored, record, left);
         let mut spec = match how {
             None => left_paused::spec(record),
-            Some(Resumed { spec, body, .. }) => {
+            Some(Resumed { spec, mut body, .. }) => {
                 restored.is_resumable = body.is_resumable;
-                restored.maker = Some(body.start);
+                restored.maker = body.start.get_mut().take();
                 spec
             }
         };

@@ -19,6 +19,7 @@ use crate::node::{Control, Node, flags, report};
 use crate::sync::{AtomicBool, AtomicU64, Mutex, Ordering, Runtime};
 use crate::tables::admission::Admission;
 use crate::tables::claims::Claims;
+use crate::tables::coming::Coming;
 use crate::tables::ledger::Ledger;
 use crate::tables::registry::Registry;
 use crate::tables::retention::{Leaving, Retention};
@@ -40,6 +41,8 @@ pub(crate) struct Shared {
     pub(crate) registry: Registry<Node>,
     /// The idempotency keys, and the runs that they have started.
     pub(crate) claims: Claims,
+    /// The roots of earlier processes and other nodes that are taken in.
+    pub(crate) coming: Coming,
     /// The runs that wait for their start.
     pub(crate) admission: Admission<Node>,
     /// The ended trees that are kept.

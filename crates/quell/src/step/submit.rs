@@ -66,6 +66,9 @@ impl Shared {
         let mut key = node.key().map(|key| (key, self.claims.lock()));
         if let Some((key, keys)) = &mut key {
             keys.ask(node.owner(), key, now)?;
+            if node.flags() & flags::ACCEPTANCE_STORED == 0 {
+                self.coming.ask_key(node.owner(), key)?;
+            }
         }
         let bytes = checked?;
         self.check_live()?;
@@ -225,7 +228,9 @@ impl Shared {
         let (is_root, account) = (state.parent_id.is_none(), node.account(state));
         let counted = self.ledger.count_in(account);
         counted.map_err(|max| share_used_up("live runs", account, max))?;
-        let entered = self.registry.enter(node.id, node, is_root, admit);
+        let is_new = node.flags() & flags::ACCEPTANCE_STORED == 0;
+        let ask = || if is_new { self.coming.ask(node.id) } else { Ok(()) };
+        let entered = self.registry.enter(node.id, node, is_root, || ask().and_then(|()| admit()));
         let admitted = entered.inspect_err(|_| self.ledger.count_out(account))?;
         if self.journal.is_some() {
             node.journal_acceptance(state);

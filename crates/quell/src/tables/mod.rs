@@ -4,6 +4,7 @@
 pub(crate) mod admission;
 pub(crate) mod aged;
 pub(crate) mod claims;
+pub(crate) mod coming;
 pub(crate) mod ids;
 pub(crate) mod lane_turns;
 pub(crate) mod ledger;

@@ -54,7 +54,7 @@ fn i4_a_run_of_a_killed_server_is_quiescent_once_somebody_has_said_that_the_serv
     let lost = shown(&b, "lost", "it is decided", has_ended);
     assert_eq!((&lost["status"], &lost["quiescent"]), (&json!("failed"), &json!(false)), "{lost}");
     let listed = listed_nodes(&cluster, &[]);
-    let says = "it may execute something of 1 run still; once you know that it does not: quell \
+    let says = "something of 1 run may execute there still; once you know that nothing does: quell \
                 nodes forget a\n";
     assert!(listed.contains("\na ") && listed.contains(" lost "), "{listed}");
     assert!(listed.contains(says), "{listed}");

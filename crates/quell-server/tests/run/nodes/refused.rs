@@ -201,6 +201,30 @@ fn what_is_said_of_a_node_fits_its_store_and_its_times() {
 }
 
 #[test]
+fn a_configuration_of_a_server_whose_command_line_has_the_address_is_fine() {
+    let scratch = Scratch::new();
+    let check = |store: &str| {
+        scratch.write("quell.toml", &format!("[agents.a]\nrun = ['true']\n[store]\n{store}\n"));
+        scratch.run(&["check"])
+    };
+    let no_place = ": is for servers on a database; expected `url_env` in `[store]`, or `quell";
+    for (key, line) in [("lease", "lease = '20s'\nkeep = '1d'"), ("node", "node = 'a'")] {
+        let ended = check(line);
+        assert!(ended.assert_code(0).stderr.starts_with("warning: quell.toml:4:"), "{ended:?}");
+        assert!(ended.stderr.contains(&format!("`{key}`{no_place}")), "{ended:?}");
+    }
+    assert_refused(&check("lease = '8750ms'"), &["error: ", "expected more than 8.75 s"]);
+    assert_refused(&check("node = ''"), &["error: ", "expected a name of 1 to 255 bytes"]);
+    assert_refused(&check("path = 'runs.db'\nlease = '20s'"), &["error: ", no_place]);
+    check("lease = '20s'\nkeep = '1d'");
+    let serve = ["serve", "--listen", "127.0.0.1:0"];
+    let mut command = scratch.quell(&[&serve[..], &["--store-env", "RUNS"]].concat());
+    command.env("RUNS", "postgres://u@127.0.0.1:1/d");
+    assert_away(&Running::start(command).ended(), &["cannot be reached"]);
+    assert_refused(&scratch.run(&serve), &["error: ", no_place]);
+}
+
+#[test]
 fn a_run_of_the_command_line_is_kept_in_a_file_alone() {
     let scratch = Scratch::new();
     let url = "postgres://u:sesame@h/d";

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use quell_core::cluster::ForgottenWork;
 use quell_core::store::{StoreError, StoredHold};
-use quell_core::{RunId, Work, limits};
+use quell_core::{RunId, Work};
 
 use crate::sync;
 use crate::testing::cluster::{Node, Nodes};
@@ -116,11 +116,11 @@ impl Node {
         table.forgotten.say((&self.name, self.boot), Work::Process, have_ended);
         drop(table);
         shared.news.notify_waiters();
-        self.forgotten_work()
+        self.forgotten_work(usize::MAX)
     }
 
-    /// Yields what of the runs of this node has ended with nodes that were forgotten.
-    pub(super) fn forgotten_work(&self) -> Result<Vec<ForgottenWork>, StoreError> {
+    /// Yields what of the runs of this node has ended with nodes that were forgotten, of so many.
+    pub(super) fn forgotten_work(&self, most: usize) -> Result<Vec<ForgottenWork>, StoreError> {
         let shared = self.reach()?;
         let table = shared.table.lock();
         let mut work: Vec<ForgottenWork> = Vec::new();
@@ -129,7 +129,7 @@ impl Node {
             if !open.contains(&nr) || table.owners.get(&root) != Some(&self.boot) {
                 continue;
             }
-            let is_full = work.len() == limits::STORE_PAGE_MAX;
+            let is_full = work.len() == most;
             match work.last_mut().filter(|last| last.run == run) {
                 Some(last) => last.holds.push(nr),
                 None if is_full => break,

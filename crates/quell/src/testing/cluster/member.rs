@@ -36,8 +36,8 @@ impl Node {
             }
             table.next_stop += 1;
             let nr = table.next_stop;
-            let stop = AskedStop { nr, run, request, at: sync::wall() };
-            table.stops.insert(nr, AskedHere { stop, owner, of, answer: None, reserved: None });
+            let (stop, reserved) = (AskedStop { nr, run, request, at: sync::wall() }, Vec::new());
+            table.stops.insert(nr, AskedHere { stop, owner, of, answer: None, reserved });
             nr
         };
         shared.news.notify_waiters();
@@ -226,7 +226,7 @@ impl Cluster for Node {
         Box::pin(async {
             loop {
                 let news = self.shared.news.notified();
-                let work = self.forgotten_work()?;
+                let work = self.forgotten_work(limits::STORE_PAGE_MAX)?;
                 if !work.is_empty() {
                     return Ok(work);
                 }

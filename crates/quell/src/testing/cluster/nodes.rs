@@ -100,8 +100,8 @@ pub(super) struct AskedHere {
     /// The owner of the tree of the run, if that has one.
     pub(super) of: Option<Arc<str>>,
     pub(super) answer: Option<Disposition>,
-    /// As what it was remembered, before its run had come.
-    pub(super) reserved: Option<Reserved>,
+    /// As what it was remembered before its run had come, with others that were used up with it.
+    pub(super) reserved: Vec<(u64, Reserved)>,
 }
 
 impl Nodes {

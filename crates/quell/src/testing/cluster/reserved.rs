@@ -32,12 +32,13 @@ impl Table {
                 && scope.is_none_or(|scope| accepted.stop_scopes.contains(scope))
         };
         let meant = self.reserved.extract_if(.., |_, reserved| is_meant(&reserved.stop));
-        let mut meant = meant.collect::<Vec<_>>().into_iter();
-        let (nr, first) = meant.next()?;
-        let mut stop = first.asked.clone();
-        meant.for_each(|(_, later)| stop.request.merge(&later.asked.request));
+        let reserved: Vec<_> = meant.collect();
+        let ((nr, first), later) = reserved.split_first()?;
+        let (nr, mut stop) = (*nr, first.asked.clone());
+        for (_, later) in later {
+            stop.request.merge(&later.asked.request);
+        }
         let of = accepted.owner.clone();
-        let reserved = Some(first);
         self.stops.insert(nr, AskedHere { stop: stop.clone(), owner, of, answer: None, reserved });
         Some(stop)
     }
@@ -46,10 +47,9 @@ impl Table {
     /// which nobody knew.
     pub(super) fn give_back_reserved(&mut self, never: &[RunId]) {
         let unused = self.stops.extract_if(.., |_, asked| {
-            asked.reserved.is_some() && asked.answer.is_none() && never.contains(&asked.stop.run)
+            asked.answer.is_none() && !asked.reserved.is_empty() && never.contains(&asked.stop.run)
         });
-        let reserved = unused.filter_map(|(nr, asked)| Some((nr, asked.reserved?)));
-        self.reserved.extend(reserved);
+        self.reserved.extend(unused.flat_map(|(_, asked)| asked.reserved));
     }
 
     fn reserve(&mut self, stop: StopToCome) {

@@ -10,10 +10,11 @@
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use quell::{EventKind, Payload, RunEvent, RunId};
+use quell::{EventKind, Payload, RunEvent, RunId, RunStatus};
 use quell_flow::{Emit, Reducer, Reducers};
 use quell_http::{LogPosition, RunView, Unread};
 
+use super::steps::{Keep, Step};
 use crate::messages::{MESSAGES, Messages, asked, joined, spoken, to_list};
 use crate::wire::exact::{Keys, finite, written};
 use crate::wire::rows::About;
@@ -102,25 +103,33 @@ pub(crate) fn bytes_of(values: &Values) -> usize {
 pub(crate) struct Fold {
     /// The last event that is in.
     pub(crate) position: LogPosition,
-    base: Option<Arc<Values>>,
-    current: Option<Arc<Values>>,
+    pub(super) base: Option<Arc<Values>>,
+    pub(super) current: Option<Arc<Values>>,
     /// What the body returned, if it said nothing of a state or of nodes before.
-    answer: Option<Arc<Values>>,
+    pub(super) answer: Option<Arc<Values>>,
     /// The messages on which it started, if its input had some.
-    asked: Option<Payload>,
+    pub(super) asked: Option<Payload>,
     /// The messages with which it answered; empty until it has ended.
-    said: Messages,
+    pub(super) said: Messages,
     /// The body said itself what the messages are.
-    has_messages: bool,
-    is_finished: bool,
-    has_started: bool,
-    is_stopping: bool,
+    pub(super) has_messages: bool,
+    pub(super) is_finished: bool,
+    pub(super) has_started: bool,
+    pub(super) is_stopping: bool,
     /// When the run stopped, if the event of its stop was dropped before it was read.
-    stopped_at: Option<SystemTime>,
-    has_spoken: bool,
-    has_updated: bool,
+    pub(super) stopped_at: Option<SystemTime>,
+    pub(super) has_spoken: bool,
+    pub(super) has_updated: bool,
     /// Events were dropped from the log before they were read: what it said may be among them.
-    has_gap: bool,
+    pub(super) has_gap: bool,
+    /// The number and the time of the event of its start.
+    pub(super) started: Option<(u64, SystemTime)>,
+    /// The last step of its nodes.
+    pub(super) step: Option<Arc<Step>>,
+    /// There may have been later ones: their events were dropped.
+    pub(super) is_step_old: bool,
+    /// The steps that somebody asks for.
+    pub(super) keep: Option<Box<Keep>>,
 }
 
 impl Fold {
@@ -180,12 +189,18 @@ impl Fold {
             EventKind::Started => {
                 // A later attempt goes on with what the one before it said.
                 if !self.has_started {
+                    self.started = Some((event.seq, event.at));
                     self.start(run.id(), about, base());
                 }
                 true
             }
             EventKind::Stopping(_) => {
                 self.is_stopping = true;
+                self.fall_back();
+                false
+            }
+            EventKind::Ended(status) if *status != RunStatus::Completed => {
+                self.fall_back();
                 false
             }
             EventKind::Emitted(payload) => self.take_emit(event, payload, about),
@@ -214,6 +229,7 @@ impl Fold {
             self.start(run.id(), about, base());
         }
         self.has_gap = true;
+        self.is_step_old = self.step.is_some();
         self.stopped_at = row.stopped_at;
     }
 
@@ -231,6 +247,14 @@ impl Fold {
             Some(Emit::Updates { .. }) => {
                 self.has_updated = true;
                 false
+            }
+            Some(Emit::Step { values, next }) => {
+                self.has_spoken |= values.is_some();
+                values.iter().for_each(|values| self.lay(about, &keyed(values)));
+                if about.has_nodes {
+                    self.take_step(event, next, about);
+                }
+                values.is_some()
             }
             _ => false,
         }

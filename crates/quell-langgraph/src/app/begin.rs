@@ -1,0 +1,259 @@
+//! [`Begin`]: on which values a run starts, and at which nodes of its graph (contract,
+//! section 5).
+
+use std::sync::Arc;
+
+use axum::http::StatusCode;
+use quell::{Failure, Payload, RunContext, RunId, limits};
+use quell_flow::{Component, ComponentKind, Emit, NodesAsked};
+use quell_http::View;
+use uuid::Uuid;
+
+use crate::app::App;
+use crate::threads::Thread;
+use crate::values::{START, Values, merged_input};
+use crate::wire::create::Create;
+use crate::wire::exact::{Keys, null, written};
+use crate::wire::refusal::Refusal;
+
+/// Where a run begins.
+pub(super) struct Begin {
+    /// The state on which it starts, if that is not the last one.
+    pub(super) fork: Option<Uuid>,
+    /// The values on which it starts, and what comes next there. None if runs before it have yet
+    /// to leave them.
+    known: Option<(Option<Arc<Values>>, Vec<String>)>,
+}
+
+/// What a run without new input does.
+enum Going {
+    /// Its graph runs on this input.
+    On(Payload, NodesAsked),
+    /// Nothing comes next.
+    Over,
+    Fails(&'static str),
+}
+
+impl Begin {
+    /// Yields the values on which the run starts, if that is known.
+    pub(super) fn base(&self) -> Option<&Arc<Values>> {
+        self.known.as_ref().and_then(|(values, _)| values.as_ref())
+    }
+
+    /// Tells whether the run keeps them.
+    pub(super) const fn is_known(&self) -> bool {
+        self.known.is_some()
+    }
+}
+
+impl App {
+    /// Finds where a run begins that is about to be made. Of one that starts before the first node
+    /// of another one the input is that one's.
+    ///
+    /// # Errors
+    ///
+    /// Fails if there is no such state, and if the store cannot be read.
+    pub(super) async fn begin(
+        &self,
+        view: &View,
+        thread: &Arc<Thread>,
+        create: &mut Create,
+        is_idle: bool,
+    ) -> Result<Begin, Refusal> {
+        let Some(fork) = create.nodes.checkpoint else {
+            let last = || (thread.values(self.engine()), thread.next());
+            return Ok(Begin { fork: None, known: is_idle.then(last) });
+        };
+        // On the heap: hardly any run needs it.
+        let found = Box::pin(self.state(view, thread, Some(fork))).await?;
+        let (parts, values) = found.ok_or_else(Refusal::not_found)?;
+        let is_again = create.nodes.goes_on && create.input.is_null();
+        if let Some(input) = parts.input.filter(|_| is_again) {
+            (create.input, create.nodes.goes_on) = (input, false);
+        }
+        let values = values.unwrap_or_default();
+        Ok(Begin { fork: Some(fork), known: Some((Some(values), parts.next)) })
+    }
+
+    /// Yields what a run executes, its input, and what is asked of its nodes.
+    ///
+    /// # Errors
+    ///
+    /// Fails if a node is named that the graph does not have.
+    pub(super) fn work(
+        &self,
+        graph: &Arc<Component>,
+        thread: &Arc<Thread>,
+        create: &Create,
+        begin: &Begin,
+        run: RunId,
+    ) -> Result<(Arc<Component>, Payload, NodesAsked), Refusal> {
+        let (names, wanted) = (graph.nodes_of(), &create.nodes);
+        if create.is_update {
+            let changed = self.changing(graph, create, begin)?;
+            return Ok((changed, create.input.clone(), NodesAsked::default()));
+        }
+        if let Some(bad) =
+            wanted.goto.iter().find(|name| !names.is_empty() && !names.contains(name))
+        {
+            let text = format!("command.goto: '{bad}' is none of {}", names.join(", "));
+            return Err(Refusal::invalid(text));
+        }
+        let asked = if names.is_empty() { NodesAsked::default() } else { asked_of(create) };
+        if !wanted.goes_on {
+            let base = begin.base().map(|base| &**base);
+            let input = merged_input(graph.reducers(), base, &create.input, run);
+            let input = Some(input).filter(|it| it.len() <= limits::PAYLOAD_BYTES_MAX);
+            let input = input.unwrap_or_else(|| create.input.clone());
+            return Ok((Arc::clone(graph), input, asked));
+        }
+        let Some((base, next)) = &begin.known else {
+            let asking = (create.clone(), run);
+            return Ok((self.going_on(graph, thread, asking), create.input.clone(), asked));
+        };
+        let says = says(graph, create, begin.fork.is_some());
+        Ok(match going(graph, base.as_deref(), next, create, run) {
+            Going::On(input, asked) => (Arc::clone(graph), input, asked),
+            Going::Over => (over(graph, says), null(), asked),
+            Going::Fails(why) => (standing_in(graph, move |_| failed(why)), null(), asked),
+        })
+    }
+
+    /// Makes the stand-in of a graph that changes values and runs nothing. What comes next is what
+    /// came next before, or what comes behind the node that is said to have made the change.
+    fn changing(
+        &self,
+        graph: &Arc<Component>,
+        create: &Create,
+        begin: &Begin,
+    ) -> Result<Arc<Component>, Refusal> {
+        let names = graph.nodes_of();
+        if names.is_empty() {
+            return Ok(over(graph, false));
+        }
+        let next = match create.nodes.as_node.as_deref() {
+            None => begin.known.as_ref().map(|(_, next)| next.clone()).unwrap_or_default(),
+            Some("__end__") => Vec::new(),
+            Some(START) => names[..1].to_vec(),
+            Some(node) => match graph.behind(node) {
+                Some(behind) => behind.map(str::to_owned).into_iter().collect(),
+                None => {
+                    let text = format!("Node {node} does not exist");
+                    return Err(Refusal::new(StatusCode::BAD_REQUEST, text));
+                }
+            },
+        };
+        Ok(standing_in(graph, move |ctx| {
+            let said = Emit::Step { values: None, next: next.clone() };
+            async move {
+                said.send(&ctx);
+                Ok(null())
+            }
+        }))
+    }
+
+    /// Makes the stand-in of a graph for a run without new input that waits behind others: it looks
+    /// at the thread when it starts, and then runs the graph from there.
+    fn going_on(
+        &self,
+        graph: &Arc<Component>,
+        thread: &Arc<Thread>,
+        (create, id): (Create, RunId),
+    ) -> Arc<Component> {
+        let all = (self.clone(), Arc::clone(graph), Arc::clone(thread), create);
+        standing_in(graph, move |ctx| {
+            let (app, graph, thread, create) = all.clone();
+            async move {
+                let tracked = thread.find(id);
+                if let (Some(run), Some(tracked)) = (app.engine().get(id), &tracked) {
+                    app.know_base(&thread, tracked, &run).await;
+                }
+                let (base, next) = (thread.values(app.engine()), thread.next());
+                match going(&graph, base.as_deref(), &next, &create, id) {
+                    Going::On(input, asked) => graph.go_on(ctx, input, asked).await,
+                    Going::Over => {
+                        say_over(&ctx, says(&graph, &create, false));
+                        Ok(null())
+                    }
+                    Going::Fails(why) => failed(why).await,
+                }
+            }
+        })
+    }
+}
+
+fn asked_of(create: &Create) -> NodesAsked {
+    NodesAsked {
+        next: Vec::new(),
+        interrupt_before: create.nodes.interrupt_before.clone(),
+        interrupt_after: create.nodes.interrupt_after.clone(),
+    }
+}
+
+/// Says what a run without new input does on these values, where this comes next.
+fn going(
+    graph: &Component,
+    base: Option<&Values>,
+    next: &[String],
+    create: &Create,
+    run: RunId,
+) -> Going {
+    let Some(base) = base else {
+        return Going::Fails("EmptyInputError: Received no input for __start__");
+    };
+    let mut asked = asked_of(create);
+    asked.next.clone_from(&create.nodes.goto);
+    asked.next.extend(next.iter().filter(|name| !create.nodes.goto.contains(name)).cloned());
+    if asked.next.is_empty() || graph.nodes_of().is_empty() && next.is_empty() {
+        return Going::Over;
+    }
+    if graph.nodes_of().is_empty() {
+        return Going::Fails("RuntimeError: No checkpoint is kept to go on from");
+    }
+    // Before the first nodes the values have the input already.
+    asked.next.retain(|name| name != START);
+    let own = if create.input.is_null() { written(&Keys::new()) } else { create.input.clone() };
+    let input = merged_input(graph.reducers(), Some(base), &own, run);
+    if input.len() > limits::PAYLOAD_BYTES_MAX {
+        return Going::Fails("RuntimeError: The values are too large to go on from");
+    }
+    Going::On(input, asked)
+}
+
+/// Tells whether a run that executes nothing leaves a state all the same.
+fn says(graph: &Component, create: &Create, is_fork: bool) -> bool {
+    !graph.nodes_of().is_empty() && (is_fork || !create.input.is_null())
+}
+
+fn over(graph: &Component, says: bool) -> Arc<Component> {
+    standing_in(graph, move |ctx| async move {
+        say_over(&ctx, says);
+        Ok(null())
+    })
+}
+
+fn say_over(ctx: &RunContext, says: bool) {
+    if says {
+        Emit::Step { values: None, next: Vec::new() }.send(ctx);
+    }
+}
+
+async fn failed(why: &str) -> Result<Payload, Failure> {
+    Err(Failure::new(why.to_owned()))
+}
+
+/// Makes the stand-in of a graph.
+fn standing_in<F>(
+    graph: &Component,
+    work: impl Fn(RunContext) -> F + Clone + Send + Sync + 'static,
+) -> Arc<Component>
+where
+    F: Future<Output = Result<Payload, Failure>> + Send + 'static,
+{
+    let body = move |ctx: RunContext, _input: Payload| work(ctx);
+    Arc::new(match graph.kind() {
+        ComponentKind::Agent => Component::agent(graph.id(), body),
+        ComponentKind::Team => Component::team(graph.id(), body),
+        ComponentKind::Workflow => Component::workflow(graph.id(), body),
+    })
+}

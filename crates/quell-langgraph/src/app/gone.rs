@@ -1,0 +1,128 @@
+//! [`App::is_gone`] and [`App::forget_records`]: tells whether a thread is gone from the store, and
+//! takes what is stored of the thread itself out of it.
+
+use quell::store::Page;
+use quell::{Engine, RunId, RunSpec};
+use quell_http::{LookupError, RECORD};
+use tokio::runtime::Handle;
+use uuid::Uuid;
+
+use crate::app::App;
+use crate::app::clear::Buried;
+use crate::app::elsewhere::of_thread;
+use crate::app::record::{NAME, Recorded, record_of};
+use crate::threads::Thread;
+use crate::wire::refusal::Refusal;
+
+impl App {
+    /// Tells whether a thread is deleted, and what it had is about to leave.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the store cannot be read.
+    pub(crate) async fn is_deleted(&self, id: Uuid) -> Result<bool, Refusal> {
+        Ok(self.has_records() && self.recorded(id).await?.is_some_and(|it| it.is_deleted))
+    }
+
+    /// Tells whether a thread in memory is gone, with what the store says of it: another node has
+    /// deleted it, or has made another one since; or nothing of it is left but perhaps a run that
+    /// was made just now.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the store cannot be read.
+    pub(super) async fn is_gone(
+        &self,
+        thread: &Thread,
+        recorded: Option<&Recorded>,
+        but: Option<RunId>,
+    ) -> Result<bool, Refusal> {
+        if let Some(recorded) = recorded {
+            return Ok(recorded.is_deleted || !recorded.is_of(thread));
+        }
+        if !self.is_node() || thread.record().is_some() {
+            // Alone nobody has deleted it: its record has been kept for long enough.
+            return Ok(self.is_node());
+        }
+        // Runs that are in memory alone do not count: they may have been forgotten elsewhere.
+        let runs = self.engine().stored_runs(of_thread(thread.id), Page::first(2)).await;
+        let runs = runs.map_err(|_| LookupError::Unavailable)?.items.into_iter().flatten();
+        Ok(runs.map(|run| run.accepted.run).all(|run| Some(run) == but))
+    }
+
+    /// Forgets the record of a thread that was made here, and of which nothing came.
+    pub(super) fn forget_record(&self, thread: Uuid) {
+        self.forget_number(thread, 0);
+    }
+
+    /// Forgets what was stored of a thread under a number.
+    pub(super) fn forget_number(&self, thread: Uuid, nr: u32) {
+        if Handle::try_current().is_err() {
+            return;
+        }
+        let (engine, id) = (self.engine().clone(), record_of(thread, nr));
+        drop(tokio::spawn(async move { forget(&engine, id).await }));
+    }
+
+    /// Forgets all that is stored of a thread itself that is deleted, the last of it last, so that
+    /// nobody finds the thread as it was before; tells whether nothing is left.
+    ///
+    /// One at a time does so, also of several nodes: what it has read would be out of date when
+    /// another one is done and somebody has made the thread anew, whose records have the same ids.
+    pub(super) async fn forget_records(&self, buried: &Buried) -> bool {
+        let (app, deleted) = (self.clone(), buried.clone());
+        let id = RunId::from_uuid(Uuid::new_v5(&CLEARINGS, buried.id.as_bytes()));
+        let spec = RunSpec::step(NAME).unlimited().id(id);
+        let spec = spec.label(RECORD, format!("{CLEARING}{}", buried.id));
+        let spec = buried.owner.iter().fold(spec, |spec, owner| spec.owner(owner.as_str()));
+        let clear = async move |_ctx| Ok(app.forget_records_now(&deleted).await);
+        let Ok(handle) = self.engine().submit_durably(spec, clear).await else {
+            // Another node does so. What one has left behind that was lost has ended.
+            let _ = self.engine().forget_stored(id).await;
+            return false;
+        };
+        let run = handle.run().clone();
+        let is_gone = handle.outcome().await.into_value().unwrap_or(false);
+        // Then all that it has forgotten has left the store.
+        let is_stored = run.stored().await.is_ok();
+        let _ = run.forget();
+        is_gone && is_stored
+    }
+
+    async fn forget_records_now(&self, buried: &Buried) -> bool {
+        let Ok(mut records) = self.records_of(buried.id).await else { return false };
+        records.sort_by_key(|(noted, _)| noted.nr);
+        let last = records.last().map(|(noted, _)| noted);
+        if !last.is_some_and(|last| last.is_deleted && buried.is_of(Some(last.made_us))) {
+            return true;
+        }
+        for (_, record) in records {
+            if !forget(self.engine(), record.accepted.run).await {
+                return false;
+            }
+        }
+        true
+    }
+}
+
+/// Forgets a record, in memory and in the store; tells whether it is gone. One that another node
+/// has just stored is not for a moment. What is in memory may be that of a thread which had the id
+/// before, and have left the store.
+pub(super) async fn forget(engine: &Engine, id: RunId) -> bool {
+    if let Some(record) = engine.get(id) {
+        record.quiescent().await;
+        if record.forget().is_err() && engine.get(id).is_some() {
+            return false;
+        }
+    }
+    match engine.stored_run(id).await {
+        Ok(None) => true,
+        Ok(Some(_)) => engine.forget_stored(id).await.is_ok(),
+        Err(_) => false,
+    }
+}
+
+/// What the label [`RECORD`] of a step begins with that forgets the records of a thread which is
+/// deleted. Its id follows from that of the thread: there is one at a time.
+const CLEARING: &str = "clearing ";
+const CLEARINGS: Uuid = Uuid::from_u128(0x7175_656c_6c2d_636c_6561_7269_6e67_732d);

@@ -1,0 +1,364 @@
+//! [`Kept`]: what callers have this contract keep besides threads: each thing has an id, and is
+//! changed one step after the other.
+//!
+//! With a store each change is a record, a step that ends at once, whose id follows from the thing
+//! and the number of the change: of two that come at once the store takes one. The record with
+//! which a thing was made stays beside the last one, so that whoever changes it sees whether it was
+//! deleted meanwhile. Without a store things are in memory.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use axum::http::StatusCode;
+use quell::store::{Page, RunRecord};
+use quell::{Payload, RunFilter, RunId, RunSpec, SubmitError};
+use quell_http::{LookupError, RECORD, View};
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use crate::app::App;
+use crate::app::gone::forget;
+use crate::app::record::refusal_of;
+use crate::app::shelf::SHELF_MAX;
+use crate::wire::exact::written;
+use crate::wire::refusal::Refusal;
+
+/// A kind of things that are kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Kind {
+    Assistant,
+    Item,
+    Cron,
+}
+
+impl Kind {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Assistant => "assistant",
+            Self::Item => "item",
+            Self::Cron => "cron",
+        }
+    }
+}
+
+/// A thing that is kept, as of its last change.
+#[derive(Clone, Debug)]
+pub(crate) struct Kept {
+    pub(crate) kind: Kind,
+    pub(crate) id: Uuid,
+    pub(crate) owner: Option<Arc<str>>,
+    pub(crate) body: Payload,
+    /// What it has of its own: a later thing of this id has another one.
+    pub(super) since: Uuid,
+    pub(super) nr: u32,
+    /// The record with which it was made is there.
+    has_first: bool,
+}
+
+/// What a record says besides the body, which is its input.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct Noted {
+    version: u32,
+    since: String,
+    nr: u32,
+    is_deleted: bool,
+}
+
+impl Kept {
+    /// Makes a thing that is not kept yet.
+    pub(crate) fn new(kind: Kind, id: Uuid, view: &View, body: Payload) -> Self {
+        let owner = view.principal().owner().cloned();
+        Self { kind, id, owner, body, since: Uuid::now_v7(), nr: 0, has_first: true }
+    }
+
+    /// Makes what it is after a change.
+    pub(crate) fn changed(&self, body: Payload) -> Self {
+        Self { body, nr: self.nr.saturating_add(1), ..self.clone() }
+    }
+
+    fn is_same(&self, other: &Self) -> bool {
+        (self.since, self.nr) == (other.since, other.nr)
+    }
+
+    fn record(&self) -> RunId {
+        record_of(self.kind, self.id, self.since, self.nr)
+    }
+
+    fn spec(&self, is_deleted: bool) -> RunSpec {
+        let (since, nr) = (self.since.to_string(), self.nr);
+        let noted = Noted { version: VERSION, since, nr, is_deleted };
+        let owner = self.owner.as_deref();
+        let spec = RunSpec::step(self.kind.name()).unlimited().input(self.body.clone());
+        let spec = spec.label(RECORD, label_of(self.kind, self.id));
+        let spec = spec.label(KIND, self.kind.name()).label(OF_OWNER, owned(self.kind, owner));
+        let spec = spec.annotation(NOTED, written(&noted));
+        owner.into_iter().fold(spec, |spec, owner| spec.owner(owner))
+    }
+}
+
+impl App {
+    /// Finds a thing of a kind, whoever owns it.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the store cannot be read.
+    pub(crate) async fn kept(&self, kind: Kind, id: Uuid) -> Result<Option<Kept>, Refusal> {
+        if !self.has_records() {
+            return Ok(self.shelf().get(kind, id));
+        }
+        Ok(current(kind, id, &self.kept_records(kind, id).await?).0)
+    }
+
+    /// Lists the things of a kind that are the caller's, or of all callers, if the caller sees all
+    /// of them: those that were made or changed last, as many as are read.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the store cannot be read.
+    pub(crate) async fn all_kept(&self, view: &View, kind: Kind) -> Result<Vec<Kept>, Refusal> {
+        if !view.principal().sees_all() {
+            return self.own_kept(view, kind).await;
+        }
+        if !self.has_records() {
+            return Ok(self.shelf().list(kind, |_| true));
+        }
+        self.kept_of(view, kind, RunFilter::new().label(KIND, kind.name())).await
+    }
+
+    /// As [`App::all_kept`], of the things that are the caller's alone.
+    ///
+    /// # Errors
+    ///
+    /// As [`App::all_kept`].
+    pub(crate) async fn own_kept(&self, view: &View, kind: Kind) -> Result<Vec<Kept>, Refusal> {
+        let subject = view.principal().subject();
+        if !self.has_records() {
+            return Ok(self.shelf().list(kind, |owner| owner == subject));
+        }
+        let filter = RunFilter::new().label(OF_OWNER, owned(kind, subject));
+        let mut own = self.kept_of(view, kind, filter).await?;
+        own.retain(|it| it.owner.as_deref() == subject);
+        Ok(own)
+    }
+
+    async fn kept_of(
+        &self,
+        view: &View,
+        kind: Kind,
+        filter: RunFilter,
+    ) -> Result<Vec<Kept>, Refusal> {
+        let (mut found, mut page) = (HashMap::<Uuid, Vec<_>>::new(), Page::first(PAGE));
+        let (mut bytes, mut room) = (0, None);
+        loop {
+            let read = self.engine().stored_runs(filter.clone(), page).await;
+            let read = read.map_err(|_| LookupError::Unavailable)?;
+            for record in read.items.into_iter().flatten() {
+                if let Some((id, noted)) = id_of(kind, &record).zip(noted_of(&record)) {
+                    bytes += record.accepted.input.as_ref().map_or(0, Payload::len);
+                    found.entry(id).or_default().push((noted, record));
+                }
+            }
+            // No more is read than may be under way.
+            drop(room.replace(view.room_now(bytes)?));
+            match read.next {
+                Some(next) if found.len() < SHELF_MAX => page = page.after(next),
+                _ => break,
+            }
+        }
+        let all = found.into_iter().filter_map(|(id, records)| current(kind, id, &records).0);
+        Ok(all.collect())
+    }
+
+    /// Keeps a thing as it is after a change, or a new one. Tells whether nothing else has changed
+    /// it before.
+    ///
+    /// # Errors
+    ///
+    /// Fails if there is no room, and if the store cannot be read or does not take it: then nothing
+    /// has changed.
+    pub(crate) async fn keep(&self, kept: &Kept) -> Result<bool, Refusal> {
+        if kept.body.len() > KEPT_BYTES_MAX {
+            let text = format!("Too large: {KEPT_BYTES_MAX} bytes of one thing are kept");
+            return Err(Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, text));
+        }
+        if !self.has_records() {
+            let charge = self.charge(kept.owner.as_ref(), kept.body.len())?;
+            return self.shelf().put(kept, charge);
+        }
+        let _one_at_a_time = self.shelf().turn(kept.id).await;
+        if !self.write_record(kept.record(), || kept.spec(false)).await? {
+            if kept.nr == 0 {
+                self.clear_deleted(kept).await?;
+            }
+            return Ok(false);
+        }
+        if kept.nr == 0 {
+            return Ok(true);
+        }
+        // What was behind the last one that is known here may have left: then its number was free,
+        // although there are later ones, or the thing is deleted.
+        let records = self.kept_records(kept.kind, kept.id).await?;
+        let (now, _) = current(kept.kind, kept.id, &records);
+        let is_last = |now: &Kept| now.is_same(kept) && (now.has_first || !kept.has_first);
+        if !now.is_some_and(|now| is_last(&now)) {
+            forget(self.engine(), kept.record()).await;
+            return Ok(false);
+        }
+        let is_before = |noted: &Noted| noted.nr > 0 && noted.nr < kept.nr;
+        let before = records.into_iter().filter(|(noted, _)| is_before(noted));
+        self.forget_soon(before.map(|(_, record)| record.accepted.run).collect());
+        Ok(true)
+    }
+
+    /// Deletes a thing. Tells whether nothing else has changed it before.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the store does not take it: then nothing has changed.
+    pub(crate) async fn keep_no_more(&self, kept: &Kept) -> Result<bool, Refusal> {
+        if !self.has_records() {
+            return Ok(self.shelf().take(kept));
+        }
+        let _one_at_a_time = self.shelf().turn(kept.id).await;
+        let last = kept.changed(written(&()));
+        if !self.write_record(last.record(), || last.spec(true)).await? {
+            return Ok(false);
+        }
+        let records = self.kept_records(kept.kind, kept.id).await?;
+        let (_, deleted) = current(kept.kind, kept.id, &records);
+        let Some(deleted) = deleted.filter(|deleted| deleted.is_same(&last)) else {
+            forget(self.engine(), last.record()).await;
+            return Ok(false);
+        };
+        self.forget_soon(in_order(&deleted, &records));
+        Ok(true)
+    }
+
+    /// Forgets what is left of a thing that was deleted, and in whose place another one comes.
+    async fn clear_deleted(&self, kept: &Kept) -> Result<(), Refusal> {
+        let records = self.kept_records(kept.kind, kept.id).await?;
+        if let (None, Some(deleted)) = current(kept.kind, kept.id, &records) {
+            for run in in_order(&deleted, &records) {
+                forget(self.engine(), run).await;
+            }
+        }
+        Ok(())
+    }
+
+    fn forget_soon(&self, records: Vec<RunId>) {
+        let engine = self.engine().clone();
+        drop(tokio::spawn(async move {
+            for run in records {
+                if !forget(&engine, run).await {
+                    // Whoever changes the thing next, or makes another one, goes on.
+                    return;
+                }
+            }
+        }));
+    }
+
+    /// Stores a record, unless there is one of its id. Tells whether there was none.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the store does not take it.
+    pub(super) async fn write_record(
+        &self,
+        id: RunId,
+        spec: impl Fn() -> RunSpec,
+    ) -> Result<bool, Refusal> {
+        loop {
+            match self.engine().submit_durably(spec().id(id), async |_ctx| Ok(())).await {
+                Ok(_) => return Ok(true),
+                Err(SubmitError::IdInUse(_)) if self.forget_left(id).await? => {}
+                Err(SubmitError::IdInUse(_)) => return Ok(false),
+                Err(error) => return Err(refusal_of(&error)),
+            }
+        }
+    }
+
+    async fn kept_records(&self, kind: Kind, id: Uuid) -> Result<Records, Refusal> {
+        let filter = RunFilter::new().label(RECORD, label_of(kind, id));
+        let read = self.engine().stored_runs(filter, Page::first(RECORDS_MAX)).await;
+        let read = read.map_err(|_| LookupError::Unavailable)?.items.into_iter().flatten();
+        Ok(read.filter_map(|record| Some((noted_of(&record)?, record))).collect())
+    }
+}
+
+type Records = Vec<(Noted, RunRecord)>;
+
+/// Yields a thing as its records say: what it is now, or how it was deleted.
+fn current(kind: Kind, id: Uuid, records: &Records) -> (Option<Kept>, Option<Kept>) {
+    let first = records.iter().find(|(noted, _)| noted.nr == 0);
+    let of = |(noted, _): &&(Noted, RunRecord)| {
+        first.is_none_or(|(first, _)| first.since == noted.since)
+    };
+    let last = records.iter().filter(of).max_by_key(|(noted, _)| noted.nr);
+    let Some((noted, record)) = last else { return (None, None) };
+    let body = record.accepted.input.clone().unwrap_or_else(|| written(&()));
+    let Ok(since) = Uuid::try_parse(&noted.since) else { return (None, None) };
+    let (owner, nr) = (record.accepted.owner.clone(), noted.nr);
+    let has_first = first.is_some();
+    let kept = Kept { kind, id, owner, body, since, nr, has_first };
+    if noted.is_deleted { (None, Some(kept)) } else { (Some(kept), None) }
+}
+
+/// Lists the records of a thing that was deleted, the one that says so last.
+fn in_order(deleted: &Kept, records: &Records) -> Vec<RunId> {
+    let since = deleted.since.to_string();
+    let own = records.iter().filter(|(noted, _)| noted.since == since);
+    let mut own: Vec<_> = own.map(|(noted, record)| (noted.nr, record.accepted.run)).collect();
+    own.sort_unstable();
+    own.into_iter().map(|(_, run)| run).collect()
+}
+
+fn noted_of(record: &RunRecord) -> Option<Noted> {
+    let noted: Noted = record.accepted.annotations.get(NOTED)?.parse().ok()?;
+    (noted.version == VERSION).then_some(noted)
+}
+
+fn id_of(kind: Kind, record: &RunRecord) -> Option<Uuid> {
+    let label = record.accepted.labels.get(RECORD)?;
+    Uuid::try_parse(label.strip_prefix(kind.name())?.strip_prefix(':')?).ok()
+}
+
+fn label_of(kind: Kind, id: Uuid) -> String {
+    format!("{}:{id}", kind.name())
+}
+
+/// Yields the text by which the things of an owner are found, of a length that any label may have.
+fn owned(kind: Kind, owner: Option<&str>) -> String {
+    let id = Uuid::new_v5(&RECORDS, owner.unwrap_or_default().as_bytes());
+    format!("{}:{}{id}", kind.name(), if owner.is_some() { "" } else { "-" })
+}
+
+/// Yields the id of a record: of the first one it is the same whoever makes the thing.
+fn record_of(kind: Kind, id: Uuid, since: Uuid, nr: u32) -> RunId {
+    let mut name = label_of(kind, id).into_bytes();
+    if nr > 0 {
+        name.extend(since.as_bytes());
+        name.extend(nr.to_be_bytes());
+    }
+    RunId::from_uuid(Uuid::new_v5(&RECORDS, &name))
+}
+
+/// The labels by which all records of a kind are found, and those of an owner.
+const KIND: &str = "langgraph.kept";
+const OF_OWNER: &str = "langgraph.kept.owner";
+
+const NOTED: &str = "langgraph.kept";
+
+/// The ids of such records.
+const RECORDS: Uuid = Uuid::from_u128(0x7175_656c_6c2d_6b65_7074_2d74_6869_6e67);
+
+/// Counted up when the annotation changes so that this reader would misread it.
+const VERSION: u32 = 1;
+
+/// Records of one thing that are read: the first one, the last one, and a few that are about to
+/// leave.
+const RECORDS_MAX: usize = 32;
+
+const PAGE: usize = 100;
+
+/// What one thing may take as text. Larger ones are refused.
+const KEPT_BYTES_MAX: usize = 1 << 20;

@@ -1,0 +1,147 @@
+//! [`App::until_gone`], [`App::hide`] and [`App::forget_run`]: what the deletions of a thread and
+//! of a run share, and [`App::note_erased`]: the mark of a run that waits to leave.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use quell::{RunId, RunSpec};
+use quell_http::{LookupError, RECORD, RunView};
+use tokio::time::sleep;
+use uuid::Uuid;
+
+use crate::app::App;
+use crate::app::gone::forget;
+use crate::app::record::NAME;
+use crate::threads::Tracked;
+
+impl App {
+    /// Tries until something is gone: for a moment while the caller waits, and then in the
+    /// background, since what executes still, here or elsewhere, ends some time. The attempt is
+    /// told whether somebody waits. Tells whether it is gone.
+    pub(super) async fn until_gone<F>(
+        &self,
+        attempt: impl Fn(Self, bool) -> F + Send + 'static,
+    ) -> bool
+    where
+        F: Future<Output = bool> + Send,
+    {
+        let mut pause = PAUSES.0;
+        while pause < PAUSES.1 {
+            if attempt(self.clone(), true).await {
+                return true;
+            }
+            sleep(pause).await;
+            pause *= 2;
+        }
+        let app = self.weak();
+        drop(tokio::spawn(async move {
+            while let Some(app) = app.upgrade() {
+                if attempt(app, false).await {
+                    return;
+                }
+                sleep(pause).await;
+                pause = (pause * 2).min(PAUSES.2);
+            }
+        }));
+        false
+    }
+
+    /// Shows nobody these runs from here on, of which these are known, nor, once they have ended,
+    /// their final bodies.
+    pub(super) fn hide(
+        &self,
+        known: impl IntoIterator<Item = Arc<Tracked>>,
+        owner: Option<&str>,
+        runs: Vec<RunId>,
+    ) -> Vec<RunId> {
+        for tracked in known {
+            tracked.is_deleted.store(true, Ordering::SeqCst);
+        }
+        self.hidden().hide(runs.iter().copied());
+        // One that was rolled back just now may have one; later none is kept.
+        self.finals().remove(owner, &runs);
+        runs
+    }
+
+    /// Forgets a run that has ended, unless something of it executes; tells whether it is gone. Of
+    /// what another node has ended, that one knows whether it executes.
+    pub(super) async fn forget_run(&self, run: RunId) -> bool {
+        let is_gone = match self.engine().get(run) {
+            Some(run) => self.all().forget(&run),
+            None => {
+                let forgotten = self.engine().forget_stored(run).await;
+                forgotten.is_ok() || matches!(self.is_stored(run).await, Ok(false))
+            }
+        };
+        if is_gone {
+            self.hidden().release([run]);
+        }
+        is_gone
+    }
+
+    /// Stores that a run is deleted, and waits until nothing of it executes, so that no other node,
+    /// and no later process, shows it meanwhile.
+    pub(super) async fn note_erased(&self, run: &RunView) {
+        if !self.has_records() {
+            return;
+        }
+        let id = mark_of(run.id());
+        let spec = RunSpec::step(NAME).unlimited().id(id);
+        let spec = spec.label(RECORD, format!("{ERASED}{}", run.id()));
+        let spec = run.owner().into_iter().fold(spec, |spec, owner| spec.owner(owner));
+        // If the store does not take it, this node hides the run.
+        let _ = self.engine().submit_durably(spec, async |_ctx| Ok(())).await;
+    }
+
+    /// Forgets that a run is deleted, which has left.
+    pub(super) async fn forget_erased(&self, run: RunId) -> bool {
+        !self.has_records() || forget(self.engine(), mark_of(run)).await
+    }
+
+    /// Tells whether a run is deleted, and only waits until nothing of it executes. Whoever finds
+    /// out goes on with the deletion, if nobody here does.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the store cannot be read.
+    pub(super) async fn is_erased(&self, run: &RunView) -> Result<bool, LookupError> {
+        let row = run.row();
+        if !self.has_records() || !row.status.is_terminal() || row.quiescent {
+            return Ok(false);
+        }
+        let is_erased = self.is_stored(mark_of(run.id())).await?;
+        if is_erased && !self.hidden().has(run.id()) {
+            self.hidden().hide([run.id()]);
+            let (app, run) = (self.clone(), run.clone());
+            drop(tokio::spawn(async move { app.leave_run(&run).await }));
+        }
+        Ok(is_erased)
+    }
+
+    /// Tells whether the store has a run.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the store cannot be read.
+    pub(super) async fn is_stored(&self, run: RunId) -> Result<bool, LookupError> {
+        let stored = self.engine().stored_run(run).await;
+        Ok(stored.map_err(|_| LookupError::Unavailable)?.is_some())
+    }
+}
+
+/// Yields the id of the mark of a run that is deleted.
+fn mark_of(run: RunId) -> RunId {
+    RunId::from_uuid(Uuid::new_v5(&MARKS, run.as_uuid().as_bytes()))
+}
+
+/// What the label [`RECORD`] of such a mark begins with.
+const ERASED: &str = "erased ";
+
+/// The ids of such marks.
+const MARKS: Uuid = Uuid::from_u128(0x7175_656c_6c2d_6572_6173_6564_2d72_756e);
+
+/// The pauses between two looks at what is left of a thread or a run that is deleted: the first
+/// one, the one from which on nobody waits, and the longest one.
+const PAUSES: (Duration, Duration, Duration) =
+    (Duration::from_millis(5), Duration::from_millis(640), Duration::from_mins(1));

@@ -1,0 +1,208 @@
+//! [`App::states_in`]: the states that one run has left.
+
+use std::sync::Arc;
+
+use quell::RunId;
+use quell_http::{RunView, View};
+use serde_json::json;
+
+use crate::app::App;
+use crate::app::find::{Found, Located};
+use crate::app::history::{From, Known, State, with_step};
+use crate::threads::{Thread, Tracked};
+use crate::values::{Fold, Keep, START, Step};
+use crate::wire::asked::base_of;
+use crate::wire::exact::{Keys, written};
+use crate::wire::refusal::Refusal;
+
+/// Which states of a run are wanted.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Which {
+    /// The one that it has left at its end, too.
+    has_end: bool,
+    /// Those of its steps up to this event; none for all.
+    until: Option<u64>,
+    most: usize,
+}
+
+impl Which {
+    pub(super) const fn all() -> Self {
+        Self { has_end: true, until: None, most: 1 }
+    }
+
+    pub(super) const fn until(seq: u64) -> Self {
+        Self { has_end: false, until: Some(seq), most: 1 }
+    }
+
+    /// Those before the last one of these.
+    pub(super) const fn before(self) -> Self {
+        let until = match self.until {
+            Some(seq) => Some(seq.saturating_sub(1)),
+            None => None,
+        };
+        Self { has_end: false, until, ..self }
+    }
+
+    pub(super) const fn most(self, most: usize) -> Self {
+        Self { most, ..self }
+    }
+}
+
+impl App {
+    /// Lists the states that a run has left, the newest first. The first one that it has left has
+    /// no parent, unless the run has forked.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the store cannot be read, or has not all of it.
+    pub(super) async fn states_in(
+        &self,
+        view: &View,
+        thread: &Arc<Thread>,
+        known: &Known,
+        which: Which,
+    ) -> Result<Vec<State>, Refusal> {
+        let mut parts = known.parts.clone();
+        let run = match known.from {
+            From::Run(run) => RunId::from_uuid(run),
+            From::Thread => {
+                let values = thread.left_values(self.engine()).and_then(|(_, values)| values);
+                return Ok(vec![(parts, values)]);
+            }
+            From::Base => return Ok(vec![(parts, thread.card().base)]),
+        };
+        // One more: the parent of the last one.
+        let has_steps = known.has_nodes && !known.is_update;
+        let keep = Keep::new(which.until, if has_steps { which.most.saturating_add(1) } else { 0 });
+        let fold = self.fold_of(view, thread, (known, run), &keep).await?;
+        let Some((mut fold, tracked)) = fold else {
+            // It may be gone by now.
+            return Ok(if has_steps { Vec::new() } else { vec![(parts, None)] });
+        };
+        if known.has_nodes {
+            match fold.next(known.status, &tracked.about) {
+                Some(next) => parts.next = next,
+                // It was cut before it went on, and has changed nothing.
+                None => return Ok(Vec::new()),
+            }
+        }
+        let is_live = known.mark.is_none() && parts.interrupt.is_none();
+        if !has_steps {
+            parts.parent = known.fork;
+            return Ok(vec![(parts, fold.current().cloned())]);
+        }
+        let Some(steps) = fold.kept() else {
+            return Err(Refusal::invalid("limit: the states are too large; ask for fewer"));
+        };
+        let last = fold.step().map(|step| step.seq);
+        let has_end = which.has_end && !is_live && known.mark.is_some() && fold.has_own_end();
+        let has_end = has_end || which.has_end && !is_live && last.is_none();
+        let mut states = Vec::new();
+        let mut parent = None;
+        for step in &steps {
+            let id = step.id(run);
+            let mut state = self.state_of(known, step, &tracked);
+            state.0.id = id;
+            state.0.parent = parent.or(known.fork.filter(|_| is_first(step, &tracked)));
+            if Some(step.seq) != last || has_end {
+                (state.0.interrupt, state.0.error) = (None, None);
+            }
+            parent = Some(id);
+            states.push(state);
+        }
+        if has_end {
+            parts.parent = parent.or(known.fork);
+            let number = fold.step().map_or(0, |step| step.number + 1);
+            parts.metadata = with_step(&parts.metadata, json!(number));
+            states.push((parts, fold.current().cloned()));
+        }
+        states.reverse();
+        states.truncate(which.most);
+        Ok(states)
+    }
+
+    /// Makes the state of a step.
+    fn state_of(&self, known: &Known, step: &Step, tracked: &Tracked) -> State {
+        let mut parts = known.parts.clone();
+        (parts.next, parts.at) = (step.next.clone(), step.at);
+        let numbered = with_step(&parts.metadata, json!(step.number));
+        let mut metadata: Keys = numbered.parse().unwrap_or_default();
+        let is_start = step.next == [START] && step.number < 0;
+        let is_fork = known.fork.is_some() && is_first(step, tracked);
+        if is_start || is_fork {
+            let source = if is_start { "input" } else { "fork" };
+            metadata.insert("source".to_owned(), source.into());
+        }
+        parts.metadata = written(&metadata);
+        parts.input = is_start.then(|| tracked.about.input.clone());
+        (parts, step.values.clone())
+    }
+
+    /// Folds the log of a run, and keeps these of its steps.
+    async fn fold_of(
+        &self,
+        view: &View,
+        thread: &Arc<Thread>,
+        (known, run): (&Known, RunId),
+        keep: &Keep,
+    ) -> Result<Option<(Fold, Arc<Tracked>)>, Refusal> {
+        let run = run.as_uuid();
+        let kept = self.find(view, Some(thread.id), run).and_then(Located::kept);
+        if let Some(found) = kept {
+            let tracked = Arc::clone(&found.tracked);
+            if let Some(thread) = &found.thread {
+                let fold = thread.look(self.engine(), &found.tracked, &found.run);
+                return Ok(Some((refolded(fold, known, &found, keep), tracked)));
+            }
+            return Ok(Some(self.lost(view, thread, &found, keep)));
+        }
+        let stored = self.find_stored(view, Some(thread.id), run).await?;
+        let Some(stored) = stored else { return Ok(None) };
+        let fold = Box::pin(self.folded_keeping(view, &stored, Some(keep))).await?;
+        Ok(Some((fold, stored.tracked)))
+    }
+
+    /// Folds the log of a run that its thread has lost: it may keep itself what it has started on.
+    fn lost(
+        &self,
+        view: &View,
+        thread: &Thread,
+        found: &Found,
+        keep: &Keep,
+    ) -> (Fold, Arc<Tracked>) {
+        let view_of = RunView::from(&found.run);
+        let within = self.within(thread.id, view.component_of(&found.run));
+        let tracked = Tracked::of(&view_of, within);
+        let tracked = if base_of(&view_of).is_some() { tracked.adopted() } else { tracked };
+        *tracked.fold.lock() = Fold::keeping(Some(keep.clone()));
+        tracked.catch_up(&found.run, None);
+        let row = found.run.row();
+        let mut fold = tracked.fold.lock().clone();
+        if row.status.is_terminal() {
+            let (service, output) = (tracked.service.as_ref(), row.output.as_ref());
+            tracked.finish(service, &mut fold, &found.run, output);
+        }
+        (fold, Arc::new(tracked))
+    }
+}
+
+/// Folds the log of a run in memory again, if it has steps, for those that are to be kept.
+fn refolded(mut fold: Fold, known: &Known, found: &Found, keep: &Keep) -> Fold {
+    if !known.has_nodes || fold.step().is_none() {
+        return fold;
+    }
+    let (mut again, view) = (Fold::keeping(Some(keep.clone())), RunView::from(&found.run));
+    for event in again.position.unread(&found.run) {
+        again.take(&view, &event, &found.tracked.about, || fold.base().cloned());
+    }
+    if known.mark.is_none() {
+        return again;
+    }
+    fold.keep_as(again);
+    fold
+}
+
+/// Tells whether a step is the first one of its run.
+fn is_first(step: &Step, tracked: &Tracked) -> bool {
+    step.number < i64::from(tracked.about.goes_on)
+}

@@ -1,0 +1,7 @@
+//! The values of a thread, how a run changes them, and the steps in which it does.
+
+mod fold;
+mod steps;
+
+pub(crate) use fold::{Fold, OUTPUT, Values, bytes_of, keyed, merged_input};
+pub(crate) use steps::{Keep, START, Step};

@@ -1,0 +1,152 @@
+//! [`NodesWanted`]: what a request says of checkpoints and of the nodes of its graph (contract,
+//! section 5).
+
+use quell::Payload;
+use serde::de::DeserializeOwned;
+use uuid::Uuid;
+
+use crate::wire::create::{given, object, typed};
+use crate::wire::exact::{Keys, written};
+use crate::wire::query::checkpoint_id;
+use crate::wire::refusal::Refusal;
+
+/// What a request says of checkpoints and nodes.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct NodesWanted {
+    /// The state on which it starts; none for the last one.
+    pub(crate) checkpoint: Option<Uuid>,
+    pub(crate) interrupt_before: Vec<String>,
+    pub(crate) interrupt_after: Vec<String>,
+    /// The nodes that run besides those which come next.
+    pub(crate) goto: Vec<String>,
+    /// Of a change of the values: the node that has made it.
+    pub(crate) as_node: Option<String>,
+    /// It goes on where its thread is: there is no new input, or a command.
+    pub(crate) goes_on: bool,
+}
+
+impl NodesWanted {
+    /// Reads the body of a request that makes a run, and what its command changes, if it has one.
+    pub(crate) fn read(body: &Keys) -> Result<(Self, Option<Payload>), Refusal> {
+        let command = object(body, "command")?;
+        let is_answer = given(&command, "resume").is_some();
+        let update = given(&command, "update").filter(|_| !is_answer);
+        let update = update.map(update_of).transpose()?;
+        let goto = given(&command, "goto").filter(|_| !is_answer);
+        let goto = goto.map(goto_of).transpose()?;
+        let update = update.or_else(|| goto.is_some().then(Keys::new)).map(|it| written(&it));
+        let wanted = Self {
+            checkpoint: checkpoint_in(body)?,
+            interrupt_before: names(body, "interrupt_before")?,
+            interrupt_after: names(body, "interrupt_after")?,
+            goto: goto.unwrap_or_default(),
+            as_node: None,
+            goes_on: update.is_some() || given(body, "input").is_none(),
+        };
+        Ok((wanted, update))
+    }
+}
+
+/// Reads the checkpoint that a body names by its id, or as an object.
+pub(crate) fn checkpoint_in(body: &Keys) -> Result<Option<Uuid>, Refusal> {
+    match typed::<String>(body, "checkpoint_id", "must be text")? {
+        Some(id) => checkpoint_id(&id).map(Some),
+        None => named_in(body, "checkpoint"),
+    }
+}
+
+/// Reads the id of the checkpoint that an object under a key names; none of the last one.
+pub(crate) fn named_in(keys: &Keys, key: &str) -> Result<Option<Uuid>, Refusal> {
+    let checkpoint = object(keys, key)?;
+    // Clients send it as they have it, or within a config.
+    let within = object(&checkpoint, "configurable")?;
+    let of = if within.is_empty() { &checkpoint } else { &within };
+    let id: Option<String> = typed(of, "checkpoint_id", "must be text")?;
+    id.as_deref().map(checkpoint_id).transpose()
+}
+
+/// Reads `"*"` or a list of names.
+fn names(body: &Keys, key: &str) -> Result<Vec<String>, Refusal> {
+    let Some(value) = given(body, key) else { return Ok(Vec::new()) };
+    if value.as_text().as_deref() == Some("*") {
+        return Ok(vec!["*".to_owned()]);
+    }
+    read(value, || format!("{key}: must be \"*\" or a list of names"))
+}
+
+/// Reads the changes of a command: an object, or a list of pairs.
+fn update_of(value: &Payload) -> Result<Keys, Refusal> {
+    if let Ok(pairs) = value.parse::<Vec<(String, Payload)>>() {
+        return Ok(pairs.into_iter().collect());
+    }
+    read(value, || "command.update: must be an object or a list of pairs".to_owned())
+}
+
+/// Reads one name, or a list of them.
+fn goto_of(value: &Payload) -> Result<Vec<String>, Refusal> {
+    if let Some(name) = value.as_text() {
+        return Ok(vec![name.to_string()]);
+    }
+    read(value, || "command.goto: must be a name or a list of names".to_owned())
+}
+
+fn read<T: DeserializeOwned>(
+    value: &Payload,
+    refusal: impl FnOnce() -> String,
+) -> Result<T, Refusal> {
+    value.parse().map_err(|_| Refusal::invalid(refusal()))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn read(body: &Value) -> Result<(NodesWanted, Option<Payload>), Refusal> {
+        NodesWanted::read(&Payload::from(body.clone()).parse().unwrap())
+    }
+
+    #[test]
+    fn what_a_body_says_of_nodes_is_read_or_refused_with_its_key() {
+        let id = "0b9f8c39-5c5c-4b0f-9d4c-222222222222";
+        let (wanted, update) = read(&json!({
+            "input": {}, "interrupt_before": "*", "interrupt_after": ["a", "b"],
+            "checkpoint": {"checkpoint_id": id},
+        }))
+        .unwrap();
+        assert_eq!(wanted.interrupt_before, ["*"]);
+        assert_eq!(wanted.interrupt_after, ["a", "b"]);
+        assert_eq!(wanted.checkpoint.unwrap().to_string(), id);
+        assert!(!wanted.goes_on && update.is_none());
+        assert!(read(&json!({"input": null})).unwrap().0.goes_on);
+        for (command, goto, update) in [
+            (json!({"goto": "a"}), vec!["a"], Some(json!({}))),
+            (
+                json!({"goto": ["a", "b"], "update": {"x": 1}}),
+                vec!["a", "b"],
+                Some(json!({"x": 1})),
+            ),
+            (json!({"update": [["x", 2]]}), vec![], Some(json!({"x": 2}))),
+            (json!({"resume": 1, "goto": "a", "update": {"x": 1}}), vec![], None),
+        ] {
+            let (wanted, told) = read(&json!({"input": {}, "command": command})).unwrap();
+            assert_eq!(wanted.goto, goto);
+            assert_eq!(wanted.goes_on, update.is_some());
+            assert_eq!(told.map(|told| told.parse::<Value>().unwrap()), update);
+        }
+        for (body, key) in [
+            (json!({"interrupt_before": "slow"}), "interrupt_before"),
+            (json!({"interrupt_after": 1}), "interrupt_after"),
+            (json!({"checkpoint": "x"}), "checkpoint"),
+            (json!({"checkpoint": {"checkpoint_id": 1}}), "checkpoint_id"),
+            (json!({"checkpoint_id": "x"}), "Invalid checkpoint ID"),
+            (json!({"command": {"goto": {"node": "a", "input": 1}}}), "command.goto"),
+            (json!({"command": {"update": 1}}), "command.update"),
+        ] {
+            let refusal = read(&body).unwrap_err();
+            assert_eq!(refusal.status.as_u16(), 422, "{body}");
+            assert!(refusal.detail.starts_with(key), "{body}: {}", refusal.detail);
+        }
+    }
+}
