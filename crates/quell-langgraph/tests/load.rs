@@ -202,14 +202,11 @@ impl Load {
     async fn stop(&self, server: &Server, thread: &Known, rng: &mut Rng) {
         let action = if rng.bool() { "interrupt" } else { "rollback" };
         let wait = if rng.bool() { "wait=1" } else { "" };
-        let stopped = match pick(thread, rng) {
-            Some(run) => {
-                server.post(&format!("{run}/cancel?action={action}&{wait}"), &Value::Null).await
-            }
-            None => {
-                let all = json!({ "status": "all", "thread_id": thread.id });
-                server.post(&format!("/runs/cancel?action={action}"), &all).await
-            }
+        let stopped = if let Some(run) = pick(thread, rng) {
+            server.post(&format!("{run}/cancel?action={action}&{wait}"), &Value::Null).await
+        } else {
+            let all = json!({ "status": "all", "thread_id": thread.id });
+            server.post(&format!("/runs/cancel?action={action}"), &all).await
         };
         let status = stopped.status.as_u16();
         assert!(matches!(status, 200 | 202 | 204 | 404), "{status}: {}", stopped.text);
@@ -297,7 +294,8 @@ impl Load {
                 self.look_at(known).await;
             }
         }
-        for gone in &*self.deleted.lock().unwrap().clone() {
+        let deleted = self.deleted.lock().unwrap().clone();
+        for gone in &deleted {
             let runs = gone.runs.lock().unwrap().clone();
             for server in &self.servers {
                 for path in runs.iter().chain([&gone.path(), &format!("{}/runs", gone.path())]) {

@@ -35,7 +35,7 @@ impl App {
         let graph = said.graph.as_deref();
         let graph = graph.ok_or_else(|| Refusal::invalid("graph_id: field required"))?;
         known_graph(view, graph)?;
-        if self.is_system(view, id) {
+        if Self::is_system(view, id) {
             return Ok(None);
         }
         self.check_room(view, Kind::Assistant).await?;
@@ -155,7 +155,7 @@ impl App {
         graphs.iter().map(assistant).collect()
     }
 
-    fn is_system(&self, view: &View, id: Uuid) -> bool {
+    fn is_system(view: &View, id: Uuid) -> bool {
         is_of_system(id, view.components().map(|graph| graph.id()))
     }
 

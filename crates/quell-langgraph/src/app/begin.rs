@@ -1,6 +1,7 @@
 //! [`Begin`]: on which values a run starts, and at which nodes of its graph (contract,
 //! section 5).
 
+use std::future::{Ready, ready};
 use std::sync::Arc;
 
 use axum::http::StatusCode;
@@ -90,7 +91,7 @@ impl App {
     ) -> Result<(Arc<Component>, Payload, NodesAsked), Refusal> {
         let (names, wanted) = (graph.nodes_of(), &create.nodes);
         if create.is_update {
-            let changed = self.changing(graph, create, begin)?;
+            let changed = Self::changing(graph, create, begin)?;
             return Ok((changed, create.input.clone(), NodesAsked::default()));
         }
         if let Some(bad) =
@@ -122,7 +123,6 @@ impl App {
     /// Makes the stand-in of a graph that changes values and runs nothing. What comes next is what
     /// came next before, or what comes behind the node that is said to have made the change.
     fn changing(
-        &self,
         graph: &Arc<Component>,
         create: &Create,
         begin: &Begin,
@@ -135,13 +135,13 @@ impl App {
             None => begin.known.as_ref().map(|(_, next)| next.clone()).unwrap_or_default(),
             Some("__end__") => Vec::new(),
             Some(START) => names[..1].to_vec(),
-            Some(node) => match graph.behind(node) {
-                Some(behind) => behind.map(str::to_owned).into_iter().collect(),
-                None => {
+            Some(node) => {
+                let Some(behind) = graph.behind(node) else {
                     let text = format!("Node {node} does not exist");
                     return Err(Refusal::new(StatusCode::BAD_REQUEST, text));
-                }
-            },
+                };
+                behind.map(str::to_owned).into_iter().collect()
+            }
         };
         Ok(standing_in(graph, move |ctx| {
             let said = Emit::Step { values: None, next: next.clone() };
@@ -238,8 +238,8 @@ fn say_over(ctx: &RunContext, says: bool) {
     }
 }
 
-async fn failed(why: &str) -> Result<Payload, Failure> {
-    Err(Failure::new(why.to_owned()))
+fn failed(why: &str) -> Ready<Result<Payload, Failure>> {
+    ready(Err(Failure::new(why.to_owned())))
 }
 
 /// Makes the stand-in of a graph.

@@ -9,7 +9,7 @@ use crate::app::assistants::in_use;
 use crate::app::bury::TRIES;
 use crate::app::kept::{Kept, Kind};
 use crate::wire::exact::written;
-use crate::wire::item::{Item, Place, Put};
+use crate::wire::item::{KeyedValue, Place, Put};
 use crate::wire::refusal::Refusal;
 
 impl App {
@@ -22,7 +22,7 @@ impl App {
         let id = put.place.id(view.principal().subject());
         for _ in 0..TRIES {
             let (before, now) = (self.kept(Kind::Item, id).await?, SystemTime::now());
-            let known = before.as_ref().and_then(|before| Item::of(&before.body));
+            let known = before.as_ref().and_then(|before| KeyedValue::of(&before.body));
             let item = put.item(known.as_ref().filter(|known| !known.is_over(now)), now);
             let kept = match &before {
                 Some(before) => before.changed(written(&item)),
@@ -45,7 +45,7 @@ impl App {
         view: &View,
         place: &Place,
         refreshes: bool,
-    ) -> Result<Option<Item>, Refusal> {
+    ) -> Result<Option<KeyedValue>, Refusal> {
         let id = place.id(view.principal().subject());
         let Some(kept) = self.kept(Kind::Item, id).await? else { return Ok(None) };
         Ok(self.looked_at(view, vec![kept], refreshes).await.pop())
@@ -72,21 +72,21 @@ impl App {
     /// # Errors
     ///
     /// Fails if the store cannot be read.
-    pub(crate) async fn items(&self, view: &View) -> Result<Vec<Item>, Refusal> {
+    pub(crate) async fn items(&self, view: &View) -> Result<Vec<KeyedValue>, Refusal> {
         let kept = self.own_kept(view, Kind::Item).await?;
         let mut items = self.looked_at(view, kept, false).await;
         items.sort_by(|one, other| {
-            let place = |it: &Item| (it.created_us, it.namespace.clone(), it.key.clone());
+            let place = |it: &KeyedValue| (it.created_us, it.namespace.clone(), it.key.clone());
             place(one).cmp(&place(other))
         });
         Ok(items)
     }
 
     /// Keeps the items whose time is not over; the others are deleted.
-    async fn looked_at(&self, view: &View, kept: Vec<Kept>, refreshes: bool) -> Vec<Item> {
+    async fn looked_at(&self, view: &View, kept: Vec<Kept>, refreshes: bool) -> Vec<KeyedValue> {
         let (mut items, mut over, now) = (Vec::new(), Vec::new(), SystemTime::now());
         for kept in kept {
-            let Some(item) = Item::of(&kept.body) else { continue };
+            let Some(item) = KeyedValue::of(&kept.body) else { continue };
             if item.is_over(now) {
                 over.push(kept);
                 continue;

@@ -92,7 +92,7 @@ impl Kept {
         let spec = spec.label(RECORD, label_of(self.kind, self.id));
         let spec = spec.label(KIND, self.kind.name()).label(OF_OWNER, owned(self.kind, owner));
         let spec = spec.annotation(NOTED, written(&noted));
-        owner.into_iter().fold(spec, |spec, owner| spec.owner(owner))
+        owner.into_iter().fold(spec, RunSpec::owner)
     }
 }
 

@@ -67,12 +67,11 @@ impl App {
     /// Forgets a run that has ended, unless something of it executes; tells whether it is gone. Of
     /// what another node has ended, that one knows whether it executes.
     pub(super) async fn forget_run(&self, run: RunId) -> bool {
-        let is_gone = match self.engine().get(run) {
-            Some(run) => self.all().forget(&run),
-            None => {
-                let forgotten = self.engine().forget_stored(run).await;
-                forgotten.is_ok() || matches!(self.is_stored(run).await, Ok(false))
-            }
+        let is_gone = if let Some(run) = self.engine().get(run) {
+            self.all().forget(&run)
+        } else {
+            let forgotten = self.engine().forget_stored(run).await;
+            forgotten.is_ok() || matches!(self.is_stored(run).await, Ok(false))
         };
         if is_gone {
             self.hidden().release([run]);
@@ -89,7 +88,7 @@ impl App {
         let id = mark_of(run.id());
         let spec = RunSpec::step(NAME).unlimited().id(id);
         let spec = spec.label(RECORD, format!("{ERASED}{}", run.id()));
-        let spec = run.owner().into_iter().fold(spec, |spec, owner| spec.owner(owner));
+        let spec = run.owner().into_iter().fold(spec, RunSpec::owner);
         // If the store does not take it, this node hides the run.
         let _ = self.engine().submit_durably(spec, async |_ctx| Ok(())).await;
     }
@@ -143,5 +142,5 @@ const MARKS: Uuid = Uuid::from_u128(0x7175_656c_6c2d_6572_6173_6564_2d72_756e);
 
 /// The pauses between two looks at what is left of a thread or a run that is deleted: the first
 /// one, the one from which on nobody waits, and the longest one.
-const PAUSES: (Duration, Duration, Duration) =
+pub(super) const PAUSES: (Duration, Duration, Duration) =
     (Duration::from_millis(5), Duration::from_millis(640), Duration::from_mins(1));

@@ -101,7 +101,7 @@ impl App {
         let mut parent = None;
         for step in &steps {
             let id = step.id(run);
-            let mut state = self.state_of(known, step, &tracked);
+            let mut state = Self::state_of(known, step, &tracked);
             state.0.id = id;
             state.0.parent = parent.or(known.fork.filter(|_| is_first(step, &tracked)));
             if Some(step.seq) != last || has_end {
@@ -122,7 +122,7 @@ impl App {
     }
 
     /// Makes the state of a step.
-    fn state_of(&self, known: &Known, step: &Step, tracked: &Tracked) -> State {
+    fn state_of(known: &Known, step: &Step, tracked: &Tracked) -> State {
         let mut parts = known.parts.clone();
         (parts.next, parts.at) = (step.next.clone(), step.at);
         let numbered = with_step(&parts.metadata, json!(step.number));

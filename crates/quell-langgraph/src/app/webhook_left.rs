@@ -11,8 +11,8 @@ use tokio::time::{sleep, timeout};
 use uuid::Uuid;
 
 use crate::app::App;
-use crate::app::clear::PAUSES;
 use crate::app::gone::forget;
+use crate::app::leaving::PAUSES;
 use crate::app::stored::StoredRun;
 use crate::app::webhook::{KIND, OWED, Telling, label_of, record_of, run_of, spec_of};
 use crate::threads::Tracked;

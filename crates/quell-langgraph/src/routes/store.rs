@@ -13,7 +13,7 @@ use crate::routes::body::{Read, read_json};
 use crate::routes::caller::{Caller, Writer};
 use crate::routes::response::{self, rendered};
 use crate::wire::exact::with;
-use crate::wire::item::{Item, ItemSearch, Namespaces, Place, Put};
+use crate::wire::item::{ItemSearch, KeyedValue, Namespaces, Place, Put};
 use crate::wire::query::Pairs;
 use crate::wire::refusal::Refusal;
 
@@ -63,7 +63,7 @@ pub(super) async fn search(
     let Read { keys, _upload, .. } = read_json(&view, &headers, body).await?;
     let search = ItemSearch::read(&keys)?;
     let items = app.items(&view).await?;
-    let bytes = items.iter().map(Item::bytes).sum();
+    let bytes = items.iter().map(KeyedValue::bytes).sum();
     let (limit, offset, refreshes) = (search.limit, search.offset, search.refreshes);
     let page = offload_if_large(bytes, async move {
         let meant = items.into_iter().filter(|item| search.has(item));
@@ -75,7 +75,7 @@ pub(super) async fn search(
             app.item(&view, &item.place(), true).await?;
         }
     }
-    let weight = page.iter().map(Item::bytes).sum();
+    let weight = page.iter().map(KeyedValue::bytes).sum();
     let rows = move || -> Payload {
         let rows: Vec<_> = page.iter().map(|item| item.row(true)).collect();
         with(json!({}), "items", &rows)

@@ -250,7 +250,9 @@ impl Fold {
             }
             Some(Emit::Step { values, next }) => {
                 self.has_spoken |= values.is_some();
-                values.iter().for_each(|values| self.lay(about, &keyed(values)));
+                if let Some(values) = &values {
+                    self.lay(about, &keyed(values));
+                }
                 if about.has_nodes {
                     self.take_step(event, next, about);
                 }

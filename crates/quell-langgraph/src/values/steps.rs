@@ -61,8 +61,8 @@ pub(crate) struct Step {
 
 impl Step {
     /// Yields its name.
-    pub(crate) const fn id(&self, run: RunId) -> Uuid {
-        Uuid::from_u128(run.as_uuid().as_u128() ^ low(self.seq) as u128)
+    pub(crate) fn id(&self, run: RunId) -> Uuid {
+        Uuid::from_u128(run.as_uuid().as_u128() ^ u128::from(low(self.seq)))
     }
 
     /// Yields the number of the event that a name of a step of a run says; none if it names none of
@@ -76,8 +76,8 @@ impl Step {
     }
 }
 
-const fn low(seq: u64) -> u32 {
-    (seq & u32::MAX as u64) as u32
+fn low(seq: u64) -> u32 {
+    u32::try_from(seq & u64::from(u32::MAX)).unwrap_or_default()
 }
 
 /// Which steps are wanted: the newest ones, so many, at or before an event.

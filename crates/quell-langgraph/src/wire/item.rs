@@ -1,4 +1,4 @@
-//! [`Item`]: a value under a key, within a namespace, and what a search looks for (contract,
+//! [`KeyedValue`]: a value under a key, within a namespace, and what a search looks for (contract,
 //! section 4).
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -17,7 +17,7 @@ use crate::wire::rows::time;
 
 /// A value under a key, within a namespace.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub(crate) struct Item {
+pub(crate) struct KeyedValue {
     version: u32,
     pub(crate) namespace: Vec<String>,
     pub(crate) key: String,
@@ -98,10 +98,10 @@ impl Put {
     }
 
     /// Makes the item, in the place of the one before it.
-    pub(crate) fn item(&self, before: Option<&Item>, now: SystemTime) -> Item {
+    pub(crate) fn item(&self, before: Option<&KeyedValue>, now: SystemTime) -> KeyedValue {
         let us = micros(now).unwrap_or_default();
         let ttl_us = self.ttl.and_then(|ttl| ttl.as_micros().try_into().ok());
-        Item {
+        KeyedValue {
             version: FORM,
             namespace: self.place.namespace.clone(),
             key: self.place.key.clone(),
@@ -123,7 +123,7 @@ fn check_index(body: &Keys) -> Result<(), Refusal> {
     if is_index { Ok(()) } else { Err(refusal()) }
 }
 
-impl Item {
+impl KeyedValue {
     /// Reads what is kept of one; none of a later form.
     pub(crate) fn of(body: &Payload) -> Option<Self> {
         body.parse().ok().filter(|item: &Self| item.version == FORM)
@@ -202,7 +202,7 @@ impl ItemSearch {
     }
 
     /// Tells whether an item is meant.
-    pub(crate) fn has(&self, item: &Item) -> bool {
+    pub(crate) fn has(&self, item: &KeyedValue) -> bool {
         if !item.namespace.starts_with(&self.prefix) {
             return false;
         }
@@ -284,7 +284,7 @@ impl Namespaces {
     }
 
     /// Lists those that are meant, each once, as far down as they are shown.
-    pub(crate) fn of(&self, items: &[Item]) -> Vec<Vec<String>> {
+    pub(crate) fn of(&self, items: &[KeyedValue]) -> Vec<Vec<String>> {
         let mut found: Vec<_> = items.iter().map(|item| &item.namespace).collect();
         found.retain(|it| starts_with(it.iter(), self.prefix.iter()));
         found.retain(|it| starts_with(it.iter().rev(), self.suffix.iter().rev()));

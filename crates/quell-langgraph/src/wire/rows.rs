@@ -3,7 +3,7 @@
 use std::time::SystemTime;
 
 use quell::{Cause, Payload, RunRow, RunStatus};
-use quell_flow::{Component, NodesAsked, Reducers};
+use quell_flow::{NodesAsked, Reducers};
 use quell_http::{RunState, whole_millis};
 use serde_json::{Value, json};
 use uuid::Uuid;
