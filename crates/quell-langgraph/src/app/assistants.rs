@@ -10,9 +10,8 @@ use serde_json::json;
 use uuid::Uuid;
 
 use crate::app::App;
-use crate::app::bury::TRIES;
 use crate::app::find::{found_of, graph_of, owns};
-use crate::app::kept::{Kept, Kind};
+use crate::app::kept::{Kept, Kind, TRIES};
 use crate::wire::assistant::{Assistant, Said, is_of_system};
 use crate::wire::exact::written;
 use crate::wire::refusal::Refusal;

@@ -9,9 +9,8 @@ use uuid::Uuid;
 
 use crate::app::App;
 use crate::app::assistants::in_use;
-use crate::app::bury::TRIES;
 use crate::app::find::owns;
-use crate::app::kept::{Kept, Kind};
+use crate::app::kept::{Kept, Kind, TRIES};
 use crate::wire::cron::Cron;
 use crate::wire::exact::{Keys, written};
 use crate::wire::refusal::Refusal;

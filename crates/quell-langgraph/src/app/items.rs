@@ -6,8 +6,7 @@ use quell_http::View;
 
 use crate::app::App;
 use crate::app::assistants::in_use;
-use crate::app::bury::TRIES;
-use crate::app::kept::{Kept, Kind};
+use crate::app::kept::{Kept, Kind, TRIES};
 use crate::wire::exact::written;
 use crate::wire::item::{KeyedValue, Place, Put};
 use crate::wire::refusal::Refusal;

@@ -196,15 +196,15 @@ impl App {
             return Ok(true);
         }
         // What was behind the last one that is known here may have left: then its number was free,
-        // although there are later ones, or the thing is deleted.
+        // although there were later ones, or the thing is deleted.
         let records = self.kept_records(kept.kind, kept.id).await?;
-        let (now, _) = current(kept.kind, kept.id, &records);
-        let is_last = |now: &Kept| now.is_same(kept) && (now.has_first || !kept.has_first);
-        if !now.is_some_and(|now| is_last(&now)) {
+        let (now, deleted) = current(kept.kind, kept.id, &records);
+        let is_its = |now: &Kept| now.since == kept.since && (now.has_first || !kept.has_first);
+        if !now.or(deleted).is_some_and(|now| is_its(&now)) || is_late(kept, &records) {
             forget(self.engine(), kept.record()).await;
             return Ok(false);
         }
-        let is_before = |noted: &Noted| noted.nr > 0 && noted.nr < kept.nr;
+        let is_before = |noted: &Noted| noted.nr > 0 && noted.nr + BEHIND < kept.nr;
         let before = records.into_iter().filter(|(noted, _)| is_before(noted));
         self.forget_soon(before.map(|(_, record)| record.accepted.run).collect());
         Ok(true)
@@ -303,6 +303,15 @@ fn current(kind: Kind, id: Uuid, records: &Records) -> (Option<Kept>, Option<Kep
     if noted.is_deleted { (None, Some(kept)) } else { (Some(kept), None) }
 }
 
+/// Tells whether there was a later record when that of a change was stored: one with a higher number
+/// that stands behind it, since the last one that was stored comes first. What others have changed
+/// since has the change. A record that is here no more had that many behind it.
+fn is_late(kept: &Kept, records: &Records) -> bool {
+    let since = kept.since.to_string();
+    let own = records.iter().filter(|(noted, _)| noted.since == since).map(|(noted, _)| noted.nr);
+    own.skip_while(|nr| *nr != kept.nr).any(|nr| nr > kept.nr)
+}
+
 /// Lists the records of a thing that was deleted, the one that says so last.
 fn in_order(deleted: &Kept, records: &Records) -> Vec<RunId> {
     let since = deleted.since.to_string();
@@ -354,7 +363,15 @@ const RECORDS: Uuid = Uuid::from_u128(0x7175_656c_6c2d_6b65_7074_2d74_6869_6e67)
 /// Counted up when the annotation changes so that this reader would misread it.
 const VERSION: u32 = 1;
 
-/// Records of one thing that are read: the first one, the last one, and a few that are about to
+/// How often a change is made anew of what others have changed meanwhile. Of those who change a
+/// thing at once one has its change each time.
+pub(super) const TRIES: usize = 64;
+
+/// How many records stay behind the last one, besides the first: whoever changes what they have read
+/// before others changed it finds the number of their change taken.
+const BEHIND: u32 = 8;
+
+/// Records of one thing that are read: the first one, the last ones, and a few that are about to
 /// leave.
 const RECORDS_MAX: usize = 32;
 
