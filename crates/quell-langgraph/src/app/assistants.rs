@@ -44,7 +44,7 @@ impl App {
             if self.keep(&kept).await? {
                 return Ok(Some(made));
             }
-            // Another try only if what was there is deleted, and was about to leave.
+            // Another try if who was faster has deleted it since.
             if self.kept(Kind::Assistant, id).await?.is_some() {
                 return Ok(None);
             }

@@ -2,9 +2,9 @@
 //! changed one step after the other.
 //!
 //! With a store each change is a record, a step that ends at once, whose id follows from the thing
-//! and the number of the change: of two that come at once the store takes one. The record with
-//! which a thing was made stays beside the last one, so that whoever changes it sees whether it was
-//! deleted meanwhile. Without a store things are in memory.
+//! and the number of the change: of two that come at once the store takes one. The numbers of a
+//! thing only rise, also when it is deleted, which is a record without a body, and made again: so
+//! no record is ever taken for another one. Without a store things are in memory.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -51,8 +51,6 @@ pub(crate) struct Kept {
     /// What it has of its own: a later thing of this id has another one.
     pub(super) since: Uuid,
     pub(super) nr: u32,
-    /// The record with which it was made is there.
-    has_first: bool,
 }
 
 /// What a record says besides the body, which is its input.
@@ -68,7 +66,7 @@ impl Kept {
     /// Makes a thing that is not kept yet.
     pub(crate) fn new(kind: Kind, id: Uuid, view: &View, body: Payload) -> Self {
         let owner = view.principal().owner().cloned();
-        Self { kind, id, owner, body, since: Uuid::now_v7(), nr: 0, has_first: true }
+        Self { kind, id, owner, body, since: Uuid::now_v7(), nr: 0 }
     }
 
     /// Makes what it is after a change.
@@ -76,12 +74,8 @@ impl Kept {
         Self { body, nr: self.nr.saturating_add(1), ..self.clone() }
     }
 
-    fn is_same(&self, other: &Self) -> bool {
-        (self.since, self.nr) == (other.since, other.nr)
-    }
-
     fn record(&self) -> RunId {
-        record_of(self.kind, self.id, self.since, self.nr)
+        record_of(self.kind, self.id, self.nr)
     }
 
     fn spec(&self, is_deleted: bool) -> RunSpec {
@@ -148,20 +142,25 @@ impl App {
         filter: RunFilter,
     ) -> Result<Vec<Kept>, Refusal> {
         let (mut found, mut page) = (HashMap::<Uuid, Vec<_>>::new(), Page::first(PAGE));
-        let (mut bytes, mut room) = (0, None);
+        let (mut bytes, mut room, mut there) = (0, None, 0);
         loop {
             let read = self.engine().stored_runs(filter.clone(), page).await;
             let read = read.map_err(|_| LookupError::Unavailable)?;
             for record in read.items.into_iter().flatten() {
                 if let Some((id, noted)) = id_of(kind, &record).zip(noted_of(&record)) {
                     bytes += record.accepted.input.as_ref().map_or(0, Payload::len);
-                    found.entry(id).or_default().push((noted, record));
+                    let records = found.entry(id).or_default();
+                    // The last one comes first.
+                    there += usize::from(records.is_empty() && !noted.is_deleted);
+                    records.push((noted, record));
                 }
             }
             // No more is read than may be under way.
             drop(room.replace(view.room_now(bytes)?));
             match read.next {
-                Some(next) if found.len() < SHELF_MAX => page = page.after(next),
+                Some(next) if there < SHELF_MAX && found.len() < LOOKED_AT_MAX => {
+                    page = page.after(next);
+                }
                 _ => break,
             }
         }
@@ -186,28 +185,37 @@ impl App {
             return self.shelf().put(kept, charge);
         }
         let _one_at_a_time = self.shelf().turn(kept.id).await;
-        if !self.write_record(kept.record(), || kept.spec(false)).await? {
-            if kept.nr == 0 {
-                self.clear_deleted(kept).await?;
-            }
-            return Ok(false);
+        let Some(kept) = self.numbered(kept).await? else { return Ok(false) };
+        let Some(records) = self.is_kept(&kept, false).await? else { return Ok(false) };
+        let is_before = |noted: &Noted| noted.nr + BEHIND < kept.nr;
+        self.forget_soon(records.into_iter().filter(|(noted, _)| is_before(noted)));
+        Ok(true)
+    }
+
+    /// Gives a new thing the number behind the deletion of the one that had its id before. Yields
+    /// none if there is one of its id.
+    async fn numbered(&self, kept: &Kept) -> Result<Option<Kept>, Refusal> {
+        if kept.nr > 0 {
+            return Ok(Some(kept.clone()));
         }
-        if kept.nr == 0 {
-            return Ok(true);
-        }
-        // What was behind the last one that is known here may have left: then its number was free,
-        // although there were later ones, or the thing is deleted.
         let records = self.kept_records(kept.kind, kept.id).await?;
         let (now, deleted) = current(kept.kind, kept.id, &records);
-        let is_its = |now: &Kept| now.since == kept.since && (now.has_first || !kept.has_first);
-        if !now.or(deleted).is_some_and(|now| is_its(&now)) || is_late(kept, &records) {
-            forget(self.engine(), kept.record()).await;
-            return Ok(false);
+        let behind = deleted.map_or(0, |deleted| deleted.nr.saturating_add(1));
+        Ok(now.is_none().then(|| Kept { nr: behind, ..kept.clone() }))
+    }
+
+    /// Stores a record of a thing. Yields all that there are then; none if others were faster.
+    async fn is_kept(&self, kept: &Kept, is_deleted: bool) -> Result<Option<Records>, Refusal> {
+        if !self.write_record(kept.record(), || kept.spec(is_deleted)).await? {
+            return Ok(None);
         }
-        let is_before = |noted: &Noted| noted.nr > 0 && noted.nr + BEHIND < kept.nr;
-        let before = records.into_iter().filter(|(noted, _)| is_before(noted));
-        self.forget_soon(before.map(|(_, record)| record.accepted.run).collect());
-        Ok(true)
+        // What is long behind the last one has left: then its number was free.
+        let records = self.kept_records(kept.kind, kept.id).await?;
+        if is_late(kept, &records) {
+            forget(self.engine(), kept.record()).await;
+            return Ok(None);
+        }
+        Ok(Some(records))
     }
 
     /// Deletes a thing. Tells whether nothing else has changed it before.
@@ -221,31 +229,13 @@ impl App {
         }
         let _one_at_a_time = self.shelf().turn(kept.id).await;
         let last = kept.changed(written(&()));
-        if !self.write_record(last.record(), || last.spec(true)).await? {
-            return Ok(false);
-        }
-        let records = self.kept_records(kept.kind, kept.id).await?;
-        let (_, deleted) = current(kept.kind, kept.id, &records);
-        let Some(deleted) = deleted.filter(|deleted| deleted.is_same(&last)) else {
-            forget(self.engine(), last.record()).await;
-            return Ok(false);
-        };
-        self.forget_soon(in_order(&deleted, &records));
+        let Some(records) = self.is_kept(&last, true).await? else { return Ok(false) };
+        self.forget_soon(records.into_iter().filter(|(noted, _)| noted.nr < last.nr));
         Ok(true)
     }
 
-    /// Forgets what is left of a thing that was deleted, and in whose place another one comes.
-    async fn clear_deleted(&self, kept: &Kept) -> Result<(), Refusal> {
-        let records = self.kept_records(kept.kind, kept.id).await?;
-        if let (None, Some(deleted)) = current(kept.kind, kept.id, &records) {
-            for run in in_order(&deleted, &records) {
-                forget(self.engine(), run).await;
-            }
-        }
-        Ok(())
-    }
-
-    fn forget_soon(&self, records: Vec<RunId>) {
+    fn forget_soon(&self, records: impl Iterator<Item = (Noted, RunRecord)>) {
+        let records: Vec<_> = records.map(|(_, record)| record.accepted.run).collect();
         let engine = self.engine().clone();
         drop(tokio::spawn(async move {
             for run in records {
@@ -289,36 +279,21 @@ type Records = Vec<(Noted, RunRecord)>;
 
 /// Yields a thing as its records say: what it is now, or how it was deleted.
 fn current(kind: Kind, id: Uuid, records: &Records) -> (Option<Kept>, Option<Kept>) {
-    let first = records.iter().find(|(noted, _)| noted.nr == 0);
-    let of = |(noted, _): &&(Noted, RunRecord)| {
-        first.is_none_or(|(first, _)| first.since == noted.since)
-    };
-    let last = records.iter().filter(of).max_by_key(|(noted, _)| noted.nr);
+    let last = records.iter().max_by_key(|(noted, _)| noted.nr);
     let Some((noted, record)) = last else { return (None, None) };
     let body = record.accepted.input.clone().unwrap_or_else(|| written(&()));
     let Ok(since) = Uuid::try_parse(&noted.since) else { return (None, None) };
     let (owner, nr) = (record.accepted.owner.clone(), noted.nr);
-    let has_first = first.is_some();
-    let kept = Kept { kind, id, owner, body, since, nr, has_first };
+    let kept = Kept { kind, id, owner, body, since, nr };
     if noted.is_deleted { (None, Some(kept)) } else { (Some(kept), None) }
 }
 
-/// Tells whether there was a later record when that of a change was stored: one with a higher number
-/// that stands behind it, since the last one that was stored comes first. What others have changed
-/// since has the change. A record that is here no more had that many behind it.
+/// Tells whether there was a later record when one was stored: one with a higher number that stands
+/// behind it, since the last one that was stored comes first. What others have changed since has
+/// the change. A record that is here no more had many behind it.
 fn is_late(kept: &Kept, records: &Records) -> bool {
-    let since = kept.since.to_string();
-    let own = records.iter().filter(|(noted, _)| noted.since == since).map(|(noted, _)| noted.nr);
-    own.skip_while(|nr| *nr != kept.nr).any(|nr| nr > kept.nr)
-}
-
-/// Lists the records of a thing that was deleted, the one that says so last.
-fn in_order(deleted: &Kept, records: &Records) -> Vec<RunId> {
-    let since = deleted.since.to_string();
-    let own = records.iter().filter(|(noted, _)| noted.since == since);
-    let mut own: Vec<_> = own.map(|(noted, record)| (noted.nr, record.accepted.run)).collect();
-    own.sort_unstable();
-    own.into_iter().map(|(_, run)| run).collect()
+    let numbers = records.iter().map(|(noted, _)| noted.nr);
+    numbers.skip_while(|nr| *nr != kept.nr).any(|nr| nr > kept.nr)
 }
 
 fn noted_of(record: &RunRecord) -> Option<Noted> {
@@ -341,13 +316,10 @@ fn owned(kind: Kind, owner: Option<&str>) -> String {
     format!("{}:{}{id}", kind.name(), if owner.is_some() { "" } else { "-" })
 }
 
-/// Yields the id of a record: of the first one it is the same whoever makes the thing.
-fn record_of(kind: Kind, id: Uuid, since: Uuid, nr: u32) -> RunId {
+/// Yields the id of a record.
+fn record_of(kind: Kind, id: Uuid, nr: u32) -> RunId {
     let mut name = label_of(kind, id).into_bytes();
-    if nr > 0 {
-        name.extend(since.as_bytes());
-        name.extend(nr.to_be_bytes());
-    }
+    name.extend(nr.to_be_bytes());
     RunId::from_uuid(Uuid::new_v5(&RECORDS, &name))
 }
 
@@ -367,13 +339,15 @@ const VERSION: u32 = 1;
 /// thing at once one has its change each time.
 pub(super) const TRIES: usize = 64;
 
-/// How many records stay behind the last one, besides the first: whoever changes what they have read
+/// How many records stay behind the last one: whoever changes what they have read
 /// before others changed it finds the number of their change taken.
 const BEHIND: u32 = 8;
 
-/// Records of one thing that are read: the first one, the last ones, and a few that are about to
-/// leave.
+/// Records of one thing that are read: the last ones, and a few that are about to leave.
 const RECORDS_MAX: usize = 32;
+
+/// Things that a list looks at, those that were deleted included.
+const LOOKED_AT_MAX: usize = 10 * SHELF_MAX;
 
 const PAGE: usize = 100;
 
