@@ -19,5 +19,5 @@ async fn three_nodes_keep_their_promises_whatever_clients_do() {
         let node = Arc::new(PostgresNode::open(options).await.unwrap());
         nodes.push(EngineConfig::new().node(node));
     }
-    Load::of(nodes, Size::by_now()).play().await;
+    Load::of(nodes, Size::of_nodes()).play().await;
 }

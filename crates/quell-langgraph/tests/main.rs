@@ -19,7 +19,6 @@ mod gaps;
 mod identity;
 mod items;
 mod load;
-mod load_nodes;
 mod memory;
 mod nodes;
 mod nodes_deleted;
