@@ -88,7 +88,7 @@ impl Ledger {
     }
 
     /// As [`Ledger::new`], with a count as the bound.
-    pub fn counting(what: &'static str, max: usize, share_percent: u8) -> Self {
+    pub(crate) fn counting(what: &'static str, max: usize, share_percent: u8) -> Self {
         Self::made(what, false, max, share_percent)
     }
 
@@ -118,7 +118,7 @@ impl Ledger {
     /// # Cancel safety
     ///
     /// Cancel safe: dropped, it has charged nothing.
-    pub async fn charge_until(
+    pub(crate) async fn charge_until(
         &self,
         owner: Option<&Arc<str>>,
         bytes: usize,

@@ -13,7 +13,6 @@ use tokio::sync::Notify;
 use crate::app::shelf::Shelf;
 use crate::options::Options;
 use crate::threads::{Finals, Hidden, Threads, Tracked};
-use crate::webhooks::Webhooks;
 use crate::wire::failure;
 
 /// The adapter's state. Cheap to clone.
@@ -31,7 +30,6 @@ struct Inner {
     /// Somebody makes the runs of crons.
     has_clockwork: AtomicBool,
     cron_changed: Arc<Notify>,
-    webhooks: Webhooks,
     since: SystemTime,
     /// How many runs the engine had taken in from other processes when those that it has were taken
     /// into their threads. The lock is held meanwhile, and comes before those of threads.
@@ -52,7 +50,6 @@ impl App {
     /// Makes the state of a service whose engine may have runs already.
     pub(crate) fn new(service: Service, options: Options) -> Self {
         let finals = Finals::new(service.limits_of());
-        let webhooks = Webhooks::new(&options, service.limits_of());
         let (threads, hidden) = (Threads::default(), Hidden::default());
         let (since, taken_in) = (SystemTime::now(), Mutex::new(0));
         let shelf = Shelf::default();
@@ -63,7 +60,6 @@ impl App {
             finals,
             hidden,
             shelf,
-            webhooks,
             has_clockwork: AtomicBool::new(false),
             cron_changed: Arc::default(),
             since,
@@ -71,7 +67,6 @@ impl App {
         };
         let app = Self(Arc::new(inner));
         app.recover();
-        app.send_left();
         app.run_crons();
         app
     }
@@ -98,10 +93,6 @@ impl App {
 
     pub(crate) fn hidden(&self) -> &Hidden {
         &self.0.hidden
-    }
-
-    pub(crate) fn webhooks(&self) -> &Webhooks {
-        &self.0.webhooks
     }
 
     pub(super) fn shelf(&self) -> &Shelf {

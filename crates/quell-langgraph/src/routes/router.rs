@@ -65,7 +65,6 @@ pub fn routes(service: Service, options: Options) -> Router {
         .route("/threads", post(threads::create))
         .route("/threads/search", post(threads::search))
         .route("/threads/count", post(threads::count))
-        .route("/threads/prune", post(threads::prune))
         .route(
             "/threads/{thread}",
             get(threads::read).patch(threads::change).delete(threads::delete),

@@ -7,7 +7,6 @@ use axum::body::Body;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse as _, Response};
-use futures::{StreamExt as _, stream};
 use quell::Payload;
 use quell_http::View;
 use uuid::Uuid;
@@ -18,12 +17,11 @@ use crate::routes::caller::{Caller, Writer};
 use crate::routes::path::ThreadPath;
 use crate::routes::response::{json, rendered, set_page};
 use crate::threads::{Card, Thread};
-use crate::wire::create::{choice, given, object, typed};
+use crate::wire::create::{choice, given, object};
 use crate::wire::exact::{Keys, written};
-use crate::wire::extract::Extract;
 use crate::wire::query::{Pairs, thread_id};
 use crate::wire::refusal::Refusal;
-use crate::wire::search::{LIMIT_MAX, Meant, Search};
+use crate::wire::search::{Meant, Search};
 use crate::wire::ttl::Ttl;
 
 pub(super) async fn create(
@@ -140,9 +138,9 @@ pub(super) async fn search(
     let (page, total) = app.search_threads(&view, &search).await?;
     let next = search.offset.saturating_add(page.len());
     let weight = page.iter().map(|thread| thread.weight()).sum();
-    let (select, extract) = (search.select, search.extract);
+    let select = search.select;
     let mut response = rendered(&view, weight, move || {
-        let rows = page.iter().map(|thread| selected(thread.row(app.engine()), &select, &extract));
+        let rows = page.iter().map(|thread| selected(thread.row(app.engine()), &select));
         rows.collect::<Vec<_>>()
     })
     .await?;
@@ -150,52 +148,15 @@ pub(super) async fn search(
     Ok(response)
 }
 
-/// Keeps the keys of a row that are selected, with what is taken out of it.
-fn selected(row: Payload, select: &[String], extract: &Extract) -> Payload {
-    if select.is_empty() && extract.is_empty() {
+/// Keeps the keys of a row that are selected.
+fn selected(row: Payload, select: &[String]) -> Payload {
+    if select.is_empty() {
         return row;
     }
     let mut keys: Keys = row.parse().unwrap_or_default();
-    let extracted = (!extract.is_empty()).then(|| extract.of(&keys));
-    keys.retain(|key, _| select.is_empty() || select.contains(key));
-    keys.extend(extracted.map(|found| ("extracted".to_owned(), found)));
+    keys.retain(|key, _| select.contains(key));
     written(&keys)
 }
-
-/// Deletes several threads. Those that the caller may not see are passed by, as unknown ones.
-pub(super) async fn prune(
-    State(app): State<App>,
-    Writer(view): Writer,
-    headers: HeaderMap,
-    body: Body,
-) -> Result<Response, Refusal> {
-    let keys = read_json(&view, &headers, body).await?.keys;
-    let ids: Vec<String> = typed(&keys, "thread_ids", THREAD_IDS)?
-        .ok_or_else(|| Refusal::invalid("thread_ids: field required"))?;
-    if ids.len() > LIMIT_MAX {
-        return Err(Refusal::invalid(format!("thread_ids: must be at most {LIMIT_MAX}")));
-    }
-    let ids: Vec<Uuid> = ids.iter().map(|id| thread_id(id)).collect::<Result<_, _>>()?;
-    if choice(&keys, "strategy", ["delete", "keep_latest"])? == "keep_latest" {
-        return Err(Refusal::invalid("strategy: keep_latest is not supported"));
-    }
-    let mut count = 0;
-    let deleted = ids.into_iter().map(|id| app.delete_thread(&view, id));
-    let mut deleted = stream::iter(deleted.collect::<Vec<_>>()).buffer_unordered(AT_ONCE);
-    while let Some(deleted) = deleted.next().await {
-        match deleted {
-            Ok(()) => count += 1,
-            Err(refusal) if refusal.status == StatusCode::NOT_FOUND => {}
-            Err(refusal) => return Err(refusal),
-        }
-    }
-    Ok(json(&serde_json::json!({ "pruned_count": count })))
-}
-
-/// Threads that are deleted at once for one request.
-const AT_ONCE: usize = 16;
-
-const THREAD_IDS: &str = "must be a list of UUIDs";
 
 pub(super) async fn count(
     State(app): State<App>,

@@ -1,6 +1,5 @@
 //! What is on the wire: pure functions, by direction.
 
-pub(crate) mod address;
 pub(crate) mod asked;
 pub(crate) mod assistant;
 pub(crate) mod cancel;
@@ -9,9 +8,7 @@ pub(crate) mod cron;
 pub(crate) mod drawing;
 pub(crate) mod event_id;
 pub(crate) mod exact;
-pub(crate) mod extract;
 pub(crate) mod failure;
-pub(crate) mod hosts;
 pub(crate) mod interrupt;
 pub(crate) mod item;
 pub(crate) mod listing;
@@ -27,4 +24,3 @@ pub(crate) mod search;
 pub(crate) mod state;
 pub(crate) mod status;
 pub(crate) mod ttl;
-pub(crate) mod webhook;

@@ -11,7 +11,6 @@ use uuid::Uuid;
 
 use crate::wire::create::{choice, given, object, typed};
 use crate::wire::exact::Keys;
-use crate::wire::extract::Extract;
 use crate::wire::refusal::Refusal;
 use crate::wire::rows::ThreadParts;
 use crate::wire::status::thread_status;
@@ -34,7 +33,6 @@ pub(crate) struct Search {
     order: Order,
     /// The keys of a row that are shown; all if there are none.
     pub(crate) select: Vec<String>,
-    pub(crate) extract: Extract,
 }
 
 /// The order of a search.
@@ -127,14 +125,7 @@ impl Search {
         if select.iter().any(|key| !ROW.contains(&key.as_str())) {
             return Err(Refusal::invalid(format!("select: {SELECT}: {}", ROW.join(", "))));
         }
-        Ok(Self {
-            meant,
-            limit,
-            offset,
-            order: Order { by, is_ascending },
-            select,
-            extract: Extract::read(body)?,
-        })
+        Ok(Self { meant, limit, offset, order: Order { by, is_ascending }, select })
     }
 
     pub(crate) const fn order(&self) -> Order {
@@ -252,7 +243,7 @@ pub(crate) const LIMIT_MAX: usize = 1_000;
 const WORK_MAX: usize = 10_000_000;
 
 /// The keys of a row that may be selected.
-pub(crate) const ROW: [&str; 9] = [
+const ROW: [&str; 9] = [
     "thread_id",
     "created_at",
     "updated_at",

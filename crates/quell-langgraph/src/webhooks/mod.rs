@@ -1,6 +1,0 @@
-//! Webhooks: one request to a receiver, and what of them is owed.
-
-mod post;
-mod table;
-
-pub(crate) use table::{Owed, Webhooks};
