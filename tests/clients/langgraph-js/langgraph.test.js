@@ -144,9 +144,9 @@ test("items of the store are put, found and deleted", async () => {
 
 test("a cron is made, changed, found and deleted", async () => {
   const { thread_id } = await client.threads.create();
-  const made = { schedule: "0 9 * * *", input: { text: "x" } };
+  const made = { schedule: "0 9 * * *", timezone: "Europe/Berlin", input: { text: "x" } };
   const cron = await client.crons.createForThread(thread_id, GRAPHS.echo, made);
-  assert.deepEqual([cron.thread_id, cron.enabled], [thread_id, true]);
+  assert.deepEqual([cron.thread_id, cron.timezone], [thread_id, "Europe/Berlin"]);
   const id = cron.cron_id;
   const off = await client.crons.update(id, { enabled: false, metadata: { n: 2 } });
   assert.deepEqual([off.enabled, off.metadata], [false, { n: 2 }]);
