@@ -12,7 +12,6 @@ mod answers;
 mod assistants;
 mod buried;
 mod cancels;
-mod crons;
 mod erased;
 mod errors;
 mod gaps;

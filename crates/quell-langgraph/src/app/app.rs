@@ -1,6 +1,5 @@
 //! [`App`]: the state that the routes share.
 
-use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Weak};
 use std::time::SystemTime;
 
@@ -8,7 +7,6 @@ use parking_lot::Mutex;
 use quell::{Engine, RunRef, RunReport, RunStatus};
 use quell_http::{DisconnectGuard, Service, View};
 use serde_json::Value;
-use tokio::sync::Notify;
 
 use crate::app::shelf::Shelf;
 use crate::options::Options;
@@ -27,9 +25,6 @@ struct Inner {
     finals: Finals,
     hidden: Hidden,
     shelf: Shelf,
-    /// Somebody makes the runs of crons.
-    has_clockwork: AtomicBool,
-    cron_changed: Arc<Notify>,
     since: SystemTime,
     /// How many runs the engine had taken in from other processes when those that it has were taken
     /// into their threads. The lock is held meanwhile, and comes before those of threads.
@@ -53,21 +48,9 @@ impl App {
         let (threads, hidden) = (Threads::default(), Hidden::default());
         let (since, taken_in) = (SystemTime::now(), Mutex::new(0));
         let shelf = Shelf::default();
-        let inner = Inner {
-            service,
-            options,
-            threads,
-            finals,
-            hidden,
-            shelf,
-            has_clockwork: AtomicBool::new(false),
-            cron_changed: Arc::default(),
-            since,
-            taken_in,
-        };
+        let inner = Inner { service, options, threads, finals, hidden, shelf, since, taken_in };
         let app = Self(Arc::new(inner));
         app.recover();
-        app.run_crons();
         app
     }
 
@@ -97,14 +80,6 @@ impl App {
 
     pub(super) fn shelf(&self) -> &Shelf {
         &self.0.shelf
-    }
-
-    pub(super) fn has_clockwork(&self) -> &AtomicBool {
-        &self.0.has_clockwork
-    }
-
-    pub(super) fn cron_changed(&self) -> &Arc<Notify> {
-        &self.0.cron_changed
     }
 
     /// Yields it for a task that does not keep it.

@@ -28,7 +28,6 @@ use crate::wire::refusal::Refusal;
 pub(crate) enum Kind {
     Assistant,
     Item,
-    Cron,
 }
 
 impl Kind {
@@ -36,7 +35,6 @@ impl Kind {
         match self {
             Self::Assistant => "assistant",
             Self::Item => "item",
-            Self::Cron => "cron",
         }
     }
 }

@@ -13,7 +13,7 @@ use crate::options::Options;
 use crate::routes::create::{Answer, create};
 use crate::routes::path::{Stateless, ThreadPath};
 use crate::routes::{
-    assistants, batch, cancel, cors, crons, graphs, join, metrics, runs, states, store, system,
+    assistants, batch, cancel, cors, graphs, join, metrics, runs, states, store, system,
     threads,
 };
 use crate::wire::refusal::Refusal;
@@ -81,11 +81,6 @@ pub fn routes(service: Service, options: Options) -> Router {
         .route("/threads/{thread}/runs/{run}/join", get(join::join))
         .route("/threads/{thread}/runs/{run}/stream", get(join::stream::<ThreadPath>))
         .route("/threads/{thread}/runs/{run}/cancel", post(cancel::one))
-        .route("/threads/{thread}/runs/crons", crons::create::<ThreadPath>())
-        .route("/runs/crons", crons::create::<Stateless>())
-        .route("/runs/crons/search", post(crons::search))
-        .route("/runs/crons/count", post(crons::count))
-        .route("/runs/crons/{cron}", get(crons::read).patch(crons::change).delete(crons::delete))
         .route("/runs", create::<Stateless>(Answer::Run))
         .route("/runs/batch", post(batch::create))
         .route("/runs/stream", create::<Stateless>(Answer::Stream))

@@ -114,7 +114,6 @@ pub(super) async fn delete(
     ThreadPath(id): ThreadPath,
 ) -> Result<Response, Refusal> {
     app.delete_thread(&view, id).await?;
-    app.delete_crons_of(&view, id).await;
     Ok(StatusCode::NO_CONTENT.into_response())
 }
 
