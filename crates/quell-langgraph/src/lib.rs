@@ -12,8 +12,6 @@
 //! - Threads: create, get, update, delete, search, count, copy, with `if_exists` and `ttl`. Their
 //!   status is computed from their runs. A deleted one stops its runs, and leaves nothing behind.
 //! - The key-value store: put, get, delete and search items, list namespaces; no embedding.
-//! - Crons: create, get, update, delete, search, count. Each time makes one run, on however many
-//!   nodes.
 //! - States: what each run left, and each step of a graph with nodes
 //!   ([`Component::nodes`](quell_flow::Component::nodes)), with its parent: get, list, change,
 //!   fork. Null input goes on in the node that was cut; `interrupt_before`, `interrupt_after`,
@@ -47,7 +45,7 @@
 //!   state have no `result`. A run with input that was queued behind another gets its own input
 //!   only; what it shows is laid over what the thread has.
 //! - A paused run goes on under its id when `command.resume` answers it; upstream makes a new run.
-//! - The event-stream protocol v2, A2A and MCP answer 404.
+//! - Crons, the event-stream protocol v2, A2A and MCP answer 404.
 //!
 //! # Who owns what
 //!

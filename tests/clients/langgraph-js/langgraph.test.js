@@ -142,24 +142,6 @@ test("items of the store are put, found and deleted", async () => {
   assert.deepEqual((await store.searchItems([root])).items, []);
 });
 
-test("a cron is made, changed, found and deleted", async () => {
-  const { thread_id } = await client.threads.create();
-  const made = { schedule: "0 9 * * *", timezone: "Europe/Berlin", input: { text: "x" } };
-  const cron = await client.crons.createForThread(thread_id, GRAPHS.echo, made);
-  assert.deepEqual([cron.thread_id, cron.timezone], [thread_id, "Europe/Berlin"]);
-  const id = cron.cron_id;
-  const off = await client.crons.update(id, { enabled: false, metadata: { n: 2 } });
-  assert.deepEqual([off.enabled, off.metadata], [false, { n: 2 }]);
-  const found = await client.crons.search({ threadId: thread_id, select: ["cron_id"] });
-  assert.deepEqual(found, [{ cron_id: id }]);
-  assert.equal(await client.crons.count({ threadId: thread_id }), 1);
-  const other = await client.crons.create(GRAPHS.echo, { schedule: "@daily", enabled: false });
-  assert.equal(other.on_run_completed, "delete");
-  await client.crons.delete(id);
-  await client.crons.delete(other.cron_id);
-  assert.equal(await client.crons.count({ threadId: thread_id }), 0);
-});
-
 test("a stream has its events in order and the run is over when it closes", async () => {
   const { thread_id } = await client.threads.create();
   const events = [];

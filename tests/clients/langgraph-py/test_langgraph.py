@@ -108,34 +108,6 @@ async def test_items_of_the_store_are_put_found_and_deleted(client):
     assert await store.get_item([root, "a"], "k") is None
 
 
-async def test_a_cron_is_made_fires_and_is_deleted(client):
-    thread = (await client.threads.create())["thread_id"]
-    cron = await client.crons.create_for_thread(
-        thread, GRAPHS["echo"], schedule="* * * * * *", input={"text": "x"}, timezone="Asia/Tokyo"
-    )
-    id = cron["cron_id"]
-    assert (cron["timezone"], cron["thread_id"], cron["enabled"]) == ("Asia/Tokyo", thread, True)
-    for _ in range(600):
-        runs = await client.runs.list(thread)
-        if runs:
-            break
-        await asyncio.sleep(0.05)
-    assert runs[0]["metadata"]["cron_id"] == id
-    off = await client.crons.update(id, enabled=False, metadata={"n": 2}, end_time=None)
-    assert (off["enabled"], off["metadata"]) == (False, {"n": 2})
-    found = await client.crons.search(thread_id=thread, enabled=False, sort_by="cron_id", select=["cron_id"])
-    assert found == [{"cron_id": id}]
-    assert await client.crons.count(thread_id=thread) == 1
-    other = await client.crons.create(
-        GRAPHS["echo"], schedule="0 9 * * *", on_run_completed="keep", enabled=False
-    )
-    assert (other["on_run_completed"], other["thread_id"]) == ("keep", None)
-    for made in (id, other["cron_id"]):
-        await client.crons.delete(made)
-        with pytest.raises(NotFoundError):
-            await client.crons.delete(made)
-
-
 async def test_a_thread_is_made_once_and_its_values_grow(client):
     thread = await client.threads.create(metadata={"who": "ada"})
     assert (thread["status"], thread["values"]) == ("idle", None)

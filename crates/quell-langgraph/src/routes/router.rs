@@ -13,8 +13,7 @@ use crate::options::Options;
 use crate::routes::create::{Answer, create};
 use crate::routes::path::{Stateless, ThreadPath};
 use crate::routes::{
-    assistants, batch, cancel, cors, graphs, join, metrics, runs, states, store, system,
-    threads,
+    assistants, batch, cancel, cors, graphs, join, metrics, runs, states, store, system, threads,
 };
 use crate::wire::refusal::Refusal;
 

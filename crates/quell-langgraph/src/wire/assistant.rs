@@ -231,7 +231,8 @@ impl Version {
     }
 
     fn bytes(&self) -> usize {
-        let texts = self.graph.len() + self.name.len();
+        let description = self.description.as_ref().map_or(0, String::len);
+        let texts = self.graph.len() + self.name.len() + description;
         texts + self.config.len() + self.context.len() + self.metadata.len()
     }
 

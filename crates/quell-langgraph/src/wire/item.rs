@@ -189,6 +189,9 @@ impl ItemSearch {
         let filter = filter.map(|(key, value)| Some((key, value.parse().ok()?)));
         let filter: Option<Vec<_>> = filter.collect();
         let filter = filter.ok_or_else(|| Refusal::invalid("filter: has a number too long"))?;
+        if filter.len() > FILTER_MAX {
+            return Err(Refusal::invalid(format!("filter: {FILTER_MAX} keys at most")));
+        }
         filter.iter().try_for_each(|(_, wanted)| check_operators(wanted))?;
         typed::<String>(body, "query", "must be text")?;
         let limit = match typed(body, "limit", LIMIT)? {
@@ -318,6 +321,10 @@ fn checked(labels: Vec<String>) -> Result<Vec<String>, Refusal> {
 }
 
 const OPERATORS: [&str; 6] = ["$eq", "$ne", "$gt", "$gte", "$lt", "$lte"];
+
+/// Keys of a filter: each is looked up in each item.
+const FILTER_MAX: usize = 100;
+
 const TTL: &str = "must be a number of minutes, ten years at most";
 const LIMIT: &str = "must be a whole number, 10000 at most";
 

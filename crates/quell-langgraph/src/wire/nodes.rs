@@ -1,6 +1,8 @@
 //! [`NodesWanted`]: what a request says of checkpoints and of the nodes of its graph (contract,
 //! section 5).
 
+use std::collections::HashSet;
+
 use quell::Payload;
 use serde::de::DeserializeOwned;
 use uuid::Uuid;
@@ -71,7 +73,18 @@ fn names(body: &Keys, key: &str) -> Result<Vec<String>, Refusal> {
     if value.as_text().as_deref() == Some("*") {
         return Ok(vec!["*".to_owned()]);
     }
-    read(value, || format!("{key}: must be \"*\" or a list of names"))
+    some(read(value, || format!("{key}: must be \"*\" or a list of names"))?, key)
+}
+
+/// Takes names once each, and no more than a graph may sensibly have nodes: each is compared with
+/// each, and stands in every state that a run leaves.
+fn some(mut names: Vec<String>, key: &str) -> Result<Vec<String>, Refusal> {
+    if names.len() > NAMES_MAX {
+        return Err(Refusal::invalid(format!("{key}: {NAMES_MAX} names at most")));
+    }
+    let mut seen = HashSet::new();
+    names.retain(|name| seen.insert(name.clone()));
+    Ok(names)
 }
 
 /// Reads the changes of a command: an object, or a list of pairs.
@@ -87,8 +100,12 @@ fn goto_of(value: &Payload) -> Result<Vec<String>, Refusal> {
     if let Some(name) = value.as_text() {
         return Ok(vec![name.to_string()]);
     }
-    read(value, || "command.goto: must be a name or a list of names".to_owned())
+    let names = read(value, || "command.goto: must be a name or a list of names".to_owned())?;
+    some(names, "command.goto")
 }
+
+/// Names that one key of a request has.
+const NAMES_MAX: usize = 1_000;
 
 fn read<T: DeserializeOwned>(
     value: &Payload,
@@ -102,6 +119,18 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
+
+    #[test]
+    fn names_of_nodes_are_few_and_each_counts_once() {
+        let twice =
+            json!({ "interrupt_before": ["a", "b", "a"], "command": { "goto": ["b", "b"] } });
+        assert!(read(&twice).is_ok());
+        assert_eq!(some(vec!["a".into(), "b".into(), "a".into()], "x").unwrap(), ["a", "b"]);
+        let many = vec!["a"; NAMES_MAX + 1];
+        for body in [json!({ "interrupt_after": many }), json!({ "command": { "goto": many } })] {
+            assert!(read(&body).unwrap_err().detail.ends_with("1000 names at most"), "{body}");
+        }
+    }
 
     fn read(body: &Value) -> Result<(NodesWanted, Option<Payload>), Refusal> {
         NodesWanted::read(&Payload::from(body.clone()).parse().unwrap())
