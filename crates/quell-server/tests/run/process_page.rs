@@ -57,7 +57,7 @@ fn the_page_has_every_kind_of_event_and_no_other() {
     }
     assert_eq!(shown, kinds("crates/quell-process/src/event.rs"));
     assert_eq!(of_adapters, kinds("crates/quell-flow/src/emit.rs"));
-    assert!(of_adapters.contains("content") && shown.len() == 12, "{shown:?}");
+    assert!(of_adapters.contains("content") && shown.len() == 13, "{shown:?}");
 }
 
 #[test]
