@@ -240,7 +240,7 @@ pub(super) const FAULTS: &[Fault] = &[
         edits: &[Edit {
             file: "step/submit.rs",
             text: "keys.ask(node.owner(), key, now)?;",
-            faulty: "let _ = (key, keys);",
+            faulty: "let _ = (&key, &keys);",
         }],
         caught_by: &[
             "claims::i37_the_same_key_and_payload_is_the_same_run_in_every_state",

@@ -227,7 +227,7 @@ pub(super) const FAULTS: &[Fault] = &[
         edits: &[Edit {
             file: "testing/cluster/reserved.rs",
             text: "unused.flat_map(|(_, asked)| «asked.reserved»)",
-            faulty: "….into_iter().take(1)",
+            faulty: "….into_iter().take(1).collect::<Vec<_>>()",
         }],
         caught_by: &["nodes_reserved::\
              i22_all_stops_that_the_append_of_a_refused_run_used_up_are_for_the_next_ones"],

@@ -83,7 +83,8 @@ pub const NODES: &str = "nodes";
 /// }
 ///
 /// let count = Arc::new(Component::workflow("count", count).nodes(["one", "two"]));
-/// let run = count.start(&Engine::new(), count.spec(), Payload::json(&0).unwrap());
+/// let engine = Engine::new();
+/// let run = count.start(&engine, count.spec(), Payload::json(&0).unwrap());
 /// assert_eq!(run.unwrap().await.unwrap(), Payload::json(&2).unwrap());
 /// # });
 /// ```
