@@ -139,18 +139,22 @@ impl App {
         kind: Kind,
         filter: RunFilter,
     ) -> Result<Vec<Kept>, Refusal> {
-        let (mut found, mut page) = (HashMap::<Uuid, Vec<_>>::new(), Page::first(PAGE));
+        let (mut found, mut page) = (HashMap::<Uuid, Records>::new(), Page::first(PAGE));
         let (mut bytes, mut room, mut there) = (0, None, 0);
         loop {
             let read = self.engine().stored_runs(filter.clone(), page).await;
             let read = read.map_err(|_| LookupError::Unavailable)?;
             for record in read.items.into_iter().flatten() {
-                if let Some((id, noted)) = id_of(kind, &record).zip(noted_of(&record)) {
-                    bytes += record.accepted.input.as_ref().map_or(0, Payload::len);
-                    let records = found.entry(id).or_default();
-                    // The last one comes first.
-                    there += usize::from(records.is_empty() && !noted.is_deleted);
-                    records.push((noted, record));
+                let Some((id, noted)) = id_of(kind, &record).zip(noted_of(&record)) else {
+                    continue;
+                };
+                let last = found.entry(id).or_default();
+                // The last one comes first, but for one that came late and is about to leave.
+                if last.iter().all(|(known, _)| known.nr < noted.nr) {
+                    there += usize::from(last.is_empty() && !noted.is_deleted);
+                    bytes += body_bytes(&record);
+                    bytes -= last.drain(..).map(|(_, known)| body_bytes(&known)).sum::<usize>();
+                    last.push((noted, record));
                 }
             }
             // No more is read than may be under way.
@@ -292,6 +296,10 @@ fn current(kind: Kind, id: Uuid, records: &Records) -> (Option<Kept>, Option<Kep
 fn is_late(kept: &Kept, records: &Records) -> bool {
     let numbers = records.iter().map(|(noted, _)| noted.nr);
     numbers.skip_while(|nr| *nr != kept.nr).any(|nr| nr > kept.nr)
+}
+
+fn body_bytes(record: &RunRecord) -> usize {
+    record.accepted.input.as_ref().map_or(0, Payload::len)
 }
 
 fn noted_of(record: &RunRecord) -> Option<Noted> {
