@@ -61,7 +61,15 @@ impl App {
             return;
         }
         let (engine, id) = (self.engine().clone(), record_of(thread, nr));
-        drop(tokio::spawn(async move { forget(&engine, id).await }));
+        drop(tokio::spawn(async move {
+            // One that was stored here is forgotten by its epoch: another node may have stored
+            // another one under the number since.
+            if let Some(record) = engine.get(id) {
+                record.quiescent().await;
+                return record.forget().is_ok();
+            }
+            engine.forget_stored(id).await.is_ok()
+        }));
     }
 
     /// Forgets all that is stored of a thread itself that is deleted, the last of it last, so that
