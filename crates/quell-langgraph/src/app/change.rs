@@ -2,10 +2,11 @@
 //! section 4).
 
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use axum::http::StatusCode;
 use quell_http::View;
+use tokio::time::sleep;
 use uuid::Uuid;
 
 use crate::app::App;
@@ -42,7 +43,9 @@ impl App {
             let charge = self.charge(owner.as_ref(), card.metadata.len())?;
             if self.has_records() && !thread.is_temporary {
                 if !self.store_change(&thread, &card).await? {
-                    // Another node was first: what it said is taken in by the next look.
+                    // Another node was first: what it said is taken in by the next look. It may be
+                    // about to give its number up.
+                    sleep(Duration::from_millis(1)).await;
                     continue;
                 }
                 if before.nr > 0 {
