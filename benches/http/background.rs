@@ -2,8 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use futures::stream::{self, StreamExt as _, TryStreamExt as _};
 use quell_benches::figures::{latency, quotient, ratio, section};
+use quell_benches::race::median;
 use uuid::Uuid;
 
 use crate::client::Http;
@@ -42,9 +42,9 @@ pub(crate) async fn memory(http: &Http, ours: &Side, theirs: &Side) -> Result<()
 #[expect(clippy::cast_precision_loss, reason = "a figure has three digits")]
 async fn slope(http: &Http, side: &Side, name: &str) -> Result<f64, String> {
     let probe = Uuid::now_v7().to_string();
-    start(http, side, &probe, FEW).await?;
+    langgraph::crowd(http, &side.url, PACE, &probe, FEW).await?;
     let few = ticked(http, side, &probe, FEW).await?;
-    start(http, side, &probe, MANY - FEW).await?;
+    langgraph::crowd(http, &side.url, PACE, &probe, MANY - FEW).await?;
     let many = ticked(http, side, &probe, MANY).await?;
     let each = many.saturating_sub(few) as f64 / (MANY - FEW) as f64;
     let mib = |bytes: u64| bytes as f64 / f64::from(1 << 20);
@@ -56,18 +56,12 @@ async fn slope(http: &Http, side: &Side, name: &str) -> Result<f64, String> {
     Ok(each)
 }
 
-async fn start(http: &Http, side: &Side, probe: &str, count: usize) -> Result<(), String> {
-    let start = |_| langgraph::background(http, &side.url, PACE, probe);
-    let starts = stream::iter(0..count).map(start).buffer_unordered(AT_ONCE);
-    starts.try_for_each(|_| async { Ok(()) }).await
-}
-
 /// Waits until so many runs have ticked often enough from now on, and reads the memory.
 async fn ticked(http: &Http, side: &Side, probe: &str, runs: usize) -> Result<u64, String> {
-    let ticks = || async { side.ticks(http, probe).await?.ok_or_else(|| NO_WITNESS.to_owned()) };
-    let wanted = ticks().await? + u64::try_from(runs).unwrap_or(u64::MAX) * EVENTS;
+    let wanted =
+        side.counted(http, probe).await? + u64::try_from(runs).unwrap_or(u64::MAX) * EVENTS;
     let began = Instant::now();
-    while ticks().await? < wanted {
+    while side.counted(http, probe).await? < wanted {
         if began.elapsed() > PATIENCE {
             return Err(format!("{}: its bodies tick too slowly", side.url));
         }
@@ -76,13 +70,6 @@ async fn ticked(http: &Http, side: &Side, probe: &str, runs: usize) -> Result<u6
     side.resident(http).await
 }
 
-fn median(mut times: Vec<Duration>) -> Duration {
-    times.sort_unstable();
-    times[times.len() / 2]
-}
-
-const NO_WITNESS: &str = "nobody counts ticks there; give --langgraph-effects FILE";
-
 const FIRSTS: usize = 40;
 
 const FEW: usize = 200;
@@ -90,8 +77,6 @@ const FEW: usize = 200;
 const MANY: usize = 2_000;
 
 const EVENTS: u64 = 50;
-
-const AT_ONCE: usize = 16;
 
 const PACE: Pace = Pace { tick_ms: 1_000, total_ms: 900_000 };
 

@@ -9,7 +9,7 @@ use tokio::task::JoinHandle;
 use uuid::Uuid;
 
 use crate::client::{Body, Http};
-use crate::langgraph::{self, Background};
+use crate::langgraph::{self, AT_ONCE};
 use crate::load::Pace;
 use crate::side::Side;
 
@@ -60,25 +60,23 @@ pub(crate) async fn many(http: &Http, without: &Side, stored: &Side) -> Result<(
 /// Runs that tick under one probe, each in a thread that has a value of before.
 struct Crowd {
     probe: String,
-    runs: Vec<Background>,
+    threads: Vec<String>,
 }
 
 impl Crowd {
     /// Starts them, and returns when each of them may have ticked.
     async fn start(http: &Http, side: &Side, count: usize, pace: Pace) -> Result<Self, String> {
         let probe = Uuid::now_v7().to_string();
-        let start = |_| langgraph::background(http, &side.url, pace, &probe);
-        let starts = stream::iter(0..count).map(start).buffer_unordered(AT_ONCE);
-        let runs: Vec<_> = starts.try_collect().await?;
+        let threads = langgraph::crowd(http, &side.url, pace, &probe, count).await?;
         let began = Instant::now();
         let enough = u64::try_from(count).unwrap_or(u64::MAX);
-        while side.ticks(http, &probe).await?.ok_or(NO_WITNESS)? < enough {
+        while side.counted(http, &probe).await? < enough {
             if began.elapsed() > PATIENCE * 12 {
                 return Err(format!("{}: its bodies do not tick", side.url));
             }
             tokio::time::sleep(POLL).await;
         }
-        Ok(Self { probe, runs })
+        Ok(Self { probe, threads })
     }
 
     /// Cancels all live runs of the server. Yields how long after that the last tick was seen;
@@ -99,7 +97,7 @@ impl Crowd {
         let (mut seen, mut last) = (0, Duration::ZERO);
         // Nothing ticks any more if nothing did for several times as long as it takes.
         while began.elapsed() < last + Duration::from_millis(pace.tick_ms * 4).max(SURE) {
-            let ticks = side.ticks(http, &self.probe).await?.ok_or(NO_WITNESS)?;
+            let ticks = side.counted(http, &self.probe).await?;
             if ticks != seen {
                 (seen, last) = (ticks, began.elapsed());
             }
@@ -123,7 +121,7 @@ impl Crowd {
         // A run that was interrupted leaves its thread `interrupted`, one rolled back as before.
         let status = if action == "rollback" { "idle" } else { "interrupted" };
         let body = json!({ "status": status });
-        let all = self.runs.len();
+        let all = self.threads.len();
         tokio::spawn(async move {
             let began = Instant::now();
             loop {
@@ -142,8 +140,8 @@ impl Crowd {
     /// Counts the runs and threads that are not as they have to be.
     async fn wrong(&self, http: &Http, side: &Side, action: &str) -> Result<usize, String> {
         let is_rollback = action == "rollback";
-        let check = |run: &Background| {
-            let threads = format!("{}/threads/{}", side.url, run.thread);
+        let check = |thread: &String| {
+            let threads = format!("{}/threads/{}", side.url, thread);
             async move {
                 let thread = http.get(&threads).await?;
                 let runs = http.get(&format!("{threads}/runs")).await?;
@@ -157,22 +155,20 @@ impl Crowd {
                 Ok::<_, String>(usize::from(!is_right))
             }
         };
-        let checks = stream::iter(&self.runs).map(check).buffer_unordered(AT_ONCE);
+        let checks = stream::iter(&self.threads).map(check).buffer_unordered(AT_ONCE);
         checks.try_fold(0, |sum, one| async move { Ok(sum + one) }).await
     }
 
     /// Deletes all threads.
     async fn delete(&self, http: &Http, side: &Side) -> Result<(), String> {
-        let delete = |run: &Background| {
-            let url = format!("{}/threads/{}", side.url, run.thread);
+        let delete = |thread: &String| {
+            let url = format!("{}/threads/{}", side.url, thread);
             async move { http.delete(&url).await }
         };
-        let deletes = stream::iter(&self.runs).map(delete).buffer_unordered(AT_ONCE);
+        let deletes = stream::iter(&self.threads).map(delete).buffer_unordered(AT_ONCE);
         deletes.try_collect().await
     }
 }
-
-const NO_WITNESS: &str = "nobody counts ticks there; give --langgraph-effects FILE";
 
 const FEW: usize = 200;
 
@@ -185,9 +181,6 @@ const MANY: usize = 10_000;
 const MANY_MS: u64 = 1_000;
 
 const MANY_PACE: Pace = Pace { tick_ms: MANY_MS, total_ms: 600_000 };
-
-/// Requests at once while runs are started and looked at.
-const AT_ONCE: usize = 32;
 
 /// Between two looks at the witness.
 const POLL: Duration = Duration::from_micros(500);

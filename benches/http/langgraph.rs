@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use futures::stream::{self, StreamExt as _, TryStreamExt as _};
 use hyper::header::CONTENT_LOCATION;
 use serde_json::{Value, json};
 
@@ -28,26 +29,27 @@ pub(crate) async fn start(
     Ok(Live { events, cancel: format!("{url}{run}/cancel") })
 }
 
-/// A run that nobody reads.
-#[derive(Debug)]
-pub(crate) struct Background {
-    /// The id of its thread.
-    pub(crate) thread: String,
-}
-
-/// Makes a thread, and starts a run of it that ticks and that nobody reads.
-pub(crate) async fn background(
+/// Makes threads, and starts a run in each that ticks and that nobody reads. Yields the ids of the
+/// threads.
+pub(crate) async fn crowd(
     http: &Http,
     url: &str,
     pace: Pace,
     probe: &str,
-) -> Result<Background, String> {
-    let thread = thread(http, url).await?;
+    count: usize,
+) -> Result<Vec<String>, String> {
     let input = json!({ "ms": pace.total_ms, "chunk_ms": pace.tick_ms, "tag": probe });
     let request = json!({ "assistant_id": "slow", "input": input, "stream_mode": ["custom"] });
-    http.post(&format!("{url}/threads/{thread}/runs"), &Body::Json(&request)).await?;
-    Ok(Background { thread })
+    let start = |_| async {
+        let thread = thread(http, url).await?;
+        http.post(&format!("{url}/threads/{thread}/runs"), &Body::Json(&request)).await?;
+        Ok(thread)
+    };
+    stream::iter(0..count).map(start).buffer_unordered(AT_ONCE).try_collect().await
 }
+
+/// Requests at once while runs are started and looked at.
+pub(crate) const AT_ONCE: usize = 32;
 
 /// Makes a thread, and tells how soon a run of it says something.
 pub(crate) async fn first_event(http: &Http, url: &str) -> Result<Duration, String> {

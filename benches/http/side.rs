@@ -90,6 +90,12 @@ impl Side {
         }
     }
 
+    /// As [`Side::ticks`], where somebody has to count.
+    pub(crate) async fn counted(&self, http: &Http, probe: &str) -> Result<u64, String> {
+        let ticks = self.ticks(http, probe).await?;
+        ticks.ok_or_else(|| "nobody counts ticks there; give --langgraph-effects FILE".to_owned())
+    }
+
     /// Reads the resident memory of the server: from itself, or else from the system.
     pub(crate) async fn resident(&self, http: &Http) -> Result<u64, String> {
         let asked = http.get(&format!("{}/_bench/stats", self.url)).await;

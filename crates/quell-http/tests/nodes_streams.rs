@@ -1,117 +1,25 @@
 //! Streams of runs that another node has.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::SystemTime;
 
 use axum::http::StatusCode;
 use futures::{FutureExt, StreamExt};
-use quell::store::{
-    BoxFuture, Checkpoint, Claim, EndedTree, Page, Pages, Record, RunRecord, Store, StoreError,
-    Stored,
-};
-use quell::testing::cluster::{Node, Nodes, Trouble};
+use quell::testing::cluster::{Nodes, Trouble};
 use quell::{
-    CancelRequest, CauseKind, EngineConfig, EventKind, OnBusy, RunContext, RunEvent, RunFilter,
-    RunId, RunSpec, RunStatus, Shutdown,
+    CancelRequest, CauseKind, EngineConfig, EventKind, OnBusy, RunContext, RunEvent, RunSpec,
+    RunStatus, Shutdown,
 };
 use quell_http::{NATIVE, OnDisconnect, Principal, Service, ServiceLimits, View};
-use quell_test_support::{Witness, ms, secs, within};
+use quell_test_support::{Counted, Witness, ms, secs, within};
 use serde_json::{Value, json};
 
 use crate::nodes::{Process, taken_over, two};
 use crate::support::{get, post, send, service_with, start};
 
-/// The store of a node, whose reads are counted.
-#[derive(Debug)]
-struct Counted {
-    node: Arc<Node>,
-    reads: AtomicUsize,
-}
-
-impl Counted {
-    fn reads(&self) -> usize {
-        self.reads.load(Ordering::SeqCst)
-    }
-
-    fn read(&self) -> &Node {
-        self.reads.fetch_add(1, Ordering::SeqCst);
-        &self.node
-    }
-}
-
-impl Store for Counted {
-    fn boot(&self) -> u32 {
-        self.node.boot()
-    }
-
-    fn member(&self) -> Option<&str> {
-        self.node.member()
-    }
-
-    fn append(&self, batch: Vec<Record>) -> BoxFuture<'_, Result<(), StoreError>> {
-        self.node.append(batch)
-    }
-
-    fn get(&self, run: RunId) -> BoxFuture<'_, Result<Option<RunRecord>, StoreError>> {
-        self.read().get(run)
-    }
-
-    fn claim(
-        &self,
-        owner: Option<Arc<str>>,
-        key: Arc<str>,
-        at: SystemTime,
-    ) -> BoxFuture<'_, Result<Option<Claim>, StoreError>> {
-        self.node.claim(owner, key, at)
-    }
-
-    fn list(
-        &self,
-        filter: RunFilter,
-        page: Page,
-    ) -> BoxFuture<'_, Result<Pages<Stored<RunRecord>>, StoreError>> {
-        self.read().list(filter, page)
-    }
-
-    fn events(
-        &self,
-        root: RunId,
-        after: u64,
-        limit: usize,
-    ) -> BoxFuture<'_, Result<Vec<Stored<RunEvent>>, StoreError>> {
-        self.read().events(root, after, limit)
-    }
-
-    fn checkpoints(
-        &self,
-        lane: String,
-        page: Page,
-    ) -> BoxFuture<'_, Result<Pages<Stored<Checkpoint>>, StoreError>> {
-        self.node.checkpoints(lane, page)
-    }
-
-    fn recover(&self, page: Page) -> BoxFuture<'_, Result<Pages<Stored<RunRecord>>, StoreError>> {
-        self.node.recover(page)
-    }
-
-    fn ended(&self, page: Page) -> BoxFuture<'_, Result<Pages<Stored<EndedTree>>, StoreError>> {
-        self.node.ended(page)
-    }
-
-    fn bytes(&self) -> BoxFuture<'_, Result<u64, StoreError>> {
-        self.node.bytes()
-    }
-
-    fn close(&self) -> BoxFuture<'_, Result<(), StoreError>> {
-        self.node.close()
-    }
-}
-
 /// Joins with a store whose reads are counted.
 fn counted(nodes: &Nodes) -> (Arc<Counted>, Service) {
     let node = nodes.join("counted");
-    let store = Arc::new(Counted { node: Arc::clone(&node), reads: AtomicUsize::new(0) });
+    let store = Counted::of(Arc::clone(&node) as _);
     let config = EngineConfig::new().store(Arc::clone(&store) as _).cluster(node);
     (store, service_with(config.control_on_runtime(), &Witness::default()))
 }

@@ -9,7 +9,8 @@ use uuid::Uuid;
 
 use crate::{asked, slots};
 
-/// Gives the live runs of some to one, with epochs of a boot, and so the stops that they were asked
+/// Gives the live runs of some to one, with epochs of a boot but for what [`RUNS`] leaves as it is,
+/// and so the stops that they were asked
 /// for: one that was not answered is a stop of its run. Their rows go, but for that of the name.
 /// Yields the lanes that are free because of that, perhaps.
 ///

@@ -10,6 +10,7 @@
     reason = "a test fails by panicking, and names its seed"
 )]
 
+mod counted;
 mod gate;
 #[cfg(feature = "http")]
 mod http;
@@ -24,6 +25,7 @@ mod valve;
 mod witness;
 mod writers;
 
+pub use counted::Counted;
 pub use gate::{Gate, OpenAtEnd};
 #[cfg(feature = "http")]
 pub use http::{Answer, answer_to_a_panic, send, serve};

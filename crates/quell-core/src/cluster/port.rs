@@ -39,7 +39,8 @@ use crate::{CancelRequest, Disposition, Payload, RunId};
 ///    it has [given up](Self::release), or [left](Self::leave) without having begun it, gets none.
 ///    A member that was taken over from neither writes nor renews nor takes over any more.
 ///    Who joins under the name of a member does the same, without that hold: it must be known that
-///    the process of that one is gone.
+///    the process of that one is gone. It need not raise the epochs of what had started, if nothing
+///    of that process is written any more.
 /// 3. Of a tree that is not quiescent, [`Store::ended`](crate::store::Store::ended) tells its owner
 ///    alone, which knows what still executes.
 /// 4. A stop is durable when it was asked for. It is in the inbox of the owner of its run until it

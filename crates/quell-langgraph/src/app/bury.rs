@@ -177,7 +177,7 @@ impl App {
 }
 
 /// How often another node may come first.
-pub(super) const TRIES: usize = 8;
+const TRIES: usize = 8;
 
 /// The longest sleep before a thread is looked at whose time is not over, and the pause before one
 /// is looked at again that was busy.

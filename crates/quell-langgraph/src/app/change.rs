@@ -10,6 +10,7 @@ use tokio::time::sleep;
 use uuid::Uuid;
 
 use crate::app::App;
+use crate::app::kept::TRIES;
 use crate::app::record::Recorded;
 use crate::threads::{Card, Thread};
 use crate::wire::exact::Keys;
@@ -30,7 +31,7 @@ impl App {
         metadata: &Keys,
         ttl: Option<&Ttl>,
     ) -> Result<Arc<Thread>, Refusal> {
-        for _ in 0..CHANGE_TRIES {
+        for _ in 0..TRIES {
             let thread = self.thread_of(view, id).await?;
             let _one_at_a_time = thread.changing.lock().await;
             if thread.has_left() {
@@ -119,10 +120,6 @@ impl App {
         Ok(())
     }
 }
-
-/// How often a change is made anew since another node came first: of two nodes that change a thread
-/// without a pause each may be first several times in a row.
-const CHANGE_TRIES: usize = 64;
 
 fn written_bytes(keys: &Keys) -> usize {
     keys.iter().map(|(key, value)| key.len() + value.len()).sum()

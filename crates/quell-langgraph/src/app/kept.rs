@@ -46,7 +46,8 @@ pub(crate) struct Kept {
     pub(crate) id: Uuid,
     pub(crate) owner: Option<Arc<str>>,
     pub(crate) body: Payload,
-    /// What it has of its own: a later thing of this id has another one.
+    /// What it has of its own without a store: a later thing of this id has another one. In a store
+    /// numbers tell that.
     pub(super) since: Uuid,
     pub(super) nr: u32,
 }
@@ -55,7 +56,6 @@ pub(crate) struct Kept {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 struct Noted {
     version: u32,
-    since: String,
     nr: u32,
     is_deleted: bool,
 }
@@ -77,8 +77,7 @@ impl Kept {
     }
 
     fn spec(&self, is_deleted: bool) -> RunSpec {
-        let (since, nr) = (self.since.to_string(), self.nr);
-        let noted = Noted { version: VERSION, since, nr, is_deleted };
+        let noted = Noted { version: VERSION, nr: self.nr, is_deleted };
         let owner = self.owner.as_deref();
         let spec = RunSpec::step(self.kind.name()).unlimited().input(self.body.clone());
         let spec = spec.label(RECORD, label_of(self.kind, self.id));
@@ -139,7 +138,7 @@ impl App {
         kind: Kind,
         filter: RunFilter,
     ) -> Result<Vec<Kept>, Refusal> {
-        let (mut found, mut page) = (HashMap::<Uuid, Records>::new(), Page::first(PAGE));
+        let (mut found, mut page) = (HashMap::<Uuid, (Noted, RunRecord)>::new(), Page::first(PAGE));
         let (mut bytes, mut room, mut there) = (0, None, 0);
         loop {
             let read = self.engine().stored_runs(filter.clone(), page).await;
@@ -148,13 +147,15 @@ impl App {
                 let Some((id, noted)) = id_of(kind, &record).zip(noted_of(&record)) else {
                     continue;
                 };
-                let last = found.entry(id).or_default();
                 // The last one comes first, but for one that came late and is about to leave.
-                if last.iter().all(|(known, _)| known.nr < noted.nr) {
-                    there += usize::from(last.is_empty() && !noted.is_deleted);
-                    bytes += body_bytes(&record);
-                    bytes -= last.drain(..).map(|(_, known)| body_bytes(&known)).sum::<usize>();
-                    last.push((noted, record));
+                if found.get(&id).is_some_and(|(known, _)| known.nr > noted.nr) {
+                    continue;
+                }
+                let is_deleted = noted.is_deleted;
+                bytes += body_bytes(&record);
+                match found.insert(id, (noted, record)) {
+                    Some((_, known)) => bytes -= body_bytes(&known),
+                    None => there += usize::from(!is_deleted),
                 }
             }
             // No more is read than may be under way.
@@ -166,8 +167,8 @@ impl App {
                 _ => break,
             }
         }
-        let all = found.into_iter().filter_map(|(id, records)| current(kind, id, &records).0);
-        Ok(all.collect())
+        let there = found.into_iter().filter(|(_, (noted, _))| !noted.is_deleted);
+        Ok(there.map(|(id, (noted, record))| kept_in(kind, id, noted.nr, &record)).collect())
     }
 
     /// Keeps a thing as it is after a change, or a new one. Tells whether nothing else has changed
@@ -188,7 +189,7 @@ impl App {
         }
         let _one_at_a_time = self.shelf().turn(kept.id).await;
         let Some(kept) = self.numbered(kept).await? else { return Ok(false) };
-        let Some(records) = self.is_kept(&kept, false).await? else { return Ok(false) };
+        let Some(records) = self.write_kept(&kept, false).await? else { return Ok(false) };
         let is_before = |noted: &Noted| noted.nr + BEHIND < kept.nr;
         self.forget_soon(records.into_iter().filter(|(noted, _)| is_before(noted)));
         Ok(true)
@@ -207,7 +208,7 @@ impl App {
     }
 
     /// Stores a record of a thing. Yields all that there are then; none if others were faster.
-    async fn is_kept(&self, kept: &Kept, is_deleted: bool) -> Result<Option<Records>, Refusal> {
+    async fn write_kept(&self, kept: &Kept, is_deleted: bool) -> Result<Option<Records>, Refusal> {
         if !self.write_record(kept.record(), || kept.spec(is_deleted)).await? {
             return Ok(None);
         }
@@ -231,7 +232,7 @@ impl App {
         }
         let _one_at_a_time = self.shelf().turn(kept.id).await;
         let last = kept.changed(written(&()));
-        let Some(records) = self.is_kept(&last, true).await? else { return Ok(false) };
+        let Some(records) = self.write_kept(&last, true).await? else { return Ok(false) };
         self.forget_soon(records.into_iter().filter(|(noted, _)| noted.nr < last.nr));
         Ok(true)
     }
@@ -283,11 +284,13 @@ type Records = Vec<(Noted, RunRecord)>;
 fn current(kind: Kind, id: Uuid, records: &Records) -> (Option<Kept>, Option<Kept>) {
     let last = records.iter().max_by_key(|(noted, _)| noted.nr);
     let Some((noted, record)) = last else { return (None, None) };
-    let body = record.accepted.input.clone().unwrap_or_else(|| written(&()));
-    let Ok(since) = Uuid::try_parse(&noted.since) else { return (None, None) };
-    let (owner, nr) = (record.accepted.owner.clone(), noted.nr);
-    let kept = Kept { kind, id, owner, body, since, nr };
+    let kept = kept_in(kind, id, noted.nr, record);
     if noted.is_deleted { (None, Some(kept)) } else { (Some(kept), None) }
+}
+
+fn kept_in(kind: Kind, id: Uuid, nr: u32, record: &RunRecord) -> Kept {
+    let body = record.accepted.input.clone().unwrap_or_else(|| written(&()));
+    Kept { kind, id, owner: record.accepted.owner.clone(), body, since: Uuid::nil(), nr }
 }
 
 /// Tells whether there was a later record when one was stored: one with a higher number that stands
