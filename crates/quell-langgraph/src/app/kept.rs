@@ -11,14 +11,13 @@ use std::sync::Arc;
 
 use axum::http::StatusCode;
 use quell::store::{Page, RunRecord};
-use quell::{Payload, RunFilter, RunId, RunSpec, SubmitError};
+use quell::{Payload, RunFilter, RunId, RunSpec};
 use quell_http::{LookupError, RECORD, View};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::app::App;
 use crate::app::gone::forget;
-use crate::app::record::refusal_of;
 use crate::app::shelf::SHELF_MAX;
 use crate::wire::exact::written;
 use crate::wire::refusal::Refusal;
@@ -250,26 +249,6 @@ impl App {
         }));
     }
 
-    /// Stores a record, unless there is one of its id. Tells whether there was none.
-    ///
-    /// # Errors
-    ///
-    /// Fails if the store does not take it.
-    pub(super) async fn write_record(
-        &self,
-        id: RunId,
-        spec: impl Fn() -> RunSpec,
-    ) -> Result<bool, Refusal> {
-        loop {
-            match self.engine().submit_durably(spec().id(id), async |_ctx| Ok(())).await {
-                Ok(_) => return Ok(true),
-                Err(SubmitError::IdInUse(_)) if self.forget_left(id).await? => {}
-                Err(SubmitError::IdInUse(_)) => return Ok(false),
-                Err(error) => return Err(refusal_of(&error)),
-            }
-        }
-    }
-
     async fn kept_records(&self, kind: Kind, id: Uuid) -> Result<Records, Refusal> {
         let filter = RunFilter::new().label(RECORD, label_of(kind, id));
         let read = self.engine().stored_runs(filter, Page::first(RECORDS_MAX)).await;
@@ -362,3 +341,44 @@ const PAGE: usize = 100;
 
 /// What one thing may take as text. Larger ones are refused.
 const KEPT_BYTES_MAX: usize = 1 << 20;
+
+#[cfg(test)]
+mod tests {
+    use quell::store::MemoryStore;
+    use quell::{Engine, EngineConfig};
+    use quell_flow::Catalog;
+    use quell_http::{Principal, Service};
+
+    use super::*;
+    use crate::options::{CONTRACT, Options};
+
+    #[tokio::test]
+    async fn a_change_of_what_others_have_changed_long_since_is_refused_and_leaves_nothing() {
+        let config = EngineConfig::new().store(Arc::new(MemoryStore::new()));
+        let service = Service::new(Engine::with_config(config), Catalog::new());
+        let app = App::new(service.clone(), Options::default());
+        let view = service.view(CONTRACT, Principal::anonymous());
+        let (kind, id) = (Kind::Item, Uuid::nil());
+        let first = Kept::new(kind, id, &view, written(&0));
+        assert!(app.keep(&first).await.unwrap() && !app.keep(&first).await.unwrap());
+        let mut last = first.clone();
+        for nr in 1..=2 * BEHIND {
+            last = last.changed(written(&nr));
+            assert!(app.keep(&last).await.unwrap(), "{nr}");
+        }
+        let late = first.changed(written(&"late"));
+        // Its number is free by now: what was so long behind has left.
+        while app.engine().stored_run(late.record()).await.unwrap().is_some() {
+            tokio::task::yield_now().await;
+        }
+        assert!(!app.keep(&late).await.unwrap() && !app.keep_no_more(&first).await.unwrap());
+        let now = app.kept(kind, id).await.unwrap().unwrap();
+        assert_eq!((now.nr, now.body.as_json()), (2 * BEHIND, last.body.as_json()));
+        // What comes behind a deletion is another thing, and not changed by who knows the old one.
+        assert!(app.keep_no_more(&now).await.unwrap());
+        assert!(app.keep(&Kept::new(kind, id, &view, written(&"anew"))).await.unwrap());
+        assert!(!app.keep(&last.changed(written(&"late"))).await.unwrap());
+        let now = app.kept(kind, id).await.unwrap().unwrap();
+        assert_eq!((now.nr, now.body.as_json()), (2 * BEHIND + 2, r#""anew""#));
+    }
+}

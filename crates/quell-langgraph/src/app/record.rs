@@ -98,6 +98,26 @@ impl App {
         self.write_record(id, || Self::spec_of(thread, card, is_deleted)).await
     }
 
+    /// Stores a record, unless there is one of its id. Tells whether there was none.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the store does not take it.
+    pub(super) async fn write_record(
+        &self,
+        id: RunId,
+        spec: impl Fn() -> RunSpec,
+    ) -> Result<bool, Refusal> {
+        loop {
+            match self.engine().submit_durably(spec().id(id), async |_ctx| Ok(())).await {
+                Ok(_) => return Ok(true),
+                Err(SubmitError::IdInUse(_)) if self.forget_left(id).await? => {}
+                Err(SubmitError::IdInUse(_)) => return Ok(false),
+                Err(error) => return Err(refusal_of(&error)),
+            }
+        }
+    }
+
     fn spec_of(thread: &Thread, card: &Card, is_deleted: bool) -> RunSpec {
         let mut spec = RunSpec::step(NAME).unlimited().input(card.metadata.clone());
         spec = spec.label(RECORD, thread.id.to_string()).label(KIND, NAME);
@@ -114,7 +134,7 @@ impl App {
 
     /// Forgets a record that is in memory still and has left the store, since another node has
     /// deleted its thread; tells whether it did.
-    pub(super) async fn forget_left(&self, id: RunId) -> Result<bool, Refusal> {
+    async fn forget_left(&self, id: RunId) -> Result<bool, Refusal> {
         let Some(record) = self.engine().get(id) else { return Ok(false) };
         // Another request of this node may make it just now: it is found when it is stored.
         if record.accepted().await.is_err() {
@@ -306,7 +326,7 @@ fn is_just_made(run: &RunView) -> bool {
 }
 
 /// Says why a record was not taken.
-pub(super) fn refusal_of(error: &SubmitError) -> Refusal {
+fn refusal_of(error: &SubmitError) -> Refusal {
     match error {
         SubmitError::LimitReached { what: LIVE_RUNS, .. }
         | SubmitError::ShareUsedUp { what: LIVE_RUNS, .. }
