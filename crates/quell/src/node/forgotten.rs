@@ -1,10 +1,9 @@
-//! [`Node::release_lost`] lets go of what a node had of a run that was forgotten, and
-//! [`Node::was_forgotten_elsewhere`] tells of a run that another node has forgotten.
+//! [`Node::release_lost`] lets go of what a node had of a run that was forgotten.
 
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use quell_core::store::{StoreError, StoredHold};
+use quell_core::store::StoredHold;
 use quell_core::{EventKind, RunId};
 
 use crate::foreign;
@@ -24,15 +23,6 @@ pub(crate) struct Released {
 }
 
 impl Node {
-    /// Tells whether a refusal says that another node has forgotten the run. It does so when the
-    /// end of the run is stored, so that what comes behind that, as a stop that came too late, has
-    /// nothing to add.
-    pub(super) fn was_forgotten_elsewhere(&self, error: &StoreError) -> bool {
-        matches!(error, StoreError::Unknown { .. })
-            && self.shared.member.is_some()
-            && self.flags() & flags::ACCEPTANCE_STORED != 0
-    }
-
     /// Has a root name less of what earlier attempts have left, in its report and in the store. If
     /// it has ended, and nothing of it executes any more, it says so in its log, with the next
     /// number. That comes after what is said of the runs below.

@@ -65,8 +65,7 @@ impl Recorded for Node {
             return !matches!(error, StoreError::Unknown { .. });
         }
         let is_unaccepted = is_awaited || node.flags() & flags::REFUSED != 0;
-        let is_told =
-            is_unaccepted || is_there(&entry, error) || node.was_forgotten_elsewhere(error);
+        let is_told = is_unaccepted || is_there(&entry, error);
         let set = match entry {
             _ if is_awaited => flags::REFUSED,
             // It goes on here, as it would end here.
