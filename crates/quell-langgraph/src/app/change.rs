@@ -80,7 +80,9 @@ impl App {
         let now = self.recorded(thread.id).await?;
         let is_last = |now: &Recorded| now.card.nr == card.nr && (now.has_first || !was_recorded);
         let is_last = now.as_ref().is_some_and(is_last);
-        if !is_last && now.is_none_or(|now| now.card.nr > card.nr || !now.has_first) {
+        let is_passed =
+            |now: Recorded| now.card.nr > card.nr || !now.has_first || !now.is_of(thread);
+        if !is_last && now.is_none_or(is_passed) {
             self.forget_number(thread.id, card.nr);
         }
         Ok(is_last)

@@ -34,8 +34,13 @@ impl App {
     /// that next may do so on another node. If the store is in trouble, or slow, it does not.
     pub(crate) async fn settled(&self, run: &RunRef) {
         if self.is_node() {
-            let _ = timeout(SETTLED_WAIT, run.stored()).await;
+            self.is_settled(run).await;
         }
+    }
+
+    /// Tells whether all of a run is stored, and waits for that as [`App::settled`] does.
+    pub(super) async fn is_settled(&self, run: &RunRef) -> bool {
+        matches!(timeout(SETTLED_WAIT, run.stored()).await, Ok(Ok(())))
     }
 
     /// As [`App::thread`], also of a thread that another node has made, and up to date with what

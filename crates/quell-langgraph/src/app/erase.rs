@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use futures::{FutureExt as _, StreamExt as _, TryStreamExt as _, stream};
+use futures::{StreamExt as _, TryStreamExt as _, stream};
 use quell::{CancelRequest, RunId, RunRef};
 use quell_http::{LookupError, RunView, View, Wait};
 use uuid::Uuid;
@@ -141,9 +141,10 @@ impl App {
     ///
     /// Fails if the store cannot be read.
     pub(crate) async fn forget_deleted(&self, run: &RunRef) -> Result<(), LookupError> {
-        // What is not stored yet is not deleted either.
-        let is_stored = || run.stored().now_or_never().is_some_and(|stored| stored.is_ok());
-        let is_over = run.status().is_terminal() && run.parent().is_none() && is_stored();
+        // What is not stored yet is not deleted either. That it is stored is known here a moment
+        // after others have read it.
+        let is_root = run.status().is_terminal() && run.parent().is_none();
+        let is_over = is_root && self.is_settled(run).await;
         if is_over && self.is_erased(&run.into()).await? {
             return Ok(());
         }

@@ -1,7 +1,7 @@
 //! [`App::is_gone`] and [`App::forget_records`]: tells whether a thread is gone from the store, and
 //! takes what is stored of the thread itself out of it.
 
-use quell::store::Page;
+use quell::store::{Page, RunRecord};
 use quell::{Engine, RunId, RunSpec};
 use quell_http::{LookupError, RECORD};
 use tokio::runtime::Handle;
@@ -10,8 +10,9 @@ use uuid::Uuid;
 use crate::app::App;
 use crate::app::clear::Buried;
 use crate::app::elsewhere::of_thread;
-use crate::app::record::{NAME, Recorded, record_of};
+use crate::app::record::{NAME, Recorded, is_recent, record_of};
 use crate::threads::Thread;
+use crate::wire::noted::Noted;
 use crate::wire::refusal::Refusal;
 
 impl App {
@@ -99,9 +100,11 @@ impl App {
 
     async fn forget_records_now(&self, buried: &Buried) -> bool {
         let Ok(mut records) = self.records_of(buried.id).await else { return false };
+        // Somebody may have made it anew, before another node has stored that it is deleted.
+        records.retain(|(noted, _)| buried.is_of(Some(noted.made_us)));
         records.sort_by_key(|(noted, _)| noted.nr);
         let last = records.last().map(|(noted, _)| noted);
-        if !last.is_some_and(|last| last.is_deleted && buried.is_of(Some(last.made_us))) {
+        if !last.is_some_and(|last| last.is_deleted) {
             return true;
         }
         for (_, record) in records {
@@ -111,6 +114,17 @@ impl App {
         }
         true
     }
+}
+
+/// Leaves out the records that came late: their thread had left the store by then, and whoever has
+/// stored them is about to give them up. What they say is of a thread that was deleted.
+pub(super) fn leave_out_late(records: &mut Vec<(Noted, RunRecord)>) {
+    let first = records.iter().find(|(noted, _)| noted.nr == 0).map(|(noted, _)| noted.made_us);
+    records.retain(|(noted, record)| match first {
+        Some(made_us) => noted.made_us == made_us,
+        // Of a thread that is there the first one may have been kept for long enough.
+        None => noted.is_deleted || !noted.is_change || !is_recent(record.accepted.at),
+    });
 }
 
 /// Forgets a record, in memory and in the store; tells whether it is gone. One that another node
@@ -134,3 +148,43 @@ pub(super) async fn forget(engine: &Engine, id: RunId) -> bool {
 /// deleted. Its id follows from that of the thread: there is one at a time.
 const CLEARING: &str = "clearing ";
 const CLEARINGS: Uuid = Uuid::from_u128(0x7175_656c_6c2d_636c_6561_7269_6e67_732d);
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, SystemTime};
+
+    use quell::EngineConfig;
+    use quell::testing::cluster::Nodes;
+    use quell_flow::Catalog;
+    use quell_http::Service;
+
+    use super::*;
+    use crate::options::Options;
+    use crate::wire::exact::Keys;
+
+    #[tokio::test]
+    async fn a_change_that_comes_behind_a_deletion_shows_no_node_the_thread() {
+        let nodes = Nodes::new(Duration::from_secs(30));
+        let [a, b] = ["a", "b"].map(|name| {
+            let engine = Engine::with_config(EngineConfig::new().node(nodes.join(name)));
+            App::new(Service::new(engine, Catalog::new()), Options::default())
+        });
+        let (id, all) = (Uuid::now_v7(), a.all());
+        let new = || Thread::new(id, None, &Keys::new(), false);
+        a.make_thread(new(), true).await.unwrap().unwrap();
+        let late = b.thread_of(&b.all(), id).await.unwrap();
+        a.delete_thread(&all, id).await.unwrap();
+        // It has found the thread before, and stores its change after all has left.
+        let card = late.card().changed(Keys::new(), None, SystemTime::now());
+        assert!(b.write(&late, &card, false).await.unwrap());
+        assert!(a.thread_anywhere(&all, id).await.unwrap().is_none());
+        // Neither is it one of a thread that is made anew, and nor is a late deletion.
+        let anew = a.make_thread(new(), true).await.unwrap().unwrap();
+        let last = card.changed(Keys::new(), None, SystemTime::now());
+        assert!(b.write(&late, &last, true).await.unwrap());
+        assert!(b.forget_records(&b.buried(&late)).await);
+        let found = b.recorded(id).await.unwrap().unwrap();
+        assert!(found.is_of(&anew) && found.has_first && !found.is_deleted);
+        assert_eq!(found.card.nr, 0);
+    }
+}

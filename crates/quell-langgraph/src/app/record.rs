@@ -17,6 +17,7 @@ use uuid::Uuid;
 use crate::app::App;
 use crate::app::elsewhere::of_thread;
 use crate::app::find::owns;
+use crate::app::gone::leave_out_late;
 use crate::app::stored::is_taken_back;
 use crate::threads::{Card, Full, Thread};
 use crate::wire::asked::{Asked, micros};
@@ -129,7 +130,9 @@ impl App {
         }
         let base = card.base.as_deref().filter(|_| card.nr == 0);
         let at = (thread.record_at(), card.changed_at);
-        Noted::new(card.nr, card.ttl.clone(), at, is_deleted).write(spec, base)
+        let is_change = card.nr > 0 && thread.record().is_some();
+        let noted = Noted::new(card.nr, card.ttl.clone(), at, is_deleted).change(is_change);
+        noted.write(spec, base)
     }
 
     /// Forgets a record that is in memory still and has left the store, since another node has
@@ -239,7 +242,10 @@ impl App {
     ///
     /// Fails if the store cannot be read.
     pub(super) async fn recorded(&self, id: Uuid) -> Result<Option<Recorded>, Refusal> {
-        let records = self.records_of(id).await?;
+        let mut records = self.records_of(id).await?;
+        if self.is_node() {
+            leave_out_late(&mut records);
+        }
         let base = records.iter().find_map(|(_, record)| base_of_record(record)).cloned();
         let has_first = records.iter().any(|(noted, _)| noted.nr == 0);
         let last = records.into_iter().max_by_key(|(noted, _)| noted.nr);
@@ -320,7 +326,11 @@ impl App {
 }
 
 fn is_just_made(run: &RunView) -> bool {
-    let age = SystemTime::now().duration_since(run.queued_at());
+    is_recent(run.queued_at())
+}
+
+pub(super) fn is_recent(at: SystemTime) -> bool {
+    let age = SystemTime::now().duration_since(at);
     // Clocks of hosts may differ.
     age.unwrap_or_else(|ahead| ahead.duration()) < JUST_MADE
 }

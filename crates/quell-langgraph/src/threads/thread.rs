@@ -301,7 +301,9 @@ impl State {
         self.ended.push_back(Arc::clone(tracked));
         let mut fold = tracked.fold.lock();
         tracked.finish(tracked.service.as_ref(), &mut fold, run, row.output.as_ref());
-        if !run.is_rolled_back() {
+        // Another node may have ended one behind it by now, which is taken in already.
+        let is_passed = self.left.is_some_and(|left| left.at() > Mark::of(row).at());
+        if !run.is_rolled_back() && !is_passed {
             self.leave(tracked, row, &fold);
         }
     }
@@ -342,5 +344,38 @@ const ENDED_PER_THREAD_MAX: usize = 1_000;
 impl fmt::Debug for Thread {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Thread").field("id", &self.id).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use quell::{Failure, RunSpec};
+
+    use super::*;
+    use crate::threads::elsewhere::Left;
+    use crate::threads::within;
+
+    #[tokio::test]
+    async fn what_a_later_run_of_another_node_has_left_stays_when_an_earlier_one_is_settled() {
+        let (engine, id) = (Engine::new(), Uuid::now_v7());
+        let thread = Thread::new(id, None, &Keys::new(), false);
+        let run = engine.submit(RunSpec::agent("first"), async |_ctx| Ok(())).unwrap().into_ref();
+        run.quiescent().await;
+        let first = Arc::new(Tracked::of(&(&run).into(), within(id)).behind_others());
+        assert!(thread.add(&first));
+        let body = async |_ctx| Err::<(), _>(Failure::new("boom"));
+        let later = engine.submit(RunSpec::agent("later"), body).unwrap().into_ref();
+        later.quiescent().await;
+        let tracked = Arc::new(Tracked::of(&(&later).into(), within(id)));
+        let mut row = later.row();
+        row.ended_at = run.row().ended_at.map(|at| at + Duration::from_secs(1));
+        thread.take_left(&Left { tracked, row, fold: Fold::default() });
+        // What the first one starts on is known after that.
+        first.know_base();
+        assert_eq!(thread.ended(&engine).len(), 1);
+        let state = thread.state.lock();
+        assert_eq!((state.last, state.left.unwrap().run()), (Some(RunStatus::Failed), later.id()));
     }
 }

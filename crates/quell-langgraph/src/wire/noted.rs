@@ -23,6 +23,9 @@ pub(crate) struct Noted {
     changed_us: Option<u64>,
     /// The thread is deleted, and what it had is about to leave.
     pub(crate) is_deleted: bool,
+    /// It is a change of a thread that has a record before this one.
+    #[serde(default)]
+    pub(crate) is_change: bool,
 }
 
 impl Noted {
@@ -34,7 +37,12 @@ impl Noted {
     ) -> Self {
         let made_us = micros(made_at).unwrap_or_default();
         let changed_us = changed_at.and_then(micros);
-        Self { version: VERSION, nr, ttl, made_us, changed_us, is_deleted }
+        Self { version: VERSION, nr, ttl, made_us, changed_us, is_deleted, is_change: false }
+    }
+
+    /// Says whether it is a change of a thread that has a record before this one.
+    pub(crate) fn change(self, is_change: bool) -> Self {
+        Self { is_change, ..self }
     }
 
     /// Reads that of a record; that of an earlier release says nothing but the metadata.
