@@ -150,7 +150,7 @@ pub(super) const FAULTS: &[Fault] = &[
         name: "store-events-of-a-refused-root",
         edits: &[Edit {
             file: "journal/writer.rs",
-            text: "let left_out = «self.unaccepted.take(&mut entries)»;",
+            text: "let left_out = «self.journal.lock().unaccepted.take(&mut entries)»;",
             faulty: "Vec::new()",
         }],
         caught_by: &["unaccepted::\

@@ -42,6 +42,7 @@ mod nodes_answers;
 mod nodes_lanes;
 /// Answers that end with their node.
 mod nodes_left;
+mod nodes_repeats;
 /// Streams and lists of such runs.
 mod nodes_streams;
 /// Requests that are sent twice.

@@ -71,6 +71,14 @@ pub(crate) async fn why(
     }
 }
 
+/// Tells whether nothing refuses a root any more: what did has left between the two looks. A root
+/// that is refused for something is never unknown itself.
+pub(crate) fn has_passed(why: &StoreError, write: &Write) -> bool {
+    let Record::Accepted(accepted) = &write.record else { return false };
+    let run = accepted.run;
+    accepted.parent.is_none() && *why == StoreError::Unknown { run }
+}
+
 async fn lane_busy(
     on: &Prepared,
     node: &str,

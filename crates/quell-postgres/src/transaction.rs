@@ -172,9 +172,13 @@ impl Session {
         let mut sum = Sum::default();
         for write in &pending.job.writes {
             for step in &gather([write], &seat.name) {
-                let done = self.run(step).await?;
-                if sum.take(step, done).is_err() {
-                    return Ok(Err(refusal::why(&self.on, (step.sql, &seat.name), write).await?));
+                let mut tries = 1;
+                while sum.take(step, self.run(step).await?).is_err() {
+                    let why = refusal::why(&self.on, (step.sql, &seat.name), write).await?;
+                    if tries == TRIES || !refusal::has_passed(&why, write) {
+                        return Ok(Err(why));
+                    }
+                    tries += 1;
                 }
             }
         }
@@ -307,3 +311,6 @@ async fn in_order<T>(mut all: Vec<BoxFuture<'_, T>>) -> Vec<T> {
 
 /// Keys that may be left of runs until it is looked whether all of them are too many.
 const KEYS_LEFT_MAX: i64 = 256;
+
+/// How often a root is tried that nothing refuses by the second look.
+const TRIES: usize = 8;

@@ -14,6 +14,7 @@ use crate::pace::Pace;
 use crate::run_state::same_instant;
 use crate::run_view::{RunView, StoredRun};
 use crate::service::cancel_outcome::CancelOutcome;
+use crate::service::find::is_accepted;
 use crate::service::view::View;
 use crate::wait::Wait;
 
@@ -236,20 +237,24 @@ impl View {
     /// Looks where a run is by now.
     pub(super) async fn look(&self, run: &StoredRun) -> Result<Seen, LookupError> {
         let (engine, before) = (self.service().engine(), run.accepted());
-        let here = || {
+        let here = async || {
             let here = engine.get(before.run)?;
+            // A repeat may be here that the store has not refused yet.
+            if !is_accepted(&here).await {
+                return None;
+            }
             Some(if same_instant(here.queued_at(), before.at) {
                 Seen::Here(here)
             } else {
                 Seen::Gone
             })
         };
-        if let Some(seen) = here() {
+        if let Some(seen) = here().await {
             return Ok(seen);
         }
         let stored = self.find_stored(before.run).await?;
         // It may have come while the store was read.
-        if let Some(seen) = here() {
+        if let Some(seen) = here().await {
             return Ok(seen);
         }
         match stored {
@@ -264,3 +269,37 @@ const FIRST_PAUSE: Duration = Duration::from_millis(10);
 
 /// Owners that are asked for stops at once by one request, and runs that it waits for.
 const AT_ONCE: usize = 64;
+
+#[cfg(test)]
+mod tests {
+    use quell::testing::cluster::Nodes;
+    use quell::{Engine, EngineConfig, RunContext, RunId, RunSpec};
+    use quell_flow::Catalog;
+
+    use super::*;
+    use crate::Principal;
+    use crate::service::{NATIVE, Service};
+
+    #[tokio::test(start_paused = true)]
+    async fn a_repeat_that_the_store_has_not_refused_yet_is_not_the_run_that_another_node_has() {
+        let nodes = Nodes::new(Duration::from_secs(15));
+        let engine = |name: &str| {
+            let config = EngineConfig::new().node(nodes.join(name));
+            Engine::with_config(config.control_on_runtime())
+        };
+        let (a, b) = (engine("a"), engine("b"));
+        let spec = || RunSpec::agent("far").id(RunId::from_text("r"));
+        let works = async |ctx: RunContext| {
+            ctx.stopped().await;
+            Ok(())
+        };
+        drop(a.submit_durably(spec(), works).await.unwrap());
+        let view = Service::new(b.clone(), Catalog::new()).view(NATIVE, Principal::anonymous());
+        let found = view.find("r").await.unwrap();
+        let Some(RunView::Stored(run)) = found else { unreachable!("{found:?}") };
+        let repeat = b.submit(spec(), async |_| Ok(())).unwrap().into_ref();
+        let seen = view.look(&run).await;
+        assert!(matches!(seen, Ok(Seen::There(_))), "it works on there");
+        assert!(repeat.accepted().await.is_err());
+    }
+}

@@ -141,7 +141,7 @@ impl View {
 /// Tells whether a run is one: the store has taken it. Until that is known nobody sees it, for the
 /// store may have another run of its id, which this one must not hide. Without a store it does not
 /// wait.
-async fn is_accepted(run: &RunRef) -> bool {
+pub(super) async fn is_accepted(run: &RunRef) -> bool {
     run.root().accepted().await.is_ok()
 }
 

@@ -189,8 +189,9 @@ impl Drop for DisconnectGuard {
             attempt.is_none_or(|attempt| status != RunStatus::Paused && now == attempt)
         };
         let request = CancelRequest::because("client went away").kind(CauseKind::Disconnected);
-        if let Some(run) = engine.get(own.0) {
-            if identity(&run) == own && follows(run.status(), run.attempt()) {
+        // What else has its id may be a repeat that the store has not refused yet.
+        if let Some(run) = engine.get(own.0).filter(|run| identity(run) == own) {
+            if follows(run.status(), run.attempt()) {
                 run.cancel(request);
             }
         } else if was_here {

@@ -13,7 +13,7 @@ use quell_core::store::{
 use quell_core::{RunId, RunKind, Work};
 use quell_postgres::PostgresNode;
 use quell_test_support::records::end;
-use quell_test_support::{Witness, ms, soon, within};
+use quell_test_support::{Witness, ms, soon, soon_in_real_time, within};
 
 use crate::crew::{engine, expire, join, listener, on_threads, read, stop};
 use crate::fixture::Place;
@@ -45,6 +45,43 @@ async fn accept(node: &PostgresNode, text: &str, rule: LaneRule) -> Result<RunId
     let mut accepted = Accepted::new(run, RunKind::Agent, "bare".into(), epoch, at);
     (accepted.lane, accepted.lane_rule) = (Some(LANE.into()), Some(rule));
     node.append(vec![Record::Accepted(accepted.into())]).await.map(|()| run)
+}
+
+#[test]
+fn a_root_is_accepted_if_what_has_its_lane_ends_while_it_is_looked_why_it_is_refused() {
+    let place = Place::shared();
+    on_threads(async {
+        let (a, b) = (join(&place, "a").await, join(&place, "b").await);
+        let first = accept(&a, "first", LaneRule::Refuse).await.unwrap();
+        // All is refused first. Of the second look at the lane the statement sees it as it is before
+        // this, and what tells why as it is then.
+        place.sql(
+            "create sequence looks;
+            create function ends() returns trigger language plpgsql as $$ begin
+                if nextval('quell.looks') = 2 then
+                    perform pg_advisory_xact_lock_shared(8);
+                    while exists (select from quell.run where status < 3 or not quiescent) loop
+                        perform pg_sleep(0.001);
+                    end loop;
+                end if;
+                return null;
+            end $$;
+            create trigger ends before insert on run for each statement execute function ends()",
+        );
+        let began = "select count(*) from pg_locks where locktype = 'advisory' and objid = 8
+            and database = (select oid from pg_database where datname = current_database())";
+        let (next, ()) = tokio::join!(accept(&b, "next", LaneRule::Refuse), async {
+            soon_in_real_time("it is being accepted", || place.sql(began) == "1").await;
+            let (epoch, at) = (Epoch::new(a.boot(), 1), SystemTime::now());
+            let ends = end(first, epoch, RunStatus::Completed);
+            let quiesces = Record::Quiesced { run: first, epoch, at };
+            a.append(vec![ends, quiesces]).await.unwrap();
+        });
+        assert_eq!(next, Ok(RunId::from_text("next")));
+        assert!(b.take_placed()[0].has_turn);
+        a.close().await.unwrap();
+        b.close().await.unwrap();
+    });
 }
 
 async fn turns(node: &PostgresNode, next: Option<RunId>) -> Vec<RunId> {

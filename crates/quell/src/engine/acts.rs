@@ -10,6 +10,7 @@ use crate::ask_error::AskError;
 use crate::control::acts::{Act, Said};
 use crate::engine::Engine;
 use crate::pause::{Pause, PauseError, ResumeError};
+use crate::run::RunRef;
 use crate::sync;
 
 /// What the node says that has a run.
@@ -18,7 +19,7 @@ enum Told {
     /// The run has ended.
     Ended(RunStatus),
     /// It is here by now.
-    Here,
+    Here(RunRef),
 }
 
 impl Engine {
@@ -39,8 +40,9 @@ impl Engine {
         pause: impl Into<Pause> + Send,
     ) -> Result<(), AskError<PauseError>> {
         let pause = pause.into();
-        let here = self.accepted_here(id).await;
-        if here.is_none() {
+        let run = if let Some(run) = self.accepted_here(id).await {
+            run
+        } else {
             let (bytes, max) = (pause.request().len(), limits::EVENT_BYTES_MAX);
             if bytes > max {
                 return Err(AskError::Refused(PauseError::TooLarge { bytes, max }));
@@ -50,10 +52,9 @@ impl Engine {
                 Told::Said(Said::NotPaused(error)) => return Err(AskError::Refused(error)),
                 Told::Said(said) => return Err(strange(&said)),
                 Told::Ended(status) => return Err(AskError::Refused(PauseError::Over(status))),
-                Told::Here => {}
+                Told::Here(run) => run,
             }
-        }
-        let run = here.or_else(|| self.get(id)).ok_or(AskError::Unknown)?;
+        };
         run.pause(pause).map_err(AskError::Refused)
     }
 
@@ -100,8 +101,9 @@ impl Engine {
         answer: impl Into<Payload> + Send,
     ) -> Result<(), AskError<ResumeError>> {
         let answer = answer.into();
-        let here = self.accepted_here(id).await;
-        if here.is_none() {
+        let run = if let Some(run) = self.accepted_here(id).await {
+            run
+        } else {
             let (bytes, max) = (answer.len(), limits::PAYLOAD_BYTES_MAX);
             if bytes > max {
                 return Err(AskError::Refused(ResumeError::TooLarge { bytes, max }));
@@ -114,10 +116,9 @@ impl Engine {
                 Told::Ended(status) => {
                     return Err(AskError::Refused(ResumeError::NotPaused(status)));
                 }
-                Told::Here => {}
+                Told::Here(run) => run,
             }
-        }
-        let run = here.or_else(|| self.get(id)).ok_or(AskError::Unknown)?;
+        };
         let resumed = match attempt {
             Some(attempt) => run.resume_attempt_durably(attempt, answer).await,
             None => run.resume_durably(answer).await,
@@ -141,16 +142,16 @@ impl Engine {
         id: RunId,
         limits: NewLimits,
     ) -> Result<LimitsOutcome, AskError<Infallible>> {
-        let here = self.accepted_here(id).await;
-        if here.is_none() {
+        let run = if let Some(run) = self.accepted_here(id).await {
+            run
+        } else {
             match self.ask_owner(id, &Act::Limits(limits)).await? {
                 Told::Said(Said::Limits(words)) => return Ok(words.into_outcome(sync::now())),
                 Told::Said(said) => return Err(strange(&said)),
                 Told::Ended(status) => return Ok(LimitsOutcome::AlreadyTerminal { status }),
-                Told::Here => {}
+                Told::Here(run) => run,
             }
-        }
-        let run = here.or_else(|| self.get(id)).ok_or(AskError::Unknown)?;
+        };
         Ok(run.set_limits(limits))
     }
 
@@ -167,8 +168,10 @@ impl Engine {
                     said => Ok(Told::Said(said)),
                 }
             }
-            Ok(ActAnswer::Unknown) if self.get(id).is_some() => Ok(Told::Here),
-            Ok(ActAnswer::Unknown) => Err(AskError::Unknown),
+            // Nobody had it: it may have come here since.
+            Ok(ActAnswer::Unknown) => {
+                self.accepted_here(id).await.map(Told::Here).ok_or(AskError::Unknown)
+            }
             Ok(ActAnswer::Ended { status }) => Ok(Told::Ended(status)),
             Ok(ActAnswer::Lapsed { owner }) => Err(AskError::NotDecided { owner }),
             Ok(ActAnswer::Unanswered { owner }) => {

@@ -48,12 +48,17 @@ impl Engine {
         let claim = Root { id: root.run(), owner: accepted.owner.clone(), key };
         // While this waits, too: repeats that come one behind the other would hold it up for good.
         let _comes = self.shared().coming.begin(claim.clone());
-        while let Some(run) = self.in_the_way(&claim) {
-            // What it had is free before it is told; that it was refused is what it was told.
-            let _ = run.accepted().await;
-            // What it has left is left out, by its id. The entries of the root come behind that.
-            if let Some(journal) = &self.shared().journal {
-                journal.caught_up().await?;
+        loop {
+            if let Some(run) = self.in_the_way(&claim) {
+                // What it had is free before it is told; that it was refused is what it was told.
+                let _ = run.accepted().await;
+            }
+            // What a repeat has left is left out, by its id. The entries of the root come behind.
+            let journal = self.shared().journal.as_ref();
+            match journal.filter(|journal| journal.leaves_out(root.run())) {
+                Some(journal) => journal.caught_up().await?,
+                None if self.in_the_way(&claim).is_none() => break,
+                None => {}
             }
         }
         Ok(match fate {

@@ -135,13 +135,8 @@ impl Engine {
         request: CancelRequest,
     ) -> Result<Disposition, StoreError> {
         let Some(member) = &self.shared().member else { return Ok(self.cancel(id, request)) };
-        if let Some(run) = self.get(id) {
-            let is_undecided = run.node().is_undecided();
-            let answer = run.cancel(request.clone());
-            // The store refuses it if another node has the run of this id, which is meant then.
-            if !is_undecided || run.accepted().await.is_ok() {
-                return Ok(answer);
-            }
+        if let Some(answer) = self.cancel_here(id, &request).await {
+            return Ok(answer);
         }
         for _ in 0..LOOKS {
             match member.cluster.ask(id, request.clone()).await? {
@@ -149,14 +144,26 @@ impl Engine {
                 answer => return Ok(answer),
             }
             // Nobody had it: it may have come since, here or elsewhere.
-            if let Some(run) = self.get(id) {
-                return Ok(run.cancel(request));
+            if let Some(answer) = self.cancel_here(id, &request).await {
+                return Ok(answer);
             }
             if let Some(answer) = self.remember_in_cluster(member, (id, None), &request).await? {
                 return Ok(answer);
             }
         }
         Ok(Disposition::Unknown)
+    }
+
+    /// Stops a run that is here; none if there is none, or if it is not the run that is meant: the
+    /// store refuses it if another node has the run of this id.
+    async fn cancel_here(&self, id: RunId, request: &CancelRequest) -> Option<Disposition> {
+        let run = self.get(id)?;
+        let is_undecided = run.node().is_undecided();
+        let answer = run.cancel(request.clone());
+        if !is_undecided || run.accepted().await.is_ok() {
+            return Some(answer);
+        }
+        None
     }
 
     /// Takes over from one node whose lease is over, if there is one, and decides its runs as

@@ -26,18 +26,14 @@ impl<R: Recorded> Writer<R> {
     pub(super) fn give_up(&mut self, entries: Vec<Entry<R>>, are_stops: bool, error: &StoreError) {
         let mut done = Done::of(&entries, are_stops);
         for entry in entries {
-            let root = entry.run().filter(|_| entry.is_awaited()).map(|root| root.id());
             let event = match &entry {
                 Entry::Event(_, event) => Some((event.root, event.seq)),
                 _ => None,
             };
-            let is_of_none = event.is_some_and(|(root, _)| self.unaccepted.has(root));
+            let is_of_none =
+                event.is_some_and(|(root, _)| self.journal.lock().unaccepted.has(root));
             let is_lost = R::refused(entry, error) && !is_of_none;
             done.lost += usize::from(is_lost);
-            if let Some(root) = root {
-                let through = self.journal.lock().through();
-                self.unaccepted.note(root, through);
-            }
             if let Some((root, seq)) = event.filter(|_| is_lost) {
                 let error = error.clone();
                 self.couriers.send_words(Box::new(move || {

@@ -151,11 +151,22 @@ impl<R: Recorded> Journal<R> {
     }
 
     /// Notes that a root was refused: it has no log in the store, and what has its id there may be
-    /// another run, which is hidden from nobody.
+    /// another run, which is hidden from nobody. No further entry of it comes, and none of another
+    /// run with its id has come yet.
     pub(crate) fn note_refused(&self, root: RunId) {
         let mut queue = self.queue.lock();
         queue.gaps.remove(&root);
         queue.leaving.doubt(root);
+        let through = queue.through();
+        queue.unaccepted.note(root, through);
+    }
+
+    /// Tells whether entries with an id are left out now, and not only those of a refused root that
+    /// are still to come: what another run leaves that has this id has to wait until they are
+    /// through ([`caught_up`](Self::caught_up)).
+    pub(crate) fn leaves_out(&self, root: RunId) -> bool {
+        let queue = self.queue.lock();
+        queue.unaccepted.is_before(root, queue.done)
     }
 
     /// Notes that it is known what became of an entry that a root leaves with: the store has it no
@@ -337,59 +348,5 @@ impl<R> Drop for Waiting<'_, R> {
     fn drop(&mut self) {
         let removed = self.journal.queue.lock().waiting.remove(&mut self.key);
         foreign::release(removed);
-    }
-}
-
-#[cfg(all(test, not(any(quell_loom, quell_shuttle))))]
-mod tests {
-    use quell_core::store::Record;
-    use quell_core::{EventKind, Payload};
-
-    use super::*;
-    use crate::journal::Doubted;
-    use crate::store::MemoryStore;
-
-    #[derive(Debug)]
-    struct Nobody;
-
-    impl Recorded for Nobody {
-        fn id(&self) -> RunId {
-            RunId::from_text("nobody")
-        }
-
-        fn records(_: &Entry<Self>, _: &Journal<Self>) -> (Record, Option<Record>) {
-            unreachable!("nothing is written")
-        }
-
-        fn doubted(_: &Entry<Self>) -> Option<(Doubted, RunId)> {
-            None
-        }
-
-        fn stored(_: Entry<Self>, _: &mut Wakers) {}
-
-        fn refused(_: Entry<Self>, _: &StoreError) -> bool {
-            false
-        }
-
-        fn tell_waiters(&self) {}
-    }
-
-    #[test]
-    fn what_a_refused_root_said_that_had_no_room_comes_in_no_log() {
-        let journal = Journal::<Nobody>::new(Arc::new(MemoryStore::new()));
-        let roots = ["talks", "refused", "accepted"].map(RunId::from_text);
-        for root in roots {
-            let (at, kind) = (std::time::UNIX_EPOCH, EventKind::Emitted(Payload::from("y")));
-            // Of three the first one has room.
-            let is_first = root == roots[0];
-            let bytes = if is_first { bytes_of(&kind) } else { limits::STORE_BACKLOG_BYTES_MAX };
-            journal.push_event(1, RunEvent::new(1, root, root, at, kind), bytes);
-        }
-        journal.note_refused(roots[1]);
-        let taken = journal.lock().take();
-        journal.count_out(Done::of(&taken, false), &mut Wakers::new());
-        let gaps = journal.lock().take();
-        let Some(Entry::Event(_, gap)) = gaps.first() else { unreachable!("{gaps:?}") };
-        assert_eq!((taken.len(), gaps.len(), gap.root), (1, 1, roots[2]));
     }
 }

@@ -17,6 +17,8 @@ mod leaving;
 mod look_behind;
 mod queue;
 mod slow;
+#[cfg(all(test, not(any(quell_loom, quell_shuttle))))]
+mod tests;
 mod unaccepted;
 mod writer;
 

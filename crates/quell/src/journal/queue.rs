@@ -10,6 +10,7 @@ use quell_core::{EventKind, RunEvent, RunId, lifecycle};
 use crate::journal::Entry;
 use crate::journal::held::Held;
 use crate::journal::leaving::Leaving;
+use crate::journal::unaccepted::Unaccepted;
 use crate::sync::RandomState;
 use crate::sync::waiters::Waiters;
 
@@ -26,6 +27,7 @@ pub(super) struct Queue<R> {
     pub(super) gaps: HashMap<RunId, Gap, RandomState>,
     /// Roots that were forgotten, and that the store may still have.
     pub(super) leaving: Leaving,
+    pub(super) unaccepted: Unaccepted<R>,
     pub(super) waker: Option<Waker>,
     /// An append is under way that the other entries wait for, or the store is in trouble.
     pub(super) is_held_up: bool,
@@ -84,6 +86,7 @@ impl<R> Queue<R> {
             lost: 0,
             gaps: HashMap::default(),
             leaving: Leaving::default(),
+            unaccepted: Unaccepted::new(),
             waker: None,
             is_held_up: false,
             is_asleep: false,

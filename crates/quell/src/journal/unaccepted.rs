@@ -30,14 +30,24 @@ enum Until<R> {
     Gone(Weak<R>),
 }
 
-impl<R: Recorded> Unaccepted<R> {
+impl<R> Unaccepted<R> {
     pub(super) fn new() -> Self {
         Self(HashMap::default())
     }
+}
 
+impl<R: Recorded> Unaccepted<R> {
     /// Notes that a root was refused, and how many entries are through when its own are.
     pub(super) fn note(&mut self, root: RunId, through: u64) {
         self.0.insert(root, Until::Through(through));
+    }
+
+    /// Tells whether entries of such a root are still to come behind the first so many.
+    pub(super) fn is_before(&self, root: RunId, through: u64) -> bool {
+        self.0.get(&root).is_some_and(|until| match until {
+            Until::Through(own) => *own > through,
+            Until::Gone(_) => false,
+        })
     }
 
     /// Notes that a run below a root was refused.

@@ -21,7 +21,6 @@ use crate::journal::doubted::{Doubted, look, take_back};
 use crate::journal::journal::Done;
 use crate::journal::look_behind::LookBehind;
 use crate::journal::queue::{BATCH_MAX, LINGER};
-use crate::journal::unaccepted::Unaccepted;
 use crate::journal::{Entry, Journal, Recorded};
 use crate::sync::loops::{self, Loop, Turn};
 use crate::sync::waiters::Wakers;
@@ -43,7 +42,6 @@ pub(crate) struct Writer<R> {
     pub(super) is_slow: bool,
     /// Until when a first entry that may linger need not wake it: more are likely to come.
     alert_until: Option<Instant>,
-    pub(super) unaccepted: Unaccepted<R>,
     /// A run below a root whose id the store has: it is looked whether that is this very run.
     in_doubt: Option<RunId>,
     behind: LookBehind,
@@ -96,10 +94,11 @@ impl<R: Recorded> Loop for Writer<R> {
             }
             let mut batch = Vec::new();
             if is_free {
+                let done = queue.done;
+                queue.unaccepted.are_through(done);
                 if let Some(again) = self.again.pop_front() {
                     batch = again;
                 } else if queue.is_due(now) {
-                    self.unaccepted.are_through(queue.done);
                     batch = queue.take();
                 }
             }
@@ -156,7 +155,6 @@ impl<R: Recorded> Writer<R> {
             rest,
             is_slow,
             alert_until,
-            unaccepted: Unaccepted::new(),
             in_doubt: None,
             behind: LookBehind::Due,
             couriers,
@@ -175,7 +173,7 @@ impl<R: Recorded> Writer<R> {
         cx: &mut Context<'_>,
     ) -> Option<Append<R>> {
         if !are_stops {
-            let left_out = self.unaccepted.take(&mut entries);
+            let left_out = self.journal.lock().unaccepted.take(&mut entries);
             if !left_out.is_empty() {
                 self.leave_out(left_out);
             }
@@ -308,7 +306,7 @@ impl<R: Recorded> Writer<R> {
             }
             if let Some(run) = below {
                 self.in_doubt = None;
-                self.unaccepted.note_below(&run);
+                self.journal.lock().unaccepted.note_below(&run);
             }
             return self.give_up(entries, are_stops, error);
         }
