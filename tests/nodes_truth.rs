@@ -11,7 +11,7 @@ use quell::{
 };
 use tokio::sync::Notify;
 
-use crate::support::{Shaky, listener, ms, secs, soon, started_as, within};
+use crate::support::{Fault, Shaky, listener, ms, secs, soon, started, started_as, within};
 
 fn stop() -> CancelRequest {
     CancelRequest::because("enough").by("ada").grace(secs(5))
@@ -136,4 +136,23 @@ async fn i40_each_node_shows_of_a_run_of_a_lost_one_what_was_decided_of_it() {
         let over = Disposition::AlreadyTerminal { status: RunStatus::Cancelled };
         assert_eq!(engine.cancel_anywhere(run.id(), stop()).await, Ok(over));
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn i34_a_stop_that_comes_to_the_store_after_its_run_has_left_it_is_no_trouble() {
+    let nodes = Nodes::new(secs(15));
+    let [node_a, node_b] = ["a", "b"].map(|name| Shaky::join(&nodes, name));
+    let (a, b) = (node_a.engine(), node_b.engine());
+    let run = started(&a, RunSpec::agent("short")).await;
+    run.stored().await.unwrap();
+    node_a.set(Fault::AppendLate(secs(1)));
+    run.cancel(stop());
+    // Its end overtakes the stop, and another node forgets it.
+    while !nodes.read(run.id()).await.unwrap().quiescent {
+        tokio::time::sleep(ms(1)).await;
+    }
+    b.forget_stored(run.id()).await.unwrap();
+    assert_eq!(within("the store has answered", run.stored()).await, Ok(()));
+    let report = within("down", a.shutdown(secs(0))).await;
+    assert_eq!(report.unstored, 0, "{report:?}");
 }

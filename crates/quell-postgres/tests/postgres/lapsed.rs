@@ -62,24 +62,24 @@ fn a_limit_leaves_when_two_members_have_its_last_parts_leave_at_once() {
             "insert into quota_part
             select 'x ' || i, 'x', 0, 0, 1, 0 from generate_series(1, 15) i",
         );
-        // Neither goes on before both have.
-        let both = "(select count(*) from pg_locks where locktype = 'advisory' and objid = 7
-            and mode = 'ShareLock' and database =
-            (select oid from pg_database where datname = current_database())) < 2";
-        place.sql(&format!(
-            "create function meet() returns trigger language plpgsql as $$ begin
-                perform pg_advisory_xact_lock_shared(7);
-                while {both} loop perform pg_sleep(0.001); end loop;
+        // Neither goes on before both have. A sequence keeps that both were there, also when one of
+        // them has committed before the other looks.
+        place.sql(
+            "create sequence met;
+            create function meet() returns trigger language plpgsql as $$ begin
+                perform nextval('quell.met');
+                while (select last_value from quell.met) < 2 loop
+                    perform pg_sleep(0.001);
+                end loop;
                 return old;
             end $$;
             create trigger meet before delete on quota_part for each row
-            when (old.name = 'owner ada') execute function meet()"
-        ));
+            when (old.name = 'owner ada') execute function meet()",
+        );
         // Those that one finds locked it passes over: b begins when a has all that it has leave.
-        let met = "select count(*) from pg_locks where locktype = 'advisory' and objid = 7
-            and database = (select oid from pg_database where datname = current_database())";
+        let met = "select is_called from met";
         let (of_a, of_b) = tokio::join!(a.slots(of("eve")), async {
-            soon_in_real_time("a is at its last", || place.sql(met) == "1").await;
+            soon_in_real_time("a is at its last", || place.sql(met) == "t").await;
             b.slots(of("bob")).await
         });
         assert_eq!((of_a.unwrap().len(), of_b.unwrap().len()), (1, 1));

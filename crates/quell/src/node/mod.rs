@@ -20,6 +20,7 @@ pub(crate) mod report;
 mod shared;
 mod state;
 mod stored;
+mod there;
 mod undecided;
 pub(crate) mod wait;
 pub(crate) mod write;

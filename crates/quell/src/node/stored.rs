@@ -8,6 +8,7 @@ use quell_core::{Cause, RunId, RunStatus, StopMode};
 use crate::failure::SubmitError;
 use crate::foreign;
 use crate::journal::{Doubted, Entry, Journal, Recorded};
+use crate::node::there::is_there;
 use crate::node::{Node, Shared, State, flags, records};
 use crate::sync::waiters::Wakers;
 use crate::sync::{AtomicU16, Ordering};
@@ -381,19 +382,6 @@ impl Node {
             None => SubmitError::of_store(self.id, error),
         })
     }
-}
-
-/// Tells whether a refusal says that the entry is stored already: an append may be stored although
-/// it has failed, and is then tried again.
-const fn is_there(entry: &Entry<Node>, error: &StoreError) -> bool {
-    matches!(
-        (entry, error),
-        (Entry::Event(..), StoreError::SeqTaken { .. })
-            | (Entry::Stop(..) | Entry::Ended(..) | Entry::Started(..), StoreError::Ended { .. })
-            | (Entry::Paused(..) | Entry::Resumed(..), StoreError::Ended { .. })
-            | (Entry::HoldBegan(..), StoreError::Ended { .. })
-            | (Entry::Forgotten(..), StoreError::Unknown { .. })
-    )
 }
 
 /// Entries of one run that may wait for the store when it saves, or when further work begins.
