@@ -53,8 +53,8 @@ fn a_root_is_accepted_if_what_has_its_lane_ends_while_it_is_looked_why_it_is_ref
     on_threads(async {
         let (a, b) = (join(&place, "a").await, join(&place, "b").await);
         let first = accept(&a, "first", LaneRule::Refuse).await.unwrap();
-        // All is refused first. Of the second look at the lane the statement sees it as it is before
-        // this, and what tells why as it is then.
+        // All is refused first. The second time the statement sees the lane as it was before, and
+        // what tells why sees it as it is by then.
         place.sql(
             "create sequence looks;
             create function ends() returns trigger language plpgsql as $$ begin

@@ -113,23 +113,23 @@ impl Node {
     /// its key and the stop that was remembered for it, all before anybody is told.
     ///
     /// Invariant: when the id is free, all entries of this run are in the queue, and no further one
-    /// comes. So whatever another run with this id leaves is stored behind them.
+    /// comes. So whatever another run with this id leaves is stored behind them. Who sees that it
+    /// is refused may free its id at once: that is set last.
     fn refuse(self: &Arc<Self>, error: &StoreError) {
         let (shared, Some(journal)) = (&self.shared, &self.shared.journal) else { return };
-        let remembered = {
+        {
             let mut state = self.lock();
-            self.set(flags::REFUSED);
             state.extra().not_stored.get_or_insert_with(|| error.clone());
             // After trouble nobody knows whether the store has it.
             if !error.is_refusal() {
                 self.unstored.fetch_add(1, Ordering::Relaxed);
                 journal.push(Entry::TakenBack(Arc::clone(self), state.times.queued));
             }
-            state.extra().remembered.take()
-        };
-        journal.note_refused(self.id);
-        if let Some(remembered) = remembered {
-            shared.registry.give_back_stop(self, self.id, *remembered, shared.clock.now());
+            journal.note_refused(self.id);
+            if let Some(remembered) = state.extra().remembered.take() {
+                shared.registry.give_back_stop(self, self.id, *remembered, shared.clock.now());
+            }
+            self.set(flags::REFUSED);
         }
         shared.undo(self);
         // One that has ended is not told again that it leaves.
