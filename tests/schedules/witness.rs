@@ -1,6 +1,5 @@
 //! What really ran, as the bodies themselves say.
 
-use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -54,16 +53,18 @@ impl Witness {
     }
 
     /// The last word: each body ran once, and only if a log says that it was started; none was
-    /// there after the end.
+    /// there after the end. A run may have the id of one that has ended and is forgotten.
     pub(crate) fn agree_with<'a>(&self, logs: impl IntoIterator<Item = &'a [RunEvent]>) {
-        let mut started = HashSet::new();
+        let mut started = Vec::new();
         for event in logs.into_iter().flatten() {
             if matches!(event.kind, EventKind::Started) {
-                started.insert(event.run);
+                started.push(event.run);
             }
         }
         for run in self.entered() {
-            assert!(started.remove(&run), "{run} ran without a start, or twice: {self:?}");
+            let start = started.iter().position(|started| *started == run);
+            let start = start.unwrap_or_else(|| panic!("{run} ran unstarted, or twice: {self:?}"));
+            started.swap_remove(start);
         }
         assert_eq!(self.late.load(Ordering::SeqCst), 0, "ran after the end: {self:?}");
         assert_eq!(self.live.load(Ordering::SeqCst), 0, "still runs: {self:?}");
