@@ -27,6 +27,8 @@ pub(super) struct Queue<R> {
     pub(super) gaps: HashMap<RunId, Gap, RandomState>,
     /// Roots that were forgotten, and that the store may still have.
     pub(super) leaving: Leaving,
+    /// Roots that were refused. Each is noted before its id is free: what another run leaves under
+    /// the id comes behind what it has left.
     pub(super) unaccepted: Unaccepted<R>,
     pub(super) waker: Option<Waker>,
     /// An append is under way that the other entries wait for, or the store is in trouble.
