@@ -125,3 +125,49 @@ async fn i34_a_stop_of_a_run_elsewhere_is_not_that_of_one_below_a_root_that_has_
     assert_eq!(within("it ends", run.ended()).await.status, RunStatus::Cancelled);
     assert_eq!(above.status(), RunStatus::Running);
 }
+
+/// Has a run be taken over, and stopped. One below another root has had its id, is held, and is kept
+/// in memory.
+async fn stopped_behind(is_kept: bool) {
+    let nodes = Nodes::new(secs(15));
+    let [node_a, node_b] = ["a", "b"].map(|name| Shaky::join(&nodes, name));
+    let (a, b) = (node_a.engine(), node_b.engine());
+    let id = started(&a, RunSpec::agent("far")).await.id();
+    let above = started_as(&b, RunSpec::team("above"), async move |ctx| {
+        let below = ctx.spawn(RunSpec::step("below").id(id), listener);
+        below.await.map(drop).map_err(Into::into)
+    });
+    let above = above.await;
+    soon("it is there", || b.get(id).is_some()).await;
+    tokio::time::sleep(ms(100)).await;
+    let below = b.get(id).unwrap();
+    above.cancel(stop());
+    above.quiescent().await;
+    if !is_kept {
+        above.forget().unwrap();
+    }
+    // Somebody has it still.
+    assert_eq!((below.status(), below.is_forgotten()), (RunStatus::Cancelled, !is_kept));
+    node_a.trouble(Trouble::All);
+    tokio::time::sleep(secs(16)).await;
+    let goes_on = |_: &RunRecord| Recovery::resume(RunSpec::agent("again"), listener);
+    let taken = b.take_over(goes_on).await.unwrap().unwrap();
+    let again = &taken.recovered.resumed[0];
+    soon("it goes on", || again.status() == RunStatus::Running).await;
+    let (answer, stored) = again.cancel_durably(stop()).await;
+    assert!(matches!(answer, Disposition::Accepted { .. }), "{answer:?}");
+    assert_eq!(stored, Ok(()));
+    again.quiescent().await;
+    assert_eq!(again.stored().await, Ok(()));
+    assert_eq!(nodes.read(id).await.unwrap().status, RunStatus::Cancelled);
+}
+
+#[tokio::test(start_paused = true)]
+async fn i34_a_stop_of_a_run_is_stored_although_one_that_had_its_id_is_held() {
+    stopped_behind(false).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn i34_a_run_that_is_taken_over_goes_on_although_one_that_has_its_id_has_ended_here() {
+    stopped_behind(true).await;
+}

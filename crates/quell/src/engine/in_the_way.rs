@@ -74,11 +74,28 @@ impl Engine {
                 None => {}
             }
         }
+        self.let_go_of_namesake(root.run()).await?;
         Ok(match fate {
             Fate::Ends => None,
             Fate::GoesOn(how) => Some(self.go_on(root, last_seq, (how, left))),
             Fate::StaysPaused(how) => Some(self.stay_paused(root, last_seq, (how, left))),
         })
+    }
+
+    /// Lets go of a run below another root that has ended, and that the store has refused because a
+    /// root has its id that is taken in. One that is live keeps the id.
+    async fn let_go_of_namesake(&self, root: RunId) -> Result<(), StoreError> {
+        let namesake = self.get(root).filter(|run| run.node().is_namesake());
+        if let Some(run) = &namesake {
+            if !run.node().is_over() {
+                return Ok(());
+            }
+            self.shared().registry.remove(root, run.node());
+        }
+        match &self.shared().journal {
+            Some(journal) => journal.let_go_below(root).await,
+            None => Ok(()),
+        }
     }
 
     fn in_the_way(&self, root: &Root) -> Option<RunRef> {
