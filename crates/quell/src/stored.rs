@@ -31,13 +31,7 @@ impl RunRef {
             bits => bits & flags::ACCEPTANCE_STORED != 0 || bits == 0,
         };
         Wait::until(node, |_| is_known(node.flags()).then_some(())).await;
-        match node.refused_by_store() {
-            Some(error) => {
-                node.shared.undo(node);
-                Err(error)
-            }
-            None => Ok(()),
-        }
+        node.refused_by_store().map_or(Ok(()), Err)
     }
 
     /// Tells whether the run is the one that its id stands for: the store has not refused it. For a

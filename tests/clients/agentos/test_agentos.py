@@ -284,7 +284,7 @@ def test_what_is_not_there_is_a_404(client, kind):
     run(scenario())
 
 
-# Served by programs.toml and keys.toml; its plan is asking.json.
+# Served by programs.toml; its plan is asking.json.
 ASKING = "asking"
 
 

@@ -113,8 +113,8 @@ impl Node {
     /// its key and the stop that was remembered for it, all before anybody is told.
     ///
     /// Invariant: when the id is free, all entries of this run are in the queue, and no further one
-    /// comes. So whatever another run with this id leaves is stored behind them. Who sees that it
-    /// is refused may free its id at once: that is set last.
+    /// comes. So whatever another run with this id leaves is stored behind them. Nobody else frees
+    /// it, and whoever waits for its [acceptance](crate::RunRef::accepted) finds it free.
     fn refuse(self: &Arc<Self>, error: &StoreError) {
         let (shared, Some(journal)) = (&self.shared, &self.shared.journal) else { return };
         {

@@ -167,7 +167,10 @@ impl Node {
             if shared.journal.is_none() {
                 shared.retire_or_forget(self, *rolled_back, now);
             } else if self.is_unkept() {
-                shared.undo(self);
+                // What a refused root had is free already: `refuse` sees to it.
+                if self.is_left_to_next() {
+                    shared.undo(self);
+                }
                 shared.retire(self, now);
             } else if fx.quiesced && !self.ended_non_quiescent() {
                 self.leave_if_it_stays();
