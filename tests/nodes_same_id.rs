@@ -126,8 +126,8 @@ async fn i34_a_stop_of_a_run_elsewhere_is_not_that_of_one_below_a_root_that_has_
     assert_eq!(above.status(), RunStatus::Running);
 }
 
-/// Has a run be taken over, and stopped. One below another root has had its id, is held, and is kept
-/// in memory.
+/// Has a run be taken over, and stopped. One below another root has had its id, is held, and is
+/// kept in memory.
 async fn stopped_behind(is_kept: bool) {
     let nodes = Nodes::new(secs(15));
     let [node_a, node_b] = ["a", "b"].map(|name| Shaky::join(&nodes, name));

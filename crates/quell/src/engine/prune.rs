@@ -74,9 +74,10 @@ impl Engine {
     /// [`forget_stored`](Self::forget_stored). One of which something is live, paused or queued
     /// stays, as does one that is in memory still, or whose lane a live run has: one that is
     /// stored. One of another node counts as in memory there for
-    /// [`ended_trees_ttl`](field@crate::Limits::ended_trees_ttl). One that is not quiescent is in memory for as long as its end may be told: what an
-    /// earlier process has left leaves as others do, and counts from its end. A run that is
-    /// submitted at the same moment finds its lane as if it came later.
+    /// [`ended_trees_ttl`](field@crate::Limits::ended_trees_ttl) of this one. One that is not
+    /// quiescent is in memory for as long as its end may be told: what an earlier process has left
+    /// leaves as others do, and counts from its end. A run that is submitted at the same moment
+    /// finds its lane as if it came later.
     ///
     /// Appends are small and one at a time, of about 250 runs and events, more only if one tree has
     /// more: a stop never waits for two of them. A bound of bytes is looked at between them, so a
@@ -155,12 +156,10 @@ impl Engine {
     /// when it has it no longer. So no run gets an id that one in memory has.
     fn may_have_elsewhere(&self, tree: &EndedTree, now: SystemTime) -> bool {
         let shared = self.shared();
-        let is_own = |boot| shared.journal.as_ref().is_some_and(|journal| journal.is_own(boot));
-        let is_young = |at: SystemTime| {
-            let passed = now.duration_since(at).unwrap_or_default();
-            passed < shared.config.limits.ended_trees_ttl
-        };
-        shared.member.is_some() && !is_own(tree.epoch.boot()) && is_young(tree.quiesced_at)
+        let EndedTree { epoch, quiesced_at, .. } = tree;
+        let is_own = shared.journal.as_ref().is_some_and(|it| it.is_own(epoch.boot()));
+        let passed = now.duration_since(*quiesced_at).unwrap_or_default();
+        shared.member.is_some() && !is_own && passed < shared.config.limits.ended_trees_ttl
     }
 }
 
