@@ -159,6 +159,10 @@ impl Config {
         if name.is_some_and(|name| name != &*printable(name)) {
             return Some(told("node", "expected a name without control characters"));
         }
+        if name.is_some_and(|name| name.ends_with(DRAINED)) {
+            let words = format!("ends with `{DRAINED}`, as what a server that ended has given up");
+            return Some(told("node", &format!("{words}; expected another name")));
+        }
         let engine = EngineConfig::new().grace(self.grace()).abort_wait(self.abort_wait());
         let longer_than = engine.shortest_lease();
         let lease = of_place?;
@@ -263,6 +267,9 @@ fn fault_of(path: &Path) -> Option<&'static str> {
 
 /// The longest name of a node.
 const NAME_BYTES_MAX: usize = 255;
+
+/// What ends the name under which a server that ends leaves what it gives up.
+const DRAINED: &str = " (drained)";
 
 /// The option of the command line that names a variable.
 const ENV_OPTION: &str = "--store-env";
