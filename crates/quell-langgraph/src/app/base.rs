@@ -67,7 +67,7 @@ impl App {
         (run, end): (RunId, Option<Mark>),
     ) -> Result<Option<StoredRun>, LookupError> {
         let is_before = |mark: &Mark| end.is_none_or(|end| *mark < end);
-        let known = thread.left(self.engine());
+        let known = thread.left_values(self.engine()).map(|(mark, _)| mark);
         let before = self.runs_before((view, thread.id), run, known, is_before).await?;
         let last = before.into_iter().rfind(|run| run.live().is_none());
         Ok(last.and_then(|run| self.stored(view, run)))
