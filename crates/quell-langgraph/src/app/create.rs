@@ -183,7 +183,7 @@ impl App {
             Err(StartError::StartedBefore(id)) => {
                 let found = self.find_stored(view, None, id.as_uuid()).await?;
                 let found = found.ok_or(StartError::KeyForgotten)?;
-                // Without one in the request the thread was made for that: the run is in another one.
+                // Without one in the request the thread was made for that: the run is in another.
                 let is_named = request.thread.is_some();
                 if is_named && self.is_gone_but_for(thread, id).await? {
                     return Err(StartError::KeyForgotten.into());

@@ -192,8 +192,8 @@ impl App {
         Ok(has_adopted)
     }
 
-    /// Lists the newest runs of a thread, all that are live, the last that has ended, and the last of
-    /// these that has left values.
+    /// Lists the newest runs of a thread, all that are live, the last that has ended, and the last
+    /// of these that has left values.
     async fn newest_and_live(&self, view: &View, thread: &Thread) -> Result<Vec<RunView>, Refusal> {
         let is_own = |run: &RunView| {
             Asked::of(run).is_some_and(|asked| thread.is_of_record(asked.record_us))

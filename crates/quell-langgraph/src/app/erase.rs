@@ -168,8 +168,8 @@ impl App {
         stream::iter(looks.collect::<Vec<_>>()).buffer_unordered(AT_ONCE).try_collect().await
     }
 
-    /// Takes what the last runs have left out of a thread, those that another node has deleted. That
-    /// one is there is known if it is among the newest runs, which were just read.
+    /// Takes what the last runs have left out of a thread, those that another node has deleted.
+    /// That one is there is known if it is among the newest runs, which were just read.
     ///
     /// # Errors
     ///

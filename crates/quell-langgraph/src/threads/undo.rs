@@ -12,8 +12,8 @@ use crate::values::bytes_of;
 
 impl Thread {
     /// Takes a run out that has ended. If it was the last one to end, or the last one of these that
-    /// had started, the thread is as before it: as the one before has left it. What is not in memory of that is read again from the store,
-    /// if there is one.
+    /// had started, the thread is as before it: as the one before has left it. What is not in
+    /// memory of that is read again from the store, if there is one.
     pub(crate) fn undo(&self, engine: &Engine, id: RunId) {
         let mut state = self.state.lock();
         state.settle(engine);

@@ -47,10 +47,8 @@ fn a_mode_says_who_the_server_has_to_be() {
     let place = Place::on(&server);
     let opens = |host: &str, rest: &str| {
         let Place { database, .. } = &place;
-        let address = format!(
-            "postgres://quell@{host}:{}/{database}?hostaddr=127.0.0.1&{rest}",
-            server.port()
-        );
+        let (port, on) = (server.port(), "hostaddr=127.0.0.1");
+        let address = format!("postgres://quell@{host}:{port}/{database}?{on}&{rest}");
         block_on(async {
             let store = PostgresStore::open(PostgresOptions::new(address)).await?;
             let ssl = "select bool_or(ssl) from pg_stat_ssl s join pg_stat_activity a using (pid)
