@@ -16,8 +16,8 @@ pub(super) const FAULTS: &[Fault] = &[
         name: "prune-what-another-node-has-in-memory",
         edits: &[Edit {
             file: "engine/prune.rs",
-            text: "|| self.may_have_elsewhere(&tree, bounds.now)",
-            faulty: "",
+            text: "|| «self.may_have_elsewhere(&tree, bounds.now)»",
+            faulty: "false",
         }],
         caught_by: &["nodes_same_id::\
              what_another_node_may_have_in_memory_does_not_leave_the_store"],
