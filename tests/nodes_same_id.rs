@@ -6,7 +6,8 @@ use std::time::Duration;
 use quell::store::RunRecord;
 use quell::testing::cluster::{Nodes, Trouble};
 use quell::{
-    Disposition, Engine, Limits, Recovery, RunId, RunSpec, RunStatus, StoreRetention, SubmitError,
+    Disposition, Engine, Limits, Recovery, RunId, RunRef, RunSpec, RunStatus, StoreRetention,
+    SubmitError,
 };
 
 use crate::support::{
@@ -107,19 +108,25 @@ async fn what_another_node_may_have_in_memory_does_not_leave_the_store() {
     assert_eq!(Engine::with_config(c).prune_stored(&none).await, Ok(1));
 }
 
+/// Has a root start a run that has an id of another one, which the store refuses. Yields the root.
+async fn above_one_with(engine: &Engine, id: RunId) -> RunRef {
+    let above = started_as(engine, RunSpec::team("above"), async move |ctx| {
+        let below = ctx.spawn(RunSpec::step("below").id(id), listener);
+        below.await.map(drop).map_err(Into::into)
+    });
+    let above = above.await;
+    soon("it is there", || engine.get(id).is_some()).await;
+    tokio::time::sleep(ms(100)).await;
+    above
+}
+
 #[tokio::test(start_paused = true)]
 async fn i34_a_stop_of_a_run_elsewhere_is_not_that_of_one_below_a_root_that_has_its_id() {
     let nodes = Nodes::new(secs(15));
     let (a, b) = (Shaky::join(&nodes, "a").engine(), Shaky::join(&nodes, "b").engine());
     let run = started(&a, RunSpec::agent("far")).await;
     let id = run.id();
-    let above = started_as(&b, RunSpec::team("above"), async move |ctx| {
-        let below = ctx.spawn(RunSpec::step("below").id(id), listener);
-        below.await.map(drop).map_err(Into::into)
-    });
-    let above = above.await;
-    soon("it is there", || b.get(id).is_some()).await;
-    tokio::time::sleep(ms(100)).await;
+    let above = above_one_with(&b, id).await;
     let answer = b.cancel_anywhere(id, stop()).await.unwrap();
     assert!(matches!(answer, Disposition::Accepted { .. }), "{answer:?}");
     assert_eq!(within("it ends", run.ended()).await.status, RunStatus::Cancelled);
@@ -133,13 +140,7 @@ async fn stopped_behind(is_kept: bool) {
     let [node_a, node_b] = ["a", "b"].map(|name| Shaky::join(&nodes, name));
     let (a, b) = (node_a.engine(), node_b.engine());
     let id = started(&a, RunSpec::agent("far")).await.id();
-    let above = started_as(&b, RunSpec::team("above"), async move |ctx| {
-        let below = ctx.spawn(RunSpec::step("below").id(id), listener);
-        below.await.map(drop).map_err(Into::into)
-    });
-    let above = above.await;
-    soon("it is there", || b.get(id).is_some()).await;
-    tokio::time::sleep(ms(100)).await;
+    let above = above_one_with(&b, id).await;
     let below = b.get(id).unwrap();
     above.cancel(stop());
     above.quiescent().await;

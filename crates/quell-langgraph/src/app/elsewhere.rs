@@ -184,7 +184,7 @@ impl App {
             tracked.know_base();
         }
         // Behind the last one that has left values one may have ended that never started.
-        let wrote = far.iter().rfind(|far| far.run.row().started_at.is_some());
+        let wrote = far.iter().rfind(|far| has_left(&far.run));
         for last in [wrote, far.last()] {
             self.take_left(view, thread, last).await?;
         }
@@ -277,7 +277,7 @@ impl App {
 }
 
 /// Tells whether a run has ended that may have left values.
-fn has_left(run: &RunView) -> bool {
+pub(super) fn has_left(run: &RunView) -> bool {
     let row = run.row();
     row.status.is_terminal() && row.started_at.is_some() && !run.is_rolled_back()
 }

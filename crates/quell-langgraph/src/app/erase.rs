@@ -201,25 +201,18 @@ const AT_ONCE: usize = 16;
 #[cfg(test)]
 mod tests {
     use std::sync::Weak;
-    use std::time::Duration;
 
-    use quell::testing::cluster::Nodes;
-    use quell::{Engine, EngineConfig, RunSpec};
-    use quell_flow::Catalog;
-    use quell_http::{NATIVE, Principal, SESSION, Service};
+    use quell::RunSpec;
+    use quell_http::{NATIVE, Principal, SESSION};
 
     use super::*;
-    use crate::options::Options;
+    use crate::app::gone::tests::two;
     use crate::threads::{Final, within};
     use crate::wire::exact::Keys;
 
     #[tokio::test]
     async fn no_final_body_stays_of_a_deleted_run_that_is_only_in_the_store() {
-        let nodes = Nodes::new(Duration::from_secs(30));
-        let [a, b] = ["a", "b"].map(|name| {
-            let engine = Engine::with_config(EngineConfig::new().node(nodes.join(name)));
-            App::new(Service::new(engine, Catalog::new()), Options::default())
-        });
+        let [a, b] = two();
         let id = Uuid::now_v7();
         let spec = RunSpec::agent("a").label(SESSION, id.to_string());
         let run = a.engine().submit(spec, async |_ctx| Ok(())).unwrap().into_ref();
