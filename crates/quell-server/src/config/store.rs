@@ -13,7 +13,7 @@ use serde::Deserialize;
 use super::file::Config;
 use crate::quoted::of_path;
 use crate::store::{
-    Database, EXPECTED, Keep, NodeArgs, Place, default_name, is_address, is_no_path,
+    DRAINED, Database, EXPECTED, Keep, NodeArgs, Place, default_name, is_address, is_no_path,
 };
 use crate::times;
 
@@ -267,9 +267,6 @@ fn fault_of(path: &Path) -> Option<&'static str> {
 
 /// The longest name of a node.
 const NAME_BYTES_MAX: usize = 255;
-
-/// What ends the name under which a server that ends leaves what it gives up.
-const DRAINED: &str = " (drained)";
 
 /// The option of the command line that names a variable.
 const ENV_OPTION: &str = "--store-env";
