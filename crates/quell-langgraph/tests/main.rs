@@ -18,6 +18,7 @@ mod gaps;
 mod identity;
 mod items;
 mod load;
+mod load_nodes;
 mod memory;
 mod nodes;
 mod nodes_deleted;

@@ -3,14 +3,17 @@
 
 use std::sync::{Arc, Mutex, mpsc};
 
+use axum::body::{Body, to_bytes};
+use axum::http::Request;
 use quell::testing::cluster::Nodes;
-use quell::{EngineConfig, Failure, Payload, RunContext};
+use quell::{EngineConfig, Failure, Payload, RunContext, RunId};
 use quell_flow::Component;
 use quell_test_support::{secs, within};
 use serde_json::{Value, json};
+use tower::ServiceExt as _;
 
 use crate::nodes::two;
-use crate::talk::Server;
+use crate::talk::{Server, id_of};
 use crate::threads::{delete, echo, made, patch, row, search};
 
 #[tokio::test]
@@ -231,4 +234,46 @@ async fn a_run_that_is_deleted_is_not_joined_any_more() {
         a.assert_stopped(&thread).await;
         assert_eq!(deleter.get(&join).await.json(), first);
     }
+}
+
+/// Says more than one read of a log has, and waits to be stopped.
+async fn say_much(ctx: RunContext, input: Payload) -> Result<Payload, Failure> {
+    for nth in 0..MUCH {
+        ctx.emit(json!({ "nth": nth }));
+    }
+    ctx.stopped().await;
+    Ok(input)
+}
+
+const MUCH: usize = 200;
+
+#[tokio::test]
+async fn a_reader_is_told_that_the_run_it_reads_through_another_node_was_deleted() {
+    let nodes = Nodes::new(secs(30));
+    let [a, b] = ["a", "b"].map(|name| {
+        let of = nodes.join(name);
+        let config = EngineConfig::new().store(Arc::clone(&of) as _).cluster(of as _);
+        Server::serving_with(config, [Component::workflow("much", say_much)])
+    });
+    let thread = a.thread().await;
+    let body = json!({ "assistant_id": "much", "input": {}, "stream_mode": ["custom"],
+        "stream_resumable": true });
+    let made = a.post(&format!("/threads/{thread}/runs"), &body).await;
+    let run = made.header("content-location").to_owned();
+    let id = RunId::from_text(id_of(&run));
+    within("it is stored", async {
+        while b.service.engine().stored_events(id, 0, MUCH).await.unwrap().len() < MUCH {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    // One page is read, and no more before the client takes some of it.
+    let asked = Request::get(format!("{run}/stream")).header("last-event-id", "-1");
+    let answer = b.app.clone().oneshot(asked.body(Body::empty()).unwrap()).await.unwrap();
+    assert_eq!(delete(&a, &run).await.status, 204);
+    let read = within("it ends", to_bytes(answer.into_body(), usize::MAX)).await;
+    let told = String::from_utf8(read.unwrap().to_vec()).unwrap();
+    let last = told.trim_end().rsplit("\n\n").next().unwrap();
+    assert!(told.matches("event: custom").count() < MUCH, "{told}");
+    assert!(last.contains("event: error") && last.contains("404: Run not found"), "{last}");
 }

@@ -14,6 +14,7 @@ use crate::stream::late::Late;
 use crate::stream::stream::{From, Render, told};
 use crate::threads::Tracked;
 use crate::values::{Fold, Values};
+use crate::wire::failure::not_found_object;
 use crate::wire::modes::Modes;
 
 /// What is known of the tree of a run that another node has.
@@ -152,6 +153,15 @@ impl Render {
             }
             _ => {}
         }
+    }
+
+    /// Yields the last frame of a run that was deleted before all of it was read: its log is gone
+    /// with it. None if it has been read to its end, or only this node serves it no longer.
+    pub(super) async fn gone(&mut self) -> Option<Late> {
+        let far = self.far.as_ref().filter(|_| !self.is_over)?;
+        let is_there = !matches!(far.view.find_by_id(self.run.id()).await, Ok(None));
+        self.is_over = true;
+        (!is_there).then(|| SseEvent::json("error", &not_found_object()).into())
     }
 }
 

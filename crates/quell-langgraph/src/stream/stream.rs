@@ -97,7 +97,10 @@ where
     stream::unfold((events, render), async |(mut events, mut render)| {
         // A pause is the last event for now: there is no other one to end with.
         let event = if render.is_over { None } else { events.next().await };
-        let event = event?;
+        let Some(event) = event else {
+            let gone = Box::pin(render.gone()).await?;
+            return Some((vec![gone], (events, render)));
+        };
         if render.far.is_some() {
             // On the heap: for a run that is here nobody pays for its size.
             Box::pin(render.take_far(&event)).await;
