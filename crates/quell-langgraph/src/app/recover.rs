@@ -61,7 +61,7 @@ impl App {
     pub(super) fn adopt(&self, run: &RunRef) -> Option<Arc<Thread>> {
         let asked = Asked::of(&run.into())?;
         let session = Uuid::try_parse(run.label(SESSION)?).ok()?;
-        let fresh = Thread::of(session, run, asked.is_temporary);
+        let fresh = Thread::of(session, run, &asked);
         let thread = self.threads().add(self.engine(), fresh).ok()?;
         let thread = thread.unwrap_or_else(|known| known);
         // One that is being made here is there before the engine has it.
@@ -82,5 +82,31 @@ impl App {
             self.follow(Arc::clone(&thread), tracked, run.clone());
         }
         Some(thread)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use quell_flow::Component;
+    use quell_http::Start;
+
+    use super::*;
+    use crate::app::gone::tests::two;
+    use crate::wire::exact::Keys;
+
+    #[tokio::test]
+    async fn a_thread_that_is_made_for_a_run_is_known_by_the_record_that_the_run_names() {
+        let [a, b] = two();
+        let thread = Thread::new(Uuid::now_v7(), None, &Keys::new(), false);
+        let thread = a.make_thread(thread, true).await.unwrap().unwrap();
+        let graph = Arc::new(Component::agent("a", async |_ctx, input| Ok(input)));
+        let before = b.all().start(Start::new(&graph, 1.into())).await.unwrap().run;
+        let asked = Asked::elsewhere(&before.into(), "a");
+        let asked = Asked { record_us: thread.record(), ..asked };
+        let start = asked.write(Start::new(&graph, 1.into()), &1.into());
+        let start = start.label(SESSION, thread.id.to_string());
+        let run = b.all().start(start).await.unwrap().run;
+        let made = b.adopt(&run).unwrap();
+        assert!(made.record().is_some() && made.record() == thread.record());
     }
 }

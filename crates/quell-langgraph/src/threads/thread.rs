@@ -32,6 +32,7 @@ use crate::threads::card::Card;
 use crate::threads::elsewhere::{Elsewhere, Mark};
 use crate::threads::tracked::{GraphKeys, Tracked};
 use crate::values::{Fold, Values};
+use crate::wire::asked::Asked;
 use crate::wire::exact::Keys;
 use crate::wire::rows::thread_error;
 
@@ -131,8 +132,10 @@ impl Thread {
     }
 
     /// Makes the thread of a run that was made before this service was.
-    pub(crate) fn of(id: Uuid, run: &RunRef, is_temporary: bool) -> Self {
-        Self::new(id, run.owner(), &Keys::new(), is_temporary).since(run.queued_at()).in_part()
+    pub(crate) fn of(id: Uuid, run: &RunRef, asked: &Asked) -> Self {
+        let thread = Self::new(id, run.owner(), &Keys::new(), asked.is_temporary);
+        let record_us = asked.record_us.unwrap_or_default().into();
+        Self { record_us, ..thread.since(run.queued_at()).in_part() }
     }
 
     /// Makes it one that was made before.
