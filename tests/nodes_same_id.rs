@@ -1,17 +1,20 @@
 //! Several engines on one store: what one of them has in memory under the id of a run that another
 //! one has.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use quell::store::RunRecord;
 use quell::testing::cluster::{Nodes, Trouble};
 use quell::{
-    Disposition, Engine, Limits, Recovery, RunId, RunRef, RunSpec, RunStatus, StoreRetention,
-    SubmitError,
+    Disposition, Engine, IdempotencyKey, Limits, OnBusy, Recovery, RunId, RunRef, RunSpec,
+    RunStatus, StoreRetention, SubmitError,
 };
+use tokio::sync::Barrier;
 
 use crate::support::{
-    Gate, Shaky, Witness, body_runtime, listener, ms, secs, soon, started, started_as, stop, within,
+    Fault, Gate, Shaky, Witness, body_runtime, listener, ms, secs, soon, started, started_as, stop,
+    within,
 };
 
 #[tokio::test]
@@ -22,23 +25,70 @@ async fn i14_a_stop_of_a_run_elsewhere_waits_for_no_repeat_that_cannot_be_droppe
     let config = Shaky::join(&nodes, "b").config();
     let b = Engine::with_config(config.runtime(bodies.handle().clone()));
     let run = started(&a, RunSpec::agent("far")).await;
-    let (gate, witness) = (Gate::new(), Witness::new());
-    let (spins, seen) = (gate.clone(), witness.clone());
+    let gate = Gate::new();
     let _open = gate.at_end();
-    let spinning = b.submit(RunSpec::agent("spins"), async move |_| {
-        let _inside = seen.enter();
-        spins.spin();
-        Ok(())
-    });
-    let spinning = spinning.unwrap();
-    soon("the worker spins", || witness.inside() == 1).await;
+    spins(&b, &gate).await;
     let repeat = b.submit(RunSpec::agent("repeat").id(run.id()), listener).unwrap();
     let answer = within("the stop is answered", b.cancel_anywhere(run.id(), stop())).await;
     assert!(matches!(answer, Ok(Disposition::Accepted { .. })), "{answer:?}");
     assert_eq!(within("it ends", run.ended()).await.status, RunStatus::Cancelled);
     gate.open();
     assert!(within("it is refused", repeat.run().accepted()).await.is_err());
-    drop(spinning);
+    bodies.shutdown_background();
+}
+
+/// Has the one worker of an engine do nothing but spin until a gate is open.
+async fn spins(engine: &Engine, gate: &Gate) {
+    let witness = Witness::new();
+    let (spins, seen) = (gate.clone(), witness.clone());
+    let spinning = engine.submit(RunSpec::agent("spins"), async move |_| {
+        let _inside = seen.enter();
+        spins.spin();
+        Ok(())
+    });
+    drop(spinning.unwrap());
+    soon("the worker spins", || witness.inside() == 1).await;
+}
+
+#[tokio::test]
+async fn i14_a_take_over_waits_for_no_repeat_that_cannot_be_dropped_and_finds_what_that_had_free() {
+    let nodes = Nodes::new(secs(600));
+    let bodies = body_runtime(1);
+    let config = Shaky::join(&nodes, "a").config().running_max(1);
+    let (a, node_b) = (Engine::with_config(config), Shaky::join(&nodes, "b"));
+    let config = node_b.config().runtime(bodies.handle().clone());
+    let b = Engine::with_config(config.limits(Limits::default().live_bytes_max(4 << 20)));
+    started(&a, RunSpec::agent("busy")).await;
+    let spec = || RunSpec::agent("far").lane("l", OnBusy::Enqueue).input("y".repeat(3 << 20).into());
+    let key = || IdempotencyKey::new("k", ["payload"]);
+    let far = a.submit_durably(spec().idempotency_key(key()), listener).await.unwrap().into_ref();
+    within("it is given up", a.shutdown(secs(0))).await;
+    let gate = Gate::new();
+    let _open = gate.at_end();
+    spins(&b, &gate).await;
+    let append = Arc::new(Barrier::new(2));
+    node_b.set(Fault::AppendMeets(Arc::clone(&append)));
+    let repeat = b.submit(spec().idempotency_key(key()), listener).unwrap().into_ref();
+    within("it is being stored", append.wait()).await;
+    let goes_on = |_: &RunRecord| Recovery::resume(RunSpec::agent("again"), listener);
+    let refused = async {
+        // The run is found, and the repeat in its way.
+        tokio::time::sleep(ms(100)).await;
+        append.wait().await;
+    };
+    let (taken, ()) =
+        within("it is decided", async { tokio::join!(b.take_over(goes_on), refused) }).await;
+    let taken = taken.unwrap().unwrap();
+    let recovered = &taken.recovered;
+    assert_eq!((recovered.resumed.len(), recovered.refused.len()), (1, 0), "{recovered:?}");
+    let again = &recovered.resumed[0];
+    assert_eq!((again.id(), repeat.status()), (far.id(), RunStatus::Queued));
+    soon("it has the lane", || again.queue_position().is_none()).await;
+    gate.open();
+    soon("it goes on", || again.status() == RunStatus::Running).await;
+    assert_eq!(repeat.accepted().await, Err(SubmitError::AlreadySubmitted(far.id())));
+    again.cancel(stop());
+    again.quiescent().await;
     bodies.shutdown_background();
 }
 

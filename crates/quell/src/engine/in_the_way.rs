@@ -63,8 +63,8 @@ impl Engine {
         let _comes = self.shared().coming.begin(claim.clone());
         loop {
             if let Some(run) = self.in_the_way(&claim) {
-                // What it had is free before it is told; that it was refused is what it was told.
-                let _ = run.accepted().await;
+                // What it had is free by then, also if its body is not dropped yet.
+                let _ = run.is_accepted().await;
             }
             // What a repeat has left is left out, by its id. The entries of the root come behind.
             let journal = self.shared().journal.as_ref();
