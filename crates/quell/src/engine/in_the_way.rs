@@ -82,20 +82,22 @@ impl Engine {
         })
     }
 
-    /// Lets go of a run below another root that has ended, and that the store has refused because a
-    /// root has its id that is taken in. One that is live keeps the id.
+    /// Lets go of a run below another root that has the id of a root that is taken in, and that the
+    /// store refuses for that, or has refused: it goes on, and leaves nothing more for the store.
+    /// One that has left its parent since keeps the id for as long as it is live.
     async fn let_go_of_namesake(&self, root: RunId) -> Result<(), StoreError> {
-        let namesake = self.get(root).filter(|run| run.node().is_namesake());
-        if let Some(run) = &namesake {
-            if !run.node().is_over() {
+        let Some(journal) = &self.shared().journal else { return Ok(()) };
+        if let Some(run) = self.get(root) {
+            let node = run.node();
+            if node.is_root() && !(node.is_namesake() && node.is_over()) {
                 return Ok(());
             }
-            self.shared().registry.remove(root, run.node());
+            node.lose_id();
+            self.shared().registry.remove(root, node);
+            // What it has left is refused by then.
+            journal.caught_up().await?;
         }
-        match &self.shared().journal {
-            Some(journal) => journal.let_go_below(root).await,
-            None => Ok(()),
-        }
+        journal.let_go_below(root).await
     }
 
     fn in_the_way(&self, root: &Root) -> Option<RunRef> {

@@ -48,7 +48,7 @@ use crate::node::{Reader, Shared, State, flags};
 use crate::spec::{PauseEnd, RunSpec, SpecRest};
 use crate::stop_scope::StopScope;
 use crate::sync::waiters::Waiters;
-use crate::sync::{AtomicU16, AtomicU32, Mutex, MutexGuard, Ordering};
+use crate::sync::{AtomicBool, AtomicU16, AtomicU32, Mutex, MutexGuard, Ordering};
 use crate::time::idle::IdleWatch;
 use crate::time::times::Times;
 
@@ -76,6 +76,8 @@ pub(crate) struct Node {
     pub(crate) unstored: AtomicU16,
     /// How many of these are stops. Changed under the lock.
     pub(crate) unstored_stops: AtomicU16,
+    /// Nothing more of it is stored: see [`lose_id`](Self::lose_id). Set under the lock.
+    pub(super) has_lost_id: AtomicBool,
     /// All the rest; see the invariants above.
     state: Mutex<State>,
 }
@@ -128,6 +130,7 @@ impl Node {
             untold: AtomicU16::new(0),
             unstored: AtomicU16::new(0),
             unstored_stops: AtomicU16::new(0),
+            has_lost_id: AtomicBool::new(parent.is_some_and(|(node, _)| node.has_lost_id())),
             state: Mutex::new(State {
                 life,
                 log,

@@ -205,7 +205,7 @@ impl Node {
     /// Leaves an entry for the store, if there is one. Called under the lock.
     pub(crate) fn journal(self: &Arc<Self>, make: impl FnOnce(Arc<Self>) -> Entry<Self>) {
         let Some(journal) = &self.shared.journal else { return };
-        if self.flags() & (flags::REFUSED | flags::LEFT_TO_NEXT) == 0 {
+        if self.flags() & (flags::REFUSED | flags::LEFT_TO_NEXT) == 0 && !self.has_lost_id() {
             // At most some for each state that a run may be in.
             self.unstored.fetch_add(1, Ordering::Relaxed);
             journal.push(make(Arc::clone(self)));
@@ -221,7 +221,7 @@ impl Node {
     ) {
         let Some(journal) = &self.shared.journal else { return };
         let bits = self.flags();
-        if bits & (flags::REFUSED | flags::LEFT_TO_NEXT) != 0 {
+        if bits & (flags::REFUSED | flags::LEFT_TO_NEXT) != 0 || self.has_lost_id() {
             return;
         }
         let epoch = journal.epoch(self.attempt());
