@@ -257,12 +257,9 @@ const LIVE: &str = concat!(tree!(), "select id from member where status < 3 orde
 /// had, and how many keys are kept from now on; no row if it stays. Arrays have rows found by an
 /// index: a join of as many as a tree is guessed to have would look whole tables through.
 ///
-/// Of what it owns a member knows that no other epoch is meant. What another one owns by now may be
-/// a further run of the id, which has left the store since this member has had it.
-///
+/// What another member owns by now may be a further run of the id: its very epoch has to be named.
 /// A root that is forgotten as of a time before it was accepted, by as long as keys are kept, was
-/// refused, and never was: what was remembered for it is remembered again. The clock of whoever
-/// forgets what another host has accepted may be behind, but not by so much.
+/// refused, and never was: what was remembered for it is remembered again. No clock is so late.
 const FORGET: &str = concat!(
     tree!(),
     ", gone as materialized (

@@ -20,8 +20,8 @@ type Found = Result<Option<RunView>, LookupError>;
 impl View {
     /// Finds a visible run by the text of its id, in memory or in the store; `None` also if the
     /// text is not an id. For a run that is in memory and was accepted, and without a store, it
-    /// does not wait. One that the store has not taken yet is waited for. Of several nodes each asks
-    /// the store about what it has in memory and has ended: another one may have forgotten that.
+    /// does not wait. One that the store has not taken yet is waited for. Of several nodes each
+    /// asks the store about what it has in memory and has ended: another may have forgotten that.
     ///
     /// # Errors
     ///
@@ -109,7 +109,7 @@ impl View {
     }
 
     /// Tells whether another node has forgotten a run in memory that is over: its tree has left the
-    /// store, or another run has the id of its root there. While the store is in trouble it has not.
+    /// store, or another run has the id of its root there. In trouble the store says nothing of it.
     async fn is_forgotten(&self, run: &RunRef) -> bool {
         let engine = self.service().engine();
         if engine.node().is_none() || !run.status().is_terminal() {

@@ -95,10 +95,8 @@ impl Node {
         let id = spec.id.unwrap_or_else(|| shared.registry.new_id(&shared.clock, ticks));
         let life = life_of(&spec, config, now);
         let above = parent.and_then(|(_, state)| state.idle.clone());
-        let idle = match spec.idle {
-            Some(_) => Some(Arc::new(IdleWatch::new(id, ticks, above.as_ref()))),
-            None => above,
-        };
+        let watch = spec.idle.map(|_| Arc::new(IdleWatch::new(id, ticks, above.as_ref())));
+        let idle = watch.or(above);
         // A tree is written by one attempt of its root.
         let (attempt, log) = match (parent, &spec.again) {
             (Some((node, state)), _) => (node.attempt(), state.log.clone()),

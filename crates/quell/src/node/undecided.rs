@@ -1,5 +1,5 @@
 //! [`Node::is_undecided`] tells a run that may be none: the store is to say whether it takes it.
-//! [`Node::is_namesake`] tells one that has the id of another, and [`Node::lose_id`] ends its claim.
+//! [`Node::is_namesake`] tells one that has the id of another; [`Node::lose_id`] ends its claim.
 
 use quell_core::store::StoreError;
 
