@@ -1,17 +1,20 @@
 //! Several engines on one store: what one of them has in memory under the id of a run that another
 //! one has.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use quell::store::RunRecord;
 use quell::testing::cluster::{Nodes, Trouble};
 use quell::{
-    Disposition, Engine, Limits, Recovery, RunId, RunRef, RunSpec, RunStatus, StoreRetention,
-    SubmitError,
+    DetachError, Disposition, Engine, IdempotencyKey, Limits, OnBusy, Recovery, RunContext, RunId,
+    RunRef, RunSpec, RunStatus, StoreRetention, SubmitError,
 };
+use tokio::sync::{Barrier, oneshot};
 
 use crate::support::{
-    Gate, Shaky, Witness, body_runtime, listener, ms, secs, soon, started, started_as, stop, within,
+    Fault, Gate, Shaky, Witness, body_runtime, listener, ms, secs, soon, started, started_as, stop,
+    within,
 };
 
 #[tokio::test]
@@ -22,23 +25,71 @@ async fn i14_a_stop_of_a_run_elsewhere_waits_for_no_repeat_that_cannot_be_droppe
     let config = Shaky::join(&nodes, "b").config();
     let b = Engine::with_config(config.runtime(bodies.handle().clone()));
     let run = started(&a, RunSpec::agent("far")).await;
-    let (gate, witness) = (Gate::new(), Witness::new());
-    let (spins, seen) = (gate.clone(), witness.clone());
+    let gate = Gate::new();
     let _open = gate.at_end();
-    let spinning = b.submit(RunSpec::agent("spins"), async move |_| {
-        let _inside = seen.enter();
-        spins.spin();
-        Ok(())
-    });
-    let spinning = spinning.unwrap();
-    soon("the worker spins", || witness.inside() == 1).await;
+    spins(&b, &gate).await;
     let repeat = b.submit(RunSpec::agent("repeat").id(run.id()), listener).unwrap();
     let answer = within("the stop is answered", b.cancel_anywhere(run.id(), stop())).await;
     assert!(matches!(answer, Ok(Disposition::Accepted { .. })), "{answer:?}");
     assert_eq!(within("it ends", run.ended()).await.status, RunStatus::Cancelled);
     gate.open();
     assert!(within("it is refused", repeat.run().accepted()).await.is_err());
-    drop(spinning);
+    bodies.shutdown_background();
+}
+
+/// Has the one worker of an engine do nothing but spin until a gate is open.
+async fn spins(engine: &Engine, gate: &Gate) {
+    let witness = Witness::new();
+    let (spins, seen) = (gate.clone(), witness.clone());
+    let spinning = engine.submit(RunSpec::agent("spins"), async move |_| {
+        let _inside = seen.enter();
+        spins.spin();
+        Ok(())
+    });
+    drop(spinning.unwrap());
+    soon("the worker spins", || witness.inside() == 1).await;
+}
+
+#[tokio::test]
+async fn i14_a_take_over_waits_for_no_repeat_that_cannot_be_dropped_and_finds_what_that_had_free() {
+    let nodes = Nodes::new(secs(600));
+    let bodies = body_runtime(1);
+    let config = Shaky::join(&nodes, "a").config().running_max(1);
+    let (a, node_b) = (Engine::with_config(config), Shaky::join(&nodes, "b"));
+    let config = node_b.config().runtime(bodies.handle().clone());
+    let b = Engine::with_config(config.limits(Limits::default().live_bytes_max(4 << 20)));
+    started(&a, RunSpec::agent("busy")).await;
+    let spec =
+        || RunSpec::agent("far").lane("l", OnBusy::Enqueue).input("y".repeat(3 << 20).into());
+    let key = || IdempotencyKey::new("k", ["payload"]);
+    let far = a.submit_durably(spec().idempotency_key(key()), listener).await.unwrap().into_ref();
+    within("it is given up", a.shutdown(secs(0))).await;
+    let gate = Gate::new();
+    let _open = gate.at_end();
+    spins(&b, &gate).await;
+    let append = Arc::new(Barrier::new(2));
+    node_b.set(Fault::AppendMeets(Arc::clone(&append)));
+    let repeat = b.submit(spec().idempotency_key(key()), listener).unwrap().into_ref();
+    within("it is being stored", append.wait()).await;
+    let goes_on = |_: &RunRecord| Recovery::resume(RunSpec::agent("again"), listener);
+    let refused = async {
+        // The run is found, and the repeat in its way.
+        tokio::time::sleep(ms(100)).await;
+        append.wait().await;
+    };
+    let (taken, ()) =
+        within("it is decided", async { tokio::join!(b.take_over(goes_on), refused) }).await;
+    let taken = taken.unwrap().unwrap();
+    let recovered = &taken.recovered;
+    assert_eq!((recovered.resumed.len(), recovered.refused.len()), (1, 0), "{recovered:?}");
+    let again = &recovered.resumed[0];
+    assert_eq!((again.id(), repeat.status()), (far.id(), RunStatus::Queued));
+    soon("it has the lane", || again.queue_position().is_none()).await;
+    gate.open();
+    soon("it goes on", || again.status() == RunStatus::Running).await;
+    assert_eq!(repeat.accepted().await, Err(SubmitError::AlreadySubmitted(far.id())));
+    again.cancel(stop());
+    again.quiescent().await;
     bodies.shutdown_background();
 }
 
@@ -171,4 +222,60 @@ async fn i34_a_stop_of_a_run_is_stored_although_one_that_had_its_id_is_held() {
 #[tokio::test(start_paused = true)]
 async fn i34_a_run_that_is_taken_over_goes_on_although_one_that_has_its_id_has_ended_here() {
     stopped_behind(true).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn t13_a_run_that_is_taken_over_goes_on_although_a_live_one_below_a_root_has_its_id() {
+    let nodes = Nodes::new(secs(15));
+    let [node_a, node_b] = ["a", "b"].map(|name| Shaky::join(&nodes, name));
+    let (a, b) = (node_a.engine(), node_b.engine());
+    let id = started(&a, RunSpec::agent("far")).await.id();
+    let (tell, told) = oneshot::channel();
+    let below = async move |ctx: RunContext| {
+        _ = tell.send(ctx.clone());
+        listener(ctx).await
+    };
+    let above = started_as(&b, RunSpec::team("above"), async move |ctx| {
+        let below = ctx.spawn(RunSpec::step("below").id(id), below);
+        below.await.map(drop).map_err(Into::into)
+    });
+    let (above, ctx) = (above.await, told.await.unwrap());
+    let below = b.get(id).unwrap();
+    node_a.trouble(Trouble::All);
+    tokio::time::sleep(secs(16)).await;
+    let goes_on = |_: &RunRecord| Recovery::resume(RunSpec::agent("again"), listener);
+    let recovered = b.take_over(goes_on).await.unwrap().unwrap().recovered;
+    assert_eq!((recovered.resumed.len(), recovered.refused.len()), (1, 0), "{recovered:?}");
+    let again = &recovered.resumed[0];
+    soon("it goes on", || again.status() == RunStatus::Running).await;
+    again.stored().await.unwrap();
+    assert_eq!((b.get(id).as_ref(), below.status()), (Some(again), RunStatus::Running));
+    // What that one does is not of the run, nor what it starts.
+    let further = ctx.spawn(RunSpec::step("further"), listener).into_ref();
+    assert_eq!(below.detach(), Err(DetachError::IdTaken));
+    above.cancel(stop());
+    assert!(within("all of it ends", above.ended()).await.quiescent);
+    above.stored().await.unwrap();
+    assert_eq!([&below, &further].map(RunRef::status), [RunStatus::Cancelled; 2]);
+    assert!(nodes.read(further.id()).await.is_none());
+    assert_eq!(nodes.read(id).await.unwrap().status, RunStatus::Running);
+    let (_, stored) = again.cancel_durably(stop()).await;
+    assert_eq!(stored, Ok(()));
+    again.quiescent().await;
+    assert_eq!(again.stored().await, Ok(()));
+    assert_eq!(nodes.read(id).await.unwrap().status, RunStatus::Cancelled);
+}
+
+#[tokio::test(start_paused = true)]
+async fn t14_who_forgets_an_earlier_run_leaves_the_one_that_another_node_has_with_its_id() {
+    let nodes = Nodes::new(secs(15));
+    let (a, b) = (Shaky::join(&nodes, "a").engine(), Shaky::join(&nodes, "b").engine());
+    let id = forgotten(&a, &b).await;
+    let again = a.submit(RunSpec::agent("again").id(id), async |_| Ok(())).unwrap().into_ref();
+    again.quiescent().await;
+    again.stored().await.unwrap();
+    let before = b.get(id).unwrap();
+    before.forget().unwrap();
+    assert_eq!(within("the store has answered", before.stored()).await, Ok(()));
+    assert_eq!(&*nodes.read(id).await.unwrap().accepted.name, "again");
 }

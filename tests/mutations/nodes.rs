@@ -236,11 +236,22 @@ pub(super) const FAULTS: &[Fault] = &[
         name: "leave-out-what-a-run-leaves-that-has-the-id-of-one-before",
         edits: &[Edit {
             file: "engine/in_the_way.rs",
-            text: "Some(journal) => «journal.let_go_below(root).await»",
-            faulty: "Ok(_ = journal)",
+            text: "«journal.let_go_below(root).await»",
+            faulty: "Ok(())",
         }],
         caught_by: &["nodes_same_id::\
              i34_a_stop_of_a_run_is_stored_although_one_that_had_its_id_is_held"],
+    },
+    Fault {
+        name: "store-what-a-run-leaves-that-has-lost-its-id",
+        edits: &[Edit {
+            file: "node/stored.rs",
+            text: "if self.flags() & (flags::REFUSED | flags::LEFT_TO_NEXT) == 0 && \
+                   «!self.has_lost_id()» {",
+            faulty: "true",
+        }],
+        caught_by: &["nodes_same_id::\
+             t13_a_run_that_is_taken_over_goes_on_although_a_live_one_below_a_root_has_its_id"],
     },
     Fault {
         name: "remember-the-first-stop-again-alone",

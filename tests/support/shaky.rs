@@ -18,6 +18,7 @@ use quell::testing::cluster::{Node, Nodes, Trouble};
 use quell::{
     CancelRequest, Disposition, Engine, EngineConfig, Payload, RunEvent, RunFilter, RunId,
 };
+use tokio::sync::Barrier;
 
 use super::{Gate, ms};
 
@@ -65,6 +66,8 @@ pub(crate) enum Fault {
     ReleasesFail,
     /// The next append is made after so long.
     AppendLate(Duration),
+    /// The next append is made between two meetings, on whatever runtime that is.
+    AppendMeets(Arc<Barrier>),
     /// The next append is made, and said to have failed.
     AppendDoubted,
     /// Its name is asked for, and that panics.
@@ -284,6 +287,11 @@ impl Store for Shaky {
             if let Fault::AppendLate(late) = self.fault() {
                 self.set(Fault::None);
                 tokio::time::sleep(late).await;
+            }
+            if let Fault::AppendMeets(other) = self.fault() {
+                self.set(Fault::None);
+                other.wait().await;
+                other.wait().await;
             }
             self.pace().await;
             let done = self.node.append(batch).await;

@@ -1,12 +1,14 @@
 //! What is asked of a run of another node while repeats of it come here: the store is about to
 //! refuse them, and they are not the run.
 
+use axum::http::StatusCode;
 use futures::FutureExt as _;
 use quell::{CancelRequest, Disposition, Engine, RunContext, RunRef, RunSpec, RunStatus};
 use quell_http::{OnDisconnect, Wait, parse_id};
 use quell_test_support::soon;
 
 use crate::nodes::two;
+use crate::support::get;
 
 /// Submits a repeat, of which the store has not said yet that it is one.
 fn repeat(engine: &Engine, id: &str) -> RunRef {
@@ -50,4 +52,23 @@ async fn i34_a_run_is_found_and_stopped_although_one_below_a_root_here_has_its_i
 /// Tells whether it is known that the store has another run of its id.
 fn is_refused(run: &RunRef) -> bool {
     run.is_accepted().now_or_never() == Some(false)
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_another_node_has_forgotten_is_not_shown_although_it_is_in_memory_here() {
+    let (_nodes, a, b) = two();
+    let run = a.working("sleeper", "r").await;
+    run.cancel(CancelRequest::because("enough"));
+    run.quiescent().await;
+    run.stored().await.unwrap();
+    let id = run.id();
+    assert_eq!(get(&a.app, "/v1/runs/r").await.status, StatusCode::OK);
+    b.service.engine().forget_stored(id).await.unwrap();
+    assert!(a.service.engine().get(id).is_some(), "it is kept");
+    assert_eq!(get(&a.app, "/v1/runs/r").await.status, StatusCode::NOT_FOUND);
+    // Another run has its id by now.
+    let again = b.working("sleeper", "r").await;
+    assert_eq!(a.found("r").await.status(), RunStatus::Running);
+    again.cancel(CancelRequest::because("enough"));
+    again.quiescent().await;
 }

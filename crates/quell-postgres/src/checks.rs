@@ -22,13 +22,23 @@ pub(crate) async fn check(client: &Client, target: &Target) -> Result<(), StoreE
             return setting(name, text(column)?, "on, for the whole server");
         }
     }
-    if text(5)? == "off" {
-        if !target.options.accepts_asynchronous_commit {
-            let wanted = "on, also where it is set for the user or the database";
-            return setting("synchronous_commit", text(5)?, wanted);
+    match &*text(5)? {
+        "off" => {
+            if !target.options.accepts_asynchronous_commit {
+                let wanted = "on, also where it is set for the user or the database";
+                return setting("synchronous_commit", text(5)?, wanted);
+            }
+            warn("synchronous_commit is off: a crash of the server loses the last appends");
         }
-        let words = "synchronous_commit is off: a crash of the server loses the last appends";
-        quell_durable::catch_panic(|| tracing::warn!("{words}"));
+        "local" if !text(7)?.is_empty() => {
+            let standbys = text(7)?;
+            warn(&format!(
+                "synchronous_commit is local, so no commit waits for the standbys of \
+                 synchronous_standby_names ({standbys}): a failover to one of them loses what \
+                 it had not by then"
+            ));
+        }
+        _ => {}
     }
     if row.try_get(6).map_err(|error| fault(&error))? {
         let what = format!("{} is a standby", target.address.words());
@@ -63,6 +73,10 @@ fn text(row: &Row, column: usize) -> Result<String, StoreError> {
     row.try_get(column).map_err(|error| fault(&error))
 }
 
+fn warn(words: &str) {
+    quell_durable::catch_panic(|| tracing::warn!("{words}"));
+}
+
 fn setting(setting: &'static str, found: String, wanted: &str) -> Result<(), StoreError> {
     Err(StoreError::Setting { setting, found, wanted: wanted.to_owned() })
 }
@@ -70,7 +84,8 @@ fn setting(setting: &'static str, found: String, wanted: &str) -> Result<(), Sto
 const SERVER: &str = "select current_setting('server_version_num')::int8,
     current_setting('server_version'), current_setting('server_encoding'),
     current_setting('fsync'), current_setting('full_page_writes'),
-    (select reset_val from pg_settings where name = 'synchronous_commit'), pg_is_in_recovery()";
+    (select reset_val from pg_settings where name = 'synchronous_commit'), pg_is_in_recovery(),
+    current_setting('synchronous_standby_names')";
 
 /// The oldest release that its makers still mend.
 const VERSION_MIN: i64 = 140_000;

@@ -8,8 +8,8 @@
 use std::time::Duration;
 
 use quell_core::cluster::ForgottenWork;
+use quell_core::limits;
 use quell_core::store::StoreError;
-use quell_core::{RunId, limits};
 use quell_durable::id_of;
 use tokio::time::timeout;
 use tokio_postgres::{Error, Row};
@@ -28,26 +28,30 @@ impl Member {
         loop {
             news.mark_unchanged();
             let behind = *self.told.lock();
-            let work = self.in_time(self.work(behind)).await?;
-            let last = work.last().filter(|_| work.len() == limits::STORE_PAGE_MAX);
-            *self.told.lock() = last.map(|last| last.run);
+            let (work, next) = self.in_time(self.work(behind)).await?;
+            *self.told.lock() = next;
             if !work.is_empty() {
                 return Ok(work);
             }
-            if behind.is_some() {
-                continue;
+            if next.is_none() {
+                let _ = timeout(LOOK, news.changed()).await;
             }
-            let _ = timeout(LOOK, news.changed()).await;
         }
     }
 
-    /// Reads a page of it, behind a run.
-    async fn work(&self, behind: Option<RunId>) -> Result<Vec<ForgottenWork>, StoreError> {
+    /// Reads a page of it, behind the run of a number. Yields the last number of the page as well,
+    /// if there may be more behind it: what is read may be of other members.
+    async fn work(
+        &self,
+        behind: Option<i64>,
+    ) -> Result<(Vec<ForgottenWork>, Option<i64>), StoreError> {
         let mut values = self.own();
         values.push(Box::new(i64::try_from(limits::STORE_PAGE_MAX).unwrap_or(i64::MAX)));
-        values.push(Box::new(behind.map(|run| run.as_uuid())));
+        values.push(Box::new(behind.unwrap_or_default()));
         let rows = self.rows(WORK, values).await?;
-        rows.iter().map(|row| work(row).map_err(|error| fault(&error))).collect()
+        let next = rows.first().map_or(Ok(None), |row| column(row, 0))?;
+        let work = rows.iter().filter_map(|row| work(row).transpose());
+        Ok((work.collect::<Result<_, _>>().map_err(|error| fault(&error))?, next))
     }
 
     /// Says what is known of programs that processes before this one had begun under its name, and
@@ -63,23 +67,24 @@ impl Member {
         if !rows.first().map_or(Ok(false), |row| column(row, 0))? {
             return Err(self.seat.lost());
         }
-        let mut all = Vec::new();
+        let (mut all, mut behind) = (Vec::new(), None);
         loop {
-            let behind = all.last().map(|last: &ForgottenWork| last.run);
-            let page = in_time(limit, self.work(behind)).await?;
-            let is_last = page.len() < limits::STORE_PAGE_MAX;
+            let (page, next) = in_time(limit, self.work(behind)).await?;
             all.extend(page);
-            if is_last {
+            if next.is_none() {
                 return Ok(all);
             }
+            behind = next;
         }
     }
 }
 
-fn work(row: &Row) -> Result<ForgottenWork, Error> {
-    let (run, holds): (Uuid, Vec<i64>) = (row.try_get(0)?, row.try_get(1)?);
-    let holds = holds.into_iter().filter_map(|nr| u32::try_from(nr).ok()).collect();
-    Ok(ForgottenWork { run: id_of(run.into_bytes()), holds })
+/// None of a page that has no work of this member.
+fn work(row: &Row) -> Result<Option<ForgottenWork>, Error> {
+    let (run, holds): (Option<Uuid>, Option<Vec<i64>>) = (row.try_get(1)?, row.try_get(2)?);
+    let Some(run) = run else { return Ok(None) };
+    let holds = holds.into_iter().flatten().filter_map(|nr| u32::try_from(nr).ok()).collect();
+    Ok(Some(ForgottenWork { run: id_of(run.into_bytes()), holds }))
 }
 
 /// A member has the runs that it owns. Of one that has ended, and whose owner is gone, any has what
@@ -87,19 +92,33 @@ fn work(row: &Row) -> Result<ForgottenWork, Error> {
 ///
 /// Who has joined under a name knows that the process before is gone. What that had begun beside
 /// itself may go on, unless it knows that that has ended. Each is looked up: that is asked every
-/// second, and most members that are named are neither forgotten nor back.
-const WORK: &str = "select r.id, array_agg(distinct h.nr order by h.nr)
-    from (select h.run, h.nr from forgotten f
-        cross join lateral (
-            select run, nr from hold where member = f.name and coalesce(boot, 0) <= f.boot
-            offset 0) h
-        union all select run, nr from hold where fate = 1) h
-    cross join lateral (select id, node, status from run where ord = h.run offset 0) r
-    where exists (select 1 from node where name = $1 and joined = $2)
-    and (r.node = $1
-        or r.status >= 3 and (select true from node n where n.name = r.node limit 1) is null)
-    and ($4::uuid is null or r.id > $4)
-    group by r.id order by r.id limit $3";
+/// second, and most members that are named are neither forgotten nor back. Nobody counts what has
+/// ended: a page ends at a run, whoever has that, and nothing of the other pages is looked up.
+const WORK: &str = "with page as materialized (
+        select run from (
+            (select run from hold where fate = 1 and run > $4 order by run limit $3)
+            union all
+            (select h.run from forgotten f cross join lateral (
+                select run from (
+                    select run from hold where member = f.name and coalesce(boot, 0) <= f.boot
+                    offset 0) h
+                where run > $4 order by run limit $3) h)) c
+        order by run limit $3),
+    last as materialized (select max(run) as run, count(*) = $3 as has_more from page),
+    work as (
+        select h.run, array_agg(h.nr order by h.nr) as nrs
+        from hold h where h.run = any(array(select run from page))
+        and (h.fate = 1 or exists (select 1 from forgotten f
+            where f.name = h.member and coalesce(h.boot, 0) <= f.boot))
+        group by h.run)
+    select case when last.has_more then last.run end, of.id, of.nrs
+    from last left join lateral (
+        select r.id, w.nrs from work w
+        cross join lateral (select id, node, status from run where ord = w.run offset 0) r
+        where r.node = $1
+        or r.status >= 3 and (select true from node n where n.name = r.node limit 1) is null) of
+    on true
+    where exists (select 1 from node where name = $1 and joined = $2)";
 
 /// All that processes before have begun is known as theirs: who joins under a name, and who takes
 /// over, notes it in the step that makes it somebody else's ([`BEGUN`](crate::begun::BEGUN)).

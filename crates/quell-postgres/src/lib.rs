@@ -13,7 +13,8 @@
 //! - **Durable.** A server with `fsync` or `full_page_writes` off is refused, and so is one with
 //!   `synchronous_commit` off, unless [`PostgresOptions::accepts_asynchronous_commit`] says that
 //!   the last moments may be lost. With asynchronous replication a failover may lose what was
-//!   acknowledged: name the standby in `synchronous_standby_names` to have it wait.
+//!   acknowledged: name the standby in `synchronous_standby_names` to have it wait. So it may with
+//!   `synchronous_commit` set to `local`, which the log says at the start if one is named.
 //! - **A lost connection is a question, not an answer.** After one the store takes its lock again,
 //!   which the former session has left by then, and reads whether its last transaction is there.
 //!   What is not there is stored anew; nothing is acknowledged before that is known.

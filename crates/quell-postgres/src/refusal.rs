@@ -65,7 +65,10 @@ pub(crate) async fn why(
             }
             let live = on.rows(Sql::Live, &[&id(run)]).await?;
             let live = live.first().map(|row| row.try_get::<_, Uuid>(0)).transpose()?;
-            Ok(StoreError::Live { run: live.map_or(run, RunId::from_uuid) })
+            // If it is another one that has the id by now, nothing of the first is there.
+            Ok(live.map_or(StoreError::Unknown { run }, |live| StoreError::Live {
+                run: RunId::from_uuid(live),
+            }))
         }
         _ => Ok(Standing::refusal(standing(on, run).await?, run, epoch)),
     }

@@ -257,13 +257,15 @@ const LIVE: &str = concat!(tree!(), "select id from member where status < 3 orde
 /// had, and how many keys are kept from now on; no row if it stays. Arrays have rows found by an
 /// index: a join of as many as a tree is guessed to have would look whole tables through.
 ///
-/// A root that is forgotten as of a time before it was accepted was refused, and never was: what
-/// was remembered for it is remembered again.
+/// What another member owns by now may be a further run of the id: its very epoch has to be named.
+/// A root that is forgotten as of a time before it was accepted, by as long as keys are kept, was
+/// refused, and never was: what was remembered for it is remembered again. No clock is so late.
 const FORGET: &str = concat!(
     tree!(),
     ", gone as materialized (
         select ord, id, key, bytes from member
-        where exists (select 1 from run where id = $1 and epoch <= $2)
+        where exists (select 1 from run where id = $1
+            and (epoch = $2 or epoch < $2 and node = $5))
         and not exists (select 1 from member where status < 3)),
     events as (delete from event where root = any(array(select ord from gone))
         returning octet_length(text) + 64 as bytes),
@@ -275,7 +277,7 @@ const FORGET: &str = concat!(
         where run = any(array(select id from gone where key is not null))
         and forgotten is null returning 1),
     never as materialized (
-        select id, node from run where id = $1 and at > $3 and exists (select 1 from gone)),
+        select id, node from run where id = $1 and at - $4 >= $3 and exists (select 1 from gone)),
     unused as (delete from stop where exists (select 1 from never)
         and owner = (select node from never) and answer is null
         and run = (select id from never) and act is null and said is not null returning *),

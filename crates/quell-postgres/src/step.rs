@@ -110,7 +110,11 @@ pub(crate) fn steps<'a>(write: &'a Write, node: &'a str, all: &mut Vec<Step<'a>>
             }
         }
         Record::Quiesced { at, .. } => all.push(first(Sql::Quiesce, vec![Box::new(millis(*at))])),
-        Record::Forgotten { at, .. } => all.push(first(Sql::Forget, vec![Box::new(millis(*at))])),
+        Record::Forgotten { at, .. } => {
+            let values: Vec<Value<'_>> =
+                vec![Box::new(millis(*at)), Box::new(key_ttl_ms()), Box::new(node)];
+            all.push(first(Sql::Forget, values));
+        }
     }
 }
 

@@ -319,7 +319,7 @@ impl RunRef {
     ///
     /// # Errors
     ///
-    /// Fails for a root, and when the run is stopping or has ended.
+    /// Fails for a root, when the run is stopping or has ended, and if its id is another run's.
     pub fn detach(&self) -> Result<(), DetachError> {
         crate::step::detach::detach(&self.node)
     }

@@ -10,6 +10,7 @@ use quell_flow::{COMPONENT, Component};
 use crate::ids::parse_id;
 use crate::lookup_error::LookupError;
 use crate::pace::Pace;
+use crate::run_state::same_instant;
 use crate::run_view::{RunView, StoredRun};
 use crate::service::view::View;
 use crate::stored_events::read;
@@ -19,7 +20,8 @@ type Found = Result<Option<RunView>, LookupError>;
 impl View {
     /// Finds a visible run by the text of its id, in memory or in the store; `None` also if the
     /// text is not an id. For a run that is in memory and was accepted, and without a store, it
-    /// does not wait. One that the store has not taken yet is waited for.
+    /// does not wait. One that the store has not taken yet is waited for. Of several nodes each
+    /// asks the store about what it has in memory and has ended: another may have forgotten that.
     ///
     /// # Errors
     ///
@@ -47,17 +49,19 @@ impl View {
     /// Cancel safe.
     pub async fn find_by_id(&self, id: RunId) -> Found {
         let engine = self.service().engine();
-        if let Some(run) = engine.get(id)
-            && is_accepted(&run).await
+        let known = engine.get(id);
+        if let Some(run) = &known
+            && is_accepted(run).await
+            && !self.is_forgotten(run).await
         {
-            return Ok(self.sees(&run).then_some(RunView::Live(run)));
+            return Ok(self.sees(run).then(|| RunView::Live(run.clone())));
         }
         if !engine.has_store() {
             return Ok(None);
         }
         // On the heap: without a store nobody pays for its size.
         let stored = Box::pin(self.find_stored(id)).await;
-        if let Some(run) = engine.get(id)
+        if let Some(run) = engine.get(id).filter(|run| known.as_ref() != Some(run))
             && is_accepted(&run).await
         {
             // It came while the store was read.
@@ -102,6 +106,25 @@ impl View {
         let own = (COMPONENT, component.id());
         let found = self.find(id).await?;
         Ok(found.filter(|run| run.is_below(component.kind().run_kind(), own)))
+    }
+
+    /// Tells whether another node has forgotten a run in memory that is over: its tree has left the
+    /// store, or another run has the id of its root there. In trouble the store says nothing of it.
+    async fn is_forgotten(&self, run: &RunRef) -> bool {
+        let engine = self.service().engine();
+        if engine.node().is_none() || !run.status().is_terminal() {
+            return false;
+        }
+        // Only what is stored is forgotten, and nothing of which something executes.
+        let root = run.root();
+        let is_over = root.quiescent_status().now_or_never().is_some();
+        if !is_over || !matches!(root.stored().now_or_never(), Some(Ok(()))) {
+            return false;
+        }
+        match engine.stored_run(root.id()).await {
+            Ok(found) => !found.is_some_and(|it| same_instant(root.queued_at(), it.accepted.at)),
+            Err(_) => false,
+        }
     }
 
     pub(super) async fn find_stored(&self, id: RunId) -> Found {

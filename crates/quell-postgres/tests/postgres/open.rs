@@ -8,6 +8,7 @@ use quell_postgres::{PostgresNode, PostgresOptions, PostgresStore};
 use quell_test_support::PostgresServer;
 
 use crate::fixture::{Place, block_on};
+use crate::heard_words::words;
 
 /// Opens what cannot be opened.
 fn refused(options: &PostgresOptions) -> StoreError {
@@ -122,6 +123,19 @@ fn a_server_that_is_not_durable_is_refused() {
     options.accepts_asynchronous_commit = true;
     let store = block_on(PostgresStore::open(options)).unwrap();
     block_on(store.close()).unwrap();
+}
+
+#[test]
+fn a_server_whose_commits_wait_for_no_standby_although_one_is_named_is_told() {
+    let told = || words("synchronous_commit is local, so no commit waits");
+    for (names, is_told) in [("", false), ("far", true)] {
+        let names = format!("synchronous_standby_names={names}");
+        let server = PostgresServer::start(&[&names, "synchronous_commit=local"]);
+        let before = told();
+        let store = block_on(PostgresStore::open(Place::on(&server).options())).unwrap();
+        block_on(store.close()).unwrap();
+        assert_eq!(told() > before, is_told, "{names}");
+    }
 }
 
 #[test]

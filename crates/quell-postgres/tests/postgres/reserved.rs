@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use futures::future::join_all;
 use quell::{CancelRequest, Disposition, Engine, RunSpec, RunStatus, StopScope};
-use quell_core::RunId;
 use quell_core::cluster::{Asked, Cluster as _, StopToCome};
 use quell_core::store::{Accepted, Epoch, Record, Store as _};
+use quell_core::{RunId, limits};
 use quell_test_support::records::{accept, end};
 use quell_test_support::{soon, within};
 
@@ -109,7 +109,7 @@ fn i22_a_remembered_stop_of_a_run_that_was_refused_is_remembered_again_as_it_was
             let request = by.map_or_else(|| CancelRequest::because("early"), early);
             let request = request.remember_for(Duration::from_hours(1));
             let to_come = StopToCome { scope, request, ..to_come(id, "", 9) };
-            assert_eq!(a.remember(to_come).await, Ok(true));
+            assert_eq!(a.remember(to_come.clone()).await, Ok(true));
             let before = place.sql(all);
             let (epoch, rollback) = (Epoch::new(a.boot(), 1), true);
             let Record::Accepted(mut accepted) = accept(id, epoch) else { panic!() };
@@ -125,13 +125,18 @@ fn i22_a_remembered_stop_of_a_run_that_was_refused_is_remembered_again_as_it_was
                 other => panic!("{other:?}"),
             };
             let left = |at| vec![ended(), Record::Forgotten { run: id, epoch, at }];
-            a.append(left(at - Duration::from_secs(1))).await.unwrap();
+            a.append(left(at - limits::KEYS_TTL)).await.unwrap();
             assert_eq!(place.sql(all), before);
             assert_eq!(place.sql("select count(*) from stop"), "0", "nobody is asked for it");
-            // One that was there uses it up, also if it is taken back.
-            a.append(accepted()).await.unwrap();
-            a.append(left(at)).await.unwrap();
-            assert_eq!((a.take_remembered().len(), place.sql(all)), (1, String::new()));
+            // One that was there uses it up, also if it is taken back; whatever the clock says of
+            // the host of whoever forgets it.
+            for clock in [at, at - Duration::from_secs(3_600)] {
+                place.sql("delete from reserved; delete from stop");
+                assert_eq!(a.remember(to_come.clone()).await, Ok(true));
+                a.append(accepted()).await.unwrap();
+                a.append(left(clock)).await.unwrap();
+                assert_eq!((a.take_remembered().len(), place.sql(all)), (1, String::new()));
+            }
             place.sql("delete from stop");
         }
         a.close().await.unwrap();
@@ -161,7 +166,7 @@ fn i22_all_stops_that_a_run_has_used_up_which_was_refused_are_remembered_again_a
         let epoch = Epoch::new(a.boot(), 1);
         let Record::Accepted(mut accepted) = accept(id, epoch) else { panic!() };
         accepted.stop_scopes = vec![its];
-        let never = accepted.at - Duration::from_secs(1);
+        let never = accepted.at - limits::KEYS_TTL;
         a.append(vec![Record::Accepted(accepted)]).await.unwrap();
         let come = a.take_remembered();
         assert_eq!((come.len(), place.sql("select count(*) from reserved")), (1, "1".into()));

@@ -253,3 +253,30 @@ fn what_cannot_be_released_yet_holds_up_no_other_work() {
         b.close().await.unwrap();
     });
 }
+
+#[test]
+fn what_other_members_have_of_a_page_holds_up_no_work_of_this_one() {
+    on_threads(async {
+        let place = Place::shared();
+        let (b, c) = (join(&place, "b").await, join(&place, "c").await);
+        place.sql(
+            "with made as (
+                insert into run (id, epoch, kind, name, at, status, bytes, node)
+                select gen_random_uuid(), 1, 'agent', 'a', 1, 1, 1,
+                    case when i % 1500 = 0 then 'b' else 'c' end
+                from generate_series(1, 3000) i order by i returning ord)
+            insert into hold (run, nr, what, name, member, boot, fate)
+            select ord, nr, 'process', 'a', 'a', 1, case when ord % 2 = 0 then 1 end
+            from made, generate_series(1, 2) nr",
+        );
+        place.sql("insert into forgotten (name, boot) values ('a', 1)");
+        let of_b = [b.forgotten().await, b.forgotten().await].map(Result::unwrap);
+        assert_eq!(of_b.each_ref().map(|work| work.len()), [1, 1]);
+        assert_ne!(of_b[0][0].run, of_b[1][0].run);
+        assert_eq!(of_b[0][0].holds, [1, 2]);
+        assert_eq!(b.programs_before(true).await.unwrap().len(), 2);
+        assert_eq!(c.programs_before(true).await.unwrap().len(), 2_998);
+        b.close().await.unwrap();
+        c.close().await.unwrap();
+    });
+}

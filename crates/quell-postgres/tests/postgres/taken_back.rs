@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::SystemTime;
 
 use quell_core::store::{Checkpoint, Epoch, Page, Record, Store, StoreError};
 use quell_core::{RunId, RunStatus};
@@ -10,7 +11,7 @@ use quell_postgres::{PostgresNode, PostgresReader};
 use quell_test_support::records::{accept, at, end, event, state, stop};
 use quell_test_support::{soon, within};
 
-use crate::crew::{join, on_threads};
+use crate::crew::{join, on_threads, read};
 use crate::fixture::Place;
 
 const LANE: &str = "thread-1";
@@ -215,6 +216,29 @@ fn i36_a_session_that_ends_in_the_midst_of_taking_a_run_back_leaves_all_or_nothi
         let leaves = a.append(vec![Record::Forgotten { run, epoch, at: at() }]);
         cut(&place, &last, leaves, ended).await;
         assert_gone(&*b, run, kept).await;
+        a.close().await.unwrap();
+        b.close().await.unwrap();
+    });
+}
+
+#[test]
+fn t14_who_forgets_an_earlier_run_leaves_the_one_that_another_member_has_with_its_id() {
+    let place = Place::shared();
+    on_threads(async {
+        let (a, b) = (join(&place, "a").await, join(&place, "b").await);
+        let run = RunId::from_text("r");
+        let [of_a, of_b] = [&a, &b].map(|node| Epoch::new(node.boot(), 1));
+        assert!(of_a < of_b, "a has joined before");
+        let ends = |epoch| vec![accept(run, epoch), end(run, epoch, RunStatus::Completed)];
+        let forgotten = |epoch| vec![Record::Forgotten { run, epoch, at: SystemTime::now() }];
+        b.append(ends(of_b)).await.unwrap();
+        a.append(forgotten(of_b)).await.unwrap();
+        a.append(ends(of_a)).await.unwrap();
+        // It has had one with this id, which is kept in its memory still.
+        assert_eq!(b.append(forgotten(of_b)).await, Err(StoreError::Unknown { run }));
+        assert_eq!(read(&*b, run).await.epoch, of_a);
+        b.append(forgotten(of_a)).await.unwrap();
+        assert_eq!(b.get(run).await, Ok(None));
         a.close().await.unwrap();
         b.close().await.unwrap();
     });

@@ -61,10 +61,10 @@ pub(super) fn surveyed(place: &Place, database: &Database) -> Result<String, Str
 
 /// Draws what was found, a line for each thing.
 fn found(survey: &Survey) -> String {
-    let standby = match survey.synchronous_standby_names.as_str() {
-        _ if survey.is_standby => "a standby, which may be behind".to_owned(),
-        "" => "no commit waits for a standby".to_owned(),
-        names => format!("commits wait for {names}"),
+    let standby = if survey.is_standby {
+        "a standby, which may be behind".to_owned()
+    } else {
+        waited_for(&survey.synchronous_standby_names, &survey.synchronous_commit)
     };
     let count = |count: Option<u64>| {
         count.map_or_else(|| "too many to be counted in time".to_owned(), |count| count.to_string())
@@ -88,5 +88,32 @@ fn found(survey: &Survey) -> String {
     lines.join("\n")
 }
 
+/// Says which standbys a commit waits for.
+fn waited_for(names: &str, commit: &str) -> String {
+    match (names, commit) {
+        ("", _) => "no commit waits for a standby".to_owned(),
+        (_, "off" | "local") => format!("no commit waits for {names}"),
+        (_, "remote_write") => format!("commits wait for {names}, not for what they have on disk"),
+        _ => format!("commits wait for {names}"),
+    }
+}
+
 /// The most that is shown of what cannot be read. The others are counted.
 const SHOWN_MAX: usize = 20;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_standby_is_waited_for_only_if_commits_do_so() {
+        let of = |commit| waited_for("far", commit);
+        assert_eq!(waited_for("", "on"), "no commit waits for a standby");
+        assert_eq!(
+            [of("on"), of("remote_apply")],
+            ["commits wait for far", "commits wait for far"]
+        );
+        assert_eq!(of("remote_write"), "commits wait for far, not for what they have on disk");
+        assert_eq!([of("off"), of("local")].map(|words| words.starts_with("no ")), [true; 2]);
+    }
+}

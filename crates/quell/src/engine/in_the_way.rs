@@ -63,8 +63,8 @@ impl Engine {
         let _comes = self.shared().coming.begin(claim.clone());
         loop {
             if let Some(run) = self.in_the_way(&claim) {
-                // What it had is free before it is told; that it was refused is what it was told.
-                let _ = run.accepted().await;
+                // What it had is free by then, also if its body is not dropped yet.
+                let _ = run.is_accepted().await;
             }
             // What a repeat has left is left out, by its id. The entries of the root come behind.
             let journal = self.shared().journal.as_ref();
@@ -82,20 +82,22 @@ impl Engine {
         })
     }
 
-    /// Lets go of a run below another root that has ended, and that the store has refused because a
-    /// root has its id that is taken in. One that is live keeps the id.
+    /// Lets go of a run below another root that has the id of a root that is taken in, and that the
+    /// store refuses for that, or has refused: it goes on, and leaves nothing more for the store.
+    /// One that has left its parent since keeps the id for as long as it is live.
     async fn let_go_of_namesake(&self, root: RunId) -> Result<(), StoreError> {
-        let namesake = self.get(root).filter(|run| run.node().is_namesake());
-        if let Some(run) = &namesake {
-            if !run.node().is_over() {
+        let Some(journal) = &self.shared().journal else { return Ok(()) };
+        if let Some(run) = self.get(root) {
+            let node = run.node();
+            if node.is_root() && !(node.is_namesake() && node.is_over()) {
                 return Ok(());
             }
-            self.shared().registry.remove(root, run.node());
+            node.lose_id();
+            self.shared().registry.remove(root, node);
+            // What it has left is refused by then.
+            journal.caught_up().await?;
         }
-        match &self.shared().journal {
-            Some(journal) => journal.let_go_below(root).await,
-            None => Ok(()),
-        }
+        journal.let_go_below(root).await
     }
 
     fn in_the_way(&self, root: &Root) -> Option<RunRef> {

@@ -48,7 +48,7 @@ use crate::node::{Reader, Shared, State, flags};
 use crate::spec::{PauseEnd, RunSpec, SpecRest};
 use crate::stop_scope::StopScope;
 use crate::sync::waiters::Waiters;
-use crate::sync::{AtomicU16, AtomicU32, Mutex, MutexGuard, Ordering};
+use crate::sync::{AtomicBool, AtomicU16, AtomicU32, Mutex, MutexGuard, Ordering};
 use crate::time::idle::IdleWatch;
 use crate::time::times::Times;
 
@@ -76,6 +76,8 @@ pub(crate) struct Node {
     pub(crate) unstored: AtomicU16,
     /// How many of these are stops. Changed under the lock.
     pub(crate) unstored_stops: AtomicU16,
+    /// Nothing more of it is stored: see [`lose_id`](Self::lose_id). Set under the lock.
+    pub(super) has_lost_id: AtomicBool,
     /// All the rest; see the invariants above.
     state: Mutex<State>,
 }
@@ -93,10 +95,8 @@ impl Node {
         let id = spec.id.unwrap_or_else(|| shared.registry.new_id(&shared.clock, ticks));
         let life = life_of(&spec, config, now);
         let above = parent.and_then(|(_, state)| state.idle.clone());
-        let idle = match spec.idle {
-            Some(_) => Some(Arc::new(IdleWatch::new(id, ticks, above.as_ref()))),
-            None => above,
-        };
+        let watch = spec.idle.map(|_| Arc::new(IdleWatch::new(id, ticks, above.as_ref())));
+        let idle = watch.or(above);
         // A tree is written by one attempt of its root.
         let (attempt, log) = match (parent, &spec.again) {
             (Some((node, state)), _) => (node.attempt(), state.log.clone()),
@@ -128,6 +128,7 @@ impl Node {
             untold: AtomicU16::new(0),
             unstored: AtomicU16::new(0),
             unstored_stops: AtomicU16::new(0),
+            has_lost_id: AtomicBool::new(parent.is_some_and(|(node, _)| node.has_lost_id())),
             state: Mutex::new(State {
                 life,
                 log,

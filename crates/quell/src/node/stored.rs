@@ -12,6 +12,7 @@ use crate::node::there::is_there;
 use crate::node::{Node, Shared, State, flags, records};
 use crate::sync::waiters::Wakers;
 use crate::sync::{AtomicU16, Ordering};
+use crate::tables::admission::Free;
 
 impl Recorded for Node {
     fn id(&self) -> RunId {
@@ -110,14 +111,16 @@ impl Node {
     }
 
     /// Marks a root as refused, takes it out of the store if that may have it, and frees its id,
-    /// its key and the stop that was remembered for it, all before anybody is told.
+    /// its key, its lane, its slots, what it was charged and the stop that was remembered for it,
+    /// all before anybody is told: its body may wait long for a worker that drops it.
     ///
     /// Invariant: when the id is free, all entries of this run are in the queue, and no further one
     /// comes. So whatever another run with this id leaves is stored behind them. Nobody else frees
-    /// it, and whoever waits for its [acceptance](crate::RunRef::accepted) finds it free.
+    /// it, and whoever waits until the run [is accepted](crate::RunRef::is_accepted) finds it free.
     fn refuse(self: &Arc<Self>, error: &StoreError) {
         let (shared, Some(journal)) = (&self.shared, &self.shared.journal) else { return };
-        {
+        let now = shared.clock.now();
+        let free = {
             let mut state = self.lock();
             state.extra().not_stored.get_or_insert_with(|| error.clone());
             // After trouble nobody knows whether the store has it.
@@ -127,14 +130,18 @@ impl Node {
             }
             journal.note_refused(self.id);
             if let Some(remembered) = state.extra().remembered.take() {
-                shared.registry.give_back_stop(self, self.id, *remembered, shared.clock.now());
+                shared.registry.give_back_stop(self, self.id, *remembered, now);
             }
             self.set(flags::REFUSED);
-        }
+            self.release_bytes(&state);
+            let leaving = (self.flags() & flags::GATED != 0).then(|| shared.admission.hold());
+            leaving.map(|leaving| leaving.leave(self, true, now, || {}))
+        };
         shared.undo(self);
+        free.into_iter().for_each(Free::start);
         // One that has ended is not told again that it leaves.
         if self.is_over() {
-            shared.retire(self, shared.clock.now());
+            shared.retire(self, now);
         }
     }
 
@@ -198,7 +205,7 @@ impl Node {
     /// Leaves an entry for the store, if there is one. Called under the lock.
     pub(crate) fn journal(self: &Arc<Self>, make: impl FnOnce(Arc<Self>) -> Entry<Self>) {
         let Some(journal) = &self.shared.journal else { return };
-        if self.flags() & (flags::REFUSED | flags::LEFT_TO_NEXT) == 0 {
+        if self.flags() & (flags::REFUSED | flags::LEFT_TO_NEXT) == 0 && !self.has_lost_id() {
             // At most some for each state that a run may be in.
             self.unstored.fetch_add(1, Ordering::Relaxed);
             journal.push(make(Arc::clone(self)));
@@ -214,7 +221,7 @@ impl Node {
     ) {
         let Some(journal) = &self.shared.journal else { return };
         let bits = self.flags();
-        if bits & (flags::REFUSED | flags::LEFT_TO_NEXT) != 0 {
+        if bits & (flags::REFUSED | flags::LEFT_TO_NEXT) != 0 || self.has_lost_id() {
             return;
         }
         let epoch = journal.epoch(self.attempt());

@@ -1,9 +1,10 @@
 //! [`Node::is_undecided`] tells a run that may be none: the store is to say whether it takes it.
-//! [`Node::is_namesake`] tells one that has the id of another.
+//! [`Node::is_namesake`] tells one that has the id of another; [`Node::lose_id`] ends its claim.
 
 use quell_core::store::StoreError;
 
-use crate::node::{Node, flags};
+use crate::node::{Node, State, flags};
+use crate::sync::Ordering;
 
 impl Node {
     /// Tells whether the store has not taken a root yet: it is to say so, or has refused it, and
@@ -28,5 +29,26 @@ impl Node {
         let state = self.lock();
         let not_stored = state.extra.as_ref().and_then(|extra| extra.not_stored.as_ref());
         matches!(not_stored, Some(StoreError::Exists { run }) if *run == self.id)
+    }
+
+    /// Has a run below a root leave nothing more for the store, and so all that it starts from now
+    /// on: this engine takes in the run of its id that the store has. It goes on, and is found by
+    /// its id no longer.
+    pub(crate) fn lose_id(&self) {
+        // What leaves an entry, or starts a run, looks at it under this lock.
+        let _state = self.lock();
+        self.has_lost_id.store(true, Ordering::Relaxed);
+    }
+
+    /// Tells whether it, or a run above it, has lost its id so.
+    pub(crate) fn has_lost_id(&self) -> bool {
+        self.has_lost_id.load(Ordering::Relaxed)
+    }
+
+    /// Notes of a run that is started below one that has lost its id that the store has it not.
+    pub(crate) fn note_lost_id(&self, state: &mut State) {
+        if self.has_lost_id() {
+            state.extra().not_stored = Some(StoreError::Unknown { run: self.id });
+        }
     }
 }

@@ -64,6 +64,9 @@ fn leave(
         if state.parent_id != Some(parent.id) {
             return Err(DetachError::IsRoot);
         }
+        if node.has_lost_id() {
+            return Err(DetachError::IdTaken);
+        }
         if state.life.status().is_terminal() {
             return Err(DetachError::Ended);
         }

@@ -234,6 +234,7 @@ impl Shared {
         let admitted = entered.inspect_err(|_| self.ledger.count_out(account))?;
         if self.journal.is_some() {
             node.journal_acceptance(state);
+            node.note_lost_id(state);
         }
         let remembered = self.registry.take_stop(node.id, node.stop_scopes(), now);
         node.write_queued(state, shielded, now, wakers);

@@ -129,6 +129,12 @@ impl MemoryStore {
         self.read(|tables| tables.run(run).map(|run| run.record.accepted.at))
     }
 
+    /// Yields the epoch of a run that is stored.
+    #[cfg(feature = "test-util")]
+    pub(crate) fn epoch(&self, run: RunId) -> Result<Option<Epoch>, StoreError> {
+        self.read(|tables| tables.run(run).map(|run| run.record.epoch))
+    }
+
     pub(crate) fn write(&self, batch: Vec<Record>) -> Result<(), StoreError> {
         let mut bytes = 0;
         for record in &batch {

@@ -22,9 +22,9 @@
 //!    stopped before it has started hands the lane on with the stop.
 //! 3. A root that is counted as running was released and is neither paused nor quiescent: abandoned
 //!    work keeps its slots (I27).
-//! 4. A run that was not released, stopped or superseded stands in exactly one queue, and `places`
-//!    says in which: `due`, a class of `groups`, or behind the holder of its lane. One that was
-//!    released or has ended stands in none.
+//! 4. A run that was not released, stopped, superseded or refused by the store stands in exactly
+//!    one queue, and `places` says in which: `due`, a class of `groups`, or behind the holder of
+//!    its lane. One that was released or has ended stands in none.
 //! 5. A root counts as queued in its groups exactly as long as it is in `places`, and from its
 //!    release on as running. A child counts in none, and neither does a paused root, which keeps
 //!    its lane.

@@ -95,6 +95,15 @@ impl Node {
             _ => None,
         });
         let ended = ended.collect::<Vec<_>>();
+        for record in &batch {
+            if let Record::Forgotten { run, epoch, .. } = record
+                && shared.store.epoch(*run)?.is_some_and(|stored| stored < *epoch)
+                && table.owners.get(run).is_some_and(|owner| *owner != self.boot)
+            {
+                // One that this node had before it has left, and another one has its id.
+                return Err(StoreError::Unknown { run: *run });
+            }
+        }
         let placing = table.place(self.boot, &batch)?;
         shared.store.write(batch)?;
         if let Some((lanes, placed)) = placing {

@@ -115,12 +115,12 @@ impl Node {
 }
 
 /// Yields the runs that a batch takes back because they were refused: they are forgotten as of a
-/// time before they were accepted.
+/// time before they were accepted, by as long as keys are kept.
 pub(super) fn never(store: &MemoryStore, batch: &[Record]) -> Result<Vec<RunId>, StoreError> {
     let mut never = Vec::new();
     for record in batch {
         if let Record::Forgotten { run, at, .. } = record
-            && store.accepted_at(*run)?.is_some_and(|accepted| accepted > *at)
+            && store.accepted_at(*run)?.is_some_and(|accepted| accepted >= *at + limits::KEYS_TTL)
         {
             never.push(*run);
         }
