@@ -183,8 +183,8 @@ will know, unless you do: shut the node down, `quell nodes forget NAME`, and sta
 Behind them is each node whose lease is over and because of which runs are in doubt, `lost`: also \
 one that was `drained` since, of what an earlier process of it has left. It is there until it is \
 started again, or until you say that it is gone for good: `quell nodes forget NAME`. With --json \
-that is an object with `name`, `lost`, `runs_in_doubt` and `process`: one that has its name still, as \
-a server that is frozen, which ends when it goes on.
+that is an object with `name`, `lost`, `runs_in_doubt` and `process`: one that has its name still, \
+as a server that is frozen, which ends when it goes on.
 
 Nothing is changed, and no lock is taken. A role needs usage on the schema `quell` and select on \
 its tables; to see the processes of other roles also pg_read_all_stats.
