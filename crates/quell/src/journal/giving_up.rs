@@ -41,8 +41,8 @@ impl<R: Recorded> Writer<R> {
         self.count_out(done, Wakers::new());
     }
 
-    /// Tells subscribers of `tracing` of events that are not stored, all in one line. That the lease
-    /// was lost is told once, and not of what another node may have by now.
+    /// Tells subscribers of `tracing` of events that are not stored, all in one line. That the
+    /// lease was lost is told once, and not of what another node may have by now.
     fn say_lost(&self, events: &Lost, error: &StoreError) {
         let Some((root, seq)) = events.first else { return };
         if let StoreError::LeaseLost { .. } = error {
