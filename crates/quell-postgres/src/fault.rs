@@ -111,12 +111,14 @@ pub(crate) async fn in_time<T>(
 
 /// Says that it is not known whether an append is stored.
 pub(crate) fn in_doubt(error: StoreError) -> StoreError {
-    match error {
-        StoreError::Superseded { .. } | StoreError::LeaseLost { .. } => error,
-        other => StoreError::Unreachable {
-            what: format!("{other}; whether the append is stored is not known yet"),
-        },
-    }
+    let words = match error {
+        StoreError::Superseded { .. } | StoreError::LeaseLost { .. } => return error,
+        // Its other words are said once.
+        StoreError::Unreachable { what } => what,
+        other => other.to_string(),
+    };
+    let what = format!("{words}; whether the append is stored is not known yet");
+    StoreError::Unreachable { what }
 }
 
 /// Says that the database has not answered in time.

@@ -73,23 +73,45 @@ pub struct LostNode {
     pub name: Arc<str>,
     /// Trees in which something may execute because of it.
     pub runs: u64,
+    /// What the database says of the process that has its name all the same, as
+    /// [`NodeRecord::process`]: frozen, for instance, past its lease. As long as there is one the
+    /// node is not [forgotten](crate::PostgresAdmin::forget).
+    pub process: Option<Arc<str>>,
 }
 
 /// Reads which members were lost and have left work in doubt, behind a name.
 pub(crate) async fn lost(
     on: &Readers,
+    schema: &str,
     after: Option<&str>,
     limit: usize,
 ) -> Result<Vec<LostNode>, StoreError> {
     let limit = i64::try_from(limit).unwrap_or(i64::MAX);
     let values: Vec<Value<'static>> = vec![Box::new(after.map(str::to_owned)), Box::new(limit)];
     let rows = on.rows(Query { sql: LOST.to_owned(), values, is_list: true }).await?;
-    rows.iter().map(|row| lost_node(row).map_err(|error| fault(&error))).collect()
+    let lost = rows.iter().map(lost_node).collect::<Result<Vec<_>, _>>();
+    let mut lost = lost.map_err(|error| fault(&error))?;
+    let locks: Vec<i64> = lost.iter().map(|node| Locks::of(schema, &node.name).own()).collect();
+    let values: Vec<Value<'static>> = vec![Box::new(locks)];
+    let rows = on.rows(Query { sql: HOLDERS.to_owned(), values, is_list: true }).await?;
+    for row in &rows {
+        let (place, process) = holder(row).map_err(|error| fault(&error))?;
+        if let Some(node) = lost.get_mut(place) {
+            node.process = Some(process.into());
+        }
+    }
+    Ok(lost)
 }
 
 fn lost_node(row: &Row) -> Result<LostNode, Error> {
     let (name, runs): (&str, i64) = (row.try_get(0)?, row.try_get(1)?);
-    Ok(LostNode { name: name.into(), runs: runs.cast_unsigned() })
+    Ok(LostNode { name: name.into(), runs: runs.cast_unsigned(), process: None })
+}
+
+/// Reads which of the locks that were asked for a process has, from 0, and what is said of that.
+fn holder(row: &Row) -> Result<(usize, String), Error> {
+    let place = usize::try_from(row.try_get::<_, i64>(0)? - 1).unwrap_or(usize::MAX);
+    Ok((place, words(row.try_get(1)?, row.try_get(2)?, row.try_get(3)?)))
 }
 
 /// Reads who has a store, behind a name.
@@ -164,13 +186,30 @@ const LOST: &str = concat!(
     group by d.name order by d.name limit $2"#
 );
 
-/// The locks are read once, however many members there are. Live is said so that those of a member
-/// are found by their index, and not by that of all live ones.
-const NODES: &str = concat!(
-    "with held as materialized (
+/// The locks are read once, however many members there are.
+macro_rules! held {
+    () => {
+        "held as materialized (
         select distinct on (key) (l.classid::int8 << 32) | l.objid::int8 as key, l.pid
         from pg_locks l where l.locktype = 'advisory' and l.granted and l.objsubid = 1
-        and l.database = (select oid from pg_database where datname = current_database())),
+        and l.database = (select oid from pg_database where datname = current_database()))"
+    };
+}
+
+const HOLDERS: &str = concat!(
+    "with ",
+    held!(),
+    " select asked.place, held.pid, a.application_name, host(a.client_addr)
+    from unnest($1::int8[]) with ordinality as asked (lock, place)
+    join held on held.key = asked.lock left join pg_stat_activity a on a.pid = held.pid"
+);
+
+/// Live is said so that those of a member are found by their index, and not by that of all live
+/// ones.
+const NODES: &str = concat!(
+    "with ",
+    held!(),
+    ",
     doubt as materialized (select d.name, count(distinct d.root) as runs from (",
     doubted!(),
     ") d group by d.name)

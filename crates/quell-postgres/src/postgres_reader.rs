@@ -212,7 +212,8 @@ impl PostgresReader {
         after: Option<&str>,
         limit: usize,
     ) -> Result<Vec<LostNode>, StoreError> {
-        node_record::lost(&self.readers, after, limit).await.map_err(not_let_in)
+        let schema = &self.target.options.schema;
+        node_record::lost(&self.readers, schema, after, limit).await.map_err(not_let_in)
     }
 
     /// Looks at the server and the tables: what durability rests on, and how much there is.

@@ -2,8 +2,8 @@
 //! refusal and of a run that is left paused.
 
 /// The exit code of a run that failed, or whose report could not be written at its end, and of a
-/// server that has lost its place among others, or cannot reach their database: started again, it
-/// may go well.
+/// server that has lost its place among others, cannot reach their database, or finds a process
+/// there that has its name: started again, it may go well.
 pub(crate) const EXIT_FAILED: u8 = 1;
 
 /// The exit code when nothing was started: wrong usage, a faulty plan or configuration, a report

@@ -47,10 +47,7 @@ impl Log {
         } else {
             lines.with_ansi(is_terminal && may_colour()).boxed()
         };
-        // The engine tells of the ends of all runs, under ids that no caller knows.
-        let engine = if level == LevelFilter::INFO { LevelFilter::WARN } else { level };
-        let levels = Targets::new().with_default(level).with_target(ENGINE, engine);
-        registry().with(lines.with_filter(levels)).init();
+        registry().with(lines.with_filter(levels(level))).init();
         Self { stderr, is_json, is_json_asked_for: format == LogFormat::Json }
     }
 
@@ -75,6 +72,18 @@ impl Log {
         let warnings = warned_shortly(warnings, check);
         self.stderr.lines().say(&format!("{warnings}error: {refusal}"));
     }
+}
+
+/// Yields what is said at a level.
+fn levels(level: LevelFilter) -> Targets {
+    let (engine, pool) = match level {
+        // The engine tells of the ends of all runs, under ids that no caller knows.
+        LevelFilter::INFO => (LevelFilter::WARN, LevelFilter::ERROR),
+        // A pool tells of each session that a database has ended, which is told once for all.
+        LevelFilter::WARN => (level, LevelFilter::ERROR),
+        _ => (level, level),
+    };
+    Targets::new().with_default(level).with_target(ENGINE, engine).with_target(POOL, pool)
 }
 
 /// Has panics said in the log: the hook of the standard library waits for the reader of stderr, and
@@ -112,10 +121,15 @@ fn may_colour() -> bool {
 /// Where the engine tells of transitions of runs.
 const ENGINE: &str = "quell::step";
 
+/// Where pools of sessions tell of theirs.
+const POOL: &str = "deadpool";
+
 #[cfg(test)]
 mod tests {
     use std::io::Write;
     use std::sync::mpsc::{Receiver, Sender, channel};
+
+    use tracing::Level;
 
     use super::*;
 
@@ -150,6 +164,19 @@ mod tests {
         panicked.expect_err("it panicked");
         allow.send(()).expect("the writer waits");
         lines.recv().expect("the line is written")
+    }
+
+    #[test]
+    fn what_a_pool_says_of_each_session_and_the_engine_of_each_run_is_for_those_who_debug() {
+        for (level, pool, engine) in
+            [("warn", false, false), ("info", false, false), ("debug", true, true)]
+        {
+            let levels = levels(level.parse().expect("a level"));
+            assert_eq!(levels.would_enable("deadpool.postgres", &Level::WARN), pool, "{level}");
+            assert_eq!(levels.would_enable("quell::step::trace", &Level::INFO), engine, "{level}");
+            assert!(levels.would_enable("deadpool.postgres", &Level::ERROR), "{level}");
+            assert!(levels.would_enable("quell::journal", &Level::WARN), "{level}");
+        }
     }
 
     // One test: there is one hook.

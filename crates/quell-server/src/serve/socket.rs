@@ -11,7 +11,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use rustix::net::sockopt::set_socket_send_buffer_size;
+use rustix::net::sockopt::{self, set_socket_send_buffer_size};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, Interest, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout};
@@ -46,6 +46,9 @@ impl Socket {
         }
         // If this fails, the system's size stays, and a stuck client is told from a slow one later.
         let _ = set_socket_send_buffer_size(&stream, SEND_BYTES);
+        if let Err(error) = notice_silence(&stream) {
+            tracing::debug!(%error, "a client whose host is gone is noticed late");
+        }
         Self(Arc::new(stream), Backlog::default())
     }
 
@@ -133,6 +136,23 @@ impl Socket {
     }
 }
 
+/// Has the system notice that the host of a client is gone, or the way to it, although no word of
+/// it comes: nothing may be written to who waits for the end of a run, and what is written may fit
+/// the send buffer for long. Without it the system would not ask, or would try for a quarter of an
+/// hour.
+fn notice_silence(stream: &TcpStream) -> io::Result<()> {
+    sockopt::set_tcp_keepidle(stream, TAKES_WITHIN / 2)?;
+    sockopt::set_tcp_keepintvl(stream, TAKES_WITHIN / 2 / PROBES)?;
+    sockopt::set_tcp_keepcnt(stream, PROBES)?;
+    sockopt::set_socket_keepalive(stream, true)?;
+    #[cfg(target_os = "linux")]
+    {
+        let millis = u32::try_from(TAKES_WITHIN.as_millis()).unwrap_or(u32::MAX);
+        sockopt::set_tcp_user_timeout(stream, millis)?;
+    }
+    Ok(())
+}
+
 impl AsyncRead for Socket {
     fn poll_read(
         self: Pin<&mut Self>,
@@ -215,8 +235,12 @@ impl Default for Patience {
 /// How many bytes are discarded at once.
 const DISCARD_BYTES: usize = 64 << 10;
 
-/// How long a client may take nothing of what is written to it before it is cut off.
+/// How long a client may take nothing of what is written to it before it is cut off, and how long
+/// its host may be silent.
 const TAKES_WITHIN: Duration = Duration::from_secs(30);
+
+/// How often a host that is silent for half of that is asked in the other half.
+const PROBES: u32 = 3;
 
 /// The send buffer of a socket, in bytes; the system doubles it for its own needs. The system
 /// reports room again when a third is free: a slow client would take less than a third of the
@@ -281,6 +305,23 @@ mod tests {
             () = watched.stuck() => {}
         }
         assert!(watched.1.since().is_some_and(|since| since.elapsed() >= TAKES_WITHIN));
+    }
+
+    #[tokio::test]
+    async fn a_host_that_is_silent_for_as_long_as_a_reader_may_take_nothing_is_gone() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let _client = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let socket = Socket::new(listener.accept().await.unwrap().0);
+        assert!(sockopt::socket_keepalive(&*socket.0).unwrap(), "it is asked");
+        let (idle, pause) = (sockopt::tcp_keepidle(&*socket.0), sockopt::tcp_keepintvl(&*socket.0));
+        let probes = sockopt::tcp_keepcnt(&*socket.0).unwrap();
+        assert_eq!(idle.unwrap() + pause.unwrap() * probes, TAKES_WITHIN);
+        #[cfg(target_os = "linux")]
+        assert_eq!(
+            u128::from(sockopt::tcp_user_timeout(&*socket.0).unwrap()),
+            TAKES_WITHIN.as_millis(),
+            "so it is with what was written"
+        );
     }
 
     #[tokio::test]

@@ -56,7 +56,8 @@ impl NodeArgs {
         format!(
             "{}: is in use by {by}. This one is node `{name}`{why}: if that is another server, \
              name this one with `--node NAME`, or `node` of `[store]`; if it is this one, end it \
-             first",
+             first, and if that is gone with its host, start this one again: the database notices \
+             within half a minute",
             printable(&self.database.to_string()),
         )
     }

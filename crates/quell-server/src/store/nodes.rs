@@ -86,10 +86,14 @@ fn list(args: &NodesArgs, out: &mut Out) -> Result<(), Fault> {
 }
 
 fn lost_line(lost: &LostNode) -> String {
-    let LostNode { name, runs, .. } = lost;
+    let LostNode { name, runs, process, .. } = lost;
+    // It would be refused to forget the node.
+    let ends = process.as_deref().map_or_else(String::new, |process| {
+        format!(" and {} has its name still, end that;", printable(process))
+    });
     format!(
-        "{:<20}  {:<13}  something of {} may execute there still; once you know that nothing does: \
-         quell nodes forget {}",
+        "{:<20}  {:<13}  something of {} may execute there still;{ends} once you know that nothing \
+         does: quell nodes forget {}",
         printable(name),
         "lost",
         count(*runs),
@@ -102,7 +106,13 @@ fn count(runs: u64) -> String {
 }
 
 fn lost_json(lost: &LostNode) -> String {
-    json!({ "name": lost.name, "lost": true, "runs_in_doubt": lost.runs }).to_string()
+    json!({
+        "name": lost.name,
+        "lost": true,
+        "runs_in_doubt": lost.runs,
+        "process": lost.process,
+    })
+    .to_string()
 }
 
 fn line(node: &NodeRecord) -> String {
@@ -173,7 +183,8 @@ will know, unless you do: shut the node down, `quell nodes forget NAME`, and sta
 Behind them is each node whose lease is over and because of which runs are in doubt, `lost`: also \
 one that was `drained` since, of what an earlier process of it has left. It is there until it is \
 started again, or until you say that it is gone for good: `quell nodes forget NAME`. With --json \
-that is an object with `name`, `lost` and `runs_in_doubt`.
+that is an object with `name`, `lost`, `runs_in_doubt` and `process`: one that has its name still, \
+as a server that is frozen, which ends when it goes on.
 
 Nothing is changed, and no lock is taken. A role needs usage on the schema `quell` and select on \
 its tables; to see the processes of other roles also pg_read_all_stats.

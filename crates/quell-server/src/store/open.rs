@@ -321,7 +321,8 @@ impl OpenStore {
 /// Why a store was not opened, in words for the user.
 #[derive(Debug)]
 pub(crate) enum NotOpened {
-    /// The database cannot be reached, or takes no writes. The same may go well later.
+    /// The database cannot be reached, takes no writes, or takes a process for alive that has the
+    /// name of this one. The same may go well later.
     Away(String),
     /// Something has to be mended first.
     Refused(String),
@@ -332,7 +333,8 @@ impl NotOpened {
         match error {
             StoreError::Unreachable { .. }
             | StoreError::NoConnection { .. }
-            | StoreError::TakesNoWrites { .. } => Self::Away(words),
+            | StoreError::TakesNoWrites { .. }
+            | StoreError::InUse { .. } => Self::Away(words),
             _ => Self::Refused(words),
         }
     }

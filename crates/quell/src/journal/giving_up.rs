@@ -1,5 +1,6 @@
 //! What the [`Writer`] does with what is not stored, and never will be.
 
+use quell_core::RunId;
 use quell_core::store::StoreError;
 
 use crate::foreign;
@@ -24,7 +25,7 @@ impl<R: Recorded> Writer<R> {
 
     /// Tells runs that entries are not stored, and never will be.
     pub(super) fn give_up(&mut self, entries: Vec<Entry<R>>, are_stops: bool, error: &StoreError) {
-        let mut done = Done::of(&entries, are_stops);
+        let (mut done, mut events) = (Done::of(&entries, are_stops), Lost::default());
         for entry in entries {
             let event = match &entry {
                 Entry::Event(_, event) => Some((event.root, event.seq)),
@@ -34,14 +35,23 @@ impl<R: Recorded> Writer<R> {
                 event.is_some_and(|(root, _)| self.journal.lock().unaccepted.has(root));
             let is_lost = R::refused(entry, error) && !is_of_none;
             done.lost += usize::from(is_lost);
-            if let Some((root, seq)) = event.filter(|_| is_lost) {
-                let error = error.clone();
-                self.couriers.send_words(Box::new(move || {
-                    tracing::warn!(run.uuid = %root, seq, %error, "event was not stored");
-                }));
-            }
+            events.note(event.filter(|_| is_lost));
         }
+        self.say_lost(&events, error);
         self.count_out(done, Wakers::new());
+    }
+
+    /// Tells subscribers of `tracing` of events that are not stored, all in one line. That the
+    /// lease was lost is told once, and not of what another node may have by now.
+    fn say_lost(&self, events: &Lost, error: &StoreError) {
+        let Some((root, seq)) = events.first else { return };
+        if let StoreError::LeaseLost { .. } = error {
+            return;
+        }
+        let (events, error) = (events.count, error.clone());
+        self.couriers.send_words(Box::new(move || {
+            tracing::warn!(run.uuid = %root, seq, events, %error, "events were not stored");
+        }));
     }
 
     /// Gives up what the store has not taken by now, although an append of it may be under way.
@@ -74,5 +84,21 @@ impl<R: Recorded> Writer<R> {
             R::refused(entry, error);
         }
         self.count_out(done, Wakers::new());
+    }
+}
+
+/// Events that are not stored.
+#[derive(Default)]
+struct Lost {
+    /// The root of the first one, and its number.
+    first: Option<(RunId, u64)>,
+    /// How many there are.
+    count: usize,
+}
+
+impl Lost {
+    fn note(&mut self, event: Option<(RunId, u64)>) {
+        self.first = self.first.or(event);
+        self.count += usize::from(event.is_some());
     }
 }

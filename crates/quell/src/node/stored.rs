@@ -74,15 +74,18 @@ impl Recorded for Node {
             Entry::Resumed(..) => flags::ACCEPTANCE_STORED,
             _ => 0,
         };
+        let mut is_first = false;
         node.settle_entry(set, |state| {
             if matches!(entry, Entry::Stop(..)) {
                 node.settle_stop();
             }
             if !is_told {
-                state.extra().not_stored.get_or_insert_with(|| error.clone());
+                let not_stored = &mut state.extra().not_stored;
+                is_first = not_stored.is_none();
+                not_stored.get_or_insert_with(|| error.clone());
             }
         });
-        if !is_told {
+        if is_first {
             node.trace_not_stored(error);
         }
         match entry {

@@ -32,3 +32,32 @@ fn a_server_is_ready_only_while_its_database_answers() {
     assert!(said.contains("the database does not answer"), "{said}");
     assert!(said.contains("the database answers again"), "{said}");
 }
+
+/// Counts the lines of a log of what is not stored.
+fn unstored(said: &str) -> usize {
+    said.lines().filter(|line| line.contains("not stored ")).count()
+}
+
+#[test]
+fn a_server_without_its_database_says_once_what_is_not_stored_and_not_of_each_event() {
+    let server = PostgresServer::start(&[]);
+    let cluster = Cluster::on(&server);
+    let (a, b) = (cluster.join("a", "8s"), cluster.join("b", "10min"));
+    start(&a, "agent/loud", "a");
+    start(&b, "agent/loud", "b");
+    let loud = "select count(*) from (select root from event group by root having count(*) > 9) x";
+    wait_until("they are heard", || cluster.sql(loud) == "2");
+    server.stop_at_once();
+    let (ended, _scratch) = a.ended();
+    ended.assert_code(1);
+    assert!(ended.stderr.contains("facts of runs are not known to be stored"), "{ended:?}");
+    assert_eq!(unstored(&ended.stderr), 0, "{ended:?}");
+    // It ends with events of some seconds: a line of the run, and one of all of them.
+    b.signal("TERM");
+    let (ended, _scratch) = b.ended();
+    ended.assert_code(0);
+    assert_eq!(unstored(&ended.stderr), 2, "{ended:?}");
+    for said in ["run was not stored", "events were not stored"] {
+        assert!(ended.stderr.contains(said), "{said}: {ended:?}");
+    }
+}

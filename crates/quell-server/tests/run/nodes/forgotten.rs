@@ -15,7 +15,7 @@ fn forget(cluster: &Cluster<'_>, args: &[&str]) -> Ended {
 
 /// Lists the nodes of a database.
 #[track_caller]
-fn listed_nodes(cluster: &Cluster<'_>, args: &[&str]) -> String {
+pub(super) fn listed_nodes(cluster: &Cluster<'_>, args: &[&str]) -> String {
     let url = cluster.url();
     let args = [&["nodes", "--store", &url], args].concat();
     Scratch::new().run(&args).assert_code(0).stdout.clone()
@@ -60,7 +60,7 @@ fn i4_a_run_of_a_killed_server_is_quiescent_once_somebody_has_said_that_the_serv
     assert!(listed.contains(says), "{listed}");
     let json = listed_nodes(&cluster, &["--json"]);
     let row: Value = serde_json::from_str(json.lines().last().expect("a line")).expect("JSON");
-    assert_eq!(row, json!({ "name": "a", "lost": true, "runs_in_doubt": 1 }));
+    assert_eq!(row, json!({ "name": "a", "lost": true, "runs_in_doubt": 1, "process": null }));
     let text = report(&cluster, "lost");
     assert!(text.contains("node a was lost and may still execute\n"), "{text}");
     assert!(text.contains("`quell nodes forget NAME`"), "{text}");

@@ -1,7 +1,8 @@
 //! Servers that are gone: killed, started again, or frozen.
 
-use serde_json::json;
+use serde_json::{Value, json};
 
+use super::forgotten::listed_nodes;
 use super::{Cluster, end, has_ended, shown, start};
 use crate::support::{is_alive, send, wait_until};
 
@@ -59,12 +60,22 @@ fn a_server_that_was_frozen_past_its_lease_ends_what_it_runs_and_itself() {
     assert_eq!((&taken["status"], &taken["quiescent"]), (&json!("failed"), &json!(false)));
     let still = cluster.beats();
     wait_until("the program of a frozen server writes on", || cluster.beats() > still);
+    let process = format!("quell, process {} ", a.pid());
+    let says = format!(" still; and {process}");
+    let listed = listed_nodes(&cluster, &[]);
+    assert!(
+        listed.contains(&says) && listed.contains(" has its name still, end that;"),
+        "{listed}"
+    );
+    let json = listed_nodes(&cluster, &["--json"]);
+    let row: Value = serde_json::from_str(json.lines().last().expect("a line")).expect("JSON");
+    assert!(row["process"].as_str().expect("text").starts_with(&process), "{row}");
     send("CONT", a.pid());
     let (ended, _scratch) = a.ended();
     ended.assert_code(1);
     let words = "error: the lease of this server was lost";
     assert!(ended.stderr.contains(words) && ended.stderr.contains("start it again"), "{ended:?}");
-    assert!(!ended.stderr.contains("run was not stored"), "not a line for each run: {ended:?}");
+    assert!(!ended.stderr.contains("was not stored"), "not a line for each run: {ended:?}");
     assert!(!cluster.witness.pids().into_iter().any(is_alive), "its program has ended");
     cluster.assert_silent();
     assert_eq!(shown(&b, "r", "it is there", has_ended), taken, "nothing is written any more");

@@ -76,6 +76,7 @@ impl<'a> Cluster<'a> {
                 "[store]\nlease = '{lease}'\n[server]\ngrace = '500ms'\nabort_wait = '500ms'\n\
                  [agents.slow]\nrun = ['sh', '-c', 'cd {folder}; {lives}']\n\
                  [agents.brief]\nrun = ['sh', '-c', 'echo ${{RUNS-none}}']\n\
+                 [agents.loud]\nrun = ['sh', '-c', 'while echo loud; do sleep 0.02; done']\n\
                  [agents.single]\nrun = ['sh', '-c', 'cd {folder}; {SINGLE}']\nrunning = 1\n\
                  [workflows.asks]\nplan = 'asks.json'\n\
                  [workflows.it]\nplan = 'plan.json'\non_worker_lost = 'continue'\n"

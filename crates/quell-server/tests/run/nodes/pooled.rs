@@ -2,7 +2,7 @@
 
 use quell_test_support::{Pooler, PostgresServer};
 
-use super::refused::refused;
+use super::refused::{away, refused};
 use super::{Cluster, end, has_ended, shown, start};
 use crate::support::Scratch;
 
@@ -41,7 +41,7 @@ fn servers_behind_a_pooler_in_session_mode_stop_runs_of_each_other() {
     let mut cluster = Cluster::on(&server);
     cluster.url = pooler.url(&cluster.database);
     let (a, b) = (cluster.join("a", "30s"), cluster.join("b", "30s"));
-    refused(&cluster.url(), &["--node", "a"], &["is in use by quell, process"]);
+    away(&cluster.url(), &["--node", "a"], &["is in use by quell, process"]);
     start(&a, "agent/slow", "r");
     cluster.work(1);
     let (status, answer) = b.post("/v1/runs/r/cancel", &serde_json::json!({}));
