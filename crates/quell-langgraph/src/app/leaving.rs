@@ -142,5 +142,5 @@ const MARKS: Uuid = Uuid::from_u128(0x7175_656c_6c2d_6572_6173_6564_2d72_756e);
 
 /// The pauses between two looks at what is left of a thread or a run that is deleted: the first
 /// one, the one from which on nobody waits, and the longest one.
-const PAUSES: (Duration, Duration, Duration) =
+pub(super) const PAUSES: (Duration, Duration, Duration) =
     (Duration::from_millis(5), Duration::from_millis(640), Duration::from_mins(1));

@@ -28,6 +28,8 @@ mod states;
 mod stored;
 mod update;
 mod wait;
+mod webhook;
+mod webhook_left;
 
 pub(crate) use app::App;
 pub(crate) use assistants::known_graph;

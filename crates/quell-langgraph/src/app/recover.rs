@@ -1,6 +1,7 @@
 //! [`App::recover`]: takes in the runs that the engine has from before, with their threads.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use quell::{RunFilter, RunRef};
 use quell_http::{Principal, SESSION};
@@ -30,6 +31,10 @@ impl App {
     /// Takes in the runs that the engine has taken over since from nodes that are gone. Every
     /// reader calls it before it looks for a thread: what a node had is found as its own.
     pub(crate) fn take_in(&self) {
+        if self.is_node() && self.has_records() {
+            // A node may have gone that had ended runs whose webhooks nobody sends.
+            self.webhooks().look_again();
+        }
         let now = self.engine().runs_taken_in();
         let mut known = self.taken_in().lock();
         // Whoever comes meanwhile waits for the lock, and finds what this one takes in.
@@ -44,6 +49,7 @@ impl App {
             self.hold_values(&thread);
         }
         self.clear_left();
+        self.webhooks().left.notify_one();
     }
 
     /// Adds runs to their threads. Yields the threads, each once.
@@ -74,6 +80,9 @@ impl App {
         let tracked = Tracked::of(&run.into(), within).adopted();
         let is_behind = self.is_node() && base_of(&run.into()).is_none();
         let tracked = Arc::new(if is_behind { tracked.behind_others() } else { tracked });
+        // Without a store nobody knows whether its end was told.
+        let is_told = run.status().is_terminal() && !self.has_records();
+        tracked.is_told.store(is_told, Ordering::SeqCst);
         if !thread.add(&tracked) {
             return None;
         }

@@ -140,6 +140,9 @@ impl App {
         }
         let within = self.within(session, view.component_of(&run));
         let tracked = Arc::new(Tracked::of(&run, within));
+        if tracked.has_webhook && is_over_and_temporary(&run) {
+            return None;
+        }
         Some(StoredRun { run, tracked })
     }
 
@@ -359,6 +362,13 @@ impl StoredRun {
 /// process, is shown as it is.
 pub(super) fn is_taken_back(run: &RunView) -> bool {
     run.is_rolled_back() && run.row().quiescent
+}
+
+/// Tells whether a stateless run is over, which is there until its end is told.
+fn is_over_and_temporary(run: &RunView) -> bool {
+    let row = run.row();
+    let is_over = row.status.is_terminal() && row.quiescent;
+    is_over && Asked::of(run).is_some_and(|asked| asked.is_temporary)
 }
 
 /// Parts of the list of a thread that are read for one answer.
