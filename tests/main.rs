@@ -60,6 +60,8 @@ mod nodes_ending;
 mod nodes_forgotten;
 // I37: repeats that meet a take-over of the run that they repeat.
 mod nodes_repeats;
+// I14, I34, T13: runs that have the id of one that another engine on their store has.
+mod nodes_same_id;
 // I4: programs of nodes that have come back, and say what they know of them.
 mod nodes_returned;
 // I4, I36: lanes that several engines share.

@@ -206,7 +206,7 @@ pub(super) const FAULTS: &[Fault] = &[
         name: "take-a-repeat-for-the-run-that-another-node-stops",
         edits: &[Edit {
             file: "control/membership.rs",
-            text: "!node.is_left_to_next() && «!node.is_undecided()»",
+            text: "!node.is_left_to_next() && «!node.is_undecided()» &&",
             faulty: "(… || true)",
         }],
         caught_by: &["nodes_repeats::\
@@ -216,11 +216,31 @@ pub(super) const FAULTS: &[Fault] = &[
         name: "acknowledge-the-stop-of-a-repeat",
         edits: &[Edit {
             file: "engine/nodes.rs",
-            text: "if «!is_undecided || run.accepted().await.is_ok()» {",
+            text: "«run.is_accepted().await».then_some(answer)",
             faulty: "(… || true)",
         }],
         caught_by: &["nodes_repeats::\
              i34_what_is_asked_while_a_repeat_waits_for_the_store_reaches_the_run_of_another_node"],
+    },
+    Fault {
+        name: "stop-a-run-below-a-root-that-has-the-id-of-another",
+        edits: &[Edit {
+            file: "engine/nodes.rs",
+            text: "self.get(id).filter(|run| «!run.node().is_namesake()»)?",
+            faulty: "(… || true)",
+        }],
+        caught_by: &["nodes_same_id::\
+             i34_a_stop_of_a_run_elsewhere_is_not_that_of_one_below_a_root_that_has_its_id"],
+    },
+    Fault {
+        name: "leave-out-what-a-run-leaves-that-has-the-id-of-one-before",
+        edits: &[Edit {
+            file: "engine/in_the_way.rs",
+            text: "Some(journal) => «journal.let_go_below(root).await»",
+            faulty: "Ok(_ = journal)",
+        }],
+        caught_by: &["nodes_same_id::\
+             i34_a_stop_of_a_run_is_stored_although_one_that_had_its_id_is_held"],
     },
     Fault {
         name: "remember-the-first-stop-again-alone",

@@ -13,6 +13,16 @@ pub(super) const FAULTS: &[Fault] = &[
         caught_by: &["pruning::t14_what_is_live_paused_or_needed_never_leaves"],
     },
     Fault {
+        name: "prune-what-another-node-has-in-memory",
+        edits: &[Edit {
+            file: "engine/prune.rs",
+            text: "|| «self.may_have_elsewhere(&tree, bounds.now)»",
+            faulty: "false",
+        }],
+        caught_by: &["nodes_same_id::\
+             what_another_node_may_have_in_memory_does_not_leave_the_store"],
+    },
+    Fault {
         name: "count-from-the-acceptance",
         edits: &[Edit {
             file: "engine/prune.rs",

@@ -83,7 +83,7 @@ impl View {
             RunView::Live(run) => {
                 let own = self.service().engine().submitted_with(owner, once);
                 let own = own.and_then(|(_, own)| own).filter(|own| own.id() == run.id());
-                return own.is_some() && run.accepted().await.is_ok();
+                return own.is_some() && run.is_accepted().await;
             }
         };
         let has_key =

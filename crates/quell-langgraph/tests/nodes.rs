@@ -93,6 +93,7 @@ async fn a_rollback_through_another_node_takes_the_run_back() {
     let answer =
         b.post(&format!("{run}/cancel?action=rollback&wait=quiescent"), &Value::Null).await;
     assert_eq!((answer.status.as_u16(), answer.header("quell-disposition")), (200, "accepted"));
+    assert_eq!(answer.header("quell-cause"), "user-request", "it is told of what is forgotten");
     a.assert_stopped("back").await;
     for server in [&a, &b] {
         assert_eq!(server.status(&run).await, "gone");
@@ -296,6 +297,28 @@ async fn a_repeated_request_joins_its_run_on_the_other_node() {
     let made = b.service.engine().runs(&RunFilter::new().kind(RunKind::Workflow));
     assert!(made.is_empty(), "none was made there");
     assert!(b.witness.get("once").0.is_empty());
+}
+
+#[tokio::test]
+async fn a_repeated_request_joins_its_run_also_if_that_leaves_with_its_end() {
+    let (a, b) = two();
+    let body = json!({ "assistant_id": "slow", "input": {"ms": LONG, "tag": "brief"} });
+    let (near, far) = (a.saying("idempotency-key", "k"), b.saying("idempotency-key", "k"));
+    let first = near.post("/runs", &body).await;
+    for server in [&far, &near, &far] {
+        let repeated = server.post("/runs", &body).await;
+        assert_eq!(repeated.status, 200, "{repeated:?}");
+        assert_eq!(repeated.json()["run_id"], first.json()["run_id"]);
+    }
+    let other = json!({ "assistant_id": "slow", "input": {"ms": LONG, "tag": "other"} });
+    assert_eq!(far.post("/runs", &other).await.status, 409);
+    let none = b.post("/threads/search", &json!({})).await;
+    assert_eq!(none.json(), json!([]), "nothing is left of the repeats");
+    assert_eq!(b.post("/runs/cancel", &json!({"status": "all"})).await.status, 204);
+    stopped(&a, "brief").await;
+    assert!(b.witness.get("brief").0.is_empty());
+    assert!(a.witness.get("other").0.is_empty());
+    assert!(b.witness.get("other").0.is_empty());
 }
 
 #[tokio::test]

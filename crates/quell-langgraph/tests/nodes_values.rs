@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 
 use crate::nodes::{server, soon_status, stored, two};
 use crate::talk::Server;
+use crate::threads::delete;
 
 /// Works for a moment; other runs are made behind it meanwhile.
 fn first() -> Value {
@@ -178,4 +179,39 @@ async fn a_body_that_returns_what_it_got_takes_nothing_back_of_another_nodes_run
     let told = within("it ends", b.post(&format!("/threads/{thread}/runs/wait"), &body)).await;
     let told = told.json();
     assert_eq!((&told["mine"], &told["by"]), (&json!(1), &json!("first")), "{told}");
+}
+
+/// Makes a run that is to start later, and stops it before.
+async fn never_started(server: &Server, thread: &str) -> String {
+    let body = json!({ "assistant_id": "echo", "input": { "text": "no" }, "after_seconds": 600 });
+    let made = server.post(&format!("/threads/{thread}/runs"), &body).await;
+    let run = made.header("content-location").to_owned();
+    let stopped = server.post(&format!("{run}/cancel?wait=1"), &Value::Null).await;
+    assert!(stopped.status.is_success(), "{stopped:?}");
+    soon_status(server, &run, "interrupted").await;
+    run
+}
+
+#[tokio::test]
+async fn what_a_run_has_left_every_node_shows_behind_one_that_never_started() {
+    let nodes = Nodes::new(secs(30));
+    let [a, b] = ["a", "b"].map(|name| server(&nodes.join(name)));
+    let thread = a.thread().await;
+    let path = format!("/threads/{thread}/runs/wait");
+    assert_eq!(a.post(&path, &echo("first")).await.status, 200);
+    let second = a.post(&path, &echo("second")).await;
+    let second = second.header("content-location").to_owned();
+    row(&b, &thread).await;
+    never_started(&b, &thread).await;
+    let wanted = json!(["echo:first", "echo:second"]);
+    let late = server(&nodes.join("late"));
+    for (nth, reader) in [&a, &b, &late].into_iter().enumerate() {
+        assert_eq!(row(reader, &thread).await["values"]["log"], wanted, "{nth}");
+    }
+    // It was the last one that has left anything.
+    assert_eq!(delete(&b, &second).await.status, 204);
+    let later = server(&nodes.join("later"));
+    for (nth, reader) in [&a, &b, &late, &later].into_iter().enumerate() {
+        assert_eq!(row(reader, &thread).await["values"]["log"], json!(["echo:first"]), "{nth}");
+    }
 }

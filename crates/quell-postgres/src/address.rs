@@ -19,6 +19,8 @@ pub(crate) struct Address {
     pub(crate) trust: Trust,
     /// Who is trusted to say who the server is; none for the authorities of the system.
     pub(crate) root_cert: Option<PathBuf>,
+    /// The file that would have been asked for a password if others had no right to it.
+    pub(crate) open_file: Option<PathBuf>,
 }
 
 /// How sure it has to be who the server is.
@@ -41,10 +43,12 @@ impl Address {
     /// part of a password.
     pub(crate) fn read(text: &str) -> Result<Self, StoreError> {
         let (mut address, passfile) = Self::parse(text)?;
-        if address.config.get_password().is_none()
-            && let Some(password) = passfile::find(&address.config, passfile.as_deref())
-        {
-            address.config.password(password);
+        if address.config.get_password().is_none() {
+            match passfile::find(&address.config, passfile.as_deref()) {
+                Ok(Some(password)) => drop(address.config.password(password)),
+                Ok(None) => {}
+                Err(open) => address.open_file = Some(open),
+            }
         }
         Ok(address)
     }
@@ -54,7 +58,8 @@ impl Address {
         let Parts { rest, ours } = parts(text)?;
         let mut config = Config::from_str(&rest).map_err(|error| {
             let source = std::error::Error::source(&error).map(ToString::to_string);
-            unlike(&source.unwrap_or_else(|| error.to_string()))
+            let what = source.unwrap_or_else(|| error.to_string());
+            unlike(&if what.contains("`port`") { format!("{what}; {BRACKETS}") } else { what })
         })?;
         let last = |key| ours.iter().rev().find(|(name, _)| *name == key).map(|(_, value)| value);
         let named = last("sslrootcert").filter(|name| *name != "system");
@@ -86,7 +91,8 @@ impl Address {
             config.application_name(format!("quell, process {}", std::process::id()));
         }
         notice_dead_peers(&mut config);
-        Ok((Self { config, trust, root_cert }, last("passfile").cloned()))
+        let address = Self { config, trust, root_cert, open_file: None };
+        Ok((address, last("passfile").cloned()))
     }
 
     /// Says in words where it is.
@@ -95,6 +101,8 @@ impl Address {
         let hosts = self.config.get_hosts().iter().enumerate().map(|(nth, host)| {
             let port = ports.get(nth).or(ports.first()).copied().unwrap_or(PORT);
             match host {
+                // As it stands in an address: so it can be copied from there.
+                Host::Tcp(name) if name.contains(':') => format!("[{name}]:{port}"),
                 Host::Tcp(name) => format!("{name}:{port}"),
                 #[cfg(unix)]
                 Host::Unix(folder) => format!("{}/.s.PGSQL.{port}", folder.display()),
@@ -243,6 +251,9 @@ pub(crate) fn without_secrets(text: &str) -> String {
     }
 }
 
+/// How an address of IPv6 stands in an address.
+const BRACKETS: &str = "an address of IPv6 stands in brackets, as [::1]:5432";
+
 /// How a password stands in an address.
 const ESCAPES: &str = "a password in a URL has its %, ?, @, : and / as %25, %3F, %40, %3A, %2F";
 
@@ -306,7 +317,7 @@ mod tests {
         let pairs = r"host=db.example port = 5433 user=ada password='p@ss' dbname=runs
             sslmode=verify-full sslrootcert='/etc/a b.pem' connect_timeout=3";
         for text in [url, pairs] {
-            let Address { config, trust, root_cert } = read(text);
+            let Address { config, trust, root_cert, .. } = read(text);
             assert_eq!(config.get_password(), Some(&b"p@ss"[..]), "{text}");
             assert_eq!((config.get_dbname(), config.get_ports()), (Some("runs"), &[5433][..]));
             assert_eq!((config.get_ssl_mode(), trust), (SslMode::Require, Trust::Host));
@@ -371,12 +382,15 @@ mod tests {
             assert!(!format!("{error} {error:?}").contains("SECRET"), "{error}");
             assert!(!without_secrets(text).contains("SECRET"), "{text}");
         }
+        let bare = Address::read("postgres://u@::1:5432/d").unwrap_err();
+        assert!(bare.to_string().contains("stands in brackets, as [::1]:5432"), "{bare}");
         let named = Address::read("postgres://u@h/d?sslcert=me.pem").unwrap_err();
         assert!(named.to_string().contains("leave out sslcert, which is no option"), "{named}");
         let address = read(r"host=h user=u password='it\'s SECRET' dbname=d");
         assert_eq!(address.config.get_password(), Some(&b"it's SECRET"[..]));
         assert!(!format!("{address:?} {}", address.words()).contains("SECRET"));
         assert_eq!(without_secrets("postgres://u:SECRET@h/d"), "h:5432/d");
+        assert_eq!(without_secrets("postgres://u:SECRET@[::1]:7/d"), "[::1]:7/d");
         let address = read("postgres://u:my/SECRET?@h/d?sslmode=disable");
         assert_eq!(address.config.get_password(), Some(&b"my/SECRET?"[..]));
     }

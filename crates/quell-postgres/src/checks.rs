@@ -32,7 +32,7 @@ pub(crate) async fn check(client: &Client, target: &Target) -> Result<(), StoreE
     }
     if row.try_get(6).map_err(|error| fault(&error))? {
         let what = format!("{} is a standby", target.address.words());
-        return Err(StoreError::ReadOnly { what });
+        return Err(StoreError::TakesNoWrites { what });
     }
     Ok(())
 }

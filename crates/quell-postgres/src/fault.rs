@@ -33,7 +33,8 @@ pub(crate) fn fault(error: &Error) -> StoreError {
     }
     match code {
         code if *code == SqlState::DISK_FULL => StoreError::Full { what },
-        code if is_of(code, &READ_ONLY) => StoreError::ReadOnly { what },
+        code if *code == SqlState::READ_ONLY_SQL_TRANSACTION => StoreError::TakesNoWrites { what },
+        code if *code == SqlState::INSUFFICIENT_PRIVILEGE => StoreError::ReadOnly { what },
         code if is_of(code, &CORRUPT) => StoreError::Corrupt { what },
         _ => StoreError::Io { what },
     }
@@ -132,9 +133,6 @@ const AWAY: [&str; 8] = ["08", "25P03", "25P04", "53300", "57P01", "57P02", "57P
 
 /// A transaction was rolled back because of another one.
 const VICTIM: [&str; 1] = ["40"];
-
-/// There is no right to write.
-const READ_ONLY: [&str; 2] = ["25006", "42501"];
 
 /// What is stored is damaged.
 const CORRUPT: [&str; 2] = ["XX001", "XX002"];

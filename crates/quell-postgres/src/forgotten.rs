@@ -20,14 +20,22 @@ use crate::fault::{fault, in_time};
 use crate::member::Member;
 
 impl Member {
-    /// Waits until runs of this member have work of members that were forgotten.
+    /// Waits until runs of this member have work of members that were forgotten. Of many each call
+    /// yields a further page, and then the first one again: those that cannot be released yet hold
+    /// up no others.
     pub(crate) async fn forgotten(&self) -> Result<Vec<ForgottenWork>, StoreError> {
         let mut news = self.news.subscribe();
         loop {
             news.mark_unchanged();
-            let work = self.in_time(self.work(None)).await?;
+            let behind = *self.told.lock();
+            let work = self.in_time(self.work(behind)).await?;
+            let last = work.last().filter(|_| work.len() == limits::STORE_PAGE_MAX);
+            *self.told.lock() = last.map(|last| last.run);
             if !work.is_empty() {
                 return Ok(work);
+            }
+            if behind.is_some() {
+                continue;
             }
             let _ = timeout(LOOK, news.changed()).await;
         }

@@ -39,6 +39,29 @@ mod tests {
     use crate::options::PostgresOptions;
     use crate::schema::{Found, STEPS, migrate};
     use crate::session::Target;
+    use crate::sql::Sql;
+
+    #[tokio::test]
+    async fn statements_are_good_for_tables_that_a_newer_release_has_brought_forward() {
+        let server = PostgresServer::shared();
+        let options = PostgresOptions::new(server.address(&server.database()));
+        let target = Target::new(options).unwrap();
+        let (client, _) = target.connect().await.unwrap();
+        migrate(&client, &target, Found::Missing, &STEPS).await.unwrap();
+        let tables = "select table_name::text from information_schema.tables
+            where table_schema = current_schema()";
+        let tables = client.query(tables, &[]).await.unwrap();
+        assert!(tables.len() > 10, "{}", tables.len());
+        for table in tables {
+            let table: &str = table.get(0);
+            let add = format!("alter table {table} add column newer text");
+            client.batch_execute(&add).await.unwrap();
+        }
+        for sql in Sql::ALL {
+            let prepared = client.prepare(sql.text()).await;
+            assert!(prepared.is_ok(), "{sql:?}: {prepared:?}");
+        }
+    }
 
     #[test]
     fn what_was_begun_before_anybody_says_what_has_ended_stays_in_doubt() {

@@ -54,6 +54,9 @@ pub(crate) struct Member {
     pub(crate) sessions: Readers,
     /// Stops were asked for, perhaps.
     pub(crate) news: watch::Sender<()>,
+    /// The last run of the page of work of forgotten members that was told last, if there may be
+    /// more behind it.
+    pub(crate) told: Mutex<Option<RunId>>,
     /// Calls that wait for an answer of another member.
     waiting: Mutex<HashMap<Uuid, Arc<Notify>>>,
     /// The newest boot that whoever has the member was told of.
@@ -93,6 +96,7 @@ impl Member {
             turns: Turns::default(),
             sessions,
             news,
+            told: Mutex::default(),
             waiting,
             known,
             next_lease_end,

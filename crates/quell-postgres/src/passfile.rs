@@ -7,15 +7,24 @@ use tokio_postgres::Config;
 use tokio_postgres::config::Host;
 
 /// Finds the password of an address in a file: the one that is named, that of the variable
-/// `PGPASSFILE`, or `~/.pgpass`. None if there is none, or if others have a right to the file.
-pub(crate) fn find(config: &Config, named: Option<&str>) -> Option<String> {
+/// `PGPASSFILE`, or `~/.pgpass`. None if there is none.
+///
+/// # Errors
+///
+/// Fails with the file if others have a right to it: nothing of it is taken.
+pub(crate) fn find(config: &Config, named: Option<&str>) -> Result<Option<String>, PathBuf> {
     let of_variable = || std::env::var_os("PGPASSFILE").map(PathBuf::from);
     let of_user = || std::env::home_dir().map(|home| home.join(".pgpass"));
-    let file = named.map(PathBuf::from).or_else(of_variable).or_else(of_user)?;
-    if !is_private(&file) {
-        return None;
+    let file = named.map(PathBuf::from).or_else(of_variable).or_else(of_user);
+    match file {
+        Some(file) if is_private(&file) => Ok(read(config, &file)),
+        Some(file) if file.is_file() => Err(file),
+        _ => Ok(None),
     }
-    let text = fs::read_to_string(&file).ok()?;
+}
+
+fn read(config: &Config, file: &Path) -> Option<String> {
+    let text = fs::read_to_string(file).ok()?;
     let host = match config.get_hosts().first() {
         Some(Host::Tcp(name)) => name.clone(),
         #[cfg(unix)]
@@ -94,7 +103,9 @@ mod tests {
         let text = format!("host=/run port=5433 user=ada dbname=runs passfile={}", file.display());
         for (mode, password) in [(0o644, None), (0o600, Some(&b"open sesame"[..]))] {
             fs::set_permissions(&file, fs::Permissions::from_mode(mode)).unwrap();
-            assert_eq!(Address::read(&text).unwrap().config.get_password(), password);
+            let address = Address::read(&text).unwrap();
+            assert_eq!(address.config.get_password(), password);
+            assert_eq!(address.open_file, password.is_none().then(|| file.clone()));
         }
         fs::remove_file(file).unwrap();
     }

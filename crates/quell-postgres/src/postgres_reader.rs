@@ -234,7 +234,9 @@ impl PostgresReader {
         let checked = checked.await.unwrap_or(Err(StoreError::Closed));
         let refusal = match checked {
             Ok(()) => None,
-            Err(error @ (StoreError::Setting { .. } | StoreError::ReadOnly { .. })) => Some(error),
+            Err(error @ (StoreError::Setting { .. } | StoreError::TakesNoWrites { .. })) => {
+                Some(error)
+            }
             Err(other) => return Err(other),
         };
         survey::survey(&self.readers, self.schema, refusal).await.map_err(not_let_in)

@@ -153,52 +153,69 @@ impl Target {
         &self,
         opening: Pin<Box<impl Future<Output = Result<(Client, JoinHandle<()>), Error>>>>,
     ) -> Result<Client, StoreError> {
-        let place = self.address.words();
         match tokio::time::timeout(self.options.connect_timeout, opening).await {
             Ok(Ok((client, _))) => Ok(client),
-            Ok(Err(error)) => Err(match fault(&error) {
-                StoreError::Unreachable { what } if what.contains(WRONG_CERTIFICATE) => {
-                    let what = format!(
-                        "name who has signed the certificate of the server as sslrootcert, and \
-                         the host that stands in it, or set sslmode to what is enough ({place}: \
-                         {what})"
-                    );
-                    StoreError::Denied { what }
-                }
-                StoreError::Unreachable { what } => {
-                    StoreError::Unreachable { what: format!("{place}: {what}") }
-                }
-                StoreError::NoConnection { what } => {
-                    let needed = self.options.sessions_max();
-                    let what = format!("{place}: {what}; this process has up to {needed}");
-                    StoreError::NoConnection { what }
-                }
-                StoreError::Io { what } if what.contains("password missing") => {
-                    let what = format!(
-                        "put a password into the address, or a line \
-                         HOST:PORT:DATABASE:USER:PASSWORD into the file PGPASSFILE or ~/.pgpass, \
-                         which nobody else may read ({place} asks for one)"
-                    );
-                    StoreError::Denied { what }
-                }
-                StoreError::Io { what } if what.contains("does not support TLS") => {
-                    let what = format!(
-                        "set sslmode to prefer or disable, or have the server encrypt ({place}: \
-                         {what})"
-                    );
-                    StoreError::Denied { what }
-                }
-                // Whatever goes wrong before a server has said a word.
-                StoreError::Io { what } if error.code().is_none() => {
-                    StoreError::Unreachable { what: format!("{place}: {what}") }
-                }
-                other => other,
-            }),
+            Ok(Err(error)) => Err(self.not_opened(&error)),
             Err(_) => {
-                let limit = self.options.connect_timeout;
+                let (place, limit) = (self.address.words(), self.options.connect_timeout);
                 let what = format!("{place}: no session within {limit:?}");
                 Err(StoreError::Unreachable { what })
             }
+        }
+    }
+
+    /// Says why a session could not be opened, and what to do about it.
+    fn not_opened(&self, error: &Error) -> StoreError {
+        let place = self.address.words();
+        match fault(error) {
+            StoreError::Unreachable { what } if what.contains(OF_AUTHORITY) => {
+                let what = format!(
+                    "its certificate says that it is that of an authority (CA:TRUE), which is \
+                     none of a server: sign another one with that, or make it anew with \
+                     basicConstraints=CA:FALSE, or set sslmode to what is enough ({place}: \
+                     {what})"
+                );
+                StoreError::Denied { what }
+            }
+            StoreError::Unreachable { what } if what.contains(WRONG_CERTIFICATE) => {
+                let what = format!(
+                    "name who has signed the certificate of the server as sslrootcert, and \
+                     the host that stands in it, or set sslmode to what is enough ({place}: \
+                     {what})"
+                );
+                StoreError::Denied { what }
+            }
+            StoreError::Unreachable { what } => {
+                StoreError::Unreachable { what: format!("{place}: {what}") }
+            }
+            StoreError::NoConnection { what } => {
+                let needed = self.options.sessions_max();
+                let what = format!("{place}: {what}; this process has up to {needed}");
+                StoreError::NoConnection { what }
+            }
+            StoreError::Io { what } if what.contains("password missing") => {
+                let open = self.address.open_file.as_ref().map_or_else(String::new, |file| {
+                    format!(": others may read {}, so it is not looked at", file.display())
+                });
+                let what = format!(
+                    "put a password into the address, or a line \
+                     HOST:PORT:DATABASE:USER:PASSWORD into the file PGPASSFILE or ~/.pgpass, \
+                     which nobody else may read{open} ({place} asks for one)"
+                );
+                StoreError::Denied { what }
+            }
+            StoreError::Io { what } if what.contains("does not support TLS") => {
+                let what = format!(
+                    "set sslmode to prefer or disable, or have the server encrypt ({place}: \
+                     {what})"
+                );
+                StoreError::Denied { what }
+            }
+            // Whatever goes wrong before a server has said a word.
+            StoreError::Io { what } if error.code().is_none() => {
+                StoreError::Unreachable { what: format!("{place}: {what}") }
+            }
+            other => other,
         }
     }
 
@@ -271,6 +288,10 @@ impl Target {
 
 /// What is said of a server whose certificate is not that of who it has to be.
 const WRONG_CERTIFICATE: &str = "invalid peer certificate";
+
+/// What is said of a certificate that a server has and that may sign others, as `openssl req -x509`
+/// makes it.
+const OF_AUTHORITY: &str = "CaUsedAsEndEntity";
 
 /// Transactions in which nothing happens that a lease has room for, about.
 const IDLES: u64 = 5;

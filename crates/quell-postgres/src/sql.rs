@@ -285,7 +285,9 @@ const FORGET: &str = concat!(
             channel, request, at, split_part(said, ' ', 2)::int8
         from unused where split_part(said, ' ', 4) = ''
         union all
-        select one.* from unused cross join lateral json_populate_recordset(null::reserved,
+        select one.nr, one.ask, one.run, one.scope, one.asker, one.channel, one.request, one.at,
+            one.until
+        from unused cross join lateral json_populate_recordset(null::reserved,
             convert_from(decode(coalesce(nullif(split_part(said, ' ', 4), ''), '5b5d'), 'hex'),
                 'UTF8')::json) one),
     kept as (insert into reserved (ask, run, scope, asker, channel, request, at, until)

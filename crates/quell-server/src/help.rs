@@ -351,7 +351,7 @@ Runs that wait for an answer (a step of a plan with `wait`):
 
 Exit codes:
   0   drained
-  1   its lease on a database was lost, or that cannot be reached: start it again after a while
+  1   its lease on a database was lost, or that is away or takes no writes: start it again later
   2   bad usage, bad file (see `quell check`), address or store not to be had: nothing was served
 
 Examples:

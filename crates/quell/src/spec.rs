@@ -153,7 +153,7 @@ impl RunSpec {
 
     /// Brings an id. Defaults to a new one; one in use is refused. A root is refused, too, if its
     /// store has a run with the id; a run below a root has begun by then, and goes on: nothing of
-    /// it is stored.
+    /// it is stored, and what nodes and HTTP clients ask of the id is asked of the stored run.
     pub fn id(mut self, id: RunId) -> Self {
         self.id = Some(id);
         self

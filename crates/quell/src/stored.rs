@@ -34,6 +34,23 @@ impl RunRef {
         node.refused_by_store().map_or(Ok(()), Err)
     }
 
+    /// Tells whether the run is the one that its id stands for: the store has not refused it. For a
+    /// root it waits until that is known, and not, as [`accepted`](Self::accepted) does, until the
+    /// body of one that was refused is dropped: no body holds up who asks. A run below a root does
+    /// not wait for the store; it is none from when that was found to have another run of its id.
+    /// Without a store every run is.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe.
+    pub async fn is_accepted(&self) -> bool {
+        let node = self.node();
+        let is_known =
+            |bits| bits & flags::ACCEPTANCE_STORED != 0 || bits & flags::AWAITS_STORE == 0;
+        Wait::until(node, |_| is_known(node.flags()).then_some(())).await;
+        !node.is_refused() && !node.is_namesake()
+    }
+
     /// Yields the runs whose place the run has taken in its lane
     /// ([`OnBusy::CancelExisting`](crate::OnBusy::CancelExisting)), those of them that are in
     /// memory still, if there is a store: what says that this run is accepted waits for their

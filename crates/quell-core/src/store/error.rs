@@ -33,6 +33,16 @@ pub enum StoreError {
         /// What the store says.
         what: String,
     },
+    /// It takes no writes from anybody: a standby, or set to be read only. Once it does, the store
+    /// goes on.
+    #[error(
+        "the database takes no writes: name the server that does if this one is a standby, or take \
+         back what has it read only, such as default_transaction_read_only ({what})"
+    )]
+    TakesNoWrites {
+        /// What the database says.
+        what: String,
+    },
     /// No file can be made in its folder, and the store needs one there.
     #[error(
         "this user may not make files in the folder of the store: allow it, or name a place in \

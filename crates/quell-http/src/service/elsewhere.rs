@@ -3,7 +3,7 @@
 
 use std::cmp::Reverse;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use futures::stream::{self, StreamExt};
 use quell::{CancelRequest, Disposition, RunRef, RunRow, RunStatus};
@@ -83,10 +83,11 @@ impl View {
         if !self.may_ask(run) {
             return CancelOutcome::of_stored(run, wait);
         }
-        match self.ask_owner(run, self.attributed(request)).await {
+        let request = self.attributed(request);
+        match self.ask_owner(run, request.clone()).await {
             Ok(disposition) => {
                 let (wait, _permit) = self.with_permit(wait);
-                self.after_asking(disposition, run, wait, wait.over_at()).await
+                self.after_asking(disposition, (run, &request), wait, wait.over_at()).await
             }
             Err(outcome) => outcome,
         }
@@ -118,7 +119,7 @@ impl View {
         }
         let outcomes = stream::iter(asked).map(|(at, run, answer)| async move {
             match answer {
-                Ok(disposition) => (at, self.after_asking(disposition, &run, wait, until).await),
+                Ok(given) => (at, self.after_asking(given, (&run, request), wait, until).await),
                 Err(outcome) => (at, outcome),
             }
         });
@@ -169,10 +170,17 @@ impl View {
     async fn after_asking(
         &self,
         disposition: Disposition,
-        run: &StoredRun,
+        (run, request): (&StoredRun, &CancelRequest),
         wait: Wait,
         until: Option<Instant>,
     ) -> CancelOutcome {
+        // What the owner says that this stop has begun has its cause, also when nobody can read it.
+        let own = |disposition: &Disposition| {
+            let is_first =
+                matches!(disposition, Disposition::Accepted { .. } | Disposition::Scheduled { .. });
+            let cause = || request.to_cause(SystemTime::now(), run.accepted().run);
+            is_first.then(|| Arc::new(cause()))
+        };
         let mut latest = run.clone();
         let mut seen = self.look(&latest).await.unwrap_or_else(|_| Seen::There(run.clone()));
         if let Seen::There(run) = &seen {
@@ -204,7 +212,7 @@ impl View {
             }
             // Only what is quiescent is forgotten.
             Seen::Gone => CancelOutcome {
-                cause: latest.report().own_row().cause.clone(),
+                cause: latest.report().own_row().cause.clone().or_else(|| own(&disposition)),
                 quiescent: (!wait.is_none()).then_some(true),
                 ..CancelOutcome::without_run(disposition)
             },

@@ -142,7 +142,7 @@ impl View {
 /// store may have another run of its id, which this one must not hide. Without a store it does not
 /// wait.
 pub(super) async fn is_accepted(run: &RunRef) -> bool {
-    run.root().accepted().await.is_ok()
+    run.root().is_accepted().await && run.is_accepted().await
 }
 
 /// As [`is_accepted`], as far as it is known by now.

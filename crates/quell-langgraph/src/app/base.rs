@@ -8,7 +8,7 @@ use quell_http::{LookupError, RunView, View};
 use uuid::Uuid;
 
 use crate::app::App;
-use crate::app::elsewhere::of_thread;
+use crate::app::elsewhere::{has_left, of_thread};
 use crate::app::stored::StoredRun;
 use crate::options::CONTRACT;
 use crate::threads::{Mark, Thread};
@@ -67,7 +67,7 @@ impl App {
         (run, end): (RunId, Option<Mark>),
     ) -> Result<Option<StoredRun>, LookupError> {
         let is_before = |mark: &Mark| end.is_none_or(|end| *mark < end);
-        let known = thread.left(self.engine());
+        let known = thread.left_values(self.engine()).map(|(mark, _)| mark);
         let before = self.runs_before((view, thread.id), run, known, is_before).await?;
         let last = before.into_iter().rfind(|run| run.live().is_none());
         Ok(last.and_then(|run| self.stored(view, run)))
@@ -89,10 +89,8 @@ impl App {
         for _ in 0..PARTS_MAX {
             let page = view.list_with_inputs(ended.clone(), PART, next, is_own).await?;
             for before in page.runs {
-                let row = before.row();
-                let mark = Mark::of(&row);
-                let has_left = row.started_at.is_some() && !before.is_rolled_back();
-                if has_left && is_before(&mark) && before.id() != run {
+                let mark = Mark::of(&before.row());
+                if has_left(&before) && is_before(&mark) && before.id() != run {
                     is_all |= known >= Some(mark) || base_of(&before).is_some();
                     found.push((mark, before));
                 }

@@ -184,8 +184,9 @@ impl App {
             Err(StartError::StartedBefore(id)) => {
                 let found = self.find_stored(view, None, id.as_uuid()).await?;
                 let found = found.ok_or(StartError::KeyForgotten)?;
-                let recorded = self.recorded(thread.id).await?;
-                if self.is_gone(thread, recorded.as_ref(), Some(id)).await? {
+                // Without one in the request the thread was made for that: the run is in another.
+                let is_named = request.thread.is_some();
+                if is_named && self.is_gone_but_for(thread, id).await? {
                     return Err(StartError::KeyForgotten.into());
                 }
                 return Ok(Some(Created::There(found)));
@@ -197,6 +198,12 @@ impl App {
         self.follow(Arc::clone(thread), Arc::clone(&tracked), run.clone());
         let (tracked, thread) = (Arc::clone(&tracked), Some(Arc::clone(thread)));
         Ok(Some(Created::Here(Found { run, tracked, thread })))
+    }
+
+    /// Tells whether a thread is gone by now, but perhaps for a run.
+    async fn is_gone_but_for(&self, thread: &Thread, run: RunId) -> Result<bool, Refusal> {
+        let recorded = self.recorded(thread.id).await?;
+        self.is_gone(thread, recorded.as_ref(), Some(run)).await
     }
 
     /// Finds the run that the same request has made before.

@@ -30,7 +30,9 @@ impl App {
         }
         // Of one that is deleted, or whose thread is, nobody is shown anything from then on.
         let is_deleted = || {
-            tracked.is_deleted.load(Ordering::SeqCst) || !thread.is_temporary && thread.has_left()
+            tracked.is_deleted.load(Ordering::SeqCst)
+                || self.hidden().has(run.id())
+                || !thread.is_temporary && thread.has_left()
         };
         if !is_deleted() {
             self.keep_final(thread, tracked, run);

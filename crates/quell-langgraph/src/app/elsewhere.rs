@@ -158,11 +158,10 @@ impl App {
         let awaiting = thread.awaiting(self.engine());
         let newest = self.newest_and_live(view, thread).await?;
         self.undo_deleted(thread, &newest).await?;
-        let left = thread.left(self.engine());
         let is_known = |run: &RunRef| {
             let row = run.row();
             thread.find(run.id()).is_some()
-                || row.status.is_terminal() && left >= Some(Mark::of(&row))
+                || row.status.is_terminal() && thread.has(self.engine(), &row)
         };
         let (mut far, mut has_adopted) = (Vec::new(), false);
         for run in newest {
@@ -184,12 +183,17 @@ impl App {
             self.take_left(view, thread, before.as_ref()).await?;
             tracked.know_base();
         }
-        self.take_left(view, thread, far.last()).await?;
+        // Behind the last one that has left values one may have ended that never started.
+        let wrote = far.iter().rfind(|far| has_left(&far.run));
+        for last in [wrote, far.last()] {
+            self.take_left(view, thread, last).await?;
+        }
         thread.see(elsewhere);
         Ok(has_adopted)
     }
 
-    /// Lists the newest runs of a thread, and all that are live.
+    /// Lists the newest runs of a thread, all that are live, the last that has ended, and the last
+    /// of these that has left values.
     async fn newest_and_live(&self, view: &View, thread: &Thread) -> Result<Vec<RunView>, Refusal> {
         let is_own = |run: &RunView| {
             Asked::of(run).is_some_and(|asked| thread.is_of_record(asked.record_us))
@@ -203,10 +207,13 @@ impl App {
         let ended = RunStatus::ALL.into_iter().filter(|status| status.is_terminal());
         let ended = ended.fold(filter.clone(), RunFilter::status);
         let has_ended = runs.iter().any(|run| run.status().is_terminal());
-        let live = (filter.live(), LIVE_MAX);
-        let others = [Some(live), (!has_ended).then_some((ended, 1))];
-        for (filter, most) in others.into_iter().flatten() {
-            let page = view.list_with_inputs(filter, most, None, is_own).await?;
+        let has_left = runs.iter().any(has_left);
+        let live = Some((filter.live(), LIVE_MAX, false));
+        let last = (!has_ended).then(|| (ended.clone(), 1, false));
+        let wrote = (!has_left).then_some((ended, 1, true));
+        for (filter, most, is_left) in [live, last, wrote].into_iter().flatten() {
+            let shown = |run: &RunView| is_own(run) && (!is_left || self::has_left(run));
+            let page = view.list_with_inputs(filter, most, None, shown).await?;
             let known: HashSet<_> = runs.iter().map(RunView::id).collect();
             runs.extend(page.runs.into_iter().filter(|run| !known.contains(&run.id())));
         }
@@ -239,14 +246,14 @@ impl App {
         last: Option<&StoredRun>,
     ) -> Result<(), Refusal> {
         let Some(last) = last else { return Ok(()) };
-        if thread.left(self.engine()) >= Some(Mark::of(&last.run.row())) {
+        if thread.has(self.engine(), &last.run.row()) {
             return Ok(());
         }
         // It is gone, or here by now, if it is not there.
         let Some(run) = self.whole(view, &last.run).await? else { return Ok(()) };
         let fold = self.folded_on_heap(view, &run).await?;
         let (row, tracked) = (run.run.row(), run.tracked);
-        thread.take_left(&Left { tracked, row, fold });
+        thread.take_left(self.engine(), &Left { tracked, row, fold });
         Ok(())
     }
 
@@ -267,6 +274,12 @@ impl App {
         let folded: Pin<Box<_>> = Box::pin(self.folded(view, run));
         folded.await
     }
+}
+
+/// Tells whether a run has ended that may have left values.
+pub(super) fn has_left(run: &RunView) -> bool {
+    let row = run.row();
+    row.status.is_terminal() && row.started_at.is_some() && !run.is_rolled_back()
 }
 
 pub(super) fn of_thread(id: Uuid) -> RunFilter {

@@ -10,7 +10,7 @@ use uuid::Uuid;
 
 use crate::app::App;
 use crate::app::find::Located;
-use crate::threads::{Thread, Tracked};
+use crate::threads::{Mark, Thread, Tracked};
 use crate::wire::refusal::Refusal;
 
 impl App {
@@ -55,11 +55,14 @@ impl App {
             let request = CancelRequest::because(why).rollback();
             view.cancel(run.clone(), request, Wait::terminal()).await.stored?;
         }
+        // Of one that is only in the store by now this node may have had the end as well.
+        let runs = self.hide(tracked, run.owner(), vec![id]);
         if let Some(run) = run.live() {
-            self.hide(tracked, run.owner(), vec![id]);
             run.ended().await;
         }
         self.leave_run(&run).await;
+        // Whoever follows it may have been told its end just before it was hidden.
+        self.finals().remove(run.owner(), &runs);
         Ok(())
     }
 
@@ -165,8 +168,8 @@ impl App {
         stream::iter(looks.collect::<Vec<_>>()).buffer_unordered(AT_ONCE).try_collect().await
     }
 
-    /// Takes what the last run has left out of a thread, if another node has deleted that run. That
-    /// it is there is known if it is among the newest runs, which were just read.
+    /// Takes what the last runs have left out of a thread, those that another node has deleted.
+    /// That one is there is known if it is among the newest runs, which were just read.
     ///
     /// # Errors
     ///
@@ -176,15 +179,17 @@ impl App {
         thread: &Thread,
         newest: &[RunView],
     ) -> Result<(), LookupError> {
-        let Some(left) = thread.left(self.engine()).filter(|_| self.is_node()) else {
-            return Ok(());
-        };
-        if let Some(run) = self.engine().get(left.run()) {
-            return self.forget_deleted(&run).await;
-        }
-        let is_listed = newest.iter().any(|run| run.live().is_none() && run.id() == left.run());
-        if !is_listed && !self.is_stored(left.run()).await? {
-            thread.undo(self.engine(), left.run());
+        let [left, wrote] = thread.marks(self.engine()).map(|mark| mark.map(Mark::run));
+        let marked = [left, wrote.filter(|_| wrote != left)];
+        for marked in marked.into_iter().flatten().filter(|_| self.is_node()) {
+            if let Some(run) = self.engine().get(marked) {
+                self.forget_deleted(&run).await?;
+                continue;
+            }
+            let is_listed = newest.iter().any(|run| run.live().is_none() && run.id() == marked);
+            if !is_listed && !self.is_stored(marked).await? {
+                thread.undo(self.engine(), marked);
+            }
         }
         Ok(())
     }
@@ -192,3 +197,36 @@ impl App {
 
 /// Runs that are looked up at once in the store.
 const AT_ONCE: usize = 16;
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Weak;
+
+    use quell::RunSpec;
+    use quell_http::{NATIVE, Principal, SESSION};
+
+    use super::*;
+    use crate::app::gone::tests::two;
+    use crate::threads::{Final, within};
+    use crate::wire::exact::Keys;
+
+    #[tokio::test]
+    async fn no_final_body_stays_of_a_deleted_run_that_is_only_in_the_store() {
+        let [a, b] = two();
+        let id = Uuid::now_v7();
+        let spec = RunSpec::agent("a").label(SESSION, id.to_string());
+        let run = a.engine().submit(spec, async |_ctx| Ok(())).unwrap().into_ref();
+        run.quiescent().await;
+        run.stored().await.unwrap();
+        let tracked = Arc::new(Tracked::of(&(&run).into(), within(id)));
+        let thread = Arc::new(Thread::new(id, None, &Keys::new(), false));
+        let (body, shown) = ("{}".into(), Weak::new());
+        let kept = Final { run: run.clone(), thread, tracked, body, shown, run_bytes: 0 };
+        b.finals().keep(kept);
+        let view = b.service().view(NATIVE, Principal::anonymous().admin());
+        let stored = view.find_by_id(run.id()).await.unwrap().unwrap();
+        assert!(stored.live().is_none());
+        b.erase(&view, id, (stored, None)).await.unwrap();
+        assert!(!b.finals().has(run.id()));
+    }
+}

@@ -150,7 +150,7 @@ const CLEARING: &str = "clearing ";
 const CLEARINGS: Uuid = Uuid::from_u128(0x7175_656c_6c2d_636c_6561_7269_6e67_732d);
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use std::time::{Duration, SystemTime};
 
     use quell::EngineConfig;
@@ -162,13 +162,18 @@ mod tests {
     use crate::options::Options;
     use crate::wire::exact::Keys;
 
-    #[tokio::test]
-    async fn a_change_that_comes_behind_a_deletion_shows_no_node_the_thread() {
+    /// Makes one of each of two nodes.
+    pub(in crate::app) fn two() -> [App; 2] {
         let nodes = Nodes::new(Duration::from_secs(30));
-        let [a, b] = ["a", "b"].map(|name| {
+        ["a", "b"].map(|name| {
             let engine = Engine::with_config(EngineConfig::new().node(nodes.join(name)));
             App::new(Service::new(engine, Catalog::new()), Options::default())
-        });
+        })
+    }
+
+    #[tokio::test]
+    async fn a_change_that_comes_behind_a_deletion_shows_no_node_the_thread() {
+        let [a, b] = two();
         let (id, all) = (Uuid::now_v7(), a.all());
         let new = || Thread::new(id, None, &Keys::new(), false);
         a.make_thread(new(), true).await.unwrap().unwrap();

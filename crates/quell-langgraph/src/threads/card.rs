@@ -73,7 +73,7 @@ impl Thread {
             return;
         }
         let mut state = self.state.lock();
-        if state.values.is_none() && state.left.is_none() {
+        if state.values.is_none() && state.wrote.is_none() {
             state.values.clone_from(&card.base);
         }
         state.card = card;

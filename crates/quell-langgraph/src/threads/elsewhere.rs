@@ -35,12 +35,6 @@ pub(crate) struct Left {
     pub(crate) fold: Fold,
 }
 
-impl Left {
-    pub(crate) fn mark(&self) -> Mark {
-        Mark::of(&self.row)
-    }
-}
-
 /// The place of an ended run among those of its thread. Stores keep whole milliseconds, and clocks
 /// of hosts may differ; ids are in the order of time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -66,18 +60,25 @@ impl Mark {
 }
 
 impl Thread {
-    /// Yields the last ended run that is taken in.
-    pub(crate) fn left(&self, engine: &Engine) -> Option<Mark> {
+    /// Yields the last ended run that is taken in, and the last one of these that has started.
+    pub(crate) fn marks(&self, engine: &Engine) -> [Option<Mark>; 2] {
         let mut state = self.state.lock();
         state.settle(engine);
-        state.left
+        [state.left, state.wrote]
     }
 
-    /// Yields the last ended run that is taken in, and the values that there are since.
+    /// Tells whether what an ended run left is taken in, or one behind it that counts in its place.
+    pub(crate) fn has(&self, engine: &Engine, row: &RunRow) -> bool {
+        let ([left, wrote], mark) = (self.marks(engine), Some(Mark::of(row)));
+        left >= mark && (wrote >= mark || row.started_at.is_none())
+    }
+
+    /// Yields the last ended run that is taken in and has started, and the values that there are
+    /// since.
     pub(crate) fn left_values(&self, engine: &Engine) -> Option<(Mark, Option<Arc<Values>>)> {
         let mut state = self.state.lock();
         state.settle(engine);
-        Some((state.left?, state.values.clone()))
+        Some((state.wrote?, state.values.clone()))
     }
 
     /// Lists the runs that have started and of which it is not known yet what they start on, in
@@ -97,10 +98,9 @@ impl Thread {
     }
 
     /// Takes in what a run left that has ended elsewhere, if that is news.
-    pub(crate) fn take_left(&self, left: &Left) {
-        let mut state = self.state.lock();
-        if state.left < Some(left.mark()) {
-            state.leave(&left.tracked, &left.row, &left.fold);
+    pub(crate) fn take_left(&self, engine: &Engine, left: &Left) {
+        if !self.has(engine, &left.row) {
+            self.state.lock().leave(&left.tracked, &left.row, &left.fold);
         }
     }
 

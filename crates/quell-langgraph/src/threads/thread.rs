@@ -83,6 +83,8 @@ pub(super) struct State {
     pub(super) next: Vec<String>,
     /// The last ended run that is taken in.
     pub(super) left: Option<Mark>,
+    /// The last one of them that has started: the values are those that it left.
+    pub(super) wrote: Option<Mark>,
     /// What runs of it on other nodes do, as the store had them last.
     pub(super) elsewhere: Elsewhere,
 }
@@ -104,6 +106,7 @@ impl Thread {
             error: Value::Null,
             next: Vec::new(),
             left: None,
+            wrote: None,
             elsewhere: Elsewhere::default(),
         };
         Self {
@@ -301,21 +304,28 @@ impl State {
         self.ended.push_back(Arc::clone(tracked));
         let mut fold = tracked.fold.lock();
         tracked.finish(tracked.service.as_ref(), &mut fold, run, row.output.as_ref());
-        // Another node may have ended one behind it by now, which is taken in already.
-        let is_passed = self.left.is_some_and(|left| left.at() > Mark::of(row).at());
-        if !run.is_rolled_back() && !is_passed {
+        if !run.is_rolled_back() {
             self.leave(tracked, row, &fold);
         }
     }
 
-    /// Takes in what a run left that has ended, here or elsewhere.
+    /// Takes in what a run left that has ended, here or elsewhere: how it ended, unless one that
+    /// ended behind it is taken in already, and its values, unless one of these has started.
     pub(super) fn leave(&mut self, tracked: &Tracked, row: &RunRow, fold: &Fold) {
         let now = row.ended_at.unwrap_or_else(SystemTime::now);
-        self.left = self.left.max(Some(Mark::new(now, tracked.id)));
-        self.last = Some(row.status);
-        self.graph = Some(tracked.graph_keys());
-        self.error = thread_error(row, tracked.limit_ms, tracked.is_unmasked);
-        self.updated_at = now;
+        let mark = Mark::new(now, tracked.id);
+        let is_last = |known: Option<Mark>| known.is_none_or(|known| known.at() <= mark.at());
+        if is_last(self.left) {
+            self.left = self.left.max(Some(mark));
+            self.last = Some(row.status);
+            self.graph = Some(tracked.graph_keys());
+            self.error = thread_error(row, tracked.limit_ms, tracked.is_unmasked);
+            self.updated_at = now;
+        }
+        if row.started_at.is_none() || !is_last(self.wrote) {
+            return;
+        }
+        self.wrote = self.wrote.max(Some(mark));
         if fold.has_started() {
             if let Some(next) = fold.next(row.status, &tracked.about) {
                 self.next = next;
@@ -371,7 +381,7 @@ mod tests {
         let tracked = Arc::new(Tracked::of(&(&later).into(), within(id)));
         let mut row = later.row();
         row.ended_at = run.row().ended_at.map(|at| at + Duration::from_secs(1));
-        thread.take_left(&Left { tracked, row, fold: Fold::default() });
+        thread.take_left(&engine, &Left { tracked, row, fold: Fold::default() });
         // What the first one starts on is known after that.
         first.know_base();
         assert_eq!(thread.ended(&engine).len(), 1);

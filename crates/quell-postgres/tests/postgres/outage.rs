@@ -95,7 +95,7 @@ fn a_database_that_took_nothing_for_a_while_is_ready_again_by_each_session_that_
             where datname = current_database() and pid != pg_backend_pid()",
         );
         let none = async || {
-            while !all().await.all(|it| matches!(it, Err(StoreError::ReadOnly { .. }))) {}
+            while !all().await.all(|it| matches!(it, Err(StoreError::TakesNoWrites { .. }))) {}
         };
         within("it takes nothing", none()).await;
         set("reset default_transaction_read_only");

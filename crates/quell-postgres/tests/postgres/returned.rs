@@ -230,3 +230,26 @@ fn who_was_taken_over_from_says_nothing_of_programs() {
         scene.end().await;
     });
 }
+
+#[test]
+fn what_cannot_be_released_yet_holds_up_no_other_work() {
+    on_threads(async {
+        let place = Place::shared();
+        let b = join(&place, "b").await;
+        place.sql(
+            "with made as (
+                insert into run (id, epoch, kind, name, at, status, bytes, node)
+                select gen_random_uuid(), 1, 'agent', 'a', 1, 1, 1, 'b'
+                from generate_series(1, 1001) returning ord)
+            insert into hold (run, nr, what, name, member, boot, fate)
+            select ord, 0, 'node', 'a', 'a', 1, 1 from made",
+        );
+        let [first, second, third] =
+            [b.forgotten().await, b.forgotten().await, b.forgotten().await].map(Result::unwrap);
+        assert_eq!((first.len(), second.len(), third.len()), (1_000, 1, 1_000));
+        assert!(!first.iter().any(|work| work.run == second[0].run));
+        let of = |work: &[ForgottenWork]| work.iter().map(|work| work.run).collect::<Vec<_>>();
+        assert_eq!(of(&third), of(&first), "all of it was told");
+        b.close().await.unwrap();
+    });
+}

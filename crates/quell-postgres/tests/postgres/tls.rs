@@ -12,6 +12,7 @@ use crate::fixture::{Place, block_on};
 /// An authority, with a certificate for a host.
 struct Authority {
     root: String,
+    root_key: String,
     certificate: String,
     key: String,
 }
@@ -23,7 +24,12 @@ fn authority(host: &str) -> Authority {
     let key = KeyPair::generate().unwrap();
     let params = CertificateParams::new(vec![host.to_owned()]).unwrap();
     let certificate = params.signed_by(&key, &issuer).unwrap();
-    Authority { root: issuer.pem(), certificate: certificate.pem(), key: key.serialize_pem() }
+    Authority {
+        root: issuer.pem(),
+        root_key: issuer.key().serialize_pem(),
+        certificate: certificate.pem(),
+        key: key.serialize_pem(),
+    }
 }
 
 #[test]
@@ -41,10 +47,8 @@ fn a_mode_says_who_the_server_has_to_be() {
     let place = Place::on(&server);
     let opens = |host: &str, rest: &str| {
         let Place { database, .. } = &place;
-        let address = format!(
-            "postgres://quell@{host}:{}/{database}?hostaddr=127.0.0.1&{rest}",
-            server.port()
-        );
+        let (port, on) = (server.port(), "hostaddr=127.0.0.1");
+        let address = format!("postgres://quell@{host}:{port}/{database}?{on}&{rest}");
         block_on(async {
             let store = PostgresStore::open(PostgresOptions::new(address)).await?;
             let ssl = "select bool_or(ssl) from pg_stat_ssl s join pg_stat_activity a using (pid)
@@ -85,6 +89,16 @@ fn a_mode_says_who_the_server_has_to_be() {
             assert!(words.starts_with(advice), "{host} {rest}: {words}");
         }
     }
+    // A certificate that is its own authority, as the manual of PostgreSQL makes it.
+    for (set, text) in [("cert", &ours.root), ("key", &ours.root_key)] {
+        let file = file(&format!("own-{set}.pem"), text);
+        server.sql("postgres", &format!("alter system set ssl_{set}_file = '{file}'"));
+    }
+    server.stop_at_once();
+    server.start_again();
+    assert_eq!(opens("localhost", "sslmode=require"), Ok(true));
+    let own = opens("localhost", &format!("sslmode=verify-ca&sslrootcert={root}")).unwrap_err();
+    assert!(own.to_string().contains("with basicConstraints=CA:FALSE, or set sslmode"), "{own}");
     let missing = opens("localhost", "sslmode=verify-full&sslrootcert=/no/such.pem");
     assert!(matches!(missing, Err(StoreError::Address { .. })), "{missing:?}");
 }

@@ -13,7 +13,7 @@ use serde::Deserialize;
 use super::file::Config;
 use crate::quoted::of_path;
 use crate::store::{
-    Database, EXPECTED, Keep, NodeArgs, Place, default_name, is_address, is_no_path,
+    DRAINED, Database, EXPECTED, Keep, NodeArgs, Place, default_name, is_address, is_no_path,
 };
 use crate::times;
 
@@ -158,6 +158,10 @@ impl Config {
         // What is printed of it is what `quell nodes forget` takes.
         if name.is_some_and(|name| name != &*printable(name)) {
             return Some(told("node", "expected a name without control characters"));
+        }
+        if name.is_some_and(|name| name.ends_with(DRAINED)) {
+            let words = format!("ends with `{DRAINED}`, as what a server that ended has given up");
+            return Some(told("node", &format!("{words}; expected another name")));
         }
         let engine = EngineConfig::new().grace(self.grace()).abort_wait(self.abort_wait());
         let longer_than = engine.shortest_lease();

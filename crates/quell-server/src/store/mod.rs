@@ -32,6 +32,7 @@ pub(crate) use named_runs::run_ids;
 pub(crate) use node::{NodeArgs, default_name};
 pub(crate) use nodes::{NODES_AFTER_HELP, NodesArgs, nodes};
 pub(crate) use open::{NotOpened, OpenStore, is_part_of};
+pub(crate) use others::DRAINED;
 pub(crate) use place::{Database, EXPECTED, Place, is_address, is_no_path, places};
 pub(crate) use resume::{GRACE, Left, PLAN_FILE, TIMEOUT, as_annotation};
 pub(crate) use runs::{RunsArgs, runs};

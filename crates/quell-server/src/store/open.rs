@@ -321,7 +321,7 @@ impl OpenStore {
 /// Why a store was not opened, in words for the user.
 #[derive(Debug)]
 pub(crate) enum NotOpened {
-    /// The database cannot be reached. The same may go well later.
+    /// The database cannot be reached, or takes no writes. The same may go well later.
     Away(String),
     /// Something has to be mended first.
     Refused(String),
@@ -330,7 +330,9 @@ pub(crate) enum NotOpened {
 impl NotOpened {
     fn of(error: &StoreError, words: String) -> Self {
         match error {
-            StoreError::Unreachable { .. } | StoreError::NoConnection { .. } => Self::Away(words),
+            StoreError::Unreachable { .. }
+            | StoreError::NoConnection { .. }
+            | StoreError::TakesNoWrites { .. } => Self::Away(words),
             _ => Self::Refused(words),
         }
     }

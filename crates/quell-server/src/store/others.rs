@@ -96,4 +96,4 @@ impl OpenStore {
 }
 
 /// How the name of a node ends that has given up what it had.
-const DRAINED: &str = " (drained)";
+pub(crate) const DRAINED: &str = " (drained)";

@@ -364,7 +364,7 @@ impl Membership {
 /// may be a repeat of the run that is meant, which this node is about to take in.
 fn here(shared: &Shared, run: RunId) -> Option<Arc<Node>> {
     let node = shared.registry.get(run);
-    node.filter(|node| !node.is_left_to_next() && !node.is_undecided())
+    node.filter(|node| !node.is_left_to_next() && !node.is_undecided() && !node.is_namesake())
 }
 
 /// How an engine leaves that is gone: nobody has seen to the end of what it ran.

@@ -13,22 +13,35 @@ use crate::engine::left_behind::Fate;
 use crate::engine::left_rows::Left;
 use crate::failure::SubmitError;
 use crate::idempotency::IdempotencyKey;
+use crate::journal::millis;
 use crate::run::RunRef;
 use crate::tables::coming::Root;
 
 impl Engine {
     /// Tells whether the root of a stored run is in memory: not another one with its id, of which
-    /// the store has not said yet what it is, nor a run below another root.
+    /// the store has not said yet what it is, nor a run below another root. One that has ended, and
+    /// that another node has forgotten, leaves memory: its id is that of the stored one by now.
     pub(super) fn has_root_of(&self, record: &RunRecord) -> bool {
-        let root = self.get(record.accepted.root);
-        root.is_some_and(|root| root.node().is_root() && !root.node().is_undecided())
+        let Some(root) = self.get(record.accepted.root) else { return false };
+        let node = root.node();
+        if !node.is_root() || node.is_undecided() {
+            return false;
+        }
+        // It comes before those below it.
+        let is_root = record.accepted.parent.is_none();
+        let is_earlier =
+            is_root && node.is_over() && millis(root.queued_at()) != millis(record.accepted.at);
+        if is_earlier {
+            self.shared().undo(node);
+        }
+        !is_earlier
     }
 
     /// Finds a run that is in memory. One of which the store has not said yet what it is is waited
     /// for: another node may have the run of this id.
     pub(super) async fn accepted_here(&self, id: RunId) -> Option<RunRef> {
         let run = self.get(id)?;
-        (!run.node().is_undecided() || run.accepted().await.is_ok()).then_some(run)
+        run.is_accepted().await.then_some(run)
     }
 
     /// Takes a root in that does not end, when nothing is in its way any more. Nothing gets there
@@ -61,11 +74,28 @@ impl Engine {
                 None => {}
             }
         }
+        self.let_go_of_namesake(root.run()).await?;
         Ok(match fate {
             Fate::Ends => None,
             Fate::GoesOn(how) => Some(self.go_on(root, last_seq, (how, left))),
             Fate::StaysPaused(how) => Some(self.stay_paused(root, last_seq, (how, left))),
         })
+    }
+
+    /// Lets go of a run below another root that has ended, and that the store has refused because a
+    /// root has its id that is taken in. One that is live keeps the id.
+    async fn let_go_of_namesake(&self, root: RunId) -> Result<(), StoreError> {
+        let namesake = self.get(root).filter(|run| run.node().is_namesake());
+        if let Some(run) = &namesake {
+            if !run.node().is_over() {
+                return Ok(());
+            }
+            self.shared().registry.remove(root, run.node());
+        }
+        match &self.shared().journal {
+            Some(journal) => journal.let_go_below(root).await,
+            None => Ok(()),
+        }
     }
 
     fn in_the_way(&self, root: &Root) -> Option<RunRef> {

@@ -11,6 +11,7 @@ use quell_core::{CancelRequest, Disposition, RunId, Work};
 use crate::engine::Engine;
 use crate::engine::held_attempts::HeldAttempts;
 use crate::engine::recover::{Recovered, Recovery};
+use crate::run::RunRef;
 use crate::sync::Ordering;
 
 /// What was taken over from a node that is gone.
@@ -135,8 +136,15 @@ impl Engine {
         request: CancelRequest,
     ) -> Result<Disposition, StoreError> {
         let Some(member) = &self.shared().member else { return Ok(self.cancel(id, request)) };
-        if let Some(answer) = self.cancel_here(id, &request).await {
-            return Ok(answer);
+        match self.cancel_here(id, &request).await {
+            Some(ended @ Disposition::AlreadyTerminal { .. }) if self.may_be_forgotten(id) => {
+                return Ok(match member.cluster.ask(id, request).await {
+                    Ok(Disposition::Unknown) | Err(_) => ended,
+                    Ok(answer) => answer,
+                });
+            }
+            Some(answer) => return Ok(answer),
+            None => {}
         }
         for _ in 0..LOOKS {
             match member.cluster.ask(id, request.clone()).await? {
@@ -157,13 +165,17 @@ impl Engine {
     /// Stops a run that is here; none if there is none, or if it is not the run that is meant: the
     /// store refuses it if another node has the run of this id.
     async fn cancel_here(&self, id: RunId, request: &CancelRequest) -> Option<Disposition> {
-        let run = self.get(id)?;
-        let is_undecided = run.node().is_undecided();
+        let run = self.get(id).filter(|run| !run.node().is_namesake())?;
         let answer = run.cancel(request.clone());
-        if !is_undecided || run.accepted().await.is_ok() {
-            return Some(answer);
-        }
-        None
+        run.is_accepted().await.then_some(answer)
+    }
+
+    /// Tells whether another node may have forgotten a run that is here and has ended: then that
+    /// one, or a third one, may have a further run of its id. Only what is stored is forgotten.
+    fn may_be_forgotten(&self, id: RunId) -> bool {
+        let is_stored = |run: &RunRef| run.node().is_over() && !run.node().has_unstored();
+        let is_away = || self.shared().journal.iter().any(|it| it.trouble().is_some());
+        self.get(id).is_none_or(|run| is_stored(&run)) && !is_away()
     }
 
     /// Takes over from one node whose lease is over, if there is one, and decides its runs as

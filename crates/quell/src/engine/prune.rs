@@ -73,9 +73,11 @@ impl Engine {
     /// A tree leaves as a whole, with its events and the states that it has saved, as by
     /// [`forget_stored`](Self::forget_stored). One of which something is live, paused or queued
     /// stays, as does one that is in memory still, or whose lane a live run has: one that is
-    /// stored. One that is not quiescent is in memory for as long as its end may be told: what an
-    /// earlier process has left leaves as others do, and counts from its end. A run that is
-    /// submitted at the same moment finds its lane as if it came later.
+    /// stored. One of another node counts as in memory there for
+    /// [`ended_trees_ttl`](field@crate::Limits::ended_trees_ttl) of this one. One that is not
+    /// quiescent is in memory for as long as its end may be told: what an earlier process has left
+    /// leaves as others do, and counts from its end. A run that is submitted at the same moment
+    /// finds its lane as if it came later.
     ///
     /// Appends are small and one at a time, of about 250 runs and events, more only if one tree has
     /// more: a stop never waits for two of them. A bound of bytes is looked at between them, so a
@@ -133,6 +135,7 @@ impl Engine {
                 }
                 if !bounds.is_over(&tree, *place)
                     || self.get(tree.root).is_some()
+                    || self.may_have_elsewhere(&tree, bounds.now)
                     || journal.is_leaving(tree.root)
                 {
                     continue;
@@ -147,6 +150,16 @@ impl Engine {
             let Some(next) = read.next else { return Ok(left) };
             page = Page::first(limits::STORE_PAGE_MAX).after(next);
         }
+    }
+
+    /// Tells whether another node may have a tree in memory: it takes it out of the store itself,
+    /// when it has it no longer. So no run gets an id that one in memory has.
+    fn may_have_elsewhere(&self, tree: &EndedTree, now: SystemTime) -> bool {
+        let shared = self.shared();
+        let EndedTree { epoch, quiesced_at, .. } = tree;
+        let is_own = shared.journal.as_ref().is_some_and(|it| it.is_own(epoch.boot()));
+        let passed = now.duration_since(*quiesced_at).unwrap_or_default();
+        shared.member.is_some() && !is_own && passed < shared.config.limits.ended_trees_ttl
     }
 }
 

@@ -76,6 +76,6 @@ pub(super) async fn look<R: Recorded>(
 }
 
 /// As precise as stores keep a time.
-fn millis(at: SystemTime) -> u128 {
+pub(crate) fn millis(at: SystemTime) -> u128 {
     at.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis())
 }

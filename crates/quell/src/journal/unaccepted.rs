@@ -4,8 +4,9 @@ use std::collections::HashMap;
 use std::sync::{Arc, Weak};
 
 use quell_core::RunId;
+use quell_core::store::StoreError;
 
-use crate::journal::{Entry, Recorded};
+use crate::journal::{Entry, Journal, Recorded};
 use crate::sync::RandomState;
 
 /// Runs whose acceptance was not stored, and that leave entries all the same. These are of no run,
@@ -69,6 +70,11 @@ impl<R: Recorded> Unaccepted<R> {
         });
     }
 
+    /// Tells whether a run below a root is known that was refused.
+    fn has_below(&self, run: RunId) -> bool {
+        matches!(self.0.get(&run), Some(Until::Gone(_)))
+    }
+
     /// Takes what such runs have left out of the entries that come next.
     pub(super) fn take(&mut self, entries: &mut Vec<Entry<R>>) -> Vec<Entry<R>> {
         if self.0.is_empty() {
@@ -93,5 +99,22 @@ impl<R: Recorded> Unaccepted<R> {
             Entry::TakenBack(..) => false,
             entry => entry.run().is_some_and(|run| self.has(run.id())),
         }
+    }
+}
+
+impl<R: Recorded> Journal<R> {
+    /// Notes that a root is taken in, whose id a run below another root had that was refused.
+    /// Somebody may hold that one still; the engine knows it no longer, and nothing more of it
+    /// comes: what comes from now on is of the root.
+    ///
+    /// # Errors
+    ///
+    /// Fails with the trouble of the store.
+    pub(crate) async fn let_go_below(&self, root: RunId) -> Result<(), StoreError> {
+        if self.lock().unaccepted.has_below(root) {
+            self.caught_up().await?;
+            self.lock().unaccepted.0.remove(&root);
+        }
+        Ok(())
     }
 }

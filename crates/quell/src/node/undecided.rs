@@ -1,4 +1,7 @@
 //! [`Node::is_undecided`] tells a run that may be none: the store is to say whether it takes it.
+//! [`Node::is_namesake`] tells one that has the id of another.
+
+use quell_core::store::StoreError;
 
 use crate::node::{Node, flags};
 
@@ -14,5 +17,16 @@ impl Node {
         let _whole = self.lock();
         let bits = self.flags();
         bits & flags::ACCEPTANCE_STORED == 0 && bits & (flags::AWAITS_STORE | flags::REFUSED) != 0
+    }
+
+    /// Tells whether the store has another run of its id, and has refused this one for that. One
+    /// below a root has begun by then, and goes on: what is asked of the id is asked of the other.
+    pub(crate) fn is_namesake(&self) -> bool {
+        if self.shared.journal.is_none() || self.flags() & flags::ACCEPTANCE_STORED != 0 {
+            return false;
+        }
+        let state = self.lock();
+        let not_stored = state.extra.as_ref().and_then(|extra| extra.not_stored.as_ref());
+        matches!(not_stored, Some(StoreError::Exists { run }) if *run == self.id)
     }
 }

@@ -127,6 +127,21 @@ fn a_database_that_loses_what_it_has_acknowledged_or_is_of_a_newer_release_is_re
 }
 
 #[test]
+fn a_database_that_takes_no_writes_is_told_and_does_as_soon_as_it_takes_some() {
+    let cluster = Cluster::shared();
+    end(cluster.join("a", "30s"));
+    let sql = |words: &str| {
+        cluster.server.sql("postgres", &format!("alter database {} {words}", cluster.database));
+    };
+    sql("set default_transaction_read_only = on");
+    let ended = served(&cluster.url(), &["--node", "a"]);
+    assert_away(&ended, &["takes no writes: name the server that does if this one is a standby"]);
+    assert!(!ended.stderr.contains("right"), "{ended:?}");
+    sql("reset default_transaction_read_only");
+    end(cluster.join("a", "30s"));
+}
+
+#[test]
 fn a_name_has_one_server_at_a_time_and_a_database_one_that_is_alone_or_several() {
     let cluster = Cluster::shared();
     let a = cluster.join("a", "30s");
@@ -190,6 +205,7 @@ fn what_is_said_of_a_node_fits_its_store_and_its_times() {
     refused(url, &["--node", ""], &["--node: expected a name"]);
     refused(url, &["--node", "a\nb"], &["--node: expected a name without control characters"]);
     refused(&format!("{url}\nnode = 'a\u{202e}b'"), &[], &["`node`: expected a name without"]);
+    refused(url, &["--node", "a (drained)"], &["--node: ends with ` (drained)`", "another name"]);
     refused(&format!("{url}\nlease = '8750ms'"), &[], &["`lease`: ", "expected more than 8.75 s"]);
     refused(&format!("{url}\nlease = '3601s'"), &[], &["`lease`: ", "expected at most 1 h"]);
     let file = format!("[agents.a]\nrun = ['true']\n[store]\n{url}\nlease = '8751ms'\n");
