@@ -169,7 +169,7 @@ impl App {
         }
         let start = self.start(create, thread, &tracked, start, takes_over);
         let start = once.iter().fold(start, |start, once| start.once(once.clone()));
-        let _owing = self.owe(&owner, create, &tracked).await?;
+        let _owing = self.owe(&owner, create, &tracked)?;
         if !thread.add(&tracked) {
             return Ok(None);
         }

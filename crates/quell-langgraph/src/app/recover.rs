@@ -31,10 +31,6 @@ impl App {
     /// Takes in the runs that the engine has taken over since from nodes that are gone. Every
     /// reader calls it before it looks for a thread: what a node had is found as its own.
     pub(crate) fn take_in(&self) {
-        if self.is_node() && self.has_records() {
-            // A node may have gone that had ended runs whose webhooks nobody sends.
-            self.webhooks().look_again();
-        }
         let now = self.engine().runs_taken_in();
         let mut known = self.taken_in().lock();
         // Whoever comes meanwhile waits for the lock, and finds what this one takes in.
@@ -49,7 +45,6 @@ impl App {
             self.hold_values(&thread);
         }
         self.clear_left();
-        self.webhooks().left.notify_one();
     }
 
     /// Adds runs to their threads. Yields the threads, each once.

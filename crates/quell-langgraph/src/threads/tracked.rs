@@ -41,7 +41,7 @@ pub(crate) struct Tracked {
     /// The engine has it.
     pub(crate) has_begun: AtomicBool,
     /// It is deleted: no final body is kept of it.
-    pub(crate) is_deleted: AtomicBool,
+    pub(crate) is_deleted: Arc<AtomicBool>,
     /// It was made in a thread that is gone from memory, or in that of another process.
     pub(crate) is_adopted: bool,
     /// Its end is told, or about to be, or was before it came here.
@@ -95,7 +95,7 @@ impl Tracked {
             limit_ms: asked.limit_ms,
             is_unmasked: of.is_unmasked,
             has_begun: false.into(),
-            is_deleted: false.into(),
+            is_deleted: Arc::default(),
             is_adopted: false,
             is_told: false.into(),
             told_pause: 0.into(),

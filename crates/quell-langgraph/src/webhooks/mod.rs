@@ -4,4 +4,4 @@ mod post;
 mod table;
 mod turns;
 
-pub(crate) use table::{Owed, Webhooks};
+pub(crate) use table::{Owed, Waiting, Webhooks, pause_behind};

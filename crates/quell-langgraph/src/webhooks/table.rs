@@ -6,16 +6,15 @@ use std::time::Duration;
 
 use axum::http::StatusCode;
 use bytes::Bytes;
-use futures::future::BoxFuture;
 use parking_lot::Mutex;
 use quell::RunId;
 use quell_http::{Charge, Ledger, Overdrawn, ServiceLimits};
 use tokio::sync::Notify;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::timeout;
 
 use crate::options::Options;
 use crate::webhooks::post::Poster;
-use crate::webhooks::turns::Turns;
+use crate::webhooks::turns::{Turn, Turns};
 use crate::wire::address::Address;
 use crate::wire::hosts::Hosts;
 use crate::wire::refusal::Refusal;
@@ -34,10 +33,8 @@ pub(crate) struct Webhooks {
     poster: Poster,
     /// The ended runs whose webhooks this process sends.
     sending: Mutex<HashSet<RunId>>,
-    /// Notified when the store may have some that nobody sends any more.
+    /// Notified when one is left that could not be sent, and when the service is gone.
     pub(crate) left: Arc<Notify>,
-    /// When it was looked at last.
-    looked: Mutex<Option<Instant>>,
 }
 
 /// The place of a webhook among those that are owed. Dropped, it gives the place back.
@@ -51,6 +48,14 @@ pub(crate) struct Owed {
 #[derive(Debug)]
 pub(crate) struct Waiting {
     _bytes: Charge,
+}
+
+/// Why a receiver has not taken a webhook, without the path and the query of its address.
+#[derive(Debug)]
+pub(crate) struct Untaken {
+    pub(crate) why: String,
+    /// It may take it soon.
+    pub(crate) is_passing: bool,
 }
 
 impl Webhooks {
@@ -67,7 +72,6 @@ impl Webhooks {
             poster: Poster::default(),
             sending: Mutex::default(),
             left: Arc::default(),
-            looked: Mutex::default(),
         }
     }
 
@@ -115,65 +119,41 @@ impl Webhooks {
         self.sending.lock().remove(&run);
     }
 
-    /// Yields the longest time that the tries of one take.
-    pub(crate) fn patience(&self) -> Duration {
-        let pauses = (1..self.attempts).map(pause_behind);
-        self.timeout.saturating_mul(self.attempts) + pauses.sum::<Duration>()
+    /// Tells whether there is a try behind this one.
+    pub(crate) fn goes_on_behind(&self, nth: u32) -> bool {
+        nth < self.attempts
     }
 
-    /// Looks at what is left, unless somebody has just looked. Whoever reads asks for it: nothing
-    /// wakes by itself for what may not be there.
-    pub(crate) fn look_again(&self) {
-        let now = Instant::now();
-        let mut looked = self.looked.lock();
-        if looked.is_none_or(|at| now.duration_since(at) >= LOOK_REST) {
-            *looked = Some(now);
-            drop(looked);
-            self.left.notify_one();
-        }
+    /// Waits until a post to a receiver may begin.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe.
+    pub(crate) async fn turn(&self, owner: Option<&Arc<str>>, address: &Address) -> Turn {
+        self.turns.take(owner, &address.to_string()).await
     }
 
-    /// Posts a body until it is taken, or the tries are used up, or it is not wanted any more. The
-    /// address is looked at again: what is allowed may have changed since it was given.
+    /// Posts a body once. The address is looked at again: what is allowed may have changed since it
+    /// was given.
     ///
     /// # Errors
     ///
-    /// Fails with why the last try has.
-    pub(crate) async fn send(
-        &self,
-        owner: Option<&Arc<str>>,
-        address: &Address,
-        body: &Bytes,
-        is_wanted: impl Fn() -> BoxFuture<'static, bool> + Send + Sync,
-    ) -> Result<(), String> {
-        self.check(address).map_err(|refusal| refusal.detail.into_owned())?;
-        let mut nth = 1;
-        loop {
-            let turn = self.turns.take(owner, &address.to_string()).await;
-            if !is_wanted().await {
-                return Err("its run or its thread is deleted".into());
-            }
-            let tried = self.attempt(address, body).await;
-            drop(turn);
-            let why = match tried {
-                Ok(status) if status.is_success() => return Ok(()),
-                Ok(status) if !is_passing(status) => return Err(format!("answered {status}")),
-                Ok(status) => format!("answered {status}"),
-                Err(why) => why,
-            };
-            if nth >= self.attempts {
-                return Err(format!("{why} (try {nth} of {nth})"));
-            }
-            sleep(pause_behind(nth)).await;
-            nth += 1;
-        }
-    }
-
-    async fn attempt(&self, address: &Address, body: &Bytes) -> Result<StatusCode, String> {
+    /// Fails with why it was not taken, and whether it may be soon.
+    pub(crate) async fn post(&self, address: &Address, body: &Bytes) -> Result<(), Untaken> {
+        let never = |why| Untaken { why, is_passing: false };
+        self.check(address).map_err(|refusal| never(refusal.detail.into_owned()))?;
         let post = self.poster.post(address, self.hosts.has(address), body.clone());
-        let late =
-            |_| Err(format!("no answer within {}", humantime::format_duration(self.timeout)));
-        timeout(self.timeout, post).await.unwrap_or_else(late)
+        match timeout(self.timeout, post).await {
+            Ok(Ok(status)) if status.is_success() => Ok(()),
+            Ok(Ok(status)) => {
+                Err(Untaken { why: format!("answered {status}"), is_passing: is_passing(status) })
+            }
+            Ok(Err(why)) => Err(Untaken { why, is_passing: true }),
+            Err(_) => {
+                let time = humantime::format_duration(self.timeout);
+                Err(Untaken { why: format!("no answer within {time}"), is_passing: true })
+            }
+        }
     }
 }
 
@@ -191,7 +171,7 @@ fn is_passing(status: StatusCode) -> bool {
 }
 
 /// Yields the pause behind a try that has failed.
-fn pause_behind(nth: u32) -> Duration {
+pub(crate) fn pause_behind(nth: u32) -> Duration {
     PAUSE.saturating_mul(1_u32.checked_shl(nth - 1).unwrap_or(u32::MAX)).min(PAUSE_MAX)
 }
 
@@ -201,9 +181,6 @@ const PAUSE_MAX: Duration = Duration::from_secs(30);
 
 /// Bodies that wait: this part of what contracts keep, besides it.
 const PARTS_OF_KEPT: usize = 4;
-
-/// The least time between two looks for which readers ask.
-const LOOK_REST: Duration = Duration::from_secs(15);
 
 #[cfg(test)]
 mod tests {
@@ -215,7 +192,7 @@ mod tests {
         assert_eq!(pauses, [1, 2, 4, 8, 16, 30, 30]);
         assert_eq!(pause_behind(u32::MAX), PAUSE_MAX);
         let webhooks = Webhooks::new(&Options::default(), &ServiceLimits::default());
-        assert_eq!(webhooks.patience(), Duration::from_secs(5 * 10 + 15));
+        assert!(webhooks.goes_on_behind(4) && !webhooks.goes_on_behind(5));
     }
 
     #[test]

@@ -4,7 +4,6 @@
 //! dropped. Nobody waits who may post.
 
 use std::collections::{HashMap, VecDeque};
-use std::mem;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
@@ -34,10 +33,10 @@ struct Waiting {
 /// A post that is under way. Dropped, it lets the next one begin.
 #[derive(Debug)]
 #[must_use = "dropped at once, the turn is over"]
-pub(super) struct Turn {
+pub(crate) struct Turn {
     turns: Turns,
-    owner: Owner,
-    host: Arc<str>,
+    /// Whose it is, and to which host, until it is given back.
+    of: Option<(Owner, Arc<str>)>,
 }
 
 type Owner = Option<Arc<str>>;
@@ -64,11 +63,10 @@ impl Turns {
     fn go_on(&self) {
         loop {
             let Some((owner, waiting)) = self.0.lock().next() else { return };
-            let turn = Turn { turns: self.clone(), owner, host: waiting.host };
+            let turn = Turn { turns: self.clone(), of: Some((owner, waiting.host)) };
             if let Err(mut unwanted) = waiting.tell.send(turn) {
                 // Whoever waited has gone. Given back here, it does not call this again.
                 unwanted.give_back();
-                mem::forget(unwanted);
             }
         }
     }
@@ -107,18 +105,22 @@ impl State {
 }
 
 impl Turn {
-    fn give_back(&mut self) {
+    /// Tells whether it was not given back before.
+    fn give_back(&mut self) -> bool {
+        let Some((owner, host)) = self.of.take() else { return false };
         let mut state = self.turns.0.lock();
         state.total -= 1;
-        less(&mut state.hosts, &self.host);
-        less(&mut state.owners, &self.owner);
+        less(&mut state.hosts, &host);
+        less(&mut state.owners, &owner);
+        true
     }
 }
 
 impl Drop for Turn {
     fn drop(&mut self) {
-        self.give_back();
-        self.turns.go_on();
+        if self.give_back() {
+            self.turns.go_on();
+        }
     }
 }
 
@@ -161,6 +163,8 @@ mod tests {
         let state = turns.0.lock();
         assert_eq!((state.total, state.hosts.len(), state.owners.len()), (0, 0, 0));
         assert!(state.waiting.is_empty());
+        drop(state);
+        assert_eq!(Arc::strong_count(&turns.0), 1);
     }
 
     #[test]
