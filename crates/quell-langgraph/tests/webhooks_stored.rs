@@ -1,15 +1,21 @@
 //! Webhooks with a store: one that was owed when the process died is sent by the next one.
 
+use std::env;
+use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use quell::store::{MemoryStore, Page, Store};
-use quell::testing::cluster::{Node, Nodes};
 use quell::{EngineConfig, Recovery, RunFilter};
+use quell_flow::{Catalog, Component};
 use quell_http::Access;
-use quell_test_support::{Valve, secs};
+use quell_sqlite::SqliteStore;
+use quell_test_support::Valve;
 use serde_json::json;
 
+use crate::nodes::ask;
 use crate::receiver::{Receiver, status};
+use crate::support::app_with;
 use crate::talk::Server;
 use crate::webhooks::{asking, options};
 
@@ -23,16 +29,20 @@ async fn nth(boot: u32, store: &Arc<MemoryStore>) -> Server {
     server
 }
 
-async fn is_owed(server: &Server) -> bool {
+async fn owed(server: &Server) -> usize {
     let filter = RunFilter::new().label("langgraph.webhook", "webhook");
     let read = server.service.engine().stored_runs(filter, Page::first(10)).await.unwrap();
-    !read.items.is_empty()
+    read.items.len()
 }
 
-async fn until_none_is_owed(server: &Server) {
-    while is_owed(server).await {
-        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+async fn until_owed(server: &Server, count: usize) {
+    while owed(server).await != count {
+        tokio::time::sleep(Duration::from_millis(5)).await;
     }
+}
+
+pub(crate) async fn until_none_is_owed(server: &Server) {
+    until_owed(server, 0).await;
 }
 
 /// A process that dies: all its tasks end at once.
@@ -78,8 +88,6 @@ fn a_webhook_that_was_owed_when_the_process_died_is_sent_by_the_next_one() {
     });
     process(async {
         let server = nth(2, &store).await;
-        // Whoever reads anything takes in what the process before has left.
-        server.get(&format!("/threads/{}", uuid::Uuid::now_v7())).await;
         // One of them is answered 503 once more.
         let all = receiver.got(6).await;
         let told = || all[2..].iter().map(|(_, told)| told);
@@ -97,28 +105,63 @@ fn a_webhook_that_was_owed_when_the_process_died_is_sent_by_the_next_one() {
     });
     process(async {
         let server = nth(3, &store).await;
-        assert!(!is_owed(&server).await);
+        assert_eq!(owed(&server).await, 0);
         assert_eq!(receiver.by_now(), 6);
     });
 }
 
-fn node(node: &Arc<Node>) -> Server {
-    let config = EngineConfig::new().store(Arc::clone(node) as _).cluster(Arc::clone(node) as _);
-    Server::with(config, options(), Access::open())
+fn with_file(file: &Path) -> Server {
+    // The process before may not be quite gone.
+    let opened = std::iter::repeat_with(|| SqliteStore::open(file));
+    let paced = opened.inspect(|_| std::thread::sleep(Duration::from_millis(10)));
+    let store = paced.take(500).find_map(Result::ok).unwrap();
+    let config = EngineConfig::new().store(Arc::new(store));
+    let mut options = options();
+    options.webhook_attempts = 100;
+    let catalog = Catalog::new().with(Component::workflow("ask", ask).resumable());
+    let (app, service, witness) = app_with(catalog, config, options, Access::open());
+    Server { app, service, witness, headers: Vec::new() }
 }
 
-#[tokio::test]
-async fn of_two_nodes_the_one_that_has_the_run_sends_its_webhook() {
-    let nodes = Nodes::new(secs(30));
-    let (a, b) = (node(&nodes.join("a")), node(&nodes.join("b")));
-    let receiver = Receiver::new(vec![status("200 OK")]).await;
-    let thread = a.thread().await;
-    let body = asking("echo", &json!({"text": "hi"}), &receiver.url());
-    assert_eq!(b.post(&format!("/threads/{thread}/runs/wait"), &body).await.status, 200);
-    assert_eq!(a.post("/runs/wait", &body).await.status, 200);
-    receiver.got(2).await;
-    for server in [&a, &b] {
-        until_none_is_owed(server).await;
-    }
-    assert_eq!(receiver.by_now(), 2);
+#[test]
+fn with_a_file_what_was_not_acknowledged_is_sent_again_after_a_restart_and_nothing_else() {
+    let folder = env::temp_dir().join(format!("quell-webhooks-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).unwrap();
+    let file = folder.join("runs.db");
+    let others = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+    let answers = vec![status("200 OK"), status("200 OK"), status("503 Busy"), status("200 OK")];
+    let receiver = others.block_on(Receiver::new(answers));
+    let asked = process(async {
+        let server = with_file(&file);
+        let pausing = asking("ask", &json!({}), &receiver.url());
+        let thread = server.thread().await;
+        server.post(&format!("/threads/{thread}/runs/wait"), &pausing).await;
+        receiver.got(1).await;
+        let echo = asking("echo", &json!({"text": "hi"}), &receiver.url());
+        server.post("/runs/wait", &echo).await;
+        receiver.got(2).await;
+        until_owed(&server, 1).await;
+        server.post("/runs/wait", &echo).await;
+        receiver.got(3).await;
+        server.service.engine().shutdown(quell::Shutdown::default()).await;
+        thread
+    });
+    process(async {
+        let server = with_file(&file);
+        let store: Arc<dyn Store> = Arc::new(MemoryStore::new());
+        let decide = |run: &_| server.service.catalog().recovery(run, &store);
+        let engine = server.service.engine();
+        engine.recover(|run| decide(run).unwrap_or(Recovery::Fail)).await.unwrap();
+        let all = receiver.got(4).await;
+        assert_eq!(all[3].1["run_id"], all[2].1["run_id"]);
+        // What waits for an answer was told.
+        until_owed(&server, 1).await;
+        let answer = json!({"assistant_id": "ask", "command": {"resume": "yes"}});
+        server.post(&format!("/threads/{asked}/runs/wait"), &answer).await;
+        let all = receiver.got(5).await;
+        assert_eq!(all[4].1["values"]["told"], "yes", "{all:?}");
+        until_none_is_owed(&server).await;
+        assert_eq!(receiver.by_now(), 5);
+    });
+    let _ = std::fs::remove_dir_all(&folder);
 }

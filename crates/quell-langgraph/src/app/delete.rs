@@ -40,9 +40,10 @@ impl App {
         if is_deleted() {
             self.finals().remove(thread.owner.as_deref(), &[run.id()]);
         }
+        self.tell_end(thread, tracked, run);
         // With a store the run is there until its end is told, unless it is deleted.
-        let is_kept = self.tell_end(thread, tracked, run) && !is_deleted();
-        if !is_rolled_back && !is_kept {
+        let is_told = !self.has_records() || !self.webhooks().is_sending(run.id());
+        if !is_rolled_back && (is_told || is_deleted()) {
             self.service().view(CONTRACT, Principal::anonymous()).forget(run);
         }
         thread.remove(tracked.id);

@@ -78,7 +78,8 @@ impl App {
         };
         if is_gone {
             if Asked::of(of).is_some_and(|asked| asked.has_webhook) {
-                // Whoever sends it sees that, and takes away the rest.
+                self.webhooks().end(run);
+                // Another node that sends it sees that, and takes away the rest.
                 forget(self.engine(), record_of(run)).await;
             }
             self.hidden().release([run]);

@@ -131,7 +131,8 @@ impl App {
     /// Makes what is shown of a stored root; none of one without a thread, and of one that was
     /// taken back.
     pub(super) fn stored(&self, view: &View, run: RunView) -> Option<StoredRun> {
-        if !run.is_root() || is_taken_back(&run) || self.hidden().has(run.id()) {
+        let has_left = is_taken_back(&run) || is_only_told(&run);
+        if !run.is_root() || has_left || self.hidden().has(run.id()) {
             return None;
         }
         let session = Uuid::try_parse(run.label(SESSION)?).ok()?;
@@ -140,9 +141,6 @@ impl App {
         }
         let within = self.within(session, view.component_of(&run));
         let tracked = Arc::new(Tracked::of(&run, within));
-        if tracked.has_webhook && is_over_and_temporary(&run) {
-            return None;
-        }
         Some(StoredRun { run, tracked })
     }
 
@@ -364,11 +362,11 @@ pub(super) fn is_taken_back(run: &RunView) -> bool {
     run.is_rolled_back() && run.row().quiescent
 }
 
-/// Tells whether a stateless run is over, which is there until its end is told.
-fn is_over_and_temporary(run: &RunView) -> bool {
+/// Tells whether a run is stateless, over, and there only until its webhook is sent.
+pub(super) fn is_only_told(run: &RunView) -> bool {
     let row = run.row();
-    let is_over = row.status.is_terminal() && row.quiescent;
-    is_over && Asked::of(run).is_some_and(|asked| asked.is_temporary)
+    let is_meant = |asked: Asked| asked.is_temporary && asked.has_webhook;
+    row.status.is_terminal() && row.quiescent && Asked::of(run).is_some_and(is_meant)
 }
 
 /// Parts of the list of a thread that are read for one answer.

@@ -67,53 +67,33 @@ impl App {
         }
     }
 
-    /// Tells the end of a run in the background, if it has a webhook, and once. Yields whether a
-    /// stateless one has to stay in the store until that is done: it is hidden then, and leaves.
-    pub(super) fn tell_end(
-        &self,
-        thread: &Arc<Thread>,
-        tracked: &Arc<Tracked>,
-        run: &RunRef,
-    ) -> bool {
-        if !tracked.has_webhook || Handle::try_current().is_err() {
-            return false;
+    /// Tells the end of a run in the background, if it has a webhook, and once. With a store a
+    /// stateless one is there until that is done.
+    pub(super) fn tell_end(&self, thread: &Arc<Thread>, tracked: &Arc<Tracked>, run: &RunRef) {
+        if !tracked.has_webhook
+            || Handle::try_current().is_err()
+            || tracked.is_told.swap(true, Ordering::SeqCst)
+        {
+            return;
         }
         if tracked.is_deleted.load(Ordering::SeqCst) {
-            if !tracked.is_told.swap(true, Ordering::SeqCst) {
-                self.owe_no_more(tracked);
+            return self.owe_no_more(tracked);
+        }
+        if !self.webhooks().begin(run.id()) {
+            return;
+        }
+        let telling = self.telling(thread, tracked, run);
+        let (app, tracked, run) = (self.clone(), Arc::clone(tracked), run.clone());
+        drop(tokio::spawn(async move {
+            let is_temporary = telling.is_temporary;
+            app.tell_owed(telling).await;
+            drop(tracked.owed.lock().take());
+            app.webhooks().end(run.id());
+            if is_temporary {
+                // If something of it executes still, it leaves later, as others do.
+                app.all().forget(&run);
             }
-            return false;
-        }
-        if !tracked.is_told.swap(true, Ordering::SeqCst) && self.webhooks().begin(run.id()) {
-            let telling = self.telling(thread, tracked, run);
-            let (app, tracked, run) = (self.clone(), Arc::clone(tracked), run.clone());
-            drop(tokio::spawn(async move {
-                let id = run.id();
-                app.tell_owed(telling).await;
-                drop(tracked.owed.lock().take());
-                app.webhooks().end(id);
-                if app.hidden().has(id) {
-                    app.all().forget(&run);
-                    app.hidden().release([id]);
-                }
-            }));
-        }
-        self.stays(thread, run)
-    }
-
-    /// Tells whether a stateless run stays hidden in the store until its webhook is sent.
-    fn stays(&self, thread: &Thread, run: &RunRef) -> bool {
-        let is_sending = || self.webhooks().is_sending(run.id());
-        if !thread.is_temporary || !self.has_records() || !is_sending() {
-            return false;
-        }
-        self.hidden().hide([run.id()]);
-        // Whoever sends it looks behind its end whether the run is hidden.
-        let is_sending = is_sending();
-        if !is_sending {
-            self.hidden().release([run.id()]);
-        }
-        is_sending
+        }));
     }
 
     async fn tell_owed(&self, telling: Telling) {

@@ -21,7 +21,8 @@ pub(super) struct Fence {
 impl Fence {
     /// Tells whether this process may send it still.
     pub(super) fn holds(&self) -> bool {
-        let is_live = |step: &RunRef| [RunStatus::Queued, RunStatus::Running].contains(&step.status());
+        let is_live =
+            |step: &RunRef| [RunStatus::Queued, RunStatus::Running].contains(&step.status());
         self.step.as_ref().is_none_or(|(step, _)| is_live(step))
     }
 

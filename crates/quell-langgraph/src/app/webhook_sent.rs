@@ -42,7 +42,6 @@ pub(super) struct Letter {
     body: Bytes,
     is_deleted: Arc<AtomicBool>,
     is_rolled_back: bool,
-    is_temporary: bool,
     /// The run whose pause it tells.
     pub(super) pause: Option<RunRef>,
     _room: Option<Waiting>,
@@ -64,7 +63,7 @@ impl App {
         let url = keys.get("webhook").and_then(|text| text.parse::<String>().ok());
         let address = url.and_then(|text| Address::read(&text).ok())?;
         let (owner, thread) = (telling.owner.clone(), tracked.about.thread);
-        let (is_rolled_back, is_temporary) = (telling.is_rolled_back, telling.is_temporary);
+        let is_rolled_back = telling.is_rolled_back;
         let error = telling.row.error.as_deref().map_or(0, str::len);
         let values = telling.values.as_deref().map_or(0, bytes_of);
         let bytes = values + tracked.weight + error + ABOUT_BYTES;
@@ -92,7 +91,6 @@ impl App {
             body,
             is_deleted,
             is_rolled_back,
-            is_temporary,
             pause: None,
             _room: room,
         })
@@ -102,8 +100,7 @@ impl App {
     /// if it is left to others: this node may send it no longer.
     pub(super) async fn deliver(&self, letter: &Letter, fence: &Fence) -> bool {
         let Letter { run, owner, address, body, .. } = letter;
-        let mut under_way =
-            UnderWay { run: *run, is_stored: self.has_records(), is_over: false };
+        let mut under_way = UnderWay { run: *run, is_stored: self.has_records(), is_over: false };
         let mut nth = 1;
         loop {
             let turn = self.webhooks().turn(owner.as_ref(), address).await;
@@ -137,23 +134,23 @@ impl App {
     /// Tells whether nothing is told of a run any more: it is deleted, or its thread. One that the
     /// store has forgotten by itself is not.
     async fn is_withdrawn(&self, letter: &Letter) -> bool {
-        let is_over = |run: &RunRef| run.status().is_terminal();
-        if letter.is_deleted.load(Ordering::SeqCst) || letter.pause.as_ref().is_some_and(is_over) {
+        let is_past = match &letter.pause {
+            Some(run) => run.status().is_terminal(),
+            None => !self.webhooks().is_sending(letter.run),
+        };
+        if is_past || letter.is_deleted.load(Ordering::SeqCst) || self.hidden().has(letter.run) {
             return true;
         }
-        if letter.is_temporary || !self.has_records() {
+        if !self.is_node() || !self.has_records() {
             return false;
         }
-        if self.hidden().has(letter.run)
-            || matches!(self.is_deleted(letter.thread).await, Ok(true))
-        {
-            return true;
-        }
-        // Whoever deletes a run takes away that its webhook is owed. A rollback takes the run alone.
+        // Another node that deletes a run takes away that its webhook is owed. A rollback takes the
+        // run alone.
         let is_gone = async |id| matches!(self.is_stored(id).await, Ok(false));
-        !letter.is_rolled_back
-            && is_gone(letter.run).await
-            && is_gone(record_of(letter.run)).await
+        matches!(self.is_deleted(letter.thread).await, Ok(true))
+            || !letter.is_rolled_back
+                && is_gone(letter.run).await
+                && is_gone(record_of(letter.run)).await
     }
 }
 

@@ -25,7 +25,7 @@ pub(crate) fn told(about: &About, row: &RunRow, state: &RunState, end: &End<'_>)
     let now = SystemTime::now();
     let is_shown = |key: &str| end.is_whole || !["metadata", "kwargs"].contains(&key);
     let mut all: Keys = run_object(about, row, state, is_shown).parse().unwrap_or_default();
-    let error = match (end.is_rolled_back, thread_error(row, end.limit_ms, end.is_unmasked)) {
+    let mut error = match (end.is_rolled_back, thread_error(row, end.limit_ms, end.is_unmasked)) {
         (true, Value::Object(error)) => {
             json!({ "error": "UserRollback", "message": error.get("message") })
         }
@@ -39,6 +39,9 @@ pub(crate) fn told(about: &About, row: &RunRow, state: &RunState, end: &End<'_>)
     });
     if !end.is_whole {
         more["values_omitted"] = true.into();
+        if let Some(Value::String(message)) = error.get_mut("message") {
+            message.truncate(message.floor_char_boundary(MESSAGE_BYTES_MAX));
+        }
     }
     if end.is_rolled_back {
         more["status"] = "rollback".into();
@@ -53,3 +56,6 @@ pub(crate) fn told(about: &About, row: &RunRow, state: &RunState, end: &End<'_>)
     all.insert("values".into(), written(&values));
     written(&all)
 }
+
+/// The longest message of an error if there is no room for all.
+const MESSAGE_BYTES_MAX: usize = 1_024;
