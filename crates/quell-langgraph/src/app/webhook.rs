@@ -70,10 +70,10 @@ impl App {
     /// Tells the end of a run in the background, if it has a webhook, and once. With a store a
     /// stateless one is there until that is done.
     pub(super) fn tell_end(&self, thread: &Arc<Thread>, tracked: &Arc<Tracked>, run: &RunRef) {
-        if !tracked.has_webhook
-            || Handle::try_current().is_err()
-            || tracked.is_told.swap(true, Ordering::SeqCst)
-        {
+        // An engine that ends leaves what is paused as it is.
+        let has_ended = run.status().is_terminal() && Handle::try_current().is_ok();
+        let is_meant = tracked.has_webhook && has_ended;
+        if !is_meant || tracked.is_told.swap(true, Ordering::SeqCst) {
             return;
         }
         if tracked.is_deleted.load(Ordering::SeqCst) {
