@@ -47,8 +47,8 @@ pub struct Options {
     #[serde(rename = "grace_max_ms", deserialize_with = "quell_http::millis")]
     pub grace_max: Duration,
     /// The hosts that a `webhook` of a run may be sent to: `host`, `host:port`, or `*.domain` for
-    /// all below one. These may be anywhere, in a network of one's own too. `*` is every other host,
-    /// at public addresses alone. Defaults to none, which means `*`.
+    /// all below one. These may be anywhere, in a network of one's own too. `*` is every other
+    /// host, at public addresses alone. Defaults to none, which means `*`.
     #[serde(deserialize_with = "hosts")]
     pub webhook_hosts: Vec<String>,
     /// How often a webhook is tried, with a pause of 1 s behind the first try that doubles up to

@@ -394,13 +394,3 @@ Exit codes:
 Examples:
   quell runs --store runs.db --status failed --limit 5
   quell runs --store runs.db --json --limit 0 | jq -r .id";
-
-/// Below the help of `quell show`.
-pub(crate) const SHOW_AFTER_HELP: &str = "\
-Exit codes:
-  0   shown
-  2   bad usage, no such run, or the store cannot be read
-
-Examples:
-  quell show 01a205c7 --store runs.db
-  quell show my-run --store runs.db --json";

@@ -36,6 +36,7 @@ impl App {
                 }
                 drop(this);
                 tokio::select! {
+                    biased;
                     changed = taken.changed() => if changed.is_err() { return },
                     // Unless one is left that could not be sent no timer is there.
                     () = left.notified() => if app.upgrade().is_some() { sleep(REST).await },

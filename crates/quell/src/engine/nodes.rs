@@ -50,9 +50,9 @@ impl Engine {
     }
 
     /// Counts how often this engine has taken in what an earlier process or a node that is gone has
-    /// left: each [`recover`](Self::recover), and each [`take_over`](Self::take_over) that has found
-    /// such a node, also if it had no runs. Whoever keeps something of its own in the store waits
-    /// here until it is time to look for what is left of it. It closes with the engine.
+    /// left: each [`recover`](Self::recover), and each [`take_over`](Self::take_over) that has
+    /// found such a node, also if it had no runs. Whoever keeps something of its own in the store
+    /// waits here until it is time to look for what is left of it. It closes with the engine.
     ///
     /// # Examples
     ///
