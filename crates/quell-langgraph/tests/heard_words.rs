@@ -1,6 +1,6 @@
 //! [`heard`]: what the adapter has said in the log.
 
-use std::fmt;
+use std::fmt::{self, Write as _};
 use std::sync::{Mutex, OnceLock};
 
 use tracing::field::{Field, Visit};
@@ -47,6 +47,6 @@ struct Said(String);
 
 impl Visit for Said {
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
-        self.0 += &format!("{}={value:?} ", field.name());
+        let _ = write!(self.0, "{}={value:?} ", field.name());
     }
 }
