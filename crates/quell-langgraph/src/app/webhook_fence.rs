@@ -171,8 +171,9 @@ mod tests {
         fence.end();
         winner.forget_owed(run).await;
         let left = RunFilter::new().label(RECORD, label_of(run));
-        // A store takes it in its own time.
-        let read = async || b.engine().stored_runs(left.clone(), Page::first(9)).await.unwrap();
+        // A store takes it in its own time. Who has forgotten it does not see that.
+        let of = loser.engine();
+        let read = async || of.stored_runs(left.clone(), Page::first(9)).await.unwrap();
         while !read().await.items.is_empty() {
             sleep(PAUSES.0).await;
         }
