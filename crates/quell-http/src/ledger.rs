@@ -88,7 +88,7 @@ impl Ledger {
     }
 
     /// As [`Ledger::new`], with a count as the bound.
-    pub(crate) fn counting(what: &'static str, max: usize, share_percent: u8) -> Self {
+    pub fn counting(what: &'static str, max: usize, share_percent: u8) -> Self {
         Self::made(what, false, max, share_percent)
     }
 

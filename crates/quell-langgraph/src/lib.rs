@@ -19,7 +19,7 @@
 //! - Runs: create, stream, wait, join, join stream, get, list, cancel, delete; the stateless
 //!   create, batch, stream and wait; `/metrics`; `POST /runs/cancel` by status and by ids.
 //!   `multitask_strategy`, `after_seconds`, `on_disconnect`, `Idempotency-Key`, `stream_resumable`
-//!   with `Last-Event-ID`.
+//!   with `Last-Event-ID`, `webhook`.
 //! - Values: a key is overwritten, or appended to if the graph says so with
 //!   [`Component::reducer`](quell_flow::Component::reducer). What is no object, an answer or a
 //!   state, is the key `output`: a program that prints `hi` leaves `{"output": "hi"}`.
@@ -60,6 +60,7 @@
 //! | `threads` | what is kept of threads, of their runs, and of runs that were deleted |
 //! | `values` | the values of a thread, and how a run changes them |
 //! | `messages` | what a run said and what its caller said, as messages in the values |
+//! | `webhooks` | what tells receivers the ends of runs, and how much of that waits |
 //! | `options` | what an embedder chooses |
 //! | `wire` | what is on the wire: pure functions from requests, and to answers |
 //!
@@ -87,6 +88,7 @@ mod routes;
 mod stream;
 mod threads;
 mod values;
+mod webhooks;
 mod wire;
 
 #[doc = include_str!("contract.md")]

@@ -4,7 +4,10 @@ use std::time::Duration;
 
 use quell::limits;
 use quell_flow::Contract;
+use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
+
+use crate::wire::hosts::is_host;
 
 /// What an embedder may choose of the adapter (contract, choice 11).
 ///
@@ -43,6 +46,22 @@ pub struct Options {
     /// Defaults to 5 s. Zero gives none.
     #[serde(rename = "grace_max_ms", deserialize_with = "quell_http::millis")]
     pub grace_max: Duration,
+    /// The hosts that a `webhook` of a run may be sent to: `host`, `host:port`, or `*.domain` for
+    /// all below one. These may be anywhere, in a network of one's own too. `*` is every other
+    /// host, at public addresses alone. Defaults to none, which means `*`.
+    #[serde(deserialize_with = "hosts")]
+    pub webhook_hosts: Vec<String>,
+    /// How often a webhook is tried, with a pause of 1 s behind the first try that doubles up to
+    /// 30 s. Defaults to 5. Zero sends none: a run that asks for one is refused.
+    pub webhook_attempts: u32,
+    /// How long one try may take, from the name of the host to the head of the answer. Defaults to
+    /// 10 s. Zero sends none, as above.
+    #[serde(rename = "webhook_timeout_ms", deserialize_with = "quell_http::millis")]
+    pub webhook_timeout: Duration,
+    /// How many webhooks are owed at once: those of live runs, and those that wait for their
+    /// receivers; one owner has a share of them ([`ServiceLimits`](quell_http::ServiceLimits)). One
+    /// more, and its run is refused with 429. Defaults to 10,000. Zero sends none, as above.
+    pub webhooks_max: usize,
 }
 
 impl Default for Options {
@@ -54,12 +73,26 @@ impl Default for Options {
             settle: Duration::from_millis(20),
             timeout_max: None,
             grace_max: limits::GRACE,
+            webhook_hosts: Vec::new(),
+            webhook_attempts: 5,
+            webhook_timeout: Duration::from_secs(10),
+            webhooks_max: 10_000,
         }
     }
 }
 
 fn some_millis<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Duration>, D::Error> {
     quell_http::millis(from).map(Some)
+}
+
+fn hosts<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<String>, D::Error> {
+    let hosts = Vec::<String>::deserialize(from)?;
+    if hosts.iter().all(|host| is_host(host)) {
+        return Ok(hosts);
+    }
+    Err(D::Error::custom(
+        "expected hosts, such as \"example.com\", \"10.0.0.7:8000\" or \"*.corp\"",
+    ))
 }
 
 /// The contract of the `LangGraph` Agent Server. Components name it to be exposed in it.
@@ -72,13 +105,19 @@ mod tests {
     #[test]
     fn every_option_is_a_key_of_the_configuration_and_no_other_key_is() {
         let text = "end_event = true\nunmasked_errors = true\ntimeout_error = false\n\
-                    settle_ms = 0\ntimeout_max_ms = 5\ngrace_max_ms = 7";
+                    settle_ms = 0\ntimeout_max_ms = 5\ngrace_max_ms = 7\n\
+                    webhook_hosts = [\"*.corp\", \"a:1\"]\nwebhook_attempts = 2\n\
+                    webhook_timeout_ms = 3\nwebhooks_max = 4";
         let options: Options = toml::from_str(text).expect("every key is known");
         assert!(options.end_event && options.unmasked_errors && !options.timeout_error);
         assert_eq!(options.settle, Duration::ZERO);
         assert_eq!(options.timeout_max, Some(Duration::from_millis(5)));
         assert_eq!(options.grace_max, Duration::from_millis(7));
+        assert_eq!(options.webhook_hosts, ["*.corp", "a:1"]);
+        assert_eq!((options.webhook_attempts, options.webhooks_max), (2, 4));
+        assert_eq!(options.webhook_timeout, Duration::from_millis(3));
         assert!(toml::from_str::<Options>("settle = 1").is_err());
+        assert!(toml::from_str::<Options>("webhook_hosts = [\"http://a\"]").is_err());
         assert_eq!(toml::from_str::<Options>("").expect("empty"), Options::default());
     }
 }

@@ -13,7 +13,7 @@ use crate::talk::{Answer, Says as _, Server, id_of};
 const LONG: u64 = 60_000;
 
 /// Asks, and answers with what it was told.
-async fn ask(ctx: RunContext, _input: Payload) -> Result<Payload, Failure> {
+pub(crate) async fn ask(ctx: RunContext, _input: Payload) -> Result<Payload, Failure> {
     match ctx.resumed_with() {
         Some(answer) => Ok(json!({ "told": answer }).into()),
         None => Err(ctx.pause(Payload::from(json!({ "question": "go on?" })))),

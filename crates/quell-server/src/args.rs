@@ -18,7 +18,7 @@ use crate::config::{Setting, parse_address};
 use crate::help::{
     ABOUT, AFTER_HELP, ANSWERS_PAGE, CHECK_AFTER_HELP, COMPLETIONS_AFTER_HELP, EVENTS_PAGE,
     MAN_AFTER_HELP, PROCESS_PAGE, REPORT_PAGE, RUN_ABOUT, RUN_AFTER_HELP, RUNS_AFTER_HELP,
-    SERVE_ABOUT, SERVE_AFTER_HELP, SERVICE_PAGE, SHOW_AFTER_HELP,
+    SERVE_ABOUT, SERVE_AFTER_HELP, SERVICE_PAGE,
 };
 use crate::init::InitArgs;
 use crate::input::parse_input;
@@ -27,8 +27,8 @@ use crate::list::ListArgs;
 use crate::log_format::LogFormat;
 use crate::plan::PlanCommand;
 use crate::store::{
-    EventsArgs, KeepArgs, NODES_AFTER_HELP, NodesArgs, Place, RunsArgs, ShowArgs, StoreCommand,
-    is_no_path, places, run_ids,
+    EventsArgs, KeepArgs, NODES_AFTER_HELP, NodesArgs, Place, RunsArgs, SHOW_AFTER_HELP, ShowArgs,
+    StoreCommand, is_no_path, places, run_ids,
 };
 use crate::times;
 use crate::tips::{with_tip, without_secrets};

@@ -291,6 +291,12 @@ The file:
   timeout_error = true              # a timeout is an error; false: silence, as upstream
   unmasked_errors = false           # the text of every error is shown
   end_event = false                 # a stream ends with an event `end`
+  webhook_hosts = []                # that a run's `webhook` may be sent to, wherever they are:
+                                    # \"host\", \"host:port\", \"*.domain\"; \"*\", as none: all
+                                    # others, at public addresses
+  webhook_attempts = 5              # tries of each; 0: none is sent, a run that asks is refused
+  webhook_timeout_ms = 10000        # of one try; 0: as above
+  webhooks_max = 10000              # owed at once, those of live runs too; 0: as above
 
   [playbook3d]                      # with the defaults:
   cancel_wait_ms = 5000             # how long a cancel waits for the end
@@ -388,13 +394,3 @@ Exit codes:
 Examples:
   quell runs --store runs.db --status failed --limit 5
   quell runs --store runs.db --json --limit 0 | jq -r .id";
-
-/// Below the help of `quell show`.
-pub(crate) const SHOW_AFTER_HELP: &str = "\
-Exit codes:
-  0   shown
-  2   bad usage, no such run, or the store cannot be read
-
-Examples:
-  quell show 01a205c7 --store runs.db
-  quell show my-run --store runs.db --json";

@@ -11,6 +11,7 @@ use serde_json::Value;
 use crate::app::shelf::Shelf;
 use crate::options::Options;
 use crate::threads::{Finals, Hidden, Threads, Tracked};
+use crate::webhooks::Webhooks;
 use crate::wire::failure;
 
 /// The adapter's state. Cheap to clone.
@@ -25,6 +26,7 @@ struct Inner {
     finals: Finals,
     hidden: Hidden,
     shelf: Shelf,
+    webhooks: Webhooks,
     since: SystemTime,
     /// How many runs the engine had taken in from other processes when those that it has were taken
     /// into their threads. The lock is held meanwhile, and comes before those of threads.
@@ -45,12 +47,15 @@ impl App {
     /// Makes the state of a service whose engine may have runs already.
     pub(crate) fn new(service: Service, options: Options) -> Self {
         let finals = Finals::new(service.limits_of());
+        let webhooks = Webhooks::new(&options, service.limits_of());
         let (threads, hidden) = (Threads::default(), Hidden::default());
         let (since, taken_in) = (SystemTime::now(), Mutex::new(0));
         let shelf = Shelf::default();
-        let inner = Inner { service, options, threads, finals, hidden, shelf, since, taken_in };
+        let inner =
+            Inner { service, options, threads, finals, hidden, shelf, webhooks, since, taken_in };
         let app = Self(Arc::new(inner));
         app.recover();
+        app.send_left();
         app
     }
 
@@ -76,6 +81,10 @@ impl App {
 
     pub(crate) fn hidden(&self) -> &Hidden {
         &self.0.hidden
+    }
+
+    pub(crate) fn webhooks(&self) -> &Webhooks {
+        &self.0.webhooks
     }
 
     pub(super) fn shelf(&self) -> &Shelf {

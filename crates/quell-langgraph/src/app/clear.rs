@@ -197,7 +197,7 @@ impl App {
                 return Ok(true);
             }
             for run in page.runs {
-                is_all &= self.forget_run(run.id()).await;
+                is_all &= self.forget_run(&run).await;
             }
             next = page.next;
             if next.is_none() {

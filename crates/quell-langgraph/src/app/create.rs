@@ -169,6 +169,7 @@ impl App {
         }
         let start = self.start(create, thread, &tracked, start, takes_over);
         let start = once.iter().fold(start, |start, once| start.once(once.clone()));
+        let _owing = self.owe(&owner, create, &tracked)?;
         if !thread.add(&tracked) {
             return Ok(None);
         }
@@ -243,6 +244,7 @@ impl App {
             is_resumable: create.is_resumable,
             is_temporary: thread.is_temporary,
             is_update: create.is_update,
+            has_webhook: create.webhook.is_some(),
             goes_on: create.nodes.goes_on,
             fork: None,
             nodes: NodesAsked::default(),

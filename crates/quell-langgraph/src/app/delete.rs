@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use futures::FutureExt as _;
-use quell::RunRef;
+use quell::{EventKind, RunRef};
 use quell_http::{Principal, next_event, run_bytes};
 
 use crate::app::App;
@@ -40,7 +40,10 @@ impl App {
         if is_deleted() {
             self.finals().remove(thread.owner.as_deref(), &[run.id()]);
         }
-        if !is_rolled_back {
+        self.tell_end(thread, tracked, run);
+        // With a store the run is there until its end is told, unless it is deleted.
+        let is_told = !self.has_records() || !self.webhooks().is_sending(run.id());
+        if !is_rolled_back && (is_told || is_deleted()) {
             self.service().view(CONTRACT, Principal::anonymous()).forget(run);
         }
         thread.remove(tracked.id);
@@ -76,6 +79,9 @@ impl App {
             while let Some(event) = next_event(&mut events).await {
                 app.know_base(&thread, &tracked, &run).await;
                 thread.take(app.engine(), &tracked, &run, &event);
+                if event.run == run.id() && matches!(event.kind, EventKind::Paused { .. }) {
+                    app.tell_pause(&thread, &tracked, &run);
+                }
                 if run.status().is_terminal() {
                     // The events that follow are not of the run itself.
                     break;
@@ -84,6 +90,7 @@ impl App {
             run.ended().await;
             app.know_base(&thread, &tracked, &run).await;
             app.hold_values(&thread);
+            app.tell_end(&thread, &tracked, &run);
             run.quiescent().await;
             // With the run at hand: the engine may have forgotten it by now.
             app.delete_quiescent(&thread, &tracked, &run);

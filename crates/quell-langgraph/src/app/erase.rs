@@ -88,7 +88,7 @@ impl App {
     /// what it has left in its thread.
     async fn is_forgotten(&self, run: &RunView) -> bool {
         let (id, here) = (run.id(), self.engine().get(run.id()));
-        if !self.forget_run(id).await {
+        if !self.forget_run(run).await {
             return false;
         }
         if let Some(run) = here {

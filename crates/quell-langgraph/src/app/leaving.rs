@@ -13,7 +13,9 @@ use uuid::Uuid;
 use crate::app::App;
 use crate::app::gone::forget;
 use crate::app::record::NAME;
+use crate::app::webhook_fence::record_of;
 use crate::threads::Tracked;
+use crate::wire::asked::Asked;
 
 impl App {
     /// Tries until something is gone: for a moment while the caller waits, and then in the
@@ -66,7 +68,8 @@ impl App {
 
     /// Forgets a run that has ended, unless something of it executes; tells whether it is gone. Of
     /// what another node has ended, that one knows whether it executes.
-    pub(super) async fn forget_run(&self, run: RunId) -> bool {
+    pub(super) async fn forget_run(&self, of: &RunView) -> bool {
+        let run = of.id();
         let is_gone = if let Some(run) = self.engine().get(run) {
             self.all().forget(&run)
         } else {
@@ -74,6 +77,11 @@ impl App {
             forgotten.is_ok() || matches!(self.is_stored(run).await, Ok(false))
         };
         if is_gone {
+            if Asked::of(of).is_some_and(|asked| asked.has_webhook) {
+                self.webhooks().end(run);
+                // Another node that sends it sees that, and takes away the rest.
+                forget(self.engine(), record_of(run)).await;
+            }
             self.hidden().release([run]);
         }
         is_gone
@@ -142,5 +150,5 @@ const MARKS: Uuid = Uuid::from_u128(0x7175_656c_6c2d_6572_6173_6564_2d72_756e);
 
 /// The pauses between two looks at what is left of a thread or a run that is deleted: the first
 /// one, the one from which on nobody waits, and the longest one.
-const PAUSES: (Duration, Duration, Duration) =
+pub(super) const PAUSES: (Duration, Duration, Duration) =
     (Duration::from_millis(5), Duration::from_millis(640), Duration::from_mins(1));

@@ -22,6 +22,7 @@ impl App {
                 return;
             }
             thread.remove(tracked.id);
+            app.owe_no_more(&tracked);
             if thread.is_temporary {
                 app.threads().remove_if_idle(app.engine(), &thread);
             }

@@ -28,6 +28,10 @@ mod states;
 mod stored;
 mod update;
 mod wait;
+mod webhook;
+mod webhook_fence;
+mod webhook_left;
+mod webhook_sent;
 
 pub(crate) use app::App;
 pub(crate) use assistants::known_graph;

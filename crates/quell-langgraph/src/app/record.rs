@@ -336,7 +336,7 @@ pub(super) fn is_recent(at: SystemTime) -> bool {
 }
 
 /// Says why a record was not taken.
-fn refusal_of(error: &SubmitError) -> Refusal {
+pub(super) fn refusal_of(error: &SubmitError) -> Refusal {
     match error {
         SubmitError::LimitReached { what: LIVE_RUNS, .. }
         | SubmitError::ShareUsedUp { what: LIVE_RUNS, .. }

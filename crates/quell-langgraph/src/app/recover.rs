@@ -1,6 +1,7 @@
 //! [`App::recover`]: takes in the runs that the engine has from before, with their threads.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use quell::{RunFilter, RunRef};
 use quell_http::{Principal, SESSION};
@@ -74,6 +75,9 @@ impl App {
         let tracked = Tracked::of(&run.into(), within).adopted();
         let is_behind = self.is_node() && base_of(&run.into()).is_none();
         let tracked = Arc::new(if is_behind { tracked.behind_others() } else { tracked });
+        // Without a store nobody knows whether its end was told.
+        let is_told = run.status().is_terminal() && !self.has_records();
+        tracked.is_told.store(is_told, Ordering::SeqCst);
         if !thread.add(&tracked) {
             return None;
         }

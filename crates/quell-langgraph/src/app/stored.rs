@@ -131,7 +131,8 @@ impl App {
     /// Makes what is shown of a stored root; none of one without a thread, and of one that was
     /// taken back.
     pub(super) fn stored(&self, view: &View, run: RunView) -> Option<StoredRun> {
-        if !run.is_root() || is_taken_back(&run) || self.hidden().has(run.id()) {
+        let has_left = is_taken_back(&run) || is_only_told(&run);
+        if !run.is_root() || has_left || self.hidden().has(run.id()) {
             return None;
         }
         let session = Uuid::try_parse(run.label(SESSION)?).ok()?;
@@ -359,6 +360,13 @@ impl StoredRun {
 /// process, is shown as it is.
 pub(super) fn is_taken_back(run: &RunView) -> bool {
     run.is_rolled_back() && run.row().quiescent
+}
+
+/// Tells whether a run is stateless, over, and there only until its webhook is sent.
+pub(super) fn is_only_told(run: &RunView) -> bool {
+    let row = run.row();
+    let is_meant = |asked: Asked| asked.is_temporary && asked.has_webhook;
+    row.status.is_terminal() && row.quiescent && Asked::of(run).is_some_and(is_meant)
 }
 
 /// Parts of the list of a thread that are read for one answer.

@@ -57,6 +57,7 @@ async fn read(app: &App, view: &View, nth: usize, item: &Payload) -> Result<Crea
     let keys: Keys =
         item.parse().map_err(|_| Refusal::invalid(format!("{nth}: must be an object")))?;
     let create = Create::read(&keys).map_err(named)?;
+    app.check_webhook(&create).map_err(named)?;
     app.graph_of_run(view, &create.assistant).await?;
     if create.resume.is_some() {
         return Err(Refusal::new(StatusCode::BAD_REQUEST, NO_THREAD));

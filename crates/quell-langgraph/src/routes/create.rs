@@ -87,6 +87,7 @@ async fn make(
     let read = read_json(&view, headers, body).await?;
     let (bytes, keys) = (read.bytes, read.keys);
     let create = offload_if_large(bytes.len(), async move { Create::read(&keys) }).await??;
+    app.check_webhook(&create)?;
     let on_disconnect = create.on_disconnect;
     let (path, body, nth) = (uri.path(), &*bytes, None);
     let request = CreateRequest { thread, create, path, body, headers, nth };

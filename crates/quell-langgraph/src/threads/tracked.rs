@@ -1,7 +1,7 @@
 //! [`Tracked`]: what the adapter knows of a run.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 
 use parking_lot::Mutex;
 use quell::{Engine, Payload, RunId, RunRef};
@@ -12,6 +12,7 @@ use uuid::Uuid;
 use crate::messages::Messages;
 use crate::threads::final_body::FinalBody;
 use crate::values::{Fold, Values};
+use crate::webhooks::Owed;
 use crate::wire::asked::{Asked, base_of};
 use crate::wire::modes::Modes;
 use crate::wire::rows::{About, system_assistant};
@@ -31,6 +32,8 @@ pub(crate) struct Tracked {
     pub(crate) is_resumable: bool,
     /// It is no run of the caller's, but a change of the values.
     pub(crate) is_update: bool,
+    /// Its end is told to the `webhook` of its request.
+    pub(crate) has_webhook: bool,
     /// It starts on a state that it keeps, whatever its thread has.
     is_fork: bool,
     pub(crate) limit_ms: Option<u64>,
@@ -38,9 +41,15 @@ pub(crate) struct Tracked {
     /// The engine has it.
     pub(crate) has_begun: AtomicBool,
     /// It is deleted: no final body is kept of it.
-    pub(crate) is_deleted: AtomicBool,
+    pub(crate) is_deleted: Arc<AtomicBool>,
     /// It was made in a thread that is gone from memory, or in that of another process.
-    is_adopted: bool,
+    pub(crate) is_adopted: bool,
+    /// Its end is told, or about to be, or was before it came here.
+    pub(crate) is_told: AtomicBool,
+    /// The attempt whose pause was told last.
+    pub(crate) told_pause: AtomicU32,
+    /// The place of its webhook among those that are owed.
+    pub(crate) owed: Mutex<Option<Owed>>,
     /// It was made behind other runs of its thread, some of which other nodes may have.
     pub(super) is_behind: bool,
     /// All that it starts on is in its thread here.
@@ -81,12 +90,16 @@ impl Tracked {
             has_subgraphs: asked.has_subgraphs,
             is_resumable: asked.is_resumable,
             is_update: asked.is_update,
+            has_webhook: asked.has_webhook,
             is_fork: asked.fork.is_some(),
             limit_ms: asked.limit_ms,
             is_unmasked: of.is_unmasked,
             has_begun: false.into(),
-            is_deleted: false.into(),
+            is_deleted: Arc::default(),
             is_adopted: false,
+            is_told: false.into(),
+            told_pause: 0.into(),
+            owed: Mutex::default(),
             is_behind: false,
             knows_base: true.into(),
             run: Mutex::default(),

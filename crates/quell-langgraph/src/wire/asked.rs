@@ -35,6 +35,8 @@ pub(crate) struct Asked {
     pub(crate) is_temporary: bool,
     /// It is no run of the caller's, but a change of the values.
     pub(crate) is_update: bool,
+    /// Its end is told to the `webhook` of `kwargs`.
+    pub(crate) has_webhook: bool,
     /// It goes on where its thread was.
     pub(crate) goes_on: bool,
     /// The state on which it starts, if that is not the last one: it keeps the values.
@@ -63,6 +65,7 @@ struct Facts {
     #[serde(default)]
     update: bool,
     #[serde(default)]
+    webhook: bool,
     goes_on: bool,
     #[serde(default)]
     fork: Option<String>,
@@ -86,6 +89,7 @@ impl Asked {
             is_resumable: false,
             is_temporary: false,
             is_update: false,
+            has_webhook: false,
             goes_on: false,
             fork: None,
             nodes: NodesAsked::default(),
@@ -113,6 +117,7 @@ impl Asked {
             is_resumable: facts.resumable,
             is_temporary: facts.temporary,
             is_update: facts.update,
+            has_webhook: facts.webhook,
             goes_on: facts.goes_on,
             fork: facts.fork.and_then(|fork| Uuid::try_parse(&fork).ok()),
             nodes: kept(NODES).and_then(|nodes| nodes.parse().ok()).unwrap_or_default(),
@@ -133,6 +138,7 @@ impl Asked {
             resumable: self.is_resumable,
             temporary: self.is_temporary,
             update: self.is_update,
+            webhook: self.has_webhook,
             goes_on: self.goes_on,
             fork: self.fork.map(|fork| fork.to_string()),
             limit_ms: self.limit_ms,

@@ -37,6 +37,8 @@ pub(crate) struct Create {
     pub(crate) resume: Option<Payload>,
     /// It is no run of the caller's, but a change of the values.
     pub(crate) is_update: bool,
+    /// Where its end is told.
+    pub(crate) webhook: Option<String>,
     pub(crate) nodes: NodesWanted,
     /// What the run object says of the request, but for `input` and `temporary`.
     pub(crate) kwargs: Keys,
@@ -112,6 +114,7 @@ impl Create {
             grace: milliseconds(&metadata, "quell_grace_ms")?,
             resume: given(&command, "resume").cloned(),
             is_update: false,
+            webhook: typed(body, "webhook", "must be a URL")?,
             nodes,
             kwargs: kwargs(body, own),
             metadata,
@@ -230,6 +233,7 @@ mod tests {
             (json!({"assistant_id": "a", "on_disconnect": "x"}), 422, "on_disconnect"),
             (json!({"assistant_id": "a", "durability": "x"}), 422, "durability"),
             (json!({"assistant_id": "a", "stream_resumable": 1}), 422, "stream_resumable"),
+            (json!({"assistant_id": "a", "webhook": 5}), 422, "webhook: must be a URL"),
             (
                 json!({"assistant_id": "a", "metadata": {"quell_timeout_ms": 0}}),
                 422,

@@ -1,5 +1,6 @@
 //! What is on the wire: pure functions, by direction.
 
+pub(crate) mod address;
 pub(crate) mod asked;
 pub(crate) mod assistant;
 pub(crate) mod cancel;
@@ -8,6 +9,7 @@ pub(crate) mod drawing;
 pub(crate) mod event_id;
 pub(crate) mod exact;
 pub(crate) mod failure;
+pub(crate) mod hosts;
 pub(crate) mod interrupt;
 pub(crate) mod item;
 pub(crate) mod listing;
@@ -22,3 +24,4 @@ pub(crate) mod search;
 pub(crate) mod state;
 pub(crate) mod status;
 pub(crate) mod ttl;
+pub(crate) mod webhook;

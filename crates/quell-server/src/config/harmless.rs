@@ -168,7 +168,7 @@ const WORDS: [&str; 20] = [
 ];
 
 /// Keys whose values are no secrets: names, kinds, scopes and paths.
-const HARMLESS: [&str; 32] = [
+const HARMLESS: [&str; 33] = [
     "accounts_prefix",
     "api_prefix",
     "audiences",
@@ -200,11 +200,12 @@ const HARMLESS: [&str; 32] = [
     "timeout_error",
     "trusted_hosts",
     "trusted_origins",
+    "webhook_hosts",
     "without_credits",
 ];
 
 /// Keys of numbers.
-const NUMBERS: [&str; 17] = [
+const NUMBERS: [&str; 20] = [
     "cancel_wait_ms",
     "grace_max_ms",
     "heartbeat_ms",
@@ -222,6 +223,9 @@ const NUMBERS: [&str; 17] = [
     "temperature",
     "timeout_max_ms",
     "token_life_ms",
+    "webhook_attempts",
+    "webhook_timeout_ms",
+    "webhooks_max",
 ];
 
 /// Keys of addresses.

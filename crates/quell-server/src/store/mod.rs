@@ -36,6 +36,6 @@ pub(crate) use others::DRAINED;
 pub(crate) use place::{Database, EXPECTED, Place, is_address, is_no_path, places};
 pub(crate) use resume::{GRACE, Left, PLAN_FILE, TIMEOUT, as_annotation};
 pub(crate) use runs::{RunsArgs, runs};
-pub(crate) use show::{ShowArgs, show};
+pub(crate) use show::{SHOW_AFTER_HELP, ShowArgs, show};
 pub(crate) use unresumed::Unresumed;
 pub(crate) use upkeep::{StoreCommand, upkeep};

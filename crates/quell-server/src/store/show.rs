@@ -138,3 +138,13 @@ fn until(at: SystemTime, is_over: bool) -> String {
 
 /// The longest fact that is shown whole.
 const FACT_CHARS_MAX: usize = 2_000;
+
+/// Below the help of `quell show`.
+pub(crate) const SHOW_AFTER_HELP: &str = "\
+Exit codes:
+  0   shown
+  2   bad usage, no such run, or the store cannot be read
+
+Examples:
+  quell show 01a205c7 --store runs.db
+  quell show my-run --store runs.db --json";

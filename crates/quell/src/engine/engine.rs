@@ -27,7 +27,7 @@ use crate::spec::RunSpec;
 use crate::step::cancel::cancel_each;
 use crate::stop_scope::StopScope;
 use crate::stream::EventStream;
-use crate::sync::{AtomicBool, AtomicU64, Mutex};
+use crate::sync::{AtomicBool, AtomicU64, Mutex, watch};
 use crate::tables::admission::Admission;
 use crate::tables::claims::{Claims, Submitted};
 use crate::tables::coming::Coming;
@@ -124,6 +124,7 @@ impl Engine {
             abandoned: AtomicBool::new(false),
             closing: Mutex::new(None),
             taken_in: AtomicU64::new(0),
+            take_overs: watch::Sender::new(0),
         });
         // A model brings the inputs of the control loop itself, and cannot play loops without end.
         let has_loops = !cfg!(quell_loom);

@@ -12,7 +12,7 @@ use crate::engine::Engine;
 use crate::engine::held_attempts::HeldAttempts;
 use crate::engine::recover::{Recovered, Recovery};
 use crate::run::RunRef;
-use crate::sync::Ordering;
+use crate::sync::{Ordering, watch};
 
 /// What was taken over from a node that is gone.
 #[derive(Debug)]
@@ -47,6 +47,33 @@ impl Engine {
     /// ```
     pub fn runs_taken_in(&self) -> u64 {
         self.shared().taken_in.load(Ordering::SeqCst)
+    }
+
+    /// Counts how often this engine has taken in what an earlier process or a node that is gone has
+    /// left: each [`recover`](Self::recover), and each [`take_over`](Self::take_over) that has
+    /// found such a node, also if it had no runs. Whoever keeps something of its own in the store
+    /// waits here until it is time to look for what is left of it. It closes with the engine.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap()
+    /// # .block_on(async {
+    /// use std::time::Duration;
+    /// use quell::testing::cluster::Nodes;
+    /// use quell::{Engine, EngineConfig, Recovery, Shutdown};
+    ///
+    /// let nodes = Nodes::new(Duration::from_secs(15));
+    /// let engine = |name| Engine::with_config(EngineConfig::new().node(nodes.join(name)));
+    /// let (a, b) = (engine("a"), engine("b"));
+    /// let mut taken = b.take_overs();
+    /// a.shutdown(Shutdown::default()).await;
+    /// b.take_over(|_| Recovery::Fail).await.unwrap();
+    /// taken.changed().await.unwrap();
+    /// # });
+    /// ```
+    pub fn take_overs(&self) -> watch::Receiver<u64> {
+        self.shared().take_overs.subscribe()
     }
 
     /// Tells whether another node may still change a stored run that this engine has not in memory:

@@ -277,6 +277,7 @@ impl Engine {
         prune::forget(store, doubt::over(store, rolled_back).await?).await?;
         (recovered.ended, recovered.ended_roots) = (writes.ended, writes.ended_roots);
         self.shared().member.iter().for_each(|member| member.has_recovered(&writes.freed));
+        self.shared().take_overs.send_modify(|count| *count += 1);
         Ok((recovered, held))
     }
 

@@ -16,7 +16,7 @@ use crate::journal::{Entry, Heard, Journal};
 use crate::log::firehose::AllEvents;
 use crate::log::{KeepsEvents, Log, Sinks};
 use crate::node::{Control, Node, flags, report};
-use crate::sync::{AtomicBool, AtomicU64, Mutex, Ordering, Runtime};
+use crate::sync::{AtomicBool, AtomicU64, Mutex, Ordering, Runtime, watch};
 use crate::tables::admission::Admission;
 use crate::tables::claims::Claims;
 use crate::tables::coming::Coming;
@@ -65,6 +65,8 @@ pub(crate) struct Shared {
     pub(crate) journal: Option<Arc<Journal<Node>>>,
     /// How many roots were taken in that other processes had before.
     pub(crate) taken_in: AtomicU64,
+    /// How often what others have left was taken in.
+    pub(crate) take_overs: watch::Sender<u64>,
 }
 
 /// What stops a root that appears while the engine shuts down.

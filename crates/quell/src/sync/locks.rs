@@ -22,6 +22,9 @@ pub(crate) use std::sync::OnceLock;
 #[cfg(feature = "test-util")]
 pub(crate) use tokio::sync::Notify;
 
+/// For what embedders wait for, and no run does.
+pub(crate) use tokio::sync::watch;
+
 #[cfg(quell_loom)]
 pub(crate) use super::modelled::{Mutex, start};
 #[cfg(quell_loom)]

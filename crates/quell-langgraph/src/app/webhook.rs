@@ -1,0 +1,188 @@
+//! Webhooks: the ends of runs are told (contract, section 5).
+//!
+//! With a store a record says that one is owed, from before its run is made until the receiver has
+//! got it or is given up. What a process has left, the next one sends, or another node.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use quell::RunRef;
+use quell_http::View;
+use tokio::runtime::Handle;
+
+use crate::app::App;
+use crate::app::record::refusal_of;
+use crate::app::webhook_fence::{Fence, OWED, pause_of, record_of, spec_of};
+use crate::app::webhook_sent::{Telling, given_up};
+use crate::threads::{Thread, Tracked};
+use crate::wire::address::Address;
+use crate::wire::create::Create;
+use crate::wire::refusal::Refusal;
+
+/// The webhook of a run that is being made. Dropped before the run has begun, it is owed no more.
+pub(super) struct Owing<'a> {
+    app: &'a App,
+    tracked: &'a Arc<Tracked>,
+}
+
+impl App {
+    /// Refuses a webhook that is known now not to be sent.
+    pub(crate) fn check_webhook(&self, create: &Create) -> Result<(), Refusal> {
+        let Some(text) = &create.webhook else { return Ok(()) };
+        self.webhooks().check(&Address::read(text)?)
+    }
+
+    /// Notes that the webhook of a run is owed which is about to be made. The store takes that
+    /// before the run, or with it: nothing waits here.
+    ///
+    /// # Errors
+    ///
+    /// Fails if there are as many as there may be, and if the store is in trouble.
+    pub(super) fn owe<'a>(
+        &'a self,
+        owner: &View,
+        create: &Create,
+        tracked: &'a Arc<Tracked>,
+    ) -> Result<Option<Owing<'a>>, Refusal> {
+        if create.webhook.is_none() {
+            return Ok(None);
+        }
+        let owner = owner.principal().owner();
+        *tracked.owed.lock() = Some(self.webhooks().owe(owner)?);
+        let owing = Owing { app: self, tracked };
+        if self.has_records() {
+            let spec = spec_of(tracked.id, OWED, owner.map(|owner| &**owner));
+            let stored = self.engine().submit(spec.id(record_of(tracked.id)), async |_| Ok(()));
+            drop(stored.map_err(|error| refusal_of(&error))?);
+        }
+        Ok(Some(owing))
+    }
+
+    /// Gives up a webhook whose run was not made after all, or is deleted.
+    pub(super) fn owe_no_more(&self, tracked: &Tracked) {
+        drop(tracked.owed.lock().take());
+        if tracked.has_webhook && self.has_records() && Handle::try_current().is_ok() {
+            let (app, run) = (self.clone(), tracked.id);
+            drop(tokio::spawn(async move { app.forget_owed(run).await }));
+        }
+    }
+
+    /// Tells the end of a run in the background, if it has a webhook, and once. With a store a
+    /// stateless one is there until that is done.
+    pub(super) fn tell_end(&self, thread: &Arc<Thread>, tracked: &Arc<Tracked>, run: &RunRef) {
+        // An engine that ends leaves what is paused as it is.
+        let has_ended = run.status().is_terminal() && Handle::try_current().is_ok();
+        let is_meant = tracked.has_webhook && has_ended;
+        if !is_meant || tracked.is_told.swap(true, Ordering::SeqCst) {
+            return;
+        }
+        if tracked.is_deleted.load(Ordering::SeqCst) {
+            return self.owe_no_more(tracked);
+        }
+        if !self.webhooks().begin(run.id()) {
+            return;
+        }
+        let telling = self.telling(thread, tracked, run);
+        let (app, tracked, run) = (self.clone(), Arc::clone(tracked), run.clone());
+        drop(tokio::spawn(async move {
+            let is_temporary = telling.is_temporary;
+            app.tell_owed(telling).await;
+            drop(tracked.owed.lock().take());
+            app.webhooks().end(run.id());
+            if is_temporary {
+                // If something of it executes still, it leaves later, as others do.
+                app.all().forget(&run);
+            }
+        }));
+    }
+
+    async fn tell_owed(&self, telling: Telling) {
+        let (run, is_adopted) = (telling.tracked.id, telling.tracked.is_adopted);
+        let Some(letter) = self.letter(telling).await else { return self.forget_owed(run).await };
+        let fence = match self.fence(run).await {
+            Ok(Some(fence)) => fence,
+            Ok(None) => return,
+            Err(_) => return self.webhooks().left.notify_one(),
+        };
+        // One that came here may have been told before.
+        let is_owed = !is_adopted || self.is_owed(run).await;
+        if !is_owed || self.deliver(&letter, &fence).await {
+            fence.end();
+            self.forget_owed(run).await;
+        }
+    }
+
+    /// Tells in the background that a run waits for an answer, if it has a webhook: for upstream
+    /// that is its end.
+    pub(super) fn tell_pause(&self, thread: &Arc<Thread>, tracked: &Arc<Tracked>, run: &RunRef) {
+        if !tracked.has_webhook {
+            return;
+        }
+        let (app, thread) = (self.clone(), Arc::clone(thread));
+        let (tracked, run) = (Arc::clone(tracked), run.clone());
+        drop(tokio::spawn(async move {
+            run.paused().await;
+            let Some(attempt) = run.pause_state().map(|pause| pause.attempt) else { return };
+            if tracked.told_pause.fetch_max(attempt, Ordering::SeqCst) < attempt {
+                app.tell_paused(&thread, &tracked, (&run, attempt)).await;
+            }
+        }));
+    }
+
+    async fn tell_paused(
+        &self,
+        thread: &Thread,
+        tracked: &Arc<Tracked>,
+        (run, attempt): (&RunRef, u32),
+    ) {
+        let (id, mark) = (run.id(), pause_of(run.id(), attempt));
+        if tracked.is_adopted && !matches!(self.is_stored(mark).await, Ok(false)) {
+            return;
+        }
+        let telling = self.telling(thread, tracked, run);
+        let _owed = match self.webhooks().owe(telling.owner.as_ref()) {
+            Ok(owed) => owed,
+            Err(error) => return given_up(id, &error.to_string()),
+        };
+        let Some(mut letter) = self.letter(telling).await else { return };
+        letter.pause = Some(run.clone());
+        if self.deliver(&letter, &Fence::default()).await && self.has_records() {
+            let spec = spec_of(id, PAUSE, run.owner()).id(mark);
+            drop(self.engine().submit_durably(spec, async |_| Ok(())).await);
+            // The end of the run may have been told meanwhile, and taken away what there was.
+            if !self.is_owed(id).await {
+                self.forget_owed(id).await;
+            }
+        }
+    }
+
+    fn telling(&self, thread: &Thread, tracked: &Arc<Tracked>, run: &RunRef) -> Telling {
+        let mut fold = thread.look(self.engine(), tracked, run);
+        let report = run.report();
+        if report.status.is_terminal() {
+            tracked.finish(Some(self.service()), &mut fold, run, report.output.as_ref());
+        }
+        Telling {
+            tracked: Arc::clone(tracked),
+            owner: run.owner().map(Arc::from),
+            row: report.own_row().clone(),
+            state: self.all().state_of(&report),
+            values: fold.current().map(Arc::clone),
+            is_whole: true,
+            is_rolled_back: run.is_rolled_back(),
+            is_temporary: thread.is_temporary,
+        }
+    }
+}
+
+impl Drop for Owing<'_> {
+    fn drop(&mut self) {
+        let is_made = || self.app.engine().get(self.tracked.id).is_some();
+        if !self.tracked.has_begun() && !is_made() {
+            self.app.owe_no_more(self.tracked);
+        }
+    }
+}
+
+/// The name of the step that says that a pause was told.
+const PAUSE: &str = "webhook-pause";

@@ -1,0 +1,193 @@
+//! [`Fence`]: which of several nodes sends a webhook, and the records of one that is owed.
+
+use quell::store::Page;
+use quell::{RunFilter, RunId, RunRef, RunSpec, RunStatus};
+use quell_http::{LookupError, RECORD};
+use tokio::sync::oneshot;
+use tokio::time::sleep;
+use uuid::Uuid;
+
+use crate::app::App;
+use crate::app::gone::forget;
+use crate::app::leaving::PAUSES;
+
+/// Says that this process sends a webhook: of several nodes by a step that is live for as long. If
+/// the node is lost, another one ends the step, and has the next one. Alone there is none.
+#[derive(Debug, Default)]
+pub(super) struct Fence {
+    step: Option<(RunRef, oneshot::Sender<()>)>,
+}
+
+impl Fence {
+    /// Tells whether this process may send it still.
+    pub(super) fn holds(&self) -> bool {
+        let is_live =
+            |step: &RunRef| [RunStatus::Queued, RunStatus::Running].contains(&step.status());
+        self.step.as_ref().is_none_or(|(step, _)| is_live(step))
+    }
+
+    /// Ends it: the webhook is sent, or given up.
+    pub(super) fn end(self) {
+        drop(self);
+    }
+}
+
+impl App {
+    /// Takes the webhook of a run for this process; none if another node sends it.
+    ///
+    /// # Errors
+    ///
+    /// Fails if that is not known: the store is in trouble, or another node takes it just now.
+    pub(super) async fn fence(&self, run: RunId) -> Result<Option<Fence>, LookupError> {
+        if !self.is_node() || !self.has_records() {
+            return Ok(Some(Fence::default()));
+        }
+        for nth in 0..FENCES_MAX {
+            let id = fence_of(run, nth);
+            let step = self.engine().stored_run(id).await;
+            match step.map_err(|_| LookupError::Unavailable)? {
+                // Whoever sent it was lost, or has ended before that was done.
+                Some(step) if step.status.is_terminal() => {}
+                Some(_) => return Ok(None),
+                None => return self.fence_as(run, id).await.map(Some),
+            }
+        }
+        Ok(None)
+    }
+
+    async fn fence_as(&self, run: RunId, id: RunId) -> Result<Fence, LookupError> {
+        let (end, ended) = oneshot::channel::<()>();
+        let spec = spec_of(run, FENCE, None).id(id);
+        let body = async move |_ctx| {
+            // Until the other side is dropped.
+            let _ = ended.await;
+            Ok(())
+        };
+        let step = self.engine().submit_durably(spec, body).await;
+        let step = step.map_err(|_| LookupError::Unavailable)?.into_ref();
+        Ok(Fence { step: Some((step, end)) })
+    }
+
+    /// Tells whether the webhook of a run is owed, as far as the store tells.
+    pub(super) async fn is_owed(&self, run: RunId) -> bool {
+        !self.has_records() || !matches!(self.is_stored(record_of(run)).await, Ok(false))
+    }
+
+    /// Forgets that the webhook of a run is owed, and what else is stored of it.
+    pub(super) async fn forget_owed(&self, run: RunId) {
+        let mut pause = PAUSES.0;
+        // What another node has just stored stays for a moment.
+        while self.has_records() && !self.is_owed_no_more(run).await && pause < PAUSES.1 {
+            sleep(pause).await;
+            pause *= 2;
+        }
+    }
+
+    async fn is_owed_no_more(&self, run: RunId) -> bool {
+        // First: whoever has a fence behind the last one sees that it is sent.
+        let mut is_all = forget(self.engine(), record_of(run)).await;
+        let filter = RunFilter::new().label(RECORD, label_of(run));
+        let read = self.engine().stored_runs(filter, Page::first(PAGE)).await;
+        let Ok(read) = read else { return false };
+        for record in read.items.into_iter().flatten() {
+            is_all &= forget(self.engine(), record.accepted.run).await;
+        }
+        is_all
+    }
+}
+
+/// Makes a record of the webhook of a run.
+pub(super) fn spec_of(run: RunId, name: &str, owner: Option<&str>) -> RunSpec {
+    let spec = RunSpec::step(name).unlimited().label(RECORD, label_of(run));
+    let spec = if name == OWED { spec.label(KIND, OWED) } else { spec };
+    owner.into_iter().fold(spec, RunSpec::owner)
+}
+
+/// Yields the label of all records of the webhook of a run. No thread has it: it is no UUID.
+pub(super) fn label_of(run: RunId) -> String {
+    format!("{PREFIX}{run}")
+}
+
+/// Yields the run of such a label.
+pub(super) fn run_of(label: &str) -> Option<RunId> {
+    Uuid::try_parse(label.strip_prefix(PREFIX)?).ok().map(RunId::from_uuid)
+}
+
+/// Yields the id of the record that the webhook of a run is owed.
+pub(super) fn record_of(run: RunId) -> RunId {
+    RunId::from_uuid(Uuid::new_v5(&RECORDS, run.as_uuid().as_bytes()))
+}
+
+/// Yields the id of the mark that a pause of a run was told.
+pub(super) fn pause_of(run: RunId, attempt: u32) -> RunId {
+    numbered(run, b'p', attempt)
+}
+
+fn fence_of(run: RunId, nth: u32) -> RunId {
+    numbered(run, b'f', nth)
+}
+
+fn numbered(run: RunId, kind: u8, nr: u32) -> RunId {
+    let [a, b, c, d] = nr.to_be_bytes();
+    RunId::from_uuid(Uuid::new_v5(&record_of(run).as_uuid(), &[kind, a, b, c, d]))
+}
+
+/// The label by which the records are found that one is owed, and what it says.
+pub(super) const KIND: &str = "langgraph.webhook";
+pub(super) const OWED: &str = "webhook";
+
+/// The name of the step that is there while a node sends a webhook.
+const FENCE: &str = "webhook-fence";
+
+const PREFIX: &str = "webhook:";
+
+/// The ids of such records.
+const RECORDS: Uuid = Uuid::from_u128(0x7175_656c_6c2d_7765_6268_6f6f_6b73_2d72);
+
+/// How many nodes may be lost, one after the other, each with the webhook of one run.
+const FENCES_MAX: u32 = 100;
+
+/// Records that are read at once.
+pub(super) const PAGE: usize = 100;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::app::gone::tests::two;
+
+    #[tokio::test]
+    async fn of_two_nodes_one_takes_a_webhook_and_none_one_that_was_sent() {
+        let [a, b] = two();
+        let run = RunId::from_uuid(Uuid::now_v7());
+        let spec = spec_of(run, OWED, None).id(record_of(run));
+        drop(a.engine().submit_durably(spec, async |_| Ok(())).await.unwrap().outcome().await);
+        let (one, other) = tokio::join!(a.fence(run), b.fence(run));
+        let (one, other) = (one.ok().flatten(), other.ok().flatten());
+        assert!(one.is_some() != other.is_some());
+        let (winner, loser) = if one.is_some() { (&a, &b) } else { (&b, &a) };
+        assert!(loser.fence(run).await.unwrap().is_none());
+        let fence = one.or(other).unwrap();
+        assert!(fence.holds() && loser.is_owed(run).await);
+        fence.end();
+        winner.forget_owed(run).await;
+        let left = RunFilter::new().label(RECORD, label_of(run));
+        // A store takes it in its own time. Who has forgotten it does not see that.
+        let of = loser.engine();
+        let read = async || of.stored_runs(left.clone(), Page::first(9)).await.unwrap();
+        while !read().await.items.is_empty() {
+            sleep(PAUSES.0).await;
+        }
+        assert!(loser.fence(run).await.unwrap().is_some() && !loser.is_owed(run).await);
+    }
+
+    #[tokio::test]
+    async fn what_a_node_was_about_to_send_that_has_ended_another_one_takes() {
+        let [a, b] = two();
+        let run = RunId::from_uuid(Uuid::now_v7());
+        let fence = a.fence(run).await.unwrap().unwrap();
+        assert!(b.fence(run).await.unwrap().is_none());
+        a.engine().shutdown(quell::Shutdown::default()).await;
+        assert!(!fence.holds());
+        assert!(b.fence(run).await.unwrap().unwrap().holds());
+    }
+}

@@ -1,0 +1,178 @@
+//! [`Letter`]: what is sent to a receiver, until it has that or is given up.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use bytes::Bytes;
+use quell::{Payload, RunId, RunRef, RunRow};
+use quell_http::{RunState, offload_if_large};
+use tokio::time::sleep;
+use uuid::Uuid;
+
+use crate::app::App;
+use crate::app::webhook_fence::{Fence, record_of};
+use crate::threads::Tracked;
+use crate::values::{Values, bytes_of};
+use crate::webhooks::{Waiting, pause_behind};
+use crate::wire::address::Address;
+use crate::wire::exact::Keys;
+use crate::wire::webhook::{End, told};
+
+/// What is told of a run.
+#[derive(Debug)]
+pub(super) struct Telling {
+    pub(super) tracked: Arc<Tracked>,
+    pub(super) owner: Option<Arc<str>>,
+    pub(super) row: RunRow,
+    pub(super) state: RunState,
+    pub(super) values: Option<Arc<Values>>,
+    /// The values are known.
+    pub(super) is_whole: bool,
+    pub(super) is_rolled_back: bool,
+    pub(super) is_temporary: bool,
+}
+
+/// What is sent to a receiver. It holds no more of the run than its body.
+#[derive(Debug)]
+pub(super) struct Letter {
+    run: RunId,
+    thread: Uuid,
+    owner: Option<Arc<str>>,
+    address: Address,
+    body: Bytes,
+    is_deleted: Arc<AtomicBool>,
+    is_rolled_back: bool,
+    /// The run whose pause it tells.
+    pub(super) pause: Option<RunRef>,
+    _room: Option<Waiting>,
+}
+
+/// A letter that is under way. Dropped before that is over, the process ends.
+struct UnderWay {
+    run: RunId,
+    is_stored: bool,
+    is_over: bool,
+}
+
+impl App {
+    /// Writes what is told of a run; none if that cannot be written. Without room for all of it the
+    /// receiver is told the rest.
+    pub(super) async fn letter(&self, telling: Telling) -> Option<Letter> {
+        let (tracked, run) = (Arc::clone(&telling.tracked), telling.tracked.id);
+        let keys: Keys = tracked.about.kwargs.parse().unwrap_or_default();
+        let url = keys.get("webhook").and_then(|text| text.parse::<String>().ok());
+        let address = url.and_then(|text| Address::read(&text).ok())?;
+        let (owner, thread) = (telling.owner.clone(), tracked.about.thread);
+        let is_rolled_back = telling.is_rolled_back;
+        let error = telling.row.error.as_deref().map_or(0, str::len);
+        let values = telling.values.as_deref().map_or(0, bytes_of);
+        let bytes = values + tracked.weight + error + ABOUT_BYTES;
+        let hold = || self.webhooks().hold(owner.as_ref(), bytes).ok();
+        let room = telling.is_whole.then(hold).flatten();
+        let is_whole = room.is_some();
+        let written = offload_if_large(if is_whole { bytes } else { 0 }, async move {
+            let Telling { tracked, row, state, values, is_rolled_back, .. } = telling;
+            let (values, limit_ms) = (values.as_deref(), tracked.limit_ms);
+            let is_unmasked = tracked.is_unmasked;
+            let end = End { values, limit_ms, is_unmasked, is_rolled_back, is_whole };
+            told(&tracked.about, &row, &state, &end)
+        });
+        let Ok(body) = written.await.map(|body: Payload| Bytes::from(body.as_json().to_owned()))
+        else {
+            given_up(run, "it cannot be written");
+            return None;
+        };
+        let is_deleted = Arc::clone(&tracked.is_deleted);
+        Some(Letter {
+            run,
+            thread,
+            owner,
+            address,
+            body,
+            is_deleted,
+            is_rolled_back,
+            pause: None,
+            _room: room,
+        })
+    }
+
+    /// Posts a letter until it is taken, the tries are used up, or nobody wants it any more. False
+    /// if it is left to others: this node may send it no longer.
+    pub(super) async fn deliver(&self, letter: &Letter, fence: &Fence) -> bool {
+        let Letter { run, owner, address, body, .. } = letter;
+        let mut under_way = UnderWay { run: *run, is_stored: self.has_records(), is_over: false };
+        let mut nth = 1;
+        loop {
+            let turn = self.webhooks().turn(owner.as_ref(), address).await;
+            if !fence.holds() {
+                return false;
+            }
+            if self.is_withdrawn(letter).await {
+                tracing::debug!(run.uuid = %run, "a webhook is not sent: its run is deleted");
+                break;
+            }
+            let posted = self.webhooks().post(address, body).await;
+            drop(turn);
+            match posted {
+                Ok(()) => {
+                    tracing::debug!(run.uuid = %run, to = %address, "a webhook is sent");
+                    break;
+                }
+                Err(untaken) if untaken.is_passing && self.webhooks().goes_on_behind(nth) => {}
+                Err(untaken) => {
+                    given_up(*run, &format!("{address}: {} (try {nth})", untaken.why));
+                    break;
+                }
+            }
+            sleep(pause_behind(nth)).await;
+            nth += 1;
+        }
+        under_way.is_over = true;
+        true
+    }
+
+    /// Tells whether nothing is told of a run any more: it is deleted, or its thread. One that the
+    /// store has forgotten by itself is not.
+    async fn is_withdrawn(&self, letter: &Letter) -> bool {
+        let is_past = match &letter.pause {
+            Some(run) => run.status().is_terminal(),
+            None => !self.webhooks().is_sending(letter.run),
+        };
+        if is_past || letter.is_deleted.load(Ordering::SeqCst) || self.hidden().has(letter.run) {
+            return true;
+        }
+        if !self.is_node() || !self.has_records() {
+            return false;
+        }
+        // Another node that deletes a run takes away that its webhook is owed. A rollback takes the
+        // run alone.
+        let is_gone = async |id| matches!(self.is_stored(id).await, Ok(false));
+        matches!(self.is_deleted(letter.thread).await, Ok(true))
+            || !letter.is_rolled_back
+                && is_gone(letter.run).await
+                && is_gone(record_of(letter.run)).await
+    }
+}
+
+impl Drop for UnderWay {
+    fn drop(&mut self) {
+        let run = self.run;
+        match (self.is_over, self.is_stored) {
+            (true, _) => {}
+            (false, true) => {
+                tracing::info!(run.uuid = %run, "a webhook is left to the next process");
+            }
+            (false, false) => {
+                tracing::warn!(run.uuid = %run, "a webhook is lost: there is no store to keep it");
+            }
+        }
+    }
+}
+
+/// Logs that a webhook is not sent: neither its path nor its query, which may hold a secret.
+pub(super) fn given_up(run: RunId, why: &str) {
+    tracing::warn!(run.uuid = %run, "a webhook is given up: {why}");
+}
+
+/// What is told besides the values and what the request gave, about.
+const ABOUT_BYTES: usize = 4_096;

@@ -1,0 +1,92 @@
+//! Webhooks of several nodes: what a node owed that is gone, another one sends.
+
+use std::sync::Arc;
+
+use quell::testing::cluster::{Node, Nodes, Trouble};
+use quell::{EngineConfig, Recovery, Shutdown};
+use quell_http::Access;
+use quell_test_support::{secs, within};
+use serde_json::json;
+use tokio::time::sleep;
+
+use crate::nodes::stored;
+use crate::receiver::{Receiver, status};
+use crate::talk::Server;
+use crate::webhooks::{asking, options};
+use crate::webhooks_stored::until_none_is_owed;
+
+pub(crate) fn node(node: &Arc<Node>) -> Server {
+    let config = EngineConfig::new().grace(secs(1) / 10).abort_wait(secs(1) / 10);
+    let config = config.store(Arc::clone(node) as _).cluster(Arc::clone(node) as _);
+    let mut options = options();
+    options.webhook_attempts = 100;
+    Server::with(config, options, Access::open())
+}
+
+/// Takes over from a node that is gone, as a server does, and asks for nothing else.
+async fn take_over(by: &Server) {
+    let engine = by.service.engine();
+    while engine.take_over(|_| Recovery::Fail).await.unwrap().is_none() {
+        sleep(secs(1) / 20).await;
+    }
+}
+
+#[tokio::test]
+async fn of_two_nodes_the_one_that_has_the_run_sends_its_webhook() {
+    let nodes = Nodes::new(secs(30));
+    let (a, b) = (node(&nodes.join("a")), node(&nodes.join("b")));
+    let receiver = Receiver::new(vec![status("200 OK")]).await;
+    let thread = a.thread().await;
+    let body = asking("echo", &json!({"text": "hi"}), &receiver.url());
+    assert_eq!(b.post(&format!("/threads/{thread}/runs/wait"), &body).await.status, 200);
+    assert_eq!(a.post("/runs/wait", &body).await.status, 200);
+    within("they are told", receiver.got(2)).await;
+    for server in [&a, &b] {
+        within("they are owed no more", until_none_is_owed(server)).await;
+    }
+    assert_eq!(receiver.by_now(), 2);
+}
+
+#[tokio::test]
+async fn what_a_node_was_about_to_send_that_is_lost_or_has_ended_another_one_sends() {
+    for is_lost in [true, false] {
+        let nodes = Nodes::new(secs(2));
+        let of_a = nodes.join("a");
+        let (a, b) = (node(&of_a), node(&nodes.join("b")));
+        let receiver = Receiver::new(vec![status("503 Busy"), status("200 OK")]).await;
+        let thread = a.thread().await;
+        let body = asking("echo", &json!({"text": "hi"}), &receiver.url());
+        let run = a.post(&format!("/threads/{thread}/runs"), &body).await;
+        within("it is tried", receiver.got(1)).await;
+        stored(&a, run.header("content-location")).await;
+        if is_lost {
+            of_a.trouble(Trouble::All);
+        } else {
+            a.service.engine().shutdown(Shutdown::default()).await;
+        }
+        within("it is taken over", take_over(&b)).await;
+        let told = within("it is told", receiver.got(2)).await;
+        assert_eq!(told[1].1["values"]["log"], json!(["echo:hi"]), "{told:?}");
+        within("it is owed no more", until_none_is_owed(&b)).await;
+        drop(a);
+    }
+}
+
+#[tokio::test]
+async fn a_run_that_another_node_takes_over_is_told_by_that_one() {
+    let nodes = Nodes::new(secs(2));
+    let of_a = nodes.join("a");
+    let (a, b) = (node(&of_a), node(&nodes.join("b")));
+    let receiver = Receiver::new(vec![status("200 OK")]).await;
+    let thread = a.thread().await;
+    let slow = asking("slow", &json!({"ms": 60_000, "tag": "t"}), &receiver.url());
+    let run = a.post(&format!("/threads/{thread}/runs"), &slow).await;
+    a.until_ticking("t").await;
+    stored(&a, run.header("content-location")).await;
+    of_a.trouble(Trouble::All);
+    within("it is taken over", take_over(&b)).await;
+    let (_, told) = within("it is told", receiver.got(1)).await.remove(0);
+    assert_eq!((&told["run_id"], &told["status"]), (&run.json()["run_id"], &json!("error")));
+    within("it is owed no more", until_none_is_owed(&b)).await;
+    drop(a);
+}

@@ -1,0 +1,167 @@
+//! Webhooks with a store: one that was owed when the process died is sent by the next one.
+
+use std::env;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use quell::store::{MemoryStore, Page, Store};
+use quell::{EngineConfig, Recovery, RunFilter};
+use quell_flow::{Catalog, Component};
+use quell_http::Access;
+use quell_sqlite::SqliteStore;
+use quell_test_support::Valve;
+use serde_json::json;
+
+use crate::nodes::ask;
+use crate::receiver::{Receiver, status};
+use crate::support::app_with;
+use crate::talk::Server;
+use crate::webhooks::{asking, options};
+
+async fn nth(boot: u32, store: &Arc<MemoryStore>) -> Server {
+    let store = Valve::reopened(store, boot);
+    let config = EngineConfig::new().store(store as Arc<dyn Store>);
+    let mut options = options();
+    options.webhook_attempts = 100;
+    let server = Server::with(config, options, Access::open());
+    server.service.engine().recover(|_| Recovery::Fail).await.unwrap();
+    server
+}
+
+async fn owed(server: &Server) -> usize {
+    let filter = RunFilter::new().label("langgraph.webhook", "webhook");
+    let read = server.service.engine().stored_runs(filter, Page::first(10)).await.unwrap();
+    read.items.len()
+}
+
+async fn until_owed(server: &Server, count: usize) {
+    while owed(server).await != count {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+pub(crate) async fn until_none_is_owed(server: &Server) {
+    until_owed(server, 0).await;
+}
+
+/// A process that dies: all its tasks end at once.
+fn process<T>(work: impl Future<Output = T>) -> T {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+    let done = runtime.block_on(work);
+    runtime.shutdown_background();
+    done
+}
+
+#[test]
+fn a_webhook_that_was_owed_when_the_process_died_is_sent_by_the_next_one() {
+    let store = Arc::new(MemoryStore::new());
+    let others = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+    let receiver = others.block_on(Receiver::new(vec![
+        status("503 Busy"),
+        status("503 Busy"),
+        status("503 Busy"),
+        status("200 OK"),
+    ]));
+    let live = process(async {
+        let server = nth(1, &store).await;
+        let thread = server.thread().await;
+        let echo = asking("echo", &json!({"text": "hi"}), &receiver.url());
+        for path in ["/runs/wait", &format!("/threads/{thread}/runs/wait")] {
+            assert_eq!(server.post(path, &echo).await.status, 200);
+        }
+        receiver.got(2).await;
+        // Of the stateless run nothing is shown although its webhook is owed.
+        let first = receiver.got(2).await;
+        for (_, told) in &first {
+            let (thread, run) = (told["thread_id"].as_str(), told["run_id"].as_str());
+            let path = format!("/threads/{}/runs/{}", thread.unwrap(), run.unwrap());
+            let is_temporary = told["kwargs"]["temporary"] == true;
+            let shown = server.get(&path).await.status.as_u16();
+            assert_eq!(shown, if is_temporary { 404 } else { 200 });
+        }
+        let thread = server.thread().await;
+        let slow = asking("slow", &json!({"ms": 60_000, "tag": "t"}), &receiver.url());
+        let run = server.post(&format!("/threads/{thread}/runs"), &slow).await;
+        server.until_ticking("t").await;
+        run.json()["run_id"].clone()
+    });
+    process(async {
+        let server = nth(2, &store).await;
+        // One of them is answered 503 once more.
+        let all = receiver.got(6).await;
+        let told = || all[2..].iter().map(|(_, told)| told);
+        let mut of_echo = told().filter(|told| told["metadata"]["graph_id"] == "echo");
+        assert!(of_echo.all(|told| told["values"]["log"] == json!(["echo:hi"])), "{all:?}");
+        let lost = told().find(|told| told["metadata"]["graph_id"] == "slow").unwrap();
+        assert_eq!(lost["run_id"], live, "{lost}");
+        assert!(lost["status"] == "interrupted" || lost["status"] == "error", "{lost}");
+        until_none_is_owed(&server).await;
+        let runs = server.service.engine().stored_runs(RunFilter::new(), Page::first(50)).await;
+        let runs = runs.unwrap().items;
+        assert!(
+            runs.iter().flatten().all(|run| !run.accepted.labels.contains_key("langgraph.webhook"))
+        );
+    });
+    process(async {
+        let server = nth(3, &store).await;
+        assert_eq!(owed(&server).await, 0);
+        assert_eq!(receiver.by_now(), 6);
+    });
+}
+
+fn with_file(file: &Path) -> Server {
+    // The process before may not be quite gone.
+    let opened = std::iter::repeat_with(|| SqliteStore::open(file));
+    let paced = opened.inspect(|_| std::thread::sleep(Duration::from_millis(10)));
+    let store = paced.take(500).find_map(Result::ok).unwrap();
+    let config = EngineConfig::new().store(Arc::new(store));
+    let mut options = options();
+    options.webhook_attempts = 100;
+    let catalog = Catalog::new().with(Component::workflow("ask", ask).resumable());
+    let (app, service, witness) = app_with(catalog, config, options, Access::open());
+    Server { app, service, witness, headers: Vec::new() }
+}
+
+#[test]
+fn with_a_file_what_was_not_acknowledged_is_sent_again_after_a_restart_and_nothing_else() {
+    let folder = env::temp_dir().join(format!("quell-webhooks-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).unwrap();
+    let file = folder.join("runs.db");
+    let others = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+    let answers = vec![status("200 OK"), status("200 OK"), status("503 Busy"), status("200 OK")];
+    let receiver = others.block_on(Receiver::new(answers));
+    let asked = process(async {
+        let server = with_file(&file);
+        let pausing = asking("ask", &json!({}), &receiver.url());
+        let thread = server.thread().await;
+        server.post(&format!("/threads/{thread}/runs/wait"), &pausing).await;
+        receiver.got(1).await;
+        let echo = asking("echo", &json!({"text": "hi"}), &receiver.url());
+        server.post("/runs/wait", &echo).await;
+        receiver.got(2).await;
+        until_owed(&server, 1).await;
+        server.post("/runs/wait", &echo).await;
+        receiver.got(3).await;
+        server.service.engine().shutdown(quell::Shutdown::default()).await;
+        thread
+    });
+    process(async {
+        let server = with_file(&file);
+        let store: Arc<dyn Store> = Arc::new(MemoryStore::new());
+        let decide = |run: &_| server.service.catalog().recovery(run, &store);
+        let engine = server.service.engine();
+        engine.recover(|run| decide(run).unwrap_or(Recovery::Fail)).await.unwrap();
+        let all = receiver.got(4).await;
+        assert_eq!(all[3].1["run_id"], all[2].1["run_id"]);
+        // What waits for an answer was told.
+        until_owed(&server, 1).await;
+        let answer = json!({"assistant_id": "ask", "command": {"resume": "yes"}});
+        server.post(&format!("/threads/{asked}/runs/wait"), &answer).await;
+        let all = receiver.got(5).await;
+        assert_eq!(all[4].1["values"]["told"], "yes", "{all:?}");
+        until_none_is_owed(&server).await;
+        assert_eq!(receiver.by_now(), 5);
+    });
+    let _ = std::fs::remove_dir_all(&folder);
+}
