@@ -130,7 +130,7 @@ fn i22_a_remembered_stop_of_a_run_that_was_refused_is_remembered_again_as_it_was
             assert_eq!(place.sql("select count(*) from stop"), "0", "nobody is asked for it");
             // One that was there uses it up, also if it is taken back; whatever the clock says of
             // the host of whoever forgets it.
-            for clock in [at, at - Duration::from_secs(3_600)] {
+            for clock in [at, at - Duration::from_hours(1)] {
                 place.sql("delete from reserved; delete from stop");
                 assert_eq!(a.remember(to_come.clone()).await, Ok(true));
                 a.append(accepted()).await.unwrap();

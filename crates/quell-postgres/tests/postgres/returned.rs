@@ -271,7 +271,7 @@ fn what_other_members_have_of_a_page_holds_up_no_work_of_this_one() {
         );
         place.sql("insert into forgotten (name, boot) values ('a', 1)");
         let of_b = [b.forgotten().await, b.forgotten().await].map(Result::unwrap);
-        assert_eq!(of_b.each_ref().map(|work| work.len()), [1, 1]);
+        assert_eq!(of_b.each_ref().map(Vec::len), [1, 1]);
         assert_ne!(of_b[0][0].run, of_b[1][0].run);
         assert_eq!(of_b[0][0].holds, [1, 2]);
         assert_eq!(b.programs_before(true).await.unwrap().len(), 2);
