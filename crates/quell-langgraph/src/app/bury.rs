@@ -125,12 +125,16 @@ impl App {
         }
         for _ in 0..TRIES {
             let last = thread.card().changed(Keys::new(), None, SystemTime::now());
-            if self.write(thread, &last, true).await? {
-                return Ok(true);
-            }
+            let is_stored = self.write(thread, &last, true).await?;
             match self.recorded(thread.id).await? {
-                Some(it) if !it.is_deleted && it.is_of(thread) => self.take_card(thread, it)?,
-                _ => return Ok(false),
+                Some(it) if !it.is_deleted && it.is_of(thread) => {
+                    if is_stored {
+                        // Others have changed it twice, and the number between was free.
+                        self.forget_number(thread.id, last.nr);
+                    }
+                    self.take_card(thread, it)?;
+                }
+                _ => return Ok(is_stored),
             }
         }
         let text = "The thread is being changed; ask again";
@@ -183,3 +187,33 @@ const TRIES: usize = 8;
 /// is looked at again that was busy.
 const LOOK_AGAIN: Duration = Duration::from_hours(1);
 const BUSY_REST: Duration = Duration::from_secs(1);
+
+#[cfg(test)]
+mod tests {
+    use quell::RunId;
+
+    use super::*;
+    use crate::app::gone::tests::two;
+    use crate::app::record::record_of;
+
+    #[tokio::test]
+    async fn a_thread_is_deleted_although_others_change_it_meanwhile() {
+        let [a, b] = two();
+        let (id, all) = (Uuid::now_v7(), a.all());
+        let new = Thread::new(id, None, &Keys::new(), false);
+        let known = a.make_thread(new, true).await.unwrap().unwrap();
+        // It is about to be deleted, and what is said of it by then this node has not read.
+        for nth in ["1", "2"] {
+            let said = Keys::from_iter([(nth.to_owned(), 1.into())]);
+            b.change_thread(&b.all(), id, &said, None).await.unwrap();
+        }
+        let between: RunId = record_of(id, 1);
+        while a.engine().stored_run(between).await.unwrap().is_some() {
+            tokio::task::yield_now().await;
+        }
+        a.bury(&all, &known).await.unwrap();
+        for app in [&a, &b] {
+            assert!(app.thread_anywhere(&app.all(), id).await.unwrap().is_none());
+        }
+    }
+}
