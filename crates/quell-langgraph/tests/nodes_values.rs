@@ -1,11 +1,14 @@
 //! Runs of one thread that wait behind those of other nodes: on what they start, and what they
 //! leave.
 
-use quell::Payload;
+use std::sync::Arc;
+
 use quell::testing::cluster::Nodes;
+use quell::{EngineConfig, Payload};
 use quell_flow::{Component, Reducer};
 use quell_test_support::{secs, within};
 use serde_json::{Value, json};
+use tokio::sync::Notify;
 
 use crate::nodes::{server, soon_status, stored, two};
 use crate::talk::Server;
@@ -169,9 +172,8 @@ async fn a_body_that_returns_what_it_got_takes_nothing_back_of_another_nodes_run
             Ok::<_, quell::Failure>(input)
         }))
     };
-    let [a, b] = ["a", "b"].map(|name| {
-        Server::serving_with(quell::EngineConfig::new().node(nodes.join(name)), [same()])
-    });
+    let [a, b] = ["a", "b"]
+        .map(|name| Server::serving_with(EngineConfig::new().node(nodes.join(name)), [same()]));
     let thread = a.thread().await;
     a.start(&thread, "slow", first()).await;
     a.until_ticking("first").await;
@@ -214,4 +216,38 @@ async fn what_a_run_has_left_every_node_shows_behind_one_that_never_started() {
     for (nth, reader) in [&a, &b, &late, &later].into_iter().enumerate() {
         assert_eq!(row(reader, &thread).await["values"]["log"], json!(["echo:first"]), "{nth}");
     }
+}
+
+#[tokio::test]
+async fn a_run_starts_on_what_the_one_before_it_left_however_many_between_never_started() {
+    let (nodes, go) = (Nodes::new(secs(30)), Arc::new(Notify::new()));
+    let [a, b] = ["a", "b"].map(|name| {
+        let until = Arc::clone(&go);
+        let held = Component::workflow("held", move |_ctx, _input: Payload| {
+            let go = Arc::clone(&until);
+            async move {
+                go.notified().await;
+                Ok(Payload::from(json!({ "by": "held" })))
+            }
+        });
+        Server::serving_with(EngineConfig::new().node(nodes.join(name)), [held])
+    });
+    let thread = a.thread().await;
+    let first = a.start(&thread, "held", json!({})).await;
+    stored(&a, &first).await;
+    let behind = async {
+        let path = format!("/threads/{thread}/runs/wait");
+        b.post(&path, &echo("behind")).await.json()
+    };
+    let between = async {
+        while list(&a, &thread).await < 2 {
+            tokio::time::sleep(secs(1) / 200).await;
+        }
+        for _ in 0..161 {
+            never_started(&a, &thread).await;
+        }
+        go.notify_one();
+    };
+    let (told, ()) = within("it ends", async { tokio::join!(behind, between) }).await;
+    assert_eq!((&told["by"], &told["log"]), (&json!("held"), &json!(["echo:behind"])), "{told}");
 }

@@ -84,13 +84,15 @@ impl App {
     ) -> Result<Vec<RunView>, LookupError> {
         let ended = RunStatus::ALL.into_iter().filter(|status| status.is_terminal());
         let ended = ended.fold(of_thread(thread), RunFilter::status);
-        let is_own = |run: &RunView| Asked::of(run).is_some();
+        // Those that never started fill no part: however many they are, the last one that has left
+        // something is found.
+        let is_own = |run: &RunView| Asked::of(run).is_some() && has_left(run);
         let (mut found, mut next, mut is_all) = (Vec::new(), None, false);
         for _ in 0..PARTS_MAX {
             let page = view.list_with_inputs(ended.clone(), PART, next, is_own).await?;
             for before in page.runs {
                 let mark = Mark::of(&before.row());
-                if has_left(&before) && is_before(&mark) && before.id() != run {
+                if is_before(&mark) && before.id() != run {
                     is_all |= known >= Some(mark) || base_of(&before).is_some();
                     found.push((mark, before));
                 }
