@@ -21,9 +21,7 @@ pub(super) struct Fence {
 impl Fence {
     /// Tells whether this process may send it still.
     pub(super) fn holds(&self) -> bool {
-        let is_live =
-            |step: &RunRef| [RunStatus::Queued, RunStatus::Running].contains(&step.status());
-        self.step.as_ref().is_none_or(|(step, _)| is_live(step))
+        self.step.as_ref().is_none_or(|(step, _)| step.status() == RunStatus::Running)
     }
 
     /// Ends it: the webhook is sent, or given up.
@@ -56,15 +54,18 @@ impl App {
     }
 
     async fn fence_as(&self, run: RunId, id: RunId) -> Result<Fence, LookupError> {
-        let (end, ended) = oneshot::channel::<()>();
+        let ((begin, begun), (end, ended)) = (oneshot::channel(), oneshot::channel::<()>());
         let spec = spec_of(run, FENCE, None).id(id);
         let body = async move |_ctx| {
+            let _ = begin.send(());
             // Until the other side is dropped.
             let _ = ended.await;
             Ok(())
         };
         let step = self.engine().submit_durably(spec, body).await;
         let step = step.map_err(|_| LookupError::Unavailable)?.into_ref();
+        // An engine that ends leaves to others what has not begun.
+        begun.await.map_err(|_| LookupError::Unavailable)?;
         Ok(Fence { step: Some((step, end)) })
     }
 
