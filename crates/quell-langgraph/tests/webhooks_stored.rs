@@ -10,7 +10,7 @@ use quell::{EngineConfig, Recovery, RunFilter};
 use quell_flow::{Catalog, Component};
 use quell_http::Access;
 use quell_sqlite::SqliteStore;
-use quell_test_support::Valve;
+use quell_test_support::{Flow, Valve};
 use serde_json::json;
 
 use crate::nodes::ask;
@@ -19,14 +19,14 @@ use crate::support::app_with;
 use crate::talk::Server;
 use crate::webhooks::{asking, options};
 
-async fn nth(boot: u32, store: &Arc<MemoryStore>) -> Server {
+async fn nth(boot: u32, store: &Arc<MemoryStore>) -> (Server, Arc<Valve>) {
     let store = Valve::reopened(store, boot);
-    let config = EngineConfig::new().store(store as Arc<dyn Store>);
+    let config = EngineConfig::new().store(Arc::clone(&store) as Arc<dyn Store>);
     let mut options = options();
     options.webhook_attempts = 100;
     let server = Server::with(config, options, Access::open());
     server.service.engine().recover(|_| Recovery::Fail).await.unwrap();
-    server
+    (server, store)
 }
 
 async fn owed(server: &Server) -> usize {
@@ -64,7 +64,7 @@ fn a_webhook_that_was_owed_when_the_process_died_is_sent_by_the_next_one() {
         status("200 OK"),
     ]));
     let live = process(async {
-        let server = nth(1, &store).await;
+        let (server, own) = nth(1, &store).await;
         let thread = server.thread().await;
         let echo = asking("echo", &json!({"text": "hi"}), &receiver.url());
         for path in ["/runs/wait", &format!("/threads/{thread}/runs/wait")] {
@@ -84,10 +84,12 @@ fn a_webhook_that_was_owed_when_the_process_died_is_sent_by_the_next_one() {
         let slow = asking("slow", &json!({"ms": 60_000, "tag": "t"}), &receiver.url());
         let run = server.post(&format!("/threads/{thread}/runs"), &slow).await;
         server.until_ticking("t").await;
+        // Its threads may be at work for a moment: nothing of that is stored any more.
+        own.set(Flow::Shut { stops: true });
         run.json()["run_id"].clone()
     });
     process(async {
-        let server = nth(2, &store).await;
+        let (server, own) = nth(2, &store).await;
         // One of them is answered 503 once more.
         let all = receiver.got(6).await;
         let told = || all[2..].iter().map(|(_, told)| told);
@@ -102,9 +104,10 @@ fn a_webhook_that_was_owed_when_the_process_died_is_sent_by_the_next_one() {
         assert!(
             runs.iter().flatten().all(|run| !run.accepted.labels.contains_key("langgraph.webhook"))
         );
+        own.set(Flow::Shut { stops: true });
     });
     process(async {
-        let server = nth(3, &store).await;
+        let (server, _) = nth(3, &store).await;
         assert_eq!(owed(&server).await, 0);
         assert_eq!(receiver.by_now(), 6);
     });
