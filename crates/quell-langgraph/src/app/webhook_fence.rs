@@ -54,10 +54,10 @@ impl App {
     }
 
     async fn fence_as(&self, run: RunId, id: RunId) -> Result<Fence, LookupError> {
-        let ((begin, begun), (end, ended)) = (oneshot::channel(), oneshot::channel::<()>());
+        let ((starts, has_started), (end, ended)) = (oneshot::channel(), oneshot::channel::<()>());
         let spec = spec_of(run, FENCE, None).id(id);
         let body = async move |_ctx| {
-            let _ = begin.send(());
+            let _ = starts.send(());
             // Until the other side is dropped.
             let _ = ended.await;
             Ok(())
@@ -65,7 +65,7 @@ impl App {
         let step = self.engine().submit_durably(spec, body).await;
         let step = step.map_err(|_| LookupError::Unavailable)?.into_ref();
         // An engine that ends leaves to others what has not begun.
-        begun.await.map_err(|_| LookupError::Unavailable)?;
+        has_started.await.map_err(|_| LookupError::Unavailable)?;
         Ok(Fence { step: Some((step, end)) })
     }
 
