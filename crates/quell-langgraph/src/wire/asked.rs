@@ -66,6 +66,7 @@ struct Facts {
     update: bool,
     #[serde(default)]
     webhook: bool,
+    #[serde(default)]
     goes_on: bool,
     #[serde(default)]
     fork: Option<String>,
@@ -202,3 +203,16 @@ const BASE_BYTES_MAX: usize = 1 << 20;
 
 /// Counted up when the annotations change so that this reader would misread them.
 const VERSION: u32 = 1;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_run_of_the_first_release_keeps_is_read() {
+        let first = r#"{"version": 1, "strategy": "enqueue", "modes": ["values"],
+            "subgraphs": false, "resumable": true, "temporary": false}"#;
+        let facts: Facts = serde_json::from_str(first).expect("later keys may be missing");
+        assert!(facts.resumable && !facts.goes_on && !facts.webhook && !facts.update);
+    }
+}
