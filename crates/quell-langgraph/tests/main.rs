@@ -15,7 +15,6 @@ mod cancels;
 mod erased;
 mod errors;
 mod gaps;
-mod heard_words;
 mod identity;
 mod items;
 mod load;

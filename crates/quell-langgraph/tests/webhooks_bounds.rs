@@ -8,11 +8,10 @@ use quell::store::MemoryStore;
 use quell::{EngineConfig, Limits, StoreRetention};
 use quell_http::{Access, Key, ServiceLimits};
 use quell_langgraph::Options;
-use quell_test_support::within;
+use quell_test_support::{heard, within};
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 
-use crate::heard_words::heard;
 use crate::receiver::{Receiver, Says as Answers, status};
 use crate::talk::{Says as _, Server};
 use crate::webhooks::{asking, options};
@@ -61,6 +60,7 @@ async fn a_server_with_nothing_owed_has_no_timer() {
 
 #[tokio::test]
 async fn a_connection_that_is_closed_is_tried_again_so_often_and_then_it_is_given_up() {
+    let heard = |about: &str| heard("quell_langgraph", about);
     heard("");
     for config in [EngineConfig::new(), stored()] {
         let server = Server::with(config, one(), Access::open());

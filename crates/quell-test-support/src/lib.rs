@@ -12,6 +12,7 @@
 
 mod counted;
 mod gate;
+mod heard;
 #[cfg(feature = "http")]
 mod http;
 mod patience;
@@ -27,6 +28,7 @@ mod writers;
 
 pub use counted::Counted;
 pub use gate::{Gate, OpenAtEnd};
+pub use heard::heard;
 #[cfg(feature = "http")]
 pub use http::{Answer, answer_to_a_panic, send, serve};
 pub use patience::{eventually, ms, secs, soon, soon_in_real_time, within};

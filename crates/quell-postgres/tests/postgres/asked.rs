@@ -9,11 +9,10 @@ use quell_core::RunId;
 use quell_core::cluster::{Answer, Asked, Cluster as _};
 use quell_core::store::{RunRecord, Store as _, StoreError};
 use quell_postgres::{PostgresNode, PostgresOptions};
-use quell_test_support::{PostgresServer, soon, within};
+use quell_test_support::{PostgresServer, heard, soon, within};
 
 use crate::crew::{bare, engine, is_long, join, listener, live, on_threads, options, read, stop};
 use crate::fixture::Place;
-use crate::heard_words::words;
 use crate::proxy::Proxy;
 
 #[test]
@@ -145,7 +144,7 @@ fn where_notifications_do_not_come_that_is_told_and_stops_are_found_all_the_same
     on_threads(async {
         let proxy = Proxy::start(server.port()).await;
         proxy.swallow_news();
-        let told = || words("notifications of the database do not come");
+        let told = || heard("quell_postgres", "notifications of the database do not come").len();
         let before = told();
         let address = format!("postgres://quell@127.0.0.1:{}/{}", proxy.port, place.database);
         let mut nodes = Vec::new();

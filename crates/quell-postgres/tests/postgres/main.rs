@@ -41,7 +41,6 @@ mod frozen;
 // What is asked all the time, on tables that have grown.
 mod grown;
 // What the stores of this process have said in the log.
-mod heard_words;
 // Sessions that are killed under load, and servers that lose their power.
 mod kills;
 // I36: lanes that members share.

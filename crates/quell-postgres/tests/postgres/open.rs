@@ -5,10 +5,9 @@ use std::time::Duration;
 
 use quell_core::store::{Store, StoreError};
 use quell_postgres::{PostgresNode, PostgresOptions, PostgresStore};
-use quell_test_support::PostgresServer;
+use quell_test_support::{PostgresServer, heard};
 
 use crate::fixture::{Place, block_on};
-use crate::heard_words::words;
 
 /// Opens what cannot be opened.
 fn refused(options: &PostgresOptions) -> StoreError {
@@ -127,7 +126,7 @@ fn a_server_that_is_not_durable_is_refused() {
 
 #[test]
 fn a_server_whose_commits_wait_for_no_standby_although_one_is_named_is_told() {
-    let told = || words("synchronous_commit is local, so no commit waits");
+    let told = || heard("quell_postgres", "synchronous_commit is local, so no commit waits").len();
     for (names, is_told) in [("", false), ("far", true)] {
         let names = format!("synchronous_standby_names={names}");
         let server = PostgresServer::start(&[&names, "synchronous_commit=local"]);

@@ -1,4 +1,4 @@
-//! [`heard`]: what the adapter has said in the log.
+//! [`heard`]: what a package has said in the log of this process.
 
 use std::fmt::{self, Write as _};
 use std::sync::{Mutex, OnceLock};
@@ -7,20 +7,28 @@ use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
 use tracing::{Event, Metadata, Subscriber};
 
-/// Begins to listen, once, and yields what was said so far about something.
-pub(crate) fn heard(about: &str) -> Vec<String> {
+/// Begins to listen to a package, once, and yields what it has said so far about something. A
+/// process listens to one package.
+pub fn heard(package: &'static str, about: &str) -> Vec<String> {
     static BEGUN: OnceLock<()> = OnceLock::new();
-    BEGUN.get_or_init(|| tracing::subscriber::set_global_default(Log).unwrap());
-    SAID.lock().unwrap().iter().filter(|words| words.contains(about)).cloned().collect()
+    BEGUN.get_or_init(|| {
+        let begun = tracing::subscriber::set_global_default(Log { package });
+        begun.expect("nobody else listens");
+    });
+    let said = SAID.lock().expect("nobody panics here");
+    said.iter().filter(|words| words.contains(about)).cloned().collect()
 }
 
+/// Each event: its message and its other fields.
 static SAID: Mutex<Vec<String>> = Mutex::new(Vec::new());
 
-struct Log;
+struct Log {
+    package: &'static str,
+}
 
 impl Subscriber for Log {
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
-        metadata.target().starts_with("quell_langgraph")
+        metadata.target().starts_with(self.package)
     }
 
     fn new_span(&self, _: &Attributes<'_>) -> Id {
@@ -34,7 +42,7 @@ impl Subscriber for Log {
     fn event(&self, event: &Event<'_>) {
         let mut said = Said::default();
         event.record(&mut said);
-        SAID.lock().unwrap().push(said.0);
+        SAID.lock().expect("nobody panics here").push(said.0);
     }
 
     fn enter(&self, _: &Id) {}
