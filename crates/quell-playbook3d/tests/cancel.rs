@@ -133,6 +133,7 @@ async fn a_run_that_its_deadline_has_stopped_is_not_said_to_be_canceled() {
         "id": STUBBORN,
         "inputs": { "ms": 600_000, "tag": "late" },
         "quell_timeout_ms": 60,
+        "quell_grace_ms": 1_500,
     });
     let started = alice.post(&format!("/run_workflow/{ALPHA}"), body.to_string()).await;
     let run = started.body["run_id"].as_str().expect("an id").to_owned();

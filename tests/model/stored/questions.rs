@@ -1,6 +1,6 @@
 //! What is asked of the [`Rules`] by those who draw a story, and play it.
 
-use quell::RunStatus;
+use quell::{OnBusy, RunStatus};
 
 use super::rules::{Body, Rules};
 use super::script::{Bounds, Command, Gate};
@@ -68,6 +68,24 @@ impl Rules {
     /// The answer that a resumed run is given next.
     pub(super) fn next_answer(&self) -> String {
         format!("answer {}", self.answers)
+    }
+
+    /// Tells whether everything comes to rest before and after a command: time goes on, the process
+    /// ends, or a root is stopped that was resumed and waits. That one has a lane and no slot. When
+    /// it ends, the lane is free and no slot is; so it matters what else ends before it.
+    pub(super) fn needs_rest(&self, command: Command) -> bool {
+        let supersedes =
+            |(_, on_busy)| matches!(on_busy, OnBusy::CancelExisting | OnBusy::RollbackExisting);
+        match command {
+            Command::Pass | Command::Crash { .. } => true,
+            Command::Cancel(run, ..) => self.queue.waits_again(run),
+            Command::Submit { gate, .. } => {
+                gate.lane.filter(|lane| supersedes(*lane)).is_some_and(|(lane, _)| {
+                    self.queue.lane(lane).into_iter().any(|run| self.queue.waits_again(run))
+                })
+            }
+            _ => false,
+        }
     }
 
     /// Tells whether a run is stopped and has not ended, or has its answer and has not started.

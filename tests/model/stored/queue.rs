@@ -162,6 +162,11 @@ impl Queue {
         self.entries.iter().any(|it| it.run == run && it.waits())
     }
 
+    /// Tells whether a root waits that was resumed.
+    pub(super) fn waits_again(&self, run: usize) -> bool {
+        self.entries.iter().any(|it| it.run == run && matches!(it.place, Place::WaitsAgain(_)))
+    }
+
     /// A root leaves its lane, and if nothing of it executes, its slot.
     pub(super) fn leave(&mut self, run: usize, is_quiescent: bool) {
         self.entries.retain(|it| it.run != run || (!is_quiescent && it.has_slot()));

@@ -77,7 +77,7 @@ async fn on_stage(script: &Script, kept: Kept, played: &mut Played) -> Result<()
     let mut stage = Stage::new(kept, script.bounds)?;
     for draw in &script.draws {
         let Some(command) = draw.command(&rules) else { continue };
-        let needs_rest = matches!(command, Command::Pass | Command::Crash { .. });
+        let needs_rest = rules.needs_rest(command);
         if needs_rest {
             stage.rest(&mut rules).await?;
         }
