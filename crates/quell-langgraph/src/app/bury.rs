@@ -114,6 +114,7 @@ impl App {
             hidden = self.hide(known, owner, own);
             self.threads().remove(thread);
         }
+        self.delete_crons_of(owner, id).await;
         self.clear(view, &buried, hidden).await;
         Ok(())
     }
