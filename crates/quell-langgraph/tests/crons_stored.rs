@@ -17,6 +17,7 @@ use tokio::time::sleep;
 
 use crate::crons::{CRONS, OFTEN, delete, found, made, now, options, patch, runs, times};
 use crate::talk::{Says as _, Server};
+use crate::webhooks_stored::process;
 
 async fn of_file(file: &Path) -> Server {
     // The process before may have it for a moment.
@@ -42,41 +43,46 @@ async fn three() -> Vec<Server> {
     nodes
 }
 
-#[tokio::test]
-async fn a_cron_goes_on_after_a_restart_and_makes_one_run_for_the_times_when_nobody_was_there() {
+#[test]
+fn a_cron_goes_on_after_a_restart_and_makes_one_run_for_the_times_when_nobody_was_there() {
     let folder = env::temp_dir().join(format!("quell-crons-{}", std::process::id()));
     std::fs::create_dir_all(&folder).unwrap();
     let file = folder.join("runs.db");
-    let server = of_file(&file).await;
-    let thread = server.thread().await;
-    let body = json!({"assistant_id": "echo", "schedule": OFTEN, "input": {}});
-    let (cron, _) = made(&server, &format!("/threads/{thread}/runs/crons"), body).await;
-    runs(&server, &thread, 1).await;
-    server.service.engine().shutdown(Shutdown::default()).await;
-    let next = server.get(&cron).await.json()["next_run_date"].as_str().unwrap().to_owned();
-    drop(server);
+    let (thread, cron, next) = process(async {
+        let server = of_file(&file).await;
+        let thread = server.thread().await;
+        let body = json!({"assistant_id": "echo", "schedule": OFTEN, "input": {}});
+        let (cron, _) = made(&server, &format!("/threads/{thread}/runs/crons"), body).await;
+        runs(&server, &thread, 1).await;
+        server.service.engine().shutdown(Shutdown::default()).await;
+        let next = server.get(&cron).await.json()["next_run_date"].as_str().unwrap().to_owned();
+        (thread, cron, next)
+    });
     // Three of its times pass.
-    sleep(ms(3_100)).await;
-    let since = now();
-    let server = of_file(&file).await;
-    let all = within("it goes on", async {
-        loop {
-            let all = times(&runs(&server, &thread, 1).await);
-            if all.iter().any(|time| *time >= since) {
-                return all;
+    std::thread::sleep(ms(3_100));
+    process(async {
+        let since = now();
+        let server = of_file(&file).await;
+        let all = within("it goes on", async {
+            loop {
+                let all = times(&runs(&server, &thread, 1).await);
+                if all.iter().any(|time| *time >= since) {
+                    return all;
+                }
+                sleep(ms(20)).await;
             }
-            sleep(ms(20)).await;
-        }
-    })
-    .await;
-    let missed = all.iter().filter(|time| (&next..&since).contains(time));
-    assert_eq!(missed.collect::<Vec<_>>(), [&next], "{since} {all:?}");
-    assert_eq!(all.iter().collect::<BTreeSet<_>>().len(), all.len(), "{all:?}");
-    assert_eq!(delete(&server, &cron).await, 204);
-    server.service.engine().shutdown(Shutdown::default()).await;
-    drop(server);
-    let server = of_file(&file).await;
-    assert_eq!(found(&server, json!({})).await, Vec::<Value>::new());
+        })
+        .await;
+        let missed = all.iter().filter(|time| (&next..&since).contains(time));
+        assert_eq!(missed.collect::<Vec<_>>(), [&next], "{since} {all:?}");
+        assert_eq!(all.iter().collect::<BTreeSet<_>>().len(), all.len(), "{all:?}");
+        assert_eq!(delete(&server, &cron).await, 204);
+        server.service.engine().shutdown(Shutdown::default()).await;
+    });
+    process(async {
+        let server = of_file(&file).await;
+        assert_eq!(found(&server, json!({})).await, Vec::<Value>::new());
+    });
     let _ = std::fs::remove_dir_all(&folder);
 }
 
@@ -86,33 +92,33 @@ async fn of_three_nodes_each_time_makes_one_run_until_one_of_them_deletes_the_cr
     let thread = nodes[0].thread().await;
     let body = json!({"assistant_id": "echo", "schedule": OFTEN, "input": {"tag": "due"}});
     let path = format!("/threads/{thread}/runs/crons");
-    let (cron, _) = made(&nodes[0], &path, body.clone()).await;
+    let (cron, _) = made(&nodes[0], &path, body).await;
     // All know its times from now on.
     for (nth, node) in nodes.iter().enumerate() {
         patch(node, &cron, json!({"metadata": {"by": nth}})).await;
     }
     runs(&nodes[2], &thread, 4).await;
-    patch(&nodes[1], &cron, json!({"enabled": false})).await;
-    let (other, _) = made(&nodes[0], CRONS, body.clone()).await;
-    assert_eq!(delete(&nodes[2], &other).await, 204);
-    let all = runs(&nodes[0], &thread, 4).await;
-    let unique: BTreeSet<_> = times(&all).into_iter().collect();
-    assert_eq!(unique.len(), all.len(), "{all:?}");
-    // The witness of what was executed counts as many.
+    // The witness of what was executed has no more than there are.
     let marks = |node: &Server| node.witness.get("due").1;
     let done = || {
         let all = nodes.iter().flat_map(marks);
         all.filter(|mark| mark.ends_with(":start")).count()
     };
     let known = done();
-    assert!(known >= all.len(), "{known} {}", all.len());
+    assert!((3..=runs(&nodes[0], &thread, 4).await.len()).contains(&known), "{known}");
+    patch(&nodes[1], &cron, json!({"enabled": false})).await;
+    let (other, _) =
+        made(&nodes[0], CRONS, json!({"assistant_id": "echo", "schedule": OFTEN})).await;
+    assert_eq!(delete(&nodes[2], &other).await, 204);
+    let all = runs(&nodes[0], &thread, 4).await;
+    let unique: BTreeSet<_> = times(&all).into_iter().collect();
+    assert_eq!(unique.len(), all.len(), "{all:?}");
     // Another cron tells that two times have passed.
     let told = nodes[1].thread().await;
     let body = json!({"assistant_id": "echo", "schedule": OFTEN, "input": {}});
     let (telling, _) = made(&nodes[1], &format!("/threads/{told}/runs/crons"), body).await;
     runs(&nodes[1], &told, 2).await;
     assert_eq!(runs(&nodes[0], &thread, 4).await.len(), all.len());
-    assert_eq!(done(), known);
     assert_eq!(nodes[0].send(Method::DELETE, &other, "").await.detail().0, 404);
     assert_eq!(delete(&nodes[0], &cron).await, 204);
     assert_eq!(delete(&nodes[2], &format!("/threads/{told}")).await, 204);

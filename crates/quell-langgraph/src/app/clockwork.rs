@@ -10,11 +10,10 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime};
 
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use futures::{StreamExt as _, future, stream};
-use quell::CancelRequest;
 use quell_http::{Principal, View};
 use tokio::runtime::Handle;
 use tokio::time::sleep;
@@ -24,6 +23,7 @@ use uuid::Uuid;
 use crate::app::App;
 use crate::app::create::{CreateRequest, Created};
 use crate::app::crons_known::Known;
+use crate::app::find::Found;
 use crate::app::kept::{Kept, Kind};
 use crate::options::CONTRACT;
 use crate::wire::asked::micros;
@@ -141,8 +141,10 @@ impl App {
         let Ok(now) = self.kept(Kind::Cron, next.id).await else { return false };
         let now = now.and_then(|kept| Cron::of(&kept.body).map(|cron| (kept, cron)));
         let is_on = now.as_ref().is_some_and(|(_, cron)| cron.is_enabled());
-        if let (false, Some(Created::Here(found))) = (is_on, made) {
-            found.run.cancel(CancelRequest::because("its cron is gone").rollback());
+        if let (false, Some(Created::Here(Found { run, thread: Some(thread), .. }))) = (is_on, made)
+        {
+            let app = self.clone();
+            drop(tokio::spawn(async move { app.take_back(&thread, &run, GONE).await }));
         }
         match now {
             Some((kept, cron)) => self.crons_known().note(next.id, Known::of(&kept, &cron)),
@@ -206,10 +208,13 @@ fn is_not_here(refusal: &Refusal) -> bool {
 }
 
 fn now_us() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_micros() as u64)
+    micros(SystemTime::now()).unwrap_or_default()
 }
 
 const KEY: HeaderName = HeaderName::from_static("idempotency-key");
+
+/// Why a run is taken back.
+const GONE: &str = "its cron is deleted, or disabled";
 
 /// The pause behind a try that failed, since the store is in trouble.
 const AGAIN: Duration = Duration::from_secs(5);
@@ -271,13 +276,11 @@ mod tests {
             let (kept, cron) = overdue(&a, body).await;
             let at = cron.due().unwrap();
             let made = a.make_run_of(at, &kept, &cron).await.unwrap();
-            let Created::Here(found) = made else { panic!("it is elsewhere") };
-            found.run.quiescent().await;
-            found.run.stored().await.unwrap();
+            let run = a.engine().get(made.run().id()).unwrap();
+            run.quiescent().await;
+            run.stored().await.unwrap();
             // A stateless one leaves, or has left.
-            while keeps == "delete"
-                && b.engine().stored_run(found.run.id()).await.unwrap().is_some()
-            {
+            while keeps == "delete" && b.engine().stored_run(run.id()).await.unwrap().is_some() {
                 tokio::task::yield_now().await;
             }
             assert!(b.make_due_of(kept.id).await);

@@ -141,7 +141,7 @@ impl App {
         if self.is_node() {
             // Those that were made through other nodes.
             let subject = view.principal().subject();
-            let read = self.read_crons(Some(subject)).await?;
+            let read = self.read_crons(of_owner(subject)).await?;
             self.crons_known().take_in(&BTreeSet::new(), read);
         }
         let known = Known { due_us: None, ..Known::of(kept, cron) };
@@ -155,7 +155,7 @@ impl App {
     /// Fails if it cannot be read.
     pub(super) async fn look_at_crons(&self) -> Result<(), LookupError> {
         let before = self.crons_known().ids();
-        let read = self.read_crons(None).await?;
+        let read = self.read_crons(RunFilter::new().label(KIND, Kind::Cron.name())).await?;
         self.crons_known().take_in(&before, read);
         Ok(())
     }
@@ -172,21 +172,14 @@ impl App {
     ) -> Result<Vec<Uuid>, LookupError> {
         let mut found = self.crons_known().of(id);
         if self.is_node() {
-            let read = self.read_crons(Some(owner)).await?;
+            let read = self.read_crons(of_owner(owner)).await?;
             found.extend(read.into_iter().filter(|(_, known)| known.is_of(id)).map(|(id, _)| id));
         }
         Ok(found)
     }
 
-    /// Reads all crons of the store, or those of an owner, one page after the other.
-    async fn read_crons(
-        &self,
-        owner: Option<Option<&str>>,
-    ) -> Result<HashMap<Uuid, Known>, LookupError> {
-        let filter = match owner {
-            Some(owner) => RunFilter::new().label(OF_OWNER, owned(Kind::Cron, owner)),
-            None => RunFilter::new().label(KIND, Kind::Cron.name()),
-        };
+    /// Reads the crons of the store that are meant, one page after the other.
+    async fn read_crons(&self, filter: RunFilter) -> Result<HashMap<Uuid, Known>, LookupError> {
         let (mut found, mut page) =
             (HashMap::<Uuid, (u32, Option<Known>)>::new(), Page::first(PAGE));
         loop {
@@ -213,6 +206,10 @@ impl App {
         }
         Ok(found.into_iter().filter_map(|(id, (_, known))| Some((id, known?))).collect())
     }
+}
+
+fn of_owner(owner: Option<&str>) -> RunFilter {
+    RunFilter::new().label(OF_OWNER, owned(Kind::Cron, owner))
 }
 
 const TURNS: usize = 32;

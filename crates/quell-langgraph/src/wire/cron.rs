@@ -142,8 +142,8 @@ impl Cron {
 
     /// Goes on to the first time that is to come, and not sooner behind the last one than may be.
     pub(crate) fn go_on(&mut self, last: SystemTime, (now, pause): (SystemTime, Duration)) {
-        let least = last.checked_add(pause.saturating_sub(Duration::from_nanos(1)));
-        let behind = least.unwrap_or(now).max(now);
+        let soonest = last.checked_add(pause.saturating_sub(Duration::from_nanos(1)));
+        let behind = soonest.unwrap_or(now).max(now);
         let schedule = Schedule::read(&self.schedule, self.timezone.as_deref());
         let next = schedule.and_then(|schedule| schedule.after(behind)).ok();
         self.next_us = next.and_then(|at| self.within(at));
