@@ -181,12 +181,12 @@ async fn a_wrong_request_for_a_cron_is_refused_with_what_is_wrong() {
     let (path, row) = made(&server, CRONS, body).await;
     let none = format!("{CRONS}/0b9f8c39-5c5c-4b0f-9d4c-444444444444");
     let bad = "Invalid cron ID: must be a UUID";
-    let (post, patch, search) = (Method::POST, Method::PATCH, "/runs/crons/search");
+    let (post, change, search) = (Method::POST, Method::PATCH, "/runs/crons/search");
     for (method, path, body, status, words) in [
-        (patch.clone(), &*path, json!({}), 400, "Request body cannot be empty"),
-        (patch.clone(), &path, json!({"schedule": "bad"}), 422, "Invalid cron schedule"),
-        (patch.clone(), &none, json!({"enabled": true}), 404, "Cron '0b9f8c39-5c5c-4b0f-9d4c"),
-        (patch, "/runs/crons/x", json!({}), 422, bad),
+        (change.clone(), &*path, json!({}), 400, "Request body cannot be empty"),
+        (change.clone(), &path, json!({"schedule": "bad"}), 422, "Invalid cron schedule"),
+        (change.clone(), &none, json!({"enabled": true}), 404, "Cron '0b9f8c39-5c5c-4b0f-9d4c"),
+        (change, "/runs/crons/x", json!({}), 422, bad),
         (Method::DELETE, "/runs/crons/x", json!({}), 422, bad),
         (Method::DELETE, &none, json!({}), 404, "Not Found"),
         (post.clone(), search, json!({"assistant_id": "echo"}), 422, "Invalid assistant ID"),
