@@ -233,6 +233,7 @@ mod tests {
     use quell::{Engine, EngineConfig, Payload};
     use quell_flow::{Catalog, Component};
     use quell_http::Service;
+    use quell_test_support::within;
     use serde_json::json;
 
     use super::*;
@@ -320,9 +321,12 @@ mod tests {
         let run = made.run().id();
         cron.go_on(at, a.cron_pause());
         assert!(a.go_on(&kept.changed(written(&cron)), &cron, Some(made)).await);
-        while a.engine().get(run).is_some() {
-            tokio::task::yield_now().await;
-        }
+        within("it is taken back", async {
+            while a.engine().get(run).is_some() {
+                tokio::task::yield_now().await;
+            }
+        })
+        .await;
         assert!(a.kept(Kind::Cron, kept.id).await.unwrap().is_none());
     }
 }
