@@ -45,7 +45,7 @@
 //!   state have no `result`. A run with input that was queued behind another gets its own input
 //!   only; what it shows is laid over what the thread has.
 //! - A paused run goes on under its id when `command.resume` answers it; upstream makes a new run.
-//! - Crons, the event-stream protocol v2, A2A and MCP answer 404.
+//! - The event-stream protocol v2, A2A and MCP answer 404.
 //!
 //! # Who owns what
 //!

@@ -62,6 +62,19 @@ pub struct Options {
     /// receivers; one owner has a share of them ([`ServiceLimits`](quell_http::ServiceLimits)). One
     /// more, and its run is refused with 429. Defaults to 10,000. Zero sends none, as above.
     pub webhooks_max: usize,
+    /// How many crons there may be. One more is refused with 429. Defaults to 10,000. With zero
+    /// none is made.
+    pub crons_max: usize,
+    /// How many crons one owner may have. One more is refused with 429. Defaults to 1,000. With
+    /// zero none is made.
+    pub crons_owner_max: usize,
+    /// How many bytes one cron may take as text: the body of its runs, and its metadata. A larger
+    /// one is refused with 413. Defaults to 64 KiB. With zero none is made.
+    pub cron_bytes_max: usize,
+    /// The shortest time between two runs of a cron. A schedule with times that are closer is
+    /// refused with 422. Defaults to a minute. Zero allows what a schedule can say: each second.
+    #[serde(rename = "cron_interval_min_ms", deserialize_with = "quell_http::millis")]
+    pub cron_interval_min: Duration,
 }
 
 impl Default for Options {
@@ -77,6 +90,10 @@ impl Default for Options {
             webhook_attempts: 5,
             webhook_timeout: Duration::from_secs(10),
             webhooks_max: 10_000,
+            crons_max: 10_000,
+            crons_owner_max: 1_000,
+            cron_bytes_max: 64 << 10,
+            cron_interval_min: Duration::from_mins(1),
         }
     }
 }
@@ -107,7 +124,9 @@ mod tests {
         let text = "end_event = true\nunmasked_errors = true\ntimeout_error = false\n\
                     settle_ms = 0\ntimeout_max_ms = 5\ngrace_max_ms = 7\n\
                     webhook_hosts = [\"*.corp\", \"a:1\"]\nwebhook_attempts = 2\n\
-                    webhook_timeout_ms = 3\nwebhooks_max = 4";
+                    webhook_timeout_ms = 3\nwebhooks_max = 4\n\
+                    crons_max = 6\ncrons_owner_max = 5\ncron_bytes_max = 8\n\
+                    cron_interval_min_ms = 9";
         let options: Options = toml::from_str(text).expect("every key is known");
         assert!(options.end_event && options.unmasked_errors && !options.timeout_error);
         assert_eq!(options.settle, Duration::ZERO);
@@ -116,6 +135,8 @@ mod tests {
         assert_eq!(options.webhook_hosts, ["*.corp", "a:1"]);
         assert_eq!((options.webhook_attempts, options.webhooks_max), (2, 4));
         assert_eq!(options.webhook_timeout, Duration::from_millis(3));
+        assert_eq!((options.crons_max, options.crons_owner_max, options.cron_bytes_max), (6, 5, 8));
+        assert_eq!(options.cron_interval_min, Duration::from_millis(9));
         assert!(toml::from_str::<Options>("settle = 1").is_err());
         assert!(toml::from_str::<Options>("webhook_hosts = [\"http://a\"]").is_err());
         assert_eq!(toml::from_str::<Options>("").expect("empty"), Options::default());

@@ -225,7 +225,7 @@ async fn info_is_that_of_the_contract() {
     let info = Server::new().get("/info").await.json();
     assert!(info["version"].is_string());
     assert_eq!(info.get("langgraph_py_version"), Some(&json!(null)));
-    assert_eq!(info["flags"], json!({"assistants": true, "crons": false, "langsmith": false}));
+    assert_eq!(info["flags"], json!({"assistants": true, "crons": true, "langsmith": false}));
     assert_eq!(info["host"], json!({"kind": "self-hosted"}));
     // The published document of upstream has it too.
     assert_eq!(info["metadata"], json!({}));

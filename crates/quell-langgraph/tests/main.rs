@@ -12,6 +12,8 @@ mod answers;
 mod assistants;
 mod buried;
 mod cancels;
+mod crons;
+mod crons_stored;
 mod erased;
 mod errors;
 mod gaps;

@@ -46,7 +46,7 @@ pub(crate) async fn until_none_is_owed(server: &Server) {
 }
 
 /// A process that dies: all its tasks end at once.
-fn process<T>(work: impl Future<Output = T>) -> T {
+pub(crate) fn process<T>(work: impl Future<Output = T>) -> T {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
     let done = runtime.block_on(work);
     runtime.shutdown_background();

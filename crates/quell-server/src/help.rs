@@ -297,6 +297,9 @@ The file:
   webhook_attempts = 5              # tries of each; 0: none is sent, a run that asks is refused
   webhook_timeout_ms = 10000        # of one try; 0: as above
   webhooks_max = 10000              # owed at once, those of live runs too; 0: as above
+  crons_max = 10000                 # in all; crons_owner_max = 1000 of one owner; 0: none is made
+  cron_bytes_max = 65536            # of one, as text; 0: as above
+  cron_interval_min_ms = 60000      # between two runs of one; 0: each second is the least
 
   [playbook3d]                      # with the defaults:
   cancel_wait_ms = 5000             # how long a cancel waits for the end

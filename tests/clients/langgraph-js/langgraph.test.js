@@ -407,3 +407,22 @@ test("a run goes on in the node that was cut, ends before one, and forks", async
   assert.equal((await client.threads.get(thread_id)).status, "interrupted");
   assert.deepEqual((await client.threads.getState(thread_id)).next, ["after"]);
 });
+
+test("a cron is made, changed, found and deleted", async () => {
+  const { thread_id } = await client.threads.create();
+  const made = { schedule: "0 9 * * *", input: { text: "x" } };
+  const cron = await client.crons.createForThread(thread_id, GRAPHS.echo, made);
+  assert.deepEqual([cron.thread_id, cron.enabled], [thread_id, true]);
+  const id = cron.cron_id;
+  const off = await client.crons.update(id, { enabled: false, metadata: { n: 2 } });
+  assert.deepEqual([off.enabled, off.metadata], [false, { n: 2 }]);
+  const found = await client.crons.search({ threadId: thread_id });
+  assert.deepEqual(found.map((row) => row.cron_id), [id]);
+  assert.equal(await client.crons.count({ threadId: thread_id }), 1);
+  const other = await client.crons.create(GRAPHS.echo, { schedule: "@yearly" });
+  assert.equal(other.on_run_completed, "delete");
+  await client.crons.delete(other.cron_id);
+  await assert.rejects(client.crons.delete(other.cron_id));
+  await client.threads.delete(thread_id);
+  assert.deepEqual(await client.crons.search({ threadId: thread_id }), []);
+});

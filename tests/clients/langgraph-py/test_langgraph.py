@@ -675,3 +675,28 @@ async def test_a_program_with_nodes_ends_before_one_and_goes_on_there(client):
     history = await client.threads.get_history(thread)
     assert [state["next"] for state in history][:3] == [[], ["send"], ["send"]]
     assert (await client.threads.get(thread))["status"] == "idle"
+
+
+async def test_a_cron_is_made_changed_found_and_deleted(client):
+    graph, thread = GRAPHS["echo"], (await client.threads.create())["thread_id"]
+    made = await client.crons.create_for_thread(
+        thread, graph, schedule="0 9 * * *", timezone="Europe/Berlin", input={"text": "x"}
+    )
+    assert (made["thread_id"], made["timezone"]) == (thread, "Europe/Berlin")
+    probe = tag()
+    other = await client.crons.create(
+        graph, schedule="@yearly", metadata={"probe": probe}, on_run_completed="keep"
+    )
+    assert (other["thread_id"], other["on_run_completed"]) == (None, "keep")
+    off = await client.crons.update(made["cron_id"], enabled=False, metadata={"probe": probe})
+    assert (off["enabled"], off["metadata"]) == (False, {"probe": probe})
+    found = await client.crons.search(metadata={"probe": probe}, sort_by="created_at")
+    assert [row["cron_id"] for row in found] == [other["cron_id"], made["cron_id"]]
+    assert await client.crons.count(metadata={"probe": probe}) == 2
+    await client.crons.delete(other["cron_id"])
+    with pytest.raises(NotFoundError):
+        await client.crons.delete(other["cron_id"])
+    with pytest.raises(UnprocessableEntityError):
+        await client.crons.create(graph, schedule="* * * * * *")
+    await client.threads.delete(thread)
+    assert await client.crons.search(thread_id=thread) == []

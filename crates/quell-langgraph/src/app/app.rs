@@ -8,6 +8,7 @@ use quell::{Engine, RunRef, RunReport, RunStatus};
 use quell_http::{DisconnectGuard, Service, View};
 use serde_json::Value;
 
+use crate::app::crons_known::Crons;
 use crate::app::shelf::Shelf;
 use crate::options::Options;
 use crate::threads::{Finals, Hidden, Threads, Tracked};
@@ -27,6 +28,7 @@ struct Inner {
     hidden: Hidden,
     shelf: Shelf,
     webhooks: Webhooks,
+    crons: Crons,
     since: SystemTime,
     /// How many runs the engine had taken in from other processes when those that it has were taken
     /// into their threads. The lock is held meanwhile, and comes before those of threads.
@@ -50,12 +52,23 @@ impl App {
         let webhooks = Webhooks::new(&options, service.limits_of());
         let (threads, hidden) = (Threads::default(), Hidden::default());
         let (since, taken_in) = (SystemTime::now(), Mutex::new(0));
-        let shelf = Shelf::default();
-        let inner =
-            Inner { service, options, threads, finals, hidden, shelf, webhooks, since, taken_in };
+        let (shelf, crons) = (Shelf::default(), Crons::default());
+        let inner = Inner {
+            service,
+            options,
+            threads,
+            finals,
+            hidden,
+            shelf,
+            webhooks,
+            crons,
+            since,
+            taken_in,
+        };
         let app = Self(Arc::new(inner));
         app.recover();
         app.send_left();
+        app.run_crons();
         app
     }
 
@@ -85,6 +98,10 @@ impl App {
 
     pub(crate) fn webhooks(&self) -> &Webhooks {
         &self.0.webhooks
+    }
+
+    pub(super) fn crons_known(&self) -> &Crons {
+        &self.0.crons
     }
 
     pub(super) fn shelf(&self) -> &Shelf {

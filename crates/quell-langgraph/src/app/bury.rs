@@ -114,6 +114,7 @@ impl App {
             hidden = self.hide(known, owner, own);
             self.threads().remove(thread);
         }
+        self.delete_crons_of(owner, id).await;
         self.clear(view, &buried, hidden).await;
         Ok(())
     }
@@ -162,14 +163,19 @@ impl App {
         if matches!(is_gone, Ok(false)) {
             return Ok(());
         }
-        self.hide(thread.find(run.id()), run.owner(), vec![run.id()]);
-        run.cancel(CancelRequest::because("its thread is deleted").rollback());
-        run.ended().await;
-        self.leave_run(&run.into()).await;
+        self.take_back(thread, run, "its thread is deleted").await;
         if is_gone? {
             self.lose(thread).await?;
         }
         Err(Refusal::missing("Thread or assistant not found."))
+    }
+
+    /// Takes a run back that was just made, whatever has become of it.
+    pub(super) async fn take_back(&self, thread: &Thread, run: &RunRef, why: &str) {
+        self.hide(thread.find(run.id()), run.owner(), vec![run.id()]);
+        run.cancel(CancelRequest::because(why).rollback());
+        run.ended().await;
+        self.leave_run(&run.into()).await;
     }
 
     /// Forgets a thread that was deleted elsewhere, with its runs in memory that have left the

@@ -11,7 +11,7 @@ use uuid::Uuid;
 use crate::app::App;
 use crate::app::find::Located;
 use crate::threads::{Mark, Thread, Tracked};
-use crate::wire::refusal::Refusal;
+use crate::wire::refusal::{RUN_GONE, Refusal};
 
 impl App {
     /// Deletes a run that the caller may see: it is stopped, and waited for. The thread is then as
@@ -33,7 +33,7 @@ impl App {
             Some(found) => Some(RunView::Live(found.run)),
             None => self.find_stored(view, Some(thread), run).await?.map(|found| found.run),
         };
-        let found = found.ok_or_else(|| Refusal::missing("Run not found"))?;
+        let found = found.ok_or_else(|| Refusal::missing(RUN_GONE))?;
         if !view.may_stop(&found) {
             return Err(Refusal::forbidden(view.lack_to_stop(&found)));
         }

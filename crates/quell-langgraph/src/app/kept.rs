@@ -27,13 +27,15 @@ use crate::wire::refusal::Refusal;
 pub(crate) enum Kind {
     Assistant,
     Item,
+    Cron,
 }
 
 impl Kind {
-    const fn name(self) -> &'static str {
+    pub(super) const fn name(self) -> &'static str {
         match self {
             Self::Assistant => "assistant",
             Self::Item => "item",
+            Self::Cron => "cron",
         }
     }
 }
@@ -53,10 +55,10 @@ pub(crate) struct Kept {
 
 /// What a record says besides the body, which is its input.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-struct Noted {
+pub(super) struct Noted {
     version: u32,
-    nr: u32,
-    is_deleted: bool,
+    pub(super) nr: u32,
+    pub(super) is_deleted: bool,
 }
 
 impl Kept {
@@ -284,12 +286,12 @@ fn body_bytes(record: &RunRecord) -> usize {
     record.accepted.input.as_ref().map_or(0, Payload::len)
 }
 
-fn noted_of(record: &RunRecord) -> Option<Noted> {
+pub(super) fn noted_of(record: &RunRecord) -> Option<Noted> {
     let noted: Noted = record.accepted.annotations.get(NOTED)?.parse().ok()?;
     (noted.version == VERSION).then_some(noted)
 }
 
-fn id_of(kind: Kind, record: &RunRecord) -> Option<Uuid> {
+pub(super) fn id_of(kind: Kind, record: &RunRecord) -> Option<Uuid> {
     let label = record.accepted.labels.get(RECORD)?;
     Uuid::try_parse(label.strip_prefix(kind.name())?.strip_prefix(':')?).ok()
 }
@@ -299,7 +301,7 @@ fn label_of(kind: Kind, id: Uuid) -> String {
 }
 
 /// Yields the text by which the things of an owner are found, of a length that any label may have.
-fn owned(kind: Kind, owner: Option<&str>) -> String {
+pub(super) fn owned(kind: Kind, owner: Option<&str>) -> String {
     let id = Uuid::new_v5(&RECORDS, owner.unwrap_or_default().as_bytes());
     format!("{}:{}{id}", kind.name(), if owner.is_some() { "" } else { "-" })
 }
@@ -312,8 +314,8 @@ fn record_of(kind: Kind, id: Uuid, nr: u32) -> RunId {
 }
 
 /// The labels by which all records of a kind are found, and those of an owner.
-const KIND: &str = "langgraph.kept";
-const OF_OWNER: &str = "langgraph.kept.owner";
+pub(super) const KIND: &str = "langgraph.kept";
+pub(super) const OF_OWNER: &str = "langgraph.kept.owner";
 
 const NOTED: &str = "langgraph.kept";
 

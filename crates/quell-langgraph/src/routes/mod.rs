@@ -7,6 +7,7 @@ mod caller;
 mod cancel;
 mod cors;
 mod create;
+mod crons;
 mod graphs;
 mod join;
 mod metrics;

@@ -8,7 +8,7 @@ use quell_http::PathTexts;
 use uuid::Uuid;
 
 use crate::app::App;
-use crate::wire::query::{assistant_id, checkpoint_id, run_id, thread_id};
+use crate::wire::query::{assistant_id, checkpoint_id, cron_id, run_id, thread_id};
 use crate::wire::refusal::Refusal;
 
 /// The thread that a path names. Rejects with 422.
@@ -31,6 +31,9 @@ pub(super) struct CheckpointPath {
 
 /// The assistant that a path names. Rejects with 422.
 pub(super) struct AssistantPath(pub(super) Uuid);
+
+/// The cron that a path names. Rejects with 422.
+pub(super) struct CronPath(pub(super) Uuid);
 
 /// A part of the graph of an assistant that a path names. Rejects with 422.
 pub(super) struct SubgraphPath {
@@ -113,6 +116,14 @@ impl FromRequestParts<App> for AssistantPath {
 
     async fn from_request_parts(parts: &mut Parts, _: &App) -> Result<Self, Refusal> {
         id(parts, "assistant", assistant_id).await.map(Self)
+    }
+}
+
+impl FromRequestParts<App> for CronPath {
+    type Rejection = Refusal;
+
+    async fn from_request_parts(parts: &mut Parts, _: &App) -> Result<Self, Refusal> {
+        id(parts, "cron", cron_id).await.map(Self)
     }
 }
 

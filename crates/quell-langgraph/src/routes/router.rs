@@ -13,7 +13,8 @@ use crate::options::Options;
 use crate::routes::create::{Answer, create};
 use crate::routes::path::{Stateless, ThreadPath};
 use crate::routes::{
-    assistants, batch, cancel, cors, graphs, join, metrics, runs, states, store, system, threads,
+    assistants, batch, cancel, cors, crons, graphs, join, metrics, runs, states, store, system,
+    threads,
 };
 use crate::wire::refusal::Refusal;
 
@@ -74,6 +75,7 @@ pub fn routes(service: Service, options: Options) -> Router {
         .route("/threads/{thread}/state/{checkpoint}", get(states::one))
         .route("/threads/{thread}/history", get(states::list).post(states::search))
         .route("/threads/{thread}/runs", create::<ThreadPath>(Answer::Run).get(runs::list))
+        .route("/threads/{thread}/runs/crons", crons::create::<ThreadPath>())
         .route("/threads/{thread}/runs/stream", create::<ThreadPath>(Answer::Stream))
         .route("/threads/{thread}/runs/wait", create::<ThreadPath>(Answer::Wait))
         .route("/threads/{thread}/runs/{run}", get(runs::read).delete(runs::delete))
@@ -86,6 +88,10 @@ pub fn routes(service: Service, options: Options) -> Router {
         .route("/runs/wait", create::<Stateless>(Answer::Wait))
         .route("/runs/{run}/stream", get(join::stream::<Stateless>))
         .route("/runs/cancel", post(cancel::many))
+        .route("/runs/crons", crons::create::<Stateless>())
+        .route("/runs/crons/search", post(crons::search))
+        .route("/runs/crons/count", post(crons::count))
+        .route("/runs/crons/{cron}", get(crons::read).patch(crons::change).delete(crons::delete))
         .method_not_allowed_fallback(no_such_method);
     let routes = guard_open(catch_panics(routes, our_fault), &service, BodyKinds::Json);
     in_its_words(routes.with_state(App::new(service, options)))

@@ -23,7 +23,7 @@ pub fn info() -> Value {
         "version": env!("CARGO_PKG_VERSION"),
         // There is no Python here.
         "langgraph_py_version": null,
-        "flags": { "assistants": true, "crons": false, "langsmith": false },
+        "flags": { "assistants": true, "crons": true, "langsmith": false },
         "host": { "kind": "self-hosted" },
         "metadata": {},
     })

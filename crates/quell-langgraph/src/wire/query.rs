@@ -112,6 +112,11 @@ pub(crate) fn assistant_id(text: &str) -> Result<Uuid, Refusal> {
     uuid(text, "Invalid assistant ID: must be a UUID")
 }
 
+/// Reads the id of a cron in a path.
+pub(crate) fn cron_id(text: &str) -> Result<Uuid, Refusal> {
+    uuid(text, "Invalid cron ID: must be a UUID")
+}
+
 /// Reads the id of a state.
 pub(crate) fn checkpoint_id(text: &str) -> Result<Uuid, Refusal> {
     uuid(text, "Invalid checkpoint ID: must be a UUID")

@@ -164,9 +164,7 @@ impl From<StartError> for Refusal {
                 Self::new(StatusCode::CONFLICT, "Idempotency-Key was used with a different request")
             }
             // A run that was deleted: what it was is not known any more, and it is not run again.
-            StartError::KeyForgotten | StartError::StartedBefore(_) => {
-                Self::missing("Run not found")
-            }
+            StartError::KeyForgotten | StartError::StartedBefore(_) => Self::missing(RUN_GONE),
             // 5xx only when nothing was created: the JavaScript client tries again.
             StartError::NotStored => Self::new(StatusCode::SERVICE_UNAVAILABLE, error.to_string()),
             StartError::Unavailable => {
@@ -182,6 +180,9 @@ const NAME_MAX: usize = 32;
 
 /// What the engine has too many of when its bound on runs is reached.
 pub(crate) const LIVE_RUNS: &str = "live runs";
+
+/// What is said of a run that a key, or a request, means and that is gone.
+pub(crate) const RUN_GONE: &str = "Run not found";
 
 #[cfg(test)]
 mod tests {

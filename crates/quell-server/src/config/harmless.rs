@@ -205,8 +205,12 @@ const HARMLESS: [&str; 33] = [
 ];
 
 /// Keys of numbers.
-const NUMBERS: [&str; 20] = [
+const NUMBERS: [&str; 24] = [
     "cancel_wait_ms",
+    "cron_bytes_max",
+    "cron_interval_min_ms",
+    "crons_max",
+    "crons_owner_max",
     "grace_max_ms",
     "heartbeat_ms",
     "keep_mib",

@@ -1,0 +1,189 @@
+//! [`App::cron`]: runs that are made again and again (contract, section 5).
+
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use axum::http::StatusCode;
+use quell_http::View;
+use uuid::Uuid;
+
+use crate::app::App;
+use crate::app::assistants::in_use;
+use crate::app::crons_known::Known;
+use crate::app::find::owns;
+use crate::app::kept::{Kept, Kind, TRIES};
+use crate::wire::cron::Cron;
+use crate::wire::exact::{Keys, written};
+use crate::wire::refusal::Refusal;
+use crate::wire::rows::system_assistant;
+
+/// A cron that a caller may see.
+#[derive(Clone, Debug)]
+pub(crate) struct FoundCron {
+    pub(crate) id: Uuid,
+    pub(crate) owner: Option<Arc<str>>,
+    pub(crate) cron: Cron,
+}
+
+impl FoundCron {
+    fn of(kept: &Kept) -> Option<Self> {
+        let (id, owner) = (kept.id, kept.owner.clone());
+        Some(Self { id, owner, cron: Cron::of(&kept.body)? })
+    }
+}
+
+impl App {
+    /// Makes a cron.
+    ///
+    /// # Errors
+    ///
+    /// Fails if there is no such thread, or no such assistant that the caller may run, if the body
+    /// is none of a run, if there is no room, and if the store does not take it.
+    pub(crate) async fn make_cron(
+        &self,
+        view: &View,
+        thread: Option<Uuid>,
+        body: &Keys,
+        assistant: &str,
+    ) -> Result<FoundCron, Refusal> {
+        let owner = match thread {
+            // As its runs will be.
+            Some(thread) => self.owner_view(view, &*self.thread_of(view, thread).await?),
+            None => view.clone(),
+        };
+        let view = &owner;
+        let unknown = |refusal: Refusal| match refusal.status {
+            StatusCode::NOT_FOUND | StatusCode::UNPROCESSABLE_ENTITY => {
+                Refusal::missing(format!("Assistant '{assistant}' not found"))
+            }
+            _ => refusal,
+        };
+        let (graph, own) = self.graph_of_run(view, assistant).await.map_err(unknown)?;
+        let assistant = match own {
+            Some((id, _)) => (id, true),
+            None => (system_assistant(graph.id()), false),
+        };
+        let id = Uuid::now_v7();
+        let mut cron = Cron::read(body, id, assistant, thread, self.cron_pause())?;
+        let who = view.principal();
+        let scopes = who.scopes_of().filter(|_| !who.sees_all());
+        cron.scopes = scopes.map(|scopes| scopes.iter().cloned().collect());
+        self.check_cron(id, &cron)?;
+        let kept = Kept::new(Kind::Cron, id, view, written(&cron));
+        self.reserve_cron(view, &kept, &cron).await?;
+        if !self.keep(&kept).await.inspect_err(|_| self.crons_known().forget(id))? {
+            self.crons_known().forget(id);
+            return Err(Refusal::internal());
+        }
+        self.run_crons();
+        self.crons_known().note(id, Known::of(&kept, &cron));
+        // Another request may have deleted its thread meanwhile.
+        if let Some(thread) = thread
+            && let Err(refusal) = self.thread_of(view, thread).await
+        {
+            self.delete_cron(view, id).await?;
+            return Err(refusal);
+        }
+        Ok(FoundCron { id, owner: kept.owner, cron })
+    }
+
+    /// Refuses one that is too large, or whose runs would be refused.
+    fn check_cron(&self, id: Uuid, cron: &Cron) -> Result<(), Refusal> {
+        let max = self.options().cron_bytes_max;
+        if cron.bytes() > max {
+            let text = format!("Too large: a cron has {max} bytes at most");
+            return Err(Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, text));
+        }
+        self.check_webhook(&cron.create(id, SystemTime::now())?)
+    }
+
+    /// Finds a cron that the caller may see.
+    ///
+    /// # Errors
+    ///
+    /// Fails if there is none, and if the store cannot be read.
+    pub(crate) async fn cron(&self, view: &View, id: Uuid) -> Result<FoundCron, Refusal> {
+        Ok(self.known_cron(view, id).await?.1)
+    }
+
+    async fn known_cron(&self, view: &View, id: Uuid) -> Result<(Kept, FoundCron), Refusal> {
+        let kept = self.kept(Kind::Cron, id).await?;
+        let kept = kept.filter(|kept| owns(view, kept.owner.as_deref()));
+        let found = kept.and_then(|kept| FoundCron::of(&kept).map(|found| (kept, found)));
+        found.ok_or_else(Refusal::not_found)
+    }
+
+    /// Changes a cron.
+    ///
+    /// # Errors
+    ///
+    /// Fails if there is none, if the body is refused, and if the store does not take it: then
+    /// nothing has changed.
+    pub(crate) async fn change_cron(
+        &self,
+        view: &View,
+        id: Uuid,
+        body: &Keys,
+    ) -> Result<FoundCron, Refusal> {
+        let (_, found) = self.known_cron(view, id).await.map_err(|refusal| unknown(refusal, id))?;
+        // Whoever changes what it runs may run it.
+        self.graph_of_run(view, found.cron.names_assistant()).await?;
+        let _one_at_a_time = self.crons_known().turn(id).await;
+        for _ in 0..TRIES {
+            let (before, mut found) =
+                self.known_cron(view, id).await.map_err(|refusal| unknown(refusal, id))?;
+            found.cron.change(body, id, self.cron_pause())?;
+            self.check_cron(id, &found.cron)?;
+            let after = before.changed(written(&found.cron));
+            if self.keep(&after).await? {
+                self.run_crons();
+                self.crons_known().note(id, Known::of(&after, &found.cron));
+                return Ok(found);
+            }
+        }
+        Err(in_use("The cron"))
+    }
+
+    /// Deletes a cron. Its runs go on.
+    ///
+    /// # Errors
+    ///
+    /// Fails if there is none, and if the store does not take it: then nothing has changed.
+    pub(crate) async fn delete_cron(&self, view: &View, id: Uuid) -> Result<(), Refusal> {
+        let _one_at_a_time = self.crons_known().turn(id).await;
+        for _ in 0..TRIES {
+            let (before, _) = self.known_cron(view, id).await?;
+            if self.keep_no_more(&before).await? {
+                self.crons_known().forget(id);
+                return Ok(());
+            }
+        }
+        Err(in_use("The cron"))
+    }
+
+    /// Deletes the crons of a thread, or of an assistant, that is deleted. Those that stay, since
+    /// the store cannot be read, leave when they are due.
+    pub(crate) async fn delete_crons_of(&self, owner: Option<&str>, id: Uuid) {
+        for cron in self.crons_of(owner, id).await.unwrap_or_default() {
+            let _ = self.delete_cron(&self.all(), cron).await;
+        }
+    }
+
+    /// Lists the crons that the caller may see.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the store cannot be read.
+    pub(crate) async fn crons(&self, view: &View) -> Result<Vec<FoundCron>, Refusal> {
+        let kept = self.all_kept(view, Kind::Cron).await?;
+        Ok(kept.iter().filter_map(FoundCron::of).collect())
+    }
+}
+
+/// Says which one there is not, as upstream does where one is changed.
+fn unknown(refusal: Refusal, id: Uuid) -> Refusal {
+    match refusal.status {
+        StatusCode::NOT_FOUND => Refusal::missing(format!("Cron '{id}' not found")),
+        _ => refusal,
+    }
+}
