@@ -12,6 +12,7 @@ mod answers;
 mod assistants;
 mod buried;
 mod cancels;
+mod document;
 mod erased;
 mod errors;
 mod gaps;

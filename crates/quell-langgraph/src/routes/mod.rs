@@ -7,6 +7,7 @@ mod caller;
 mod cancel;
 mod cors;
 mod create;
+mod described;
 mod graphs;
 mod join;
 mod metrics;
@@ -20,5 +21,6 @@ mod system;
 mod threads;
 
 pub use cors::allow as allow_origins;
+pub use described::document;
 pub use router::{in_its_words, not_found, router, routes};
 pub use system::info;

@@ -1,0 +1,13 @@
+//! The routes and the document that describes them, both made from one table.
+#![expect(
+    clippy::needless_pass_by_value,
+    reason = "a schema is made where it is used, and written into another one"
+)]
+
+mod answers;
+mod bodies;
+mod operation;
+mod table;
+
+pub use table::document;
+pub(super) use table::{of_contract, shared};
