@@ -21,7 +21,7 @@ DOCUMENT = HTTP.get(f"{URL}/openapi.json").json()
 SCHEMA = schemathesis.openapi.from_dict(DOCUMENT).include(tag=TAGS)
 SCHEMA.config.update(base_url=URL)
 # Many where nothing else makes a difference.
-SHARE = 20 if len(NODES) == 1 and not KEY else 100
+SHARE = 30 if len(NODES) == 1 and not KEY else 200
 SOME = settings(
     max_examples=max(EXAMPLES // SHARE, 1),
     deadline=None,
