@@ -5,15 +5,14 @@
 //! in pages, as far as the list goes.
 
 use std::collections::{HashSet, VecDeque};
-use std::fmt;
-use std::str::FromStr;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use quell::store::{Cursor, Page, RunRecord, Stored};
+use quell::store::{Page, RunRecord, Stored};
 use quell::{Annotations, RunFilter, RunId, RunRef};
 use uuid::Uuid;
 
 use crate::counted::{given_bytes, row_bytes};
+use crate::list_cursor::{ListCursor, Place};
 use crate::lookup_error::LookupError;
 use crate::render::newest;
 use crate::run_view::{RunView, StoredRun};
@@ -31,70 +30,6 @@ pub struct RunPage {
     /// How many there are in all parts; `None` if that is not known without reading more of the
     /// store.
     pub total: Option<usize>,
-}
-
-/// A place in a list of runs. Its text means something to this service only.
-///
-/// # Examples
-///
-/// ```
-/// use quell_http::ListCursor;
-///
-/// assert!("yesterday".parse::<ListCursor>().is_err());
-/// ```
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ListCursor {
-    /// The runs in memory that are left are those before this: nanoseconds since 1970, and the id.
-    before: (u128, RunId),
-    /// How far the store was read.
-    store: Place,
-}
-
-/// A place in the list of a store.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Place {
-    /// Before the first one.
-    Begin,
-    /// Behind what the store has here.
-    Behind(Cursor),
-    /// Behind the last one.
-    End,
-}
-
-/// A text is no place in a list.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("it is not the `next` of a list")]
-#[non_exhaustive]
-pub struct BadCursor;
-
-impl fmt::Display for ListCursor {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (at, run) = self.before;
-        write!(f, "{at:x}.{}", run.as_uuid().simple())?;
-        match self.store {
-            Place::Begin => f.write_str("."),
-            Place::Behind(place) => write!(f, ".{:x}", place.as_u64()),
-            Place::End => Ok(()),
-        }
-    }
-}
-
-impl FromStr for ListCursor {
-    type Err = BadCursor;
-
-    fn from_str(text: &str) -> Result<Self, BadCursor> {
-        let id = |text: &str| Uuid::try_parse(text).map(RunId::from_uuid).map_err(|_| BadCursor);
-        let number = |text: &str| u64::from_str_radix(text, 16).map_err(|_| BadCursor);
-        let parts: Vec<_> = text.split('.').collect();
-        let (at, run, store) = match *parts {
-            [at, run] => (at, run, Place::End),
-            [at, run, ""] => (at, run, Place::Begin),
-            [at, run, place] => (at, run, Place::Behind(Cursor::from_u64(number(place)?))),
-            _ => return Err(BadCursor),
-        };
-        let at = u128::from_str_radix(at, 16).map_err(|_| BadCursor)?;
-        Ok(Self { before: (at, id(run)?), store })
-    }
 }
 
 impl View {
@@ -158,12 +93,18 @@ impl View {
         if let Some(after) = after {
             (live, passed) = live.into_iter().partition(|run| key(run) < after.before);
         }
-        let source = self.service().engine().has_store().then(|| {
-            // On the heap, as what follows: without a store nobody pays for its size.
-            Box::new(Source::new(self, (filter, with_inputs), after, (&live, &passed)))
-        });
+        let engine = self.service().engine();
+        // On the heap, as what follows: without a store nobody pays for its size.
+        let source = engine
+            .has_store()
+            .then(|| Box::new(Source::new(self, (filter, with_inputs), after, (&live, &passed))));
         let left = live.len();
-        let live = newest(live, limit);
+        let (live, left) = if engine.node().is_some() {
+            let (live, gone) = Box::pin(self.newest_there(live, limit)).await?;
+            (live, left - gone)
+        } else {
+            (newest(live, limit), left)
+        };
         let Some(source) = source else {
             let next = live.last().filter(|_| left > limit);
             let next = next.map(|run| ListCursor { before: key(run), store: Place::End });
@@ -173,6 +114,28 @@ impl View {
         let mut page = Box::pin(merged((live, left), source, &shown, limit)).await?;
         page.total = page.total.filter(|_| after.is_none());
         Ok(page)
+    }
+
+    /// Yields the newest of these runs, at most so many, without those that another node has
+    /// forgotten, and how many of them there are.
+    async fn newest_there(
+        &self,
+        live: Vec<RunRef>,
+        limit: usize,
+    ) -> Result<(Vec<RunRef>, usize), LookupError> {
+        let mut live = newest(live, usize::MAX).into_iter();
+        let (mut there, mut gone) = (Vec::new(), 0);
+        loop {
+            let part: Vec<_> = live.by_ref().take(limit - there.len()).collect();
+            if part.is_empty() {
+                return Ok((there, gone));
+            }
+            let asked = read(self.service().engine().forgotten_elsewhere(&part)).await?;
+            let before = there.len() + part.len();
+            let answered = part.into_iter().zip(asked);
+            there.extend(answered.filter(|(_, is_gone)| !is_gone).map(|(run, _)| run));
+            gone += before - there.len();
+        }
     }
 }
 
@@ -223,10 +186,11 @@ struct Source<'a> {
     filter: RunFilter,
     /// Whether the runs have what they were given.
     with_inputs: bool,
-    /// Those in memory that this part, or a later one, lists.
-    listed: HashSet<RunId>,
+    /// Those in memory that this part, or a later one, lists: each with when it was accepted, for
+    /// the store may have another run of its id by now.
+    listed: HashSet<(RunId, u128)>,
     /// Those in memory that earlier parts have listed.
-    passed: HashSet<RunId>,
+    passed: HashSet<(RunId, u128)>,
     /// Behind what is listed or left out.
     place: Place,
     /// What was read, each with the place behind it.
@@ -278,7 +242,7 @@ impl<'a> Source<'a> {
         let start = RunId::from_uuid(Uuid::nil());
         let place = after.map_or(Place::Begin, |after| after.store);
         let before = after.map_or((u128::MAX, start), |after| after.before);
-        let [listed, passed] = [left, passed].map(|all| all.iter().map(RunRef::id).collect());
+        let [listed, passed] = [left, passed].map(|all| all.iter().map(dated).collect());
         let (items, next, pages, head) = (VecDeque::new(), place, 0, None);
         Self { view, filter, with_inputs, listed, passed, place, items, next, pages, head, before }
     }
@@ -316,13 +280,14 @@ impl<'a> Source<'a> {
     fn look(&mut self, mut record: RunRecord, behind: Place, shown: &impl Fn(&RunView) -> bool) {
         let id = record.run();
         let at = millis(record.accepted.at).min(self.before.0 / NANOS);
-        if self.listed.contains(&id) {
+        let stored = (id, millis(record.accepted.at));
+        if self.listed.contains(&stored) {
             self.head = Some(Next { id, at, run: None, behind });
             return;
         }
+        let is_it = |run: RunRef| dated(&run) == stored && is_known_as_accepted(&run);
         let live = || self.view.service().engine().get(id);
-        let is_in_memory =
-            self.passed.contains(&id) || live().is_some_and(|run| is_known_as_accepted(&run));
+        let is_in_memory = self.passed.contains(&stored) || live().is_some_and(is_it);
         if !self.with_inputs {
             (record.accepted.input, record.accepted.annotations) = (None, Annotations::default());
         }
@@ -369,6 +334,11 @@ impl<'a> Source<'a> {
 fn key(run: &RunRef) -> (u128, RunId) {
     let since = run.queued_at().duration_since(UNIX_EPOCH).unwrap_or_default();
     (since.as_nanos(), run.id())
+}
+
+/// Yields the id of a run, and when it was accepted, as the store has it.
+fn dated(run: &RunRef) -> (RunId, u128) {
+    (run.id(), millis(run.queued_at()))
 }
 
 fn millis(at: SystemTime) -> u128 {

@@ -355,6 +355,11 @@ async fn an_answer_is_acknowledged_when_it_is_stored_and_a_question_outlives_its
     has(&app, "c", "paused").await;
     valve.set(Flow::Open);
     has(&app, "b", "completed").await;
+    // The next process begins when this one writes no more.
+    let b = parse_id("b").unwrap();
+    while !store.get(b).await.unwrap().unwrap().status.is_terminal() {
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
 
     let service = asking_in(engine(&Valve::reopened(&store, 2)));
     service.engine().recover(|_| Recovery::Fail).await.unwrap();

@@ -263,6 +263,13 @@ impl Store for PostgresNode {
         self.store.get(run)
     }
 
+    fn accepted_at(
+        &self,
+        runs: Vec<RunId>,
+    ) -> BoxFuture<'_, Result<Vec<(RunId, SystemTime)>, StoreError>> {
+        self.store.accepted_at(runs)
+    }
+
     fn claim(
         &self,
         owner: Option<Arc<str>>,

@@ -34,6 +34,24 @@ pub(crate) async fn get(on: &Readers, run: RunId) -> Result<Option<RunRecord>, S
     Ok(Some(run_of(row, 0).value?))
 }
 
+/// Reads which of these runs there are, and when each was accepted.
+pub(crate) async fn accepted_at(
+    on: &Readers,
+    runs: Vec<RunId>,
+) -> Result<Vec<(RunId, SystemTime)>, StoreError> {
+    let sql = "select id, at from run where id = any($1)".to_owned();
+    let runs: Vec<_> = runs.into_iter().map(id).collect();
+    let rows = on.rows(Query { sql, values: vec![Box::new(runs)], is_list: true }).await?;
+    rows.iter().map(accepted_of).collect()
+}
+
+fn accepted_of(row: &Row) -> Result<(RunId, SystemTime), StoreError> {
+    let run = RunId::from_uuid(row.try_get(0).map_err(|error| fault(&error))?);
+    let at: i64 = row.try_get(1).map_err(|error| fault(&error))?;
+    let far = || Unreadable::new(Some(run), "time of its acceptance", "out of range");
+    Ok((run, instant(at).ok_or_else(far)?))
+}
+
 /// Reads the name of the node that has a run, or had it last.
 pub(crate) async fn owner(on: &Readers, run: RunId) -> Result<Option<Arc<str>>, StoreError> {
     let (sql, values): (_, Vec<Value<'static>>) = (OWNER.to_owned(), vec![Box::new(id(run))]);

@@ -172,6 +172,13 @@ impl Store for PostgresStore {
         Box::pin(read::get(&self.readers, run))
     }
 
+    fn accepted_at(
+        &self,
+        runs: Vec<RunId>,
+    ) -> BoxFuture<'_, Result<Vec<(RunId, SystemTime)>, StoreError>> {
+        Box::pin(read::accepted_at(&self.readers, runs))
+    }
+
     fn claim(
         &self,
         owner: Option<Arc<str>>,

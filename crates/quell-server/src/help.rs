@@ -351,7 +351,8 @@ Runs that wait for an answer (a step of a plan with `wait`):
 
 Exit codes:
   0   drained
-  1   its lease is lost, or its database is away, read-only or has its name in use: start it again
+  1   its lease is lost, its database is away, read-only or has its name in use: start it again;
+      or not all is known to be stored, or a third signal ended it
   2   bad usage, bad file (see `quell check`), address or store not to be had: nothing was served
 
 Examples:

@@ -127,7 +127,9 @@ impl Rules {
             End::Err => self.end(run, RunStatus::Failed),
             End::Asks { by, expires } => {
                 if let Some(scheduled) = this.scheduled {
-                    return self.accept(run, StopMode::Cooperative, scheduled.cause);
+                    self.accept(run, StopMode::Cooperative, scheduled.cause);
+                    // Nothing of it is left that would have to end.
+                    return self.end_if_over(run);
                 }
                 (this.status, this.body) = (RunStatus::Paused, Body::None);
                 let request = match by {

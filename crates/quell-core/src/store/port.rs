@@ -83,6 +83,30 @@ pub trait Store: Debug + Send + Sync + 'static {
     /// Cancel safe: it only reads.
     fn get(&self, run: RunId) -> BoxFuture<'_, Result<Option<RunRecord>, StoreError>>;
 
+    /// Reads which of these runs there are, and when each was accepted, in any order. By default it
+    /// [gets](Self::get) one after the other; a store that others write to as well reads them at
+    /// once. At most 1,000 are asked for.
+    ///
+    /// # Errors
+    ///
+    /// Fails with the trouble of the store.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe: it only reads.
+    fn accepted_at(
+        &self,
+        runs: Vec<RunId>,
+    ) -> BoxFuture<'_, Result<Vec<(RunId, SystemTime)>, StoreError>> {
+        Box::pin(async move {
+            let mut found = Vec::new();
+            for run in runs {
+                found.extend(self.get(run).await?.map(|record| (run, record.accepted.at)));
+            }
+            Ok(found)
+        })
+    }
+
     /// Reads which run has an idempotency key of an owner at an instant, or had it and was
     /// forgotten less than [`limits::KEYS_TTL`] before (I37). Whoever would stop others for a run
     /// asks first, since [`append`](Self::append) refuses it only later.

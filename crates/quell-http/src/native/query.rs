@@ -5,7 +5,7 @@ use quell::{RunFilter, RunKind, RunStatus};
 use quell_flow::{COMPONENT, ComponentKind, excerpt, guess};
 
 use crate::ids::SESSION;
-use crate::list::{BadCursor, ListCursor};
+use crate::list_cursor::{BadCursor, ListCursor};
 use crate::problem::Problem;
 use crate::service::OnDisconnect;
 

@@ -1,5 +1,6 @@
 //! [`View::find`]: looks runs up, in memory first, then in the store.
 
+use std::slice;
 use std::time::Duration;
 
 use futures::FutureExt as _;
@@ -10,7 +11,6 @@ use quell_flow::{COMPONENT, Component};
 use crate::ids::parse_id;
 use crate::lookup_error::LookupError;
 use crate::pace::Pace;
-use crate::run_state::same_instant;
 use crate::run_view::{RunView, StoredRun};
 use crate::service::view::View;
 use crate::stored_events::read;
@@ -108,23 +108,11 @@ impl View {
         Ok(found.filter(|run| run.is_below(component.kind().run_kind(), own)))
     }
 
-    /// Tells whether another node has forgotten a run in memory that is over: its tree has left the
-    /// store, or another run has the id of its root there. In trouble the store says nothing of it.
+    /// Tells whether another node has forgotten a run in memory that is over. In trouble the store
+    /// says nothing of it.
     async fn is_forgotten(&self, run: &RunRef) -> bool {
-        let engine = self.service().engine();
-        if engine.node().is_none() || !run.status().is_terminal() {
-            return false;
-        }
-        // Only what is stored is forgotten, and nothing of which something executes.
-        let root = run.root();
-        let is_over = root.quiescent_status().now_or_never().is_some();
-        if !is_over || !matches!(root.stored().now_or_never(), Some(Ok(()))) {
-            return false;
-        }
-        match engine.stored_run(root.id()).await {
-            Ok(found) => !found.is_some_and(|it| same_instant(root.queued_at(), it.accepted.at)),
-            Err(_) => false,
-        }
+        let asked = self.service().engine().forgotten_elsewhere(slice::from_ref(run)).await;
+        asked.is_ok_and(|answers| answers.contains(&true))
     }
 
     pub(super) async fn find_stored(&self, id: RunId) -> Found {

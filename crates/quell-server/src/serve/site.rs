@@ -150,14 +150,16 @@ impl Site {
             span(plan.grace)
         ));
         service.drain();
-        let report = drained(&engine, plan, &mut signals, log).await;
+        let Some(report) = drained(&engine, plan, &mut signals, log).await else {
+            return Ok(Served::Lost(NOT_AWAITED.to_owned()));
+        };
         connections.close(LAST_WORDS).await;
         remote::confirmed(&mut signals, |words| log.say(&words)).await;
         log.say(&summary(&report, store.as_ref().is_some_and(OpenStore::is_shared)));
         if let Some(store) = store {
             store.close().await;
         }
-        Ok(end.served())
+        Ok(end.served(report.unstored))
     }
 }
 
@@ -227,10 +229,19 @@ enum End {
 }
 
 impl End {
-    fn served(&self) -> Served {
-        match self {
-            Self::Signal(_) => Served::Done,
-            Self::LeaseLost => Served::Lost(LEASE_LOST.to_owned()),
+    /// Tells how a server has ended that does not know of so many facts that they are stored.
+    fn served(&self, unstored: usize) -> Served {
+        match (self, unstored) {
+            (Self::LeaseLost, _) => Served::Lost(LEASE_LOST.to_owned()),
+            (Self::Signal(_), 0) => Served::Done,
+            (Self::Signal(_), facts) => {
+                let what = if facts == 1 { "1 fact of a run is" } else { "facts of runs are" };
+                let number = if facts == 1 { String::new() } else { format!("{facts} ") };
+                Served::Lost(format!(
+                    "{number}{what} not known to be stored; the next start decides their runs by \
+                     what is"
+                ))
+            }
         }
     }
 
@@ -247,7 +258,8 @@ impl End {
 pub(super) enum Served {
     /// By a signal.
     Done,
-    /// Because of its database: it was not heard of for too long, or there is none to begin with.
+    /// Because of its store: a database was not heard of for too long, or there is none to begin
+    /// with; or not all is known to be stored.
     Lost(String),
 }
 
@@ -278,22 +290,28 @@ fn bound(address: SocketAddr) -> io::Result<TcpSocket> {
     Ok(socket)
 }
 
-/// Shuts the engine down; a further signal aborts every run.
+/// Shuts the engine down. A further signal aborts every run, and one more ends the wait: then there
+/// is no report.
 async fn drained(
     engine: &Engine,
     plan: Shutdown,
     signals: &mut Signals,
     log: &Log,
-) -> ShutdownReport {
+) -> Option<ShutdownReport> {
     let mut shutdown = std::pin::pin!(engine.shutdown(plan));
+    let signal = tokio::select! {
+        biased;
+        report = &mut shutdown => return Some(report),
+        signal = signals.next() => signal,
+    };
+    log.say(&format!("{}: aborting; another signal ends the wait for it", signal.as_str()));
+    // A second call aborts; the first one still yields the whole report.
+    let ended = async { tokio::join!(shutdown, engine.shutdown(plan)).0 };
     tokio::select! {
         biased;
-        report = &mut shutdown => return report,
-        signal = signals.next() => log.say(&format!("{}: aborting", signal.as_str())),
+        report = ended => Some(report),
+        _ = signals.next() => None,
     }
-    // A second call aborts; the first one still yields the whole report.
-    let (report, _) = tokio::join!(shutdown, engine.shutdown(plan));
-    report
 }
 
 fn summary(report: &ShutdownReport, is_shared: bool) -> String {
@@ -314,12 +332,7 @@ fn summary(report: &ShutdownReport, is_shared: bool) -> String {
         let (sort, name) = (left.what.as_str(), printable(&left.name));
         format!("\nabandoned: {sort} {name} {}", still_executes(left.what))
     });
-    let unstored = match report.unstored {
-        0 => None,
-        1 => Some("\n1 fact of a run is not known to be stored".to_owned()),
-        facts => Some(format!("\n{facts} facts of runs are not known to be stored")),
-    };
-    iter::once(words).chain(left).chain(unstored).collect()
+    iter::once(words).chain(left).collect()
 }
 
 /// Writes the address to stdout, for the process that started this one.
@@ -333,6 +346,11 @@ fn announce(address: SocketAddr) {
 const LEASE_LOST: &str = "\
     the lease of this server was lost: the database was not reached in time, or this process did \
     not run; other servers may have its runs, so it has stopped them; start it again";
+
+/// Why a server ends that was told so often to end that it no longer waits.
+const NOT_AWAITED: &str = "\
+    ended by the third signal, without waiting for what had not ended or was not stored; the next \
+    start decides it";
 
 /// How many connections may wait to be accepted; the system may allow fewer. New clients wait here
 /// while every slot is taken.

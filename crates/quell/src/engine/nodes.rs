@@ -1,8 +1,9 @@
 //! What an engine asks of the others on its store: stops of runs that they have, and the runs of
 //! those that are gone.
 
+use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use quell_core::cluster::LogWatch;
 use quell_core::store::{RunRecord, StoreError};
@@ -164,7 +165,9 @@ impl Engine {
     ) -> Result<Disposition, StoreError> {
         let Some(member) = &self.shared().member else { return Ok(self.cancel(id, request)) };
         match self.cancel_here(id, &request).await {
-            Some(ended @ Disposition::AlreadyTerminal { .. }) if self.may_be_forgotten(id) => {
+            Some(ended @ Disposition::AlreadyTerminal { .. })
+                if self.get(id).is_none_or(|run| self.may_be_forgotten(&run)) =>
+            {
                 return Ok(match member.cluster.ask(id, request).await {
                     Ok(Disposition::Unknown) | Err(_) => ended,
                     Ok(answer) => answer,
@@ -197,12 +200,42 @@ impl Engine {
         run.is_accepted().await.then_some(answer)
     }
 
+    /// Tells of each of these runs whether another node has forgotten it: its tree has left the
+    /// store, or another run has the id of its root there. It is in memory here until its time is
+    /// over. Nothing is read of a run that nobody can have forgotten, as of one that is live, and
+    /// none was forgotten if the engine is alone.
+    ///
+    /// # Errors
+    ///
+    /// Fails with the trouble of the store.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe: it only reads.
+    pub async fn forgotten_elsewhere(&self, runs: &[RunRef]) -> Result<Vec<bool>, StoreError> {
+        let mut are_forgotten = vec![false; runs.len()];
+        let Some(journal) = &self.shared().journal else { return Ok(are_forgotten) };
+        let roots = runs.iter().map(RunRef::root).enumerate();
+        let asked = |root: &RunRef| self.node().is_some() && self.may_be_forgotten(root);
+        let roots: Vec<_> = roots.filter(|(_, root)| asked(root)).collect();
+        for part in roots.chunks(ASKED_AT_ONCE) {
+            let ids = part.iter().map(|(_, root)| root.id()).collect();
+            let found: HashMap<_, _> = journal.store.accepted_at(ids).await?.into_iter().collect();
+            for (nth, root) in part {
+                let at = root.queued_at();
+                let is_it = |stored: &SystemTime| millis(*stored) == millis(at);
+                are_forgotten[*nth] = !found.get(&root.id()).is_some_and(is_it);
+            }
+        }
+        Ok(are_forgotten)
+    }
+
     /// Tells whether another node may have forgotten a run that is here and has ended: then that
-    /// one, or a third one, may have a further run of its id. Only what is stored is forgotten.
-    fn may_be_forgotten(&self, id: RunId) -> bool {
-        let is_stored = |run: &RunRef| run.node().is_over() && !run.node().has_unstored();
+    /// one, or a third one, may have a further run of its id. Only what is stored is forgotten, and
+    /// nothing of which something executes. In trouble the store says nothing of it.
+    fn may_be_forgotten(&self, run: &RunRef) -> bool {
         let is_away = || self.shared().journal.iter().any(|it| it.trouble().is_some());
-        self.get(id).is_none_or(|run| is_stored(&run)) && !is_away()
+        run.node().is_over() && !run.node().has_unstored() && !is_away()
     }
 
     /// Takes over from one node whose lease is over, if there is one, and decides its runs as
@@ -336,3 +369,11 @@ impl Engine {
 
 /// How often a run is looked for that comes between a look and the next one.
 const LOOKS: usize = 3;
+
+/// How many runs are looked up by one read.
+const ASKED_AT_ONCE: usize = 1_000;
+
+/// Yields a time as the store has it.
+fn millis(at: SystemTime) -> u128 {
+    at.duration_since(UNIX_EPOCH).unwrap_or_default().as_millis()
+}

@@ -12,7 +12,8 @@ pub(super) struct Operation {
     method: &'static str,
     served: MethodRouter<App>,
     summary: &'static str,
-    parameters: Vec<Value>,
+    /// A list.
+    parameters: Value,
     body: Option<&'static str>,
     answers: Map<String, Value>,
     is_public: bool,
@@ -39,7 +40,7 @@ impl Operation {
         served: MethodRouter<App>,
         summary: &'static str,
     ) -> Self {
-        let (parameters, answers) = (Vec::new(), Map::new());
+        let (parameters, answers) = (json!([]), Map::new());
         let it =
             Self { method, served, summary, parameters, body: None, answers, is_public: false };
         // A page of somebody else's, or a caller who lacks a right; a defect of ours.
@@ -73,7 +74,9 @@ impl Operation {
 
     fn parameter(mut self, place: &str, name: &str, schema: Value) -> Self {
         let parameter = json!({ "name": name, "in": place, "required": false, "schema": schema });
-        self.parameters.push(parameter);
+        if let Value::Array(all) = &mut self.parameters {
+            all.push(parameter);
+        }
         self
     }
 
@@ -112,7 +115,7 @@ impl Operation {
     /// Writes what the document says of it.
     fn told(&self, path: &str) -> Value {
         let mut parameters: Vec<_> = names_of(path).map(parameter_of_path).collect();
-        parameters.extend(self.parameters.clone());
+        parameters.extend(self.parameters.as_array().cloned().unwrap_or_default());
         let mut told = json!({
             "operationId": format!("{}{}", self.method, path.replace(['/', '{', '}'], "_")),
             "tags": [tag(path)],

@@ -62,7 +62,7 @@ pub(in crate::routes) fn shared() -> Routes {
 /// Makes the routes of this contract alone.
 pub(in crate::routes) fn of_contract() -> Routes {
     let routes = about_server(Routes::default());
-    let routes = about_store(about_assistants(routes));
+    let routes = about_store(about_graphs(about_assistants(routes)));
     let routes = about_states(about_threads(routes));
     about_stateless_runs(about_runs(routes))
 }
@@ -137,6 +137,10 @@ fn about_assistants(routes: Routes) -> Routes {
                 .takes("AssistantLatest")
                 .refuses([404, 409])],
         )
+}
+
+fn about_graphs(routes: Routes) -> Routes {
+    routes
         .at(
             "/assistants/{assistant}/graph",
             [get(graphs::draw, "Draws the graph")

@@ -50,14 +50,34 @@ fn a_server_without_its_database_says_once_what_is_not_stored_and_not_of_each_ev
     server.stop_at_once();
     let (ended, _scratch) = a.ended();
     ended.assert_code(1);
-    assert!(ended.stderr.contains("facts of runs are not known to be stored"), "{ended:?}");
+    assert!(ended.stderr.contains("the lease of this server was lost"), "{ended:?}");
     assert_eq!(unstored(&ended.stderr), 0, "{ended:?}");
     // It ends with events of some seconds: a line of the run, and one of all of them.
     b.signal("TERM");
     let (ended, _scratch) = b.ended();
-    ended.assert_code(0);
+    ended.assert_code(1);
+    assert!(ended.stderr.contains("facts of runs are not known to be stored"), "{ended:?}");
     assert_eq!(unstored(&ended.stderr), 2, "{ended:?}");
     for said in ["run was not stored", "events were not stored"] {
         assert!(ended.stderr.contains(said), "{said}: {ended:?}");
     }
+}
+
+#[test]
+fn a_third_signal_ends_a_server_that_waits_for_its_database() {
+    let server = PostgresServer::start(&[]);
+    let cluster = Cluster::on(&server);
+    let site = cluster.join("a", "10min");
+    start(&site, "agent/loud", "a");
+    shown(&site, "a", "it runs", |run| run["status"] == "running");
+    server.stop_at_once();
+    // It waits for seconds by itself; what comes behind the third one finds nobody.
+    for signal in ["TERM", "INT", "TERM", "INT", "TERM"] {
+        site.signal(signal);
+        sleep(Duration::from_millis(300));
+    }
+    let (ended, _scratch) = site.ended();
+    ended.assert_code(1);
+    assert!(ended.stderr.contains("ended by the third signal"), "{ended:?}");
+    assert!(!ended.stderr.contains("stopped 1 live run"), "it has not waited: {ended:?}");
 }

@@ -7,7 +7,7 @@ use crate::sync::{AtomicBool, Ordering};
 
 use super::fixture::{
     Verdict, accept, accepted, child, end, event, first_epoch, forget, id, list, readable, same,
-    start, stop, stored,
+    start, stop, stored, there,
 };
 
 pub(super) async fn stable_pages(store: &dyn Store) -> Verdict {
@@ -49,6 +49,22 @@ pub(super) async fn stable_pages(store: &dyn Store) -> Verdict {
     same("a page behind the first has a run that came later", &late, &false)
 }
 
+pub(super) async fn many_at_once(store: &dyn Store) -> Verdict {
+    let epoch = first_epoch(store);
+    stored(store, (0..4).map(|nth| accept(store, nth)).collect()).await?;
+    stored(store, vec![end(2, epoch), forget(2, epoch)]).await?;
+    let mut expected = Vec::new();
+    for nth in [0, 1, 3] {
+        expected.push((id(nth), there(store, id(nth)).await?.accepted.at));
+    }
+    let read = store.accepted_at([3, 9, 2, 0, 1].map(id).to_vec()).await;
+    let mut read = read.map_err(|error| error.to_string())?;
+    read.sort_unstable();
+    expected.sort_unstable();
+    same("those that are there", &read, &expected)?;
+    same("of none", &store.accepted_at(Vec::new()).await, &Ok(Vec::new()))
+}
+
 pub(super) async fn filters(store: &dyn Store) -> Verdict {
     let epoch = first_epoch(store);
     let kinds = [RunKind::Agent, RunKind::Team, RunKind::Workflow];
@@ -71,7 +87,7 @@ pub(super) async fn filters(store: &dyn Store) -> Verdict {
     }
     let mut all = Vec::new();
     for nth in 0..=24 {
-        all.push(super::fixture::there(store, id(nth)).await?);
+        all.push(there(store, id(nth)).await?);
     }
     for filter in [
         RunFilter::new(),

@@ -91,6 +91,7 @@ const CASES: &[(&str, Case)] = cases! {
     "a tree that is needed does not leave" => leaving::needed_stays,
     "what has left has no bytes" => leaving::bytes_fall,
     "pages stay as they are while others write" => reading::stable_pages,
+    "what is asked of many runs at once is as of each" => reading::many_at_once,
     "a filter means the same as in memory" => reading::filters,
     "a page has its bounds in number and bytes" => reading::bounds,
     "no reader sees half of a batch" => reading::never_half,

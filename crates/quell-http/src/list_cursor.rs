@@ -1,0 +1,72 @@
+//! [`ListCursor`]: a place in a list of runs, in memory and in the store at once.
+
+use std::fmt;
+use std::str::FromStr;
+
+use quell::RunId;
+use quell::store::Cursor;
+use uuid::Uuid;
+
+/// A place in a list of runs. Its text means something to this service only.
+///
+/// # Examples
+///
+/// ```
+/// use quell_http::ListCursor;
+///
+/// assert!("yesterday".parse::<ListCursor>().is_err());
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ListCursor {
+    /// The runs in memory that are left are those before this: nanoseconds since 1970, and the id.
+    pub(crate) before: (u128, RunId),
+    /// How far the store was read.
+    pub(crate) store: Place,
+}
+
+/// A place in the list of a store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Place {
+    /// Before the first one.
+    Begin,
+    /// Behind what the store has here.
+    Behind(Cursor),
+    /// Behind the last one.
+    End,
+}
+
+/// A text is no place in a list.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("it is not the `next` of a list")]
+#[non_exhaustive]
+pub struct BadCursor;
+
+impl fmt::Display for ListCursor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (at, run) = self.before;
+        write!(f, "{at:x}.{}", run.as_uuid().simple())?;
+        match self.store {
+            Place::Begin => f.write_str("."),
+            Place::Behind(place) => write!(f, ".{:x}", place.as_u64()),
+            Place::End => Ok(()),
+        }
+    }
+}
+
+impl FromStr for ListCursor {
+    type Err = BadCursor;
+
+    fn from_str(text: &str) -> Result<Self, BadCursor> {
+        let id = |text: &str| Uuid::try_parse(text).map(RunId::from_uuid).map_err(|_| BadCursor);
+        let number = |text: &str| u64::from_str_radix(text, 16).map_err(|_| BadCursor);
+        let parts: Vec<_> = text.split('.').collect();
+        let (at, run, store) = match *parts {
+            [at, run] => (at, run, Place::End),
+            [at, run, ""] => (at, run, Place::Begin),
+            [at, run, place] => (at, run, Place::Behind(Cursor::from_u64(number(place)?))),
+            _ => return Err(BadCursor),
+        };
+        let at = u128::from_str_radix(at, 16).map_err(|_| BadCursor)?;
+        Ok(Self { before: (at, id(run)?), store })
+    }
+}
