@@ -7,6 +7,7 @@
 mod answers;
 mod bodies;
 mod operation;
+mod runs;
 mod table;
 
 pub use table::document;

@@ -125,7 +125,8 @@ impl Operation {
         });
         if let Some(schema) = self.body {
             let schema = json!({ "$ref": format!("#/components/schemas/{schema}") });
-            told["requestBody"] = json!({ "required": true, "content": { "application/json": { "schema": schema } } });
+            let content = json!({ "application/json": { "schema": schema } });
+            told["requestBody"] = json!({ "required": true, "content": content });
         }
         if !self.is_public {
             // None is needed where the server asks for none.
@@ -133,6 +134,31 @@ impl Operation {
         }
         told
     }
+}
+
+pub(super) fn named(schema: &str) -> Value {
+    json!({ "$ref": format!("#/components/schemas/{schema}") })
+}
+
+pub(super) fn list(schema: &str) -> Value {
+    json!({ "type": "array", "items": named(schema) })
+}
+
+pub(super) fn text() -> Value {
+    json!({ "type": "string" })
+}
+
+pub(super) fn texts() -> Value {
+    json!({ "type": "array", "items": { "type": "string" } })
+}
+
+/// A boolean of a query: any text that is not true is false.
+pub(super) fn flag() -> Value {
+    json!({ "type": "string", "examples": ["true", "false"] })
+}
+
+pub(super) fn number() -> Value {
+    json!({ "type": "integer", "minimum": 0 })
 }
 
 /// The routes, and the paths of the document.
@@ -151,8 +177,8 @@ impl Routes {
             self.router = self.router.route(path, operation.served);
             told.insert(operation.method.to_owned(), path_told);
         }
-        let names =
-            names_of(path).map(|name| (format!("{{{name}}}"), format!("{{{}}}", shown(name))));
+        let braced = |name: &str| format!("{{{name}}}");
+        let names = names_of(path).map(|name| (braced(name), braced(&shown(name))));
         let shown = names.fold(path.to_owned(), |path, (from, to)| path.replace(&from, &to));
         self.paths.insert(shown, told.into());
         self

@@ -2,13 +2,11 @@
 
 use serde_json::{Value, json};
 
-use crate::routes::create::{Answer, create};
-use crate::routes::described::operation::{Operation, Routes, delete, get, patch, post, put};
-use crate::routes::described::{answers, bodies};
-use crate::routes::path::{Scope, Stateless, ThreadPath};
-use crate::routes::{
-    assistants, batch, cancel, graphs, join, metrics, runs, states, store, system, threads,
+use crate::routes::described::operation::{
+    Operation, Routes, delete, flag, get, list, named, number, patch, post, put, text,
 };
+use crate::routes::described::{answers, bodies, runs};
+use crate::routes::{assistants, graphs, metrics, states, store, system, threads};
 
 /// Makes the `OpenAPI` document of the contract: every route of [`router`](crate::router), what it
 /// takes, and every answer to it. `GET /openapi.json` answers it; a server that has other contracts
@@ -64,7 +62,7 @@ pub(in crate::routes) fn of_contract() -> Routes {
     let routes = about_server(Routes::default());
     let routes = about_store(about_graphs(about_assistants(routes)));
     let routes = about_states(about_threads(routes));
-    about_stateless_runs(about_runs(routes))
+    runs::about_stateless_runs(runs::about_runs(routes))
 }
 
 fn about_server(routes: Routes) -> Routes {
@@ -295,146 +293,4 @@ fn about_states(routes: Routes) -> Routes {
         )
 }
 
-fn about_runs(routes: Routes) -> Routes {
-    let list_runs = get(runs::list, "Lists the runs of a thread, the newest first")
-        .asks()
-        .query("limit", number())
-        .query("offset", number())
-        .query("status", text())
-        .query("select", texts())
-        .answers(200, list("RunPart"))
-        .refuses([404, 422]);
-    routes
-        .at("/threads/{thread}/runs", [starts::<ThreadPath>(Answer::Run), list_runs])
-        .at("/threads/{thread}/runs/stream", [starts::<ThreadPath>(Answer::Stream)])
-        .at("/threads/{thread}/runs/wait", [starts::<ThreadPath>(Answer::Wait)])
-        .at(
-            "/threads/{thread}/runs/{run}",
-            [
-                get(runs::read, "Shows a run")
-                    .asks()
-                    .answers(200, named("Run"))
-                    .refuses([404, 422]),
-                delete(runs::delete, "Deletes a run, and stops it")
-                    .asks()
-                    .answers_empty(204)
-                    .refuses([404, 422]),
-            ],
-        )
-        .at(
-            "/threads/{thread}/runs/{run}/join",
-            [get(join::join, "Waits for a run")
-                .asks()
-                .query("cancel_on_disconnect", flag())
-                .answers(200, named("FinalBody"))
-                .refuses([404, 422])],
-        )
-        .at(
-            "/threads/{thread}/runs/{run}/stream",
-            [streams(get(join::stream::<ThreadPath>, "Joins the stream of a run"))],
-        )
-        .at(
-            "/threads/{thread}/runs/{run}/cancel",
-            [cancels(post(cancel::one, "Cancels a run"))
-                .query("wait", text())
-                .query("timeout", text())
-                .answers(200, json!({ "type": "object" }))
-                .answers_empty(202)
-                .with_headers(200, WAITED)
-                .with_headers(202, WAITED)],
-        )
-}
-
-fn about_stateless_runs(routes: Routes) -> Routes {
-    let batch = post(batch::create, "Starts several runs")
-        .asks()
-        .header("Idempotency-Key", json!({ "type": "string", "minLength": 1 }))
-        .takes("RunBatch")
-        .answers(200, list("Run"))
-        .refuses([400, 404, 409]);
-    routes
-        .at("/runs", [starts::<Stateless>(Answer::Run)])
-        .at("/runs/batch", [batch])
-        .at("/runs/stream", [starts::<Stateless>(Answer::Stream)])
-        .at("/runs/wait", [starts::<Stateless>(Answer::Wait)])
-        .at(
-            "/runs/{run}/stream",
-            [streams(get(join::stream::<Stateless>, "Joins the stream of a stateless run"))],
-        )
-        .at(
-            "/runs/cancel",
-            [cancels(post(cancel::many, "Cancels runs by status or by ids"))
-                .header("quell-if-run", text())
-                .takes("RunsCancel")
-                .answers_empty(204)
-                .with_headers(204, ["quell-disposition", "quell-cause"])],
-        )
-}
-
-/// An operation that makes a run.
-fn starts<S: Scope>(answer: Answer) -> Operation {
-    let summary = match answer {
-        Answer::Run => "Starts a run in the background",
-        Answer::Stream => "Starts a run and streams it",
-        Answer::Wait => "Starts a run and waits for it",
-    };
-    let operation = Operation::new("post", create::<S>(answer), summary)
-        .asks()
-        .header("Idempotency-Key", json!({ "type": "string", "minLength": 1 }))
-        .takes("RunCreate")
-        .refuses([400, 404, 409]);
-    let both = ["location", "content-location"];
-    match answer {
-        Answer::Run => operation.answers(200, named("Run")).with_headers(200, ["content-location"]),
-        Answer::Stream => operation.answers_as(200, EVENTS, named("Event")).with_headers(200, both),
-        Answer::Wait => operation.answers(200, named("FinalBody")).with_headers(200, both),
-    }
-}
-
-/// An operation that joins a stream.
-fn streams(operation: Operation) -> Operation {
-    operation
-        .asks()
-        .query("stream_mode", texts())
-        .query("cancel_on_disconnect", flag())
-        .header("Last-Event-ID", text())
-        .answers_as(200, EVENTS, named("Event"))
-        .refuses([404, 422])
-}
-
-/// An operation that cancels.
-fn cancels(operation: Operation) -> Operation {
-    operation.asks().query("action", text()).refuses([404, 422])
-}
-
-fn named(schema: &str) -> Value {
-    json!({ "$ref": format!("#/components/schemas/{schema}") })
-}
-
-fn list(schema: &str) -> Value {
-    json!({ "type": "array", "items": named(schema) })
-}
-
-fn text() -> Value {
-    json!({ "type": "string" })
-}
-
-fn texts() -> Value {
-    json!({ "type": "array", "items": { "type": "string" } })
-}
-
-/// A boolean of a query: any text that is not true is false.
-fn flag() -> Value {
-    json!({ "type": "string", "examples": ["true", "false"] })
-}
-
-fn number() -> Value {
-    json!({ "type": "integer", "minimum": 0 })
-}
-
-const EVENTS: &str = "text/event-stream";
-
 const PAGE: [&str; 2] = ["x-pagination-total", "x-pagination-next"];
-
-const WAITED: [&str; 5] =
-    ["quell-disposition", "quell-cause", "quell-quiescent", "location", "content-location"];
