@@ -133,8 +133,8 @@ One engine is behind all contracts, on one port: AgentOS (/agents, /teams, /work
 LangGraph (/threads, /assistants, /runs) at /, Playbook3D under /playbook3d, the native API under \
 /v1 (/openapi.json describes it and LangGraph; /healthz and /readyz say how it is). A run that \
 was started through one contract can be read by its id and cancelled through every other that \
-exposes its component: through AgentOS with its session_id as well, through LangGraph if its session is a \
-UUID, through Playbook3D if that is a team of the caller.
+exposes its component: through AgentOS with its session_id as well, through LangGraph if its \
+session is a UUID, through Playbook3D if that is a team of the caller.
 
 A cancel is answered while every body blocks its thread: bodies have threads of their own.
 
