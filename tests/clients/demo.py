@@ -35,7 +35,16 @@ AGENTOS = renamed(
 GRAPHS = renamed(
     **{
         name: name
-        for name in ("echo", "slow", "steps", "parallel", "nested", "failing", "stubborn")
+        for name in (
+            "echo",
+            "slow",
+            "steps",
+            "parallel",
+            "nested",
+            "failing",
+            "interrupting",
+            "stubborn",
+        )
     }
 )
 WORKFLOWS = renamed(slow="slow", short="short", stubborn="stubborn")

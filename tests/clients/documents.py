@@ -27,8 +27,10 @@ CHECKS = [
     response_schema_conformance,
 ]
 
+EXAMPLES = int(os.environ.get("QUELL_EXAMPLES", "200"))
+
 MADE_UP = settings(
-    max_examples=int(os.environ.get("QUELL_EXAMPLES", "200")),
+    max_examples=EXAMPLES,
     deadline=None,
     suppress_health_check=list(HealthCheck),
     print_blob=True,

@@ -59,7 +59,7 @@ pub use list_cursor::{BadCursor, ListCursor};
 pub use long_requests::LongRequestPermit;
 pub use lookup_error::LookupError;
 pub use millis::millis;
-pub use native::{no_such_path, router};
+pub use native::{document, no_such_path, router, routes};
 pub use open_access::{BodyKinds, guard_open};
 pub use panics::catch_panics;
 pub use path_texts::PathTexts;

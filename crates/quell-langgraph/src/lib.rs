@@ -7,8 +7,8 @@
 //!
 //! # What is compatible
 //!
-//! - `GET /ok`, `/info`; assistants: create, get, update, versions, delete, search, count, and the
-//!   drawing of a graph, beside the system assistant of every component.
+//! - `GET /ok`, `/info`, `/openapi.json`; assistants: create, get, update, versions, delete,
+//!   search, count, and the drawing of a graph, beside the system assistant of every component.
 //! - Threads: create, get, update, delete, search, count, copy, with `if_exists` and `ttl`. Their
 //!   status is computed from their runs. A deleted one stops its runs, and leaves nothing behind.
 //! - The key-value store: put, get, delete and search items, list namespaces; no embedding.
@@ -95,4 +95,4 @@ mod wire;
 pub mod contract {}
 
 pub use options::{CONTRACT, Options};
-pub use routes::{allow_origins, in_its_words, info, not_found, router, routes};
+pub use routes::{allow_origins, document, in_its_words, info, not_found, router, routes};

@@ -170,7 +170,7 @@ async fn a_caller_has_a_share_of_the_streams_and_beyond_it_nothing_is_made() {
     let access = Access::open().key(Key::new("ada", "adas-key")).key(Key::new("ben", "bens-key"));
     let service = Service::new(Engine::new(), Catalog::new().with(sleeper));
     let service = service.limits(limits).access(access);
-    let app = quell_langgraph::router(service.clone(), Options::default());
+    let app = crate::support::router(service.clone(), Options::default());
     let ask = async |key: &str, method: &str, path: &str| {
         let body = json!({ "assistant_id": "sleeper", "input": {} }).to_string();
         let request = Request::builder().method(method).uri(path).header("x-api-key", key);
@@ -210,7 +210,7 @@ async fn a_run_that_was_made_is_never_answered_429() {
     let echo = Component::workflow("echo", async |_ctx, input: Payload| Ok(input));
     let access = Access::open().key(Key::new("ada", "adas-key"));
     let service = Service::new(Engine::new(), Catalog::new().with(echo));
-    let app = quell_langgraph::router(service.limits(limits).access(access), Options::default());
+    let app = crate::support::router(service.limits(limits).access(access), Options::default());
     let ask = async |method: &str, path: &str, body: &str| {
         let request = Request::builder().method(method).uri(path).header("x-api-key", "adas-key");
         let request = request.header("content-type", "application/json");

@@ -238,7 +238,7 @@ fn keyed() -> Server {
     limits.kept_bytes_max = 400_000;
     let server = Server::with(EngineConfig::new(), Options::default(), access);
     let service = server.service.clone().limits(limits);
-    let app = quell_langgraph::router(service.clone(), Options::default());
+    let app = crate::support::router(service.clone(), Options::default());
     Server { app, service, ..server }
 }
 

@@ -14,6 +14,7 @@ mod buried;
 mod cancels;
 mod crons;
 mod crons_stored;
+mod document;
 mod erased;
 mod errors;
 mod gaps;

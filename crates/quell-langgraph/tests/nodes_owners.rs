@@ -43,7 +43,7 @@ fn app(node: &Arc<Node>, kept: usize) -> App {
     let service = Service::new(Engine::with_config(config), catalog);
     let service = service.limits(limits).access(access);
     let engine = service.engine().clone();
-    App { router: quell_langgraph::router(service, Options::default()), engine }
+    App { router: crate::support::router(service, Options::default()), engine }
 }
 
 fn two(kept: usize) -> (App, App) {

@@ -78,7 +78,7 @@ impl Server {
 
     /// Serves the same service anew: all that the adapter has in memory is lost.
     pub(crate) fn forgetful(&self) -> Self {
-        let app = quell_langgraph::router(self.service.clone(), Options::default());
+        let app = crate::support::router(self.service.clone(), Options::default());
         Self { app, ..self.clone() }
     }
 

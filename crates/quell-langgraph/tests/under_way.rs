@@ -59,7 +59,7 @@ fn app_of(config: EngineConfig, gate: &Arc<Semaphore>, witness: &Arc<()>) -> Rou
     let access = Access::open().key(Key::new("ada", ADA)).key(Key::new("ben", BEN));
     let catalog = Catalog::new().with(loud).with(waits).with(dear);
     let service = Service::new(Engine::with_config(config), catalog);
-    quell_langgraph::router(service.limits(limits).access(access), Options::default())
+    crate::support::router(service.limits(limits).access(access), Options::default())
 }
 
 struct Dear(#[expect(dead_code, reason = "it is counted")] Arc<()>);
@@ -323,7 +323,7 @@ async fn the_stream_of_a_live_run_is_not_cut_for_want_of_room() {
     let mut limits = ServiceLimits::default();
     limits.requests_bytes_max = 8_000_000;
     let service = Service::new(Engine::new(), Catalog::new().with(grows)).limits(limits);
-    let app = quell_langgraph::router(service.clone(), Options::default());
+    let app = crate::support::router(service.clone(), Options::default());
     let run = json!({
         "assistant_id": "grows",
         "input": { "text": "y".repeat(1_000_000) },

@@ -157,7 +157,7 @@ async fn without_room_for_all_of_it_the_rest_is_told() {
     limits.kept_bytes_max = 40_000;
     let server = Server::with(EngineConfig::new(), options(), Access::open());
     let service = server.service.clone().limits(limits);
-    let app = quell_langgraph::router(service.clone(), options());
+    let app = crate::support::router(service.clone(), options());
     let server = Server { app, service, ..server };
     let receiver = Receiver::new(vec![status("200 OK")]).await;
     for (bytes, is_whole) in [(10, true), (6_000, false)] {

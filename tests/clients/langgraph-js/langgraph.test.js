@@ -1,71 +1,22 @@
-// The released JavaScript client against a server in demo mode.
-//
-// QUELL_URL names the server, QUELL_KEY the key that it asks for, if it does, QUELL_PREFIX what
-// stands before the ids of its graphs, QUELL_NODES the servers behind it if it is a proxy. The witness, not the record, decides that work has stopped.
+// The released JavaScript client against a server in demo mode. The witness, not the record,
+// decides that work has stopped.
 
 import assert from "node:assert/strict";
 import { randomUUID } from "node:crypto";
 import { test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
-import { Client } from "@langchain/langgraph-sdk";
-
-const URL = process.env.QUELL_URL;
-const NODES = process.env.QUELL_NODES ? process.env.QUELL_NODES.split(" ") : [URL];
-const KEY = process.env.QUELL_KEY || "none";
-const PREFIX = process.env.QUELL_PREFIX ?? "";
-
-// The one place that knows the ids of the demo graphs.
-const GRAPHS = Object.fromEntries(
-  ["echo", "slow", "steps", "parallel", "nested", "failing", "stubborn"].map((name) => [
-    name,
-    PREFIX + name,
-  ]),
-);
-const LONG = { ms: 300_000, chunk_ms: 20 };
-
-const client = new Client({ apiUrl: URL, apiKey: KEY });
-const tag = () => `js-${randomUUID()}`;
-
-// Each server knows what its own bodies did, so all of them are asked.
-async function witness(probe) {
-  const seen = { ticks: {}, marks: [] };
-  for (const node of NODES) {
-    const { ticks, marks } = await (await fetch(`${node}/_bench/ticks?probe=${probe}`)).json();
-    for (const [body, count] of Object.entries(ticks)) {
-      seen.ticks[body] = (seen.ticks[body] ?? 0) + count;
-    }
-    seen.marks.push(...marks);
-  }
-  return seen;
-}
-
-async function ticks(probe) {
-  return Object.values((await witness(probe)).ticks).reduce((a, b) => a + b, 0);
-}
-
-async function untilTicking(probe, bodies = 1) {
-  for (let i = 0; i < 3000; i++) {
-    if (Object.keys((await witness(probe)).ticks).length >= bodies) return;
-    await sleep(10);
-  }
-  assert.fail(`${probe} never ticked`);
-}
-
-async function assertStopped(probe) {
-  const before = await ticks(probe);
-  await sleep(300);
-  assert.equal(await ticks(probe), before, "work went on after the run was reported stopped");
-}
-
-const gone = (thread, run) => assert.rejects(client.runs.get(thread, run), { status: 404 });
-
-async function cancelMany(body, action = "interrupt") {
-  return fetch(`${URL}/runs/cancel?action=${action}`, {
-    method: "POST",
-    headers: { "content-type": "application/json", "x-api-key": KEY },
-    body: JSON.stringify(body),
-  });
-}
+import {
+  assertStopped,
+  cancelMany,
+  client,
+  gone,
+  GRAPHS,
+  LONG,
+  NODES,
+  tag,
+  ticks,
+  untilTicking,
+} from "./calls.js";
 
 test("what a program says comes in pieces, and is a message in the values", async () => {
   const { thread_id } = await client.threads.create();

@@ -7,42 +7,10 @@ import asyncio
 import uuid
 
 import pytest
-from langgraph_sdk import get_client
 from langgraph_sdk.errors import ConflictError, NotFoundError, UnprocessableEntityError
 
-from demo import GRAPHS, KEY, NODES, URL, Probe
-
-LONG = {"ms": 300_000, "chunk_ms": 20}
-
-
-@pytest.fixture
-async def client():
-    made = get_client(url=URL, api_key=KEY or "none")
-    yield made
-    await made.http.client.aclose()
-
-
-def tag():
-    return f"py-{uuid.uuid4()}"
-
-
-async def until_ticking(probe, bodies=1):
-    for _ in range(3000):
-        if Probe(probe).is_at_work(bodies):
-            return
-        await asyncio.sleep(0.01)
-    raise AssertionError(f"{probe} never ticked")
-
-
-async def assert_stopped(probe):
-    before = Probe(probe).read()
-    await asyncio.sleep(0.3)
-    assert Probe(probe).read() == before, "work went on after the run was reported stopped"
-
-
-async def gone(client, thread, run):
-    with pytest.raises(NotFoundError):
-        await client.runs.get(thread, run)
+from demo import GRAPHS, NODES, Probe
+from langgraph_calls import LONG, assert_stopped, gone, tag, until_ticking
 
 
 async def test_assistants_are_found_by_graph(client):

@@ -12,4 +12,4 @@ mod routes;
 mod run_response;
 mod wire;
 
-pub use router::{no_such_path, router};
+pub use router::{document, no_such_path, router, routes};

@@ -1,7 +1,7 @@
 //! [`Document`]: the `OpenAPI` description of the native API, made from the code.
 
 use quell::{RunKind, RunStatus};
-use serde_json::json;
+use serde_json::{Value, json};
 use utoipa::OpenApi;
 
 use crate::run_state::status_name;
@@ -41,9 +41,9 @@ const KINDS: [RunKind; 6] = [
 )]
 pub(crate) struct Document;
 
-/// Writes the description as JSON.
-pub(crate) fn json(document: &utoipa::openapi::OpenApi) -> String {
-    let Ok(mut document) = serde_json::to_value(document) else { return "{}".into() };
+/// Makes JSON of the description.
+pub(crate) fn json(document: &utoipa::openapi::OpenApi) -> Value {
+    let Ok(mut document) = serde_json::to_value(document) else { return json!({}) };
     let statuses = RunStatus::ALL.map(status_name);
     // Fields that the code types as text, though they have few values.
     let enums: [(&str, Vec<Option<&str>>); 8] = [
@@ -67,7 +67,7 @@ pub(crate) fn json(document: &utoipa::openapi::OpenApi) -> String {
             schema["enum"] = json!(words);
         }
     }
-    document.to_string()
+    document
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! [`router`]: the routes of the native API.
+//! [`router`]: the routes of the native API, and their description.
 
 use std::sync::Arc;
 
@@ -7,9 +7,10 @@ use axum::http::StatusCode;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use serde_json::Value;
 use utoipa::OpenApi as _;
 use utoipa_axum::router::OpenApiRouter;
-use utoipa_axum::routes;
+use utoipa_axum::routes as all_of;
 
 use crate::native::health;
 use crate::native::limits;
@@ -25,16 +26,34 @@ use crate::service::Service;
 ///
 /// Errors are problem documents. The last three need no credentials.
 pub fn router(service: Service) -> Router {
-    let (app, document) = described_routes().split_for_parts();
-    let document: Arc<str> = openapi::json(&document).into();
+    let document: Arc<str> = document().to_string().into();
     let describe = move || {
         let document = document.to_string();
         async move { ([(CONTENT_TYPE, "application/json")], document) }
     };
-    let app = app
-        .route("/openapi.json", get(describe))
-        .method_not_allowed_fallback(handlers::no_such_method);
-    let app = catch_panics(app, our_fault);
+    let app = described_routes().split_for_parts().0.route("/openapi.json", get(describe));
+    guarded(app, service)
+}
+
+/// As [`router`], for a server that has other contracts under the same root: without
+/// `/openapi.json`, whose answer such a server makes with [`document`].
+pub fn routes(service: Service) -> Router {
+    guarded(described_routes().split_for_parts().0, service)
+}
+
+/// Makes the `OpenAPI` description of the native API, which `GET /openapi.json` answers.
+///
+/// # Examples
+///
+/// ```
+/// assert!(quell_http::document()["paths"]["/v1/runs"]["post"].is_object());
+/// ```
+pub fn document() -> Value {
+    openapi::json(&described_routes().split_for_parts().1)
+}
+
+fn guarded(app: Router<Service>, service: Service) -> Router {
+    let app = catch_panics(app.method_not_allowed_fallback(handlers::no_such_method), our_fault);
     guard_open(app, &service, BodyKinds::Json).with_state(service)
 }
 
@@ -56,14 +75,14 @@ pub fn no_such_path() -> Response {
 /// Makes the routes and their description from the annotations of the handlers.
 fn described_routes() -> OpenApiRouter<Service> {
     OpenApiRouter::with_openapi(Document::openapi())
-        .routes(routes!(handlers::start_run, handlers::list_runs))
-        .routes(routes!(handlers::get_run, limits::set_limits))
-        .routes(routes!(handlers::stream_run))
-        .routes(routes!(handlers::cancel_run))
-        .routes(routes!(pausing::pause_run))
-        .routes(routes!(pausing::resume_run))
-        .routes(routes!(health::health))
-        .routes(routes!(health::ready))
+        .routes(all_of!(handlers::start_run, handlers::list_runs))
+        .routes(all_of!(handlers::get_run, limits::set_limits))
+        .routes(all_of!(handlers::stream_run))
+        .routes(all_of!(handlers::cancel_run))
+        .routes(all_of!(pausing::pause_run))
+        .routes(all_of!(pausing::resume_run))
+        .routes(all_of!(health::health))
+        .routes(all_of!(health::ready))
 }
 
 fn our_fault() -> Response {

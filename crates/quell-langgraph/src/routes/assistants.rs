@@ -203,10 +203,11 @@ async fn row(view: &View, id: Uuid, assistant: Assistant) -> Result<Response, Re
     rendered(view, assistant.bytes(), move || assistant.row(id)).await
 }
 
-const ORDERS: [&str; 5] = ["created_at", "assistant_id", "graph_id", "name", "updated_at"];
+pub(super) const ORDERS: [&str; 5] =
+    ["created_at", "assistant_id", "graph_id", "name", "updated_at"];
 
 /// The keys of a row.
-const ROW: [&str; 10] = [
+pub(super) const ROW: [&str; 10] = [
     "assistant_id",
     "graph_id",
     "config",

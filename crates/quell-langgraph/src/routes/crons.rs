@@ -129,7 +129,7 @@ async fn row(view: &View, found: FoundCron) -> Result<Response, Refusal> {
     rendered(view, found.cron.bytes(), move || written(&found)).await
 }
 
-const ORDERS: [&str; 7] = [
+pub(super) const ORDERS: [&str; 7] = [
     "created_at",
     "cron_id",
     "assistant_id",
@@ -140,7 +140,7 @@ const ORDERS: [&str; 7] = [
 ];
 
 /// The keys of a row.
-const ROW: [&str; 14] = [
+pub(super) const ROW: [&str; 14] = [
     "cron_id",
     "assistant_id",
     "thread_id",

@@ -8,6 +8,7 @@ mod cancel;
 mod cors;
 mod create;
 mod crons;
+mod described;
 mod graphs;
 mod join;
 mod metrics;
@@ -21,5 +22,6 @@ mod system;
 mod threads;
 
 pub use cors::allow as allow_origins;
+pub use described::document;
 pub use router::{in_its_words, not_found, router, routes};
 pub use system::info;

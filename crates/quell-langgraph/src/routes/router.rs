@@ -5,17 +5,11 @@ use axum::extract::Request;
 use axum::http::header::RETRY_AFTER;
 use axum::middleware::{Next, from_fn};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post, put};
 use quell_http::{BodyKinds, Problem, Service, catch_panics, guard_open};
 
 use crate::app::App;
 use crate::options::Options;
-use crate::routes::create::{Answer, create};
-use crate::routes::path::{Stateless, ThreadPath};
-use crate::routes::{
-    assistants, batch, cancel, cors, crons, graphs, join, metrics, runs, states, store, system,
-    threads,
-};
+use crate::routes::{cors, described};
 use crate::wire::refusal::Refusal;
 
 /// Makes the router of the contract. Every path that it does not serve answers the contract's 404.
@@ -34,67 +28,23 @@ use crate::wire::refusal::Refusal;
 /// # });
 /// ```
 pub fn router(service: Service, options: Options) -> Router {
-    let info = Router::new().route("/info", get(system::get_info));
-    let info = info.method_not_allowed_fallback(no_such_method).layer(from_fn(cors::allow));
-    routes(service, options).merge(info).fallback(not_found)
+    let shared = described::shared().router.method_not_allowed_fallback(no_such_method);
+    let app = App::new(service, options);
+    let shared = shared.with_state(app.clone()).layer(from_fn(cors::allow));
+    guarded(app).merge(shared).fallback(not_found)
 }
 
-/// As [`router`], for a server that has other contracts under the same root: without `/info`,
-/// whose answer such a server makes with [`info`](crate::info), and without an answer for other
-/// paths.
+/// As [`router`], for a server that has other contracts under the same root: without `/info` and
+/// `/openapi.json`, whose answers such a server makes with [`info`](crate::info) and
+/// [`document`](crate::document), and without an answer for other paths.
 pub fn routes(service: Service, options: Options) -> Router {
-    let routes = Router::new()
-        .route("/ok", get(system::ok))
-        .route("/metrics", get(metrics::show))
-        .route("/assistants/search", post(assistants::search))
-        .route("/assistants/count", post(assistants::count))
-        .route("/assistants", post(assistants::create))
-        .route(
-            "/assistants/{assistant}",
-            get(assistants::read).patch(assistants::change).delete(assistants::delete),
-        )
-        .route("/assistants/{assistant}/versions", post(assistants::versions))
-        .route("/assistants/{assistant}/latest", post(assistants::latest))
-        .route("/assistants/{assistant}/graph", get(graphs::draw))
-        .route("/assistants/{assistant}/schemas", get(graphs::schemas))
-        .route("/assistants/{assistant}/subgraphs", get(graphs::subgraphs))
-        .route("/assistants/{assistant}/subgraphs/{name}", get(graphs::subgraph))
-        .route("/store/items", put(store::put).get(store::read).delete(store::delete))
-        .route("/store/items/search", post(store::search))
-        .route("/store/namespaces", post(store::namespaces))
-        .route("/threads", post(threads::create))
-        .route("/threads/search", post(threads::search))
-        .route("/threads/count", post(threads::count))
-        .route(
-            "/threads/{thread}",
-            get(threads::read).patch(threads::change).delete(threads::delete),
-        )
-        .route("/threads/{thread}/copy", post(threads::copy))
-        .route("/threads/{thread}/state", get(states::last).post(states::change))
-        .route("/threads/{thread}/state/checkpoint", post(states::of_body))
-        .route("/threads/{thread}/state/{checkpoint}", get(states::one))
-        .route("/threads/{thread}/history", get(states::list).post(states::search))
-        .route("/threads/{thread}/runs", create::<ThreadPath>(Answer::Run).get(runs::list))
-        .route("/threads/{thread}/runs/crons", crons::create::<ThreadPath>())
-        .route("/threads/{thread}/runs/stream", create::<ThreadPath>(Answer::Stream))
-        .route("/threads/{thread}/runs/wait", create::<ThreadPath>(Answer::Wait))
-        .route("/threads/{thread}/runs/{run}", get(runs::read).delete(runs::delete))
-        .route("/threads/{thread}/runs/{run}/join", get(join::join))
-        .route("/threads/{thread}/runs/{run}/stream", get(join::stream::<ThreadPath>))
-        .route("/threads/{thread}/runs/{run}/cancel", post(cancel::one))
-        .route("/runs", create::<Stateless>(Answer::Run))
-        .route("/runs/batch", post(batch::create))
-        .route("/runs/stream", create::<Stateless>(Answer::Stream))
-        .route("/runs/wait", create::<Stateless>(Answer::Wait))
-        .route("/runs/{run}/stream", get(join::stream::<Stateless>))
-        .route("/runs/cancel", post(cancel::many))
-        .route("/runs/crons", crons::create::<Stateless>())
-        .route("/runs/crons/search", post(crons::search))
-        .route("/runs/crons/count", post(crons::count))
-        .route("/runs/crons/{cron}", get(crons::read).patch(crons::change).delete(crons::delete))
-        .method_not_allowed_fallback(no_such_method);
-    let routes = guard_open(catch_panics(routes, our_fault), &service, BodyKinds::Json);
-    in_its_words(routes.with_state(App::new(service, options)))
+    guarded(App::new(service, options))
+}
+
+fn guarded(app: App) -> Router {
+    let routes = described::of_contract().router.method_not_allowed_fallback(no_such_method);
+    let routes = guard_open(catch_panics(routes, our_fault), app.service(), BodyKinds::Json);
+    in_its_words(routes.with_state(app))
 }
 
 /// Answers in the contract's form what its routes, and the layers of a server around them, refuse:

@@ -1,7 +1,9 @@
-//! [`ok`] and [`info`]: the answers of `/ok` and `/info`.
+//! [`ok`], [`info`] and [`describe`]: the answers of `/ok`, `/info` and `/openapi.json`.
 
 use axum::Json;
 use serde_json::{Value, json};
+
+use crate::routes::described::document;
 
 pub(super) async fn ok() -> Json<Value> {
     Json(json!({ "ok": true, "services": {} }))
@@ -9,6 +11,10 @@ pub(super) async fn ok() -> Json<Value> {
 
 pub(super) async fn get_info() -> Json<Value> {
     Json(info())
+}
+
+pub(super) async fn describe() -> Json<Value> {
+    Json(document())
 }
 
 /// Makes the answer to `GET /info`.

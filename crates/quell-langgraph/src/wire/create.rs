@@ -54,7 +54,8 @@ pub(crate) enum Strategy {
 }
 
 impl Strategy {
-    const ALL: [Self; 4] = [Self::Enqueue, Self::Reject, Self::Interrupt, Self::Rollback];
+    pub(crate) const ALL: [Self; 4] =
+        [Self::Enqueue, Self::Reject, Self::Interrupt, Self::Rollback];
 
     /// Reads a name.
     pub(crate) fn of(name: &str) -> Option<Self> {
@@ -200,7 +201,7 @@ fn after(body: &Keys) -> Result<Duration, Refusal> {
 }
 
 /// The longest delay of a start. A longer one is refused.
-const AFTER_MAX: Duration = Duration::from_hours(365 * 24);
+pub(crate) const AFTER_MAX: Duration = Duration::from_hours(365 * 24);
 
 /// Reads a time of the extension (contract, choice 8): a positive integer.
 fn milliseconds(metadata: &Keys, key: &str) -> Result<Option<Duration>, Refusal> {

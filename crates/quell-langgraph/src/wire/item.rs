@@ -323,13 +323,13 @@ fn checked(labels: Vec<String>) -> Result<Vec<String>, Refusal> {
 const OPERATORS: [&str; 6] = ["$eq", "$ne", "$gt", "$gte", "$lt", "$lte"];
 
 /// Keys of a filter: each is looked up in each item.
-const FILTER_MAX: usize = 100;
+pub(crate) const FILTER_MAX: usize = 100;
 
 const TTL: &str = "must be a number of minutes, ten years at most";
 const LIMIT: &str = "must be a whole number, 10000 at most";
 
 /// The most rows of an answer: as many as a search looks at.
-const LIMIT_MAX: usize = 10_000;
+pub(crate) const LIMIT_MAX: usize = 10_000;
 
 /// The longest time of an item. A longer one is refused.
 const TTL_MAX: Duration = Duration::from_hours(10 * 366 * 24);

@@ -59,7 +59,7 @@ fn bit(name: &str) -> Option<u16> {
 }
 
 /// Every mode. Those that a body does not feed stay silent.
-const NAMES: [&str; 9] = [
+pub(crate) const NAMES: [&str; 9] = [
     "values",
     "updates",
     "custom",

@@ -230,8 +230,9 @@ impl Work {
     }
 }
 
-const STATUSES: [&str; 4] = ["idle", "busy", "interrupted", "error"];
-const ORDERS: [&str; 5] = ["thread_id", "status", "created_at", "updated_at", "state_updated_at"];
+pub(crate) const STATUSES: [&str; 4] = ["idle", "busy", "interrupted", "error"];
+pub(crate) const ORDERS: [&str; 5] =
+    ["thread_id", "status", "created_at", "updated_at", "state_updated_at"];
 const IDS: &str = "must be a list of UUIDs";
 pub(crate) const LIMIT: &str = "must be a whole number from 1 to 1000";
 const SELECT: &str = "must be a list of keys of a row";
@@ -243,7 +244,7 @@ pub(crate) const LIMIT_MAX: usize = 1_000;
 const WORK_MAX: usize = 10_000_000;
 
 /// The keys of a row that may be selected.
-const ROW: [&str; 9] = [
+pub(crate) const ROW: [&str; 9] = [
     "thread_id",
     "created_at",
     "updated_at",

@@ -1,4 +1,6 @@
-//! The demo graphs with their witness.
+//! The demo graphs with their witness, behind a router whose every answer is looked up.
+
+mod documented;
 
 use axum::Router;
 use quell::{Engine, EngineConfig};
@@ -6,6 +8,8 @@ use quell_demo::{Witness, agentos, langgraph};
 use quell_flow::Catalog;
 use quell_http::{Access, Service};
 use quell_langgraph::Options;
+
+use documented::documented;
 
 /// Makes the app of the demo graphs, and the service behind it.
 pub(crate) fn app(
@@ -27,6 +31,11 @@ pub(crate) fn app_with(
     let catalog = langgraph::components(catalog, &witness, "");
     let catalog = agentos::components(catalog, &witness, "");
     let service = Service::new(Engine::with_config(config), catalog).access(access);
-    let app = quell_langgraph::router(service.clone(), options);
+    let app = router(service.clone(), options);
     (app, service, witness)
+}
+
+/// Makes the router, and fails the test in which it answers what its document does not have.
+pub(crate) fn router(service: Service, options: Options) -> Router {
+    documented(quell_langgraph::router(service, options))
 }

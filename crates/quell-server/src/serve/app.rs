@@ -21,13 +21,15 @@ pub(super) fn router(
     metrics: Metrics,
 ) -> Router {
     let about = about(service, config);
-    // Pages of other origins may read `/info`, as they may read the rest of LangGraph.
+    let document = document();
+    // Pages of other origins may read these, as they may read the rest of LangGraph.
     let info = Router::new()
         .route("/info", get(async move || Json(about)))
+        .route("/openapi.json", get(async move || Json(document)))
         .layer(from_fn(quell_langgraph::allow_origins));
     let has_codes = config.agentos.error_codes;
     let app = Router::new()
-        .merge(quell_http::router(service.clone()))
+        .merge(quell_http::routes(service.clone()))
         .merge(metrics::router(service.clone(), metrics))
         .merge(quell_agentos::routes(service.clone(), config.agentos.clone()))
         .merge(info);
@@ -66,4 +68,33 @@ fn about(service: &Service, config: &Config) -> Value {
         all.extend(more);
     }
     about
+}
+
+/// Makes the answer to `GET /openapi.json`: what the native API and `LangGraph` say of themselves.
+fn document() -> Value {
+    let (mut document, other) = (quell_http::document(), quell_langgraph::document());
+    for part in ["/paths", "/components/schemas", "/components"] {
+        let Some(Value::Object(more)) = other.pointer(part).cloned() else { continue };
+        if let Some(Value::Object(all)) = document.pointer_mut(part) {
+            more.into_iter().for_each(|(key, value)| _ = all.entry(key).or_insert(value));
+        }
+    }
+    document
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_document_has_all_that_the_contracts_say_and_they_share_no_names() {
+        let (all, parts) = (document(), [quell_http::document(), quell_langgraph::document()]);
+        for place in ["/paths", "/components/schemas"] {
+            let keys =
+                |document: &Value| document.pointer(place).unwrap().as_object().unwrap().len();
+            assert_eq!(keys(&all), parts.iter().map(keys).sum::<usize>(), "{place}");
+        }
+        assert!(all["components"]["securitySchemes"]["apiKey"].is_object());
+        assert_eq!(all["info"]["title"], "quell");
+    }
 }
