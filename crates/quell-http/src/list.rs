@@ -125,11 +125,15 @@ impl View {
     ) -> Result<(Vec<RunRef>, usize), LookupError> {
         let mut live = newest(live, usize::MAX).into_iter();
         let (mut there, mut gone) = (Vec::new(), 0);
+        // Each read asks for twice as many: few reads see that many are gone.
+        let mut asks = limit;
         loop {
-            let part: Vec<_> = live.by_ref().take(limit - there.len()).collect();
-            if part.is_empty() {
+            let part: Vec<_> = live.by_ref().take(asks).collect();
+            if part.is_empty() || there.len() >= limit {
+                there.truncate(limit);
                 return Ok((there, gone));
             }
+            asks = asks.saturating_mul(2);
             let asked = read(self.service().engine().forgotten_elsewhere(&part)).await?;
             let before = there.len() + part.len();
             let answered = part.into_iter().zip(asked);

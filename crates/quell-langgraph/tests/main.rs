@@ -13,6 +13,7 @@ mod assistants;
 mod buried;
 mod cancels;
 mod crons;
+mod crons_gone;
 mod crons_stored;
 mod document;
 mod erased;

@@ -10,6 +10,7 @@ use serde_json::json;
 use uuid::Uuid;
 
 use crate::app::App;
+use crate::app::crons_known::Of;
 use crate::app::find::{found_of, graph_of, owns};
 use crate::app::kept::{Kept, Kind, TRIES};
 use crate::wire::assistant::{Assistant, Said, is_of_system};
@@ -95,7 +96,7 @@ impl App {
         Err(in_use("The assistant"))
     }
 
-    /// Deletes an assistant of the caller's. Its runs go on.
+    /// Deletes an assistant of the caller's, with its crons. Its runs go on.
     ///
     /// # Errors
     ///
@@ -105,6 +106,8 @@ impl App {
         for _ in 0..TRIES {
             let (before, _) = self.own_assistant(view, id).await?;
             if self.keep_no_more(&before).await? {
+                // Whoever deletes it: they are its owner's.
+                self.delete_crons_of(before.owner.as_deref(), Of::Assistant(id)).await;
                 return Ok(());
             }
         }

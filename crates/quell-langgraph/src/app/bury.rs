@@ -14,6 +14,7 @@ use quell_http::{Principal, View};
 use tokio::time::sleep;
 
 use crate::app::App;
+use crate::app::crons_known::Of;
 use crate::options::CONTRACT;
 use crate::threads::Thread;
 use crate::wire::exact::Keys;
@@ -114,7 +115,7 @@ impl App {
             hidden = self.hide(known, owner, own);
             self.threads().remove(thread);
         }
-        self.delete_crons_of(owner, id).await;
+        self.delete_crons_of(owner, Of::Thread(id)).await;
         self.clear(view, &buried, hidden).await;
         Ok(())
     }

@@ -9,7 +9,7 @@
 //! whenever it takes in what another process or node has left: until then that one makes the runs.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
 
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
@@ -39,9 +39,11 @@ impl App {
         {
             return;
         }
+        let running = Running(Arc::clone(&self.crons_known().has_clockwork));
         let (app, woken) = (self.weak(), Arc::clone(&self.crons_known().woken));
         let mut taken = self.engine().take_overs();
         drop(tokio::spawn(async move {
+            let _running = running;
             let mut is_read = false;
             while let Some(this) = app.upgrade() {
                 is_read = is_read || !this.has_records() || this.look_at_crons().await.is_ok();
@@ -86,7 +88,7 @@ impl App {
     }
 
     /// Makes the run of a cron that seems to be due; false if that is to be tried again.
-    async fn make_due_of(&self, id: Uuid) -> bool {
+    pub(super) async fn make_due_of(&self, id: Uuid) -> bool {
         let _one_at_a_time = self.crons_known().turn(id).await;
         let Ok(kept) = self.kept(Kind::Cron, id).await else { return false };
         let known = kept.and_then(|kept| Cron::of(&kept.body).map(|cron| (kept, cron)));
@@ -113,7 +115,7 @@ impl App {
                         self.crons_known().forget(id);
                         return is_gone;
                     }
-                    if self.is_node() && is_not_here(&refusal) {
+                    if self.is_node() && self.lacks_graph(&kept, &cron).await {
                         // Another node may have its graph.
                         cron.go_on(at, self.cron_pause());
                         self.crons_known().put_off(id, cron.due_us());
@@ -171,6 +173,12 @@ impl App {
         }
     }
 
+    /// Tells whether this node has no such graph as a cron runs.
+    async fn lacks_graph(&self, kept: &Kept, cron: &Cron) -> bool {
+        let found = self.graph_of_run(&self.maker(kept, cron), cron.names_assistant()).await;
+        found.is_err_and(|refusal| is_not_here(&refusal))
+    }
+
     async fn make_run_of(
         &self,
         at: SystemTime,
@@ -207,6 +215,16 @@ fn is_not_here(refusal: &Refusal) -> bool {
     [StatusCode::NOT_FOUND, StatusCode::UNPROCESSABLE_ENTITY].contains(&refusal.status)
 }
 
+/// Says, when it leaves, that nobody makes the runs any more: its runtime has gone, or it has
+/// panicked. Whoever makes or changes a cron next begins anew.
+struct Running(Arc<AtomicBool>);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.0.store(false, Ordering::SeqCst);
+    }
+}
+
 fn now_us() -> u64 {
     micros(SystemTime::now()).unwrap_or_default()
 }
@@ -226,7 +244,7 @@ const LOOK_AGAIN: Duration = Duration::from_mins(10);
 const AT_ONCE: usize = 8;
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use std::sync::atomic::AtomicUsize;
 
     use quell::testing::cluster::Nodes;
@@ -240,7 +258,7 @@ mod tests {
     use crate::options::Options;
 
     /// Makes one of each of two nodes, whose graph counts its runs. No clockwork is in them.
-    fn two() -> ([App; 2], Arc<AtomicUsize>) {
+    pub(in crate::app) fn two(options: &Options) -> ([App; 2], Arc<AtomicUsize>) {
         let (nodes, count) = (Nodes::new(Duration::from_secs(30)), Arc::new(AtomicUsize::new(0)));
         let apps = ["a", "b"].map(|name| {
             let engine = Engine::with_config(EngineConfig::new().node(nodes.join(name)));
@@ -251,18 +269,27 @@ mod tests {
             });
             let service = Service::new(engine, Catalog::new().with(graph));
             // Where no runtime is none is started.
-            std::thread::spawn(|| App::new(service, Options::default())).join().unwrap()
+            let options = options.clone();
+            std::thread::spawn(|| App::new(service, options)).join().unwrap()
         });
         (apps, count)
     }
 
     /// Makes a cron that was due a while ago, and is not known to be: nobody makes its run.
     async fn overdue(app: &App, body: serde_json::Value) -> (Kept, Cron) {
+        overdue_since(app, body, None, SystemTime::now() - Duration::from_hours(1)).await
+    }
+
+    pub(in crate::app) async fn overdue_since(
+        app: &App,
+        body: serde_json::Value,
+        thread: Option<Uuid>,
+        past: SystemTime,
+    ) -> (Kept, Cron) {
         let body = Payload::from(body).parse().unwrap();
-        let past = SystemTime::now() - Duration::from_hours(1);
         let (id, pause) = (Uuid::now_v7(), Duration::ZERO);
         let assistant = crate::wire::rows::system_assistant("count");
-        let cron = Cron::read(&body, id, (assistant, false), None, (past, pause)).unwrap();
+        let cron = Cron::read(&body, id, (assistant, false), thread, (past, pause)).unwrap();
         let kept = Kept::new(Kind::Cron, id, &app.all(), written(&cron));
         assert!(app.keep(&kept).await.unwrap());
         (kept, cron)
@@ -271,7 +298,7 @@ mod tests {
     #[tokio::test]
     async fn a_time_whose_node_was_lost_before_the_cron_went_on_makes_no_second_run() {
         for keeps in ["keep", "delete"] {
-            let ([a, b], count) = two();
+            let ([a, b], count) = two(&Options::default());
             let body = json!({"assistant_id": "count", "schedule": "* * * * *", "input": {},
                 "on_run_completed": keeps});
             let (kept, cron) = overdue(&a, body).await;
@@ -296,7 +323,7 @@ mod tests {
 
     #[tokio::test]
     async fn what_was_missed_makes_one_run() {
-        let ([a, _b], count) = two();
+        let ([a, _b], count) = two(&Options::default());
         let body = json!({"assistant_id": "count", "schedule": "* * * * *", "input": {}});
         let (kept, _) = overdue(&a, body).await;
         assert!(a.look_at_crons().await.is_ok());
@@ -311,7 +338,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_run_that_was_made_while_another_node_deleted_its_cron_is_taken_back() {
-        let ([a, b], _count) = two();
+        let ([a, b], _count) = two(&Options::default());
         let body = json!({"assistant_id": "count", "schedule": "* * * * *", "input": {},
             "on_run_completed": "keep"});
         let (kept, mut cron) = overdue(&a, body).await;

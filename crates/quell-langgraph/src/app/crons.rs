@@ -5,11 +5,12 @@ use std::time::SystemTime;
 
 use axum::http::StatusCode;
 use quell_http::View;
+use tokio::sync::OwnedMutexGuard;
 use uuid::Uuid;
 
 use crate::app::App;
 use crate::app::assistants::in_use;
-use crate::app::crons_known::Known;
+use crate::app::crons_known::{Known, Of};
 use crate::app::find::owns;
 use crate::app::kept::{Kept, Kind, TRIES};
 use crate::wire::cron::Cron;
@@ -71,6 +72,13 @@ impl App {
         self.check_cron(id, &cron)?;
         let kept = Kept::new(Kind::Cron, id, view, written(&cron));
         self.reserve_cron(view, &kept, &cron).await?;
+        let (app, view) = (self.clone(), view.clone());
+        to_the_end(async move { app.keep_made(&view, kept, cron).await }).await
+    }
+
+    /// Keeps a new cron, for which a place is taken.
+    async fn keep_made(&self, view: &View, kept: Kept, cron: Cron) -> Result<FoundCron, Refusal> {
+        let id = kept.id;
         if !self.keep(&kept).await.inspect_err(|_| self.crons_known().forget(id))? {
             self.crons_known().forget(id);
             return Err(Refusal::internal());
@@ -78,10 +86,11 @@ impl App {
         self.run_crons();
         self.crons_known().note(id, Known::of(&kept, &cron));
         // Another request may have deleted its thread meanwhile.
-        if let Some(thread) = thread
+        if let Some(thread) = cron.thread()
             && let Err(refusal) = self.thread_of(view, thread).await
         {
-            self.delete_cron(view, id).await?;
+            let turn = self.crons_known().turn(id).await;
+            self.delete_in_turn(view, id, turn).await?;
             return Err(refusal);
         }
         Ok(FoundCron { id, owner: kept.owner, cron })
@@ -128,7 +137,18 @@ impl App {
         let (_, found) = self.known_cron(view, id).await.map_err(|refusal| unknown(refusal, id))?;
         // Whoever changes what it runs may run it.
         self.graph_of_run(view, found.cron.names_assistant()).await?;
-        let _one_at_a_time = self.crons_known().turn(id).await;
+        let turn = self.crons_known().turn(id).await;
+        let (app, view, body) = (self.clone(), view.clone(), body.clone());
+        to_the_end(async move { app.change_in_turn(&view, id, &body, turn).await }).await
+    }
+
+    async fn change_in_turn(
+        &self,
+        view: &View,
+        id: Uuid,
+        body: &Keys,
+        _turn: Turn,
+    ) -> Result<FoundCron, Refusal> {
         for _ in 0..TRIES {
             let (before, mut found) =
                 self.known_cron(view, id).await.map_err(|refusal| unknown(refusal, id))?;
@@ -150,7 +170,12 @@ impl App {
     ///
     /// Fails if there is none, and if the store does not take it: then nothing has changed.
     pub(crate) async fn delete_cron(&self, view: &View, id: Uuid) -> Result<(), Refusal> {
-        let _one_at_a_time = self.crons_known().turn(id).await;
+        let turn = self.crons_known().turn(id).await;
+        let (app, view) = (self.clone(), view.clone());
+        to_the_end(async move { app.delete_in_turn(&view, id, turn).await }).await
+    }
+
+    async fn delete_in_turn(&self, view: &View, id: Uuid, _turn: Turn) -> Result<(), Refusal> {
         for _ in 0..TRIES {
             let (before, _) = self.known_cron(view, id).await?;
             if self.keep_no_more(&before).await? {
@@ -163,8 +188,8 @@ impl App {
 
     /// Deletes the crons of a thread, or of an assistant, that is deleted. Those that stay, since
     /// the store cannot be read, leave when they are due.
-    pub(crate) async fn delete_crons_of(&self, owner: Option<&str>, id: Uuid) {
-        for cron in self.crons_of(owner, id).await.unwrap_or_default() {
+    pub(crate) async fn delete_crons_of(&self, owner: Option<&str>, of: Of) {
+        for cron in self.crons_of(owner, of).await.unwrap_or_default() {
             let _ = self.delete_cron(&self.all(), cron).await;
         }
     }
@@ -180,10 +205,69 @@ impl App {
     }
 }
 
+/// Does what is not to stop halfway, also if whoever asked for it has gone: what is known of a cron
+/// would not be what is kept. The caller has a place, or a turn, so it is bounded how many do.
+async fn to_the_end<T: Send + 'static>(
+    work: impl Future<Output = Result<T, Refusal>> + Send + 'static,
+) -> Result<T, Refusal> {
+    tokio::spawn(work).await.map_err(|_| Refusal::internal())?
+}
+
+type Turn = OwnedMutexGuard<()>;
+
 /// Says which one there is not, as upstream does where one is changed.
 fn unknown(refusal: Refusal, id: Uuid) -> Refusal {
     match refusal.status {
         StatusCode::NOT_FOUND => Refusal::missing(format!("Cron '{id}' not found")),
         _ => refusal,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::Ordering;
+    use std::time::{Duration, UNIX_EPOCH};
+
+    use quell_test_support::within;
+    use serde_json::json;
+
+    use super::*;
+    use crate::app::clockwork::tests::{overdue_since, two};
+    use crate::options::Options;
+    use crate::threads::Thread;
+    use crate::wire::rows::time;
+
+    #[tokio::test]
+    async fn a_time_that_is_the_end_makes_its_run() {
+        let ([a, _], count) = two(&Options::default());
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
+        let end = UNIX_EPOCH + Duration::from_secs(now - 1);
+        let body = json!({"assistant_id": "count", "schedule": "* * * * * *", "input": {},
+            "end_time": time(end)});
+        let (kept, cron) = overdue_since(&a, body, None, end - Duration::from_millis(500)).await;
+        assert_eq!(cron.due(), Some(end));
+        assert!(a.make_due_of(kept.id).await);
+        within("it is made", async {
+            while count.load(Ordering::SeqCst) == 0 {
+                tokio::task::yield_now().await;
+            }
+        })
+        .await;
+        assert_eq!(a.cron(&a.all(), kept.id).await.unwrap().cron.due(), None);
+    }
+
+    /// Another node has its graph no more than this one: it is not what lacks.
+    #[tokio::test]
+    async fn of_nodes_a_cron_whose_run_is_refused_goes_on() {
+        let ([a, _], _count) = two(&Options::default());
+        let new = Thread::new(Uuid::now_v7(), None, &Keys::new(), false);
+        let thread = a.make_thread(new, true).await.unwrap().unwrap().id;
+        let body = json!({"assistant_id": "count", "schedule": "* * * * *", "input": {},
+            "checkpoint_id": Uuid::now_v7().to_string()});
+        let past = SystemTime::now() - Duration::from_hours(1);
+        let (kept, _) = overdue_since(&a, body, Some(thread), past).await;
+        assert!(a.make_due_of(kept.id).await);
+        let cron = a.cron(&a.all(), kept.id).await.unwrap().cron;
+        assert!(cron.due().unwrap() > SystemTime::now());
     }
 }

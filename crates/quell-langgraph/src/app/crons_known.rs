@@ -12,7 +12,7 @@ use parking_lot::Mutex;
 use quell::RunFilter;
 use quell::store::Page;
 use quell_http::{LookupError, View};
-use tokio::sync::{MutexGuard, Notify};
+use tokio::sync::{Notify, OwnedMutexGuard};
 use uuid::Uuid;
 
 use crate::app::App;
@@ -27,36 +27,54 @@ pub(crate) struct Crons {
     /// One is due at another time than before.
     pub(super) woken: Arc<Notify>,
     /// Somebody makes the runs.
-    pub(super) has_clockwork: AtomicBool,
-    turns: [tokio::sync::Mutex<()>; TURNS],
+    pub(super) has_clockwork: Arc<AtomicBool>,
+    turns: [Arc<tokio::sync::Mutex<()>>; TURNS],
+}
+
+/// With what its crons are deleted.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Of {
+    Thread(Uuid),
+    /// None of the system: those are everybody's, and stay.
+    Assistant(Uuid),
 }
 
 /// What is known of a cron.
 #[derive(Clone, Debug)]
 pub(super) struct Known {
     owner: Option<Arc<str>>,
-    assistant: Option<Uuid>,
+    own_assistant: Option<Uuid>,
     thread: Option<Uuid>,
     /// None if it is not due any more, or not now.
     due_us: Option<u64>,
+    /// It is about to be kept: nobody reads it yet.
+    is_to_come: bool,
 }
 
 impl Known {
     pub(super) fn of(kept: &Kept, cron: &Cron) -> Self {
-        let (owner, due_us) = (kept.owner.clone(), cron.due_us());
-        Self { owner, assistant: cron.assistant(), thread: cron.thread(), due_us }
+        Self::new(kept.owner.clone(), cron)
     }
 
-    fn is_of(&self, id: Uuid) -> bool {
-        [self.thread, self.assistant].contains(&Some(id))
+    fn new(owner: Option<Arc<str>>, cron: &Cron) -> Self {
+        let (own_assistant, thread) = (cron.own_assistant(), cron.thread());
+        Self { owner, own_assistant, thread, due_us: cron.due_us(), is_to_come: false }
+    }
+
+    fn is_of(&self, of: Of) -> bool {
+        // Callers choose ids: one of a thread may be that of an assistant.
+        match of {
+            Of::Thread(id) => self.thread == Some(id),
+            Of::Assistant(id) => self.own_assistant == Some(id),
+        }
     }
 }
 
 impl Crons {
     /// Waits for the turn to make a run of a cron, or to change it: in one process each comes
     /// behind the other.
-    pub(super) async fn turn(&self, id: Uuid) -> MutexGuard<'_, ()> {
-        self.turns[usize::from(id.as_bytes()[15]) % TURNS].lock().await
+    pub(super) async fn turn(&self, id: Uuid) -> OwnedMutexGuard<()> {
+        Arc::clone(&self.turns[usize::from(id.as_bytes()[15]) % TURNS]).lock_owned().await
     }
 
     /// Notes what is known of a cron now.
@@ -104,16 +122,17 @@ impl Crons {
         Ok(())
     }
 
-    fn of(&self, id: Uuid) -> Vec<Uuid> {
+    fn of(&self, of: Of) -> Vec<Uuid> {
+        self.ids(|known| known.is_of(of)).into_iter().collect()
+    }
+
+    fn ids(&self, is_meant: impl Fn(&Known) -> bool) -> BTreeSet<Uuid> {
         let all = self.all.lock();
-        all.iter().filter(|(_, known)| known.is_of(id)).map(|(cron, _)| *cron).collect()
+        all.iter().filter(|(_, known)| is_meant(known)).map(|(id, _)| *id).collect()
     }
 
-    fn ids(&self) -> BTreeSet<Uuid> {
-        self.all.lock().keys().copied().collect()
-    }
-
-    /// Takes in what was read, of which what is known may be newer: the sooner time counts.
+    /// Takes in what was read, of which what is known may be newer: the sooner time counts. What
+    /// was there before, and is not among it, is gone.
     fn take_in(&self, before: &BTreeSet<Uuid>, read: HashMap<Uuid, Known>) {
         let mut all = self.all.lock();
         all.retain(|id, _| read.contains_key(id) || !before.contains(id));
@@ -141,10 +160,12 @@ impl App {
         if self.is_node() {
             // Those that were made through other nodes.
             let subject = view.principal().subject();
+            let is_own = |known: &Known| known.owner.as_deref() == subject;
+            let before = self.crons_known().ids(|known| is_own(known) && !known.is_to_come);
             let read = self.read_crons(of_owner(subject)).await?;
-            self.crons_known().take_in(&BTreeSet::new(), read);
+            self.crons_known().take_in(&before, read);
         }
-        let known = Known { due_us: None, ..Known::of(kept, cron) };
+        let known = Known { due_us: None, is_to_come: true, ..Known::of(kept, cron) };
         self.crons_known().reserve(kept.id, known, (all, own))
     }
 
@@ -154,7 +175,7 @@ impl App {
     ///
     /// Fails if it cannot be read.
     pub(super) async fn look_at_crons(&self) -> Result<(), LookupError> {
-        let before = self.crons_known().ids();
+        let before = self.crons_known().ids(|known| !known.is_to_come);
         let read = self.read_crons(RunFilter::new().label(KIND, Kind::Cron.name())).await?;
         self.crons_known().take_in(&before, read);
         Ok(())
@@ -168,12 +189,12 @@ impl App {
     pub(super) async fn crons_of(
         &self,
         owner: Option<&str>,
-        id: Uuid,
+        of: Of,
     ) -> Result<Vec<Uuid>, LookupError> {
-        let mut found = self.crons_known().of(id);
+        let mut found = self.crons_known().of(of);
         if self.is_node() {
             let read = self.read_crons(of_owner(owner)).await?;
-            found.extend(read.into_iter().filter(|(_, known)| known.is_of(id)).map(|(id, _)| id));
+            found.extend(read.into_iter().filter(|(_, known)| known.is_of(of)).map(|(id, _)| id));
         }
         Ok(found)
     }
@@ -193,12 +214,8 @@ impl App {
                 }
                 let body = record.accepted.input.filter(|_| !noted.is_deleted);
                 let cron = body.and_then(|body| Cron::of(&body));
-                let known = cron.map(|cron| Known {
-                    owner: record.accepted.owner.clone(),
-                    assistant: cron.assistant(),
-                    thread: cron.thread(),
-                    due_us: cron.due_us(),
-                });
+                let owner = record.accepted.owner.clone();
+                let known = cron.map(|cron| Known::new(owner, &cron));
                 found.insert(id, (noted.nr, known));
             }
             let Some(next) = read.next else { break };

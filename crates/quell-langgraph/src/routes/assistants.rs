@@ -80,7 +80,6 @@ pub(super) async fn delete(
     query: Pairs,
 ) -> Result<Response, Refusal> {
     app.delete_assistant(&view, id).await?;
-    app.delete_crons_of(view.principal().subject(), id).await;
     if query.flag("delete_threads") {
         app.delete_threads_of(&view, id).await?;
     }

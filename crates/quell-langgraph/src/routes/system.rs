@@ -1,6 +1,10 @@
 //! [`ok`], [`info`] and [`describe`]: the answers of `/ok`, `/info` and `/openapi.json`.
 
+use std::sync::LazyLock;
+
 use axum::Json;
+use axum::http::HeaderName;
+use axum::http::header::CONTENT_TYPE;
 use serde_json::{Value, json};
 
 use crate::routes::described::document;
@@ -13,8 +17,10 @@ pub(super) async fn get_info() -> Json<Value> {
     Json(info())
 }
 
-pub(super) async fn describe() -> Json<Value> {
-    Json(document())
+/// Anybody may ask for it: it is written once.
+pub(super) async fn describe() -> ([(HeaderName, &'static str); 1], &'static str) {
+    static DOCUMENT: LazyLock<String> = LazyLock::new(|| document().to_string());
+    ([(CONTENT_TYPE, "application/json")], &DOCUMENT)
 }
 
 /// Makes the answer to `GET /info`.

@@ -91,6 +91,9 @@ impl Cron {
         if body.is_empty() {
             return Err(Refusal::new(StatusCode::BAD_REQUEST, "Request body cannot be empty"));
         }
+        let at_us = micros(now).unwrap_or_default();
+        let times = (self.schedule.clone(), self.timezone.clone());
+        let is_due = self.due_us().filter(|at| *at <= at_us);
         let mut payload = self.payload();
         let of_run =
             body.iter().filter(|(key, _)| !matches!(&***key, "assistant_id" | "thread_id"));
@@ -101,8 +104,14 @@ impl Cron {
             let completed = choice(body, "on_run_completed", ["delete", "keep"])?;
             self.on_run_completed = Some(completed.to_owned());
         }
-        self.updated_us = micros(now).unwrap_or_default();
-        self.take(body, id, (now, pause))
+        self.updated_us = at_us;
+        self.take(body, id, (now, pause))?;
+        // Whoever changes something else does not come before its run.
+        let is_same = (&self.schedule, &self.timezone) == (&times.0, &times.1);
+        if is_same && is_due.is_some() && self.within(now).is_some() {
+            self.next_us = is_due;
+        }
+        Ok(())
     }
 
     fn take(
@@ -149,9 +158,11 @@ impl Cron {
         self.next_us = next.and_then(|at| self.within(at));
     }
 
-    /// Tells whether its time is over.
+    /// Tells whether its time is over. A time within it that is late, since there is much to do,
+    /// is not.
     pub(crate) fn is_over(&self, now: SystemTime) -> bool {
-        self.end_time.as_deref().and_then(instant).is_some_and(|end| end < now)
+        let end = self.end_time.as_deref().and_then(instant);
+        end.and_then(|end| end.checked_add(LATE)).is_some_and(|end| end < now)
     }
 
     fn payload(&self) -> Keys {
@@ -267,7 +278,44 @@ fn marked(mut payload: Keys, id: Uuid) -> Result<Keys, Refusal> {
     Ok(payload)
 }
 
+/// How late a run may be made behind the end of its cron.
+const LATE: Duration = Duration::from_mins(1);
+
 const END: &str = "must be a date and time";
 
 /// Counted up when the form changes so that this reader would misread it.
 const FORM: u32 = 1;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_change_of_something_else_leaves_the_time_that_is_due() {
+        let keys = |value: serde_json::Value| -> Keys { Payload::from(value).parse().unwrap() };
+        let (id, pause) = (Uuid::nil(), Duration::from_mins(1));
+        let past = UNIX_EPOCH + Duration::from_hours(1);
+        let (at, now) = (past + Duration::from_mins(1), past + Duration::from_mins(5));
+        let body = keys(json!({"assistant_id": "a", "schedule": "* * * * *"}));
+        let made = Cron::read(&body, id, (id, false), None, (past, pause)).unwrap();
+        assert_eq!(made.due(), Some(at));
+        for (body, is_left) in [
+            (json!({"metadata": {"a": 1}}), true),
+            (json!({"input": {"a": 1}, "schedule": "* * * * *", "enabled": true}), true),
+            (json!({"end_time": "1970-01-01T02:00:00Z"}), true),
+            (json!({"end_time": "1970-01-01T01:03:00Z"}), false),
+            (json!({"schedule": "*/2 * * * *"}), false),
+            (json!({"timezone": "Asia/Tokyo"}), false),
+            (json!({"enabled": false}), false),
+        ] {
+            let mut cron = made.clone();
+            cron.change(&keys(body.clone()), id, (now, pause)).unwrap();
+            assert_eq!(cron.due() == Some(at), is_left, "{body}");
+        }
+        let mut cron = made;
+        for on in [false, true] {
+            cron.change(&keys(json!({ "enabled": on })), id, (now, pause)).unwrap();
+        }
+        assert!(cron.due().unwrap() > now, "nothing is made of what was missed while it was off");
+    }
+}
