@@ -1,8 +1,6 @@
 //! [`router`]: all contracts on one port.
 
-use axum::body::Bytes;
 use axum::http::Uri;
-use axum::http::header::CONTENT_TYPE;
 use axum::middleware::{from_fn, from_fn_with_state};
 use axum::routing::get;
 use axum::{Json, Router};
@@ -23,12 +21,11 @@ pub(super) fn router(
     metrics: Metrics,
 ) -> Router {
     let about = about(service, config);
-    // Anybody may ask for it: it is written once.
-    let document = Bytes::from(document().to_string());
+    let document = document();
     // Pages of other origins may read these, as they may read the rest of LangGraph.
     let info = Router::new()
         .route("/info", get(async move || Json(about)))
-        .route("/openapi.json", get(async move || ([(CONTENT_TYPE, "application/json")], document)))
+        .route("/openapi.json", get(async move || Json(document)))
         .layer(from_fn(quell_langgraph::allow_origins));
     let has_codes = config.agentos.error_codes;
     let app = Router::new()
