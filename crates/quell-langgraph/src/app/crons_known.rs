@@ -39,12 +39,15 @@ pub(super) struct Known {
     thread: Option<Uuid>,
     /// None if it is not due any more, or not now.
     due_us: Option<u64>,
+    /// It is about to be kept: whoever reads the store does not find it yet.
+    is_being_made: bool,
 }
 
 impl Known {
     pub(super) fn of(kept: &Kept, cron: &Cron) -> Self {
         let (owner, due_us) = (kept.owner.clone(), cron.due_us());
-        Self { owner, assistant: cron.assistant(), thread: cron.thread(), due_us }
+        let (assistant, thread) = (cron.assistant(), cron.thread());
+        Self { owner, assistant, thread, due_us, is_being_made: false }
     }
 
     fn is_of(&self, id: Uuid) -> bool {
@@ -109,8 +112,11 @@ impl Crons {
         all.iter().filter(|(_, known)| known.is_of(id)).map(|(cron, _)| *cron).collect()
     }
 
-    fn ids(&self) -> BTreeSet<Uuid> {
-        self.all.lock().keys().copied().collect()
+    /// Yields those that whoever reads the store from now on finds, unless they are deleted.
+    fn kept(&self, is_meant: impl Fn(&Known) -> bool) -> BTreeSet<Uuid> {
+        let all = self.all.lock();
+        let kept = all.iter().filter(|(_, known)| !known.is_being_made && is_meant(known));
+        kept.map(|(id, _)| *id).collect()
     }
 
     /// Takes in what was read, of which what is known may be newer: the sooner time counts.
@@ -139,12 +145,13 @@ impl App {
     ) -> Result<(), Refusal> {
         let (all, own) = (self.options().crons_max, self.options().crons_owner_max);
         if self.is_node() {
-            // Those that were made through other nodes.
+            // Those that were made, or deleted, through other nodes.
             let subject = view.principal().subject();
+            let before = self.crons_known().kept(|known| known.owner.as_deref() == subject);
             let read = self.read_crons(of_owner(subject)).await?;
-            self.crons_known().take_in(&BTreeSet::new(), read);
+            self.crons_known().take_in(&before, read);
         }
-        let known = Known { due_us: None, ..Known::of(kept, cron) };
+        let known = Known { due_us: None, is_being_made: true, ..Known::of(kept, cron) };
         self.crons_known().reserve(kept.id, known, (all, own))
     }
 
@@ -154,7 +161,7 @@ impl App {
     ///
     /// Fails if it cannot be read.
     pub(super) async fn look_at_crons(&self) -> Result<(), LookupError> {
-        let before = self.crons_known().ids();
+        let before = self.crons_known().kept(|_| true);
         let read = self.read_crons(RunFilter::new().label(KIND, Kind::Cron.name())).await?;
         self.crons_known().take_in(&before, read);
         Ok(())
@@ -198,6 +205,7 @@ impl App {
                     assistant: cron.assistant(),
                     thread: cron.thread(),
                     due_us: cron.due_us(),
+                    is_being_made: false,
                 });
                 found.insert(id, (noted.nr, known));
             }

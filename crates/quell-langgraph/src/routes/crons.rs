@@ -33,8 +33,12 @@ pub(super) fn create<S: Scope>() -> MethodRouter<App> {
             let assistant: Option<String> = typed(&keys, "assistant_id", "must be text")?;
             let required = || Refusal::invalid("assistant_id: field required");
             let assistant = assistant.ok_or_else(required)?;
-            let made = app.make_cron(&view, scope?.thread(), &keys, &assistant).await?;
-            row(&view, made).await
+            let (thread, maker) = (scope?.thread(), view.clone());
+            let made = to_its_end(async move {
+                let _upload = _upload;
+                app.make_cron(&maker, thread, &keys, &assistant).await
+            });
+            row(&view, made.await?).await
         },
     )
 }
@@ -56,8 +60,12 @@ pub(super) async fn change(
     body: Body,
 ) -> Result<Response, Refusal> {
     let Read { keys, _upload, .. } = read_json(&view, &headers, body).await?;
-    let changed = app.change_cron(&view, id, &keys).await?;
-    row(&view, changed).await
+    let who = view.clone();
+    let changed = to_its_end(async move {
+        let _upload = _upload;
+        app.change_cron(&who, id, &keys).await
+    });
+    row(&view, changed.await?).await
 }
 
 pub(super) async fn delete(
@@ -65,8 +73,17 @@ pub(super) async fn delete(
     Writer(view): Writer,
     CronPath(id): CronPath,
 ) -> Result<StatusCode, Refusal> {
-    app.delete_cron(&view, id).await?;
+    to_its_end(async move { app.delete_cron(&view, id).await }).await?;
     Ok(StatusCode::NO_CONTENT)
+}
+
+/// Goes on also if the caller goes away: what is kept of a cron is known to whom makes its runs.
+async fn to_its_end<T, F>(work: F) -> Result<T, Refusal>
+where
+    T: Send + 'static,
+    F: Future<Output = Result<T, Refusal>> + Send + 'static,
+{
+    tokio::spawn(work).await.map_err(|_| Refusal::internal())?
 }
 
 pub(super) async fn search(
