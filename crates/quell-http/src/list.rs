@@ -93,49 +93,26 @@ impl View {
         if let Some(after) = after {
             (live, passed) = live.into_iter().partition(|run| key(run) < after.before);
         }
-        let engine = self.service().engine();
-        // On the heap, as what follows: without a store nobody pays for its size.
-        let source = engine
-            .has_store()
-            .then(|| Box::new(Source::new(self, (filter, with_inputs), after, (&live, &passed))));
-        let left = live.len();
-        let (live, left) = if engine.node().is_some() {
-            let (live, gone) = Box::pin(self.newest_there(live, limit)).await?;
-            (live, left - gone)
-        } else {
-            (newest(live, limit), left)
-        };
-        let Some(source) = source else {
+        let (engine, left) = (self.service().engine(), live.len());
+        if !engine.has_store() {
+            let live = newest(live, limit);
             let next = live.last().filter(|_| left > limit);
             let next = next.map(|run| ListCursor { before: key(run), store: Place::End });
             let runs = live.into_iter().map(RunView::Live).collect();
             return Ok(RunPage { runs, next, total: Some(total) });
+        }
+        // On the heap, as what follows: without a store nobody pays for its size.
+        let mut source =
+            Box::new(Source::new(self, (filter, with_inputs), after, (&live, &passed)));
+        let (live, gone) = if engine.node().is_some() {
+            Box::pin(source.newest_there(live, limit)).await?
+        } else {
+            (newest(live, limit), 0)
         };
+        let left = left - gone;
         let mut page = Box::pin(merged((live, left), source, &shown, limit)).await?;
         page.total = page.total.filter(|_| after.is_none());
         Ok(page)
-    }
-
-    /// Yields the newest of these runs, at most so many, without those that another node has
-    /// forgotten, and how many of them there are.
-    async fn newest_there(
-        &self,
-        live: Vec<RunRef>,
-        limit: usize,
-    ) -> Result<(Vec<RunRef>, usize), LookupError> {
-        let mut live = newest(live, usize::MAX).into_iter();
-        let (mut there, mut gone) = (Vec::new(), 0);
-        loop {
-            let part: Vec<_> = live.by_ref().take(limit - there.len()).collect();
-            if part.is_empty() {
-                return Ok((there, gone));
-            }
-            let asked = read(self.service().engine().forgotten_elsewhere(&part)).await?;
-            let before = there.len() + part.len();
-            let answered = part.into_iter().zip(asked);
-            there.extend(answered.filter(|(_, is_gone)| !is_gone).map(|(run, _)| run));
-            gone += before - there.len();
-        }
     }
 }
 
@@ -297,6 +274,38 @@ impl<'a> Source<'a> {
             self.place = behind;
         } else {
             self.head = Some(Next { id, at, run: Some(run), behind });
+        }
+    }
+
+    /// Yields the newest of these runs in memory, at most so many, without those that another node
+    /// has forgotten, and how many of these there are. The store has those of its first page, and
+    /// is asked about the others.
+    async fn newest_there(
+        &mut self,
+        live: Vec<RunRef>,
+        limit: usize,
+    ) -> Result<(Vec<RunRef>, usize), LookupError> {
+        if self.next != Place::End {
+            self.turn().await?;
+        }
+        let page = self.items.iter().filter_map(|(record, _)| record.as_ref().ok());
+        let page = page.map(|record| (record.run(), millis(record.accepted.at)));
+        let page: HashSet<_> = page.collect();
+        let mut live = newest(live, usize::MAX).into_iter();
+        let (mut there, mut gone) = (Vec::new(), 0);
+        loop {
+            let part: Vec<_> = live.by_ref().take(limit - there.len()).collect();
+            if part.is_empty() {
+                return Ok((there, gone));
+            }
+            let others = part.iter().filter(|run| !page.contains(&dated(run))).cloned();
+            let others: Vec<_> = others.collect();
+            let engine = self.view.service().engine();
+            let asked = read(engine.forgotten_elsewhere(&others)).await?;
+            let lost = others.iter().zip(asked).filter(|(_, is_gone)| *is_gone);
+            let lost: HashSet<_> = lost.map(|(run, _)| run.id()).collect();
+            gone += lost.len();
+            there.extend(part.into_iter().filter(|run| !lost.contains(&run.id())));
         }
     }
 

@@ -319,7 +319,7 @@ async fn a_page_of_another_origin_may_read_the_headers() {
     assert_eq!(preflight.header("access-control-allow-headers"), "x-api-key");
     let exposed = preflight.header("access-control-expose-headers");
     assert!(exposed.contains("content-location"), "{exposed}");
-    assert_eq!(server.get("/info").await.json()["flags"]["crons"], false);
+    assert_eq!(server.get("/info").await.json()["flags"]["crons"], true);
 }
 
 #[tokio::test]
