@@ -29,13 +29,13 @@ pub(super) fn create<S: Scope>() -> MethodRouter<App> {
                     scope: Result<S, Refusal>,
                     headers: HeaderMap,
                     body: Body| {
-            let Read { keys, _upload, .. } = read_json(&view, &headers, body).await?;
-            let assistant: Option<String> = typed(&keys, "assistant_id", "must be text")?;
+            let read = read_json(&view, &headers, body).await?;
+            let assistant: Option<String> = typed(&read.keys, "assistant_id", "must be text")?;
             let required = || Refusal::invalid("assistant_id: field required");
             let assistant = assistant.ok_or_else(required)?;
             let (thread, maker) = (scope?.thread(), view.clone());
             let made = to_its_end(async move {
-                let _upload = _upload;
+                let Read { keys, _upload, .. } = read;
                 app.make_cron(&maker, thread, &keys, &assistant).await
             });
             row(&view, made.await?).await
@@ -59,10 +59,10 @@ pub(super) async fn change(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Refusal> {
-    let Read { keys, _upload, .. } = read_json(&view, &headers, body).await?;
+    let read = read_json(&view, &headers, body).await?;
     let who = view.clone();
     let changed = to_its_end(async move {
-        let _upload = _upload;
+        let Read { keys, _upload, .. } = read;
         app.change_cron(&who, id, &keys).await
     });
     row(&view, changed.await?).await
