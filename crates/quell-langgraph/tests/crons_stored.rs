@@ -7,8 +7,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::http::Method;
+use futures::poll;
+use quell::store::MemoryStore;
 use quell::{EngineConfig, Recovery, Shutdown};
 use quell_http::Access;
+use quell_langgraph::Options;
 use quell_postgres::{PostgresNode, PostgresOptions};
 use quell_sqlite::SqliteStore;
 use quell_test_support::{PostgresServer, ms, within};
@@ -31,6 +34,10 @@ async fn of_file(file: &Path) -> Server {
 }
 
 async fn three() -> Vec<Server> {
+    three_with(options()).await
+}
+
+async fn three_with(options: Options) -> Vec<Server> {
     let server = PostgresServer::shared();
     let database = server.database();
     let mut nodes = Vec::new();
@@ -38,7 +45,8 @@ async fn three() -> Vec<Server> {
         let mut pg = PostgresOptions::new(server.url(&database));
         pg.node = Some(name.to_owned());
         let node = Arc::new(PostgresNode::open(pg).await.unwrap());
-        nodes.push(Server::with(EngineConfig::new().node(node), options(), Access::open()));
+        let config = EngineConfig::new().node(node);
+        nodes.push(Server::with(config, options.clone(), Access::open()));
     }
     nodes
 }
@@ -143,4 +151,81 @@ async fn a_cron_of_a_node_that_has_ended_is_run_by_the_one_that_takes_over() {
     let unique: BTreeSet<_> = times(&all).into_iter().collect();
     assert_eq!(unique.len(), all.len(), "{all:?}");
     assert!(all.iter().all(|run| run["metadata"]["cron_id"] == row["cron_id"]));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_cron_that_another_node_has_deleted_takes_no_place() {
+    let mut options = options();
+    options.crons_owner_max = 1;
+    let nodes = three_with(options).await;
+    let body = json!({"assistant_id": "echo", "schedule": "@daily", "enabled": false});
+    for nth in 0..6 {
+        let (cron, _) = made(&nodes[nth % 2], CRONS, body.clone()).await;
+        assert_eq!(nodes[1].post(CRONS, &body).await.status, 429);
+        assert_eq!(delete(&nodes[2], &cron).await, 204);
+    }
+}
+
+/// Sends a request whose caller goes away after so many steps.
+async fn leave(server: &Server, (method, path, body): (Method, &str, &Value), steps: usize) {
+    let body = body.to_string();
+    let mut sending = Box::pin(server.send(method, path, &body));
+    for _ in 0..steps {
+        if poll!(&mut sending).is_ready() {
+            return;
+        }
+        tokio::task::yield_now().await;
+    }
+}
+
+const CALLERS: usize = 24;
+
+#[tokio::test]
+async fn a_cron_whose_caller_has_gone_makes_its_runs_or_is_not_there() {
+    let mut options = options();
+    options.crons_owner_max = CALLERS;
+    let config = EngineConfig::new().store(Arc::new(MemoryStore::new()));
+    let server = Server::with(config, options, Access::open());
+    let thread = server.thread().await;
+    let path = format!("/threads/{thread}/runs/crons");
+    let body = json!({"assistant_id": "echo", "schedule": OFTEN, "input": {}});
+    for steps in 0..CALLERS {
+        leave(&server, (Method::POST, &path, &body), steps).await;
+    }
+    let ids = async || -> Vec<String> {
+        let rows = found(&server, json!({"limit": 100})).await;
+        rows.iter().map(|row| row["cron_id"].as_str().unwrap().to_owned()).collect()
+    };
+    within("each that is there makes a run", async {
+        loop {
+            let runs = runs(&server, &thread, 1).await;
+            let ran: BTreeSet<_> =
+                runs.iter().filter_map(|run| run["metadata"]["cron_id"].as_str()).collect();
+            if ids().await.iter().all(|id| ran.contains(&**id)) {
+                break;
+            }
+            sleep(ms(20)).await;
+        }
+    })
+    .await;
+    // Whoever goes away while it is deleted leaves no place taken, either.
+    for (steps, id) in ids().await.into_iter().enumerate() {
+        leave(&server, (Method::DELETE, &format!("{CRONS}/{id}"), &json!({})), steps).await;
+    }
+    let body = json!({"assistant_id": "echo", "schedule": "@daily", "enabled": false});
+    within("there is room for as many as before", async {
+        loop {
+            for id in ids().await {
+                delete(&server, &format!("{CRONS}/{id}")).await;
+            }
+            let mut made = 0;
+            while server.post(CRONS, &body).await.status == 200 {
+                made += 1;
+            }
+            if made == CALLERS {
+                break;
+            }
+        }
+    })
+    .await;
 }

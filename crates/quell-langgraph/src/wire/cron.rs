@@ -137,7 +137,7 @@ impl Cron {
         self.payload = written(&marked(self.payload(), id)?);
         self.create(id, now)?;
         self.next_us = None;
-        let schedule = Schedule::read(&self.schedule, self.timezone.as_deref())?;
+        let schedule = Schedule::read(&self.schedule, self.timezone.as_deref(), now)?;
         schedule.check_pause(now, pause)?;
         self.next_us = self.within(schedule.after(now)?);
         Ok(())
@@ -153,7 +153,7 @@ impl Cron {
     pub(crate) fn go_on(&mut self, last: SystemTime, (now, pause): (SystemTime, Duration)) {
         let soonest = last.checked_add(pause.saturating_sub(Duration::from_nanos(1)));
         let behind = soonest.unwrap_or(now).max(now);
-        let schedule = Schedule::read(&self.schedule, self.timezone.as_deref());
+        let schedule = Schedule::read(&self.schedule, self.timezone.as_deref(), now);
         let next = schedule.and_then(|schedule| schedule.after(behind)).ok();
         self.next_us = next.and_then(|at| self.within(at));
     }

@@ -20,14 +20,21 @@ pub(crate) struct Schedule {
 
 impl Schedule {
     /// Reads a pattern of five fields, a sixth one behind them for seconds, or a name as `@daily`.
-    pub(crate) fn read(text: &str, zone: Option<&str>) -> Result<Self, Refusal> {
+    /// It has times within fifty years of an instant, as upstream's: a search for one ends.
+    pub(crate) fn read(text: &str, zone: Option<&str>, now: SystemTime) -> Result<Self, Refusal> {
         let fields: Vec<_> = text.split_whitespace().collect();
-        let spelt = match fields.split_last() {
-            Some((seconds, rest)) if fields.len() == 6 => format!("{seconds} {}", rest.join(" ")),
-            _ => text.to_owned(),
+        let years = Timestamp::try_from(now).map_or(1, |now| now.to_zoned(TimeZone::UTC).year());
+        let years = format!("{years}-{}", years.saturating_add(YEARS));
+        let spelt = match &fields[..] {
+            [rest @ .., seconds] if fields.len() == 6 => {
+                Some(format!("{seconds} {} {years}", rest.join(" ")))
+            }
+            fields if fields.len() == 5 => Some(format!("0 {} {years}", fields.join(" "))),
+            [name] if name.starts_with('@') => Some((*name).to_owned()),
+            _ => None,
         };
-        let parser = CronParser::builder().seconds(Seconds::Optional).year(Year::Disallowed);
-        let pattern = Some(spelt).filter(|it| it.len() <= TEXT_MAX);
+        let parser = CronParser::builder().seconds(Seconds::Optional).year(Year::Optional);
+        let pattern = spelt.filter(|_| text.len() <= TEXT_MAX);
         let pattern = pattern.and_then(|it| parser.build().parse(&it).ok());
         let pattern = pattern.ok_or_else(|| Refusal::invalid(bad(text)))?;
         let zone = match zone {
@@ -89,6 +96,9 @@ fn bad_zone(name: &str) -> String {
 
 const TEXT_MAX: usize = 256;
 
+/// How far a time may be away, in years.
+const YEARS: i16 = 50;
+
 /// Times whose pauses are looked at: all seconds of a minute, or minutes of an hour.
 const LOOKED_AT: usize = 60;
 
@@ -101,7 +111,7 @@ mod tests {
 
     fn next(text: &str, zone: Option<&str>, after: &str) -> String {
         let after = instant(after).unwrap();
-        time(Schedule::read(text, zone).unwrap().after(after).unwrap())[..19].to_owned()
+        time(Schedule::read(text, zone, after).unwrap().after(after).unwrap())[..19].to_owned()
     }
 
     /// As upstream answers.
@@ -131,7 +141,7 @@ mod tests {
     fn times_that_are_too_close_are_refused() {
         let now = instant("2026-11-26T21:28:18Z").unwrap();
         let checked = |text: &str, secs| {
-            let checked = Schedule::read(text, None).unwrap();
+            let checked = Schedule::read(text, None, now).unwrap();
             checked.check_pause(now, Duration::from_secs(secs)).map_err(|it| it.status.as_u16())
         };
         for (text, secs, wanted) in [
@@ -147,19 +157,33 @@ mod tests {
         }
     }
 
+    /// A search to the year 5000 would hold up all that its thread serves.
+    #[test]
+    fn a_time_is_searched_for_within_fifty_years() {
+        let from = |year: u32| instant(&format!("{year}-11-26T00:00:00Z")).unwrap();
+        let schedule = Schedule::read("0 0 29 2 +SAT", None, from(2026)).unwrap();
+        let first = schedule.after(from(2026)).unwrap();
+        assert_eq!(&time(first)[..10], "2048-02-29");
+        let second = schedule.after(first).unwrap();
+        assert_eq!(&time(second)[..10], "2076-02-29");
+        assert_eq!(schedule.after(second).unwrap_err().status, 400);
+    }
+
     #[test]
     fn what_is_no_time_is_refused() {
-        for text in ["bad", "", "* * * *", "99 * * * *", "* * * * * * *", &"* ".repeat(1_000)] {
-            let refusal = Schedule::read(text, None).unwrap_err();
+        for text in
+            ["bad", "", "* * * *", "99 * * * *", "* * * * * * *", "@daily *", &"* ".repeat(1_000)]
+        {
+            let refusal = Schedule::read(text, None, UNIX_EPOCH).unwrap_err();
             assert!(
                 refusal.status == 422 && refusal.detail.starts_with("Invalid cron schedule: '")
             );
         }
-        let refusal = Schedule::read("* * * * *", Some("Nowhere/X")).unwrap_err();
+        let refusal = Schedule::read("* * * * *", Some("Nowhere/X"), UNIX_EPOCH).unwrap_err();
         assert!(
             refusal.status == 422 && refusal.detail.starts_with("Invalid timezone: 'Nowhere/X'")
         );
-        let never = Schedule::read("0 0 31 2 *", None).unwrap();
+        let never = Schedule::read("0 0 31 2 *", None, UNIX_EPOCH).unwrap();
         assert_eq!(never.after(UNIX_EPOCH).unwrap_err().status, 400);
         assert_eq!(instant("1970-01-01T01:00:01+01:00"), Some(UNIX_EPOCH + Duration::from_secs(1)));
         assert_eq!(instant("1970-01-01T00:00:01"), Some(UNIX_EPOCH + Duration::from_secs(1)));
