@@ -140,6 +140,10 @@ impl Fold {
         }
         self.bytes += ROW_BYTES;
         self.indexes.insert(run, self.runs.len());
+        // Most trees have one run, or two: twice as many places each time, from one on.
+        if self.runs.len() == self.runs.capacity() {
+            self.runs.reserve_exact(self.runs.len().max(1));
+        }
         self.runs.push(Transcript::new(run, parent, kind, Arc::clone(name)));
     }
 

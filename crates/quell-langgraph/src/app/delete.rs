@@ -77,7 +77,10 @@ impl App {
         drop(tokio::spawn(async move {
             let mut events = run.events();
             while let Some(event) = next_event(&mut events).await {
-                app.know_base(&thread, &tracked, &run).await;
+                if tracked.awaits_base() {
+                    // On the heap: hardly any run needs it.
+                    Box::pin(app.know_base(&thread, &tracked, &run)).await;
+                }
                 thread.take(app.engine(), &tracked, &run, &event);
                 if event.run == run.id() && matches!(event.kind, EventKind::Paused { .. }) {
                     app.tell_pause(&thread, &tracked, &run);
@@ -88,7 +91,9 @@ impl App {
                 }
             }
             run.ended().await;
-            app.know_base(&thread, &tracked, &run).await;
+            if tracked.awaits_base() {
+                Box::pin(app.know_base(&thread, &tracked, &run)).await;
+            }
             app.hold_values(&thread);
             app.tell_end(&thread, &tracked, &run);
             run.quiescent().await;
