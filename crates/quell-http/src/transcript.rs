@@ -135,15 +135,11 @@ impl Fold {
             return;
         }
         if !self.grow(ROW_BYTES) {
-            self.is_lossy = true;
-            return;
+            return self.is_lossy = true;
         }
         self.bytes += ROW_BYTES;
         self.indexes.insert(run, self.runs.len());
-        // Most trees have one run, or two: twice as many places each time, from one on.
-        if self.runs.len() == self.runs.capacity() {
-            self.runs.reserve_exact(self.runs.len().max(1));
-        }
+        self.runs.reserve_exact(usize::from(self.runs.len() < 2)); // Most trees have one or two.
         self.runs.push(Transcript::new(run, parent, kind, Arc::clone(name)));
     }
 
