@@ -42,7 +42,7 @@ where
         let (body, witness) = (body.clone(), witness.clone());
         async move {
             let graph = body(Graph::new(ctx, &input, witness)?).await?;
-            Ok(Payload::from(Value::Object(graph.state)))
+            Ok(Value::Object(graph.values()).into())
         }
     };
     Component::workflow(format!("{prefix}{id}"), run)
@@ -53,41 +53,48 @@ where
 /// A graph at work: its state, and what it needs to run nodes.
 struct Graph {
     ctx: RunContext,
-    state: Map<String, Value>,
+    /// As text: it is read when a node is done, and nodes may take long.
+    state: Payload,
     witness: Witness,
 }
 
 impl Graph {
     /// An input that is no object is no state; one that values cannot hold fails.
     fn new(ctx: RunContext, input: &Payload, witness: Witness) -> Result<Self, Failure> {
-        let mut state = match input.parse()? {
-            Value::Object(state) => state,
-            _ => Map::new(),
-        };
-        if !state.get("log").is_some_and(Value::is_array) {
-            state.insert("log".into(), json!([]));
-        }
-        Ok(Self { ctx, state, witness })
+        input.parse::<Value>()?;
+        Ok(Self { ctx, state: input.clone(), witness })
     }
 
-    fn text(&self, key: &str) -> &str {
-        self.state.get(key).and_then(Value::as_str).unwrap_or_default()
+    fn values(&self) -> Map<String, Value> {
+        let mut values: Map<String, Value> = self.state.parse().unwrap_or_default();
+        if !values.get("log").is_some_and(Value::is_array) {
+            values.insert("log".into(), json!([]));
+        }
+        values
+    }
+
+    fn set(&mut self, values: Map<String, Value>) {
+        self.state = Value::Object(values).into();
+    }
+
+    fn text(&self, key: &str) -> String {
+        self.values().get(key).and_then(Value::as_str).unwrap_or_default().to_owned()
     }
 
     fn number(&self, key: &str) -> Option<u64> {
-        self.state.get(key).and_then(Value::as_u64)
+        self.values().get(key).and_then(Value::as_u64)
     }
 
     fn pace(&self) -> Pace {
         Pace {
             total: Duration::from_millis(self.number("ms").unwrap_or(1000)),
             chunk: Duration::from_millis(self.number("chunk_ms").unwrap_or(50).max(1)),
-            tag: self.text("tag").to_owned(),
+            tag: self.text("tag"),
         }
     }
 
     fn record(&self, node: &str) -> Record {
-        Record::start(&self.witness, Some(self.text("tag").to_owned()), node)
+        Record::start(&self.witness, Some(self.text("tag")), node)
     }
 
     /// A node that returns at once.
@@ -100,20 +107,24 @@ impl Graph {
     fn update(&mut self, node: &str, line: String) {
         let values = json!({ "log": [line] });
         Emit::Updates { node: node.to_owned(), values: values.into() }.send(&self.ctx);
-        if let Some(Value::Array(log)) = self.state.get_mut("log") {
+        let mut values = self.values();
+        if let Some(Value::Array(log)) = values.get_mut("log") {
             log.push(line.into());
         }
+        self.set(values);
     }
 
     /// Says what the state is after a step.
     fn step(&self) {
-        Emit::Values { values: Value::Object(self.state.clone()).into() }.send(&self.ctx);
+        Emit::Values { values: Value::Object(self.values()).into() }.send(&self.ctx);
     }
 
     /// Starts a ticking node.
     fn ticking(&self, node: &str, who: &str) -> RunHandle<()> {
         let (pace, witness, who) = (self.pace(), self.witness.clone(), who.to_owned());
-        self.ctx.spawn(RunSpec::step(node), move |ctx| tick(ctx, who, pace, witness))
+        let node = RunSpec::step(node);
+        let ticking = Box::new(Ticking { who, pace, witness });
+        self.ctx.spawn(node, move |ctx| Box::pin(tick(ctx, ticking)))
     }
 }
 
@@ -125,6 +136,14 @@ struct Pace {
     tag: String,
 }
 
+/// A ticking node. It and its future are boxed: the task would hold them several times over, and
+/// may live for long.
+struct Ticking {
+    who: String,
+    pace: Pace,
+    witness: Witness,
+}
+
 fn say(ctx: &RunContext, node: &str, tick: u64, tag: &str) {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let tick = json!({ "node": node, "tick": tick, "tag": tag, "t": now.as_secs_f64() });
@@ -132,8 +151,9 @@ fn say(ctx: &RunContext, node: &str, tick: u64, tag: &str) {
 }
 
 /// Sleeps and ticks. It never asks about a stop: it is dropped at its next await.
-async fn tick(ctx: RunContext, who: String, pace: Pace, witness: Witness) -> Result<(), Failure> {
-    let record = Record::start(&witness, Some(pace.tag.clone()), &who);
+async fn tick(ctx: RunContext, ticking: Box<Ticking>) -> Result<(), Failure> {
+    let Ticking { who, pace, witness } = &*ticking;
+    let record = Record::start(witness, Some(pace.tag.clone()), who);
     let start = Instant::now();
     let mut count = 0;
     loop {
@@ -144,7 +164,7 @@ async fn tick(ctx: RunContext, who: String, pace: Pace, witness: Witness) -> Res
         tokio::time::sleep(left.min(pace.chunk)).await;
         count += 1;
         record.tick();
-        say(&ctx, &who, count, &pace.tag);
+        say(&ctx, who, count, &pace.tag);
     }
     record.finish();
     Ok(())
@@ -205,9 +225,9 @@ async fn walk(
     first: impl IntoIterator<Item = &'static str>,
     order: &[&'static str],
 ) -> Result<Graph, Failure> {
-    let begin = Payload::from(Value::Object(graph.state.clone()));
+    let begin = Payload::from(Value::Object(graph.values()));
     let mut nodes = Nodes::begin(&graph.ctx, begin, first);
-    graph.state = nodes.state().parse()?;
+    graph.set(nodes.state().parse()?);
     while let Some(now) = nodes.now().map(<[String]>::to_vec) {
         let (mut next, mut names) = (Vec::new(), now.clone());
         names.dedup();
@@ -217,7 +237,7 @@ async fn walk(
             let behind = order.iter().skip_while(|node| *node != name).nth(1);
             next.extend(behind.filter(|behind| !next.contains(*behind)).copied());
         }
-        nodes.leave(Value::Object(graph.state.clone()).into(), next);
+        nodes.leave(Value::Object(graph.values()).into(), next);
     }
     Ok(graph)
 }
@@ -254,11 +274,13 @@ async fn work(graph: &mut Graph, width: usize) -> Result<(), Failure> {
 
 /// Runs a graph within the graph.
 async fn below(graph: &mut Graph) -> Result<(), Failure> {
-    let (state, witness) = (graph.state.clone(), graph.witness.clone());
+    let (state, witness) = (graph.values(), graph.witness.clone());
     let inner = graph.ctx.spawn(RunSpec::workflow("sub"), move |ctx| async move {
         let input = Payload::from(Value::Object(state));
         let mut graph = Graph::new(ctx, &input, witness)?;
-        graph.state.insert("log".into(), json!([]));
+        let mut values = graph.values();
+        values.insert("log".into(), json!([]));
+        graph.set(values);
         graph.step();
         done(graph.ticking("inner", "inner")).await?;
         graph.update("inner", "inner:done".into());
@@ -284,10 +306,8 @@ async fn failing(graph: Graph) -> Result<Graph, Failure> {
     if graph.number("ms").is_some_and(|ms| ms > 0) {
         done(graph.ticking("fail", "failing")).await?;
     }
-    let text = match graph.text("fail") {
-        "" => "boom",
-        text => text,
-    };
+    let text = graph.text("fail");
+    let text = if text.is_empty() { "boom" } else { text.as_str() };
     Err(Failure::new(format!("ValueError: {text}")))
 }
 
