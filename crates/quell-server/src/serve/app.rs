@@ -1,6 +1,8 @@
 //! [`router`]: all contracts on one port.
 
+use axum::body::Bytes;
 use axum::http::Uri;
+use axum::http::header::CONTENT_TYPE;
 use axum::middleware::{from_fn, from_fn_with_state};
 use axum::routing::get;
 use axum::{Json, Router};
@@ -21,11 +23,13 @@ pub(super) fn router(
     metrics: Metrics,
 ) -> Router {
     let about = about(service, config);
-    let document = document();
+    // Anybody may ask for it: it is written once.
+    let document = Bytes::from(document().to_string());
+    let document = async move || ([(CONTENT_TYPE, "application/json")], document);
     // Pages of other origins may read these, as they may read the rest of LangGraph.
     let info = Router::new()
         .route("/info", get(async move || Json(about)))
-        .route("/openapi.json", get(async move || Json(document)))
+        .route("/openapi.json", get(document))
         .layer(from_fn(quell_langgraph::allow_origins));
     let has_codes = config.agentos.error_codes;
     let app = Router::new()
