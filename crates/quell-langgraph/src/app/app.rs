@@ -14,6 +14,7 @@ use crate::options::Options;
 use crate::threads::{Finals, Hidden, Threads, Tracked};
 use crate::webhooks::Webhooks;
 use crate::wire::failure;
+use crate::wire::refusal::Refusal;
 
 /// The adapter's state. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -146,4 +147,12 @@ impl App {
             _ => None,
         }
     }
+}
+
+/// Does what is not to stop halfway, also if whoever asked for it has gone. How many ask is bounded
+/// by what each of them has: a run, a thread, a place or a turn.
+pub(super) async fn to_the_end<T: Send + 'static>(
+    work: impl Future<Output = Result<T, Refusal>> + Send + 'static,
+) -> Result<T, Refusal> {
+    tokio::spawn(work).await.map_err(|_| Refusal::internal())?
 }

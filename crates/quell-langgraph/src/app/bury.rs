@@ -14,6 +14,7 @@ use quell_http::{Principal, View};
 use tokio::time::sleep;
 
 use crate::app::App;
+use crate::app::app::to_the_end;
 use crate::app::crons_known::Of;
 use crate::options::CONTRACT;
 use crate::threads::Thread;
@@ -86,9 +87,7 @@ impl App {
 
     async fn bury(&self, view: &View, thread: &Arc<Thread>) -> Result<(), Refusal> {
         let (app, view, thread) = (self.clone(), view.clone(), Arc::clone(thread));
-        // It goes on although the caller has gone.
-        let buried = tokio::spawn(async move { app.bury_now(&view, &thread).await });
-        buried.await.map_err(|_| Refusal::internal())?
+        to_the_end(async move { app.bury_now(&view, &thread).await }).await
     }
 
     async fn bury_now(&self, view: &View, thread: &Arc<Thread>) -> Result<(), Refusal> {

@@ -9,6 +9,7 @@ use tokio::sync::OwnedMutexGuard;
 use uuid::Uuid;
 
 use crate::app::App;
+use crate::app::app::to_the_end;
 use crate::app::assistants::in_use;
 use crate::app::crons_known::{Known, Of};
 use crate::app::find::owns;
@@ -203,14 +204,6 @@ impl App {
         let kept = self.all_kept(view, Kind::Cron).await?;
         Ok(kept.iter().filter_map(FoundCron::of).collect())
     }
-}
-
-/// Does what is not to stop halfway, also if whoever asked for it has gone: what is known of a cron
-/// would not be what is kept. The caller has a place, or a turn, so it is bounded how many do.
-async fn to_the_end<T: Send + 'static>(
-    work: impl Future<Output = Result<T, Refusal>> + Send + 'static,
-) -> Result<T, Refusal> {
-    tokio::spawn(work).await.map_err(|_| Refusal::internal())?
 }
 
 type Turn = OwnedMutexGuard<()>;

@@ -9,6 +9,7 @@ use quell_http::{LookupError, RunView, View, Wait};
 use uuid::Uuid;
 
 use crate::app::App;
+use crate::app::app::to_the_end;
 use crate::app::find::Located;
 use crate::threads::{Mark, Thread, Tracked};
 use crate::wire::refusal::{RUN_GONE, Refusal};
@@ -38,9 +39,7 @@ impl App {
             return Err(Refusal::forbidden(view.lack_to_stop(&found)));
         }
         let (app, view) = (self.clone(), view.clone());
-        // It goes on although the caller has gone.
-        let erased = tokio::spawn(async move { app.erase(&view, thread, (found, tracked)).await });
-        erased.await.map_err(|_| Refusal::internal())?
+        to_the_end(async move { app.erase(&view, thread, (found, tracked)).await }).await
     }
 
     async fn erase(

@@ -13,8 +13,9 @@ use uuid::Uuid;
 use crate::app::{App, known_graph};
 use crate::routes::body::{Read, read_json};
 use crate::routes::caller::{Caller, Writer};
+use crate::routes::listed::{Listed, matching, part_of};
 use crate::routes::path::AssistantPath;
-use crate::routes::response::{json, rendered, set_page};
+use crate::routes::response::{json, rendered};
 use crate::wire::assistant::{Assistant, Said};
 use crate::wire::create::{choice, object, typed};
 use crate::wire::exact::Keys;
@@ -136,15 +137,7 @@ pub(super) async fn search(
     let Read { keys, _upload, .. } = read_json(&view, &headers, body).await?;
     let listing = Listing::read(&keys, ORDERS, &ROW)?;
     let found = meant(&app, &view, &keys).await?;
-    let (page, total) = listing.part(found, |(id, it)| place(&listing, *id, it));
-    let next = listing.offset.saturating_add(page.len());
-    let weight = page.iter().map(|(_, assistant)| assistant.bytes()).sum();
-    let rows = move || -> Vec<_> {
-        page.iter().map(|(id, assistant)| listing.selected(assistant.row(*id))).collect()
-    };
-    let mut response = rendered(&view, weight, rows).await?;
-    set_page(&mut response, next, total);
-    Ok(response)
+    part_of(&view, listing, found).await
 }
 
 pub(super) async fn count(
@@ -169,33 +162,38 @@ async fn meant(app: &App, view: &View, keys: &Keys) -> Result<Vec<(Uuid, Assista
     {
         known_graph(view, graph)?;
     }
-    let bytes: usize = metadata.values().map(Payload::len).sum();
-    let bytes = bytes + all.iter().map(|(_, it)| it.bytes()).sum::<usize>();
-    let (found, work) = offload_if_large(bytes, async move {
-        let (mut all, mut work, metadata) = (all, Work::default(), Wanted::of(&metadata));
-        all.retain(|(_, assistant)| {
-            let now = assistant.now();
-            graph.as_ref().is_none_or(|graph| now.graph == *graph)
-                && name.as_ref().is_none_or(|name| now.name.to_lowercase().contains(name))
-                && (metadata.is_empty() || work.has(&now.metadata(), &metadata))
-        });
-        (all, work)
+    matching(all, metadata, move |(_, assistant): &(Uuid, Assistant)| {
+        let now = assistant.now();
+        graph.as_ref().is_none_or(|graph| now.graph == *graph)
+            && name.as_ref().is_none_or(|name| now.name.to_lowercase().contains(name))
     })
-    .await?;
-    work.check()?;
-    Ok(found)
+    .await
 }
 
-/// Yields the place of an assistant in a list.
-fn place(listing: &Listing, id: Uuid, it: &Assistant) -> (String, u64, Uuid) {
-    let (text, us) = match listing.by {
-        "assistant_id" => (String::new(), 0),
-        "graph_id" => (it.now().graph.clone(), it.created_us()),
-        "name" => (it.now().name.clone(), it.created_us()),
-        "updated_at" => (String::new(), it.updated_us()),
-        _ => (String::new(), it.created_us()),
-    };
-    (text, us, id)
+impl Listed for (Uuid, Assistant) {
+    fn bytes(&self) -> usize {
+        self.1.bytes()
+    }
+
+    fn metadata(&self) -> Keys {
+        self.1.now().metadata()
+    }
+
+    fn place(&self, by: &str) -> (String, u64, Uuid) {
+        let (id, it) = self;
+        let (text, us) = match by {
+            "assistant_id" => (String::new(), 0),
+            "graph_id" => (it.now().graph.clone(), it.created_us()),
+            "name" => (it.now().name.clone(), it.created_us()),
+            "updated_at" => (String::new(), it.updated_us()),
+            _ => (String::new(), it.created_us()),
+        };
+        (text, us, *id)
+    }
+
+    fn row(&self) -> Payload {
+        self.1.row(self.0)
+    }
 }
 
 async fn row(view: &View, id: Uuid, assistant: Assistant) -> Result<Response, Refusal> {

@@ -6,20 +6,20 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
 use axum::routing::{MethodRouter, post};
 use quell::Payload;
-use quell_http::{View, offload_if_large};
+use quell_http::View;
 use uuid::Uuid;
 
 use crate::app::{App, FoundCron};
 use crate::routes::body::{Read, read_json};
 use crate::routes::caller::{Caller, Writer};
+use crate::routes::listed::{Listed, matching, part_of};
 use crate::routes::path::{CronPath, Scope};
-use crate::routes::response::{json, rendered, set_page};
+use crate::routes::response::{json, rendered};
 use crate::wire::create::{object, typed};
 use crate::wire::exact::Keys;
 use crate::wire::listing::{Listing, named};
 use crate::wire::query::{assistant_id, thread_id};
 use crate::wire::refusal::Refusal;
-use crate::wire::search::{Wanted, Work};
 
 /// Serves the requests to make a cron in a scope.
 pub(super) fn create<S: Scope>() -> MethodRouter<App> {
@@ -78,13 +78,7 @@ pub(super) async fn search(
     let Read { keys, _upload, .. } = read_json(&view, &headers, body).await?;
     let listing = Listing::read(&keys, ORDERS, &ROW)?;
     let found = meant(&app, &view, &keys).await?;
-    let (page, total) = listing.part(found, |it| it.cron.place(it.id, listing.by));
-    let next = listing.offset.saturating_add(page.len());
-    let weight = page.iter().map(|it| it.cron.bytes()).sum();
-    let rows = move || -> Vec<_> { page.iter().map(|it| listing.selected(written(it))).collect() };
-    let mut response = rendered(&view, weight, rows).await?;
-    set_page(&mut response, next, total);
-    Ok(response)
+    part_of(&view, listing, found).await
 }
 
 pub(super) async fn count(
@@ -104,29 +98,34 @@ async fn meant(app: &App, view: &View, keys: &Keys) -> Result<Vec<FoundCron>, Re
     let is_enabled: Option<bool> = typed(keys, "enabled", "must be a boolean")?;
     let metadata = object(keys, "metadata")?;
     let all = app.crons(view).await?;
-    let bytes: usize = metadata.values().map(Payload::len).sum();
-    let bytes = bytes + all.iter().map(|it| it.cron.bytes()).sum::<usize>();
-    let (found, work) = offload_if_large(bytes, async move {
-        let (mut all, mut work, metadata) = (all, Work::default(), Wanted::of(&metadata));
-        all.retain(|FoundCron { cron, .. }| {
-            (assistant.is_none() || cron.assistant() == assistant)
-                && (thread.is_none() || cron.thread() == thread)
-                && is_enabled.is_none_or(|is_enabled| cron.is_enabled() == is_enabled)
-                && (metadata.is_empty() || work.has(&cron.metadata(), &metadata))
-        });
-        (all, work)
-    })
-    .await?;
-    work.check()?;
-    Ok(found)
+    let is_meant = move |FoundCron { cron, .. }: &FoundCron| {
+        (assistant.is_none() || cron.assistant() == assistant)
+            && (thread.is_none() || cron.thread() == thread)
+            && is_enabled.is_none_or(|is_enabled| cron.is_enabled() == is_enabled)
+    };
+    matching(all, metadata, is_meant).await
 }
 
-fn written(found: &FoundCron) -> Payload {
-    found.cron.row(found.id, found.owner.as_deref())
+impl Listed for FoundCron {
+    fn bytes(&self) -> usize {
+        self.cron.bytes()
+    }
+
+    fn metadata(&self) -> Keys {
+        self.cron.metadata()
+    }
+
+    fn place(&self, by: &str) -> (String, u64, Uuid) {
+        self.cron.place(self.id, by)
+    }
+
+    fn row(&self) -> Payload {
+        self.cron.row(self.id, self.owner.as_deref())
+    }
 }
 
 async fn row(view: &View, found: FoundCron) -> Result<Response, Refusal> {
-    rendered(view, found.cron.bytes(), move || written(&found)).await
+    rendered(view, found.cron.bytes(), move || found.row()).await
 }
 
 pub(super) const ORDERS: [&str; 7] = [

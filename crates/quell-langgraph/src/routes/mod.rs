@@ -11,6 +11,7 @@ mod crons;
 mod described;
 mod graphs;
 mod join;
+mod listed;
 mod metrics;
 mod path;
 mod response;

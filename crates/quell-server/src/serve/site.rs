@@ -235,10 +235,12 @@ impl End {
             (Self::LeaseLost, _) => Served::Lost(LEASE_LOST.to_owned()),
             (Self::Signal(_), 0) => Served::Done,
             (Self::Signal(_), facts) => {
-                let what = if facts == 1 { "1 fact of a run is" } else { "facts of runs are" };
-                let number = if facts == 1 { String::new() } else { format!("{facts} ") };
+                let what = match facts {
+                    1 => "1 fact of a run is".to_owned(),
+                    _ => format!("{facts} facts of runs are"),
+                };
                 Served::Lost(format!(
-                    "{number}{what} not known to be stored; the next start decides their runs by \
+                    "{what} not known to be stored; the next start decides their runs by \
                      what is"
                 ))
             }
