@@ -360,7 +360,8 @@ async fn crons_are_bounded_in_number_in_bytes_and_in_how_often_they_are_due() {
     assert_eq!(refused(&bob, fat.clone()).await, large);
     fat.as_object_mut().unwrap().remove("assistant_id");
     assert_eq!(ada.send(Method::PATCH, &path, &fat.to_string()).await.detail(), large);
-    let often = (422, "schedule: must be due every 60 s at most".to_owned());
+    let text = "schedule: due more often than once in 60 s; of six fields the last one is seconds";
+    let often = (422, text.to_owned());
     assert_eq!(refused(&bob, body(OFTEN)).await, often);
     let changed = json!({"schedule": "0 0 * * * 0,1"}).to_string();
     assert_eq!(ada.send(Method::PATCH, &path, &changed).await.detail(), often);

@@ -60,7 +60,11 @@ impl Schedule {
         for _ in 0..LOOKED_AT {
             let Ok(next) = self.after(at) else { return Ok(()) };
             if next.duration_since(at).is_ok_and(|gap| gap < pause) {
-                let text = format!("schedule: must be due every {} s at most", pause.as_secs_f64());
+                let text = format!(
+                    "schedule: due more often than once in {} s; of six fields the last one is \
+                     seconds",
+                    pause.as_secs_f64()
+                );
                 return Err(Refusal::invalid(text));
             }
             at = next;
