@@ -235,9 +235,8 @@ The file:
   [agents.finder]                   # a service; `quell help service` says what it can rely on
   url = \"http://127.0.0.1:8000/run\" # input: posted as JSON; answer: JSON, or events
   cancel = \"http://127.0.0.1:8000/stop\"  # posted at a stop; 2xx confirms it
-  key_env = \"FINDER_KEY\"          # the variable with its key: a bearer token; also: headers,
-                                    # headers_env, retries, connect_timeout, cancel_timeout,
-                                    # confirm
+  key_env = \"FINDER_KEY\"          # a variable with a bearer token; also: headers, headers_env,
+                                    # retries, connect_timeout, cancel_timeout, confirm
 
   [agents.model]                    # any endpoint that speaks the chats of OpenAI
   model = { url = \"https://…/v1\", name = \"…\", key_env = \"MODEL_KEY\" }
@@ -248,7 +247,8 @@ The file:
   plan = \"publish.toml\"            # as for quell run; one that waits is answered by a contract
   on_worker_lost = \"continue\"      # with a store: runs of a server that was killed go on in the
                                     # next one, behind the steps that had ended; without: fail
-  reducers = { log = \"append\" }    # lists of its LangGraph state; run, url: nodes = [\"a\"]
+  reducers = { log = \"append\" }    # lists that runs add to in LangGraph; run, url also:
+                                    # nodes = [\"a\"]; see `quell help process`
 
   [teams.desk]
   mode = \"coordinate\"              # or: broadcast, sequence; route with choose = KEY, the key of
@@ -333,15 +333,15 @@ colours only in a terminal, and not with NO_COLOR. Why nothing is served is an o
 --log-format json. With --log info: each request, with its method, path, status (499 if its client \
 left before it was answered) and duration_ms, and each run that a caller started, with its run.id, \
 as its caller knows it, run.uuid, which lines about single bodies have too, run.component, \
-run.owner, status, quiescent, cause, error and duration_ms. The error is why it failed, at \
-most 512 bytes of it, and may quote the last lines that a program wrote on stderr. A request has \
-the id of its header \
-x-request-id (at most 128 visible characters of ASCII), which the answer then has too, or a new \
-one. No query, no header, no body, and of a path with a key only its route is logged.
+run.owner, status, quiescent, cause, error and duration_ms. The error is why it failed, at most \
+512 bytes of it, and may quote the last lines that a program wrote on stderr. A request has the \
+id of its header x-request-id (at most 128 visible characters of ASCII), which the answer then \
+has, or a new one. No query, no header, no body, and of a path with a key only its route is logged.
 
 Signals:
   the first one drains: not ready, no new runs, live runs are stopped with grace, streams get their
-  last event; the second one aborts
+  last event; the second one aborts what has not ended. Both wait some seconds for what is not
+  stored yet, with a database that is away about ten. The third one ends the server at once
   With a store too, what is stopped so has ended, cancelled, also with
   on_worker_lost = \"continue\": only what a killed server (SIGKILL, a crash) has left goes on in
   the next one. Runs that wait for an answer stay paused in the store, and are answered there later.
@@ -355,7 +355,7 @@ Runs that wait for an answer (a step of a plan with `wait`):
 Exit codes:
   0   drained
   1   its lease is lost, its database is away, read-only or has its name in use: start it again;
-      or not all is known to be stored, or a third signal ended it
+      or not all is known to be stored, or a third signal ended it: the next start decides the rest
   2   bad usage, bad file (see `quell check`), address or store not to be had: nothing was served
 
 Examples:

@@ -240,8 +240,8 @@ impl End {
                     _ => format!("{facts} facts of runs are"),
                 };
                 Served::Lost(format!(
-                    "{what} not known to be stored; the next start decides their runs by \
-                     what is"
+                    "{what} not known to be stored; the next start decides what becomes of \
+                     these runs, by what is stored of them"
                 ))
             }
         }
