@@ -54,6 +54,17 @@ impl Setting {
         };
         checked(self.value.clone())
             .or_else(|error| checked(Value::String(self.raw().to_owned())).map_err(|_| error))
+            .map_err(|error| error + self.hint())
+    }
+
+    /// Yields what may be wrong with a value that looks like a list and is none.
+    fn hint(&self) -> &'static str {
+        match self.value {
+            Value::String(_) if self.raw().starts_with('[') => {
+                "; texts of a list need quotes, which a shell takes: --set 'KEY=[\"a\", \"b\"]'"
+            }
+            _ => "",
+        }
     }
 
     /// Tells whether it sets what has these keys, or something around it.
@@ -127,6 +138,16 @@ mod tests {
         for text in ["x y", "127.0.0.1:7777", "1s", "", "a=b", "1\nx = 2"] {
             assert_eq!(value(&format!("a.b={text}")), Value::String(text.into()), "{text}");
         }
+    }
+
+    #[test]
+    fn a_list_whose_quotes_a_shell_took_says_how_they_stay() {
+        let fault = |text: &str| {
+            let setting: Setting = text.parse().expect("a setting");
+            setting.put(&Table::new()).expect_err(text)
+        };
+        assert!(fault("langgraph.webhook_hosts=[a:1]").contains("need quotes"));
+        assert!(!fault("langgraph.webhook_hosts=a:1").contains("need quotes"));
     }
 
     #[test]
