@@ -341,7 +341,7 @@ one. No query, no header, no body, and of a path with a key only its route is lo
 
 Signals:
   the first one drains: not ready, no new runs, live runs are stopped with grace, streams get their
-  last event; the second one aborts
+  last event; the second one aborts; the third one ends the server at once, whatever it waits for
   With a store too, what is stopped so has ended, cancelled, also with
   on_worker_lost = \"continue\": only what a killed server (SIGKILL, a crash) has left goes on in
   the next one. Runs that wait for an answer stay paused in the store, and are answered there later.
