@@ -3,6 +3,9 @@
 //! Runs in memory are listed as they stand there; of the store those are listed that are not in
 //! memory. Both are merged by the time of their acceptance, to the millisecond. The store is read
 //! in pages, as far as the list goes.
+//!
+//! On one node of several the store alone says which runs there are, and in which order: no other
+//! order is the same on all of them, and what another node has forgotten is not in it.
 
 use std::collections::{HashSet, VecDeque};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -37,6 +40,12 @@ impl View {
     /// once and the newest first: at most `limit`, and fewer if they are large, or if few of those
     /// that are stored are visible; `next` tells whether there are more. Without a store it does
     /// not wait.
+    ///
+    /// Of several nodes each has the same list, in the order in which the store has taken the runs,
+    /// without those that any of them has forgotten; a further part may be asked of any of them. A
+    /// run of a node is listed there as it stands in memory, if the store has it with a status that
+    /// the filter means: a status that is not stored yet is that of no filter. A part reads 16
+    /// pages of the store at most, each of 128 runs, whatever is in memory.
     ///
     /// A stored run that cannot be read is left out, and the log says so. Of one that can, a list
     /// has neither the input nor the annotations: see [`View::list_with_inputs`].
@@ -86,6 +95,13 @@ impl View {
         shown: impl Fn(&RunView) -> bool + Send + Sync,
     ) -> Result<RunPage, LookupError> {
         let (filter, limit) = (filter.roots(), limit.max(1));
+        let engine = self.service().engine();
+        if engine.node().is_some() {
+            let source = Box::new(Source::new(self, (filter, with_inputs), after));
+            let mut page = Box::pin(merged((Vec::new(), 0), source, &shown, limit)).await?;
+            page.total = page.total.filter(|_| after.is_none());
+            return Ok(page);
+        }
         let mut live = self.runs(&filter);
         live.retain(|run| is_known_as_accepted(run) && shown(&RunView::Live(run.clone())));
         let total = live.len();
@@ -93,7 +109,7 @@ impl View {
         if let Some(after) = after {
             (live, passed) = live.into_iter().partition(|run| key(run) < after.before);
         }
-        let (engine, left) = (self.service().engine(), live.len());
+        let left = live.len();
         if !engine.has_store() {
             let live = newest(live, limit);
             let next = live.last().filter(|_| left > limit);
@@ -102,15 +118,10 @@ impl View {
             return Ok(RunPage { runs, next, total: Some(total) });
         }
         // On the heap, as what follows: without a store nobody pays for its size.
-        let mut source =
-            Box::new(Source::new(self, (filter, with_inputs), after, (&live, &passed)));
-        let (live, gone) = if engine.node().is_some() {
-            Box::pin(source.newest_there(live, limit)).await?
-        } else {
-            (newest(live, limit), 0)
-        };
-        let left = left - gone;
-        let mut page = Box::pin(merged((live, left), source, &shown, limit)).await?;
+        let mut source = Box::new(Source::new(self, (filter, with_inputs), after));
+        [source.listed, source.passed] =
+            [&live, &passed].map(|all| all.iter().map(dated).collect());
+        let mut page = Box::pin(merged((newest(live, limit), left), source, &shown, limit)).await?;
         page.total = page.total.filter(|_| after.is_none());
         Ok(page)
     }
@@ -147,9 +158,11 @@ async fn merged(
             source.before = key(&run);
             runs.push(RunView::Live(run));
         } else if let Some(run) = source.take() {
-            bytes = bytes.saturating_add(row_bytes(run.report().own_row()));
-            bytes = bytes.saturating_add(given_bytes(run.accepted()));
-            runs.push(RunView::Stored(run));
+            if let RunView::Stored(run) = &run {
+                bytes = bytes.saturating_add(row_bytes(run.report().own_row()));
+                bytes = bytes.saturating_add(given_bytes(run.accepted()));
+            }
+            runs.push(run);
         }
     };
     let next = has_more.then(|| source.cursor());
@@ -157,7 +170,8 @@ async fn merged(
     Ok(RunPage { runs, next, total })
 }
 
-/// The stored runs of a list that are not in memory, as far as they were read.
+/// The stored runs of a list that are not in memory, as far as they were read; on one node of
+/// several all of them.
 struct Source<'a> {
     view: &'a View,
     filter: RunFilter,
@@ -188,7 +202,7 @@ struct Next {
     /// When it was accepted, in milliseconds.
     at: u128,
     /// None if it is listed because it is in memory.
-    run: Option<StoredRun>,
+    run: Option<RunView>,
     behind: Place,
 }
 
@@ -211,7 +225,6 @@ impl<'a> Source<'a> {
         view: &'a View,
         (mut filter, with_inputs): (RunFilter, bool),
         after: Option<ListCursor>,
-        (left, passed): (&[RunRef], &[RunRef]),
     ) -> Self {
         if let Some(owner) = view.own_owner() {
             filter = filter.owner(owner);
@@ -219,9 +232,19 @@ impl<'a> Source<'a> {
         let start = RunId::from_uuid(Uuid::nil());
         let place = after.map_or(Place::Begin, |after| after.store);
         let before = after.map_or((u128::MAX, start), |after| after.before);
-        let [listed, passed] = [left, passed].map(|all| all.iter().map(dated).collect());
-        let (items, next, pages, head) = (VecDeque::new(), place, 0, None);
-        Self { view, filter, with_inputs, listed, passed, place, items, next, pages, head, before }
+        Self {
+            view,
+            filter,
+            with_inputs,
+            listed: HashSet::new(),
+            passed: HashSet::new(),
+            place,
+            items: VecDeque::new(),
+            next: place,
+            pages: 0,
+            head: None,
+            before,
+        }
     }
 
     /// Reads on to the next visible run that is not in memory.
@@ -262,54 +285,36 @@ impl<'a> Source<'a> {
             self.head = Some(Next { id, at, run: None, behind });
             return;
         }
-        let is_it = |run: RunRef| dated(&run) == stored && is_known_as_accepted(&run);
-        let live = || self.view.service().engine().get(id);
-        let is_in_memory = self.passed.contains(&stored) || live().is_some_and(is_it);
+        let engine = self.view.service().engine();
+        let is_it = |run: &RunRef| dated(run) == stored && is_known_as_accepted(run);
+        let live = engine.get(id).filter(is_it);
+        if engine.node().is_some()
+            && let Some(run) = live
+        {
+            // Of what a filter means only the status may be another than in the store.
+            let is_meant = self.filter.lets_through(run.status());
+            let run = Some(RunView::Live(run)).filter(|run| is_meant && self.is_shown(run, shown));
+            self.next_is(run, (id, at), behind);
+            return;
+        }
+        let is_in_memory = self.passed.contains(&stored) || live.is_some();
         if !self.with_inputs {
             (record.accepted.input, record.accepted.annotations) = (None, Annotations::default());
         }
-        let run = StoredRun::in_list(record);
-        let view = RunView::Stored(run.clone());
-        if is_in_memory || !self.view.sees_view(&view) || !shown(&view) {
-            self.place = behind;
-        } else {
-            self.head = Some(Next { id, at, run: Some(run), behind });
-        }
+        let run = RunView::Stored(StoredRun::in_list(record));
+        let run = Some(run).filter(|run| !is_in_memory && self.is_shown(run, shown));
+        self.next_is(run, (id, at), behind);
     }
 
-    /// Yields the newest of these runs in memory, at most so many, without those that another node
-    /// has forgotten, and how many of these there are. The store has those of its first page, and
-    /// is asked about the others.
-    async fn newest_there(
-        &mut self,
-        live: Vec<RunRef>,
-        limit: usize,
-    ) -> Result<(Vec<RunRef>, usize), LookupError> {
-        if self.next != Place::End {
-            self.turn().await?;
-        }
-        let page = self.items.iter().filter_map(|(record, _)| record.as_ref().ok());
-        let page = page.map(|record| (record.run(), millis(record.accepted.at)));
-        let page: HashSet<_> = page.collect();
-        let mut live = newest(live, usize::MAX).into_iter();
-        let (mut there, mut gone) = (Vec::new(), 0);
-        // Each time twice as many are asked about: of many that are gone few reads tell.
-        let mut asks = limit;
-        loop {
-            let part: Vec<_> = live.by_ref().take(asks).collect();
-            if part.is_empty() || there.len() >= limit {
-                there.truncate(limit);
-                return Ok((there, gone));
-            }
-            asks = asks.saturating_mul(2);
-            let others = part.iter().filter(|run| !page.contains(&dated(run))).cloned();
-            let others: Vec<_> = others.collect();
-            let engine = self.view.service().engine();
-            let asked = read(engine.forgotten_elsewhere(&others)).await?;
-            let lost = others.iter().zip(asked).filter(|(_, is_gone)| *is_gone);
-            let lost: HashSet<_> = lost.map(|(run, _)| run.id()).collect();
-            gone += lost.len();
-            there.extend(part.into_iter().filter(|run| !lost.contains(&run.id())));
+    fn is_shown(&self, run: &RunView, shown: &impl Fn(&RunView) -> bool) -> bool {
+        self.view.sees_view(run) && shown(run)
+    }
+
+    /// Makes a run the head, or leaves out what has none.
+    fn next_is(&mut self, run: Option<RunView>, (id, at): (RunId, u128), behind: Place) {
+        match run {
+            Some(_) => self.head = Some(Next { id, at, run, behind }),
+            None => self.place = behind,
         }
     }
 
@@ -329,7 +334,7 @@ impl<'a> Source<'a> {
     }
 
     /// Takes the head.
-    fn take(&mut self) -> Option<StoredRun> {
+    fn take(&mut self) -> Option<RunView> {
         let Next { at, run, behind, .. } = self.head.take()?;
         self.place = behind;
         if run.is_some() {

@@ -42,6 +42,8 @@ mod nodes_answers;
 mod nodes_lanes;
 /// Answers that end with their node.
 mod nodes_left;
+/// Lists on several nodes.
+mod nodes_reads;
 mod nodes_repeats;
 /// Streams and lists of such runs.
 mod nodes_streams;

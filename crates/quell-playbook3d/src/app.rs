@@ -5,7 +5,7 @@ use std::time::SystemTime;
 
 use quell::{RunFilter, RunId, RunRow};
 use quell_flow::Component;
-use quell_http::{RunView, Service, View, Wait, newest};
+use quell_http::{LookupError, RunView, Service, View, Wait, newest};
 use serde_json::Value;
 use uuid::Uuid;
 
@@ -104,10 +104,14 @@ impl App {
             }
         }
         if next.is_some() {
-            // Those in memory that are older than what was read of the store.
+            // Those in memory that are older than what was read of the store, but for what another
+            // node has forgotten.
             let older = view.runs(&roots).into_iter().filter(|run| !listed.contains(&run.id()));
-            let older = newest(older, usize::MAX).into_iter().map(RunView::Live);
-            runs.extend(older.filter(shown));
+            let older = newest(older, usize::MAX);
+            let gone = view.service().engine().forgotten_elsewhere(&older).await;
+            let gone = gone.map_err(LookupError::from)?;
+            let there = older.into_iter().zip(gone).filter(|(_, is_gone)| !is_gone);
+            runs.extend(there.map(|(run, _)| RunView::Live(run)).filter(shown));
         }
         Ok(runs.into_iter().map(|run| (run.clone(), run.row())).collect())
     }

@@ -129,3 +129,27 @@ async fn an_id_that_one_node_has_handed_out_is_cancelled_and_started_on_others()
     let told = other.alice().await.cancel(ALPHA, strange.as_str().expect("an id")).await;
     assert_eq!((told.status.as_u16(), told.header("quell-disposition")), (404, Some("unknown")));
 }
+
+#[tokio::test]
+async fn what_another_node_has_forgotten_is_not_behind_a_list_of_many() {
+    let (a, b) = two();
+    let (near, far) = (a.alice().await, b.alice().await);
+    let mut old = Vec::new();
+    for _ in 0..2 {
+        let run = a.run(&near.start(ALPHA, SHORT, Value::Null).await);
+        run.quiescent().await;
+        run.stored().await.unwrap();
+        old.push(run);
+    }
+    // More than a list reads of the store.
+    for _ in 0..2_100 {
+        far.start(ALPHA, SHORT, Value::Null).await;
+    }
+    for run in b.service.engine().runs(&quell::RunFilter::new()) {
+        run.stored().await.unwrap();
+    }
+    b.service.engine().forget_stored(old[0].id()).await.unwrap();
+    let listed = near.get("/runs").await.text;
+    let has = |nth: usize| listed.contains(&old[nth].id().to_string());
+    assert_eq!((has(0), has(1)), (false, true), "the one that is left");
+}

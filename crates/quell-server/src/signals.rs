@@ -12,6 +12,8 @@ pub(crate) struct Signals {
     terminate: Listener,
     quit: Listener,
     hang_up: Option<Listener>,
+    /// How many were yielded.
+    count: u32,
 }
 
 impl Signals {
@@ -31,7 +33,24 @@ impl Signals {
             terminate: signal(SignalKind::terminate())?,
             quit: signal(SignalKind::quit())?,
             hang_up,
+            count: 0,
         })
+    }
+
+    /// Yields how many signals were yielded so far.
+    pub(crate) const fn count(&self) -> u32 {
+        self.count
+    }
+
+    /// Waits until so many signals were yielded, with those before.
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`next`](Self::next).
+    pub(crate) async fn until(&mut self, count: u32) {
+        while self.count < count {
+            self.next().await;
+        }
     }
 
     /// Waits for the next signal. Several of one kind that come at once count as one.
@@ -46,14 +65,16 @@ impl Signals {
                 None => std::future::pending().await,
             }
         };
-        tokio::select! {
+        let signal = tokio::select! {
             // The most urgent first.
             biased;
             _ = self.quit.recv() => Signal::Quit,
             _ = self.interrupt.recv() => Signal::Interrupt,
             _ = self.terminate.recv() => Signal::Terminate,
             _ = hang_up => Signal::HangUp,
-        }
+        };
+        self.count = self.count.saturating_add(1);
+        signal
     }
 }
 

@@ -1,4 +1,4 @@
-//! [`Counted`] counts what is read of a store.
+//! [`Counted`] counts what is read of a store, and holds up what is written.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -9,18 +9,26 @@ use quell::store::{
     Stored,
 };
 use quell::{RunEvent, RunFilter, RunId};
+use tokio::sync::watch;
 
-/// A store whose reads are counted, but for those of a recovery.
+/// A store whose reads are counted, but for those of a recovery, and whose appends wait for as long
+/// as a test says.
 #[derive(Debug)]
 pub struct Counted {
     store: Arc<dyn Store>,
     reads: AtomicUsize,
+    is_held: watch::Sender<bool>,
 }
 
 impl Counted {
     /// Counts the reads of a store.
     pub fn of(store: Arc<dyn Store>) -> Arc<Self> {
-        Arc::new(Self { store, reads: AtomicUsize::new(0) })
+        Arc::new(Self { store, reads: AtomicUsize::new(0), is_held: watch::Sender::new(false) })
+    }
+
+    /// Has appends wait that begin from now on, or lets all go on.
+    pub fn hold(&self, is_held: bool) {
+        self.is_held.send_replace(is_held);
     }
 
     /// Yields how often it was read.
@@ -44,11 +52,22 @@ impl Store for Counted {
     }
 
     fn append(&self, batch: Vec<Record>) -> BoxFuture<'_, Result<(), StoreError>> {
-        self.store.append(batch)
+        Box::pin(async move {
+            // Its sender is there as long as the store.
+            let _ = self.is_held.subscribe().wait_for(|is_held| !is_held).await;
+            self.store.append(batch).await
+        })
     }
 
     fn get(&self, run: RunId) -> BoxFuture<'_, Result<Option<RunRecord>, StoreError>> {
         self.read().get(run)
+    }
+
+    fn accepted_at(
+        &self,
+        runs: Vec<RunId>,
+    ) -> BoxFuture<'_, Result<Vec<(RunId, SystemTime)>, StoreError>> {
+        self.read().accepted_at(runs)
     }
 
     fn claim(

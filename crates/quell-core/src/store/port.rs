@@ -85,7 +85,7 @@ pub trait Store: Debug + Send + Sync + 'static {
 
     /// Reads which of these runs there are, and when each was accepted, in any order. By default it
     /// [gets](Self::get) one after the other; a store that others write to as well reads them at
-    /// once. At most 1,000 are asked for.
+    /// once, and one that wraps another one passes this on. At most 1,000 are asked for.
     ///
     /// # Errors
     ///

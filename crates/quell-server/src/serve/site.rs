@@ -7,6 +7,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use futures::future::OptionFuture;
 use quell::store::RunRecord;
 use quell::{Engine, HeldAttempts, Shutdown, ShutdownReport};
 use quell_demo::Witness;
@@ -150,16 +151,16 @@ impl Site {
             span(plan.grace)
         ));
         service.drain();
+        let last = signals.count() + SIGNALS_MORE;
         let Some(report) = drained(&engine, plan, &mut signals, log).await else {
             return Ok(Served::Lost(NOT_AWAITED.to_owned()));
         };
         connections.close(LAST_WORDS).await;
         remote::confirmed(&mut signals, |words| log.say(&words)).await;
         log.say(&summary(&report, store.as_ref().is_some_and(OpenStore::is_shared)));
-        if let Some(store) = store {
-            store.close().await;
-        }
-        Ok(end.served(report.unstored))
+        let is_closed = is_closed(store, (&mut signals, last)).await;
+        let not_awaited = || Served::Lost(NOT_AWAITED.to_owned());
+        Ok(if is_closed { end.served(report.unstored) } else { not_awaited() })
     }
 }
 
@@ -316,6 +317,15 @@ async fn drained(
     }
 }
 
+/// Closes the store, if there is one. Yields whether so many signals did not come before.
+async fn is_closed(store: Option<OpenStore>, (signals, last): (&mut Signals, u32)) -> bool {
+    tokio::select! {
+        biased;
+        _ = OptionFuture::from(store.map(OpenStore::close)) => true,
+        () = signals.until(last) => false,
+    }
+}
+
 fn summary(report: &ShutdownReport, is_shared: bool) -> String {
     // What did not end is paused, and is left so to the next process, or waits for a node.
     let paused = report.roots.live;
@@ -351,8 +361,11 @@ const LEASE_LOST: &str = "\
 
 /// Why a server ends that was told so often to end that it no longer waits.
 const NOT_AWAITED: &str = "\
-    ended by the third signal, without waiting for what had not ended or was not stored; the next \
-    start decides it";
+    ended by the third signal, without waiting for what had not ended or was not stored; what a \
+    store has of it the next start decides";
+
+/// How many signals, once a server ends, end every wait of it: the first of them aborts its runs.
+const SIGNALS_MORE: u32 = 2;
 
 /// How many connections may wait to be accepted; the system may allow fewer. New clients wait here
 /// while every slot is taken.

@@ -1,11 +1,13 @@
 //! A database that is away while a server serves.
 
+use std::fs::File;
 use std::thread::sleep;
 use std::time::Duration;
 
 use quell_test_support::PostgresServer;
 
 use super::{Cluster, end, shown, start};
+use crate::site::Site;
 use crate::support::wait_until;
 
 const LOOKS: Duration = Duration::from_secs(5);
@@ -80,4 +82,36 @@ fn a_third_signal_ends_a_server_that_waits_for_its_database() {
     ended.assert_code(1);
     assert!(ended.stderr.contains("ended by the third signal"), "{ended:?}");
     assert!(!ended.stderr.contains("stopped 1 live run"), "it has not waited: {ended:?}");
+}
+
+#[test]
+fn a_third_signal_ends_a_server_that_closes_its_store() {
+    let server = PostgresServer::start(&[]);
+    let cluster = Cluster::on(&server);
+    let scratch = cluster.scratch("10min");
+    let said = File::create(scratch.path("said")).expect("a file can be made");
+    let (url, folder) = (cluster.url(), scratch.path("").display().to_string());
+    let args = ["--store-env", "RUNS", "--node", "a", "--log-format", "human"];
+    let env = [("RUNS", &*url), ("TMPDIR", &*folder)];
+    let site = Site::heard_with(scratch, &args, &env, said.into());
+    // It cannot leave, and waits for that.
+    let hold = "begin; lock table quell.node; select pg_sleep(600)";
+    let mut held = server.session(&cluster.database, hold);
+    let holds = "select count(*) from pg_locks where mode = 'AccessExclusiveLock' \
+                 and relation = 'quell.node'::regclass";
+    wait_until("nobody leaves", || cluster.sql(holds) == "1");
+    let says = |words: &str| {
+        site.scratch.read("said").windows(words.len()).any(|it| it == words.as_bytes())
+    };
+    site.signal("TERM");
+    wait_until("its runs have ended", || says("stopped 0 live runs"));
+    for signal in ["INT", "TERM"] {
+        site.signal(signal);
+    }
+    let (ended, scratch) = site.ended();
+    ended.assert_code(1);
+    let said = String::from_utf8(scratch.read("said")).expect("text");
+    assert!(said.contains("ended by the third signal"), "{said}");
+    held.kill().expect("it was there");
+    drop(held.wait());
 }
