@@ -230,3 +230,40 @@ async fn info_is_that_of_the_contract() {
     // The published document of upstream has it too.
     assert_eq!(info["metadata"], json!({}));
 }
+
+#[tokio::test]
+async fn a_refusal_quotes_the_begin_of_what_was_asked_for() {
+    let server = Server::new();
+    let thread = server.thread().await;
+    let ended = server.start(&thread, "steps", json!({ "ms": 0 })).await;
+    server.get(&format!("{ended}/join")).await;
+    let long = "ä".repeat(100_000);
+    let run = json!({ "assistant_id": long });
+    let goto = json!({ "assistant_id": "steps", "command": { "goto": long } });
+    let state = json!({ "values": {}, "as_node": long });
+    let cron = json!({ "assistant_id": long, "schedule": "@daily" });
+    let schedule = json!({ "assistant_id": "echo", "schedule": long });
+    let zone = json!({ "assistant_id": "echo", "schedule": "@daily", "timezone": long });
+    let operator = json!({ format!("${long}"): 1 });
+    let filter = json!({ "namespace_prefix": [], "filter": { "a": operator } });
+    let mode = json!({ "assistant_id": "echo", "stream_mode": long });
+    let label = json!({ "namespace_prefix": [format!("{long}.")] });
+    let table = [
+        (format!("/threads/{thread}/runs"), run, 422),
+        (format!("/threads/{thread}/runs"), mode, 422),
+        ("/store/items/search".to_owned(), label, 422),
+        (format!("/threads/{thread}/runs"), goto, 422),
+        (format!("/threads/{thread}/state"), state, 400),
+        ("/runs/crons".to_owned(), cron, 404),
+        ("/runs/crons".to_owned(), schedule, 422),
+        ("/runs/crons".to_owned(), zone, 422),
+        ("/assistants".to_owned(), json!({ "graph_id": long }), 404),
+        ("/store/items/search".to_owned(), filter, 400),
+    ];
+    for (path, body, expected) in table {
+        let (status, detail) = server.send(Method::POST, &path, &body.to_string()).await.detail();
+        let begin: String = detail.chars().take(100).collect();
+        assert_eq!((status, detail.contains("ää")), (expected, true), "{path}: {begin}");
+        assert!(detail.len() < 1_000, "{path}: {} bytes: {begin}", detail.len());
+    }
+}

@@ -15,7 +15,7 @@ use crate::app::find::{found_of, graph_of, owns};
 use crate::app::kept::{Kept, Kind, TRIES};
 use crate::wire::assistant::{Assistant, Said, is_of_system};
 use crate::wire::exact::written;
-use crate::wire::refusal::Refusal;
+use crate::wire::refusal::{Refusal, quoted};
 use crate::wire::rows::system_assistant;
 use crate::wire::search::Search;
 
@@ -222,7 +222,7 @@ pub(crate) fn known_graph<'a>(view: &'a View, graph: &str) -> Result<&'a Arc<Com
         let mut names: Vec<_> =
             view.components().filter(|it| may_use(it)).map(|it| format!("'{}'", it.id())).collect();
         names.sort();
-        let names = names.join(", ");
+        let (graph, names) = (quoted(graph), names.join(", "));
         Refusal::missing(format!("Graph '{graph}' not found. Expected one of: [{names}]"))
     })
 }

@@ -15,7 +15,7 @@ use crate::threads::Thread;
 use crate::values::{START, Values, merged_input};
 use crate::wire::create::Create;
 use crate::wire::exact::{Keys, null, written};
-use crate::wire::refusal::Refusal;
+use crate::wire::refusal::{Refusal, quoted};
 
 /// Where a run begins.
 pub(super) struct Begin {
@@ -97,7 +97,7 @@ impl App {
         if let Some(bad) =
             wanted.goto.iter().find(|name| !names.is_empty() && !names.contains(name))
         {
-            let text = format!("command.goto: '{bad}' is none of {}", names.join(", "));
+            let text = format!("command.goto: '{}' is none of {}", quoted(bad), names.join(", "));
             return Err(Refusal::invalid(text));
         }
         let asked = if names.is_empty() { NodesAsked::default() } else { asked_of(create) };
@@ -137,7 +137,7 @@ impl App {
             Some(START) => names[..1].to_vec(),
             Some(node) => {
                 let Some(behind) = graph.behind(node) else {
-                    let text = format!("Node {node} does not exist");
+                    let text = format!("Node {} does not exist", quoted(node));
                     return Err(Refusal::new(StatusCode::BAD_REQUEST, text));
                 };
                 behind.map(str::to_owned).into_iter().collect()

@@ -16,7 +16,7 @@ use crate::app::find::owns;
 use crate::app::kept::{Kept, Kind, TRIES};
 use crate::wire::cron::Cron;
 use crate::wire::exact::{Keys, written};
-use crate::wire::refusal::Refusal;
+use crate::wire::refusal::{Refusal, quoted};
 use crate::wire::rows::system_assistant;
 
 /// A cron that a caller may see.
@@ -56,7 +56,7 @@ impl App {
         let view = &owner;
         let unknown = |refusal: Refusal| match refusal.status {
             StatusCode::NOT_FOUND | StatusCode::UNPROCESSABLE_ENTITY => {
-                Refusal::missing(format!("Assistant '{assistant}' not found"))
+                Refusal::missing(format!("Assistant '{}' not found", quoted(assistant)))
             }
             _ => refusal,
         };

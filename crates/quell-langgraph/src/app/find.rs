@@ -13,7 +13,7 @@ use crate::app::App;
 use crate::app::delete::is_taken_back;
 use crate::app::stored::is_only_told;
 use crate::threads::{Final, Thread, Tracked};
-use crate::wire::refusal::Refusal;
+use crate::wire::refusal::{Refusal, quoted};
 use crate::wire::rows::{run_object, system_assistant};
 
 /// A run that the engine has and that a caller may see.
@@ -190,8 +190,9 @@ pub(crate) fn graph_of(view: &View, text: &str) -> Result<Arc<Component>, Refusa
     let known = view.components().filter(|graph| who.may_read(graph) || who.may_run(graph));
     let names: Vec<_> = known.map(|graph| graph.id()).collect();
     Err(Refusal::invalid(format!(
-        "Invalid assistant: '{text}'. Must be either:\n- A valid assistant UUID, or\n- One of \
+        "Invalid assistant: '{}'. Must be either:\n- A valid assistant UUID, or\n- One of \
          the registered graphs: {}",
+        quoted(text),
         names.join(", ")
     )))
 }

@@ -12,7 +12,7 @@ use uuid::Uuid;
 use crate::wire::asked::micros;
 use crate::wire::create::{given, object, typed};
 use crate::wire::exact::{Keys, with_all, written};
-use crate::wire::refusal::Refusal;
+use crate::wire::refusal::{Refusal, quoted};
 use crate::wire::rows::time;
 
 /// A value under a key, within a namespace.
@@ -221,7 +221,7 @@ fn check_operators(wanted: &Value) -> Result<(), Refusal> {
     let Value::Object(wanted) = wanted else { return Ok(()) };
     for (key, value) in wanted {
         if key.starts_with('$') && !OPERATORS.contains(&key.as_str()) {
-            let text = format!("Unsupported operator: {key}");
+            let text = format!("Unsupported operator: {}", quoted(key));
             return Err(Refusal::new(StatusCode::BAD_REQUEST, text));
         }
         check_operators(value)?;
@@ -315,7 +315,8 @@ fn checked(labels: Vec<String>) -> Result<Vec<String>, Refusal> {
     match labels.iter().find(|label| label.is_empty() || label.contains('.')) {
         None => Ok(labels),
         Some(label) => Err(Refusal::invalid(format!(
-            "Namespace label '{label}' must be a non-empty string without periods"
+            "Namespace label '{}' must be a non-empty string without periods",
+            quoted(label)
         ))),
     }
 }

@@ -3,6 +3,8 @@
 use quell::Payload;
 use serde_json::Value;
 
+use crate::wire::refusal::quoted;
+
 /// A set of stream modes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Modes(u16);
@@ -51,7 +53,7 @@ impl Modes {
 }
 
 fn unknown(name: &str) -> String {
-    format!("stream_mode: '{name}' is none of {}", NAMES.join(", "))
+    format!("stream_mode: '{}' is none of {}", quoted(name), NAMES.join(", "))
 }
 
 fn bit(name: &str) -> Option<u16> {

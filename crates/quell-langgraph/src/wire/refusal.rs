@@ -7,6 +7,7 @@ use std::fmt::Display;
 use axum::Json;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
+use quell::limits;
 use quell_http::{AccessError, BodyError, LookupError, Overdrawn, StartError, StopNotStored};
 use serde_json::json;
 use uuid::Uuid;
@@ -30,11 +31,8 @@ impl Refusal {
 
     /// 422 of a number that is not finite as a double: upstream reads no JSON with one.
     pub(crate) fn infinite(number: &str) -> Self {
-        let (name, rest) = number.split_at_checked(NAME_MAX).unwrap_or((number, ""));
-        let cut = if rest.is_empty() { "" } else { "…" };
-        Self::invalid(format!(
-            "Invalid JSON in request body: {name}{cut} is not finite as a double"
-        ))
+        let name = limits::cut(number, NUMBER_MAX);
+        Self::invalid(format!("Invalid JSON in request body: {name} is not finite as a double"))
     }
 
     /// 404.
@@ -175,8 +173,16 @@ impl From<StartError> for Refusal {
     }
 }
 
+/// Yields what a refusal quotes of a text that the caller has sent: of a long one its begin.
+pub(crate) fn quoted(text: &str) -> Cow<'_, str> {
+    limits::cut(text, TEXT_MAX)
+}
+
 /// The most of a number that a refusal quotes, in bytes.
-const NAME_MAX: usize = 32;
+const NUMBER_MAX: usize = 35;
+
+/// The most of a text that a refusal quotes, in bytes.
+const TEXT_MAX: usize = 256;
 
 /// What the engine has too many of when its bound on runs is reached.
 pub(crate) const LIVE_RUNS: &str = "live runs";

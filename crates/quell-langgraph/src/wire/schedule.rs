@@ -9,7 +9,7 @@ use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
 use jiff::{Timestamp, Zoned};
 
-use crate::wire::refusal::Refusal;
+use crate::wire::refusal::{Refusal, quoted};
 
 /// The times of a cron: a pattern, in a time zone.
 #[derive(Debug)]
@@ -85,7 +85,7 @@ pub(crate) fn instant(text: &str) -> Option<SystemTime> {
 
 /// Upstream's words.
 fn bad(text: &str) -> String {
-    let text: String = text.chars().take(TEXT_MAX).collect();
+    let text = quoted(text);
     format!(
         "Invalid cron schedule: '{text}'. Reason: Invalid cron schedule. Ensure the schedule uses \
          the standard cron format (minute hour day_of_month month day_of_week). Example: \
@@ -94,10 +94,11 @@ fn bad(text: &str) -> String {
 }
 
 fn bad_zone(name: &str) -> String {
-    let name: String = name.chars().take(TEXT_MAX).collect();
+    let name = quoted(name);
     format!("Invalid timezone: '{name}'. Use IANA timezone format (e.g. 'America/New_York').")
 }
 
+/// The longest schedule that is read, in bytes.
 const TEXT_MAX: usize = 256;
 
 /// How far a time may be away, in years.
