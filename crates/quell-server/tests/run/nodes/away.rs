@@ -95,8 +95,8 @@ fn a_third_signal_ends_a_server_that_closes_its_store() {
     let env = [("RUNS", &*url), ("TMPDIR", &*folder)];
     let site = Site::heard_with(scratch, &args, &env, said.into());
     // It cannot leave, and waits for that.
-    let hold = "begin; lock table quell.node; select pg_sleep(600)";
-    let mut held = server.session(&cluster.database, hold);
+    let lock = "begin; lock table quell.node; select pg_sleep(600)";
+    let mut held = server.session(&cluster.database, lock);
     let holds = "select count(*) from pg_locks where mode = 'AccessExclusiveLock' \
                  and relation = 'quell.node'::regclass";
     wait_until("nobody leaves", || cluster.sql(holds) == "1");
