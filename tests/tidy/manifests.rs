@@ -64,6 +64,7 @@ const OUTSIDE: [(&str, &[&str]); 2] = [
         &[
             "dashmap",
             "futures",
+            "lz4_flex",
             "parking_lot",
             "serde_json",
             // Payloads of idempotency keys, alike in every process.

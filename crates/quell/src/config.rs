@@ -64,7 +64,8 @@ pub struct Limits {
     /// Events held per root. Defaults to 4,096. The oldest leave first. Zero holds none.
     pub events_per_root_max: usize,
     /// Bytes of the events held per root: their values, names and words, and 128 for each event.
-    /// Defaults to 4 MiB. The oldest leave first. Zero holds none.
+    /// Those that are held compressed count as much. Defaults to 4 MiB. The oldest leave first.
+    /// Zero holds none.
     pub events_per_root_bytes_max: usize,
     /// Bytes that live runs hold: inputs, labels, names, outputs and logs. Defaults to 1 GiB. A
     /// submit or an output that would exceed it is refused; a log gives up its oldest events

@@ -121,7 +121,11 @@ impl App {
         };
         if let Some(run) = run.live() {
             let tracked = self.threads().get(thread).and_then(|thread| thread.find(run.id()));
-            return Ok(tracked.and_then(|it| it.fold.lock().current().map(Arc::clone)));
+            return Ok(tracked.and_then(|tracked| {
+                let mut fold = tracked.fold.lock();
+                fold.fill(&tracked.about);
+                fold.current().map(Arc::clone)
+            }));
         }
         let Some(run) = self.whole(view, run).await? else { return Ok(None) };
         let fold = self.folded_on(view, &run, base, None).await?;

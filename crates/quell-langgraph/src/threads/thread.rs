@@ -259,7 +259,9 @@ impl Thread {
         }
         let view = run.into();
         let base = || tracked.base(&view, values.as_ref());
-        tracked.fold.lock().take(&view, event, &tracked.about, base);
+        let mut fold = tracked.fold.lock();
+        fold.take(&view, event, &tracked.about, base);
+        fold.thin();
     }
 
     /// Yields the values of a run as they are now, and where its log is.

@@ -180,7 +180,8 @@ impl Tracked {
         self.has_begun.load(Ordering::SeqCst)
     }
 
-    /// Takes in what is in the log by now, if it is known what the run starts on.
+    /// Takes in what is in the log by now, if it is known what the run starts on. The values are
+    /// there afterwards.
     pub(crate) fn catch_up(&self, run: &RunRef, values: Option<&Arc<Values>>) {
         if self.awaits_base() {
             return;
@@ -189,6 +190,7 @@ impl Tracked {
         for event in fold.position.unread(run) {
             fold.take(&view, &event, &self.about, || self.base(&view, values));
         }
+        fold.fill(&self.about);
     }
 
     /// Takes in what the run returned and said, if it has ended.

@@ -3,7 +3,8 @@
 //! A body speaks of its own run: the `Values` that it emits are its input with its changes. They
 //! are laid over what the thread had when the run started, each key as the reducers of the graph
 //! say: it is overwritten, or appended to. What a body emits after a stop was accepted is not
-//! merged (contract, section 10). A value that is not an object is stored under the key [`OUTPUT`].
+//! merged (contract, section 10). A value that is not an object is stored under the key
+//! [`OUTPUT`](super::OUTPUT).
 //! What it answers with in words is added under the key [`MESSAGES`] at its end, unless it said
 //! itself what stands there.
 
@@ -11,91 +12,17 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use quell::{EventKind, Payload, RunEvent, RunId, RunStatus};
-use quell_flow::{Emit, Reducer, Reducers};
+use quell_flow::Emit;
 use quell_http::{LogPosition, RunView, Unread};
 
+use super::overlay::{given, keyed, messages_of, overlay};
 use super::steps::{Keep, Step};
-use crate::messages::{MESSAGES, Messages, asked, joined, spoken, to_list};
+use crate::messages::{MESSAGES, Messages, joined, spoken};
 use crate::wire::exact::{Keys, finite, written};
 use crate::wire::rows::About;
 
 /// The values of a thread or of a run, each as it was spelt: no digit of a number is lost.
 pub(crate) type Values = Keys;
-
-/// The key of an output, or of a state, that is not an object.
-pub(crate) const OUTPUT: &str = "output";
-
-/// Yields what a body said as keys and values: null says nothing.
-pub(crate) fn keyed(said: &Payload) -> Values {
-    match said.parse() {
-        Ok(keys) => keys,
-        Err(_) if said.is_null() => Values::new(),
-        Err(_) => Values::from([(OUTPUT.to_owned(), said.clone())]),
-    }
-}
-
-/// Lays the values of a run over those that the thread had.
-pub(crate) fn overlay(reducers: &Reducers, base: Option<&Values>, over: &Values) -> Values {
-    let mut values = base.cloned().unwrap_or_default();
-    for (key, value) in over {
-        if reducers.of(key) != Reducer::Append {
-            values.insert(key.clone(), value.clone());
-        }
-    }
-    for key in appended(reducers) {
-        let before = values.get(key).into_iter();
-        let items: Vec<_> = before.chain(over.get(key)).flat_map(to_list).collect();
-        values.insert(key.to_owned(), written(&items));
-    }
-    values
-}
-
-/// Makes the input of a body: the values of its thread, but for what is appended to, with its own
-/// input merged. An input that is no object stays as it is.
-pub(crate) fn merged_input(
-    reducers: &Reducers,
-    base: Option<&Values>,
-    input: &Payload,
-    run: RunId,
-) -> Payload {
-    if input.is_null() {
-        return written(&Values::new());
-    }
-    let Ok(own) = input.parse::<Values>() else { return input.clone() };
-    let mut merged = base.cloned().unwrap_or_default();
-    merged.retain(|key, _| reducers.of(key) != Reducer::Append);
-    let messages = messages_of(reducers, base, &own, run);
-    merged.extend(own);
-    merged.extend(messages.map(|messages| (MESSAGES.to_owned(), messages)));
-    for key in appended(reducers) {
-        if let Some(value) = merged.get_mut(key) {
-            *value = written(&to_list(value));
-        }
-    }
-    written(&merged)
-}
-
-/// Yields the messages of a thread with those of an input, if it has some and the graph does not
-/// say itself how they are taken.
-fn messages_of(
-    reducers: &Reducers,
-    base: Option<&Values>,
-    own: &Values,
-    run: RunId,
-) -> Option<Payload> {
-    let asked = asked(own, run).filter(|_| reducers.of(MESSAGES) != Reducer::Append)?;
-    Some(written(&joined(base.and_then(|base| base.get(MESSAGES)), asked)))
-}
-
-fn appended(reducers: &Reducers) -> impl Iterator<Item = &str> {
-    reducers.keys().filter(|(_, reducer)| *reducer == Reducer::Append).map(|(key, _)| key)
-}
-
-/// Yields what values take as text, about: characters of keys are rarely escaped.
-pub(crate) fn bytes_of(values: &Values) -> usize {
-    // Each with two quotes, a colon, and a comma or a brace.
-    1 + values.iter().map(|(key, value)| key.len() + 4 + value.bytes_max()).sum::<usize>()
-}
 
 /// The values of one run, folded from its events.
 #[derive(Clone, Debug, Default)]
@@ -138,7 +65,7 @@ impl Fold {
         self.has_started
     }
 
-    /// Yields the values so far; none before the start.
+    /// Yields the values so far; none before the start, or once they were let go.
     pub(crate) const fn current(&self) -> Option<&Arc<Values>> {
         self.current.as_ref()
     }
@@ -210,12 +137,32 @@ impl Fold {
 
     fn start(&mut self, run: RunId, about: &About, base: Option<Arc<Values>>) {
         self.has_started = true;
+        self.base = base;
         let own = given(&about.input);
-        let mut values = overlay(&about.reducers, base.as_deref(), &own);
-        let messages = messages_of(&about.reducers, base.as_deref(), &own, run);
-        values.extend(messages.map(|messages| (MESSAGES.to_owned(), messages)));
-        self.asked = values.get(MESSAGES).filter(|_| own.contains_key(MESSAGES)).cloned();
-        (self.base, self.current) = (base, Some(Arc::new(values)));
+        if own.contains_key(MESSAGES) {
+            let base = self.base.as_deref();
+            self.asked = messages_of(&about.reducers, base, &own, run)
+                .or_else(|| overlay(&about.reducers, base, &own).remove(MESSAGES));
+        }
+        self.fill(about);
+    }
+
+    /// Makes the values on which it started, if it has and they were let go.
+    pub(crate) fn fill(&mut self, about: &About) {
+        if self.has_started && self.current.is_none() {
+            let own = given(&about.input);
+            let mut values = overlay(&about.reducers, self.base.as_deref(), &own);
+            values.extend(self.asked.clone().map(|asked| (MESSAGES.to_owned(), asked)));
+            self.current = Some(Arc::new(values));
+        }
+    }
+
+    /// Lets the values go that follow from the input of the run: it may live for long before
+    /// somebody asks for them (bench `http/background`). Whoever does makes them again.
+    pub(crate) fn thin(&mut self) {
+        if !self.has_spoken && !self.is_finished && self.step.is_none() {
+            self.current = None;
+        }
     }
 
     /// Goes on after events that the log no longer holds. The row of the run still has what they
@@ -282,6 +229,7 @@ impl Fold {
         if std::mem::replace(&mut self.is_finished, true) {
             return;
         }
+        self.fill(about);
         let is_answer = !self.has_spoken && !self.has_updated;
         self.finish_output(output, about);
         self.said = messages(is_answer);
@@ -322,77 +270,5 @@ impl Fold {
             self.answer = Some(Arc::new(output));
         }
         (self.has_spoken, self.has_gap) = (true, false);
-    }
-}
-
-/// Yields what an input puts into the values: one that is no object is the body's alone.
-fn given(input: &Payload) -> Values {
-    finite(input).parse().unwrap_or_default()
-}
-
-#[cfg(test)]
-mod tests {
-    use quell_flow::Component;
-    use serde_json::{Value, json};
-
-    use super::*;
-
-    fn with_log() -> Reducers {
-        let graph = Component::workflow("g", async |_ctx, input: Payload| Ok(input));
-        graph.reducer("log", Reducer::Append).reducers().clone()
-    }
-
-    fn laid(reducers: &Reducers, base: Option<&Values>, over: &Value) -> Value {
-        let over = keyed(&Payload::from(over.clone()));
-        written(&overlay(reducers, base, &over)).parse().unwrap()
-    }
-
-    fn values(value: &Value) -> Option<Values> {
-        Payload::from(value.clone()).parse().ok()
-    }
-
-    fn merged(reducers: &Reducers, base: Option<&Values>, input: &Value) -> Value {
-        let run = RunId::from_text("r");
-        merged_input(reducers, base, &Payload::from(input.clone()), run).parse().unwrap()
-    }
-
-    #[test]
-    fn a_key_is_overwritten_and_one_that_is_declared_so_is_appended_to() {
-        let base = values(&json!({"a": 1, "log": ["x"]}));
-        let table = [
-            (None, json!({}), json!({"log": []})),
-            (None, json!({"b": 2, "log": ["y"]}), json!({"b": 2, "log": ["y"]})),
-            (base.clone(), json!({"a": 2}), json!({"a": 2, "log": ["x"]})),
-            (base.clone(), json!({"log": ["y", "z"]}), json!({"a": 1, "log": ["x", "y", "z"]})),
-            (base.clone(), json!({"log": 7}), json!({"a": 1, "log": ["x", 7]})),
-            (base.clone(), json!({"log": null}), json!({"a": 1, "log": ["x"]})),
-            (base.clone(), json!("hi"), json!({"a": 1, "log": ["x"], "output": "hi"})),
-            (base, Value::Null, json!({"a": 1, "log": ["x"]})),
-        ];
-        for (base, over, expected) in table {
-            assert_eq!(laid(&with_log(), base.as_ref(), &over), expected, "{over}");
-        }
-    }
-
-    #[test]
-    fn without_a_declaration_every_key_is_overwritten_and_none_is_added() {
-        let none = Reducers::default();
-        let base = values(&json!({"log": ["x"]}));
-        assert_eq!(laid(&none, None, &json!({})), json!({}));
-        assert_eq!(laid(&none, None, &json!({"log": "hello"})), json!({"log": "hello"}));
-        assert_eq!(laid(&none, base.as_ref(), &json!({"log": ["y"]})), json!({"log": ["y"]}));
-    }
-
-    #[test]
-    fn a_body_gets_the_values_of_its_thread_without_what_is_appended_to() {
-        let base = values(&json!({"a": 1, "b": 1, "log": ["x"]}));
-        let input = merged(&with_log(), base.as_ref(), &json!({"b": 2}));
-        assert_eq!(input, json!({"a": 1, "b": 2}));
-        let input = merged(&with_log(), base.as_ref(), &json!({"log": "y"}));
-        assert_eq!(input, json!({"a": 1, "b": 1, "log": ["y"]}));
-        assert_eq!(merged(&with_log(), base.as_ref(), &json!([1])), json!([1]));
-        assert_eq!(merged(&with_log(), None, &Value::Null), json!({}));
-        let input = merged(&Reducers::default(), base.as_ref(), &json!({"b": 2}));
-        assert_eq!(input, json!({"a": 1, "b": 2, "log": ["x"]}));
     }
 }

@@ -1,7 +1,9 @@
 //! The values of a thread, how a run changes them, and the steps in which it does.
 
 mod fold;
+mod overlay;
 mod steps;
 
-pub(crate) use fold::{Fold, OUTPUT, Values, bytes_of, keyed, merged_input};
+pub(crate) use fold::{Fold, Values};
+pub(crate) use overlay::{OUTPUT, bytes_of, keyed, merged_input};
 pub(crate) use steps::{Keep, START, Step};

@@ -40,7 +40,8 @@ use std::time::SystemTime;
 use quell::{RunEvent, RunId, RunStatus, limits};
 use uuid::Uuid;
 
-use super::fold::{Fold, Values, bytes_of, overlay};
+use super::fold::{Fold, Values};
+use super::overlay::{bytes_of, overlay};
 use crate::wire::rows::About;
 
 /// The node before the first ones, which takes in the input.
@@ -169,6 +170,7 @@ impl Fold {
     }
 
     pub(super) fn take_step(&mut self, event: &RunEvent, next: Vec<String>, about: &About) {
+        self.fill(about);
         let number = match (&self.step, about.goes_on, self.started) {
             (Some(last), ..) => last.number + 1,
             (None, false, Some((seq, at))) => {

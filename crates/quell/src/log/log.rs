@@ -22,9 +22,9 @@ use std::time::Instant;
 use quell_core::{EventKind, RunEvent, RunId, RunStatus};
 
 use crate::config::Limits;
-use crate::log::ring::{Bounds, Read, Ring};
+use crate::log::ring::{Bounds, Read};
 use crate::log::rows::Rows;
-use crate::log::{Entry, Sinks, bytes_of};
+use crate::log::{Entries, Entry, Sinks, bytes_of};
 use crate::sync::waiters::Wakers;
 use crate::sync::{AtomicU64, AtomicUsize, Mutex, MutexGuard, Ordering};
 use crate::tables::ledger::Ledger;
@@ -57,7 +57,7 @@ pub(crate) struct Log {
 /// The part of a log that is behind its lock.
 #[derive(Debug)]
 pub(crate) struct Held {
-    pub(crate) ring: Ring<Entry>,
+    pub(crate) ring: Entries,
     /// The time of the newest entry; the beginning of the clock before there is one.
     last: Instant,
     /// When the monotonic clock is compared with the wall clock next.
@@ -108,7 +108,10 @@ impl Log {
     ) -> Self {
         let (entries, bytes_max) = (limits.events_per_root_max, limits.events_per_root_bytes_max);
         let held = Held {
-            ring: Ring::new(Bounds { entries, bytes: bytes_max.min(BYTES_FREE) }),
+            ring: Entries::new(
+                Bounds { entries, bytes: bytes_max.min(BYTES_FREE) },
+                clock.beginning(),
+            ),
             last: clock.beginning(),
             compare_at: clock.beginning(),
             bytes_max,
@@ -258,6 +261,7 @@ impl Log {
         } else {
             held.ring.push(bytes, || Entry { run: *run, at, kind: make() }, wakers)
         };
+        held.ring.pack_if_due(at);
         if is_over {
             self.charge(sinks.ledger, held);
         }

@@ -20,12 +20,12 @@ pub(crate) struct Ring<E> {
 }
 
 /// A place, free or taken.
-#[derive(Debug)]
-struct Place<E> {
-    entry: Option<E>,
+#[derive(Clone, Debug)]
+pub(super) struct Place<E> {
+    pub(super) entry: Option<E>,
     /// The bytes of the entry; zero without one. It is stored, since measuring the entry again when
     /// it leaves would touch its texts (bench `events`).
-    cost: usize,
+    pub(super) cost: usize,
 }
 
 /// The most that a ring holds.
@@ -76,7 +76,7 @@ impl<E: Clone> Ring<E> {
         if self.bounds.entries == 0 {
             return false;
         }
-        let is_full = self.len == self.bounds.entries;
+        let is_full = self.is_full();
         // In a full ring the newest entry takes the place of the oldest, which is dropped there.
         let at = if is_full { self.oldest } else { self.free_place() };
         let place = &mut self.places[at];
@@ -91,9 +91,44 @@ impl<E: Clone> Ring<E> {
         self.bytes > self.bounds.bytes
     }
 
-    /// Sets the most bytes that the ring may hold.
-    pub(crate) const fn set_bytes_max(&mut self, bytes: usize) {
-        self.bounds.bytes = bytes;
+    /// Sets the most that the ring may hold: no fewer entries than it holds.
+    pub(super) const fn set_bounds(&mut self, bounds: Bounds) {
+        self.bounds = bounds;
+    }
+
+    pub(super) const fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Yields how many places it has memory for.
+    #[cfg(test)]
+    pub(super) const fn places_held(&self) -> usize {
+        self.places.capacity()
+    }
+
+    /// Tells whether the oldest entry leaves for the next one.
+    pub(super) const fn is_full(&self) -> bool {
+        self.len == self.bounds.entries
+    }
+
+    /// Takes out so many of the oldest entries, and gives memory back of which little is used.
+    pub(super) fn take(&mut self, count: usize) -> Vec<Place<E>> {
+        let mut taken = Vec::with_capacity(count);
+        for _ in 0..count.min(self.len) {
+            let free = Place { entry: None, cost: 0 };
+            let place = std::mem::replace(&mut self.places[self.oldest], free);
+            self.bytes -= place.cost;
+            self.oldest = self.place_of(1);
+            self.len -= 1;
+            taken.push(place);
+        }
+        if self.places.len() > 4 * self.len.max(PLACES_AT_FIRST) {
+            self.places.rotate_left(self.oldest);
+            self.oldest = 0;
+            self.places.truncate(self.len);
+            self.places.shrink_to((2 * self.len).next_power_of_two());
+        }
+        taken
     }
 
     /// Removes the oldest entries until the bytes are within the bound.
@@ -193,9 +228,14 @@ impl<E: Clone> Ring<E> {
         Read::Entry(())
     }
 
+    /// Lists the places of the entries in their order.
+    pub(super) fn taken(&self) -> impl Iterator<Item = &Place<E>> {
+        (0..self.len).map(|entry| &self.places[self.place_of(entry)])
+    }
+
     /// Lists the entries in their order.
-    pub(crate) fn iter(&self) -> impl Iterator<Item = &E> {
-        (0..self.len).filter_map(|entry| self.places[self.place_of(entry)].entry.as_ref())
+    pub(super) fn iter(&self) -> impl Iterator<Item = &E> {
+        self.taken().filter_map(|place| place.entry.as_ref())
     }
 
     /// Registers a reader that has read every entry; see [`Waiters::register`].
@@ -237,13 +277,13 @@ impl<E: Clone> Ring<E> {
 const PLACES_AT_FIRST: usize = 3;
 
 /// The most entries that a reader copies beyond the one that it wants.
-const AHEAD_MAX: usize = 15;
+pub(super) const AHEAD_MAX: usize = 15;
 
 /// The most bytes of these entries.
-const AHEAD_BYTES_MAX: usize = 64 << 10;
+pub(super) const AHEAD_BYTES_MAX: usize = 64 << 10;
 
 /// The bytes of an entry besides its texts, about.
-const PLACE_BYTES: usize = 128;
+pub(super) const PLACE_BYTES: usize = 128;
 
 #[cfg(test)]
 mod tests {

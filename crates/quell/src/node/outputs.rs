@@ -207,13 +207,13 @@ impl Emitted {
             logs.push(before);
         }
         for log in logs.iter().rev() {
-            for entry in log.lock().ring.iter() {
+            log.lock().ring.each(|entry| {
                 if let EventKind::Emitted(payload) = &entry.kind
                     && let Some(said) = said.get_mut(&entry.run)
                 {
                     said.push(payload.clone());
                 }
-            }
+            });
         }
         Self(said)
     }

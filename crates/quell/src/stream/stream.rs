@@ -127,7 +127,11 @@ impl EventStream {
             let Some(entry) = tree.ahead.pop() else {
                 match tree.fetch(&mut self.seq, &mut self.key, cx) {
                     Fetched::Some => continue,
-                    Fetched::Waits => return Poll::Pending,
+                    Fetched::Waits => {
+                        // It may wait for long.
+                        tree.ahead = Vec::new();
+                        return Poll::Pending;
+                    }
                     Fetched::Missed { from, to } => {
                         let clock = &tree.node.shared.clock;
                         let event = tree.log.lagged(clock, tree.node.id, from, to);

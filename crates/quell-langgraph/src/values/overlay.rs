@@ -1,0 +1,155 @@
+//! [`overlay`]: how values are laid over those that a thread has, as the reducers of its graph say.
+
+use quell::{Payload, RunId};
+use quell_flow::{Reducer, Reducers};
+
+use super::fold::Values;
+use crate::messages::{MESSAGES, asked, joined, to_list};
+use crate::wire::exact::{finite, written};
+
+/// The key of an output, or of a state, that is not an object.
+pub(crate) const OUTPUT: &str = "output";
+
+/// Yields what a body said as keys and values: null says nothing.
+pub(crate) fn keyed(said: &Payload) -> Values {
+    match said.parse() {
+        Ok(keys) => keys,
+        Err(_) if said.is_null() => Values::new(),
+        Err(_) => Values::from([(OUTPUT.to_owned(), said.clone())]),
+    }
+}
+
+/// Lays the values of a run over those that the thread had.
+pub(crate) fn overlay(reducers: &Reducers, base: Option<&Values>, over: &Values) -> Values {
+    let mut values = base.cloned().unwrap_or_default();
+    for (key, value) in over {
+        if reducers.of(key) != Reducer::Append {
+            values.insert(key.clone(), value.clone());
+        }
+    }
+    for key in appended(reducers) {
+        let before = values.get(key).into_iter();
+        let items: Vec<_> = before.chain(over.get(key)).flat_map(to_list).collect();
+        values.insert(key.to_owned(), written(&items));
+    }
+    values
+}
+
+/// Makes the input of a body: the values of its thread, but for what is appended to, with its own
+/// input merged. An input that is no object stays as it is.
+pub(crate) fn merged_input(
+    reducers: &Reducers,
+    base: Option<&Values>,
+    input: &Payload,
+    run: RunId,
+) -> Payload {
+    if input.is_null() {
+        return written(&Values::new());
+    }
+    let Ok(own) = input.parse::<Values>() else { return input.clone() };
+    let mut merged = base.cloned().unwrap_or_default();
+    merged.retain(|key, _| reducers.of(key) != Reducer::Append);
+    let messages = messages_of(reducers, base, &own, run);
+    merged.extend(own);
+    merged.extend(messages.map(|messages| (MESSAGES.to_owned(), messages)));
+    for key in appended(reducers) {
+        if let Some(value) = merged.get_mut(key) {
+            *value = written(&to_list(value));
+        }
+    }
+    written(&merged)
+}
+
+/// Yields the messages of a thread with those of an input, if it has some and the graph does not
+/// say itself how they are taken.
+pub(super) fn messages_of(
+    reducers: &Reducers,
+    base: Option<&Values>,
+    own: &Values,
+    run: RunId,
+) -> Option<Payload> {
+    let asked = asked(own, run).filter(|_| reducers.of(MESSAGES) != Reducer::Append)?;
+    Some(written(&joined(base.and_then(|base| base.get(MESSAGES)), asked)))
+}
+
+fn appended(reducers: &Reducers) -> impl Iterator<Item = &str> {
+    reducers.keys().filter(|(_, reducer)| *reducer == Reducer::Append).map(|(key, _)| key)
+}
+
+/// Yields what values take as text, about: characters of keys are rarely escaped.
+pub(crate) fn bytes_of(values: &Values) -> usize {
+    // Each with two quotes, a colon, and a comma or a brace.
+    1 + values.iter().map(|(key, value)| key.len() + 4 + value.bytes_max()).sum::<usize>()
+}
+
+/// Yields what an input puts into the values: one that is no object is the body's alone.
+pub(super) fn given(input: &Payload) -> Values {
+    finite(input).parse().unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use quell_flow::Component;
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn with_log() -> Reducers {
+        let graph = Component::workflow("g", async |_ctx, input: Payload| Ok(input));
+        graph.reducer("log", Reducer::Append).reducers().clone()
+    }
+
+    fn laid(reducers: &Reducers, base: Option<&Values>, over: &Value) -> Value {
+        let over = keyed(&Payload::from(over.clone()));
+        written(&overlay(reducers, base, &over)).parse().unwrap()
+    }
+
+    fn values(value: &Value) -> Option<Values> {
+        Payload::from(value.clone()).parse().ok()
+    }
+
+    fn merged(reducers: &Reducers, base: Option<&Values>, input: &Value) -> Value {
+        let run = RunId::from_text("r");
+        merged_input(reducers, base, &Payload::from(input.clone()), run).parse().unwrap()
+    }
+
+    #[test]
+    fn a_key_is_overwritten_and_one_that_is_declared_so_is_appended_to() {
+        let base = values(&json!({"a": 1, "log": ["x"]}));
+        let table = [
+            (None, json!({}), json!({"log": []})),
+            (None, json!({"b": 2, "log": ["y"]}), json!({"b": 2, "log": ["y"]})),
+            (base.clone(), json!({"a": 2}), json!({"a": 2, "log": ["x"]})),
+            (base.clone(), json!({"log": ["y", "z"]}), json!({"a": 1, "log": ["x", "y", "z"]})),
+            (base.clone(), json!({"log": 7}), json!({"a": 1, "log": ["x", 7]})),
+            (base.clone(), json!({"log": null}), json!({"a": 1, "log": ["x"]})),
+            (base.clone(), json!("hi"), json!({"a": 1, "log": ["x"], "output": "hi"})),
+            (base, Value::Null, json!({"a": 1, "log": ["x"]})),
+        ];
+        for (base, over, expected) in table {
+            assert_eq!(laid(&with_log(), base.as_ref(), &over), expected, "{over}");
+        }
+    }
+
+    #[test]
+    fn without_a_declaration_every_key_is_overwritten_and_none_is_added() {
+        let none = Reducers::default();
+        let base = values(&json!({"log": ["x"]}));
+        assert_eq!(laid(&none, None, &json!({})), json!({}));
+        assert_eq!(laid(&none, None, &json!({"log": "hello"})), json!({"log": "hello"}));
+        assert_eq!(laid(&none, base.as_ref(), &json!({"log": ["y"]})), json!({"log": ["y"]}));
+    }
+
+    #[test]
+    fn a_body_gets_the_values_of_its_thread_without_what_is_appended_to() {
+        let base = values(&json!({"a": 1, "b": 1, "log": ["x"]}));
+        let input = merged(&with_log(), base.as_ref(), &json!({"b": 2}));
+        assert_eq!(input, json!({"a": 1, "b": 2}));
+        let input = merged(&with_log(), base.as_ref(), &json!({"log": "y"}));
+        assert_eq!(input, json!({"a": 1, "b": 1, "log": ["y"]}));
+        assert_eq!(merged(&with_log(), base.as_ref(), &json!([1])), json!([1]));
+        assert_eq!(merged(&with_log(), None, &Value::Null), json!({}));
+        let input = merged(&Reducers::default(), base.as_ref(), &json!({"b": 2}));
+        assert_eq!(input, json!({"a": 1, "b": 2, "log": ["x"]}));
+    }
+}

@@ -1,0 +1,260 @@
+//! [`Packed`] holds the older entries of a log in little memory: what runs have emitted, and that
+//! they have started, as one compressed text per block, everything else as it is.
+//!
+//! What it does is bounded, since a log does it under its lock: a block has few entries and few
+//! bytes. None of it is foreign code: what was emitted is text by then.
+
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+use quell_core::{EventKind, Payload, RunId};
+use uuid::Uuid;
+
+use crate::log::Entry;
+use crate::log::ring::{PLACE_BYTES, Place};
+
+/// Older entries of a log, in their order.
+#[derive(Debug, Default)]
+pub(super) struct Packed {
+    blocks: VecDeque<Block>,
+    /// The entries that are held.
+    len: usize,
+    /// What they count against the bound of the log: as much as before they were packed.
+    bytes: usize,
+    /// How many entries of the first block have left.
+    left: usize,
+    /// What its other entries count, the oldest last. Empty until one of them leaves.
+    costs: Vec<usize>,
+}
+
+/// Entries that are packed together.
+#[derive(Debug)]
+struct Block {
+    /// The times in the text count from here.
+    base: Instant,
+    /// The number of entries.
+    len: u32,
+    /// The length of the text before it was compressed; zero if it is not, being no shorter then.
+    plain: u32,
+    /// What runs have said, entry by entry.
+    text: Box<[u8]>,
+    /// The entries that are kept as they are, by their places in the block.
+    others: Box<[(u32, Place<Entry>)]>,
+}
+
+impl Packed {
+    pub(super) const fn len(&self) -> usize {
+        self.len
+    }
+
+    pub(super) const fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Appends entries, which together fit into a block: see [`fitting`]. The last block grows by
+    /// them while there is room, since few entries compress badly.
+    pub(super) fn append(&mut self, mut entries: Vec<Place<Entry>>) {
+        self.len += entries.len();
+        self.bytes += entries.iter().map(|place| place.cost).sum::<usize>();
+        let has_room = |block: &Block| {
+            let (held, new) = (block.len as usize, entries.len());
+            held + new <= BLOCK_LEN && block.plain_bytes() + bytes_of(&entries) <= BLOCK_BYTES
+        };
+        if self.blocks.back().is_some_and(has_room)
+            && let Some(last) = self.blocks.pop_back()
+        {
+            let is_first = self.blocks.is_empty();
+            let left = if is_first { std::mem::take(&mut self.left) } else { 0 };
+            if is_first {
+                self.costs.clear();
+            }
+            let new = std::mem::replace(&mut entries, last.unpack(left, usize::MAX));
+            entries.extend(new);
+        }
+        if self.blocks.len() == self.blocks.capacity() {
+            // Most logs have one or two.
+            self.blocks.reserve_exact(self.blocks.len().max(1));
+        }
+        self.blocks.push_back(Block::pack(entries));
+    }
+
+    /// Removes the oldest entry.
+    pub(super) fn drop_oldest(&mut self) {
+        let Some(first) = self.blocks.front() else { return };
+        if self.costs.is_empty() {
+            let costs = first.unpack(self.left, usize::MAX);
+            self.costs = costs.iter().rev().map(|place| place.cost).collect();
+        }
+        self.bytes -= self.costs.pop().unwrap_or_default();
+        (self.left, self.len) = (self.left + 1, self.len - 1);
+        if self.left == first.len as usize {
+            self.left = 0;
+            self.blocks.pop_front();
+        }
+    }
+
+    /// Yields an entry, and some of those after it in its block, as many as are asked for in all.
+    pub(super) fn read(&self, entry: usize, count: usize) -> Vec<Place<Entry>> {
+        let mut at = entry + self.left;
+        for block in &self.blocks {
+            if at < block.len as usize {
+                return block.unpack(at, count);
+            }
+            at -= block.len as usize;
+        }
+        Vec::new()
+    }
+
+    /// Calls a function with every entry.
+    pub(super) fn each(&self, mut look: impl FnMut(&Entry)) {
+        let mut left = self.left;
+        for block in &self.blocks {
+            let entries = block.unpack(std::mem::take(&mut left), usize::MAX);
+            entries.iter().filter_map(|place| place.entry.as_ref()).for_each(&mut look);
+        }
+    }
+}
+
+/// Counts how many of these entries, the oldest first, fit into a block.
+pub(super) fn fitting<'a>(entries: impl Iterator<Item = &'a Place<Entry>>) -> usize {
+    let mut bytes = 0;
+    let fits = |place: &&Place<Entry>| {
+        bytes += text_of(place).map_or(0, |(_, text)| HEAD_BYTES + text.len());
+        bytes <= BLOCK_BYTES
+    };
+    entries.take(BLOCK_LEN).take_while(fits).count()
+}
+
+/// Yields the bytes of the text of a block of these entries, at most.
+fn bytes_of(entries: &[Place<Entry>]) -> usize {
+    let texts = entries.iter().filter_map(text_of);
+    texts.map(|(_, text)| HEAD_BYTES + text.len()).sum()
+}
+
+/// Yields what an entry has in the text of its block, if it is not kept as it is.
+fn text_of(place: &Place<Entry>) -> Option<(&Entry, &str)> {
+    let entry = place.entry.as_ref()?;
+    let text = match &entry.kind {
+        EventKind::Emitted(payload) => payload.as_json(),
+        // No payload is empty.
+        EventKind::Started => "",
+        _ => return None,
+    };
+    let fits = text.len() <= TEXT_BYTES && place.cost == PLACE_BYTES + text.len();
+    fits.then_some((entry, text))
+}
+
+impl Block {
+    fn pack(entries: Vec<Place<Entry>>) -> Self {
+        let first = entries.iter().find_map(|place| place.entry.as_ref());
+        let base = first.map_or_else(Instant::now, |entry| entry.at);
+        let (mut plain, mut last) = (Vec::with_capacity(bytes_of(&entries)), base);
+        let (mut len, mut others) = (0, Vec::new());
+        for place in entries {
+            if let Some((entry, text)) = text_of(&place) {
+                let since = entry.at.saturating_duration_since(last);
+                last = entry.at;
+                write_number(&mut plain, since.as_nanos().try_into().unwrap_or(u64::MAX));
+                // Of a run that goes on saying the same it is all one repetition from here.
+                plain.extend(entry.run.as_uuid().as_bytes());
+                write_number(&mut plain, text.len() as u64);
+                plain.extend(text.as_bytes());
+            } else {
+                others.push((len, place));
+            }
+            len += 1;
+        }
+        let packed = lz4_flex::block::compress(&plain);
+        let is_shorter = packed.len() < plain.len();
+        let bytes = if is_shorter { u32::try_from(plain.len()).unwrap_or_default() } else { 0 };
+        // Copied into just the memory that it needs.
+        let text = Box::from(if is_shorter { &packed[..] } else { &plain[..] });
+        Self { base, len, plain: bytes, text, others: others.into() }
+    }
+
+    fn plain_bytes(&self) -> usize {
+        if self.plain == 0 { self.text.len() } else { self.plain as usize }
+    }
+
+    /// Yields as many of its entries as are asked for, from a place on.
+    fn unpack(&self, from: usize, count: usize) -> Vec<Place<Entry>> {
+        let unpacked;
+        let mut text = if self.plain == 0 {
+            &self.text[..]
+        } else {
+            // It was made by `pack`, so it is whole.
+            let plain = lz4_flex::block::decompress(&self.text, self.plain as usize);
+            unpacked = plain.unwrap_or_default();
+            &unpacked[..]
+        };
+        let (mut at, mut others) = (self.base, self.others.iter().peekable());
+        let until = from.saturating_add(count).min(self.len as usize);
+        let mut entries = Vec::with_capacity(until.saturating_sub(from));
+        for place in 0..until {
+            let other = others.next_if(|(of, _)| *of as usize == place).map(|(_, other)| other);
+            let read = if let Some(other) = other {
+                (place >= from).then(|| other.clone())
+            } else {
+                let since = Duration::from_nanos(read_number(&mut text));
+                at = at.checked_add(since).unwrap_or(at);
+                let run = take(&mut text, size_of::<Uuid>());
+                let bytes = usize::try_from(read_number(&mut text)).unwrap_or(usize::MAX);
+                let said = take(&mut text, bytes);
+                (place >= from).then(|| said_by(run, at, said))
+            };
+            entries.extend(read);
+        }
+        entries
+    }
+}
+
+fn said_by(run: &[u8], at: Instant, text: &[u8]) -> Place<Entry> {
+    let (run, text) = (Uuid::from_slice(run), str::from_utf8(text).unwrap_or_default());
+    let kind = match Payload::from_json_text(text) {
+        // Every payload is JSON, and is so again to the letter.
+        Ok(payload) => EventKind::Emitted(payload),
+        Err(_) => EventKind::Started,
+    };
+    let run = RunId::from_uuid(run.unwrap_or_default());
+    Place { entry: Some(Entry { run, at, kind }), cost: PLACE_BYTES + text.len() }
+}
+
+/// Writes a number in as many groups of seven bits as it has, the lowest first.
+fn write_number(to: &mut Vec<u8>, mut number: u64) {
+    while number >= 0x80 {
+        to.push(number.to_le_bytes()[0] | 0x80);
+        number >>= 7;
+    }
+    to.push(number.to_le_bytes()[0]);
+}
+
+fn read_number(from: &mut &[u8]) -> u64 {
+    let mut number = 0;
+    for group in 0..10 {
+        let byte = take(from, 1).first().copied().unwrap_or_default();
+        number |= u64::from(byte & 0x7f) << (7 * group);
+        if byte < 0x80 {
+            break;
+        }
+    }
+    number
+}
+
+/// Takes so many bytes off the front, or what there is.
+fn take<'a>(from: &mut &'a [u8], bytes: usize) -> &'a [u8] {
+    let (taken, rest) = from.split_at(bytes.min(from.len()));
+    *from = rest;
+    taken
+}
+
+/// The most entries of a block.
+const BLOCK_LEN: usize = 64;
+
+/// The most bytes of the text of a block, before it is compressed.
+const BLOCK_BYTES: usize = 16 << 10;
+
+/// The longest text of an entry that is packed, in bytes. A longer one is kept as it is.
+const TEXT_BYTES: usize = 8 << 10;
+
+/// What an entry has in the text of its block besides its own text, at most: two numbers, a run.
+const HEAD_BYTES: usize = 10 + 16 + 3;
