@@ -98,7 +98,8 @@ impl<K: Clone + Eq + Hash, V> BoundedMap<K, V> {
         self
     }
 
-    /// Inserts an entry as the youngest one. It replaces an entry with the same key.
+    /// Inserts an entry as the youngest one. It replaces an entry with the same key. Yields those
+    /// that have left, to make room, or since they have expired.
     pub fn put(
         &mut self,
         owner: Option<&Arc<str>>,
@@ -106,7 +107,7 @@ impl<K: Clone + Eq + Hash, V> BoundedMap<K, V> {
         value: V,
         bytes: usize,
         until: Instant,
-    ) {
+    ) -> Vec<V> {
         let address = (owner.cloned(), key);
         self.take(&address);
         let age = self.next;
@@ -117,8 +118,9 @@ impl<K: Clone + Eq + Hash, V> BoundedMap<K, V> {
         theirs.bytes += bytes;
         self.ages.insert(age, address.clone());
         self.entries.insert(address, Entry { value, bytes, until, age });
-        self.make_room(owner);
-        self.expire();
+        let mut left = self.make_room(owner);
+        left.extend(self.expire());
+        left
     }
 
     /// Yields an entry that has not expired.
@@ -173,37 +175,46 @@ impl<K: Clone + Eq + Hash, V> BoundedMap<K, V> {
         self.bytes
     }
 
-    fn make_room(&mut self, owner: Option<&Arc<str>>) {
+    /// Yields the instant at which the oldest entry expires; `None` if there is none.
+    pub fn expires_at(&self) -> Option<Instant> {
+        let (_, oldest) = self.ages.first_key_value()?;
+        self.entries.get(oldest).map(|entry| entry.until)
+    }
+
+    fn make_room(&mut self, owner: Option<&Arc<str>>) -> Vec<V> {
+        let mut left = Vec::new();
         let least = usize::from(self.keeps_last);
         while let Some(owner) = owner
             && let Some(theirs) = self.owners.get(&Some(Arc::clone(owner)))
             && theirs.ages.len() > least
             && (theirs.ages.len() > self.share.entries || theirs.bytes > self.share.bytes)
         {
-            self.pop_oldest(Some(owner));
+            left.extend(self.pop_oldest(Some(owner)));
         }
         while self.entries.len() > least
             && (self.entries.len() > self.most.entries || self.bytes > self.most.bytes)
         {
             let Some((&oldest, _)) = self.ages.first_key_value() else { break };
-            self.drop_aged(oldest);
+            left.extend(self.take_aged(oldest));
         }
+        left
     }
 
-    /// Drops the oldest entries that have expired. [`BoundedMap::put`] does so, too.
-    pub fn expire(&mut self) {
-        let now = Instant::now();
+    /// Removes the oldest entries that have expired, and yields them. [`BoundedMap::put`] does so,
+    /// too.
+    pub fn expire(&mut self) -> Vec<V> {
+        let (now, mut left) = (Instant::now(), Vec::new());
         while let Some((&oldest, address)) = self.ages.first_key_value()
             && self.entries.get(address).is_none_or(|entry| entry.until <= now)
         {
-            self.drop_aged(oldest);
+            left.extend(self.take_aged(oldest));
         }
+        left
     }
 
-    fn drop_aged(&mut self, age: u64) {
-        if let Some(address) = self.ages.get(&age).cloned() {
-            drop(self.take(&address));
-        }
+    fn take_aged(&mut self, age: u64) -> Option<V> {
+        let address = self.ages.get(&age)?.clone();
+        self.take(&address).map(|entry| entry.value)
     }
 
     fn take(&mut self, address: &Address<K>) -> Option<Entry<V>> {
@@ -270,10 +281,14 @@ mod tests {
     fn an_entry_whose_time_is_over_is_none() {
         let ada = name("ada");
         let mut map = BoundedMap::new(10, 1_000, 100);
-        map.put(Some(&ada), 1, 'x', 1, Instant::now());
-        assert_eq!(map.get(Some(&ada), &1), None);
-        map.put(Some(&ada), 2, 'y', 1, Instant::now() + Duration::from_hours(1));
+        let now = Instant::now();
+        map.put(Some(&ada), 1, 'x', 1, now + Duration::from_secs(1));
+        assert_eq!(map.expires_at(), Some(now + Duration::from_secs(1)));
+        assert!(map.put(Some(&ada), 1, 'x', 1, now).contains(&'x'));
+        assert_eq!((map.get(Some(&ada), &1), map.expires_at()), (None, None));
+        map.put(Some(&ada), 2, 'y', 1, now + Duration::from_hours(1));
         assert_eq!(map.len(), 1, "the first one has left");
+        assert_eq!(map.put(Some(&ada), 3, 'z', 1 << 20, later()), ['y', 'z'], "there is no room");
     }
 
     #[test]

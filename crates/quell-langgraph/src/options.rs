@@ -75,6 +75,12 @@ pub struct Options {
     /// refused with 422. Defaults to a minute. Zero allows what a schedule can say: each second.
     #[serde(rename = "cron_interval_min_ms", deserialize_with = "quell_http::millis")]
     pub cron_interval_min: Duration,
+    /// How many items of the key-value store one owner may have. One more is refused with 429.
+    /// Defaults to 10,000. With zero none is kept.
+    pub items_owner_max: usize,
+    /// How many bytes the items of one owner may take together as text. What would take more is
+    /// refused with 429. Defaults to 64 MiB. With zero none is kept.
+    pub items_owner_bytes_max: usize,
 }
 
 impl Default for Options {
@@ -94,6 +100,8 @@ impl Default for Options {
             crons_owner_max: 1_000,
             cron_bytes_max: 64 << 10,
             cron_interval_min: Duration::from_mins(1),
+            items_owner_max: 10_000,
+            items_owner_bytes_max: 64 << 20,
         }
     }
 }
@@ -126,7 +134,8 @@ mod tests {
                     webhook_hosts = [\"*.corp\", \"a:1\"]\nwebhook_attempts = 2\n\
                     webhook_timeout_ms = 3\nwebhooks_max = 4\n\
                     crons_max = 6\ncrons_owner_max = 5\ncron_bytes_max = 8\n\
-                    cron_interval_min_ms = 9";
+                    cron_interval_min_ms = 9\n\
+                    items_owner_max = 10\nitems_owner_bytes_max = 11";
         let options: Options = toml::from_str(text).expect("every key is known");
         assert!(options.end_event && options.unmasked_errors && !options.timeout_error);
         assert_eq!(options.settle, Duration::ZERO);
@@ -137,6 +146,7 @@ mod tests {
         assert_eq!(options.webhook_timeout, Duration::from_millis(3));
         assert_eq!((options.crons_max, options.crons_owner_max, options.cron_bytes_max), (6, 5, 8));
         assert_eq!(options.cron_interval_min, Duration::from_millis(9));
+        assert_eq!((options.items_owner_max, options.items_owner_bytes_max), (10, 11));
         assert!(toml::from_str::<Options>("settle = 1").is_err());
         assert!(toml::from_str::<Options>("webhook_hosts = [\"http://a\"]").is_err());
         assert_eq!(toml::from_str::<Options>("").expect("empty"), Options::default());

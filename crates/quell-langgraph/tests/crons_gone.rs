@@ -136,3 +136,44 @@ fn a_server_whose_first_runtime_has_gone_makes_the_runs_of_crons() {
         runs(&server, &thread, 1).await;
     });
 }
+
+#[tokio::test]
+async fn a_router_that_was_made_where_no_runtime_was_makes_the_runs_of_crons_that_are_kept() {
+    let valve = Valve::new(Flow::Open);
+    let config = EngineConfig::new().store(Arc::clone(&valve) as _);
+    let server = Server::with(config, options(), Access::open());
+    let thread = server.thread().await;
+    let body = json!({"assistant_id": "echo", "schedule": OFTEN, "input": {}});
+    made(&server, &format!("/threads/{thread}/runs/crons"), body).await;
+    let before = runs(&server, &thread, 1).await.len();
+    let service = server.service.clone();
+    let router = std::thread::spawn(|| crate::support::router(service, options()));
+    // The first one goes with its clockwork, which may be about to make one run.
+    let server = Server { app: router.join().unwrap(), ..server };
+    runs(&server, &thread, before + 3).await;
+}
+
+#[tokio::test]
+async fn the_threads_of_an_assistant_go_with_it_although_the_caller_has_gone() {
+    let valve = Valve::new(Flow::Open);
+    let config = EngineConfig::new().store(Arc::clone(&valve) as _);
+    let server = Server::with(config, options(), Access::open());
+    let own = ok(&server, Method::POST, "/assistants", json!({"graph_id": "echo"})).await;
+    let mut threads = Vec::new();
+    for _ in 0..3 {
+        let thread = server.thread().await;
+        let body = json!({"assistant_id": own["assistant_id"], "input": {}});
+        ok(&server, Method::POST, &format!("/threads/{thread}/runs/wait"), body).await;
+        threads.push(format!("/threads/{thread}"));
+    }
+    let path = format!("/assistants/{}?delete_threads=true", own["assistant_id"].as_str().unwrap());
+    leaves(&server, &valve, (Method::DELETE, &path, json!({}))).await;
+    within("they are gone", async {
+        for thread in &threads {
+            while server.get(thread).await.status != 404 {
+                tokio::time::sleep(ms(5)).await;
+            }
+        }
+    })
+    .await;
+}

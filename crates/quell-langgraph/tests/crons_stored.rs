@@ -37,7 +37,7 @@ async fn three() -> Vec<Server> {
     three_with(options()).await
 }
 
-async fn three_with(options: Options) -> Vec<Server> {
+pub(crate) async fn three_with(options: Options) -> Vec<Server> {
     let server = PostgresServer::shared();
     let database = server.database();
     let mut nodes = Vec::new();

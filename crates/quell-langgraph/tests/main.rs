@@ -25,6 +25,7 @@ mod load;
 mod load_nodes;
 mod memory;
 mod nodes;
+mod nodes_brief;
 mod nodes_deleted;
 mod nodes_gone;
 mod nodes_lanes;

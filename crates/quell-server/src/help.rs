@@ -300,6 +300,7 @@ The file:
   crons_max = 10000                 # in all; crons_owner_max = 1000 of one owner; 0: none is made
   cron_bytes_max = 65536            # of one, as text; 0: as above
   cron_interval_min_ms = 60000      # between two runs of one; 0: each second is the least
+  items_owner_max = 10000           # of the key-value store; items_owner_bytes_max = 67108864; 0: none
 
   [playbook3d]                      # with the defaults:
   cancel_wait_ms = 5000             # how long a cancel waits for the end
@@ -341,10 +342,9 @@ has, or a new one. No query, no header, no body, and of a path with a key only i
 Signals:
   the first one drains: not ready, no new runs, live runs are stopped with grace, streams get their
   last event; the second one aborts what has not ended. Both wait some seconds for what is not
-  stored yet, with a database that is away about ten. The third one ends the server at once
-  With a store too, what is stopped so has ended, cancelled, also with
-  on_worker_lost = \"continue\": only what a killed server (SIGKILL, a crash) has left goes on in
-  the next one. Runs that wait for an answer stay paused in the store, and are answered there later.
+  stored yet, with a database that is away about ten. The third one ends the server at once.
+  What is stopped so has ended, cancelled, also with on_worker_lost = \"continue\": only what a
+  killed server has left goes on in the next one. Runs that wait for an answer stay paused there.
 
 Runs that wait for an answer (a step of a plan with `wait`):
   GET /v1/runs?status=paused lists them, `pause` of GET /v1/runs/ID is what one asks.

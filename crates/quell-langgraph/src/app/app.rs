@@ -1,5 +1,6 @@
 //! [`App`]: the state that the routes share.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::SystemTime;
 
@@ -7,9 +8,11 @@ use parking_lot::Mutex;
 use quell::{Engine, RunRef, RunReport, RunStatus};
 use quell_http::{DisconnectGuard, Service, View};
 use serde_json::Value;
+use tokio::runtime::Handle;
 
 use crate::app::crons_known::Crons;
 use crate::app::shelf::Shelf;
+use crate::app::tally::Tallies;
 use crate::options::Options;
 use crate::threads::{Finals, Hidden, Threads, Tracked};
 use crate::webhooks::Webhooks;
@@ -28,8 +31,11 @@ struct Inner {
     finals: Finals,
     hidden: Hidden,
     shelf: Shelf,
+    tallies: Tallies,
     webhooks: Webhooks,
     crons: Crons,
+    /// What goes on without a caller has begun.
+    has_tasks: AtomicBool,
     since: SystemTime,
     /// How many runs the engine had taken in from other processes when those that it has were taken
     /// into their threads. The lock is held meanwhile, and comes before those of threads.
@@ -53,7 +59,7 @@ impl App {
         let webhooks = Webhooks::new(&options, service.limits_of());
         let (threads, hidden) = (Threads::default(), Hidden::default());
         let (since, taken_in) = (SystemTime::now(), Mutex::new(0));
-        let (shelf, crons) = (Shelf::default(), Crons::default());
+        let (shelf, tallies, crons) = (Shelf::default(), Tallies::default(), Crons::default());
         let inner = Inner {
             service,
             options,
@@ -61,16 +67,32 @@ impl App {
             finals,
             hidden,
             shelf,
+            tallies,
             webhooks,
             crons,
+            has_tasks: false.into(),
             since,
             taken_in,
         };
         let app = Self(Arc::new(inner));
         app.recover();
-        app.send_left();
-        app.run_crons();
+        app.start_tasks();
         app
+    }
+
+    /// Starts what goes on without a caller, if there is a runtime. Of a router that was made where
+    /// none was the first request does.
+    pub(crate) fn start_tasks(&self) {
+        let has_begun = &self.0.has_tasks;
+        if has_begun.load(Ordering::Relaxed)
+            || Handle::try_current().is_err()
+            || has_begun.swap(true, Ordering::SeqCst)
+        {
+            return;
+        }
+        self.send_left();
+        self.run_crons();
+        self.let_go();
     }
 
     pub(crate) fn service(&self) -> &Service {
@@ -107,6 +129,10 @@ impl App {
 
     pub(super) fn shelf(&self) -> &Shelf {
         &self.0.shelf
+    }
+
+    pub(super) fn tallies(&self) -> &Tallies {
+        &self.0.tallies
     }
 
     /// Yields it for a task that does not keep it.

@@ -10,6 +10,7 @@ use serde_json::json;
 use uuid::Uuid;
 
 use crate::app::App;
+use crate::app::app::to_the_end;
 use crate::app::crons_known::Of;
 use crate::app::find::{found_of, graph_of, owns};
 use crate::app::kept::{Kept, Kind, TRIES};
@@ -96,13 +97,29 @@ impl App {
         Err(in_use("The assistant"))
     }
 
-    /// Deletes an assistant of the caller's, with its crons. Its runs go on.
+    /// Deletes an assistant of the caller's, with its crons, and with the threads whose last run
+    /// was one of it, if that is asked for. Its runs go on.
     ///
     /// # Errors
     ///
-    /// As [`App::change_assistant`].
-    pub(crate) async fn delete_assistant(&self, view: &View, id: Uuid) -> Result<(), Refusal> {
+    /// As [`App::change_assistant`], and if one of the threads cannot be deleted: then the
+    /// assistant is.
+    pub(crate) async fn delete_assistant(
+        &self,
+        view: &View,
+        id: Uuid,
+        with_threads: bool,
+    ) -> Result<(), Refusal> {
         self.check_own(view, id)?;
+        let (app, view) = (self.clone(), view.clone());
+        to_the_end(async move {
+            app.delete_assistant_now(&view, id).await?;
+            if with_threads { app.delete_threads_of(&view, id).await } else { Ok(()) }
+        })
+        .await
+    }
+
+    async fn delete_assistant_now(&self, view: &View, id: Uuid) -> Result<(), Refusal> {
         for _ in 0..TRIES {
             let (before, _) = self.own_assistant(view, id).await?;
             if self.keep_no_more(&before).await? {
@@ -119,7 +136,7 @@ impl App {
     /// # Errors
     ///
     /// Fails if the store cannot be read, or one of them cannot be deleted.
-    pub(crate) async fn delete_threads_of(&self, view: &View, id: Uuid) -> Result<(), Refusal> {
+    async fn delete_threads_of(&self, view: &View, id: Uuid) -> Result<(), Refusal> {
         let body = json!({ "metadata": { "assistant_id": id.to_string() }, "limit": 1_000 });
         let search = Search::read(&written(&body).parse().unwrap_or_default())?;
         loop {

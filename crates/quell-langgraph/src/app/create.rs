@@ -12,6 +12,7 @@ use serde_json::json;
 use uuid::Uuid;
 
 use crate::app::App;
+use crate::app::brief::{AT_END, DELETED};
 use crate::app::find::Found;
 use crate::app::making::{Adding, Fresh};
 use crate::app::stored::StoredRun;
@@ -182,7 +183,7 @@ impl App {
                 return self.made_before(view, known).await.map(Some);
             }
             Err(StartError::StartedBefore(id)) => {
-                let found = self.find_stored(view, None, id.as_uuid()).await?;
+                let found = self.find_to_join(view, None, id.as_uuid()).await?;
                 let found = found.ok_or(StartError::KeyForgotten)?;
                 // Without one in the request the thread was made for that: the run is in another.
                 let is_named = request.thread.is_some();
@@ -292,6 +293,9 @@ impl App {
         }
         if let Some(grace) = create.grace {
             start = start.grace(grace.min(self.options().grace_max));
+        }
+        if thread.is_temporary && self.is_node() {
+            start = start.label(AT_END, DELETED);
         }
         if create.after.is_zero() { start } else { start.after(create.after) }
     }

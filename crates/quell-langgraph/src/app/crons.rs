@@ -225,7 +225,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::app::clockwork::tests::{overdue_since, two};
+    use crate::app::cron_runs::tests::{overdue_since, two};
     use crate::options::Options;
     use crate::threads::Thread;
     use crate::wire::rows::time;

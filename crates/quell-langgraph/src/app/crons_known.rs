@@ -9,14 +9,14 @@ use std::sync::atomic::AtomicBool;
 
 use axum::http::StatusCode;
 use parking_lot::Mutex;
-use quell::RunFilter;
-use quell::store::Page;
+use quell::{Payload, RunFilter};
 use quell_http::{LookupError, View};
 use tokio::sync::{Notify, OwnedMutexGuard};
 use uuid::Uuid;
 
 use crate::app::App;
-use crate::app::kept::{KIND, Kept, Kind, OF_OWNER, id_of, noted_of, owned};
+use crate::app::kept::{KIND, Kept, Kind, OF_OWNER, owned};
+use crate::wire::asked::micros;
 use crate::wire::cron::Cron;
 use crate::wire::refusal::Refusal;
 
@@ -37,6 +37,24 @@ pub(crate) enum Of {
     Thread(Uuid),
     /// None of the system: those are everybody's, and stay.
     Assistant(Uuid),
+}
+
+impl Of {
+    /// Yields the label that the records of such crons have: they are found by it.
+    pub(super) fn label(self) -> (&'static str, String) {
+        match self {
+            Self::Thread(id) => ("langgraph.cron.thread", id.to_string()),
+            Self::Assistant(id) => ("langgraph.cron.assistant", id.to_string()),
+        }
+    }
+
+    /// Yields with what a cron is deleted that is kept so.
+    pub(super) fn all(body: &Payload) -> impl Iterator<Item = Self> + use<> {
+        let cron = Cron::of(body);
+        let thread = cron.as_ref().and_then(Cron::thread).map(Self::Thread);
+        let assistant = cron.as_ref().and_then(Cron::own_assistant).map(Self::Assistant);
+        thread.into_iter().chain(assistant)
+    }
 }
 
 /// What is known of a cron.
@@ -89,6 +107,7 @@ impl Crons {
         if let Some(known) = self.all.lock().get_mut(&id) {
             known.due_us = due_us;
         }
+        self.woken.notify_one();
     }
 
     pub(super) fn forget(&self, id: Uuid) {
@@ -169,14 +188,28 @@ impl App {
         self.crons_known().reserve(kept.id, known, (all, own))
     }
 
-    /// Looks at the crons of the store.
+    /// Looks at all crons that are kept. One that has gone on to a time that does not come next is
+    /// due for a look: the clock was set forward then, and back since.
     ///
     /// # Errors
     ///
-    /// Fails if it cannot be read.
+    /// Fails if the store cannot be read.
     pub(super) async fn look_at_crons(&self) -> Result<(), LookupError> {
         let before = self.crons_known().ids(|known| !known.is_to_come);
-        let read = self.read_crons(RunFilter::new().label(KIND, Kind::Cron.name())).await?;
+        let times = self.cron_pause();
+        let known = |body: Payload, owner| {
+            let cron = Cron::of(&body)?;
+            let known = Known::new(owner, &cron);
+            let due_us = if cron.is_ahead(times) { micros(times.0) } else { known.due_us };
+            Some(Known { due_us, ..known })
+        };
+        let read = if self.has_records() {
+            let filter = RunFilter::new().label(KIND, Kind::Cron.name());
+            self.last_kept(Kind::Cron, filter, known).await?
+        } else {
+            let all = self.shelf().list(Kind::Cron, |_| true).into_iter();
+            all.filter_map(|kept| Some((kept.id, known(kept.body, kept.owner)?))).collect()
+        };
         self.crons_known().take_in(&before, read);
         Ok(())
     }
@@ -193,35 +226,19 @@ impl App {
     ) -> Result<Vec<Uuid>, LookupError> {
         let mut found = self.crons_known().of(of);
         if self.is_node() {
-            let read = self.read_crons(of_owner(owner)).await?;
+            let (name, id) = of.label();
+            let read = self.read_crons(of_owner(owner).label(name, id)).await?;
             found.extend(read.into_iter().filter(|(_, known)| known.is_of(of)).map(|(id, _)| id));
         }
         Ok(found)
     }
 
-    /// Reads the crons of the store that are meant, one page after the other.
+    /// Reads the crons of the store that are meant.
     async fn read_crons(&self, filter: RunFilter) -> Result<HashMap<Uuid, Known>, LookupError> {
-        let (mut found, mut page) =
-            (HashMap::<Uuid, (u32, Option<Known>)>::new(), Page::first(PAGE));
-        loop {
-            let read = self.engine().stored_runs(filter.clone(), page).await;
-            let read = read.map_err(|_| LookupError::Unavailable)?;
-            for record in read.items.into_iter().flatten() {
-                let ids = id_of(Kind::Cron, &record).zip(noted_of(&record));
-                let Some((id, noted)) = ids else { continue };
-                if found.get(&id).is_some_and(|(nr, _)| *nr > noted.nr) {
-                    continue;
-                }
-                let body = record.accepted.input.filter(|_| !noted.is_deleted);
-                let cron = body.and_then(|body| Cron::of(&body));
-                let owner = record.accepted.owner.clone();
-                let known = cron.map(|cron| Known::new(owner, &cron));
-                found.insert(id, (noted.nr, known));
-            }
-            let Some(next) = read.next else { break };
-            page = page.after(next);
-        }
-        Ok(found.into_iter().filter_map(|(id, (_, known))| Some((id, known?))).collect())
+        self.last_kept(Kind::Cron, filter, |body, owner| {
+            Cron::of(&body).map(|cron| Known::new(owner, &cron))
+        })
+        .await
     }
 }
 
@@ -230,6 +247,3 @@ fn of_owner(owner: Option<&str>) -> RunFilter {
 }
 
 const TURNS: usize = 32;
-
-/// Records that are read at once.
-const PAGE: usize = 100;

@@ -41,9 +41,11 @@ impl App {
             self.finals().remove(thread.owner.as_deref(), &[run.id()]);
         }
         self.tell_end(thread, tracked, run);
-        // With a store the run is there until its end is told, unless it is deleted.
+        // With a store the run is there until its end is told, and of several nodes for as long as
+        // others may ask for it, unless it is deleted.
         let is_told = !self.has_records() || !self.webhooks().is_sending(run.id());
-        if !is_rolled_back && (is_told || is_deleted()) {
+        let is_done = is_told && !self.is_for_others(run.owner(), run.id());
+        if !is_rolled_back && (is_done || is_deleted()) {
             self.service().view(CONTRACT, Principal::anonymous()).forget(run);
         }
         thread.remove(tracked.id);
@@ -60,7 +62,7 @@ impl App {
         let body = self.final_text(run, &run.report(), tracked, &fold, of_thread.as_ref());
         let shown = of_thread.as_ref().or(fold.current()).map(Arc::downgrade).unwrap_or_default();
         // Kept before the engine forgets the run: a reader finds one or the other.
-        self.finals().keep(Final {
+        let left = self.finals().keep(Final {
             run: run.clone(),
             thread: Arc::clone(thread),
             tracked: Arc::clone(tracked),
@@ -68,6 +70,7 @@ impl App {
             shown,
             run_bytes: run_bytes(run),
         });
+        self.let_go_of(left);
     }
 
     /// Follows a run to its end: its values are taken over, and it is deleted if it is to be.

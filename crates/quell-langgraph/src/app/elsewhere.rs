@@ -196,7 +196,8 @@ impl App {
     /// of these that has left values.
     async fn newest_and_live(&self, view: &View, thread: &Thread) -> Result<Vec<RunView>, Refusal> {
         let is_own = |run: &RunView| {
-            Asked::of(run).is_some_and(|asked| thread.is_of_record(asked.record_us))
+            let asked = Asked::of(run).filter(|asked| !asked.is_temporary);
+            asked.is_some_and(|asked| thread.is_of_record(asked.record_us))
         };
         let filter = of_thread(thread.id);
         let page = view.list_with_inputs(filter.clone(), NEWEST_MAX, None, is_own).await?;

@@ -11,7 +11,7 @@ use uuid::Uuid;
 
 use crate::app::App;
 use crate::app::delete::is_taken_back;
-use crate::app::stored::is_only_told;
+use crate::app::stored::is_deleted_at_end;
 use crate::threads::{Final, Thread, Tracked};
 use crate::wire::refusal::{Refusal, quoted};
 use crate::wire::rows::{run_object, system_assistant};
@@ -88,7 +88,7 @@ impl App {
         let thread = self.threads().get(session);
         let tracked = thread.as_ref().and_then(|thread| thread.find(run.id()));
         let Some((thread, tracked)) = thread.zip(tracked) else {
-            if is_taken_back(&run) || is_only_told(&(&run).into()) {
+            if is_taken_back(&run) || is_deleted_at_end(&(&run).into()) {
                 return None;
             }
             let within = self.within(session, view.component_of(&run));

@@ -16,7 +16,8 @@ impl App {
     ///
     /// # Errors
     ///
-    /// Fails if there is no room, and if the store cannot be read or does not take it.
+    /// Fails if there is no room, if its owner has as many as there may be, and if the store cannot
+    /// be read or does not take it.
     pub(crate) async fn put_item(&self, view: &View, put: &Put) -> Result<(), Refusal> {
         let id = put.place.id(view.principal().subject());
         for _ in 0..TRIES {
@@ -27,7 +28,7 @@ impl App {
                 Some(before) => before.changed(written(&item)),
                 None => Kept::new(Kind::Item, id, view, written(&item)),
             };
-            if self.keep(&kept).await? {
+            if self.keep_item(&kept, before.as_ref().map(|before| &before.body)).await? {
                 return Ok(());
             }
         }

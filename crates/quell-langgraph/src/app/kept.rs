@@ -6,7 +6,6 @@
 //! thing only rise, also when it is deleted, which is a record without a body, and made again: so
 //! no record is ever taken for another one. Without a store things are in memory.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use axum::http::StatusCode;
@@ -17,6 +16,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::app::App;
+use crate::app::crons_known::Of;
 use crate::app::gone::forget;
 use crate::app::shelf::SHELF_MAX;
 use crate::wire::exact::written;
@@ -83,7 +83,13 @@ impl Kept {
         let spec = RunSpec::step(self.kind.name()).unlimited().input(self.body.clone());
         let spec = spec.label(RECORD, label_of(self.kind, self.id));
         let spec = spec.label(KIND, self.kind.name()).label(OF_OWNER, owned(self.kind, owner));
-        let spec = spec.annotation(NOTED, written(&noted));
+        let mut spec = spec.annotation(NOTED, written(&noted));
+        if self.kind == Kind::Cron {
+            spec = Of::all(&self.body).fold(spec, |spec, of| {
+                let (name, id) = of.label();
+                spec.label(name, id)
+            });
+        }
         owner.into_iter().fold(spec, RunSpec::owner)
     }
 }
@@ -101,77 +107,6 @@ impl App {
         Ok(current(kind, id, &self.kept_records(kind, id).await?).0)
     }
 
-    /// Lists the things of a kind that are the caller's, or of all callers, if the caller sees all
-    /// of them: those that were made or changed last, as many as are read.
-    ///
-    /// # Errors
-    ///
-    /// Fails if the store cannot be read.
-    pub(crate) async fn all_kept(&self, view: &View, kind: Kind) -> Result<Vec<Kept>, Refusal> {
-        if !view.principal().sees_all() {
-            return self.own_kept(view, kind).await;
-        }
-        if !self.has_records() {
-            return Ok(self.shelf().list(kind, |_| true));
-        }
-        self.kept_of(view, kind, RunFilter::new().label(KIND, kind.name())).await
-    }
-
-    /// As [`App::all_kept`], of the things that are the caller's alone.
-    ///
-    /// # Errors
-    ///
-    /// As [`App::all_kept`].
-    pub(crate) async fn own_kept(&self, view: &View, kind: Kind) -> Result<Vec<Kept>, Refusal> {
-        let subject = view.principal().subject();
-        if !self.has_records() {
-            return Ok(self.shelf().list(kind, |owner| owner == subject));
-        }
-        let filter = RunFilter::new().label(OF_OWNER, owned(kind, subject));
-        let mut own = self.kept_of(view, kind, filter).await?;
-        own.retain(|it| it.owner.as_deref() == subject);
-        Ok(own)
-    }
-
-    async fn kept_of(
-        &self,
-        view: &View,
-        kind: Kind,
-        filter: RunFilter,
-    ) -> Result<Vec<Kept>, Refusal> {
-        let (mut found, mut page) = (HashMap::<Uuid, (Noted, RunRecord)>::new(), Page::first(PAGE));
-        let (mut bytes, mut room, mut there) = (0, None, 0);
-        loop {
-            let read = self.engine().stored_runs(filter.clone(), page).await;
-            let read = read.map_err(|_| LookupError::Unavailable)?;
-            for record in read.items.into_iter().flatten() {
-                let Some((id, noted)) = id_of(kind, &record).zip(noted_of(&record)) else {
-                    continue;
-                };
-                // The last one comes first, but for one that came late and is about to leave.
-                if found.get(&id).is_some_and(|(known, _)| known.nr > noted.nr) {
-                    continue;
-                }
-                let is_deleted = noted.is_deleted;
-                bytes += body_bytes(&record);
-                match found.insert(id, (noted, record)) {
-                    Some((_, known)) => bytes -= body_bytes(&known),
-                    None => there += usize::from(!is_deleted),
-                }
-            }
-            // No more is read than may be under way.
-            drop(room.replace(view.room_now(bytes)?));
-            match read.next {
-                Some(next) if there < SHELF_MAX && found.len() < LOOKED_AT_MAX => {
-                    page = page.after(next);
-                }
-                _ => break,
-            }
-        }
-        let there = found.into_iter().filter(|(_, (noted, _))| !noted.is_deleted);
-        Ok(there.map(|(id, (noted, record))| kept_in(kind, id, noted.nr, &record)).collect())
-    }
-
     /// Keeps a thing as it is after a change, or a new one. Tells whether nothing else has changed
     /// it before.
     ///
@@ -186,7 +121,11 @@ impl App {
         }
         if !self.has_records() {
             let charge = self.charge(kept.owner.as_ref(), kept.body.len())?;
-            return self.shelf().put(kept, charge);
+            let most = match kept.kind {
+                Kind::Item => self.options().items_owner_max,
+                Kind::Assistant | Kind::Cron => SHELF_MAX,
+            };
+            return self.shelf().put(kept, charge, most);
         }
         let _one_at_a_time = self.shelf().turn(kept.id).await;
         let Some(kept) = self.numbered(kept).await? else { return Ok(false) };
@@ -228,9 +167,15 @@ impl App {
     ///
     /// Fails if the store does not take it: then nothing has changed.
     pub(crate) async fn keep_no_more(&self, kept: &Kept) -> Result<bool, Refusal> {
-        if !self.has_records() {
-            return Ok(self.shelf().take(kept));
+        let is_gone =
+            if self.has_records() { self.store_gone(kept).await? } else { self.shelf().take(kept) };
+        if is_gone && kept.kind == Kind::Item {
+            self.tallies().gone(kept);
         }
+        Ok(is_gone)
+    }
+
+    async fn store_gone(&self, kept: &Kept) -> Result<bool, Refusal> {
         let _one_at_a_time = self.shelf().turn(kept.id).await;
         let last = kept.changed(written(&()));
         let Some(records) = self.write_kept(&last, true).await? else { return Ok(false) };
@@ -269,7 +214,7 @@ fn current(kind: Kind, id: Uuid, records: &Records) -> (Option<Kept>, Option<Kep
     if noted.is_deleted { (None, Some(kept)) } else { (Some(kept), None) }
 }
 
-fn kept_in(kind: Kind, id: Uuid, nr: u32, record: &RunRecord) -> Kept {
+pub(super) fn kept_in(kind: Kind, id: Uuid, nr: u32, record: &RunRecord) -> Kept {
     let body = record.accepted.input.clone().unwrap_or_else(|| written(&()));
     Kept { kind, id, owner: record.accepted.owner.clone(), body, since: Uuid::nil(), nr }
 }
@@ -282,7 +227,7 @@ fn is_late(kept: &Kept, records: &Records) -> bool {
     numbers.skip_while(|nr| *nr != kept.nr).any(|nr| nr > kept.nr)
 }
 
-fn body_bytes(record: &RunRecord) -> usize {
+pub(super) fn body_bytes(record: &RunRecord) -> usize {
     record.accepted.input.as_ref().map_or(0, Payload::len)
 }
 
@@ -335,11 +280,6 @@ const BEHIND: u32 = 8;
 
 /// Records of one thing that are read: the last ones, and a few that are about to leave.
 const RECORDS_MAX: usize = 32;
-
-/// Things that a list looks at, those that were deleted included.
-const LOOKED_AT_MAX: usize = 10 * SHELF_MAX;
-
-const PAGE: usize = 100;
 
 /// What one thing may take as text. Larger ones are refused.
 const KEPT_BYTES_MAX: usize = 1 << 20;

@@ -18,7 +18,7 @@ use crate::app::App;
 use crate::app::elsewhere::of_thread;
 use crate::app::find::owns;
 use crate::app::gone::leave_out_late;
-use crate::app::stored::is_taken_back;
+use crate::app::stored::{is_deleted_at_end, is_taken_back};
 use crate::threads::{Card, Full, Thread};
 use crate::wire::asked::{Asked, micros};
 use crate::wire::exact::{Keys, written};
@@ -168,8 +168,9 @@ impl App {
         if self.recorded(id).await?.is_some() {
             return Ok(true);
         }
-        // Also that of a stateless run is its owner's.
-        let is_run = |run: &RunView| !is_taken_back(run) && Asked::of(run).is_some();
+        // Also that of a stateless run is its owner's, until the run ends.
+        let is_gone = |run: &RunView| is_taken_back(run) || is_deleted_at_end(run);
+        let is_run = |run: &RunView| !is_gone(run) && Asked::of(run).is_some();
         let page = self.all().list_with_inputs(of_thread(id), MADE_MAX, None, is_run).await?;
         for run in page.runs {
             if let Some(run) = run.live().filter(|_| self.is_node()) {

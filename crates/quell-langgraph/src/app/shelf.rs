@@ -37,12 +37,13 @@ impl Shelf {
         meant.map(|(_, (kept, _))| kept.clone()).collect()
     }
 
-    /// Keeps a thing. Tells whether nothing else has changed it before.
+    /// Keeps a thing, of which its owner has so many at most. Tells whether nothing else has changed
+    /// it before.
     ///
     /// # Errors
     ///
     /// Fails if there are too many.
-    pub(super) fn put(&self, kept: &Kept, charge: Charge) -> Result<bool, Refusal> {
+    pub(super) fn put(&self, kept: &Kept, charge: Charge, most: usize) -> Result<bool, Refusal> {
         let place = (kept.kind, kept.id);
         let mut all = self.all.lock();
         let of_owner = |kept: &Kept| {
@@ -51,8 +52,8 @@ impl Shelf {
                 .count()
         };
         if kept.nr == 0 && !all.contains_key(&place) {
-            if all.len() >= ALL_MAX || of_owner(kept) >= SHELF_MAX {
-                let text = format!("Too many: no more than {SHELF_MAX} of one kind are kept");
+            if all.len() >= ALL_MAX || of_owner(kept) >= most {
+                let text = format!("Too many: no more than {most} of one kind are kept");
                 return Err(Refusal::new(StatusCode::TOO_MANY_REQUESTS, text));
             }
             all.insert(place, (kept.clone(), charge));
@@ -84,7 +85,8 @@ impl Shelf {
     }
 }
 
-/// Things of one kind that one owner has in memory; those of a store that one list looks at.
+/// Things of one kind that one owner has in memory, but for items; those of a store that one list
+/// looks at.
 pub(super) const SHELF_MAX: usize = 10_000;
 
 /// Things in memory.

@@ -10,7 +10,7 @@ use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use futures::StreamExt;
-use quell::{EventKind, Payload, RunFilter, RunId, RunStatus};
+use quell::{EventKind, Payload, RunFilter, RunStatus};
 use quell_http::{LookupError, Overdrawn, ROOM_WITHIN, Reading, RunView, SESSION, View, same_id};
 use serde_json::json;
 use tokio::time::{Instant, sleep};
@@ -45,21 +45,8 @@ impl App {
         thread: Option<Uuid>,
         run: Uuid,
     ) -> Result<Option<StoredRun>, Refusal> {
-        if !self.engine().has_store() {
-            return Ok(None);
-        }
-        let found = view.find_by_id(RunId::from_uuid(run)).await?;
-        let found = found.filter(|run| run.live().is_none());
-        let found = found.and_then(|run| self.stored(view, run));
-        let found = found.filter(|found| thread.is_none_or(|thread| found.is_of(thread)));
-        match found {
-            Some(found)
-                if self.is_of_deleted(&found.run).await? || self.is_erased(&found.run).await? =>
-            {
-                Ok(None)
-            }
-            found => Ok(found),
-        }
+        let found = self.find_to_join(view, thread, run).await?;
+        Ok(found.filter(|found| !is_deleted_at_end(&found.run)))
     }
 
     /// Lists the newest runs of a thread that are in the store, which the thread in memory has not,
@@ -131,8 +118,12 @@ impl App {
     /// Makes what is shown of a stored root; none of one without a thread, and of one that was
     /// taken back.
     pub(super) fn stored(&self, view: &View, run: RunView) -> Option<StoredRun> {
-        let has_left = is_taken_back(&run) || is_only_told(&run);
-        if !run.is_root() || has_left || self.hidden().has(run.id()) {
+        if is_deleted_at_end(&run) { None } else { self.stored_or_ended(view, run) }
+    }
+
+    /// As [`App::stored`], also of a stateless one that was deleted at its end.
+    pub(super) fn stored_or_ended(&self, view: &View, run: RunView) -> Option<StoredRun> {
+        if !run.is_root() || is_taken_back(&run) || self.hidden().has(run.id()) {
             return None;
         }
         let session = Uuid::try_parse(run.label(SESSION)?).ok()?;
@@ -343,7 +334,7 @@ impl StoredRun {
         !record.status.is_terminal() && app.engine().is_elsewhere(record)
     }
 
-    fn is_of(&self, thread: Uuid) -> bool {
+    pub(super) fn is_of(&self, thread: Uuid) -> bool {
         self.run.label(SESSION).is_some_and(|session| same_id(session, &thread.to_string()))
     }
 
@@ -362,11 +353,12 @@ pub(super) fn is_taken_back(run: &RunView) -> bool {
     run.is_rolled_back() && run.row().quiescent
 }
 
-/// Tells whether a run is stateless, over, and there only until its webhook is sent.
-pub(super) fn is_only_told(run: &RunView) -> bool {
+/// Tells whether a run is stateless and over: it is deleted, and there only until its webhook is
+/// sent, or for clients of other nodes that come back.
+pub(super) fn is_deleted_at_end(run: &RunView) -> bool {
     let row = run.row();
-    let is_meant = |asked: Asked| asked.is_temporary && asked.has_webhook;
-    row.status.is_terminal() && row.quiescent && Asked::of(run).is_some_and(is_meant)
+    let is_over = row.status.is_terminal() && row.quiescent;
+    is_over && Asked::of(run).is_some_and(|asked| asked.is_temporary)
 }
 
 /// Parts of the list of a thread that are read for one answer.

@@ -89,7 +89,7 @@ impl App {
             app.tell_owed(telling).await;
             drop(tracked.owed.lock().take());
             app.webhooks().end(run.id());
-            if is_temporary {
+            if is_temporary && !app.is_for_others(run.owner(), run.id()) {
                 // If something of it executes still, it leaves later, as others do.
                 app.all().forget(&run);
             }

@@ -109,7 +109,8 @@ impl App {
                 };
                 fence.end();
                 if is_over {
-                    if Asked::of(&run).is_some_and(|asked| asked.is_temporary) {
+                    let is_temporary = Asked::of(&run).is_some_and(|asked| asked.is_temporary);
+                    if is_temporary && !app.is_for_others(run.owner(), id) {
                         forget(app.engine(), id).await;
                     }
                     app.forget_owed(id).await;

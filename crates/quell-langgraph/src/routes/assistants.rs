@@ -80,10 +80,7 @@ pub(super) async fn delete(
     AssistantPath(id): AssistantPath,
     query: Pairs,
 ) -> Result<Response, Refusal> {
-    app.delete_assistant(&view, id).await?;
-    if query.flag("delete_threads") {
-        app.delete_threads_of(&view, id).await?;
-    }
+    app.delete_assistant(&view, id, query.flag("delete_threads")).await?;
     Ok(StatusCode::NO_CONTENT.into_response())
 }
 

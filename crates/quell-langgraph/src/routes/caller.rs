@@ -19,6 +19,7 @@ impl FromRequestParts<App> for Caller {
 
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Refusal> {
         let principal = app.service().access_of().check(&parts.headers)?;
+        app.start_tasks();
         Ok(Self(app.service().view(CONTRACT, principal)))
     }
 }

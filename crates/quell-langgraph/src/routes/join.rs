@@ -34,7 +34,7 @@ pub(super) async fn join(
         }
         // The final body of a run that was deleted at its end stays available for 60 s.
         Some(Located::Deleted(deleted)) => final_body(&view, &deleted),
-        None => match app.find_stored(&view, path.thread(), path.run).await? {
+        None => match app.find_to_join(&view, path.thread(), path.run).await? {
             Some(stored) if stored.is_live(&app) => {
                 let guard = guard(&view, &stored.run, &method, &query)?;
                 Ok(waited_far(&app, &view, stored, guard))
@@ -57,7 +57,7 @@ pub(super) async fn stream<S: Scope>(
 ) -> Result<Response, Refusal> {
     let modes = query.modes()?.unwrap_or(Modes::ALL);
     let Some(located) = app.find_now(&view, path.thread(), path.run).await? else {
-        if let Some(stored) = app.find_stored(&view, path.thread(), path.run).await? {
+        if let Some(stored) = app.find_to_join(&view, path.thread(), path.run).await? {
             let from = from(&stored.tracked, &headers);
             // Of one that has ended on another node nothing that a client asks for is missing.
             let is_told = app.engine().node().is_some() && from != From::Now;

@@ -8,6 +8,7 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 use quell::{RunId, RunRef};
 use quell_http::{BoundedMap, Charge, Overdrawn, Principal, ServiceLimits, View};
+use tokio::sync::Notify;
 
 use crate::threads::thread::Thread;
 use crate::threads::tracked::Tracked;
@@ -15,7 +16,11 @@ use crate::values::Values;
 
 /// The final bodies, within a bound of number and of memory, of which every owner has a share.
 #[derive(Debug)]
-pub(crate) struct Finals(Mutex<BoundedMap<RunId, Arc<Final>>>);
+pub(crate) struct Finals {
+    all: Mutex<BoundedMap<RunId, Arc<Final>>>,
+    /// There is a first one, whose time will be over.
+    pub(crate) woken: Arc<Notify>,
+}
 
 /// What is kept of a run that was deleted.
 #[derive(Debug)]
@@ -56,41 +61,65 @@ impl Finals {
     pub(crate) fn new(limits: &ServiceLimits) -> Self {
         let bytes = limits.kept_bytes_max / PARTS_OF_KEPT;
         // The last body stays, however large: its client has not had its answer yet.
-        Self(Mutex::new(
-            BoundedMap::new(KEPT_MAX, bytes, limits.owner_share_percent).keeping_last(),
-        ))
+        let all = BoundedMap::new(KEPT_MAX, bytes, limits.owner_share_percent);
+        Self { all: Mutex::new(all.keeping_last()), woken: Arc::default() }
     }
 
-    pub(crate) fn keep(&self, kept: Final) {
+    /// Keeps one. Yields those that have left.
+    pub(crate) fn keep(&self, kept: Final) -> Vec<Arc<Final>> {
+        self.keep_until(kept, Instant::now() + FINAL_TTL)
+    }
+
+    pub(crate) fn keep_until(&self, kept: Final, until: Instant) -> Vec<Arc<Final>> {
         let owner = kept.thread.owner.as_deref().map(Arc::from);
-        let (id, bytes, until) = (kept.run.id(), kept.bytes(), Instant::now() + KEPT_TTL);
-        self.0.lock().put(owner.as_ref(), id, Arc::new(kept), bytes, until);
+        let (id, bytes) = (kept.run.id(), kept.bytes());
+        let mut all = self.all.lock();
+        let left = all.put(owner.as_ref(), id, Arc::new(kept), bytes, until);
+        if all.len() == 1 {
+            self.woken.notify_one();
+        }
+        left
+    }
+
+    /// Takes out those whose time is over.
+    pub(crate) fn expire(&self) -> Vec<Arc<Final>> {
+        self.all.lock().expire()
+    }
+
+    /// Yields when the next one is to leave.
+    pub(crate) fn expires_at(&self) -> Option<Instant> {
+        self.all.lock().expires_at()
     }
 
     /// Forgets what is kept of runs of an owner.
     pub(crate) fn remove(&self, owner: Option<&str>, runs: &[RunId]) {
         let owner = owner.map(Arc::from);
-        let mut all = self.0.lock();
+        let mut all = self.all.lock();
         let removed: Vec<_> = runs.iter().map(|run| all.remove(owner.as_ref(), run)).collect();
         drop(all);
         drop(removed);
     }
 
-    /// Tells whether a run is kept.
+    /// Tells whether a run of an owner is kept.
+    pub(crate) fn has_of(&self, owner: Option<&str>, id: RunId) -> bool {
+        self.all.lock().get(owner.map(Arc::from).as_ref(), &id).is_some()
+    }
+
+    /// As [`Finals::has_of`], of any owner.
     pub(crate) fn has(&self, id: RunId) -> bool {
-        self.0.lock().find(&id).is_some()
+        self.all.lock().find(&id).is_some()
     }
 
     /// Finds what is kept of a run that a principal may see.
     pub(crate) fn get(&self, whom: &Principal, id: RunId) -> Option<Arc<Final>> {
-        let all = self.0.lock();
+        let all = self.all.lock();
         let found = if whom.sees_all() { all.find(&id) } else { all.get(whom.owner(), &id) };
         found.map(Arc::clone)
     }
 }
 
 /// How long a final body stays available.
-const KEPT_TTL: Duration = Duration::from_mins(1);
+pub(crate) const FINAL_TTL: Duration = Duration::from_mins(1);
 
 /// Final bodies kept. One more, and the oldest leaves.
 const KEPT_MAX: usize = 4_096;
@@ -139,7 +168,7 @@ mod tests {
         let (ada, ben) = (Principal::named("ada"), Principal::named("ben"));
         assert!(finals.get(&ada, precious).is_none() && finals.get(&ben, precious).is_some());
         let large = keep(None, 512 * KIB, 0);
-        let all = finals.0.lock();
+        let all = finals.all.lock();
         assert_eq!((all.len(), all.bytes()), (1, 512 * KIB));
         assert!(all.find(&large).is_some());
     }

@@ -15,7 +15,7 @@ mod undo;
 pub(crate) use card::Card;
 pub(crate) use elsewhere::{Elsewhere, Left, Mark};
 pub(crate) use final_body::{FinalBody, Unmade};
-pub(crate) use finals::{Final, Finals};
+pub(crate) use finals::{FINAL_TTL, Final, Finals};
 pub(crate) use hidden::Hidden;
 pub(crate) use table::{Full, Threads};
 pub(crate) use thread::Thread;

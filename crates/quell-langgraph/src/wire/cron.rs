@@ -158,6 +158,16 @@ impl Cron {
         self.next_us = next.and_then(|at| self.within(at));
     }
 
+    /// Tells whether its next time is later than any that it may have gone on to from now: the clock
+    /// was set forward when it did.
+    pub(crate) fn is_ahead(&self, (now, pause): (SystemTime, Duration)) -> bool {
+        let Some(due) = self.due().filter(|due| *due > now) else { return false };
+        let latest = now.checked_add(pause).unwrap_or(now);
+        let schedule = Schedule::read(&self.schedule, self.timezone.as_deref(), now);
+        let latest = schedule.and_then(|schedule| schedule.after(latest));
+        latest.is_ok_and(|latest| due > latest)
+    }
+
     /// Tells whether its time is over. A time within it that is late, since there is much to do,
     /// is not.
     pub(crate) fn is_over(&self, now: SystemTime) -> bool {
@@ -289,6 +299,23 @@ const FORM: u32 = 1;
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_cron_is_ahead_if_its_time_is_none_that_comes_next() {
+        let keys = |value: serde_json::Value| -> Keys { Payload::from(value).parse().unwrap() };
+        let (id, pause) = (Uuid::nil(), Duration::from_mins(5));
+        let now = UNIX_EPOCH + Duration::from_hours(1);
+        for schedule in ["*/5 * * * *", "@daily", "@yearly"] {
+            let body = keys(json!({"assistant_id": "a", "schedule": schedule}));
+            let cron = Cron::read(&body, id, (id, false), None, (now, pause)).unwrap();
+            assert!(!cron.is_ahead((now, pause)), "{schedule}");
+            let mut gone_on = cron.clone();
+            gone_on.go_on(now, (now, pause));
+            assert!(!gone_on.is_ahead((now, pause)), "{schedule}");
+            gone_on.go_on(now, (now + Duration::from_hours(10_000), pause));
+            assert!(gone_on.is_ahead((now, pause)), "{schedule}");
+        }
+    }
 
     #[test]
     fn a_change_of_something_else_leaves_the_time_that_is_due() {

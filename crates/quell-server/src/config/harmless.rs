@@ -205,7 +205,7 @@ const HARMLESS: [&str; 33] = [
 ];
 
 /// Keys of numbers.
-const NUMBERS: [&str; 24] = [
+const NUMBERS: [&str; 26] = [
     "cancel_wait_ms",
     "cron_bytes_max",
     "cron_interval_min_ms",
@@ -213,6 +213,8 @@ const NUMBERS: [&str; 24] = [
     "crons_owner_max",
     "grace_max_ms",
     "heartbeat_ms",
+    "items_owner_bytes_max",
+    "items_owner_max",
     "keep_mib",
     "keep_runs",
     "max",
