@@ -37,8 +37,8 @@ impl Hidden {
         self.threads.lock().insert(thread, owner.map(str::to_owned)).is_none()
     }
 
-    /// Makes something of a thread, unless one of its id is being cleared: then none. Whoever clears
-    /// it has noted that before the thread leaves the table, so that there is no time between.
+    /// Makes something of a thread, unless one of its id is being cleared: then none. Whoever
+    /// clears it has noted that before the thread leaves the table, so that no time is between.
     pub(crate) fn unless_buried<T>(&self, thread: Uuid, make: impl FnOnce() -> T) -> Option<T> {
         let threads = self.threads.lock();
         (!threads.contains_key(&thread)).then(make)

@@ -275,10 +275,12 @@ mod tests {
 
     #[test]
     fn a_search_is_refused_with_the_key_that_is_wrong() {
+        let many: Vec<_> = (0..=IDS_MAX).map(|nr| Uuid::from_u128(nr as u128)).collect();
+        let many: Vec<_> = many.iter().map(Uuid::to_string).collect();
         for body in [
             json!({ "ids": ["x"] }),
             json!({ "ids": 1 }),
-            json!({ "ids": (0..=IDS_MAX as u128).map(Uuid::from_u128).map(|id| id.to_string()).collect::<Vec<_>>() }),
+            json!({ "ids": many }),
             json!({ "status": "x" }),
             json!({ "metadata": [] }),
             json!({ "values": 1 }),
