@@ -1,7 +1,7 @@
 //! [`Messages`]: what a completed run answered, as messages; and the messages of a caller, as they
 //! stand in the values (contract, section 7).
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use quell::{Payload, RunId, RunKind, RunRef, RunStatus};
 use quell_http::{Principal, Service, Transcript};
@@ -154,14 +154,19 @@ pub(crate) fn spoken(input: &Payload, run: RunId) -> Option<Payload> {
 pub(crate) fn joined(before: Option<&Payload>, more: Vec<Payload>) -> Vec<Payload> {
     let id = |message: &Payload| message.parse::<Keys>().ok()?.remove("id");
     let mut all = before.map(to_list).unwrap_or_default();
-    let mut ids: Vec<_> = all.iter().map(id).collect();
+    let mut places = HashMap::new();
+    for (at, message) in all.iter().enumerate() {
+        // Of two with one id the first one is replaced.
+        if let Some(own) = id(message) {
+            places.entry(own.as_json().to_owned()).or_insert(at);
+        }
+    }
     for message in more {
-        let own = id(&message);
-        if let Some(at) = ids.iter().position(|known| known.is_some() && *known == own) {
-            all[at] = message;
-        } else {
-            all.push(message);
-            ids.push(own);
+        let own = id(&message).map(|id| id.as_json().to_owned());
+        let at = own.map_or(all.len(), |own| *places.entry(own).or_insert(all.len()));
+        match all.get_mut(at) {
+            Some(known) => *known = message,
+            None => all.push(message),
         }
     }
     all
@@ -178,4 +183,25 @@ pub(crate) fn to_list(value: &Payload) -> Vec<Payload> {
 
 fn id_of(run: RunId, nth: usize) -> String {
     Uuid::new_v5(&run.as_uuid(), format!("message {nth}").as_bytes()).to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    /// As many as a request may have: each was compared with each.
+    #[test]
+    fn messages_are_joined_by_their_ids_however_many_there_are() {
+        let message = |nr: usize| Payload::from(json!({ "id": nr.to_string(), "content": nr }));
+        let some = written(&[message(1), json!({ "content": "none" }).into(), message(1)]);
+        let replaced: Payload = json!({ "id": "1", "content": "new" }).into();
+        let all = joined(Some(&some), vec![replaced.clone(), message(2)]);
+        let expected = [replaced, json!({ "content": "none" }).into(), message(1), message(2)];
+        assert_eq!(all, expected);
+        let many: Vec<_> = (0..80_000).map(message).collect();
+        let twice = [many.clone(), many.clone()].concat();
+        assert_eq!(joined(None, twice), many);
+    }
 }

@@ -3,11 +3,13 @@
 use std::sync::Arc;
 
 use quell::store::{MemoryStore, StoreError};
-use quell::{EngineConfig, Payload, Recovery, RunFilter, RunSpec};
+use quell::{EngineConfig, Payload, Recovery, RunContext, RunFilter, RunSpec};
+use quell_flow::Component;
 use quell_http::{Access, Key};
 use quell_langgraph::Options;
 use quell_test_support::{Flow, Valve, within};
 use serde_json::json;
+use tokio::sync::Semaphore;
 use tokio::task::yield_now;
 
 use crate::restart::{nth, quiescent};
@@ -155,5 +157,65 @@ async fn a_deletion_leaves_a_run_of_another_owner_that_names_the_thread_as_it_is
     assert_eq!(delete(&b.saying("x-api-key", BEN), &path).await.status, 204);
     for server in [&b, &a] {
         assert_eq!(server.saying("x-api-key", ADA).status(&run).await, "running");
+    }
+}
+
+/// A graph that hears of its stop, and goes on until somebody lets it end.
+fn deaf(gate: &Arc<Semaphore>) -> Component {
+    let gate = Arc::clone(gate);
+    Component::agent("deaf", move |ctx: RunContext, input: Payload| {
+        let gate = Arc::clone(&gate);
+        async move {
+            let _ = ctx.is_stopping();
+            drop(gate.acquire().await);
+            Ok(input)
+        }
+    })
+}
+
+#[tokio::test]
+async fn the_id_of_a_thread_is_in_use_until_it_is_deleted_and_the_next_one_of_it_loses_nothing() {
+    for has_store in [false, true] {
+        let config = EngineConfig::new();
+        let config = if has_store { config.store(Arc::new(MemoryStore::new())) } else { config };
+        let gate = Arc::new(Semaphore::new(0));
+        let server = Server::serving_with(config, [deaf(&gate)]);
+        let (thread, create) = (
+            server.thread().await,
+            json!({ "if_not_exists": "create",
+            "assistant_id": "echo", "input": { "text": "next" } }),
+        );
+        let (path, body) = (format!("/threads/{thread}"), json!({ "thread_id": thread }));
+        let run = server.start(&thread, "deaf", json!({})).await;
+        within("it runs", async {
+            while server.status(&run).await != "running" {
+                yield_now().await;
+            }
+        })
+        .await;
+        let (by, gone) = (server.clone(), path.clone());
+        let deleting = tokio::spawn(async move { delete(&by, &gone).await });
+        within("it is hidden", async {
+            while server.get(&path).await.status != 404 {
+                yield_now().await;
+            }
+        })
+        .await;
+        assert_eq!(server.post("/threads", &body).await.status, 409);
+        assert_eq!(server.post(&format!("{path}/runs"), &create).await.status, 404);
+        gate.add_permits(1);
+        assert_eq!(deleting.await.unwrap().status, 204);
+        let next = within("its id is free", async {
+            loop {
+                let next = server.post(&format!("{path}/runs"), &create).await;
+                if next.status == 200 {
+                    break next.header("content-location").to_owned();
+                }
+                yield_now().await;
+            }
+        })
+        .await;
+        server.get(&format!("{next}/join")).await;
+        assert_eq!(server.status(&next).await, "success", "with a store: {has_store}");
     }
 }

@@ -4,11 +4,14 @@ use std::sync::Arc;
 
 use axum::http::Method;
 use quell::store::MemoryStore;
-use quell::{EngineConfig, RunFilter, Shutdown};
-use quell_http::{Access, Key};
+use quell::{Engine, EngineConfig, Payload, RunFilter, Shutdown};
+use quell_demo::Witness;
+use quell_flow::{Catalog, Component};
+use quell_http::{Access, Key, Service, ServiceLimits};
 use quell_langgraph::Options;
 use quell_test_support::{soon, within};
 use serde_json::{Value, json};
+use tokio::sync::Semaphore;
 
 use crate::nodes::two;
 use crate::restart::nth;
@@ -262,4 +265,83 @@ async fn a_list_of_runs_shows_what_is_selected() {
     assert!(status == 422 && text.starts_with("select: must be keys of a run"), "{text}");
     assert_eq!(server.get(&format!("{path}?limit=x")).await.status, 422);
     assert_eq!(server.get(&format!("{path}?status=error")).await.json(), json!([]));
+}
+
+/// A server whose callers may have so much under way, and kept; `waits` waits at a gate.
+fn narrow(under_way: usize, kept: usize, gate: &Arc<Semaphore>) -> Server {
+    let gate = Arc::clone(gate);
+    let waits = Component::workflow("waits", move |_ctx, input: Payload| {
+        let gate = Arc::clone(&gate);
+        async move {
+            drop(gate.acquire().await);
+            Ok(input)
+        }
+    });
+    let echo = Component::workflow("echo", async |_ctx, input: Payload| Ok(input));
+    let mut limits = ServiceLimits::default();
+    (limits.requests_bytes_max, limits.kept_bytes_max) = (under_way, kept);
+    let service = Service::new(Engine::new(), Catalog::new().with(waits).with(echo)).limits(limits);
+    let app = crate::support::router(service.clone(), Options::default());
+    Server { app, service, witness: Witness::default(), headers: Vec::new() }
+}
+
+#[tokio::test]
+async fn a_batch_that_is_repeated_takes_back_no_run_that_it_has_not_made() {
+    let gate = Arc::new(Semaphore::new(0));
+    let server = narrow(1 << 24, 4_096, &gate);
+    let keyed = server.saying("idempotency-key", "k");
+    let item = |graph: &str| json!({ "assistant_id": graph, "input": {} });
+    let batch = json!([item("waits"), item("echo")]);
+    let made = keyed.post("/runs/batch", &batch).await.json();
+    let path = |nth: usize| {
+        let part = |key: &str| made[nth][key].as_str().unwrap().to_owned();
+        format!("/threads/{}/runs/{}", part("thread_id"), part("run_id"))
+    };
+    within("it has left", async {
+        while server.status(&path(1)).await != "gone" {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    // What was kept of its end makes room for another one.
+    assert_eq!(server.post("/runs/wait", &item("echo")).await.status, 200);
+    let again = keyed.post("/runs/batch", &batch).await.detail();
+    assert_eq!((again.0, &*again.1), GONE);
+    assert_eq!(server.status(&path(0)).await, "running");
+}
+
+#[tokio::test]
+async fn a_batch_that_was_made_is_answered_with_its_runs_whatever_room_there_is() {
+    let gate = Arc::new(Semaphore::new(0));
+    let server = narrow(4_000_000, 1 << 24, &gate);
+    // What its assistant says stands in each run.
+    let body = json!({ "graph_id": "waits", "context": { "text": "x".repeat(400_000) } });
+    let assistant = server.post("/assistants", &body).await.json();
+    let item = json!({ "assistant_id": assistant["assistant_id"], "input": {} });
+    let answer = server.post("/runs/batch", &json!(vec![item; 6])).await;
+    let live = server.service.engine().runs(&RunFilter::new().live()).len();
+    assert_eq!((answer.status.as_u16(), live), (200, 6), "{:.300}", answer.text);
+    for row in answer.json().as_array().unwrap() {
+        assert!(row["run_id"].is_string() && row["thread_id"].is_string(), "{row}");
+    }
+}
+
+#[tokio::test]
+async fn a_batch_that_was_taken_back_is_made_when_it_is_repeated() {
+    let config = EngineConfig::new()
+        .running_max(1)
+        .limit(quell::Scope::All, quell::RunLimits::new().running_max(1).queued_max(1));
+    let server = Server::with(config, Options::default(), Access::open());
+    let keyed = server.saying("idempotency-key", "k");
+    let item = json!({ "assistant_id": "slow", "input": { "ms": 60_000 } });
+    let first = server.post("/runs", &item).await.json();
+    let two = json!([item, item]);
+    assert_eq!(keyed.post("/runs/batch", &two).await.status, 429);
+    let part = |key: &str| first[key].as_str().unwrap();
+    let path = format!("/threads/{}/runs/{}", part("thread_id"), part("run_id"));
+    assert_eq!(delete(&server, &path).await.status, 204);
+    let engine = server.service.engine();
+    soon("none is left", || engine.runs(&RunFilter::new()).is_empty()).await;
+    let again = keyed.post("/runs/batch", &two).await;
+    assert_eq!(again.status, 200, "{}", again.text);
 }

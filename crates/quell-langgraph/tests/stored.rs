@@ -3,13 +3,14 @@
 use std::sync::Arc;
 
 use quell::store::{Store, StoreError};
-use quell::{EngineConfig, RunFilter, RunKind};
+use quell::{EngineConfig, RunFilter, RunKind, Shutdown};
 use quell_http::Access;
 use quell_langgraph::Options;
 use quell_test_support::{Flow, Valve, ms, within};
 use serde_json::json;
 
-use crate::talk::Server;
+use crate::restart::{nth, quiescent};
+use crate::talk::{Says as _, Server, id_of};
 
 #[tokio::test]
 async fn what_is_not_stored_is_not_acknowledged() {
@@ -25,7 +26,7 @@ async fn what_is_not_stored_is_not_acknowledged() {
     let stopped = server.post(&format!("{run}/cancel?wait=0"), &json!({})).await;
     assert_eq!(stopped.status, 503, "{}", stopped.text);
     assert!(stopped.text.contains("could not be stored"), "{}", stopped.text);
-    let bulk = json!({"thread_id": thread, "run_ids": [crate::talk::id_of(&run)]});
+    let bulk = json!({"thread_id": thread, "run_ids": [id_of(&run)]});
     assert_eq!(server.post("/runs/cancel", &bulk).await.status, 503);
     store.set(Flow::Open);
     while server.post("/runs/cancel", &bulk).await.status == 503 {
@@ -85,4 +86,23 @@ async fn a_run_that_the_store_refuses_when_its_client_has_gone_is_none_of_its_th
         }
     })
     .await;
+}
+
+#[tokio::test]
+async fn runs_of_an_earlier_process_have_ended_for_a_cancel_by_ids_too() {
+    let memory = Arc::default();
+    let (server, _) = nth(1, &memory).await;
+    let thread = server.thread().await;
+    let run = server.start(&thread, "echo", json!({})).await;
+    quiescent(&server, &run).await;
+    server.service.engine().shutdown(Shutdown::default()).await;
+    let (server, _) = nth(2, &memory).await;
+    let ids = json!({"thread_id": thread, "run_ids": [id_of(&run)]});
+    let one = server.post(&format!("{run}/cancel"), &json!(null)).await;
+    let some = server.post("/runs/cancel", &ids).await;
+    for answer in [one, some] {
+        let (status, words) = answer.detail();
+        assert!(status == 404 && words.starts_with("No matching runs to cancel."), "{words}");
+        assert_eq!(answer.header("quell-disposition"), "already-terminal");
+    }
 }

@@ -255,6 +255,19 @@ async fn a_thread_leaves_when_its_time_is_over_and_not_while_it_is_busy() {
     .await;
     assert_eq!(server.get(&run).await.status, 404);
     // One that is kept is not deleted, and one that nobody looks at is.
+    // One that waits for an answer is not busy.
+    let waits = server.post("/threads", &json!({ "ttl": 60 })).await.json();
+    let waits = waits["thread_id"].as_str().unwrap();
+    let run = server.start(waits, "interrupting", json!({})).await;
+    server.get(&format!("{run}/join")).await;
+    assert_eq!(row(&server, waits).await["status"], "interrupted");
+    patch(&server, waits, &json!({ "ttl": 0.000_01 })).await;
+    within("it is deleted", async {
+        while server.get(&format!("/threads/{waits}")).await.status != 404 {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
     let kept = json!({ "ttl": { "ttl": 0.000_01, "strategy": "keep_latest" } });
     let kept = server.post("/threads", &kept).await.json();
     let left = server.post("/threads", &json!({ "ttl": 0.000_01 })).await.json();

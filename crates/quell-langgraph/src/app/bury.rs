@@ -44,11 +44,14 @@ impl App {
     ///
     /// Fails if the store does not take it.
     pub(super) async fn expire(&self, thread: &Arc<Thread>) -> Result<bool, Refusal> {
-        if !thread.live(self.engine()).is_empty() || thread.is_live_elsewhere() {
+        if thread.with_parts(self.engine(), |parts| parts.facts.is_live) {
             return Ok(false);
         }
-        self.bury(&self.all(), thread).await?;
-        Ok(true)
+        match self.bury(&self.all(), thread).await {
+            // Somebody else has found out at the same time.
+            Err(refusal) if refusal != Refusal::no_thread(thread.id) => Err(refusal),
+            _ => Ok(true),
+        }
     }
 
     /// Waits in the background until the time of a thread is over, if it has one, and deletes it.
@@ -100,8 +103,7 @@ impl App {
             // Before anybody may make it anew.
             let own = self.runs_here(&self.buried(thread));
             // And before anybody here reads the last record, and goes on with it.
-            let is_noted = self.has_records() && !thread.is_temporary;
-            let is_first = is_noted && self.hidden().bury(id, owner);
+            let is_first = self.hidden().bury(id, owner);
             let ended = self.store_end(thread).await;
             if is_first && !matches!(ended, Ok(true)) {
                 self.hidden().unbury(id);
@@ -197,10 +199,14 @@ const BUSY_REST: Duration = Duration::from_secs(1);
 #[cfg(test)]
 mod tests {
     use quell::RunId;
+    use quell_http::Service;
 
     use super::*;
     use crate::app::gone::tests::two;
     use crate::app::record::record_of;
+    use crate::options::Options;
+    use crate::threads::Card;
+    use crate::wire::ttl::Ttl;
 
     #[tokio::test]
     async fn a_thread_is_deleted_although_others_change_it_meanwhile() {
@@ -220,6 +226,23 @@ mod tests {
         a.bury(&all, &known).await.unwrap();
         for app in [&a, &b] {
             assert!(app.thread_anywhere(&app.all(), id).await.unwrap().is_none());
+        }
+    }
+
+    #[tokio::test]
+    async fn a_thread_whose_time_is_over_is_gone_for_all_who_look_at_once() {
+        let service = Service::new(quell::Engine::new(), quell_flow::Catalog::new());
+        let app = App::new(service, Options::default());
+        let (id, all) = (Uuid::now_v7(), app.all());
+        let past = SystemTime::now() - Duration::from_hours(1);
+        let body = Keys::from([("ttl".to_owned(), 1.into())]);
+        let ttl = Ttl::read(&body, past).unwrap();
+        let card = Card { ttl, ..Card::new(&Keys::new()) };
+        let new = Thread::new(id, None, &Keys::new(), false).with_card(card, 0);
+        app.make_thread(new, true).await.unwrap().unwrap();
+        let looks = (0..3).map(|_| app.thread_anywhere(&all, id));
+        for found in futures::future::join_all(looks).await {
+            assert!(found.unwrap().is_none());
         }
     }
 }

@@ -95,7 +95,7 @@ impl App {
     /// Fails if there is none, or no room for another one.
     pub(crate) async fn copy_thread(&self, view: &View, id: Uuid) -> Result<Arc<Thread>, Refusal> {
         let of = self.thread_of(view, id).await?;
-        let (metadata, values, bytes) = of.to_copy();
+        let (metadata, values, bytes) = of.to_copy(self.engine());
         let charge = self.charge(view.principal().owner(), written_bytes(&metadata))?;
         let card = Card { base: values, ..Card::new(&metadata) };
         let thread = Thread::new(Uuid::now_v7(), view.principal().subject(), &metadata, false);

@@ -41,8 +41,10 @@ pub(crate) struct CreateRequest<'a> {
 /// A run that was made, or found by its idempotency key.
 #[derive(Clone, Debug)]
 pub(crate) enum Created {
-    /// It is in memory.
+    /// It was made now.
     Here(Found),
+    /// The same request made it before, and it is in memory.
+    Again(Found),
     /// The same request made it before, and it is only in the store: perhaps another node has it.
     There(StoredRun),
 }
@@ -50,14 +52,14 @@ pub(crate) enum Created {
 impl Created {
     pub(crate) fn run(&self) -> RunView {
         match self {
-            Self::Here(found) => (&found.run).into(),
+            Self::Here(found) | Self::Again(found) => (&found.run).into(),
             Self::There(found) => found.run.clone(),
         }
     }
 
     pub(crate) fn tracked(&self) -> &Arc<Tracked> {
         match self {
-            Self::Here(found) => &found.tracked,
+            Self::Here(found) | Self::Again(found) => &found.tracked,
             Self::There(found) => &found.tracked,
         }
     }
@@ -87,7 +89,9 @@ impl App {
             let Some(created) = self.create_in(view, &request, &graph, &thread).await? else {
                 continue;
             };
-            let Created::Here(found) = &created else { return Ok(created) };
+            let (Created::Here(found) | Created::Again(found)) = &created else {
+                return Ok(created);
+            };
             fresh.thread = fresh
                 .thread
                 .take()
@@ -174,7 +178,8 @@ impl App {
         if !thread.add(&tracked) {
             return Ok(None);
         }
-        let _adding = Adding { app: self, thread, tracked: &tracked };
+        let on_disconnect = create.on_disconnect;
+        let _adding = Adding { app: self, thread, tracked: &tracked, on_disconnect };
         let started = match owner.start(start).await {
             Ok(started) if !started.is_replay => started,
             Ok(started) => return self.made_before(view, Some(started.run.id())).await.map(Some),
@@ -213,7 +218,7 @@ impl App {
             Some(id) => self.find_now(view, None, id.as_uuid()).await?,
             None => None,
         };
-        let found = found.map(|located| Created::Here(located.into_found()));
+        let found = found.map(|located| Created::Again(located.into_found()));
         found.ok_or_else(|| StartError::KeyForgotten.into())
     }
 

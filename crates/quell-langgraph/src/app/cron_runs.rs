@@ -80,7 +80,8 @@ impl App {
         let Ok(now) = self.kept(Kind::Cron, next.id).await else { return false };
         let now = now.and_then(|kept| Cron::of(&kept.body).map(|cron| (kept, cron)));
         let is_on = now.as_ref().is_some_and(|(_, cron)| cron.is_enabled());
-        if let (false, Some(Created::Here(Found { run, thread: Some(thread), .. }))) = (is_on, made)
+        if let Some(Created::Here(found) | Created::Again(found)) = made.filter(|_| !is_on)
+            && let Found { run, thread: Some(thread), .. } = found
         {
             let app = self.clone();
             drop(tokio::spawn(async move { app.take_back(&thread, &run, GONE).await }));

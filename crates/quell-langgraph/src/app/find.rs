@@ -42,8 +42,9 @@ impl App {
         for tracked in thread.runs() {
             self.delete_if_quiescent(&thread, &tracked);
         }
-        // The thread of a stateless run is deleted together with the run.
-        self.threads().get(id)
+        // The thread of a stateless run is deleted together with the run, and another owner may
+        // have made one of its id since.
+        self.threads().get(id).filter(|thread| owns(view, thread.owner.as_deref()))
     }
 
     /// Finds a run that the caller may see; of a thread, if one is named.

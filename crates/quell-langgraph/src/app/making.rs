@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use quell::RunRef;
+use quell_http::OnDisconnect;
 use tokio::runtime::Handle;
 
 use crate::app::App;
@@ -10,13 +11,21 @@ use crate::threads::{Thread, Tracked};
 
 impl App {
     /// Takes a run in that nobody waits for any more, and gives it up if the store refuses it.
-    fn adopt_accepted(&self, thread: &Arc<Thread>, tracked: &Arc<Tracked>, run: RunRef) {
+    fn adopt_accepted(
+        &self,
+        thread: &Arc<Thread>,
+        tracked: &Arc<Tracked>,
+        run: RunRef,
+        on_disconnect: OnDisconnect,
+    ) {
         // Whoever makes the next run of the thread finds it among the live ones.
         tracked.begin(&run);
         let (app, thread, tracked) = (self.clone(), Arc::clone(thread), Arc::clone(tracked));
         drop(tokio::spawn(async move {
             if run.accepted().await.is_ok() {
                 app.follow(Arc::clone(&thread), tracked, run.clone());
+                // Its client went away before it could be followed.
+                drop(app.service().guard(&run, on_disconnect).until_pause());
                 // It was not asked, or nobody has waited for the answer.
                 let _ = app.check_made(&thread, &run).await;
                 return;
@@ -55,6 +64,8 @@ pub(super) struct Adding<'a> {
     pub(super) app: &'a App,
     pub(super) thread: &'a Arc<Thread>,
     pub(super) tracked: &'a Arc<Tracked>,
+    /// What becomes of the run then.
+    pub(super) on_disconnect: OnDisconnect,
 }
 
 impl Drop for Adding<'_> {
@@ -64,7 +75,9 @@ impl Drop for Adding<'_> {
         }
         let run = self.app.engine().get(self.tracked.id);
         match run.filter(|_| Handle::try_current().is_ok()) {
-            Some(run) => self.app.adopt_accepted(self.thread, self.tracked, run),
+            Some(run) => {
+                self.app.adopt_accepted(self.thread, self.tracked, run, self.on_disconnect);
+            }
             None => self.thread.remove(self.tracked.id),
         }
     }
@@ -97,7 +110,8 @@ mod tests {
         let thread = app.threads().add(app.engine(), thread).unwrap().unwrap();
         let fresh = Fresh { app: &app, thread: Some(Arc::clone(&thread)) };
         assert!(thread.add(&tracked));
-        let adding = Adding { app: &app, thread: &thread, tracked: &tracked };
+        let on_disconnect = OnDisconnect::Continue;
+        let adding = Adding { app: &app, thread: &thread, tracked: &tracked, on_disconnect };
         assert!(thread.find(tracked.id).is_some() && !thread.leave_if_idle(app.engine()));
         drop(adding);
         assert!(thread.find(tracked.id).is_none());

@@ -76,7 +76,11 @@ impl App {
             thread.note_record(thread.record_at());
         }
         let id = thread.id;
-        match self.threads().add(self.engine(), thread) {
+        let add = || self.threads().add(self.engine(), thread);
+        // Without a record it is known here alone that one of this id has not left yet.
+        let added = if is_recorded { Some(add()) } else { self.hidden().unless_buried(id, add) };
+        let Some(added) = added else { return Ok(None) };
+        match added {
             Ok(Ok(made)) => Ok(Some(made)),
             // Whoever looked for it has found its record meanwhile.
             Ok(Err(known)) => Ok(Some(known).filter(|_| is_recorded)),

@@ -5,15 +5,16 @@ use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, Uri};
 use axum::response::Response;
 use quell::{CancelRequest, Payload};
-use quell_http::{RunView, View, Wait};
+use quell_http::{OnDisconnect, RunView, View, Wait};
 
-use crate::app::{App, CreateRequest, Created, object_of};
+use crate::app::{App, CreateRequest, Created, selected_of};
 use crate::routes::body::{Read, read_list};
 use crate::routes::caller::Writer;
-use crate::routes::response::rendered;
+use crate::routes::response::{json, rendered};
 use crate::wire::create::Create;
 use crate::wire::exact::Keys;
 use crate::wire::refusal::Refusal;
+use crate::wire::rows::LARGE_KEYS;
 
 pub(super) async fn create(
     State(app): State<App>,
@@ -45,9 +46,12 @@ pub(super) async fn create(
         }
     }
     let weight = made.iter().map(|created| created.tracked().weight).sum();
-    let seen = view.clone();
-    rendered(&view, weight, move || made.iter().map(|it| shown(&seen, it)).collect::<Vec<_>>())
-        .await
+    let (seen, all) = (view.clone(), made.clone());
+    let all =
+        rendered(&view, weight, move || all.iter().map(|it| whole(&seen, it)).collect::<Vec<_>>());
+    let small = |created| shown(&view, created, |key| !LARGE_KEYS.contains(&key));
+    // They are made, so the answer is never a refusal: that would mean that nothing started.
+    Ok(all.await.unwrap_or_else(|_| json(&made.iter().map(small).collect::<Vec<_>>())))
 }
 
 /// Reads one of them.
@@ -56,7 +60,9 @@ async fn read(app: &App, view: &View, nth: usize, item: &Payload) -> Result<Crea
         |refusal: Refusal| Refusal::new(refusal.status, format!("{nth}.{}", refusal.detail));
     let keys: Keys =
         item.parse().map_err(|_| Refusal::invalid(format!("{nth}: must be an object")))?;
-    let create = Create::read(&keys).map_err(named)?;
+    let mut create = Create::read(&keys).map_err(named)?;
+    // Nobody follows it.
+    create.on_disconnect = OnDisconnect::Continue;
     app.check_webhook(&create).map_err(named)?;
     app.graph_of_run(view, &create.assistant).await?;
     if create.resume.is_some() {
@@ -65,17 +71,23 @@ async fn read(app: &App, view: &View, nth: usize, item: &Payload) -> Result<Crea
     Ok(create)
 }
 
-/// Takes those back that were made before one that was refused.
+/// Takes those back that were made before one that was refused. What the same request made before
+/// was answered to it then.
 async fn take_back(view: &View, made: &[Created]) {
-    let runs: Vec<RunView> = made.iter().map(Created::run).collect();
+    let is_new = |created: &&Created| matches!(created, Created::Here(_));
+    let runs: Vec<RunView> = made.iter().filter(is_new).map(Created::run).collect();
     let request = CancelRequest::because("a run of its batch was refused").rollback();
     view.cancel_all(&runs, request, Wait::terminal()).await;
 }
 
-fn shown(view: &View, created: &Created) -> Payload {
+fn whole(view: &View, created: &Created) -> Payload {
+    shown(view, created, |_| true)
+}
+
+fn shown(view: &View, created: &Created, is_shown: impl Fn(&str) -> bool) -> Payload {
     match created {
-        Created::Here(found) => object_of(view, found),
-        Created::There(stored) => stored.in_list(view, |_| true),
+        Created::Here(found) | Created::Again(found) => selected_of(view, found, is_shown),
+        Created::There(stored) => stored.in_list(view, is_shown),
     }
 }
 

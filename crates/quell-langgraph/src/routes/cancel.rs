@@ -132,12 +132,11 @@ async fn named(
     thread: Uuid,
     runs: &[Uuid],
 ) -> Result<Vec<RunView>, Refusal> {
-    let (mut seen, is_node) = (HashSet::new(), app.engine().node().is_some());
+    let mut seen = HashSet::new();
     let runs: Vec<_> = runs.iter().copied().filter(|run| seen.insert(*run)).collect();
     let found = stream::iter(runs).map(|run| async move {
         match app.find(view, Some(thread), run) {
             Some(located) => Ok(located.kept().map(|found| RunView::Live(found.run))),
-            None if !is_node => Ok(None),
             None => Ok(app.find_stored(view, Some(thread), run).await?.map(|found| found.run)),
         }
     });

@@ -57,7 +57,7 @@ pub(super) fn create<S: Scope>(answer: Answer) -> MethodRouter<App> {
                 Answer::Run => None,
                 Answer::Stream | Answer::Wait => Some(view.charge_stream()?),
             };
-            let made = make(&app, view, scope?.thread(), &uri, &headers, body).await?;
+            let made = make(&app, view, answer, scope?.thread(), (&uri, &headers, body)).await?;
             match charge {
                 None => made.start().await,
                 Some(charge) if answer == Answer::Stream => made.stream(&app, charge).await,
@@ -79,15 +79,18 @@ struct Made {
 async fn make(
     app: &App,
     view: View,
+    answer: Answer,
     thread: Option<Uuid>,
-    uri: &Uri,
-    headers: &HeaderMap,
-    body: Body,
+    (uri, headers, body): (&Uri, &HeaderMap, Body),
 ) -> Result<Made, Refusal> {
     let read = read_json(&view, headers, body).await?;
     let (bytes, keys) = (read.bytes, read.keys);
-    let create = offload_if_large(bytes.len(), async move { Create::read(&keys) }).await??;
+    let mut create = offload_if_large(bytes.len(), async move { Create::read(&keys) }).await??;
     app.check_webhook(&create)?;
+    if answer == Answer::Run {
+        // Nobody follows it.
+        create.on_disconnect = OnDisconnect::Continue;
+    }
     let on_disconnect = create.on_disconnect;
     let (path, body, nth) = (uri.path(), &*bytes, None);
     let request = CreateRequest { thread, create, path, body, headers, nth };
@@ -103,7 +106,7 @@ impl Made {
         let location = if self.is_stateless { self.bare() } else { self.full() };
         let Self { view, created, .. } = self;
         let mut response = match created {
-            Created::Here(found) => {
+            Created::Here(found) | Created::Again(found) => {
                 let (seen, run) = (view.clone(), found.clone());
                 let weight = found.tracked.weight;
                 let all = rendered(&view, weight, move || object_of(&seen, &run)).await;
@@ -126,7 +129,7 @@ impl Made {
         let guard = app.service().guard(self.run(), self.on_disconnect).until_pause();
         let (guard, from) = (guard.holding(charge), self.from.clone());
         match &self.created {
-            Created::Here(found) => {
+            Created::Here(found) | Created::Again(found) => {
                 let guard = app.reading(guard, &self.view, &found.run);
                 let frames = frames(app, found, Modes::ALL, from);
                 Ok(sse_response(frames, heartbeat(), Some(guard), headers))
@@ -153,7 +156,7 @@ impl Made {
                 };
                 kept_alive(text.boxed(), None)
             }
-            (_, Created::Here(found)) => {
+            (_, Created::Here(found) | Created::Again(found)) => {
                 let guard = guard(RunView::from(&found.run)).holding(charge);
                 waited(app, &self.view, found, false, guard).await?
             }

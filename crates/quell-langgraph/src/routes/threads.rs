@@ -1,5 +1,6 @@
 //! Makes, reads, changes, deletes, copies and searches threads (contract, section 4).
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -148,7 +149,7 @@ pub(super) async fn search(
 }
 
 /// Keeps the keys of a row that are selected.
-fn selected(row: Payload, select: &[String]) -> Payload {
+fn selected(row: Payload, select: &BTreeSet<String>) -> Payload {
     if select.is_empty() {
         return row;
     }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, SystemTime};
 
-use quell::Payload;
+use quell::{Engine, Payload};
 use quell_http::Charge;
 
 use crate::threads::thread::Thread;
@@ -131,11 +131,37 @@ impl Thread {
 
     /// Yields its values as text, and how much that is, and its metadata with the keys of its last
     /// run: what a copy of it has.
-    pub(crate) fn to_copy(&self) -> (Keys, Option<Arc<Values>>, usize) {
-        let state = self.state.lock();
+    pub(crate) fn to_copy(&self, engine: &Engine) -> (Keys, Option<Arc<Values>>, usize) {
+        let mut state = self.state.lock();
+        state.settle(engine);
         let mut metadata: Keys = state.card.metadata.parse().unwrap_or_default();
         let graph = state.graph.clone().into_iter().flatten();
         metadata.extend(graph.map(|(key, value)| (key.to_owned(), value)));
         (metadata, state.values.clone(), state.values_bytes)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use quell::{RunContext, RunSpec};
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::threads::{Tracked, within};
+    use crate::wire::exact::null;
+
+    #[tokio::test]
+    async fn a_copy_has_what_a_run_has_left_that_has_ended_just_now() {
+        let (engine, id) = (Engine::new(), Uuid::now_v7());
+        let thread = Thread::new(id, None, &Keys::new(), false);
+        let spec = RunSpec::agent("a").input(null());
+        let body = async |ctx: RunContext| Ok(ctx.set_output("said".into()));
+        let run = engine.submit(spec, body).unwrap().into_ref();
+        run.quiescent().await;
+        let tracked = Arc::new(Tracked::of(&(&run).into(), within(id)));
+        assert!(thread.add(&tracked));
+        let (metadata, values, bytes) = thread.to_copy(&engine);
+        assert!(metadata.contains_key("graph_id"));
+        assert!(values.unwrap().contains_key("output") && bytes > 0);
     }
 }

@@ -37,6 +37,13 @@ impl Hidden {
         self.threads.lock().insert(thread, owner.map(str::to_owned)).is_none()
     }
 
+    /// Makes something of a thread, unless one of its id is being cleared: then none. Whoever
+    /// clears it has noted that before the thread leaves the table, so that no time is between.
+    pub(crate) fn unless_buried<T>(&self, thread: Uuid, make: impl FnOnce() -> T) -> Option<T> {
+        let threads = self.threads.lock();
+        (!threads.contains_key(&thread)).then(make)
+    }
+
     pub(crate) fn is_buried(&self, thread: Uuid, owner: Option<&str>) -> bool {
         self.threads.lock().get(&thread).is_some_and(|it| it.as_deref() == owner)
     }

@@ -1,5 +1,7 @@
 //! [`Listing`]: which part of a list is shown, in which order, and which keys of each row.
 
+use std::collections::BTreeSet;
+
 use quell::Payload;
 
 use crate::wire::create::{choice, given, typed};
@@ -15,7 +17,7 @@ pub(crate) struct Listing {
     /// The key after which rows are sorted; the first one that may be, if none is given.
     pub(crate) by: &'static str,
     is_ascending: bool,
-    select: Vec<String>,
+    select: BTreeSet<String>,
 }
 
 impl Listing {
@@ -29,6 +31,7 @@ impl Listing {
         if select.iter().any(|key| !row.contains(&key.as_str())) {
             return Err(Refusal::invalid(format!("select: {SELECT}: {}", row.join(", "))));
         }
+        let select = BTreeSet::from_iter(select);
         let (limit, offset) = part(body)?;
         let is_ascending = choice(body, "sort_order", ["desc", "asc"])? == "asc";
         let by = choice(body, "sort_by", orders)?;

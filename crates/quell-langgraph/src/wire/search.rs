@@ -2,7 +2,7 @@
 //! section 4).
 
 use std::cmp::Ordering;
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::time::SystemTime;
 
 use quell::Payload;
@@ -32,7 +32,7 @@ pub(crate) struct Search {
     pub(crate) offset: usize,
     order: Order,
     /// The keys of a row that are shown; all if there are none.
-    pub(crate) select: Vec<String>,
+    pub(crate) select: BTreeSet<String>,
 }
 
 /// The order of a search.
@@ -66,6 +66,9 @@ impl Meant {
         let parsed = |ids: Vec<String>| ids.iter().map(|id| Uuid::try_parse(id)).collect();
         let ids: Option<Result<HashSet<Uuid>, _>> = ids.filter(|ids| !ids.is_empty()).map(parsed);
         let ids = ids.transpose().map_err(|_| Refusal::invalid(format!("ids: {IDS}")))?;
+        if ids.as_ref().is_some_and(|ids| ids.len() > IDS_MAX) {
+            return Err(Refusal::invalid(format!("ids: {IDS_MAX} at most")));
+        }
         let status = match given(body, "status") {
             Some(_) => Some(choice(body, "status", STATUSES)?),
             None => None,
@@ -125,6 +128,7 @@ impl Search {
         if select.iter().any(|key| !ROW.contains(&key.as_str())) {
             return Err(Refusal::invalid(format!("select: {SELECT}: {}", ROW.join(", "))));
         }
+        let select = BTreeSet::from_iter(select);
         Ok(Self { meant, limit, offset, order: Order { by, is_ascending }, select })
     }
 
@@ -237,6 +241,9 @@ const IDS: &str = "must be a list of UUIDs";
 pub(crate) const LIMIT: &str = "must be a whole number from 1 to 1000";
 const SELECT: &str = "must be a list of keys of a row";
 
+/// Threads that one search may name: as many as one without looks at in a store. Each is read.
+const IDS_MAX: usize = 10_000;
+
 /// The most rows of an answer. More is refused, as upstream does.
 pub(crate) const LIMIT_MAX: usize = 1_000;
 
@@ -268,9 +275,12 @@ mod tests {
 
     #[test]
     fn a_search_is_refused_with_the_key_that_is_wrong() {
+        let many: Vec<_> = (0..=IDS_MAX).map(|nr| Uuid::from_u128(nr as u128)).collect();
+        let many: Vec<_> = many.iter().map(Uuid::to_string).collect();
         for body in [
             json!({ "ids": ["x"] }),
             json!({ "ids": 1 }),
+            json!({ "ids": many }),
             json!({ "status": "x" }),
             json!({ "metadata": [] }),
             json!({ "values": 1 }),
