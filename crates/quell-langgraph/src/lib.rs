@@ -42,8 +42,8 @@
 //!   `response_metadata.truncated` of a message, say that not all was kept of what it said.
 //! - A graph that declares no nodes is one step, as are plans and teams: its state is that of a
 //!   whole run, and one that was cut cannot go on on null input: it fails and says so. Tasks of a
-//!   state have no `result`. A run with input that was queued behind another gets its own input
-//!   only; what it shows is laid over what the thread has.
+//!   state have no `result`. A plan that was queued behind another run gets its own input only;
+//!   what it shows is laid over what the thread has.
 //! - A paused run goes on under its id when `command.resume` answers it; upstream makes a new run.
 //! - The event-stream protocol v2, A2A and MCP answer 404.
 //!

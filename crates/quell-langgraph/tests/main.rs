@@ -37,6 +37,8 @@ mod nodes_threads;
 mod nodes_values;
 mod pausing;
 mod positions;
+/// What a run gets that waited behind others.
+mod queued;
 mod races;
 mod receiver;
 mod restart;

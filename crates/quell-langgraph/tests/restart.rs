@@ -4,7 +4,7 @@ use quell::store::{MemoryStore, Store, StoreError};
 use quell::{EngineConfig, Recovery, RunId, Shutdown};
 use quell_http::Access;
 use quell_langgraph::Options;
-use quell_test_support::Valve;
+use quell_test_support::{Valve, within};
 use serde_json::{Value, json};
 
 use crate::talk::{Says, Server, id_of};
@@ -116,4 +116,38 @@ async fn a_stored_run_has_ended_and_a_stream_that_goes_on_is_told_what_is_missin
     assert_eq!(events[0].0, "lagged", "{again:?}");
     assert!(events[0].1["to"].as_u64() > Some(2), "{again:?}");
     assert_eq!(events.last(), Some(&("end".to_owned(), Value::Null)));
+}
+
+#[tokio::test]
+async fn a_stateless_run_that_a_crash_has_cut_is_deleted_by_the_next_process() {
+    let store = Arc::new(MemoryStore::new());
+    let (server, _) = nth(1, &store).await;
+    let mut made_before = Vec::new();
+    for (after, completion) in [(0, "delete"), (3_600, "delete"), (0, "keep")] {
+        let body = json!({
+            "assistant_id": "slow", "input": {"ms": 60_000, "tag": completion},
+            "after_seconds": after, "on_completion": completion,
+        });
+        let made = server.post("/runs", &body).await;
+        assert_eq!(made.status, 200, "{made:?}");
+        made_before.push(made.header("content-location").to_owned());
+    }
+    for tag in ["delete", "keep"] {
+        server.until_ticking(tag).await;
+    }
+    // The one before does not say that it ends.
+    let (next, _) = nth(2, &store).await;
+    let next = next.forgetful();
+    let engine = next.service.engine();
+    let ids: Vec<_> = made_before.iter().map(|run| RunId::from_text(id_of(run))).collect();
+    let (kept, cut) = ids.split_last().unwrap();
+    for run in cut {
+        within("it has left the store", async {
+            while engine.stored_run(*run).await.unwrap().is_some() {
+                tokio::task::yield_now().await;
+            }
+        })
+        .await;
+    }
+    assert!(engine.stored_run(*kept).await.unwrap().is_some());
 }

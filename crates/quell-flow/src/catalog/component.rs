@@ -111,6 +111,42 @@ impl Component {
         }
     }
 
+    /// Makes one for a run whose body learns what it works on when the run begins: as this one, but
+    /// with another body, which may call that of this one ([`go_on`](Self::go_on)). It is for that
+    /// run, not for a catalog: what contracts list is left out. None for a plan, whose bodies know
+    /// what earlier attempts have done.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::sync::Arc;
+    /// use quell::Payload;
+    /// use quell_flow::{Component, NodesAsked};
+    ///
+    /// let echo = Arc::new(Component::agent("echo", async |_ctx, input: Payload| Ok(input)));
+    /// let own = Arc::clone(&echo);
+    /// let late = echo.with_body(move |ctx, _input| {
+    ///     let own = Arc::clone(&own);
+    ///     async move { own.go_on(ctx, Payload::from("late"), NodesAsked::default()).await }
+    /// });
+    /// assert_eq!(late.unwrap().id(), "echo");
+    /// ```
+    pub fn with_body<F, Fut>(&self, body: F) -> Option<Self>
+    where
+        F: Fn(RunContext, Payload) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Result<Payload, Failure>> + Send + 'static,
+    {
+        self.lasting.is_none().then(|| Self {
+            contracts: self.contracts.clone(),
+            timeout: self.timeout,
+            grace: self.grace,
+            idle: self.idle,
+            is_resumable: self.is_resumable,
+            on_worker_lost: self.on_worker_lost,
+            ..Self::new(self.kind, self.id.clone(), body)
+        })
+    }
+
     /// Sets the description. Defaults to none.
     pub fn describe(mut self, description: impl Into<String>) -> Self {
         self.description = Some(description.into());

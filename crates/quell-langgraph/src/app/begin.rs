@@ -8,6 +8,7 @@ use axum::http::StatusCode;
 use quell::{Failure, Payload, RunContext, RunId, limits};
 use quell_flow::{Component, ComponentKind, Emit, NodesAsked};
 use quell_http::View;
+use tokio::sync::OnceCell;
 use uuid::Uuid;
 
 use crate::app::App;
@@ -102,11 +103,10 @@ impl App {
         }
         let asked = if names.is_empty() { NodesAsked::default() } else { asked_of(create) };
         if !wanted.goes_on {
-            let base = begin.base().map(|base| &**base);
-            let input = merged_input(graph.reducers(), base, &create.input, run);
-            let input = Some(input).filter(|it| it.len() <= limits::PAYLOAD_BYTES_MAX);
-            let input = input.unwrap_or_else(|| create.input.clone());
-            return Ok((Arc::clone(graph), input, asked));
+            let input = input_of(graph, begin.base(), &create.input, run);
+            let given = || (create.input.clone(), run);
+            let late = begin.known.is_none().then(|| self.late(graph, thread, given(), &asked));
+            return Ok((late.flatten().unwrap_or_else(|| Arc::clone(graph)), input, asked));
         }
         let Some((base, next)) = &begin.known else {
             let asking = (create.clone(), run);
@@ -152,6 +152,39 @@ impl App {
         }))
     }
 
+    /// Makes the stand-in of a graph for a run that waits behind others: what its body gets is made
+    /// when it starts, of what they have left, and stays the same in later attempts. None for a
+    /// plan: that gets the input of the request alone.
+    fn late(
+        &self,
+        graph: &Arc<Component>,
+        thread: &Arc<Thread>,
+        (given, id): (Payload, RunId),
+        asked: &NodesAsked,
+    ) -> Option<Arc<Component>> {
+        let all = (self.clone(), Arc::clone(graph), Arc::clone(thread), given, asked.clone());
+        let once = Arc::new(OnceCell::new());
+        let late = graph.with_body(move |ctx, _own| {
+            let ((app, graph, thread, given, asked), once) = (all.clone(), Arc::clone(&once));
+            async move {
+                let make =
+                    async || input_of(&graph, app.left_to(&thread, id).await.as_ref(), &given, id);
+                let input = once.get_or_init(make).await.clone();
+                graph.go_on(ctx, input, asked).await
+            }
+        });
+        late.map(Arc::new)
+    }
+
+    /// Yields the values on which a run starts that waited behind others, and starts now.
+    async fn left_to(&self, thread: &Arc<Thread>, id: RunId) -> Option<Arc<Values>> {
+        let tracked = thread.find(id);
+        if let (Some(run), Some(tracked)) = (self.engine().get(id), &tracked) {
+            self.know_base(thread, tracked, &run).await;
+        }
+        thread.values(self.engine())
+    }
+
     /// Makes the stand-in of a graph for a run without new input that waits behind others: it looks
     /// at the thread when it starts, and then runs the graph from there.
     fn going_on(
@@ -164,11 +197,7 @@ impl App {
         standing_in(graph, move |ctx| {
             let (app, graph, thread, create) = all.clone();
             async move {
-                let tracked = thread.find(id);
-                if let (Some(run), Some(tracked)) = (app.engine().get(id), &tracked) {
-                    app.know_base(&thread, tracked, &run).await;
-                }
-                let (base, next) = (thread.values(app.engine()), thread.next());
+                let (base, next) = (app.left_to(&thread, id).await, thread.next());
                 match going(&graph, base.as_deref(), &next, &create, id) {
                     Going::On(input, asked) => graph.go_on(ctx, input, asked).await,
                     Going::Over => {
@@ -188,6 +217,13 @@ fn asked_of(create: &Create) -> NodesAsked {
         interrupt_before: create.nodes.interrupt_before.clone(),
         interrupt_after: create.nodes.interrupt_after.clone(),
     }
+}
+
+/// Makes the input of a body: that of the request on these values, or by itself if both together
+/// are too large.
+fn input_of(graph: &Component, base: Option<&Arc<Values>>, given: &Payload, run: RunId) -> Payload {
+    let merged = merged_input(graph.reducers(), base.map(|base| &**base), given, run);
+    if merged.len() <= limits::PAYLOAD_BYTES_MAX { merged } else { given.clone() }
 }
 
 /// Says what a run without new input does on these values, where this comes next.

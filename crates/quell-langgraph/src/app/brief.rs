@@ -1,9 +1,11 @@
-//! [`App::let_go`]: stateless runs that have ended, of several nodes (contract, section 7).
+//! [`App::let_go`]: stateless runs that have ended, and that a store has still (contract, section
+//! 7).
 //!
-//! Each is deleted at its end: nobody is shown it any more, nor its thread. The store has it for as
-//! long as the node that had it keeps its final body: nodes do not speak with each other, and this
-//! is what a client is told who waits for it through another one, or comes back. Those that a node
-//! has left which is gone, any node forgets.
+//! Each is deleted at its end: nobody is shown it any more, nor its thread. Of several nodes the
+//! store has it for as long as the node that had it keeps its final body: nodes do not speak with
+//! each other, and this is what a client is told who waits for it through another one, or comes
+//! back. Those that a node has left which is gone, any node forgets; those that an earlier process
+//! has left, the next one does.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -11,7 +13,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use futures::future;
 use quell::{RunFilter, RunId, RunRef, RunStatus};
-use quell_http::{RunView, View};
+use quell_http::{RunView, SESSION, View};
 use tokio::runtime::Handle;
 use tokio::time::sleep;
 use uuid::Uuid;
@@ -60,7 +62,7 @@ impl App {
     }
 
     /// Forgets the runs of final bodies that have left.
-    pub(super) fn let_go_of(&self, left: Vec<Arc<Final>>) {
+    pub(super) fn let_go_of(&self, left: &[Arc<Final>]) {
         let is_meant = |it: &Arc<Final>| it.thread.is_temporary && !it.run.is_rolled_back();
         for left in left.iter().filter(|it| self.is_node() && is_meant(it)) {
             self.leave_store(&left.run);
@@ -82,7 +84,12 @@ impl App {
     /// Begins to forget such runs when their minute is over, and those that others have left, for
     /// as long as the routes are there. Without one of them no timer runs.
     pub(super) fn let_go(&self) {
-        if !self.is_node() || !self.has_records() || Handle::try_current().is_err() {
+        if !self.has_records() || Handle::try_current().is_err() {
+            return;
+        }
+        if !self.is_node() {
+            let app = self.clone();
+            drop(tokio::spawn(async move { app.forget_left_before().await }));
             return;
         }
         let (app, woken) = (self.weak(), Arc::clone(&self.finals().woken));
@@ -91,7 +98,7 @@ impl App {
             // At once, and if some are there that are too young once more.
             let (mut look_at, mut is_first) = (Some(Instant::now()), true);
             while let Some(this) = app.upgrade() {
-                this.let_go_of(this.finals().expire());
+                this.let_go_of(&this.finals().expire());
                 if look_at.is_some_and(|at| at <= Instant::now()) {
                     let left = this.forget_left_at_end(SystemTime::now() - LEFT_AGE).await;
                     let is_again = left.is_none_or(|is_left| is_left && is_first);
@@ -119,19 +126,38 @@ impl App {
         }));
     }
 
+    /// Forgets what earlier processes have left. What this one has is in its threads.
+    async fn forget_left_before(&self) {
+        let is_here = |run: &RunView| {
+            let thread = run.label(SESSION).and_then(|id| Uuid::try_parse(id).ok());
+            let thread = thread.and_then(|id| self.threads().get(id));
+            thread.is_some_and(|thread| thread.find(run.id()).is_some())
+        };
+        let is_left = |run: &RunView| run.row().queued_at < self.since() && !is_here(run);
+        // Of what cannot be read now the next process forgets what is left.
+        let _ = self.forget_all_left(is_left).await;
+    }
+
     /// Forgets the stateless runs that have ended before an instant, and that nobody has a final
     /// body of here. Tells whether there are others; none if the store cannot be read.
     async fn forget_left_at_end(&self, by: SystemTime) -> Option<bool> {
+        self.forget_all_left(|run| run.row().ended_at.is_some_and(|at| at < by)).await
+    }
+
+    /// As [`App::forget_left_at_end`], of those that are meant.
+    async fn forget_all_left(
+        &self,
+        is_meant: impl Fn(&RunView) -> bool + Send + Sync,
+    ) -> Option<bool> {
         let filter = RunFilter::new().roots().label(AT_END, DELETED);
         let ended = RunStatus::ALL.into_iter().filter(|status| status.is_terminal());
         let (filter, all, mut next) = (ended.fold(filter, RunFilter::status), self.all(), None);
         let has_others = AtomicBool::new(false);
         loop {
             let is_left = |run: &RunView| {
-                let row = run.row();
-                let is_old = row.quiescent && row.ended_at.is_some_and(|at| at < by);
-                has_others.fetch_or(!is_old, Ordering::Relaxed);
-                is_old
+                let is_left = run.row().quiescent && is_meant(run);
+                has_others.fetch_or(!is_left, Ordering::Relaxed);
+                is_left
             };
             let page = all.list_with_inputs(filter.clone(), PAGE, next, is_left).await.ok()?;
             for run in page.runs.iter().filter(|run| !self.finals().has_of(run.owner(), run.id())) {
@@ -148,7 +174,7 @@ impl App {
     }
 }
 
-/// The label by which the stateless runs of nodes are found that are deleted at their end.
+/// The label by which the stateless runs of a store are found that are deleted at their end.
 pub(super) const AT_END: &str = "langgraph.at-end";
 pub(super) const DELETED: &str = "deleted";
 

@@ -299,7 +299,7 @@ impl App {
         if let Some(grace) = create.grace {
             start = start.grace(grace.min(self.options().grace_max));
         }
-        if thread.is_temporary && self.is_node() {
+        if thread.is_temporary && self.has_records() {
             start = start.label(AT_END, DELETED);
         }
         if create.after.is_zero() { start } else { start.after(create.after) }

@@ -70,7 +70,7 @@ impl App {
             shown,
             run_bytes: run_bytes(run),
         });
-        self.let_go_of(left);
+        self.let_go_of(&left);
     }
 
     /// Follows a run to its end: its values are taken over, and it is deleted if it is to be.

@@ -176,8 +176,14 @@ fn one_id(key: &str, id: &Payload) -> Result<Uuid, Refusal> {
 
 fn many_ids(ids: &Payload) -> Result<Vec<Uuid>, Refusal> {
     let ids: Vec<Payload> = ids.parse().map_err(|_| Refusal::invalid("run_ids: must be a list"))?;
+    if ids.len() > RUN_IDS_MAX {
+        return Err(Refusal::invalid(format!("run_ids: must be {RUN_IDS_MAX} at most")));
+    }
     ids.iter().map(|id| one_id("run_ids", id)).collect()
 }
+
+/// Runs that one request names. Each may cost a look into the store; a status names any number.
+pub(crate) const RUN_IDS_MAX: usize = 10_000;
 
 /// The header with the runs that the caller saw.
 const IF_RUN: &str = "quell-if-run";
@@ -235,6 +241,10 @@ mod tests {
                 json!({"thread_id": id, "run_ids": []}),
                 Some(Selection::Ids { thread: uuid, runs: vec![] }),
             ),
+            (
+                json!({"thread_id": id, "run_ids": vec![id; RUN_IDS_MAX]}),
+                Some(Selection::Ids { thread: uuid, runs: vec![uuid; RUN_IDS_MAX] }),
+            ),
             (json!({}), None),
             (json!({"status": null}), None),
             (json!({"status": "done"}), None),
@@ -245,6 +255,7 @@ mod tests {
             (json!({"thread_id": "x", "run_ids": []}), None),
             (json!({"thread_id": id, "run_ids": "x"}), None),
             (json!({"thread_id": id, "run_ids": ["x"]}), None),
+            (json!({"thread_id": id, "run_ids": vec![id; RUN_IDS_MAX + 1]}), None),
         ];
         for (body, expected) in table {
             let keys = Payload::from(body.clone()).parse().unwrap();
@@ -252,7 +263,8 @@ mod tests {
             if let Err(refusal) = &selection {
                 assert_eq!(refusal.status.as_u16(), 422);
             }
-            assert_eq!(selection.ok(), expected, "{body}");
+            let shown: String = body.to_string().chars().take(200).collect();
+            assert_eq!(selection.ok(), expected, "{shown}");
         }
     }
 

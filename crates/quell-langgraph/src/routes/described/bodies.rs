@@ -4,6 +4,7 @@
 use serde_json::{Map, Value, json};
 
 use crate::routes::assistants;
+use crate::wire::cancel::RUN_IDS_MAX;
 use crate::wire::create::Strategy;
 use crate::wire::modes::NAMES;
 use crate::wire::search::{LIMIT_MAX, ORDERS, ROW, STATUSES};
@@ -178,7 +179,7 @@ fn of_runs() -> [(&'static str, Value); 3] {
         "properties": {
             "status": { "enum": ["pending", "running", "all"] },
             "thread_id": uuid,
-            "run_ids": { "type": "array", "items": uuid },
+            "run_ids": { "type": "array", "maxItems": RUN_IDS_MAX, "items": uuid },
         },
         "oneOf": [{ "required": ["status"] }, { "required": ["thread_id", "run_ids"] }],
     });

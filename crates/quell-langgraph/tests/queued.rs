@@ -1,0 +1,116 @@
+//! A run that waits behind others starts on what they have left.
+
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use quell::testing::cluster::Nodes;
+use quell::{EngineConfig, Payload, RunContext};
+use quell_flow::{Component, Reducer};
+use quell_test_support::{secs, within};
+use serde_json::{Value, json};
+use tokio::sync::Semaphore;
+
+use crate::talk::Server;
+
+/// What the bodies got, and how many may go on.
+#[derive(Clone)]
+struct Bodies {
+    got: Arc<Mutex<Vec<Value>>>,
+    go_on: Arc<Semaphore>,
+}
+
+impl Bodies {
+    fn new() -> Self {
+        Self { got: Arc::default(), go_on: Arc::new(Semaphore::new(0)) }
+    }
+
+    /// Yields its input with how many bodies began before.
+    fn graph(&self) -> Component {
+        let own = self.clone();
+        let body = move |_ctx: RunContext, input: Payload| {
+            let own = own.clone();
+            async move {
+                let mut input: Value = input.parse().unwrap();
+                let nth = own.got.lock().len();
+                own.got.lock().push(input.clone());
+                own.go_on.acquire().await.unwrap().forget();
+                input["nth"] = nth.into();
+                input["said"] = json!([nth]);
+                Ok(Payload::from(input))
+            }
+        };
+        Component::workflow("see", body).reducer("said", Reducer::Append)
+    }
+
+    async fn begun(&self, count: usize) {
+        within("they have begun", async {
+            while self.got.lock().len() < count {
+                tokio::task::yield_now().await;
+            }
+        })
+        .await;
+    }
+}
+
+async fn queue(server: &Server, thread: &str, input: Value, strategy: &str) {
+    let body = json!({"assistant_id": "see", "input": input, "multitask_strategy": strategy});
+    let made = server.post(&format!("/threads/{thread}/runs"), &body).await;
+    assert_eq!(made.status, 200, "{made:?}");
+}
+
+#[tokio::test]
+async fn a_queued_run_gets_what_the_one_before_it_has_left() {
+    let bodies = Bodies::new();
+    let server = Server::serving([bodies.graph()]);
+    let thread = server.thread().await;
+    queue(&server, &thread, json!({"a": 1, "b": 1}), "enqueue").await;
+    queue(&server, &thread, json!({"b": 2}), "enqueue").await;
+    queue(&server, &thread, json!({"c": 3}), "enqueue").await;
+    bodies.go_on.add_permits(3);
+    bodies.begun(3).await;
+    let expected = [
+        json!({"a": 1, "b": 1}),
+        json!({"a": 1, "b": 2, "nth": 0}),
+        json!({"a": 1, "b": 2, "c": 3, "nth": 1}),
+    ];
+    assert_eq!(*bodies.got.lock(), expected);
+    let state = format!("/threads/{thread}/state");
+    within("it shows what they have left", async {
+        let all = json!({"a": 1, "b": 2, "c": 3, "nth": 2, "said": [0, 1, 2]});
+        while server.get(&state).await.json()["values"] != all {
+            tokio::time::sleep(secs(1) / 100).await;
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_run_that_takes_the_place_of_another_gets_what_was_there_before_that() {
+    let bodies = Bodies::new();
+    let server = Server::serving([bodies.graph()]);
+    let thread = server.thread().await;
+    queue(&server, &thread, json!({"a": 1}), "enqueue").await;
+    bodies.go_on.add_permits(1);
+    bodies.begun(1).await;
+    queue(&server, &thread, json!({"b": 2}), "enqueue").await;
+    bodies.begun(2).await;
+    queue(&server, &thread, json!({"c": 3}), "rollback").await;
+    bodies.begun(3).await;
+    assert_eq!(bodies.got.lock()[2], json!({"a": 1, "nth": 0, "c": 3}));
+}
+
+#[tokio::test]
+async fn a_run_that_waits_behind_one_of_another_node_gets_what_that_has_left() {
+    let (bodies, nodes) = (Bodies::new(), Nodes::new(secs(30)));
+    let [a, b] = ["a", "b"].map(|name| {
+        let config = EngineConfig::new().node(nodes.join(name));
+        Server::serving_with(config, [bodies.graph()])
+    });
+    let thread = a.thread().await;
+    queue(&a, &thread, json!({"a": 1}), "enqueue").await;
+    bodies.begun(1).await;
+    queue(&b, &thread, json!({"b": 2}), "enqueue").await;
+    bodies.go_on.add_permits(1);
+    bodies.begun(2).await;
+    assert_eq!(bodies.got.lock()[1], json!({"a": 1, "nth": 0, "b": 2}));
+}
