@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use quell::store::MemoryStore;
 use quell::{RunFilter, RunRef};
+use quell_flow::COMPONENT;
 use quell_test_support::{Flow, within};
 use serde_json::json;
 use tokio::task::yield_now;
@@ -11,9 +12,10 @@ use tokio::task::yield_now;
 use crate::restart::nth;
 use crate::talk::Server;
 
-/// The one live run.
+/// The one live run of the graph: what is kept of its thread is stored by runs, too.
 fn live(server: &Server) -> Option<RunRef> {
-    server.service.engine().runs(&RunFilter::new().live()).pop()
+    let of_graph = RunFilter::new().live().label(COMPONENT, "slow");
+    server.service.engine().runs(&of_graph).pop()
 }
 
 #[tokio::test]
