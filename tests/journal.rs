@@ -56,7 +56,7 @@ async fn a_run_is_stored_from_its_acceptance_to_its_end() {
     let stored = store.get(run.id()).await.unwrap().unwrap();
     assert_eq!((stored.status, stored.quiescent), (RunStatus::Completed, true));
     assert_eq!(stored.accepted.owner.as_deref(), Some("ada"));
-    assert_eq!(stored.accepted.labels["topic"], "pens");
+    assert_eq!(stored.accepted.labels.get("topic").unwrap(), "pens");
     assert_eq!(stored.accepted.input, Some("now".into()));
     assert_eq!(*stored.report.unwrap(), *run.report());
     assert_eq!(names(&store), ["accepted", "started", "ended"], "what follows is not written");

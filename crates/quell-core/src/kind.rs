@@ -1,9 +1,8 @@
 //! What kind of run it is, what it is labelled with, and how a stop reaches its body.
 
-use std::collections::BTreeMap;
 use std::fmt;
 
-use crate::Payload;
+use crate::{ByKey, Payload};
 
 /// What a run stands for. A label: every kind follows the same rules.
 ///
@@ -78,8 +77,8 @@ pub enum StopDelivery {
 }
 
 /// Texts by which runs are found and told apart; they never steer the engine.
-pub type Labels = BTreeMap<String, String>;
+pub type Labels = ByKey<String>;
 
 /// What front ends keep with a run to show it again, by key. No run is found by it, and the engine
 /// never reads it.
-pub type Annotations = BTreeMap<String, Payload>;
+pub type Annotations = ByKey<Payload>;

@@ -5,6 +5,7 @@
 //! task, lock or I/O: an instant is always an argument, and every decision is a return value.
 //! The `quell` crate drives it; embedders depend on `quell`, which re-exports what they need.
 
+mod by_key;
 mod cause;
 pub mod cluster;
 mod disposition;
@@ -25,6 +26,7 @@ mod usage;
 #[cfg(feature = "serde")]
 mod wall;
 
+pub use by_key::{ByKey, Entries};
 pub use cause::{Cause, CauseKind};
 pub use disposition::Disposition;
 pub use error::{PayloadError, Stopped};

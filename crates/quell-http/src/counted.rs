@@ -97,7 +97,7 @@ pub(crate) fn given_bytes(run: &Accepted) -> usize {
 }
 
 fn values_bytes(input: Option<&Payload>, annotations: Option<&Annotations>) -> usize {
-    let annotations = annotations.into_iter().flat_map(|all| all.values());
+    let annotations = annotations.into_iter().flat_map(Annotations::values);
     input.into_iter().chain(annotations).map(Payload::bytes_max).sum()
 }
 

@@ -10,6 +10,7 @@ mod bounded_map;
 mod counted;
 mod events;
 mod far_lane;
+mod fold;
 mod idempotency_key;
 mod ids;
 mod ledger;

@@ -17,11 +17,12 @@ use tokio::runtime::Handle;
 
 use crate::bounded_map::BoundedMap;
 use crate::events::next_event;
+use crate::fold::Fold;
 use crate::ids::{Identity, identity};
 use crate::ledger::Ledger;
 use crate::limits::ServiceLimits;
 use crate::run_log;
-use crate::transcript::{Fold, Transcript};
+use crate::transcript::Transcript;
 
 /// The transcripts of the trees that were started here.
 #[derive(Clone, Debug)]

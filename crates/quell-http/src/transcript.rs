@@ -1,15 +1,10 @@
-//! [`Transcript`]: what a run has emitted so far, folded from its events. It outlives the ring of
-//! the log.
+//! [`Transcript`]: what a run has emitted so far.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::SystemTime;
 
 use quell::{EventKind, Payload, RunEvent, RunId, RunKind, ToolOutcome, Usage};
 use quell_flow::Emit;
-
-use crate::events::{LogPosition, Unread};
-use crate::ledger::Charge;
 
 /// What a run has emitted so far: its text, its tool calls, its state.
 #[derive(Clone, Debug)]
@@ -79,99 +74,6 @@ pub struct ToolNote {
     pub ended_at: Option<SystemTime>,
 }
 
-/// The transcripts of a tree.
-#[derive(Debug, Default)]
-pub(crate) struct Fold {
-    /// The last event that was applied.
-    pub(crate) position: LogPosition,
-    pub(crate) runs: Vec<Transcript>,
-    indexes: HashMap<RunId, usize>,
-    pub(crate) bytes: usize,
-    /// The charge of the bytes while the tree is live; `None` if there was no room for an empty
-    /// one.
-    charge: Option<Charge>,
-    /// Whether events are missing: they were not read in time, or there was no room for them.
-    pub(crate) is_lossy: bool,
-}
-
-impl Fold {
-    pub(crate) fn charged(charge: Option<Charge>) -> Self {
-        Self { charge, ..Self::default() }
-    }
-
-    /// Gives back the charge of a live tree. Yields the bytes, which the table of ended trees
-    /// counts.
-    pub(crate) fn retire(&mut self) -> usize {
-        self.charge = None;
-        self.bytes
-    }
-
-    /// Applies an event. One that was applied before changes nothing.
-    pub(crate) fn apply(&mut self, event: &RunEvent) {
-        match self.position.pass(event) {
-            Some(Unread::Event) => {}
-            Some(Unread::Gap) => return self.is_lossy = true,
-            None => return,
-        }
-        if let EventKind::Queued { parent, kind, name, .. } = &event.kind {
-            return self.add(event.run, *parent, *kind, name);
-        }
-        let Some(index) = self.indexes.get(&event.run).copied() else { return };
-        let weight = weight(&event.kind);
-        let has_room = weight <= BYTES_MAX.saturating_sub(self.bytes) && self.grow(weight);
-        self.bytes += self.runs[index].take(event, weight, has_room);
-        if let Some(charge) = &mut self.charge {
-            charge.shrink_to(self.bytes);
-        }
-    }
-
-    /// Charges the bytes that an event may add, or what is kept beside the transcripts.
-    pub(crate) fn grow(&mut self, bytes: usize) -> bool {
-        self.charge.as_mut().is_none_or(|charge| charge.grow(bytes).is_ok())
-    }
-
-    fn add(&mut self, run: RunId, parent: Option<RunId>, kind: RunKind, name: &Arc<str>) {
-        if self.runs.len() >= quell::limits::REPORT_ROWS_MAX || self.indexes.contains_key(&run) {
-            return;
-        }
-        if !self.grow(ROW_BYTES) {
-            return self.is_lossy = true;
-        }
-        self.bytes += ROW_BYTES;
-        self.indexes.insert(run, self.runs.len());
-        self.runs.reserve_exact(usize::from(self.runs.len() < 2)); // Most trees have one or two.
-        self.runs.push(Transcript::new(run, parent, kind, Arc::clone(name)));
-    }
-
-    /// Yields the transcript of one run.
-    pub(crate) fn of(&self, run: RunId) -> Option<Transcript> {
-        let transcript = self.indexes.get(&run).map(|index| &self.runs[*index])?;
-        Some(self.marked(transcript))
-    }
-
-    /// Tells whether a part of one run is missing. Of a run without a transcript, everything is.
-    pub(crate) fn is_cut(&self, run: RunId) -> bool {
-        self.is_lossy || self.indexes.get(&run).is_none_or(|index| self.runs[*index].is_cut)
-    }
-
-    /// Yields how far one run has come.
-    pub(crate) fn progress(&self, run: RunId) -> Option<f32> {
-        self.indexes.get(&run).and_then(|index| self.runs[*index].progress)
-    }
-
-    /// Yields the transcript of every run, parents before children.
-    pub(crate) fn all(&self) -> Vec<Transcript> {
-        self.runs.iter().map(|transcript| self.marked(transcript)).collect()
-    }
-
-    fn marked(&self, transcript: &Transcript) -> Transcript {
-        let mut transcript = transcript.clone();
-        transcript.is_cut |= self.is_lossy;
-        transcript.read_to = self.position.seq();
-        transcript
-    }
-}
-
 impl Transcript {
     pub(crate) const fn new(
         run: RunId,
@@ -200,7 +102,7 @@ impl Transcript {
 
     /// Applies an event of the run, whose weight there is room for or not. Yields the bytes that
     /// are kept of it.
-    fn take(&mut self, event: &RunEvent, weight: usize, has_room: bool) -> usize {
+    pub(crate) fn take(&mut self, event: &RunEvent, weight: usize, has_room: bool) -> usize {
         self.is_cut |= !has_room;
         self.is_paused &= !matches!(event.kind, EventKind::Resumed { .. });
         self.is_paused |= matches!(event.kind, EventKind::Paused { .. });
@@ -287,7 +189,7 @@ impl Transcript {
 }
 
 /// Yields the bytes that an event may add to a transcript.
-fn weight(kind: &EventKind) -> usize {
+pub(crate) fn weight(kind: &EventKind) -> usize {
     match kind {
         EventKind::Emitted(payload) => payload.len(),
         EventKind::ToolStarted { input, .. } => input.len(),
@@ -297,104 +199,5 @@ fn weight(kind: &EventKind) -> usize {
     }
 }
 
-/// The approximate bytes of a transcript without its texts and values.
-const ROW_BYTES: usize = 256;
-
-/// The bytes of the transcripts of one tree. More is cut, and marked so.
-const BYTES_MAX: usize = 16 << 20;
-
 /// The tool calls in the transcript of one run. More are cut, and marked so.
-const TOOLS_MAX: usize = 1_024;
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::ledger::Ledger;
-
-    fn event(seq: u64, kind: EventKind) -> RunEvent {
-        let run = RunId::from_text("r");
-        RunEvent::new(seq, run, run, SystemTime::UNIX_EPOCH, kind)
-    }
-
-    fn fold() -> Fold {
-        let mut fold = Fold::default();
-        let (kind, name) = (RunKind::Agent, "a".into());
-        fold.apply(&event(1, EventKind::Queued { parent: None, kind, name, shielded: false }));
-        fold
-    }
-
-    #[test]
-    fn an_event_that_is_in_already_changes_nothing() {
-        let mut fold = fold();
-        let said = event(2, EventKind::Emitted(Emit::content("x").to_payload()));
-        fold.apply(&said);
-        fold.apply(&said);
-        assert_eq!(fold.of(said.run).unwrap().text, "x");
-    }
-
-    #[test]
-    fn more_text_than_is_kept_is_cut_and_said_to_be() {
-        let mut fold = fold();
-        let piece = Emit::content("x".repeat(200 << 10)).to_payload();
-        for seq in 2..200 {
-            fold.apply(&event(seq, EventKind::Emitted(piece.clone())));
-        }
-        let transcript = fold.of(RunId::from_text("r")).unwrap();
-        assert!(transcript.is_cut && transcript.text.len() <= BYTES_MAX && fold.bytes <= BYTES_MAX);
-        assert!(transcript.text.len() > BYTES_MAX - (1 << 20));
-    }
-
-    #[test]
-    fn what_live_runs_say_is_bounded_with_others_and_given_back_at_their_end() {
-        let ledger = Ledger::new("transcripts", 1_000, 25);
-        let (ada, ben) = (Arc::from("ada"), Arc::from("ben"));
-        let of = |owner| {
-            let mut fold = Fold::charged(ledger.charge(Some(owner), 0).ok());
-            let (kind, name) = (RunKind::Agent, "a".into());
-            fold.apply(&event(1, EventKind::Queued { parent: None, kind, name, shielded: false }));
-            fold.is_lossy
-        };
-        assert!(of(&ada), "a row is more than a share of this bound");
-        let ledger = Ledger::new("transcripts", 4_000, 25);
-        let said = |owner| {
-            let mut fold = Fold::charged(ledger.charge(Some(owner), 0).ok());
-            let (kind, name) = (RunKind::Agent, "a".into());
-            fold.apply(&event(1, EventKind::Queued { parent: None, kind, name, shielded: false }));
-            for seq in 2..20 {
-                let piece = Emit::content("x".repeat(50)).to_payload();
-                fold.apply(&event(seq, EventKind::Emitted(piece)));
-            }
-            fold
-        };
-        let mut first = said(&ada);
-        let transcript = first.of(RunId::from_text("r")).unwrap();
-        assert!(transcript.is_cut && !transcript.text.is_empty());
-        let other = said(&ben).of(RunId::from_text("r")).unwrap();
-        assert_eq!(other.text, transcript.text, "another owner has as much");
-        assert!(first.retire() > 0);
-        assert_eq!(ledger.total(), 0);
-    }
-
-    #[test]
-    fn more_tool_calls_than_are_kept_are_cut_and_said_to_be() {
-        let mut fold = fold();
-        for seq in 2..3_000 {
-            let (call, name) = (seq.to_string().into(), "t".into());
-            let input = Payload::from("x");
-            fold.apply(&event(seq, EventKind::ToolStarted { call, name, input }));
-        }
-        let transcript = fold.of(RunId::from_text("r")).unwrap();
-        assert!(transcript.is_cut && transcript.tools.len() == TOOLS_MAX);
-    }
-
-    #[test]
-    fn a_gap_that_was_read_by_then_is_none() {
-        let mut fold = fold();
-        fold.apply(&event(5, EventKind::Started));
-        fold.apply(&event(0, EventKind::Lagged { from: 1, to: 5 }));
-        assert!(!fold.of(RunId::from_text("r")).unwrap().is_cut);
-        fold.apply(&event(0, EventKind::Lagged { from: 6, to: 7 }));
-        assert!(fold.of(RunId::from_text("r")).unwrap().is_cut);
-        assert_eq!(fold.position.seq(), 7);
-    }
-}
+pub(crate) const TOOLS_MAX: usize = 1_024;

@@ -99,7 +99,7 @@ pub use stop_scope::StopScope;
 pub use stream::EventStream;
 
 pub use quell_core::{
-    Abandoned, Annotations, Budget, CancelRequest, Cause, CauseKind, Counts, Disposition,
+    Abandoned, Annotations, Budget, ByKey, CancelRequest, Cause, CauseKind, Counts, Disposition,
     EventKind, HookOutcome, JSON_LEVELS_MAX, JsonError, Labels, LimitsOutcome, NewLimits, Payload,
     PayloadError, RunEvent, RunFacts, RunFilter, RunId, RunKind, RunReport, RunRow, RunStatus,
     StopDelivery, StopMode, Stopped, ToolOutcome, Usage, Work, check_json, limits,

@@ -30,7 +30,7 @@ impl Metadata {
         let labels: usize = self.labels.iter().map(|(key, value)| key.len() + value.len()).sum();
         let key = self.key.as_ref().map_or(0, |key| key.as_str().len());
         let scopes = size_of_val(self.stop_scopes.as_slice());
-        let annotations = self.annotations.keys().map(String::len).sum::<usize>() + self.values();
+        let annotations = self.annotations.keys().map(str::len).sum::<usize>() + self.values();
         labels + annotations + self.owner.as_deref().map_or(0, str::len) + key + scopes
     }
 

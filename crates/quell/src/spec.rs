@@ -349,7 +349,10 @@ impl RunSpec {
     /// Lets the run use a stop that was remembered for its id in this scope, too, besides one that
     /// was remembered in none. Defaults to no scope; at most 8, one more is refused at submit.
     pub fn stop_scope(mut self, scope: StopScope) -> Self {
-        self.about.get_or_insert_default().stop_scopes.push(scope);
+        let scopes = &mut self.about.get_or_insert_default().stop_scopes;
+        // Most runs have one or two, and keep them for as long as they live.
+        scopes.reserve_exact(1);
+        scopes.push(scope);
         self
     }
 

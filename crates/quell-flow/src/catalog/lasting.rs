@@ -79,7 +79,7 @@ impl Lasting {
     /// Makes the body of a run of an earlier process; none if that was of another body.
     pub(super) fn go_on(&self, run: &RunRecord, store: &Arc<dyn Store>) -> Option<Attempts> {
         let (key, mark) = &self.mark;
-        let is_known = run.accepted.annotations.get(*key) == Some(mark);
+        let is_known = run.accepted.annotations.get(key) == Some(mark);
         let behind = || Behind::Process(Arc::clone(store), Box::new(run.clone()));
         is_known.then(|| (self.make)(behind()))
     }
@@ -128,7 +128,7 @@ impl Component {
     /// Tells whether a run is of another plan than the one that it has now.
     pub(super) fn is_of_other_plan(&self, annotations: Option<&Annotations>) -> bool {
         let marks = self.lasting.as_ref().map(|lasting| &lasting.mark);
-        marks.is_some_and(|(key, mark)| annotations.and_then(|all| all.get(*key)) != Some(mark))
+        marks.is_some_and(|(key, mark)| annotations.and_then(|all| all.get(key)) != Some(mark))
     }
 
     /// Yields what [`Engine::submit_resumable`] takes.

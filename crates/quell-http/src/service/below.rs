@@ -9,11 +9,11 @@ use quell::store::Accepted;
 use quell::{Annotations, RunId, RunReport, RunRow};
 
 use crate::counted::{given_bytes, row_bytes};
+use crate::fold::Fold;
 use crate::ledger::Charge;
 use crate::run_view::StoredRun;
 use crate::service::view::View;
 use crate::stored_events::read;
-use crate::transcript::Fold;
 
 /// The runs below a stored one, as they were accepted; empty if they were not asked for.
 #[derive(Debug, Default)]

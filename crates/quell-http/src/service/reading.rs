@@ -11,13 +11,14 @@ use quell::{CauseKind, Labels, Payload, RunEvent, RunId, RunRef, RunReport, RunR
 use crate::before_events::with_stored;
 use crate::counted::row_bytes;
 use crate::events::answered;
+use crate::fold::Fold;
 use crate::lookup_error::LookupError;
 use crate::run_state::RunState;
 use crate::run_view::{RunView, StoredRun};
 use crate::service::below::Below;
 use crate::service::view::View;
 use crate::stored_events::{StoredEvents, read};
-use crate::transcript::{Fold, Transcript};
+use crate::transcript::Transcript;
 
 /// All that is needed to show a run and those below it, at once: a report, what the runs have said,
 /// what they were given. Of a run that is in memory it is what stands there at that moment. Cheap

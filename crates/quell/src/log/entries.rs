@@ -191,7 +191,7 @@ impl Entries {
 }
 
 /// So many entries are held as they are at least before some are packed.
-const PACK_FROM: usize = 8;
+const PACK_FROM: usize = 4;
 
 /// How old an entry is that is packed. A log of the usual bound that is written faster than about
 /// a thousand entries a second packs none.
@@ -225,9 +225,11 @@ mod tests {
             }
             Err(0) => EventKind::Started,
             Err(1) => EventKind::Progress(0.5),
-            Err(_) => {
-                let (kind, name) = (RunKind::Step, "ä name".into());
-                EventKind::Queued { parent: None, kind, name, shielded: false }
+            Err(how) => {
+                let kind = if how < 5 { RunKind::Agent } else { RunKind::Attempt };
+                let parent = how.is_multiple_of(2).then(|| RunId::from_text("two"));
+                let name = if how == 7 { "" } else { "ä name" }.into();
+                EventKind::Queued { parent, kind, name, shielded: how.is_multiple_of(3) }
             }
         }
     }
@@ -296,7 +298,7 @@ mod tests {
 
     fn said() -> impl Strategy<Value = Vec<Said>> {
         let length = prop_oneof![8 => 0_usize..300, 1 => 300_usize..20_000];
-        let what = prop_oneof![6 => length.prop_map(Ok), 1 => (0_u8..3).prop_map(Err)];
+        let what = prop_oneof![6 => length.prop_map(Ok), 1 => (0_u8..8).prop_map(Err)];
         let after = prop_oneof![3 => 0_u64..400, 1 => 400_u64..3_000];
         vec((after, what), 0..300)
     }

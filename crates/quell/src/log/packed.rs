@@ -1,5 +1,5 @@
 //! [`Packed`] holds the older entries of a log in little memory: what runs have emitted, and that
-//! they have started, as one compressed text per block, everything else as it is.
+//! they were queued and have started, as one compressed text per block, everything else as it is.
 //!
 //! What it does is bounded, since a log does it under its lock: a block has few entries and few
 //! bytes. None of it is foreign code: what was emitted is text by then.
@@ -7,7 +7,7 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-use quell_core::{EventKind, Payload, RunId};
+use quell_core::{EventKind, Payload, RunId, RunKind};
 use uuid::Uuid;
 
 use crate::log::Entry;
@@ -80,7 +80,10 @@ impl Packed {
 
     /// Removes the oldest entry.
     pub(super) fn drop_oldest(&mut self) {
-        let Some(first) = self.blocks.front() else { return };
+        let Some(first) = self.blocks.front() else {
+            // Whoever makes room goes on until nothing is counted.
+            return (self.len, self.bytes) = (0, 0);
+        };
         if self.costs.is_empty() {
             let costs = first.unpack(self.left, usize::MAX);
             self.costs = costs.iter().rev().map(|place| place.cost).collect();
@@ -138,6 +141,7 @@ fn text_of(place: &Place<Entry>) -> Option<(&Entry, &str)> {
         EventKind::Emitted(payload) => payload.as_json(),
         // No payload is empty.
         EventKind::Started => "",
+        EventKind::Queued { kind, name, .. } if KINDS.contains(kind) => name,
         _ => return None,
     };
     let fits = text.len() <= TEXT_BYTES && place.cost == PLACE_BYTES + text.len();
@@ -157,7 +161,9 @@ impl Block {
                 write_number(&mut plain, since.as_nanos().try_into().unwrap_or(u64::MAX));
                 // Of a run that goes on saying the same it is all one repetition from here.
                 plain.extend(entry.run.as_uuid().as_bytes());
-                write_number(&mut plain, text.len() as u64);
+                let queued = queued_bytes(&entry.kind);
+                write_number(&mut plain, (text.len() as u64) << 1 | u64::from(queued.is_some()));
+                plain.extend(queued.into_iter().flatten());
                 plain.extend(text.as_bytes());
             } else {
                 others.push((len, place));
@@ -198,9 +204,10 @@ impl Block {
                 let since = Duration::from_nanos(read_number(&mut text));
                 at = at.checked_add(since).unwrap_or(at);
                 let run = take(&mut text, size_of::<Uuid>());
-                let bytes = usize::try_from(read_number(&mut text)).unwrap_or(usize::MAX);
-                let said = take(&mut text, bytes);
-                (place >= from).then(|| said_by(run, at, said))
+                let number = read_number(&mut text);
+                let queued = take(&mut text, if number & 1 == 0 { 0 } else { QUEUED_BYTES });
+                let said = take(&mut text, usize::try_from(number >> 1).unwrap_or(usize::MAX));
+                (place >= from).then(|| said_by(run, at, queued, said))
             };
             entries.extend(read);
         }
@@ -208,15 +215,41 @@ impl Block {
     }
 }
 
-fn said_by(run: &[u8], at: Instant, text: &[u8]) -> Place<Entry> {
-    let (run, text) = (Uuid::from_slice(run), str::from_utf8(text).unwrap_or_default());
-    let kind = match Payload::from_json_text(text) {
+fn said_by(run: &[u8], at: Instant, queued: &[u8], text: &[u8]) -> Place<Entry> {
+    let text = str::from_utf8(text).unwrap_or_default();
+    let kind = match (queued, Payload::from_json_text(text)) {
+        ([how, parent @ ..], _) => queued_as(*how, parent, text),
         // Every payload is JSON, and is so again to the letter.
-        Ok(payload) => EventKind::Emitted(payload),
-        Err(_) => EventKind::Started,
+        ([], Ok(payload)) => EventKind::Emitted(payload),
+        ([], Err(_)) => EventKind::Started,
     };
-    let run = RunId::from_uuid(run.unwrap_or_default());
-    Place { entry: Some(Entry { run, at, kind }), cost: PLACE_BYTES + text.len() }
+    let entry = Entry { run: run_of(run), at, kind };
+    Place { entry: Some(entry), cost: PLACE_BYTES + text.len() }
+}
+
+/// Writes what is said of a run that was queued, besides its name.
+fn queued_bytes(kind: &EventKind) -> Option<[u8; QUEUED_BYTES]> {
+    let EventKind::Queued { parent, kind, shielded, .. } = kind else { return None };
+    let kind = KINDS.iter().position(|known| known == kind)?;
+    let mut bytes = [0; QUEUED_BYTES];
+    bytes[0] =
+        u8::try_from(kind).ok()? | u8::from(*shielded) << 6 | u8::from(parent.is_some()) << 7;
+    bytes[1..]
+        .copy_from_slice(parent.unwrap_or(RunId::from_uuid(Uuid::nil())).as_uuid().as_bytes());
+    Some(bytes)
+}
+
+fn queued_as(how: u8, parent: &[u8], name: &str) -> EventKind {
+    EventKind::Queued {
+        parent: (how & 0x80 != 0).then(|| run_of(parent)),
+        kind: KINDS.get(usize::from(how & 0x3f)).copied().unwrap_or(RunKind::Step),
+        name: name.into(),
+        shielded: how & 0x40 != 0,
+    }
+}
+
+fn run_of(bytes: &[u8]) -> RunId {
+    RunId::from_uuid(Uuid::from_slice(bytes).unwrap_or_default())
 }
 
 /// Writes a number in as many groups of seven bits as it has, the lowest first.
@@ -256,5 +289,19 @@ const BLOCK_BYTES: usize = 16 << 10;
 /// The longest text of an entry that is packed, in bytes. A longer one is kept as it is.
 const TEXT_BYTES: usize = 8 << 10;
 
-/// What an entry has in the text of its block besides its own text, at most: two numbers, a run.
-const HEAD_BYTES: usize = 10 + 16 + 3;
+/// What an entry has in the text of its block besides its own text, at most: two numbers, a run,
+/// and what is said of one that was queued.
+const HEAD_BYTES: usize = 10 + 16 + 3 + QUEUED_BYTES;
+
+/// The kind of a queued run and whether it is shielded or has a parent, and the parent.
+const QUEUED_BYTES: usize = 1 + 16;
+
+/// The kinds of runs, each of which is packed as its place here.
+const KINDS: [RunKind; 6] = [
+    RunKind::Agent,
+    RunKind::Team,
+    RunKind::Workflow,
+    RunKind::Step,
+    RunKind::Branch,
+    RunKind::Attempt,
+];

@@ -122,11 +122,12 @@ impl<E: Clone> Ring<E> {
             self.len -= 1;
             taken.push(place);
         }
-        if self.places.len() > 4 * self.len.max(PLACES_AT_FIRST) {
+        let wanted = (2 * self.len.max(2)).next_power_of_two();
+        if self.places.capacity() > wanted {
             self.places.rotate_left(self.oldest);
             self.oldest = 0;
             self.places.truncate(self.len);
-            self.places.shrink_to((2 * self.len).next_power_of_two());
+            self.places.shrink_to(wanted);
         }
         taken
     }
@@ -160,13 +161,13 @@ impl<E: Clone> Ring<E> {
         self.place_of(self.len)
     }
 
-    /// Makes room for further places: what a run needs that says nothing, then twice as many each
-    /// time, in powers of two, and none beyond the bound. To double three until 4,000 events fit
+    /// Makes room for further places: what a run needs that says nothing, then the next power of two
+    /// each time, and none beyond the bound. To double three until 4,000 events fit
     /// took half as much memory again (bench `parallel`).
     #[cold]
     fn grow(&mut self) {
         let places = self.places.len();
-        let wanted = if places == 0 { PLACES_AT_FIRST } else { (2 * places).next_power_of_two() };
+        let wanted = if places == 0 { PLACES_AT_FIRST } else { (places + 1).next_power_of_two() };
         self.places.reserve_exact(wanted.min(self.bounds.entries) - places);
     }
 

@@ -1,13 +1,12 @@
 //! [`RunObject`], [`RunList`], [`CancelAnswer`], [`LimitsAnswer`]: the bodies of answers, and the
 //! events of a stream.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Instant;
 
 use quell::{
-    Counts, Disposition, LimitsOutcome, Payload, QueuePosition, RunEvent, RunRow, RunStatus,
-    ToolOutcome, Usage, WaitsFor,
+    Counts, Disposition, Labels, LimitsOutcome, Payload, QueuePosition, RunEvent, RunRow,
+    RunStatus, ToolOutcome, Usage, WaitsFor,
 };
 use quell_flow::{COMPONENT, ComponentKind};
 use serde::{Deserialize, Serialize};
@@ -43,7 +42,8 @@ pub(crate) struct RunSummary {
     /// Who started it.
     owner: Option<String>,
     /// Its labels.
-    labels: BTreeMap<String, String>,
+    #[schema(value_type = BTreeMap<String, String>)]
+    labels: Labels,
     #[serde(flatten)]
     state: RunState,
     /// When it was accepted: RFC 3339, UTC, milliseconds; so are the others.
