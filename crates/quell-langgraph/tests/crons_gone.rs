@@ -141,7 +141,7 @@ fn a_server_whose_first_runtime_has_gone_makes_the_runs_of_crons() {
 async fn a_router_that_was_made_where_no_runtime_was_makes_the_runs_of_crons_that_are_kept() {
     let valve = Valve::new(Flow::Open);
     let config = EngineConfig::new().store(Arc::clone(&valve) as _);
-    let server = Server::with(config, options(), Access::open());
+    let mut server = Server::with(config, options(), Access::open());
     let thread = server.thread().await;
     let body = json!({"assistant_id": "echo", "schedule": OFTEN, "input": {}});
     made(&server, &format!("/threads/{thread}/runs/crons"), body).await;
@@ -149,7 +149,7 @@ async fn a_router_that_was_made_where_no_runtime_was_makes_the_runs_of_crons_tha
     let service = server.service.clone();
     let router = std::thread::spawn(|| crate::support::router(service, options()));
     // The first one goes with its clockwork, which may be about to make one run.
-    let server = Server { app: router.join().unwrap(), ..server };
+    server.app = router.join().unwrap();
     runs(&server, &thread, before + 3).await;
 }
 

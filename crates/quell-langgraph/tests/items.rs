@@ -356,7 +356,7 @@ async fn an_owner_has_so_many_items_of_so_many_bytes_on_every_store() {
         }
         assert_eq!(puts(&ada, 5).await, full());
         assert_eq!(puts(&ada, 4).await.0, 204, "it is no other one");
-        // Others have places of their own; of those who come at once no more get one than there are.
+        // Others have places of their own; of those who come at once no more get one.
         let all = futures::future::join_all((0..12).map(|nr| puts(&bob, nr))).await;
         assert_eq!(all.iter().filter(|(status, _)| *status == 204).count(), 5, "{all:?}");
         // Another process knows no more than the store.

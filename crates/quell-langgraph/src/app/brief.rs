@@ -55,8 +55,8 @@ impl App {
         }
     }
 
-    /// Tells whether the store is to have a stateless run of an owner that has ended, for clients of other
-    /// nodes.
+    /// Tells whether the store is to have a stateless run of an owner, which has ended, for clients
+    /// of other nodes.
     pub(super) fn is_for_others(&self, owner: Option<&str>, run: RunId) -> bool {
         self.is_node() && self.finals().has_of(owner, run)
     }

@@ -178,9 +178,20 @@ const DELETED_FOR: Duration = Duration::from_hours(1);
 
 #[cfg(test)]
 mod tests {
+    use quell_test_support::within;
+
     use super::*;
     use crate::app::gone::tests::two;
     use crate::wire::exact::written;
+
+    async fn until(is_so: impl AsyncFn() -> bool) {
+        within("they leave", async {
+            while !is_so().await {
+                tokio::task::yield_now().await;
+            }
+        })
+        .await;
+    }
 
     #[tokio::test]
     async fn nothing_stays_of_what_was_deleted_long_ago() {
@@ -197,16 +208,12 @@ mod tests {
             let read = b.engine().stored_runs(all.clone(), Page::first(9)).await.unwrap();
             read.items.len()
         };
-        while records().await > 2 {
-            tokio::task::yield_now().await;
-        }
+        until(async || records().await == 2).await;
         let read = b.last_kept(kind, all.clone(), of).await.unwrap();
         assert_eq!((read.len(), records().await), (1, 2), "it is not long ago");
         let by = SystemTime::now() + DELETED_FOR;
         let read = b.last_kept_but(kind, all.clone(), of, by).await.unwrap();
         assert!(read.contains_key(&there.id) && read.len() == 1);
-        while records().await > 1 {
-            tokio::task::yield_now().await;
-        }
+        until(async || records().await == 1).await;
     }
 }

@@ -37,8 +37,8 @@ impl Shelf {
         meant.map(|(_, (kept, _))| kept.clone()).collect()
     }
 
-    /// Keeps a thing, of which its owner has so many at most. Tells whether nothing else has changed
-    /// it before.
+    /// Keeps a thing, of which its owner has so many at most. Tells whether nothing else has
+    /// changed it before.
     ///
     /// # Errors
     ///

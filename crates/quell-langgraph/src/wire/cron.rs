@@ -158,8 +158,8 @@ impl Cron {
         self.next_us = next.and_then(|at| self.within(at));
     }
 
-    /// Tells whether its next time is later than any that it may have gone on to from now: the clock
-    /// was set forward when it did.
+    /// Tells whether its next time is later than any that it may have gone on to from now: the
+    /// clock was set forward when it did.
     pub(crate) fn is_ahead(&self, (now, pause): (SystemTime, Duration)) -> bool {
         let Some(due) = self.due().filter(|due| *due > now) else { return false };
         let latest = now.checked_add(pause).unwrap_or(now);
