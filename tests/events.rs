@@ -1,6 +1,7 @@
 use futures::StreamExt;
 use quell::{
-    CancelRequest, EventKind, EventStream, RunEvent, RunRef, RunSpec, RunStatus, Written, limits,
+    CancelRequest, EventKind, EventStream, RunContext, RunEvent, RunRef, RunSpec, RunStatus,
+    Written, limits,
 };
 
 use crate::support::{Lab, bounded, chain, listener, ms, secs, within};
@@ -348,5 +349,24 @@ async fn i29_a_reader_whose_stream_has_ended_is_behind_nothing() {
         Ok(is_read && ctx.is_read())
     });
     assert!(within("it ends", run.unwrap()).await.unwrap());
+    lab.finish().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn i29_what_was_said_a_while_ago_is_read_as_it_was_when_it_was_said() {
+    let lab = Lab::paused();
+    let body = async |ctx: RunContext| {
+        for nr in 0..60 {
+            ctx.emit(format!("{nr} of many, and the same again"));
+            ctx.spawn(RunSpec::step("below"), async |_ctx| Ok(())).await?;
+            tokio::time::sleep(ms(200 + nr)).await;
+        }
+        Ok(())
+    };
+    let run = lab.submit(RunSpec::agent("slow"), body).unwrap().into_ref();
+    let at_once = all(run.events()).await;
+    assert_eq!(seqs(&at_once), (1..=at_once.len() as u64).collect::<Vec<_>>());
+    assert!(at_once.windows(2).all(|two| two[0].at <= two[1].at));
+    assert!(all(run.events_since(0)).await == at_once, "later it says the same");
     lab.finish().await;
 }

@@ -54,8 +54,8 @@ impl<V> ByKey<V> {
             Ok(at) => Some(std::mem::replace(&mut self.0[at].1, value)),
             Err(at) => {
                 if self.0.len() == self.0.capacity() {
-                    // A few at a time: most have no more, and keep what they take for long.
-                    self.0.reserve_exact(self.0.len().max(2));
+                    // Two at a time: most have no more, and keep what they take for long.
+                    self.0.reserve_exact((self.0.len() / 4).max(2));
                 }
                 self.0.insert(at, (key.into(), value));
                 None

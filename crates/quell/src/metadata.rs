@@ -23,6 +23,11 @@ pub(crate) struct Metadata {
 }
 
 impl Metadata {
+    pub(crate) fn add_stop_scope(&mut self, scope: StopScope) {
+        self.stop_scopes.reserve_exact(1); // Most runs have one, for as long as they live.
+        self.stop_scopes.push(scope);
+    }
+
     /// Yields the bytes of it all. Not inlined: most runs have none of it (callgrind,
     /// `submit/empty`).
     #[inline(never)]

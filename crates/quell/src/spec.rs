@@ -349,10 +349,7 @@ impl RunSpec {
     /// Lets the run use a stop that was remembered for its id in this scope, too, besides one that
     /// was remembered in none. Defaults to no scope; at most 8, one more is refused at submit.
     pub fn stop_scope(mut self, scope: StopScope) -> Self {
-        let scopes = &mut self.about.get_or_insert_default().stop_scopes;
-        // Most runs have one or two, and keep them for as long as they live.
-        scopes.reserve_exact(1);
-        scopes.push(scope);
+        self.about.get_or_insert_default().add_stop_scope(scope);
         self
     }
 

@@ -106,12 +106,12 @@ impl Thread {
 
     /// Notes what its runs on other nodes do, as the store says.
     pub(crate) fn see(&self, elsewhere: Elsewhere) {
-        self.state.lock().elsewhere = elsewhere;
+        self.state.lock().elsewhere = Some(Box::new(elsewhere));
     }
 
     /// Tells whether a run of it is live on another node, as the store had it last.
     pub(crate) fn is_live_elsewhere(&self) -> bool {
         let state = self.state.lock();
-        state.elsewhere.is_live || state.elsewhere.interrupt.is_some()
+        state.elsewhere.as_ref().is_some_and(|far| far.is_live || far.interrupt.is_some())
     }
 }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use quell::{Engine, Payload};
 
+use crate::threads::elsewhere::Elsewhere;
 use crate::threads::thread::Thread;
 use crate::threads::tracked::Tracked;
 use crate::wire::exact::{Keys, written};
@@ -28,7 +29,8 @@ impl Thread {
         // The keys of a live run are not taken over: a rollback removes them together with the run.
         // The engine has a run before `has_begun` is set, and may have stopped those before it.
         let is_made = |id| engine.get(id).is_some();
-        let far = &state.elsewhere;
+        let none = Elsewhere::default();
+        let far = state.elsewhere.as_deref().unwrap_or(&none);
         let live = state.live.iter().rfind(|it| it.has_begun() || is_made(it.id));
         let graph = live.map(|tracked| tracked.graph_keys()).or_else(|| far.graph.clone());
         let graph = graph.or_else(|| state.graph.clone());

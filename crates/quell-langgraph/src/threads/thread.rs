@@ -86,8 +86,9 @@ pub(super) struct State {
     pub(super) left: Option<Mark>,
     /// The last one of them that has started: the values are those that it left.
     pub(super) wrote: Option<Mark>,
-    /// What runs of it on other nodes do, as the store had them last.
-    pub(super) elsewhere: Elsewhere,
+    /// What runs of it on other nodes do, as the store had them last. On the heap: of most threads
+    /// there are none.
+    pub(super) elsewhere: Option<Box<Elsewhere>>,
 }
 
 impl Thread {
@@ -108,7 +109,7 @@ impl Thread {
             next: Vec::new(),
             left: None,
             wrote: None,
-            elsewhere: Elsewhere::default(),
+            elsewhere: None,
         };
         Self {
             id,

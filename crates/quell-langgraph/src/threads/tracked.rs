@@ -229,11 +229,35 @@ pub(super) type GraphKeys = [(&'static str, Payload); 2];
 
 #[cfg(test)]
 pub(crate) mod tests {
+    use quell::{Failure, RunSpec};
+
     use super::*;
+    use crate::threads::thread::Thread;
+    use crate::wire::exact::{Keys, written};
 
     /// Of a graph that is not in the catalog.
     pub(crate) fn within(thread: Uuid) -> Within {
         let reducers = Reducers::default();
         Within { thread, reducers, has_nodes: false, service: None, is_unmasked: false }
+    }
+
+    #[tokio::test]
+    async fn the_values_of_a_live_run_are_made_of_its_input_when_somebody_asks() {
+        let (engine, id) = (Engine::new(), Uuid::now_v7());
+        let input = Payload::from_json_text(r#"{"n":1.50,"topic":"pens"}"#).unwrap();
+        let body = async |_ctx| std::future::pending::<Result<(), Failure>>().await;
+        let run = engine.submit(RunSpec::agent("r").input(input.clone()), body).unwrap();
+        let run = run.into_ref();
+        let tracked = Arc::new(Tracked::of(&(&run).into(), within(id)));
+        let thread = Thread::new(id, None, &Keys::new(), false);
+        assert!(thread.add(&tracked));
+        let mut events = run.events();
+        while !tracked.fold.lock().has_started() {
+            let event = events.next().await.unwrap();
+            thread.take(&engine, &tracked, &run, &event);
+        }
+        assert!(tracked.fold.lock().current().is_none(), "nobody has asked");
+        let fold = thread.look(&engine, &tracked, &run);
+        assert_eq!(written(&**fold.current().unwrap()), input);
     }
 }

@@ -161,9 +161,9 @@ impl<E: Clone> Ring<E> {
         self.place_of(self.len)
     }
 
-    /// Makes room for further places: what a run needs that says nothing, then the next power of two
-    /// each time, and none beyond the bound. To double three until 4,000 events fit
-    /// took half as much memory again (bench `parallel`).
+    /// Makes room for further places: what a run needs that says nothing, then the next power of
+    /// two each time, and none beyond the bound. To double three until 4,000 events fit took half
+    /// as much memory again (bench `parallel`).
     #[cold]
     fn grow(&mut self) {
         let places = self.places.len();
