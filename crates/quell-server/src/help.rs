@@ -300,7 +300,7 @@ The file:
   crons_max = 10000                 # in all; crons_owner_max = 1000 of one owner; 0: none is made
   cron_bytes_max = 65536            # of one, as text; 0: as above
   cron_interval_min_ms = 60000      # between two runs of one; 0: each second is the least
-  items_owner_max = 10000           # to be stored; items_owner_bytes_max = 67108864; 0: none is kept
+  items_owner_max = 10000           # to be stored; items_owner_bytes_max = 67108864; 0: none
 
   [playbook3d]                      # with the defaults:
   cancel_wait_ms = 5000             # how long a cancel waits for the end
