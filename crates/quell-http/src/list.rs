@@ -96,13 +96,9 @@ impl View {
     ) -> Result<RunPage, LookupError> {
         let (filter, limit) = (filter.roots(), limit.max(1));
         let engine = self.service().engine();
-        if engine.node().is_some() {
-            let source = Box::new(Source::new(self, (filter, with_inputs), after));
-            let mut page = Box::pin(merged((Vec::new(), 0), source, &shown, limit)).await?;
-            page.total = page.total.filter(|_| after.is_none());
-            return Ok(page);
-        }
-        let mut live = self.runs(&filter);
+        // On one node of several none is listed because it is in memory.
+        let is_node = engine.node().is_some();
+        let mut live = if is_node { Vec::new() } else { self.runs(&filter) };
         live.retain(|run| is_known_as_accepted(run) && shown(&RunView::Live(run.clone())));
         let total = live.len();
         let mut passed = Vec::new();
@@ -118,9 +114,7 @@ impl View {
             return Ok(RunPage { runs, next, total: Some(total) });
         }
         // On the heap, as what follows: without a store nobody pays for its size.
-        let mut source = Box::new(Source::new(self, (filter, with_inputs), after));
-        [source.listed, source.passed] =
-            [&live, &passed].map(|all| all.iter().map(dated).collect());
+        let source = Box::new(Source::new(self, (filter, with_inputs), after, (&live, &passed)));
         let mut page = Box::pin(merged((newest(live, limit), left), source, &shown, limit)).await?;
         page.total = page.total.filter(|_| after.is_none());
         Ok(page)
@@ -225,6 +219,7 @@ impl<'a> Source<'a> {
         view: &'a View,
         (mut filter, with_inputs): (RunFilter, bool),
         after: Option<ListCursor>,
+        (left, passed): (&[RunRef], &[RunRef]),
     ) -> Self {
         if let Some(owner) = view.own_owner() {
             filter = filter.owner(owner);
@@ -232,19 +227,9 @@ impl<'a> Source<'a> {
         let start = RunId::from_uuid(Uuid::nil());
         let place = after.map_or(Place::Begin, |after| after.store);
         let before = after.map_or((u128::MAX, start), |after| after.before);
-        Self {
-            view,
-            filter,
-            with_inputs,
-            listed: HashSet::new(),
-            passed: HashSet::new(),
-            place,
-            items: VecDeque::new(),
-            next: place,
-            pages: 0,
-            head: None,
-            before,
-        }
+        let [listed, passed] = [left, passed].map(|all| all.iter().map(dated).collect());
+        let (items, next, pages, head) = (VecDeque::new(), place, 0, None);
+        Self { view, filter, with_inputs, listed, passed, place, items, next, pages, head, before }
     }
 
     /// Reads on to the next visible run that is not in memory.
