@@ -33,6 +33,19 @@ pub enum RunKind {
 }
 
 impl RunKind {
+    /// Every kind, in the order in which they are declared.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use quell_core::RunKind;
+    ///
+    /// let named = RunKind::ALL.into_iter().find(|kind| kind.as_str() == "team");
+    /// assert_eq!(named, Some(RunKind::Team));
+    /// ```
+    pub const ALL: [Self; 6] =
+        [Self::Agent, Self::Team, Self::Workflow, Self::Step, Self::Branch, Self::Attempt];
+
     /// Yields the name on the wire: lower case.
     pub const fn as_str(self) -> &'static str {
         match self {

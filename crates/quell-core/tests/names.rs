@@ -61,15 +61,7 @@ fn every_answer_has_a_name_in_kebab_case() {
 
 #[test]
 fn every_kind_has_a_name_in_lower_case() {
-    let all = [
-        RunKind::Agent,
-        RunKind::Team,
-        RunKind::Workflow,
-        RunKind::Step,
-        RunKind::Branch,
-        RunKind::Attempt,
-    ];
-    for kind in all {
+    for kind in RunKind::ALL {
         assert_eq!(kind.as_str(), format!("{kind:?}").to_lowercase());
         assert_eq!(kind.to_string(), kind.as_str());
         #[cfg(feature = "serde")]

@@ -3,7 +3,7 @@
 use std::time::{Duration, SystemTime};
 
 use quell_core::store::Epoch;
-use quell_core::{RunKind, RunStatus, StopMode, Usage};
+use quell_core::{RunStatus, StopMode, Usage};
 
 /// Yields an epoch as a column keeps it. Its order holds below 2^31 boots.
 pub const fn number(epoch: Epoch) -> i64 {
@@ -59,16 +59,6 @@ pub fn usage_text(used: Usage) -> Option<String> {
     // Three numbers can be written.
     (!used.is_zero()).then(|| serde_json::to_string(&used).ok()).flatten()
 }
-
-/// Kinds by their names.
-pub(crate) const KINDS: [RunKind; 6] = [
-    RunKind::Agent,
-    RunKind::Team,
-    RunKind::Workflow,
-    RunKind::Step,
-    RunKind::Branch,
-    RunKind::Attempt,
-];
 
 /// Modes of a stop by their numbers.
 pub(crate) const MODES: [StopMode; 3] =

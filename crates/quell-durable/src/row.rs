@@ -7,10 +7,10 @@ use quell_core::store::{
     Accepted, ClaimedKey, Epoch, RunRecord, StopAccepted, Stored, StoredHold, StoredPause,
     StoredSoFar, Unreadable,
 };
-use quell_core::{Payload, RunId, Work};
+use quell_core::{Payload, RunId, RunKind, Work};
 use uuid::Uuid;
 
-use crate::numbers::{KINDS, MODES, instant, status_of};
+use crate::numbers::{MODES, instant, status_of};
 
 /// Something that was read, with its place in the list and its bytes.
 #[derive(Debug)]
@@ -92,8 +92,10 @@ pub fn read_run<'a>(
     let parent = fields.id("parent")?.map(id_of);
     let epoch = Epoch::from_u64(fields.number("epoch")?.unwrap_or_default().cast_unsigned());
     let kind = fields.text("kind")?.unwrap_or_default();
-    let kind =
-        KINDS.into_iter().find(|it| it.as_str() == kind).ok_or_else(|| unknown("kind", kind))?;
+    let kind = RunKind::ALL
+        .into_iter()
+        .find(|it| it.as_str() == kind)
+        .ok_or_else(|| unknown("kind", kind))?;
     let name = fields.name("name")?.unwrap_or_default();
     let (owner, lane) = (fields.name("owner")?, fields.name("lane")?);
     let labels = fields.text("labels")?.map(|text| parsed("labels", text)).transpose()?;

@@ -17,15 +17,6 @@ const DISPOSITIONS: [&str; 7] = [
     "reserved",
 ];
 
-const KINDS: [RunKind; 6] = [
-    RunKind::Agent,
-    RunKind::Team,
-    RunKind::Workflow,
-    RunKind::Step,
-    RunKind::Branch,
-    RunKind::Attempt,
-];
-
 /// The `OpenAPI` description of the native API, without its paths: the router adds those.
 #[derive(OpenApi)]
 #[openapi(
@@ -47,7 +38,10 @@ pub(crate) fn json(document: &utoipa::openapi::OpenApi) -> Value {
     let statuses = RunStatus::ALL.map(status_name);
     // Fields that the code types as text, though they have few values.
     let enums: [(&str, Vec<Option<&str>>); 8] = [
-        ("RunSummary/allOf/1/properties/kind", KINDS.map(|kind| Some(kind.as_str())).to_vec()),
+        (
+            "RunSummary/allOf/1/properties/kind",
+            RunKind::ALL.map(|kind| Some(kind.as_str())).to_vec(),
+        ),
         ("State/properties/status", statuses.map(Some).to_vec()),
         ("CancelAnswer/properties/status", statuses.map(Some).into_iter().chain([None]).collect()),
         ("CancelAnswer/properties/disposition", DISPOSITIONS.map(Some).to_vec()),

@@ -141,7 +141,7 @@ fn text_of(place: &Place<Entry>) -> Option<(&Entry, &str)> {
         EventKind::Emitted(payload) => payload.as_json(),
         // No payload is empty.
         EventKind::Started => "",
-        EventKind::Queued { kind, name, .. } if KINDS.contains(kind) => name,
+        EventKind::Queued { kind, name, .. } if RunKind::ALL.contains(kind) => name,
         _ => return None,
     };
     let fits = text.len() <= TEXT_BYTES && place.cost == PLACE_BYTES + text.len();
@@ -230,7 +230,7 @@ fn said_by(run: &[u8], at: Instant, queued: &[u8], text: &[u8]) -> Place<Entry> 
 /// Writes what is said of a run that was queued, besides its name.
 fn queued_bytes(kind: &EventKind) -> Option<[u8; QUEUED_BYTES]> {
     let EventKind::Queued { parent, kind, shielded, .. } = kind else { return None };
-    let kind = KINDS.iter().position(|known| known == kind)?;
+    let kind = RunKind::ALL.iter().position(|known| known == kind)?;
     let mut bytes = [0; QUEUED_BYTES];
     bytes[0] =
         u8::try_from(kind).ok()? | u8::from(*shielded) << 6 | u8::from(parent.is_some()) << 7;
@@ -242,7 +242,7 @@ fn queued_bytes(kind: &EventKind) -> Option<[u8; QUEUED_BYTES]> {
 fn queued_as(how: u8, parent: &[u8], name: &str) -> EventKind {
     EventKind::Queued {
         parent: (how & 0x80 != 0).then(|| run_of(parent)),
-        kind: KINDS.get(usize::from(how & 0x3f)).copied().unwrap_or(RunKind::Step),
+        kind: RunKind::ALL.get(usize::from(how & 0x3f)).copied().unwrap_or(RunKind::Step),
         name: name.into(),
         shielded: how & 0x40 != 0,
     }
@@ -295,13 +295,3 @@ const HEAD_BYTES: usize = 10 + 16 + 3 + QUEUED_BYTES;
 
 /// The kind of a queued run and whether it is shielded or has a parent, and the parent.
 const QUEUED_BYTES: usize = 1 + 16;
-
-/// The kinds of runs, each of which is packed as its place here.
-const KINDS: [RunKind; 6] = [
-    RunKind::Agent,
-    RunKind::Team,
-    RunKind::Workflow,
-    RunKind::Step,
-    RunKind::Branch,
-    RunKind::Attempt,
-];
