@@ -198,7 +198,8 @@ async fn a_wrong_request_to_the_store_is_refused_with_what_is_wrong() {
         assert!(answer.0 == status && answer.1.starts_with(words), "{path} {body}: {answer:?}");
     }
     let large = json!({"namespace": ["a"], "key": "k", "value": {"x": "y".repeat(1 << 20)}});
-    assert_eq!(put(&server, large).await.detail().0, 413);
+    let words = "Too large: an item has 1048576 bytes at most".to_owned();
+    assert_eq!(put(&server, large).await.detail(), (413, words));
     assert_eq!(server.get(&format!("{ITEMS}?key=k")).await.status, 422);
     let none = server.get(&format!("{ITEMS}?namespace=a")).await.detail();
     assert_eq!(none, (400, "Key is required".into()));

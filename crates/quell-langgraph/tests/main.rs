@@ -43,6 +43,7 @@ mod races;
 mod receiver;
 mod restart;
 mod rolled_back;
+mod room;
 mod runs;
 mod sockets;
 mod states;
