@@ -113,8 +113,8 @@ impl Component {
 
     /// Makes one for a run whose body learns what it works on when the run begins: as this one, but
     /// with another body, which may call that of this one ([`go_on`](Self::go_on)). It is for that
-    /// run, not for a catalog: what contracts list is left out. None for a plan, whose bodies know
-    /// what earlier attempts have done.
+    /// run, not for a catalog: what contracts list is left out. Of a plan, whose bodies know what
+    /// earlier attempts have done, it is no plan, and cannot be paused.
     ///
     /// # Examples
     ///
@@ -129,22 +129,28 @@ impl Component {
     ///     let own = Arc::clone(&own);
     ///     async move { own.go_on(ctx, Payload::from("late"), NodesAsked::default()).await }
     /// });
-    /// assert_eq!(late.unwrap().id(), "echo");
+    /// assert_eq!(late.id(), "echo");
     /// ```
-    pub fn with_body<F, Fut>(&self, body: F) -> Option<Self>
+    pub fn with_body<F, Fut>(&self, body: F) -> Self
     where
         F: Fn(RunContext, Payload) -> Fut + Send + Sync + 'static,
         Fut: Future<Output = Result<Payload, Failure>> + Send + 'static,
     {
-        self.lasting.is_none().then(|| Self {
+        Self {
             contracts: self.contracts.clone(),
             timeout: self.timeout,
             grace: self.grace,
             idle: self.idle,
-            is_resumable: self.is_resumable,
+            is_resumable: self.is_resumable && !self.is_plan(),
             on_worker_lost: self.on_worker_lost,
             ..Self::new(self.kind, self.id.clone(), body)
-        })
+        }
+    }
+
+    /// Tells whether it is a plan: each of its bodies knows what earlier attempts of the run have
+    /// done.
+    pub const fn is_plan(&self) -> bool {
+        self.lasting.is_some()
     }
 
     /// Sets the description. Defaults to none.
