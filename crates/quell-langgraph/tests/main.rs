@@ -23,6 +23,7 @@ mod gaps;
 mod halfway;
 mod identity;
 mod items;
+mod items_bounds;
 mod load;
 mod load_nodes;
 mod memory;

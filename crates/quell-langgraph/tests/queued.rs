@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use parking_lot::Mutex;
-use quell::testing::cluster::Nodes;
+use quell::testing::cluster;
 use quell::{EngineConfig, Payload, RunContext};
-use quell_flow::{Component, Reducer};
+use quell_flow::{Component, Nodes, Reducer};
 use quell_test_support::{secs, within};
 use serde_json::{Value, json};
 use tokio::sync::Semaphore;
@@ -101,7 +101,7 @@ async fn a_run_that_takes_the_place_of_another_gets_what_was_there_before_that()
 
 #[tokio::test]
 async fn a_run_that_waits_behind_one_of_another_node_gets_what_that_has_left() {
-    let (bodies, nodes) = (Bodies::new(), Nodes::new(secs(30)));
+    let (bodies, nodes) = (Bodies::new(), cluster::Nodes::new(secs(30)));
     let [a, b] = ["a", "b"].map(|name| {
         let config = EngineConfig::new().node(nodes.join(name));
         Server::serving_with(config, [bodies.graph()])
@@ -113,4 +113,42 @@ async fn a_run_that_waits_behind_one_of_another_node_gets_what_that_has_left() {
     bodies.go_on.add_permits(1);
     bodies.begun(2).await;
     assert_eq!(bodies.got.lock()[1], json!({"a": 1, "nth": 0, "b": 2}));
+}
+
+/// A run of a graph with nodes goes on behind others as it does in an idle thread.
+#[tokio::test]
+async fn a_run_without_input_that_waits_has_the_bounds_of_its_graph_and_may_ask() {
+    let asks = async |ctx: RunContext, input: Payload| {
+        let nodes = Nodes::begin(&ctx, input, ["ask"]);
+        ctx.resumed_with().map(|_| nodes.into_state()).ok_or_else(|| ctx.pause("may I?"))
+    };
+    let stays = async |_ctx, _input| std::future::pending().await;
+    let bodies = Bodies::new();
+    let server = Server::serving([
+        bodies.graph(),
+        Component::workflow("asks", asks).nodes(["ask"]).resumable(),
+        Component::workflow("stays", stays).nodes(["stay"]).timeout(secs(1) / 10),
+    ]);
+    for (graph, node, status) in [("asks", "ask", "interrupted"), ("stays", "stay", "error")] {
+        let thread = server.thread().await;
+        let begun = bodies.got.lock().len();
+        queue(&server, &thread, json!({"a": 1}), "enqueue").await;
+        bodies.begun(begun + 1).await;
+        let body = json!({"assistant_id": graph, "command": {"goto": node},
+            "multitask_strategy": "enqueue"});
+        let made = server.post(&format!("/threads/{thread}/runs"), &body).await;
+        assert_eq!(made.status, 200, "{made:?}");
+        bodies.go_on.add_permits(1);
+        within("it asks, or its time is over", async {
+            loop {
+                let now = server.get(&format!("/threads/{thread}")).await.json();
+                if now["status"] == status {
+                    break;
+                }
+                assert_eq!(now["status"], "busy", "{now}");
+                tokio::time::sleep(secs(1) / 100).await;
+            }
+        })
+        .await;
+    }
 }

@@ -135,7 +135,7 @@ impl RunRef {
 
     /// Yields what the events that the log of its tree holds take, in bytes, about.
     pub fn log_bytes(&self) -> usize {
-        self.node.log().lock().ring.bytes()
+        self.node.log().lock().entries.bytes()
     }
 
     /// Lists the children: the live ones, and those ended ones that have a row in the report.

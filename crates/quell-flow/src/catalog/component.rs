@@ -116,8 +116,8 @@ impl Component {
     /// ([`go_on`](Self::go_on)) with whatever input. The run is known by the id of this one, and
     /// what it was made with is its input still. It is for such runs, not for a catalog: it has the
     /// times, the contracts, and what becomes of runs that pause or are lost, and nothing that
-    /// contracts list, no reducers and no nodes. None for a plan, whose bodies know what earlier
-    /// attempts have done.
+    /// contracts list, no reducers and no nodes. Of a plan, whose bodies know what earlier attempts
+    /// have done, it is no plan, and cannot be paused.
     ///
     /// # Examples
     ///
@@ -139,7 +139,7 @@ impl Component {
     ///         own.go_on(ctx, input.into(), NodesAsked::default()).await
     ///     }
     /// });
-    /// let late = Arc::new(late.unwrap());
+    /// let late = Arc::new(late);
     ///
     /// let engine = Engine::new();
     /// let run = late.start(&engine, late.spec(), "stock".into()).unwrap();
@@ -147,20 +147,26 @@ impl Component {
     /// assert_eq!(run.await.unwrap(), "stock 3".into());
     /// # });
     /// ```
-    pub fn with_body<F, Fut>(&self, body: F) -> Option<Self>
+    pub fn with_body<F, Fut>(&self, body: F) -> Self
     where
         F: Fn(RunContext, Payload) -> Fut + Send + Sync + 'static,
         Fut: Future<Output = Result<Payload, Failure>> + Send + 'static,
     {
-        self.lasting.is_none().then(|| Self {
+        Self {
             contracts: self.contracts.clone(),
             timeout: self.timeout,
             grace: self.grace,
             idle: self.idle,
-            is_resumable: self.is_resumable,
+            is_resumable: self.is_resumable && !self.is_plan(),
             on_worker_lost: self.on_worker_lost,
             ..Self::new(self.kind, self.id.clone(), body)
-        })
+        }
+    }
+
+    /// Tells whether it is a plan: each of its bodies knows what earlier attempts of the run have
+    /// done.
+    pub const fn is_plan(&self) -> bool {
+        self.lasting.is_some()
     }
 
     /// Sets the description. Defaults to none.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use axum::http::StatusCode;
 use quell::{Failure, Payload, RunContext, RunId, limits};
-use quell_flow::{Component, ComponentKind, Emit, NodesAsked};
+use quell_flow::{Component, Emit, NodesAsked};
 use quell_http::View;
 use tokio::sync::OnceCell;
 use uuid::Uuid;
@@ -28,6 +28,7 @@ pub(super) struct Begin {
 }
 
 /// What a run without new input does.
+#[derive(Clone)]
 enum Going {
     /// Its graph runs on this input.
     On(Payload, NodesAsked),
@@ -164,7 +165,7 @@ impl App {
     ) -> Option<Arc<Component>> {
         let all = (self.clone(), Arc::clone(graph), Arc::clone(thread), given, asked.clone());
         let once = Arc::new(OnceCell::new());
-        let late = graph.with_body(move |ctx, _own| {
+        let late = move |ctx| {
             let ((app, graph, thread, given, asked), once) = (all.clone(), Arc::clone(&once));
             async move {
                 let make =
@@ -172,8 +173,8 @@ impl App {
                 let input = once.get_or_init(make).await.clone();
                 graph.go_on(ctx, input, asked).await
             }
-        });
-        late.map(Arc::new)
+        };
+        (!graph.is_plan()).then(|| standing_in(graph, late))
     }
 
     /// Yields the values on which a run starts that waited behind others, and starts now.
@@ -186,7 +187,7 @@ impl App {
     }
 
     /// Makes the stand-in of a graph for a run without new input that waits behind others: it looks
-    /// at the thread when it starts, and then runs the graph from there.
+    /// at the thread when it starts, and then runs the graph from there, in later attempts as well.
     fn going_on(
         &self,
         graph: &Arc<Component>,
@@ -194,11 +195,15 @@ impl App {
         (create, id): (Create, RunId),
     ) -> Arc<Component> {
         let all = (self.clone(), Arc::clone(graph), Arc::clone(thread), create);
+        let once = Arc::new(OnceCell::new());
         standing_in(graph, move |ctx| {
-            let (app, graph, thread, create) = all.clone();
+            let ((app, graph, thread, create), once) = (all.clone(), Arc::clone(&once));
             async move {
-                let (base, next) = (app.left_to(&thread, id).await, thread.next());
-                match going(&graph, base.as_deref(), &next, &create, id) {
+                let look = async || {
+                    let (base, next) = (app.left_to(&thread, id).await, thread.next());
+                    going(&graph, base.as_deref(), &next, &create, id)
+                };
+                match once.get_or_init(look).await.clone() {
                     Going::On(input, asked) => graph.go_on(ctx, input, asked).await,
                     Going::Over => {
                         say_over(&ctx, says(&graph, &create, false));
@@ -278,18 +283,13 @@ fn failed(why: &str) -> Ready<Result<Payload, Failure>> {
     ready(Err(Failure::new(why.to_owned())))
 }
 
-/// Makes the stand-in of a graph.
+/// Makes the stand-in of a graph, with the bounds that it has.
 fn standing_in<F>(
     graph: &Component,
-    work: impl Fn(RunContext) -> F + Clone + Send + Sync + 'static,
+    work: impl Fn(RunContext) -> F + Send + Sync + 'static,
 ) -> Arc<Component>
 where
     F: Future<Output = Result<Payload, Failure>> + Send + 'static,
 {
-    let body = move |ctx: RunContext, _input: Payload| work(ctx);
-    Arc::new(match graph.kind() {
-        ComponentKind::Agent => Component::agent(graph.id(), body),
-        ComponentKind::Team => Component::team(graph.id(), body),
-        ComponentKind::Workflow => Component::workflow(graph.id(), body),
-    })
+    Arc::new(graph.with_body(move |ctx, _own| work(ctx)))
 }

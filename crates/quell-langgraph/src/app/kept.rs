@@ -182,12 +182,7 @@ impl App {
     ///
     /// Fails if the store does not take it: then nothing has changed.
     pub(crate) async fn keep_no_more(&self, kept: &Kept) -> Result<bool, Refusal> {
-        let is_gone =
-            if self.has_records() { self.store_gone(kept).await? } else { self.shelf().take(kept) };
-        if is_gone && kept.kind == Kind::Item {
-            self.tallies().gone(kept);
-        }
-        Ok(is_gone)
+        if self.has_records() { self.store_gone(kept).await } else { Ok(self.shelf().take(kept)) }
     }
 
     async fn store_gone(&self, kept: &Kept) -> Result<bool, Refusal> {
