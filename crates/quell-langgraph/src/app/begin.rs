@@ -5,15 +5,16 @@ use std::future::{Ready, ready};
 use std::sync::Arc;
 
 use axum::http::StatusCode;
-use quell::{Failure, Payload, RunContext, RunId, limits};
+use quell::{Failure, Payload, RunContext, RunId, RunRef, limits};
 use quell_flow::{Component, Emit, NodesAsked};
-use quell_http::View;
+use quell_http::{SESSION, View};
 use tokio::sync::OnceCell;
 use uuid::Uuid;
 
 use crate::app::App;
 use crate::threads::Thread;
 use crate::values::{START, Values, merged_input};
+use crate::wire::asked::{Asked, base_of};
 use crate::wire::create::Create;
 use crate::wire::exact::{Keys, null, written};
 use crate::wire::refusal::{Refusal, quoted};
@@ -61,11 +62,11 @@ impl App {
         view: &View,
         thread: &Arc<Thread>,
         create: &mut Create,
-        is_idle: bool,
+        is_first: bool,
     ) -> Result<Begin, Refusal> {
         let Some(fork) = create.nodes.checkpoint else {
             let last = || (thread.values(self.engine()), thread.next());
-            return Ok(Begin { fork: None, known: is_idle.then(last) });
+            return Ok(Begin { fork: None, known: is_first.then(last) });
         };
         // On the heap: hardly any run needs it.
         let found = Box::pin(self.state(view, thread, Some(fork))).await?;
@@ -175,6 +176,30 @@ impl App {
             }
         };
         (!graph.is_plan()).then(|| standing_in(graph, late))
+    }
+
+    /// Yields the stand-in of a graph for a run that another process has left, and that starts here
+    /// or goes on: what [`App::work`] made for it there. None if the run has its whole input.
+    pub(super) fn work_left(&self, run: &RunRef, graph: &Arc<Component>) -> Option<Arc<Component>> {
+        let asked = Asked::of(&run.into()).filter(|it| !it.is_temporary && it.fork.is_none())?;
+        if !asked.goes_on && base_of(&run.into()).is_some() {
+            return None;
+        }
+        let session = Uuid::try_parse(run.label(SESSION)?).ok()?;
+        let thread = {
+            // What follows runs is no work for the runtime of the bodies.
+            let _there = self.runtime()?.enter();
+            self.take_in();
+            self.threads().get(session)?
+        };
+        thread.find(run.id())?;
+        if !asked.goes_on {
+            return self.late(graph, &thread, (asked.input, run.id()), &asked.nodes);
+        }
+        let mut body: Keys = asked.kwargs.parse().ok()?;
+        body.insert("assistant_id".to_owned(), graph.id().into());
+        let create = Create { input: asked.input, ..Create::read(&body).ok()? };
+        Some(self.going_on(graph, &thread, (create, run.id())))
     }
 
     /// Yields the values on which a run starts that waited behind others, and starts now.
