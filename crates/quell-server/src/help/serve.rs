@@ -202,7 +202,7 @@ has, or a new one. No query, no header, no body, and of a path with a key only i
 Signals:
   the first one drains: not ready, no new runs, live runs are stopped with grace, streams get their
   last event; the second one aborts what has not ended. Both wait some seconds for what is not
-  stored yet, with a database that is away about ten. The third one ends the server at once.
+  stored yet, with a database that is away ten to sixteen. The third one ends the server at once.
   What is stopped so has ended, cancelled, also with on_worker_lost = \"continue\": only what a
   killed server has left goes on in the next one. Runs that wait for an answer stay paused there.
 
