@@ -6,6 +6,7 @@ use axum::response::Response;
 use quell_flow::Component;
 use quell_http::{RunView, Service, View, same_id};
 
+use crate::lines::Lines;
 use crate::options::Options;
 use crate::snapshot::session_of;
 use crate::wire::refusal::Refusal;
@@ -16,6 +17,7 @@ pub(crate) struct App {
     pub(crate) service: Service,
     pub(crate) options: Options,
     pub(crate) since: SystemTime,
+    pub(crate) lines: Lines,
 }
 
 impl App {

@@ -18,6 +18,10 @@ pub(crate) const USER: &str = "agentos.user_id";
 /// The label of the deadline that the caller set, in milliseconds.
 pub(crate) const TIMEOUT: &str = "agentos.timeout_ms";
 
+/// The label of a run that was started in the background with a stream: a client may come back for
+/// that.
+pub(crate) const STREAMED: &str = "agentos.streamed";
+
 /// Yields the session of a run. Without one, it is the id of the root.
 pub(crate) fn session_of(run: &RunView) -> String {
     run.root_label(SESSION).unwrap_or_else(|| run.root_external_id())

@@ -32,6 +32,8 @@ mod races;
 mod refusals;
 /// Runs that are only in the store.
 mod restart;
+/// A stream that goes on after its client was away.
+mod resume;
 /// Room for answers.
 mod room;
 /// Over sockets: clients that vanish.

@@ -8,6 +8,7 @@ mod extract;
 mod given_before;
 mod go_on;
 mod read;
+mod resume;
 mod router;
 mod run_response;
 

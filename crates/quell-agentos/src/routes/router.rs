@@ -16,10 +16,11 @@ use quell_http::{BodyKinds, Service, catch_panics, guard_open};
 use crate::app::App;
 use crate::auth::{Action, component, guarded};
 use crate::cors;
+use crate::lines::Lines;
 use crate::options::Options;
 use crate::routes::caller::Caller;
 use crate::routes::extract::{ComponentPath, RunRequest};
-use crate::routes::{cancel, create, discover, go_on, info, read};
+use crate::routes::{cancel, create, discover, go_on, info, read, resume};
 use crate::wire::kinds::names_of;
 use crate::wire::refusal::Refusal;
 
@@ -59,7 +60,8 @@ pub fn router(service: Service, options: Options) -> Router {
 /// path share those.
 pub fn routes(service: Service, options: Options) -> Router {
     let service = guarded(service, &options);
-    let app = Arc::new(App { service, options, since: SystemTime::now() });
+    let lines = Lines::new(service.limits_of().owner_share_percent);
+    let app = Arc::new(App { service, options, since: SystemTime::now(), lines });
     let mut router =
         both("/health", &get(discover::health)).merge(both("/config", &get(discover::config)));
     for kind in [ComponentKind::Agent, ComponentKind::Team, ComponentKind::Workflow] {
@@ -125,12 +127,18 @@ fn of_kind(kind: ComponentKind) -> Router<Arc<App>> {
             app.answer(go_on::go_on(&app, kind, &request, &headers, body).await)
         },
     );
+    let resume = post(
+        async move |State(app): Shared, request: RunRequest, headers: HeaderMap, body: Body| {
+            app.answer(resume::resume(&app, kind, &request, &headers, body).await)
+        },
+    );
     both(&format!("/{plural}"), &list)
         .merge(both(&format!("/{plural}/{{id}}"), &one))
         .merge(both(&format!("/{plural}/{{id}}/runs"), &create))
         .merge(both(&format!("/{plural}/{{id}}/runs/{{run}}"), &read))
         .merge(both(&format!("/{plural}/{{id}}/runs/{{run}}/cancel"), &cancel))
         .merge(both(&format!("/{plural}/{{id}}/runs/{{run}}/continue"), &go_on))
+        .merge(both(&format!("/{plural}/{{id}}/runs/{{run}}/resume"), &resume))
 }
 
 /// Serves a path, with and without a slash at its end.

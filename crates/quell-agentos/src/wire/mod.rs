@@ -1,5 +1,6 @@
 //! What is on the wire: pure functions from runs, events and refusals to the contract's JSON.
 
+mod ending;
 pub(crate) mod event;
 pub(crate) mod exact;
 pub(crate) mod kinds;
