@@ -7,17 +7,27 @@ use std::{fmt, iter, slice, vec};
 ///
 /// It takes a fraction of the memory of a `BTreeMap` of as few entries, and every live run has two.
 /// To look a key up takes the time of a search in a sorted list, and to insert one out of order
-/// that of moving the entries behind it.
+/// that of moving the entries behind it. A value is changed by inserting another one.
 ///
 /// # Examples
 ///
 /// ```
+/// use std::collections::BTreeMap;
 /// use quell_core::Labels;
 ///
-/// let mut labels = Labels::from([("team".to_owned(), "red".to_owned())]);
-/// assert_eq!(labels.insert("area".to_owned(), "north".to_owned()), None);
-/// assert_eq!(labels.get("team").map(String::as_str), Some("red"));
-/// assert_eq!(labels.keys().collect::<Vec<_>>(), ["area", "team"]);
+/// // It is made of pairs, also of those of another map; of a key that comes twice the last counts.
+/// let mut labels: Labels = [("team", "red"), ("shift", "late")]
+///     .map(|(key, value)| (key.to_owned(), value.to_owned()))
+///     .into();
+/// labels.extend(BTreeMap::from([("area".to_owned(), "north".to_owned())]));
+///
+/// assert_eq!(labels.insert("team".to_owned(), "blue".to_owned()), Some("red".to_owned()));
+/// assert_eq!(labels.remove("shift"), Some("late".to_owned()));
+///
+/// assert_eq!(labels.get("team").map(String::as_str), Some("blue"));
+/// assert_eq!(labels.get("shift"), None);
+/// let told: Vec<_> = labels.iter().map(|(key, value)| format!("{key}={value}")).collect();
+/// assert_eq!(told, ["area=north", "team=blue"]);
 /// ```
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct ByKey<V>(Vec<(Box<str>, V)>);

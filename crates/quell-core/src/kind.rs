@@ -89,9 +89,10 @@ pub enum StopDelivery {
     Drop,
 }
 
-/// Texts by which runs are found and told apart; they never steer the engine.
+/// Texts by which runs are found and told apart; they never steer the engine. `RunSpec::label` of
+/// `quell` adds one; [`ByKey`] shows how they are made, read and changed by themselves.
 pub type Labels = ByKey<String>;
 
 /// What front ends keep with a run to show it again, by key. No run is found by it, and the engine
-/// never reads it.
+/// never reads it. `RunSpec::annotation` of `quell` adds one.
 pub type Annotations = ByKey<Payload>;

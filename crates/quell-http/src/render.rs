@@ -38,6 +38,53 @@ impl View {
         written(self.room_now(about)?, about, make).await
     }
 
+    /// As [`View::json_response`], with room that was taken before. A request that changes
+    /// something takes the room for its answer first ([`View::room_now`]): so it is refused only
+    /// where nothing has changed. What the answer has grown by since counts as far as there is room
+    /// for it.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the answer cannot be written.
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`View::json_response`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap()
+    /// # .block_on(async {
+    /// use quell::Engine;
+    /// use quell_flow::Catalog;
+    /// use quell_http::{NATIVE, Principal, Service};
+    ///
+    /// let service = Service::new(Engine::new(), Catalog::new());
+    /// let view = service.view(NATIVE, Principal::named("ada"));
+    /// let mut notes = vec!["x".repeat(100_000)];
+    /// let about = notes[0].len() + 100;
+    /// let room = view.room_now(about).unwrap(); // Refused here, nothing has changed.
+    /// notes[0].push_str("more");
+    /// let answer = view.json_response_in(room, about, move || notes).await.unwrap();
+    /// assert_eq!(answer.status(), 200);
+    /// # });
+    /// ```
+    pub async fn json_response_in<T, F>(
+        &self,
+        mut room: Charge,
+        about: usize,
+        make: F,
+    ) -> Result<Response, BodyError>
+    where
+        T: Serialize,
+        F: FnOnce() -> T + Send + 'static,
+    {
+        // Too late to refuse it.
+        let _ = room.grow(counted(about).saturating_sub(room.bytes()));
+        written(room, about, make).await
+    }
+
     /// As [`View::json_response`], for a caller who has waited for the run: if there is no room, it
     /// waits up to [`ROOM_WITHIN`] for bytes that others give back. Meanwhile it holds nothing of
     /// the run, and looks it up again afterwards; `None` if the engine has forgotten it by then.

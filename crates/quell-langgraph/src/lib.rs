@@ -16,6 +16,8 @@
 //!   ([`Component::nodes`](quell_flow::Component::nodes)), with its parent: get, list, change,
 //!   fork. Null input goes on in the node that was cut; `interrupt_before`, `interrupt_after`,
 //!   `command.goto` and `command.update`.
+//! - Crons: create, of a thread too, get, update, delete, search, count. Each of their times makes
+//!   one run, on however many nodes and across a restart.
 //! - Runs: create, stream, wait, join, join stream, get, list, cancel, delete; the stateless
 //!   create, batch, stream and wait; `/metrics`; `POST /runs/cancel` by status and by ids.
 //!   `multitask_strategy`, `after_seconds`, `on_disconnect`, `Idempotency-Key`, `stream_resumable`

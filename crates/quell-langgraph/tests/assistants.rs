@@ -206,6 +206,16 @@ async fn a_wrong_body_is_refused_with_the_key_that_is_wrong() {
 }
 
 #[tokio::test]
+async fn one_owner_has_a_thousand_at_most() {
+    let server = Server::new();
+    for _ in 0..1_000 {
+        made(&server, json!({"graph_id": "echo"})).await;
+    }
+    let refused = server.post("/assistants", &json!({"graph_id": "echo"})).await.detail();
+    assert_eq!(refused, (429, "Too many assistants: one owner has 1000 at most".to_owned()));
+}
+
+#[tokio::test]
 async fn the_assistant_of_the_system_stays_as_it_is() {
     let server = Server::new();
     let found = json!({"graph_id": "echo"});
@@ -249,6 +259,18 @@ async fn a_graph_is_drawn_from_its_parts() {
     assert_eq!(names(get("/subgraphs?recurse=true").await), ["check", "write"]);
     assert_eq!(names(get("/subgraphs/write").await), ["write"]);
     assert!(names(get("/subgraphs/nope").await).is_empty());
+    for path in ["/graph", "/schemas", "/subgraphs", "/subgraphs/write"] {
+        for name in ["flow", "workflow%2Fflow"] {
+            let found = server.get(&format!("/assistants/{name}{path}")).await;
+            assert_eq!((found.status.as_u16(), found.json()), (200, get(path).await), "{path}");
+        }
+        for name in ["nope", "%ff"] {
+            let (status, words) = server.get(&format!("/assistants/{name}{path}")).await.detail();
+            assert_eq!(status, 422);
+            let begin = "Invalid assistant ID: must be a UUID, or the ID of a graph. Graph '";
+            assert!(words.starts_with(begin) && words.contains("Expected one of: ['"), "{words}");
+        }
+    }
 }
 
 #[tokio::test]

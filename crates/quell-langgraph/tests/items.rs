@@ -17,7 +17,7 @@ use crate::talk::{Answer, Says as _, Server};
 
 const ITEMS: &str = "/store/items";
 
-async fn put(server: &Server, body: Value) -> Answer {
+pub(crate) async fn put(server: &Server, body: Value) -> Answer {
     server.send(Method::PUT, ITEMS, &body.to_string()).await
 }
 
@@ -33,7 +33,7 @@ async fn get(server: &Server, namespace: &str, key: &str) -> Value {
     answer.json()
 }
 
-async fn delete(server: &Server, namespace: Value, key: &str) -> Answer {
+pub(crate) async fn delete(server: &Server, namespace: Value, key: &str) -> Answer {
     let body = json!({"namespace": namespace, "key": key});
     server.send(Method::DELETE, ITEMS, &body.to_string()).await
 }
@@ -198,7 +198,8 @@ async fn a_wrong_request_to_the_store_is_refused_with_what_is_wrong() {
         assert!(answer.0 == status && answer.1.starts_with(words), "{path} {body}: {answer:?}");
     }
     let large = json!({"namespace": ["a"], "key": "k", "value": {"x": "y".repeat(1 << 20)}});
-    assert_eq!(put(&server, large).await.detail().0, 413);
+    let words = "Too large: an item has 1048576 bytes at most".to_owned();
+    assert_eq!(put(&server, large).await.detail(), (413, words));
     assert_eq!(server.get(&format!("{ITEMS}?key=k")).await.status, 422);
     let none = server.get(&format!("{ITEMS}?namespace=a")).await.detail();
     assert_eq!(none, (400, "Key is required".into()));
@@ -319,79 +320,4 @@ async fn two_nodes_have_one_store_and_the_last_change_counts() {
     keep(&a, "n", "k", json!({"again": true})).await;
     assert_eq!(get(&b, "n", "k").await["value"], json!({"again": true}));
     assert_eq!(found(&b, json!({"namespace_prefix": ["n"]})).await.len(), 2);
-}
-
-fn bounded() -> Options {
-    let mut options = Options::default();
-    (options.items_owner_max, options.items_owner_bytes_max) = (5, 2_000);
-    options
-}
-
-/// Puts a small item; yields the status, and the words of a refusal.
-async fn puts(server: &Server, nr: usize) -> (u16, String) {
-    let body = json!({"namespace": ["n"], "key": nr.to_string(), "value": {}});
-    let answer = put(server, body).await;
-    (answer.status.as_u16(), answer.text)
-}
-
-fn full() -> (u16, String) {
-    let text = "Too many items: one owner has 5 at most, of 2000 bytes together";
-    (429, json!({ "detail": text }).to_string())
-}
-
-#[tokio::test]
-async fn an_owner_has_so_many_items_of_so_many_bytes_on_every_store() {
-    let file = std::env::temp_dir().join(format!("quell-items-{}.db", std::process::id()));
-    let sqlite = Arc::new(quell_sqlite::SqliteStore::open(&file).unwrap());
-    for config in [
-        EngineConfig::new(),
-        EngineConfig::new().store(Arc::new(MemoryStore::new())),
-        EngineConfig::new().store(sqlite),
-    ] {
-        let access = Access::open().key(Key::new("ada", "ada-s")).key(Key::new("bob", "bob-s"));
-        let server = Server::with(config, bounded(), access);
-        let (ada, bob) = (server.saying("x-api-key", "ada-s"), server.saying("x-api-key", "bob-s"));
-        for nr in 0..5 {
-            assert_eq!(puts(&ada, nr).await.0, 204);
-        }
-        assert_eq!(puts(&ada, 5).await, full());
-        assert_eq!(puts(&ada, 4).await.0, 204, "it is no other one");
-        // Others have places of their own; of those who come at once no more get one.
-        let all = futures::future::join_all((0..12).map(|nr| puts(&bob, nr))).await;
-        assert_eq!(all.iter().filter(|(status, _)| *status == 204).count(), 5, "{all:?}");
-        // Another process knows no more than the store.
-        if server.service.engine().has_store() {
-            let app = crate::support::router(server.service.clone(), bounded());
-            let next = Server { app, ..ada.clone() };
-            assert_eq!(puts(&next, 5).await, full());
-        }
-        assert_eq!(delete(&ada, json!(["n"]), "0").await.status, 204);
-        assert_eq!(puts(&ada, 6).await.0, 204, "a place that is given back is free");
-        let large = json!({"namespace": ["n"], "key": "6", "value": {"x": "y".repeat(1_500)}});
-        assert_eq!(put(&ada, large.clone()).await.text, full().1);
-        for nr in 1..5 {
-            assert_eq!(delete(&ada, json!(["n"]), &nr.to_string()).await.status, 204);
-        }
-        assert_eq!(put(&ada, large).await.status, 204);
-        assert_eq!(puts(&ada, 6).await.0, 204, "what is smaller is taken");
-    }
-    let _ = std::fs::remove_file(&file);
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn of_several_nodes_an_owner_has_so_many_items_together() {
-    let nodes = crate::crons_stored::three_with(bounded()).await;
-    let mut told = Vec::new();
-    for nr in 0..9 {
-        told.push(puts(&nodes[nr % 3], nr).await.0);
-    }
-    assert_eq!(told, [204, 204, 204, 204, 204, 429, 429, 429, 429]);
-    assert_eq!(delete(&nodes[2], json!(["n"]), "0").await.status, 204);
-    within("its place is free", async {
-        while puts(&nodes[0], 9).await.0 != 204 {
-            tokio::time::sleep(ms(20)).await;
-        }
-    })
-    .await;
-    assert_eq!(puts(&nodes[1], 10).await, full());
 }

@@ -3,9 +3,10 @@
 use std::sync::Arc;
 
 use parking_lot::Mutex;
-use quell::testing::cluster::Nodes;
-use quell::{EngineConfig, Payload, RunContext};
-use quell_flow::{Component, Reducer};
+use quell::store::Store;
+use quell::testing::cluster::{Node, Nodes};
+use quell::{EngineConfig, Payload, Recovery, RunContext, Shutdown};
+use quell_flow::{Component, Nodes as QuellNodes, Reducer};
 use quell_test_support::{secs, within};
 use serde_json::{Value, json};
 use tokio::sync::Semaphore;
@@ -113,4 +114,150 @@ async fn a_run_that_waits_behind_one_of_another_node_gets_what_that_has_left() {
     bodies.go_on.add_permits(1);
     bodies.begun(2).await;
     assert_eq!(bodies.got.lock()[1], json!({"a": 1, "nth": 0, "b": 2}));
+}
+
+/// A run of a graph with nodes goes on behind others as it does in an idle thread.
+#[tokio::test]
+async fn a_run_without_input_that_waits_has_the_bounds_of_its_graph_and_may_ask() {
+    let asks = async |ctx: RunContext, input: Payload| {
+        let nodes = QuellNodes::begin(&ctx, input, ["ask"]);
+        ctx.resumed_with().map(|_| nodes.into_state()).ok_or_else(|| ctx.pause("may I?"))
+    };
+    let stays = async |_ctx, _input| std::future::pending().await;
+    let bodies = Bodies::new();
+    let server = Server::serving([
+        bodies.graph(),
+        Component::workflow("asks", asks).nodes(["ask"]).resumable(),
+        Component::workflow("stays", stays).nodes(["stay"]).timeout(secs(1) / 10),
+    ]);
+    for (graph, node, status) in [("asks", "ask", "interrupted"), ("stays", "stay", "error")] {
+        let thread = server.thread().await;
+        let begun = bodies.got.lock().len();
+        queue(&server, &thread, json!({"a": 1}), "enqueue").await;
+        bodies.begun(begun + 1).await;
+        let body = json!({"assistant_id": graph, "command": {"goto": node},
+            "multitask_strategy": "enqueue"});
+        let made = server.post(&format!("/threads/{thread}/runs"), &body).await;
+        assert_eq!(made.status, 200, "{made:?}");
+        bodies.go_on.add_permits(1);
+        within("it asks, or its time is over", async {
+            loop {
+                let now = server.get(&format!("/threads/{thread}")).await.json();
+                if now["status"] == status {
+                    break;
+                }
+                assert_eq!(now["status"], "busy", "{now}");
+                tokio::time::sleep(secs(1) / 100).await;
+            }
+        })
+        .await;
+    }
+}
+
+fn of_node(node: &Arc<Node>, graph: Component) -> Server {
+    Server::serving_with(EngineConfig::new().node(Arc::clone(node)), [graph])
+}
+
+/// Takes over from a node that has ended, as a server does.
+async fn take_over(by: &Server, node: &Arc<Node>) {
+    let port: Arc<dyn Store> = Arc::clone(node) as _;
+    let decide = |run: &_| by.service.catalog().recovery(run, &port).unwrap_or(Recovery::Fail);
+    within("it takes over", async {
+        while by.service.engine().take_over(decide).await.unwrap().is_none() {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_queued_run_whose_node_ends_gets_on_the_next_one_what_the_run_before_it_has_left() {
+    let (bodies, nodes) = (Bodies::new(), Nodes::new(secs(30)));
+    let of_b = nodes.join("b");
+    let [a, b] = [nodes.join("a"), Arc::clone(&of_b)].map(|node| of_node(&node, bodies.graph()));
+    let thread = b.thread().await;
+    queue(&b, &thread, json!({"a": 1}), "enqueue").await;
+    bodies.begun(1).await;
+    for input in [json!({"b": 2}), Value::Null, json!({"c": 3})] {
+        queue(&a, &thread, input, "enqueue").await;
+    }
+    a.service.engine().shutdown(Shutdown::default()).await;
+    take_over(&b, &of_b).await;
+    bodies.go_on.add_permits(3);
+    bodies.begun(3).await;
+    let expected = [
+        json!({"a": 1}),
+        json!({"a": 1, "b": 2, "nth": 0}),
+        // Null input of a graph that has come to its end runs nothing.
+        json!({"a": 1, "b": 2, "c": 3, "nth": 1}),
+    ];
+    assert_eq!(*bodies.got.lock(), expected);
+}
+
+#[tokio::test]
+async fn a_run_that_is_due_later_starts_on_what_runs_have_left_that_did_not_wait_for_it() {
+    let (bodies, nodes) = (Bodies::new(), Nodes::new(secs(30)));
+    let [a, b] = ["a", "b"].map(|name| of_node(&nodes.join(name), bodies.graph()));
+    for of in [&Server::serving([bodies.graph()]), &a] {
+        bodies.got.lock().clear();
+        bodies.go_on.add_permits(2);
+        let thread = of.thread().await;
+        let later = json!({"assistant_id": "see", "input": {"b": 2}, "after_seconds": 0.3});
+        let made = of.post(&format!("/threads/{thread}/runs"), &later).await;
+        assert_eq!(made.status, 200, "{made:?}");
+        queue(of, &thread, json!({"a": 1}), "enqueue").await;
+        bodies.begun(2).await;
+        let got = [json!({"a": 1}), json!({"a": 1, "nth": 0, "b": 2})];
+        assert_eq!(*bodies.got.lock(), got);
+        let all = json!({"a": 1, "b": 2, "nth": 1, "said": [0, 1]});
+        let readers = if std::ptr::eq(of, &raw const a) { vec![&a, &b] } else { vec![of] };
+        for reader in readers {
+            within("it shows what both have left", async {
+                let state = format!("/threads/{thread}/state");
+                while reader.get(&state).await.json()["values"] != all {
+                    tokio::time::sleep(secs(1) / 100).await;
+                }
+            })
+            .await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn of_runs_that_two_nodes_make_at_once_none_takes_back_what_the_other_has_left() {
+    let (bodies, nodes) = (Bodies::new(), Nodes::new(secs(30)));
+    let [a, b] = ["a", "b"].map(|name| of_node(&nodes.join(name), bodies.graph()));
+    for nth in 0..20 {
+        let thread = a.thread().await;
+        let path = format!("/threads/{thread}/runs");
+        let strategy = if nth % 2 == 0 { "enqueue" } else { "reject" };
+        let body = |key: &str| {
+            let input = Value::from(serde_json::Map::from_iter([(key.to_owned(), nth.into())]));
+            json!({"assistant_id": "see", "input": input, "multitask_strategy": strategy})
+        };
+        let (of_a, of_b) = (body("a"), body("b"));
+        let (of_a, of_b) = tokio::join!(a.post(&path, &of_a), b.post(&path, &of_b));
+        // Each works until both were made or refused.
+        bodies.go_on.add_permits(2);
+        let made = [(of_a, "a"), (of_b, "b")].map(|(answer, key)| (answer.status.as_u16(), key));
+        assert!(made.iter().all(|(status, _)| [200, 409].contains(status)), "{made:?}");
+        assert!(strategy == "reject" || made.iter().all(|(status, _)| *status == 200), "{made:?}");
+        let wanted = made.map(|(status, _)| status == 200);
+        within("each shows what both have left", async {
+            for reader in [&a, &b] {
+                let state = format!("/threads/{thread}/state");
+                let shown = async || {
+                    let values = reader.get(&state).await.json()["values"].clone();
+                    ["a", "b"].map(|key| values[key] == nth)
+                };
+                while shown().await != wanted {
+                    tokio::time::sleep(secs(1) / 100).await;
+                }
+            }
+        })
+        .await;
+        // A refused one has left its permit.
+        let left = made.iter().filter(|(status, _)| *status != 200).count();
+        assert_eq!(bodies.go_on.forget_permits(left), left);
+    }
 }

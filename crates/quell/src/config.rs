@@ -263,7 +263,9 @@ impl EngineConfig {
 
     /// Bounds how many roots run at once; the others wait in `Queued`, those of the highest
     /// [priority](crate::RunSpec::priority) first, of equals first come, first served. A run that
-    /// ended non-quiescent keeps its slot. Defaults to no bound. Zero starts none.
+    /// ended non-quiescent keeps its slot. They are those of all owners: one may have all slots
+    /// while the others wait, unless [`Scope::EachOwner`] has a [`limit`](Self::limit) as well.
+    /// Defaults to no bound. Zero starts none.
     pub const fn running_max(mut self, max: usize) -> Self {
         self.all.running_max = Some(max);
         self

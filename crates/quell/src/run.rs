@@ -73,7 +73,26 @@ impl RunRef {
         self.node.about.as_ref()?.labels.get(key).map(String::as_str)
     }
 
-    /// Yields all labels.
+    /// Yields all labels, in the order of their keys; none if it has neither labels nor anything
+    /// else of its own. Those of a run do not change.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap()
+    /// # .block_on(async {
+    /// use quell::{Engine, RunFilter, RunSpec};
+    ///
+    /// let engine = Engine::new();
+    /// let spec = RunSpec::agent("reply").label("team", "red").label("area", "north");
+    /// let run = engine.submit(spec, async |_| Ok(())).unwrap().into_ref();
+    ///
+    /// assert_eq!(run.label("team"), Some("red"));
+    /// let all: Vec<_> = run.labels().into_iter().flatten().collect();
+    /// assert_eq!(all, [("area", &"north".to_owned()), ("team", &"red".to_owned())]);
+    /// assert_eq!(engine.runs(&RunFilter::new().label("team", "red")), [run]);
+    /// # });
+    /// ```
     pub fn labels(&self) -> Option<&Labels> {
         self.node.about.as_ref().map(|about| &about.labels)
     }
@@ -116,7 +135,7 @@ impl RunRef {
 
     /// Yields what the events that the log of its tree holds take, in bytes, about.
     pub fn log_bytes(&self) -> usize {
-        self.node.log().lock().ring.bytes()
+        self.node.log().lock().entries.bytes()
     }
 
     /// Lists the children: the live ones, and those ended ones that have a row in the report.

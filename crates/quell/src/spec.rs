@@ -159,8 +159,8 @@ impl RunSpec {
         self
     }
 
-    /// Adds a label; the same key again replaces it. At most 32, each text at most 1 KiB; more is
-    /// refused at submit.
+    /// Adds a label, by which the run is found ([`labels`](crate::RunRef::labels)); the same key
+    /// again replaces it. At most 32, each text at most 1 KiB; more is refused at submit.
     pub fn label(mut self, key: impl Into<String>, value: impl Into<String>) -> Self {
         self.about.get_or_insert_default().labels.insert(key.into(), value.into());
         self

@@ -111,40 +111,62 @@ impl Component {
         }
     }
 
-    /// Makes one for a run whose body learns what it works on when the run begins: as this one, but
-    /// with another body, which may call that of this one ([`go_on`](Self::go_on)). It is for that
-    /// run, not for a catalog: what contracts list is left out. None for a plan, whose bodies know
-    /// what earlier attempts have done.
+    /// Makes one for a run whose body learns what it works on when the run begins, not when it is
+    /// made: as this one, but with another body, which may call that of this one
+    /// ([`go_on`](Self::go_on)) with whatever input. The run is known by the id of this one, and
+    /// what it was made with is its input still. It is for such runs, not for a catalog: it has the
+    /// times, the contracts, and what becomes of runs that pause or are lost, and nothing that
+    /// contracts list, no reducers and no nodes. Of a plan, whose bodies know what earlier attempts
+    /// have done, it is no plan, and cannot be paused.
     ///
     /// # Examples
     ///
     /// ```
+    /// # tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap()
+    /// # .block_on(async {
     /// use std::sync::Arc;
-    /// use quell::Payload;
+    /// use std::sync::atomic::{AtomicU32, Ordering};
+    /// use quell::{Engine, Payload};
     /// use quell_flow::{Component, NodesAsked};
     ///
     /// let echo = Arc::new(Component::agent("echo", async |_ctx, input: Payload| Ok(input)));
-    /// let own = Arc::clone(&echo);
-    /// let late = echo.with_body(move |ctx, _input| {
-    ///     let own = Arc::clone(&own);
-    ///     async move { own.go_on(ctx, Payload::from("late"), NodesAsked::default()).await }
+    /// let stock = Arc::new(AtomicU32::new(7));
+    /// let (own, now) = (Arc::clone(&echo), Arc::clone(&stock));
+    /// let late = echo.with_body(move |ctx, asked| {
+    ///     let (own, now) = (Arc::clone(&own), Arc::clone(&now));
+    ///     async move {
+    ///         let input = format!("{} {}", asked.parse::<String>()?, now.load(Ordering::SeqCst));
+    ///         own.go_on(ctx, input.into(), NodesAsked::default()).await
+    ///     }
     /// });
-    /// assert_eq!(late.unwrap().id(), "echo");
+    /// let late = Arc::new(late);
+    ///
+    /// let engine = Engine::new();
+    /// let run = late.start(&engine, late.spec(), "stock".into()).unwrap();
+    /// stock.store(3, Ordering::SeqCst); // Before the run begins.
+    /// assert_eq!(run.await.unwrap(), "stock 3".into());
+    /// # });
     /// ```
-    pub fn with_body<F, Fut>(&self, body: F) -> Option<Self>
+    pub fn with_body<F, Fut>(&self, body: F) -> Self
     where
         F: Fn(RunContext, Payload) -> Fut + Send + Sync + 'static,
         Fut: Future<Output = Result<Payload, Failure>> + Send + 'static,
     {
-        self.lasting.is_none().then(|| Self {
+        Self {
             contracts: self.contracts.clone(),
             timeout: self.timeout,
             grace: self.grace,
             idle: self.idle,
-            is_resumable: self.is_resumable,
+            is_resumable: self.is_resumable && !self.is_plan(),
             on_worker_lost: self.on_worker_lost,
             ..Self::new(self.kind, self.id.clone(), body)
-        })
+        }
+    }
+
+    /// Tells whether it is a plan: each of its bodies knows what earlier attempts of the run have
+    /// done.
+    pub const fn is_plan(&self) -> bool {
+        self.lasting.is_some()
     }
 
     /// Sets the description. Defaults to none.

@@ -7,6 +7,7 @@ use quell::store::{RunRecord, Store};
 use quell::{Annotations, Engine, Failure, Payload, RunContext, RunSpec};
 
 use super::component::Component;
+use super::stand_in::StandIns;
 use crate::foreign::Foreign;
 
 /// What becomes of the runs of a component whose process was killed.
@@ -159,12 +160,13 @@ impl Component {
         self: &Arc<Self>,
         run: &RunRecord,
         store: &Arc<dyn Store>,
+        stand_ins: &StandIns,
     ) -> Option<Attempts> {
         match &self.lasting {
             // Of whatever plan it was to be: it has done nothing of that.
             Some(lasting) if run.is_unstarted => Some(lasting.begin(true)),
             Some(lasting) => lasting.go_on(run, store),
-            None => Some(Box::new(self.to_body())),
+            None => Some(stand_ins.attempts_of(self)),
         }
     }
 }

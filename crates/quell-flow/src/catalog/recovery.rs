@@ -91,7 +91,7 @@ impl Catalog {
         if !(goes_on || component.is_resumable() && has_asked) {
             return None;
         }
-        let body = component.attempts_of(run, store)?;
+        let body = component.attempts_of(run, store, &self.stand_ins)?;
         let of_caller = |key| time_of(accepted.annotations.get(key)?);
         let spec = component.spec_named(Arc::clone(&accepted.name));
         let spec = timed(spec, of_caller(TIMEOUT), of_caller(GRACE), None);

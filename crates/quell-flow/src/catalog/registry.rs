@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::component::Component;
 use super::contract::Contract;
 use super::kind::ComponentKind;
+use super::stand_in::StandIns;
 use crate::excerpt::excerpt;
 use crate::guess::guess;
 
@@ -30,6 +31,8 @@ use crate::guess::guess;
 #[must_use = "a catalog does nothing until it is served"]
 pub struct Catalog {
     components: BTreeMap<(ComponentKind, String), Arc<Component>>,
+    /// Who says with which body runs go on.
+    pub(super) stand_ins: StandIns,
 }
 
 impl Catalog {

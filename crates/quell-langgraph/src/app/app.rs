@@ -1,7 +1,6 @@
 //! [`App`]: the state that the routes share.
 
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, OnceLock, Weak};
 use std::time::SystemTime;
 
 use parking_lot::Mutex;
@@ -34,8 +33,8 @@ struct Inner {
     tallies: Tallies,
     webhooks: Webhooks,
     crons: Crons,
-    /// What goes on without a caller has begun.
-    has_tasks: AtomicBool,
+    /// Where goes on what has no caller, once it has begun.
+    runtime: OnceLock<Handle>,
     since: SystemTime,
     /// How many runs the engine had taken in from other processes when those that it has were taken
     /// into their threads. The lock is held meanwhile, and comes before those of threads.
@@ -70,12 +69,15 @@ impl App {
             tallies,
             webhooks,
             crons,
-            has_tasks: false.into(),
+            runtime: OnceLock::new(),
             since,
             taken_in,
         };
         let app = Self(Arc::new(inner));
         app.recover();
+        let of_runs = app.weak();
+        let catalog = app.service().catalog();
+        catalog.stand_in(move |run, graph| of_runs.upgrade()?.work_left(run, graph));
         app.start_tasks();
         app
     }
@@ -83,11 +85,11 @@ impl App {
     /// Starts what goes on without a caller, if there is a runtime. Of a router that was made where
     /// none was the first request does.
     pub(crate) fn start_tasks(&self) {
-        let has_begun = &self.0.has_tasks;
-        if has_begun.load(Ordering::Relaxed)
-            || Handle::try_current().is_err()
-            || has_begun.swap(true, Ordering::SeqCst)
-        {
+        if self.0.runtime.get().is_some() {
+            return;
+        }
+        let Ok(here) = Handle::try_current() else { return };
+        if self.0.runtime.set(here).is_err() {
             return;
         }
         self.send_left();
@@ -142,6 +144,11 @@ impl App {
 
     pub(crate) fn since(&self) -> SystemTime {
         self.0.since
+    }
+
+    /// Yields the runtime of what goes on without a caller, once that has begun.
+    pub(super) fn runtime(&self) -> Option<&Handle> {
+        self.0.runtime.get()
     }
 
     pub(super) fn taken_in(&self) -> &Mutex<u64> {

@@ -217,8 +217,7 @@ impl App {
         if self.own_kept(view, kind).await?.len() < OWN_MAX {
             return Ok(());
         }
-        let text = format!("Too many: {OWN_MAX} are there");
-        Err(Refusal::new(StatusCode::TOO_MANY_REQUESTS, text))
+        Err(kind.too_many(OWN_MAX))
     }
 }
 

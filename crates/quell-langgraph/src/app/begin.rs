@@ -5,15 +5,16 @@ use std::future::{Ready, ready};
 use std::sync::Arc;
 
 use axum::http::StatusCode;
-use quell::{Failure, Payload, RunContext, RunId, limits};
-use quell_flow::{Component, ComponentKind, Emit, NodesAsked};
-use quell_http::View;
+use quell::{Failure, Payload, RunContext, RunId, RunRef, limits};
+use quell_flow::{Component, Emit, NodesAsked};
+use quell_http::{SESSION, View};
 use tokio::sync::OnceCell;
 use uuid::Uuid;
 
 use crate::app::App;
 use crate::threads::Thread;
 use crate::values::{START, Values, merged_input};
+use crate::wire::asked::{Asked, base_of};
 use crate::wire::create::Create;
 use crate::wire::exact::{Keys, null, written};
 use crate::wire::refusal::{Refusal, quoted};
@@ -28,6 +29,7 @@ pub(super) struct Begin {
 }
 
 /// What a run without new input does.
+#[derive(Clone)]
 enum Going {
     /// Its graph runs on this input.
     On(Payload, NodesAsked),
@@ -60,11 +62,11 @@ impl App {
         view: &View,
         thread: &Arc<Thread>,
         create: &mut Create,
-        is_idle: bool,
+        is_first: bool,
     ) -> Result<Begin, Refusal> {
         let Some(fork) = create.nodes.checkpoint else {
             let last = || (thread.values(self.engine()), thread.next());
-            return Ok(Begin { fork: None, known: is_idle.then(last) });
+            return Ok(Begin { fork: None, known: is_first.then(last) });
         };
         // On the heap: hardly any run needs it.
         let found = Box::pin(self.state(view, thread, Some(fork))).await?;
@@ -164,7 +166,7 @@ impl App {
     ) -> Option<Arc<Component>> {
         let all = (self.clone(), Arc::clone(graph), Arc::clone(thread), given, asked.clone());
         let once = Arc::new(OnceCell::new());
-        let late = graph.with_body(move |ctx, _own| {
+        let late = move |ctx| {
             let ((app, graph, thread, given, asked), once) = (all.clone(), Arc::clone(&once));
             async move {
                 let make =
@@ -172,8 +174,32 @@ impl App {
                 let input = once.get_or_init(make).await.clone();
                 graph.go_on(ctx, input, asked).await
             }
-        });
-        late.map(Arc::new)
+        };
+        (!graph.is_plan()).then(|| standing_in(graph, late))
+    }
+
+    /// Yields the stand-in of a graph for a run that another process has left, and that starts here
+    /// or goes on: what [`App::work`] made for it there. None if the run has its whole input.
+    pub(super) fn work_left(&self, run: &RunRef, graph: &Arc<Component>) -> Option<Arc<Component>> {
+        let asked = Asked::of(&run.into()).filter(|it| !it.is_temporary && it.fork.is_none())?;
+        if !asked.goes_on && base_of(&run.into()).is_some() {
+            return None;
+        }
+        let session = Uuid::try_parse(run.label(SESSION)?).ok()?;
+        let thread = {
+            // What follows runs is no work for the runtime of the bodies.
+            let _there = self.runtime()?.enter();
+            self.take_in();
+            self.threads().get(session)?
+        };
+        thread.find(run.id())?;
+        if !asked.goes_on {
+            return self.late(graph, &thread, (asked.input, run.id()), &asked.nodes);
+        }
+        let mut body: Keys = asked.kwargs.parse().ok()?;
+        body.insert("assistant_id".to_owned(), graph.id().into());
+        let create = Create { input: asked.input, ..Create::read(&body).ok()? };
+        Some(self.going_on(graph, &thread, (create, run.id())))
     }
 
     /// Yields the values on which a run starts that waited behind others, and starts now.
@@ -186,7 +212,7 @@ impl App {
     }
 
     /// Makes the stand-in of a graph for a run without new input that waits behind others: it looks
-    /// at the thread when it starts, and then runs the graph from there.
+    /// at the thread when it starts, and then runs the graph from there, in later attempts as well.
     fn going_on(
         &self,
         graph: &Arc<Component>,
@@ -194,11 +220,15 @@ impl App {
         (create, id): (Create, RunId),
     ) -> Arc<Component> {
         let all = (self.clone(), Arc::clone(graph), Arc::clone(thread), create);
+        let once = Arc::new(OnceCell::new());
         standing_in(graph, move |ctx| {
-            let (app, graph, thread, create) = all.clone();
+            let ((app, graph, thread, create), once) = (all.clone(), Arc::clone(&once));
             async move {
-                let (base, next) = (app.left_to(&thread, id).await, thread.next());
-                match going(&graph, base.as_deref(), &next, &create, id) {
+                let look = async || {
+                    let (base, next) = (app.left_to(&thread, id).await, thread.next());
+                    going(&graph, base.as_deref(), &next, &create, id)
+                };
+                match once.get_or_init(look).await.clone() {
                     Going::On(input, asked) => graph.go_on(ctx, input, asked).await,
                     Going::Over => {
                         say_over(&ctx, says(&graph, &create, false));
@@ -278,18 +308,13 @@ fn failed(why: &str) -> Ready<Result<Payload, Failure>> {
     ready(Err(Failure::new(why.to_owned())))
 }
 
-/// Makes the stand-in of a graph.
+/// Makes the stand-in of a graph, with the bounds that it has.
 fn standing_in<F>(
     graph: &Component,
-    work: impl Fn(RunContext) -> F + Clone + Send + Sync + 'static,
+    work: impl Fn(RunContext) -> F + Send + Sync + 'static,
 ) -> Arc<Component>
 where
     F: Future<Output = Result<Payload, Failure>> + Send + 'static,
 {
-    let body = move |ctx: RunContext, _input: Payload| work(ctx);
-    Arc::new(match graph.kind() {
-        ComponentKind::Agent => Component::agent(graph.id(), body),
-        ComponentKind::Team => Component::team(graph.id(), body),
-        ComponentKind::Workflow => Component::workflow(graph.id(), body),
-    })
+    Arc::new(graph.with_body(move |ctx, _own| work(ctx)))
 }

@@ -11,16 +11,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
-use futures::future;
 use quell::{RunFilter, RunId, RunRef, RunStatus};
 use quell_http::{RunView, SESSION, View};
 use tokio::runtime::Handle;
-use tokio::time::sleep;
 use uuid::Uuid;
 
 use crate::app::App;
 use crate::app::gone::forget;
 use crate::app::stored::StoredRun;
+use crate::app::wakes::{Wake, Wakes};
 use crate::threads::{FINAL_TTL, Final};
 use crate::wire::asked::Asked;
 use crate::wire::refusal::Refusal;
@@ -92,8 +91,8 @@ impl App {
             drop(tokio::spawn(async move { app.forget_left_before().await }));
             return;
         }
-        let (app, woken) = (self.weak(), Arc::clone(&self.finals().woken));
-        let mut taken = self.engine().take_overs();
+        let app = self.weak();
+        let mut wakes = Wakes::of(self.engine(), &self.finals().woken);
         drop(tokio::spawn(async move {
             // At once, and if some are there that are too young once more.
             let (mut look_at, mut is_first) = (Some(Instant::now()), true);
@@ -107,20 +106,11 @@ impl App {
                 }
                 let next = this.finals().expires_at().into_iter().chain(look_at).min();
                 drop(this);
-                let timer = async {
-                    match next {
-                        Some(at) => sleep(at.saturating_duration_since(Instant::now())).await,
-                        None => future::pending().await,
-                    }
-                };
-                tokio::select! {
-                    biased;
-                    changed = taken.changed() => match changed {
-                        Ok(()) => (look_at, is_first) = (Some(Instant::now()), true),
-                        Err(_) => return,
-                    },
-                    () = woken.notified() => {}
-                    () = timer => {}
+                let rest = next.map(|at| at.saturating_duration_since(Instant::now()));
+                match wakes.next(rest).await {
+                    Wake::TakenOver => (look_at, is_first) = (Some(Instant::now()), true),
+                    Wake::Other => {}
+                    Wake::Over => return,
                 }
             }
         }));

@@ -217,7 +217,7 @@ mod tests {
         // It is about to be deleted, and what is said of it by then this node has not read.
         for nth in ["1", "2"] {
             let said = Keys::from_iter([(nth.to_owned(), 1.into())]);
-            b.change_thread(&b.all(), id, &said, None).await.unwrap();
+            drop(b.change_thread(&b.all(), id, &said, None, false).await.unwrap());
         }
         let between: RunId = record_of(id, 1);
         while a.engine().stored_run(between).await.unwrap().is_some() {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use axum::http::StatusCode;
-use quell_http::View;
+use quell_http::{Charge, View};
 use tokio::time::sleep;
 use uuid::Uuid;
 
@@ -18,7 +18,8 @@ use crate::wire::refusal::Refusal;
 use crate::wire::ttl::Ttl;
 
 impl App {
-    /// Lays keys over the metadata of a thread, and gives it another time, if one is given.
+    /// Lays keys over the metadata of a thread, and gives it another time, if one is given. Yields
+    /// it with the room for its row, if that is to be shown.
     ///
     /// # Errors
     ///
@@ -30,7 +31,8 @@ impl App {
         id: Uuid,
         metadata: &Keys,
         ttl: Option<&Ttl>,
-    ) -> Result<Arc<Thread>, Refusal> {
+        is_shown: bool,
+    ) -> Result<(Arc<Thread>, Charge), Refusal> {
         for _ in 0..TRIES {
             let thread = self.thread_of(view, id).await?;
             let _one_at_a_time = thread.changing.lock().await;
@@ -40,6 +42,8 @@ impl App {
             }
             let before = thread.card();
             let card = before.changed(metadata.clone(), ttl.cloned(), SystemTime::now());
+            let weight = if is_shown { thread.weight() + card.metadata.len() } else { 0 };
+            let room = view.room_now(weight)?;
             let owner = thread.owner.as_deref().map(Arc::from);
             let charge = self.charge(owner.as_ref(), card.metadata.len())?;
             if self.has_records() && !thread.is_temporary {
@@ -59,7 +63,7 @@ impl App {
             }
             thread.take_card(card, Some(charge));
             self.time(&thread);
-            return Ok(Arc::clone(&thread));
+            return Ok((Arc::clone(&thread), room));
         }
         let text = "The thread is being changed; ask again";
         Err(Refusal::new(StatusCode::SERVICE_UNAVAILABLE, text))
@@ -88,21 +92,28 @@ impl App {
         Ok(is_last)
     }
 
-    /// Makes a thread of the caller's with the metadata and the values of another one.
+    /// Makes a thread of the caller's with the metadata and the values of another one. Yields it
+    /// with the room for its row.
     ///
     /// # Errors
     ///
     /// Fails if there is none, or no room for another one.
-    pub(crate) async fn copy_thread(&self, view: &View, id: Uuid) -> Result<Arc<Thread>, Refusal> {
+    pub(crate) async fn copy_thread(
+        &self,
+        view: &View,
+        id: Uuid,
+    ) -> Result<(Arc<Thread>, Charge), Refusal> {
         let of = self.thread_of(view, id).await?;
         let (metadata, values, bytes) = of.to_copy(self.engine());
-        let charge = self.charge(view.principal().owner(), written_bytes(&metadata))?;
+        let own = written_bytes(&metadata);
+        let room = view.room_now(bytes + own)?;
+        let charge = self.charge(view.principal().owner(), own)?;
         let card = Card { base: values, ..Card::new(&metadata) };
         let thread = Thread::new(Uuid::now_v7(), view.principal().subject(), &metadata, false);
         let thread = thread.with_card(card, bytes).charged(charge);
         let made = self.make_thread(thread, false).await?.ok_or_else(Refusal::internal)?;
         self.hold_values(&made);
-        Ok(made)
+        Ok((made, room))
     }
 
     /// Takes in what the store says that callers have said of a thread.

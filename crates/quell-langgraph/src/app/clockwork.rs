@@ -14,10 +14,11 @@ use std::time::{Duration, Instant, SystemTime};
 
 use futures::{StreamExt as _, future, stream};
 use tokio::runtime::Handle;
-use tokio::time::{sleep, timeout};
+use tokio::time::timeout;
 use uuid::Uuid;
 
 use crate::app::App;
+use crate::app::wakes::{Wake, Wakes};
 use crate::wire::asked::micros;
 
 impl App {
@@ -29,8 +30,8 @@ impl App {
             return;
         }
         let running = Running(Arc::clone(&self.crons_known().has_clockwork));
-        let (app, woken) = (self.weak(), Arc::clone(&self.crons_known().woken));
-        let mut taken = self.engine().take_overs();
+        let app = self.weak();
+        let mut wakes = Wakes::of(self.engine(), &self.crons_known().woken);
         drop(tokio::spawn(async move {
             let _running = running;
             let (mut is_read, mut clocks) = (false, Clocks::now());
@@ -41,20 +42,10 @@ impl App {
                 let again = rest.into_iter().chain((!is_read).then_some(AGAIN)).min();
                 let rest = again.filter(|_| !this.service().is_draining());
                 drop(this);
-                let timer = async {
-                    match rest {
-                        Some(rest) => sleep(rest).await,
-                        None => future::pending().await,
-                    }
-                };
-                tokio::select! {
-                    biased;
-                    changed = taken.changed() => match changed {
-                        Ok(()) => is_read = false,
-                        Err(_) => return,
-                    },
-                    () = woken.notified() => {}
-                    () = timer => {}
+                match wakes.next(rest).await {
+                    Wake::TakenOver => is_read = false,
+                    Wake::Other => {}
+                    Wake::Over => return,
                 }
             }
         }));

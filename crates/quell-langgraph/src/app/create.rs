@@ -49,6 +49,15 @@ pub(crate) enum Created {
     There(StoredRun),
 }
 
+/// What came of a try to make a run.
+enum Tried {
+    Made(Created),
+    /// The thread has left the table.
+    NoThread,
+    /// It was to be alone in its thread, and is not.
+    NotAlone,
+}
+
 impl Created {
     pub(crate) fn run(&self) -> RunView {
         match self {
@@ -142,74 +151,114 @@ impl App {
         graph: &Arc<Component>,
         thread: &Arc<Thread>,
     ) -> Result<Option<Created>, Refusal> {
-        let mut create = request.create.clone();
         let _one_at_a_time = thread.creating.lock().await;
+        let made = self.create_now(view, request, (graph, thread), true).await?;
+        if let Tried::Made(made) = made {
+            return Ok(Some(made));
+        }
+        if matches!(made, Tried::NoThread) {
+            return Ok(None);
+        }
+        match self.create_now(view, request, (graph, thread), false).await? {
+            Tried::Made(made) => Ok(Some(made)),
+            Tried::NoThread | Tried::NotAlone => Ok(None),
+        }
+    }
+
+    /// Tries to make a run in a thread. If it may be alone there, and seems to be, it knows on what
+    /// it starts: then it is only made if that is so.
+    async fn create_now(
+        &self,
+        view: &View,
+        request: &CreateRequest<'_>,
+        (graph, thread): (&Arc<Component>, &Arc<Thread>),
+        may_be_alone: bool,
+    ) -> Result<Tried, Refusal> {
+        let mut create = request.create.clone();
         let is_kept = self.has_records() && !thread.is_temporary;
-        let is_shared = is_kept && self.is_node();
+        let is_shared = is_kept && self.is_node() && create.nodes.checkpoint.is_none();
         if self.is_read_again(thread) {
             // On the heap: alone nobody pays for its size.
             Box::pin(self.look_elsewhere(view, thread)).await?;
         }
         let live = thread.live(self.engine()).len();
         let is_idle = live == 0 && !thread.is_live_elsewhere();
+        // What starts later starts on what others leave until then, which do not wait for it.
+        let is_first = may_be_alone && is_idle && create.after.is_zero();
         let owner = self.owner_view(view, thread);
-        let is_paused = live == 1 && thread.paused(self.engine()).is_some();
-        let takes_over = is_paused && !create.is_update;
+        let takes_over = live == 1 && !create.is_update && thread.paused(self.engine()).is_some();
         if takes_over && create.input.is_null() {
             return Err(Refusal::waits());
         }
         let once = once(request)?;
-        let begin = self.begin(view, thread, &mut create, is_idle).await?;
+        let begin = self.begin(view, thread, &mut create, is_first).await?;
         let create = &create;
         let id = RunId::from_uuid(Uuid::now_v7());
         let (component, input, nodes) = self.work(graph, thread, create, &begin, id)?;
         let asked = Asked { fork: begin.fork, nodes, ..self.asked(create, graph, thread) };
         let within = self.within(thread.id, Some(graph));
         let tracked = Tracked::new(id, graph.id(), within, &asked);
-        let is_behind = is_shared && !is_idle && begin.fork.is_none();
-        let tracked = Arc::new(if is_behind { tracked.behind_others() } else { tracked });
+        let tracked =
+            Arc::new(if is_shared && !is_first { tracked.behind_others() } else { tracked });
         let mut start = asked.write(Start::new(&component, input.clone()), &input);
         if begin.fork.is_some() || is_kept && begin.is_known() {
             start = write_base(start, begin.base().map(|base| &**base), begin.fork.is_some());
         }
-        let start = self.start(create, thread, &tracked, start, takes_over);
+        let is_alone = is_shared && is_first;
+        let on_busy = on_busy(create.strategy, takes_over, is_alone);
+        let start = self.start(create, thread, &tracked, start, on_busy);
         let start = once.iter().fold(start, |start, once| start.once(once.clone()));
         let _owing = self.owe(&owner, create, &tracked)?;
         if !thread.add(&tracked) {
-            return Ok(None);
+            return Ok(Tried::NoThread);
         }
         let on_disconnect = create.on_disconnect;
         let _adding = Adding { app: self, thread, tracked: &tracked, on_disconnect };
-        let started = match owner.start(start).await {
-            Ok(started) if !started.is_replay => started,
-            Ok(started) => return self.made_before(view, Some(started.run.id())).await.map(Some),
+        let again = async |run| self.made_before(view, run).await.map(Tried::Made);
+        let run = match owner.start(start).await {
+            Ok(started) if !started.is_replay => started.run,
+            Ok(started) => return again(Some(started.run.id())).await,
             Err(StartError::KeyForgotten) => {
                 let known = once.as_ref().and_then(|once| owner.started_by(once));
-                return self.made_before(view, known).await.map(Some);
+                return again(known).await;
             }
             Err(StartError::StartedBefore(id)) => {
-                let found = self.find_to_join(view, None, id.as_uuid()).await?;
-                let found = found.ok_or(StartError::KeyForgotten)?;
                 // Without one in the request the thread was made for that: the run is in another.
-                let is_named = request.thread.is_some();
-                if is_named && self.is_gone_but_for(thread, id).await? {
-                    return Err(StartError::KeyForgotten.into());
-                }
-                return Ok(Some(Created::There(found)));
+                let within = request.thread.is_some().then_some(thread);
+                return self.made_there(view, within, id).await.map(Tried::Made);
+            }
+            Err(StartError::LaneBusy { .. }) if is_alone && create.strategy != Strategy::Reject => {
+                return Ok(Tried::NotAlone);
             }
             Err(error) => return Err(error.into()),
         };
-        let run = started.run;
         self.check_made(thread, &run).await?;
         self.follow(Arc::clone(thread), Arc::clone(&tracked), run.clone());
         let (tracked, thread) = (Arc::clone(&tracked), Some(Arc::clone(thread)));
-        Ok(Some(Created::Here(Found { run, tracked, thread })))
+        Ok(Tried::Made(Created::Here(Found { run, tracked, thread })))
     }
 
     /// Tells whether a thread is gone by now, but perhaps for a run.
     async fn is_gone_but_for(&self, thread: &Thread, run: RunId) -> Result<bool, Refusal> {
         let recorded = self.recorded(thread.id).await?;
         self.is_gone(thread, recorded.as_ref(), Some(run)).await
+    }
+
+    /// Finds the run that the same request has made before, which is only in the store.
+    async fn made_there(
+        &self,
+        view: &View,
+        within: Option<&Arc<Thread>>,
+        id: RunId,
+    ) -> Result<Created, Refusal> {
+        let found = self.find_to_join(view, None, id.as_uuid()).await?;
+        let found = found.ok_or(StartError::KeyForgotten)?;
+        if let Some(thread) = within
+            && self.is_gone_but_for(thread, id).await?
+        {
+            return Err(StartError::KeyForgotten.into());
+        }
+        Ok(Created::There(found))
     }
 
     /// Finds the run that the same request has made before.
@@ -279,16 +328,8 @@ impl App {
         thread: &Thread,
         tracked: &Tracked,
         start: Start,
-        takes_over: bool,
+        on_busy: OnBusy,
     ) -> Start {
-        let on_busy = match create.strategy {
-            Strategy::Rollback => OnBusy::RollbackExisting,
-            // As upstream: new input gives up what a paused run asks.
-            _ if takes_over => OnBusy::CancelExisting,
-            Strategy::Reject => OnBusy::Reject,
-            Strategy::Enqueue => OnBusy::Enqueue,
-            Strategy::Interrupt => OnBusy::CancelExisting,
-        };
         let mut start = start
             .id(tracked.id.to_string())
             .label(SESSION, thread.id.to_string())
@@ -303,6 +344,20 @@ impl App {
             start = start.label(AT_END, DELETED);
         }
         if create.after.is_zero() { start } else { start.after(create.after) }
+    }
+}
+
+/// Says what becomes of a run whose thread is busy; one that is to be alone there is not made then,
+/// since another node has made one behind the look at the thread.
+const fn on_busy(strategy: Strategy, takes_over: bool, is_alone: bool) -> OnBusy {
+    match strategy {
+        _ if is_alone => OnBusy::Reject,
+        Strategy::Rollback => OnBusy::RollbackExisting,
+        // As upstream: new input gives up what a paused run asks.
+        _ if takes_over => OnBusy::CancelExisting,
+        Strategy::Reject => OnBusy::Reject,
+        Strategy::Enqueue => OnBusy::Enqueue,
+        Strategy::Interrupt => OnBusy::CancelExisting,
     }
 }
 

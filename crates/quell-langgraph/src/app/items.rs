@@ -60,7 +60,7 @@ impl App {
         let id = place.id(view.principal().subject());
         for _ in 0..TRIES {
             let Some(kept) = self.kept(Kind::Item, id).await? else { return Ok(()) };
-            if self.keep_no_more(&kept).await? {
+            if self.keep_item_no_more(&kept).await? {
                 return Ok(());
             }
         }
@@ -105,7 +105,7 @@ impl App {
             drop(tokio::spawn(async move {
                 for kept in over {
                     // Who puts another one there takes its place.
-                    let _ = app.keep_no_more(&kept).await;
+                    let _ = app.keep_item_no_more(&kept).await;
                 }
             }));
         }

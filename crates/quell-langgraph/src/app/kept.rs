@@ -38,6 +38,20 @@ impl Kind {
             Self::Cron => "cron",
         }
     }
+
+    const fn with_article(self) -> &'static str {
+        match self {
+            Self::Assistant => "an assistant",
+            Self::Item => "an item",
+            Self::Cron => "a cron",
+        }
+    }
+
+    /// Refuses one more than an owner may have.
+    pub(super) fn too_many(self, most: usize) -> Refusal {
+        let text = format!("Too many {}s: one owner has {most} at most", self.name());
+        Refusal::new(StatusCode::TOO_MANY_REQUESTS, text)
+    }
 }
 
 /// A thing that is kept, as of its last change.
@@ -116,7 +130,8 @@ impl App {
     /// has changed.
     pub(crate) async fn keep(&self, kept: &Kept) -> Result<bool, Refusal> {
         if kept.body.len() > KEPT_BYTES_MAX {
-            let text = format!("Too large: {KEPT_BYTES_MAX} bytes of one thing are kept");
+            let name = kept.kind.with_article();
+            let text = format!("Too large: {name} has {KEPT_BYTES_MAX} bytes at most");
             return Err(Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, text));
         }
         if !self.has_records() {
@@ -167,12 +182,7 @@ impl App {
     ///
     /// Fails if the store does not take it: then nothing has changed.
     pub(crate) async fn keep_no_more(&self, kept: &Kept) -> Result<bool, Refusal> {
-        let is_gone =
-            if self.has_records() { self.store_gone(kept).await? } else { self.shelf().take(kept) };
-        if is_gone && kept.kind == Kind::Item {
-            self.tallies().gone(kept);
-        }
-        Ok(is_gone)
+        if self.has_records() { self.store_gone(kept).await } else { Ok(self.shelf().take(kept)) }
     }
 
     async fn store_gone(&self, kept: &Kept) -> Result<bool, Refusal> {

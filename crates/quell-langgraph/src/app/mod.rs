@@ -35,6 +35,7 @@ mod stored;
 mod tally;
 mod update;
 mod wait;
+mod wakes;
 mod webhook;
 mod webhook_fence;
 mod webhook_left;

@@ -52,9 +52,12 @@ impl Shelf {
                 .count()
         };
         if kept.nr == 0 && !all.contains_key(&place) {
-            if all.len() >= ALL_MAX || of_owner(kept) >= most {
-                let text = format!("Too many: no more than {most} of one kind are kept");
+            if all.len() >= ALL_MAX {
+                let text = format!("Too many: {ALL_MAX} assistants, items and crons are kept");
                 return Err(Refusal::new(StatusCode::TOO_MANY_REQUESTS, text));
+            }
+            if of_owner(kept) >= most {
+                return Err(kept.kind.too_many(most));
             }
             all.insert(place, (kept.clone(), charge));
             return Ok(true);

@@ -27,7 +27,8 @@ pub(crate) struct Tallies(Mutex<BoundedMap<(), Arc<Tally>>>);
 /// What is known of one owner.
 #[derive(Debug, Default)]
 struct Tally {
-    /// Held by each put from its look at the numbers to its end, and alone while they are counted.
+    /// Held by each put from its look at the numbers to its end, by each deletion until that is
+    /// noted, and alone while they are counted.
     gate: RwLock<()>,
     seen: Mutex<Seen>,
 }
@@ -40,6 +41,8 @@ struct Seen {
     /// How often they were counted, and when last.
     counts: u64,
     at: Option<Instant>,
+    /// Those were left out whose time was over by then.
+    by: Option<SystemTime>,
 }
 
 /// Items, and the bytes of their text.
@@ -65,6 +68,19 @@ impl Amount {
     }
 }
 
+/// What an item counts, and until when, if its time is over some day.
+struct Counts {
+    amount: Amount,
+    until: Option<SystemTime>,
+}
+
+impl Counts {
+    fn of(body: &Payload) -> Self {
+        let amount = Amount { items: 1, bytes: body.len() };
+        Self { amount, until: KeyedValue::of(body).and_then(|item| item.until()) }
+    }
+}
+
 /// What becomes of a put.
 #[derive(Debug, PartialEq, Eq)]
 enum Taken {
@@ -75,6 +91,12 @@ enum Taken {
 }
 
 impl Seen {
+    /// Yields what an item counts in the numbers that is there.
+    fn of(&self, item: &Counts) -> Amount {
+        let is_out = self.by.zip(item.until).is_some_and(|(by, until)| by >= until);
+        if is_out { Amount::default() } else { item.amount }
+    }
+
     /// Takes room for what is put, if it is known that there is some. What was counted since the
     /// put came is known.
     fn take(&mut self, more: Amount, most: Amount, since: u64) -> Taken {
@@ -92,11 +114,12 @@ impl Seen {
         Taken::Room
     }
 
-    fn counted(&mut self, now: Amount, most: Amount, is_shared: bool) {
+    fn counted(&mut self, (now, by): (Amount, SystemTime), most: Amount, is_shared: bool) {
         let room = most.less(now);
         let part = |room: usize| if is_shared { room / PARTS } else { usize::MAX };
         let left = Amount { items: part(room.items), bytes: part(room.bytes) };
-        *self = Self { now, left, counts: self.counts + 1, at: Some(Instant::now()) };
+        let (counts, at) = (self.counts + 1, Some(Instant::now()));
+        *self = Self { now, left, counts, at, by: Some(by) };
     }
 }
 
@@ -119,13 +142,8 @@ impl Tallies {
         made
     }
 
-    /// Notes that an item is gone.
-    pub(super) fn gone(&self, kept: &Kept) {
-        let known = self.0.lock().get(kept.owner.as_ref(), &()).map(Arc::clone);
-        if let Some(known) = known {
-            let mut seen = known.seen.lock();
-            seen.now = seen.now.less(Amount { items: 1, bytes: kept.body.len() });
-        }
+    fn known(&self, owner: Option<&Arc<str>>) -> Option<Arc<Tally>> {
+        self.0.lock().get(owner, &()).map(Arc::clone)
     }
 }
 
@@ -140,26 +158,25 @@ impl App {
         kept: &Kept,
         before: Option<&Payload>,
     ) -> Result<bool, Refusal> {
-        let bytes = kept.body.len().saturating_sub(before.map_or(0, Payload::len));
-        let more = Amount { items: usize::from(before.is_none()), bytes };
-        if more == Amount::default() {
-            return self.keep(kept).await;
-        }
         let (tally, most) = (self.tallies().of(kept.owner.as_ref()), self.items_max());
+        let (new, before) = (Amount { items: 1, bytes: kept.body.len() }, before.map(Counts::of));
         let since = tally.seen.lock().counts;
         loop {
             let gate = tally.gate.read().await;
-            let (taken, counts) = {
+            let (taken, counts, more, less) = {
                 let mut seen = tally.seen.lock();
-                (seen.take(more, most, since), seen.counts)
+                let old = before.as_ref().map_or(Amount::default(), |before| seen.of(before));
+                let (more, less) = (new.less(old), old.less(new));
+                let is_room = more == Amount::default();
+                let taken = if is_room { Taken::Room } else { seen.take(more, most, since) };
+                (taken, seen.counts, more, less)
             };
             match taken {
                 Taken::Room => {
                     let is_kept = self.keep(kept).await;
-                    if !matches!(is_kept, Ok(true)) {
-                        let mut seen = tally.seen.lock();
-                        seen.now = seen.now.less(more);
-                    }
+                    let less = if matches!(is_kept, Ok(true)) { less } else { more };
+                    let mut seen = tally.seen.lock();
+                    seen.now = seen.now.less(less);
                     return is_kept;
                 }
                 Taken::None => return Err(too_many(most)),
@@ -168,10 +185,31 @@ impl App {
             drop(gate);
             let _alone = tally.gate.write().await;
             if tally.seen.lock().counts == counts {
-                let now = self.count_items(kept.owner.as_deref()).await?;
-                tally.seen.lock().counted(now, most, self.is_node());
+                let by = SystemTime::now();
+                let now = self.count_items(kept.owner.as_deref(), by).await?;
+                tally.seen.lock().counted((now, by), most, self.is_node());
             }
         }
+    }
+
+    /// Deletes an item, as [`App::keep_no_more`].
+    ///
+    /// # Errors
+    ///
+    /// As that.
+    pub(super) async fn keep_item_no_more(&self, kept: &Kept) -> Result<bool, Refusal> {
+        let Some(tally) = self.tallies().known(kept.owner.as_ref()) else {
+            return self.keep_no_more(kept).await;
+        };
+        let item = Counts::of(&kept.body);
+        // Whoever counts does so before, or behind it.
+        let _gate = tally.gate.read().await;
+        let is_gone = self.keep_no_more(kept).await?;
+        if is_gone {
+            let mut seen = tally.seen.lock();
+            seen.now = seen.now.less(seen.of(&item));
+        }
+        Ok(is_gone)
     }
 
     fn items_max(&self) -> Amount {
@@ -180,8 +218,7 @@ impl App {
     }
 
     /// Counts the items of an owner. Those whose time is over leave.
-    async fn count_items(&self, owner: Option<&str>) -> Result<Amount, Refusal> {
-        let now = SystemTime::now();
+    async fn count_items(&self, owner: Option<&str>, now: SystemTime) -> Result<Amount, Refusal> {
         let is_over = |body: &Payload| KeyedValue::of(body).is_some_and(|item| item.is_over(now));
         let all: Vec<_> = if self.has_records() {
             let filter = RunFilter::new().label(OF_OWNER, owned(Kind::Item, owner));
@@ -207,7 +244,7 @@ impl App {
                     if let Ok(Some(kept)) = app.kept(Kind::Item, id).await
                         && KeyedValue::of(&kept.body).is_some_and(|item| item.is_over(now))
                     {
-                        let _ = app.keep_no_more(&kept).await;
+                        let _ = app.keep_item_no_more(&kept).await;
                     }
                 }
             }));
@@ -247,7 +284,7 @@ mod tests {
     fn nothing_is_taken_before_it_was_counted_and_nothing_refused_on_old_numbers() {
         let mut seen = Seen::default();
         assert_eq!(seen.take(amount(1, 10), MOST, 0), Taken::Unknown);
-        seen.counted(amount(99, 10), MOST, false);
+        seen.counted((amount(99, 10), SystemTime::now()), MOST, false);
         let since = seen.counts;
         assert_eq!(seen.take(amount(1, 10), MOST, since), Taken::Room);
         assert_eq!(seen.take(amount(1, 10), MOST, since), Taken::None);
@@ -261,13 +298,13 @@ mod tests {
     #[test]
     fn what_others_change_too_is_counted_again_the_sooner_the_less_room_there_is() {
         let mut seen = Seen::default();
-        seen.counted(amount(20, 0), MOST, true);
+        seen.counted((amount(20, 0), SystemTime::now()), MOST, true);
         let since = seen.counts;
         for _ in 0..80 / PARTS {
             assert_eq!(seen.take(amount(1, 1), MOST, since), Taken::Room);
         }
         assert_eq!(seen.take(amount(1, 1), MOST, since), Taken::Unknown);
-        seen.counted(amount(99, 0), MOST, true);
+        seen.counted((amount(99, 0), SystemTime::now()), MOST, true);
         let later = seen.counts;
         assert_eq!(seen.take(amount(1, 1), MOST, since), Taken::Room, "it waited for that");
         assert_eq!(seen.take(amount(0, 900), MOST, later), Taken::Unknown);

@@ -13,6 +13,7 @@ use uuid::Uuid;
 use crate::app::App;
 use crate::app::gone::forget;
 use crate::app::stored::StoredRun;
+use crate::app::wakes::{Wake, Wakes};
 use crate::app::webhook_fence::{KIND, OWED, PAGE, run_of};
 use crate::app::webhook_sent::Telling;
 use crate::threads::Tracked;
@@ -25,21 +26,21 @@ impl App {
         if !self.has_records() || Handle::try_current().is_err() {
             return;
         }
-        let (app, left) = (self.weak(), Arc::clone(&self.webhooks().left));
-        let mut taken = self.engine().take_overs();
+        let app = self.weak();
+        let mut wakes = Wakes::of(self.engine(), &self.webhooks().left);
         drop(tokio::spawn(async move {
             while let Some(this) = app.upgrade() {
                 // Their ends are to be told, although nobody may ask for them.
                 this.take_in();
                 if !this.send_left_now().await {
-                    left.notify_one();
+                    this.webhooks().left.notify_one();
                 }
                 drop(this);
-                tokio::select! {
-                    biased;
-                    changed = taken.changed() => if changed.is_err() { return },
+                match wakes.next(None).await {
+                    Wake::TakenOver => {}
                     // Unless one is left that could not be sent no timer is there.
-                    () = left.notified() => if app.upgrade().is_some() { sleep(REST).await },
+                    Wake::Other if app.upgrade().is_some() => sleep(REST).await,
+                    Wake::Other | Wake::Over => return,
                 }
             }
         }));

@@ -7,7 +7,7 @@ use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse as _, Response};
 use quell::Payload;
-use quell_http::{View, offload_if_large};
+use quell_http::{Charge, View, offload_if_large};
 use uuid::Uuid;
 
 use crate::app::{App, known_graph};
@@ -15,7 +15,7 @@ use crate::routes::body::{Read, read_json};
 use crate::routes::caller::{Caller, Writer};
 use crate::routes::listed::{Listed, matching, part_of};
 use crate::routes::path::AssistantPath;
-use crate::routes::response::{json, rendered};
+use crate::routes::response::{json, rendered, rendered_in};
 use crate::wire::assistant::{Assistant, Said};
 use crate::wire::create::{choice, object, typed};
 use crate::wire::exact::Keys;
@@ -30,19 +30,22 @@ pub(super) async fn create(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Refusal> {
-    let Read { keys, _upload, .. } = read_json(&view, &headers, body).await?;
+    let Read { keys, bytes, _upload, .. } = read_json(&view, &headers, body).await?;
     let id = named(&keys, "assistant_id", assistant_id)?.unwrap_or_else(Uuid::now_v7);
     let is_quiet = choice(&keys, "if_exists", ["raise", "do_nothing"])? == "do_nothing";
     let said = Said::read(&keys)?;
     let text = || format!("Assistant {id} already exists");
     let conflict = || Refusal::new(StatusCode::CONFLICT, text());
-    let assistant = match app.make_assistant(&view, id, &said).await? {
-        Some(made) => made,
+    let room = view.room_now(bytes.len())?;
+    match app.make_assistant(&view, id, &said).await? {
+        Some(made) => row_in(&view, room, id, made).await,
         // One of another owner is not shown, and not overwritten either.
-        None if is_quiet => app.assistant(&view, id).await.map_err(|_| conflict())?,
-        None => return Err(conflict()),
-    };
-    row(&view, id, assistant).await
+        None if is_quiet => {
+            let known = app.assistant(&view, id).await.map_err(|_| conflict())?;
+            row(&view, id, known).await
+        }
+        None => Err(conflict()),
+    }
 }
 
 pub(super) async fn read(
@@ -61,9 +64,9 @@ pub(super) async fn change(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Refusal> {
-    let Read { keys, _upload, .. } = read_json(&view, &headers, body).await?;
+    let Read { keys, bytes, _upload, .. } = read_json(&view, &headers, body).await?;
     let said = Said::read(&keys)?;
-    app.assistant(&view, id).await?;
+    let room = view.room_now(app.assistant(&view, id).await?.bytes() + bytes.len())?;
     if let Some(graph) = &said.graph {
         known_graph(&view, graph)?;
     }
@@ -71,7 +74,7 @@ pub(super) async fn change(
         assistant.change(&said, SystemTime::now());
         Ok(())
     });
-    row(&view, id, changed.await?).await
+    row_in(&view, room, id, changed.await?).await
 }
 
 pub(super) async fn delete(
@@ -118,11 +121,12 @@ pub(super) async fn latest(
     let nr: Option<u32> = typed(&keys, "version", "must be a whole number")?;
     let nr = nr.ok_or_else(|| Refusal::invalid("version: field required"))?;
     let unknown = || Refusal::missing(format!("Version {nr} not found for assistant {id}"));
+    let room = view.room_now(app.assistant(&view, id).await?.bytes())?;
     let changed = app.change_assistant(&view, id, |assistant| {
         let is_there = assistant.go_to(nr, SystemTime::now());
         if is_there { Ok(()) } else { Err(unknown()) }
     });
-    row(&view, id, changed.await?).await
+    row_in(&view, room, id, changed.await?).await
 }
 
 pub(super) async fn search(
@@ -195,6 +199,15 @@ impl Listed for (Uuid, Assistant) {
 
 async fn row(view: &View, id: Uuid, assistant: Assistant) -> Result<Response, Refusal> {
     rendered(view, assistant.bytes(), move || assistant.row(id)).await
+}
+
+async fn row_in(
+    view: &View,
+    room: Charge,
+    id: Uuid,
+    assistant: Assistant,
+) -> Result<Response, Refusal> {
+    rendered_in(view, room, assistant.bytes(), move || assistant.row(id)).await
 }
 
 pub(super) const ORDERS: [&str; 5] =

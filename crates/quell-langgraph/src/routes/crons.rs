@@ -6,7 +6,7 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
 use axum::routing::{MethodRouter, post};
 use quell::Payload;
-use quell_http::View;
+use quell_http::{Charge, View};
 use uuid::Uuid;
 
 use crate::app::{App, FoundCron};
@@ -14,7 +14,7 @@ use crate::routes::body::{Read, read_json};
 use crate::routes::caller::{Caller, Writer};
 use crate::routes::listed::{Listed, matching, part_of};
 use crate::routes::path::{CronPath, Scope};
-use crate::routes::response::{json, rendered};
+use crate::routes::response::{json, rendered, rendered_in};
 use crate::wire::create::{object, typed};
 use crate::wire::exact::Keys;
 use crate::wire::listing::{Listing, named};
@@ -29,12 +29,13 @@ pub(super) fn create<S: Scope>() -> MethodRouter<App> {
                     scope: Result<S, Refusal>,
                     headers: HeaderMap,
                     body: Body| {
-            let Read { keys, _upload, .. } = read_json(&view, &headers, body).await?;
+            let Read { keys, bytes, _upload, .. } = read_json(&view, &headers, body).await?;
             let assistant: Option<String> = typed(&keys, "assistant_id", "must be text")?;
             let required = || Refusal::invalid("assistant_id: field required");
             let assistant = assistant.ok_or_else(required)?;
+            let room = view.room_now(bytes.len())?;
             let made = app.make_cron(&view, scope?.thread(), &keys, &assistant).await?;
-            row(&view, made).await
+            row_in(&view, room, made).await
         },
     )
 }
@@ -45,7 +46,7 @@ pub(super) async fn read(
     CronPath(id): CronPath,
 ) -> Result<Response, Refusal> {
     let found = app.cron(&view, id).await?;
-    row(&view, found).await
+    rendered(&view, found.cron.bytes(), move || found.row()).await
 }
 
 pub(super) async fn change(
@@ -56,8 +57,9 @@ pub(super) async fn change(
     body: Body,
 ) -> Result<Response, Refusal> {
     let Read { keys, _upload, .. } = read_json(&view, &headers, body).await?;
+    let room = view.room_now(app.options().cron_bytes_max)?;
     let changed = app.change_cron(&view, id, &keys).await?;
-    row(&view, changed).await
+    row_in(&view, room, changed).await
 }
 
 pub(super) async fn delete(
@@ -124,8 +126,8 @@ impl Listed for FoundCron {
     }
 }
 
-async fn row(view: &View, found: FoundCron) -> Result<Response, Refusal> {
-    rendered(view, found.cron.bytes(), move || found.row()).await
+async fn row_in(view: &View, room: Charge, found: FoundCron) -> Result<Response, Refusal> {
+    rendered_in(view, room, found.cron.bytes(), move || found.row()).await
 }
 
 pub(super) const ORDERS: [&str; 7] = [

@@ -1,6 +1,8 @@
-//! [`ThreadPath`], [`RunPath`] and [`AssistantPath`]: the ids in the path of a request.
+//! [`ThreadPath`], [`RunPath`] and others: the ids in the path of a request.
 //!
 //! A path that cannot be decoded is refused like any other text that is not an id.
+
+use std::convert::Infallible;
 
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
@@ -35,9 +37,12 @@ pub(super) struct AssistantPath(pub(super) Uuid);
 /// The cron that a path names. Rejects with 422.
 pub(super) struct CronPath(pub(super) Uuid);
 
-/// A part of the graph of an assistant that a path names. Rejects with 422.
+/// The graph that a path names, by its id or by that of an assistant.
+pub(super) struct GraphPath(pub(super) String);
+
+/// A part of the graph that a path names.
 pub(super) struct SubgraphPath {
-    pub(super) assistant: Uuid,
+    pub(super) graph: String,
     pub(super) name: String,
 }
 
@@ -127,13 +132,19 @@ impl FromRequestParts<App> for CronPath {
     }
 }
 
-impl FromRequestParts<App> for SubgraphPath {
-    type Rejection = Refusal;
+impl FromRequestParts<App> for GraphPath {
+    type Rejection = Infallible;
 
-    async fn from_request_parts(parts: &mut Parts, _: &App) -> Result<Self, Refusal> {
-        let assistant = id(parts, "assistant", assistant_id).await?;
-        let Ok(path) = PathTexts::from_request_parts(parts, &()).await;
-        Ok(Self { assistant, name: path.get("name").unwrap_or_default().to_owned() })
+    async fn from_request_parts(parts: &mut Parts, _: &App) -> Result<Self, Infallible> {
+        text(parts, "assistant").await.map(Self)
+    }
+}
+
+impl FromRequestParts<App> for SubgraphPath {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _: &App) -> Result<Self, Infallible> {
+        Ok(Self { graph: text(parts, "assistant").await?, name: text(parts, "name").await? })
     }
 }
 
@@ -143,6 +154,12 @@ async fn id(
     name: &str,
     read: fn(&str) -> Result<Uuid, Refusal>,
 ) -> Result<Uuid, Refusal> {
-    let Ok(path) = PathTexts::from_request_parts(parts, &()).await;
-    read(path.get(name).unwrap_or_default())
+    let Ok(text) = text(parts, name).await;
+    read(&text)
+}
+
+/// Reads a text of the path. One that cannot be decoded is empty.
+async fn text(parts: &mut Parts, name: &str) -> Result<String, Infallible> {
+    let path = PathTexts::from_request_parts(parts, &()).await?;
+    Ok(path.get(name).unwrap_or_default().to_owned())
 }

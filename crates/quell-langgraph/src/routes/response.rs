@@ -1,8 +1,8 @@
-//! [`rendered`] and [`json`]: answers of JSON, and their headers.
+//! [`rendered`], [`rendered_in`] and [`json`]: answers of JSON, and their headers.
 
 use axum::http::{HeaderMap, HeaderName, HeaderValue};
 use axum::response::{IntoResponse, Response};
-use quell_http::{BodyError, View};
+use quell_http::{BodyError, Charge, View};
 use serde::Serialize;
 
 use crate::wire::refusal::Refusal;
@@ -33,6 +33,17 @@ pub(super) async fn rendered<T: Serialize>(
         BodyError::Broken => Refusal::internal(),
         error => error.into(),
     })
+}
+
+/// As [`rendered`], of what was changed: in room that was taken before, so that it is not refused
+/// any more.
+pub(super) async fn rendered_in<T: Serialize>(
+    view: &View,
+    room: Charge,
+    weight: usize,
+    make: impl FnOnce() -> T + Send + 'static,
+) -> Result<Response, Refusal> {
+    view.json_response_in(room, weight, make).await.map_err(|_| Refusal::internal())
 }
 
 pub(super) fn json(value: &impl Serialize) -> Response {

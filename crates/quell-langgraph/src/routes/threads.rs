@@ -9,14 +9,14 @@ use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse as _, Response};
 use quell::Payload;
-use quell_http::View;
+use quell_http::{Charge, View};
 use uuid::Uuid;
 
 use crate::app::App;
 use crate::routes::body::read_json;
 use crate::routes::caller::{Caller, Writer};
 use crate::routes::path::ThreadPath;
-use crate::routes::response::{json, rendered, set_page};
+use crate::routes::response::{json, rendered, rendered_in, set_page};
 use crate::threads::{Card, Thread};
 use crate::wire::create::{choice, given, object};
 use crate::wire::exact::{Keys, written};
@@ -43,6 +43,7 @@ pub(super) async fn create(
     let is_quiet = choice(&read.keys, "if_exists", ["raise", "do_nothing"])? == "do_nothing";
     let ttl = Ttl::read(&read.keys, SystemTime::now())?;
     may_make(&app)?;
+    let room = view.room_now(read.bytes.len())?;
     let card = Card { ttl, ..Card::new(&metadata) };
     let thread = Thread::new(id, view.principal().subject(), &metadata, false);
     let made = app.make_thread(thread.with_card(card, 0).charged(charge), chosen.is_some()).await?;
@@ -58,7 +59,10 @@ pub(super) async fn create(
     };
     let known = known.filter(|_| is_new || is_quiet);
     let known = known.ok_or_else(|| Refusal::new(StatusCode::CONFLICT, text()))?;
-    Ok(json(&known.row(app.engine())))
+    if is_new {
+        return row_in(&app, &view, room, known).await;
+    }
+    rendered(&view, known.weight(), move || known.row(app.engine())).await
 }
 
 fn may_make(app: &App) -> Result<(), Refusal> {
@@ -102,11 +106,13 @@ pub(super) async fn change(
     let read = read_json(&view, &headers, body).await?;
     let metadata = object(&read.keys, "metadata")?;
     let ttl = Ttl::read(&read.keys, SystemTime::now())?;
-    let thread = app.change_thread(&view, id, &metadata, ttl.as_ref()).await?;
-    if headers.get("prefer").is_some_and(|prefer| prefer == "return=minimal") {
+    let is_shown = headers.get("prefer").is_none_or(|prefer| prefer != "return=minimal");
+    let changed = app.change_thread(&view, id, &metadata, ttl.as_ref(), is_shown).await?;
+    let (thread, room) = changed;
+    if !is_shown {
         return Ok(StatusCode::NO_CONTENT.into_response());
     }
-    row_of(&app, &view, thread).await
+    row_in(&app, &view, room, thread).await
 }
 
 pub(super) async fn delete(
@@ -124,8 +130,8 @@ pub(super) async fn copy(
     ThreadPath(id): ThreadPath,
 ) -> Result<Response, Refusal> {
     may_make(&app)?;
-    let made = app.copy_thread(&view, id).await?;
-    row_of(&app, &view, made).await
+    let (made, room) = app.copy_thread(&view, id).await?;
+    row_in(&app, &view, room, made).await
 }
 
 pub(super) async fn search(
@@ -168,7 +174,12 @@ pub(super) async fn count(
     Ok(json(&app.count_threads(&view, &meant).await?))
 }
 
-async fn row_of(app: &App, view: &View, thread: Arc<Thread>) -> Result<Response, Refusal> {
+async fn row_in(
+    app: &App,
+    view: &View,
+    room: Charge,
+    thread: Arc<Thread>,
+) -> Result<Response, Refusal> {
     let app = app.clone();
-    rendered(view, thread.weight(), move || thread.row(app.engine())).await
+    rendered_in(view, room, thread.weight(), move || thread.row(app.engine())).await
 }

@@ -236,9 +236,10 @@ impl Thread {
         state.values.clone()
     }
 
-    /// Yields what its values take as text.
+    /// Yields what its values and its metadata take as text.
     pub(crate) fn weight(&self) -> usize {
-        self.state.lock().values_bytes
+        let state = self.state.lock();
+        state.values_bytes + state.card.metadata.len()
     }
 
     /// Yields what would come next.

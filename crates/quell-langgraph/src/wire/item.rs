@@ -133,6 +133,11 @@ impl KeyedValue {
         self.expires_us.is_some_and(|at| micros(now).is_none_or(|now| now >= at))
     }
 
+    /// Yields when its time is over; none if it never is.
+    pub(crate) fn until(&self) -> Option<SystemTime> {
+        UNIX_EPOCH.checked_add(Duration::from_micros(self.expires_us?))
+    }
+
     /// Has its time begin anew; none if it has none, or that was so a moment ago.
     pub(crate) fn refreshed(&self, now: SystemTime) -> Option<Self> {
         let at = micros(now)?.saturating_add(self.ttl_us?);

@@ -21,8 +21,9 @@ const ROWS: usize = 20_000;
 fn no_record_nor_read_has_a_table_looked_through() {
     let place = Place::shared();
     block_on(async {
-        place.open().await.unwrap().close().await.unwrap();
+        made(&place).await;
         fill(&place);
+        have_ended(&place).await;
         let before = looked_through(&place);
         assert_eq!(before.lines().count(), 6, "{before}");
         let store = place.open().await.unwrap();
@@ -43,7 +44,7 @@ fn nothing_that_members_ask_of_each_other_has_a_table_looked_through() {
     let place = Place::shared();
     on_threads(async {
         // Who makes an index looks a table through.
-        place.open().await.unwrap().close().await.unwrap();
+        made(&place).await;
         let (a, b) = (join(&place, "a").await, join(&place, "b").await);
         fill(&place);
         place.sql(&format!(
@@ -77,7 +78,7 @@ fn nothing_that_members_ask_of_each_other_has_a_table_looked_through() {
 fn a_tree_that_is_all_there_is_leaves_by_its_indexes() {
     let place = Place::shared();
     block_on(async {
-        place.open().await.unwrap().close().await.unwrap();
+        made(&place).await;
         place.sql(&format!(
             "insert into run (id, root, parent, epoch, kind, name, at, bytes, status, ended)
             select md5(nr::text)::uuid, case when nr > 0 then md5('0')::uuid end,
@@ -94,6 +95,7 @@ fn a_tree_that_is_all_there_is_leaves_by_its_indexes() {
             ))
         };
         let root: RunId = place.sql("select id from run where root is null").parse().unwrap();
+        have_ended(&place).await;
         let (before, read_before) = (looked_through(), rows_read(&place));
         let store = place.open().await.unwrap();
         let (epoch, at) = (Epoch::new(store.boot(), 1), at());
@@ -112,7 +114,7 @@ fn a_tree_that_is_all_there_is_leaves_by_its_indexes() {
 fn a_take_over_of_many_runs_looks_no_table_through_for_each_of_them() {
     let place = Place::shared();
     on_threads(async {
-        place.open().await.unwrap().close().await.unwrap();
+        made(&place).await;
         let (a, b) = (join(&place, "a").await, join(&place, "b").await);
         // As the server has it where work was under way, and is no more.
         place.sql(&format!(
@@ -175,6 +177,12 @@ fn a_stop_for_a_run_to_come_costs_no_more_where_many_are_remembered() {
         let looked_at: usize = place.sql(looked_at).parse().unwrap();
         assert!(looked_at < 64 * MAX, "{looked_at} rows");
     });
+}
+
+/// Makes the tables. What their session has looked through is told by then.
+async fn made(place: &Place<'_>) {
+    place.open().await.unwrap().close().await.unwrap();
+    have_ended(place).await;
 }
 
 /// Waits until the sessions of those that were closed have ended: what a session has counted is

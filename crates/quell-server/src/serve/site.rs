@@ -307,7 +307,7 @@ async fn drained(
         report = &mut shutdown => return Some(report),
         signal = signals.next() => signal,
     };
-    log.say(&format!("{}: aborting; another signal ends the wait for it", signal.as_str()));
+    log.say(&format!("{}: aborting; another signal ends this server at once", signal.as_str()));
     // A second call aborts; the first one still yields the whole report.
     let ended = async { tokio::join!(shutdown, engine.shutdown(plan)).0 };
     tokio::select! {

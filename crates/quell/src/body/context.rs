@@ -315,7 +315,7 @@ impl RunContext {
     /// Emitting never waits: a body that has much to say may ask, and go more slowly while readers
     /// are behind. One that does not read at all is behind for ever.
     pub fn is_read(&self) -> bool {
-        self.node().log().lock().ring.is_read()
+        self.node().log().lock().entries.is_read()
     }
 
     /// Emits a value into the log. At most 256 KiB; a larger one is refused.

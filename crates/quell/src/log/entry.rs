@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use quell_core::{EventKind, RunId, ToolOutcome};
 
-/// An event as the ring holds it; the rest of a [`RunEvent`] follows from its position.
+/// An event as a log holds it; the rest of a [`RunEvent`] follows from its position.
 #[derive(Clone, Debug)]
 pub(crate) struct Entry {
     pub(crate) run: RunId,

@@ -1,5 +1,5 @@
 //! [`AllEvents`] holds the events of every tree of an engine. The lock of its ring is taken under
-//! that of a tree's ring.
+//! that of a tree's log.
 
 use quell_core::RunEvent;
 

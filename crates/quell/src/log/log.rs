@@ -1,9 +1,9 @@
 //! [`Log`] is the log of one tree: it keeps the order of events, and the newest of them.
 //!
-//! Readers have no queue. Each has a position in the ring and reads from there, so that a slow
+//! Readers have no queue. Each has a position in the log and reads from there, so that a slow
 //! reader delays nobody and only loses events of its own (I29): then it reads `Lagged`.
 //!
-//! Invariants of a ring, all under its one lock:
+//! Invariants of a log, all under its one lock:
 //!
 //! 1. `seq` starts at 1 and has no gaps (I30); `first..next` are held. Times never run backwards,
 //!    although a writer may have read the clock before another writer that appended first.
@@ -12,8 +12,8 @@
 //! 4. A run that left the tree's list without a row is in `unlinked` for as long as an event of it
 //!    may be held, so that a reader of a subtree can assign each event to its run.
 //!
-//! Lock order: node → ring of the tree → ring of the engine, ledger. Nothing else is locked, and no
-//! foreign code is called, while the lock of a ring is held.
+//! Lock order: node → log of the tree → ring of the engine, ledger. Nothing else is locked, and no
+//! foreign code is called, while the lock of a log or of the ring is held.
 
 use std::collections::{HashSet, VecDeque};
 use std::sync::{Arc, Weak};
@@ -38,7 +38,7 @@ pub(crate) struct Log {
     pub(crate) account: Option<Arc<str>>,
     /// The attempt as which its events are stored, if they are.
     pub(super) attempt: Option<u32>,
-    ring: Mutex<Held>,
+    held: Mutex<Held>,
     rows: Rows,
     /// Bytes that the account was charged for runs below the root.
     charged: AtomicUsize,
@@ -47,7 +47,7 @@ pub(crate) struct Log {
     /// The log that the tree left when its root was detached.
     before: Option<Weak<Self>>,
     /// The number of the `Detached` event in the previous log; zero before the tree has moved.
-    /// Written under the lock of that log's ring.
+    /// Written under the lock of that log.
     moved_at: AtomicU64,
     /// Held while a tree moves out of this log, or into it. Taken before the lock of any node; the
     /// previous log's before this one's.
@@ -57,15 +57,15 @@ pub(crate) struct Log {
 /// The part of a log that is behind its lock.
 #[derive(Debug)]
 pub(crate) struct Held {
-    pub(crate) ring: Entries,
+    pub(crate) entries: Entries,
     /// The time of the newest entry; the beginning of the clock before there is one.
     last: Instant,
     /// When the monotonic clock is compared with the wall clock next.
     compare_at: Instant,
-    /// The most bytes that the ring may hold. The bound of the ring itself is lower: the free
-    /// bytes, and those that the account was charged for.
+    /// The most bytes that the log may hold. The bound of the entries is lower: the free bytes, and
+    /// those that the account was charged for.
     bytes_max: usize,
-    /// Bytes of the ring that the account was charged for.
+    /// Bytes of the entries that the account was charged for.
     charged: usize,
     /// The account is charged no more, and what it was charged is given back.
     is_released: bool,
@@ -90,7 +90,7 @@ impl Held {
 
     /// Remembers the parent of a run that leaves the tree's list with its last event.
     fn note_unlinked(&mut self, run: RunId, parent: RunId) {
-        let (first, next) = (self.ring.first(), self.ring.next());
+        let (first, next) = (self.entries.first(), self.entries.next());
         while self.unlinked.front().is_some_and(|(seq, ..)| *seq <= first) {
             self.unlinked.pop_front();
         }
@@ -108,7 +108,7 @@ impl Log {
     ) -> Self {
         let (entries, bytes_max) = (limits.events_per_root_max, limits.events_per_root_bytes_max);
         let held = Held {
-            ring: Entries::new(
+            entries: Entries::new(
                 Bounds { entries, bytes: bytes_max.min(BYTES_FREE) },
                 clock.beginning(),
             ),
@@ -123,7 +123,7 @@ impl Log {
             root,
             account,
             attempt,
-            ring: Mutex::new(held),
+            held: Mutex::new(held),
             rows: Rows::new(limits.report_rows_max),
             charged: AtomicUsize::new(0),
             remains: AtomicUsize::new(0),
@@ -135,7 +135,7 @@ impl Log {
 
     /// Has the events of an empty log begin with a number.
     pub(crate) fn beginning_at(mut self, seq: u64) -> Self {
-        self.ring.get_mut().ring.begin_at(seq);
+        self.held.get_mut().entries.begin_at(seq);
         self
     }
 
@@ -166,9 +166,9 @@ impl Log {
         next: &Self,
         wakers: &mut Wakers,
     ) {
-        let mut held = self.ring.lock();
+        let mut held = self.held.lock();
         self.append_to(&mut held, sinks, of, bytes_of(&kind), || kind, wakers);
-        next.moved_at.store(held.ring.next() - 1, Ordering::Release);
+        next.moved_at.store(held.entries.next() - 1, Ordering::Release);
     }
 
     /// Tells whether the previous log has the `Detached` event.
@@ -222,7 +222,7 @@ impl Log {
         make: impl FnOnce() -> EventKind,
         wakers: &mut Wakers,
     ) {
-        self.append_to(&mut self.ring.lock(), sinks, of, bytes, make, wakers);
+        self.append_to(&mut self.held.lock(), sinks, of, bytes, make, wakers);
     }
 
     /// As [`Log::append`], for the end of a run. If it leaves the tree's list, `leaves` is its
@@ -235,7 +235,7 @@ impl Log {
         leaves: Option<RunId>,
         wakers: &mut Wakers,
     ) {
-        let mut held = self.ring.lock();
+        let mut held = self.held.lock();
         self.append_to(&mut held, sinks, of, 0, || EventKind::Ended(status), wakers);
         if let Some(parent) = leaves {
             held.note_unlinked(*of.0, parent);
@@ -259,35 +259,35 @@ impl Log {
         let is_over = if self.attempt.is_some() || sinks.events.has_readers() {
             self.append_told(held, sinks, Entry { run: *run, at, kind: make() }, bytes, wakers)
         } else {
-            held.ring.push(bytes, || Entry { run: *run, at, kind: make() }, wakers)
+            held.entries.push(bytes, || Entry { run: *run, at, kind: make() }, wakers)
         };
-        held.ring.pack_if_due(at);
+        held.entries.pack_if_due(at);
         if is_over {
             self.charge(sinks.ledger, held);
         }
     }
 
-    /// Charges the account for a ring that has grown, and raises the bound of the ring by the
-    /// charge. If the log is at its bound, or the account has no more bytes, the ring drops its
-    /// oldest events instead.
+    /// Charges the account for a log that has grown, and raises the bound of its entries by the
+    /// charge. If it is at its own bound, or the account has no more bytes, the oldest entries
+    /// leave instead.
     #[cold]
     fn charge(&self, ledger: &Ledger, held: &mut Held) {
         // Events beyond the bound of the log leave first, so that nothing is charged for them.
-        held.ring.set_bytes_max(held.bytes_max);
-        held.ring.make_room();
+        held.entries.set_bytes_max(held.bytes_max);
+        held.entries.make_room();
         if held.is_released {
             return;
         }
         let mut may_hold = BYTES_FREE + held.charged;
-        while held.ring.bytes() > may_hold && may_hold < held.bytes_max {
+        while held.entries.bytes() > may_hold && may_hold < held.bytes_max {
             if ledger.charge(self.account.as_ref(), BYTES_STEP).is_err() {
                 break;
             }
             held.charged += BYTES_STEP;
             may_hold += BYTES_STEP;
         }
-        held.ring.set_bytes_max(may_hold.min(held.bytes_max));
-        held.ring.make_room();
+        held.entries.set_bytes_max(may_hold.min(held.bytes_max));
+        held.entries.make_room();
     }
 
     /// Counts bytes that were charged and released for runs below the root.
@@ -310,7 +310,7 @@ impl Log {
     /// Ends the charges of a tree: its last event follows, or was written. Yields how many bytes
     /// the account was charged for without the root. The caller releases them.
     pub(crate) fn end_charges(&self) -> usize {
-        let mut held = self.ring.lock();
+        let mut held = self.held.lock();
         held.is_released = true;
         held.charged + self.charged.load(Ordering::Relaxed)
     }
@@ -319,13 +319,13 @@ impl Log {
     pub(crate) fn bytes(&self) -> usize {
         let (charged, remains) =
             (self.charged.load(Ordering::Relaxed), self.remains.load(Ordering::Relaxed));
-        self.rows.count() * NODE_BYTES + charged + remains + self.ring.lock().ring.bytes()
+        self.rows.count() * NODE_BYTES + charged + remains + self.held.lock().entries.bytes()
     }
 
     /// Adds to a set of runs their descendants that have left the tree's list.
     pub(crate) fn add_unlinked(&self, members: &mut HashSet<RunId>) {
         // Backwards, since a run leaves after its descendants: parents come before children.
-        for (_, run, parent) in self.ring.lock().unlinked.iter().rev() {
+        for (_, run, parent) in self.held.lock().unlinked.iter().rev() {
             if members.contains(parent) {
                 members.insert(*run);
             }
@@ -334,28 +334,28 @@ impl Log {
 
     /// Appends an event that was implied until now: before there was a reader.
     pub(crate) fn begin_with(&self, sinks: Sinks<'_>, mut entry: Entry) {
-        let mut held = self.ring.lock();
+        let mut held = self.held.lock();
         entry.at = held.time(entry.at);
         if self.attempt.is_some() {
-            let event = self.event(sinks.clock, held.ring.next(), entry.clone());
+            let event = self.event(sinks.clock, held.entries.next(), entry.clone());
             self.journal(sinks, event, bytes_of(&entry.kind));
         }
-        if held.ring.push(bytes_of(&entry.kind), || entry, &mut Wakers::new()) {
+        if held.entries.push(bytes_of(&entry.kind), || entry, &mut Wakers::new()) {
             // These events are few and bounded, and are not charged: if the tree has ended already,
             // nothing would release the charge.
-            let may_hold = held.ring.bytes().min(held.bytes_max);
-            held.ring.set_bytes_max(may_hold);
-            held.ring.make_room();
+            let may_hold = held.entries.bytes().min(held.bytes_max);
+            held.entries.set_bytes_max(may_hold);
+            held.entries.make_room();
         }
     }
 
     /// Takes out the wakers of waiting readers, so that they see that a run has ended.
     pub(crate) fn drain_waiters(&self, wakers: &mut Wakers) {
-        self.ring.lock().ring.drain_waiters(wakers);
+        self.held.lock().entries.drain_waiters(wakers);
     }
 
     pub(crate) fn lock(&self) -> MutexGuard<'_, Held> {
-        self.ring.lock()
+        self.held.lock()
     }
 
     #[inline]
@@ -366,7 +366,7 @@ impl Log {
     /// Makes the `Lagged` event of a reader that missed `from..=to`, with the time of the next
     /// event.
     pub(crate) fn lagged(&self, clock: &Clock, run: RunId, from: u64, to: u64) -> RunEvent {
-        let next = match self.ring.lock().ring.read(to + 1) {
+        let next = match self.held.lock().entries.read(to + 1) {
             Read::Entry(next) => Some(next.at),
             Read::Gone { .. } | Read::Nothing => None,
         };

@@ -4,6 +4,7 @@
 //! What it does is bounded, since a log does it under its lock: a block has few entries and few
 //! bytes. None of it is foreign code: what was emitted is text by then.
 
+use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
@@ -23,7 +24,7 @@ pub(super) struct Packed {
     bytes: usize,
     /// How many entries of the first block have left.
     left: usize,
-    /// What its other entries count, the oldest last. Empty until one of them leaves.
+    /// What those count that leave it next, the oldest last; counted anew when none is there.
     costs: Vec<usize>,
 }
 
@@ -32,6 +33,8 @@ pub(super) struct Packed {
 struct Block {
     /// The times in the text count from here.
     base: Instant,
+    /// The time of the last entry in the text.
+    last: Instant,
     /// The number of entries.
     len: u32,
     /// The length of the text before it was compressed; zero if it is not, being no shorter then.
@@ -53,29 +56,19 @@ impl Packed {
 
     /// Appends entries, which together fit into a block: see [`fitting`]. The last block grows by
     /// them while there is room, since few entries compress badly.
-    pub(super) fn append(&mut self, mut entries: Vec<Place<Entry>>) {
+    pub(super) fn append(&mut self, entries: Vec<Place<Entry>>) {
         self.len += entries.len();
         self.bytes += entries.iter().map(|place| place.cost).sum::<usize>();
-        let has_room = |block: &Block| {
-            let (held, new) = (block.len as usize, entries.len());
-            held + new <= BLOCK_LEN && block.plain_bytes() + bytes_of(&entries) <= BLOCK_BYTES
-        };
-        if self.blocks.back().is_some_and(has_room)
-            && let Some(last) = self.blocks.pop_back()
-        {
-            let is_first = self.blocks.is_empty();
-            let left = if is_first { std::mem::take(&mut self.left) } else { 0 };
-            if is_first {
-                self.costs.clear();
+        if self.blocks.back().is_none_or(|last| !last.has_room(&entries)) {
+            if self.blocks.len() == self.blocks.capacity() {
+                // Most logs have one or two.
+                self.blocks.reserve_exact(self.blocks.len().max(1));
             }
-            let new = std::mem::replace(&mut entries, last.unpack(left, usize::MAX));
-            entries.extend(new);
+            self.blocks.extend(Block::new(&entries));
         }
-        if self.blocks.len() == self.blocks.capacity() {
-            // Most logs have one or two.
-            self.blocks.reserve_exact(self.blocks.len().max(1));
+        if let Some(last) = self.blocks.back_mut() {
+            last.append(entries);
         }
-        self.blocks.push_back(Block::pack(entries));
     }
 
     /// Removes the oldest entry.
@@ -149,15 +142,34 @@ fn text_of(place: &Place<Entry>) -> Option<(&Entry, &str)> {
 }
 
 impl Block {
-    fn pack(entries: Vec<Place<Entry>>) -> Self {
-        let first = entries.iter().find_map(|place| place.entry.as_ref());
-        let base = first.map_or_else(Instant::now, |entry| entry.at);
-        let (mut plain, mut last) = (Vec::with_capacity(bytes_of(&entries)), base);
-        let (mut len, mut others) = (0, Vec::new());
+    /// Makes one for these entries, and without any; none if there are none.
+    fn new(entries: &[Place<Entry>]) -> Option<Self> {
+        let base = entries.iter().find_map(|place| place.entry.as_ref())?.at;
+        Some(Self {
+            base,
+            last: base,
+            len: 0,
+            plain: 0,
+            text: Box::default(),
+            others: Box::default(),
+        })
+    }
+
+    fn has_room(&self, entries: &[Place<Entry>]) -> bool {
+        let (len, plain) = (self.len as usize, self.plain_bytes());
+        len + entries.len() <= BLOCK_LEN && plain + bytes_of(entries) <= BLOCK_BYTES
+    }
+
+    /// Appends entries to the text, which is compressed anew. What is in it already need not be
+    /// read for that.
+    fn append(&mut self, entries: Vec<Place<Entry>>) {
+        let mut plain = self.plain_text().into_owned();
+        plain.reserve(bytes_of(&entries));
+        let mut others = std::mem::take(&mut self.others).into_vec();
         for place in entries {
             if let Some((entry, text)) = text_of(&place) {
-                let since = entry.at.saturating_duration_since(last);
-                last = entry.at;
+                let since = entry.at.saturating_duration_since(self.last);
+                self.last = entry.at;
                 write_number(&mut plain, since.as_nanos().try_into().unwrap_or(u64::MAX));
                 // Of a run that goes on saying the same it is all one repetition from here.
                 plain.extend(entry.run.as_uuid().as_bytes());
@@ -166,33 +178,36 @@ impl Block {
                 plain.extend(queued.into_iter().flatten());
                 plain.extend(text.as_bytes());
             } else {
-                others.push((len, place));
+                others.push((self.len, place));
             }
-            len += 1;
+            self.len += 1;
         }
         let packed = lz4_flex::block::compress(&plain);
         let is_shorter = packed.len() < plain.len();
-        let bytes = if is_shorter { u32::try_from(plain.len()).unwrap_or_default() } else { 0 };
+        self.plain = if is_shorter { u32::try_from(plain.len()).unwrap_or_default() } else { 0 };
         // Copied into just the memory that it needs.
-        let text = Box::from(if is_shorter { &packed[..] } else { &plain[..] });
-        Self { base, len, plain: bytes, text, others: others.into() }
+        self.text = Box::from(if is_shorter { &packed[..] } else { &plain[..] });
+        self.others = others.into();
     }
 
     fn plain_bytes(&self) -> usize {
         if self.plain == 0 { self.text.len() } else { self.plain as usize }
     }
 
+    /// Yields the text as it was before it was compressed.
+    fn plain_text(&self) -> Cow<'_, [u8]> {
+        if self.plain == 0 {
+            return Cow::Borrowed(&self.text);
+        }
+        // It was made by `append`, so it is whole.
+        let plain = lz4_flex::block::decompress(&self.text, self.plain as usize);
+        Cow::Owned(plain.unwrap_or_default())
+    }
+
     /// Yields as many of its entries as are asked for, from a place on.
     fn unpack(&self, from: usize, count: usize) -> Vec<Place<Entry>> {
-        let unpacked;
-        let mut text = if self.plain == 0 {
-            &self.text[..]
-        } else {
-            // It was made by `pack`, so it is whole.
-            let plain = lz4_flex::block::decompress(&self.text, self.plain as usize);
-            unpacked = plain.unwrap_or_default();
-            &unpacked[..]
-        };
+        let plain = self.plain_text();
+        let mut text = &plain[..];
         let (mut at, mut others) = (self.base, self.others.iter().peekable());
         let until = from.saturating_add(count).min(self.len as usize);
         let mut entries = Vec::with_capacity(until.saturating_sub(from));

@@ -21,6 +21,6 @@ pub(crate) struct Sinks<'a> {
 
 /// Takes the events that are to be stored.
 pub(crate) trait KeepsEvents {
-    /// Takes an event, whose texts have so many bytes. Called under the lock of its ring.
+    /// Takes an event, whose texts have so many bytes. Called under the lock of its log.
     fn push_event(&self, attempt: u32, event: RunEvent, bytes: usize);
 }

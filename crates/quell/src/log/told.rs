@@ -18,15 +18,15 @@ impl Log {
         bytes: usize,
         wakers: &mut Wakers,
     ) -> bool {
-        let event = self.event(sinks.clock, held.ring.next(), entry.clone());
+        let event = self.event(sinks.clock, held.entries.next(), entry.clone());
         if sinks.events.has_readers() {
             sinks.events.append(bytes, event.clone(), wakers);
         }
         self.journal(sinks, event, bytes);
-        held.ring.push(bytes, || entry, wakers)
+        held.entries.push(bytes, || entry, wakers)
     }
 
-    /// Leaves an event for the store, if the log is stored. Called under the lock of the ring.
+    /// Leaves an event for the store, if the log is stored. Called under the lock of the log.
     pub(super) fn journal(&self, sinks: Sinks<'_>, event: RunEvent, bytes: usize) {
         if let (Some(attempt), Some(journal)) = (self.attempt, sinks.journal) {
             journal.push_event(attempt, event, bytes);

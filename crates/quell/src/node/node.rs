@@ -22,9 +22,9 @@
 //!    every lock is released. On the control thread they are handed to a courier, and so is what a
 //!    node holds when it is dropped there.
 //!
-//! Lock order: idempotency keys → moves of a log (`Log::moving`) → parent → child → ring of the
+//! Lock order: idempotency keys → moves of a log (`Log::moving`) → parent → child → log of the
 //! tree → ring of the engine; child → remembered stops → shard of the registry → admission; node →
-//! timers, or watch over signs of life (`IdleWatch`); node or ring → ledger. Rings, admission,
+//! timers, or watch over signs of life (`IdleWatch`); node or log → ledger. Logs, admission,
 //! timers, watches and ledger are leaves but for that. A thread that holds a child's lock never
 //! takes its parent's: news for the parent leave as
 //! [`Propagation`](crate::step::deferred::Propagation). So there is no cycle. Before all of them

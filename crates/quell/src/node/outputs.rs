@@ -207,7 +207,7 @@ impl Emitted {
             logs.push(before);
         }
         for log in logs.iter().rev() {
-            log.lock().ring.each(|entry| {
+            log.lock().entries.each(|entry| {
                 if let EventKind::Emitted(payload) = &entry.kind
                     && let Some(said) = said.get_mut(&entry.run)
                 {

@@ -96,7 +96,7 @@ impl EventStream {
     }
 
     fn of_log(node: &Arc<Node>, log: Arc<Log>, seq: u64) -> Self {
-        log.lock().ring.join();
+        log.lock().entries.join();
         let members = (log.root != node.id).then(|| members_of(node, &log));
         let tree = Tree { node: Arc::clone(node), log, members, ahead: Vec::new() };
         let source = Source::Tree(tree);
@@ -181,7 +181,7 @@ impl EventStream {
     fn leave(&mut self) {
         match std::mem::replace(&mut self.source, Source::Over) {
             Source::Tree(tree) => {
-                let removed = tree.log.lock().ring.leave(&mut self.key);
+                let removed = tree.log.lock().entries.leave(&mut self.key);
                 foreign::release(removed);
             }
             Source::All(all) => all.leave(&mut self.key),
@@ -221,15 +221,15 @@ impl Tree {
     /// Copies the next entries. A reader of a whole log waits if there are none yet.
     fn read(&mut self, seq: u64, key: &mut Key, offer: &mut Offer<'_>) -> Looked {
         let mut held = self.log.lock();
-        let read = held.ring.read_some(seq, &mut self.ahead);
+        let read = held.entries.read_some(seq, &mut self.ahead);
         if self.members.is_some() || !matches!(read, Read::Nothing) {
             return Looked::At(read);
         }
-        // Asked under the lock of the ring. If it is over, all that came before is in the ring; if
+        // Asked under the lock of the log. If it is over, all that came before is in it; if
         // not, the end has yet to wake those who are registered here.
         if self.node.is_over() {
             Looked::Over
-        } else if held.ring.wait(key, offer) {
+        } else if held.entries.wait(key, offer) {
             Looked::Waits
         } else {
             Looked::WouldWait
@@ -242,10 +242,10 @@ impl Tree {
         let next = self.next_log();
         {
             let mut held = self.log.lock();
-            if !matches!(held.ring.read(*seq), Read::Nothing) {
+            if !matches!(held.entries.read(*seq), Read::Nothing) {
                 return Looked::WouldWait;
             }
-            // Asked under the lock of the ring: what has moved writes no more into it, and what has
+            // Asked under the lock of the log: what has moved writes no more into it, and what has
             // not will say so in there.
             if let Some(next) = next.as_ref().filter(|next| next.has_moved()) {
                 drop(held);
@@ -254,7 +254,11 @@ impl Tree {
                 return Looked::At(Read::Nothing);
             }
             if next.is_some() || !self.node.is_over() {
-                return if held.ring.wait(key, offer) { Looked::Waits } else { Looked::WouldWait };
+                return if held.entries.wait(key, offer) {
+                    Looked::Waits
+                } else {
+                    Looked::WouldWait
+                };
             }
         }
         // It is over; it may have moved before.
@@ -267,10 +271,10 @@ impl Tree {
     }
 
     fn move_to(&mut self, next: Arc<Log>, key: &mut Key) {
-        let removed = self.log.lock().ring.leave(key);
+        let removed = self.log.lock().entries.leave(key);
         drop(removed);
         self.ahead.clear();
-        next.lock().ring.join();
+        next.lock().entries.join();
         if next.root == self.node.id {
             self.members = None;
         }

@@ -17,6 +17,7 @@ pub(super) struct Operation {
     body: Option<&'static str>,
     answers: Map<String, Value>,
     is_public: bool,
+    takes_graphs: bool,
 }
 
 /// Makes an operation of a handler.
@@ -40,9 +41,10 @@ impl Operation {
         served: MethodRouter<App>,
         summary: &'static str,
     ) -> Self {
-        let (parameters, answers) = (json!([]), Map::new());
+        let (parameters, answers, body) = (json!([]), Map::new(), None);
+        let (is_public, takes_graphs) = (false, false);
         let it =
-            Self { method, served, summary, parameters, body: None, answers, is_public: false };
+            Self { method, served, summary, parameters, body, answers, is_public, takes_graphs };
         // A page of somebody else's, or a caller who lacks a right; a defect of ours.
         it.refuses([403, 500])
     }
@@ -55,6 +57,12 @@ impl Operation {
     /// It needs no credentials.
     pub(super) fn needs_nobody(mut self) -> Self {
         self.is_public = true;
+        self
+    }
+
+    /// Its path takes the id of a graph in the place of an assistant's.
+    pub(super) fn takes_graphs(mut self) -> Self {
+        self.takes_graphs = true;
         self
     }
 
@@ -114,7 +122,8 @@ impl Operation {
 
     /// Writes what the document says of it.
     fn told(&self, path: &str) -> Value {
-        let mut parameters: Vec<_> = names_of(path).map(parameter_of_path).collect();
+        let parameter = |name| parameter_of_path(name, self.takes_graphs);
+        let mut parameters: Vec<_> = names_of(path).map(parameter).collect();
         parameters.extend(self.parameters.as_array().cloned().unwrap_or_default());
         let mut told = json!({
             "operationId": format!("{}{}", self.method, path.replace(['/', '{', '}'], "_")),
@@ -195,8 +204,8 @@ fn shown(name: &str) -> String {
     if name == PART { "namespace".to_owned() } else { format!("{name}_id") }
 }
 
-fn parameter_of_path(name: &str) -> Value {
-    let schema = if name == PART {
+fn parameter_of_path(name: &str, takes_graphs: bool) -> Value {
+    let schema = if name == PART || takes_graphs {
         json!({ "type": "string" })
     } else {
         json!({ "type": "string", "format": "uuid" })

@@ -143,6 +143,7 @@ fn about_graphs(routes: Routes) -> Routes {
         .at(
             "/assistants/{assistant}/graph",
             [get(graphs::draw, "Draws the graph")
+                .takes_graphs()
                 .asks()
                 .query("xray", text())
                 .answers(200, named("Graph"))
@@ -151,6 +152,7 @@ fn about_graphs(routes: Routes) -> Routes {
         .at(
             "/assistants/{assistant}/schemas",
             [get(graphs::schemas, "Shows what is known of types")
+                .takes_graphs()
                 .asks()
                 .answers(200, named("GraphSchemas"))
                 .refuses([404, 422])],
@@ -167,7 +169,8 @@ fn about_graphs(routes: Routes) -> Routes {
 
 fn subgraphs(operation: Operation) -> Operation {
     let all = json!({ "type": "object", "additionalProperties": { "type": "object" } });
-    operation.asks().query("recurse", flag()).answers(200, all).refuses([404, 422])
+    let operation = operation.takes_graphs().asks();
+    operation.query("recurse", flag()).answers(200, all).refuses([404, 422])
 }
 
 fn about_store(routes: Routes) -> Routes {

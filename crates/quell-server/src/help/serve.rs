@@ -1,129 +1,4 @@
-//! The texts of the help, of which [`PROCESS_PAGE`], [`SERVICE_PAGE`], [`ANSWERS_PAGE`],
-//! [`REPORT_PAGE`] and [`EVENTS_PAGE`] are pages of their own.
-
-/// The protocol of programs.
-pub(crate) const PROCESS_PAGE: &str = include_str!("process.md");
-
-/// What arrives of a component through each contract.
-pub(crate) const ANSWERS_PAGE: &str = include_str!("answers.md");
-
-/// The report of a run as JSON.
-pub(crate) const REPORT_PAGE: &str = include_str!("report.md");
-
-/// The events of a run as JSON.
-pub(crate) const EVENTS_PAGE: &str = include_str!("events.md");
-
-/// The protocol of services.
-pub(crate) const SERVICE_PAGE: &str = include_str!("service.md");
-
-/// What `quell` is.
-pub(crate) const ABOUT: &str =
-    "Run commands and serve agents as run trees that stop when told, on time, and say what stopped";
-
-/// Below the help of `quell`.
-pub(crate) const AFTER_HELP: &str = "\
-Examples:
-  quell run plan.toml                          run a plan
-  quell run --timeout 30s --grace 5s -- make   run one command, with a limit
-  quell run plan.toml --json | jq .event       events for programs
-  quell run agent/writer --input '\"tea\"'       run a component of quell.toml
-  quell plan check plan.yaml                   every fault of a plan, with its line
-  quell init                                   write a quell.toml that runs, to begin with
-  quell check                                  every fault of quell.toml and its plans
-  quell serve --demo                           every contract on http://127.0.0.1:7777
-  quell runs --store runs.db                   the runs of a file of `quell run --store`
-  quell show RUN --store runs.db               the report of one of them
-  quell events RUN --store runs.db             its events
-  quell nodes --store postgres://u@h/d         the nodes of a database of `quell serve`
-  quell store backup runs.db copy.db           copy such a file, also while it is in use
-  quell help run                               signals, exit codes, the rest
-  quell help plan                              every key of a plan, and what its steps yield
-  quell help process                           what a program that quell runs can rely on
-  quell help service                           what a service that quell runs can rely on
-  quell help report                            the report of a run as JSON, field by field
-  quell help events                            the events of a run as JSON, kind by kind
-  quell help answers                           what arrives through each contract, and how inputs do
-  quell help templates                         names, filters and tests of templates in plans
-
-Times, here, in plans and in quell.toml, have units: 500ms, 30s, 1h 30m. Only keys that end in _ms \
-are numbers, of milliseconds.
-A component is named by its kind and id, here, in plans, in quell.toml and over HTTP: \
-agent/writer, team/desk, workflow/publish.";
-
-/// What `quell run` does.
-pub(crate) const RUN_ABOUT: &str = "\
-Run a plan of commands, or a single command, as one run tree that stops when told.
-
-Every command runs in a process group of its own. A stop (a timeout, a signal to quell, a branch \
-that failed) sends SIGTERM to the groups, waits for the grace but \
-for a tenth of it (at most 500 ms, for the rest of the output), then sends SIGKILL. What a program \
-had written by then is kept as partial output. When quell exits, nothing it started is left that \
-can be found: only a process in a session of its own that has given up its environment and its \
-limit of file locks (ulimit -x), or runs as another user, cannot. A small process of its own, the \
-guardian, outlives a quell that is killed and ends what it had started; except on Linux it cannot \
-find what has left its group, and on Linux not what has also given up those two. A stopped run \
-whose program left such a process holding stdout or stderr names it as abandoned.
-
-In a terminal the tree is live; elsewhere transitions are lines on stdout, at most four a second \
-(-v: all). The report follows: status and cause of every run, what a step that failed wrote (at \
-most the last 200 lines and 32 KiB of what is kept of stdout, its first 4 MiB, and of stderr), \
-which steps of a plan were not started and why, who was signalled and aborted, how long the stop \
-took, what output was kept.";
-
-/// Below the help of `quell run`.
-pub(crate) const RUN_AFTER_HELP: &str = "\
-Signals:
-  SIGINT (Ctrl-C), SIGTERM, SIGHUP   the first one cancels with grace, the second one aborts
-  SIGQUIT (Ctrl-\\)                   aborts at once
-  after the run has ended, any of them gives up writing what is left to write
-
-The store (--store FILE):
-  The run starts when it is stored. Its stop and its end never wait for the disk: if that is full, a
-  note at the end says that the run is not stored. Runs of a process that was killed have failed,
-  or ended with their stop, as soon as another one opens the file; so has what ran below them.
-  One that waits for an answer stays paused.
-  --resume RUN goes on with one that is paused, or with one whose process was killed if no other
-  process has opened the file since; it is a run of a plan. Steps whose end is stored are not run
-  again and have the outputs that they had. The step that was cut runs again, as its next attempt
-  (QUELL_ATTEMPT), and so do a parallel step and a team as a whole, and a step that had ended in
-  the last moment before: what it does outside may be done twice. A retried step has one attempt
-  more for each that was cut. A step that has failed or timed out stays so. Cleanup (on_failure,
-  on_stop) that was cut runs again as a whole, from its first step. A parallel step with
-  start_next: decided that was cut decides anew, perhaps otherwise than later steps had it. The
-  plan must be the same, the folder is the current one. --timeout and --grace are those of the
-  first command line, unless others are given; the timeout goes on from the first start. The report
-  has what ran since.
-  Inputs, outputs and what programs write are in it as they are; only its owner may read it.
-
-Steps that wait:
-  A question is asked on the terminal, and a line is the answer. If stdin or stderr is none,
-  answers are those of --answer. A question without one cancels the run; with a store it leaves the
-  run paused, as the end of the terminal's input (Ctrl-D) does, and a line on stderr has the
-  command that goes on with it. An answer is stored before anything goes on, and is never asked for
-  again; one that no step has asked for is not kept, and is told. The timeout goes on meanwhile.
-  Only a plan is left paused: a run of a component (`quell run NAME`) that nobody answers is
-  cancelled, with a store as well; `quell run PLAN`, the file of the plan, is not.
-
-Exit codes:
-    0   completed
-    1   failed, or the report could not be written, or the run is not known to be stored, or a step
-        waited for an answer that nobody gave
-    2   bad usage, bad plan, unwritable report, no such store: nothing was started
-    3   left paused in its store: a step waits for an answer
-  124   timed out
-  130   cancelled: by a signal, or because the reader of stdout went away (quell run … | head)
-
-Examples:
-  quell run crates/quell-server/plans/tour.toml
-  quell run plan.toml --timeout 10m --report report.json
-  quell run plan.toml --json > events.ndjson
-  quell run plan.toml --store runs.db
-  quell run --resume 0198c1 --store runs.db
-  quell run --resume 0198c1 --store runs.db --answer ok=yes
-  quell run plan.toml --answer ok=yes
-  make-plan | quell run -
-  quell run plan.toml --from send --outputs report.json
-  quell run --timeout 30s --grace 5s -- make test";
+//! The help of `quell serve`, with every key of `quell.toml`.
 
 /// What `quell serve` does.
 pub(crate) const SERVE_ABOUT: &str = "\
@@ -172,29 +47,6 @@ variable (--store-env), or in the file that PGPASSFILE names.
 Programs are trusted with all that the user of the server may read and do, its files and its \
 environment among it (/proc): run programs that must not see its keys as another user.";
 
-/// Below the help of `quell plan check`.
-pub(crate) const PLAN_CHECK_AFTER_HELP: &str = "\
-It looks at plans; of a configuration, unless --config names it, only at the components that they \
-name. `quell check` looks at a configuration and the plans that it names.
-
-The search ends at 100 faults, and at the first fault of syntax. `quell run` shows the first 20.
-
-Exit codes:
-  0   fine, perhaps with warnings
-  2   a plan has a fault, or cannot be read";
-
-/// Below the help of `quell check`.
-pub(crate) const CHECK_AFTER_HELP: &str = "\
-It refuses what `quell serve` would refuse: unknown keys and words, scopes that nothing asks for, \
-programs that are not there or not executable, secrets that are empty or not set, faults of plans. \
-`quell plan check` looks at plans without a configuration; `quell init` writes one to begin with.
-
-The search ends at 100 faults. `quell serve` and `quell run` show the first 20.
-
-Exit codes:
-  0   fine
-  2   something is wrong";
-
 /// Below the help of `quell serve`.
 pub(crate) const SERVE_AFTER_HELP: &str = "\
 The file:
@@ -205,7 +57,9 @@ The file:
   abort_wait = \"1s\"                # between abort and abandon
   running_max = 100                 # runs at once; the others are queued
                                     # (without: 1 for 16 descriptors, at most 256; programs, those
-                                    # of plans as well, wait while 1 for 16 descriptors runs)
+                                    # of plans as well, wait while 1 for 16 descriptors runs); one
+                                    # caller may have all of them, and the others wait, without
+                                    # each_owner of [limits]
   memory_mib = 2048                 # of all state: inputs, outputs, logs, metadata, requests under
                                     # way; one owner may have a quarter, of streams as
                                     # well; more is answered 413 or 429; programs and services
@@ -222,7 +76,13 @@ The file:
   [limits]                          # of runs, not of members and steps; unset: none
   running = 100                     # at once, in place of server.running_max; 0: none starts
   queued = 1000                     # that wait; one more is answered 429; 0: none waits
-  each_owner = { running = 10, queued = 50 }  # also: agents, teams, workflows, all_nodes.components
+                                    # Both are for all callers together: whoever comes first may
+                                    # have all, until they end. What each one may have at most:
+  each_owner = { running = 10, queued = 50 }
+                                    # callers without a key are one owner; also: agents, teams,
+                                    # workflows, in the same way; all_nodes = { running, … } on all
+                                    # servers of a database together, with these keys but queued,
+                                    # and components
 
   [agents.writer]                   # or [workflows.writer]
   run = [\"./writer.py\", \"--fast\"]  # input: one line of JSON on stdin; output: stdout
@@ -364,37 +224,3 @@ Examples:
   QUELL_STORE=postgres://… quell serve --store-env QUELL_STORE --node web-1
   quell serve --demo --listen 127.0.0.1:0 --set agentos.completed_sentinel=true
   OPS_KEY=… quell serve --config quell.toml --listen 0.0.0.0:7777";
-
-/// Below the help of `quell completions`.
-pub(crate) const COMPLETIONS_AFTER_HELP: &str = "\
-Examples:
-  quell completions bash > ~/.local/share/bash-completion/completions/quell
-  quell completions zsh > ~/.zfunc/_quell        with that folder in fpath
-  quell completions fish > ~/.config/fish/completions/quell.fish
-
-That of bash also completes the components of the configuration, and after --only and --from the \
-steps at the top of the plan.";
-
-/// Below the help of `quell man`.
-pub(crate) const MAN_AFTER_HELP: &str = "\
-Examples:
-  quell man | man -l -
-  quell man ~/.local/share/man/man1";
-
-/// Below the help of `quell runs`.
-pub(crate) const RUNS_AFTER_HELP: &str = "\
-A line has the id of the run as its caller knows it, how it stands, when it was accepted, how \
-long it worked (`-` if it has not ended, or never began), its kind, its name, and in brackets what \
-it asks if it is paused, after the step that asks. Runs below another one are in its report, which \
-`quell show` prints. A run that a killed process left behind stands as it did, until another \
-process opens the store to write. `--records` lists threads of LangGraph, too. `quell runs cancel` \
-ends one that is paused or left behind in a file, `quell runs prune` deletes old ones.
-
-Exit codes:
-  0   listed
-  1   some runs cannot be read: stderr names them
-  2   bad usage, or the store cannot be read
-
-Examples:
-  quell runs --store runs.db --status failed --limit 5
-  quell runs --store runs.db --json --limit 0 | jq -r .id";
