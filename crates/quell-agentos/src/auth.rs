@@ -45,6 +45,16 @@ pub(crate) fn component(
     component.ok_or_else(|| Refusal::not_found(names.no_component))
 }
 
+/// Refuses a caller who may not do something with all that there is of a kind.
+///
+/// # Errors
+///
+/// Fails with 403.
+pub(crate) fn may(view: &View, resource: &str, action: &str) -> Result<(), Refusal> {
+    let may = view.principal().has_scope(resource, None, action);
+    if may { Ok(()) } else { Err(forbidden(resource, action)) }
+}
+
 /// Replaces the service's keys and tokens by the option's static key; without one, open
 /// access trusts the origins of the options.
 pub(crate) fn guarded(service: Service, options: &Options) -> Service {

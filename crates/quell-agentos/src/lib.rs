@@ -4,9 +4,10 @@
 //! and cancels runs of agents, teams and workflows through it unchanged, and so does agent-ui.
 //!
 //! Served: create (form, urlencoded or multipart; streamed, waited for, or in the background), read
-//! one run, cancel, continue a paused one, the lists of components, `/config`, `/health`, `/info`.
-//! Not served yet, and answered with the contract's 404: resume, the web socket and sessions. Never
-//! served: checkpoints, fork, memories, knowledge, evals, traces, metrics, schedules.
+//! one run, list those of a session, cancel, continue a paused one, sessions, the lists of
+//! components, `/config`, `/health`, `/info`. Not served yet, and answered with the contract's 404:
+//! resume and the web socket. Never served: checkpoints, fork, memories, knowledge, evals, traces,
+//! metrics, schedules.
 //!
 //! The chapter [`contract`] says in full what is answered, and why.
 //!
@@ -50,6 +51,7 @@
 //! | `answer_form` | the fields of a request that continues a run |
 //! | `form` | the fields of a request that creates a run |
 //! | `app` | the state of the routes; how a run is found |
+//! | `sessions` | what sessions there are, as their runs tell |
 //! | `snapshot` | what is shown of a run, read at one instant |
 //! | `options` | what an embedder chooses |
 //! | `wire` | what is on the wire: pure functions from requests, and to answers |
@@ -61,6 +63,7 @@ mod cors;
 mod form;
 mod options;
 mod routes;
+mod sessions;
 mod snapshot;
 mod stream;
 mod wire;

@@ -10,6 +10,8 @@ mod go_on;
 mod read;
 mod router;
 mod run_response;
+mod session_runs;
+mod sessions;
 
 pub use discover::info;
 pub use router::{absent, router, routes};

@@ -19,7 +19,7 @@ use crate::cors;
 use crate::options::Options;
 use crate::routes::caller::Caller;
 use crate::routes::extract::{ComponentPath, RunRequest};
-use crate::routes::{cancel, create, discover, go_on, info, read};
+use crate::routes::{cancel, create, discover, go_on, info, read, session_runs, sessions};
 use crate::wire::kinds::names_of;
 use crate::wire::refusal::Refusal;
 
@@ -65,6 +65,7 @@ pub fn routes(service: Service, options: Options) -> Router {
     for kind in [ComponentKind::Agent, ComponentKind::Team, ComponentKind::Workflow] {
         router = router.merge(of_kind(kind));
     }
+    let router = router.merge(sessions::routes());
     let has_codes = app.options.error_codes;
     let router = router.method_not_allowed_fallback(not_allowed);
     let router = catch_panics(router, move || our_fault(has_codes))
@@ -114,6 +115,9 @@ fn of_kind(kind: ComponentKind) -> Router<Arc<App>> {
             })
         },
     );
+    let create = create.get(async move |State(app): Shared, request: RunRequest| {
+        app.answer(session_runs::of_component(kind, &request).await)
+    });
     let read = get(async move |State(app): Shared, request: RunRequest| {
         app.answer(read::read(kind, &request).await)
     });
@@ -134,7 +138,10 @@ fn of_kind(kind: ComponentKind) -> Router<Arc<App>> {
 }
 
 /// Serves a path, with and without a slash at its end.
-fn both<S: Clone + Send + Sync + 'static>(path: &str, method: &MethodRouter<S>) -> Router<S> {
+pub(super) fn both<S: Clone + Send + Sync + 'static>(
+    path: &str,
+    method: &MethodRouter<S>,
+) -> Router<S> {
     Router::new().route(path, method.clone()).route(&format!("{path}/"), method.clone())
 }
 

@@ -8,6 +8,8 @@ pub(crate) mod pause;
 pub(crate) mod position;
 pub(crate) mod refusal;
 pub(crate) mod run;
+pub(crate) mod session;
+pub(crate) mod session_query;
 pub(crate) mod status;
 pub(crate) mod step;
 pub(crate) mod tool;
