@@ -1,5 +1,6 @@
 //! [`App`]: the service and the options that the routes share, and how they find a run.
 
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use axum::response::Response;
@@ -7,6 +8,7 @@ use quell_flow::Component;
 use quell_http::{RunView, Service, View, same_id};
 
 use crate::options::Options;
+use crate::sessions::Sessions;
 use crate::snapshot::session_of;
 use crate::wire::refusal::Refusal;
 
@@ -16,6 +18,7 @@ pub(crate) struct App {
     pub(crate) service: Service,
     pub(crate) options: Options,
     pub(crate) since: SystemTime,
+    pub(crate) sessions: Arc<Sessions>,
 }
 
 impl App {

@@ -51,7 +51,7 @@
 //! | `answer_form` | the fields of a request that continues a run |
 //! | `form` | the fields of a request that creates a run |
 //! | `app` | the state of the routes; how a run is found |
-//! | `sessions` | what sessions there are, as their runs tell |
+//! | `sessions` | what sessions there are, as their runs tell; their names, and their deletion |
 //! | `snapshot` | what is shown of a run, read at one instant |
 //! | `options` | what an embedder chooses |
 //! | `wire` | what is on the wire: pure functions from requests, and to answers |

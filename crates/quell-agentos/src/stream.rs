@@ -35,6 +35,7 @@ pub(crate) fn frames(
         after,
         events: Either::Left(view.service().events(run, after)),
         far: None,
+        root: Some(run.clone()),
         attempt,
         seen: if after > 0 { attempt } else { 1 },
         is_over: false,
@@ -72,6 +73,7 @@ pub(crate) async fn far_frames(
         after,
         events: Either::Right(Box::pin(view.events(run, 0).await?)),
         far: Some(view.tree_said()),
+        root: None,
         attempt,
         seen: 1,
         is_over: false,
@@ -91,6 +93,8 @@ struct Source {
     events: Either<RunEvents, Pin<Box<dyn Stream<Item = RunEvent> + Send>>>,
     /// What the tree has said of a run that is only in the store.
     far: Option<TreeSaid>,
+    /// The root, if it is in memory: it may be forgotten before its end is told.
+    root: Option<RunRef>,
     /// None while it is at work on another thread, and for ever if it broke there.
     renderer: Option<Renderer>,
     view: View,
@@ -177,7 +181,8 @@ impl Source {
         }
         let needs_place =
             !matches!(event.kind, EventKind::Queued { .. } | EventKind::Lagged { .. });
-        let run = self.view.service().engine().get(event.run);
+        let own = self.root.as_ref().filter(|own| own.id() == event.run).cloned();
+        let run = own.or_else(|| self.view.service().engine().get(event.run));
         if needs_place
             && renderer.position(event.run).is_none()
             && let Some(position) =

@@ -59,7 +59,8 @@ pub fn router(service: Service, options: Options) -> Router {
 /// path share those.
 pub fn routes(service: Service, options: Options) -> Router {
     let service = guarded(service, &options);
-    let app = Arc::new(App { service, options, since: SystemTime::now() });
+    let (since, sessions) = (SystemTime::now(), Arc::default());
+    let app = Arc::new(App { service, options, since, sessions });
     let mut router =
         both("/health", &get(discover::health)).merge(both("/config", &get(discover::config)));
     for kind in [ComponentKind::Agent, ComponentKind::Team, ComponentKind::Workflow] {
@@ -116,7 +117,7 @@ fn of_kind(kind: ComponentKind) -> Router<Arc<App>> {
         },
     );
     let create = create.get(async move |State(app): Shared, request: RunRequest| {
-        app.answer(session_runs::of_component(kind, &request).await)
+        app.answer(session_runs::of_component(&app, kind, &request).await)
     });
     let read = get(async move |State(app): Shared, request: RunRequest| {
         app.answer(read::read(kind, &request).await)

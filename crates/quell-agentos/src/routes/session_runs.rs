@@ -7,9 +7,9 @@ use quell::RunId;
 use quell_flow::ComponentKind;
 use quell_http::{Charge, Reading, RunView, View, same_id};
 
+use crate::app::App;
 use crate::auth::{Action, component, may};
 use crate::routes::extract::{RunRequest, SessionRequest};
-use crate::sessions;
 use crate::snapshot::{position_of, read_at, session_of};
 use crate::wire::position::{Position, Role};
 use crate::wire::refusal::{Refusal, missing};
@@ -27,6 +27,7 @@ pub(super) struct Readings {
 
 /// Lists the runs of a component in a session.
 pub(super) async fn of_component(
+    app: &App,
     of: ComponentKind,
     request: &RunRequest,
 ) -> Result<Response, Refusal> {
@@ -38,7 +39,7 @@ pub(super) async fn of_component(
     let is_own = |run: &RunView| {
         view.component_of(run).is_some_and(|it| it.kind() == of && it.id() == component.id())
     };
-    let found = sessions::find(view, &session, is_own).await?;
+    let found = app.sessions.find(view, &session, is_own).await?;
     let found = found.ok_or_else(|| Refusal::not_found("Session not found"))?;
     let asked = RunsQuery::of_status(query.get("status"));
     let readings = readings(view, &found.runs, &asked).await?;
@@ -48,11 +49,11 @@ pub(super) async fn of_component(
 }
 
 /// Lists the runs of a session.
-pub(super) async fn of_session(request: &SessionRequest) -> Result<Response, Refusal> {
+pub(super) async fn of_session(app: &App, request: &SessionRequest) -> Result<Response, Refusal> {
     let SessionRequest { view, session, query, .. } = request;
     may(view, "sessions", "read")?;
     let asked = RunsQuery::read(|name| query.get(name), query.all("status"))?;
-    let found = sessions::find(view, session, |_| true).await?;
+    let found = app.sessions.find(view, session, |_| true).await?;
     let found = found.ok_or_else(|| no_session(session))?;
     let readings = readings(view, &found.runs, &asked).await?;
     let about = readings.weight;
@@ -64,16 +65,18 @@ pub(super) async fn of_session(request: &SessionRequest) -> Result<Response, Ref
 }
 
 /// Shows a run of a session.
-pub(super) async fn one(request: &SessionRequest) -> Result<Response, Refusal> {
+pub(super) async fn one(app: &App, request: &SessionRequest) -> Result<Response, Refusal> {
     let SessionRequest { view, session, run: id, query } = request;
     may(view, "sessions", "read")?;
     kind(|name| query.get(name)).map_err(|fault| Refusal::invalid(vec![fault]))?;
-    let found = view.find(id).await?;
-    let found = found.filter(|run| same_id(&session_of(run), session) && !run.is_rolled_back());
+    let found = match view.find(id).await? {
+        Some(run) if !app.sessions.has(view, &run).await? => None,
+        found => found.filter(|run| same_id(&session_of(run), session)),
+    };
     let found = found.and_then(|run| Some((position_of(view, &run)?, run)));
     let is_shown = |role| matches!(role, Role::Agent | Role::Team | Role::Workflow);
     let Some((position, run)) = found.filter(|(position, _)| is_shown(position.role)) else {
-        let is_there = sessions::find(view, session, |_| true).await?.is_some();
+        let is_there = app.sessions.find(view, session, |_| true).await?.is_some();
         let text = format!("Run with ID {id} not found in session {session}");
         return Err(if is_there { Refusal::not_found(&text) } else { no_session(session) });
     };

@@ -1,11 +1,14 @@
-//! [`routes`]: lists and shows sessions (contract, section 10).
+//! [`routes`]: lists, shows, renames and deletes sessions (contract, section 10).
 
 use std::sync::Arc;
 
 use axum::Router;
+use axum::body::Body;
 use axum::extract::State;
-use axum::response::Response;
-use axum::routing::get;
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::{IntoResponse as _, Response};
+use axum::routing::{delete, get, post};
+use bytes::Bytes;
 use quell_flow::ComponentKind;
 use quell_http::View;
 
@@ -14,10 +17,11 @@ use crate::auth::may;
 use crate::routes::extract::SessionRequest;
 use crate::routes::router::both;
 use crate::routes::session_runs::{self, Readings, readings};
-use crate::sessions::{self, Found, Session};
+use crate::sessions::{Found, NAME_BYTES_MAX, Session};
 use crate::wire::position::Role;
 use crate::wire::refusal::Refusal;
 use crate::wire::session::{SessionParts, messages, page};
+use crate::wire::session_body::{new_name, to_delete};
 use crate::wire::session_query::{ListQuery, RunsQuery, kind};
 
 type Shared = State<Arc<App>>;
@@ -25,26 +29,40 @@ type Shared = State<Arc<App>>;
 /// The routes of sessions.
 pub(super) fn routes() -> Router<Arc<App>> {
     let all =
-        get(async |State(app): Shared, request: SessionRequest| app.answer(list(&request).await));
-    let one =
-        get(async |State(app): Shared, request: SessionRequest| app.answer(read(&request).await));
+        delete(async |State(app): Shared, request: SessionRequest, head: HeaderMap, body: Body| {
+            app.answer(remove_many(&app, &request, &head, body).await)
+        });
+    let all = all.get(async |State(app): Shared, request: SessionRequest| {
+        app.answer(list(&app, &request).await)
+    });
+    let one = delete(async |State(app): Shared, request: SessionRequest| {
+        app.answer(remove(&app, &request.view, vec![request.session]).await)
+    });
+    let one = one.get(async |State(app): Shared, request: SessionRequest| {
+        app.answer(read(&app, &request).await)
+    });
     let runs = get(async |State(app): Shared, request: SessionRequest| {
-        app.answer(session_runs::of_session(&request).await)
+        app.answer(session_runs::of_session(&app, &request).await)
     });
     let run = get(async |State(app): Shared, request: SessionRequest| {
-        app.answer(session_runs::one(&request).await)
+        app.answer(session_runs::one(&app, &request).await)
     });
+    let rename =
+        post(async |State(app): Shared, request: SessionRequest, head: HeaderMap, body: Body| {
+            app.answer(rename(&app, &request, &head, body).await)
+        });
     both("/sessions", &all)
         .merge(both("/sessions/{session}", &one))
+        .merge(both("/sessions/{session}/rename", &rename))
         .merge(both("/sessions/{session}/runs", &runs))
         .merge(both("/sessions/{session}/runs/{run}", &run))
 }
 
-async fn list(request: &SessionRequest) -> Result<Response, Refusal> {
+async fn list(app: &App, request: &SessionRequest) -> Result<Response, Refusal> {
     let SessionRequest { view, query, .. } = request;
     may(view, "sessions", "read")?;
     let asked = ListQuery::read(|name| query.get(name))?;
-    let (mut all, room) = sessions::list(view).await?;
+    let (mut all, room) = app.sessions.list(view).await?;
     all.retain(|session| asked.means(&parts(session)));
     all.sort_by(|one, other| asked.order(&parts(one), &parts(other)));
     let total = all.len();
@@ -60,14 +78,48 @@ async fn list(request: &SessionRequest) -> Result<Response, Refusal> {
     view.json_response(about, make).await.map_err(Refusal::of_answer)
 }
 
-async fn read(request: &SessionRequest) -> Result<Response, Refusal> {
+async fn read(app: &App, request: &SessionRequest) -> Result<Response, Refusal> {
     let SessionRequest { view, session: id, query, .. } = request;
     may(view, "sessions", "read")?;
     let asked = kind(|name| query.get(name)).map_err(|fault| Refusal::invalid(vec![fault]))?;
-    let found = sessions::find(view, id, |_| true).await?;
+    let found = app.sessions.find_named(view, id).await?;
     // It would not have the keys that a client of another kind needs.
     let found = found.filter(|found| asked.is_none_or(|kind| kind == found.session.kind));
     answer(view, found.ok_or_else(|| no_session(asked, id))?).await
+}
+
+async fn rename(
+    app: &App,
+    request: &SessionRequest,
+    headers: &HeaderMap,
+    body: Body,
+) -> Result<Response, Refusal> {
+    let SessionRequest { view, session: id, query, .. } = request;
+    may(view, "sessions", "write")?;
+    kind(|name| query.get(name)).map_err(|fault| Refusal::invalid(vec![fault]))?;
+    let read = |bytes: Bytes| async move { new_name(&bytes, NAME_BYTES_MAX) };
+    let (name, _upload) = view.parse_body(headers, body, read).await?;
+    let found = app.sessions.rename(view, id, &name).await?;
+    answer(view, found.ok_or_else(|| no_session(None, id))?).await
+}
+
+async fn remove_many(
+    app: &App,
+    request: &SessionRequest,
+    headers: &HeaderMap,
+    body: Body,
+) -> Result<Response, Refusal> {
+    may(&request.view, "sessions", "delete")?;
+    let read = |bytes: Bytes| async move { to_delete(&bytes) };
+    let (ids, upload) = request.view.parse_body(headers, body, read).await?;
+    drop(upload);
+    remove(app, &request.view, ids).await
+}
+
+async fn remove(app: &App, view: &View, ids: Vec<String>) -> Result<Response, Refusal> {
+    may(view, "sessions", "delete")?;
+    app.sessions.delete(view, ids).await?;
+    Ok(StatusCode::NO_CONTENT.into_response())
 }
 
 /// Answers with a session in full.

@@ -9,6 +9,7 @@ pub(crate) mod position;
 pub(crate) mod refusal;
 pub(crate) mod run;
 pub(crate) mod session;
+pub(crate) mod session_body;
 pub(crate) mod session_query;
 pub(crate) mod status;
 pub(crate) mod step;

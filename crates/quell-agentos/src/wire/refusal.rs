@@ -33,6 +33,12 @@ impl Refusal {
         Self::new(StatusCode::UNPROCESSABLE_ENTITY, complaints)
     }
 
+    /// Refuses a caller who lacks a scope.
+    pub(crate) fn forbidden(resource: &str, action: &str) -> Self {
+        let detail = format!("Insufficient permissions. Required scope(s): {resource}:{action}");
+        Self::new(StatusCode::FORBIDDEN, detail)
+    }
+
     pub(crate) fn too_large() -> Self {
         Self::new(StatusCode::PAYLOAD_TOO_LARGE, "Request body too large")
     }
