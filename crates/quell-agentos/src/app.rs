@@ -1,5 +1,6 @@
 //! [`App`]: the service and the options that the routes share, and how they find a run.
 
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use axum::response::Response;
@@ -8,6 +9,7 @@ use quell_http::{RunView, Service, View, same_id};
 
 use crate::lines::Lines;
 use crate::options::Options;
+use crate::sessions::Sessions;
 use crate::snapshot::session_of;
 use crate::wire::refusal::Refusal;
 
@@ -18,6 +20,7 @@ pub(crate) struct App {
     pub(crate) options: Options,
     pub(crate) since: SystemTime,
     pub(crate) lines: Lines,
+    pub(crate) sessions: Arc<Sessions>,
 }
 
 impl App {

@@ -7,7 +7,7 @@ use futures::future::Either;
 use futures::stream::{Stream, StreamExt, unfold};
 use quell::{EventKind, RunEvent, RunRef};
 use quell_http::{
-    LookupError, Reading, RunEvents, RunView, SseEvent, TreeSaid, View, answered, events_by_now,
+    LookupError, RunEvents, RunView, SseEvent, TreeSaid, View, answered, events_by_now,
     offload_if_large,
 };
 
@@ -63,8 +63,9 @@ pub(crate) async fn frames(
     };
     let renderer = if is_behind_a_pause { renderer.behind_a_pause() } else { renderer };
     let seen = if is_behind_a_pause { attempt } else { 1 };
-    let counted = style.has_index.then(|| (lines.clone(), run.clone()));
-    let source = Source { counted, seen, ..Source::new(view, events, renderer, begin, attempt) };
+    let (root, lines) = (Some(run.clone()), style.has_index.then(|| lines.clone()));
+    let source = Source::new(view, events, renderer, begin, attempt);
+    let source = Source { root, lines, seen, ..source };
     Ok(Some(source.stream()))
 }
 
@@ -104,8 +105,10 @@ struct Source {
     events: Events,
     /// What the tree has said of a run that is only in the store.
     far: Option<TreeSaid>,
+    /// The root, if it is in memory: it may be forgotten before its end is told.
+    root: Option<RunRef>,
     /// How many lines there were before a gap, of a numbered stream.
-    counted: Option<(Lines, RunRef)>,
+    lines: Option<Lines>,
     /// None while it is at work on another thread, and for ever if it broke there.
     renderer: Option<Renderer>,
     view: View,
@@ -134,7 +137,8 @@ impl Source {
             index: begin.index,
             events,
             far: None,
-            counted: None,
+            root: None,
+            lines: None,
             renderer: Some(renderer),
             view: view.clone(),
             ready: begin.first.into_iter().collect(),
@@ -196,7 +200,8 @@ impl Source {
         // Behind a gap every reader of the log goes on with one number: as many lines as were
         // counted, or as there are events in it.
         let Some((from, to)) = gap else { return Some(()) };
-        let lines = self.counted.as_ref().and_then(|(lines, run)| lines.up_to(run, to));
+        let counted = self.lines.as_ref().zip(self.root.as_ref());
+        let lines = counted.and_then(|(lines, root)| lines.up_to(root, to));
         self.renderer.as_mut()?.pass(lines.unwrap_or(before + (to + 1 - from)));
         Some(())
     }
@@ -220,7 +225,7 @@ impl Source {
         let position = renderer.position(event.run).filter(|_| is_end).cloned();
         let tree = match position {
             Some(position) => {
-                let reading = read_far(&self.view, &event, self.far.as_ref()?).await;
+                let reading = snapshot::read_far(&self.view, &event, self.far.as_ref()?).await;
                 reading.map(|reading| (reading, position))
             }
             None => None,
@@ -249,7 +254,9 @@ impl Source {
 
     async fn render(&mut self, event: RunEvent) -> Option<()> {
         let mut renderer = self.renderer.take()?;
-        let run = place(&self.view, &mut renderer, &event);
+        let known = place(&self.view, &mut renderer, &event);
+        let own = self.root.as_ref().filter(|own| own.id() == event.run).cloned();
+        let run = own.or(known);
         let is_end = matches!(event.kind, EventKind::Ended(_) | EventKind::Paused { .. });
         let position = renderer.position(event.run).filter(|_| is_end).cloned();
         let Some((position, run)) = position.zip(run) else {
@@ -284,22 +291,6 @@ impl Source {
         self.ready.extend(frames);
         self.renderer = Some(renderer);
         Some(())
-    }
-}
-
-/// Reads the run of an event, with which it has ended or is paused. The record of an end may come
-/// behind its event. That of a pause comes before it, and may tell of what has come since.
-async fn read_far(view: &View, event: &RunEvent, said: &TreeSaid) -> Option<Reading> {
-    let found = view.find_patiently(event.run).await.ok()??;
-    let over = match &found {
-        RunView::Stored(stored) if matches!(event.kind, EventKind::Ended(_)) => {
-            view.ended_or_paused(stored).await.ok()?
-        }
-        RunView::Live(_) | RunView::Stored(_) => Some(found),
-    };
-    match over? {
-        RunView::Stored(stored) => Some(view.read_tree_of(&stored, said).await),
-        run @ RunView::Live(_) => view.read(run).await.ok(),
     }
 }
 

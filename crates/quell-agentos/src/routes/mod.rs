@@ -11,6 +11,8 @@ mod read;
 mod resume;
 mod router;
 mod run_response;
+mod session_runs;
+mod sessions;
 
 pub use discover::info;
 pub use router::{absent, router, routes};

@@ -20,7 +20,7 @@ use crate::lines::Lines;
 use crate::options::Options;
 use crate::routes::caller::Caller;
 use crate::routes::extract::{ComponentPath, RunRequest};
-use crate::routes::{cancel, create, discover, go_on, info, read, resume};
+use crate::routes::{cancel, create, discover, go_on, info, read, resume, session_runs, sessions};
 use crate::wire::kinds::names_of;
 use crate::wire::refusal::Refusal;
 
@@ -61,12 +61,14 @@ pub fn router(service: Service, options: Options) -> Router {
 pub fn routes(service: Service, options: Options) -> Router {
     let service = guarded(service, &options);
     let lines = Lines::new(service.limits_of().owner_share_percent);
-    let app = Arc::new(App { service, options, since: SystemTime::now(), lines });
+    let (since, sessions) = (SystemTime::now(), Arc::default());
+    let app = Arc::new(App { service, options, since, lines, sessions });
     let mut router =
         both("/health", &get(discover::health)).merge(both("/config", &get(discover::config)));
     for kind in [ComponentKind::Agent, ComponentKind::Team, ComponentKind::Workflow] {
         router = router.merge(of_kind(kind));
     }
+    let router = router.merge(sessions::routes());
     let has_codes = app.options.error_codes;
     let router = router.method_not_allowed_fallback(not_allowed);
     let router = catch_panics(router, move || our_fault(has_codes))
@@ -116,6 +118,9 @@ fn of_kind(kind: ComponentKind) -> Router<Arc<App>> {
             })
         },
     );
+    let create = create.get(async move |State(app): Shared, request: RunRequest| {
+        app.answer(session_runs::of_component(&app, kind, &request).await)
+    });
     let read = get(async move |State(app): Shared, request: RunRequest| {
         app.answer(read::read(kind, &request).await)
     });
@@ -142,7 +147,10 @@ fn of_kind(kind: ComponentKind) -> Router<Arc<App>> {
 }
 
 /// Serves a path, with and without a slash at its end.
-fn both<S: Clone + Send + Sync + 'static>(path: &str, method: &MethodRouter<S>) -> Router<S> {
+pub(super) fn both<S: Clone + Send + Sync + 'static>(
+    path: &str,
+    method: &MethodRouter<S>,
+) -> Router<S> {
     Router::new().route(path, method.clone()).route(&format!("{path}/"), method.clone())
 }
 
