@@ -196,6 +196,43 @@ def test_a_run_in_the_background_is_cancelled(client, kind):
     run(scenario())
 
 
+async def numbered(url, form, upto=None):
+    """Reads events to the end, or until there are so many that have a number, and leaves."""
+    events = []
+    async with httpx.AsyncClient(headers=HEADERS, timeout=60) as http:
+        async with http.stream("POST", url, data=form) as answer:
+            answer.raise_for_status()
+            async for line in answer.aiter_lines():
+                if line.startswith("data: "):
+                    event = json.loads(line.removeprefix("data: "))
+                    events += [event] if "event_index" in event else []
+                if upto and len(events) == upto:
+                    break
+    return events
+
+
+@pytest.mark.parametrize("kind", [AGENT, TEAM, FLOW, FUNCTIONS], ids=repr)
+def test_the_stream_of_a_background_run_goes_on_after_its_client_was_away(client, kind):
+    async def scenario():
+        probe, run_id, session = fresh("probe"), fresh("run"), fresh("session")
+        form = {"message": f"probe={probe}", "background": "true", "run_id": run_id}
+        events = await numbered(kind.runs, form | {"session_id": session}, upto=3)
+        await until(lambda: at_work(probe, kind))
+        resume = f"{kind.runs}/{run_id}/resume"
+        for upto in (1, 2, None):
+            if upto is None:
+                await kind.cancel(client, run_id)
+            form = {"last_event_index": events[-1]["event_index"], "session_id": session}
+            events += await numbered(resume, form, upto)
+        assert [event["event_index"] for event in events] == list(range(len(events)))
+        assert events[-1]["event"] == f"{kind.prefix}Cancelled"
+        await assert_stopped(probe, kind)
+        whole = await numbered(resume, {})
+        assert [event["event"] for event in whole] == [event["event"] for event in events]
+
+    run(scenario())
+
+
 def test_a_client_that_leaves_cancels_its_run(client):
     async def scenario():
         probe, run_id, session = fresh("probe"), fresh("run"), fresh("session")
