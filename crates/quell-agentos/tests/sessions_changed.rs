@@ -7,12 +7,12 @@ use std::time::Duration;
 use axum::body::Body;
 use axum::http::Request;
 use quell::store::MemoryStore;
-use quell::{Engine, EngineConfig, Payload, RunContext, RunFilter, Shutdown};
+use quell::{Engine, EngineConfig, Payload, Recovery, RunContext, RunFilter, Shutdown};
 use quell_agentos::Options;
 use quell_demo::Witness;
 use quell_flow::{Catalog, Component};
 use quell_http::{Access, Key};
-use quell_test_support::soon;
+use quell_test_support::{Valve, soon};
 use serde_json::{Value, json};
 
 use crate::nodes::two;
@@ -256,11 +256,25 @@ async fn a_run_of_which_something_executes_is_in_no_session_and_leaves_when_that
 #[tokio::test]
 async fn a_run_that_was_about_to_leave_is_in_no_session_of_the_next_process_either() {
     let (is_free, store) = (Arc::new(AtomicBool::new(false)), Arc::new(MemoryStore::new()));
-    let site = site_with(&is_free, brief().store(Arc::clone(&store) as _));
-    abandoned(&site, "s").await;
+    let process = |boot| site_with(&is_free, brief().store(Valve::reopened(&store, boot) as _));
+    let site = process(1);
+    let run = abandoned(&site, "s").await;
+    abandoned(&site, "kept").await;
     assert_eq!(delete(&site, "s").await.status, 204);
-    let (next, _) = nth(2, &store).await;
+    for run in site.service.engine().runs(&RunFilter::new()) {
+        // Also the mark: one that is stored as live would be recovered.
+        run.ended().await;
+        run.stored().await.unwrap();
+    }
+    let next = process(2);
+    next.service.engine().recover(|_| Recovery::Fail).await.unwrap();
+    assert_eq!(next.get("/sessions/kept").await.status, 200);
     assert_eq!(next.get("/sessions/s").await.status, 404);
+    // What executed there is gone with its process: whoever has met the run lets it go.
+    let read = format!("/agents/stuck/runs/{run}?session_id=s");
+    while next.get(&read).await.status != 404 {
+        tokio::task::yield_now().await;
+    }
     is_free.store(true, Ordering::SeqCst);
 }
 
