@@ -1,12 +1,15 @@
 //! [`App`]: the service and the options that the routes share, and how they find a run.
 
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use axum::response::Response;
 use quell_flow::Component;
 use quell_http::{RunView, Service, View, same_id};
 
+use crate::lines::Lines;
 use crate::options::Options;
+use crate::sessions::Sessions;
 use crate::snapshot::session_of;
 use crate::wire::refusal::Refusal;
 
@@ -16,6 +19,8 @@ pub(crate) struct App {
     pub(crate) service: Service,
     pub(crate) options: Options,
     pub(crate) since: SystemTime,
+    pub(crate) lines: Lines,
+    pub(crate) sessions: Arc<Sessions>,
 }
 
 impl App {

@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use axum::http::StatusCode;
 use quell_flow::{Component, ComponentKind};
 use quell_http::{Access, Key, Service, View};
 
@@ -39,10 +38,20 @@ pub(crate) fn component(
 ) -> Result<Arc<Component>, Refusal> {
     let names = names_of(kind);
     if !view.principal().has_scope(names.plural, Some(id), action.as_str()) {
-        return Err(forbidden(names.plural, action.as_str()));
+        return Err(Refusal::forbidden(names.plural, action.as_str()));
     }
     let component = view.component(kind, id).map(Arc::clone);
     component.ok_or_else(|| Refusal::not_found(names.no_component))
+}
+
+/// Refuses a caller who may not do something with all that there is of a kind.
+///
+/// # Errors
+///
+/// Fails with 403.
+pub(crate) fn may(view: &View, resource: &str, action: &str) -> Result<(), Refusal> {
+    let may = view.principal().has_scope(resource, None, action);
+    if may { Ok(()) } else { Err(Refusal::forbidden(resource, action)) }
 }
 
 /// Replaces the service's keys and tokens by the option's static key; without one, open
@@ -58,10 +67,4 @@ pub(crate) fn guarded(service: Service, options: &Options) -> Service {
             service.access(access)
         }
     }
-}
-
-/// Refuses a caller who lacks a scope.
-pub(crate) fn forbidden(resource: &str, action: &str) -> Refusal {
-    let detail = format!("Insufficient permissions. Required scope(s): {resource}:{action}");
-    Refusal::new(StatusCode::FORBIDDEN, detail)
 }

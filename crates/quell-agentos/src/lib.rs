@@ -4,9 +4,10 @@
 //! and cancels runs of agents, teams and workflows through it unchanged, and so does agent-ui.
 //!
 //! Served: create (form, urlencoded or multipart; streamed, waited for, or in the background), read
-//! one run, cancel, continue a paused one, the lists of components, `/config`, `/health`, `/info`.
-//! Not served yet, and answered with the contract's 404: resume, the web socket and sessions. Never
-//! served: checkpoints, fork, memories, knowledge, evals, traces, metrics, schedules.
+//! one run, list those of a session, cancel, continue a paused one, resume the stream of one in the
+//! background, sessions, the lists of components, `/config`, `/health`, `/info`. Not served yet,
+//! and answered with the contract's 404: the web socket. Never served: checkpoints, fork, memories,
+//! knowledge, evals, traces, metrics, schedules.
 //!
 //! The chapter [`contract`] says in full what is answered, and why.
 //!
@@ -50,6 +51,8 @@
 //! | `answer_form` | the fields of a request that continues a run |
 //! | `form` | the fields of a request that creates a run |
 //! | `app` | the state of the routes; how a run is found |
+//! | `lines` | how many lines the events of background runs have made, for their numbers |
+//! | `sessions` | what sessions there are, as their runs tell; their names, and their deletion |
 //! | `snapshot` | what is shown of a run, read at one instant |
 //! | `options` | what an embedder chooses |
 //! | `wire` | what is on the wire: pure functions from requests, and to answers |
@@ -59,8 +62,10 @@ mod app;
 mod auth;
 mod cors;
 mod form;
+mod lines;
 mod options;
 mod routes;
+mod sessions;
 mod snapshot;
 mod stream;
 mod wire;

@@ -3,8 +3,11 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use quell::{CauseKind, Counts, Payload, RunId, RunRef, RunReport, RunRow, RunStatus, limits};
-use quell_http::{Reading, RunView, SESSION, ToolNote, Transcript, View, whole_millis};
+use quell::{
+    CauseKind, Counts, EventKind, Payload, RunEvent, RunId, RunRef, RunReport, RunRow, RunStatus,
+    limits,
+};
+use quell_http::{Reading, RunView, SESSION, ToolNote, Transcript, TreeSaid, View, whole_millis};
 use serde_json::Value;
 
 use crate::wire::exact::Object;
@@ -17,6 +20,10 @@ pub(crate) const USER: &str = "agentos.user_id";
 
 /// The label of the deadline that the caller set, in milliseconds.
 pub(crate) const TIMEOUT: &str = "agentos.timeout_ms";
+
+/// The label of a run that was started in the background with a stream: a client may come back for
+/// that.
+pub(crate) const STREAMED: &str = "agentos.streamed";
 
 /// Yields the session of a run. Without one, it is the id of the root.
 pub(crate) fn session_of(run: &RunView) -> String {
@@ -47,6 +54,22 @@ pub(crate) fn position_of(view: &View, run: &RunView) -> Option<Position> {
         }
     }
     Some(position)
+}
+
+/// Reads the run of an event, with which it has ended or is paused. The record of an end may come
+/// behind its event. That of a pause comes before it, and may tell of what has come since.
+pub(crate) async fn read_far(view: &View, event: &RunEvent, said: &TreeSaid) -> Option<Reading> {
+    let found = view.find_patiently(event.run).await.ok()??;
+    let over = match &found {
+        RunView::Stored(stored) if matches!(event.kind, EventKind::Ended(_)) => {
+            view.ended_or_paused(stored).await.ok()?
+        }
+        RunView::Live(_) | RunView::Stored(_) => Some(found),
+    };
+    match over? {
+        RunView::Stored(stored) => Some(view.read_tree_of(&stored, said).await),
+        run @ RunView::Live(_) => view.read(run).await.ok(),
+    }
 }
 
 /// Takes a snapshot of a run and its descendants.

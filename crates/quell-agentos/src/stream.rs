@@ -7,45 +7,66 @@ use futures::future::Either;
 use futures::stream::{Stream, StreamExt, unfold};
 use quell::{EventKind, RunEvent, RunRef};
 use quell_http::{
-    LookupError, Reading, RunEvents, RunView, SseEvent, TreeSaid, View, answered, events_by_now,
-    external_id, offload_if_large,
+    LookupError, RunEvents, RunView, SseEvent, TreeSaid, View, answered, events_by_now,
+    offload_if_large,
 };
 
+use crate::lines::{Lines, place, renderer};
 use crate::snapshot;
-use crate::wire::event::{Line, Renderer, Style};
+use crate::wire::event::{COUNTS_ONLY, Line, Renderer, Style};
 use crate::wire::position::Position;
 
-/// Streams the tree of a root from the event after this one that is still held, a pause or zero, to
-/// its end or to the pause that ends its attempt. Pauses of earlier attempts are passed by.
-pub(crate) fn frames(
+/// Where a stream begins, and what is said of that.
+#[derive(Debug, Default)]
+pub(crate) struct Begin {
+    /// Events before this one and it are not shown.
+    pub(crate) after: u64,
+    /// Nor is a line before the one with this index.
+    pub(crate) index: u64,
+    /// What comes before all events.
+    pub(crate) first: Option<SseEvent>,
+    /// What comes behind the event with this number.
+    pub(crate) then: Option<(u64, SseEvent)>,
+}
+
+impl Begin {
+    /// Begins behind an event, a pause or zero.
+    pub(crate) fn after(after: u64) -> Self {
+        Self { after, ..Self::default() }
+    }
+}
+
+/// Streams the tree of a root from the event after this one that is still held to its end or to the
+/// pause that ends its attempt. Pauses of earlier attempts are passed by. A numbered stream is read
+/// from the first event on, which may be in the store, and what is not shown is counted.
+///
+/// # Errors
+///
+/// Fails if the store cannot be read.
+pub(crate) async fn frames(
     view: &View,
     run: &RunRef,
-    after: u64,
+    begin: Begin,
     style: Style,
-) -> Option<impl Stream<Item = SseEvent> + Send + use<>> {
-    let position = Position::root(view.component_of(run)?, external_id(run));
-    let session = snapshot::session_of(&run.into());
-    let renderer = Renderer::new(run.id(), position, session, style);
-    let renderer = if after > 0 { renderer.behind_a_pause() } else { renderer };
+    lines: &Lines,
+) -> Result<Option<impl Stream<Item = SseEvent> + Send + use<>>, LookupError> {
+    let Some(renderer) = renderer(view, run, style) else { return Ok(None) };
     let attempt = match run.attempt() {
-        attempt if after > 0 || attempt <= 1 => attempt,
+        attempt if begin.after > 0 || attempt <= 1 => attempt,
         _ => answered(events_by_now(run, 0)),
     };
-    let source = Source {
-        after,
-        events: Either::Left(view.service().events(run, after)),
-        far: None,
-        attempt,
-        seen: if after > 0 { attempt } else { 1 },
-        is_over: false,
-        renderer: Some(renderer),
-        view: view.clone(),
-        ready: VecDeque::new(),
+    let is_behind_a_pause = begin.after > 0 && !style.has_index;
+    let events: Events = if style.has_index {
+        Either::Right(Box::pin(view.events(&run.into(), 0).await?))
+    } else {
+        Either::Left(view.service().events(run, begin.after))
     };
-    Some(unfold(source, |mut source| async move {
-        let frame = source.next().await?;
-        Some((frame, source))
-    }))
+    let renderer = if is_behind_a_pause { renderer.behind_a_pause() } else { renderer };
+    let seen = if is_behind_a_pause { attempt } else { 1 };
+    let (root, lines) = (Some(run.clone()), style.has_index.then(|| lines.clone()));
+    let source = Source::new(view, events, renderer, begin, attempt);
+    let source = Source { root, lines, seen, ..source };
+    Ok(Some(source.stream()))
 }
 
 /// As [`frames`], of a root that is only in the store: perhaps another node has it. The log is read
@@ -57,44 +78,43 @@ pub(crate) fn frames(
 pub(crate) async fn far_frames(
     view: &View,
     run: &RunView,
-    after: u64,
+    begin: Begin,
     style: Style,
 ) -> Result<Option<impl Stream<Item = SseEvent> + Send + use<>>, LookupError> {
     let Some(component) = view.component_of(run) else { return Ok(None) };
     let position = Position::root(component, run.external_id());
     let renderer = Renderer::new(run.id(), position, snapshot::session_of(run), style);
-    let renderer = if after > 0 { renderer.behind_a_pause() } else { renderer };
     let attempt = match run {
-        RunView::Stored(stored) if after == 0 => view.answered_by_now(stored).await,
+        RunView::Stored(stored) if begin.after == 0 => view.answered_by_now(stored).await,
         run => run.attempt(),
     };
-    let source = Source {
-        after,
-        events: Either::Right(Box::pin(view.events(run, 0).await?)),
-        far: Some(view.tree_said()),
-        attempt,
-        seen: 1,
-        is_over: false,
-        renderer: Some(renderer),
-        view: view.clone(),
-        ready: VecDeque::new(),
-    };
-    Ok(Some(unfold(source, |mut source| async move {
-        let frame = source.next().await?;
-        Some((frame, source))
-    })))
+    let events = Either::Right(Box::pin(view.events(run, 0).await?) as Pin<Box<_>>);
+    let far = Some(view.tree_said());
+    let source = Source { far, ..Source::new(view, events, renderer, begin, attempt) };
+    Ok(Some(source.stream()))
 }
+
+/// The events of a log of this process, or those that may be in the store.
+type Events = Either<RunEvents, Pin<Box<dyn Stream<Item = RunEvent> + Send>>>;
 
 struct Source {
     /// The number of the last event that is not shown.
     after: u64,
-    events: Either<RunEvents, Pin<Box<dyn Stream<Item = RunEvent> + Send>>>,
+    /// The index of the first line that is.
+    index: u64,
+    events: Events,
     /// What the tree has said of a run that is only in the store.
     far: Option<TreeSaid>,
+    /// The root, if it is in memory: it may be forgotten before its end is told.
+    root: Option<RunRef>,
+    /// How many lines there were before a gap, of a numbered stream.
+    lines: Option<Lines>,
     /// None while it is at work on another thread, and for ever if it broke there.
     renderer: Option<Renderer>,
     view: View,
     ready: VecDeque<SseEvent>,
+    /// What comes behind an event.
+    then: Option<(u64, SseEvent)>,
     /// The attempt that the last answer had begun when the client came: pauses before that are
     /// passed by.
     attempt: u32,
@@ -104,6 +124,38 @@ struct Source {
 }
 
 impl Source {
+    fn new(
+        view: &View,
+        events: Events,
+        mut renderer: Renderer,
+        begin: Begin,
+        attempt: u32,
+    ) -> Self {
+        renderer.write_from(begin.index);
+        Self {
+            after: begin.after,
+            index: begin.index,
+            events,
+            far: None,
+            root: None,
+            lines: None,
+            renderer: Some(renderer),
+            view: view.clone(),
+            ready: begin.first.into_iter().collect(),
+            then: begin.then,
+            attempt,
+            seen: 1,
+            is_over: false,
+        }
+    }
+
+    fn stream(self) -> impl Stream<Item = SseEvent> + Send + use<> {
+        unfold(self, |mut source| async move {
+            let frame = source.next().await?;
+            Some((frame, source))
+        })
+    }
+
     async fn next(&mut self) -> Option<SseEvent> {
         loop {
             if let Some(frame) = self.ready.pop_front() {
@@ -113,26 +165,57 @@ impl Source {
                 return None;
             }
             let event = self.events.next().await?;
-            let is_pause = matches!(event.kind, EventKind::Paused { .. });
-            match event.kind {
-                EventKind::Resumed { attempt } => self.seen = attempt,
-                _ if is_pause => self.is_over = self.seen >= self.attempt,
-                _ => {}
-            }
-            match &mut self.far {
-                None => self.render(event).await?,
-                Some(said) => {
-                    said.take(&event);
-                    // The pause that was answered may be stored before the event that tells of it.
-                    let is_answered = self.after > 0 && is_pause && self.seen < self.attempt;
-                    if event.last_seq() <= self.after || is_answered {
-                        continue;
-                    }
-                    // On the heap: for a run that is here nobody pays for its size.
-                    Box::pin(self.render_far(event)).await?;
-                }
+            let seq = event.last_seq();
+            self.take(event).await?;
+            if let Some((_, said)) = self.then.take_if(|(last, _)| *last <= seq) {
+                self.ready.push_back(said);
             }
         }
+    }
+
+    /// Makes the frames of an event. Yields nothing if no more can be made.
+    async fn take(&mut self, event: RunEvent) -> Option<()> {
+        let is_pause = matches!(event.kind, EventKind::Paused { .. });
+        match event.kind {
+            EventKind::Resumed { attempt } => self.seen = attempt,
+            _ if is_pause => self.is_over = self.seen >= self.attempt,
+            _ => {}
+        }
+        if let Some(said) = &mut self.far {
+            said.take(&event);
+        }
+        // The pause that was answered may be stored before the event that tells of it.
+        let is_answered = self.after > 0 && is_pause && self.seen < self.attempt;
+        let gap =
+            if let EventKind::Lagged { from, to } = event.kind { Some((from, to)) } else { None };
+        let before = self.renderer.as_ref()?.lines();
+        if event.last_seq() <= self.after || (is_answered && self.far.is_some()) {
+            self.count(&event)?;
+        } else if self.far.is_some() {
+            // On the heap: for a run that is here nobody pays for its size.
+            Box::pin(self.render_far(event)).await?;
+        } else {
+            self.render(event).await?;
+        }
+        // Behind a gap every reader of the log goes on with one number: as many lines as were
+        // counted, or as there are events in it.
+        let Some((from, to)) = gap else { return Some(()) };
+        let counted = self.lines.as_ref().zip(self.root.as_ref());
+        let lines = counted.and_then(|(lines, root)| lines.up_to(root, to));
+        self.renderer.as_mut()?.pass(lines.unwrap_or(before + (to + 1 - from)));
+        Some(())
+    }
+
+    /// Takes an event in that is not shown.
+    fn count(&mut self, event: &RunEvent) -> Option<()> {
+        let renderer = self.renderer.as_mut()?;
+        if self.far.is_none() {
+            place(&self.view, renderer, event);
+        }
+        renderer.write_from(COUNTS_ONLY);
+        drop(renderer.on(event, None));
+        renderer.write_from(self.index);
+        Some(())
     }
 
     /// As [`Source::render`], of a run that is only in the store.
@@ -142,7 +225,7 @@ impl Source {
         let position = renderer.position(event.run).filter(|_| is_end).cloned();
         let tree = match position {
             Some(position) => {
-                let reading = read_far(&self.view, &event, self.far.as_ref()?).await;
+                let reading = snapshot::read_far(&self.view, &event, self.far.as_ref()?).await;
                 reading.map(|reading| (reading, position))
             }
             None => None,
@@ -171,20 +254,9 @@ impl Source {
 
     async fn render(&mut self, event: RunEvent) -> Option<()> {
         let mut renderer = self.renderer.take()?;
-        if matches!(event.kind, EventKind::Lagged { .. }) {
-            let engine = self.view.service().engine();
-            renderer.retain(|run| engine.get(run).is_some());
-        }
-        let needs_place =
-            !matches!(event.kind, EventKind::Queued { .. } | EventKind::Lagged { .. });
-        let run = self.view.service().engine().get(event.run);
-        if needs_place
-            && renderer.position(event.run).is_none()
-            && let Some(position) =
-                run.as_ref().and_then(|run| snapshot::position_of(&self.view, &run.into()))
-        {
-            renderer.adopt(event.run, position);
-        }
+        let known = place(&self.view, &mut renderer, &event);
+        let own = self.root.as_ref().filter(|own| own.id() == event.run).cloned();
+        let run = own.or(known);
         let is_end = matches!(event.kind, EventKind::Ended(_) | EventKind::Paused { .. });
         let position = renderer.position(event.run).filter(|_| is_end).cloned();
         let Some((position, run)) = position.zip(run) else {
@@ -219,22 +291,6 @@ impl Source {
         self.ready.extend(frames);
         self.renderer = Some(renderer);
         Some(())
-    }
-}
-
-/// Reads the run of an event, with which it has ended or is paused. The record of an end may come
-/// behind its event. That of a pause comes before it, and may tell of what has come since.
-async fn read_far(view: &View, event: &RunEvent, said: &TreeSaid) -> Option<Reading> {
-    let found = view.find_patiently(event.run).await.ok()??;
-    let over = match &found {
-        RunView::Stored(stored) if matches!(event.kind, EventKind::Ended(_)) => {
-            view.ended_or_paused(stored).await.ok()?
-        }
-        RunView::Live(_) | RunView::Stored(_) => Some(found),
-    };
-    match over? {
-        RunView::Stored(stored) => Some(view.read_tree_of(&stored, said).await),
-        run @ RunView::Live(_) => view.read(run).await.ok(),
     }
 }
 
@@ -284,7 +340,9 @@ mod tests {
         let start = Start::new(view.find_component("a").unwrap(), Payload::from("hi"));
         let run = view.start(start).await.unwrap().run;
         run.quiescent().await;
-        let mut stream = Box::pin(frames(&view, &run, 0, Style::default()).unwrap());
+        let (from, lines) = (Begin::default(), Lines::new(100));
+        let stream = frames(&view, &run, from, Style::default(), &lines).await.unwrap();
+        let mut stream = Box::pin(stream.unwrap());
         while begun.try_recv().is_err() {
             drop(futures::poll!(stream.next()));
             yield_now().await;

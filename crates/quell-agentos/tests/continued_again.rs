@@ -29,7 +29,7 @@ async fn ask_and_work(ctx: RunContext, input: Payload) -> Result<Payload, Failur
 }
 
 /// A process on a file. Of what the one before it has left, a run that works goes on.
-async fn process(file: &Path) -> Site {
+pub(crate) async fn process(file: &Path) -> Site {
     let store: Arc<dyn Store> = Arc::new(SqliteStore::open(file).unwrap());
     let engine = Engine::with_config(EngineConfig::new().store(store));
     let goes_on = |_: &RunRecord| {
@@ -44,12 +44,12 @@ async fn process(file: &Path) -> Site {
 }
 
 /// A place where nothing is, in a folder that is there.
-fn place() -> PathBuf {
-    let name = format!("{}-{}.db", fresh("quell-continued"), std::process::id());
+pub(crate) fn place() -> PathBuf {
+    let name = format!("{}-{}.db", fresh("quell-agentos"), std::process::id());
     std::env::temp_dir().join(name)
 }
 
-fn remove(file: &Path) {
+pub(crate) fn remove(file: &Path) {
     for end in ["", "-wal", "-shm", ".lock"] {
         let mut name = file.as_os_str().to_owned();
         name.push(end);

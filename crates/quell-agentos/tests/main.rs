@@ -32,8 +32,16 @@ mod races;
 mod refusals;
 /// Runs that are only in the store.
 mod restart;
+/// A stream that goes on after its client was away.
+mod resume;
 /// Room for answers.
 mod room;
+/// What sessions there are, and which runs they have.
+mod sessions;
+/// Sessions that are renamed and deleted.
+mod sessions_changed;
+/// Sessions of runs that are only in the store, or on another node.
+mod sessions_stored;
 /// Over sockets: clients that vanish.
 mod sockets;
 /// What a store has to do with answers.

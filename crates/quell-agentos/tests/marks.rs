@@ -55,8 +55,13 @@ async fn a_client_sees_where_events_are_missing_and_that_the_text_is_not_whole()
         assert!(told < too_many && told + missed >= too_many, "{told} and {missed}");
         assert_eq!(events[1]["run_id"], run["run_id"]);
         if background == "true" {
-            let indices = events.iter().map(|event| event["event_index"].as_u64().unwrap());
-            assert!(indices.eq(0..events.len() as u64), "no index is given twice or left out");
+            let indices = events.iter().filter_map(|event| event["event_index"].as_u64());
+            let indices: Vec<_> = indices.collect();
+            assert_eq!((indices.len(), indices[0]), (events.len() - 1, 0));
+            let behind = indices[1]..indices[1] + indices.len() as u64 - 1;
+            assert!(indices[1..].iter().copied().eq(behind), "no index is given twice or left out");
+            // The first event has no line, and the second one has that of the start.
+            assert_eq!(indices[1], missed as u64 + 1);
         }
         assert_eq!(events.last().unwrap()["quell"]["truncated"], true);
         assert_eq!(run["quell"]["truncated"], json!(true), "{}", run["quell"]);

@@ -96,7 +96,7 @@ async fn a_run_of_another_node_is_read_and_cancelled() {
     assert_eq!(none.status, 404);
 }
 
-async fn soon_running(site: &Site, path: &str, run: &str) {
+pub(crate) async fn soon_running(site: &Site, path: &str, run: &str) {
     let reads = async {
         loop {
             let answer = site.get(&format!("{path}/runs/{run}?session_id=s")).await;

@@ -11,7 +11,7 @@ use crate::support::http::{post_form, start};
 use crate::support::{Site, fresh};
 
 /// A site as a process has it that opened the store: the nth one.
-async fn nth(boot: u32, store: &Arc<MemoryStore>) -> (Site, Arc<Valve>) {
+pub(crate) async fn nth(boot: u32, store: &Arc<MemoryStore>) -> (Site, Arc<Valve>) {
     let store = Valve::reopened(store, boot);
     let config = EngineConfig::new().store(Arc::clone(&store) as Arc<dyn Store>);
     let engine = Engine::with_config(config);

@@ -10,6 +10,7 @@ import json
 import httpx
 import pytest
 from agno.client import AgentOSClient
+from agno.db.base import SessionType
 
 from demo import AGENTOS as IDS
 from demo import BEARER as HEADERS
@@ -195,6 +196,43 @@ def test_a_run_in_the_background_is_cancelled(client, kind):
     run(scenario())
 
 
+async def numbered(url, form, upto=None):
+    """Reads events to the end, or until there are so many that have a number, and leaves."""
+    events = []
+    async with httpx.AsyncClient(headers=HEADERS, timeout=60) as http:
+        async with http.stream("POST", url, data=form) as answer:
+            answer.raise_for_status()
+            async for line in answer.aiter_lines():
+                if line.startswith("data: "):
+                    event = json.loads(line.removeprefix("data: "))
+                    events += [event] if "event_index" in event else []
+                if upto and len(events) == upto:
+                    break
+    return events
+
+
+@pytest.mark.parametrize("kind", [AGENT, TEAM, FLOW, FUNCTIONS], ids=repr)
+def test_the_stream_of_a_background_run_goes_on_after_its_client_was_away(client, kind):
+    async def scenario():
+        probe, run_id, session = fresh("probe"), fresh("run"), fresh("session")
+        form = {"message": f"probe={probe}", "background": "true", "run_id": run_id}
+        events = await numbered(kind.runs, form | {"session_id": session}, upto=3)
+        await until(lambda: at_work(probe, kind))
+        resume = f"{kind.runs}/{run_id}/resume"
+        for upto in (1, 2, None):
+            if upto is None:
+                await kind.cancel(client, run_id)
+            form = {"last_event_index": events[-1]["event_index"], "session_id": session}
+            events += await numbered(resume, form, upto)
+        assert [event["event_index"] for event in events] == list(range(len(events)))
+        assert events[-1]["event"] == f"{kind.prefix}Cancelled"
+        await assert_stopped(probe, kind)
+        whole = await numbered(resume, {})
+        assert [event["event"] for event in whole] == [event["event"] for event in events]
+
+    run(scenario())
+
+
 def test_a_client_that_leaves_cancels_its_run(client):
     async def scenario():
         probe, run_id, session = fresh("probe"), fresh("run"), fresh("session")
@@ -280,6 +318,76 @@ def test_what_is_not_there_is_a_404(client, kind):
         with pytest.raises(httpx.HTTPStatusError) as refused:
             await unknown.run(client, "hi")
         assert refused.value.response.status_code == 404
+
+    run(scenario())
+
+
+def session_type(kind):
+    return SessionType(kind.name)
+
+
+@pytest.mark.parametrize("kind", [SHORT, TEAM, INSTANT], ids=repr)
+def test_sessions_are_listed_shown_renamed_and_deleted(client, kind):
+    async def scenario():
+        session, message = fresh("session"), f"ticks=2 tick_ms=1 {fresh('message')}"
+        of = {"headers": HEADERS}
+        runs = [(await kind.run(client, message, session_id=session)).run_id]
+        runs.append((await kind.run(client, "ticks=1 again", session_id=session)).run_id)
+
+        async def listed():
+            page = await client.get_sessions(session_name=message, component_id=kind.id, **of)
+            return page if page.data else None
+
+        page = await until(listed)
+        (found,) = page.data
+        assert (found.session_id, found.session_name) == (session, message)
+        assert (page.meta.total_count, page.meta.total_pages) == (1, 1)
+        for wanted in (None, session_type(kind)):
+            shown = await client.get_session(session, wanted, **of)
+            assert (shown.session_id, shown.session_name) == (session, message)
+            assert getattr(shown, f"{kind.name}_id") == kind.id
+            told = await client.get_session_runs(session, wanted, **of)
+            assert [it.run_id for it in told] == runs
+            assert {it.status for it in told} == {"COMPLETED"}
+            assert told[0].run_input == message
+        assert not await client.get_session_runs(session, status=["running", "PAUSED"], **of)
+        one = await client.get_session_run(session, runs[0], **of)
+        assert one.run_input == message and one.created_at is not None
+
+        async with httpx.AsyncClient(headers=HEADERS) as http:
+            own = await http.get(kind.runs, params={"session_id": session})
+        assert [it["run_id"] for it in own.json()] == runs
+
+        renamed = await client.rename_session(session, "another name", **of)
+        assert renamed.session_name == "another name"
+        assert (await client.get_session(session, **of)).session_name == "another name"
+
+        await client.delete_session(session, **of)
+        await assert_no_session(client, session)
+
+    run(scenario())
+
+
+async def assert_no_session(client, session):
+    for ask in (client.get_session, client.get_session_runs):
+        with pytest.raises(httpx.HTTPStatusError) as refused:
+            await ask(session, headers=HEADERS)
+        assert refused.value.response.status_code == 404
+
+
+def test_sessions_that_are_deleted_together_leave_no_work(client):
+    async def scenario():
+        probe, sessions = fresh("probe"), [fresh("session"), fresh("session"), fresh("none")]
+        stream = AGENT.stream(client, f"probe={probe}", session_id=sessions[0])
+        await anext(stream)
+        await until(lambda: at_work(probe, AGENT))
+        await SHORT.run(client, "hi", session_id=sessions[1])
+        kinds = [SessionType.AGENT] * len(sessions)
+        await client.delete_sessions(sessions, kinds, headers=HEADERS)
+        await assert_stopped(probe, AGENT)
+        assert [event.event async for event in stream][-1] == "RunCancelled"
+        for session in sessions:
+            await assert_no_session(client, session)
 
     run(scenario())
 

@@ -18,8 +18,8 @@ use uuid::Uuid;
 use crate::app::App;
 use crate::form::Form;
 use crate::routes::run_response::{run_response, run_response_at_end};
-use crate::snapshot::{TIMEOUT, USER, session_of};
-use crate::stream::{far_frames, frames};
+use crate::snapshot::{STREAMED, TIMEOUT, USER, session_of};
+use crate::stream::{Begin, far_frames, frames};
 use crate::wire::event::Style;
 use crate::wire::kinds::names_of;
 use crate::wire::refusal::{Refusal, bad_key};
@@ -62,7 +62,11 @@ pub(super) async fn create(
     let guard = app.service.guard(&run, policy).until_pause().holding(charge);
     if is_stream {
         let guard = guard.reading(view, &run);
-        return streamed(app, view, &run, guard, style(app, is_background), 0);
+        let style = style(app, is_background);
+        if is_background && !is_replay {
+            app.lines.follow(view, &run, style);
+        }
+        return streamed(app, view, &run, guard, style, Begin::default()).await;
     }
     run.paused().await;
     let answer = run_response_at_end(view, run).await?.ok_or_else(Refusal::unexpected);
@@ -78,6 +82,9 @@ fn start(component: &Arc<Component>, form: &Form, key: Option<&str>) -> Start {
     let mut start = Start::new(component, form.input())
         .id(form.run.clone().unwrap_or_else(fresh))
         .session(form.session.clone().unwrap_or_else(fresh));
+    if form.is_stream && form.is_background {
+        start = start.label(STREAMED, "true");
+    }
     if let Some(user) = &form.user {
         start = start.label(USER, user);
     }
@@ -124,7 +131,9 @@ async fn started_before(
     let policy = if is_background { OnDisconnect::Continue } else { OnDisconnect::Cancel };
     let guard = app.service.guard(&run, policy).until_pause().holding(charge);
     let style = is_stream.then(|| style(app, is_background));
-    followed_far(app, view, run, guard, style.map(|style| (style, 0))).await?.ok_or_else(forgotten)
+    followed_far(app, view, run, guard, style.map(|style| (style, Begin::default())))
+        .await?
+        .ok_or_else(forgotten)
 }
 
 /// Answers a client that follows a run that is only in the store: with its events after one of
@@ -134,10 +143,10 @@ pub(super) async fn followed_far(
     view: &View,
     run: RunView,
     guard: DisconnectGuard,
-    stream: Option<(Style, u64)>,
+    stream: Option<(Style, Begin)>,
 ) -> Result<Option<Response>, Refusal> {
-    if let Some((style, after)) = stream {
-        let Some(frames) = far_frames(view, &run, after, style).await? else { return Ok(None) };
+    if let Some((style, begin)) = stream {
+        let Some(frames) = far_frames(view, &run, begin, style).await? else { return Ok(None) };
         let heartbeat = Heartbeat::idle(app.options.heartbeat, ": heartbeat\n\n");
         return Ok(Some(sse_response(frames, heartbeat, Some(guard), HeaderMap::new())));
     }
@@ -162,16 +171,17 @@ pub(super) const fn style(app: &App, is_background: bool) -> Style {
     }
 }
 
-/// Streams a run behind an event of it.
-pub(super) fn streamed(
+/// Streams a run from a place in its log on.
+pub(super) async fn streamed(
     app: &App,
     view: &View,
     run: &RunRef,
     guard: DisconnectGuard,
     style: Style,
-    after: u64,
+    begin: Begin,
 ) -> Result<Response, Refusal> {
-    let frames = frames(view, run, after, style).ok_or_else(Refusal::unexpected)?;
+    let frames = frames(view, run, begin, style, &app.lines).await?;
+    let frames = frames.ok_or_else(Refusal::unexpected)?;
     let heartbeat = Heartbeat::idle(app.options.heartbeat, ": heartbeat\n\n");
     Ok(sse_response(frames, heartbeat, Some(guard), HeaderMap::new()))
 }

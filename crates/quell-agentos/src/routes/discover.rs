@@ -10,7 +10,7 @@ use quell_http::{Service, View};
 use serde_json::{Value, json};
 
 use crate::app::App;
-use crate::auth::{Action, component, forbidden, guarded};
+use crate::auth::{Action, component, guarded};
 use crate::options::CONTRACT;
 use crate::options::Options;
 use crate::routes::caller::Caller;
@@ -49,7 +49,7 @@ pub(super) async fn config(State(app): State<Arc<App>>, Caller(view): Caller) ->
 fn config_of(app: &App, view: &View) -> Result<Response, Refusal> {
     // Two names of one scope.
     if !["config", "system"].iter().any(|name| view.principal().has_scope(name, None, "read")) {
-        return Err(forbidden("config", "read"));
+        return Err(Refusal::forbidden("config", "read"));
     }
     let body = json!({
         "os_id": app.options.os_id,
@@ -67,7 +67,7 @@ pub(super) fn list(app: &App, view: &View, kind: ComponentKind) -> Result<Respon
     let found = listed(app, view, kind);
     let plural = names_of(kind).plural;
     if found.is_empty() && !view.principal().has_scope(plural, None, "read") {
-        return Err(forbidden(plural, "read"));
+        return Err(Refusal::forbidden(plural, "read"));
     }
     Ok(Json(found).into_response())
 }

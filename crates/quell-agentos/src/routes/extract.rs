@@ -1,4 +1,5 @@
-//! [`ComponentPath`] and [`RunRequest`]: what handlers take of a request besides headers and body.
+//! [`ComponentPath`], [`RunRequest`] and [`SessionRequest`]: what handlers take of a request
+//! besides headers and body.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -25,11 +26,26 @@ pub(super) struct RunRequest {
     pub(super) query: Query,
 }
 
+/// A request about sessions. What its path does not name is empty.
+pub(super) struct SessionRequest {
+    pub(super) view: View,
+    pub(super) session: String,
+    pub(super) run: String,
+    pub(super) query: Query,
+}
+
 impl Query {
     /// Yields the last value of a parameter. An empty one counts as absent.
     pub(super) fn get(&self, name: &str) -> Option<String> {
         let pairs = form_urlencoded::parse(self.0.as_deref().unwrap_or_default().as_bytes());
         let found = pairs.filter(|(key, value)| key == name && !value.is_empty()).last();
+        found.map(|(_, value)| value.into_owned())
+    }
+
+    /// Yields all values of a parameter that are not empty.
+    pub(super) fn all(&self, name: &str) -> impl Iterator<Item = String> {
+        let pairs = form_urlencoded::parse(self.0.as_deref().unwrap_or_default().as_bytes());
+        let found = pairs.filter(move |(key, value)| key == name && !value.is_empty());
         found.map(|(_, value)| value.into_owned())
     }
 }
@@ -51,6 +67,17 @@ impl FromRequestParts<Arc<App>> for RunRequest {
         let Ok(path) = PathTexts::from_request_parts(parts, &()).await;
         let query = Query(parts.uri.query().map(str::to_owned));
         Ok(Self { view, component: text(&path, "id"), run: text(&path, "run"), query })
+    }
+}
+
+impl FromRequestParts<Arc<App>> for SessionRequest {
+    type Rejection = Response;
+
+    async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Self, Response> {
+        let Caller(view) = Caller::from_request_parts(parts, app).await?;
+        let Ok(path) = PathTexts::from_request_parts(parts, &()).await;
+        let query = Query(parts.uri.query().map(str::to_owned));
+        Ok(Self { view, session: text(&path, "session"), run: text(&path, "run"), query })
     }
 }
 

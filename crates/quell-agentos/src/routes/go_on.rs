@@ -5,17 +5,17 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
 use quell::{ResumeError, RunStatus};
 use quell_flow::ComponentKind;
-use quell_http::{
-    Charge, NotDone, OnDisconnect, RunView, StartError, View, events_by_now, offload_if_large,
-};
+use quell_http::{Charge, NotDone, OnDisconnect, RunView, StartError, View, offload_if_large};
 
 use crate::answer_form::AnswerForm;
 use crate::app::{App, find};
 use crate::auth::{Action, component};
+use crate::lines::last_seq;
 use crate::routes::create::{accepted, accepted_by_now, followed_far, streamed, style};
 use crate::routes::extract::RunRequest;
 use crate::routes::given_before::given_before;
 use crate::routes::run_response::run_response_at_end;
+use crate::stream::Begin;
 use crate::wire::kinds::names_of;
 use crate::wire::pause::{is_to_others, said};
 use crate::wire::refusal::{Refusal, no_answer};
@@ -90,27 +90,19 @@ async fn follow(
     let run = match run {
         RunView::Live(run) => run,
         stored @ RunView::Stored(_) => {
-            let stream = is_stream.then(|| (style(app, is_background), last));
+            let stream = is_stream.then(|| (style(app, is_background), Begin::after(last)));
             let answer = Box::pin(followed_far(app, view, stored, guard, stream)).await?;
             return answer.ok_or_else(Refusal::unexpected);
         }
     };
     if is_stream {
         let (style, guard) = (style(app, is_background), guard.reading(view, &run));
-        return streamed(app, view, &run, guard, style, last);
+        return streamed(app, view, &run, guard, style, Begin::after(last)).await;
     }
     run.paused().await;
     let answer = run_response_at_end(view, run).await?.ok_or_else(Refusal::unexpected);
     drop(guard);
     answer
-}
-
-/// Yields the number of the last event in the log of a run that is paused.
-async fn last_seq(view: &View, run: &RunView) -> u64 {
-    match run {
-        RunView::Live(run) => events_by_now(run, 0).map(|event| event.seq).max().unwrap_or(0),
-        RunView::Stored(run) => view.last_seq_by_now(run).await,
-    }
 }
 
 /// Says why a run was not continued, or is not known to be.

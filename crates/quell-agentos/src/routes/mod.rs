@@ -8,8 +8,11 @@ mod extract;
 mod given_before;
 mod go_on;
 mod read;
+mod resume;
 mod router;
 mod run_response;
+mod session_runs;
+mod sessions;
 
 pub use discover::info;
 pub use router::{absent, router, routes};

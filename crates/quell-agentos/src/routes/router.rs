@@ -16,10 +16,11 @@ use quell_http::{BodyKinds, Service, catch_panics, guard_open};
 use crate::app::App;
 use crate::auth::{Action, component, guarded};
 use crate::cors;
+use crate::lines::Lines;
 use crate::options::Options;
 use crate::routes::caller::Caller;
 use crate::routes::extract::{ComponentPath, RunRequest};
-use crate::routes::{cancel, create, discover, go_on, info, read};
+use crate::routes::{cancel, create, discover, go_on, info, read, resume, session_runs, sessions};
 use crate::wire::kinds::names_of;
 use crate::wire::refusal::Refusal;
 
@@ -59,12 +60,15 @@ pub fn router(service: Service, options: Options) -> Router {
 /// path share those.
 pub fn routes(service: Service, options: Options) -> Router {
     let service = guarded(service, &options);
-    let app = Arc::new(App { service, options, since: SystemTime::now() });
+    let lines = Lines::new(service.limits_of().owner_share_percent);
+    let (since, sessions) = (SystemTime::now(), Arc::default());
+    let app = Arc::new(App { service, options, since, lines, sessions });
     let mut router =
         both("/health", &get(discover::health)).merge(both("/config", &get(discover::config)));
     for kind in [ComponentKind::Agent, ComponentKind::Team, ComponentKind::Workflow] {
         router = router.merge(of_kind(kind));
     }
+    let router = router.merge(sessions::routes());
     let has_codes = app.options.error_codes;
     let router = router.method_not_allowed_fallback(not_allowed);
     let router = catch_panics(router, move || our_fault(has_codes))
@@ -114,6 +118,9 @@ fn of_kind(kind: ComponentKind) -> Router<Arc<App>> {
             })
         },
     );
+    let create = create.get(async move |State(app): Shared, request: RunRequest| {
+        app.answer(session_runs::of_component(&app, kind, &request).await)
+    });
     let read = get(async move |State(app): Shared, request: RunRequest| {
         app.answer(read::read(kind, &request).await)
     });
@@ -125,16 +132,25 @@ fn of_kind(kind: ComponentKind) -> Router<Arc<App>> {
             app.answer(go_on::go_on(&app, kind, &request, &headers, body).await)
         },
     );
+    let resume = post(
+        async move |State(app): Shared, request: RunRequest, headers: HeaderMap, body: Body| {
+            app.answer(resume::resume(&app, kind, &request, &headers, body).await)
+        },
+    );
     both(&format!("/{plural}"), &list)
         .merge(both(&format!("/{plural}/{{id}}"), &one))
         .merge(both(&format!("/{plural}/{{id}}/runs"), &create))
         .merge(both(&format!("/{plural}/{{id}}/runs/{{run}}"), &read))
         .merge(both(&format!("/{plural}/{{id}}/runs/{{run}}/cancel"), &cancel))
         .merge(both(&format!("/{plural}/{{id}}/runs/{{run}}/continue"), &go_on))
+        .merge(both(&format!("/{plural}/{{id}}/runs/{{run}}/resume"), &resume))
 }
 
 /// Serves a path, with and without a slash at its end.
-fn both<S: Clone + Send + Sync + 'static>(path: &str, method: &MethodRouter<S>) -> Router<S> {
+pub(super) fn both<S: Clone + Send + Sync + 'static>(
+    path: &str,
+    method: &MethodRouter<S>,
+) -> Router<S> {
     Router::new().route(path, method.clone()).route(&format!("{path}/"), method.clone())
 }
 

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use quell::{EventKind, Payload, RunEvent, RunId, RunStatus};
+use quell::{EventKind, Payload, RunEvent, RunId, RunKind};
 use quell_flow::Emit;
 use serde_json::{Map, Value, json};
 
@@ -13,7 +13,7 @@ use crate::wire::kinds::names_of;
 use crate::wire::position::{Position, Role};
 use crate::wire::run::{Tree, seconds};
 use crate::wire::tool::{Outcome, tool};
-use crate::wire::{pause, step};
+use crate::wire::{ending, pause};
 
 /// Turns the events of one tree into the contract's, in order.
 #[derive(Debug)]
@@ -23,8 +23,14 @@ pub(crate) struct Renderer {
     root: RunId,
     /// The runs that are not over.
     live: HashMap<RunId, Live>,
+    /// The index of the next line.
     next_index: u64,
+    /// Lines before this one are counted, and not written.
+    written_from: u64,
 }
+
+/// No line is written.
+pub(crate) const COUNTS_ONLY: u64 = u64::MAX;
 
 /// The choices that the contract leaves open.
 #[derive(Clone, Copy, Debug, Default)]
@@ -43,7 +49,11 @@ pub(crate) type Line = (String, Object);
 #[derive(Debug)]
 struct Live {
     position: Position,
+    /// The run above it, if its start was seen.
+    parent: Option<RunId>,
     kids: usize,
+    /// Whether a run below does its work, if it is a step.
+    has_executor: bool,
     is_started: bool,
     calls: HashMap<Arc<str>, Call>,
     asked_at: Option<SystemTime>,
@@ -61,7 +71,22 @@ impl Renderer {
     /// Makes one for the tree of a root.
     pub(crate) fn new(root: RunId, position: Position, session: String, style: Style) -> Self {
         let live = HashMap::from([(root, Live::new(position))]);
-        Self { style, session, root, live, next_index: 0 }
+        Self { style, session, root, live, next_index: 0, written_from: 0 }
+    }
+
+    /// Writes no line before the one with this index.
+    pub(crate) const fn write_from(&mut self, index: u64) {
+        self.written_from = index;
+    }
+
+    /// Yields how many lines there were so far.
+    pub(crate) const fn lines(&self) -> u64 {
+        self.next_index
+    }
+
+    /// Goes on behind lines whose events are gone: so many were there before the next event.
+    pub(crate) fn pass(&mut self, lines: u64) {
+        self.next_index = self.next_index.max(lines);
     }
 
     /// Begins behind a pause: the start of the root was told before.
@@ -96,12 +121,7 @@ impl Renderer {
         self.start(self.root, event.at, &mut out);
         match &event.kind {
             EventKind::Queued { parent: Some(parent), kind, name, .. } => {
-                if let Some(above) = self.live.get_mut(parent) {
-                    let position =
-                        above.position.child(*kind, name, event.run.to_string(), above.kids);
-                    above.kids += 1;
-                    self.live.insert(event.run, Live::new(position));
-                }
+                self.queued(*parent, event.run, *kind, name);
             }
             EventKind::Lagged { from, to } => self.lagged(event.at, to - from + 1, &mut out),
             EventKind::Started => self.start(event.run, event.at, &mut out),
@@ -116,6 +136,8 @@ impl Renderer {
                 if let Some(tree) = tree {
                     let (name, own) = pause::paused(tree, request);
                     self.push(&tree.own().position, name, event.at, own, &mut out);
+                } else if self.counts_only() && self.live.contains_key(&event.run) {
+                    self.next_index += 1;
                 }
             }
             EventKind::Resumed { .. } => {
@@ -126,10 +148,14 @@ impl Renderer {
                     self.push(&position, name, event.at, Object::default(), &mut out);
                 }
             }
-            EventKind::Ended(_) => {
+            EventKind::Ended(status) => {
                 self.start(event.run, event.at, &mut out);
                 if let Some(tree) = tree {
                     self.ended(event, tree, &mut out);
+                } else if let Some(live) = self.live.get(&event.run).filter(|_| self.counts_only())
+                {
+                    let (position, has_executor) = (&live.position, live.has_executor);
+                    self.next_index += ending::count(position, has_executor, *status, self.style);
                 }
                 if event.run != self.root {
                     self.live.remove(&event.run);
@@ -138,6 +164,24 @@ impl Renderer {
             _ => {}
         }
         out
+    }
+
+    const fn counts_only(&self) -> bool {
+        self.written_from == COUNTS_ONLY
+    }
+
+    fn queued(&mut self, parent: RunId, run: RunId, kind: RunKind, name: &str) {
+        let Some(above) = self.live.get_mut(&parent) else { return };
+        let position = above.position.child(kind, name, run.to_string(), above.kids);
+        above.kids += 1;
+        let is_executor = matches!(position.role, Role::Agent | Role::Team | Role::Workflow);
+        self.live.insert(run, Live { parent: Some(parent), ..Live::new(position) });
+        let mut above = Some(parent).filter(|_| is_executor);
+        // A run that is not shown stands for those below it.
+        while let Some(live) = above.and_then(|run| self.live.get_mut(&run)) {
+            live.has_executor = true;
+            above = live.parent.filter(|_| live.position.role == Role::Hidden);
+        }
     }
 
     fn start(&mut self, run: RunId, at: SystemTime, out: &mut Vec<Line>) {
@@ -165,9 +209,10 @@ impl Renderer {
 
     /// Writes that events are missing here. The contract has no event for that, and its clients
     /// skip events that they do not know.
-    fn lagged(&mut self, at: SystemTime, missed: u64, out: &mut Vec<Line>) {
-        let Some(position) = self.position(self.root).cloned() else { return };
-        self.push(&position, "lagged".into(), at, json!({ "missed_events": missed }).into(), out);
+    fn lagged(&self, at: SystemTime, missed: u64, out: &mut Vec<Line>) {
+        let Some(position) = self.position(self.root) else { return };
+        let own = json!({ "missed_events": missed }).into();
+        out.push(self.line(position, "lagged".into(), at, own));
     }
 
     fn emitted(&mut self, event: &RunEvent, payload: &Payload, out: &mut Vec<Line>) {
@@ -249,98 +294,12 @@ impl Renderer {
 
     fn ended(&mut self, event: &RunEvent, tree: &Tree, out: &mut Vec<Line>) {
         let run = tree.own();
-        let position = &run.position;
-        let lines = match position.role {
-            Role::Agent | Role::Team => self.answered(tree),
-            Role::Workflow => self.flowed(tree),
-            Role::Step => self.stepped(tree),
-            Role::Parallel if run.status == RunStatus::Completed => {
-                let results = step::steps(tree, 0, 0);
-                let own = json!({ "parallel_step_count": results.len(), "step_results": results });
-                vec![("ParallelExecutionCompleted".into(), own.into())]
-            }
-            // A Parallel has no event for an end that is none.
-            Role::Parallel | Role::Hidden => Vec::new(),
-        };
-        for (name, mut own) in lines {
+        for (name, mut own) in ending::lines(tree, self.style) {
             if !name.ends_with("ContentCompleted") && name != "StepOutput" {
                 own.set("quell", serde_json::to_value(&run.state).unwrap_or_default());
             }
-            self.push(position, name, event.at, own, out);
+            self.push(&run.position, name, event.at, own, out);
         }
-    }
-
-    /// The end of an agent or a team.
-    fn answered(&self, tree: &Tree) -> Vec<Line> {
-        let run = tree.own();
-        let names = names_of(run.position.kind());
-        let content = tree.content(0);
-        let completed = || {
-            let own = json!({
-                "content": content, "content_type": "str", "metrics": run.metrics(),
-            });
-            let mut own = Object::from(own).with("session_state", run.session_state());
-            if run.position.role == Role::Team {
-                own.set("member_responses", tree.members(0, 0));
-            }
-            (format!("{}Completed", names.prefix), own)
-        };
-        match run.status {
-            RunStatus::Completed => {
-                vec![(format!("{}ContentCompleted", names.prefix), Object::default()), completed()]
-            }
-            RunStatus::Cancelled => {
-                let own = json!({ "content": content, "reason": run.reason() });
-                self.cancelled((format!("{}Cancelled", names.prefix), own.into()), completed)
-            }
-            _ => {
-                let own = json!({ "content": content, "error_type": run.error_type() });
-                vec![(names.error_event.into(), own.into())]
-            }
-        }
-    }
-
-    /// The end of a workflow.
-    fn flowed(&self, tree: &Tree) -> Vec<Line> {
-        let run = tree.own();
-        let content = tree.content(0);
-        let completed = || {
-            let own = json!({
-                "content": content, "content_type": "str", "metadata": {},
-                "step_results": tree.step_results(0), "metrics": run.metrics(),
-            });
-            let runs = tree.executor_runs(0, 0);
-            ("WorkflowCompleted".into(), Object::from(own).with("step_executor_runs", runs))
-        };
-        match run.status {
-            RunStatus::Completed => vec![completed()],
-            RunStatus::Cancelled => {
-                let own = json!({ "reason": run.reason(), "content": content });
-                self.cancelled(("WorkflowCancelled".into(), own.into()), completed)
-            }
-            _ => {
-                let own = json!({ "error": content, "error_type": run.error_type() });
-                vec![("WorkflowError".into(), own.into())]
-            }
-        }
-    }
-
-    /// The end of a step.
-    fn stepped(&self, tree: &Tree) -> Vec<Line> {
-        let run = tree.own();
-        match run.status {
-            RunStatus::Completed => step::completed(tree),
-            RunStatus::Cancelled if !self.style.has_brackets => Vec::new(),
-            RunStatus::Cancelled => {
-                vec![("StepError".into(), json!({ "error": "cancelled" }).into())]
-            }
-            _ => vec![("StepError".into(), json!({ "error": run.failure() }).into())],
-        }
-    }
-
-    /// The one terminal event of a cancelled run, or upstream's two.
-    fn cancelled(&self, line: Line, completed: impl FnOnce() -> Line) -> Vec<Line> {
-        if self.style.has_sentinel { vec![line, completed()] } else { vec![line] }
     }
 
     fn push(
@@ -351,15 +310,22 @@ impl Renderer {
         own: Object,
         out: &mut Vec<Line>,
     ) {
+        if self.next_index >= self.written_from {
+            let mut line = self.line(position, name, at, own);
+            if self.style.has_index {
+                line.1.set("event_index", json!(self.next_index));
+            }
+            out.push(line);
+        }
+        self.next_index += 1;
+    }
+
+    fn line(&self, position: &Position, name: String, at: SystemTime, own: Object) -> Line {
         let mut data = Object::from(position.common(&self.session));
         data.set("created_at", json!(seconds(at)));
         data.set("event", json!(name));
         data.extend(own);
-        if self.style.has_index {
-            data.set("event_index", json!(self.next_index));
-        }
-        self.next_index += 1;
-        out.push((name, data));
+        (name, data)
     }
 }
 
@@ -367,7 +333,9 @@ impl Live {
     fn new(position: Position) -> Self {
         Self {
             position,
+            parent: None,
             kids: 0,
+            has_executor: false,
             is_started: false,
             calls: HashMap::new(),
             asked_at: None,

@@ -38,6 +38,12 @@ impl Object {
         self
     }
 
+    /// Leaves out the keys without a value.
+    pub(crate) fn without_nulls(mut self) -> Self {
+        self.0.retain(|_, value| !matches!(value, Json::Plain(Value::Null)));
+        self
+    }
+
     /// Adds the keys of another object. A key that both have gets the other's value.
     pub(crate) fn extend(&mut self, other: Self) {
         self.0.extend(other.0);

@@ -1,5 +1,6 @@
 //! What is on the wire: pure functions from runs, events and refusals to the contract's JSON.
 
+mod ending;
 pub(crate) mod event;
 pub(crate) mod exact;
 pub(crate) mod kinds;
@@ -8,6 +9,9 @@ pub(crate) mod pause;
 pub(crate) mod position;
 pub(crate) mod refusal;
 pub(crate) mod run;
+pub(crate) mod session;
+pub(crate) mod session_body;
+pub(crate) mod session_query;
 pub(crate) mod status;
 pub(crate) mod step;
 pub(crate) mod tool;

@@ -33,6 +33,12 @@ impl Refusal {
         Self::new(StatusCode::UNPROCESSABLE_ENTITY, complaints)
     }
 
+    /// Refuses a caller who lacks a scope.
+    pub(crate) fn forbidden(resource: &str, action: &str) -> Self {
+        let detail = format!("Insufficient permissions. Required scope(s): {resource}:{action}");
+        Self::new(StatusCode::FORBIDDEN, detail)
+    }
+
     pub(crate) fn too_large() -> Self {
         Self::new(StatusCode::PAYLOAD_TOO_LARGE, "Request body too large")
     }
@@ -197,8 +203,13 @@ pub(crate) fn not_bool(field: &str, input: &str) -> Value {
 
 /// Complains about a field that is no integer.
 pub(crate) fn not_int(field: &str, input: &str) -> Value {
+    not_int_in("body", field, input)
+}
+
+/// As [`not_int`], of a part of a request.
+pub(crate) fn not_int_in(part: &str, field: &str, input: &str) -> Value {
     let msg = "Input should be a valid integer, unable to parse string as an integer";
-    json!({ "type": "int_parsing", "loc": ["body", field], "msg": msg, "input": input })
+    json!({ "type": "int_parsing", "loc": [part, field], "msg": msg, "input": input })
 }
 
 /// Complains about a field that is no JSON, or none that can be read.

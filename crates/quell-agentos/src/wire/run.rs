@@ -121,7 +121,7 @@ impl Tree {
         }
         if run.status.is_terminal() {
             if run.position.role != Role::Workflow {
-                set("messages", run.messages());
+                set("messages", run.messages().into());
             }
         } else {
             set("events", json!([]));
@@ -303,7 +303,8 @@ impl RunSnapshot {
         Value::Object(out)
     }
 
-    fn messages(&self) -> Value {
+    /// Writes what was asked, and what was answered.
+    pub(super) fn messages(&self) -> Vec<Value> {
         let line = |number: u8, role: &str, content: &str, at: SystemTime| {
             let id = Uuid::new_v5(&MESSAGES, format!("{}/{number}", self.position.run).as_bytes());
             json!({
@@ -320,7 +321,7 @@ impl RunSnapshot {
             let at = self.said_at.or(self.ended_at).unwrap_or(self.queued_at);
             all.push(line(1, "assistant", &answer, at));
         }
-        all.into()
+        all
     }
 }
 

@@ -116,8 +116,7 @@ impl Component {
     /// ([`go_on`](Self::go_on)) with whatever input. The run is known by the id of this one, and
     /// what it was made with is its input still. It is for such runs, not for a catalog: it has the
     /// times, the contracts, and what becomes of runs that pause or are lost, and nothing that
-    /// contracts list, no reducers and no nodes. Of a plan, whose bodies know what earlier attempts
-    /// have done, it is no plan, and cannot be paused.
+    /// contracts list, no reducers and no nodes. Of a plan it is no plan, and cannot be paused.
     ///
     /// # Examples
     ///

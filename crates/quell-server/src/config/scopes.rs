@@ -23,14 +23,20 @@ pub(super) fn fault_of(scope: &str) -> Option<String> {
         return unknown(None);
     };
     let is_right = |word: &str, known: &[&str]| word == "*" || known.contains(&word);
-    match (is_right(resource, &RESOURCES), is_right(action, &ACTIONS)) {
+    let actions = actions_of(resource);
+    match (is_right(resource, &RESOURCES), is_right(action, actions)) {
         (true, true) => None,
         (false, true) => {
             let meant = of_component(before, action);
-            let near = || guess(resource, RESOURCES).map(|it| format!("{it}:{rest}"));
+            let near = guess(resource, RESOURCES);
+            let near = near.filter(|it| is_right(action, actions_of(it)));
+            let near = || near.map(|it| format!("{it}:{rest}"));
             unknown(meant.or_else(near))
         }
-        (true, false) => unknown(guess(action, ACTIONS).map(|it| format!("{before}:{it}"))),
+        (true, false) => {
+            let near = guess(action, actions.iter().copied());
+            unknown(near.map(|it| format!("{before}:{it}")))
+        }
         (false, false) => unknown(admin(scope)),
     }
 }
@@ -75,15 +81,22 @@ pub(super) fn warning_of(scope: &str, catalog: &Catalog) -> Option<String> {
     Some(format!("scope `{scope}` is for the {kind} `{id}`, which is not there{right}"))
 }
 
-/// What scopes are for: components by their kind, and the lists of `AgentOS` about the server.
-const RESOURCES: [&str; 5] = ["agents", "teams", "workflows", "config", "system"];
+/// Yields what scopes for something allow.
+fn actions_of(resource: &str) -> &'static [&'static str] {
+    match resource {
+        "sessions" => &["read", "write", "delete"],
+        "agents" | "teams" | "workflows" | "config" | "system" => &["read", "run"],
+        // Of any, and of what may be misspelt.
+        _ => &["read", "run", "write", "delete"],
+    }
+}
 
-/// What scopes allow.
-const ACTIONS: [&str; 2] = ["read", "run"];
+/// What scopes are for: components by their kind, and what `AgentOS` has besides.
+const RESOURCES: [&str; 6] = ["agents", "teams", "workflows", "sessions", "config", "system"];
 
 const RIGHT: &str = "expected `RESOURCE:ACTION` or `RESOURCE:ID:ACTION` with `agents`, `teams`, \
-                     `workflows`, `config`, `system` or `*`, and `read`, `run` or `*`; or \
-                     `quell:admin`";
+                     `workflows`, `config`, `system` or `*`, and `read`, `run` or `*`; or with \
+                     `sessions`, and `read`, `write`, `delete` or `*`; or `quell:admin`";
 
 #[cfg(test)]
 mod tests {
@@ -136,6 +149,11 @@ mod tests {
             "agents:*",
             "config:read",
             "system:read",
+            "sessions:read",
+            "sessions:write",
+            "sessions:delete",
+            "sessions:*",
+            "*:delete",
             "agent_os:admin",
             "quell:admin",
             "agents:a:run",
@@ -150,6 +168,8 @@ mod tests {
         for (scope, meant) in [
             ("agent:run", "agents:run"),
             ("agents:writer:rnu", "agents:writer:run"),
+            ("session:write", "sessions:write"),
+            ("sessions:deltee", "sessions:delete"),
             ("workflow:a:b:read", "workflows:a:b:read"),
             ("quell:admni", "quell:admin"),
             ("agentos:admin", "agent_os:admin"),
@@ -160,7 +180,7 @@ mod tests {
             let fault = fault_of(scope).expect(scope);
             assert!(fault.ends_with(&format!("did you mean `{meant}`?")), "{fault}");
         }
-        for scope in ["", "agents", "run", "sessions:read", "agents:write", "a:b", ":", "agents:"] {
+        for scope in ["", "agents", "run", "sessions:run", "agents:write", "a:b", ":", "agents:"] {
             let fault = fault_of(scope).expect(scope);
             assert!(fault.ends_with(RIGHT), "{fault}");
         }

@@ -125,8 +125,8 @@ The file:
   secret_env = \"OPS_KEY\"           # the variable that holds it
   admin = true                      # or: read_only; teams, ids of teams of Playbook3D; scopes:
                                     # RESOURCE:ACTION or RESOURCE:ID:ACTION with agents, teams,
-                                    # workflows, config, system or *, and read, run or *, such as
-                                    # \"agents:read\", \"workflows:publish:run\", \"*:read\"
+                                    # workflows, sessions, config, system or *, and read, run (of
+                                    # sessions write, delete) or *: \"*:read\", \"agents:a:run\"
 
   [[tokens]]                        # JSON web tokens that somebody else issues
   algorithm = \"RS256\"              # public_key_file; or HS256 with secret_env

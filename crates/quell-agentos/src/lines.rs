@@ -1,0 +1,242 @@
+//! [`Lines`]: how many lines of the contract the events of background runs have made, by which
+//! their streams are numbered also where the log has dropped events (contract, section 8).
+//!
+//! One task per tree follows the log as it grows. Whoever comes to a gap first lets the count catch
+//! up with the log: two readers never number one line differently.
+//!
+//! Lock order: a count, then the locks of the engine, which runs nothing of this crate under them.
+//! The table is locked alone.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+use std::time::{Instant, SystemTime};
+
+use futures::StreamExt as _;
+use parking_lot::Mutex;
+use quell::{EventKind, RunEvent, RunId, RunRef, limits};
+use quell_http::{
+    BoundedMap, LogPosition, LookupError, RunView, Unread, View, events_by_now, external_id,
+    next_event,
+};
+use tokio::task::consume_budget;
+
+use crate::snapshot;
+use crate::wire::event::{COUNTS_ONLY, Renderer, Style};
+use crate::wire::position::Position;
+
+/// The counts of the runs that were started here in the background, for a client that may come
+/// back.
+#[derive(Clone, Debug)]
+pub(crate) struct Lines {
+    table: Arc<Mutex<Table>>,
+}
+
+/// A root, also where another run had its id before.
+type Key = (RunId, SystemTime);
+
+#[derive(Debug)]
+struct Table {
+    live: HashMap<Key, Arc<Mutex<Count>>>,
+    ended: BoundedMap<Key, Arc<Mutex<Count>>>,
+}
+
+/// The lines of one tree.
+///
+/// Invariant: `kept` has a number for each event from `first` to the last one that was taken, and
+/// all before have made `before` lines.
+#[derive(Debug)]
+struct Count {
+    view: View,
+    renderer: Renderer,
+    position: LogPosition,
+    /// The number of the first event in `kept`.
+    first: u64,
+    before: u64,
+    /// The lines of each of the last events.
+    kept: VecDeque<u8>,
+}
+
+impl Lines {
+    pub(crate) fn new(owner_share_percent: u8) -> Self {
+        let ended = BoundedMap::new(limits::ENDED_TREES_MAX, ENDED_BYTES_MAX, owner_share_percent);
+        Self { table: Arc::new(Mutex::new(Table { live: HashMap::new(), ended })) }
+    }
+
+    /// Counts the lines of a root until it is over, and for as long as it is kept.
+    pub(crate) fn follow(&self, view: &View, run: &RunRef, style: Style) {
+        let Some(renderer) = renderer(view, run, style) else { return };
+        let (key, owner) = (key(run), run.owner().map(Arc::from));
+        let count = Arc::new(Mutex::new(Count::new(view.clone(), renderer)));
+        self.table.lock().live.insert(key, Arc::clone(&count));
+        let (run, table) = (run.clone(), Arc::clone(&self.table));
+        drop(tokio::spawn(async move {
+            let mut events = run.events();
+            while let Some(event) = next_event(&mut events).await {
+                count.lock().take(&event);
+            }
+            let bytes = count.lock().kept.len() + ENTRY_BYTES;
+            let until = Instant::now() + limits::ENDED_TREES_TTL;
+            let mut table = table.lock();
+            if let Some(count) = table.live.remove(&key) {
+                table.ended.put(owner.as_ref(), key, count, bytes, until);
+            }
+        }));
+    }
+
+    /// Yields how many lines there are up to an event of a root; none if that was not counted.
+    pub(crate) fn up_to(&self, run: &RunRef, seq: u64) -> Option<u64> {
+        let owner: Option<Arc<str>> = run.owner().map(Arc::from);
+        let count = {
+            let table = self.table.lock();
+            let ended = || table.ended.get(owner.as_ref(), &key(run));
+            table.live.get(&key(run)).or_else(ended).map(Arc::clone)?
+        };
+        let mut count = count.lock();
+        for event in count.position.unread(run) {
+            count.take(&event);
+        }
+        count.up_to(seq)
+    }
+
+    /// Counts the lines of a root by now, for a client that has those before this index.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the store cannot be read.
+    pub(crate) async fn so_far(
+        &self,
+        view: &View,
+        run: &RunView,
+        style: Style,
+        from: u64,
+    ) -> Result<SoFar, LookupError> {
+        let mut so_far = SoFar::default();
+        let Some(component) = view.component_of(run) else { return Ok(so_far) };
+        let position = Position::root(component, run.external_id());
+        let mut renderer = Renderer::new(run.id(), position, snapshot::session_of(run), style);
+        renderer.write_from(COUNTS_ONLY);
+        // The event of an end may be missing in the store: then it follows from the record.
+        let is_ended = run.status().is_terminal();
+        let last = if is_ended { u64::MAX } else { last_seq(view, run).await };
+        let mut events = Box::pin(view.events(run, 0).await?);
+        while so_far.last < last
+            && let Some(event) = events.next().await
+        {
+            consume_budget().await;
+            so_far.last = event.last_seq();
+            if let RunView::Live(_) = run {
+                place(view, &mut renderer, &event);
+            }
+            let before = renderer.lines();
+            drop(renderer.on(&event, None));
+            if let EventKind::Lagged { from: first, to } = event.kind {
+                let known = if let RunView::Live(run) = run { self.up_to(run, to) } else { None };
+                let seen = renderer.lines();
+                renderer.pass(known.unwrap_or(before + (to + 1 - first)));
+                so_far.gone += renderer.lines().saturating_sub(seen.max(from));
+            }
+            so_far.lines = renderer.lines();
+            if so_far.lines <= from {
+                so_far.after = so_far.last;
+            }
+        }
+        Ok(so_far)
+    }
+}
+
+/// What there was of a stream when its client came back.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct SoFar {
+    /// The number of the last event of which the client has all lines.
+    pub(crate) after: u64,
+    /// The number of the last event.
+    pub(crate) last: u64,
+    /// The lines.
+    pub(crate) lines: u64,
+    /// Those that the client has not, and that are gone.
+    pub(crate) gone: u64,
+}
+
+/// Yields the number of the last event in the log of a run by now.
+pub(crate) async fn last_seq(view: &View, run: &RunView) -> u64 {
+    match run {
+        RunView::Live(run) => events_by_now(run, 0).map(|event| event.seq).max().unwrap_or(0),
+        RunView::Stored(run) => view.last_seq_by_now(run).await,
+    }
+}
+
+impl Count {
+    fn new(view: View, mut renderer: Renderer) -> Self {
+        renderer.write_from(COUNTS_ONLY);
+        let position = LogPosition::default();
+        Self { view, renderer, position, first: 1, before: 0, kept: VecDeque::new() }
+    }
+
+    fn take(&mut self, event: &RunEvent) {
+        let (last, lines) = (self.position.seq(), self.renderer.lines());
+        match self.position.pass(event) {
+            Some(Unread::Event) => {
+                place(&self.view, &mut self.renderer, event);
+                drop(self.renderer.on(event, None));
+                let lines = self.renderer.lines() - lines;
+                self.kept.push_back(u8::try_from(lines).unwrap_or(u8::MAX));
+                if self.kept.len() > limits::EVENTS_PER_ROOT_MAX
+                    && let Some(lines) = self.kept.pop_front()
+                {
+                    self.before += u64::from(lines);
+                    self.first += 1;
+                }
+            }
+            Some(Unread::Gap) => {
+                // Nobody has read them. So that all readers agree, each counts for a line.
+                place(&self.view, &mut self.renderer, event);
+                drop(self.renderer.on(event, None));
+                self.renderer.pass(lines + (event.last_seq() - last));
+                (self.first, self.before) = (event.last_seq() + 1, self.renderer.lines());
+                self.kept.clear();
+            }
+            _ => {}
+        }
+    }
+
+    fn up_to(&self, seq: u64) -> Option<u64> {
+        let nth = usize::try_from((seq + 1).checked_sub(self.first)?).ok()?;
+        let kept = self.kept.iter().take(nth).map(|lines| u64::from(*lines)).sum::<u64>();
+        (nth <= self.kept.len()).then_some(self.before + kept)
+    }
+}
+
+/// Makes the renderer of a root, from its first event on.
+pub(crate) fn renderer(view: &View, run: &RunRef, style: Style) -> Option<Renderer> {
+    let position = Position::root(view.component_of(run)?, external_id(run));
+    Some(Renderer::new(run.id(), position, snapshot::session_of(&run.into()), style))
+}
+
+/// Lets a renderer know the run of an event although the event of its begin was dropped, and forget
+/// those whose end was. Yields the run if it is still in memory.
+pub(crate) fn place(view: &View, renderer: &mut Renderer, event: &RunEvent) -> Option<RunRef> {
+    let engine = view.service().engine();
+    if matches!(event.kind, EventKind::Lagged { .. }) {
+        renderer.retain(|run| engine.get(run).is_some());
+        return None;
+    }
+    let run = engine.get(event.run);
+    if !matches!(event.kind, EventKind::Queued { .. })
+        && renderer.position(event.run).is_none()
+        && let Some(position) =
+            run.as_ref().and_then(|run| snapshot::position_of(view, &run.into()))
+    {
+        renderer.adopt(event.run, position);
+    }
+    run
+}
+
+fn key(run: &RunRef) -> Key {
+    (run.id(), run.queued_at())
+}
+
+/// The bytes of the counts of ended runs.
+const ENDED_BYTES_MAX: usize = 16 << 20;
+
+/// The approximate bytes of a count without its numbers.
+const ENTRY_BYTES: usize = 512;

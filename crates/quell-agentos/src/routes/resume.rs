@@ -1,0 +1,165 @@
+//! [`resume`]: goes on with the stream of a run in the background (contract, section 8).
+
+use axum::body::Body;
+use axum::http::HeaderMap;
+use axum::response::Response;
+use futures::stream;
+use quell::RunStatus;
+use quell_flow::ComponentKind;
+use quell_http::{Charge, Heartbeat, OnDisconnect, RunView, SseEvent, View, sse_response};
+use serde_json::{Value, json};
+
+use crate::app::{App, find};
+use crate::auth::{Action, component};
+use crate::form::Taking;
+use crate::lines::SoFar;
+use crate::routes::create::{followed_far, streamed, style};
+use crate::routes::extract::RunRequest;
+use crate::snapshot::STREAMED;
+use crate::stream::Begin;
+use crate::wire::event::Style;
+use crate::wire::refusal::{Refusal, not_int};
+use crate::wire::status::status;
+
+/// Goes on behind the last event that the client has. What is wrong with the run is an event.
+pub(super) async fn resume(
+    app: &App,
+    kind: ComponentKind,
+    request: &RunRequest,
+    headers: &HeaderMap,
+    body: Body,
+) -> Result<Response, Refusal> {
+    let RunRequest { view, component: id, run: run_id, .. } = request;
+    let component = component(view, kind, id, Action::Run)?;
+    let asked = Asked::read(view, headers, body).await?;
+    let charge = view.charge_stream().map_err(Refusal::overdrawn)?;
+    let found = find(view, &component, run_id, asked.session.as_deref()).await?;
+    let Some(run) = found.filter(RunView::is_root) else {
+        let error = format!("Run {run_id} not found in buffer or database");
+        return Ok(one(app, &json!({ "event": "error", "error": error })));
+    };
+    if run.label(STREAMED).is_none() {
+        return Ok(one(app, &without_a_stream(&run)));
+    }
+    let style = style(app, true);
+    let so_far = app.lines.so_far(view, &run, style, asked.from).await?;
+    let begin = begin(&run, kind.as_str(), asked.from, &so_far);
+    follow(app, view, run, (style, begin, charge)).await
+}
+
+/// Streams a run from there on. A client that leaves changes nothing.
+async fn follow(
+    app: &App,
+    view: &View,
+    run: RunView,
+    (style, begin, charge): (Style, Begin, Charge),
+) -> Result<Response, Refusal> {
+    let guard = app.service.guard(&run, OnDisconnect::Continue).until_pause().holding(charge);
+    match run {
+        RunView::Live(run) => {
+            let guard = guard.reading(view, &run);
+            streamed(app, view, &run, guard, style, begin).await
+        }
+        stored @ RunView::Stored(_) => {
+            let answer = followed_far(app, view, stored, guard, Some((style, begin)));
+            Box::pin(answer).await?.ok_or_else(Refusal::unexpected)
+        }
+    }
+}
+
+/// What a client has, and asks for.
+#[derive(Debug)]
+struct Asked {
+    /// The index of the first line that it has not.
+    from: u64,
+    session: Option<String>,
+}
+
+impl Asked {
+    async fn read(view: &View, headers: &HeaderMap, body: Body) -> Result<Self, Refusal> {
+        let named = headers.clone();
+        let parse = |bytes| async move { Self::of(Taking::read(&named, bytes).await?) };
+        Ok(view.parse_body(headers, body, parse).await?.0)
+    }
+
+    fn of(mut take: Taking) -> Result<Self, Refusal> {
+        let session = take.label("session_id");
+        let last = take.text("last_event_index").unwrap_or_else(|| "-1".into());
+        let from = last.trim().parse::<i64>().map(|last| last.saturating_add(1));
+        if from.is_err() {
+            take.complaints.push(not_int("last_event_index", &last));
+        }
+        match from {
+            Ok(from) if take.complaints.is_empty() => {
+                // Less than minus one is nothing, too.
+                Ok(Self { from: u64::try_from(from).unwrap_or(0), session })
+            }
+            _ => Err(Refusal::invalid(take.complaints)),
+        }
+    }
+}
+
+/// Says where a stream goes on, before it does.
+fn begin(run: &RunView, word: &str, from: u64, so_far: &SoFar) -> Begin {
+    let (id, count) = (run.external_id(), so_far.lines);
+    let missed = count.saturating_sub(from + so_far.gone);
+    let gone = match so_far.gone {
+        0 => String::new(),
+        gone => format!(" {gone} more are gone."),
+    };
+    let begin = Begin { after: so_far.after, index: from, ..Begin::default() };
+    let now = run.status();
+    if now.is_terminal() || now == RunStatus::Paused {
+        let (now, requested) = (status(now), i128::from(from) - 1);
+        let all = format!("Replaying {missed} missed events (of {count} total).{gone}");
+        let said = json!({
+            "event": "replay", "run_id": id, "status": now, "total_events": missed,
+            "total_buffered": count, "last_event_index_requested": requested,
+            "message": format!("Run {now}. {all}"),
+        });
+        return Begin { first: Some(SseEvent::json("replay", &said)), ..begin };
+    }
+    let said = json!({
+        "event": "subscribed", "run_id": id, "status": "running", "current_event_count": count,
+        "message": format!("Subscribed to {word} run. Receiving live events."),
+    });
+    let subscribed = SseEvent::json("subscribed", &said);
+    if missed + so_far.gone == 0 {
+        return Begin { first: Some(subscribed), ..begin };
+    }
+    let said = json!({
+        "event": "catch_up", "run_id": id, "status": "running", "missed_events": missed,
+        "current_event_count": count,
+        "message": format!("Catching up on {missed} missed events.{gone}"),
+    });
+    let first = Some(SseEvent::json("catch_up", &said));
+    Begin { first, then: Some((so_far.last, subscribed)), ..begin }
+}
+
+/// What is said of a run that was started without a stream: its events are not kept for one.
+fn without_a_stream(run: &RunView) -> Value {
+    let now = status(run.status());
+    let message = if run.status().is_terminal() {
+        format!(
+            "Run {now} with no stored events: a run submitted without streaming keeps only its \
+             final output."
+        )
+    } else {
+        format!(
+            "Run is {now} and was submitted without streaming, so it has no event stream to \
+             attach to. Poll the run endpoint for its result."
+        )
+    };
+    json!({
+        "event": "replay", "run_id": run.external_id(), "status": now, "total_events": 0,
+        "message": message,
+    })
+}
+
+/// Answers with one event.
+fn one(app: &App, said: &Value) -> Response {
+    let name = said["event"].as_str().unwrap_or_default().to_owned();
+    let frames = stream::iter([SseEvent::json(name, said)]);
+    let heartbeat = Heartbeat::idle(app.options.heartbeat, ": heartbeat\n\n");
+    sse_response(frames, heartbeat, None, HeaderMap::new())
+}
