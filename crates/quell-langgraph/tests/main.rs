@@ -28,6 +28,7 @@ mod load;
 mod load_nodes;
 mod memory;
 mod nodes;
+mod nodes_bases;
 mod nodes_brief;
 mod nodes_deleted;
 mod nodes_gone;

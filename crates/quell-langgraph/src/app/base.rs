@@ -13,12 +13,12 @@ use crate::app::stored::StoredRun;
 use crate::options::CONTRACT;
 use crate::threads::{Mark, Thread};
 use crate::values::Values;
-use crate::wire::asked::{Asked, base_of};
+use crate::wire::asked::{Asked, base_last_of, base_of};
 
 impl App {
-    /// Yields the values of its thread on which a run has started: those that it keeps, or, of one
-    /// that waited behind others, those that these have left. Runs of a thread do not overlap, so
-    /// each has started on what the one before it left.
+    /// Yields the values of its thread on which a run has started: those that it keeps, unless
+    /// others have left something behind these, or those that the runs before it have left. Runs of
+    /// a thread do not overlap, so each has started on what the one before it left.
     ///
     /// # Errors
     ///
@@ -28,30 +28,67 @@ impl App {
         view: &View,
         run: &StoredRun,
     ) -> Result<Option<Arc<Values>>, LookupError> {
-        if let Some(own) = base_of(&run.run) {
-            return Ok(Some(own).filter(|own| !own.is_empty()).map(Arc::new));
-        }
+        let kept = base_of(&run.run).map(shared);
+        let last = last_in_base(&run.run).filter(|_| self.is_node());
         let is_own = Asked::of(&run.run).is_some_and(|asked| !asked.is_temporary);
-        if !self.has_records() || !is_own {
-            return Ok(None);
+        if kept.is_some() && last.is_none() || !self.has_records() || !is_own {
+            return Ok(kept.flatten());
         }
-        let row = run.run.row();
+        let (row, thread) = (run.run.row(), run.tracked.about.thread);
         let end = row.status.is_terminal().then(|| Mark::of(&row));
-        let is_before = |mark: &Mark| end.is_none_or(|end| *mark < end);
-        // What this node has in memory need not be read again.
-        let thread = run.tracked.about.thread;
-        let known = self.threads().get(thread).and_then(|it| it.left_values(self.engine()));
-        let (known, mut base) = match known.filter(|(mark, _)| is_before(mark)) {
-            Some((mark, values)) => (Some(mark), values),
-            None => (None, None),
-        };
         let principal = view.principal().clone().in_the_name_of(run.run.owner());
         let view = self.service().view(CONTRACT, principal);
+        let kept = last.zip(kept);
+        if let Some((last, values)) = &kept
+            && !self.has_left_since(&view, thread, (run.run.id(), end), Some(*last)).await?
+        {
+            return Ok(values.clone());
+        }
+        let is_before = |mark: &Mark| end.is_none_or(|end| *mark < end);
+        // What this node has in memory need not be read again.
+        let known = self.threads().get(thread).and_then(|it| {
+            let (mark, values) = it.left_values(self.engine());
+            Some((mark.filter(is_before)?, values))
+        });
+        let known = known.into_iter().chain(kept).max_by_key(|(mark, _)| *mark);
+        let (known, mut base) = known.map_or((None, None), |(mark, base)| (Some(mark), base));
         for before in self.runs_before((&view, thread), run.run.id(), known, is_before).await? {
-            let left = self.left_by((&view, thread), &before, base.clone()).await?;
+            let on = before.own.map_or_else(|| base.clone(), shared);
+            let left = self.left_by((&view, thread), &before.run, on).await?;
             base = left.or(base);
         }
         Ok(base)
+    }
+
+    /// Tells whether runs of a thread have left something behind one of them, and before another
+    /// one, which has its place if it has ended. It reads nothing that they were given.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the store cannot be read.
+    pub(super) async fn has_left_since(
+        &self,
+        view: &View,
+        thread: Uuid,
+        (run, end): (RunId, Option<Mark>),
+        last: Option<Mark>,
+    ) -> Result<bool, LookupError> {
+        let (filter, mut next) = (ended_of(thread), None);
+        for _ in 0..PARTS_MAX {
+            let page = view.list(filter.clone(), LIGHT_PART, next, has_left).await?;
+            let others = page.runs.iter().filter(|other| other.id() != run);
+            let marks = others.map(|other| Mark::of(&other.row()));
+            let (mut is_there, mut has_since) = (false, false);
+            for mark in marks.filter(|mark| end.is_none_or(|end| *mark < end)) {
+                has_since |= last < Some(mark);
+                is_there |= last >= Some(mark);
+            }
+            next = page.next;
+            if has_since || is_there || next.is_none() {
+                return Ok(has_since);
+            }
+        }
+        Ok(false)
     }
 
     /// Finds the last run that has ended elsewhere before a run of this node, which has its place
@@ -67,10 +104,10 @@ impl App {
         (run, end): (RunId, Option<Mark>),
     ) -> Result<Option<StoredRun>, LookupError> {
         let is_before = |mark: &Mark| end.is_none_or(|end| *mark < end);
-        let known = thread.left_values(self.engine()).map(|(mark, _)| mark);
+        let (known, _) = thread.left_values(self.engine());
         let before = self.runs_before((view, thread.id), run, known, is_before).await?;
-        let last = before.into_iter().rfind(|run| run.live().is_none());
-        Ok(last.and_then(|run| self.stored(view, run)))
+        let last = before.into_iter().rfind(|before| before.run.live().is_none());
+        Ok(last.and_then(|before| self.stored(view, before.run)))
     }
 
     /// Lists the runs of a thread that have left something before one of them, the first one first:
@@ -81,31 +118,30 @@ impl App {
         run: RunId,
         known: Option<Mark>,
         is_before: impl Fn(&Mark) -> bool,
-    ) -> Result<Vec<RunView>, LookupError> {
-        let ended = RunStatus::ALL.into_iter().filter(|status| status.is_terminal());
-        let ended = ended.fold(of_thread(thread), RunFilter::status);
+    ) -> Result<Vec<Before>, LookupError> {
         // Those that never started fill no part: however many they are, the last one that has left
         // something is found.
         let is_own = |run: &RunView| Asked::of(run).is_some() && has_left(run);
-        let (mut found, mut next, mut is_all) = (Vec::new(), None, false);
+        let (mut found, mut next, mut first) = (Vec::new(), None, None);
         for _ in 0..PARTS_MAX {
-            let page = view.list_with_inputs(ended.clone(), PART, next, is_own).await?;
-            for before in page.runs {
-                let mark = Mark::of(&before.row());
-                if is_before(&mark) && before.id() != run {
-                    is_all |= known >= Some(mark) || base_of(&before).is_some();
-                    found.push((mark, before));
-                }
-            }
+            let page = view.list_with_inputs(ended_of(thread), PART, next, is_own).await?;
+            let runs = page.runs.into_iter().filter(|before| before.id() != run);
+            let runs = runs.map(|run| (Mark::of(&run.row()), run));
+            found.extend(runs.filter(|(mark, _)| is_before(mark)));
+            found.sort_by_key(|(mark, _)| *mark);
             next = page.next;
-            if is_all || next.is_none() {
+            first = last_on_own(&found, next.is_none());
+            let is_known = found.first().is_some_and(|(mark, _)| known >= Some(*mark));
+            if is_known || first.is_some() || next.is_none() {
                 break;
             }
         }
-        found.retain(|(mark, _)| known < Some(*mark));
-        found.sort_by_key(|(mark, _)| *mark);
-        let first = found.iter().rposition(|(_, run)| base_of(run).is_some()).unwrap_or(0);
-        Ok(found.into_iter().skip(first).map(|(_, run)| run).collect())
+        let runs = found.into_iter().enumerate().skip(first.unwrap_or(0));
+        let runs = runs.filter(|(_, (mark, _))| known < Some(*mark)).map(|(nth, (_, run))| {
+            let own = if Some(nth) == first { base_of(&run) } else { None };
+            Before { run, own }
+        });
+        Ok(runs.collect())
     }
 
     /// Yields the values that a run has left which has ended; none if it had none, or is gone.
@@ -115,17 +151,9 @@ impl App {
         run: &RunView,
         base: Option<Arc<Values>>,
     ) -> Result<Option<Arc<Values>>, LookupError> {
-        let base = match base_of(run) {
-            Some(own) => Some(own).filter(|own| !own.is_empty()).map(Arc::new),
-            None => base,
-        };
         if let Some(run) = run.live() {
             let tracked = self.threads().get(thread).and_then(|thread| thread.find(run.id()));
-            return Ok(tracked.and_then(|tracked| {
-                let mut fold = tracked.fold.lock();
-                fold.fill(&tracked.about);
-                fold.current().map(Arc::clone)
-            }));
+            return Ok(tracked.and_then(|tracked| tracked.left_on(run, base.as_ref())));
         }
         let Some(run) = self.whole(view, run).await? else { return Ok(None) };
         let fold = self.folded_on(view, &run, base, None).await?;
@@ -133,6 +161,39 @@ impl App {
     }
 }
 
-/// Runs of one part of the list, and the parts that are read.
+/// A run that has left something before another one.
+struct Before {
+    run: RunView,
+    /// What it has started on, of one that keeps that: else on what the one before it has left.
+    own: Option<Values>,
+}
+
+/// Finds the last of these runs, in their order, that has started on what it keeps: nobody has left
+/// something between. Of the first one that is known if there are no others before it.
+fn last_on_own(runs: &[(Mark, RunView)], is_all: bool) -> Option<usize> {
+    runs.iter().enumerate().rposition(|(nth, (_, run))| {
+        let before = nth.checked_sub(1).map(|nth| runs[nth].0);
+        let is_next = |last| before.map_or(is_all, |before| before <= last);
+        base_of(run).is_some() && last_in_base(run).is_none_or(is_next)
+    })
+}
+
+/// Yields the place of the last run that has left something in what a run keeps.
+fn last_in_base(run: &RunView) -> Option<Mark> {
+    base_last_of(run).map(|(at, last)| Mark::new(at, last))
+}
+
+/// Yields kept values; none if the thread had none.
+fn shared(kept: Values) -> Option<Arc<Values>> {
+    Some(kept).filter(|kept| !kept.is_empty()).map(Arc::new)
+}
+
+fn ended_of(thread: Uuid) -> RunFilter {
+    let ended = RunStatus::ALL.into_iter().filter(|status| status.is_terminal());
+    ended.fold(of_thread(thread), RunFilter::status)
+}
+
+/// Runs of one part of the list, of one without what they were given, and the parts that are read.
 const PART: usize = 20;
+const LIGHT_PART: usize = 100;
 const PARTS_MAX: usize = 8;

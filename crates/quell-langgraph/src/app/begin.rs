@@ -12,9 +12,9 @@ use tokio::sync::OnceCell;
 use uuid::Uuid;
 
 use crate::app::App;
-use crate::threads::Thread;
+use crate::threads::{Mark, Thread};
 use crate::values::{START, Values, merged_input};
-use crate::wire::asked::{Asked, base_of};
+use crate::wire::asked::{Asked, BaseOf, base_of};
 use crate::wire::create::Create;
 use crate::wire::exact::{Keys, null, written};
 use crate::wire::refusal::{Refusal, quoted};
@@ -26,6 +26,11 @@ pub(super) struct Begin {
     /// The values on which it starts, and what comes next there. None if runs before it have yet
     /// to leave them.
     known: Option<(Option<Arc<Values>>, Vec<String>)>,
+    /// The last run that has left something in these.
+    last: Option<Mark>,
+    /// Another node may make a run in its thread before this one is there: what it starts on is
+    /// certain when it does.
+    is_shared: bool,
 }
 
 /// What a run without new input does.
@@ -44,9 +49,19 @@ impl Begin {
         self.known.as_ref().and_then(|(values, _)| values.as_ref())
     }
 
-    /// Tells whether the run keeps them.
-    pub(super) const fn is_known(&self) -> bool {
-        self.known.is_some()
+    /// Yields whose values the run keeps; none if it keeps none.
+    pub(super) fn kept(&self) -> Option<BaseOf> {
+        self.known.as_ref()?;
+        Some(match self.fork {
+            Some(_) => BaseOf::Fork,
+            None if self.is_shared => BaseOf::Last(self.last.map(|last| (last.at(), last.run()))),
+            None => BaseOf::Alone,
+        })
+    }
+
+    /// Yields the values on which the run starts, and what comes next there, if that is certain.
+    fn certain(&self) -> Option<&(Option<Arc<Values>>, Vec<String>)> {
+        self.known.as_ref().filter(|_| !self.is_shared)
     }
 }
 
@@ -62,11 +77,12 @@ impl App {
         view: &View,
         thread: &Arc<Thread>,
         create: &mut Create,
-        is_first: bool,
+        (is_first, is_shared): (bool, bool),
     ) -> Result<Begin, Refusal> {
         let Some(fork) = create.nodes.checkpoint else {
-            let last = || (thread.values(self.engine()), thread.next());
-            return Ok(Begin { fork: None, known: is_first.then(last) });
+            let (last, values) = thread.left_values(self.engine());
+            let known = is_first.then(|| (values, thread.next()));
+            return Ok(Begin { fork: None, known, last, is_shared });
         };
         // On the heap: hardly any run needs it.
         let found = Box::pin(self.state(view, thread, Some(fork))).await?;
@@ -76,7 +92,8 @@ impl App {
             (create.input, create.nodes.goes_on) = (input, false);
         }
         let values = values.unwrap_or_default();
-        Ok(Begin { fork: Some(fork), known: Some((Some(values), parts.next)) })
+        let known = Some((Some(values), parts.next));
+        Ok(Begin { fork: Some(fork), known, last: None, is_shared: false })
     }
 
     /// Yields what a run executes, its input, and what is asked of its nodes.
@@ -107,10 +124,10 @@ impl App {
         if !wanted.goes_on {
             let input = input_of(graph, begin.base(), &create.input, run);
             let given = || (create.input.clone(), run);
-            let late = begin.known.is_none().then(|| self.late(graph, thread, given(), &asked));
+            let late = begin.certain().is_none().then(|| self.late(graph, thread, given(), &asked));
             return Ok((late.flatten().unwrap_or_else(|| Arc::clone(graph)), input, asked));
         }
-        let Some((base, next)) = &begin.known else {
+        let Some((base, next)) = begin.certain() else {
             let asking = (create.clone(), run);
             return Ok((self.going_on(graph, thread, asking), create.input.clone(), asked));
         };
@@ -182,7 +199,7 @@ impl App {
     /// or goes on: what [`App::work`] made for it there. None if the run has its whole input.
     pub(super) fn work_left(&self, run: &RunRef, graph: &Arc<Component>) -> Option<Arc<Component>> {
         let asked = Asked::of(&run.into()).filter(|it| !it.is_temporary && it.fork.is_none())?;
-        if !asked.goes_on && base_of(&run.into()).is_some() {
+        if !asked.goes_on && !self.is_node() && base_of(&run.into()).is_some() {
             return None;
         }
         let session = Uuid::try_parse(run.label(SESSION)?).ok()?;

@@ -49,15 +49,6 @@ pub(crate) enum Created {
     There(StoredRun),
 }
 
-/// What came of a try to make a run.
-enum Tried {
-    Made(Created),
-    /// The thread has left the table.
-    NoThread,
-    /// It was to be alone in its thread, and is not.
-    NotAlone,
-}
-
 impl Created {
     pub(crate) fn run(&self) -> RunView {
         match self {
@@ -152,28 +143,6 @@ impl App {
         thread: &Arc<Thread>,
     ) -> Result<Option<Created>, Refusal> {
         let _one_at_a_time = thread.creating.lock().await;
-        let made = self.create_now(view, request, (graph, thread), true).await?;
-        if let Tried::Made(made) = made {
-            return Ok(Some(made));
-        }
-        if matches!(made, Tried::NoThread) {
-            return Ok(None);
-        }
-        match self.create_now(view, request, (graph, thread), false).await? {
-            Tried::Made(made) => Ok(Some(made)),
-            Tried::NoThread | Tried::NotAlone => Ok(None),
-        }
-    }
-
-    /// Tries to make a run in a thread. If it may be alone there, and seems to be, it knows on what
-    /// it starts: then it is only made if that is so.
-    async fn create_now(
-        &self,
-        view: &View,
-        request: &CreateRequest<'_>,
-        (graph, thread): (&Arc<Component>, &Arc<Thread>),
-        may_be_alone: bool,
-    ) -> Result<Tried, Refusal> {
         let mut create = request.create.clone();
         let is_kept = self.has_records() && !thread.is_temporary;
         let is_shared = is_kept && self.is_node() && create.nodes.checkpoint.is_none();
@@ -184,37 +153,35 @@ impl App {
         let live = thread.live(self.engine()).len();
         let is_idle = live == 0 && !thread.is_live_elsewhere();
         // What starts later starts on what others leave until then, which do not wait for it.
-        let is_first = may_be_alone && is_idle && create.after.is_zero();
+        let is_first = is_idle && create.after.is_zero();
         let owner = self.owner_view(view, thread);
         let takes_over = live == 1 && !create.is_update && thread.paused(self.engine()).is_some();
         if takes_over && create.input.is_null() {
             return Err(Refusal::waits());
         }
         let once = once(request)?;
-        let begin = self.begin(view, thread, &mut create, is_first).await?;
+        let begin = self.begin(view, thread, &mut create, (is_first, is_shared)).await?;
         let create = &create;
         let id = RunId::from_uuid(Uuid::now_v7());
         let (component, input, nodes) = self.work(graph, thread, create, &begin, id)?;
         let asked = Asked { fork: begin.fork, nodes, ..self.asked(create, graph, thread) };
         let within = self.within(thread.id, Some(graph));
         let tracked = Tracked::new(id, graph.id(), within, &asked);
-        let tracked =
-            Arc::new(if is_shared && !is_first { tracked.behind_others() } else { tracked });
+        // Other nodes may have made runs in the thread since the look at it.
+        let tracked = Arc::new(if is_shared { tracked.behind_others() } else { tracked });
         let mut start = asked.write(Start::new(&component, input.clone()), &input);
-        if begin.fork.is_some() || is_kept && begin.is_known() {
-            start = write_base(start, begin.base().map(|base| &**base), begin.fork.is_some());
+        if let Some(of) = begin.kept().filter(|_| begin.fork.is_some() || is_kept) {
+            start = write_base(start, begin.base().map(|base| &**base), of);
         }
-        let is_alone = is_shared && is_first;
-        let on_busy = on_busy(create.strategy, takes_over, is_alone);
-        let start = self.start(create, thread, &tracked, start, on_busy);
+        let start = self.start(create, thread, &tracked, start, takes_over);
         let start = once.iter().fold(start, |start, once| start.once(once.clone()));
         let _owing = self.owe(&owner, create, &tracked)?;
         if !thread.add(&tracked) {
-            return Ok(Tried::NoThread);
+            return Ok(None);
         }
         let on_disconnect = create.on_disconnect;
         let _adding = Adding { app: self, thread, tracked: &tracked, on_disconnect };
-        let again = async |run| self.made_before(view, run).await.map(Tried::Made);
+        let again = async |run| self.made_before(view, run).await.map(Some);
         let run = match owner.start(start).await {
             Ok(started) if !started.is_replay => started.run,
             Ok(started) => return again(Some(started.run.id())).await,
@@ -225,17 +192,14 @@ impl App {
             Err(StartError::StartedBefore(id)) => {
                 // Without one in the request the thread was made for that: the run is in another.
                 let within = request.thread.is_some().then_some(thread);
-                return self.made_there(view, within, id).await.map(Tried::Made);
-            }
-            Err(StartError::LaneBusy { .. }) if is_alone && create.strategy != Strategy::Reject => {
-                return Ok(Tried::NotAlone);
+                return self.made_there(view, within, id).await.map(Some);
             }
             Err(error) => return Err(error.into()),
         };
         self.check_made(thread, &run).await?;
         self.follow(Arc::clone(thread), Arc::clone(&tracked), run.clone());
         let (tracked, thread) = (Arc::clone(&tracked), Some(Arc::clone(thread)));
-        Ok(Tried::Made(Created::Here(Found { run, tracked, thread })))
+        Ok(Some(Created::Here(Found { run, tracked, thread })))
     }
 
     /// Tells whether a thread is gone by now, but perhaps for a run.
@@ -328,8 +292,16 @@ impl App {
         thread: &Thread,
         tracked: &Tracked,
         start: Start,
-        on_busy: OnBusy,
+        takes_over: bool,
     ) -> Start {
+        let on_busy = match create.strategy {
+            Strategy::Rollback => OnBusy::RollbackExisting,
+            // As upstream: new input gives up what a paused run asks.
+            _ if takes_over => OnBusy::CancelExisting,
+            Strategy::Reject => OnBusy::Reject,
+            Strategy::Enqueue => OnBusy::Enqueue,
+            Strategy::Interrupt => OnBusy::CancelExisting,
+        };
         let mut start = start
             .id(tracked.id.to_string())
             .label(SESSION, thread.id.to_string())
@@ -344,20 +316,6 @@ impl App {
             start = start.label(AT_END, DELETED);
         }
         if create.after.is_zero() { start } else { start.after(create.after) }
-    }
-}
-
-/// Says what becomes of a run whose thread is busy; one that is to be alone there is not made then,
-/// since another node has made one behind the look at the thread.
-const fn on_busy(strategy: Strategy, takes_over: bool, is_alone: bool) -> OnBusy {
-    match strategy {
-        _ if is_alone => OnBusy::Reject,
-        Strategy::Rollback => OnBusy::RollbackExisting,
-        // As upstream: new input gives up what a paused run asks.
-        _ if takes_over => OnBusy::CancelExisting,
-        Strategy::Reject => OnBusy::Reject,
-        Strategy::Enqueue => OnBusy::Enqueue,
-        Strategy::Interrupt => OnBusy::CancelExisting,
     }
 }
 

@@ -116,18 +116,35 @@ impl App {
     /// by then what they have left is in the store. One that cannot be read is waited for, and
     /// given up in the end: then the run is shown on what is known here.
     pub(crate) async fn know_base(&self, thread: &Arc<Thread>, tracked: &Tracked, run: &RunRef) {
+        if !tracked.awaits_base() || run.row().started_at.is_none() {
+            return;
+        }
+        // The body and whoever shows the run want to know it at the same moment.
+        let _one_at_a_time = thread.looking.lock().await;
         for _ in 0..BASE_TRIES {
-            if !tracked.awaits_base() || run.row().started_at.is_none() {
+            if !tracked.awaits_base() {
                 return;
             }
-            let view = self.service().view(CONTRACT, Principal::anonymous().admin());
-            // On the heap: hardly any run needs it.
-            match Box::pin(self.look_elsewhere(&view, thread)).await {
+            // On the heap: alone no run needs it.
+            match Box::pin(self.look_for_base(thread, run)).await {
                 Ok(()) => tracked.know_base(),
                 Err(_) => sleep(BASE_PAUSE).await,
             }
         }
         tracked.know_base();
+    }
+
+    /// Takes in what runs have left before one that has started, if the thread has not all of it.
+    async fn look_for_base(&self, thread: &Arc<Thread>, run: &RunRef) -> Result<(), Refusal> {
+        let view = self.service().view(CONTRACT, Principal::anonymous().admin());
+        let view = self.owner_view(&view, thread);
+        let (known, _) = thread.left_values(self.engine());
+        let row = run.row();
+        let end = row.ended_at.is_some().then(|| Mark::of(&row));
+        if self.has_left_since(&view, thread.id, (run.id(), end), known).await? {
+            self.look_elsewhere(&view, thread).await?;
+        }
+        Ok(())
     }
 
     /// Takes in what the store says of the newest runs of a thread.

@@ -172,7 +172,9 @@ impl App {
         }
         let last = thread.left_values(self.engine());
         let is_there = |mark: Mark| known.iter().any(|known| known.mark == Some(mark));
-        if let Some((mark, Some(_))) = last.filter(|(mark, _)| !is_there(*mark)) {
+        if let (Some(mark), Some(_)) = last
+            && !is_there(mark)
+        {
             let mut bare = bare(thread, mark.run().as_uuid(), Some(mark), From::Thread);
             bare.parts.next = thread.next();
             known.push(bare);

@@ -73,7 +73,9 @@ impl App {
         let view = self.service().view(CONTRACT, Principal::anonymous());
         let within = self.within(session, view.component_of(run));
         let tracked = Tracked::of(&run.into(), within).adopted();
-        let is_behind = self.is_node() && base_of(&run.into()).is_none();
+        // Of what has ended nothing is certain but what it keeps.
+        let is_own = asked.fork.is_some() || run.status().is_terminal();
+        let is_behind = self.is_node() && !(is_own && base_of(&run.into()).is_some());
         let tracked = Arc::new(if is_behind { tracked.behind_others() } else { tracked });
         // Without a store nobody knows whether its end was told.
         let is_told = run.status().is_terminal() && !self.has_records();

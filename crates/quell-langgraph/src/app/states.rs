@@ -66,7 +66,7 @@ impl App {
         let run = match known.from {
             From::Run(run) => RunId::from_uuid(run),
             From::Thread => {
-                let values = thread.left_values(self.engine()).and_then(|(_, values)| values);
+                let (_, values) = thread.left_values(self.engine());
                 return Ok(vec![(parts, values)]);
             }
             From::Base => return Ok(vec![(parts, thread.card().base)]),

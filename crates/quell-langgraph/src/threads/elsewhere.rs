@@ -73,12 +73,12 @@ impl Thread {
         left >= mark && (wrote >= mark || row.started_at.is_none())
     }
 
-    /// Yields the last ended run that is taken in and has started, and the values that there are
-    /// since.
-    pub(crate) fn left_values(&self, engine: &Engine) -> Option<(Mark, Option<Arc<Values>>)> {
+    /// Yields the last ended run that is taken in and has started, if there is one, and the values
+    /// that there are since.
+    pub(crate) fn left_values(&self, engine: &Engine) -> (Option<Mark>, Option<Arc<Values>>) {
         let mut state = self.state.lock();
         state.settle(engine);
-        Some((state.wrote?, state.values.clone()))
+        (state.wrote, state.values.clone())
     }
 
     /// Lists the runs that have started and of which it is not known yet what they start on, in

@@ -9,8 +9,7 @@
 //! 3. Every reader first applies the events in the logs, so that no answer is behind the log.
 //!
 //! Of several nodes each has the thread in memory. What runs on others left, and whether they are
-//! live, is taken in from the store by whoever reads the thread. It is before a run that waited
-//! behind others is looked at: one of them may have been another node's.
+//! live, whoever reads it takes in from the store. So it is before a run is looked at that started.
 //!
 //! Lock order: table, thread, fold of a run; never across an await. What a thread is charged for
 //! its values is locked within none of them but the table.
@@ -46,6 +45,8 @@ pub(crate) struct Thread {
     /// Held while a run of the thread is made: whether it starts on the values of the thread is
     /// decided in the order in which runs enter the lane.
     pub(crate) creating: tokio::sync::Mutex<()>,
+    /// Held while it is found out on what one of its runs starts.
+    pub(crate) looking: tokio::sync::Mutex<()>,
     pub(super) state: Mutex<State>,
     /// When that was made of which the store has a record, in microseconds since 1970: one that is
     /// made anew under the same id is another one. Zero if it has no record that is known.
@@ -117,6 +118,7 @@ impl Thread {
             is_temporary,
             created_at: now,
             creating: tokio::sync::Mutex::default(),
+            looking: tokio::sync::Mutex::default(),
             state: Mutex::new(state),
             record_us: AtomicU64::new(0),
             is_whole: AtomicBool::new(true),

@@ -144,7 +144,7 @@ impl Tracked {
     }
 
     /// Yields the values on which it starts, if its thread has these: of an adopted one those that
-    /// it keeps itself.
+    /// it keeps itself, unless it was made behind others.
     pub(super) fn base(
         &self,
         run: &RunView,
@@ -153,7 +153,8 @@ impl Tracked {
         if self.is_fork {
             return base_of(run).map(Arc::new);
         }
-        let own = if self.is_adopted { base_of(run) } else { None };
+        let has_own = self.is_adopted && (!self.is_behind || of_thread.is_none());
+        let own = if has_own { base_of(run) } else { None };
         let own = own.filter(|own| !own.is_empty());
         let own = own.filter(|own| of_thread.is_none_or(|values| **values != *own));
         own.map(Arc::new).or_else(|| of_thread.map(Arc::clone))
@@ -191,6 +192,22 @@ impl Tracked {
             fold.take(&view, &event, &self.about, || self.base(&view, values));
         }
         fold.fill(&self.about);
+    }
+
+    /// Yields the values that the run has left, which has ended: on these, if it is not known yet
+    /// what it has started on.
+    pub(crate) fn left_on(&self, run: &RunRef, base: Option<&Arc<Values>>) -> Option<Arc<Values>> {
+        self.catch_up(run, base);
+        let mut fold = self.fold.lock().clone();
+        if self.awaits_base() {
+            let view = run.into();
+            for event in fold.position.unread(run) {
+                fold.take(&view, &event, &self.about, || base.map(Arc::clone));
+            }
+        }
+        fold.fill(&self.about);
+        self.finish(self.service.as_ref(), &mut fold, run, run.row().output.as_ref());
+        fold.current().map(Arc::clone)
     }
 
     /// Takes in what the run returned and said, if it has ended.

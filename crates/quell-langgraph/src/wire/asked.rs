@@ -3,7 +3,7 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use quell::Payload;
+use quell::{Payload, RunId};
 use quell_flow::{NODES, NodesAsked};
 use quell_http::{RunView, Start};
 use serde::{Deserialize, Serialize};
@@ -172,11 +172,43 @@ impl Asked {
 }
 
 /// Has a run keep the values of its thread on which it starts, so that other nodes know what it
-/// left in the thread, without a look at the runs before it. What is too large is not kept, unless
-/// nothing else has it whole: those of a fork.
-pub(crate) fn write_base(start: Start, base: Option<&Keys>, is_whole: bool) -> Start {
+/// left in the thread, without all the runs before it. What is too large is not kept, unless
+/// nothing else has it whole: those of a fork. Of one that is none the last run counts that has
+/// left something in them: another node may have made one since.
+pub(crate) fn write_base(start: Start, base: Option<&Keys>, of: BaseOf) -> Start {
     let base = base.map_or_else(|| written(&Keys::new()), written);
-    if is_whole || base.len() <= BASE_BYTES_MAX { start.annotation(BASE, base) } else { start }
+    let last = match of {
+        BaseOf::Fork => return start.annotation(BASE, base),
+        BaseOf::Alone => None,
+        BaseOf::Last(last) => Some(last.unwrap_or((UNIX_EPOCH, RunId::from_uuid(Uuid::nil())))),
+    };
+    if base.len() > BASE_BYTES_MAX {
+        return start;
+    }
+    let last = last.map(|(at, run)| (micros(at).unwrap_or_default(), run.to_string()));
+    let last = last.map(|last| written(&last));
+    let start = start.annotation(BASE, base);
+    last.into_iter().fold(start, |start, last| start.annotation(BASE_LAST, last))
+}
+
+/// Whose the values are that a run keeps.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum BaseOf {
+    /// Those of another state than the last one.
+    Fork,
+    /// Those of its thread, of which no other node makes runs.
+    Alone,
+    /// Those of its thread, in which this run was the last one to leave something, if one had, when
+    /// that ended.
+    Last(Option<(SystemTime, RunId)>),
+}
+
+/// Yields the last run that has left something in the values that a run keeps, and when that ended;
+/// none if these are what it has started on, whatever runs there are.
+pub(crate) fn base_last_of(run: &RunView) -> Option<(SystemTime, RunId)> {
+    let (at, last): (u64, String) = run.annotation(BASE_LAST)?.parse().ok()?;
+    let (at, last) = (Duration::from_micros(at), Uuid::try_parse(&last).ok()?);
+    Some((UNIX_EPOCH.checked_add(at)?, RunId::from_uuid(last)))
 }
 
 /// Yields the values of its thread that a run keeps: empty ones if the thread had none; `None` if
@@ -197,6 +229,7 @@ const METADATA: &str = "langgraph.metadata";
 const INPUT: &str = "langgraph.input";
 const KWARGS: &str = "langgraph.kwargs";
 const BASE: &str = "langgraph.base";
+const BASE_LAST: &str = "langgraph.base_last";
 
 /// Values of a thread that a run keeps, in bytes of JSON. They are stored with each run of it.
 const BASE_BYTES_MAX: usize = 1 << 20;
