@@ -44,10 +44,11 @@ pub(crate) async fn list(
 }
 
 /// Writes the query of a filter; none if it means nothing. Looked at is what is there least often:
-/// runs that are live, of a label, of an owner. The latter begin and end at a row of their index,
-/// as in [`recover`](crate::read::recover).
+/// runs that are live, of a label, of an owner, in the order of an index, so that no more is looked
+/// at than a page has.
 fn query(filter: &RunFilter, page: Page) -> Option<Query> {
-    let mut values: Vec<Value<'static>> = Vec::new();
+    let before = page.begin().map_or(i64::MAX, |cursor| bits(cursor.as_u64()));
+    let mut values: Vec<Value<'static>> = vec![Box::new(before)];
     let mut bind = |text: &str| {
         values.push(Box::new(kept(text).into_owned()));
         format!("${}", values.len())
@@ -56,53 +57,51 @@ fn query(filter: &RunFilter, page: Page) -> Option<Query> {
     let is_live = statuses.all(|status| !status.is_terminal());
     let meant = meant(filter, &mut bind)?;
     let label = filter.asked_labels().iter().next();
-    let (from, found_by, ord) = match (label, filter.asked_owner()) {
-        _ if is_live => ("run where status < 3".to_owned(), Vec::new(), "ord"),
+    let of_label = "cross join lateral (select * from run where ord = l.run offset 0) run";
+    let (from, with, is_in, ord) = match (label, filter.asked_owner()) {
+        _ if is_live => ("run", "", "status < 3".to_owned(), "ord"),
         (Some((key, value)), _) => {
-            let (key, value) = (bind(key), bind(value));
-            let from = format!(
-                "label l cross join lateral (select * from run where ord = l.run offset 0) run
-                where l.key = {key} and l.value = {value}"
-            );
-            let hash = |text: &str| format!("hashtextextended({text}, 0)");
-            let by = [("l.key", key), ("l.value", value)];
-            (from, by.map(|(column, text)| (hash(column), hash(&text))).to_vec(), "l.run")
+            let both = [("l.key", bind(key)), ("l.value", bind(value))];
+            let is = |(column, text): &(&str, String)| {
+                let hash = |text: &str| format!("hashtextextended({text}, 0)");
+                format!("{} = {} and {column} = {text}", hash(column), hash(text))
+            };
+            ("label l", of_label, both.each_ref().map(is).join(" and "), "l.run")
         }
-        (None, Some(owner)) => (
-            "run where owner is not null".to_owned(),
-            vec![("owner".to_owned(), bind(owner))],
-            "ord",
-        ),
-        (None, None) => ("run where true".to_owned(), Vec::new(), "ord"),
+        (None, Some(owner)) => {
+            // By both columns of its index: the last runs of all may be those of others.
+            let owner = bind(owner);
+            let (above, below) = (format!("({owner}, 0)"), format!("({owner}, $1)"));
+            let both = format!("(owner, ord) > {above} and (owner, ord) < {below}");
+            ("run", "", format!("owner is not null and {both}"), "ord")
+        }
+        (None, None) => ("run", "", "true".to_owned(), "ord"),
     };
-    let before = page.begin().map_or(i64::MAX, |cursor| bits(cursor.as_u64()));
-    values.push(Box::new(before));
-    let (before, limit) = (values.len(), values.len() + 1);
+    let is_of_owner = !is_live && label.is_none() && filter.asked_owner().is_some();
+    let (also, by) = if is_of_owner { (", owner", "owner desc, ") } else { ("", "") };
     values.push(more_than(page));
+    let limit = values.len();
+    let looked = |with: &str, more: &str, most: usize| {
+        format!(
+            "(select {ord} as ord{also}{more} from {from} {with} where {is_in} and {ord} < $1
+                order by {by}{ord} desc limit {most}) looked"
+        )
+    };
     let runs = format!(
         "select run.bytes as size, {COLUMNS} from (
-            select ord from looked where is_meant order by ord desc limit ${limit}) meant
+            select ord from {looked} where is_meant order by {by}ord desc limit ${limit}) meant
         cross join lateral (select * from run where ord = meant.ord offset 0) run
-        order by meant.ord desc"
+        order by meant.ord desc",
+        looked = looked(with, &format!(", ({meant}) is true as is_meant"), ROWS_MAX),
     );
-    let columns = || found_by.iter().map(|(column, _)| &**column).chain([ord]);
-    let row = |last: &str| {
-        let first = found_by.iter().map(|(_, value)| &**value);
-        first.chain([last]).collect::<Vec<_>>().join(", ")
-    };
+    // A page that is full says itself where the next one begins.
     let sql = format!(
-        "with looked as materialized (
-            select {ord} as ord, ({meant}) is true as is_meant from {from}
-            and ({columns}) > ({first}) and ({columns}) < ({end})
-            order by {order} limit {most})
-        select (select ord from looked where (select count(*) from looked) = {most}
-                order by ord desc offset {last} limit 1) as looked_to, page.*
+        "select case when page.found = ${limit} then null else (
+                select max(ord) from (
+                    select ord from {all} order by {by}ord desc offset {last} limit 2) last
+                having count(*) = 2) end as looked_to, page.*
         from (select 1) one left join ({page}) page on true",
-        columns = columns().collect::<Vec<_>>().join(", "),
-        first = row("0"),
-        end = row(&format!("${before}")),
-        order = columns().map(|column| format!("{column} desc")).collect::<Vec<_>>().join(", "),
-        most = ROWS_MAX + 1,
+        all = looked("", "", ROWS_MAX + 1),
         last = ROWS_MAX - 1,
         page = paged(&runs, "ord desc", limit),
     );

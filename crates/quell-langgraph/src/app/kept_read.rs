@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use quell::store::{Page, RunRecord};
-use quell::{Payload, RunFilter, RunId};
+use quell::{Payload, RunFilter, RunId, limits};
 use quell_http::{LookupError, View};
 use uuid::Uuid;
 
@@ -170,7 +170,7 @@ impl App {
 const LOOKED_AT_MAX: usize = 10 * SHELF_MAX;
 
 /// Records that are read at once.
-const PAGE: usize = 100;
+const PAGE: usize = limits::STORE_PAGE_MAX;
 
 /// How long the record stays that says that a thing is deleted: whoever knows the thing as it was
 /// before finds by then that it is.

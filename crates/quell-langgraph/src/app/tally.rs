@@ -6,6 +6,7 @@
 //! part of the room that was there is used up, the nearer the bound the sooner, and before a put is
 //! refused.
 
+use std::mem::take;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -38,6 +39,8 @@ struct Tally {
 struct Seen {
     now: Amount,
     left: Amount,
+    /// One put behind each count may take more than what is left.
+    is_fresh: bool,
     /// How often they were counted, and when last.
     counts: u64,
     at: Option<Instant>,
@@ -61,6 +64,10 @@ impl Amount {
     const fn less(self, less: Self) -> Self {
         let items = self.items.saturating_sub(less.items);
         Self { items, bytes: self.bytes.saturating_sub(less.bytes) }
+    }
+
+    fn at_least(self, other: Self) -> Self {
+        Self { items: self.items.max(other.items), bytes: self.bytes.max(other.bytes) }
     }
 
     const fn is_within(self, most: Self) -> bool {
@@ -106,12 +113,18 @@ impl Seen {
         if !fits && (is_new || age.is_some_and(|age| age < REFUSES_FOR)) {
             return Taken::None;
         }
-        let is_known = age.is_some_and(|age| age < KNOWN_FOR) && more.is_within(self.left);
-        if !fits || !is_new && !is_known {
+        let is_known = age.is_some_and(|age| age < KNOWN_FOR);
+        if !fits || !is_known || !more.is_within(self.left) && !take(&mut self.is_fresh) {
             return Taken::Unknown;
         }
         (self.now, self.left) = (self.now.plus(more), self.left.less(more));
         Taken::Room
+    }
+
+    /// Notes room that this process has made: it may use that before it counts again.
+    fn give_back(&mut self, less: Amount) {
+        self.now = self.now.less(less);
+        self.left = self.left.at_least(less);
     }
 
     fn counted(&mut self, (now, by): (Amount, SystemTime), most: Amount, is_shared: bool) {
@@ -119,7 +132,7 @@ impl Seen {
         let part = |room: usize| if is_shared { room / PARTS } else { usize::MAX };
         let left = Amount { items: part(room.items), bytes: part(room.bytes) };
         let (counts, at) = (self.counts + 1, Some(Instant::now()));
-        *self = Self { now, left, counts, at, by: Some(by) };
+        *self = Self { now, left, is_fresh: true, counts, at, by: Some(by) };
     }
 }
 
@@ -175,8 +188,7 @@ impl App {
                 Taken::Room => {
                     let is_kept = self.keep(kept).await;
                     let less = if matches!(is_kept, Ok(true)) { less } else { more };
-                    let mut seen = tally.seen.lock();
-                    seen.now = seen.now.less(less);
+                    tally.seen.lock().give_back(less);
                     return is_kept;
                 }
                 Taken::None => return Err(too_many(most)),
@@ -207,7 +219,8 @@ impl App {
         let is_gone = self.keep_no_more(kept).await?;
         if is_gone {
             let mut seen = tally.seen.lock();
-            seen.now = seen.now.less(seen.of(&item));
+            let less = seen.of(&item);
+            seen.give_back(less);
         }
         Ok(is_gone)
     }
@@ -300,13 +313,18 @@ mod tests {
         let mut seen = Seen::default();
         seen.counted((amount(20, 0), SystemTime::now()), MOST, true);
         let since = seen.counts;
-        for _ in 0..80 / PARTS {
+        // And one that what is left would not let through.
+        for _ in 0..=80 / PARTS {
             assert_eq!(seen.take(amount(1, 1), MOST, since), Taken::Room);
         }
         assert_eq!(seen.take(amount(1, 1), MOST, since), Taken::Unknown);
         seen.counted((amount(99, 0), SystemTime::now()), MOST, true);
         let later = seen.counts;
-        assert_eq!(seen.take(amount(1, 1), MOST, since), Taken::Room, "it waited for that");
+        let at_once = [0; 2].map(|_| seen.take(amount(1, 1), amount(102, 1_000), since));
+        assert_eq!(at_once, [Taken::Room, Taken::Unknown], "one of those that waited for that");
         assert_eq!(seen.take(amount(0, 900), MOST, later), Taken::Unknown);
+        seen.give_back(amount(1, 500));
+        assert_eq!(seen.take(amount(1, 500), MOST, later), Taken::Room, "it has made that itself");
+        assert_eq!(seen.take(amount(0, 400), MOST, later), Taken::Unknown);
     }
 }

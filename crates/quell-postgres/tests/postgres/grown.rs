@@ -177,6 +177,11 @@ async fn reads(a: &Arc<PostgresNode>, b: &Arc<PostgresNode>, nth: usize) {
         (RunFilter::new().owner("eve"), 0),
         (RunFilter::new().label("key", "value 30000"), 1),
         (RunFilter::new().label("key", "none"), 0),
+        // Of many that are meant no more are read than the page has.
+        (RunFilter::new(), 9),
+        (RunFilter::new().owner("ada"), 9),
+        (RunFilter::new().label("key", "of old"), 9),
+        (RunFilter::new().status(RunStatus::Running).status(RunStatus::Stopping), 9),
     ] {
         let found = b.list(filter.clone(), page).await.unwrap().items.len();
         assert_eq!(found, count, "{filter:?}");
