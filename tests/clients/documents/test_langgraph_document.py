@@ -8,7 +8,7 @@ import uuid
 
 import pytest
 
-from demo import GRAPHS, HTTP, KEY, NODES, URL, X_API_KEY, Probe, until
+from demo import GRAPHS, HTTP, KEY, NODES, URL, X_API_KEY, Probe, fresh, until
 from documents import MADE_UP, Document
 
 DOCUMENT = Document("langgraph-cancel-runs", "/runs/cancel", URL)
@@ -71,7 +71,8 @@ def test_a_known_run_is_204_and_its_work_stops(action):
 @pytest.mark.parametrize("selected", ["pending", "running", "all"])
 def test_runs_are_selected_by_status(selected):
     probe, thread, run = live()
-    body = {"assistant_id": GRAPHS["echo"], "input": {}}
+    # It starts on what the one before it leaves, whose tag is among that: it has another one.
+    body = {"assistant_id": GRAPHS["echo"], "input": {"tag": fresh("probe")}}
     queued = post(f"/threads/{thread}/runs", body)["run_id"]
     assert cancel({"status": selected}).status_code == 204
     stops = {"pending": [queued], "running": [run], "all": [queued, run]}[selected]
