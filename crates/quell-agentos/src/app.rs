@@ -5,7 +5,7 @@ use std::time::SystemTime;
 
 use axum::response::Response;
 use quell_flow::Component;
-use quell_http::{RunView, Service, View, same_id};
+use quell_http::{Heartbeat, RunView, Service, View, same_id};
 
 use crate::lines::Lines;
 use crate::options::Options;
@@ -27,6 +27,11 @@ impl App {
     /// Writes the answer of a handler.
     pub(crate) fn answer(&self, result: Result<Response, Refusal>) -> Response {
         result.unwrap_or_else(|refusal| self.refuse(refusal))
+    }
+
+    /// Yields what a stream says in silence.
+    pub(crate) fn heartbeat(&self) -> Heartbeat {
+        Heartbeat::idle(self.options.heartbeat, ": heartbeat\n\n")
     }
 
     /// Writes a refusal.

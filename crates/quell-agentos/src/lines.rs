@@ -15,8 +15,7 @@ use futures::StreamExt as _;
 use parking_lot::Mutex;
 use quell::{EventKind, RunEvent, RunId, RunRef, limits};
 use quell_http::{
-    BoundedMap, LogPosition, LookupError, RunView, Unread, View, events_by_now, external_id,
-    next_event,
+    BoundedMap, LogPosition, LookupError, RunView, Unread, View, events_by_now, next_event,
 };
 use tokio::task::consume_budget;
 
@@ -64,7 +63,7 @@ impl Lines {
 
     /// Counts the lines of a root until it is over, and for as long as it is kept.
     pub(crate) fn follow(&self, view: &View, run: &RunRef, style: Style) {
-        let Some(renderer) = renderer(view, run, style) else { return };
+        let Some(renderer) = renderer(view, &run.into(), style) else { return };
         let (key, owner) = (key(run), run.owner().map(Arc::from));
         let count = Arc::new(Mutex::new(Count::new(view.clone(), renderer)));
         self.table.lock().live.insert(key, Arc::clone(&count));
@@ -111,9 +110,7 @@ impl Lines {
         from: u64,
     ) -> Result<SoFar, LookupError> {
         let mut so_far = SoFar::default();
-        let Some(component) = view.component_of(run) else { return Ok(so_far) };
-        let position = Position::root(component, run.external_id());
-        let mut renderer = Renderer::new(run.id(), position, snapshot::session_of(run), style);
+        let Some(mut renderer) = renderer(view, run, style) else { return Ok(so_far) };
         renderer.write_from(COUNTS_ONLY);
         // The event of an end may be missing in the store: then it follows from the record.
         let is_ended = run.status().is_terminal();
@@ -207,9 +204,9 @@ impl Count {
 }
 
 /// Makes the renderer of a root, from its first event on.
-pub(crate) fn renderer(view: &View, run: &RunRef, style: Style) -> Option<Renderer> {
-    let position = Position::root(view.component_of(run)?, external_id(run));
-    Some(Renderer::new(run.id(), position, snapshot::session_of(&run.into()), style))
+pub(crate) fn renderer(view: &View, run: &RunView, style: Style) -> Option<Renderer> {
+    let position = Position::root(view.component_of(run)?, run.external_id());
+    Some(Renderer::new(run.id(), position, snapshot::session_of(run), style))
 }
 
 /// Lets a renderer know the run of an event although the event of its begin was dropped, and forget

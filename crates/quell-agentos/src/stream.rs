@@ -14,7 +14,6 @@ use quell_http::{
 use crate::lines::{Lines, place, renderer};
 use crate::snapshot;
 use crate::wire::event::{COUNTS_ONLY, Line, Renderer, Style};
-use crate::wire::position::Position;
 
 /// Where a stream begins, and what is said of that.
 #[derive(Debug, Default)]
@@ -50,7 +49,7 @@ pub(crate) async fn frames(
     style: Style,
     lines: &Lines,
 ) -> Result<Option<impl Stream<Item = SseEvent> + Send + use<>>, LookupError> {
-    let Some(renderer) = renderer(view, run, style) else { return Ok(None) };
+    let Some(renderer) = renderer(view, &run.into(), style) else { return Ok(None) };
     let attempt = match run.attempt() {
         attempt if begin.after > 0 || attempt <= 1 => attempt,
         _ => answered(events_by_now(run, 0)),
@@ -81,9 +80,7 @@ pub(crate) async fn far_frames(
     begin: Begin,
     style: Style,
 ) -> Result<Option<impl Stream<Item = SseEvent> + Send + use<>>, LookupError> {
-    let Some(component) = view.component_of(run) else { return Ok(None) };
-    let position = Position::root(component, run.external_id());
-    let renderer = Renderer::new(run.id(), position, snapshot::session_of(run), style);
+    let Some(renderer) = renderer(view, run, style) else { return Ok(None) };
     let attempt = match run {
         RunView::Stored(stored) if begin.after == 0 => view.answered_by_now(stored).await,
         run => run.attempt(),
@@ -311,6 +308,7 @@ mod tests {
     use tokio::task::yield_now;
 
     use super::*;
+    use crate::wire::position::Position;
 
     /// Says when it is being written, and is when it may.
     struct Slow(Mutex<(Sender<()>, Receiver<()>)>);

@@ -6,11 +6,12 @@ use axum::Json;
 use axum::body::Body;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
-use quell::{IdempotencyKey, RunId, RunRef, RunStatus};
+use futures::future::Either;
+use quell::{IdempotencyKey, RunId, RunStatus};
 use quell_flow::Component;
 use quell_http::{
-    Charge, DisconnectGuard, Heartbeat, OnDisconnect, RunView, Start, StartError, View,
-    idempotency_key, sse_response,
+    Charge, DisconnectGuard, OnDisconnect, RunView, Start, StartError, View, idempotency_key,
+    sse_response,
 };
 use serde_json::json;
 use uuid::Uuid;
@@ -61,12 +62,12 @@ pub(super) async fn create(
     let policy = if is_background { OnDisconnect::Continue } else { OnDisconnect::Cancel };
     let guard = app.service.guard(&run, policy).until_pause().holding(charge);
     if is_stream {
-        let guard = guard.reading(view, &run);
         let style = style(app, is_background);
         if is_background && !is_replay {
             app.lines.follow(view, &run, style);
         }
-        return streamed(app, view, &run, guard, style, Begin::default()).await;
+        let answer = streamed(app, view, &run.into(), guard, (style, Begin::default())).await?;
+        return answer.ok_or_else(Refusal::unexpected);
     }
     run.paused().await;
     let answer = run_response_at_end(view, run).await?.ok_or_else(Refusal::unexpected);
@@ -130,26 +131,21 @@ async fn started_before(
     let Some(charge) = charge else { return Ok(accepted_by_now(&run)) };
     let policy = if is_background { OnDisconnect::Continue } else { OnDisconnect::Cancel };
     let guard = app.service.guard(&run, policy).until_pause().holding(charge);
-    let style = is_stream.then(|| style(app, is_background));
-    followed_far(app, view, run, guard, style.map(|style| (style, Begin::default())))
-        .await?
-        .ok_or_else(forgotten)
+    let answer = if is_stream {
+        streamed(app, view, &run, guard, (style(app, is_background), Begin::default())).await?
+    } else {
+        waited_for_far(view, run, guard).await?
+    };
+    answer.ok_or_else(forgotten)
 }
 
-/// Answers a client that follows a run that is only in the store: with its events after one of
-/// them, or, without a style for those, when it has ended or asks. None if it was forgotten.
-pub(super) async fn followed_far(
-    app: &App,
+/// Answers a client that waits for a run that is only in the store, when it has ended or asks. None
+/// if it was forgotten.
+pub(super) async fn waited_for_far(
     view: &View,
     run: RunView,
     guard: DisconnectGuard,
-    stream: Option<(Style, Begin)>,
 ) -> Result<Option<Response>, Refusal> {
-    if let Some((style, begin)) = stream {
-        let Some(frames) = far_frames(view, &run, begin, style).await? else { return Ok(None) };
-        let heartbeat = Heartbeat::idle(app.options.heartbeat, ": heartbeat\n\n");
-        return Ok(Some(sse_response(frames, heartbeat, Some(guard), HeaderMap::new())));
-    }
     let over = match &run {
         RunView::Stored(stored) => view.ended_or_paused(stored).await?,
         RunView::Live(live) => {
@@ -171,17 +167,25 @@ pub(super) const fn style(app: &App, is_background: bool) -> Style {
     }
 }
 
-/// Streams a run from a place in its log on.
+/// Streams a run from a place in its log on, wherever it is. None if it was forgotten.
 pub(super) async fn streamed(
     app: &App,
     view: &View,
-    run: &RunRef,
+    run: &RunView,
     guard: DisconnectGuard,
-    style: Style,
-    begin: Begin,
-) -> Result<Response, Refusal> {
-    let frames = frames(view, run, begin, style, &app.lines).await?;
-    let frames = frames.ok_or_else(Refusal::unexpected)?;
-    let heartbeat = Heartbeat::idle(app.options.heartbeat, ": heartbeat\n\n");
-    Ok(sse_response(frames, heartbeat, Some(guard), HeaderMap::new()))
+    (style, begin): (Style, Begin),
+) -> Result<Option<Response>, Refusal> {
+    let (frames, guard) = match run {
+        RunView::Live(run) => {
+            let frames = frames(view, run, begin, style, &app.lines).await?;
+            (frames.map(Either::Left), guard.reading(view, run))
+        }
+        // On the heap: for a run that is here nobody pays for its size.
+        RunView::Stored(_) => {
+            let frames = Box::pin(far_frames(view, run, begin, style)).await?;
+            (frames.map(Either::Right), guard)
+        }
+    };
+    let answer = |frames| sse_response(frames, app.heartbeat(), Some(guard), HeaderMap::new());
+    Ok(frames.map(answer))
 }

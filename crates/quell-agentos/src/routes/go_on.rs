@@ -11,7 +11,7 @@ use crate::answer_form::AnswerForm;
 use crate::app::{App, find};
 use crate::auth::{Action, component};
 use crate::lines::last_seq;
-use crate::routes::create::{accepted, accepted_by_now, followed_far, streamed, style};
+use crate::routes::create::{accepted, accepted_by_now, streamed, style, waited_for_far};
 use crate::routes::extract::RunRequest;
 use crate::routes::given_before::given_before;
 use crate::routes::run_response::run_response_at_end;
@@ -87,18 +87,17 @@ async fn follow(
     drop(form);
     let policy = if is_background { OnDisconnect::Continue } else { OnDisconnect::Cancel };
     let guard = app.service.guard(&run, policy).until_pause().holding(charge);
+    if is_stream {
+        let shown = (style(app, is_background), Begin::after(last));
+        return streamed(app, view, &run, guard, shown).await?.ok_or_else(Refusal::unexpected);
+    }
     let run = match run {
         RunView::Live(run) => run,
         stored @ RunView::Stored(_) => {
-            let stream = is_stream.then(|| (style(app, is_background), Begin::after(last)));
-            let answer = Box::pin(followed_far(app, view, stored, guard, stream)).await?;
+            let answer = Box::pin(waited_for_far(view, stored, guard)).await?;
             return answer.ok_or_else(Refusal::unexpected);
         }
     };
-    if is_stream {
-        let (style, guard) = (style(app, is_background), guard.reading(view, &run));
-        return streamed(app, view, &run, guard, style, Begin::after(last)).await;
-    }
     run.paused().await;
     let answer = run_response_at_end(view, run).await?.ok_or_else(Refusal::unexpected);
     drop(guard);

@@ -6,18 +6,17 @@ use axum::response::Response;
 use futures::stream;
 use quell::RunStatus;
 use quell_flow::ComponentKind;
-use quell_http::{Charge, Heartbeat, OnDisconnect, RunView, SseEvent, View, sse_response};
+use quell_http::{OnDisconnect, RunView, SseEvent, View, sse_response};
 use serde_json::{Value, json};
 
 use crate::app::{App, find};
 use crate::auth::{Action, component};
 use crate::form::Taking;
 use crate::lines::SoFar;
-use crate::routes::create::{followed_far, streamed, style};
+use crate::routes::create::{streamed, style};
 use crate::routes::extract::RunRequest;
 use crate::snapshot::STREAMED;
 use crate::stream::Begin;
-use crate::wire::event::Style;
 use crate::wire::refusal::{Refusal, not_int};
 use crate::wire::status::status;
 
@@ -44,27 +43,9 @@ pub(super) async fn resume(
     let style = style(app, true);
     let so_far = app.lines.so_far(view, &run, style, asked.from).await?;
     let begin = begin(&run, kind.as_str(), asked.from, &so_far);
-    follow(app, view, run, (style, begin, charge)).await
-}
-
-/// Streams a run from there on. A client that leaves changes nothing.
-async fn follow(
-    app: &App,
-    view: &View,
-    run: RunView,
-    (style, begin, charge): (Style, Begin, Charge),
-) -> Result<Response, Refusal> {
+    // A client that leaves changes nothing.
     let guard = app.service.guard(&run, OnDisconnect::Continue).until_pause().holding(charge);
-    match run {
-        RunView::Live(run) => {
-            let guard = guard.reading(view, &run);
-            streamed(app, view, &run, guard, style, begin).await
-        }
-        stored @ RunView::Stored(_) => {
-            let answer = followed_far(app, view, stored, guard, Some((style, begin)));
-            Box::pin(answer).await?.ok_or_else(Refusal::unexpected)
-        }
-    }
+    streamed(app, view, &run, guard, (style, begin)).await?.ok_or_else(Refusal::unexpected)
 }
 
 /// What a client has, and asks for.
@@ -160,6 +141,5 @@ fn without_a_stream(run: &RunView) -> Value {
 fn one(app: &App, said: &Value) -> Response {
     let name = said["event"].as_str().unwrap_or_default().to_owned();
     let frames = stream::iter([SseEvent::json(name, said)]);
-    let heartbeat = Heartbeat::idle(app.options.heartbeat, ": heartbeat\n\n");
-    sse_response(frames, heartbeat, None, HeaderMap::new())
+    sse_response(frames, app.heartbeat(), None, HeaderMap::new())
 }

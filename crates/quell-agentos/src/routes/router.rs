@@ -65,7 +65,7 @@ pub fn routes(service: Service, options: Options) -> Router {
     let app = Arc::new(App { service, options, since, lines, sessions });
     let mut router =
         both("/health", &get(discover::health)).merge(both("/config", &get(discover::config)));
-    for kind in [ComponentKind::Agent, ComponentKind::Team, ComponentKind::Workflow] {
+    for kind in ComponentKind::ALL {
         router = router.merge(of_kind(kind));
     }
     let router = router.merge(sessions::routes());

@@ -164,8 +164,7 @@ pub(crate) fn kind(get: impl Fn(&str) -> Option<String>) -> Result<Option<Compon
 ///
 /// Fails with what is wrong with it.
 pub(crate) fn kind_of(loc: &[&str], word: &str) -> Result<ComponentKind, Value> {
-    let all = [ComponentKind::Agent, ComponentKind::Team, ComponentKind::Workflow];
-    let found = all.into_iter().find(|kind| kind.run_kind().as_str() == word);
+    let found = ComponentKind::ALL.into_iter().find(|kind| kind.as_str() == word);
     found.ok_or_else(|| no_choice(loc, &["agent", "team", "workflow"], word))
 }
 
