@@ -4,11 +4,15 @@
 //! coverage; an input that was found goes into a test below, in words.
 #![expect(clippy::panic, reason = "a fuzz target fails by a panic")]
 
+mod served;
+
 use std::thread;
 
 use quell::{Payload, limits};
 use quell_flow::testing::render_template;
 use quell_flow::{Plan, PlanError};
+
+pub use served::requests;
 
 /// Plans, as TOML, as JSON and as YAML: a text is refused with a place in it, or yields a plan that
 /// its own JSON yields again, read as JSON and as YAML.

@@ -15,6 +15,8 @@ mod continued_again;
 mod create;
 /// Ids of callers, twice.
 mod identity;
+/// Whatever clients send.
+mod load;
 /// What is lost is marked.
 mod marks;
 /// What is shown of a run is in the run.
