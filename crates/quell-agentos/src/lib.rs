@@ -5,9 +5,9 @@
 //!
 //! Served: create (form, urlencoded or multipart; streamed, waited for, or in the background), read
 //! one run, list those of a session, cancel, continue a paused one, resume the stream of one in the
-//! background, sessions, the lists of components, `/config`, `/health`, `/info`. Not served yet,
-//! and answered with the contract's 404: the web socket. Never served: checkpoints, fork, memories,
-//! knowledge, evals, traces, metrics, schedules.
+//! background, sessions, the lists of components, `/config`, `/health`, `/info`, and what describes
+//! all that: `/openapi/agentos.json`. Not served yet, and answered with the contract's 404: the web
+//! socket. Never served: checkpoints, fork, memories, knowledge, evals, traces, metrics, schedules.
 //!
 //! The chapter [`contract`] says in full what is answered, and why.
 //!
@@ -74,4 +74,4 @@ mod wire;
 pub mod contract {}
 
 pub use options::{CONTRACT, Options, UnknownRuns};
-pub use routes::{absent, info, router, routes};
+pub use routes::{absent, document, info, router, routes};

@@ -12,8 +12,8 @@ use quell_http::{Access, Issuer, Jwt, Key, Service, ServiceLimits};
 use serde_json::json;
 use tower::ServiceExt;
 
-use crate::support::Site;
 use crate::support::http::{post_form, refused, start};
+use crate::support::{Site, router};
 
 #[tokio::test]
 async fn cancels_of_what_is_not_there_change_nothing() {
@@ -294,7 +294,7 @@ async fn a_caller_has_a_share_of_the_streams_and_beyond_it_nothing_is_made() {
     let access = Access::open().key(Key::new("ada", "adas-key")).key(Key::new("ben", "bens-key"));
     let service = Service::new(Engine::new(), Catalog::new().with(sleeper));
     let service = service.limits(limits).access(access);
-    let app = quell_agentos::router(service.clone(), Options::default());
+    let app = router(service.clone(), Options::default());
     let create = async |key: &str, run: &str, fields: &[(&str, &str)]| {
         let fields = [&[("message", "m"), ("run_id", run)], fields].concat();
         let mut request = post_form("/agents/sleeper/runs", &fields);

@@ -20,6 +20,7 @@ use tokio::time::{Instant, timeout};
 use tower::ServiceExt;
 
 use crate::support::http::post_form;
+use crate::support::router;
 
 /// What `loud` answers, in bytes.
 const SIZE: usize = 400_000;
@@ -51,7 +52,7 @@ fn app_of(config: EngineConfig, witness: &Arc<()>) -> Router {
     let access = Access::open().key(Key::new("ada", "adas-key"));
     let catalog = Catalog::new().with(loud).with(huge).with(fails).with(dear).with(waits);
     let service = Service::new(Engine::with_config(config), catalog).limits(limits).access(access);
-    quell_agentos::router(service, Options::default())
+    router(service, Options::default())
 }
 
 struct Dear(String, #[expect(dead_code, reason = "it is counted")] Arc<()>);

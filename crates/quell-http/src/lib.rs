@@ -8,6 +8,7 @@ mod before_events;
 mod body;
 mod bounded_map;
 mod counted;
+pub mod described;
 mod events;
 mod far_lane;
 mod fold;

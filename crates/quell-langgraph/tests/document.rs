@@ -1,5 +1,5 @@
 //! The document and the routes say the same. That every answer is in it is looked up in every test
-//! of this crate (`support/documented.rs`).
+//! of this crate (`quell_test_support::documented`).
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -11,6 +11,8 @@
 )]
 
 mod counted;
+#[cfg(feature = "http")]
+mod documented;
 mod gate;
 mod heard;
 #[cfg(feature = "http")]
@@ -27,6 +29,8 @@ mod witness;
 mod writers;
 
 pub use counted::Counted;
+#[cfg(feature = "http")]
+pub use documented::documented;
 pub use gate::{Gate, OpenAtEnd};
 pub use heard::heard;
 #[cfg(feature = "http")]

@@ -1,9 +1,11 @@
 //! Health, configuration and the lists of components (contract, section 10).
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use axum::Json;
 use axum::extract::State;
+use axum::http::HeaderName;
+use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
 use quell_flow::ComponentKind;
 use quell_http::{Service, View};
@@ -14,6 +16,7 @@ use crate::auth::{Action, component, guarded};
 use crate::options::CONTRACT;
 use crate::options::Options;
 use crate::routes::caller::Caller;
+use crate::routes::described::document;
 use crate::wire::kinds::names_of;
 use crate::wire::listing::{auth_mode, component_in_full, component_in_list};
 use crate::wire::refusal::Refusal;
@@ -40,6 +43,16 @@ pub fn info(service: &Service, options: &Options) -> Value {
         "workflow_count": count(ComponentKind::Workflow),
         "auth_mode": auth_mode(guarded(service.clone(), options).access_of().mode()),
     })
+}
+
+pub(super) async fn show_info(State(app): State<Arc<App>>) -> Json<Value> {
+    Json(info(&app.service, &app.options))
+}
+
+/// Anybody may ask for it: it is written once.
+pub(super) async fn describe() -> ([(HeaderName, &'static str); 1], &'static str) {
+    static DOCUMENT: LazyLock<String> = LazyLock::new(|| document().to_string());
+    ([(CONTENT_TYPE, "application/json")], &DOCUMENT)
 }
 
 pub(super) async fn config(State(app): State<Arc<App>>, Caller(view): Caller) -> Response {

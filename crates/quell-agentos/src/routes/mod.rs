@@ -3,6 +3,7 @@
 mod caller;
 mod cancel;
 mod create;
+mod described;
 mod discover;
 mod extract;
 mod given_before;
@@ -14,5 +15,6 @@ mod run_response;
 mod session_runs;
 mod sessions;
 
+pub use described::document;
 pub use discover::info;
 pub use router::{absent, router, routes};

@@ -3,31 +3,25 @@
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use axum::body::Body;
+use axum::Router;
 use axum::extract::State;
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::StatusCode;
 use axum::middleware::from_fn_with_state;
 use axum::response::Response;
-use axum::routing::{MethodRouter, get, post};
-use axum::{Json, Router};
-use quell_flow::ComponentKind;
 use quell_http::{BodyKinds, Service, catch_panics, guard_open};
 
 use crate::app::App;
-use crate::auth::{Action, component, guarded};
+use crate::auth::guarded;
 use crate::cors;
 use crate::lines::Lines;
 use crate::options::Options;
-use crate::routes::caller::Caller;
-use crate::routes::extract::{ComponentPath, RunRequest};
-use crate::routes::{cancel, create, discover, go_on, info, read, resume, session_runs, sessions};
-use crate::wire::kinds::names_of;
+use crate::routes::described::{self, Routes};
 use crate::wire::refusal::Refusal;
 
 /// Serves the contract, by itself or nested under a path.
 ///
-/// To merge it with another contract's router under one path, take [`routes`], [`info`] and
-/// [`absent`].
+/// To merge it with another contract's router under one path, take [`routes`],
+/// [`info`](crate::info) and [`absent`].
 ///
 /// # Examples
 ///
@@ -46,31 +40,23 @@ use crate::wire::refusal::Refusal;
 /// ```
 pub fn router(service: Service, options: Options) -> Router {
     let has_codes = options.error_codes;
-    let about = info(&service, &options);
-    let about = move || {
-        let about = about.clone();
-        async move { Json(about) }
-    };
-    routes(service, options)
-        .merge(both("/info", &get(about)))
+    made(described::shared(described::of_contract()), service, options)
         .fallback(move || async move { absent(has_codes) })
 }
 
-/// As [`router`], without `/info` and without an answer to unknown paths: two contracts under one
-/// path share those.
+/// As [`router`], for a server that has other contracts under the same root: without `/info`, whose
+/// answer such a server makes with [`info`](crate::info), and without an answer for other paths.
 pub fn routes(service: Service, options: Options) -> Router {
+    made(described::of_contract(), service, options)
+}
+
+fn made(table: Routes, service: Service, options: Options) -> Router {
     let service = guarded(service, &options);
     let lines = Lines::new(service.limits_of().owner_share_percent);
     let (since, sessions) = (SystemTime::now(), Arc::default());
     let app = Arc::new(App { service, options, since, lines, sessions });
-    let mut router =
-        both("/health", &get(discover::health)).merge(both("/config", &get(discover::config)));
-    for kind in ComponentKind::ALL {
-        router = router.merge(of_kind(kind));
-    }
-    let router = router.merge(sessions::routes());
     let has_codes = app.options.error_codes;
-    let router = router.method_not_allowed_fallback(not_allowed);
+    let router = table.into_parts().0.method_not_allowed_fallback(not_allowed);
     let router = catch_panics(router, move || our_fault(has_codes))
         .layer(from_fn_with_state(Arc::clone(&app), cors::layer));
     guard_open(router, &app.service, BodyKinds::Any).with_state(app)
@@ -90,68 +76,6 @@ pub fn absent(has_codes: bool) -> Response {
 async fn not_allowed(State(app): State<Arc<App>>) -> Response {
     Refusal::new(StatusCode::METHOD_NOT_ALLOWED, "Method Not Allowed")
         .answer(app.options.error_codes)
-}
-
-type Shared = State<Arc<App>>;
-
-/// The routes of one kind of component.
-fn of_kind(kind: ComponentKind) -> Router<Arc<App>> {
-    let plural = names_of(kind).plural;
-    let list = get(async move |State(app): Shared, Caller(view): Caller| {
-        app.answer(discover::list(&app, &view, kind))
-    });
-    let one = get(
-        async move |State(app): Shared, Caller(view): Caller, ComponentPath(id): ComponentPath| {
-            app.answer(discover::one(&app, &view, kind, &id))
-        },
-    );
-    let create = post(
-        async move |State(app): Shared,
-                    Caller(view): Caller,
-                    ComponentPath(id): ComponentPath,
-                    headers: HeaderMap,
-                    body: Body| {
-            let component = component(&view, kind, &id, Action::Run);
-            app.answer(match component {
-                Ok(component) => create::create(&app, &view, &component, &headers, body).await,
-                Err(refusal) => Err(refusal),
-            })
-        },
-    );
-    let create = create.get(async move |State(app): Shared, request: RunRequest| {
-        app.answer(session_runs::of_component(&app, kind, &request).await)
-    });
-    let read = get(async move |State(app): Shared, request: RunRequest| {
-        app.answer(read::read(kind, &request).await)
-    });
-    let cancel = post(async move |State(app): Shared, request: RunRequest| {
-        app.answer(cancel::cancel(&app, kind, &request).await)
-    });
-    let go_on = post(
-        async move |State(app): Shared, request: RunRequest, headers: HeaderMap, body: Body| {
-            app.answer(go_on::go_on(&app, kind, &request, &headers, body).await)
-        },
-    );
-    let resume = post(
-        async move |State(app): Shared, request: RunRequest, headers: HeaderMap, body: Body| {
-            app.answer(resume::resume(&app, kind, &request, &headers, body).await)
-        },
-    );
-    both(&format!("/{plural}"), &list)
-        .merge(both(&format!("/{plural}/{{id}}"), &one))
-        .merge(both(&format!("/{plural}/{{id}}/runs"), &create))
-        .merge(both(&format!("/{plural}/{{id}}/runs/{{run}}"), &read))
-        .merge(both(&format!("/{plural}/{{id}}/runs/{{run}}/cancel"), &cancel))
-        .merge(both(&format!("/{plural}/{{id}}/runs/{{run}}/continue"), &go_on))
-        .merge(both(&format!("/{plural}/{{id}}/runs/{{run}}/resume"), &resume))
-}
-
-/// Serves a path, with and without a slash at its end.
-pub(super) fn both<S: Clone + Send + Sync + 'static>(
-    path: &str,
-    method: &MethodRouter<S>,
-) -> Router<S> {
-    Router::new().route(path, method.clone()).route(&format!("{path}/"), method.clone())
 }
 
 #[cfg(test)]

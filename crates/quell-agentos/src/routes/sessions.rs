@@ -1,13 +1,8 @@
-//! [`routes`]: lists, shows, renames and deletes sessions (contract, section 10).
+//! [`list`], [`read`], [`rename`] and [`remove`]: sessions (contract, section 10).
 
-use std::sync::Arc;
-
-use axum::Router;
 use axum::body::Body;
-use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse as _, Response};
-use axum::routing::{delete, get, post};
 use bytes::Bytes;
 use quell_flow::ComponentKind;
 use quell_http::View;
@@ -15,8 +10,7 @@ use quell_http::View;
 use crate::app::App;
 use crate::auth::may;
 use crate::routes::extract::SessionRequest;
-use crate::routes::router::both;
-use crate::routes::session_runs::{self, Readings, readings};
+use crate::routes::session_runs::{Readings, readings};
 use crate::sessions::{Found, NAME_BYTES_MAX, Session};
 use crate::wire::position::Role;
 use crate::wire::refusal::Refusal;
@@ -24,41 +18,7 @@ use crate::wire::session::{SessionParts, messages, page};
 use crate::wire::session_body::{new_name, to_delete};
 use crate::wire::session_query::{ListQuery, RunsQuery, kind};
 
-type Shared = State<Arc<App>>;
-
-/// The routes of sessions.
-pub(super) fn routes() -> Router<Arc<App>> {
-    let all =
-        delete(async |State(app): Shared, request: SessionRequest, head: HeaderMap, body: Body| {
-            app.answer(remove_many(&app, &request, &head, body).await)
-        });
-    let all = all.get(async |State(app): Shared, request: SessionRequest| {
-        app.answer(list(&app, &request).await)
-    });
-    let one = delete(async |State(app): Shared, request: SessionRequest| {
-        app.answer(remove(&app, &request.view, vec![request.session]).await)
-    });
-    let one = one.get(async |State(app): Shared, request: SessionRequest| {
-        app.answer(read(&app, &request).await)
-    });
-    let runs = get(async |State(app): Shared, request: SessionRequest| {
-        app.answer(session_runs::of_session(&app, &request).await)
-    });
-    let run = get(async |State(app): Shared, request: SessionRequest| {
-        app.answer(session_runs::one(&app, &request).await)
-    });
-    let rename =
-        post(async |State(app): Shared, request: SessionRequest, head: HeaderMap, body: Body| {
-            app.answer(rename(&app, &request, &head, body).await)
-        });
-    both("/sessions", &all)
-        .merge(both("/sessions/{session}", &one))
-        .merge(both("/sessions/{session}/rename", &rename))
-        .merge(both("/sessions/{session}/runs", &runs))
-        .merge(both("/sessions/{session}/runs/{run}", &run))
-}
-
-async fn list(app: &App, request: &SessionRequest) -> Result<Response, Refusal> {
+pub(super) async fn list(app: &App, request: &SessionRequest) -> Result<Response, Refusal> {
     let SessionRequest { view, query, .. } = request;
     may(view, "sessions", "read")?;
     let asked = ListQuery::read(|name| query.get(name))?;
@@ -78,7 +38,7 @@ async fn list(app: &App, request: &SessionRequest) -> Result<Response, Refusal> 
     view.json_response(about, make).await.map_err(Refusal::of_answer)
 }
 
-async fn read(app: &App, request: &SessionRequest) -> Result<Response, Refusal> {
+pub(super) async fn read(app: &App, request: &SessionRequest) -> Result<Response, Refusal> {
     let SessionRequest { view, session: id, query, .. } = request;
     may(view, "sessions", "read")?;
     let asked = kind(|name| query.get(name)).map_err(|fault| Refusal::invalid(vec![fault]))?;
@@ -88,7 +48,7 @@ async fn read(app: &App, request: &SessionRequest) -> Result<Response, Refusal> 
     answer(view, found.ok_or_else(|| no_session(asked, id))?).await
 }
 
-async fn rename(
+pub(super) async fn rename(
     app: &App,
     request: &SessionRequest,
     headers: &HeaderMap,
@@ -103,7 +63,7 @@ async fn rename(
     answer(view, found.ok_or_else(|| no_session(None, id))?).await
 }
 
-async fn remove_many(
+pub(super) async fn remove_many(
     app: &App,
     request: &SessionRequest,
     headers: &HeaderMap,
@@ -116,7 +76,7 @@ async fn remove_many(
     remove(app, &request.view, ids).await
 }
 
-async fn remove(app: &App, view: &View, ids: Vec<String>) -> Result<Response, Refusal> {
+pub(super) async fn remove(app: &App, view: &View, ids: Vec<String>) -> Result<Response, Refusal> {
     may(view, "sessions", "delete")?;
     app.sessions.delete(view, ids).await?;
     Ok(StatusCode::NO_CONTENT.into_response())

@@ -108,7 +108,7 @@ fn no_text(loc: &Value, input: &Value) -> Value {
 const BYTES_MAX: usize = 256 << 10;
 
 /// Sessions that one request may delete.
-const ITEMS_MAX: usize = 1_000;
+pub(crate) const ITEMS_MAX: usize = 1_000;
 
 #[cfg(test)]
 mod tests {

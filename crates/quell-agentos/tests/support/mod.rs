@@ -2,6 +2,7 @@
 
 pub(crate) mod http;
 
+use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use quell::Engine;
@@ -9,6 +10,8 @@ use quell_agentos::Options;
 use quell_demo::Witness;
 use quell_flow::{Catalog, Component};
 use quell_http::{Access, Service};
+use quell_test_support::documented;
+use serde_json::Value;
 
 /// A server of the demo components.
 #[derive(Clone)]
@@ -37,7 +40,7 @@ impl Site {
     ) -> Self {
         let catalog = quell_demo::agentos::components(more, &witness, "");
         let service = Service::new(engine, catalog).access(access);
-        let app = quell_agentos::router(service.clone(), options);
+        let app = router(service.clone(), options);
         Self { service, witness, app }
     }
 
@@ -49,10 +52,7 @@ impl Site {
 
     /// Serves the same service anew: all that the adapter has in memory is lost.
     pub(crate) fn forgetful(&self) -> Self {
-        Self {
-            app: quell_agentos::router(self.service.clone(), Options::default()),
-            ..self.clone()
-        }
+        Self { app: router(self.service.clone(), Options::default()), ..self.clone() }
     }
 
     /// Waits until so many bodies have ticked.
@@ -65,6 +65,17 @@ impl Site {
     pub(crate) fn open() -> Self {
         Self::new(Options::default(), Access::open())
     }
+}
+
+/// Makes the router, and fails the test in which it answers what its document does not have.
+pub(crate) fn router(service: Service, options: Options) -> axum::Router {
+    static DOCUMENT: LazyLock<Value> = LazyLock::new(quell_agentos::document);
+    documented(quell_agentos::router(service, options), &DOCUMENT, without_slash)
+}
+
+/// Every path is served with a slash at its end, too.
+fn without_slash(path: &str) -> &str {
+    path.strip_suffix('/').filter(|it| !it.is_empty()).unwrap_or(path)
 }
 
 /// Makes a name that no other call makes.

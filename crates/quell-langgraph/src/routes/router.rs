@@ -28,7 +28,7 @@ use crate::wire::refusal::Refusal;
 /// # });
 /// ```
 pub fn router(service: Service, options: Options) -> Router {
-    let shared = described::shared().router.method_not_allowed_fallback(no_such_method);
+    let shared = described::shared().into_parts().0.method_not_allowed_fallback(no_such_method);
     let app = App::new(service, options);
     let shared = shared.with_state(app.clone()).layer(from_fn(cors::allow));
     guarded(app).merge(shared).fallback(not_found)
@@ -42,7 +42,8 @@ pub fn routes(service: Service, options: Options) -> Router {
 }
 
 fn guarded(app: App) -> Router {
-    let routes = described::of_contract().router.method_not_allowed_fallback(no_such_method);
+    let routes =
+        described::of_contract().into_parts().0.method_not_allowed_fallback(no_such_method);
     let routes = guard_open(catch_panics(routes, our_fault), app.service(), BodyKinds::Json);
     in_its_words(routes.with_state(app))
 }

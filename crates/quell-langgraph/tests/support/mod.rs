@@ -1,6 +1,6 @@
 //! The demo graphs with their witness, behind a router whose every answer is looked up.
 
-mod documented;
+use std::sync::LazyLock;
 
 use axum::Router;
 use quell::{Engine, EngineConfig};
@@ -8,8 +8,8 @@ use quell_demo::{Witness, agentos, langgraph};
 use quell_flow::Catalog;
 use quell_http::{Access, Service};
 use quell_langgraph::Options;
-
-use documented::documented;
+use quell_test_support::documented;
+use serde_json::Value;
 
 /// Makes the app of the demo graphs, and the service behind it.
 pub(crate) fn app(
@@ -37,5 +37,6 @@ pub(crate) fn app_with(
 
 /// Makes the router, and fails the test in which it answers what its document does not have.
 pub(crate) fn router(service: Service, options: Options) -> Router {
-    documented(quell_langgraph::router(service, options))
+    static DOCUMENT: LazyLock<Value> = LazyLock::new(quell_langgraph::document);
+    documented(quell_langgraph::router(service, options), &DOCUMENT, |path| path)
 }

@@ -1,7 +1,9 @@
 //! The schemas of answers.
 
 use quell::RunStatus;
-use quell_http::status_name;
+use quell_http::described::schema::{
+    exact, list, list_of, number, object, or_null, part, run_state, text, texts, time, whole, with,
+};
 use serde_json::{Map, Value, json};
 
 use crate::wire::create::Strategy;
@@ -22,14 +24,15 @@ pub(super) fn schemas() -> Map<String, Value> {
 
 fn of_server() -> [(String, Value); 3] {
     let queue = whole(json!({
-        "n_pending": count(),
-        "n_running": count(),
+        "n_pending": number(),
+        "n_running": number(),
         "pending_runs_wait_time_max_secs": or_null(json!({ "type": "number" })),
         "pending_runs_wait_time_med_secs": or_null(json!({ "type": "number" })),
         "pending_unblocked_runs_wait_time_max_secs": or_null(json!({ "type": "number" })),
     }));
-    let workers =
-        whole(json!({ "max": or_null(count()), "active": count(), "available": or_null(count()) }));
+    let workers = whole(
+        json!({ "max": or_null(number()), "active": number(), "available": or_null(number()) }),
+    );
     let flags = json!({ "type": "object", "additionalProperties": { "type": "boolean" } });
     [
         ("Ok".into(), whole(json!({ "ok": { "const": true }, "services": object() }))),
@@ -68,7 +71,7 @@ fn of_assistants() -> [(String, Value); 5] {
         ("Assistant".into(), whole(row.clone())),
         ("AssistantPart".into(), part(row)),
         ("AssistantVersion".into(), whole(version)),
-        ("Graph".into(), whole(json!({ "nodes": list(node), "edges": list(edge) }))),
+        ("Graph".into(), whole(json!({ "nodes": list_of(node), "edges": list_of(edge) }))),
         (
             "GraphSchemas".into(),
             whole(json!({
@@ -106,22 +109,22 @@ fn of_threads() -> [(String, Value); 4] {
     let task = whole(json!({
         "id": id(),
         "name": text(),
-        "path": list(text()),
+        "path": texts(),
         "error": { "type": ["string", "null"] },
-        "interrupts": list(object()),
+        "interrupts": list_of(object()),
         "checkpoint": { "type": "null" },
         "state": { "type": "null" },
         "result": { "type": "null" },
     }));
     let state = whole(json!({
         "values": object(),
-        "next": list(text()),
-        "tasks": list(task),
+        "next": texts(),
+        "tasks": list_of(task),
         "metadata": { "type": ["object", "null"] },
         "created_at": or_null(time()),
         "checkpoint": or_null(checkpoint.clone()),
         "parent_checkpoint": or_null(checkpoint.clone()),
-        "interrupts": list(object()),
+        "interrupts": list_of(object()),
         "checkpoint_id": or_null(id()),
         "parent_checkpoint_id": or_null(id()),
     }));
@@ -137,20 +140,6 @@ fn of_threads() -> [(String, Value); 4] {
 }
 
 fn of_runs() -> [(String, Value); 4] {
-    let cause = whole(json!({
-        "kind": text(),
-        "message": { "type": ["string", "null"] },
-        "by": { "type": ["string", "null"] },
-        "at": text(),
-        "origin": text(),
-    }));
-    let mut quell = whole(json!({
-        "status": { "enum": RunStatus::ALL.map(status_name) },
-        "cause": or_null(cause),
-        "quiescent": { "type": "boolean" },
-        "abandoned": list(text()),
-    }));
-    quell["properties"]["truncated"] = json!({ "type": "boolean" });
     let mut statuses = RunStatus::ALL.map(run_status).to_vec();
     statuses.sort_unstable();
     statuses.dedup();
@@ -164,7 +153,7 @@ fn of_runs() -> [(String, Value); 4] {
         "updated_at": time(),
         "langsmith_session_name": { "type": "null" },
         "cancel_reason": { "type": ["string", "null"] },
-        "quell": quell,
+        "quell": run_state(),
     });
     // A row lacks them if there was no room for them.
     let large = json!({ "metadata": object(), "kwargs": object() });
@@ -181,7 +170,7 @@ fn of_runs() -> [(String, Value); 4] {
 
 fn of_items() -> [(String, Value); 4] {
     let item = json!({
-        "namespace": list(text()),
+        "namespace": texts(),
         "key": text(),
         "value": object(),
         "created_at": time(),
@@ -192,64 +181,11 @@ fn of_items() -> [(String, Value); 4] {
     [
         ("Item".into(), whole(item)),
         ("ItemFound".into(), whole(found)),
-        (
-            "ItemsFound".into(),
-            whole(json!({ "items": list(json!({ "$ref": "#/components/schemas/ItemFound" })) })),
-        ),
-        ("Namespaces".into(), whole(json!({ "namespaces": list(list(text())) }))),
+        ("ItemsFound".into(), whole(json!({ "items": list("ItemFound") }))),
+        ("Namespaces".into(), whole(json!({ "namespaces": list_of(texts()) }))),
     ]
-}
-
-/// An object that has all of these keys, and may have more.
-pub(super) fn whole(properties: Value) -> Value {
-    let required: Vec<_> = properties.as_object().into_iter().flat_map(Map::keys).collect();
-    json!({ "type": "object", "required": required, "properties": properties })
-}
-
-/// An object that has these keys and no others.
-fn exact(properties: Value) -> Value {
-    let mut schema = whole(properties);
-    schema["additionalProperties"] = false.into();
-    schema
-}
-
-/// An object that has some of these keys and no others.
-pub(super) fn part(properties: Value) -> Value {
-    json!({ "type": "object", "properties": properties, "additionalProperties": false })
-}
-
-/// Adds keys that an object may have.
-fn with(mut schema: Value, more: &Value) -> Value {
-    if let (Some(Value::Object(all)), Value::Object(more)) = (schema.get_mut("properties"), more) {
-        all.extend(more.clone());
-    }
-    schema
-}
-
-fn list(of: Value) -> Value {
-    json!({ "type": "array", "items": of })
-}
-
-fn or_null(schema: Value) -> Value {
-    json!({ "anyOf": [schema, { "type": "null" }] })
-}
-
-fn object() -> Value {
-    json!({ "type": "object" })
-}
-
-fn text() -> Value {
-    json!({ "type": "string" })
 }
 
 fn id() -> Value {
     json!({ "type": "string", "format": "uuid" })
-}
-
-fn time() -> Value {
-    json!({ "type": "string", "format": "date-time" })
-}
-
-fn count() -> Value {
-    json!({ "type": "integer", "minimum": 0 })
 }

@@ -1,6 +1,7 @@
 //! The schemas of the bodies of requests. Keys that are not named are ignored; null is as if a key
 //! was left out.
 
+use quell_http::described::schema::texts;
 use serde_json::{Map, Value, json};
 
 use crate::routes::assistants;
@@ -229,10 +230,6 @@ fn label() -> Value {
 
 pub(super) fn id() -> Value {
     json!({ "type": ["string", "null"], "format": "uuid" })
-}
-
-fn texts() -> Value {
-    json!({ "type": "array", "items": { "type": "string" } })
 }
 
 pub(super) fn maybe(kind: &str) -> Value {

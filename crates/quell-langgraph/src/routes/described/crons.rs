@@ -1,13 +1,12 @@
 //! The part of the table that is about crons, and their schemas.
 
+use quell_http::described::schema::{list, named, number, part, whole};
+use quell_http::described::{delete, get, patch, post};
 use serde_json::{Map, Value, json};
 
 use crate::routes::crons::{self, ORDERS, ROW};
-use crate::routes::described::answers::{part, whole};
 use crate::routes::described::bodies::{id, maybe, needs, one_of, page, some_of, with};
-use crate::routes::described::operation::{
-    Operation, Routes, delete, get, list, named, number, patch, post,
-};
+use crate::routes::described::dialect::{Operation, Routes};
 use crate::routes::path::{Scope, Stateless, ThreadPath};
 
 /// Adds the crons.

@@ -7,7 +7,7 @@
 mod answers;
 mod bodies;
 mod crons;
-mod operation;
+mod dialect;
 mod runs;
 mod table;
 

@@ -1,11 +1,11 @@
 //! The part of the table that is about runs.
 
+use quell_http::described::schema::{list, named, number, text, texts};
+use quell_http::described::{delete, get, post};
 use serde_json::json;
 
 use crate::routes::create::{Answer, create};
-use crate::routes::described::operation::{
-    Operation, Routes, delete, flag, get, list, named, number, post, text, texts,
-};
+use crate::routes::described::dialect::{Operation, Routes, flag};
 use crate::routes::path::{Scope, Stateless, ThreadPath};
 use crate::routes::{batch, cancel, join, runs};
 

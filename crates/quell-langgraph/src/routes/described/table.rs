@@ -1,10 +1,10 @@
 //! [`document`], and the table of all routes.
 
+use quell_http::described::schema::{list, named, number, text};
+use quell_http::described::{delete, get, patch, post, put};
 use serde_json::{Value, json};
 
-use crate::routes::described::operation::{
-    Operation, Routes, delete, flag, get, list, named, number, patch, post, put, text,
-};
+use crate::routes::described::dialect::{DIALECT, Operation, Routes, flag, of_graph};
 use crate::routes::described::{answers, bodies, crons, runs};
 use crate::routes::{assistants, graphs, metrics, states, store, system, threads};
 
@@ -19,8 +19,8 @@ use crate::routes::{assistants, graphs, metrics, states, store, system, threads}
 /// assert!(document["paths"]["/runs/cancel"]["post"]["responses"]["204"].is_object());
 /// ```
 pub fn document() -> Value {
-    let mut paths = shared().paths;
-    paths.extend(of_contract().paths);
+    let (_, mut paths) = shared().into_parts();
+    paths.extend(of_contract().into_parts().1);
     let mut schemas = answers::schemas();
     schemas.extend(bodies::schemas());
     schemas.extend(crons::schemas());
@@ -45,7 +45,7 @@ pub fn document() -> Value {
 /// Makes the routes that other contracts have as well.
 pub(in crate::routes) fn shared() -> Routes {
     let object = || json!({ "type": "object" });
-    Routes::default()
+    Routes::new(DIALECT)
         .at(
             "/info",
             [get(system::get_info, "Says what the server is")
@@ -60,7 +60,7 @@ pub(in crate::routes) fn shared() -> Routes {
 
 /// Makes the routes of this contract alone.
 pub(in crate::routes) fn of_contract() -> Routes {
-    let routes = about_server(Routes::default());
+    let routes = about_server(Routes::new(DIALECT));
     let routes = about_store(about_graphs(about_assistants(routes)));
     let routes = about_states(about_threads(routes));
     crons::about_crons(runs::about_stateless_runs(runs::about_runs(routes)))
@@ -142,8 +142,7 @@ fn about_graphs(routes: Routes) -> Routes {
     routes
         .at(
             "/assistants/{assistant}/graph",
-            [get(graphs::draw, "Draws the graph")
-                .takes_graphs()
+            [of_graph(get(graphs::draw, "Draws the graph"))
                 .asks()
                 .query("xray", text())
                 .answers(200, named("Graph"))
@@ -151,8 +150,7 @@ fn about_graphs(routes: Routes) -> Routes {
         )
         .at(
             "/assistants/{assistant}/schemas",
-            [get(graphs::schemas, "Shows what is known of types")
-                .takes_graphs()
+            [of_graph(get(graphs::schemas, "Shows what is known of types"))
                 .asks()
                 .answers(200, named("GraphSchemas"))
                 .refuses([404, 422])],
@@ -169,8 +167,7 @@ fn about_graphs(routes: Routes) -> Routes {
 
 fn subgraphs(operation: Operation) -> Operation {
     let all = json!({ "type": "object", "additionalProperties": { "type": "object" } });
-    let operation = operation.takes_graphs().asks();
-    operation.query("recurse", flag()).answers(200, all).refuses([404, 422])
+    of_graph(operation).asks().query("recurse", flag()).answers(200, all).refuses([404, 422])
 }
 
 fn about_store(routes: Routes) -> Routes {

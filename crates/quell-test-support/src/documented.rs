@@ -1,7 +1,5 @@
 //! [`documented`]: a router whose every answer is looked up in its document.
 
-use std::sync::LazyLock;
-
 use axum::Router;
 use axum::extract::Request;
 use axum::http::Method;
@@ -9,26 +7,28 @@ use axum::middleware::{Next, from_fn};
 use axum::response::Response;
 use serde_json::Value;
 
-static DOCUMENT: LazyLock<Value> = LazyLock::new(quell_langgraph::document);
-
-/// Fails the test in which a request is answered by what the document does not have.
-pub(crate) fn documented(app: Router) -> Router {
-    app.layer(from_fn(looked_up))
+/// Fails the test in which a request is answered by what the document does not have. Of the path of
+/// a request, `shown` yields what the document may have.
+pub fn documented(app: Router, document: &'static Value, shown: fn(&str) -> &str) -> Router {
+    app.layer(from_fn(move |request: Request, next: Next| async move {
+        let (method, path) = (request.method().clone(), request.uri().path().to_owned());
+        let response = next.run(request).await;
+        look_up(document, (&method, shown(&path)), &response);
+        response
+    }))
 }
 
-async fn looked_up(request: Request, next: Next) -> Response {
-    let (method, path) = (request.method().clone(), request.uri().path().to_owned());
-    let response = next.run(request).await;
+fn look_up(document: &Value, (method, path): (&Method, &str), response: &Response) {
     let status = response.status().as_u16();
-    let is = |status: u16| -> bool { response.status() == status };
-    let Some(operations) = operations_of(&path) else {
-        assert!(is(404) || is(403) || method == Method::OPTIONS, "{method} {path}: {status}");
-        return response;
+    let is_one_of = |few: [u16; 2]| few.contains(&status) || method == Method::OPTIONS;
+    let Some(operations) = operations_of(document, path) else {
+        assert!(is_one_of([404, 403]), "{method} {path}: {status}");
+        return;
     };
     let name = if method == Method::HEAD { "get" } else { &method.as_str().to_lowercase() };
     let Some(operation) = operations.get(name) else {
-        assert!(is(405) || is(403) || method == Method::OPTIONS, "{method} {path}: {status}");
-        return response;
+        assert!(is_one_of([405, 403]), "{method} {path}: {status}");
+        return;
     };
     let answer = &operation["responses"][status.to_string()];
     assert!(answer.is_object(), "{method} {path}: {status} is not in the document");
@@ -39,12 +39,11 @@ async fn looked_up(request: Request, next: Next) -> Response {
         (Some(kind), Some(kinds)) if kinds.get(kind).is_some() => {}
         (kind, kinds) => panic!("{method} {path}: {status} has {kind:?}, and should {kinds:?}"),
     }
-    response
 }
 
 /// Finds what the document has of a path: what is spelt as it is before what has ids.
-fn operations_of(path: &str) -> Option<&'static Value> {
-    let paths = DOCUMENT["paths"].as_object()?;
+fn operations_of<'a>(document: &'a Value, path: &str) -> Option<&'a Value> {
+    let paths = document["paths"].as_object()?;
     let is_of = |known: &str| {
         let (known, parts) = (known.split('/'), path.split('/'));
         known.clone().count() == parts.clone().count()
