@@ -13,6 +13,10 @@ mod cancel;
 mod continued_again;
 /// What starts a run, streams it and reads it.
 mod create;
+/// Runs that go on from ended ones.
+mod follow_up;
+/// What a run gets of the earlier ones of its session.
+mod history;
 /// Ids of callers, twice.
 mod identity;
 /// What is lost is marked.

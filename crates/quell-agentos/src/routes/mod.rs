@@ -5,6 +5,7 @@ mod cancel;
 mod create;
 mod discover;
 mod extract;
+mod follow_up;
 mod given_before;
 mod go_on;
 mod read;
