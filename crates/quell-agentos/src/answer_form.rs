@@ -1,12 +1,24 @@
-//! [`AnswerForm`]: the body of a request to continue a run (contract, section 7).
+//! [`ContinueForm`]: the body of a request to continue a run (contract, section 7).
 
 use axum::body::Body;
 use axum::http::{HeaderMap, StatusCode};
 use quell::Payload;
+use quell_flow::ComponentKind;
 use quell_http::{JSON_LEVELS_MAX, Upload, View, check_json};
 
-use crate::form::Taking;
-use crate::wire::refusal::{Refusal, missing, unknown_field};
+use crate::form::{Form, Taking};
+use crate::wire::kinds::names_of;
+use crate::wire::refusal::{Refusal, bad_value, missing, unknown_field};
+
+/// What a run is to go on with.
+#[derive(Debug)]
+pub(crate) enum ContinueForm {
+    /// The answer to a paused run.
+    Answer(AnswerForm),
+    /// A message behind an ended run. Besides it the answer, which nothing asks for, if there is
+    /// one.
+    Message(Box<Form>, Option<String>),
+}
 
 /// The answer to a paused run.
 #[derive(Debug)]
@@ -14,13 +26,15 @@ pub(crate) struct AnswerForm {
     pub(crate) is_stream: bool,
     pub(crate) is_background: bool,
     pub(crate) session: Option<String>,
+    /// Whether there is a message besides it, which a paused run does not take.
+    pub(crate) has_message: bool,
     /// As it came; none if the field came empty.
     answer: Option<String>,
 }
 
-impl AnswerForm {
-    /// Reads the form of an answer, which is in this field. A form without that field is refused:
-    /// the run would go on with an answer that its caller did not give.
+impl ContinueForm {
+    /// Reads the form of a run of a component of this kind. A form with neither an answer nor a
+    /// message is refused: the run would go on with an answer that its caller did not give.
     ///
     /// # Errors
     ///
@@ -29,19 +43,71 @@ impl AnswerForm {
         view: &View,
         headers: &HeaderMap,
         body: Body,
-        field: &'static str,
+        kind: ComponentKind,
     ) -> Result<(Self, Upload), Refusal> {
         let named = headers.clone();
-        let parse = |bytes| async move { Self::of(Taking::read(&named, bytes).await?, field) };
+        let parse = |bytes| async move { Self::of(Taking::read(&named, bytes).await?, kind) };
         view.parse_body(headers, body, parse).await
     }
 
+    fn of(mut take: Taking, kind: ComponentKind) -> Result<Self, Refusal> {
+        let field = names_of(kind).answer;
+        // A workflow has to be paused, as upstream: it has none of these.
+        if kind == ComponentKind::Workflow {
+            return AnswerForm::of(take, field).map(Self::Answer);
+        }
+        take_boundary(&mut take);
+        let Some(message) = take.text(INPUT) else {
+            return AnswerForm::of(take, field).map(Self::Answer);
+        };
+        let answer = take.text(field).filter(|answer| !NO_ANSWERS.contains(&answer.trim()));
+        if take.has("message") {
+            take.complaints.push(unknown_field("message"));
+        }
+        take.fields.insert("message".into(), message.into());
+        let form = Form::of(take)?;
+        Ok(Self::Message(Box::new(form), answer))
+    }
+
+    /// Yields the session that it names.
+    pub(crate) fn session(&self) -> Option<&str> {
+        match self {
+            Self::Answer(form) => form.session.as_deref(),
+            Self::Message(form, _) => form.session.as_deref(),
+        }
+    }
+}
+
+/// Takes the fields that say where in a run another one begins, and complains about each that does
+/// not say what is done here: behind its end, as a run of its own.
+fn take_boundary(take: &mut Taking) {
+    let has_message = take.fields.contains_key(INPUT);
+    if take.flag("fork") == Some(true) && !has_message {
+        take.complaints.push(bad_value("fork", "expected `input` beside it: a message"));
+    }
+    if take.flag("regenerate") == Some(true) {
+        take.complaints.push(bad_value("regenerate", "is not served; expected `false`"));
+    }
+    for field in ["replace_original", "additional_instructions"] {
+        if take.text(field).is_some() {
+            let words = "goes with `regenerate`, which is not served; expected none";
+            take.complaints.push(bad_value(field, words));
+        }
+    }
+    let from = take.text("continue_from");
+    if from.is_some_and(|from| from.trim() != "end") {
+        take.complaints.push(bad_value("continue_from", "expected `end`: no other is served"));
+    }
+}
+
+impl AnswerForm {
     fn of(mut take: Taking, field: &str) -> Result<Self, Refusal> {
         let is_answer = take.has(field);
         let form = Self {
             is_stream: take.flag("stream").unwrap_or(true),
             is_background: take.flag("background").unwrap_or(false),
             session: take.label("session_id"),
+            has_message: take.fields.contains_key(INPUT),
             answer: take.text(field),
         };
         if !is_answer {
@@ -67,6 +133,12 @@ impl AnswerForm {
         answer.ok_or_else(|| Refusal::new(StatusCode::BAD_REQUEST, refused()))
     }
 }
+
+/// The field of the message behind an ended run.
+pub(crate) const INPUT: &str = "input";
+
+/// How a client says that it answers nothing: the Python client sends an empty list.
+const NO_ANSWERS: [&str; 2] = ["[]", "null"];
 
 /// What is said of an answer that is missing in a body that is no form.
 const NO_FORM: &str = "Field required: the body has to be a form, urlencoded or multipart";

@@ -53,7 +53,7 @@ impl Form {
         view.parse_body(headers, body, parse).await
     }
 
-    fn of(mut take: Taking) -> Result<Self, Refusal> {
+    pub(crate) fn of(mut take: Taking) -> Result<Self, Refusal> {
         let canonical = Value::Object(take.fields.clone()).to_string();
         let message = take.text("message");
         if message.is_none() {
@@ -90,13 +90,20 @@ impl Form {
         }
     }
 
-    /// Makes the input of the body: the message, or an object if there are keywords.
-    pub(crate) fn input(&self) -> Payload {
-        if self.keywords.is_empty() {
+    /// Tells whether the caller has a history of its own.
+    pub(crate) fn has_history(&self) -> bool {
+        self.keywords.contains_key(HISTORY)
+    }
+
+    /// Makes the input of the body: the message, or an object if there are keywords, of which the
+    /// history is one if it has one.
+    pub(crate) fn input(&self, history: Option<Payload>) -> Payload {
+        if self.keywords.is_empty() && history.is_none() {
             return Payload::from(self.message.as_str());
         }
         let mut all = self.keywords.clone();
         all.insert("message".into(), self.message.as_str().into());
+        all.extend(history.map(|history| (HISTORY.to_owned(), history)));
         // Writing cannot fail: the keys are text, and the values are JSON.
         Payload::json(&all).unwrap_or_else(|_| Payload::from(self.message.as_str()))
     }
@@ -216,6 +223,9 @@ fn urlencoded(bytes: &[u8]) -> Result<Fields, Refusal> {
 
 /// The field of the session state.
 const STATE: &str = "session_state";
+
+/// The keyword of the earlier runs of the session.
+pub(crate) const HISTORY: &str = "history";
 
 /// How deep a keyword is nested: it is a part of an input, which a component reads.
 const KEYWORD_LEVELS_MAX: usize = JSON_LEVELS_MAX - 1;
@@ -352,10 +362,10 @@ mod tests {
     #[test]
     fn a_message_alone_is_the_input_and_other_fields_are_keywords() {
         let form = of("message=hi&session_id=&run_id=r1&user_id=u&quell_grace_ms=5").unwrap();
-        assert_eq!(form.input(), Payload::from("hi"));
+        assert_eq!(form.input(None), Payload::from("hi"));
         assert_eq!((form.session, form.run.as_deref()), (None, Some("r1")));
         let form = of("message=hi&session_state=%7B%22a%22%3A1%7D&x=y").unwrap();
         let expected = json!({ "message": "hi", "session_state": { "a": 1 }, "x": "y" });
-        assert_eq!(form.input().parse::<Value>().unwrap(), expected);
+        assert_eq!(form.input(None).parse::<Value>().unwrap(), expected);
     }
 }

@@ -21,6 +21,9 @@ pub(crate) const USER: &str = "agentos.user_id";
 /// The label of the deadline that the caller set, in milliseconds.
 pub(crate) const TIMEOUT: &str = "agentos.timeout_ms";
 
+/// The label of a run that goes on from one that has ended: the id of that.
+pub(crate) const FORKED_FROM: &str = "agentos.forked_from";
+
 /// The label of a run that was started in the background with a stream: a client may come back for
 /// that.
 pub(crate) const STREAMED: &str = "agentos.streamed";
@@ -133,7 +136,8 @@ pub(crate) fn small_of(reading: &Reading, position: Position) -> Tree {
 const ERROR_BYTES_MAX: usize = 1 << 10;
 
 fn tree(run: &RunView, runs: Vec<RunSnapshot>) -> Tree {
-    Tree { session: session_of(run), user: run.root_label(USER), runs }
+    let (user, forked_from) = (run.root_label(USER), run.root_label(FORKED_FROM));
+    Tree { session: session_of(run), user, forked_from, runs }
 }
 
 /// Takes a snapshot of one run, from its row and from what is known of it besides.

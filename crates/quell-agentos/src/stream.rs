@@ -12,6 +12,7 @@ use quell_http::{
 };
 
 use crate::lines::{Lines, place, renderer};
+use crate::sessions::is_heard_of;
 use crate::snapshot;
 use crate::wire::event::{COUNTS_ONLY, Line, Renderer, Style};
 
@@ -162,6 +163,12 @@ impl Source {
                 return None;
             }
             let event = self.events.next().await?;
+            if let Some(root) = &self.root
+                && event.run == root.id()
+                && matches!(event.kind, EventKind::Ended(_))
+            {
+                is_heard_of(&self.view, root).await;
+            }
             let seq = event.last_seq();
             self.take(event).await?;
             if let Some((_, said)) = self.then.take_if(|(last, _)| *last <= seq) {

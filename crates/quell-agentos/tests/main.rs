@@ -15,6 +15,10 @@ mod continued_again;
 mod create;
 /// What is described.
 mod document;
+/// Runs that go on from ended ones.
+mod follow_up;
+/// What a run gets of the earlier ones of its session.
+mod history;
 /// Ids of callers, twice.
 mod identity;
 /// Whatever clients send.

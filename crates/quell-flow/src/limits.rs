@@ -41,3 +41,10 @@ pub const TEMPLATE_BYTES_MAX: usize = 4 << 20;
 
 /// Faults of a plan that are looked for. Then the search ends.
 pub const PLAN_FAULTS_MAX: usize = 100;
+
+/// Earlier runs of a session that a run may get. More counts as so many.
+pub const HISTORY_RUNS_MAX: usize = 100;
+
+/// What was said in these runs, as JSON, in bytes. The oldest runs leave first, each with all that
+/// was said in it: no message is cut.
+pub const HISTORY_BYTES_MAX: usize = 1 << 20;

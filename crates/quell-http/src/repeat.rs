@@ -3,6 +3,7 @@
 use quell::store::ClaimedKey;
 use quell::{IdempotencyKey, OnBusy, RunId};
 
+use crate::ids::parse_id;
 use crate::run_view::RunView;
 use crate::service::View;
 use crate::start::{Start, Started};
@@ -14,6 +15,32 @@ impl View {
     pub fn started_by(&self, once: &IdempotencyKey) -> Option<RunId> {
         let owner = self.principal().subject();
         self.service().engine().submitted_with(owner, once).map(|(id, _)| id)
+    }
+
+    /// Answers a request that is repeated with its idempotency key as [`View::start`] does, and
+    /// starts nothing: for a contract that has to read something to make the input of a run, which
+    /// a repeat does not need. `None` if there is no key, or no run of it is known: then it is to
+    /// be started. The input says nothing here.
+    ///
+    /// # Errors
+    ///
+    /// As [`View::start`].
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe: it only reads.
+    pub async fn repeated(&self, start: &Start) -> Option<Result<Started, StartError>> {
+        start.once.as_ref()?;
+        let id = start.id.as_deref().map(parse_id).transpose().ok()?;
+        match self.replay(start) {
+            // If the store has refused that run, its key is free.
+            Some(Ok(started)) => started.run.accepted().await.ok().map(|()| Ok(started)),
+            Some(Err(refused)) => Some(Err(Box::pin(self.or_before(start, refused, id)).await)),
+            None if self.service().engine().has_store() => {
+                Box::pin(self.not_in_store(start, id)).await.err().map(Err)
+            }
+            None => None,
+        }
     }
 
     /// Yields the run that the same request has started before; `None` if there was none.

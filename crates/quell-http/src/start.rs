@@ -79,6 +79,12 @@ impl Start {
         }
     }
 
+    /// Sets another input, for a contract that makes it last.
+    pub fn input(mut self, input: Payload) -> Self {
+        self.input = input;
+        self
+    }
+
     /// Sets the id: any text of at most [`ID_BYTES_MAX`](crate::ID_BYTES_MAX) bytes without control
     /// characters. Defaults to a new UUID. An id in use is refused.
     pub fn id(mut self, text: impl Into<String>) -> Self {

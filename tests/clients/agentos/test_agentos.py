@@ -474,3 +474,70 @@ def test_a_run_that_asks_is_cancelled(client):
         assert (await until(over))["status"] == "CANCELLED"
 
     run(scenario())
+
+
+# Served by programs.toml, as an agent and as a team: it says what it was told, before and now.
+RECALLING = "recalling"
+
+
+@pytest.mark.parametrize("kind", ["agent", "team"])
+def test_a_run_knows_what_was_said_before_it_in_its_session(client, kind):
+    async def scenario():
+        session = fresh("session")
+
+        async def told(message, session_id=session):
+            ask = getattr(client, f"run_{kind}")
+            return await ask(RECALLING, message, session_id=session_id, headers=HEADERS)
+
+        assert (await told("one")).content == "one"
+        assert (await told("two")).content == "one, two"
+        assert (await told("three")).content == "one, two, three"
+        assert (await told("four")).content == "two, three, four"
+        assert (await told("five", fresh("session"))).content == "five"
+
+        # It is no part of what is shown of a run.
+        runs = await client.get_session_runs(session, headers=HEADERS)
+        assert [run.run_input for run in runs] == ["one", "two", "three", "four"]
+        await client.delete_session(session, headers=HEADERS)
+        assert (await told("six")).content == "six"
+
+    run(scenario())
+
+
+@pytest.mark.parametrize("kind", ["agent", "team"])
+def test_an_ended_run_is_continued_with_a_new_message(client, kind):
+    async def scenario():
+        session = fresh("session")
+
+        async def told(message):
+            ask = getattr(client, f"run_{kind}")
+            return await ask(RECALLING, message, session_id=session, headers=HEADERS)
+
+        first, _ = await told("one"), await told("later")
+        go_on = getattr(client, f"continue_{kind}_run")
+        known = {"session_id": session, "headers": HEADERS}
+        new = await go_on(RECALLING, first.run_id, [], input="and?", **known)
+        assert (status(new), new.content) == ("COMPLETED", "one, and?")
+        assert new.run_id != first.run_id
+        assert (new.forked_from_run_id, new.session_id) == (first.run_id, session)
+
+        events = []
+        stream = getattr(client, f"continue_{kind}_run_stream")
+        async for event in stream(RECALLING, new.run_id, [], input="so?", **known):
+            events.append(event)
+        prefix = "Run" if kind == "agent" else "TeamRun"
+        assert events[0].event == f"{prefix}Started"
+        assert events[-1].event == f"{prefix}Completed"
+        assert events[-1].content == "one, and?, so?"
+        assert events[0].run_id not in (first.run_id, new.run_id)
+
+        shown = await client.get_session_run(session, new.run_id, headers=HEADERS)
+        assert shown.forked_from_run_id == first.run_id
+        # Without a message nothing is made, and nothing else is done instead of it.
+        for more in ({}, {"input": "x", "regenerate": "true"}, {"input": "x", "continue_from": "1"}):
+            with pytest.raises(httpx.HTTPStatusError) as refused:
+                await go_on(RECALLING, first.run_id, [], **known, **more)
+            assert refused.value.response.status_code == (422 if more else 409)
+        assert len(await client.get_session_runs(session, headers=HEADERS)) == 4
+
+    run(scenario())

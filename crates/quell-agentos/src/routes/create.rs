@@ -7,23 +7,26 @@ use axum::body::Body;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use futures::future::Either;
-use quell::{IdempotencyKey, RunId, RunStatus};
+use quell::limits::PAYLOAD_BYTES_MAX;
+use quell::{IdempotencyKey, Payload, RunId, RunStatus};
 use quell_flow::Component;
+use quell_flow::limits::HISTORY_BYTES_MAX;
 use quell_http::{
-    Charge, DisconnectGuard, OnDisconnect, RunView, Start, StartError, View, idempotency_key,
-    sse_response,
+    Charge, DisconnectGuard, OnDisconnect, RunView, Start, StartError, Started, Upload, View,
+    idempotency_key, sse_response,
 };
-use serde_json::json;
+use serde_json::{Value, json};
 use uuid::Uuid;
 
 use crate::app::App;
-use crate::form::Form;
+use crate::form::{Form, HISTORY};
 use crate::routes::run_response::{run_response, run_response_at_end};
-use crate::snapshot::{STREAMED, TIMEOUT, USER, session_of};
+use crate::sessions::HistoryOf;
+use crate::snapshot::{FORKED_FROM, STREAMED, TIMEOUT, USER, session_of};
 use crate::stream::{Begin, far_frames, frames};
 use crate::wire::event::Style;
 use crate::wire::kinds::names_of;
-use crate::wire::refusal::{Refusal, bad_key};
+use crate::wire::refusal::{Refusal, bad_key, unknown_field};
 use crate::wire::status::status;
 
 pub(super) async fn create(
@@ -34,25 +37,40 @@ pub(super) async fn create(
     body: Body,
 ) -> Result<Response, Refusal> {
     let (form, upload) = Form::read(view, headers, body).await?;
+    begin(app, view, component, headers, (form, upload, None)).await
+}
+
+/// Starts the run of a form, or finds the one that the same request has started before, and answers
+/// its client. The run may go on from one that has ended.
+pub(super) async fn begin(
+    app: &App,
+    view: &View,
+    component: &Arc<Component>,
+    headers: &HeaderMap,
+    (form, upload, last): (Form, Upload, Option<RunView>),
+) -> Result<Response, Refusal> {
     // Before the start: without the charge, the client could not follow the run.
     let follows = form.is_stream || !form.is_background;
     let charge =
         if follows { Some(view.charge_stream().map_err(Refusal::overdrawn)?) } else { None };
     let key = idempotency_key(headers);
     let key = key.map_err(|error| Refusal::invalid(vec![bad_key(error)]))?;
-    let start = start(component, &form, key);
-    let started = match view.start(start).await {
+    let start = start(component, &form, key, last.as_ref());
+    let started = if component.history_of() == 0 {
+        view.start(start.input(form.input(None))).await
+    } else {
+        // On the heap: where there is no history nobody pays for its size.
+        Box::pin(start_with_history(app, view, start, (component, &form, last))).await?
+    };
+    let (is_stream, is_background) = (form.is_stream, form.is_background);
+    // Give the room of the body back before the wait, when nothing is left of what was in it.
+    drop((form, upload));
+    let started = match started {
         Err(StartError::StartedBefore(id)) => {
-            let (is_stream, is_background) = (form.is_stream, form.is_background);
-            drop((form, upload));
             return started_before(app, view, id, (is_stream, is_background, charge)).await;
         }
         started => started.map_err(|error| Refusal::of_start(&error))?,
     };
-    let (is_stream, is_background) = (form.is_stream, form.is_background);
-    // Give the room of the body back before the wait, when nothing is left of what was in it.
-    drop(form);
-    drop(upload);
     let (run, is_replay) = (started.run, started.is_replay);
     let Some(charge) = charge else {
         let run = run.into();
@@ -76,11 +94,47 @@ pub(super) async fn create(
     answer
 }
 
-fn start(component: &Arc<Component>, form: &Form, key: Option<&str>) -> Start {
+/// Starts the run of a form with what was said in its session. A repeat needs nothing of that.
+async fn start_with_history(
+    app: &App,
+    view: &View,
+    start: Start,
+    (component, form, last): (&Component, &Form, Option<RunView>),
+) -> Result<Result<Started, StartError>, Refusal> {
+    if form.has_history() {
+        return Err(Refusal::invalid(vec![unknown_field(HISTORY)]));
+    }
+    if let Some(repeated) = view.repeated(&start).await {
+        return Ok(repeated);
+    }
+    let Some(session) = &form.session else {
+        // A new session has none.
+        return Ok(view.start(start.input(form.input(Some(json!([]).into())))).await);
+    };
+    let of = HistoryOf {
+        component,
+        session,
+        owner: last.as_ref().map_or(view.principal().subject(), RunView::owner),
+        last: last.as_ref(),
+        // The rest of the input comes first. As a form it is not shorter.
+        bytes_max: HISTORY_BYTES_MAX.min(PAYLOAD_BYTES_MAX.saturating_sub(form.canonical.len())),
+    };
+    let (history, room) = app.sessions.history(view, of).await?;
+    let started = view.start(start.input(form.input(Some(history)))).await;
+    drop(room);
+    Ok(started)
+}
+
+fn start(
+    component: &Arc<Component>,
+    form: &Form,
+    key: Option<&str>,
+    last: Option<&RunView>,
+) -> Start {
     // In the order of time: an index of a store then grows at its end. One by random ids has a page
     // to write for each run (bench `http -- stored`).
     let fresh = || Uuid::now_v7().to_string();
-    let mut start = Start::new(component, form.input())
+    let mut start = Start::new(component, Payload::from(Value::Null))
         .id(form.run.clone().unwrap_or_else(fresh))
         .session(form.session.clone().unwrap_or_else(fresh));
     if form.is_stream && form.is_background {
@@ -89,6 +143,9 @@ fn start(component: &Arc<Component>, form: &Form, key: Option<&str>) -> Start {
     if let Some(user) = &form.user {
         start = start.label(USER, user);
     }
+    if let Some(last) = last {
+        start = start.label(FORKED_FROM, last.external_id());
+    }
     if let Some(timeout) = form.timeout {
         start = start.timeout(timeout).label(TIMEOUT, timeout.as_millis().to_string());
     }
@@ -96,7 +153,10 @@ fn start(component: &Arc<Component>, form: &Form, key: Option<&str>) -> Start {
         start = start.grace(grace);
     }
     if let Some(key) = key {
-        let path = format!("/{}/{}/runs", names_of(component.kind()).plural, component.id());
+        let mut path = format!("/{}/{}/runs", names_of(component.kind()).plural, component.id());
+        if let Some(last) = last {
+            path = format!("{path}/{}/continue", last.id());
+        }
         start = start.once(IdempotencyKey::new(key, [&path, &form.canonical]));
     }
     start

@@ -1,4 +1,4 @@
-//! [`go_on`]: gives a paused run its answer (contract, section 7).
+//! [`go_on`]: gives a paused run its answer, or an ended one a message (contract, section 7).
 
 use axum::body::Body;
 use axum::http::{HeaderMap, StatusCode};
@@ -7,12 +7,13 @@ use quell::{ResumeError, RunStatus};
 use quell_flow::ComponentKind;
 use quell_http::{Charge, NotDone, OnDisconnect, RunView, StartError, View, offload_if_large};
 
-use crate::answer_form::AnswerForm;
+use crate::answer_form::{AnswerForm, ContinueForm};
 use crate::app::{App, find};
 use crate::auth::{Action, component};
 use crate::lines::last_seq;
 use crate::routes::create::{accepted, accepted_by_now, streamed, style, waited_for_far};
 use crate::routes::extract::RunRequest;
+use crate::routes::follow_up::{follow_up, no_message};
 use crate::routes::given_before::given_before;
 use crate::routes::run_response::run_response_at_end;
 use crate::stream::Begin;
@@ -31,10 +32,18 @@ pub(super) async fn go_on(
     let RunRequest { view, component: id, run: run_id, .. } = request;
     let component = component(view, kind, id, Action::Run)?;
     let field = names_of(kind).answer;
-    let (form, upload) = AnswerForm::read(view, headers, body, field).await?;
+    let (form, upload) = ContinueForm::read(view, headers, body, kind).await?;
     let unknown = || Refusal::not_found(&format!("No runs found for run ID {run_id}"));
-    let found = find(view, &component, run_id, form.session.as_deref()).await?;
+    let found = find(view, &component, run_id, form.session()).await?;
     let found = found.ok_or_else(unknown)?;
+    let form = match form {
+        ContinueForm::Answer(form) => form,
+        // On the heap: an answer does not pay for its size.
+        ContinueForm::Message(form, answer) => {
+            let asked = (found, *form, upload, answer);
+            return Box::pin(follow_up(app, view, &component, headers, asked)).await;
+        }
+    };
     if found.status() != RunStatus::Paused {
         let Some(last) = given_before(view, &found, field, &form).await? else {
             return Err(not_paused(&found, found.status()));
@@ -42,6 +51,9 @@ pub(super) async fn go_on(
         let Some(charge) = charge(view, &form)? else { return Ok(accepted_by_now(&found)) };
         drop(upload);
         return follow(app, view, found, (form, charge, last)).await;
+    }
+    if form.has_message {
+        return Err(no_message(&found, field));
     }
     let answer = form.answer(field)?;
     let pause = found.pause_state().ok_or_else(|| not_paused(&found, found.status()))?;
@@ -146,7 +158,7 @@ fn asks_another(run: &RunView) -> Refusal {
     Refusal::new(StatusCode::CONFLICT, text)
 }
 
-fn not_paused(run: &RunView, now: RunStatus) -> Refusal {
+pub(super) fn not_paused(run: &RunView, now: RunStatus) -> Refusal {
     let word = status(now).to_ascii_lowercase();
     let text = format!("Cannot continue run {}: run is {word}", run.external_id());
     Refusal::new(StatusCode::CONFLICT, text)

@@ -6,6 +6,7 @@ mod create;
 mod described;
 mod discover;
 mod extract;
+mod follow_up;
 mod given_before;
 mod go_on;
 mod read;

@@ -2,10 +2,12 @@
 
 mod delete;
 mod find;
+mod history;
 mod leaving;
 mod names;
 mod record;
 mod session;
 
 pub(crate) use find::{Found, Sessions};
+pub(crate) use history::{HistoryOf, is_heard_of};
 pub(crate) use session::{NAME_BYTES_MAX, Session};

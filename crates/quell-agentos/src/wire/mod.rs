@@ -3,6 +3,7 @@
 mod ending;
 pub(crate) mod event;
 pub(crate) mod exact;
+pub(crate) mod history;
 pub(crate) mod kinds;
 pub(crate) mod listing;
 pub(crate) mod pause;

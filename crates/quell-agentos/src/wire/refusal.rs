@@ -230,10 +230,14 @@ pub(crate) fn too_long(loc: &[&str], max: usize) -> Value {
     json!({ "type": "string_too_long", "loc": loc, "msg": msg, "input": null })
 }
 
+/// Complains about the value of a field.
+pub(crate) fn bad_value(field: &str, msg: &str) -> Value {
+    json!({ "type": "value_error", "loc": ["body", field], "msg": msg, "input": null })
+}
+
 /// Complains about a field whose answer is none to what is asked.
 pub(crate) fn no_answer(field: &str, error: &dyn fmt::Display) -> Value {
-    let msg = error.to_string();
-    json!({ "type": "value_error", "loc": ["body", field], "msg": msg, "input": null })
+    bad_value(field, &error.to_string())
 }
 
 /// Complains about an idempotency key that is none.

@@ -20,6 +20,8 @@ pub(crate) struct Tree {
     pub(crate) session: String,
     /// The user that the caller named, if any.
     pub(crate) user: Option<String>,
+    /// The ended run that it goes on from, if it does.
+    pub(crate) forked_from: Option<String>,
     /// Never empty: the first one is the run itself.
     pub(crate) runs: Vec<RunSnapshot>,
 }
@@ -92,8 +94,13 @@ impl Tree {
         set("quell", serde_json::to_value(&run.state).unwrap_or_default());
         if let Some(parent) = run.position.parent_run() {
             set("parent_run_id", parent.into());
-        } else if let Some(user) = &self.user {
-            set("user_id", user.as_str().into());
+        } else {
+            let of_root = [("user_id", &self.user), ("forked_from_run_id", &self.forked_from)];
+            for (key, value) in of_root {
+                if let Some(value) = value {
+                    set(key, value.as_str().into());
+                }
+            }
         }
         if let Some(stage) = stage(run.status, run.started_at.is_some(), run.was_paused, run.cause)
         {

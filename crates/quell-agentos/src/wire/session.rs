@@ -165,4 +165,5 @@ const KEPT: [&str; 10] = [
 ];
 const KEPT_OF_WORKFLOWS: &[&str] =
     &["content_type", "step_results", "step_executor_runs", "step_requirements"];
-const KEPT_OF_OTHERS: &[&str] = &["parent_run_id", "messages", "tools", "session_state"];
+const KEPT_OF_OTHERS: &[&str] =
+    &["parent_run_id", "forked_from_run_id", "messages", "tools", "session_state"];

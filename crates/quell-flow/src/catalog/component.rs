@@ -2,10 +2,9 @@
 
 use std::fmt;
 use std::future::Future;
-use std::sync::Arc;
 use std::time::Duration;
 
-use quell::{Engine, Failure, Payload, RunContext, RunHandle, RunSpec, SubmitError};
+use quell::{Failure, Payload, RunContext};
 
 use super::contract::Contract;
 use super::kind::ComponentKind;
@@ -13,23 +12,21 @@ use super::lasting::{Lasting, OnWorkerLost, Output};
 use super::part::{Model, Part};
 use super::reducer::Reducers;
 use crate::foreign::Foreign;
-use crate::output::set_output;
-use crate::times::timed;
 
 /// A named agent, team or workflow: a body that takes JSON, and what contracts list of it.
 #[must_use = "a component does nothing until it is in a catalog"]
 pub struct Component {
-    id: String,
-    kind: ComponentKind,
+    pub(super) id: String,
+    pub(super) kind: ComponentKind,
     description: Option<String>,
     model: Option<Model>,
     members: Vec<Part>,
     steps: Vec<Part>,
     /// The contracts that expose it; none for all.
     contracts: Option<Vec<Contract>>,
-    timeout: Option<Duration>,
-    grace: Option<Duration>,
-    idle: Option<Duration>,
+    pub(super) timeout: Option<Duration>,
+    pub(super) grace: Option<Duration>,
+    pub(super) idle: Option<Duration>,
     pub(super) reducers: Reducers,
     mode: Option<&'static str>,
     pub(super) is_resumable: bool,
@@ -37,6 +34,8 @@ pub struct Component {
     /// What makes bodies that know what earlier attempts did, if it is a plan.
     pub(super) lasting: Option<Lasting>,
     pub(super) nodes: Vec<String>,
+    /// How many earlier runs of its session a run gets.
+    pub(super) history: usize,
     pub(super) body: Body,
 }
 
@@ -107,6 +106,7 @@ impl Component {
             on_worker_lost: OnWorkerLost::Fail,
             lasting: None,
             nodes: Vec::new(),
+            history: 0,
             body: Foreign::new(Box::new(move |ctx, input| Box::pin(body(ctx, input)))),
         }
     }
@@ -306,89 +306,7 @@ impl Component {
     pub fn is_exposed_nowhere(&self) -> bool {
         self.contracts.as_ref().is_some_and(Vec::is_empty)
     }
-
-    /// Makes the spec of a run of it: kind, name, times, and the label [`COMPONENT`] with its id.
-    pub fn spec(&self) -> RunSpec {
-        self.spec_named(self.id.as_str())
-    }
-
-    /// As [`spec`](Self::spec), for a run with another name.
-    pub(crate) fn spec_named(&self, name: impl Into<Arc<str>>) -> RunSpec {
-        let spec = RunSpec::new(self.kind.run_kind(), name).label(COMPONENT, self.id.as_str());
-        timed(spec, self.timeout, self.grace, self.idle)
-    }
-
-    /// Starts a run of it. The value that its body returns becomes the output of the run.
-    ///
-    /// # Errors
-    ///
-    /// As [`Engine::submit`].
-    pub fn start(
-        self: &Arc<Self>,
-        engine: &Engine,
-        spec: RunSpec,
-        input: Payload,
-    ) -> Result<RunHandle<Payload>, SubmitError> {
-        let spec = spec.input(input);
-        if !self.is_resumable {
-            return engine.submit(spec, self.to_body());
-        }
-        let (spec, body) = self.resumable_parts(engine, spec);
-        engine.submit_resumable(spec, body)
-    }
-
-    /// As [`start`](Self::start), and waits until the acceptance of the run is in the store of the
-    /// engine.
-    ///
-    /// # Errors
-    ///
-    /// As [`Engine::submit_durably`].
-    ///
-    /// # Cancel safety
-    ///
-    /// As [`Engine::submit_durably`].
-    pub async fn start_durably(
-        self: &Arc<Self>,
-        engine: &Engine,
-        spec: RunSpec,
-        input: Payload,
-    ) -> Result<RunHandle<Payload>, SubmitError> {
-        let spec = spec.input(input);
-        if !self.is_resumable {
-            return engine.submit_durably(spec, self.to_body()).await;
-        }
-        let (spec, body) = self.resumable_parts(engine, spec);
-        engine.submit_resumable_durably(spec, body).await
-    }
-
-    /// Starts a run of it as a child of `ctx`'s run: a member of a team, or a step of a workflow.
-    /// The value that its body returns becomes the output of the child.
-    pub fn spawn(
-        self: &Arc<Self>,
-        ctx: &RunContext,
-        spec: RunSpec,
-        input: Payload,
-    ) -> RunHandle<Payload> {
-        ctx.spawn(spec.input(input), self.to_body())
-    }
-
-    /// Makes the body of one run, which reads its input and sets its output. It is called once for
-    /// each attempt.
-    pub(super) fn to_body(self: &Arc<Self>) -> impl Fn(RunContext) -> Output + Send + Sync + use<> {
-        let this = Arc::clone(self);
-        move |ctx| {
-            let input = ctx.input().cloned().unwrap_or_else(|| serde_json::Value::Null.into());
-            let output = (this.body)(ctx.clone(), input);
-            Box::pin(async move {
-                let output = output.await?;
-                set_output(&ctx, output)
-            })
-        }
-    }
 }
-
-/// The label of a run that has the id of its component.
-pub const COMPONENT: &str = "component";
 
 impl fmt::Debug for Component {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -3,6 +3,7 @@
 
 mod component;
 mod contract;
+mod history;
 mod kind;
 mod lasting;
 mod nodes;
@@ -11,9 +12,10 @@ mod recovery;
 mod reducer;
 mod registry;
 mod stand_in;
+mod start;
 mod unresumed;
 
-pub use component::{COMPONENT, Component};
+pub use component::Component;
 pub use contract::Contract;
 pub use kind::ComponentKind;
 pub use lasting::OnWorkerLost;
@@ -21,3 +23,4 @@ pub(crate) use lasting::{Attempts, Behind, Lasting};
 pub use part::{Model, Part};
 pub use reducer::{Reducer, Reducers};
 pub use registry::{Catalog, unknown_component};
+pub use start::COMPONENT;

@@ -6,9 +6,10 @@ use std::time::Duration;
 use quell::store::{RunRecord, Store};
 use quell::{Payload, Recovery, RunSpec, RunStatus};
 
-use super::component::{COMPONENT, Component};
+use super::component::Component;
 use super::kind::ComponentKind;
 use super::registry::Catalog;
+use super::start::COMPONENT;
 use crate::times::timed;
 
 impl Component {

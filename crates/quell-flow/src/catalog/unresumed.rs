@@ -2,9 +2,9 @@
 
 use quell::{Annotations, Labels, RunKind};
 
-use super::component::COMPONENT;
 use super::kind::ComponentKind;
 use super::registry::Catalog;
+use super::start::COMPONENT;
 use crate::excerpt::excerpt;
 
 impl Catalog {

@@ -21,7 +21,7 @@ use super::limits::Limit;
 use super::mistaken::load_plan;
 use super::model::ModelEntry;
 use super::services::Asks;
-use super::shapes::{command, folder, some_time, time_above_zero, variables};
+use super::shapes::{command, folder, history, some_time, time_above_zero, variables};
 use super::sort::SORTS;
 use crate::environment::{self, Inherits};
 use crate::processes::Processes;
@@ -80,6 +80,9 @@ pub(crate) struct ComponentEntry {
     /// The longest time without a sign of life.
     #[serde(default, deserialize_with = "time_above_zero")]
     idle: Option<Duration>,
+    /// How many earlier runs of its session a run gets.
+    #[serde(default, deserialize_with = "history")]
+    history: usize,
     /// What becomes of its runs whose process was killed.
     pub(super) on_worker_lost: Option<Lost>,
     /// How keys of its state take new values.
@@ -283,7 +286,7 @@ impl ComponentEntry {
         for (key, reducer) in &self.reducers {
             component = component.reducer(key, (*reducer).into());
         }
-        component.nodes(&self.nodes)
+        component.nodes(&self.nodes).history(self.history)
     }
 
     fn program(

@@ -205,7 +205,7 @@ const HARMLESS: [&str; 33] = [
 ];
 
 /// Keys of numbers.
-const NUMBERS: [&str; 26] = [
+const NUMBERS: [&str; 27] = [
     "cancel_wait_ms",
     "cron_bytes_max",
     "cron_interval_min_ms",
@@ -213,6 +213,7 @@ const NUMBERS: [&str; 26] = [
     "crons_owner_max",
     "grace_max_ms",
     "heartbeat_ms",
+    "history",
     "items_owner_bytes_max",
     "items_owner_max",
     "keep_mib",

@@ -6,6 +6,7 @@ use std::marker::PhantomData;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use quell_flow::limits::HISTORY_RUNS_MAX;
 use serde::de::value::{MapAccessDeserializer, SeqAccessDeserializer};
 use serde::de::{Error, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
@@ -26,6 +27,16 @@ pub(super) fn time_above_zero<'de, D: Deserializer<'de>>(
         return Err(D::Error::custom(words));
     }
     Ok(Some(time))
+}
+
+/// Reads how many runs of a session a later one gets.
+pub(super) fn history<'de, D: Deserializer<'de>>(from: D) -> Result<usize, D::Error> {
+    let runs = usize::deserialize(from)?;
+    if runs > HISTORY_RUNS_MAX {
+        let words = format!("found {runs}; expected 0 to {HISTORY_RUNS_MAX} runs");
+        return Err(D::Error::custom(words));
+    }
+    Ok(runs)
 }
 
 /// Reads a list of a program and its arguments.

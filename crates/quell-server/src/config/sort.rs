@@ -11,7 +11,7 @@ pub(super) const SORTS: [&[&str]; 5] =
     [&["run"], &["plan"], &["url"], &["model"], &["model", "url"]];
 
 /// The keys of a component.
-pub(super) const KEYS: [&str; 25] = [
+pub(super) const KEYS: [&str; 26] = [
     "run",
     "cwd",
     "env",
@@ -34,6 +34,7 @@ pub(super) const KEYS: [&str; 25] = [
     "timeout",
     "grace",
     "idle",
+    "history",
     "on_worker_lost",
     "reducers",
     "nodes",

@@ -11,6 +11,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::limits::Limit;
+use super::shapes::history;
 use crate::quoted::quoted;
 
 /// `[teams.ID]`.
@@ -26,6 +27,9 @@ pub(crate) struct TeamEntry {
     leader: Option<String>,
     max: Option<NonZeroUsize>,
     description: Option<String>,
+    /// How many earlier runs of its session a run gets.
+    #[serde(default, deserialize_with = "history")]
+    history: usize,
     /// How many of its runs run at once, and how many wait.
     running: Option<usize>,
     queued: Option<usize>,
@@ -128,7 +132,7 @@ impl TeamEntry {
         let team = members.into_iter().fold(team, |team, one| team.with_member(Member::of(one)));
         let team =
             team.on_member_failed(self.on_member_failed).on_member_stopped(self.on_member_stopped);
-        let component = team.into_component();
+        let component = team.into_component().history(self.history);
         Ok(match &self.description {
             Some(description) => component.describe(description),
             None => component,

@@ -87,6 +87,8 @@ The file:
   [agents.writer]                   # or [workflows.writer]
   run = [\"./writer.py\", \"--fast\"]  # input: one line of JSON on stdin; output: stdout
   running = 2                       # its runs at once, besides [limits]; queued: those that wait
+  history = 3                       # earlier runs of its AgentOS session that a run gets as
+                                    # `history`, at most 100; unset: none (quell help answers)
   timeout = \"10m\"                  # also: grace, idle, cwd, env, description, model,
                                     # contracts: some of \"agentos\", \"langgraph\", \"native\",
                                     # \"playbook3d\"; without: all; env_clear = true: of our
@@ -116,7 +118,7 @@ The file:
   members = [\"agent/chief\", \"agent/writer\"]
   leader = \"agent/chief\"            # gets task, results, round; yields {\"delegate\":
                                     # [{\"member\", \"task\"}]} for the others, or the output
-  max = 5                           # rounds of the leader; also: description,
+  max = 5                           # rounds of the leader; also: description, history,
                                     # on_member_failed, on_member_stopped: go_on, the default,
                                     # with which the team completes, or fail
 

@@ -3,7 +3,8 @@
 use quell::Failure;
 use serde_json::{Value, json};
 
-/// Yields the messages of an input: a text, an object with one, or an object with messages.
+/// Yields the messages of an input: a text, an object with one and perhaps with what was said
+/// before it, or an object with messages.
 ///
 /// # Errors
 ///
@@ -22,10 +23,20 @@ fn found(input: Value) -> Option<Vec<Value>> {
             }
             let keys = ["message", "prompt", "input", "text"];
             let text = keys.iter().find_map(|key| input.remove(*key))?;
-            text.is_string().then(|| user(text))
+            let before = before(input.remove("history").unwrap_or_default());
+            text.is_string().then(|| before.chain(user(text)).collect())
         }
         _ => None,
     }
+}
+
+/// Yields what was said before a message: by the two who speak, and nobody else.
+fn before(history: Value) -> impl Iterator<Item = Value> {
+    let all = if let Value::Array(all) = history { all } else { Vec::new() };
+    let is_said = |said: &Value| {
+        matches!(said["role"].as_str(), Some("user" | "assistant")) && said["content"].is_string()
+    };
+    all.into_iter().filter(move |said| is_said(said)).map(message)
 }
 
 /// Yields a message as a model takes it: with the keys of its role alone, since strict endpoints
@@ -152,6 +163,23 @@ mod tests {
             let said = messages(input.clone()).expect("it has a message");
             assert_eq!(Value::from(said), right, "{input}");
         }
+    }
+
+    #[test]
+    fn what_the_two_have_said_before_comes_before_the_message() {
+        let said = |role: &str, text: &str| json!({ "role": role, "content": text });
+        let history = json!([
+            { "role": "user", "content": "a", "run_id": "r" },
+            { "role": "assistant", "content": "b", "run_id": "r" },
+            { "role": "system", "content": "c" },
+            { "role": "user", "content": 7 },
+            "d",
+        ]);
+        let input = json!({ "message": "hi", "history": history });
+        let right = [said("user", "a"), said("assistant", "b"), said("user", "hi")];
+        assert_eq!(messages(input).expect("it has a message"), right);
+        let input = json!({ "message": "hi", "history": "no list" });
+        assert_eq!(messages(input).expect("it has a message"), [said("user", "hi")]);
     }
 
     #[test]

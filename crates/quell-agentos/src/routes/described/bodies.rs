@@ -5,6 +5,7 @@ use quell_flow::ComponentKind;
 use quell_http::described::schema::{list_of, text};
 use serde_json::{Map, Value, json};
 
+use crate::answer_form::INPUT;
 use crate::sessions::NAME_BYTES_MAX;
 use crate::wire::kinds::names_of;
 use crate::wire::session_body::ITEMS_MAX;
@@ -40,7 +41,16 @@ fn of_answers() -> [(&'static str, Value); 3] {
             "session_id": text(), "user_id": text(), "stream": flag(), "background": flag()
         });
         properties[field] = text();
-        (answer_of(kind), needs(&[field], properties))
+        if kind == ComponentKind::Workflow {
+            return (answer_of(kind), needs(&[field], properties));
+        }
+        // The answer to a paused run, or a message behind one that has ended.
+        properties[INPUT] = json!({ "type": "string", "minLength": 1 });
+        properties["run_id"] = text();
+        properties["continue_from"] = json!({ "enum": ["end"] });
+        let either = [field, INPUT].map(|field| json!({ "required": [field] }));
+        let schema = json!({ "type": "object", "anyOf": either, "properties": properties });
+        (answer_of(kind), schema)
     })
 }
 

@@ -145,8 +145,7 @@ fn creates(kind: ComponentKind) -> Operation {
         },
         "Starts a run",
     );
-    started(create.header("Idempotency-Key", json!({ "type": "string", "minLength": 1 })))
-        .takes_as(FORMS, "RunCreate")
+    started(create.header("Idempotency-Key", key())).takes_as(FORMS, "RunCreate")
 }
 
 fn lists(kind: ComponentKind) -> Operation {
@@ -169,9 +168,9 @@ fn continues(kind: ComponentKind) -> Operation {
         async move |State(app): Shared, request: RunRequest, headers: HeaderMap, body: Body| {
             app.answer(go_on::go_on(&app, kind, &request, &headers, body).await)
         },
-        "Gives a paused run its answer",
+        "Gives a paused run its answer, or makes a run behind an ended one",
     );
-    started(go_on).takes_as(FORMS, bodies::answer_of(kind))
+    started(go_on.header("Idempotency-Key", key())).takes_as(FORMS, bodies::answer_of(kind))
 }
 
 fn resumes(kind: ComponentKind) -> Operation {
@@ -196,6 +195,10 @@ fn started(operation: Operation) -> Operation {
         .answers_as(200, EVENTS, named("Event"))
         .answers(202, named("RunAccepted"))
         .refuses([400, 404, 408, 409, 413, 422])
+}
+
+fn key() -> Value {
+    json!({ "type": "string", "minLength": 1 })
 }
 
 const FORMS: &[&str] = &["application/x-www-form-urlencoded", "multipart/form-data"];

@@ -3,6 +3,7 @@
 mod answers;
 mod cancels;
 mod faults;
+mod histories;
 mod limits;
 mod models;
 mod peer;
