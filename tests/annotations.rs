@@ -1,8 +1,14 @@
 //! Annotations: what front ends keep with a run, within its bounds.
 
-use quell::{CancelRequest, Outcome, Payload, RunError, RunSpec, SubmitError, limits};
+use std::sync::Arc;
 
-use crate::support::{Lab, bounded, naive};
+use quell::store::{MemoryStore, Store as _};
+use quell::{
+    AnnotateError, Annotations, CancelRequest, Outcome, Payload, Recovery, RunContext, RunError,
+    RunSpec, SubmitError, limits,
+};
+
+use crate::support::{Lab, Valve, bounded, durable, naive, within};
 
 fn text(bytes: usize) -> Payload {
     Payload::from("x".repeat(bytes - 2))
@@ -66,4 +72,105 @@ async fn i22_annotations_count_as_bytes_of_their_owner_as_long_as_the_run_lives(
     first.run().quiescent().await;
     lab.submit(spec(), async |_| Ok(())).unwrap().await.unwrap();
     lab.finish().await;
+}
+
+fn one(key: &str, value: Payload) -> Annotations {
+    Annotations::from([(key.to_owned(), value)])
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_body_adds_annotations_once_beside_those_that_its_run_has() {
+    let lab = Lab::paused();
+    let body = async |ctx: RunContext| {
+        let before = ctx.run().annotation("a").map(Payload::as_json);
+        let (key, many) = ("k".repeat(limits::KEY_BYTES_MAX + 1), limits::ANNOTATIONS_MAX);
+        let many = (0..many).map(|nth| (nth.to_string(), text(9))).collect();
+        let has = || ctx.run().annotations().map_or(0, Annotations::len);
+        let had = has();
+        for (bad, what) in [
+            (one(&key, text(9)), "annotation key"),
+            (one("b", text(limits::PAYLOAD_BYTES_MAX + 1)), "annotations"),
+        ] {
+            let refused = ctx.annotate(bad).unwrap_err();
+            let AnnotateError::Bound(SubmitError::TooLarge { what: of, .. }) = refused else {
+                panic!("{refused:?}");
+            };
+            assert_eq!((of, has()), (what, had));
+        }
+        if had > 0 {
+            let refused = ctx.annotate(many).unwrap_err();
+            assert!(matches!(refused, AnnotateError::Bound(SubmitError::LimitReached { .. })));
+            let taken = ctx.annotate(one("a", text(9))).unwrap_err();
+            assert_eq!(taken, AnnotateError::Taken("a".into()));
+        }
+        ctx.annotate(one("b", text(20))).unwrap();
+        assert_eq!(ctx.annotate(one("c", text(9))), Err(AnnotateError::Again));
+        assert_eq!((ctx.run().annotation("b").unwrap().len(), has()), (20, had + 1));
+        assert_eq!(before, ctx.run().annotation("a").map(Payload::as_json));
+        Ok(ctx)
+    };
+    for spec in [RunSpec::agent("has").annotation("a", text(9)), RunSpec::agent("none")] {
+        let late = lab.submit(spec, body).unwrap().await.unwrap();
+        assert_eq!(late.annotate(one("d", text(9))), Err(AnnotateError::Ended));
+        assert_eq!(lab.get(late.id()).unwrap().annotation("b").unwrap().len(), 20);
+    }
+    lab.finish().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn annotations_that_a_body_adds_count_as_bytes_of_the_owner_until_its_tree_has_ended() {
+    let lab = Lab::paused_with(bounded(|limits| limits.live_bytes_max = 400_000));
+    // The second one finds as much as the first one.
+    for _ in 0..2 {
+        let parent = lab.submit(RunSpec::team("t").owner("ada"), async |ctx| {
+            let adds = async |ctx: RunContext| Ok(ctx.annotate(one("a", text(60_000))));
+            ctx.spawn(RunSpec::step("s"), adds).await?.unwrap();
+            // That of the step stays with its row, as what it was given does.
+            let refused = adds(ctx.clone()).await?.unwrap_err();
+            let AnnotateError::Bound(SubmitError::ShareUsedUp { max: 100_000, .. }) = refused
+            else {
+                panic!("{refused:?}");
+            };
+            Ok(())
+        });
+        parent.unwrap().await.unwrap();
+    }
+    lab.finish().await;
+}
+
+#[tokio::test]
+async fn annotations_that_a_body_adds_are_stored_before_what_it_says_and_a_later_attempt_has_them()
+{
+    let store = Arc::new(MemoryStore::new());
+    let before = durable(&Valve::reopened(&store, 1));
+    let body = async |ctx: RunContext| {
+        ctx.annotate(one("late", "one".into())).unwrap();
+        let _ = ctx.emit("said");
+        ctx.stopped().await;
+        Ok(())
+    };
+    let spec = RunSpec::agent("r").annotation("early", 0.into());
+    let run = before.submit_durably(spec, body).await.unwrap().into_ref();
+    within("it has said it", async {
+        while store.events(run.id(), 2, 9).await.unwrap().is_empty() {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    let stored = async || store.get(run.id()).await.unwrap().unwrap().accepted.annotations;
+    assert_eq!(stored().await.get("late"), Some(&"one".into()));
+    let after = durable(&Valve::reopened(&store, 2));
+    let again = after.recover(|_| {
+        Recovery::resume(RunSpec::agent("r"), async |ctx| {
+            let known = ctx.run().annotation("late").cloned();
+            assert_eq!(known, Some("one".into()));
+            ctx.annotate(one("later", "two".into())).unwrap();
+            Ok(())
+        })
+    });
+    let resumed = again.await.unwrap().resumed.remove(0);
+    within("it ends", resumed.ended()).await;
+    resumed.stored().await.unwrap();
+    let keys: Vec<_> = stored().await.keys().map(str::to_owned).collect();
+    assert_eq!(keys, ["early", "late", "later"]);
 }

@@ -105,7 +105,7 @@ pub const TOOL_NAME_BYTES_MAX: usize = 1 << 10;
 pub const LABELS_MAX: usize = 32;
 
 /// Annotations of one run. One more is refused.
-pub const ANNOTATIONS_MAX: usize = 8;
+pub const ANNOTATIONS_MAX: usize = 16;
 
 /// The owner of a run. A longer one is refused.
 pub const OWNER_BYTES_MAX: usize = 256;

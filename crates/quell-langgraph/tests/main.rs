@@ -59,6 +59,7 @@ mod threads;
 mod threads_stored;
 mod traces;
 mod under_way;
+mod undone;
 mod webhooks;
 mod webhooks_bounds;
 mod webhooks_nodes;

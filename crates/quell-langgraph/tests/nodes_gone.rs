@@ -12,7 +12,7 @@ use crate::nodes::{server, soon_paused, soon_status, stored};
 use crate::talk::{Says as _, Server, id_of};
 
 /// Takes over from a node that is gone, as a server does.
-async fn take_over(by: &Server, node: &Arc<Node>) {
+pub(crate) async fn take_over(by: &Server, node: &Arc<Node>) {
     let port: Arc<dyn Store> = Arc::clone(node) as _;
     let engine = by.service.engine();
     let decide = |run: &_| by.service.catalog().recovery(run, &port).unwrap_or(Recovery::Fail);

@@ -33,6 +33,7 @@ compile_error!(
     "quell needs `panic = \"unwind\"`: a panic must be one run's failure, not all runs'"
 );
 
+mod annotate_error;
 mod ask_error;
 mod body;
 pub mod cluster;
@@ -71,6 +72,7 @@ mod tables;
 pub mod testing;
 mod time;
 
+pub use annotate_error::AnnotateError;
 pub use ask_error::AskError;
 pub use body::context::RunContext;
 pub use body::tool::ToolCall;

@@ -7,13 +7,17 @@ use quell_core::{Annotations, Budget, Labels, Payload, limits};
 use crate::failure::SubmitError;
 use crate::idempotency::IdempotencyKey;
 use crate::stop_scope::StopScope;
+use crate::sync::OnceLock;
 
 /// What only some specs say: by what a run is found, how it is shown, and what it may use.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Metadata {
     pub(crate) labels: Labels,
-    /// What front ends keep with the run. Never read by the engine.
+    /// What front ends keep with the run from its beginning. Never read by the engine.
     pub(crate) annotations: Annotations,
+    /// All of them, once the body has added some: references to those before stay as they are. Set
+    /// under the lock of the node.
+    pub(crate) annotated: OnceLock<Annotations>,
     pub(crate) owner: Option<Arc<str>>,
     pub(crate) budget: Option<Budget>,
     /// What a root claims together with its id.
@@ -35,13 +39,16 @@ impl Metadata {
         let labels: usize = self.labels.iter().map(|(key, value)| key.len() + value.len()).sum();
         let key = self.key.as_ref().map_or(0, |key| key.as_str().len());
         let scopes = size_of_val(self.stop_scopes.as_slice());
-        let annotations = self.annotations.keys().map(str::len).sum::<usize>() + self.values();
-        labels + annotations + self.owner.as_deref().map_or(0, str::len) + key + scopes
+        labels
+            + bytes_of(self.annotations())
+            + self.owner.as_deref().map_or(0, str::len)
+            + key
+            + scopes
     }
 
-    /// Yields the bytes of all annotations, without their keys.
-    fn values(&self) -> usize {
-        self.annotations.values().map(Payload::len).sum()
+    /// Yields all annotations that the run has by now.
+    pub(crate) fn annotations(&self) -> &Annotations {
+        self.annotated.get().unwrap_or(&self.annotations)
     }
 
     pub(crate) fn check(&self) -> Result<(), SubmitError> {
@@ -50,17 +57,27 @@ impl Metadata {
             within("label key", key.len(), limits::LABEL_BYTES_MAX)?;
             within("label value", value.len(), limits::LABEL_BYTES_MAX)?;
         }
-        at_most("annotations", self.annotations.len(), limits::ANNOTATIONS_MAX)?;
-        for key in self.annotations.keys() {
-            within("annotation key", key.len(), limits::KEY_BYTES_MAX)?;
-        }
-        within("annotations", self.values(), limits::PAYLOAD_BYTES_MAX)?;
+        check_annotations(&self.annotations)?;
         at_most("stop scopes", self.stop_scopes.len(), limits::STOP_SCOPES_MAX)?;
         let key = self.key.as_ref().map_or(0, |key| key.as_str().len());
         within("idempotency key", key, limits::KEY_BYTES_MAX)?;
         let owner = self.owner.as_deref().map_or(0, str::len);
         within("owner", owner, limits::OWNER_BYTES_MAX)
     }
+}
+
+/// Checks all annotations of a run. Writes their texts.
+pub(crate) fn check_annotations(all: &Annotations) -> Result<(), SubmitError> {
+    at_most("annotations", all.len(), limits::ANNOTATIONS_MAX)?;
+    for key in all.keys() {
+        within("annotation key", key.len(), limits::KEY_BYTES_MAX)?;
+    }
+    within("annotations", all.values().map(Payload::len).sum(), limits::PAYLOAD_BYTES_MAX)
+}
+
+/// Yields the bytes of annotations, with their keys.
+pub(crate) fn bytes_of(annotations: &Annotations) -> usize {
+    annotations.iter().map(|(key, value)| key.len() + value.len()).sum()
 }
 
 fn at_most(what: &'static str, count: usize, max: usize) -> Result<(), SubmitError> {

@@ -11,6 +11,7 @@ use quell_core::{
 
 use crate::detach_error::DetachError;
 use crate::failure::ForgetError;
+use crate::metadata::Metadata;
 use crate::node::wait::Wait;
 use crate::node::{Node, State};
 use crate::queue::QueuePosition;
@@ -70,7 +71,7 @@ impl RunRef {
 
     /// Yields the value of a label.
     pub fn label(&self, key: &str) -> Option<&str> {
-        self.node.about.as_ref()?.labels.get(key).map(String::as_str)
+        self.node.about()?.labels.get(key).map(String::as_str)
     }
 
     /// Yields all labels, in the order of their keys; none if it has neither labels nor anything
@@ -94,22 +95,23 @@ impl RunRef {
     /// # });
     /// ```
     pub fn labels(&self) -> Option<&Labels> {
-        self.node.about.as_ref().map(|about| &about.labels)
+        self.node.about().map(|about| &about.labels)
     }
 
-    /// Yields what [`RunSpec::annotation`](crate::RunSpec::annotation) kept under a key.
+    /// Yields what [`RunSpec::annotation`](crate::RunSpec::annotation) kept under a key, or
+    /// [`RunContext::annotate`](crate::RunContext::annotate) has added.
     pub fn annotation(&self, key: &str) -> Option<&Payload> {
         self.annotations()?.get(key)
     }
 
     /// Yields all annotations.
     pub fn annotations(&self) -> Option<&Annotations> {
-        self.node.about.as_ref().map(|about| &about.annotations)
+        self.node.about().map(Metadata::annotations)
     }
 
     /// Yields the owner.
     pub fn owner(&self) -> Option<&str> {
-        self.node.about.as_ref()?.owner.as_deref()
+        self.node.about()?.owner.as_deref()
     }
 
     /// Tells whether it was submitted into a scope of remembered stops.

@@ -74,7 +74,7 @@ pub enum Record {
     /// A run was accepted. Its id is new, and its key is free or its own. Below a root its epoch is
     /// not below that of the root: an attempt that was superseded starts nothing (I35).
     Accepted(Box<Accepted>),
-    /// The run, which has not started, is to begin with other annotations.
+    /// The run has other annotations from now on: to begin with, or since its body has added some.
     Annotated {
         /// The run.
         run: RunId,

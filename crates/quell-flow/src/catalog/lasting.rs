@@ -35,6 +35,7 @@ pub(crate) type Attempts = Box<dyn Fn(RunContext) -> Output + Send + Sync>;
 pub(crate) type Output = futures::future::BoxFuture<'static, Result<Payload, Failure>>;
 
 /// What a run has behind it when its body is made.
+#[derive(Clone)]
 pub(crate) enum Behind {
     /// Nothing, and no store keeps what it does.
     Nothing,
@@ -50,8 +51,10 @@ pub(crate) struct Lasting {
     mark: (&'static str, Payload),
     /// The steps that wait for an answer.
     waits: Vec<String>,
-    make: Foreign<Box<dyn Fn(Behind) -> Attempts + Send + Sync>>,
+    make: Arc<Foreign<Make>>,
 }
+
+type Make = Box<dyn Fn(Behind) -> Attempts + Send + Sync>;
 
 impl Lasting {
     pub(crate) fn new(
@@ -59,7 +62,25 @@ impl Lasting {
         waits: Vec<String>,
         make: impl Fn(Behind) -> Attempts + Send + Sync + 'static,
     ) -> Self {
-        Self { mark, waits, make: Foreign::new(Box::new(make)) }
+        Self { mark, waits, make: Arc::new(Foreign::new(Box::new(make))) }
+    }
+
+    /// Makes one whose attempts each begin with a future.
+    fn beginning_with<Fut: Future<Output = ()> + Send + 'static>(
+        &self,
+        first: Arc<impl Fn(RunContext) -> Fut + Send + Sync + 'static>,
+    ) -> Self {
+        let make = Arc::clone(&self.make);
+        Self::new(self.mark.clone(), self.waits.clone(), move |behind| {
+            let (attempts, first) = (make(behind), Arc::clone(&first));
+            Box::new(move |ctx| {
+                let (first, attempt) = (first(ctx.clone()), attempts(ctx));
+                Box::pin(async move {
+                    first.await;
+                    attempt.await
+                })
+            })
+        })
     }
 
     pub(super) fn waits(&self) -> &[String] {
@@ -77,12 +98,20 @@ impl Lasting {
         (self.make)(if has_store { Behind::Stored } else { Behind::Nothing })
     }
 
-    /// Makes the body of a run of an earlier process; none if that was of another body.
-    pub(super) fn go_on(&self, run: &RunRecord, store: &Arc<dyn Store>) -> Option<Attempts> {
+    /// Makes the body of a run of an earlier process.
+    pub(super) fn go_on(&self, behind: Behind) -> Attempts {
+        (self.make)(behind)
+    }
+
+    /// Yields what a run of an earlier process has behind it; none if that was of another body, and
+    /// has done something.
+    fn behind(&self, run: &RunRecord, store: &Arc<dyn Store>) -> Option<Behind> {
+        if run.is_unstarted {
+            return Some(Behind::Stored);
+        }
         let (key, mark) = &self.mark;
         let is_known = run.accepted.annotations.get(key) == Some(mark);
-        let behind = || Behind::Process(Arc::clone(store), Box::new(run.clone()));
-        is_known.then(|| (self.make)(behind()))
+        is_known.then(|| Behind::Process(Arc::clone(store), Box::new(run.clone())))
     }
 }
 
@@ -162,11 +191,52 @@ impl Component {
         store: &Arc<dyn Store>,
         stand_ins: &StandIns,
     ) -> Option<Attempts> {
-        match &self.lasting {
-            // Of whatever plan it was to be: it has done nothing of that.
-            Some(lasting) if run.is_unstarted => Some(lasting.begin(true)),
-            Some(lasting) => lasting.go_on(run, store),
-            None => Some(stand_ins.attempts_of(self)),
-        }
+        let behind = match &self.lasting {
+            Some(lasting) => Some(lasting.behind(run, store)?),
+            None => None,
+        };
+        Some(stand_ins.attempts_of(self, behind))
+    }
+
+    /// Makes one for a run that has something to do before it begins: as this one, a plan if it is
+    /// one, but each attempt begins with a future, which gets the context of the run. It is for
+    /// such runs, as [`with_body`](Self::with_body) makes them, not for a catalog.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap()
+    /// # .block_on(async {
+    /// use std::sync::Arc;
+    /// use quell::{Annotations, Engine, Payload};
+    /// use quell_flow::Component;
+    ///
+    /// let echo = Arc::new(Component::agent("echo", async |_ctx, input: Payload| Ok(input)));
+    /// let echo = Arc::new(echo.beginning_with(async |ctx| {
+    ///     let _ = ctx.annotate(Annotations::from([("host".into(), "here".into())]));
+    /// }));
+    /// let run = echo.start(&Engine::new(), echo.spec(), "hi".into()).unwrap().into_ref();
+    /// run.ended().await;
+    /// assert_eq!(run.annotation("host"), Some(&"here".into()));
+    /// # });
+    /// ```
+    pub fn beginning_with<F, Fut>(self: &Arc<Self>, first: F) -> Self
+    where
+        F: Fn(RunContext) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = ()> + Send + 'static,
+    {
+        let (own, first) = (Arc::clone(self), Arc::new(first));
+        let lead = Arc::clone(&first);
+        let body = move |ctx: RunContext, input| {
+            let (first, own) = (lead(ctx.clone()), Arc::clone(&own));
+            async move {
+                first.await;
+                (own.body)(ctx, input).await
+            }
+        };
+        let lasting = self.lasting.as_ref().map(|lasting| lasting.beginning_with(first));
+        let mut all = self.with_body(body);
+        (all.is_resumable, all.lasting) = (self.is_resumable, lasting);
+        all
     }
 }

@@ -6,7 +6,7 @@ use std::sync::{Arc, OnceLock};
 use quell::RunRef;
 
 use super::component::Component;
-use super::lasting::Attempts;
+use super::lasting::{Attempts, Behind};
 use super::registry::Catalog;
 
 /// Yields the component whose body a run gets; none if that is its own one.
@@ -19,12 +19,21 @@ pub(super) struct StandIns(Arc<OnceLock<Box<Choose>>>);
 impl StandIns {
     /// Makes the body of a run that another process has left. Who is asked may be there only when
     /// the run starts.
-    pub(super) fn attempts_of(&self, component: &Arc<Component>) -> Attempts {
+    pub(super) fn attempts_of(
+        &self,
+        component: &Arc<Component>,
+        behind: Option<Behind>,
+    ) -> Attempts {
         let (all, own, chosen) = (self.clone(), Arc::clone(component), OnceLock::new());
         Box::new(move |ctx| {
             let choose = || all.0.get().and_then(|choose| choose(ctx.run(), &own));
-            let body =
-                chosen.get_or_init(|| choose().unwrap_or_else(|| Arc::clone(&own)).to_body());
+            let body: &Attempts = chosen.get_or_init(|| {
+                let of = choose().unwrap_or_else(|| Arc::clone(&own));
+                match of.lasting.as_ref().zip(behind.clone()) {
+                    Some((lasting, behind)) => lasting.go_on(behind),
+                    None => Box::new(of.to_body()),
+                }
+            });
             body(ctx)
         })
     }
@@ -43,8 +52,9 @@ impl Catalog {
     /// it starts.
     ///
     /// It gets the run and its component when the first attempt here starts, in the task of that,
-    /// and yields the component whose body every attempt here has; none for its own. It is not
-    /// asked about plans. Only the first function counts, for every clone of the catalog.
+    /// and yields the component whose body every attempt here has; none for its own. Of a plan it
+    /// goes on as the plan if that is [one that begins with more](Component::beginning_with). Only
+    /// the first function counts, for every clone of the catalog.
     ///
     /// # Examples
     ///

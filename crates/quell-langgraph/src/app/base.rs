@@ -2,8 +2,9 @@
 //! the store.
 
 use std::sync::Arc;
+use std::time::SystemTime;
 
-use quell::{RunFilter, RunId, RunStatus};
+use quell::{RunContext, RunFilter, RunId, RunStatus};
 use quell_http::{LookupError, RunView, View};
 use uuid::Uuid;
 
@@ -11,11 +12,29 @@ use crate::app::App;
 use crate::app::elsewhere::{has_left, of_thread};
 use crate::app::stored::StoredRun;
 use crate::options::CONTRACT;
-use crate::threads::{Mark, Thread};
+use crate::threads::{Ground, Mark, Thread, to_base};
 use crate::values::Values;
-use crate::wire::asked::{Asked, base_last_of, base_of};
+use crate::wire::asked::{Asked, base_last_of, base_of, on_start};
 
 impl App {
+    /// Yields on what a run starts that was made behind others, or of which others may have made
+    /// some since, and has it keep that. It is decided once, for every attempt.
+    pub(super) async fn left_to(&self, thread: &Arc<Thread>, ctx: &RunContext) -> Ground {
+        let run = ctx.run();
+        let Some(tracked) = thread.find(run.id()) else { return thread.ground(self.engine()) };
+        if tracked.awaits_base() {
+            self.know_base(thread, &tracked, run).await;
+        } else if !self.is_node() && self.is_read_again(thread) {
+            // What cannot be read now is not there for anybody.
+            let _ = Box::pin(self.look_elsewhere(&self.all(), thread)).await;
+        }
+        let ground = thread.starts(self.engine(), &tracked, run);
+        if self.has_records() && !thread.is_temporary {
+            keep(ctx, &ground);
+        }
+        ground
+    }
+
     /// Yields the values of its thread on which a run has started: those that it keeps, unless
     /// others have left something behind these, or those that the runs before it have left. Runs of
     /// a thread do not overlap, so each has started on what the one before it left.
@@ -28,7 +47,7 @@ impl App {
         view: &View,
         run: &StoredRun,
     ) -> Result<Option<Arc<Values>>, LookupError> {
-        let kept = base_of(&run.run).map(shared);
+        let kept = base_of(&run.run).map(to_base);
         let last = last_in_base(&run.run).filter(|_| self.is_node());
         let is_own = Asked::of(&run.run).is_some_and(|asked| !asked.is_temporary);
         if kept.is_some() && last.is_none() || !self.has_records() || !is_own {
@@ -40,7 +59,8 @@ impl App {
         let view = self.service().view(CONTRACT, principal);
         let kept = last.zip(kept);
         if let Some((last, values)) = &kept
-            && !self.has_left_since(&view, thread, (run.run.id(), end), Some(*last)).await?
+            && self.left_since(&view, thread, (run.run.id(), end), Some(*last)).await?
+                != Since::Others
         {
             return Ok(values.clone());
         }
@@ -53,42 +73,47 @@ impl App {
         let known = known.into_iter().chain(kept).max_by_key(|(mark, _)| *mark);
         let (known, mut base) = known.map_or((None, None), |(mark, base)| (Some(mark), base));
         for before in self.runs_before((&view, thread), run.run.id(), known, is_before).await? {
-            let on = before.own.map_or_else(|| base.clone(), shared);
+            let on = before.own.map_or_else(|| base.clone(), to_base);
             let left = self.left_by((&view, thread), &before.run, on).await?;
             base = left.or(base);
         }
         Ok(base)
     }
 
-    /// Tells whether runs of a thread have left something behind one of them, and before another
-    /// one, which has its place if it has ended. It reads nothing that they were given.
+    /// Finds out what has become of a thread since one of its runs has left something, before
+    /// another one, which has its place if it has ended. It reads nothing that they were given.
     ///
     /// # Errors
     ///
     /// Fails if the store cannot be read.
-    pub(super) async fn has_left_since(
+    pub(super) async fn left_since(
         &self,
         view: &View,
         thread: Uuid,
         (run, end): (RunId, Option<Mark>),
         last: Option<Mark>,
-    ) -> Result<bool, LookupError> {
+    ) -> Result<Since, LookupError> {
         let (filter, mut next) = (ended_of(thread), None);
         for _ in 0..PARTS_MAX {
             let page = view.list(filter.clone(), LIGHT_PART, next, has_left).await?;
             let others = page.runs.iter().filter(|other| other.id() != run);
             let marks = others.map(|other| Mark::of(&other.row()));
-            let (mut is_there, mut has_since) = (false, false);
+            let mut is_there = false;
             for mark in marks.filter(|mark| end.is_none_or(|end| *mark < end)) {
-                has_since |= last < Some(mark);
-                is_there |= last >= Some(mark);
+                if last < Some(mark) {
+                    return Ok(Since::Others);
+                }
+                is_there |= last == Some(mark);
             }
             next = page.next;
-            if has_since || is_there || next.is_none() {
-                return Ok(has_since);
+            if is_there || last.is_none() && next.is_none() {
+                return Ok(Since::Nothing);
+            }
+            if next.is_none() {
+                break;
             }
         }
-        Ok(false)
+        Ok(Since::Gone)
     }
 
     /// Finds the last run that has ended elsewhere before a run of this node, which has its place
@@ -161,6 +186,34 @@ impl App {
     }
 }
 
+/// What has become of a thread since a run has left something in it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Since {
+    /// That run was the last one.
+    Nothing,
+    /// That run is gone, and none has left anything behind it.
+    Gone,
+    /// Others have left something.
+    Others,
+}
+
+/// Has a run keep on what it starts, unless it does. What it cannot keep is made of what the runs
+/// before it have left.
+fn keep(ctx: &RunContext, ground: &Ground) {
+    let run = RunView::from(ctx.run());
+    let none = || Mark::new(SystemTime::UNIX_EPOCH, RunId::from_uuid(Uuid::nil()));
+    let is_kept = match last_in_base(&run) {
+        None => base_of(&run).is_some(),
+        Some(last) => {
+            last == ground.last.unwrap_or_else(none)
+                && base_of(&run).is_some_and(|kept| to_base(kept) == ground.values)
+        }
+    };
+    if let Some(kept) = on_start(ground.values.as_deref()).filter(|_| !is_kept) {
+        let _ = ctx.annotate(kept);
+    }
+}
+
 /// A run that has left something before another one.
 struct Before {
     run: RunView,
@@ -179,13 +232,8 @@ fn last_on_own(runs: &[(Mark, RunView)], is_all: bool) -> Option<usize> {
 }
 
 /// Yields the place of the last run that has left something in what a run keeps.
-fn last_in_base(run: &RunView) -> Option<Mark> {
+pub(super) fn last_in_base(run: &RunView) -> Option<Mark> {
     base_last_of(run).map(|(at, last)| Mark::new(at, last))
-}
-
-/// Yields kept values; none if the thread had none.
-fn shared(kept: Values) -> Option<Arc<Values>> {
-    Some(kept).filter(|kept| !kept.is_empty()).map(Arc::new)
 }
 
 fn ended_of(thread: Uuid) -> RunFilter {

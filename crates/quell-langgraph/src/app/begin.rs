@@ -12,9 +12,9 @@ use tokio::sync::OnceCell;
 use uuid::Uuid;
 
 use crate::app::App;
-use crate::threads::{Mark, Thread};
+use crate::threads::{Ground, Thread};
 use crate::values::{START, Values, merged_input};
-use crate::wire::asked::{Asked, BaseOf, base_of};
+use crate::wire::asked::{Asked, BaseOf, has_whole_input};
 use crate::wire::create::Create;
 use crate::wire::exact::{Keys, null, written};
 use crate::wire::refusal::{Refusal, quoted};
@@ -23,11 +23,8 @@ use crate::wire::refusal::{Refusal, quoted};
 pub(super) struct Begin {
     /// The state on which it starts, if that is not the last one.
     pub(super) fork: Option<Uuid>,
-    /// The values on which it starts, and what comes next there. None if runs before it have yet
-    /// to leave them.
-    known: Option<(Option<Arc<Values>>, Vec<String>)>,
-    /// The last run that has left something in these.
-    last: Option<Mark>,
+    /// On what it starts. None if runs before it have yet to leave that.
+    known: Option<Ground>,
     /// Another node may make a run in its thread before this one is there: what it starts on is
     /// certain when it does.
     is_shared: bool,
@@ -46,21 +43,21 @@ enum Going {
 impl Begin {
     /// Yields the values on which the run starts, if that is known.
     pub(super) fn base(&self) -> Option<&Arc<Values>> {
-        self.known.as_ref().and_then(|(values, _)| values.as_ref())
+        self.known.as_ref().and_then(|known| known.values.as_ref())
     }
 
     /// Yields whose values the run keeps; none if it keeps none.
     pub(super) fn kept(&self) -> Option<BaseOf> {
-        self.known.as_ref()?;
+        let last = self.known.as_ref()?.last;
         Some(match self.fork {
             Some(_) => BaseOf::Fork,
-            None if self.is_shared => BaseOf::Last(self.last.map(|last| (last.at(), last.run()))),
+            None if self.is_shared => BaseOf::Last(last.map(|last| (last.at(), last.run()))),
             None => BaseOf::Alone,
         })
     }
 
-    /// Yields the values on which the run starts, and what comes next there, if that is certain.
-    fn certain(&self) -> Option<&(Option<Arc<Values>>, Vec<String>)> {
+    /// Yields on what the run starts, if that is certain.
+    pub(super) fn certain(&self) -> Option<&Ground> {
         self.known.as_ref().filter(|_| !self.is_shared)
     }
 }
@@ -80,9 +77,8 @@ impl App {
         (is_first, is_shared): (bool, bool),
     ) -> Result<Begin, Refusal> {
         let Some(fork) = create.nodes.checkpoint else {
-            let (last, values) = thread.left_values(self.engine());
-            let known = is_first.then(|| (values, thread.next()));
-            return Ok(Begin { fork: None, known, last, is_shared });
+            let known = is_first.then(|| thread.ground(self.engine()));
+            return Ok(Begin { fork: None, known, is_shared });
         };
         // On the heap: hardly any run needs it.
         let found = Box::pin(self.state(view, thread, Some(fork))).await?;
@@ -92,8 +88,8 @@ impl App {
             (create.input, create.nodes.goes_on) = (input, false);
         }
         let values = values.unwrap_or_default();
-        let known = Some((Some(values), parts.next));
-        Ok(Begin { fork: Some(fork), known, last: None, is_shared: false })
+        let known = Some(Ground { values: Some(values), next: parts.next, last: None });
+        Ok(Begin { fork: Some(fork), known, is_shared: false })
     }
 
     /// Yields what a run executes, its input, and what is asked of its nodes.
@@ -111,7 +107,7 @@ impl App {
     ) -> Result<(Arc<Component>, Payload, NodesAsked), Refusal> {
         let (names, wanted) = (graph.nodes_of(), &create.nodes);
         if create.is_update {
-            let changed = Self::changing(graph, create, begin)?;
+            let changed = self.changing(graph, thread, create, begin)?;
             return Ok((changed, create.input.clone(), NodesAsked::default()));
         }
         if let Some(bad) =
@@ -125,9 +121,9 @@ impl App {
             let input = input_of(graph, begin.base(), &create.input, run);
             let given = || (create.input.clone(), run);
             let late = begin.certain().is_none().then(|| self.late(graph, thread, given(), &asked));
-            return Ok((late.flatten().unwrap_or_else(|| Arc::clone(graph)), input, asked));
+            return Ok((late.unwrap_or_else(|| Arc::clone(graph)), input, asked));
         }
-        let Some((base, next)) = begin.certain() else {
+        let Some(Ground { values: base, next, .. }) = begin.certain() else {
             let asking = (create.clone(), run);
             return Ok((self.going_on(graph, thread, asking), create.input.clone(), asked));
         };
@@ -142,64 +138,80 @@ impl App {
     /// Makes the stand-in of a graph that changes values and runs nothing. What comes next is what
     /// came next before, or what comes behind the node that is said to have made the change.
     fn changing(
+        &self,
         graph: &Arc<Component>,
+        thread: &Arc<Thread>,
         create: &Create,
         begin: &Begin,
     ) -> Result<Arc<Component>, Refusal> {
         let names = graph.nodes_of();
-        if names.is_empty() {
-            return Ok(over(graph, false));
-        }
-        let next = match create.nodes.as_node.as_deref() {
-            None => begin.known.as_ref().map(|(_, next)| next.clone()).unwrap_or_default(),
-            Some("__end__") => Vec::new(),
-            Some(START) => names[..1].to_vec(),
+        let behind = match create.nodes.as_node.as_deref().filter(|_| !names.is_empty()) {
+            None => None,
+            Some("__end__") => Some(Vec::new()),
+            Some(START) => Some(names[..1].to_vec()),
             Some(node) => {
                 let Some(behind) = graph.behind(node) else {
                     let text = format!("Node {} does not exist", quoted(node));
                     return Err(Refusal::new(StatusCode::BAD_REQUEST, text));
                 };
-                behind.map(str::to_owned).into_iter().collect()
+                Some(behind.map(str::to_owned).into_iter().collect())
             }
         };
+        let (certain, has_nodes) = (begin.certain().cloned(), !names.is_empty());
+        let all = (self.clone(), Arc::clone(thread), certain, behind);
         Ok(standing_in(graph, move |ctx| {
-            let said = Emit::Step { values: None, next: next.clone() };
+            let (app, thread, certain, behind) = all.clone();
             async move {
-                said.send(&ctx);
+                let ground = match certain {
+                    Some(ground) => ground,
+                    None => app.left_to(&thread, &ctx).await,
+                };
+                if has_nodes {
+                    let next = behind.unwrap_or(ground.next);
+                    Emit::Step { values: None, next }.send(&ctx);
+                }
                 Ok(null())
             }
         }))
     }
 
     /// Makes the stand-in of a graph for a run that waits behind others: what its body gets is made
-    /// when it starts, of what they have left, and stays the same in later attempts. None for a
-    /// plan: that gets the input of the request alone.
+    /// when it starts, of what they have left, and stays the same in later attempts. A plan gets
+    /// the input of the request alone.
     fn late(
         &self,
         graph: &Arc<Component>,
         thread: &Arc<Thread>,
         (given, id): (Payload, RunId),
         asked: &NodesAsked,
-    ) -> Option<Arc<Component>> {
+    ) -> Arc<Component> {
+        if graph.is_plan() {
+            let all = (self.clone(), Arc::clone(thread));
+            return Arc::new(graph.beginning_with(move |ctx| {
+                let (app, thread) = all.clone();
+                async move { drop(app.left_to(&thread, &ctx).await) }
+            }));
+        }
         let all = (self.clone(), Arc::clone(graph), Arc::clone(thread), given, asked.clone());
         let once = Arc::new(OnceCell::new());
-        let late = move |ctx| {
+        standing_in(graph, move |ctx: RunContext| {
             let ((app, graph, thread, given, asked), once) = (all.clone(), Arc::clone(&once));
             async move {
-                let make =
-                    async || input_of(&graph, app.left_to(&thread, id).await.as_ref(), &given, id);
+                let make = async || {
+                    let base = app.left_to(&thread, &ctx).await.values;
+                    input_of(&graph, base.as_ref(), &given, id)
+                };
                 let input = once.get_or_init(make).await.clone();
                 graph.go_on(ctx, input, asked).await
             }
-        };
-        (!graph.is_plan()).then(|| standing_in(graph, late))
+        })
     }
 
     /// Yields the stand-in of a graph for a run that another process has left, and that starts here
     /// or goes on: what [`App::work`] made for it there. None if the run has its whole input.
     pub(super) fn work_left(&self, run: &RunRef, graph: &Arc<Component>) -> Option<Arc<Component>> {
         let asked = Asked::of(&run.into()).filter(|it| !it.is_temporary && it.fork.is_none())?;
-        if !asked.goes_on && !self.is_node() && base_of(&run.into()).is_some() {
+        if !asked.goes_on && !self.is_node() && has_whole_input(&run.into()) {
             return None;
         }
         let session = Uuid::try_parse(run.label(SESSION)?).ok()?;
@@ -211,21 +223,12 @@ impl App {
         };
         thread.find(run.id())?;
         if !asked.goes_on {
-            return self.late(graph, &thread, (asked.input, run.id()), &asked.nodes);
+            return Some(self.late(graph, &thread, (asked.input, run.id()), &asked.nodes));
         }
         let mut body: Keys = asked.kwargs.parse().ok()?;
         body.insert("assistant_id".to_owned(), graph.id().into());
         let create = Create { input: asked.input, ..Create::read(&body).ok()? };
         Some(self.going_on(graph, &thread, (create, run.id())))
-    }
-
-    /// Yields the values on which a run starts that waited behind others, and starts now.
-    async fn left_to(&self, thread: &Arc<Thread>, id: RunId) -> Option<Arc<Values>> {
-        let tracked = thread.find(id);
-        if let (Some(run), Some(tracked)) = (self.engine().get(id), &tracked) {
-            self.know_base(thread, tracked, &run).await;
-        }
-        thread.values(self.engine())
     }
 
     /// Makes the stand-in of a graph for a run without new input that waits behind others: it looks
@@ -238,12 +241,12 @@ impl App {
     ) -> Arc<Component> {
         let all = (self.clone(), Arc::clone(graph), Arc::clone(thread), create);
         let once = Arc::new(OnceCell::new());
-        standing_in(graph, move |ctx| {
+        standing_in(graph, move |ctx: RunContext| {
             let ((app, graph, thread, create), once) = (all.clone(), Arc::clone(&once));
             async move {
                 let look = async || {
-                    let (base, next) = (app.left_to(&thread, id).await, thread.next());
-                    going(&graph, base.as_deref(), &next, &create, id)
+                    let Ground { values, next, .. } = app.left_to(&thread, &ctx).await;
+                    going(&graph, values.as_deref(), &next, &create, id)
                 };
                 match once.get_or_init(look).await.clone() {
                     Going::On(input, asked) => graph.go_on(ctx, input, asked).await,

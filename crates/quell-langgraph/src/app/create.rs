@@ -169,6 +169,9 @@ impl App {
         let tracked = Tracked::new(id, graph.id(), within, &asked);
         // Other nodes may have made runs in the thread since the look at it.
         let tracked = Arc::new(if is_shared { tracked.behind_others() } else { tracked });
+        if let Some(ground) = begin.certain() {
+            tracked.begins_on(ground.clone());
+        }
         let mut start = asked.write(Start::new(&component, input.clone()), &input);
         if let Some(of) = begin.kept().filter(|_| begin.fork.is_some() || is_kept) {
             start = write_base(start, begin.base().map(|base| &**base), of);

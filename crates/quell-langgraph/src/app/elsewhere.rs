@@ -11,13 +11,13 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, SystemTime};
 
 use quell::{RunFilter, RunRef, RunStatus};
-use quell_http::{LookupError, Principal, RunView, SESSION, View};
+use quell_http::{LookupError, RunView, SESSION, View};
 use tokio::time::{sleep, timeout};
 use uuid::Uuid;
 
 use crate::app::App;
+use crate::app::base::{Since, last_in_base};
 use crate::app::stored::StoredRun;
-use crate::options::CONTRACT;
 use crate::threads::{Elsewhere, Left, Mark, Thread, Tracked};
 use crate::values::Fold;
 use crate::wire::asked::Asked;
@@ -126,22 +126,35 @@ impl App {
                 return;
             }
             // On the heap: alone no run needs it.
-            match Box::pin(self.look_for_base(thread, run)).await {
-                Ok(()) => tracked.know_base(),
+            match Box::pin(self.look_for_base(thread, tracked, run)).await {
+                Ok(()) => break,
                 Err(_) => sleep(BASE_PAUSE).await,
             }
         }
-        tracked.know_base();
+        thread.starts(self.engine(), tracked, run);
     }
 
-    /// Takes in what runs have left before one that has started, if the thread has not all of it.
-    async fn look_for_base(&self, thread: &Arc<Thread>, run: &RunRef) -> Result<(), Refusal> {
-        let view = self.service().view(CONTRACT, Principal::anonymous().admin());
-        let view = self.owner_view(&view, thread);
-        let (known, _) = thread.left_values(self.engine());
-        let row = run.row();
-        let end = row.ended_at.is_some().then(|| Mark::of(&row));
-        if self.has_left_since(&view, thread.id, (run.id(), end), known).await? {
+    /// Takes in what runs have left before one that has started, if the thread has not all of it,
+    /// or what somebody has deleted since. Where an earlier attempt has started is not decided
+    /// again: on what the run keeps, if it has not kept anything else.
+    async fn look_for_base(
+        &self,
+        thread: &Arc<Thread>,
+        tracked: &Tracked,
+        run: &RunRef,
+    ) -> Result<(), Refusal> {
+        let view = self.owner_view(&self.all(), thread);
+        let (row, of) = (run.row(), RunView::from(run));
+        let before = (run.id(), row.ended_at.is_some().then(|| Mark::of(&row)));
+        if let Some(last) = last_in_base(&of).filter(|_| run.attempt() > 1)
+            && self.left_since(&view, thread.id, before, Some(last)).await? != Since::Others
+        {
+            thread.starts_again(tracked, &of, last);
+            return Ok(());
+        }
+        let known = thread.ground(self.engine()).last;
+        let is_whole = thread.is_whole.load(Ordering::SeqCst);
+        if !is_whole || self.left_since(&view, thread.id, before, known).await? != Since::Nothing {
             self.look_elsewhere(&view, thread).await?;
         }
         Ok(())
@@ -198,12 +211,17 @@ impl App {
         for (tracked, end) in awaiting {
             let before = self.last_before(view, thread, (tracked.id, end)).await?;
             self.take_left(view, thread, before.as_ref()).await?;
-            tracked.know_base();
+            if let Some(run) = tracked.run(self.engine()) {
+                thread.starts(self.engine(), &tracked, &run);
+            }
         }
         // Behind the last one that has left values one may have ended that never started.
         let wrote = far.iter().rfind(|far| has_left(&far.run));
         for last in [wrote, far.last()] {
             self.take_left(view, thread, last).await?;
+        }
+        if wrote.is_none() {
+            thread.go_back_to_base(self.engine());
         }
         thread.see(elsewhere);
         Ok(has_adopted)

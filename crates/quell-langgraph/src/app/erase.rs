@@ -178,17 +178,21 @@ impl App {
         thread: &Thread,
         newest: &[RunView],
     ) -> Result<(), LookupError> {
-        let [left, wrote] = thread.marks(self.engine()).map(|mark| mark.map(Mark::run));
-        let marked = [left, wrote.filter(|_| wrote != left)];
-        for marked in marked.into_iter().flatten().filter(|_| self.is_node()) {
-            if let Some(run) = self.engine().get(marked) {
-                self.forget_deleted(&run).await?;
-                continue;
+        let (mut before, marks) = ([None; 2], || thread.marks(self.engine()));
+        while self.is_node() && marks() != before {
+            before = marks();
+            let [left, wrote] = before.map(|mark| mark.map(Mark::run));
+            for marked in [left, wrote.filter(|_| wrote != left)].into_iter().flatten() {
+                if let Some(run) = self.engine().get(marked) {
+                    self.forget_deleted(&run).await?;
+                    continue;
+                }
+                let is_listed = newest.iter().any(|run| run.live().is_none() && run.id() == marked);
+                if !is_listed && !self.is_stored(marked).await? {
+                    thread.undo(self.engine(), marked);
+                }
             }
-            let is_listed = newest.iter().any(|run| run.live().is_none() && run.id() == marked);
-            if !is_listed && !self.is_stored(marked).await? {
-                thread.undo(self.engine(), marked);
-            }
+            // The one before may be deleted as well.
         }
         Ok(())
     }

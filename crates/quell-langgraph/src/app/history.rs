@@ -176,7 +176,7 @@ impl App {
             && !is_there(mark)
         {
             let mut bare = bare(thread, mark.run().as_uuid(), Some(mark), From::Thread);
-            bare.parts.next = thread.next();
+            bare.parts.next = thread.ground(self.engine()).next;
             known.push(bare);
         }
         known.sort_by_key(|known| std::cmp::Reverse((known.mark.is_none(), known.mark, known.id)));

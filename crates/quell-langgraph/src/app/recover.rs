@@ -11,7 +11,7 @@ use uuid::Uuid;
 use crate::app::App;
 use crate::options::CONTRACT;
 use crate::threads::{Thread, Tracked};
-use crate::wire::asked::{Asked, base_of};
+use crate::wire::asked::{Asked, base_of, started_on};
 
 impl App {
     /// Takes in the runs of this contract that the engine has, each into its thread, so that they
@@ -74,8 +74,9 @@ impl App {
         let within = self.within(session, view.component_of(run));
         let tracked = Tracked::of(&run.into(), within).adopted();
         // Of what has ended nothing is certain but what it keeps.
-        let is_own = asked.fork.is_some() || run.status().is_terminal();
-        let is_behind = self.is_node() && !(is_own && base_of(&run.into()).is_some());
+        let (of, is_over) = (run.into(), run.status().is_terminal());
+        let is_own = started_on(&of).is_some() || is_over && base_of(&of).is_some();
+        let is_behind = self.is_node() && !is_own;
         let tracked = Arc::new(if is_behind { tracked.behind_others() } else { tracked });
         // Without a store nobody knows whether its end was told.
         let is_told = run.status().is_terminal() && !self.has_records();

@@ -175,7 +175,7 @@ impl App {
         let tracked = Tracked::of(&view_of, within);
         let tracked = if base_of(&view_of).is_some() { tracked.adopted() } else { tracked };
         *tracked.fold.lock() = Fold::keeping(Some(keep.clone()));
-        tracked.catch_up(&found.run, None);
+        tracked.catch_up_alone(&found.run);
         let row = found.run.row();
         let mut fold = tracked.fold.lock().clone();
         if row.status.is_terminal() {

@@ -46,7 +46,7 @@ impl Thread {
         let made = state.live.iter().filter(|it| it.has_begun() || is_made(it.id)).count();
         let (is_live, is_paused) = (made > paused || far.is_live, interrupt.is_some());
         let so_far = live.filter(|_| is_paused && !is_live).and_then(|tracked| {
-            tracked.catch_up(&engine.get(tracked.id)?, state.values.as_ref());
+            tracked.catch_up(&engine.get(tracked.id)?, state.here());
             tracked.fold.lock().current().map(Arc::clone)
         });
         let so_far = so_far.or_else(|| far.so_far.clone().filter(|_| !is_live));

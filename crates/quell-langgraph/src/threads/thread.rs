@@ -244,11 +244,6 @@ impl Thread {
         state.values_bytes + state.card.metadata.len()
     }
 
-    /// Yields what would come next.
-    pub(crate) fn next(&self) -> Vec<String> {
-        self.state.lock().next.clone()
-    }
-
     /// Takes in an event of a run.
     pub(crate) fn take(&self, engine: &Engine, tracked: &Tracked, run: &RunRef, event: &RunEvent) {
         let mut state = self.state.lock();
@@ -256,13 +251,12 @@ impl Thread {
         if is_start || matches!(event.kind, EventKind::Lagged { .. }) {
             state.settle(engine);
         }
-        let values = state.values.clone();
         if tracked.is_behind {
             // Events may have been passed by until it was known what it starts on.
-            return tracked.catch_up(run, values.as_ref());
+            return tracked.catch_up(run, state.here());
         }
         let view = run.into();
-        let base = || tracked.base(&view, values.as_ref());
+        let base = || tracked.start_on(&view, state.here()).values.clone();
         let mut fold = tracked.fold.lock();
         fold.take(&view, event, &tracked.about, base);
         fold.thin();
@@ -272,7 +266,7 @@ impl Thread {
     pub(crate) fn look(&self, engine: &Engine, tracked: &Tracked, run: &RunRef) -> Fold {
         let mut state = self.state.lock();
         state.settle(engine);
-        tracked.catch_up(run, state.values.as_ref());
+        tracked.catch_up(run, state.here());
         let fold = tracked.fold.lock();
         fold.clone()
     }
@@ -296,7 +290,7 @@ impl State {
             !over.0.awaits_base() || over.2.started_at.is_none() || over.1.is_rolled_back()
         };
         for (tracked, run, row) in over.into_iter().take_while(is_known) {
-            tracked.catch_up(&run, self.values.as_ref());
+            tracked.catch_up(&run, self.here());
             self.close(&tracked, &run, &row);
         }
         // Runs that the engine has forgotten are not listed either.
@@ -392,7 +386,7 @@ mod tests {
         row.ended_at = run.row().ended_at.map(|at| at + Duration::from_secs(1));
         thread.take_left(&engine, &Left { tracked, row, fold: Fold::default() });
         // What the first one starts on is known after that.
-        first.know_base();
+        thread.starts(&engine, &first, &run);
         assert_eq!(thread.ended(&engine).len(), 1);
         let state = thread.state.lock();
         assert_eq!((state.last, state.left.unwrap().run()), (Some(RunStatus::Failed), later.id()));

@@ -1,7 +1,7 @@
 //! [`Tracked`]: what the adapter knows of a run.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use parking_lot::Mutex;
 use quell::{Engine, Payload, RunId, RunRef};
@@ -11,9 +11,10 @@ use uuid::Uuid;
 
 use crate::messages::Messages;
 use crate::threads::final_body::FinalBody;
+use crate::threads::ground::{Back, Ground, Here};
 use crate::values::{Fold, Values};
 use crate::webhooks::Owed;
-use crate::wire::asked::{Asked, base_of};
+use crate::wire::asked::Asked;
 use crate::wire::modes::Modes;
 use crate::wire::rows::{About, system_assistant};
 
@@ -34,8 +35,6 @@ pub(crate) struct Tracked {
     pub(crate) is_update: bool,
     /// Its end is told to the `webhook` of its request.
     pub(crate) has_webhook: bool,
-    /// It starts on a state that it keeps, whatever its thread has.
-    is_fork: bool,
     pub(crate) limit_ms: Option<u64>,
     pub(crate) is_unmasked: bool,
     /// The engine has it.
@@ -52,8 +51,11 @@ pub(crate) struct Tracked {
     pub(crate) owed: Mutex<Option<Owed>>,
     /// It was made behind other runs of its thread, some of which other nodes may have.
     pub(super) is_behind: bool,
-    /// All that it starts on is in its thread here.
-    knows_base: AtomicBool,
+    /// On what it starts, once that is decided: its body and its values start on the same.
+    pub(super) ground: OnceLock<Ground>,
+    /// What its thread goes back to if it is deleted, once it has started: what there was then,
+    /// without what runs have left that were deleted since.
+    pub(super) back: Mutex<Option<Back>>,
     /// The run, until it was followed to its end: the engine forgets one that was rolled back by
     /// itself.
     run: Mutex<Option<RunRef>>,
@@ -91,7 +93,6 @@ impl Tracked {
             is_resumable: asked.is_resumable,
             is_update: asked.is_update,
             has_webhook: asked.has_webhook,
-            is_fork: asked.fork.is_some(),
             limit_ms: asked.limit_ms,
             is_unmasked: of.is_unmasked,
             has_begun: false.into(),
@@ -101,7 +102,8 @@ impl Tracked {
             told_pause: 0.into(),
             owed: Mutex::default(),
             is_behind: false,
-            knows_base: true.into(),
+            ground: OnceLock::new(),
+            back: Mutex::default(),
             run: Mutex::default(),
             fold: Mutex::default(),
             body: FinalBody::default(),
@@ -131,33 +133,7 @@ impl Tracked {
     /// Declares that runs before it, perhaps of other nodes, have left what it starts on: nothing
     /// that it says is taken in until that is.
     pub(crate) fn behind_others(self) -> Self {
-        Self { is_behind: true, knows_base: false.into(), ..self }
-    }
-
-    /// Notes that all that it starts on is in its thread.
-    pub(crate) fn know_base(&self) {
-        self.knows_base.store(true, Ordering::SeqCst);
-    }
-
-    pub(crate) fn awaits_base(&self) -> bool {
-        !self.knows_base.load(Ordering::SeqCst)
-    }
-
-    /// Yields the values on which it starts, if its thread has these: of an adopted one those that
-    /// it keeps itself, unless it was made behind others.
-    pub(super) fn base(
-        &self,
-        run: &RunView,
-        of_thread: Option<&Arc<Values>>,
-    ) -> Option<Arc<Values>> {
-        if self.is_fork {
-            return base_of(run).map(Arc::new);
-        }
-        let has_own = self.is_adopted && (!self.is_behind || of_thread.is_none());
-        let own = if has_own { base_of(run) } else { None };
-        let own = own.filter(|own| !own.is_empty());
-        let own = own.filter(|own| of_thread.is_none_or(|values| **values != *own));
-        own.map(Arc::new).or_else(|| of_thread.map(Arc::clone))
+        Self { is_behind: true, ..self }
     }
 
     /// Notes that the engine has it. It is held from now on.
@@ -183,21 +159,27 @@ impl Tracked {
 
     /// Takes in what is in the log by now, if it is known what the run starts on. The values are
     /// there afterwards.
-    pub(crate) fn catch_up(&self, run: &RunRef, values: Option<&Arc<Values>>) {
+    pub(super) fn catch_up(&self, run: &RunRef, here: Here<'_>) {
         if self.awaits_base() {
             return;
         }
         let (mut fold, view) = (self.fold.lock(), run.into());
+        let base = || self.start_on(&view, here).values.clone();
         for event in fold.position.unread(run) {
-            fold.take(&view, &event, &self.about, || self.base(&view, values));
+            fold.take(&view, &event, &self.about, base);
         }
         fold.fill(&self.about);
+    }
+
+    /// As it is of a run that its thread has lost: on what it keeps itself.
+    pub(crate) fn catch_up_alone(&self, run: &RunRef) {
+        self.catch_up(run, Here::default());
     }
 
     /// Yields the values that the run has left, which has ended: on these, if it is not known yet
     /// what it has started on.
     pub(crate) fn left_on(&self, run: &RunRef, base: Option<&Arc<Values>>) -> Option<Arc<Values>> {
-        self.catch_up(run, base);
+        self.catch_up(run, Here { values: base, ..Here::default() });
         let mut fold = self.fold.lock().clone();
         if self.awaits_base() {
             let view = run.into();

@@ -7,8 +7,9 @@ use quell::{Engine, RunId};
 use serde_json::Value;
 
 use crate::threads::elsewhere::Mark;
-use crate::threads::thread::Thread;
-use crate::values::bytes_of;
+use crate::threads::ground::Back;
+use crate::threads::thread::{State, Thread};
+use crate::values::{Values, bytes_of};
 
 impl Thread {
     /// Takes a run out that has ended. If it was the last one to end, or the last one of these that
@@ -17,15 +18,12 @@ impl Thread {
     pub(crate) fn undo(&self, engine: &Engine, id: RunId) {
         let mut state = self.state.lock();
         state.settle(engine);
-        let tracked = state.ended.iter().position(|tracked| tracked.id == id);
-        let tracked = tracked.and_then(|place| state.ended.remove(place));
+        let back = state.take_out(id);
         let is_of = |mark: Option<Mark>| mark.is_some_and(|mark| mark.run() == id);
         let (was_last, has_written) = (is_of(state.left), is_of(state.wrote));
         if has_written {
-            let base = tracked.and_then(|tracked| tracked.fold.lock().base().map(Arc::clone));
-            let base = base.or_else(|| state.card.base.clone());
-            state.values_bytes = base.as_deref().map_or(0, bytes_of);
-            (state.values, state.wrote, state.next) = (base, None, Vec::new());
+            let back = back.map_or_else(|| state.card.base.clone(), |Back(values)| values);
+            state.go_back(back);
         }
         if was_last {
             (state.left, state.last) = (None, None);
@@ -47,5 +45,36 @@ impl Thread {
             }
         }
         self.is_whole.store(false, Ordering::SeqCst);
+    }
+
+    /// Has the thread be as it was made, if no run has left anything in it: the store has none.
+    pub(crate) fn go_back_to_base(&self, engine: &Engine) {
+        let mut state = self.state.lock();
+        state.settle(engine);
+        if state.wrote.is_none() {
+            let base = state.card.base.clone();
+            state.go_back(base);
+        }
+    }
+}
+
+impl State {
+    /// Takes a run out. Yields what the thread goes back to without it, if that is known; so does
+    /// the next one that has started, on what this one has left.
+    fn take_out(&mut self, id: RunId) -> Option<Back> {
+        let place = self.ended.iter().position(|tracked| tracked.id == id)?;
+        let back = self.ended.remove(place)?.back.lock().take();
+        if let Some(back) = &back {
+            let mut behind = self.ended.iter().skip(place).chain(&self.live);
+            if let Some(next) = behind.find(|next| next.back.lock().is_some()) {
+                *next.back.lock() = Some(back.clone());
+            }
+        }
+        back
+    }
+
+    fn go_back(&mut self, values: Option<Arc<Values>>) {
+        self.values_bytes = values.as_deref().map_or(0, bytes_of);
+        (self.values, self.wrote, self.next) = (values, None, Vec::new());
     }
 }

@@ -3,7 +3,7 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use quell::{Payload, RunId};
+use quell::{Annotations, Payload, RunId};
 use quell_flow::{NODES, NodesAsked};
 use quell_http::{RunView, Start};
 use serde::{Deserialize, Serialize};
@@ -206,6 +206,9 @@ pub(crate) enum BaseOf {
 /// Yields the last run that has left something in the values that a run keeps, and when that ended;
 /// none if these are what it has started on, whatever runs there are.
 pub(crate) fn base_last_of(run: &RunView) -> Option<(SystemTime, RunId)> {
+    if run.annotation(STARTED_ON).is_some() {
+        return None;
+    }
     let (at, last): (u64, String) = run.annotation(BASE_LAST)?.parse().ok()?;
     let (at, last) = (Duration::from_micros(at), Uuid::try_parse(&last).ok()?);
     Some((UNIX_EPOCH.checked_add(at)?, RunId::from_uuid(last)))
@@ -214,7 +217,25 @@ pub(crate) fn base_last_of(run: &RunView) -> Option<(SystemTime, RunId)> {
 /// Yields the values of its thread that a run keeps: empty ones if the thread had none; `None` if
 /// those that the runs before it have left are to be looked for.
 pub(crate) fn base_of(run: &RunView) -> Option<Keys> {
-    run.annotation(BASE)?.parse().ok()
+    run.annotation(STARTED_ON).or_else(|| run.annotation(BASE))?.parse().ok()
+}
+
+/// As [`base_of`], if they are what the run has started on, whatever runs there are.
+pub(crate) fn started_on(run: &RunView) -> Option<Keys> {
+    if base_last_of(run).is_some() { None } else { base_of(run) }
+}
+
+/// Tells whether the input of a run was made of the values that it keeps.
+pub(crate) fn has_whole_input(run: &RunView) -> bool {
+    run.annotation(BASE).is_some() && run.annotation(STARTED_ON).is_none()
+}
+
+/// Makes what a run is to keep beside what it keeps: on what it has started, which was not certain
+/// when it was made. None if that is too large.
+pub(crate) fn on_start(base: Option<&Keys>) -> Option<Annotations> {
+    let base = base.map_or_else(|| written(&Keys::new()), written);
+    let fits = base.len() <= BASE_BYTES_MAX;
+    fits.then(|| Annotations::from([(STARTED_ON.to_owned(), base)]))
 }
 
 /// Yields the microseconds since 1970 of an instant.
@@ -230,6 +251,7 @@ const INPUT: &str = "langgraph.input";
 const KWARGS: &str = "langgraph.kwargs";
 const BASE: &str = "langgraph.base";
 const BASE_LAST: &str = "langgraph.base_last";
+const STARTED_ON: &str = "langgraph.started_on";
 
 /// Values of a thread that a run keeps, in bytes of JSON. They are stored with each run of it.
 const BASE_BYTES_MAX: usize = 1 << 20;

@@ -1,5 +1,6 @@
 //! What runs in a run: its body, blocking closures and tool calls.
 
+mod annotate;
 pub(crate) mod context;
 pub(crate) mod driver;
 mod hold;

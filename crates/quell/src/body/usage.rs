@@ -49,7 +49,7 @@ impl Node {
         let sum = &mut state.extra().used;
         let before = *sum;
         sum.add(used);
-        let budget = self.about.as_ref()?.budget.as_ref()?;
+        let budget = self.about()?.budget.as_ref()?;
         let words = budget.exceeded_by(sum)?;
         budget.exceeded_by(&before).is_none().then_some(words)
     }
@@ -57,7 +57,7 @@ impl Node {
     /// Stops a run that was taken in if it had used more than its budget before: the process that
     /// had it may have ended before that stop was stored.
     pub(crate) fn stop_if_spent(self: &Arc<Self>) {
-        let Some(budget) = self.about.as_ref().and_then(|about| about.budget) else { return };
+        let Some(budget) = self.about().and_then(|about| about.budget) else { return };
         let used = self.lock().extra.as_ref().map_or_else(Usage::default, |extra| extra.used);
         if let Some(words) = budget.exceeded_by(&used) {
             self.cancel(&CancelRequest::because(words).kind(CauseKind::BudgetExceeded));

@@ -7,7 +7,7 @@ use crate::node::Node;
 /// Tells whether a filter means a node. Takes no lock of the node: the caller may hold one of the
 /// registry.
 pub(super) fn matches(filter: &RunFilter, node: &Node) -> bool {
-    let about = node.about.as_deref();
+    let about = node.about();
     filter.matches(&RunFacts {
         is_root: node.is_root(),
         kind: node.kind,

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use quell_core::store::{Record, StopAccepted, StoreError, StoredHold, StoredPause};
-use quell_core::{Payload, RunEvent, RunId};
+use quell_core::{Annotations, Payload, RunEvent, RunId};
 
 use crate::journal::{Doubted, Journal};
 use crate::sync::waiters::Wakers;
@@ -26,6 +26,8 @@ pub(crate) enum Entry<R> {
     },
     /// Its body starts.
     Started(Arc<R>, Ticks),
+    /// Its body has added annotations: these are all that it has.
+    Annotated(Arc<R>, Box<Annotations>),
     /// A stop of it was accepted or scheduled, or became more urgent.
     Stop(Arc<R>, Box<StopAccepted>),
     /// Something is in the log of its tree, the root of which is at this attempt.
@@ -104,6 +106,7 @@ impl<R> Entry<R> {
         match self {
             Self::Accepted { run, .. }
             | Self::Started(run, _)
+            | Self::Annotated(run, _)
             | Self::Stop(run, _)
             | Self::Saved { run, .. }
             | Self::Paused(run, _)
@@ -132,6 +135,7 @@ impl<R> Entry<R> {
         match self {
             Self::Accepted { parent, .. } => parent.is_none(),
             Self::Started(..)
+            | Self::Annotated(..)
             | Self::Event(..)
             | Self::HoldEnded(..)
             | Self::Ended(..)

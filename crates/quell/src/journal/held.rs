@@ -2,6 +2,7 @@
 
 use crate::journal::Entry;
 use crate::log::bytes_of;
+use crate::metadata::bytes_of as bytes_of_annotations;
 
 /// What entries hold that are pending.
 #[derive(Clone, Copy, Debug, Default)]
@@ -22,6 +23,9 @@ impl Held {
             }
             Entry::Saved { state, .. } => {
                 Self { others: 1, state_bytes: state.len(), event_bytes: 0 }
+            }
+            Entry::Annotated(_, all) => {
+                Self { others: 1, state_bytes: bytes_of_annotations(all), event_bytes: 0 }
             }
             Entry::Paused(_, pause) => {
                 let state_bytes = pause.request.len() + pause.so_far.bytes();

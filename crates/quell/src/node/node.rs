@@ -48,7 +48,7 @@ use crate::node::{Reader, Shared, State, flags};
 use crate::spec::{PauseEnd, RunSpec, SpecRest};
 use crate::stop_scope::StopScope;
 use crate::sync::waiters::Waiters;
-use crate::sync::{AtomicBool, AtomicU16, AtomicU32, Mutex, MutexGuard, Ordering};
+use crate::sync::{AtomicBool, AtomicU16, AtomicU32, Mutex, MutexGuard, OnceLock, Ordering};
 use crate::time::idle::IdleWatch;
 use crate::time::times::Times;
 
@@ -62,8 +62,8 @@ pub(crate) struct Node {
     pub(crate) name: Arc<str>,
     /// How many siblings were started before it.
     pub(crate) ordinal: u64,
-    /// Owner, labels and annotations, where there are any.
-    pub(crate) about: Option<Box<Metadata>>,
+    /// Owner, labels and annotations, where there are any. Its body may add the last.
+    about: OnceLock<Box<Metadata>>,
     /// What only the run itself needs of its spec, where there is any.
     own: Option<Box<SpecRest>>,
     /// The engine that it belongs to.
@@ -114,7 +114,7 @@ impl Node {
             kind: spec.kind,
             name: spec.name,
             ordinal: parent.map_or(0, |(_, state)| state.children.made()),
-            about: spec.about,
+            about: spec.about.map_or_else(OnceLock::new, OnceLock::from),
             own,
             shared: Arc::clone(shared),
             flags: AtomicU32::new(match parent {
@@ -190,16 +190,25 @@ impl Node {
         self.own.as_ref()?.gate.as_deref()
     }
 
+    pub(crate) fn about(&self) -> Option<&Metadata> {
+        self.about.get().map(|about| &**about)
+    }
+
+    /// As [`about`](Self::about), of a run to which something is added.
+    pub(crate) fn about_or_new(&self) -> &Metadata {
+        self.about.get_or_init(Box::default)
+    }
+
     pub(crate) fn owner(&self) -> Option<&Arc<str>> {
-        self.about.as_ref()?.owner.as_ref()
+        self.about()?.owner.as_ref()
     }
 
     pub(crate) fn key(&self) -> Option<&IdempotencyKey> {
-        self.about.as_ref()?.key.as_ref()
+        self.about()?.key.as_ref()
     }
 
     pub(crate) fn stop_scopes(&self) -> &[StopScope] {
-        self.about.as_ref().map_or(&[], |about| &about.stop_scopes)
+        self.about().map_or(&[], |about| &about.stop_scopes)
     }
 
     /// Yields the owner that is charged for the bytes of the run's tree.

@@ -7,11 +7,13 @@ use std::thread::{self, ThreadId};
 
 use quell_core::{Abandoned, EventKind, Payload, RunId, limits};
 
+use crate::failure::SubmitError;
 use crate::foreign;
 use crate::log::Log;
+use crate::metadata::Metadata;
 use crate::node::write::{Bound, Written};
 use crate::node::{Node, State, flags};
-use crate::spec::{brought, counted};
+use crate::spec::counted;
 use crate::sync::waiters::Wakers;
 use crate::tables::ledger::Full;
 
@@ -155,9 +157,29 @@ impl Node {
         Ok(())
     }
 
+    /// Yields the bytes of what the run has of its spec, with annotations that were added since.
+    fn brought_bytes(&self) -> usize {
+        let of_about = self.about().map_or(0, Metadata::bytes);
+        self.name.len() + of_about + self.input().map_or(0, Payload::len)
+    }
+
+    /// Charges the tree for so many bytes more of these.
+    pub(crate) fn charge_more(&self, state: &State, more: usize) -> Result<(), SubmitError> {
+        let had = self.brought_bytes();
+        let bytes = counted(had + more) - counted(had);
+        let charge = self.shared.charge(self.account(state), bytes)?;
+        charge.keep();
+        if state.parent_id.is_some()
+            && let Some(log) = &state.log
+        {
+            log.count_charge(bytes, 0);
+        }
+        Ok(())
+    }
+
     /// Yields the bytes that the tree was charged for because of this run.
     pub(crate) fn charged(&self, state: &State) -> usize {
-        let brought = brought(&self.name, self.about.as_deref(), self.input());
+        let brought = counted(self.brought_bytes());
         let of = |said: &Option<Payload>| said.as_ref().map_or(0, |said| counted(said.bytes_max()));
         let extra = state.extra.as_ref();
         let extra = extra.map_or(0, |extra| {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use quell_core::store::{Accepted, ClaimedKey, Epoch, LaneRule, Record};
-use quell_core::{Counts, RunEvent, RunId, RunReport, RunStatus, limits};
+use quell_core::{Annotations, Counts, RunEvent, RunId, RunReport, RunStatus, limits};
 
 use crate::gate::{Lane, OnBusy};
 use crate::journal::{self, Entry, Journal};
@@ -22,6 +22,10 @@ pub(super) fn of(entry: &Entry<Node>, journal: &Journal<Node>) -> (Record, Optio
         }
         Entry::Started(node, at) => {
             Record::Started { run: node.id, epoch: epoch(node), at: wall(node, *at) }
+        }
+        Entry::Annotated(node, all) => {
+            let annotations = Annotations::clone(all);
+            Record::Annotated { run: node.id, epoch: epoch(node), annotations }
         }
         Entry::Stop(node, stop) => {
             let mut stop = stop.clone();
@@ -73,14 +77,17 @@ pub(super) fn of(entry: &Entry<Node>, journal: &Journal<Node>) -> (Record, Optio
             Record::Forgotten { run: node.id, epoch: epoch(node), at }
         }
         Entry::TakenBack(node, at) => {
-            let (run, epoch) = (node.id, epoch(node));
-            let at = left_at(node, wall(node, *at));
-            let report = Arc::new(taken_back(node));
-            let ended = Record::Ended { run, epoch, report, rollback: true };
-            return (ended, Some(Record::Forgotten { run, epoch, at }));
+            return taken_back(node, epoch(node), left_at(node, wall(node, *at)));
         }
     };
     (record, None)
+}
+
+/// Makes the two records of a run that is taken back.
+fn taken_back(node: &Arc<Node>, epoch: Epoch, at: SystemTime) -> (Record, Option<Record>) {
+    let (run, report) = (node.id, Arc::new(report_of_taken_back(node)));
+    let ended = Record::Ended { run, epoch, report, rollback: true };
+    (ended, Some(Record::Forgotten { run, epoch, at }))
 }
 
 /// Yields when a run counts as forgotten. One that was refused never was: its key is free at once.
@@ -92,7 +99,7 @@ fn left_at(node: &Node, at: SystemTime) -> SystemTime {
 }
 
 /// Makes the report of a run that is taken back: of a root that was refused, that it never ran.
-fn taken_back(node: &Arc<Node>) -> RunReport {
+fn report_of_taken_back(node: &Arc<Node>) -> RunReport {
     if node.flags() & flags::REFUSED == 0 {
         return journal::to_record(report::of(node));
     }
@@ -134,10 +141,10 @@ fn accepted(
         accepted.lane_rule = gate.lane.as_ref().filter(|_| is_shared).map(rule);
         accepted.due = gate.not_before.map(|due| node.shared.clock.wall(due));
     }
-    if let Some(about) = &node.about {
+    if let Some(about) = node.about() {
         accepted.owner.clone_from(&about.owner);
         accepted.labels.clone_from(&about.labels);
-        accepted.annotations.clone_from(&about.annotations);
+        accepted.annotations.clone_from(about.annotations());
         accepted.stop_scopes = about.stop_scopes.iter().map(|scope| scope.bytes()).collect();
         let key = about.key.as_ref();
         accepted.key =

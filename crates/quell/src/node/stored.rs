@@ -42,6 +42,7 @@ impl Recorded for Node {
             Entry::Stop(node, _) => node.settle_entry_for(wakers, 0, |_| node.settle_stop()),
             Entry::Saved { run: node, .. }
             | Entry::Started(node, _)
+            | Entry::Annotated(node, _)
             | Entry::HoldBegan(node, _)
             | Entry::HoldEnded(node, _)
             | Entry::Paused(node, _) => node.settle_entry_for(wakers, 0, |_| {}),

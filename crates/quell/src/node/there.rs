@@ -13,7 +13,7 @@ pub(super) fn is_there(entry: &Entry<Node>, error: &StoreError) -> bool {
         (Entry::Event(..), StoreError::SeqTaken { .. })
             | (Entry::Stop(..) | Entry::Ended(..) | Entry::Started(..), StoreError::Ended { .. })
             | (Entry::Paused(..) | Entry::Resumed(..), StoreError::Ended { .. })
-            | (Entry::HoldBegan(..), StoreError::Ended { .. })
+            | (Entry::HoldBegan(..) | Entry::Annotated(..), StoreError::Ended { .. })
             | (Entry::Forgotten(..), StoreError::Unknown { .. })
     ) || is_of_forgotten(entry, error)
 }

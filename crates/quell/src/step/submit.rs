@@ -137,7 +137,7 @@ impl Shared {
     }
 
     /// Charges an owner for what live runs hold, until the charge is dropped or kept.
-    pub(super) fn charge(
+    pub(crate) fn charge(
         &self,
         owner: Option<&Arc<str>>,
         bytes: usize,
@@ -360,7 +360,7 @@ type Claimed = (Option<Box<Entered<Node>>>, Option<Box<Deferred>>);
 pub(crate) type Superseded = Box<[Arc<Node>]>;
 
 /// What a run was charged for. Dropped, it is given back, unless it was kept.
-pub(super) struct Charge<'a> {
+pub(crate) struct Charge<'a> {
     /// The engine whose ledger was charged.
     shared: &'a Shared,
     /// Whom it was charged to.
@@ -370,7 +370,7 @@ pub(super) struct Charge<'a> {
 }
 
 impl Charge<'_> {
-    pub(super) fn keep(mut self) {
+    pub(crate) fn keep(mut self) {
         self.bytes = 0;
     }
 }

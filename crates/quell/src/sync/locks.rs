@@ -15,7 +15,8 @@ pub(crate) use std::sync::atomic::{
     AtomicBool, AtomicU16, AtomicU32, AtomicU64, AtomicUsize, Ordering,
 };
 
-/// What is set once, by whoever makes a run, before others know it: no order is left to a model.
+/// What is set once, by whoever makes a run, before others know it, or under the lock of the run:
+/// no order is left to a model.
 pub(crate) use std::sync::OnceLock;
 
 /// For what tests stand in for alone.

@@ -57,6 +57,12 @@ pub(super) async fn annotated(store: &dyn Store) -> Verdict {
     stored(store, vec![start(1, next)]).await?;
     let late = vec![annotated(epoch, Annotations::new())];
     refused(store, late, &StoreError::Fenced { run: id(1), epoch, current: next }).await?;
+    // One that runs may have more as well.
+    let more = Annotations::from([("plan".into(), 8.into()), ("begun".into(), 9.into())]);
+    stored(store, vec![annotated(next, more.clone()), event(1, next, 1)]).await?;
+    let read = there(store, id(1)).await?;
+    let now = (read.status, &read.accepted.annotations);
+    same("the status and the annotations of one that runs", &now, &(RunStatus::Running, &more))?;
     stored(store, vec![end(1, next)]).await?;
     let late = vec![annotated(next, Annotations::new())];
     refused(store, late, &StoreError::Ended { run: id(1) }).await
