@@ -10,6 +10,7 @@ mod part;
 mod recovery;
 mod reducer;
 mod registry;
+mod shown;
 mod stand_in;
 mod unresumed;
 
