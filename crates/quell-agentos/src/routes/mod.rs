@@ -8,6 +8,7 @@ mod discover;
 mod extract;
 mod given_before;
 mod go_on;
+mod nothing;
 mod read;
 mod resume;
 mod router;

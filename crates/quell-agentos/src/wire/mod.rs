@@ -1,10 +1,12 @@
 //! What is on the wire: pure functions from runs, events and refusals to the contract's JSON.
 
+pub(crate) mod config;
 mod ending;
 pub(crate) mod event;
 pub(crate) mod exact;
 pub(crate) mod kinds;
 pub(crate) mod listing;
+pub(crate) mod nothing;
 pub(crate) mod pause;
 pub(crate) mod position;
 pub(crate) mod refusal;
