@@ -26,6 +26,9 @@ SOME = settings(
     print_blob=True,
 )
 CLIENT = httpx.Client(timeout=30)
+# LangGraph has `/metrics` as well, and lets in whom it lets in.
+OWN = [each.ok() for each in SCHEMA.get_all_operations()]
+OWN = [each for each in OWN if each.path != "/metrics"]
 
 
 @pytest.fixture(scope="module")
@@ -65,7 +68,7 @@ def test_whatever_is_made_up_is_answered_as_described(case, there):
 
 
 @pytest.mark.skipif(not KEY, reason="the server asks for no key")
-@pytest.mark.parametrize("operation", [each.ok() for each in SCHEMA.get_all_operations()], ids=str)
+@pytest.mark.parametrize("operation", OWN, ids=str)
 def test_without_the_key_nothing_is_done_that_needs_one(operation):
     path = operation.path
     for parameter in operation.path_parameters:

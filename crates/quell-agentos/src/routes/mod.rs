@@ -2,6 +2,7 @@
 
 mod caller;
 mod cancel;
+mod config;
 mod create;
 mod described;
 mod discover;

@@ -1,6 +1,5 @@
 //! What is on the wire: pure functions from runs, events and refusals to the contract's JSON.
 
-pub(crate) mod config;
 mod ending;
 pub(crate) mod event;
 pub(crate) mod exact;

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use crate::options::Options;
 
 /// Writes the configuration, with the summaries of agents, teams and workflows.
-pub(crate) fn configuration(options: &Options, components: [Vec<Value>; 3]) -> Value {
+pub(super) fn configuration(options: &Options, components: [Vec<Value>; 3]) -> Value {
     let models = models(&components);
     let [agents, teams, workflows] = components;
     let display = json!({ "display_name": options.db_id });
