@@ -5,9 +5,10 @@
 //!
 //! Served: create (form, urlencoded or multipart; streamed, waited for, or in the background), read
 //! one run, list those of a session, cancel, continue a paused one, resume the stream of one in the
-//! background, sessions, the lists of components, `/config`, `/health`, `/info`, and what describes
-//! all that: `/openapi/agentos.json`. Not served yet, and answered with the contract's 404: the web
-//! socket. Never served: checkpoints, fork, memories, knowledge, evals, traces, metrics, schedules.
+//! background, sessions, the lists of components, `/config`, `/health`, `/info`, `/`, and what
+//! describes all that: `/openapi/agentos.json`. Memories, knowledge, evals, traces and metrics are
+//! lists without rows. Not served yet, and answered with the contract's 404: the web socket. Never
+//! served: checkpoints, fork, schedules.
 //!
 //! The chapter [`contract`] says in full what is answered, and why.
 //!
@@ -75,3 +76,4 @@ pub mod contract {}
 
 pub use options::{CONTRACT, Options, UnknownRuns};
 pub use routes::{absent, document, info, router, routes};
+pub use wire::nothing::metrics;

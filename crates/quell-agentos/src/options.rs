@@ -28,6 +28,8 @@ pub struct Options {
     pub os_id: String,
     /// The name of this `AgentOS`. Defaults to `quell`.
     pub name: String,
+    /// What this `AgentOS` is for, as `/config` says. Defaults to none.
+    pub description: Option<String>,
     /// The database that components name, as agent-ui asks for it. Defaults to `quell`.
     pub db_id: String,
     /// What a cancel of a run that is not there does. Defaults to [`UnknownRuns::NotFound`].
@@ -82,6 +84,7 @@ impl Default for Options {
         Self {
             os_id: "quell".into(),
             name: "quell".into(),
+            description: None,
             db_id: "quell".into(),
             unknown_runs: UnknownRuns::default(),
             completed_sentinel: false,
@@ -120,6 +123,7 @@ mod tests {
         let text = r#"
             os_id = "os"
             name = "n"
+            description = "d"
             db_id = "db"
             unknown_runs = "remember"
             completed_sentinel = true

@@ -13,6 +13,8 @@ mod cancel;
 mod continued_again;
 /// What starts a run, streams it and reads it.
 mod create;
+/// What there is, and what there is none of.
+mod discovery;
 /// What is described.
 mod document;
 /// Runs that go on from ended ones.

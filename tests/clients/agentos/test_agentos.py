@@ -308,6 +308,55 @@ def test_what_there_is_is_listed(client):
     run(scenario())
 
 
+def test_the_configuration_has_what_is_served(client):
+    async def scenario():
+        config = await client.aget_config(headers=HEADERS)
+        assert config == client.get_config(headers=HEADERS)
+        assert config.os_id and config.databases and not config.interfaces
+        assert "tick-model" in {model.id for model in config.available_models}
+        assert [each.db_id for each in config.session.dbs] == config.databases
+        team = next(team for team in config.teams if team.id == IDS["team"])
+        assert team.mode == "broadcast" and team.name == team.id
+
+    run(scenario())
+
+
+def test_what_is_not_kept_is_listed_as_empty_and_changes_are_refused(client):
+    async def scenario():
+        for pages in (
+            client.list_memories(headers=HEADERS),
+            client.get_user_memory_stats(headers=HEADERS),
+            client.list_eval_runs(headers=HEADERS),
+            client.list_knowledge_content(headers=HEADERS),
+            client.search_knowledge("tea", headers=HEADERS),
+            client.get_traces(headers=HEADERS),
+            client.get_trace_session_stats(headers=HEADERS),
+            client.search_traces(headers=HEADERS),
+        ):
+            page = await pages
+            assert page.data == [] and page.meta.total_count == 0
+        assert await client.get_memory_topics(headers=HEADERS) == []
+        assert (await client.get_knowledge_config(headers=HEADERS)).readers == {}
+        assert (await client.get_metrics(headers=HEADERS)).metrics == []
+        assert await client.refresh_metrics(headers=HEADERS) == []
+        assert (await client.get_metrics_refresh_status(headers=HEADERS)).status == "idle"
+        for status, asked in (
+            (404, client.get_memory("m", headers=HEADERS)),
+            (404, client.get_eval_run("e", headers=HEADERS)),
+            (404, client.get_knowledge_content("c", headers=HEADERS)),
+            (404, client.get_trace("t", headers=HEADERS)),
+            (400, client.create_memory("tea", user_id="u", headers=HEADERS)),
+            (400, client.delete_memory("m", headers=HEADERS)),
+            (400, client.delete_eval_runs(["e"], headers=HEADERS)),
+            (400, client.delete_all_knowledge_content(headers=HEADERS)),
+        ):
+            with pytest.raises(httpx.HTTPStatusError) as refused:
+                await asked
+            assert refused.value.response.status_code == status
+
+    run(scenario())
+
+
 @pytest.mark.parametrize("kind", [AGENT, TEAM, FLOW], ids=repr)
 def test_what_is_not_there_is_a_404(client, kind):
     async def scenario():

@@ -7,8 +7,8 @@ use axum::extract::State;
 use axum::http::HeaderName;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
-use quell_flow::ComponentKind;
-use quell_http::{Service, View};
+use quell_flow::{Component, ComponentKind};
+use quell_http::{AccessMode, Service, View};
 use serde_json::{Value, json};
 
 use crate::app::App;
@@ -16,10 +16,15 @@ use crate::auth::{Action, component, guarded};
 use crate::options::CONTRACT;
 use crate::options::Options;
 use crate::routes::caller::Caller;
+use crate::routes::config::configuration;
 use crate::routes::described::document;
 use crate::wire::kinds::names_of;
-use crate::wire::listing::{auth_mode, component_in_full, component_in_list};
+use crate::wire::listing::{auth_mode, component_in_full, component_in_list, summary};
 use crate::wire::refusal::Refusal;
+
+pub(super) async fn home(State(app): State<Arc<App>>) -> Json<Value> {
+    Json(json!({ "name": app.options.name, "health": "/health", "info": "/info" }))
+}
 
 pub(super) async fn health(State(app): State<Arc<App>>) -> Json<Value> {
     let since = humantime::format_rfc3339_micros(app.since).to_string();
@@ -33,6 +38,7 @@ pub fn info(service: &Service, options: &Options) -> Value {
         let listed = service.catalog().listed(CONTRACT);
         listed.filter(|component| component.kind() == kind).count()
     };
+    let mode = guarded(service.clone(), options).access_of().mode();
     json!({
         "os_id": options.os_id,
         "name": options.name,
@@ -41,7 +47,10 @@ pub fn info(service: &Service, options: &Options) -> Value {
         "agent_count": count(ComponentKind::Agent),
         "team_count": count(ComponentKind::Team),
         "workflow_count": count(ComponentKind::Workflow),
-        "auth_mode": auth_mode(guarded(service.clone(), options).access_of().mode()),
+        "mcp": { "enabled": false, "path": null, "oauth": null, "tool_run_endpoint": false },
+        "auth_mode": auth_mode(mode),
+        // Whose a run is follows from the key or the token alone, unless all have one key.
+        "user_isolation": mode != AccessMode::Open && options.security_key.is_none(),
     })
 }
 
@@ -64,20 +73,14 @@ fn config_of(app: &App, view: &View) -> Result<Response, Refusal> {
     if !["config", "system"].iter().any(|name| view.principal().has_scope(name, None, "read")) {
         return Err(Refusal::forbidden("config", "read"));
     }
-    let body = json!({
-        "os_id": app.options.os_id,
-        "name": app.options.name,
-        "databases": [app.options.db_id],
-        "agents": listed(app, view, ComponentKind::Agent),
-        "teams": listed(app, view, ComponentKind::Team),
-        "workflows": listed(app, view, ComponentKind::Workflow),
-        "interfaces": [],
-    });
-    Ok(Json(body).into_response())
+    let readable = |kind| readable(view, kind).map(|it| summary(it, &app.options.db_id));
+    let [agents, teams, workflows] = ComponentKind::ALL.map(|kind| readable(kind).collect());
+    Ok(Json(configuration(&app.options, [agents, teams, workflows])).into_response())
 }
 
 pub(super) fn list(app: &App, view: &View, kind: ComponentKind) -> Result<Response, Refusal> {
-    let found = listed(app, view, kind);
+    let found: Vec<_> =
+        readable(view, kind).map(|it| component_in_list(it, &app.options.db_id)).collect();
     let plural = names_of(kind).plural;
     if found.is_empty() && !view.principal().has_scope(plural, None, "read") {
         return Err(Refusal::forbidden(plural, "read"));
@@ -85,11 +88,10 @@ pub(super) fn list(app: &App, view: &View, kind: ComponentKind) -> Result<Respon
     Ok(Json(found).into_response())
 }
 
-/// Lists the components of a kind that the caller may read.
-fn listed(app: &App, view: &View, kind: ComponentKind) -> Vec<Value> {
-    let of_kind = view.components().filter(|component| component.kind() == kind);
-    let readable = of_kind.filter(|component| view.principal().may_read(component));
-    readable.map(|found| component_in_list(found, &app.options.db_id)).collect()
+/// Yields the components of a kind that the caller may read.
+fn readable(view: &View, kind: ComponentKind) -> impl Iterator<Item = &Component> {
+    let of_kind = view.components().filter(move |component| component.kind() == kind);
+    of_kind.filter(|component| view.principal().may_read(component)).map(AsRef::as_ref)
 }
 
 pub(super) fn one(

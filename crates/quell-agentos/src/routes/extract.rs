@@ -50,6 +50,14 @@ impl Query {
     }
 }
 
+impl FromRequestParts<Arc<App>> for Query {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _: &Arc<App>) -> Result<Self, Infallible> {
+        Ok(Self(parts.uri.query().map(str::to_owned)))
+    }
+}
+
 impl FromRequestParts<Arc<App>> for ComponentPath {
     type Rejection = Infallible;
 
@@ -65,7 +73,7 @@ impl FromRequestParts<Arc<App>> for RunRequest {
     async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Self, Response> {
         let Caller(view) = Caller::from_request_parts(parts, app).await?;
         let Ok(path) = PathTexts::from_request_parts(parts, &()).await;
-        let query = Query(parts.uri.query().map(str::to_owned));
+        let Ok(query) = Query::from_request_parts(parts, app).await;
         Ok(Self { view, component: text(&path, "id"), run: text(&path, "run"), query })
     }
 }
@@ -76,7 +84,7 @@ impl FromRequestParts<Arc<App>> for SessionRequest {
     async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Self, Response> {
         let Caller(view) = Caller::from_request_parts(parts, app).await?;
         let Ok(path) = PathTexts::from_request_parts(parts, &()).await;
-        let query = Query(parts.uri.query().map(str::to_owned));
+        let Ok(query) = Query::from_request_parts(parts, app).await;
         Ok(Self { view, session: text(&path, "session"), run: text(&path, "run"), query })
     }
 }

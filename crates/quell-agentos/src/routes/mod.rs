@@ -2,6 +2,7 @@
 
 mod caller;
 mod cancel;
+mod config;
 mod create;
 mod described;
 mod discover;
@@ -9,6 +10,7 @@ mod extract;
 mod follow_up;
 mod given_before;
 mod go_on;
+mod nothing;
 mod read;
 mod resume;
 mod router;

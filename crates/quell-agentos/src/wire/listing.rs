@@ -1,18 +1,38 @@
 //! [`component_in_list`] and [`component_in_full`]: components in lists (contract, section 10).
 
-use quell_flow::{Component, ComponentKind, Part};
+use quell_flow::{Component, ComponentKind, Model, Part};
 use quell_http::AccessMode;
 use serde_json::{Value, json};
 
-/// Writes a component as lists have it.
-pub(crate) fn component_in_list(component: &Component, db_id: &str) -> Value {
-    let mut out = json!({ "id": component.id(), "name": component.id(), "db_id": db_id });
+/// Writes a component as the configuration has it.
+pub(crate) fn summary(component: &Component, db_id: &str) -> Value {
+    let mut out = named(component, db_id);
+    if let Some(model) = model_of(component) {
+        out["model"] = json!({ "id": model.id, "provider": model.provider });
+    }
+    if component.kind() == ComponentKind::Team {
+        out["mode"] = mode(component).into();
+    }
+    out
+}
+
+fn named(component: &Component, db_id: &str) -> Value {
+    let (id, name) = (component.id(), component.shown_name());
+    let mut out = json!({ "id": id, "name": name, "db_id": db_id });
     if let Some(text) = component.description() {
         out["description"] = text.into();
     }
-    if let Some(model) =
-        component.model_of().filter(|_| component.kind() != ComponentKind::Workflow)
-    {
+    out
+}
+
+fn model_of(component: &Component) -> Option<&Model> {
+    component.model_of().filter(|_| component.kind() != ComponentKind::Workflow)
+}
+
+/// Writes a component as lists have it.
+pub(crate) fn component_in_list(component: &Component, db_id: &str) -> Value {
+    let mut out = named(component, db_id);
+    if let Some(model) = model_of(component) {
         out["model"] = json!({ "name": model.name, "model": model.id, "provider": model.provider });
     }
     if component.kind() == ComponentKind::Team {
@@ -71,7 +91,6 @@ const NESTED_MAX: usize = 8;
 #[cfg(test)]
 mod tests {
     use quell::Payload;
-    use quell_flow::Model;
 
     use super::*;
 
@@ -82,6 +101,9 @@ mod tests {
         let model = json!({ "name": "TickModel", "model": "tick-model", "provider": "Fake" });
         let expected = json!({ "id": "a", "name": "a", "db_id": "db", "model": model });
         assert_eq!(component_in_list(&agent, "db"), expected);
+        let agent = agent.display_name("An agent");
+        assert_eq!(component_in_list(&agent, "db")["name"], "An agent");
+        assert_eq!(summary(&agent, "db")["model"]["id"], "tick-model");
     }
 
     #[test]

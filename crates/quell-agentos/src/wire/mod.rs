@@ -6,6 +6,7 @@ pub(crate) mod exact;
 pub(crate) mod history;
 pub(crate) mod kinds;
 pub(crate) mod listing;
+pub(crate) mod nothing;
 pub(crate) mod pause;
 pub(crate) mod position;
 pub(crate) mod refusal;

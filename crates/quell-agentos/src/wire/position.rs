@@ -108,6 +108,18 @@ impl Position {
         parts
     }
 
+    /// Yields the name that people read of its component; of a part of that, its own name.
+    pub(crate) fn shown_name(&self) -> &str {
+        if self.is_root() { self.component.shown_name() } else { &self.name }
+    }
+
+    /// Yields the name that people read of the workflow that a step is in.
+    fn shown_flow<'a>(&'a self, id: &'a str) -> &'a str {
+        let of = &self.component;
+        let is_of_root = of.kind() == ComponentKind::Workflow && of.id() == id;
+        if is_of_root { of.shown_name() } else { id }
+    }
+
     /// Tells whether it is the root.
     pub(crate) const fn is_root(&self) -> bool {
         self.above.is_none()
@@ -152,14 +164,14 @@ impl Position {
         if let Role::Step | Role::Parallel = self.role {
             if let Some((id, run)) = &self.flow {
                 set("workflow_id", id.as_str().into());
-                set("workflow_name", id.as_str().into());
+                set("workflow_name", self.shown_flow(id).into());
                 set("run_id", run.as_str().into());
             }
         } else {
             let names = names_of(self.kind());
             set("run_id", self.run.as_str().into());
             set(names.id_key, self.name.as_str().into());
-            set(names.name_key, self.name.as_str().into());
+            set(names.name_key, self.shown_name().into());
             if let Some((Role::Agent | Role::Team, run)) = &self.above {
                 set("parent_run_id", run.as_str().into());
             }

@@ -87,7 +87,7 @@ impl Tree {
         let mut set = |key: &str, value: Value| out.insert(key.to_owned(), value);
         set("run_id", run.position.run.as_str().into());
         set(names.id_key, run.position.name.as_str().into());
-        set(names.name_key, run.position.name.as_str().into());
+        set(names.name_key, run.position.shown_name().into());
         set("session_id", self.session.as_str().into());
         set("status", status(run.status).into());
         set("created_at", seconds(run.queued_at).into());

@@ -42,8 +42,7 @@ impl ListQuery {
     pub(crate) fn read(get: impl Fn(&str) -> Option<String>) -> Result<Self, Refusal> {
         let mut faults = Vec::new();
         let kind = noted(kind(&get), &mut faults).flatten();
-        let limit = noted(number(&get, "limit", 20, 1), &mut faults).unwrap_or(20);
-        let page = noted(number(&get, "page", 1, 0), &mut faults).unwrap_or(1);
+        let (limit, page) = numbers(&get, &mut faults);
         let is_ascending = match get("sort_order").as_deref() {
             Some("asc") => true,
             None | Some("desc") => false,
@@ -63,8 +62,7 @@ impl ListQuery {
         }
         let (component, name) = (get("component_id"), get("session_name"));
         let name = name.map(|name| name.to_lowercase());
-        // Some count from zero: upstream takes that, too.
-        Ok(Self { limit, page: page.max(1), kind, component, name, by, is_ascending })
+        Ok(Self { limit, page, kind, component, name, by, is_ascending })
     }
 
     /// Tells whether a session is meant.
@@ -166,6 +164,24 @@ pub(crate) fn kind(get: impl Fn(&str) -> Option<String>) -> Result<Option<Compon
 pub(crate) fn kind_of(loc: &[&str], word: &str) -> Result<ComponentKind, Value> {
     let found = ComponentKind::ALL.into_iter().find(|kind| kind.as_str() == word);
     found.ok_or_else(|| no_choice(loc, &["agent", "team", "workflow"], word))
+}
+
+/// Reads which part of a list a query means: how many rows at most, and which page, from 1.
+///
+/// # Errors
+///
+/// Fails with all that is wrong with it.
+pub(crate) fn page_of(get: impl Fn(&str) -> Option<String>) -> Result<(u64, u64), Refusal> {
+    let mut faults = Vec::new();
+    let found = numbers(&get, &mut faults);
+    if faults.is_empty() { Ok(found) } else { Err(Refusal::invalid(faults)) }
+}
+
+fn numbers(get: &impl Fn(&str) -> Option<String>, faults: &mut Vec<Value>) -> (u64, u64) {
+    let limit = noted(number(get, "limit", 20, 1), faults).unwrap_or(20);
+    let page = noted(number(get, "page", 1, 0), faults).unwrap_or(1);
+    // Some count from zero: upstream takes that, too.
+    (limit, page.max(1))
 }
 
 fn number(

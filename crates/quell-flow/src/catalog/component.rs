@@ -18,7 +18,9 @@ use crate::foreign::Foreign;
 pub struct Component {
     pub(super) id: String,
     pub(super) kind: ComponentKind,
-    description: Option<String>,
+    /// As people read it; its id without one.
+    pub(super) display_name: Option<String>,
+    pub(super) description: Option<String>,
     model: Option<Model>,
     members: Vec<Part>,
     steps: Vec<Part>,
@@ -92,6 +94,7 @@ impl Component {
         Self {
             id: id.into(),
             kind,
+            display_name: None,
             description: None,
             model: None,
             members: Vec::new(),
@@ -166,12 +169,6 @@ impl Component {
     /// done.
     pub const fn is_plan(&self) -> bool {
         self.lasting.is_some()
-    }
-
-    /// Sets the description. Defaults to none.
-    pub fn describe(mut self, description: impl Into<String>) -> Self {
-        self.description = Some(description.into());
-        self
     }
 
     /// Names its model. Defaults to none.
@@ -275,11 +272,6 @@ impl Component {
     /// Yields the kind: agent, team or workflow.
     pub const fn kind(&self) -> ComponentKind {
         self.kind
-    }
-
-    /// Yields the description.
-    pub fn description(&self) -> Option<&str> {
-        self.description.as_deref()
     }
 
     /// Yields the model.

@@ -11,6 +11,7 @@ mod part;
 mod recovery;
 mod reducer;
 mod registry;
+mod shown;
 mod stand_in;
 mod start;
 mod unresumed;

@@ -21,7 +21,9 @@ use super::limits::Limit;
 use super::mistaken::load_plan;
 use super::model::ModelEntry;
 use super::services::Asks;
-use super::shapes::{command, folder, history, some_time, time_above_zero, variables};
+use super::shapes::{
+    command, display_name, folder, history, some_time, time_above_zero, variables,
+};
 use super::sort::SORTS;
 use crate::environment::{self, Inherits};
 use crate::processes::Processes;
@@ -66,6 +68,9 @@ pub(crate) struct ComponentEntry {
     /// The longest time that the service is in doubt after the end of a run.
     #[serde(default, deserialize_with = "some_time")]
     pub(super) confirm: Option<Duration>,
+    /// The name that people read.
+    #[serde(default, deserialize_with = "display_name")]
+    name: Option<String>,
     description: Option<String>,
     /// How many of its runs run at once, and how many wait.
     running: Option<usize>,
@@ -259,6 +264,9 @@ impl ComponentEntry {
 
     /// Sets the other options of the entry.
     pub(super) fn adjust(&self, mut component: Component) -> Component {
+        if let Some(name) = &self.name {
+            component = component.display_name(name);
+        }
         if let Some(description) = &self.description {
             component = component.describe(description);
         }

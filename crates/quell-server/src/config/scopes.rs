@@ -84,7 +84,9 @@ pub(super) fn warning_of(scope: &str, catalog: &Catalog) -> Option<String> {
 /// Yields what scopes for something allow.
 fn actions_of(resource: &str) -> &'static [&'static str] {
     match resource {
-        "sessions" => &["read", "write", "delete"],
+        "sessions" | "memories" | "knowledge" | "evals" => &["read", "write", "delete"],
+        "metrics" => &["read", "write"],
+        "traces" => &["read"],
         "agents" | "teams" | "workflows" | "config" | "system" => &["read", "run"],
         // Of any, and of what may be misspelt.
         _ => &["read", "run", "write", "delete"],
@@ -92,11 +94,24 @@ fn actions_of(resource: &str) -> &'static [&'static str] {
 }
 
 /// What scopes are for: components by their kind, and what `AgentOS` has besides.
-const RESOURCES: [&str; 6] = ["agents", "teams", "workflows", "sessions", "config", "system"];
+const RESOURCES: [&str; 11] = [
+    "agents",
+    "teams",
+    "workflows",
+    "sessions",
+    "config",
+    "system",
+    "memories",
+    "knowledge",
+    "evals",
+    "metrics",
+    "traces",
+];
 
 const RIGHT: &str = "expected `RESOURCE:ACTION` or `RESOURCE:ID:ACTION` with `agents`, `teams`, \
                      `workflows`, `config`, `system` or `*`, and `read`, `run` or `*`; or with \
-                     `sessions`, and `read`, `write`, `delete` or `*`; or `quell:admin`";
+                     `sessions`, `memories`, `knowledge` or `evals`, and `read`, `write`, `delete` \
+                     or `*`; `metrics:read`, `metrics:write`, `traces:read`; or `quell:admin`";
 
 #[cfg(test)]
 mod tests {

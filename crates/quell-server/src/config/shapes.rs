@@ -39,6 +39,25 @@ pub(super) fn history<'de, D: Deserializer<'de>>(from: D) -> Result<usize, D::Er
     Ok(runs)
 }
 
+/// Reads the name of a component that people read.
+pub(super) fn display_name<'de, D: Deserializer<'de>>(from: D) -> Result<Option<String>, D::Error> {
+    let name = String::deserialize(from)?;
+    let wrong = if name.trim().is_empty() {
+        "empty name".to_owned()
+    } else if name.len() > NAME_BYTES_MAX {
+        format!("name of {} bytes", name.len())
+    } else if name.chars().any(char::is_control) {
+        "name with a control character".to_owned()
+    } else {
+        return Ok(Some(name));
+    };
+    let right = "expected a line of at most 256 bytes, such as \"The writer\"";
+    Err(D::Error::custom(format!("{wrong}; {right}")))
+}
+
+/// The longest name of a component that people read.
+const NAME_BYTES_MAX: usize = 256;
+
 /// Reads a list of a program and its arguments.
 pub(super) fn command<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Vec<String>>, D::Error> {
     from.deserialize_any(Command).map(Some)

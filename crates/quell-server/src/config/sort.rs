@@ -11,7 +11,7 @@ pub(super) const SORTS: [&[&str]; 5] =
     [&["run"], &["plan"], &["url"], &["model"], &["model", "url"]];
 
 /// The keys of a component.
-pub(super) const KEYS: [&str; 26] = [
+pub(super) const KEYS: [&str; 27] = [
     "run",
     "cwd",
     "env",
@@ -26,6 +26,7 @@ pub(super) const KEYS: [&str; 26] = [
     "retries",
     "connect_timeout",
     "confirm",
+    "name",
     "description",
     "running",
     "queued",

@@ -11,7 +11,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::limits::Limit;
-use super::shapes::history;
+use super::shapes::{display_name, history};
 use crate::quoted::quoted;
 
 /// `[teams.ID]`.
@@ -26,6 +26,9 @@ pub(crate) struct TeamEntry {
     /// Of `coordinate`: the member that hands out the tasks, and how often at most.
     leader: Option<String>,
     max: Option<NonZeroUsize>,
+    /// The name that people read.
+    #[serde(default, deserialize_with = "display_name")]
+    name: Option<String>,
     description: Option<String>,
     /// How many earlier runs of its session a run gets.
     #[serde(default, deserialize_with = "history")]
@@ -132,7 +135,10 @@ impl TeamEntry {
         let team = members.into_iter().fold(team, |team, one| team.with_member(Member::of(one)));
         let team =
             team.on_member_failed(self.on_member_failed).on_member_stopped(self.on_member_stopped);
-        let component = team.into_component().history(self.history);
+        let mut component = team.into_component().history(self.history);
+        if let Some(name) = &self.name {
+            component = component.display_name(name);
+        }
         Ok(match &self.description {
             Some(description) => component.describe(description),
             None => component,

@@ -6,7 +6,8 @@ Serve agents, teams and workflows over HTTP, so that runs can be started, watche
 
 One engine is behind all contracts, on one port: AgentOS (/agents, /teams, /workflows) and \
 LangGraph (/threads, /assistants, /runs) at /, Playbook3D under /playbook3d, the native API under \
-/v1 (/openapi.json describes it and LangGraph; /healthz and /readyz say how it is). A run that \
+/v1 (/openapi.json describes it and LangGraph, /openapi/agentos.json AgentOS; /healthz and \
+/readyz say how it is). A run that \
 was started through one contract can be read by its id and cancelled through every other that \
 exposes its component: through AgentOS with its session_id as well, through LangGraph if its \
 session is a UUID, through Playbook3D if that is a team of the caller.
@@ -87,6 +88,7 @@ The file:
   [agents.writer]                   # or [workflows.writer]
   run = [\"./writer.py\", \"--fast\"]  # input: one line of JSON on stdin; output: stdout
   running = 2                       # its runs at once, besides [limits]; queued: those that wait
+  name = \"The writer\"              # as people read it; without: its id
   history = 3                       # earlier runs of its AgentOS session that a run gets as
                                     # `history`, at most 100; unset: none (quell help answers)
   timeout = \"10m\"                  # also: grace, idle, cwd, env, description, model,
@@ -118,7 +120,7 @@ The file:
   members = [\"agent/chief\", \"agent/writer\"]
   leader = \"agent/chief\"            # gets task, results, round; yields {\"delegate\":
                                     # [{\"member\", \"task\"}]} for the others, or the output
-  max = 5                           # rounds of the leader; also: description, history,
+  max = 5                           # rounds of the leader; also: name, description, history,
                                     # on_member_failed, on_member_stopped: go_on, the default,
                                     # with which the team completes, or fail
 
@@ -128,7 +130,8 @@ The file:
   admin = true                      # or: read_only; teams, ids of teams of Playbook3D; scopes:
                                     # RESOURCE:ACTION or RESOURCE:ID:ACTION with agents, teams,
                                     # workflows, sessions, config, system or *, and read, run (of
-                                    # sessions write, delete) or *: \"*:read\", \"agents:a:run\"
+                                    # sessions write, delete) or *: \"*:read\", \"agents:a:run\";
+                                    # memories, knowledge, evals, metrics, traces as sessions
 
   [[tokens]]                        # JSON web tokens that somebody else issues
   algorithm = \"RS256\"              # public_key_file; or HS256 with secret_env
@@ -136,7 +139,7 @@ The file:
                                     # (of several, each needs its issuer)
 
   [agentos]                         # with the defaults:
-  os_id = \"quell\"                  # also: name, db_id
+  os_id = \"quell\"                  # also: name, db_id; description, by default none
   unknown_runs = \"not-found\"       # or remember: a cancel before its run stops that
   completed_sentinel = false        # a second event after each cancelled one
   close_brackets = true             # events end the tool calls and steps that a stop cut

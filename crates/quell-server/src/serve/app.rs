@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use super::demo::Demo;
 use super::metrics::Metrics;
-use super::{access, leftover, metrics, streams};
+use super::{access, counted, leftover, metrics, streams};
 use crate::config::Config;
 
 /// Puts all contracts on one port: `AgentOS` and `LangGraph` at `/`, `Playbook3D` under
@@ -59,7 +59,8 @@ pub(super) fn router(
         });
     let long = || from_fn_with_state(service.clone(), streams::layer);
     let langgraph = quell_langgraph::routes(service.clone(), config.langgraph.clone());
-    let langgraph = quell_langgraph::in_its_words(langgraph.layer(long()));
+    let langgraph = langgraph.layer(from_fn(counted::layer)).layer(long());
+    let langgraph = quell_langgraph::in_its_words(langgraph);
     // The guard also covers paths of no contract, and the demo, whose keys are public.
     let app = guard_open(app.layer(long()), service, BodyKinds::Any);
     app.merge(langgraph).layer(from_fn(leftover::layer)).layer(from_fn(access::layer))

@@ -7,6 +7,7 @@ mod access;
 mod app;
 mod command;
 mod connections;
+mod counted;
 mod demo;
 mod held;
 mod idle;

@@ -1,4 +1,4 @@
-//! The paths that the contracts on one port share: `/info`, and those that none of them serves.
+//! The paths that the contracts on one port share: `/info`, `/metrics`, and those that none serves.
 
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
@@ -75,5 +75,81 @@ fn an_unknown_path_below_that_of_the_native_api_is_a_problem() {
             assert_eq!(answer["type"], "urn:quell:problem:unknown-path", "{method} {path}");
             assert!(answer["detail"].as_str().is_some_and(|it| it.contains("`GET /openapi.json`")));
         }
+    }
+}
+
+#[test]
+fn metrics_have_the_keys_of_both_contracts_unless_somebody_reads_text() {
+    let site = Site::demo(&[]);
+    for headers in ["", "accept: */*\r\n", "accept: application/json, text/plain, */*\r\n"] {
+        let (head, answer) = asked(&site, "GET /metrics?starting_date=2026-01-01", headers);
+        assert!(head.starts_with("http/1.1 200"), "{head}");
+        assert!(head.contains("\r\ncontent-type: application/json\r\n"), "{head}");
+        assert!(answer["workers"].is_object(), "{answer}");
+        assert_eq!((&answer["metrics"], &answer["updated_at"]), (&json!([]), &Value::Null));
+    }
+    let reads_text = "accept: application/openmetrics-text;q=0.5,text/plain;q=0.3,*/*;q=0.1\r\n";
+    for (line, headers) in
+        [("GET /metrics", reads_text), ("GET /metrics?format=prometheus", "accept: */*\r\n")]
+    {
+        let (head, _) = asked(&site, line, headers);
+        assert!(head.contains("\r\ncontent-type: text/plain; version=0.0.4"), "{head}");
+    }
+    let (_, answer) = asked(&site, "GET /metrics?format=json", "");
+    assert!(answer["queue"].is_object() && answer.get("metrics").is_none(), "{answer}");
+    let (head, _) = asked(&site, "HEAD /metrics", "");
+    assert!(head.starts_with("http/1.1 200"), "{head}");
+}
+
+#[test]
+fn components_are_listed_by_the_names_that_people_read() {
+    let scratch = Scratch::new();
+    scratch.write(
+        "quell.toml",
+        r#"
+[agents.ann]
+name = "Ann of Ghent"
+run = ["true"]
+[teams.pair]
+name = "The pair"
+mode = "broadcast"
+members = ["ann"]
+[agentos]
+os_id = "os-1"
+name = "One"
+description = "For trying things."
+"#,
+    );
+    let site = Site::with_env(scratch, &["--config", "quell.toml"], &[]);
+    let (_, config) = asked(&site, "GET /config", "");
+    assert_eq!(
+        (&config["os_id"], &config["description"]),
+        (&json!("os-1"), &json!("For trying things."))
+    );
+    let ann = json!({ "id": "ann", "name": "Ann of Ghent", "db_id": "quell" });
+    assert_eq!(config["agents"], json!([ann]));
+    assert_eq!(config["teams"][0]["name"], "The pair");
+    let (_, home) = asked(&site, "GET /", "");
+    assert_eq!(home, json!({ "name": "One", "health": "/health", "info": "/info" }));
+    let (_, document) = asked(&site, "GET /openapi/agentos.json", "");
+    assert!(document["paths"]["/config"].is_object(), "{document}");
+}
+
+#[test]
+fn a_name_that_nobody_can_read_is_a_fault_with_its_line() {
+    let scratch = Scratch::new();
+    let long = "x".repeat(257);
+    let text = format!(
+        "[agents.a]\nname = \" \"\nrun = [\"true\"]\n\
+         [agents.b]\nname = \"{long}\"\nrun = [\"true\"]\n\
+         [teams.c]\nname = \"a\\u001bb\"\nmode = \"sequence\"\nmembers = [\"a\"]\n"
+    );
+    scratch.write("quell.toml", &text);
+    let ended = scratch.run(&["check", "quell.toml"]);
+    ended.assert_code(2);
+    for words in
+        ["empty name; expected a line", "name of 257 bytes", "name with a control character"]
+    {
+        assert!(ended.stderr.contains(words), "{words}: {}", ended.stderr);
     }
 }

@@ -10,7 +10,12 @@ use crate::wire::status::status;
 
 /// Makes the schemas of answers, by their names.
 pub(super) fn schemas() -> Map<String, Value> {
-    let all = of_errors().into_iter().chain(of_server()).chain(of_runs()).chain(of_sessions());
+    let all = of_errors()
+        .into_iter()
+        .chain(of_server())
+        .chain(of_nothing())
+        .chain(of_runs())
+        .chain(of_sessions());
     all.map(|(name, schema)| (name.to_owned(), schema)).collect()
 }
 
@@ -28,26 +33,37 @@ fn of_errors() -> [(&'static str, Value); 3] {
     ]
 }
 
-fn of_server() -> [(&'static str, Value); 4] {
+fn of_server() -> [(&'static str, Value); 6] {
     let component = whole(json!({ "id": text(), "name": text(), "db_id": text() }));
     let model = whole(json!({ "name": text(), "model": text(), "provider": text() }));
     let member = whole(json!({ "id": text(), "name": text() }));
     let shown = json!({
         "description": text(),
         "model": model,
-        "mode": { "enum": ["broadcast", "route", "coordinate"] },
+        "mode": mode(),
         "members": list_of(member),
         "steps": list_of(object()),
     });
+    let summary = json!({ "description": text(), "model": model_id(), "mode": mode() });
     let config = json!({
         "os_id": text(),
         "name": text(),
+        "available_models": list_of(model_id()),
+        "os_database": text(),
         "databases": list_of(text()),
-        "agents": list("Component"),
-        "teams": list("Component"),
-        "workflows": list("Component"),
+        "session": object(),
+        "memory": object(),
+        "learning": object(),
+        "knowledge": object(),
+        "evals": object(),
+        "metrics": object(),
+        "traces": object(),
+        "agents": list("Summary"),
+        "teams": list("Summary"),
+        "workflows": list("Summary"),
         "interfaces": list_of(object()),
     });
+    let config = with(whole(config), &json!({ "description": text() }));
     let info = json!({
         "os_id": text(),
         "name": text(),
@@ -56,14 +72,41 @@ fn of_server() -> [(&'static str, Value); 4] {
         "agent_count": number(),
         "team_count": number(),
         "workflow_count": number(),
+        "mcp": object(),
         "auth_mode": { "enum": ["none", "security_key", "jwt"] },
+        "user_isolation": { "type": "boolean" },
     });
     let health = json!({ "status": { "const": "ok" }, "instantiated_at": time() });
     [
         ("Health", whole(health)),
         ("Info", whole(info)),
-        ("Config", whole(config)),
+        ("Home", whole(json!({ "name": text(), "health": text(), "info": text() }))),
+        ("Config", config),
+        ("Summary", with(component.clone(), &summary)),
         ("Component", with(component, &shown)),
+    ]
+}
+
+fn model_id() -> Value {
+    whole(json!({ "id": text(), "provider": text() }))
+}
+
+fn mode() -> Value {
+    json!({ "enum": ["broadcast", "route", "coordinate"] })
+}
+
+fn of_nothing() -> [(&'static str, Value); 3] {
+    let refresh = json!({
+        "status": text(),
+        "started_at": or_null(time()),
+        "finished_at": or_null(time()),
+        "error": or_null(text()),
+    });
+    let metrics = json!({ "metrics": list_of(object()), "updated_at": or_null(time()) });
+    [
+        ("Metrics", whole(metrics)),
+        ("MetricsRefresh", whole(refresh)),
+        ("NoRows", whole(json!({ "data": list_of(object()), "meta": named("Page") }))),
     ]
 }
 
@@ -151,6 +194,8 @@ fn of_sessions() -> [(&'static str, Value); 4] {
             "step_requirements": or_null(list_of(object())),
         }),
     );
+    // What upstream has besides is there in some form, and empty.
+    let of_run = EMPTY.iter().fold(of_run, |all, key| with(all, &json!({ *key: {} })));
     let page = json!({
         "page": number(),
         "limit": number(),
@@ -165,6 +210,32 @@ fn of_sessions() -> [(&'static str, Value); 4] {
         ("Page", whole(page)),
     ]
 }
+
+/// Keys of a run of a session that say nothing.
+const EMPTY: [&str; 22] = [
+    "audio",
+    "citations",
+    "files",
+    "followups",
+    "forked_from_message_index",
+    "forked_from_run_id",
+    "forked_from_session_id",
+    "images",
+    "input_media",
+    "last_checkpoint_at_message_index",
+    "metadata",
+    "pause_kind",
+    "paused_step_index",
+    "paused_step_name",
+    "reasoning_content",
+    "reasoning_messages",
+    "reasoning_steps",
+    "references",
+    "regenerated_from",
+    "response_audio",
+    "run_response_format",
+    "videos",
+];
 
 /// The id of the component, and its name, by its kind.
 fn ids() -> Value {

@@ -46,6 +46,11 @@ fn tag(path: &str) -> &'static str {
         Some("teams") => "Teams",
         Some("workflows") => "Workflows",
         Some("sessions") => "Sessions",
+        Some("memories" | "memory_topics" | "user_memory_stats" | "optimize-memories") => "Memory",
+        Some("knowledge") => "Knowledge",
+        Some("eval-runs") => "Evals",
+        Some("traces" | "trace_session_stats") => "Traces",
+        Some("metrics") => "Metrics",
         _ => "Core",
     }
 }

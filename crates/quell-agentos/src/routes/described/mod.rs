@@ -7,6 +7,7 @@
 mod answers;
 mod bodies;
 mod dialect;
+mod nothing;
 mod sessions;
 mod table;
 

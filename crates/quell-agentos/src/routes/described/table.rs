@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use crate::auth::{Action, component};
 use crate::routes::caller::Caller;
 use crate::routes::described::dialect::{DIALECT, Operation, Routes, Shared};
-use crate::routes::described::{answers, bodies, sessions};
+use crate::routes::described::{answers, bodies, nothing, sessions};
 use crate::routes::extract::{ComponentPath, RunRequest};
 use crate::routes::{cancel, create, discover, go_on, read, resume, session_runs};
 use crate::wire::kinds::names_of;
@@ -48,20 +48,22 @@ pub fn document() -> Value {
 /// Adds the routes that other contracts have as well.
 pub(in crate::routes) fn shared(routes: Routes) -> Routes {
     let info = get(discover::show_info, "Says what the server is");
-    routes.at("/info", [info.needs_nobody().answers(200, named("Info"))])
+    nothing::about_metrics(routes).at("/info", [info.needs_nobody().answers(200, named("Info"))])
 }
 
 /// Makes the routes of this contract alone.
 pub(in crate::routes) fn of_contract() -> Routes {
     let routes = ComponentKind::ALL.into_iter().fold(about_server(), of_kind);
-    sessions::about_sessions(routes)
+    nothing::about_nothing(sessions::about_sessions(routes))
 }
 
 fn about_server() -> Routes {
     let health = get(discover::health, "Says that the server is there").needs_nobody();
     let describe = get(discover::describe, "Describes the API").needs_nobody();
     let config = get(discover::config, "Shows the configuration").refuses([401]);
+    let home = get(discover::home, "Says where to begin").needs_nobody();
     Routes::new(DIALECT)
+        .at("/", [home.answers(200, named("Home"))])
         .at("/health", [health.answers(200, named("Health"))])
         .at("/config", [config.answers(200, named("Config"))])
         .at("/openapi/agentos.json", [describe.answers(200, object())])
