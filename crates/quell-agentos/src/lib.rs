@@ -5,9 +5,12 @@
 //!
 //! Served: create (form, urlencoded or multipart; streamed, waited for, or in the background), read
 //! one run, list those of a session, cancel, continue a paused one, resume the stream of one in the
-//! background, sessions, the lists of components, `/config`, `/health`, `/info`. Not served yet,
-//! and answered with the contract's 404: the web socket. Never served: checkpoints, fork, memories,
-//! knowledge, evals, traces, metrics, schedules.
+//! background, the web socket of workflows, sessions, the lists of components, `/config`,
+//! `/health`, `/info`. Never served: checkpoints, fork, memories, knowledge, evals, traces,
+//! metrics, schedules.
+//!
+//! A server that drives connections itself has to let them change their protocol, for the web
+//! socket; that of axum does. [`quell_http::Service::drain`] closes the sockets.
 //!
 //! The chapter [`contract`] says in full what is answered, and why.
 //!

@@ -6,12 +6,10 @@ use axum::Json;
 use axum::body::Body;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
-use futures::future::Either;
 use quell::{IdempotencyKey, RunId, RunStatus};
 use quell_flow::Component;
 use quell_http::{
     Charge, DisconnectGuard, OnDisconnect, RunView, Start, StartError, View, idempotency_key,
-    sse_response,
 };
 use serde_json::json;
 use uuid::Uuid;
@@ -19,9 +17,9 @@ use uuid::Uuid;
 use crate::app::App;
 use crate::form::Form;
 use crate::routes::run_response::{run_response, run_response_at_end};
+use crate::routes::streamed::{streamed, style};
 use crate::snapshot::{STREAMED, TIMEOUT, USER, session_of};
-use crate::stream::{Begin, far_frames, frames};
-use crate::wire::event::Style;
+use crate::stream::Begin;
 use crate::wire::kinds::names_of;
 use crate::wire::refusal::{Refusal, bad_key};
 use crate::wire::status::status;
@@ -76,7 +74,8 @@ pub(super) async fn create(
     answer
 }
 
-fn start(component: &Arc<Component>, form: &Form, key: Option<&str>) -> Start {
+/// Makes the start of a run; with a key that of a request that may be repeated.
+pub(super) fn start(component: &Arc<Component>, form: &Form, key: Option<&str>) -> Start {
     // In the order of time: an index of a store then grows at its end. One by random ids has a page
     // to write for each run (bench `http -- stored`).
     let fresh = || Uuid::now_v7().to_string();
@@ -157,35 +156,4 @@ pub(super) async fn waited_for_far(
     let answer = run_response(view, over).await?;
     drop(guard);
     Ok(answer)
-}
-
-pub(super) const fn style(app: &App, is_background: bool) -> Style {
-    Style {
-        has_sentinel: app.options.completed_sentinel,
-        has_brackets: app.options.close_brackets,
-        has_index: is_background,
-    }
-}
-
-/// Streams a run from a place in its log on, wherever it is. None if it was forgotten.
-pub(super) async fn streamed(
-    app: &App,
-    view: &View,
-    run: &RunView,
-    guard: DisconnectGuard,
-    (style, begin): (Style, Begin),
-) -> Result<Option<Response>, Refusal> {
-    let (frames, guard) = match run {
-        RunView::Live(run) => {
-            let frames = frames(view, run, begin, style, &app.lines).await?;
-            (frames.map(Either::Left), guard.reading(view, run))
-        }
-        // On the heap: for a run that is here nobody pays for its size.
-        RunView::Stored(_) => {
-            let frames = Box::pin(far_frames(view, run, begin, style)).await?;
-            (frames.map(Either::Right), guard)
-        }
-    };
-    let answer = |frames| sse_response(frames, app.heartbeat(), Some(guard), HeaderMap::new());
-    Ok(frames.map(answer))
 }

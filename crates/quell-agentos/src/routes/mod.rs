@@ -13,6 +13,8 @@ mod router;
 mod run_response;
 mod session_runs;
 mod sessions;
+mod socket;
+mod streamed;
 
 pub use discover::info;
 pub use router::{absent, router, routes};

@@ -1,7 +1,6 @@
 //! [`router`]: the routes of the contract.
 
 use std::sync::Arc;
-use std::time::SystemTime;
 
 use axum::body::Body;
 use axum::extract::State;
@@ -16,11 +15,12 @@ use quell_http::{BodyKinds, Service, catch_panics, guard_open};
 use crate::app::App;
 use crate::auth::{Action, component, guarded};
 use crate::cors;
-use crate::lines::Lines;
 use crate::options::Options;
 use crate::routes::caller::Caller;
 use crate::routes::extract::{ComponentPath, RunRequest};
-use crate::routes::{cancel, create, discover, go_on, info, read, resume, session_runs, sessions};
+use crate::routes::{
+    cancel, create, discover, go_on, info, read, resume, session_runs, sessions, socket,
+};
 use crate::wire::kinds::names_of;
 use crate::wire::refusal::Refusal;
 
@@ -60,15 +60,13 @@ pub fn router(service: Service, options: Options) -> Router {
 /// path share those.
 pub fn routes(service: Service, options: Options) -> Router {
     let service = guarded(service, &options);
-    let lines = Lines::new(service.limits_of().owner_share_percent);
-    let (since, sessions) = (SystemTime::now(), Arc::default());
-    let app = Arc::new(App { service, options, since, lines, sessions });
+    let app = Arc::new(App::new(service, options));
     let mut router =
         both("/health", &get(discover::health)).merge(both("/config", &get(discover::config)));
     for kind in ComponentKind::ALL {
         router = router.merge(of_kind(kind));
     }
-    let router = router.merge(sessions::routes());
+    let router = router.merge(sessions::routes()).merge(both("/workflows/ws", &get(socket::open)));
     let has_codes = app.options.error_codes;
     let router = router.method_not_allowed_fallback(not_allowed);
     let router = catch_panics(router, move || our_fault(has_codes))

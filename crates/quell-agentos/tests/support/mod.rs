@@ -1,6 +1,7 @@
 //! What the tests have in common: a site of the demo components.
 
 pub(crate) mod http;
+pub(crate) mod ws;
 
 use std::sync::atomic::{AtomicU32, Ordering};
 

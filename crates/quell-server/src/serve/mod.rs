@@ -11,6 +11,7 @@ mod demo;
 mod held;
 mod idle;
 mod leftover;
+mod lent;
 mod log;
 mod metrics;
 mod nodes;
