@@ -101,7 +101,12 @@ fn take_boundary(take: &mut Taking) {
 }
 
 impl AnswerForm {
-    fn of(mut take: Taking, field: &str) -> Result<Self, Refusal> {
+    /// Reads the fields of an answer, which is in this one.
+    ///
+    /// # Errors
+    ///
+    /// Fails with 422.
+    pub(crate) fn of(mut take: Taking, field: &str) -> Result<Self, Refusal> {
         let is_answer = take.has(field);
         let form = Self {
             is_stream: take.flag("stream").unwrap_or(true),
@@ -122,6 +127,12 @@ impl AnswerForm {
             take.complaints.extend(others.collect::<Vec<_>>());
         }
         if take.complaints.is_empty() { Ok(form) } else { Err(Refusal::invalid(take.complaints)) }
+    }
+
+    /// Makes it that of a client that follows the run and leaves it in the background.
+    pub(crate) const fn followed(mut self) -> Self {
+        (self.is_stream, self.is_background) = (true, true);
+        self
     }
 
     /// Yields the answer: JSON, as it is spelt; null if there is none.

@@ -6,6 +6,7 @@ use std::time::SystemTime;
 use axum::response::Response;
 use quell_flow::Component;
 use quell_http::{Heartbeat, RunView, Service, View, same_id};
+use tokio::sync::Semaphore;
 
 use crate::lines::Lines;
 use crate::options::Options;
@@ -21,9 +22,22 @@ pub(crate) struct App {
     pub(crate) since: SystemTime,
     pub(crate) lines: Lines,
     pub(crate) sessions: Arc<Sessions>,
+    /// Web sockets whose clients have not said yet who they are.
+    pub(crate) sockets_unknown: Arc<Semaphore>,
 }
 
+/// How many web sockets at once may be of clients that have not said yet who they are.
+const SOCKETS_UNKNOWN_MAX: usize = 64;
+
 impl App {
+    /// Serves a service from now on.
+    pub(crate) fn new(service: Service, options: Options) -> Self {
+        let lines = Lines::new(service.limits_of().owner_share_percent);
+        let (since, sessions) = (SystemTime::now(), Arc::default());
+        let sockets_unknown = Arc::new(Semaphore::new(SOCKETS_UNKNOWN_MAX));
+        Self { service, options, since, lines, sessions, sockets_unknown }
+    }
+
     /// Writes the answer of a handler.
     pub(crate) fn answer(&self, result: Result<Response, Refusal>) -> Response {
         result.unwrap_or_else(|refusal| self.refuse(refusal))

@@ -17,7 +17,7 @@ pub(crate) enum Action {
 }
 
 impl Action {
-    const fn as_str(self) -> &'static str {
+    pub(crate) const fn as_str(self) -> &'static str {
         match self {
             Self::Read => "read",
             Self::Run => "run",
@@ -54,17 +54,15 @@ pub(crate) fn may(view: &View, resource: &str, action: &str) -> Result<(), Refus
     if may { Ok(()) } else { Err(Refusal::forbidden(resource, action)) }
 }
 
-/// Replaces the service's keys and tokens by the option's static key; without one, open
-/// access trusts the origins of the options.
+/// Replaces the service's keys and tokens by the option's static key; open access, and web sockets,
+/// trust the origins of the options.
 pub(crate) fn guarded(service: Service, options: &Options) -> Service {
-    match options.security_key.as_deref() {
+    let access = match options.security_key.as_deref() {
         Some(secret) if !secret.is_empty() => {
-            service.access(Access::open().key(Key::new("security-key", secret).admin()))
+            Access::open().key(Key::new("security-key", secret).admin())
         }
-        _ => {
-            let access = service.access_of().clone();
-            let access = options.cors_origins.iter().fold(access, Access::trust_origin);
-            service.access(access)
-        }
-    }
+        _ => service.access_of().clone(),
+    };
+    let access = options.cors_origins.iter().fold(access, Access::trust_origin);
+    service.access(access)
 }

@@ -53,6 +53,20 @@ impl Form {
         view.parse_body(headers, body, parse).await
     }
 
+    /// Reads the fields of a message of a web socket: of a run in the background, which is streamed
+    /// and whose message may be empty.
+    ///
+    /// # Errors
+    ///
+    /// Fails with 422.
+    pub(crate) fn of_message(mut take: Taking) -> Result<Self, Refusal> {
+        for (name, value) in [("stream", "true"), ("background", "true")] {
+            take.fields.insert(name.into(), value.into());
+        }
+        take.fields.entry("message").or_insert_with(|| "".into());
+        Self::of(take)
+    }
+
     pub(crate) fn of(mut take: Taking) -> Result<Self, Refusal> {
         let canonical = Value::Object(take.fields.clone()).to_string();
         let message = take.text("message");
@@ -134,7 +148,8 @@ impl Taking {
         })
     }
 
-    fn of(mut fields: Fields) -> Self {
+    /// Takes fields as they came.
+    pub(crate) fn of(mut fields: Fields) -> Self {
         // An empty field counts as absent: agent-ui sends `session_id=`.
         let mut empty = Vec::new();
         fields.retain(|name, value| {

@@ -5,10 +5,13 @@
 //!
 //! Served: create (form, urlencoded or multipart; streamed, waited for, or in the background), read
 //! one run, list those of a session, cancel, continue a paused one, resume the stream of one in the
-//! background, sessions, the lists of components, `/config`, `/health`, `/info`, `/`, and what
-//! describes all that: `/openapi/agentos.json`. Memories, knowledge, evals, traces and metrics are
-//! lists without rows. Not served yet, and answered with the contract's 404: the web socket. Never
-//! served: checkpoints, fork, schedules.
+//! background, the web socket of workflows, sessions, the lists of components, `/config`,
+//! `/health`, `/info`, `/`, and what describes all that: `/openapi/agentos.json`. Memories,
+//! knowledge, evals, traces and metrics are lists without rows. Never served: checkpoints, fork,
+//! schedules.
+//!
+//! A server that drives connections itself has to let them change their protocol, for the web
+//! socket; that of axum does. [`quell_http::Service::drain`] closes the sockets.
 //!
 //! The chapter [`contract`] says in full what is answered, and why.
 //!

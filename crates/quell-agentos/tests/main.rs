@@ -57,3 +57,9 @@ mod sockets;
 /// What a store has to do with answers.
 mod stored;
 mod support;
+/// Web sockets.
+mod web_sockets;
+/// Clients of web sockets that come back.
+mod web_sockets_back;
+/// What a web socket costs.
+mod web_sockets_bounds;

@@ -80,6 +80,6 @@ pub use service::{
 pub use sse_event::SseEvent;
 pub use start::{Start, Started};
 pub use start_error::StartError;
-pub use stream::{Heartbeat, sse_response, stream_body};
+pub use stream::{Cut, EventForm, Heartbeat, event_texts, sse_response, stream_body};
 pub use transcript::{ModelNote, ToolNote, Transcript};
 pub use wait::{Wait, Waited};

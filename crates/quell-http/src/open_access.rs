@@ -11,7 +11,7 @@ use std::sync::Arc;
 use axum::Router;
 use axum::body::HttpBody as _;
 use axum::extract::{Request, State};
-use axum::http::header::{CONTENT_TYPE, HOST, ORIGIN};
+use axum::http::header::{CONTENT_TYPE, HOST, UPGRADE};
 use axum::http::uri::Authority;
 use axum::http::{HeaderMap, Method, StatusCode};
 use axum::middleware::{Next, from_fn_with_state};
@@ -41,11 +41,11 @@ pub enum BodyKinds {
 ///
 /// While access is open ([`Access::is_open`]), a request is answered 403 unless its `Host` is
 /// `localhost`, an address of loopback, or a name given to [`Access::trust_host`]; a request other
-/// than `GET`, `HEAD` and `OPTIONS`, and one that asks for a run to be stopped when its client
-/// leaves, also if its `Origin` is neither the page's own host nor given to
-/// [`Access::trust_origin`], or if it has none and `Sec-Fetch-Site` says that it comes from another
-/// page. A body that is not JSON by name is answered 415 where the contract has JSON. A request
-/// without a `Host` comes from no browser and is served. The answers are problem documents.
+/// than `GET`, `HEAD` and `OPTIONS`, one that asks for a run to be stopped when its client leaves,
+/// and one that asks for another protocol, as `WebSocket`, also if it comes from the page of
+/// another origin ([`Access::foreign_origin`]). A body that is not JSON by name is answered 415
+/// where the contract has JSON. A request without a `Host` comes from no browser and is served. The
+/// answers are problem documents.
 ///
 /// The routers of this crate and of the adapters have it. Add it to your own routes beside them.
 ///
@@ -106,10 +106,12 @@ impl OpenGuard {
             ));
         }
         let is_read = matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS);
+        // What comes over another protocol is no read: the browser of a page asks nobody for leave.
+        let is_read = is_read && !headers.contains_key(UPGRADE);
         if is_read && !stops_without_client(request.uri().query().unwrap_or_default()) {
             return None;
         }
-        if let Some(origin) = self.foreign_origin(headers) {
+        if let Some(origin) = self.access.foreign_origin(headers) {
             return Some(refused(
                 "foreign-origin",
                 format!(
@@ -131,28 +133,6 @@ impl OpenGuard {
         name.eq_ignore_ascii_case("localhost")
             || name.parse::<IpAddr>().is_ok_and(is_loopback)
             || self.access.hosts.iter().any(|known| known.eq_ignore_ascii_case(name))
-    }
-
-    /// Yields the origin of the page that sends this request, if it is not trusted.
-    fn foreign_origin(&self, headers: &HeaderMap) -> Option<String> {
-        let host = headers.get(HOST).and_then(|host| host.to_str().ok());
-        let is_own = |origin: &str| {
-            let rest = origin.strip_prefix("http://").or_else(|| origin.strip_prefix("https://"));
-            // `Host` was checked above, so a page of the same host and port is our own.
-            rest.is_some() && rest == host
-        };
-        if !headers.contains_key(ORIGIN) {
-            // Browsers send no `Origin` with some requests, as for an image, but they do send
-            // `Sec-Fetch-Site`.
-            let site = headers.get("sec-fetch-site")?.to_str().unwrap_or_default();
-            return (!["same-origin", "none"].contains(&site)).then(|| site.to_owned());
-        }
-        let mut origins = headers.get_all(ORIGIN).iter();
-        let foreign = origins.find(|origin| {
-            let origin = origin.to_str().unwrap_or_default();
-            !is_own(origin) && !self.access.origins.iter().any(|known| known == origin)
-        });
-        foreign.map(|origin| String::from_utf8_lossy(origin.as_bytes()).into_owned())
     }
 }
 

@@ -58,6 +58,11 @@ impl SseEvent {
         (self.to_bytes(), self.room)
     }
 
+    /// As [`SseEvent::into_piece`], of its data alone.
+    pub(crate) fn into_data(self) -> (Bytes, Option<Charge>) {
+        (self.data.into(), self.room)
+    }
+
     /// Estimates the bytes of the event when it is written.
     fn size(&self) -> usize {
         self.event.len() + self.data.len() + self.id.as_ref().map_or(0, String::len) + 24

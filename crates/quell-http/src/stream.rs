@@ -1,4 +1,5 @@
-//! [`stream_body`] and [`sse_response`]: bodies that write each piece as soon as it is there.
+//! [`stream_body`] and [`sse_response`]: bodies that write each piece as soon as it is there; and
+//! [`event_texts`], the same events for a web socket.
 //!
 //! The server polls for the next piece only after the socket has taken the last one. A slow reader
 //! costs no more than the socket's buffer, and its source reports that it lags.
@@ -111,6 +112,78 @@ where
     response
 }
 
+/// How the events of a web socket are written.
+///
+/// # Examples
+///
+/// ```
+/// assert_ne!(quell_http::EventForm::Sse, quell_http::EventForm::Data);
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(clippy::exhaustive_enums, reason = "the event as it is in a stream, or its data")]
+pub enum EventForm {
+    /// As in a stream of server-sent events.
+    Sse,
+    /// Their data alone.
+    Data,
+}
+
+/// Yields the text of each event of a run, for a web socket. What it holds counts as that of
+/// [`stream_body`] does: the guard is dropped when the stream ends, and a stream that is cut ends
+/// with an error. Each text counts as under way until it is dropped.
+pub fn event_texts<S>(
+    frames: S,
+    form: EventForm,
+    mut guard: DisconnectGuard,
+) -> impl Stream<Item = Result<Bytes, Cut>> + Send + Unpin + 'static
+where
+    S: Stream<Item = SseEvent> + Send + 'static,
+{
+    let write = match form {
+        EventForm::Sse => SseEvent::into_piece,
+        EventForm::Data => SseEvent::into_data,
+    };
+    let reading = Reading::new(frames.map(write), guard.take_read());
+    Texts { reading, guard: Some(guard) }
+}
+
+/// The events of a run, one by one.
+struct Texts<S> {
+    /// Its values are dropped before the guard is.
+    reading: Arc<Reading<S>>,
+    guard: Option<DisconnectGuard>,
+}
+
+impl<S> Drop for Texts<S> {
+    fn drop(&mut self) {
+        // As that of a body.
+        self.reading.close();
+    }
+}
+
+impl<S: Stream<Item = Piece> + Send + 'static> Stream for Texts<S> {
+    type Item = Result<Bytes, Cut>;
+
+    fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let this = self.get_mut();
+        if this.reading.is_over() {
+            return Poll::Ready(None);
+        }
+        let (read, held) = this.reading.polled(cx.waker(), |state| read(state, 1, cx));
+        // Not under a lock, as for a body.
+        drop(held);
+        if !matches!(read, Ok((_, Rest::Ready | Rest::Pending))) {
+            this.guard = None;
+        }
+        match read {
+            Err(cut) => Poll::Ready(Some(Err(cut))),
+            Ok((_, Rest::Pending)) => Poll::Pending,
+            Ok((_, Rest::Over)) => Poll::Ready(None),
+            Ok((text, Rest::Ready)) => Poll::Ready(Some(Ok(text))),
+        }
+    }
+}
+
 struct StreamBody<S> {
     /// Its values are dropped before the guard is.
     reading: Arc<Reading<S>>,
@@ -161,9 +234,16 @@ impl<S> Drop for StreamBody<S> {
 }
 
 /// A stream holds more than there is room for.
+///
+/// # Examples
+///
+/// ```
+/// assert!(quell_http::Cut.to_string().contains("no room"));
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("a stream was cut: there is no room for what it holds")]
-struct Cut;
+#[expect(clippy::exhaustive_structs, reason = "there is no more to say")]
+pub struct Cut;
 
 impl<S: Stream<Item = Piece> + Send + 'static> http_body::Body for StreamBody<S> {
     type Data = Bytes;
@@ -188,7 +268,8 @@ impl<S: Stream<Item = Piece> + Send + 'static> http_body::Body for StreamBody<S>
         {
             return Poll::Ready(Some(Ok(BodyFrame::data(text))));
         }
-        let (read, held) = this.reading.polled(cx.waker(), |state| read(state, cx));
+        let (read, held) =
+            this.reading.polled(cx.waker(), |state| read(state, CHUNK_PIECES_MAX, cx));
         // This may drop the last reference to a run, and so values of users: not under a lock.
         drop(held);
         let (chunk, rest) = match read {
@@ -225,8 +306,9 @@ impl<S: Stream<Item = Piece> + Send + 'static> http_body::Body for StreamBody<S>
 
 type ReadChunk = Result<(Bytes, Rest), Cut>;
 
-/// Reads a chunk. Where the stream ends or is cut, yields the values to drop outside of the lock.
-fn read<S>(state: &mut State<S>, cx: &mut Context<'_>) -> (ReadChunk, Option<State<S>>)
+/// Reads a chunk of so many pieces. Where the stream ends or is cut, yields the values to drop
+/// outside of the lock.
+fn read<S>(state: &mut State<S>, most: usize, cx: &mut Context<'_>) -> (ReadChunk, Option<State<S>>)
 where
     S: Stream<Item = Piece>,
 {
@@ -236,7 +318,7 @@ where
         State::Over => return (Ok((Bytes::new(), Rest::Over)), None),
         State::Cut => return (Err(Cut), end(state)),
     };
-    let (chunk, rest) = read_chunk(open.pieces.as_mut(), cx);
+    let (chunk, rest) = read_chunk(open.pieces.as_mut(), most, cx);
     match open.counted(chunk) {
         Some(chunk) if matches!(rest, Rest::Over) => (Ok((chunk, rest)), end(state)),
         Some(chunk) => (Ok((chunk, rest)), None),
@@ -253,13 +335,13 @@ enum Rest {
 }
 
 /// Joins the pieces that are ready into one chunk, up to the size of a chunk.
-fn read_chunk<S>(mut pieces: Pin<&mut S>, cx: &mut Context<'_>) -> (Piece, Rest)
+fn read_chunk<S>(mut pieces: Pin<&mut S>, most: usize, cx: &mut Context<'_>) -> (Piece, Rest)
 where
     S: Stream<Item = Piece>,
 {
     // A piece that is large enough to have room of its own ends the chunk: so a chunk has one.
     let (mut first, mut chunk, mut room) = (Bytes::new(), BytesMut::new(), None);
-    for _ in 0..CHUNK_PIECES_MAX {
+    for _ in 0..most {
         let rest = match pieces.as_mut().poll_next(cx) {
             Poll::Ready(Some(piece)) if first.is_empty() => {
                 (first, room) = piece;

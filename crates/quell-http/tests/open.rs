@@ -84,3 +84,26 @@ async fn a_page_of_another_origin_stops_no_run_by_reading_and_leaving() {
         assert_eq!(was_refused, is_refused, "{headers:?} {query}: {}", answer.text);
     }
 }
+
+#[tokio::test]
+async fn a_page_of_another_origin_gets_no_other_protocol() {
+    let app = router(service().access(Access::open().trust_origin("http://ui.example")));
+    let (host, asks) = (("host", "127.0.0.1:7777"), ("upgrade", "websocket"));
+    for (headers, is_refused) in [
+        (&[][..], false),
+        (&[("origin", "http://127.0.0.1:7777")], false),
+        (&[("origin", "http://ui.example")], false),
+        (&[("origin", "http://evil.example")], true),
+        (&[("origin", "null")], true),
+        (&[("sec-fetch-site", "cross-site")], true),
+    ] {
+        let headers: Headers<'_> = headers;
+        for (headers, is_refused) in
+            [([headers, &[host, asks]].concat(), is_refused), ([headers, &[host]].concat(), false)]
+        {
+            let answer = send(&app, "GET", "/v1/runs", &headers, "").await;
+            let was_refused = answer.status == StatusCode::FORBIDDEN;
+            assert_eq!(was_refused, is_refused, "{headers:?}: {}", answer.text);
+        }
+    }
+}

@@ -6,14 +6,13 @@ use axum::Json;
 use axum::body::Body;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
-use futures::future::Either;
 use quell::limits::PAYLOAD_BYTES_MAX;
 use quell::{IdempotencyKey, Payload, RunId, RunStatus};
 use quell_flow::Component;
 use quell_flow::limits::HISTORY_BYTES_MAX;
 use quell_http::{
     Charge, DisconnectGuard, OnDisconnect, RunView, Start, StartError, Started, Upload, View,
-    idempotency_key, sse_response,
+    idempotency_key,
 };
 use serde_json::{Value, json};
 use uuid::Uuid;
@@ -21,10 +20,10 @@ use uuid::Uuid;
 use crate::app::App;
 use crate::form::{Form, HISTORY};
 use crate::routes::run_response::{run_response, run_response_at_end};
+use crate::routes::streamed::{streamed, style};
 use crate::sessions::HistoryOf;
 use crate::snapshot::{FORKED_FROM, STREAMED, TIMEOUT, USER, session_of};
-use crate::stream::{Begin, far_frames, frames};
-use crate::wire::event::Style;
+use crate::stream::Begin;
 use crate::wire::kinds::names_of;
 use crate::wire::refusal::{Refusal, bad_key, unknown_field};
 use crate::wire::status::status;
@@ -55,13 +54,7 @@ pub(super) async fn begin(
         if follows { Some(view.charge_stream().map_err(Refusal::overdrawn)?) } else { None };
     let key = idempotency_key(headers);
     let key = key.map_err(|error| Refusal::invalid(vec![bad_key(error)]))?;
-    let start = start(component, &form, key, last.as_ref());
-    let started = if component.history_of() == 0 {
-        view.start(start.input(form.input(None))).await
-    } else {
-        // On the heap: where there is no history nobody pays for its size.
-        Box::pin(start_with_history(app, view, start, (component, &form, last))).await?
-    };
+    let started = started(app, view, component, (&form, key, last)).await?;
     let (is_stream, is_background) = (form.is_stream, form.is_background);
     // Give the room of the body back before the wait, when nothing is left of what was in it.
     drop((form, upload));
@@ -92,6 +85,21 @@ pub(super) async fn begin(
     // The guard and its charge are held until here: the answer may have waited for room.
     drop(guard);
     answer
+}
+
+/// Starts the run of a form; with a key that of a request that may be repeated.
+pub(super) async fn started(
+    app: &App,
+    view: &View,
+    component: &Arc<Component>,
+    (form, key, last): (&Form, Option<&str>, Option<RunView>),
+) -> Result<Result<Started, StartError>, Refusal> {
+    let start = start(component, form, key, last.as_ref());
+    if component.history_of() == 0 {
+        return Ok(view.start(start.input(form.input(None))).await);
+    }
+    // On the heap: where there is no history nobody pays for its size.
+    Box::pin(start_with_history(app, view, start, (component, form, last))).await
 }
 
 /// Starts the run of a form with what was said in its session. A repeat needs nothing of that.
@@ -217,35 +225,4 @@ pub(super) async fn waited_for_far(
     let answer = run_response(view, over).await?;
     drop(guard);
     Ok(answer)
-}
-
-pub(super) const fn style(app: &App, is_background: bool) -> Style {
-    Style {
-        has_sentinel: app.options.completed_sentinel,
-        has_brackets: app.options.close_brackets,
-        has_index: is_background,
-    }
-}
-
-/// Streams a run from a place in its log on, wherever it is. None if it was forgotten.
-pub(super) async fn streamed(
-    app: &App,
-    view: &View,
-    run: &RunView,
-    guard: DisconnectGuard,
-    (style, begin): (Style, Begin),
-) -> Result<Option<Response>, Refusal> {
-    let (frames, guard) = match run {
-        RunView::Live(run) => {
-            let frames = frames(view, run, begin, style, &app.lines).await?;
-            (frames.map(Either::Left), guard.reading(view, run))
-        }
-        // On the heap: for a run that is here nobody pays for its size.
-        RunView::Stored(_) => {
-            let frames = Box::pin(far_frames(view, run, begin, style)).await?;
-            (frames.map(Either::Right), guard)
-        }
-    };
-    let answer = |frames| sse_response(frames, app.heartbeat(), Some(guard), HeaderMap::new());
-    Ok(frames.map(answer))
 }

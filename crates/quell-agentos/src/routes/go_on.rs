@@ -11,11 +11,12 @@ use crate::answer_form::{AnswerForm, ContinueForm};
 use crate::app::{App, find};
 use crate::auth::{Action, component};
 use crate::lines::last_seq;
-use crate::routes::create::{accepted, accepted_by_now, streamed, style, waited_for_far};
+use crate::routes::create::{accepted, accepted_by_now, waited_for_far};
 use crate::routes::extract::RunRequest;
 use crate::routes::follow_up::{follow_up, no_message};
 use crate::routes::given_before::given_before;
 use crate::routes::run_response::run_response_at_end;
+use crate::routes::streamed::{streamed, style};
 use crate::stream::Begin;
 use crate::wire::kinds::names_of;
 use crate::wire::pause::{is_to_others, said};
@@ -33,9 +34,8 @@ pub(super) async fn go_on(
     let component = component(view, kind, id, Action::Run)?;
     let field = names_of(kind).answer;
     let (form, upload) = ContinueForm::read(view, headers, body, kind).await?;
-    let unknown = || Refusal::not_found(&format!("No runs found for run ID {run_id}"));
     let found = find(view, &component, run_id, form.session()).await?;
-    let found = found.ok_or_else(unknown)?;
+    let found = found.ok_or_else(|| unknown(run_id))?;
     let form = match form {
         ContinueForm::Answer(form) => form,
         // On the heap: an answer does not pay for its size.
@@ -44,13 +44,39 @@ pub(super) async fn go_on(
             return Box::pin(follow_up(app, view, &component, headers, asked)).await;
         }
     };
+    let answered = answered(view, found, field, &form).await?;
+    drop(upload);
+    let Answered { run, last, charge, is_repeat } = answered;
+    let Some(charge) = charge else {
+        return Ok(if is_repeat { accepted_by_now(&run) } else { accepted(&run) });
+    };
+    follow(app, view, run, (form, charge, last)).await
+}
+
+/// A run that has its answer.
+pub(super) struct Answered {
+    pub(super) run: RunView,
+    /// The number of the event behind which it goes on; zero if its client does not stream it.
+    pub(super) last: u64,
+    /// The charge of a client that follows it.
+    pub(super) charge: Option<Charge>,
+    /// Whether it had this answer before.
+    is_repeat: bool,
+}
+
+/// Gives a run its answer, unless it has that already.
+pub(super) async fn answered(
+    view: &View,
+    found: RunView,
+    field: &'static str,
+    form: &AnswerForm,
+) -> Result<Answered, Refusal> {
     if found.status() != RunStatus::Paused {
-        let Some(last) = given_before(view, &found, field, &form).await? else {
+        let Some(last) = given_before(view, &found, field, form).await? else {
             return Err(not_paused(&found, found.status()));
         };
-        let Some(charge) = charge(view, &form)? else { return Ok(accepted_by_now(&found)) };
-        drop(upload);
-        return follow(app, view, found, (form, charge, last)).await;
+        let charge = charge(view, form)?;
+        return Ok(Answered { run: found, last, charge, is_repeat: true });
     }
     if form.has_message {
         return Err(no_message(&found, field));
@@ -68,17 +94,17 @@ pub(super) async fn go_on(
     }
     let said = said.map_err(|error| Refusal::invalid(vec![no_answer(field, &error)]))?;
     let answer = said.unwrap_or(answer);
-    let charge = charge(view, &form)?;
+    let charge = charge(view, form)?;
     // Nothing is written while it is paused: what comes behind this is of the next attempt.
     let last = if form.is_stream { last_seq(view, &found).await } else { 0 };
-    let resumed = view.resume_attempt(&found, pause.attempt, answer).await;
-    let run = match resumed {
-        Ok(run) => run,
-        Err(error) => return Err(not_continued(view, (&found, field), error, unknown).await),
-    };
-    drop(upload);
-    let Some(charge) = charge else { return Ok(accepted(&run)) };
-    follow(app, view, run, (form, charge, last)).await
+    match view.resume_attempt(&found, pause.attempt, answer).await {
+        Ok(run) => Ok(Answered { run, last, charge, is_repeat: false }),
+        Err(error) => Err(not_continued(view, (&found, field), error).await),
+    }
+}
+
+fn unknown(run_id: &str) -> Refusal {
+    Refusal::not_found(&format!("No runs found for run ID {run_id}"))
 }
 
 /// Yields what a client that follows the run costs; nothing if it leaves it in the background.
@@ -121,10 +147,9 @@ async fn not_continued(
     view: &View,
     (found, field): (&RunView, &str),
     error: NotDone<ResumeError>,
-    unknown: impl FnOnce() -> Refusal,
 ) -> Refusal {
     match error {
-        NotDone::Unknown | NotDone::Refused(ResumeError::Unknown) => unknown(),
+        NotDone::Unknown | NotDone::Refused(ResumeError::Unknown) => unknown(&found.external_id()),
         error @ (NotDone::NotDecided { .. } | NotDone::NotKnown { .. }) => {
             let text = format!("Run {} is not known to continue: {error}", found.external_id());
             Refusal::new(StatusCode::SERVICE_UNAVAILABLE, text)

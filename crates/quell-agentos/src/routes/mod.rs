@@ -17,6 +17,8 @@ mod router;
 mod run_response;
 mod session_runs;
 mod sessions;
+mod socket;
+mod streamed;
 
 pub use described::document;
 pub use discover::info;

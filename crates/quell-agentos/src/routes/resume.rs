@@ -13,8 +13,8 @@ use crate::app::{App, find};
 use crate::auth::{Action, component};
 use crate::form::Taking;
 use crate::lines::SoFar;
-use crate::routes::create::{streamed, style};
 use crate::routes::extract::RunRequest;
+use crate::routes::streamed::{streamed, style};
 use crate::snapshot::STREAMED;
 use crate::stream::Begin;
 use crate::wire::refusal::{Refusal, not_int};
@@ -33,27 +33,55 @@ pub(super) async fn resume(
     let asked = Asked::read(view, headers, body).await?;
     let charge = view.charge_stream().map_err(Refusal::overdrawn)?;
     let found = find(view, &component, run_id, asked.session.as_deref()).await?;
-    let Some(run) = found.filter(RunView::is_root) else {
-        let error = format!("Run {run_id} not found in buffer or database");
-        return Ok(one(app, &json!({ "event": "error", "error": error })));
+    let subscribed = format!("Subscribed to {} run. Receiving live events.", kind.as_str());
+    let (run, begin) = match behind(app, view, found, (run_id, asked.from), &subscribed).await? {
+        Behind::Nothing(said) => return Ok(one(app, &said)),
+        Behind::Events(run, begin) => (run, *begin),
     };
-    if run.label(STREAMED).is_none() {
-        return Ok(one(app, &without_a_stream(&run)));
-    }
-    let style = style(app, true);
-    let so_far = app.lines.so_far(view, &run, style, asked.from).await?;
-    let begin = begin(&run, kind.as_str(), asked.from, &so_far);
     // A client that leaves changes nothing.
     let guard = app.service.guard(&run, OnDisconnect::Continue).until_pause().holding(charge);
-    streamed(app, view, &run, guard, (style, begin)).await?.ok_or_else(Refusal::unexpected)
+    let shown = (style(app, true), begin);
+    streamed(app, view, &run, guard, shown).await?.ok_or_else(Refusal::unexpected)
+}
+
+/// What there is for a client that comes back to a run.
+pub(super) enum Behind {
+    /// No stream, for a reason that is said.
+    Nothing(Value),
+    /// The events of the run, from a place in its log on.
+    Events(RunView, Box<Begin>),
+}
+
+/// Finds what there is of a run for a client that has the events before this index.
+///
+/// # Errors
+///
+/// Fails if the store cannot be read.
+pub(super) async fn behind(
+    app: &App,
+    view: &View,
+    found: Option<RunView>,
+    (run_id, from): (&str, u64),
+    subscribed: &str,
+) -> Result<Behind, Refusal> {
+    let Some(run) = found.filter(RunView::is_root) else {
+        let error = format!("Run {run_id} not found in buffer or database");
+        return Ok(Behind::Nothing(json!({ "event": "error", "error": error })));
+    };
+    if run.label(STREAMED).is_none() {
+        return Ok(Behind::Nothing(without_a_stream(&run)));
+    }
+    let so_far = app.lines.so_far(view, &run, style(app, true), from).await?;
+    let begin = begin(&run, subscribed, from, &so_far);
+    Ok(Behind::Events(run, Box::new(begin)))
 }
 
 /// What a client has, and asks for.
 #[derive(Debug)]
-struct Asked {
+pub(super) struct Asked {
     /// The index of the first line that it has not.
-    from: u64,
-    session: Option<String>,
+    pub(super) from: u64,
+    pub(super) session: Option<String>,
 }
 
 impl Asked {
@@ -63,7 +91,7 @@ impl Asked {
         Ok(view.parse_body(headers, body, parse).await?.0)
     }
 
-    fn of(mut take: Taking) -> Result<Self, Refusal> {
+    pub(super) fn of(mut take: Taking) -> Result<Self, Refusal> {
         let session = take.label("session_id");
         let last = take.text("last_event_index").unwrap_or_else(|| "-1".into());
         let from = last.trim().parse::<i64>().map(|last| last.saturating_add(1));
@@ -81,7 +109,7 @@ impl Asked {
 }
 
 /// Says where a stream goes on, before it does.
-fn begin(run: &RunView, word: &str, from: u64, so_far: &SoFar) -> Begin {
+fn begin(run: &RunView, subscribed: &str, from: u64, so_far: &SoFar) -> Begin {
     let (id, count) = (run.external_id(), so_far.lines);
     let missed = count.saturating_sub(from + so_far.gone);
     let gone = match so_far.gone {
@@ -102,7 +130,7 @@ fn begin(run: &RunView, word: &str, from: u64, so_far: &SoFar) -> Begin {
     }
     let said = json!({
         "event": "subscribed", "run_id": id, "status": "running", "current_event_count": count,
-        "message": format!("Subscribed to {word} run. Receiving live events."),
+        "message": subscribed,
     });
     let subscribed = SseEvent::json("subscribed", &said);
     if missed + so_far.gone == 0 {

@@ -1,21 +1,21 @@
 //! [`router`]: the routes of the contract.
 
 use std::sync::Arc;
-use std::time::SystemTime;
 
 use axum::Router;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::middleware::from_fn_with_state;
 use axum::response::Response;
+use axum::routing::get;
 use quell_http::{BodyKinds, Service, catch_panics, guard_open};
 
 use crate::app::App;
 use crate::auth::guarded;
 use crate::cors;
-use crate::lines::Lines;
 use crate::options::Options;
 use crate::routes::described::{self, Routes};
+use crate::routes::socket;
 use crate::wire::refusal::Refusal;
 
 /// Serves the contract, by itself or nested under a path.
@@ -52,11 +52,14 @@ pub fn routes(service: Service, options: Options) -> Router {
 
 fn made(table: Routes, service: Service, options: Options) -> Router {
     let service = guarded(service, &options);
-    let lines = Lines::new(service.limits_of().owner_share_percent);
-    let (since, sessions) = (SystemTime::now(), Arc::default());
-    let app = Arc::new(App { service, options, since, lines, sessions });
+    let app = Arc::new(App::new(service, options));
     let has_codes = app.options.error_codes;
-    let router = table.into_parts().0.method_not_allowed_fallback(not_allowed);
+    let (mut router, _) = table.into_parts();
+    for path in ["/workflows/ws", "/workflows/ws/"] {
+        // What is said over a web socket has no place in the document.
+        router = router.route(path, get(socket::open));
+    }
+    let router = router.method_not_allowed_fallback(not_allowed);
     let router = catch_panics(router, move || our_fault(has_codes))
         .layer(from_fn_with_state(Arc::clone(&app), cors::layer));
     guard_open(router, &app.service, BodyKinds::Any).with_state(app)

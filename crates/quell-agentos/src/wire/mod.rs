@@ -14,6 +14,7 @@ pub(crate) mod run;
 pub(crate) mod session;
 pub(crate) mod session_body;
 pub(crate) mod session_query;
+pub(crate) mod socket;
 pub(crate) mod status;
 pub(crate) mod step;
 pub(crate) mod tool;

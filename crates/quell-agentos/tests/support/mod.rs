@@ -2,6 +2,7 @@
 
 pub(crate) mod http;
 pub(crate) mod talkers;
+pub(crate) mod ws;
 
 use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU32, Ordering};

@@ -4,7 +4,7 @@ use std::fmt;
 use std::net::IpAddr;
 
 use axum::http::HeaderMap;
-use axum::http::header::AUTHORIZATION;
+use axum::http::header::{AUTHORIZATION, HOST, ORIGIN};
 
 use super::{AccessError, ExposedListener, Jwt, Key, Principal};
 
@@ -29,8 +29,8 @@ pub struct Access {
     tokens: Vec<Jwt>,
     /// Hosts that open access serves besides its own.
     pub(crate) hosts: Vec<String>,
-    /// Origins whose pages may start and stop runs while access is open.
-    pub(crate) origins: Vec<String>,
+    /// Origins whose pages may start and stop runs while access is open, and open web sockets.
+    origins: Vec<String>,
 }
 
 /// Which credentials a service accepts, as listings of a contract show it.
@@ -79,10 +79,52 @@ impl Access {
     }
 
     /// Lets pages of an origin, such as `http://localhost:3000`, start and stop runs while access
-    /// is open; see [`guard_open`](crate::guard_open). Defaults to none but our own.
+    /// is open; see [`guard_open`](crate::guard_open). Defaults to none but our own. Only pages of
+    /// these origins have web sockets, also with keys or tokens.
     pub fn trust_origin(mut self, origin: impl Into<String>) -> Self {
         self.origins.push(origin.into());
         self
+    }
+
+    /// Yields the origin of the page that sends a request, if it is not trusted: its `Origin` is
+    /// neither the host that it asks nor given to [`Access::trust_origin`]. Without an `Origin` a
+    /// page of another site is known by `Sec-Fetch-Site`, whose value is yielded. What is no
+    /// browser sends neither, and yields `None`.
+    ///
+    /// The host is that of the header: while access is open, [`guard_open`](crate::guard_open) has
+    /// checked it.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use axum::http::{HeaderMap, HeaderValue};
+    /// use quell_http::Access;
+    ///
+    /// let mut headers = HeaderMap::new();
+    /// headers.insert("host", HeaderValue::from_static("127.0.0.1:7777"));
+    /// headers.insert("origin", HeaderValue::from_static("http://ui.example"));
+    /// let access = Access::open();
+    /// assert_eq!(access.foreign_origin(&headers).as_deref(), Some("http://ui.example"));
+    /// assert!(access.trust_origin("http://ui.example").foreign_origin(&headers).is_none());
+    /// ```
+    pub fn foreign_origin(&self, headers: &HeaderMap) -> Option<String> {
+        let host = headers.get(HOST).and_then(|host| host.to_str().ok());
+        let is_own = |origin: &str| {
+            let rest = origin.strip_prefix("http://").or_else(|| origin.strip_prefix("https://"));
+            rest.is_some() && rest == host
+        };
+        if !headers.contains_key(ORIGIN) {
+            // Browsers send no `Origin` with some requests, as for an image, but they do send
+            // `Sec-Fetch-Site`.
+            let site = headers.get("sec-fetch-site")?.to_str().unwrap_or_default();
+            return (!["same-origin", "none"].contains(&site)).then(|| site.to_owned());
+        }
+        let mut origins = headers.get_all(ORIGIN).iter();
+        let foreign = origins.find(|origin| {
+            let origin = origin.to_str().unwrap_or_default();
+            !is_own(origin) && !self.origins.iter().any(|known| known == origin)
+        });
+        foreign.map(|origin| String::from_utf8_lossy(origin.as_bytes()).into_owned())
     }
 
     /// Tells whether every caller may do everything.

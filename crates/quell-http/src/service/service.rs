@@ -2,10 +2,10 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use quell::{Engine, RunId, RunRef, RunReport};
 use quell_flow::{Catalog, Contract};
+use tokio::sync::watch;
 
 use crate::access::{Access, Principal};
 use crate::events::RunEvents;
@@ -52,7 +52,7 @@ pub struct Service {
 /// The state that all clones share.
 #[derive(Debug)]
 pub(crate) struct Shared {
-    is_draining: AtomicBool,
+    is_draining: watch::Sender<bool>,
     pub(crate) limits: ServiceLimits,
     pub(crate) requests: Ledger,
     pub(crate) kept: Ledger,
@@ -130,12 +130,22 @@ impl Service {
     /// Refuses new runs from now on, and is not ready any more. Live runs go on until the engine is
     /// shut down.
     pub fn drain(&self) {
-        self.shared.is_draining.store(true, Ordering::SeqCst);
+        self.shared.is_draining.send_replace(true);
     }
 
     /// Tells whether it refuses new runs.
     pub fn is_draining(&self) -> bool {
-        self.shared.is_draining.load(Ordering::SeqCst)
+        *self.shared.is_draining.borrow()
+    }
+
+    /// Waits until it refuses new runs: for what would otherwise stay open, as a web socket.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe.
+    pub async fn draining(&self) {
+        // The sender lives as long as this service.
+        let _ = self.shared.is_draining.subscribe().wait_for(|is_draining| *is_draining).await;
     }
 
     /// Makes the guard of an answer that follows a run. Give it the charge of the stream, which the
@@ -179,7 +189,7 @@ impl Shared {
     fn new(limits: ServiceLimits) -> Self {
         let share = limits.owner_share_percent;
         Self {
-            is_draining: AtomicBool::new(false),
+            is_draining: watch::Sender::new(false),
             limits,
             requests: Ledger::new(REQUESTS, limits.requests_bytes_max, share),
             kept: Ledger::new(KEPT, limits.kept_bytes_max, share),

@@ -9,55 +9,55 @@
 //!
 //! A client that was answered before all of its request had come is waited for at the end, too:
 //! what it still sends is discarded, and it can read its answer.
+//!
+//! A connection that speaks another protocol from some request on, as a web socket does, keeps its
+//! slot until whoever speaks it lets the socket go. Its handler counts as a stream does.
 
 use std::convert::Infallible;
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use axum::Router;
 use axum::body::Body;
 use axum::http::header::CONNECTION;
 use axum::http::{Request, Response};
+use axum::{BoxError, Router};
 use http_body::Body as _;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
-use hyper::service::{Service, service_fn};
+use hyper::service::{HttpService, Service, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use hyper_util::service::TowerToHyperService;
 use tokio::net::TcpListener;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
-use tokio::task::JoinHandle;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
 use super::held::Held;
 use super::idle::{Idle, Member};
+use super::lent::Lent;
 use super::socket::{Patience, Socket};
 use super::streams;
 
 /// The task that accepts connections, until [`close`](Self::close).
 pub(crate) struct Connections {
-    accepts: JoinHandle<GracefulShutdown>,
-    stop: oneshot::Sender<()>,
+    /// Says that no more are accepted; each connection has a receiver as long as it is open.
+    stop: watch::Sender<bool>,
 }
 
 impl Connections {
     /// Begins to accept connections, at most `at_once` of them. More wait in the queue of the
     /// operating system.
     pub(crate) fn accept(listener: TcpListener, app: Router, at_once: usize) -> Self {
-        let (stop, stopped) = oneshot::channel();
-        let accepts = tokio::spawn(accept(listener, app, at_once, stopped));
-        Self { accepts, stop }
+        let (stop, stopping) = watch::channel(false);
+        drop(tokio::spawn(accept(listener, app, at_once, stopping)));
+        Self { stop }
     }
 
     /// Stops accepting, and lets open connections finish their answer, for at most this long.
     pub(crate) async fn close(self, at_most: Duration) {
-        // The task ends only by this signal.
-        let _ = self.stop.send(());
-        if let Ok(open) = self.accepts.await {
-            // Connections that have not finished by then are cut off.
-            let _ = tokio::time::timeout(at_most, open.shutdown()).await;
-        }
+        self.stop.send_replace(true);
+        // Connections that have not finished by then are cut off.
+        let _ = tokio::time::timeout(at_most, self.stop.closed()).await;
     }
 }
 
@@ -65,9 +65,9 @@ async fn accept(
     listener: TcpListener,
     app: Router,
     at_once: usize,
-    mut stopped: oneshot::Receiver<()>,
-) -> GracefulShutdown {
-    let open = GracefulShutdown::new();
+    mut stopping: watch::Receiver<bool>,
+) {
+    let open = stopping.clone();
     let (slots, idle) = (Arc::new(Semaphore::new(at_once)), Idle::default());
     loop {
         let next = async {
@@ -78,15 +78,14 @@ async fn accept(
         };
         let (accepted, slot) = tokio::select! {
             biased;
-            _ = &mut stopped => return open,
+            () = told_to_stop(&mut stopping) => return,
             next = next => next,
         };
         match accepted {
             Ok((stream, _)) => {
                 let (socket, slot) = (Socket::new(stream), slot.flatten());
                 let member = idle.enter(socket.backlog());
-                let watchers = [open.watcher(), open.watcher()];
-                drop(tokio::spawn(talk(socket, app.clone(), watchers, member, slot)));
+                drop(tokio::spawn(talk(socket, app.clone(), open.clone(), member, slot)));
             }
             Err(error) => {
                 // Most likely there are no descriptors left: wait until others close.
@@ -96,6 +95,12 @@ async fn accept(
             }
         }
     }
+}
+
+/// Waits until no more connections are accepted.
+async fn told_to_stop(stopping: &mut watch::Receiver<bool>) {
+    // Without the sender the server has ended.
+    let _ = stopping.wait_for(|is_stopping| *is_stopping).await;
 }
 
 /// Takes the slot of a connection. While all are taken, closes the connection that has been idle
@@ -118,17 +123,19 @@ async fn free_slot(slots: &Arc<Semaphore>, idle: &Idle) -> Option<OwnedSemaphore
 async fn talk(
     mut socket: Socket,
     app: Router,
-    [watcher, lingers]: [Watcher; 2],
+    stopping: watch::Receiver<bool>,
     member: Member,
     slot: Option<OwnedSemaphorePermit>,
 ) {
-    let mut lingers = Some(lingers);
+    let mut open = Some(stopping.clone());
     let app = TowerToHyperService::new(app);
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new()).header_read_timeout(HEADERS_WITHIN);
     let is_early = Arc::new(AtomicBool::new(false));
     let service = service_fn(|request| answer(&app, &member, &is_early, request));
-    let served = watcher.watch(http.serve_connection(TokioIo::new(socket.clone()), service));
+    let (lent, let_go) = Lent::new(socket.clone());
+    let served = http.serve_connection(TokioIo::new(lent), service).with_upgrades();
+    let served = to_its_end(served, stopping);
     let given_up = tokio::select! {
         biased;
         served = served => {
@@ -136,7 +143,7 @@ async fn talk(
                 tracing::debug!(%error, "a connection broke");
             } else if !is_early.load(Ordering::Relaxed) {
                 // Nothing of its requests is left to come: the end need not wait for it.
-                drop(lingers.take());
+                drop(open.take());
             }
             None
         }
@@ -149,13 +156,45 @@ async fn talk(
         tracing::debug!("{why}");
         return;
     }
+    // Who speaks another protocol has the socket now; it sees by itself that its client has gone.
+    let busy = member.busy(true);
+    tokio::select! {
+        biased;
+        () = let_go.gone() => {}
+        () = socket.stuck() => {
+            tracing::debug!("a client takes nothing");
+            socket.cut();
+            return;
+        }
+    }
+    drop(busy);
     tokio::select! {
         biased;
         // Another connection needs the slot.
         () = member.told_to_close() => {}
         () = socket.linger(Patience::default()) => {}
     }
-    drop((slot, lingers));
+    drop((slot, open));
+}
+
+/// Serves a connection; when no more are accepted, up to the end of its answer.
+async fn to_its_end<S, B>(
+    served: http1::UpgradeableConnection<TokioIo<Lent>, S>,
+    mut stopping: watch::Receiver<bool>,
+) -> Result<(), hyper::Error>
+where
+    S: HttpService<Incoming, ResBody = B>,
+    S::Error: Into<BoxError>,
+    B: http_body::Body + 'static,
+    B::Error: Into<BoxError>,
+{
+    let mut served = pin!(served);
+    tokio::select! {
+        biased;
+        served = served.as_mut() => return served,
+        () = told_to_stop(&mut stopping) => served.as_mut().graceful_shutdown(),
+    }
+    served.await
 }
 
 /// Answers a request. The connection is not idle until the client has taken the answer: hyper holds
@@ -195,7 +234,11 @@ mod tests {
     use std::net::TcpStream;
     use std::thread;
 
+    use axum::http::StatusCode;
+    use axum::http::header::UPGRADE;
     use axum::middleware::from_fn;
+    use axum::response::IntoResponse;
+    use axum::routing::get;
     use tokio::runtime::Builder;
 
     use super::super::idle::PATIENCE;
@@ -230,6 +273,50 @@ mod tests {
         assert!(answer.ends_with("refused"), "{answer}");
         drop(client);
         end.join().unwrap();
+    }
+
+    /// Answers what it is sent with the same bytes, in a protocol of its own.
+    async fn echo(request: Request<Body>) -> impl IntoResponse {
+        let upgrade = hyper::upgrade::on(request);
+        drop(tokio::spawn(async move {
+            let (mut read, mut write) = tokio::io::split(TokioIo::new(upgrade.await.unwrap()));
+            tokio::io::copy(&mut read, &mut write).await
+        }));
+        (StatusCode::SWITCHING_PROTOCOLS, [(CONNECTION, "upgrade"), (UPGRADE, "echo")])
+    }
+
+    #[test]
+    fn a_connection_that_speaks_another_protocol_keeps_its_slot_until_it_is_let_go() {
+        let app = Router::new().route("/echo", get(echo)).fallback(async || "other");
+        let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        let (address, connections) = runtime.block_on(async {
+            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            (listener.local_addr().unwrap(), Connections::accept(listener, app, 1))
+        });
+        let mut first = TcpStream::connect(address).unwrap();
+        let head = "host: a\r\nconnection: upgrade\r\nupgrade: echo\r\n\r\n";
+        write!(first, "GET /echo HTTP/1.1\r\n{head}").unwrap();
+        let mut answer = Vec::new();
+        while !answer.ends_with(b"\r\n\r\n") {
+            let mut byte = [0];
+            first.read_exact(&mut byte).unwrap();
+            answer.extend(byte);
+        }
+        assert!(answer.starts_with(b"HTTP/1.1 101 "));
+        let mut second = TcpStream::connect(address).unwrap();
+        write!(second, "GET / HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n").unwrap();
+        let begun = std::time::Instant::now();
+        while begun.elapsed() < 3 * PATIENCE {
+            let mut said = [0; 4];
+            first.write_all(b"ping").unwrap();
+            first.read_exact(&mut said).expect("it is not closed for the other one");
+            assert_eq!(&said, b"ping");
+        }
+        drop(first);
+        let mut answer = String::new();
+        second.read_to_string(&mut answer).unwrap();
+        assert!(answer.ends_with("other"), "{answer}");
+        runtime.block_on(connections.close(Duration::from_mins(1)));
     }
 
     #[tokio::test(start_paused = true)]

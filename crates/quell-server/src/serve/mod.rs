@@ -12,6 +12,7 @@ mod demo;
 mod held;
 mod idle;
 mod leftover;
+mod lent;
 mod log;
 mod metrics;
 mod nodes;

@@ -58,6 +58,12 @@ impl Socket {
         self.1.clone()
     }
 
+    /// Ends both directions: who reads and writes notices.
+    pub(super) fn cut(&self) {
+        // If it fails, there is nothing left to end.
+        let _ = rustix::net::shutdown(&*self.0, rustix::net::Shutdown::Both);
+    }
+
     /// Waits until the client has gone: it has sent its last byte, and there was time to answer
     /// what it sent just before. An error counts as gone.
     ///

@@ -3,7 +3,8 @@
 //! Streams and waits last as long as their runs, and a start as long as its body is being sent.
 //! They may take most connections, and never all, so that a cancel or a read always finds one. A
 //! cancel that waits for the end takes one of these permits too, or does not wait
-//! ([`quell_http::View::cancel`]).
+//! ([`quell_http::View::cancel`]). So does a web socket, whose answer has ended when it begins, or
+//! it is refused.
 
 use axum::body::Body;
 use axum::extract::{Request, State};
@@ -59,6 +60,7 @@ mod tests {
             ("GET", "/v1/runs/r/events", true),
             ("HEAD", "/v1/runs/r/events", false),
             ("GET", "/v1/runs/r", false),
+            ("GET", "/workflows/ws", false),
             ("POST", "/v1/runs", true),
             ("POST", "/v1/runs/r/cancel", false),
             ("POST", "/agents/a/runs/", true),
