@@ -133,6 +133,8 @@ async fn a_run_that_is_deleted_while_it_executes_is_in_no_history_and_is_not_con
     let (engine, heard) = (EngineConfig::new().grace(brief).abort_wait(brief), Heard::default());
     let site = heard.site(Engine::with_config(engine), Access::open());
     let path = "/agents/talker";
+    // Also if this fails: the runtime waits for its threads.
+    let _lets_go = heard.letting_go();
     let run = begun(&site, path, "hold", "s").await;
     let cancel = format!("{path}/runs/{run}/cancel?wait=true");
     assert_eq!(site.post(&cancel).await.header("quell-quiescent"), "false");
@@ -146,7 +148,6 @@ async fn a_run_that_is_deleted_while_it_executes_is_in_no_history_and_is_not_con
     let answer = site.create(&format!("{path}/runs/{run}/continue"), &input).await;
     let words = format!("No runs found for run ID {run}");
     refused(&answer, 404, &words, Some("NOT_FOUND"));
-    heard.let_go();
 }
 
 #[tokio::test]

@@ -20,6 +20,15 @@ use super::{Site, fresh};
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Heard(Arc<Mutex<Vec<Value>>>, Arc<AtomicBool>);
 
+/// Lets threads go when it is dropped.
+pub(crate) struct LetsGo(Arc<AtomicBool>);
+
+impl Drop for LetsGo {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::SeqCst);
+    }
+}
+
 impl Heard {
     pub(crate) fn last(&self) -> Value {
         self.0.lock().unwrap().last().cloned().unwrap()
@@ -33,9 +42,9 @@ impl Heard {
         history.iter().map(|said| (text(said, "role"), text(said, "content"))).collect()
     }
 
-    /// Lets go what holds a thread of its own.
-    pub(crate) fn let_go(&self) {
-        self.1.store(true, Ordering::SeqCst);
+    /// Lets go what holds a thread of its own when the result is dropped.
+    pub(crate) fn letting_go(&self) -> LetsGo {
+        LetsGo(Arc::clone(&self.1))
     }
 
     pub(crate) fn count(&self) -> usize {
