@@ -80,6 +80,10 @@ async fn an_ended_run_is_followed_by_another_one_however_it_has_ended() {
             assert_eq!(read(&site, path, id).await, new);
             assert_eq!(read(&site, path, run).await, original, "it is unchanged");
             assert_eq!(original.get("forked_from_run_id"), None);
+            // What goes on from that has nothing of what was said in between.
+            let mut line = [&last[..], &said(&["go on"])].concat();
+            followed(&site, path, id, "further").await;
+            assert_eq!(heard.history(), line.split_off(line.len().saturating_sub(6)), "{path}");
             let shown = site.get(&format!("/sessions/s/runs/{id}")).await.json();
             assert_eq!(
                 (&shown["forked_from_run_id"], &shown["run_input"]),

@@ -1,11 +1,12 @@
 //! What a run gets of the earlier ones of its session (contract, section 10).
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::body::Body;
 use axum::http::Request;
 use quell::store::{MemoryStore, Store, StoreError};
-use quell::{Engine, Payload, Shutdown};
+use quell::{Engine, EngineConfig, Payload, Shutdown};
 use quell_flow::ComponentKind;
 use quell_flow::limits::HISTORY_BYTES_MAX;
 use quell_http::{Access, Key, NATIVE, Principal, Start};
@@ -16,7 +17,7 @@ use serde_json::json;
 use crate::continued_again::{place, remove};
 use crate::sessions::ran;
 use crate::support::fresh;
-use crate::support::http::post_form;
+use crate::support::http::{post_form, refused};
 use crate::support::talkers::{Heard, TALKERS, begun, nodes, open, process, said};
 
 const JSON: [(&str, &str); 1] = [("stream", "false")];
@@ -124,6 +125,29 @@ async fn a_history_is_that_of_one_component_and_one_owner_and_has_nothing_that_w
     assert_eq!(heard.history(), []);
     send("ben", "/agents/talker", "on").await;
     assert_eq!(heard.history(), said(&["of ben", "next"]));
+}
+
+#[tokio::test]
+async fn a_run_that_is_deleted_while_it_executes_is_in_no_history_and_is_not_continued() {
+    let brief = Duration::from_millis(1);
+    let (engine, heard) = (EngineConfig::new().grace(brief).abort_wait(brief), Heard::default());
+    let site = heard.site(Engine::with_config(engine), Access::open());
+    let path = "/agents/talker";
+    // Also if this fails: the runtime waits for its threads.
+    let _lets_go = heard.letting_go();
+    let run = begun(&site, path, "hold", "s").await;
+    let cancel = format!("{path}/runs/{run}/cancel?wait=true");
+    assert_eq!(site.post(&cancel).await.header("quell-quiescent"), "false");
+    ran(&site, path, "one", "s").await;
+    assert_eq!(heard.history().len(), 2, "it is there before");
+    let delete = Request::delete("/sessions/s").body(Body::empty()).unwrap();
+    assert_eq!(site.send(delete).await.status, 204);
+    ran(&site, path, "two", "s").await;
+    assert_eq!(heard.history(), []);
+    let input = [("input", "go on"), ("stream", "false")];
+    let answer = site.create(&format!("{path}/runs/{run}/continue"), &input).await;
+    let words = format!("No runs found for run ID {run}");
+    refused(&answer, 404, &words, Some("NOT_FOUND"));
 }
 
 #[tokio::test]

@@ -122,7 +122,7 @@ async fn start_with_history(
     let of = HistoryOf {
         component,
         session,
-        owner: last.as_ref().map_or(view.principal().subject(), RunView::owner),
+        owner: view.principal().subject(),
         last: last.as_ref(),
         // The rest of the input comes first. As a form it is not shorter.
         bytes_max: HISTORY_BYTES_MAX.min(PAYLOAD_BYTES_MAX.saturating_sub(form.canonical.len())),

@@ -10,7 +10,7 @@ use quell_http::{Charge, RunView, SESSION, View, offload_if_large, parse_id, sam
 
 use crate::sessions::find::{Sessions, is_lone, spellings};
 use crate::sessions::record::is_stored;
-use crate::snapshot::{position_of, read_at, session_of};
+use crate::snapshot::{FORKED_FROM, position_of, read_at, session_of};
 use crate::wire::history::said;
 use crate::wire::refusal::Refusal;
 
@@ -20,7 +20,7 @@ pub(crate) struct HistoryOf<'a> {
     /// Says how many runs it has at most.
     pub(crate) component: &'a Component,
     pub(crate) session: &'a str,
-    /// Whose runs they are.
+    /// Whose runs they are; of one that goes on from a run, whose that is.
     pub(crate) owner: Option<&'a str>,
     /// The run that it ends with, however that has ended; none for the newest one.
     pub(crate) last: Option<&'a RunView>,
@@ -78,7 +78,12 @@ impl Sessions {
 
     /// Finds the runs of a history, the newest first.
     async fn earlier(&self, view: &View, of: HistoryOf<'_>) -> Result<Vec<RunId>, Refusal> {
-        let most = of.component.history_of().saturating_sub(usize::from(of.last.is_some()));
+        let line = self.line(view, of).await?;
+        let most = of.component.history_of() - line.len();
+        let of = match line.last() {
+            Some(first) => HistoryOf { owner: first.owner(), last: Some(first), ..of },
+            None => of,
+        };
         let mut found = Vec::new();
         for text in spellings(of.session) {
             found.extend(self.newest(view, of, &text, most).await?);
@@ -94,8 +99,29 @@ impl Sessions {
         }
         found.sort_unstable_by(|one, other| other.cmp(one));
         found.truncate(most);
-        let last = of.last.map(RunView::id).filter(|_| of.component.history_of() > 0);
-        Ok(last.into_iter().chain(found.into_iter().map(|(_, run)| run)).collect())
+        let line = line.iter().map(RunView::id);
+        Ok(line.chain(found.into_iter().map(|(_, run)| run)).collect())
+    }
+
+    /// Finds the run that a history ends with, the one that it goes on from, and so on: what came
+    /// between two of these is of another line.
+    async fn line(&self, view: &View, of: HistoryOf<'_>) -> Result<Vec<RunView>, Refusal> {
+        let (mut line, mut next) = (Vec::new(), of.last.cloned());
+        while let Some(run) = next.filter(|_| line.len() < of.component.history_of()) {
+            let before = match run.label(FORKED_FROM) {
+                Some(id) => view.find(id).await?,
+                None => None,
+            };
+            // Another run may have the id of one that was deleted.
+            next = before.filter(|before| place(before) < place(&run) && of.is_own(before));
+            if let Some(before) = &next
+                && !self.has(view, before).await?
+            {
+                next = None;
+            }
+            line.push(run);
+        }
+        Ok(line)
     }
 
     /// Finds the newest runs that name a session with this text.
@@ -128,16 +154,18 @@ impl Sessions {
 impl HistoryOf<'_> {
     /// Tells whether a run is one of it, but for the last one.
     fn means(&self, run: &RunView) -> bool {
-        let is_own = || {
-            run.kind() == self.component.kind().run_kind()
-                && run.label(COMPONENT) == Some(self.component.id())
-                && same_id(&session_of(run), self.session)
-        };
         matches!(run.status(), RunStatus::Completed | RunStatus::Cancelled)
             && run.owner() == self.owner
             && !run.is_rolled_back()
             && self.last.is_none_or(|last| place(run) < place(last))
-            && is_own()
+            && self.is_own(run)
+    }
+
+    /// Tells whether a run is one of the component in the session, whosever it is.
+    fn is_own(&self, run: &RunView) -> bool {
+        run.kind() == self.component.kind().run_kind()
+            && run.label(COMPONENT) == Some(self.component.id())
+            && same_id(&session_of(run), self.session)
     }
 }
 

@@ -1,6 +1,8 @@
 //! Components that note what they were given, of which most get earlier runs of their session.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use quell::store::Store;
 use quell::testing::cluster::{Node, Nodes};
@@ -16,7 +18,16 @@ use super::{Site, fresh};
 
 /// What the bodies of a site were given, in the order in which they began.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Heard(Arc<Mutex<Vec<Value>>>);
+pub(crate) struct Heard(Arc<Mutex<Vec<Value>>>, Arc<AtomicBool>);
+
+/// Lets threads go when it is dropped.
+pub(crate) struct LetsGo(Arc<AtomicBool>);
+
+impl Drop for LetsGo {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::SeqCst);
+    }
+}
 
 impl Heard {
     pub(crate) fn last(&self) -> Value {
@@ -29,6 +40,11 @@ impl Heard {
         let history = last["history"].as_array().unwrap_or_else(|| panic!("none: {last}"));
         let text = |said: &Value, key: &str| said[key].as_str().unwrap().to_owned();
         history.iter().map(|said| (text(said, "role"), text(said, "content"))).collect()
+    }
+
+    /// Lets go what holds a thread of its own when the result is dropped.
+    pub(crate) fn letting_go(&self) -> LetsGo {
+        LetsGo(Arc::clone(&self.1))
     }
 
     pub(crate) fn count(&self) -> usize {
@@ -45,6 +61,15 @@ impl Heard {
         }
         if message.starts_with("wait") {
             std::future::pending::<()>().await;
+        }
+        if message.starts_with("hold") {
+            Emit::content("so far").send(&ctx);
+            let work = ctx.spawn_blocking(move |_| {
+                while !self.1.load(Ordering::SeqCst) {
+                    std::thread::sleep(Duration::from_millis(1));
+                }
+            });
+            work.await?;
         }
         if message.starts_with("ask") {
             return ctx.resumed_with().ok_or_else(|| ctx.pause("may I?"));
