@@ -8,12 +8,16 @@ use axum::response::Response;
 use serde_json::Value;
 
 /// Fails the test in which a request is answered by what the document does not have. Of the path of
-/// a request, `shown` yields what the document may have.
+/// a request, `shown` yields what the document may have. Who asks for another protocol asks for
+/// nothing that a document describes.
 pub fn documented(app: Router, document: &'static Value, shown: fn(&str) -> &str) -> Router {
     app.layer(from_fn(move |request: Request, next: Next| async move {
         let (method, path) = (request.method().clone(), request.uri().path().to_owned());
+        let is_upgrade = request.headers().contains_key("upgrade");
         let response = next.run(request).await;
-        look_up(document, (&method, shown(&path)), &response);
+        if !is_upgrade {
+            look_up(document, (&method, shown(&path)), &response);
+        }
         response
     }))
 }

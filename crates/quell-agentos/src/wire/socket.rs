@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
-use quell_http::AccessError;
+use quell_http::{AccessError, JSON_LEVELS_MAX, check_json};
 use serde_json::value::RawValue;
 use serde_json::{Map, Value, json};
 
@@ -21,6 +21,7 @@ pub(crate) struct Asked {
 impl Asked {
     /// Reads a message; `None` if it is no JSON object.
     pub(crate) fn read(text: &str) -> Option<Self> {
+        check_json(text, JSON_LEVELS_MAX).ok()?;
         let given: BTreeMap<Cow<'_, str>, &RawValue> = serde_json::from_str(text).ok()?;
         let mut fields = Map::new();
         for (name, value) in given {
