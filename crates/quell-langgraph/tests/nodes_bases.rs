@@ -10,6 +10,7 @@ use quell_test_support::{Counted, secs, soon, within};
 use serde_json::{Value, json};
 
 use crate::talk::Server;
+use crate::threads::delete;
 
 /// Yields what it was given, and appends that it was there.
 fn graph() -> Component {
@@ -133,6 +134,27 @@ async fn runs_that_were_made_on_what_is_old_by_now_start_each_on_what_the_one_be
     let all = json!(["1", "2", "3", "4"]);
     for (name, reader) in [("a", &a.0), ("b", &b.0), ("c", &c.0), ("fresh", &fresh.0)] {
         assert_eq!(said(reader, &thread).await, all, "{name}");
+    }
+}
+
+#[tokio::test]
+async fn a_run_that_was_made_on_what_is_deleted_by_now_starts_without_it_everywhere() {
+    let nodes = Nodes::new(secs(30));
+    let (a, b) = (held(&nodes, "a"), held(&nodes, "b"));
+    let thread = a.0.thread().await;
+    let body = json!({ "assistant_id": "see", "input": { "own": "first", "n": 1 } });
+    let path = format!("/threads/{thread}/runs");
+    let first = b.0.post(&format!("{path}/wait"), &body).await;
+    let first = first.header("content-location").to_owned();
+    assert_eq!(said(&a.0, &thread).await, json!(["first"]));
+    let task = looks(&a, &thread, &input("last")).await;
+    assert_eq!(delete(&b.0, &first).await.status, 204);
+    ends(&a.0, &a.1, task).await;
+    let fresh = held(&nodes, "fresh");
+    for (name, reader) in [("a", &a.0), ("b", &b.0), ("fresh", &fresh.0)] {
+        let state = reader.get(&format!("/threads/{thread}/state")).await.json();
+        let shown = ["said", "n"].map(|key| state["values"][key].clone());
+        assert_eq!(shown, [json!(["last"]), Value::Null], "{name}");
     }
 }
 

@@ -105,10 +105,13 @@ async fn ended(server: &Server, run: &str) {
 async fn said(server: &Server, thread: &str) -> Value {
     let state = server.get(&format!("/threads/{thread}/state")).await;
     assert_eq!(state.status, 200, "{state:?}");
-    match &state.json()["values"]["said"] {
+    let thread = server.get(&format!("/threads/{thread}")).await.json();
+    let [said, of_row] = [state.json(), thread].map(|it| match &it["values"]["said"] {
         Value::Null => json!([]),
         said => said.clone(),
-    }
+    });
+    assert_eq!(said, of_row);
+    said
 }
 
 const ORDERS: [[usize; 3]; 6] = [[1, 2, 3], [1, 3, 2], [2, 1, 3], [2, 3, 1], [3, 1, 2], [3, 2, 1]];
@@ -132,6 +135,8 @@ async fn runs_that_are_deleted_in_whatever_order_leave_what_the_last_one_left() 
             assert_eq!(delete(server, run).await.status, 204);
         }
         assert_eq!(said(server, &thread).await, json!([]), "{order:?}");
+        self::runs(&thread, &[server], &go).await;
+        assert_eq!(said(server, &thread).await, json!([1]), "{order:?}");
     }
 }
 
@@ -244,9 +249,10 @@ async fn a_later_attempt_on_another_node_starts_on_what_the_first_one_has_starte
         let thread = a.thread().await;
         let path = format!("/threads/{thread}/runs");
         let body = |graph: &str| {
-            let input = if graph == "say" { json!({ "own": 1 }) } else { json!({}) };
+            let input = if graph == "say" { json!({ "own": 2 }) } else { json!({}) };
             json!({ "assistant_id": graph, "input": input, "multitask_strategy": "enqueue" })
         };
+        runs(&thread, &[&a], &go).await;
         let first = a.post(&path, &body("say")).await.header("content-location").to_owned();
         if !is_queued {
             go.add_permits(1);
@@ -269,7 +275,7 @@ async fn a_later_attempt_on_another_node_starts_on_what_the_first_one_has_starte
         for (name, reader) in [("b", &b), ("late", &late)] {
             let values = reader.get(&format!("/threads/{thread}/state")).await.json();
             let shown = ["said", "got"].map(|key| values["values"][key].clone());
-            assert_eq!(shown, [json!([1, "yes"]), json!(1)], "{name} {is_queued}");
+            assert_eq!(shown, [json!([1, 2, "yes"]), json!(2)], "{name} {is_queued}");
         }
     }
 }

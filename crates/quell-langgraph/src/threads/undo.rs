@@ -9,6 +9,7 @@ use serde_json::Value;
 use crate::threads::elsewhere::Mark;
 use crate::threads::ground::Back;
 use crate::threads::thread::{State, Thread};
+use crate::threads::tracked::Tracked;
 use crate::values::{Values, bytes_of};
 
 impl Thread {
@@ -17,8 +18,11 @@ impl Thread {
     /// memory of that is read again from the store, if there is one.
     pub(crate) fn undo(&self, engine: &Engine, id: RunId) {
         let mut state = self.state.lock();
+        // The engine has forgotten it: the first one leaves the list with that.
+        let known = state.has_ended(id);
         state.settle(engine);
-        let back = state.take_out(id);
+        let known = known.or_else(|| state.has_ended(id));
+        let back = known.and_then(|known| state.take_out(&known));
         let is_of = |mark: Option<Mark>| mark.is_some_and(|mark| mark.run() == id);
         let (was_last, has_written) = (is_of(state.left), is_of(state.wrote));
         if has_written {
@@ -59,18 +63,21 @@ impl Thread {
 }
 
 impl State {
-    /// Takes a run out. Yields what the thread goes back to without it, if that is known; so does
-    /// the next one that has started, on what this one has left.
-    fn take_out(&mut self, id: RunId) -> Option<Back> {
-        let place = self.ended.iter().position(|tracked| tracked.id == id)?;
-        let back = self.ended.remove(place)?.back.lock().take();
-        if let Some(back) = &back {
-            let mut behind = self.ended.iter().skip(place).chain(&self.live);
-            if let Some(next) = behind.find(|next| next.back.lock().is_some()) {
-                *next.back.lock() = Some(back.clone());
-            }
+    fn has_ended(&self, id: RunId) -> Option<Arc<Tracked>> {
+        self.ended.iter().find(|tracked| tracked.id == id).map(Arc::clone)
+    }
+
+    /// Takes a run out that has ended. Yields what the thread goes back to without it, if that is
+    /// known; so does the next one that has started, on what this one has left.
+    fn take_out(&mut self, tracked: &Arc<Tracked>) -> Option<Back> {
+        let place = self.ended.iter().position(|one| Arc::ptr_eq(one, tracked));
+        drop(place.and_then(|place| self.ended.remove(place)));
+        let back = tracked.back.lock().take()?;
+        let mut behind = self.ended.iter().skip(place.unwrap_or(0)).chain(&self.live);
+        if let Some(next) = behind.find(|next| next.back.lock().is_some()) {
+            *next.back.lock() = Some(back.clone());
         }
-        back
+        Some(back)
     }
 
     fn go_back(&mut self, values: Option<Arc<Values>>) {
