@@ -23,8 +23,8 @@ COMPONENT = set(
 )
 AGENT = COMPONENT | {"extra_messages", "filesystem"}
 FLOW = set("current_version factory_input_schema is_component is_factory sandboxed stage".split())
-# No forks, and nothing is put into a run but what it asks.
-FORKS = {"additional_instructions", "continue_from", "fork", "regenerate", "replace_original"}
+# No answer is made again: a run goes on behind the end of another one.
+AGAIN = {"additional_instructions", "regenerate", "replace_original"}
 # Nothing is known of a session but its runs.
 SESSION = {"agent_data", "metadata", "session_summary", "total_tokens"}
 
@@ -43,8 +43,8 @@ GAPS = {
     "POST /workflows/{workflow_id}/runs": {"factory_input"},
     "GET /workflows/{workflow_id}/runs": {"query factory_input"},
     "GET /workflows/{workflow_id}/runs/{run_id}": {"query factory_input"},
-    "POST /agents/{agent_id}/runs/{run_id}/continue": FORKS,
-    "POST /teams/{team_id}/runs/{run_id}/continue": FORKS,
+    "POST /agents/{agent_id}/runs/{run_id}/continue": AGAIN,
+    "POST /teams/{team_id}/runs/{run_id}/continue": AGAIN,
     "POST /workflows/{workflow_id}/runs/{run_id}/continue": {"factory_input"},
     "GET /sessions/{session_id}": SESSION,
     "POST /sessions/{session_id}/rename": SESSION,
@@ -62,8 +62,6 @@ GAPS = {
 
 # Fields that we need and they do not: a run never goes on with an answer that nobody gave.
 NEEDED = {
-    "POST /agents/{agent_id}/runs/{run_id}/continue": {"tools"},
-    "POST /teams/{team_id}/runs/{run_id}/continue": {"requirements"},
     "POST /workflows/{workflow_id}/runs/{run_id}/continue": {"step_requirements"},
 }
 
@@ -71,7 +69,10 @@ NEEDED = {
 def schema(part):
     """Yields the schema of a body, or of a row of it."""
     part = next(iter((part or {}).get("content", {}).values()), {}).get("schema", {})
-    while more := part.get("items") or part.get("anyOf", [None])[0] or part.get("$ref"):
+    # What has properties may say besides which of them are needed.
+    while "properties" not in part and (
+        more := part.get("items") or part.get("anyOf", [None])[0] or part.get("$ref")
+    ):
         if isinstance(more, str):
             more = OURS["components"]["schemas"][more.split("/")[-1]]
         part = more

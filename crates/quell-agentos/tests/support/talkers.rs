@@ -63,8 +63,10 @@ impl Heard {
             std::future::pending::<()>().await;
         }
         if message.starts_with("hold") {
-            Emit::content("so far").send(&ctx);
+            let told = ctx.clone();
             let work = ctx.spawn_blocking(move |_| {
+                // By now a stop leaves it behind.
+                Emit::content("so far").send(&told);
                 while !self.1.load(Ordering::SeqCst) {
                     std::thread::sleep(Duration::from_millis(1));
                 }

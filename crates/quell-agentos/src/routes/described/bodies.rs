@@ -48,6 +48,7 @@ fn of_answers() -> [(&'static str, Value); 3] {
         properties[INPUT] = json!({ "type": "string", "minLength": 1 });
         properties["run_id"] = text();
         properties["continue_from"] = json!({ "enum": ["end"] });
+        properties["fork"] = flag();
         let either = [field, INPUT].map(|field| json!({ "required": [field] }));
         let schema = json!({ "type": "object", "anyOf": either, "properties": properties });
         (answer_of(kind), schema)
