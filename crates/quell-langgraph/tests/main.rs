@@ -15,6 +15,7 @@ mod cancels;
 mod crons;
 mod crons_gone;
 mod crons_stored;
+mod decided;
 mod document;
 mod erased;
 mod errors;

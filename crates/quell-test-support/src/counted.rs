@@ -11,24 +11,35 @@ use quell::store::{
 use quell::{RunEvent, RunFilter, RunId};
 use tokio::sync::watch;
 
-/// A store whose reads are counted, but for those of a recovery, and whose appends wait for as long
-/// as a test says.
+/// A store whose reads are counted, but for those of a recovery, and whose appends, or lists, wait
+/// for as long as a test says.
 #[derive(Debug)]
 pub struct Counted {
     store: Arc<dyn Store>,
     reads: AtomicUsize,
     is_held: watch::Sender<bool>,
+    holds_lists: watch::Sender<bool>,
 }
 
 impl Counted {
     /// Counts the reads of a store.
     pub fn of(store: Arc<dyn Store>) -> Arc<Self> {
-        Arc::new(Self { store, reads: AtomicUsize::new(0), is_held: watch::Sender::new(false) })
+        Arc::new(Self {
+            store,
+            reads: AtomicUsize::new(0),
+            is_held: watch::Sender::new(false),
+            holds_lists: watch::Sender::new(false),
+        })
     }
 
     /// Has appends wait that begin from now on, or lets all go on.
     pub fn hold(&self, is_held: bool) {
         self.is_held.send_replace(is_held);
+    }
+
+    /// Has lists wait that are asked for from now on, or lets all go on.
+    pub fn hold_lists(&self, is_held: bool) {
+        self.holds_lists.send_replace(is_held);
     }
 
     /// Yields how often it was read.
@@ -84,7 +95,11 @@ impl Store for Counted {
         filter: RunFilter,
         page: Page,
     ) -> BoxFuture<'_, Result<Pages<Stored<RunRecord>>, StoreError>> {
-        self.read().list(filter, page)
+        Box::pin(async move {
+            // Its sender is there as long as the store.
+            let _ = self.holds_lists.subscribe().wait_for(|is_held| !is_held).await;
+            self.read().list(filter, page).await
+        })
     }
 
     fn events(

@@ -28,7 +28,14 @@ impl App {
             // What cannot be read now is not there for anybody.
             let _ = Box::pin(self.look_elsewhere(&self.all(), thread)).await;
         }
-        let ground = thread.starts(self.engine(), &tracked, run);
+        let mut ground = thread.starts(self.engine(), &tracked, run);
+        if tracked.is_adopted && tracked.about.goes_on {
+            // What comes next no run keeps: the values may have been decided without it.
+            if self.is_read_again(thread) {
+                let _ = Box::pin(self.look_elsewhere(&self.all(), thread)).await;
+            }
+            ground.next = thread.ground(self.engine()).next;
+        }
         if self.has_records() && !thread.is_temporary {
             keep(ctx, &ground);
         }

@@ -154,7 +154,10 @@ impl App {
         }
         let known = thread.ground(self.engine()).last;
         let is_whole = thread.is_whole.load(Ordering::SeqCst);
-        if !is_whole || self.left_since(&view, thread.id, before, known).await? != Since::Nothing {
+        let is_news = !is_whole
+            || self.is_node()
+                && self.left_since(&view, thread.id, before, known).await? != Since::Nothing;
+        if is_news {
             self.look_elsewhere(&view, thread).await?;
         }
         Ok(())
