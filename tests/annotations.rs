@@ -79,7 +79,7 @@ fn one(key: &str, value: Payload) -> Annotations {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_body_adds_annotations_once_beside_those_that_its_run_has() {
+async fn a_body_adds_annotations_beside_those_that_its_run_has_and_none_is_lost() {
     let lab = Lab::paused();
     let body = async |ctx: RunContext| {
         let before = ctx.run().annotation("a").map(Payload::as_json);
@@ -91,27 +91,38 @@ async fn a_body_adds_annotations_once_beside_those_that_its_run_has() {
             (one(&key, text(9)), "annotation key"),
             (one("b", text(limits::PAYLOAD_BYTES_MAX + 1)), "annotations"),
         ] {
-            let refused = ctx.annotate(bad).unwrap_err();
+            let refused = ctx.annotate(&bad).unwrap_err();
             let AnnotateError::Bound(SubmitError::TooLarge { what: of, .. }) = refused else {
                 panic!("{refused:?}");
             };
             assert_eq!((of, has()), (what, had));
         }
         if had > 0 {
-            let refused = ctx.annotate(many).unwrap_err();
+            let refused = ctx.annotate(&many).unwrap_err();
             assert!(matches!(refused, AnnotateError::Bound(SubmitError::LimitReached { .. })));
-            let taken = ctx.annotate(one("a", text(9))).unwrap_err();
+            let taken = ctx.annotate(&one("a", text(9))).unwrap_err();
             assert_eq!(taken, AnnotateError::Taken("a".into()));
         }
-        ctx.annotate(one("b", text(20))).unwrap();
-        assert_eq!(ctx.annotate(one("c", text(9))), Err(AnnotateError::Again));
+        ctx.annotate(&one("b", text(20))).unwrap();
+        let first = ctx.run().annotations();
         assert_eq!((ctx.run().annotation("b").unwrap().len(), has()), (20, had + 1));
+        let again = ctx.annotate(&one("b", text(9)));
+        assert_eq!(again, Err(AnnotateError::Taken("b".into())));
+        // Of several at once none is lost.
+        let at_once = ["c", "d", "e"].map(|key| {
+            let ctx = ctx.clone();
+            tokio::task::spawn_blocking(move || ctx.annotate(&one(key, text(9))))
+        });
+        for added in at_once {
+            added.await.unwrap().unwrap();
+        }
+        assert_eq!((first.map_or(0, Annotations::len), has()), (had + 1, had + 4));
         assert_eq!(before, ctx.run().annotation("a").map(Payload::as_json));
         Ok(ctx)
     };
     for spec in [RunSpec::agent("has").annotation("a", text(9)), RunSpec::agent("none")] {
         let late = lab.submit(spec, body).unwrap().await.unwrap();
-        assert_eq!(late.annotate(one("d", text(9))), Err(AnnotateError::Ended));
+        assert_eq!(late.annotate(&one("f", text(9))), Err(AnnotateError::Ended));
         assert_eq!(lab.get(late.id()).unwrap().annotation("b").unwrap().len(), 20);
     }
     lab.finish().await;
@@ -123,7 +134,7 @@ async fn annotations_that_a_body_adds_count_as_bytes_of_the_owner_until_its_tree
     // The second one finds as much as the first one.
     for _ in 0..2 {
         let parent = lab.submit(RunSpec::team("t").owner("ada"), async |ctx| {
-            let adds = async |ctx: RunContext| Ok(ctx.annotate(one("a", text(60_000))));
+            let adds = async |ctx: RunContext| Ok(ctx.annotate(&one("a", text(60_000))));
             ctx.spawn(RunSpec::step("s"), adds).await?.unwrap();
             // That of the step stays with its row, as what it was given does.
             let refused = adds(ctx.clone()).await?.unwrap_err();
@@ -144,7 +155,7 @@ async fn annotations_that_a_body_adds_are_stored_before_what_it_says_and_a_later
     let store = Arc::new(MemoryStore::new());
     let before = durable(&Valve::reopened(&store, 1));
     let body = async |ctx: RunContext| {
-        ctx.annotate(one("late", "one".into())).unwrap();
+        ctx.annotate(&one("late", "one".into())).unwrap();
         let _ = ctx.emit("said");
         ctx.stopped().await;
         Ok(())
@@ -164,7 +175,7 @@ async fn annotations_that_a_body_adds_are_stored_before_what_it_says_and_a_later
         Recovery::resume(RunSpec::agent("r"), async |ctx| {
             let known = ctx.run().annotation("late").cloned();
             assert_eq!(known, Some("one".into()));
-            ctx.annotate(one("later", "two".into())).unwrap();
+            ctx.annotate(&one("later", "two".into())).unwrap();
             Ok(())
         })
     });

@@ -11,9 +11,6 @@ pub enum AnnotateError {
     /// The run has ended, or is paused: nothing of it is written any more.
     #[error("run has ended")]
     Ended,
-    /// This attempt has added some already.
-    #[error("this attempt has added annotations already")]
-    Again,
     /// The run has one of this key: what it has stays as it is.
     #[error("run has an annotation `{0}` already")]
     Taken(String),

@@ -15,15 +15,39 @@ pub(crate) struct Metadata {
     pub(crate) labels: Labels,
     /// What front ends keep with the run from its beginning. Never read by the engine.
     pub(crate) annotations: Annotations,
-    /// All of them, once the body has added some: references to those before stay as they are. Set
-    /// under the lock of the node.
-    pub(crate) annotated: OnceLock<Annotations>,
+    /// What bodies have added since.
+    pub(crate) annotated: Annotated,
     pub(crate) owner: Option<Arc<str>>,
     pub(crate) budget: Option<Budget>,
     /// What a root claims together with its id.
     pub(crate) key: Option<IdempotencyKey>,
     /// In which scopes a stop may have been remembered for the run.
     pub(crate) stop_scopes: Vec<StopScope>,
+}
+
+/// All annotations of a run, once a body has added some, and once more: references to those before
+/// stay as they are. There are no more links than annotations. Set under the lock of the node.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Annotated(OnceLock<Box<(Annotations, Self)>>);
+
+impl Annotated {
+    fn last(&self) -> Option<&Annotations> {
+        let mut last = self.0.get()?;
+        while let Some(next) = last.1.0.get() {
+            last = next;
+        }
+        Some(&last.0)
+    }
+
+    /// Adds a link: all annotations that the run has from here on.
+    pub(crate) fn push(&self, all: Annotations) {
+        let mut last = &self.0;
+        while let Some(next) = last.get() {
+            last = &next.1.0;
+        }
+        // It is empty: it is set under the lock of the node alone.
+        let _ = last.set(Box::new((all, Self::default())));
+    }
 }
 
 impl Metadata {
@@ -48,7 +72,7 @@ impl Metadata {
 
     /// Yields all annotations that the run has by now.
     pub(crate) fn annotations(&self) -> &Annotations {
-        self.annotated.get().unwrap_or(&self.annotations)
+        self.annotated.last().unwrap_or(&self.annotations)
     }
 
     pub(crate) fn check(&self) -> Result<(), SubmitError> {

@@ -213,7 +213,7 @@ impl Component {
     ///
     /// let echo = Arc::new(Component::agent("echo", async |_ctx, input: Payload| Ok(input)));
     /// let echo = Arc::new(echo.beginning_with(async |ctx| {
-    ///     let _ = ctx.annotate(Annotations::from([("host".into(), "here".into())]));
+    ///     let _ = ctx.annotate(&Annotations::from([("host".into(), "here".into())]));
     /// }));
     /// let run = echo.start(&Engine::new(), echo.spec(), "hi".into()).unwrap().into_ref();
     /// run.ended().await;

@@ -217,7 +217,7 @@ fn keep(ctx: &RunContext, ground: &Ground) {
         }
     };
     if let Some(kept) = on_start(ground.values.as_deref()).filter(|_| !is_kept) {
-        let _ = ctx.annotate(kept);
+        let _ = ctx.annotate(&kept);
     }
 }
 

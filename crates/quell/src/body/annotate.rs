@@ -17,9 +17,11 @@ impl RunContext {
     /// the run says or does after this call; [`RunRef::stored`](crate::RunRef::stored) waits for
     /// that. A later attempt in another process has them too.
     ///
-    /// Each attempt adds once. At most [`ANNOTATIONS_MAX`](crate::limits::ANNOTATIONS_MAX) of a
-    /// run, keys of 256 bytes and values of 16 MiB in all, which count as bytes of live runs as
-    /// those of the spec do. It does not make the body a listener.
+    /// What the run has stays as it is, in later attempts as well: a body that may have added one
+    /// looks with [`RunRef::annotation`](crate::RunRef::annotation) first. At most
+    /// [`ANNOTATIONS_MAX`](crate::limits::ANNOTATIONS_MAX) of a run, keys of 256 bytes and values
+    /// of 16 MiB in all, which count as bytes of live runs as those of the spec do. Each call
+    /// stores all of them. It does not make the body a listener.
     ///
     /// # Errors
     ///
@@ -35,7 +37,7 @@ impl RunContext {
     /// let engine = Engine::new();
     /// let spec = RunSpec::agent("reply").annotation("front-end", "web".into());
     /// let run = engine.submit(spec, async |ctx| {
-    ///     ctx.annotate(Annotations::from([("model".into(), "small".into())]))?;
+    ///     ctx.annotate(&Annotations::from([("model".into(), "small".into())]))?;
     ///     Ok(())
     /// });
     /// let run = run.unwrap().into_ref();
@@ -44,44 +46,52 @@ impl RunContext {
     /// assert_eq!(run.annotations().unwrap().len(), 2);
     /// # });
     /// ```
-    pub fn annotate(&self, added: Annotations) -> Result<(), AnnotateError> {
+    pub fn annotate(&self, added: &Annotations) -> Result<(), AnnotateError> {
         let node = self.node();
-        // Before any lock: texts may be written only now, by code of the caller.
-        let mut all = self.run().annotations().cloned().unwrap_or_default();
-        if let Some(taken) = added.keys().find(|key| all.contains_key(key)) {
-            return Err(AnnotateError::Taken(taken.to_owned()));
+        loop {
+            // Before any lock: texts may be written only now, by code of the caller.
+            let mut all = self.run().annotations().cloned().unwrap_or_default();
+            if let Some(taken) = added.keys().find(|key| all.contains_key(key)) {
+                return Err(AnnotateError::Taken(taken.to_owned()));
+            }
+            let before = all.len();
+            all.extend(added.clone());
+            check_annotations(&all).map_err(AnnotateError::Bound)?;
+            let refusal = node.shared.journal.as_ref().and_then(|it| it.refusal(bytes_of(&all)));
+            refusal.map_or(Ok(()), |error| Err(AnnotateError::Store(error)))?;
+            if node.add_annotations(before, all, bytes_of(added))? {
+                return Ok(());
+            }
         }
-        let more = bytes_of(&added);
-        all.extend(added);
-        check_annotations(&all).map_err(AnnotateError::Bound)?;
-        let refusal = node.shared.journal.as_ref().and_then(|it| it.refusal(bytes_of(&all)));
-        refusal.map_or(Ok(()), |error| Err(AnnotateError::Store(error)))?;
-        node.add_annotations(all, more)
     }
 }
 
 impl Node {
-    /// Has the run have these annotations, which are so many bytes more than it had.
+    /// Has the run have these annotations, which are so many bytes more than it had; tells whether
+    /// it had so many before: another part of its body may have added some since.
     fn add_annotations(
         self: &Arc<Self>,
+        before: usize,
         all: Annotations,
         more: usize,
-    ) -> Result<(), AnnotateError> {
+    ) -> Result<bool, AnnotateError> {
         let state = self.lock();
         if state.times.ended.is_some() || state.life.is_paused() {
             return Err(AnnotateError::Ended);
         }
         let about = self.about_or_new();
-        if about.annotated.get().is_some() {
-            return Err(AnnotateError::Again);
+        if about.annotations().len() != before {
+            return Ok(false);
+        }
+        if all.len() == before {
+            return Ok(true);
         }
         if self.unstored.load(Ordering::Relaxed) >= UNSTORED_MAX {
             return Err(AnnotateError::TooMany { max: UNSTORED_MAX });
         }
         self.charge_more(&state, more).map_err(AnnotateError::Bound)?;
         self.journal(|run| Entry::Annotated(run, Box::new(all.clone())));
-        // It is empty: it is set under this lock alone.
-        let _ = about.annotated.set(all);
-        Ok(())
+        about.annotated.push(all);
+        Ok(true)
     }
 }
