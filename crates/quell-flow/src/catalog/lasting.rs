@@ -213,10 +213,11 @@ impl Component {
     ///
     /// let echo = Arc::new(Component::agent("echo", async |_ctx, input: Payload| Ok(input)));
     /// let echo = Arc::new(echo.beginning_with(async |ctx| {
-    ///     let _ = ctx.annotate(&Annotations::from([("host".into(), "here".into())]));
+    ///     ctx.annotate(&Annotations::from([("host".into(), "here".into())])).unwrap();
     /// }));
-    /// let run = echo.start(&Engine::new(), echo.spec(), "hi".into()).unwrap().into_ref();
-    /// run.ended().await;
+    /// let engine = Engine::new();
+    /// let run = echo.start(&engine, echo.spec(), "hi".into()).unwrap().into_ref();
+    /// assert_eq!(run.ended().await.status, quell::RunStatus::Completed);
     /// assert_eq!(run.annotation("host"), Some(&"here".into()));
     /// # });
     /// ```
