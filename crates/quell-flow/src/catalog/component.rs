@@ -209,8 +209,9 @@ impl Component {
         self
     }
 
-    /// Sets the longest time without a sign of life, as [`RunSpec::idle`](quell::RunSpec::idle);
-    /// then a run of it is stopped and ends `TimedOut`. Defaults to none. Zero stops every run as it starts.
+    /// Sets the longest time without a sign of life, as [`RunSpec::idle`](quell::RunSpec::idle):
+    /// then a run of it is stopped and ends `TimedOut`. Defaults to none. Zero stops every run as
+    /// it starts.
     pub const fn idle(mut self, time: Duration) -> Self {
         self.idle = Some(time);
         self
