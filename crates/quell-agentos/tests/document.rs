@@ -7,30 +7,9 @@ use axum::body::Body;
 use axum::http::{Method, Request};
 use quell_agentos::Options;
 use quell_http::{Access, Key};
-use serde_json::Value;
+use quell_test_support::{assert_schemas_are_named, operations, routes_of, with_ids};
 
 use crate::support::Site;
-
-/// Yields every operation of the document: its method, its path, what is said of it.
-fn operations(document: &Value) -> Vec<(Method, String, Value)> {
-    let paths = document["paths"].as_object().unwrap();
-    let all = paths.iter().flat_map(|(path, operations)| {
-        let operations = operations.as_object().unwrap().iter();
-        operations.map(|(method, told)| {
-            let method = Method::from_bytes(method.to_uppercase().as_bytes()).unwrap();
-            (method, path.clone(), told.clone())
-        })
-    });
-    all.collect()
-}
-
-/// Puts ids where a path has names.
-fn with_ids(path: &str) -> String {
-    path.split('/')
-        .map(|part| if part.starts_with('{') { "nothing" } else { part })
-        .collect::<Vec<_>>()
-        .join("/")
-}
 
 #[tokio::test]
 async fn the_document_is_answered_to_everybody_and_everything_in_it_is_served() {
@@ -42,7 +21,7 @@ async fn the_document_is_answered_to_everybody_and_everything_in_it_is_served() 
     for (method, path, told) in all {
         let id = told["operationId"].as_str().unwrap().to_owned();
         assert!(ids.insert(id), "{method} {path}: its id is that of another one");
-        let (is_public, at) = (told["security"].is_null(), with_ids(&path));
+        let (is_public, at) = (told["security"].is_null(), with_ids(&path, "nothing"));
         // With a slash at its end it is the same.
         for at in [at.clone(), format!("{}/", at.trim_end_matches('/'))] {
             let request = || Request::builder().method(method.clone()).uri(&at);
@@ -64,7 +43,7 @@ async fn a_method_that_is_served_is_in_the_document() {
     }
     for (path, methods) in known {
         for method in [Method::GET, Method::POST, Method::PUT, Method::PATCH, Method::DELETE] {
-            let request = Request::builder().method(method.clone()).uri(with_ids(&path));
+            let request = Request::builder().method(method.clone()).uri(with_ids(&path, "nothing"));
             let answer = site.send(request.body(Body::empty()).unwrap()).await;
             let is_served = answer.status != 405;
             assert_eq!(is_served, methods.contains(method.as_str()), "{method} {path}");
@@ -74,12 +53,7 @@ async fn a_method_that_is_served_is_in_the_document() {
 
 #[test]
 fn every_name_in_the_document_is_one_of_its_schemas_and_every_schema_is_named() {
-    let document = quell_agentos::document();
-    let text = document.to_string();
-    let named = text.split("\"#/components/schemas/").skip(1);
-    let named: BTreeSet<_> = named.filter_map(|rest| rest.split('"').next()).collect();
-    let schemas = document["components"]["schemas"].as_object().unwrap();
-    assert_eq!(named, schemas.keys().map(String::as_str).collect());
+    assert_schemas_are_named(&quell_agentos::document());
 }
 
 #[test]
@@ -94,21 +68,12 @@ fn the_table_of_the_contract_has_the_routes_of_the_document() {
             for kind in ["agents", "teams", "workflows"] {
                 told.insert(format!(
                     "{method} {}",
-                    any_id(&path.replacen("/K", &format!("/{kind}"), 1))
+                    with_ids(&path.replacen("/K", &format!("/{kind}"), 1), "{}")
                 ));
             }
         }
     }
     // A web socket has no place in a document; without one the path is that of a workflow.
     assert!(told.remove("GET /workflows/ws"));
-    let document = operations(&quell_agentos::document());
-    let served = document.iter().map(|(method, path, _)| format!("{method} {}", any_id(path)));
-    assert_eq!(told, served.collect());
-}
-
-fn any_id(path: &str) -> String {
-    path.split('/')
-        .map(|part| if part.starts_with('{') { "{}" } else { part })
-        .collect::<Vec<_>>()
-        .join("/")
+    assert_eq!(told, routes_of(&quell_agentos::document()));
 }

@@ -7,29 +7,12 @@ use axum::http::Method;
 use quell::EngineConfig;
 use quell_http::{Access, Key};
 use quell_langgraph::Options;
-use serde_json::Value;
-use uuid::Uuid;
+use quell_test_support::{assert_schemas_are_named, operations, routes_of, with_ids};
 
 use crate::talk::Server;
 
-/// Yields every operation of the document: its method, its path, what is said of it.
-fn operations(document: &Value) -> Vec<(String, String, Value)> {
-    let paths = document["paths"].as_object().unwrap();
-    let all = paths.iter().flat_map(|(path, operations)| {
-        let operations = operations.as_object().unwrap().iter();
-        operations.map(|(method, told)| (method.to_uppercase(), path.clone(), told.clone()))
-    });
-    all.collect()
-}
-
-/// Puts ids where a path has names.
-fn with_ids(path: &str) -> String {
-    let id = Uuid::nil().to_string();
-    path.split('/')
-        .map(|part| if part.starts_with('{') { &id } else { part })
-        .collect::<Vec<_>>()
-        .join("/")
-}
+/// An id that nothing has.
+const ID: &str = "00000000-0000-0000-0000-000000000000";
 
 #[tokio::test]
 async fn the_document_is_answered_to_everybody_and_everything_in_it_is_served() {
@@ -43,11 +26,11 @@ async fn the_document_is_answered_to_everybody_and_everything_in_it_is_served() 
     for (method, path, told) in all {
         let id = told["operationId"].as_str().unwrap().to_owned();
         assert!(ids.insert(id), "{method} {path}: its id is that of another one");
-        let (verb, at) = (Method::from_bytes(method.as_bytes()).unwrap(), with_ids(&path));
+        let at = with_ids(&path, ID);
         let is_public = told["security"].is_null();
-        let answer = server.send(verb.clone(), &at, "{}").await;
+        let answer = server.send(method.clone(), &at, "{}").await;
         assert_eq!(answer.status != 401, is_public, "{method} {path}");
-        let answer = known.send(verb, &at, "{}").await;
+        let answer = known.send(method.clone(), &at, "{}").await;
         assert!(![401, 405].contains(&answer.status.as_u16()), "{method} {path}: {answer:?}");
     }
 }
@@ -57,11 +40,11 @@ async fn a_method_that_is_served_is_in_the_document() {
     let server = Server::new();
     let mut known: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
     for (method, path, _) in operations(&quell_langgraph::document()) {
-        known.entry(path).or_default().insert(method);
+        known.entry(path).or_default().insert(method.to_string());
     }
     for (path, methods) in known {
         for method in [Method::GET, Method::POST, Method::PUT, Method::PATCH, Method::DELETE] {
-            let answer = server.send(method.clone(), &with_ids(&path), "{}").await;
+            let answer = server.send(method.clone(), &with_ids(&path, ID), "{}").await;
             let is_served = answer.status != 405;
             assert_eq!(is_served, methods.contains(method.as_str()), "{method} {path}");
         }
@@ -70,12 +53,7 @@ async fn a_method_that_is_served_is_in_the_document() {
 
 #[test]
 fn every_name_in_the_document_is_one_of_its_schemas_and_every_schema_is_named() {
-    let document = quell_langgraph::document();
-    let text = document.to_string();
-    let named = text.split("\"#/components/schemas/").skip(1);
-    let named: BTreeSet<_> = named.filter_map(|rest| rest.split('"').next()).collect();
-    let schemas = document["components"]["schemas"].as_object().unwrap();
-    assert_eq!(named, schemas.keys().map(String::as_str).collect());
+    assert_schemas_are_named(&quell_langgraph::document());
 }
 
 #[test]
@@ -102,18 +80,9 @@ fn the_table_of_the_contract_has_the_routes_of_the_document() {
                 }
                 _ => path.to_owned(),
             };
-            told.extend(methods.iter().map(|method| format!("{method} {}", any_id(&path))));
+            told.extend(methods.iter().map(|method| format!("{method} {}", with_ids(&path, "{}"))));
             last = path;
         }
     }
-    let document = operations(&quell_langgraph::document());
-    let served = document.iter().map(|(method, path, _)| format!("{method} {}", any_id(path)));
-    assert_eq!(told, served.collect());
-}
-
-fn any_id(path: &str) -> String {
-    path.split('/')
-        .map(|part| if part.starts_with('{') { "{}" } else { part })
-        .collect::<Vec<_>>()
-        .join("/")
+    assert_eq!(told, routes_of(&quell_langgraph::document()));
 }

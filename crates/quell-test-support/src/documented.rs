@@ -1,4 +1,8 @@
-//! [`documented`]: a router whose every answer is looked up in its document.
+//! [`documented`]: a router whose every answer is looked up in its document; and what tests ask of
+//! a document itself.
+#![expect(clippy::expect_used, reason = "a test fails by panicking")]
+
+use std::collections::BTreeSet;
 
 use axum::Router;
 use axum::extract::Request;
@@ -54,4 +58,38 @@ fn operations_of<'a>(document: &'a Value, path: &str) -> Option<&'a Value> {
             && known.zip(parts).all(|(known, part)| known.starts_with('{') || known == part)
     };
     paths.get(path).or_else(|| paths.iter().find(|(known, _)| is_of(known)).map(|it| it.1))
+}
+
+/// Yields every operation of a document: its method, its path, and what is said of it.
+pub fn operations(document: &Value) -> Vec<(Method, String, Value)> {
+    let paths = document["paths"].as_object().expect("a document has paths");
+    let all = paths.iter().flat_map(|(path, operations)| {
+        let operations = operations.as_object().expect("a path has operations").iter();
+        operations.map(|(method, told)| {
+            let method = Method::from_bytes(method.to_uppercase().as_bytes());
+            (method.expect("it is a method"), path.clone(), told.clone())
+        })
+    });
+    all.collect()
+}
+
+/// Yields the operations of a document as a contract tells them: `GET /things/{}`.
+pub fn routes_of(document: &Value) -> BTreeSet<String> {
+    let all = operations(document).into_iter();
+    all.map(|(method, path, _)| format!("{method} {}", with_ids(&path, "{}"))).collect()
+}
+
+/// Puts an id wherever a path has a name.
+pub fn with_ids(path: &str, id: &str) -> String {
+    let part = |part| if str::starts_with(part, '{') { id } else { part };
+    path.split('/').map(part).collect::<Vec<_>>().join("/")
+}
+
+/// Fails if a name in a document is none of its schemas, or a schema is not named.
+pub fn assert_schemas_are_named(document: &Value) {
+    let text = document.to_string();
+    let named = text.split("\"#/components/schemas/").skip(1);
+    let named: BTreeSet<_> = named.filter_map(|rest| rest.split('"').next()).collect();
+    let schemas = document["components"]["schemas"].as_object().expect("it has schemas");
+    assert_eq!(named, schemas.keys().map(String::as_str).collect());
 }

@@ -30,7 +30,7 @@ mod writers;
 
 pub use counted::Counted;
 #[cfg(feature = "http")]
-pub use documented::documented;
+pub use documented::{assert_schemas_are_named, documented, operations, routes_of, with_ids};
 pub use gate::{Gate, OpenAtEnd};
 pub use heard::heard;
 #[cfg(feature = "http")]

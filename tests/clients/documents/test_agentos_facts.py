@@ -4,16 +4,13 @@ A client that is made from upstream's document finds every parameter, every fiel
 every success here, but for the gaps that are listed.
 """
 
-import pathlib
-
 import pytest
-import yaml
 
 from demo import HTTP, URL
+from documents import Ours, facts_of
 
-FACTS = pathlib.Path(__file__).resolve().parent.parent / "openapi" / "agentos-facts.yaml"
-FACTS = yaml.safe_load(FACTS.read_text())
-OURS = HTTP.get(f"{URL}/openapi/agentos.json").json()
+FACTS = facts_of("agentos")
+OURS = Ours(HTTP.get(f"{URL}/openapi/agentos.json").json())
 
 # Of a component of Python: its prompts, tools and reasoning, how it was made, and where it is kept.
 COMPONENT = set(
@@ -66,30 +63,10 @@ NEEDED = {
 }
 
 
-def schema(part):
-    """Yields the schema of a body, or of a row of it."""
-    part = next(iter((part or {}).get("content", {}).values()), {}).get("schema", {})
-    # What has properties may say besides which of them are needed.
-    while "properties" not in part and (
-        more := part.get("items") or part.get("anyOf", [None])[0] or part.get("$ref")
-    ):
-        if isinstance(more, str):
-            more = OURS["components"]["schemas"][more.split("/")[-1]]
-        part = more
-    return part
-
-
 @pytest.mark.parametrize("name", FACTS)
 def test_what_upstream_describes_is_described_here(name):
-    facts, (method, path) = FACTS[name], name.split(" ")
-    ours = OURS["paths"][path][method.lower()]
-    body, answer = schema(ours.get("requestBody")), schema(ours["responses"].get("200"))
-    theirs = set(filter(None, facts.get("parameters", "").split(", ")))
-    for part in ("body", "answer"):
-        theirs |= set(facts.get(part, "").split())
-    theirs |= {status for status in facts["statuses"].split() if status < "300"}
-    known = {f"{each['in']} {each['name']}" for each in ours["parameters"]}
-    known |= body.get("properties", {}).keys() | answer.get("properties", {}).keys()
-    assert theirs - known - set(ours["responses"]) == GAPS.get(name, set())
-    needed = set(body.get("required", [])) - set(facts.get("required", "").split())
+    facts = FACTS[name]
+    statuses = {status for status in facts["statuses"].split() if status < "300"}
+    lacks, needed = OURS.lacks(name, facts, statuses)
+    assert lacks == GAPS.get(name, set())
     assert needed == NEEDED.get(name, set())

@@ -7,10 +7,9 @@ run and a session that are there.
 import httpx
 import pytest
 import schemathesis
-from hypothesis import HealthCheck, settings
 
 from demo import AGENTOS, BEARER, HTTP, KEY, NODES, PREFIX, URL, fresh
-from documents import CHECKS, EXAMPLES
+from documents import CHECKS, EXAMPLES, some
 
 pytestmark = pytest.mark.skipif(bool(PREFIX), reason="names of components make no difference")
 
@@ -19,12 +18,7 @@ SCHEMA = schemathesis.openapi.from_dict(DOCUMENT)
 SCHEMA.config.update(base_url=URL)
 # Many where nothing else makes a difference.
 SHARE = 30 if len(NODES) == 1 and not KEY else 200
-SOME = settings(
-    max_examples=max(EXAMPLES // SHARE, 1),
-    deadline=None,
-    suppress_health_check=list(HealthCheck),
-    print_blob=True,
-)
+SOME = some(EXAMPLES // SHARE)
 CLIENT = httpx.Client(timeout=30)
 # LangGraph has `/metrics` as well, and lets in whom it lets in.
 OWN = [each.ok() for each in SCHEMA.get_all_operations()]

@@ -4,16 +4,13 @@ A client that is made from upstream's document finds every parameter, every key 
 here, but for the gaps that are listed.
 """
 
-import pathlib
-
 import pytest
-import yaml
 
 from demo import HTTP, URL
+from documents import Ours, facts_of
 
-FACTS = pathlib.Path(__file__).resolve().parent.parent / "openapi" / "langgraph-facts.yaml"
-FACTS = yaml.safe_load(FACTS.read_text())
-OURS = HTTP.get(f"{URL}/openapi.json").json()
+FACTS = facts_of("langgraph")
+OURS = Ours(HTTP.get(f"{URL}/openapi.json").json())
 
 # What they have and we do not, and why.
 GAPS = {
@@ -47,26 +44,10 @@ NEEDED = {
 }
 
 
-def schema(part):
-    """Yields the schema of a body, or of a row of it."""
-    part = (part or {}).get("content", {}).get("application/json", {}).get("schema", {})
-    while more := part.get("items") or part.get("anyOf", [None])[0] or part.get("$ref"):
-        if isinstance(more, str):
-            more = OURS["components"]["schemas"][more.split("/")[-1]]
-        part = more
-    return part
-
-
 @pytest.mark.parametrize("name", FACTS)
 def test_what_upstream_describes_is_described_here(name):
-    facts, (method, path) = FACTS[name], name.split(" ")
-    ours = OURS["paths"][path][method.lower()]
-    body, answer = schema(ours.get("requestBody")), schema(ours["responses"].get("200"))
-    theirs = set(filter(None, facts.get("parameters", "").split(", ")))
-    for part in ("body", "answer", "statuses"):
-        theirs |= set(facts.get(part, "").split())
-    known = {f"{each['in']} {each['name']}" for each in ours["parameters"]}
-    known |= body.get("properties", {}).keys() | answer.get("properties", {}).keys()
-    assert theirs - known - set(ours["responses"]) == GAPS.get(name, set())
-    needed = set(body.get("required", [])) - set(facts.get("required", "").split())
+    facts = FACTS[name]
+    statuses = set(facts.get("statuses", "").split())
+    lacks, needed = OURS.lacks(name, facts, statuses)
+    assert lacks == GAPS.get(name, set())
     assert needed == NEEDED.get(name, set())

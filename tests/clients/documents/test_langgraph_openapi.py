@@ -7,12 +7,11 @@ run, an assistant and a graph that are there.
 import httpx
 import pytest
 import schemathesis
-from hypothesis import HealthCheck, settings
 from schemathesis.core.parameters import ParameterLocation
 from schemathesis.specs.openapi.checks import negative_data_rejection
 
 from demo import GRAPHS, HTTP, KEY, NODES, PREFIX, URL, X_API_KEY
-from documents import CHECKS, EXAMPLES
+from documents import CHECKS, EXAMPLES, some
 
 pytestmark = pytest.mark.skipif(bool(PREFIX), reason="names of components make no difference")
 
@@ -22,12 +21,7 @@ SCHEMA = schemathesis.openapi.from_dict(DOCUMENT).include(tag=TAGS)
 SCHEMA.config.update(base_url=URL)
 # Many where nothing else makes a difference.
 SHARE = 30 if len(NODES) == 1 and not KEY else 200
-SOME = settings(
-    max_examples=max(EXAMPLES // SHARE, 1),
-    deadline=None,
-    suppress_health_check=list(HealthCheck),
-    print_blob=True,
-)
+SOME = some(EXAMPLES // SHARE)
 CLIENT = httpx.Client(timeout=30)
 
 

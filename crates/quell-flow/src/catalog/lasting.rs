@@ -93,13 +93,8 @@ impl Lasting {
         spec.annotation(*key, mark.clone())
     }
 
-    /// Makes the body of a new run.
-    pub(super) fn begin(&self, has_store: bool) -> Attempts {
-        (self.make)(if has_store { Behind::Stored } else { Behind::Nothing })
-    }
-
-    /// Makes the body of a run of an earlier process.
-    pub(super) fn go_on(&self, behind: Behind) -> Attempts {
+    /// Makes the body of a run with this behind it.
+    pub(super) fn attempts(&self, behind: Behind) -> Attempts {
         (self.make)(behind)
     }
 
@@ -169,8 +164,10 @@ impl Component {
     ) -> (RunSpec, Attempts) {
         match &self.lasting {
             None => (spec, Box::new(self.to_body())),
-            Some(lasting) if engine.has_store() => (lasting.marked(spec), lasting.begin(true)),
-            Some(lasting) => (spec, lasting.begin(false)),
+            Some(lasting) if engine.has_store() => {
+                (lasting.marked(spec), lasting.attempts(Behind::Stored))
+            }
+            Some(lasting) => (spec, lasting.attempts(Behind::Nothing)),
         }
     }
 

@@ -30,7 +30,7 @@ impl StandIns {
             let body: &Attempts = chosen.get_or_init(|| {
                 let of = choose().unwrap_or_else(|| Arc::clone(&own));
                 match of.lasting.as_ref().zip(behind.clone()) {
-                    Some((lasting, behind)) => lasting.go_on(behind),
+                    Some((lasting, behind)) => lasting.attempts(behind),
                     None => Box::new(of.to_body()),
                 }
             });

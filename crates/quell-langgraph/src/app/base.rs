@@ -216,8 +216,11 @@ fn keep(ctx: &RunContext, ground: &Ground) {
                 && base_of(&run).is_some_and(|kept| to_base(kept) == ground.values)
         }
     };
-    if let Some(kept) = on_start(ground.values.as_deref()).filter(|_| !is_kept) {
-        let _ = ctx.annotate(&kept);
+    if let Some(kept) = on_start(ground.values.as_deref()).filter(|_| !is_kept)
+        && let Err(error) = ctx.annotate(&kept)
+    {
+        let run = ctx.run().id();
+        tracing::warn!(run.uuid = %run, %error, "a run does not keep on what it has started");
     }
 }
 
