@@ -10,7 +10,7 @@ use axum::response::Response;
 use axum::routing::get;
 use http_body_util::BodyExt as _;
 use serde_json::Value;
-use tokio::net::TcpListener;
+use tokio::net::TcpSocket;
 use tower::ServiceExt as _;
 
 /// An answer, read to its end.
@@ -51,9 +51,15 @@ pub async fn answer_to_a_panic(wrap: impl FnOnce(Router) -> Router) -> Answer {
     send(&app, Request::new(Body::empty())).await
 }
 
+/// Connections that wait to be accepted. The default of 128 overflows when a test opens a thousand
+/// at once on a slow machine, and the kernel then resets some of them.
+const QUEUE: u32 = 4_096;
+
 /// Serves a router on a socket of loopback, until the runtime ends.
 pub async fn serve(app: Router) -> SocketAddr {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("a port is free");
+    let socket = TcpSocket::new_v4().expect("a socket is there");
+    socket.bind((Ipv4Addr::LOCALHOST, 0).into()).expect("a port is free");
+    let listener = socket.listen(QUEUE).expect("it can listen");
     let address = listener.local_addr().expect("it has an address");
     drop(tokio::spawn(async move { axum::serve(listener, app).await }));
     address
