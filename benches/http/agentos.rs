@@ -40,6 +40,18 @@ pub(crate) async fn short(http: &Http, url: &str) -> Result<(), String> {
     Err(format!("{runs}: not completed: {}", String::from_utf8_lossy(&answer)))
 }
 
+/// Runs a short agent to its end, and reads what it says.
+pub(crate) async fn streamed(http: &Http, url: &str) -> Result<(), String> {
+    let runs = format!("{url}/agents/short-agent/runs");
+    let form = [("message", "hi"), ("stream", "true")];
+    let (_, mut events) = http.watch(&runs, &Body::Form(&form)).await?;
+    let mut is_completed = false;
+    while let Some(event) = events.next().await? {
+        is_completed |= event.name == "RunCompleted";
+    }
+    if is_completed { Ok(()) } else { Err(format!("{runs}: ended without RunCompleted")) }
+}
+
 /// Starts a run that sleeps for an hour, in the background; yields where a POST cancels it.
 pub(crate) async fn sleeper(http: &Http, url: &str) -> Result<String, String> {
     let runs = format!("{url}/agents/slow-agent/runs");

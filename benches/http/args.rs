@@ -9,6 +9,8 @@ pub(crate) struct Args {
     pub(crate) quell: Option<PathBuf>,
     /// Another build of it, for `cost_…` to compare with.
     pub(crate) before: Option<PathBuf>,
+    /// Whether servers of ours that are started keep their runs in a file.
+    pub(crate) is_stored: bool,
     /// A server of ours that runs already.
     pub(crate) ours: Option<String>,
     /// The upstream `AgentOS` server.
@@ -30,6 +32,7 @@ impl Args {
             match arg.as_str() {
                 "--quell" => read.quell = Some(value()?.into()),
                 "--before" => read.before = Some(value()?.into()),
+                "--store" => read.is_stored = true,
                 "--ours" => read.ours = Some(base(&value()?)?),
                 "--agno" => read.agno = Some(base(&value()?)?),
                 "--langgraph" => read.langgraph = Some(base(&value()?)?),
@@ -57,7 +60,7 @@ fn base(url: &str) -> Result<String, String> {
     Err(format!("{url} is no base URL; it looks like http://127.0.0.1:7777"))
 }
 
-const PARTS: [&str; 12] = [
+const PARTS: [&str; 16] = [
     "memory",
     "background",
     "cancel",
@@ -65,9 +68,13 @@ const PARTS: [&str; 12] = [
     "bulk",
     "bulk_many",
     "loaded",
+    "silent",
+    "all",
+    "streams",
     "short",
     "stored",
     "service",
+    "floor",
     "cost_short",
     "cost_cancel",
 ];
@@ -76,9 +83,10 @@ const USAGE: &str = "\
 usage: cargo bench -p quell-benches --bench http -- [OPTIONS] [PARTS]
   --quell PATH              the binary to start, if not the one in this target folder
   --before PATH             another build of it; cost_short and cost_cancel compare with it
+  --store                   servers of ours that are started keep their runs in a file
   --ours URL                a `quell serve --demo` that runs already; none is started then
   --agno URL                the upstream AgentOS server, with the demo components
   --langgraph URL           the upstream LangGraph server, with the demo graphs
   --langgraph-effects FILE  where the nodes of that server log their ticks
-parts: memory, background, cancel, first_event, bulk, bulk_many, loaded, short, stored, service,
-cost_short, cost_cancel; without one, all";
+parts: memory, background, cancel, first_event, bulk, bulk_many, loaded, silent, all, streams, short,
+stored, service, floor, cost_short, cost_cancel; without one, all";

@@ -3,11 +3,13 @@
 use std::time::{Duration, Instant};
 
 use quell_benches::figures::{self, latency, ratio, section};
+use quell_benches::race::median;
 use uuid::Uuid;
 
+use crate::agentos;
 use crate::client::{Body, Http};
 use crate::crowd::Crowd;
-use crate::load::{AGENT, Contract, Load, Pace};
+use crate::load::{AGENT, Contract, Load, Pace, SILENT};
 use crate::side::Side;
 
 /// Both sides by turns, one cancel each.
@@ -47,21 +49,81 @@ pub(crate) async fn race(
     Ok(())
 }
 
-/// Ours alone, while many other streams tick.
-pub(crate) async fn loaded(http: &Http, ours: &Side) -> Result<(), String> {
+/// Both sides in blocks by turns, while other streams of the side tick.
+pub(crate) async fn loaded(
+    http: &Http,
+    load: &Load,
+    ours: &Side,
+    theirs: &Side,
+) -> Result<(), String> {
     let shape = format!(
-        "{}: {CROWD} other streams tick every {} ms and are read here as well; ours only",
-        AGENT.component, PACE.tick_ms
+        "{}: {CROWD} other streams of {} tick every {} ms and are read here as well; {BLOCKS} \
+         blocks of {BLOCK} cancels a side, by turns",
+        load.component, AGENT.component, CROWD_PACE.tick_ms
     );
-    section("http/loaded: from cancel to RunCancelled, under live streams", &shape);
-    let endless = Pace { total_ms: 600_000, ..PACE };
-    let crowd = Crowd::gather(http, ours, &AGENT, endless, CROWD).await?;
-    let mut cancels = Cancels::new(ours);
-    for round in 0..200 {
-        cancels.once(http, &AGENT, pause(round)).await?;
+    section(&format!("http/loaded/{}: the same under live streams", load.name), &shape);
+    let (mut us, mut them) = (Cancels::new(ours), Cancels::new(theirs));
+    for _ in 0..BLOCKS {
+        for cancels in [&mut us, &mut them] {
+            let crowd = Crowd::gather(http, cancels.side, &AGENT, CROWD_PACE, CROWD).await?;
+            for round in 0..BLOCK {
+                cancels.once(http, load, pause(round)).await?;
+            }
+            crowd.disperse(http).await?;
+        }
     }
-    crowd.disperse(http).await?;
-    cancels.print(http, "ours").await
+    us.print(http, "ours").await?;
+    them.print(http, "theirs").await?;
+    for (name, part) in [("p50", 500), ("p99", 990)] {
+        let both = (us.at(part), them.at(part));
+        ratio(&format!("http/loaded/{}/{name}", load.name), figures::quotient(both));
+    }
+    Ok(())
+}
+
+/// Both sides by turns: cancels of a model that says nothing for five seconds.
+pub(crate) async fn silent(http: &Http, ours: &Side, theirs: &Side) -> Result<(), String> {
+    let shape =
+        format!("{}: asleep for 5 s; {SILENCES} cancels a side, by turns", SILENT.component);
+    section("http/silent: from a cancel inside a silent wait to RunCancelled", &shape);
+    let (mut us, mut them) = (Vec::new(), Vec::new());
+    for _ in 0..SILENCES {
+        for (side, times) in [(ours, &mut us), (theirs, &mut them)] {
+            let mut live = agentos::start(http, &side.url, &SILENT, PACE, "silent").await?;
+            tokio::time::sleep(WITHIN_SILENCE).await;
+            let began = Instant::now();
+            let cancel = http.post(&live.cancel, &Body::Empty);
+            let (_, ended) = tokio::try_join!(cancel, SILENT.terminal(&mut live.events))?;
+            times.push(ended - began);
+            live.events.finish().await?;
+        }
+    }
+    latency("ours", "cancel to terminal", us.clone());
+    latency("theirs", "cancel to terminal", them.clone());
+    ratio("http/silent", figures::quotient((median(us), median(them))));
+    Ok(())
+}
+
+/// Both sides by turns: cancels of many streams at once, until the last one has ended.
+pub(crate) async fn all(http: &Http, ours: &Side, theirs: &Side) -> Result<(), String> {
+    let shape = format!(
+        "{}: {ALL} streams tick every {} ms; {ALL_ROUNDS} rounds a side, by turns",
+        AGENT.component, CROWD_PACE.tick_ms
+    );
+    section("http/all: from the cancels of all streams to the end of the last one", &shape);
+    let (mut us, mut them) = (Vec::new(), Vec::new());
+    for _ in 0..ALL_ROUNDS {
+        for (side, times) in [(ours, &mut us), (theirs, &mut them)] {
+            let crowd = Crowd::gather(http, side, &AGENT, CROWD_PACE, ALL).await?;
+            let began = Instant::now();
+            crowd.disperse(http).await?;
+            times.push(began.elapsed());
+        }
+    }
+    latency("ours", "all cancels to the last end", us.clone());
+    latency("theirs", "all cancels to the last end", them.clone());
+    ratio("http/all", figures::quotient((median(us), median(them))));
+    Ok(())
 }
 
 /// What the cancels of one side took.
@@ -135,4 +197,20 @@ const PACE: Pace = Pace { tick_ms: 20, total_ms: 10_000 };
 const AFTERWARDS: Duration = Duration::from_millis(500);
 
 /// Streams that tick meanwhile.
-const CROWD: usize = 200;
+const CROWD: usize = 100;
+
+/// Slow enough for either side to keep up.
+const CROWD_PACE: Pace = Pace { tick_ms: 100, total_ms: 600_000 };
+
+const BLOCKS: usize = 5;
+
+const BLOCK: u64 = 40;
+
+/// How long after its start it is cancelled.
+const WITHIN_SILENCE: Duration = Duration::from_millis(200);
+
+const SILENCES: usize = 7;
+
+const ALL: usize = 200;
+
+const ALL_ROUNDS: usize = 7;

@@ -16,11 +16,11 @@ use quell_flow::Emit;
 use tokio::runtime::{Builder, Runtime};
 use tokio::task::JoinSet;
 
+use crate::agentos;
 use crate::client::{Body, Http};
-use crate::load::Contract;
+use crate::short::{self, Kind};
 use crate::side::Side;
 use crate::threads::Threads;
-use crate::{agentos, short};
 
 /// Short runs through `AgentOS`, and the same body on an engine.
 pub(crate) async fn of_short(
@@ -47,12 +47,12 @@ pub(crate) async fn of_short(
 
 async fn spent_on_short(http: &Http, side: &Side) -> Result<Threads, String> {
     let began = Threads::of_listener(&side.url)?;
-    short::batch(http, Contract::AgentOs, side, RUNS).await?;
+    short::batch(http, Kind::Agent, side, RUNS).await?;
     Ok(settled(side).await?.since(&began))
 }
 
 /// Reads the server's threads when what was begun is through.
-async fn settled(side: &Side) -> Result<Threads, String> {
+pub(crate) async fn settled(side: &Side) -> Result<Threads, String> {
     tokio::time::sleep(SETTLED_WITHIN).await;
     Threads::of_listener(&side.url)
 }

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use futures::future::try_join_all;
 use tokio::task::JoinHandle;
+use uuid::Uuid;
 
 use crate::client::{Body, Http};
 use crate::load::{Load, Pace};
@@ -12,6 +13,8 @@ use crate::side::Side;
 /// Runs that tick until they are told to stop.
 #[derive(Debug)]
 pub(crate) struct Crowd {
+    /// Under which their ticks are counted.
+    pub(crate) probe: String,
     cancels: Vec<String>,
     readers: Vec<JoinHandle<Result<(), String>>>,
 }
@@ -25,13 +28,14 @@ impl Crowd {
         pace: Pace,
         count: usize,
     ) -> Result<Self, String> {
-        let starts = (0..count).map(|_| load.start(http, &side.url, pace, "crowd"));
+        let probe = Uuid::now_v7().to_string();
+        let starts = (0..count).map(|_| load.start(http, &side.url, pace, &probe));
         let (mut cancels, mut readers) = (Vec::new(), Vec::new());
         for live in try_join_all(starts).await? {
             cancels.push(live.cancel);
             readers.push(tokio::spawn(live.events.finish()));
         }
-        Ok(Self { cancels, readers })
+        Ok(Self { probe, cancels, readers })
     }
 
     /// Cancels them all, and returns when every stream has ended.

@@ -114,6 +114,9 @@ pub(crate) const LOADS: [Load; 5] = [
 /// One agent that ticks.
 pub(crate) const AGENT: Load = of_agents("RunCancelled");
 
+/// An agent that says nothing for five seconds before its only tick.
+pub(crate) const SILENT: Load = Load { name: "silent", component: "agents/silent-agent", ..AGENT };
+
 /// A graph of one node that ticks.
 pub(crate) const GRAPH: Load = Load {
     name: "graph",

@@ -1,6 +1,6 @@
 //! How long after a cancel is a run over, seen through HTTP, and what do runs and streams cost?
 //!
-//! 1. `memory`: resident bytes of the server per live stream.
+//! 1. `memory`: resident bytes of the server per live stream, the slope from 200 to 2,000 of them.
 //! 2. `cancel`: from a cancel on another connection to the terminal event on the stream, p50 and
 //!    p99; an agent, a team of three, a workflow of four steps, a graph, a graph of four workers.
 //!    A witness that the bodies themselves feed says whether work went on after that event.
@@ -8,13 +8,19 @@
 //!    tick; `bulk_many` of 10,000 of ours, without and with a store, and what their records say.
 //!    `background`: resident bytes per background run. `first_event`: how soon a run says
 //!    something.
-//! 3. `loaded`: the same for an agent of ours, while 200 other streams tick.
-//! 4. `short`: runs per second through 16 connections, of graphs through 50.
-//! 5. `stored`: the same with a store in a file, against without.
-//! 6. `service`: components that are services: runs per second through 1 and 8 clients, and of
+//! 3. `loaded`: the cancels of agent, team and workflow while 100 other streams tick; `silent`:
+//!    inside a wait of five seconds; `all`: of 200 streams at once.
+//! 4. `streams`: 10,000 streams of ours at once.
+//! 5. `short`: runs per second through 32 connections, answered at the end or streamed, of graphs
+//!    through 50.
+//! 6. `stored`: the same with a store in a file, against without.
+//! 7. `service`: components that are services: runs per second through 1 and 8 clients, and of
 //!    the same requests without quell; from a cancel to the end of a silent model's connection.
-//! 7. `cost_short`, `cost_cancel`: processor time of our server per short run and per cancel, by
-//!    its threads, and of the same runs on an engine in this process: what HTTP adds.
+//! 8. `floor`: processor time per short run, against a bare route that answers the same bytes;
+//!    `cost_short`, `cost_cancel`: that of our server by its threads, and of the same runs on an
+//!    engine in this process: what HTTP adds.
+//!
+//! With `--store` every server of ours that the bench starts keeps its runs in a file.
 //!
 //! Ours is `quell serve --demo`, started here; theirs are the servers whose contracts it speaks,
 //! to be started before the bench, with the same demo components. One process measures both, by
@@ -31,6 +37,7 @@ mod cancel;
 mod client;
 mod cost;
 mod crowd;
+mod floor;
 mod langgraph;
 mod load;
 mod memory;
@@ -38,6 +45,7 @@ mod resident;
 mod service;
 mod short;
 mod side;
+mod streams;
 mod threads;
 
 use std::process::ExitCode;
@@ -47,6 +55,7 @@ use tokio::runtime::Builder;
 use args::Args;
 use client::Http;
 use load::{AGENT, Contract, GRAPH, LOADS};
+use short::Kind;
 use side::Side;
 
 fn main() -> ExitCode {
@@ -82,27 +91,50 @@ async fn parts(args: &Args) -> Result<(), String> {
             cancel::race(&http, load, &ours, theirs).await?;
         }
     }
-    if args.is_wanted("loaded") {
-        cancel::loaded(&http, &ours).await?;
-    }
+    crowded(args, &http, &peers, &ours).await?;
     if args.is_wanted("short") {
-        for load in [&AGENT, &GRAPH] {
+        for (kind, load) in [(Kind::Agent, &AGENT), (Kind::Streamed, &AGENT), (Kind::Graph, &GRAPH)]
+        {
             let Some(theirs) = peers.of(load.contract, load.name) else { continue };
-            short::race(&http, load.contract, &ours, theirs).await?;
+            short::race(&http, kind, &ours, theirs).await?;
         }
     }
     if args.is_wanted("stored") {
-        short::stored(&http, args.quell.as_deref(), &ours).await?;
+        let without = Side::ours(args.quell.as_deref())?;
+        short::stored(&http, &Side::stored(args.quell.as_deref())?, &without).await?;
     }
     if args.is_wanted("service") {
         service::measure(&http, args.quell.as_deref()).await?;
     }
-    let before = args.before.as_deref().map(|path| Side::ours(None, Some(path))).transpose()?;
+    if args.is_wanted("floor") {
+        floor::compare(&http, &ours).await?;
+    }
+    let before = args.before.as_deref().map(|path| Side::ours(Some(path))).transpose()?;
     if args.is_wanted("cost_short") {
         cost::of_short(&http, &ours, before.as_ref()).await?;
     }
     if args.is_wanted("cost_cancel") {
         cost::of_cancel(&http, &ours, before.as_ref()).await?;
+    }
+    Ok(())
+}
+
+/// What of agents alone is measured, with many streams or long waits.
+async fn crowded(args: &Args, http: &Http, peers: &Peers, ours: &Side) -> Result<(), String> {
+    let theirs = |part| args.is_wanted(part).then(|| peers.of(Contract::AgentOs, part)).flatten();
+    if let Some(theirs) = theirs("loaded") {
+        for load in LOADS.iter().filter(|load| load.contract == Contract::AgentOs) {
+            cancel::loaded(http, load, ours, theirs).await?;
+        }
+    }
+    if let Some(theirs) = theirs("silent") {
+        cancel::silent(http, ours, theirs).await?;
+    }
+    if let Some(theirs) = theirs("all") {
+        cancel::all(http, ours, theirs).await?;
+    }
+    if args.is_wanted("streams") {
+        streams::many(http, &self::ours(args)?).await?;
     }
     Ok(())
 }
@@ -120,19 +152,19 @@ async fn graphs(args: &Args, http: &Http, peers: &Peers) -> Result<(), String> {
         bulk::compare(http, &ours(args)?, theirs).await?;
     }
     if args.is_wanted("bulk_many") {
-        let folder = short::folder()?;
-        let stored = Side::stored(args.quell.as_deref(), &folder.join("runs.db"))?;
-        let measured = bulk::many(http, &ours(args)?, &stored).await;
-        drop(stored);
-        std::fs::remove_dir_all(&folder).map_err(|error| error.to_string())?;
-        measured?;
+        let stored = Side::stored(args.quell.as_deref())?;
+        bulk::many(http, &Side::ours(args.quell.as_deref())?, &stored).await?;
     }
     Ok(())
 }
 
 /// Takes the server that was named, or starts a fresh one.
 fn ours(args: &Args) -> Result<Side, String> {
-    Side::ours(args.ours.as_deref(), args.quell.as_deref())
+    match &args.ours {
+        Some(url) => Ok(Side::witnessed(url)),
+        None if args.is_stored => Side::stored(args.quell.as_deref()),
+        None => Side::ours(args.quell.as_deref()),
+    }
 }
 
 /// The other side, per contract.

@@ -1,9 +1,10 @@
-//! What a live stream takes: resident memory of the server, without and with two hundred of them.
+//! What a live stream takes: resident memory of the server with few and with many of them, each
+//! after fifty events, replay included; the slope between.
 //!
 //! Once only: a second time a process would use again what it has taken before. Ours is a fresh
 //! process, unless one was named.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use quell_benches::figures::{ratio, section};
 
@@ -20,38 +21,63 @@ pub(crate) async fn compare(
     theirs: &Side,
 ) -> Result<(), String> {
     let shape = format!(
-        "{}: {STREAMS} streams, each ticks every {} ms; once, after one run that does not count",
+        "{}: {FEW} and then {MANY} streams, each ticks every {} ms; read when they have ticked \
+         {EVENTS} times each; once",
         load.component, PACE.tick_ms
     );
     section(&format!("http/memory/{}: resident bytes per live stream", load.name), &shape);
-    let ours = per_stream(http, load, ours, "ours").await?;
-    let theirs = per_stream(http, load, theirs, "theirs").await?;
-    ratio(&format!("http/memory/{}", load.name), ours / theirs);
+    let (us, them) =
+        (slope(http, load, ours, "ours").await?, slope(http, load, theirs, "theirs").await?);
+    ratio(&format!("http/memory/{}", load.name), us / them);
     Ok(())
 }
 
-#[expect(clippy::cast_precision_loss, reason = "a figure has three digits")]
-async fn per_stream(http: &Http, load: &Load, side: &Side, name: &str) -> Result<f64, String> {
-    Crowd::gather(http, side, load, PACE, 1).await?.disperse(http).await?;
-    let before = side.resident(http).await?;
-    let crowd = Crowd::gather(http, side, load, PACE, STREAMS).await?;
-    tokio::time::sleep(SETTLED).await;
-    let with = side.resident(http).await?;
-    crowd.disperse(http).await?;
-    let each = with.saturating_sub(before) as f64 / STREAMS as f64;
-    let mib = |bytes: u64| bytes as f64 / f64::from(1 << 20);
+async fn slope(http: &Http, load: &Load, side: &Side, name: &str) -> Result<f64, String> {
+    let first = Crowd::gather(http, side, load, PACE, FEW).await?;
+    let few = ticked(http, side, &first, FEW).await?;
+    let second = Crowd::gather(http, side, load, PACE, MANY - FEW).await?;
+    let many = ticked(http, side, &second, MANY - FEW).await?;
+    let each = per_stream(many.saturating_sub(few), MANY - FEW);
     println!(
-        "   {name:<8} {:.1} MiB before, {:.1} MiB with them: {each:.0} bytes per stream",
-        mib(before),
-        mib(with)
+        "   {name:<8} {:.1} MiB with {FEW}, {:.1} MiB with {MANY}: {each:.0} bytes per stream",
+        mib(few),
+        mib(many)
     );
+    first.disperse(http).await?;
+    second.disperse(http).await?;
     Ok(each)
 }
 
-const STREAMS: usize = 200;
+/// Waits until the runs of a crowd have ticked often enough, and reads the memory.
+async fn ticked(http: &Http, side: &Side, crowd: &Crowd, runs: usize) -> Result<u64, String> {
+    let wanted = u64::try_from(runs).unwrap_or(u64::MAX) * EVENTS;
+    let began = Instant::now();
+    while side.counted(http, &crowd.probe).await? < wanted {
+        if began.elapsed() > PATIENCE {
+            return Err(format!("{}: its bodies tick too slowly", side.url));
+        }
+        tokio::time::sleep(Duration::from_millis(500)).await;
+    }
+    side.resident(http).await
+}
+
+#[expect(clippy::cast_precision_loss, reason = "a figure has three digits")]
+pub(crate) fn per_stream(bytes: u64, streams: usize) -> f64 {
+    bytes as f64 / streams as f64
+}
+
+#[expect(clippy::cast_precision_loss, reason = "a figure has three digits")]
+pub(crate) fn mib(bytes: u64) -> f64 {
+    bytes as f64 / f64::from(1 << 20)
+}
+
+const FEW: usize = 200;
+
+const MANY: usize = 2_000;
+
+const EVENTS: u64 = 50;
 
 /// Slow enough for either side to keep up.
-const PACE: Pace = Pace { tick_ms: 500, total_ms: 300_000 };
+const PACE: Pace = Pace { tick_ms: 2_000, total_ms: 900_000 };
 
-/// How long they tick before the memory is read.
-const SETTLED: Duration = Duration::from_secs(2);
+const PATIENCE: Duration = Duration::from_mins(8);

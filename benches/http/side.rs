@@ -10,6 +10,8 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
+use uuid::Uuid;
+
 use crate::client::Http;
 use crate::resident;
 
@@ -19,8 +21,9 @@ pub(crate) struct Side {
     /// Without a slash at its end.
     pub(crate) url: String,
     witness: Witness,
-    /// Killed when this is dropped, if we started it.
+    /// Killed when this is dropped, if we started it; then its file is removed.
     _server: Option<Server>,
+    _folder: Option<Folder>,
 }
 
 /// Who says what bodies really did.
@@ -32,42 +35,46 @@ enum Witness {
 }
 
 impl Side {
-    /// A server of ours: the one that runs, or a fresh one.
-    pub(crate) fn ours(url: Option<&str>, binary: Option<&Path>) -> Result<Self, String> {
-        if let Some(url) = url {
-            return Ok(Self::witnessed(url));
-        }
-        let binary = binary.map_or_else(built, |path| Ok(path.to_owned()))?;
-        let (server, url) = Server::start(&binary, &["--demo".as_ref()])?;
-        Ok(Self { url, witness: Witness::Endpoint, _server: Some(server) })
+    /// A fresh server of ours.
+    pub(crate) fn ours(binary: Option<&Path>) -> Result<Self, String> {
+        Self::started(binary, &["--demo".as_ref()], Witness::Endpoint)
     }
 
     /// A fresh server of ours with a store in a file.
-    pub(crate) fn stored(binary: Option<&Path>, file: &Path) -> Result<Self, String> {
-        let binary = binary.map_or_else(built, |path| Ok(path.to_owned()))?;
+    pub(crate) fn stored(binary: Option<&Path>) -> Result<Self, String> {
+        let folder = Folder::new()?;
+        let file = folder.0.join("runs.db");
         let what = ["--demo".as_ref(), "--store".as_ref(), file.as_os_str()];
-        let (server, url) = Server::start(&binary, &what)?;
-        Ok(Self { url, witness: Witness::Endpoint, _server: Some(server) })
+        let side = Self::started(binary, &what, Witness::Endpoint)?;
+        Ok(Self { _folder: Some(folder), ..side })
     }
 
     /// A fresh server of ours with the components of a file.
     pub(crate) fn configured(binary: Option<&Path>, file: &Path) -> Result<Self, String> {
-        let binary = binary.map_or_else(built, |path| Ok(path.to_owned()))?;
         // A run that is named in doubt is a line of the log otherwise.
         let what = ["--log".as_ref(), "error".as_ref(), "--config".as_ref(), file.as_os_str()];
-        let (server, url) = Server::start(&binary, &what)?;
-        Ok(Self { url, witness: Witness::Nobody, _server: Some(server) })
+        Self::started(binary, &what, Witness::Nobody)
+    }
+
+    fn started(binary: Option<&Path>, what: &[&OsStr], witness: Witness) -> Result<Self, String> {
+        let binary = binary.map_or_else(built, |path| Ok(path.to_owned()))?;
+        let (server, url) = Server::start(&binary, what)?;
+        Ok(Self { url, witness, _server: Some(server), _folder: None })
+    }
+
+    fn running(url: &str, witness: Witness) -> Self {
+        Self { url: url.to_owned(), witness, _server: None, _folder: None }
     }
 
     /// A server that has the witness endpoints.
     pub(crate) fn witnessed(url: &str) -> Self {
-        Self { url: url.to_owned(), witness: Witness::Endpoint, _server: None }
+        Self::running(url, Witness::Endpoint)
     }
 
     /// A server whose bodies log to a file, or nowhere.
     pub(crate) fn logged(url: &str, effects: Option<&Path>) -> Self {
         let witness = effects.map_or(Witness::Nobody, |path| Witness::File(path.to_owned()));
-        Self { url: url.to_owned(), witness, _server: None }
+        Self::running(url, witness)
     }
 
     /// Counts the ticks of all bodies under a probe; `None` when nobody counts.
@@ -140,6 +147,26 @@ impl Drop for Server {
         // It fails only for a process that is gone already.
         let _ = self.0.kill();
         let _ = self.0.wait();
+    }
+}
+
+/// A folder for files of a server.
+#[derive(Debug)]
+pub(crate) struct Folder(pub(crate) PathBuf);
+
+impl Folder {
+    /// Makes a fresh one.
+    pub(crate) fn new() -> Result<Self, String> {
+        let folder = env::temp_dir().join(format!("quell-http-{}", Uuid::now_v7()));
+        fs::create_dir(&folder).map_err(|error| error.to_string())?;
+        Ok(Self(folder))
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        // What is left is the system's to tidy.
+        let _ = fs::remove_dir_all(&self.0);
     }
 }
 
