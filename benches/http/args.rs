@@ -88,5 +88,5 @@ usage: cargo bench -p quell-benches --bench http -- [OPTIONS] [PARTS]
   --agno URL                the upstream AgentOS server, with the demo components
   --langgraph URL           the upstream LangGraph server, with the demo graphs
   --langgraph-effects FILE  where the nodes of that server log their ticks
-parts: memory, background, cancel, first_event, bulk, bulk_many, loaded, silent, all, streams, short,
-stored, service, floor, cost_short, cost_cancel; without one, all";
+parts: memory, background, cancel, first_event, bulk, bulk_many, loaded, silent, all, streams,
+short, stored, service, floor, cost_short, cost_cancel; without one, all";

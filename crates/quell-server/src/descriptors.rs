@@ -32,17 +32,22 @@ impl Shares {
         self.programs.min(RUNNING_MAX)
     }
 
-    /// Half is for connections, a quarter for programs, and the rest is room.
+    /// A quarter is for programs, a quarter, or a bound, is room, and the rest for connections.
     fn of(limit: usize) -> Self {
+        let (quarter, half) = (limit / 4, limit / 2);
+        let connections = half + quarter.saturating_sub(ROOM_MAX);
         Self {
-            connections: (limit / 2).clamp(1, CONNECTIONS_MAX),
+            connections: connections.clamp(1, CONNECTIONS_MAX),
             programs: (limit / 4 / PER_PROGRAM).max(1),
         }
     }
 }
 
-/// Connections at once, however many descriptors there are.
-const CONNECTIONS_MAX: usize = 10_000;
+/// Connections at once, however many descriptors there are: ten thousand streams, and cancels.
+const CONNECTIONS_MAX: usize = 14_000;
+
+/// Descriptors for all else: stores, files, listeners.
+const ROOM_MAX: usize = 1_536;
 
 /// Runs at once, however many descriptors there are.
 const RUNNING_MAX: usize = 256;
@@ -59,13 +64,16 @@ mod tests {
         for (limit, connections, programs, running) in [
             (256, 128, 16, 16),
             (1_024, 512, 64, 64),
-            (8_192, 4_096, 512, 256),
-            (usize::MAX, 10_000, usize::MAX / 16, 256),
+            (6_144, 3_072, 384, 256),
+            (8_192, 4_608, 512, 256),
+            (20_000, 13_464, 1_250, 256),
+            (usize::MAX, 14_000, usize::MAX / 16, 256),
         ] {
             let shares = Shares::of(limit);
             assert_eq!(shares, Shares { connections, programs });
             assert_eq!(shares.running(), running);
-            assert!(connections + programs * PER_PROGRAM <= limit / 4 * 3);
+            let room = limit - connections - programs * PER_PROGRAM;
+            assert!(room >= ROOM_MAX.min(limit / 4));
         }
         assert_eq!(Shares::of(0), Shares { connections: 1, programs: 1 });
     }

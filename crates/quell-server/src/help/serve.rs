@@ -186,11 +186,11 @@ JSON (415). With a key none of this applies but the origins of web sockets. A pa
 origin may still read what LangGraph shows to all (CORS *).
 
 Descriptors (ulimit -n): the soft limit is raised to the hard one, and programs get it as it was. \
-Half are for connections, at most 10,000. Streams, waits, starts and web sockets have three \
-quarters of these, one more is answered 503; the rest is for cancels and reads. A cancel that is \
-to wait takes a place of the former; if none is left it is carried out and answered at once. When \
-all are taken, the connection is closed that has been idle for longest, or taking more than 250 ms \
-to ask. \
+Half are for connections, more from 6,144 on, at most 14,000. Streams, waits, starts and web \
+sockets have three quarters of these, one more is answered 503; the rest is for cancels and reads. \
+A cancel that is to wait takes a place of the former; if none is left it is carried out and \
+answered at once. When all are taken, the connection is closed that has been idle for longest, or \
+taking more than 250 ms to ask. \
 A client that takes nothing for 30 s, or less than about 200 KiB, of what is written to it is \
 given up.
 
