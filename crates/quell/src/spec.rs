@@ -167,9 +167,9 @@ impl RunSpec {
     }
 
     /// Adds what a front end needs to show the run again, when nothing but the run is left; the
-    /// same key again replaces it. The engine keeps it as long as the run and does not read it: a
-    /// run is found by its labels, not by this. At most 8, each key at most 256 bytes, all values
-    /// together at most 16 MiB; more is refused at submit. They count as the input does.
+    /// same key again replaces it. Kept as long as the run, which is found by its labels, not by
+    /// this; a body adds more: [`annotate`](crate::RunContext::annotate). At most 16, of 256 bytes
+    /// a key and 16 MiB in all; more is refused at submit. They count as the input does.
     ///
     /// # Examples
     ///

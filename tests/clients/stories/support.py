@@ -11,8 +11,9 @@ QUELL = os.environ["QUELL"]
 class Server:
     """`quell serve` in a folder, on a free port."""
 
-    def __init__(self, folder):
-        command = [QUELL, "serve", "--config", "quell.toml", "--listen", "127.0.0.1:0"]
+    def __init__(self, folder, *what):
+        what = what or ("--config", "quell.toml")
+        command = [QUELL, "serve", *what, "--listen", "127.0.0.1:0"]
         self.process = subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, text=True)
         line = self.process.stdout.readline()
         self.url = re.search(r"http://\S+", line).group()

@@ -1,4 +1,7 @@
-//! [`SYNONYMS`] and [`ELSEWHERE`]: keys that other files have, and what is right in this one.
+//! [`SYNONYMS`], [`ELSEWHERE`] and [`other_sort`]: keys that other files have, or other tables, and
+//! what is right in this one.
+
+use super::sort::KEYS;
 
 /// Keys that other files have, and what is meant.
 pub(super) const SYNONYMS: [(&str, &str); 34] = [
@@ -46,3 +49,21 @@ pub(super) const ELSEWHERE: [(&str, &str); 5] = [
     ("tls", "quell speaks HTTP without encryption; a proxy before it has the certificate"),
     ("cors", "pages of other origins are those of `cors_origins` in `[agentos]`"),
 ];
+
+/// Keys that only teams have.
+pub(super) const OF_TEAMS: [&str; 7] =
+    ["mode", "members", "choose", "leader", "max", "on_member_failed", "on_member_stopped"];
+
+/// Says of a key of a component in the table of a team that its members have it, and the other way
+/// round.
+pub(super) fn other_sort(found: &str, known: &[&str]) -> Option<&'static str> {
+    let is_of_team = known.contains(&"members");
+    let is_of_component = known.contains(&"plan");
+    if is_of_team && KEYS.contains(&found) {
+        Some("a team has none, each of its members has its own: `[agents.ID]` or `[workflows.ID]`")
+    } else if is_of_component && OF_TEAMS.contains(&found) {
+        Some("only a team has it: `[teams.ID]`")
+    } else {
+        None
+    }
+}

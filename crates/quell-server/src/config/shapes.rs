@@ -31,12 +31,23 @@ pub(super) fn time_above_zero<'de, D: Deserializer<'de>>(
 
 /// Reads how many runs of a session a later one gets.
 pub(super) fn history<'de, D: Deserializer<'de>>(from: D) -> Result<usize, D::Error> {
-    let runs = usize::deserialize(from)?;
-    if runs > HISTORY_RUNS_MAX {
-        let words = format!("found {runs}; expected 0 to {HISTORY_RUNS_MAX} runs");
-        return Err(D::Error::custom(words));
+    from.deserialize_u64(History)
+}
+
+struct History;
+
+impl Visitor<'_> for History {
+    type Value = usize;
+
+    fn expecting(&self, text: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(text, "0 to {HISTORY_RUNS_MAX} runs")
     }
-    Ok(runs)
+
+    fn visit_i64<E: Error>(self, runs: i64) -> Result<usize, E> {
+        let bounded = usize::try_from(runs).ok().filter(|runs| *runs <= HISTORY_RUNS_MAX);
+        let words = || format!("found {runs}; expected 0 to {HISTORY_RUNS_MAX} runs");
+        bounded.ok_or_else(|| E::custom(words()))
+    }
 }
 
 /// Reads the name of a component that people read.

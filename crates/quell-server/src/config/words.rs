@@ -6,7 +6,7 @@ use std::borrow::Cow;
 use quell_flow::{guess, is_env, is_plain};
 use toml::de;
 
-use super::elsewhere::{ELSEWHERE, SYNONYMS};
+use super::elsewhere::{ELSEWHERE, SYNONYMS, other_sort};
 
 /// Puts the key of the value with a fault before a message. One that may be a secret is not named.
 pub(super) fn named(key: Option<&str>, message: &str) -> String {
@@ -67,6 +67,9 @@ impl<'a> Unknown<'a> {
         let found = if is_plain(found) { found } else { HIDDEN };
         let by_habit = SYNONYMS.iter().find(|(word, key)| *word == found && known.contains(key));
         let meant = by_habit.map(|(_, key)| *key);
+        if what == "key" && other_sort(found, &known).is_some() {
+            return Some(Self { what, found, known, meant: None });
+        }
         let meant = meant.or_else(|| guess(found, known.iter().copied()));
         let meant =
             meant.or_else(|| Some("env").filter(|env| is_env(found) && known.contains(env)));
@@ -82,6 +85,9 @@ impl<'a> Unknown<'a> {
         if let Some((_, right)) = ELSEWHERE.iter().find(|(key, _)| key == found)
             && known.contains(&AT_THE_TOP)
         {
+            return format!("unknown key `{found}`; {right}");
+        }
+        if let Some(right) = other_sort(found, known).filter(|_| *what == "key") {
             return format!("unknown key `{found}`; {right}");
         }
         match meant {
@@ -165,6 +171,7 @@ mod tests {
     use toml::Table;
 
     use super::super::Config;
+    use super::super::elsewhere::OF_TEAMS;
     use super::super::sort::KEYS;
     use super::*;
     use crate::help::SERVE_AFTER_HELP;
@@ -292,6 +299,10 @@ mod tests {
             ("[agents.a]\nlog = 'x'", "unknown key `log`; expected one of `run`"),
             ("[limits]\neach_owner = 3", "found a number; expected a table such as `{ running"),
             ("[[playbook3d.teams]]\nid = 'x'\nname = 'y'", "expected a UUID such as \"11"),
+            ("[teams.a]\nmodel = 'm'", "unknown key `model`; a team has none, each of its members"),
+            ("[teams.a]\nrun = ['x']", "unknown key `run`; a team has none, each of its members"),
+            ("[teams.a]\nnmae = 'x'", "unknown key `nmae`; did you mean `name`?"),
+            ("[workflows.a]\nmembers = []", "unknown key `members`; only a team has it: `[teams"),
             ("[agents.a]\nmodel = 'm'", "found a string; expected a table such as `{ url = "),
         ] {
             let words = message(text).expect(text);
@@ -321,6 +332,25 @@ mod tests {
         let unknown = message(&format!("{head}\nzzz = 1\n{rest}\n")).expect("it is unknown");
         let (_, keys) = unknown.split_once("expected one of ").expect("a list of keys");
         keys.split('`').skip(1).step_by(2).map(str::to_owned).collect()
+    }
+
+    #[test]
+    fn the_keys_that_only_teams_have_are_all() {
+        let mut only = keys_of("[teams.a]", "");
+        only.retain(|key| !KEYS.contains(&key.as_str()));
+        assert_eq!(only, OF_TEAMS);
+    }
+
+    #[test]
+    fn the_history_of_a_session_has_its_bounds_in_every_message() {
+        for value in ["-1", "101", "5_000_000_000", "1.5", "'three'", "[3]"] {
+            for table in ["agents", "teams"] {
+                let words = message(&format!("[{table}.a]\nhistory = {value}"));
+                let words = words.expect("it is refused");
+                assert!(words.ends_with("; expected 0 to 100 runs"), "{value}: {words}");
+            }
+        }
+        assert_eq!(message("[agents.a]\nhistory = 100"), None);
     }
 
     #[test]

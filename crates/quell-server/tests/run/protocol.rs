@@ -65,9 +65,12 @@ fn the_example_of_the_page_says_everything_that_a_program_can_say() {
     let words = ["content"; 3];
     let kinds_before = ["reasoning", "updates"];
     assert_eq!(kinds, [&kinds_before[..], &words, &["values", "custom", "result"]].concat());
-    // A text is what AgentOS sends.
-    let text = run_of(&site, "text", &"tea".into());
-    assert_eq!((&text["status"], &text["output"]), (&"completed".into(), &answer()), "{text}");
+    // A text is what AgentOS sends, and an object where there is more.
+    let more = json!({ "message": "tea", "history": [] });
+    for (id, input) in [("text", &"tea".into()), ("more", &more)] {
+        let run = run_of(&site, id, input);
+        assert_eq!((&run["status"], &run["output"]), (&"completed".into(), &answer()), "{run}");
+    }
     // The program finds its notes: the call has a result, of which nothing is changed.
     site.scratch.write("notes.txt", "green\n");
     run_of(&site, "two", &json!({ "topic": "tea" }));
