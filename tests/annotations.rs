@@ -144,7 +144,7 @@ async fn annotations_that_a_body_adds_count_as_bytes_of_the_owner_until_its_tree
             };
             Ok(())
         });
-        parent.unwrap().await.unwrap();
+        within("it has ended", parent.unwrap()).await.unwrap();
     }
     lab.finish().await;
 }

@@ -5,7 +5,9 @@ use std::sync::Arc;
 
 use quell::store::{MemoryStore, Store};
 use quell::testing::cluster::{Node, Nodes};
-use quell::{EngineConfig, Payload, Recovery, RunContext, RunId, RunStatus};
+use quell::{
+    CancelRequest, EngineConfig, Payload, Recovery, RunContext, RunId, RunStatus, Shutdown,
+};
 use quell_flow::{Component, Nodes as GraphNodes, OnWorkerLost, Reducer};
 use quell_test_support::{Counted, Valve, secs, soon, within};
 use serde_json::{Value, json};
@@ -13,6 +15,7 @@ use tokio::sync::Semaphore;
 
 use crate::nodes::stored;
 use crate::talk::{Server, id_of};
+use crate::threads::delete;
 
 /// Appends its name to what it got.
 fn says() -> Component {
@@ -75,6 +78,60 @@ async fn a_run_that_waited_over_a_restart_starts_on_what_the_earlier_process_has
         values(&after, &thread).await,
         json!({ "own": 2, "by": 2, "said": [1, 2], "got": 1 })
     );
+}
+
+/// Says its name to what it got when it may.
+fn waits(go: &Arc<Semaphore>) -> Component {
+    let go = Arc::clone(go);
+    let body = move |_ctx: RunContext, input: Payload| {
+        let go = Arc::clone(&go);
+        async move {
+            let input: Value = input.parse().unwrap();
+            go.acquire().await.unwrap().forget();
+            Ok(json!({ "said": [input["own"]] }).into())
+        }
+    };
+    Component::workflow("wait", body).reducer("said", Reducer::Append)
+}
+
+#[tokio::test]
+async fn a_run_behind_one_that_is_taken_back_starts_on_what_a_deletion_in_its_thread_has_left() {
+    let (store, go) = (Arc::new(MemoryStore::new()), Arc::new(Semaphore::new(0)));
+    let (before, of_before) = alone(&store, 1);
+    recover(&before, Arc::clone(&of_before) as _).await;
+    let thread = before.thread().await;
+    let path = format!("/threads/{thread}/runs");
+    let body = |graph: &str, own: u32| {
+        let input = json!({ "own": own });
+        json!({ "assistant_id": graph, "input": input, "multitask_strategy": "enqueue" })
+    };
+    before.post(&format!("{path}/wait"), &body("say", 1)).await;
+    let last = before.post(&path, &body("say", 2)).await.header("content-location").to_owned();
+    let engine = before.service.engine();
+    within("it ends", engine.get(run_id(&last)).unwrap().ended()).await;
+    engine.shutdown(Shutdown::default()).await;
+    let of_after = Counted::of(Valve::reopened(&store, 2));
+    let config = EngineConfig::new().store(Arc::clone(&of_after) as _);
+    let after = Server::serving_with(config, [says(), waits(&go)]);
+    recover(&after, Arc::clone(&of_after) as _).await;
+    let mut made = Vec::new();
+    for own in [3, 4] {
+        let run = after.post(&path, &body("wait", own)).await;
+        made.push(run_id(run.header("content-location")));
+    }
+    assert_eq!(delete(&after, &last).await.status, 204);
+    of_after.hold_lists(true);
+    let [first, behind] = [0, 1].map(|nth| after.service.engine().get(made[nth]).unwrap());
+    first.cancel(CancelRequest::because("taken back").rollback());
+    soon("it runs", || behind.status() == RunStatus::Running).await;
+    // Whoever follows it comes to its start meanwhile.
+    for _ in 0..100 {
+        tokio::task::yield_now().await;
+    }
+    of_after.hold_lists(false);
+    go.add_permits(1);
+    within("it ends", behind.ended()).await;
+    assert_eq!(values(&after, &thread).await["said"], json!([1, 4]));
 }
 
 /// Has two nodes. The second one is lost in the first attempt.

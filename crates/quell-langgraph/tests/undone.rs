@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use quell::store::{MemoryStore, Store};
 use quell::testing::cluster::{Node, Nodes};
-use quell::{EngineConfig, Failure, Payload, Recovery, RunContext};
+use quell::{EngineConfig, Failure, Payload, Recovery, RunContext, RunId};
 use quell_flow::{Catalog, CommandStep, Component, Plan, Reducer, Runner};
 use quell_test_support::{Valve, secs, within};
 use serde_json::{Value, json};
@@ -13,7 +13,7 @@ use tokio::sync::Semaphore;
 
 use crate::nodes::{soon_paused, stored};
 use crate::nodes_gone::take_over;
-use crate::talk::Server;
+use crate::talk::{Server, id_of};
 use crate::threads::delete;
 
 /// Appends its name when it may.
@@ -137,6 +137,19 @@ async fn runs_that_are_deleted_in_whatever_order_leave_what_the_last_one_left() 
         assert_eq!(said(server, &thread).await, json!([]), "{order:?}");
         self::runs(&thread, &[server], &go).await;
         assert_eq!(said(server, &thread).await, json!([1]), "{order:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_deletion_that_was_answered_is_stored() {
+    let (store, go) = (Arc::new(MemoryStore::new()), Arc::new(Semaphore::new(0)));
+    let server = nth(1, &store, &go).await;
+    let thread = server.thread().await;
+    for run in runs(&thread, &[&server; 3], &go).await {
+        stored(&server, &run).await;
+        assert_eq!(delete(&server, &run).await.status, 204);
+        let there = store.get(RunId::from_text(id_of(&run))).await.unwrap();
+        assert!(there.is_none(), "the next process would have it");
     }
 }
 

@@ -24,9 +24,6 @@ impl App {
         let Some(tracked) = thread.find(run.id()) else { return thread.ground(self.engine()) };
         if tracked.awaits_base() {
             self.know_base(thread, &tracked, run).await;
-        } else if !self.is_node() && self.is_read_again(thread) {
-            // What cannot be read now is not there for anybody.
-            let _ = Box::pin(self.look_elsewhere(&self.all(), thread)).await;
         }
         let mut ground = thread.starts(self.engine(), &tracked, run);
         if tracked.is_adopted && tracked.about.goes_on {

@@ -167,8 +167,9 @@ impl App {
         let asked = Asked { fork: begin.fork, nodes, ..self.asked(create, graph, thread) };
         let within = self.within(thread.id, Some(graph));
         let tracked = Tracked::new(id, graph.id(), within, &asked);
-        // Other nodes may have made runs in the thread since the look at it.
-        let tracked = Arc::new(if is_shared { tracked.behind_others() } else { tracked });
+        // Others may make runs in the thread until it starts, or delete what they have left there.
+        let is_behind = is_kept && begin.certain().is_none();
+        let tracked = Arc::new(if is_behind { tracked.behind_others() } else { tracked });
         if let Some(ground) = begin.certain() {
             tracked.begins_on(ground.clone());
         }

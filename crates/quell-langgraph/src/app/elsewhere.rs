@@ -127,7 +127,9 @@ impl App {
             }
             // On the heap: alone no run needs it.
             match Box::pin(self.look_for_base(thread, tracked, run)).await {
-                Ok(()) => break,
+                // A deletion may have taken something out of the thread since it was read.
+                Ok(()) if thread.starts_if_whole(self.engine(), tracked, run) => return,
+                Ok(()) => {}
                 Err(_) => sleep(BASE_PAUSE).await,
             }
         }

@@ -87,22 +87,30 @@ impl App {
     /// what it has left in its thread.
     async fn is_forgotten(&self, run: &RunView) -> bool {
         let (id, here) = (run.id(), self.engine().get(run.id()));
+        let of = self.known_of_thread(run.label(quell_http::SESSION), id);
         if !self.forget_run(run).await {
             return false;
         }
         if let Some(run) = here {
-            // A store in trouble takes it later.
-            self.settled(&run).await;
+            // Or a crash would bring it back. A store in trouble takes it later.
+            self.is_settled(&run).await;
         }
-        self.undo(run.label(quell_http::SESSION), id);
+        self.undo(of, id);
         self.forget_erased(id).await
     }
 
+    /// Yields the thread that a run names, and what that knows of it.
+    fn known_of_thread(&self, session: Option<&str>, run: RunId) -> Option<(Uuid, Known)> {
+        let id = Uuid::try_parse(session?).ok()?;
+        let thread = self.threads().get(id);
+        Some((id, thread.and_then(|thread| thread.find(run))))
+    }
+
     /// Takes what a run has left out of its thread.
-    fn undo(&self, session: Option<&str>, run: RunId) {
-        let thread = session.and_then(|session| Uuid::try_parse(session).ok());
-        let Some(thread) = thread.and_then(|thread| self.threads().get(thread)) else { return };
-        thread.undo(self.engine(), run);
+    fn undo(&self, of: Option<(Uuid, Known)>, run: RunId) {
+        let Some((thread, known)) = of else { return };
+        let Some(thread) = self.threads().get(thread) else { return };
+        thread.undo(self.engine(), run, known);
         self.hold_values(&thread);
     }
 
@@ -150,8 +158,9 @@ impl App {
         if is_over && self.is_erased(&run.into()).await? {
             return Ok(());
         }
+        let of = self.known_of_thread(run.label(quell_http::SESSION), run.id());
         if is_over && !self.is_stored(run.id()).await? && self.all().forget(run) {
-            self.undo(run.label(quell_http::SESSION), run.id());
+            self.undo(of, run.id());
         }
         Ok(())
     }
@@ -189,7 +198,7 @@ impl App {
                 }
                 let is_listed = newest.iter().any(|run| run.live().is_none() && run.id() == marked);
                 if !is_listed && !self.is_stored(marked).await? {
-                    thread.undo(self.engine(), marked);
+                    thread.undo(self.engine(), marked, thread.find(marked));
                 }
             }
             // The one before may be deleted as well.
@@ -197,6 +206,9 @@ impl App {
         Ok(())
     }
 }
+
+/// What a thread knows of one of its runs.
+type Known = Option<Arc<Tracked>>;
 
 /// Runs that are looked up at once in the store.
 const AT_ONCE: usize = 16;

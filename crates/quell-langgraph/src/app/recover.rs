@@ -76,8 +76,7 @@ impl App {
         // Of what has ended nothing is certain but what it keeps.
         let (of, is_over) = (run.into(), run.status().is_terminal());
         let is_own = started_on(&of).is_some() || is_over && base_of(&of).is_some();
-        // Alone all is known once the store was read.
-        let is_behind = !is_own && (self.is_node() || self.is_read_again(&thread));
+        let is_behind = !is_own && (self.is_node() || self.has_records() && !thread.is_temporary);
         let tracked = Arc::new(if is_behind { tracked.behind_others() } else { tracked });
         // Without a store nobody knows whether its end was told.
         let is_told = run.status().is_terminal() && !self.has_records();

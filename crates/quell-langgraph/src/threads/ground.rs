@@ -1,6 +1,7 @@
 //! [`Ground`]: on what a run of a thread starts.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use quell::{Engine, RunRef};
 use quell_http::RunView;
@@ -58,6 +59,17 @@ impl Thread {
         let mut state = self.state.lock();
         state.settle(engine);
         tracked.start_on(&run.into(), state.here()).clone()
+    }
+
+    /// Has a run start on what there is, if that is all; tells whether it is.
+    pub(crate) fn starts_if_whole(&self, engine: &Engine, tracked: &Tracked, run: &RunRef) -> bool {
+        let mut state = self.state.lock();
+        state.settle(engine);
+        let is_whole = self.is_whole.load(Ordering::SeqCst);
+        if is_whole {
+            tracked.start_on(&run.into(), state.here());
+        }
+        is_whole
     }
 
     /// Has a run start on what it keeps itself, which an earlier attempt has started on.

@@ -16,12 +16,12 @@ impl Thread {
     /// Takes a run out that has ended. If it was the last one to end, or the last one of these that
     /// had started, the thread is as before it: as the one before has left it. What is not in
     /// memory of that is read again from the store, if there is one.
-    pub(crate) fn undo(&self, engine: &Engine, id: RunId) {
+    ///
+    /// `known` is what there was of it when the engine had not forgotten it yet: readers have the
+    /// first one leave the list with that.
+    pub(crate) fn undo(&self, engine: &Engine, id: RunId, known: Option<Arc<Tracked>>) {
         let mut state = self.state.lock();
-        // The engine has forgotten it: the first one leaves the list with that.
-        let known = state.has_ended(id);
         state.settle(engine);
-        let known = known.or_else(|| state.has_ended(id));
         let back = known.and_then(|known| state.take_out(&known));
         let is_of = |mark: Option<Mark>| mark.is_some_and(|mark| mark.run() == id);
         let (was_last, has_written) = (is_of(state.left), is_of(state.wrote));
@@ -63,10 +63,6 @@ impl Thread {
 }
 
 impl State {
-    fn has_ended(&self, id: RunId) -> Option<Arc<Tracked>> {
-        self.ended.iter().find(|tracked| tracked.id == id).map(Arc::clone)
-    }
-
     /// Takes a run out that has ended. Yields what the thread goes back to without it, if that is
     /// known; so does the next one that has started, on what this one has left.
     fn take_out(&mut self, tracked: &Arc<Tracked>) -> Option<Back> {
@@ -83,5 +79,39 @@ impl State {
     fn go_back(&mut self, values: Option<Arc<Values>>) {
         self.values_bytes = values.as_deref().map_or(0, bytes_of);
         (self.values, self.wrote, self.next) = (values, None, Vec::new());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use quell::{Payload, RunSpec};
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::threads::within;
+    use crate::wire::exact::Keys;
+
+    #[tokio::test]
+    async fn readers_of_a_run_that_is_being_deleted_do_not_take_what_was_before_it_along() {
+        let (engine, id) = (Engine::new(), Uuid::now_v7());
+        let thread = Thread::new(id, None, &Keys::new(), false);
+        let mut of = Vec::new();
+        for input in [r#"{"nr":1}"#, r#"{"nr":2}"#] {
+            let spec = RunSpec::agent("r").input(Payload::from_json_text(input).unwrap());
+            let run = engine.submit(spec, async |_ctx| Ok(())).unwrap().into_ref();
+            run.quiescent().await;
+            let tracked = Arc::new(Tracked::of(&(&run).into(), within(id)));
+            assert!(thread.add(&tracked));
+            assert_eq!(thread.ended(&engine).last().unwrap().id, run.id());
+            of.push((run, tracked));
+        }
+        let nr = || thread.values(&engine).and_then(|values| values.get("nr").cloned());
+        assert_eq!(nr(), Some(2.into()));
+        // It has made room.
+        thread.remove(of[0].0.id());
+        of[1].0.forget().unwrap();
+        assert!(thread.ended(&engine).is_empty());
+        thread.undo(&engine, of[1].0.id(), Some(Arc::clone(&of[1].1)));
+        assert_eq!(nr(), Some(1.into()));
     }
 }

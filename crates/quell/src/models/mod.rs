@@ -27,6 +27,7 @@
 
 #![expect(clippy::panic, clippy::unwrap_used, clippy::expect_used, reason = "a model may panic")]
 
+mod annotating;
 mod bodies;
 mod claims;
 mod edges;
