@@ -154,6 +154,7 @@ async fn a_cron_that_is_none_is_not_made() {
         ("schedule", json!("0 0 31 2 *"), 400, "failed to find next date"),
         ("timezone", json!("Nowhere/X"), 422, "Invalid timezone: 'Nowhere/X'."),
         ("end_time", json!("x"), 422, "end_time"),
+        ("end_time", json!("2001-01-01T00:00:00Z"), 422, "end_time: must not be before the first"),
         ("enabled", json!(1), 422, "enabled"),
         ("on_run_completed", json!("x"), 422, "on_run_completed"),
         ("multitask_strategy", json!("x"), 422, "multitask_strategy"),

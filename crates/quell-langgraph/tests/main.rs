@@ -34,6 +34,7 @@ mod nodes_brief;
 mod nodes_deleted;
 mod nodes_gone;
 mod nodes_lanes;
+mod nodes_left;
 mod nodes_owners;
 mod nodes_reads;
 mod nodes_threads;

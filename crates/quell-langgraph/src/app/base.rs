@@ -14,7 +14,7 @@ use crate::app::stored::StoredRun;
 use crate::options::CONTRACT;
 use crate::threads::{Ground, Mark, Thread, to_base};
 use crate::values::Values;
-use crate::wire::asked::{Asked, base_last_of, base_of, on_start};
+use crate::wire::asked::{Asked, base_last_of, base_of, next_of, on_start};
 
 impl App {
     /// Yields on what a run starts that was made behind others, or of which others may have made
@@ -25,16 +25,9 @@ impl App {
         if tracked.awaits_base() {
             self.know_base(thread, &tracked, run).await;
         }
-        let mut ground = thread.starts(self.engine(), &tracked, run);
-        if tracked.is_adopted && tracked.about.goes_on {
-            // What comes next no run keeps: the values may have been decided without it.
-            if self.is_read_again(thread) {
-                let _ = Box::pin(self.look_elsewhere(&self.all(), thread)).await;
-            }
-            ground.next = thread.ground(self.engine()).next;
-        }
+        let ground = thread.starts(self.engine(), &tracked, run);
         if self.has_records() && !thread.is_temporary {
-            keep(ctx, &ground);
+            keep(ctx, &ground, tracked.needs_next());
         }
         ground
     }
@@ -203,17 +196,19 @@ pub(super) enum Since {
 
 /// Has a run keep on what it starts, unless it does. What it cannot keep is made of what the runs
 /// before it have left.
-fn keep(ctx: &RunContext, ground: &Ground) {
+fn keep(ctx: &RunContext, ground: &Ground, needs_next: bool) {
     let run = RunView::from(ctx.run());
+    let next = needs_next.then_some(&*ground.next);
     let none = || Mark::new(SystemTime::UNIX_EPOCH, RunId::from_uuid(Uuid::nil()));
     let is_kept = match last_in_base(&run) {
         None => base_of(&run).is_some(),
         Some(last) => {
             last == ground.last.unwrap_or_else(none)
                 && base_of(&run).is_some_and(|kept| to_base(kept) == ground.values)
+                && next_of(&run).as_deref() == next
         }
     };
-    if let Some(kept) = on_start(ground.values.as_deref()).filter(|_| !is_kept)
+    if let Some(kept) = on_start(ground.values.as_deref(), next).filter(|_| !is_kept)
         && let Err(error) = ctx.annotate(&kept)
     {
         let run = ctx.run().id();

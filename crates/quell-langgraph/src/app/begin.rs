@@ -46,6 +46,11 @@ impl Begin {
         self.known.as_ref().and_then(|known| known.values.as_ref())
     }
 
+    /// Yields what comes next there, if that is known.
+    pub(super) fn next(&self) -> Option<&[String]> {
+        self.known.as_ref().map(|known| &*known.next)
+    }
+
     /// Yields whose values the run keeps; none if it keeps none.
     pub(super) fn kept(&self) -> Option<BaseOf> {
         let last = self.known.as_ref()?.last;
@@ -107,7 +112,8 @@ impl App {
     ) -> Result<(Arc<Component>, Payload, NodesAsked), Refusal> {
         let (names, wanted) = (graph.nodes_of(), &create.nodes);
         if create.is_update {
-            let changed = self.changing(graph, thread, create, begin)?;
+            let known = (begin.certain().cloned(), create.nodes.behind.clone());
+            let changed = self.changing(graph, thread, known);
             return Ok((changed, create.input.clone(), NodesAsked::default()));
         }
         if let Some(bad) =
@@ -127,7 +133,7 @@ impl App {
             let asking = (create.clone(), run);
             return Ok((self.going_on(graph, thread, asking), create.input.clone(), asked));
         };
-        let says = says(graph, create, begin.fork.is_some());
+        let says = says(graph, create);
         Ok(match going(graph, base.as_deref(), next, create, run) {
             Going::On(input, asked) => (Arc::clone(graph), input, asked),
             Going::Over => (over(graph, says), null(), asked),
@@ -141,25 +147,11 @@ impl App {
         &self,
         graph: &Arc<Component>,
         thread: &Arc<Thread>,
-        create: &Create,
-        begin: &Begin,
-    ) -> Result<Arc<Component>, Refusal> {
-        let names = graph.nodes_of();
-        let behind = match create.nodes.as_node.as_deref().filter(|_| !names.is_empty()) {
-            None => None,
-            Some("__end__") => Some(Vec::new()),
-            Some(START) => Some(names[..1].to_vec()),
-            Some(node) => {
-                let Some(behind) = graph.behind(node) else {
-                    let text = format!("Node {} does not exist", quoted(node));
-                    return Err(Refusal::new(StatusCode::BAD_REQUEST, text));
-                };
-                Some(behind.map(str::to_owned).into_iter().collect())
-            }
-        };
-        let (certain, has_nodes) = (begin.certain().cloned(), !names.is_empty());
+        (certain, behind): (Option<Ground>, Option<Vec<String>>),
+    ) -> Arc<Component> {
+        let has_nodes = !graph.nodes_of().is_empty();
         let all = (self.clone(), Arc::clone(thread), certain, behind);
-        Ok(standing_in(graph, move |ctx| {
+        standing_in(graph, move |ctx| {
             let (app, thread, certain, behind) = all.clone();
             async move {
                 let ground = match certain {
@@ -172,7 +164,7 @@ impl App {
                 }
                 Ok(null())
             }
-        }))
+        })
     }
 
     /// Makes the stand-in of a graph for a run that waits behind others: what its body gets is made
@@ -208,10 +200,14 @@ impl App {
     }
 
     /// Yields the stand-in of a graph for a run that another process has left, and that starts here
-    /// or goes on: what [`App::work`] made for it there. None if the run has its whole input.
+    /// or goes on: what [`App::work`] made for it there. None if the run has its whole input, and
+    /// its graph runs on that.
     pub(super) fn work_left(&self, run: &RunRef, graph: &Arc<Component>) -> Option<Arc<Component>> {
-        let asked = Asked::of(&run.into()).filter(|it| !it.is_temporary && it.fork.is_none())?;
-        if !asked.goes_on && !self.is_node() && has_whole_input(&run.into()) {
+        let asked = Asked::of(&run.into())?;
+        let is_whole = asked.is_temporary
+            || asked.fork.is_some()
+            || !self.is_node() && has_whole_input(&run.into());
+        if is_whole && !asked.goes_on && !asked.is_update {
             return None;
         }
         let session = Uuid::try_parse(run.label(SESSION)?).ok()?;
@@ -222,12 +218,16 @@ impl App {
             self.threads().get(session)?
         };
         thread.find(run.id())?;
+        if asked.is_update {
+            return Some(self.changing(graph, &thread, (None, asked.behind)));
+        }
         if !asked.goes_on {
             return Some(self.late(graph, &thread, (asked.input, run.id()), &asked.nodes));
         }
         let mut body: Keys = asked.kwargs.parse().ok()?;
         body.insert("assistant_id".to_owned(), graph.id().into());
-        let create = Create { input: asked.input, ..Create::read(&body).ok()? };
+        let mut create = Create { input: asked.input, ..Create::read(&body).ok()? };
+        create.nodes.checkpoint = asked.fork;
         Some(self.going_on(graph, &thread, (create, run.id())))
     }
 
@@ -251,7 +251,7 @@ impl App {
                 match once.get_or_init(look).await.clone() {
                     Going::On(input, asked) => graph.go_on(ctx, input, asked).await,
                     Going::Over => {
-                        say_over(&ctx, says(&graph, &create, false));
+                        say_over(&ctx, says(&graph, &create));
                         Ok(null())
                     }
                     Going::Fails(why) => failed(why).await,
@@ -259,6 +259,31 @@ impl App {
             }
         })
     }
+}
+
+/// Yields what comes behind a node of a graph that is said to have changed the values; none if none
+/// is named, or the graph has none.
+///
+/// # Errors
+///
+/// Fails if there is no such node.
+pub(super) fn behind(
+    graph: &Component,
+    node: Option<&str>,
+) -> Result<Option<Vec<String>>, Refusal> {
+    let names = graph.nodes_of();
+    Ok(match node.filter(|_| !names.is_empty()) {
+        None => None,
+        Some("__end__") => Some(Vec::new()),
+        Some(START) => Some(names[..1].to_vec()),
+        Some(node) => {
+            let Some(behind) = graph.behind(node) else {
+                let text = format!("Node {} does not exist", quoted(node));
+                return Err(Refusal::new(StatusCode::BAD_REQUEST, text));
+            };
+            Some(behind.map(str::to_owned).into_iter().collect())
+        }
+    })
 }
 
 fn asked_of(create: &Create) -> NodesAsked {
@@ -307,7 +332,8 @@ fn going(
 }
 
 /// Tells whether a run that executes nothing leaves a state all the same.
-fn says(graph: &Component, create: &Create, is_fork: bool) -> bool {
+fn says(graph: &Component, create: &Create) -> bool {
+    let is_fork = create.nodes.checkpoint.is_some();
     !graph.nodes_of().is_empty() && (is_fork || !create.input.is_null())
 }
 

@@ -94,13 +94,14 @@ impl App {
         let app = self.weak();
         let mut wakes = Wakes::of(self.engine(), &self.finals().woken);
         drop(tokio::spawn(async move {
-            // At once, and if some are there that are too young once more.
+            // At once, if some are there that are too young once more, and for as long as some are
+            // there of which somebody has yet to say that their node is gone.
             let (mut look_at, mut is_first) = (Some(Instant::now()), true);
             while let Some(this) = app.upgrade() {
                 this.let_go_of(&this.finals().expire());
                 if look_at.is_some_and(|at| at <= Instant::now()) {
                     let left = this.forget_left_at_end(SystemTime::now() - LEFT_AGE).await;
-                    let is_again = left.is_none_or(|is_left| is_left && is_first);
+                    let is_again = left.is_none_or(|left| left.is_looked_at_again(is_first));
                     look_at = is_again.then(|| Instant::now() + LEFT_WAIT);
                     is_first = false;
                 }
@@ -129,8 +130,8 @@ impl App {
     }
 
     /// Forgets the stateless runs that have ended before an instant, and that nobody has a final
-    /// body of here. Tells whether there are others; none if the store cannot be read.
-    async fn forget_left_at_end(&self, by: SystemTime) -> Option<bool> {
+    /// body of here. Tells which others there are; none if the store cannot be read.
+    async fn forget_left_at_end(&self, by: SystemTime) -> Option<Left> {
         self.forget_all_left(|run| run.row().ended_at.is_some_and(|at| at < by)).await
     }
 
@@ -138,16 +139,17 @@ impl App {
     async fn forget_all_left(
         &self,
         is_meant: impl Fn(&RunView) -> bool + Send + Sync,
-    ) -> Option<bool> {
+    ) -> Option<Left> {
         let filter = RunFilter::new().roots().label(AT_END, DELETED);
         let ended = RunStatus::ALL.into_iter().filter(|status| status.is_terminal());
         let (filter, all, mut next) = (ended.fold(filter, RunFilter::status), self.all(), None);
-        let has_others = AtomicBool::new(false);
+        let (has_young, has_held) = (AtomicBool::new(false), AtomicBool::new(false));
         loop {
             let is_left = |run: &RunView| {
-                let is_left = run.row().quiescent && is_meant(run);
-                has_others.fetch_or(!is_left, Ordering::Relaxed);
-                is_left
+                let (is_meant, is_over) = (is_meant(run), run.row().quiescent);
+                has_young.fetch_or(!is_meant, Ordering::Relaxed);
+                has_held.fetch_or(is_meant && !is_over, Ordering::Relaxed);
+                is_meant && is_over
             };
             let page = all.list_with_inputs(filter.clone(), PAGE, next, is_left).await.ok()?;
             for run in page.runs.iter().filter(|run| !self.finals().has_of(run.owner(), run.id())) {
@@ -158,9 +160,27 @@ impl App {
             }
             next = page.next;
             if next.is_none() {
-                return Some(has_others.into_inner());
+                let (has_young, has_held) = (has_young.into_inner(), has_held.into_inner());
+                return Some(Left { has_young, has_held });
             }
         }
+    }
+}
+
+/// Which stateless runs that have ended stay for now.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Left {
+    /// Some are not old enough, or not meant.
+    has_young: bool,
+    /// Something that some have begun has not ended, as far as is known.
+    has_held: bool,
+}
+
+impl Left {
+    /// Tells whether there is something to look for behind a look. Those that end while this node
+    /// is there leave without it.
+    const fn is_looked_at_again(self, is_first: bool) -> bool {
+        self.has_held || self.has_young && is_first
     }
 }
 
@@ -179,11 +199,11 @@ const PAGE: usize = 100;
 
 #[cfg(test)]
 mod tests {
+    use std::future::pending;
     use std::sync::Weak;
 
-    use quell::RunSpec;
-    use quell::testing::cluster::Nodes;
-    use quell::{Engine, EngineConfig};
+    use quell::testing::cluster::{Node, Nodes, Trouble};
+    use quell::{Engine, EngineConfig, Recovery, RunSpec};
     use quell_flow::{Catalog, Component};
     use quell_http::{Service, ServiceLimits};
     use quell_test_support::within;
@@ -195,27 +215,35 @@ mod tests {
     use crate::wire::create::Create;
     use crate::wire::exact::Keys;
 
-    fn two(kept_bytes: usize) -> [App; 2] {
-        let nodes = Nodes::new(Duration::from_secs(30));
-        ["a", "b"].map(|name| {
-            let engine = Engine::with_config(EngineConfig::new().node(nodes.join(name)));
-            let echo = Component::workflow("echo", async |_ctx, input| Ok(input));
-            let mut limits = ServiceLimits::default();
-            limits.kept_bytes_max = kept_bytes;
-            let service = Service::new(engine, Catalog::new().with(echo)).limits(limits);
-            App::new(service, Options::default())
-        })
+    fn of_node(node: Arc<Node>, kept_bytes: usize) -> App {
+        let engine = Engine::with_config(EngineConfig::new().node(node));
+        let echo = Component::workflow("echo", async |_ctx, input| Ok(input));
+        let stays = Component::workflow("stays", async |_ctx, _input| pending().await);
+        let mut limits = ServiceLimits::default();
+        limits.kept_bytes_max = kept_bytes;
+        let service = Service::new(engine, Catalog::new().with(echo).with(stays)).limits(limits);
+        App::new(service, Options::default())
     }
 
-    /// Has a stateless run begin and end.
-    async fn ended(app: &App) -> RunRef {
-        let body = serde_json::json!({ "assistant_id": "echo", "input": { "n": 1 } });
+    fn two(kept_bytes: usize) -> [App; 2] {
+        let nodes = Nodes::new(Duration::from_secs(30));
+        ["a", "b"].map(|name| of_node(nodes.join(name), kept_bytes))
+    }
+
+    /// Has a stateless run begin.
+    async fn begun(app: &App, graph: &str) -> RunRef {
+        let body = serde_json::json!({ "assistant_id": graph, "input": { "n": 1 } });
         let keys: Keys = quell::Payload::from(body).parse().unwrap();
         let (create, headers) = (Create::read(&keys).unwrap(), axum::http::HeaderMap::new());
         let (path, body, nth) = ("/runs", &b""[..], None);
         let request = CreateRequest { thread: None, create, path, body, headers: &headers, nth };
         let made = app.create(&app.all(), request).await.unwrap();
-        let run = app.engine().get(made.run().id()).unwrap();
+        app.engine().get(made.run().id()).unwrap()
+    }
+
+    /// Has one begin and end.
+    async fn ended(app: &App) -> RunRef {
+        let run = begun(app, "echo").await;
         within("it is kept", async {
             while !app.finals().has(run.id()) {
                 tokio::task::yield_now().await;
@@ -279,9 +307,44 @@ mod tests {
     async fn what_a_node_has_left_another_one_forgets() {
         let [a, b] = two(1 << 20);
         let run = ended(&a).await;
-        assert_eq!(b.forget_left_at_end(SystemTime::now() - LEFT_AGE).await, Some(true));
+        let left = b.forget_left_at_end(SystemTime::now() - LEFT_AGE).await.unwrap();
+        assert!(left.is_looked_at_again(true) && !left.is_looked_at_again(false));
         assert!(has(&b, &run).await, "it is not old");
-        assert_eq!(b.forget_left_at_end(SystemTime::now() + LEFT_AGE).await, Some(false));
+        let left = b.forget_left_at_end(SystemTime::now() + LEFT_AGE).await;
+        assert_eq!(left, Some(Left::default()));
+        until_gone(&b, &run).await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_a_lost_node_has_left_is_looked_for_until_somebody_says_that_it_is_gone() {
+        let nodes = Nodes::new(Duration::from_secs(30));
+        let of_a = nodes.join("a");
+        let [a, b] = [Arc::clone(&of_a), nodes.join("b")].map(|node| of_node(node, 1 << 20));
+        let run = begun(&a, "stays").await;
+        within("it has begun", async {
+            while run.status() != RunStatus::Running {
+                tokio::task::yield_now().await;
+            }
+        })
+        .await;
+        run.stored().await.unwrap();
+        of_a.trouble(Trouble::All);
+        within("it is taken over", async {
+            while b.engine().take_over(|_| Recovery::Fail).await.unwrap().is_none() {
+                tokio::time::sleep(Duration::from_secs(1)).await;
+            }
+        })
+        .await;
+        let old = || SystemTime::now() + Duration::from_hours(1_000);
+        let left = b.forget_left_at_end(old()).await.unwrap();
+        assert!(left.is_looked_at_again(false) && has(&b, &run).await, "{left:?}");
+        assert!(nodes.forget("a"));
+        within("nothing is there to be looked for", async {
+            while b.forget_left_at_end(old()).await != Some(Left::default()) {
+                tokio::time::sleep(Duration::from_secs(1)).await;
+            }
+        })
+        .await;
         until_gone(&b, &run).await;
     }
 }

@@ -12,6 +12,7 @@ use serde_json::json;
 use uuid::Uuid;
 
 use crate::app::App;
+use crate::app::begin::behind;
 use crate::app::brief::{AT_END, DELETED};
 use crate::app::find::Found;
 use crate::app::making::{Adding, Fresh};
@@ -161,6 +162,7 @@ impl App {
         }
         let once = once(request)?;
         let begin = self.begin(view, thread, &mut create, (is_first, is_shared)).await?;
+        create.nodes.behind = behind(graph, create.nodes.as_node.as_deref())?;
         let create = &create;
         let id = RunId::from_uuid(Uuid::now_v7());
         let (component, input, nodes) = self.work(graph, thread, create, &begin, id)?;
@@ -175,7 +177,8 @@ impl App {
         }
         let mut start = asked.write(Start::new(&component, input.clone()), &input);
         if let Some(of) = begin.kept().filter(|_| begin.fork.is_some() || is_kept) {
-            start = write_base(start, begin.base().map(|base| &**base), of);
+            let next = begin.next().filter(|_| tracked.needs_next());
+            start = write_base(start, (begin.base().map(|base| &**base), next), of);
         }
         let start = self.start(create, thread, &tracked, start, takes_over);
         let start = once.iter().fold(start, |start, once| start.once(once.clone()));
@@ -271,6 +274,7 @@ impl App {
             goes_on: create.nodes.goes_on,
             fork: None,
             nodes: NodesAsked::default(),
+            behind: create.nodes.behind.clone(),
             limit_ms: self.timeout(create).and_then(|time| time.as_millis().try_into().ok()),
             due_us: due.and_then(micros),
             record_us: thread.record(),

@@ -10,7 +10,7 @@ use crate::threads::elsewhere::Mark;
 use crate::threads::thread::{State, Thread};
 use crate::threads::tracked::Tracked;
 use crate::values::Values;
-use crate::wire::asked::{base_of, started_on};
+use crate::wire::asked::{base_of, next_of, started_on};
 
 /// What a thread has, on which a run starts.
 #[derive(Clone, Debug, Default)]
@@ -75,7 +75,8 @@ impl Thread {
     /// Has a run start on what it keeps itself, which an earlier attempt has started on.
     pub(crate) fn starts_again(&self, tracked: &Tracked, run: &RunView, last: Mark) {
         let state = self.state.lock();
-        let (values, next) = (base_of(run).and_then(to_base), state.next.clone());
+        let (values, next) = (base_of(run).and_then(to_base), next_of(run));
+        let next = next.unwrap_or_else(|| state.next.clone());
         tracked.begins_on(Ground { values, next, last: Some(last) });
     }
 }
@@ -106,12 +107,12 @@ impl Tracked {
             let is_certain = certain.is_some();
             let has_own = !self.is_behind || here.values.is_none();
             let own = certain.or_else(|| if has_own { base_of(run) } else { None });
-            if let Some(own) = own.filter(|own| is_certain || !own.is_empty())
-                // What is the same is not held twice.
-                && here.values.is_none_or(|values| **values != own)
-            {
+            let Some(own) = own.filter(|own| is_certain || !own.is_empty()) else { return ground };
+            // What is the same is not held twice.
+            if here.values.is_none_or(|values| **values != own) {
                 ground.values = to_base(own);
             }
+            ground.next = next_of(run).unwrap_or(ground.next);
             ground
         })
     }

@@ -206,6 +206,11 @@ impl Tracked {
         });
     }
 
+    /// Tells whether it matters to it what comes next in its thread where it starts.
+    pub(crate) const fn needs_next(&self) -> bool {
+        self.about.goes_on || self.is_update
+    }
+
     pub(crate) fn graph_keys(&self) -> GraphKeys {
         let (graph, assistant) = (self.about.graph.as_str(), self.about.assistant.to_string());
         [("graph_id", graph.into()), ("assistant_id", assistant.into())]

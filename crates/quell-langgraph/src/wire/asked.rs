@@ -43,6 +43,8 @@ pub(crate) struct Asked {
     pub(crate) fork: Option<Uuid>,
     /// What it is asked of the nodes of its graph, as far as that was known when it was made.
     pub(crate) nodes: NodesAsked,
+    /// Of a change of the values by a node that is named: what comes behind that.
+    pub(crate) behind: Option<Vec<String>>,
     pub(crate) limit_ms: Option<u64>,
     /// When it was to start, if later than it was asked for: microseconds since 1970.
     pub(crate) due_us: Option<u64>,
@@ -70,6 +72,8 @@ struct Facts {
     goes_on: bool,
     #[serde(default)]
     fork: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    behind: Option<Vec<String>>,
     limit_ms: Option<u64>,
     due_us: Option<u64>,
     #[serde(default)]
@@ -94,6 +98,7 @@ impl Asked {
             goes_on: false,
             fork: None,
             nodes: NodesAsked::default(),
+            behind: None,
             limit_ms: None,
             due_us: None,
             record_us: None,
@@ -122,6 +127,7 @@ impl Asked {
             goes_on: facts.goes_on,
             fork: facts.fork.and_then(|fork| Uuid::try_parse(&fork).ok()),
             nodes: kept(NODES).and_then(|nodes| nodes.parse().ok()).unwrap_or_default(),
+            behind: facts.behind,
             limit_ms: facts.limit_ms,
             due_us: facts.due_us,
             record_us: facts.record_us,
@@ -142,6 +148,7 @@ impl Asked {
             webhook: self.has_webhook,
             goes_on: self.goes_on,
             fork: self.fork.map(|fork| fork.to_string()),
+            behind: self.behind.clone(),
             limit_ms: self.limit_ms,
             due_us: self.due_us,
             record_us: self.record_us,
@@ -172,23 +179,32 @@ impl Asked {
 }
 
 /// Has a run keep the values of its thread on which it starts, so that other nodes know what it
-/// left in the thread, without all the runs before it. What is too large is not kept, unless
-/// nothing else has it whole: those of a fork. Of one that is none the last run counts that has
-/// left something in them: another node may have made one since.
-pub(crate) fn write_base(start: Start, base: Option<&Keys>, of: BaseOf) -> Start {
+/// left in the thread, without all the runs before it; and what comes next there, if it needs that.
+/// What is too large is not kept, unless nothing else has it whole: those of a fork. Of one that is
+/// none the last run counts that has left something in them: another node may have made one since.
+pub(crate) fn write_base(
+    start: Start,
+    (base, next): (Option<&Keys>, Option<&[String]>),
+    of: BaseOf,
+) -> Start {
     let base = base.map_or_else(|| written(&Keys::new()), written);
+    let next = next.map(written);
     let last = match of {
-        BaseOf::Fork => return start.annotation(BASE, base),
-        BaseOf::Alone => None,
+        BaseOf::Fork | BaseOf::Alone => None,
         BaseOf::Last(last) => Some(last.unwrap_or((UNIX_EPOCH, RunId::from_uuid(Uuid::nil())))),
     };
-    if base.len() > BASE_BYTES_MAX {
+    if !matches!(of, BaseOf::Fork) && !fits(&base, next.as_ref()) {
         return start;
     }
     let last = last.map(|(at, run)| (micros(at).unwrap_or_default(), run.to_string()));
     let last = last.map(|last| written(&last));
-    let start = start.annotation(BASE, base);
-    last.into_iter().fold(start, |start, last| start.annotation(BASE_LAST, last))
+    let rest = [(BASE_LAST, last), (NEXT, next)];
+    let rest = rest.into_iter().filter_map(|(key, text)| Some((key, text?)));
+    rest.fold(start.annotation(BASE, base), |start, (key, text)| start.annotation(key, text))
+}
+
+fn fits(base: &Payload, next: Option<&Payload>) -> bool {
+    base.len() + next.map_or(0, Payload::len) <= BASE_BYTES_MAX
 }
 
 /// Whose the values are that a run keeps.
@@ -230,12 +246,22 @@ pub(crate) fn has_whole_input(run: &RunView) -> bool {
     run.annotation(BASE).is_some() && run.annotation(STARTED_ON).is_none()
 }
 
+/// Yields what came next in its thread where a run starts on the values that it keeps, if it keeps
+/// that.
+pub(crate) fn next_of(run: &RunView) -> Option<Vec<String>> {
+    let has_started = run.annotation(STARTED_ON).is_some();
+    run.annotation(if has_started { STARTED_NEXT } else { NEXT })?.parse().ok()
+}
+
 /// Makes what a run is to keep beside what it keeps: on what it has started, which was not certain
-/// when it was made. None if that is too large.
-pub(crate) fn on_start(base: Option<&Keys>) -> Option<Annotations> {
+/// when it was made, and what came next there, if it needs that. None if that is too large.
+pub(crate) fn on_start(base: Option<&Keys>, next: Option<&[String]>) -> Option<Annotations> {
     let base = base.map_or_else(|| written(&Keys::new()), written);
-    let fits = base.len() <= BASE_BYTES_MAX;
-    fits.then(|| Annotations::from([(STARTED_ON.to_owned(), base)]))
+    let next = next.map(written);
+    fits(&base, next.as_ref()).then(|| {
+        let next = next.map(|next| (STARTED_NEXT.to_owned(), next));
+        [(STARTED_ON.to_owned(), base)].into_iter().chain(next).collect()
+    })
 }
 
 /// Yields the microseconds since 1970 of an instant.
@@ -252,8 +278,11 @@ const KWARGS: &str = "langgraph.kwargs";
 const BASE: &str = "langgraph.base";
 const BASE_LAST: &str = "langgraph.base_last";
 const STARTED_ON: &str = "langgraph.started_on";
+const NEXT: &str = "langgraph.next";
+const STARTED_NEXT: &str = "langgraph.started_next";
 
-/// Values of a thread that a run keeps, in bytes of JSON. They are stored with each run of it.
+/// Values of a thread that a run keeps, and what comes next there, in bytes of JSON. They are stored
+/// with each run of it.
 const BASE_BYTES_MAX: usize = 1 << 20;
 
 /// Counted up when the annotations change so that this reader would misread them.

@@ -73,6 +73,11 @@ impl Cron {
         let completed = choice(body, "on_run_completed", ["delete", "keep"])?;
         cron.on_run_completed = thread.is_none().then(|| completed.to_owned());
         cron.take(body, id, (now, pause))?;
+        if cron.next_us.is_none() {
+            // Upstream keeps one that never makes a run.
+            let text = "end_time: must not be before the first time of the schedule";
+            return Err(Refusal::invalid(text.to_owned()));
+        }
         Ok(cron)
     }
 

@@ -23,6 +23,8 @@ pub(crate) struct NodesWanted {
     pub(crate) goto: Vec<String>,
     /// Of a change of the values: the node that has made it.
     pub(crate) as_node: Option<String>,
+    /// What comes behind that in its graph.
+    pub(crate) behind: Option<Vec<String>>,
     /// It goes on where its thread is: there is no new input, or a command.
     pub(crate) goes_on: bool,
 }
@@ -43,6 +45,7 @@ impl NodesWanted {
             interrupt_after: names(body, "interrupt_after")?,
             goto: goto.unwrap_or_default(),
             as_node: None,
+            behind: None,
             goes_on: update.is_some() || given(body, "input").is_none(),
         };
         Ok((wanted, update))

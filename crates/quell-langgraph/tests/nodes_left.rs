@@ -1,0 +1,280 @@
+//! Runs that execute nothing, or go on where their thread was, whose node is lost before they
+//! start, or while they wait: they do on the next one what they were made for.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use quell::testing::cluster::{Node, Nodes};
+use quell::{
+    EngineConfig, Payload, RunContext, RunFilter, RunKind, RunLimits, RunStatus, Scope, Shutdown,
+};
+use quell_flow::{Component, Nodes as At, Reducer};
+use quell_test_support::{eventually, secs, soon, within};
+use serde_json::{Value, json};
+use tokio::sync::Semaphore;
+
+use crate::nodes::{soon_paused, soon_status, stored};
+use crate::nodes_gone::take_over;
+use crate::talk::Server;
+use crate::threads::delete;
+
+/// How many bodies have begun, and how many may go on.
+#[derive(Clone)]
+struct Bodies {
+    begun: Arc<AtomicUsize>,
+    go_on: Arc<Semaphore>,
+}
+
+impl Bodies {
+    fn new() -> Self {
+        Self { begun: Arc::default(), go_on: Arc::new(Semaphore::new(0)) }
+    }
+
+    fn begun(&self) -> usize {
+        self.begun.load(Ordering::SeqCst)
+    }
+
+    /// One without nodes, and one that has two.
+    fn graphs(&self) -> [Component; 2] {
+        let graph = |name: &str| {
+            let own = self.clone();
+            let body = move |_ctx: RunContext, input: Payload| {
+                let own = own.clone();
+                async move {
+                    own.begun.fetch_add(1, Ordering::SeqCst);
+                    own.go_on.acquire().await.unwrap().forget();
+                    Ok(input)
+                }
+            };
+            Component::workflow(name, body).reducer("said", Reducer::Append)
+        };
+        [graph("bare"), graph("noded").nodes(["one", "two"])]
+    }
+}
+
+fn of_node(node: &Arc<Node>, bodies: &Bodies) -> Server {
+    Server::serving_with(EngineConfig::new().node(Arc::clone(node)), bodies.graphs())
+}
+
+/// Asks for a run, and yields its path.
+async fn asked(server: &Server, path: &str, body: &Value) -> String {
+    let made = server.post(path, body).await;
+    assert_eq!(made.status, 200, "{made:?}");
+    made.header("content-location").to_owned()
+}
+
+async fn state(server: &Server, thread: &str) -> Value {
+    server.get(&format!("/threads/{thread}/state")).await.json()
+}
+
+/// Has runs leave one value after the other in a new thread; yields it, and the checkpoint of the
+/// first one.
+async fn forked(server: &Server, graph: &str, bodies: &Bodies) -> (String, Value) {
+    let thread = server.thread().await;
+    let path = format!("/threads/{thread}/runs");
+    let mut first = Value::Null;
+    bodies.go_on.add_permits(2);
+    for nr in 1..=2 {
+        let body = json!({ "assistant_id": graph, "input": { "nr": nr } });
+        soon_status(server, &asked(server, &path, &body).await, "success").await;
+        first = if nr == 1 { state(server, &thread).await["checkpoint_id"].clone() } else { first };
+    }
+    (thread, first)
+}
+
+#[tokio::test]
+async fn a_run_that_only_moves_its_thread_runs_nothing_on_the_node_that_takes_it_over() {
+    for graph in ["bare", "noded"] {
+        let (bodies, nodes) = (Bodies::new(), Nodes::new(secs(30)));
+        let of_b = nodes.join("b");
+        let (a, b) = (of_node(&nodes.join("a"), &bodies), of_node(&of_b, &bodies));
+        let (thread, first) = forked(&b, graph, &bodies).await;
+        let path = format!("/threads/{thread}/runs");
+        let held = json!({ "assistant_id": graph, "input": { "nr": 3 } });
+        let held = asked(&b, &path, &held).await;
+        soon_status(&b, &held, "running").await;
+        let moves = json!({ "assistant_id": graph, "input": null, "checkpoint_id": first,
+            "multitask_strategy": "enqueue" });
+        let moves = asked(&a, &path, &moves).await;
+        a.service.engine().shutdown(Shutdown::default()).await;
+        take_over(&b, &of_b).await;
+        let begun = bodies.begun();
+        // One that ran would have ended.
+        bodies.go_on.add_permits(2);
+        soon_status(&b, &moves, "success").await;
+        assert_eq!(bodies.begun(), begun, "{graph}");
+        let late = of_node(&nodes.join("late"), &bodies);
+        for reader in [&b, &late] {
+            let state = state(reader, &thread).await;
+            assert_eq!((&state["values"]["nr"], &state["next"]), (&json!(1), &json!([])));
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_stateless_run_on_null_input_fails_on_the_node_that_takes_it_over_as_on_its_own() {
+    let (bodies, nodes) = (Bodies::new(), Nodes::new(secs(30)));
+    let of_b = nodes.join("b");
+    let (a, b) = (of_node(&nodes.join("a"), &bodies), of_node(&of_b, &bodies));
+    let body = json!({ "assistant_id": "bare", "input": null, "after_seconds": 0.3 });
+    let made = a.post("/runs", &body).await.json();
+    let path = ["thread_id", "run_id"].map(|key| made[key].as_str().unwrap().to_owned());
+    a.service.engine().shutdown(Shutdown::default()).await;
+    take_over(&b, &of_b).await;
+    bodies.go_on.add_permits(1);
+    let join = format!("/threads/{}/runs/{}/join", path[0], path[1]);
+    let told = within("it ends", b.get(&join)).await.json();
+    assert_eq!(told["__error__"]["error"], "EmptyInputError", "{told}");
+    assert_eq!(bodies.begun(), 0);
+}
+
+/// Has a change of values wait for its turn on a server, which runs one at once.
+async fn waits(before: &Server, thread: &str, change: &Value) {
+    let (asker, path) = (before.clone(), format!("/threads/{thread}/state"));
+    let change = change.clone();
+    drop(tokio::spawn(async move { asker.post(&path, &change).await }));
+    let engine = before.service.engine();
+    let queued = || engine.runs(&RunFilter::new().status(RunStatus::Queued)).pop();
+    eventually("it waits", queued).await.accepted().await.unwrap();
+}
+
+/// Makes a server that runs so many of each graph at once.
+fn at_once(node: &Arc<Node>, bodies: &Bodies, most: usize) -> Server {
+    let limited = |config: EngineConfig, graph: &str| {
+        let scope = Scope::component(RunKind::Workflow, graph);
+        config.limit(scope, RunLimits::new().running_max(most))
+    };
+    let config = EngineConfig::new().node(Arc::clone(node));
+    let config = ["bare", "noded"].into_iter().fold(config, limited);
+    Server::serving_with(config, bodies.graphs())
+}
+
+/// Has a node whose only place is taken have a change wait when it ends; yields the one that takes
+/// it over.
+async fn left_waiting(graph: &str, bodies: &Bodies, change: &mut Value) -> (Server, String) {
+    let nodes = Nodes::new(secs(30));
+    let of_b = nodes.join("b");
+    let a = at_once(&nodes.join("a"), bodies, 1);
+    let (thread, first) = forked(&a, graph, bodies).await;
+    if change["checkpoint_id"] == "first" {
+        change["checkpoint_id"] = first;
+    }
+    a.start(&a.thread().await, graph, json!({})).await;
+    soon("its place is taken", || bodies.begun() == 3).await;
+    waits(&a, &thread, change).await;
+    let b = at_once(&of_b, bodies, 9);
+    a.service.engine().shutdown(Duration::ZERO).await;
+    take_over(&b, &of_b).await;
+    (b, thread)
+}
+
+#[tokio::test]
+async fn a_change_of_values_that_had_not_started_is_one_where_it_is_taken_over() {
+    let (null, first) = (Value::Null, json!("first"));
+    for (graph, as_node, next) in [
+        ("bare", &null, json!([])),
+        ("noded", &null, json!([])),
+        ("noded", &json!("one"), json!(["two"])),
+        ("noded", &json!("__end__"), json!([])),
+    ] {
+        for (of, nr) in [(&first, 1), (&null, 2)] {
+            let bodies = Bodies::new();
+            let mut change = json!({ "values": { "said": ["mine"] }, "as_node": as_node,
+                "checkpoint_id": of });
+            let (after, thread) = left_waiting(graph, &bodies, &mut change).await;
+            bodies.go_on.add_permits(9);
+            let told = within("it is over", async {
+                loop {
+                    let state = state(&after, &thread).await;
+                    if state["values"]["said"] == json!(["mine"]) || bodies.begun() > 3 {
+                        break state;
+                    }
+                    tokio::task::yield_now().await;
+                }
+            })
+            .await;
+            let case = format!("{graph} {as_node} {nr}");
+            assert_eq!(told["values"], json!({ "nr": nr, "said": ["mine"] }), "{case}");
+            assert_eq!((bodies.begun(), &told["next"]), (3, &next), "{case}");
+        }
+    }
+}
+
+/// At its second node it asks, and goes on from there when it has its answer and may.
+fn asks(go_on: &Arc<Semaphore>) -> Component {
+    let go_on = Arc::clone(go_on);
+    let body = move |ctx: RunContext, input: Payload| {
+        let go_on = Arc::clone(&go_on);
+        async move {
+            let mut nodes = At::begin(&ctx, input, ["one"]);
+            while let Some(now) = nodes.now().map(<[String]>::to_vec) {
+                let mut values: Value = nodes.state().parse()?;
+                if now == ["two"] {
+                    ctx.resumed_with().ok_or_else(|| ctx.pause("may I?"))?;
+                    go_on.acquire().await.unwrap().forget();
+                }
+                values["at"] = json!(now);
+                nodes.leave(values.into(), (now == ["one"]).then_some("two"));
+            }
+            Ok(nodes.into_state())
+        }
+    };
+    Component::workflow("asks", body).nodes(["one", "two"]).resumable()
+}
+
+/// Has a run of a node leave off behind its first node, and one go on there that asks. The first
+/// one is deleted through another node, at once or when `b` has taken over what asks, and has gone
+/// on. Yields what a reader shows at the end, whom `b` names.
+async fn goes_on(deletes_late: bool, reader: impl Fn(&Server) -> Server) -> Value {
+    let (nodes, go_on) = (Nodes::new(secs(30)), Arc::new(Semaphore::new(0)));
+    let of = |node: &Arc<Node>| {
+        Server::serving_with(EngineConfig::new().node(Arc::clone(node)), [asks(&go_on)])
+    };
+    let of_b = nodes.join("b");
+    let (a, b, c) = (of(&nodes.join("a")), of(&of_b), of(&nodes.join("c")));
+    let thread = a.thread().await;
+    let path = format!("/threads/{thread}/runs");
+    let mut first = String::new();
+    for nr in 0..=1 {
+        let body = json!({ "assistant_id": "asks", "input": { "nr": nr },
+            "interrupt_after": ["one"] });
+        first = asked(&a, &path, &body).await;
+        soon_status(&a, &first, "success").await;
+    }
+    let on = json!({ "assistant_id": "asks", "input": null });
+    let on = asked(&a, &path, &on).await;
+    soon_paused(&b, &on).await;
+    stored(&a, &on).await;
+    if !deletes_late {
+        assert_eq!(delete(&c, &first).await.status, 204);
+    }
+    a.service.engine().shutdown(Shutdown::default()).await;
+    take_over(&b, &of_b).await;
+    let answer = json!({ "assistant_id": "asks", "command": { "resume": "yes" } });
+    asked(&b, &path, &answer).await;
+    soon_status(&b, &on, "running").await;
+    if deletes_late {
+        assert_eq!(delete(&c, &first).await.status, 204);
+    }
+    let reader = reader(&b);
+    state(&reader, &thread).await;
+    go_on.add_permits(1);
+    soon_status(&b, &on, "success").await;
+    let state = state(&reader, &thread).await;
+    json!([state["values"]["nr"], state["values"]["at"], state["next"]])
+}
+
+#[tokio::test]
+async fn a_run_that_goes_on_does_so_where_it_has_begun_on_the_node_that_takes_it_over() {
+    for deletes_late in [true, false] {
+        let left = goes_on(deletes_late, Server::clone).await;
+        assert_eq!(left, json!([1, ["two"], []]), "{deletes_late}");
+    }
+}
+
+#[tokio::test]
+async fn a_later_attempt_is_shown_on_what_it_has_started_on_by_whoever_finds_it_under_way() {
+    let left = goes_on(true, Server::forgetful).await;
+    assert_eq!(left, json!([1, ["two"], []]));
+}
