@@ -109,3 +109,5 @@ mod support;
 mod taken_over;
 #[cfg(test)]
 mod waits;
+#[cfg(test)]
+mod web_socket;
