@@ -7,14 +7,14 @@ use std::sync::Arc;
 use axum::http::StatusCode;
 use quell::{Failure, Payload, RunContext, RunId, RunRef, limits};
 use quell_flow::{Component, Emit, NodesAsked};
-use quell_http::{SESSION, View};
+use quell_http::{SESSION, Start, View};
 use tokio::sync::OnceCell;
 use uuid::Uuid;
 
 use crate::app::App;
 use crate::threads::{Ground, Thread};
 use crate::values::{START, Values, merged_input};
-use crate::wire::asked::{Asked, BaseOf, has_whole_input};
+use crate::wire::asked::{Asked, BaseOf, has_whole_input, write_base};
 use crate::wire::create::Create;
 use crate::wire::exact::{Keys, null, written};
 use crate::wire::refusal::{Refusal, quoted};
@@ -46,19 +46,18 @@ impl Begin {
         self.known.as_ref().and_then(|known| known.values.as_ref())
     }
 
-    /// Yields what comes next there, if that is known.
-    pub(super) fn next(&self) -> Option<&[String]> {
-        self.known.as_ref().map(|known| &*known.next)
-    }
-
-    /// Yields whose values the run keeps; none if it keeps none.
-    pub(super) fn kept(&self) -> Option<BaseOf> {
-        let last = self.known.as_ref()?.last;
-        Some(match self.fork {
+    /// Has a run keep on what it starts if that is known, and what comes next there if it needs
+    /// that. Where nothing is kept of runs, only those of a fork do.
+    pub(super) fn kept_by(&self, start: Start, is_kept: bool, needs_next: bool) -> Start {
+        let known = self.known.as_ref().filter(|_| is_kept || self.fork.is_some());
+        let Some(known) = known else { return start };
+        let of = match self.fork {
             Some(_) => BaseOf::Fork,
-            None if self.is_shared => BaseOf::Last(last.map(|last| (last.at(), last.run()))),
+            None if self.is_shared => BaseOf::Last(known.last.map(|last| (last.at(), last.run()))),
             None => BaseOf::Alone,
-        })
+        };
+        let next = needs_next.then_some(&*known.next);
+        write_base(start, (known.values.as_deref(), next), of)
     }
 
     /// Yields on what the run starts, if that is certain.

@@ -19,7 +19,7 @@ use crate::app::making::{Adding, Fresh};
 use crate::app::stored::StoredRun;
 use crate::options::CONTRACT;
 use crate::threads::{Full, Thread, Tracked, Within};
-use crate::wire::asked::{Asked, micros, write_base};
+use crate::wire::asked::{Asked, micros};
 use crate::wire::create::{Create, Strategy};
 use crate::wire::exact::{Keys, written};
 use crate::wire::refusal::Refusal;
@@ -175,11 +175,8 @@ impl App {
         if let Some(ground) = begin.certain() {
             tracked.begins_on(ground.clone());
         }
-        let mut start = asked.write(Start::new(&component, input.clone()), &input);
-        if let Some(of) = begin.kept().filter(|_| begin.fork.is_some() || is_kept) {
-            let next = begin.next().filter(|_| tracked.needs_next());
-            start = write_base(start, (begin.base().map(|base| &**base), next), of);
-        }
+        let start = asked.write(Start::new(&component, input.clone()), &input);
+        let start = begin.kept_by(start, is_kept, tracked.needs_next());
         let start = self.start(create, thread, &tracked, start, takes_over);
         let start = once.iter().fold(start, |start, once| start.once(once.clone()));
         let _owing = self.owe(&owner, create, &tracked)?;
