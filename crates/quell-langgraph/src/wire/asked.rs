@@ -281,8 +281,8 @@ const STARTED_ON: &str = "langgraph.started_on";
 const NEXT: &str = "langgraph.next";
 const STARTED_NEXT: &str = "langgraph.started_next";
 
-/// Values of a thread that a run keeps, and what comes next there, in bytes of JSON. They are stored
-/// with each run of it.
+/// Values of a thread that a run keeps, and what comes next there, in bytes of JSON. They are
+/// stored with each run of it.
 const BASE_BYTES_MAX: usize = 1 << 20;
 
 /// Counted up when the annotations change so that this reader would misread them.

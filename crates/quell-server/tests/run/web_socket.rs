@@ -56,18 +56,19 @@ fn a_socket_has_the_end_of_its_run_and_then_says_that_the_server_ends() {
     });
     let asked = asked.to_string();
     // A text that is masked by nothing.
-    let head = [0x81, 0x80 | 126, 0, asked.len().try_into().expect("it is short"), 0, 0, 0, 0];
+    let head = [0x81, 0x80 | 0x7e, 0, asked.len().try_into().expect("it is short"), 0, 0, 0, 0];
     socket.write_all(&[&head, asked.as_bytes()].concat()).expect("it reads");
     site.wait_for("ws", 4);
     site.signal("TERM");
     for (socket, last_text) in [(&mut idle, "connected"), (&mut socket, "WorkflowCancelled")] {
         let mut texts = Vec::new();
         let close = loop {
-            match frame(socket) {
-                (1, text) => texts.push(String::from_utf8(text).expect("text")),
-                (8, close) => break close,
-                other => panic!("{other:?}"),
+            let (kind, bytes) = frame(socket);
+            if kind == 8 {
+                break bytes;
             }
+            assert_eq!(kind, 1, "a text: {bytes:?}");
+            texts.push(String::from_utf8(bytes).expect("text"));
         };
         let last = texts.last().expect("it said something");
         assert!(last.contains(&format!("\"event\":\"{last_text}\"")), "{last}");
