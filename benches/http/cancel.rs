@@ -3,7 +3,6 @@
 use std::time::{Duration, Instant};
 
 use quell_benches::figures::{self, latency, ratio, section};
-use quell_benches::race::median;
 use uuid::Uuid;
 
 use crate::agentos;
@@ -40,13 +39,7 @@ pub(crate) async fn race(
     }
     // Whatever goes on after the terminal event has time to be seen.
     tokio::time::sleep(AFTERWARDS).await;
-    us.print(http, "ours").await?;
-    them.print(http, "theirs").await?;
-    for (name, part) in [("p50", 500), ("p99", 990)] {
-        let both = (us.at(part), them.at(part));
-        ratio(&format!("http/cancel/{}/{name}", load.name), figures::quotient(both));
-    }
-    Ok(())
+    print_both(http, &format!("http/cancel/{}", load.name), &us, &them).await
 }
 
 /// Both sides in blocks by turns, while other streams of the side tick.
@@ -72,13 +65,7 @@ pub(crate) async fn loaded(
             crowd.disperse(http).await?;
         }
     }
-    us.print(http, "ours").await?;
-    them.print(http, "theirs").await?;
-    for (name, part) in [("p50", 500), ("p99", 990)] {
-        let both = (us.at(part), them.at(part));
-        ratio(&format!("http/loaded/{}/{name}", load.name), figures::quotient(both));
-    }
-    Ok(())
+    print_both(http, &format!("http/loaded/{}", load.name), &us, &them).await
 }
 
 /// Both sides by turns: cancels of a model that says nothing for five seconds.
@@ -98,9 +85,7 @@ pub(crate) async fn silent(http: &Http, ours: &Side, theirs: &Side) -> Result<()
             live.events.finish().await?;
         }
     }
-    latency("ours", "cancel to terminal", us.clone());
-    latency("theirs", "cancel to terminal", them.clone());
-    ratio("http/silent", figures::quotient((median(us), median(them))));
+    figures::latencies("http/silent", "cancel to terminal", (us, them));
     Ok(())
 }
 
@@ -120,9 +105,22 @@ pub(crate) async fn all(http: &Http, ours: &Side, theirs: &Side) -> Result<(), S
             times.push(began.elapsed());
         }
     }
-    latency("ours", "all cancels to the last end", us.clone());
-    latency("theirs", "all cancels to the last end", them.clone());
-    ratio("http/all", figures::quotient((median(us), median(them))));
+    figures::latencies("http/all", "all cancels to the last end", (us, them));
+    Ok(())
+}
+
+/// Prints the cancels of both sides, and the ratios of their middle and tail.
+async fn print_both(
+    http: &Http,
+    name: &str,
+    us: &Cancels<'_>,
+    them: &Cancels<'_>,
+) -> Result<(), String> {
+    us.print(http, "ours").await?;
+    them.print(http, "theirs").await?;
+    for (part, of) in [("p50", 500), ("p99", 990)] {
+        ratio(&format!("{name}/{part}"), figures::quotient((us.at(of), them.at(of))));
+    }
     Ok(())
 }
 

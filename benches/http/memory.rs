@@ -34,25 +34,26 @@ pub(crate) async fn compare(
 
 async fn slope(http: &Http, load: &Load, side: &Side, name: &str) -> Result<f64, String> {
     let first = Crowd::gather(http, side, load, PACE, FEW).await?;
-    let few = ticked(http, side, &first, FEW).await?;
+    let few = ticked(http, side, &first.probe, FEW).await?;
     let second = Crowd::gather(http, side, load, PACE, MANY - FEW).await?;
-    let many = ticked(http, side, &second, MANY - FEW).await?;
-    let each = per_stream(many.saturating_sub(few), MANY - FEW);
-    println!(
-        "   {name:<8} {:.1} MiB with {FEW}, {:.1} MiB with {MANY}: {each:.0} bytes per stream",
-        mib(few),
-        mib(many)
-    );
+    let many = ticked(http, side, &second.probe, MANY - FEW).await?;
+    let each = print_slope(name, "stream", (few, FEW), (many, MANY));
     first.disperse(http).await?;
     second.disperse(http).await?;
     Ok(each)
 }
 
-/// Waits until the runs of a crowd have ticked often enough, and reads the memory.
-async fn ticked(http: &Http, side: &Side, crowd: &Crowd, runs: usize) -> Result<u64, String> {
-    let wanted = u64::try_from(runs).unwrap_or(u64::MAX) * EVENTS;
+/// Waits until so many runs have ticked often enough from now on, and reads the memory.
+pub(crate) async fn ticked(
+    http: &Http,
+    side: &Side,
+    probe: &str,
+    runs: usize,
+) -> Result<u64, String> {
+    let wanted =
+        side.counted(http, probe).await? + u64::try_from(runs).unwrap_or(u64::MAX) * EVENTS;
     let began = Instant::now();
-    while side.counted(http, &crowd.probe).await? < wanted {
+    while side.counted(http, probe).await? < wanted {
         if began.elapsed() > PATIENCE {
             return Err(format!("{}: its bodies tick too slowly", side.url));
         }
@@ -61,8 +62,24 @@ async fn ticked(http: &Http, side: &Side, crowd: &Crowd, runs: usize) -> Result<
     side.resident(http).await
 }
 
+/// Prints the resident bytes with so many and with more; yields how many each of these takes.
+pub(crate) fn print_slope(
+    name: &str,
+    what: &str,
+    (fewer, few): (u64, usize),
+    (more, many): (u64, usize),
+) -> f64 {
+    let each = per_each(more.saturating_sub(fewer), many - few);
+    println!(
+        "   {name:<8} {:.1} MiB with {few}, {:.1} MiB with {many}: {each:.0} bytes per {what}",
+        mib(fewer),
+        mib(more)
+    );
+    each
+}
+
 #[expect(clippy::cast_precision_loss, reason = "a figure has three digits")]
-pub(crate) fn per_stream(bytes: u64, streams: usize) -> f64 {
+pub(crate) fn per_each(bytes: u64, streams: usize) -> f64 {
     bytes as f64 / streams as f64
 }
 
@@ -75,7 +92,8 @@ const FEW: usize = 200;
 
 const MANY: usize = 2_000;
 
-const EVENTS: u64 = 50;
+/// Ticks of each before the memory is read.
+pub(crate) const EVENTS: u64 = 50;
 
 /// Slow enough for either side to keep up.
 const PACE: Pace = Pace { tick_ms: 2_000, total_ms: 900_000 };

@@ -11,7 +11,7 @@ use tokio::task::JoinHandle;
 use crate::agentos;
 use crate::client::{Body, Events, Http};
 use crate::load::{AGENT, Pace};
-use crate::memory::{mib, per_stream};
+use crate::memory::{mib, per_each};
 use crate::side::Side;
 
 /// Starts them, lets them tick, cancels all of them, and looks at what each has said.
@@ -42,7 +42,7 @@ pub(crate) async fn many(http: &Http, ours: &Side) -> Result<(), String> {
         "   ours     {:.1} MiB before, {:.1} MiB with {STREAMS}: {:.0} bytes per stream",
         mib(before),
         mib(with),
-        per_stream(with.saturating_sub(before), STREAMS)
+        per_each(with.saturating_sub(before), STREAMS)
     );
     println!(
         "   ours     {early} ended early; {} ticks in all, at least {} of each; none missing",

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::race::Race;
+use crate::race::{Race, median};
 
 /// Prints the question and the shape that it is asked of.
 pub fn section(question: &str, shape: &str) {
@@ -54,6 +54,13 @@ pub fn latency(side: &str, what: &str, mut times: Vec<Duration>) {
         at(999),
         at(1_000)
     );
+}
+
+/// Prints the latencies of both sides, and the ratio of their medians.
+pub fn latencies(name: &str, what: &str, (ours, theirs): (Vec<Duration>, Vec<Duration>)) {
+    latency("ours", what, ours.clone());
+    latency("theirs", what, theirs.clone());
+    ratio(name, quotient((median(ours), median(theirs))));
 }
 
 /// Nanoseconds per run.

@@ -16,6 +16,7 @@ use tokio::sync::Semaphore;
 use crate::nodes::stored;
 use crate::talk::{Server, id_of};
 use crate::threads::delete;
+use crate::undone::graph;
 
 /// Appends its name to what it got.
 fn says() -> Component {
@@ -80,20 +81,6 @@ async fn a_run_that_waited_over_a_restart_starts_on_what_the_earlier_process_has
     );
 }
 
-/// Says its name to what it got when it may.
-fn waits(go: &Arc<Semaphore>) -> Component {
-    let go = Arc::clone(go);
-    let body = move |_ctx: RunContext, input: Payload| {
-        let go = Arc::clone(&go);
-        async move {
-            let input: Value = input.parse().unwrap();
-            go.acquire().await.unwrap().forget();
-            Ok(json!({ "said": [input["own"]] }).into())
-        }
-    };
-    Component::workflow("wait", body).reducer("said", Reducer::Append)
-}
-
 #[tokio::test]
 async fn a_run_behind_one_that_is_taken_back_starts_on_what_a_deletion_in_its_thread_has_left() {
     let (store, go) = (Arc::new(MemoryStore::new()), Arc::new(Semaphore::new(0)));
@@ -112,7 +99,7 @@ async fn a_run_behind_one_that_is_taken_back_starts_on_what_a_deletion_in_its_th
     engine.shutdown(Shutdown::default()).await;
     let of_after = Counted::of(Valve::reopened(&store, 2));
     let config = EngineConfig::new().store(Arc::clone(&of_after) as _);
-    let after = Server::serving_with(config, [says(), waits(&go)]);
+    let after = Server::serving_with(config, [says(), graph("wait", &go)]);
     recover(&after, Arc::clone(&of_after) as _).await;
     let mut made = Vec::new();
     for own in [3, 4] {

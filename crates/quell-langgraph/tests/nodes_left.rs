@@ -16,6 +16,7 @@ use tokio::sync::Semaphore;
 
 use crate::nodes::{soon_paused, soon_status, stored};
 use crate::nodes_gone::take_over;
+use crate::steps::state;
 use crate::talk::Server;
 use crate::threads::delete;
 
@@ -62,10 +63,6 @@ async fn asked(server: &Server, path: &str, body: &Value) -> String {
     let made = server.post(path, body).await;
     assert_eq!(made.status, 200, "{made:?}");
     made.header("content-location").to_owned()
-}
-
-async fn state(server: &Server, thread: &str) -> Value {
-    server.get(&format!("/threads/{thread}/state")).await.json()
 }
 
 /// Has runs leave one value after the other in a new thread; yields it, and the checkpoint of the

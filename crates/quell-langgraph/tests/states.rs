@@ -12,14 +12,9 @@ use serde_json::{Value, json};
 
 use crate::nodes::two;
 use crate::restart::nth;
+use crate::steps::state;
 use crate::talk::{Says as _, Server, id_of};
 use crate::threads::{delete, echo, made, row};
-
-async fn state(server: &Server, thread: &str) -> Value {
-    let answer = server.get(&format!("/threads/{thread}/state")).await;
-    assert_eq!(answer.status, 200, "{}", answer.text);
-    answer.json()
-}
 
 async fn history(server: &Server, thread: &str, body: Value) -> Vec<Value> {
     let answer = server.post(&format!("/threads/{thread}/history"), &body).await;

@@ -17,7 +17,7 @@ use crate::talk::{Server, id_of};
 use crate::threads::delete;
 
 /// Appends its name when it may.
-fn graph(go: &Arc<Semaphore>) -> Component {
+pub(crate) fn graph(name: &str, go: &Arc<Semaphore>) -> Component {
     let go = Arc::clone(go);
     let body = move |_ctx: RunContext, input: Payload| {
         let go = Arc::clone(&go);
@@ -27,7 +27,7 @@ fn graph(go: &Arc<Semaphore>) -> Component {
             Ok(Payload::from(json!({ "said": [input["own"]], "by": input["own"] })))
         }
     };
-    Component::workflow("say", body).reducer("said", Reducer::Append)
+    Component::workflow(name, body).reducer("said", Reducer::Append)
 }
 
 #[derive(Clone)]
@@ -65,13 +65,13 @@ fn node(nodes: &Nodes, name: &str, go: &Arc<Semaphore>) -> Server {
 }
 
 fn of_node(node: Arc<Node>, go: &Arc<Semaphore>) -> Server {
-    Server::serving_with(EngineConfig::new().node(node), [graph(go), plan(), asks()])
+    Server::serving_with(EngineConfig::new().node(node), [graph("say", go), plan(), asks()])
 }
 
 /// A server as the nth process has it that opened the store.
 async fn nth(boot: u32, store: &Arc<MemoryStore>, go: &Arc<Semaphore>) -> Server {
     let store = Valve::reopened(store, boot) as Arc<dyn Store>;
-    let server = Server::serving_with(EngineConfig::new().store(store), [graph(go), plan()]);
+    let server = Server::serving_with(EngineConfig::new().store(store), [graph("say", go), plan()]);
     server.service.engine().recover(|_| Recovery::Fail).await.unwrap();
     server
 }
@@ -125,7 +125,7 @@ fn left(order: [usize; 3], deleted: usize) -> Value {
 #[tokio::test]
 async fn runs_that_are_deleted_in_whatever_order_leave_what_the_last_one_left() {
     let go = Arc::new(Semaphore::new(0));
-    let without = Server::serving([graph(&go)]);
+    let without = Server::serving([graph("say", &go)]);
     let with = nth(1, &Arc::new(MemoryStore::new()), &go).await;
     for (server, order) in [&without, &with].into_iter().flat_map(|it| ORDERS.map(|of| (it, of))) {
         let thread = server.thread().await;

@@ -38,7 +38,7 @@ impl Shares {
         let connections = half + quarter.saturating_sub(ROOM_MAX);
         Self {
             connections: connections.clamp(1, CONNECTIONS_MAX),
-            programs: (limit / 4 / PER_PROGRAM).max(1),
+            programs: (quarter / PER_PROGRAM).max(1),
         }
     }
 }

@@ -67,9 +67,6 @@ impl<'a> Unknown<'a> {
         let found = if is_plain(found) { found } else { HIDDEN };
         let by_habit = SYNONYMS.iter().find(|(word, key)| *word == found && known.contains(key));
         let meant = by_habit.map(|(_, key)| *key);
-        if what == "key" && other_sort(found, &known).is_some() {
-            return Some(Self { what, found, known, meant: None });
-        }
         let meant = meant.or_else(|| guess(found, known.iter().copied()));
         let meant =
             meant.or_else(|| Some("env").filter(|env| is_env(found) && known.contains(env)));
