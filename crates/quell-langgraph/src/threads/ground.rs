@@ -122,3 +122,28 @@ impl Tracked {
 pub(crate) fn to_base(kept: Values) -> Option<Arc<Values>> {
     Some(kept).filter(|kept| !kept.is_empty()).map(Arc::new)
 }
+
+#[cfg(test)]
+mod tests {
+    use quell::RunSpec;
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::threads::within;
+    use crate::wire::exact::Keys;
+
+    #[tokio::test]
+    async fn a_run_starts_on_what_there_is_only_if_that_is_all() {
+        let (engine, id) = (Engine::new(), Uuid::now_v7());
+        let thread = Thread::new(id, None, &Keys::new(), false);
+        let run = engine.submit(RunSpec::agent("r"), async |_ctx| Ok(())).unwrap().into_ref();
+        let tracked = Tracked::of(&(&run).into(), within(id)).behind_others();
+        // As a deletion leaves it.
+        thread.is_whole.store(false, Ordering::SeqCst);
+        assert!(!thread.starts_if_whole(&engine, &tracked, &run));
+        assert!(tracked.awaits_base());
+        thread.is_whole.store(true, Ordering::SeqCst);
+        assert!(thread.starts_if_whole(&engine, &tracked, &run));
+        assert!(!tracked.awaits_base());
+    }
+}
