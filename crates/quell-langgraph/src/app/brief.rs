@@ -322,7 +322,7 @@ mod tests {
 
     #[tokio::test]
     async fn what_a_lost_node_has_left_is_looked_for_until_somebody_says_that_it_is_gone() {
-        // By the clock of the machine: stores have threads of their own, which a paused one overtakes.
+        // By the clock of the machine: a paused one overtakes the threads of stores.
         let nodes = Nodes::new(Duration::from_secs(3));
         let of_a = nodes.join("a");
         let [a, b] = [Arc::clone(&of_a), nodes.join("b")].map(|node| of_node(node, 1 << 20));
