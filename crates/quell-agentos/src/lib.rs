@@ -64,6 +64,7 @@
 mod answer_form;
 mod app;
 mod auth;
+mod begin;
 mod cors;
 mod form;
 mod lines;

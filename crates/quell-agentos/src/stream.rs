@@ -11,30 +11,12 @@ use quell_http::{
     offload_if_large,
 };
 
+use crate::begin::Begin;
 use crate::lines::{Lines, place, renderer};
 use crate::sessions::is_heard_of;
 use crate::snapshot;
 use crate::wire::event::{COUNTS_ONLY, Line, Renderer, Style};
-
-/// Where a stream begins, and what is said of that.
-#[derive(Debug, Default)]
-pub(crate) struct Begin {
-    /// Events before this one and it are not shown.
-    pub(crate) after: u64,
-    /// Nor is a line before the one with this index.
-    pub(crate) index: u64,
-    /// What comes before all events.
-    pub(crate) first: Option<SseEvent>,
-    /// What comes behind the event with this number.
-    pub(crate) then: Option<(u64, SseEvent)>,
-}
-
-impl Begin {
-    /// Begins behind an event, a pause or zero.
-    pub(crate) fn after(after: u64) -> Self {
-        Self { after, ..Self::default() }
-    }
-}
+use crate::wire::position::Position;
 
 /// Streams the tree of a root from the event after this one that is still held to its end or to the
 /// pause that ends its attempt. Pauses of earlier attempts are passed by. A numbered stream is read
@@ -121,6 +103,14 @@ struct Source {
     is_over: bool,
 }
 
+/// An event whose last frame holds the whole transcript.
+struct End {
+    event: RunEvent,
+    renderer: Renderer,
+    position: Position,
+    run: RunRef,
+}
+
 impl Source {
     fn new(
         view: &View,
@@ -157,6 +147,10 @@ impl Source {
     async fn next(&mut self) -> Option<SseEvent> {
         loop {
             if let Some(frame) = self.ready.pop_front() {
+                if self.ready.is_empty() {
+                    // It may wait for long, and thousands do.
+                    self.ready = VecDeque::new();
+                }
                 return Some(frame);
             }
             if self.is_over {
@@ -167,7 +161,8 @@ impl Source {
                 && event.run == root.id()
                 && matches!(event.kind, EventKind::Ended(_))
             {
-                is_heard_of(&self.view, root).await;
+                // On the heap, as all that comes once: most of its time a stream waits for an event.
+                Box::pin(is_heard_of(&self.view, root)).await;
             }
             let seq = event.last_seq();
             self.take(event).await?;
@@ -196,10 +191,11 @@ impl Source {
         if event.last_seq() <= self.after || (is_answered && self.far.is_some()) {
             self.count(&event)?;
         } else if self.far.is_some() {
-            // On the heap: for a run that is here nobody pays for its size.
             Box::pin(self.render_far(event)).await?;
         } else {
-            self.render(event).await?;
+            if let Err(end) = self.render(event)? {
+                Box::pin(self.render_end(end)).await?;
+            }
         }
         // Behind a gap every reader of the log goes on with one number: as many lines as were
         // counted, or as there are events in it.
@@ -256,19 +252,25 @@ impl Source {
         Some(())
     }
 
-    async fn render(&mut self, event: RunEvent) -> Option<()> {
+    /// Makes the frames of an event that is no end, and yields one that is.
+    fn render(&mut self, event: RunEvent) -> Option<Result<(), Box<End>>> {
         let mut renderer = self.renderer.take()?;
         let known = place(&self.view, &mut renderer, &event);
         let own = self.root.as_ref().filter(|own| own.id() == event.run).cloned();
         let run = own.or(known);
         let is_end = matches!(event.kind, EventKind::Ended(_) | EventKind::Paused { .. });
         let position = renderer.position(event.run).filter(|_| is_end).cloned();
-        let Some((position, run)) = position.zip(run) else {
-            self.ready.extend(frames_of(&renderer.on(&event, None)));
-            self.renderer = Some(renderer);
-            return Some(());
-        };
-        // The event of an end holds the whole transcript. It is made on another thread, after room
+        if let Some((position, run)) = position.zip(run) {
+            return Some(Err(Box::new(End { event, renderer, position, run })));
+        }
+        self.ready.extend(frames_of(&renderer.on(&event, None)));
+        self.renderer = Some(renderer);
+        Some(Ok(()))
+    }
+
+    async fn render_end(&mut self, end: Box<End>) -> Option<()> {
+        let End { event, mut renderer, position, run } = *end;
+        // The whole transcript is made on another thread, after room
         // was found for it; without room it is made from the small snapshot. Only the last event of
         // the stream waits for room: an earlier one must not delay those that follow it.
         let report = run.report();
@@ -315,7 +317,6 @@ mod tests {
     use tokio::task::yield_now;
 
     use super::*;
-    use crate::wire::position::Position;
 
     /// Says when it is being written, and is when it may.
     struct Slow(Mutex<(Sender<()>, Receiver<()>)>);

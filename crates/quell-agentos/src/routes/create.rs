@@ -18,12 +18,12 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use crate::app::App;
+use crate::begin::Begin;
 use crate::form::{Form, HISTORY};
 use crate::routes::run_response::{run_response, run_response_at_end};
 use crate::routes::streamed::{streamed, style};
 use crate::sessions::HistoryOf;
 use crate::snapshot::{FORKED_FROM, STREAMED, TIMEOUT, USER, session_of};
-use crate::stream::Begin;
 use crate::wire::kinds::names_of;
 use crate::wire::refusal::{Refusal, bad_key, unknown_field};
 use crate::wire::status::status;

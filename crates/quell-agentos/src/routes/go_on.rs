@@ -10,6 +10,7 @@ use quell_http::{Charge, NotDone, OnDisconnect, RunView, StartError, View, offlo
 use crate::answer_form::{AnswerForm, ContinueForm};
 use crate::app::{App, find};
 use crate::auth::{Action, component};
+use crate::begin::Begin;
 use crate::lines::last_seq;
 use crate::routes::create::{accepted, accepted_by_now, waited_for_far};
 use crate::routes::extract::RunRequest;
@@ -17,7 +18,6 @@ use crate::routes::follow_up::{follow_up, no_message};
 use crate::routes::given_before::given_before;
 use crate::routes::run_response::run_response_at_end;
 use crate::routes::streamed::{streamed, style};
-use crate::stream::Begin;
 use crate::wire::kinds::names_of;
 use crate::wire::pause::{is_to_others, said};
 use crate::wire::refusal::{Refusal, no_answer};

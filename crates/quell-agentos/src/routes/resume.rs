@@ -11,12 +11,12 @@ use serde_json::{Value, json};
 
 use crate::app::{App, find};
 use crate::auth::{Action, component};
+use crate::begin::Begin;
 use crate::form::Taking;
 use crate::lines::SoFar;
 use crate::routes::extract::RunRequest;
 use crate::routes::streamed::{streamed, style};
 use crate::snapshot::STREAMED;
-use crate::stream::Begin;
 use crate::wire::refusal::{Refusal, not_int};
 use crate::wire::status::status;
 

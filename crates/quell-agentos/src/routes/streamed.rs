@@ -7,7 +7,8 @@ use futures::stream::Stream;
 use quell_http::{DisconnectGuard, RunView, SseEvent, View, sse_response};
 
 use crate::app::App;
-use crate::stream::{Begin, far_frames, frames};
+use crate::begin::Begin;
+use crate::stream::{far_frames, frames};
 use crate::wire::event::Style;
 use crate::wire::refusal::Refusal;
 

@@ -21,8 +21,8 @@ pub(crate) struct Renderer {
     style: Style,
     session: String,
     root: RunId,
-    /// The runs that are not over.
-    live: HashMap<RunId, Live>,
+    /// The runs that are not over. Boxed: a map has room for more, and of most trees there is one.
+    live: HashMap<RunId, Box<Live>>,
     /// The index of the next line.
     next_index: u64,
     /// Lines before this one are counted, and not written.
@@ -70,7 +70,7 @@ struct Call {
 impl Renderer {
     /// Makes one for the tree of a root.
     pub(crate) fn new(root: RunId, position: Position, session: String, style: Style) -> Self {
-        let live = HashMap::from([(root, Live::new(position))]);
+        let live = HashMap::from([(root, Box::new(Live::new(position)))]);
         Self { style, session, root, live, next_index: 0, written_from: 0 }
     }
 
@@ -110,7 +110,8 @@ impl Renderer {
 
     /// Adds a run whose first events were dropped.
     pub(crate) fn adopt(&mut self, run: RunId, position: Position) {
-        self.live.entry(run).or_insert(Live { is_started: true, ..Live::new(position) });
+        let live = || Box::new(Live { is_started: true, ..Live::new(position) });
+        self.live.entry(run).or_insert_with(live);
     }
 
     /// Turns an event into the contract's; `tree` is that of the run, if the event is its end or
@@ -175,7 +176,7 @@ impl Renderer {
         let position = above.position.child(kind, name, run.to_string(), above.kids);
         above.kids += 1;
         let is_executor = matches!(position.role, Role::Agent | Role::Team | Role::Workflow);
-        self.live.insert(run, Live { parent: Some(parent), ..Live::new(position) });
+        self.live.insert(run, Box::new(Live { parent: Some(parent), ..Live::new(position) }));
         let mut above = Some(parent).filter(|_| is_executor);
         // A run that is not shown stands for those below it.
         while let Some(live) = above.and_then(|run| self.live.get_mut(&run)) {

@@ -14,7 +14,7 @@
 //! slot until whoever speaks it lets the socket go. Its handler counts as a stream does.
 
 use std::convert::Infallible;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -134,23 +134,25 @@ async fn talk(
     let is_early = Arc::new(AtomicBool::new(false));
     let service = service_fn(|request| answer(&app, &member, &is_early, request));
     let (lent, let_go) = Lent::new(socket.clone());
-    let served = http.serve_connection(TokioIo::new(lent), service).with_upgrades();
-    let served = to_its_end(served, stopping);
-    let given_up = tokio::select! {
-        biased;
-        served = served => {
-            if let Err(error) = served {
-                tracing::debug!(%error, "a connection broke");
-            } else if !is_early.load(Ordering::Relaxed) {
-                // Nothing of its requests is left to come: the end need not wait for it.
-                drop(open.take());
+    let given_up = {
+        // Pinned once: each move into another future would have a place of its own in this task.
+        let served = pin!(http.serve_connection(TokioIo::new(lent), service).with_upgrades());
+        tokio::select! {
+            biased;
+            served = to_its_end(served, stopping) => {
+                if let Err(error) = served {
+                    tracing::debug!(%error, "a connection broke");
+                } else if !is_early.load(Ordering::Relaxed) {
+                    // Nothing of its requests is left to come: the end need not wait for it.
+                    drop(open.take());
+                }
+                None
             }
-            None
+            // Dropping the connection drops the handlers of its requests.
+            () = socket.gone() => Some("a client left"),
+            () = socket.stuck() => Some("a client takes nothing"),
+            () = member.told_to_close() => Some("a connection gave up its slot"),
         }
-        // Dropping the connection drops the handlers of its requests.
-        () = socket.gone() => Some("a client left"),
-        () = socket.stuck() => Some("a client takes nothing"),
-        () = member.told_to_close() => Some("a connection gave up its slot"),
     };
     if let Some(why) = given_up {
         tracing::debug!("{why}");
@@ -179,7 +181,7 @@ async fn talk(
 
 /// Serves a connection; when no more are accepted, up to the end of its answer.
 async fn to_its_end<S, B>(
-    served: http1::UpgradeableConnection<TokioIo<Lent>, S>,
+    mut served: Pin<&mut http1::UpgradeableConnection<TokioIo<Lent>, S>>,
     mut stopping: watch::Receiver<bool>,
 ) -> Result<(), hyper::Error>
 where
@@ -188,7 +190,6 @@ where
     B: http_body::Body + 'static,
     B::Error: Into<BoxError>,
 {
-    let mut served = pin!(served);
     tokio::select! {
         biased;
         served = served.as_mut() => return served,
@@ -212,7 +213,8 @@ fn answer(
         let body = Body::new(body);
         if has_come { body } else { Body::new(Held::new(body, member.receiving())) }
     });
-    let (answer, is_early) = (app.call(request), Arc::clone(is_early));
+    // On the heap: hyper keeps as much room for it as it has taken, also while the body is read.
+    let (answer, is_early) = (Box::pin(app.call(request)), Arc::clone(is_early));
     async move {
         let answer = answer.await?;
         // `leftover` announces it so.
