@@ -34,6 +34,7 @@ pub(crate) async fn frames(
 ) -> Result<Option<impl Stream<Item = SseEvent> + Send + use<>>, LookupError> {
     let Some(renderer) = renderer(view, &run.into(), style) else { return Ok(None) };
     let attempt = match run.attempt() {
+        _ if run.status().is_terminal() => ALL_PASSED_BY,
         attempt if begin.after > 0 || attempt <= 1 => attempt,
         _ => answered(events_by_now(run, 0)),
     };
@@ -65,6 +66,7 @@ pub(crate) async fn far_frames(
 ) -> Result<Option<impl Stream<Item = SseEvent> + Send + use<>>, LookupError> {
     let Some(renderer) = renderer(view, run, style) else { return Ok(None) };
     let attempt = match run {
+        run if run.status().is_terminal() => ALL_PASSED_BY,
         RunView::Stored(stored) if begin.after == 0 => view.answered_by_now(stored).await,
         run => run.attempt(),
     };
@@ -73,6 +75,9 @@ pub(crate) async fn far_frames(
     let source = Source { far, ..Source::new(view, events, renderer, begin, attempt) };
     Ok(Some(source.stream()))
 }
+
+/// The attempt of a run that has ended: each pause is passed by.
+const ALL_PASSED_BY: u32 = u32::MAX;
 
 /// The events of a log of this process, or those that may be in the store.
 type Events = Either<RunEvents, Pin<Box<dyn Stream<Item = RunEvent> + Send>>>;
@@ -184,7 +189,7 @@ impl Source {
             said.take(&event);
         }
         // The pause that was answered may be stored before the event that tells of it.
-        let is_answered = self.after > 0 && is_pause && self.seen < self.attempt;
+        let is_answered = self.after > 0 && self.index == 0 && is_pause && self.seen < self.attempt;
         let gap =
             if let EventKind::Lagged { from, to } = event.kind { Some((from, to)) } else { None };
         let before = self.renderer.as_ref()?.lines();

@@ -52,6 +52,7 @@ async fn every_kind_is_cancelled_and_its_work_stops() {
     }
 }
 
+/// agno #4786, #5923, #7730, #7731: a cancel of a team does not reach its members there.
 #[tokio::test]
 async fn a_cancelled_stream_ends_with_one_terminal_event_after_its_children() {
     let site = Site::open();
@@ -107,6 +108,7 @@ async fn the_sentinel_and_the_brackets_are_options() {
     assert_eq!((count("RunCancelled"), count("RunCompleted"), count("StepError")), (4, 4, 0));
 }
 
+/// No issue of agno: a cancel through any component that there is works there.
 #[tokio::test]
 async fn a_run_is_reached_only_through_its_component_and_session() {
     let site = Site::open();
@@ -131,6 +133,7 @@ async fn a_run_is_reached_only_through_its_component_and_session() {
     assert_eq!(read(&site, "/agents/slow-agent", &run, "s1").await["status"], "CANCELLED");
 }
 
+/// No issue of agno: a cancel of one member ends its team there.
 #[tokio::test]
 async fn one_member_is_cancelled_and_the_others_finish() {
     let site = Site::open();
@@ -160,6 +163,7 @@ async fn one_member_is_cancelled_and_the_others_finish() {
     assert_eq!(statuses, ["COMPLETED", "CANCELLED", "COMPLETED"]);
 }
 
+/// agno #10474: the leader answers once more there. PR #8331: the tool call stays open.
 #[tokio::test]
 async fn a_cancelled_team_closes_its_tool_call_and_its_leader_speaks_no_more() {
     let site = Site::open();

@@ -63,6 +63,7 @@ async fn a_run_gets_what_was_said_in_the_runs_before_it_the_oldest_first() {
     }
 }
 
+/// agno #5994, #5816, PR #8331: what a cancelled run has said is lost, or in no history, there.
 #[tokio::test]
 async fn what_a_stopped_run_has_said_is_in_it_and_nothing_of_one_that_failed_or_has_not_ended() {
     let (site, heard) = open();

@@ -94,6 +94,7 @@ async fn one_of_many(site: &Site, run: &str, path: &str) {
     }
 }
 
+/// agno #9884, #9965, PR #9751: an id that is in use replaces somebody's run there.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn of_many_runs_of_one_id_there_is_one_whatever_their_sessions() {
     let bodies = Bodies::default();

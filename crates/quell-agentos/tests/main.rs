@@ -57,6 +57,8 @@ mod sockets;
 /// What a store has to do with answers.
 mod stored;
 mod support;
+/// What upstream gets wrong.
+mod upstream;
 /// Web sockets.
 mod web_sockets;
 /// Clients of web sockets that come back.

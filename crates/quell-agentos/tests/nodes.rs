@@ -65,6 +65,7 @@ pub(crate) const PATHS: [&str; 4] = [
     "/workflows/fn-workflow",
 ];
 
+/// agno #8360: a cancel at another worker is a 200 there, and does nothing.
 #[tokio::test]
 async fn a_run_of_another_node_is_read_and_cancelled() {
     let (a, b) = two();

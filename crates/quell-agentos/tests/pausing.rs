@@ -271,6 +271,8 @@ async fn until(socket: &mut TcpStream, mark: &str) {
     }
 }
 
+/// agno #8910, #9278: the end of the stream reads as a client that has left there, and a paused run
+/// as cancelled.
 #[tokio::test]
 async fn who_leaves_after_the_pause_cancels_nothing_and_who_leaves_the_continued_run_cancels_it() {
     let site = site();

@@ -15,6 +15,7 @@ use tower::ServiceExt;
 use crate::support::http::{post_form, refused, start};
 use crate::support::{Site, router};
 
+/// agno PR #9701: cancels of unknown ids are kept without bound there, and meet later runs.
 #[tokio::test]
 async fn cancels_of_what_is_not_there_change_nothing() {
     let site = Site::open();

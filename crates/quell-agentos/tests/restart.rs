@@ -55,7 +55,7 @@ async fn every_run_is_shown_after_a_restart_as_before_it() {
                 ("user_id", "u"),
                 ("session_state", r#"{"n": 1e2}"#),
                 ("run_id", &run),
-                ("timeout_ms", timeout),
+                ("quell_timeout_ms", timeout),
             ];
             assert_eq!(site.create(&format!("{path}/runs"), &fields).await.status, 202);
             if is_cancelled {

@@ -326,7 +326,29 @@ async fn the_numbers_of_a_run_that_is_continued_go_on() {
         let more = numbered(&site.create(&path, &fields).await.events());
         assert_eq!(more[0].0, all.len() as u64, "{more:?}");
         all.extend(more);
-        let told = resume(site, "/agents/asks", &run, None).await;
-        assert_eq!(numbered(&told), all);
+        soon_read(site, "/agents/asks", &run, "COMPLETED").await;
+        for from in 0..all.len() {
+            let last = i64::try_from(from).unwrap() - 1;
+            let told = resume(site, "/agents/asks", &run, Some(last)).await;
+            assert_eq!(numbered(&told), all[from..], "{last} {is_far}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_end_of_a_run_that_is_cancelled_while_it_asks_comes_behind_its_pause() {
+    let (a, b) = two();
+    let run = fresh("run");
+    let mut all = numbered(&create(&a, "/agents/asks", &run, "m").await.events());
+    a.post(&format!("/agents/asks/runs/{run}/cancel")).await;
+    all.push((all.len() as u64, "RunCancelled".into(), json!("")));
+    for site in [&a, &b] {
+        soon_read(site, "/agents/asks", &run, "CANCELLED").await;
+        for from in 0..all.len() {
+            let last = i64::try_from(from).unwrap() - 1;
+            let told = resume(site, "/agents/asks", &run, Some(last)).await;
+            assert_eq!(told[0]["total_events"], all.len() - from, "{last}");
+            assert_eq!(numbered(&told), all[from..], "{last}");
+        }
     }
 }

@@ -502,8 +502,9 @@ def test_a_plan_asks_and_the_client_rejects(client):
                 headers=HEADERS,
             )
         assert refused.value.response.status_code == 422
+        assert paused.step_requirements[0].on_reject == "cancel"
         over = await answered(client, paused, session, lambda asked: asked.reject())
-        assert status(over) == "ERROR"
+        assert status(over) == "CANCELLED"
 
     run(scenario())
 

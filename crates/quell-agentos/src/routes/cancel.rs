@@ -48,7 +48,7 @@ pub(super) async fn cancel(
 }
 
 /// Fails if the stop is in effect and a restart may forget it.
-fn stored(cancelled: &CancelOutcome) -> Result<(), Refusal> {
+pub(super) fn stored(cancelled: &CancelOutcome) -> Result<(), Refusal> {
     let refused =
         |error: StopNotStored| Refusal::new(StatusCode::SERVICE_UNAVAILABLE, error.to_string());
     cancelled.stored.map_err(refused)

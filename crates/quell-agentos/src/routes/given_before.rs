@@ -9,7 +9,7 @@ use quell_http::{RunView, View, events_by_now, offload_if_large};
 use serde_json::Value;
 
 use crate::answer_form::AnswerForm;
-use crate::wire::pause::{is_to, said};
+use crate::wire::pause::{Said, is_to, said};
 use crate::wire::refusal::Refusal;
 
 /// Tells whether a form has the answer that the run was given at its last pause. Yields the number
@@ -43,8 +43,12 @@ pub(super) async fn given_before(
     let is_it = offload_if_large(bytes, async move {
         match (given, asked) {
             (Some(given), asked) => {
-                let said = asked.and_then(|asked| said(field, &asked, &answer).ok().flatten());
-                is_same(&given, said.as_ref().unwrap_or(&answer))
+                match asked.and_then(|asked| said(field, &asked, &answer).ok().flatten()) {
+                    // Nothing was given: it had the run cancelled.
+                    Some(Said::Rejected { .. }) => false,
+                    Some(Said::Answer(answer)) => is_same(&given, &answer),
+                    None => is_same(&given, &answer),
+                }
             }
             // The store keeps no answer of a run that has ended. Its questions are in the log.
             (None, Some(asked)) => is_to(field, &asked, &answer),

@@ -3,15 +3,18 @@
 use axum::body::Body;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
-use quell::{ResumeError, RunStatus};
+use quell::{CancelRequest, Disposition, ResumeError, RunStatus};
 use quell_flow::ComponentKind;
-use quell_http::{Charge, NotDone, OnDisconnect, RunView, StartError, View, offload_if_large};
+use quell_http::{
+    Charge, NotDone, OnDisconnect, RunView, StartError, View, Wait, offload_if_large,
+};
 
 use crate::answer_form::{AnswerForm, ContinueForm};
 use crate::app::{App, find};
 use crate::auth::{Action, component};
 use crate::begin::Begin;
 use crate::lines::last_seq;
+use crate::routes::cancel::stored;
 use crate::routes::create::{accepted, accepted_by_now, waited_for_far};
 use crate::routes::extract::RunRequest;
 use crate::routes::follow_up::{follow_up, no_message};
@@ -19,7 +22,7 @@ use crate::routes::given_before::given_before;
 use crate::routes::run_response::run_response_at_end;
 use crate::routes::streamed::{streamed, style};
 use crate::wire::kinds::names_of;
-use crate::wire::pause::{is_to_others, said};
+use crate::wire::pause::{Said, is_to_others, said};
 use crate::wire::refusal::{Refusal, no_answer};
 use crate::wire::status::status;
 
@@ -53,14 +56,14 @@ pub(super) async fn go_on(
     follow(app, view, run, (form, charge, last)).await
 }
 
-/// A run that has its answer.
+/// A run that has its answer, or was cancelled for it.
 pub(super) struct Answered {
     pub(super) run: RunView,
     /// The number of the event behind which it goes on; zero if its client does not stream it.
     pub(super) last: u64,
     /// The charge of a client that follows it.
     pub(super) charge: Option<Charge>,
-    /// Whether it had this answer before.
+    /// Whether it had this answer before, or was cancelled for it.
     is_repeat: bool,
 }
 
@@ -93,13 +96,41 @@ pub(super) async fn answered(
         return Err(asks_another(&found));
     }
     let said = said.map_err(|error| Refusal::invalid(vec![no_answer(field, &error)]))?;
-    let answer = said.unwrap_or(answer);
+    let answer = match said {
+        Some(Said::Rejected { step }) => return rejected(view, found, form, &step).await,
+        Some(Said::Answer(answer)) => answer,
+        None => answer,
+    };
     let charge = charge(view, form)?;
     // Nothing is written while it is paused: what comes behind this is of the next attempt.
     let last = if form.is_stream { last_seq(view, &found).await } else { 0 };
     match view.resume_attempt(&found, pause.attempt, answer).await {
         Ok(run) => Ok(Answered { run, last, charge, is_repeat: false }),
         Err(error) => Err(not_continued(view, (&found, field), error).await),
+    }
+}
+
+/// Cancels a run of which a step was rejected, also if somebody else has just given it an answer:
+/// the client was shown that a rejection does that.
+async fn rejected(
+    view: &View,
+    found: RunView,
+    form: &AnswerForm,
+    step: &str,
+) -> Result<Answered, Refusal> {
+    let charge = charge(view, form)?;
+    let last = if form.is_stream { last_seq(view, &found).await } else { 0 };
+    let request = CancelRequest::because(format!("step `{step}` was rejected"));
+    let cancelled = view.cancel(&found, request, Wait::terminal()).await;
+    stored(&cancelled)?;
+    match cancelled.disposition {
+        Disposition::Forbidden => Err(forbidden()),
+        Disposition::Unknown => Err(unknown(&found.external_id())),
+        Disposition::AlreadyTerminal { status } => Err(not_paused(&found, status)),
+        _ => {
+            let run = view.find_by_id(found.id()).await?.unwrap_or(found);
+            Ok(Answered { run, last, charge, is_repeat: true })
+        }
     }
 }
 
@@ -154,7 +185,7 @@ async fn not_continued(
             let text = format!("Run {} is not known to continue: {error}", found.external_id());
             Refusal::new(StatusCode::SERVICE_UNAVAILABLE, text)
         }
-        NotDone::Forbidden => Refusal::new(StatusCode::FORBIDDEN, "Insufficient permissions"),
+        NotDone::Forbidden => forbidden(),
         NotDone::NoAnswer(error) => Refusal::invalid(vec![no_answer(field, &error)]),
         NotDone::Refused(ResumeError::NotPaused(status)) => not_paused(found, status),
         NotDone::Refused(ResumeError::OtherAttempt { .. }) => asks_another(found),
@@ -176,6 +207,10 @@ async fn not_continued(
             Refusal::new(StatusCode::TOO_MANY_REQUESTS, text)
         }
     }
+}
+
+fn forbidden() -> Refusal {
+    Refusal::new(StatusCode::FORBIDDEN, "Insufficient permissions")
 }
 
 fn asks_another(run: &RunView) -> Refusal {

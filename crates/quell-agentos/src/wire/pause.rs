@@ -63,9 +63,10 @@ pub(crate) fn add(out: &mut Object, role: Role, request: &Payload) {
 fn requirement(asked: &WaitAsked) -> Object {
     let WaitAsked { step, ask, approve, .. } = asked;
     let mut shown = Object::from(json!({
-        "step_id": step, "step_name": step, "step_type": "Step", "on_reject": "cancel",
+        "step_id": step, "step_name": step, "step_type": "Step",
     }));
     if *approve {
+        shown.set("on_reject", json!("cancel"));
         shown.set("requires_confirmation", json!(true));
         shown.set("confirmation_message", json!(ask));
     } else {
@@ -77,9 +78,17 @@ fn requirement(asked: &WaitAsked) -> Object {
     shown
 }
 
-/// Yields the answer to a step of a plan that is in the form of the clients: the list of what they
-/// were shown, confirmed or not, or with what somebody has put in. None if it has another form: it
-/// is the answer as it is.
+/// What a client has said of a step of a plan that waits, in the form of what it was shown.
+pub(crate) enum Said {
+    /// The answer, as the step takes it.
+    Answer(Payload),
+    /// The step is rejected. Its run is cancelled for that: `on_reject` has shown so.
+    Rejected { step: String },
+}
+
+/// Yields what is said of a step of a plan in the form of the clients: the list of what they were
+/// shown, confirmed or not, or with what somebody has put in. None if it has another form: it is
+/// the answer as it is.
 ///
 /// # Errors
 ///
@@ -89,7 +98,7 @@ pub(crate) fn said(
     field: &str,
     request: &Payload,
     answer: &Payload,
-) -> Result<Option<Payload>, NotPutIn> {
+) -> Result<Option<Said>, NotPutIn> {
     let Some(asked) = wait_asked(request).filter(|_| field == STEP_REQUIREMENTS) else {
         return Ok(None);
     };
@@ -97,10 +106,14 @@ pub(crate) fn said(
     let is_it = |one: &Resolved| one.step_id.as_ref().is_none_or(|step| *step == asked.step);
     let mut resolved = list.into_iter().filter(is_it);
     if asked.approve {
-        return Ok(resolved.find_map(|one| one.confirmed).map(Payload::from));
+        return Ok(match resolved.find_map(|one| one.confirmed) {
+            Some(true) => Some(Said::Answer(true.into())),
+            Some(false) => Some(Said::Rejected { step: asked.step }),
+            None => None,
+        });
     }
     let Some(one) = resolved.find(|one| one.requires_user_input) else { return Ok(None) };
-    one.put_in().map(Some).ok_or(NotPutIn { step: asked.step })
+    one.put_in().map(|answer| Some(Said::Answer(answer))).ok_or(NotPutIn { step: asked.step })
 }
 
 /// What the clients say of a step that waits.

@@ -159,7 +159,7 @@ impl<S> Operation<S> {
 
     /// Writes what the document says of it.
     pub(super) fn told(&self, path: &str, dialect: &Dialect) -> Value {
-        let of_path = names_of(path).map(|name| {
+        let of_path = path.split('/').filter_map(name_of).map(|name| {
             let schema = self.ids.get(name).cloned().unwrap_or_else(|| (dialect.schema)(name));
             let shown = (dialect.parameter)(path, name);
             json!({ "name": shown, "in": "path", "required": true, "schema": schema })
@@ -190,9 +190,9 @@ impl<S> Operation<S> {
     }
 }
 
-/// Yields the names of the ids in a path.
-pub(super) fn names_of(path: &str) -> impl Iterator<Item = &str> {
-    path.split('/').filter_map(|part| part.strip_prefix('{')?.strip_suffix('}'))
+/// Yields the name of the id that a part of a path is; none if it is no id.
+pub(super) fn name_of(part: &str) -> Option<&str> {
+    part.strip_prefix('{')?.strip_suffix('}')
 }
 
 fn reason(status: u16) -> &'static str {

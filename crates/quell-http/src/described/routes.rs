@@ -1,10 +1,12 @@
 //! [`Routes`]: the table of a contract.
 
+use std::borrow::Cow;
+
 use axum::Router;
 use serde_json::{Map, Value};
 
 use crate::described::dialect::Dialect;
-use crate::described::operation::{Operation, names_of};
+use crate::described::operation::{Operation, name_of};
 
 /// The table of a contract: its router, and the paths of its document.
 ///
@@ -42,31 +44,74 @@ impl<S: Clone + Send + Sync + 'static> Routes<S> {
         Self { dialect, router: Router::new(), paths: Map::new() }
     }
 
-    /// Adds the methods of a path.
+    /// Adds methods of a path.
     ///
     /// # Panics
     ///
     /// As [`Router::route`]: if the path has one of these methods already, or is none.
     #[must_use]
     pub fn at<const N: usize>(mut self, path: &str, operations: [Operation<S>; N]) -> Self {
-        let mut told = Map::new();
+        let shown = self.shown(path);
+        let told = self.paths.entry(shown).or_insert_with(|| Map::new().into());
         for operation in operations {
-            told.insert(operation.method.to_owned(), operation.told(path, &self.dialect));
+            told[operation.method] = operation.told(path, &self.dialect);
             if self.dialect.has_slashes && path != "/" {
                 self.router = self.router.route(&format!("{path}/"), operation.served.clone());
             }
             self.router = self.router.route(path, operation.served);
         }
-        let braced = |name: &str| format!("{{{name}}}");
-        let shown = names_of(path).fold(path.to_owned(), |shown, name| {
-            shown.replace(&braced(name), &braced(&(self.dialect.parameter)(path, name)))
-        });
-        self.paths.insert(shown, told.into());
         self
+    }
+
+    /// Yields a path as the document has it.
+    fn shown(&self, path: &str) -> String {
+        let part = |part| match name_of(part) {
+            Some(name) => format!("{{{}}}", (self.dialect.parameter)(path, name)).into(),
+            None => Cow::from(part),
+        };
+        path.split('/').map(part).collect::<Vec<_>>().join("/")
     }
 
     /// Yields the router, and what the document has under `paths`.
     pub fn into_parts(self) -> (Router<S>, Map<String, Value>) {
         (self.router, self.paths)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::described::{get, post, schema};
+
+    fn routes(parameter: fn(&str, &str) -> String) -> Routes<()> {
+        Routes::new(Dialect {
+            parameter,
+            schema: |_| schema::text(),
+            tag: |_| "Things",
+            refusal: |_| json!({}),
+            security: || json!([]),
+            always: &[],
+            has_slashes: true,
+        })
+    }
+
+    #[test]
+    fn a_path_that_is_added_twice_is_told_with_the_methods_of_both() {
+        let routes = routes(|_, name| name.to_owned())
+            .at("/things/{id}", [get(async || "", "Shows one")])
+            .at("/things/{id}", [post(async || "", "Changes one")]);
+        let (_, paths) = routes.into_parts();
+        let methods: Vec<_> = paths["/things/{id}"].as_object().unwrap().keys().collect();
+        assert_eq!(methods, ["get", "post"]);
+    }
+
+    #[test]
+    fn an_id_whose_name_in_the_document_is_that_of_another_one_in_the_router_stays_itself() {
+        let shown = |_: &str, name: &str| if name == "a" { "b".into() } else { "c".into() };
+        let routes = routes(shown).at("/{a}/x/{b}", [get(async || "", "Shows one")]);
+        let (_, paths) = routes.into_parts();
+        assert_eq!(paths.keys().collect::<Vec<_>>(), ["/{b}/x/{c}"]);
     }
 }
