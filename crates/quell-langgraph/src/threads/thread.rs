@@ -87,6 +87,8 @@ pub(super) struct State {
     pub(super) left: Option<Mark>,
     /// The last one of them that has started: the values are those that it left.
     pub(super) wrote: Option<Mark>,
+    /// How often a deletion has taken a run out.
+    pub(super) undone: u64,
     /// What runs of it on other nodes do, as the store had them last. On the heap: of most threads
     /// there are none.
     pub(super) elsewhere: Option<Box<Elsewhere>>,
@@ -110,6 +112,7 @@ impl Thread {
             next: Vec::new(),
             left: None,
             wrote: None,
+            undone: 0,
             elsewhere: None,
         };
         Self {
@@ -384,7 +387,7 @@ mod tests {
         let tracked = Arc::new(Tracked::of(&(&later).into(), within(id)));
         let mut row = later.row();
         row.ended_at = run.row().ended_at.map(|at| at + Duration::from_secs(1));
-        thread.take_left(&engine, &Left { tracked, row, fold: Fold::default() });
+        assert!(thread.take_left(&engine, &Left { tracked, row, fold: Fold::default() }, 0));
         // What the first one starts on is known after that.
         thread.starts(&engine, &first, &run);
         assert_eq!(thread.ended(&engine).len(), 1);
