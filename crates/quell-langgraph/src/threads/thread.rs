@@ -45,7 +45,7 @@ pub(crate) struct Thread {
     /// Held while a run of the thread is made: whether it starts on the values of the thread is
     /// decided in the order in which runs enter the lane.
     pub(crate) creating: tokio::sync::Mutex<()>,
-    /// Held while it is found out on what one of its runs starts.
+    /// Held while it is found out on what one of its runs has started.
     pub(crate) looking: tokio::sync::Mutex<()>,
     pub(super) state: Mutex<State>,
     /// When that was made of which the store has a record, in microseconds since 1970: one that is
@@ -328,7 +328,17 @@ impl State {
             self.error = thread_error(row, tracked.limit_ms, tracked.is_unmasked);
             self.updated_at = now;
         }
-        if row.started_at.is_none() || !is_last(self.wrote) {
+        if row.started_at.is_none() {
+            return;
+        }
+        let bytes = |values: &Arc<Values>| serde_json::to_vec(&**values).map(|text| text.len());
+        let values = fold.current().filter(|_| fold.has_started());
+        let left = values.and_then(|values| Some((values, bytes(values).ok()?)));
+        if let Some((_, bytes)) = left {
+            let of_step = fold.step().map_or(0, |step| step.bytes());
+            tracked.left_bytes.store(bytes + of_step, Ordering::SeqCst);
+        }
+        if !is_last(self.wrote) {
             return;
         }
         self.wrote = self.wrote.max(Some(mark));
@@ -337,15 +347,8 @@ impl State {
                 self.next = next;
             }
             self.values_updated_at = now;
-            let bytes = |values: &Arc<Values>| serde_json::to_vec(&**values).map(|text| text.len());
-            if let Some(values) = fold.current()
-                && let Ok(bytes) = bytes(values)
-            {
-                let of_step = fold.step().map_or(0, |step| step.bytes());
-                tracked.left_bytes.store(bytes + of_step, Ordering::SeqCst);
-                if bytes <= VALUES_BYTES_MAX {
-                    (self.values, self.values_bytes) = (Some(Arc::clone(values)), bytes);
-                }
+            if let Some((values, bytes)) = left.filter(|(_, bytes)| *bytes <= VALUES_BYTES_MAX) {
+                (self.values, self.values_bytes) = (Some(Arc::clone(values)), bytes);
             }
         }
     }
