@@ -234,3 +234,31 @@ async fn a_run_that_is_due_later_keeps_what_it_has_left_however_many_have_overta
         }
     }
 }
+
+#[tokio::test]
+async fn a_run_on_values_that_it_could_not_keep_is_shown_on_them_however_many_came_behind_it() {
+    let go = Arc::new(Semaphore::new(0));
+    let server = brief(EngineConfig::new().store(Arc::new(MemoryStore::new())), &go);
+    let thread = server.thread().await;
+    let path = format!("/threads/{thread}/runs/wait");
+    let large = "x".repeat(1_100_000);
+    let mut second = String::new();
+    for own in 0..200 {
+        let mut body = body("quick", own);
+        match own {
+            0 => body["input"]["text"] = large.as_str().into(),
+            2 => body["input"]["text"] = "".into(),
+            _ => {}
+        }
+        let told = server.post(&path, &body).await;
+        assert_eq!(told.status, 200, "{told:?}");
+        if own == 1 {
+            second = id_of(told.header("content-location")).to_owned();
+        }
+    }
+    let state = server.forgetful().get(&format!("/threads/{thread}/state/{second}")).await;
+    assert_eq!(state.status, 200, "{state:?}");
+    let values = &state.json()["values"];
+    assert_eq!((&values["said"], &values["own"]), (&json!([0, 1]), &json!(1)));
+    assert_eq!(values["text"].as_str().map(str::len), Some(large.len()));
+}

@@ -171,7 +171,8 @@ impl App {
     }
 
     /// Lists the runs of a thread that have left something before one of them, the first one first:
-    /// from behind a known one on, or from the last one that keeps what it has started on.
+    /// from behind a known one on, or from the last one that keeps what it has started on. Of one
+    /// behind which more than 1,000 have been made, those are not found.
     async fn runs_before(
         &self,
         (view, thread): (&View, Uuid),
@@ -184,18 +185,23 @@ impl App {
         let is_own = |run: &RunView| Asked::of(run).is_some() && has_left(run);
         let (mut found, mut next, mut first) = (Vec::new(), None, None);
         let meant = |id, mark| id != run && is_before(&mark);
-        for nth in 0..PARTS_MAX {
+        let (mut parts, mut passed) = (0, 0);
+        while parts < PARTS_MAX && passed < PASSED_MAX {
             let page = view.list_with_inputs(ended_of(thread), PART, next, is_own).await?;
             next = page.next;
             let late = match next {
-                Some(_) if nth == 0 => self.last_late(view, thread, meant).await?.filter(is_own),
+                Some(_) if parts + passed == 0 => {
+                    self.last_late(view, thread, meant).await?.filter(is_own)
+                }
                 _ => None,
             };
             let runs = page.runs.into_iter().chain(late);
-            let runs = runs.map(|run| (Mark::of(&run.row()), run));
+            let (runs, had) = (runs.map(|run| (Mark::of(&run.row()), run)), found.len());
             found.extend(runs.filter(|(mark, run)| meant(run.id(), *mark)));
             found.sort_by_key(|(mark, _)| *mark);
             found.dedup_by_key(|(mark, _)| *mark);
+            // Those that have ended since say nothing of what was before.
+            *(if found.len() > had { &mut parts } else { &mut passed }) += 1;
             first = last_on_own(&found, next.is_none());
             let is_known = found.first().is_some_and(|(mark, _)| known >= Some(*mark));
             if is_known || first.is_some() || next.is_none() {
@@ -298,3 +304,6 @@ pub(super) const LATE: &str = "langgraph.late";
 const PART: usize = 20;
 const LIGHT_PART: usize = 100;
 const PARTS_MAX: usize = 8;
+
+/// Parts of the list that are passed by on the way to those before a run.
+const PASSED_MAX: usize = 50;

@@ -115,6 +115,10 @@ impl App {
     /// Waits until it is known on what a run starts that was made behind others, if it has started:
     /// by then what they have left is in the store. One that cannot be read is waited for, and
     /// given up in the end: then the run is shown on what is known here.
+    ///
+    /// Meanwhile those wait who execute or show a run of the thread that has started, and nobody
+    /// else: for as long as five looks at the store take, each with its time limits, and a second
+    /// behind each that has failed.
     pub(crate) async fn know_base(&self, thread: &Arc<Thread>, tracked: &Tracked, run: &RunRef) {
         if !tracked.awaits_base() || run.row().started_at.is_none() {
             return;
