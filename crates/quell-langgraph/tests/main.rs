@@ -25,6 +25,7 @@ mod halfway;
 mod identity;
 mod items;
 mod items_bounds;
+mod late;
 mod load;
 mod load_nodes;
 mod memory;

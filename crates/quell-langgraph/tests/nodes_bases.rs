@@ -159,6 +159,32 @@ async fn a_run_that_was_made_on_what_is_deleted_by_now_starts_without_it_everywh
 }
 
 #[tokio::test]
+async fn a_change_of_values_that_is_held_back_is_made_without_what_is_deleted_by_then() {
+    let nodes = Nodes::new(secs(30));
+    let (a, b) = (held(&nodes, "a"), held(&nodes, "b"));
+    let thread = a.0.thread().await;
+    wait(&a.0, &thread, "first").await;
+    let path = format!("/threads/{thread}/runs/wait");
+    let second = b.0.post(&path, &input("second")).await.header("content-location").to_owned();
+    assert_eq!(said(&a.0, &thread).await, json!(["first", "second"]));
+    a.1.hold(true);
+    let (on, path) = (a.0.clone(), format!("/threads/{thread}/state"));
+    let before = on.service.engine().runs(&RunFilter::new()).len();
+    let change = json!({ "values": { "said": ["mine"] } });
+    let task = tokio::spawn(async move { on.post(&path, &change).await });
+    let engine = a.0.service.engine();
+    soon("it is to be stored", || engine.runs(&RunFilter::new()).len() > before).await;
+    assert_eq!(delete(&b.0, &second).await.status, 204);
+    a.1.hold(false);
+    let changed = within("it is made", task).await.unwrap();
+    assert_eq!(changed.status, 200, "{changed:?}");
+    let fresh = held(&nodes, "fresh");
+    for (name, reader) in [("a", &a.0), ("b", &b.0), ("fresh", &fresh.0)] {
+        assert_eq!(said(reader, &thread).await, json!(["first", "mine"]), "{name}");
+    }
+}
+
+#[tokio::test]
 async fn a_run_that_finds_nothing_new_when_it_starts_reads_the_store_little() {
     let nodes = Nodes::new(secs(30));
     let a = held(&nodes, "a");

@@ -19,6 +19,7 @@ use crate::nodes_gone::take_over;
 use crate::steps::state;
 use crate::talk::Server;
 use crate::threads::delete;
+use crate::undone::{graph, plan};
 
 /// How many bodies have begun, and how many may go on.
 #[derive(Clone)]
@@ -274,4 +275,81 @@ async fn a_run_that_goes_on_does_so_where_it_has_begun_on_the_node_that_takes_it
 async fn a_later_attempt_is_shown_on_what_it_has_started_on_by_whoever_finds_it_under_way() {
     let left = goes_on(true, Server::forgetful).await;
     assert_eq!(left, json!([1, ["two"], []]));
+}
+
+#[tokio::test]
+async fn a_fork_goes_on_where_its_checkpoint_was_on_the_node_that_takes_it_over() {
+    let (nodes, go_on) = (Nodes::new(secs(30)), Arc::new(Semaphore::new(9)));
+    let of = |node: &Arc<Node>| {
+        Server::serving_with(EngineConfig::new().node(Arc::clone(node)), [asks(&go_on)])
+    };
+    let of_b = nodes.join("b");
+    let (a, b) = (of(&nodes.join("a")), of(&of_b));
+    let thread = a.thread().await;
+    let path = format!("/threads/{thread}/runs");
+    let body = json!({ "assistant_id": "asks", "input": { "nr": 0 }, "interrupt_after": ["one"] });
+    soon_status(&a, &asked(&a, &path, &body).await, "success").await;
+    let fork = state(&a, &thread).await;
+    assert_eq!(fork["next"], json!(["two"]));
+    // The last one of the thread has come to its end: nothing comes next there.
+    let answer = json!({ "assistant_id": "asks", "command": { "resume": "yes" } });
+    let whole = json!({ "assistant_id": "asks", "input": { "nr": 1 } });
+    let whole = asked(&a, &path, &whole).await;
+    soon_paused(&a, &whole).await;
+    asked(&a, &path, &answer).await;
+    soon_status(&a, &whole, "success").await;
+    assert_eq!(state(&a, &thread).await["next"], json!([]));
+    let on = json!({ "assistant_id": "asks", "input": null,
+        "checkpoint_id": fork["checkpoint_id"] });
+    let on = asked(&a, &path, &on).await;
+    soon_paused(&b, &on).await;
+    stored(&a, &on).await;
+    a.service.engine().shutdown(Shutdown::default()).await;
+    take_over(&b, &of_b).await;
+    asked(&b, &path, &answer).await;
+    soon_status(&b, &on, "success").await;
+    for reader in [&b, &of(&nodes.join("late"))] {
+        let state = state(reader, &thread).await;
+        let left = json!([state["values"]["nr"], state["values"]["at"], state["next"]]);
+        assert_eq!(left, json!([0, ["two"], []]));
+    }
+}
+
+#[tokio::test]
+async fn a_plan_starts_on_what_is_there_on_the_node_that_takes_it_over() {
+    for deletes in [false, true] {
+        let (nodes, go) = (Nodes::new(secs(30)), Arc::new(Semaphore::new(0)));
+        let of = |node: &Arc<Node>| {
+            let config = EngineConfig::new().node(Arc::clone(node));
+            Server::serving_with(config, [graph("say", &go), plan()])
+        };
+        let of_b = nodes.join("b");
+        let (a, b) = (of(&nodes.join("a")), of(&of_b));
+        let thread = b.thread().await;
+        let path = format!("/threads/{thread}/runs");
+        let mut runs = Vec::new();
+        for own in 1..=2 {
+            let body = json!({ "assistant_id": "say", "input": { "own": own },
+                "multitask_strategy": "enqueue" });
+            runs.push(asked(&b, &path, &body).await);
+        }
+        let body = json!({ "assistant_id": "plan", "input": { "own": 3 },
+            "multitask_strategy": "enqueue" });
+        let planned = asked(&a, &path, &body).await;
+        a.service.engine().shutdown(Shutdown::default()).await;
+        take_over(&b, &of_b).await;
+        go.add_permits(1);
+        soon_status(&b, &runs[0], "success").await;
+        if deletes {
+            assert_eq!(delete(&b, &runs[1]).await.status, 204);
+        } else {
+            go.add_permits(1);
+        }
+        soon_status(&b, &planned, "success").await;
+        let said = if deletes { json!([1]) } else { json!([1, 2]) };
+        for reader in [&b, &of(&nodes.join("late"))] {
+            let values = &state(reader, &thread).await["values"];
+            assert_eq!((&values["said"], &values["greet"]), (&said, &json!("hello")), "{values}");
+        }
+    }
 }

@@ -39,7 +39,7 @@ impl Runner for Greet {
     }
 }
 
-fn plan() -> Component {
+pub(crate) fn plan() -> Component {
     let plan = Plan::from_yaml("name: plan\nsteps: [{ name: greet, run: [hello] }]").unwrap();
     let plan = plan.link(&Catalog::new()).unwrap().into_component("plan", Greet);
     plan.reducer("said", Reducer::Append)

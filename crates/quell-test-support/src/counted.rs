@@ -1,4 +1,4 @@
-//! [`Counted`] counts what is read of a store, and holds up what is written.
+//! [`Counted`] counts what is read of a store, and holds up what is written, or read.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -19,6 +19,19 @@ pub struct Counted {
     reads: AtomicUsize,
     is_held: watch::Sender<bool>,
     holds_lists: watch::Sender<bool>,
+    catches: watch::Sender<Option<Catch>>,
+    caught: AtomicUsize,
+    let_go: watch::Sender<u64>,
+}
+
+/// Where a read of a single run waits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(clippy::exhaustive_enums, reason = "these are all there are")]
+pub enum Catch {
+    /// Before the store is read.
+    Asked,
+    /// With what it has read.
+    Answered,
 }
 
 impl Counted {
@@ -29,6 +42,9 @@ impl Counted {
             reads: AtomicUsize::new(0),
             is_held: watch::Sender::new(false),
             holds_lists: watch::Sender::new(false),
+            catches: watch::Sender::new(None),
+            caught: AtomicUsize::new(0),
+            let_go: watch::Sender::new(0),
         })
     }
 
@@ -40,6 +56,21 @@ impl Counted {
     /// Has lists wait that are asked for from now on, or lets all go on.
     pub fn hold_lists(&self, is_held: bool) {
         self.holds_lists.send_replace(is_held);
+    }
+
+    /// Has reads of single runs wait that are asked for from now on, or none of these.
+    pub fn catch_gets(&self, at: impl Into<Option<Catch>>) {
+        self.catches.send_replace(at.into());
+    }
+
+    /// Yields how many reads of single runs have waited.
+    pub fn caught(&self) -> usize {
+        self.caught.load(Ordering::SeqCst)
+    }
+
+    /// Lets the reads of single runs go on that wait.
+    pub fn let_gets_go(&self) {
+        self.let_go.send_modify(|times| *times += 1);
     }
 
     /// Yields how often it was read.
@@ -71,7 +102,20 @@ impl Store for Counted {
     }
 
     fn get(&self, run: RunId) -> BoxFuture<'_, Result<Option<RunRecord>, StoreError>> {
-        self.read().get(run)
+        let (at, mut let_go) = (*self.catches.borrow(), self.let_go.subscribe());
+        Box::pin(async move {
+            let mut wait = async |here| {
+                if at == Some(here) {
+                    self.caught.fetch_add(1, Ordering::SeqCst);
+                    // Its sender is there as long as the store.
+                    let _ = let_go.changed().await;
+                }
+            };
+            wait(Catch::Asked).await;
+            let read = self.read().get(run).await;
+            wait(Catch::Answered).await;
+            read
+        })
     }
 
     fn accepted_at(

@@ -28,7 +28,7 @@ mod valve;
 mod witness;
 mod writers;
 
-pub use counted::Counted;
+pub use counted::{Catch, Counted};
 #[cfg(feature = "http")]
 pub use documented::{assert_schemas_are_named, documented, operations, routes_of, with_ids};
 pub use gate::{Gate, OpenAtEnd};

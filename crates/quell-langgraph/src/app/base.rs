@@ -80,6 +80,9 @@ impl App {
     /// Finds out what has become of a thread since one of its runs has left something, before
     /// another one, which has its place if it has ended. It reads nothing that they were given.
     ///
+    /// One behind which very many have been made counts as gone: what a run keeps stands then, and
+    /// one that starts looks at the thread again.
+    ///
     /// # Errors
     ///
     /// Fails if the store cannot be read.
@@ -90,13 +93,14 @@ impl App {
         (run, end): (RunId, Option<Mark>),
         last: Option<Mark>,
     ) -> Result<Since, LookupError> {
-        let (filter, mut next) = (ended_of(thread), None);
+        let (filter, mut next, mut since) = (ended_of(thread), None, Since::Gone);
+        let is_before = |mark: Mark| end.is_none_or(|end| mark < end);
         for _ in 0..PARTS_MAX {
             let page = view.list(filter.clone(), LIGHT_PART, next, has_left).await?;
             let others = page.runs.iter().filter(|other| other.id() != run);
             let marks = others.map(|other| Mark::of(&other.row()));
             let mut is_there = false;
-            for mark in marks.filter(|mark| end.is_none_or(|end| *mark < end)) {
+            for mark in marks.filter(|mark| is_before(*mark)) {
                 if last < Some(mark) {
                     return Ok(Since::Others);
                 }
@@ -104,13 +108,47 @@ impl App {
             }
             next = page.next;
             if is_there || last.is_none() && next.is_none() {
-                return Ok(Since::Nothing);
+                since = Since::Nothing;
+                break;
             }
             if next.is_none() {
                 break;
             }
         }
-        Ok(Since::Gone)
+        if next.is_none() {
+            return Ok(since);
+        }
+        let late = self.last_late(view, thread, |id, mark| id != run && is_before(mark)).await?;
+        let is_news = late.is_some_and(|late| last < Some(Mark::of(&late.row())));
+        Ok(if is_news { Since::Others } else { since })
+    }
+
+    /// Finds the run that has ended last of those of a thread that were due later than they were
+    /// made, and are meant: others may have overtaken it, which stand before it in a list, however
+    /// many they are. Those are looked at that were made last, as many as are read.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the store cannot be read.
+    pub(super) async fn last_late(
+        &self,
+        view: &View,
+        thread: Uuid,
+        is_meant: impl Fn(RunId, Mark) -> bool + Send + Sync,
+    ) -> Result<Option<RunView>, LookupError> {
+        let filter = ended(RunFilter::new().label(LATE, thread.to_string()));
+        let meant = |run: &RunView| has_left(run) && is_meant(run.id(), Mark::of(&run.row()));
+        let (mut last, mut next) = (None::<RunView>, None);
+        for _ in 0..PARTS_MAX {
+            let page = view.list(filter.clone(), LIGHT_PART, next, meant).await?;
+            last = last.into_iter().chain(page.runs).max_by_key(|run| Mark::of(&run.row()));
+            next = page.next;
+            if next.is_none() {
+                break;
+            }
+        }
+        let Some(last) = last else { return Ok(None) };
+        view.find_by_id(last.id()).await
     }
 
     /// Finds the last run that has ended elsewhere before a run of this node, which has its place
@@ -133,25 +171,37 @@ impl App {
     }
 
     /// Lists the runs of a thread that have left something before one of them, the first one first:
-    /// from behind a known one on, or from the last one that keeps what it has started on.
+    /// from behind a known one on, or from the last one that keeps what it has started on. Of one
+    /// behind which more than 1,000 have been made, those are not found.
     async fn runs_before(
         &self,
         (view, thread): (&View, Uuid),
         run: RunId,
         known: Option<Mark>,
-        is_before: impl Fn(&Mark) -> bool,
+        is_before: impl Fn(&Mark) -> bool + Send + Sync,
     ) -> Result<Vec<Before>, LookupError> {
         // Those that never started fill no part: however many they are, the last one that has left
         // something is found.
         let is_own = |run: &RunView| Asked::of(run).is_some() && has_left(run);
         let (mut found, mut next, mut first) = (Vec::new(), None, None);
-        for _ in 0..PARTS_MAX {
+        let meant = |id, mark| id != run && is_before(&mark);
+        let (mut parts, mut passed) = (0, 0);
+        while parts < PARTS_MAX && passed < PASSED_MAX {
             let page = view.list_with_inputs(ended_of(thread), PART, next, is_own).await?;
-            let runs = page.runs.into_iter().filter(|before| before.id() != run);
-            let runs = runs.map(|run| (Mark::of(&run.row()), run));
-            found.extend(runs.filter(|(mark, _)| is_before(mark)));
-            found.sort_by_key(|(mark, _)| *mark);
             next = page.next;
+            let late = match next {
+                Some(_) if parts + passed == 0 => {
+                    self.last_late(view, thread, meant).await?.filter(is_own)
+                }
+                _ => None,
+            };
+            let runs = page.runs.into_iter().chain(late);
+            let (runs, had) = (runs.map(|run| (Mark::of(&run.row()), run)), found.len());
+            found.extend(runs.filter(|(mark, run)| meant(run.id(), *mark)));
+            found.sort_by_key(|(mark, _)| *mark);
+            found.dedup_by_key(|(mark, _)| *mark);
+            // Those that have ended since say nothing of what was before.
+            *(if found.len() > had { &mut parts } else { &mut passed }) += 1;
             first = last_on_own(&found, next.is_none());
             let is_known = found.first().is_some_and(|(mark, _)| known >= Some(*mark));
             if is_known || first.is_some() || next.is_none() {
@@ -239,11 +289,21 @@ pub(super) fn last_in_base(run: &RunView) -> Option<Mark> {
 }
 
 fn ended_of(thread: Uuid) -> RunFilter {
-    let ended = RunStatus::ALL.into_iter().filter(|status| status.is_terminal());
-    ended.fold(of_thread(thread), RunFilter::status)
+    ended(of_thread(thread))
 }
+
+fn ended(filter: RunFilter) -> RunFilter {
+    let ended = RunStatus::ALL.into_iter().filter(|status| status.is_terminal());
+    ended.fold(filter, RunFilter::status)
+}
+
+/// The label by which the runs of a thread are found that were due later than they were made.
+pub(super) const LATE: &str = "langgraph.late";
 
 /// Runs of one part of the list, of one without what they were given, and the parts that are read.
 const PART: usize = 20;
 const LIGHT_PART: usize = 100;
 const PARTS_MAX: usize = 8;
+
+/// Parts of the list that are passed by on the way to those before a run.
+const PASSED_MAX: usize = 50;

@@ -12,6 +12,7 @@ use serde_json::json;
 use uuid::Uuid;
 
 use crate::app::App;
+use crate::app::base::LATE;
 use crate::app::begin::behind;
 use crate::app::brief::{AT_END, DELETED};
 use crate::app::find::Found;
@@ -320,7 +321,10 @@ impl App {
         if thread.is_temporary && self.has_records() {
             start = start.label(AT_END, DELETED);
         }
-        if create.after.is_zero() { start } else { start.after(create.after) }
+        if create.after.is_zero() {
+            return start;
+        }
+        start.label(LATE, thread.id.to_string()).after(create.after)
     }
 }
 

@@ -115,6 +115,10 @@ impl App {
     /// Waits until it is known on what a run starts that was made behind others, if it has started:
     /// by then what they have left is in the store. One that cannot be read is waited for, and
     /// given up in the end: then the run is shown on what is known here.
+    ///
+    /// Meanwhile those wait who execute or show a run of the thread that has started, and nobody
+    /// else: for as long as five looks at the store take, each with its time limits, and a second
+    /// behind each that has failed.
     pub(crate) async fn know_base(&self, thread: &Arc<Thread>, tracked: &Tracked, run: &RunRef) {
         if !tracked.awaits_base() || run.row().started_at.is_none() {
             return;
@@ -177,18 +181,28 @@ impl App {
     ) -> Result<(), Refusal> {
         let view = self.owner_view(view, thread);
         // What a run that is found here, and that the thread had not, starts on is known after the
-        // second look.
-        if self.takes_in_elsewhere(&view, thread).await? {
-            self.takes_in_elsewhere(&view, thread).await?;
+        // second look. A thread of which runs are deleted all the time is looked at by the next
+        // reader again.
+        for _ in 0..LOOKS_MAX {
+            let undone = thread.undone();
+            if self.takes_in_elsewhere(&view, thread, undone).await?
+                && thread.is_whole_since(undone)
+            {
+                break;
+            }
         }
-        thread.is_whole.store(true, Ordering::SeqCst);
         self.hold_values(thread);
         Ok(())
     }
 
-    /// Takes in what the store says, and tells whether a run was found here that the thread had
-    /// not.
-    async fn takes_in_elsewhere(&self, view: &View, thread: &Arc<Thread>) -> Result<bool, Refusal> {
+    /// Takes in what the store says, and tells whether that is all: no run was found here that the
+    /// thread had not, and none was deleted meanwhile of those that were read.
+    async fn takes_in_elsewhere(
+        &self,
+        view: &View,
+        thread: &Arc<Thread>,
+        undone: u64,
+    ) -> Result<bool, Refusal> {
         // Before the store is read: what these start on is there by now.
         let awaiting = thread.awaiting(self.engine());
         let newest = self.newest_and_live(view, thread).await?;
@@ -215,25 +229,31 @@ impl App {
         far.sort_by_key(|far| Mark::of(&far.run.row()));
         for (tracked, end) in awaiting {
             let before = self.last_before(view, thread, (tracked.id, end)).await?;
-            self.take_left(view, thread, before.as_ref()).await?;
-            if let Some(run) = tracked.run(self.engine()) {
-                thread.starts(self.engine(), &tracked, &run);
+            if !self.take_left(view, thread, before.as_ref(), undone).await? {
+                return Ok(false);
+            }
+            if let Some(run) = tracked.run(self.engine())
+                && !thread.starts_unless_undone(self.engine(), (&tracked, &run), undone)
+            {
+                return Ok(false);
             }
         }
         // Behind the last one that has left values one may have ended that never started.
         let wrote = far.iter().rfind(|far| has_left(&far.run));
         for last in [wrote, far.last()] {
-            self.take_left(view, thread, last).await?;
+            if !self.take_left(view, thread, last, undone).await? {
+                return Ok(false);
+            }
         }
         if wrote.is_none() {
             thread.go_back_to_base(self.engine());
         }
         thread.see(elsewhere);
-        Ok(has_adopted)
+        Ok(!has_adopted)
     }
 
     /// Lists the newest runs of a thread, all that are live, the last that has ended, and the last
-    /// of these that has left values.
+    /// of these that has left values; also one that was due later, whatever has overtaken it.
     async fn newest_and_live(&self, view: &View, thread: &Thread) -> Result<Vec<RunView>, Refusal> {
         let is_own = |run: &RunView| {
             let asked = Asked::of(run).filter(|asked| !asked.is_temporary);
@@ -258,6 +278,10 @@ impl App {
             let known: HashSet<_> = runs.iter().map(RunView::id).collect();
             runs.extend(page.runs.into_iter().filter(|run| !known.contains(&run.id())));
         }
+        let late = self.last_late(view, thread.id, |_, _| true).await?.filter(is_own);
+        if let Some(late) = late.filter(|late| runs.iter().all(|run| run.id() != late.id())) {
+            runs.push(late);
+        }
         Ok(runs)
     }
 
@@ -279,23 +303,28 @@ impl App {
         Ok(elsewhere)
     }
 
-    /// Takes in what a run left, if the thread does not have it yet.
+    /// Takes in what a run left, if the thread does not have it yet; false if the run is gone since
+    /// it was listed, or here by now: then what is left is to be looked for again.
     async fn take_left(
         &self,
         view: &View,
         thread: &Thread,
         last: Option<&StoredRun>,
-    ) -> Result<(), Refusal> {
-        let Some(last) = last else { return Ok(()) };
+        undone: u64,
+    ) -> Result<bool, Refusal> {
+        let Some(last) = last else { return Ok(true) };
         if thread.has(self.engine(), &last.run.row()) {
-            return Ok(());
+            return Ok(true);
         }
-        // It is gone, or here by now, if it is not there.
-        let Some(run) = self.whole(view, &last.run).await? else { return Ok(()) };
-        let fold = self.folded_on_heap(view, &run).await?;
+        let Some(run) = self.whole(view, &last.run).await? else { return Ok(false) };
+        let fold = match self.folded_on_heap(view, &run).await {
+            Ok(fold) => fold,
+            // What it has said has left with it.
+            Err(_) if !self.is_stored(run.run.id()).await? => return Ok(false),
+            Err(error) => return Err(error.into()),
+        };
         let (row, tracked) = (run.run.row(), run.tracked);
-        thread.take_left(self.engine(), &Left { tracked, row, fold });
-        Ok(())
+        Ok(thread.take_left(self.engine(), &Left { tracked, row, fold }, undone))
     }
 
     /// Reads a run of a list again that is only in the store, with its report, which lists have
@@ -335,6 +364,9 @@ const NEWEST_MAX: usize = 20;
 
 /// How many of its live ones besides.
 const LIVE_MAX: usize = 100;
+
+/// How often a thread is looked at for one reader.
+const LOOKS_MAX: usize = 5;
 
 /// How often the store is looked at for what a run starts on, and the pause behind a look that has
 /// failed.

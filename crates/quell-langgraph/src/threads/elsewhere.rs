@@ -97,11 +97,18 @@ impl Thread {
         started
     }
 
-    /// Takes in what a run left that has ended elsewhere, if that is news.
-    pub(crate) fn take_left(&self, engine: &Engine, left: &Left) {
-        if !self.has(engine, &left.row) {
-            self.state.lock().leave(&left.tracked, &left.row, &left.fold);
+    /// Takes in what a run left that has ended elsewhere, if that is news, unless a deletion came
+    /// since it was read; tells whether none did.
+    pub(crate) fn take_left(&self, engine: &Engine, left: &Left, undone: u64) -> bool {
+        let has = self.has(engine, &left.row);
+        let mut state = self.state.lock();
+        if state.undone != undone {
+            return false;
         }
+        if !has {
+            state.leave(&left.tracked, &left.row, &left.fold);
+        }
+        true
     }
 
     /// Notes what its runs on other nodes do, as the store says.

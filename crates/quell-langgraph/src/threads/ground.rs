@@ -72,6 +72,23 @@ impl Thread {
         is_whole
     }
 
+    /// Has a run start on what there is, unless a deletion came since the store was read; tells
+    /// whether none did.
+    pub(crate) fn starts_unless_undone(
+        &self,
+        engine: &Engine,
+        (tracked, run): (&Tracked, &RunRef),
+        undone: u64,
+    ) -> bool {
+        let mut state = self.state.lock();
+        state.settle(engine);
+        if state.undone != undone {
+            return false;
+        }
+        tracked.start_on(&run.into(), state.here());
+        true
+    }
+
     /// Has a run start on what it keeps itself, which an earlier attempt has started on.
     pub(crate) fn starts_again(&self, tracked: &Tracked, run: &RunView, last: Mark) {
         let state = self.state.lock();

@@ -51,9 +51,7 @@ impl Threads {
             if freed >= bytes {
                 return;
             }
-            freed += tracked.left_bytes.load(Ordering::SeqCst);
-            thread.remove(tracked.id);
-            thread.shrink(engine);
+            freed += thread.evict(engine, tracked.id);
         }
     }
 

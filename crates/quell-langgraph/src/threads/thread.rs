@@ -45,7 +45,7 @@ pub(crate) struct Thread {
     /// Held while a run of the thread is made: whether it starts on the values of the thread is
     /// decided in the order in which runs enter the lane.
     pub(crate) creating: tokio::sync::Mutex<()>,
-    /// Held while it is found out on what one of its runs starts.
+    /// Held while it is found out on what one of its runs has started.
     pub(crate) looking: tokio::sync::Mutex<()>,
     pub(super) state: Mutex<State>,
     /// When that was made of which the store has a record, in microseconds since 1970: one that is
@@ -87,6 +87,8 @@ pub(super) struct State {
     pub(super) left: Option<Mark>,
     /// The last one of them that has started: the values are those that it left.
     pub(super) wrote: Option<Mark>,
+    /// How often a deletion has taken a run out.
+    pub(super) undone: u64,
     /// What runs of it on other nodes do, as the store had them last. On the heap: of most threads
     /// there are none.
     pub(super) elsewhere: Option<Box<Elsewhere>>,
@@ -110,6 +112,7 @@ impl Thread {
             next: Vec::new(),
             left: None,
             wrote: None,
+            undone: 0,
             elsewhere: None,
         };
         Self {
@@ -325,7 +328,17 @@ impl State {
             self.error = thread_error(row, tracked.limit_ms, tracked.is_unmasked);
             self.updated_at = now;
         }
-        if row.started_at.is_none() || !is_last(self.wrote) {
+        if row.started_at.is_none() {
+            return;
+        }
+        let bytes = |values: &Arc<Values>| serde_json::to_vec(&**values).map(|text| text.len());
+        let values = fold.current().filter(|_| fold.has_started());
+        let left = values.and_then(|values| Some((values, bytes(values).ok()?)));
+        if let Some((_, bytes)) = left {
+            let of_step = fold.step().map_or(0, |step| step.bytes());
+            tracked.left_bytes.store(bytes + of_step, Ordering::SeqCst);
+        }
+        if !is_last(self.wrote) {
             return;
         }
         self.wrote = self.wrote.max(Some(mark));
@@ -334,15 +347,8 @@ impl State {
                 self.next = next;
             }
             self.values_updated_at = now;
-            let bytes = |values: &Arc<Values>| serde_json::to_vec(&**values).map(|text| text.len());
-            if let Some(values) = fold.current()
-                && let Ok(bytes) = bytes(values)
-            {
-                let of_step = fold.step().map_or(0, |step| step.bytes());
-                tracked.left_bytes.store(bytes + of_step, Ordering::SeqCst);
-                if bytes <= VALUES_BYTES_MAX {
-                    (self.values, self.values_bytes) = (Some(Arc::clone(values)), bytes);
-                }
+            if let Some((values, bytes)) = left.filter(|(_, bytes)| *bytes <= VALUES_BYTES_MAX) {
+                (self.values, self.values_bytes) = (Some(Arc::clone(values)), bytes);
             }
         }
     }
@@ -384,7 +390,7 @@ mod tests {
         let tracked = Arc::new(Tracked::of(&(&later).into(), within(id)));
         let mut row = later.row();
         row.ended_at = run.row().ended_at.map(|at| at + Duration::from_secs(1));
-        thread.take_left(&engine, &Left { tracked, row, fold: Fold::default() });
+        assert!(thread.take_left(&engine, &Left { tracked, row, fold: Fold::default() }, 0));
         // What the first one starts on is known after that.
         thread.starts(&engine, &first, &run);
         assert_eq!(thread.ended(&engine).len(), 1);

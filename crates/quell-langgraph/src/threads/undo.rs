@@ -22,6 +22,7 @@ impl Thread {
     pub(crate) fn undo(&self, engine: &Engine, id: RunId, known: Option<Arc<Tracked>>) {
         let mut state = self.state.lock();
         state.settle(engine);
+        state.undone += 1;
         let back = known.and_then(|known| state.take_out(&known));
         let is_of = |mark: Option<Mark>| mark.is_some_and(|mark| mark.run() == id);
         let (was_last, has_written) = (is_of(state.left), is_of(state.wrote));
@@ -49,6 +50,23 @@ impl Thread {
             }
         }
         self.is_whole.store(false, Ordering::SeqCst);
+    }
+
+    /// Yields how often a deletion has taken a run out. Whoever reads the store tells by it whether
+    /// what was read may be deleted by now.
+    pub(crate) fn undone(&self) -> u64 {
+        self.state.lock().undone
+    }
+
+    /// Notes that all that the store says is taken in, if no deletion came since it was read; tells
+    /// whether none did.
+    pub(crate) fn is_whole_since(&self, undone: u64) -> bool {
+        let state = self.state.lock();
+        let is_whole = state.undone == undone;
+        if is_whole {
+            self.is_whole.store(true, Ordering::SeqCst);
+        }
+        is_whole
     }
 
     /// Has the thread be as it was made, if no run has left anything in it: the store has none.
