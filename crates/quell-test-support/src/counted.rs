@@ -11,14 +11,15 @@ use quell::store::{
 use quell::{RunEvent, RunFilter, RunId};
 use tokio::sync::watch;
 
-/// A store whose reads are counted, but for those of a recovery, and whose appends, or lists, wait
-/// for as long as a test says.
+/// A store whose reads are counted, but for those of a recovery, and whose appends, lists or events
+/// wait for as long as a test says.
 #[derive(Debug)]
 pub struct Counted {
     store: Arc<dyn Store>,
     reads: AtomicUsize,
     is_held: watch::Sender<bool>,
     holds_lists: watch::Sender<bool>,
+    holds_events: watch::Sender<bool>,
 }
 
 impl Counted {
@@ -29,6 +30,7 @@ impl Counted {
             reads: AtomicUsize::new(0),
             is_held: watch::Sender::new(false),
             holds_lists: watch::Sender::new(false),
+            holds_events: watch::Sender::new(false),
         })
     }
 
@@ -40,6 +42,12 @@ impl Counted {
     /// Has lists wait that are asked for from now on, or lets all go on.
     pub fn hold_lists(&self, is_held: bool) {
         self.holds_lists.send_replace(is_held);
+    }
+
+    /// Has events that are asked for from now on come late, as they are when they are asked for, or
+    /// lets all go on.
+    pub fn hold_events(&self, is_held: bool) {
+        self.holds_events.send_replace(is_held);
     }
 
     /// Yields how often it was read.
@@ -108,7 +116,12 @@ impl Store for Counted {
         after: u64,
         limit: usize,
     ) -> BoxFuture<'_, Result<Vec<Stored<RunEvent>>, StoreError>> {
-        self.read().events(root, after, limit)
+        Box::pin(async move {
+            let events = self.read().events(root, after, limit).await;
+            // Its sender is there as long as the store.
+            let _ = self.holds_events.subscribe().wait_for(|is_held| !is_held).await;
+            events
+        })
     }
 
     fn checkpoints(

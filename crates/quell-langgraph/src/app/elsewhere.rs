@@ -176,19 +176,30 @@ impl App {
         thread: &Arc<Thread>,
     ) -> Result<(), Refusal> {
         let view = self.owner_view(view, thread);
-        // What a run that is found here, and that the thread had not, starts on is known after the
-        // second look.
-        if self.takes_in_elsewhere(&view, thread).await? {
-            self.takes_in_elsewhere(&view, thread).await?;
+        for _ in 0..LOOKS_MAX {
+            let deletions = thread.deletions();
+            // What a run that is found here, and that the thread had not, starts on is known after
+            // the second look.
+            if self.takes_in_elsewhere(&view, thread, deletions).await? {
+                self.takes_in_elsewhere(&view, thread, deletions).await?;
+            }
+            // Of a run that was deleted meanwhile nothing is taken in, nor of one before it.
+            if thread.is_whole_with(deletions) {
+                break;
+            }
         }
-        thread.is_whole.store(true, Ordering::SeqCst);
         self.hold_values(thread);
         Ok(())
     }
 
     /// Takes in what the store says, and tells whether a run was found here that the thread had
     /// not.
-    async fn takes_in_elsewhere(&self, view: &View, thread: &Arc<Thread>) -> Result<bool, Refusal> {
+    async fn takes_in_elsewhere(
+        &self,
+        view: &View,
+        thread: &Arc<Thread>,
+        deletions: u64,
+    ) -> Result<bool, Refusal> {
         // Before the store is read: what these start on is there by now.
         let awaiting = thread.awaiting(self.engine());
         let newest = self.newest_and_live(view, thread).await?;
@@ -215,15 +226,15 @@ impl App {
         far.sort_by_key(|far| Mark::of(&far.run.row()));
         for (tracked, end) in awaiting {
             let before = self.last_before(view, thread, (tracked.id, end)).await?;
-            self.take_left(view, thread, before.as_ref()).await?;
+            self.take_left(view, thread, before.as_ref(), deletions).await?;
             if let Some(run) = tracked.run(self.engine()) {
-                thread.starts(self.engine(), &tracked, &run);
+                thread.starts_with((self.engine(), &tracked, &run), deletions);
             }
         }
         // Behind the last one that has left values one may have ended that never started.
         let wrote = far.iter().rfind(|far| has_left(&far.run));
         for last in [wrote, far.last()] {
-            self.take_left(view, thread, last).await?;
+            self.take_left(view, thread, last, deletions).await?;
         }
         if wrote.is_none() {
             thread.go_back_to_base(self.engine());
@@ -285,6 +296,7 @@ impl App {
         view: &View,
         thread: &Thread,
         last: Option<&StoredRun>,
+        deletions: u64,
     ) -> Result<(), Refusal> {
         let Some(last) = last else { return Ok(()) };
         if thread.has(self.engine(), &last.run.row()) {
@@ -294,7 +306,7 @@ impl App {
         let Some(run) = self.whole(view, &last.run).await? else { return Ok(()) };
         let fold = self.folded_on_heap(view, &run).await?;
         let (row, tracked) = (run.run.row(), run.tracked);
-        thread.take_left(self.engine(), &Left { tracked, row, fold });
+        thread.take_left(self.engine(), &Left { tracked, row, fold }, deletions);
         Ok(())
     }
 
@@ -335,6 +347,9 @@ const NEWEST_MAX: usize = 20;
 
 /// How many of its live ones besides.
 const LIVE_MAX: usize = 100;
+
+/// How often a thread is looked at of which runs are deleted meanwhile.
+const LOOKS_MAX: u32 = 5;
 
 /// How often the store is looked at for what a run starts on, and the pause behind a look that has
 /// failed.

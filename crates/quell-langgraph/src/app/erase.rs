@@ -95,6 +95,9 @@ impl App {
             // Or a crash would bring it back. A store in trouble takes it later.
             self.is_settled(&run).await;
         }
+        if let Some(thread) = of.as_ref().and_then(|(thread, _)| self.threads().get(*thread)) {
+            thread.note_deletion();
+        }
         self.undo(of, id);
         self.forget_erased(id).await
     }

@@ -97,10 +97,14 @@ impl Thread {
         started
     }
 
-    /// Takes in what a run left that has ended elsewhere, if that is news.
-    pub(crate) fn take_left(&self, engine: &Engine, left: &Left) {
+    /// Takes in what a run left that has ended elsewhere, if that is news, and there were no more
+    /// deletions by then.
+    pub(crate) fn take_left(&self, engine: &Engine, left: &Left, deletions: u64) {
         if !self.has(engine, &left.row) {
-            self.state.lock().leave(&left.tracked, &left.row, &left.fold);
+            let mut state = self.state.lock();
+            if self.deletions() == deletions {
+                state.leave(&left.tracked, &left.row, &left.fold);
+            }
         }
     }
 

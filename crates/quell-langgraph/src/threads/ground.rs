@@ -61,6 +61,19 @@ impl Thread {
         tracked.start_on(&run.into(), state.here()).clone()
     }
 
+    /// Has a run start on what there is, if there were no more deletions by now.
+    pub(crate) fn starts_with(
+        &self,
+        (engine, tracked, run): (&Engine, &Tracked, &RunRef),
+        deletions: u64,
+    ) {
+        let mut state = self.state.lock();
+        state.settle(engine);
+        if self.deletions() == deletions {
+            tracked.start_on(&run.into(), state.here());
+        }
+    }
+
     /// Has a run start on what there is, if that is all; tells whether it is.
     pub(crate) fn starts_if_whole(&self, engine: &Engine, tracked: &Tracked, run: &RunRef) -> bool {
         let mut state = self.state.lock();

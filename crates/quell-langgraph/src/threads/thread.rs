@@ -54,6 +54,8 @@ pub(crate) struct Thread {
     /// What the store says of it is taken in: nothing has to be read again, unless others share
     /// the store.
     pub(crate) is_whole: AtomicBool,
+    /// How often a run was deleted here: what was read of the store before that may be of it.
+    pub(super) deletions: AtomicU64,
     /// Held while what callers said of it is changed.
     pub(crate) changing: tokio::sync::Mutex<()>,
     /// A task waits until its time is over.
@@ -122,6 +124,7 @@ impl Thread {
             state: Mutex::new(state),
             record_us: AtomicU64::new(0),
             is_whole: AtomicBool::new(true),
+            deletions: AtomicU64::new(0),
             changing: tokio::sync::Mutex::default(),
             is_timed: AtomicBool::new(false),
             charge: Mutex::default(),
@@ -384,7 +387,7 @@ mod tests {
         let tracked = Arc::new(Tracked::of(&(&later).into(), within(id)));
         let mut row = later.row();
         row.ended_at = run.row().ended_at.map(|at| at + Duration::from_secs(1));
-        thread.take_left(&engine, &Left { tracked, row, fold: Fold::default() });
+        thread.take_left(&engine, &Left { tracked, row, fold: Fold::default() }, 0);
         // What the first one starts on is known after that.
         thread.starts(&engine, &first, &run);
         assert_eq!(thread.ended(&engine).len(), 1);

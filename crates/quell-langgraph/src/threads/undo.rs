@@ -51,6 +51,26 @@ impl Thread {
         self.is_whole.store(false, Ordering::SeqCst);
     }
 
+    /// Yields how often a run was deleted here.
+    pub(crate) fn deletions(&self) -> u64 {
+        self.deletions.load(Ordering::SeqCst)
+    }
+
+    /// Notes that a run is gone, before what it has left is undone: who has read the store before
+    /// takes nothing in of that any more.
+    pub(crate) fn note_deletion(&self) {
+        self.deletions.fetch_add(1, Ordering::SeqCst);
+    }
+
+    /// Has it be whole, if there were no more deletions by now; tells whether it is.
+    pub(crate) fn is_whole_with(&self, deletions: u64) -> bool {
+        // What a deletion undoes waits for this.
+        let _state = self.state.lock();
+        let is_whole = self.deletions() == deletions;
+        self.is_whole.fetch_or(is_whole, Ordering::SeqCst);
+        is_whole
+    }
+
     /// Has the thread be as it was made, if no run has left anything in it: the store has none.
     pub(crate) fn go_back_to_base(&self, engine: &Engine) {
         let mut state = self.state.lock();
