@@ -197,10 +197,8 @@ impl Source {
             self.count(&event)?;
         } else if self.far.is_some() {
             Box::pin(self.render_far(event)).await?;
-        } else {
-            if let Err(end) = self.render(event)? {
-                Box::pin(self.render_end(end)).await?;
-            }
+        } else if let Err(end) = self.render(event)? {
+            Box::pin(self.render_end(end)).await?;
         }
         // Behind a gap every reader of the log goes on with one number: as many lines as were
         // counted, or as there are events in it.

@@ -121,6 +121,38 @@ async fn a_run_behind_one_that_is_taken_back_starts_on_what_a_deletion_in_its_th
     assert_eq!(values(&after, &thread).await["said"], json!([1, 4]));
 }
 
+#[tokio::test]
+async fn a_run_that_is_deleted_while_its_thread_is_read_leaves_nothing_in_that() {
+    let store = Arc::new(MemoryStore::new());
+    let (before, of_before) = alone(&store, 1);
+    recover(&before, of_before as _).await;
+    let thread = before.thread().await;
+    let (engine, mut last) = (before.service.engine(), String::new());
+    for own in [1, 2] {
+        let body = json!({ "assistant_id": "say", "input": { "own": own } });
+        let made = before.post(&format!("/threads/{thread}/runs"), &body).await;
+        last = made.header("content-location").to_owned();
+        within("it ends", engine.get(run_id(&last)).unwrap().ended()).await;
+    }
+    engine.shutdown(Shutdown::default()).await;
+    let (after, of_after) = alone(&store, 2);
+    recover(&after, Arc::clone(&of_after) as _).await;
+    of_after.hold_events(true);
+    let reader = {
+        let (after, thread) = (after.clone(), thread.clone());
+        tokio::spawn(async move { values(&after, &thread).await })
+    };
+    // It has read the last run, and waits for what that said.
+    for _ in 0..1_000 {
+        tokio::task::yield_now().await;
+    }
+    assert!(!reader.is_finished());
+    assert_eq!(within("it is deleted", delete(&after, &last)).await.status, 204);
+    of_after.hold_events(false);
+    within("it is read", reader).await.unwrap();
+    assert_eq!(values(&after, &thread).await["said"], json!([1]));
+}
+
 /// Has two nodes. The second one is lost in the first attempt.
 fn twice(go: &Arc<Semaphore>) -> Component {
     let go = Arc::clone(go);

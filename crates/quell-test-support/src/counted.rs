@@ -11,8 +11,8 @@ use quell::store::{
 use quell::{RunEvent, RunFilter, RunId};
 use tokio::sync::watch;
 
-/// A store whose reads are counted, but for those of a recovery, and whose appends, or lists, wait
-/// for as long as a test says.
+/// A store whose reads are counted, but for those of a recovery, and whose appends, lists or events
+/// wait for as long as a test says.
 #[derive(Debug)]
 pub struct Counted {
     store: Arc<dyn Store>,
@@ -22,6 +22,7 @@ pub struct Counted {
     catches: watch::Sender<Option<Catch>>,
     caught: AtomicUsize,
     let_go: watch::Sender<u64>,
+    holds_events: watch::Sender<bool>,
 }
 
 /// Where a read of a single run waits.
@@ -45,6 +46,7 @@ impl Counted {
             catches: watch::Sender::new(None),
             caught: AtomicUsize::new(0),
             let_go: watch::Sender::new(0),
+            holds_events: watch::Sender::new(false),
         })
     }
 
@@ -71,6 +73,12 @@ impl Counted {
     /// Lets the reads of single runs go on that wait.
     pub fn let_gets_go(&self) {
         self.let_go.send_modify(|times| *times += 1);
+    }
+
+    /// Has events that are asked for from now on come late, as they are when they are asked for, or
+    /// lets all go on.
+    pub fn hold_events(&self, is_held: bool) {
+        self.holds_events.send_replace(is_held);
     }
 
     /// Yields how often it was read.
@@ -152,7 +160,12 @@ impl Store for Counted {
         after: u64,
         limit: usize,
     ) -> BoxFuture<'_, Result<Vec<Stored<RunEvent>>, StoreError>> {
-        self.read().events(root, after, limit)
+        Box::pin(async move {
+            let events = self.read().events(root, after, limit).await;
+            // Its sender is there as long as the store.
+            let _ = self.holds_events.subscribe().wait_for(|is_held| !is_held).await;
+            events
+        })
     }
 
     fn checkpoints(

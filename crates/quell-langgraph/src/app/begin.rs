@@ -199,35 +199,46 @@ impl App {
     }
 
     /// Yields the stand-in of a graph for a run that another process has left, and that starts here
-    /// or goes on: what [`App::work`] made for it there. None if the run has its whole input, and
-    /// its graph runs on that.
+    /// or goes on: what [`App::work`] made for it there. None if its graph runs on the input that
+    /// the run has.
     pub(super) fn work_left(&self, run: &RunRef, graph: &Arc<Component>) -> Option<Arc<Component>> {
         let asked = Asked::of(&run.into())?;
         let is_whole = asked.is_temporary
             || asked.fork.is_some()
             || !self.is_node() && has_whole_input(&run.into());
-        if is_whole && !asked.goes_on && !asked.is_update {
+        let is_on_input = !asked.goes_on && !asked.is_update;
+        if is_whole && is_on_input {
             return None;
         }
-        let session = Uuid::try_parse(run.label(SESSION)?).ok()?;
-        let thread = {
-            // What follows runs is no work for the runtime of the bodies.
-            let _there = self.runtime()?.enter();
-            self.take_in();
-            self.threads().get(session)?
-        };
-        thread.find(run.id())?;
+        // Whatever has become of its thread: one that is to do something else runs no graph.
+        let fails = || standing_in(graph, |_| failed("RuntimeError: Its thread is not there"));
+        let Some(thread) = self.thread_left(run) else { return (!is_on_input).then(fails) };
         if asked.is_update {
             return Some(self.changing(graph, &thread, (None, asked.behind)));
         }
-        if !asked.goes_on {
+        if is_on_input {
             return Some(self.late(graph, &thread, (asked.input, run.id()), &asked.nodes));
         }
-        let mut body: Keys = asked.kwargs.parse().ok()?;
-        body.insert("assistant_id".to_owned(), graph.id().into());
-        let mut create = Create { input: asked.input, ..Create::read(&body).ok()? };
+        let body = asked.kwargs.parse::<Keys>().ok().map(|mut body| {
+            body.insert("assistant_id".to_owned(), graph.id().into());
+            body
+        });
+        let Some(create) = body.and_then(|body| Create::read(&body).ok()) else {
+            return Some(fails());
+        };
+        let mut create = Create { input: asked.input, ..create };
         create.nodes.checkpoint = asked.fork;
         Some(self.going_on(graph, &thread, (create, run.id())))
+    }
+
+    /// Finds the thread of a run that another process has left.
+    fn thread_left(&self, run: &RunRef) -> Option<Arc<Thread>> {
+        let session = Uuid::try_parse(run.label(SESSION)?).ok()?;
+        // What follows runs is no work for the runtime of the bodies.
+        let _there = self.runtime()?.enter();
+        self.take_in();
+        let thread = self.threads().get(session)?;
+        thread.find(run.id()).map(|_| thread)
     }
 
     /// Makes the stand-in of a graph for a run without new input that waits behind others: it looks

@@ -253,7 +253,7 @@ pub(super) mod tests {
         assert!(cron.due().unwrap() <= SystemTime::now() + Duration::from_mins(1));
     }
 
-    #[tokio::test(start_paused = true)]
+    #[tokio::test]
     async fn a_run_that_takes_long_to_make_holds_up_no_other_cron() {
         let ([a, _b], count) = two(&Options::default());
         let new = Thread::new(Uuid::now_v7(), None, &Keys::new(), false);
@@ -267,7 +267,7 @@ pub(super) mod tests {
         assert!(a.look_at_crons().await.is_ok());
         assert!(within("others go on", a.make_due()).await.is_some());
         let made = async |wanted| {
-            // The clock goes on: whoever makes it may rest on the way.
+            // By the machine's clock: a paused one would pass by how long the store takes.
             soon("it is made", || count.load(Ordering::SeqCst) >= wanted).await;
         };
         made(1).await;

@@ -116,4 +116,23 @@ mod tests {
         let made = b.adopt(&run).unwrap();
         assert!(made.record().is_some() && made.record() == thread.record());
     }
+
+    #[tokio::test]
+    async fn a_change_of_values_whose_thread_is_not_to_be_had_runs_no_graph() {
+        let [_a, b] = two();
+        let graph = Arc::new(Component::agent("a", async |_ctx, input| Ok(input)));
+        let any = b.all().start(Start::new(&graph, 1.into())).await.unwrap().run;
+        let of_change = Asked { is_update: true, ..Asked::elsewhere(&(&any).into(), "a") };
+        for asked in [of_change, Asked { goes_on: true, ..Asked::elsewhere(&any.into(), "a") }] {
+            // Somebody else has one of the same id.
+            let thread = Thread::new(Uuid::now_v7(), Some("eve"), &Keys::new(), false);
+            let thread = b.make_thread(thread, true).await.unwrap().unwrap();
+            let start = asked.write(Start::new(&graph, 1.into()), &1.into());
+            let start = start.label(SESSION, thread.id.to_string());
+            let run = b.all().start(start).await.unwrap().run;
+            let work = b.work_left(&run, &graph).expect("something else than its graph");
+            let done = work.start(b.engine(), work.spec(), 1.into()).unwrap().await;
+            assert!(done.unwrap_err().to_string().contains("Its thread is not there"));
+        }
+    }
 }

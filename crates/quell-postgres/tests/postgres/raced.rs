@@ -6,11 +6,11 @@ use futures::future::join_all;
 use quell_core::cluster::Cluster as _;
 use quell_core::store::{Accepted, ClaimedKey, Record, Store as _};
 use quell_core::{Annotations, Disposition, RunId, RunKind, RunStatus};
-use quell_postgres::PostgresNode;
+use quell_postgres::{PostgresNode, PostgresOptions};
 use quell_test_support::records::{accept, at, end, epoch};
 use quell_test_support::{eventually, within};
 
-use crate::crew::{LONG, bare, join, on_threads, options, read, stop};
+use crate::crew::{bare, join, on_threads, options, read, stop};
 use crate::fixture::{Place, block_on};
 
 #[test]
@@ -190,9 +190,12 @@ async fn three(place: &Place<'_>) -> ([Arc<PostgresNode>; 3], [RunId; 2]) {
     ([a, b, c], [of_a, of_c])
 }
 
-/// A member that gives nothing up while a test looks what it waits for, however slow that is.
+/// A member that gives nothing up while a test looks what it waits for, however slow that is: no
+/// limit is shorter than the patience of the test, and that of an idle transaction is a part of the
+/// lease.
 async fn patient(place: &Place<'_>, name: &str) -> Arc<PostgresNode> {
-    let mut options = options(place, name, LONG);
-    (options.connect_timeout, options.statement_timeout) = (LONG, LONG);
+    let mut options = options(place, name, PostgresOptions::LEASE_MAX);
+    let long = PostgresOptions::LEASE_MAX;
+    (options.connect_timeout, options.statement_timeout) = (long, long);
     Arc::new(PostgresNode::open(options).await.unwrap())
 }

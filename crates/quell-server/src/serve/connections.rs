@@ -129,14 +129,18 @@ async fn talk(
 ) {
     let mut open = Some(stopping.clone());
     let app = TowerToHyperService::new(app);
-    let mut http = http1::Builder::new();
-    http.timer(TokioTimer::new()).header_read_timeout(HEADERS_WITHIN);
     let is_early = Arc::new(AtomicBool::new(false));
     let service = service_fn(|request| answer(&app, &member, &is_early, request));
     let (lent, let_go) = Lent::new(socket.clone());
     let given_up = {
         // Pinned once: each move into another future would have a place of its own in this task.
-        let served = pin!(http.serve_connection(TokioIo::new(lent), service).with_upgrades());
+        let served = pin!(
+            http1::Builder::new()
+                .timer(TokioTimer::new())
+                .header_read_timeout(HEADERS_WITHIN)
+                .serve_connection(TokioIo::new(lent), service)
+                .with_upgrades()
+        );
         tokio::select! {
             biased;
             served = to_its_end(served, stopping) => {

@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 
 use super::forgotten::listed_nodes;
 use super::{Cluster, end, has_ended, shown, start};
+use crate::site::Site;
 use crate::support::{is_alive, send, wait_until};
 
 #[test]
@@ -55,7 +56,7 @@ fn a_server_that_was_frozen_past_its_lease_ends_what_it_runs_and_itself() {
     let (a, b) = (cluster.join("a", "8s"), cluster.join("b", "8s"));
     start(&a, "agent/slow", "r");
     cluster.work(1);
-    send("STOP", a.pid());
+    freeze(&cluster, &a);
     let taken = shown(&b, "r", "it is taken over", has_ended);
     assert_eq!((&taken["status"], &taken["quiescent"]), (&json!("failed"), &json!(false)));
     let still = cluster.beats();
@@ -80,6 +81,24 @@ fn a_server_that_was_frozen_past_its_lease_ends_what_it_runs_and_itself() {
     cluster.assert_silent();
     assert_eq!(shown(&b, "r", "it is there", has_ended), taken, "nothing is written any more");
     end(b);
+}
+
+/// Freezes a server that writes nothing in this moment. The database ends a session in which a
+/// transaction is left open, and this one has the name.
+fn freeze(cluster: &Cluster<'_>, server: &Site) {
+    let pid = server.pid();
+    let writes = format!(
+        "select exists (select 1 from pg_stat_activity
+        where application_name = 'quell, process {pid}' and state <> 'idle')"
+    );
+    wait_until("it is frozen between two transactions", || {
+        send("STOP", pid);
+        let is_idle = cluster.sql(&writes) == "f";
+        if !is_idle {
+            send("CONT", pid);
+        }
+        is_idle
+    });
 }
 
 #[test]
