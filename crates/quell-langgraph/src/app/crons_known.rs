@@ -4,8 +4,8 @@
 
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Weak};
 
 use axum::http::StatusCode;
 use parking_lot::Mutex;
@@ -28,7 +28,8 @@ pub(crate) struct Crons {
     pub(super) woken: Arc<Notify>,
     /// Somebody makes the runs.
     pub(super) has_clockwork: Arc<AtomicBool>,
-    turns: [Arc<tokio::sync::Mutex<()>>; TURNS],
+    /// Of those whose run is made, or that are changed, just now. Taken by itself.
+    turns: Mutex<HashMap<Uuid, Weak<tokio::sync::Mutex<()>>>>,
 }
 
 /// With what its crons are deleted.
@@ -92,7 +93,15 @@ impl Crons {
     /// Waits for the turn to make a run of a cron, or to change it: in one process each comes
     /// behind the other.
     pub(super) async fn turn(&self, id: Uuid) -> OwnedMutexGuard<()> {
-        Arc::clone(&self.turns[usize::from(id.as_bytes()[15]) % TURNS]).lock_owned().await
+        let turn = {
+            let mut turns = self.turns.lock();
+            turns.retain(|_, turn| turn.strong_count() > 0);
+            let known = turns.get(&id).and_then(Weak::upgrade);
+            let turn = known.unwrap_or_default();
+            turns.insert(id, Arc::downgrade(&turn));
+            turn
+        };
+        turn.lock_owned().await
     }
 
     /// Notes what is known of a cron now.
@@ -245,5 +254,3 @@ impl App {
 fn of_owner(owner: Option<&str>) -> RunFilter {
     RunFilter::new().label(OF_OWNER, owned(Kind::Cron, owner))
 }
-
-const TURNS: usize = 32;
