@@ -52,6 +52,7 @@
 //! | `auth` | what a caller may do with a component, and the static key of the options |
 //! | `cors` | which web pages may read answers |
 //! | `stream` | the events of a run as server-sent events |
+//! | `begin` | where such a stream begins |
 //! | `answer_form` | the fields of a request that continues a run |
 //! | `form` | the fields of a request that creates a run |
 //! | `app` | the state of the routes; how a run is found |

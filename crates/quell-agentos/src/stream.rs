@@ -166,7 +166,7 @@ impl Source {
                 && event.run == root.id()
                 && matches!(event.kind, EventKind::Ended(_))
             {
-                // On the heap, as all that comes once: most of its time a stream waits for an event.
+                // On the heap, as all that comes once: a stream mostly waits for an event.
                 Box::pin(is_heard_of(&self.view, root)).await;
             }
             let seq = event.last_seq();
