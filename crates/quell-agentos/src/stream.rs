@@ -273,9 +273,9 @@ impl Source {
 
     async fn render_end(&mut self, end: Box<End>) -> Option<()> {
         let End { event, mut renderer, position, run } = *end;
-        // The whole transcript is made on another thread, after room
-        // was found for it; without room it is made from the small snapshot. Only the last event of
-        // the stream waits for room: an earlier one must not delay those that follow it.
+        // The whole transcript is made on another thread, after room was found for it; without room
+        // it is made from the small snapshot. Only the last event of the stream waits for room: an
+        // earlier one must not delay those that follow it.
         let report = run.report();
         let about = self.view.weight(&report);
         let is_last = event.run == event.root;

@@ -292,7 +292,8 @@ fn ended_of(thread: Uuid) -> RunFilter {
     ended(of_thread(thread))
 }
 
-fn ended(filter: RunFilter) -> RunFilter {
+/// Has a filter mean ended runs alone.
+pub(super) fn ended(filter: RunFilter) -> RunFilter {
     let ended = RunStatus::ALL.into_iter().filter(|status| status.is_terminal());
     ended.fold(filter, RunFilter::status)
 }

@@ -28,7 +28,8 @@ pub(crate) struct Crons {
     pub(super) woken: Arc<Notify>,
     /// Somebody makes the runs.
     pub(super) has_clockwork: Arc<AtomicBool>,
-    /// Of those whose run is made, or that are changed, just now. Taken by itself.
+    /// The turns at crons whose run is made, or that are changed, just now; those that nobody has
+    /// any more leave with the next one. No other lock is taken under it.
     turns: Mutex<HashMap<Uuid, Weak<tokio::sync::Mutex<()>>>>,
 }
 

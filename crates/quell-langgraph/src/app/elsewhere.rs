@@ -16,7 +16,7 @@ use tokio::time::{sleep, timeout};
 use uuid::Uuid;
 
 use crate::app::App;
-use crate::app::base::{Since, last_in_base};
+use crate::app::base::{Since, ended, last_in_base};
 use crate::app::stored::StoredRun;
 use crate::threads::{Elsewhere, Left, Mark, Thread, Tracked};
 use crate::values::Fold;
@@ -265,8 +265,7 @@ impl App {
         if !has_more {
             return Ok(runs);
         }
-        let ended = RunStatus::ALL.into_iter().filter(|status| status.is_terminal());
-        let ended = ended.fold(filter.clone(), RunFilter::status);
+        let ended = ended(filter.clone());
         let has_ended = runs.iter().any(|run| run.status().is_terminal());
         let has_left = runs.iter().any(has_left);
         let live = Some((filter.live(), LIVE_MAX, false));
