@@ -262,3 +262,29 @@ async fn a_run_on_values_that_it_could_not_keep_is_shown_on_them_however_many_ca
     assert_eq!((&values["said"], &values["own"]), (&json!([0, 1]), &json!(1)));
     assert_eq!(values["text"].as_str().map(str::len), Some(large.len()));
 }
+
+#[tokio::test]
+async fn one_that_was_due_later_long_ago_hides_none_of_those_that_have_ended_since() {
+    let go = Arc::new(Semaphore::new(0));
+    let server = brief(EngineConfig::new().store(Arc::new(MemoryStore::new())), &go);
+    let thread = server.thread().await;
+    let mut late = body("quick", 0);
+    late["after_seconds"] = 0.01.into();
+    let late = made(&server, &thread, &late).await;
+    soon_status(&server, &late, "success").await;
+    let mut large = body("quick", 1);
+    large["input"]["text"] = "x".repeat(1_100_000).into();
+    let path = format!("/threads/{thread}/runs/wait");
+    assert_eq!(server.post(&path, &large).await.status, 200);
+    // From here on no run keeps on what it has started, and this reader knows what there was.
+    let reader = server.forgetful();
+    assert_eq!(said(&reader, &thread).await, json!([0, 1]));
+    let mut last = String::new();
+    for own in 2..40 {
+        last = left(&server, &thread, own).await;
+    }
+    let state = reader.get(&format!("/threads/{thread}/state/{}", id_of(&last))).await;
+    assert_eq!(state.status, 200, "{state:?}");
+    let all: Vec<_> = (0..40).collect();
+    assert_eq!(state.json()["values"]["said"], json!(all));
+}

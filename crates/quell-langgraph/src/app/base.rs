@@ -185,23 +185,24 @@ impl App {
         let is_own = |run: &RunView| Asked::of(run).is_some() && has_left(run);
         let (mut found, mut next, mut first) = (Vec::new(), None, None);
         let meant = |id, mark| id != run && is_before(&mark);
-        let (mut parts, mut passed) = (0, 0);
+        let (mut parts, mut passed, mut late) = (0, 0, None);
         while parts < PARTS_MAX && passed < PASSED_MAX {
             let page = view.list_with_inputs(ended_of(thread), PART, next, is_own).await?;
             next = page.next;
-            let late = match next {
-                Some(_) if parts + passed == 0 => {
-                    self.last_late(view, thread, meant).await?.filter(is_own)
-                }
-                _ => None,
-            };
-            let runs = page.runs.into_iter().chain(late);
-            let (runs, had) = (runs.map(|run| (Mark::of(&run.row()), run)), found.len());
+            if next.is_some() && parts + passed == 0 {
+                late = self.last_late(view, thread, meant).await?.filter(is_own);
+            }
+            let marked = |run: RunView| (Mark::of(&run.row()), run);
+            let (runs, had) = (page.runs.into_iter().map(marked), found.len());
             found.extend(runs.filter(|(mark, run)| meant(run.id(), *mark)));
-            found.sort_by_key(|(mark, _)| *mark);
-            found.dedup_by_key(|(mark, _)| *mark);
             // Those that have ended since say nothing of what was before.
             *(if found.len() > had { &mut parts } else { &mut passed }) += 1;
+            // One that has ended before all that are read says nothing of those between.
+            let oldest = found.iter().map(|(mark, _)| *mark).min();
+            let is_among = |late: &mut RunView| oldest.is_some_and(|it| it < Mark::of(&late.row()));
+            found.extend(late.take_if(is_among).map(marked));
+            found.sort_by_key(|(mark, _)| *mark);
+            found.dedup_by_key(|(mark, _)| *mark);
             first = last_on_own(&found, next.is_none());
             let is_known = found.first().is_some_and(|(mark, _)| known >= Some(*mark));
             if is_known || first.is_some() || next.is_none() {

@@ -81,7 +81,10 @@ impl State {
                     sum += bytes_of(values);
                 }
             }
-            before = holds;
+            // One that never started is between none.
+            if holds.iter().any(Option::is_some) {
+                before = holds;
+            }
         }
         sum
     }
@@ -100,7 +103,7 @@ impl Tracked {
 
 #[cfg(test)]
 mod tests {
-    use quell::{Payload, RunRef, RunSpec};
+    use quell::{CancelRequest, OnBusy, Payload, RunRef, RunSpec};
     use quell_http::whole_millis;
     use serde_json::json;
     use uuid::Uuid;
@@ -141,6 +144,27 @@ mod tests {
         threads.evict(&engine, None, LARGE / 2);
         let none = thread.held(&engine);
         assert!(none < 200, "{none}");
+    }
+
+    #[tokio::test]
+    async fn a_run_that_never_started_has_nothing_count_twice() {
+        let (engine, id) = (Engine::new(), Uuid::now_v7());
+        let thread = Thread::new(id, None, &Keys::new(), false);
+        left(&engine, &thread, LARGE).await;
+        let body = async |_ctx| std::future::pending::<Result<(), quell::Failure>>().await;
+        let spec = || RunSpec::agent("r").lane("one", OnBusy::Enqueue);
+        let busy = engine.submit(spec(), body).unwrap();
+        let never = engine.submit(spec(), async |_ctx| Ok(())).unwrap().into_ref();
+        let tracked = Arc::new(Tracked::of(&(&never).into(), within(id)));
+        assert!(thread.add(&tracked));
+        never.cancel(CancelRequest::because("no"));
+        never.quiescent().await;
+        assert!(never.row().started_at.is_none());
+        left(&engine, &thread, 1).await;
+        assert_eq!(thread.ended(&engine).len(), 3);
+        let held = thread.held(&engine);
+        assert!((LARGE..LARGE + 200).contains(&held), "{held}");
+        drop(busy);
     }
 
     #[tokio::test]
