@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use quell::{Engine, RunRef};
+use quell::{Engine, RunId, RunRef};
 use quell_http::RunView;
 
 use crate::threads::elsewhere::Mark;
@@ -24,7 +24,11 @@ pub(crate) struct Ground {
 
 /// What a thread goes back to without a run.
 #[derive(Clone, Debug)]
-pub(super) struct Back(pub(super) Option<Arc<Values>>);
+pub(super) struct Back {
+    pub(super) values: Option<Arc<Values>>,
+    /// The run that has left them: without that one it goes back to what was before both.
+    pub(super) last: Option<RunId>,
+}
 
 /// What a thread has now.
 #[derive(Clone, Copy, Default)]
@@ -114,7 +118,8 @@ impl Tracked {
     /// Yields on what it starts: what its thread has when this is asked first; of an adopted one
     /// what it keeps itself, if that is certain, or if the thread has nothing.
     pub(super) fn start_on(&self, run: &RunView, here: Here<'_>) -> &Ground {
-        self.back.lock().get_or_insert_with(|| Back(here.values.cloned()));
+        let back = || Back { values: here.values.cloned(), last: here.last.map(Mark::run) };
+        self.back.lock().get_or_insert_with(back);
         self.ground.get_or_init(|| {
             let mut ground = here.to_ground();
             if !self.is_adopted {

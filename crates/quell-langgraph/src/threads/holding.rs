@@ -7,7 +7,6 @@ use std::sync::atomic::Ordering;
 use quell::{Engine, RunId};
 use quell_http::{Ledger, Overdrawn};
 
-use crate::threads::ground::Back;
 use crate::threads::thread::{State, Thread};
 use crate::threads::tracked::Tracked;
 use crate::values::{Values, bytes_of};
@@ -96,7 +95,7 @@ impl Tracked {
     fn holds(&self) -> [Option<Arc<Values>>; 3] {
         let own = self.fold.lock().current().cloned();
         let ground = self.ground.get().and_then(|ground| ground.values.clone());
-        let back = self.back.lock().as_ref().and_then(|Back(values)| values.clone());
+        let back = self.back.lock().as_ref().and_then(|back| back.values.clone());
         [own, ground, back]
     }
 }

@@ -27,7 +27,7 @@ impl Thread {
         let is_of = |mark: Option<Mark>| mark.is_some_and(|mark| mark.run() == id);
         let (was_last, has_written) = (is_of(state.left), is_of(state.wrote));
         if has_written {
-            let back = back.map_or_else(|| state.card.base.clone(), |Back(values)| values);
+            let back = back.map_or_else(|| state.card.base.clone(), |back| back.values);
             state.go_back(back);
         }
         if was_last {
@@ -82,14 +82,16 @@ impl Thread {
 
 impl State {
     /// Takes a run out that has ended. Yields what the thread goes back to without it, if that is
-    /// known; so does the next one that has started, on what this one has left.
+    /// known; so do those that have started on what this one has left.
     fn take_out(&mut self, tracked: &Arc<Tracked>) -> Option<Back> {
-        let place = self.ended.iter().position(|one| Arc::ptr_eq(one, tracked));
-        drop(place.and_then(|place| self.ended.remove(place)));
+        self.ended.retain(|one| !Arc::ptr_eq(one, tracked));
         let back = tracked.back.lock().take()?;
-        let mut behind = self.ended.iter().skip(place.unwrap_or(0)).chain(&self.live);
-        if let Some(next) = behind.find(|next| next.back.lock().is_some()) {
-            *next.back.lock() = Some(back.clone());
+        for behind in self.ended.iter().chain(&self.live) {
+            if let Some(of) = &mut *behind.back.lock()
+                && of.last == Some(tracked.id)
+            {
+                *of = back.clone();
+            }
         }
         Some(back)
     }
@@ -102,7 +104,7 @@ impl State {
 
 #[cfg(test)]
 mod tests {
-    use quell::{Payload, RunSpec};
+    use quell::{CancelRequest, Payload, RunSpec};
     use uuid::Uuid;
 
     use super::*;
@@ -131,5 +133,34 @@ mod tests {
         assert!(thread.ended(&engine).is_empty());
         thread.undo(&engine, of[1].0.id(), Some(Arc::clone(&of[1].1)));
         assert_eq!(nr(), Some(1.into()));
+    }
+
+    #[tokio::test]
+    async fn a_run_that_is_rolled_back_leaves_nothing_to_those_before_it() {
+        let (engine, id) = (Engine::new(), Uuid::now_v7());
+        let thread = Thread::new(id, None, &Keys::new(), false);
+        let spec = RunSpec::agent("r").input(Payload::from_json_text(r#"{"nr":1}"#).unwrap());
+        let first = engine.submit(spec, async |_ctx| Ok(())).unwrap().into_ref();
+        first.quiescent().await;
+        let body = async |ctx: quell::RunContext| {
+            ctx.stopped().await;
+            Ok(())
+        };
+        let second = engine.submit(RunSpec::agent("r"), body).unwrap().into_ref();
+        let of = [&first, &second].map(|run| Arc::new(Tracked::of(&run.into(), within(id))));
+        for (run, tracked) in [&first, &second].into_iter().zip(&of) {
+            tracked.begin(run);
+            assert!(thread.add(tracked));
+            thread.starts(&engine, tracked, run);
+        }
+        assert!(thread.values(&engine).is_some());
+        drop(second.cancel(CancelRequest::because("deleted").rollback()));
+        second.quiescent().await;
+        // Whoever follows it takes it out while it is being deleted.
+        thread.remove(second.id());
+        thread.undo(&engine, second.id(), Some(Arc::clone(&of[1])));
+        first.forget().unwrap();
+        thread.undo(&engine, first.id(), Some(Arc::clone(&of[0])));
+        assert!(thread.values(&engine).is_none());
     }
 }
