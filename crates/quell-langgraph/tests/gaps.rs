@@ -208,3 +208,34 @@ async fn a_message_whose_begin_is_gone_is_shown_as_it_grows_with_all_that_was_sa
     }
     assert!(count > 10, "{count}");
 }
+
+/// Says a state with what it was given, and returns that.
+fn tells_all(id: &str) -> Component {
+    let body = async |ctx: RunContext, input: Payload| {
+        let mut values: Value = input.parse().unwrap();
+        let log = values["log"].as_array_mut().unwrap();
+        log.push("told".into());
+        Emit::Values { values: values.clone().into() }.send(&ctx);
+        Ok(Payload::from(values))
+    };
+    Component::workflow(id, body).reducer("log", Reducer::Append)
+}
+
+#[tokio::test]
+async fn a_state_that_no_event_has_room_for_is_what_the_run_returns_and_no_more() {
+    let server = Server::serving([tells_all("tells")]);
+    for bytes in [10, limits::EVENT_BYTES_MAX, 4 * limits::EVENT_BYTES_MAX] {
+        let thread = server.thread().await;
+        let path = format!("/threads/{thread}/runs/wait");
+        let mut input = json!({"log": ["once"], "big": "x".repeat(bytes)});
+        for log in [json!(["once", "told"]), json!(["once", "told", "again", "told"])] {
+            let body = json!({"assistant_id": "tells", "input": input});
+            let told = server.post(&path, &body).await.json();
+            assert_eq!(told["log"], log);
+            let state = server.get(&format!("/threads/{thread}/state")).await.json();
+            assert_eq!((&state["values"]["log"], &state["next"]), (&log, &json!([])));
+            assert_eq!(state["values"]["big"], input["big"]);
+            input["log"] = json!(["again"]);
+        }
+    }
+}

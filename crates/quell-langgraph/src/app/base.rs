@@ -2,10 +2,11 @@
 //! the store.
 
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use quell::{RunContext, RunFilter, RunId, RunStatus};
 use quell_http::{LookupError, RunView, View};
+use tokio::time::sleep;
 use uuid::Uuid;
 
 use crate::app::App;
@@ -26,6 +27,11 @@ impl App {
             self.know_base(thread, &tracked, run).await;
         }
         let ground = thread.starts(self.engine(), &tracked, run);
+        let left = ground.last.map_or(Duration::ZERO, |last| last.until_behind(run.id()));
+        if !left.is_zero() {
+            // Or it might end in the same millisecond, and stand before that one ever after.
+            sleep(left.min(BEHIND_WAIT)).await;
+        }
         if self.has_records() && !thread.is_temporary {
             keep(ctx, &ground, tracked.needs_next());
         }
@@ -309,3 +315,50 @@ const PARTS_MAX: usize = 8;
 
 /// Parts of the list that are passed by on the way to those before a run.
 const PASSED_MAX: usize = 50;
+
+/// How long a run waits at most until it ends behind the one on which it starts: a millisecond, but
+/// for clocks of hosts that differ.
+const BEHIND_WAIT: Duration = Duration::from_secs(1);
+
+#[cfg(test)]
+mod tests {
+    use quell::{Engine, RunSpec};
+    use quell_flow::Catalog;
+    use quell_http::Service;
+
+    use super::*;
+    use crate::options::Options;
+    use crate::threads::{Left, Tracked, within};
+    use crate::values::Fold;
+    use crate::wire::exact::Keys;
+
+    #[tokio::test]
+    async fn a_run_ends_behind_the_one_on_which_it_has_started_whatever_its_id_is() {
+        let app = App::new(Service::new(Engine::new(), Catalog::new()), Options::default());
+        let id = Uuid::now_v7();
+        let thread = Arc::new(Thread::new(id, None, &Keys::new(), false));
+        // Made first, as one that is due later.
+        let (late, known) = (RunId::from_uuid(Uuid::now_v7()), Arc::clone(&thread));
+        let before = app.engine().submit(RunSpec::agent("r"), async |_ctx| Ok(())).unwrap();
+        let before = before.into_ref();
+        before.quiescent().await;
+        let tracked = Arc::new(Tracked::of(&(&before).into(), within(id)));
+        let mut row = before.row();
+        // As if by the clock of another host.
+        row.ended_at = row.ended_at.map(|at| at + Duration::from_millis(200));
+        let mark = Mark::of(&row);
+        assert!(thread.take_left(app.engine(), &Left { tracked, row, fold: Fold::default() }, 0));
+        let body = {
+            let app = app.clone();
+            async move |ctx: RunContext| {
+                let tracked = Tracked::of(&ctx.run().into(), within(id));
+                assert!(known.add(&Arc::new(tracked)));
+                assert_eq!(app.left_to(&known, &ctx).await.last, Some(mark));
+                Ok(())
+            }
+        };
+        let late = app.engine().submit(RunSpec::agent("r").id(late), body).unwrap().into_ref();
+        late.quiescent().await;
+        assert!(Mark::of(&late.row()) > mark);
+    }
+}

@@ -2,7 +2,7 @@
 //! or had.
 
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use quell::{Engine, RunId, RunRow};
 use quell_http::whole_millis;
@@ -51,6 +51,14 @@ impl Mark {
 
     pub(crate) const fn run(self) -> RunId {
         self.1
+    }
+
+    /// Yields the time after which a run of this id that has not ended stands behind this one.
+    pub(crate) fn until_behind(self, run: RunId) -> Duration {
+        let now = SystemTime::now();
+        let is_behind = Self::new(now, run) > self;
+        let behind = (self.0 + Duration::from_millis(1)).duration_since(now).unwrap_or_default();
+        if is_behind { Duration::ZERO } else { behind }
     }
 
     /// Makes that of a run that has ended.

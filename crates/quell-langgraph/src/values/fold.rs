@@ -47,13 +47,14 @@ pub(crate) struct Fold {
     pub(super) stopped_at: Option<SystemTime>,
     pub(super) has_spoken: bool,
     pub(super) has_updated: bool,
-    /// Events were dropped from the log before they were read: what it said may be among them.
+    /// Events were dropped from the log before they were read, or were too large for it: what it
+    /// said may be among them.
     pub(super) has_gap: bool,
     /// The number and the time of the event of its start.
     pub(super) started: Option<(u64, SystemTime)>,
     /// The last step of its nodes.
     pub(super) step: Option<Arc<Step>>,
-    /// There may have been later ones: their events were dropped.
+    /// There may have been later ones: their events were dropped, or too large.
     pub(super) is_step_old: bool,
     /// The steps that somebody asks for.
     pub(super) keep: Option<Box<Keep>>,
@@ -131,6 +132,10 @@ impl Fold {
                 false
             }
             EventKind::Emitted(payload) => self.take_emit(event, payload, about),
+            EventKind::Refused { what, .. } if &**what == "event" => {
+                self.has_refused();
+                false
+            }
             _ => false,
         }
     }
@@ -175,9 +180,14 @@ impl Fold {
         if !self.has_started {
             self.start(run.id(), about, base());
         }
+        self.has_refused();
+        self.stopped_at = row.stopped_at;
+    }
+
+    /// Goes on after an event that was too large for the log: it may have been a state.
+    const fn has_refused(&mut self) {
         self.has_gap = true;
         self.is_step_old = self.step.is_some();
-        self.stopped_at = row.stopped_at;
     }
 
     fn take_emit(&mut self, event: &RunEvent, payload: &Payload, about: &About) -> bool {
