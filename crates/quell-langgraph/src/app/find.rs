@@ -6,7 +6,7 @@ use std::time::SystemTime;
 
 use quell::{Payload, RunId, RunRef};
 use quell_flow::{Component, ComponentKind};
-use quell_http::{SESSION, View, same_id};
+use quell_http::{SESSION, View, same_id, whole_millis};
 use uuid::Uuid;
 
 use crate::app::App;
@@ -146,9 +146,10 @@ impl Located {
 }
 
 impl Found {
-    /// When the run was made; of one that was to start later, when that was.
+    /// When the run was made, in whole milliseconds as every node has that; of one that was to
+    /// start later, when that was.
     pub(crate) fn created_at(&self) -> SystemTime {
-        self.tracked.about.due.unwrap_or_else(|| self.run.row().queued_at)
+        whole_millis(self.tracked.about.due.unwrap_or_else(|| self.run.row().queued_at))
     }
 }
 
@@ -230,7 +231,10 @@ mod tests {
         let tracked = Arc::new(Tracked::of(&(&run).into(), within(Uuid::nil())));
         assert_eq!(tracked.about.input.as_json().as_ptr(), given.as_json().as_ptr());
         let view = service.view(crate::options::CONTRACT, Principal::anonymous());
-        let shown = object_of(&view, &Found { run, tracked, thread: None });
+        let found = Found { run, tracked, thread: None };
+        let shown = object_of(&view, &found);
+        // Lists are in the order of what every node has.
+        assert_eq!(found.created_at(), whole_millis(found.run.queued_at()));
         assert!(shown.as_json().contains(r#""input":[7,null]"#), "{shown}");
     }
 }

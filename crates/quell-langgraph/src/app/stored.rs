@@ -11,7 +11,9 @@ use std::time::{Duration, SystemTime};
 use bytes::Bytes;
 use futures::StreamExt;
 use quell::{EventKind, Payload, RunFilter, RunStatus};
-use quell_http::{LookupError, Overdrawn, ROOM_WITHIN, Reading, RunView, SESSION, View, same_id};
+use quell_http::{
+    LookupError, Overdrawn, ROOM_WITHIN, Reading, RunView, SESSION, View, same_id, whole_millis,
+};
 use serde_json::json;
 use tokio::time::{Instant, sleep};
 use uuid::Uuid;
@@ -322,9 +324,10 @@ fn not_found_text() -> String {
 }
 
 impl StoredRun {
-    /// When the run was made; of one that was to start later, when that was.
+    /// When the run was made, in whole milliseconds as every node has that; of one that was to
+    /// start later, when that was.
     pub(crate) fn created_at(&self) -> SystemTime {
-        self.tracked.about.due.unwrap_or_else(|| self.run.queued_at())
+        whole_millis(self.tracked.about.due.unwrap_or_else(|| self.run.queued_at()))
     }
 
     /// Tells whether another node may have it.
