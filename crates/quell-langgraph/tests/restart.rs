@@ -151,3 +151,23 @@ async fn a_stateless_run_that_a_crash_has_cut_is_deleted_by_the_next_process() {
     }
     assert!(engine.stored_run(*kept).await.unwrap().is_some());
 }
+
+#[tokio::test]
+async fn a_run_that_a_crash_has_cut_says_that_its_worker_was_lost() {
+    let store = Arc::new(MemoryStore::new());
+    let (server, _) = nth(1, &store).await;
+    let thread = server.thread().await;
+    let body = json!({"assistant_id": "slow", "input": {"ms": 60_000, "tag": "cut"}});
+    let run = server.post(&format!("/threads/{thread}/runs"), &body).await;
+    let run = run.header("content-location").to_owned();
+    server.until_ticking("cut").await;
+    let (next, _) = nth(2, &store).await;
+    let lost = json!({"error": "WorkerLost", "message": "An internal error occurred"});
+    for server in [next.forgetful(), next] {
+        assert_eq!(server.get(&run).await.json()["status"], "error");
+        let joined = server.get(&format!("{run}/join")).await.json();
+        assert_eq!(joined["__error__"], lost);
+        let thread = server.get(&format!("/threads/{thread}")).await.json();
+        assert_eq!(thread["error"], lost);
+    }
+}

@@ -6,7 +6,8 @@ use serde_json::{Value, json};
 /// Reads the class and the text off the failure of a body.
 ///
 /// A body names a class by beginning with it: `ValueError: boom`. One that names none is an
-/// `Exception`, a panic is `Panic`; the frames that `?` adds on the way up are left out.
+/// `Exception`, a panic is `Panic`, the end of the process that had it is `WorkerLost`; the frames
+/// that `?` adds on the way up are left out.
 pub(crate) fn error_object(failure: &str, is_unmasked: bool) -> Value {
     let (class, text) = parts(failure);
     let is_shown = is_unmasked || SHOWN.contains(&class);
@@ -55,6 +56,10 @@ fn parts(failure: &str) -> (&str, &str) {
     if let Some(text) = text.strip_prefix("panicked: ") {
         return ("Panic", text);
     }
+    if text.starts_with("worker lost") {
+        // The engine's words for a run whose process has ended before it.
+        return ("WorkerLost", text);
+    }
     match text.split_once(": ") {
         Some((class, text)) if is_class(class) => (class, text),
         _ => ("Exception", text),
@@ -98,6 +103,7 @@ mod tests {
             ("panicked: secret", false, "Panic", MASK),
             ("panicked: secret", true, "Panic", "secret"),
             ("DatabaseError: secret", false, "DatabaseError", MASK),
+            ("worker lost: its process ended before the run did", false, "WorkerLost", MASK),
             ("disk is full", false, "Exception", MASK),
             ("disk: full", true, "Exception", "disk: full"),
             ("", false, "Exception", MASK),
