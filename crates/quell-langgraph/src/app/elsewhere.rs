@@ -218,7 +218,7 @@ impl App {
                 // It was taken over from another node, or the thread was not in memory. What a run
                 // left that has made room is in the thread already.
                 Some(run) if !is_known(run) && !thread.has_left() => {
-                    has_adopted |= self.adopt(run).is_some();
+                    has_adopted |= self.adopt(run, Some(undone)).is_some();
                 }
                 Some(_) => {}
                 None => far.extend(self.stored(view, run)),

@@ -51,15 +51,16 @@ impl App {
     fn adopt_all(&self, filter: &RunFilter) -> Vec<Arc<Thread>> {
         let mut runs = self.engine().runs(filter);
         runs.sort_by_key(|run| (run.queued_at(), run.id()));
-        let mut threads: Vec<_> = runs.iter().filter_map(|run| self.adopt(run)).collect();
+        let mut threads: Vec<_> = runs.iter().filter_map(|run| self.adopt(run, None)).collect();
         threads.sort_by_key(|thread| thread.id);
         threads.dedup_by_key(|thread| thread.id);
         threads
     }
 
     /// Adds a run to its thread, which is made if it is not there; none if the run is not of this
-    /// contract, its thread has it, or takes no more.
-    pub(super) fn adopt(&self, run: &RunRef) -> Option<Arc<Thread>> {
+    /// contract, its thread has it, or takes no more; and if a deletion has taken a run out of the
+    /// thread since so many had: it may have been this one.
+    pub(super) fn adopt(&self, run: &RunRef, undone: Option<u64>) -> Option<Arc<Thread>> {
         let asked = Asked::of(&run.into())?;
         let session = Uuid::try_parse(run.label(SESSION)?).ok()?;
         let fresh = Thread::of(session, run, &asked);
@@ -81,7 +82,7 @@ impl App {
         // Without a store nobody knows whether its end was told.
         let is_told = run.status().is_terminal() && !self.has_records();
         tracked.is_told.store(is_told, Ordering::SeqCst);
-        if !thread.add(&tracked) {
+        if !thread.add_unless_undone(&tracked, undone) {
             return None;
         }
         // Outside of a runtime readers do what follows from its end.
@@ -113,7 +114,7 @@ mod tests {
         let start = asked.write(Start::new(&graph, 1.into()), &1.into());
         let start = start.label(SESSION, thread.id.to_string());
         let run = b.all().start(start).await.unwrap().run;
-        let made = b.adopt(&run).unwrap();
+        let made = b.adopt(&run, None).unwrap();
         assert!(made.record().is_some() && made.record() == thread.record());
     }
 

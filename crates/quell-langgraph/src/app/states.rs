@@ -76,8 +76,8 @@ impl App {
         let keep = Keep::new(which.until, if has_steps { which.most.saturating_add(1) } else { 0 });
         let fold = self.fold_of(view, thread, (known, run), &keep).await?;
         let Some((mut fold, tracked)) = fold else {
-            // It may be gone by now.
-            return Ok(if has_steps { Vec::new() } else { vec![(parts, None)] });
+            // It is gone by now, with what it has left.
+            return Ok(Vec::new());
         };
         if known.has_nodes {
             match fold.next(known.status, &tracked.about) {

@@ -23,7 +23,7 @@ impl Thread {
         let mut state = self.state.lock();
         state.settle(engine);
         state.undone += 1;
-        let back = known.and_then(|known| state.take_out(&known));
+        let back = state.take_out(id, known);
         let is_of = |mark: Option<Mark>| mark.is_some_and(|mark| mark.run() == id);
         let (was_last, has_written) = (is_of(state.left), is_of(state.wrote));
         if has_written {
@@ -50,6 +50,18 @@ impl Thread {
             }
         }
         self.is_whole.store(false, Ordering::SeqCst);
+    }
+
+    /// As [`Thread::add`], of one that was read; false as well if a deletion came since, of which
+    /// there had been so many then.
+    #[must_use]
+    pub(crate) fn add_unless_undone(&self, tracked: &Arc<Tracked>, undone: Option<u64>) -> bool {
+        let mut state = self.state.lock();
+        let is_added = undone.is_none_or(|undone| undone == state.undone) && !state.is_deleted;
+        if is_added {
+            state.live.push(Arc::clone(tracked));
+        }
+        is_added
     }
 
     /// Yields how often a deletion has taken a run out. Whoever reads the store tells by it whether
@@ -81,14 +93,18 @@ impl Thread {
 }
 
 impl State {
-    /// Takes a run out that has ended. Yields what the thread goes back to without it, if that is
-    /// known; so do those that have started on what this one has left.
-    fn take_out(&mut self, tracked: &Arc<Tracked>) -> Option<Back> {
-        self.ended.retain(|one| !Arc::ptr_eq(one, tracked));
-        let back = tracked.back.lock().take()?;
+    /// Takes a run out that has ended, also one that a reader has adopted while it was deleted.
+    /// Yields what the thread goes back to without it, if that is known; so do those that have
+    /// started on what this one has left.
+    fn take_out(&mut self, run: RunId, known: Option<Arc<Tracked>>) -> Option<Back> {
+        let here = self.ended.iter().chain(&self.live).find(|one| one.id == run);
+        let tracked = known.or_else(|| here.map(Arc::clone));
+        self.ended.retain(|one| one.id != run);
+        self.live.retain(|one| one.id != run);
+        let back = tracked?.back.lock().take()?;
         for behind in self.ended.iter().chain(&self.live) {
             if let Some(of) = &mut *behind.back.lock()
-                && of.last == Some(tracked.id)
+                && of.last == Some(run)
             {
                 *of = back.clone();
             }
@@ -161,6 +177,30 @@ mod tests {
         thread.undo(&engine, second.id(), Some(Arc::clone(&of[1])));
         first.forget().unwrap();
         thread.undo(&engine, first.id(), Some(Arc::clone(&of[0])));
+        assert!(thread.values(&engine).is_none());
+    }
+
+    #[tokio::test]
+    async fn a_run_that_is_adopted_while_it_is_deleted_leaves_with_what_it_has_left() {
+        let (engine, id) = (Engine::new(), Uuid::now_v7());
+        let thread = Thread::new(id, None, &Keys::new(), false);
+        let spec = RunSpec::agent("r").input(Payload::from_json_text(r#"{"nr":1}"#).unwrap());
+        let run = engine.submit(spec, async |_ctx| Ok(())).unwrap().into_ref();
+        run.quiescent().await;
+        let undone = thread.undone();
+        let tracked = || {
+            let tracked = Arc::new(Tracked::of(&(&run).into(), within(id)));
+            tracked.begin(&run);
+            tracked
+        };
+        assert!(thread.add_unless_undone(&tracked(), Some(undone)));
+        assert!(thread.values(&engine).is_some());
+        run.forget().unwrap();
+        // The deletion had not found it there.
+        thread.undo(&engine, run.id(), None);
+        assert!(thread.values(&engine).is_none() && thread.find(run.id()).is_none());
+        // Nor does it come back by what was read before that.
+        assert!(!thread.add_unless_undone(&tracked(), Some(undone)));
         assert!(thread.values(&engine).is_none());
     }
 }
