@@ -1,9 +1,10 @@
 //! With a store: what is not stored is not acknowledged.
 
+use std::pin::pin;
 use std::sync::Arc;
 
 use quell::store::{Store, StoreError};
-use quell::{EngineConfig, RunFilter, RunKind, Shutdown};
+use quell::{CancelRequest, EngineConfig, RunFilter, RunId, RunKind, Shutdown};
 use quell_http::Access;
 use quell_langgraph::Options;
 use quell_test_support::{Flow, Valve, ms, within};
@@ -105,4 +106,31 @@ async fn runs_of_an_earlier_process_have_ended_for_a_cancel_by_ids_too() {
         assert!(status == 404 && words.starts_with("No matching runs to cancel."), "{words}");
         assert_eq!(answer.header("quell-disposition"), "already-terminal");
     }
+}
+
+#[tokio::test]
+async fn the_answer_that_tells_the_end_of_a_run_comes_when_that_is_stored() {
+    let store = Valve::new(Flow::Open);
+    let config = EngineConfig::new().store(Arc::clone(&store) as Arc<dyn Store>);
+    let server = Server::with(config, Options::default(), Access::open());
+    let thread = server.thread().await;
+    let run = server.start(&thread, "slow", json!({"ms": 60_000, "tag": "t"})).await;
+    server.until_ticking("t").await;
+    let engine = server.service.engine();
+    let id = RunId::from_text(id_of(&run));
+    // The end waits, the stop does not.
+    store.set(Flow::Shut { stops: false });
+    engine.get(id).unwrap().cancel(CancelRequest::because("enough"));
+    engine.get(id).unwrap().ended().await;
+    let path = format!("{run}/join");
+    let mut joined = pin!(server.get(&path));
+    // More often than it takes to answer without waiting.
+    for _ in 0..100 {
+        assert!(futures::poll!(&mut joined).is_pending());
+        tokio::task::yield_now().await;
+    }
+    store.set(Flow::Open);
+    assert_eq!(joined.await.status, 200);
+    let stored = engine.stored_run(id).await.unwrap().unwrap();
+    assert!(stored.status.is_terminal(), "{stored:?}");
 }

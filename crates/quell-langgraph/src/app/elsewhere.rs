@@ -30,10 +30,11 @@ impl App {
         self.engine().node().is_some()
     }
 
-    /// Waits until what an answer says of a run is stored, if others share the store: whoever reads
-    /// that next may do so on another node. If the store is in trouble, or slow, it does not.
+    /// Waits until what an answer says of a run is stored, if there is a store: whoever reads that
+    /// next may do so on another node, or after a crash. If the store is in trouble, or slow, it
+    /// does not.
     pub(crate) async fn settled(&self, run: &RunRef) {
-        if self.is_node() {
+        if self.engine().has_store() {
             self.is_settled(run).await;
         }
     }
