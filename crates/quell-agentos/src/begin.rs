@@ -20,4 +20,9 @@ impl Begin {
     pub(crate) fn after(after: u64) -> Self {
         Self { after, ..Self::default() }
     }
+
+    /// Tells whether it is behind a pause that has just been answered. Who comes back has lines.
+    pub(crate) const fn is_behind_a_pause(&self) -> bool {
+        self.after > 0 && self.index == 0
+    }
 }

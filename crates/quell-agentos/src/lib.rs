@@ -52,6 +52,7 @@
 //! | `auth` | what a caller may do with a component, and the static key of the options |
 //! | `cors` | which web pages may read answers |
 //! | `stream` | the events of a run as server-sent events |
+//! | `ends` | the last of these events, which hold all that a run has said |
 //! | `begin` | where such a stream begins |
 //! | `answer_form` | the fields of a request that continues a run |
 //! | `form` | the fields of a request that creates a run |
@@ -67,6 +68,7 @@ mod app;
 mod auth;
 mod begin;
 mod cors;
+mod ends;
 mod form;
 mod lines;
 mod options;

@@ -14,9 +14,7 @@ use std::time::{Instant, SystemTime};
 use futures::StreamExt as _;
 use parking_lot::Mutex;
 use quell::{EventKind, RunEvent, RunId, RunRef, limits};
-use quell_http::{
-    BoundedMap, LogPosition, LookupError, RunView, Unread, View, events_by_now, next_event,
-};
+use quell_http::{BoundedMap, LogPosition, LookupError, RunView, Unread, View, next_event};
 use tokio::task::consume_budget;
 
 use crate::snapshot;
@@ -114,7 +112,7 @@ impl Lines {
         renderer.write_from(COUNTS_ONLY);
         // The event of an end may be missing in the store: then it follows from the record.
         let is_ended = run.status().is_terminal();
-        let last = if is_ended { u64::MAX } else { last_seq(view, run).await };
+        let last = if is_ended { u64::MAX } else { view.last_seq_by_now(run).await };
         let mut events = Box::pin(view.events(run, 0).await?);
         while so_far.last < last
             && let Some(event) = events.next().await
@@ -152,14 +150,6 @@ pub(crate) struct SoFar {
     pub(crate) lines: u64,
     /// Those that the client has not, and that are gone.
     pub(crate) gone: u64,
-}
-
-/// Yields the number of the last event in the log of a run by now.
-pub(crate) async fn last_seq(view: &View, run: &RunView) -> u64 {
-    match run {
-        RunView::Live(run) => events_by_now(run, 0).map(|event| event.seq).max().unwrap_or(0),
-        RunView::Stored(run) => view.last_seq_by_now(run).await,
-    }
 }
 
 impl Count {
@@ -210,11 +200,13 @@ pub(crate) fn renderer(view: &View, run: &RunView, style: Style) -> Option<Rende
 }
 
 /// Lets a renderer know the run of an event although the event of its begin was dropped, and forget
-/// those whose end was. Yields the run if it is still in memory.
+/// those whose end was, where no store has it. Yields the run if it is still in memory.
 pub(crate) fn place(view: &View, renderer: &mut Renderer, event: &RunEvent) -> Option<RunRef> {
     let engine = view.service().engine();
     if matches!(event.kind, EventKind::Lagged { .. }) {
-        renderer.retain(|run| engine.get(run).is_some());
+        if !engine.has_store() {
+            renderer.retain(|run| engine.get(run).is_some());
+        }
         return None;
     }
     let run = engine.get(event.run);

@@ -152,7 +152,7 @@ fn snapshot_of(
     let output = row.output.as_ref().or(row.partial.as_ref());
     let model = transcript.as_ref().and_then(|transcript| transcript.model.as_ref());
     let mut state = reading.state_of_row(row);
-    state.truncated = transcript.as_ref().is_some_and(|transcript| transcript.is_cut);
+    state.truncated = transcript.as_ref().is_none_or(|transcript| transcript.is_cut);
     RunSnapshot {
         position,
         kids: Vec::new(),

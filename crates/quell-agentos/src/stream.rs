@@ -6,16 +6,14 @@ use std::pin::Pin;
 use futures::future::Either;
 use futures::stream::{Stream, StreamExt, unfold};
 use quell::{EventKind, RunEvent, RunRef};
-use quell_http::{
-    LookupError, RunEvents, RunView, SseEvent, TreeSaid, View, answered, events_by_now,
-    offload_if_large,
-};
+use quell_http::{LookupError, RunEvents, RunView, SseEvent, TreeSaid, View};
 
 use crate::begin::Begin;
+use crate::ends;
 use crate::lines::{Lines, place, renderer};
 use crate::sessions::is_heard_of;
 use crate::snapshot;
-use crate::wire::event::{COUNTS_ONLY, Line, Renderer, Style};
+use crate::wire::event::{COUNTS_ONLY, Renderer, Style};
 use crate::wire::position::Position;
 
 /// Streams the tree of a root from the event after this one that is still held to its end or to the
@@ -35,8 +33,8 @@ pub(crate) async fn frames(
     let Some(renderer) = renderer(view, &run.into(), style) else { return Ok(None) };
     let attempt = match run.attempt() {
         _ if run.status().is_terminal() => ALL_PASSED_BY,
-        attempt if begin.after > 0 || attempt <= 1 => attempt,
-        _ => answered(events_by_now(run, 0)),
+        attempt if begin.is_behind_a_pause() => attempt,
+        _ => view.answered_by_now(run).await,
     };
     let is_behind_a_pause = begin.after > 0 && !style.has_index;
     let events: Events = if style.has_index {
@@ -67,8 +65,8 @@ pub(crate) async fn far_frames(
     let Some(renderer) = renderer(view, run, style) else { return Ok(None) };
     let attempt = match run {
         run if run.status().is_terminal() => ALL_PASSED_BY,
-        RunView::Stored(stored) if begin.after == 0 => view.answered_by_now(stored).await,
-        run => run.attempt(),
+        run if begin.is_behind_a_pause() => run.attempt(),
+        run => view.answered_by_now(run).await,
     };
     let events = Either::Right(Box::pin(view.events(run, 0).await?) as Pin<Box<_>>);
     let far = Some(view.tree_said());
@@ -111,9 +109,9 @@ struct Source {
 /// An event whose last frame holds the whole transcript.
 struct End {
     event: RunEvent,
-    renderer: Renderer,
     position: Position,
-    run: RunRef,
+    /// Its run, if that is in memory.
+    run: Option<RunRef>,
 }
 
 impl Source {
@@ -195,8 +193,6 @@ impl Source {
         let before = self.renderer.as_ref()?.lines();
         if event.last_seq() <= self.after || (is_answered && self.far.is_some()) {
             self.count(&event)?;
-        } else if self.far.is_some() {
-            Box::pin(self.render_far(event)).await?;
         } else if let Err(end) = self.render(event)? {
             Box::pin(self.render_end(end)).await?;
         }
@@ -221,90 +217,42 @@ impl Source {
         Some(())
     }
 
-    /// As [`Source::render`], of a run that is only in the store.
-    async fn render_far(&mut self, event: RunEvent) -> Option<()> {
-        let mut renderer = self.renderer.take()?;
-        let is_end = matches!(event.kind, EventKind::Ended(_) | EventKind::Paused { .. });
-        let position = renderer.position(event.run).filter(|_| is_end).cloned();
-        let tree = match position {
-            Some(position) => {
-                let reading = snapshot::read_far(&self.view, &event, self.far.as_ref()?).await;
-                reading.map(|reading| (reading, position))
-            }
-            None => None,
-        };
-        let about = tree.as_ref().map_or(0, |(reading, _)| reading.weight());
-        let is_last = event.run == event.root;
-        let room =
-            if is_last { self.view.room_soon(about).await } else { self.view.room_now(about) };
-        let work = async move {
-            let tree = tree.map(|(reading, position)| match &room {
-                Ok(_) => snapshot::read_at(&reading, &position),
-                Err(_) => snapshot::small_of(&reading, position),
-            });
-            let lines = renderer.on(&event, tree.as_ref());
-            let frames: Vec<_> = match room {
-                Ok(mut room) => frames_of(&lines).map(|frame| frame.in_room(&mut room)).collect(),
-                Err(_) => frames_of(&lines).collect(),
-            };
-            (frames, renderer)
-        };
-        let (frames, renderer) = offload_if_large(about, work).await.ok()?;
-        self.ready.extend(frames);
-        self.renderer = Some(renderer);
-        Some(())
-    }
-
     /// Makes the frames of an event that is no end, and yields one that is.
     fn render(&mut self, event: RunEvent) -> Option<Result<(), Box<End>>> {
-        let mut renderer = self.renderer.take()?;
-        let known = place(&self.view, &mut renderer, &event);
-        let own = self.root.as_ref().filter(|own| own.id() == event.run).cloned();
-        let run = own.or(known);
-        let is_end = matches!(event.kind, EventKind::Ended(_) | EventKind::Paused { .. });
-        let position = renderer.position(event.run).filter(|_| is_end).cloned();
-        if let Some((position, run)) = position.zip(run) {
-            return Some(Err(Box::new(End { event, renderer, position, run })));
+        let renderer = self.renderer.as_mut()?;
+        let mut run = None;
+        if self.far.is_none() {
+            let known = place(&self.view, renderer, &event);
+            let own = self.root.as_ref().filter(|own| own.id() == event.run).cloned();
+            run = own.or(known);
         }
-        self.ready.extend(frames_of(&renderer.on(&event, None)));
-        self.renderer = Some(renderer);
+        let is_end = matches!(event.kind, EventKind::Ended(_) | EventKind::Paused { .. });
+        if let Some(position) = renderer.position(event.run).filter(|_| is_end).cloned() {
+            return Some(Err(Box::new(End { event, position, run })));
+        }
+        self.ready.extend(ends::frames_of(&renderer.on(&event, None)));
         Some(Ok(()))
     }
 
     async fn render_end(&mut self, end: Box<End>) -> Option<()> {
-        let End { event, mut renderer, position, run } = *end;
-        // The whole transcript is made on another thread, after room was found for it; without room
-        // it is made from the small snapshot. Only the last event of the stream waits for room: an
-        // earlier one must not delay those that follow it.
-        let report = run.report();
-        let about = self.view.weight(&report);
-        let is_last = event.run == event.root;
-        let room =
-            if is_last { self.view.room_soon(about).await } else { self.view.room_now(about) };
-        let view = self.view.clone();
-        // The work has the room: it goes on if the client leaves.
-        let work = async move {
-            let tree = if room.is_ok() {
-                snapshot::read_at(&view.read_live(&run, report), &position)
-            } else {
-                snapshot::small(&view, &run, position)
-            };
-            let lines = renderer.on(&event, Some(&tree));
-            let frames: Vec<_> = match room {
-                Ok(mut room) => frames_of(&lines).map(|frame| frame.in_room(&mut room)).collect(),
-                Err(_) => frames_of(&lines).collect(),
-            };
-            (frames, renderer)
+        let End { event, position, run } = *end;
+        let renderer = self.renderer.take()?;
+        let reading = match (run, &self.far, &self.root) {
+            (Some(run), ..) => self.view.read(run.into()).await.ok(),
+            (None, Some(said), _) => snapshot::read_far(&self.view, &event, said).await,
+            // It ended in an earlier process, or at another node.
+            (None, None, Some(root)) => {
+                let said = self.view.tree_said_of(root).await;
+                snapshot::read_far(&self.view, &event, &said).await
+            }
+            (None, None, None) => None,
         };
-        let (frames, renderer) = offload_if_large(about, work).await.ok()?;
+        let tree = reading.map(|reading| (reading, position));
+        let (frames, renderer) = ends::frames(&self.view, renderer, event, tree).await?;
         self.ready.extend(frames);
         self.renderer = Some(renderer);
         Some(())
     }
-}
-
-fn frames_of(lines: &[Line]) -> impl Iterator<Item = SseEvent> {
-    lines.iter().map(|(name, data)| SseEvent::json(name.as_str(), data))
 }
 
 #[cfg(test)]

@@ -38,6 +38,8 @@ mod pausing;
 mod pausing_steps;
 /// Cancel against completion.
 mod races;
+/// Whoever reads a run, in any process and through any node, is told the same.
+mod readers;
 /// What is refused, and in which words.
 mod refusals;
 /// Runs that are only in the store.

@@ -1,13 +1,13 @@
 //! [`with_stored`]: the events of a live root, with those from the store that its log has no more,
-//! or never had: an earlier process wrote them.
+//! or never had: an earlier process wrote them. [`Before`] is what comes before the log in memory.
 
 use std::collections::VecDeque;
 
-use futures::stream::{Stream, StreamExt, unfold};
-use futures::{FutureExt, future::Either};
+use futures::stream::{self, Stream, StreamExt, unfold};
 use quell::{Engine, EventKind, RunEvent, RunRef};
 
-use crate::events::RunEvents;
+use crate::events::{RunEvents, events_by_now};
+use crate::lookup_error::LookupError;
 use crate::stored_events::{PAGE, read};
 
 /// Reads the events of a live run after the one with this number. A gap at the beginning is read
@@ -17,28 +17,23 @@ pub(crate) fn with_stored(
     run: &RunRef,
     after: u64,
 ) -> impl Stream<Item = RunEvent> + Send + use<> {
-    let mut live = RunEvents::new(engine.clone(), run, after);
-    let is_filled = engine.has_store() && run.root().id() == run.id();
-    let first = if is_filled { live.next().now_or_never().flatten() } else { None };
-    let filled = match first {
-        Some(gap) => match gap.kind {
-            EventKind::Lagged { from, to } => {
-                let at = from.saturating_sub(1);
-                let before = Before { engine, gap, at, to, ready: VecDeque::new() };
-                Either::Left(unfold(before, |mut before| async move {
-                    let event = before.next().await?;
-                    Some((event, before))
-                }))
-            }
-            _ => Either::Right(futures::stream::iter([gap])),
-        },
-        None => return Either::Left(live),
-    };
-    Either::Right(filled.chain(live))
+    let before = Before::of(&engine, run, after);
+    let after = before.as_ref().map_or(after, |before| before.to);
+    stream::iter(before).flat_map(Before::into_stream).chain(RunEvents::new(engine, run, after))
 }
 
-/// The events of a gap, as they are stored.
-struct Before {
+/// As [`with_stored`], those that are there by now.
+pub(crate) fn with_stored_by_now(
+    engine: &Engine,
+    run: &RunRef,
+) -> impl Stream<Item = RunEvent> + Send + use<> {
+    let before = Before::of(engine, run, 0);
+    let held = events_by_now(run, before.as_ref().map_or(0, |before| before.to));
+    stream::iter(before).flat_map(Before::into_stream).chain(stream::iter(held))
+}
+
+/// The events of a gap at the beginning of a log in memory, as they are stored.
+pub(crate) struct Before {
     engine: Engine,
     /// As a reader is told of it.
     gap: RunEvent,
@@ -49,17 +44,49 @@ struct Before {
 }
 
 impl Before {
-    async fn next(&mut self) -> Option<RunEvent> {
-        if self.ready.is_empty() && self.at < self.to {
-            self.fill().await;
+    /// Yields what the log of a run has no more of the events after the one with this number, or
+    /// never had. None if that is nothing, if the run is no root, or if there is no store.
+    pub(crate) fn of(engine: &Engine, run: &RunRef, after: u64) -> Option<Self> {
+        if !engine.has_store() || run.root().id() != run.id() {
+            return None;
         }
+        let gap = events_by_now(run, after).next()?;
+        let EventKind::Lagged { from, to } = gap.kind else { return None };
+        let (engine, at) = (engine.clone(), from.saturating_sub(1));
+        Some(Self { engine, gap, at, to, ready: VecDeque::new() })
+    }
+
+    /// Yields its events. What cannot be read stays a gap.
+    fn into_stream(self) -> impl Stream<Item = RunEvent> + Send {
+        unfold(self, |mut before| async move {
+            let event = before.next().await?;
+            Some((event, before))
+        })
+    }
+
+    async fn next(&mut self) -> Option<RunEvent> {
+        if let Ok(event) = self.try_next().await {
+            return event;
+        }
+        self.leave_out(self.to);
         self.ready.pop_front()
     }
 
-    async fn fill(&mut self) {
+    /// Reads the next event.
+    ///
+    /// # Errors
+    ///
+    /// Fails with the trouble of the store; a later call goes on.
+    pub(crate) async fn try_next(&mut self) -> Result<Option<RunEvent>, LookupError> {
+        if self.ready.is_empty() && self.at < self.to {
+            self.fill().await?;
+        }
+        Ok(self.ready.pop_front())
+    }
+
+    async fn fill(&mut self) -> Result<(), LookupError> {
         let root = self.gap.root;
-        let page = read(self.engine.stored_events(root, self.at, PAGE)).await.unwrap_or_default();
-        for event in page {
+        for event in read(self.engine.stored_events(root, self.at, PAGE)).await? {
             match event {
                 // The live log goes on behind the gap.
                 Ok(event) if event.seq > self.to => break,
@@ -70,6 +97,7 @@ impl Before {
         if self.ready.is_empty() {
             self.leave_out(self.to);
         }
+        Ok(())
     }
 
     fn take(&mut self, event: RunEvent) {

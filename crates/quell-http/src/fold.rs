@@ -45,7 +45,7 @@ impl Fold {
             None => return,
         }
         if let EventKind::Queued { parent, kind, name, .. } = &event.kind {
-            return self.add(event.run, *parent, *kind, name);
+            return self.add(event, *parent, *kind, name);
         }
         let Some(index) = self.index(event.run) else { return };
         let weight = weight(&event.kind);
@@ -61,7 +61,8 @@ impl Fold {
         self.charge.as_mut().is_none_or(|charge| charge.grow(bytes).is_ok())
     }
 
-    fn add(&mut self, run: RunId, parent: Option<RunId>, kind: RunKind, name: &Arc<str>) {
+    fn add(&mut self, event: &RunEvent, parent: Option<RunId>, kind: RunKind, name: &Arc<str>) {
+        let run = event.run;
         if self.runs.len() >= quell::limits::REPORT_ROWS_MAX || self.index(run).is_some() {
             return;
         }
@@ -70,7 +71,9 @@ impl Fold {
         }
         self.bytes += ROW_BYTES;
         self.runs.reserve_exact(usize::from(self.runs.len() < 2)); // Most trees have one or two.
-        self.runs.push(Transcript::new(run, parent, kind, Arc::clone(name)));
+        let mut transcript = Transcript::new(run, parent, kind, Arc::clone(name));
+        transcript.began = event.seq;
+        self.runs.push(transcript);
         if self.runs.len() > FEW {
             // Those before, too, when they are no longer few.
             let from = if self.indexes.is_empty() { 0 } else { self.runs.len() - 1 };
@@ -96,6 +99,11 @@ impl Fold {
     /// Tells whether a part of one run is missing. Of a run without a transcript, everything is.
     pub(crate) fn is_cut(&self, run: RunId) -> bool {
         self.is_lossy || self.index(run).is_none_or(|index| self.runs[index].is_cut)
+    }
+
+    /// Tells whether a run had begun before the event with this number, as far as is known.
+    pub(crate) fn had_begun(&self, run: RunId, seq: u64) -> bool {
+        self.index(run).is_some_and(|index| self.runs[index].began < seq)
     }
 
     /// Yields how far one run has come.

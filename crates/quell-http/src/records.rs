@@ -1,20 +1,24 @@
-//! [`Records`]: the transcripts of every run that was started here, while the engine keeps the run.
+//! [`Records`]: the transcripts of every run that was started here, while the engine keeps the run,
+//! and of those that go on here and that somebody reads.
 //!
 //! One task per tree follows the log as it grows, so that transcripts outlive the ring of the log.
 //! A reader first applies the events that the follower has not read yet: a transcript is never
-//! behind the log.
+//! behind the log. What the log in memory does not begin with is taken from the store before
+//! ([`Records::begin`]).
 //!
 //! Records are found by the identity of the root, since another run may have its id once it is
 //! deleted.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::sync::Arc;
 use std::time::Instant;
 
 use parking_lot::Mutex;
-use quell::{EventKind, RunRef, limits};
+use quell::{Engine, EventKind, RunRef, limits};
 use tokio::runtime::Handle;
 
+use crate::before_events::Before;
 use crate::bounded_map::BoundedMap;
 use crate::events::next_event;
 use crate::fold::Fold;
@@ -24,7 +28,7 @@ use crate::limits::ServiceLimits;
 use crate::run_log;
 use crate::transcript::Transcript;
 
-/// The transcripts of the trees that were started here.
+/// The transcripts of the trees that this process has.
 #[derive(Clone, Debug)]
 pub(crate) struct Records {
     table: Arc<Mutex<Table>>,
@@ -32,16 +36,13 @@ pub(crate) struct Records {
     live: Ledger,
 }
 
+/// The transcripts of one tree.
+type Record = Arc<Mutex<Fold>>;
+
 #[derive(Debug)]
 struct Table {
-    live: HashMap<Identity, Arc<Record>>,
-    ended: BoundedMap<Identity, Arc<Record>>,
-}
-
-/// The transcripts of one tree.
-#[derive(Debug, Default)]
-struct Record {
-    fold: Mutex<Fold>,
+    live: HashMap<Identity, Record>,
+    ended: BoundedMap<Identity, Record>,
 }
 
 impl Records {
@@ -52,30 +53,66 @@ impl Records {
         Self { table, live: Ledger::new("transcripts of live runs", bytes, share) }
     }
 
-    /// Follows a tree from its root until it is over.
+    /// Follows a tree that was started here from its root until it is over, and tells subscribers
+    /// of `tracing` how it ended.
     pub(crate) fn follow(&self, root: &RunRef) {
-        let Ok(runtime) = Handle::try_current() else { return };
+        self.track(root, self.record(root), run_log::ended);
+    }
+
+    /// Takes in what the log of the tree of a run has no more, or never had, as far as nobody has
+    /// yet: an earlier process, or another node, wrote that, and the store has it. Then the tree is
+    /// followed. A store in trouble leaves all as it was, for a later call.
+    pub(crate) async fn begin(&self, engine: &Engine, run: &RunRef) {
+        let root = run.root();
+        let known = self.table.lock().get(&root);
+        let position = known.as_ref().map(|record| record.lock().position).unwrap_or_default();
+        let Some(mut before) = Before::of(engine, &root, position.seq()) else { return };
+        let is_new = known.is_none();
+        let record = known.unwrap_or_else(|| self.record(&root));
+        loop {
+            match before.try_next().await {
+                Ok(Some(event)) => record.lock().apply(&event),
+                Ok(None) => break,
+                Err(_) => return,
+            }
+        }
+        if is_new {
+            self.track(&root, record, |_| {});
+        }
+    }
+
+    /// Makes the record of a tree, with what it may have.
+    fn record(&self, root: &RunRef) -> Record {
         let owner: Option<Arc<str>> = root.owner().map(Into::into);
         let charge = self.live.charge(owner.as_ref(), 0).ok();
-        let record = Arc::new(Record { fold: Mutex::new(Fold::charged(charge)) });
-        let id = identity(root);
-        self.table.lock().live.insert(id, Arc::clone(&record));
+        Arc::new(Mutex::new(Fold::charged(charge)))
+    }
+
+    /// Keeps a record, and follows its tree from there until it is over, unless somebody does.
+    fn track(&self, root: &RunRef, record: Record, told: fn(&RunRef)) {
+        let Ok(runtime) = Handle::try_current() else { return };
+        let (owner, id): (Option<Arc<str>>, _) = (root.owner().map(Into::into), identity(root));
+        match self.table.lock().live.entry(id) {
+            Entry::Occupied(_) => return,
+            Entry::Vacant(place) => drop(place.insert(Arc::clone(&record))),
+        }
         let (root, table) = (root.clone(), Arc::clone(&self.table));
         drop(runtime.spawn(async move {
-            let mut events = root.events();
+            let after = record.lock().position.seq();
+            let mut events = root.events_since(after);
             let mut is_told = false;
             while let Some(event) = next_event(&mut events).await {
-                record.fold.lock().apply(&event);
+                record.lock().apply(&event);
                 let is_end = matches!(event.kind, EventKind::Ended(_) | EventKind::Lagged { .. });
                 if is_end && !is_told && root.row().status.is_terminal() {
                     is_told = true;
-                    run_log::ended(&root);
+                    told(&root);
                 }
             }
             if !is_told {
-                run_log::ended(&root);
+                told(&root);
             }
-            let bytes = record.fold.lock().retire();
+            let bytes = record.lock().retire();
             table.lock().retire(owner.as_ref(), id, bytes);
         }));
     }
@@ -110,28 +147,28 @@ impl Records {
         self.read(run, |fold| fold.bytes)
     }
 
-    fn read<T>(&self, run: &RunRef, look: impl FnOnce(&Fold) -> T) -> T {
+    /// Looks at what the tree of a run has said by now.
+    pub(crate) fn read<T>(&self, run: &RunRef, look: impl FnOnce(&Fold) -> T) -> T {
+        let fold = self.fold(run);
+        let fold = fold.lock();
+        look(&fold)
+    }
+
+    /// Yields what the tree of a run has said by now.
+    pub(crate) fn fold(&self, run: &RunRef) -> Arc<Mutex<Fold>> {
         let root = run.root();
         let known = self.table.lock().get(&root);
         let record = known.unwrap_or_default();
-        record.catch_up(&root);
-        let fold = record.fold.lock();
-        look(&fold)
-    }
-}
-
-impl Record {
-    /// Applies the events that are in the log by now.
-    fn catch_up(&self, root: &RunRef) {
-        let position = self.fold.lock().position;
-        for event in position.unread(root) {
-            self.fold.lock().apply(&event);
+        let position = record.lock().position;
+        for event in position.unread(&root) {
+            record.lock().apply(&event);
         }
+        record
     }
 }
 
 impl Table {
-    fn get(&self, root: &RunRef) -> Option<Arc<Record>> {
+    fn get(&self, root: &RunRef) -> Option<Record> {
         let owner: Option<Arc<str>> = root.owner().map(Into::into);
         let id = identity(root);
         let ended = || self.ended.get(owner.as_ref(), &id);
@@ -190,7 +227,7 @@ mod tests {
     #[tokio::test]
     async fn a_follower_of_a_talkative_body_lets_others_have_their_turn() {
         const WORDS: u64 = 5_000;
-        let engine = quell::Engine::new();
+        let engine = Engine::new();
         let body = async |ctx: quell::RunContext| {
             for _ in 0..WORDS {
                 Emit::content("x").send(&ctx);
@@ -208,7 +245,7 @@ mod tests {
             while seq < WORDS {
                 tokio::task::yield_now().await;
                 turns += 1;
-                seq = record.fold.lock().position.seq();
+                seq = record.lock().position.seq();
             }
             turns
         });

@@ -284,6 +284,12 @@ impl From<&Self> for RunView {
     }
 }
 
+impl From<&StoredRun> for RunView {
+    fn from(run: &StoredRun) -> Self {
+        Self::Stored(run.clone())
+    }
+}
+
 impl From<RunRef> for RunView {
     fn from(run: RunRef) -> Self {
         Self::Live(run)

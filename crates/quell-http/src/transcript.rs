@@ -38,6 +38,10 @@ pub struct Transcript {
     pub is_paused: bool,
     /// The number of the last event of the log that is in.
     pub read_to: u64,
+    /// The number of the event with which it began.
+    pub(crate) began: u64,
+    /// The numbers of the events of its pauses, each with the bytes of its text by then.
+    pauses: Vec<(u64, usize)>,
     /// The bytes that are counted for `values`.
     values_bytes: usize,
 }
@@ -96,6 +100,8 @@ impl Transcript {
             is_cut: false,
             is_paused: false,
             read_to: 0,
+            began: 0,
+            pauses: Vec::new(),
             values_bytes: 0,
         }
     }
@@ -110,6 +116,10 @@ impl Transcript {
             EventKind::Emitted(_) | EventKind::ToolStarted { .. } if !has_room => 0,
             EventKind::Emitted(payload) => {
                 Emit::read(payload).map_or(0, |emit| self.take_emit(emit, event.at, weight))
+            }
+            EventKind::Paused { .. } if has_room => {
+                self.pauses.push((event.seq, self.text.len()));
+                weight
             }
             EventKind::Progress(fraction) => {
                 self.progress = Some(*fraction);
@@ -139,6 +149,13 @@ impl Transcript {
                 if self.end_tool(call, known, event.at) && has_room { weight } else { 0 }
             }
             _ => 0,
+        }
+    }
+
+    /// Takes back the text that came behind the pause of this number.
+    pub(crate) fn cut_behind_pause(&mut self, seq: u64) {
+        if let Some((_, bytes)) = self.pauses.iter().find(|(pause, _)| *pause == seq) {
+            self.text.truncate(*bytes);
         }
     }
 
@@ -195,6 +212,7 @@ pub(crate) fn weight(kind: &EventKind) -> usize {
         EventKind::ToolStarted { input, .. } => input.len(),
         EventKind::ToolEnded { outcome: ToolOutcome::Result(Some(output)), .. } => output.len(),
         EventKind::ToolEnded { outcome: ToolOutcome::Error(words), .. } => words.len(),
+        EventKind::Paused { .. } => size_of::<(u64, usize)>(),
         _ => 0,
     }
 }

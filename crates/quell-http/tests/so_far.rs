@@ -3,9 +3,11 @@
 use std::sync::Arc;
 
 use axum::Router;
-use quell::store::{MemoryStore, Store};
-use quell::{Engine, EngineConfig, Failure, Payload, Recovery, RunContext, RunSpec, Usage};
-use quell_flow::{Catalog, Component};
+use quell::store::{MemoryStore, Store, StoreError};
+use quell::{
+    Engine, EngineConfig, Failure, Payload, Recovery, RunContext, RunSpec, ToolCall, Usage,
+};
+use quell_flow::{Catalog, Component, Emit};
 use quell_http::{Access, Service, router};
 use quell_test_support::{Valve, ms, within};
 use serde_json::{Value, json};
@@ -17,6 +19,9 @@ async fn clerk(ctx: RunContext, _input: Payload) -> Result<Payload, Failure> {
     if let Some(answer) = ctx.resumed_with() {
         return Ok(answer);
     }
+    Emit::content("half of it").send(&ctx);
+    let call = ToolCall::new("c1", "look", Payload::from("there"));
+    ctx.tool(call, async { Ok(Payload::from("seen")) }).await?;
     let _ = ctx.set_output(json!({ "half": "of it" }).into());
     ctx.set_summary("one of two".into());
     ctx.usage(Usage { input_tokens: 12, output_tokens: 3, cost_micros: 40 });
@@ -24,8 +29,9 @@ async fn clerk(ctx: RunContext, _input: Payload) -> Result<Payload, Failure> {
 }
 
 /// A process on a store, the nth one, which takes in what is left there, or only reads it.
-async fn nth(boot: u32, store: &Arc<MemoryStore>, takes_in: bool) -> Router {
-    let config = EngineConfig::new().store(Valve::reopened(store, boot) as Arc<dyn Store>);
+async fn nth(boot: u32, store: &Arc<MemoryStore>, takes_in: bool) -> (Router, Arc<Valve>) {
+    let valve = Valve::reopened(store, boot);
+    let config = EngineConfig::new().store(Arc::clone(&valve) as Arc<dyn Store>);
     let engine = Engine::with_config(config);
     if takes_in {
         let body = |ctx| clerk(ctx, Payload::from(""));
@@ -33,7 +39,7 @@ async fn nth(boot: u32, store: &Arc<MemoryStore>, takes_in: bool) -> Router {
         engine.recover(goes_on).await.unwrap();
     }
     let catalog = Catalog::new().with(Component::agent("clerk", clerk).resumable());
-    router(Service::new(engine, catalog).access(Access::open()))
+    (router(Service::new(engine, catalog).access(Access::open())), valve)
 }
 
 async fn run(app: &Router) -> Value {
@@ -54,24 +60,33 @@ async fn has(app: &Router, status: &str) -> Value {
 #[tokio::test]
 async fn a_paused_run_shows_what_it_has_so_far_in_whatever_process() {
     let store = Arc::new(MemoryStore::new());
-    let app = nth(1, &store, true).await;
+    let (app, _) = nth(1, &store, true).await;
     let body = json!({ "component": "agent/clerk", "id": "r", "input": "x" });
     assert_eq!(post(&app, "/v1/runs", &body).await.status, 201);
     let shown = within("it asks", has(&app, "paused")).await;
     assert_eq!(shown["partial"], json!({ "half": "of it" }), "{shown}");
     assert_eq!(shown["rows"][0]["summary"], "one of two", "{shown}");
     assert_eq!(shown["usage"]["input_tokens"], 12, "{shown}");
+    assert_eq!((&shown["text"], &shown["truncated"]), (&json!("half of it"), &Value::Null));
     for (boot, takes_in) in [(2, false), (3, true)] {
-        let other = nth(boot, &store, takes_in).await;
+        let (other, valve) = nth(boot, &store, takes_in).await;
+        if takes_in {
+            valve.fail_reads(StoreError::Io { what: "no disk".into() });
+            let here = run(&other).await;
+            assert_eq!((&here["text"], &here["truncated"]), (&json!(""), &json!(true)), "{here}");
+            valve.fail_reads(None);
+        }
         let there = within("the store has it", has(&other, "paused")).await;
-        for what in ["status", "partial", "usage", "rows"] {
+        for what in ["status", "partial", "usage", "rows", "text", "tools", "truncated"] {
             assert_eq!(there[what], shown[what], "{what}, taken in: {takes_in}: {there}");
         }
         if takes_in {
             let answer = json!({ "answer": "yes" });
             assert_eq!(post(&other, "/v1/runs/r/resume", &answer).await.status, 200);
             let ended = within("it ends", has(&other, "completed")).await;
-            assert_eq!(ended["usage"], shown["usage"], "{ended}");
+            for what in ["usage", "text", "tools", "truncated"] {
+                assert_eq!(ended[what], shown[what], "{what}: {ended}");
+            }
         }
     }
 }

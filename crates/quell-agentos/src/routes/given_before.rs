@@ -5,7 +5,7 @@ use std::future::ready;
 
 use futures::StreamExt as _;
 use quell::{EventKind, Payload, RunEvent, RunId, RunStatus};
-use quell_http::{RunView, View, events_by_now, offload_if_large};
+use quell_http::{RunView, View, offload_if_large};
 use serde_json::Value;
 
 use crate::answer_form::AnswerForm;
@@ -63,17 +63,11 @@ fn is_same(given: &Payload, answer: &Payload) -> bool {
     given.as_json() == answer.as_json() || read(given).is_some_and(|it| Some(it) == read(answer))
 }
 
-/// Yields the event of the last pause of a run, and what was asked then. Of a run that goes on
-/// after a restart the log in memory begins behind it.
+/// Yields the event of the last pause of a run, and what was asked then.
 async fn last_pause(view: &View, run: &RunView) -> Option<(u64, Payload)> {
     let id = run.id();
-    match run {
-        RunView::Live(run) => events_by_now(run, 0).filter_map(|event| pause_of(id, event)).last(),
-        RunView::Stored(run) => {
-            let pauses = view.events_by_now(run).filter_map(|event| ready(pause_of(id, event)));
-            pauses.fold(None, |_, pause| ready(Some(pause))).await
-        }
-    }
+    let pauses = view.events_by_now(run).filter_map(|event| ready(pause_of(id, event)));
+    pauses.fold(None, |_, pause| ready(Some(pause))).await
 }
 
 fn pause_of(run: RunId, event: RunEvent) -> Option<(u64, Payload)> {

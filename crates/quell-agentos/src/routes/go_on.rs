@@ -13,7 +13,6 @@ use crate::answer_form::{AnswerForm, ContinueForm};
 use crate::app::{App, find};
 use crate::auth::{Action, component};
 use crate::begin::Begin;
-use crate::lines::last_seq;
 use crate::routes::cancel::stored;
 use crate::routes::create::{accepted, accepted_by_now, waited_for_far};
 use crate::routes::extract::RunRequest;
@@ -103,7 +102,7 @@ pub(super) async fn answered(
     };
     let charge = charge(view, form)?;
     // Nothing is written while it is paused: what comes behind this is of the next attempt.
-    let last = if form.is_stream { last_seq(view, &found).await } else { 0 };
+    let last = if form.is_stream { view.last_seq_by_now(&found).await } else { 0 };
     match view.resume_attempt(&found, pause.attempt, answer).await {
         Ok(run) => Ok(Answered { run, last, charge, is_repeat: false }),
         Err(error) => Err(not_continued(view, (&found, field), error).await),
@@ -119,7 +118,7 @@ async fn rejected(
     step: &str,
 ) -> Result<Answered, Refusal> {
     let charge = charge(view, form)?;
-    let last = if form.is_stream { last_seq(view, &found).await } else { 0 };
+    let last = if form.is_stream { view.last_seq_by_now(&found).await } else { 0 };
     let request = CancelRequest::because(format!("step `{step}` was rejected"));
     let cancelled = view.cancel(&found, request, Wait::terminal()).await;
     stored(&cancelled)?;

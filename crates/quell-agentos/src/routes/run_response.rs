@@ -31,7 +31,8 @@ pub(super) async fn run_response_at_end(
 ) -> Result<Option<Response>, Refusal> {
     let Some(position) = snapshot::position_of(view, &(&run).into()) else { return Ok(None) };
     is_heard_of(view, &run).await;
-    let (about, make) = answer(view.read_live(&run, run.report()), position.clone());
+    let reading = view.read_tree((&run).into()).await?;
+    let (about, make) = answer(reading, position.clone());
     match view.json_response(about, make).await {
         Ok(response) => return Ok(Some(response)),
         Err(BodyError::Overdrawn(_)) => {}

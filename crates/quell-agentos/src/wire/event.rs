@@ -6,6 +6,7 @@ use std::time::{Duration, SystemTime};
 
 use quell::{EventKind, Payload, RunEvent, RunId, RunKind};
 use quell_flow::Emit;
+use quell_http::whole_millis;
 use serde_json::{Map, Value, json};
 
 use crate::wire::exact::Object;
@@ -115,7 +116,8 @@ impl Renderer {
     }
 
     /// Turns an event into the contract's; `tree` is that of the run, if the event is its end or
-    /// its pause.
+    /// its pause. Without it the lines of that are counted all the same: every reader numbers those
+    /// behind them alike.
     pub(crate) fn on(&mut self, event: &RunEvent, tree: Option<&Tree>) -> Vec<Line> {
         let mut out = Vec::new();
         // Clients learn the ids from the first frame: it is sent at once.
@@ -137,7 +139,7 @@ impl Renderer {
                 if let Some(tree) = tree {
                     let (name, own) = pause::paused(tree, request);
                     self.push(&tree.own().position, name, event.at, own, &mut out);
-                } else if self.counts_only() && self.live.contains_key(&event.run) {
+                } else if self.live.contains_key(&event.run) {
                     self.next_index += 1;
                 }
             }
@@ -153,8 +155,7 @@ impl Renderer {
                 self.start(event.run, event.at, &mut out);
                 if let Some(tree) = tree {
                     self.ended(event, tree, &mut out);
-                } else if let Some(live) = self.live.get(&event.run).filter(|_| self.counts_only())
-                {
+                } else if let Some(live) = self.live.get(&event.run) {
                     let (position, has_executor) = (&live.position, live.has_executor);
                     self.next_index += ending::count(position, has_executor, *status, self.style);
                 }
@@ -165,10 +166,6 @@ impl Renderer {
             _ => {}
         }
         out
-    }
-
-    const fn counts_only(&self) -> bool {
-        self.written_from == COUNTS_ONLY
     }
 
     fn queued(&mut self, parent: RunId, run: RunId, kind: RunKind, name: &str) {
@@ -360,5 +357,5 @@ fn said(content: &str, reasoning: &str) -> Value {
 }
 
 fn between(from: Option<SystemTime>, to: Option<SystemTime>) -> Option<Duration> {
-    to?.duration_since(from?).ok()
+    whole_millis(to?).duration_since(whole_millis(from?)).ok()
 }

@@ -75,6 +75,27 @@ impl View {
     }
 }
 
+impl View {
+    /// Reads what these runs were given, of which only the store knows that. It counts as in
+    /// [`View::below`]. Tells besides whether something was left out: there was no room, or the
+    /// store did not answer.
+    pub(super) async fn given(&self, runs: Vec<RunId>) -> (Below, bool) {
+        let engine = self.service().engine();
+        let charge = self.service().shared().requests.charge(self.principal().owner(), 0).ok();
+        let (mut below, mut is_cut) = (Below { charge, ..Below::default() }, false);
+        let reads = stream::iter(runs).map(async |id| read(engine.stored_run(id)).await);
+        let mut reads = std::pin::pin!(reads.buffered(READS_AHEAD));
+        while let Some(record) = reads.next().await {
+            match record {
+                Ok(Some(record)) => is_cut |= !below.add(record.accepted, None),
+                Ok(None) => {}
+                Err(_) => is_cut = true,
+            }
+        }
+        (below, is_cut)
+    }
+}
+
 impl Below {
     /// Adds a run, with its row if that counts as well. Without room it is added without its
     /// values, and this is false.

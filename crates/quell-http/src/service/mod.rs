@@ -5,6 +5,7 @@ mod cancel_outcome;
 mod elsewhere;
 mod find;
 mod guard;
+mod log;
 mod not_done;
 mod pausing;
 mod reading;

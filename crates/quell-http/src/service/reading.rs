@@ -2,15 +2,11 @@
 
 use std::sync::Arc;
 
-use futures::future::{Either, ready};
-use futures::{Stream, StreamExt as _};
 use parking_lot::Mutex;
 use quell::store::Accepted;
-use quell::{CauseKind, Labels, Payload, RunEvent, RunId, RunRef, RunReport, RunRow};
+use quell::{CauseKind, Labels, Payload, RunEvent, RunId, RunRef, RunReport, RunRow, RunStatus};
 
-use crate::before_events::with_stored;
 use crate::counted::row_bytes;
-use crate::events::answered;
 use crate::fold::Fold;
 use crate::lookup_error::LookupError;
 use crate::run_state::RunState;
@@ -30,8 +26,10 @@ pub struct Reading {
     view: View,
     run: RunView,
     report: Arc<RunReport>,
-    /// What was read of the store; none for a run that is in memory.
+    /// What was read of the store; none for a run that is in memory with all of its tree.
     stored: Option<Arc<Said>>,
+    /// The number of the event of the pause as of which the run is shown.
+    paused_by: Option<u64>,
 }
 
 /// What the runs of a tree have said, as far as their events were taken in: for a stream of a run
@@ -51,16 +49,20 @@ impl TreeSaid {
     }
 }
 
-/// What was read of a stored tree.
+/// What a tree has said of which the store was read.
 #[derive(Debug)]
 struct Said {
     fold: Arc<Mutex<Fold>>,
     below: Below,
+    /// Whether something of what they were given had no room.
+    is_cut: bool,
 }
 
 impl View {
     /// Reads what is needed to show a run by itself, and, if it is only in the store and its root
-    /// has not ended, the runs below. Of a run that is in memory it does not wait.
+    /// has not ended, the runs below. Of a run that is in memory it reads what an earlier process
+    /// or another node has written, and does not wait if that is nothing. Where the store is in
+    /// trouble that is missing, and marked so.
     ///
     /// # Errors
     ///
@@ -96,25 +98,39 @@ impl View {
     pub async fn read_tree_of(&self, run: &StoredRun, said: &TreeSaid) -> Reading {
         let fold = Arc::clone(&said.0);
         let (report, below) = self.below(run, &fold).await;
-        let stored = Some(Arc::new(Said { fold, below }));
-        Reading { view: self.clone(), run: RunView::Stored(run.clone()), report, stored }
+        let stored = Some(Arc::new(Said { fold, below, is_cut: false }));
+        Reading::new(self, RunView::Stored(run.clone()), report, stored)
     }
 
-    /// Reads a run that is in memory, whose report this is.
+    /// Reads a run that is in memory, whose report this is, without what only the store has.
     pub fn read_live(&self, run: &RunRef, report: Arc<RunReport>) -> Reading {
-        Reading { view: self.clone(), run: run.into(), report, stored: None }
+        Reading::new(self, run.into(), report, None)
     }
 
     async fn read_with(&self, run: RunView, with_below: bool) -> Result<Reading, LookupError> {
         let (report, said) = match &run {
-            RunView::Live(run) => (run.report(), None),
-            RunView::Stored(stored) => {
-                // On the heap: without a store nobody pays for its size.
-                let (report, said) = Box::pin(self.said(stored, with_below)).await?;
-                (report, Some(Arc::new(said)))
-            }
+            RunView::Live(run) if !self.service().engine().has_store() => (run.report(), None),
+            // On the heap: without a store nobody pays for its size.
+            RunView::Live(run) => Box::pin(self.said_here(run)).await,
+            RunView::Stored(stored) => Box::pin(self.said(stored, with_below)).await?,
         };
-        Ok(Reading { view: self.clone(), run, report, stored: said })
+        Ok(Reading::new(self, run, report, said))
+    }
+
+    /// Takes in what the tree of a run in memory has said before that was here, and what those were
+    /// given that this engine never had. Yields the report besides; nothing else if it has all.
+    async fn said_here(&self, run: &RunRef) -> (Arc<RunReport>, Option<Arc<Said>>) {
+        let (engine, records) = (self.service().engine(), &self.service().shared().records);
+        records.begin(engine, run).await;
+        let report = run.report();
+        let before = report.rows.iter().map(|row| row.run).filter(|id| engine.get(*id).is_none());
+        let before: Vec<_> = before.collect();
+        if before.is_empty() {
+            return (report, None);
+        }
+        let (below, is_cut) = self.given(before).await;
+        let fold = records.fold(run);
+        (report, Some(Arc::new(Said { fold, below, is_cut })))
     }
 
     /// Folds the stored events of the tree of a run. What it keeps of them counts as under way for
@@ -123,7 +139,7 @@ impl View {
         &self,
         run: &StoredRun,
         with_below: bool,
-    ) -> Result<(Arc<RunReport>, Said), LookupError> {
+    ) -> Result<(Arc<RunReport>, Option<Arc<Said>>), LookupError> {
         let (engine, root) = (self.service().engine(), run.root().run);
         let charge = self.service().shared().requests.charge(self.principal().owner(), 0).ok();
         let mut fold = Fold::charged(charge);
@@ -144,7 +160,7 @@ impl View {
         } else {
             (Arc::clone(run.report()), Below::default())
         };
-        Ok((report, Said { fold, below }))
+        Ok((report, Some(Arc::new(Said { fold, below, is_cut: false }))))
     }
 
     /// Yields the object `quell` of a run in a list, whose row this is. A list shows no transcript,
@@ -162,6 +178,18 @@ impl View {
         RunState { truncated: false, ..state }
     }
 
+    /// Yields what the tree of a run in memory has said by now, also what an earlier process, or
+    /// another node, has written of it.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe: it only reads.
+    pub async fn tree_said_of(&self, run: &RunRef) -> TreeSaid {
+        let records = &self.service().shared().records;
+        records.begin(self.service().engine(), run).await;
+        TreeSaid(records.fold(run))
+    }
+
     /// Folds what the runs of a tree say from its events, as they come. What it keeps counts as
     /// under way for the principal; where there is no room it is cut, and marked so.
     pub fn tree_said(&self) -> TreeSaid {
@@ -169,70 +197,43 @@ impl View {
         let charge = requests.charge(self.principal().owner(), 0).ok();
         TreeSaid(Arc::new(Mutex::new(Fold::charged(charge))))
     }
-
-    /// As [`View::events`], from the first one on, of a run that is only in the store: those that
-    /// are there by now, also if another node has the run. One that ends early has met trouble of
-    /// the store.
-    pub fn events_by_now(&self, run: &StoredRun) -> impl Stream<Item = RunEvent> + Send + use<> {
-        let (engine, record) = (self.service().engine().clone(), run.record().clone());
-        Box::new(StoredEvents::new(engine, record.into(), 0)).into_stream()
-    }
-
-    /// Yields the number of the last of them, or zero: behind it comes what is new.
-    pub async fn last_seq_by_now(&self, run: &StoredRun) -> u64 {
-        self.events_by_now(run).fold(0, |last: u64, event| ready(last.max(event.seq))).await
-    }
-
-    /// As [`answered`], of a run that is only in the store, as far as it tells by now. A run that
-    /// was never in another attempt than the first is not looked through.
-    pub async fn answered_by_now(&self, run: &StoredRun) -> u32 {
-        let record = run.record();
-        if record.attempt <= 1 || record.is_answered() {
-            // The event of the answer may come behind it.
-            return record.attempt.max(1);
-        }
-        let events = self.events_by_now(run);
-        events.fold(1, |last: u32, event| ready(last.max(answered([event])))).await
-    }
-
-    /// Reads the events of a run after the one with this `seq`, for a client: of one that is only
-    /// in the store those that are stored, of a live root those of an earlier process as well. Of
-    /// one that another node has they are followed to its end, from the store: the node tells when
-    /// there is something new, and each such stream reads twice a second besides. Where nobody
-    /// tells ([`quell::cluster::LogWatch`]) it is up to 250 ms late, and reads 5 times a second
-    /// while nothing happens, and up to 100 times while something does. Dropped, it does not. It
-    /// goes on while the store is in trouble, and ends without an end if the run is forgotten
-    /// meanwhile, or the engine is shut down.
-    ///
-    /// # Errors
-    ///
-    /// Fails if the store cannot be read.
-    ///
-    /// # Cancel safety
-    ///
-    /// Cancel safe: it only reads.
-    pub async fn events(
-        &self,
-        run: &RunView,
-        after: u64,
-    ) -> Result<impl Stream<Item = RunEvent> + Send + use<>, LookupError> {
-        match run {
-            RunView::Live(run) => {
-                Ok(Either::Left(with_stored(self.service().engine().clone(), run, after)))
-            }
-            RunView::Stored(stored) => {
-                let (engine, record) = (self.service().engine().clone(), stored.record().clone());
-                let events = StoredEvents::new(engine, record.into(), after).following();
-                let mut events = Box::new(events);
-                // Before the answer begins: a store that fails is refused as such.
-                Box::pin(events.turn()).await?;
-                Ok(Either::Right(events.into_stream()))
-            }
-        }
-    }
 }
 
 impl Reading {
+    fn new(view: &View, run: RunView, report: Arc<RunReport>, stored: Option<Arc<Said>>) -> Self {
+        Self { view: view.clone(), run, report, stored, paused_by: None }
+    }
+
+    /// Yields the run as it was when this event paused it, as far as that is still known: paused,
+    /// with the text that it had said, and with the runs below that had begun. Those have ended by
+    /// then, mostly, and are shown as they stand now.
+    #[must_use]
+    pub fn as_paused_by(&self, pause: &RunEvent) -> Self {
+        let mut own = self.report.own_row().clone();
+        if own.status != RunStatus::Paused {
+            own.abandoned.clear();
+        }
+        (own.status, own.cause, own.quiescent) = (RunStatus::Paused, None, false);
+        (own.stopped_at, own.ended_at, own.quiesced_at) = (None, None, None);
+        (own.output, own.partial, own.error) = (None, None, None);
+        let below = self.look(|fold| {
+            let begun = |row: &&RunRow| fold.had_begun(row.run, pause.seq);
+            self.report.rows.iter().skip(1).filter(begun).cloned().collect::<Vec<_>>()
+        });
+        let rows = std::iter::once(own).chain(below).collect();
+        let report = RunReport::new(rows, self.report.omitted).into();
+        Self { report, paused_by: Some(pause.seq), ..self.clone() }
+    }
+
+    /// Looks at what the tree has said.
+    fn look<T>(&self, look: impl FnOnce(&Fold) -> T) -> T {
+        match (&self.run, &self.stored) {
+            (_, Some(said)) => look(&said.fold.lock()),
+            (RunView::Live(run), None) => self.view.service().shared().records.read(run, look),
+            (RunView::Stored(_), None) => look(&Fold::default()),
+        }
+    }
+
     /// Yields the view that it was read through.
     pub const fn view(&self) -> &View {
         &self.view
@@ -254,7 +255,8 @@ impl Reading {
             None => self.view.state_of(&self.report),
             Some(said) => {
                 let state = RunState::of(&self.report, |id| self.external_id_of(id));
-                RunState { truncated: said.fold.lock().is_cut(self.run.id()), ..state }
+                let truncated = said.is_cut || said.fold.lock().is_cut(self.run.id());
+                RunState { truncated, ..state }
             }
         }
     }
@@ -266,22 +268,19 @@ impl Reading {
 
     /// Yields the transcripts of the runs of its tree, parents before children.
     pub fn tree_transcripts(&self) -> Vec<Transcript> {
-        match (&self.run, &self.stored) {
-            (_, Some(said)) => said.fold.lock().all(),
-            (RunView::Live(run), None) => self.view.tree_transcripts(run),
-            (RunView::Stored(_), None) => Vec::new(),
-        }
+        self.look(Fold::all)
     }
 
     /// Yields the transcript of a run of the tree; `None` if nothing is known of the run any more.
     pub fn transcript_of(&self, run: RunId) -> Option<Transcript> {
-        match &self.stored {
-            None => {
-                let found = self.known(run)?;
-                Some(self.view.transcript(&found))
-            }
-            Some(said) => said.fold.lock().of(run),
+        let mut said = match &self.stored {
+            None => self.view.transcript(&self.known(run)?),
+            Some(said) => said.fold.lock().of(run)?,
+        };
+        if let Some(pause) = self.paused_by.filter(|_| run == self.run.id()) {
+            said.cut_behind_pause(pause);
         }
+        Some(said)
     }
 
     /// Yields the transcript of the run.
@@ -296,29 +295,29 @@ impl Reading {
 
     /// Yields what a run of the tree was given.
     pub fn input_of(&self, run: RunId) -> Option<Payload> {
-        match (&self.stored, self.known(run)) {
-            (None, Some(found)) => found.input().cloned(),
-            _ => self.accepted(run)?.input.clone(),
+        match self.known(run) {
+            Some(found) => found.input().cloned(),
+            None => self.accepted(run)?.input.clone(),
         }
     }
 
     /// Yields the value of a label of a run of the tree.
     pub fn label_of(&self, run: RunId, key: &str) -> Option<String> {
         let of = |labels: &Labels| labels.get(key).cloned();
-        match (&self.stored, self.known(run)) {
-            (None, Some(found)) => found.labels().and_then(of),
-            _ => of(&self.accepted(run)?.labels),
+        match self.known(run) {
+            Some(found) => found.labels().and_then(of),
+            None => of(&self.accepted(run)?.labels),
         }
     }
 
     /// Yields the kind of the cause of another run, of which a stop came: of one of the tree, or of
     /// one that is in memory.
     pub fn cause_of(&self, run: RunId) -> Option<CauseKind> {
-        let row = match &self.stored {
-            None => self.known(run).map(|run| run.row()),
-            Some(_) => self.stored_row(run).cloned(),
+        let row = match &self.run {
+            RunView::Live(_) => self.known(run).map(|run| run.row()),
+            RunView::Stored(stored) => stored.row_of(run).cloned(),
         };
-        Some(row?.cause?.kind)
+        Some(row.or_else(|| self.report.row(run).cloned())?.cause?.kind)
     }
 
     /// Yields the id of a run as its caller knows it.
@@ -332,18 +331,14 @@ impl Reading {
     /// Estimates the bytes of an answer that shows all of it. It writes and copies nothing.
     pub fn weight(&self) -> usize {
         let Some(said) = &self.stored else { return self.view.weight(&self.report) };
+        if let RunView::Live(_) = self.run {
+            return self.view.weight(&self.report) + said.below.bytes;
+        }
         // Those of the runs below count with the transcripts.
         let input = self.run.input().map(Payload::bytes_max);
         self.report.rows.iter().map(row_bytes).chain(input).sum::<usize>()
             + said.below.bytes
             + said.fold.lock().bytes
-    }
-
-    fn stored_row(&self, run: RunId) -> Option<&RunRow> {
-        match &self.run {
-            RunView::Live(_) => None,
-            RunView::Stored(stored) => stored.row_of(run),
-        }
     }
 
     fn known(&self, run: RunId) -> Option<RunRef> {
@@ -355,9 +350,10 @@ impl Reading {
     }
 
     fn accepted(&self, run: RunId) -> Option<&Accepted> {
-        let RunView::Stored(stored) = &self.run else { return None };
-        let above = stored.line().find(|above| above.run == run);
-        let below = || self.stored.as_ref()?.below.runs.get(&run);
-        above.or_else(below)
+        let above = match &self.run {
+            RunView::Live(_) => None,
+            RunView::Stored(stored) => stored.line().find(|above| above.run == run),
+        };
+        above.or_else(|| self.stored.as_ref()?.below.runs.get(&run))
     }
 }

@@ -1,0 +1,100 @@
+//! [`View::events`]: the log of a run, in memory or only in the store, from its first event on.
+
+use std::future::ready;
+
+use futures::future::Either;
+use futures::{Stream, StreamExt as _};
+use quell::RunEvent;
+
+use crate::before_events::{with_stored, with_stored_by_now};
+use crate::events::{answered, events_by_now};
+use crate::lookup_error::LookupError;
+use crate::run_view::RunView;
+use crate::service::view::View;
+use crate::stored_events::StoredEvents;
+
+impl View {
+    /// As [`View::events`], from the first one on: those that are there by now, also if another
+    /// node has the run. One of a run that is only in the store and that ends early has met trouble
+    /// of the store.
+    pub fn events_by_now<R: Into<RunView>>(
+        &self,
+        run: R,
+    ) -> impl Stream<Item = RunEvent> + Send + use<R> {
+        let engine = self.service().engine();
+        match run.into() {
+            RunView::Live(run) => Either::Left(with_stored_by_now(engine, &run)),
+            RunView::Stored(run) => {
+                let record = run.record().clone().into();
+                let events = Box::new(StoredEvents::new(engine.clone(), record, 0));
+                Either::Right(events.into_stream())
+            }
+        }
+    }
+
+    /// Yields the number of the last of them, or zero: behind it comes what is new.
+    pub async fn last_seq_by_now(&self, run: impl Into<RunView>) -> u64 {
+        match run.into() {
+            // The gap at its beginning has a last number, too.
+            RunView::Live(run) => {
+                events_by_now(&run, 0).map(|event| event.last_seq()).max().unwrap_or(0)
+            }
+            run @ RunView::Stored(_) => {
+                let events = self.events_by_now(run);
+                events.fold(0, |last: u64, event| ready(last.max(event.last_seq()))).await
+            }
+        }
+    }
+
+    /// As [`answered`], as far as the log tells by now. A run that was never in another attempt
+    /// than the first is not looked through.
+    pub async fn answered_by_now(&self, run: impl Into<RunView>) -> u32 {
+        let run = run.into();
+        let is_answered = match &run {
+            // The event of the answer may come behind it.
+            RunView::Stored(run) => run.record().is_answered(),
+            RunView::Live(_) => false,
+        };
+        if run.attempt() <= 1 || is_answered {
+            return run.attempt().max(1);
+        }
+        let events = self.events_by_now(run);
+        events.fold(1, |last: u32, event| ready(last.max(answered([event])))).await
+    }
+
+    /// Reads the events of a run after the one with this `seq`, for a client: of one that is only
+    /// in the store those that are stored, of a live root those of an earlier process as well. Of
+    /// one that another node has they are followed to its end, from the store: the node tells when
+    /// there is something new, and each such stream reads twice a second besides. Where nobody
+    /// tells ([`quell::cluster::LogWatch`]) it is up to 250 ms late, and reads 5 times a second
+    /// while nothing happens, and up to 100 times while something does. Dropped, it does not. It
+    /// goes on while the store is in trouble, and ends without an end if the run is forgotten
+    /// meanwhile, or the engine is shut down.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the store cannot be read.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe: it only reads.
+    pub async fn events(
+        &self,
+        run: &RunView,
+        after: u64,
+    ) -> Result<impl Stream<Item = RunEvent> + Send + use<>, LookupError> {
+        match run {
+            RunView::Live(run) => {
+                Ok(Either::Left(with_stored(self.service().engine().clone(), run, after)))
+            }
+            RunView::Stored(stored) => {
+                let (engine, record) = (self.service().engine().clone(), stored.record().clone());
+                let events = StoredEvents::new(engine, record.into(), after).following();
+                let mut events = Box::new(events);
+                // Before the answer begins: a store that fails is refused as such.
+                Box::pin(events.turn()).await?;
+                Ok(Either::Right(events.into_stream()))
+            }
+        }
+    }
+}
