@@ -84,6 +84,9 @@ impl App {
                     // On the heap: hardly any run needs it.
                     Box::pin(app.know_base(&thread, &tracked, &run)).await;
                 }
+                if tracked.awaits_beginning() {
+                    Box::pin(app.know_beginning(&thread, &tracked, &run)).await;
+                }
                 thread.take(app.engine(), &tracked, &run, &event);
                 if event.run == run.id() && matches!(event.kind, EventKind::Paused { .. }) {
                     app.tell_pause(&thread, &tracked, &run);
@@ -96,6 +99,9 @@ impl App {
             run.ended().await;
             if tracked.awaits_base() {
                 Box::pin(app.know_base(&thread, &tracked, &run)).await;
+            }
+            if tracked.awaits_beginning() {
+                Box::pin(app.know_beginning(&thread, &tracked, &run)).await;
             }
             app.hold_values(&thread);
             app.tell_end(&thread, &tracked, &run);

@@ -74,6 +74,7 @@ impl App {
         let view = self.service().view(CONTRACT, Principal::anonymous());
         let within = self.within(session, view.component_of(run));
         let tracked = Tracked::of(&run.into(), within).adopted();
+        let tracked = if self.has_records() { tracked.beginning_elsewhere(run) } else { tracked };
         // Of what has ended nothing is certain but what it keeps.
         let (of, is_over) = (run.into(), run.status().is_terminal());
         let is_own = started_on(&of).is_some() || is_over && base_of(&of).is_some();

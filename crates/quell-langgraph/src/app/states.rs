@@ -1,7 +1,9 @@
 //! [`App::states_in`]: the states that one run has left.
 
+use std::pin::pin;
 use std::sync::Arc;
 
+use futures::StreamExt as _;
 use quell::RunId;
 use quell_http::{RunView, View};
 use serde_json::json;
@@ -152,9 +154,10 @@ impl App {
             let tracked = Arc::clone(&found.tracked);
             if let Some(thread) = &found.thread {
                 let fold = thread.look(self.engine(), &found.tracked, &found.run);
-                return Ok(Some((refolded(fold, known, &found, keep), tracked)));
+                let fold = Box::pin(self.refolded(fold, known, &found, keep)).await;
+                return Ok(Some((fold, tracked)));
             }
-            return Ok(Some(self.lost(view, thread, &found, keep)));
+            return Ok(Some(Box::pin(self.lost(view, thread, &found, keep)).await));
         }
         let stored = self.find_stored(view, Some(thread.id), run).await?;
         let Some(stored) = stored else { return Ok(None) };
@@ -163,7 +166,7 @@ impl App {
     }
 
     /// Folds the log of a run that its thread has lost: it may keep itself what it has started on.
-    fn lost(
+    async fn lost(
         &self,
         view: &View,
         thread: &Thread,
@@ -175,7 +178,7 @@ impl App {
         let tracked = Tracked::of(&view_of, within);
         let tracked = if base_of(&view_of).is_some() { tracked.adopted() } else { tracked };
         *tracked.fold.lock() = Fold::keeping(Some(keep.clone()));
-        tracked.catch_up_alone(&found.run);
+        tracked.catch_up_alone(&self.all(), &found.run).await;
         let row = found.run.row();
         let mut fold = tracked.fold.lock().clone();
         if row.status.is_terminal() {
@@ -184,22 +187,23 @@ impl App {
         }
         (fold, Arc::new(tracked))
     }
-}
 
-/// Folds the log of a run in memory again, if it has steps, for those that are to be kept.
-fn refolded(mut fold: Fold, known: &Known, found: &Found, keep: &Keep) -> Fold {
-    if !known.has_nodes || fold.step().is_none() {
-        return fold;
+    /// Folds the log of a run in memory again, if it has steps, for those that are to be kept.
+    async fn refolded(&self, mut fold: Fold, known: &Known, found: &Found, keep: &Keep) -> Fold {
+        if !known.has_nodes || fold.step().is_none() {
+            return fold;
+        }
+        let (mut again, of) = (Fold::keeping(Some(keep.clone())), RunView::from(&found.run));
+        let mut events = pin!(self.all().events_by_now(&found.run));
+        while let Some(event) = events.next().await {
+            again.take(&of, &event, &found.tracked.about, || fold.base().cloned());
+        }
+        if known.mark.is_none() {
+            return again;
+        }
+        fold.keep_as(again);
+        fold
     }
-    let (mut again, view) = (Fold::keeping(Some(keep.clone())), RunView::from(&found.run));
-    for event in again.position.unread(&found.run) {
-        again.take(&view, &event, &found.tracked.about, || fold.base().cloned());
-    }
-    if known.mark.is_none() {
-        return again;
-    }
-    fold.keep_as(again);
-    fold
 }
 
 /// Tells whether a step is the first one of its run.

@@ -103,7 +103,7 @@ impl App {
             values = (is_of_thread || fold.current().is_none()).then_some(of_thread).flatten();
         } else if tracked.service.is_some() {
             // Its thread has lost it: all there is are its own values.
-            tracked.catch_up_alone(&found.run);
+            Box::pin(tracked.catch_up_alone(&self.all(), &found.run)).await;
             fold = tracked.fold.lock().clone();
         }
         let shown = values.as_ref().or(fold.current()).map(Arc::clone);

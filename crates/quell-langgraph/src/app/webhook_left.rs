@@ -129,7 +129,7 @@ impl App {
         let within = self.within(session, all.component_of(run));
         let tracked = Arc::new(Tracked::of(run, within).adopted());
         let fold = if let Some(live) = run.live() {
-            tracked.catch_up_alone(live);
+            Box::pin(tracked.catch_up_alone(&all, live)).await;
             let mut fold = tracked.fold.lock().clone();
             let output = live.report().output.clone();
             tracked.finish(Some(self.service()), &mut fold, live, output.as_ref());

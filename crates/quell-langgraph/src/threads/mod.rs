@@ -1,5 +1,6 @@
 //! What is kept of threads and of their runs, also of those that were deleted.
 
+mod beginning;
 mod card;
 mod elsewhere;
 mod final_body;

@@ -53,6 +53,8 @@ pub(crate) struct Tracked {
     pub(super) is_behind: bool,
     /// On what it starts, once that is decided: its body and its values start on the same.
     pub(super) ground: OnceLock<Ground>,
+    /// What it has said before its log in memory is in `fold`, or there is nothing of that.
+    pub(super) has_beginning: AtomicBool,
     /// What its thread goes back to if it is deleted, once it has started: what there was then,
     /// without what runs have left that were deleted since.
     pub(super) back: Mutex<Option<Back>>,
@@ -103,6 +105,7 @@ impl Tracked {
             owed: Mutex::default(),
             is_behind: false,
             ground: OnceLock::new(),
+            has_beginning: true.into(),
             back: Mutex::default(),
             run: Mutex::default(),
             fold: Mutex::default(),
@@ -157,10 +160,10 @@ impl Tracked {
         self.has_begun.load(Ordering::SeqCst)
     }
 
-    /// Takes in what is in the log by now, if it is known what the run starts on. The values are
-    /// there afterwards.
+    /// Takes in what is in the log by now, if it is known what the run starts on, and has said
+    /// before. The values are there afterwards.
     pub(super) fn catch_up(&self, run: &RunRef, here: Here<'_>) {
-        if self.awaits_base() {
+        if self.awaits_base() || self.awaits_beginning() {
             return;
         }
         let (mut fold, view) = (self.fold.lock(), run.into());
@@ -169,11 +172,6 @@ impl Tracked {
             fold.take(&view, &event, &self.about, base);
         }
         fold.fill(&self.about);
-    }
-
-    /// As it is of a run that its thread has lost: on what it keeps itself.
-    pub(crate) fn catch_up_alone(&self, run: &RunRef) {
-        self.catch_up(run, Here::default());
     }
 
     /// Yields the values that the run has left, which has ended: on these, if it is not known yet
