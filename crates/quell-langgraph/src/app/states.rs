@@ -76,8 +76,8 @@ impl App {
         let keep = Keep::new(which.until, if has_steps { which.most.saturating_add(1) } else { 0 });
         let fold = self.fold_of(view, thread, (known, run), &keep).await?;
         let Some((mut fold, tracked)) = fold else {
-            // It may be gone by now.
-            return Ok(if has_steps { Vec::new() } else { vec![(parts, None)] });
+            // It is gone by now.
+            return Ok(Vec::new());
         };
         if known.has_nodes {
             match fold.next(known.status, &tracked.about) {
@@ -158,8 +158,9 @@ impl App {
         }
         let stored = self.find_stored(view, Some(thread.id), run).await?;
         let Some(stored) = stored else { return Ok(None) };
-        let fold = Box::pin(self.folded_keeping(view, &stored, Some(keep))).await?;
-        Ok(Some((fold, stored.tracked)))
+        let fold = Box::pin(self.folded_keeping(view, &stored, Some(keep))).await;
+        let fold = self.unless_gone(stored.run.id(), fold).await?;
+        Ok(fold.map(|fold| (fold, stored.tracked)))
     }
 
     /// Folds the log of a run that its thread has lost: it may keep itself what it has started on.
