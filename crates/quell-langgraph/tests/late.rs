@@ -18,7 +18,7 @@ use crate::threads::delete;
 use crate::undone::graph;
 
 /// Appends its name at once.
-fn quick() -> Component {
+pub(crate) fn quick() -> Component {
     let body = async |_ctx: RunContext, input: Payload| {
         let input: Value = input.parse().unwrap();
         Ok(Payload::from(json!({ "said": [input["own"]] })))
@@ -27,17 +27,17 @@ fn quick() -> Component {
 }
 
 /// One that has nothing in memory of a run that has ended.
-fn brief(config: EngineConfig, go: &Arc<Semaphore>) -> Server {
+pub(crate) fn brief(config: EngineConfig, go: &Arc<Semaphore>) -> Server {
     let config = config.limits(Limits::default().ended_trees_max(0));
     Server::serving_with(config, [graph("say", go), quick()])
 }
 
-fn body(graph: &str, own: usize) -> Value {
+pub(crate) fn body(graph: &str, own: usize) -> Value {
     json!({ "assistant_id": graph, "input": { "own": own }, "multitask_strategy": "enqueue" })
 }
 
 /// Has a run leave its name in a thread; yields its path when it is in memory no more.
-async fn left(server: &Server, thread: &str, own: usize) -> String {
+pub(crate) async fn left(server: &Server, thread: &str, own: usize) -> String {
     let run = server.post(&format!("/threads/{thread}/runs/wait"), &body("quick", own)).await;
     assert_eq!(run.status, 200, "{run:?}");
     let run = run.header("content-location").to_owned();
@@ -46,21 +46,21 @@ async fn left(server: &Server, thread: &str, own: usize) -> String {
     run
 }
 
-async fn made(server: &Server, thread: &str, body: &Value) -> String {
+pub(crate) async fn made(server: &Server, thread: &str, body: &Value) -> String {
     let made = server.post(&format!("/threads/{thread}/runs"), body).await;
     assert_eq!(made.status, 200, "{made:?}");
     made.header("content-location").to_owned()
 }
 
 /// Yields the names that a thread has.
-async fn said(server: &Server, thread: &str) -> Value {
+pub(crate) async fn said(server: &Server, thread: &str) -> Value {
     let state = server.get(&format!("/threads/{thread}/state")).await;
     assert_eq!(state.status, 200, "{state:?}");
     let said = state.json()["values"]["said"].clone();
     if said.is_null() { json!([]) } else { said }
 }
 
-async fn soon_said(server: &Server, thread: &str, all: Value) {
+pub(crate) async fn soon_said(server: &Server, thread: &str, all: Value) {
     within("it has left that", async {
         while said(server, thread).await != all {
             tokio::time::sleep(secs(1) / 200).await;
@@ -116,7 +116,7 @@ async fn a_run_that_waits_starts_on_what_there_is_when_those_before_it_have_left
 }
 
 /// A server with what it reads.
-fn counted(store: Arc<dyn Store>, config: EngineConfig) -> (Server, Arc<Counted>) {
+pub(crate) fn counted(store: Arc<dyn Store>, config: EngineConfig) -> (Server, Arc<Counted>) {
     let store = Counted::of(store);
     let go = Arc::new(Semaphore::new(0));
     (brief(config.store(Arc::clone(&store) as _), &go), store)
@@ -319,4 +319,35 @@ async fn one_that_was_due_later_stands_behind_the_one_that_it_waited_for() {
         left(&server.forgetful(), &thread, 2).await;
         assert_eq!(said(&server, &thread).await, json!([all[0], all[1], 2]));
     }
+}
+
+#[tokio::test]
+async fn of_two_that_were_due_later_and_overtaken_both_are_in_what_is_made_of_all_of_them() {
+    let go = Arc::new(Semaphore::new(0));
+    let server = brief(EngineConfig::new().store(Arc::new(MemoryStore::new())), &go);
+    let thread = server.thread().await;
+    let mut late = Vec::new();
+    for (own, time) in [(1_000, 2.5), (1_001, 2.6)] {
+        let mut body = body("quick", own);
+        body["after_seconds"] = time.into();
+        late.push(made(&server, &thread, &body).await);
+    }
+    let path = format!("/threads/{thread}/runs/wait");
+    for own in 0..45 {
+        let mut body = body("quick", own);
+        if own == 22 {
+            // From here on none keeps on what it has started.
+            body["input"]["text"] = "x".repeat(1_100_000).into();
+        }
+        if own == 24 {
+            for late in &late {
+                soon_status(&server, late, "success").await;
+            }
+        }
+        assert_eq!(server.post(&path, &body).await.status, 200);
+    }
+    let told = said(&server.forgetful(), &thread).await;
+    let mut told: Vec<usize> = serde_json::from_value(told).unwrap();
+    told.sort_unstable();
+    assert_eq!(told, (0..45).chain(1_000..1_002).collect::<Vec<_>>());
 }

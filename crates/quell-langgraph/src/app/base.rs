@@ -131,37 +131,39 @@ impl App {
         if next.is_none() {
             return Ok(since);
         }
-        let late = self.last_late(view, thread, |id, mark| id != run && is_before(mark)).await?;
-        let is_news = late.is_some_and(|late| last < Some(Mark::of(&late.row())));
+        let late = self.late_of(view, thread, |id, mark| id != run && is_before(mark)).await?;
+        let is_news = late.last().is_some_and(|late| last < Some(*late));
         Ok(if is_news { Since::Others } else { since })
     }
 
-    /// Finds the run that has ended last of those of a thread that were due later than they were
-    /// made, and are meant: others may have overtaken it, which stand before it in a list, however
-    /// many they are. Those are looked at that were made last, as many as are read.
+    /// Finds the runs of a thread that were due later than they were made, and are meant, in the
+    /// order in which they have ended: others may have overtaken them, which stand before them in a
+    /// list, however many they are. Of the last 800 that were made, the last 20 to end. It reads
+    /// nothing that they were given.
     ///
     /// # Errors
     ///
     /// Fails if the store cannot be read.
-    pub(super) async fn last_late(
+    pub(super) async fn late_of(
         &self,
         view: &View,
         thread: Uuid,
         is_meant: impl Fn(RunId, Mark) -> bool + Send + Sync,
-    ) -> Result<Option<RunView>, LookupError> {
+    ) -> Result<Vec<Mark>, LookupError> {
         let filter = ended(RunFilter::new().label(LATE, thread.to_string()));
         let meant = |run: &RunView| has_left(run) && is_meant(run.id(), Mark::of(&run.row()));
-        let (mut last, mut next) = (None::<RunView>, None);
+        let (mut late, mut next) = (Vec::new(), None);
         for _ in 0..PARTS_MAX {
             let page = view.list(filter.clone(), LIGHT_PART, next, meant).await?;
-            last = last.into_iter().chain(page.runs).max_by_key(|run| Mark::of(&run.row()));
+            late.extend(page.runs.iter().map(|run| Mark::of(&run.row())));
             next = page.next;
             if next.is_none() {
                 break;
             }
         }
-        let Some(last) = last else { return Ok(None) };
-        view.find_by_id(last.id()).await
+        late.sort_unstable();
+        late.drain(..late.len().saturating_sub(LATE_MAX));
+        Ok(late)
     }
 
     /// Finds the last run that has ended elsewhere before a run of this node, which has its place
@@ -185,7 +187,8 @@ impl App {
 
     /// Lists the runs of a thread that have left something before one of them, the first one first:
     /// from behind a known one on, or from the last one that keeps what it has started on. Of one
-    /// behind which more than 1,000 have been made, those are not found.
+    /// behind which more than 1,000 have been made, those are not found; neither are, of the runs
+    /// due later that as many have overtaken, more than the last 20.
     async fn runs_before(
         &self,
         (view, thread): (&View, Uuid),
@@ -198,12 +201,12 @@ impl App {
         let is_own = |run: &RunView| Asked::of(run).is_some() && has_left(run);
         let (mut found, mut next, mut first) = (Vec::new(), None, None);
         let meant = |id, mark| id != run && is_before(&mark);
-        let (mut parts, mut passed, mut late) = (0, 0, None);
+        let (mut parts, mut passed, mut late) = (0, 0, Vec::new());
         while parts < PARTS_MAX && passed < PASSED_MAX {
             let page = view.list_with_inputs(ended_of(thread), PART, next, is_own).await?;
             next = page.next;
             if next.is_some() && parts + passed == 0 {
-                late = self.last_late(view, thread, meant).await?.filter(is_own);
+                late = self.late_of(view, thread, meant).await?;
             }
             let marked = |run: RunView| (Mark::of(&run.row()), run);
             let (runs, had) = (page.runs.into_iter().map(marked), found.len());
@@ -212,8 +215,12 @@ impl App {
             *(if found.len() > had { &mut parts } else { &mut passed }) += 1;
             // One that has ended before all that are read says nothing of those between.
             let oldest = found.iter().map(|(mark, _)| *mark).min();
-            let is_among = |late: &mut RunView| oldest.is_some_and(|it| it < Mark::of(&late.row()));
-            found.extend(late.take_if(is_among).map(marked));
+            while let Some(mark) = late.pop_if(|mark| oldest.is_some_and(|oldest| oldest < *mark)) {
+                if found.iter().all(|(found, _)| *found != mark) {
+                    let run = view.find_by_id(mark.run()).await?.filter(is_own);
+                    found.extend(run.map(marked));
+                }
+            }
             found.sort_by_key(|(mark, _)| *mark);
             found.dedup_by_key(|(mark, _)| *mark);
             first = last_on_own(&found, next.is_none());
@@ -242,8 +249,9 @@ impl App {
             return Ok(tracked.and_then(|tracked| tracked.left_on(run, base.as_ref())));
         }
         let Some(run) = self.whole(view, run).await? else { return Ok(None) };
-        let fold = self.folded_on(view, &run, base, None).await?;
-        Ok(fold.current().map(Arc::clone))
+        let fold = self.folded_on(view, &run, base, None).await;
+        let fold = self.unless_gone(run.run.id(), fold).await?;
+        Ok(fold.and_then(|fold| fold.current().map(Arc::clone)))
     }
 }
 
@@ -328,6 +336,9 @@ pub(super) const LATE: &str = "langgraph.late";
 const PART: usize = 20;
 const LIGHT_PART: usize = 100;
 const PARTS_MAX: usize = 8;
+
+/// Runs that were due later which are looked for besides.
+const LATE_MAX: usize = 20;
 
 /// Parts of the list that are passed by on the way to those before a run.
 const PASSED_MAX: usize = 50;

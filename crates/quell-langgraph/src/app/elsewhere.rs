@@ -121,7 +121,12 @@ impl App {
     /// Meanwhile those wait who execute or show a run of the thread that has started, and nobody
     /// else: for as long as five looks at the store take, each with its time limits, and a second
     /// behind each that has failed.
-    pub(crate) async fn know_base(&self, thread: &Arc<Thread>, tracked: &Tracked, run: &RunRef) {
+    pub(crate) async fn know_base(
+        &self,
+        thread: &Arc<Thread>,
+        tracked: &Arc<Tracked>,
+        run: &RunRef,
+    ) {
         if !tracked.awaits_base() || run.row().started_at.is_none() {
             return;
         }
@@ -148,7 +153,7 @@ impl App {
     async fn look_for_base(
         &self,
         thread: &Arc<Thread>,
-        tracked: &Tracked,
+        tracked: &Arc<Tracked>,
         run: &RunRef,
     ) -> Result<(), Refusal> {
         let view = self.owner_view(&self.all(), thread);
@@ -162,7 +167,15 @@ impl App {
         }
         let known = thread.ground(self.engine()).last;
         let is_whole = thread.is_whole.load(Ordering::SeqCst);
+        if !is_whole && let Some(recorded) = self.recorded(thread.id).await? {
+            // One that was made for a run that was taken over has not been read yet.
+            self.take_card(thread, recorded)?;
+        }
+        // One before it has ended without knowing on what it has started.
+        let is_behind =
+            |(it, end): &(Arc<Tracked>, Option<Mark>)| end.is_some() && !Arc::ptr_eq(it, tracked);
         let is_news = !is_whole
+            || thread.awaiting(self.engine()).iter().any(is_behind)
             || self.is_node()
                 && self.left_since(&view, thread.id, before, known).await? != Since::Nothing;
         if is_news {
@@ -183,15 +196,19 @@ impl App {
     ) -> Result<(), Refusal> {
         let view = self.owner_view(view, thread);
         // What a run that is found here, and that the thread had not, starts on is known after the
-        // second look. A thread of which runs are deleted all the time is looked at by the next
-        // reader again.
+        // second look.
+        let mut is_whole = false;
         for _ in 0..LOOKS_MAX {
             let undone = thread.undone();
-            if self.takes_in_elsewhere(&view, thread, undone).await?
-                && thread.is_whole_since(undone)
-            {
+            is_whole = self.takes_in_elsewhere(&view, thread, undone).await?
+                && thread.is_whole_since(undone);
+            if is_whole {
                 break;
             }
+        }
+        if !is_whole {
+            // Runs of it are deleted all the time: the next reader looks again, and who starts.
+            thread.is_whole.store(false, Ordering::SeqCst);
         }
         for (tracked, run) in thread.beginning(self.engine()) {
             self.know_beginning(thread, &tracked, &run).await;
@@ -302,9 +319,15 @@ impl App {
             let known: HashSet<_> = runs.iter().map(RunView::id).collect();
             runs.extend(page.runs.into_iter().filter(|run| !known.contains(&run.id())));
         }
-        let late = self.last_late(view, thread.id, |_, _| true).await?.filter(is_own);
-        if let Some(late) = late.filter(|late| runs.iter().all(|run| run.id() != late.id())) {
-            runs.push(late);
+        // Mostly the last one is there, and of this thread.
+        for late in self.late_of(view, thread.id, |_, _| true).await?.into_iter().rev() {
+            if runs.iter().any(|run| run.id() == late.run()) {
+                break;
+            }
+            if let Some(run) = view.find_by_id(late.run()).await?.filter(is_own) {
+                runs.push(run);
+                break;
+            }
         }
         Ok(runs)
     }
@@ -314,15 +337,19 @@ impl App {
         live.sort_by_key(|far| far.run.queued_at());
         let mut elsewhere = Elsewhere::default();
         for far in live {
+            let is_paused = far.run.status() == RunStatus::Paused;
+            if is_paused {
+                let so_far = self.folded_on_heap(view, far).await?;
+                if !so_far.has_started() && !self.is_stored(far.run.id()).await? {
+                    // What it has said has left with it.
+                    continue;
+                }
+                elsewhere.interrupt = Interrupt::of(&far.run);
+                elsewhere.so_far = so_far.current().map(Arc::clone);
+            }
+            elsewhere.is_live |= !is_paused;
             elsewhere.since = Some(far.run.queued_at());
             elsewhere.graph = Some(far.tracked.graph_keys());
-            if far.run.status() != RunStatus::Paused {
-                elsewhere.is_live = true;
-                continue;
-            }
-            elsewhere.interrupt = Interrupt::of(&far.run);
-            let so_far = self.folded_on_heap(view, far).await?;
-            elsewhere.so_far = so_far.current().map(Arc::clone);
         }
         Ok(elsewhere)
     }
@@ -341,12 +368,8 @@ impl App {
             return Ok(true);
         }
         let Some(run) = self.whole(view, &last.run).await? else { return Ok(false) };
-        let fold = match self.folded_on_heap(view, &run).await {
-            Ok(fold) => fold,
-            // What it has said has left with it.
-            Err(_) if !self.is_stored(run.run.id()).await? => return Ok(false),
-            Err(error) => return Err(error.into()),
-        };
+        let fold = self.folded_on_heap(view, &run).await;
+        let Some(fold) = self.unless_gone(run.run.id(), fold).await? else { return Ok(false) };
         let (row, tracked) = (run.run.row(), run.tracked);
         Ok(thread.take_left(self.engine(), &Left { tracked, row, fold }, undone))
     }

@@ -126,6 +126,24 @@ impl App {
         Ok(is_erased)
     }
 
+    /// Yields what was read of a run that is only in the store; none if that could not be read, and
+    /// the run is gone by now: what it has said has left with it.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the store cannot be read.
+    pub(super) async fn unless_gone<T: Send>(
+        &self,
+        run: RunId,
+        read: Result<T, LookupError>,
+    ) -> Result<Option<T>, LookupError> {
+        match read {
+            Ok(read) => Ok(Some(read)),
+            Err(_) if !self.is_stored(run).await? => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
     /// Tells whether the store has a run.
     ///
     /// # Errors

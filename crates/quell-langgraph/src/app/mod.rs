@@ -24,6 +24,8 @@ mod items;
 mod kept;
 mod kept_read;
 mod leaving;
+#[cfg(test)]
+mod looks;
 mod making;
 mod record;
 mod recover;

@@ -161,8 +161,9 @@ impl App {
         }
         let stored = self.find_stored(view, Some(thread.id), run).await?;
         let Some(stored) = stored else { return Ok(None) };
-        let fold = Box::pin(self.folded_keeping(view, &stored, Some(keep))).await?;
-        Ok(Some((fold, stored.tracked)))
+        let fold = Box::pin(self.folded_keeping(view, &stored, Some(keep))).await;
+        let fold = self.unless_gone(stored.run.id(), fold).await?;
+        Ok(fold.map(|fold| (fold, stored.tracked)))
     }
 
     /// Folds the log of a run that its thread has lost: it may keep itself what it has started on.

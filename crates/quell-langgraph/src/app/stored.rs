@@ -191,7 +191,10 @@ impl App {
         if let Some(error) = self.error_of(&found.run.report(), &found.tracked) {
             return Ok(json!({ "__error__": error }).to_string());
         }
-        let fold = self.folded(view, found).await?;
+        let fold = self.folded(view, found).await;
+        let Some(fold) = self.unless_gone(found.run.id(), fold).await? else {
+            return Ok(not_found_text());
+        };
         let values = fold.current();
         if let Some(interrupt) = Interrupt::of(&found.run) {
             return Ok(interrupt.within(values.map(|values| &**values)).to_string());

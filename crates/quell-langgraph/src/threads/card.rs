@@ -73,10 +73,11 @@ impl Thread {
             return;
         }
         let mut state = self.state.lock();
-        if state.values.is_none() && state.wrote.is_none() {
-            state.values.clone_from(&card.base);
-        }
         state.card = card;
+        if state.values.is_none() && state.wrote.is_none() {
+            let base = state.base();
+            state.go_back(base);
+        }
         drop(state);
         let before = std::mem::replace(&mut *self.charge.lock(), charge);
         drop(before);

@@ -114,7 +114,7 @@ impl Thread {
             return false;
         }
         if !has {
-            state.leave(&left.tracked, &left.row, &left.fold);
+            state.leave((&left.tracked, &left.row), &left.fold, false);
         }
         true
     }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use quell::{Engine, RunId, RunRef};
+use quell::{Engine, RunRef};
 use quell_http::RunView;
 
 use crate::threads::elsewhere::Mark;
@@ -20,14 +20,6 @@ pub(crate) struct Ground {
     pub(crate) next: Vec<String>,
     /// The last run that has left something in the values.
     pub(crate) last: Option<Mark>,
-}
-
-/// What a thread goes back to without a run.
-#[derive(Clone, Debug)]
-pub(super) struct Back {
-    pub(super) values: Option<Arc<Values>>,
-    /// The run that has left them: without that one it goes back to what was before both.
-    pub(super) last: Option<RunId>,
 }
 
 /// What a thread has now.
@@ -118,8 +110,7 @@ impl Tracked {
     /// Yields on what it starts: what its thread has when this is asked first; of an adopted one
     /// what it keeps itself, if that is certain, or if the thread has nothing.
     pub(super) fn start_on(&self, run: &RunView, here: Here<'_>) -> &Ground {
-        let back = || Back { values: here.values.cloned(), last: here.last.map(Mark::run) };
-        self.back.lock().get_or_insert_with(back);
+        self.back.lock().get_or_insert_with(|| here.to_ground());
         self.ground.get_or_init(|| {
             let mut ground = here.to_ground();
             if !self.is_adopted {

@@ -196,7 +196,7 @@ mod tests {
         let fold = tracked.fold.lock();
         let mut row = run.row();
         row.ended_at = Some(std::time::UNIX_EPOCH);
-        state.leave(&tracked, &row, &fold);
+        state.leave((&tracked, &row), &fold, false);
         assert!(tracked.left_bytes.load(Ordering::SeqCst) > LARGE);
     }
 }

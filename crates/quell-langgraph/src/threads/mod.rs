@@ -8,7 +8,10 @@ mod finals;
 mod ground;
 mod hidden;
 mod holding;
+#[cfg(test)]
+mod model;
 mod row;
+mod settle;
 mod table;
 mod thread;
 mod tracked;

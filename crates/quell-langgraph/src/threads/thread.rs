@@ -17,12 +17,11 @@
 use std::collections::VecDeque;
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::time::SystemTime;
 
-use futures::FutureExt as _;
 use parking_lot::Mutex;
-use quell::{Engine, EventKind, RunEvent, RunId, RunRef, RunRow, RunStatus, limits};
+use quell::{Engine, EventKind, RunEvent, RunId, RunRef, RunStatus};
 use quell_http::Charge;
 use serde_json::Value;
 use uuid::Uuid;
@@ -33,7 +32,6 @@ use crate::threads::tracked::{GraphKeys, Tracked};
 use crate::values::{Fold, Values};
 use crate::wire::asked::Asked;
 use crate::wire::exact::Keys;
-use crate::wire::rows::thread_error;
 
 /// A thread: values that its runs share, one after the other.
 pub(crate) struct Thread {
@@ -64,6 +62,21 @@ pub(crate) struct Thread {
     pub(super) values_charge: Mutex<Option<Charge>>,
 }
 
+/// What there is of a thread. Runs end, are taken out ([`Thread::undo`]), make room
+/// ([`Thread::evict`]) and are read from the store in any order. Whenever its lock is free:
+///
+/// 1. `values` and `next` are what the run `wrote` has left, or with what the thread was made.
+/// 2. What a run that has started goes back to is what there was then: what the run `back.last` has
+///    left. So all of them are chains, along which the runs of the lane have followed each other.
+/// 3. No `back.last`, nor `wrote`, names a run that was taken out here: of each chain it leaves the
+///    middle, whichever run is in memory still. One that has made room takes along what it went
+///    back to: without it those behind it go back to the begin.
+/// 4. A run that is rolled back is the `last` of none, since it leaves nothing: whether it is gone
+///    (`remove`) before it is taken out, or behind that, changes nothing.
+/// 5. Who is meant is told by ids alone: a thread that has come into memory again has other entries
+///    of the same runs.
+/// 6. What was read of the store before a run was taken out is not taken in behind that (`undone`).
+///    What is left then is looked for again, if the last run was taken out (`is_whole`).
 #[derive(Debug)]
 pub(super) struct State {
     /// What callers said of the thread itself.
@@ -275,126 +288,8 @@ impl Thread {
     }
 }
 
-impl State {
-    /// Takes in what the runs that have ended since left, in the order in which they ended.
-    pub(super) fn settle(&mut self, engine: &Engine) {
-        let look = |tracked: &Arc<Tracked>| {
-            let run = tracked.run(engine)?;
-            // One that the store refuses is none of the thread, and it may do so yet.
-            run.accepted().now_or_never()?.ok()?;
-            let row = run.row();
-            row.status.is_terminal().then_some((Arc::clone(tracked), run, row))
-        };
-        let begun = self.live.iter().filter(|tracked| tracked.has_begun());
-        let mut over: Vec<_> = begun.filter_map(look).collect();
-        over.sort_by_key(|(_, _, row)| row.ended_at);
-        // Of one that has started it has to be known on what, and those behind it start on that.
-        let is_known = |over: &(Arc<Tracked>, RunRef, RunRow)| {
-            !over.0.awaits_base() || over.2.started_at.is_none() || over.1.is_rolled_back()
-        };
-        for (tracked, run, row) in over.into_iter().take_while(is_known) {
-            tracked.catch_up(&run, self.here());
-            self.close(&tracked, &run, &row);
-        }
-        // Runs that the engine has forgotten are not listed either.
-        self.live.retain(|one| !one.has_begun() || one.run(engine).is_some());
-        while self.ended.len() > ENDED_PER_THREAD_MAX
-            || self.ended.front().is_some_and(|oldest| oldest.run(engine).is_none())
-        {
-            self.ended.pop_front();
-        }
-    }
-
-    fn close(&mut self, tracked: &Arc<Tracked>, run: &RunRef, row: &RunRow) {
-        self.live.retain(|one| one.id != tracked.id);
-        self.ended.push_back(Arc::clone(tracked));
-        let mut fold = tracked.fold.lock();
-        tracked.finish(tracked.service.as_ref(), &mut fold, run, row.output.as_ref());
-        if !run.is_rolled_back() {
-            self.leave(tracked, row, &fold);
-        }
-    }
-
-    /// Takes in what a run left that has ended, here or elsewhere: how it ended, unless one that
-    /// ended behind it is taken in already, and its values, unless one of these has started.
-    pub(super) fn leave(&mut self, tracked: &Tracked, row: &RunRow, fold: &Fold) {
-        let now = row.ended_at.unwrap_or_else(SystemTime::now);
-        let mark = Mark::new(now, tracked.id);
-        let is_last = |known: Option<Mark>| known.is_none_or(|known| known.at() <= mark.at());
-        if is_last(self.left) {
-            self.left = self.left.max(Some(mark));
-            self.last = Some(row.status);
-            self.graph = Some(tracked.graph_keys());
-            self.error = thread_error(row, tracked.limit_ms, tracked.is_unmasked);
-            self.updated_at = now;
-        }
-        if row.started_at.is_none() {
-            return;
-        }
-        let bytes = |values: &Arc<Values>| serde_json::to_vec(&**values).map(|text| text.len());
-        let values = fold.current().filter(|_| fold.has_started());
-        let left = values.and_then(|values| Some((values, bytes(values).ok()?)));
-        if let Some((_, bytes)) = left {
-            let of_step = fold.step().map_or(0, |step| step.bytes());
-            tracked.left_bytes.store(bytes + of_step, Ordering::SeqCst);
-        }
-        if !is_last(self.wrote) {
-            return;
-        }
-        self.wrote = self.wrote.max(Some(mark));
-        if fold.has_started() {
-            if let Some(next) = fold.next(row.status, &tracked.about) {
-                self.next = next;
-            }
-            self.values_updated_at = now;
-            if let Some((values, bytes)) = left.filter(|(_, bytes)| *bytes <= VALUES_BYTES_MAX) {
-                (self.values, self.values_bytes) = (Some(Arc::clone(values)), bytes);
-            }
-        }
-    }
-}
-
-/// The values of a thread in bytes of JSON. Those that would be larger are not taken over.
-const VALUES_BYTES_MAX: usize = limits::PAYLOAD_BYTES_MAX;
-
-/// Ended runs listed of one thread. The oldest leave the list first.
-const ENDED_PER_THREAD_MAX: usize = 1_000;
-
 impl fmt::Debug for Thread {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Thread").field("id", &self.id).finish_non_exhaustive()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::time::Duration;
-
-    use quell::{Failure, RunSpec};
-
-    use super::*;
-    use crate::threads::elsewhere::Left;
-    use crate::threads::within;
-
-    #[tokio::test]
-    async fn what_a_later_run_of_another_node_has_left_stays_when_an_earlier_one_is_settled() {
-        let (engine, id) = (Engine::new(), Uuid::now_v7());
-        let thread = Thread::new(id, None, &Keys::new(), false);
-        let run = engine.submit(RunSpec::agent("first"), async |_ctx| Ok(())).unwrap().into_ref();
-        run.quiescent().await;
-        let first = Arc::new(Tracked::of(&(&run).into(), within(id)).behind_others());
-        assert!(thread.add(&first));
-        let body = async |_ctx| Err::<(), _>(Failure::new("boom"));
-        let later = engine.submit(RunSpec::agent("later"), body).unwrap().into_ref();
-        later.quiescent().await;
-        let tracked = Arc::new(Tracked::of(&(&later).into(), within(id)));
-        let mut row = later.row();
-        row.ended_at = run.row().ended_at.map(|at| at + Duration::from_secs(1));
-        assert!(thread.take_left(&engine, &Left { tracked, row, fold: Fold::default() }, 0));
-        // What the first one starts on is known after that.
-        thread.starts(&engine, &first, &run);
-        assert_eq!(thread.ended(&engine).len(), 1);
-        let state = thread.state.lock();
-        assert_eq!((state.last, state.left.unwrap().run()), (Some(RunStatus::Failed), later.id()));
     }
 }

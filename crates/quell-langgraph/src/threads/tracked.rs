@@ -11,7 +11,7 @@ use uuid::Uuid;
 
 use crate::messages::Messages;
 use crate::threads::final_body::FinalBody;
-use crate::threads::ground::{Back, Ground, Here};
+use crate::threads::ground::{Ground, Here};
 use crate::values::{Fold, Values};
 use crate::webhooks::Owed;
 use crate::wire::asked::Asked;
@@ -57,7 +57,7 @@ pub(crate) struct Tracked {
     pub(super) has_beginning: AtomicBool,
     /// What its thread goes back to if it is deleted, once it has started: what there was then,
     /// without what runs have left that were deleted since.
-    pub(super) back: Mutex<Option<Back>>,
+    pub(super) back: Mutex<Option<Ground>>,
     /// The run, until it was followed to its end: the engine forgets one that was rolled back by
     /// itself.
     run: Mutex<Option<RunRef>>,

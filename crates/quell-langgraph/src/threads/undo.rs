@@ -7,10 +7,10 @@ use quell::{Engine, RunId};
 use serde_json::Value;
 
 use crate::threads::elsewhere::Mark;
-use crate::threads::ground::Back;
+use crate::threads::ground::Ground;
 use crate::threads::thread::{State, Thread};
 use crate::threads::tracked::Tracked;
-use crate::values::{Values, bytes_of};
+use crate::values::bytes_of;
 
 impl Thread {
     /// Takes a run out that has ended. If it was the last one to end, or the last one of these that
@@ -27,7 +27,6 @@ impl Thread {
         let is_of = |mark: Option<Mark>| mark.is_some_and(|mark| mark.run() == id);
         let (was_last, has_written) = (is_of(state.left), is_of(state.wrote));
         if has_written {
-            let back = back.map_or_else(|| state.card.base.clone(), |back| back.values);
             state.go_back(back);
         }
         if was_last {
@@ -39,14 +38,16 @@ impl Thread {
         }
         // The last one that has started, and that which has ended last.
         for has_to_start in [true, false] {
-            let before = state.ended.iter().rev().map(Arc::clone).find_map(|tracked| {
+            let ended = state.ended.iter().filter_map(|tracked| {
                 let run = tracked.run(engine).filter(|run| !run.is_rolled_back())?;
                 let row = run.row();
-                (row.started_at.is_some() || !has_to_start).then_some((tracked, row))
+                let counts = row.started_at.is_some() || !has_to_start;
+                counts.then(|| (Arc::clone(tracked), row))
             });
-            if let Some((tracked, row)) = before {
+            // One may have come into memory behind one that has ended later.
+            if let Some((tracked, row)) = ended.max_by_key(|(_, row)| row.ended_at) {
                 let fold = tracked.fold.lock();
-                state.leave(&tracked, &row, &fold);
+                state.leave((&tracked, &row), &fold, false);
             }
         }
         self.is_whole.store(false, Ordering::SeqCst);
@@ -86,35 +87,44 @@ impl Thread {
         let mut state = self.state.lock();
         state.settle(engine);
         if state.wrote.is_none() {
-            let base = state.card.base.clone();
+            let base = state.base();
             state.go_back(base);
         }
     }
 }
 
 impl State {
-    /// Takes a run out that has ended, also one that a reader has adopted while it was deleted.
-    /// Yields what the thread goes back to without it, if that is known; so do those that have
-    /// started on what this one has left.
-    fn take_out(&mut self, run: RunId, known: Option<Arc<Tracked>>) -> Option<Back> {
-        let here = self.ended.iter().chain(&self.live).find(|one| one.id == run);
-        let tracked = known.or_else(|| here.map(Arc::clone));
-        self.ended.retain(|one| one.id != run);
-        self.live.retain(|one| one.id != run);
-        let back = tracked?.back.lock().take()?;
+    /// Takes a run out, whatever has become of it. Yields what the thread goes back to without it:
+    /// the values with which it was made, if no more is known. So do those that have started on
+    /// what this one has left.
+    fn take_out(&mut self, id: RunId, known: Option<Arc<Tracked>>) -> Ground {
+        let own = self.ended.iter().chain(&self.live).find(|one| one.id == id);
+        let own = own.map(Arc::clone).or(known);
+        self.ended.retain(|one| one.id != id);
+        self.live.retain(|one| one.id != id);
+        let back = own.and_then(|own| own.back.lock().take()).unwrap_or_else(|| self.base());
         for behind in self.ended.iter().chain(&self.live) {
             if let Some(of) = &mut *behind.back.lock()
-                && of.last == Some(run)
+                && of.last.is_some_and(|last| last.run() == id)
             {
                 *of = back.clone();
             }
         }
-        Some(back)
+        back
     }
 
-    fn go_back(&mut self, values: Option<Arc<Values>>) {
+    /// Yields what the thread was made with.
+    pub(super) fn base(&self) -> Ground {
+        Ground { values: self.card.base.clone(), ..Ground::default() }
+    }
+
+    /// Has the thread be as it was on this ground. One on which no run has left anything is what
+    /// the thread was made with, which may not have been known yet when a run was found on it.
+    pub(super) fn go_back(&mut self, ground: Ground) {
+        let ground = if ground.last.is_some() { ground } else { self.base() };
+        let Ground { values, next, last } = ground;
         self.values_bytes = values.as_deref().map_or(0, bytes_of);
-        (self.values, self.wrote, self.next) = (values, None, Vec::new());
+        (self.values, self.next, self.wrote) = (values, next, last);
     }
 }
 

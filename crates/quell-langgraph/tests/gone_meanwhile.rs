@@ -1,0 +1,126 @@
+//! What is answered when a run is deleted while somebody reads it, or what was made of it.
+
+use std::sync::Arc;
+
+use quell::store::{MemoryStore, Store as _};
+use quell::testing::cluster::Nodes;
+use quell::{EngineConfig, RunId};
+use quell_test_support::{Catch, Counted, secs, soon, within};
+use serde_json::{Value, json};
+
+use crate::late::{body, counted, left, made, quick, said, soon_said};
+use crate::nodes_gone::take_over;
+use crate::talk::{Answer, Server, id_of};
+use crate::threads::delete;
+
+/// Asks while the nth read of a single run waits for what it has read, or to be asked, and a run is
+/// deleted meanwhile.
+async fn asked_while_deleted(
+    (reader, store): (&Server, &Counted),
+    (at, nth): (Catch, usize),
+    path: String,
+    run: &str,
+) -> Answer {
+    let before = store.caught();
+    store.catch_gets(at);
+    let own = reader.clone();
+    let asked = tokio::spawn(async move { own.get(&path).await });
+    for nth in 1..nth {
+        soon("it reads", || store.caught() >= before + nth).await;
+        store.let_gets_go();
+    }
+    soon("it reads that", || store.caught() >= before + nth).await;
+    store.catch_gets(None);
+    assert_eq!(delete(reader, run).await.status, 204);
+    let id = RunId::from_text(id_of(run));
+    within("it leaves", async {
+        while store.get(id).await.unwrap().is_some() {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    store.let_gets_go();
+    within("it is answered", asked).await.unwrap()
+}
+
+#[tokio::test]
+async fn a_history_that_is_read_while_a_run_is_deleted_has_the_states_of_the_others() {
+    for at in [Catch::Asked, Catch::Answered] {
+        let (server, store) = counted(Arc::new(MemoryStore::new()), EngineConfig::new());
+        let thread = server.thread().await;
+        left(&server, &thread, 1).await;
+        let second = left(&server, &thread, 2).await;
+        left(&server, &thread, 3).await;
+        // From here on the thread is in memory with all that it has.
+        assert_eq!(said(&server, &thread).await, json!([1, 2, 3]));
+        let path = format!("/threads/{thread}/history");
+        let told = asked_while_deleted((&server, &store), (at, 2), path, &second).await;
+        assert_eq!(told.status, 200, "{at:?} {told:?}");
+        let told = told.json();
+        let told = told.as_array().unwrap().iter().map(|state| state["values"]["said"].clone());
+        // What had been read before it left may be shown.
+        let was_read = at == Catch::Answered;
+        let mut told: Vec<_> = told.collect();
+        told.retain(|said| !was_read || *said != json!([1, 2]));
+        assert_eq!(told, [json!([1, 2, 3]), json!([1])], "{at:?}");
+    }
+}
+
+#[tokio::test]
+async fn who_joins_a_run_that_is_deleted_while_it_is_read_is_told_that_there_is_none() {
+    for at in [Catch::Asked, Catch::Answered] {
+        let (server, store) = counted(Arc::new(MemoryStore::new()), EngineConfig::new());
+        let thread = server.thread().await;
+        let run = left(&server, &thread, 1).await;
+        let path = format!("{run}/join");
+        let told = asked_while_deleted((&server, &store), (at, 1), path, &run).await;
+        let (said, error) = (&told.json()["said"], &told.json()["__error__"]["message"]);
+        let was_read = at == Catch::Answered && *said == json!([1]);
+        assert!(was_read || error == "404: Run not found", "{at:?} {told:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_run_is_shown_on_what_those_before_it_have_left_of_which_one_is_deleted_meanwhile() {
+    for at in [Catch::Asked, Catch::Answered] {
+        let (server, store) = counted(Arc::new(MemoryStore::new()), EngineConfig::new());
+        let thread = server.thread().await;
+        let mut large = body("quick", 1);
+        // What comes behind it keeps nothing of that.
+        large["input"]["text"] = "x".repeat(1_100_000).into();
+        let path = format!("/threads/{thread}/runs/wait");
+        let large = server.post(&path, &large).await;
+        left(&server, &thread, 2).await;
+        let last = left(&server, &thread, 3).await;
+        assert_eq!(said(&server, &thread).await, json!([1, 2, 3]));
+        let of = large.header("content-location");
+        let path = format!("/threads/{thread}/state/{}", id_of(&last));
+        let told = asked_while_deleted((&server, &store), (at, 2), path, of).await;
+        assert_eq!(told.status, 200, "{at:?} {told:?}");
+        let told = told.json()["values"]["said"].clone();
+        assert!(told == json!([2, 3]) || told == json!([1, 2, 3]), "{at:?} {told}");
+    }
+}
+
+#[tokio::test]
+async fn a_run_due_later_in_a_copy_starts_on_what_was_copied_on_the_node_that_takes_it_over() {
+    let nodes = Nodes::new(secs(30));
+    let of_b = nodes.join("b");
+    let config = EngineConfig::new().node(nodes.join("a"));
+    let a = Server::serving_with(config, [quick()]);
+    let b = Server::serving_with(EngineConfig::new().node(Arc::clone(&of_b)), [quick()]);
+    let thread = a.thread().await;
+    let path = format!("/threads/{thread}/runs/wait");
+    assert_eq!(a.post(&path, &body("quick", 1)).await.status, 200);
+    let copy = a.post(&format!("/threads/{thread}/copy"), &Value::Null).await.json();
+    let copy = copy["thread_id"].as_str().unwrap();
+    let mut late = body("quick", 2);
+    late["after_seconds"] = 0.3.into();
+    made(&a, copy, &late).await;
+    a.service.engine().shutdown(quell::Shutdown::default()).await;
+    take_over(&b, &of_b).await;
+    let engine = b.service.engine();
+    let is_over = || engine.runs(&quell::RunFilter::new().live()).is_empty();
+    soon("it has run", is_over).await;
+    soon_said(&b, copy, json!([1, 2])).await;
+}
