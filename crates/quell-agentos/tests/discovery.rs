@@ -2,10 +2,10 @@
 
 use axum::body::Body;
 use axum::http::{Method, Request};
-use quell::{Engine, Payload};
+use quell::{Engine, Failure, Payload, RunContext};
 use quell_agentos::Options;
 use quell_demo::Witness;
-use quell_flow::{Catalog, Component, Model, Part};
+use quell_flow::{Catalog, CommandStep, Component, Member, Model, Plan, Runner, Team};
 use quell_http::{Access, Key};
 use serde_json::{Value, json};
 
@@ -123,19 +123,33 @@ async fn each_of_these_needs_its_own_scope() {
     }
 }
 
+/// Runs no commands.
+#[derive(Clone)]
+struct NoCommands;
+
+impl Runner for NoCommands {
+    async fn run(&self, _ctx: RunContext, _step: CommandStep) -> Result<Payload, Failure> {
+        Err(Failure::new("there are none"))
+    }
+}
+
 fn named_site(options: Options, access: Access) -> Site {
     let same = async |_ctx, input: Payload| Ok(input);
     let model = || Model::new("m-1", "M one", "Maker");
-    let catalog = Catalog::new()
-        .with(Component::agent("ann", same).display_name("Ann of Ghent").model(model()))
-        .with(Component::agent("bob", same).describe("Knows.").model(model()))
-        .with(
-            Component::team("pair", same)
-                .display_name("The pair")
-                .mode("route")
-                .members([Part::agent("ann", "ann"), Part::agent("bob", "bob")])
-                .model(Model::new("m-2", "M two", "Maker")),
-        );
+    let ann = Component::agent("ann", same).display_name("Ann of Ghent").model(model());
+    let bob = Component::agent("bob", same).describe("Knows.").model(model());
+    let catalog = Catalog::new().with(ann).with(bob);
+    let member = |id: &str| Member::of(catalog.named(id).unwrap());
+    let pair = Team::route("pair", async |_ctx, _task| Ok("ann"))
+        .leader(Model::new("m-2", "M two", "Maker"))
+        .with_member(member("ann"))
+        .with_member(member("bob").named("second"))
+        .member("third", same);
+    let plan = "{ name: letter, steps: [{ name: draft, component: ann }] }";
+    let plan = Plan::from_yaml(plan).unwrap().link(&catalog).unwrap();
+    let catalog = catalog
+        .with(pair.into_component().display_name("The pair"))
+        .with(plan.into_component("letter", NoCommands));
     Site::made_of(Witness::default(), catalog, Engine::new(), options, access)
 }
 
@@ -173,7 +187,13 @@ async fn the_configuration_names_everything_as_upstream_does() {
     assert_eq!((&pair["name"], &pair["mode"]), (&json!("The pair"), &json!("route")));
     assert_eq!(of(&site.get("/agents").await.json(), "ann")["name"], "Ann of Ghent");
     let shown = site.get("/teams/pair").await.json();
-    assert_eq!(shown["members"][1], json!({ "id": "bob", "name": "bob" }));
+    let members = json!([
+        { "id": "ann", "name": "Ann of Ghent" }, { "id": "bob", "name": "second" },
+        { "id": "third", "name": "third" },
+    ]);
+    assert_eq!(shown["members"], members, "as people read them");
+    let shown = site.get("/workflows/letter").await.json();
+    assert_eq!(shown["steps"][0]["agent"], json!({ "id": "ann", "name": "Ann of Ghent" }));
 }
 
 #[tokio::test]

@@ -3,12 +3,13 @@
 //! The life of runs, steps, members and tool calls is in the engine's own events; this is what
 //! bodies add to them.
 
+use std::borrow::{Borrow, Cow};
 use std::collections::BTreeMap;
 
 use quell::{Payload, RunContext, Written};
-use serde::Serialize;
-use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use serde_json::value::RawValue;
 
 /// Something that a component emits. Values are kept as they are spelt: no digit of a number is
 /// lost.
@@ -111,14 +112,16 @@ impl Emit {
     /// A line that a process wrote on stdout, `{"stream":"stdout","line":"…"}`, is a piece of the
     /// answer's text.
     pub fn read(payload: &Payload) -> Option<Self> {
-        let mut said: BTreeMap<String, Payload> = payload.parse().ok()?;
-        let mut spelt = |key| said.remove(key);
-        let Some(kind) = read::<String>(spelt("event")) else {
-            let is_stdout = read::<String>(spelt("stream"))? == "stdout";
+        // Each event of a run is read several times: nothing is copied that is not kept.
+        let said: BTreeMap<Text<'_>, &RawValue> = serde_json::from_str(payload.as_json()).ok()?;
+        let spelt = |key| said.get(key).copied();
+        let Some(Text(kind)) = read(spelt("event")) else {
+            let Text(stream) = read(spelt("stream"))?;
             let line: String = read(spelt("line"))?;
-            let is_split = spelt("split").map_or(Some(false), |split| split.parse().ok())?;
+            let split = spelt("split");
+            let is_split = if split.is_some() { read(split)? } else { false };
             let end = if is_split { "" } else { "\n" };
-            return is_stdout.then(|| Self::Content { text: line + end });
+            return (stream == "stdout").then(|| Self::Content { text: line + end });
         };
         Some(match &*kind {
             "content" => Self::Content { text: read(spelt("text"))? },
@@ -133,20 +136,33 @@ impl Emit {
                 input_tokens: read(spelt("input_tokens"))?,
                 output_tokens: read(spelt("output_tokens"))?,
             },
-            "values" => Self::Values { values: spelt("values")? },
-            "updates" => Self::Updates { node: read(spelt("node"))?, values: spelt("values")? },
+            "values" => Self::Values { values: read(spelt("values"))? },
+            "updates" => {
+                Self::Updates { node: read(spelt("node"))?, values: read(spelt("values"))? }
+            }
             "step" => {
-                let values = spelt("values").filter(|values| !values.is_null());
+                let values = read(spelt("values")).filter(|values: &Payload| !values.is_null());
                 Self::Step { values, next: read(spelt("next"))? }
             }
-            "custom" => Self::Custom { data: spelt("data")? },
+            "custom" => Self::Custom { data: read(spelt("data"))? },
             _ => return None,
         })
     }
 }
 
-fn read<T: DeserializeOwned>(spelt: Option<Payload>) -> Option<T> {
-    spelt?.parse().ok()
+fn read<'a, T: Deserialize<'a>>(spelt: Option<&'a RawValue>) -> Option<T> {
+    serde_json::from_str(spelt?.get()).ok()
+}
+
+/// A text of which nothing is copied, unless it is spelt with escapes.
+#[derive(PartialEq, Eq, PartialOrd, Ord, Deserialize)]
+#[serde(transparent)]
+struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
+
+impl Borrow<str> for Text<'_> {
+    fn borrow(&self) -> &str {
+        &self.0
+    }
 }
 
 #[cfg(test)]

@@ -45,7 +45,8 @@ impl View {
     /// without those that any of them has forgotten; a further part may be asked of any of them. A
     /// run of a node is listed there as it stands in memory, if the store has it with a status that
     /// the filter means: a status that is not stored yet is that of no filter. A part reads 16
-    /// pages of the store at most, each of 128 runs, whatever is in memory.
+    /// pages of the store at most, whatever is in memory: the first has one run more than are asked
+    /// for, and each further one four times as many as the one before, at most 128.
     ///
     /// A stored run that cannot be read is left out, and the log says so. Of one that can, a list
     /// has neither the input nor the annotations: see [`View::list_with_inputs`].
@@ -114,7 +115,8 @@ impl View {
             return Ok(RunPage { runs, next, total: Some(total) });
         }
         // On the heap, as what follows: without a store nobody pays for its size.
-        let source = Box::new(Source::new(self, (filter, with_inputs), after, (&live, &passed)));
+        let asked = (filter, with_inputs, limit);
+        let source = Box::new(Source::new(self, asked, after, (&live, &passed)));
         let mut page = Box::pin(merged((newest(live, limit), left), source, &shown, limit)).await?;
         page.total = page.total.filter(|_| after.is_none());
         Ok(page)
@@ -184,6 +186,8 @@ struct Source<'a> {
     next: Place,
     /// How many pages were read.
     pages: usize,
+    /// How many runs the next one has.
+    size: usize,
     /// The next one, once it is known.
     head: Option<Next>,
     /// What is listed behind this point is older.
@@ -217,7 +221,7 @@ enum Head {
 impl<'a> Source<'a> {
     fn new(
         view: &'a View,
-        (mut filter, with_inputs): (RunFilter, bool),
+        (mut filter, with_inputs, limit): (RunFilter, bool, usize),
         after: Option<ListCursor>,
         (left, passed): (&[RunRef], &[RunRef]),
     ) -> Self {
@@ -228,8 +232,22 @@ impl<'a> Source<'a> {
         let place = after.map_or(Place::Begin, |after| after.store);
         let before = after.map_or((u128::MAX, start), |after| after.before);
         let [listed, passed] = [left, passed].map(|all| all.iter().map(dated).collect());
-        let (items, next, pages, head) = (VecDeque::new(), place, 0, None);
-        Self { view, filter, with_inputs, listed, passed, place, items, next, pages, head, before }
+        // One more: whether there are more is known then.
+        let (items, size) = (VecDeque::new(), limit.saturating_add(1).min(PAGE));
+        Self {
+            view,
+            filter,
+            with_inputs,
+            listed,
+            passed,
+            place,
+            items,
+            next: place,
+            pages: 0,
+            size,
+            head: None,
+            before,
+        }
     }
 
     /// Reads on to the next visible run that is not in memory.
@@ -306,8 +324,8 @@ impl<'a> Source<'a> {
     /// Reads the next page.
     async fn turn(&mut self) -> Result<(), LookupError> {
         let page = match self.next {
-            Place::Behind(cursor) => Page::first(PAGE).after(cursor),
-            Place::Begin | Place::End => Page::first(PAGE),
+            Place::Behind(cursor) => Page::first(self.size).after(cursor),
+            Place::Begin | Place::End => Page::first(self.size),
         };
         let engine = self.view.service().engine();
         let pages = read(engine.stored_runs(self.filter.clone(), page)).await?;
@@ -315,6 +333,7 @@ impl<'a> Source<'a> {
             pages.items.into_iter().zip(pages.ends.into_iter().map(Place::Behind)).collect();
         self.next = pages.next.map_or(Place::End, Place::Behind);
         self.pages += 1;
+        self.size = (self.size * GROWTH).min(PAGE);
         Ok(())
     }
 
@@ -350,8 +369,11 @@ fn millis(at: SystemTime) -> u128 {
 
 const NANOS: u128 = 1_000_000;
 
-/// Runs of one read of the store.
+/// The most runs of one read of the store.
 const PAGE: usize = 128;
+
+/// How many times as many a further read has: most of those before were not shown.
+const GROWTH: usize = 4;
 
 /// Pages that are read for one part of a list. Those that are not shown to the caller count.
 const PAGES_MAX: usize = 16;

@@ -102,7 +102,7 @@ pub(crate) enum State<S> {
 pub(crate) struct Open<S> {
     pub(crate) pieces: Pin<Box<S>>,
     /// The run that it reads; `None` for a body that reads none.
-    read: Option<Read>,
+    read: Option<Box<Read>>,
     /// The charge of the run, once the engine has forgotten it.
     charge: Option<Arc<Charge>>,
     /// How often there was no room for that charge.
@@ -157,7 +157,7 @@ impl Table {
 
 impl<S: Send + 'static> Reading<S> {
     /// Makes the stream of a client, and registers it if it reads a run.
-    pub(crate) fn new(pieces: S, read: Option<Read>) -> Arc<Self> {
+    pub(crate) fn new(pieces: S, read: Option<Box<Read>>) -> Arc<Self> {
         let readers = read.as_ref().map(|read| read.readers.clone());
         let open = Open { pieces: Box::pin(pieces), read, charge: None, refused: 0 };
         let state = Mutex::new(State::Open(open));
@@ -272,7 +272,7 @@ mod tests {
             readers: readers.clone(),
             is_kept: None,
         };
-        let reading = Reading::new(pending::<Bytes>(), Some(read));
+        let reading = Reading::new(pending::<Bytes>(), Some(Box::new(read)));
         engine.forget(run.id()).unwrap();
         tokio::time::sleep(2 * EVERY).await;
         assert!(requests.total() > 0 && readers.charges.lock().all.len() == 1);

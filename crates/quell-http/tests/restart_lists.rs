@@ -11,7 +11,11 @@ use serde_json::{Value, json};
 use crate::support::{get, service_with, start};
 
 async fn nth(boot: u32, store: &Arc<MemoryStore>) -> (Service, Router) {
-    let config = EngineConfig::new().store(Valve::reopened(store, boot) as Arc<dyn Store>);
+    behind(Valve::reopened(store, boot)).await
+}
+
+async fn behind(valve: Arc<Valve>) -> (Service, Router) {
+    let config = EngineConfig::new().store(valve as Arc<dyn Store>);
     let service = service_with(config, &Witness::default()).access(Access::open());
     service.engine().recover(|_| Recovery::Fail).await.unwrap();
     (service.clone(), router(service))
@@ -84,4 +88,26 @@ async fn a_part_of_a_list_holds_no_more_than_its_bound_of_what_its_runs_were_giv
     let whole = view.list_with_inputs(RunFilter::new(), 100, None, |_| true).await.unwrap();
     assert!((1 << 20..17 << 20).contains(&held(&whole)), "{} bytes", held(&whole));
     assert!(whole.next.is_some());
+}
+
+#[tokio::test]
+async fn a_list_reads_about_as_many_runs_as_it_shows_and_finds_those_that_are_rare() {
+    let store = Arc::new(MemoryStore::new());
+    let (service, app) = nth(1, &store).await;
+    for nr in 0..300 {
+        start(&app, "echo", &format!("old-{nr}"), json!(nr)).await;
+    }
+    service.engine().shutdown(Shutdown::default()).await;
+    let valve = Valve::reopened(&store, 2);
+    let (service, _app) = behind(Arc::clone(&valve)).await;
+    let view = service.view(NATIVE, Principal::anonymous());
+    let (pages, listed) = (valve.pages(), valve.listed());
+    let page = view.list(RunFilter::new(), 3, None, |_| true).await.unwrap();
+    assert!(page.runs.len() == 3 && page.next.is_some());
+    assert_eq!((valve.pages() - pages, valve.listed() - listed), (1, 4));
+    let (pages, oldest) = (valve.pages(), parse_id("old-0").unwrap());
+    let page = view.list(RunFilter::new(), 3, None, |run| run.id() == oldest).await.unwrap();
+    assert_eq!(page.runs.iter().map(RunView::id).collect::<Vec<_>>(), [oldest]);
+    let pages = valve.pages() - pages;
+    assert!(pages <= 6, "{pages}: each page has more than the one before");
 }

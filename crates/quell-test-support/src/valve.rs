@@ -53,6 +53,7 @@ struct Reads {
     trouble: Option<StoreError>,
     damaged: HashSet<RunId>,
     pages: usize,
+    listed: usize,
     gets: usize,
 }
 
@@ -112,6 +113,11 @@ impl Valve {
     /// Yields how many pages of lists and events were read.
     pub fn pages(&self) -> usize {
         self.reads().pages
+    }
+
+    /// Yields how many runs its lists have yielded.
+    pub fn listed(&self) -> usize {
+        self.reads().listed
     }
 
     fn reads(&self) -> MutexGuard<'_, Reads> {
@@ -230,7 +236,9 @@ impl Store for Valve {
     ) -> BoxFuture<'_, Result<Pages<Stored<RunRecord>>, StoreError>> {
         Box::pin(async move {
             self.read(1)?;
-            Ok(self.with_faults(self.store.list(filter, page).await?))
+            let pages = self.store.list(filter, page).await?;
+            self.reads().listed += pages.items.len();
+            Ok(self.with_faults(pages))
         })
     }
 

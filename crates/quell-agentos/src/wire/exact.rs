@@ -1,5 +1,6 @@
 //! [`Json`]: JSON whose numbers keep every digit, because payloads are written as they are spelt.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use quell::Payload;
@@ -19,15 +20,15 @@ pub(crate) enum Json {
 /// An object; its keys are written in their order.
 #[derive(Clone, Debug, Default, Serialize)]
 #[serde(transparent)]
-pub(crate) struct Object(BTreeMap<String, Json>);
+pub(crate) struct Object(BTreeMap<Cow<'static, str>, Json>);
 
 impl Object {
-    pub(crate) fn set(&mut self, key: &str, value: impl Into<Json>) {
-        self.0.insert(key.to_owned(), value.into());
+    pub(crate) fn set(&mut self, key: impl Into<Cow<'static, str>>, value: impl Into<Json>) {
+        self.0.insert(key.into(), value.into());
     }
 
     /// As [`Object::set`], by value.
-    pub(crate) fn with(mut self, key: &str, value: impl Into<Json>) -> Self {
+    pub(crate) fn with(mut self, key: &'static str, value: impl Into<Json>) -> Self {
         self.set(key, value);
         self
     }
@@ -52,7 +53,7 @@ impl Object {
 
 impl From<Map<String, Value>> for Object {
     fn from(object: Map<String, Value>) -> Self {
-        Self(object.into_iter().map(|(key, value)| (key, Json::Plain(value))).collect())
+        Self(object.into_iter().map(|(key, value)| (key.into(), Json::Plain(value))).collect())
     }
 }
 

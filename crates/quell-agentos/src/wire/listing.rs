@@ -38,7 +38,7 @@ pub(crate) fn component_in_list(component: &Component, db_id: &str) -> Value {
     if component.kind() == ComponentKind::Team {
         let members = component.parts().iter().map(|part| {
             let id = part.agent.as_deref().unwrap_or(&part.name);
-            json!({ "id": id, "name": part.name })
+            json!({ "id": id, "name": part.agent_name.as_deref().unwrap_or(&part.name) })
         });
         out["mode"] = mode(component).into();
         out["members"] = members.collect();
@@ -68,7 +68,7 @@ fn step(part: &Part, depth: usize) -> Value {
     let word = if part.is_parallel { "Parallel" } else { "Step" };
     let mut out = json!({ "name": part.name, "type": word });
     if let Some(agent) = &part.agent {
-        out["agent"] = json!({ "id": agent, "name": agent });
+        out["agent"] = json!({ "id": agent, "name": part.agent_name.as_deref().unwrap_or(agent) });
     }
     if !part.parts.is_empty() && depth < NESTED_MAX {
         out["steps"] = part.parts.iter().map(|part| step(part, depth + 1)).collect();

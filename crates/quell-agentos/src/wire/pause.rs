@@ -281,8 +281,8 @@ fn objects(list: &Payload) -> Option<Vec<Object>> {
     let object = |item: &Payload| {
         let keys: BTreeMap<String, Payload> = item.parse().ok()?;
         let mut object = Object::default();
-        for (key, value) in &keys {
-            object.set(key, Json::from(value));
+        for (key, value) in keys {
+            object.set(key, Json::from(&value));
         }
         Some(object)
     };

@@ -31,9 +31,9 @@ pub(crate) struct Position {
     /// The nearest agent, team or workflow above, and its run.
     above: Option<(Role, String)>,
     /// The nearest workflow above or here: its id and its run.
-    flow: Option<(String, String)>,
-    /// The nearest step above, or the step itself.
-    step: Option<At>,
+    flow: Option<Box<(String, String)>>,
+    /// The nearest step above, or the step itself. Boxed, as the workflow is: most runs have none.
+    step: Option<Box<At>>,
     /// Its place in the list of parts.
     path: Option<Vec<usize>>,
     component: Arc<Component>,
@@ -53,7 +53,7 @@ impl Position {
     pub(crate) fn root(component: &Arc<Component>, run: impl Into<String>) -> Self {
         let (run, name) = (run.into(), component.id().to_owned());
         let role = role_of(component.kind().run_kind());
-        let flow = (role == Role::Workflow).then(|| (name.clone(), run.clone()));
+        let flow = (role == Role::Workflow).then(|| Box::new((name.clone(), run.clone())));
         let component = Arc::clone(component);
         Self { role, run, name, above: None, flow, step: None, path: Some(Vec::new()), component }
     }
@@ -73,7 +73,7 @@ impl Position {
         };
         match child.role {
             Role::Workflow => {
-                child.flow = Some((child.name.clone(), child.run.clone()));
+                child.flow = Some(Box::new((child.name.clone(), child.run.clone())));
                 (child.step, child.path) = (None, None);
             }
             Role::Agent | Role::Team => child.path = None,
@@ -90,12 +90,12 @@ impl Position {
         let above = self.step.as_ref();
         let mut index = above.map(|step| step.index.clone()).unwrap_or_default();
         index.push(listed.unwrap_or(ordinal));
-        child.step = Some(At {
+        child.step = Some(Box::new(At {
             id: child.run.clone(),
             name: child.name.clone(),
             index,
             parent: above.map(|step| step.id.clone()),
-        });
+        }));
         if is_parallel { Role::Parallel } else { Role::Step }
     }
 
@@ -162,7 +162,7 @@ impl Position {
         set("session_id", session.into());
         set("nested_depth", 0.into());
         if let Role::Step | Role::Parallel = self.role {
-            if let Some((id, run)) = &self.flow {
+            if let Some((id, run)) = self.flow.as_deref() {
                 set("workflow_id", id.as_str().into());
                 set("workflow_name", self.shown_flow(id).into());
                 set("run_id", run.as_str().into());
@@ -175,7 +175,7 @@ impl Position {
             if let Some((Role::Agent | Role::Team, run)) = &self.above {
                 set("parent_run_id", run.as_str().into());
             }
-            if let Some((id, run)) = self.flow.as_ref().filter(|_| self.role != Role::Workflow) {
+            if let Some((id, run)) = self.flow.as_deref().filter(|_| self.role != Role::Workflow) {
                 set("workflow_id", id.as_str().into());
                 set("workflow_run_id", run.as_str().into());
             }

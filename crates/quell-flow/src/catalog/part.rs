@@ -1,5 +1,7 @@
 //! [`Part`] and [`Model`] are what contracts list of a component.
 
+use super::component::Component;
+
 /// The model of an agent, or of the leader of a team, as contracts list it.
 ///
 /// # Examples
@@ -47,6 +49,8 @@ pub struct Part {
     pub name: String,
     /// The agent that does the work, if one does.
     pub agent: Option<String>,
+    /// The name that people read of that agent, if it has one besides its id.
+    pub agent_name: Option<String>,
     /// Whether its parts run in parallel.
     pub is_parallel: bool,
     /// Its own parts.
@@ -56,12 +60,31 @@ pub struct Part {
 impl Part {
     /// Makes a step that is plain code.
     pub fn function(name: impl Into<String>) -> Self {
-        Self { name: name.into(), agent: None, is_parallel: false, parts: Vec::new() }
+        let (agent, agent_name) = (None, None);
+        Self { name: name.into(), agent, agent_name, is_parallel: false, parts: Vec::new() }
     }
 
     /// Makes a member, or a step that an agent runs.
     pub fn agent(name: impl Into<String>, agent: impl Into<String>) -> Self {
         Self { agent: Some(agent.into()), ..Self::function(name) }
+    }
+
+    /// Makes a member, or a step, that is this component: its id, and the name that people read.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use quell::Payload;
+    /// use quell_flow::{Component, Part};
+    ///
+    /// let writer = Component::agent("w-1", async |_ctx, task: Payload| Ok(task));
+    /// let part = Part::of("draft", &writer.display_name("Writer"));
+    /// assert_eq!((&*part.name, part.agent.as_deref()), ("draft", Some("w-1")));
+    /// assert_eq!(part.agent_name.as_deref(), Some("Writer"));
+    /// ```
+    pub fn of(name: impl Into<String>, component: &Component) -> Self {
+        let agent_name = component.display_name.clone();
+        Self { agent_name, ..Self::agent(name, component.id()) }
     }
 
     /// Makes a step with steps of its own, which run one after another.

@@ -6,13 +6,13 @@ use futures::future::FutureExt as _;
 use quell::store::{RunRecord, Store};
 use quell::{Failure, Payload, RunContext};
 
-use super::link::LinkedPlan;
+use super::link::{LinkedPlan, Links};
 use super::memory::{Memory, Recall};
 use super::past::{PLAN_HASH, PlanPast};
 use super::runner::Runner;
 use crate::catalog::{Attempts, Behind, Lasting};
 use crate::foreign::Foreign;
-use crate::{Action, Component, Part, PlanStep};
+use crate::{Action, Component, ComponentKind, Part, PlanStep};
 
 impl LinkedPlan {
     /// Makes a component of the plan: a workflow with its description and steps. If a step of it
@@ -29,7 +29,7 @@ impl LinkedPlan {
     /// }
     /// ```
     pub fn into_component<R: Runner>(self, id: impl Into<String>, runner: R) -> Component {
-        let (parts, lasting) = (parts_of(self.plan.steps()), self.lasting(&runner));
+        let (parts, lasting) = (parts_of(self.plan.steps(), &self.links), self.lasting(&runner));
         let description = self.plan.description().map(str::to_owned);
         let component = Component::workflow(id, move |ctx, _| self.run(ctx, runner.clone()));
         let component = component.steps(parts).lasting(lasting);
@@ -112,26 +112,24 @@ fn cannot_go_on(error: &dyn std::error::Error) -> Failure {
 }
 
 /// Lists steps as clients see them.
-fn parts_of(steps: &[PlanStep]) -> Vec<Part> {
-    steps.iter().map(part_of).collect()
+fn parts_of(steps: &[PlanStep], links: &Links) -> Vec<Part> {
+    steps.iter().map(|step| part_of(step, links)).collect()
 }
 
 /// Lists one step. Recurses once per level of steps; the depth of a plan is bounded.
-fn part_of(step: &PlanStep) -> Part {
+fn part_of(step: &PlanStep, links: &Links) -> Part {
     let name = &*step.name;
     match &step.action {
-        Action::Component(inside) => {
-            let id = inside.component.rsplit('/').next().unwrap_or_default();
-            if inside.component.starts_with("workflow/") {
-                Part::function(name)
-            } else {
-                Part::agent(name, id)
+        Action::Component(inside) => match links.get(&inside.component) {
+            Some(component) if component.kind() != ComponentKind::Workflow => {
+                Part::of(name, component)
             }
-        }
-        Action::Parallel(inside) => Part::parallel(name, parts_of(&inside.branches)),
-        Action::Workflow(inside) => Part::sequence(name, parts_of(inside.workflow.steps())),
+            _ => Part::function(name),
+        },
+        Action::Parallel(inside) => Part::parallel(name, parts_of(&inside.branches, links)),
+        Action::Workflow(inside) => Part::sequence(name, parts_of(inside.workflow.steps(), links)),
         action => {
-            let inside = action.parts().into_iter().flat_map(|(_, steps)| parts_of(steps));
+            let inside = action.parts().into_iter().flat_map(|(_, steps)| parts_of(steps, links));
             Part::sequence(name, inside)
         }
     }

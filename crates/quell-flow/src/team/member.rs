@@ -104,11 +104,10 @@ impl Member {
     }
 
     pub(super) fn to_part(&self) -> Part {
-        let agent = match &self.does {
-            Does::Body(_) => &*self.name,
-            Does::Component(component) => component.id(),
-        };
-        Part::agent(&*self.name, agent)
+        match &self.does {
+            Does::Body(_) => Part::agent(&*self.name, &*self.name),
+            Does::Component(component) => Part::of(&*self.name, component),
+        }
     }
 
     /// Starts it on a task.

@@ -19,8 +19,11 @@ use crate::ids::same_id;
 /// assert!(ada.has_scope("teams", Some("critics"), "run"));
 /// assert!(!ada.has_scope("teams", None, "run"));
 /// ```
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Principal(Arc<Who>);
+#[derive(Clone, Debug)]
+pub struct Principal(
+    /// None for the anonymous one: each request of open access has it, and takes no memory for it.
+    Option<Arc<Who>>,
+);
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Who {
@@ -49,20 +52,28 @@ pub enum Teams {
     Some(BTreeSet<String>),
 }
 
+/// The anonymous principal.
+const ANYONE: &Who =
+    &Who { subject: None, scopes: None, teams: Teams::All, is_admin: false, is_read_only: false };
+
+impl PartialEq for Principal {
+    fn eq(&self, other: &Self) -> bool {
+        self.who() == other.who()
+    }
+}
+
+impl Eq for Principal {}
+
 impl Principal {
     /// Makes the principal of open access: it has no name, and may do everything.
     pub fn anonymous() -> Self {
-        Self::of(None, Teams::All)
+        Self(None)
     }
 
     /// Makes a principal with a name, every scope and no team.
     pub fn named(subject: impl Into<Arc<str>>) -> Self {
-        Self::of(Some(subject.into()), Teams::Some(BTreeSet::new()))
-    }
-
-    fn of(subject: Option<Arc<str>>, teams: Teams) -> Self {
-        let who = Who { subject, scopes: None, teams, is_admin: false, is_read_only: false };
-        Self(Arc::new(who))
+        let (subject, teams) = (Some(subject.into()), Teams::Some(BTreeSet::new()));
+        Self(Some(Arc::new(Who { subject, teams, ..ANYONE.clone() })))
     }
 
     /// Limits the principal to scopes: `resource:action`, `resource:id:action`, with `*` for any
@@ -104,33 +115,38 @@ impl Principal {
         self.with(|who| who.subject = subject.map(Into::into))
     }
 
-    fn with(mut self, change: impl FnOnce(&mut Who)) -> Self {
-        change(Arc::make_mut(&mut self.0));
-        self
+    fn with(self, change: impl FnOnce(&mut Who)) -> Self {
+        let mut who = self.0.unwrap_or_else(|| Arc::new(ANYONE.clone()));
+        change(Arc::make_mut(&mut who));
+        Self(Some(who))
+    }
+
+    fn who(&self) -> &Who {
+        self.0.as_deref().unwrap_or(ANYONE)
     }
 
     /// Yields the name; `None` for the anonymous principal. Runs that the principal starts have it
     /// as their owner.
     pub fn subject(&self) -> Option<&str> {
-        self.0.subject.as_deref()
+        self.who().subject.as_deref()
     }
 
     /// As [`Principal::subject`], shared.
     pub fn owner(&self) -> Option<&Arc<str>> {
-        self.0.subject.as_ref()
+        self.who().subject.as_ref()
     }
 
     /// Yields the teams.
     pub fn teams(&self) -> &Teams {
-        &self.0.teams
+        &self.who().teams
     }
 
     /// Tells whether the principal is a member of a team. Two spellings of one UUID are one team.
     pub fn is_member_of(&self, team: &str) -> bool {
-        match &self.0.teams {
+        match &self.who().teams {
             Teams::All => true,
             Teams::Some(teams) => {
-                self.0.is_admin
+                self.who().is_admin
                     || teams.contains(team)
                     || teams.iter().any(|known| same_id(known, team))
             }
@@ -139,21 +155,21 @@ impl Principal {
 
     /// Yields the scopes; `None` if every scope is allowed.
     pub fn scopes_of(&self) -> Option<&BTreeSet<String>> {
-        self.0.scopes.as_ref()
+        self.who().scopes.as_ref()
     }
 
     /// Tells whether the principal sees the runs of all owners: an admin, or any caller while
     /// access is open.
     pub fn sees_all(&self) -> bool {
-        self.0.is_admin || self.0.subject.is_none()
+        self.who().is_admin || self.who().subject.is_none()
     }
 
     /// Tells whether the principal may change nothing at all: the key is read-only, or every scope
     /// of the token ends with `:read`.
     pub fn is_read_only(&self) -> bool {
-        self.0.is_read_only
-            || (!self.0.is_admin
-                && self.0.scopes.as_ref().is_some_and(|scopes| {
+        self.who().is_read_only
+            || (!self.who().is_admin
+                && self.who().scopes.as_ref().is_some_and(|scopes| {
                     scopes.iter().all(|scope| scope.rsplit(':').next() == Some("read"))
                 }))
     }
@@ -161,10 +177,10 @@ impl Principal {
     /// Tells whether the principal has the scope `resource:action`, or `resource:id:action` of this
     /// id.
     pub fn has_scope(&self, resource: &str, id: Option<&str>, action: &str) -> bool {
-        if self.0.is_read_only && action != "read" {
+        if self.who().is_read_only && action != "read" {
             return false;
         }
-        let Some(scopes) = self.0.scopes.as_ref().filter(|_| !self.0.is_admin) else {
+        let Some(scopes) = self.who().scopes.as_ref().filter(|_| !self.who().is_admin) else {
             return true;
         };
         let fits = |part: &str, wanted: &str| part == "*" || part == wanted;
@@ -224,14 +240,14 @@ impl Principal {
     pub fn lack_to_run(&self, component: Option<&Component>) -> String {
         match component {
             Some(component) => self.lack_to_run_named(component.kind(), component.id()),
-            None if self.0.is_read_only => READ_ONLY.to_owned(),
+            None if self.who().is_read_only => READ_ONLY.to_owned(),
             None => "this needs a scope that ends with `:run`".to_owned(),
         }
     }
 
     /// As [`Principal::lack_to_run`], for a component that need not be there.
     pub(crate) fn lack_to_run_named(&self, kind: ComponentKind, id: &str) -> String {
-        if self.0.is_read_only { READ_ONLY.to_owned() } else { lack(kind, id, "run") }
+        if self.who().is_read_only { READ_ONLY.to_owned() } else { lack(kind, id, "run") }
     }
 
     /// Says what a principal who may not read runs of a component lacks.

@@ -47,8 +47,8 @@ pub struct DisconnectGuard {
     following: Option<Following>,
     /// The attempt that the client follows; none for the whole run.
     attempt: Option<u32>,
-    /// What the stream will read; taken when its body is made.
-    read: Option<Read>,
+    /// What the stream will read; taken when its body is made. Boxed: it leaves the guard.
+    read: Option<Box<Read>>,
     /// The client's share of the streams and waits, given back when the answer is over.
     charge: Option<Charge>,
 }
@@ -128,7 +128,7 @@ impl DisconnectGuard {
         let RunView::Live(run) = run.into() else { return self };
         let (service, owner) = (view.service(), view.principal().owner());
         let shared = service.shared();
-        self.read = Some(Read {
+        self.read = Some(Box::new(Read {
             run,
             name: self.run,
             engine: service.engine().clone(),
@@ -136,7 +136,7 @@ impl DisconnectGuard {
             owner: owner.cloned(),
             readers: shared.readers.clone(),
             is_kept: None,
-        });
+        }));
         self
     }
 
@@ -170,7 +170,7 @@ impl DisconnectGuard {
     }
 
     /// Takes what the stream reads of the run.
-    pub(crate) fn take_read(&mut self) -> Option<Read> {
+    pub(crate) fn take_read(&mut self) -> Option<Box<Read>> {
         self.read.take()
     }
 }
