@@ -351,3 +351,25 @@ async fn of_two_that_were_due_later_and_overtaken_both_are_in_what_is_made_of_al
     told.sort_unstable();
     assert_eq!(told, (0..45).chain(1_000..1_002).collect::<Vec<_>>());
 }
+
+#[tokio::test]
+async fn a_run_that_would_leave_more_than_a_thread_may_have_leaves_what_was_before_it() {
+    let go = Arc::new(Semaphore::new(0));
+    let server = brief(EngineConfig::new().store(Arc::new(MemoryStore::new())), &go);
+    let thread = server.thread().await;
+    for key in ["a", "b", "c"] {
+        let mut body = body("quick", 0);
+        body["input"][key] = "x".repeat(6 << 20).into();
+        let told = server.post(&format!("/threads/{thread}/runs/wait"), &body).await;
+        assert_eq!(told.status, 200, "{key}");
+    }
+    for reader in [&server, &server.forgetful()] {
+        let row = reader.get(&format!("/threads/{thread}")).await.json();
+        let mut keys: Vec<_> = row["values"].as_object().unwrap().keys().collect();
+        keys.sort_unstable();
+        assert_eq!(keys, ["a", "b", "own", "said"]);
+    }
+    let path = format!("/threads/{thread}/runs/wait");
+    let told = server.forgetful().post(&path, &body("quick", 1)).await;
+    assert_eq!(told.json()["said"], json!([0, 0, 1]));
+}

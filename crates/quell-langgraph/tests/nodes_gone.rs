@@ -9,6 +9,7 @@ use quell_test_support::{secs, within};
 use serde_json::json;
 
 use crate::nodes::{server, soon_paused, soon_status, stored};
+use crate::steps::{history, state};
 use crate::talk::{Says as _, Server, id_of};
 
 /// Takes over from a node that is gone, as a server does.
@@ -108,4 +109,34 @@ async fn a_stream_ends_with_what_an_attempt_asks_that_goes_on_after_a_loss() {
         assert_eq!((&**name, &data["__interrupt__"][0]["id"]), ("values", &asked), "{answer:?}");
     }
     drop(first);
+}
+
+#[tokio::test]
+async fn what_a_run_has_said_before_its_node_was_gone_is_shown_by_the_one_that_takes_it_over() {
+    let nodes = Nodes::new(secs(30));
+    let (a, of_b) = (server(&nodes.join("a")), nodes.join("b"));
+    let (b, c) = (server(&of_b), server(&nodes.join("c")));
+    let thread = a.thread().await;
+    let run = a.start(&thread, "interrupting", json!({ "log": ["in"] })).await;
+    stored(&a, &run).await;
+    soon_paused(&b, &run).await;
+    let paused = history(&a, &thread).await;
+    assert_eq!(paused.len(), 2, "{paused:?}");
+    a.service.engine().shutdown(Shutdown::default()).await;
+    take_over(&b, &of_b).await;
+    for server in [&b, &c, &b.forgetful()] {
+        assert_eq!(history(server, &thread).await, paused);
+        assert_eq!(state(server, &thread).await, paused[0]);
+        let row = server.get(&format!("/threads/{thread}")).await.json();
+        assert_eq!(row["values"], paused[0]["values"]);
+    }
+    let answer = json!({ "assistant_id": "interrupting", "command": { "resume": "yes" } });
+    let told = b.post(&format!("/threads/{thread}/runs/wait"), &answer).await;
+    assert_eq!(told.status, 200, "{told:?}");
+    let whole = history(&b, &thread).await;
+    assert_eq!(whole[0]["values"], told.json());
+    assert_eq!(whole.last(), paused.last());
+    for server in [&c, &b.forgetful()] {
+        assert_eq!(history(server, &thread).await, whole);
+    }
 }

@@ -10,7 +10,7 @@ use quell::{Engine, RunRef, RunRow, limits};
 use crate::threads::elsewhere::Mark;
 use crate::threads::thread::State;
 use crate::threads::tracked::Tracked;
-use crate::values::{Fold, Values};
+use crate::values::{Fold, Values, bytes_of};
 use crate::wire::rows::thread_error;
 
 impl State {
@@ -26,9 +26,11 @@ impl State {
         let begun = self.live.iter().filter(|tracked| tracked.has_begun());
         let mut over: Vec<_> = begun.filter_map(look).collect();
         over.sort_by_key(|(_, _, row)| row.ended_at);
-        // Of one that has started it has to be known on what, and those behind it start on that.
+        // Of one that has started it has to be known on what, and what it has said elsewhere, and
+        // those behind it start on that.
         let is_known = |over: &(Arc<Tracked>, RunRef, RunRow)| {
-            !over.0.awaits_base() || over.2.started_at.is_none() || over.1.is_rolled_back()
+            let is_whole = !over.0.awaits_base() && !over.0.awaits_beginning();
+            is_whole || over.2.started_at.is_none() || over.1.is_rolled_back()
         };
         for (tracked, run, row) in over.into_iter().take_while(is_known) {
             tracked.catch_up(&run, self.here());
@@ -92,14 +94,23 @@ impl State {
                 self.next = next;
             }
             self.values_updated_at = now;
-            if let Some((values, bytes)) = left.filter(|(_, bytes)| *bytes <= VALUES_BYTES_MAX) {
-                (self.values, self.values_bytes) = (Some(Arc::clone(values)), bytes);
+            match left {
+                Some((values, bytes)) if bytes <= VALUES_BYTES_MAX => {
+                    (self.values, self.values_bytes) = (Some(Arc::clone(values)), bytes);
+                }
+                // Whoever reads the thread anew has nothing else either.
+                Some(_) => {
+                    let base = fold.base().cloned();
+                    (self.values_bytes, self.values) = (base.as_deref().map_or(0, bytes_of), base);
+                }
+                None => {}
             }
         }
     }
 }
 
-/// The values of a thread in bytes of JSON. Those that would be larger are not taken over.
+/// The values of a thread in bytes of JSON. Of a run that leaves larger ones it keeps those on which
+/// the run has started.
 const VALUES_BYTES_MAX: usize = limits::PAYLOAD_BYTES_MAX;
 
 /// Ended runs listed of one thread. The oldest leave the list first.
