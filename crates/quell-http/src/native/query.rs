@@ -1,4 +1,5 @@
-//! [`ListQuery`] and [`StreamQuery`]: the query parameters of lists and streams.
+//! [`ListQuery`], [`TreeQuery`] and [`StreamQuery`]: the query parameters of lists, trees and
+//! streams.
 
 use axum::http::StatusCode;
 use quell::{RunFilter, RunKind, RunStatus};
@@ -6,6 +7,7 @@ use quell_flow::{COMPONENT, ComponentKind, excerpt, guess};
 
 use crate::ids::SESSION;
 use crate::list_cursor::{BadCursor, ListCursor};
+use crate::native::tree::TreeCursor;
 use crate::problem::Problem;
 use crate::service::OnDisconnect;
 
@@ -15,6 +17,13 @@ pub(crate) struct ListQuery {
     pub(crate) filter: RunFilter,
     pub(crate) limit: usize,
     pub(crate) cursor: Option<ListCursor>,
+}
+
+/// The query of a tree.
+#[derive(Debug)]
+pub(crate) struct TreeQuery {
+    pub(crate) limit: usize,
+    pub(super) cursor: Option<TreeCursor>,
 }
 
 /// The query of a stream.
@@ -46,7 +55,7 @@ impl ListQuery {
                     filter.label(key, value)
                 }
                 "limit" => {
-                    list.limit = limit(&value)?;
+                    list.limit = limit(&value, LIMIT_MAX)?;
                     filter
                 }
                 "cursor" => {
@@ -60,6 +69,36 @@ impl ListQuery {
         }
         Ok(list)
     }
+}
+
+impl TreeQuery {
+    pub(crate) fn read(query: Option<&str>) -> Result<Self, Problem> {
+        let mut tree = Self { limit: ROWS, cursor: None };
+        for (key, value) in form_urlencoded::parse(query.unwrap_or_default().as_bytes()) {
+            match &*key {
+                "limit" => tree.limit = limit(&value, ROWS_MAX)?,
+                "cursor" => {
+                    let cursor = value.parse();
+                    let cursor = cursor.map_err(|()| bad("cursor: it is none of a tree".into()));
+                    tree.cursor = Some(cursor?);
+                }
+                _ => return Err(unknown("parameter", &key, ["limit", "cursor"])),
+            }
+        }
+        Ok(tree)
+    }
+}
+
+/// Reads a query that has a limit and nothing else.
+pub(super) fn limit_alone(query: Option<&str>) -> Result<usize, Problem> {
+    let mut most = LIMIT;
+    for (key, value) in form_urlencoded::parse(query.unwrap_or_default().as_bytes()) {
+        match &*key {
+            "limit" => most = limit(&value, LIMIT_MAX)?,
+            _ => return Err(unknown("parameter", &key, ["limit"])),
+        }
+    }
+    Ok(most)
 }
 
 impl StreamQuery {
@@ -101,10 +140,10 @@ fn kind(name: &str) -> Result<RunKind, Problem> {
     }
 }
 
-fn limit(text: &str) -> Result<usize, Problem> {
+fn limit(text: &str, max: usize) -> Result<usize, Problem> {
     match text.parse() {
-        Ok(limit @ 1..=LIMIT_MAX) => Ok(limit),
-        _ => Err(bad(format!("limit `{text}` is not a number from 1 to {LIMIT_MAX}"))),
+        Ok(limit) if (1..=max).contains(&limit) => Ok(limit),
+        _ => Err(bad(format!("limit `{text}` is not a number from 1 to {max}"))),
     }
 }
 
@@ -131,3 +170,7 @@ const LIMIT: usize = 100;
 
 /// The highest limit of a list.
 const LIMIT_MAX: usize = 1_000;
+
+/// The limit of a tree whose query names none, and the highest: as many rows as a report has.
+const ROWS: usize = 1_000;
+const ROWS_MAX: usize = quell::limits::REPORT_ROWS_MAX;

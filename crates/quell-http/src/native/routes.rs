@@ -360,7 +360,7 @@ async fn answer_with(view: &View, run: RunView) -> Answer {
     run_response(view.read(run).await?).await
 }
 
-async fn readable_run(view: &View, id: RunId) -> Result<RunView, Problem> {
+pub(super) async fn readable_run(view: &View, id: RunId) -> Result<RunView, Problem> {
     let run = view.find_by_id(id).await?.ok_or_else(unknown_run)?;
     match unreadable_component(view, &run) {
         Some(component) => Err(forbidden(Principal::lack_to_read(component))),
@@ -370,7 +370,10 @@ async fn readable_run(view: &View, id: RunId) -> Result<RunView, Problem> {
 
 /// Yields the component of a run that the caller may not read. A caller who may start it may read
 /// it.
-fn unreadable_component<'a>(view: &'a View, run: &RunView) -> Option<&'a Arc<Component>> {
+pub(super) fn unreadable_component<'a>(
+    view: &'a View,
+    run: &RunView,
+) -> Option<&'a Arc<Component>> {
     let who = view.principal();
     view.component_of(run).filter(|it| !who.may_read(it) && !who.may_run(it))
 }
