@@ -64,7 +64,19 @@ impl View {
         after: Option<ListCursor>,
         shown: impl Fn(&RunView) -> bool + Send + Sync,
     ) -> Result<RunPage, LookupError> {
-        self.listed((filter, false), limit, after, shown).await
+        self.listed((filter, false, None), limit, after, shown).await
+    }
+
+    /// As [`View::list`], and reads the store no further than an instant, but for a minute by which
+    /// clocks of nodes may differ: `shown` tells exactly.
+    pub(crate) async fn list_since(
+        &self,
+        (filter, since): (RunFilter, Option<SystemTime>),
+        limit: usize,
+        after: Option<ListCursor>,
+        shown: impl Fn(&RunView) -> bool + Send + Sync,
+    ) -> Result<RunPage, LookupError> {
+        self.listed((filter, false, since), limit, after, shown).await
     }
 
     /// As [`View::list`], with the inputs and annotations of stored runs, which count: a part ends
@@ -84,17 +96,21 @@ impl View {
         after: Option<ListCursor>,
         shown: impl Fn(&RunView) -> bool + Send + Sync,
     ) -> Result<RunPage, LookupError> {
-        self.listed((filter, true), limit, after, shown).await
+        self.listed((filter, true, None), limit, after, shown).await
     }
 
     async fn listed(
         &self,
-        (filter, with_inputs): (RunFilter, bool),
+        (filter, with_inputs, since): (RunFilter, bool, Option<SystemTime>),
         limit: usize,
         after: Option<ListCursor>,
         shown: impl Fn(&RunView) -> bool + Send + Sync,
     ) -> Result<RunPage, LookupError> {
         let (filter, limit) = (filter.roots(), limit.max(1));
+        let own = self.own_owner();
+        if own.is_some() && filter.asked_owner().is_some_and(|asked| own != Some(asked)) {
+            return Ok(RunPage { runs: Vec::new(), next: None, total: Some(0) });
+        }
         let engine = self.service().engine();
         // On one node of several none is listed because it is in memory.
         let is_node = engine.node().is_some();
@@ -114,7 +130,8 @@ impl View {
             return Ok(RunPage { runs, next, total: Some(total) });
         }
         // On the heap, as what follows: without a store nobody pays for its size.
-        let source = Box::new(Source::new(self, (filter, with_inputs), after, (&live, &passed)));
+        let asked = (filter, with_inputs, since);
+        let source = Box::new(Source::new(self, asked, after, (&live, &passed)));
         let mut page = Box::pin(merged((newest(live, limit), left), source, &shown, limit)).await?;
         page.total = page.total.filter(|_| after.is_none());
         Ok(page)
@@ -171,6 +188,8 @@ struct Source<'a> {
     filter: RunFilter,
     /// Whether the runs have what they were given.
     with_inputs: bool,
+    /// Nothing is read of runs that were accepted before this millisecond.
+    since: u128,
     /// Those in memory that this part, or a later one, lists: each with when it was accepted, for
     /// the store may have another run of its id by now.
     listed: HashSet<(RunId, u128)>,
@@ -217,7 +236,7 @@ enum Head {
 impl<'a> Source<'a> {
     fn new(
         view: &'a View,
-        (mut filter, with_inputs): (RunFilter, bool),
+        (mut filter, with_inputs, since): (RunFilter, bool, Option<SystemTime>),
         after: Option<ListCursor>,
         (left, passed): (&[RunRef], &[RunRef]),
     ) -> Self {
@@ -228,8 +247,20 @@ impl<'a> Source<'a> {
         let place = after.map_or(Place::Begin, |after| after.store);
         let before = after.map_or((u128::MAX, start), |after| after.before);
         let [listed, passed] = [left, passed].map(|all| all.iter().map(dated).collect());
-        let (items, next, pages, head) = (VecDeque::new(), place, 0, None);
-        Self { view, filter, with_inputs, listed, passed, place, items, next, pages, head, before }
+        Self {
+            view,
+            filter,
+            with_inputs,
+            since: since.map_or(0, |since| millis(since).saturating_sub(CLOCKS_DIFFER)),
+            listed,
+            passed,
+            place,
+            items: VecDeque::new(),
+            next: place,
+            pages: 0,
+            head: None,
+            before,
+        }
     }
 
     /// Reads on to the next visible run that is not in memory.
@@ -264,6 +295,12 @@ impl<'a> Source<'a> {
     /// Makes a record the head, if it is to be listed.
     fn look(&mut self, mut record: RunRecord, behind: Place, shown: &impl Fn(&RunView) -> bool) {
         let id = record.run();
+        if millis(record.accepted.at) < self.since {
+            // What the store has behind it is older, too.
+            self.items.clear();
+            (self.next, self.place) = (Place::End, Place::End);
+            return;
+        }
         let at = millis(record.accepted.at).min(self.before.0 / NANOS);
         let stored = (id, millis(record.accepted.at));
         if self.listed.contains(&stored) {
@@ -349,6 +386,9 @@ fn millis(at: SystemTime) -> u128 {
 }
 
 const NANOS: u128 = 1_000_000;
+
+/// Milliseconds by which the clocks of nodes may differ, and runs come to a store late.
+const CLOCKS_DIFFER: u128 = 60_000;
 
 /// Runs of one read of the store.
 const PAGE: usize = 128;

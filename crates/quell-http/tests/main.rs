@@ -19,10 +19,14 @@ mod blocked;
 mod bounds;
 /// Stops of several runs at once.
 mod cancel_many;
+/// Runs that are deleted.
+mod delete;
 /// Clients that go away.
 mod disconnect;
 /// An application that embeds quell.
 mod examples;
+/// Lists by owner, lane and time.
+mod filters;
 /// Streams of runs that the engine has forgotten.
 mod forgotten;
 /// What a refused caller lacks.

@@ -283,6 +283,7 @@ async fn every_documented_path_is_served_and_every_served_one_documented() {
         "post /v1/runs",
         "get /v1/runs/{id}",
         "patch /v1/runs/{id}",
+        "delete /v1/runs/{id}",
         "post /v1/runs/cancel",
         "post /v1/runs/{id}/cancel",
         "get /v1/runs/{id}/events",

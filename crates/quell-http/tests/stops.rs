@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::http::StatusCode;
+use quell::testing::cluster::Trouble;
 use quell::{CancelRequest, EngineConfig, RunContext, RunRef, RunSpec, RunStatus, Work};
 use quell_http::{Access, Key, Service, router};
 use quell_test_support::{Gate, Witness, secs};
@@ -206,4 +207,7 @@ async fn a_stop_of_a_run_of_another_node_is_told_by_its_node_alone() {
     assert_eq!(seen(0), (&json!("near"), &Value::Null, false));
     assert_eq!(seen(1), (&json!("far"), &json!("a"), true));
     assert_eq!(told[1]["cause"]["kind"], "user-request");
+    b.node.trouble(Trouble::All);
+    let list = get(&b.app, "/v1/stops").await.json();
+    assert_eq!((&list["stops"][0]["id"], &list["more"]), (&json!("near"), &json!(true)), "{list}");
 }

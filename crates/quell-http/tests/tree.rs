@@ -122,26 +122,29 @@ async fn a_page_goes_on_behind_its_row_when_the_tree_has_grown() {
     let (grows, mut grow) = tokio::sync::mpsc::unbounded_channel();
     let body = async move |ctx: RunContext| {
         let wait = async |ctx: RunContext| Ok(ctx.stopped().await);
-        let _all = ["a", "b"].map(|name| {
-            ctx.spawn(RunSpec::step(name), async |ctx: RunContext| Ok(ctx.stopped().await))
+        let a = ctx.spawn(RunSpec::step("a"), async move |ctx: RunContext| {
+            while let Some(name) = grow.recv().await {
+                let name: &str = name;
+                drop(ctx.spawn(RunSpec::step(name), wait).into_ref());
+            }
+            Ok(())
         });
-        while let Some(name) = grow.recv().await {
-            let name: &str = name;
-            drop(ctx.spawn(RunSpec::step(name), wait));
-        }
-        Ok(())
+        let (b, c) = (ctx.spawn(RunSpec::step("b"), wait), ctx.spawn(RunSpec::step("c"), wait));
+        a.await?;
+        b.await?;
+        Ok(c.await?)
     };
     let top = service.engine().submit(RunSpec::workflow("top"), body).unwrap().into_ref();
-    soon("all are there", || top.children().len() == 2).await;
-    let path = format!("/v1/runs/{}/tree?limit=2", top.id());
+    soon("all are there", || top.children().len() == 3).await;
+    let path = format!("/v1/runs/{}/tree?limit=3", top.id());
     let first = get(&app, &path).await.json();
-    assert_eq!(names(first["rows"].as_array().unwrap()), [("top", 0), ("a", 1)]);
-    grows.send("c").unwrap();
-    soon("it has grown", || top.children().len() == 3).await;
+    assert_eq!(names(first["rows"].as_array().unwrap()), [("top", 0), ("a", 1), ("b", 1)]);
+    grows.send("below a").unwrap();
+    soon("it has grown", || top.report().rows.len() == 5).await;
     let path = format!("{path}&cursor={}", first["next"].as_str().unwrap());
     let second = get(&app, &path).await.json();
-    assert_eq!(names(second["rows"].as_array().unwrap()), [("b", 1), ("c", 1)]);
-    assert_eq!((&second["next"], &second["total"]), (&Value::Null, &json!(4)));
+    assert_eq!(names(second["rows"].as_array().unwrap()), [("c", 1)]);
+    assert_eq!((&second["next"], &second["total"]), (&Value::Null, &json!(5)));
     for bad in ["limit=0", "limit=10001", "cursor=x", "cursor=1.x", "cursor=-1", "rows=1"] {
         let answer = get(&app, &format!("/v1/runs/{}/tree?{bad}", top.id())).await;
         assert_eq!(answer.status, StatusCode::UNPROCESSABLE_ENTITY, "{bad}");

@@ -14,6 +14,7 @@ use crate::ids::parse_id;
 use crate::ledger::{Charge, Overdrawn};
 use crate::native::extract::{Caller, json_body};
 use crate::native::problems::{PROBLEM, RefusedBody, forbidden};
+use crate::native::query::is_in_lane;
 use crate::native::routes::Answer;
 use crate::native::wire::{
     self, CancelRuns, CancelRunsAnswer, Meant, RUNS_MAX, RunStop, component_of,
@@ -49,7 +50,7 @@ pub(crate) async fn cancel_runs(Caller(view): Caller, headers: HeaderMap, body: 
     }
     let dry_run = asked.dry_run;
     let found = match meant {
-        Meant::Filter(filter) => matching(&view, filter).await?,
+        Meant::Filter(filter, lane) => matching(&view, (filter, lane)).await?,
         Meant::Named(ids) => named(&view, ids).await?,
     };
     let Found { runs, total, unknown, mut room } = found;
@@ -101,21 +102,25 @@ struct Found {
 }
 
 /// Finds the roots that a filter means: one look at this node, then one at the store for others.
-async fn matching(view: &View, filter: RunFilter) -> Result<Found, Problem> {
+async fn matching(
+    view: &View,
+    (filter, lane): (RunFilter, Option<String>),
+) -> Result<Found, Problem> {
+    let in_lane = |run: &RunView| lane.as_deref().is_none_or(|lane| is_in_lane(run, lane));
+    let is_meant = |run: &RunView| in_lane(run) && view.may_stop(run);
     let mut picked = Picked::new(view.room_now(0)?);
     let mut here = view.runs(&filter);
     // One that the store has not taken may be refused, and must not hide that of another node.
     here.retain(is_known_as_accepted);
-    for run in here.iter().rev().filter(|run| view.may_stop(*run)) {
-        picked.add(run.into())?;
+    for run in here.iter().rev().map(RunView::from).filter(is_meant) {
+        picked.add(run)?;
     }
     let mut is_all = true;
     if view.service().engine().node().is_some() {
         let mut known: HashSet<_> = here.iter().map(RunRef::id).collect();
         let mut next = None;
         loop {
-            let may_stop = |run: &RunView| view.may_stop(run);
-            let page = view.list(filter.clone(), usize::MAX, next, may_stop).await?;
+            let page = view.list(filter.clone(), usize::MAX, next, is_meant).await?;
             for run in page.runs {
                 if known.insert(run.id()) {
                     picked.add(run)?;

@@ -2,6 +2,7 @@
 
 mod cancel_many;
 mod components;
+mod delete;
 mod extract;
 mod health;
 mod limits;

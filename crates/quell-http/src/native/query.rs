@@ -1,7 +1,10 @@
 //! [`ListQuery`], [`TreeQuery`] and [`StreamQuery`]: the query parameters of lists, trees and
 //! streams.
 
+use std::time::SystemTime;
+
 use axum::http::StatusCode;
+use jiff::Timestamp;
 use quell::{RunFilter, RunKind, RunStatus};
 use quell_flow::{COMPONENT, ComponentKind, excerpt, guess};
 
@@ -9,12 +12,20 @@ use crate::ids::SESSION;
 use crate::list_cursor::{BadCursor, ListCursor};
 use crate::native::tree::TreeCursor;
 use crate::problem::Problem;
+use crate::run_state::whole_millis;
+use crate::run_view::RunView;
 use crate::service::OnDisconnect;
+use crate::start::lane_of;
 
 /// The query of a list.
 #[derive(Debug)]
 pub(crate) struct ListQuery {
     pub(crate) filter: RunFilter,
+    /// The lane that a run has to have, as its owner calls it.
+    pub(crate) lane: Option<String>,
+    /// When it was accepted at the earliest, and before when.
+    pub(crate) since: Option<SystemTime>,
+    until: Option<SystemTime>,
     pub(crate) limit: usize,
     pub(crate) cursor: Option<ListCursor>,
 }
@@ -35,7 +46,14 @@ pub(crate) struct StreamQuery {
 
 impl ListQuery {
     pub(crate) fn read(query: Option<&str>) -> Result<Self, Problem> {
-        let mut list = Self { filter: RunFilter::new().roots(), limit: LIMIT, cursor: None };
+        let mut list = Self {
+            filter: RunFilter::new().roots(),
+            lane: None,
+            since: None,
+            until: None,
+            limit: LIMIT,
+            cursor: None,
+        };
         for (key, value) in form_urlencoded::parse(query.unwrap_or_default().as_bytes()) {
             let filter = std::mem::take(&mut list.filter);
             list.filter = match &*key {
@@ -48,6 +66,19 @@ impl ListQuery {
                     None => filter.label(COMPONENT, value),
                 },
                 "session" => filter.label(SESSION, value),
+                "owner" => filter.owner(value),
+                "lane" => {
+                    list.lane = Some(value.into_owned());
+                    filter
+                }
+                "since" => {
+                    list.since = Some(instant("since", &value)?);
+                    filter
+                }
+                "until" => {
+                    list.until = Some(instant("until", &value)?);
+                    filter
+                }
                 "label" => {
                     let (key, value) = value
                         .split_once('=')
@@ -69,6 +100,19 @@ impl ListQuery {
         }
         Ok(list)
     }
+
+    /// Tells whether a run is meant that the filter lets through.
+    pub(crate) fn means(&self, run: &RunView) -> bool {
+        let at = whole_millis(run.queued_at());
+        self.since.is_none_or(|since| at >= since)
+            && self.until.is_none_or(|until| at < until)
+            && self.lane.as_deref().is_none_or(|lane| is_in_lane(run, lane))
+    }
+}
+
+/// Tells whether a run is in the lane that its owner calls so.
+pub(super) fn is_in_lane(run: &RunView, lane: &str) -> bool {
+    run.lane().is_some_and(|own| own == lane_of(run.owner(), lane))
 }
 
 impl TreeQuery {
@@ -126,6 +170,17 @@ pub(crate) fn seq(text: &str) -> Result<u64, Problem> {
     text.trim().parse().map_err(|_| bad(format!("`{text}` is not the number of an event")))
 }
 
+fn instant(key: &str, text: &str) -> Result<SystemTime, Problem> {
+    let at: Result<Timestamp, _> = text.parse();
+    let at = at.map_err(|_| {
+        // A form makes a space of a plus.
+        let words = "is not an instant such as `2026-11-28T09:30:00Z` or, with its plus encoded, \
+                     `2026-11-28T10:30:00%2B01:00`";
+        bad(format!("{key} `{}` {words}", excerpt(text)))
+    })?;
+    Ok(whole_millis(at.into()))
+}
+
 fn status(name: &str) -> Result<RunStatus, Problem> {
     let known = RunStatus::ALL.into_iter().find(|status| status.as_str() == name);
     known.ok_or_else(|| unknown("status", name, RunStatus::ALL.map(RunStatus::as_str)))
@@ -162,7 +217,19 @@ fn bad(detail: String) -> Problem {
 }
 
 /// The parameters of a list, and of a stream.
-const LIST_KEYS: [&str; 7] = ["status", "kind", "component", "session", "label", "limit", "cursor"];
+const LIST_KEYS: [&str; 11] = [
+    "status",
+    "kind",
+    "component",
+    "session",
+    "owner",
+    "lane",
+    "label",
+    "since",
+    "until",
+    "limit",
+    "cursor",
+];
 const STREAM_KEYS: [&str; 2] = ["after", "on_disconnect"];
 
 /// The limit of a list whose query names none.

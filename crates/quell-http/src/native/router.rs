@@ -14,6 +14,7 @@ use utoipa_axum::routes as all_of;
 
 use crate::native::cancel_many;
 use crate::native::components;
+use crate::native::delete;
 use crate::native::health;
 use crate::native::limits;
 use crate::native::openapi::{self, Document};
@@ -58,7 +59,7 @@ pub fn document() -> Value {
 
 fn guarded(app: Router<Service>, service: Service) -> Router {
     // A run may be called `cancel`.
-    let named_so = get(handlers::get_run).patch(limits::set_limits);
+    let named_so = get(handlers::get_run).patch(limits::set_limits).delete(delete::delete_run);
     let app = app.route("/v1/runs/cancel", named_so);
     let app = catch_panics(app.method_not_allowed_fallback(handlers::no_such_method), our_fault);
     guard_open(app, &service, BodyKinds::Json).with_state(service)
@@ -83,7 +84,7 @@ pub fn no_such_path() -> Response {
 fn described_routes() -> OpenApiRouter<Service> {
     OpenApiRouter::with_openapi(Document::openapi())
         .routes(all_of!(handlers::start_run, handlers::list_runs))
-        .routes(all_of!(handlers::get_run, limits::set_limits))
+        .routes(all_of!(handlers::get_run, limits::set_limits, delete::delete_run))
         .routes(all_of!(handlers::stream_run))
         .routes(all_of!(tree::read_tree))
         .routes(all_of!(handlers::cancel_run))

@@ -172,6 +172,11 @@ fn options(mut start: Start, asked: StartRun) -> Result<Start, Problem> {
             description = "1 to 1,000. Defaults to 100"),
         ("cursor" = Option<String>, Query,
             description = "The `next` of the list before, for the runs behind it"),
+        ("owner" = Option<String>, Query, description = "Who has started it"),
+        ("lane" = Option<String>, Query, description = "Its lane, as its owner calls it"),
+        ("since" = Option<String>, Query, format = DateTime,
+            description = "Accepted then or later"),
+        ("until" = Option<String>, Query, format = DateTime, description = "Accepted before"),
     ),
     responses(
         (status = 200, description = "The runs", body = RunList),
@@ -182,9 +187,10 @@ fn options(mut start: Start, asked: StartRun) -> Result<Start, Problem> {
     )
 )]
 pub(crate) async fn list_runs(Caller(view): Caller, RawQuery(query): RawQuery) -> Answer {
-    let ListQuery { filter, limit, cursor } = ListQuery::read(query.as_deref())?;
-    let shown = |run: &RunView| unreadable_component(&view, run).is_none();
-    let page = view.list(filter, limit, cursor, shown).await?;
+    let mut asked = ListQuery::read(query.as_deref())?;
+    let meant = (std::mem::take(&mut asked.filter), asked.since);
+    let shown = |run: &RunView| asked.means(run) && unreadable_component(&view, run).is_none();
+    let page = view.list_since(meant, asked.limit, asked.cursor, shown).await?;
     let runs: Vec<_> = page.runs.into_iter().map(|run| (run.row(), run)).collect();
     let about = runs.iter().map(|(row, _)| row_bytes(row)).sum();
     let (seen, total, next) = (view.clone(), page.total, page.next);

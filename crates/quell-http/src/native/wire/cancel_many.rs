@@ -77,6 +77,8 @@ pub(crate) struct Conditions {
     session: Option<String>,
     /// This owner.
     owner: Option<String>,
+    /// This lane, as its owner calls it.
+    lane: Option<String>,
     /// These labels.
     #[serde(default)]
     labels: BTreeMap<String, String>,
@@ -99,8 +101,8 @@ pub(crate) struct RunTexts(Vec<String>);
 /// Which runs a request means.
 #[derive(Debug)]
 pub(crate) enum Meant {
-    /// Roots that a filter lets through.
-    Filter(RunFilter),
+    /// Roots that a filter lets through, of this lane if one is named.
+    Filter(RunFilter, Option<String>),
     /// Those with these ids.
     Named(Vec<String>),
 }
@@ -155,8 +157,8 @@ impl CancelRuns {
     /// Fails unless there is one way to say so: an empty object stops nothing.
     pub(crate) fn meant(&mut self) -> Result<Meant, Problem> {
         match (self.conditions.take(), self.all, self.runs.take()) {
-            (Some(conditions), false, None) => conditions.filter().map(Meant::Filter),
-            (None, true, None) => Ok(Meant::Filter(RunFilter::new().roots().live())),
+            (Some(conditions), false, None) => conditions.meant(),
+            (None, true, None) => Ok(Meant::Filter(RunFilter::new().roots().live(), None)),
             (None, false, Some(RunTexts(ids))) => Ok(Meant::Named(ids)),
             (None, false, None) => Err(bad("one of `where`, `all` and `runs` has to say what to \
                 stop; `\"all\": true` stops everything")),
@@ -180,9 +182,9 @@ impl CancelRuns {
 }
 
 impl Conditions {
-    fn filter(self) -> Result<RunFilter, Problem> {
-        let Self { status, kind, component, session, owner, labels } = self;
-        let texts = [&component, &session, &owner];
+    fn meant(self) -> Result<Meant, Problem> {
+        let Self { status, kind, component, session, owner, lane, labels } = self;
+        let texts = [&component, &session, &owner, &lane];
         let has_one = texts.into_iter().any(Option::is_some) || kind.is_some();
         if status.is_empty() && labels.is_empty() && !has_one {
             return Err(bad("`where` has no condition; `\"all\": true` stops everything"));
@@ -213,7 +215,10 @@ impl Conditions {
         if let Some(session) = session {
             filter = filter.label(SESSION, session);
         }
-        Ok(owner.map_or(filter.clone(), |owner| filter.owner(owner)))
+        if let Some(owner) = owner {
+            filter = filter.owner(owner);
+        }
+        Ok(Meant::Filter(filter, lane))
     }
 }
 

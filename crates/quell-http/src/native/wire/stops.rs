@@ -18,7 +18,7 @@ pub(crate) struct StopList {
     at: String,
     /// Those within the limit.
     stops: Vec<StopObject>,
-    /// Whether there are more.
+    /// Whether there are more, or may be: the store, which tells of other nodes, cannot be read.
     more: bool,
 }
 
