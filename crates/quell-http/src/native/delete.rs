@@ -81,14 +81,12 @@ async fn forget(run: &RunRef) -> Result<(), Problem> {
         Ok(()) | Err(ForgetError::Unknown) => {}
         Err(_) => return Err(still_executes()),
     }
-    match timeout(STORED_WAIT, run.stored()).await {
-        Ok(Ok(())) => Ok(()),
-        Ok(Err(_)) | Err(_) => {
-            let detail = "the run is forgotten, and the store has not taken that yet: a restart \
-                may bring it back";
-            Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, "not-stored", detail))
-        }
+    if matches!(timeout(STORED_WAIT, run.stored()).await, Ok(Ok(()))) {
+        return Ok(());
     }
+    let detail = "the run is forgotten, and the store has not taken that yet: a restart may bring \
+        it back";
+    Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, "not-stored", detail))
 }
 
 /// Forgets a run that is only in the store.
