@@ -666,6 +666,13 @@ impl Lifecycle {
         self.ladder.map(|ladder| ladder.hard)
     }
 
+    /// Yields when what still executes is given up, if the run winds down: the abort wait after the
+    /// hard deadline, or after the abort if that came later.
+    pub fn given_up_at(&self) -> Option<Instant> {
+        let ladder = self.ladder?;
+        Some(later(ladder.aborted_at.unwrap_or(ladder.hard), ladder.wait))
+    }
+
     /// Yields what the children of a run that winds down are told.
     pub fn cascade(&self) -> Option<Cascade> {
         self.ladder.map(|ladder| ladder.cascade())

@@ -15,7 +15,7 @@ use quell::{Annotations, RunFilter, RunId, RunRef};
 use uuid::Uuid;
 
 use crate::counted::{given_bytes, row_bytes};
-use crate::list_cursor::{ListCursor, Place};
+use crate::list_cursor::{ListCursor, NANOS, Place, key};
 use crate::lookup_error::LookupError;
 use crate::render::newest;
 use crate::run_view::{RunView, StoredRun};
@@ -65,7 +65,19 @@ impl View {
         after: Option<ListCursor>,
         shown: impl Fn(&RunView) -> bool + Send + Sync,
     ) -> Result<RunPage, LookupError> {
-        self.listed((filter, false), limit, after, shown).await
+        self.listed((filter, false, None), limit, after, shown).await
+    }
+
+    /// As [`View::list`], and reads the store no further than an instant, but for a minute by which
+    /// clocks of nodes may differ: `shown` tells exactly.
+    pub(crate) async fn list_since(
+        &self,
+        (filter, since): (RunFilter, Option<SystemTime>),
+        limit: usize,
+        after: Option<ListCursor>,
+        shown: impl Fn(&RunView) -> bool + Send + Sync,
+    ) -> Result<RunPage, LookupError> {
+        self.listed((filter, false, since), limit, after, shown).await
     }
 
     /// As [`View::list`], with the inputs and annotations of stored runs, which count: a part ends
@@ -85,17 +97,21 @@ impl View {
         after: Option<ListCursor>,
         shown: impl Fn(&RunView) -> bool + Send + Sync,
     ) -> Result<RunPage, LookupError> {
-        self.listed((filter, true), limit, after, shown).await
+        self.listed((filter, true, None), limit, after, shown).await
     }
 
     async fn listed(
         &self,
-        (filter, with_inputs): (RunFilter, bool),
+        (filter, with_inputs, since): (RunFilter, bool, Option<SystemTime>),
         limit: usize,
         after: Option<ListCursor>,
         shown: impl Fn(&RunView) -> bool + Send + Sync,
     ) -> Result<RunPage, LookupError> {
         let (filter, limit) = (filter.roots(), limit.max(1));
+        let own = self.own_owner();
+        if own.is_some() && filter.asked_owner().is_some_and(|asked| own != Some(asked)) {
+            return Ok(RunPage { runs: Vec::new(), next: None, total: Some(0) });
+        }
         let engine = self.service().engine();
         // On one node of several none is listed because it is in memory.
         let is_node = engine.node().is_some();
@@ -115,7 +131,7 @@ impl View {
             return Ok(RunPage { runs, next, total: Some(total) });
         }
         // On the heap, as what follows: without a store nobody pays for its size.
-        let asked = (filter, with_inputs, limit);
+        let asked = (filter, with_inputs, since, limit);
         let source = Box::new(Source::new(self, asked, after, (&live, &passed)));
         let mut page = Box::pin(merged((newest(live, limit), left), source, &shown, limit)).await?;
         page.total = page.total.filter(|_| after.is_none());
@@ -173,6 +189,8 @@ struct Source<'a> {
     filter: RunFilter,
     /// Whether the runs have what they were given.
     with_inputs: bool,
+    /// Nothing is read of runs that were accepted before this millisecond.
+    since: u128,
     /// Those in memory that this part, or a later one, lists: each with when it was accepted, for
     /// the store may have another run of its id by now.
     listed: HashSet<(RunId, u128)>,
@@ -184,9 +202,8 @@ struct Source<'a> {
     items: VecDeque<(Stored<RunRecord>, Place)>,
     /// Where the next page begins.
     next: Place,
-    /// How many pages were read.
+    /// How many pages were read, and how many runs the next one has.
     pages: usize,
-    /// How many runs the next one has.
     size: usize,
     /// The next one, once it is known.
     head: Option<Next>,
@@ -221,7 +238,7 @@ enum Head {
 impl<'a> Source<'a> {
     fn new(
         view: &'a View,
-        (mut filter, with_inputs, limit): (RunFilter, bool, usize),
+        (mut filter, with_inputs, since, limit): (RunFilter, bool, Option<SystemTime>, usize),
         after: Option<ListCursor>,
         (left, passed): (&[RunRef], &[RunRef]),
     ) -> Self {
@@ -238,6 +255,7 @@ impl<'a> Source<'a> {
             view,
             filter,
             with_inputs,
+            since: since.map_or(0, |since| millis(since).saturating_sub(CLOCKS_DIFFER)),
             listed,
             passed,
             place,
@@ -282,6 +300,12 @@ impl<'a> Source<'a> {
     /// Makes a record the head, if it is to be listed.
     fn look(&mut self, mut record: RunRecord, behind: Place, shown: &impl Fn(&RunView) -> bool) {
         let id = record.run();
+        if millis(record.accepted.at) < self.since {
+            // What the store has behind it is older, too.
+            self.items.clear();
+            (self.next, self.place) = (Place::End, Place::End);
+            return;
+        }
         let at = millis(record.accepted.at).min(self.before.0 / NANOS);
         let stored = (id, millis(record.accepted.at));
         if self.listed.contains(&stored) {
@@ -353,11 +377,6 @@ impl<'a> Source<'a> {
     }
 }
 
-fn key(run: &RunRef) -> (u128, RunId) {
-    let since = run.queued_at().duration_since(UNIX_EPOCH).unwrap_or_default();
-    (since.as_nanos(), run.id())
-}
-
 /// Yields the id of a run, and when it was accepted, as the store has it.
 fn dated(run: &RunRef) -> (RunId, u128) {
     (run.id(), millis(run.queued_at()))
@@ -367,12 +386,12 @@ fn millis(at: SystemTime) -> u128 {
     at.duration_since(UNIX_EPOCH).unwrap_or_default().as_millis()
 }
 
-const NANOS: u128 = 1_000_000;
+/// Milliseconds by which the clocks of nodes may differ, and runs come to a store late.
+const CLOCKS_DIFFER: u128 = 60_000;
 
-/// The most runs of one read of the store.
+/// The most runs of one read of the store, and how many times as many a further read has: most of
+/// those before were not shown.
 const PAGE: usize = 128;
-
-/// How many times as many a further read has: most of those before were not shown.
 const GROWTH: usize = 4;
 
 /// Pages that are read for one part of a list. Those that are not shown to the caller count.

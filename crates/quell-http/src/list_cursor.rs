@@ -2,9 +2,10 @@
 
 use std::fmt;
 use std::str::FromStr;
+use std::time::UNIX_EPOCH;
 
-use quell::RunId;
 use quell::store::Cursor;
+use quell::{RunId, RunRef};
 use uuid::Uuid;
 
 /// A place in a list of runs. Its text means something to this service only.
@@ -70,3 +71,12 @@ impl FromStr for ListCursor {
         Ok(Self { before: (at, id(run)?), store })
     }
 }
+
+/// Yields the place of a run in memory: when it was accepted, in nanoseconds, and its id.
+pub(crate) fn key(run: &RunRef) -> (u128, RunId) {
+    let since = run.queued_at().duration_since(UNIX_EPOCH).unwrap_or_default();
+    (since.as_nanos(), run.id())
+}
+
+/// Nanoseconds of a millisecond.
+pub(crate) const NANOS: u128 = 1_000_000;

@@ -137,6 +137,14 @@ impl RunView {
         }
     }
 
+    /// Yields the key of its lane, as the engine has it, if it has one.
+    pub fn lane(&self) -> Option<&str> {
+        match self {
+            Self::Live(run) => run.lane(),
+            Self::Stored(stored) => stored.accepted().lane.as_deref(),
+        }
+    }
+
     /// Yields the value of a label.
     pub fn label(&self, key: &str) -> Option<&str> {
         self.labels()?.get(key).map(String::as_str)
@@ -281,12 +289,6 @@ impl From<&RunRef> for RunView {
 impl From<&Self> for RunView {
     fn from(run: &Self) -> Self {
         run.clone()
-    }
-}
-
-impl From<&StoredRun> for RunView {
-    fn from(run: &StoredRun) -> Self {
-        Self::Stored(run.clone())
     }
 }
 

@@ -290,10 +290,7 @@ impl View {
     /// Yields the engine's key of a lane. Lanes are per owner: the same key of another owner is
     /// another lane.
     fn lane_key(&self, key: &str) -> String {
-        match self.principal().subject() {
-            Some(owner) if key.len() <= LANE_KEY_BYTES_MAX => of_owner(owner, key),
-            _ => key.to_owned(),
-        }
+        lane_of(self.principal().subject(), key)
     }
 
     /// Tells whether the principal has a name and is a member of a team.
@@ -348,6 +345,14 @@ impl View {
 async fn stopped(superseded: &[RunRef]) {
     for run in superseded {
         let _ = run.stops_stored().await;
+    }
+}
+
+/// Makes the engine's key of a lane of an owner, or of nobody.
+pub(crate) fn lane_of(owner: Option<&str>, key: &str) -> String {
+    match owner {
+        Some(owner) if key.len() <= LANE_KEY_BYTES_MAX => of_owner(owner, key),
+        _ => key.to_owned(),
     }
 }
 

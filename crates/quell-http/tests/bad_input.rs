@@ -163,7 +163,8 @@ const TABLE: &[(&str, &str, &str, u16, &str)] = &[
     ("POST", CANCEL, r#"{"grace_ms": -5}"#, 422, "bad-request"),
     ("POST", CANCEL, r#"{"grace_ms": 1e-9}"#, 422, "bad-request"),
     ("POST", CANCEL, r#"{"reasn": "x"}"#, 422, "bad-request"),
-    ("DELETE", "/v1/runs/r", "", 405, "method-not-allowed"),
+    ("PUT", "/v1/runs/r", "", 405, "method-not-allowed"),
+    ("DELETE", "/v1/runs/x", "", 404, "unknown-run"),
     ("GET", CANCEL, "", 405, "method-not-allowed"),
     ("PUT", START, "{}", 405, "method-not-allowed"),
 ];
@@ -223,7 +224,7 @@ async fn an_unknown_parameter_or_word_is_told_with_those_that_are_right() {
     let app = router(service());
     for (path, says) in [
         ("/v1/runs?stat=running", "unknown parameter `stat`; did you mean `status`?"),
-        ("/v1/runs?owner=x", "unknown parameter `owner`; expected one of `status`, `kind`, "),
+        ("/v1/runs?colour=x", "unknown parameter `colour`; expected one of `status`, `kind`, "),
         ("/v1/runs?status=runing", "unknown status `runing`; did you mean `running`?"),
         ("/v1/runs?status=done", "unknown status `done`; expected one of `queued`, "),
         ("/v1/runs?kind=agents", "unknown kind `agents`; did you mean `agent`?"),

@@ -17,10 +17,16 @@ mod bad_input;
 mod blocked;
 /// How much callers may leave behind, all of them and each.
 mod bounds;
+/// Stops of several runs at once.
+mod cancel_many;
+/// Runs that are deleted.
+mod delete;
 /// Clients that go away.
 mod disconnect;
 /// An application that embeds quell.
 mod examples;
+/// Lists by owner, lane and time.
+mod filters;
 /// Streams of runs that the engine has forgotten.
 mod forgotten;
 /// What a refused caller lacks.
@@ -66,6 +72,8 @@ mod restart_finds;
 mod restart_lists;
 /// What a paused run has to show.
 mod so_far;
+/// Stops that are under way.
+mod stops;
 /// What a store has to do with answers.
 mod stored;
 /// Streams of events and heartbeats.
@@ -73,5 +81,7 @@ mod streams;
 mod support;
 /// What runs have emitted, and for how long that is kept.
 mod transcript;
+/// Trees, row by row, and what there is to start.
+mod tree;
 /// What one principal sees through one contract.
 mod view;

@@ -283,8 +283,13 @@ async fn every_documented_path_is_served_and_every_served_one_documented() {
         "post /v1/runs",
         "get /v1/runs/{id}",
         "patch /v1/runs/{id}",
+        "delete /v1/runs/{id}",
+        "post /v1/runs/cancel",
         "post /v1/runs/{id}/cancel",
         "get /v1/runs/{id}/events",
+        "get /v1/runs/{id}/tree",
+        "get /v1/components",
+        "get /v1/stops",
         "post /v1/runs/{id}/pause",
         "post /v1/runs/{id}/resume",
     ];

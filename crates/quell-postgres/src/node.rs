@@ -20,6 +20,7 @@ use tokio_util::task::AbortOnDropHandle;
 use crate::fault::in_time;
 use crate::listener::listen;
 use crate::member::Member;
+use crate::node_record::{self, LostNode, NodeRecord};
 use crate::options::PostgresOptions;
 use crate::store::{Opened, PostgresStore};
 use crate::watching::{Reads, say};
@@ -97,6 +98,44 @@ impl PostgresNode {
     /// Yields what was committed since it was opened, beside its lease and stops.
     pub fn committed(&self) -> Committed {
         self.store.committed()
+    }
+
+    /// Reads the members, this one included, as
+    /// [`PostgresReader::nodes`](crate::PostgresReader::nodes) does.
+    ///
+    /// # Errors
+    ///
+    /// Fails with the trouble of the database.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe.
+    pub async fn nodes(
+        &self,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<Vec<NodeRecord>, StoreError> {
+        let schema = &self.member.target.options.schema;
+        node_record::nodes(self.store.readers(), schema, after, limit).await
+    }
+
+    /// Reads which members were lost and have left work of which nobody knows whether it executes
+    /// still, as [`PostgresReader::lost_nodes`](crate::PostgresReader::lost_nodes) does.
+    ///
+    /// # Errors
+    ///
+    /// Fails with the trouble of the database.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe.
+    pub async fn lost_nodes(
+        &self,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<Vec<LostNode>, StoreError> {
+        let schema = &self.member.target.options.schema;
+        node_record::lost(self.store.readers(), schema, after, limit).await
     }
 
     /// Does work on the threads of the store. When this is dropped, the work is too.

@@ -129,6 +129,11 @@ impl PostgresStore {
     pub fn committed(&self) -> Committed {
         self.tally.committed()
     }
+
+    /// Yields the sessions that read.
+    pub(crate) fn readers(&self) -> &Readers {
+        &self.readers
+    }
 }
 
 /// A store that was opened.

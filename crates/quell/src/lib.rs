@@ -86,6 +86,7 @@ pub use engine::prune::StoreRetention;
 pub use engine::recover::{Recovered, Recovery, Resumed};
 pub use engine::shutdown::{Shutdown, ShutdownReport};
 pub use engine::standing::Standing;
+pub use engine::stops::{CleaningUp, StopStanding};
 pub use failure::{Elapsed, Failure, ForgetError, RunError, RunFailure, SubmitError};
 pub use gate::{LaneMark, OnBusy};
 pub use handle::{Outcome, RunHandle};

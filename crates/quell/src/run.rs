@@ -114,6 +114,11 @@ impl RunRef {
         self.node.about()?.owner.as_deref()
     }
 
+    /// Yields the key of its lane, if it has one.
+    pub fn lane(&self) -> Option<&str> {
+        Some(&self.node.gate()?.lane.as_ref()?.key)
+    }
+
     /// Tells whether it was submitted into a scope of remembered stops.
     pub fn is_in_stop_scope(&self, scope: StopScope) -> bool {
         self.node.stop_scopes().contains(&scope)

@@ -42,7 +42,10 @@ impl FromRequestParts<Service> for RunPath {
 
     async fn from_request_parts(parts: &mut Parts, service: &Service) -> Result<Self, Problem> {
         let Ok(path) = PathTexts::from_request_parts(parts, service).await;
-        Ok(Self(parse_id(path.get("id").ok_or(BadId)?)?))
+        // A path of its own, which may be that of a run as well.
+        let is_cancel = parts.uri.path().ends_with("/cancel");
+        let named = path.get("id").or(is_cancel.then_some("cancel"));
+        Ok(Self(parse_id(named.ok_or(BadId)?)?))
     }
 }
 

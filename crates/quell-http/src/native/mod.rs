@@ -1,5 +1,8 @@
 //! The native API.
 
+mod cancel_many;
+mod components;
+mod delete;
 mod extract;
 mod health;
 mod limits;
@@ -10,6 +13,8 @@ mod query;
 mod router;
 mod routes;
 mod run_response;
+mod stops;
+mod tree;
 mod wire;
 
 pub use router::{document, no_such_path, router, routes};

@@ -4,6 +4,7 @@ use quell::{RunKind, RunStatus};
 use serde_json::{Value, json};
 use utoipa::OpenApi;
 
+use crate::native::wire::NOT_STORED;
 use crate::run_state::status_name;
 
 /// The dispositions that answer a cancel. `unknown` is a problem document instead.
@@ -37,14 +38,18 @@ pub(crate) fn json(document: &utoipa::openapi::OpenApi) -> Value {
     let Ok(mut document) = serde_json::to_value(document) else { return json!({}) };
     let statuses = RunStatus::ALL.map(status_name);
     // Fields that the code types as text, though they have few values.
-    let enums: [(&str, Vec<Option<&str>>); 8] = [
+    let dispositions = DISPOSITIONS.map(Some);
+    let of_several = [Some("unknown"), Some(NOT_STORED), None];
+    let enums: [(&str, Vec<Option<&str>>); 10] = [
         (
             "RunSummary/allOf/1/properties/kind",
             RunKind::ALL.map(|kind| Some(kind.as_str())).to_vec(),
         ),
         ("State/properties/status", statuses.map(Some).to_vec()),
         ("CancelAnswer/properties/status", statuses.map(Some).into_iter().chain([None]).collect()),
-        ("CancelAnswer/properties/disposition", DISPOSITIONS.map(Some).to_vec()),
+        ("CancelAnswer/properties/disposition", dispositions.to_vec()),
+        ("RunStop/properties/status", statuses.map(Some).into_iter().chain([None]).collect()),
+        ("RunStop/properties/disposition", dispositions.into_iter().chain(of_several).collect()),
         ("LimitsAnswer/properties/status", statuses.map(Some).to_vec()),
         ("PauseAnswer/properties/status", statuses.map(Some).to_vec()),
         (

@@ -12,11 +12,16 @@ use utoipa::OpenApi as _;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes as all_of;
 
+use crate::native::cancel_many;
+use crate::native::components;
+use crate::native::delete;
 use crate::native::health;
 use crate::native::limits;
 use crate::native::openapi::{self, Document};
 use crate::native::pausing;
 use crate::native::routes as handlers;
+use crate::native::stops;
+use crate::native::tree;
 use crate::open_access::{BodyKinds, guard_open};
 use crate::panics::catch_panics;
 use crate::problem::Problem;
@@ -53,6 +58,9 @@ pub fn document() -> Value {
 }
 
 fn guarded(app: Router<Service>, service: Service) -> Router {
+    // A run may be called `cancel`.
+    let named_so = get(handlers::get_run).patch(limits::set_limits).delete(delete::delete_run);
+    let app = app.route("/v1/runs/cancel", named_so);
     let app = catch_panics(app.method_not_allowed_fallback(handlers::no_such_method), our_fault);
     guard_open(app, &service, BodyKinds::Json).with_state(service)
 }
@@ -76,11 +84,15 @@ pub fn no_such_path() -> Response {
 fn described_routes() -> OpenApiRouter<Service> {
     OpenApiRouter::with_openapi(Document::openapi())
         .routes(all_of!(handlers::start_run, handlers::list_runs))
-        .routes(all_of!(handlers::get_run, limits::set_limits))
+        .routes(all_of!(handlers::get_run, limits::set_limits, delete::delete_run))
         .routes(all_of!(handlers::stream_run))
+        .routes(all_of!(tree::read_tree))
         .routes(all_of!(handlers::cancel_run))
+        .routes(all_of!(cancel_many::cancel_runs))
         .routes(all_of!(pausing::pause_run))
         .routes(all_of!(pausing::resume_run))
+        .routes(all_of!(components::list_components))
+        .routes(all_of!(stops::list_stops))
         .routes(all_of!(health::health))
         .routes(all_of!(health::ready))
 }

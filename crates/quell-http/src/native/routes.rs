@@ -172,6 +172,11 @@ fn options(mut start: Start, asked: StartRun) -> Result<Start, Problem> {
             description = "1 to 1,000. Defaults to 100"),
         ("cursor" = Option<String>, Query,
             description = "The `next` of the list before, for the runs behind it"),
+        ("owner" = Option<String>, Query, description = "Who has started it"),
+        ("lane" = Option<String>, Query, description = "Its lane, as its owner calls it"),
+        ("since" = Option<String>, Query, format = DateTime,
+            description = "Accepted then or later"),
+        ("until" = Option<String>, Query, format = DateTime, description = "Accepted before"),
     ),
     responses(
         (status = 200, description = "The runs", body = RunList),
@@ -182,9 +187,10 @@ fn options(mut start: Start, asked: StartRun) -> Result<Start, Problem> {
     )
 )]
 pub(crate) async fn list_runs(Caller(view): Caller, RawQuery(query): RawQuery) -> Answer {
-    let ListQuery { filter, limit, cursor } = ListQuery::read(query.as_deref())?;
-    let shown = |run: &RunView| unreadable_component(&view, run).is_none();
-    let page = view.list(filter, limit, cursor, shown).await?;
+    let mut asked = ListQuery::read(query.as_deref())?;
+    let meant = (std::mem::take(&mut asked.filter), asked.since);
+    let shown = |run: &RunView| asked.means(run) && unreadable_component(&view, run).is_none();
+    let page = view.list_since(meant, asked.limit, asked.cursor, shown).await?;
     let runs: Vec<_> = page.runs.into_iter().map(|run| (run.row(), run)).collect();
     let about = runs.iter().map(|(row, _)| row_bytes(row)).sum();
     let (seen, total, next) = (view.clone(), page.total, page.next);
@@ -360,7 +366,7 @@ async fn answer_with(view: &View, run: RunView) -> Answer {
     run_response(view.read(run).await?).await
 }
 
-async fn readable_run(view: &View, id: RunId) -> Result<RunView, Problem> {
+pub(super) async fn readable_run(view: &View, id: RunId) -> Result<RunView, Problem> {
     let run = view.find_by_id(id).await?.ok_or_else(unknown_run)?;
     match unreadable_component(view, &run) {
         Some(component) => Err(forbidden(Principal::lack_to_read(component))),
@@ -370,7 +376,10 @@ async fn readable_run(view: &View, id: RunId) -> Result<RunView, Problem> {
 
 /// Yields the component of a run that the caller may not read. A caller who may start it may read
 /// it.
-fn unreadable_component<'a>(view: &'a View, run: &RunView) -> Option<&'a Arc<Component>> {
+pub(super) fn unreadable_component<'a>(
+    view: &'a View,
+    run: &RunView,
+) -> Option<&'a Arc<Component>> {
     let who = view.principal();
     view.component_of(run).filter(|it| !who.may_read(it) && !who.may_run(it))
 }

@@ -44,7 +44,7 @@ impl App {
         let answer = answer_of(Interrupt::new(run.id(), pause.attempt, pause.request), answer);
         let answer = answer.await?;
         // Nothing is written while it is paused.
-        let last = events_by_now(&run, 0).map(|event| event.seq).max().unwrap_or(0);
+        let last = events_by_now(&run, 0).map(|event| event.last_seq()).max().unwrap_or(0);
         let view = self.owner_view(view, &thread);
         let resumed = view.resume_attempt(&run, pause.attempt, answer).await;
         let found = match taken(&view, resumed, &run).await? {

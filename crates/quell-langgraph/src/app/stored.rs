@@ -278,7 +278,7 @@ impl App {
         let RunView::Stored(stored) = run else { return Err(LookupError::Unavailable) };
         let (mut attempt, mut is_whole) = (1, false);
         let record = stored.record();
-        let mut events = pin!(view.events_by_now(stored));
+        let mut events = pin!(view.events_by_now(run));
         while let Some(event) = events.next().await {
             if event.run == run.id() {
                 match (&event.kind, &record.paused) {
@@ -305,8 +305,7 @@ const PAUSE_TOLD_REST: Duration = Duration::from_millis(10);
 
 /// Yields the number of the last event in the log of a run that is only in the store.
 pub(crate) async fn last_seq(view: &View, run: &RunView) -> u64 {
-    let RunView::Stored(stored) = run else { return 0 };
-    view.last_seq_by_now(stored).await
+    if run.live().is_some() { 0 } else { view.last_seq_by_now(run).await }
 }
 
 /// Takes in what a stored run returned and said, which has ended.

@@ -55,7 +55,7 @@ pub(crate) async fn far_frames(
     let attempt = match (run, &from) {
         // An answer that was given just now is the last one.
         (RunView::Stored(_), From::Behind(_)) | (RunView::Live(_), _) => run.attempt(),
-        (RunView::Stored(stored), _) => view.answered_by_now(stored).await,
+        (RunView::Stored(_), _) => view.answered_by_now(run).await,
     };
     let (behind, floor) = match from {
         From::Start => (0, None),

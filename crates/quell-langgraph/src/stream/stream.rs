@@ -134,7 +134,7 @@ fn last_seq(found: &Found) -> u64 {
     if found.thread.is_some() {
         return 0;
     }
-    events_by_now(&found.run, 0).map(|event| event.seq).max().unwrap_or(0)
+    events_by_now(&found.run, 0).map(|event| event.last_seq()).max().unwrap_or(0)
 }
 
 pub(super) struct Render {

@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use super::demo::Demo;
 use super::metrics::Metrics;
-use super::{access, counted, leftover, metrics, streams};
+use super::{access, counted, leftover, listed_nodes, metrics, streams};
 use crate::config::Config;
 
 /// Puts all contracts on one port: `AgentOS` and `LangGraph` at `/`, `Playbook3D` under
@@ -34,6 +34,7 @@ pub(super) fn router(
     let has_codes = config.agentos.error_codes;
     let app = Router::new()
         .merge(quell_http::routes(service.clone()))
+        .merge(listed_nodes::router(service.clone(), metrics.node()))
         .merge(metrics::router(service.clone(), metrics))
         .merge(quell_agentos::routes(service.clone(), config.agentos.clone()))
         .merge(info);

@@ -34,6 +34,11 @@ impl Metrics {
         Self { node, take_overs: Arc::default() }
     }
 
+    /// Yields the store, if others have it as well.
+    pub(super) fn node(&self) -> Option<Arc<PostgresNode>> {
+        self.node.clone()
+    }
+
     /// Counts a take-over.
     pub(super) fn has_taken_over(&self) {
         self.take_overs.fetch_add(1, Ordering::Relaxed);

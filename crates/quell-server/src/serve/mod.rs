@@ -13,6 +13,7 @@ mod held;
 mod idle;
 mod leftover;
 mod lent;
+mod listed_nodes;
 mod log;
 mod metrics;
 mod nodes;

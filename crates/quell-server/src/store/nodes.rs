@@ -61,7 +61,7 @@ fn list(args: &NodesArgs, out: &mut Out) -> Result<(), Fault> {
         let page = page.map_err(|error| place.told(&error))?;
         for node in &page {
             if args.json {
-                out.line(to_json(node))?;
+                out.line(node_json(node))?;
             } else {
                 out.line(line(node))?;
             }
@@ -77,7 +77,8 @@ fn list(args: &NodesArgs, out: &mut Out) -> Result<(), Fault> {
         let page = waits.block_on(reader.lost_nodes(after.as_deref(), limits::STORE_PAGE_MAX));
         let page = page.map_err(|error| place.told(&error))?;
         for lost in &page {
-            out.line(if args.json { lost_json(lost) } else { lost_line(lost) })?;
+            let line = if args.json { lost_json(lost).to_string() } else { lost_line(lost) };
+            out.line(line)?;
         }
         out.flush()?;
         let Some(last) = page.last() else { return Ok(()) };
@@ -105,14 +106,14 @@ fn count(runs: u64) -> String {
     if runs == 1 { "1 run".to_owned() } else { format!("{runs} runs") }
 }
 
-fn lost_json(lost: &LostNode) -> String {
+/// Tells of a lost member in JSON.
+pub(crate) fn lost_json(lost: &LostNode) -> Value {
     json!({
         "name": lost.name,
         "lost": true,
         "runs_in_doubt": lost.runs,
         "process": lost.process,
     })
-    .to_string()
 }
 
 fn line(node: &NodeRecord) -> String {
@@ -141,7 +142,8 @@ fn line(node: &NodeRecord) -> String {
     format!("{name:<20}  {connected:<13}  {lease:<24}  {runs}{process}")
 }
 
-fn to_json(node: &NodeRecord) -> Value {
+/// Tells of a member in JSON.
+pub(crate) fn node_json(node: &NodeRecord) -> Value {
     let millis = |span: std::time::Duration| u64::try_from(span.as_millis()).unwrap_or(u64::MAX);
     json!({
         "name": node.name,

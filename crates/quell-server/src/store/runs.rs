@@ -130,7 +130,7 @@ fn to_json(run: &RunRecord) -> Value {
     })
 }
 
-pub(super) fn time(at: SystemTime) -> String {
+pub(crate) fn time(at: SystemTime) -> String {
     humantime::format_rfc3339_millis(at).to_string()
 }
 

@@ -22,6 +22,7 @@ mod remembered;
 mod resumable;
 pub(crate) mod shutdown;
 pub(crate) mod standing;
+pub(crate) mod stops;
 mod stored;
 mod writes;
 

@@ -5,7 +5,7 @@ use quell::{JSON_LEVELS_MAX, check_json};
 use serde::de::DeserializeOwned;
 
 use crate::native::wire::misfit::in_words;
-use crate::native::wire::{CancelRun, PauseRun, ResumeRun, SetLimits, StartRun};
+use crate::native::wire::{CancelRun, CancelRuns, PauseRun, ResumeRun, SetLimits, StartRun};
 use crate::problem::Problem;
 
 /// What the body of a request is parsed into: an object.
@@ -20,6 +20,10 @@ impl Body for StartRun {
 
 impl Body for CancelRun {
     const EXAMPLE: &str = r#"{"reason": "not needed any more"}"#;
+}
+
+impl Body for CancelRuns {
+    const EXAMPLE: &str = r#"{"where": {"status": ["queued"]}, "reason": "not needed any more"}"#;
 }
 
 impl Body for SetLimits {

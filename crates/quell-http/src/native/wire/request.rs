@@ -196,7 +196,7 @@ impl ComponentName {
 }
 
 impl KindName {
-    const fn kind(self) -> ComponentKind {
+    pub(super) const fn kind(self) -> ComponentKind {
         match self {
             Self::Agent => ComponentKind::Agent,
             Self::Team => ComponentKind::Team,

@@ -242,9 +242,7 @@ impl RunSummary {
             parent: row.parent.map(|parent| parent.to_string()),
             kind: row.kind.as_str(),
             name: row.name,
-            component: run
-                .label(COMPONENT)
-                .map(|id| format!("{}/{id}", ComponentKind::of_run(row.kind))),
+            component: component_of(run),
             session: run.label(SESSION).map(str::to_owned),
             owner: run.owner().map(str::to_owned),
             labels: labels.cloned().unwrap_or_default(),
@@ -327,7 +325,12 @@ impl LimitsAnswer {
     }
 }
 
-fn millis(at: Instant, now: Instant) -> u64 {
+/// Yields the name of the component of a run, `agent/writer`.
+pub(crate) fn component_of(run: &RunView) -> Option<String> {
+    run.label(COMPONENT).map(|id| format!("{}/{id}", ComponentKind::of_run(run.kind())))
+}
+
+pub(super) fn millis(at: Instant, now: Instant) -> u64 {
     u64::try_from(at.saturating_duration_since(now).as_millis()).unwrap_or(u64::MAX)
 }
 

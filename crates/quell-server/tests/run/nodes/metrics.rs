@@ -1,4 +1,4 @@
-//! `/v1/metrics`: what a server has in numbers, and who may read it.
+//! `/v1/metrics`: what a server has in numbers, `/v1/nodes`: which there are, and who may read it.
 
 use serde_json::json;
 
@@ -47,7 +47,46 @@ fn a_server_tells_what_it_has_its_lease_and_what_it_took_over() {
 }
 
 #[test]
-fn where_keys_are_asked_for_metrics_are_for_administrators() {
+fn any_server_tells_which_there_are_and_what_each_of_them_has() {
+    let cluster = Cluster::shared();
+    let (a, b) = (cluster.join("a", "1h"), cluster.join("b", "1h"));
+    start(&a, "agent/single", "first");
+    wait_until("it works", || cluster.witness.path("second").exists());
+    start(&a, "agent/single", "second");
+    let told = |site: &Site| {
+        let (status, list) = site.get("/v1/nodes");
+        assert_eq!((status, &list["lost"], &list["more"]), (200, &json!([]), &json!(false)));
+        let nodes = list["nodes"].as_array().expect("a list").clone();
+        nodes
+            .into_iter()
+            .map(|node| {
+                let lease = node["lease_left_ms"].as_u64().expect("it has a lease");
+                assert!((1_000_000..3_600_000).contains(&lease), "{node}");
+                json!([node["name"], node["connected"], node["live"], node["queued"]])
+            })
+            .collect::<Vec<_>>()
+    };
+    let all = [json!(["a", true, 2, 1]), json!(["b", true, 0, 0])];
+    assert_eq!((told(&a), told(&b)), (all.to_vec(), all.to_vec()));
+    end(a);
+    end(b);
+}
+
+#[test]
+fn a_server_alone_is_the_one_node() {
+    let scratch = Scratch::new();
+    scratch.write("quell.toml", "[agents.a]\nrun = ['true']\n");
+    let site = Site::with(scratch, &["--store", "runs.db"]);
+    let (status, list) = site.get("/v1/nodes");
+    assert_eq!(status, 200, "{list}");
+    let nodes = list["nodes"].as_array().expect("a list");
+    assert_eq!((nodes.len(), &nodes[0]["name"], &nodes[0]["live"]), (1, &json!(null), &json!(0)));
+    assert!(nodes[0]["process"].as_str().expect("words").contains("pid"), "{list}");
+    end(site);
+}
+
+#[test]
+fn where_keys_are_asked_for_metrics_and_nodes_are_for_administrators() {
     let scratch = Scratch::new();
     scratch.write(
         "quell.toml",
@@ -57,12 +96,14 @@ fn where_keys_are_asked_for_metrics_are_for_administrators() {
     );
     let keys = [("ADA", "adas-own-key-0123456789"), ("ROOT", "the-root-key-0123456789")];
     let site = Site::with_env(scratch, &[], &keys);
-    let (status, refused) = site.get("/v1/metrics");
-    assert_eq!(status, 401, "{refused}");
-    let told = |key: &str| site.as_principal_told("GET", "/v1/metrics", (key, key), None);
-    let (status, refused) = told(keys[0].1);
-    assert_eq!((status, &refused["type"]), (403, &json!("urn:quell:problem:forbidden")));
-    assert_eq!(told(keys[1].1).0, 200);
+    for path in ["/v1/metrics", "/v1/nodes"] {
+        let (status, refused) = site.get(path);
+        assert_eq!(status, 401, "{refused}");
+        let told = |key: &str| site.as_principal_told("GET", path, (key, key), None);
+        let (status, refused) = told(keys[0].1);
+        assert_eq!((status, &refused["type"]), (403, &json!("urn:quell:problem:forbidden")));
+        assert_eq!(told(keys[1].1).0, 200);
+    }
     site.signal("TERM");
     site.ended().0.assert_code(0);
 }

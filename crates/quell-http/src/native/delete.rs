@@ -1,0 +1,124 @@
+//! [`delete_run`]: the handler that stops a run and has it forgotten.
+
+use std::time::Duration;
+
+use axum::http::StatusCode;
+use axum::response::IntoResponse as _;
+use quell::store::StoreError;
+use quell::{CancelRequest, Disposition, ForgetError, RunRef};
+use tokio::time::timeout;
+
+use crate::lookup_error::LookupError;
+use crate::native::extract::{Caller, RunPath};
+use crate::native::problems::{PROBLEM, forbidden, unknown_run};
+use crate::native::routes::Answer;
+use crate::problem::Problem;
+use crate::run_view::RunView;
+use crate::service::View;
+use crate::wait::Wait;
+
+/// Deletes the tree of a run.
+///
+/// One that has not ended is stopped, as by a cancel with `rollback`: what it has saved in its lane
+/// is taken back, and it is forgotten when nothing of it executes any more. That is waited for, for
+/// half a minute at most. Its id is free then. Needs the rights to cancel the run.
+#[utoipa::path(
+    delete, path = "/v1/runs/{id}", operation_id = "delete_run", tag = "runs",
+    params(RunPath),
+    responses(
+        (status = 204, description = "It is gone"),
+        (status = 202, description = "It stops, and is forgotten when nothing of it executes any \
+            more; or the node that has it has not answered yet, and will do so"),
+        (status = 401, description = "Nobody", body = Problem, content_type = PROBLEM),
+        (status = 403, description = "Not allowed", body = Problem, content_type = PROBLEM),
+        (status = 404, description = "No such run", body = Problem, content_type = PROBLEM),
+        (status = 409, description = "The run is not a root; or it has ended, and something of it \
+            executes still: nothing has changed", body = Problem, content_type = PROBLEM),
+        (status = 422, description = "Not an id", body = Problem, content_type = PROBLEM),
+        (status = 503, description = "The store has not taken it, and a restart may bring the run \
+            back; or it cannot be read", body = Problem, content_type = PROBLEM),
+    )
+)]
+pub(crate) async fn delete_run(Caller(view): Caller, RunPath(id): RunPath) -> Answer {
+    if view.principal().is_read_only() {
+        return Err(forbidden(view.principal().lack_to_run(None)));
+    }
+    let mut run = view.find_by_id(id).await?.ok_or_else(unknown_run)?;
+    if !view.may_stop(&run) {
+        return Err(forbidden(view.lack_to_stop(&run)));
+    }
+    if !run.is_root() {
+        let detail = "only whole trees are deleted: delete the root that the run belongs to";
+        return Err(conflict("not-a-root", detail));
+    }
+    if !run.status().is_terminal() {
+        let request = CancelRequest::because("the run was deleted").rollback();
+        let cancelled = view.cancel(&run, request, Wait::quiescent().at_most(GONE_WAIT)).await;
+        cancelled.stored?;
+        match cancelled.disposition {
+            Disposition::AlreadyTerminal { .. } => {
+                // Another one has ended it meanwhile: what is there now is deleted.
+                let Some(now) = view.find_by_id(id).await? else { return Ok(gone()) };
+                run = now;
+            }
+            Disposition::Unknown => return Err(unknown_run()),
+            _ if !cancelled.is_reached => return Ok(StatusCode::ACCEPTED.into_response()),
+            // The engine forgets it; here it may be about to.
+            _ if run.live().is_none() => return Ok(gone()),
+            _ => {}
+        }
+    }
+    match &run {
+        RunView::Live(run) => forget(run).await?,
+        RunView::Stored(_) => forget_stored(&view, &run).await?,
+    }
+    Ok(gone())
+}
+
+/// Forgets a run in memory that has ended, and waits until the store has taken that.
+async fn forget(run: &RunRef) -> Result<(), Problem> {
+    match run.forget() {
+        Ok(()) | Err(ForgetError::Unknown) => {}
+        Err(_) => return Err(still_executes()),
+    }
+    if matches!(timeout(STORED_WAIT, run.stored()).await, Ok(Ok(()))) {
+        return Ok(());
+    }
+    let detail = "the run is forgotten, and the store has not taken that yet: a restart may bring \
+        it back";
+    Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, "not-stored", detail))
+}
+
+/// Forgets a run that is only in the store.
+async fn forget_stored(view: &View, run: &RunView) -> Result<(), Problem> {
+    match view.service().engine().forget_stored(run.id()).await {
+        Ok(()) | Err(StoreError::Unknown { .. }) => Ok(()),
+        Err(StoreError::Live { .. }) => Err(still_executes()),
+        Err(error) => {
+            tracing::warn!(%error, "a run could not be deleted");
+            Err(LookupError::Unavailable.into())
+        }
+    }
+}
+
+fn gone() -> axum::response::Response {
+    StatusCode::NO_CONTENT.into_response()
+}
+
+fn still_executes() -> Problem {
+    conflict(
+        "not-quiescent",
+        "the run has ended, and something of it may execute still: delete \
+        it when it is quiescent",
+    )
+}
+
+fn conflict(name: &'static str, detail: &str) -> Problem {
+    Problem::new(StatusCode::CONFLICT, name, detail.to_owned())
+}
+
+/// How long a run that is stopped is waited for.
+const GONE_WAIT: Duration = Duration::from_secs(30);
+
+/// How long the store may take to hear that a run is forgotten.
+const STORED_WAIT: Duration = Duration::from_secs(5);

@@ -1,0 +1,213 @@
+//! `GET /v1/stops`: the stops that are under way, and what they wait for.
+
+use std::time::Duration;
+
+use axum::Router;
+use axum::http::StatusCode;
+use quell::testing::cluster::Trouble;
+use quell::{CancelRequest, EngineConfig, RunContext, RunRef, RunSpec, RunStatus, Work};
+use quell_http::{Access, Key, Service, router};
+use quell_test_support::{Gate, Witness, secs};
+use serde_json::{Value, json};
+
+use crate::nodes::two;
+use crate::support::{JSON, get, post, send, service, service_with, soon, start};
+
+async fn stops(app: &Router) -> Vec<Value> {
+    let answer = get(app, "/v1/stops").await;
+    assert_eq!(answer.status, StatusCode::OK, "{}", answer.text);
+    answer.json()["stops"].as_array().unwrap().clone()
+}
+
+/// Yields who is in a list of a stop, with what.
+fn named<'a>(stop: &'a Value, list: &str, field: &str) -> Vec<(&'a str, &'a Value)> {
+    let all = stop["standing"][list].as_array().unwrap().iter();
+    all.map(|one| (one["name"].as_str().unwrap(), &one[field])).collect()
+}
+
+/// Starts a tree: `top` with `deaf`, which never hears, and `quick`, which ends at once; `top` has
+/// a hook that waits for the gate.
+fn tree(service: &Service, gate: &Gate) -> RunRef {
+    let gate = gate.clone();
+    let body = async move |ctx: RunContext| {
+        ctx.on_stop_named("tidy up", async move |_| {
+            while !gate.is_open() {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        });
+        let deaf = ctx.spawn(RunSpec::step("deaf"), async |ctx: RunContext| {
+            let _ = ctx.is_stopping();
+            std::future::pending::<()>().await;
+            Ok(())
+        });
+        let quick = ctx.spawn(RunSpec::step("quick"), async |ctx: RunContext| {
+            ctx.stopped().await;
+            Ok(())
+        });
+        let _ = ctx.is_stopping();
+        quick.await?;
+        Ok(deaf.await?)
+    };
+    let spec = RunSpec::workflow("top").grace(secs(60));
+    service.engine().submit(spec, body).unwrap().into_ref()
+}
+
+#[tokio::test]
+async fn a_stop_names_what_it_waits_for_until_nothing_executes_any_more() {
+    let service = service();
+    let (app, gate) = (router(service.clone()), Gate::new());
+    let top = tree(&service, &gate);
+    start(&app, "sleeper", "goes on", Value::Null).await;
+    soon("all work", || top.children().len() == 2).await;
+    soon("all have begun", || top.children().iter().all(|it| it.row().started_at.is_some())).await;
+    assert_eq!(stops(&app).await, [Value::Null; 0]);
+
+    top.cancel(CancelRequest::because("enough").by("ada"));
+    let quick = top.children().remove(1);
+    soon("it has ended", || quick.status().is_terminal()).await;
+    let told = stops(&app).await;
+    assert_eq!(told.len(), 1, "one for the tree: {told:?}");
+    let stop = &told[0];
+    assert_eq!((&stop["id"], &stop["root"]), (&json!(top.id().to_string()), &stop["id"]));
+    assert_eq!((&stop["name"], &stop["status"]), (&json!("top"), &json!("stopping")));
+    let cause = &stop["cause"];
+    assert_eq!((&cause["message"], &cause["by"]), (&json!("enough"), &json!("ada")));
+    assert_eq!((&stop["node"], &stop["cause"]["origin"]), (&Value::Null, &stop["id"]));
+    let standing = &stop["standing"];
+    assert_eq!((&standing["live"], &standing["signalled"]), (&json!(2), &json!(2)));
+    assert_eq!(named(stop, "cleaning_up", "what"), [("deaf", &json!("body"))]);
+    let at = |text: &Value| humantime::parse_rfc3339(text.as_str().unwrap()).unwrap();
+    let [accepted, hard, given_up] =
+        [&stop["accepted_at"], &standing["hard_deadline"], &standing["given_up_at"]].map(at);
+    assert_eq!(hard.duration_since(accepted).unwrap(), secs(60));
+    assert_eq!(given_up.duration_since(hard).unwrap(), secs(1));
+    assert_eq!(at(&standing["cleaning_up"][0]["since"]), accepted);
+
+    // The step is aborted alone: then the hook of the root runs, and is what the stop waits for.
+    let deaf = top.children().remove(0);
+    deaf.cancel(CancelRequest::because("now").abort());
+    deaf.ended().await;
+    let runs_its_hook = || top.stop_standing().unwrap().cleaning_up[0].what == Work::Hook;
+    soon("its hook runs", runs_its_hook).await;
+    let told = stops(&app).await;
+    assert_eq!(named(&told[0], "cleaning_up", "what"), [("tidy up", &json!("hook"))]);
+    assert_eq!(told[0]["standing"]["live"], 1);
+    let aborted = top.report().rows.iter().filter(|row| row.aborted).count();
+    assert_eq!(named(&told[0], "aborted", "run").len(), aborted);
+    gate.open();
+    top.quiescent().await;
+    assert_eq!(stops(&app).await, [Value::Null; 0]);
+}
+
+#[tokio::test]
+async fn what_was_abandoned_is_named_until_it_has_ended() {
+    let config = EngineConfig::new().grace(Duration::ZERO).abort_wait(Duration::ZERO);
+    let service = service_with(config, &Witness::default());
+    let (app, gate) = (router(service.clone()), Gate::new());
+    let opened = gate.clone();
+    let body = async move |ctx: RunContext| {
+        let hold = ctx.hold(Work::Blocking, "indexer")?;
+        std::thread::spawn(move || {
+            opened.spin();
+            drop(hold);
+        });
+        ctx.stopped().await;
+        Ok(())
+    };
+    let run = service.engine().submit(RunSpec::agent("a"), body).unwrap().into_ref();
+    soon("it works", || run.row().started_at.is_some()).await;
+    run.cancel(CancelRequest::because("enough"));
+    run.ended().await;
+    let told = stops(&app).await;
+    assert_eq!(told[0]["status"], "cancelled");
+    assert_eq!(named(&told[0], "abandoned", "what"), [("indexer", &json!("blocking"))]);
+    assert_eq!(named(&told[0], "cleaning_up", "what"), []);
+    assert_eq!(told[0]["standing"]["live"], 0);
+    gate.open();
+    run.quiescent().await;
+    assert_eq!(stops(&app).await, [Value::Null; 0]);
+}
+
+#[tokio::test]
+async fn a_stop_of_a_step_begins_there_and_its_root_goes_on() {
+    let service = service();
+    let (app, gate) = (router(service.clone()), Gate::new());
+    let top = tree(&service, &gate);
+    soon("all work", || top.children().len() == 2).await;
+    let deaf = top.children().remove(0);
+    soon("it has begun", || deaf.row().started_at.is_some()).await;
+    deaf.cancel(CancelRequest::because("this one").grace(secs(60)));
+    let told = stops(&app).await;
+    assert_eq!(told.len(), 1);
+    let root = json!(top.id().to_string());
+    assert_eq!((&told[0]["name"], &told[0]["root"]), (&json!("deaf"), &root));
+    assert_eq!(top.status(), RunStatus::Running);
+    gate.open();
+}
+
+#[tokio::test]
+async fn each_caller_sees_the_stops_of_runs_that_they_see_the_oldest_first() {
+    let access = Access::open()
+        .key(Key::new("ada", "key-of-ada"))
+        .key(Key::new("bob", "key-of-bob"))
+        .key(Key::new("ada", "key-of-teams").scopes(["teams:run"]))
+        .key(Key::new("root", "key-of-root").admin());
+    let app = router(service().access(access));
+    let asks = async |who: &str, method: &str, path: &str, body: Value| {
+        let key = format!("Bearer key-of-{who}");
+        send(&app, method, path, &[JSON, ("authorization", &key)], body.to_string()).await
+    };
+    let stubborn =
+        |id: &str| json!({ "component": "agent/stubborn", "id": id, "grace_ms": 60_000 });
+    for (who, id) in [("ada", "z"), ("bob", "b"), ("ada", "a")] {
+        assert_eq!(asks(who, "POST", "/v1/runs", stubborn(id)).await.status, StatusCode::CREATED);
+    }
+    for (who, id) in [("ada", "z"), ("bob", "b"), ("ada", "a")] {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+        let path = format!("/v1/runs/{id}/cancel");
+        assert_eq!(asks(who, "POST", &path, json!({})).await.status, StatusCode::OK);
+    }
+    let seen = async |who: &str, query: &str| {
+        let answer = asks(who, "GET", &format!("/v1/stops{query}"), json!({})).await;
+        let list = answer.json();
+        let stops = list["stops"].as_array().unwrap().iter();
+        let ids: Vec<_> = stops.map(|stop| stop["id"].as_str().unwrap().to_owned()).collect();
+        (ids.join(" "), list["more"].as_bool().unwrap())
+    };
+    assert_eq!(seen("ada", "").await, ("z a".into(), false));
+    assert_eq!(seen("bob", "").await, ("b".into(), false));
+    assert_eq!(seen("teams", "").await, (String::new(), false));
+    assert_eq!(seen("root", "").await, ("z b a".into(), false));
+    assert_eq!(seen("root", "?limit=2").await, ("z b".into(), true));
+    for query in ["?limit=0", "?limit=1001", "?limits=1"] {
+        let answer = asks("ada", "GET", &format!("/v1/stops{query}"), json!({})).await;
+        assert_eq!(answer.status, StatusCode::UNPROCESSABLE_ENTITY, "{query}");
+    }
+    assert_eq!(asks("nobody", "GET", "/v1/stops", json!({})).await.status, 401);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stop_of_a_run_of_another_node_is_told_by_its_node_alone() {
+    let (_nodes, a, b) = two();
+    a.working("stubborn", "far").await;
+    b.working("stubborn", "near").await;
+    for id in ["far", "near"] {
+        let path = format!("/v1/runs/{id}/cancel");
+        let stopped = post(&b.app, &path, &json!({ "grace_ms": 60_000 })).await;
+        assert_eq!(stopped.header("quell-disposition"), "accepted");
+    }
+    let told = loop {
+        let told = stops(&b.app).await;
+        if told.len() == 2 {
+            break told;
+        }
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    };
+    let seen = |at: usize| (&told[at]["id"], &told[at]["node"], told[at]["standing"].is_null());
+    assert_eq!(seen(0), (&json!("near"), &Value::Null, false));
+    assert_eq!(seen(1), (&json!("far"), &json!("a"), true));
+    assert_eq!(told[1]["cause"]["kind"], "user-request");
+    b.node.trouble(Trouble::All);
+    let list = get(&b.app, "/v1/stops").await.json();
+    assert_eq!((&list["stops"][0]["id"], &list["more"]), (&json!("near"), &json!(true)), "{list}");
+}
