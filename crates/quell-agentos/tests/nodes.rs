@@ -339,6 +339,12 @@ async fn a_stream_ends_with_what_an_attempt_asks_that_goes_on_after_a_loss() {
         let told = within("it ends with the pause", stream).await.unwrap();
         assert_eq!(names(&told.events()).last(), Some(&"RunPaused"), "{told:?}");
     }
+    for site in [&a, &b] {
+        let path = format!("{path}/runs/r/resume");
+        let behind = site.create(&path, &[("last_event_index", "0")]);
+        let told = within("one of who comes back, too", behind).await;
+        assert_eq!(names(&told.events()).last(), Some(&"RunPaused"), "{told:?}");
+    }
     made.abort();
 }
 

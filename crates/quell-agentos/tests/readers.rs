@@ -240,8 +240,8 @@ async fn everybody_is_told_the_same(mut world: World) {
 
     // Paused since an earlier process.
     let second = world.process(Some((&first, run)), &gate).await;
-    agree("paused, and the next process", &world, &second, run, &all).await;
     read_alike(&world, &second, run, Some(&asks)).await;
+    agree("paused, and the next process", &world, &second, run, &all).await;
     let more = go_on(&second, run, "1", "true").await;
     assert_eq!(names(&more).last(), Some(&"WorkflowPaused"));
     all.extend(more);

@@ -8,7 +8,7 @@ use quell::{
     Engine, EngineConfig, Failure, Payload, Recovery, RunContext, RunSpec, ToolCall, Usage,
 };
 use quell_flow::{Catalog, Component, Emit};
-use quell_http::{Access, Service, router};
+use quell_http::{Access, NATIVE, Principal, Service, parse_id, router};
 use quell_test_support::{Valve, ms, within};
 use serde_json::{Value, json};
 
@@ -29,7 +29,7 @@ async fn clerk(ctx: RunContext, _input: Payload) -> Result<Payload, Failure> {
 }
 
 /// A process on a store, the nth one, which takes in what is left there, or only reads it.
-async fn nth(boot: u32, store: &Arc<MemoryStore>, takes_in: bool) -> (Router, Arc<Valve>) {
+async fn nth(boot: u32, store: &Arc<MemoryStore>, takes_in: bool) -> (Service, Arc<Valve>) {
     let valve = Valve::reopened(store, boot);
     let config = EngineConfig::new().store(Arc::clone(&valve) as Arc<dyn Store>);
     let engine = Engine::with_config(config);
@@ -39,7 +39,7 @@ async fn nth(boot: u32, store: &Arc<MemoryStore>, takes_in: bool) -> (Router, Ar
         engine.recover(goes_on).await.unwrap();
     }
     let catalog = Catalog::new().with(Component::agent("clerk", clerk).resumable());
-    (router(Service::new(engine, catalog).access(Access::open())), valve)
+    (Service::new(engine, catalog).access(Access::open()), valve)
 }
 
 async fn run(app: &Router) -> Value {
@@ -60,7 +60,8 @@ async fn has(app: &Router, status: &str) -> Value {
 #[tokio::test]
 async fn a_paused_run_shows_what_it_has_so_far_in_whatever_process() {
     let store = Arc::new(MemoryStore::new());
-    let (app, _) = nth(1, &store, true).await;
+    let (service, _) = nth(1, &store, true).await;
+    let app = router(service);
     let body = json!({ "component": "agent/clerk", "id": "r", "input": "x" });
     assert_eq!(post(&app, "/v1/runs", &body).await.status, 201);
     let shown = within("it asks", has(&app, "paused")).await;
@@ -69,7 +70,8 @@ async fn a_paused_run_shows_what_it_has_so_far_in_whatever_process() {
     assert_eq!(shown["usage"]["input_tokens"], 12, "{shown}");
     assert_eq!((&shown["text"], &shown["truncated"]), (&json!("half of it"), &Value::Null));
     for (boot, takes_in) in [(2, false), (3, true)] {
-        let (other, valve) = nth(boot, &store, takes_in).await;
+        let (service, valve) = nth(boot, &store, takes_in).await;
+        let other = router(service);
         if takes_in {
             valve.fail_reads(StoreError::Io { what: "no disk".into() });
             let here = run(&other).await;
@@ -89,4 +91,23 @@ async fn a_paused_run_shows_what_it_has_so_far_in_whatever_process() {
             }
         }
     }
+}
+
+#[tokio::test]
+async fn what_a_run_had_said_is_known_as_soon_as_it_has_its_answer() {
+    let store = Arc::new(MemoryStore::new());
+    let (service, _) = nth(1, &store, true).await;
+    let app = router(service.clone());
+    let body = json!({ "component": "agent/clerk", "id": "r", "input": "x" });
+    assert_eq!(post(&app, "/v1/runs", &body).await.status, 201);
+    within("it asks", has(&app, "paused")).await;
+    let id = parse_id("r").unwrap();
+    service.engine().get(id).unwrap().stored().await.unwrap();
+    let (service, _) = nth(2, &store, true).await;
+    let (view, run) = (service.view(NATIVE, Principal::anonymous()), service.engine().get(id));
+    let run = run.unwrap();
+    view.resume(&run, "yes").await.unwrap();
+    let said = view.transcript(&run);
+    assert_eq!((&*said.text, said.is_cut), ("half of it", false));
+    assert_eq!(view.tree_transcripts(&run).len(), 1);
 }

@@ -167,7 +167,15 @@ impl View {
                     Some(attempt) => run.resume_attempt_durably(attempt, answer).await,
                     None => run.resume_durably(answer).await,
                 };
-                answered.map(|()| run.into()).map_err(NotDone::from)
+                match answered {
+                    Ok(()) => {
+                        // From here on it is followed. On the heap: most have nothing to read.
+                        let records = &self.service().shared().records;
+                        Box::pin(records.begin(self.service().engine(), &run)).await;
+                        Ok(run.into())
+                    }
+                    Err(error) => Err(error.into()),
+                }
             }
             Ok(Place::There(run)) => {
                 let engine = self.service().engine();
