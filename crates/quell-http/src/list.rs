@@ -205,9 +205,8 @@ struct Source<'a> {
     /// How many pages were read, and how many runs the next one has.
     pages: usize,
     size: usize,
-    /// The next one, once it is known.
+    /// The next one, once it is known. What is listed behind this point is older.
     head: Option<Next>,
-    /// What is listed behind this point is older.
     before: (u128, RunId),
 }
 
