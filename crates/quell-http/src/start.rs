@@ -83,8 +83,8 @@ impl Start {
         self
     }
 
-    /// Sets the id: any text that [`parse_id`](crate::parse_id) takes. Defaults to a new UUID. An id
-    /// in use is refused.
+    /// Sets the id: any text that [`parse_id`](crate::parse_id) takes. Defaults to a new UUID. One
+    /// that is in use is refused.
     pub fn id(mut self, text: impl Into<String>) -> Self {
         self.id = Some(text.into());
         self

@@ -321,27 +321,6 @@ fn a_scope_for_a_component_that_is_not_there_is_warned_of() {
 }
 
 #[test]
-fn a_key_of_one_contract_is_warned_of_where_others_ask_for_none() {
-    let scratch = Scratch::new();
-    let agent = "[agents.writer]\nrun = ['true']\n";
-    let key = "[agentos]\nsecurity_key_env = 'QUELL_TEST_KEY'\n";
-    let keys = "[[keys]]\nsubject = 'ops'\nsecret_env = 'QUELL_TEST_KEY'\n";
-    let says = "warning: quell.toml:4:20: `security_key_env`: is the key of `agentos` alone, and \
-                `native`, `langgraph` on the same port ask for none; expected `[[keys]]`, which all \
-                contracts ask for, or `contracts = [\"agentos\"]` in each component\n";
-    for (file, right) in [
-        (format!("{agent}{key}"), says),
-        (format!("{agent}contracts = ['agentos']\n{key}"), ""),
-        (format!("{agent}{key}{keys}"), ""),
-    ] {
-        scratch.write("quell.toml", &file);
-        let ended = checked(&scratch, &[]);
-        ended.assert_code(0);
-        assert_eq!(ended.stderr, right, "{file}");
-    }
-}
-
-#[test]
 fn a_variable_in_the_place_of_a_program_is_shown_without_its_value() {
     let scratch = Scratch::new();
     scratch.write("quell.toml", "[agents.a]\nrun = ['API_KEY=hush', 'make']\n");
