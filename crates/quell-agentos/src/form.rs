@@ -15,7 +15,7 @@ use quell_http::{BodyError, JSON_LEVELS_MAX, Upload, View, check_json, parse_id}
 use serde_json::{Map, Value, json};
 
 use crate::wire::refusal::{
-    Refusal, bad_id, missing, no_json, no_object, not_bool, not_int, too_long,
+    Refusal, bad_id, missing, no_form, no_json, no_object, not_bool, not_int, too_long,
 };
 
 /// A run request.
@@ -72,6 +72,7 @@ impl Form {
         let message = take.text("message");
         if message.is_none() {
             take.complaints.push(missing("body", "message"));
+            take.complaints.extend((!take.is_form).then(no_form));
         }
         let is_stream = take.flag("stream").unwrap_or(true);
         take.check_int("version");

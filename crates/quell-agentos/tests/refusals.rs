@@ -54,10 +54,18 @@ async fn bad_requests_are_told_in_the_words_of_the_contract() {
     let code = Some("VALIDATION_ERROR");
     let missing = json!([{
         "type": "missing", "loc": ["body", "message"], "msg": "Field required", "input": null
+    }, {
+        "type": "value_error", "loc": ["body"], "input": null,
+        "msg": "the body has to be a form, urlencoded or multipart"
     }]);
     let json = Request::post(runs).header("content-type", "application/json");
     let answer = site.send(json.body(Body::from(r#"{"message":"hi"}"#)).unwrap()).await;
     assert_eq!((answer.status.as_u16(), &answer.json()["detail"]), (422, &missing));
+    for id in ["..", " sp ", "a\u{1}"] {
+        let answer = site.create(runs, &[("message", "m"), ("run_id", id)]).await;
+        let msg = answer.json()["detail"][0]["msg"].to_string();
+        assert!(msg.contains("no spaces around it") && msg.contains("not be `.` or `..`"), "{msg}");
+    }
     let answer = site.get("/agents/short-agent/runs/x").await;
     assert_eq!(answer.json()["detail"][0]["loc"], json!(["query", "session_id"]));
     assert_eq!(answer.json()["error_code"], "VALIDATION_ERROR");

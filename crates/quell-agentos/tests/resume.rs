@@ -169,8 +169,8 @@ async fn what_has_no_stream_says_so_in_one_event() {
     let told = resume(&site, path, &waited, None).await;
     let head = json!({
         "event": "replay", "run_id": waited, "status": "COMPLETED", "total_events": 0,
-        "message": "Run COMPLETED with no stored events: a run submitted without streaming keeps \
-                    only its final output.",
+        "message": "Run COMPLETED with no stored events: a run submitted without stream=true \
+                    and background=true keeps only its final output.",
     });
     assert_eq!(told, [head]);
     let of = |run: &str| {

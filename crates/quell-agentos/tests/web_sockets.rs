@@ -38,8 +38,8 @@ async fn a_socket_says_what_it_wants_and_answers_every_word() {
         (json!({ "action": "ping" }), json!({ "event": "pong" })),
         (json!({ "action": "bogus" }), error("Unknown action: bogus")),
         (json!({ "action": "cancel", "run_id": "r" }), error("Unknown action: cancel")),
-        (json!({}), error("Unknown action: None")),
-        (json!([1]), error("Invalid JSON")),
+        (json!({}), error("Unknown action: None; expected `action`")),
+        (json!([1]), error("Invalid JSON: expected an object")),
         (json!({ "action": "authenticate", "token": "any" }), authenticated),
         (
             json!({ "action": "authenticate" }),
@@ -59,10 +59,10 @@ async fn a_socket_says_what_it_wants_and_answers_every_word() {
     }
     for text in ["{nope", "[1]", "\"ping\""] {
         client.send(Message::Text(text.into())).await;
-        assert_eq!(client.json().await, error("Invalid JSON"));
+        assert_eq!(client.json().await, error("Invalid JSON: expected an object"));
     }
     client.send(Message::Binary(vec![0, 1].into())).await;
-    assert_eq!(client.json().await, error("Invalid JSON"));
+    assert_eq!(client.json().await, error("Invalid JSON: expected an object"));
     assert_eq!(client.asked(&json!({ "action": "ping" })).await["event"], "pong");
 }
 

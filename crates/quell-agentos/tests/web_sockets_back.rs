@@ -123,7 +123,7 @@ async fn a_run_without_a_stream_says_so_and_one_of_an_agent_is_none() {
     let mut client = site.served().open().await;
     let said = client.asked(&json!({ "action": "reconnect", "run_id": waited })).await;
     assert_eq!((&said["event"], &said["total_events"]), (&json!("replay"), &json!(0)));
-    assert!(said["message"].as_str().unwrap().contains("without streaming"), "{said}");
+    assert!(said["message"].as_str().unwrap().contains("without stream=true"), "{said}");
     let said = client.asked(&json!({ "action": "reconnect", "run_id": agent })).await;
     assert_eq!(said, error(&format!("Run {agent} not found in buffer or database")));
 }

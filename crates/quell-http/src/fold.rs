@@ -44,11 +44,11 @@ impl Fold {
             Some(Unread::Gap) => return self.is_lossy = true,
             None => return,
         }
+        let weight = weight(&event.kind);
         if let EventKind::Queued { parent, kind, name, .. } = &event.kind {
-            return self.add(event, *parent, *kind, name);
+            return self.add(event, *parent, (*kind, name), weight);
         }
         let Some(index) = self.index(event.run) else { return };
-        let weight = weight(&event.kind);
         let has_room = weight <= BYTES_MAX.saturating_sub(self.bytes) && self.grow(weight);
         self.bytes += self.runs[index].take(event, weight, has_room);
         if let Some(charge) = &mut self.charge {
@@ -61,15 +61,21 @@ impl Fold {
         self.charge.as_mut().is_none_or(|charge| charge.grow(bytes).is_ok())
     }
 
-    fn add(&mut self, event: &RunEvent, parent: Option<RunId>, kind: RunKind, name: &Arc<str>) {
+    fn add(
+        &mut self,
+        event: &RunEvent,
+        parent: Option<RunId>,
+        (kind, name): (RunKind, &Arc<str>),
+        weight: usize,
+    ) {
         let run = event.run;
         if self.runs.len() >= quell::limits::REPORT_ROWS_MAX || self.index(run).is_some() {
             return;
         }
-        if !self.grow(ROW_BYTES) {
+        if !self.grow(weight) {
             return self.is_lossy = true;
         }
-        self.bytes += ROW_BYTES;
+        self.bytes += weight;
         self.runs.reserve_exact(usize::from(self.runs.len() < 2)); // Most trees have one or two.
         let mut transcript = Transcript::new(run, parent, kind, Arc::clone(name));
         transcript.began = event.seq;
@@ -127,9 +133,6 @@ impl Fold {
 /// So many runs of a tree are found without an index: to look at each takes no longer, and most
 /// trees have one or two for as long as they live (bench `http/background`).
 const FEW: usize = 8;
-
-/// The approximate bytes of a transcript without its texts and values.
-const ROW_BYTES: usize = 256;
 
 /// The bytes of the transcripts of one tree. More is cut, and marked so.
 const BYTES_MAX: usize = 16 << 20;

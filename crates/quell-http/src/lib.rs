@@ -41,6 +41,7 @@ mod start;
 mod start_error;
 mod stored_events;
 mod stream;
+mod submitted;
 mod transcript;
 mod wait;
 

@@ -48,7 +48,7 @@ impl View {
         let owner = self.principal().subject();
         let (_, run) = self.service().engine().submitted_with(owner, start.once.as_ref()?)?;
         let run = run.filter(|run| self.sees(run)).ok_or(StartError::KeyForgotten);
-        Some(run.map(Started::before))
+        Some(run.map(|run| self.started(start, run, true)))
     }
 
     /// Tells whether a run is started only after a look at the store: what its lane has is another

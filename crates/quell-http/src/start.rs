@@ -9,8 +9,7 @@ use quell_flow::{COMPONENT, Component};
 use crate::ids::{EXTERNAL_ID, SESSION, TEAM, external_id, parse_id};
 use crate::limits::TIME_MAX;
 use crate::reserve::scope_of;
-use crate::run_log;
-use crate::service::View;
+use crate::service::{DisconnectGuard, OnDisconnect, View};
 use crate::start_error::{StartError, run_of};
 
 /// A run of a component, to be started by [`View::start`].
@@ -41,10 +40,11 @@ pub struct Start {
     pub(crate) not_before: Option<Instant>,
     pub(crate) scopes: Vec<String>,
     pub(crate) once: Option<IdempotencyKey>,
+    pub(crate) on_disconnect: OnDisconnect,
 }
 
 /// The run of a request, which this request or the same request before it has started.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 #[non_exhaustive]
 pub struct Started {
     /// The run.
@@ -52,13 +52,10 @@ pub struct Started {
     /// Whether an earlier request started it: one with the same idempotency key, or, with
     /// [`OnBusy::JoinExisting`], one for the same lane.
     pub is_replay: bool,
-}
-
-impl Started {
-    /// An earlier request has started it.
-    pub(crate) const fn before(run: RunRef) -> Self {
-        Self { run, is_replay: true }
-    }
+    /// Counts the client of the request among those of the run ([`Start::on_disconnect`]) until the
+    /// end of the run or its next pause. A client that follows the run keeps it until its answer is
+    /// over.
+    pub guard: DisconnectGuard,
 }
 
 impl Start {
@@ -76,6 +73,7 @@ impl Start {
             not_before: None,
             scopes: Vec::new(),
             once: None,
+            on_disconnect: OnDisconnect::Continue,
         }
     }
 
@@ -85,8 +83,8 @@ impl Start {
         self
     }
 
-    /// Sets the id: any text of at most [`ID_BYTES_MAX`](crate::ID_BYTES_MAX) bytes without control
-    /// characters. Defaults to a new UUID. An id in use is refused.
+    /// Sets the id: any text that [`parse_id`](crate::parse_id) takes. Defaults to a new UUID. One
+    /// that is in use is refused.
     pub fn id(mut self, text: impl Into<String>) -> Self {
         self.id = Some(text.into());
         self
@@ -157,6 +155,13 @@ impl Start {
         self
     }
 
+    /// Sets what becomes of the run if its client leaves: while [`View::start`] waits, or as long
+    /// as [`Started::guard`] is kept. Defaults to [`OnDisconnect::Continue`].
+    pub const fn on_disconnect(mut self, policy: OnDisconnect) -> Self {
+        self.on_disconnect = policy;
+        self
+    }
+
     /// Yields the scopes in which a stop may be remembered for it.
     fn scopes(&self) -> impl Iterator<Item = String> {
         let own = [String::new(), scope_of(&self.component)];
@@ -182,8 +187,9 @@ impl View {
     /// [`OnBusy::Enqueue`]: then a store is asked first whether it has the id or the key, so that a
     /// repeat stops nobody. After the start it waits for the store, if there is one: for the run,
     /// and for the stops of those whose place it has taken. If the store gets into trouble between
-    /// the two, these stop all the same, and the run is started. It goes on if the store takes it
-    /// although the future was dropped.
+    /// the two, these stop all the same, and the run is started. If the future is dropped, the
+    /// client has left, and the policy decides ([`Start::on_disconnect`]): the run is cancelled, or
+    /// it goes on if the store takes it.
     pub async fn start(&self, start: Start) -> Result<Started, StartError> {
         let component = &start.component;
         if !self.principal().may_run(component) || !self.exposes(component) {
@@ -207,9 +213,8 @@ impl View {
         };
         let (refused, run) = match started {
             // A repeat waits as well: it says of the run what the first request does.
-            Ok(started) => match started.run.accepted().await {
+            Ok(started) => match self.accepted(&started).await {
                 Ok(()) => {
-                    let started = self.begun(started);
                     stopped(&started.run.superseded()).await;
                     return Ok(started);
                 }
@@ -224,12 +229,10 @@ impl View {
         Err(Box::pin(self.or_before(&start, refused, run)).await)
     }
 
-    fn begun(&self, started: Started) -> Started {
-        if !started.is_replay {
-            self.service().shared().records.follow(&started.run);
-            run_log::started(&started.run, self.contract());
-        }
-        started
+    /// Counts the client of a start among those of its run.
+    pub(crate) fn started(&self, start: &Start, run: RunRef, is_replay: bool) -> Started {
+        let guard = self.service().guard(&run, start.on_disconnect).until_pause();
+        Started { run, is_replay, guard }
     }
 
     /// Starts a run. Yields none if its lane, or who has its key, has changed while this looked.
@@ -255,7 +258,7 @@ impl View {
                 let run = service.engine().get(id)?;
                 let may_join = self.may_join(&run);
                 let refused = self.busy(Some(&run));
-                return Some(may_join.then(|| Started::before(run)).ok_or(refused));
+                return Some(may_join.then(|| self.started(start, run, true)).ok_or(refused));
             }
             Err(SubmitError::AlreadySubmitted(_) | SubmitError::KeyForgotten(_)) => {
                 // Without an answer the store has refused that run just now, and the key is free.
@@ -263,7 +266,7 @@ impl View {
             }
             Err(error) => return Some(Err(StartError::from_submit(&error, start.id.as_deref()))),
         };
-        Some(Ok(Started { run, is_replay: false }))
+        Some(Ok(self.started(start, run, false)))
     }
 
     /// Says that a lane is busy with a run, which is named to those who see it.

@@ -44,6 +44,8 @@ pub struct Transcript {
     pauses: Vec<(u64, usize)>,
     /// The bytes that are counted for `values`.
     values_bytes: usize,
+    /// The bytes that are counted for `model`.
+    model_bytes: usize,
 }
 
 /// The calls of a model by a run.
@@ -103,6 +105,7 @@ impl Transcript {
             began: 0,
             pauses: Vec::new(),
             values_bytes: 0,
+            model_bytes: 0,
         }
     }
 
@@ -164,22 +167,22 @@ impl Transcript {
             Emit::Content { text } => {
                 self.first_text_at.get_or_insert(at);
                 self.text.push_str(&text);
-                return text.len();
+                text.len()
             }
-            Emit::ModelStarted { model, provider } => self.ask(model, provider, 0, 0),
+            Emit::ModelStarted { model, provider } => {
+                self.ask(model, provider, 0, 0);
+                replaced(&mut self.model_bytes, bytes)
+            }
             Emit::ModelEnded { model, provider, input_tokens, output_tokens } => {
                 self.ask(model, provider, input_tokens, output_tokens);
+                replaced(&mut self.model_bytes, bytes)
             }
             Emit::Values { values } | Emit::Step { values: Some(values), .. } => {
-                // It replaces the values before: only the difference in size is new.
                 self.values = Some(values);
-                let more = bytes.saturating_sub(self.values_bytes);
-                self.values_bytes += more;
-                return more;
+                replaced(&mut self.values_bytes, bytes)
             }
-            _ => {}
+            _ => 0,
         }
-        0
     }
 
     fn ask(&mut self, model: String, provider: String, input: u64, output: u64) {
@@ -205,11 +208,23 @@ impl Transcript {
     }
 }
 
-/// Yields the bytes that an event may add to a transcript.
+/// Counts what stands in the place of something that was counted before: only the difference in
+/// size is new. Yields that.
+const fn replaced(counted: &mut usize, bytes: usize) -> usize {
+    let more = bytes.saturating_sub(*counted);
+    *counted += more;
+    more
+}
+
+/// Yields the bytes that an event may add to a transcript: all texts, names and ids in it, and the
+/// size of what is noted beside them. What is kept of a payload is no longer than that.
 pub(crate) fn weight(kind: &EventKind) -> usize {
     match kind {
+        EventKind::Queued { name, .. } => ROW_BYTES + name.len(),
         EventKind::Emitted(payload) => payload.len(),
-        EventKind::ToolStarted { input, .. } => input.len(),
+        EventKind::ToolStarted { call, name, input } => {
+            TOOL_BYTES + call.len() + name.len() + input.len()
+        }
         EventKind::ToolEnded { outcome: ToolOutcome::Result(Some(output)), .. } => output.len(),
         EventKind::ToolEnded { outcome: ToolOutcome::Error(words), .. } => words.len(),
         EventKind::Paused { .. } => size_of::<(u64, usize)>(),
@@ -217,5 +232,108 @@ pub(crate) fn weight(kind: &EventKind) -> usize {
     }
 }
 
+/// The bytes of a transcript without its texts and values: a list of them has up to as many places
+/// again, and an index.
+const ROW_BYTES: usize = 2 * size_of::<Transcript>() + 64;
+
+/// The bytes of a tool call without its texts and values: a list of them has up to as many places
+/// again, and each text and value an allocation of its own.
+const TOOL_BYTES: usize = 2 * size_of::<ToolNote>() + 64;
+
 /// The tool calls in the transcript of one run. More are cut, and marked so.
 pub(crate) const TOOLS_MAX: usize = 1_024;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fold::Fold;
+
+    /// All that a transcript holds. It names every field: none can be forgotten.
+    fn held(transcript: &Transcript) -> usize {
+        let Transcript {
+            run: _,
+            parent: _,
+            kind: _,
+            name,
+            text,
+            first_text_at: _,
+            model,
+            tools,
+            usage: _,
+            values,
+            progress: _,
+            is_cut: _,
+            is_paused: _,
+            read_to: _,
+            values_bytes: _,
+            model_bytes: _,
+        } = transcript;
+        let model = model.as_ref().map_or(0, |model| {
+            let ModelNote { model, provider, input_tokens: _, output_tokens: _ } = model;
+            model.len() + provider.len()
+        });
+        let tools = tools.iter().map(|tool| {
+            let ToolNote { call, name, input, started_at: _, outcome, ended_at: _ } = tool;
+            let outcome = match outcome {
+                Some(ToolOutcome::Result(Some(output))) => output.len(),
+                Some(ToolOutcome::Error(words)) => words.len(),
+                Some(ToolOutcome::Result(None) | ToolOutcome::Cancelled | ToolOutcome::Unknown)
+                | None => 0,
+            };
+            size_of::<ToolNote>() + call.len() + name.len() + input.len() + outcome
+        });
+        let values = values.as_ref().map_or(0, Payload::len);
+        size_of::<Transcript>() + name.len() + text.len() + model + tools.sum::<usize>() + values
+    }
+
+    #[test]
+    fn a_transcript_weighs_at_least_what_it_holds() {
+        let long = |nth: usize| "é".repeat(300 + nth);
+        let said = |emit: Emit| EventKind::Emitted(emit.to_payload());
+        let ended = |call: &str, outcome| EventKind::ToolEnded { call: call.into(), outcome };
+        let mut kinds = Vec::new();
+        for nth in 0..3 {
+            let (model, provider) = (long(3 - nth), long(nth));
+            let values = Payload::from(long(3 - nth));
+            kinds.push(said(Emit::content(long(nth))));
+            kinds.push(said(Emit::ModelStarted { model: model.clone(), provider: long(0) }));
+            let (input_tokens, output_tokens) = (1, 2);
+            kinds.push(said(Emit::ModelEnded { model, provider, input_tokens, output_tokens }));
+            kinds.push(said(Emit::Values { values: values.clone() }));
+            kinds.push(said(Emit::Step { values: Some(values), next: vec![long(1)] }));
+            kinds.push(EventKind::Emitted(Payload::from(long(1))));
+            kinds.push(EventKind::Progress(0.5));
+            for (which, outcome) in [
+                ToolOutcome::Result(Some(Payload::from(long(2)))),
+                ToolOutcome::Error(long(1).into()),
+                ToolOutcome::Result(None),
+                ToolOutcome::Cancelled,
+            ]
+            .into_iter()
+            .enumerate()
+            {
+                let call = format!("{nth}{which}{}", long(0));
+                let input = if which == 0 { Payload::from(long(2)) } else { Payload::from(0) };
+                let name = long(which).into();
+                kinds.push(EventKind::ToolStarted { call: (&*call).into(), name, input });
+                kinds.push(ended(&call, outcome));
+            }
+            kinds.push(EventKind::Paused { request: Payload::from(long(3)) });
+        }
+        let (run, at) = (RunId::from_text("r"), SystemTime::UNIX_EPOCH);
+        let mut fold = Fold::default();
+        let name = long(500).into();
+        let queued =
+            EventKind::Queued { parent: None, kind: RunKind::Agent, name, shielded: false };
+        for (nth, kind) in std::iter::once(queued).chain(kinds).enumerate() {
+            let what: String = format!("{kind:?}").chars().take(40).collect();
+            fold.apply(&RunEvent::new(nth as u64 + 1, run, run, at, kind));
+            let transcript = fold.of(run).unwrap();
+            assert!(!transcript.is_cut);
+            let (held, counted) = (held(&transcript), fold.bytes);
+            assert!(counted >= held, "{counted} for {held} bytes behind {what}");
+        }
+        let transcript = fold.of(run).unwrap();
+        assert_eq!((transcript.tools.len(), transcript.text.chars().count()), (12, 903));
+    }
+}

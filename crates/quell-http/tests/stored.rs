@@ -6,11 +6,11 @@ use std::time::SystemTime;
 use axum::http::StatusCode;
 use quell::store::{Accepted, Epoch, Record, Store, StoreError};
 use quell::{
-    Counts, EngineConfig, EventKind, Payload, RunEvent, RunId, RunKind, RunReport, RunRow,
-    RunStatus,
+    CauseKind, Counts, EngineConfig, EventKind, IdempotencyKey, Limits, Payload, RunEvent, RunId,
+    RunKind, RunReport, RunRow, RunStatus,
 };
 use quell_flow::COMPONENT;
-use quell_http::{Access, NATIVE, Principal, ServiceLimits, router};
+use quell_http::{Access, NATIVE, OnDisconnect, Principal, ServiceLimits, Start, router};
 use quell_test_support::{Flow, Valve, Witness};
 use serde_json::json;
 
@@ -125,4 +125,36 @@ async fn a_stored_tree_that_has_not_ended_is_shown_with_the_runs_that_its_events
     let whole = [(root, 0, false), (step, 1, true), (agent, 2, true), (next, 1, false)];
     assert_eq!(of(root).await, whole, "in pre-order");
     assert_eq!(of(step).await, [(step, 0, true), (agent, 1, true)]);
+}
+
+#[tokio::test]
+async fn a_run_whose_caller_leaves_before_it_is_stored_goes_on_and_is_followed_unless_it_is_tied() {
+    for (policy, causes) in [(OnDisconnect::Continue, 0), (OnDisconnect::Cancel, 1)] {
+        let store = Valve::new(Flow::Shut { stops: false });
+        let mut limits = Limits::default();
+        limits.events_per_root_max = 32;
+        let config = EngineConfig::new().store(Arc::clone(&store) as Arc<dyn Store>);
+        let service = service_with(config.limits(limits), &Witness::default());
+        let view = service.view(NATIVE, Principal::anonymous());
+        let talker = view.find_component("talker").unwrap();
+        let start = || Start::new(talker, json!(500).into()).id("r").on_disconnect(policy);
+        let key = || IdempotencyKey::new("k", ["r"]);
+        let mut first = Box::pin(view.start(start().once(key())));
+        let mut second = Box::pin(view.start(start().once(key())));
+        assert!(futures::poll!(&mut first).is_pending());
+        assert!(futures::poll!(&mut second).is_pending());
+        let run = service.engine().get(quell_http::parse_id("r").unwrap()).unwrap();
+        drop(first);
+        assert!(run.row().cause.is_none(), "another one asks for it");
+        drop(second);
+        store.set(Flow::Open);
+        run.accepted().await.unwrap();
+        let report = run.ended().await;
+        let cause = report.cause.as_ref().map(|cause| cause.kind);
+        assert_eq!(cause, [None, Some(CauseKind::Disconnected)][causes]);
+        let transcript = view.transcript(&run);
+        assert!(!transcript.is_cut, "{policy:?}: it is followed from its begin");
+        let whole: Vec<_> = (0..500).map(|word| format!("{word} ")).collect();
+        assert_eq!(transcript.text, ["", &whole.concat()][1 - causes], "{policy:?}");
+    }
 }

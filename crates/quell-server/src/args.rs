@@ -186,7 +186,8 @@ pub(crate) struct ServeArgs {
     #[command(flatten)]
     pub(crate) keep: KeepArgs,
 
-    /// What to log on stderr
+    /// What to log on stderr. What the server itself does, from its start to its end, is said there
+    /// whatever the level
     #[arg(
         long,
         value_name = "LEVEL",

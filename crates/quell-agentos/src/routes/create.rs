@@ -64,14 +64,12 @@ pub(super) async fn begin(
         }
         started => started.map_err(|error| Refusal::of_start(&error))?,
     };
-    let (run, is_replay) = (started.run, started.is_replay);
+    let Started { run, is_replay, guard, .. } = started;
     let Some(charge) = charge else {
         let run = run.into();
         return Ok(if is_replay { accepted_by_now(&run) } else { accepted(&run) });
     };
-    // A run of the foreground is tied to its connection: a client that leaves cancels it.
-    let policy = if is_background { OnDisconnect::Continue } else { OnDisconnect::Cancel };
-    let guard = app.service.guard(&run, policy).until_pause().holding(charge);
+    let guard = guard.holding(charge);
     if is_stream {
         let style = style(app, is_background);
         if is_background && !is_replay {
@@ -144,7 +142,8 @@ fn start(
     let fresh = || Uuid::now_v7().to_string();
     let mut start = Start::new(component, Payload::from(Value::Null))
         .id(form.run.clone().unwrap_or_else(fresh))
-        .session(form.session.clone().unwrap_or_else(fresh));
+        .session(form.session.clone().unwrap_or_else(fresh))
+        .on_disconnect(on_disconnect(form.is_background));
     if form.is_stream && form.is_background {
         start = start.label(STREAMED, "true");
     }
@@ -168,6 +167,11 @@ fn start(
         start = start.once(IdempotencyKey::new(key, [&path, &form.canonical]));
     }
     start
+}
+
+/// A run of the foreground is tied to its connection: a client that leaves cancels it.
+pub(super) const fn on_disconnect(is_background: bool) -> OnDisconnect {
+    if is_background { OnDisconnect::Continue } else { OnDisconnect::Cancel }
 }
 
 /// Answers with a run that will start. By the time of the answer it may have done so.
@@ -197,8 +201,7 @@ async fn started_before(
     let forgotten = || Refusal::of_start(&StartError::KeyForgotten);
     let run = view.find_by_id(id).await?.ok_or_else(forgotten)?;
     let Some(charge) = charge else { return Ok(accepted_by_now(&run)) };
-    let policy = if is_background { OnDisconnect::Continue } else { OnDisconnect::Cancel };
-    let guard = app.service.guard(&run, policy).until_pause().holding(charge);
+    let guard = app.service.guard(&run, on_disconnect(is_background)).until_pause().holding(charge);
     let answer = if is_stream {
         streamed(app, view, &run, guard, (style(app, is_background), Begin::default())).await?
     } else {

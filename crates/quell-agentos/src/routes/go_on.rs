@@ -5,16 +5,14 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
 use quell::{CancelRequest, Disposition, ResumeError, RunStatus};
 use quell_flow::ComponentKind;
-use quell_http::{
-    Charge, NotDone, OnDisconnect, RunView, StartError, View, Wait, offload_if_large,
-};
+use quell_http::{Charge, NotDone, RunView, StartError, View, Wait, offload_if_large};
 
 use crate::answer_form::{AnswerForm, ContinueForm};
 use crate::app::{App, find};
 use crate::auth::{Action, component};
 use crate::begin::Begin;
 use crate::routes::cancel::stored;
-use crate::routes::create::{accepted, accepted_by_now, waited_for_far};
+use crate::routes::create::{accepted, accepted_by_now, on_disconnect, waited_for_far};
 use crate::routes::extract::RunRequest;
 use crate::routes::follow_up::{follow_up, no_message};
 use crate::routes::given_before::given_before;
@@ -153,8 +151,7 @@ async fn follow(
 ) -> Result<Response, Refusal> {
     let (is_stream, is_background) = (form.is_stream, form.is_background);
     drop(form);
-    let policy = if is_background { OnDisconnect::Continue } else { OnDisconnect::Cancel };
-    let guard = app.service.guard(&run, policy).until_pause().holding(charge);
+    let guard = app.service.guard(&run, on_disconnect(is_background)).until_pause().holding(charge);
     if is_stream {
         let shown = (style(app, is_background), Begin::after(last));
         return streamed(app, view, &run, guard, shown).await?.ok_or_else(Refusal::unexpected);

@@ -150,13 +150,13 @@ fn without_a_stream(run: &RunView) -> Value {
     let now = status(run.status());
     let message = if run.status().is_terminal() {
         format!(
-            "Run {now} with no stored events: a run submitted without streaming keeps only its \
-             final output."
+            "Run {now} with no stored events: a run submitted without stream=true and \
+             background=true keeps only its final output."
         )
     } else {
         format!(
-            "Run is {now} and was submitted without streaming, so it has no event stream to \
-             attach to. Poll the run endpoint for its result."
+            "Run is {now} and was submitted without stream=true and background=true, so it has \
+             no event stream to attach to. Poll the run endpoint for its result."
         )
     };
     json!({

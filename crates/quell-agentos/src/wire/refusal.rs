@@ -245,9 +245,16 @@ pub(crate) fn bad_key(error: BadKey) -> Value {
     json!({ "type": "value_error", "loc": KEY, "msg": error.to_string(), "input": null })
 }
 
+/// Complains about a body that is no form, beside what is missing for that.
+pub(crate) fn no_form() -> Value {
+    let msg = "the body has to be a form, urlencoded or multipart";
+    json!({ "type": "value_error", "loc": ["body"], "msg": msg, "input": null })
+}
+
 /// Complains about a run id that is none.
 pub(crate) fn bad_id() -> Value {
-    let msg = "run_id should have 1 to 128 bytes and no control characters";
+    let msg = "run_id should have 1 to 128 bytes, no control characters and no spaces around it, \
+               and should not be `.` or `..`";
     json!({ "type": "value_error", "loc": ["body", "run_id"], "msg": msg, "input": null })
 }
 

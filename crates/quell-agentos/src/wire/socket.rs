@@ -105,7 +105,8 @@ pub(crate) fn error_of(run: &str, text: &str) -> Value {
 
 /// Refuses an action that there is not. Of a long word the beginning is told.
 pub(crate) fn unknown(action: Option<&str>) -> Value {
-    let word: String = action.unwrap_or("None").chars().take(WORD_CHARS_MAX).collect();
+    let Some(action) = action else { return error("Unknown action: None; expected `action`") };
+    let word: String = action.chars().take(WORD_CHARS_MAX).collect();
     error(&format!("Unknown action: {word}"))
 }
 
@@ -121,6 +122,9 @@ pub(crate) fn words(refusal: &Refusal) -> String {
     };
     faults.iter().map(word).collect::<Vec<_>>().join("; ")
 }
+
+/// What is said of a message that cannot be read.
+pub(crate) const NO_OBJECT: &str = "Invalid JSON: expected an object";
 
 /// How much of an action is told that there is not.
 const WORD_CHARS_MAX: usize = 64;
@@ -158,7 +162,7 @@ mod tests {
 
     #[test]
     fn an_action_that_there_is_not_is_told_shortly_and_faults_one_after_the_other() {
-        assert_eq!(unknown(None)["error"], "Unknown action: None");
+        assert_eq!(unknown(None)["error"], "Unknown action: None; expected `action`");
         let long = unknown(Some(&"é".repeat(5_000)));
         assert_eq!(long["error"].as_str().unwrap().chars().count(), 16 + WORD_CHARS_MAX);
         let refusal = Refusal::invalid(vec![missing("body", "message"), bad_id()]);

@@ -31,8 +31,8 @@ pub(crate) struct Checked {
     pub(crate) access: Access,
     /// Its components.
     pub(crate) catalog: Catalog,
-    /// What is no fault and should be otherwise: of the plans, of the scopes, of what waits or goes
-    /// on where it cannot.
+    /// What is no fault and should be otherwise: of the plans, of the scopes, of contracts that ask
+    /// for no key, of what waits or goes on where it cannot.
     pub(crate) warnings: Vec<PlanError>,
 }
 
@@ -101,6 +101,7 @@ impl Checked {
         warnings.extend(config.lost_warnings(config.has_store()));
         if !asked.demo {
             warnings.extend(config.scope_warnings(&catalog));
+            warnings.extend(config.open_warning(&catalog));
         }
         Ok(Self { config, access, catalog, warnings: in_order(warnings) })
     }

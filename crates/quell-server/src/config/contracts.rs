@@ -1,6 +1,6 @@
 //! The contracts of a component: each is one that this server serves.
 
-use quell_flow::{Contract, PlanError, limits};
+use quell_flow::{Catalog, Contract, PlanError, limits};
 
 use super::file::Config;
 use crate::quoted::quoted;
@@ -22,6 +22,27 @@ impl Config {
             self.fault(&[kind, id, "contracts", &at.to_string()], &words)
         };
         unknown.map(fault).take(limits::PLAN_FAULTS_MAX).collect()
+    }
+
+    /// Warns that one contract asks for a key, and others start and show the same runs without one.
+    pub(super) fn open_warning(&self, catalog: &Catalog) -> Option<PlanError> {
+        if self.agentos.security_key_env.is_none() || self.names_keys() {
+            return None;
+        }
+        let is_open = |contract: &Contract| match *contract {
+            quell_agentos::CONTRACT => false,
+            quell_playbook3d::CONTRACT => !self.playbook3d.workflows.is_empty(),
+            contract => catalog.components().any(|it| it.is_exposed_in(contract)),
+        };
+        let open = SERVED.into_iter().filter(is_open);
+        let open: Vec<_> = open.map(|contract| format!("`{}`", contract.name())).collect();
+        let words = format!(
+            "is the key of `agentos` alone, and {} on the same port ask for none; expected \
+             `[[keys]]`, which all contracts ask for, or `contracts = [\"agentos\"]` in each \
+             component",
+            open.join(", ")
+        );
+        (!open.is_empty()).then(|| self.fault(&["agentos", "security_key_env"], &words))
     }
 }
 

@@ -147,7 +147,8 @@ The file:
   heartbeat_ms = 15000              # a silent stream gets a comment; 0: none
   quiescent_wait_max_ms = 30000     # the longest ?wait=quiescent
   cors_origins = [\"http://localhost:3000\"]
-  # security_key_env = \"OS_KEY\"    # the variable with the one key of this contract
+  # security_key_env = \"OS_KEY\"    # the variable with the one key of this contract;
+                                    # the others go by [[keys]] and [[tokens]] alone
 
   [langgraph]                       # with the defaults:
   settle_ms = 20                    # how long a cancel is held for the end of its runs

@@ -15,7 +15,7 @@ fn the_example_is_checked_run_and_served_as_it_is() {
     let ended = scratch.run(&["check"]);
     ended.assert_code(0);
     assert_eq!(ended.stdout, "quell.toml: 2 agents, 1 team, 1 workflow: fine\n");
-    let args = ["run", "publish.toml", "--input", r#"{"topic": "tea"}"#, "--report", "r.json"];
+    let args = ["run", "publish.toml", "--input", "\"tea\"", "--report", "r.json"];
     scratch.run(&args).assert_code(0);
     let output = &scratch.json("r.json")["output"];
     assert_eq!(output["write"], "a line on \"tea\"", "{output}");

@@ -5,7 +5,9 @@ use std::net::TcpStream;
 
 use serde_json::json;
 
+use crate::check::checked;
 use crate::site::Site;
+use crate::support::Scratch;
 
 const TEAM: &str = "/playbook3d/run_workflow/aaaaaaaa-0000-4000-8000-000000000001";
 
@@ -73,4 +75,27 @@ fn a_page_of_a_browser_reads_and_starts_nothing_on_a_keyless_server() {
     assert_eq!(site.get("/v1/runs").1["total"], 0, "nothing has started");
     site.signal("TERM");
     site.ended().0.assert_code(0);
+}
+
+#[test]
+fn a_key_of_one_contract_is_warned_of_where_others_ask_for_none() {
+    let scratch = Scratch::new();
+    let agent = "[agents.writer]\nrun = ['true']\n";
+    let key = "[agentos]\nsecurity_key_env = 'QUELL_TEST_KEY'\n";
+    let keys = "[[keys]]\nsubject = 'ops'\nsecret_env = 'QUELL_TEST_KEY'\n";
+    let says = "quell.toml:4:20: `security_key_env`: is the key of `agentos` alone, and \
+                `native`, `langgraph` on the same port ask for none; expected `[[keys]]`, which \
+                all contracts ask for, or `contracts = [\"agentos\"]` in each component";
+    for (file, right) in [
+        (format!("{agent}{key}"), &[says][..]),
+        (format!("{agent}contracts = ['agentos']\n{key}"), &[]),
+        (format!("{agent}{key}{keys}"), &[]),
+    ] {
+        scratch.write("quell.toml", &file);
+        let ended = checked(&scratch, &[]);
+        ended.assert_code(0);
+        let warnings: Vec<&str> =
+            ended.stderr.lines().filter_map(|line| line.strip_prefix("warning: ")).collect();
+        assert_eq!(warnings, right, "{file}");
+    }
 }

@@ -24,7 +24,7 @@ use super::caller::{Caller, is_by_token};
 use super::following::{Following, Text};
 use crate::app::App;
 use crate::wire::socket::{
-    Asked, auth_error, auth_required, connected, error, error_of, pong, unknown,
+    Asked, NO_OBJECT, auth_error, auth_required, connected, error, error_of, pong, unknown,
 };
 
 /// Talks with a client until one of the two has gone.
@@ -161,12 +161,12 @@ impl Session {
         }
         let text = match &message {
             Message::Text(text) => text.as_str(),
-            Message::Binary(_) => return self.say(&error("Invalid JSON")).await,
+            Message::Binary(_) => return self.say(&error(NO_OBJECT)).await,
             _ => return Ok(()),
         };
         match Asked::read(text) {
             Some(asked) => self.asked(asked).await,
-            None => self.say(&error("Invalid JSON")).await,
+            None => self.say(&error(NO_OBJECT)).await,
         }
     }
 
