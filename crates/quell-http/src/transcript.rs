@@ -227,7 +227,7 @@ pub(crate) fn weight(kind: &EventKind) -> usize {
         }
         EventKind::ToolEnded { outcome: ToolOutcome::Result(Some(output)), .. } => output.len(),
         EventKind::ToolEnded { outcome: ToolOutcome::Error(words), .. } => words.len(),
-        EventKind::Paused { .. } => size_of::<(u64, usize)>(),
+        EventKind::Paused { .. } => 2 * size_of::<(u64, usize)>(),
         _ => 0,
     }
 }
@@ -267,7 +267,10 @@ mod tests {
             read_to: _,
             values_bytes: _,
             model_bytes: _,
+            began: _,
+            pauses,
         } = transcript;
+        let pauses = size_of_val(&**pauses);
         let model = model.as_ref().map_or(0, |model| {
             let ModelNote { model, provider, input_tokens: _, output_tokens: _ } = model;
             model.len() + provider.len()
@@ -283,7 +286,8 @@ mod tests {
             size_of::<ToolNote>() + call.len() + name.len() + input.len() + outcome
         });
         let values = values.as_ref().map_or(0, Payload::len);
-        size_of::<Transcript>() + name.len() + text.len() + model + tools.sum::<usize>() + values
+        let of_text = name.len() + text.len() + model + values;
+        size_of::<Transcript>() + of_text + pauses + tools.sum::<usize>()
     }
 
     #[test]
