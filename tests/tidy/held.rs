@@ -1,5 +1,7 @@
 //! The tables and queues of the server's side, and the lists that say what bounds each.
 
+use std::collections::HashSet;
+
 use syn::visit::{self, Visit};
 
 use super::bounds::words;
@@ -42,7 +44,13 @@ pub(super) fn rows() -> Vec<(String, String)> {
 /// Yields the tables and queues: what structs, enums and statics have many things in.
 pub(super) fn tables() -> Vec<String> {
     let mut found = Vec::new();
-    for source in Source::within("crates/") {
+    let for_tests = |source: &Source| {
+        let folder = source.path.rsplit_once('/').map(|(folder, _)| folder).unwrap_or_default();
+        let of = source.test_modules.iter().map(move |name| format!("{folder}/{name}.rs"));
+        of.collect::<Vec<_>>()
+    };
+    let for_tests: HashSet<_> = Source::within("crates/").flat_map(for_tests).collect();
+    for source in Source::within("crates/").filter(|source| !for_tests.contains(&source.path)) {
         let Some(of) = of_server(&source.path) else { continue };
         let mut tables = Tables { of, found: Vec::new() };
         tables.visit_file(&syn::parse_file(&source.text).unwrap());

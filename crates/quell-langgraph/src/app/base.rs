@@ -2,17 +2,16 @@
 //! the store.
 
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use quell::{RunContext, RunFilter, RunId, RunStatus};
-use quell_flow::Component;
 use quell_http::{LookupError, RunView, View};
-use tokio::time::sleep;
 use uuid::Uuid;
 
 use crate::app::App;
 use crate::app::elsewhere::{has_left, of_thread};
 use crate::app::stored::StoredRun;
+use crate::app::turn::until_behind;
 use crate::options::CONTRACT;
 use crate::threads::{Ground, Mark, Thread, to_base};
 use crate::values::Values;
@@ -33,16 +32,6 @@ impl App {
             keep(ctx, &ground, tracked.needs_next());
         }
         ground
-    }
-
-    /// Has a run that does not start on what its thread has then wait until it ends behind the last
-    /// one there all the same: one of a fork, which others may have overtaken.
-    pub(super) fn in_turn(&self, graph: &Arc<Component>, thread: &Arc<Thread>) -> Arc<Component> {
-        let all = (self.clone(), Arc::clone(thread));
-        Arc::new(graph.beginning_with(move |ctx| {
-            let (app, thread) = all.clone();
-            async move { until_behind(thread.ground(app.engine()).last, ctx.run().id()).await }
-        }))
     }
 
     /// Yields the values of its thread on which a run has started: those that it keeps, unless
@@ -255,15 +244,6 @@ impl App {
     }
 }
 
-/// Waits until a run ends behind another one: or it might do so in the same millisecond, and stand
-/// before that one ever after.
-async fn until_behind(last: Option<Mark>, run: RunId) {
-    let left = last.map_or(Duration::ZERO, |last| last.until_behind(run));
-    if !left.is_zero() {
-        sleep(left.min(BEHIND_WAIT)).await;
-    }
-}
-
 /// What has become of a thread since a run has left something in it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Since {
@@ -342,64 +322,3 @@ const LATE_MAX: usize = 20;
 
 /// Parts of the list that are passed by on the way to those before a run.
 const PASSED_MAX: usize = 50;
-
-/// How long a run waits at most until it ends behind the one on which it starts: a millisecond, but
-/// for clocks of hosts that differ.
-const BEHIND_WAIT: Duration = Duration::from_secs(1);
-
-#[cfg(test)]
-mod tests {
-    use quell::{Engine, Payload, RunSpec};
-    use quell_flow::Catalog;
-    use quell_http::Service;
-
-    use super::*;
-    use crate::options::Options;
-    use crate::threads::{Left, Tracked, within};
-    use crate::values::Fold;
-    use crate::wire::exact::Keys;
-
-    /// Makes a thread in which a run has ended by the clock of another host, and an id that was
-    /// made before that run was.
-    async fn behind_another() -> (App, Arc<Thread>, RunId, Mark) {
-        let app = App::new(Service::new(Engine::new(), Catalog::new()), Options::default());
-        let id = Uuid::now_v7();
-        let thread = Arc::new(Thread::new(id, None, &Keys::new(), false));
-        let late = RunId::from_uuid(Uuid::now_v7());
-        let before = app.engine().submit(RunSpec::agent("r"), async |_ctx| Ok(())).unwrap();
-        let before = before.into_ref();
-        before.quiescent().await;
-        let tracked = Arc::new(Tracked::of(&(&before).into(), within(id)));
-        let mut row = before.row();
-        row.ended_at = row.ended_at.map(|at| at + Duration::from_millis(200));
-        let mark = Mark::of(&row);
-        assert!(thread.take_left(app.engine(), &Left { tracked, row, fold: Fold::default() }, 0));
-        (app, thread, late, mark)
-    }
-
-    #[tokio::test]
-    async fn a_run_ends_behind_the_one_on_which_it_has_started_whatever_its_id_is() {
-        let (app, known, late, mark) = behind_another().await;
-        let id = known.id;
-        let (there, on) = (app.clone(), known);
-        let body = async move |ctx: RunContext| {
-            let tracked = Tracked::of(&ctx.run().into(), within(id));
-            assert!(on.add(&Arc::new(tracked)));
-            assert_eq!(there.left_to(&on, &ctx).await.last, Some(mark));
-            Ok(())
-        };
-        let late = app.engine().submit(RunSpec::agent("r").id(late), body).unwrap().into_ref();
-        late.quiescent().await;
-        assert!(Mark::of(&late.row()) > mark);
-    }
-
-    #[tokio::test]
-    async fn so_does_one_of_a_fork() {
-        let (app, thread, _, mark) = behind_another().await;
-        let graph = Arc::new(Component::agent("r", async |_ctx, input: Payload| Ok(input)));
-        let graph = app.in_turn(&graph, &thread);
-        let run = graph.start(app.engine(), graph.spec(), "hi".into()).unwrap().into_ref();
-        run.quiescent().await;
-        assert!(Mark::of(&run.row()) > mark);
-    }
-}

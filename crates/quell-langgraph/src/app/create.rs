@@ -167,8 +167,7 @@ impl App {
         let create = &create;
         let id = RunId::from_uuid(Uuid::now_v7());
         let (component, input, nodes) = self.work(graph, thread, create, &begin, id)?;
-        let is_overtaken = begin.fork.is_some() && !is_first;
-        let component = if is_overtaken { self.in_turn(&component, thread) } else { component };
+        let component = self.in_turn(component, thread, begin.fork.is_some() && !is_first);
         let asked = Asked { fork: begin.fork, nodes, ..self.asked(create, graph, thread) };
         let within = self.within(thread.id, Some(graph));
         let tracked = Tracked::new(id, graph.id(), within, &asked);

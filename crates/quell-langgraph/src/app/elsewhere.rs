@@ -5,12 +5,11 @@
 //! it, first takes in what the store says of it; alone once, when the thread comes into memory.
 
 use std::collections::HashSet;
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, SystemTime};
 
-use futures::StreamExt as _;
 use quell::{RunFilter, RunRef, RunStatus};
 use quell_http::{LookupError, RunView, SESSION, View};
 use tokio::time::{sleep, timeout};
@@ -215,26 +214,6 @@ impl App {
         }
         self.hold_values(thread);
         Ok(())
-    }
-
-    /// Takes in what a run has said in an earlier process, or on another node, once it is known on
-    /// what it has started.
-    pub(crate) async fn know_beginning(
-        &self,
-        thread: &Arc<Thread>,
-        tracked: &Tracked,
-        run: &RunRef,
-    ) {
-        if !tracked.awaits_beginning() || tracked.awaits_base() {
-            return;
-        }
-        let base = thread.begins_on(self.engine(), tracked, run);
-        let (mut said, of) = (Fold::default(), RunView::from(run));
-        let mut events = pin!(self.all().events_by_now(run));
-        while let Some(event) = events.next().await {
-            said.take(&of, &event, &tracked.about, || base.clone());
-        }
-        thread.begins_with(tracked, said);
     }
 
     /// Takes in what the store says, and tells whether that is all: no run was found here that the

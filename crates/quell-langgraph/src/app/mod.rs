@@ -35,6 +35,7 @@ mod shelf;
 mod states;
 mod stored;
 mod tally;
+mod turn;
 mod update;
 mod wait;
 mod wakes;

@@ -1,16 +1,19 @@
 //! [`App::recover`]: takes in the runs that the engine has from before, with their threads.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use futures::StreamExt as _;
 use quell::{RunFilter, RunRef};
-use quell_http::{Principal, SESSION};
+use quell_http::{Principal, RunView, SESSION};
 use tokio::runtime::Handle;
 use uuid::Uuid;
 
 use crate::app::App;
 use crate::options::CONTRACT;
 use crate::threads::{Thread, Tracked};
+use crate::values::Fold;
 use crate::wire::asked::{Asked, base_of, started_on};
 
 impl App {
@@ -91,6 +94,26 @@ impl App {
             self.follow(Arc::clone(&thread), tracked, run.clone());
         }
         Some(thread)
+    }
+
+    /// Takes in what a run has said in an earlier process, or on another node, once it is known on
+    /// what it has started.
+    pub(crate) async fn know_beginning(
+        &self,
+        thread: &Arc<Thread>,
+        tracked: &Tracked,
+        run: &RunRef,
+    ) {
+        if !tracked.awaits_beginning() || tracked.awaits_base() {
+            return;
+        }
+        let base = thread.begins_on(self.engine(), tracked, run);
+        let (mut said, of) = (Fold::default(), RunView::from(run));
+        let mut events = pin!(self.all().events_by_now(run));
+        while let Some(event) = events.next().await {
+            said.take(&of, &event, &tracked.about, || base.clone());
+        }
+        thread.begins_with(tracked, said);
     }
 }
 

@@ -41,7 +41,7 @@ impl Tracked {
 }
 
 impl Thread {
-    /// Lists the runs of which that has yet to be read, and of which it is known on what they start.
+    /// Lists the runs of which that has yet to be read, and it is known on what they start.
     pub(crate) fn beginning(&self, engine: &Engine) -> Vec<(Arc<Tracked>, RunRef)> {
         let state = self.state.lock();
         let all = state.live.iter().filter(|it| it.awaits_beginning() && !it.awaits_base());

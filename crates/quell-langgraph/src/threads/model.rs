@@ -138,6 +138,7 @@ impl Model {
         let spec = RunSpec::agent("r").input(json!({ "said": [self.made] }).into());
         let body = async |ctx: RunContext| {
             let is_well = tokio::select! {
+                biased;
                 told = end => told == Ok(true),
                 _ = ctx.stopped() => false,
             };
@@ -265,7 +266,10 @@ fn plays(acts: &[Act], has_base: bool) -> Result<(), TestCaseError> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(400) })]
+    #![proptest_config(ProptestConfig {
+        failure_persistence: None,
+        ..ProptestConfig::with_cases(400)
+    })]
 
     #[test]
     fn a_thread_has_what_its_last_run_has_left_whatever_comes_when(

@@ -109,8 +109,8 @@ impl State {
     }
 }
 
-/// The values of a thread in bytes of JSON. Of a run that leaves larger ones it keeps those on which
-/// the run has started.
+/// The values of a thread in bytes of JSON. Of a run that leaves larger ones it keeps those on
+/// which the run has started.
 const VALUES_BYTES_MAX: usize = limits::PAYLOAD_BYTES_MAX;
 
 /// Ended runs listed of one thread. The oldest leave the list first.
