@@ -226,7 +226,7 @@ async fn walk(
     order: &[&'static str],
 ) -> Result<Graph, Failure> {
     let begin = Payload::from(Value::Object(graph.values()));
-    let mut nodes = Nodes::begin(&graph.ctx, begin, first);
+    let mut nodes = Nodes::begin(&graph.ctx, begin, first).await;
     graph.set(nodes.state().parse()?);
     while let Some(now) = nodes.now().map(<[String]>::to_vec) {
         let (mut next, mut names) = (Vec::new(), now.clone());

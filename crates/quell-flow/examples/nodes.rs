@@ -33,7 +33,7 @@ async fn publish() -> Result<[Payload; 2], RunError> {
 }
 
 async fn letter(ctx: RunContext, input: Payload) -> Result<Payload, Failure> {
-    let mut nodes = Nodes::begin(&ctx, input, ["draft"]);
+    let mut nodes = Nodes::begin(&ctx, input, ["draft"]).await;
     while let Some(now) = nodes.now() {
         let text: String = nodes.state().parse()?;
         if now == ["draft"] {

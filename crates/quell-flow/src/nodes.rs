@@ -5,9 +5,12 @@
 //! checkpoints needs. It has a run begin at other nodes than the first ones, or end before or after
 //! some, by what the run keeps under [`NODES`].
 
+use std::time::Duration;
+
 use futures::FutureExt as _;
-use quell::{EventKind, Payload, RunContext, Written};
+use quell::{EventKind, Payload, RunContext, RunEvent, Written, limits};
 use serde::{Deserialize, Serialize};
+use tokio::time::sleep;
 
 use crate::emit::Emit;
 
@@ -73,7 +76,7 @@ pub const NODES: &str = "nodes";
 /// use quell_flow::{Component, Nodes};
 ///
 /// async fn count(ctx: RunContext, input: Payload) -> Result<Payload, Failure> {
-///     let mut nodes = Nodes::begin(&ctx, input, ["one"]);
+///     let mut nodes = Nodes::begin(&ctx, input, ["one"]).await;
 ///     while let Some(now) = nodes.now() {
 ///         let n: u32 = nodes.state().parse()?;
 ///         let next = if now == ["one"] { Some("two") } else { None };
@@ -100,15 +103,21 @@ pub struct Nodes {
 
 impl Nodes {
     /// Begins on an input at the first nodes, or where the run is to go on; an attempt goes on
-    /// where the one before it was.
-    pub fn begin<N: Into<String>>(
+    /// where the one before it was, also if that was in an earlier process or on another node. Then
+    /// it waits for the store, for as long as that is in trouble.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe: what it says it says last.
+    pub async fn begin<N: Into<String>>(
         ctx: &RunContext,
         input: Payload,
         first: impl IntoIterator<Item = N>,
     ) -> Self {
         let asked = NodesAsked::of(ctx);
         let (ctx, is_held) = (ctx.clone(), false);
-        if let Some((now, state)) = Some(&ctx).filter(|ctx| ctx.attempt() > 1).and_then(left) {
+        let left = if ctx.attempt() > 1 { left(&ctx).await } else { None };
+        if let Some((now, state)) = left {
             let state = state.unwrap_or(input);
             return Self { ctx, asked, now, state, is_held };
         }
@@ -149,19 +158,53 @@ impl Nodes {
     }
 }
 
-/// Yields what the attempts before this one have left, as their run said: the nodes that come next,
-/// and the state, if they have changed it.
-fn left(ctx: &RunContext) -> Option<(Vec<String>, Option<Payload>)> {
-    let mut events = ctx.run().events();
-    let (mut found, mut state) = (None, None);
+/// What attempts have left: the nodes that come next, and the state, if they have changed it.
+#[derive(Default)]
+struct Left {
+    next: Option<Vec<String>>,
+    state: Option<Payload>,
+}
+
+/// Yields what the attempts before this one have left, as their run said.
+async fn left(ctx: &RunContext) -> Option<(Vec<String>, Option<Payload>)> {
+    let (mut events, mut left) = (ctx.run().events(), Left::default());
     while let Some(event) = events.next().now_or_never().flatten() {
+        match event.kind {
+            EventKind::Lagged { to, .. } => left.take_stored(ctx, to).await,
+            _ => left.take(ctx, &event),
+        }
+    }
+    left.next.map(|next| (next, left.state))
+}
+
+impl Left {
+    fn take(&mut self, ctx: &RunContext, event: &RunEvent) {
         if let EventKind::Emitted(said) = &event.kind
             && event.run == ctx.id()
             && let Some(Emit::Step { values, next }) = Emit::read(said)
         {
-            state = values.or(state);
-            found = Some(next);
+            (self.next, self.state) = (Some(next), values.or(self.state.take()));
         }
     }
-    found.map(|next| (next, state))
+
+    /// Takes in the events up to this one that the log in memory does not have.
+    async fn take_stored(&mut self, ctx: &RunContext, to: u64) {
+        let mut after = 0;
+        while after < to {
+            let Ok(events) = ctx.stored_events(after, limits::STORE_PAGE_MAX).await else {
+                sleep(STORE_REST).await;
+                continue;
+            };
+            let last = events.iter().flatten().map(RunEvent::last_seq).max();
+            for event in events.iter().flatten().filter(|event| event.seq <= to) {
+                self.take(ctx, event);
+            }
+            // There are no more, or none that can be read.
+            let Some(last) = last.filter(|last| *last > after) else { return };
+            after = last;
+        }
+    }
 }
+
+/// The time between two tries to read a store that is in trouble.
+const STORE_REST: Duration = Duration::from_secs(1);

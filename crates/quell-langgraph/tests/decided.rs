@@ -159,7 +159,7 @@ fn twice(go: &Arc<Semaphore>) -> Component {
     let body = move |ctx: RunContext, input: Payload| {
         let go = Arc::clone(&go);
         async move {
-            let mut nodes = GraphNodes::begin(&ctx, input, ["one"]);
+            let mut nodes = GraphNodes::begin(&ctx, input, ["one"]).await;
             while let Some(now) = nodes.now().map(|now| now[0].clone()) {
                 if now == "one" {
                     go.acquire().await.unwrap().forget();

@@ -205,7 +205,7 @@ fn asks(go_on: &Arc<Semaphore>) -> Component {
     let body = move |ctx: RunContext, input: Payload| {
         let go_on = Arc::clone(&go_on);
         async move {
-            let mut nodes = At::begin(&ctx, input, ["one"]);
+            let mut nodes = At::begin(&ctx, input, ["one"]).await;
             while let Some(now) = nodes.now().map(<[String]>::to_vec) {
                 let mut values: Value = nodes.state().parse()?;
                 if now == ["two"] {

@@ -120,7 +120,7 @@ async fn a_run_that_waits_behind_one_of_another_node_gets_what_that_has_left() {
 #[tokio::test]
 async fn a_run_without_input_that_waits_has_the_bounds_of_its_graph_and_may_ask() {
     let asks = async |ctx: RunContext, input: Payload| {
-        let nodes = QuellNodes::begin(&ctx, input, ["ask"]);
+        let nodes = QuellNodes::begin(&ctx, input, ["ask"]).await;
         ctx.resumed_with().map(|_| nodes.into_state()).ok_or_else(|| ctx.pause("may I?"))
     };
     let stays = async |_ctx, _input| std::future::pending().await;

@@ -5,6 +5,8 @@ pub(crate) mod context;
 pub(crate) mod driver;
 mod hold;
 mod hooks;
+
+mod past;
 mod pause;
 mod save;
 pub(crate) mod tool;
