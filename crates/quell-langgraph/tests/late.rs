@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use quell::store::{MemoryStore, Store};
 use quell::testing::cluster::Nodes;
-use quell::{EngineConfig, Limits, Payload, RunContext, RunId, WaitsFor};
+use quell::{EngineConfig, Limits, Payload, RunContext, RunId};
 use quell_flow::{Component, Reducer};
 use quell_sqlite::SqliteStore;
 use quell_test_support::{Catch, Counted, secs, soon, within};
@@ -287,38 +287,6 @@ async fn one_that_was_due_later_long_ago_hides_none_of_those_that_have_ended_sin
     assert_eq!(state.status, 200, "{state:?}");
     let all: Vec<_> = (0..40).collect();
     assert_eq!(state.json()["values"]["said"], json!(all));
-}
-
-#[tokio::test]
-async fn one_that_was_due_later_stands_behind_the_one_that_it_waited_for() {
-    let go = Arc::new(Semaphore::new(0));
-    let server = brief(EngineConfig::new().store(Arc::new(MemoryStore::new())), &go);
-    let mut rounds = 0;
-    while rounds < 10 {
-        let thread = server.thread().await;
-        let mut late = body("quick", 0);
-        late["after_seconds"] = 0.2.into();
-        let late = made(&server, &thread, &late).await;
-        let first = made(&server, &thread, &body("say", 1)).await;
-        let place = || {
-            let run = server.service.engine().get(RunId::from_text(id_of(&late)));
-            run.and_then(|run| run.queue_position()).map(|place| place.waits_for)
-        };
-        soon("it is due", || !matches!(place(), Some(WaitsFor::DueTime(_)))).await;
-        // It starts in the very moment in which the younger one ends, unless it came before that.
-        rounds += usize::from(matches!(place(), Some(WaitsFor::Lane(_))));
-        go.add_permits(1);
-        soon_status(&server, &late, "success").await;
-        soon_status(&server, &first, "success").await;
-        let all = said(&server, &thread).await;
-        for reader in [&server, &server.forgetful()] {
-            assert_eq!(said(reader, &thread).await, all);
-            let thread = reader.get(&format!("/threads/{thread}")).await.json();
-            assert_eq!(thread["values"]["said"], all);
-        }
-        left(&server.forgetful(), &thread, 2).await;
-        assert_eq!(said(&server, &thread).await, json!([all[0], all[1], 2]));
-    }
 }
 
 #[tokio::test]

@@ -13,14 +13,20 @@ use serde_json::json;
 use crate::restart::{nth, quiescent};
 use crate::talk::{Says as _, Server, id_of};
 
-#[tokio::test]
-async fn what_is_not_stored_is_not_acknowledged() {
+/// Has a server on a store begin a run that does not end; yields its thread and its path.
+async fn ticking() -> (Server, Arc<Valve>, String, String) {
     let store = Valve::new(Flow::Open);
     let config = EngineConfig::new().store(Arc::clone(&store) as Arc<dyn Store>);
     let server = Server::with(config, Options::default(), Access::open());
     let thread = server.thread().await;
     let run = server.start(&thread, "slow", json!({"ms": 60_000, "tag": "t"})).await;
     server.until_ticking("t").await;
+    (server, store, thread, run)
+}
+
+#[tokio::test]
+async fn what_is_not_stored_is_not_acknowledged() {
+    let (server, store, thread, run) = ticking().await;
     store.set(Flow::Failing(StoreError::Full { what: "no room".into() }));
     let body = json!({"assistant_id": "echo", "input": {"text": "x"}});
     assert_eq!(server.post("/runs", &body).await.status, 503);
@@ -110,12 +116,7 @@ async fn runs_of_an_earlier_process_have_ended_for_a_cancel_by_ids_too() {
 
 #[tokio::test]
 async fn the_answer_that_tells_the_end_of_a_run_comes_when_that_is_stored() {
-    let store = Valve::new(Flow::Open);
-    let config = EngineConfig::new().store(Arc::clone(&store) as Arc<dyn Store>);
-    let server = Server::with(config, Options::default(), Access::open());
-    let thread = server.thread().await;
-    let run = server.start(&thread, "slow", json!({"ms": 60_000, "tag": "t"})).await;
-    server.until_ticking("t").await;
+    let (server, store, _, run) = ticking().await;
     let engine = server.service.engine();
     let id = RunId::from_text(id_of(&run));
     // The end waits, the stop does not.
