@@ -170,7 +170,7 @@ async fn left(ctx: &RunContext) -> Option<(Vec<String>, Option<Payload>)> {
     let (mut events, mut left) = (ctx.run().events(), Left::default());
     while let Some(event) = events.next().now_or_never().flatten() {
         match event.kind {
-            EventKind::Lagged { to, .. } => left.take_stored(ctx, to).await,
+            EventKind::Lagged { from, to } => left.take_stored(ctx, from, to).await,
             _ => left.take(ctx, &event),
         }
     }
@@ -187,9 +187,9 @@ impl Left {
         }
     }
 
-    /// Takes in the events up to this one that the log in memory does not have.
-    async fn take_stored(&mut self, ctx: &RunContext, to: u64) {
-        let mut after = 0;
+    /// Takes in the events between these that the log in memory does not have.
+    async fn take_stored(&mut self, ctx: &RunContext, from: u64, to: u64) {
+        let mut after = from.saturating_sub(1);
         while after < to {
             let Ok(events) = ctx.stored_events(after, limits::STORE_PAGE_MAX).await else {
                 sleep(STORE_REST).await;

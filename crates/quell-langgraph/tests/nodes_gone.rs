@@ -124,6 +124,8 @@ async fn what_a_run_has_said_before_its_node_was_gone_is_shown_by_the_one_that_t
     assert_eq!(paused.len(), 2, "{paused:?}");
     a.service.engine().shutdown(Shutdown::default()).await;
     take_over(&b, &of_b).await;
+    let joined = b.get(&format!("{run}/join")).await.json();
+    assert_eq!(joined["log"], json!(["in"]), "{joined}");
     for server in [&b, &c, &b.forgetful()] {
         assert_eq!(history(server, &thread).await, paused);
         assert_eq!(state(server, &thread).await, paused[0]);

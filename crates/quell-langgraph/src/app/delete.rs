@@ -80,12 +80,9 @@ impl App {
         drop(tokio::spawn(async move {
             let mut events = run.events();
             while let Some(event) = next_event(&mut events).await {
-                if tracked.awaits_base() {
+                if tracked.awaits_start() {
                     // On the heap: hardly any run needs it.
-                    Box::pin(app.know_base(&thread, &tracked, &run)).await;
-                }
-                if tracked.awaits_beginning() {
-                    Box::pin(app.know_beginning(&thread, &tracked, &run)).await;
+                    Box::pin(app.know_start(&thread, &tracked, &run)).await;
                 }
                 thread.take(app.engine(), &tracked, &run, &event);
                 if event.run == run.id() && matches!(event.kind, EventKind::Paused { .. }) {
@@ -97,11 +94,8 @@ impl App {
                 }
             }
             run.ended().await;
-            if tracked.awaits_base() {
-                Box::pin(app.know_base(&thread, &tracked, &run)).await;
-            }
-            if tracked.awaits_beginning() {
-                Box::pin(app.know_beginning(&thread, &tracked, &run)).await;
+            if tracked.awaits_start() {
+                Box::pin(app.know_start(&thread, &tracked, &run)).await;
             }
             app.hold_values(&thread);
             app.tell_end(&thread, &tracked, &run);

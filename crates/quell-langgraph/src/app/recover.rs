@@ -96,9 +96,22 @@ impl App {
         Some(thread)
     }
 
+    /// Waits until it is known on what a run starts, if it has started, and takes in what it has
+    /// said in an earlier process, or on another node: as [`App::know_base`].
+    pub(crate) async fn know_start(
+        &self,
+        thread: &Arc<Thread>,
+        tracked: &Arc<Tracked>,
+        run: &RunRef,
+    ) {
+        self.know_base(thread, tracked, run).await;
+        // On the heap: hardly any run needs it.
+        Box::pin(self.know_beginning(thread, tracked, run)).await;
+    }
+
     /// Takes in what a run has said in an earlier process, or on another node, once it is known on
     /// what it has started.
-    pub(crate) async fn know_beginning(
+    pub(super) async fn know_beginning(
         &self,
         thread: &Arc<Thread>,
         tracked: &Tracked,
@@ -107,7 +120,7 @@ impl App {
         if !tracked.awaits_beginning() || tracked.awaits_base() {
             return;
         }
-        let base = thread.begins_on(self.engine(), tracked, run);
+        let base = thread.starts(self.engine(), tracked, run).values;
         let (mut said, of) = (Fold::default(), RunView::from(run));
         let mut events = pin!(self.all().events_by_now(run));
         while let Some(event) = events.next().await {

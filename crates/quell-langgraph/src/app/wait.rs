@@ -48,7 +48,7 @@ impl App {
             }
             self.settled(run).await;
             if let Some(thread) = thread {
-                self.know_base(thread, tracked, run).await;
+                self.know_start(thread, tracked, run).await;
             }
         }
         let tracked = located.tracked();

@@ -75,7 +75,7 @@ pub(super) async fn stream<S: Scope>(
     let guard = guard(&view, &(&found.run).into(), &method, &query)?;
     let guard = app.reading(guard, &view, &found.run);
     if let Some(thread) = &found.thread {
-        app.know_base(thread, &found.tracked, &found.run).await;
+        app.know_start(thread, &found.tracked, &found.run).await;
     }
     Ok(sse_response(frames(&app, &found, modes, from), heartbeat(), Some(guard), stream_headers()))
 }

@@ -104,10 +104,10 @@ where
         if render.far.is_some() {
             // On the heap: for a run that is here nobody pays for its size.
             Box::pin(render.take_far(&event)).await;
-        } else if render.tracked.awaits_base()
+        } else if render.tracked.awaits_start()
             && let (RunView::Live(run), Some(thread)) = (&render.run, &render.thread)
         {
-            render.app.know_base(thread, &render.tracked, run).await;
+            render.app.know_start(thread, &render.tracked, run).await;
         }
         if matches!(event.kind, EventKind::Ended(_))
             && let RunView::Live(run) = &render.run

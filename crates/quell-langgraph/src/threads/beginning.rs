@@ -12,7 +12,7 @@ use quell_http::{RunView, View, events_by_now};
 use crate::threads::ground::Here;
 use crate::threads::thread::Thread;
 use crate::threads::tracked::Tracked;
-use crate::values::{Fold, Values};
+use crate::values::Fold;
 
 impl Tracked {
     /// Declares that what it has said before its log in memory has yet to be read, if that is
@@ -27,6 +27,11 @@ impl Tracked {
     /// Tells whether what it has said before its log in memory has yet to be read.
     pub(crate) fn awaits_beginning(&self) -> bool {
         !self.has_beginning.load(Ordering::SeqCst)
+    }
+
+    /// Tells whether it has yet to be found out on what it starts, or what it has said before.
+    pub(crate) fn awaits_start(&self) -> bool {
+        self.awaits_base() || self.awaits_beginning()
     }
 
     /// Takes in what a run has said that its thread has lost: on what it keeps itself.
@@ -46,16 +51,6 @@ impl Thread {
         let state = self.state.lock();
         let all = state.live.iter().filter(|it| it.awaits_beginning() && !it.awaits_base());
         all.filter_map(|tracked| Some((Arc::clone(tracked), tracked.run(engine)?))).collect()
-    }
-
-    /// Yields the values on which a run has started, for whoever reads what it has said since.
-    pub(crate) fn begins_on(
-        &self,
-        engine: &Engine,
-        tracked: &Tracked,
-        run: &RunRef,
-    ) -> Option<Arc<Values>> {
-        self.starts(engine, tracked, run).values
     }
 
     /// Takes in what a run has said from its first event on, unless somebody has.

@@ -29,8 +29,7 @@ impl State {
         // Of one that has started it has to be known on what, and what it has said elsewhere, and
         // those behind it start on that.
         let is_known = |over: &(Arc<Tracked>, RunRef, RunRow)| {
-            let is_whole = !over.0.awaits_base() && !over.0.awaits_beginning();
-            is_whole || over.2.started_at.is_none() || over.1.is_rolled_back()
+            !over.0.awaits_start() || over.2.started_at.is_none() || over.1.is_rolled_back()
         };
         for (tracked, run, row) in over.into_iter().take_while(is_known) {
             tracked.catch_up(&run, self.here());

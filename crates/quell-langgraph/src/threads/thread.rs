@@ -176,11 +176,7 @@ impl Thread {
     /// Adds a run that is about to be made; false if the thread takes none any more.
     #[must_use]
     pub(crate) fn add(&self, tracked: &Arc<Tracked>) -> bool {
-        let mut state = self.state.lock();
-        if !state.is_deleted {
-            state.live.push(Arc::clone(tracked));
-        }
-        !state.is_deleted
+        self.add_unless_undone(tracked, None)
     }
 
     /// Takes a run out: it was not made after all, or is deleted. Nothing of it is left.

@@ -163,7 +163,7 @@ impl Tracked {
     /// Takes in what is in the log by now, if it is known what the run starts on, and has said
     /// before. The values are there afterwards.
     pub(super) fn catch_up(&self, run: &RunRef, here: Here<'_>) {
-        if self.awaits_base() || self.awaits_beginning() {
+        if self.awaits_start() {
             return;
         }
         let (mut fold, view) = (self.fold.lock(), run.into());
