@@ -9,7 +9,8 @@ impl RunContext {
     /// Reads stored events of the log of the tree of the run: those behind a number, at most so
     /// many. For what [`RunRef::events`](crate::RunRef::events) of the run has no more, or never
     /// had: an earlier process, or another node, has written that. None without a store. What was
-    /// said just now may not be stored yet.
+    /// said just now may not be stored yet, and what follows from the record of a run need not be:
+    /// [`ImpliedEvents`](crate::store::ImpliedEvents) yields that.
     ///
     /// # Errors
     ///
@@ -28,12 +29,15 @@ impl RunContext {
     /// use quell::store::MemoryStore;
     /// use quell::{Engine, EngineConfig, RunSpec};
     ///
-    /// let config = EngineConfig::new().store(Arc::new(MemoryStore::new()));
-    /// let run = Engine::with_config(config).submit(RunSpec::agent("a"), async |ctx| {
-    ///     ctx.run().stored().await?;
-    ///     Ok(ctx.stored_events(0, 10).await?.len())
+    /// let engine = Engine::with_config(EngineConfig::new().store(Arc::new(MemoryStore::new())));
+    /// let run = engine.submit(RunSpec::agent("a"), async |ctx| {
+    ///     ctx.emit("hello");
+    ///     while ctx.stored_events(0, 10).await?.is_empty() {
+    ///         tokio::task::yield_now().await;
+    ///     }
+    ///     Ok(())
     /// });
-    /// assert!(run.unwrap().await.unwrap() > 0);
+    /// run.unwrap().await.unwrap();
     /// # });
     /// ```
     pub async fn stored_events(
