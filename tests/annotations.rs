@@ -27,12 +27,12 @@ async fn i22_annotations_are_bounded_in_number_keys_and_bytes_and_stay_with_thei
     let good = [
         many(limits::ANNOTATIONS_MAX),
         RunSpec::agent("key").annotation(&*key, text(9)),
-        sized(limits::PAYLOAD_BYTES_MAX),
+        sized(limits::ANNOTATIONS_BYTES_MAX),
     ];
     for spec in good {
         lab.submit(spec, async |_| Ok(())).unwrap().await.unwrap();
     }
-    let (keys, bytes) = (limits::KEY_BYTES_MAX, limits::PAYLOAD_BYTES_MAX);
+    let (keys, bytes) = (limits::KEY_BYTES_MAX, limits::ANNOTATIONS_BYTES_MAX);
     let too_large = |what, max| SubmitError::TooLarge { what, bytes: max + 1, max };
     let bad = [
         (RunSpec::agent("k").annotation(format!("{key}k"), text(9)), ("annotation key", keys)),
@@ -89,7 +89,7 @@ async fn a_body_adds_annotations_beside_those_that_its_run_has_and_none_is_lost(
         let had = has();
         for (bad, what) in [
             (one(&key, text(9)), "annotation key"),
-            (one("b", text(limits::PAYLOAD_BYTES_MAX + 1)), "annotations"),
+            (one("b", text(limits::ANNOTATIONS_BYTES_MAX + 1)), "annotations"),
         ] {
             let refused = ctx.annotate(&bad).unwrap_err();
             let AnnotateError::Bound(SubmitError::TooLarge { what: of, .. }) = refused else {

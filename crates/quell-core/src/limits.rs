@@ -84,7 +84,7 @@ pub const KEY_BYTES_MAX: usize = 256;
 /// Runs that are counted before a run that waits in a queue. It stands for as many or more.
 pub const QUEUE_AHEAD_MAX: usize = 1_000;
 
-/// An input or an output, and all annotations of a run together. A larger one is refused.
+/// An input or an output. A larger one is refused.
 pub const PAYLOAD_BYTES_MAX: usize = 16 << 20;
 
 /// One emitted event. A larger one is refused, and a `Refused` event says so.
@@ -106,6 +106,10 @@ pub const LABELS_MAX: usize = 32;
 
 /// Annotations of one run. One more is refused.
 pub const ANNOTATIONS_MAX: usize = 16;
+
+/// The values of all annotations of a run together. More are refused. A front end may keep with a
+/// run what it was asked, and a few times over what an input has at most.
+pub const ANNOTATIONS_BYTES_MAX: usize = 4 * PAYLOAD_BYTES_MAX;
 
 /// The owner of a run. A longer one is refused.
 pub const OWNER_BYTES_MAX: usize = 256;

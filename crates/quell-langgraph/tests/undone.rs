@@ -190,6 +190,53 @@ async fn what_a_run_has_started_on_is_there_after_a_restart_although_it_was_dele
     assert_eq!(said(&after, &thread).await, json!([]));
 }
 
+/// Makes a run that leaves much, and two behind it, and deletes the first one.
+async fn behind_much(by: [&Server; 2], bytes: usize, go: &Semaphore) -> String {
+    let thread = by[0].thread().await;
+    let input = json!({ "own": 0, "much": "x".repeat(bytes) });
+    go.add_permits(1);
+    let asked = json!({ "assistant_id": "say", "input": input });
+    let first = by[0].post(&format!("/threads/{thread}/runs/wait"), &asked).await;
+    assert_eq!(first.status, 200);
+    runs(&thread, &by, go).await;
+    assert_eq!(delete(by[1], first.header("content-location")).await.status, 204);
+    thread
+}
+
+async fn has_much(server: &Server, thread: &str, bytes: usize) {
+    assert_eq!(said(server, thread).await, json!([0, 1, 2]), "{bytes}");
+    let states = server.get(&format!("/threads/{thread}/history")).await.json();
+    for state in states.as_array().unwrap() {
+        let much = state["values"]["much"].as_str().map(str::len);
+        assert_eq!(much, Some(bytes), "{}", state["values"]["said"]);
+    }
+}
+
+/// In the bytes of a text. The second one is nearly all that a thread may have.
+const MUCH: [usize; 2] = [1_100_000, (16 << 20) - 100];
+
+#[tokio::test]
+async fn every_node_shows_runs_on_large_values_on_these_when_the_run_that_left_them_is_deleted() {
+    let (nodes, go) = (Nodes::new(secs(30)), Arc::new(Semaphore::new(0)));
+    let [a, b] = ["a", "b"].map(|name| node(&nodes, name, &go));
+    for bytes in MUCH {
+        let thread = behind_much([&a, &b], bytes, &go).await;
+        for reader in [&a, &b, &node(&nodes, &format!("late {bytes}"), &go)] {
+            has_much(reader, &thread, bytes).await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn runs_on_large_values_are_shown_on_these_after_a_restart_although_they_were_deleted() {
+    let (store, go) = (Arc::new(MemoryStore::new()), Arc::new(Semaphore::new(0)));
+    let before = nth(1, &store, &go).await;
+    let thread = behind_much([&before; 2], MUCH[0], &go).await;
+    has_much(&before, &thread, MUCH[0]).await;
+    before.service.engine().shutdown(quell::Shutdown::default()).await;
+    has_much(&nth(2, &store, &go).await, &thread, MUCH[0]).await;
+}
+
 #[tokio::test]
 async fn a_change_of_values_behind_a_run_that_is_deleted_stays_as_it_was_on_every_node() {
     let (nodes, go) = (Nodes::new(secs(30)), Arc::new(Semaphore::new(0)));

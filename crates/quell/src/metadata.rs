@@ -96,7 +96,7 @@ pub(crate) fn check_annotations(all: &Annotations) -> Result<(), SubmitError> {
     for key in all.keys() {
         within("annotation key", key.len(), limits::KEY_BYTES_MAX)?;
     }
-    within("annotations", all.values().map(Payload::len).sum(), limits::PAYLOAD_BYTES_MAX)
+    within("annotations", all.values().map(Payload::len).sum(), limits::ANNOTATIONS_BYTES_MAX)
 }
 
 /// Yields the bytes of annotations, with their keys.

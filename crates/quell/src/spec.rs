@@ -169,7 +169,7 @@ impl RunSpec {
     /// Adds what a front end needs to show the run again, when nothing but the run is left; the
     /// same key again replaces it. Kept as long as the run, which is found by its labels, not by
     /// this; a body adds more: [`annotate`](crate::RunContext::annotate). At most 16, of 256 bytes
-    /// a key and 16 MiB in all; more is refused at submit. They count as the input does.
+    /// a key and 64 MiB in all; more is refused at submit. They count as the input does.
     ///
     /// # Examples
     ///

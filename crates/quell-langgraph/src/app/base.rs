@@ -2,7 +2,6 @@
 //! the store.
 
 use std::sync::Arc;
-use std::time::SystemTime;
 
 use quell::{RunContext, RunFilter, RunId, RunStatus};
 use quell_http::{LookupError, RunView, View};
@@ -15,7 +14,7 @@ use crate::app::turn::until_behind;
 use crate::options::CONTRACT;
 use crate::threads::{Ground, Mark, Thread, to_base};
 use crate::values::Values;
-use crate::wire::asked::{Asked, base_last_of, base_of, next_of, on_start};
+use crate::wire::asked::{Asked, NOBODY, base_last_of, base_of, next_of, on_start};
 
 impl App {
     /// Yields on what a run starts that was made behind others, or of which others may have made
@@ -255,23 +254,21 @@ pub(super) enum Since {
     Others,
 }
 
-/// Has a run keep on what it starts, unless it does. What it cannot keep is made of what the runs
-/// before it have left.
+/// Has a run keep on what it starts, unless it does. What it cannot keep, because the engine has no
+/// room for that, is made of what the runs before it have left.
 fn keep(ctx: &RunContext, ground: &Ground, needs_next: bool) {
     let run = RunView::from(ctx.run());
     let next = needs_next.then_some(&*ground.next);
-    let none = || Mark::new(SystemTime::UNIX_EPOCH, RunId::from_uuid(Uuid::nil()));
+    let nobody = || Mark::new(NOBODY.0, NOBODY.1);
     let is_kept = match last_in_base(&run) {
         None => base_of(&run).is_some(),
         Some(last) => {
-            last == ground.last.unwrap_or_else(none)
+            last == ground.last.unwrap_or_else(nobody)
                 && base_of(&run).is_some_and(|kept| to_base(kept) == ground.values)
                 && next_of(&run).as_deref() == next
         }
     };
-    if let Some(kept) = on_start(ground.values.as_deref(), next).filter(|_| !is_kept)
-        && let Err(error) = ctx.annotate(&kept)
-    {
+    if !is_kept && let Err(error) = ctx.annotate(&on_start(ground.values.as_deref(), next)) {
         let run = ctx.run().id();
         tracing::warn!(run.uuid = %run, %error, "a run does not keep on what it has started");
     }

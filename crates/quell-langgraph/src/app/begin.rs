@@ -14,7 +14,7 @@ use uuid::Uuid;
 use crate::app::App;
 use crate::threads::{Ground, Thread};
 use crate::values::{START, Values, merged_input};
-use crate::wire::asked::{Asked, BaseOf, has_whole_input, write_base};
+use crate::wire::asked::{Asked, NOBODY, has_whole_input, write_base};
 use crate::wire::create::Create;
 use crate::wire::exact::{Keys, null, written};
 use crate::wire::refusal::{Refusal, quoted};
@@ -51,13 +51,10 @@ impl Begin {
     pub(super) fn kept_by(&self, start: Start, is_kept: bool, needs_next: bool) -> Start {
         let known = self.known.as_ref().filter(|_| is_kept || self.fork.is_some());
         let Some(known) = known else { return start };
-        let of = match self.fork {
-            Some(_) => BaseOf::Fork,
-            None if self.is_shared => BaseOf::Last(known.last.map(|last| (last.at(), last.run()))),
-            None => BaseOf::Alone,
-        };
+        let last = known.last.map_or(NOBODY, |last| (last.at(), last.run()));
+        let last = (self.is_shared && self.fork.is_none()).then_some(last);
         let next = needs_next.then_some(&*known.next);
-        write_base(start, (known.values.as_deref(), next), of)
+        write_base(start, (known.values.as_deref(), next), last)
     }
 
     /// Yields on what the run starts, if that is certain.

@@ -178,46 +178,24 @@ impl Asked {
     }
 }
 
-/// Has a run keep the values of its thread on which it starts, so that other nodes know what it
-/// left in the thread, without all the runs before it; and what comes next there, if it needs that.
-/// What is too large is not kept, unless nothing else has it whole: those of a fork. Of one that is
-/// none the last run counts that has left something in them: another node may have made one since.
+/// Has a run keep the values of its thread on which it starts, so that it is shown on them whatever
+/// becomes of the runs before it, here and on other nodes; and what comes next there, if it needs
+/// that. Of values that another node may change before it starts the last run counts that has left
+/// something in them, and when that ended: [`NOBODY`] if none has.
 pub(crate) fn write_base(
     start: Start,
     (base, next): (Option<&Keys>, Option<&[String]>),
-    of: BaseOf,
+    last: Option<(SystemTime, RunId)>,
 ) -> Start {
     let base = base.map_or_else(|| written(&Keys::new()), written);
-    let next = next.map(written);
-    let last = match of {
-        BaseOf::Fork | BaseOf::Alone => None,
-        BaseOf::Last(last) => Some(last.unwrap_or((UNIX_EPOCH, RunId::from_uuid(Uuid::nil())))),
-    };
-    if !matches!(of, BaseOf::Fork) && !fits(&base, next.as_ref()) {
-        return start;
-    }
     let last = last.map(|(at, run)| (micros(at).unwrap_or_default(), run.to_string()));
-    let last = last.map(|last| written(&last));
-    let rest = [(BASE_LAST, last), (NEXT, next)];
+    let rest = [(BASE_LAST, last.map(|last| written(&last))), (NEXT, next.map(written))];
     let rest = rest.into_iter().filter_map(|(key, text)| Some((key, text?)));
     rest.fold(start.annotation(BASE, base), |start, (key, text)| start.annotation(key, text))
 }
 
-fn fits(base: &Payload, next: Option<&Payload>) -> bool {
-    base.len() + next.map_or(0, Payload::len) <= BASE_BYTES_MAX
-}
-
-/// Whose the values are that a run keeps.
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum BaseOf {
-    /// Those of another state than the last one.
-    Fork,
-    /// Those of its thread, of which no other node makes runs.
-    Alone,
-    /// Those of its thread, in which this run was the last one to leave something, if one had, when
-    /// that ended.
-    Last(Option<(SystemTime, RunId)>),
-}
+/// Who has left something in the values of a thread in which nobody has, and when.
+pub(crate) const NOBODY: (SystemTime, RunId) = (UNIX_EPOCH, RunId::from_uuid(Uuid::nil()));
 
 /// Yields the last run that has left something in the values that a run keeps, and when that ended;
 /// none if these are what it has started on, whatever runs there are.
@@ -254,14 +232,11 @@ pub(crate) fn next_of(run: &RunView) -> Option<Vec<String>> {
 }
 
 /// Makes what a run is to keep beside what it keeps: on what it has started, which was not certain
-/// when it was made, and what came next there, if it needs that. None if that is too large.
-pub(crate) fn on_start(base: Option<&Keys>, next: Option<&[String]>) -> Option<Annotations> {
+/// when it was made, and what came next there, if it needs that.
+pub(crate) fn on_start(base: Option<&Keys>, next: Option<&[String]>) -> Annotations {
     let base = base.map_or_else(|| written(&Keys::new()), written);
-    let next = next.map(written);
-    fits(&base, next.as_ref()).then(|| {
-        let next = next.map(|next| (STARTED_NEXT.to_owned(), next));
-        [(STARTED_ON.to_owned(), base)].into_iter().chain(next).collect()
-    })
+    let next = next.map(|next| (STARTED_NEXT.to_owned(), written(next)));
+    [(STARTED_ON.to_owned(), base)].into_iter().chain(next).collect()
 }
 
 /// Yields the microseconds since 1970 of an instant.
@@ -280,10 +255,6 @@ const BASE_LAST: &str = "langgraph.base_last";
 const STARTED_ON: &str = "langgraph.started_on";
 const NEXT: &str = "langgraph.next";
 const STARTED_NEXT: &str = "langgraph.started_next";
-
-/// Values of a thread that a run keeps, and what comes next there, in bytes of JSON. They are
-/// stored with each run of it.
-const BASE_BYTES_MAX: usize = 1 << 20;
 
 /// Counted up when the annotations change so that this reader would misread them.
 const VERSION: u32 = 1;

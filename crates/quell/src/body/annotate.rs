@@ -20,7 +20,7 @@ impl RunContext {
     /// What the run has stays as it is, in later attempts as well: a body that may have added one
     /// looks with [`RunRef::annotation`](crate::RunRef::annotation) first. At most
     /// [`ANNOTATIONS_MAX`](crate::limits::ANNOTATIONS_MAX) of a run, keys of 256 bytes and values
-    /// of 16 MiB in all, which count as bytes of live runs as those of the spec do. Each call
+    /// of 64 MiB in all, which count as bytes of live runs as those of the spec do. Each call
     /// stores all of them. It does not make the body a listener.
     ///
     /// # Errors
