@@ -3,36 +3,19 @@
 
 use std::sync::Arc;
 
-use quell::{RunContext, RunFilter, RunId, RunStatus};
+use quell::{RunFilter, RunId, RunStatus};
 use quell_http::{LookupError, RunView, View};
 use uuid::Uuid;
 
 use crate::app::App;
 use crate::app::elsewhere::{has_left, of_thread};
 use crate::app::stored::StoredRun;
-use crate::app::turn::until_behind;
 use crate::options::CONTRACT;
-use crate::threads::{Ground, Mark, Thread, to_base};
+use crate::threads::{Mark, Thread, to_base};
 use crate::values::Values;
-use crate::wire::asked::{Asked, NOBODY, base_last_of, base_of, next_of, on_start};
+use crate::wire::asked::{Asked, base_last_of, base_of};
 
 impl App {
-    /// Yields on what a run starts that was made behind others, or of which others may have made
-    /// some since, and has it keep that. It is decided once, for every attempt.
-    pub(super) async fn left_to(&self, thread: &Arc<Thread>, ctx: &RunContext) -> Ground {
-        let run = ctx.run();
-        let Some(tracked) = thread.find(run.id()) else { return thread.ground(self.engine()) };
-        if tracked.awaits_base() {
-            self.know_base(thread, &tracked, run).await;
-        }
-        let ground = thread.starts(self.engine(), &tracked, run);
-        until_behind(ground.last, run.id()).await;
-        if self.has_records() && !thread.is_temporary {
-            keep(ctx, &ground, tracked.needs_next());
-        }
-        ground
-    }
-
     /// Yields the values of its thread on which a run has started: those that it keeps, unless
     /// others have left something behind these, or those that the runs before it have left. Runs of
     /// a thread do not overlap, so each has started on what the one before it left.
@@ -252,26 +235,6 @@ pub(super) enum Since {
     Gone,
     /// Others have left something.
     Others,
-}
-
-/// Has a run keep on what it starts, unless it does. What it cannot keep, because the engine has no
-/// room for that, is made of what the runs before it have left.
-fn keep(ctx: &RunContext, ground: &Ground, needs_next: bool) {
-    let run = RunView::from(ctx.run());
-    let next = needs_next.then_some(&*ground.next);
-    let nobody = || Mark::new(NOBODY.0, NOBODY.1);
-    let is_kept = match last_in_base(&run) {
-        None => base_of(&run).is_some(),
-        Some(last) => {
-            last == ground.last.unwrap_or_else(nobody)
-                && base_of(&run).is_some_and(|kept| to_base(kept) == ground.values)
-                && next_of(&run).as_deref() == next
-        }
-    };
-    if !is_kept && let Err(error) = ctx.annotate(&on_start(ground.values.as_deref(), next)) {
-        let run = ctx.run().id();
-        tracing::warn!(run.uuid = %run, %error, "a run does not keep on what it has started");
-    }
 }
 
 /// A run that has left something before another one.

@@ -152,7 +152,7 @@ impl App {
             async move {
                 let ground = match certain {
                     Some(ground) => ground,
-                    None => app.left_to(&thread, &ctx).await,
+                    None => app.left_to(&thread, &ctx).await?,
                 };
                 if has_nodes {
                     let next = behind.unwrap_or(ground.next);
@@ -186,10 +186,10 @@ impl App {
             let ((app, graph, thread, given, asked), once) = (all.clone(), Arc::clone(&once));
             async move {
                 let make = async || {
-                    let base = app.left_to(&thread, &ctx).await.values;
-                    input_of(&graph, base.as_ref(), &given, id)
+                    let base = app.left_to(&thread, &ctx).await?.values;
+                    Ok::<_, Failure>(input_of(&graph, base.as_ref(), &given, id))
                 };
-                let input = once.get_or_init(make).await.clone();
+                let input = once.get_or_try_init(make).await?.clone();
                 graph.go_on(ctx, input, asked).await
             }
         })
@@ -205,7 +205,8 @@ impl App {
             || !self.is_node() && has_whole_input(&run.into());
         let is_on_input = !asked.goes_on && !asked.is_update;
         if is_whole && is_on_input {
-            return None;
+            let thread = asked.fork.and_then(|_| self.thread_left(run))?;
+            return Some(self.in_turn(graph, &thread));
         }
         // Whatever has become of its thread: one that is to do something else runs no graph.
         let fails = || standing_in(graph, |_| failed("RuntimeError: Its thread is not there"));
@@ -252,10 +253,10 @@ impl App {
             let ((app, graph, thread, create), once) = (all.clone(), Arc::clone(&once));
             async move {
                 let look = async || {
-                    let Ground { values, next, .. } = app.left_to(&thread, &ctx).await;
-                    going(&graph, values.as_deref(), &next, &create, id)
+                    let Ground { values, next, .. } = app.left_to(&thread, &ctx).await?;
+                    Ok::<_, Failure>(going(&graph, values.as_deref(), &next, &create, id))
                 };
-                match once.get_or_init(look).await.clone() {
+                match once.get_or_try_init(look).await?.clone() {
                     Going::On(input, asked) => graph.go_on(ctx, input, asked).await,
                     Going::Over => {
                         say_over(&ctx, says(&graph, &create));

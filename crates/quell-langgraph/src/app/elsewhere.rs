@@ -12,13 +12,13 @@ use std::time::{Duration, SystemTime};
 
 use quell::{RunFilter, RunRef, RunStatus};
 use quell_http::{LookupError, RunView, SESSION, View};
-use tokio::time::{sleep, timeout};
+use tokio::time::timeout;
 use uuid::Uuid;
 
 use crate::app::App;
-use crate::app::base::{Since, ended, last_in_base};
+use crate::app::base::ended;
 use crate::app::stored::StoredRun;
-use crate::threads::{Elsewhere, Left, Mark, Thread, Tracked};
+use crate::threads::{Elsewhere, Left, Mark, Thread};
 use crate::values::Fold;
 use crate::wire::asked::Asked;
 use crate::wire::interrupt::Interrupt;
@@ -111,76 +111,6 @@ impl App {
             self.take_card(&known, recorded)?;
         }
         Ok(Some(known))
-    }
-
-    /// Waits until it is known on what a run starts that was made behind others, if it has started:
-    /// by then what they have left is in the store. One that cannot be read is waited for, and
-    /// given up in the end: then the run is shown on what is known here.
-    ///
-    /// Meanwhile those wait who execute or show a run of the thread that has started, and nobody
-    /// else: for as long as five looks at the store take, each with its time limits, and a second
-    /// behind each that has failed.
-    pub(crate) async fn know_base(
-        &self,
-        thread: &Arc<Thread>,
-        tracked: &Arc<Tracked>,
-        run: &RunRef,
-    ) {
-        if !tracked.awaits_base() || run.row().started_at.is_none() {
-            return;
-        }
-        // The body and whoever shows the run want to know it at the same moment.
-        let _one_at_a_time = thread.looking.lock().await;
-        for _ in 0..BASE_TRIES {
-            if !tracked.awaits_base() {
-                return;
-            }
-            // On the heap: alone no run needs it.
-            match Box::pin(self.look_for_base(thread, tracked, run)).await {
-                // A deletion may have taken something out of the thread since it was read.
-                Ok(()) if thread.starts_if_whole(self.engine(), tracked, run) => return,
-                Ok(()) => {}
-                Err(_) => sleep(BASE_PAUSE).await,
-            }
-        }
-        thread.starts(self.engine(), tracked, run);
-    }
-
-    /// Takes in what runs have left before one that has started, if the thread has not all of it,
-    /// or what somebody has deleted since. Where an earlier attempt has started is not decided
-    /// again: on what the run keeps, if it has not kept anything else.
-    async fn look_for_base(
-        &self,
-        thread: &Arc<Thread>,
-        tracked: &Arc<Tracked>,
-        run: &RunRef,
-    ) -> Result<(), Refusal> {
-        let view = self.owner_view(&self.all(), thread);
-        let (row, of) = (run.row(), RunView::from(run));
-        let before = (run.id(), row.ended_at.is_some().then(|| Mark::of(&row)));
-        if let Some(last) = last_in_base(&of).filter(|_| run.attempt() > 1)
-            && self.left_since(&view, thread.id, before, Some(last)).await? != Since::Others
-        {
-            thread.starts_again(tracked, &of, last);
-            return Ok(());
-        }
-        let known = thread.ground(self.engine()).last;
-        let is_whole = thread.is_whole.load(Ordering::SeqCst);
-        if !is_whole && let Some(recorded) = self.recorded(thread.id).await? {
-            // One that was made for a run that was taken over has not been read yet.
-            self.take_card(thread, recorded)?;
-        }
-        // One before it has ended without knowing on what it has started.
-        let is_behind =
-            |(it, end): &(Arc<Tracked>, Option<Mark>)| end.is_some() && !Arc::ptr_eq(it, tracked);
-        let is_news = !is_whole
-            || thread.awaiting(self.engine()).iter().any(is_behind)
-            || self.is_node()
-                && self.left_since(&view, thread.id, before, known).await? != Since::Nothing;
-        if is_news {
-            self.look_elsewhere(&view, thread).await?;
-        }
-        Ok(())
     }
 
     /// Takes in what the store says of the newest runs of a thread.
@@ -393,8 +323,3 @@ const LIVE_MAX: usize = 100;
 
 /// How often a thread is looked at for one reader.
 const LOOKS_MAX: usize = 5;
-
-/// How often the store is looked at for what a run starts on, and the pause behind a look that has
-/// failed.
-const BASE_TRIES: u32 = 5;
-const BASE_PAUSE: Duration = Duration::from_secs(1);

@@ -1,32 +1,153 @@
-//! [`until_behind`]: a run ends behind the one on which it starts.
+//! [`App::left_to`]: on what a run starts when its turn comes, and that it ends behind that.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use quell::RunId;
+use axum::http::StatusCode;
+use quell::{RunContext, RunId, RunRef, Stopped};
 use quell_flow::Component;
+use quell_http::RunView;
 use tokio::time::sleep;
 
 use crate::app::App;
-use crate::threads::{Mark, Thread};
+use crate::app::base::{Since, last_in_base};
+use crate::threads::{Ground, Mark, Thread, Tracked, to_base};
+use crate::wire::asked::{NOBODY, base_of, next_of, on_start};
+use crate::wire::refusal::Refusal;
 
 impl App {
-    /// Has a run that may not start on what its thread has then, and that others may have
-    /// overtaken, wait until it ends behind the last one there all the same: one of a fork.
-    pub(super) fn in_turn(
+    /// Yields on what a run starts that was made behind others, or of which others may have made
+    /// some since, and has it keep that. It is decided once, for every attempt.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the run is to stop before that is known.
+    pub(super) async fn left_to(
         &self,
-        graph: Arc<Component>,
         thread: &Arc<Thread>,
-        is_overtaken: bool,
-    ) -> Arc<Component> {
-        if !is_overtaken {
-            return graph;
+        ctx: &RunContext,
+    ) -> Result<Ground, Stopped> {
+        let run = ctx.run();
+        let Some(tracked) = thread.find(run.id()) else { return Ok(thread.ground(self.engine())) };
+        if tracked.awaits_base() {
+            ctx.run_until_stopped(self.know_base(thread, &tracked, run)).await?;
         }
+        let ground = thread.starts(self.engine(), &tracked, run);
+        until_behind(ground.last, run.id()).await;
+        if self.has_records() && !thread.is_temporary {
+            keep(ctx, &ground, tracked.needs_next());
+        }
+        Ok(ground)
+    }
+
+    /// Waits until it is known on what a run starts that was made behind others, if it has started:
+    /// by then what they have left is in the store. One that is in trouble is waited for, for as
+    /// long as that lasts: what is decided here stays, whatever is found later.
+    ///
+    /// Meanwhile those wait who execute or show a run of the thread that has started, and nobody
+    /// else.
+    pub(crate) async fn know_base(
+        &self,
+        thread: &Arc<Thread>,
+        tracked: &Arc<Tracked>,
+        run: &RunRef,
+    ) {
+        if !tracked.awaits_base() || run.row().started_at.is_none() {
+            return;
+        }
+        // The body and whoever shows the run want to know it at the same moment.
+        let _one_at_a_time = thread.looking.lock().await;
+        let mut looks = 0;
+        while tracked.awaits_base() && looks < LOOKS_MAX {
+            // On the heap: alone no run needs it.
+            match Box::pin(self.look_for_base(thread, tracked, run)).await {
+                // A deletion may have taken something out of the thread since it was read.
+                Ok(()) if thread.starts_if_whole(self.engine(), tracked, run) => return,
+                Err(refusal) if refusal.status == StatusCode::SERVICE_UNAVAILABLE => {
+                    tracing::warn!(run.uuid = %run.id(), "a run waits for what its thread has");
+                    sleep(LOOK_PAUSE).await;
+                }
+                Ok(()) | Err(_) => looks += 1,
+            }
+        }
+        if tracked.awaits_base() {
+            tracing::warn!(run.uuid = %run.id(), "a run starts on what is known of its thread here");
+            thread.starts(self.engine(), tracked, run);
+        }
+    }
+
+    /// Takes in what runs have left before one that has started, if the thread has not all of it,
+    /// or what somebody has deleted since. Where an earlier attempt has started is not decided
+    /// again: on what the run keeps, if it has not kept anything else.
+    async fn look_for_base(
+        &self,
+        thread: &Arc<Thread>,
+        tracked: &Arc<Tracked>,
+        run: &RunRef,
+    ) -> Result<(), Refusal> {
+        let view = self.owner_view(&self.all(), thread);
+        let (row, of) = (run.row(), RunView::from(run));
+        let before = (run.id(), row.ended_at.is_some().then(|| Mark::of(&row)));
+        if let Some(last) = last_in_base(&of).filter(|_| run.attempt() > 1)
+            && self.left_since(&view, thread.id, before, Some(last)).await? != Since::Others
+        {
+            thread.starts_again(tracked, &of, last);
+            return Ok(());
+        }
+        let known = thread.ground(self.engine()).last;
+        let is_whole = thread.is_whole.load(Ordering::SeqCst);
+        if !is_whole && let Some(recorded) = self.recorded(thread.id).await? {
+            // One that was made for a run that was taken over has not been read yet.
+            self.take_card(thread, recorded)?;
+        }
+        // One before it has ended without knowing on what it has started.
+        let is_behind =
+            |(it, end): &(Arc<Tracked>, Option<Mark>)| end.is_some() && !Arc::ptr_eq(it, tracked);
+        let is_news = !is_whole
+            || thread.awaiting(self.engine()).iter().any(is_behind)
+            || self.is_node()
+                && self.left_since(&view, thread.id, before, known).await? != Since::Nothing;
+        if is_news {
+            self.look_elsewhere(&view, thread).await?;
+        }
+        Ok(())
+    }
+
+    /// Has a run that does not start on what its thread has then, and that others may have
+    /// overtaken, wait until it ends behind the last one there all the same: one of a fork.
+    pub(super) fn in_turn(&self, graph: &Arc<Component>, thread: &Arc<Thread>) -> Arc<Component> {
         let all = (self.clone(), Arc::clone(thread));
         Arc::new(graph.beginning_with(move |ctx| {
             let (app, thread) = all.clone();
-            async move { until_behind(thread.ground(app.engine()).last, ctx.run().id()).await }
+            async move {
+                // What a store in trouble does not tell would have to have ended just now.
+                if app.is_read_again(&thread) {
+                    let _ = Box::pin(app.look_elsewhere(&app.all(), &thread)).await;
+                }
+                until_behind(thread.ground(app.engine()).last, ctx.run().id()).await;
+            }
         }))
+    }
+}
+
+/// Has a run keep on what it starts, unless it does. What it cannot keep, because the engine has no
+/// room for that, is made of what the runs before it have left.
+fn keep(ctx: &RunContext, ground: &Ground, needs_next: bool) {
+    let run = RunView::from(ctx.run());
+    let next = needs_next.then_some(&*ground.next);
+    let nobody = || Mark::new(NOBODY.0, NOBODY.1);
+    let is_kept = match last_in_base(&run) {
+        None => base_of(&run).is_some(),
+        Some(last) => {
+            last == ground.last.unwrap_or_else(nobody)
+                && base_of(&run).is_some_and(|kept| to_base(kept) == ground.values)
+                && next_of(&run).as_deref() == next
+        }
+    };
+    if !is_kept && let Err(error) = ctx.annotate(&on_start(ground.values.as_deref(), next)) {
+        let run = ctx.run().id();
+        tracing::warn!(run.uuid = %run, %error, "a run does not keep on what it has started");
     }
 }
 
@@ -43,17 +164,26 @@ pub(super) async fn until_behind(last: Option<Mark>, run: RunId) {
 /// for clocks of hosts that differ.
 const BEHIND_WAIT: Duration = Duration::from_secs(1);
 
+/// How often a thread is looked at for a run of which others are deleted all the time, or for which
+/// what is stored cannot be read.
+const LOOKS_MAX: u32 = 5;
+
+/// The pause behind a look at a store that is in trouble.
+const LOOK_PAUSE: Duration = Duration::from_secs(1);
+
 #[cfg(test)]
 mod tests {
-    use quell::{Engine, Payload, RunContext, RunSpec};
+    use quell::{Engine, Payload, RunSpec};
     use quell_flow::Catalog;
-    use quell_http::Service;
+    use quell_http::{SESSION, Service, Start};
     use uuid::Uuid;
 
     use super::*;
+    use crate::app::gone::tests::two;
     use crate::options::Options;
-    use crate::threads::{Left, Tracked, within};
+    use crate::threads::{Left, within};
     use crate::values::Fold;
+    use crate::wire::asked::Asked;
     use crate::wire::exact::Keys;
 
     /// Makes a thread in which a run has ended by the clock of another host, and an id that was
@@ -82,7 +212,7 @@ mod tests {
         let body = async move |ctx: RunContext| {
             let tracked = Tracked::of(&ctx.run().into(), within(id));
             assert!(on.add(&Arc::new(tracked)));
-            assert_eq!(there.left_to(&on, &ctx).await.last, Some(mark));
+            assert_eq!(there.left_to(&on, &ctx).await?.last, Some(mark));
             Ok(())
         };
         let late = app.engine().submit(RunSpec::agent("r").id(late), body).unwrap().into_ref();
@@ -91,10 +221,25 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn so_does_one_of_a_fork_that_another_process_has_left() {
+        let [_a, b] = two();
+        let graph = Arc::new(Component::agent("r", async |_ctx, input: Payload| Ok(input)));
+        let any = b.all().start(Start::new(&graph, 1.into())).await.unwrap().run;
+        any.quiescent().await;
+        let asked = Asked::elsewhere(&(&any).into(), "r");
+        let asked = Asked { fork: Some(Uuid::now_v7()), ..asked };
+        let start = asked.write(Start::new(&graph, 1.into()), &1.into());
+        let start = start.label(SESSION, Uuid::now_v7().to_string());
+        let left = b.all().start(start).await.unwrap().run;
+        b.adopt(&left, None).unwrap();
+        assert!(b.work_left(&left, &graph).is_some(), "it does not wait for its turn");
+    }
+
+    #[tokio::test]
     async fn so_does_one_of_a_fork() {
         let (app, thread, _, mark) = behind_another().await;
         let graph = Arc::new(Component::agent("r", async |_ctx, input: Payload| Ok(input)));
-        let graph = app.in_turn(graph, &thread, true);
+        let graph = app.in_turn(&graph, &thread);
         let run = graph.start(app.engine(), graph.spec(), "hi".into()).unwrap().into_ref();
         run.quiescent().await;
         assert!(Mark::of(&run.row()) > mark);
