@@ -129,7 +129,7 @@ async fn a_run_that_lives_when_the_memory_is_lost_goes_on_in_its_thread() {
     let next = again.start(&thread, "echo", json!({ "text": "next" })).await;
     let joined = again.get(&format!("{next}/join")).await.json();
     assert_eq!(joined["log"], json!(["echo:first", "slow:done", "echo:next"]));
-    let stateless = json!({ "assistant_id": "slow", "input": { "ms": 100, "tag": "stateless" } });
+    let stateless = json!({ "assistant_id": "slow", "input": { "ms": 9_000, "tag": "stateless" } });
     let stateless = again.post("/runs", &stateless).await.json();
     let run = format!("/runs/{}", stateless["run_id"].as_str().unwrap());
     again.until_ticking("stateless").await;

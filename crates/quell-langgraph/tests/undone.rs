@@ -238,6 +238,25 @@ async fn runs_on_large_values_are_shown_on_these_after_a_restart_although_they_w
 }
 
 #[tokio::test]
+async fn no_run_starts_on_a_state_of_more_than_a_thread_may_have() {
+    let (store, go) = (Arc::new(MemoryStore::new()), Arc::new(Semaphore::new(3)));
+    let server = nth(1, &store, &go).await;
+    let thread = server.thread().await;
+    let path = format!("/threads/{thread}/runs/wait");
+    for key in ["a", "b"] {
+        let input = json!({ "own": key, key: "x".repeat(9 << 20) });
+        let asked = json!({ "assistant_id": "say", "input": input });
+        assert_eq!(server.post(&path, &asked).await.status, 200);
+    }
+    let state = server.get(&format!("/threads/{thread}/state")).await.json();
+    let fork = json!({ "assistant_id": "say", "input": { "own": "c" },
+        "checkpoint_id": state["checkpoint_id"] });
+    let refused = server.post(&path, &fork).await;
+    assert_eq!(refused.status, 422);
+    assert!(refused.text.contains("they are too large"), "{refused:?}");
+}
+
+#[tokio::test]
 async fn a_change_of_values_behind_a_run_that_is_deleted_stays_as_it_was_on_every_node() {
     let (nodes, go) = (Nodes::new(secs(30)), Arc::new(Semaphore::new(0)));
     let [a, b] = ["a", "b"].map(|name| node(&nodes, name, &go));

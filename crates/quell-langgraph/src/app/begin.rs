@@ -13,7 +13,7 @@ use uuid::Uuid;
 
 use crate::app::App;
 use crate::threads::{Ground, Thread};
-use crate::values::{START, Values, merged_input};
+use crate::values::{START, Values, bytes_of, merged_input};
 use crate::wire::asked::{Asked, NOBODY, has_whole_input, write_base};
 use crate::wire::create::Create;
 use crate::wire::exact::{Keys, null, written};
@@ -89,6 +89,12 @@ impl App {
             (create.input, create.nodes.goes_on) = (input, false);
         }
         let values = values.unwrap_or_default();
+        if bytes_of(&values) > limits::PAYLOAD_BYTES_MAX {
+            // Its thread would have them, too.
+            let text =
+                format!("No run can start on the values of checkpoint {fork}: they are too large");
+            return Err(Refusal::invalid(text));
+        }
         let known = Some(Ground { values: Some(values), next: parts.next, last: None });
         Ok(Begin { fork: Some(fork), known, is_shared: false })
     }
