@@ -24,7 +24,8 @@
 //!   with `Last-Event-ID`, `webhook`.
 //! - Values: a key is overwritten, or appended to if the graph says so with
 //!   [`Component::reducer`](quell_flow::Component::reducer). What is no object, an answer or a
-//!   state, is the key `output`: a program that prints `hi` leaves `{"output": "hi"}`.
+//!   state, is the key `output`: a program that prints `hi` leaves
+//!   `{"output": "hi", "messages": [{"type": "ai", "content": "hi", …}]}`.
 //! - Streams: a graph says `updates`, `values` and `custom` itself. One that only returns
 //!   something counts as one node of its own name: what it returned is in `values`, `updates`,
 //!   `tasks`, `debug`, `events` and `checkpoints` of its last step. Text that a body says is a
@@ -37,8 +38,8 @@
 //!
 //! - A cancel really stops the work, waits as long as it says, and is answered the same when asked
 //!   twice; `POST /runs/cancel` by status stops what it marks. Upstream does none of that.
-//! - A resumable stream whose client comes back after more events than are held begins with
-//!   `event: lagged`, `data: {"from": …, "to": …}`, the numbers of the events that are dropped. Its
+//! - Without a store a resumable stream whose client comes back after more events than are held
+//!   begins with `event: lagged`, `data: {"from": …, "to": …}`, the numbers of those dropped. Its
 //!   values are those of the thread all the same, and the last ones are final. A reader too slow
 //!   for the log gets the same event, and is disconnected. `quell.truncated` of a run, and
 //!   `response_metadata.truncated` of a message, say that not all was kept of what it said.

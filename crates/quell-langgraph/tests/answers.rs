@@ -95,6 +95,17 @@ async fn a_component_that_answers_text_answers_in_every_stream_mode() {
 }
 
 #[tokio::test]
+async fn what_a_program_prints_is_its_output_and_its_message() {
+    let server = Server::serving([program()]);
+    let body = json!({ "assistant_id": "program", "input": {} });
+    let values = server.post("/runs/wait", &body).await.json();
+    assert_eq!(but_messages(&values), json!({ "output": "one\ntwo" }));
+    let messages = values["messages"].as_array().unwrap();
+    let shown = messages.iter().map(|message| (&message["type"], &message["content"]));
+    assert_eq!(shown.collect::<Vec<_>>(), [(&json!("ai"), &json!("one\ntwo"))]);
+}
+
+#[tokio::test]
 async fn the_lines_of_a_program_are_messages_and_custom_events() {
     let server = Server::serving([program()]);
     let custom = streamed(&server, "program", "custom").await.events();

@@ -151,7 +151,7 @@ async fn a_cron_that_is_none_is_not_made() {
         ("schedule", Value::Null, 422, "schedule: field required"),
         ("schedule", json!(5), 422, "schedule"),
         ("schedule", json!("bad"), 422, "Invalid cron schedule: 'bad'."),
-        ("schedule", json!("0 0 31 2 *"), 400, "failed to find next date"),
+        ("schedule", json!("0 0 31 2 *"), 400, "failed to find next date: schedule '0 0 31 2 *'"),
         ("timezone", json!("Nowhere/X"), 422, "Invalid timezone: 'Nowhere/X'."),
         ("end_time", json!("x"), 422, "end_time"),
         ("end_time", json!("2001-01-01T00:00:00Z"), 422, "end_time: must not be before the first"),

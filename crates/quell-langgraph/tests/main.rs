@@ -69,4 +69,5 @@ mod webhooks;
 mod webhooks_bounds;
 mod webhooks_nodes;
 mod webhooks_stored;
+mod went_on;
 mod words;

@@ -30,7 +30,7 @@ fn talker(goes_on: &Arc<Notify>) -> Component {
     })
 }
 
-fn say(ctx: &RunContext, nth: u8) {
+pub(crate) fn say(ctx: &RunContext, nth: u32) {
     Emit::content(format!("text {nth} ")).send(ctx);
     // Of a text that is not small not every piece is shown.
     Emit::content("x".repeat(4_000)).send(ctx);
@@ -41,7 +41,7 @@ fn say(ctx: &RunContext, nth: u8) {
 }
 
 /// The frames of a stream by their ids.
-fn frames(text: &str) -> BTreeMap<String, String> {
+pub(crate) fn frames(text: &str) -> BTreeMap<String, String> {
     let frames = text.split("\n\n").map(str::trim_start).filter(|frame| !frame.is_empty());
     let id =
         |frame: &str| frame.lines().find_map(|line| Some(line.strip_prefix("id: ")?.to_owned()));

@@ -100,22 +100,34 @@ async fn a_list_of_a_thread_is_cut_after_a_restart_as_before_it() {
 }
 
 #[tokio::test]
-async fn a_stored_run_has_ended_and_a_stream_that_goes_on_is_told_what_is_missing() {
+async fn a_stored_run_has_ended_and_its_stream_goes_on_where_its_client_was() {
     let store = Arc::new(MemoryStore::new());
     let (server, _) = nth(1, &store).await;
     let thread = server.thread().await;
-    let run = server.start(&thread, "echo", json!({ "text": "hi" })).await;
+    let body = json!({ "assistant_id": "echo", "input": { "text": "hi" }, "stream_resumable": true,
+        "stream_mode": ["values", "updates", "messages"] });
+    let run = server.post(&format!("/threads/{thread}/runs"), &body).await;
+    let run = run.header("content-location").to_owned();
     quiescent(&server, &run).await;
-    let before = server.post(&format!("{run}/cancel"), &json!({})).await;
+    let cancelled = server.post(&format!("{run}/cancel"), &json!({})).await;
+    let path = format!("{run}/stream");
+    let whole = server.saying("last-event-id", "-1").get(&path).await;
     server.service.engine().shutdown(Shutdown::default()).await;
-    let (server, _) = nth(2, &store).await;
+    let (server, valve) = nth(2, &store).await;
     let after = server.post(&format!("{run}/cancel"), &json!({})).await;
-    assert_eq!((after.status, &after.text), (before.status, &before.text));
-    let again = server.saying("last-event-id", "-1").get(&format!("{run}/stream")).await;
-    let events = again.events();
-    assert_eq!(events[0].0, "lagged", "{again:?}");
-    assert!(events[0].1["to"].as_u64() > Some(2), "{again:?}");
-    assert_eq!(events.last(), Some(&("end".to_owned(), Value::Null)));
+    assert_eq!((after.status, &after.text), (cancelled.status, &cancelled.text));
+    let again = server.saying("last-event-id", "-1").get(&path).await;
+    assert_eq!(again.text, whole.text);
+    let ids: Vec<_> = whole.text.lines().filter_map(|line| line.strip_prefix("id: ")).collect();
+    assert!(ids.len() > 3, "{whole:?}");
+    for id in ids {
+        let rest = server.saying("last-event-id", id).get(&path).await;
+        let known = whole.text.split_once(&format!("id: {id}\n\n")).unwrap().1;
+        assert_eq!(rest.text, known, "{id}");
+    }
+    assert_eq!(server.get(&path).await.events(), [("end".to_owned(), Value::Null)]);
+    valve.fail_reads(StoreError::Io { what: "secret-path".into() });
+    assert_eq!(server.saying("last-event-id", "-1").get(&path).await.status, 503);
 }
 
 #[tokio::test]

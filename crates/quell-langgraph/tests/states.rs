@@ -50,7 +50,10 @@ async fn a_thread_without_a_run_has_the_empty_state() {
         assert_eq!(server.get(&format!("/threads/x/{path}")).await.status, 422);
     }
     let told = server.get(&format!("/threads/{thread}/state/{unknown}")).await.detail();
-    assert_eq!(told, (404, "Not Found".to_owned()));
+    assert_eq!(told, (404, format!("Checkpoint {unknown} not found in thread {thread}")));
+    let last = json!({ "checkpoint": { "thread_id": thread } });
+    let last = server.post(&format!("/threads/{thread}/state/checkpoint"), &last).await;
+    assert_eq!((last.status.as_u16(), last.json()), (200, empty));
     let told = server.get(&format!("/threads/{thread}/state/x")).await.detail();
     assert_eq!(told, (422, "Invalid checkpoint ID: must be a UUID".to_owned()));
     let change = json!({ "values": {} });
@@ -237,7 +240,8 @@ async fn a_change_of_the_values_is_a_state_and_no_run() {
         assert_eq!(now["values"], json!({ "text": "a", "z": 1, "log": ["echo:a"] }));
         assert_eq!(now["parent_checkpoint"], before["checkpoint"]);
         let unknown = json!({ "values": {}, "checkpoint_id": thread });
-        assert_eq!(writer.post(&path, &unknown).await.detail(), (404, "Not Found".to_owned()));
+        let words = format!("Checkpoint {thread} not found in thread {thread}");
+        assert_eq!(writer.post(&path, &unknown).await.detail(), (404, words));
         for bad in [
             json!({ "values": 1 }),
             json!({ "values": {}, "as_node": 1 }),

@@ -23,13 +23,14 @@ async fn nobody_starts_on_a_state_of_another_thread_or_owner() {
         let id = &state["checkpoint_id"];
         let body = json!({ "assistant_id": "steps", "checkpoint_id": id });
         let told = ben.post(&format!("/threads/{his}/runs"), &body).await.detail();
-        assert_eq!(told, (404, "Not Found".to_owned()));
+        let words = format!("Checkpoint {} not found in thread {his}", id.as_str().unwrap());
+        assert_eq!(told, (404, words.clone()));
         let told = ben.post(&format!("/threads/{hers}/runs"), &body).await;
         assert_eq!(told.status, 404);
         let change = json!({ "values": {}, "checkpoint_id": id });
         assert_eq!(ben.post(&format!("/threads/{his}/state"), &change).await.status, 404);
         let path = format!("/threads/{his}/state/{}", id.as_str().unwrap());
-        assert_eq!(ben.get(&path).await.status, 404);
+        assert_eq!(ben.get(&path).await.detail(), (404, words));
     }
 }
 

@@ -4,11 +4,15 @@ use std::pin::pin;
 use std::sync::Arc;
 
 use quell::store::{Store, StoreError};
-use quell::{CancelRequest, EngineConfig, RunFilter, RunId, RunKind, Shutdown};
+use quell::{
+    CancelRequest, EngineConfig, Payload, RunContext, RunFilter, RunId, RunKind, Shutdown,
+};
+use quell_flow::Component;
 use quell_http::Access;
 use quell_langgraph::Options;
-use quell_test_support::{Flow, Valve, ms, within};
+use quell_test_support::{Flow, Valve, ms, soon, within};
 use serde_json::json;
+use tokio::sync::Semaphore;
 
 use crate::restart::{nth, quiescent};
 use crate::talk::{Says as _, Server, id_of};
@@ -93,6 +97,53 @@ async fn a_run_that_the_store_refuses_when_its_client_has_gone_is_none_of_its_th
         }
     })
     .await;
+}
+
+/// Asks, and when it has its answer waits until it may go on.
+fn asks(go_on: &Arc<Semaphore>) -> Component {
+    let go_on = Arc::clone(go_on);
+    let body = move |ctx: RunContext, _input: Payload| {
+        let go_on = Arc::clone(&go_on);
+        async move {
+            let answer = ctx.resumed_with().ok_or_else(|| ctx.pause("may I?"))?;
+            go_on.acquire().await.unwrap().forget();
+            Ok(answer)
+        }
+    };
+    Component::workflow("asks", body).resumable()
+}
+
+#[tokio::test]
+async fn i31_a_client_that_leaves_while_its_answer_is_stored_leaves_no_run_that_nobody_follows() {
+    let go_on = Arc::new(Semaphore::new(0));
+    for (policy, status) in [("cancel", "interrupted"), ("continue", "success")] {
+        for how in ["stream", "wait"] {
+            let store = Valve::new(Flow::Open);
+            let config = EngineConfig::new().store(Arc::clone(&store) as Arc<dyn Store>);
+            let server = Server::serving_with(config, [asks(&go_on)]);
+            let path = format!("/threads/{}/runs", server.thread().await);
+            let body = json!({ "assistant_id": "asks", "input": {} });
+            let asked = server.post(&format!("{path}/wait"), &body).await;
+            let path_of_run = asked.header("content-location").to_owned();
+            let run = server.service.engine().get(RunId::from_text(id_of(&path_of_run))).unwrap();
+            store.set(Flow::Shut { stops: false });
+            let client = tokio::spawn({
+                let (server, path) = (server.clone(), format!("{path}/{how}"));
+                let body = json!({ "assistant_id": "asks", "on_disconnect": policy,
+                    "command": { "resume": "yes" } });
+                async move { server.post(&path, &body).await }
+            });
+            soon("it has its answer", || run.attempt() == 2).await;
+            client.abort();
+            assert!(client.await.is_err(), "nobody has been told");
+            store.set(Flow::Open);
+            if policy == "continue" {
+                go_on.add_permits(1);
+            }
+            within("it ends", run.ended()).await;
+            assert_eq!(server.status(&path_of_run).await, status, "{how}");
+        }
+    }
 }
 
 #[tokio::test]

@@ -303,6 +303,13 @@ impl View {
         self.service.shared().records.transcript(run)
     }
 
+    /// As [`View::transcript`], of a run of a tree that this engine may never have had: an earlier
+    /// process, or another node, began it. None if it has said nothing, as far as that was read
+    /// ([`View::tree_said_of`]).
+    pub fn transcript_in(&self, tree: &RunRef, run: RunId) -> Option<Transcript> {
+        self.service.shared().records.read(tree, |fold| fold.of(run))
+    }
+
     /// Yields the progress of a run, from 0 to 1; `None` if it has reported none.
     pub fn progress(&self, run: &RunRef) -> Option<f32> {
         self.service.shared().records.progress(run)

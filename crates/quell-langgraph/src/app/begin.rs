@@ -83,7 +83,7 @@ impl App {
         };
         // On the heap: hardly any run needs it.
         let found = Box::pin(self.state(view, thread, Some(fork))).await?;
-        let (parts, values) = found.ok_or_else(Refusal::not_found)?;
+        let (parts, values) = found.ok_or_else(|| Refusal::no_checkpoint(thread.id, fork))?;
         let is_again = create.nodes.goes_on && create.input.is_null();
         if let Some(input) = parts.input.filter(|_| is_again) {
             (create.input, create.nodes.goes_on) = (input, false);

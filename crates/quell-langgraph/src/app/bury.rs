@@ -84,7 +84,7 @@ impl App {
     }
 
     /// Yields the view of somebody who sees all.
-    pub(super) fn all(&self) -> View {
+    pub(crate) fn all(&self) -> View {
         self.service().view(CONTRACT, Principal::anonymous().admin())
     }
 

@@ -153,15 +153,11 @@ impl Found {
     }
 }
 
-/// Writes the run object.
-pub(crate) fn object_of(view: &View, found: &Found) -> Payload {
-    selected_of(view, found, |_| true)
-}
-
-/// Writes the keys of the run object that are shown.
-pub(crate) fn selected_of(view: &View, found: &Found, is_shown: impl Fn(&str) -> bool) -> Payload {
-    let report = found.run.report();
-    run_object(&found.tracked.about, report.own_row(), &view.state_of(&report), is_shown)
+/// Writes the keys of the run object that a list shows.
+pub(crate) fn in_list(view: &View, found: &Found, is_shown: impl Fn(&str) -> bool) -> Payload {
+    let row = found.run.row();
+    let state = view.state_in_list(&(&found.run).into(), &row);
+    run_object(&found.tracked.about, &row, &state, is_shown)
 }
 
 /// Finds the graph of an assistant that the caller may run.
@@ -232,7 +228,7 @@ mod tests {
         assert_eq!(tracked.about.input.as_json().as_ptr(), given.as_json().as_ptr());
         let view = service.view(crate::options::CONTRACT, Principal::anonymous());
         let found = Found { run, tracked, thread: None };
-        let shown = object_of(&view, &found);
+        let shown = in_list(&view, &found, |_| true);
         // Lists are in the order of what every node has.
         assert_eq!(found.created_at(), whole_millis(found.run.queued_at()));
         assert!(shown.as_json().contains(r#""input":[7,null]"#), "{shown}");

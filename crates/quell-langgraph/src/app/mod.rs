@@ -48,6 +48,7 @@ pub(crate) use app::App;
 pub(crate) use assistants::known_graph;
 pub(crate) use create::{CreateRequest, Created};
 pub(crate) use crons::FoundCron;
-pub(crate) use find::{Found, Located, object_of, selected_of};
+pub(crate) use find::{Found, Located, in_list};
 pub(crate) use history::{State as History, Wanted};
+pub(crate) use resume::Resumed;
 pub(crate) use stored::{StoredRun, finish, last_seq};

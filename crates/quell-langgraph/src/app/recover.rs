@@ -126,6 +126,8 @@ impl App {
         while let Some(event) = events.next().await {
             said.take(&of, &event, &tracked.about, || base.clone());
         }
+        // What it has said in words, too.
+        drop(self.all().tree_said_of(run).await);
         thread.begins_with(tracked, said);
     }
 }

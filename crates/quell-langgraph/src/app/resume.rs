@@ -1,14 +1,19 @@
 //! [`App::resume`]: gives a paused run of a thread its answer.
 
 use std::sync::Arc;
+use std::task::Poll;
 
 use axum::http::StatusCode;
 use quell::{Payload, ResumeError, RunStatus};
 use quell_flow::Component;
-use quell_http::{NotDone, RunView, StartError, View, events_by_now, offload_if_large};
+use quell_http::{
+    DisconnectGuard, NotDone, OnDisconnect, RunView, StartError, View, events_by_now,
+    offload_if_large,
+};
 use uuid::Uuid;
 
 use crate::app::App;
+use crate::app::app::to_the_end;
 use crate::app::create::{CreateRequest, Created};
 use crate::app::find::Found;
 use crate::app::stored::{StoredRun, last_seq};
@@ -16,17 +21,30 @@ use crate::threads::Tracked;
 use crate::wire::interrupt::Interrupt;
 use crate::wire::refusal::Refusal;
 
+/// A run that has taken its answer.
+pub(crate) struct Resumed {
+    pub(crate) created: Created,
+    /// The number of the event behind which it goes on.
+    pub(crate) behind: u64,
+    /// Counts the client from then on.
+    pub(crate) guard: DisconnectGuard,
+}
+
 impl App {
-    /// Gives the paused run of a thread its answer. Yields the run, and the number of the event
-    /// behind which it goes on; none if the request has no answer, or no run of its thread waits
-    /// for one.
+    /// Gives the paused run of a thread its answer. Yields none if the request has no answer, or no
+    /// run of its thread waits for one.
     ///
     /// The run keeps its id: it goes on as its next attempt.
+    ///
+    /// # Cancel safety
+    ///
+    /// Once the answer is given, it is taken although this is dropped, and the policy of the
+    /// request decides what becomes of the run whose client has left.
     pub(crate) async fn resume(
         &self,
         view: &View,
         request: &CreateRequest<'_>,
-    ) -> Result<Option<(Created, u64)>, Refusal> {
+    ) -> Result<Option<Resumed>, Refusal> {
         let answer = request.create.resume.as_ref().zip(request.thread);
         let Some((answer, thread)) = answer else { return Ok(None) };
         let (graph, _) = self.graph_of_run(view, &request.create.assistant).await?;
@@ -44,14 +62,15 @@ impl App {
         let answer = answer_of(Interrupt::new(run.id(), pause.attempt, pause.request), answer);
         let answer = answer.await?;
         // Nothing is written while it is paused.
-        let last = events_by_now(&run, 0).map(|event| event.last_seq()).max().unwrap_or(0);
+        let behind = events_by_now(&run, 0).map(|event| event.last_seq()).max().unwrap_or(0);
         let view = self.owner_view(view, &thread);
-        let resumed = view.resume_attempt(&run, pause.attempt, answer).await;
-        let found = match taken(&view, resumed, &run).await? {
+        let answer = (pause.attempt, answer, request.create.on_disconnect);
+        let (run, guard) = self.answer(&view, run.into(), answer).await?;
+        let created = match run {
             RunView::Live(run) => Created::Here(Found { run, tracked, thread: Some(thread) }),
             run @ RunView::Stored(_) => Created::There(StoredRun { run, tracked }),
         };
-        Ok(Some((found, last)))
+        Ok(Some(Resumed { created, behind, guard }))
     }
 
     /// As [`App::resume`], of a run of the thread that another node has.
@@ -60,7 +79,7 @@ impl App {
         view: &View,
         thread: Uuid,
         request: &CreateRequest<'_>,
-    ) -> Result<Option<(Created, u64)>, Refusal> {
+    ) -> Result<Option<Resumed>, Refusal> {
         let Some(answer) = request.create.resume.as_ref() else { return Ok(None) };
         if self.engine().node().is_none() {
             return Ok(None);
@@ -73,9 +92,10 @@ impl App {
         let Some(pause) = run.pause_state() else { return Err(Refusal::busy()) };
         let answer = answer_of(Interrupt::new(run.id(), pause.attempt, pause.request), answer);
         let answer = answer.await?;
-        let last = last_seq(view, &run).await;
-        let resumed = view.resume_attempt(&run, pause.attempt, answer).await;
-        let created = match taken(view, resumed, &run).await? {
+        let behind = last_seq(view, &run).await;
+        let answer = (pause.attempt, answer, request.create.on_disconnect);
+        let (run, guard) = self.answer(view, run, answer).await?;
+        let created = match run {
             // This node has taken it over meanwhile.
             RunView::Live(run) => {
                 let thread = self.thread(view, thread);
@@ -83,7 +103,28 @@ impl App {
             }
             run @ RunView::Stored(_) => Created::There(StoredRun { run, tracked }),
         };
-        Ok(Some((created, last)))
+        Ok(Some(Resumed { created, behind, guard }))
+    }
+
+    /// Gives a run that asks in this attempt its answer, also if the caller goes away.
+    async fn answer(
+        &self,
+        view: &View,
+        run: RunView,
+        (attempt, answer, on_disconnect): (u32, Payload, OnDisconnect),
+    ) -> Result<(RunView, DisconnectGuard), Refusal> {
+        let (app, view) = (self.clone(), view.clone());
+        let mut work = Box::pin(async move {
+            let resumed = view.resume_attempt(&run, attempt, answer).await;
+            let run = taken(&view, resumed, &run).await?;
+            let guard = app.service().guard(&run, on_disconnect).until_pause();
+            Ok((run, guard))
+        });
+        // A run that is here has its answer before anybody else looks at it.
+        match futures::poll!(&mut work) {
+            Poll::Ready(answered) => answered,
+            Poll::Pending => to_the_end(work).await,
+        }
     }
 }
 

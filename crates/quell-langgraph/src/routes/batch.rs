@@ -7,7 +7,7 @@ use axum::response::Response;
 use quell::{CancelRequest, Payload};
 use quell_http::{OnDisconnect, RunView, View, Wait};
 
-use crate::app::{App, CreateRequest, Created, selected_of};
+use crate::app::{App, CreateRequest, Created, in_list};
 use crate::routes::body::{Read, read_list};
 use crate::routes::caller::Writer;
 use crate::routes::response::{json, rendered};
@@ -86,7 +86,7 @@ fn whole(view: &View, created: &Created) -> Payload {
 
 fn shown(view: &View, created: &Created, is_shown: impl Fn(&str) -> bool) -> Payload {
     match created {
-        Created::Here(found) | Created::Again(found) => selected_of(view, found, is_shown),
+        Created::Here(found) | Created::Again(found) => in_list(view, found, is_shown),
         Created::There(stored) => stored.in_list(view, is_shown),
     }
 }

@@ -1,6 +1,7 @@
 //! [`create`]: makes runs in the background, streamed or waited for, of a thread or stateless
 //! (contract, section 5).
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Body;
@@ -18,13 +19,13 @@ use quell_http::{
 };
 use uuid::Uuid;
 
-use crate::app::{App, CreateRequest, Created, Found, Located, StoredRun, object_of, selected_of};
+use crate::app::{App, CreateRequest, Created, Found, Located, Resumed, StoredRun, in_list};
 use crate::routes::body::read_json;
 use crate::routes::caller::Writer;
 use crate::routes::path::Scope;
 use crate::routes::response::{json, rendered, set};
 use crate::stream::{From, far_frames, frames};
-use crate::threads::Final;
+use crate::threads::{Final, Tracked};
 use crate::wire::create::Create;
 use crate::wire::failure;
 use crate::wire::modes::Modes;
@@ -71,7 +72,8 @@ pub(super) fn create<S: Scope>(answer: Answer) -> MethodRouter<App> {
 struct Made {
     view: View,
     created: Created,
-    on_disconnect: OnDisconnect,
+    /// Counts the client until its answer is over.
+    guard: DisconnectGuard,
     is_stateless: bool,
     from: From,
 }
@@ -94,11 +96,15 @@ async fn make(
     let on_disconnect = create.on_disconnect;
     let (path, body, nth) = (uri.path(), &*bytes, None);
     let request = CreateRequest { thread, create, path, body, headers, nth };
-    let (created, from) = match app.resume(&view, &request).await? {
-        Some((created, last)) => (created, From::Behind(last)),
-        None => (app.create(&view, request).await?, From::Start),
+    let resumed = app.resume(&view, &request).await?;
+    let (created, from, guard) = if let Some(Resumed { created, behind, guard }) = resumed {
+        (created, From::Behind(behind), guard)
+    } else {
+        let created = app.create(&view, request).await?;
+        let guard = app.service().guard(created.run(), on_disconnect).until_pause();
+        (created, From::Start, guard)
     };
-    Ok(Made { view, created, on_disconnect, is_stateless: thread.is_none(), from })
+    Ok(Made { view, created, guard, is_stateless: thread.is_none(), from })
 }
 
 impl Made {
@@ -107,31 +113,28 @@ impl Made {
         let Self { view, created, .. } = self;
         let mut response = match created {
             Created::Here(found) | Created::Again(found) => {
-                let (seen, run) = (view.clone(), found.clone());
-                let weight = found.tracked.weight;
-                let all = rendered(&view, weight, move || object_of(&seen, &run)).await;
+                let all = object(&view, (&found.run).into(), &found.tracked).await;
                 // The run is made, so the answer is never a refusal: that would mean that nothing
                 // started.
-                let small = |_| json(&selected_of(&view, &found, |key| !LARGE_KEYS.contains(&key)));
+                let small = |_| json(&in_list(&view, &found, |key| !LARGE_KEYS.contains(&key)));
                 all.unwrap_or_else(small)
             }
-            Created::There(found) => stored_object(&view, found).await?,
+            Created::There(found) => object(&view, found.run, &found.tracked).await?,
         };
         set(response.headers_mut(), "content-location", &location);
         Ok(response)
     }
 
-    async fn stream(&self, app: &App, charge: Charge) -> Result<Response, Refusal> {
+    async fn stream(self, app: &App, charge: Charge) -> Result<Response, Refusal> {
         let path = if self.is_stateless { self.bare() } else { self.full() };
         let mut headers = stream_headers();
         set(&mut headers, "location", &format!("{path}/stream"));
         set(&mut headers, "content-location", &path);
-        let guard = app.service().guard(self.run(), self.on_disconnect).until_pause();
-        let (guard, from) = (guard.holding(charge), self.from.clone());
+        let (guard, from) = (self.guard.holding(charge), self.from);
         match &self.created {
             Created::Here(found) | Created::Again(found) => {
                 let guard = app.reading(guard, &self.view, &found.run);
-                let frames = frames(app, found, Modes::ALL, from);
+                let frames = frames(app, found, Modes::ALL, from).await?;
                 Ok(sse_response(frames, heartbeat(), Some(guard), headers))
             }
             Created::There(found) => {
@@ -144,7 +147,6 @@ impl Made {
     async fn wait(self, app: &App, charge: Charge) -> Result<Response, Refusal> {
         let path = self.full();
         let run = self.run().id().as_uuid();
-        let guard = |run| app.service().guard(run, self.on_disconnect).until_pause();
         let located = app.find(&self.view, None, run);
         let mut response = match (located, self.created) {
             (Some(deleted @ Located::Deleted(_)), _) => {
@@ -157,12 +159,11 @@ impl Made {
                 kept_alive(text.boxed(), None)
             }
             (_, Created::Here(found) | Created::Again(found)) => {
-                let guard = guard(RunView::from(&found.run)).holding(charge);
+                let guard = self.guard.holding(charge);
                 waited(app, &self.view, found, false, guard).await?
             }
             (_, Created::There(found)) => {
-                let guard = guard(found.run.clone()).holding(charge);
-                waited_far(app, &self.view, found, guard)
+                waited_far(app, &self.view, found, self.guard.holding(charge))
             }
         };
         set(response.headers_mut(), "location", &format!("{path}/join"));
@@ -184,10 +185,13 @@ impl Made {
     }
 }
 
-/// Answers with a run that is only in the store.
-pub(super) async fn stored_object(view: &View, found: StoredRun) -> Result<Response, Refusal> {
-    let StoredRun { run, tracked } = found;
-    let reading = view.read(run).await?;
+/// Answers with a run.
+pub(super) async fn object(
+    view: &View,
+    run: RunView,
+    tracked: &Arc<Tracked>,
+) -> Result<Response, Refusal> {
+    let (reading, tracked) = (view.read(run).await?, Arc::clone(tracked));
     rendered(view, tracked.weight, move || {
         run_object(&tracked.about, reading.report().own_row(), &reading.state(), |_| true)
     })
@@ -300,12 +304,11 @@ mod tests {
             nth: None,
         };
         let created = app.create(&view, request).await.unwrap();
-        let on_disconnect = OnDisconnect::Continue;
         for has_room in [false, true] {
             let _held = view.room_now(if has_room { 100_000 } else { 900_000 }).unwrap();
             let (view, created) = (view.clone(), created.clone());
-            let from = From::Start;
-            let made = Made { view, created, on_disconnect, is_stateless: true, from };
+            let guard = service.guard(created.run(), OnDisconnect::Continue);
+            let made = Made { view, created, guard, is_stateless: true, from: From::Start };
             let answer = made.start().await.unwrap();
             assert_eq!(answer.status(), 200);
             let text = to_bytes(answer.into_body(), 1 << 20).await.unwrap();

@@ -3,7 +3,7 @@
 use axum::extract::State;
 use axum::http::{HeaderMap, Method};
 use axum::response::Response;
-use futures::{StreamExt, future, stream};
+use futures::stream;
 use quell::RunStatus;
 use quell_http::{DisconnectGuard, Heartbeat, OnDisconnect, RunView, SseEvent, View, sse_response};
 use serde_json::json;
@@ -13,7 +13,7 @@ use crate::routes::caller::Caller;
 use crate::routes::create::{body_of, final_body, heartbeat, stream_headers, waited, waited_far};
 use crate::routes::path::{RunPath, Scope};
 use crate::routes::response::json as respond;
-use crate::stream::{From, far_frames, frames};
+use crate::stream::{From, end_frame, far_frames, frames};
 use crate::threads::Tracked;
 use crate::wire::failure::not_found_object;
 use crate::wire::modes::Modes;
@@ -59,10 +59,10 @@ pub(super) async fn stream<S: Scope>(
     let Some(located) = app.find_now(&view, path.thread(), path.run).await? else {
         if let Some(stored) = app.find_to_join(&view, path.thread(), path.run).await? {
             let from = from(&stored.tracked, &headers);
-            // Of one that has ended on another node nothing that a client asks for is missing.
-            let is_told = app.engine().node().is_some() && from != From::Now;
-            if !is_told && !stored.is_live(&app) {
-                return ended(&app, &view, &stored, &headers).await;
+            if from == From::Now && !stored.is_live(&app) {
+                // It has ended: nothing is new.
+                let end = stream::iter(app.options().end_event.then(end_frame));
+                return Ok(sse_response(end, heartbeat(), None, stream_headers()));
             }
             let guard = guard(&view, &stored.run, &method, &query)?;
             return far(&app, &view, &stored, (modes, from), (guard, stream_headers())).await;
@@ -74,10 +74,8 @@ pub(super) async fn stream<S: Scope>(
     let from = from(&found.tracked, &headers);
     let guard = guard(&view, &(&found.run).into(), &method, &query)?;
     let guard = app.reading(guard, &view, &found.run);
-    if let Some(thread) = &found.thread {
-        app.know_start(thread, &found.tracked, &found.run).await;
-    }
-    Ok(sse_response(frames(&app, &found, modes, from), heartbeat(), Some(guard), stream_headers()))
+    let frames = frames(&app, &found, modes, from).await?;
+    Ok(sse_response(frames, heartbeat(), Some(guard), stream_headers()))
 }
 
 /// Streams a run that another node has. A client that joins a paused one finds nothing new.
@@ -94,24 +92,6 @@ pub(super) async fn far(
     }
     let frames = far_frames(app, view, stored, modes, from).await?;
     Ok(sse_response(frames, heartbeat(), Some(guard), headers))
-}
-
-/// Streams a run that is only in the store: it has ended, so nothing is new. What a client asks to
-/// be repeated is named as missing; it joins the run instead.
-async fn ended(
-    app: &App,
-    view: &View,
-    stored: &StoredRun,
-    headers: &HeaderMap,
-) -> Result<Response, Refusal> {
-    let mut frames = Vec::new();
-    if headers.contains_key("last-event-id") {
-        let events = view.events(&stored.run, 0).await?;
-        let last = events.fold(0, |last: u64, event| future::ready(last.max(event.seq))).await;
-        frames.push(SseEvent::json("lagged", &json!({ "from": 1, "to": last })));
-    }
-    frames.extend(app.options().end_event.then(|| SseEvent::new("end", "null")));
-    Ok(sse_response(stream::iter(frames), heartbeat(), None, stream_headers()))
 }
 
 /// Yields where a stream begins: with what is new, if the header is absent or the run is not

@@ -8,9 +8,9 @@ use axum::response::{IntoResponse as _, Response};
 use futures::future::Either;
 use quell_http::RunView;
 
-use crate::app::{App, Located, object_of, selected_of};
+use crate::app::{App, Located, in_list};
 use crate::routes::caller::{Caller, Writer};
-use crate::routes::create::stored_object;
+use crate::routes::create::object;
 use crate::routes::path::{RunPath, ThreadPath};
 use crate::routes::response::rendered;
 use crate::wire::asked::Asked;
@@ -25,12 +25,12 @@ pub(super) async fn read(
     path: RunPath,
 ) -> Result<Response, Refusal> {
     let found = app.find_now(&view, path.thread(), path.run).await?;
-    let Some(found) = found.and_then(Located::kept) else {
-        let stored = app.find_stored(&view, path.thread(), path.run).await?;
-        return stored_object(&view, stored.ok_or_else(Refusal::not_found)?).await;
-    };
-    let (by, weight) = (view.clone(), found.tracked.weight);
-    rendered(&by, weight, move || object_of(&view, &found)).await
+    if let Some(found) = found.and_then(Located::kept) {
+        return object(&view, found.run.into(), &found.tracked).await;
+    }
+    let stored = app.find_stored(&view, path.thread(), path.run).await?;
+    let stored = stored.ok_or_else(Refusal::not_found)?;
+    object(&view, stored.run, &stored.tracked).await
 }
 
 pub(super) async fn delete(
@@ -88,7 +88,7 @@ pub(super) async fn list(
     rendered(&view.clone(), weight, move || {
         let is_shown = |key: &str| select.is_empty() || select.iter().any(|it| it == key);
         let written = page.iter().map(|it| match it {
-            Either::Left(found) => selected_of(&view, found, is_shown),
+            Either::Left(found) => in_list(&view, found, is_shown),
             Either::Right(stored) => stored.in_list(&view, is_shown),
         });
         written.collect::<Vec<_>>()

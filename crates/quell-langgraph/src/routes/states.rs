@@ -28,11 +28,7 @@ pub(super) async fn last(
     Caller(view): Caller,
     ThreadPath(id): ThreadPath,
 ) -> Result<Response, Refusal> {
-    let thread = app.thread_of(&view, id).await?;
-    match app.state(&view, &thread, None).await? {
-        Some(state) => answer(&view, state).await,
-        None => Ok(respond(&no_state())),
-    }
+    named(&app, &view, id, None).await
 }
 
 pub(super) async fn one(
@@ -59,6 +55,7 @@ pub(super) async fn of_body(
     named(&app, &view, id, wanted).await
 }
 
+/// Answers with a state of a thread: this one, or the last one.
 async fn named(
     app: &App,
     view: &View,
@@ -66,8 +63,11 @@ async fn named(
     wanted: Option<Uuid>,
 ) -> Result<Response, Refusal> {
     let thread = app.thread_of(view, id).await?;
-    let state = app.state(view, &thread, wanted).await?;
-    answer(view, state.ok_or_else(Refusal::not_found)?).await
+    match (app.state(view, &thread, wanted).await?, wanted) {
+        (Some(state), _) => answer(view, state).await,
+        (None, Some(wanted)) => Err(Refusal::no_checkpoint(id, wanted)),
+        (None, None) => Ok(respond(&no_state())),
+    }
 }
 
 pub(super) async fn change(

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::{Stream, StreamExt, stream};
-use quell::{EventKind, RunEvent, RunId, RunKind};
+use quell::{EventKind, RunEvent};
 use quell_http::{LookupError, Reading, RunView, SseEvent, TreeSaid, View};
 
 use crate::app::{App, StoredRun, last_seq};
@@ -21,20 +21,11 @@ use crate::wire::modes::Modes;
 pub(super) struct Far {
     view: View,
     pub(super) said: TreeSaid,
-    /// The runs below that are not over.
-    below: HashMap<RunId, Below>,
     /// The values of its thread on which it has started.
     pub(super) base: Option<Arc<Values>>,
     has_base: bool,
     /// All of it, once it has ended.
     pub(super) over: Option<Reading>,
-}
-
-/// A run below, as the log names it.
-struct Below {
-    parent: RunId,
-    kind: RunKind,
-    name: Arc<str>,
 }
 
 /// Yields the frames of a run that was only in the store, and had not ended, when it was found.
@@ -63,14 +54,12 @@ pub(crate) async fn far_frames(
         From::Behind(seq) => (seq, None),
         From::Now => (last_seq(view, run).await, None),
     };
-    let below = HashMap::new();
     let render = Render {
         app: app.clone(),
         run: run.clone(),
         far: Some(Far {
             view: view.clone(),
             said: view.tree_said(),
-            below,
             base: None,
             has_base: false,
             over: None,
@@ -80,6 +69,8 @@ pub(crate) async fn far_frames(
         modes: modes.and(tracked.modes),
         fold: Fold::default(),
         floor,
+        before: u64::MAX,
+        below: HashMap::new(),
         spaces: HashMap::new(),
         speakers: HashMap::new(),
         announced: HashSet::new(),
@@ -97,41 +88,12 @@ pub(crate) async fn far_frames(
     Ok(frames.flat_map(|frames| stream::iter(frames.into_iter().map(Late::frame))))
 }
 
-impl Far {
-    /// Yields the name of a run below.
-    pub(super) fn name_of(&self, run: RunId) -> &str {
-        self.below.get(&run).map_or("", |below| &below.name)
-    }
-
-    /// Yields the subgraphs in which a run below is: `<node>:<its id>` of each.
-    pub(super) fn space_of(&self, run: RunId) -> Option<Arc<str>> {
-        let (mut names, mut at) = (Vec::new(), run);
-        while let Some(below) = self.below.get(&at) {
-            if matches!(below.kind, RunKind::Agent | RunKind::Team | RunKind::Workflow) {
-                names.push(format!("{}:{at}", below.name));
-            }
-            at = below.parent;
-        }
-        names.reverse();
-        (!names.is_empty()).then(|| names.join("|").into())
-    }
-
-    /// Notes that a run below is over.
-    pub(super) fn leave(&mut self, run: RunId) {
-        self.below.remove(&run);
-    }
-}
-
 impl Render {
     /// Takes in what an event tells of a run that another node has. At its end it is read whole.
     pub(super) async fn take_far(&mut self, event: &RunEvent) {
         let Some(far) = &mut self.far else { return };
         far.said.take(event);
         match &event.kind {
-            EventKind::Queued { parent: Some(parent), kind, name, .. } => {
-                let below = Below { parent: *parent, kind: *kind, name: Arc::clone(name) };
-                far.below.insert(event.run, below);
-            }
             EventKind::Started | EventKind::Lagged { .. }
                 if !far.has_base && event.run == self.run.id() =>
             {

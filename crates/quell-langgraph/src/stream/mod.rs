@@ -3,6 +3,7 @@
 mod answer;
 mod far;
 mod growth;
+mod here;
 mod ids;
 mod late;
 mod pause;
@@ -12,4 +13,5 @@ mod steps;
 mod stream;
 
 pub(crate) use far::far_frames;
-pub(crate) use stream::{From, frames};
+pub(crate) use here::frames;
+pub(crate) use stream::{From, end_frame};

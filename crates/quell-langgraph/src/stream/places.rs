@@ -1,13 +1,30 @@
-//! Where the runs of a tree are, and what they are called: those of this process, and those that
-//! another node has.
+//! Where the runs of a tree are, and what they are called: those of this process, and those of an
+//! earlier one, or that another node has.
 
 use std::sync::Arc;
 
-use quell::{RunId, RunKind, RunRef};
+use quell::{EventKind, RunEvent, RunId, RunKind, RunRef};
 
 use crate::stream::stream::Render;
 
+/// A run below that this process may never have had, as the log names it.
+pub(super) struct Below {
+    parent: RunId,
+    kind: RunKind,
+    name: Arc<str>,
+}
+
 impl Render {
+    /// Notes where a run below is of which the store tells.
+    pub(super) fn note_place(&mut self, event: &RunEvent) {
+        if let EventKind::Queued { parent: Some(parent), kind, name, .. } = &event.kind
+            && event.seq <= self.before
+        {
+            let below = Below { parent: *parent, kind: *kind, name: Arc::clone(name) };
+            self.below.insert(event.run, below);
+        }
+    }
+
     /// Yields the name of an event of a run in a mode; none if the client did not ask for the
     /// subgraphs in which it is.
     pub(super) fn name_of(&mut self, run: RunId, mode: &str) -> Option<String> {
@@ -28,9 +45,11 @@ impl Render {
 
     /// Yields the name of a run of the tree; empty if it is not known.
     pub(super) fn name_of_run(&self, run: RunId) -> String {
-        match &self.far {
-            Some(_) if run == self.run.id() => self.run.name().to_owned(),
-            Some(far) => far.name_of(run).to_owned(),
+        if run == self.run.id() {
+            return self.run.name().to_owned();
+        }
+        match self.below.get(&run) {
+            Some(below) => below.name.to_string(),
             None => self.find(run).map_or_else(String::new, |run| run.name().to_owned()),
         }
     }
@@ -43,12 +62,23 @@ impl Render {
         if let Some(space) = self.spaces.get(&run) {
             return space.clone();
         }
-        let space = match &self.far {
-            Some(far) => far.space_of(run),
-            None => self.find(run).and_then(|run| space_of(&run)),
+        let space = if self.below.contains_key(&run) {
+            self.space_below(run)
+        } else {
+            self.find(run).and_then(|run| space_of(&run))
         };
         self.spaces.insert(run, space.clone());
         space
+    }
+
+    /// As [`Render::space`], as the log names it.
+    fn space_below(&self, run: RunId) -> Option<Arc<str>> {
+        let (mut names, mut at) = (Vec::new(), run);
+        while let Some(below) = self.below.get(&at) {
+            names.extend(named(below.kind, &below.name, at));
+            at = below.parent;
+        }
+        joined(names)
     }
 }
 
@@ -64,16 +94,24 @@ fn below(root: &RunRef, id: RunId) -> Option<RunRef> {
     None
 }
 
-/// A child that is a graph of its own is a subgraph: `<node>:<its id>`.
 fn space_of(run: &RunRef) -> Option<Arc<str>> {
     let mut names = Vec::new();
     let mut at = run.clone();
     while let Some(parent) = at.parent() {
-        if matches!(at.kind(), RunKind::Agent | RunKind::Team | RunKind::Workflow) {
-            names.push(format!("{}:{}", at.name(), at.id()));
-        }
+        names.extend(named(at.kind(), at.name(), at.id()));
         at = parent;
     }
+    joined(names)
+}
+
+/// A child that is a graph of its own is a subgraph: `<node>:<its id>`.
+fn named(kind: RunKind, name: &str, run: RunId) -> Option<String> {
+    let is_graph = matches!(kind, RunKind::Agent | RunKind::Team | RunKind::Workflow);
+    is_graph.then(|| format!("{name}:{run}"))
+}
+
+/// Joins the names of subgraphs, of which the innermost is the first one.
+fn joined(mut names: Vec<String>) -> Option<Arc<str>> {
     names.reverse();
     (!names.is_empty()).then(|| names.join("|").into())
 }

@@ -1,8 +1,11 @@
 //! What runs say as messages, while they say it (contract, section 8).
 
+use std::pin::pin;
+
+use futures::StreamExt as _;
 use quell::{EventKind, Payload, RunEvent, RunId};
 use quell_flow::Emit;
-use quell_http::{Principal, SseEvent, Transcript, events_by_now};
+use quell_http::{Principal, SseEvent, Transcript, View, events_by_now};
 use serde_json::json;
 
 use crate::options::CONTRACT;
@@ -24,9 +27,13 @@ pub(super) struct Speaker {
 impl Render {
     /// Learns who has begun to say something by this event, for a client that joins after it:
     /// messages are shown from their begin.
-    pub(super) fn catch_up(&mut self, seq: u64) {
-        let Some(run) = self.run.live().cloned() else { return };
-        for event in events_by_now(&run, 0).take_while(|event| event.seq <= seq) {
+    pub(super) async fn catch_up(&mut self, view: &View, seq: u64) {
+        let shows = ["messages", "messages-tuple", "updates"];
+        let is_shown = seq > 0 && shows.iter().any(|mode| self.modes.has(mode));
+        let Some(run) = self.run.live().filter(|_| is_shown).cloned() else { return };
+        let mut events = pin!(view.events_by_now(&run));
+        while let Some(event) = events.next().await.filter(|event| event.seq <= seq) {
+            self.note_place(&event);
             match &event.kind {
                 EventKind::Emitted(payload) => {
                     if let Some(Emit::Content { text }) = Emit::read(payload)
@@ -38,6 +45,7 @@ impl Render {
                 EventKind::Ended(_) => {
                     self.speakers.remove(&event.run);
                     self.spaces.remove(&event.run);
+                    self.below.remove(&event.run);
                 }
                 EventKind::Lagged { .. } => self.misses_begins = true,
                 _ => {}
@@ -178,7 +186,11 @@ impl Render {
             return far.said.transcript_of(run);
         }
         let view = self.app.service().view(CONTRACT, Principal::anonymous());
-        self.find(run).map(|run| view.transcript(&run))
+        match self.find(run) {
+            Some(run) => Some(view.transcript(&run)),
+            // An earlier process had it.
+            None => view.transcript_in(self.run.live()?, run),
+        }
     }
 
     fn with_origin<T>(&self, run: RunId, write: impl FnOnce(Origin<'_>) -> T) -> T {

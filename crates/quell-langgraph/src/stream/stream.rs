@@ -1,4 +1,4 @@
-//! [`frames`]: the events of a run as server-sent events (contract, section 8).
+//! [`Render`]: the events of a run as server-sent events (contract, section 8).
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -6,13 +6,14 @@ use std::sync::Arc;
 use futures::{Stream, StreamExt, stream};
 use quell::{EventKind, Payload, RunEvent, RunId, RunStatus};
 use quell_flow::Emit;
-use quell_http::{RunView, SseEvent, answered, events_by_now};
+use quell_http::{RunView, SseEvent, events_by_now};
 use serde_json::json;
 
-use crate::app::{App, Found, finish};
+use crate::app::{App, finish};
 use crate::stream::answer;
 use crate::stream::far::Far;
 use crate::stream::late::Late;
+use crate::stream::places::Below;
 use crate::stream::speech::Speaker;
 use crate::threads::{Thread, Tracked};
 use crate::values::{Fold, keyed};
@@ -31,62 +32,6 @@ pub(crate) enum From {
     Behind(u64),
     /// From now on.
     Now,
-}
-
-/// Yields the frames of a run.
-pub(crate) fn frames(
-    app: &App,
-    found: &Found,
-    modes: Modes,
-    from: From,
-) -> impl Stream<Item = SseEvent> + Send + 'static + use<> {
-    let (run, tracked) = (&found.run, &found.tracked);
-    let fold = match &found.thread {
-        Some(thread) => thread.look(app.engine(), tracked, run),
-        None => Fold::default(),
-    };
-    let is_new = from == From::Now;
-    let attempt = match (run.attempt(), &from) {
-        (attempt @ 2.., From::Start | From::After(_)) => {
-            attempt.min(answered(events_by_now(run, 0)))
-        }
-        (attempt, _) => attempt,
-    };
-    let behind = if let From::Behind(seq) = from { seq } else { 0 };
-    let (after, floor) = match from {
-        From::Start | From::Behind(_) => (0, None),
-        From::After(id) => (0, Some(id)),
-        From::Now => (fold.position.seq().max(last_seq(found)), None),
-    };
-    let mut render = Render {
-        app: app.clone(),
-        run: run.into(),
-        far: None,
-        tracked: Arc::clone(tracked),
-        thread: found.thread.clone(),
-        modes: modes.and(tracked.modes),
-        fold: if after == 0 { Fold::default() } else { fold },
-        floor,
-        spaces: HashMap::new(),
-        speakers: HashMap::new(),
-        misses_begins: false,
-        announced: HashSet::new(),
-        is_first: true,
-        is_over: false,
-        behind,
-        attempt,
-        seen: if is_new { attempt } else { 1 },
-        asking: run.attempt(),
-        ended: Vec::new(),
-    };
-    render.catch_up(after);
-    // A client that joins a paused run finds nothing new, as of one that has ended.
-    let is_closed = is_new && run.status() == RunStatus::Paused;
-    let events = app.service().events(run, after).take(if is_closed { 0 } else { usize::MAX });
-    let frames = told(events, render);
-    let joins_the_end = is_new && app.options().end_event && run.row().status.is_terminal();
-    let end = stream::iter(joins_the_end.then(end_frame));
-    frames.flat_map(|frames| stream::iter(frames.into_iter().map(Late::frame))).chain(end)
 }
 
 /// Yields what a run is shown as, event by event.
@@ -125,16 +70,8 @@ fn lagged(from: u64, to: u64) -> SseEvent {
     SseEvent::json("lagged", &json!({ "from": from, "to": to }))
 }
 
-pub(super) fn end_frame() -> SseEvent {
+pub(crate) fn end_frame() -> SseEvent {
     SseEvent::new("end", "null")
-}
-
-/// Where the log of a run is that no thread follows.
-fn last_seq(found: &Found) -> u64 {
-    if found.thread.is_some() {
-        return 0;
-    }
-    events_by_now(&found.run, 0).map(|event| event.last_seq()).max().unwrap_or(0)
 }
 
 pub(super) struct Render {
@@ -147,6 +84,11 @@ pub(super) struct Render {
     pub(super) modes: Modes,
     pub(super) fold: Fold,
     pub(super) floor: Option<String>,
+    /// The client came when the log of this process held the events behind this one: what comes
+    /// before is read from the store. Of a run that another node has all is.
+    pub(super) before: u64,
+    /// The runs below that are not over, as far as the log tells of them from the store.
+    pub(super) below: HashMap<RunId, Below>,
     /// The namespaces of live runs of the tree: none at the top.
     pub(super) spaces: HashMap<RunId, Option<Arc<str>>>,
     /// The runs that said text.
@@ -176,14 +118,15 @@ impl Render {
         if let EventKind::Lagged { from, to } = event.kind {
             self.take(event);
             self.misses_begins = true;
-            if self.far.is_some() {
+            let is_first = std::mem::take(&mut self.is_first);
+            if self.far.is_none() && is_first {
+                // The log may no longer hold the start of a replay.
+                return self.missing(from, to).into_iter().map(Late::from).collect();
+            }
+            if to <= self.before {
                 // It is missing in the store, and would be again.
                 let is_new = to > self.behind;
                 return is_new.then(|| lagged(from, to).into()).into_iter().collect();
-            }
-            if std::mem::take(&mut self.is_first) {
-                // The log may no longer hold the start of a replay.
-                return self.missing(from, to).into_iter().map(Late::from).collect();
             }
             // A reader that is too slow gets the reason, and is disconnected: the run never waits.
             self.is_over = true;
@@ -192,6 +135,7 @@ impl Render {
         self.is_first = false;
         let mut frames = Vec::new();
         let before = self.fold.step().map(Arc::clone);
+        self.note_place(event);
         let is_new = self.take(event);
         match &event.kind {
             EventKind::Started if event.run == self.run.id() => {
@@ -220,7 +164,7 @@ impl Render {
                     name.filter(|_| *status == RunStatus::Completed),
                 );
                 self.spaces.remove(&event.run);
-                self.far.iter_mut().for_each(|far| far.leave(event.run));
+                self.below.remove(&event.run);
             }
             EventKind::ToolStarted { call, name, input } => {
                 self.push_piece(&mut frames, event.run, |origin| {
@@ -263,6 +207,7 @@ impl Render {
     fn missing(&self, from: u64, to: u64) -> Vec<SseEvent> {
         let lagged = lagged(from, to);
         match &self.floor {
+            _ if to <= self.behind => Vec::new(),
             // The client has the last one that is no longer held: it misses nothing.
             Some(floor) if seq_of(floor) == Some(to % SEQS) => Vec::new(),
             Some(floor) if self.holds(floor, to) => Vec::new(),
@@ -274,6 +219,7 @@ impl Render {
     /// Tells whether the event that a client had last is held, or came after one that is.
     fn holds(&self, floor: &str, missing: u64) -> bool {
         let first = self.run.live().and_then(|run| events_by_now(run, missing).next());
+        let first = first.filter(|first| !matches!(first.kind, EventKind::Lagged { .. }));
         first.is_some_and(|first| *floor >= *event_id(ms_of(&first), first.seq, Slot::Metadata))
     }
 

@@ -50,6 +50,11 @@ impl Refusal {
         Self::missing(format!("Thread with ID {id} not found"))
     }
 
+    /// 404 of a state.
+    pub(crate) fn no_checkpoint(thread: Uuid, id: Uuid) -> Self {
+        Self::missing(format!("Checkpoint {id} not found in thread {thread}"))
+    }
+
     /// 405: the path is served, and not with this method.
     pub(crate) fn no_such_method() -> Self {
         Self::new(StatusCode::METHOD_NOT_ALLOWED, "Method Not Allowed")

@@ -14,6 +14,7 @@ use crate::wire::refusal::{Refusal, quoted};
 /// The times of a cron: a pattern, in a time zone.
 #[derive(Debug)]
 pub(crate) struct Schedule {
+    text: String,
     pattern: Pattern,
     zone: TimeZone,
 }
@@ -41,12 +42,12 @@ impl Schedule {
             None => TimeZone::UTC,
             Some(name) => TimeZone::get(name).map_err(|_| Refusal::invalid(bad_zone(name)))?,
         };
-        Ok(Self { pattern, zone })
+        Ok(Self { text: quoted(text).to_string(), pattern, zone })
     }
 
     /// Yields the first time behind an instant.
     pub(crate) fn after(&self, at: SystemTime) -> Result<SystemTime, Refusal> {
-        let none = || Refusal::new(StatusCode::BAD_REQUEST, "failed to find next date");
+        let none = || Refusal::new(StatusCode::BAD_REQUEST, never(&self.text));
         let at = Timestamp::try_from(at).map_err(|_| none())?;
         let at = Zoned::new(at, self.zone.clone());
         let next = self.pattern.find_next_occurrence(&at, false).map_err(|_| none())?;
@@ -90,6 +91,14 @@ fn bad(text: &str) -> String {
         "Invalid cron schedule: '{text}'. Reason: Invalid cron schedule. Ensure the schedule uses \
          the standard cron format (minute hour day_of_month month day_of_week). Example: \
          '*/5 * * * *' for every 5 minutes."
+    )
+}
+
+/// Upstream's words, and what is wrong.
+fn never(text: &str) -> String {
+    format!(
+        "failed to find next date: schedule '{text}' has no time within {YEARS} years. Name a day \
+         that its month has. Example: '0 9 28 2 *' for 09:00 on every 28 February."
     )
 }
 
@@ -189,7 +198,11 @@ mod tests {
             refusal.status == 422 && refusal.detail.starts_with("Invalid timezone: 'Nowhere/X'")
         );
         let never = Schedule::read("0 0 31 2 *", None, UNIX_EPOCH).unwrap();
-        assert_eq!(never.after(UNIX_EPOCH).unwrap_err().status, 400);
+        let refusal = never.after(UNIX_EPOCH).unwrap_err();
+        assert!(refusal.status == 400 && refusal.detail.contains("'0 0 31 2 *' has no time"));
+        let (_, example) = refusal.detail.split_once("Example: '").unwrap();
+        let (example, _) = example.split_once('\'').unwrap();
+        assert_eq!(&next(example, None, "2026-11-26T21:28:18Z"), "2027-02-28T09:00:00");
         assert_eq!(instant("1970-01-01T01:00:01+01:00"), Some(UNIX_EPOCH + Duration::from_secs(1)));
         assert_eq!(instant("1970-01-01T00:00:01"), Some(UNIX_EPOCH + Duration::from_secs(1)));
         assert_eq!(instant("x"), None);
