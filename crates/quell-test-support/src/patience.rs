@@ -56,4 +56,4 @@ pub const fn ms(ms: u64) -> Duration {
 const PATIENCE: Duration = secs(240);
 
 /// Of a clock that does not stand still.
-const REAL_PATIENCE: Duration = Duration::from_secs(60);
+const REAL_PATIENCE: Duration = Duration::from_mins(1);

@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use axum::http::StatusCode;
-use quell::{RunContext, RunId, RunRef, Stopped};
+use quell::{RunContext, RunId, RunRef, RunStatus, Stopped};
 use quell_flow::Component;
 use quell_http::RunView;
 use tokio::time::sleep;
@@ -89,7 +89,9 @@ impl App {
         let view = self.owner_view(&self.all(), thread);
         let (row, of) = (run.row(), RunView::from(run));
         let before = (run.id(), row.ended_at.is_some().then(|| Mark::of(&row)));
-        if let Some(last) = last_in_base(&of).filter(|_| run.attempt() > 1)
+        // One that waits for an answer has started on it as well.
+        let is_decided = run.attempt() > 1 || row.status == RunStatus::Paused;
+        if let Some(last) = last_in_base(&of).filter(|_| is_decided)
             && self.left_since(&view, thread.id, before, Some(last)).await? != Since::Others
         {
             thread.starts_again(tracked, &of, last);
