@@ -6,13 +6,13 @@ use axum::body::Body;
 use axum::http::Request;
 use axum::response::Response;
 use http_body_util::BodyExt as _;
-use quell::store::{MemoryStore, Store};
+use quell::store::{MemoryStore, Store, StoreError};
 use quell::{Engine, EngineConfig, Limits, Payload, RunContext};
 use quell_agentos::Options;
 use quell_demo::Witness;
 use quell_flow::{Catalog, Component, Emit};
 use quell_http::Access;
-use quell_test_support::{Answer, Gate};
+use quell_test_support::{Answer, Flow, Gate, Valve, eventually};
 use serde_json::{Value, json};
 use tokio::task::yield_now;
 use tower::ServiceExt as _;
@@ -247,6 +247,30 @@ async fn where_the_log_has_dropped_events_the_others_keep_their_numbers() {
     assert_eq!(told[1..], kept);
     let last = i64::try_from(kept[3].0).unwrap();
     assert_eq!(numbered(&resume(&site, "/agents/talker", &run, Some(last)).await), kept[4..]);
+}
+
+#[tokio::test]
+async fn the_lines_of_a_run_are_counted_although_its_client_left_before_the_store_had_it() {
+    let store = Valve::new(Flow::Shut { stops: false });
+    let (site, run) = (small(Some(Arc::clone(&store) as _)), fresh("run"));
+    let client = tokio::spawn({
+        let (site, run) = (site.clone(), run.clone());
+        async move { create(&site, "/agents/talker", &run, "500").await }
+    });
+    let id = quell_http::parse_id(&run).unwrap();
+    let made = eventually("it is made", || site.service.engine().get(id)).await;
+    client.abort();
+    assert!(client.await.is_err(), "it has had no answer");
+    store.set(Flow::Open);
+    made.quiescent().await;
+    made.stored().await.unwrap();
+    // What the log has dropped cannot be read: the others have their numbers all the same.
+    store.fail_reads(StoreError::Io { what: "trouble".into() });
+    let (told, all) = (resume(&site, "/agents/talker", &run, Some(99)).await, of_talker(500));
+    let kept = numbered(&told);
+    assert!(kept.len() > 20 && kept.len() < 100, "{}", kept.len());
+    assert_eq!(kept, all[all.len() - kept.len()..]);
+    assert_eq!(told[0]["total_buffered"], all.len());
 }
 
 #[tokio::test]
