@@ -11,7 +11,7 @@ use crate::limits::TIME_MAX;
 use crate::reserve::scope_of;
 use crate::service::{DisconnectGuard, OnDisconnect, View};
 use crate::start_error::{StartError, run_of};
-use crate::submitted::WhenAccepted;
+use crate::when_accepted::WhenAccepted;
 
 /// A run of a component, to be started by [`View::start`].
 ///

@@ -1,7 +1,6 @@
 //! [`View::accepted`]: waits until the store has a run that was submitted, if there is one, and has
 //! the run followed from then on.
 
-use std::fmt;
 use std::sync::Arc;
 
 use quell::{RunRef, SubmitError};
@@ -10,16 +9,7 @@ use tokio::runtime::Handle;
 use crate::run_log;
 use crate::service::View;
 use crate::start::{Start, Started};
-
-/// What is called with a run once that is accepted.
-#[derive(Clone)]
-pub(crate) struct WhenAccepted(Arc<dyn Fn(&RunRef) + Send + Sync>);
-
-impl fmt::Debug for WhenAccepted {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("WhenAccepted")
-    }
-}
+use crate::when_accepted::WhenAccepted;
 
 impl Start {
     /// Calls this with the run once that is accepted, also if the caller of [`View::start`] has
