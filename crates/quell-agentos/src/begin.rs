@@ -1,6 +1,9 @@
-//! [`Begin`]: where a stream begins.
+//! [`Begin`]: where a stream begins, and [`Known`], what the events before tell.
 
-use quell_http::SseEvent;
+use quell::{EventKind, RunEvent};
+use quell_http::{SseEvent, TreeSaid, View};
+
+use crate::wire::event::{COUNTS_ONLY, Renderer};
 
 /// Where a stream begins, and what is said of that.
 #[derive(Debug, Default)]
@@ -13,6 +16,8 @@ pub(crate) struct Begin {
     pub(crate) first: Option<SseEvent>,
     /// What comes behind the event with this number.
     pub(crate) then: Option<(u64, SseEvent)>,
+    /// What the events tell that are not shown, if they were read: then they are not read again.
+    pub(crate) known: Option<Box<Known>>,
 }
 
 impl Begin {
@@ -23,6 +28,55 @@ impl Begin {
 
     /// Tells whether it is behind a pause that has just been answered. Who comes back has lines.
     pub(crate) const fn is_behind_a_pause(&self) -> bool {
-        self.after > 0 && self.index == 0
+        self.after > 0 && self.index == 0 && self.known.is_none()
     }
+}
+
+/// What the events of a run that is only in the store tell, as far as its client has them.
+#[derive(Debug)]
+pub(crate) struct Known {
+    pub(crate) renderer: Renderer,
+    pub(crate) said: TreeSaid,
+    /// The attempt that the last answer among them has begun.
+    pub(crate) seen: u32,
+    /// The same, of all events by now.
+    pub(crate) answered: u32,
+    /// The same, of those before the last pause among them, if there is one.
+    paused: Option<u32>,
+}
+
+impl Known {
+    /// Begins before the first event.
+    pub(crate) fn new(view: &View, mut renderer: Renderer) -> Self {
+        renderer.write_from(COUNTS_ONLY);
+        Self { renderer, said: view.tree_said(), seen: 1, answered: 1, paused: None }
+    }
+
+    /// Takes in an event that the client has.
+    pub(crate) fn take(&mut self, event: &RunEvent) {
+        match event.kind {
+            EventKind::Resumed { attempt } => self.seen = attempt,
+            EventKind::Paused { .. } => self.paused = Some(self.seen),
+            _ => {}
+        }
+        self.said.take(event);
+        count(&mut self.renderer, event);
+    }
+
+    /// Tells whether the client has the pause that ends an attempt.
+    pub(crate) fn is_over(&self, attempt: u32) -> bool {
+        self.paused.is_some_and(|seen| seen >= attempt)
+    }
+}
+
+/// Counts the lines of an event that is not shown; of a gap as many as there are events in it.
+/// Yields how many lines there were before the gap.
+pub(crate) fn count(renderer: &mut Renderer, event: &RunEvent) -> u64 {
+    let before = renderer.lines();
+    drop(renderer.on(event, None));
+    let seen = renderer.lines();
+    if let EventKind::Lagged { from, to } = event.kind {
+        renderer.pass(before + (to + 1 - from));
+    }
+    seen
 }

@@ -53,11 +53,11 @@
 //! | `cors` | which web pages may read answers |
 //! | `stream` | the events of a run as server-sent events |
 //! | `ends` | the last of these events, which hold all that a run has said |
-//! | `begin` | where such a stream begins |
 //! | `answer_form` | the fields of a request that continues a run |
 //! | `form` | the fields of a request that creates a run |
 //! | `app` | the state of the routes; how a run is found |
 //! | `lines` | how many lines the events of background runs have made, for their numbers |
+//! | `begin` | where a stream begins, and what is known of the events before |
 //! | `sessions` | what sessions there are, as their runs tell; their names, and their deletion |
 //! | `snapshot` | what is shown of a run, read at one instant |
 //! | `options` | what an embedder chooses |

@@ -8,6 +8,7 @@
 //! The table is locked alone.
 
 use std::collections::{HashMap, VecDeque};
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
@@ -17,6 +18,7 @@ use quell::{EventKind, RunEvent, RunId, RunRef, limits};
 use quell_http::{BoundedMap, LogPosition, LookupError, RunView, Unread, View, next_event};
 use tokio::task::consume_budget;
 
+use crate::begin::{Known, count};
 use crate::snapshot;
 use crate::wire::event::{COUNTS_ONLY, Renderer, Style};
 use crate::wire::position::Position;
@@ -107,6 +109,10 @@ impl Lines {
         style: Style,
         from: u64,
     ) -> Result<SoFar, LookupError> {
+        let live = match run {
+            RunView::Live(live) => live,
+            RunView::Stored(_) => return Ok(far_so_far(view, run, style, from).await),
+        };
         let mut so_far = SoFar::default();
         let Some(mut renderer) = renderer(view, run, style) else { return Ok(so_far) };
         renderer.write_from(COUNTS_ONLY);
@@ -119,15 +125,12 @@ impl Lines {
         {
             consume_budget().await;
             so_far.last = event.last_seq();
-            if let RunView::Live(_) = run {
-                place(view, &mut renderer, &event);
-            }
+            place(view, &mut renderer, &event);
             let before = renderer.lines();
             drop(renderer.on(&event, None));
             if let EventKind::Lagged { from: first, to } = event.kind {
-                let known = if let RunView::Live(run) = run { self.up_to(run, to) } else { None };
                 let seen = renderer.lines();
-                renderer.pass(known.unwrap_or(before + (to + 1 - first)));
+                renderer.pass(self.up_to(live, to).unwrap_or(before + (to + 1 - first)));
                 so_far.gone += renderer.lines().saturating_sub(seen.max(from));
             }
             so_far.lines = renderer.lines();
@@ -139,8 +142,36 @@ impl Lines {
     }
 }
 
+/// As [`Lines::so_far`], of a root that is only in the store: perhaps another node has it. Its log
+/// is read once, up to what the client has also for the stream, which goes on behind that. What is
+/// behind it is read again: how much that is is said first, and it may be more than is held.
+async fn far_so_far(view: &View, run: &RunView, style: Style, from: u64) -> SoFar {
+    let mut so_far = SoFar::default();
+    let both = renderer(view, run, style).zip(renderer(view, run, style));
+    let Some((mut counting, behind)) = both else { return so_far };
+    counting.write_from(COUNTS_ONLY);
+    let mut known = Box::new(Known::new(view, behind));
+    let mut events = pin!(view.events_by_now(run));
+    while let Some(event) = events.next().await {
+        consume_budget().await;
+        so_far.last = event.last_seq();
+        if let EventKind::Resumed { attempt } = event.kind {
+            known.answered = known.answered.max(attempt);
+        }
+        let seen = count(&mut counting, &event);
+        so_far.lines = counting.lines();
+        so_far.gone += so_far.lines.saturating_sub(seen.max(from));
+        if so_far.lines <= from {
+            so_far.after = so_far.last;
+            known.take(&event);
+        }
+    }
+    so_far.known = Some(known);
+    so_far
+}
+
 /// What there was of a stream when its client came back.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Debug, Default)]
 pub(crate) struct SoFar {
     /// The number of the last event of which the client has all lines.
     pub(crate) after: u64,
@@ -150,6 +181,8 @@ pub(crate) struct SoFar {
     pub(crate) lines: u64,
     /// Those that the client has not, and that are gone.
     pub(crate) gone: u64,
+    /// What the events tell of which the client has all lines, if the run is only in the store.
+    pub(crate) known: Option<Box<Known>>,
 }
 
 impl Count {

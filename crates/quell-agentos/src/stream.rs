@@ -8,7 +8,7 @@ use futures::stream::{Stream, StreamExt, unfold};
 use quell::{EventKind, RunEvent, RunRef};
 use quell_http::{LookupError, RunEvents, RunView, SseEvent, TreeSaid, View};
 
-use crate::begin::Begin;
+use crate::begin::{Begin, Known};
 use crate::ends;
 use crate::lines::{Lines, place, renderer};
 use crate::sessions::is_heard_of;
@@ -51,7 +51,7 @@ pub(crate) async fn frames(
 }
 
 /// As [`frames`], of a root that is only in the store: perhaps another node has it. The log is read
-/// from its begin, and what is not after this event is not shown.
+/// from its begin, unless that is known, and what is not after this event is not shown.
 ///
 /// # Errors
 ///
@@ -59,19 +59,25 @@ pub(crate) async fn frames(
 pub(crate) async fn far_frames(
     view: &View,
     run: &RunView,
-    begin: Begin,
+    mut begin: Begin,
     style: Style,
 ) -> Result<Option<impl Stream<Item = SseEvent> + Send + use<>>, LookupError> {
-    let Some(renderer) = renderer(view, run, style) else { return Ok(None) };
-    let attempt = match run {
-        run if run.status().is_terminal() => ALL_PASSED_BY,
-        run if begin.is_behind_a_pause() => run.attempt(),
-        run => view.answered_by_now(run).await,
+    let is_behind_a_pause = begin.is_behind_a_pause();
+    let known = begin.known.take();
+    let attempt = match (run, &known) {
+        (run, _) if run.status().is_terminal() => ALL_PASSED_BY,
+        (run, _) if is_behind_a_pause => run.attempt(),
+        (RunView::Stored(run), Some(known)) => run.answered().unwrap_or(known.answered),
+        (run, _) => view.answered_by_now(run).await,
     };
-    let events = Either::Right(Box::pin(view.events(run, 0).await?) as Pin<Box<_>>);
-    let far = Some(view.tree_said());
-    let source = Source { far, ..Source::new(view, events, renderer, begin, attempt) };
-    Ok(Some(source.stream()))
+    let from = if known.is_some() { begin.after } else { 0 };
+    let unread = || renderer(view, run, style).map(|renderer| Known::new(view, renderer).into());
+    let Some(known) = known.or_else(unread) else { return Ok(None) };
+    let is_over = known.is_over(attempt);
+    let Known { renderer, said, seen, .. } = *known;
+    let events = Either::Right(Box::pin(view.events(run, from).await?) as Pin<Box<_>>);
+    let source = Source::new(view, events, renderer, begin, attempt);
+    Ok(Some(Source { far: Some(said), seen, is_over, ..source }.stream()))
 }
 
 /// The attempt of a run that has ended: each pause is passed by.

@@ -23,6 +23,8 @@ mod follow_up;
 mod history;
 /// Ids of callers, twice.
 mod identity;
+/// The numbers of lines whose events are gone.
+mod lines;
 /// Whatever clients send.
 mod load;
 /// What is lost is marked.

@@ -1,6 +1,7 @@
 //! A stream in the background goes on after its client was away (contract, section 8).
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 
 use axum::body::Body;
 use axum::http::Request;
@@ -12,23 +13,24 @@ use quell_agentos::Options;
 use quell_demo::Witness;
 use quell_flow::{Catalog, Component, Emit};
 use quell_http::Access;
-use quell_test_support::{Answer, Gate};
+use quell_test_support::{Answer, Counted, Gate, Valve};
 use serde_json::{Value, json};
 use tokio::task::yield_now;
 use tower::ServiceExt as _;
 
+use crate::lines::paced;
 use crate::nodes::{PATHS, soon_read, soon_running, two};
 use crate::restart::nth;
 use crate::support::http::{Events, KINDS, events, names, post_form, read, refused, start};
 use crate::support::{Site, fresh};
 
-async fn create(site: &Site, path: &str, run: &str, message: &str) -> Answer {
+pub(crate) async fn create(site: &Site, path: &str, run: &str, message: &str) -> Answer {
     let fields =
         [("message", message), ("background", "true"), ("run_id", run), ("session_id", "s")];
     site.create(&format!("{path}/runs"), &fields).await
 }
 
-async fn resume(site: &Site, path: &str, run: &str, last: Option<i64>) -> Vec<Value> {
+pub(crate) async fn resume(site: &Site, path: &str, run: &str, last: Option<i64>) -> Vec<Value> {
     let last = last.map(|last| last.to_string());
     let fields: Vec<_> = last.iter().map(|last| ("last_event_index", last.as_str())).collect();
     let answer = site.create(&format!("{path}/runs/{run}/resume"), &fields).await;
@@ -39,7 +41,7 @@ async fn resume(site: &Site, path: &str, run: &str, last: Option<i64>) -> Vec<Va
 
 /// Tells the events that are numbered, each with what it says: but for an end, of whose whole text
 /// a part may be gone where the log is small.
-fn numbered(events: &[Value]) -> Vec<(u64, String, Value)> {
+pub(crate) fn numbered(events: &[Value]) -> Vec<(u64, String, Value)> {
     let told = events.iter().filter_map(|event| {
         let name = event["event"].as_str().unwrap().to_owned();
         let is_end = name.ends_with("Completed");
@@ -194,20 +196,11 @@ async fn what_has_no_stream_says_so_in_one_event() {
 
 /// Says as many words as its message asks for, and lets others read each.
 fn talker() -> Component {
-    Component::agent("talker", async |ctx: RunContext, input: Payload| {
-        let words: usize = input.parse::<String>()?.parse()?;
-        for word in 0..words {
-            Emit::content(format!("{word} ")).send(&ctx);
-            // An event without a line, so that numbers of events and of lines are not alike.
-            ctx.progress(0.5);
-            yield_now().await;
-        }
-        Ok(Payload::from(Value::Null))
-    })
+    paced(Arc::new(AtomicUsize::new(usize::MAX)))
 }
 
 /// Yields what is numbered of a talker with so many words.
-fn of_talker(words: u64) -> Vec<(u64, String, Value)> {
+pub(crate) fn of_talker(words: u64) -> Vec<(u64, String, Value)> {
     let said = (0..words).map(|word| ("RunContent", json!(format!("{word} "))));
     let ends = [("RunContentCompleted", Value::Null), ("RunCompleted", Value::Null)];
     let all = [("RunStarted", Value::Null)].into_iter().chain(said).chain(ends);
@@ -215,12 +208,16 @@ fn of_talker(words: u64) -> Vec<(u64, String, Value)> {
 }
 
 fn small(store: Option<Arc<dyn Store>>) -> Site {
+    small_of(talker(), store)
+}
+
+pub(crate) fn small_of(talker: Component, store: Option<Arc<dyn Store>>) -> Site {
     let limits = Limits::default().events_per_root_max(64);
     let mut config = EngineConfig::new().limits(limits);
     if let Some(store) = store {
         config = config.store(store);
     }
-    let catalog = Catalog::new().with(talker());
+    let catalog = Catalog::new().with(talker);
     let (options, access) = (Options::default(), Access::open());
     Site::made_of(Witness::default(), catalog, Engine::with_config(config), options, access)
 }
@@ -275,6 +272,24 @@ async fn what_the_log_has_dropped_is_read_from_the_store_also_after_a_restart() 
         .unwrap();
     let (last, _) = nth(3, &store).await;
     assert_eq!(numbered(&resume(&last, path, "team", Some(4)).await), all[5..]);
+}
+
+#[tokio::test]
+async fn what_a_client_has_of_a_run_that_is_only_in_the_store_is_read_once() {
+    let (store, path, run) = (Arc::new(MemoryStore::new()), "/agents/slow-agent", fresh("run"));
+    let (first, _) = nth(1, &store).await;
+    create(&first, path, &run, "ticks=500 tick_ms=0").await;
+    let id = quell_http::parse_id(&run).unwrap();
+    first.service.engine().get(id).unwrap().stored().await.unwrap();
+    let counted = Counted::of(Valve::reopened(&store, 2) as _);
+    let later = small(Some(Arc::clone(&counted) as _));
+    let all = numbered(&resume(&later, path, &run, None).await);
+    assert!(all.len() > 500, "{}", all.len());
+    let (last, before) = (all.len() - 2, counted.reads());
+    let told = resume(&later, path, &run, Some(i64::try_from(last).unwrap())).await;
+    assert_eq!(numbered(&told), all[last + 1..]);
+    let reads = counted.reads() - before;
+    assert!(reads <= 24, "{reads} reads, and the log has some 16 pages");
 }
 
 #[tokio::test]

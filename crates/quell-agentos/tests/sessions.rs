@@ -174,6 +174,7 @@ async fn a_session_is_shown_with_what_its_clients_need_and_is_unknown_in_the_wor
         ("?type=workflow", "Workflow Session with id 'nope' not found"),
         ("/runs", "Session with ID nope not found"),
         ("/runs/x", "Session with ID nope not found"),
+        ("/run-previews", "Session with ID nope not found"),
     ] {
         refused(&site.get(&format!("/sessions/nope{query}")).await, 404, text, NOT_FOUND);
     }
@@ -223,6 +224,57 @@ async fn the_roots_of_a_session_are_listed_without_nulls_and_each_run_is_shown_w
     let odd = site.get("/sessions/s/runs?status=odd").await;
     assert_eq!(odd.status, 400, "{odd:?}");
     assert_eq!(site.get("/sessions/s/runs?created_after=x").await.status, 422);
+}
+
+#[tokio::test]
+async fn the_roots_of_a_session_are_listed_in_short() {
+    let site = Site::open();
+    let message = format!("ticks=200 tick_ms=0 {}", "ä".repeat(300));
+    for (path, _, _) in SHORT {
+        ran(&site, path, &message, "s").await;
+    }
+    let all = site.get("/sessions/s/runs").await.json();
+    let short = site.get("/sessions/s/run-previews").await.json();
+    assert_eq!(short.as_array().unwrap().len(), SHORT.len(), "{short}");
+    for (run, short) in all.as_array().unwrap().iter().zip(short.as_array().unwrap()) {
+        let begin = |key: &str| run[key].as_str().unwrap().chars().take(280).collect::<String>();
+        let mut expected = json!({
+            "run_input": begin("run_input"),
+            "content_preview": begin("content"),
+        });
+        assert_eq!(expected["run_input"].as_str().unwrap().chars().count(), 280);
+        for key in [
+            "run_id",
+            "parent_run_id",
+            "agent_id",
+            "team_id",
+            "workflow_id",
+            "user_id",
+            "status",
+            "created_at",
+        ] {
+            if let Some(value) = run.get(key) {
+                expected[key] = value.clone();
+            }
+        }
+        assert_eq!(*short, expected, "as in the list, and no more");
+    }
+    let count = async |query: &str| {
+        let list = site.get(&format!("/sessions/s/run-previews?{query}")).await.json();
+        list.as_array().unwrap().len()
+    };
+    assert_eq!(count("status=completed&status=running").await, 3);
+    assert_eq!(count("status=error").await, 0);
+    assert_eq!(count("created_after=99999999999").await, 0);
+    let odd = site.get("/sessions/s/run-previews?status=odd").await;
+    let text = "Invalid status value(s) ['ODD']; expected one of ['CANCELLED', 'COMPLETED', \
+                'ERROR', 'PAUSED', 'PENDING', 'REGENERATED', 'RUNNING']";
+    refused(&odd, 400, text, Some("BAD_REQUEST"));
+    for (query, loc) in [("type=x", "type"), ("created_after=x", "created_after")] {
+        let odd = site.get(&format!("/sessions/s/run-previews?{query}")).await;
+        assert_eq!(odd.status, 422, "{odd:?}");
+        assert_eq!(odd.json()["detail"][0]["loc"], json!(["query", loc]));
+    }
 }
 
 #[tokio::test]
@@ -277,6 +329,7 @@ async fn a_session_of_somebody_else_is_unknown_on_every_route_that_reads() {
     for path in [
         "/sessions/hers",
         "/sessions/hers/runs",
+        "/sessions/hers/run-previews",
         "/sessions/hers/runs/hers-1",
         "/sessions/both/runs/ada-1",
         "/agents/short-agent/runs?session_id=hers",
@@ -303,7 +356,13 @@ async fn a_session_of_somebody_else_is_unknown_on_every_route_that_reads() {
 async fn who_lacks_the_scope_is_refused_before_anything_is_looked_for() {
     let site = owned();
     let text = "Insufficient permissions. Required scope(s): sessions:read";
-    for path in ["/sessions", "/sessions/x", "/sessions/x/runs", "/sessions/x/runs/y"] {
+    for path in [
+        "/sessions",
+        "/sessions/x",
+        "/sessions/x/runs",
+        "/sessions/x/run-previews",
+        "/sessions/x/runs/y",
+    ] {
         refused(&of(&site, "eve", "GET", path).await, 403, text, None);
         let none = site.get(path).await;
         assert_eq!(none.status, 401, "{path}");

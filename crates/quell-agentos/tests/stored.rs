@@ -3,11 +3,14 @@
 use std::sync::Arc;
 
 use quell::store::{Store, StoreError};
-use quell::{Engine, EngineConfig};
+use quell::testing::cluster::Nodes;
+use quell::{CauseKind, Engine, EngineConfig, Failure, Payload, RunContext, RunRef, RunStatus};
 use quell_agentos::Options;
+use quell_demo::Witness;
+use quell_flow::{Catalog, Component};
 use quell_http::{Access, parse_id};
-use quell_test_support::{Flow, Valve, within};
-use tokio::task::yield_now;
+use quell_test_support::{Answer, Counted, Flow, Valve, secs, soon, within};
+use tokio::task::{JoinHandle, yield_now};
 
 use crate::support::http::{read, start};
 use crate::support::{Site, fresh};
@@ -81,5 +84,124 @@ async fn a_client_that_leaves_before_its_run_is_stored_stops_it_if_it_is_of_the_
         assert_eq!(kind, cause, "stream={stream} background={background}: {row}");
         made.cancel(quell::CancelRequest::because("enough"));
         made.quiescent().await;
+    }
+}
+
+/// A site of components of each kind that ask, and count themselves at work when they have their
+/// answer.
+fn site_of_clerks(config: EngineConfig) -> Site {
+    let witness = Witness::default();
+    let clerk = {
+        let witness = witness.clone();
+        move |ctx: RunContext, _input: Payload| {
+            let witness = witness.clone();
+            async move {
+                ctx.resumed_with().ok_or_else(|| ctx.pause("may I?"))?;
+                witness.tick("answered", "clerk");
+                std::future::pending::<Result<Payload, Failure>>().await
+            }
+        }
+    };
+    let catalog = Catalog::new()
+        .with(Component::agent("clerk", clerk.clone()).resumable())
+        .with(Component::team("office", clerk.clone()).resumable())
+        .with(Component::workflow("desk", clerk).resumable());
+    let engine = Engine::with_config(config);
+    Site::made_of(witness, catalog, engine, Options::default(), Access::open())
+}
+
+/// The clerks, each with the field of its answer.
+const CLERKS: [(&str, &str); 3] = [
+    ("/agents/clerk", "tools"),
+    ("/teams/office", "requirements"),
+    ("/workflows/desk", "step_requirements"),
+];
+
+/// Starts a run that asks, and yields it when it is paused.
+async fn asks(site: &Site, path: &str) -> RunRef {
+    let run = fresh("run");
+    let fields = [("message", "m"), ("run_id", &*run), ("session_id", "s"), ("stream", "false")];
+    let asked = site.create(&format!("{path}/runs"), &fields).await;
+    assert_eq!(asked.json()["status"], "PAUSED", "{asked:?}");
+    let run = site.service.engine().get(parse_id(&run).unwrap()).unwrap();
+    run.stored().await.unwrap();
+    run
+}
+
+/// A client that answers a run.
+fn answers(
+    site: &Site,
+    (path, field): (&str, &'static str),
+    run: &RunRef,
+    [stream, background]: [&'static str; 2],
+) -> JoinHandle<Answer> {
+    let run = quell_http::external_id(run).into_owned();
+    let (site, path) = (site.clone(), format!("{path}/runs/{run}/continue"));
+    tokio::spawn(async move {
+        let fields = [(field, "[]"), ("stream", stream), ("background", background)];
+        site.create(&path, &fields).await
+    })
+}
+
+/// Fails if a run that was answered by a client who has left goes on, in the foreground, or does
+/// not, in the background.
+async fn left(site: &Site, run: &RunRef, background: &str) {
+    if background == "true" {
+        soon("it works", || !site.witness.get("answered").0.is_empty()).await;
+        assert_eq!(run.status(), RunStatus::Running);
+        run.cancel(quell::CancelRequest::because("enough"));
+        run.quiescent().await;
+        return;
+    }
+    let report = within("it is stopped", run.ended()).await;
+    let cause = report.cause.as_ref().map(|cause| cause.kind);
+    assert_eq!((report.status, cause), (RunStatus::Cancelled, Some(CauseKind::Disconnected)));
+}
+
+const HOW: [[&str; 2]; 4] =
+    [["true", "false"], ["false", "false"], ["true", "true"], ["false", "true"]];
+
+#[tokio::test]
+async fn a_client_that_leaves_before_its_answer_is_stored_stops_the_run_if_it_is_of_the_foreground()
+{
+    for (clerk, how) in CLERKS.iter().flat_map(|clerk| HOW.map(|how| (*clerk, how))) {
+        let store = Valve::new(Flow::Open);
+        let config = EngineConfig::new().store(Arc::clone(&store) as Arc<dyn Store>);
+        let site = site_of_clerks(config);
+        let run = asks(&site, clerk.0).await;
+        store.set(Flow::Shut { stops: false });
+        let client = answers(&site, clerk, &run, how);
+        soon("it has its answer", || run.attempt() == 2).await;
+        client.abort();
+        assert!(client.await.is_err(), "it has had no answer");
+        if how[1] == "false" {
+            soon("nobody waits for the store", || run.row().cause.is_some()).await;
+        }
+        store.set(Flow::Open);
+        left(&site, &run, how[1]).await;
+        if how[1] == "false" {
+            assert!(site.witness.get("answered").0.is_empty(), "{clerk:?} {how:?}: it never works");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_client_that_leaves_while_another_node_stores_its_answer_stops_the_run_as_well() {
+    for (clerk, how) in CLERKS.iter().zip([HOW[0], HOW[1], HOW[2]]) {
+        let nodes = Nodes::new(secs(30));
+        let [a, b] = ["a", "b"].map(|name| {
+            let node = nodes.join(name);
+            let store = Counted::of(Arc::clone(&node) as _);
+            let config = EngineConfig::new().store(Arc::clone(&store) as _).cluster(node as _);
+            (site_of_clerks(config), store)
+        });
+        let run = asks(&a.0, clerk.0).await;
+        a.1.hold(true);
+        let client = answers(&b.0, *clerk, &run, how);
+        soon("it has its answer", || run.attempt() == 2).await;
+        client.abort();
+        assert!(client.await.is_err(), "it has had no answer");
+        a.1.hold(false);
+        left(&a.0, &run, how[1]).await;
     }
 }

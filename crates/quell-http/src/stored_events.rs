@@ -127,8 +127,11 @@ impl StoredEvents {
             self.look_back().await?;
             self.is_over = true;
             // The record is older than the events: of an end that it knows, the event was seen if
-            // there is one.
-            self.tell(self.implied.missing(&self.record));
+            // there is one. Of a log that goes on only who writes it knows the next number.
+            let is_last = !self.may_go_on();
+            let implied =
+                if is_last { self.implied.missing(&self.record) } else { self.beginning() };
+            self.tell(implied);
         } else {
             self.tell(self.beginning());
             return self.look_at_record().await;
@@ -168,8 +171,13 @@ impl StoredEvents {
 
     /// Tells whether the log is followed, and may go on.
     fn is_written(&self) -> bool {
+        self.pace.is_some() && !self.is_over && self.may_go_on()
+    }
+
+    /// Tells whether another node may write more of the log.
+    fn may_go_on(&self) -> bool {
         let is_live = !self.record.status.is_terminal() && self.engine.is_elsewhere(&self.record);
-        self.pace.is_some() && is_live && !self.is_over && !self.implied.has_end()
+        is_live && !self.implied.has_end()
     }
 
     /// Reads how the run stands: its end may have no event.

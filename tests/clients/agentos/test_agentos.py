@@ -399,7 +399,14 @@ def test_sessions_are_listed_shown_renamed_and_deleted(client, kind):
             assert [it.run_id for it in told] == runs
             assert {it.status for it in told} == {"COMPLETED"}
             assert told[0].run_input == message
+            short = await client.aget_session_run_previews(session, wanted, **of)
+            assert [(it.run_id, it.status, it.created_at) for it in short] == [
+                (it.run_id, it.status, it.created_at) for it in told
+            ]
+            assert short[0].run_input == message
+            assert short[0].content_preview == told[0].content[:280]
         assert not await client.get_session_runs(session, status=["running", "PAUSED"], **of)
+        assert not await client.aget_session_run_previews(session, status=["running"], **of)
         one = await client.get_session_run(session, runs[0], **of)
         assert one.run_input == message and one.created_at is not None
 
@@ -418,7 +425,7 @@ def test_sessions_are_listed_shown_renamed_and_deleted(client, kind):
 
 
 async def assert_no_session(client, session):
-    for ask in (client.get_session, client.get_session_runs):
+    for ask in (client.get_session, client.get_session_runs, client.aget_session_run_previews):
         with pytest.raises(httpx.HTTPStatusError) as refused:
             await ask(session, headers=HEADERS)
         assert refused.value.response.status_code == 404

@@ -71,11 +71,8 @@ pub(super) async fn begin(
     };
     let guard = guard.holding(charge);
     if is_stream {
-        let style = style(app, is_background);
-        if is_background && !is_replay {
-            app.lines.follow(view, &run, style);
-        }
-        let answer = streamed(app, view, &run.into(), guard, (style, Begin::default())).await?;
+        let shown = (style(app, is_background), Begin::default());
+        let answer = streamed(app, view, &run.into(), guard, shown).await?;
         return answer.ok_or_else(Refusal::unexpected);
     }
     run.paused().await;
@@ -92,7 +89,12 @@ pub(super) async fn started(
     component: &Arc<Component>,
     (form, key, last): (&Form, Option<&str>, Option<RunView>),
 ) -> Result<Result<Started, StartError>, Refusal> {
-    let start = start(component, form, key, last.as_ref());
+    let mut start = start(component, form, key, last.as_ref());
+    if form.is_stream && form.is_background {
+        let (lines, view, style) = (app.lines.clone(), view.clone(), style(app, true));
+        start =
+            start.label(STREAMED, "true").when_accepted(move |run| lines.follow(&view, run, style));
+    }
     if component.history_of() == 0 {
         return Ok(view.start(start.input(form.input(None))).await);
     }
@@ -144,9 +146,6 @@ fn start(
         .id(form.run.clone().unwrap_or_else(fresh))
         .session(form.session.clone().unwrap_or_else(fresh))
         .on_disconnect(on_disconnect(form.is_background));
-    if form.is_stream && form.is_background {
-        start = start.label(STREAMED, "true");
-    }
     if let Some(user) = &form.user {
         start = start.label(USER, user);
     }

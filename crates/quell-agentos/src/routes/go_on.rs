@@ -5,7 +5,9 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
 use quell::{CancelRequest, Disposition, ResumeError, RunStatus};
 use quell_flow::ComponentKind;
-use quell_http::{Charge, NotDone, RunView, StartError, View, Wait, offload_if_large};
+use quell_http::{
+    Charge, DisconnectGuard, NotDone, RunView, StartError, View, Wait, offload_if_large,
+};
 
 use crate::answer_form::{AnswerForm, ContinueForm};
 use crate::app::{App, find};
@@ -46,11 +48,11 @@ pub(super) async fn go_on(
     };
     let answered = answered(view, found, field, &form).await?;
     drop(upload);
-    let Answered { run, last, charge, is_repeat } = answered;
-    let Some(charge) = charge else {
+    let Answered { run, last, guard, is_repeat } = answered;
+    let Some(guard) = guard else {
         return Ok(if is_repeat { accepted_by_now(&run) } else { accepted(&run) });
     };
-    follow(app, view, run, (form, charge, last)).await
+    follow(app, view, run, (form, guard, last)).await
 }
 
 /// A run that has its answer, or was cancelled for it.
@@ -58,8 +60,8 @@ pub(super) struct Answered {
     pub(super) run: RunView,
     /// The number of the event behind which it goes on; zero if its client does not stream it.
     pub(super) last: u64,
-    /// The charge of a client that follows it.
-    pub(super) charge: Option<Charge>,
+    /// The guard of a client that follows it.
+    pub(super) guard: Option<DisconnectGuard>,
     /// Whether it had this answer before, or was cancelled for it.
     is_repeat: bool,
 }
@@ -75,8 +77,8 @@ pub(super) async fn answered(
         let Some(last) = given_before(view, &found, field, form).await? else {
             return Err(not_paused(&found, found.status()));
         };
-        let charge = charge(view, form)?;
-        return Ok(Answered { run: found, last, charge, is_repeat: true });
+        let guard = guard(view, &found, form)?;
+        return Ok(Answered { run: found, last, guard, is_repeat: true });
     }
     if form.has_message {
         return Err(no_message(&found, field));
@@ -101,8 +103,13 @@ pub(super) async fn answered(
     let charge = charge(view, form)?;
     // Nothing is written while it is paused: what comes behind this is of the next attempt.
     let last = if form.is_stream { view.last_seq_by_now(&found).await } else { 0 };
-    match view.resume_attempt(&found, pause.attempt, answer).await {
-        Ok(run) => Ok(Answered { run, last, charge, is_repeat: false }),
+    // The client counts before the store has the answer: who leaves meanwhile has left the run.
+    let (follows, policy) = (charge.is_some(), on_disconnect(form.is_background));
+    match view.resume_followed(&found, pause.attempt, answer, (policy, charge)).await {
+        Ok((run, guard)) => {
+            let guard = follows.then_some(guard);
+            Ok(Answered { run, last, guard, is_repeat: false })
+        }
         Err(error) => Err(not_continued(view, (&found, field), error).await),
     }
 }
@@ -126,7 +133,8 @@ async fn rejected(
         Disposition::AlreadyTerminal { status } => Err(not_paused(&found, status)),
         _ => {
             let run = view.find_by_id(found.id()).await?.unwrap_or(found);
-            Ok(Answered { run, last, charge, is_repeat: true })
+            let guard = charge.map(|charge| guard_of(view, &run, form, charge));
+            Ok(Answered { run, last, guard, is_repeat: true })
         }
     }
 }
@@ -141,17 +149,30 @@ fn charge(view: &View, form: &AnswerForm) -> Result<Option<Charge>, Refusal> {
     follows.then(|| view.charge_stream().map_err(Refusal::overdrawn)).transpose()
 }
 
+/// Yields the guard of a client that follows a run which has its answer, if it does.
+fn guard(
+    view: &View,
+    run: &RunView,
+    form: &AnswerForm,
+) -> Result<Option<DisconnectGuard>, Refusal> {
+    Ok(charge(view, form)?.map(|charge| guard_of(view, run, form, charge)))
+}
+
+fn guard_of(view: &View, run: &RunView, form: &AnswerForm, charge: Charge) -> DisconnectGuard {
+    let policy = on_disconnect(form.is_background);
+    view.service().guard(run, policy).until_pause().holding(charge)
+}
+
 /// Answers a client that follows a run which has its answer: with the events behind this one, or
 /// with the run at its end or its next pause.
 async fn follow(
     app: &App,
     view: &View,
     run: RunView,
-    (form, charge, last): (AnswerForm, Charge, u64),
+    (form, guard, last): (AnswerForm, DisconnectGuard, u64),
 ) -> Result<Response, Refusal> {
     let (is_stream, is_background) = (form.is_stream, form.is_background);
     drop(form);
-    let guard = app.service.guard(&run, on_disconnect(is_background)).until_pause().holding(charge);
     if is_stream {
         let shown = (style(app, is_background), Begin::after(last));
         return streamed(app, view, &run, guard, shown).await?.ok_or_else(Refusal::unexpected);

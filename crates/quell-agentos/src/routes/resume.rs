@@ -72,7 +72,7 @@ pub(super) async fn behind(
         return Ok(Behind::Nothing(without_a_stream(&run)));
     }
     let so_far = app.lines.so_far(view, &run, style(app, true), from).await?;
-    let begin = begin(&run, subscribed, from, &so_far);
+    let begin = begin(&run, subscribed, from, so_far);
     Ok(Behind::Events(run, Box::new(begin)))
 }
 
@@ -109,14 +109,15 @@ impl Asked {
 }
 
 /// Says where a stream goes on, before it does.
-fn begin(run: &RunView, subscribed: &str, from: u64, so_far: &SoFar) -> Begin {
+fn begin(run: &RunView, subscribed: &str, from: u64, so_far: SoFar) -> Begin {
     let (id, count) = (run.external_id(), so_far.lines);
     let missed = count.saturating_sub(from + so_far.gone);
     let gone = match so_far.gone {
         0 => String::new(),
         gone => format!(" {gone} more are gone."),
     };
-    let begin = Begin { after: so_far.after, index: from, ..Begin::default() };
+    let SoFar { after, last, known, .. } = so_far;
+    let begin = Begin { after, index: from, known, ..Begin::default() };
     let now = run.status();
     if now.is_terminal() || now == RunStatus::Paused {
         let (now, requested) = (status(now), i128::from(from) - 1);
@@ -142,7 +143,7 @@ fn begin(run: &RunView, subscribed: &str, from: u64, so_far: &SoFar) -> Begin {
         "message": format!("Catching up on {missed} missed events.{gone}"),
     });
     let first = Some(SseEvent::json("catch_up", &said));
-    Begin { first, then: Some((so_far.last, subscribed)), ..begin }
+    Begin { first, then: Some((last, subscribed)), ..begin }
 }
 
 /// What is said of a run that was started without a stream: its events are not kept for one.

@@ -1,11 +1,12 @@
-//! [`of_component`] (contract, section 6), [`of_session`] and [`one`] (contract, section 10): the
-//! runs of a session.
+//! [`of_component`] (contract, section 6), [`of_session`], [`previews`] and [`one`] (contract,
+//! section 10): the runs of a session.
 
 use axum::response::Response;
 use futures::{StreamExt as _, stream};
 use quell::RunId;
 use quell_flow::ComponentKind;
 use quell_http::{Charge, Reading, RunView, View, same_id};
+use serde::Serialize;
 
 use crate::app::App;
 use crate::auth::{Action, component, may};
@@ -50,6 +51,19 @@ pub(super) async fn of_component(
 
 /// Lists the runs of a session.
 pub(super) async fn of_session(app: &App, request: &SessionRequest) -> Result<Response, Refusal> {
+    listed(app, request, |tree| session::run(tree).without_nulls()).await
+}
+
+/// Lists the runs of a session in short.
+pub(super) async fn previews(app: &App, request: &SessionRequest) -> Result<Response, Refusal> {
+    listed(app, request, session::preview).await
+}
+
+async fn listed<T: Serialize + 'static>(
+    app: &App,
+    request: &SessionRequest,
+    write: fn(&Tree) -> T,
+) -> Result<Response, Refusal> {
     let SessionRequest { view, session, query, .. } = request;
     may(view, "sessions", "read")?;
     let asked = RunsQuery::read(|name| query.get(name), query.all("status"))?;
@@ -57,10 +71,7 @@ pub(super) async fn of_session(app: &App, request: &SessionRequest) -> Result<Re
     let found = found.ok_or_else(|| no_session(session))?;
     let readings = readings(view, &found.runs, &asked).await?;
     let about = readings.weight;
-    let make = move || {
-        let runs = readings.trees().map(|tree| session::run(&tree).without_nulls());
-        runs.collect::<Vec<_>>()
-    };
+    let make = move || readings.trees().map(|tree| write(&tree)).collect::<Vec<_>>();
     view.json_response(about, make).await.map_err(Refusal::of_answer)
 }
 

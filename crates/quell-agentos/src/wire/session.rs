@@ -1,4 +1,5 @@
-//! [`SessionParts`] and [`run`]: sessions and their runs as JSON (contract, section 10).
+//! [`SessionParts`], [`run`] and [`preview`]: sessions and their runs as JSON (contract, section
+//! 10).
 
 use std::time::SystemTime;
 
@@ -9,6 +10,7 @@ use crate::wire::exact::Object;
 use crate::wire::kinds::names_of;
 use crate::wire::position::Role;
 use crate::wire::run::{Tree, message};
+use crate::wire::status::status;
 
 /// What is said of a session.
 #[derive(Debug)]
@@ -112,6 +114,34 @@ pub(crate) fn run(tree: &Tree) -> Object {
     run.extend(tree.to_json().without(|key| !is_kept(key)));
     run
 }
+
+/// Writes a run in short: which one it is, how it stands, and how its message and its answer begin.
+/// What there is not is left out, or empty, as in [`run`].
+pub(crate) fn preview(tree: &Tree) -> Value {
+    let own = tree.own();
+    let mut out = json!({
+        "run_id": own.position.run,
+        "status": status(own.status),
+        "run_input": beginning(&message(&own.input)),
+        "content_preview": beginning(&tree.content(0)),
+        "created_at": utc(own.queued_at),
+    });
+    out[names_of(own.position.kind()).id_key] = own.position.name.as_str().into();
+    if own.position.role != Role::Workflow {
+        out["parent_run_id"] = own.position.parent_run().unwrap_or_default().into();
+    }
+    if tree.user.is_some() || own.position.role != Role::Team {
+        out["user_id"] = tree.user.as_deref().unwrap_or_default().into();
+    }
+    out
+}
+
+fn beginning(text: &str) -> String {
+    text.chars().take(PREVIEW_CHARS).collect()
+}
+
+/// The characters of a message, or of an answer, in [`preview`]; as many as upstream's.
+const PREVIEW_CHARS: usize = 280;
 
 fn of_workflow() -> Value {
     json!({

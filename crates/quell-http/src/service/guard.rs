@@ -163,6 +163,19 @@ impl DisconnectGuard {
         self
     }
 
+    /// As [`DisconnectGuard::until_pause`], of this attempt, whichever the run is in by now.
+    pub(super) fn of_attempt(mut self, attempt: u32) -> Self {
+        self.attempt = self.following.is_some().then_some(attempt);
+        self
+    }
+
+    /// Counts the client out, and stops nothing: it has not left, it was refused.
+    pub(super) fn give_up(mut self) {
+        if let Some(Following { clients, .. }) = self.following.take() {
+            clients.leave(self.run);
+        }
+    }
+
     /// Keeps the charge of the stream or wait ([`View::charge_stream`]) until the answer is over.
     pub fn holding(mut self, charge: Charge) -> Self {
         self.charge = Some(charge);

@@ -9,7 +9,7 @@ use quell::RunEvent;
 use crate::before_events::{with_stored, with_stored_by_now};
 use crate::events::{answered, events_by_now};
 use crate::lookup_error::LookupError;
-use crate::run_view::RunView;
+use crate::run_view::{RunView, StoredRun};
 use crate::service::view::View;
 use crate::stored_events::StoredEvents;
 
@@ -50,13 +50,12 @@ impl View {
     /// than the first is not looked through.
     pub async fn answered_by_now(&self, run: impl Into<RunView>) -> u32 {
         let run = run.into();
-        let is_answered = match &run {
-            // The event of the answer may come behind it.
-            RunView::Stored(run) => run.record().is_answered(),
-            RunView::Live(_) => false,
+        let known = match &run {
+            RunView::Stored(run) => run.answered(),
+            RunView::Live(run) => (run.attempt() <= 1).then_some(1),
         };
-        if run.attempt() <= 1 || is_answered {
-            return run.attempt().max(1);
+        if let Some(attempt) = known {
+            return attempt;
         }
         let events = self.events_by_now(run);
         events.fold(1, |last: u32, event| ready(last.max(answered([event])))).await
@@ -96,5 +95,14 @@ impl View {
                 Ok(Either::Right(events.into_stream()))
             }
         }
+    }
+}
+
+impl StoredRun {
+    /// As [`answered`](crate::answered), as far as its record tells. None if only its log does.
+    pub fn answered(&self) -> Option<u32> {
+        let record = self.record();
+        // The event of the answer may come behind it.
+        (record.attempt <= 1 || record.is_answered()).then_some(record.attempt.max(1))
     }
 }

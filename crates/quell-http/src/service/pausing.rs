@@ -1,16 +1,20 @@
 //! [`View::pause`] and [`View::resume`]: a client's pause, and the answer to a pause.
 
 use std::convert::Infallible;
+use std::task::Poll;
 
+use futures::poll;
 use quell::store::StoreError;
 use quell::{
-    AskError, Disposition, LimitsOutcome, NewLimits, Pause, PauseError, Payload, ResumeError,
-    RunRef, RunStatus,
+    Disposition, LimitsOutcome, NewLimits, Pause, PauseError, Payload, ResumeError, RunRef,
+    RunStatus,
 };
 use quell_flow::check_answer;
 
+use crate::ledger::Charge;
 use crate::run_view::{RunView, StoredRun};
 use crate::service::elsewhere::Seen;
+use crate::service::guard::{DisconnectGuard, OnDisconnect};
 use crate::service::not_done::NotDone;
 use crate::service::view::View;
 
@@ -127,7 +131,9 @@ impl View {
         run: impl Into<RunView>,
         answer: impl Into<Payload>,
     ) -> Result<RunView, NotDone<ResumeError>> {
-        self.answer(run.into(), None, answer.into()).await
+        let nobody = (OnDisconnect::Continue, None);
+        let (run, _guard) = self.answer(run.into(), None, answer.into(), nobody).await?;
+        Ok(run)
     }
 
     /// As [`View::resume`], if it is this attempt that asks: see [`RunRef::resume_attempt`].
@@ -145,7 +151,33 @@ impl View {
         attempt: u32,
         answer: impl Into<Payload>,
     ) -> Result<RunView, NotDone<ResumeError>> {
-        self.answer(run.into(), Some(attempt), answer.into()).await
+        let nobody = (OnDisconnect::Continue, None);
+        let (run, _guard) = self.answer(run.into(), Some(attempt), answer.into(), nobody).await?;
+        Ok(run)
+    }
+
+    /// As [`View::resume_attempt`], for a client that follows the run from there to its end or its
+    /// next pause. Yields the guard of that client as well: it counts from the moment at which the
+    /// run has its answer, and keeps the charge of the stream or wait ([`View::charge_stream`]), if
+    /// there is one.
+    ///
+    /// # Errors
+    ///
+    /// As [`View::resume_attempt`]. With [`ResumeError::NotStored`] nobody follows the run, which
+    /// goes on as soon as its answer is stored, whatever the policy.
+    ///
+    /// # Cancel safety
+    ///
+    /// Once polled, the run may have its answer. If the future is dropped then, the client has
+    /// left, and the policy decides: the run is cancelled, or it goes on.
+    pub async fn resume_followed(
+        &self,
+        run: impl Into<RunView>,
+        attempt: u32,
+        answer: impl Into<Payload>,
+        follower: (OnDisconnect, Option<Charge>),
+    ) -> Result<(RunView, DisconnectGuard), NotDone<ResumeError>> {
+        self.answer(run.into(), Some(attempt), answer.into(), follower).await
     }
 
     /// Answers a run: this attempt of it, or whichever asks.
@@ -154,44 +186,27 @@ impl View {
         run: RunView,
         attempt: Option<u32>,
         answer: Payload,
-    ) -> Result<RunView, NotDone<ResumeError>> {
+        follower: Follower,
+    ) -> Result<(RunView, DisconnectGuard), NotDone<ResumeError>> {
         let is_left = || {
             let is_paused = run.status() == RunStatus::Paused;
             is_paused && self.service().is_draining() && self.refusal(&run).is_none()
         };
         let place = self.place(&run, ResumeError::NotPaused);
         let place = place.and_then(|place| check(&run, attempt, &answer).map(|()| place));
+        let asked = Answering { view: self, attempt, answer, follower };
         let resumed = match place {
-            Ok(Place::Here(run)) => {
-                let answered = match attempt {
-                    Some(attempt) => run.resume_attempt_durably(attempt, answer).await,
-                    None => run.resume_durably(answer).await,
-                };
-                match answered {
-                    Ok(()) => {
-                        // From here on it is followed. On the heap: most have nothing to read.
-                        let records = &self.service().shared().records;
-                        Box::pin(records.begin(self.service().engine(), &run)).await;
-                        Ok(run.into())
-                    }
-                    Err(error) => Err(error.into()),
+            Ok(Place::Here(run)) => asked.here(run).await,
+            // On the heap: for a run that is here nobody pays for its size.
+            Ok(Place::There(run)) => match Box::pin(asked.there(run)).await {
+                // It is this node that does not take it.
+                Err(NotDone::NotDecided { owner })
+                    if is_left() && self.service().engine().node() == Some(&*owner) =>
+                {
+                    Err(NotDone::Unknown)
                 }
-            }
-            Ok(Place::There(run)) => {
-                let engine = self.service().engine();
-                // On the heap: for a run that is here nobody pays for its size.
-                let asked = engine.resume_anywhere(run.accepted().run, attempt, answer);
-                match Box::pin(asked).await {
-                    Ok(()) => return self.after(run).await,
-                    // It is this node that does not take it.
-                    Err(AskError::NotDecided { owner })
-                        if is_left() && engine.node() == Some(&*owner) =>
-                    {
-                        Err(NotDone::Unknown)
-                    }
-                    Err(error) => Err(error.into()),
-                }
-            }
+                resumed => resumed,
+            },
             Err(error) => Err(error),
         };
         match resumed {
@@ -234,6 +249,96 @@ impl View {
             }
         }
     }
+}
+
+/// What becomes of a run if its client leaves, and what that client costs, if it stays.
+type Follower = (OnDisconnect, Option<Charge>);
+
+/// An answer on its way to a run, and the client that may follow the run from then on.
+struct Answering<'a> {
+    view: &'a View,
+    attempt: Option<u32>,
+    answer: Payload,
+    follower: Follower,
+}
+
+impl Answering<'_> {
+    /// Gives it to a run of this node. If it is dropped while the store is waited for, the client
+    /// has left.
+    async fn here(self, run: RunRef) -> Result<(RunView, DisconnectGuard), NotDone<ResumeError>> {
+        let Self { view, attempt, answer, follower } = self;
+        let (service, given) = (view.service().clone(), run.clone());
+        let mut stored = Box::pin(async move {
+            match attempt {
+                Some(attempt) => given.resume_attempt_durably(attempt, answer).await?,
+                None => given.resume_durably(answer).await?,
+            }
+            // From here on it is followed.
+            service.shared().records.begin(service.engine(), &given).await;
+            Ok(())
+        });
+        // At its first poll the run has its answer, or refuses it.
+        let first: Poll<Result<(), ResumeError>> = poll!(&mut stored);
+        if let Poll::Ready(Err(error)) = first {
+            return Err(error.into());
+        }
+        let guard = guard(view, &(&run).into(), attempt, follower);
+        let stored = match first {
+            Poll::Ready(stored) => stored,
+            Poll::Pending => to_its_end(stored).await?,
+        };
+        match stored {
+            Ok(()) => Ok((run.into(), guard)),
+            Err(error) => {
+                guard.give_up();
+                Err(error.into())
+            }
+        }
+    }
+
+    /// Gives it to a run of another node. That is done to its end, also if this is dropped: what
+    /// comes of it tells then whether there is a run that the client has left.
+    async fn there(
+        self,
+        run: StoredRun,
+    ) -> Result<(RunView, DisconnectGuard), NotDone<ResumeError>> {
+        let Self { view, attempt, answer, follower } = self;
+        let view = view.clone();
+        to_its_end(async move {
+            let engine = view.service().engine();
+            engine.resume_anywhere(run.accepted().run, attempt, answer).await?;
+            let run = view.after(run).await?;
+            let guard = guard(&view, &run, attempt, follower);
+            Ok((run, guard))
+        })
+        .await?
+    }
+}
+
+/// Makes the guard of a client that has answered this attempt of a run, and follows the next one.
+fn guard(
+    view: &View,
+    run: &RunView,
+    answered: Option<u32>,
+    (policy, charge): Follower,
+) -> DisconnectGuard {
+    let mut guard = view.service().guard(run, policy);
+    if let Some(charge) = charge {
+        guard = guard.holding(charge);
+    }
+    match answered {
+        Some(attempt) => guard.of_attempt(attempt.saturating_add(1)),
+        None => guard.until_pause(),
+    }
+}
+
+/// Does this to its end, also if the caller is dropped.
+async fn to_its_end<T, E>(work: impl Future<Output = T> + Send + 'static) -> Result<T, NotDone<E>>
+where
+    T: Send + 'static,
+{
+    let done = tokio::spawn(work).await;
+    done.map_err(|error| NotDone::NotKnown { what: error.to_string().into() })
 }
 
 /// Checks an answer against what a run asks, if it is to that.

@@ -150,7 +150,7 @@ fn of_runs() -> [(&'static str, Value); 3] {
     [("Run", with(row, &more["properties"])), ("RunAccepted", whole(accepted)), ("Event", event)]
 }
 
-fn of_sessions() -> [(&'static str, Value); 4] {
+fn of_sessions() -> [(&'static str, Value); 5] {
     let row = || {
         let row = json!({
             "session_id": text(),
@@ -206,9 +206,29 @@ fn of_sessions() -> [(&'static str, Value); 4] {
     [
         ("Session", with(row(), &more)),
         ("SessionRun", with(whole(run), &of_run["properties"])),
+        ("SessionRunPreview", preview()),
         ("Sessions", whole(json!({ "data": list("Session"), "meta": named("Page") }))),
         ("Page", whole(page)),
     ]
+}
+
+/// A run of a session in short.
+fn preview() -> Value {
+    let preview = json!({
+        "run_id": text(),
+        "status": statuses(),
+        "run_input": text(),
+        "content_preview": text(),
+        "created_at": time(),
+    });
+    let of_preview = json!({
+        "agent_id": text(),
+        "team_id": text(),
+        "workflow_id": text(),
+        "parent_run_id": text(),
+        "user_id": text(),
+    });
+    with(whole(preview), &of_preview)
 }
 
 /// Keys of a run of a session that say nothing.

@@ -87,27 +87,38 @@ fn about_runs(routes: Routes) -> Routes {
         },
         "Lists the runs of a session",
     );
+    let previews = get(
+        async |State(app): Shared, request: SessionRequest| {
+            app.answer(session_runs::previews(&app, &request).await)
+        },
+        "Lists the runs of a session in short",
+    );
     let one = get(
         async |State(app): Shared, request: SessionRequest| {
             app.answer(session_runs::one(&app, &request).await)
         },
         "Shows a run of a session",
     );
-    let seconds = || json!({ "type": "integer" });
     routes
+        .at("/sessions/{session}/runs", [of_runs(all).answers(200, list("SessionRun"))])
         .at(
-            "/sessions/{session}/runs",
-            [of_kind(all)
-                .query("status", json!({ "type": "array", "items": text() }))
-                .query("created_after", seconds())
-                .query("created_before", seconds())
-                .answers(200, list("SessionRun"))
-                .refuses([400, 404, 422])],
+            "/sessions/{session}/run-previews",
+            [of_runs(previews).answers(200, list("SessionRunPreview"))],
         )
         .at(
             "/sessions/{session}/runs/{run}",
             [of_kind(one).answers(200, named("SessionRun")).refuses([404, 422])],
         )
+}
+
+/// An operation of those runs of a session that are meant.
+fn of_runs(operation: Operation) -> Operation {
+    let seconds = || json!({ "type": "integer" });
+    of_kind(operation)
+        .query("status", json!({ "type": "array", "items": text() }))
+        .query("created_after", seconds())
+        .query("created_before", seconds())
+        .refuses([400, 404, 422])
 }
 
 /// An operation of sessions of one kind, or of all.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::http::StatusCode;
 use futures::stream::StreamExt as _;
 use quell_flow::{Component, ComponentKind};
-use quell_http::{Charge, EventForm, OnDisconnect, RunView, View, event_texts};
+use quell_http::{Charge, DisconnectGuard, EventForm, OnDisconnect, RunView, View, event_texts};
 use serde_json::Value;
 
 use super::following::Followed;
@@ -96,8 +96,8 @@ async fn begun(app: &App, view: &View, mut asked: Asked) -> Result<Acted, Refuse
     let charge = charge(view)?;
     let started = started(app, view, &component, (&form, None, None)).await?;
     let run = started.map_err(|error| Refusal::of_start(&error))?.run;
-    app.lines.follow(view, &run, style(app, true));
-    followed(app, view, (run.into(), charge), Begin::default(), EventForm::Sse).await
+    let guard = guard(app, &run.clone().into(), charge);
+    followed(app, view, (run.into(), guard), Begin::default(), EventForm::Sse).await
 }
 
 async fn reconnected(app: &App, view: &View, mut asked: Asked) -> Result<Acted, Refused> {
@@ -121,7 +121,8 @@ async fn reconnected(app: &App, view: &View, mut asked: Asked) -> Result<Acted, 
     match behind(app, view, found, (&run_id, from), SUBSCRIBED).await? {
         Behind::Nothing(said) => Ok(Acted::Said(said)),
         Behind::Events(run, begin) => {
-            followed(app, view, (run, charge), *begin, EventForm::Data).await
+            let guard = guard(app, &run, charge);
+            followed(app, view, (run, guard), *begin, EventForm::Data).await
         }
     }
 }
@@ -134,9 +135,9 @@ async fn continued(app: &App, view: &View, mut asked: Asked) -> Result<Acted, Re
     let found = find(view, &component, &run_id, form.session.as_deref()).await?;
     let found = found.ok_or_else(|| Refused::of(&format!("Run {run_id} not found")))?;
     let answered = answered(view, found, field, &form).await?;
-    let charge = answered.charge.ok_or_else(Refusal::unexpected)?;
+    let guard = answered.guard.ok_or_else(Refusal::unexpected)?;
     let begin = Begin::after(answered.last);
-    followed(app, view, (answered.run, charge), begin, EventForm::Sse).await
+    followed(app, view, (answered.run, guard), begin, EventForm::Sse).await
 }
 
 /// Finds the workflow that a message names.
@@ -161,16 +162,20 @@ fn charge(view: &View) -> Result<Charge, Refusal> {
     view.charge_stream().map_err(Refusal::overdrawn)
 }
 
-/// Lets the client follow a run, which goes on when it leaves.
+/// Makes the guard of a client of a run, which goes on when that leaves.
+fn guard(app: &App, run: &RunView, charge: Charge) -> DisconnectGuard {
+    app.service.guard(run, OnDisconnect::Continue).until_pause().holding(charge)
+}
+
+/// Lets the client follow a run.
 async fn followed(
     app: &App,
     view: &View,
-    (run, charge): (RunView, Charge),
+    (run, guard): (RunView, DisconnectGuard),
     begin: Begin,
     form: EventForm,
 ) -> Result<Acted, Refused> {
     let external_id = run.external_id().into_owned();
-    let guard = app.service.guard(&run, OnDisconnect::Continue).until_pause().holding(charge);
     let opened = opened(app, view, &run, guard, (style(app, true), begin)).await;
     let opened = opened.and_then(|opened| opened.ok_or_else(Refusal::unexpected));
     // The run goes on: its client can ask for its events again.
