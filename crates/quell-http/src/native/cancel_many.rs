@@ -147,7 +147,7 @@ async fn named(view: &View, texts: Vec<String>) -> Result<Found, Problem> {
     let mut known = HashSet::new();
     let mut ids = Vec::with_capacity(texts.len());
     for text in texts {
-        let id = parse_id(&text).map_err(|error| bad_id(&text, &error))?;
+        let id = parse_id(&text).map_err(|error| bad_id(&text, error))?;
         if known.insert(id) {
             ids.push((text, id));
         }
@@ -165,7 +165,7 @@ async fn named(view: &View, texts: Vec<String>) -> Result<Found, Problem> {
 }
 
 /// Says which of many ids is none.
-fn bad_id(text: &str, error: &BadId) -> Problem {
+fn bad_id(text: &str, error: BadId) -> Problem {
     let detail = format!("`{}`: {error}", excerpt(text));
     Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "bad-id", detail)
 }

@@ -62,8 +62,8 @@ pub(crate) async fn list_stops(Caller(view): Caller, RawQuery(query): RawQuery) 
     let about = all.iter().map(|stop| stop.bytes).sum();
     let room = view.room_now(about)?;
     for stop in &mut all {
-        let Some(root) = stop.root_elsewhere else { continue };
-        let node = engine.owner_of(root).await.ok().flatten();
+        let Some(top) = stop.root_elsewhere else { continue };
+        let node = engine.owner_of(top).await.ok().flatten();
         stop.object.node = node.filter(|node| engine.node() != Some(node));
     }
     let list = move || StopList::new(at, all.into_iter().map(|stop| stop.object).collect(), more);
