@@ -279,3 +279,22 @@ async fn t14_who_forgets_an_earlier_run_leaves_the_one_that_another_node_has_wit
     assert_eq!(within("the store has answered", before.stored()).await, Ok(()));
     assert_eq!(&*nodes.read(id).await.unwrap().accepted.name, "again");
 }
+
+#[tokio::test(start_paused = true)]
+async fn t14_who_forgets_an_earlier_run_is_told_that_it_is_gone_whoever_has_its_id_by_now() {
+    let nodes = Nodes::new(secs(15));
+    let (a, b) = (Shaky::join(&nodes, "a").engine(), Shaky::join(&nodes, "b").engine());
+    // The epochs of the one that joined first are below those of the other.
+    for (by, keeps) in [(&a, &b), (&b, &a)] {
+        let id = forgotten(by, keeps).await;
+        let again = started(by, RunSpec::agent("again").id(id)).await;
+        again.stored().await.unwrap();
+        let before = keeps.get(id).unwrap();
+        before.forget().unwrap();
+        assert_eq!(within("the store has answered", before.stored()).await, Ok(()));
+        assert_eq!(nodes.read(id).await.unwrap().status, RunStatus::Running);
+        let (_, stored) = again.cancel_durably(stop()).await;
+        assert_eq!(stored, Ok(()));
+        again.quiescent().await;
+    }
+}

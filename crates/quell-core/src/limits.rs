@@ -107,9 +107,9 @@ pub const LABELS_MAX: usize = 32;
 /// Annotations of one run. One more is refused.
 pub const ANNOTATIONS_MAX: usize = 16;
 
-/// The values of all annotations of a run together. More are refused. A front end may keep with a
-/// run what it was asked, and a few times over what an input has at most.
-pub const ANNOTATIONS_BYTES_MAX: usize = 4 * PAYLOAD_BYTES_MAX;
+/// The values of all annotations of a run together: four times what an input has at most. More are
+/// refused.
+pub const ANNOTATIONS_BYTES_MAX: usize = 64 << 20;
 
 /// The owner of a run. A longer one is refused.
 pub const OWNER_BYTES_MAX: usize = 256;

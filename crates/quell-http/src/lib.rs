@@ -63,7 +63,7 @@ pub use list_cursor::{BadCursor, ListCursor};
 pub use long_requests::LongRequestPermit;
 pub use lookup_error::LookupError;
 pub use millis::millis;
-pub use native::{document, no_such_path, router, routes};
+pub use native::{NoQuery, document, no_such_method, no_such_path, router, routes};
 pub use open_access::{BodyKinds, guard_open};
 pub use panics::catch_panics;
 pub use path_texts::PathTexts;

@@ -6,8 +6,8 @@ use axum::Router;
 use axum::http::StatusCode;
 use quell::store::{Store, StoreError};
 use quell::testing::cluster::Trouble;
-use quell::{EngineConfig, RunContext, RunLimits, RunSpec, RunStatus, Scope};
-use quell_http::{Access, Key, router};
+use quell::{EngineConfig, RunContext, RunLimits, RunRef, RunSpec, RunStatus, Scope};
+use quell_http::{Access, Key, Service, router};
 use quell_test_support::{Answer, Flow, Valve, Witness, secs};
 use serde_json::{Value, json};
 
@@ -226,20 +226,45 @@ async fn the_end_of_no_run_starts_another_that_is_stopped_too() {
     assert_eq!((witness.entered(), witness.inside()), (1, 0));
 }
 
+/// Starts more runs than one request stops, which end late.
+async fn too_many() -> (Service, Vec<RunRef>) {
+    let service = service();
+    let body = async |ctx: RunContext| {
+        ctx.stopped().await;
+        std::future::pending::<()>().await;
+        Ok(())
+    };
+    let spec = || RunSpec::agent("works").grace(secs(60));
+    let runs = (0..10_003).map(|_| service.engine().submit(spec(), body).unwrap().into_ref());
+    let runs = runs.collect();
+    soon("all work", || service.engine().standing().running == 10_003).await;
+    (service, runs)
+}
+
+#[tokio::test]
+async fn more_than_one_request_stops_at_their_next_checkpoint_are_asked_by_the_next() {
+    let (service, runs) = too_many().await;
+    let app = router(service.clone());
+    let later = json!({ "all": true, "mode": "after_step", "escalate_after_ms": 600_000 });
+    for count in [10_000, 10_003] {
+        let answer = cancel(&app, later.clone()).await.json();
+        assert_eq!((&answer["total"], &answer["more"]), (&json!(10_003), &json!(true)));
+        assert!(answer["runs"][0]["escalates_in_ms"].is_u64(), "{}", answer["runs"][0]);
+        let scheduled = runs.iter().filter(|run| run.scheduled_stop().is_some()).count();
+        assert_eq!((scheduled, service.engine().standing().stopping), (count, 0));
+    }
+    // What is to stop at its next checkpoint comes before what is stopping already.
+    for count in [10_000, 10_003] {
+        cancel(&app, json!({ "all": true })).await;
+        assert_eq!(service.engine().standing().stopping, count);
+    }
+    assert!(runs.iter().all(|run| run.scheduled_stop().is_none()));
+}
+
 #[tokio::test]
 async fn more_than_one_request_stops_are_stopped_by_the_next() {
-    let service = service();
+    let (service, _runs) = too_many().await;
     let app = router(service.clone());
-    for _ in 0..10_003 {
-        let body = async |ctx: RunContext| {
-            ctx.stopped().await;
-            std::future::pending::<()>().await;
-            Ok(())
-        };
-        let spec = RunSpec::agent("works").grace(secs(60));
-        drop(service.engine().submit(spec, body).unwrap().into_ref());
-    }
-    soon("all work", || service.engine().standing().running == 10_003).await;
     let answer = cancel(&app, json!({ "all": true })).await.json();
     assert_eq!((&answer["total"], &answer["more"]), (&json!(10_003), &json!(true)));
     assert_eq!(answer["runs"].as_array().unwrap().len(), 10_000);

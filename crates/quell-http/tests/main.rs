@@ -57,6 +57,8 @@ mod nodes_streams;
 mod once;
 /// Open access, and who is turned away from it.
 mod open;
+/// Parameters that there are not.
+mod parameters;
 /// Pauses, and their answers.
 mod pausing;
 /// Cancels against completions.

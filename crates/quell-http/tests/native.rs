@@ -274,7 +274,19 @@ async fn every_documented_path_is_served_and_every_served_one_documented() {
             let answer = send(&app, &method.to_uppercase(), &path, &[JSON], "{}").await;
             let status = answer.status.as_u16().to_string();
             assert!(!operation["responses"][&status].is_null(), "{method} {path}: {status}");
+            // Whatever asks for credentials may be refused for want of them, and for a parameter.
+            let is_open = ["/healthz", "/readyz"].contains(&path.as_str());
+            assert_eq!(operation["security"].is_array(), !is_open, "{method} {path}");
+            for status in ["401", "422"].iter().filter(|_| !is_open) {
+                assert!(operation["responses"][status].is_object(), "{method} {path}: {status}");
+            }
+            // The store has to be asked for runs, but for `stops`, which tells what it can.
+            let is_of_runs = path.starts_with("/v1/runs");
+            assert!(!is_of_runs || operation["responses"]["503"].is_object(), "{method} {path}");
         }
+    }
+    for scheme in ["apiKey", "bearer"] {
+        assert!(document["components"]["securitySchemes"][scheme].is_object(), "{scheme}");
     }
     let expected = [
         "get /healthz",

@@ -5,10 +5,11 @@ use std::time::Duration;
 use axum::Router;
 use axum::http::StatusCode;
 use quell::testing::cluster::Trouble;
-use quell::{CancelRequest, EngineConfig, RunContext, RunRef, RunSpec, RunStatus, Work};
+use quell::{CancelRequest, EngineConfig, Recovery, RunContext, RunRef, RunSpec, RunStatus, Work};
 use quell_http::{Access, Key, Service, router};
 use quell_test_support::{Gate, Witness, secs};
 use serde_json::{Value, json};
+use tokio::sync::oneshot;
 
 use crate::nodes::two;
 use crate::support::{JSON, get, post, send, service, service_with, soon, start};
@@ -204,10 +205,147 @@ async fn a_stop_of_a_run_of_another_node_is_told_by_its_node_alone() {
         tokio::time::sleep(Duration::from_millis(1)).await;
     };
     let seen = |at: usize| (&told[at]["id"], &told[at]["node"], told[at]["standing"].is_null());
-    assert_eq!(seen(0), (&json!("near"), &Value::Null, false));
-    assert_eq!(seen(1), (&json!("far"), &json!("a"), true));
-    assert_eq!(told[1]["cause"]["kind"], "user-request");
+    assert_eq!(seen(0), (&json!("far"), &json!("a"), true));
+    assert_eq!(seen(1), (&json!("near"), &Value::Null, false));
+    assert_eq!(told[0]["cause"]["kind"], "user-request");
+    assert_eq!(told[0]["recorded_at"], Value::Null);
     b.node.trouble(Trouble::All);
     let list = get(&b.app, "/v1/stops").await.json();
     assert_eq!((&list["stops"][0]["id"], &list["more"]), (&json!("near"), &json!(true)), "{list}");
+}
+
+/// Waits until so many stops are listed. Yields their ids, and whether there are more.
+async fn listed(app: &Router, count: usize, query: &str) -> (String, bool) {
+    loop {
+        let list = get(app, &format!("/v1/stops{query}")).await.json();
+        let stops = list["stops"].as_array().unwrap();
+        if stops.len() == count {
+            let ids: Vec<_> = stops.iter().map(|stop| stop["id"].as_str().unwrap()).collect();
+            return (ids.join(" "), list["more"].as_bool().unwrap());
+        }
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn stops_of_all_nodes_are_one_list_the_oldest_first_and_a_limit_leaves_the_newest_out() {
+    let (_nodes, a, b) = two();
+    let order = [(&b, "b1"), (&a, "a1"), (&a, "a2"), (&b, "b2"), (&a, "a3")];
+    // The runs were started the other way round.
+    for (node, id) in order.into_iter().rev() {
+        node.working("stubborn", id).await;
+        // Their clocks do not go alike while time is paused.
+        tokio::time::sleep(secs(5)).await;
+    }
+    for (node, id) in order {
+        let path = format!("/v1/runs/{id}/cancel");
+        post(&node.app, &path, &json!({ "grace_ms": 600_000 })).await;
+        node.run(id).stops_stored().await.unwrap();
+        tokio::time::sleep(secs(5)).await;
+    }
+    for node in [&a, &b] {
+        assert_eq!(listed(&node.app, 5, "").await, ("b1 a1 a2 b2 a3".into(), false));
+        for (limit, right) in [(1, "b1"), (2, "b1 a1"), (4, "b1 a1 a2 b2")] {
+            let query = format!("?limit={limit}");
+            assert_eq!(listed(&node.app, limit, &query).await, (right.into(), true), "{limit}");
+        }
+        assert_eq!(listed(&node.app, 5, "?limit=5").await, ("b1 a1 a2 b2 a3".into(), false));
+    }
+    // Those of this node alone fill the list.
+    a.run("a1").cancel(CancelRequest::because("now").abort());
+    b.run("b1").cancel(CancelRequest::because("now").abort());
+    assert_eq!(listed(&b.app, 3, "").await, ("a2 b2 a3".into(), false));
+    assert_eq!(listed(&b.app, 1, "?limit=1").await, ("a2".into(), true));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stop_that_a_silent_node_has_not_decided_is_listed_as_recorded() {
+    let (_nodes, a, b) = two();
+    a.working("sleeper", "r").await;
+    let flow = a.working("steps", "flow").await;
+    let step = flow.children().remove(0).id().to_string();
+    a.node.trouble(Trouble::All);
+    for id in ["r", &step] {
+        let path = format!("/v1/runs/{id}/cancel");
+        let answer = post(&b.app, &path, &json!({ "reason": "enough" })).await;
+        assert_eq!(answer.header("quell-disposition"), "recorded");
+    }
+    let told = stops(&b.app).await;
+    let ids: Vec<_> = told.iter().map(|stop| stop["id"].as_str().unwrap()).collect();
+    assert_eq!(ids, ["r", &step]);
+    let stop = &told[0];
+    assert_eq!((&stop["status"], &stop["node"]), (&json!("running"), &json!("a")));
+    let (cause, recorded) = (&stop["cause"], &stop["recorded_at"]);
+    assert_eq!((&cause["message"], &cause["at"]), (&json!("enough"), recorded));
+    assert_eq!((&stop["accepted_at"], &stop["standing"]), (&Value::Null, &Value::Null));
+    assert!(recorded.is_string() && told[1]["recorded_at"].as_str() >= recorded.as_str());
+    assert_eq!(told[1]["root"], "flow");
+    a.node.trouble(Trouble::None);
+    soon("both have ended", || a.run("r").status().is_terminal()).await;
+    a.run("r").stored().await.unwrap();
+    soon("the step has ended", || flow.status().is_terminal()).await;
+    flow.stored().await.unwrap();
+    assert_eq!(stops(&b.app).await, [Value::Null; 0]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_stopped_run_has_left_is_listed_by_each_node_until_it_has_ended() {
+    let (_nodes, a, b) = two();
+    let (release, released) = oneshot::channel::<()>();
+    let body = async move |ctx: RunContext| {
+        let hold = ctx.hold(Work::Blocking, "indexer")?;
+        tokio::spawn(async move {
+            _ = released.await;
+            drop(hold);
+        });
+        ctx.stopped().await;
+        Ok(())
+    };
+    let spec = RunSpec::agent("left").grace(Duration::ZERO);
+    let run = a.service.engine().submit(spec, body).unwrap().into_ref();
+    soon("it works", || run.row().started_at.is_some()).await;
+    run.cancel(CancelRequest::because("enough"));
+    run.ended().await;
+    run.stored().await.unwrap();
+    for (node, has_it) in [(&a, Value::Null), (&b, json!("a"))] {
+        let told = stops(&node.app).await;
+        assert_eq!(told.len(), 1, "{has_it}");
+        assert_eq!((&told[0]["status"], &told[0]["node"]), (&json!("cancelled"), &has_it));
+        assert_eq!(named(&told[0], "abandoned", "what"), [("indexer", &json!("blocking"))]);
+        assert_eq!(told[0]["standing"]["live"], 0);
+        assert_eq!(told[0]["cause"]["message"], "enough");
+    }
+    release.send(()).unwrap();
+    run.quiescent().await;
+    run.stored().await.unwrap();
+    for node in [&a, &b] {
+        assert_eq!(stops(&node.app).await, [Value::Null; 0]);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_lost_node_may_execute_still_of_a_run_that_was_stopped_is_listed_by_each_node() {
+    let (_nodes, a, b) = two();
+    for id in ["stopped", "goes-on"] {
+        a.working("stubborn", id).await;
+    }
+    let path = "/v1/runs/stopped/cancel";
+    post(&b.app, path, &json!({ "grace_ms": 600_000 })).await;
+    a.run("stopped").stops_stored().await.unwrap();
+    a.node.trouble(Trouble::All);
+    tokio::time::sleep(secs(16)).await;
+    let taken = b.service.engine().take_over(|_| Recovery::Fail).await.unwrap().unwrap();
+    assert_eq!(taken.from.as_deref(), Some("a"));
+    for (id, how) in [("stopped", "cancelled"), ("goes-on", "failed")] {
+        let path = format!("/v1/runs/{id}");
+        while get(&b.app, &path).await.json()["status"] != how {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    }
+    // Nobody has stopped the other one, which is lost.
+    let told = stops(&b.app).await;
+    let ids: Vec<_> = told.iter().map(|stop| stop["id"].as_str().unwrap()).collect();
+    assert_eq!(ids, ["stopped"]);
+    assert_eq!((&told[0]["status"], &told[0]["node"]), (&json!("cancelled"), &Value::Null));
+    assert_eq!(named(&told[0], "abandoned", "what"), [("a", &json!("node"))]);
 }

@@ -91,6 +91,7 @@ mod lock;
 mod member;
 mod node;
 mod node_record;
+mod open_stops;
 mod options;
 mod passfile;
 mod postgres_admin;

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use quell_core::cluster::{
-    ActAnswer, Answer, Asked, AskedStop, Cluster, ForgottenWork, LogWatch, Placed, SlotsAsked,
-    SlotsHeld, StopToCome, TakenOver, TurnAsk,
+    ActAnswer, Answer, Asked, AskedStop, Cluster, ForgottenWork, LogWatch, OpenStops, Placed,
+    SlotsAsked, SlotsHeld, StopToCome, TakenOver, TurnAsk,
 };
 use quell_core::store::{
     BoxFuture, Checkpoint, Claim, EndedTree, Page, Pages, Record, RunRecord, Store, StoreError,
@@ -21,8 +21,10 @@ use crate::fault::in_time;
 use crate::listener::listen;
 use crate::member::Member;
 use crate::node_record::{self, LostNode, NodeRecord};
+use crate::open_stops::open_stops;
 use crate::options::PostgresOptions;
 use crate::store::{Opened, PostgresStore};
+use crate::text::kept;
 use crate::watching::{Reads, say};
 
 /// A member of a cluster whose store is one schema of a database: the store and the cluster of one
@@ -219,6 +221,11 @@ impl Cluster for PostgresNode {
     fn owner(&self, run: RunId) -> BoxFuture<'_, Result<Option<Arc<str>>, StoreError>> {
         let limit = self.limit();
         self.on_threads(move |member| async move { in_time(limit, member.owner(run)).await })
+    }
+
+    fn open_stops(&self, owner: Option<Arc<str>>) -> BoxFuture<'_, Result<OpenStops, StoreError>> {
+        let owner = owner.map(|owner| kept(&owner).into_owned());
+        Box::pin(open_stops(self.store.readers(), owner))
     }
 
     fn act(&self, run: RunId, words: Payload) -> BoxFuture<'_, Result<ActAnswer, StoreError>> {

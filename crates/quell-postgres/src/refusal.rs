@@ -58,14 +58,19 @@ pub(crate) async fn why(
             Ok(Standing::refusal(found, run, epoch))
         }
         (Record::Forgotten { .. }, _) => {
-            let found = standing(on, run).await?;
-            let is_own = found.is_some_and(|found| epoch >= found.epoch && found.has_ended);
-            if !is_own {
+            let (found, owner) = on_whom(on, run).await?.unzip();
+            // What a member takes over gets an epoch of its own: this one is a further run of the
+            // id, and nothing of the first is there.
+            let is_others = found.is_some_and(|found| epoch > found.epoch)
+                && owner.is_some_and(|owner| owner != node);
+            if is_others {
+                return Ok(StoreError::Unknown { run });
+            }
+            if !found.is_some_and(|found| epoch >= found.epoch && found.has_ended) {
                 return Ok(Standing::refusal(found, run, epoch));
             }
             let live = on.rows(Sql::Live, &[&id(run)]).await?;
             let live = live.first().map(|row| row.try_get::<_, Uuid>(0)).transpose()?;
-            // If it is another one that has the id by now, nothing of the first is there.
             Ok(live.map_or(StoreError::Unknown { run }, |live| StoreError::Live {
                 run: RunId::from_uuid(live),
             }))
@@ -96,8 +101,13 @@ async fn lane_busy(
 }
 
 async fn standing(on: &Prepared, run: RunId) -> Result<Option<Standing>, Error> {
+    Ok(on_whom(on, run).await?.map(|(standing, _)| standing))
+}
+
+/// Reads how a run stands, and which member has it.
+async fn on_whom(on: &Prepared, run: RunId) -> Result<Option<(Standing, String)>, Error> {
     let found = on.rows(Sql::Standing, &[&id(run)]).await?;
     let Some(row) = found.first() else { return Ok(None) };
     let epoch = Epoch::from_u64(row.try_get::<_, i64>(0)?.cast_unsigned());
-    Ok(Some(Standing { epoch, has_ended: row.try_get(1)? }))
+    Ok(Some((Standing { epoch, has_ended: row.try_get(1)? }, row.try_get(2)?)))
 }

@@ -124,7 +124,7 @@ impl Sql {
             }
             Self::Forget => FORGET,
             Self::DropKeys => DROP_KEYS,
-            Self::Standing => "select epoch, status >= 3 from run where id = $1",
+            Self::Standing => "select epoch, status >= 3, node from run where id = $1",
             Self::Claimed => {
                 "select run, payload, forgotten is not null from claim
                 where owner = $1 and key = $2"

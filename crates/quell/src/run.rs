@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use quell_core::{
-    Annotations, CancelRequest, Disposition, Labels, LimitsOutcome, NewLimits, Payload, RunEvent,
-    RunId, RunKind, RunReport, RunRow, RunStatus,
+    Annotations, CancelRequest, Cause, Disposition, Labels, LimitsOutcome, NewLimits, Payload,
+    RunEvent, RunId, RunKind, RunReport, RunRow, RunStatus,
 };
 
 use crate::detach_error::DetachError;
@@ -284,6 +284,14 @@ impl RunRef {
     pub fn queue_position(&self) -> Option<QueuePosition> {
         let shared = &self.node.shared;
         shared.admission.position(&self.node, |due| shared.clock.wall(due))
+    }
+
+    /// Yields the cause of a stop that waits for the next checkpoint of the run
+    /// ([`CancelRequest::after_step`]); none if there is none, and once the run is stopping.
+    pub fn scheduled_stop(&self) -> Option<Arc<Cause>> {
+        let state = self.node.lock();
+        let scheduled = || state.extra.as_ref()?.scheduled.clone();
+        if state.life.is_stopping() { None } else { scheduled() }
     }
 
     /// Tells whether the run was stopped so that what it has done is taken back

@@ -3,11 +3,15 @@
 mod asked;
 mod forgotten;
 mod lanes;
+mod log_watch;
+mod open_stops;
 mod port;
 mod slots;
 
 pub use asked::{ActAnswer, Answer, Asked, AskedStop, StopToCome, TakenOver};
 pub use forgotten::ForgottenWork;
 pub use lanes::{Placed, TurnAsk};
-pub use port::{Cluster, LogWatch};
+pub use log_watch::LogWatch;
+pub use open_stops::OpenStops;
+pub use port::Cluster;
 pub use slots::{SlotShare, SlotsAsked, SlotsHeld, SlotsShared, share};

@@ -12,8 +12,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::cluster::{
-    ActAnswer, Answer, Asked, AskedStop, ForgottenWork, Placed, SlotsAsked, SlotsHeld, StopToCome,
-    TakenOver, TurnAsk,
+    ActAnswer, Answer, Asked, AskedStop, ForgottenWork, LogWatch, OpenStops, Placed, SlotsAsked,
+    SlotsHeld, StopToCome, TakenOver, TurnAsk,
 };
 #[cfg(doc)]
 use crate::limits;
@@ -206,6 +206,23 @@ pub trait Cluster: Debug + Send + Sync + 'static {
         Box::pin(std::future::ready(Ok(None)))
     }
 
+    /// Yields the stops that are open beside those whose run is stopping, on whatever member: of
+    /// trees of this owner, or of all; at most [`limits::STORE_PAGE_MAX`] that were asked for, and
+    /// as many roots that have ended. For those who ask what stops wait for. By default none is
+    /// known.
+    ///
+    /// # Errors
+    ///
+    /// Fails with the trouble of the store.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe: it only reads.
+    fn open_stops(&self, owner: Option<Arc<str>>) -> BoxFuture<'_, Result<OpenStops, StoreError>> {
+        let _ = owner;
+        Box::pin(std::future::ready(Ok(OpenStops::default())))
+    }
+
     /// Waits until something is asked of this member that is not among what is `known`, and yields
     /// that: stops, the first first, at most [`limits::ASKED_STOPS_MAX`] of them, and then acts, at
     /// most [`limits::ASKED_ACTS_MAX`]. What is not known is yielded again until it is answered, or
@@ -375,18 +392,4 @@ pub trait Cluster: Debug + Send + Sync + 'static {
     ///
     /// Once polled, the lease may have ended although the future was dropped.
     fn leave(&self, is_drained: bool) -> BoxFuture<'_, Result<(), StoreError>>;
-}
-
-/// Hears of what is new in the log of one root, for one who reads it. It only says that it is time
-/// to look: a word may be lost, and one may come although nothing is new.
-pub trait LogWatch: Debug + Send {
-    /// Waits until there is something new since the last call, or since the watch began.
-    ///
-    /// # Cancel safety
-    ///
-    /// Cancel safe: what comes while nobody waits is yielded by the next call.
-    fn heard(&mut self) -> BoxFuture<'_, ()>;
-
-    /// Tells whether words come at present, as far as is known.
-    fn is_told(&self) -> bool;
 }

@@ -8,11 +8,12 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
 use futures::{StreamExt as _, stream};
 use quell::{RunFilter, RunRef, RunStatus};
+use quell_flow::excerpt;
 
 use crate::counted::{given_bytes, row_bytes};
-use crate::ids::parse_id;
+use crate::ids::{BadId, parse_id};
 use crate::ledger::{Charge, Overdrawn};
-use crate::native::extract::{Caller, json_body};
+use crate::native::extract::{Caller, NoQuery, json_body};
 use crate::native::problems::{PROBLEM, RefusedBody, forbidden};
 use crate::native::query::is_in_lane;
 use crate::native::routes::Answer;
@@ -43,7 +44,12 @@ use crate::service::{View, is_known_as_accepted};
             body = Problem, content_type = PROBLEM),
     )
 )]
-pub(crate) async fn cancel_runs(Caller(view): Caller, headers: HeaderMap, body: Body) -> Answer {
+pub(crate) async fn cancel_runs(
+    Caller(view): Caller,
+    _: NoQuery,
+    headers: HeaderMap,
+    body: Body,
+) -> Answer {
     let (meant, asked) = read(&view, &headers, body).await?;
     if view.principal().is_read_only() {
         return Err(forbidden(view.principal().lack_to_run(None)));
@@ -141,7 +147,7 @@ async fn named(view: &View, texts: Vec<String>) -> Result<Found, Problem> {
     let mut known = HashSet::new();
     let mut ids = Vec::with_capacity(texts.len());
     for text in texts {
-        let id = parse_id(&text)?;
+        let id = parse_id(&text).map_err(|error| bad_id(&text, error))?;
         if known.insert(id) {
             ids.push((text, id));
         }
@@ -158,18 +164,25 @@ async fn named(view: &View, texts: Vec<String>) -> Result<Found, Problem> {
     Ok(Found { unknown, ..picked.found(true) })
 }
 
+/// Says which of many ids is none.
+fn bad_id(text: &str, error: BadId) -> Problem {
+    let detail = format!("`{}`: {error}", excerpt(text));
+    Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "bad-id", detail)
+}
+
 /// Runs that were found, in the order in which they are stopped: no more than one request stops.
 struct Picked {
-    /// Those that are queued, those that work or have ended, and those that are stopping already,
-    /// which are stopped last, so that the same request again gets on to others.
-    ranks: [Vec<RunView>; 3],
+    /// Those that are queued; those that work or have ended; those of which a stop waits for their
+    /// next checkpoint; and those that are stopping already. What was stopped before comes last, so
+    /// that the same request again gets on to others.
+    ranks: [Vec<RunView>; 4],
     total: usize,
     room: Charge,
 }
 
 impl Picked {
     const fn new(room: Charge) -> Self {
-        Self { ranks: [Vec::new(), Vec::new(), Vec::new()], total: 0, room }
+        Self { ranks: [const { Vec::new() }; 4], total: 0, room }
     }
 
     /// Adds a run. What the store has of one counts until the answer is taken.
@@ -177,7 +190,8 @@ impl Picked {
         self.total += 1;
         let rank = match run.status() {
             RunStatus::Queued => 0,
-            RunStatus::Stopping => 2,
+            RunStatus::Stopping => 3,
+            _ if is_scheduled(&run) => 2,
             _ => 1,
         };
         if self.ranks[rank].len() < RUNS_MAX {
@@ -200,6 +214,14 @@ impl Picked {
         runs.truncate(RUNS_MAX);
         let total = is_all.then_some(self.total);
         Found { runs, total, unknown: Vec::new(), room: self.room }
+    }
+}
+
+/// Tells whether a stop of a run waits for its next checkpoint.
+fn is_scheduled(run: &RunView) -> bool {
+    match run {
+        RunView::Live(run) => run.scheduled_stop().is_some(),
+        RunView::Stored(stored) => stored.record().stop.is_some(),
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::native::extract::Caller;
+use crate::native::extract::{Caller, NoQuery};
 use crate::native::problems::PROBLEM;
 use crate::native::routes::Answer;
 use crate::native::wire::{ComponentList, component_bytes};
@@ -16,11 +16,12 @@ use crate::problem::Problem;
     responses(
         (status = 200, description = "The components", body = ComponentList),
         (status = 401, description = "Nobody", body = Problem, content_type = PROBLEM),
+        (status = 422, description = "A parameter", body = Problem, content_type = PROBLEM),
         (status = 429, description = "No room for a large answer", body = Problem,
             content_type = PROBLEM),
     )
 )]
-pub(crate) async fn list_components(Caller(view): Caller) -> Answer {
+pub(crate) async fn list_components(Caller(view): Caller, _: NoQuery) -> Answer {
     let caller = view.principal().clone();
     let may_use = |it: &Arc<_>| caller.may_run(it) || caller.may_read(it);
     let found: Vec<_> = view.components().filter(|it| may_use(it)).map(Arc::clone).collect();

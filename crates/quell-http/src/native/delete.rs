@@ -9,7 +9,7 @@ use quell::{CancelRequest, Disposition, ForgetError, RunRef};
 use tokio::time::timeout;
 
 use crate::lookup_error::LookupError;
-use crate::native::extract::{Caller, RunPath};
+use crate::native::extract::{Caller, NoQuery, RunPath};
 use crate::native::problems::{PROBLEM, forbidden, unknown_run};
 use crate::native::routes::Answer;
 use crate::problem::Problem;
@@ -39,7 +39,7 @@ use crate::wait::Wait;
             back; or it cannot be read", body = Problem, content_type = PROBLEM),
     )
 )]
-pub(crate) async fn delete_run(Caller(view): Caller, RunPath(id): RunPath) -> Answer {
+pub(crate) async fn delete_run(Caller(view): Caller, RunPath(id): RunPath, _: NoQuery) -> Answer {
     if view.principal().is_read_only() {
         return Err(forbidden(view.principal().lack_to_run(None)));
     }

@@ -1,5 +1,5 @@
-//! [`Caller`], [`RunPath`] and [`json_body`]: extract the parts of a request; each rejects with a
-//! problem document.
+//! [`Caller`], [`RunPath`], [`NoQuery`] and [`json_body`]: extract the parts of a request; each
+//! rejects with a problem document.
 
 use axum::body::{Body, Bytes};
 use axum::extract::FromRequestParts;
@@ -10,6 +10,7 @@ use utoipa::IntoParams;
 
 use crate::body::Upload;
 use crate::ids::{BadId, parse_id};
+use crate::native::query::no_parameters;
 use crate::open_access::{is_json, not_json};
 use crate::path_texts::PathTexts;
 use crate::problem::Problem;
@@ -46,6 +47,31 @@ impl FromRequestParts<Service> for RunPath {
         let is_cancel = parts.uri.path().ends_with("/cancel");
         let named = path.get("id").or(is_cancel.then_some("cancel"));
         Ok(Self(parse_id(named.ok_or(BadId)?)?))
+    }
+}
+
+/// The query of a path that takes no parameters. Rejects every parameter with 422, before anything
+/// is done: what somebody has asked for, as a preview, must not be ignored.
+///
+/// # Examples
+///
+/// ```
+/// use axum::{Router, routing::get};
+/// use quell_http::NoQuery;
+///
+/// let app: Router = Router::new().route("/size", get(async |_: NoQuery| "3"));
+/// # drop(app);
+/// ```
+#[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
+pub struct NoQuery;
+
+impl<S: Sync> FromRequestParts<S> for NoQuery {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
+        no_parameters(&parts.method, parts.uri.query())?;
+        Ok(Self)
     }
 }
 

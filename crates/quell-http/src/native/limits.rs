@@ -8,7 +8,7 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::IntoResponse;
 use quell::{LimitsOutcome, RunStatus};
 
-use crate::native::extract::{Caller, RunPath, json_body};
+use crate::native::extract::{Caller, NoQuery, RunPath, json_body};
 use crate::native::problems::{PROBLEM, RefusedBody, forbidden, not_done, unknown_run};
 use crate::native::routes::Answer;
 use crate::native::wire::{self, LimitsAnswer, SetLimits};
@@ -39,6 +39,7 @@ use crate::run_state::status_name;
 pub(crate) async fn set_limits(
     Caller(view): Caller,
     RunPath(id): RunPath,
+    _: NoQuery,
     headers: HeaderMap,
     body: Body,
 ) -> Answer {

@@ -6,6 +6,7 @@ mod delete;
 mod extract;
 mod health;
 mod limits;
+mod list_runs;
 mod openapi;
 mod pausing;
 mod problems;
@@ -17,4 +18,5 @@ mod stops;
 mod tree;
 mod wire;
 
-pub use router::{document, no_such_path, router, routes};
+pub use extract::NoQuery;
+pub use router::{document, no_such_method, no_such_path, router, routes};

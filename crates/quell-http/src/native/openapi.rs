@@ -1,7 +1,7 @@
 //! [`Document`]: the `OpenAPI` description of the native API, made from the code.
 
 use quell::{RunKind, RunStatus};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use utoipa::OpenApi;
 
 use crate::native::wire::NOT_STORED;
@@ -17,6 +17,9 @@ const DISPOSITIONS: [&str; 7] = [
     "recorded",
     "reserved",
 ];
+
+/// Paths that need no credentials.
+const OPEN_PATHS: [&str; 2] = ["/healthz", "/readyz"];
 
 /// The `OpenAPI` description of the native API, without its paths: the router adds those.
 #[derive(OpenApi)]
@@ -66,7 +69,21 @@ pub(crate) fn json(document: &utoipa::openapi::OpenApi) -> Value {
             schema["enum"] = json!(words);
         }
     }
+    secure(&mut document);
     document
+}
+
+/// Says which credentials the operations ask for. None is needed where the server asks for none.
+fn secure(document: &mut Value) {
+    document["components"]["securitySchemes"] = json!({
+        "apiKey": { "type": "apiKey", "in": "header", "name": "x-api-key" },
+        "bearer": { "type": "http", "scheme": "bearer" },
+    });
+    let paths = document["paths"].as_object_mut().into_iter().flatten();
+    let asking = paths.filter(|(path, _)| !OPEN_PATHS.contains(&path.as_str()));
+    for operation in asking.filter_map(|(_, all)| all.as_object_mut()).flat_map(Map::values_mut) {
+        operation["security"] = json!([{ "apiKey": [] }, { "bearer": [] }, {}]);
+    }
 }
 
 #[cfg(test)]

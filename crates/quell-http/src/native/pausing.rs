@@ -7,7 +7,7 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::IntoResponse;
 use quell::{Pause, PauseError, ResumeError, RunId, RunStatus};
 
-use crate::native::extract::{Caller, RunPath, json_body};
+use crate::native::extract::{Caller, NoQuery, RunPath, json_body};
 use crate::native::problems::{PROBLEM, RefusedBody, forbidden, not_done, unknown_run};
 use crate::native::routes::{Answer, value_of};
 use crate::native::wire::{self, PauseAnswer, PauseRun, ResumeRun};
@@ -43,6 +43,7 @@ use crate::start_error::StartError;
 pub(crate) async fn pause_run(
     Caller(view): Caller,
     RunPath(id): RunPath,
+    _: NoQuery,
     headers: HeaderMap,
     body: Body,
 ) -> Answer {
@@ -95,6 +96,7 @@ pub(crate) async fn pause_run(
 pub(crate) async fn resume_run(
     Caller(view): Caller,
     RunPath(id): RunPath,
+    _: NoQuery,
     headers: HeaderMap,
     body: Body,
 ) -> Answer {

@@ -1,16 +1,20 @@
 //! [`ListQuery`], [`TreeQuery`] and [`StreamQuery`]: the query parameters of lists, trees and
-//! streams.
+//! streams; [`no_parameters`] is for what has none.
 
+use std::borrow::Cow;
 use std::time::SystemTime;
 
-use axum::http::StatusCode;
+use axum::http::{Method, StatusCode};
 use jiff::Timestamp;
+use jiff::fmt::temporal::Pieces;
+use jiff::tz::TimeZone;
 use quell::{RunFilter, RunKind, RunStatus};
 use quell_flow::{COMPONENT, ComponentKind, excerpt, guess};
 
 use crate::ids::SESSION;
 use crate::list_cursor::{BadCursor, ListCursor};
 use crate::native::tree::TreeCursor;
+use crate::native::wire::TWO_KINDS;
 use crate::problem::Problem;
 use crate::run_state::whole_millis;
 use crate::run_view::RunView;
@@ -54,50 +58,46 @@ impl ListQuery {
             limit: LIMIT,
             cursor: None,
         };
-        for (key, value) in form_urlencoded::parse(query.unwrap_or_default().as_bytes()) {
-            let filter = std::mem::take(&mut list.filter);
-            list.filter = match &*key {
-                "status" => value.split(',').try_fold(filter, |filter, name| {
-                    status(name).map(|status| filter.status(status))
-                })?,
-                "kind" => filter.kind(kind(&value)?),
-                "component" => match ComponentKind::split(&value) {
-                    Some((kind, id)) => filter.kind(kind.run_kind()).label(COMPONENT, id),
-                    None => filter.label(COMPONENT, value),
-                },
-                "session" => filter.label(SESSION, value),
-                "owner" => filter.owner(value),
-                "lane" => {
-                    list.lane = Some(value.into_owned());
-                    filter
+        let (mut kinds, mut filter) = ([None; 2], std::mem::take(&mut list.filter));
+        for pair in parameters(query, &["status", "label"]) {
+            let (key, value) = pair?;
+            match &*key {
+                "status" => {
+                    for name in value.split(',') {
+                        filter = filter.status(status(name)?);
+                    }
                 }
-                "since" => {
-                    list.since = Some(instant("since", &value)?);
-                    filter
+                "kind" => kinds[0] = Some(kind(&value)?),
+                "component" => {
+                    let named = ComponentKind::split(&value);
+                    kinds[1] = named.map(|(kind, _)| kind.run_kind());
+                    filter = filter.label(COMPONENT, named.map_or(&*value, |(_, id)| id));
                 }
-                "until" => {
-                    list.until = Some(instant("until", &value)?);
-                    filter
-                }
+                "session" => filter = filter.label(SESSION, value),
+                "owner" => filter = filter.owner(value),
+                "lane" => list.lane = Some(value.into_owned()),
+                "since" => list.since = Some(instant("since", &value)?),
+                "until" => list.until = Some(instant("until", &value)?),
                 "label" => {
-                    let (key, value) = value
-                        .split_once('=')
-                        .ok_or_else(|| bad(format!("label `{value}` is not `key=value`")))?;
-                    filter.label(key, value)
+                    let words = || bad(format!("label `{}` is not `key=value`", excerpt(&value)));
+                    let (key, value) = value.split_once('=').ok_or_else(words)?;
+                    filter = filter.label(key, value);
                 }
-                "limit" => {
-                    list.limit = limit(&value, LIMIT_MAX)?;
-                    filter
-                }
+                "limit" => list.limit = limit(&value, LIMIT_MAX)?,
                 "cursor" => {
-                    let cursor =
-                        value.parse().map_err(|error: BadCursor| bad(format!("cursor: {error}")));
-                    list.cursor = Some(cursor?);
-                    filter
+                    let cursor = value.parse();
+                    let words = |error: BadCursor| bad(format!("cursor: {error}"));
+                    list.cursor = Some(cursor.map_err(words)?);
                 }
                 _ => return Err(unknown("parameter", &key, LIST_KEYS)),
-            };
+            }
         }
+        if let [Some(kind), Some(of_component)] = kinds
+            && kind != of_component
+        {
+            return Err(bad(TWO_KINDS.into()));
+        }
+        list.filter = kinds.into_iter().flatten().fold(filter, RunFilter::kind);
         Ok(list)
     }
 
@@ -118,7 +118,8 @@ pub(super) fn is_in_lane(run: &RunView, lane: &str) -> bool {
 impl TreeQuery {
     pub(crate) fn read(query: Option<&str>) -> Result<Self, Problem> {
         let mut tree = Self { limit: ROWS, cursor: None };
-        for (key, value) in form_urlencoded::parse(query.unwrap_or_default().as_bytes()) {
+        for pair in parameters(query, &[]) {
+            let (key, value) = pair?;
             match &*key {
                 "limit" => tree.limit = limit(&value, ROWS_MAX)?,
                 "cursor" => {
@@ -136,7 +137,8 @@ impl TreeQuery {
 /// Reads a query that has a limit and nothing else.
 pub(super) fn limit_alone(query: Option<&str>) -> Result<usize, Problem> {
     let mut most = LIMIT;
-    for (key, value) in form_urlencoded::parse(query.unwrap_or_default().as_bytes()) {
+    for pair in parameters(query, &[]) {
+        let (key, value) = pair?;
         match &*key {
             "limit" => most = limit(&value, LIMIT_MAX)?,
             _ => return Err(unknown("parameter", &key, ["limit"])),
@@ -145,10 +147,24 @@ pub(super) fn limit_alone(query: Option<&str>) -> Result<usize, Problem> {
     Ok(most)
 }
 
+/// Refuses every parameter, for a path that takes none, and says where it belongs.
+pub(super) fn no_parameters(method: &Method, query: Option<&str>) -> Result<(), Problem> {
+    let Some(pair) = parameters(query, &[]).next() else { return Ok(()) };
+    let (key, _) = pair?;
+    let has_body = [Method::POST, Method::PATCH].contains(method);
+    let words = match &*key {
+        "dry_run" => "it is a key of the body of `POST /v1/runs/cancel`, and nothing was done",
+        _ if has_body => "there are none here: what is asked for is in the body",
+        _ => "there are none here",
+    };
+    Err(bad(format!("unknown parameter `{}`; {words}", excerpt(&key))))
+}
+
 impl StreamQuery {
     pub(crate) fn read(query: Option<&str>) -> Result<Self, Problem> {
         let mut stream = Self::default();
-        for (key, value) in form_urlencoded::parse(query.unwrap_or_default().as_bytes()) {
+        for pair in parameters(query, &[]) {
+            let (key, value) = pair?;
             match &*key {
                 "after" => stream.after = Some(seq(&value)?),
                 "on_disconnect" => {
@@ -165,20 +181,50 @@ impl StreamQuery {
     }
 }
 
+/// Yields the parameters of a query, and refuses one that comes twice, unless it is one of those of
+/// which several apply: nobody knows which was meant.
+fn parameters<'a>(
+    query: Option<&'a str>,
+    several: &'static [&'static str],
+) -> impl Iterator<Item = Result<(Cow<'a, str>, Cow<'a, str>), Problem>> {
+    // Those that are known are few, and behind an unknown one nobody reads on.
+    let mut seen = Vec::new();
+    form_urlencoded::parse(query.unwrap_or_default().as_bytes()).map(move |(key, value)| {
+        if !several.contains(&&*key) {
+            if seen.contains(&key) {
+                return Err(bad(format!("parameter `{}` is given twice", excerpt(&key))));
+            }
+            seen.push(key.clone());
+        }
+        Ok((key, value))
+    })
+}
+
 /// Reads the number of an event.
 pub(crate) fn seq(text: &str) -> Result<u64, Problem> {
-    text.trim().parse().map_err(|_| bad(format!("`{text}` is not the number of an event")))
+    text.trim()
+        .parse()
+        .map_err(|_| bad(format!("`{}` is not the number of an event", excerpt(text))))
 }
 
 fn instant(key: &str, text: &str) -> Result<SystemTime, Problem> {
-    let at: Result<Timestamp, _> = text.parse();
-    let at = at.map_err(|_| {
+    let at = text.parse().ok().or_else(|| is_in_last_year(text).then_some(Timestamp::MAX));
+    let at = at.ok_or_else(|| {
         // A form makes a space of a plus.
         let words = "is not an instant such as `2026-11-28T09:30:00Z` or, with its plus encoded, \
                      `2026-11-28T10:30:00%2B01:00`";
         bad(format!("{key} `{}` {words}", excerpt(text)))
     })?;
     Ok(whole_millis(at.into()))
+}
+
+/// Tells whether a text is an instant of the last year that can be written. Its last day is behind
+/// what can be counted with, and means the same as that: everything is before it.
+fn is_in_last_year(text: &str) -> bool {
+    Pieces::parse(text).is_ok_and(|pieces| {
+        let is_instant = pieces.time().is_some() && pieces.offset().is_some();
+        is_instant && pieces.date().year() == Timestamp::MAX.to_zoned(TimeZone::UTC).year()
+    })
 }
 
 fn status(name: &str) -> Result<RunStatus, Problem> {
@@ -198,7 +244,7 @@ fn kind(name: &str) -> Result<RunKind, Problem> {
 fn limit(text: &str, max: usize) -> Result<usize, Problem> {
     match text.parse() {
         Ok(limit) if (1..=max).contains(&limit) => Ok(limit),
-        _ => Err(bad(format!("limit `{text}` is not a number from 1 to {max}"))),
+        _ => Err(bad(format!("limit `{}` is not a number from 1 to {max}", excerpt(text)))),
     }
 }
 

@@ -17,6 +17,7 @@ use crate::native::components;
 use crate::native::delete;
 use crate::native::health;
 use crate::native::limits;
+use crate::native::list_runs;
 use crate::native::openapi::{self, Document};
 use crate::native::pausing;
 use crate::native::routes as handlers;
@@ -61,7 +62,7 @@ fn guarded(app: Router<Service>, service: Service) -> Router {
     // A run may be called `cancel`.
     let named_so = get(handlers::get_run).patch(limits::set_limits).delete(delete::delete_run);
     let app = app.route("/v1/runs/cancel", named_so);
-    let app = catch_panics(app.method_not_allowed_fallback(handlers::no_such_method), our_fault);
+    let app = catch_panics(app.method_not_allowed_fallback(no_such_method), our_fault);
     guard_open(app, &service, BodyKinds::Json).with_state(service)
 }
 
@@ -80,10 +81,26 @@ pub fn no_such_path() -> Response {
     Problem::new(StatusCode::NOT_FOUND, "unknown-path", detail).into_response()
 }
 
+/// Answers a method that a path of the native API does not have: 405 `method-not-allowed`, as a
+/// problem. It is for [`Router::method_not_allowed_fallback`] of your own routes under `/v1`;
+/// [`router`] has it.
+///
+/// # Examples
+///
+/// ```
+/// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
+/// assert_eq!(quell_http::no_such_method().await.status(), 405);
+/// # });
+/// ```
+pub async fn no_such_method() -> Problem {
+    let detail = "this path has other methods";
+    Problem::new(StatusCode::METHOD_NOT_ALLOWED, "method-not-allowed", detail)
+}
+
 /// Makes the routes and their description from the annotations of the handlers.
 fn described_routes() -> OpenApiRouter<Service> {
     OpenApiRouter::with_openapi(Document::openapi())
-        .routes(all_of!(handlers::start_run, handlers::list_runs))
+        .routes(all_of!(handlers::start_run, list_runs::list_runs))
         .routes(all_of!(handlers::get_run, limits::set_limits, delete::delete_run))
         .routes(all_of!(handlers::stream_run))
         .routes(all_of!(tree::read_tree))

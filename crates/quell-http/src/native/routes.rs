@@ -16,18 +16,15 @@ use quell_flow::Component;
 use serde_json::value::RawValue;
 
 use crate::access::Principal;
-use crate::counted::row_bytes;
 use crate::idempotency_key::idempotency_key;
 use crate::ids::is_reserved;
-use crate::native::extract::{Caller, RunPath, json_body};
+use crate::native::extract::{Caller, NoQuery, RunPath, json_body};
 use crate::native::problems::{
     PROBLEM, RefusedBody, forbidden, unknown_component, unknown_run, unreadable,
 };
-use crate::native::query::{ListQuery, StreamQuery, seq};
+use crate::native::query::{StreamQuery, seq};
 use crate::native::run_response::{run_response, without_values};
-use crate::native::wire::{
-    self, CancelAnswer, CancelRun, Millis, RunList, RunObject, RunSummary, StartRun,
-};
+use crate::native::wire::{self, CancelAnswer, CancelRun, Millis, RunObject, StartRun};
 use crate::problem::Problem;
 use crate::run_view::RunView;
 use crate::service::{CancelOutcome, OnDisconnect, Service, View};
@@ -63,7 +60,12 @@ pub(super) type Answer = Result<Response, Problem>;
             content_type = PROBLEM),
     )
 )]
-pub(crate) async fn start_run(Caller(view): Caller, headers: HeaderMap, body: Body) -> Answer {
+pub(crate) async fn start_run(
+    Caller(view): Caller,
+    _: NoQuery,
+    headers: HeaderMap,
+    body: Body,
+) -> Answer {
     let parse = |text: &Bytes| {
         let asked: StartRun = wire::read(text)?;
         Ok((value_of(asked.input.as_deref())?, asked))
@@ -153,57 +155,6 @@ fn options(mut start: Start, asked: StartRun) -> Result<Start, Problem> {
     Ok(start)
 }
 
-/// Lists roots, newest first.
-#[utoipa::path(
-    get, path = "/v1/runs", operation_id = "list_runs", tag = "runs",
-    params(
-        ("status" = Option<String>, Query, pattern = "^(queued|running|paused|stopping|\
-            completed|failed|cancelled|timed-out)(,(queued|running|paused|stopping|completed|\
-            failed|cancelled|timed-out))*$",
-            description = "One status or several with commas"),
-        ("kind" = Option<String>, Query, pattern = "^(agent|team|workflow)$",
-            description = "`agent`, `team` or `workflow`"),
-        ("component" = Option<String>, Query,
-            description = "The name of a component, `agent/writer`, or its id"),
-        ("session" = Option<String>, Query, description = "A session"),
-        ("label" = Option<String>, Query, pattern = "=",
-            description = "`key=value`; several apply together"),
-        ("limit" = Option<u32>, Query, minimum = 1, maximum = 1_000,
-            description = "1 to 1,000. Defaults to 100"),
-        ("cursor" = Option<String>, Query,
-            description = "The `next` of the list before, for the runs behind it"),
-        ("owner" = Option<String>, Query, description = "Who has started it"),
-        ("lane" = Option<String>, Query, description = "Its lane, as its owner calls it"),
-        ("since" = Option<String>, Query, format = DateTime,
-            description = "Accepted then or later"),
-        ("until" = Option<String>, Query, format = DateTime, description = "Accepted before"),
-    ),
-    responses(
-        (status = 200, description = "The runs", body = RunList),
-        (status = 401, description = "Nobody", body = Problem, content_type = PROBLEM),
-        (status = 422, description = "Bad parameter", body = Problem, content_type = PROBLEM),
-        (status = 429, description = "No room for a large answer", body = Problem,
-            content_type = PROBLEM),
-    )
-)]
-pub(crate) async fn list_runs(Caller(view): Caller, RawQuery(query): RawQuery) -> Answer {
-    let mut asked = ListQuery::read(query.as_deref())?;
-    let meant = (std::mem::take(&mut asked.filter), asked.since);
-    let shown = |run: &RunView| asked.means(run) && unreadable_component(&view, run).is_none();
-    let page = view.list_since(meant, asked.limit, asked.cursor, shown).await?;
-    let runs: Vec<_> = page.runs.into_iter().map(|run| (run.row(), run)).collect();
-    let about = runs.iter().map(|(row, _)| row_bytes(row)).sum();
-    let (seen, total, next) = (view.clone(), page.total, page.next);
-    let list = move || {
-        let runs = runs.into_iter().map(|(row, run)| {
-            let state = seen.state_in_list(&run, &row);
-            RunSummary::new(&run, row, state)
-        });
-        RunList { runs: runs.collect(), total, next: next.map(|next| next.to_string()) }
-    };
-    Ok(view.json_response(about, list).await?)
-}
-
 /// Reads a run.
 #[utoipa::path(
     get, path = "/v1/runs/{id}", operation_id = "get_run", tag = "runs",
@@ -213,12 +164,15 @@ pub(crate) async fn list_runs(Caller(view): Caller, RawQuery(query): RawQuery) -
         (status = 401, description = "Nobody", body = Problem, content_type = PROBLEM),
         (status = 403, description = "Not allowed", body = Problem, content_type = PROBLEM),
         (status = 404, description = "No such run", body = Problem, content_type = PROBLEM),
-        (status = 422, description = "Not an id", body = Problem, content_type = PROBLEM),
+        (status = 422, description = "Not an id, or a parameter", body = Problem,
+            content_type = PROBLEM),
         (status = 429, description = "No room for a large answer", body = Problem,
+            content_type = PROBLEM),
+        (status = 503, description = "The store cannot be read", body = Problem,
             content_type = PROBLEM),
     )
 )]
-pub(crate) async fn get_run(Caller(view): Caller, RunPath(id): RunPath) -> Answer {
+pub(crate) async fn get_run(Caller(view): Caller, RunPath(id): RunPath, _: NoQuery) -> Answer {
     answer_with(&view, readable_run(&view, id).await?).await
 }
 
@@ -243,6 +197,8 @@ pub(crate) async fn get_run(Caller(view): Caller, RunPath(id): RunPath) -> Answe
         (status = 404, description = "No such run", body = Problem, content_type = PROBLEM),
         (status = 422, description = "Bad parameter", body = Problem, content_type = PROBLEM),
         (status = 429, description = "Too many streams", body = Problem, content_type = PROBLEM),
+        (status = 503, description = "The store cannot be read", body = Problem,
+            content_type = PROBLEM),
     )
 )]
 pub(crate) async fn stream_run(
@@ -298,6 +254,7 @@ pub(crate) async fn stream_run(
 pub(crate) async fn cancel_run(
     Caller(view): Caller,
     RunPath(id): RunPath,
+    _: NoQuery,
     headers: HeaderMap,
     body: Body,
 ) -> Answer {
@@ -351,15 +308,6 @@ fn answer(view: &View, run: Option<&RunView>, cancelled: &CancelOutcome, now: In
     let mut response = (status, Json(body)).into_response();
     cancelled.write_headers(response.headers_mut());
     response
-}
-
-/// Answers a path that is served for other methods: 405.
-pub(crate) async fn no_such_method() -> Problem {
-    Problem::new(
-        StatusCode::METHOD_NOT_ALLOWED,
-        "method-not-allowed",
-        "this path has other methods",
-    )
 }
 
 async fn answer_with(view: &View, run: RunView) -> Answer {

@@ -7,7 +7,7 @@ use axum::middleware::{from_fn, from_fn_with_state};
 use axum::routing::get;
 use axum::{Json, Router};
 use quell_http::{BodyKinds, Service, guard_open};
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::demo::Demo;
 use super::metrics::Metrics;
@@ -76,9 +76,13 @@ fn about(service: &Service, config: &Config) -> Value {
     about
 }
 
-/// Makes the answer to `GET /openapi.json`: what the native API and `LangGraph` say of themselves.
+/// Makes the answer to `GET /openapi.json`: what the native API and `LangGraph` say of themselves,
+/// and what there is beside them.
 fn document() -> Value {
     let (mut document, other) = (quell_http::document(), quell_langgraph::document());
+    if let Some(paths) = document["paths"].as_object_mut() {
+        paths.extend(own_paths());
+    }
     for part in ["/paths", "/components/schemas", "/components"] {
         let Some(Value::Object(more)) = other.pointer(part).cloned() else { continue };
         if let Some(Value::Object(all)) = document.pointer_mut(part) {
@@ -88,6 +92,13 @@ fn document() -> Value {
     document
 }
 
+/// Yields what the document has of the paths of the server itself.
+fn own_paths() -> Map<String, Value> {
+    let mut paths = listed_nodes::routes().into_parts().1;
+    paths.extend(metrics::routes().into_parts().1);
+    paths
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -95,10 +106,13 @@ mod tests {
     #[test]
     fn the_document_has_all_that_the_contracts_say_and_they_share_no_names() {
         let (all, parts) = (document(), [quell_http::document(), quell_langgraph::document()]);
-        for place in ["/paths", "/components/schemas"] {
+        for (place, own) in [("/paths", own_paths().len()), ("/components/schemas", 0)] {
             let keys =
                 |document: &Value| document.pointer(place).unwrap().as_object().unwrap().len();
-            assert_eq!(keys(&all), parts.iter().map(keys).sum::<usize>(), "{place}");
+            assert_eq!(keys(&all), parts.iter().map(keys).sum::<usize>() + own, "{place}");
+        }
+        for path in ["/v1/nodes", "/v1/metrics"] {
+            assert!(all["paths"][path]["get"]["security"].is_array(), "{path}");
         }
         assert!(all["components"]["securitySchemes"]["apiKey"].is_object());
         assert_eq!(all["info"]["title"], "quell");

@@ -7,25 +7,57 @@ use std::time::{Duration, SystemTime};
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse as _, Response};
-use axum::routing::get;
 use axum::{Json, Router};
 use quell::limits;
 use quell::store::StoreError;
-use quell_http::{Problem, Service};
+use quell_http::described::{Routes, get, schema};
+use quell_http::{NoQuery, Problem, Service};
 use quell_postgres::PostgresNode;
 use serde_json::{Value, json};
 use tokio::time::timeout;
 
+use super::dialect::{DIALECT, served};
 use crate::store::{lost_json, node_json, time};
+
+/// The service, and the store if others have it as well.
+type Site = (Service, Option<Arc<PostgresNode>>);
 
 /// Serves `/v1/nodes` to whoever sees the runs of all: to everybody where no key is asked for,
 /// which is on loopback alone, and else to administrators.
 pub(super) fn router(service: Service, node: Option<Arc<PostgresNode>>) -> Router {
-    Router::new().route("/v1/nodes", get(show)).with_state((service, node))
+    served(routes().into_parts().0, (service, node))
+}
+
+/// Makes the route, and what the document says of it.
+pub(super) fn routes() -> Routes<Site> {
+    let (or_null, number) = (schema::or_null, schema::number);
+    let node = schema::whole(json!({
+        "name": or_null(schema::text()),
+        "boot": or_null(number()),
+        "connected": or_null(json!({ "type": "boolean" })),
+        "process": or_null(schema::text()),
+        "lease_until": or_null(schema::time()),
+        "lease_left_ms": or_null(number()),
+        "lease_over_ms": or_null(number()),
+        "drained": { "type": "boolean" },
+        "live": number(),
+        "queued": number(),
+        "stops_waiting": number(),
+        "runs_in_doubt": number(),
+        "at": schema::time(),
+    }));
+    let list = schema::whole(json!({
+        "nodes": schema::list_of(node),
+        "lost": schema::list_of(schema::object()),
+        "more": { "type": "boolean" },
+    }));
+    let show = get(show, "Lists the servers on the database, as `quell nodes --json` does");
+    Routes::new(DIALECT).at("/v1/nodes", [show.answers(200, list).refuses([503])])
 }
 
 async fn show(
-    State((service, node)): State<(Service, Option<Arc<PostgresNode>>)>,
+    State((service, node)): State<Site>,
+    query: Result<NoQuery, Problem>,
     headers: HeaderMap,
 ) -> Response {
     match service.access_of().check(&headers) {
@@ -35,6 +67,9 @@ async fn show(
             return Problem::new(StatusCode::FORBIDDEN, "forbidden", detail).into_response();
         }
         Ok(_) => {}
+    }
+    if let Err(refused) = query {
+        return refused.into_response();
     }
     let Some(node) = node else {
         return Json(json!({ "nodes": [alone(&service)], "lost": [], "more": false }))

@@ -9,15 +9,17 @@ use axum::extract::State;
 use axum::http::header::CONTENT_TYPE;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse as _, Response};
-use axum::routing::get;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::{ConstGauge, Gauge};
 use prometheus_client::registry::Registry;
 use quell::SlotStanding;
-use quell_http::{Problem, Service};
+use quell_http::described::{Routes, get, schema};
+use quell_http::{NoQuery, Problem, Service};
 use quell_postgres::{Committed, PostgresNode};
+
+use super::dialect::{DIALECT, served};
 
 /// What is counted beside the engine.
 #[derive(Clone, Debug, Default)]
@@ -48,11 +50,19 @@ impl Metrics {
 /// Serves `/v1/metrics` to whoever sees the runs of all: to everybody where no key is asked for,
 /// which is on loopback alone, and else to administrators.
 pub(super) fn router(service: Service, metrics: Metrics) -> Router {
-    Router::new().route("/v1/metrics", get(show)).with_state((service, metrics))
+    served(routes().into_parts().0, (service, metrics))
+}
+
+/// Makes the route, and what the document says of it.
+pub(super) fn routes() -> Routes<(Service, Metrics)> {
+    let show = get(show, "Tells what this server has in numbers, as Prometheus reads them");
+    let kind = "application/openmetrics-text";
+    Routes::new(DIALECT).at("/v1/metrics", [show.answers_as(200, kind, schema::text())])
 }
 
 async fn show(
     State((service, metrics)): State<(Service, Metrics)>,
+    query: Result<NoQuery, Problem>,
     headers: HeaderMap,
 ) -> Response {
     match service.access_of().check(&headers) {
@@ -61,7 +71,10 @@ async fn show(
             let detail = "metrics are of the runs of all: they need the key of an administrator";
             Problem::new(StatusCode::FORBIDDEN, "forbidden", detail).into_response()
         }
-        Ok(_) => ([(CONTENT_TYPE, TEXT)], written(&service, &metrics)).into_response(),
+        Ok(_) => match query {
+            Err(refused) => refused.into_response(),
+            Ok(_) => ([(CONTENT_TYPE, TEXT)], written(&service, &metrics)).into_response(),
+        },
     }
 }
 

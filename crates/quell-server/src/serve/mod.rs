@@ -9,6 +9,7 @@ mod command;
 mod connections;
 mod counted;
 mod demo;
+mod dialect;
 mod held;
 mod idle;
 mod leftover;

@@ -11,8 +11,8 @@ mod together;
 mod unplaced;
 
 pub use quell_core::cluster::{
-    ActAnswer, Answer, Asked, AskedStop, Cluster, ForgottenWork, LogWatch, Placed, SlotShare,
-    SlotsAsked, SlotsHeld, SlotsShared, StopToCome, TakenOver, TurnAsk, share,
+    ActAnswer, Answer, Asked, AskedStop, Cluster, ForgottenWork, LogWatch, OpenStops, Placed,
+    SlotShare, SlotsAsked, SlotsHeld, SlotsShared, StopToCome, TakenOver, TurnAsk, share,
 };
 
 pub(crate) use member::{Leave, Member, Phase, Watch};

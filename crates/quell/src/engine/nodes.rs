@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
-use quell_core::cluster::LogWatch;
+use quell_core::cluster::{LogWatch, OpenStops};
 use quell_core::store::{RunRecord, StoreError};
 use quell_core::{CancelRequest, Disposition, RunId, Work};
 
@@ -107,6 +107,24 @@ impl Engine {
         match &self.shared().member {
             Some(member) => member.cluster.owner(id).await,
             None => Ok(None),
+        }
+    }
+
+    /// Yields the stops of which the store knows, on whatever node, beside those whose run is
+    /// stopping there: that were asked for and not answered, and of roots that have ended and are
+    /// not quiescent; of trees of this owner, or of all. An engine that is alone has none.
+    ///
+    /// # Errors
+    ///
+    /// Fails with the trouble of the store.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe: it only reads.
+    pub async fn open_stops(&self, owner: Option<&str>) -> Result<OpenStops, StoreError> {
+        match &self.shared().member {
+            Some(member) => member.cluster.open_stops(owner.map(Into::into)).await,
+            None => Ok(OpenStops::default()),
         }
     }
 

@@ -13,6 +13,7 @@ use utoipa::ToSchema;
 
 use crate::ids::SESSION;
 use crate::native::wire::millis::Millis;
+use crate::native::wire::object::{labels, object_or_null};
 use crate::native::wire::request::{CancelRun, KindName, ModeName, WaitName};
 use crate::native::wire::response::{component_of, millis};
 use crate::problem::Problem;
@@ -26,7 +27,7 @@ use crate::service::CancelOutcome;
 pub(crate) struct CancelRuns {
     /// Stops the roots that have not ended and to which all of this applies: at least one
     /// condition.
-    #[serde(default, rename = "where")]
+    #[serde(default, rename = "where", deserialize_with = "object_or_null")]
     conditions: Option<Conditions>,
     /// Stops all roots that have not ended. Defaults to no.
     #[serde(default)]
@@ -80,7 +81,7 @@ pub(crate) struct Conditions {
     /// This lane, as its owner calls it.
     lane: Option<String>,
     /// These labels.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "labels")]
     labels: BTreeMap<String, String>,
 }
 
@@ -147,6 +148,8 @@ pub(crate) struct RunStop {
     reached: bool,
     /// Milliseconds until its body is aborted, from the acceptance on.
     hard_deadline_in_ms: Option<u64>,
+    /// Milliseconds until a stop that waits for its next checkpoint does so no longer.
+    escalates_in_ms: Option<u64>,
 }
 
 impl CancelRuns {
@@ -200,7 +203,7 @@ impl Conditions {
         if let Some(name) = component {
             filter = match ComponentKind::split(&name) {
                 Some((of_name, _)) if kind.is_some_and(|kind| kind != of_name) => {
-                    return Err(bad("`kind` and `component` name two kinds: no run has both"));
+                    return Err(bad(TWO_KINDS));
                 }
                 Some((of_name, id)) => {
                     kind = Some(of_name);
@@ -276,6 +279,7 @@ impl RunStop {
             quiescent: None,
             reached: true,
             hard_deadline_in_ms: None,
+            escalates_in_ms: None,
         }
     }
 
@@ -288,12 +292,17 @@ impl RunStop {
             | Disposition::AlreadyStopping { hard_deadline, .. } => Some(*hard_deadline),
             _ => None,
         };
+        let escalates = match &cancelled.disposition {
+            Disposition::Scheduled { escalate_at } => Some(*escalate_at),
+            _ => None,
+        };
         Self {
             status: cancelled.row.as_ref().map(|row| status_name(row.status)),
             disposition: Some(given),
             quiescent: cancelled.quiescent,
             reached: is_stored && cancelled.is_reached,
             hard_deadline_in_ms: hard.map(|hard| millis(hard, now)),
+            escalates_in_ms: escalates.map(|at| millis(at, now)),
             ..Self::would(run)
         }
     }
@@ -301,6 +310,9 @@ impl RunStop {
 
 /// The disposition of a stop that the store has not taken.
 pub(crate) const NOT_STORED: &str = "not-stored";
+
+/// What is wrong with a kind, and a component that names another one.
+pub(crate) const TWO_KINDS: &str = "`kind` and `component` name two kinds: no run has both";
 
 /// Runs that one request stops.
 pub(crate) const RUNS_MAX: usize = 10_000;

@@ -4,6 +4,7 @@ mod cancel_many;
 mod components;
 mod millis;
 mod misfit;
+mod object;
 mod pausing;
 mod read;
 mod request;
@@ -11,7 +12,9 @@ mod response;
 mod stops;
 mod tree;
 
-pub(crate) use cancel_many::{CancelRuns, CancelRunsAnswer, Meant, NOT_STORED, RUNS_MAX, RunStop};
+pub(crate) use cancel_many::{
+    CancelRuns, CancelRunsAnswer, Meant, NOT_STORED, RUNS_MAX, RunStop, TWO_KINDS,
+};
 pub(crate) use components::{ComponentList, component_bytes};
 pub(crate) use millis::Millis;
 pub(crate) use pausing::{PauseAnswer, PauseObject, PauseRun, ResumeRun};
@@ -21,5 +24,5 @@ pub(crate) use response::{
     CancelAnswer, Detail, Health, LimitsAnswer, QueuePlace, RunList, RunObject, RunSummary, Tool,
     component_of, sse_event,
 };
-pub(crate) use stops::{StopList, StopObject, stop_bytes};
+pub(crate) use stops::{StopList, StopObject, abandoned_by, stop_bytes};
 pub(crate) use tree::{TreePage, TreeRow};

@@ -10,6 +10,7 @@ use serde_json::value::RawValue;
 use utoipa::ToSchema;
 
 use crate::native::wire::millis::Millis;
+use crate::native::wire::object::{labels, object, object_or_null};
 use crate::wait::Wait;
 
 /// A run to be started.
@@ -29,7 +30,7 @@ pub(crate) struct StartRun {
     /// What it belongs to: a session, a thread, a team.
     pub(crate) session: Option<String>,
     /// Texts by which it is found, at most 30; `component`, `external_id` and `session` are taken.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "labels")]
     pub(crate) labels: BTreeMap<String, String>,
     /// Milliseconds from its start to its own deadline. Defaults to none. More than a year counts
     /// as a year, here and below.
@@ -37,6 +38,7 @@ pub(crate) struct StartRun {
     /// Milliseconds between the acceptance of a stop and abort. Defaults to the engine's.
     pub(crate) grace_ms: Option<Millis>,
     /// Its lane: runs of one lane never overlap. Defaults to none.
+    #[serde(default, deserialize_with = "object_or_null")]
     pub(crate) lane: Option<LaneName>,
 }
 
@@ -45,6 +47,7 @@ pub(crate) struct StartRun {
 #[serde(untagged, expecting = "expected the name of a component, such as `agent/writer`")]
 pub(crate) enum ComponentName {
     Name(NameText),
+    #[serde(deserialize_with = "object")]
     Parts(ComponentParts),
 }
 

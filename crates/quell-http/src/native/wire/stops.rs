@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use quell::{Abandoned, CleaningUp, RunId, RunRow, StopStanding};
+use quell::{Abandoned, CleaningUp, RunId, RunReport, RunRow, StopStanding};
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -39,17 +39,23 @@ pub(crate) struct StopObject {
     component: Option<String>,
     /// The root of its tree, as its caller knows it.
     root: String,
-    /// `stopping`, or how it has ended, if something of it executes still.
+    /// `stopping`; how it has ended, if something of it executes still; or, of a stop that is only
+    /// recorded, how it stands.
     #[schema(value_type = String)]
     status: &'static str,
     /// Why it stops.
     cause: Option<RunCause>,
-    /// When its stop was accepted.
+    /// When its stop was accepted; null if it is only recorded.
     accepted_at: Option<String>,
-    /// The node that has it, if that is another one: then only the stop is known here.
+    /// When a stop was asked for that the node which has the run has not decided yet: it is
+    /// recorded, and honoured at the latest when another node takes over. Null if none waits.
+    recorded_at: Option<String>,
+    /// The node that has it, or had it last, if that is another one: then only the stop is known
+    /// here.
     #[schema(value_type = Option<String>)]
-    node: Option<Arc<str>>,
-    /// How it stands; null if another node has it.
+    pub(crate) node: Option<Arc<str>>,
+    /// How it stands; null if another node has it and it has not ended. Of one that has, what was
+    /// abandoned.
     standing: Option<StandingObject>,
 }
 
@@ -110,7 +116,7 @@ impl StopObject {
         run: &RunView,
         row: &RunRow,
         state: RunState,
-        (node, standing): (Option<Arc<str>>, Option<StopStanding>),
+        standing: Option<StopStanding>,
     ) -> Self {
         Self {
             id: run.external_id().into_owned(),
@@ -122,9 +128,15 @@ impl StopObject {
             status: state.status,
             cause: state.cause,
             accepted_at: row.stopped_at.map(written),
-            node,
+            recorded_at: None,
+            node: None,
             standing: standing.map(StandingObject::of),
         }
+    }
+
+    /// Says that a stop waits for the node that has the run.
+    pub(crate) fn is_recorded_at(&mut self, at: SystemTime) {
+        self.recorded_at = Some(written(at));
     }
 }
 
@@ -157,6 +169,17 @@ impl WorkObject {
         Self::new(left.run, left.name, left.what.as_str(), None)
     }
 }
+
+/// Yields how the stop of a run stands that has ended, as far as its report says.
+pub(crate) fn abandoned_by(report: &RunReport) -> StopStanding {
+    let mut standing = StopStanding::default();
+    standing.abandoned = report.abandoned.iter().take(NAMES_MAX).cloned().collect();
+    standing.omitted = report.abandoned.len() - standing.abandoned.len();
+    standing
+}
+
+/// Names in each list of a standing, as the engine has them.
+const NAMES_MAX: usize = 100;
 
 /// Estimates the bytes of what is told of a stop.
 pub(crate) fn stop_bytes(standing: Option<&StopStanding>) -> usize {

@@ -103,6 +103,20 @@ fn where_keys_are_asked_for_metrics_and_nodes_are_for_administrators() {
         let (status, refused) = told(keys[0].1);
         assert_eq!((status, &refused["type"]), (403, &json!("urn:quell:problem:forbidden")));
         assert_eq!(told(keys[1].1).0, 200);
+        let asked = |method: &str, path: &str| {
+            let (status, refused) =
+                site.as_principal_told(method, path, (keys[1].1, keys[1].1), None);
+            (status, refused["type"].clone())
+        };
+        let refused = |name: &str| json!(format!("urn:quell:problem:{name}"));
+        let with_one = format!("{path}?dry_run=true");
+        assert_eq!(asked("GET", &with_one), (422, refused("bad-parameter")));
+        assert_eq!(asked("POST", path), (405, refused("method-not-allowed")));
+        let (_, document) = site.get("/openapi.json");
+        let answers = &document["paths"][path]["get"]["responses"];
+        for status in ["200", "401", "403", "422"] {
+            assert!(answers[status].is_object(), "{path}: {status}");
+        }
     }
     site.signal("TERM");
     site.ended().0.assert_code(0);

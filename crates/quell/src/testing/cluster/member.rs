@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use quell_core::cluster::{
-    ActAnswer, Answer, Asked, AskedStop, Cluster, ForgottenWork, LogWatch, Placed, SlotsAsked,
-    SlotsHeld, StopToCome, TakenOver, TurnAsk,
+    ActAnswer, Answer, Asked, AskedStop, Cluster, ForgottenWork, LogWatch, OpenStops, Placed,
+    SlotsAsked, SlotsHeld, StopToCome, TakenOver, TurnAsk,
 };
 use quell_core::store::{BoxFuture, Store, StoreError};
 use quell_core::{CancelRequest, Disposition, Payload, RunId, limits};
@@ -15,6 +15,7 @@ use crate::sync::{self, Ordering};
 use crate::testing::cluster::acts::acted;
 use crate::testing::cluster::node::{Node, Trouble};
 use crate::testing::cluster::nodes::{AskedHere, Seat};
+use crate::testing::cluster::open_stops::open_stops;
 
 impl Node {
     async fn asked(&self, run: RunId, request: CancelRequest) -> Result<Disposition, StoreError> {
@@ -155,6 +156,10 @@ impl Cluster for Node {
             let seat = owner.and_then(|boot| table.members.get(boot));
             Ok(seat.map(|seat| Arc::clone(&seat.name)))
         })
+    }
+
+    fn open_stops(&self, owner: Option<Arc<str>>) -> BoxFuture<'_, Result<OpenStops, StoreError>> {
+        Box::pin(open_stops(self, owner))
     }
 
     fn act(&self, run: RunId, words: Payload) -> BoxFuture<'_, Result<ActAnswer, StoreError>> {

@@ -6,6 +6,7 @@ mod lanes;
 mod member;
 mod node;
 mod nodes;
+mod open_stops;
 mod reads;
 mod reserved;
 mod slots;
