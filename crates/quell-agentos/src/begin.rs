@@ -12,6 +12,8 @@ pub(crate) struct Begin {
     pub(crate) after: u64,
     /// Nor is a line before the one with this index.
     pub(crate) index: u64,
+    /// The event before is a pause that was answered.
+    pub(crate) is_behind_a_pause: bool,
     /// What comes before all events.
     pub(crate) first: Option<SseEvent>,
     /// What comes behind the event with this number.
@@ -21,14 +23,9 @@ pub(crate) struct Begin {
 }
 
 impl Begin {
-    /// Begins behind an event, a pause or zero.
+    /// Begins behind a pause that was answered, or, of zero, with the first event.
     pub(crate) fn after(after: u64) -> Self {
-        Self { after, ..Self::default() }
-    }
-
-    /// Tells whether it is behind a pause that has just been answered. Who comes back has lines.
-    pub(crate) const fn is_behind_a_pause(&self) -> bool {
-        self.after > 0 && self.index == 0 && self.known.is_none()
+        Self { after, is_behind_a_pause: after > 0, ..Self::default() }
     }
 }
 
@@ -76,7 +73,7 @@ pub(crate) fn count(renderer: &mut Renderer, event: &RunEvent) -> u64 {
     drop(renderer.on(event, None));
     let seen = renderer.lines();
     if let EventKind::Lagged { from, to } = event.kind {
-        renderer.pass(before + (to + 1 - from));
+        renderer.go_on_behind(before + (to + 1 - from));
     }
     seen
 }

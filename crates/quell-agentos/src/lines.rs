@@ -1,8 +1,10 @@
 //! [`Lines`]: how many lines of the contract the events of background runs have made, by which
-//! their streams are numbered also where the log has dropped events (contract, section 8).
+//! their streams are numbered also where the log has dropped events (contract, section 8). Where
+//! there is a store, it has the whole log, and nothing is counted here.
 //!
-//! One task per tree follows the log as it grows. Whoever comes to a gap first lets the count catch
-//! up with the log: two readers never number one line differently.
+//! One task per tree follows the log as it grows. Each reader lets the count catch up with what it
+//! reads, and numbers as that does: two readers never number one line differently, whatever either
+//! has seen of the tree.
 //!
 //! Lock order: a count, then the locks of the engine, which runs nothing of this crate under them.
 //! The table is locked alone.
@@ -15,12 +17,14 @@ use std::time::{Instant, SystemTime};
 use futures::StreamExt as _;
 use parking_lot::Mutex;
 use quell::{EventKind, RunEvent, RunId, RunRef, limits};
-use quell_http::{BoundedMap, LogPosition, LookupError, RunView, Unread, View, next_event};
+use quell_http::{
+    BoundedMap, LogPosition, LookupError, RunView, Unread, View, events_by_now, next_event,
+};
 use tokio::task::consume_budget;
 
 use crate::begin::{Known, count};
 use crate::snapshot;
-use crate::wire::event::{COUNTS_ONLY, Renderer, Style};
+use crate::wire::event::{Adopted, COUNTS_ONLY, Renderer, Style};
 use crate::wire::position::Position;
 
 /// The counts of the runs that were started here in the background, for a client that may come
@@ -61,8 +65,12 @@ impl Lines {
         Self { table: Arc::new(Mutex::new(Table { live: HashMap::new(), ended })) }
     }
 
-    /// Counts the lines of a root until it is over, and for as long as it is kept.
+    /// Counts the lines of a root until it is over, and for as long as it is kept, unless its log
+    /// is in a store.
     pub(crate) fn follow(&self, view: &View, run: &RunRef, style: Style) {
+        if view.service().engine().has_store() {
+            return;
+        }
         let Some(renderer) = renderer(view, &run.into(), style) else { return };
         let (key, owner) = (key(run), run.owner().map(Arc::from));
         let count = Arc::new(Mutex::new(Count::new(view.clone(), renderer)));
@@ -84,17 +92,34 @@ impl Lines {
 
     /// Yields how many lines there are up to an event of a root; none if that was not counted.
     pub(crate) fn up_to(&self, run: &RunRef, seq: u64) -> Option<u64> {
-        let owner: Option<Arc<str>> = run.owner().map(Arc::from);
-        let count = {
-            let table = self.table.lock();
-            let ended = || table.ended.get(owner.as_ref(), &key(run));
-            table.live.get(&key(run)).or_else(ended).map(Arc::clone)?
-        };
+        let count = self.count_of(run)?;
         let mut count = count.lock();
-        for event in count.position.unread(run) {
-            count.take(&event);
+        if count.position.seq() < seq {
+            count.catch_up(run);
         }
         count.up_to(seq)
+    }
+
+    fn count_of(&self, run: &RunRef) -> Option<Arc<Mutex<Count>>> {
+        let owner: Option<Arc<str>> = run.owner().map(Arc::from);
+        let table = self.table.lock();
+        let ended = || table.ended.get(owner.as_ref(), &key(run));
+        table.live.get(&key(run)).or_else(ended).map(Arc::clone)
+    }
+
+    /// Yields what there is by now of a root that was counted, for a client that has the lines
+    /// before this index.
+    fn counted(&self, run: &RunRef, from: u64) -> Option<SoFar> {
+        let count = self.count_of(run)?;
+        let mut count = count.lock();
+        count.catch_up(run);
+        let first = events_by_now(run, 0).next()?;
+        let mut so_far = count.so_far(from);
+        if let EventKind::Lagged { to, .. } = first.kind {
+            // The start of the root is told in any case.
+            so_far.gone = count.up_to(to)?.saturating_sub(from.max(1));
+        }
+        Some(so_far)
     }
 
     /// Counts the lines of a root by now, for a client that has those before this index.
@@ -109,10 +134,13 @@ impl Lines {
         style: Style,
         from: u64,
     ) -> Result<SoFar, LookupError> {
-        let live = match run {
-            RunView::Live(live) => live,
-            RunView::Stored(_) => return Ok(far_so_far(view, run, style, from).await),
+        let counted = match run {
+            RunView::Live(run) => self.counted(run, from),
+            RunView::Stored(_) => Some(far_so_far(view, run, style, from).await),
         };
+        if let Some(so_far) = counted {
+            return Ok(so_far);
+        }
         let mut so_far = SoFar::default();
         let Some(mut renderer) = renderer(view, run, style) else { return Ok(so_far) };
         renderer.write_from(COUNTS_ONLY);
@@ -130,7 +158,7 @@ impl Lines {
             drop(renderer.on(&event, None));
             if let EventKind::Lagged { from: first, to } = event.kind {
                 let seen = renderer.lines();
-                renderer.pass(self.up_to(live, to).unwrap_or(before + (to + 1 - first)));
+                renderer.go_on_behind(before + (to + 1 - first));
                 so_far.gone += renderer.lines().saturating_sub(seen.max(from));
             }
             so_far.lines = renderer.lines();
@@ -200,7 +228,7 @@ impl Count {
                 drop(self.renderer.on(event, None));
                 let lines = self.renderer.lines() - lines;
                 self.kept.push_back(u8::try_from(lines).unwrap_or(u8::MAX));
-                if self.kept.len() > limits::EVENTS_PER_ROOT_MAX
+                if self.kept.len() > KEPT_MAX
                     && let Some(lines) = self.kept.pop_front()
                 {
                     self.before += u64::from(lines);
@@ -211,7 +239,7 @@ impl Count {
                 // Nobody has read them. So that all readers agree, each counts for a line.
                 place(&self.view, &mut self.renderer, event);
                 drop(self.renderer.on(event, None));
-                self.renderer.pass(lines + (event.last_seq() - last));
+                self.renderer.go_on_behind(lines + (event.last_seq() - last));
                 (self.first, self.before) = (event.last_seq() + 1, self.renderer.lines());
                 self.kept.clear();
             }
@@ -219,10 +247,34 @@ impl Count {
         }
     }
 
+    fn catch_up(&mut self, run: &RunRef) {
+        for event in self.position.unread(run) {
+            self.take(&event);
+        }
+    }
+
     fn up_to(&self, seq: u64) -> Option<u64> {
         let nth = usize::try_from((seq + 1).checked_sub(self.first)?).ok()?;
-        let kept = self.kept.iter().take(nth).map(|lines| u64::from(*lines)).sum::<u64>();
-        (nth <= self.kept.len()).then_some(self.before + kept)
+        let behind = self.kept.len().checked_sub(nth)?;
+        // Most readers are not far behind it.
+        let behind = self.kept.iter().rev().take(behind).map(|lines| u64::from(*lines));
+        Some(self.renderer.lines() - behind.sum::<u64>())
+    }
+
+    fn so_far(&self, from: u64) -> SoFar {
+        let (last, lines) = (self.position.seq(), self.renderer.lines());
+        let mut so_far = SoFar { last, lines, ..SoFar::default() };
+        let mut at = self.before;
+        for (seq, lines) in (self.first..).zip(&self.kept) {
+            if at <= from {
+                so_far.after = seq - 1;
+            }
+            at += u64::from(*lines);
+        }
+        if at <= from {
+            so_far.after = last;
+        }
+        so_far
     }
 }
 
@@ -245,10 +297,16 @@ pub(crate) fn place(view: &View, renderer: &mut Renderer, event: &RunEvent) -> O
     let run = engine.get(event.run);
     if !matches!(event.kind, EventKind::Queued { .. })
         && renderer.position(event.run).is_none()
-        && let Some(position) =
-            run.as_ref().and_then(|run| snapshot::position_of(view, &run.into()))
+        && let Some(run) = &run
+        && let Some(position) = snapshot::position_of(view, &run.into())
     {
-        renderer.adopt(event.run, position);
+        let is_started = match event.kind {
+            EventKind::Started => false,
+            EventKind::Ended(_) => run.row().started_at.is_some(),
+            _ => true,
+        };
+        let has_executor = snapshot::has_executor(run);
+        renderer.adopt(event.run, Adopted { position, has_executor, is_started });
     }
     run
 }
@@ -256,6 +314,10 @@ pub(crate) fn place(view: &View, renderer: &mut Renderer, event: &RunEvent) -> O
 fn key(run: &RunRef) -> Key {
     (run.id(), run.queued_at())
 }
+
+/// The numbers that a count keeps: a reader may be as far behind as its log, and that goes on while
+/// it asks.
+const KEPT_MAX: usize = 2 * limits::EVENTS_PER_ROOT_MAX;
 
 /// The bytes of the counts of ended runs.
 const ENDED_BYTES_MAX: usize = 16 << 20;

@@ -1,17 +1,18 @@
 //! [`read_at`]: takes snapshots of runs, from which their JSON is made.
 
 use std::collections::HashMap;
+use std::iter;
 use std::time::Duration;
 
 use quell::{
-    CauseKind, Counts, EventKind, Payload, RunEvent, RunId, RunRef, RunReport, RunRow, RunStatus,
-    limits,
+    CauseKind, Counts, EventKind, Payload, RunEvent, RunId, RunKind, RunRef, RunReport, RunRow,
+    RunStatus, limits,
 };
 use quell_http::{Reading, RunView, SESSION, ToolNote, Transcript, TreeSaid, View, whole_millis};
 use serde_json::Value;
 
 use crate::wire::exact::Object;
-use crate::wire::position::Position;
+use crate::wire::position::{Position, Role};
 use crate::wire::run::{RunSnapshot, Tree};
 use crate::wire::tool::{Outcome, tool};
 
@@ -38,8 +39,7 @@ pub(crate) fn position_of(view: &View, run: &RunView) -> Option<Position> {
     let mut position = Position::root(view.component_of(run)?, run.root_external_id());
     match run {
         RunView::Live(run) => {
-            let mut line: Vec<_> =
-                std::iter::successors(Some(run.clone()), RunRef::parent).collect();
+            let mut line: Vec<_> = iter::successors(Some(run.clone()), RunRef::parent).collect();
             let mut above = line.pop()?;
             for run in line.into_iter().rev() {
                 let ordinal = above.children().iter().position(|kid| kid.id() == run.id());
@@ -73,6 +73,20 @@ pub(crate) async fn read_far(view: &View, event: &RunEvent, said: &TreeSaid) -> 
         RunView::Stored(stored) => Some(view.read_tree_of(&stored, said).await),
         run @ RunView::Live(_) => view.read(run).await.ok(),
     }
+}
+
+/// Tells whether a run below does the work of a run, as [`Tree::executor`] does.
+pub(crate) fn has_executor(run: &RunRef) -> bool {
+    let is_executor = |kind| matches!(kind, RunKind::Agent | RunKind::Team | RunKind::Workflow);
+    let mut stack = run.children();
+    while let Some(kid) = stack.pop() {
+        match kid.kind() {
+            kind if is_executor(kind) => return true,
+            RunKind::Attempt => stack.extend(kid.children()),
+            _ => {}
+        }
+    }
+    false
 }
 
 /// Takes a snapshot of a run and its descendants.
@@ -124,12 +138,42 @@ pub(crate) fn small(view: &View, run: &RunRef, position: Position) -> Tree {
 
 /// As [`small`], of what was read of a run.
 pub(crate) fn small_of(reading: &Reading, position: Position) -> Tree {
-    let mut snapshot = snapshot_of(reading, reading.report().own_row(), position, None);
+    let executor = executor_in(reading, &position);
+    let mut own = small_row(reading, reading.report().own_row(), position);
+    own.kids.extend(executor.is_some().then_some(1));
+    tree(reading.run(), iter::once(own).chain(executor).collect())
+}
+
+/// Finds the run that does the work of a step: what is told of a step says who has done it.
+fn executor_in(reading: &Reading, step: &Position) -> Option<RunSnapshot> {
+    let report = reading.report();
+    let own = report.own_row().run;
+    let mut shown: HashMap<_, _> = HashMap::from([(own, step.clone())]);
+    for row in report.rows.iter().filter(|_| step.role == Role::Step) {
+        let Some(above) = row.parent.filter(|_| row.run != own).and_then(|it| shown.get(&it))
+        else {
+            continue;
+        };
+        let position = above.child(row.kind, &row.name, row.run.to_string(), 0);
+        match position.role {
+            Role::Agent | Role::Team | Role::Workflow => {
+                return Some(small_row(reading, row, position));
+            }
+            Role::Hidden => drop(shown.insert(row.run, position)),
+            Role::Step | Role::Parallel => {}
+        }
+    }
+    None
+}
+
+/// Takes a snapshot of a run without its input and its transcript.
+fn small_row(reading: &Reading, row: &RunRow, position: Position) -> RunSnapshot {
+    let mut snapshot = snapshot_of(reading, row, position, None);
     snapshot.state.truncated = true;
     (snapshot.output, snapshot.error) =
         (None, snapshot.error.map(|error| limits::cut(&error, ERROR_BYTES_MAX).into()));
     snapshot.input = Payload::from(Value::Null);
-    tree(reading.run(), vec![snapshot])
+    snapshot
 }
 
 /// The longest error in a small snapshot, in bytes. More is cut.
@@ -191,5 +235,6 @@ fn call(note: &ToolNote) -> Object {
     let ended_at = note.ended_at.map(whole_millis);
     let took = ended_at.and_then(|at| at.duration_since(started_at).ok());
     let outcome = note.outcome.as_ref().map(Outcome::of);
-    tool(&note.call, &note.name, &note.input, note.started_at, outcome.as_ref(), took)
+    let asked = Some((&*note.name, &note.input));
+    tool(&note.call, asked, note.started_at, outcome.as_ref(), took)
 }

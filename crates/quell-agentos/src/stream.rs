@@ -3,10 +3,9 @@
 use std::collections::VecDeque;
 use std::pin::Pin;
 
-use futures::future::Either;
 use futures::stream::{Stream, StreamExt, unfold};
 use quell::{EventKind, RunEvent, RunRef};
-use quell_http::{LookupError, RunEvents, RunView, SseEvent, TreeSaid, View};
+use quell_http::{LookupError, RunView, SseEvent, TreeSaid, View};
 
 use crate::begin::{Begin, Known};
 use crate::ends;
@@ -16,9 +15,9 @@ use crate::snapshot;
 use crate::wire::event::{COUNTS_ONLY, Renderer, Style};
 use crate::wire::position::Position;
 
-/// Streams the tree of a root from the event after this one that is still held to its end or to the
-/// pause that ends its attempt. Pauses of earlier attempts are passed by. A numbered stream is read
-/// from the first event on, which may be in the store, and what is not shown is counted.
+/// Streams the tree of a root from the event after this one to its end or to the pause that ends
+/// its attempt. Pauses of earlier attempts are passed by. A numbered stream is read from the first
+/// event on, and what is not shown is counted.
 ///
 /// # Errors
 ///
@@ -31,22 +30,12 @@ pub(crate) async fn frames(
     lines: &Lines,
 ) -> Result<Option<impl Stream<Item = SseEvent> + Send + use<>>, LookupError> {
     let Some(renderer) = renderer(view, &run.into(), style) else { return Ok(None) };
-    let attempt = match run.attempt() {
-        _ if run.status().is_terminal() => ALL_PASSED_BY,
-        attempt if begin.is_behind_a_pause() => attempt,
-        _ => view.answered_by_now(run).await,
-    };
-    let is_behind_a_pause = begin.after > 0 && !style.has_index;
-    let events: Events = if style.has_index {
-        Either::Right(Box::pin(view.events(&run.into(), 0).await?))
-    } else {
-        Either::Left(view.service().events(run, begin.after))
-    };
-    let renderer = if is_behind_a_pause { renderer.behind_a_pause() } else { renderer };
-    let seen = if is_behind_a_pause { attempt } else { 1 };
+    let attempt = attempt_of(view, &run.into(), &begin).await;
+    let after = if style.has_index { 0 } else { begin.after };
+    let events = Box::pin(view.events(&run.into(), after).await?);
+    let renderer = if after > 0 { renderer.behind_a_pause() } else { renderer };
     let (root, lines) = (Some(run.clone()), style.has_index.then(|| lines.clone()));
-    let source = Source::new(view, events, renderer, begin, attempt);
-    let source = Source { root, lines, seen, ..source };
+    let source = Source { root, lines, ..Source::new(view, events, renderer, begin, attempt) };
     Ok(Some(source.stream()))
 }
 
@@ -62,41 +51,51 @@ pub(crate) async fn far_frames(
     mut begin: Begin,
     style: Style,
 ) -> Result<Option<impl Stream<Item = SseEvent> + Send + use<>>, LookupError> {
-    let is_behind_a_pause = begin.is_behind_a_pause();
     let known = begin.known.take();
     let attempt = match (run, &known) {
-        (run, _) if run.status().is_terminal() => ALL_PASSED_BY,
-        (run, _) if is_behind_a_pause => run.attempt(),
-        (RunView::Stored(run), Some(known)) => run.answered().unwrap_or(known.answered),
-        (run, _) => view.answered_by_now(run).await,
+        (RunView::Stored(stored), Some(known)) if !run.status().is_terminal() => {
+            stored.answered().unwrap_or(known.answered)
+        }
+        _ => attempt_of(view, run, &begin).await,
     };
     let from = if known.is_some() { begin.after } else { 0 };
     let unread = || renderer(view, run, style).map(|renderer| Known::new(view, renderer).into());
     let Some(known) = known.or_else(unread) else { return Ok(None) };
     let is_over = known.is_over(attempt);
     let Known { renderer, said, seen, .. } = *known;
-    let events = Either::Right(Box::pin(view.events(run, from).await?) as Pin<Box<_>>);
+    let events = Box::pin(view.events(run, from).await?);
     let source = Source::new(view, events, renderer, begin, attempt);
     Ok(Some(Source { far: Some(said), seen, is_over, ..source }.stream()))
 }
 
-/// The attempt of a run that has ended: each pause is passed by.
+/// Yields the attempt whose pause ends the stream of a run. Behind a pause that is answered the
+/// event of the answer says which: the run may have lost attempts since.
+async fn attempt_of(view: &View, run: &RunView, begin: &Begin) -> u32 {
+    if begin.is_behind_a_pause || run.status().is_terminal() {
+        return ALL_PASSED_BY;
+    }
+    view.answered_by_now(run).await
+}
+
+/// Each pause is passed by: the run has ended, or has not been seen to go on.
 const ALL_PASSED_BY: u32 = u32::MAX;
 
-/// The events of a log of this process, or those that may be in the store.
-type Events = Either<RunEvents, Pin<Box<dyn Stream<Item = RunEvent> + Send>>>;
+/// The events of a log, which may be in the store.
+type Events = Pin<Box<dyn Stream<Item = RunEvent> + Send>>;
 
 struct Source {
     /// The number of the last event that is not shown.
     after: u64,
     /// The index of the first line that is.
     index: u64,
+    /// The last one is a pause that was answered.
+    is_behind_a_pause: bool,
     events: Events,
     /// What the tree has said of a run that is only in the store.
     far: Option<TreeSaid>,
     /// The root, if it is in memory: it may be forgotten before its end is told.
     root: Option<RunRef>,
-    /// How many lines there were before a gap, of a numbered stream.
+    /// How many lines there were before an event, of a numbered stream.
     lines: Option<Lines>,
     /// None while it is at work on another thread, and for ever if it broke there.
     renderer: Option<Renderer>,
@@ -104,8 +103,8 @@ struct Source {
     ready: VecDeque<SseEvent>,
     /// What comes behind an event.
     then: Option<(u64, SseEvent)>,
-    /// The attempt that the last answer had begun when the client came: pauses before that are
-    /// passed by.
+    /// The attempt that the last answer had begun when the client came, or, behind a pause, that
+    /// the answer to it has begun: pauses before that are passed by.
     attempt: u32,
     /// The attempt that the last answer among the events so far has begun.
     seen: u32,
@@ -132,6 +131,7 @@ impl Source {
         Self {
             after: begin.after,
             index: begin.index,
+            is_behind_a_pause: begin.is_behind_a_pause,
             events,
             far: None,
             root: None,
@@ -185,7 +185,12 @@ impl Source {
     async fn take(&mut self, event: RunEvent) -> Option<()> {
         let is_pause = matches!(event.kind, EventKind::Paused { .. });
         match event.kind {
-            EventKind::Resumed { attempt } => self.seen = attempt,
+            EventKind::Resumed { attempt } => {
+                self.seen = attempt;
+                if self.is_behind_a_pause && event.seq > self.after {
+                    self.attempt = self.attempt.min(attempt);
+                }
+            }
             _ if is_pause => self.is_over = self.seen >= self.attempt,
             _ => {}
         }
@@ -193,21 +198,25 @@ impl Source {
             said.take(&event);
         }
         // The pause that was answered may be stored before the event that tells of it.
-        let is_answered = self.after > 0 && self.index == 0 && is_pause && self.seen < self.attempt;
-        let gap =
-            if let EventKind::Lagged { from, to } = event.kind { Some((from, to)) } else { None };
+        let is_answered = self.is_behind_a_pause && is_pause && self.seen < self.attempt;
+        let last = event.last_seq();
         let before = self.renderer.as_ref()?.lines();
-        if event.last_seq() <= self.after || (is_answered && self.far.is_some()) {
+        let gap = match event.kind {
+            EventKind::Lagged { from, to } => Some(before + (to + 1 - from)),
+            _ => None,
+        };
+        if event.last_seq() <= self.after || is_answered {
             self.count(&event)?;
         } else if let Err(end) = self.render(event)? {
             Box::pin(self.render_end(end)).await?;
         }
-        // Behind a gap every reader of the log goes on with one number: as many lines as were
-        // counted, or as there are events in it.
-        let Some((from, to)) = gap else { return Some(()) };
+        // Every reader of the log goes on with one number: as many lines as were counted. Without a
+        // count it is behind a gap as many more as there are events in it.
         let counted = self.lines.as_ref().zip(self.root.as_ref());
-        let lines = counted.and_then(|(lines, root)| lines.up_to(root, to));
-        self.renderer.as_mut()?.pass(lines.unwrap_or(before + (to + 1 - from)));
+        let counted = counted.and_then(|(lines, root)| lines.up_to(root, last));
+        if let Some(lines) = counted.or(gap) {
+            self.renderer.as_mut()?.go_on_behind(lines);
+        }
         Some(())
     }
 
@@ -267,13 +276,15 @@ mod tests {
     use std::sync::{Arc, Mutex};
     use std::time::SystemTime;
 
-    use quell::{Engine, Payload, RunContext, RunId, ToolOutcome, limits};
+    use quell::{Engine, Payload, RunContext, RunId, RunKind, RunStatus, ToolOutcome, limits};
     use quell_flow::{Catalog, Component};
     use quell_http::{Principal, Service, ServiceLimits, Start};
     use serde::{Serialize, Serializer};
+    use serde_json::Value;
     use tokio::task::yield_now;
 
     use super::*;
+    use crate::wire::event::Adopted;
 
     /// Says when it is being written, and is when it may.
     struct Slow(Mutex<(Sender<()>, Receiver<()>)>);
@@ -316,38 +327,68 @@ mod tests {
         drop(view.room_soon(1_000_000).await.unwrap());
     }
 
-    #[test]
-    fn open_tool_calls_are_bounded_and_an_end_of_a_call_without_a_start_is_not_told() {
+    /// Yields the renderer of a root that is an agent, and its position.
+    fn of_agent(root: RunId) -> (Renderer, Position) {
         let agent = Arc::new(Component::agent("a", async |_ctx, input: Payload| Ok(input)));
-        let (root, input) = (RunId::from_text("r"), Payload::from("in"));
         let position = Position::root(&agent, "r");
-        let mut renderer = Renderer::new(root, position, "s".into(), Style::default());
-        let mut tell = |kind| {
-            let event = RunEvent::new(1, root, root, SystemTime::UNIX_EPOCH, kind);
-            let lines = renderer.on(&event, None);
-            lines.into_iter().map(|(name, _)| name).collect::<Vec<_>>()
-        };
+        (Renderer::new(root, position.clone(), "s".into(), Style::default()), position)
+    }
+
+    #[test]
+    fn open_tool_calls_are_bounded_and_each_end_is_told_with_what_is_known() {
+        let root = RunId::from_text("r");
+        let (mut renderer, _) = of_agent(root);
+        let of = |kind| RunEvent::new(1, root, root, SystemTime::UNIX_EPOCH, kind);
         let start = |call: usize| EventKind::ToolStarted {
             call: call.to_string().into(),
             name: "t".into(),
-            input: input.clone(),
+            input: Payload::from("in"),
         };
         let end = |call: usize| EventKind::ToolEnded {
             call: call.to_string().into(),
             outcome: ToolOutcome::Result(None),
         };
+        let mut ended = |kind| {
+            let (name, data) = renderer.on(&of(kind), None).pop().unwrap();
+            let data = serde_json::to_value(&data).unwrap();
+            (name, data["tool"]["tool_name"].clone())
+        };
+        let (known, unknown) =
+            (("ToolCallCompleted".into(), "t".into()), ("ToolCallCompleted".into(), Value::Null));
         let calls = limits::EVENTS_PER_ROOT_MAX;
         for call in 0..calls {
-            tell(start(call));
+            ended(start(call));
         }
-        assert_eq!(tell(end(0)), ["ToolCallCompleted"], "so many are known");
-        tell(start(calls));
-        assert_eq!(tell(end(1)), ["ToolCallCompleted"], "one has ended, and made room");
+        assert_eq!(ended(end(0)), known, "so many are known");
+        ended(start(calls));
+        assert_eq!(ended(end(1)), known, "one has ended, and made room");
         for call in [calls + 1, calls + 2] {
-            assert_eq!(tell(start(call)), ["ToolCallStarted"]);
+            assert_eq!(ended(start(call)).0, "ToolCallStarted");
         }
-        assert_eq!(tell(end(2)), [""; 0], "one too many: those of before are given up");
-        assert_eq!(tell(end(calls + 2)), ["ToolCallCompleted"], "the last one is known");
-        assert_eq!(tell(end(calls + 9)), [""; 0], "it never began");
+        assert_eq!(ended(end(2)), unknown, "one too many: those of before are given up");
+        assert_eq!(ended(end(calls + 2)), known, "the last one is known");
+        assert_eq!(ended(end(calls + 9)), unknown, "its start is not there");
+    }
+
+    #[test]
+    fn a_run_of_which_the_first_events_are_gone_has_a_start_if_that_is_not_among_them() {
+        let (root, run) = (RunId::from_text("r"), RunId::from_text("m"));
+        let of = |kind| RunEvent::new(1, root, run, SystemTime::UNIX_EPOCH, kind);
+        let ended = || EventKind::Ended(RunStatus::Cancelled);
+        let table = [
+            (EventKind::Started, false, vec!["RunStarted"]),
+            (ended(), true, vec![""; 0]),
+            (ended(), false, vec!["RunStarted"]),
+        ];
+        for (kind, is_started, expected) in table {
+            let (mut renderer, above) = of_agent(root);
+            let begins = RunEvent::new(1, root, root, SystemTime::UNIX_EPOCH, EventKind::Started);
+            renderer.on(&begins, None);
+            let position = above.child(RunKind::Agent, "m", "m".into(), 0);
+            renderer.adopt(run, Adopted { position, has_executor: false, is_started });
+            let told = renderer.on(&of(kind.clone()), None);
+            let told: Vec<_> = told.iter().map(|(name, _)| name).collect();
+            assert_eq!(told, expected, "{kind:?} {is_started}");
+        }
     }
 }

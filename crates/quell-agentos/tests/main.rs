@@ -7,6 +7,8 @@
     reason = "a test that cannot go on says so"
 )]
 
+/// A log that has no more of the beginning.
+mod behind_gaps;
 /// What cancels a run, and what remains of it.
 mod cancel;
 /// An answer that is sent again.

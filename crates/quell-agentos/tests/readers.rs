@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use futures::StreamExt as _;
+use http_body_util::BodyExt as _;
 use quell::store::Store;
 use quell::testing::cluster::{Node, Nodes};
 use quell::{Engine, EngineConfig, Failure, Payload, Recovery, RunContext, RunSpec, ToolCall};
@@ -44,6 +45,10 @@ async fn tell(ctx: RunContext, gate: Gate) -> Result<Payload, Failure> {
         }
         "1" => {
             step(&ctx, "again", None).await?;
+            Err(ctx.pause("second?"))
+        }
+        "7" => {
+            step(&ctx, "work", Some(gate)).await?;
             Err(ctx.pause("second?"))
         }
         _ => {
@@ -296,6 +301,39 @@ async fn every_reader_is_told_the_same_in_each_process_on_a_file() {
 #[tokio::test]
 async fn every_reader_is_told_the_same_in_each_process_and_through_another_node() {
     everybody_is_told_the_same(World::on_nodes()).await;
+}
+
+#[tokio::test]
+async fn an_answer_that_is_sent_again_when_its_attempt_was_lost_is_told_all_up_to_the_next_pause() {
+    for mut world in [World::on_a_file(), World::on_nodes()] {
+        let (run, gate) = (&*fresh("run"), Gate::new());
+        let first = world.process(None, &gate).await;
+        let begun = create(&first, run).await.len();
+        let fields = [("step_requirements", "7"), ("background", "true"), ("stream", "false")];
+        let answered = first.create(&format!("{PATH}/runs/{run}/continue"), &fields).await;
+        assert_eq!(answered.status, 202, "{answered:?}");
+        let resume = format!("{PATH}/runs/{run}/resume");
+        let told_first = told(&first, &resume, &[], begun + 6).await;
+        assert_eq!(told_first.last().unwrap()["content"], "w0 ", "{:?}", names(&told_first));
+        stored(&first, run).await;
+        let second = world.process(Some((&first, run)), &gate).await;
+        let mut answers = Vec::new();
+        for background in ["true", "false"] {
+            let fields = [("step_requirements", "7"), ("background", background)];
+            let request = post_form(&format!("{PATH}/runs/{run}/continue"), &fields);
+            answers.push(second.app.clone().oneshot(request).await.unwrap());
+        }
+        gate.open();
+        let all = told(&second, &resume, &[], ALL).await;
+        let all = &names(&all)[begun..];
+        assert_eq!(all.last(), Some(&"WorkflowPaused"));
+        assert!(all.contains(&"StepError") && !all.contains(&"lagged"), "{all:?}");
+        for answer in answers {
+            let body = within("it is let go", answer.into_body().collect()).await.unwrap();
+            let body = body.to_bytes();
+            assert_eq!(names(&events(str::from_utf8(&body).unwrap())), all);
+        }
+    }
 }
 
 #[tokio::test]

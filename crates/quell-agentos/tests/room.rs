@@ -8,9 +8,9 @@ use axum::body::Body;
 use axum::http::Request;
 use axum::response::Response;
 use http_body_util::BodyExt;
-use quell::{Engine, EngineConfig, Failure, Limits, Payload, RunContext};
+use quell::{Engine, EngineConfig, Failure, Limits, Payload, RunContext, RunSpec};
 use quell_agentos::Options;
-use quell_flow::{Catalog, Component};
+use quell_flow::{Catalog, Component, Emit, Part};
 use quell_http::{Access, Key, ROOM_WITHIN, Service, ServiceLimits};
 use quell_test_support::soon_in_real_time;
 use serde::{Serialize, Serializer};
@@ -19,7 +19,7 @@ use tokio::sync::Mutex;
 use tokio::time::{Instant, timeout};
 use tower::ServiceExt;
 
-use crate::support::http::post_form;
+use crate::support::http::{events, post_form};
 use crate::support::router;
 
 /// What `loud` answers, in bytes.
@@ -50,7 +50,10 @@ fn app_of(config: EngineConfig, witness: &Arc<()>) -> Router {
     let mut limits = ServiceLimits::default();
     limits.requests_bytes_max = 4_000_000;
     let access = Access::open().key(Key::new("ada", "adas-key"));
-    let catalog = Catalog::new().with(loud).with(huge).with(fails).with(dear).with(waits);
+    let steps = Component::workflow("steps", two_steps)
+        .steps([Part::agent("draft", "writer"), Part::function("check")]);
+    let catalog =
+        Catalog::new().with(loud).with(huge).with(fails).with(dear).with(waits).with(steps);
     let service = Service::new(Engine::with_config(config), catalog).limits(limits).access(access);
     router(service, Options::default())
 }
@@ -74,9 +77,13 @@ async fn create(app: &Router, agent: &str, message: &str) -> Response {
     ask(app, post_form(&format!("/agents/{agent}/runs"), &fields)).await
 }
 
-async fn json(answer: Response) -> Value {
+async fn text(answer: Response) -> String {
     let bytes = answer.into_body().collect().await.unwrap().to_bytes();
-    serde_json::from_slice(&bytes).unwrap()
+    String::from_utf8(bytes.into()).unwrap()
+}
+
+async fn json(answer: Response) -> Value {
+    serde_json::from_str(&text(answer).await).unwrap()
 }
 
 async fn read(app: &Router, agent: &str, run: &Value) -> Value {
@@ -94,6 +101,59 @@ fn len(text: &Value) -> usize {
 /// Held by each of these: what large answers are made with is shared by all, and the clock of a
 /// test does not stand still while another one has it.
 static ALONE: Mutex<()> = Mutex::const_new(());
+
+/// What the first of `steps` says, in bytes.
+const DRAFT: usize = 150_000;
+
+/// A step that an agent does, and then a step that is a function.
+async fn two_steps(ctx: RunContext, _input: Payload) -> Result<Payload, Failure> {
+    let draft = ctx.spawn(RunSpec::step("draft"), async |ctx: RunContext| {
+        let agent = ctx.spawn(RunSpec::agent("writer"), async |ctx: RunContext| {
+            Emit::content("x".repeat(DRAFT / 2)).send(&ctx);
+            Emit::content("x".repeat(DRAFT / 2)).send(&ctx);
+            Ok(Payload::from(Value::Null))
+        });
+        Ok(agent.await?)
+    });
+    drop::<Payload>(draft.await?);
+    let check = ctx.spawn(RunSpec::step("check"), async |_: RunContext| Ok(Payload::from("ok")));
+    Ok(check.await?)
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_end_for_which_there_is_no_room_has_the_numbers_that_it_has_with_room() {
+    let _alone = ALONE.lock().await;
+    let app = app();
+    let held = [create(&app, "loud", "1").await, create(&app, "loud", "2").await];
+    let fields = [("message", "m"), ("background", "true"), ("run_id", "r"), ("session_id", "s")];
+    let answer = ask(&app, post_form("/workflows/steps/runs", &fields)).await;
+    let told = |text: &str| {
+        let mut told = events(text);
+        told.retain(|event| event["event"] != "replay");
+        told
+    };
+    let tight = text(answer).await;
+    let tight = told(&tight);
+    drop(held);
+    let answer = ask(&app, post_form("/workflows/steps/runs/r/resume", &[])).await;
+    let wide = text(answer).await;
+    let wide = told(&wide);
+    let ended = |told: &[Value]| {
+        let ended = |it: &&Value| it["event"] == "StepCompleted" && it["step_name"] == "draft";
+        told.iter().find(ended).unwrap()["step_response"].clone()
+    };
+    let (small, whole) = (ended(&tight), ended(&wide));
+    assert_eq!((len(&small["content"]), len(&whole["content"])), (0, DRAFT), "there was no room");
+    for key in ["executor_type", "executor_name", "step_run_id", "success"] {
+        assert_eq!(small[key], whole[key], "{key}");
+    }
+    let index = |told: &[Value]| -> Vec<_> {
+        told.iter().map(|it| (it["event_index"].clone(), it["event"].clone())).collect()
+    };
+    assert_eq!(index(&tight), index(&wide));
+    let outputs = wide.iter().filter(|event| event["event"] == "StepOutput").count();
+    assert_eq!(outputs, 1, "the function has one");
+}
 
 #[tokio::test(start_paused = true)]
 async fn the_answer_of_a_run_that_was_waited_for_waits_for_room() {

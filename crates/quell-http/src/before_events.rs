@@ -1,25 +1,47 @@
 //! [`with_stored`]: the events of a live root, with those from the store that its log has no more,
-//! or never had: an earlier process wrote them. [`Before`] is what comes before the log in memory.
+//! or never had: an earlier process wrote them. [`Before`] is what comes before a part of the log
+//! in memory.
 
 use std::collections::VecDeque;
 
+use std::time::Duration;
+
 use futures::stream::{self, Stream, StreamExt, unfold};
-use quell::{Engine, EventKind, RunEvent, RunRef};
+use quell::{Engine, EventKind, RunEvent, RunRef, limits};
+use tokio::time::Instant;
 
 use crate::events::{RunEvents, events_by_now};
 use crate::lookup_error::LookupError;
-use crate::stored_events::{PAGE, read};
+use crate::pace::Pace;
+use crate::stored_events::{FIRST_PAUSE, PAGE, read};
 
-/// Reads the events of a live run after the one with this number. A gap at the beginning is read
-/// from the store, if the run is a root and there is one; what is not stored stays a gap.
+/// Reads the events of a live run after the one with this number. A gap is read from the store, if
+/// the run is a root and there is one: at the beginning, and wherever the reader is slower than the
+/// log. What the store has not got after [`LATE_MAX`] stays a gap.
 pub(crate) fn with_stored(
     engine: Engine,
     run: &RunRef,
     after: u64,
 ) -> impl Stream<Item = RunEvent> + Send + use<> {
-    let before = Before::of(&engine, run, after);
-    let after = before.as_ref().map_or(after, |before| before.to);
-    stream::iter(before).flat_map(Before::into_stream).chain(RunEvents::new(engine, run, after))
+    let is_stored = is_stored(&engine, run);
+    let events = RunEvents::new(engine.clone(), run, after);
+    unfold((events, None::<Box<Before>>), move |(mut events, mut before)| {
+        let engine = engine.clone();
+        async move {
+            loop {
+                if let Some(gap) = &mut before
+                    && let Some(event) = gap.next_patiently().await
+                {
+                    return Some((event, (events, before)));
+                }
+                let event = events.next().await?;
+                before = Before::of_gap(&engine, &event).filter(|_| is_stored).map(Box::new);
+                if before.is_none() {
+                    return Some((event, (events, before)));
+                }
+            }
+        }
+    })
 }
 
 /// As [`with_stored`], those that are there by now.
@@ -47,16 +69,19 @@ impl Before {
     /// Yields what the log of a run has no more of the events after the one with this number, or
     /// never had. None if that is nothing, if the run is no root, or if there is no store.
     pub(crate) fn of(engine: &Engine, run: &RunRef, after: u64) -> Option<Self> {
-        if !engine.has_store() || run.root().id() != run.id() {
+        if !is_stored(engine, run) {
             return None;
         }
-        let gap = events_by_now(run, after).next()?;
-        let EventKind::Lagged { from, to } = gap.kind else { return None };
-        let (engine, at) = (engine.clone(), from.saturating_sub(1));
-        Some(Self { engine, gap, at, to, ready: VecDeque::new() })
+        Self::of_gap(engine, &events_by_now(run, after).next()?)
     }
 
-    /// Yields its events. What cannot be read stays a gap.
+    fn of_gap(engine: &Engine, gap: &RunEvent) -> Option<Self> {
+        let EventKind::Lagged { from, to } = gap.kind else { return None };
+        let (engine, at) = (engine.clone(), from.saturating_sub(1));
+        Some(Self { engine, gap: gap.clone(), at, to, ready: VecDeque::new() })
+    }
+
+    /// Yields its events, as far as they are stored by now. What cannot be read stays a gap.
     fn into_stream(self) -> impl Stream<Item = RunEvent> + Send {
         unfold(self, |mut before| async move {
             let event = before.next().await?;
@@ -72,21 +97,42 @@ impl Before {
         self.ready.pop_front()
     }
 
+    /// Reads the next event, and waits for a store that is in trouble, or has not got it yet.
+    async fn next_patiently(&mut self) -> Option<RunEvent> {
+        let (mut pace, since) = (Pace::new(FIRST_PAUSE), Instant::now());
+        while self.ready.is_empty() && self.at < self.to {
+            match self.fill().await {
+                Ok(true) => {}
+                Err(LookupError::Unreadable(_)) => self.leave_out(self.to),
+                _ if since.elapsed() >= LATE_MAX => self.leave_out(self.to),
+                Ok(false) => pace.rest().await,
+                Err(LookupError::Unavailable) => pace.rest_in_trouble().await,
+            }
+        }
+        self.ready.pop_front()
+    }
+
     /// Reads the next event.
     ///
     /// # Errors
     ///
     /// Fails with the trouble of the store; a later call goes on.
     pub(crate) async fn try_next(&mut self) -> Result<Option<RunEvent>, LookupError> {
-        if self.ready.is_empty() && self.at < self.to {
-            self.fill().await?;
+        if self.ready.is_empty() && self.at < self.to && !self.fill().await? {
+            self.leave_out(self.to);
         }
         Ok(self.ready.pop_front())
     }
 
-    async fn fill(&mut self) -> Result<(), LookupError> {
+    /// Reads a page. Tells whether the store has anything behind the last event that was read: what
+    /// comes before that and is missing will not come.
+    async fn fill(&mut self) -> Result<bool, LookupError> {
         let root = self.gap.root;
-        for event in read(self.engine.stored_events(root, self.at, PAGE)).await? {
+        let events = read(self.engine.stored_events(root, self.at, PAGE)).await?;
+        if events.is_empty() {
+            return Ok(false);
+        }
+        for event in events {
             match event {
                 // The live log goes on behind the gap.
                 Ok(event) if event.seq > self.to => break,
@@ -97,7 +143,7 @@ impl Before {
         if self.ready.is_empty() {
             self.leave_out(self.to);
         }
-        Ok(())
+        Ok(true)
     }
 
     fn take(&mut self, event: RunEvent) {
@@ -121,13 +167,23 @@ impl Before {
     }
 }
 
+/// Tells whether the store has the log of a run: that of a root.
+fn is_stored(engine: &Engine, run: &RunRef) -> bool {
+    engine.has_store() && run.root().id() == run.id()
+}
+
+/// How long a reader waits for an event that the store has not got, or does not yield: as long as
+/// the engine waits for the store to take it.
+const LATE_MAX: Duration = limits::STORE_ANSWER_WAIT;
+
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
     use std::time::SystemTime;
 
     use quell::store::{Accepted, Epoch, MemoryStore, Record, Store};
-    use quell::{EngineConfig, RunId, RunKind};
+    use quell::{EngineConfig, Limits, RunContext, RunId, RunKind, RunSpec};
+    use tokio::sync::Semaphore;
 
     use super::*;
 
@@ -163,6 +219,35 @@ mod tests {
             });
         }
         told
+    }
+
+    #[tokio::test]
+    async fn whoever_is_slower_than_the_log_reads_what_it_has_no_more_from_the_store() {
+        let limits = Limits::default().events_per_root_max(64);
+        let config = EngineConfig::new().store(Arc::new(MemoryStore::new())).limits(limits);
+        let engine = Engine::with_config(config);
+        let (gate, said) = (Arc::new(Semaphore::new(0)), Arc::new(Semaphore::new(0)));
+        let (opens, says) = (Arc::clone(&gate), Arc::clone(&said));
+        let body = async move |ctx: RunContext| {
+            for burst in 0..3 {
+                gate.acquire().await.unwrap().forget();
+                // Nobody reads meanwhile.
+                (0..200).for_each(|word| _ = ctx.emit(format!("{burst} {word}")));
+                says.add_permits(1);
+            }
+            Ok(())
+        };
+        let run = engine.submit(RunSpec::agent("talker"), body).unwrap().into_ref();
+        let mut events = Box::pin(with_stored(engine, &run, 0));
+        let mut told = Vec::new();
+        for _ in 0..3 {
+            opens.add_permits(1);
+            said.acquire().await.unwrap().forget();
+            told.push(events.next().await.unwrap());
+        }
+        told.extend(events.collect::<Vec<_>>().await);
+        let numbers: Vec<_> = told.iter().map(|event| event.seq).collect();
+        assert_eq!(numbers, (1..=603).collect::<Vec<_>>());
     }
 
     #[tokio::test]

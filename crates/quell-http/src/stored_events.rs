@@ -260,7 +260,7 @@ pub(crate) async fn read<T>(
 }
 
 /// The pause behind events that were new.
-const FIRST_PAUSE: Duration = Duration::from_millis(20);
+pub(crate) const FIRST_PAUSE: Duration = Duration::from_millis(20);
 
 /// Events of one read: each may have a quarter of a mebibyte, and each stream holds one page.
 pub(crate) const PAGE: usize = 32;

@@ -10,14 +10,23 @@ use crate::wire::position::{Position, Role};
 use crate::wire::run::Tree;
 use crate::wire::step;
 
-/// Makes the events with which the run of a tree ends.
-pub(super) fn lines(tree: &Tree, style: Style) -> Vec<Line> {
-    let run = tree.own();
-    match run.position.role {
-        Role::Agent | Role::Team => answered(tree, style),
-        Role::Workflow => flowed(tree, style),
-        Role::Step => stepped(tree, style),
-        Role::Parallel if run.status == RunStatus::Completed => {
+/// How a run has ended. Which events tell that follows from this, from its position and the style.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct End {
+    /// As the event says.
+    pub(super) status: RunStatus,
+    /// Whether a run below has done its work, if it is a step.
+    pub(super) has_executor: bool,
+}
+
+/// Makes the events with which the run of a tree ends: as many as [`count`] says, however much is
+/// known of the tree.
+pub(super) fn lines(tree: &Tree, end: End, style: Style) -> Vec<Line> {
+    match tree.own().position.role {
+        Role::Agent | Role::Team => answered(tree, end, style),
+        Role::Workflow => flowed(tree, end, style),
+        Role::Step => stepped(tree, end, style),
+        Role::Parallel if end.status == RunStatus::Completed => {
             let results = step::steps(tree, 0, 0);
             let own = json!({ "parallel_step_count": results.len(), "step_results": results });
             vec![("ParallelExecutionCompleted".into(), own.into())]
@@ -27,20 +36,14 @@ pub(super) fn lines(tree: &Tree, style: Style) -> Vec<Line> {
     }
 }
 
-/// Yields how many [`lines`] are of a run that ends so. Those of a step depend on whether a run
-/// below it does its work.
-pub(super) fn count(
-    position: &Position,
-    has_executor: bool,
-    status: RunStatus,
-    style: Style,
-) -> u64 {
-    match (position.role, status) {
+/// Yields how many [`lines`] are of a run that ends so.
+pub(super) fn count(position: &Position, end: End, style: Style) -> u64 {
+    match (position.role, end.status) {
         (Role::Agent | Role::Team, RunStatus::Completed) => 2,
         (Role::Agent | Role::Team | Role::Workflow, RunStatus::Cancelled) => {
             1 + u64::from(style.has_sentinel)
         }
-        (Role::Step, RunStatus::Completed) if !has_executor && !position.is_branch() => 2,
+        (Role::Step, RunStatus::Completed) if is_told_apart(position, end) => 2,
         (Role::Step, RunStatus::Cancelled) => u64::from(style.has_brackets),
         (Role::Parallel, status) => u64::from(status == RunStatus::Completed),
         (Role::Hidden, _) => 0,
@@ -49,7 +52,7 @@ pub(super) fn count(
 }
 
 /// The end of an agent or a team.
-fn answered(tree: &Tree, style: Style) -> Vec<Line> {
+fn answered(tree: &Tree, end: End, style: Style) -> Vec<Line> {
     let run = tree.own();
     let names = names_of(run.position.kind());
     let content = tree.content(0);
@@ -63,7 +66,7 @@ fn answered(tree: &Tree, style: Style) -> Vec<Line> {
         }
         (format!("{}Completed", names.prefix), own)
     };
-    match run.status {
+    match end.status {
         RunStatus::Completed => {
             vec![(format!("{}ContentCompleted", names.prefix), Object::default()), completed()]
         }
@@ -79,7 +82,7 @@ fn answered(tree: &Tree, style: Style) -> Vec<Line> {
 }
 
 /// The end of a workflow.
-fn flowed(tree: &Tree, style: Style) -> Vec<Line> {
+fn flowed(tree: &Tree, end: End, style: Style) -> Vec<Line> {
     let run = tree.own();
     let content = tree.content(0);
     let completed = || {
@@ -90,7 +93,7 @@ fn flowed(tree: &Tree, style: Style) -> Vec<Line> {
         let runs = tree.executor_runs(0, 0);
         ("WorkflowCompleted".into(), Object::from(own).with("step_executor_runs", runs))
     };
-    match run.status {
+    match end.status {
         RunStatus::Completed => vec![completed()],
         RunStatus::Cancelled => {
             let own = json!({ "reason": run.reason(), "content": content });
@@ -104,14 +107,20 @@ fn flowed(tree: &Tree, style: Style) -> Vec<Line> {
 }
 
 /// The end of a step.
-fn stepped(tree: &Tree, style: Style) -> Vec<Line> {
+fn stepped(tree: &Tree, end: End, style: Style) -> Vec<Line> {
     let run = tree.own();
-    match run.status {
-        RunStatus::Completed => step::completed(tree),
+    match end.status {
+        RunStatus::Completed => step::completed(tree, is_told_apart(&run.position, end)),
         RunStatus::Cancelled if !style.has_brackets => Vec::new(),
         RunStatus::Cancelled => vec![("StepError".into(), json!({ "error": "cancelled" }).into())],
         _ => vec![("StepError".into(), json!({ "error": run.failure() }).into())],
     }
+}
+
+/// Tells whether the output of a step has an event of its own: upstream has one for that of a
+/// function outside of a Parallel.
+fn is_told_apart(position: &Position, end: End) -> bool {
+    !end.has_executor && !position.is_branch()
 }
 
 /// The one terminal event of a cancelled run, or upstream's two.

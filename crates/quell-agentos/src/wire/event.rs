@@ -9,12 +9,13 @@ use quell_flow::Emit;
 use quell_http::whole_millis;
 use serde_json::{Map, Value, json};
 
+use crate::wire::ending::{self, End};
 use crate::wire::exact::Object;
 use crate::wire::kinds::names_of;
+use crate::wire::pause;
 use crate::wire::position::{Position, Role};
 use crate::wire::run::{Tree, seconds};
 use crate::wire::tool::{Outcome, tool};
-use crate::wire::{ending, pause};
 
 /// Turns the events of one tree into the contract's, in order.
 #[derive(Debug)]
@@ -42,6 +43,16 @@ pub(crate) struct Style {
     pub(crate) has_brackets: bool,
     /// Whether events are numbered.
     pub(crate) has_index: bool,
+}
+
+/// A run of which a renderer has not seen the first events.
+#[derive(Debug)]
+pub(crate) struct Adopted {
+    pub(crate) position: Position,
+    /// Whether a run below does its work, if it is a step.
+    pub(crate) has_executor: bool,
+    /// Whether its start is among the events that were dropped.
+    pub(crate) is_started: bool,
 }
 
 /// An event of the contract: its name and its data.
@@ -85,9 +96,9 @@ impl Renderer {
         self.next_index
     }
 
-    /// Goes on behind lines whose events are gone: so many were there before the next event.
-    pub(crate) fn pass(&mut self, lines: u64) {
-        self.next_index = self.next_index.max(lines);
+    /// Goes on behind so many lines, whatever it has made of the events before.
+    pub(crate) const fn go_on_behind(&mut self, lines: u64) {
+        self.next_index = lines;
     }
 
     /// Begins behind a pause: the start of the root was told before.
@@ -109,15 +120,19 @@ impl Renderer {
         self.live.retain(|run, _| *run == root || is_known(*run));
     }
 
-    /// Adds a run whose first events were dropped.
-    pub(crate) fn adopt(&mut self, run: RunId, position: Position) {
-        let live = || Box::new(Live { is_started: true, ..Live::new(position) });
+    /// Adds a run whose first events were dropped, with what they would have told of it by now.
+    pub(crate) fn adopt(&mut self, run: RunId, found: Adopted) {
+        let Adopted { position, has_executor, is_started } = found;
+        let live = || Box::new(Live { has_executor, is_started, ..Live::new(position) });
         self.live.entry(run).or_insert_with(live);
     }
 
     /// Turns an event into the contract's; `tree` is that of the run, if the event is its end or
-    /// its pause. Without it the lines of that are counted all the same: every reader numbers those
-    /// behind them alike.
+    /// its pause.
+    ///
+    /// How many lines it counts follows from the event, and from the role of its run, not from what
+    /// is known besides: every reader numbers those behind them alike. So without `tree` the lines
+    /// are counted all the same.
     pub(crate) fn on(&mut self, event: &RunEvent, tree: Option<&Tree>) -> Vec<Line> {
         let mut out = Vec::new();
         // Clients learn the ids from the first frame: it is sent at once.
@@ -153,11 +168,14 @@ impl Renderer {
             }
             EventKind::Ended(status) => {
                 self.start(event.run, event.at, &mut out);
-                if let Some(tree) = tree {
-                    self.ended(event, tree, &mut out);
-                } else if let Some(live) = self.live.get(&event.run) {
-                    let (position, has_executor) = (&live.position, live.has_executor);
-                    self.next_index += ending::count(position, has_executor, *status, self.style);
+                if let Some(live) = self.live.get(&event.run) {
+                    let end = End { status: *status, has_executor: live.has_executor };
+                    let count = ending::count(&live.position, end, self.style);
+                    let before = self.next_index;
+                    if let Some(tree) = tree {
+                        self.ended(event, tree, end, &mut out);
+                    }
+                    self.next_index = before + count;
                 }
                 if event.run != self.root {
                     self.live.remove(&event.run);
@@ -253,7 +271,7 @@ impl Renderer {
         out: &mut Vec<Line>,
     ) {
         let Some(live) = self.live.get_mut(&event.run).filter(|live| live.speaks()) else { return };
-        let tool = tool(call, name, input, event.at, None, None);
+        let tool = tool(call, Some((name, input)), event.at, None, None);
         let known = Call { name: Arc::clone(name), input: input.clone(), at: event.at };
         if live.calls.len() >= CALLS_MAX {
             // Most of their ends are among dropped events.
@@ -272,13 +290,16 @@ impl Renderer {
         outcome: &Outcome,
         out: &mut Vec<Line>,
     ) {
-        let Some(live) = self.live.get_mut(&event.run) else { return };
-        let Some(known) = live.calls.remove(call) else { return };
+        let Some(live) = self.live.get_mut(&event.run).filter(|live| live.speaks()) else { return };
+        // The start may be among dropped events.
+        let known = live.calls.remove(call);
         if *outcome == Outcome::Cancelled && !self.style.has_brackets {
             return;
         }
-        let took = between(Some(known.at), Some(event.at));
-        let data = tool(call, &known.name, &known.input, known.at, Some(outcome), took);
+        let took = between(known.as_ref().map(|known| known.at), Some(event.at));
+        let asked = known.as_ref().map(|known| (&*known.name, &known.input));
+        let at = known.as_ref().map_or(event.at, |known| known.at);
+        let data = tool(call, asked, at, Some(outcome), took);
         let own = Object::default().with("tool", data);
         let (what, own) = match outcome {
             Outcome::Result(_) => ("Completed", own),
@@ -290,9 +311,9 @@ impl Renderer {
         self.push(&position, name, event.at, own, out);
     }
 
-    fn ended(&mut self, event: &RunEvent, tree: &Tree, out: &mut Vec<Line>) {
+    fn ended(&mut self, event: &RunEvent, tree: &Tree, end: End, out: &mut Vec<Line>) {
         let run = tree.own();
-        for (name, mut own) in ending::lines(tree, self.style) {
+        for (name, mut own) in ending::lines(tree, end, self.style) {
             if !name.ends_with("ContentCompleted") && name != "StepOutput" {
                 own.set("quell", serde_json::to_value(&run.state).unwrap_or_default());
             }
@@ -348,7 +369,7 @@ impl Live {
 }
 
 /// The open tool calls of a run that are kept: as many as a log may hold. At one more they are all
-/// dropped, and their ends are not written.
+/// dropped, and their ends are written without what they were asked.
 const CALLS_MAX: usize = quell::limits::EVENTS_PER_ROOT_MAX;
 
 /// Makes the event of a piece of the answer, or of the thoughts before it.

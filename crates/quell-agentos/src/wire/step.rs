@@ -87,15 +87,14 @@ fn aggregate(steps: &[Value]) -> String {
 /// How deep steps are nested in a `StepOutput`.
 const NESTED_MAX: usize = 8;
 
-/// Makes the events of a step that has completed.
-pub(crate) fn completed(tree: &Tree) -> Vec<Line> {
+/// Makes the events of a step that has completed; its output may have one of its own.
+pub(crate) fn completed(tree: &Tree, has_output: bool) -> Vec<Line> {
     let output = output(tree, 0, 0);
     let own = json!({
         "content": output["content"], "content_type": "str", "step_response": output,
     });
     let completed = ("StepCompleted".into(), own.into());
-    // Upstream tells the output of a function only outside of a Parallel.
-    if tree.executor(0).is_some() || tree.own().position.is_branch() {
+    if !has_output {
         return vec![completed];
     }
     vec![("StepOutput".into(), json!({ "step_output": output }).into()), completed]

@@ -29,11 +29,10 @@ impl Outcome {
     }
 }
 
-/// Writes a tool call.
+/// Writes a tool call; `asked` is its name and its input, if they are known.
 pub(crate) fn tool(
     call: &str,
-    name: &str,
-    input: &Payload,
+    asked: Option<(&str, &Payload)>,
     at: SystemTime,
     outcome: Option<&Outcome>,
     took: Option<Duration>,
@@ -46,17 +45,18 @@ pub(crate) fn tool(
     };
     let object = Object::from(json!({
         "tool_call_id": call,
-        "tool_name": name,
+        "tool_name": asked.map(|(name, _)| name),
         "tool_call_error": outcome.map(|outcome| !matches!(outcome, Outcome::Result(_))),
         "result": result,
         "metrics": took.map(|took| json!({ "duration": took.as_secs_f64() })),
         "child_run_id": null,
         "created_at": seconds(at),
     }));
-    if is_object(input) {
-        return object.with("tool_args", input);
+    match asked {
+        None => object.with("tool_args", json!(null)),
+        Some((_, input)) if is_object(input) => object.with("tool_args", input),
+        Some((_, input)) => object.with("tool_args", Object::default().with("input", input)),
     }
-    object.with("tool_args", Object::default().with("input", input))
 }
 
 #[cfg(test)]
@@ -80,7 +80,8 @@ mod tests {
         for (outcome, is_error, result) in table {
             let outcome = Outcome::of(&outcome);
             let at = SystemTime::UNIX_EPOCH;
-            let object = tool("c1", "weather", &input, at, Some(&outcome), Some(Duration::ZERO));
+            let object =
+                tool("c1", Some(("weather", &input)), at, Some(&outcome), Some(Duration::ZERO));
             let object = read(&object);
             assert_eq!((&object["tool_call_error"], &object["result"]), (&is_error, &result));
             assert_eq!(object["tool_args"], json!({ "city": "Oslo" }));
@@ -90,7 +91,7 @@ mod tests {
     #[test]
     fn an_open_call_has_nulls_and_its_input_is_always_an_object() {
         let at = SystemTime::UNIX_EPOCH;
-        let object = tool("c1", "echo", &Payload::from("hi"), at, None, None);
+        let object = tool("c1", Some(("echo", &Payload::from("hi"))), at, None, None);
         let expected = json!({
             "tool_call_id": "c1", "tool_name": "echo", "tool_args": { "input": "hi" },
             "tool_call_error": null, "result": null, "metrics": null, "child_run_id": null,

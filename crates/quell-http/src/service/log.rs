@@ -62,7 +62,9 @@ impl View {
     }
 
     /// Reads the events of a run after the one with this `seq`, for a client: of one that is only
-    /// in the store those that are stored, of a live root those of an earlier process as well. Of
+    /// in the store those that are stored, of a live root those of an earlier process as well, and
+    /// those that the log in memory has no more when the reader comes to them: for one that the
+    /// store has not got it waits 30 s, and then tells of a gap. Of
     /// one that another node has they are followed to its end, from the store: the node tells when
     /// there is something new, and each such stream reads twice a second besides. Where nobody
     /// tells ([`quell::cluster::LogWatch`]) it is up to 250 ms late, and reads 5 times a second

@@ -28,6 +28,9 @@ pub(super) struct Begin {
     /// Another node may make a run in its thread before this one is there: what it starts on is
     /// certain when it does.
     is_shared: bool,
+    /// It is one of a fork, and others may overtake it, or another node makes one before it is
+    /// there.
+    pub(super) is_overtaken: bool,
 }
 
 /// What a run without new input does.
@@ -79,7 +82,7 @@ impl App {
     ) -> Result<Begin, Refusal> {
         let Some(fork) = create.nodes.checkpoint else {
             let known = is_first.then(|| thread.ground(self.engine()));
-            return Ok(Begin { fork: None, known, is_shared });
+            return Ok(Begin { fork: None, known, is_shared, is_overtaken: false });
         };
         // On the heap: hardly any run needs it.
         let found = Box::pin(self.state(view, thread, Some(fork))).await?;
@@ -96,7 +99,8 @@ impl App {
             return Err(Refusal::invalid(text));
         }
         let known = Some(Ground { values: Some(values), next: parts.next, last: None });
-        Ok(Begin { fork: Some(fork), known, is_shared: false })
+        let is_overtaken = !is_first || self.is_node();
+        Ok(Begin { fork: Some(fork), known, is_shared: false, is_overtaken })
     }
 
     /// Yields what a run executes, its input, and what is asked of its nodes.

@@ -167,9 +167,8 @@ impl App {
         let create = &create;
         let id = RunId::from_uuid(Uuid::now_v7());
         let (component, input, nodes) = self.work(graph, thread, create, &begin, id)?;
-        // Others may overtake it, or another node make one before it is there.
-        let is_overtaken = begin.fork.is_some() && (!is_first || is_kept && self.is_node());
-        let component = if is_overtaken { self.in_turn(&component, thread) } else { component };
+        let component =
+            if begin.is_overtaken { self.in_turn(&component, thread) } else { component };
         let asked = Asked { fork: begin.fork, nodes, ..self.asked(create, graph, thread) };
         let within = self.within(thread.id, Some(graph));
         let tracked = Tracked::new(id, graph.id(), within, &asked);

@@ -72,7 +72,7 @@ impl App {
             }
         }
         if tracked.awaits_base() {
-            tracing::warn!(run.uuid = %run.id(), "a run starts on what is known of its thread here");
+            tracing::warn!(run.uuid = %run.id(), "a run starts on what is known here");
             thread.starts(self.engine(), tracked, run);
         }
     }

@@ -116,21 +116,7 @@ impl Render {
     /// Yields the frames of an event.
     fn frames(&mut self, event: &RunEvent) -> Vec<Late> {
         if let EventKind::Lagged { from, to } = event.kind {
-            self.take(event);
-            self.misses_begins = true;
-            let is_first = std::mem::take(&mut self.is_first);
-            if self.far.is_none() && is_first {
-                // The log may no longer hold the start of a replay.
-                return self.missing(from, to).into_iter().map(Late::from).collect();
-            }
-            if to <= self.before {
-                // It is missing in the store, and would be again.
-                let is_new = to > self.behind;
-                return is_new.then(|| lagged(from, to).into()).into_iter().collect();
-            }
-            // A reader that is too slow gets the reason, and is disconnected: the run never waits.
-            self.is_over = true;
-            return vec![lagged(from, to).into()];
+            return self.gap(event, (from, to));
         }
         self.is_first = false;
         let mut frames = Vec::new();
@@ -184,6 +170,25 @@ impl Render {
             }
         }
         self.numbered(event, frames)
+    }
+
+    /// Yields the frames of events that are missing.
+    fn gap(&mut self, event: &RunEvent, (from, to): (u64, u64)) -> Vec<Late> {
+        self.take(event);
+        self.misses_begins = true;
+        let is_first = std::mem::take(&mut self.is_first);
+        if self.far.is_none() && is_first {
+            // The log may no longer hold the start of a replay.
+            return self.missing(from, to).into_iter().map(Late::from).collect();
+        }
+        if to <= self.before {
+            // It is missing in the store, and would be again.
+            let is_new = to > self.behind;
+            return is_new.then(|| lagged(from, to).into()).into_iter().collect();
+        }
+        // A reader that is too slow gets the reason, and is disconnected: the run never waits.
+        self.is_over = true;
+        vec![lagged(from, to).into()]
     }
 
     fn take(&mut self, event: &RunEvent) -> bool {
