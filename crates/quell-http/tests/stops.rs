@@ -263,16 +263,16 @@ async fn a_stop_that_a_silent_node_has_not_decided_is_listed_as_recorded() {
     let (_nodes, a, b) = two();
     a.working("sleeper", "r").await;
     let flow = a.working("steps", "flow").await;
-    let step = flow.children().remove(0).id().to_string();
+    let below = flow.children().remove(0).id().to_string();
     a.node.trouble(Trouble::All);
-    for id in ["r", &step] {
+    for id in ["r", &below] {
         let path = format!("/v1/runs/{id}/cancel");
         let answer = post(&b.app, &path, &json!({ "reason": "enough" })).await;
         assert_eq!(answer.header("quell-disposition"), "recorded");
     }
     let told = stops(&b.app).await;
     let ids: Vec<_> = told.iter().map(|stop| stop["id"].as_str().unwrap()).collect();
-    assert_eq!(ids, ["r", &step]);
+    assert_eq!(ids, ["r", &below]);
     let stop = &told[0];
     assert_eq!((&stop["status"], &stop["node"]), (&json!("running"), &json!("a")));
     let (cause, recorded) = (&stop["cause"], &stop["recorded_at"]);

@@ -139,7 +139,7 @@ impl App {
             thread.is_whole.store(false, Ordering::SeqCst);
         }
         for (tracked, run) in thread.beginning(self.engine()) {
-            self.know_beginning(thread, &tracked, &run).await;
+            self.know_beginning(thread, &tracked, &run).await?;
         }
         self.hold_values(thread);
         Ok(())

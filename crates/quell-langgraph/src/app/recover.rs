@@ -5,12 +5,14 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use futures::StreamExt as _;
-use quell::{RunFilter, RunRef};
-use quell_http::{Principal, RunView, SESSION};
+use quell::{EventKind, RunFilter, RunRef};
+use quell_http::{LookupError, Principal, RunView, SESSION};
 use tokio::runtime::Handle;
+use tokio::time::sleep;
 use uuid::Uuid;
 
 use crate::app::App;
+use crate::app::turn::LOOK_PAUSE;
 use crate::options::CONTRACT;
 use crate::threads::{Thread, Tracked};
 use crate::values::Fold;
@@ -106,39 +108,64 @@ impl App {
     ) {
         self.know_base(thread, tracked, run).await;
         // On the heap: hardly any run needs it.
-        Box::pin(self.know_beginning(thread, tracked, run)).await;
+        while Box::pin(self.know_beginning(thread, tracked, run)).await.is_err() {
+            sleep(LOOK_PAUSE).await;
+        }
     }
 
     /// Takes in what a run has said in an earlier process, or on another node, once it is known on
     /// what it has started.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the store cannot be read, and takes nothing in.
     pub(super) async fn know_beginning(
         &self,
         thread: &Arc<Thread>,
         tracked: &Tracked,
         run: &RunRef,
-    ) {
+    ) -> Result<(), LookupError> {
         if !tracked.awaits_beginning() || tracked.awaits_base() {
-            return;
+            return Ok(());
         }
         let base = thread.starts(self.engine(), tracked, run).values;
-        let (mut said, of) = (Fold::default(), RunView::from(run));
-        let mut events = pin!(self.all().events_by_now(run));
-        while let Some(event) = events.next().await {
-            said.take(&of, &event, &tracked.about, || base.clone());
+        let (view, of) = (self.all(), RunView::from(run));
+        let mut tries = 0..BEGINNING_TRIES;
+        loop {
+            let (mut said, mut has_gap) = (Fold::default(), false);
+            let mut events = pin!(view.events_by_now(run));
+            while let Some(event) = events.next().await {
+                has_gap |= matches!(event.kind, EventKind::Lagged { .. });
+                said.take(&of, &event, &tracked.about, || base.clone());
+            }
+            if !has_gap || tries.next().is_none() {
+                // What it has said in words, too.
+                drop(view.tree_said_of(run).await);
+                thread.begins_with(tracked, said);
+                return Ok(());
+            }
+            // What could not be read is a gap, and what the store has not got is one, too.
+            self.engine().stored_events(run.id(), 0, 1).await?;
         }
-        // What it has said in words, too.
-        drop(self.all().tree_said_of(run).await);
-        thread.begins_with(tracked, said);
     }
 }
 
+/// How often what a run has said is read again that has a gap although the store can be read.
+const BEGINNING_TRIES: u32 = 2;
+
 #[cfg(test)]
 mod tests {
-    use quell_flow::Component;
-    use quell_http::Start;
+    use std::time::Duration;
+
+    use quell::testing::cluster::{Node, Nodes, Trouble};
+    use quell::{Engine, EngineConfig, Recovery, RunContext, RunSpec};
+    use quell_flow::{Catalog, Component};
+    use quell_http::{Service, Start};
 
     use super::*;
     use crate::app::gone::tests::two;
+    use crate::options::Options;
+    use crate::threads::within;
     use crate::wire::exact::Keys;
 
     #[tokio::test]
@@ -155,6 +182,36 @@ mod tests {
         let run = b.all().start(start).await.unwrap().run;
         let made = b.adopt(&run, None).unwrap();
         assert!(made.record().is_some() && made.record() == thread.record());
+    }
+
+    #[tokio::test]
+    async fn what_a_run_has_said_before_waits_for_a_store_in_trouble() {
+        let nodes = Nodes::new(Duration::from_secs(30));
+        let of = |node: &Arc<Node>| {
+            let engine = Engine::with_config(EngineConfig::new().node(Arc::clone(node)));
+            App::new(Service::new(engine, Catalog::new()), Options::default())
+        };
+        let body = async |ctx: RunContext| {
+            ctx.emit("it has said this");
+            Err::<(), _>(ctx.pause("may I?"))
+        };
+        let first = of(&nodes.join("a"));
+        let run = first.engine().submit_resumable(RunSpec::agent("r"), body).unwrap().into_ref();
+        run.paused().await.unwrap();
+        run.stored().await.unwrap();
+        let node = nodes.join("a");
+        let next = of(&node);
+        let decide = |_: &_| Recovery::resume(RunSpec::agent("r"), body);
+        next.engine().recover(decide).await.unwrap();
+        let run = next.engine().get(run.id()).unwrap();
+        let thread = Arc::new(Thread::new(Uuid::now_v7(), None, &Keys::new(), false));
+        let tracked = Tracked::of(&(&run).into(), within(thread.id)).beginning_elsewhere(&run);
+        node.trouble(Trouble::All);
+        assert!(next.know_beginning(&thread, &tracked, &run).await.is_err());
+        assert!(tracked.awaits_beginning());
+        node.trouble(Trouble::None);
+        next.know_beginning(&thread, &tracked, &run).await.unwrap();
+        assert!(!tracked.awaits_beginning());
     }
 
     #[tokio::test]

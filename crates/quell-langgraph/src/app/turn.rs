@@ -171,7 +171,7 @@ const BEHIND_WAIT: Duration = Duration::from_secs(1);
 const LOOKS_MAX: u32 = 5;
 
 /// The pause behind a look at a store that is in trouble.
-const LOOK_PAUSE: Duration = Duration::from_secs(1);
+pub(super) const LOOK_PAUSE: Duration = Duration::from_secs(1);
 
 #[cfg(test)]
 mod tests {
