@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use quell_core::cluster::{Answer, Cluster as _};
+use quell_core::cluster::{Answer, Cluster as _, OpenStops};
 use quell_core::store::{Accepted, Record, Store as _, StoreError};
 use quell_core::{Counts, Disposition, RunId, RunKind, RunReport, RunRow, RunStatus};
 use quell_test_support::records::{accept, at, end, epoch, stop as stopped};
@@ -23,7 +23,7 @@ fn any_member_reads_the_stops_that_are_not_answered_and_the_roots_that_are_not_q
     let place = Place::shared();
     on_threads(async {
         let (a, b) = (join(&place, "a").await, join(&place, "b").await);
-        assert_eq!(b.open_stops(None).await, Ok(Default::default()));
+        assert_eq!(b.open_stops(None).await, Ok(OpenStops::default()));
         let [first, second, third] = ["first", "second", "third"].map(RunId::from_text);
         let mut adas = Accepted::new(first, RunKind::Agent, "a".into(), epoch(&*a), at());
         adas.owner = Some("ada\\".into());
@@ -58,9 +58,9 @@ fn any_member_reads_the_stops_that_are_not_answered_and_the_roots_that_are_not_q
         a.append(vec![left(third, &a)]).await.unwrap();
         let open = b.open_stops(None).await.unwrap();
         assert_eq!((&open.asked[..], &open.left[..], open.more), (&[][..], &[first][..], false));
-        assert_eq!(b.open_stops(Some("bob".into())).await, Ok(Default::default()));
+        assert_eq!(b.open_stops(Some("bob".into())).await, Ok(OpenStops::default()));
         a.append(vec![Record::Quiesced { run: first, epoch: own, at: at() }]).await.unwrap();
-        assert_eq!(b.open_stops(None).await, Ok(Default::default()));
+        assert_eq!(b.open_stops(None).await, Ok(OpenStops::default()));
         for member in [a, b] {
             member.close().await.unwrap();
         }
