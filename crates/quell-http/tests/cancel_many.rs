@@ -342,3 +342,23 @@ async fn the_stop_of_a_silent_node_is_recorded_and_those_that_cannot_be_found_st
     assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE, "{}", answer.text);
     assert_eq!(b.run("next").status(), RunStatus::Running);
 }
+
+#[tokio::test]
+async fn a_client_that_leaves_stops_all_runs_of_other_nodes_all_the_same() {
+    let (_nodes, a, b) = two();
+    let ids: Vec<_> = (0..200).map(|nth| format!("r{nth}")).collect();
+    for id in &ids {
+        a.working("sleeper", id).await;
+    }
+    {
+        let body = json!({ "all": true });
+        let mut asking = std::pin::pin!(cancel(&b.app, body));
+        let is_asked = || ids.iter().any(|id| a.run(id).status() != RunStatus::Running);
+        soon("one is asked", || {
+            assert!(futures::FutureExt::now_or_never(asking.as_mut()).is_none());
+            is_asked()
+        })
+        .await;
+    }
+    soon("all end", || ids.iter().all(|id| a.run(id).status().is_terminal())).await;
+}

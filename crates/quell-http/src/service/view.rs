@@ -1,5 +1,6 @@
 //! [`View`]: a service as one principal sees it through one contract.
 
+use std::panic::resume_unwind;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -230,7 +231,11 @@ impl View {
     ///
     /// # Cancel safety
     ///
-    /// As [`View::cancel`].
+    /// Once polled, all of them are asked to stop although the future was dropped.
+    ///
+    /// # Panics
+    ///
+    /// Panics outside of a runtime of tokio if a run is none of this node.
     pub async fn cancel_all(
         &self,
         runs: impl IntoIterator<Item = impl Into<RunView>>,
@@ -257,8 +262,13 @@ impl View {
         if there.is_empty() {
             outcomes.extend(own.await);
         } else {
-            let others = Box::pin(self.cancel_all_stored(there, &request, (wait, over_at)));
+            // A stop is total: who asked may have gone before all are asked.
+            let view = self.clone();
+            let others = tokio::spawn(async move {
+                view.cancel_all_stored(there, &request, (wait, over_at)).await
+            });
             let (own, others) = join(own, others).await;
+            let others = others.unwrap_or_else(|error| resume_unwind(error.into_panic()));
             outcomes.extend(own.into_iter().chain(others));
         }
         outcomes.sort_by_key(|(at, _)| *at);
