@@ -26,7 +26,6 @@ mod history;
 /// Ids of callers, twice.
 mod identity;
 /// The numbers of lines whose events are gone.
-mod lines;
 /// Whatever clients send.
 mod load;
 /// What is lost is marked.

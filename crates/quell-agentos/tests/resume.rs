@@ -1,7 +1,6 @@
 //! A stream in the background goes on after its client was away (contract, section 8).
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicUsize;
 
 use axum::body::Body;
 use axum::http::Request;
@@ -18,7 +17,6 @@ use serde_json::{Value, json};
 use tokio::task::yield_now;
 use tower::ServiceExt as _;
 
-use crate::lines::paced;
 use crate::nodes::{PATHS, soon_read, soon_running, two};
 use crate::restart::nth;
 use crate::support::http::{Events, KINDS, events, names, post_form, read, refused, start};
@@ -196,7 +194,16 @@ async fn what_has_no_stream_says_so_in_one_event() {
 
 /// Says as many words as its message asks for, and lets others read each.
 fn talker() -> Component {
-    paced(Arc::new(AtomicUsize::new(usize::MAX)))
+    Component::agent("talker", async |ctx: RunContext, input: Payload| {
+        let words: usize = input.parse::<String>()?.parse()?;
+        for word in 0..words {
+            Emit::content(format!("{word} ")).send(&ctx);
+            // An event without a line, so that numbers of events and of lines are not alike.
+            ctx.progress(0.5);
+            yield_now().await;
+        }
+        Ok(Payload::from(Value::Null))
+    })
 }
 
 /// Yields what is numbered of a talker with so many words.

@@ -79,13 +79,27 @@ fn run_of(server: &Server, run: &str) -> RunRef {
     server.service.engine().get(RunId::from_text(id_of(run))).unwrap()
 }
 
+fn says(event: &RunEvent, text: &str) -> bool {
+    matches!(&event.kind, EventKind::Emitted(said) if said.as_json().contains(text))
+}
+
 /// Waits until somebody has said this.
 async fn soon_said(run: &RunRef, text: &str) {
-    let has = |event: RunEvent| match event.kind {
-        EventKind::Emitted(said) => said.as_json().contains(text),
-        _ => false,
+    soon("it says that", || events_by_now(run, 0).any(|event| says(&event, text))).await;
+}
+
+/// Waits until that is stored: events may be when their run has long been.
+async fn soon_stored(server: &Server, run: &RunRef, text: &str) {
+    let is_stored = async || {
+        let events = server.service.engine().stored_events(run.id(), 0, 1_000).await.unwrap();
+        events.iter().flatten().any(|event| says(event, text))
     };
-    soon("it says that", || events_by_now(run, 0).any(has)).await;
+    within("it is stored", async {
+        while !is_stored().await {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
 }
 
 /// Opens the stream of a run; yields what it says to its end.
@@ -107,8 +121,7 @@ async fn went_on(go_on: &Arc<Semaphore>) -> (Server, Server, String) {
     let nodes = Nodes::new(secs(30));
     let first = server(&nodes.join("a"), go_on);
     let run = begun(&first).await;
-    soon_said(&run_of(&first, &run), "still open").await;
-    stored(&first, &run).await;
+    soon_stored(&first, &run_of(&first, &run), "still open").await;
     // Its process is gone, and the next one has its name.
     let node = nodes.join("a");
     let next = server(&node, go_on);
@@ -192,6 +205,7 @@ async fn what_an_earlier_process_has_paused_is_whole_whoever_reads_it_first() {
     let thread = first.thread().await;
     let run = first.start(&thread, "asks", json!({})).await;
     within("it asks", run_of(&first, &run).paused()).await;
+    soon_stored(&first, &run_of(&first, &run), "it has said this").await;
     stored(&first, &run).await;
     let node = nodes.join("a");
     let next = of(&node);

@@ -166,9 +166,8 @@ impl App {
         create.nodes.behind = behind(graph, create.nodes.as_node.as_deref())?;
         let create = &create;
         let id = RunId::from_uuid(Uuid::now_v7());
-        let (component, input, nodes) = self.work(graph, thread, create, &begin, id)?;
-        let component =
-            if begin.is_overtaken { self.in_turn(&component, thread) } else { component };
+        let (work, input, nodes) = self.work(graph, thread, create, &begin, id)?;
+        let work = if begin.is_overtaken { self.in_turn(&work, thread) } else { work };
         let asked = Asked { fork: begin.fork, nodes, ..self.asked(create, graph, thread) };
         let within = self.within(thread.id, Some(graph));
         let tracked = Tracked::new(id, graph.id(), within, &asked);
@@ -178,7 +177,7 @@ impl App {
         if let Some(ground) = begin.certain() {
             tracked.begins_on(ground.clone());
         }
-        let start = asked.write(Start::new(&component, input.clone()), &input);
+        let start = asked.write(Start::new(&work, input.clone()), &input);
         let start = begin.kept_by(start, is_kept, tracked.needs_next());
         let start = self.start(create, thread, &tracked, start, takes_over);
         let start = once.iter().fold(start, |start, once| start.once(once.clone()));

@@ -30,8 +30,8 @@ impl App {
     }
 
     /// Waits until what an answer says of a run is stored, if there is a store: whoever reads that
-    /// next may do so on another node, or after a crash. If the store is in trouble it does not; one
-    /// that neither stores nor fails is so after 30 s.
+    /// next may do so on another node, or after a crash. If the store is in trouble it does not;
+    /// one that neither stores nor fails is so after 30 s.
     pub(crate) async fn settled(&self, run: &RunRef) {
         if self.engine().has_store() {
             self.is_settled(run).await;
