@@ -3,7 +3,6 @@
 //! in memory.
 
 use std::collections::VecDeque;
-
 use std::time::Duration;
 
 use futures::stream::{self, Stream, StreamExt, unfold};

@@ -5,7 +5,6 @@ pub(crate) mod context;
 pub(crate) mod driver;
 mod hold;
 mod hooks;
-
 mod past;
 mod pause;
 mod save;
