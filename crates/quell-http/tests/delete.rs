@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::http::StatusCode;
-use quell::store::{Store, StoreError};
+use quell::store::{MemoryStore, Store, StoreError};
 use quell::testing::cluster::Trouble;
-use quell::{CancelRequest, EngineConfig, RunContext, RunSpec, RunStatus, Work};
-use quell_http::{Access, Key, router};
+use quell::{CancelRequest, EngineConfig, Recovery, RunContext, RunSpec, RunStatus, Work};
+use quell_http::{Access, Key, Service, router};
 use quell_test_support::{Answer, Flow, Gate, Valve, Witness};
 use serde_json::Value;
 
@@ -129,4 +129,43 @@ async fn a_run_is_deleted_through_any_node_and_one_whose_node_is_silent_later() 
     a.node.trouble(Trouble::All);
     let answer = delete(&b.app, "far").await;
     assert_eq!(answer.status, StatusCode::ACCEPTED, "{}", answer.text);
+}
+
+/// A service as the nth process has it that opens a store.
+async fn process(nth: u32, memory: &Arc<MemoryStore>) -> Service {
+    let store: Arc<dyn Store> = Valve::reopened(memory, nth);
+    let service = service_with(EngineConfig::new().store(store), &Witness::default());
+    service.engine().recover(|_| Recovery::Fail).await.unwrap();
+    service
+}
+
+#[tokio::test]
+async fn what_an_earlier_process_has_left_executing_is_named_and_given_up_on_request_alone() {
+    let memory = Arc::new(MemoryStore::new());
+    let (tell, told) = tokio::sync::oneshot::channel();
+    let holds = async move |ctx: RunContext| {
+        let _program = ctx.hold_durably(Work::Process, "gcc -O2").await?;
+        let _ = tell.send(());
+        ctx.stopped().await;
+        Ok(())
+    };
+    let first = process(1, &memory).await;
+    let spec = RunSpec::agent("builds").id(quell_http::parse_id("r").unwrap());
+    drop(first.engine().submit_durably(spec, holds).await.unwrap());
+    told.await.unwrap();
+    // The store has seen no end of it, as after a crash.
+    let app = router(process(2, &memory).await);
+    let refused = delete(&app, "r").await;
+    assert_eq!(refused.status, StatusCode::CONFLICT, "{}", refused.text);
+    assert_eq!(refused.json()["type"], "urn:quell:problem:not-quiescent");
+    let detail = refused.json()["detail"].as_str().unwrap().to_owned();
+    assert!(detail.contains("`gcc -O2`") && detail.contains("?abandoned=true"), "{detail}");
+    for bad in ["abandoned=yes", "abandonned=true", "abandoned=true&abandoned=true"] {
+        let answer = delete(&app, &format!("r?{bad}")).await;
+        assert_eq!(answer.status, StatusCode::UNPROCESSABLE_ENTITY, "{bad}");
+    }
+    assert_eq!(get(&app, "/v1/runs/r").await.status, StatusCode::OK);
+    let answer = delete(&app, "r?abandoned=true").await;
+    assert_eq!(answer.status, StatusCode::NO_CONTENT, "{}", answer.text);
+    assert_eq!(get(&app, "/v1/runs/r").await.status, StatusCode::NOT_FOUND);
 }

@@ -2,15 +2,18 @@
 
 use std::time::Duration;
 
+use axum::extract::RawQuery;
 use axum::http::StatusCode;
 use axum::response::IntoResponse as _;
 use quell::store::StoreError;
-use quell::{CancelRequest, Disposition, ForgetError, RunRef};
+use quell::{CancelRequest, Disposition, ForgetError, RunRef, RunReport};
+use quell_flow::excerpt;
 use tokio::time::timeout;
 
 use crate::lookup_error::LookupError;
-use crate::native::extract::{Caller, NoQuery, RunPath};
+use crate::native::extract::{Caller, RunPath};
 use crate::native::problems::{PROBLEM, forbidden, unknown_run};
+use crate::native::query::is_given_up;
 use crate::native::routes::Answer;
 use crate::problem::Problem;
 use crate::run_view::RunView;
@@ -22,9 +25,18 @@ use crate::wait::Wait;
 /// One that has not ended is stopped, as by a cancel with `rollback`: what it has saved in its lane
 /// is taken back, and it is forgotten when nothing of it executes any more. That is waited for, for
 /// half a minute at most. Its id is free then. Needs the rights to cancel the run.
+///
+/// Of one that an earlier process has left behind with work that may outlive it, as a program,
+/// nobody here learns when that ends: `abandoned=true` deletes it all the same.
 #[utoipa::path(
     delete, path = "/v1/runs/{id}", operation_id = "delete_run", tag = "runs",
-    params(RunPath),
+    params(
+        RunPath,
+        ("abandoned" = Option<bool>, Query,
+            description = "Whether to delete a run also if an earlier process has left work of it \
+                that may still execute. Of what executes in a process that is there nothing is \
+                deleted either way. Defaults to false"),
+    ),
     responses(
         (status = 204, description = "It is gone"),
         (status = 202, description = "It stops, and is forgotten when nothing of it executes any \
@@ -34,12 +46,17 @@ use crate::wait::Wait;
         (status = 404, description = "No such run", body = Problem, content_type = PROBLEM),
         (status = 409, description = "The run is not a root; or it has ended, and something of it \
             executes still: nothing has changed", body = Problem, content_type = PROBLEM),
-        (status = 422, description = "Not an id", body = Problem, content_type = PROBLEM),
+        (status = 422, description = "Not an id, or a bad parameter", body = Problem, content_type = PROBLEM),
         (status = 503, description = "The store has not taken it, and a restart may bring the run \
             back; or it cannot be read", body = Problem, content_type = PROBLEM),
     )
 )]
-pub(crate) async fn delete_run(Caller(view): Caller, RunPath(id): RunPath, _: NoQuery) -> Answer {
+pub(crate) async fn delete_run(
+    Caller(view): Caller,
+    RunPath(id): RunPath,
+    RawQuery(query): RawQuery,
+) -> Answer {
+    let is_given_up = is_given_up(query.as_deref())?;
     if view.principal().is_read_only() {
         return Err(forbidden(view.principal().lack_to_run(None)));
     }
@@ -70,6 +87,9 @@ pub(crate) async fn delete_run(Caller(view): Caller, RunPath(id): RunPath, _: No
     }
     match &run {
         RunView::Live(run) => forget(run).await?,
+        RunView::Stored(stored) if !stored.record().quiescent && !is_given_up => {
+            return Err(left_behind(stored.report()));
+        }
         RunView::Stored(_) => forget_stored(&view, &run).await?,
     }
     Ok(gone())
@@ -105,6 +125,18 @@ fn gone() -> axum::response::Response {
     StatusCode::NO_CONTENT.into_response()
 }
 
+/// Refuses to delete a run of which an earlier process, or another one, has left something.
+fn left_behind(report: &RunReport) -> Problem {
+    let named = report.abandoned.iter().map(|work| excerpt(&work.name)).take(NAMED_MAX);
+    let named: Vec<_> = named.map(|name| format!("`{name}`")).collect();
+    let what = if named.is_empty() { "something of it".to_owned() } else { named.join(", ") };
+    let detail = format!(
+        "the run has ended, and {what} may execute still: look at it, and delete the run with \
+         `?abandoned=true` when you give that up"
+    );
+    conflict("not-quiescent", &detail)
+}
+
 fn still_executes() -> Problem {
     conflict(
         "not-quiescent",
@@ -116,6 +148,9 @@ fn still_executes() -> Problem {
 fn conflict(name: &'static str, detail: &str) -> Problem {
     Problem::new(StatusCode::CONFLICT, name, detail.to_owned())
 }
+
+/// How many are named of what is left.
+const NAMED_MAX: usize = 3;
 
 /// How long a run that is stopped is waited for.
 const GONE_WAIT: Duration = Duration::from_secs(30);

@@ -1,5 +1,5 @@
 //! [`ListQuery`], [`TreeQuery`] and [`StreamQuery`]: the query parameters of lists, trees and
-//! streams; [`no_parameters`] is for what has none.
+//! streams; [`is_given_up`] reads those of a deletion, and [`no_parameters`] is for what has none.
 
 use std::borrow::Cow;
 use std::time::SystemTime;
@@ -147,13 +147,31 @@ pub(super) fn limit_alone(query: Option<&str>) -> Result<usize, Problem> {
     Ok(most)
 }
 
+/// Reads the query of a deletion: whether its caller gives up what a run has left executing.
+pub(super) fn is_given_up(query: Option<&str>) -> Result<bool, Problem> {
+    let mut is_given_up = false;
+    for pair in parameters(query, &[]) {
+        let (key, value) = pair?;
+        match (&*key, &*value) {
+            ("abandoned", "true") => is_given_up = true,
+            ("abandoned", "false") => {}
+            ("abandoned", _) => return Err(unknown("abandoned", &value, ["true", "false"])),
+            ("dry_run", _) => {
+                return Err(bad(format!("unknown parameter `dry_run`; {NO_DRY_RUN}")));
+            }
+            _ => return Err(unknown("parameter", &key, ["abandoned"])),
+        }
+    }
+    Ok(is_given_up)
+}
+
 /// Refuses every parameter, for a path that takes none, and says where it belongs.
 pub(super) fn no_parameters(method: &Method, query: Option<&str>) -> Result<(), Problem> {
     let Some(pair) = parameters(query, &[]).next() else { return Ok(()) };
     let (key, _) = pair?;
     let has_body = [Method::POST, Method::PATCH].contains(method);
     let words = match &*key {
-        "dry_run" => "it is a key of the body of `POST /v1/runs/cancel`, and nothing was done",
+        "dry_run" => NO_DRY_RUN,
         _ if has_body => "there are none here: what is asked for is in the body",
         _ => "there are none here",
     };
@@ -261,6 +279,9 @@ fn unknown<const N: usize>(what: &str, found: &str, known: [&str; N]) -> Problem
 fn bad(detail: String) -> Problem {
     Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "bad-parameter", detail)
 }
+
+/// What is said to whoever asks for a preview where there is none.
+const NO_DRY_RUN: &str = "it is a key of the body of `POST /v1/runs/cancel`, and nothing was done";
 
 /// The parameters of a list, and of a stream.
 const LIST_KEYS: [&str; 11] = [
