@@ -1,7 +1,7 @@
 //! [`Begin`]: where a stream begins, and [`Known`], what the events before tell.
 
 use quell::{EventKind, RunEvent};
-use quell_http::{SseEvent, TreeSaid, View};
+use quell_http::{RunView, SseEvent, TreeSaid, View};
 
 use crate::wire::event::{COUNTS_ONLY, Renderer};
 
@@ -27,7 +27,19 @@ impl Begin {
     pub(crate) fn after(after: u64) -> Self {
         Self { after, is_behind_a_pause: after > 0, ..Self::default() }
     }
+
+    /// Yields the attempt whose pause ends the stream of a run. Behind a pause that is answered the
+    /// event of the answer says which: the run may have lost attempts since.
+    pub(crate) async fn attempt(&self, view: &View, run: &RunView) -> u32 {
+        if self.is_behind_a_pause || run.status().is_terminal() {
+            return ALL_PASSED_BY;
+        }
+        view.answered_by_now(run).await
+    }
 }
+
+/// Each pause is passed by: the run has ended, or has not been seen to go on.
+const ALL_PASSED_BY: u32 = u32::MAX;
 
 /// What the events of a run that is only in the store tell, as far as its client has them.
 #[derive(Debug)]

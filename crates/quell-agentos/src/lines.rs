@@ -157,6 +157,9 @@ impl Lines {
             let before = renderer.lines();
             drop(renderer.on(&event, None));
             if let EventKind::Lagged { from: first, to } = event.kind {
+                if !view.is_gone_for_good(&event).await {
+                    return Err(LookupError::Unavailable);
+                }
                 let seen = renderer.lines();
                 renderer.go_on_behind(before + (to + 1 - first));
                 so_far.gone += renderer.lines().saturating_sub(seen.max(from));

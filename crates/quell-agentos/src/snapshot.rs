@@ -8,7 +8,9 @@ use quell::{
     CauseKind, Counts, EventKind, Payload, RunEvent, RunId, RunKind, RunRef, RunReport, RunRow,
     RunStatus, limits,
 };
-use quell_http::{Reading, RunView, SESSION, ToolNote, Transcript, TreeSaid, View, whole_millis};
+use quell_http::{
+    Reading, RunView, SESSION, StoredRun, ToolNote, Transcript, TreeSaid, View, whole_millis,
+};
 use serde_json::Value;
 
 use crate::wire::exact::Object;
@@ -60,9 +62,15 @@ pub(crate) fn position_of(view: &View, run: &RunView) -> Option<Position> {
 }
 
 /// Reads the run of an event, with which it has ended or is paused. The record of an end may come
-/// behind its event. That of a pause comes before it, and may tell of what has come since.
-pub(crate) async fn read_far(view: &View, event: &RunEvent, said: &TreeSaid) -> Option<Reading> {
-    let found = view.find_patiently(event.run).await.ok()??;
+/// behind its event. That of a pause comes before it, and may tell of what has come since. `kin` is
+/// what [`View::find_patiently_near`] keeps for those that come next.
+pub(crate) async fn read_far(
+    view: &View,
+    event: &RunEvent,
+    said: &TreeSaid,
+    kin: &mut Option<StoredRun>,
+) -> Option<Reading> {
+    let found = view.find_patiently_near(event.run, kin).await.ok()??;
     let over = match &found {
         RunView::Stored(stored) if matches!(event.kind, EventKind::Ended(_)) => {
             view.ended_or_paused(stored).await.ok()?

@@ -5,7 +5,7 @@ use std::pin::Pin;
 
 use futures::stream::{Stream, StreamExt, unfold};
 use quell::{EventKind, RunEvent, RunRef};
-use quell_http::{LookupError, RunView, SseEvent, TreeSaid, View};
+use quell_http::{LookupError, RunView, SseEvent, StoredRun, TreeSaid, View};
 
 use crate::begin::{Begin, Known};
 use crate::ends;
@@ -14,6 +14,7 @@ use crate::sessions::is_heard_of;
 use crate::snapshot;
 use crate::wire::event::{COUNTS_ONLY, Renderer, Style};
 use crate::wire::position::Position;
+use crate::wire::socket::not_stored_yet;
 
 /// Streams the tree of a root from the event after this one to its end or to the pause that ends
 /// its attempt. Pauses of earlier attempts are passed by. A numbered stream is read from the first
@@ -30,7 +31,7 @@ pub(crate) async fn frames(
     lines: &Lines,
 ) -> Result<Option<impl Stream<Item = SseEvent> + Send + use<>>, LookupError> {
     let Some(renderer) = renderer(view, &run.into(), style) else { return Ok(None) };
-    let attempt = attempt_of(view, &run.into(), &begin).await;
+    let attempt = begin.attempt(view, &run.into()).await;
     let after = if style.has_index { 0 } else { begin.after };
     let events = Box::pin(view.events(&run.into(), after).await?);
     let renderer = if after > 0 { renderer.behind_a_pause() } else { renderer };
@@ -56,7 +57,7 @@ pub(crate) async fn far_frames(
         (RunView::Stored(stored), Some(known)) if !run.status().is_terminal() => {
             stored.answered().unwrap_or(known.answered)
         }
-        _ => attempt_of(view, run, &begin).await,
+        _ => begin.attempt(view, run).await,
     };
     let from = if known.is_some() { begin.after } else { 0 };
     let unread = || renderer(view, run, style).map(|renderer| Known::new(view, renderer).into());
@@ -67,18 +68,6 @@ pub(crate) async fn far_frames(
     let source = Source::new(view, events, renderer, begin, attempt);
     Ok(Some(Source { far: Some(said), seen, is_over, ..source }.stream()))
 }
-
-/// Yields the attempt whose pause ends the stream of a run. Behind a pause that is answered the
-/// event of the answer says which: the run may have lost attempts since.
-async fn attempt_of(view: &View, run: &RunView, begin: &Begin) -> u32 {
-    if begin.is_behind_a_pause || run.status().is_terminal() {
-        return ALL_PASSED_BY;
-    }
-    view.answered_by_now(run).await
-}
-
-/// Each pause is passed by: the run has ended, or has not been seen to go on.
-const ALL_PASSED_BY: u32 = u32::MAX;
 
 /// The events of a log, which may be in the store.
 type Events = Pin<Box<dyn Stream<Item = RunEvent> + Send>>;
@@ -93,6 +82,9 @@ struct Source {
     events: Events,
     /// What the tree has said of a run that is only in the store.
     far: Option<TreeSaid>,
+    /// A run of the tree that was read when its root had ended: those that come next are read
+    /// without the root.
+    kin: Option<StoredRun>,
     /// The root, if it is in memory: it may be forgotten before its end is told.
     root: Option<RunRef>,
     /// How many lines there were before an event, of a numbered stream.
@@ -134,6 +126,7 @@ impl Source {
             is_behind_a_pause: begin.is_behind_a_pause,
             events,
             far: None,
+            kin: None,
             root: None,
             lines: None,
             renderer: Some(renderer),
@@ -168,10 +161,17 @@ impl Source {
             let event = self.events.next().await?;
             if let Some(root) = &self.root
                 && event.run == root.id()
-                && matches!(event.kind, EventKind::Ended(_))
+                && matches!(event.kind, EventKind::Ended(_) | EventKind::Paused { .. })
             {
                 // On the heap, as all that comes once: a stream mostly waits for an event.
                 Box::pin(is_heard_of(&self.view, root)).await;
+            }
+            let (is_numbered, view) = (self.lines.is_some(), &self.view);
+            let is_gap = matches!(event.kind, EventKind::Lagged { .. });
+            if is_numbered && is_gap && !Box::pin(view.is_gone_for_good(&event)).await {
+                // A later reader is told what is missing here: the numbers behind it would differ.
+                self.is_over = true;
+                return Some(SseEvent::json("error", &not_stored_yet()));
             }
             let seq = event.last_seq();
             self.take(event).await?;
@@ -254,11 +254,13 @@ impl Source {
         let renderer = self.renderer.take()?;
         let reading = match (run, &self.far, &self.root) {
             (Some(run), ..) => self.view.read(run.into()).await.ok(),
-            (None, Some(said), _) => snapshot::read_far(&self.view, &event, said).await,
+            (None, Some(said), _) => {
+                snapshot::read_far(&self.view, &event, said, &mut self.kin).await
+            }
             // It ended in an earlier process, or at another node.
             (None, None, Some(root)) => {
                 let said = self.view.tree_said_of(root).await;
-                snapshot::read_far(&self.view, &event, &said).await
+                snapshot::read_far(&self.view, &event, &said, &mut self.kin).await
             }
             (None, None, None) => None,
         };

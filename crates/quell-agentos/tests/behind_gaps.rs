@@ -2,12 +2,17 @@
 //! that the others have, whatever began before (contract, section 8).
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
-use quell::{Engine, EngineConfig, Failure, Limits, Payload, RunContext, RunSpec, ToolCall};
+use quell::store::Store;
+use quell::{
+    Engine, EngineConfig, Failure, Limits, Payload, RunContext, RunSpec, RunStatus, ToolCall,
+};
 use quell_agentos::Options;
 use quell_demo::Witness;
 use quell_flow::{Catalog, Component, Emit, Part};
 use quell_http::Access;
+use quell_test_support::{Flow, Gate, Valve};
 use serde_json::{Value, json};
 use tokio::task::yield_now;
 
@@ -125,4 +130,62 @@ async fn runs_that_are_gone_have_had_their_numbers() {
     let site = small(Component::team("crowd", many_members));
     let [first, late] = first_and_late(&site, "/teams/crowd").await;
     assert!(late.len() > 8 && late.len() < first.len());
+}
+
+/// Says a word; then many more when its gate is open, faster than anybody reads.
+fn bursts(gate: &Gate) -> Component {
+    let gate = gate.clone();
+    Component::agent("bursts", move |ctx: RunContext, _input: Payload| {
+        let gate = gate.clone();
+        async move {
+            Emit::content("first").send(&ctx);
+            while !gate.is_open() {
+                yield_now().await;
+            }
+            for word in 0..200 {
+                Emit::content(format!("{word} ")).send(&ctx);
+                ctx.progress(0.5);
+            }
+            Ok(Payload::from("done"))
+        }
+    })
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stream_ends_where_the_store_has_not_got_what_comes_next_and_goes_on_from_there() {
+    let (gate, store) = (Gate::new(), Valve::new(Flow::Open));
+    let limits = Limits::default().events_per_root_max(64);
+    let config = EngineConfig::new().limits(limits).store(Arc::clone(&store) as Arc<dyn Store>);
+    let catalog = Catalog::new().with(bursts(&gate));
+    let engine = Engine::with_config(config);
+    let site =
+        Site::made_of(Witness::default(), catalog, engine, Options::default(), Access::open());
+    let (run, path) = (fresh("run"), "/agents/bursts/runs");
+    let client = tokio::spawn({
+        let (site, run) = (site.clone(), run.clone());
+        async move {
+            let fields = [("message", "m"), ("background", "true"), ("run_id", &*run)];
+            site.create(path, &fields).await.events()
+        }
+    });
+    let found = || site.service.engine().get(quell_http::parse_id(&run).unwrap());
+    while found().is_none_or(|run| run.status() != RunStatus::Running) {
+        yield_now().await;
+    }
+    found().unwrap().stored().await.unwrap();
+    store.set(Flow::Shut { stops: false });
+    gate.open();
+    let mut told = client.await.unwrap();
+    let error = told.pop().unwrap();
+    assert_eq!(error["event"], "error", "{error}");
+    assert!(error["error"].as_str().unwrap().contains("resume"), "{error}");
+    let path = format!("{path}/{run}/resume");
+    let last = told.last().unwrap()["event_index"].to_string();
+    let fields = [("last_event_index", &*last)];
+    assert_eq!(site.create(&path, &fields).await.status, 503, "it cannot be counted");
+    store.set(Flow::Open);
+    let all = site.create(&path, &[]).await.events();
+    told.extend(site.create(&path, &fields).await.events().drain(1..));
+    assert_eq!(told, all[1..]);
+    assert_eq!(all.last().unwrap()["event"], "RunCompleted");
 }

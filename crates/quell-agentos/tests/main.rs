@@ -7,6 +7,8 @@
     reason = "a test that cannot go on says so"
 )]
 
+/// Answers of two clients at one moment, and through another node.
+mod answered_at_once;
 /// A log that has no more of the beginning.
 mod behind_gaps;
 /// What cancels a run, and what remains of it.

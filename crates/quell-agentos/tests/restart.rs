@@ -1,13 +1,15 @@
 use std::sync::Arc;
 
 use quell::store::{MemoryStore, Store, StoreError};
-use quell::{Engine, EngineConfig, Recovery, Shutdown};
+use quell::{Engine, EngineConfig, Failure, Payload, Recovery, RunContext, RunSpec, Shutdown};
 use quell_agentos::{Options, UnknownRuns};
+use quell_demo::Witness;
+use quell_flow::{Catalog, Component};
 use quell_http::Access;
 use quell_test_support::{Flow, Valve};
 use serde_json::Value;
 
-use crate::support::http::{post_form, start};
+use crate::support::http::{Events as _, names, post_form, start};
 use crate::support::{Site, fresh};
 
 /// A site as a process has it that opened the store: the nth one.
@@ -16,7 +18,21 @@ pub(crate) async fn nth(boot: u32, store: &Arc<MemoryStore>) -> (Site, Arc<Valve
     let config = EngineConfig::new().store(Arc::clone(&store) as Arc<dyn Store>);
     let engine = Engine::with_config(config);
     engine.recover(|_| Recovery::Fail).await.unwrap();
-    (Site::with(engine, Options::default(), Access::open()), store)
+    let catalog = Catalog::new().with(Component::team("crowd", crowd));
+    (Site::made_of(Witness::default(), catalog, engine, Options::default(), Access::open()), store)
+}
+
+/// A team of as many members as its message says, each of which has another agent do its work.
+async fn crowd(ctx: RunContext, input: Payload) -> Result<Payload, Failure> {
+    let members: usize = input.parse::<String>()?.parse()?;
+    for nth in 0..members {
+        let member = ctx.spawn(RunSpec::agent(format!("m{nth}")), async |ctx: RunContext| {
+            let helper = ctx.spawn(RunSpec::agent("helper"), async |_| Ok(Payload::from("done")));
+            Ok(helper.await?)
+        });
+        drop::<Payload>(member.await?);
+    }
+    Ok(Payload::from("done"))
 }
 
 /// Yields the paths of the runs of a tree, as its root shows them, the root's first.
@@ -87,6 +103,25 @@ async fn every_run_is_shown_after_a_restart_as_before_it() {
     for (path, before) in paths.iter().zip(before) {
         assert_eq!(site.get(path).await.text, before, "{path}");
     }
+}
+
+#[tokio::test]
+async fn the_stream_of_a_stored_team_does_not_read_the_team_again_with_each_member() {
+    let store = Arc::new(MemoryStore::new());
+    let (site, _) = nth(1, &store).await;
+    let members = 60;
+    let fields = [("message", &*members.to_string()), ("background", "true"), ("run_id", "r")];
+    let first = site.create("/teams/crowd/runs", &fields).await.events();
+    site.service.engine().shutdown(Shutdown::default()).await;
+    let (site, valve) = nth(2, &store).await;
+    let before = valve.gets();
+    let told = site.create("/teams/crowd/runs/r/resume", &[]).await.events();
+    assert_eq!(told[1..], first);
+    assert_eq!(names(&told).last(), Some(&"TeamRunCompleted"));
+    // A helper is read with its own end, and the member above it for that; a member with its own
+    // end, and its helper below it. The end of the team shows all.
+    let (reads, runs) = (valve.gets() - before, 2 * members);
+    assert!(reads <= 3 * runs + 9, "{reads} reads of {runs} runs");
 }
 
 #[tokio::test]

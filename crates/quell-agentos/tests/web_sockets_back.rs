@@ -5,7 +5,7 @@ use quell::{Engine, EngineConfig, Limits, Payload, RunContext, RunSpec};
 use quell_agentos::Options;
 use quell_demo::Witness;
 use quell_flow::{Catalog, Component, Part};
-use quell_http::{Access, parse_id};
+use quell_http::{Access, Key, parse_id};
 use quell_test_support::{Gate, soon};
 use serde_json::{Value, json};
 use tokio::task::yield_now;
@@ -108,6 +108,31 @@ async fn a_client_that_comes_back_has_every_event_once_whatever_it_had() {
         let unknown = error(&format!("Run {run} not found in buffer or database"));
         assert_eq!(client.asked(&asked).await, unknown, "{key}");
     }
+}
+
+#[tokio::test]
+async fn who_takes_over_a_socket_is_told_nothing_of_the_runs_of_the_former_caller() {
+    let gate = Gate::new();
+    let access = Access::open().key(Key::new("ada", "ada")).key(Key::new("ben", "ben"));
+    let catalog = Catalog::new().with(stepper(&gate));
+    let engine = Engine::new();
+    let site = Site::made_of(Witness::default(), catalog, engine, Options::default(), access);
+    let (served, mut sockets) = (site.served(), Vec::new());
+    for next in ["ada", "ben"] {
+        let (mut socket, run) = (served.open_as("ada").await, fresh("run"));
+        socket.start("stepper", "0", &run).await;
+        let asked = json!({ "action": "authenticate", "token": next });
+        assert_eq!(socket.asked(&asked).await["event"], "authenticated");
+        sockets.push((socket, site.service.engine().get(parse_id(&run).unwrap()).unwrap()));
+    }
+    gate.open();
+    let [(mut same, _), (mut other, run)] = sockets.try_into().ok().unwrap();
+    same.until("WorkflowCompleted", false).await;
+    run.quiescent().await;
+    let own = fresh("run");
+    let mut all = vec![other.start("short-workflow", "m", &own).await];
+    all.extend(other.until("WorkflowCompleted", false).await);
+    assert!(all.iter().all(|event| event["run_id"] == own), "{all:?}");
 }
 
 #[tokio::test]

@@ -74,7 +74,8 @@ impl Before {
         Self::of_gap(engine, &events_by_now(run, after).next()?)
     }
 
-    fn of_gap(engine: &Engine, gap: &RunEvent) -> Option<Self> {
+    /// Yields what a reader is told to be gone, if that is what this event tells.
+    pub(crate) fn of_gap(engine: &Engine, gap: &RunEvent) -> Option<Self> {
         let EventKind::Lagged { from, to } = gap.kind else { return None };
         let (engine, at) = (engine.clone(), from.saturating_sub(1));
         Some(Self { engine, gap: gap.clone(), at, to, ready: VecDeque::new() })
@@ -97,7 +98,7 @@ impl Before {
     }
 
     /// Reads the next event, and waits for a store that is in trouble, or has not got it yet.
-    async fn next_patiently(&mut self) -> Option<RunEvent> {
+    pub(crate) async fn next_patiently(&mut self) -> Option<RunEvent> {
         let (mut pace, since) = (Pace::new(FIRST_PAUSE), Instant::now());
         while self.ready.is_empty() && self.at < self.to {
             match self.fill().await {

@@ -23,6 +23,10 @@ pub(crate) struct Fold {
     charge: Option<Charge>,
     /// Whether events are missing: they were not read in time, or there was no room for them.
     pub(crate) is_lossy: bool,
+    /// Whether whoever follows the tree reads from the store what the log has dropped.
+    pub(crate) reads_gaps: bool,
+    /// Events up to this one are to come from there.
+    due: u64,
 }
 
 impl Fold {
@@ -33,8 +37,26 @@ impl Fold {
     /// Gives back the charge of a live tree. Yields the bytes, which the table of ended trees
     /// counts.
     pub(crate) fn retire(&mut self) -> usize {
-        self.charge = None;
+        (self.charge, self.reads_gaps) = (None, false);
         self.bytes
+    }
+
+    /// Applies an event for a reader who must not be behind the log, unless it is a gap that is
+    /// read from the store: that, and what is behind it, comes from there. Tells whether it has.
+    pub(crate) fn catch_up(&mut self, event: &RunEvent) -> bool {
+        if let EventKind::Lagged { to, .. } = event.kind
+            && self.reads_gaps
+        {
+            self.due = self.due.max(to);
+            return false;
+        }
+        self.apply(event);
+        true
+    }
+
+    /// Tells whether events are missing, if only by now.
+    fn lacks(&self) -> bool {
+        self.is_lossy || self.position.seq() < self.due
     }
 
     /// Applies an event. One that was applied before changes nothing.
@@ -104,7 +126,7 @@ impl Fold {
 
     /// Tells whether a part of one run is missing. Of a run without a transcript, everything is.
     pub(crate) fn is_cut(&self, run: RunId) -> bool {
-        self.is_lossy || self.index(run).is_none_or(|index| self.runs[index].is_cut)
+        self.lacks() || self.index(run).is_none_or(|index| self.runs[index].is_cut)
     }
 
     /// Tells whether a run had begun before the event with this number, as far as is known.
@@ -124,7 +146,7 @@ impl Fold {
 
     fn marked(&self, transcript: &Transcript) -> Transcript {
         let mut transcript = transcript.clone();
-        transcript.is_cut |= self.is_lossy;
+        transcript.is_cut |= self.lacks();
         transcript.read_to = self.position.seq();
         transcript
     }

@@ -31,6 +31,7 @@ mod readers;
 mod records;
 mod render;
 mod repeat;
+mod report_part;
 mod reserve;
 mod run_log;
 mod run_state;

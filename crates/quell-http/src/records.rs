@@ -55,8 +55,8 @@ impl Records {
 
     /// Follows a tree that was started here from its root until it is over, and tells subscribers
     /// of `tracing` how it ended.
-    pub(crate) fn follow(&self, root: &RunRef) {
-        self.track(root, self.record(root), run_log::ended);
+    pub(crate) fn follow(&self, engine: &Engine, root: &RunRef) {
+        self.track(engine, root, self.record(root), run_log::ended);
     }
 
     /// Takes in what the log of the tree of a run has no more, or never had, as far as nobody has
@@ -71,13 +71,15 @@ impl Records {
         let record = known.unwrap_or_else(|| self.record(&root));
         loop {
             match before.try_next().await {
-                Ok(Some(event)) => record.lock().apply(&event),
+                // The store may not have got it yet: whoever follows the tree waits for that.
+                Ok(Some(event)) if !record.lock().catch_up(&event) => break,
+                Ok(Some(_)) => {}
                 Ok(None) => break,
                 Err(_) => return,
             }
         }
         if is_new {
-            self.track(&root, record, |_| {});
+            self.track(engine, &root, record, |_| {});
         }
     }
 
@@ -89,20 +91,26 @@ impl Records {
     }
 
     /// Keeps a record, and follows its tree from there until it is over, unless somebody does.
-    fn track(&self, root: &RunRef, record: Record, told: fn(&RunRef)) {
+    /// What the log has dropped before that was read, it reads from the store.
+    fn track(&self, engine: &Engine, root: &RunRef, record: Record, told: fn(&RunRef)) {
         let Ok(runtime) = Handle::try_current() else { return };
         let (owner, id): (Option<Arc<str>>, _) = (root.owner().map(Into::into), identity(root));
         match self.table.lock().live.entry(id) {
             Entry::Occupied(_) => return,
             Entry::Vacant(place) => drop(place.insert(Arc::clone(&record))),
         }
-        let (root, table) = (root.clone(), Arc::clone(&self.table));
+        let (root, table, engine) = (root.clone(), Arc::clone(&self.table), engine.clone());
+        record.lock().reads_gaps = engine.has_store();
         drop(runtime.spawn(async move {
             let after = record.lock().position.seq();
             let mut events = root.events_since(after);
             let mut is_told = false;
             while let Some(event) = next_event(&mut events).await {
-                record.lock().apply(&event);
+                match Before::of_gap(&engine, &event).filter(|_| engine.has_store()) {
+                    // On the heap: most runs have no gap.
+                    Some(before) => Box::pin(read_gap(before, &record)).await,
+                    None => record.lock().apply(&event),
+                }
                 let is_end = matches!(event.kind, EventKind::Ended(_) | EventKind::Lagged { .. });
                 if is_end && !is_told && root.row().status.is_terminal() {
                     is_told = true;
@@ -161,9 +169,18 @@ impl Records {
         let record = known.unwrap_or_default();
         let position = record.lock().position;
         for event in position.unread(&root) {
-            record.lock().apply(&event);
+            if !record.lock().catch_up(&event) {
+                break;
+            }
         }
         record
+    }
+}
+
+/// Takes in what is stored of a gap.
+async fn read_gap(mut before: Before, record: &Record) {
+    while let Some(event) = before.next_patiently().await {
+        record.lock().apply(&event);
     }
 }
 
@@ -185,10 +202,12 @@ impl Table {
 
 #[cfg(test)]
 mod tests {
-    use std::time::SystemTime;
+    use std::time::{Duration, SystemTime};
 
-    use quell::RunId;
+    use quell::store::MemoryStore;
+    use quell::{EngineConfig, Limits, RunContext, RunId, RunSpec};
     use quell_flow::Emit;
+    use tokio::time::timeout;
 
     use super::*;
 
@@ -225,19 +244,43 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn what_the_log_has_dropped_before_it_was_read_is_read_from_the_store() {
+        const WORDS: usize = 500;
+        let limits = Limits::default().events_per_root_max(64);
+        let config = EngineConfig::new().store(Arc::new(MemoryStore::new())).limits(limits);
+        let engine = Engine::with_config(config);
+        let body = async |ctx: RunContext| {
+            // Nobody reads meanwhile.
+            (0..WORDS).for_each(|_| _ = Emit::content("x").send(&ctx));
+            Ok(())
+        };
+        let run = engine.submit(RunSpec::agent("talker"), body).unwrap().into_ref();
+        let records = Records::new(&ServiceLimits::default());
+        records.follow(&engine, &run);
+        run.quiescent().await;
+        let is_read = async {
+            while records.transcript(&run).is_cut {
+                tokio::task::yield_now().await;
+            }
+        };
+        timeout(Duration::from_secs(30), is_read).await.unwrap();
+        assert_eq!(records.transcript(&run).text.len(), WORDS);
+    }
+
+    #[tokio::test]
     async fn a_follower_of_a_talkative_body_lets_others_have_their_turn() {
         const WORDS: u64 = 5_000;
         let engine = Engine::new();
-        let body = async |ctx: quell::RunContext| {
+        let body = async |ctx: RunContext| {
             for _ in 0..WORDS {
                 Emit::content("x").send(&ctx);
             }
             Ok(())
         };
-        let handle = engine.submit(quell::RunSpec::agent("talker"), body).unwrap();
+        let handle = engine.submit(RunSpec::agent("talker"), body).unwrap();
         handle.run().quiescent().await;
         let records = Records::new(&ServiceLimits::default());
-        records.follow(handle.run());
+        records.follow(&engine, handle.run());
         let record =
             records.table.lock().live.get(&identity(handle.run())).map(Arc::clone).unwrap();
         let other = tokio::spawn(async move {

@@ -1,7 +1,6 @@
 //! [`RunView`]: a run as it can be looked at, in memory or only in the store.
 
 use std::borrow::Cow;
-use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -12,6 +11,7 @@ use quell::{
 };
 
 use crate::ids::{EXTERNAL_ID, Identity, external_id, identity};
+use crate::report_part::part_of;
 
 /// A run as it can be looked at: one that is in memory, or what the store has of one that is not,
 /// of an earlier process or past its time in memory. Both answer the same questions, at once. Cheap
@@ -310,6 +310,24 @@ impl StoredRun {
         Self(Arc::new(Inner { record, above, report: report.into(), whole }))
     }
 
+    /// As [`StoredRun::new`], below a root that was read before, and those between, the parent
+    /// first.
+    pub(crate) fn below(
+        record: RunRecord,
+        between: Vec<RunRecord>,
+        (root, whole): (&Accepted, &Arc<RunReport>),
+    ) -> Self {
+        let between = between.into_iter().map(|run| run.accepted);
+        let above = between.chain([root.clone()]).collect();
+        let (report, whole) = (part_of(whole, &record).into(), Some(Arc::clone(whole)));
+        Self(Arc::new(Inner { record, above, report, whole }))
+    }
+
+    /// Yields the report of its root, if that is another run and has ended.
+    pub(crate) fn whole(&self) -> Option<&Arc<RunReport>> {
+        self.0.whole.as_ref()
+    }
+
     /// Puts a root together as lists show it: without the rows of those below.
     pub(crate) fn in_list(mut record: RunRecord) -> Self {
         let mut report = record.report_by_now();
@@ -379,22 +397,4 @@ fn stored_id(run: &Accepted) -> Cow<'_, str> {
         Some(text) => Cow::Borrowed(text),
         None => Cow::Owned(run.run.to_string()),
     }
-}
-
-/// Yields the part of a root's report that is of a run below it and of those below that. Where the
-/// report has no row of it, its own is all there is.
-fn part_of(whole: &RunReport, record: &RunRecord) -> RunReport {
-    let mut part = record.report_by_now();
-    let Some(at) = whole.rows.iter().position(|row| row.run == record.run()) else { return part };
-    let depth = whole.rows[at].depth;
-    let mut members = HashSet::from([record.run()]);
-    for row in &whole.rows[at + 1..] {
-        if row.parent.is_some_and(|parent| members.contains(&parent)) {
-            members.insert(row.run);
-            let mut row = row.clone();
-            row.depth = row.depth.saturating_sub(depth);
-            part.rows.push(row);
-        }
-    }
-    RunReport::new(part.rows, part.omitted)
 }

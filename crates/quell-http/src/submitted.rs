@@ -45,7 +45,8 @@ impl View {
     }
 
     fn begun(&self, run: &RunRef, told: Option<&WhenAccepted>) {
-        self.service().shared().records.follow(run);
+        let service = self.service();
+        service.shared().records.follow(service.engine(), run);
         run_log::started(run, self.contract());
         if let Some(WhenAccepted(call)) = told {
             call(run);

@@ -74,5 +74,6 @@ pub(super) fn no_message(run: &RunView, field: &str) -> Refusal {
     Refusal::invalid(vec![bad_value(INPUT, &text)])
 }
 
-/// How long the end of a run of another node is waited for, of which the store tells that it works.
-const COMMIT_WITHIN: Duration = Duration::from_secs(1);
+/// How long is waited for what another node is about to store: the end of a run that works as the
+/// store tells, and the answer to one that is paused.
+pub(super) const COMMIT_WITHIN: Duration = Duration::from_secs(1);

@@ -8,6 +8,7 @@ use quell_flow::ComponentKind;
 use quell_http::{
     Charge, DisconnectGuard, NotDone, RunView, StartError, View, Wait, offload_if_large,
 };
+use tokio::time::timeout;
 
 use crate::answer_form::{AnswerForm, ContinueForm};
 use crate::app::{App, find};
@@ -16,7 +17,7 @@ use crate::begin::Begin;
 use crate::routes::cancel::stored;
 use crate::routes::create::{accepted, accepted_by_now, on_disconnect, waited_for_far};
 use crate::routes::extract::RunRequest;
-use crate::routes::follow_up::{follow_up, no_message};
+use crate::routes::follow_up::{COMMIT_WITHIN, follow_up, no_message};
 use crate::routes::given_before::given_before;
 use crate::routes::run_response::run_response_at_end;
 use crate::routes::streamed::{streamed, style};
@@ -74,11 +75,8 @@ pub(super) async fn answered(
     form: &AnswerForm,
 ) -> Result<Answered, Refusal> {
     if found.status() != RunStatus::Paused {
-        let Some(last) = given_before(view, &found, field, form).await? else {
-            return Err(not_paused(&found, found.status()));
-        };
-        let guard = guard(view, &found, form)?;
-        return Ok(Answered { run: found, last, guard, is_repeat: true });
+        let repeat = repeat(view, &found, field, form).await?;
+        return repeat.ok_or_else(|| not_paused(&found, found.status()));
     }
     if form.has_message {
         return Err(no_message(&found, field));
@@ -110,8 +108,36 @@ pub(super) async fn answered(
             let guard = follows.then_some(guard);
             Ok(Answered { run, last, guard, is_repeat: false })
         }
+        Err(NotDone::Refused(ResumeError::NotPaused(status))) => {
+            // Somebody was faster, perhaps with the same answer.
+            let now = answered_by_now(view, found).await?;
+            let repeat = repeat(view, &now, field, form).await?;
+            repeat.ok_or_else(|| not_paused(&now, status))
+        }
         Err(error) => Err(not_continued(view, (&found, field), error).await),
     }
+}
+
+/// Yields what there is for a client of a run that was given this answer before, if it was.
+async fn repeat(
+    view: &View,
+    run: &RunView,
+    field: &'static str,
+    form: &AnswerForm,
+) -> Result<Option<Answered>, Refusal> {
+    let Some(last) = given_before(view, run, field, form).await? else { return Ok(None) };
+    let guard = guard(view, run, form)?;
+    Ok(Some(Answered { run: run.clone(), last, guard, is_repeat: true }))
+}
+
+/// Yields a run that was paused when it was found, and has an answer by now, as it stands. The node
+/// that has it may be about to store that.
+async fn answered_by_now(view: &View, found: RunView) -> Result<RunView, Refusal> {
+    let now = match &found {
+        RunView::Stored(run) => timeout(COMMIT_WITHIN, view.no_longer_paused(run)).await.ok(),
+        RunView::Live(_) => None,
+    };
+    Ok(now.transpose()?.flatten().unwrap_or(found))
 }
 
 /// Cancels a run of which a step was rejected, also if somebody else has just given it an answer:

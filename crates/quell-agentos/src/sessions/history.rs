@@ -28,13 +28,18 @@ pub(crate) struct HistoryOf<'a> {
     pub(crate) bytes_max: usize,
 }
 
-/// Waits until the end of a run is in the store, if later runs on other nodes are to hear of it:
-/// whoever was told of the end finds it in the history of the next run then, wherever that is made.
-/// A store that is slow, or in trouble, is not waited for.
+/// Waits until it is in the store that a run is paused, or, if later runs on other nodes are to
+/// hear of it, that it has ended: whoever was told of the pause can answer it then, also through
+/// another node, and whoever was told of the end finds it in the history of the next run, wherever
+/// that is made. A store that is slow, or in trouble, is not waited for.
 pub(crate) async fn is_heard_of(view: &View, run: &RunRef) {
     let engine = view.service().engine();
     let has_history = || view.component_of(run).is_some_and(|it| it.history_of() > 0);
-    if engine.node().is_some() && run.status().is_terminal() && has_history() {
+    let is_asked_for = match run.status() {
+        RunStatus::Paused => true,
+        status => status.is_terminal() && engine.node().is_some() && has_history(),
+    };
+    if is_asked_for {
         is_stored(engine, run).await;
     }
 }

@@ -98,6 +98,11 @@ pub(crate) fn error(text: &str) -> Value {
     json!({ "event": "error", "error": text })
 }
 
+/// Says why a stream ends before its run, over a socket or not.
+pub(crate) fn not_stored_yet() -> Value {
+    error("Events of this run are not stored yet; resume behind the last one that you have")
+}
+
 /// As [`error`], of a run.
 pub(crate) fn error_of(run: &str, text: &str) -> Value {
     json!({ "event": "error", "run_id": run, "error": text })

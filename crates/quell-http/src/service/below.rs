@@ -120,10 +120,12 @@ impl Below {
 /// Yields the runs that descend from one, in pre-order, siblings in the order of their start, each
 /// with its depth. All are named with their parents, in the order of their start.
 fn descent(run: RunId, all: impl Iterator<Item = (RunId, Option<RunId>)>) -> Vec<(RunId, u32)> {
-    let mut children: HashMap<RunId, Vec<RunId>> = HashMap::new();
+    // A parent comes before its children: nothing is kept of runs that do not descend from it.
+    let mut children = HashMap::from([(run, Vec::new())]);
     for (child, parent) in all {
-        if let Some(parent) = parent {
-            children.entry(parent).or_default().push(child);
+        if let Some(siblings) = parent.and_then(|parent| children.get_mut(&parent)) {
+            siblings.push(child);
+            children.insert(child, Vec::new());
         }
     }
     let (mut found, mut stack) = (Vec::new(), vec![(run, 0_u32)]);

@@ -59,6 +59,26 @@ impl View {
         }
     }
 
+    /// As [`View::ended_or_paused`], until a run that is only in the store is paused no more, or
+    /// this engine has it: its node, which has its answer, may be about to store that.
+    ///
+    /// # Errors
+    ///
+    /// As [`View::ended_or_paused`].
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe.
+    pub async fn no_longer_paused(&self, run: &StoredRun) -> Result<Option<RunView>, LookupError> {
+        let goes_on = |row: &RunRow| row.status != RunStatus::Paused;
+        let mut latest = run.clone();
+        Ok(match self.followed(&mut latest, goes_on).await? {
+            Seen::Here(run) => Some(RunView::Live(run)),
+            Seen::There(run) => Some(RunView::Stored(run)),
+            Seen::Gone => None,
+        })
+    }
+
     /// Yields the name of the node that has the tree of a run, or had it last, for words to people.
     /// None if this engine is no node, or that is not known: the store may be in trouble.
     ///
@@ -260,7 +280,7 @@ impl View {
         if let Some(seen) = here().await {
             return Ok(seen);
         }
-        let stored = self.find_stored(before.run).await?;
+        let stored = self.find_stored(before.run, None).await?;
         // It may have come while the store was read.
         if let Some(seen) = here().await {
             return Ok(seen);

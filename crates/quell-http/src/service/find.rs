@@ -48,6 +48,11 @@ impl View {
     ///
     /// Cancel safe.
     pub async fn find_by_id(&self, id: RunId) -> Found {
+        self.find_near(id, None).await
+    }
+
+    /// As [`View::find_by_id`], of a run of the same tree as this one, if one is known.
+    async fn find_near(&self, id: RunId, kin: Option<&StoredRun>) -> Found {
         let engine = self.service().engine();
         let known = engine.get(id);
         if let Some(run) = &known
@@ -60,7 +65,7 @@ impl View {
             return Ok(None);
         }
         // On the heap: without a store nobody pays for its size.
-        let stored = Box::pin(self.find_stored(id)).await;
+        let stored = Box::pin(self.find_stored(id, kin)).await;
         if let Some(run) = engine.get(id).filter(|run| known.as_ref() != Some(run))
             && is_accepted(&run).await
         {
@@ -84,11 +89,33 @@ impl View {
     ///
     /// Cancel safe: it only reads.
     pub async fn find_patiently(&self, id: RunId) -> Found {
+        self.find_patiently_near(id, &mut None).await
+    }
+
+    /// As [`View::find_patiently`], of one run after another of a tree, for a reader of its events.
+    /// `kin` is none at first. The report of a root that has ended has a row of each run below: it
+    /// is read once, with the first of them. Read with each, it would cost the square of the runs.
+    ///
+    /// # Errors
+    ///
+    /// As [`View::find_patiently`].
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe.
+    pub async fn find_patiently_near(&self, id: RunId, kin: &mut Option<StoredRun>) -> Found {
         let mut pace = Pace::new(Duration::ZERO);
         loop {
-            match self.find_by_id(id).await {
+            match self.find_near(id, kin.as_ref()).await {
                 Err(LookupError::Unavailable) => pace.rest_in_trouble().await,
-                found => return found,
+                found => {
+                    if let Ok(Some(RunView::Stored(run))) = &found
+                        && run.whole().is_some()
+                    {
+                        kin.get_or_insert_with(|| run.clone());
+                    }
+                    return found;
+                }
             }
         }
     }
@@ -115,10 +142,17 @@ impl View {
         asked.is_ok_and(|answers| answers.contains(&true))
     }
 
-    pub(super) async fn find_stored(&self, id: RunId) -> Found {
+    /// Reads a run and those above it. The root is not read if a run is given that was found below
+    /// it when it had ended.
+    pub(super) async fn find_stored(&self, id: RunId, kin: Option<&StoredRun>) -> Found {
         let Some(record) = self.stored(id).await? else { return Ok(None) };
+        let whole = kin.and_then(|kin| Some((kin.root(), kin.whole()?)));
         let (mut above, mut parent) = (Vec::new(), record.accepted.parent);
         while let Some(id) = parent {
+            if let Some((root, whole)) = whole.filter(|(root, _)| root.run == id) {
+                let run = RunView::Stored(StoredRun::below(record, above, (root, whole)));
+                return Ok(self.sees_view(&run).then_some(run));
+            }
             if let Some(below) = above.last_mut() {
                 // Of runs between it and the root the report is not needed.
                 let below: &mut RunRecord = below;

@@ -4,14 +4,14 @@ use std::future::ready;
 
 use futures::future::Either;
 use futures::{Stream, StreamExt as _};
-use quell::RunEvent;
+use quell::{EventKind, RunEvent};
 
 use crate::before_events::{with_stored, with_stored_by_now};
 use crate::events::{answered, events_by_now};
 use crate::lookup_error::LookupError;
 use crate::run_view::{RunView, StoredRun};
 use crate::service::view::View;
-use crate::stored_events::StoredEvents;
+use crate::stored_events::{StoredEvents, read};
 
 impl View {
     /// As [`View::events`], from the first one on: those that are there by now, also if another
@@ -59,6 +59,27 @@ impl View {
         }
         let events = self.events_by_now(run);
         events.fold(1, |last: u32, event| ready(last.max(answered([event])))).await
+    }
+
+    /// Tells whether the store, if there is one, will not have what a reader was told to be gone:
+    /// each later reader is told the same then. False also if it cannot say.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe: it only reads.
+    pub async fn is_gone_for_good(&self, gap: &RunEvent) -> bool {
+        let engine = self.service().engine();
+        let EventKind::Lagged { from, .. } = gap.kind else { return false };
+        if !engine.has_store() {
+            return true;
+        }
+        match read(engine.stored_events(gap.root, from.saturating_sub(1), 1)).await {
+            Ok(events) => events.into_iter().next().is_some_and(|next| {
+                // What comes before that and is missing will not come.
+                next.map_or(true, |next| next.seq != from)
+            }),
+            Err(error) => matches!(error, LookupError::Unreadable(_)),
+        }
     }
 
     /// Reads the events of a run after the one with this `seq`, for a client: of one that is only

@@ -1,5 +1,6 @@
 //! [`Caller`]: who is at the other end of a socket, which says so in a message.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use quell_http::{AccessError, AccessMode, Charge, View};
@@ -71,6 +72,11 @@ impl Caller {
             Self::Known(known) => Some(&known.view),
             Self::Unknown(_) => None,
         }
+    }
+
+    /// Yields the name under which the client has said who it is; none if it has not, or has none.
+    pub(super) fn subject(&self) -> Option<Arc<str>> {
+        self.known()?.principal().owner().cloned()
     }
 
     /// Yields the service as the client sees it by now: a token may have expired since it came.

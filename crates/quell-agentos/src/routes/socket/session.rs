@@ -175,7 +175,12 @@ impl Session {
         let action = asked.action.take();
         if action.as_deref() == Some("authenticate") {
             let token = asked.take("token");
+            let before = self.caller.subject();
             let said = self.caller.authenticate(&self.app, token.as_deref());
+            if self.caller.subject() != before {
+                // Another caller: what the former one follows is not theirs to read.
+                self.following = Following::default();
+            }
             return self.say(&said).await;
         }
         let view = match self.caller.view(&self.app) {
