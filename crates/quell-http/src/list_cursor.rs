@@ -1,5 +1,5 @@
-//! [`RunPage`] and [`ListCursor`]: a part of a list of runs, in memory and in the store at once, and
-//! a place in it.
+//! [`RunPage`] and [`ListCursor`]: a part of a list of runs, in memory and in the store at once,
+//! and a place in it.
 
 use std::fmt;
 use std::str::FromStr;
