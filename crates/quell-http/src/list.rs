@@ -8,32 +8,19 @@
 //! order is the same on all of them, and what another node has forgotten is not in it.
 
 use std::collections::{HashSet, VecDeque};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::SystemTime;
 
-use quell::store::{Page, RunRecord, Stored};
-use quell::{Annotations, RunFilter, RunId, RunRef};
+use quell::store::{Omitted, Page, RunRecord, Stored};
+use quell::{RunFilter, RunId, RunRef};
 use uuid::Uuid;
 
 use crate::counted::{given_bytes, row_bytes};
-use crate::list_cursor::{ListCursor, NANOS, Place, key};
+use crate::list_cursor::{ListCursor, NANOS, Place, RunPage, dated, key, millis};
 use crate::lookup_error::LookupError;
 use crate::render::newest;
 use crate::run_view::{RunView, StoredRun};
 use crate::service::{View, is_known_as_accepted};
 use crate::stored_events::read;
-
-/// A part of a list.
-#[derive(Clone, Debug)]
-#[non_exhaustive]
-pub struct RunPage {
-    /// The runs, newest first.
-    pub runs: Vec<RunView>,
-    /// Where the next part begins; `None` if this was the last one.
-    pub next: Option<ListCursor>,
-    /// How many there are in all parts; `None` if that is not known without reading more of the
-    /// store.
-    pub total: Option<usize>,
-}
 
 impl View {
     /// Lists visible roots that match a filter and are `shown`, in memory and in the store, each
@@ -65,7 +52,7 @@ impl View {
         after: Option<ListCursor>,
         shown: impl Fn(&RunView) -> bool + Send + Sync,
     ) -> Result<RunPage, LookupError> {
-        self.listed((filter, false, None), limit, after, shown).await
+        self.listed((filter, Omitted::Given, None), limit, after, shown).await
     }
 
     /// As [`View::list`], and reads the store no further than an instant, but for a minute by which
@@ -77,7 +64,7 @@ impl View {
         after: Option<ListCursor>,
         shown: impl Fn(&RunView) -> bool + Send + Sync,
     ) -> Result<RunPage, LookupError> {
-        self.listed((filter, false, since), limit, after, shown).await
+        self.listed((filter, Omitted::Given, since), limit, after, shown).await
     }
 
     /// As [`View::list`], with the inputs and annotations of stored runs, which count: a part ends
@@ -97,12 +84,31 @@ impl View {
         after: Option<ListCursor>,
         shown: impl Fn(&RunView) -> bool + Send + Sync,
     ) -> Result<RunPage, LookupError> {
-        self.listed((filter, true, None), limit, after, shown).await
+        self.list_omitting((filter, Omitted::Nothing), limit, after, shown).await
+    }
+
+    /// As [`View::list_with_inputs`], without what is omitted of stored runs.
+    ///
+    /// # Errors
+    ///
+    /// As [`View::list`].
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe.
+    pub async fn list_omitting(
+        &self,
+        (filter, omitted): (RunFilter, Omitted),
+        limit: usize,
+        after: Option<ListCursor>,
+        shown: impl Fn(&RunView) -> bool + Send + Sync,
+    ) -> Result<RunPage, LookupError> {
+        self.listed((filter, omitted, None), limit, after, shown).await
     }
 
     async fn listed(
         &self,
-        (filter, with_inputs, since): (RunFilter, bool, Option<SystemTime>),
+        (filter, omitted, since): (RunFilter, Omitted, Option<SystemTime>),
         limit: usize,
         after: Option<ListCursor>,
         shown: impl Fn(&RunView) -> bool + Send + Sync,
@@ -131,7 +137,7 @@ impl View {
             return Ok(RunPage { runs, next, total: Some(total) });
         }
         // On the heap, as what follows: without a store nobody pays for its size.
-        let asked = (filter, with_inputs, since, limit);
+        let asked = (filter, omitted, since, limit);
         let source = Box::new(Source::new(self, asked, after, (&live, &passed)));
         let mut page = Box::pin(merged((newest(live, limit), left), source, &shown, limit)).await?;
         page.total = page.total.filter(|_| after.is_none());
@@ -187,8 +193,8 @@ async fn merged(
 struct Source<'a> {
     view: &'a View,
     filter: RunFilter,
-    /// Whether the runs have what they were given.
-    with_inputs: bool,
+    /// What the runs lack.
+    omitted: Omitted,
     /// Nothing is read of runs that were accepted before this millisecond.
     since: u128,
     /// Those in memory that this part, or a later one, lists: each with when it was accepted, for
@@ -237,7 +243,7 @@ enum Head {
 impl<'a> Source<'a> {
     fn new(
         view: &'a View,
-        (mut filter, with_inputs, since, limit): (RunFilter, bool, Option<SystemTime>, usize),
+        (mut filter, omitted, since, limit): (RunFilter, Omitted, Option<SystemTime>, usize),
         after: Option<ListCursor>,
         (left, passed): (&[RunRef], &[RunRef]),
     ) -> Self {
@@ -253,7 +259,7 @@ impl<'a> Source<'a> {
         Self {
             view,
             filter,
-            with_inputs,
+            omitted,
             since: since.map_or(0, |since| millis(since).saturating_sub(CLOCKS_DIFFER)),
             listed,
             passed,
@@ -324,9 +330,8 @@ impl<'a> Source<'a> {
             return;
         }
         let is_in_memory = self.passed.contains(&stored) || live.is_some();
-        if !self.with_inputs {
-            (record.accepted.input, record.accepted.annotations) = (None, Annotations::default());
-        }
+        // A store may not know how to omit it.
+        self.omitted.take_out(&mut record.accepted);
         let run = RunView::Stored(StoredRun::in_list(record));
         let run = Some(run).filter(|run| !is_in_memory && self.is_shown(run, shown));
         self.next_is(run, (id, at), behind);
@@ -346,9 +351,10 @@ impl<'a> Source<'a> {
 
     /// Reads the next page.
     async fn turn(&mut self) -> Result<(), LookupError> {
+        let first = Page::first(self.size).omitting(self.omitted);
         let page = match self.next {
-            Place::Behind(cursor) => Page::first(self.size).after(cursor),
-            Place::Begin | Place::End => Page::first(self.size),
+            Place::Behind(cursor) => first.after(cursor),
+            Place::Begin | Place::End => first,
         };
         let engine = self.view.service().engine();
         let pages = read(engine.stored_runs(self.filter.clone(), page)).await?;
@@ -374,15 +380,6 @@ impl<'a> Source<'a> {
     const fn cursor(&self) -> ListCursor {
         ListCursor { before: self.before, store: self.place }
     }
-}
-
-/// Yields the id of a run, and when it was accepted, as the store has it.
-fn dated(run: &RunRef) -> (RunId, u128) {
-    (run.id(), millis(run.queued_at()))
-}
-
-fn millis(at: SystemTime) -> u128 {
-    at.duration_since(UNIX_EPOCH).unwrap_or_default().as_millis()
 }
 
 /// Milliseconds by which the clocks of nodes may differ, and runs come to a store late.

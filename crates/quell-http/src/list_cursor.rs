@@ -1,12 +1,15 @@
-//! [`ListCursor`]: a place in a list of runs, in memory and in the store at once.
+//! [`RunPage`] and [`ListCursor`]: a part of a list of runs, in memory and in the store at once,
+//! and a place in it.
 
 use std::fmt;
 use std::str::FromStr;
-use std::time::UNIX_EPOCH;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use quell::store::Cursor;
 use quell::{RunId, RunRef};
 use uuid::Uuid;
+
+use crate::run_view::RunView;
 
 /// A place in a list of runs. Its text means something to this service only.
 ///
@@ -23,6 +26,19 @@ pub struct ListCursor {
     pub(crate) before: (u128, RunId),
     /// How far the store was read.
     pub(crate) store: Place,
+}
+
+/// A part of a list.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct RunPage {
+    /// The runs, newest first.
+    pub runs: Vec<RunView>,
+    /// Where the next part begins; `None` if this was the last one.
+    pub next: Option<ListCursor>,
+    /// How many there are in all parts; `None` if that is not known without reading more of the
+    /// store.
+    pub total: Option<usize>,
 }
 
 /// A place in the list of a store.
@@ -80,3 +96,12 @@ pub(crate) fn key(run: &RunRef) -> (u128, RunId) {
 
 /// Nanoseconds of a millisecond.
 pub(crate) const NANOS: u128 = 1_000_000;
+
+/// Yields the id of a run, and when it was accepted, as the store has it.
+pub(crate) fn dated(run: &RunRef) -> (RunId, u128) {
+    (run.id(), millis(run.queued_at()))
+}
+
+pub(crate) fn millis(at: SystemTime) -> u128 {
+    at.duration_since(UNIX_EPOCH).unwrap_or_default().as_millis()
+}

@@ -1,6 +1,6 @@
 use std::sync::Arc;
 
-use quell::store::{MemoryStore, Store, StoreError};
+use quell::store::{MemoryStore, RunRecord, Store, StoreError};
 use quell::{EngineConfig, Recovery, RunId, Shutdown};
 use quell_http::Access;
 use quell_langgraph::Options;
@@ -182,4 +182,22 @@ async fn a_run_that_a_crash_has_cut_says_that_its_worker_was_lost() {
         let thread = server.get(&format!("/threads/{thread}")).await.json();
         assert_eq!(thread["error"], lost);
     }
+}
+
+#[tokio::test]
+async fn a_run_that_is_not_due_yet_waits_for_that_in_the_next_process_too() {
+    let store = Arc::new(MemoryStore::new());
+    let (server, _) = nth(1, &store).await;
+    let thread = server.thread().await;
+    let body = json!({"assistant_id": "echo", "input": {"text": "hi"}, "after_seconds": 3_600});
+    let run = server.post(&format!("/threads/{thread}/runs"), &body).await;
+    let run = run.header("content-location").to_owned();
+    // The one before does not say that it ends.
+    let store: Arc<dyn Store> = Valve::reopened(&store, 2);
+    let config = EngineConfig::new().store(Arc::clone(&store));
+    let next = Server::with(config, Options::default(), Access::open());
+    let catalog = next.service.catalog();
+    let how = |left: &RunRecord| catalog.recovery(left, &store).unwrap_or(Recovery::Fail);
+    next.service.engine().recover(how).await.unwrap();
+    assert_eq!(next.get(&run).await.json()["status"], "pending");
 }

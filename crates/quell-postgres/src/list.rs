@@ -8,7 +8,7 @@ use tokio_postgres::Row;
 use crate::fault::fault;
 use crate::read::{FIRST, more_than, paged};
 use crate::readers::{Query, Readers};
-use crate::row::{COLUMNS, run_of};
+use crate::row::{columns_but, run_of};
 use crate::step::Value;
 use crate::text::kept;
 
@@ -30,7 +30,11 @@ pub(crate) async fn list(
     let (mut items, mut ends) = (Vec::new(), Vec::new());
     let is_any = |row: &&Row| row.try_get::<_, Option<i64>>(1).is_ok_and(|found| found.is_some());
     for row in rows.iter().filter(is_any) {
-        let Listed { place, value, .. } = run_of(row, 1 + FIRST);
+        let Listed { place, mut value, .. } = run_of(row, 1 + FIRST);
+        if let Ok(run) = &mut value {
+            // What the server could not leave out.
+            page.omitted().take_out(&mut run.accepted);
+        }
         items.push(value);
         ends.push(Cursor::from_u64(place.cast_unsigned()));
     }
@@ -87,10 +91,11 @@ fn query(filter: &RunFilter, page: Page) -> Option<Query> {
                 order by {by}{ord} desc limit {most}) looked"
         )
     };
+    let (columns, given, size) = columns_but(page.omitted());
     let runs = format!(
-        "select run.bytes as size, {COLUMNS} from (
+        "select {size} as size, {columns} from (
             select ord from {looked} where is_meant order by {by}ord desc limit ${limit}) meant
-        cross join lateral (select * from run where ord = meant.ord offset 0) run
+        cross join lateral (select * from run where ord = meant.ord offset 0) run {given}
         order by meant.ord desc",
         looked = looked(with, &format!(", ({meant}) is true as is_meant"), ROWS_MAX),
     );

@@ -1,8 +1,9 @@
 //! A run as its row says.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
-use quell_core::store::{RunRecord, Stored, StoredHold};
+use quell_core::store::{Omitted, RunRecord, Stored, StoredHold};
 use quell_durable::{Fields, HoldTexts, Listed, id_of, parsed, read_run, unreadable};
 use tokio_postgres::Row;
 use tokio_postgres::types::FromSql;
@@ -23,6 +24,53 @@ pub(crate) const COLUMNS: &str = "run.ord, run.id, run.root, run.parent, run.epo
         from hold h where h.run = run.ord) as holds,
     run.ended,
     coalesce((select 1 from event e where e.root = run.ord limit 1), 0)::int8 as log";
+
+/// Writes the columns of a list that omits something, what they are read from besides, and how many
+/// bytes a run has then. The texts of JSON stay as they are spelt. One with an escape that is no
+/// character of the server is read whole.
+pub(crate) fn columns_but(omitted: Omitted) -> (Cow<'static, str>, String, &'static str) {
+    let (annotations, input) = match omitted {
+        Omitted::Nothing => return (COLUMNS.into(), String::new(), "run.bytes"),
+        Omitted::Given => ("null::text".to_owned(), "null::text".to_owned()),
+        Omitted::Named { annotations, input_beside } => {
+            let names: Vec<_> = annotations.iter().map(|name| literal(name)).collect();
+            let is_read = format!(
+                r"octet_length(run.annotations) > {LITTLE} and
+                run.annotations !~* '\\u(0000|d[89a-f])'"
+            );
+            let rest = format!(
+                "(select json_object_agg(key, value)::text from json_each(run.annotations::json)
+                    where key not in ({}))",
+                names.join(", ")
+            );
+            let has = format!("run.annotations::json -> {} is not null", literal(input_beside));
+            let is_large = format!("octet_length(run.input) > {LITTLE} and {is_read}");
+            (
+                format!("case when {is_read} then {rest} else run.annotations end"),
+                format!("case when {is_large} and {has} then null else run.input end"),
+            )
+        }
+    };
+    let given = format!(
+        "cross join lateral (select {annotations} as annotations, {input} as input offset 0) given"
+    );
+    let columns = COLUMNS.replace("run.annotations", "given.annotations");
+    let columns = columns.replace("run.input", "given.input");
+    (columns.into(), given, SIZE_OF_LESS)
+}
+
+/// Bytes of a run of which something is not read.
+const SIZE_OF_LESS: &str = "greatest(0, run.bytes - coalesce(octet_length(run.annotations), 0)
+    - coalesce(octet_length(run.input), 0)) + coalesce(octet_length(given.annotations), 0)
+    + coalesce(octet_length(given.input), 0)";
+
+/// A text that has no more bytes is read as it is.
+const LITTLE: usize = 4 << 10;
+
+/// Writes a text as the server reads it.
+fn literal(text: &str) -> String {
+    format!("'{}'", text.replace('\'', "''"))
+}
 
 /// Reads a run, whose columns begin behind so many others.
 pub(crate) fn run_of(row: &Row, first: usize) -> Listed<RunRecord> {

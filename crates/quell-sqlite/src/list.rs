@@ -7,7 +7,7 @@ use rusqlite::types::Value;
 use rusqlite::{Connection, OptionalExtension as _, params_from_iter};
 
 use crate::fault::fault;
-use crate::row::{columns, run_of};
+use crate::row::{columns_but, run_of};
 
 /// Rows that one read looks at, those that the filter does not mean included.
 const ROWS_MAX: usize = 10_000;
@@ -20,7 +20,7 @@ pub(crate) fn list(
 ) -> Result<Pages<Stored<RunRecord>>, StoreError> {
     let before = page.begin().map_or(i64::MAX, |cursor| bits(cursor.as_u64()));
     let Some((sql, values)) = select(filter, before) else { return Ok(Pages::none()) };
-    let whole = format!("select {} from run where ord = ?", columns(on)?);
+    let whole = format!("select {} from run where ord = ?", columns_but(on, page.omitted())?);
     let mut looked = on.prepare_cached(&sql).map_err(|error| fault(&error))?;
     let mut whole = on.prepare_cached(&whole).map_err(|error| fault(&error))?;
     let mut rows = looked.query(params_from_iter(values)).map_err(|error| fault(&error))?;
@@ -37,8 +37,9 @@ pub(crate) fn list(
             // An index that names a row which is not there is damage of the file.
             let gone = || StoreError::Corrupt { what: format!("no row {ord} is in its table") };
             let read = read.map_err(|error| fault(&error))?.ok_or_else(gone)?;
-            let Listed { bytes, value, .. } = read?;
-            sum = sum.saturating_add(bytes);
+            let Listed { bytes, mut value, .. } = read?;
+            let omitted = value.as_mut().map(|run| page.omitted().take_out(&mut run.accepted));
+            sum = sum.saturating_add(bytes.saturating_sub(omitted.unwrap_or_default()));
             let is_full = items.len() == page.limit() || sum > limits::STORE_PAGE_BYTES_MAX;
             if is_full && !items.is_empty() {
                 return Ok(Pages { items, ends, next: last });

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use quell_core::store::{Accepted, RunRecord, StoreError, Stored, StoredHold};
+use quell_core::store::{Accepted, Omitted, RunRecord, StoreError, Stored, StoredHold};
 use quell_core::{Payload, RunId, RunReport};
 use quell_durable::{Fields, HoldTexts, Listed, id_of, parsed, read_run, unreadable};
 use rusqlite::types::ValueRef;
@@ -24,6 +24,11 @@ const COLUMNS: &str = "ord, id, root, parent, run.epoch, kind, name, owner, lane
     iif(paused = 0, (select text from large where run = ord and what = 2), paused),
     iif(report = 0, (select text from large where run = ord and what = 3), report),
     quiescent, quiesced";
+
+/// The columns of what a run was given, which a list need not read.
+const ANNOTATIONS: &str =
+    "iif(annotations = 0, (select text from large where run = ord and what = 4), annotations)";
+const INPUT: &str = "iif(input = 0, (select text from large where run = ord and what = 1), input)";
 
 /// Further ones, that a file of schema 1 lacks.
 const COLUMNS_OF_PAUSES: &str =
@@ -47,12 +52,26 @@ const NO_PAUSES: &str = "null, null, 0, coalesce(started, at), null, null, null,
 ///
 /// Fails if the file cannot be read.
 pub(crate) fn columns(on: &Connection) -> Result<String, StoreError> {
+    columns_but(on, Omitted::Nothing)
+}
+
+/// As [`columns`], and reads no more of what is omitted than it needs.
+///
+/// # Errors
+///
+/// As [`columns`].
+pub(crate) fn columns_but(on: &Connection, omitted: Omitted) -> Result<String, StoreError> {
     let schema = schema::number(on)?;
     let of_pauses = if schema < 2 { NO_PAUSES } else { COLUMNS_OF_PAUSES };
     // Schema 3 has them.
     let (of_holds, ended) = if schema < 3 { ("null", "null") } else { (hold::COLUMN, "run.ended") };
     let so_far = if schema < 7 { "null, null, null" } else { COLUMNS_OF_SO_FAR };
-    Ok(format!("{COLUMNS}, {of_pauses}, {so_far}, {of_holds}, {ended}, {LOG}"))
+    let columns = if omitted == Omitted::Given {
+        COLUMNS.replace(ANNOTATIONS, "null").replace(INPUT, "null")
+    } else {
+        COLUMNS.to_owned()
+    };
+    Ok(format!("{columns}, {of_pauses}, {so_far}, {of_holds}, {ended}, {LOG}"))
 }
 
 /// Reads a run.

@@ -40,7 +40,7 @@ fn of_accepted(accepted: &Accepted) -> usize {
         + payloads
 }
 
-fn of_annotations(annotations: &Annotations) -> usize {
+pub(super) fn of_annotations(annotations: &Annotations) -> usize {
     annotations.iter().map(|(key, value)| key.len() + value.len()).sum()
 }
 

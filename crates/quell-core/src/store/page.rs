@@ -1,6 +1,7 @@
 //! Pages: how much of a list is read at once, and where the next part begins.
 
 use crate::limits;
+use crate::store::Omitted;
 
 /// A place in a list. It means something to the store that made it only, and stays valid while the
 /// list grows and shrinks.
@@ -46,18 +47,30 @@ pub struct Page {
     after: Option<Cursor>,
     /// How many are wanted.
     limit: usize,
+    /// What of them is not.
+    omitted: Omitted,
 }
 
 impl Page {
     /// Asks for the first so many. Zero counts as 1, more than
     /// [`limits::STORE_PAGE_MAX`] as that.
     pub fn first(limit: usize) -> Self {
-        Self { after: None, limit: limit.clamp(1, limits::STORE_PAGE_MAX) }
+        Self {
+            after: None,
+            limit: limit.clamp(1, limits::STORE_PAGE_MAX),
+            omitted: Omitted::Nothing,
+        }
     }
 
     /// Asks for as many behind what a page ended with.
     pub const fn after(mut self, cursor: Cursor) -> Self {
         self.after = Some(cursor);
+        self
+    }
+
+    /// Asks for records that lack this. Only [`Store::list`](crate::store::Store::list) regards it.
+    pub const fn omitting(mut self, omitted: Omitted) -> Self {
+        self.omitted = omitted;
         self
     }
 
@@ -69,6 +82,11 @@ impl Page {
     /// Yields how many are wanted, within the bounds.
     pub const fn limit(&self) -> usize {
         self.limit
+    }
+
+    /// Yields what the records need not have.
+    pub const fn omitted(&self) -> Omitted {
+        self.omitted
     }
 }
 

@@ -130,6 +130,7 @@ pub trait Store: Debug + Send + Sync + 'static {
     /// the place of the others as it is.
     ///
     /// A store bounds what it looks through at once: a page may have few, or none, and a `next`.
+    /// The records lack what the page [omits](Page::omitting), which counts as nothing.
     ///
     /// # Errors
     ///

@@ -21,7 +21,7 @@ use crate::app::gone::forget;
 use crate::app::stored::StoredRun;
 use crate::app::wakes::{Wake, Wakes};
 use crate::threads::{FINAL_TTL, Final};
-use crate::wire::asked::Asked;
+use crate::wire::asked::{Asked, INPUTS};
 use crate::wire::refusal::Refusal;
 
 impl App {
@@ -151,7 +151,8 @@ impl App {
                 has_held.fetch_or(is_meant && !is_over, Ordering::Relaxed);
                 is_meant && is_over
             };
-            let page = all.list_with_inputs(filter.clone(), PAGE, next, is_left).await.ok()?;
+            let page =
+                all.list_omitting((filter.clone(), INPUTS), PAGE, next, is_left).await.ok()?;
             for run in page.runs.iter().filter(|run| !self.finals().has_of(run.owner(), run.id())) {
                 let has_webhook = Asked::of(run).is_some_and(|asked| asked.has_webhook);
                 if !has_webhook || !self.is_owed(run.id()).await {

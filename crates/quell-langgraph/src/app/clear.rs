@@ -19,7 +19,7 @@ use crate::app::App;
 use crate::app::elsewhere::of_thread;
 use crate::app::record::{DELETED, NAME, Recorded};
 use crate::threads::Thread;
-use crate::wire::asked::{Asked, micros};
+use crate::wire::asked::{Asked, INPUTS, micros};
 use crate::wire::refusal::Refusal;
 
 /// A thread that is deleted. Runs of another owner may name it: they are none of it.
@@ -191,7 +191,7 @@ impl App {
         let (all, mut next, mut is_all) = (self.all(), None, true);
         loop {
             let meant = |run: &RunView| buried.has(run);
-            let page = all.list_with_inputs(of_thread(buried.id), PAGE, next, meant).await?;
+            let page = all.list_omitting((of_thread(buried.id), INPUTS), PAGE, next, meant).await?;
             // What was listed before this is none of a later thread of this id.
             if !self.is_still(buried).await? {
                 return Ok(true);
@@ -225,7 +225,7 @@ impl App {
         let (mut live, mut next) = (Vec::new(), None);
         loop {
             let (filter, meant) = (of_thread(buried.id).live(), |run: &RunView| buried.has(run));
-            let page = view.list_with_inputs(filter, PAGE, next, meant).await?;
+            let page = view.list_omitting((filter, INPUTS), PAGE, next, meant).await?;
             live.extend(page.runs);
             next = page.next;
             if next.is_none() {

@@ -19,7 +19,7 @@ use crate::app::base::ended;
 use crate::app::stored::StoredRun;
 use crate::threads::{Elsewhere, Left, Mark, Thread};
 use crate::values::Fold;
-use crate::wire::asked::Asked;
+use crate::wire::asked::{Asked, INPUTS};
 use crate::wire::interrupt::Interrupt;
 use crate::wire::refusal::Refusal;
 
@@ -210,7 +210,7 @@ impl App {
             asked.is_some_and(|asked| thread.is_of_record(asked.record_us))
         };
         let filter = of_thread(thread.id);
-        let page = view.list_with_inputs(filter.clone(), NEWEST_MAX, None, is_own).await?;
+        let page = view.list_omitting((filter.clone(), INPUTS), NEWEST_MAX, None, is_own).await?;
         let (mut runs, has_more) = (page.runs, page.next.is_some());
         if !has_more {
             return Ok(runs);
@@ -223,7 +223,7 @@ impl App {
         let wrote = (!has_left).then_some((ended, 1, true));
         for (filter, most, is_left) in [live, last, wrote].into_iter().flatten() {
             let shown = |run: &RunView| is_own(run) && (!is_left || self::has_left(run));
-            let page = view.list_with_inputs(filter, most, None, shown).await?;
+            let page = view.list_omitting((filter, INPUTS), most, None, shown).await?;
             let known: HashSet<_> = runs.iter().map(RunView::id).collect();
             runs.extend(page.runs.into_iter().filter(|run| !known.contains(&run.id())));
         }
@@ -247,6 +247,8 @@ impl App {
         for far in live {
             let is_paused = far.run.status() == RunStatus::Paused;
             if is_paused {
+                // The list has not what it has started on.
+                let Some(far) = &self.whole(view, &far.run).await? else { continue };
                 let so_far = self.folded_on_heap(view, far).await?;
                 if !so_far.has_started() && !self.is_stored(far.run.id()).await? {
                     // What it has said has left with it.

@@ -164,10 +164,15 @@ pub(super) mod tests {
 
     /// Makes one of each of two nodes.
     pub(in crate::app) fn two() -> [App; 2] {
+        two_with(&Catalog::new())
+    }
+
+    /// As [`two`], with components.
+    pub(in crate::app) fn two_with(catalog: &Catalog) -> [App; 2] {
         let nodes = Nodes::new(Duration::from_secs(30));
         ["a", "b"].map(|name| {
             let engine = Engine::with_config(EngineConfig::new().node(nodes.join(name)));
-            App::new(Service::new(engine, Catalog::new()), Options::default())
+            App::new(Service::new(engine, catalog.clone()), Options::default())
         })
     }
 

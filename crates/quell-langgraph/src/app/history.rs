@@ -18,7 +18,7 @@ use crate::app::states::Which;
 use crate::app::stored::is_taken_back;
 use crate::threads::{Mark, Thread};
 use crate::values::{Step, Values, bytes_of};
-use crate::wire::asked::Asked;
+use crate::wire::asked::{Asked, INPUTS};
 use crate::wire::exact::{Keys, written};
 use crate::wire::interrupt::Interrupt;
 use crate::wire::refusal::Refusal;
@@ -163,7 +163,8 @@ impl App {
         };
         let shown = |run: &RunView| left(run) && !self.hidden().has(run.id());
         for _ in 0..PARTS_MAX {
-            let page = view.list_with_inputs(of_thread(thread.id), PART, next, shown).await?;
+            let page =
+                view.list_omitting((of_thread(thread.id), INPUTS), PART, next, shown).await?;
             known.extend(page.runs.iter().filter_map(|run| self.known_of(&view, run, thread.id)));
             next = page.next;
             if next.is_none() {
@@ -300,3 +301,44 @@ const PARTS_MAX: usize = 10;
 
 /// Steps of one run that are looked at for a search.
 const STEPS_MAX: usize = 1_000;
+
+#[cfg(test)]
+mod tests {
+    use quell::Payload;
+    use quell_flow::{Catalog, Component};
+    use quell_http::{SESSION, Start};
+
+    use super::*;
+    use crate::app::gone::tests::two_with;
+
+    /// Their records have more than all parts of a list together: 16 MiB each, as of a store.
+    #[tokio::test]
+    async fn a_thread_has_the_states_of_all_its_runs_however_large_the_values_are() {
+        const RUNS: usize = 200;
+        let graph = || Component::agent("r", async |_ctx, _input: Payload| Ok(1.into()));
+        let [a, b] = two_with(&Catalog::new().with(graph()));
+        let graph = Arc::new(graph());
+        let (id, base) = (Uuid::now_v7(), Payload::json(&json!({ "x": "x".repeat(1 << 20) })));
+        let base = base.unwrap();
+        let any = a.all().start(Start::new(&graph, 1.into())).await.unwrap().run;
+        let asked = Asked::elsewhere(&(&any).into(), "r");
+        for _ in 0..RUNS {
+            let start = asked.write(Start::new(&graph, 1.into()), &1.into());
+            let start = start.label(SESSION, id.to_string());
+            let start = start.annotation("langgraph.base", base.clone());
+            let run = a.all().start(start).await.unwrap().run;
+            run.quiescent().await;
+            run.stored().await.unwrap();
+        }
+        let view = b.all();
+        let thread = b.thread_anywhere(&view, id).await.unwrap().unwrap();
+        let known = b.known_states(&view, &thread).await.unwrap();
+        let steps = known.iter().map(|known| known.parts.metadata.parse::<Value>().unwrap());
+        let steps: Vec<_> = steps.map(|metadata| metadata["step"].as_u64().unwrap()).collect();
+        assert_eq!(steps, (0..RUNS as u64).rev().collect::<Vec<_>>());
+        let last = b.state(&view, &thread, None).await.unwrap().unwrap();
+        assert!(last.1.is_some_and(|values| bytes_of(&values) > 1 << 20), "it has its values");
+        let runs = b.stored_of(&view, id, RUNS + 1, |_| true).await.unwrap();
+        assert_eq!(runs.len(), RUNS, "runs of a list");
+    }
+}

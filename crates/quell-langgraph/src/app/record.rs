@@ -20,7 +20,7 @@ use crate::app::find::owns;
 use crate::app::gone::leave_out_late;
 use crate::app::stored::{is_deleted_at_end, is_taken_back};
 use crate::threads::{Card, Full, Thread};
-use crate::wire::asked::{Asked, micros};
+use crate::wire::asked::{Asked, INPUTS, micros};
 use crate::wire::exact::{Keys, written};
 use crate::wire::noted::{Noted, base_of_record};
 use crate::wire::refusal::{LIVE_RUNS, Refusal};
@@ -175,7 +175,8 @@ impl App {
         // Also that of a stateless run is its owner's, until the run ends.
         let is_gone = |run: &RunView| is_taken_back(run) || is_deleted_at_end(run);
         let is_run = |run: &RunView| !is_gone(run) && Asked::of(run).is_some();
-        let page = self.all().list_with_inputs(of_thread(id), MADE_MAX, None, is_run).await?;
+        let page =
+            self.all().list_omitting((of_thread(id), INPUTS), MADE_MAX, None, is_run).await?;
         for run in page.runs {
             if let Some(run) = run.live().filter(|_| self.is_node()) {
                 self.forget_deleted(run).await?;
@@ -198,7 +199,7 @@ impl App {
             asked.is_some_and(|asked| asked.record_us.is_none() || !is_just_made(run))
         };
         let is_own = |run: &RunView| !is_taken_back(run) && counts(run);
-        let page = view.list_with_inputs(of_thread(id), 1, None, is_own).await?;
+        let page = view.list_omitting((of_thread(id), INPUTS), 1, None, is_own).await?;
         Ok(page.runs.into_iter().next())
     }
 

@@ -87,6 +87,8 @@ impl App {
         let is_paused = |run: &RunView| run.status() == RunStatus::Paused;
         let asking = self.stored_of(view, thread, 1, is_paused).await?;
         let Some(StoredRun { run, tracked }) = asking.into_iter().next() else { return Ok(None) };
+        // The list has not what it has started on.
+        let Some(run) = view.find_by_id(run.id()).await? else { return Ok(None) };
         let (graph, _) = self.graph_of_run(view, &request.create.assistant).await?;
         check_graph(&tracked, &graph)?;
         let Some(pause) = run.pause_state() else { return Err(Refusal::busy()) };
@@ -161,8 +163,13 @@ async fn taken(
         NotDone::Refused(ResumeError::QueueFull { scope, max }) => {
             StartError::QueueFull { scope, max }.into()
         }
-        NotDone::Refused(ResumeError::NotTaken(_) | ResumeError::NotStored(_)) => {
-            let text = "The answer could not be stored";
+        NotDone::Refused(ResumeError::NotTaken(_)) => {
+            let text = "The answer could not be stored; nothing has changed";
+            Refusal::new(StatusCode::SERVICE_UNAVAILABLE, text)
+        }
+        NotDone::Refused(ResumeError::NotStored(_)) => {
+            let text = "The interrupted run has its answer, which could not be stored: it goes on \
+                        when it is";
             Refusal::new(StatusCode::SERVICE_UNAVAILABLE, text)
         }
         NotDone::NotDecided { .. } | NotDone::NotKnown { .. } => {

@@ -22,7 +22,7 @@ use crate::app::App;
 use crate::messages::Messages;
 use crate::threads::Tracked;
 use crate::values::{Fold, Keep, Values};
-use crate::wire::asked::Asked;
+use crate::wire::asked::{Asked, VALUES};
 use crate::wire::failure;
 use crate::wire::interrupt::Interrupt;
 use crate::wire::refusal::Refusal;
@@ -76,7 +76,7 @@ impl App {
         for _ in 0..PARTS_MAX {
             let filter = RunFilter::new().label(SESSION, thread.to_string());
             let left = most.saturating_sub(found.len());
-            let page = view.list_with_inputs(filter, left, next, shown).await?;
+            let page = view.list_omitting((filter, VALUES), left, next, shown).await?;
             for run in page.runs.into_iter().filter_map(|run| self.stored(view, run)) {
                 if !self.is_erased(&run.run).await? {
                     found.push(run);

@@ -13,7 +13,7 @@ use tokio::time::sleep;
 use crate::app::App;
 use crate::app::base::{Since, last_in_base};
 use crate::threads::{Ground, Mark, Thread, Tracked, to_base};
-use crate::wire::asked::{NOBODY, base_of, next_of, on_start};
+use crate::wire::asked::{NOBODY, base_of, next_of, on_start, unkept};
 use crate::wire::refusal::Refusal;
 
 impl App {
@@ -134,7 +134,7 @@ impl App {
 }
 
 /// Has a run keep on what it starts, unless it does. What it cannot keep, because the engine has no
-/// room for that, is made of what the runs before it have left.
+/// room for that, is made of what the runs before it have left: and not of what it was made on.
 fn keep(ctx: &RunContext, ground: &Ground, needs_next: bool) {
     let run = RunView::from(ctx.run());
     let next = needs_next.then_some(&*ground.next);
@@ -150,6 +150,8 @@ fn keep(ctx: &RunContext, ground: &Ground, needs_next: bool) {
     if !is_kept && let Err(error) = ctx.annotate(&on_start(ground.values.as_deref(), next)) {
         let run = ctx.run().id();
         tracing::warn!(run.uuid = %run, %error, "a run does not keep on what it has started");
+        // A text of a few bytes: mostly there is room for that.
+        let _ = ctx.annotate(&unkept());
     }
 }
 
@@ -175,7 +177,7 @@ pub(super) const LOOK_PAUSE: Duration = Duration::from_secs(1);
 
 #[cfg(test)]
 mod tests {
-    use quell::{Engine, Payload, RunSpec};
+    use quell::{Engine, EngineConfig, Limits, Payload, RunSpec};
     use quell_flow::Catalog;
     use quell_http::{SESSION, Service, Start};
     use uuid::Uuid;
@@ -185,7 +187,7 @@ mod tests {
     use crate::options::Options;
     use crate::threads::{Left, within};
     use crate::values::Fold;
-    use crate::wire::asked::Asked;
+    use crate::wire::asked::{Asked, write_base};
     use crate::wire::exact::Keys;
 
     /// Makes a thread in which a run has ended by the clock of another host, and an id that was
@@ -220,6 +222,27 @@ mod tests {
         let late = app.engine().submit(RunSpec::agent("r").id(late), body).unwrap().into_ref();
         late.quiescent().await;
         assert!(Mark::of(&late.row()) > mark);
+    }
+
+    #[tokio::test]
+    async fn what_a_run_was_made_on_does_not_count_if_it_cannot_keep_on_what_it_starts() {
+        let limits = Limits::default().live_bytes_max(4 << 20);
+        let engine = Engine::with_config(EngineConfig::new().limits(limits));
+        let of = |bytes| Keys::from([("x".to_owned(), "x".repeat(bytes).into())]);
+        let ground = Ground { values: to_base(of(4 << 20)), ..Ground::default() };
+        let body = move |ctx: RunContext, input: Payload| {
+            keep(&ctx, &ground, false);
+            async { Ok(input) }
+        };
+        let graph = Arc::new(Component::agent("r", body));
+        let app = App::new(Service::new(engine, Catalog::new()), Options::default());
+        let start = Start::new(&graph, 1.into());
+        let start = write_base(start, (Some(&of(1 << 20)), None), Some(NOBODY));
+        let run = app.all().start(start).await.unwrap().run;
+        let view = RunView::from(&run);
+        assert!(base_of(&view).is_some(), "it was made on that");
+        run.quiescent().await;
+        assert_eq!((base_of(&view), last_in_base(&view)), (None, None));
     }
 
     #[tokio::test]

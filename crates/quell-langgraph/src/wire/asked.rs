@@ -3,6 +3,7 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use quell::store::Omitted;
 use quell::{Annotations, Payload, RunId};
 use quell_flow::{NODES, NodesAsked};
 use quell_http::{RunView, Start};
@@ -115,7 +116,8 @@ impl Asked {
         Some(Self {
             metadata: kept(METADATA)?,
             own_assistant: facts.assistant.and_then(|id| Uuid::try_parse(&id).ok()),
-            input: kept(INPUT).or_else(|| run.input().cloned())?,
+            // A list may omit it.
+            input: kept(INPUT).or_else(|| run.input().cloned()).unwrap_or_else(null),
             kwargs: kept(KWARGS)?,
             strategy: Strategy::of(&facts.strategy)?,
             modes: Modes::of(facts.modes.iter().map(String::as_str)).ok()?,
@@ -200,7 +202,7 @@ pub(crate) const NOBODY: (SystemTime, RunId) = (UNIX_EPOCH, RunId::from_uuid(Uui
 /// Yields the last run that has left something in the values that a run keeps, and when that ended;
 /// none if these are what it has started on, whatever runs there are.
 pub(crate) fn base_last_of(run: &RunView) -> Option<(SystemTime, RunId)> {
-    if run.annotation(STARTED_ON).is_some() {
+    if run.annotation(STARTED_ON).or_else(|| run.annotation(UNKEPT)).is_some() {
         return None;
     }
     let (at, last): (u64, String) = run.annotation(BASE_LAST)?.parse().ok()?;
@@ -211,7 +213,8 @@ pub(crate) fn base_last_of(run: &RunView) -> Option<(SystemTime, RunId)> {
 /// Yields the values of its thread that a run keeps: empty ones if the thread had none; `None` if
 /// those that the runs before it have left are to be looked for.
 pub(crate) fn base_of(run: &RunView) -> Option<Keys> {
-    run.annotation(STARTED_ON).or_else(|| run.annotation(BASE))?.parse().ok()
+    let base = || run.annotation(BASE).filter(|_| run.annotation(UNKEPT).is_none());
+    run.annotation(STARTED_ON).or_else(base)?.parse().ok()
 }
 
 /// As [`base_of`], if they are what the run has started on, whatever runs there are.
@@ -221,7 +224,8 @@ pub(crate) fn started_on(run: &RunView) -> Option<Keys> {
 
 /// Tells whether the input of a run was made of the values that it keeps.
 pub(crate) fn has_whole_input(run: &RunView) -> bool {
-    run.annotation(BASE).is_some() && run.annotation(STARTED_ON).is_none()
+    let other = [STARTED_ON, UNKEPT];
+    run.annotation(BASE).is_some() && other.iter().all(|key| run.annotation(key).is_none())
 }
 
 /// Yields what came next in its thread where a run starts on the values that it keeps, if it keeps
@@ -239,6 +243,11 @@ pub(crate) fn on_start(base: Option<&Keys>, next: Option<&[String]>) -> Annotati
     [(STARTED_ON.to_owned(), base)].into_iter().chain(next).collect()
 }
 
+/// Makes what a run is to keep that cannot keep on what it starts: what it has kept is not that.
+pub(crate) fn unkept() -> Annotations {
+    [(UNKEPT.to_owned(), written(&true))].into()
+}
+
 /// Yields the microseconds since 1970 of an instant.
 pub(crate) fn micros(at: SystemTime) -> Option<u64> {
     at.duration_since(UNIX_EPOCH).ok()?.as_micros().try_into().ok()
@@ -253,8 +262,18 @@ const KWARGS: &str = "langgraph.kwargs";
 const BASE: &str = "langgraph.base";
 const BASE_LAST: &str = "langgraph.base_last";
 const STARTED_ON: &str = "langgraph.started_on";
+const UNKEPT: &str = "langgraph.unkept";
 const NEXT: &str = "langgraph.next";
 const STARTED_NEXT: &str = "langgraph.started_next";
+
+/// What lists of runs omit that show what they were asked: the values on which each starts, here
+/// or in the input that is made of them.
+pub(crate) const VALUES: Omitted =
+    Omitted::Named { annotations: &[BASE, STARTED_ON], input_beside: INPUT };
+
+/// What other lists omit: all inputs, too.
+pub(crate) const INPUTS: Omitted =
+    Omitted::Named { annotations: &[BASE, STARTED_ON, INPUT], input_beside: FACTS };
 
 /// Counted up when the annotations change so that this reader would misread them.
 const VERSION: u32 = 1;

@@ -63,6 +63,15 @@ pub(super) fn annotate(record: &mut RunRecord, spec: &RunSpec) -> Option<Record>
     (annotations != before).then_some(Record::Annotated { run, epoch, annotations })
 }
 
+/// Notes that nothing of a run has executed that is not due yet, by the clock of the host whose
+/// process had it: that of another node may be ahead.
+pub(super) fn noted(mut record: RunRecord, is_node: bool) -> RunRecord {
+    let is_due_later = record.accepted.due.is_some_and(|due| due > SystemTime::now());
+    let is_first = record.status == RunStatus::Queued && record.started_at.is_none();
+    record.is_unstarted |= is_due_later && is_first && !is_node;
+    record
+}
+
 /// Yields a lane in which a run waits for its turn.
 fn enqueued(key: &Arc<str>) -> Lane {
     Lane { key: Arc::clone(key), on_busy: OnBusy::Enqueue }

@@ -236,7 +236,9 @@ impl Engine {
                     Ok(record) if is_here(&record) => held.0.extend(self.held(record.run())),
                     // Its process was gone before all of it had ended.
                     Ok(record) if record.status.is_terminal() => rolled_back.push(record),
-                    Ok(record) => left.add(record),
+                    Ok(record) => {
+                        left.add(left_paused::noted(record, self.shared().member.is_some()))
+                    }
                     Err(unreadable) => recovered.unreadable.push(unreadable),
                 }
             }

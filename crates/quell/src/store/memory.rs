@@ -209,7 +209,13 @@ impl Store for MemoryStore {
         Box::pin(ready(self.read(|tables| {
             let before = page.begin().map_or(u64::MAX, Cursor::as_u64);
             let runs = tables.runs.range(..before).rev();
-            paged(page, runs.filter(|(_, it)| filter.matches(&it.record.facts())).map(sized))
+            let meant = runs.filter(|(_, it)| filter.matches(&it.record.facts()));
+            let sized = meant.map(|run| {
+                let (place, bytes, mut record) = sized(run);
+                let left_out = page.omitted().take_out(&mut record.accepted);
+                (place, bytes.saturating_sub(left_out), record)
+            });
+            paged(page, sized)
         })))
     }
 

@@ -1,6 +1,6 @@
 //! Reads: pages, filters, and what others write meanwhile.
 
-use quell_core::store::{Cursor, Page, Pages, Record, RunRecord, Store, StoreError};
+use quell_core::store::{Cursor, Omitted, Page, Pages, Record, RunRecord, Store, StoreError};
 use quell_core::{Labels, Payload, RunFilter, RunKind, RunStatus, StopMode, limits};
 
 use crate::sync::{AtomicBool, Ordering};
@@ -132,6 +132,51 @@ pub(super) async fn bounds(store: &dyn Store) -> Verdict {
     same("what is recovered behind the end", &behind, &Ok(0))?;
     let rest = store.recover(Page::first(0)).await.map(|read| read.items.len());
     same("a page of none", &rest, &Ok(1))
+}
+
+pub(super) async fn omitted(store: &dyn Store) -> Verdict {
+    let large = Payload::from("x".repeat(limits::STORE_PAGE_BYTES_MAX / 5));
+    let json = |text| Payload::from_json_text(text).map_err(|error| error.to_string());
+    // A store need not be able to read what it keeps.
+    let (little, pair) = (json(r#"[1.50, "\u00e4"]"#)?, json(r#""\u0000\ud83d""#)?);
+    let given = |nr, annotations: &[&str], is_whole: bool| {
+        let mut run = accepted(store, nr);
+        let value = |key: &&str| match *key {
+            "spelt" => little.clone(),
+            "pair" => pair.clone(),
+            _ => large.clone(),
+        };
+        run.annotations = annotations.iter().map(|key| ((*key).into(), value(key))).collect();
+        run.input = is_whole.then(|| large.clone());
+        Record::Accepted(run.into())
+    };
+    let all = [&["base", "quoted '", "spelt"][..], &["base", "pair"], &["spelt"], &[]];
+    for (nr, of) in all.into_iter().enumerate() {
+        stored(store, vec![given(nr, of, nr < 2)]).await?;
+    }
+    let listed = async |omitted| {
+        let read = store.list(RunFilter::new(), Page::first(9).omitting(omitted)).await;
+        let read = read.map_err(|error| error.to_string())?;
+        let read = read.items.into_iter().map(|run| run.map_err(|error| error.to_string()));
+        read.collect::<Result<Vec<_>, _>>()
+    };
+    same("runs of a page, whole", &listed(Omitted::Nothing).await?.len(), &3)?;
+    let bare = listed(Omitted::Given).await?;
+    let is_bare =
+        |run: &RunRecord| run.accepted.input.is_none() && run.accepted.annotations.is_empty();
+    same("without what they were given", &bare.iter().filter(|run| is_bare(run)).count(), &4)?;
+    let names = Omitted::Named { annotations: &["base", "quoted '"], input_beside: "spelt" };
+    let rest = listed(names).await?;
+    let rest = rest.iter().rev().map(|run| {
+        let run = &run.accepted;
+        let kept = run.annotations.iter();
+        let kept: Vec<_> = kept.map(|(key, value)| format!("{key} {}", value.as_json())).collect();
+        (kept.join(", "), run.input.is_some())
+    });
+    let spelt = format!("spelt {}", little.as_json());
+    let pair = format!("pair {}", pair.as_json());
+    let wanted = [(spelt.clone(), false), (pair, true), (spelt, false), <_>::default()];
+    same("without these", &rest.collect::<Vec<_>>(), &wanted.to_vec())
 }
 
 pub(super) async fn never_half(store: &dyn Store) -> Verdict {

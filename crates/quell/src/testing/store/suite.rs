@@ -94,6 +94,7 @@ const CASES: &[(&str, Case)] = cases! {
     "what is asked of many runs at once is as of each" => reading::many_at_once,
     "a filter means the same as in memory" => reading::filters,
     "a page has its bounds in number and bytes" => reading::bounds,
+    "what a list omits is not in it" => reading::omitted,
     "no reader sees half of a batch" => reading::never_half,
     "a store that is closed says so" => reading::closed,
 };
