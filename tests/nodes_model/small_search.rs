@@ -54,17 +54,20 @@ struct Found {
     broken: Option<(&'static str, Vec<String>)>,
 }
 
-/// Visits every state behind a first one. `stuck` is the promise that each has a way to an end.
+/// Visits every state behind a first one, until a promise is broken. `stuck` is the promise that each
+/// has a way to an end.
 fn search<W: Model>(first: W, off: &[W::Guard], stuck: &'static str) -> Found {
     let (mut worlds, mut numbers) = (vec![first], HashMap::from([(first, 0)]));
     // From which state each was reached first, in words; and all ways from one state to another.
     let (mut from, mut edges) = (vec![(0, String::new())], Vec::new());
-    let mut nth = 0;
+    let (mut nth, mut broken) = (0, None);
     while nth < worlds.len() {
-        // Behind a broken promise there may be states without end.
-        let steps =
-            if worlds[nth].broken().is_some() { Vec::new() } else { worlds[nth].steps(off) };
-        for (words, by, world) in steps {
+        // The first one that is come to is the nearest.
+        broken = worlds[nth].broken().map(|promise| (promise, nth));
+        if broken.is_some() {
+            break;
+        }
+        for (words, by, world) in worlds[nth].steps(off) {
             let to = *numbers.entry(world).or_insert(worlds.len());
             if to == worlds.len() {
                 worlds.push(world);
@@ -83,7 +86,6 @@ fn search<W: Model>(first: W, off: &[W::Guard], stuck: &'static str) -> Found {
         story.reverse();
         story
     };
-    let broken = worlds.iter().enumerate().find_map(|(nth, world)| Some((world.broken()?, nth)));
     let without = || without_way(&worlds, &edges).map(|nth| (stuck, nth));
     let broken = broken.or_else(without).map(|(promise, nth)| (promise, story(nth)));
     Found { states: worlds.len(), broken }

@@ -22,7 +22,7 @@ impl PostgresServer {
     /// Yields the server that the tests of this process share, and starts it for the first one.
     pub fn shared() -> &'static Self {
         static SHARED: OnceLock<PostgresServer> = OnceLock::new();
-        SHARED.get_or_init(|| Self::start(&[]))
+        SHARED.get_or_init(|| Self::start_on(None, &[]))
     }
 
     /// Starts a server of its own with settings such as `fsync=off`.
@@ -30,6 +30,11 @@ impl PostgresServer {
     /// A database named `locked` wants the password `open sesame`; every other one lets everybody
     /// in.
     pub fn start(settings: &[&str]) -> Self {
+        Self::start_on(Some(&Self::shared().fresh()), settings)
+    }
+
+    /// Starts one on a copy of files that `initdb` has made: to make them takes longer.
+    fn start_on(fresh: Option<&Path>, settings: &[&str]) -> Self {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let nth = NEXT.fetch_add(1, Ordering::Relaxed);
         let folder = std::env::temp_dir().join(format!("quell-pg-{}-{nth}", std::process::id()));
@@ -54,9 +59,8 @@ impl PostgresServer {
         let mut server =
             Self { programs: programs(), folder, account, settings, port, watch: None };
         let data = server.data();
-        let locale = ["--encoding=UTF8", "--locale=C", "--no-sync"];
-        let user = ["--username=quell", "--auth=trust"];
-        server.must(server.program("initdb").arg("--pgdata").arg(&data).args(user).args(locale));
+        let fresh = fresh.map_or_else(|| server.initialized(), Path::to_path_buf);
+        server.must(server.run(Path::new("cp")).args(["-R", "-p"]).args([&fresh, &data]));
         let rules = "local locked all scram-sha-256\nlocal all all trust\n\
             host all all 127.0.0.1/32 trust\n";
         fs::write(data.join("pg_hba.conf"), rules).expect("rules of who may enter");
@@ -66,6 +70,15 @@ impl PostgresServer {
         server.sql("postgres", make);
         server.sql("postgres", "create database locked owner ada");
         server
+    }
+
+    /// Makes the files of a server that nobody has started.
+    fn initialized(&self) -> PathBuf {
+        let (fresh, mut make) = (self.fresh(), self.program("initdb"));
+        make.args(["--encoding=UTF8", "--locale=C", "--no-sync"]);
+        make.args(["--username=quell", "--auth=trust"]).arg("--pgdata").arg(&fresh);
+        self.must(&mut make);
+        fresh
     }
 
     /// Starts it after it was stopped.
@@ -155,6 +168,10 @@ impl PostgresServer {
                     .expect("root gives it away");
             }
         }
+    }
+
+    fn fresh(&self) -> PathBuf {
+        self.folder.join("fresh")
     }
 
     fn data(&self) -> PathBuf {
