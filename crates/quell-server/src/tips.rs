@@ -197,7 +197,7 @@ const ELSEWHERE_OF_PLANS: [(&[&str], &str); 2] = [
 ];
 
 /// The commands.
-const COMMANDS: [&str; 22] = [
+const COMMANDS: [&str; 26] = [
     "run",
     "serve",
     "init",
@@ -211,6 +211,10 @@ const COMMANDS: [&str; 22] = [
     "runs",
     "nodes",
     "ps",
+    "tree",
+    "watch",
+    "logs",
+    "top",
     "cancel",
     "pause",
     "resume",

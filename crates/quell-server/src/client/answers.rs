@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::time::SystemTime;
 
-use quell::RunStatus;
+use quell::{Counts, RunId, RunKind, RunReport, RunRow, RunStatus};
 use quell_report::text::{cut, printable};
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
@@ -23,6 +23,7 @@ impl<'de> Deserialize<'de> for At {
 #[derive(Debug, Deserialize)]
 pub(super) struct RunPage {
     pub(super) runs: Vec<Value>,
+    pub(super) total: Option<u64>,
     pub(super) next: Option<String>,
 }
 
@@ -62,6 +63,94 @@ impl StopCause {
         }
         cut(&printable(&words), CAUSE_CHARS_MAX)
     }
+}
+
+/// A page of a tree. Each row is JSON still.
+#[derive(Debug, Deserialize)]
+pub(super) struct TreePage {
+    pub(super) rows: Vec<Value>,
+    pub(super) next: Option<String>,
+    pub(super) omitted: Counts,
+}
+
+/// A run of a tree.
+#[derive(Debug, Deserialize)]
+pub(super) struct TreeRow {
+    pub(super) uuid: RunId,
+    pub(super) parent: Option<RunId>,
+    pub(super) kind: RunKind,
+    pub(super) name: String,
+    pub(super) status: RunStatus,
+    pub(super) cause: Option<StopCause>,
+    pub(super) quiescent: bool,
+    pub(super) abandoned: Vec<String>,
+    pub(super) aborted: bool,
+    pub(super) queued_at: At,
+    pub(super) started_at: Option<At>,
+    pub(super) ended_at: Option<At>,
+    pub(super) error: Option<String>,
+}
+
+/// A whole run, of which the report is read.
+#[derive(Debug, Deserialize)]
+pub(super) struct WholeRun {
+    rows: Vec<RunRow>,
+    omitted: Counts,
+}
+
+impl WholeRun {
+    /// Yields the report; none if the server says nothing of the run itself.
+    pub(super) fn report(self) -> Option<RunReport> {
+        (!self.rows.is_empty()).then(|| RunReport::new(self.rows, self.omitted))
+    }
+}
+
+/// The stops that are under way.
+#[derive(Debug, Deserialize)]
+pub(super) struct Stops {
+    /// By the clock of the server.
+    pub(super) at: At,
+    pub(super) stops: Vec<Stop>,
+}
+
+/// A stop that is under way.
+#[derive(Debug, Deserialize)]
+pub(super) struct Stop {
+    pub(super) id: String,
+    pub(super) uuid: RunId,
+    pub(super) name: String,
+    pub(super) root: String,
+    pub(super) cause: Option<StopCause>,
+    pub(super) accepted_at: Option<At>,
+    pub(super) node: Option<String>,
+    pub(super) standing: Option<Standing>,
+}
+
+/// How a stop stands.
+#[derive(Debug, Deserialize)]
+pub(super) struct Standing {
+    pub(super) hard_deadline: Option<At>,
+    pub(super) given_up_at: Option<At>,
+    pub(super) live: u64,
+    pub(super) signalled: u64,
+    pub(super) cleaning_up: Vec<Work>,
+    pub(super) aborted: Vec<Named>,
+    pub(super) abandoned: Vec<Work>,
+    pub(super) omitted: u64,
+}
+
+/// A piece of work.
+#[derive(Debug, Deserialize)]
+pub(super) struct Work {
+    pub(super) name: String,
+    pub(super) what: String,
+    pub(super) since: Option<At>,
+}
+
+/// A run by name.
+#[derive(Debug, Deserialize)]
+pub(super) struct Named {
+    pub(super) name: String,
 }
 
 /// What came of a cancel of several runs.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use http_body_util::BodyExt as _;
 use hyper::body::{Bytes, Incoming};
-use hyper::header::AUTHORIZATION;
+use hyper::header::{AUTHORIZATION, CONTENT_TYPE};
 use hyper::{HeaderMap, Method, Response, StatusCode, Uri};
 use quell_report::text::printable;
 use serde::de::DeserializeOwned;
@@ -65,6 +65,11 @@ impl Client {
         self.runtime.block_on(asked)
     }
 
+    /// Yields what asks, for commands that do more than one thing at a time, and what waits.
+    pub(super) fn into_parts(self) -> (Asks, Runtime) {
+        (self.asks, self.runtime)
+    }
+
     /// Reads something.
     ///
     /// # Errors
@@ -117,6 +122,25 @@ impl Asks {
     ) -> Result<Answer, NotDone> {
         let body = Bytes::from(body.to_string());
         self.whole(Method::POST, path, body, ANSWER_WAIT.saturating_add(more)).await
+    }
+
+    /// Opens a stream: its head is there.
+    ///
+    /// # Errors
+    ///
+    /// As [`get`](Self::get).
+    pub(super) async fn open(&self, path: &str) -> Result<Response<Incoming>, NotDone> {
+        let response = timeout(ANSWER_WAIT, self.head(Method::GET, path, Bytes::new())).await;
+        let response = response.map_err(|_| self.late(ANSWER_WAIT))??;
+        let kind = response.headers().get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
+        if response.status().is_success() && kind.is_some_and(|it| it.starts_with(STREAM)) {
+            return Ok(response);
+        }
+        let refused = timeout(ANSWER_WAIT, self.answer(response)).await;
+        match refused.map_err(|_| self.late(ANSWER_WAIT))? {
+            Err(refused) => Err(refused),
+            Ok(Answer { status, .. }) => Err(NotDone::read(status, b"", true).at(&self.server())),
+        }
     }
 
     async fn whole(
@@ -206,6 +230,8 @@ pub(super) async fn piece(body: &mut Incoming) -> Result<Option<Bytes>, NotDone>
         }
     }
 }
+
+const STREAM: &str = "text/event-stream";
 
 const WHERE: &str = "`quell serve` starts a server, `--server URL` names another one";
 

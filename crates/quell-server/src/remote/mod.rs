@@ -22,3 +22,4 @@ pub(crate) use cancel::Cancel;
 pub(crate) use chat::Chat;
 pub(crate) use posting::confirmed;
 pub(crate) use remote::Remote;
+pub(crate) use sse::Sse;

@@ -49,7 +49,7 @@ fn a_filter_stops_what_its_preview_has_shown_and_nothing_else() {
     for id in ["a", "b"] {
         start(&site, "workflow/slow", id, &json!({ "tag": id }));
     }
-    start(&site, "workflow/slow-workflow", "other", &json!({}));
+    start(&site, "workflow/nested", "other", &json!({}));
     let filter =
         ["cancel", "--where", "status=running,queued", "--where", "component=workflow/slow"];
     let preview = ask(&site, &[&filter[..], &["--dry-run"]].concat());

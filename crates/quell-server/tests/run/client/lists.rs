@@ -13,7 +13,7 @@ fn runs_are_listed_by_what_is_asked_for() {
     nobody.assert_code(0);
     assert!(nobody.stdout.is_empty() && nobody.stderr.contains("has no such run"), "{nobody:?}");
     start(&site, "workflow/slow", "a", &json!({}));
-    start(&site, "workflow/slow-workflow", "b b/c", &json!({}));
+    start(&site, "workflow/nested", "b b/c", &json!({}));
     let labels = json!({ "component": "workflow/echo", "id": "c", "labels": { "team": "x y" } });
     assert_eq!(site.post("/v1/runs", &labels).0, 201);
     end_of(&site, "c");

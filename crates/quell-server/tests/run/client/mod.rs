@@ -1,8 +1,10 @@
 //! The commands of a running server, against real servers.
 
 mod cancels;
+mod follows;
 mod lists;
 mod places;
+mod watches;
 
 use serde_json::{Value, json};
 
@@ -16,9 +18,14 @@ fn ask(site: &Site, args: &[&str]) -> Ended {
     Running::start(command).ended()
 }
 
-/// Starts a run of the demo.
+/// Starts a run of the demo. What ticks does so until it is stopped, unless the input says how
+/// long.
 #[track_caller]
 fn start(site: &Site, component: &str, id: &str, input: &Value) {
+    let mut input = input.clone();
+    if let Some(keys) = input.as_object_mut() {
+        keys.entry("ms").or_insert_with(|| json!(600_000));
+    }
     let body = json!({ "component": component, "id": id, "input": input });
     let (status, answer) = site.post("/v1/runs", &body);
     assert_eq!(status, 201, "{answer}");
