@@ -144,7 +144,7 @@ async fn a_token_is_looked_at_again_with_every_message() {
     assert_eq!(required["error"], words);
     let forged = json!({ "action": "authenticate", "token": "x" });
     assert_eq!(client.asked(&forged).await["error_type"], "invalid_token");
-    let token = json!({ "action": "authenticate", "token": issue(secs(0)) });
+    let token = json!({ "action": "authenticate", "token": issue(secs(1)) });
     let authenticated = json!({
         "event": "authenticated", "message": "JWT authentication successful.", "user_id": "ada",
     });
@@ -152,10 +152,8 @@ async fn a_token_is_looked_at_again_with_every_message() {
     let expired = json!({
         "event": "auth_error", "error": "Token has expired", "error_type": "expired",
     });
-    // The clocks of issuer and server may be some seconds apart.
     let mut last = Value::Null;
     while last["event"] == "pong" || last.is_null() {
-        sleep(ms(50)).await;
         last = client.asked(&json!({ "action": "ping" })).await;
     }
     assert_eq!(last, expired);

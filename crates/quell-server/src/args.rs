@@ -14,6 +14,7 @@ use tracing_subscriber::filter::LevelFilter;
 
 use crate::answers::{Answer, parse_answer};
 use crate::check::CheckArgs;
+use crate::client::ClientCommand;
 use crate::config::{Setting, parse_address};
 use crate::help::{
     ABOUT, AFTER_HELP, ANSWERS_PAGE, CHECK_AFTER_HELP, COMPLETIONS_AFTER_HELP, EVENTS_PAGE,
@@ -25,10 +26,11 @@ use crate::input::parse_input;
 use crate::install::{CompletionsArgs, ManArgs};
 use crate::list::ListArgs;
 use crate::log_format::LogFormat;
+use crate::named::run_ids;
 use crate::plan::PlanCommand;
 use crate::store::{
     EventsArgs, KeepArgs, NODES_AFTER_HELP, NodesArgs, Place, RunsArgs, SHOW_AFTER_HELP, ShowArgs,
-    StoreCommand, is_no_path, places, run_ids,
+    StoreCommand, is_no_path, places,
 };
 use crate::times;
 use crate::tips::{with_tip, without_secrets};
@@ -124,6 +126,8 @@ pub(crate) enum Command {
     /// List the nodes of a database: their leases, their processes, and how many runs they have
     #[command(after_help = NODES_AFTER_HELP)]
     Nodes(NodesArgs),
+    #[command(flatten)]
+    Client(ClientCommand),
     /// Check a store, or copy the file of one
     #[command(subcommand)]
     Store(StoreCommand),

@@ -1,5 +1,7 @@
 //! [`EXIT_FAILED`], [`EXIT_USAGE`] and [`EXIT_PAUSED`] are the exit codes of a failure, of a
-//! refusal and of a run that is left paused.
+//! refusal and of a run that is left paused; [`exit_code`] yields that of any run.
+
+use quell::RunStatus;
 
 /// The exit code of a run that failed, or whose report could not be written at its end, and of a
 /// server that has lost its place among others, cannot reach their database, or finds a process
@@ -12,3 +14,16 @@ pub(crate) const EXIT_USAGE: u8 = 2;
 
 /// The exit code of a run that waits for an answer in its store, when nobody gives it.
 pub(crate) const EXIT_PAUSED: u8 = 3;
+
+/// Yields the exit code of a command that has shown a run until it stood so.
+pub(crate) const fn exit_code(status: RunStatus) -> u8 {
+    match status {
+        RunStatus::Completed => 0,
+        RunStatus::Paused => EXIT_PAUSED,
+        RunStatus::Queued | RunStatus::Running | RunStatus::Stopping | RunStatus::Failed => {
+            EXIT_FAILED
+        }
+        RunStatus::TimedOut => 124,
+        RunStatus::Cancelled => 130,
+    }
+}

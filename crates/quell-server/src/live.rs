@@ -31,15 +31,23 @@ impl Live {
         self.screen.clone()
     }
 
-    /// Draws the tree in its present state.
-    pub(crate) fn show(&mut self, tree: &Tree) {
-        let (columns, lines) = terminal::size();
+    /// Draws the tree in its present state, and lines below it.
+    pub(crate) fn show(&mut self, tree: &Tree, below: &[String]) {
+        let lines = terminal::size().1.saturating_sub(below.len());
         let rows_max = ROWS_MAX.min(lines.saturating_sub(LINES_SPARE)).max(1);
+        let mut rows = frame(tree, SystemTime::now(), rows_max);
+        rows.extend_from_slice(below);
+        self.draw(&rows);
+    }
+
+    /// Draws lines, as many as there is room for.
+    pub(crate) fn draw(&mut self, shown: &[String]) {
+        let (columns, lines) = terminal::size();
         // The terminal echoes `^C` at the cursor, which begins a new line and moves everything up
         // by one. The first line then remains above the bars, so it is blank.
         let mut rows = vec![String::from(" ")];
-        let shown = frame(tree, SystemTime::now(), rows_max);
-        rows.extend(shown.iter().map(|row| cut(row, columns)));
+        let room = lines.saturating_sub(LINES_SPARE - 1).max(1);
+        rows.extend(shown.iter().take(room).map(|row| cut(row, columns)));
         while self.bars.len() > rows.len() {
             if let Some(bar) = self.bars.pop() {
                 bar.finish_and_clear();
@@ -70,7 +78,7 @@ impl Live {
 
 /// Yields the lines to draw: the runs in pre-order, at most `rows_max` and one that counts the
 /// rest. When there are too many, ended runs give way first, then the latest.
-fn frame(tree: &Tree, now: SystemTime, rows_max: usize) -> Vec<String> {
+pub(crate) fn frame(tree: &Tree, now: SystemTime, rows_max: usize) -> Vec<String> {
     let mut entries = tree.in_pre_order();
     let hidden = entries.len().saturating_sub(rows_max);
     if hidden > 0 {

@@ -10,6 +10,7 @@ mod args;
 mod asking;
 mod change;
 mod check;
+mod client;
 mod config;
 mod descriptors;
 mod environment;
@@ -26,6 +27,8 @@ mod list;
 mod live;
 mod log_format;
 mod markdown;
+mod named;
+mod out;
 mod outputs;
 mod places;
 mod plan;
@@ -74,6 +77,7 @@ fn main() -> ExitCode {
         Ok(Cli { command: Command::Serve(args) }) => guard::guarded(|| serve::serve(&args)),
         Ok(Cli { command: Command::Guard }) => guard::run(),
         Ok(Cli { command: Command::Check(args) }) => check::run(&args),
+        Ok(Cli { command: Command::Client(command) }) => client::run(&command),
         Ok(Cli { command: Command::Completions(args) }) => {
             install::completions(&args, &Cli::command())
         }

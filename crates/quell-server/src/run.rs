@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use futures::{FutureExt as _, future};
 use quell::{
     CancelRequest, CauseKind, Disposition, Engine, EngineConfig, EventKind, EventStream, Limits,
-    RunId, RunRef, RunReport, RunStatus,
+    RunId, RunRef, RunReport,
 };
 use quell_flow::path_text;
 use tokio::runtime::{Builder, Handle};
@@ -22,7 +22,7 @@ use crate::answers::Answers;
 use crate::args::RunArgs;
 use crate::asking::{Asking, Turn};
 use crate::config::DEFAULT;
-use crate::exit::{EXIT_FAILED, EXIT_PAUSED, EXIT_USAGE};
+use crate::exit::{EXIT_FAILED, EXIT_PAUSED, EXIT_USAGE, exit_code};
 use crate::job::Job;
 use crate::remote;
 use crate::report_file::ReportFile;
@@ -359,18 +359,6 @@ fn say(words: &str) {
 fn note(view: &View, note: String) {
     // The thread that writes notes ends after the last sender is dropped, so this does not fail.
     let _ = view.notes.send(note);
-}
-
-const fn exit_code(status: RunStatus) -> u8 {
-    match status {
-        RunStatus::Completed => 0,
-        RunStatus::Paused => EXIT_PAUSED,
-        RunStatus::Queued | RunStatus::Running | RunStatus::Stopping | RunStatus::Failed => {
-            EXIT_FAILED
-        }
-        RunStatus::TimedOut => 124,
-        RunStatus::Cancelled => 130,
-    }
 }
 
 /// The most events that the engine holds for the view. With more, the view may fall further behind

@@ -1,8 +1,8 @@
 //! [`parse`] and [`deserialize`] read a time of the command line or of `quell.toml`, in the grammar
-//! of plans.
+//! of plans; [`time`] writes an instant.
 
 use std::fmt;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use serde::Deserializer;
 use serde::de::{Error, Visitor};
@@ -54,6 +54,11 @@ pub(crate) fn deserialize_kept<'de, D: Deserializer<'de>>(
     from: D,
 ) -> Result<Option<Duration>, D::Error> {
     from.deserialize_str(Time(parse_kept)).map(Some)
+}
+
+/// Writes an instant: RFC 3339, UTC, milliseconds.
+pub(crate) fn time(at: SystemTime) -> String {
+    humantime::format_rfc3339_millis(at).to_string()
 }
 
 struct Time(fn(&str) -> Result<Duration, String>);

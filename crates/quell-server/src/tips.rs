@@ -197,7 +197,7 @@ const ELSEWHERE_OF_PLANS: [(&[&str], &str); 2] = [
 ];
 
 /// The commands.
-const COMMANDS: [&str; 18] = [
+const COMMANDS: [&str; 26] = [
     "run",
     "serve",
     "init",
@@ -210,6 +210,14 @@ const COMMANDS: [&str; 18] = [
     "events",
     "runs",
     "nodes",
+    "ps",
+    "tree",
+    "watch",
+    "logs",
+    "top",
+    "cancel",
+    "pause",
+    "resume",
     "show",
     "store",
     "templates",
@@ -221,30 +229,30 @@ const COMMANDS: [&str; 18] = [
 /// Commands of other tools, and what they are here.
 const ELSEWHERE: [(&[&str], &str); 9] = [
     (
-        &["stop", "cancel", "kill", "abort", "down"],
-        "Ctrl-C stops `quell run`; a run of a server is stopped by `curl -X POST \
-         http://ADDRESS/v1/runs/ID/cancel`; `quell runs cancel RUN --store FILE` ends a run \
-         that is left paused",
+        &["stop", "kill", "abort", "down"],
+        "Ctrl-C stops `quell run`, `quell cancel RUN` a run of a server; `quell runs cancel RUN \
+         --store FILE` ends a run that is left paused",
     ),
     (
-        &["resume", "answer", "continue", "reply", "approve"],
+        &["answer", "continue", "reply", "approve"],
         "`quell run --resume RUN --store FILE --answer STEP=VALUE` answers a run that `quell run` \
-         left paused; one of a server is answered by `curl \
-         http://ADDRESS/v1/runs/ID/resume --json '{\"answer\": \"yes\"}'`",
+         left paused, `quell resume RUN ANSWER` one of a server",
     ),
-    (
-        &["pause", "suspend"],
-        "a run of a server is paused by `curl -X POST http://ADDRESS/v1/runs/ID/pause`",
-    ),
+    (&["suspend", "hold"], "did you mean `quell pause`?"),
     (&["start", "up", "server", "daemon"], "did you mean `quell serve`?"),
     (&["validate", "lint", "verify"], "did you mean `quell check`, or `quell plan check`?"),
     (&["exec", "execute"], "did you mean `quell run`?"),
     (
-        &["ps", "ls", "status"],
-        "`quell list` has the components, `quell runs --store FILE` the runs of a store",
+        &["ls", "status"],
+        "`quell list` has the components, `quell ps` the runs of a server, `quell runs --store \
+         FILE` those of a store",
     ),
     (&["new", "create", "generate"], "did you mean `quell init`?"),
-    (&["logs", "log", "tail"], "`quell events RUN --store FILE` has the events of a run"),
+    (
+        &["log", "tail", "follow"],
+        "`quell logs RUN` has the events of a run of a server, `quell events RUN --store FILE` \
+         those of one of a store",
+    ),
 ];
 
 /// The words of a command line at which a change is tried. Each change is read as a whole, and a

@@ -33,6 +33,8 @@ pub(crate) struct Entry {
     pub(crate) started_at: Option<SystemTime>,
     /// When it became terminal.
     pub(crate) ended_at: Option<SystemTime>,
+    /// What is shown of it until it says something.
+    pub(crate) note: Option<String>,
     last_emitted: Option<Payload>,
     children: Vec<RunId>,
 }
@@ -63,7 +65,7 @@ impl Tree {
     }
 
     /// Takes the runs of a tree that goes on: the events that began these came in an earlier
-    /// process.
+    /// process, or were not heard.
     pub(crate) fn go_on_with(&mut self, report: &RunReport) {
         for row in &report.rows {
             let entry = Entry {
@@ -74,10 +76,23 @@ impl Tree {
             };
             self.put(row.run, entry);
             if row.run == report.run {
-                self.root = Some(row.run);
-                self.began = Some(row.queued_at);
+                self.begin_with(row.run, row.queued_at);
             }
         }
+    }
+
+    /// Takes a run of a tree that was read as a whole, parents before children; the first one is
+    /// its root. `note` is shown in the place of what it said last.
+    pub(crate) fn read(&mut self, run: RunId, queued_at: SystemTime, entry: Entry) {
+        self.put(run, entry);
+        if self.root.is_none() {
+            self.begin_with(run, queued_at);
+        }
+    }
+
+    fn begin_with(&mut self, root: RunId, at: SystemTime) {
+        self.root = Some(root);
+        self.began = Some(at);
     }
 
     /// Yields one run.
@@ -125,8 +140,17 @@ impl Tree {
         }
     }
 
-    /// Adds a run below its parent, if that is known.
+    /// Adds a run below its parent, if that is known. One that is there already stands anew.
     fn put(&mut self, run: RunId, mut entry: Entry) {
+        if let Some(known) = self.entries.get_mut(&run) {
+            known.status = entry.status;
+            known.started_at = entry.started_at;
+            known.ended_at = entry.ended_at;
+            return;
+        }
+        if self.entries.len() >= RUNS_MAX {
+            return;
+        }
         if let Some(parent) = entry.parent.and_then(|parent| self.entries.get_mut(&parent)) {
             parent.children.push(run);
             entry.depth = parent.depth + 1;
@@ -136,7 +160,7 @@ impl Tree {
 }
 
 impl Entry {
-    fn new(parent: Option<RunId>, name: &str) -> Self {
+    pub(crate) fn new(parent: Option<RunId>, name: &str) -> Self {
         Self {
             parent,
             depth: 0,
@@ -144,6 +168,7 @@ impl Entry {
             status: RunStatus::Queued,
             started_at: None,
             ended_at: None,
+            note: None,
             last_emitted: None,
             children: Vec::new(),
         }
@@ -151,7 +176,8 @@ impl Entry {
 
     /// Yields the last line that its body emitted, fit for a terminal.
     pub(crate) fn last_line(&self) -> Option<String> {
-        self.last_emitted.as_ref().and_then(|last| last_line(&emitted_lines(last).pop()?))
+        let Some(last) = &self.last_emitted else { return self.note.clone() };
+        last_line(&emitted_lines(last).pop()?)
     }
 
     /// Yields how long it has run by `now`, or ran altogether.
@@ -201,6 +227,9 @@ fn whole(line: &str) -> Option<String> {
     let line = line.trim();
     (!line.is_empty()).then(|| printable(line).into_owned())
 }
+
+/// The most runs of a tree that are shown. Events of others change nothing.
+const RUNS_MAX: usize = 100_000;
 
 #[cfg(test)]
 pub(crate) mod tests {

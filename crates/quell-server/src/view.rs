@@ -49,6 +49,8 @@ pub(crate) enum Message {
     Tick,
     /// This is asked at the terminal, where the answer is typed.
     Question(String),
+    /// How stops stand, in lines below the tree; and, without one, in a line if that is news.
+    Stops(Vec<String>, Vec<String>),
     /// The run has ended.
     Report(Arc<RunReport>),
 }
@@ -105,6 +107,8 @@ struct Screen {
     is_asking: bool,
     /// Lines that wait to be written above the tree: each costs a drawing of all of it.
     above: Vec<String>,
+    /// How stops stand, below the tree.
+    below: Vec<String>,
     stdout: BufWriter<Stdout>,
 }
 
@@ -119,6 +123,7 @@ impl Screen {
             drawn_at: Instant::now(),
             is_asking: false,
             above: Vec::new(),
+            below: Vec::new(),
             stdout,
         }
     }
@@ -161,8 +166,17 @@ impl Screen {
                 self.ask(&words);
                 Ok(())
             }
+            Message::Stops(below, news) => {
+                if self.live.is_none() {
+                    return news.iter().try_for_each(|line| self.say(&format!("{line}\n")));
+                }
+                self.below = below;
+                self.draw();
+                Ok(())
+            }
             Message::Report(report) => {
                 self.is_asking = false;
+                self.below.clear();
                 self.draw();
                 if let Some(live) = &mut self.live {
                     live.clear();
@@ -223,7 +237,7 @@ impl Screen {
             let _ = live.screen().println(self.above.join("\n"));
             self.above.clear();
         }
-        live.show(&self.tree);
+        live.show(&self.tree, &self.below);
         self.drawn_at = Instant::now();
     }
 

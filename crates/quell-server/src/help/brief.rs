@@ -19,6 +19,10 @@ Examples:
   quell show RUN --store runs.db               the report of one of them
   quell events RUN --store runs.db             its events
   quell nodes --store postgres://u@h/d         the nodes of a database of `quell serve`
+  quell ps                                     the runs of a running server
+  quell watch RUN                              one of them, live, with each stop as it proceeds
+  quell cancel RUN --wait quiescent            stop it, until nothing of it executes
+  quell top                                    what a running server executes, stops first
   quell store backup runs.db copy.db           copy such a file, also while it is in use
   quell help run                               signals, exit codes, the rest
   quell help plan                              every key of a plan, and what its steps yield

@@ -29,8 +29,8 @@ pub(crate) struct Caller {
 
 /// Why a request has no answer.
 #[derive(Debug)]
-pub(super) struct Unanswered {
-    pub(super) words: String,
+pub(crate) struct Unanswered {
+    pub(crate) words: String,
     /// The service has written something, which is no answer.
     pub(super) has_begun: bool,
 }
@@ -115,7 +115,7 @@ impl Caller {
     }
 
     /// Makes a request with JSON in its body.
-    pub(super) fn post(&self, uri: &Uri, about: &HeaderMap, body: Bytes) -> Request<Full<Bytes>> {
+    pub(crate) fn post(&self, uri: &Uri, about: &HeaderMap, body: Bytes) -> Request<Full<Bytes>> {
         let mut request = Request::new(Full::new(body));
         *request.method_mut() = Method::POST;
         *request.uri_mut() = uri.clone();
@@ -141,7 +141,7 @@ impl Caller {
     /// # Cancel safety
     ///
     /// Dropping the future drops the request: its connection is closed.
-    pub(super) async fn send(
+    pub(crate) async fn send(
         &self,
         mut request: Request<Full<Bytes>>,
     ) -> Result<Response<Incoming>, Unanswered> {
@@ -173,7 +173,7 @@ impl Caller {
     }
 
     /// Takes the secrets out of a text that somebody else wrote.
-    pub(super) fn hide(&self, text: &str) -> String {
+    pub(crate) fn hide(&self, text: &str) -> String {
         self.secrets.hidden.hide(text)
     }
 }

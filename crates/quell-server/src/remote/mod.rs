@@ -16,9 +16,10 @@ mod retry;
 mod signs;
 mod sse;
 
-pub(crate) use address::{address, below};
+pub(crate) use address::{address, below, shown};
 pub(crate) use caller::{Caller, Secrets};
 pub(crate) use cancel::Cancel;
 pub(crate) use chat::Chat;
 pub(crate) use posting::confirmed;
 pub(crate) use remote::Remote;
+pub(crate) use sse::Sse;

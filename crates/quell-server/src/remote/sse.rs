@@ -10,7 +10,7 @@ use serde::de::IgnoredAny;
 /// event becomes that key. Data that is too long goes on as it is, for the reader of the lines to
 /// split; other fields, and comments, are left out.
 #[derive(Debug, Default)]
-pub(super) struct Sse {
+pub(crate) struct Sse {
     /// The line that has no end yet.
     line: Vec<u8>,
     /// What the line is that is too long to be kept; its rest is still to come.
@@ -36,7 +36,7 @@ enum Long {
 impl Sse {
     /// Takes what was read; hands out the lines that are complete with it, each with its newline,
     /// and pieces of those that are too long.
-    pub(super) fn push(&mut self, bytes: &[u8], mut each: impl FnMut(&[u8])) {
+    pub(crate) fn push(&mut self, bytes: &[u8], mut each: impl FnMut(&[u8])) {
         for part in bytes.split_inclusive(|byte| matches!(byte, b'\n' | b'\r')) {
             if std::mem::take(&mut self.after_return) && part == b"\n" {
                 continue;

@@ -17,7 +17,8 @@ use serde_json::{Value, json};
 use tokio::time::timeout;
 
 use super::dialect::{DIALECT, served};
-use crate::store::{lost_json, node_json, time};
+use crate::store::{lost_json, node_json};
+use crate::times::time;
 
 /// The service, and the store if others have it as well.
 type Site = (Service, Option<Arc<PostgresNode>>);

@@ -14,12 +14,12 @@ use quell_sqlite::SqliteReader;
 use tokio::runtime::{Builder, Runtime};
 
 use super::kept_runs::KeptRuns;
-use super::named_runs::run_ids;
 use super::open::OpenStore;
-use super::out::{Fault, Out, written};
 use super::place::Place;
 use super::runs::{id, line};
 use super::store_args::FileArgs;
+use crate::named::run_ids;
+use crate::out::{Fault, Out, written};
 use crate::signals::Signals;
 use crate::times;
 

@@ -7,11 +7,11 @@ use quell::store::{ImpliedEvents, Subtree};
 use quell::{RunEvent, limits};
 
 use super::kept_runs::KeptRuns;
-use super::named_runs::run_ids;
-use super::out::{Fault, Out, written};
 use super::store_args::AnyStoreArgs;
 use crate::help::EVENTS_PAGE;
 use crate::lines;
+use crate::named::run_ids;
+use crate::out::{Fault, Out, written};
 use crate::stdout;
 use crate::tree::Tree;
 

@@ -10,13 +10,13 @@ use quell_postgres::{NodeStanding, PostgresAdmin};
 use quell_report::text::{printable, span};
 use tokio::runtime::Builder;
 
-use super::named_runs::node_names;
 use super::nodes::NO_DATABASE;
 use super::place::{Database, Place};
-use super::runs::time;
 use super::store_args::DatabaseArgs;
 use crate::exit::{EXIT_FAILED, EXIT_USAGE};
+use crate::named::node_names;
 use crate::stdout;
+use crate::times::time;
 
 /// What `quell nodes forget` is told.
 #[derive(Debug, Args)]

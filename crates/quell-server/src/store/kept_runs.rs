@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use super::place::Place;
 use super::reader::Reader;
-use super::runs::time;
+use crate::times::time;
 
 /// The runs of a file or a database.
 pub(super) struct KeptRuns {

@@ -1,6 +1,5 @@
 //! [`answering`]: how a paused run of a server is answered, which its server alone does.
 
-use std::fmt::Write as _;
 use std::fs;
 use std::path::Path;
 
@@ -12,6 +11,7 @@ use super::open::beside;
 use super::place::Place;
 use super::runs::id;
 use crate::answers::Question;
+use crate::named::in_path;
 use crate::shell_word::shell_word;
 
 /// Says through what a paused run of a server gets its answer.
@@ -42,20 +42,6 @@ fn holder(file: &Path) -> Option<u32> {
     // It may be of another user.
     let lives = !matches!(test_kill_process(process), Err(Errno::SRCH));
     lives.then_some(pid)
-}
-
-/// Writes an id as a part of a path.
-fn in_path(id: &str) -> String {
-    let mut text = String::new();
-    for byte in id.bytes() {
-        match byte {
-            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => {
-                text.push(byte.into());
-            }
-            byte => drop(write!(text, "%{byte:02X}")),
-        }
-    }
-    text
 }
 
 #[cfg(test)]

@@ -1,10 +1,8 @@
 //! `quell runs`: the runs of a store.
 
 use std::process::ExitCode;
-use std::time::SystemTime;
 
 use clap::Args;
-use clap::builder::{PossibleValuesParser, TypedValueParser};
 use quell::store::{Page, RunRecord};
 use quell::{RunFilter, RunStatus, limits};
 use quell_http::{EXTERNAL_ID, RECORD};
@@ -13,10 +11,12 @@ use serde_json::{Value, json};
 
 use super::ending::{RunsCommand, end};
 use super::kept_runs::KeptRuns;
-use super::out::{Fault, Out, written};
 use super::store_args::StoreArgs;
 use crate::answers::Question;
+use crate::named::statuses;
+use crate::out::{Fault, Out, written};
 use crate::stdout::complain;
+use crate::times::time;
 
 /// What `quell runs` is told.
 #[derive(Debug, Args)]
@@ -127,17 +127,6 @@ fn to_json(run: &RunRecord) -> Value {
         "stopped_at": row.stopped_at.map(time),
         "ended_at": row.ended_at.map(time),
         "attempt": run.epoch.attempt(),
-    })
-}
-
-pub(crate) fn time(at: SystemTime) -> String {
-    humantime::format_rfc3339_millis(at).to_string()
-}
-
-fn statuses() -> impl TypedValueParser<Value = RunStatus> {
-    PossibleValuesParser::new(RunStatus::ALL.map(RunStatus::as_str)).try_map(|name| {
-        let named = RunStatus::ALL.into_iter().find(|status| status.as_str() == name);
-        named.ok_or("no status")
     })
 }
 

@@ -10,15 +10,16 @@ use quell_flow::COMPONENT;
 use quell_report::text::{cut, printable, size};
 
 use super::kept_runs::KeptRuns;
-use super::named_runs::run_ids;
-use super::out::{Fault, Out, written};
 use super::over_http::answering;
 use super::place::Place;
 use super::resume::PLAN_FILE;
-use super::runs::{id, time};
+use super::runs::id;
 use super::store_args::StoreArgs;
 use crate::answers::Question;
+use crate::named::run_ids;
+use crate::out::{Fault, Out, written};
 use crate::shell_word::shell_word;
+use crate::times::time;
 use crate::view;
 
 /// What `quell show` is told.

@@ -55,6 +55,36 @@ impl DatabaseArgs {
     }
 }
 
+/// A database that may be named.
+#[derive(Debug, Args)]
+#[group(multiple = false)]
+pub(super) struct AnyDatabaseArgs {
+    /// The database, as `postgres://USER@HOST/DATABASE`, instead of a running server
+    #[arg(long, value_name = "URL", value_parser = places())]
+    store: Option<Place>,
+
+    /// The environment variable that has the address of the database: others can read a command
+    /// line
+    #[arg(long, value_name = "NAME")]
+    store_env: Option<String>,
+}
+
+impl AnyDatabaseArgs {
+    /// Tells whether one is named.
+    pub(super) const fn is_given(&self) -> bool {
+        self.store.is_some() || self.store_env.is_some()
+    }
+
+    /// Yields the store that is named, a file as well: what is wrong with that is told.
+    ///
+    /// # Errors
+    ///
+    /// As [`StoreArgs::place`].
+    pub(super) fn place(&self) -> Result<Place, String> {
+        named(self.store.as_ref(), self.store_env.as_deref())
+    }
+}
+
 /// A file that is to be named: what servers have on a database is theirs.
 #[derive(Debug, Args)]
 pub(super) struct FileArgs {

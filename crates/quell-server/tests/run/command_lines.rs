@@ -64,13 +64,13 @@ fn a_wrong_command_line_is_refused_without_what_may_be_a_secret() {
 #[test]
 fn commands_of_other_tools_are_told_what_is_right_here() {
     for (args, tip) in [
-        (&["stop", "x"][..], "Ctrl-C stops `quell run`; a run of a server is stopped by `curl -X"),
+        (&["stop", "x"][..], "Ctrl-C stops `quell run`, `quell cancel RUN` a run of a server;"),
         (&["start"], "did you mean `quell serve`?"),
         (&["validate", "quell.toml"], "did you mean `quell check`, or `quell plan check`?"),
         (&["exec", "x"], "did you mean `quell run`?"),
-        (&["ps"], "`quell list` has the components, `quell runs --store FILE` the runs of"),
+        (&["ls"], "`quell list` has the components, `quell ps` the runs of a server, `quell runs"),
         (&["new"], "did you mean `quell init`?"),
-        (&["logs"], "`quell events RUN --store FILE` has the events of a run"),
+        (&["tail"], "`quell logs RUN` has the events of a run of a server, `quell events RUN"),
         (&["rnu", "plan.toml"], "did you mean `quell run`?"),
         (&["sevre"], "did you mean `quell serve`?"),
         (&["plan", "lint", "p.toml"], "did you mean `quell plan check`?"),
@@ -114,9 +114,9 @@ fn a_part_of_an_address_and_a_command_of_another_tool_are_told_with_what_is_righ
         (&["serve", "--demo", "--listen", "8080"][..], "; did you mean `127.0.0.1:8080` or, for "),
         (&["serve", "--demo", "--listen", "localhost"], "; did you mean `127.0.0.1:7777`?"),
         (&["help", "rnu"], "tip: did you mean `quell help run`?"),
-        (&["resume", "x"], "tip: `quell run --resume RUN --store FILE --answer STEP=VALUE` "),
-        (&["answer"], "/v1/runs/ID/resume --json '{\"answer\": \"yes\"}'`"),
-        (&["pause", "x"], "/v1/runs/ID/pause`"),
+        (&["answer", "x"], "tip: `quell run --resume RUN --store FILE --answer STEP=VALUE` "),
+        (&["answer"], "`quell resume RUN ANSWER` one of a server"),
+        (&["suspend", "x"], "tip: did you mean `quell pause`?"),
     ] {
         let ended = Scratch::new().run(args);
         ended.assert_code(2);

@@ -255,7 +255,6 @@ fn what_is_no_store_is_told_with_what_to_do_and_no_password_is() {
         (&["nodes", "--store-env", "NO_SUCH_URL"], "NO_SUCH_URL is not set"),
         (&["runs", "--store", url, "--store-env", "A"], "cannot be used with"),
         (&["runs"], "--store <FILE | URL>"),
-        (&["nodes"], "--store-env <NAME>"),
         (&["store", "check"], "<FILE | URL>"),
         (&["events", "x"], "--store <FILE | URL>"),
         (&["events", "--store", url], "<RUN>"),

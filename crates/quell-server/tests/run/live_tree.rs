@@ -16,7 +16,7 @@ const QUESTION: &str = "quell: ok: ship it? [yes/no]";
 
 /// What is on a terminal that has lines enough, and where its cursor is.
 #[derive(Default)]
-struct Screen {
+pub(crate) struct Screen {
     lines: Vec<Vec<char>>,
     line: usize,
     column: usize,
@@ -25,7 +25,7 @@ struct Screen {
 impl Screen {
     const COLUMNS: usize = 80;
 
-    fn of(text: &str) -> Self {
+    pub(crate) fn of(text: &str) -> Self {
         let mut screen = Self::default();
         let mut chars = text.chars();
         while let Some(char) = chars.next() {
@@ -66,7 +66,7 @@ impl Screen {
     }
 
     /// Yields the lines from the one of a text on.
-    fn from(&self, text: &str) -> Vec<String> {
+    pub(crate) fn from(&self, text: &str) -> Vec<String> {
         let lines = self.lines.iter().map(|line| line.iter().collect::<String>());
         let lines = lines.map(|line| line.trim_end().to_owned());
         lines.skip_while(|line| !line.contains(text)).collect()

@@ -12,6 +12,8 @@ mod check_bounds;
 #[cfg(test)]
 mod check_plans;
 #[cfg(test)]
+mod client;
+#[cfg(test)]
 mod command_lines;
 #[cfg(test)]
 mod completions;

@@ -2,6 +2,7 @@
 
 mod away;
 mod between;
+mod commands;
 mod drained;
 mod forgotten;
 mod lost;

@@ -10,14 +10,14 @@ use crate::exit::{EXIT_FAILED, EXIT_USAGE};
 use crate::stdout;
 
 /// Stdout, and what could not be read meanwhile.
-pub(super) struct Out {
+pub(crate) struct Out {
     stdout: BufWriter<StdoutLock<'static>>,
     has_begun: bool,
     has_gaps: bool,
 }
 
 /// Why nothing more is written.
-pub(super) enum Fault {
+pub(crate) enum Fault {
     /// There is nothing to read, with words for the user.
     Refused(String),
     /// Stdout cannot be written.
@@ -32,23 +32,23 @@ impl From<String> for Fault {
 
 impl Out {
     /// Writes a line.
-    pub(super) fn line(&mut self, line: impl Display) -> Result<(), Fault> {
+    pub(crate) fn line(&mut self, line: impl Display) -> Result<(), Fault> {
         self.has_begun = true;
         writeln!(self.stdout, "{line}").map_err(Fault::Stdout)
     }
 
     /// Tells whether there was nothing to write, and nothing that cannot be read.
-    pub(super) const fn is_empty(&self) -> bool {
+    pub(crate) const fn is_empty(&self) -> bool {
         !self.has_begun && !self.has_gaps
     }
 
     /// Writes all that waits: a reader may want to see it before more is read.
-    pub(super) fn flush(&mut self) -> Result<(), Fault> {
+    pub(crate) fn flush(&mut self) -> Result<(), Fault> {
         self.stdout.flush().map_err(Fault::Stdout)
     }
 
     /// Says on stderr that something cannot be read. The rest is.
-    pub(super) fn gap(&mut self, what: impl Display) {
+    pub(crate) fn gap(&mut self, what: impl Display) {
         self.has_gaps = true;
         stdout::complain(&format!("quell: {}\n", printable(&what.to_string())));
     }
@@ -56,7 +56,7 @@ impl Out {
 
 /// Lets a command write, and yields the exit code: 0, also if the reader has left; 1 if something
 /// could not be read or written; 2 if there is nothing to read.
-pub(super) fn written(write: impl FnOnce(&mut Out) -> Result<(), Fault>) -> ExitCode {
+pub(crate) fn written(write: impl FnOnce(&mut Out) -> Result<(), Fault>) -> ExitCode {
     let stdout = BufWriter::new(io::stdout().lock());
     let mut out = Out { stdout, has_begun: false, has_gaps: false };
     let done = write(&mut out).and_then(|()| out.flush());
