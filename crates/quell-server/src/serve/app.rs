@@ -11,7 +11,7 @@ use serde_json::{Map, Value};
 
 use super::demo::Demo;
 use super::metrics::Metrics;
-use super::{access, counted, leftover, listed_nodes, metrics, streams};
+use super::{access, counted, leftover, listed_nodes, metrics, page, streams};
 use crate::config::Config;
 
 /// Puts all contracts on one port: `AgentOS` and `LangGraph` at `/`, `Playbook3D` under
@@ -37,6 +37,8 @@ pub(super) fn router(
         .merge(listed_nodes::router(service.clone(), metrics.node()))
         .merge(metrics::router(service.clone(), metrics))
         .merge(quell_agentos::routes(service.clone(), config.agentos.clone()))
+        .layer(from_fn(page::at_root))
+        .merge(page::routes())
         .merge(info);
     let mut options = config.playbook3d.clone();
     let mut playbook3d = service.clone();

@@ -18,6 +18,7 @@ mod listed_nodes;
 mod log;
 mod metrics;
 mod nodes;
+mod page;
 mod site;
 mod socket;
 mod stderr;

@@ -1,0 +1,155 @@
+// @ts-check
+// What the page asks of the server: the native API of this origin, and nothing else.
+
+/** The key of the caller. It is in memory alone: a reload forgets it. */
+let key = "";
+
+/** @type {Set<(state: {connected: boolean, needsKey: boolean}) => void>} */
+const watchers = new Set();
+const state = { connected: true, needsKey: false };
+
+/** @param {(state: {connected: boolean, needsKey: boolean}) => void} watcher */
+export function watchState(watcher) {
+  watchers.add(watcher);
+  watcher(state);
+  return () => watchers.delete(watcher);
+}
+
+/** @param {boolean} connected @param {boolean} needsKey */
+function tell(connected, needsKey) {
+  if (state.connected === connected && state.needsKey === needsKey) return;
+  state.connected = connected;
+  state.needsKey = needsKey;
+  for (const watcher of watchers) watcher({ ...state });
+}
+
+/** @param {string} given */
+export function useKey(given) {
+  key = given;
+  tell(state.connected, false);
+}
+
+/** A refusal of the server, in its words. `status` is 0 if there was no answer. */
+export class Refused extends Error {
+  /** @param {number} status @param {string} words */
+  constructor(status, words) {
+    super(words);
+    this.status = status;
+  }
+}
+
+/** @param {Response} answer */
+async function refusal(answer) {
+  let words = `${answer.status} ${answer.statusText}`;
+  try {
+    const problem = await answer.json();
+    words = problem.detail || problem.title || words;
+  } catch {
+    // The answer is no problem document: its status says enough.
+  }
+  return new Refused(answer.status, words);
+}
+
+/**
+ * Sends a request. Fails with `Refused`, or with the reason of `signal`.
+ * @param {string} path
+ * @param {RequestInit} [init]
+ */
+async function send(path, init = {}) {
+  const headers = new Headers(init.headers);
+  if (key) headers.set("authorization", `Bearer ${key}`);
+  let answer;
+  try {
+    answer = await fetch(path, { ...init, headers, cache: "no-store" });
+  } catch (error) {
+    if (init.signal?.aborted) throw error;
+    tell(false, state.needsKey);
+    throw new Refused(0, "the server cannot be reached");
+  }
+  tell(true, answer.status === 401);
+  if (!answer.ok) throw await refusal(answer);
+  return answer;
+}
+
+/** @param {string} path @param {AbortSignal} [signal] @returns {Promise<any>} */
+export async function get(path, signal) {
+  return (await send(path, { signal })).json();
+}
+
+/** @param {string} path @param {unknown} body @returns {Promise<any>} */
+export async function post(path, body) {
+  const headers = { "content-type": "application/json" };
+  return (await send(path, { method: "POST", headers, body: JSON.stringify(body) })).json();
+}
+
+/** @param {string} id */
+export function pathOf(id) {
+  return `/v1/runs/${encodeURIComponent(id)}`;
+}
+
+/**
+ * Yields the events of a run from a number on, until its stream ends. `EventSource` could not send
+ * the key.
+ * @param {string} id @param {number} after @param {AbortSignal} signal
+ */
+export async function* events(id, after, signal) {
+  const answer = await send(`${pathOf(id)}/events?after=${after}`, { signal });
+  if (!answer.body) return;
+  const reader = answer.body.pipeThrough(new TextDecoderStream()).getReader();
+  let rest = "";
+  for (;;) {
+    const { done, value } = await reader.read();
+    if (done) return;
+    rest += value;
+    const parts = rest.split("\n\n");
+    rest = parts.pop() ?? "";
+    const found = parts.map(eventIn).filter((event) => event !== null);
+    if (found.length) yield found;
+  }
+}
+
+/** @param {string} part @returns {import("./types.js").RunEvent | null} */
+function eventIn(part) {
+  const lines = part.split("\n").filter((line) => line.startsWith("data:"));
+  if (!lines.length) return null;
+  return JSON.parse(lines.map((line) => line.slice(5).trim()).join("\n"));
+}
+
+/**
+ * Follows a run: hands over its events, and goes on behind the last one when the connection is
+ * lost, until the stream has ended or `signal` says so.
+ * @param {string} id
+ * @param {number} after
+ * @param {AbortSignal} signal
+ * @param {(events: import("./types.js").RunEvent[]) => void} take
+ */
+export async function follow(id, after, signal, take) {
+  let [last, pause] = [after, PAUSE_MIN];
+  for (;;) {
+    try {
+      for await (const some of events(id, last, signal)) {
+        take(some);
+        last = some.reduce((most, event) => Math.max(most, event.seq, event.data?.to ?? 0), last);
+        pause = PAUSE_MIN;
+      }
+      return;
+    } catch (error) {
+      const isFinal = error instanceof Refused && error.status >= 400 && error.status < 500;
+      if (signal.aborted || isFinal) return;
+      await wait(pause, signal);
+      pause = Math.min(2 * pause, PAUSE_MAX);
+    }
+  }
+}
+
+/** @param {number} ms @param {AbortSignal} [signal] @returns {Promise<void>} */
+export function wait(ms, signal) {
+  return new Promise((done) => {
+    const timer = setTimeout(done, ms);
+    signal?.addEventListener("abort", () => (clearTimeout(timer), done()), { once: true });
+  });
+}
+
+/** How long the page waits until it asks a server again that was away, in milliseconds. */
+const PAUSE_MIN = 500;
+const PAUSE_MAX = 5_000;

@@ -1,0 +1,76 @@
+// @ts-check
+// What several views need of time: a clock, and reads that are repeated while somebody looks.
+
+import { useCallback, useEffect, useRef, useState } from "./vendor/htm-preact.js";
+import { Refused, wait } from "./api.js";
+
+/** Yields the time, again and again. @param {number} every in milliseconds */
+export function useNow(every) {
+  const [now, setNow] = useState(Date.now());
+  useEffect(() => {
+    const timer = setInterval(() => setNow(Date.now()), every);
+    return () => clearInterval(timer);
+  }, [every]);
+  return now;
+}
+
+/**
+ * Reads something at once and then after each pause, while the page is seen. A reading that fails
+ * leaves what was read before.
+ * @template T
+ * @param {(signal: AbortSignal) => Promise<T>} read
+ * @param {number} every in milliseconds
+ * @param {unknown[]} of what the reading depends on
+ * @returns {{value: T | null, error: string, again: () => void}}
+ */
+export function useRead(read, every, of) {
+  const [value, setValue] = useState(/** @type {T | null} */ (null));
+  const [error, setError] = useState("");
+  const wake = useRef(() => {});
+  useEffect(() => {
+    const stopped = new AbortController();
+    const { signal } = stopped;
+    setValue(null);
+    (async () => {
+      while (!signal.aborted) {
+        try {
+          if (!document.hidden) setValue(await read(signal));
+          setError("");
+        } catch (failed) {
+          if (signal.aborted) return;
+          setError(failed instanceof Refused ? failed.message : String(failed));
+        }
+        await Promise.race([
+          wait(every, signal),
+          new Promise((done) => (wake.current = () => done(undefined))),
+        ]);
+      }
+    })();
+    const seen = () => !document.hidden && wake.current();
+    document.addEventListener("visibilitychange", seen);
+    return () => {
+      stopped.abort();
+      document.removeEventListener("visibilitychange", seen);
+    };
+  }, of);
+  return { value, error, again: useCallback(() => wake.current(), []) };
+}
+
+/**
+ * Does something that a button asks for, and says how it went.
+ * @returns {[boolean, string, (act: () => Promise<string>) => Promise<void>]}
+ */
+export function useAct() {
+  const [isBusy, setBusy] = useState(false);
+  const [said, setSaid] = useState("");
+  const act = async (/** @type {() => Promise<string>} */ what) => {
+    setBusy(true);
+    try {
+      setSaid(await what());
+    } catch (failed) {
+      setSaid(failed instanceof Error ? failed.message : String(failed));
+    }
+    setBusy(false);
+  };
+  return [isBusy, said, act];
+}

@@ -1,0 +1,46 @@
+// @ts-check
+// The events of a run: the newest ones, as they come.
+
+import { html, useState } from "./vendor/htm-preact.js";
+import { clock, why } from "./format.js";
+
+/** Events that are kept, and those that are shown of them. */
+export const EVENTS_MAX = 2_000;
+const SHOWN = 200;
+
+/**
+ * @param {{events: import("./types.js").RunEvent[], tree: import("./model.js").Tree}} props
+ */
+export function Log({ events, tree }) {
+  const [words, setWords] = useState("");
+  const isMeant = (/** @type {import("./types.js").RunEvent} */ event) =>
+    !words || event.event.includes(words) || (tree.rows.get(event.run)?.name ?? "").includes(words);
+  const meant = events.filter(isMeant);
+  return html`
+    <section aria-label="Events">
+      <h3>Events</h3>
+      <label>Only those of a name or kind
+        <input value=${words} onInput=${(/** @type {Event} */ event) => setWords(/** @type {HTMLInputElement} */ (event.target).value)} />
+      </label>
+      <ol class="log" tabindex="0" aria-label="The newest events">
+        ${meant.slice(-SHOWN).reverse().map((event) => html`
+          <li key=${`${event.seq} ${event.at}`}>
+            <time>${clock(event.at)}</time> <b>${event.event}</b> ${tree.rows.get(event.run)?.name ?? ""} <span>${toldOf(event)}</span>
+          </li>`)}
+      </ol>
+      ${meant.length > SHOWN && html`<p>The newest ${SHOWN} of ${meant.length}.</p>`}
+    </section>`;
+}
+
+/** @param {import("./types.js").RunEvent} event */
+function toldOf(event) {
+  const { data } = event;
+  if (data === undefined || event.event === "queued") return "";
+  if (event.event === "stopping" || event.event === "stop-requested") return why(data);
+  if (event.event === "lagged") return `${data.to - data.from + 1} events are not here`;
+  const text = typeof data === "string" ? data : (data?.text ?? data?.line ?? JSON.stringify(data));
+  return text.length > TEXT_MAX ? `${text.slice(0, TEXT_MAX)}…` : text;
+}
+
+/** The longest text of an event that is shown. */
+const TEXT_MAX = 300;

@@ -1,0 +1,183 @@
+// @ts-check
+// One run: how it stands, its stop, its tree over time, its events, what went in and what came out.
+
+import { html, useEffect, useRef, useState } from "./vendor/htm-preact.js";
+import { follow, get, pathOf, post } from "./api.js";
+import { clock, isOver, ms, pretty, sign, why, worked } from "./format.js";
+import { useAct, useNow, useRead } from "./live.js";
+import { EVENTS_MAX, Log } from "./log.js";
+import { ROWS_MAX, Tree } from "./model.js";
+import { skewOf } from "./stops.js";
+import { Strip } from "./strip.js";
+import { TreeView } from "./tree.js";
+
+/** @param {{id: string}} props */
+export function Run({ id }) {
+  const { value: run, error, again } = useRead((signal) => readRun(id, signal), 1_000, [id]);
+  const [tree, events, version] = useTree(id);
+  const now = useNow(run && run.quiescent ? 10_000 : 250);
+  if (!run) {
+    return html`<h2>${id}</h2>${error ? html`<p class="error" role="alert">${error}</p>` : html`<p>Reading…</p>`}`;
+  }
+  return html`
+    <h2>${run.id}</h2>
+    ${error && html`<p class="error" role="alert">${error}</p>`}
+    <p class=${`state ${run.status}`} role="status">
+      <b>${sign(run.status)} ${run.status}</b>
+      ${run.ended_at && (run.quiescent
+        ? html` <span>quiescent: nothing of it executes</span>`
+        : html` <span class="warn">its result is final, and something of it executes still: ${run.abandoned.map((/** @type {any} */ work) => work.name).join(", ")}</span>`)}
+    </p>
+    <${Steer} run=${run} done=${again} />
+    <${StopOf} run=${run} tree=${tree} />
+    <${Facts} run=${run} now=${now} />
+    <h3 id="tree">Tree ${tree.rows.size > 1 ? html`<small>${tree.rows.size + tree.left} runs</small>` : ""}</h3>
+    ${tree.left > 0 && html`<p>${tree.left} runs are not shown.</p>`}
+    <${TreeView} tree=${tree} now=${now} version=${version} />
+    <${Values} run=${run} />
+    <${Log} events=${events} tree=${tree} />`;
+}
+
+/** @param {string} id @param {AbortSignal} signal */
+async function readRun(id, signal) {
+  const run = await get(pathOf(id), signal);
+  // The tree is read by itself.
+  delete run.rows;
+  return run;
+}
+
+/**
+ * Reads the tree of a run by parts, and follows its events. They are drawn once a frame at most.
+ * @param {string} id
+ * @returns {[Tree, import("./types.js").RunEvent[], number]}
+ */
+function useTree(id) {
+  const [version, setVersion] = useState(0);
+  const kept = useRef({ tree: new Tree(), events: /** @type {import("./types.js").RunEvent[]} */ ([]) });
+  useEffect(() => {
+    const stopped = new AbortController();
+    const now = { tree: new Tree(), events: [] };
+    kept.current = now;
+    let isDrawn = true;
+    const draw = () => {
+      if (!isDrawn) return;
+      isDrawn = false;
+      setTimeout(() => {
+        isDrawn = true;
+        if (!stopped.signal.aborted) setVersion((version) => version + 1);
+      }, DRAW_EVERY);
+    };
+    const reread = () => readTree(id, now.tree, stopped.signal).then(draw, () => {});
+    reread().then(() => follow(id, 0, stopped.signal, (some) => {
+      takeAll(now, some);
+      // What is not here of the events is in the tree.
+      if (some.some((event) => event.event === "lagged")) void reread();
+      draw();
+    })).then(reread, () => {});
+    return () => stopped.abort();
+  }, [id]);
+  return [kept.current.tree, kept.current.events, version];
+}
+
+/** @param {{tree: Tree, events: import("./types.js").RunEvent[]}} now @param {import("./types.js").RunEvent[]} some */
+function takeAll(now, some) {
+  for (const event of some) now.tree.take(event);
+  now.events.push(...some);
+  if (now.events.length > EVENTS_MAX) now.events.splice(0, now.events.length - EVENTS_MAX);
+}
+
+/** @param {string} id @param {Tree} tree @param {AbortSignal} signal */
+async function readTree(id, tree, signal) {
+  let cursor = "";
+  do {
+    const page = await get(`${pathOf(id)}/tree?limit=1000${cursor && `&cursor=${encodeURIComponent(cursor)}`}`, signal);
+    for (const row of page.rows) tree.put(row);
+    const omitted = Object.values(page.omitted).reduce((sum, count) => sum + Number(count), 0);
+    tree.left = Math.max(0, page.total - ROWS_MAX) + omitted;
+    cursor = page.next ?? "";
+  } while (cursor && tree.rows.size < ROWS_MAX);
+}
+
+/** What somebody can do with a run. @param {{run: any, done: () => void}} props */
+function Steer({ run, done }) {
+  const [reason, setReason] = useState("");
+  const [answer, setAnswer] = useState("");
+  const [isBusy, said, act] = useAct();
+  const path = pathOf(run.id);
+  const does = (/** @type {string} */ what, /** @type {unknown} */ body, /** @type {string} */ words) => () =>
+    act(async () => {
+      const told = await post(`${path}/${what}`, body);
+      done();
+      return told.disposition ? `${words}: ${told.disposition}` : words;
+    });
+  const text = (/** @type {(value: string) => void} */ set) => (/** @type {Event} */ event) =>
+    set(/** @type {HTMLInputElement} */ (event.target).value);
+  if (isOver(run.status)) return said && html`<p role="status">${said}</p>`;
+  return html`
+    <div class="steer">
+      <label>Reason <input value=${reason} maxlength="500" onInput=${text(setReason)} /></label>
+      <button class="danger" disabled=${isBusy} onClick=${does("cancel", { reason: reason || "stopped on the page" }, "Stop")}>Stop</button>
+      ${run.status === "running" && html`<button disabled=${isBusy} onClick=${does("pause", {}, "Pause")}>Pause</button>`}
+      ${run.status === "paused" && html`
+        <p>It asks: <b>${pretty(run.pause?.request)}</b></p>
+        <label>Answer <input value=${answer} onInput=${text(setAnswer)} /></label>
+        <button disabled=${isBusy} onClick=${does("resume", { answer }, "Answered")}>Answer</button>`}
+      <span role="status">${said}</span>
+    </div>`;
+}
+
+/** The strip of the stop of a run, while it is under way and behind it. @param {{run: any, tree: Tree}} props */
+function StopOf({ run, tree }) {
+  const isUnderWay = run.stopped_at && !run.quiescent;
+  const { value } = useRead(
+    (signal) => (isUnderWay ? get("/v1/stops", signal) : Promise.resolve(null)), 500, [isUnderWay],
+  );
+  const now = useNow(100);
+  if (!run.stopped_at) return null;
+  const found = value?.stops.find((/** @type {any} */ stop) => stop.root === run.id || stop.id === run.id);
+  if (isUnderWay) return found ? html`<${Strip} stop=${found} now=${now - skewOf(value)} />` : null;
+  const aborted = [...tree.rows.values()].filter((row) => row.aborted).map((row) => row.name);
+  const left = ms(run.quiesced_at) - ms(run.stopped_at);
+  return html`
+    <ol class="strip" aria-label="How the stop went">
+      <li class="done"><b>Accepted</b><span>${clock(run.stopped_at)}, ${why(run.cause)}</span></li>
+      ${aborted.length > 0 && html`<li class="done"><b>Aborted</b><span>${aborted.slice(0, 12).join(", ")}</span></li>`}
+      <li class="done"><b>Terminal</b><span>after ${ms(run.ended_at) - ms(run.stopped_at)} ms</span></li>
+      <li class="done"><b>Quiescent</b><span>${Number.isFinite(left) ? `after ${left} ms` : "nothing executes"}</span></li>
+    </ol>`;
+}
+
+/** @param {{run: any, now: number}} props */
+function Facts({ run, now }) {
+  const usage = run.usage ?? {};
+  const facts = [
+    ["Component", run.component],
+    ["Owner", run.owner],
+    ["Session", run.session],
+    ["Node", run.node],
+    ["Accepted", clock(run.queued_at)],
+    ["Worked", worked(run, now)],
+    ["Waits for", run.queue && `${run.queue.waiting_for}, ${run.queue.ahead ?? 0} ahead`],
+    ["Cause", why(run.cause)],
+    ["Origin of the stop", run.cause?.origin],
+    ["Tokens", usage.input_tokens || usage.output_tokens ? `${usage.input_tokens} in, ${usage.output_tokens} out` : ""],
+    ["Cost", usage.cost_micros ? `${(usage.cost_micros / 1e6).toFixed(4)}` : ""],
+    ["Progress", run.progress === null ? "" : `${Math.round(run.progress * 100)} %`],
+    ["Labels", Object.entries(run.labels ?? {}).map(([name, value]) => `${name}=${value}`).join(", ")],
+  ];
+  return html`
+    <dl class="facts">
+      ${facts.filter(([, value]) => value).map(([name, value]) => html`<div><dt>${name}</dt><dd>${value}</dd></div>`)}
+    </dl>
+    ${run.error && html`<p class="error">${run.error}</p>`}`;
+}
+
+/** @param {{run: any}} props */
+function Values({ run }) {
+  const all = [["Input", run.input], ["Text", run.text], ["Output", run.output], ["Partial output", run.output === null ? run.partial : null]];
+  return html`${all.filter(([, value]) => value !== null && value !== "" && value !== undefined).map(([name, value]) => html`
+    <details open=${name === "Output"}><summary>${name}</summary><pre tabindex="0">${pretty(value)}</pre></details>`)}`;
+}
+
+/** The pause between two drawings of a tree that changes, in milliseconds. */
+const DRAW_EVERY = 100;
