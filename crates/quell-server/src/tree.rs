@@ -233,7 +233,7 @@ const RUNS_MAX: usize = 100_000;
 
 #[cfg(test)]
 pub(crate) mod tests {
-    use quell::RunKind;
+    use quell::{Counts, RunKind, RunRow};
 
     use super::*;
 
@@ -261,6 +261,24 @@ pub(crate) mod tests {
         let names: Vec<_> = tree.in_pre_order().iter().map(|entry| &*entry.name).collect();
         assert_eq!(names, ["root", "a", "a1", "b"]);
         assert_eq!(tree.path(RunId::from_text("a1")), "root/a/a1");
+    }
+
+    #[test]
+    fn rows_that_are_read_again_stand_anew_and_are_drawn_once() {
+        let mut tree = Tree::default();
+        tree.apply(&queued(1, "root", None));
+        tree.apply(&queued(2, "a", Some("root")));
+        let row = |run: &str, parent: Option<&str>| {
+            let run = RunId::from_text(run);
+            let mut row = RunRow::new(run, RunKind::Step, "r".into(), RunStatus::Failed, at(0));
+            row.parent = parent.map(RunId::from_text);
+            row
+        };
+        let rows = vec![row("root", None), row("a", Some("root")), row("b", Some("root"))];
+        tree.go_on_with(&RunReport::new(rows, Counts::default()));
+        let all = tree.in_pre_order();
+        assert_eq!(all.iter().map(|entry| &*entry.name).collect::<Vec<_>>(), ["root", "a", "r"]);
+        assert!(all.iter().all(|entry| entry.status == RunStatus::Failed));
     }
 
     #[test]

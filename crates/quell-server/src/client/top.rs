@@ -6,6 +6,7 @@ use std::time::{Duration, SystemTime};
 
 use clap::Args;
 use quell_report::text::printable;
+use serde_json::{Value, json};
 use tokio::sync::mpsc;
 use tokio::time::sleep;
 
@@ -30,25 +31,34 @@ pub(crate) struct TopArgs {
     /// The time from one picture to the next
     #[arg(long, value_name = "DURATION", value_parser = crate::times::parse, default_value = "1s")]
     every: Duration,
+
+    /// Print once, as one line of JSON with `stops` and `runs`
+    #[arg(long)]
+    json: bool,
 }
 
 /// Shows what the server executes, and yields the exit code.
 pub(crate) fn top(args: &TopArgs) -> ExitCode {
-    let style = Style { json: false, verbose: false, answer: false };
+    let style = Style { json: args.json, verbose: false, answer: false };
     written(|out| {
         let (asks, runtime) = args.server.client()?.into_parts();
         let shown = if style.is_live() {
             runtime.block_on(redrawn(Arc::new(asks), args.every.max(EVERY_MIN)))
         } else {
-            runtime.block_on(once(&asks, out))
+            runtime.block_on(once(&asks, args.json, out))
         };
         runtime.shutdown_background();
         shown
     })
 }
 
-async fn once(asks: &Asks, out: &mut Out) -> Result<(), Fault> {
-    picture(asks, RUNS_MAX).await?.into_iter().try_for_each(|line| out.line(line))
+async fn once(asks: &Asks, json: bool, out: &mut Out) -> Result<(), Fault> {
+    if !json {
+        return picture(asks, RUNS_MAX).await?.into_iter().try_for_each(|line| out.line(line));
+    }
+    let runs: RunPage = asks.get(&runs_path(RUNS_MAX)).await?;
+    let stops: Value = asks.get(STOPS).await?;
+    out.line(json!({ "stops": stops["stops"], "runs": runs.runs }))
 }
 
 /// Draws until the user has seen enough.
@@ -91,8 +101,8 @@ async fn redrawn(asks: Arc<Asks>, every: Duration) -> Result<(), Fault> {
 
 /// Asks for what there is, and draws it: the stops first.
 async fn picture(asks: &Asks, runs_max: usize) -> Result<Vec<String>, NotDone> {
-    let runs: RunPage = asks.get(&format!("v1/runs?status={LIVE}&limit={runs_max}")).await?;
-    let stops: Stops = asks.get("v1/stops?limit=100").await?;
+    let runs: RunPage = asks.get(&runs_path(runs_max)).await?;
+    let stops: Stops = asks.get(STOPS).await?;
     let count = runs.total.map_or_else(|| "many".to_owned(), |total| total.to_string());
     let mut lines = vec![format!(
         "{}  {count} runs have not ended, {} stops are under way",
@@ -108,7 +118,11 @@ async fn picture(asks: &Asks, runs_max: usize) -> Result<Vec<String>, NotDone> {
     Ok(lines)
 }
 
-const LIVE: &str = "queued,running,paused,stopping";
+fn runs_path(runs_max: usize) -> String {
+    format!("v1/runs?status=queued,running,paused,stopping&limit={runs_max}")
+}
+
+const STOPS: &str = "v1/stops?limit=100";
 
 /// Runs that are printed, and that are drawn.
 const RUNS_MAX: usize = 1_000;

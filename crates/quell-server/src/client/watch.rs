@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
-use quell::{Counts, RunEvent, RunReport, RunRow, RunStatus};
+use quell::{Counts, EventKind, RunEvent, RunReport, RunRow, RunStatus};
 use tokio::sync::mpsc;
 use tokio::time::{self, sleep};
 
@@ -61,6 +61,8 @@ pub(crate) fn watch(args: &WatchArgs) -> ExitCode {
 enum News {
     Event(RunEvent),
     Note(String),
+    /// How the run stands: events that said it were not heard.
+    Whole(RunReport),
     /// Stops, as lines and as news: see [`Message::Stops`].
     Stops(Vec<String>, Vec<String>),
     /// The events have ended.
@@ -90,7 +92,8 @@ async fn watched(asks: Arc<Asks>, args: &WatchArgs) -> Result<u8, String> {
         View::start(style).map_err(|error| format!("no thread for the view: {error}"))?;
     let (tell, mut news) = mpsc::channel(NEWS_MAX);
     let follow = Follow::new(Arc::clone(&asks), &args.run, first.uuid);
-    tokio::spawn(follow_all(follow, tell.clone()));
+    let whole = (Arc::clone(&asks), format!("v1/runs/{}", in_path(&args.run)));
+    tokio::spawn(follow_all(follow, whole, tell.clone()));
     tokio::spawn(poll(Arc::clone(&asks), args.run.clone(), tell));
     // Its events say how it came to stand so.
     let (TreeRow { uuid, kind, name, queued_at, .. }, status) = (first, RunStatus::Queued);
@@ -124,6 +127,7 @@ async fn show(
             biased;
             told = news.recv() => match told {
                 Some(News::Event(event)) => Message::Event(event),
+                Some(News::Whole(report)) => Message::GoesOn(Arc::new(report)),
                 Some(News::Stops(lines, said)) => Message::Stops(lines, said),
                 Some(News::Note(words)) => {
                     // The thread that writes notes has gone if nobody reads them.
@@ -185,8 +189,12 @@ async fn finish(end: End, asks: &Asks, args: &WatchArgs, mut signals: Signals, v
     code
 }
 
-/// Tells of the events of the run until its end.
-async fn follow_all(mut follow: Follow, tell: mpsc::Sender<News>) {
+/// Tells of the events of the run until its end, and how it stands where some were missed.
+async fn follow_all(
+    mut follow: Follow,
+    (asks, path): (Arc<Asks>, String),
+    tell: mpsc::Sender<News>,
+) {
     loop {
         let news = match follow.next().await {
             Ok(Some(Heard::Event(event))) => News::Event(event),
@@ -198,6 +206,14 @@ async fn follow_all(mut follow: Follow, tell: mpsc::Sender<News>) {
             Err(error) => News::Failed(error.words()),
         };
         let is_last = matches!(news, News::Followed | News::Failed(_));
+        let is_gap = |event: &RunEvent| matches!(event.kind, EventKind::Lagged { .. });
+        if matches!(&news, News::Event(event) if is_gap(event))
+            && let Ok(whole) = asks.get::<WholeRun>(&path).await
+            && let Some(report) = whole.report()
+        {
+            // Nobody watches any more: the next one to tell is told nothing either.
+            let _ = tell.send(News::Whole(report)).await;
+        }
         // Nobody watches any more.
         if tell.send(news).await.is_err() || is_last {
             return;

@@ -2,6 +2,7 @@
 
 use std::net::TcpListener;
 
+use crate::services::tls::{authority, service};
 use crate::site::Site;
 use crate::support::{Ended, Running, Scratch};
 
@@ -75,4 +76,23 @@ fn what_is_not_there_or_no_quell_is_told_with_what_to_do() {
     let elsewhere = format!("http://{}/nowhere", site.address());
     let ended = site.scratch.run(&["ps", "--server", &elsewhere]);
     assert!(ended.assert_code(2).stderr.contains("no `quell serve`, or one of another path"));
+}
+
+#[test]
+fn a_server_behind_https_is_asked_if_its_certificate_is_trusted() {
+    let (scratch, known) = (Scratch::new(), authority("known"));
+    let (site, other) = (service(&known, "localhost"), service(&authority("other"), "localhost"));
+    scratch.write("roots.pem", &known.pem());
+    let cancel = |port: u16| {
+        let server = format!("https://localhost:{port}");
+        let mut command = scratch.quell(&["cancel", "a", "--server", &server, "--key-env", "K"]);
+        command.env("SSL_CERT_FILE", scratch.path("roots.pem")).env("K", "hUsh-key");
+        Running::start(command).ended()
+    };
+    // It answers what it was asked.
+    let asked = cancel(site.port());
+    assert!(asked.assert_code(2).stderr.contains("its answer cannot be read"), "{asked:?}");
+    let refused = cancel(other.port());
+    assert!(refused.assert_code(2).stderr.contains("no answer: "), "{refused:?}");
+    assert!(refused.stderr.contains("certificate"), "{refused:?}");
 }

@@ -4,7 +4,7 @@ use std::io::{self, Write as _};
 
 use serde_json::json;
 
-use super::{ask, start};
+use super::{ask, lines, start};
 use crate::live_tree::Screen;
 use crate::site::Site;
 use crate::support::{Running, wait_until};
@@ -111,6 +111,9 @@ fn what_is_executed_is_printed_once_without_a_terminal_and_drawn_until_q_in_one(
     assert!(shown[1].starts_with("stop of deaf (spinner) │ accepted: user-request, "), "{shown:?}");
     assert!(shown[1].contains(" │ still cleaning up: spinner (body) for "), "{shown:?}");
     assert!(shown[3].starts_with("other") && shown[4].starts_with("deaf "), "{shown:?}");
+    let told = lines(&ask(&site, &["top", "--json"])).remove(0);
+    assert_eq!(told["stops"][0]["standing"]["cleaning_up"][0]["name"], "spinner", "{told}");
+    assert_eq!((&told["runs"][0]["id"], &told["runs"][1]["id"]), (&json!("other"), &json!("deaf")));
     let (top, mut keys) = in_terminal(&site, "quell top --every 100ms; stty -a");
     wait_until("it is drawn", || shows(&site, "2 runs have not ended"));
     ask(&site, &["cancel", "other", "--wait", "quiescent"]).assert_code(0);

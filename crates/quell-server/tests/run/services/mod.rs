@@ -11,7 +11,7 @@ mod places;
 mod retries;
 mod secrets;
 mod stops;
-mod tls;
+pub(crate) mod tls;
 
 use serde_json::{Value, json};
 

@@ -16,10 +16,10 @@ use super::run_of;
 use crate::site::Site;
 use crate::support::Scratch;
 
-type Authority = CertifiedIssuer<'static, KeyPair>;
+pub(crate) type Authority = CertifiedIssuer<'static, KeyPair>;
 
 /// Makes a certificate authority.
-fn authority(name: &str) -> Authority {
+pub(crate) fn authority(name: &str) -> Authority {
     let mut params = CertificateParams::default();
     params.distinguished_name.push(DnType::CommonName, name);
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
@@ -28,7 +28,7 @@ fn authority(name: &str) -> Authority {
 }
 
 /// Starts a service for a host, which answers with what it is asked.
-fn service(authority: &Authority, host: &str) -> SocketAddr {
+pub(crate) fn service(authority: &Authority, host: &str) -> SocketAddr {
     let key = KeyPair::generate().expect("a key");
     let params = CertificateParams::new(vec![host.to_owned()]).expect("the name of a host");
     let certificate = params.signed_by(&key, authority).expect("a certificate");
