@@ -54,8 +54,8 @@ struct Found {
     broken: Option<(&'static str, Vec<String>)>,
 }
 
-/// Visits every state behind a first one, until a promise is broken. `stuck` is the promise that each
-/// has a way to an end.
+/// Visits every state behind a first one, until a promise is broken. `stuck` is the promise that
+/// each has a way to an end.
 fn search<W: Model>(first: W, off: &[W::Guard], stuck: &'static str) -> Found {
     let (mut worlds, mut numbers) = (vec![first], HashMap::from([(first, 0)]));
     // From which state each was reached first, in words; and all ways from one state to another.

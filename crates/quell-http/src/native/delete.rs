@@ -46,7 +46,8 @@ use crate::wait::Wait;
         (status = 404, description = "No such run", body = Problem, content_type = PROBLEM),
         (status = 409, description = "The run is not a root; or it has ended, and something of it \
             executes still: nothing has changed", body = Problem, content_type = PROBLEM),
-        (status = 422, description = "Not an id, or a bad parameter", body = Problem, content_type = PROBLEM),
+        (status = 422, description = "Not an id, or a bad parameter", body = Problem,
+            content_type = PROBLEM),
         (status = 503, description = "The store has not taken it, and a restart may bring the run \
             back; or it cannot be read", body = Problem, content_type = PROBLEM),
     )

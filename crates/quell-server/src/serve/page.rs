@@ -96,34 +96,86 @@ const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; \
 
 #[cfg(test)]
 mod tests {
+    use axum::body::{Body, to_bytes};
+    use axum::middleware::from_fn;
+    use sha2::{Digest as _, Sha256};
+    use tower::ServiceExt as _;
+
     use super::*;
 
-    #[test]
-    fn who_names_html_is_a_browser() {
-        for (accept, expected) in [
+    /// Asks a server that answers `/` with the word `contract`.
+    async fn asks(method: &str, path: &str, accept: &str) -> (StatusCode, HeaderMap, String) {
+        let app = Router::new().route("/", get(async || "contract")).layer(from_fn(at_root));
+        let request = Request::builder().method(method).uri(path).header(ACCEPT, accept);
+        let request = request.body(Body::empty()).expect("a request");
+        let answer = app.merge(routes()).oneshot(request).await.expect("an answer");
+        let (head, body) = answer.into_parts();
+        let body = to_bytes(body, 1 << 20).await.expect("a body");
+        (head.status, head.headers, String::from_utf8_lossy(&body).into_owned())
+    }
+
+    #[tokio::test]
+    async fn who_names_html_gets_the_page_at_the_root_and_others_the_contract() {
+        for (accept, is_page) in [
             ("text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8", true),
             ("application/json, text/html;q=0.5", true),
             ("*/*", false),
             ("application/json", false),
         ] {
-            let headers = HeaderMap::from_iter([(ACCEPT, HeaderValue::from_static(accept))]);
-            assert_eq!(is_browser(&headers), expected, "{accept}");
+            let (status, headers, body) = asks("GET", "/", accept).await;
+            assert_eq!(status, StatusCode::OK, "{accept}");
+            assert_eq!(body == "contract", !is_page, "{accept}: {body}");
+            assert_eq!(headers[VARY], "Accept");
         }
-        assert!(!is_browser(&HeaderMap::new()));
+        let (status, _, body) = asks("HEAD", "/", "text/html").await;
+        assert_eq!((status, &*body), (StatusCode::OK, ""));
+        let (status, ..) = asks("POST", "/", "text/html").await;
+        assert_eq!(status, StatusCode::METHOD_NOT_ALLOWED);
+    }
+
+    #[tokio::test]
+    async fn each_file_has_its_type_and_a_policy_that_lets_in_nothing_else() {
+        for (path, kind) in [
+            ("/ui", "text/html; charset=utf-8"),
+            ("/ui/", "text/html; charset=utf-8"),
+            ("/ui/style.css", "text/css; charset=utf-8"),
+            ("/ui/icon.svg", "image/svg+xml"),
+            ("/ui/app.js", "text/javascript; charset=utf-8"),
+            ("/ui/vendor/htm-preact.js", "text/javascript; charset=utf-8"),
+        ] {
+            let (status, headers, body) = asks("GET", path, "*/*").await;
+            assert_eq!(
+                (status, headers[CONTENT_TYPE].as_bytes()),
+                (StatusCode::OK, kind.as_bytes())
+            );
+            let policy = headers[CONTENT_SECURITY_POLICY].to_str().expect("a text");
+            assert!(policy.starts_with("default-src 'none';") && !policy.contains("unsafe"));
+            assert_eq!(headers[X_CONTENT_TYPE_OPTIONS], "nosniff");
+            assert!(!body.is_empty() && !body.contains("<script>"), "{path}");
+        }
+        for path in ["/ui/other.js", "/ui/../Cargo.toml", "/ui/vendor", "/ui/types.js/"] {
+            assert_eq!(asks("GET", path, "*/*").await.0, StatusCode::NOT_FOUND, "{path}");
+        }
     }
 
     #[test]
     fn every_module_that_is_loaded_is_there() {
-        for (name, text) in FILES.iter().filter(|(name, _)| !name.starts_with("vendor")) {
-            let folder = "./";
-            for part in text.split(folder).skip(1).filter(|part| !name.ends_with(".css") && part.contains(".js\"")) {
-                let loaded = part.split('"').next().unwrap();
-                if loaded == "types.js" {
-                    // It has types alone, which are named in comments.
-                    continue;
-                }
-                assert!(FILES.iter().any(|(known, _)| *known == loaded), "{name}: {loaded}");
+        for (name, text) in FILES.iter().filter(|(name, _)| !name.starts_with("vendor/")) {
+            for line in text.lines().filter(|line| line.starts_with("import ")) {
+                let from = line.split("\"./").nth(1).and_then(|rest| rest.split('"').next());
+                let from = from.unwrap_or_else(|| panic!("{name}: {line}"));
+                assert!(FILES.iter().any(|(known, _)| *known == from), "{name}: {from}");
             }
         }
+    }
+
+    #[test]
+    fn the_library_is_the_one_that_was_published() {
+        let (said, it) = (include_str!("../ui/vendor/README.md"), FILES[FILES.len() - 1]);
+        let sum = Sha256::digest(it.1)
+            .iter()
+            .fold(String::new(), |sum, byte| sum + &format!("{byte:02x}"));
+        assert_eq!(it.0, "vendor/htm-preact.js");
+        assert!(said.contains(&sum), "{sum}");
     }
 }

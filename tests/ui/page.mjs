@@ -1,0 +1,225 @@
+// Drives the page as a person does, and says what it has seen.
+
+import assert from "node:assert/strict";
+import { mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { createRequire } from "node:module";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { chromium } from "playwright-core";
+import { freePort, Quell } from "./server.mjs";
+
+const AXE = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
+const folder = mkdtempSync(join(tmpdir(), "quell-page-"));
+const server = new Quell(await freePort(), ["--config", "quell.toml", "--store", join(folder, "runs.db")]);
+const browser = await chromium.launch({
+  executablePath: process.env.QUELL_BROWSER, args: ["--no-sandbox"],
+});
+const page = await browser.newPage({ viewport: { width: 1100, height: 900 } });
+page.setDefaultTimeout(20_000);
+
+/** What the console says, and requests that leave the origin: none may. */
+const complaints = [];
+let isAway = false;
+page.on("console", (told) => {
+  const isFailure = /Failed to load resource|net::ERR/.test(told.text());
+  if (["error", "warning"].includes(told.type()) && !(isAway && isFailure)) complaints.push(told.text());
+});
+page.on("pageerror", (error) => complaints.push(String(error)));
+page.on("request", (request) => {
+  if (![`${server.url}/`, "data:", "about:"].some((own) => request.url().startsWith(own))) {
+    complaints.push(`a request to ${request.url()}`);
+  }
+});
+
+const say = (words) => console.log(`   ${words}`);
+const open = (place) => page.goto(`${server.url}/ui#/${place}`);
+const shot = (name) => page.screenshot({ path: join(process.env.QUELL_SHOTS, `${name}.png`), fullPage: true });
+const text = (selector) => page.locator(selector).innerText();
+
+/**
+ * Waits until an expression is true in the page. Playwright's own wait evaluates texts there, which
+ * the policy of the page forbids.
+ */
+async function until(expression, seconds = 20) {
+  for (const end = Date.now() + 1_000 * seconds; Date.now() < end; await page.waitForTimeout(30)) {
+    if (await page.evaluate(expression)) return;
+  }
+  throw new Error(`it has not come true in ${seconds} s: ${expression}`);
+}
+
+/** Checks a view: what axe-core finds, in light and dark, and that it fits into 375 pixels. */
+async function accessible(name) {
+  for (const colorScheme of ["light", "dark"]) {
+    await page.emulateMedia({ colorScheme });
+    // The policy of the page lets no script in: it is evaluated from outside.
+    await page.evaluate(AXE);
+    const { violations } = await page.evaluate("axe.run()");
+    const found = violations.map((one) => `${one.id}: ${one.nodes.map((node) => node.html).slice(0, 3).join(" ")}`);
+    assert.deepEqual(found, [], `${name}, ${colorScheme}`);
+    await shot(`${name}-${colorScheme}`);
+  }
+  await page.emulateMedia({ colorScheme: "light" });
+  await page.setViewportSize({ width: 375, height: 800 });
+  const width = await page.evaluate("document.documentElement.scrollWidth");
+  assert.ok(width <= 375, `${name} is ${width} pixels wide on 375`);
+  await shot(`${name}-375`);
+  await page.setViewportSize({ width: 1100, height: 900 });
+}
+
+const tests = {
+  async "a browser gets the page at / and everybody else the contract's answer"() {
+    await page.goto(`${server.url}/`);
+    await page.getByRole("heading", { name: "Runs" }).waitFor();
+    const answer = await fetch(`${server.url}/`);
+    assert.match(answer.headers.get("content-type"), /json/);
+  },
+
+  async "a run is started with the form, and its tree grows"() {
+    await open("components");
+    const item = page.locator("li", { hasText: "workflow/grows" });
+    await item.getByRole("button", { name: "Start…" }).click();
+    await item.getByLabel("Id, or none for a new one").fill("tree");
+    await accessible("components");
+    await item.getByRole("button", { name: "Start workflow/grows" }).click();
+    await page.getByRole("heading", { name: "tree", exact: true }).waitFor();
+    const rows = page.getByRole("treeitem");
+    await until("document.querySelectorAll('[role=treeitem]').length > 4");
+    const before = await rows.count();
+    await until(`document.querySelectorAll('[role=treeitem]').length > ${before}`);
+    say(`its tree has grown from ${before} rows to ${await rows.count()}`);
+    await accessible("run");
+  },
+
+  async "it is stopped, and the strip says how that went"() {
+    await page.getByLabel("Reason").fill("seen enough");
+    await page.getByRole("button", { name: "Stop", exact: true }).click();
+    await page.getByText("quiescent: nothing of it executes").waitFor();
+    assert.match(await text(".strip"), /Accepted[^]*seen enough[^]*Terminal[^]*Quiescent/);
+    assert.equal(await server.statusOf("tree"), "cancelled");
+  },
+
+  async "who ignores its stop is named, with how long that can last"() {
+    await server.starts("agent/stubborn", "stubborn", { grace_ms: 4000 });
+    await open("runs/stubborn");
+    await until("document.querySelector('.state')?.innerText.includes('running')");
+    await page.getByRole("button", { name: "Stop", exact: true }).click();
+    await page.getByText(/sh \(pid \d+\) \(a program\), for/).waitFor();
+    assert.match(await text(".left"), /It takes [\d.]+ s at most/);
+    await accessible("strip");
+    await open("stops");
+    await page.getByRole("link", { name: "stubborn", exact: true }).waitFor();
+    await accessible("stops");
+    await page.getByText("No stop is under way").waitFor();
+    assert.equal(await server.statusOf("stubborn"), "cancelled");
+  },
+
+  async "many are stopped after a preview, and no others"() {
+    for (const id of ["s1", "s2", "s3"]) await server.starts("agent/slow", id);
+    await server.starts("agent/stubborn", "other");
+    await open("runs");
+    await page.getByLabel("Component").fill("agent/slow");
+    await page.getByLabel("Component").press("Tab");
+    await until("document.querySelectorAll('tbody tr').length === 3");
+    await page.getByRole("button", { name: "Stop what these filters mean…" }).click();
+    const preview = page.getByRole("region", { name: "What would be stopped" });
+    await preview.getByRole("heading", { name: "3 runs would be stopped" }).waitFor();
+    await accessible("preview");
+    assert.equal(await server.statusOf("s1"), "running", "a preview stops nothing");
+    await preview.getByRole("button", { name: "Stop 3" }).click();
+    await page.getByText("3 are stopping").waitFor();
+    await until("document.querySelectorAll('tbody .cancelled').length === 3");
+    assert.equal(await server.statusOf("other"), "running");
+    await server.asks("/v1/runs/other/cancel", { mode: "abort", wait: "terminal" });
+  },
+
+  async "the page goes on when the server was started again"() {
+    await page.goto("about:blank");
+    await open("runs");
+    await page.locator("tbody tr").first().waitFor();
+    isAway = true;
+    await server.end();
+    await page.getByText("The server is away").waitFor();
+    await server.start();
+    await until("document.querySelector('.connection').innerText === ''");
+    await server.starts("agent/talker", "after");
+    await page.getByRole("link", { name: "after", exact: true }).waitFor();
+    isAway = false;
+  },
+
+  async "a tree of 10,000 rows scrolls"() {
+    await server.starts("workflow/big", "big");
+    await open("runs/big");
+    await until("document.querySelector('.tree .all')?.clientHeight > 200000", 60);
+    const [frames, drawn] = await page.evaluate(scrolled);
+    say(`ten thousand rows: ${frames.toFixed(0)} frames per second while they scroll, at most ${drawn} drawn`);
+    assert.ok(drawn < 100, "those that are seen are drawn");
+    await page.getByRole("tree").press("End");
+    await until("document.querySelector('[role=treeitem][aria-selected=true]')?.innerText.includes('waits')");
+    await server.asks("/v1/runs/big/cancel", { wait: "terminal" });
+  },
+
+  async "nodes are listed"() {
+    await open("nodes");
+    await page.getByText("this server").waitFor();
+    await accessible("nodes");
+  },
+
+  async "a key is asked for, and is in memory alone"() {
+    const closed = new Quell(await freePort(), [
+      "--config", "quell.toml", "--set", 'keys=[{subject="ada", secret_env="ADAS_KEY", scopes=["*:read"]}]',
+    ], { ADAS_KEY: "a-key-of-forty-characters-at-the-very-least" });
+    await closed.start();
+    const its = await browser.newPage();
+    await its.goto(`${closed.url}/ui`);
+    const field = its.getByLabel(/asks for a key/);
+    await field.fill("wrong");
+    await its.getByRole("button", { name: "Use it" }).click();
+    await its.waitForTimeout(300);
+    await field.fill("a-key-of-forty-characters-at-the-very-least");
+    await its.getByRole("button", { name: "Use it" }).click();
+    await its.getByText("No run is like that").waitFor();
+    const kept = await its.evaluate("[localStorage.length, sessionStorage.length, document.cookie]");
+    assert.deepEqual(kept, [0, 0, ""]);
+    await its.reload();
+    await field.waitFor();
+    await its.close();
+    await closed.end();
+  },
+};
+
+/** Scrolls for two seconds. Yields the frames of one, and the most rows that were there at once. */
+async function scrolled() {
+  const box = /** @type {HTMLElement} */ (document.querySelector(".tree"));
+  let [frames, drawn] = [0, 0];
+  const began = performance.now();
+  while (performance.now() - began < 2_000) {
+    box.scrollTop = (box.scrollTop + 700) % box.scrollHeight;
+    await new Promise(requestAnimationFrame);
+    frames += 1;
+    drawn = Math.max(drawn, document.querySelectorAll("[role=treeitem]").length);
+  }
+  return [(1_000 * frames) / (performance.now() - began), drawn];
+}
+
+let failed = 0;
+try {
+  await server.start();
+  for (const [name, test] of Object.entries(tests)) {
+    const began = performance.now();
+    try {
+      await test();
+      assert.deepEqual(complaints.splice(0), [], "the console, and requests");
+      console.log(`ok     ${name} (${((performance.now() - began) / 1_000).toFixed(1)} s)`);
+    } catch (error) {
+      failed += 1;
+      console.log(`FAILED ${name}\n${error.stack}`);
+      await shot(`failed-${failed}`);
+    }
+  }
+} finally {
+  await browser.close();
+  await server.end();
+  rmSync(folder, { recursive: true, force: true });
+}
+console.log(failed ? `${failed} failed` : `all ${Object.keys(tests).length} passed; screenshots in ${process.env.QUELL_SHOTS}`);
+process.exit(failed ? 1 : 0);
