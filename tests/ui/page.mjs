@@ -146,6 +146,22 @@ const tests = {
     isAway = false;
   },
 
+  async "the tree of a run goes on when the server was started again"() {
+    await server.starts("workflow/asks", "asks");
+    await open("runs/asks");
+    await page.waitForTimeout(300);
+    await until("document.querySelector('.state')?.innerText.includes('paused')");
+    isAway = true;
+    await server.end();
+    await server.start();
+    await page.getByLabel("Answer").fill("yes");
+    await page.getByRole("button", { name: "Answer", exact: true }).click();
+    await until("document.querySelector('.state')?.innerText.includes('completed')");
+    await until("document.querySelector('[role=treeitem]')?.getAttribute('aria-label').includes('completed')");
+    await page.locator(".log li", { hasText: "ended" }).first().waitFor();
+    isAway = false;
+  },
+
   async "a tree of 10,000 rows scrolls"() {
     await server.starts("workflow/big", "big");
     await open("runs/big");
@@ -175,6 +191,7 @@ const tests = {
     await field.fill("wrong");
     await its.getByRole("button", { name: "Use it" }).click();
     await its.waitForTimeout(300);
+    assert.equal(await its.getByText("No run is like that").count(), 0, "it is refused");
     await field.fill("a-key-of-forty-characters-at-the-very-least");
     await its.getByRole("button", { name: "Use it" }).click();
     await its.getByText("No run is like that").waitFor();

@@ -117,11 +117,13 @@ function eventIn(part) {
 
 /**
  * Follows a run: hands over its events, and goes on behind the last one when the connection is
- * lost, until the stream has ended or `signal` says so.
+ * lost, until the stream has ended or `signal` says so. Yields the number of the last event: a
+ * stream also ends when its server does.
  * @param {string} id
  * @param {number} after
  * @param {AbortSignal} signal
  * @param {(events: import("./types.js").RunEvent[]) => void} take
+ * @returns {Promise<number>}
  */
 export async function follow(id, after, signal, take) {
   let [last, pause] = [after, PAUSE_MIN];
@@ -132,24 +134,33 @@ export async function follow(id, after, signal, take) {
         last = some.reduce((most, event) => Math.max(most, event.seq, event.data?.to ?? 0), last);
         pause = PAUSE_MIN;
       }
-      return;
+      return last;
     } catch (error) {
-      const isFinal = error instanceof Refused && error.status >= 400 && error.status < 500;
-      if (signal.aborted || isFinal) return;
+      if (signal.aborted || (error instanceof Refused && isFinal(error.status))) return last;
       await wait(pause, signal);
       pause = Math.min(2 * pause, PAUSE_MAX);
     }
   }
 }
 
-/** @param {number} ms @param {AbortSignal} [signal] @returns {Promise<void>} */
+/** Whether it is of no use to ask again: not of a server that has too much to do. @param {number} status */
+function isFinal(status) {
+  return status >= 400 && status < 500 && ![408, 425, 429].includes(status);
+}
+
+/** @param {number} ms @param {AbortSignal} signal @returns {Promise<void>} */
 export function wait(ms, signal) {
   return new Promise((done) => {
-    const timer = setTimeout(done, ms);
-    signal?.addEventListener("abort", () => (clearTimeout(timer), done()), { once: true });
+    const end = () => {
+      clearTimeout(timer);
+      signal.removeEventListener("abort", end);
+      done();
+    };
+    const timer = setTimeout(end, ms);
+    signal.addEventListener("abort", end);
   });
 }
 
 /** How long the page waits until it asks a server again that was away, in milliseconds. */
 const PAUSE_MIN = 500;
-const PAUSE_MAX = 5_000;
+export const PAUSE_MAX = 5_000;

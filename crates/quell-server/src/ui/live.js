@@ -2,7 +2,7 @@
 // What several views need of time: a clock, and reads that are repeated while somebody looks.
 
 import { useCallback, useEffect, useRef, useState } from "./vendor/htm-preact.js";
-import { Refused, wait } from "./api.js";
+import { PAUSE_MAX, Refused, wait } from "./api.js";
 
 /** Yields the time, again and again. @param {number} every in milliseconds */
 export function useNow(every) {
@@ -30,18 +30,21 @@ export function useRead(read, every, of) {
   useEffect(() => {
     const stopped = new AbortController();
     const { signal } = stopped;
-    setValue(null);
     (async () => {
+      let pause = every;
       while (!signal.aborted) {
         try {
           if (!document.hidden) setValue(await read(signal));
           setError("");
+          pause = every;
         } catch (failed) {
           if (signal.aborted) return;
           setError(failed instanceof Refused ? failed.message : String(failed));
+          // A server that is away, or has too much to do, is asked less and less.
+          pause = Math.max(every, Math.min(2 * pause, PAUSE_MAX));
         }
         await Promise.race([
-          wait(every, signal),
+          wait(pause, signal),
           new Promise((done) => (wake.current = () => done(undefined))),
         ]);
       }
@@ -55,6 +58,25 @@ export function useRead(read, every, of) {
   }, of);
   return { value, error, again: useCallback(() => wake.current(), []) };
 }
+
+/**
+ * Yields a value as it was when it has not changed for a moment: what somebody types is not asked
+ * for letter by letter.
+ * @template T
+ * @param {T} value
+ * @returns {T}
+ */
+export function useSettled(value) {
+  const [settled, setSettled] = useState(value);
+  useEffect(() => {
+    const timer = setTimeout(() => setSettled(value), SETTLED_AFTER);
+    return () => clearTimeout(timer);
+  }, [value]);
+  return settled;
+}
+
+/** In milliseconds. */
+const SETTLED_AFTER = 250;
 
 /**
  * Does something that a button asks for, and says how it went.

@@ -2,7 +2,7 @@
 // One run: how it stands, its stop, its tree over time, its events, what went in and what came out.
 
 import { html, useEffect, useRef, useState } from "./vendor/htm-preact.js";
-import { follow, get, pathOf, post } from "./api.js";
+import { follow, get, pathOf, post, wait } from "./api.js";
 import { clock, isOver, ms, pretty, sign, why, worked } from "./format.js";
 import { useAct, useNow, useRead } from "./live.js";
 import { EVENTS_MAX, Log } from "./log.js";
@@ -68,12 +68,21 @@ function useTree(id) {
       }, DRAW_EVERY);
     };
     const reread = () => readTree(id, now.tree, stopped.signal).then(draw, () => {});
-    reread().then(() => follow(id, 0, stopped.signal, (some) => {
+    const take = (/** @type {import("./types.js").RunEvent[]} */ some) => {
       takeAll(now, some);
       // What is not here of the events is in the tree.
       if (some.some((event) => event.event === "lagged")) void reread();
       draw();
-    })).then(reread, () => {});
+    };
+    (async () => {
+      await reread();
+      for (let last = 0; !stopped.signal.aborted; await wait(FOLLOW_AGAIN, stopped.signal)) {
+        last = await follow(id, last, stopped.signal, take);
+        // A stream ends with its run, and with its server. What has ended may execute still.
+        await reread();
+        if (now.tree.visible(new Set())[0]?.quiescent) return;
+      }
+    })();
     return () => stopped.abort();
   }, [id]);
   return [kept.current.tree, kept.current.events, version];
@@ -135,7 +144,10 @@ function StopOf({ run, tree }) {
   const now = useNow(100);
   if (!run.stopped_at) return null;
   const found = value?.stops.find((/** @type {any} */ stop) => stop.root === run.id || stop.id === run.id);
-  if (isUnderWay) return found ? html`<${Strip} stop=${found} now=${now - skewOf(value)} />` : null;
+  if (isUnderWay && found) return html`<${Strip} stop=${found} now=${now - skewOf(value)} />`;
+  if (isUnderWay) {
+    return html`<p>Stopped at ${clock(run.stopped_at)}, ${why(run.cause)}.${value?.more ? " There are too many stops to tell how this one stands." : ""}</p>`;
+  }
   const aborted = [...tree.rows.values()].filter((row) => row.aborted).map((row) => row.name);
   const left = ms(run.quiesced_at) - ms(run.stopped_at);
   return html`
@@ -178,6 +190,9 @@ function Values({ run }) {
   return html`${all.filter(([, value]) => value !== null && value !== "" && value !== undefined).map(([name, value]) => html`
     <details open=${name === "Output"}><summary>${name}</summary><pre tabindex="0">${pretty(value)}</pre></details>`)}`;
 }
+
+/** The pause until a run is followed again whose stream has ended before it, in milliseconds. */
+const FOLLOW_AGAIN = 2_000;
 
 /** The pause between two drawings of a tree that changes, in milliseconds. */
 const DRAW_EVERY = 100;

@@ -4,7 +4,7 @@
 import { html, useMemo, useState } from "./vendor/htm-preact.js";
 import { get, post } from "./api.js";
 import { clock, sign, why, worked } from "./format.js";
-import { useAct, useNow, useRead } from "./live.js";
+import { useAct, useNow, useRead, useSettled } from "./live.js";
 
 const STATUSES = [
   "queued", "running", "paused", "stopping", "completed", "failed", "cancelled", "timed-out",
@@ -16,7 +16,8 @@ const KEYS = /** @type {const} */ (["component", "session", "owner", "lane", "la
 const NONE = { status: "", component: "", session: "", owner: "", lane: "", label: "" };
 
 export function Runs() {
-  const [filter, setFilter] = useState(/** @type {Filter} */ (NONE));
+  const [typed, setTyped] = useState(/** @type {Filter} */ (NONE));
+  const filter = useSettled(typed);
   const [cursors, setCursors] = useState(/** @type {string[]} */ ([]));
   const cursor = cursors.at(-1);
   const query = useMemo(() => {
@@ -31,20 +32,20 @@ export function Runs() {
   const now = useNow(1_000);
   const change = (/** @type {keyof Filter} */ name) => (/** @type {Event} */ event) => {
     setCursors([]);
-    setFilter({ ...filter, [name]: /** @type {HTMLInputElement} */ (event.target).value });
+    setTyped({ ...typed, [name]: /** @type {HTMLInputElement} */ (event.target).value });
   };
   return html`
     <h2>Runs</h2>
     <form class="filters" onSubmit=${(/** @type {Event} */ event) => event.preventDefault()}>
       <label>Status
-        <select value=${filter.status} onChange=${change("status")}>
+        <select value=${typed.status} onChange=${change("status")}>
           <option value="">any</option>
           ${STATUSES.map((status) => html`<option value=${status}>${status}</option>`)}
         </select>
       </label>
       ${KEYS.map((name) => html`
         <label>${name[0]?.toUpperCase()}${name.slice(1)}
-          <input value=${filter[name]} onChange=${change(name)} size="12"
+          <input value=${typed[name]} onInput=${change(name)} size="12"
             placeholder=${name === "label" ? "key=value" : ""} />
         </label>`)}
     </form>

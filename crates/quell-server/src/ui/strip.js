@@ -45,11 +45,11 @@ export function partsOf(stop, now) {
   const over = ms(standing.given_up_at);
   const isHard = Number.isFinite(hard) && now >= hard;
   parts.push(["Cleaning up", busy.length ? "now" : "done", busy.length ? names(busy, now) : "nothing left"]);
-  parts.push(["Abort (H)", isHard ? "done" : "next", isHard ? `aborted at ${clock(standing.hard_deadline)}` : `aborted in ${span(hard - now)}`]);
+  parts.push(["Abort (H)", isHard ? "done" : "next", isHard ? `due since ${clock(standing.hard_deadline)}` : `aborted in ${span(hard - now)}`]);
   const aborted = standing.aborted.map((run) => run.name).join(", ");
   if (aborted) parts.push(["Aborted", "done", aborted]);
   const isOver = Number.isFinite(over) && now >= over;
-  parts.push(["Give up (H + W)", isOver ? "done" : "next", isOver ? `given up at ${clock(standing.given_up_at)}` : `given up in ${span(over - now)}`]);
+  parts.push(["Give up (H + W)", isOver ? "done" : "next", isOver ? `due since ${clock(standing.given_up_at)}` : `given up in ${span(over - now)}`]);
   const left = standing.abandoned;
   if (left.length) parts.push(["Abandoned", "bad", names(left, now)]);
   parts.push(["Quiescent", "next", left.length ? "when that has ended" : "then nothing executes"]);
