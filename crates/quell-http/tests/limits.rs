@@ -21,7 +21,7 @@ const MINUTE: u64 = 60_000;
 
 /// What an answer says of a time in milliseconds, in whole minutes.
 fn minutes(at: &Value) -> Option<u64> {
-    at.as_u64().map(|ms| ms.div_ceil(MINUTE))
+    at.as_u64().map(|ms| (ms + MINUTE / 2) / MINUTE)
 }
 
 #[tokio::test]
