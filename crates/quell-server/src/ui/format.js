@@ -55,6 +55,14 @@ export function isOver(status) {
   return ["completed", "failed", "cancelled", "timed-out"].includes(status);
 }
 
+/**
+ * Whether a run has ended, and nothing of it executes. Of one that is paused nothing executes, too.
+ * @param {{status: string, quiescent: boolean}} run
+ */
+export function isDone(run) {
+  return isOver(run.status) && run.quiescent;
+}
+
 /** Says who stopped a run, and why. @param {import("./types.js").Cause | null | undefined} cause */
 export function why(cause) {
   if (!cause) return "";

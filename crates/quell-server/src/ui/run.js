@@ -3,7 +3,7 @@
 
 import { html, useEffect, useRef, useState } from "./vendor/htm-preact.js";
 import { follow, get, pathOf, post, wait } from "./api.js";
-import { clock, isOver, ms, pretty, sign, why, worked } from "./format.js";
+import { clock, isDone, isOver, ms, pretty, sign, why, worked } from "./format.js";
 import { useAct, useNow, useRead } from "./live.js";
 import { EVENTS_MAX, Log } from "./log.js";
 import { ROWS_MAX, Tree } from "./model.js";
@@ -80,7 +80,8 @@ function useTree(id) {
         last = await follow(id, last, stopped.signal, take);
         // A stream ends with its run, and with its server. What has ended may execute still.
         await reread();
-        if (now.tree.visible(new Set())[0]?.quiescent) return;
+        const [root] = now.tree.visible(new Set());
+        if (root && isDone(root)) return;
       }
     })();
     return () => stopped.abort();

@@ -2,7 +2,7 @@
 // The tree of a run and its waterfall over time. Of thousands of rows those are drawn that are seen.
 
 import { html, useRef, useState } from "./vendor/htm-preact.js";
-import { clock, ms, sign, span, why } from "./format.js";
+import { clock, isDone, ms, sign, span, why } from "./format.js";
 
 /** The height of a row in pixels, as in the style sheet. */
 const HEIGHT = 26;
@@ -90,7 +90,7 @@ function RowView({ row, top, now, scale, isChosen, choose, folds, isFolded, fold
 
 /** The waterfall of one run: it waited, worked, and stopped. @param {any} props */
 function Bar({ row, now, scale }) {
-  const end = row.quiescent ? ms(row.quiesced_at ?? row.ended_at) : now;
+  const end = isDone(row) ? ms(row.quiesced_at ?? row.ended_at) : now;
   const queued = ms(row.queued_at);
   const started = row.started_at ? ms(row.started_at) : end;
   const stopped = row.stopped_at ? Math.max(ms(row.stopped_at), started) : end;
@@ -125,7 +125,7 @@ function Chosen({ row, now }) {
 function scaleOf(tree, now) {
   const [root] = tree.visible(new Set());
   const from = root ? ms(root.queued_at) : now;
-  const to = root?.quiescent ? ms(root.quiesced_at ?? root.ended_at) : now;
+  const to = root && isDone(root) ? ms(root.quiesced_at ?? root.ended_at) : now;
   const all = Math.max(1, to - from);
   return (/** @type {number} */ at) => Math.max(0, Math.min(100, (100 * (at - from)) / all));
 }
