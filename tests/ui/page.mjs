@@ -114,6 +114,21 @@ const tests = {
     assert.equal(await server.statusOf("stubborn"), "cancelled");
   },
 
+  async "what is abandoned is named wherever it is told, until it has ended"() {
+    await server.starts("agent/leaves", "leaves", { grace_ms: 500 });
+    await open("runs/leaves");
+    await until("document.querySelector('.state')?.innerText.includes('running')");
+    await page.getByRole("button", { name: "Stop", exact: true }).click();
+    const left = /bash \(seems to have left pid \d+\)/;
+    await page.locator(".strip .bad", { hasText: left }).waitFor();
+    await page.locator(".state", { hasText: left }).waitFor();
+    await page.locator(".chosen-row", { hasText: left }).waitFor();
+    await accessible("abandoned");
+    await page.getByText("quiescent: nothing of it executes").waitFor();
+    // The tree of a run that has ended is read every other second.
+    await page.locator(".chosen-row", { hasText: "which has ended since" }).waitFor();
+  },
+
   async "many are stopped after a preview, and no others"() {
     for (const id of ["s1", "s2", "s3"]) await server.starts("agent/slow", id);
     await server.starts("agent/stubborn", "other");

@@ -129,7 +129,7 @@ function change(row, event) {
       row.aborted = true;
       break;
     case "abandoned":
-      if (!row.abandoned.some((work) => work.name === data.name)) row.abandoned.push(data);
+      if (!row.abandoned.includes(data.name)) row.abandoned.push(data.name);
       break;
     case "ended":
       row.status = data;
@@ -140,7 +140,6 @@ function change(row, event) {
     case "quiesced":
       row.quiescent = true;
       row.quiesced_at ??= at;
-      row.abandoned = [];
       break;
     default:
   }

@@ -7,7 +7,7 @@ import { clock, isDone, isOver, ms, pretty, sign, why, worked } from "./format.j
 import { useAct, useNow, useRead } from "./live.js";
 import { EVENTS_MAX, Log } from "./log.js";
 import { ROWS_MAX, Tree } from "./model.js";
-import { skewOf } from "./stops.js";
+import { readStops, STOPS_EVERY } from "./stops.js";
 import { Strip } from "./strip.js";
 import { TreeView } from "./tree.js";
 
@@ -26,10 +26,12 @@ export function Run({ id }) {
       <b>${sign(run.status)} ${run.status}</b>
       ${run.ended_at && (run.quiescent
         ? html` <span>quiescent: nothing of it executes</span>`
-        : html` <span class="warn">its result is final, and something of it executes still: ${run.abandoned.map((/** @type {any} */ work) => work.name).join(", ")}</span>`)}
+        : html` <span class="warn">its result is final, and something of it executes still: ${run.abandoned.join(", ")}</span>`)}
     </p>
     <${Steer} run=${run} done=${again} />
-    <${StopOf} run=${run} tree=${tree} />
+    ${run.stopped_at && (run.quiescent
+      ? html`<${StopDone} run=${run} tree=${tree} />`
+      : html`<${StopUnderWay} run=${run} />`)}
     <${Facts} run=${run} now=${now} />
     <h3 id="tree">Tree ${tree.rows.size > 1 ? html`<small>${tree.rows.size + tree.left} runs</small>` : ""}</h3>
     ${tree.left > 0 && html`<p>${tree.left} runs are not shown.</p>`}
@@ -136,19 +138,17 @@ function Steer({ run, done }) {
     </div>`;
 }
 
-/** The strip of the stop of a run, while it is under way and behind it. @param {{run: any, tree: Tree}} props */
-function StopOf({ run, tree }) {
-  const isUnderWay = run.stopped_at && !run.quiescent;
-  const { value } = useRead(
-    (signal) => (isUnderWay ? get("/v1/stops", signal) : Promise.resolve(null)), 500, [isUnderWay],
-  );
+/** The strip of a stop that is under way. @param {{run: any}} props */
+function StopUnderWay({ run }) {
+  const { value } = useRead(readStops, STOPS_EVERY, []);
   const now = useNow(100);
-  if (!run.stopped_at) return null;
-  const found = value?.stops.find((/** @type {any} */ stop) => stop.root === run.id || stop.id === run.id);
-  if (isUnderWay && found) return html`<${Strip} stop=${found} now=${now - skewOf(value)} />`;
-  if (isUnderWay) {
-    return html`<p>Stopped at ${clock(run.stopped_at)}, ${why(run.cause)}.${value?.more ? " There are too many stops to tell how this one stands." : ""}</p>`;
-  }
+  const found = value?.stops.find((stop) => stop.root === run.id || stop.id === run.id);
+  if (value && found) return html`<${Strip} stop=${found} now=${now - value.skew} />`;
+  return html`<p>Stopped at ${clock(run.stopped_at)}, ${why(run.cause)}.${value?.more ? " There are too many stops to tell how this one stands." : ""}</p>`;
+}
+
+/** The strip of a stop after which nothing executes. @param {{run: any, tree: Tree}} props */
+function StopDone({ run, tree }) {
   const aborted = [...tree.rows.values()].filter((row) => row.aborted).map((row) => row.name);
   const left = ms(run.quiesced_at) - ms(run.stopped_at);
   return html`

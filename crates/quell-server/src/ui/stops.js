@@ -7,10 +7,9 @@ import { useNow, useRead } from "./live.js";
 import { Strip } from "./strip.js";
 
 export function Stops() {
-  const { value, error } = useRead((signal) => get("/v1/stops", signal), 500, []);
+  const { value, error } = useRead(readStops, STOPS_EVERY, []);
   const now = useNow(100);
-  /** @type {import("./types.js").Stop[]} */
-  const stops = value?.stops ?? [];
+  const { stops, skew } = value ?? { stops: [], skew: 0 };
   return html`
     <h2>Stops</h2>
     ${error && html`<p class="error" role="alert">${error}</p>`}
@@ -18,16 +17,21 @@ export function Stops() {
     ${stops.map((stop) => html`
       <article key=${stop.id}>
         <h3><a href=${`#/runs/${encodeURIComponent(stop.root)}`}>${stop.id}</a></h3>
-        <${Strip} stop=${stop} now=${now - skewOf(value)} />
+        <${Strip} stop=${stop} now=${now - skew} />
       </article>`)}
     ${value?.more && html`<p>There are others besides.</p>`}`;
 }
 
 /**
- * Yields by how much the clock of this machine is ahead of that of the server.
- * @param {{at: string, read?: number}} answer
+ * Reads the stops that are under way, and by how much the clock of this machine is ahead of that of
+ * the server.
+ * @param {AbortSignal} signal
+ * @returns {Promise<{stops: import("./types.js").Stop[], more: boolean, skew: number}>}
  */
-export function skewOf(answer) {
-  answer.read ??= Date.now();
-  return answer.read - Date.parse(answer.at);
+export async function readStops(signal) {
+  const answer = await get("/v1/stops", signal);
+  return { ...answer, skew: Date.now() - Date.parse(answer.at) };
 }
+
+/** The pause between two readings, in milliseconds. */
+export const STOPS_EVERY = 500;

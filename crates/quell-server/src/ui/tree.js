@@ -74,7 +74,7 @@ export function TreeView({ tree, now }) {
 /** @param {any} props */
 function RowView({ row, top, now, scale, isChosen, choose, folds, isFolded, fold }) {
   const isLeft = row.ended_at && !row.quiescent;
-  const name = `${row.name}, ${row.kind}, ${row.status}${isLeft ? ", still executing" : ""}`;
+  const name = `${row.name}${isLeft ? " executes still" : ""}, ${row.kind}, ${row.status}`;
   return html`
     <div class=${`row ${row.status} ${isChosen ? "chosen" : ""}`} id=${`row-${row.uuid}`} role="treeitem"
       aria-level=${row.depth + 1} aria-selected=${isChosen} aria-label=${name}
@@ -111,7 +111,7 @@ function Chosen({ row, now }) {
       <dt>${row.kind} ${row.name}</dt>
       <dd>${sign(row.status)} ${row.status}${row.aborted ? ", aborted" : ""}${row.ended_at ? (row.quiescent ? ", quiescent" : ", something executes still") : ""}</dd>
       ${row.cause && html`<dt>Stopped</dt><dd>${clock(row.stopped_at)}, ${why(row.cause)}</dd>`}
-      ${row.abandoned.length > 0 && html`<dt>Abandoned</dt><dd class="warn">${row.abandoned.map((/** @type {any} */ work) => work.name).join(", ")}</dd>`}
+      ${row.abandoned.length > 0 && html`<dt>Abandoned</dt><dd class=${row.quiescent ? "" : "warn"}>${row.abandoned.join(", ")}${row.quiescent ? ", which has ended since" : ""}</dd>`}
       ${row.error && html`<dt>Error</dt><dd class="error">${row.error}</dd>`}
       <dt>Worked</dt><dd>${row.started_at ? span((row.ended_at ? ms(row.ended_at) : now) - ms(row.started_at)) : "not yet"}</dd>
       <dt>Run</dt><dd><code>${row.uuid}</code></dd>

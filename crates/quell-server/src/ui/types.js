@@ -14,7 +14,7 @@
  * @property {string} name
  * @property {string} what
  * @property {string} [run]
- * @property {string} [since]
+ * @property {string | null} [since]
  *
  * @typedef {object} Row
  * @property {string} uuid
@@ -26,7 +26,7 @@
  * @property {Cause | null} cause
  * @property {boolean} aborted
  * @property {boolean} quiescent
- * @property {Work[]} abandoned
+ * @property {string[]} abandoned by name; of a quiescent one it has ended since
  * @property {string} queued_at
  * @property {string | null} started_at
  * @property {string | null} stopped_at
