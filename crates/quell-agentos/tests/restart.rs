@@ -1,13 +1,15 @@
 use std::sync::Arc;
 
+use axum::http::Method;
 use quell::store::{MemoryStore, Store, StoreError};
 use quell::{Engine, EngineConfig, Failure, Payload, Recovery, RunContext, RunSpec, Shutdown};
 use quell_agentos::{Options, UnknownRuns};
 use quell_demo::Witness;
 use quell_flow::{Catalog, Component};
-use quell_http::Access;
-use quell_test_support::{Flow, Valve};
+use quell_http::{Access, READ_WITHIN};
+use quell_test_support::{Flow, Valve, operations, with_ids};
 use serde_json::Value;
+use tokio::time::timeout;
 
 use crate::support::http::{Events as _, names, post_form, start};
 use crate::support::{Site, fresh};
@@ -212,4 +214,28 @@ async fn an_idempotency_key_gives_the_same_run_after_a_restart() {
         let expected = expected.map(|(one, two)| (Value::from(one), Value::from(two)));
         assert_eq!(statuses, expected, "{background}");
     }
+}
+
+#[tokio::test]
+async fn while_the_store_hangs_what_reads_is_answered_all_the_same() {
+    let (site, valve) = nth(2, &Arc::new(MemoryStore::new())).await;
+    valve.hang_reads(true);
+    tokio::time::pause();
+    let mut refused = 0;
+    for (method, path, _) in operations(&quell_agentos::document()) {
+        if method == Method::GET {
+            let id = path.split('/').nth(1).map_or("x", |kind| match kind {
+                "agents" => "short-agent",
+                "teams" => "slow-team",
+                "workflows" => "slow-workflow",
+                _ => "x",
+            });
+            let path = format!("{}?session_id=s&type=agent", with_ids(&path, id));
+            let answer = timeout(READ_WITHIN * 2, site.get(&path)).await;
+            let answer = answer.unwrap_or_else(|_| panic!("{path} has no answer"));
+            refused += usize::from(answer.status == 503);
+        }
+    }
+    assert!(refused > 3, "{refused}");
+    valve.hang_reads(false);
 }

@@ -3,7 +3,7 @@ use std::sync::Arc;
 use axum::Router;
 use quell::store::Store;
 use quell::{EngineConfig, RunStatus};
-use quell_http::{Access, Service, parse_id, router};
+use quell_http::{Access, READ_WITHIN, Service, parse_id, router};
 use quell_test_support::{Answer, Flow, Valve, Witness};
 use serde_json::{Value, json};
 use tokio::task::JoinHandle;
@@ -61,4 +61,17 @@ async fn a_stream_of_a_run_that_comes_while_the_store_is_asked_for_it_goes_on_to
     post(&site.app, "/v1/runs/x/cancel", &json!({})).await;
     let told = told.await.unwrap();
     assert!(told.text.contains("cancelled"), "{}", told.text);
+}
+
+#[tokio::test]
+async fn while_the_store_hangs_what_reads_is_answered_all_the_same() {
+    let site = site();
+    site.store.hang_reads(true);
+    tokio::time::pause();
+    for path in ["/v1/runs/x", "/v1/runs/cancel", "/v1/runs", "/v1/runs/x/tree"] {
+        let answer = tokio::time::timeout(READ_WITHIN * 2, get(&site.app, path)).await.unwrap();
+        assert_eq!(answer.status, 503, "{path}: {answer:?}");
+        assert_eq!(answer.header("retry-after"), "1");
+    }
+    site.store.hang_reads(false);
 }

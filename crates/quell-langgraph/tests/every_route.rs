@@ -1,12 +1,17 @@
 //! Every route of the document: with values that nobody expects, and with the ids of another owner.
 
+use std::sync::Arc;
+
 use axum::http::Method;
-use quell::EngineConfig;
-use quell_http::{Access, Key};
+use quell::store::MemoryStore;
+use quell::{EngineConfig, Shutdown};
+use quell_http::{Access, Key, READ_WITHIN};
 use quell_langgraph::Options;
 use quell_test_support::within;
 use serde_json::{Value, json};
+use tokio::time::timeout;
 
+use crate::restart::nth;
 use crate::talk::{Answer, Server, id_of};
 use crate::threads::echo;
 
@@ -272,4 +277,38 @@ async fn no_route_answers_a_query_that_nobody_expects_with_a_fault_of_its_own() 
             }
         }
     }
+}
+
+#[tokio::test]
+async fn while_the_store_hangs_what_reads_is_answered_all_the_same() {
+    let store = Arc::new(MemoryStore::new());
+    let (server, _) = nth(1, &store).await;
+    let owned = Owned::by(&server).await;
+    server.service.engine().shutdown(Shutdown::default()).await;
+    // Nothing of it is in memory.
+    let (server, valve) = nth(2, &store).await;
+    let list = format!("/threads/{}/history", owned.thread);
+    assert_eq!(server.get(&list).await.status, 200);
+    valve.hang_reads(true);
+    tokio::time::pause();
+    let mut late = Vec::new();
+    for (method, of) in operations() {
+        let reads = ["search", "count", "history", "checkpoint", "namespaces", "versions"];
+        let waits = of.ends_with("/stream") || of.ends_with("/join");
+        let is_read = method == Method::GET && !waits
+            || method == Method::POST && reads.iter().any(|last| of.ends_with(last));
+        if is_read {
+            let path = format!("{}?namespace=n&key=k", owned.path(&of, &owned.ended));
+            let body = owned.body(&owned.ended).to_string();
+            let answer = timeout(READ_WITHIN * 2, server.send(method.clone(), &path, &body)).await;
+            let answer = answer.unwrap_or_else(|_| panic!("{method} {path} has no answer"));
+            if answer.text.contains("within 45 s") {
+                assert_eq!(answer.status, 503, "{method} {path}: {answer:?}");
+                late.push(format!("{method} {of}"));
+            }
+        }
+    }
+    // Others fail with the first read that has no answer.
+    assert!(late.contains(&"GET /assistants/{assistant_id}".to_owned()), "{late:?}");
+    valve.hang_reads(false);
 }

@@ -45,6 +45,7 @@ pub struct Valve {
     late: Mutex<Vec<Vec<Record>>>,
     reads: Mutex<Reads>,
     gets_let: watch::Sender<usize>,
+    hangs: watch::Sender<bool>,
 }
 
 /// How reads of a [`Valve`] go.
@@ -71,8 +72,8 @@ impl Valve {
     fn of(store: Arc<MemoryStore>, boot: u32, flow: Flow) -> Arc<Self> {
         let (flow, turns) = (watch::Sender::new(flow), tokio::sync::Mutex::default());
         let (stored, late, reads) = (Mutex::default(), Mutex::default(), Mutex::default());
-        let gets_let = watch::Sender::new(usize::MAX);
-        Arc::new(Self { store, boot, flow, turns, stored, late, reads, gets_let })
+        let (gets_let, hangs) = (watch::Sender::new(usize::MAX), watch::Sender::new(false));
+        Arc::new(Self { store, boot, flow, turns, stored, late, reads, gets_let, hangs })
     }
 
     /// Sets how it stands.
@@ -83,6 +84,11 @@ impl Valve {
     /// Lets reads fail from now on, or not.
     pub fn fail_reads(&self, trouble: impl Into<Option<StoreError>>) {
         self.reads().trouble = trouble.into();
+    }
+
+    /// Has reads wait from now on, for as long as this says.
+    pub fn hang_reads(&self, hangs: bool) {
+        self.hangs.send_replace(hangs);
     }
 
     /// Lets so many reads of single runs pass, those before included. Those behind wait.
@@ -125,7 +131,9 @@ impl Valve {
     }
 
     /// Tells why a read fails, if it does; of a page it counts it.
-    fn read(&self, pages: usize) -> Result<(), StoreError> {
+    async fn read(&self, pages: usize) -> Result<(), StoreError> {
+        let mut hangs = self.hangs.subscribe();
+        hangs.wait_for(|hangs| !hangs).await.expect("nobody panics here");
         let mut reads = self.reads();
         reads.pages += pages;
         reads.trouble.clone().map_or(Ok(()), Err)
@@ -211,7 +219,7 @@ impl Store for Valve {
             };
             let mut gets_let = self.gets_let.subscribe();
             gets_let.wait_for(|count| nr <= *count).await.expect("nobody panics here");
-            self.read(0)?;
+            self.read(0).await?;
             self.fault(run).map_or(Ok(()), Err)?;
             self.store.get(run).await
         })
@@ -224,7 +232,7 @@ impl Store for Valve {
         at: SystemTime,
     ) -> BoxFuture<'_, Result<Option<Claim>, StoreError>> {
         Box::pin(async move {
-            self.read(0)?;
+            self.read(0).await?;
             self.store.claim(owner, key, at).await
         })
     }
@@ -235,7 +243,7 @@ impl Store for Valve {
         page: Page,
     ) -> BoxFuture<'_, Result<Pages<Stored<RunRecord>>, StoreError>> {
         Box::pin(async move {
-            self.read(1)?;
+            self.read(1).await?;
             let pages = self.store.list(filter, page).await?;
             self.reads().listed += pages.items.len();
             Ok(self.with_faults(pages))
@@ -249,7 +257,7 @@ impl Store for Valve {
         limit: usize,
     ) -> BoxFuture<'_, Result<Vec<Stored<RunEvent>>, StoreError>> {
         Box::pin(async move {
-            self.read(1)?;
+            self.read(1).await?;
             self.store.events(root, after, limit).await
         })
     }
@@ -259,7 +267,10 @@ impl Store for Valve {
         lane: String,
         page: Page,
     ) -> BoxFuture<'_, Result<Pages<Stored<Checkpoint>>, StoreError>> {
-        self.store.checkpoints(lane, page)
+        Box::pin(async move {
+            self.read(1).await?;
+            self.store.checkpoints(lane, page).await
+        })
     }
 
     fn recover(&self, page: Page) -> BoxFuture<'_, Result<Pages<Stored<RunRecord>>, StoreError>> {

@@ -4,17 +4,19 @@ use std::collections::BTreeSet;
 
 use axum::handler::Handler;
 use axum::http::StatusCode;
+use axum::response::IntoResponse as _;
 use axum::routing::{self, MethodRouter};
 use serde_json::{Map, Value, json};
 
 use crate::described::dialect::Dialect;
 use crate::described::schema::named;
+use crate::in_time::{answer_in_time, took_too_long};
 
 /// A method of a path: what serves it, and what the document says of it.
 #[derive(Debug)]
 pub struct Operation<S> {
     pub(super) method: &'static str,
-    pub(super) served: MethodRouter<S>,
+    served: MethodRouter<S>,
     summary: &'static str,
     /// Schemas of ids of the path that are none of the dialect's, by their names in the router.
     ids: Map<String, Value>,
@@ -24,6 +26,8 @@ pub struct Operation<S> {
     answers: Map<String, Value>,
     refusals: BTreeSet<u16>,
     is_public: bool,
+    /// It only reads, and waits for no run.
+    only_reads: bool,
 }
 
 /// Makes an operation of a handler.
@@ -56,6 +60,7 @@ impl<S> Operation<S> {
             answers: Map::new(),
             refusals: BTreeSet::new(),
             is_public: false,
+            only_reads: method == "get",
         }
     }
 
@@ -69,6 +74,22 @@ impl<S> Operation<S> {
     #[must_use]
     pub fn needs_nobody(mut self) -> Self {
         self.is_public = true;
+        self
+    }
+
+    /// It only reads: it is answered within [`READ_WITHIN`](crate::READ_WITHIN). What is got counts
+    /// as that.
+    #[must_use]
+    pub const fn reads(mut self) -> Self {
+        self.only_reads = true;
+        self
+    }
+
+    /// It waits for a run or streams it, although it is got: that may take any time, and if it is
+    /// dropped, its client has gone.
+    #[must_use]
+    pub const fn waits(mut self) -> Self {
+        self.only_reads = false;
         self
     }
 
@@ -155,6 +176,18 @@ impl<S> Operation<S> {
     pub fn refuses<const N: usize>(mut self, statuses: [u16; N]) -> Self {
         self.refusals.extend(statuses);
         self
+    }
+
+    /// Yields what serves it.
+    pub(super) fn served(&self) -> MethodRouter<S>
+    where
+        S: Clone + Send + Sync + 'static,
+    {
+        let served = self.served.clone();
+        if !self.only_reads {
+            return served;
+        }
+        answer_in_time(served, || took_too_long().into_response())
     }
 
     /// Writes what the document says of it.

@@ -55,10 +55,11 @@ impl<S: Clone + Send + Sync + 'static> Routes<S> {
         let told = self.paths.entry(shown).or_insert_with(|| Map::new().into());
         for operation in operations {
             told[operation.method] = operation.told(path, &self.dialect);
+            let served = operation.served();
             if self.dialect.has_slashes && path != "/" {
-                self.router = self.router.route(&format!("{path}/"), operation.served.clone());
+                self.router = self.router.route(&format!("{path}/"), served.clone());
             }
-            self.router = self.router.route(path, operation.served);
+            self.router = self.router.route(path, served);
         }
         self
     }

@@ -6,12 +6,13 @@ use axum::Router;
 use axum::http::StatusCode;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
+use axum::routing::{MethodRouter, get};
 use serde_json::Value;
 use utoipa::OpenApi as _;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes as all_of;
 
+use crate::in_time::{answer_in_time, took_too_long};
 use crate::native::cancel_many;
 use crate::native::components;
 use crate::native::delete;
@@ -60,7 +61,8 @@ pub fn document() -> Value {
 
 fn guarded(app: Router<Service>, service: Service) -> Router {
     // A run may be called `cancel`.
-    let named_so = get(handlers::get_run).patch(limits::set_limits).delete(delete::delete_run);
+    let named_so = in_time(get(handlers::get_run));
+    let named_so = named_so.patch(limits::set_limits).delete(delete::delete_run);
     let app = app.route("/v1/runs/cancel", named_so);
     let app = catch_panics(app.method_not_allowed_fallback(no_such_method), our_fault);
     guard_open(app, &service, BodyKinds::Json).with_state(service)
@@ -99,19 +101,31 @@ pub async fn no_such_method() -> Problem {
 
 /// Makes the routes and their description from the annotations of the handlers.
 fn described_routes() -> OpenApiRouter<Service> {
-    OpenApiRouter::with_openapi(Document::openapi())
-        .routes(all_of!(handlers::start_run, list_runs::list_runs))
-        .routes(all_of!(handlers::get_run, limits::set_limits, delete::delete_run))
-        .routes(all_of!(handlers::stream_run))
-        .routes(all_of!(tree::read_tree))
-        .routes(all_of!(handlers::cancel_run))
-        .routes(all_of!(cancel_many::cancel_runs))
-        .routes(all_of!(pausing::pause_run))
-        .routes(all_of!(pausing::resume_run))
-        .routes(all_of!(components::list_components))
-        .routes(all_of!(stops::list_stops))
-        .routes(all_of!(health::health))
-        .routes(all_of!(health::ready))
+    let reads = [
+        all_of!(list_runs::list_runs),
+        all_of!(handlers::get_run),
+        all_of!(tree::read_tree),
+        all_of!(components::list_components),
+        all_of!(stops::list_stops),
+        all_of!(health::health),
+        all_of!(health::ready),
+    ];
+    let others = [
+        all_of!(handlers::start_run),
+        all_of!(limits::set_limits, delete::delete_run),
+        all_of!(handlers::stream_run),
+        all_of!(handlers::cancel_run),
+        all_of!(cancel_many::cancel_runs),
+        all_of!(pausing::pause_run),
+        all_of!(pausing::resume_run),
+    ];
+    let reads = reads.map(|(schemas, paths, served)| (schemas, paths, in_time(served)));
+    let routes = OpenApiRouter::with_openapi(Document::openapi());
+    reads.into_iter().chain(others).fold(routes, OpenApiRouter::routes)
+}
+
+fn in_time(reads: MethodRouter<Service>) -> MethodRouter<Service> {
+    answer_in_time(reads, || took_too_long().into_response())
 }
 
 fn our_fault() -> Response {

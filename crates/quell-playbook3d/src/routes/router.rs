@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::Router;
 use axum::response::IntoResponse;
 use axum::routing::{get, post};
-use quell_http::{BodyKinds, Service, catch_panics, guard_open};
+use quell_http::{BodyKinds, Service, answer_in_time, catch_panics, guard_open};
 
 use crate::app::App;
 use crate::options::Options;
@@ -21,14 +21,15 @@ use crate::wire::Refusal;
 pub fn router(service: Service, options: Options) -> Router {
     let (accounts, api) = (path(&options.accounts_prefix), path(&options.api_prefix));
     let at = |prefix: &str, rest: &str| format!("{prefix}{rest}");
+    let read = |served| answer_in_time(served, || Refusal::Internal.into_response());
     let app = Router::new()
         .without_v07_checks()
-        .route(&at(&accounts, "/token-wrapper/get-tokens/{api_key}"), get(get_tokens))
-        .route(&at(&accounts, "/runs"), get(list_runs))
-        .route(&at(&accounts, "/runs/{run_id}/result"), get(get_result))
-        .route(&at(&accounts, "/teams"), get(list_teams))
-        .route(&at(&accounts, "/workflows"), get(list_workflows))
-        .route(&at(&api, "/get-sdk-secrets/{api_key}"), get(get_sdk_secrets))
+        .route(&at(&accounts, "/token-wrapper/get-tokens/{api_key}"), read(get(get_tokens)))
+        .route(&at(&accounts, "/runs"), read(get(list_runs)))
+        .route(&at(&accounts, "/runs/{run_id}/result"), read(get(get_result)))
+        .route(&at(&accounts, "/teams"), read(get(list_teams)))
+        .route(&at(&accounts, "/workflows"), read(get(list_workflows)))
+        .route(&at(&api, "/get-sdk-secrets/{api_key}"), read(get(get_sdk_secrets)))
         .route(&at(&api, "/get_run_id"), get(get_run_id))
         .route(&at(&api, "/run_workflow/{team_id}"), post(run_workflow))
         .route(&at(&api, "/run_workflow/{team_id}/{run_id}"), post(run_workflow))

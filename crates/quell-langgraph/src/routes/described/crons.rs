@@ -19,6 +19,7 @@ pub(super) fn about_crons(routes: Routes) -> Routes {
         .at(
             "/runs/crons/search",
             [post(crons::search, "Searches crons")
+                .reads()
                 .asks()
                 .takes("CronSearch")
                 .answers(200, list("CronPart"))
@@ -26,7 +27,11 @@ pub(super) fn about_crons(routes: Routes) -> Routes {
         )
         .at(
             "/runs/crons/count",
-            [post(crons::count, "Counts crons").asks().takes("CronCount").answers(200, number())],
+            [post(crons::count, "Counts crons")
+                .reads()
+                .asks()
+                .takes("CronCount")
+                .answers(200, number())],
         )
         .at(
             "/runs/crons/{cron}",

@@ -39,6 +39,7 @@ pub(super) fn about_runs(routes: Routes) -> Routes {
         .at(
             "/threads/{thread}/runs/{run}/join",
             [get(join::join, "Waits for a run")
+                .waits()
                 .asks()
                 .query("cancel_on_disconnect", flag())
                 .answers(200, named("FinalBody"))
@@ -110,6 +111,7 @@ fn starts<S: Scope>(answer: Answer) -> Operation {
 /// An operation that joins a stream.
 fn streams(operation: Operation) -> Operation {
     operation
+        .waits()
         .asks()
         .query("stream_mode", texts())
         .query("cancel_on_disconnect", flag())

@@ -88,6 +88,7 @@ fn about_assistants(routes: Routes) -> Routes {
         .at(
             "/assistants/search",
             [post(assistants::search, "Searches assistants")
+                .reads()
                 .asks()
                 .takes("AssistantSearch")
                 .answers(200, list("AssistantPart"))
@@ -97,6 +98,7 @@ fn about_assistants(routes: Routes) -> Routes {
         .at(
             "/assistants/count",
             [post(assistants::count, "Counts assistants")
+                .reads()
                 .asks()
                 .takes("AssistantCount")
                 .answers(200, number())
@@ -125,6 +127,7 @@ fn about_assistants(routes: Routes) -> Routes {
         .at(
             "/assistants/{assistant}/versions",
             [post(assistants::versions, "Lists the versions")
+                .reads()
                 .asks()
                 .takes("AssistantVersions")
                 .answers(200, list("AssistantVersion"))
@@ -196,6 +199,7 @@ fn about_store(routes: Routes) -> Routes {
         .at(
             "/store/items/search",
             [post(store::search, "Searches items")
+                .reads()
                 .asks()
                 .takes("ItemSearch")
                 .answers(200, named("ItemsFound"))
@@ -204,6 +208,7 @@ fn about_store(routes: Routes) -> Routes {
         .at(
             "/store/namespaces",
             [post(store::namespaces, "Lists namespaces")
+                .reads()
                 .asks()
                 .takes("NamespaceSearch")
                 .answers(200, named("Namespaces"))],
@@ -220,6 +225,7 @@ fn about_threads(routes: Routes) -> Routes {
         .at(
             "/threads/search",
             [post(threads::search, "Searches threads")
+                .reads()
                 .asks()
                 .takes("ThreadSearch")
                 .answers(200, list("ThreadPart"))
@@ -228,6 +234,7 @@ fn about_threads(routes: Routes) -> Routes {
         .at(
             "/threads/count",
             [post(threads::count, "Counts threads")
+                .reads()
                 .asks()
                 .takes("ThreadCount")
                 .answers(200, number())],
@@ -272,7 +279,7 @@ fn about_states(routes: Routes) -> Routes {
         )
         .at(
             "/threads/{thread}/state/checkpoint",
-            [state(post(states::of_body, "Shows the state that the body names"))
+            [state(post(states::of_body, "Shows the state that the body names").reads())
                 .takes("ThreadStateOf")
                 .refuses([404])],
         )
@@ -287,7 +294,7 @@ fn about_states(routes: Routes) -> Routes {
                     .query("limit", number())
                     .query("before", text())
                     .refuses([404, 422]),
-                history(post(states::search, "Lists the states that are meant"))
+                history(post(states::search, "Lists the states that are meant").reads())
                     .takes("ThreadStateSearch")
                     .refuses([404]),
             ],
