@@ -94,6 +94,47 @@ impl RunRef {
         Wait::until(node, |state: &State| node.stops_stored(state)).await
     }
 
+    /// Waits until the events that the tree of the run has told by now are in the store, and yields
+    /// the number of the last one of them. Who is told an event after that is never told another
+    /// one of its number, whatever becomes of this process: a later one, or another node, goes on
+    /// behind what is stored. What was decided by now is stored as well. Without a store it yields
+    /// at once.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the store is in trouble now, or takes nothing from this engine any more.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap()
+    /// # .block_on(async {
+    /// use std::sync::Arc;
+    /// use quell::store::MemoryStore;
+    /// use quell::{Engine, EngineConfig, RunSpec};
+    ///
+    /// let engine = Engine::with_config(EngineConfig::new().store(Arc::new(MemoryStore::new())));
+    /// let run = engine.submit(RunSpec::agent("a"), async |ctx| {
+    ///     ctx.emit("hello");
+    ///     Ok(ctx.run().events_stored().await?)
+    /// });
+    /// // Behind what says that it was queued, and has started.
+    /// assert_eq!(run.unwrap().await.unwrap(), 3);
+    /// # });
+    /// ```
+    pub async fn events_stored(&self) -> Result<u64, StoreError> {
+        let node = self.node();
+        let last = node.log().last_seq();
+        if let Some(journal) = &node.shared.journal {
+            journal.caught_up().await?;
+        }
+        Ok(last)
+    }
+
     /// As [`cancel`](Self::cancel), and waits until the stop is in the store: a successor of this
     /// process never lets the run go on (I34). Of a run that has ended already it waits for the
     /// end. The signal does not wait for the store. The error says that the stop is in effect here,

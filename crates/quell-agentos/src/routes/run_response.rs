@@ -15,7 +15,7 @@ use crate::wire::refusal::Refusal;
 pub(super) async fn run_response(view: &View, run: RunView) -> Result<Option<Response>, Refusal> {
     let Some(position) = snapshot::position_of(view, &run) else { return Ok(None) };
     if let RunView::Live(run) = &run {
-        is_heard_of(view, run).await;
+        is_heard_of(view, run, run.status()).await;
     }
     let reading = view.read_tree(run).await?;
     let (about, make) = answer(reading, position);
@@ -30,7 +30,7 @@ pub(super) async fn run_response_at_end(
     run: RunRef,
 ) -> Result<Option<Response>, Refusal> {
     let Some(position) = snapshot::position_of(view, &(&run).into()) else { return Ok(None) };
-    is_heard_of(view, &run).await;
+    is_heard_of(view, &run, run.status()).await;
     let reading = view.read_tree((&run).into()).await?;
     let (about, make) = answer(reading, position.clone());
     match view.json_response(about, make).await {

@@ -4,12 +4,12 @@
 use std::time::SystemTime;
 
 use futures::{StreamExt as _, stream};
-use quell::{Payload, RunFilter, RunId, RunRef, RunStatus};
+use quell::{Payload, RunFilter, RunId, RunRef, RunStatus, limits};
 use quell_flow::{COMPONENT, Component};
 use quell_http::{Charge, RunView, SESSION, View, offload_if_large, parse_id, same_id};
+use tokio::time::timeout;
 
 use crate::sessions::find::{Sessions, is_lone, spellings};
-use crate::sessions::record::is_stored;
 use crate::snapshot::{FORKED_FROM, position_of, read_at, session_of};
 use crate::wire::history::said;
 use crate::wire::refusal::Refusal;
@@ -28,19 +28,18 @@ pub(crate) struct HistoryOf<'a> {
     pub(crate) bytes_max: usize,
 }
 
-/// Waits until it is in the store that a run is paused, or, if later runs on other nodes are to
-/// hear of it, that it has ended: whoever was told of the pause can answer it then, also through
-/// another node, and whoever was told of the end finds it in the history of the next run, wherever
-/// that is made. A store that is slow, or in trouble, is not waited for.
-pub(crate) async fn is_heard_of(view: &View, run: &RunRef) {
+/// Waits until it is in the store that a run of a tree is paused, or, where other nodes read that,
+/// that it has ended: whoever was told of the pause can answer it then, also through another node,
+/// and whoever was told of the end is told the same by every node, and finds it in the history of
+/// the next run. A store that is slow, or in trouble, is not waited for.
+pub(crate) async fn is_heard_of(view: &View, root: &RunRef, status: RunStatus) {
     let engine = view.service().engine();
-    let has_history = || view.component_of(run).is_some_and(|it| it.history_of() > 0);
-    let is_asked_for = match run.status() {
-        RunStatus::Paused => true,
-        status => status.is_terminal() && engine.node().is_some() && has_history(),
+    let is_asked_for = match status {
+        RunStatus::Paused => engine.has_store(),
+        status => status.is_terminal() && engine.node().is_some(),
     };
     if is_asked_for {
-        is_stored(engine, run).await;
+        let _ = timeout(limits::STORE_WAIT, root.events_stored()).await;
     }
 }
 

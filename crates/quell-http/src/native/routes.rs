@@ -223,7 +223,7 @@ pub(crate) async fn stream_run(
     let guard = charge.map(|charge| {
         service.guard(&run, query.on_disconnect).holding(charge).reading(&view, &run)
     });
-    let events = view.events(&run, after.unwrap_or(0)).await?;
+    let events = view.kept_events(&run, after.unwrap_or(0)).await?;
     let frames = events.map(|event| wire::sse_event(&event));
     let heartbeat = Heartbeat::idle(HEARTBEAT, ": heartbeat\n\n");
     let mut extra = HeaderMap::new();

@@ -1,10 +1,13 @@
 //! [`View::events`]: the log of a run, in memory or only in the store, from its first event on.
 
 use std::future::ready;
+use std::time::Duration;
 
 use futures::future::Either;
-use futures::{Stream, StreamExt as _};
-use quell::{EventKind, RunEvent};
+use futures::stream::{Stream, StreamExt as _, unfold};
+use quell::store::StoreError;
+use quell::{EventKind, RunEvent, RunRef, limits};
+use tokio::time::{sleep, timeout};
 
 use crate::before_events::{with_stored, with_stored_by_now};
 use crate::events::{answered, events_by_now};
@@ -119,7 +122,54 @@ impl View {
             }
         }
     }
+
+    /// As [`events`](Self::events), of a run in memory each when the store has it, if there is one:
+    /// for a client that comes back with the number of an event. What another process tells under a
+    /// number is then what the client was told. While the store is in trouble nothing is told: after
+    /// 30 s ([`limits::STORE_ANSWER_WAIT`]), or if this engine stores nothing any more, the stream
+    /// ends, and the client comes back.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the store cannot be read.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe: it only reads.
+    pub async fn kept_events(
+        &self,
+        run: &RunView,
+        after: u64,
+    ) -> Result<impl Stream<Item = RunEvent> + Send + use<>, LookupError> {
+        let events = Box::pin(self.events(run, after).await?);
+        let here = run.live().filter(|_| self.service().engine().has_store()).cloned();
+        Ok(unfold((events, here, 0), async |(mut events, here, mut last)| {
+            let event = events.next().await?;
+            if let Some(run) = here.as_ref().filter(|_| event.last_seq() > last) {
+                last = stored_up_to(run).await?;
+            }
+            Some((event, (events, here, last)))
+        }))
+    }
 }
+
+/// Waits until the store has the events of a run by now, and yields the number of the last one;
+/// none if it will not have them, or has not for half a minute.
+async fn stored_up_to(run: &RunRef) -> Option<u64> {
+    let stored = async {
+        loop {
+            match run.events_stored().await {
+                Ok(last) => return Some(last),
+                Err(StoreError::LeaseLost { .. } | StoreError::Superseded { .. }) => return None,
+                Err(_) => sleep(TROUBLE_REST).await,
+            }
+        }
+    };
+    timeout(limits::STORE_ANSWER_WAIT, stored).await.ok().flatten()
+}
+
+/// The pause between two tries to store what is told, while the store is in trouble.
+const TROUBLE_REST: Duration = Duration::from_millis(100);
 
 impl StoredRun {
     /// As [`answered`](crate::answered), as far as its record tells. None if only its log does.

@@ -2,10 +2,11 @@
 //! before it came here, and what its log in memory holds no more, if the store has that.
 
 use std::collections::{HashMap, HashSet};
+use std::pin::Pin;
 use std::sync::Arc;
 
 use futures::{Stream, StreamExt, stream};
-use quell::{EventKind, RunRef, RunStatus};
+use quell::{EventKind, RunEvent, RunRef, RunStatus};
 use quell_http::{LookupError, SseEvent, events_by_now};
 
 use crate::app::{App, Found};
@@ -72,7 +73,11 @@ pub(crate) async fn frames(
     render.catch_up(&view, after).await;
     // A client that joins a paused run finds nothing new, as of one that has ended.
     let is_closed = is_new && run.status() == RunStatus::Paused;
-    let events = Box::pin(view.events(&run.into(), after).await?);
+    let events: Pin<Box<dyn Stream<Item = RunEvent> + Send>> = match tracked.is_resumable {
+        // The client comes back with the id of an event, perhaps to another process.
+        true => Box::pin(view.kept_events(&run.into(), after).await?),
+        false => Box::pin(view.events(&run.into(), after).await?),
+    };
     let frames = told(events.take(if is_closed { 0 } else { usize::MAX }), render);
     let joins_the_end = is_new && app.options().end_event && run.row().status.is_terminal();
     let end = stream::iter(joins_the_end.then(end_frame));

@@ -171,6 +171,11 @@ impl Log {
         next.moved_at.store(held.entries.next() - 1, Ordering::Release);
     }
 
+    /// Yields the number of its newest event; zero if it has none.
+    pub(crate) fn last_seq(&self) -> u64 {
+        self.lock().entries.next() - 1
+    }
+
     /// Tells whether the previous log has the `Detached` event.
     pub(crate) fn has_moved(&self) -> bool {
         self.moved_at.load(Ordering::Acquire) > 0
