@@ -157,7 +157,12 @@ impl App {
         // What starts later starts on what others leave until then, which do not wait for it.
         let is_first = is_idle && create.after.is_zero();
         let owner = self.owner_view(view, thread);
-        let takes_over = live == 1 && !create.is_update && thread.paused(self.engine()).is_some();
+        let is_paused = match live {
+            0 => thread.waits_elsewhere(),
+            1 => thread.paused(self.engine()).is_some(),
+            _ => false,
+        };
+        let takes_over = is_paused && !create.is_update;
         if takes_over && create.input.is_null() {
             return Err(Refusal::waits());
         }

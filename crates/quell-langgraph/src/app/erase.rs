@@ -49,7 +49,10 @@ impl App {
         (run, tracked): (RunView, Option<Arc<Tracked>>),
     ) -> Result<(), Refusal> {
         let id = run.id();
-        if !run.status().is_terminal() {
+        if run.status().is_terminal() {
+            // A later process has to know of it, or nothing has changed.
+            self.note_erased(&run).await?;
+        } else {
             let why = format!("deletion requested via DELETE /threads/{thread}/runs/{id}");
             let request = CancelRequest::because(why).rollback();
             view.cancel(run.clone(), request, Wait::terminal()).await.stored?;
@@ -76,7 +79,8 @@ impl App {
         if is_gone.await {
             return;
         }
-        self.note_erased(run).await;
+        // If the store does not take it, this node hides the run.
+        let _ = self.note_erased(run).await;
         if matches!(self.is_stored(run.id()).await, Ok(false)) {
             // It has left meanwhile.
             self.forget_erased(run.id()).await;

@@ -5,17 +5,18 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use quell::{RunId, RunSpec};
+use quell::{RunId, RunSpec, SubmitError};
 use quell_http::{LookupError, RECORD, RunView};
 use tokio::time::sleep;
 use uuid::Uuid;
 
 use crate::app::App;
 use crate::app::gone::forget;
-use crate::app::record::NAME;
+use crate::app::record::{NAME, refusal_of};
 use crate::app::webhook_fence::record_of;
 use crate::threads::Tracked;
 use crate::wire::asked::Asked;
+use crate::wire::refusal::Refusal;
 
 impl App {
     /// Tries until something is gone: for a moment while the caller waits, and then in the
@@ -89,16 +90,22 @@ impl App {
 
     /// Stores that a run is deleted, and waits until nothing of it executes, so that no other node,
     /// and no later process, shows it meanwhile.
-    pub(super) async fn note_erased(&self, run: &RunView) {
+    ///
+    /// # Errors
+    ///
+    /// Fails if the store does not take it.
+    pub(super) async fn note_erased(&self, run: &RunView) -> Result<(), Refusal> {
         if !self.has_records() {
-            return;
+            return Ok(());
         }
         let id = mark_of(run.id());
         let spec = RunSpec::step(NAME).unlimited().id(id);
         let spec = spec.label(RECORD, format!("{ERASED}{}", run.id()));
         let spec = run.owner().into_iter().fold(spec, RunSpec::owner);
-        // If the store does not take it, this node hides the run.
-        let _ = self.engine().submit_durably(spec, async |_ctx| Ok(())).await;
+        match self.engine().submit_durably(spec, async |_ctx| Ok(())).await {
+            Ok(_) | Err(SubmitError::IdInUse(_)) => Ok(()),
+            Err(error) => Err(refusal_of(&error)),
+        }
     }
 
     /// Forgets that a run is deleted, which has left.

@@ -68,7 +68,11 @@ impl App {
         if !self.engine().has_store() {
             return Ok(found);
         }
-        let is_own = |run: &RunView| Asked::of(run).is_some_and(|asked| !asked.is_temporary);
+        // A stateless run is found through its thread while it waits for an answer.
+        let is_own = |run: &RunView| {
+            let is_paused = run.status() == RunStatus::Paused;
+            Asked::of(run).is_some_and(|asked| is_paused || !asked.is_temporary)
+        };
         let of = self.threads().get(thread);
         let is_known = |run: &RunView| of.as_ref().is_some_and(|of| of.find(run.id()).is_some());
         let is_kept = |run: &RunView| !is_known(run) && !is_taken_back(run);

@@ -129,4 +129,11 @@ impl Thread {
         let state = self.state.lock();
         state.elsewhere.as_ref().is_some_and(|far| far.is_live || far.interrupt.is_some())
     }
+
+    /// Tells whether a run of it waits for an answer on another node, and none else is live there,
+    /// as the store had it last.
+    pub(crate) fn waits_elsewhere(&self) -> bool {
+        let state = self.state.lock();
+        state.elsewhere.as_ref().is_some_and(|far| !far.is_live && far.interrupt.is_some())
+    }
 }
