@@ -226,12 +226,12 @@ async fn abandoned(site: &Site, session: &str) -> String {
     run
 }
 
-fn site_with(is_free: &Arc<AtomicBool>, config: EngineConfig) -> Site {
+pub(crate) fn site_with(is_free: &Arc<AtomicBool>, config: EngineConfig) -> Site {
     let (catalog, engine) = (Catalog::new().with(stuck(is_free)), Engine::with_config(config));
     Site::made_of(Witness::default(), catalog, engine, Options::default(), Access::open())
 }
 
-fn brief() -> EngineConfig {
+pub(crate) fn brief() -> EngineConfig {
     EngineConfig::new().grace(Duration::from_millis(1)).abort_wait(Duration::from_millis(1))
 }
 

@@ -32,6 +32,7 @@ impl View {
     pub async fn repeated(&self, start: &Start) -> Option<Result<Started, StartError>> {
         start.once.as_ref()?;
         let id = start.id.as_deref().map(parse_id).transpose().ok()?;
+        self.without_forgotten(start, id).await;
         match self.replay(start) {
             // If the store has refused that run, its key is free.
             Some(Ok(started)) => started.run.accepted().await.ok().map(|()| Ok(started)),
@@ -40,6 +41,21 @@ impl View {
                 Box::pin(self.not_in_store(start, id)).await.err().map(Err)
             }
             None => None,
+        }
+    }
+
+    /// Has runs leave memory that have the id or the key of a start, and that another node has
+    /// forgotten: they are not in its way. In trouble the store says nothing of them.
+    pub(crate) async fn without_forgotten(&self, start: &Start, id: Option<RunId>) {
+        let (engine, owner) = (self.service().engine(), self.principal().subject());
+        if engine.node().is_none() {
+            return;
+        }
+        let of_key = start.once.as_ref().and_then(|once| engine.submitted_with(owner, once)?.1);
+        let known: Vec<_> = id.and_then(|id| engine.get(id)).into_iter().chain(of_key).collect();
+        if !known.is_empty() {
+            // On the heap: most starts have none.
+            let _ = Box::pin(engine.forgotten_elsewhere(&known)).await;
         }
     }
 

@@ -188,7 +188,8 @@ impl View {
     ///
     /// It starts the run at its first poll, unless the policy of its lane is not
     /// [`OnBusy::Enqueue`]: then a store is asked first whether it has the id or the key, so that a
-    /// repeat stops nobody. After the start it waits for the store, if there is one: for the run,
+    /// repeat stops nobody; or one that has ended is kept here with its id or key, of several
+    /// nodes: the store says whether another one has forgotten that. After the start it waits for the store, if there is one: for the run,
     /// and for the stops of those whose place it has taken. If the store gets into trouble between
     /// the two, these stop all the same, and the run is started. If the future is dropped, the
     /// client has left, and the policy decides ([`Start::on_disconnect`]): the run is cancelled, or
@@ -199,6 +200,7 @@ impl View {
             return Err(StartError::Forbidden);
         }
         let id = start.id.as_deref().map(parse_id).transpose();
+        self.without_forgotten(&start, id.as_ref().ok().copied().flatten()).await;
         let started = if self.service().is_draining() {
             // A repeat is answered all the same.
             self.replay(&start).unwrap_or(Err(StartError::Unavailable))

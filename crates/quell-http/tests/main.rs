@@ -51,6 +51,7 @@ mod nodes_left;
 /// Lists on several nodes.
 mod nodes_reads;
 mod nodes_repeats;
+mod nodes_same_id;
 /// Streams and lists of such runs.
 mod nodes_streams;
 /// Requests that are sent twice.

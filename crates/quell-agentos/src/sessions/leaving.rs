@@ -6,11 +6,11 @@
 
 use std::collections::HashSet;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use parking_lot::Mutex;
 use quell::{RunId, RunSpec, SubmitError};
-use quell_http::{LookupError, RECORD, RunView, View};
+use quell_http::{LookupError, RECORD, RunView, View, whole_millis};
 use tokio::time::sleep;
 use uuid::Uuid;
 
@@ -18,7 +18,10 @@ use crate::sessions::record::{NAME, forget, is_stored};
 
 /// The runs that are about to leave, as far as this process sees to it.
 #[derive(Debug, Default)]
-pub(crate) struct Leaving(Mutex<HashSet<RunId>>);
+pub(crate) struct Leaving(Mutex<HashSet<Key>>);
+
+/// A run, also where a later one has its id: another node may be the one that has forgotten it.
+type Key = (RunId, SystemTime);
 
 impl Leaving {
     /// Tells whether a run is about to leave. Whoever finds that in the store goes on with it.
@@ -31,16 +34,16 @@ impl Leaving {
         view: &View,
         run: &RunView,
     ) -> Result<bool, LookupError> {
-        if self.0.lock().contains(&run.id()) {
+        if self.0.lock().contains(&key(run)) {
             return Ok(true);
         }
         let (row, engine) = (run.row(), view.service().engine());
         if !engine.has_store() || !row.status.is_terminal() || row.quiescent {
             return Ok(false);
         }
-        let mark = engine.stored_run(mark_of(run.id())).await;
+        let mark = engine.stored_run(mark_of(run)).await;
         let is_marked = mark.map_err(LookupError::from)?.is_some();
-        if is_marked && self.0.lock().insert(run.id()) {
+        if is_marked && self.0.lock().insert(key(run)) {
             self.go_on(view, run.clone());
         }
         Ok(is_marked)
@@ -50,14 +53,14 @@ impl Leaving {
     /// is stored, where a store is to see to it.
     pub(super) async fn leave(self: &Arc<Self>, view: &View, run: RunView) -> bool {
         // Before the look: whoever lists it meanwhile does not find it either.
-        self.0.lock().insert(run.id());
+        self.0.lock().insert(key(&run));
         if is_forgotten(view, &run).await {
             let engine = view.service().engine();
             let is_stored = match run.live() {
                 Some(run) => is_stored(engine, run).await,
                 None => true,
             };
-            self.0.lock().remove(&run.id());
+            self.0.lock().remove(&key(&run));
             return is_stored;
         }
         let is_stored = mark(view, &run).await;
@@ -79,8 +82,8 @@ impl Leaving {
                 pause = (pause * 2).min(PAUSES.1);
                 let Some(leaving) = this.upgrade() else { return };
                 let engine = view.service().engine();
-                if is_forgotten(&view, &run).await && forget(engine, mark_of(run.id())).await {
-                    leaving.0.lock().remove(&run.id());
+                if is_forgotten(&view, &run).await && forget(engine, mark_of(&run)).await {
+                    leaving.0.lock().remove(&key(&run));
                     return;
                 }
             }
@@ -95,7 +98,7 @@ async fn mark(view: &View, run: &RunView) -> bool {
     if !engine.has_store() {
         return true;
     }
-    let spec = RunSpec::step(NAME).unlimited().id(mark_of(run.id()));
+    let spec = RunSpec::step(NAME).unlimited().id(mark_of(run));
     let spec = spec.label(RECORD, format!("{LEAVES}{}", run.id()));
     let spec = run.owner().into_iter().fold(spec, RunSpec::owner);
     match engine.submit_durably(spec, async |_ctx| Ok(())).await {
@@ -104,24 +107,34 @@ async fn mark(view: &View, run: &RunView) -> bool {
     }
 }
 
-/// Forgets a run, unless something of it executes; tells whether it is gone. Of what another node
-/// has ended, that one knows whether it executes.
+/// Forgets a run, unless something of it executes; tells whether it is gone, also if another run
+/// has its id by now. Of what another node has ended, that one knows whether it executes.
 async fn is_forgotten(view: &View, run: &RunView) -> bool {
     let engine = view.service().engine();
-    match (run, engine.get(run.id())) {
-        (RunView::Live(run), _) => view.forget(run),
-        (RunView::Stored(_), Some(run)) => view.forget(&run),
-        (RunView::Stored(run), None) => {
-            let id = run.accepted().run;
-            engine.forget_stored(id).await.is_ok()
-                || matches!(engine.stored_run(id).await, Ok(None))
+    if let RunView::Live(run) = run {
+        return view.forget(run);
+    }
+    if let Some(here) = engine.get(run.id()).filter(|here| key(&here.into()) == key(run)) {
+        return view.forget(&here);
+    }
+    match engine.stored_run(run.id()).await {
+        Ok(Some(record)) if whole_millis(record.accepted.at) == key(run).1 => {
+            engine.forget_record(&record).await.is_ok()
         }
+        found => found.is_ok(),
     }
 }
 
+fn key(run: &RunView) -> Key {
+    (run.id(), whole_millis(run.queued_at()))
+}
+
 /// Yields the id of the mark of a run.
-fn mark_of(run: RunId) -> RunId {
-    RunId::from_uuid(Uuid::new_v5(&MARKS, run.as_uuid().as_bytes()))
+fn mark_of(run: &RunView) -> RunId {
+    let (id, at) = key(run);
+    let since = at.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    let name = [id.as_uuid().as_bytes(), &since.as_millis().to_be_bytes()[..]].concat();
+    RunId::from_uuid(Uuid::new_v5(&MARKS, &name))
 }
 
 /// What the label [`RECORD`] of a mark begins with.

@@ -265,17 +265,12 @@ impl View {
     /// Looks where a run is by now.
     pub(super) async fn look(&self, run: &StoredRun) -> Result<Seen, LookupError> {
         let (engine, before) = (self.service().engine(), run.accepted());
+        // What else has its id here is not it: a repeat that the store has not refused yet, or an
+        // earlier run that is kept, and that another node has forgotten. The store says what is.
         let here = async || {
             let here = engine.get(before.run)?;
-            // A repeat may be here that the store has not refused yet.
-            if !is_accepted(&here).await {
-                return None;
-            }
-            Some(if same_instant(here.queued_at(), before.at) {
-                Seen::Here(here)
-            } else {
-                Seen::Gone
-            })
+            let is_it = same_instant(here.queued_at(), before.at) && is_accepted(&here).await;
+            is_it.then_some(Seen::Here(here))
         };
         if let Some(seen) = here().await {
             return Ok(seen);
@@ -308,21 +303,46 @@ mod tests {
     use crate::Principal;
     use crate::service::{NATIVE, Service};
 
+    fn engine(nodes: &Nodes, name: &str) -> Engine {
+        Engine::with_config(EngineConfig::new().node(nodes.join(name)).control_on_runtime())
+    }
+
+    fn view(engine: &Engine) -> View {
+        Service::new(engine.clone(), Catalog::new()).view(NATIVE, Principal::anonymous())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_run_is_not_gone_where_an_earlier_one_with_its_id_is_kept() {
+        let nodes = Nodes::new(Duration::from_secs(15));
+        let (a, b) = (engine(&nodes, "a"), engine(&nodes, "b"));
+        let spec = || RunSpec::agent("far").id(RunId::from_text("r"));
+        let old = a.submit_durably(spec(), async |_| Ok(())).await.unwrap().into_ref();
+        old.quiescent().await;
+        old.stored().await.unwrap();
+        b.forget_stored(old.id()).await.unwrap();
+        let works = async |ctx: RunContext| Ok(_ = ctx.stopped().await);
+        // Of a later instant.
+        tokio::time::sleep(Duration::from_millis(5)).await;
+        let new = b.submit_durably(spec(), works).await.unwrap().into_ref();
+        let view = view(&a);
+        let Ok(Some(RunView::Stored(run))) = view.find_stored(new.id(), None).await else {
+            unreachable!("it is stored")
+        };
+        assert!(a.get(old.id()).is_some(), "it is kept");
+        assert!(matches!(view.look(&run).await, Ok(Seen::There(_))), "it works");
+        let stop = CancelRequest::because("enough");
+        let outcome = view.cancel_stored(&run, stop, Wait::quiescent()).await;
+        assert!(outcome.is_reached && new.report().quiescent, "{outcome:?}");
+    }
+
     #[tokio::test(start_paused = true)]
     async fn a_repeat_that_the_store_has_not_refused_yet_is_not_the_run_that_another_node_has() {
         let nodes = Nodes::new(Duration::from_secs(15));
-        let engine = |name: &str| {
-            let config = EngineConfig::new().node(nodes.join(name));
-            Engine::with_config(config.control_on_runtime())
-        };
-        let (a, b) = (engine("a"), engine("b"));
+        let (a, b) = (engine(&nodes, "a"), engine(&nodes, "b"));
         let spec = || RunSpec::agent("far").id(RunId::from_text("r"));
-        let works = async |ctx: RunContext| {
-            ctx.stopped().await;
-            Ok(())
-        };
+        let works = async |ctx: RunContext| Ok(_ = ctx.stopped().await);
         drop(a.submit_durably(spec(), works).await.unwrap());
-        let view = Service::new(b.clone(), Catalog::new()).view(NATIVE, Principal::anonymous());
+        let view = view(&b);
         let found = view.find("r").await.unwrap();
         let Some(RunView::Stored(run)) = found else { unreachable!("{found:?}") };
         let repeat = b.submit(spec(), async |_| Ok(())).unwrap().into_ref();

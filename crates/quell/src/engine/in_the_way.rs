@@ -38,10 +38,12 @@ impl Engine {
     }
 
     /// Finds a run that is in memory. One of which the store has not said yet what it is is waited
-    /// for: another node may have the run of this id.
+    /// for: another node may have the run of this id, also if one is kept here that it has
+    /// forgotten.
     pub(super) async fn accepted_here(&self, id: RunId) -> Option<RunRef> {
         let run = self.get(id)?;
-        run.is_accepted().await.then_some(run)
+        let is_it = run.is_accepted().await && !self.is_forgotten_elsewhere(&run).await;
+        is_it.then_some(run)
     }
 
     /// Takes a root in that does not end, when nothing is in its way any more. Nothing gets there

@@ -5,6 +5,7 @@ mod doubt;
 mod engine;
 pub(crate) mod filter;
 mod forgotten;
+mod forgotten_elsewhere;
 mod giving_up;
 pub(crate) mod held_attempts;
 mod in_the_way;

@@ -1,9 +1,8 @@
 //! What an engine asks of the others on its store: stops of runs that they have, and the runs of
 //! those that are gone.
 
-use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::Instant;
 
 use quell_core::cluster::{LogWatch, OpenStops};
 use quell_core::store::{RunRecord, StoreError};
@@ -12,7 +11,6 @@ use quell_core::{CancelRequest, Disposition, RunId, Work};
 use crate::engine::Engine;
 use crate::engine::held_attempts::HeldAttempts;
 use crate::engine::recover::{Recovered, Recovery};
-use crate::run::RunRef;
 use crate::sync::{Ordering, watch};
 
 /// What was taken over from a node that is gone.
@@ -182,17 +180,8 @@ impl Engine {
         request: CancelRequest,
     ) -> Result<Disposition, StoreError> {
         let Some(member) = &self.shared().member else { return Ok(self.cancel(id, request)) };
-        match self.cancel_here(id, &request).await {
-            Some(ended @ Disposition::AlreadyTerminal { .. })
-                if self.get(id).is_none_or(|run| self.may_be_forgotten(&run)) =>
-            {
-                return Ok(match member.cluster.ask(id, request).await {
-                    Ok(Disposition::Unknown) | Err(_) => ended,
-                    Ok(answer) => answer,
-                });
-            }
-            Some(answer) => return Ok(answer),
-            None => {}
+        if let Some(answer) = self.cancel_here(id, &request).await {
+            return Ok(answer);
         }
         for _ in 0..LOOKS {
             match member.cluster.ask(id, request.clone()).await? {
@@ -211,49 +200,14 @@ impl Engine {
     }
 
     /// Stops a run that is here; none if there is none, or if it is not the run that is meant: the
-    /// store refuses it if another node has the run of this id.
+    /// store refuses it if another node has the run of this id, and one that another node has
+    /// forgotten is nobody's answer.
     async fn cancel_here(&self, id: RunId, request: &CancelRequest) -> Option<Disposition> {
         let run = self.get(id).filter(|run| !run.node().is_namesake())?;
         let answer = run.cancel(request.clone());
-        run.is_accepted().await.then_some(answer)
-    }
-
-    /// Tells of each of these runs whether another node has forgotten it: its tree has left the
-    /// store, or another run has the id of its root there. It is in memory here until its time is
-    /// over. Nothing is read of a run that nobody can have forgotten, as of one that is live, and
-    /// none was forgotten if the engine is alone.
-    ///
-    /// # Errors
-    ///
-    /// Fails with the trouble of the store.
-    ///
-    /// # Cancel safety
-    ///
-    /// Cancel safe: it only reads.
-    pub async fn forgotten_elsewhere(&self, runs: &[RunRef]) -> Result<Vec<bool>, StoreError> {
-        let mut are_forgotten = vec![false; runs.len()];
-        let Some(journal) = &self.shared().journal else { return Ok(are_forgotten) };
-        let roots = runs.iter().map(RunRef::root).enumerate();
-        let asked = |root: &RunRef| self.node().is_some() && self.may_be_forgotten(root);
-        let roots: Vec<_> = roots.filter(|(_, root)| asked(root)).collect();
-        for part in roots.chunks(ASKED_AT_ONCE) {
-            let ids = part.iter().map(|(_, root)| root.id()).collect();
-            let found: HashMap<_, _> = journal.store.accepted_at(ids).await?.into_iter().collect();
-            for (nth, root) in part {
-                let at = root.queued_at();
-                let is_it = |stored: &SystemTime| millis(*stored) == millis(at);
-                are_forgotten[*nth] = !found.get(&root.id()).is_some_and(is_it);
-            }
-        }
-        Ok(are_forgotten)
-    }
-
-    /// Tells whether another node may have forgotten a run that is here and has ended: then that
-    /// one, or a third one, may have a further run of its id. Only what is stored is forgotten, and
-    /// nothing of which something executes. In trouble the store says nothing of it.
-    fn may_be_forgotten(&self, run: &RunRef) -> bool {
-        let is_away = || self.shared().journal.iter().any(|it| it.trouble().is_some());
-        run.node().is_over() && !run.node().has_unstored() && !is_away()
+        let answer = run.is_accepted().await.then_some(answer)?;
+        let is_over = matches!(answer, Disposition::AlreadyTerminal { .. });
+        (!is_over || !self.is_forgotten_elsewhere(&run).await).then_some(answer)
     }
 
     /// Takes over from one node whose lease is over, if there is one, and decides its runs as
@@ -387,11 +341,3 @@ impl Engine {
 
 /// How often a run is looked for that comes between a look and the next one.
 const LOOKS: usize = 3;
-
-/// How many runs are looked up by one read.
-const ASKED_AT_ONCE: usize = 1_000;
-
-/// Yields a time as the store has it.
-fn millis(at: SystemTime) -> u128 {
-    at.duration_since(UNIX_EPOCH).unwrap_or_default().as_millis()
-}

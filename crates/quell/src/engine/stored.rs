@@ -216,21 +216,45 @@ impl Engine {
     ///
     /// Once polled, the run may be forgotten although the future was dropped.
     pub async fn forget_stored(&self, id: RunId) -> Result<(), StoreError> {
-        let unknown = StoreError::Unknown { run: id };
-        let Some(journal) = &self.shared().journal else { return Err(unknown) };
-        let record = self.stored_run(id).await?.filter(|record| record.accepted.parent.is_none());
-        let record = record.ok_or(unknown)?;
+        match self.stored_run(id).await? {
+            Some(record) => self.forget_record(&record).await,
+            None => Err(StoreError::Unknown { run: id }),
+        }
+    }
+
+    /// As [`forget_stored`](Self::forget_stored), of the run that was [read](Self::stored_run): a
+    /// later one that has its id by now stays.
+    ///
+    /// # Errors
+    ///
+    /// As [`forget_stored`](Self::forget_stored); and, changing nothing, if another run has the id,
+    /// or another node has taken the run over since it was read.
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`forget_stored`](Self::forget_stored).
+    pub async fn forget_record(&self, record: &RunRecord) -> Result<(), StoreError> {
+        let (run, epoch, at) = (record.run(), record.epoch, SystemTime::now());
+        let is_root = record.accepted.parent.is_none();
+        let Some(journal) = self.shared().journal.as_ref().filter(|_| is_root) else {
+            return Err(StoreError::Unknown { run });
+        };
         // Of what another node has ended, that one alone knows whether it executes.
         let is_elsewhere = || {
             self.shared().member.is_some()
                 && !record.quiescent
                 && !journal.is_own(record.epoch.boot())
         };
-        if self.get(id).is_some() || !record.status.is_terminal() || is_elsewhere() {
-            return Err(StoreError::Live { run: id });
+        let is_live = !record.status.is_terminal() || is_elsewhere();
+        let is_kept = match self.get(run) {
+            Some(run) => !self.is_forgotten_elsewhere(&run).await,
+            None => false,
+        };
+        if is_live || is_kept {
+            return Err(StoreError::Live { run });
         }
-        let (epoch, at) = (record.epoch, SystemTime::now());
-        journal.store.append(vec![Record::Forgotten { run: id, epoch, at }]).await
+        // Of a later run with this id the epoch is another one.
+        journal.store.append(vec![Record::Forgotten { run, epoch, at }]).await
     }
 
     /// Waits until what was submitted is stored, and the stops of the runs whose place it took.
