@@ -9,6 +9,7 @@
 //! Lock order: a count, then the locks of the engine, which runs nothing of this crate under them.
 //! The table is locked alone.
 
+use std::collections::hash_map::Entry;
 use std::collections::{HashMap, VecDeque};
 use std::pin::pin;
 use std::sync::Arc;
@@ -66,15 +67,18 @@ impl Lines {
     }
 
     /// Counts the lines of a root until it is over, and for as long as it is kept, unless its log
-    /// is in a store.
+    /// is in a store. Once more changes nothing.
     pub(crate) fn follow(&self, view: &View, run: &RunRef, style: Style) {
-        if view.service().engine().has_store() {
+        if view.service().engine().has_store() || run.status().is_terminal() {
             return;
         }
         let Some(renderer) = renderer(view, &run.into(), style) else { return };
         let (key, owner) = (key(run), run.owner().map(Arc::from));
         let count = Arc::new(Mutex::new(Count::new(view.clone(), renderer)));
-        self.table.lock().live.insert(key, Arc::clone(&count));
+        match self.table.lock().live.entry(key) {
+            Entry::Occupied(_) => return,
+            Entry::Vacant(place) => drop(place.insert(Arc::clone(&count))),
+        }
         let (run, table) = (run.clone(), Arc::clone(&self.table));
         drop(tokio::spawn(async move {
             let mut events = run.events();

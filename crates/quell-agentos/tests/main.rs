@@ -53,6 +53,7 @@ mod refusals;
 mod restart;
 /// A stream that goes on after its client was away.
 mod resume;
+mod resume_continued;
 /// Room for answers.
 mod room;
 /// What sessions there are, and which runs they have.

@@ -50,6 +50,7 @@ pub(super) async fn go_on(
     let answered = answered(view, found, field, &form).await?;
     drop(upload);
     let Answered { run, last, guard, is_repeat } = answered;
+    numbered(app, view, &run);
     let Some(guard) = guard else {
         return Ok(if is_repeat { accepted_by_now(&run) } else { accepted(&run) });
     };
@@ -115,6 +116,13 @@ pub(super) async fn answered(
             repeat.ok_or_else(|| not_paused(&now, status))
         }
         Err(error) => Err(not_continued(view, (&found, field), error).await),
+    }
+}
+
+/// Has the lines of a run counted that has an answer: its client may come back by their numbers.
+pub(super) fn numbered(app: &App, view: &View, run: &RunView) {
+    if let RunView::Live(run) = run {
+        app.lines.follow(view, run, style(app, true));
     }
 }
 

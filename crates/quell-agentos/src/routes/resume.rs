@@ -68,7 +68,8 @@ pub(super) async fn behind(
         let error = format!("Run {run_id} not found in buffer or database");
         return Ok(Behind::Nothing(json!({ "event": "error", "error": error })));
     };
-    if run.label(STREAMED).is_none() {
+    // Who continues a run may follow it from then on, however it was created.
+    if run.label(STREAMED).is_none() && run.attempt() <= 1 {
         return Ok(Behind::Nothing(without_a_stream(&run)));
     }
     let so_far = app.lines.so_far(view, &run, style(app, true), from).await?;

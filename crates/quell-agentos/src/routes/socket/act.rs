@@ -15,7 +15,7 @@ use crate::auth::{Action, component};
 use crate::begin::Begin;
 use crate::form::{Form, Taking};
 use crate::routes::create::started;
-use crate::routes::go_on::answered;
+use crate::routes::go_on::{answered, numbered};
 use crate::routes::resume::{self, Behind, behind};
 use crate::routes::streamed::{opened, style};
 use crate::wire::kinds::names_of;
@@ -135,6 +135,7 @@ async fn continued(app: &App, view: &View, mut asked: Asked) -> Result<Acted, Re
     let found = find(view, &component, &run_id, form.session.as_deref()).await?;
     let found = found.ok_or_else(|| Refused::of(&format!("Run {run_id} not found")))?;
     let answered = answered(view, found, field, &form).await?;
+    numbered(app, view, &answered.run);
     let guard = answered.guard.ok_or_else(Refusal::unexpected)?;
     let begin = Begin::after(answered.last);
     followed(app, view, (answered.run, guard), begin, EventForm::Sse).await
