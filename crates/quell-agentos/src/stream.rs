@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::pin::Pin;
 
 use futures::stream::{Stream, StreamExt, unfold};
-use quell::{EventKind, RunEvent, RunRef, RunStatus};
+use quell::{EventKind, RunEvent, RunId, RunRef, RunStatus};
 use quell_http::{LookupError, RunView, SseEvent, StoredRun, TreeSaid, View};
 
 use crate::begin::{Begin, Known};
@@ -14,7 +14,7 @@ use crate::sessions::is_heard_of;
 use crate::snapshot;
 use crate::wire::event::{COUNTS_ONLY, Renderer, Style};
 use crate::wire::position::Position;
-use crate::wire::socket::not_stored_yet;
+use crate::wire::socket::{ends_early, not_stored_yet};
 
 /// Streams the tree of a root from the event after this one to its end or to the pause that ends
 /// its attempt. Pauses of earlier attempts are passed by. A numbered stream is read from the first
@@ -40,7 +40,8 @@ pub(crate) async fn frames(
     };
     let renderer = if after > 0 { renderer.behind_a_pause() } else { renderer };
     let (root, lines) = (Some(run.clone()), style.has_index.then(|| lines.clone()));
-    let source = Source { root, lines, ..Source::new(view, events, renderer, begin, attempt) };
+    let new = Source::new(view, run.id(), (events, renderer), begin, attempt);
+    let source = Source { root, lines, ..new };
     Ok(Some(source.stream()))
 }
 
@@ -69,7 +70,7 @@ pub(crate) async fn far_frames(
     let is_over = known.is_over(attempt);
     let Known { renderer, said, seen, .. } = *known;
     let events = Box::pin(view.events(run, from).await?);
-    let source = Source::new(view, events, renderer, begin, attempt);
+    let source = Source::new(view, run.id(), (events, renderer), begin, attempt);
     Ok(Some(Source { far: Some(said), seen, is_over, ..source }.stream()))
 }
 
@@ -77,6 +78,8 @@ pub(crate) async fn far_frames(
 type Events = Pin<Box<dyn Stream<Item = RunEvent> + Send>>;
 
 struct Source {
+    /// The id of the root.
+    id: RunId,
     /// The number of the last event that is not shown.
     after: u64,
     /// The index of the first line that is.
@@ -120,13 +123,14 @@ struct End {
 impl Source {
     fn new(
         view: &View,
-        events: Events,
-        mut renderer: Renderer,
+        id: RunId,
+        (events, mut renderer): (Events, Renderer),
         begin: Begin,
         attempt: u32,
     ) -> Self {
         renderer.write_from(begin.index);
         Self {
+            id,
             after: begin.after,
             index: begin.index,
             is_behind_a_pause: begin.is_behind_a_pause,
@@ -168,9 +172,14 @@ impl Source {
             let is_numbered = self.lines.is_some();
             let Some(event) = self.events.next().await else {
                 self.is_over = true;
-                // The store has not what comes next.
-                let is_cut = is_numbered && !self.has_ended;
-                return is_cut.then(|| SseEvent::json("error", &not_stored_yet()));
+                let said = match self.far {
+                    // This process ends, or somebody has deleted the run.
+                    Some(_) => ends_early(),
+                    // The store has not what comes next.
+                    None => not_stored_yet(),
+                };
+                let is_cut = (is_numbered || self.far.is_some()) && !self.has_ended;
+                return is_cut.then(|| SseEvent::json("error", &said));
             };
             let status = match event.kind {
                 EventKind::Ended(status) => Some(status),
@@ -182,8 +191,7 @@ impl Source {
                 // On the heap, as all that comes once: a stream mostly waits for an event.
                 Box::pin(is_heard_of(&self.view, root, status)).await;
             }
-            let of_root = self.root.as_ref().is_some_and(|root| root.id() == event.run);
-            self.has_ended |= of_root && status.is_some_and(RunStatus::is_terminal);
+            self.has_ended |= event.run == self.id && status.is_some_and(RunStatus::is_terminal);
             let view = &self.view;
             let is_gap = matches!(event.kind, EventKind::Lagged { .. });
             if is_numbered && is_gap && !Box::pin(view.is_gone_for_good(&event)).await {

@@ -35,6 +35,8 @@ mod marks;
 /// What is shown of a run is in the run.
 mod memory;
 mod nodes;
+/// Clients whose own node ends.
+mod nodes_left;
 /// A later run with the id of one that is kept.
 mod nodes_same_id;
 /// A tree of another node, of which some parts have ended.

@@ -2,9 +2,9 @@
 
 use futures::StreamExt;
 use quell::store::{RunRecord, Store};
-use quell::{OnBusy, Recovery, RunContext, RunSpec, RunStatus, Shutdown};
+use quell::{CauseKind, OnBusy, Recovery, RunContext, RunSpec, RunStatus, Shutdown};
 use quell_http::OnDisconnect;
-use quell_test_support::{ms, soon, within};
+use quell_test_support::{ms, secs, soon, within};
 
 use crate::nodes::two;
 
@@ -50,7 +50,7 @@ async fn a_run_that_is_left_to_another_node_is_not_stopped_because_its_stream_en
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_run_of_another_node_is_not_stopped_because_the_node_of_its_reader_ends() {
+async fn a_run_of_another_node_is_not_stopped_by_an_answer_that_ends_behind_its_node() {
     let (_nodes, a, b) = two();
     let run = a.working("sleeper", "r").await;
     let found = b.found("r").await;
@@ -60,4 +60,23 @@ async fn a_run_of_another_node_is_not_stopped_because_the_node_of_its_reader_end
     drop(guard);
     tokio::time::sleep(ms(500)).await;
     assert_eq!((run.status(), run.report().own_row().cause.clone()), (RunStatus::Running, None));
+}
+
+#[tokio::test(start_paused = true)]
+async fn i31_what_clients_follow_through_a_node_that_ends_is_stopped_as_they_ask() {
+    let (_nodes, a, b) = two();
+    let (run, kept) = (a.working("sleeper", "r").await, a.working("sleeper", "kept").await);
+    let guard = b.service.guard(&b.found("r").await, OnDisconnect::Cancel);
+    let other = b.service.guard(&b.found("kept").await, OnDisconnect::Continue);
+    b.service.drain();
+    let stops = b.service.stop_followed(secs(900));
+    let tells = async {
+        run.ended().await;
+        drop(guard);
+    };
+    within("its client is told", async { tokio::join!(stops, tells) }).await;
+    let cause = run.report().own_row().cause.clone().unwrap();
+    assert_eq!((run.status(), &cause.kind), (RunStatus::Cancelled, &CauseKind::Disconnected));
+    assert_eq!(kept.status(), RunStatus::Running);
+    drop(other);
 }

@@ -224,6 +224,13 @@ pub(super) async fn waited_for_far(
         }
     };
     let Some(over) = over else { return Ok(None) };
+    let now = over.status();
+    if !now.is_terminal() && now != RunStatus::Paused {
+        // This process ends, or nobody has the run.
+        let now = status(now).to_ascii_lowercase();
+        let text = format!("Run {} was {now} when the wait for it ended", over.external_id());
+        return Err(Refusal::new(StatusCode::SERVICE_UNAVAILABLE, text));
+    }
     let answer = run_response(view, over).await?;
     drop(guard);
     Ok(answer)

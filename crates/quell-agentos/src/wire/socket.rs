@@ -103,6 +103,11 @@ pub(crate) fn not_stored_yet() -> Value {
     error("Events of this run are not stored yet; resume behind the last one that you have")
 }
 
+/// Says that nothing more is told of a run of another node, although it has not ended.
+pub(crate) fn ends_early() -> Value {
+    error("The events of this run are told no further here, and it may go on; read the run")
+}
+
 /// As [`error`], of a run.
 pub(crate) fn error_of(run: &str, text: &str) -> Value {
     json!({ "event": "error", "run_id": run, "error": text })

@@ -8,7 +8,7 @@ use parking_lot::Mutex;
 use quell::{CancelRequest, CauseKind, Engine, RunId, RunRef, RunStatus};
 use tokio::runtime::Handle;
 
-use crate::ids::{Identity, identity};
+use crate::ids::{Identity, find, identity};
 use crate::ledger::{Charge, Overdrawn};
 use crate::readers::Read;
 use crate::run_view::RunView;
@@ -67,6 +67,11 @@ struct Following {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Clients(Arc<Mutex<HashMap<Identity, usize>>>);
 
+/// Says why a run is cancelled that its clients have left.
+pub(super) fn left(why: &str) -> CancelRequest {
+    CancelRequest::because(why).kind(CauseKind::Disconnected)
+}
+
 impl Clients {
     pub(crate) fn guard(
         &self,
@@ -91,6 +96,12 @@ impl Clients {
             _ => None,
         };
         DisconnectGuard { run: id, following, attempt: None, read: None, charge: None }
+    }
+
+    /// Yields the runs that clients follow and that this engine has not.
+    pub(super) fn far(&self, engine: &Engine) -> Vec<Identity> {
+        let all: Vec<_> = self.0.lock().keys().copied().collect();
+        all.into_iter().filter(|run| find(engine, *run).is_none()).collect()
     }
 
     /// Counts a client out; tells whether it was the last one.
@@ -201,7 +212,7 @@ impl Drop for DisconnectGuard {
         let follows = move |status: RunStatus, now: u32| {
             attempt.is_none_or(|attempt| status != RunStatus::Paused && now == attempt)
         };
-        let request = CancelRequest::because("client went away").kind(CauseKind::Disconnected);
+        let request = left("client went away");
         // What else has its id may be a repeat that the store has not refused yet.
         if let Some(run) = engine.get(own.0).filter(|run| identity(run) == own) {
             if follows(run.status(), run.attempt()) {

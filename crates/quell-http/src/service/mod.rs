@@ -10,6 +10,7 @@ mod not_done;
 mod pausing;
 mod reading;
 mod service;
+mod stop_followed;
 mod view;
 
 pub use cancel_outcome::{CancelOutcome, StopNotStored};

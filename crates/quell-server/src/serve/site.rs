@@ -151,6 +151,7 @@ impl Site {
             span(plan.grace)
         ));
         service.drain();
+        service.stop_followed(FOLLOWED_WAIT.min(plan.grace)).await;
         let last = signals.count() + SIGNALS_MORE;
         let Some(report) = drained(&engine, plan, &mut signals, log).await else {
             return Ok(Served::Lost(NOT_AWAITED.to_owned()));
@@ -370,6 +371,9 @@ const SIGNALS_MORE: u32 = 2;
 /// How many connections may wait to be accepted; the system may allow fewer. New clients wait here
 /// while every slot is taken.
 const QUEUE: u32 = 4_096;
+
+/// How long runs of other nodes may take to end whose clients follow them through this one.
+const FOLLOWED_WAIT: Duration = Duration::from_secs(2);
 
 /// How long connections may take to write what is left, once every run has ended.
 const LAST_WORDS: Duration = Duration::from_secs(1);
