@@ -22,18 +22,27 @@ fn counts(took: &[Duration]) -> Vec<(Duration, u64)> {
 }
 
 fn assert_is_what_the_witness_says(reading: &Reading, witness: &Witness) {
-    assert_eq!(reading.counted(), witness.counts);
-    let empty = Vec::new();
+    let (counted, mut wrong) = (reading.counted(), Vec::new());
+    for name in counted.keys().chain(witness.counts.keys()) {
+        let (shown, seen) = (counted.get(name), witness.counts.get(name));
+        if shown != seen {
+            wrong.push(format!("{name} is {shown:?}, and was {seen:?}"));
+        }
+    }
+    for name in witness.took.keys().filter(|name| !reading.histograms.contains_key(*name)) {
+        wrong.push(format!("{name} is not shown"));
+    }
+    let none = Vec::new();
     for (name, histogram) in &reading.histograms {
-        let took = witness.took.get(name).unwrap_or(&empty);
-        assert_eq!(histogram.count(), took.len() as u64, "{name}: {took:?}");
-        assert_eq!(histogram.sum(), took.iter().sum::<Duration>(), "{name}: {took:?}");
+        let took = witness.took.get(name).unwrap_or(&none);
+        let seen = (took.len() as u64, took.iter().sum::<Duration>(), counts(took));
         let buckets: Vec<_> = histogram.buckets().collect();
-        assert_eq!(buckets, counts(took), "{name}: {took:?}");
+        let shown = (histogram.count(), histogram.sum(), buckets);
+        if shown != seen {
+            wrong.push(format!("{name} is {shown:?}, and was {seen:?}"));
+        }
     }
-    for name in witness.took.keys() {
-        assert!(reading.histograms.contains_key(name), "{name} is not shown");
-    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
 #[tokio::test(start_paused = true)]

@@ -9,7 +9,8 @@ use crate::queue::{RunLimits, Scope, SlotStanding};
 
 impl Engine {
     /// Shows a visitor what the engine has in numbers: what it has counted and measured since it
-    /// was made, and how it stands at this moment. `manual::watching` says what each means.
+    /// was made, and how it stands at this moment. The chapter
+    /// [`watching`](crate::manual::watching) says what each number means.
     ///
     /// The visitor is called here, with no lock held. It takes as long as
     /// [`standing`](Self::standing): call it when somebody asks, as often as every second.
