@@ -1,6 +1,7 @@
 mod reading;
 mod script;
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use quell::{CancelRequest, Histogram, RunSpec, Scope, testing};
@@ -23,7 +24,8 @@ fn counts(took: &[Duration]) -> Vec<(Duration, u64)> {
 
 fn assert_is_what_the_witness_says(reading: &Reading, witness: &Witness) {
     let (counted, mut wrong) = (reading.counted(), Vec::new());
-    for name in counted.keys().chain(witness.counts.keys()) {
+    let names: BTreeSet<_> = counted.keys().chain(witness.counts.keys()).collect();
+    for name in names {
         let (shown, seen) = (counted.get(name), witness.counts.get(name));
         if shown != seen {
             wrong.push(format!("{name} is {shown:?}, and was {seen:?}"));

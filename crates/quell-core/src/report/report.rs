@@ -270,17 +270,7 @@ pub enum Work {
 }
 
 impl Work {
-    /// Every sort once, in the order of declaration: the one at `i` is `i` as a number. More may
-    /// come.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// use quell_core::Work;
-    ///
-    /// assert_eq!(Work::ALL.last(), Some(&Work::Node));
-    /// assert!((0..).zip(Work::ALL).all(|(place, what)| place == *what as usize));
-    /// ```
+    /// Every sort once, in the order of declaration: the one at `i` is `i` as a number.
     pub const ALL: &'static [Self] =
         &[Self::Body, Self::Hook, Self::Blocking, Self::Process, Self::Remote, Self::Node];
 

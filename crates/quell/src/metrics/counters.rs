@@ -123,3 +123,22 @@ const fn place_of(cause: Option<CauseKind>) -> usize {
 const STATUSES: usize = RunStatus::ALL.len();
 const CAUSES: usize = CauseKind::ALL.len() + 1;
 const WORKS: usize = Work::ALL.len();
+
+#[cfg(all(test, not(any(quell_loom, quell_shuttle))))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_status_cause_and_sort_of_work_has_a_count_of_its_own() {
+        let counters = Counters::default();
+        let causes = || [None].into_iter().chain(CauseKind::ALL.iter().copied().map(Some));
+        for status in RunStatus::ALL {
+            causes().for_each(|cause| counters.run_ended(status, cause));
+        }
+        Work::ALL.iter().for_each(|what| counters.work_abandoned(*what));
+        for status in RunStatus::ALL {
+            assert!(causes().all(|cause| counters.ended(status, cause) == 1), "{status}");
+        }
+        assert!(Work::ALL.iter().all(|what| counters.abandoned(*what) == 1));
+    }
+}

@@ -154,7 +154,7 @@ fn is_usual(status: RunStatus, cause: Option<CauseKind>) -> bool {
 
 const ENDED: Metric = Metric::new(
     "ended_runs",
-    "Runs that have ended here, by their status, and by the kind of cause of those that were stopped",
+    "Runs that have ended here, by their status, and by the kind of cause if they were stopped",
 );
 const ABANDONED: Metric =
     Metric::new("abandoned", "Work that still executed when its run ended, by its sort");
