@@ -166,6 +166,7 @@ impl MetricsVisitor for Encoding<'_> {
         });
     }
 
+    #[expect(clippy::redundant_closure_for_method_calls, reason = "the method has one lifetime")]
     fn gauge(&mut self, metric: Metric, samples: &[Sample<'_, f64>]) {
         self.samples(metric, MetricType::Gauge, samples, |to, value| to.encode_gauge(value));
     }
