@@ -9,7 +9,7 @@ use quell_http::Access;
 use serde::Deserialize;
 use toml::Table;
 
-use super::access::{self, KeyEntry, TokenEntry};
+use super::access::{self, KeyEntry};
 use super::components::ComponentEntry;
 use super::document::Document;
 use super::limits::LimitsEntry;
@@ -19,6 +19,7 @@ use super::set::Setting;
 use super::shapes;
 use super::store::StoreEntry;
 use super::teams::TeamEntry;
+use super::tokens::TokenEntry;
 use super::words::{in_words, named};
 
 /// A configuration: defaults, overridden by the file, overridden by settings of the command line.
@@ -233,7 +234,7 @@ mod tests {
     fn nothing_said_is_loopback_and_open() {
         let config = load(&[]);
         assert_eq!(config.listen(None).to_string(), "127.0.0.1:7777");
-        assert!(config.access().expect("no keys").is_open());
+        assert!(config.access(&[]).expect("no keys").access.is_open());
     }
 
     #[test]

@@ -168,7 +168,7 @@ const WORDS: [&str; 20] = [
 ];
 
 /// Keys whose values are no secrets: names, kinds, scopes and paths.
-const HARMLESS: [&str; 33] = [
+const HARMLESS: [&str; 34] = [
     "accounts_prefix",
     "api_prefix",
     "audiences",
@@ -183,6 +183,7 @@ const HARMLESS: [&str; 33] = [
     "error_codes",
     "id",
     "issuer",
+    "jwks_file",
     "leader",
     "listen",
     "members",
@@ -236,4 +237,4 @@ const NUMBERS: [&str; 27] = [
 ];
 
 /// Keys of addresses.
-const ADDRESSES: [&str; 3] = ["url", "cancel", "public_url"];
+const ADDRESSES: [&str; 4] = ["url", "cancel", "jwks_url", "public_url"];

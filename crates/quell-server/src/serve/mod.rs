@@ -19,6 +19,8 @@ mod log;
 mod metrics;
 mod nodes;
 mod page;
+mod published;
+mod renewal;
 mod site;
 mod socket;
 mod stderr;
