@@ -97,7 +97,10 @@ fn a_token_is_checked_with_the_key_that_it_names_and_its_algorithm() {
         (signed(&ec(EC), Algorithm::ES256, Some("primes"), &claims()), Some(AccessError::Invalid)),
         (signed(&ec(EC), Algorithm::ES256, Some("other"), &claims()), Some(AccessError::Invalid)),
         (signed(&ec(EC), Algorithm::ES256, None, &claims()), Some(AccessError::Invalid)),
-        (signed(&ec(EC_NEXT), Algorithm::ES256, Some("curve"), &claims()), Some(AccessError::Invalid)),
+        (
+            signed(&ec(EC_NEXT), Algorithm::ES256, Some("curve"), &claims()),
+            Some(AccessError::Invalid),
+        ),
         (secret(&jwk), Some(AccessError::Invalid)),
         (secret(EC_PUBLIC), Some(AccessError::Invalid)),
         (curve(&with("exp", json!(now() - 60))), Some(AccessError::Expired)),
@@ -134,9 +137,8 @@ fn what_is_no_key_for_signatures_here_is_left_out_and_spoils_no_other() {
     let forged = encode(&header, &claims(), &EncodingKey::from_secret(b"secret")).unwrap();
     assert_eq!(access.check_bearer(&forged).unwrap_err(), AccessError::Invalid);
     // The former set stays.
-    let many: Vec<_> = (0..65)
-        .map(|at| published(&ec(EC), Algorithm::ES256, &at.to_string(), &[]))
-        .collect();
+    let many: Vec<_> =
+        (0..65).map(|at| published(&ec(EC), Algorithm::ES256, &at.to_string(), &[])).collect();
     let padded = [&b" ".repeat(KeySet::BYTES_MAX)[..], &set(&all)].concat();
     for bad in [&set(&many)[..], &set(&left_out), b"{}", b"[", b"", &padded] {
         assert!(keys.replace(bad).is_err());

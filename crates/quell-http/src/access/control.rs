@@ -108,8 +108,8 @@ impl Access {
     ///
     /// # Errors
     ///
-    /// Fails, and changes nothing, if one of the two is open: a service that asked nobody for a key
-    /// has been guarded otherwise, and no service becomes open while it is used.
+    /// Fails, and changes nothing, if only one of the two is open: a service that asks nobody for a
+    /// key is guarded otherwise, and none becomes open while it is used.
     ///
     /// # Examples
     ///
@@ -124,9 +124,12 @@ impl Access {
     /// assert!(access.replace_keys(&Access::open()).is_err());
     /// ```
     pub fn replace_keys(&self, with: &Self) -> Result<(), KeyError> {
-        let own = self.credentials.as_ref().ok_or(KeyError { what: "there were no keys before" })?;
-        let new = with.credentials.as_ref().ok_or(KeyError { what: "no key is left" })?;
-        let new = new.now();
+        let (own, new) = match (&self.credentials, &with.credentials) {
+            (None, None) => return Ok(()),
+            (None, Some(_)) => return Err(KeyError { what: "there were no keys before" }),
+            (Some(_), None) => return Err(KeyError { what: "no key is left" }),
+            (Some(own), Some(new)) => (own, new.now()),
+        };
         let former = std::mem::replace(&mut *own.0.write(), new);
         drop(former);
         Ok(())

@@ -142,16 +142,17 @@ impl Jwt {
         if token.len() > TOKEN_BYTES_MAX {
             return Err(AccessError::Invalid);
         }
-        let claims = self
-            .decode(token)
-            .ok_or(AccessError::Invalid)?
-            .map_err(|error| match error.kind() {
-                ErrorKind::ExpiredSignature => AccessError::Expired,
-                ErrorKind::InvalidAudience => AccessError::WrongAudience,
-                ErrorKind::MissingRequiredClaim(claim) | ErrorKind::InvalidClaimFormat(claim) => {
-                    AccessError::MissingClaim(claim_name(claim))
+        let claims =
+            self.decode(token).ok_or(AccessError::Invalid)?.map_err(|error| {
+                match error.kind() {
+                    ErrorKind::ExpiredSignature => AccessError::Expired,
+                    ErrorKind::InvalidAudience => AccessError::WrongAudience,
+                    ErrorKind::MissingRequiredClaim(claim)
+                    | ErrorKind::InvalidClaimFormat(claim) => {
+                        AccessError::MissingClaim(claim_name(claim))
+                    }
+                    _ => AccessError::Invalid,
                 }
-                _ => AccessError::Invalid,
             })?;
         let issuer = claims.get("iss").and_then(Value::as_str);
         if issuer.is_none() && all.len() > 1 {
@@ -168,7 +169,10 @@ impl Jwt {
     }
 
     /// Reads a token by the key that is for it; none if there is no such key.
-    fn decode(&self, token: &str) -> Option<Result<Map<String, Value>, jsonwebtoken::errors::Error>> {
+    fn decode(
+        &self,
+        token: &str,
+    ) -> Option<Result<Map<String, Value>, jsonwebtoken::errors::Error>> {
         let set;
         let (key, algorithm) = match &self.keys {
             Keys::One(key, algorithm) => (key, *algorithm),

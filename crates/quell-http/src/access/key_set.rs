@@ -62,7 +62,9 @@ impl KeySet {
     /// or has none for RS256 or ES256.
     pub fn replace(&self, json: &[u8]) -> Result<usize, KeyError> {
         if json.len() > KeySet::BYTES_MAX {
-            return Err(KeyError { what: "has more than 262144 bytes, the limit of a set of keys" });
+            return Err(KeyError {
+                what: "has more than 262144 bytes, the limit of a set of keys",
+            });
         }
         let published = serde_json::from_slice::<Published>(json);
         let published = published.map_err(|_| KeyError { what: "no set of keys (JWKS)" })?;

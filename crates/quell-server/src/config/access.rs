@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use quell_flow::{Catalog, PlanError, is_variable, limits};
 use quell_http::{Access, Key};
+use rustls::ServerConfig;
 use serde::Deserialize;
 
 use super::check::in_order;
@@ -17,12 +18,14 @@ use super::tokens::{PublishedKeys, TokenEntry};
 use crate::quoted::is_surely_variable;
 use crate::small_file;
 
-/// Who is let in.
+/// Who is let in, and as whom the server speaks.
 pub(crate) struct Trusted {
     /// The keys and tokens; open if there are none.
     pub(crate) access: Access,
     /// The keys of tokens that issuers publish at an address.
     pub(crate) published: Vec<PublishedKeys>,
+    /// The certificate; without one the server speaks HTTP as it is.
+    pub(crate) tls: Option<Arc<ServerConfig>>,
 }
 
 /// Where a configuration is read from, to be read again.
@@ -41,8 +44,7 @@ impl Source {
     /// Fails with every fault of the file, of its settings, keys and tokens.
     pub(crate) fn trusted(&self, known: &[PublishedKeys]) -> Result<Trusted, Vec<PlanError>> {
         let (config, mut faults) = Config::read(self.file.as_deref(), &self.settings);
-        let trusted = config.access(known);
-        match trusted {
+        match config.trusted(known) {
             Ok(trusted) if faults.is_empty() => return Ok(trusted),
             Ok(_) => {}
             Err(found) => faults.extend(found),
@@ -68,18 +70,33 @@ pub(crate) struct KeyEntry {
 }
 
 impl Config {
-    /// Makes the access control: that of the keys and tokens, open if there are none.
+    /// Makes the access control: that of the keys and tokens, open if there are none; and reads
+    /// the certificate.
     ///
     /// # Errors
     ///
     /// Fails with every secret that is not in the environment, or is no valid key, and every scope
     /// that nothing asks for.
-    pub(super) fn access(&self, known: &[PublishedKeys]) -> Result<Trusted, Vec<PlanError>> {
-        let access = self.static_keys()?;
-        let (access, published) = self.issuers(access, known)?;
+    pub(super) fn trusted(&self, known: &[PublishedKeys]) -> Result<Trusted, Vec<PlanError>> {
+        let mut faults = Vec::new();
+        let access = self.static_keys().unwrap_or_else(|found| {
+            faults.extend(found);
+            Access::open()
+        });
+        let (access, published) = self.issuers(access, known).unwrap_or_else(|found| {
+            faults.extend(found);
+            (Access::open(), Vec::new())
+        });
+        let tls = self.tls().unwrap_or_else(|fault| {
+            faults.push(fault);
+            None
+        });
+        if !faults.is_empty() {
+            return Err(faults);
+        }
         let access = self.server.trusted_hosts.iter().fold(access, Access::trust_host);
         let origins = self.server.trusted_origins.iter().chain(&self.agentos.cors_origins);
-        Ok(Trusted { access: origins.fold(access, Access::trust_origin), published })
+        Ok(Trusted { access: origins.fold(access, Access::trust_origin), published, tls })
     }
 
     /// Adds the static keys to open access.

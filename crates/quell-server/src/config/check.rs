@@ -63,7 +63,7 @@ impl Checked {
         }
         let is_whole = faults.is_empty();
         faults.extend(config.take_secrets().err());
-        let trusted = match config.access(&[]) {
+        let trusted = match config.trusted(&[]) {
             Ok(trusted) => {
                 // The demo refuses every such address. Keys that were left out because of their
                 // faults will be there.
@@ -74,7 +74,7 @@ impl Checked {
             }
             Err(found) => {
                 faults.extend(found);
-                Trusted { access: Access::open(), published: Vec::new() }
+                Trusted { access: Access::open(), published: Vec::new(), tls: None }
             }
         };
         faults.extend(config.id_faults());

@@ -17,7 +17,7 @@ use super::{Asked, Checked, Refused};
 const SECRETS: [&str; 2] = ["hUsh-2hUsh q", "hUsh2hUsh"];
 
 /// Lines with a secret, and lines that may stand beside them.
-const LINES: [&str; 73] = [
+const LINES: [&str; 75] = [
     "[server]",
     "[store]",
     "path = 'no/such/runs.db?SECRET'",
@@ -62,6 +62,8 @@ const LINES: [&str; 73] = [
     "key_env = 'SECRET'",
     "secret_env = 'SECRET'",
     "secret_file = 'SECRET'",
+    "[tls]",
+    "key_file = '-----BEGIN SECRET'",
     "jwks_url = 'http://h/SECRET'",
     "subject = 'a'",
     "model = { key = 'SECRET', url = 'http://h/v1' }",

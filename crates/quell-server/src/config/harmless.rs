@@ -140,8 +140,8 @@ fn within(tables: &[String]) -> Within {
 }
 
 /// Keys of tables whose keys are known.
-const TABLES: [&str; 8] =
-    ["agentos", "keys", "langgraph", "model", "playbook3d", "server", "store", "tokens"];
+const TABLES: [&str; 9] =
+    ["agentos", "keys", "langgraph", "model", "playbook3d", "server", "store", "tls", "tokens"];
 
 /// Keys of times and words: a value that looks like neither was meant for another key.
 const WORDS: [&str; 20] = [
@@ -168,10 +168,11 @@ const WORDS: [&str; 20] = [
 ];
 
 /// Keys whose values are no secrets: names, kinds, scopes and paths.
-const HARMLESS: [&str; 34] = [
+const HARMLESS: [&str; 36] = [
     "accounts_prefix",
     "api_prefix",
     "audiences",
+    "cert_file",
     "choose",
     "component",
     "contracts",
@@ -184,6 +185,7 @@ const HARMLESS: [&str; 34] = [
     "id",
     "issuer",
     "jwks_file",
+    "key_file",
     "leader",
     "listen",
     "members",

@@ -30,6 +30,7 @@ mod sieve;
 mod sort;
 mod store;
 mod teams;
+mod tls;
 mod tokens;
 mod words;
 

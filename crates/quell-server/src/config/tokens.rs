@@ -142,8 +142,8 @@ fn of_file<T>(
     read: impl FnOnce(&[u8]) -> Result<T, KeyError>,
 ) -> Result<T, Fault> {
     let bytes = small_file::read(file, bytes_max as u64);
-    let bytes = bytes
-        .map_err(|error| (key, of_path(&file.display().to_string(), &error.to_string())))?;
+    let bytes =
+        bytes.map_err(|error| (key, of_path(&file.display().to_string(), &error.to_string())))?;
     read(&bytes).map_err(|error| (key, error.to_string()))
 }
 

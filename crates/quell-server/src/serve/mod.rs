@@ -5,6 +5,7 @@
 
 mod access;
 mod app;
+mod backlog;
 mod command;
 mod connections;
 mod counted;
@@ -25,5 +26,6 @@ mod site;
 mod socket;
 mod stderr;
 mod streams;
+mod tls;
 
 pub(crate) use command::serve;

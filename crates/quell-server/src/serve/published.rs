@@ -25,7 +25,7 @@ use crate::faults::in_full;
 use crate::remote::{Caller, Secrets, shown};
 
 /// The issuers that publish their keys at an address. Cheap to clone.
-#[derive(Clone, Default)]
+#[derive(Clone)]
 pub(super) struct Published(Arc<RwLock<Arc<[Issuer]>>>);
 
 /// An issuer of tokens.
@@ -37,21 +37,26 @@ struct Issuer {
 }
 
 impl Published {
-    /// Asks these issuers from now on, in place of the former ones.
+    /// Names the issuers, and asks none of them.
     ///
     /// # Errors
     ///
     /// Fails if one is asked through TLS, and the system trusts no certificates.
-    pub(super) fn replace(&self, all: Vec<PublishedKeys>) -> Result<(), String> {
+    pub(super) fn of(all: Vec<PublishedKeys>) -> Result<Self, String> {
         let issuer = |published: PublishedKeys| {
             let is_tls = published.address.scheme_str() == Some("https");
             let caller = Caller::new(is_tls, WITHIN, Secrets::default())?;
             Ok(Issuer { published, caller, looked: Mutex::default() })
         };
         let issuers = all.into_iter().map(issuer).collect::<Result<Arc<[_]>, String>>()?;
+        Ok(Self(Arc::new(RwLock::new(issuers))))
+    }
+
+    /// Asks the issuers of another one from now on, in place of its own.
+    pub(super) fn replace(&self, with: &Self) {
+        let issuers = with.now();
         let former = std::mem::replace(&mut *self.0.write(), issuers);
         drop(former);
-        Ok(())
     }
 
     fn now(&self) -> Arc<[Issuer]> {

@@ -24,7 +24,6 @@ use super::demo::Demo;
 use super::log::Log;
 use super::metrics::Metrics;
 use super::nodes;
-use super::published::{Lookup, Published};
 use super::renewal::Renewal;
 use crate::args::ServeArgs;
 use crate::config::{Checked, Config, Source, Trusted};
@@ -101,10 +100,7 @@ impl Site {
     /// Fails if it cannot listen, or has no store; then nothing was served.
     pub(super) async fn serve(self, bodies: Handle, log: &Log) -> Result<Served, String> {
         let Self { config, trusted, source, catalog, listen, demo, store, keep } = self;
-        let renewed = Arc::new(Notify::new());
-        let signals =
-            Signals::listen().map_err(|error| format!("signals cannot be handled: {error}"))?;
-        let mut signals = signals.renewing(Arc::clone(&renewed));
+        let (mut signals, renewed) = signals()?;
         let cannot = |error: io::Error| format!("cannot listen on {listen}: {}", told(&error));
         // Before a node joins, and takes runs over: what cannot serve leaves them to others.
         let socket = bound(listen).map_err(cannot)?;
@@ -132,17 +128,12 @@ impl Site {
             };
         }
         let limits = config.limits(shares.streams());
-        let Trusted { access, published: issuers } = trusted;
-        let published = Published::default();
-        published.replace(issuers)?;
-        published.read().await;
-        let service = Service::new(engine.clone(), catalog).limits(limits).access(access.clone());
+        let renewal = Renewal::begin(trusted, source, renewed).await?;
+        let service = Service::new(engine.clone(), catalog).limits(limits).access(renewal.access());
         let metrics = Metrics::new(store.as_ref().and_then(OpenStore::node));
-        let lookup = Lookup { access: access.clone(), published: published.clone() };
-        let app = app::router(&service, &config, demo, metrics.clone(), lookup);
-        let renewal = Renewal { asked: renewed, source, access, published: published.clone() };
-        let connections = Connections::accept(listener, app, shares.connections);
-        announce(address);
+        let app = app::router(&service, &config, demo, metrics.clone(), renewal.lookup());
+        let connections = Connections::accept(listener, app, shares.connections, renewal.tls());
+        announce(renewal.scheme(), address);
         // Only now: from here on they can be read, and stopped.
         held.start();
 
@@ -151,8 +142,7 @@ impl Site {
             // The loss comes first: others may have the runs of this server soon.
             () = engine.lease_lost() => End::LeaseLost,
             signal = signals.next() => End::Signal(signal),
-            never = renewal.at_signals(log) => match never {},
-            never = published.keep_reading() => match never {},
+            never = renewal.go_on(log) => match never {},
             never = keep.prune(&engine) => match never {},
             never = nodes::beside(store.as_ref(), (&service, &metrics), log) => match never {},
         };
@@ -178,6 +168,13 @@ impl Site {
         let not_awaited = || Served::Lost(NOT_AWAITED.to_owned());
         Ok(if is_closed { end.served(report.unstored) } else { not_awaited() })
     }
+}
+
+/// Handles signals. Yields also what is told of those that ask to read files again.
+fn signals() -> Result<(Signals, Arc<Notify>), String> {
+    let signals = Signals::listen().map_err(|error| format!("signals cannot be handled: {error}"));
+    let renewed = Arc::new(Notify::new());
+    Ok((signals?.renewing(Arc::clone(&renewed)), renewed))
 }
 
 /// Tells how a server ends that has no store, and has served nothing.
@@ -364,10 +361,11 @@ fn summary(report: &ShutdownReport, is_shared: bool) -> String {
 }
 
 /// Writes the address to stdout, for the process that started this one.
-fn announce(address: SocketAddr) {
+fn announce(scheme: &str, address: SocketAddr) {
     let mut stdout = io::stdout().lock();
     // A closed stdout does not stop the server.
-    let _ = writeln!(stdout, "quell listening on http://{address}").and_then(|()| stdout.flush());
+    let _ =
+        writeln!(stdout, "quell listening on {scheme}://{address}").and_then(|()| stdout.flush());
 }
 
 /// Why a server ends that nobody has asked to.

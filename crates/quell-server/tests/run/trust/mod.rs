@@ -2,6 +2,7 @@
 
 mod keys;
 mod published;
+mod tls;
 
 use std::fs::File;
 use std::io::{Read as _, Write as _};
