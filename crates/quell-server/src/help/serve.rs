@@ -219,7 +219,8 @@ as its caller knows it, run.uuid, which lines about single bodies have too, run.
 run.owner, status, quiescent, cause, error and duration_ms. The error is why it failed, at most \
 512 bytes of it, and may quote the last lines that a program wrote on stderr. A request has the \
 id of its header x-request-id (at most 128 visible characters of ASCII), which the answer then \
-has, or a new one. No query, no header, no body, and of a path with a key only its route is logged.
+has, or a new one; with a header traceparent (W3C) also trace.id and trace.parent. The lines of \
+the begin and the end of a run have those of the request that started it. No query, no header, no body, and of a path with a key only its route is logged.
 
 Signals:
   SIGHUP ends nothing: keys, tokens and the certificate are read again, the file of the configuration

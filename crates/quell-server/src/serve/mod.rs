@@ -27,5 +27,6 @@ mod socket;
 mod stderr;
 mod streams;
 mod tls;
+mod trace_parent;
 
 pub(crate) use command::serve;
