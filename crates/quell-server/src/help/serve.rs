@@ -220,18 +220,20 @@ run.owner, status, quiescent, cause, error and duration_ms. The error is why it 
 512 bytes of it, and may quote the last lines that a program wrote on stderr. A request has the \
 id of its header x-request-id (at most 128 visible characters of ASCII), which the answer then \
 has, or a new one; with a header traceparent (W3C) also trace.id and trace.parent. The lines of \
-the begin and the end of a run have those of the request that started it. No query, no header, no body, and of a path with a key only its route is logged.
+the begin and the end of a run have those of the request that started it. \
+No query, no header, no body, and of a path with a key only its route is logged.
 
 Signals:
-  SIGHUP ends nothing: keys, tokens and the certificate are read again, the file of the configuration
-  among it, and the rest of that at the next start. If any of it is wrong all stays as it was, and
-  the log says what; a server without keys gets none. Requests of a key that is gone are refused from
-  then on; streams that it had opened go on to their end, as do its runs. Variables stay those of
-  the start: what is to be exchanged is in files. A server whose terminal is gone, which is SIGHUP
-  as well, ends as by SIGTERM; one that was started with nohup is not told of SIGHUP.
-  Of the others the first one drains: not ready, no new runs, live runs are stopped with grace, streams get their
-  last event; the second one aborts what has not ended. Both wait some seconds for what is not
-  stored yet, with a database that is away ten to sixteen. The third one ends the server at once.
+  SIGHUP ends nothing: keys, tokens and the certificate are read again, and the tables of them in
+  the file of the configuration; the rest of that counts at the next start. If any of it is wrong
+  all stays as it was, and the log says why; a server without keys gets none. Requests of a key
+  that is gone are refused from then on; streams that it had opened go on to their end, as do its
+  runs. Variables stay those of the start: what is to be exchanged is in files. A server whose
+  terminal is gone, which is SIGHUP as well, ends as by SIGTERM; nohup keeps SIGHUP from it.
+  Of the others the first one drains: not ready, no new runs, live runs are stopped with grace,
+  streams get their last event; the second one aborts what has not ended. Both wait some seconds
+  for what is not stored yet, with a database that is away ten to sixteen. The third one ends the
+  server at once.
   What is stopped so has ended, cancelled, also with on_worker_lost = \"continue\": only what a
   killed server has left goes on in the next one. Runs that wait for an answer stay paused there.
 
