@@ -346,7 +346,7 @@ impl fmt::Debug for Access {
             .field("tokens", &tokens)
             .field("hosts", &self.hosts)
             .field("origins", &self.origins)
-            .finish()
+            .finish_non_exhaustive()
     }
 }
 

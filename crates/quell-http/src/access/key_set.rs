@@ -61,7 +61,7 @@ impl KeySet {
     /// Fails, and changes nothing, if the text has more than 256 KiB or 64 keys, is no set of keys,
     /// or has none for RS256 or ES256.
     pub fn replace(&self, json: &[u8]) -> Result<usize, KeyError> {
-        if json.len() > KeySet::BYTES_MAX {
+        if json.len() > Self::BYTES_MAX {
             return Err(KeyError {
                 what: "has more than 262144 bytes, the limit of a set of keys",
             });

@@ -220,7 +220,7 @@ impl KeyEntry {
     }
 
     fn secret(&self, folder: &Path) -> Result<String, Fault> {
-        secret_of((&self.secret_env, &self.secret_file), folder)
+        secret_of((self.secret_env.as_deref(), self.secret_file.as_deref()), folder)
     }
 
     fn key(&self, folder: &Path) -> Result<Key, Vec<Fault>> {
@@ -251,7 +251,7 @@ impl KeyEntry {
 
 /// Reads a secret from a variable or a file, whichever is named.
 pub(super) fn secret_of(
-    named: (&Option<String>, &Option<PathBuf>),
+    named: (Option<&str>, Option<&Path>),
     folder: &Path,
 ) -> Result<String, Fault> {
     match named {

@@ -88,7 +88,8 @@ impl TokenEntry {
         let jwt = match (self.algorithm, &self.public_key_file) {
             (None, _) => return Err(("algorithm", format!("{IS_MISSING}; {ALGORITHMS}"))),
             (Some(Algorithm::Hs256), _) => {
-                let secret = secret_of((&self.secret_env, &self.secret_file), folder)?;
+                let secret =
+                    secret_of((self.secret_env.as_deref(), self.secret_file.as_deref()), folder)?;
                 Jwt::hs256(secret).map_err(|error| ("secret_env", error.to_string()))?
             }
             (Some(_), None) => {
