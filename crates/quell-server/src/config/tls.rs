@@ -47,8 +47,7 @@ impl Config {
         let key = key.map_err(|words| fault("key_file", &words))?;
         let config = ServerConfig::builder_with_provider(Arc::new(default_provider()))
             .with_safe_default_protocol_versions()
-            .map(|builder| builder.with_no_client_auth())
-            .and_then(|builder| builder.with_single_cert(chain, key));
+            .and_then(|builder| builder.with_no_client_auth().with_single_cert(chain, key));
         let mut config = config.map_err(|error| fault("cert_file", &error.to_string()))?;
         // What is served: HTTP/1.1 alone.
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
