@@ -120,7 +120,10 @@ impl Scene {
 
     async fn completes(&mut self, seen: &mut Witness) {
         let works = self.draw(100);
-        let run = self.submit(RunSpec::agent("completes"), async move |_| Ok(sleep(works).await));
+        let run = self.submit(RunSpec::agent("completes"), async move |_| {
+            sleep(works).await;
+            Ok(())
+        });
         over(&run).await;
         seen.waited(Duration::ZERO);
         seen.ended("completed", "none", 1);
@@ -162,7 +165,8 @@ impl Scene {
         let kind = self.rng.choice(KINDS).expect("there are some");
         let run = self.submit(RunSpec::agent("gives way"), async move |ctx| {
             ctx.stopped().await;
-            Ok(sleep(takes).await)
+            sleep(takes).await;
+            Ok(())
         });
         sleep(works).await;
         let request = CancelRequest::because("enough").kind(kind).grace(takes + secs(1));
@@ -212,7 +216,7 @@ impl Scene {
         seen.took("cancel_to_terminal_seconds", takes.min(given_up));
         if takes > given_up {
             seen.count("abandoned{what=remote}", 1);
-            seen.took("honesty_gap_seconds", takes - given_up);
+            seen.took("honesty_gap_seconds", takes.saturating_sub(given_up));
         }
     }
 
@@ -325,7 +329,10 @@ impl Scene {
     async fn waits_for_its_lane(&mut self, seen: &mut Witness) {
         let works = self.draw(200);
         let spec = || RunSpec::agent("in a lane").lane(self.nr.to_string(), OnBusy::Enqueue);
-        let first = self.submit(spec(), async move |_| Ok(sleep(works).await));
+        let first = self.submit(spec(), async move |_| {
+            sleep(works).await;
+            Ok(())
+        });
         let second = self.submit(spec(), async |_| Ok(()));
         over(&first).await;
         over(&second).await;

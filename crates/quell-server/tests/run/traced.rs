@@ -34,7 +34,7 @@ fn the_begin_and_the_end_of_a_run_are_logged_in_the_trace_of_their_caller() {
     let lines: Vec<Value> = text.lines().map(|line| line.parse().expect("an object")).collect();
     let of = |id: &str, message: &str| {
         let is_it = |line: &&Value| line["run.id"] == id && line["message"] == message;
-        lines.iter().find(is_it).unwrap_or_else(|| panic!("{id}: {message}: {text}"))
+        lines.iter().find(is_it).ok_or_else(|| format!("{id}: {message}: {text}")).expect("a line")
     };
     for message in ["run accepted", "run ended"] {
         let span = &of("one", message)["span"];

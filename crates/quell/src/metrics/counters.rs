@@ -135,7 +135,9 @@ mod tests {
         for status in RunStatus::ALL {
             causes().for_each(|cause| counters.run_ended(status, cause));
         }
-        Work::ALL.iter().for_each(|what| counters.work_abandoned(*what));
+        for what in Work::ALL {
+            counters.work_abandoned(*what);
+        }
         for status in RunStatus::ALL {
             assert!(causes().all(|cause| counters.ended(status, cause) == 1), "{status}");
         }
