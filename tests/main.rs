@@ -90,6 +90,8 @@ mod lastpoll;
 mod cleanup;
 // I7, I21 to I23: requests for runs that have not started, are not known, or are over.
 mod edges;
+// What is counted and measured, against a witness that knows what happened.
+mod metrics;
 // I24: runs that wait for an answer.
 mod pausing;
 // I14, I24, I35, I38, I39: what of a pause is refused, and what remains of it.

@@ -57,8 +57,8 @@ pub(super) const FAULTS: &[Fault] = &[
         name: "decide-after-stop",
         edits: &[Edit {
             file: "node/write.rs",
-            text: "self.write_unless_fenced(false, decided, |_| {})",
-            faulty: "self.write_unless_fenced(true, decided, |_| {})",
+            text: "self.write_unless_fenced(false, decided, note)",
+            faulty: "self.write_unless_fenced(true, decided, note)",
         }],
         caught_by: &["fence::i9_after_a_stop_no_outcome_is_known_and_all_may_still_be_settled"],
     },

@@ -33,10 +33,11 @@ pub(crate) async fn frames(
     let Some(renderer) = renderer(view, &run.into(), style) else { return Ok(None) };
     let attempt = begin.attempt(view, &run.into()).await;
     let after = if style.has_index { 0 } else { begin.after };
-    let events: Events = match style.has_index {
+    let events: Events = if style.has_index {
         // The client comes back with an index, perhaps to another process.
-        true => Box::pin(view.kept_events(&run.into(), after).await?),
-        false => Box::pin(view.events(&run.into(), after).await?),
+        Box::pin(view.kept_events(&run.into(), after).await?)
+    } else {
+        Box::pin(view.events(&run.into(), after).await?)
     };
     let renderer = if after > 0 { renderer.behind_a_pause() } else { renderer };
     let (root, lines) = (Some(run.clone()), style.has_index.then(|| lines.clone()));

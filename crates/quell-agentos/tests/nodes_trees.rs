@@ -10,7 +10,7 @@ use serde_json::json;
 use tower::ServiceExt as _;
 
 use crate::nodes::{PATHS, followed, followed_at, site, soon_read, two};
-use crate::support::http::{Events as _, names, read};
+use crate::support::http::{Events as _, names, post_form, read};
 use crate::support::{Site, fresh};
 
 /// A workflow with a step that an agent does, a Parallel of two, and a question. Then it stays.
@@ -110,6 +110,34 @@ async fn a_stop_ends_the_stream_through_another_node_as_that_through_its_own() {
             let events = near.events();
             let last = names(&events).last().copied().unwrap_or_default().to_owned();
             assert_eq!(last.ends_with("Completed"), sentinel, "{path}: {last}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn who_is_told_an_end_is_told_the_same_by_every_node() {
+    let (a, b) = two();
+    for (path, end) in
+        [("/agents/short-agent", "RunCompleted"), ("/teams/slow-team", "TeamRunCompleted")]
+    {
+        for _ in 0..5 {
+            let run = fresh("run");
+            let message = "ticks=3 tick_ms=1 probe=ends";
+            let form = [("message", message), ("session_id", "s"), ("run_id", &run)];
+            let request = post_form(&format!("{path}/runs"), &form);
+            let answer = a.app.clone().oneshot(request).await.unwrap();
+            let mut told = answer.into_body().into_data_stream();
+            let mut seen = None;
+            while let Some(part) = told.next().await {
+                if String::from_utf8_lossy(&part.unwrap()).contains(&format!("event: {end}\n")) {
+                    seen = Some(read(&b, path, &run, "s").await);
+                }
+            }
+            let seen = seen.unwrap();
+            assert_eq!(seen["status"], "COMPLETED", "{seen}");
+            for member in seen["member_responses"].as_array().into_iter().flatten() {
+                assert_eq!(member["status"], "COMPLETED", "{seen}");
+            }
         }
     }
 }

@@ -53,6 +53,36 @@ pub enum CauseKind {
 }
 
 impl CauseKind {
+    /// Every kind once, in the order of declaration: the one at `i` is `i` as a number. More may
+    /// come.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use quell_core::CauseKind;
+    ///
+    /// let named = CauseKind::ALL.iter().find(|kind| kind.as_str() == "race-lost");
+    /// assert_eq!(named, Some(&CauseKind::RaceLost));
+    /// assert!((0..).zip(CauseKind::ALL).all(|(place, kind)| place == *kind as usize));
+    /// ```
+    pub const ALL: &'static [Self] = &[
+        Self::UserRequest,
+        Self::ParentStopped,
+        Self::ParentFailed,
+        Self::SiblingFailed,
+        Self::RaceLost,
+        Self::QuorumReached,
+        Self::Superseded,
+        Self::Deadline,
+        Self::IdleTimeout,
+        Self::BudgetExceeded,
+        Self::Disconnected,
+        Self::Shutdown,
+        Self::LeaseLost,
+        Self::ExternalToken,
+        Self::PauseRequested,
+    ];
+
     /// Yields the name on the wire: kebab-case.
     pub const fn as_str(self) -> &'static str {
         match self {

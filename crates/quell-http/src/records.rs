@@ -17,6 +17,7 @@ use std::time::Instant;
 use parking_lot::Mutex;
 use quell::{Engine, EventKind, RunRef, limits};
 use tokio::runtime::Handle;
+use tracing::Span;
 
 use crate::before_events::Before;
 use crate::bounded_map::BoundedMap;
@@ -100,6 +101,9 @@ impl Records {
             Entry::Vacant(place) => drop(place.insert(Arc::clone(&record))),
         }
         let (root, table, engine) = (root.clone(), Arc::clone(&self.table), engine.clone());
+        // What is told of the end belongs to the request that has started the run.
+        let span = Span::current();
+        let told = move |root: &RunRef| span.in_scope(|| told(root));
         record.lock().reads_gaps = engine.has_store();
         drop(runtime.spawn(async move {
             let after = record.lock().position.seq();

@@ -13,14 +13,14 @@ use tower::ServiceExt as _;
 use crate::support::{JSON, send, service};
 
 const SECRET: &str = "a secret of at least thirty-two bytes";
-const PRIVATE: &str = include_str!("keys/rs256.pem");
-const PUBLIC: &str = include_str!("keys/rs256.pub.pem");
+pub(crate) const PRIVATE: &str = include_str!("keys/rs256.pem");
+pub(crate) const PUBLIC: &str = include_str!("keys/rs256.pub.pem");
 
-fn now() -> u64 {
+pub(crate) fn now() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs()
 }
 
-fn hs256(secret: &str, claims: &Value) -> String {
+pub(crate) fn hs256(secret: &str, claims: &Value) -> String {
     encode(&Header::new(Algorithm::HS256), claims, &EncodingKey::from_secret(secret.as_ref()))
         .unwrap()
 }

@@ -29,6 +29,8 @@ mod examples;
 mod filters;
 /// Streams of runs that the engine has forgotten.
 mod forgotten;
+/// Keys that issuers publish, and keys that are exchanged.
+mod key_sets;
 /// What a refused caller lacks.
 mod lacks;
 /// Runs of one lane.

@@ -4,14 +4,15 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use axum::http::StatusCode;
+use futures::StreamExt as _;
 use quell::store::{Accepted, Epoch, Record, Store, StoreError};
 use quell::{
-    CauseKind, Counts, EngineConfig, EventKind, IdempotencyKey, Limits, Payload, RunEvent, RunId,
-    RunKind, RunReport, RunRow, RunStatus,
+    CauseKind, Counts, Engine, EngineConfig, EventKind, Failure, IdempotencyKey, Limits, Payload,
+    RunContext, RunEvent, RunId, RunKind, RunReport, RunRow, RunStatus,
 };
-use quell_flow::COMPONENT;
-use quell_http::{Access, NATIVE, OnDisconnect, Principal, ServiceLimits, Start, router};
-use quell_test_support::{Flow, Valve, Witness};
+use quell_flow::{COMPONENT, Catalog, Component};
+use quell_http::{Access, NATIVE, OnDisconnect, Principal, Service, ServiceLimits, Start, router};
+use quell_test_support::{Flow, Gate, Valve, Witness, within};
 use serde_json::json;
 
 use crate::support::{get, post, service_with, soon};
@@ -157,4 +158,44 @@ async fn a_run_whose_caller_leaves_before_it_is_stored_goes_on_and_is_followed_u
         let whole: Vec<_> = (0..500).map(|word| format!("{word} ")).collect();
         assert_eq!(transcript.text, ["", &whole.concat()][1 - causes], "{policy:?}");
     }
+}
+
+#[tokio::test]
+async fn what_clients_come_back_behind_is_told_when_the_store_has_it() {
+    let (gate, store) = (Gate::new(), Valve::new(Flow::Open));
+    let _open = gate.at_end();
+    let says = gate.clone();
+    let body = move |ctx: RunContext, _input: Payload| {
+        let says = says.clone();
+        async move {
+            while !says.is_open() {
+                tokio::task::yield_now().await;
+            }
+            ctx.emit("a word");
+            std::future::pending::<Result<Payload, Failure>>().await
+        }
+    };
+    let config = EngineConfig::new().store(Arc::clone(&store) as Arc<dyn Store>);
+    let catalog = Catalog::new().with(Component::agent("says", body));
+    let service = Service::new(Engine::with_config(config), catalog);
+    let view = service.view(NATIVE, Principal::anonymous());
+    let start = Start::new(view.find_component("says").unwrap(), Payload::from("x"));
+    let run = view.start(start).await.unwrap().run;
+    let mut told = Box::pin(view.events(&(&run).into(), 0).await.unwrap());
+    let mut kept = Box::pin(view.kept_events(&(&run).into(), 0).await.unwrap());
+    for _ in 0..2 {
+        within("it has started", async { (told.next().await, kept.next().await) }).await;
+    }
+    store.set(Flow::Shut { stops: true });
+    gate.open();
+    let word = within("it is told", told.next()).await.unwrap();
+    assert!(matches!(word.kind, EventKind::Emitted(_)), "{word:?}");
+    for _ in 0..100 {
+        assert!(futures::poll!(kept.next()).is_pending(), "another process would not know it");
+        tokio::task::yield_now().await;
+    }
+    store.set(Flow::Open);
+    assert_eq!(within("it is kept", kept.next()).await, Some(word.clone()));
+    let stored = service.engine().stored_events(run.id(), word.seq - 1, 1).await.unwrap();
+    assert_eq!(stored, [Ok(word)]);
 }

@@ -5,13 +5,13 @@ use std::sync::Arc;
 use axum::body::Body;
 use axum::http::Request;
 use futures::StreamExt;
-use quell::{Payload, RunContext, limits};
-use quell_flow::{Component, Emit, Reducer};
+use quell::{Failure, Payload, RunContext, limits};
+use quell_flow::{Component, Emit, Nodes, Reducer};
 use serde_json::{Value, json};
 use tokio::sync::Notify;
 use tower::ServiceExt;
 
-use crate::talk::{Says, Server};
+use crate::talk::{Says, Server, id_of};
 
 const WORDS: usize = limits::EVENTS_PER_ROOT_MAX + 1_000;
 
@@ -236,6 +236,44 @@ async fn a_state_that_no_event_has_room_for_is_what_the_run_returns_and_no_more(
             assert_eq!((&state["values"]["log"], &state["next"]), (&log, &json!([])));
             assert_eq!(state["values"]["big"], input["big"]);
             input["log"] = json!(["again"]);
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_last_state_of_a_run_is_there_also_when_its_log_holds_nothing_of_it() {
+    let said = Arc::new(Notify::new());
+    let says = Arc::clone(&said);
+    let body = move |ctx: RunContext, input: Payload| {
+        let says = Arc::clone(&says);
+        async move {
+            let mut nodes = Nodes::begin(&ctx, input, ["one"]).await;
+            nodes.leave(Payload::from(json!({ "log": "one" })), ["two"]);
+            for word in 0..WORDS {
+                Emit::custom(word).send(&ctx);
+                if word % 64 == 0 {
+                    tokio::task::yield_now().await;
+                }
+            }
+            says.notify_one();
+            std::future::pending::<Result<Payload, Failure>>().await
+        }
+    };
+    let server = Server::serving([Component::workflow("long", body).nodes(["one", "two"])]);
+    let thread = server.thread().await;
+    let echo = server.start(&thread, "echo", json!({ "log": "before" })).await;
+    server.get(&format!("{echo}/join")).await;
+    let run = server.start(&thread, "long", json!({})).await;
+    said.notified().await;
+    for is_live in [true, false] {
+        let state = server.get(&format!("/threads/{thread}/state")).await.json();
+        let last = (&state["values"]["log"], &state["next"], &state["metadata"]["run_id"]);
+        let id = json!(id_of(&run));
+        assert_eq!(last, (&json!("one"), &json!(["two"]), &id), "{is_live}: {state}");
+        let history = server.get(&format!("/threads/{thread}/history")).await.json();
+        assert_eq!(history[0]["checkpoint_id"], state["checkpoint_id"], "{is_live}");
+        if is_live {
+            server.post(&format!("{run}/cancel?wait=1"), &Value::Null).await;
         }
     }
 }

@@ -6,7 +6,7 @@ use quell_flow::Component;
 use quell_test_support::{Witness, ms, secs, soon, within};
 use serde_json::{Value, json};
 
-use crate::nodes::{soon_status, stored, two};
+use crate::nodes::{soon_paused, soon_status, stored, two};
 use crate::talk::Server;
 
 /// Two servers with one component that is inside a witness while it works.
@@ -89,4 +89,46 @@ async fn a_new_run_interrupts_that_of_another_node() {
     assert_eq!(within("it has its turn", new).await.status.as_u16(), 200);
     a.assert_stopped("old").await;
     assert_eq!(b.status(&old).await, "interrupted");
+}
+
+#[tokio::test]
+async fn new_input_takes_the_place_of_a_run_that_waits_on_another_node() {
+    let (a, b) = two();
+    let thread = a.thread().await;
+    let path = format!("/threads/{thread}/runs");
+    let asking = a.start(&thread, "ask", json!({})).await;
+    soon_paused(&b, &asking).await;
+    let nothing = json!({ "assistant_id": "echo", "input": null });
+    for server in [&a, &b] {
+        let refused = server.post(&path, &nothing).await;
+        assert_eq!(refused.status, 409, "{refused:?}");
+        assert!(refused.text.contains("Thread is interrupted"), "{refused:?}");
+    }
+    let next = json!({ "assistant_id": "echo", "input": { "n": 2 } });
+    let told = within("it does not wait", b.post(&format!("{path}/wait"), &next)).await;
+    assert_eq!(told.json()["n"], 2, "{told:?}");
+    for server in [&a, &b] {
+        let row = server.get(&asking).await.json();
+        let cause = &row["quell"]["cause"]["kind"];
+        assert_eq!((&row["status"], cause), (&json!("interrupted"), &json!("superseded")));
+    }
+}
+
+#[tokio::test]
+async fn a_stateless_run_that_waits_is_answered_through_another_node() {
+    let (a, b) = two();
+    let made = a.post("/runs", &json!({ "assistant_id": "ask", "input": {} })).await;
+    let (run, thread) = (made.json()["run_id"].clone(), made.json()["thread_id"].clone());
+    let path = format!("/threads/{}/runs", thread.as_str().unwrap());
+    within("it asks", async {
+        while b.get(&path).await.json()[0]["quell"]["status"] != "paused" {
+            tokio::time::sleep(ms(5)).await;
+        }
+    })
+    .await;
+    assert_eq!(b.get(&path).await.json()[0]["run_id"], run);
+    let path = format!("{path}/wait");
+    let answer = json!({ "assistant_id": "ask", "command": { "resume": "yes" } });
+    let told = within("it goes on", b.post(&path, &answer)).await;
+    assert_eq!(told.json()["told"], "yes", "{told:?}");
 }

@@ -3,7 +3,7 @@
 use std::pin::pin;
 use std::sync::Arc;
 
-use quell::store::{Store, StoreError};
+use quell::store::{Page, Store, StoreError};
 use quell::{
     CancelRequest, EngineConfig, Payload, RunContext, RunFilter, RunId, RunKind, Shutdown,
 };
@@ -16,6 +16,7 @@ use tokio::sync::Semaphore;
 
 use crate::restart::{nth, quiescent};
 use crate::talk::{Says as _, Server, id_of};
+use crate::threads::delete;
 
 /// Has a server on a store begin a run that does not end; yields its thread and its path.
 async fn ticking() -> (Server, Arc<Valve>, String, String) {
@@ -43,6 +44,33 @@ async fn what_is_not_stored_is_not_acknowledged() {
     while server.post("/runs/cancel", &bulk).await.status == 503 {
         tokio::time::sleep(std::time::Duration::from_millis(5)).await;
     }
+}
+
+#[tokio::test]
+async fn a_deletion_that_is_not_stored_is_not_acknowledged_and_changes_nothing() {
+    let store = Valve::new(Flow::Open);
+    let config = EngineConfig::new().store(Arc::clone(&store) as Arc<dyn Store>);
+    let server = Server::with(config, Options::default(), Access::open());
+    let thread = server.thread().await;
+    let run = server.start(&thread, "echo", json!({"text": "kept"})).await;
+    quiescent(&server, &run).await;
+    let shown = async || server.get(&format!("/threads/{thread}/history")).await.text;
+    let before = shown().await;
+    store.set(Flow::Failing(StoreError::Full { what: "no room".into() }));
+    let refused = delete(&server, &run).await;
+    assert_eq!(refused.status, 503, "{refused:?}");
+    assert!(refused.text.contains("could not be stored"), "{refused:?}");
+    assert_eq!((server.status(&run).await.as_str(), shown().await), ("success", before));
+    store.set(Flow::Open);
+    within("it is deleted", async {
+        while delete(&server, &run).await.status == 503 {
+            tokio::time::sleep(ms(5)).await;
+        }
+    })
+    .await;
+    assert_eq!(server.status(&run).await, "gone");
+    let left = store.list(RunFilter::new(), Page::first(10)).await.unwrap();
+    assert!(left.items.iter().flatten().all(|left| left.accepted.name.as_ref() != "echo"));
 }
 
 #[tokio::test]

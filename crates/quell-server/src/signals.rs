@@ -1,9 +1,13 @@
 //! [`Signals`] and [`Patience`]: the signals of the operating system, and what each asks of a run.
 
+use std::fs::File;
 use std::io;
+use std::sync::Arc;
 
 use quell::{CancelRequest, CauseKind};
+use rustix::io::Errno;
 use tokio::signal::unix::{Signal as Listener, SignalKind, signal};
+use tokio::sync::Notify;
 
 /// The signals that stop a run instead of ending this process.
 #[derive(Debug)]
@@ -12,6 +16,8 @@ pub(crate) struct Signals {
     terminate: Listener,
     quit: Listener,
     hang_up: Option<Listener>,
+    /// What SIGHUP asks for instead of an end, as long as the terminal is there.
+    renewal: Option<Renewal>,
     /// How many were yielded.
     count: u32,
 }
@@ -33,8 +39,18 @@ impl Signals {
             terminate: signal(SignalKind::terminate())?,
             quit: signal(SignalKind::quit())?,
             hang_up,
+            renewal: None,
             count: 0,
         })
+    }
+
+    /// Takes SIGHUP for the wish that what is read from files is read again, of which `asked` is
+    /// told whenever [`next`](Self::next) is waited for, and does not yield it. A process that has
+    /// a terminal now, and has none when the signal comes, has lost it: then the signal is
+    /// yielded.
+    pub(crate) fn renewing(mut self, asked: Arc<Notify>) -> Self {
+        self.renewal = Some(Renewal { asked, had_terminal: !is_without_terminal() });
+        self
     }
 
     /// Yields how many signals were yielded so far.
@@ -59,10 +75,17 @@ impl Signals {
     ///
     /// Nothing is lost: a signal that arrives while nobody waits is yielded by the next call.
     pub(crate) async fn next(&mut self) -> Signal {
+        let renewal = self.renewal.as_ref();
         let hang_up = async {
-            match &mut self.hang_up {
-                Some(listener) => listener.recv().await,
-                None => std::future::pending().await,
+            let Some(listener) = &mut self.hang_up else { return std::future::pending().await };
+            loop {
+                listener.recv().await;
+                match renewal {
+                    Some(renewal) if !(renewal.had_terminal && is_without_terminal()) => {
+                        renewal.asked.notify_one();
+                    }
+                    _ => return,
+                }
             }
         };
         let signal = tokio::select! {
@@ -71,7 +94,7 @@ impl Signals {
             _ = self.quit.recv() => Signal::Quit,
             _ = self.interrupt.recv() => Signal::Interrupt,
             _ = self.terminate.recv() => Signal::Terminate,
-            _ = hang_up => Signal::HangUp,
+            () = hang_up => Signal::HangUp,
         };
         self.count = self.count.saturating_add(1);
         signal
@@ -90,6 +113,19 @@ pub(crate) fn survive_limit_of_files() -> io::Result<()> {
 /// a full disk, instead of ending the process. Programs get the default back.
 fn ignore_limit_of_files() -> io::Result<()> {
     signal(SignalKind::from_raw(rustix::process::Signal::XFSZ.as_raw())).map(drop)
+}
+
+/// Who is told when SIGHUP comes, and whether it may mean that a terminal is gone.
+#[derive(Debug)]
+struct Renewal {
+    asked: Arc<Notify>,
+    had_terminal: bool,
+}
+
+/// Tells whether this process certainly has no terminal: it has none, or that was hung up.
+fn is_without_terminal() -> bool {
+    let of_terminal = File::open("/dev/tty").map_err(|error| Errno::from_io_error(&error));
+    matches!(of_terminal, Err(Some(Errno::NXIO | Errno::IO | Errno::NOENT)))
 }
 
 /// One signal.

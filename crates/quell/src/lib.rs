@@ -53,6 +53,7 @@ mod log;
 pub mod manual;
 mod marks;
 mod metadata;
+mod metrics;
 #[cfg(all(test, quell_loom))]
 mod models;
 mod node;
@@ -91,6 +92,8 @@ pub use failure::{Elapsed, Failure, ForgetError, RunError, RunFailure, SubmitErr
 pub use gate::{LaneMark, OnBusy};
 pub use handle::{Outcome, RunHandle};
 pub use idempotency::IdempotencyKey;
+pub use metrics::histogram::Histogram;
+pub use metrics::visitor::{Metric, MetricsVisitor, Sample};
 pub use node::write::Written;
 pub use pause::{Pause, PauseAsked, PauseError, PauseState, ResumeError};
 pub use queue::{QueuePosition, RunLimits, Scope, SlotStanding, WaitsFor};

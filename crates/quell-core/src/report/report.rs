@@ -270,6 +270,10 @@ pub enum Work {
 }
 
 impl Work {
+    /// Every sort once, in the order of declaration: the one at `i` is `i` as a number.
+    pub const ALL: &'static [Self] =
+        &[Self::Body, Self::Hook, Self::Blocking, Self::Process, Self::Remote, Self::Node];
+
     /// Yields the name on the wire.
     pub const fn as_str(self) -> &'static str {
         match self {

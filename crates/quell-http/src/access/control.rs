@@ -1,12 +1,18 @@
 //! [`Access`]: the keys and tokens that a service accepts.
+//!
+//! The lock of [`Credentials`] is held for a moment, by itself: to clone or to exchange one
+//! pointer. What is exchanged is checked, and dropped, outside it.
 
 use std::fmt;
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use axum::http::HeaderMap;
 use axum::http::header::{AUTHORIZATION, HOST, ORIGIN};
 
-use super::{AccessError, ExposedListener, Jwt, Key, Principal};
+use parking_lot::RwLock;
+
+use super::{AccessError, ExposedListener, Jwt, Key, KeyError, Principal};
 
 /// The keys and tokens that a service accepts, and the principals that they name.
 ///
@@ -25,12 +31,22 @@ use super::{AccessError, ExposedListener, Jwt, Key, Principal};
 #[derive(Clone, Default)]
 #[must_use = "it guards nothing until a service has it"]
 pub struct Access {
-    keys: Vec<Key>,
-    tokens: Vec<Jwt>,
+    /// None while access is open. Clones share them, so that [`Access::replace_keys`] is of all.
+    credentials: Option<Arc<Credentials>>,
     /// Hosts that open access serves besides its own.
     pub(crate) hosts: Vec<String>,
     /// Origins whose pages may start and stop runs while access is open, and open web sockets.
     origins: Vec<String>,
+}
+
+/// The credentials that are accepted by now.
+struct Credentials(RwLock<Arc<Accepted>>);
+
+/// Keys and tokens.
+#[derive(Clone, Default)]
+struct Accepted {
+    keys: Vec<Key>,
+    tokens: Vec<Jwt>,
 }
 
 /// Which credentials a service accepts, as listings of a contract show it.
@@ -54,12 +70,12 @@ pub enum AccessMode {
 impl Access {
     /// Lets every caller do everything. Only for a listener on loopback.
     pub const fn open() -> Self {
-        Self { keys: Vec::new(), tokens: Vec::new(), hosts: Vec::new(), origins: Vec::new() }
+        Self { credentials: None, hosts: Vec::new(), origins: Vec::new() }
     }
 
     /// Accepts a static key. Access is not open any more.
     pub fn key(mut self, key: Key) -> Self {
-        self.keys.push(key);
+        self.accept(|it| it.keys.push(key));
         self
     }
 
@@ -67,8 +83,61 @@ impl Access {
     /// and each key should require its own ([`Jwt::issuer`]): otherwise one subject of two issuers
     /// would be one principal.
     pub fn jwt(mut self, tokens: Jwt) -> Self {
-        self.tokens.push(tokens);
+        self.accept(|it| it.tokens.push(tokens));
         self
+    }
+
+    /// Changes what this one accepts; its clones keep theirs.
+    fn accept(&mut self, change: impl FnOnce(&mut Accepted)) {
+        let mut credentials =
+            self.credentials.take().unwrap_or_else(|| Arc::new(Credentials::new(Arc::default())));
+        if Arc::get_mut(&mut credentials).is_none() {
+            credentials = Arc::new(Credentials::new(credentials.now()));
+        }
+        if let Some(own) = Arc::get_mut(&mut credentials) {
+            change(Arc::make_mut(own.0.get_mut()));
+        }
+        self.credentials = Some(credentials);
+    }
+
+    /// Accepts the keys and tokens of another access from now on, in place of its own: also in
+    /// every clone of this one, as those that a running service has. A request that is checked
+    /// meanwhile is checked by the former ones or by the new ones, and never by both. What was
+    /// answered stays so: a stream goes on. Hosts and origins stay as they are. Keys and tokens
+    /// that are added to a clone are of that clone alone, which is no longer changed by this.
+    ///
+    /// # Errors
+    ///
+    /// Fails, and changes nothing, if only one of the two is open: a service that asks nobody for a
+    /// key is guarded otherwise, and none becomes open while it is used.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use quell_http::{Access, AccessError, Key};
+    ///
+    /// let access = Access::open().key(Key::new("ops", "the former one"));
+    /// let served = access.clone();
+    /// access.replace_keys(&Access::open().key(Key::new("ops", "the next one"))).unwrap();
+    /// assert_eq!(served.check_key("the former one").unwrap_err(), AccessError::Invalid);
+    /// assert!(served.check_key("the next one").is_ok());
+    /// assert!(access.replace_keys(&Access::open()).is_err());
+    /// ```
+    pub fn replace_keys(&self, with: &Self) -> Result<(), KeyError> {
+        let (own, new) = match (&self.credentials, &with.credentials) {
+            (None, None) => return Ok(()),
+            (None, Some(_)) => return Err(KeyError { what: "there were no keys before" }),
+            (Some(_), None) => return Err(KeyError { what: "no key is left" }),
+            (Some(own), Some(new)) => (own, new.now()),
+        };
+        let former = std::mem::replace(&mut *own.0.write(), new);
+        drop(former);
+        Ok(())
+    }
+
+    /// Yields what is accepted by now; none while access is open.
+    fn accepted(&self) -> Option<Arc<Accepted>> {
+        self.credentials.as_ref().map(|it| it.now())
     }
 
     /// Serves requests to a host name of this machine, without a port, while access is open; see
@@ -129,18 +198,21 @@ impl Access {
 
     /// Tells whether every caller may do everything.
     pub const fn is_open(&self) -> bool {
-        self.keys.is_empty() && self.tokens.is_empty()
+        self.credentials.is_none()
     }
 
     /// Yields which credentials it accepts.
-    pub const fn mode(&self) -> AccessMode {
-        if !self.tokens.is_empty() {
-            AccessMode::Tokens
-        } else if self.keys.is_empty() {
-            AccessMode::Open
-        } else {
-            AccessMode::Keys
+    pub fn mode(&self) -> AccessMode {
+        match self.accepted() {
+            None => AccessMode::Open,
+            Some(accepted) if accepted.tokens.is_empty() => AccessMode::Keys,
+            Some(_) => AccessMode::Tokens,
         }
+    }
+
+    /// Counts its keys, and those whose tokens it accepts ([`Access::jwt`]).
+    pub fn credentials(&self) -> (usize, usize) {
+        self.accepted().map_or((0, 0), |it| (it.keys.len(), it.tokens.len()))
     }
 
     /// Checks that a listen address is safe to serve with this access. The error says what to do
@@ -174,6 +246,20 @@ impl Access {
         }
     }
 
+    /// Tells whether the bearer token of a request names a key that no key set has
+    /// ([`Jwt::key_set`]), and that no other key could be. Its issuer may have published that key
+    /// since the set was read. It may as well be made up: bound how often you look.
+    pub fn names_unknown_key(&self, headers: &HeaderMap) -> bool {
+        let value = headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok());
+        let bearer = value.and_then(|value| value.split_once(' ')).filter(|(scheme, _)| {
+            // What is of another scheme is refused for that.
+            scheme.eq_ignore_ascii_case("bearer")
+        });
+        let (Some((_, token)), Some(accepted)) = (bearer, self.accepted()) else { return false };
+        let lacks = accepted.tokens.iter().any(|it| it.lacks_key_of(token.trim()));
+        lacks && self.check_bearer(token.trim()) == Err(AccessError::Invalid)
+    }
+
     /// Reads the principal from `Authorization: Bearer` alone.
     ///
     /// # Errors
@@ -198,13 +284,14 @@ impl Access {
     ///
     /// Fails if the token names no principal.
     pub fn check_bearer(&self, token: &str) -> Result<Principal, AccessError> {
-        let by_key = self.check_key(token);
-        if by_key.is_ok() || self.tokens.is_empty() {
+        let Some(accepted) = self.accepted() else { return Ok(Principal::anonymous()) };
+        let by_key = accepted.check_key(token);
+        if by_key.is_ok() || accepted.tokens.is_empty() {
             return by_key;
         }
         let mut error = AccessError::Invalid;
-        for tokens in &self.tokens {
-            match tokens.check(token, &self.tokens) {
+        for tokens in &accepted.tokens {
+            match tokens.check(token, &accepted.tokens) {
                 Ok(principal) => return Ok(principal),
                 // The token is not signed by this key; another key may know it, and then the fault
                 // that it finds is more useful to the caller.
@@ -221,9 +308,25 @@ impl Access {
     ///
     /// Fails if the key is unknown.
     pub fn check_key(&self, key: &str) -> Result<Principal, AccessError> {
-        if self.is_open() {
-            return Ok(Principal::anonymous());
+        match self.accepted() {
+            Some(accepted) => accepted.check_key(key),
+            None => Ok(Principal::anonymous()),
         }
+    }
+}
+
+impl Credentials {
+    const fn new(accepted: Arc<Accepted>) -> Self {
+        Self(RwLock::new(accepted))
+    }
+
+    fn now(&self) -> Arc<Accepted> {
+        Arc::clone(&self.0.read())
+    }
+}
+
+impl Accepted {
+    fn check_key(&self, key: &str) -> Result<Principal, AccessError> {
         let mut found = None;
         // Compare with every key: the time that this takes must not reveal which one matched.
         for known in &self.keys {
@@ -237,13 +340,13 @@ impl Access {
 
 impl fmt::Debug for Access {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (keys, tokens) = (self.keys.len(), self.tokens.len());
+        let (keys, tokens) = self.credentials();
         f.debug_struct("Access")
             .field("keys", &keys)
             .field("tokens", &tokens)
             .field("hosts", &self.hosts)
             .field("origins", &self.origins)
-            .finish()
+            .finish_non_exhaustive()
     }
 }
 

@@ -1,6 +1,6 @@
-//! [`Jwt`] and [`Issuer`]: JSON web tokens, HS256 and RS256, with expiry and audience.
+//! [`Jwt`] and [`Issuer`]: JSON web tokens, HS256, RS256 and ES256, with expiry and audience.
 //!
-//! A token with `alg: none` is refused.
+//! Each key is for one algorithm. A token with another one is refused, as is one with `alg: none`.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -13,9 +13,11 @@ use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
 use serde_json::{Map, Value, json};
 
 use crate::access::error::{AccessError, KeyError};
+use crate::access::key_set::{KeySet, key_of};
 use crate::access::principal::Principal;
 
-/// Which tokens are accepted: one key, one algorithm, and what the claims mean.
+/// Which tokens are accepted: one key or a set of them, each for one algorithm, and what the claims
+/// mean.
 ///
 /// A token must have `exp`, and the claim of the subject. One with `iss` names `issuer|subject`:
 /// two issuers with the same subject are two principals. Without `iss` it names the subject alone,
@@ -39,12 +41,20 @@ use crate::access::principal::Principal;
 #[derive(Clone)]
 #[must_use = "it accepts nothing until access has it"]
 pub struct Jwt {
-    key: DecodingKey,
+    keys: Keys,
+    /// Without an algorithm, which is that of the key.
     validation: Validation,
     /// The issuer that is required, if one is.
     issuer: Option<String>,
     subject: String,
     default_scopes: BTreeSet<String>,
+}
+
+/// What tokens are signed with.
+#[derive(Clone)]
+enum Keys {
+    One(DecodingKey, Algorithm),
+    Set(KeySet),
 }
 
 impl Jwt {
@@ -55,7 +65,7 @@ impl Jwt {
     /// Fails if the secret is empty.
     pub fn hs256(secret: impl AsRef<[u8]>) -> Result<Self, KeyError> {
         let secret = not_empty(secret.as_ref())?;
-        Ok(Self::new(DecodingKey::from_secret(secret), Algorithm::HS256))
+        Ok(Self::new(Keys::One(DecodingKey::from_secret(secret), Algorithm::HS256)))
     }
 
     /// Accepts tokens signed with the private key to this public one, in PEM.
@@ -64,24 +74,36 @@ impl Jwt {
     ///
     /// Fails if the text is not the PEM of an RSA public key.
     pub fn rs256(public_key_pem: impl AsRef<[u8]>) -> Result<Self, KeyError> {
-        let pem = public_key_pem.as_ref();
-        if pem.windows(PRIVATE_KEY.len()).any(|part| part == PRIVATE_KEY) {
-            return Err(KeyError {
-                what: "this is a private key; only its public key belongs here",
-            });
-        }
-        let key = DecodingKey::from_rsa_pem(pem);
+        let key = DecodingKey::from_rsa_pem(public(public_key_pem.as_ref())?);
         let key = key.map_err(|_| KeyError { what: "not the PEM of an RSA public key" })?;
-        Ok(Self::new(key, Algorithm::RS256))
+        Ok(Self::new(Keys::One(key, Algorithm::RS256)))
     }
 
-    fn new(key: DecodingKey, algorithm: Algorithm) -> Self {
+    /// Accepts tokens signed on the curve P-256 with the private key to this public one, in PEM.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the text is not the PEM of a public key of an elliptic curve.
+    pub fn es256(public_key_pem: impl AsRef<[u8]>) -> Result<Self, KeyError> {
+        let key = DecodingKey::from_ec_pem(public(public_key_pem.as_ref())?);
+        let key = key.map_err(|_| KeyError { what: "not the PEM of a public key for ES256" })?;
+        Ok(Self::new(Keys::One(key, Algorithm::ES256)))
+    }
+
+    /// Accepts tokens signed with the private key to one of these public ones. A token names its
+    /// key by `kid`; without it the only key of the set is meant, and none of several.
+    pub fn key_set(keys: KeySet) -> Self {
+        Self::new(Keys::Set(keys))
+    }
+
+    fn new(keys: Keys) -> Self {
         use_one_provider();
-        let mut validation = Validation::new(algorithm);
+        let mut validation = Validation::default();
+        validation.algorithms.clear();
         validation.leeway = LEEWAY_SECS;
         validation.validate_nbf = true;
         let (subject, default_scopes) = ("sub".into(), BTreeSet::new());
-        Self { key, validation, issuer: None, subject, default_scopes }
+        Self { keys, validation, issuer: None, subject, default_scopes }
     }
 
     /// Requires one of these audiences. Defaults to none: a token that names an audience is then
@@ -120,16 +142,18 @@ impl Jwt {
         if token.len() > TOKEN_BYTES_MAX {
             return Err(AccessError::Invalid);
         }
-        let claims = jsonwebtoken::decode::<Map<String, Value>>(token, &self.key, &self.validation)
-            .map_err(|error| match error.kind() {
-                ErrorKind::ExpiredSignature => AccessError::Expired,
-                ErrorKind::InvalidAudience => AccessError::WrongAudience,
-                ErrorKind::MissingRequiredClaim(claim) | ErrorKind::InvalidClaimFormat(claim) => {
-                    AccessError::MissingClaim(claim_name(claim))
+        let claims =
+            self.decode(token).ok_or(AccessError::Invalid)?.map_err(|error| {
+                match error.kind() {
+                    ErrorKind::ExpiredSignature => AccessError::Expired,
+                    ErrorKind::InvalidAudience => AccessError::WrongAudience,
+                    ErrorKind::MissingRequiredClaim(claim)
+                    | ErrorKind::InvalidClaimFormat(claim) => {
+                        AccessError::MissingClaim(claim_name(claim))
+                    }
+                    _ => AccessError::Invalid,
                 }
-                _ => AccessError::Invalid,
-            })?
-            .claims;
+            })?;
         let issuer = claims.get("iss").and_then(Value::as_str);
         if issuer.is_none() && all.len() > 1 {
             return Err(AccessError::MissingClaim("iss"));
@@ -142,6 +166,35 @@ impl Jwt {
         }
         let subject = if self.subject == "sub" { "sub" } else { "subject" };
         self.principal(&claims).ok_or(AccessError::MissingClaim(subject))
+    }
+
+    /// Reads a token by the key that is for it; none if there is no such key.
+    fn decode(
+        &self,
+        token: &str,
+    ) -> Option<Result<Map<String, Value>, jsonwebtoken::errors::Error>> {
+        let set;
+        let (key, algorithm) = match &self.keys {
+            Keys::One(key, algorithm) => (key, *algorithm),
+            Keys::Set(keys) => {
+                set = keys.now();
+                let found = key_of(&set, &jsonwebtoken::decode_header(token).ok()?)?;
+                (&found.key, found.algorithm)
+            }
+        };
+        let validation = Validation { algorithms: vec![algorithm], ..self.validation.clone() };
+        Some(jsonwebtoken::decode(token, key, &validation).map(|it| it.claims))
+    }
+
+    /// Tells whether a token is signed with a key that is said to be of the set, and is not in it.
+    /// With a key that is no set it is false.
+    pub(crate) fn lacks_key_of(&self, token: &str) -> bool {
+        let Keys::Set(keys) = &self.keys else { return false };
+        if token.len() > TOKEN_BYTES_MAX {
+            return false;
+        }
+        let header = jsonwebtoken::decode_header(token).ok();
+        header.is_some_and(|it| it.kid.is_some() && key_of(&keys.now(), &it).is_none())
     }
 
     /// Reads the claims of a genuine token.
@@ -231,6 +284,14 @@ const fn not_empty(secret: &[u8]) -> Result<&[u8], KeyError> {
     if secret.is_empty() { Err(KeyError { what: "secret is empty" }) } else { Ok(secret) }
 }
 
+/// Refuses a private key in the place of a public one.
+fn public(pem: &[u8]) -> Result<&[u8], KeyError> {
+    if pem.windows(PRIVATE_KEY.len()).any(|part| part == PRIVATE_KEY) {
+        return Err(KeyError { what: "this is a private key; only its public key belongs here" });
+    }
+    Ok(pem)
+}
+
 /// Chooses the cryptography of the library. Without this it panics if an embedder enables two.
 fn use_one_provider() {
     static ONCE: Once = Once::new();
@@ -251,9 +312,11 @@ const TOKEN_BYTES_MAX: usize = 16 << 10;
 
 impl fmt::Debug for Jwt {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Jwt")
-            .field("algorithms", &self.validation.algorithms)
-            .finish_non_exhaustive()
+        let keys: &dyn fmt::Debug = match &self.keys {
+            Keys::One(_, algorithm) => algorithm,
+            Keys::Set(keys) => keys,
+        };
+        f.debug_struct("Jwt").field("keys", keys).finish_non_exhaustive()
     }
 }
 

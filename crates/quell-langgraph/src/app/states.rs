@@ -93,9 +93,14 @@ impl App {
             parts.parent = known.fork;
             return Ok(vec![(parts, fold.current().cloned())]);
         }
-        let Some(steps) = fold.kept() else {
+        let Some(mut steps) = fold.kept() else {
             return Err(Refusal::invalid("limit: the states are too large; ask for fewer"));
         };
+        // The log may hold nothing of the last one any more.
+        let last_step = fold.step().filter(|step| which.until.is_none_or(|seq| step.seq <= seq));
+        if let Some(step) = last_step.filter(|_| steps.is_empty()) {
+            steps.push(Arc::clone(step));
+        }
         let last = fold.step().map(|step| step.seq);
         let has_end = which.has_end && !is_live && known.mark.is_some() && fold.has_own_end();
         let has_end = has_end || which.has_end && !is_live && last.is_none();
@@ -199,7 +204,7 @@ impl App {
         while let Some(event) = events.next().await {
             again.take(&of, &event, &found.tracked.about, || fold.base().cloned());
         }
-        if known.mark.is_none() {
+        if known.mark.is_none() && again.step().is_some() {
             return again;
         }
         fold.keep_as(again);

@@ -73,10 +73,11 @@ pub(crate) async fn frames(
     render.catch_up(&view, after).await;
     // A client that joins a paused run finds nothing new, as of one that has ended.
     let is_closed = is_new && run.status() == RunStatus::Paused;
-    let events: Pin<Box<dyn Stream<Item = RunEvent> + Send>> = match tracked.is_resumable {
+    let events: Pin<Box<dyn Stream<Item = RunEvent> + Send>> = if tracked.is_resumable {
         // The client comes back with the id of an event, perhaps to another process.
-        true => Box::pin(view.kept_events(&run.into(), after).await?),
-        false => Box::pin(view.events(&run.into(), after).await?),
+        Box::pin(view.kept_events(&run.into(), after).await?)
+    } else {
+        Box::pin(view.events(&run.into(), after).await?)
     };
     let frames = told(events.take(if is_closed { 0 } else { usize::MAX }), render);
     let joins_the_end = is_new && app.options().end_event && run.row().status.is_terminal();

@@ -211,6 +211,23 @@ fn a_run_waits_for_that_of_another_member_and_begins_soon_after_it() {
 }
 
 #[test]
+fn who_is_told_of_a_run_in_the_place_of_another_member_s_may_lose_the_member_that_tells() {
+    let place = Place::shared();
+    on_threads(async {
+        let (a, b) = (engine(&join(&place, "a").await), engine(&join(&place, "b").await));
+        for _ in 0..5 {
+            let first = running(&a, OnBusy::Enqueue).await;
+            let next = b.submit_durably(spec(OnBusy::CancelExisting), listener).await.unwrap();
+            let stored = a.stored_run(first.id()).await.unwrap().unwrap();
+            let is_stopped = stored.stop.is_some() || stored.status.is_terminal();
+            assert!(is_stopped, "whoever takes {} over lets it go on", first.id());
+            next.run().cancel(stop("ada"));
+            next.run().quiescent().await;
+        }
+    });
+}
+
+#[test]
 fn runs_of_one_lane_never_overlap_however_many_members_there_are() {
     let place = Place::shared();
     on_threads(async {

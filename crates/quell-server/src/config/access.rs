@@ -1,4 +1,4 @@
-//! [`access`]: the keys and tokens of `quell.toml`. It never contains secrets: it names variables
+//! [`Trusted`]: the keys and tokens of `quell.toml`. It never contains secrets: it names variables
 //! and files.
 
 use std::env::{self, VarError};
@@ -6,13 +6,52 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use quell_flow::{Catalog, PlanError, is_variable, limits};
-use quell_http::{Access, Jwt, Key};
+use quell_http::{Access, Key};
+use rustls::ServerConfig;
 use serde::Deserialize;
 
+use super::check::in_order;
 use super::file::Config;
 use super::scopes;
-use crate::quoted::{is_surely_variable, of_path};
+use super::set::Setting;
+use super::tokens::{PublishedKeys, TokenEntry};
+use crate::quoted::is_surely_variable;
 use crate::small_file;
+
+/// Who is let in, and as whom the server speaks.
+pub(crate) struct Trusted {
+    /// The keys and tokens; open if there are none.
+    pub(crate) access: Access,
+    /// The keys of tokens that issuers publish at an address.
+    pub(crate) published: Vec<PublishedKeys>,
+    /// The certificate; without one the server speaks HTTP as it is.
+    pub(crate) tls: Option<Arc<ServerConfig>>,
+}
+
+/// Where a configuration is read from, to be read again.
+#[derive(Clone, Debug)]
+pub(crate) struct Source {
+    pub(super) file: Option<PathBuf>,
+    pub(super) settings: Vec<Setting>,
+}
+
+impl Source {
+    /// Reads who is let in by now. What is published at an address that is among `known` is known
+    /// as it was. Variables are those of the start.
+    ///
+    /// # Errors
+    ///
+    /// Fails with every fault of the file, of its settings, keys and tokens.
+    pub(crate) fn trusted(&self, known: &[PublishedKeys]) -> Result<Trusted, Vec<PlanError>> {
+        let (config, mut faults) = Config::read(self.file.as_deref(), &self.settings);
+        match config.trusted(known) {
+            Ok(trusted) if faults.is_empty() => return Ok(trusted),
+            Ok(_) => {}
+            Err(found) => faults.extend(found),
+        }
+        Err(in_order(faults))
+    }
+}
 
 /// `[[keys]]`: a static key.
 #[derive(Debug, Deserialize)]
@@ -20,6 +59,7 @@ use crate::small_file;
 pub(crate) struct KeyEntry {
     subject: Option<String>,
     secret_env: Option<String>,
+    secret_file: Option<PathBuf>,
     scopes: Option<Vec<String>>,
     #[serde(default)]
     teams: Vec<String>,
@@ -29,36 +69,38 @@ pub(crate) struct KeyEntry {
     read_only: bool,
 }
 
-/// `[[tokens]]`: tokens of other issuers.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct TokenEntry {
-    algorithm: Option<Algorithm>,
-    secret_env: Option<String>,
-    public_key_file: Option<PathBuf>,
-    #[serde(default)]
-    audiences: Vec<String>,
-    issuer: Option<String>,
-    subject_claim: Option<String>,
-    default_scopes: Option<Vec<String>>,
-}
-
-#[derive(Clone, Copy, Debug, Deserialize)]
-enum Algorithm {
-    #[serde(rename = "HS256")]
-    Hs256,
-    #[serde(rename = "RS256")]
-    Rs256,
-}
-
 impl Config {
-    /// Makes the access control: that of the keys and tokens, open if there are none.
+    /// Makes the access control: that of the keys and tokens, open if there are none; and reads
+    /// the certificate.
     ///
     /// # Errors
     ///
     /// Fails with every secret that is not in the environment, or is no valid key, and every scope
     /// that nothing asks for.
-    pub(super) fn access(&self) -> Result<Access, Vec<PlanError>> {
+    pub(super) fn trusted(&self, known: &[PublishedKeys]) -> Result<Trusted, Vec<PlanError>> {
+        let mut faults = Vec::new();
+        let access = self.static_keys().unwrap_or_else(|found| {
+            faults.extend(found);
+            Access::open()
+        });
+        let (access, published) = self.issuers(access, known).unwrap_or_else(|found| {
+            faults.extend(found);
+            (Access::open(), Vec::new())
+        });
+        let tls = self.tls().unwrap_or_else(|fault| {
+            faults.push(fault);
+            None
+        });
+        if !faults.is_empty() {
+            return Err(faults);
+        }
+        let access = self.server.trusted_hosts.iter().fold(access, Access::trust_host);
+        let origins = self.server.trusted_origins.iter().chain(&self.agentos.cors_origins);
+        Ok(Trusted { access: origins.fold(access, Access::trust_origin), published, tls })
+    }
+
+    /// Adds the static keys to open access.
+    fn static_keys(&self) -> Result<Access, Vec<PlanError>> {
         let mut access = Access::open();
         let (mut faults, mut secrets) = (Vec::new(), Vec::new());
         for (at, entry) in self.keys.iter().enumerate() {
@@ -67,14 +109,14 @@ impl Config {
             }
             let scopes = entry.scopes.as_deref();
             faults.extend(self.told_of_scopes("keys", at, "scopes", scopes, scopes::fault_of));
-            let own = entry.secret_env.as_deref().and_then(|name| secret(name).ok());
+            let own = entry.secret(&self.folder).ok();
             let known = own.as_ref().and_then(|own| secrets.iter().position(|it| *it == *own));
             if let Some(other) = known {
                 let words = format!(
                     "has the secret of another key, number {}; expected one of its own",
                     other + 1
                 );
-                faults.extend(self.entry_faults("keys", at, vec![("secret_env", words)]));
+                faults.extend(self.entry_faults("keys", at, vec![(entry.place(), words)]));
             }
             secrets.push(own.unwrap_or_default());
             if entry.admin && scopes.is_some() {
@@ -82,11 +124,21 @@ impl Config {
                              them, or `read_only` beside `admin`";
                 faults.extend(self.entry_faults("keys", at, vec![("scopes", words.to_owned())]));
             }
-            match entry.key() {
+            match entry.key(&self.folder) {
                 Ok(key) => access = access.key(key),
                 Err(found) => faults.extend(self.entry_faults("keys", at, found)),
             }
         }
+        if faults.is_empty() { Ok(access) } else { Err(faults) }
+    }
+
+    /// Adds the issuers of tokens.
+    fn issuers(
+        &self,
+        mut access: Access,
+        known: &[PublishedKeys],
+    ) -> Result<(Access, Vec<PublishedKeys>), Vec<PlanError>> {
+        let (mut faults, mut published) = (Vec::new(), Vec::new());
         for (at, entry) in self.tokens.iter().enumerate() {
             if faults.len() >= limits::PLAN_FAULTS_MAX {
                 return Err(faults);
@@ -99,17 +151,15 @@ impl Config {
                 let words = format!("{IS_MISSING}; of several `[[tokens]]` each needs its own");
                 faults.extend(self.entry_faults("tokens", at, vec![("issuer", words)]));
             }
-            match entry.jwt(&self.folder) {
-                Ok(jwt) => access = access.jwt(jwt),
+            match entry.jwt(&self.folder, known) {
+                Ok((jwt, keys)) => {
+                    access = access.jwt(jwt);
+                    published.extend(keys);
+                }
                 Err(fault) => faults.extend(self.entry_faults("tokens", at, vec![fault])),
             }
         }
-        if !faults.is_empty() {
-            return Err(faults);
-        }
-        let access = self.server.trusted_hosts.iter().fold(access, Access::trust_host);
-        let origins = self.server.trusted_origins.iter().chain(&self.agentos.cors_origins);
-        Ok(origins.fold(access, Access::trust_origin))
+        if faults.is_empty() { Ok((access, published)) } else { Err(faults) }
     }
 
     /// Makes the faults of an entry. A key that is missing because it has a fault is no other one.
@@ -150,7 +200,7 @@ impl Config {
 }
 
 /// What is wrong with an entry: a key of it, and the message.
-type Fault = (&'static str, String);
+pub(super) type Fault = (&'static str, String);
 
 /// Yields the names of the variables that hold secrets. Programs that we start do not get them.
 pub(super) fn secret_names<'a>(
@@ -164,11 +214,18 @@ pub(super) fn secret_names<'a>(
 }
 
 impl KeyEntry {
-    fn key(&self) -> Result<Key, Vec<Fault>> {
-        let is_missing = || IS_MISSING.to_owned();
-        let subject = self.subject.as_ref().ok_or_else(|| ("subject", is_missing()));
-        let secret = self.secret_env.as_deref().ok_or_else(is_missing).and_then(secret);
-        let secret = secret.map_err(|words| ("secret_env", words));
+    /// Yields the key of the file that says where the secret is.
+    fn place(&self) -> &'static str {
+        if self.secret_file.is_some() { "secret_file" } else { "secret_env" }
+    }
+
+    fn secret(&self, folder: &Path) -> Result<String, Fault> {
+        secret_of((self.secret_env.as_deref(), self.secret_file.as_deref()), folder)
+    }
+
+    fn key(&self, folder: &Path) -> Result<Key, Vec<Fault>> {
+        let subject = self.subject.as_ref().ok_or_else(|| ("subject", IS_MISSING.to_owned()));
+        let secret = self.secret(folder);
         let (subject, secret) = match (subject, secret) {
             (Ok(subject), Ok(secret)) => (subject, secret),
             (subject, secret) => {
@@ -192,52 +249,29 @@ impl KeyEntry {
     }
 }
 
-impl TokenEntry {
-    fn jwt(&self, folder: &Path) -> Result<Jwt, Fault> {
-        let algorithm = self.algorithm.ok_or_else(|| {
-            ("algorithm", format!("{IS_MISSING}; expected \"HS256\" or \"RS256\""))
-        })?;
-        let mut jwt = match (algorithm, &self.secret_env, &self.public_key_file) {
-            (Algorithm::Hs256, Some(name), None) => {
-                let at = |words| ("secret_env", words);
-                Jwt::hs256(secret(name).map_err(at)?).map_err(|error| at(error.to_string()))?
-            }
-            (Algorithm::Rs256, None, Some(file)) => {
-                let file = folder.join(file);
-                let at = |words| ("public_key_file", words);
-                let pem = small_file::read(&file, PUBLIC_KEY_BYTES_MAX);
-                let pem = pem.map_err(|error| {
-                    at(of_path(&file.display().to_string(), &error.to_string()))
-                })?;
-                Jwt::rs256(pem).map_err(|error| at(error.to_string()))?
-            }
-            (Algorithm::Hs256, ..) => {
-                return Err((
-                    "algorithm",
-                    "HS256 takes `secret_env`, and no `public_key_file`".into(),
-                ));
-            }
-            (Algorithm::Rs256, ..) => {
-                return Err((
-                    "algorithm",
-                    "RS256 takes `public_key_file`, and no `secret_env`".into(),
-                ));
-            }
-        };
-        if !self.audiences.is_empty() {
-            jwt = jwt.audiences(&self.audiences);
+/// Reads a secret from a variable or a file, whichever is named.
+pub(super) fn secret_of(
+    named: (Option<&str>, Option<&Path>),
+    folder: &Path,
+) -> Result<String, Fault> {
+    match named {
+        (Some(_), Some(_)) => {
+            Err(("secret_file", "does not go with `secret_env`; expected one of them".into()))
         }
-        if let Some(issuer) = &self.issuer {
-            jwt = jwt.issuer(issuer);
-        }
-        if let Some(claim) = &self.subject_claim {
-            jwt = jwt.subject_claim(claim);
-        }
-        if let Some(scopes) = &self.default_scopes {
-            jwt = jwt.default_scopes(scopes);
-        }
-        Ok(jwt)
+        (_, Some(file)) => secret_in(&folder.join(file)).map_err(|words| ("secret_file", words)),
+        (Some(name), None) => secret(name).map_err(|words| ("secret_env", words)),
+        (None, None) => Err(("secret_env", IS_MISSING.into())),
     }
+}
+
+/// Reads the secret in a file, without the end of its last line. A message about it names no path:
+/// what stands there may be the secret itself.
+fn secret_in(file: &Path) -> Result<String, String> {
+    let read = small_file::read(file, KEY_BYTES_MAX as u64).map_err(|error| error.to_string());
+    let text = read.and_then(|bytes| String::from_utf8(bytes).map_err(|_| "is no text".into()));
+    let secret = text.map_err(|words| format!("this file: {words}"))?;
+    let secret = secret.trim_end_matches(['\r', '\n']);
+    if secret.is_empty() { Err("this file is empty".into()) } else { Ok(secret.to_owned()) }
 }
 
 /// Reads a secret from the environment.
@@ -257,10 +291,10 @@ pub(super) fn secret(name: &str) -> Result<String, String> {
 }
 
 /// How the message about a key begins that is not there.
-const IS_MISSING: &str = "is missing";
+pub(super) const IS_MISSING: &str = "is missing";
 
-/// The largest public key, in bytes. One of RSA with 16384 bits has 3 KiB.
-const PUBLIC_KEY_BYTES_MAX: u64 = 64 << 10;
+/// The largest key in a file, in bytes. A public one of RSA with 16384 bits has 3 KiB.
+pub(super) const KEY_BYTES_MAX: usize = 64 << 10;
 
 #[cfg(test)]
 mod tests {
@@ -276,22 +310,5 @@ mod tests {
         ] {
             assert_eq!(secret(name).expect_err(name), says);
         }
-    }
-
-    fn tokens(text: &str) -> TokenEntry {
-        toml::from_str(text).expect("an entry")
-    }
-
-    #[test]
-    fn each_algorithm_takes_its_own_kind_of_key() {
-        for (text, says) in [
-            ("algorithm = 'HS256'", "`secret_env`"),
-            ("algorithm = 'RS256'\nsecret_env = 'X'", "`public_key_file`"),
-            ("algorithm = 'RS256'\npublic_key_file = 'no/such.pem'", "no/such.pem"),
-        ] {
-            let (_, error) = tokens(text).jwt(Path::new("")).expect_err(text);
-            assert!(error.contains(says), "{text}: {error}");
-        }
-        assert!(toml::from_str::<TokenEntry>("algorithm = 'none'").is_err());
     }
 }

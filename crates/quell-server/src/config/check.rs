@@ -6,6 +6,7 @@ use std::path::Path;
 use quell_flow::{Catalog, PlanError};
 use quell_http::Access;
 
+use super::access::{Source, Trusted};
 use super::file::Config;
 use super::set::Setting;
 use super::store::AskedStore;
@@ -28,7 +29,9 @@ pub(crate) struct Checked {
     /// The configuration, with the secrets that contracts need.
     pub(crate) config: Config,
     /// Its keys and tokens.
-    pub(crate) access: Access,
+    pub(crate) trusted: Trusted,
+    /// Where these are read from.
+    pub(crate) source: Source,
     /// Its components.
     pub(crate) catalog: Catalog,
     /// What is no fault and should be otherwise: of the plans, of the scopes, of contracts that ask
@@ -60,18 +63,18 @@ impl Checked {
         }
         let is_whole = faults.is_empty();
         faults.extend(config.take_secrets().err());
-        let access = match config.access() {
-            Ok(access) => {
+        let trusted = match config.trusted(&[]) {
+            Ok(trusted) => {
                 // The demo refuses every such address. Keys that were left out because of their
                 // faults will be there.
                 if !asked.demo && (is_whole || !config.names_keys()) {
-                    faults.extend(config.listen_fault(&access, asked.listen));
+                    faults.extend(config.listen_fault(&trusted.access, asked.listen));
                 }
-                access
+                trusted
             }
             Err(found) => {
                 faults.extend(found);
-                Access::open()
+                Trusted { access: Access::open(), published: Vec::new(), tls: None }
             }
         };
         faults.extend(config.id_faults());
@@ -103,7 +106,9 @@ impl Checked {
             warnings.extend(config.scope_warnings(&catalog));
             warnings.extend(config.open_warning(&catalog));
         }
-        Ok(Self { config, access, catalog, warnings: in_order(warnings) })
+        let (file, settings) = (path.map(Path::to_owned), asked.settings.to_vec());
+        let source = Source { file, settings };
+        Ok(Self { config, trusted, source, catalog, warnings: in_order(warnings) })
     }
 }
 

@@ -17,7 +17,7 @@ use super::{Asked, Checked, Refused};
 const SECRETS: [&str; 2] = ["hUsh-2hUsh q", "hUsh2hUsh"];
 
 /// Lines with a secret, and lines that may stand beside them.
-const LINES: [&str; 71] = [
+const LINES: [&str; 75] = [
     "[server]",
     "[store]",
     "path = 'no/such/runs.db?SECRET'",
@@ -61,6 +61,10 @@ const LINES: [&str; 71] = [
     "headers_env = { a = 'SECRET' }",
     "key_env = 'SECRET'",
     "secret_env = 'SECRET'",
+    "secret_file = 'SECRET'",
+    "[tls]",
+    "key_file = '-----BEGIN SECRET'",
+    "jwks_url = 'http://h/SECRET'",
     "subject = 'a'",
     "model = { key = 'SECRET', url = 'http://h/v1' }",
     "system = 'SECRET'",

@@ -4,7 +4,7 @@
 use super::sort::KEYS;
 
 /// Keys that other files have, and what is meant.
-pub(super) const SYNONYMS: [(&str, &str); 34] = [
+pub(super) const SYNONYMS: [(&str, &str); 38] = [
     ("script", "run"),
     ("exec", "run"),
     ("entrypoint", "run"),
@@ -34,6 +34,10 @@ pub(super) const SYNONYMS: [(&str, &str); 34] = [
     ("queued_max", "queued"),
     ("max_queued", "queued"),
     ("key", "key_env"),
+    ("cert", "cert_file"),
+    ("certificate", "cert_file"),
+    ("key", "key_file"),
+    ("private_key", "key_file"),
     ("api_key", "key_env"),
     ("model", "name"),
     ("file", "path"),
@@ -42,11 +46,12 @@ pub(super) const SYNONYMS: [(&str, &str); 34] = [
 ];
 
 /// Keys at the top that other files have, and where that is said here.
-pub(super) const ELSEWHERE: [(&str, &str); 5] = [
+pub(super) const ELSEWHERE: [(&str, &str); 6] = [
     ("database", "the file of the store is `path` in `[store]`"),
     ("log", "what to log is said on the command line: `quell serve --log info`"),
     ("logging", "what to log is said on the command line: `quell serve --log info`"),
-    ("tls", "quell speaks HTTP without encryption; a proxy before it has the certificate"),
+    ("https", "the certificate is `cert_file` in `[tls]`, and its key `key_file`"),
+    ("ssl", "the certificate is `cert_file` in `[tls]`, and its key `key_file`"),
     ("cors", "pages of other origins are those of `cors_origins` in `[agentos]`"),
 ];
 

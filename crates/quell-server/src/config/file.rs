@@ -9,7 +9,7 @@ use quell_http::Access;
 use serde::Deserialize;
 use toml::Table;
 
-use super::access::{self, KeyEntry, TokenEntry};
+use super::access::{self, KeyEntry};
 use super::components::ComponentEntry;
 use super::document::Document;
 use super::limits::LimitsEntry;
@@ -19,6 +19,8 @@ use super::set::Setting;
 use super::shapes;
 use super::store::StoreEntry;
 use super::teams::TeamEntry;
+use super::tls::TlsEntry;
+use super::tokens::TokenEntry;
 use super::words::{in_words, named};
 
 /// A configuration: defaults, overridden by the file, overridden by settings of the command line.
@@ -34,6 +36,7 @@ pub(crate) struct Config {
     pub(super) keys: Vec<KeyEntry>,
     #[serde(deserialize_with = "shapes::list")]
     pub(super) tokens: Vec<TokenEntry>,
+    pub(super) tls: TlsEntry,
     #[serde(deserialize_with = "shapes::components")]
     pub(super) agents: BTreeMap<String, ComponentEntry>,
     #[serde(deserialize_with = "shapes::components")]
@@ -233,7 +236,7 @@ mod tests {
     fn nothing_said_is_loopback_and_open() {
         let config = load(&[]);
         assert_eq!(config.listen(None).to_string(), "127.0.0.1:7777");
-        assert!(config.access().expect("no keys").is_open());
+        assert!(config.trusted(&[]).expect("no keys").access.is_open());
     }
 
     #[test]

@@ -140,8 +140,8 @@ fn within(tables: &[String]) -> Within {
 }
 
 /// Keys of tables whose keys are known.
-const TABLES: [&str; 8] =
-    ["agentos", "keys", "langgraph", "model", "playbook3d", "server", "store", "tokens"];
+const TABLES: [&str; 9] =
+    ["agentos", "keys", "langgraph", "model", "playbook3d", "server", "store", "tls", "tokens"];
 
 /// Keys of times and words: a value that looks like neither was meant for another key.
 const WORDS: [&str; 20] = [
@@ -168,10 +168,11 @@ const WORDS: [&str; 20] = [
 ];
 
 /// Keys whose values are no secrets: names, kinds, scopes and paths.
-const HARMLESS: [&str; 33] = [
+const HARMLESS: [&str; 36] = [
     "accounts_prefix",
     "api_prefix",
     "audiences",
+    "cert_file",
     "choose",
     "component",
     "contracts",
@@ -183,6 +184,8 @@ const HARMLESS: [&str; 33] = [
     "error_codes",
     "id",
     "issuer",
+    "jwks_file",
+    "key_file",
     "leader",
     "listen",
     "members",
@@ -236,4 +239,4 @@ const NUMBERS: [&str; 27] = [
 ];
 
 /// Keys of addresses.
-const ADDRESSES: [&str; 3] = ["url", "cancel", "public_url"];
+const ADDRESSES: [&str; 4] = ["url", "cancel", "jwks_url", "public_url"];

@@ -30,8 +30,11 @@ mod sieve;
 mod sort;
 mod store;
 mod teams;
+mod tls;
+mod tokens;
 mod words;
 
+pub(crate) use access::{Source, Trusted};
 pub(crate) use catalog::{DEFAULT, catalog, default_file, linked};
 pub(crate) use check::{Asked, Checked, Refused, in_order};
 pub(crate) use executables::missing_of;
@@ -40,3 +43,4 @@ pub(crate) use listen::{meant_address, parse as parse_address};
 pub(crate) use mistaken::load_plan;
 pub(crate) use set::Setting;
 pub(crate) use store::AskedStore;
+pub(crate) use tokens::PublishedKeys;

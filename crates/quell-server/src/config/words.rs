@@ -174,7 +174,7 @@ mod tests {
     use crate::help::SERVE_AFTER_HELP;
 
     /// The tables of the file, each with what stands before and after a line of it.
-    const TABLES: [(&str, &str); 19] = [
+    const TABLES: [(&str, &str); 20] = [
         ("", ""),
         ("[server]", ""),
         ("[store]", ""),
@@ -185,6 +185,7 @@ mod tests {
         ("[limits.all_nodes.components.'agent/a']", ""),
         ("[[keys]]", ""),
         ("[[tokens]]", ""),
+        ("[tls]", ""),
         ("[agents.a]", ""),
         ("[agents.a.model]", ""),
         ("[workflows.a]", ""),
@@ -291,7 +292,9 @@ mod tests {
             ("[[keys]]\nkey = 'x'", "unknown key `key`; did you mean `secret_env`?"),
             ("[[keys]]\nuser = 'x'", "unknown key `user`; did you mean `subject`?"),
             ("[agents.a]\nurl = 'x'\nkey = 'x'", "unknown key `key`; did you mean `key_env`?"),
-            ("[tls]\ncert = 'x'", "unknown key `tls`; quell speaks HTTP without encryption"),
+            ("[tls]\ncert = 'x'", "unknown key `cert`; did you mean `cert_file`?"),
+            ("[tls]\nkey = 'x'", "unknown key `key`; did you mean `key_file`?"),
+            ("[ssl]\ncert = 'x'", "unknown key `ssl`; the certificate is `cert_file` in `[tls]`"),
             ("[cors]\norigins = []", "unknown key `cors`; pages of other origins are those of"),
             ("[agents.a]\nlog = 'x'", "unknown key `log`; expected one of `run`"),
             ("[limits]\neach_owner = 3", "found a number; expected a table such as `{ running"),

@@ -130,7 +130,8 @@ The file:
 
   [[keys]]                          # a caller, by the key that it sends: bearer token or x-api-key
   subject = \"ops\"
-  secret_env = \"OPS_KEY\"           # the variable that holds it
+  secret_env = \"OPS_KEY\"           # the variable that holds it; or secret_file, a file, whose
+                                    # secret can be exchanged (see Signals)
   admin = true                      # or: read_only; teams, ids of teams of Playbook3D; scopes:
                                     # RESOURCE:ACTION or RESOURCE:ID:ACTION with agents, teams,
                                     # workflows, sessions, config, system or *, and read, run (of
@@ -138,9 +139,19 @@ The file:
                                     # memories, knowledge, evals, metrics, traces as sessions
 
   [[tokens]]                        # JSON web tokens that somebody else issues
-  algorithm = \"RS256\"              # public_key_file; or HS256 with secret_env
+  algorithm = \"RS256\"              # or ES256, with public_key_file; or HS256 with secret_env or
+                                    # secret_file
   public_key_file = \"issuer.pem\"   # also: audiences, issuer, subject_claim, default_scopes
                                     # (of several, each needs its issuer)
+  # jwks_url = \"https://…/jwks\"    # in place of both: the issuer's set of keys, at most 256 KiB
+                                    # and 64 keys, for RS256 and ES256. It is asked at the start,
+                                    # every five minutes, at SIGHUP, and, at most twice a minute,
+                                    # for a key that a token names; without an answer the former
+                                    # keys stay. http:// on this machine only. Or jwks_file
+
+  [tls]                             # https in place of http
+  cert_file = \"server.pem\"        # the certificate, and those of the authorities between
+  key_file = \"server.key\"         # its private key; both in PEM
 
   [agentos]                         # with the defaults:
   os_id = \"quell\"                  # also: name, db_id; description, by default none
@@ -208,12 +219,21 @@ as its caller knows it, run.uuid, which lines about single bodies have too, run.
 run.owner, status, quiescent, cause, error and duration_ms. The error is why it failed, at most \
 512 bytes of it, and may quote the last lines that a program wrote on stderr. A request has the \
 id of its header x-request-id (at most 128 visible characters of ASCII), which the answer then \
-has, or a new one. No query, no header, no body, and of a path with a key only its route is logged.
+has, or a new one; with a header traceparent (W3C) also trace.id and trace.parent. The lines of \
+the begin and the end of a run have those of the request that started it. \
+No query, no header, no body, and of a path with a key only its route is logged.
 
 Signals:
-  the first one drains: not ready, no new runs, live runs are stopped with grace, streams get their
-  last event; the second one aborts what has not ended. Both wait some seconds for what is not
-  stored yet, with a database that is away ten to sixteen. The third one ends the server at once.
+  SIGHUP ends nothing: keys, tokens and the certificate are read again, and the tables of them in
+  the file of the configuration; the rest of that counts at the next start. If any of it is wrong
+  all stays as it was, and the log says why; a server without keys gets none. Requests of a key
+  that is gone are refused from then on; streams that it had opened go on to their end, as do its
+  runs. Variables stay those of the start: what is to be exchanged is in files. A server whose
+  terminal is gone, which is SIGHUP as well, ends as by SIGTERM; nohup keeps SIGHUP from it.
+  Of the others the first one drains: not ready, no new runs, live runs are stopped with grace,
+  streams get their last event; the second one aborts what has not ended. Both wait some seconds
+  for what is not stored yet, with a database that is away ten to sixteen. The third one ends the
+  server at once.
   What is stopped so has ended, cancelled, also with on_worker_lost = \"continue\": only what a
   killed server has left goes on in the next one. Runs that wait for an answer stay paused there.
 

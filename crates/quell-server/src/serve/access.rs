@@ -12,8 +12,11 @@ use axum::response::Response;
 use tracing::{Instrument as _, Span};
 use uuid::Uuid;
 
+use super::trace_parent::TraceParent;
+
 /// Answers within a span that has the id of the request: that of the header `x-request-id`, which
-/// the answer then has as well, or a new one. Logs the answer when its head is there, or the client
+/// the answer then has as well, or a new one; and the ids of the trace and of the span that the
+/// caller names in `traceparent`. Logs the answer when its head is there, or the client
 /// has left.
 pub(super) async fn layer(request: Request, next: Next) -> Response {
     if !tracing::enabled!(tracing::Level::INFO) {
@@ -21,8 +24,14 @@ pub(super) async fn layer(request: Request, next: Next) -> Response {
     }
     let given = given_id(request.headers());
     let id = given.clone().unwrap_or_else(|| Uuid::now_v7().to_string());
+    let remote = TraceParent::of(request.headers());
     let mut asked = Asked {
-        span: tracing::info_span!("request", request.id = id),
+        span: tracing::info_span!(
+            "request",
+            request.id = id,
+            trace.id = remote.map(|it| it.trace),
+            trace.parent = remote.map(|it| it.parent),
+        ),
         began: Instant::now(),
         method: request.method().clone(),
         path: shown_path(&request),

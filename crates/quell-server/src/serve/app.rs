@@ -11,7 +11,8 @@ use serde_json::{Map, Value};
 
 use super::demo::Demo;
 use super::metrics::Metrics;
-use super::{access, counted, leftover, listed_nodes, metrics, page, streams};
+use super::published::Lookup;
+use super::{access, counted, leftover, listed_nodes, metrics, page, published, streams};
 use crate::config::Config;
 
 /// Puts all contracts on one port: `AgentOS` and `LangGraph` at `/`, `Playbook3D` under
@@ -21,14 +22,16 @@ pub(super) fn router(
     config: &Config,
     demo: Option<Demo>,
     metrics: Metrics,
+    lookup: Lookup,
 ) -> Router {
-    let about = about(service, config);
+    // Keys may be exchanged for tokens.
+    let (of, options) = (service.clone(), config.agentos.clone());
     // Anybody may ask for it: it is written once.
     let document = Bytes::from(document().to_string());
     let document = async move || ([(CONTENT_TYPE, "application/json")], document);
     // Pages of other origins may read these, as they may read the rest of LangGraph.
     let info = Router::new()
-        .route("/info", get(async move || Json(about)))
+        .route("/info", get(async move || Json(about(&of, &options))))
         .route("/openapi.json", get(document))
         .layer(from_fn(quell_langgraph::allow_origins));
     let has_codes = config.agentos.error_codes;
@@ -66,12 +69,13 @@ pub(super) fn router(
     let langgraph = quell_langgraph::in_its_words(langgraph);
     // The guard also covers paths of no contract, and the demo, whose keys are public.
     let app = guard_open(app.layer(long()), service, BodyKinds::Any);
-    app.merge(langgraph).layer(from_fn(leftover::layer)).layer(from_fn(access::layer))
+    let app = app.merge(langgraph).layer(from_fn_with_state(lookup, published::layer));
+    app.layer(from_fn(leftover::layer)).layer(from_fn(access::layer))
 }
 
 /// Makes the answer to `GET /info`, a path that two contracts share: the keys of both.
-fn about(service: &Service, config: &Config) -> Value {
-    let mut about = quell_agentos::info(service, &config.agentos);
+fn about(service: &Service, options: &quell_agentos::Options) -> Value {
+    let mut about = quell_agentos::info(service, options);
     if let (Value::Object(all), Value::Object(more)) = (&mut about, quell_langgraph::info()) {
         all.extend(more);
     }

@@ -10,6 +10,9 @@
 //! A client that was answered before all of its request had come is waited for at the end, too:
 //! what it still sends is discarded, and it can read its answer.
 //!
+//! With TLS a connection has its handshake first ([`super::tls`]), and is not asking before that is
+//! made. A client that speaks without it is told so.
+//!
 //! A connection that speaks another protocol from some request on, as a web socket does, keeps its
 //! slot until whoever speaks it lets the socket go. Its handler counts as a stream does.
 
@@ -34,9 +37,10 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
 use super::held::Held;
 use super::idle::{Idle, Member};
-use super::lent::Lent;
+use super::lent::{Lent, Wire};
 use super::socket::{Patience, Socket};
 use super::streams;
+use super::tls::{NoTls, Tls};
 
 /// The task that accepts connections, until [`close`](Self::close).
 pub(crate) struct Connections {
@@ -47,9 +51,14 @@ pub(crate) struct Connections {
 impl Connections {
     /// Begins to accept connections, at most `at_once` of them. More wait in the queue of the
     /// operating system.
-    pub(crate) fn accept(listener: TcpListener, app: Router, at_once: usize) -> Self {
+    pub(super) fn accept(
+        listener: TcpListener,
+        app: Router,
+        at_once: usize,
+        tls: Option<Tls>,
+    ) -> Self {
         let (stop, stopping) = watch::channel(false);
-        drop(tokio::spawn(accept(listener, app, at_once, stopping)));
+        drop(tokio::spawn(accept(listener, (app, tls), at_once, stopping)));
         Self { stop }
     }
 
@@ -63,7 +72,7 @@ impl Connections {
 
 async fn accept(
     listener: TcpListener,
-    app: Router,
+    (app, tls): (Router, Option<Tls>),
     at_once: usize,
     mut stopping: watch::Receiver<bool>,
 ) {
@@ -85,7 +94,8 @@ async fn accept(
             Ok((stream, _)) => {
                 let (socket, slot) = (Socket::new(stream), slot.flatten());
                 let member = idle.enter(socket.backlog());
-                drop(tokio::spawn(talk(socket, app.clone(), open.clone(), member, slot)));
+                let served = (app.clone(), tls.clone());
+                drop(tokio::spawn(talk(socket, served, open.clone(), member, slot)));
             }
             Err(error) => {
                 // Most likely there are no descriptors left: wait until others close.
@@ -105,7 +115,7 @@ async fn told_to_stop(stopping: &mut watch::Receiver<bool>) {
 
 /// Takes the slot of a connection. While all are taken, closes the connection that has been idle
 /// for longest, as soon as there is one that may be closed.
-async fn free_slot(slots: &Arc<Semaphore>, idle: &Idle) -> Option<OwnedSemaphorePermit> {
+pub(super) async fn free_slot(slots: &Arc<Semaphore>, idle: &Idle) -> Option<OwnedSemaphorePermit> {
     loop {
         if let Ok(slot) = Arc::clone(slots).try_acquire_owned() {
             return Some(slot);
@@ -120,8 +130,34 @@ async fn free_slot(slots: &Arc<Semaphore>, idle: &Idle) -> Option<OwnedSemaphore
     }
 }
 
+/// Serves a connection, behind the handshake of TLS if there is one.
 async fn talk(
-    mut socket: Socket,
+    socket: Socket,
+    (app, tls): (Router, Option<Tls>),
+    mut stopping: watch::Receiver<bool>,
+    member: Member,
+    slot: Option<OwnedSemaphorePermit>,
+) {
+    let wire = match &tls {
+        None => Ok(Wire::Plain(socket.clone())),
+        Some(tls) => tokio::select! {
+            biased;
+            // Nothing was asked yet.
+            () = told_to_stop(&mut stopping) => return,
+            () = member.told_to_close() => return,
+            made = tls.handshake(socket.clone()) => made.map(|it| Wire::Tls(Box::new(it))),
+        },
+    };
+    match wire {
+        Ok(wire) => serve((socket, wire), app, stopping, member, slot).await,
+        Err(NoTls::Plain) => lingered(socket, &member).await,
+        Err(NoTls::Failed(error)) => tracing::debug!(%error, "a connection has no TLS"),
+    }
+}
+
+/// Serves a connection, through what is spoken on its socket.
+async fn serve(
+    (socket, wire): (Socket, Wire),
     app: Router,
     stopping: watch::Receiver<bool>,
     member: Member,
@@ -131,7 +167,7 @@ async fn talk(
     let app = TowerToHyperService::new(app);
     let is_early = Arc::new(AtomicBool::new(false));
     let service = service_fn(|request| answer(&app, &member, &is_early, request));
-    let (lent, let_go) = Lent::new(socket.clone());
+    let (lent, let_go) = Lent::new(wire);
     let given_up = {
         // Pinned once: each move into another future would have a place of its own in this task.
         let served = pin!(
@@ -174,13 +210,17 @@ async fn talk(
         }
     }
     drop(busy);
+    lingered(socket, &member).await;
+    drop((slot, open));
+}
+
+/// Discards what the client still sends, unless another connection needs the slot.
+async fn lingered(mut socket: Socket, member: &Member) {
     tokio::select! {
         biased;
-        // Another connection needs the slot.
         () = member.told_to_close() => {}
         () = socket.linger(Patience::default()) => {}
     }
-    drop((slot, open));
 }
 
 /// Serves a connection; when no more are accepted, up to the end of its answer.
@@ -247,9 +287,9 @@ mod tests {
     use axum::routing::get;
     use tokio::runtime::Builder;
 
+    use super::super::backlog::Backlog;
     use super::super::idle::PATIENCE;
     use super::super::leftover;
-    use super::super::socket::Backlog;
     use super::*;
 
     #[test]
@@ -258,7 +298,7 @@ mod tests {
         let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         let (address, connections) = runtime.block_on(async {
             let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-            (listener.local_addr().unwrap(), Connections::accept(listener, app, 8))
+            (listener.local_addr().unwrap(), Connections::accept(listener, app, 8, None))
         });
         let mut client = TcpStream::connect(address).unwrap();
         let body = vec![0; 64 << 20];
@@ -297,7 +337,7 @@ mod tests {
         let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         let (address, connections) = runtime.block_on(async {
             let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-            (listener.local_addr().unwrap(), Connections::accept(listener, app, 1))
+            (listener.local_addr().unwrap(), Connections::accept(listener, app, 1, None))
         });
         let mut first = TcpStream::connect(address).unwrap();
         let head = "host: a\r\nconnection: upgrade\r\nupgrade: echo\r\n\r\n";

@@ -8,7 +8,7 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use super::socket::Backlog;
+use super::backlog::Backlog;
 
 /// The connections, by a number of their own. Cheap to clone.
 #[derive(Clone, Debug, Default)]

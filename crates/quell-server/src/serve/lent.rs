@@ -1,5 +1,5 @@
 //! [`Lent`]: a socket that is read and written by something of which nobody else sees the end: by
-//! hyper, and by the handler of a request that asked for another protocol.
+//! hyper, and by the handler of a request that asked for another protocol. With TLS or without.
 
 use std::convert::Infallible;
 use std::io::{self, IoSlice};
@@ -8,14 +8,36 @@ use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::oneshot;
+use tokio_rustls::server::TlsStream;
 
 use super::socket::Socket;
 
 /// A socket that is lent to what reads and writes.
 #[derive(Debug)]
 pub(super) struct Lent {
-    socket: Socket,
+    wire: Wire,
     _held: oneshot::Sender<Infallible>,
+}
+
+/// How a socket is spoken through.
+#[derive(Debug)]
+pub(super) enum Wire {
+    Plain(Socket),
+    Tls(Box<TlsStream<Socket>>),
+}
+
+/// A socket, or TLS on one.
+trait Stream: AsyncRead + AsyncWrite + Unpin {}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Stream for S {}
+
+impl Wire {
+    fn pinned(&mut self) -> Pin<&mut dyn Stream> {
+        match self {
+            Self::Plain(socket) => Pin::new(socket),
+            Self::Tls(stream) => Pin::new(&mut **stream),
+        }
+    }
 }
 
 /// Says when a socket that was lent is let go.
@@ -24,9 +46,9 @@ pub(super) struct Receipt(oneshot::Receiver<Infallible>);
 
 impl Lent {
     /// Lends a socket.
-    pub(super) fn new(socket: Socket) -> (Self, Receipt) {
+    pub(super) fn new(wire: Wire) -> (Self, Receipt) {
         let (held, receipt) = oneshot::channel();
-        (Self { socket, _held: held }, Receipt(receipt))
+        (Self { wire, _held: held }, Receipt(receipt))
     }
 }
 
@@ -44,7 +66,7 @@ impl AsyncRead for Lent {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.socket).poll_read(cx, buf)
+        self.wire.pinned().poll_read(cx, buf)
     }
 }
 
@@ -54,7 +76,7 @@ impl AsyncWrite for Lent {
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.socket).poll_write(cx, bytes)
+        self.wire.pinned().poll_write(cx, bytes)
     }
 
     fn poll_write_vectored(
@@ -62,18 +84,21 @@ impl AsyncWrite for Lent {
         cx: &mut Context<'_>,
         pieces: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.socket).poll_write_vectored(cx, pieces)
+        self.wire.pinned().poll_write_vectored(cx, pieces)
     }
 
     fn is_write_vectored(&self) -> bool {
-        self.socket.is_write_vectored()
+        match &self.wire {
+            Wire::Plain(socket) => socket.is_write_vectored(),
+            Wire::Tls(stream) => stream.is_write_vectored(),
+        }
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.socket).poll_flush(cx)
+        self.wire.pinned().poll_flush(cx)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.socket).poll_shutdown(cx)
+        self.wire.pinned().poll_shutdown(cx)
     }
 }

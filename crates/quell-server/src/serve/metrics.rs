@@ -1,6 +1,6 @@
 //! [`router`]: `/v1/metrics`, what this server has in numbers, as Prometheus and others read them.
 
-use std::fmt::Write as _;
+use std::fmt::{self, Write as _};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -9,12 +9,14 @@ use axum::extract::State;
 use axum::http::header::CONTENT_TYPE;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse as _, Response};
+use prometheus_client::collector::Collector;
 use prometheus_client::encoding::text::encode;
+use prometheus_client::encoding::{DescriptorEncoder, MetricEncoder, NoLabelSet};
+use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::ConstCounter;
-use prometheus_client::metrics::family::Family;
-use prometheus_client::metrics::gauge::{ConstGauge, Gauge};
+use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::Registry;
-use quell::SlotStanding;
+use quell::{Engine, Histogram, Metric, MetricsVisitor, Sample};
 use quell_http::described::{Routes, get, schema};
 use quell_http::{NoQuery, Problem, Service};
 use quell_postgres::{Committed, PostgresNode};
@@ -79,37 +81,15 @@ async fn show(
 }
 
 fn written(service: &Service, metrics: &Metrics) -> String {
-    let (engine, now) = (service.engine(), service.engine().standing());
     let mut all = Registry::with_prefix("quell");
+    all.register_collector(Box::new(OfEngine(service.engine().clone())));
     let mut gauge = |name: &str, help: &str, value: usize| {
         all.register(name, help, ConstGauge::new(i64::try_from(value).unwrap_or(i64::MAX)));
     };
-    gauge("live_runs", "Runs that have not ended, those below others included", now.live);
-    gauge("abandoned_roots", "Roots that have ended and of which work goes on here", now.abandoned);
     gauge("long_requests", "Streams, waits and starts that are open", service.long_requests());
+    let max = service.limits_of().long_requests_max;
+    gauge("long_requests_max", "How many of them may be open", max);
     gauge("draining", "Whether no new runs are taken", usize::from(service.is_draining()));
-    let in_trouble = usize::from(now.trouble.is_some());
-    gauge("store_in_trouble", "Whether the store takes nothing at present", in_trouble);
-    if engine.node().is_some() {
-        gauge("asked_waiting", "Requests through other nodes that are not answered", now.asked);
-    }
-    let roots = Family::<Vec<(&str, &str)>, Gauge>::default();
-    let statuses = [
-        ("queued", now.queued),
-        ("running", now.running),
-        ("paused", now.paused),
-        ("stopping", now.stopping),
-    ];
-    for (status, count) in statuses {
-        let count = i64::try_from(count).unwrap_or(i64::MAX);
-        roots.get_or_create(&vec![("status", status)]).set(count);
-    }
-    all.register("roots", "Roots that have not ended, by their status", roots);
-    slots(&now.slots, &mut all);
-    if let Some(left) = now.lease_left {
-        let help = "How long this node may execute what it has unless its lease is renewed";
-        all.register("lease_left_seconds", help, ConstGauge::new(left.as_secs_f64()));
-    }
     if let Some(node) = &metrics.node {
         let Committed { commits, records, .. } = node.committed();
         all.register("commits", "Transactions that were committed", ConstCounter::new(commits));
@@ -125,21 +105,83 @@ fn written(service: &Service, metrics: &Metrics) -> String {
     text
 }
 
-/// Tells how limits of all nodes stand.
-fn slots(slots: &[SlotStanding], all: &mut Registry) {
-    if slots.is_empty() {
-        return;
+/// What the engine has in numbers.
+#[derive(Debug)]
+struct OfEngine(Engine);
+
+impl Collector for OfEngine {
+    fn encode(&self, encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        let mut encoding = Encoding { encoder, written: Ok(()) };
+        self.0.visit_metrics(&mut encoding);
+        encoding.written
     }
-    let [max, taken, held] = [(); 3].map(|()| Family::<Vec<(&str, String)>, Gauge>::default());
-    for one in slots {
-        let limit = vec![("limit", one.scope.to_string())];
-        for (family, count) in [(&max, one.max), (&taken, one.taken), (&held, one.held)] {
-            family.get_or_create(&limit).set(i64::try_from(count).unwrap_or(i64::MAX));
+}
+
+/// Writes what it is shown, until that fails.
+struct Encoding<'a> {
+    encoder: DescriptorEncoder<'a>,
+    written: fmt::Result,
+}
+
+impl Encoding<'_> {
+    /// Writes what a metric is, and then its values.
+    fn describe(
+        &mut self,
+        metric: Metric,
+        kind: MetricType,
+        values: impl FnOnce(&mut MetricEncoder<'_>) -> fmt::Result,
+    ) {
+        if self.written.is_ok() {
+            // As a registry does with what is registered.
+            let help = format!("{}.", metric.help);
+            let described = self.encoder.encode_descriptor(metric.name, &help, None, kind);
+            self.written = described.and_then(|mut to| values(&mut to));
         }
     }
-    all.register("limit_max", "Roots that may run at once on all nodes, by limit", max);
-    all.register("limit_taken", "Slots of the limit that all nodes have", taken);
-    all.register("limit_held", "Slots of the limit that this node has", held);
+
+    /// Writes a metric, unless there is no sample of it.
+    fn samples<V>(
+        &mut self,
+        metric: Metric,
+        kind: MetricType,
+        samples: &[Sample<'_, V>],
+        value: impl Fn(&mut MetricEncoder<'_>, &V) -> fmt::Result,
+    ) {
+        if samples.is_empty() {
+            return;
+        }
+        self.describe(metric, kind, |to| {
+            samples.iter().try_for_each(|sample| match sample.labels {
+                [] => value(to, &sample.value),
+                labels => value(&mut to.encode_family(&labels)?, &sample.value),
+            })
+        });
+    }
+}
+
+impl MetricsVisitor for Encoding<'_> {
+    fn counter(&mut self, metric: Metric, samples: &[Sample<'_, u64>]) {
+        self.samples(metric, MetricType::Counter, samples, |to, count| {
+            to.encode_counter::<NoLabelSet, _, u64>(count, None)
+        });
+    }
+
+    #[expect(clippy::redundant_closure_for_method_calls, reason = "the method has one lifetime")]
+    fn gauge(&mut self, metric: Metric, samples: &[Sample<'_, f64>]) {
+        self.samples(metric, MetricType::Gauge, samples, |to, value| to.encode_gauge(value));
+    }
+
+    fn histogram(&mut self, metric: Metric, durations: &Histogram) {
+        let buckets = durations.buckets().map(|(most, count)| (most.as_secs_f64(), count));
+        let mut buckets: Vec<_> = buckets.collect();
+        let within = buckets.iter().map(|(_, count)| count).sum::<u64>();
+        // The crate writes this bound as `+Inf`.
+        buckets.push((f64::MAX, durations.count() - within));
+        let (sum, count) = (durations.sum().as_secs_f64(), durations.count());
+        self.describe(metric, MetricType::Histogram, |to| {
+            to.encode_histogram::<NoLabelSet>(sum, count, &buckets, None)
+        });
+    }
 }
 
 /// The content type of the format.

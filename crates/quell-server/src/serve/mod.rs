@@ -5,6 +5,7 @@
 
 mod access;
 mod app;
+mod backlog;
 mod command;
 mod connections;
 mod counted;
@@ -19,9 +20,13 @@ mod log;
 mod metrics;
 mod nodes;
 mod page;
+mod published;
+mod renewal;
 mod site;
 mod socket;
 mod stderr;
 mod streams;
+mod tls;
+mod trace_parent;
 
 pub(crate) use command::serve;

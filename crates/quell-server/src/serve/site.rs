@@ -5,6 +5,7 @@ use std::io::{self, Write as _};
 use std::iter;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::OptionFuture;
@@ -12,9 +13,10 @@ use quell::store::RunRecord;
 use quell::{Engine, HeldAttempts, Shutdown, ShutdownReport};
 use quell_demo::Witness;
 use quell_flow::Catalog;
-use quell_http::{Access, Service};
+use quell_http::Service;
 use tokio::net::TcpSocket;
 use tokio::runtime::Handle;
+use tokio::sync::Notify;
 
 use super::app;
 use super::connections::Connections;
@@ -22,8 +24,9 @@ use super::demo::Demo;
 use super::log::Log;
 use super::metrics::Metrics;
 use super::nodes;
+use super::renewal::Renewal;
 use crate::args::ServeArgs;
-use crate::config::{Checked, Config};
+use crate::config::{Checked, Config, Source, Trusted};
 use crate::descriptors::Shares;
 use crate::remote;
 use crate::signals::{Signal, Signals};
@@ -33,7 +36,9 @@ use quell_report::text::{printable, span, still_executes};
 /// The components, the access control and the options of a server, checked.
 pub(super) struct Site {
     config: Config,
-    access: Access,
+    trusted: Trusted,
+    /// Where that is read from.
+    source: Source,
     catalog: Catalog,
     listen: SocketAddr,
     demo: Option<Demo>,
@@ -50,7 +55,7 @@ impl Site {
     /// Fails if the demo would be reachable from other machines, if there is no component, or no
     /// store of which to keep something.
     pub(super) fn new(args: &ServeArgs, checked: Checked) -> Result<Self, String> {
-        let Checked { config, access, mut catalog, warnings: _ } = checked;
+        let Checked { config, trusted, source, mut catalog, warnings: _ } = checked;
         let listen = config.listen(args.listen);
         let demo = args.demo.then(|| Demo {
             witness: Witness::default(),
@@ -85,7 +90,7 @@ impl Site {
             Place::File(path) => Origin::File(path),
             Place::Database(database) => Origin::Node(config.node(database, listen)),
         });
-        Ok(Self { config, access, catalog, listen, demo, store, keep })
+        Ok(Self { config, trusted, source, catalog, listen, demo, store, keep })
     }
 
     /// Serves until a signal, then drains. The bodies have a runtime of their own.
@@ -94,9 +99,8 @@ impl Site {
     ///
     /// Fails if it cannot listen, or has no store; then nothing was served.
     pub(super) async fn serve(self, bodies: Handle, log: &Log) -> Result<Served, String> {
-        let Self { config, access, catalog, listen, demo, store, keep } = self;
-        let mut signals =
-            Signals::listen().map_err(|error| format!("signals cannot be handled: {error}"))?;
+        let Self { config, trusted, source, catalog, listen, demo, store, keep } = self;
+        let (mut signals, renewed) = signals()?;
         let cannot = |error: io::Error| format!("cannot listen on {listen}: {}", told(&error));
         // Before a node joins, and takes runs over: what cannot serve leaves them to others.
         let socket = bound(listen).map_err(cannot)?;
@@ -124,11 +128,12 @@ impl Site {
             };
         }
         let limits = config.limits(shares.streams());
-        let service = Service::new(engine.clone(), catalog).limits(limits).access(access);
+        let renewal = Renewal::begin(trusted, source, renewed).await?;
+        let service = Service::new(engine.clone(), catalog).limits(limits).access(renewal.access());
         let metrics = Metrics::new(store.as_ref().and_then(OpenStore::node));
-        let app = app::router(&service, &config, demo, metrics.clone());
-        let connections = Connections::accept(listener, app, shares.connections);
-        announce(address);
+        let app = app::router(&service, &config, demo, metrics.clone(), renewal.lookup());
+        let connections = Connections::accept(listener, app, shares.connections, renewal.tls());
+        announce(renewal.scheme(), address);
         // Only now: from here on they can be read, and stopped.
         held.start();
 
@@ -137,6 +142,7 @@ impl Site {
             // The loss comes first: others may have the runs of this server soon.
             () = engine.lease_lost() => End::LeaseLost,
             signal = signals.next() => End::Signal(signal),
+            never = renewal.go_on(log) => match never {},
             never = keep.prune(&engine) => match never {},
             never = nodes::beside(store.as_ref(), (&service, &metrics), log) => match never {},
         };
@@ -163,6 +169,13 @@ impl Site {
         let not_awaited = || Served::Lost(NOT_AWAITED.to_owned());
         Ok(if is_closed { end.served(report.unstored) } else { not_awaited() })
     }
+}
+
+/// Handles signals. Yields also what is told of those that ask to read files again.
+fn signals() -> Result<(Signals, Arc<Notify>), String> {
+    let signals = Signals::listen().map_err(|error| format!("signals cannot be handled: {error}"));
+    let renewed = Arc::new(Notify::new());
+    Ok((signals?.renewing(Arc::clone(&renewed)), renewed))
 }
 
 /// Tells how a server ends that has no store, and has served nothing.
@@ -349,10 +362,11 @@ fn summary(report: &ShutdownReport, is_shared: bool) -> String {
 }
 
 /// Writes the address to stdout, for the process that started this one.
-fn announce(address: SocketAddr) {
+fn announce(scheme: &str, address: SocketAddr) {
     let mut stdout = io::stdout().lock();
     // A closed stdout does not stop the server.
-    let _ = writeln!(stdout, "quell listening on http://{address}").and_then(|()| stdout.flush());
+    let _ =
+        writeln!(stdout, "quell listening on {scheme}://{address}").and_then(|()| stdout.flush());
 }
 
 /// Why a server ends that nobody has asked to.

@@ -10,34 +10,17 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use parking_lot::Mutex;
 use rustix::net::sockopt::{self, set_socket_send_buffer_size};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, Interest, ReadBuf};
 use tokio::net::TcpStream;
-use tokio::time::{Instant, timeout};
+use tokio::time::timeout;
+
+use super::backlog::Backlog;
 
 /// A socket that can be watched while another clone reads and writes. Cheap to clone; only one
 /// clone may read and write.
 #[derive(Clone, Debug)]
 pub(super) struct Socket(Arc<TcpStream>, Backlog);
-
-/// Since when a write waits for the client, if one does. Cheap to clone.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Backlog(Arc<Mutex<Option<Instant>>>);
-
-impl Backlog {
-    /// Yields since when the client has taken none of the bytes that wait to be written; none if no
-    /// bytes wait.
-    pub(super) fn since(&self) -> Option<Instant> {
-        *self.0.lock()
-    }
-
-    /// Notes whether a write has to wait for the client.
-    pub(super) fn note(&self, waits: bool) {
-        let mut since = self.0.lock();
-        *since = if waits { since.or_else(|| Some(Instant::now())) } else { None };
-    }
-}
 
 impl Socket {
     pub(super) fn new(stream: TcpStream) -> Self {
@@ -56,6 +39,19 @@ impl Socket {
     /// taken an answer, a write of it waits.
     pub(super) fn backlog(&self) -> Backlog {
         self.1.clone()
+    }
+
+    /// Waits for the first byte that the client sends, and leaves it to be read.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe: nothing is read.
+    pub(super) async fn first_byte(&self) -> io::Result<u8> {
+        let mut byte = [0];
+        match self.0.peek(&mut byte).await? {
+            0 => Err(io::ErrorKind::UnexpectedEof.into()),
+            _ => Ok(byte[0]),
+        }
     }
 
     /// Ends both directions: who reads and writes notices.
@@ -262,6 +258,7 @@ mod tests {
     use std::io::Write as _;
 
     use tokio::net::TcpListener;
+    use tokio::time::Instant;
 
     use super::*;
 

@@ -110,6 +110,10 @@ mod support;
 #[cfg(test)]
 mod taken_over;
 #[cfg(test)]
+mod traced;
+#[cfg(test)]
+mod trust;
+#[cfg(test)]
 mod waits;
 #[cfg(test)]
 mod web_socket;

@@ -89,7 +89,7 @@ impl Site {
 
     /// Yields the address it took.
     pub(crate) fn address(&self) -> &str {
-        self.base.trim_start_matches("http://")
+        self.base.split("://").last().unwrap_or_default()
     }
 
     /// Yields the id of its process.

@@ -307,7 +307,7 @@ fn report(node: &Arc<Node>, how: BodyEnd, returned: Returned, failure: Option<Fa
         }
         if state.times.ended.is_some() {
             // The body was abandoned: what it returns after the end is counted and refused (I4).
-            state.late += u32::from(late || value.is_some());
+            node.note_late(state, u32::from(late || value.is_some()));
             is_late = true;
             unwanted = (value, failure, payload);
             return;

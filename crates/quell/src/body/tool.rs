@@ -72,6 +72,7 @@ where
         place = extra.calls.insert(Arc::clone(&id));
     });
     if let Some(stopped) = refusal {
+        node.shared.counters.start_refused();
         return Err(stopped.into());
     }
     let inside = call::begin();

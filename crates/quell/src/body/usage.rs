@@ -30,7 +30,7 @@ pub(crate) fn count(of: &Arc<Node>, used: Usage) -> Written {
             }
             spent.extend(node.spend(&mut state, used).map(|words| (Arc::clone(&node), words)));
         } else if Arc::ptr_eq(&node, of) {
-            state.late = state.late.saturating_add(1);
+            node.note_late(&mut state, 1);
             written = Written::Late;
         }
         next = state.parent.as_ref().and_then(Weak::upgrade);

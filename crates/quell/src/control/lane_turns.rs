@@ -13,7 +13,7 @@ use futures::stream::{FuturesUnordered, StreamExt as _};
 use quell_core::cluster::TurnAsk;
 use quell_core::lifecycle::later;
 use quell_core::store::BoxFuture;
-use quell_core::{CancelRequest, Disposition, RunId, limits};
+use quell_core::{Disposition, RunId, limits};
 
 use crate::cluster::Member;
 use crate::control::calls::{self, Call};
@@ -21,6 +21,7 @@ use crate::control::membership::REST;
 use crate::foreign;
 use crate::node::Shared;
 use crate::sync;
+use crate::tables::lane_turns::FarStop;
 
 /// Lanes that are asked for, and the call that does so.
 type Asking = (Vec<Arc<str>>, Call<Vec<RunId>>);
@@ -32,9 +33,9 @@ pub(super) struct TurnTaking {
     call: Option<Asking>,
     heard: Option<BoxFuture<'static, Vec<Arc<str>>>>,
     /// Stops of runs of other nodes in whose place others are.
-    stops: FuturesUnordered<BoxFuture<'static, Option<(RunId, CancelRequest)>>>,
+    stops: FuturesUnordered<BoxFuture<'static, (FarStop, bool)>>,
     /// Stops that could not be asked for.
-    again: Vec<(RunId, CancelRequest)>,
+    again: Vec<FarStop>,
     /// When it goes on after something has failed.
     rests_until: Option<Instant>,
     /// When all lanes are asked for in which a run waits; none if none does.
@@ -52,19 +53,19 @@ impl TurnTaking {
     ) -> Option<Instant> {
         self.poll_heard(member, cx);
         self.look(shared, member, now);
-        self.poll_stops(cx);
+        self.poll_stops(shared, member, cx);
         if self.rests_until.is_some_and(|until| until > now) {
             return self.rests_until;
         }
         self.rests_until = None;
-        for (run, request) in std::mem::take(&mut self.again) {
-            self.stop(member, run, request);
+        for stop in std::mem::take(&mut self.again) {
+            self.stop(member, stop);
         }
         while self.rests_until.is_none() {
             let max = if self.call.is_none() { limits::STORE_PAGE_MAX } else { 0 };
             let (lanes, stops) = member.turns.take(max, cx.waker());
-            for (run, request) in stops {
-                self.stop(member, run, request);
+            for stop in stops {
+                self.stop(member, stop);
             }
             if !lanes.is_empty() {
                 self.call = Some((lanes.clone(), call(shared, member, lanes)));
@@ -73,7 +74,7 @@ impl TurnTaking {
                 break;
             }
         }
-        self.poll_stops(cx);
+        self.poll_stops(shared, member, cx);
         [self.rests_until, self.look_at].into_iter().flatten().min()
     }
 
@@ -117,26 +118,24 @@ impl TurnTaking {
         }
     }
 
-    fn stop(&self, member: &Member, run: RunId, request: CancelRequest) {
-        let (cluster, asked) = (Arc::clone(&member.cluster), request.clone());
+    fn stop(&self, member: &Member, stop: FarStop) {
+        let (cluster, asked) = (Arc::clone(&member.cluster), stop.request.clone());
+        let run = stop.run;
         let mut call: Call<Disposition> = Box::pin(async move { cluster.ask(run, asked).await });
         self.stops.push(Box::pin(async move {
             // One that panics has failed, and is not lost: it is asked for again.
             let asked = poll_fn(|cx| calls::poll(&mut call, cx)).await;
             foreign::release(call);
-            asked.is_err().then_some((run, request))
+            (stop, asked.is_ok())
         }));
     }
 
-    fn poll_stops(&mut self, cx: &mut Context<'_>) {
-        loop {
-            match self.stops.poll_next_unpin(cx) {
-                Poll::Ready(Some(None)) => {}
-                Poll::Ready(Some(Some(stop))) => {
-                    self.again.push(stop);
-                    self.rests_until = Some(later(sync::now(), REST));
-                }
-                Poll::Ready(None) | Poll::Pending => return,
+    fn poll_stops(&mut self, shared: &Shared, member: &Member, cx: &mut Context<'_>) {
+        while let Poll::Ready(Some((stop, is_asked))) = self.stops.poll_next_unpin(cx) {
+            foreign::wake(&shared.couriers, member.turns.tried(stop.nr));
+            if !is_asked {
+                self.again.push(stop);
+                self.rests_until = Some(later(sync::now(), REST));
             }
         }
     }

@@ -193,6 +193,10 @@ impl Membership {
         foreign::release(self.inbox.take());
         self.forgetting.end();
         self.turns.end();
+        let waiting = self.member.turns.end();
+        if let Some(shared) = self.shared.upgrade() {
+            foreign::wake(&shared.couriers, waiting);
+        }
     }
 
     fn poll_renewal(&mut self, shared: &Shared, cx: &mut Context<'_>) {

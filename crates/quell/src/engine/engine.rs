@@ -107,6 +107,7 @@ impl Engine {
             member,
             retention: Retention::new(&config.limits),
             ledger: Ledger::new(&config.limits),
+            counters: Arc::default(),
             couriers: Couriers::new(on_runtime.then(|| runtime.clone())),
             registry: Registry::new(&config.limits),
             claims: Claims::new(&config.limits),
@@ -364,7 +365,7 @@ impl Engine {
     /// Reads the events of every tree from now on. The numbers in
     /// [`EventKind::Lagged`](crate::EventKind::Lagged) are those of this stream, not of a tree.
     pub fn events(&self) -> EventStream {
-        EventStream::of_engine(Arc::clone(&self.shared().events))
+        EventStream::of_engine(&self.shared().events, &self.shared().counters)
     }
 
     pub(crate) fn shared(&self) -> &Arc<Shared> {

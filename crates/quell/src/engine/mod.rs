@@ -16,6 +16,7 @@ mod left_rows;
 mod left_said;
 mod limit;
 mod lost;
+mod metrics;
 pub(crate) mod nodes;
 pub(crate) mod prune;
 pub(crate) mod recover;

@@ -277,6 +277,10 @@ impl Engine {
                 // stop here, either way.
                 let _ = before.stops_stored().await;
             }
+            if let Some(member) = &self.shared().member {
+                // Those of other nodes, too: who has an answer may lose this one.
+                member.turns.stops_tried().await;
+            }
         }
         submitted
     }

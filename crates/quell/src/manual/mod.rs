@@ -41,6 +41,9 @@ pub mod nodes {}
 #[doc = include_str!("scale.md")]
 pub mod scale {}
 
+#[doc = include_str!("watching.md")]
+pub mod watching {}
+
 #[doc = include_str!("limits.md")]
 pub mod limits {}
 

@@ -15,6 +15,7 @@ use crate::foreign::couriers::Couriers;
 use crate::journal::{Entry, Heard, Journal};
 use crate::log::firehose::AllEvents;
 use crate::log::{KeepsEvents, Log, Sinks};
+use crate::metrics::Counters;
 use crate::node::{Control, Node, flags, report};
 use crate::sync::{AtomicBool, AtomicU64, Mutex, Ordering, Runtime, watch};
 use crate::tables::admission::Admission;
@@ -49,6 +50,8 @@ pub(crate) struct Shared {
     pub(crate) retention: Retention<Node>,
     /// What live runs hold, by owner.
     pub(crate) ledger: Ledger,
+    /// What is counted, for whoever watches the engine.
+    pub(crate) counters: Arc<Counters>,
     /// Threads that run what the control thread must not.
     pub(crate) couriers: Couriers,
     /// The stream of the events of every tree.

@@ -24,6 +24,7 @@ use crate::node::outputs::SummarySets;
 use crate::node::pausing::Pausing;
 use crate::sync::waiters::Waiters;
 use crate::tables::reservations::Remembered;
+use crate::time::clock::Ticks;
 use crate::time::idle::IdleWatch;
 use crate::time::timers::TimerKey;
 use crate::time::times::Times;
@@ -132,6 +133,8 @@ pub(crate) struct RareState {
     pub(crate) failing: Option<Arc<Cause>>,
     /// How a run that decides over others came to its outcome.
     pub(crate) summary: Option<Payload>,
+    /// When its outcome was known, if it decides over others and not all of them have ended.
+    pub(crate) decided: Option<Ticks>,
     /// Who has set the summary, for those that change it meanwhile.
     pub(crate) summary_sets: SummarySets,
     /// What the body returned, if that is a payload and it had set no output.

@@ -32,7 +32,9 @@ impl Node {
     ) -> Option<Stopped> {
         let decided_by = decided_by.map(cut_name);
         let decided = EventKind::Decided { decided_at, decided_by };
-        self.write_unless_fenced(false, decided, |_| {})
+        let now = self.shared.clock.now();
+        let note = |extra: &mut RareState| extra.decided = Some(self.shared.clock.ticks(now));
+        self.write_unless_fenced(false, decided, note)
     }
 
     /// Writes down that a run over which this one decides never starts, unless that is too late.
@@ -43,7 +45,13 @@ impl Node {
 
     /// Writes down when all that the run decides over had ended, unless that is too late.
     pub(crate) fn write_settled(&self, settled_at: SystemTime) -> Written {
-        self.write_event(0, |_| {}, || EventKind::Settled { settled_at })
+        let now = self.shared.clock.now();
+        let note = |state: &mut State| {
+            if let Some(decided) = state.extra.as_mut().and_then(|extra| extra.decided.take()) {
+                self.shared.counters.settle_lag.record(self.shared.clock.ticks(now).since(decided));
+            }
+        };
+        self.write_event(0, note, || EventKind::Settled { settled_at })
     }
 
     #[inline]
@@ -77,7 +85,7 @@ impl Node {
     ) -> Result<MutexGuard<'_, State>, Written> {
         let mut state = self.lock();
         if state.times.ended.is_some() || state.life.is_paused() {
-            state.late = state.late.saturating_add(1);
+            self.note_late(&mut state, 1);
             return Err(Written::Late);
         }
         if bytes > bytes_max {
@@ -86,6 +94,12 @@ impl Node {
             return Err(Written::TooLarge);
         }
         Ok(state)
+    }
+
+    /// Notes what came after the end of the run.
+    pub(crate) fn note_late(&self, state: &mut State, writes: u32) {
+        state.late = state.late.saturating_add(writes);
+        self.shared.counters.writes_were_late(writes);
     }
 
     /// Records that a hook was not started.

@@ -46,6 +46,9 @@ impl Node {
             state.extra().abandoned.clone_from(&abandoned);
         }
         for Abandoned { name, what, .. } in abandoned {
+            if !self.is_unkept() {
+                self.shared.counters.work_abandoned(what);
+            }
             self.write(state, now, EventKind::Abandoned { what, name }, &mut deferred.wakers);
         }
     }
@@ -89,6 +92,7 @@ impl Node {
         let rollback = state.is_rollback();
         // What is taken back ends and leaves at once: nothing of it may come behind that.
         let is_over = !non_quiescent && !state.is_in_doubt();
+        self.count_end(state, status, ticks, is_over);
         let leaves = rollback && is_over && state.parent_id.is_none();
         if !leaves {
             // Before the event, which follows from it: if the process ends between the two, a

@@ -92,6 +92,7 @@ impl Hold {
         let (mut place, mut kept, mut refusal) = (0, None, None);
         node.apply(Input::WorkAdded { shielded }, StopOrigin::default(), |state, fx| {
             if fx.refused {
+                node.shared.counters.start_refused();
                 refusal = Some(node.refusal(state));
             } else {
                 place = state.extra().note_work(Piece { what, name, site });

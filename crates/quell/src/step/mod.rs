@@ -3,6 +3,7 @@
 pub(crate) mod cancel;
 pub(crate) mod cascade;
 mod causes;
+mod counted;
 pub(crate) mod deferred;
 pub(crate) mod detach;
 mod end;

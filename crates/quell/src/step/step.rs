@@ -127,6 +127,7 @@ impl Node {
         if matches!(input, Input::Started) && !fx.refused {
             self.write(state, now, EventKind::Started, &mut deferred.wakers);
             let at = state.times.next(self.shared.clock.stamp(now));
+            self.count_start(state, at);
             state.times.started.get_or_insert(at);
             self.journal(|node| Entry::Started(node, at));
             self.mirror(state, 0);
@@ -200,6 +201,7 @@ impl Node {
         }
         if fx.aborted {
             state.aborted = true;
+            self.shared.counters.body_aborted();
             self.write(state, now, EventKind::Aborted, &mut deferred.wakers);
         }
         self.record_hooks(state, now, deferred);
@@ -331,6 +333,7 @@ impl Node {
             // executed here any more at its end.
             self.clear(flags::ENDED_NON_QUIESCENT);
         } else {
+            self.count_quiescence(state, at);
             self.journal(|node| Entry::Quiesced(node, at));
             self.write(state, now, EventKind::Quiesced, &mut deferred.wakers);
         }

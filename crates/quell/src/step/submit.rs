@@ -171,6 +171,7 @@ impl Shared {
         let shielded = shield::is_active(parent.id);
         let mut above = parent.lock();
         if above.life.is_fenced(shielded) {
+            self.counters.start_refused();
             return Err(Refusal::Stopped(parent.refusal(&above)));
         }
         if above.depth >= limits.depth_max {

@@ -14,6 +14,7 @@ use crate::foreign;
 use crate::log::firehose::AllEvents;
 use crate::log::ring::Read;
 use crate::log::{Entry, Log};
+use crate::metrics::Counters;
 use crate::node::Node;
 use crate::stream::members::{concerns, members_of};
 use crate::sync::waiters::{Key, Offer};
@@ -51,6 +52,7 @@ pub struct EventStream {
     source: Source,
     seq: u64,
     key: Key,
+    counters: Arc<Counters>,
 }
 
 enum Source {
@@ -99,13 +101,17 @@ impl EventStream {
         log.lock().entries.join();
         let members = (log.root != node.id).then(|| members_of(node, &log));
         let tree = Tree { node: Arc::clone(node), log, members, ahead: Vec::new() };
-        let source = Source::Tree(tree);
-        Self { source, seq, key: None }
+        Self::open(Source::Tree(tree), seq, &node.shared.counters)
     }
 
-    pub(crate) fn of_engine(all: Arc<AllEvents>) -> Self {
+    pub(crate) fn of_engine(all: &Arc<AllEvents>, counters: &Arc<Counters>) -> Self {
         let seq = all.join();
-        Self { source: Source::All(all), seq, key: None }
+        Self::open(Source::All(Arc::clone(all)), seq, counters)
+    }
+
+    fn open(source: Source, seq: u64, counters: &Arc<Counters>) -> Self {
+        counters.stream_opened();
+        Self { source, seq, key: None, counters: Arc::clone(counters) }
     }
 
     /// Yields the next event, or `None` when the stream has ended.
@@ -121,7 +127,9 @@ impl EventStream {
         loop {
             let tree = match &mut self.source {
                 Source::Tree(tree) => tree,
-                Source::All(all) => return poll_all(all, &mut self.seq, &mut self.key, cx),
+                Source::All(all) => {
+                    return poll_all(all, &mut self.seq, &mut self.key, &self.counters, cx);
+                }
                 Source::Over => return Poll::Ready(None),
             };
             let Some(entry) = tree.ahead.pop() else {
@@ -134,6 +142,7 @@ impl EventStream {
                     }
                     Fetched::Missed { from, to } => {
                         let clock = &tree.node.shared.clock;
+                        self.counters.reader_lagged();
                         let event = tree.log.lagged(clock, tree.node.id, from, to);
                         return Poll::Ready(Some(event));
                     }
@@ -179,6 +188,9 @@ impl EventStream {
     }
 
     fn leave(&mut self) {
+        if !matches!(self.source, Source::Over) {
+            self.counters.stream_closed();
+        }
         match std::mem::replace(&mut self.source, Source::Over) {
             Source::Tree(tree) => {
                 let removed = tree.log.lock().entries.leave(&mut self.key);
@@ -311,6 +323,7 @@ fn poll_all(
     all: &AllEvents,
     seq: &mut u64,
     key: &mut Key,
+    counters: &Counters,
     cx: &Context<'_>,
 ) -> Poll<Option<RunEvent>> {
     let mut offer = Offer::new(cx.waker(), key, true);
@@ -325,6 +338,7 @@ fn poll_all(
                 let from = std::mem::replace(seq, first);
                 // Made of the oldest event, which is there: this ring holds more than none.
                 let Read::Entry(mut event) = firehose.ring.read(first) else { continue };
+                counters.reader_lagged();
                 event.seq = 0;
                 event.kind = EventKind::Lagged { from, to: first - 1 };
                 return Poll::Ready(Some(event));

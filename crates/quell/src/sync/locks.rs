@@ -19,6 +19,9 @@ pub(crate) use std::sync::atomic::{
 /// no order is left to a model.
 pub(crate) use std::sync::OnceLock;
 
+/// For what is counted and decides nothing: no order is left to a model.
+pub(crate) use std::sync::atomic::AtomicU64 as Tally;
+
 /// For what tests stand in for alone.
 #[cfg(feature = "test-util")]
 pub(crate) use tokio::sync::Notify;

@@ -1,15 +1,21 @@
 //! [`LaneTurns`] has what is to be asked of the other nodes for lanes: whose turn it is, and what
 //! gives its place to a run of this node.
 //!
+//! Invariant: `untried` has the number of each stop of which the loop has not heard yet what came
+//! of it, so that whoever waits for those that there are waits for nothing that comes later.
+//!
 //! The lock is a leaf. What is to be asked wakes the loop of the member, which takes it.
 
 use std::collections::BTreeSet;
+use std::future::poll_fn;
 use std::sync::Arc;
-use std::task::Waker;
+use std::task::{Poll, Waker};
 
 use quell_core::{CancelRequest, RunId};
 
+use crate::foreign;
 use crate::sync::Mutex;
+use crate::sync::waiters::{Key, Offer, Waiters, Wakers};
 
 /// What is to be asked of the others.
 #[derive(Debug, Default)]
@@ -20,8 +26,25 @@ struct Asks {
     /// Lanes in which it may be another one's turn.
     lanes: BTreeSet<Arc<str>>,
     /// Runs of other nodes in whose place one of this node is.
-    stops: Vec<(RunId, CancelRequest)>,
+    stops: Vec<FarStop>,
+    /// The number of the last one, ever.
+    last: u64,
+    /// Those that were not tried yet.
+    untried: BTreeSet<u64>,
+    /// Who waits until some are.
+    waiting: Waiters,
+    /// Nothing is asked any more.
+    is_over: bool,
     waker: Option<Waker>,
+}
+
+/// A stop of a run of another node.
+#[derive(Clone, Debug)]
+pub(crate) struct FarStop {
+    /// Its number among those of this node.
+    pub(crate) nr: u64,
+    pub(crate) run: RunId,
+    pub(crate) request: CancelRequest,
 }
 
 impl LaneTurns {
@@ -42,16 +65,43 @@ impl LaneTurns {
     /// Has runs of other nodes be stopped.
     pub(crate) fn stop(&self, runs: &[RunId], request: &CancelRequest) {
         let mut asks = self.0.lock();
-        asks.stops.extend(runs.iter().map(|run| (*run, request.clone())));
+        let runs = if asks.is_over { &[] } else { runs };
+        for run in runs {
+            asks.last += 1;
+            let (nr, run, request) = (asks.last, *run, request.clone());
+            asks.untried.insert(nr);
+            asks.stops.push(FarStop { nr, run, request });
+        }
         asks.wake();
     }
 
+    /// Notes that a stop was asked for: it is stored, or it could not be, and is tried again.
+    /// Yields who waits for that.
+    #[must_use]
+    pub(crate) fn tried(&self, nr: u64) -> Wakers {
+        let mut asks = self.0.lock();
+        asks.untried.remove(&nr);
+        asks.take_waiting()
+    }
+
+    /// Asks nothing any more. Yields who waits for that.
+    #[must_use]
+    pub(crate) fn end(&self) -> Wakers {
+        let mut asks = self.0.lock();
+        asks.is_over = true;
+        asks.untried.clear();
+        asks.take_waiting()
+    }
+
+    /// Waits until all stops that there are were asked for once.
+    pub(crate) async fn stops_tried(&self) {
+        let until = self.0.lock().last;
+        let mut wait = Waiting { turns: self, key: None };
+        poll_fn(|cx| wait.poll(cx.waker(), until)).await;
+    }
+
     /// Takes what is to be asked, of lanes at most so many. What comes later wakes the loop.
-    pub(crate) fn take(
-        &self,
-        lanes_max: usize,
-        waker: &Waker,
-    ) -> (Vec<Arc<str>>, Vec<(RunId, CancelRequest)>) {
+    pub(crate) fn take(&self, lanes_max: usize, waker: &Waker) -> (Vec<Arc<str>>, Vec<FarStop>) {
         let mut asks = self.0.lock();
         asks.waker = Some(waker.clone());
         let mut lanes = Vec::new();
@@ -65,10 +115,49 @@ impl LaneTurns {
 }
 
 impl Asks {
+    fn take_waiting(&mut self) -> Wakers {
+        let mut wakers = Wakers::default();
+        self.waiting.drain_into(&mut wakers);
+        wakers
+    }
+
     fn wake(&mut self) {
         // Not foreign code: the loop is ours.
         if let Some(waker) = self.waker.take() {
             waker.wake();
         }
+    }
+}
+
+/// One who waits until stops were asked for.
+struct Waiting<'a> {
+    turns: &'a LaneTurns,
+    key: Key,
+}
+
+impl Waiting<'_> {
+    fn poll(&mut self, waker: &Waker, until: u64) -> Poll<()> {
+        let mut offer = Offer::new(waker, &self.key, false);
+        loop {
+            let mut asks = self.turns.0.lock();
+            if asks.untried.first().is_none_or(|first| *first > until) {
+                let removed = asks.waiting.remove(&mut self.key);
+                drop(asks);
+                foreign::release(removed);
+                return Poll::Ready(());
+            }
+            if asks.waiting.register(&mut self.key, &mut offer) {
+                return Poll::Pending;
+            }
+            drop(asks);
+            offer.renew();
+        }
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        let removed = self.turns.0.lock().waiting.remove(&mut self.key);
+        foreign::release(removed);
     }
 }

@@ -131,7 +131,7 @@ impl Ledger {
         }
     }
 
-    #[cfg(any(test, feature = "test-util"))]
+    /// Yields how many bytes live runs hold.
     pub(crate) fn total(&self) -> usize {
         self.total.load(Ordering::Relaxed)
     }

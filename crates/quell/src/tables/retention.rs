@@ -73,6 +73,15 @@ pub(crate) struct TreeSize {
     pub(crate) bytes: usize,
 }
 
+/// How much is kept.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Held {
+    /// How many trees.
+    pub(crate) trees: usize,
+    /// How many bytes they hold, about.
+    pub(crate) bytes: usize,
+}
+
 /// Trees that leave, for the caller to forget when it holds no lock. Most often it is one.
 pub(crate) type Leaving<R> = Few<Arc<R>>;
 
@@ -174,6 +183,12 @@ impl<R> Retention<R> {
             drop(kept);
             drop(taken);
         }
+    }
+
+    /// Yields how much is kept.
+    pub(crate) fn held(&self) -> Held {
+        let kept = self.kept.lock();
+        Held { trees: kept.count, bytes: kept.bytes }
     }
 
     /// Keeps nothing from here on.

@@ -210,7 +210,8 @@ impl Ticks {
         Duration::from_nanos(self.0.get() - 1)
     }
 
-    const fn since(self, earlier: Self) -> Duration {
+    /// Yields how long it is since an earlier instant; nothing since a later one.
+    pub(crate) const fn since(self, earlier: Self) -> Duration {
         Duration::from_nanos(self.0.get().saturating_sub(earlier.0.get()))
     }
 }

@@ -1,10 +1,13 @@
 //! `/v1/metrics`: what a server has in numbers, `/v1/nodes`: which there are, and who may read it.
 
-use serde_json::json;
+use std::collections::BTreeSet;
+use std::fs;
+
+use serde_json::{Value, json};
 
 use super::{Cluster, end, start};
 use crate::site::Site;
-use crate::support::{Scratch, wait_until};
+use crate::support::{Scratch, repository, wait_until};
 
 /// Yields the value of a line.
 fn value(text: &str, name: &str) -> Option<f64> {
@@ -120,4 +123,97 @@ fn where_keys_are_asked_for_metrics_and_nodes_are_for_administrators() {
     }
     site.signal("TERM");
     site.ended().0.assert_code(0);
+}
+
+/// Yields the names of metrics that stand in a text, without what a histogram puts behind its own.
+fn names_in(text: &str) -> BTreeSet<String> {
+    let names = text.match_indices("quell_").map(|(at, _)| {
+        let is_part = |it: char| it.is_ascii_lowercase() || it == '_';
+        let name = &text[at..];
+        &name[..name.find(|it| !is_part(it)).unwrap_or(name.len())]
+    });
+    let series = ["_bucket", "_count", "_sum"];
+    names
+        .map(|name| series.iter().find_map(|it| name.strip_suffix(it)).unwrap_or(name).to_owned())
+        .collect()
+}
+
+/// Yields every text that a board asks a Prometheus.
+fn asked_by(board: &Value) -> String {
+    match board {
+        Value::Object(all) => {
+            let asked = all.iter().map(|(key, value)| match (key.as_str(), value) {
+                ("expr" | "query" | "definition", Value::String(asked)) => format!("{asked}\n"),
+                _ => asked_by(value),
+            });
+            asked.collect()
+        }
+        Value::Array(all) => all.iter().map(asked_by).collect(),
+        _ => String::new(),
+    }
+}
+
+#[test]
+fn the_board_and_the_manual_name_every_metric_that_there_is_and_no_other() {
+    let cluster = Cluster::shared();
+    let scratch = cluster.scratch("1h");
+    let config = String::from_utf8(scratch.read("quell.toml")).expect("text");
+    let limits = "[limits]\nrunning = 3\nqueued = 4\n[limits.all_nodes]\nrunning = 5\n";
+    scratch.write("quell.toml", &format!("{config}{limits}"));
+    let site = cluster.join_in(scratch, "a");
+    wait_until("it has heard of the limits of all nodes", || {
+        site.text("/v1/metrics", None).contains("quell_limit_max{")
+    });
+    let text = site.text("/v1/metrics", None);
+    end(site);
+    // A name stands before a value there, or before its labels.
+    let series = text
+        .lines()
+        .filter(|line| !line.starts_with('#'))
+        .map(|line| line.split(['{', ' ']).next().unwrap_or_default());
+    let there = names_in(&series.collect::<Vec<_>>().join("\n"));
+    assert!(there.len() > 30, "{there:?}");
+    let read = |path| fs::read_to_string(repository().join(path)).expect("it is there");
+    let board = read("crates/quell-server/deploy/grafana.json");
+    let board: Value = serde_json::from_str(&board).expect("JSON");
+    let manual = read("crates/quell/src/manual/watching.md");
+    let rows = manual.lines().filter(|line| line.starts_with("| `quell_"));
+    let first: Vec<_> = rows.filter_map(|row| row.split('|').nth(1)).collect();
+    assert_eq!(names_in(&asked_by(&board)), there, "the board");
+    assert_eq!(names_in(&first.join("\n")), there, "the manual");
+    let panels = board["panels"].as_array().expect("panels");
+    let ids: BTreeSet<_> = panels.iter().map(|panel| panel["id"].as_u64()).collect();
+    assert_eq!(ids.len(), panels.len(), "each panel has an id of its own");
+}
+
+#[test]
+fn a_stop_that_was_asked_for_is_counted_and_measured() {
+    let scratch = Scratch::new();
+    scratch
+        .write("quell.toml", "[agents.a]\nrun = ['sleep', '1000']\n[agents.b]\nrun = ['true']\n");
+    let site = Site::with(scratch, &[]);
+    for (id, component) in [("one", "agent/a"), ("two", "agent/b")] {
+        start(&site, component, id);
+    }
+    assert_eq!(site.post("/v1/runs/one/cancel", &json!({ "wait": "quiescent" })).0, 200);
+    wait_until("the other one has ended", || site.get("/v1/runs/two").1["status"] == "completed");
+    let text = site.text("/v1/metrics", None);
+    for (name, wanted) in [
+        ("quell_ended_runs_total{status=\"cancelled\",cause=\"user-request\"}", 1.0),
+        ("quell_ended_runs_total{status=\"cancelled\",cause=\"shutdown\"}", 0.0),
+        ("quell_ended_runs_total{status=\"completed\",cause=\"none\"}", 1.0),
+        ("quell_cancel_to_terminal_seconds_count", 1.0),
+        ("quell_cancel_to_terminal_seconds_bucket{le=\"+Inf\"}", 1.0),
+        ("quell_cancel_to_quiescent_seconds_count", 1.0),
+        ("quell_honesty_gap_seconds_count", 0.0),
+        ("quell_queue_wait_seconds_count", 2.0),
+        ("quell_live_runs", 0.0),
+    ] {
+        assert_eq!(value(&text, name), Some(wanted), "{name}: {text}");
+    }
+    let took = value(&text, "quell_cancel_to_terminal_seconds_sum").expect("a sum");
+    assert!(took > 0.0, "{text}");
+    assert_eq!(text.matches("# TYPE quell_ended_runs counter").count(), 1, "{text}");
+    assert!(text.ends_with("# EOF\n"), "{text}");
+    end(site);
 }

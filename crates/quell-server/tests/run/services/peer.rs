@@ -164,7 +164,7 @@ pub(super) fn read(from: impl Read) -> Option<Asked> {
     let path = head.split(' ').nth(1)?.to_owned();
     let head = head.to_ascii_lowercase();
     let mut asked = Asked { path, head, body: String::new(), nth: 0 };
-    let length = asked.header("content-length")?.parse().ok()?;
+    let length = asked.header("content-length").unwrap_or("0").parse().ok()?;
     from.take(length).read_to_string(&mut asked.body).ok()?;
     Some(asked)
 }

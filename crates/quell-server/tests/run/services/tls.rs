@@ -29,6 +29,15 @@ pub(crate) fn authority(name: &str) -> Authority {
 
 /// Starts a service for a host, which answers with what it is asked.
 pub(crate) fn service(authority: &Authority, host: &str) -> SocketAddr {
+    answering(authority, host, None)
+}
+
+/// Starts a service for a host, which answers with a text.
+pub(crate) fn saying(authority: &Authority, host: &str, text: &str) -> SocketAddr {
+    answering(authority, host, Some(text.to_owned()))
+}
+
+fn answering(authority: &Authority, host: &str, says: Option<String>) -> SocketAddr {
     let key = KeyPair::generate().expect("a key");
     let params = CertificateParams::new(vec![host.to_owned()]).expect("the name of a host");
     let certificate = params.signed_by(&key, authority).expect("a certificate");
@@ -47,7 +56,8 @@ pub(crate) fn service(authority: &Authority, host: &str) -> SocketAddr {
         let mut tls = StreamOwned::new(connection, socket);
         // A client that does not trust it asks nothing.
         let Some(asked) = read(&mut tls) else { return };
-        let (length, body) = (asked.body.len(), asked.body);
+        let body = says.clone().unwrap_or(asked.body);
+        let length = body.len();
         let head = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\nconnection: close";
         let _ = write!(tls, "{head}\r\ncontent-length: {length}\r\n\r\n{body}");
         tls.conn.send_close_notify();

@@ -1,0 +1,157 @@
+//! [`Published`]: asks issuers of tokens for the keys that they publish, as a server needs them.
+//!
+//! The lock of the issuers is held for a moment, by itself, to clone or to exchange one pointer.
+//! Whoever asks an issuer has the lock of that issuer, and no other, for as long as that takes at
+//! most: others wait for the answer instead of asking as well.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::extract::{Request, State};
+use axum::middleware::Next;
+use axum::response::Response;
+use futures::future::join_all;
+use http_body_util::{BodyExt as _, Full, Limited};
+use hyper::StatusCode;
+use hyper::body::Bytes;
+use hyper::header::{ACCEPT, HeaderValue};
+use parking_lot::RwLock;
+use quell_http::{Access, KeySet};
+use tokio::sync::Mutex;
+use tokio::time::{Instant, sleep, timeout};
+
+use crate::config::PublishedKeys;
+use crate::faults::in_full;
+use crate::remote::{Caller, Secrets, shown};
+
+/// The issuers that publish their keys at an address. Cheap to clone.
+#[derive(Clone)]
+pub(super) struct Published(Arc<RwLock<Arc<[Issuer]>>>);
+
+/// An issuer of tokens.
+struct Issuer {
+    published: PublishedKeys,
+    caller: Caller,
+    /// When it was last asked for a key that was not known.
+    looked: Mutex<Option<Instant>>,
+}
+
+impl Published {
+    /// Names the issuers, and asks none of them.
+    ///
+    /// # Errors
+    ///
+    /// Fails if one is asked through TLS, and the system trusts no certificates.
+    pub(super) fn of(all: Vec<PublishedKeys>) -> Result<Self, String> {
+        let issuer = |published: PublishedKeys| {
+            let is_tls = published.address.scheme_str() == Some("https");
+            let caller = Caller::new(is_tls, WITHIN, Secrets::default())?;
+            Ok(Issuer { published, caller, looked: Mutex::default() })
+        };
+        let issuers = all.into_iter().map(issuer).collect::<Result<Arc<[_]>, String>>()?;
+        Ok(Self(Arc::new(RwLock::new(issuers))))
+    }
+
+    /// Asks the issuers of another one from now on, in place of its own.
+    pub(super) fn replace(&self, with: &Self) {
+        let issuers = with.now();
+        let former = std::mem::replace(&mut *self.0.write(), issuers);
+        drop(former);
+    }
+
+    fn now(&self) -> Arc<[Issuer]> {
+        Arc::clone(&self.0.read())
+    }
+
+    /// Yields what is known of each issuer.
+    pub(super) fn known(&self) -> Vec<PublishedKeys> {
+        self.now().iter().map(|issuer| issuer.published.clone()).collect()
+    }
+
+    /// Asks all of them for their keys. Of one that does not answer the former keys stay, which the
+    /// log says.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropped, it has asked some.
+    pub(super) async fn read(&self) {
+        let issuers = self.now();
+        join_all(issuers.iter().map(Issuer::read)).await;
+    }
+
+    /// Asks them again and again, so that a key which is not published any more is refused.
+    pub(super) async fn keep_reading(&self) -> std::convert::Infallible {
+        loop {
+            sleep(EVERY).await;
+            self.read().await;
+        }
+    }
+
+    /// Asks those who may have published a key since they were asked: each once in a while, however
+    /// many tokens name keys that are not known.
+    async fn look(&self) {
+        let issuers = self.now();
+        join_all(issuers.iter().map(Issuer::look)).await;
+    }
+}
+
+impl Issuer {
+    async fn look(&self) {
+        let mut looked = self.looked.lock().await;
+        if looked.is_some_and(|at| at.elapsed() < PAUSE) {
+            return;
+        }
+        *looked = Some(Instant::now());
+        self.read().await;
+    }
+
+    async fn read(&self) {
+        let issuer = shown(&self.published.address);
+        let error = match timeout(WITHIN, self.asked()).await {
+            Ok(Ok(keys)) => return tracing::info!(issuer, keys, "keys of tokens were read"),
+            Ok(Err(error)) => error,
+            Err(_) => format!("no answer within {} s", WITHIN.as_secs()),
+        };
+        tracing::warn!(issuer, error, "keys of tokens could not be read; the former ones stay");
+    }
+
+    /// Asks for the keys, and yields how many there are. What is answered is in no message.
+    async fn asked(&self) -> Result<usize, String> {
+        let mut request = hyper::Request::new(Full::<Bytes>::default());
+        *request.uri_mut() = self.published.address.clone();
+        request.headers_mut().insert(ACCEPT, HeaderValue::from_static("application/json"));
+        let answer = self.caller.send(request).await.map_err(|error| error.words)?;
+        if answer.status() != StatusCode::OK {
+            return Err(format!("it answers {}", answer.status().as_u16()));
+        }
+        // One more, which the set refuses by its own words.
+        let body = Limited::new(answer.into_body(), KeySet::BYTES_MAX + 1).collect().await;
+        let body = body.map_err(|error| in_full(&*error))?.to_bytes();
+        self.published.keys.replace(&body).map_err(|error| error.to_string())
+    }
+}
+
+/// What looks for keys that tokens name.
+#[derive(Clone)]
+pub(super) struct Lookup {
+    pub(super) access: Access,
+    pub(super) published: Published,
+}
+
+/// Looks for the key that the token of a request names, if it is not known, before the request is
+/// checked: a key is taken as soon as it is published.
+pub(super) async fn layer(State(it): State<Lookup>, request: Request, next: Next) -> Response {
+    if it.access.names_unknown_key(request.headers()) {
+        it.published.look().await;
+    }
+    next.run(request).await
+}
+
+/// How long an issuer may take to connect, and then to answer.
+const WITHIN: Duration = Duration::from_secs(5);
+
+/// After how long its keys are read again.
+const EVERY: Duration = Duration::from_mins(5);
+
+/// How long it is not asked again for a key that is not known.
+const PAUSE: Duration = Duration::from_secs(30);

@@ -1,0 +1,126 @@
+//! Keys are read again at SIGHUP.
+
+use std::fs::{self, File};
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::net::TcpStream;
+use std::process::Stdio;
+
+use serde_json::json;
+
+use super::{AGENT, log, renewed, site, told};
+use crate::site::Site;
+use crate::support::{Scratch, is_alive, wait_until};
+
+const READ: &str = "keys were read again";
+const WRONG: &str = "keys stay as they were";
+
+fn entry(subject: &str) -> String {
+    format!("[[keys]]\nsubject = \"{subject}\"\nsecret_file = \"{subject}.key\"\n")
+}
+
+#[test]
+fn a_key_that_is_added_is_taken_and_one_that_is_removed_is_refused_without_a_restart() {
+    let scratch = Scratch::new();
+    scratch.write("ada.key", "hush-ada-1\n");
+    scratch.write("ben.key", "hush-ben-1\n");
+    scratch.write("quell.toml", &format!("{AGENT}{}", entry("ada")));
+    let site = site(scratch, &[]);
+    assert_eq!((told(&site, "hush-ada-1"), told(&site, "hush-ben-1")), (200, 401));
+    site.scratch.write("quell.toml", &format!("{AGENT}{}{}", entry("ada"), entry("ben")));
+    assert_eq!(told(&site, "hush-ben-1"), 401, "nobody has asked for it");
+    renewed(&site, 1, READ);
+    assert_eq!((told(&site, "hush-ada-1"), told(&site, "hush-ben-1")), (200, 200));
+    // Another secret of the same holder.
+    site.scratch.write("ada.key", "hush-ada-2\n");
+    renewed(&site, 2, READ);
+    assert_eq!((told(&site, "hush-ada-1"), told(&site, "hush-ada-2")), (401, 200));
+    site.scratch.write("quell.toml", &format!("{AGENT}{}", entry("ben")));
+    renewed(&site, 3, READ);
+    assert_eq!((told(&site, "hush-ada-2"), told(&site, "hush-ben-1")), (401, 200));
+    assert!(!log(&site).contains("hush"), "{}", log(&site));
+    site.signal("TERM");
+    site.ended().0.assert_code(0);
+}
+
+#[test]
+fn a_file_that_is_wrong_leaves_the_keys_as_they_were_and_no_secret_in_the_log() {
+    let scratch = Scratch::new();
+    scratch.write("ada.key", "hush-ada");
+    let right = format!("{AGENT}{}", entry("ada"));
+    scratch.write("quell.toml", &right);
+    let site = site(scratch, &[]);
+    let wrong = [
+        (format!("{right}[[keys]]\nsubject = \"ben\"\nsecret_file = \"ben.key\"\n"), "this file"),
+        (format!("{right}[[keys]]\nsubject = \"ben\"\n"), "is missing"),
+        (format!("{right}[[keys\nsecret = 'hush-ben'\n"), "quell.toml:6"),
+        (format!("{right}secret_env = \"hush-x\"\n"), "secret_file"),
+        (AGENT.to_owned(), "no key is left"),
+        (String::new(), "no key is left"),
+    ];
+    for (at, (file, says)) in wrong.iter().enumerate() {
+        site.scratch.write("quell.toml", file);
+        renewed(&site, at + 1, WRONG);
+        wait_until(says, || log(&site).contains(says));
+        assert_eq!((told(&site, "hush-ada"), told(&site, "other")), (200, 401), "{file}");
+    }
+    fs::remove_file(site.scratch.path("quell.toml")).expect("it is there");
+    renewed(&site, wrong.len() + 1, WRONG);
+    assert_eq!((told(&site, "hush-ada"), told(&site, "other")), (200, 401));
+    site.scratch.write("quell.toml", &right);
+    site.scratch.write("ada.key", "hush-next");
+    renewed(&site, 1, READ);
+    assert_eq!((told(&site, "hush-ada"), told(&site, "hush-next")), (401, 200));
+    assert!(!log(&site).contains("hush"), "{}", log(&site));
+    site.signal("TERM");
+    site.ended().0.assert_code(0);
+}
+
+#[test]
+fn a_stream_of_a_key_that_was_removed_goes_on_and_its_next_request_is_refused() {
+    let scratch = Scratch::new();
+    scratch.write("ada.key", "hush-ada");
+    scratch.write("ben.key", "hush-ben");
+    let agent = "[agents.writer]\nrun = [\"sh\", \"-c\", \"while [ ! -e go ]; do sleep 0.02; done; \
+                 echo end\"]\n";
+    scratch.write("quell.toml", &format!("{agent}{}{}", entry("ada"), entry("ben")));
+    let site = site(scratch, &[]);
+    let body = json!({ "component": "agent/writer", "id": "one" }).to_string();
+    let post = ureq::post(format!("http://{}/v1/runs", site.address()));
+    let post = post.header("authorization", "Bearer hush-ada").content_type("application/json");
+    assert_eq!(post.send(&body).expect("it starts").status(), 201);
+    let mut stream = TcpStream::connect(site.address()).expect("it listens");
+    let head = "GET /v1/runs/one/events HTTP/1.1\r\nhost: a\r\nauthorization: Bearer hush-ada";
+    write!(stream, "{head}\r\n\r\n").expect("it reads");
+    let mut lines = BufReader::new(stream).lines().map_while(Result::ok);
+    assert_eq!(lines.next().as_deref(), Some("HTTP/1.1 200 OK"));
+    assert!(lines.any(|line| line.contains("\"started\"") || line.contains("event: started")));
+    site.scratch.write("quell.toml", &format!("{agent}{}", entry("ben")));
+    renewed(&site, 1, READ);
+    assert_eq!(told(&site, "hush-ada"), 401);
+    site.scratch.write("go", "");
+    assert!(lines.any(|line| line.contains("completed")), "the stream tells the end");
+    site.signal("TERM");
+    site.ended().0.assert_code(0);
+}
+
+#[test]
+fn a_server_that_is_asked_twice_without_a_terminal_goes_on_and_one_that_lost_it_drains() {
+    let scratch = Scratch::new();
+    let stderr = Stdio::from(File::create(scratch.path("log")).expect("a file"));
+    let site = Site::heard(scratch, &["--demo"], stderr);
+    for times in [1, 2] {
+        renewed(&site, times, "callers have 0 keys and 0 issuers");
+        assert_eq!(site.get("/healthz").0, 200);
+    }
+    site.signal("TERM");
+    site.ended().0.assert_code(0);
+    // `script` gives it a terminal, which is gone with it.
+    let site = Site::in_terminal(Scratch::new(), "2> log", &[]);
+    let server = String::from_utf8(site.scratch.read("pid")).expect("text");
+    site.signal("KILL");
+    wait_until("it drains", || {
+        String::from_utf8_lossy(&site.scratch.read("log")).contains("SIGHUP: no new runs")
+    });
+    let server: u32 = server.trim().parse().expect("a number");
+    wait_until("it has ended", || !is_alive(server));
+}
