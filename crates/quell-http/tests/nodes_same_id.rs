@@ -59,7 +59,7 @@ async fn an_engine_that_keeps_an_earlier_run_asks_the_one_that_has_the_id_by_now
             "pause" => here.pause_anywhere(own, "wait").await.unwrap(),
             "resume" => here.resume_anywhere(own, Some(1), "yes").await.unwrap(),
             "limits" => {
-                let limits = quell::NewLimits::new().timeout(std::time::Duration::from_secs(900));
+                let limits = quell::NewLimits::new().timeout(std::time::Duration::from_mins(15));
                 let outcome = here.set_limits_anywhere(own, limits).await.unwrap();
                 assert!(matches!(outcome, quell::LimitsOutcome::Changed { .. }), "{outcome:?}");
             }
