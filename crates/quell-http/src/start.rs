@@ -189,11 +189,11 @@ impl View {
     /// It starts the run at its first poll, unless the policy of its lane is not
     /// [`OnBusy::Enqueue`]: then a store is asked first whether it has the id or the key, so that a
     /// repeat stops nobody; or one that has ended is kept here with its id or key, of several
-    /// nodes: the store says whether another one has forgotten that. After the start it waits for the store, if there is one: for the run,
-    /// and for the stops of those whose place it has taken. If the store gets into trouble between
-    /// the two, these stop all the same, and the run is started. If the future is dropped, the
-    /// client has left, and the policy decides ([`Start::on_disconnect`]): the run is cancelled, or
-    /// it goes on if the store takes it.
+    /// nodes: the store says whether another one has forgotten that. After the start it waits for
+    /// the store, if there is one: for the run, and for the stops of those whose place it has
+    /// taken. If the store gets into trouble between the two, these stop all the same, and the run
+    /// is started. If the future is dropped, the client has left, and the policy decides
+    /// ([`Start::on_disconnect`]): the run is cancelled, or it goes on if the store takes it.
     pub async fn start(&self, start: Start) -> Result<Started, StartError> {
         let component = &start.component;
         if !self.principal().may_run(component) || !self.exposes(component) {

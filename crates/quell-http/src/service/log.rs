@@ -125,9 +125,9 @@ impl View {
 
     /// As [`events`](Self::events), of a run in memory each when the store has it, if there is one:
     /// for a client that comes back with the number of an event. What another process tells under a
-    /// number is then what the client was told. While the store is in trouble nothing is told: after
-    /// 30 s ([`limits::STORE_ANSWER_WAIT`]), or if this engine stores nothing any more, the stream
-    /// ends, and the client comes back.
+    /// number is then what the client was told. While the store is in trouble nothing is told:
+    /// after 30 s ([`limits::STORE_ANSWER_WAIT`]), or if this engine stores nothing any more, the
+    /// stream ends, and the client comes back.
     ///
     /// # Errors
     ///

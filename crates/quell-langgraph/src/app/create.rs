@@ -157,12 +157,7 @@ impl App {
         // What starts later starts on what others leave until then, which do not wait for it.
         let is_first = is_idle && create.after.is_zero();
         let owner = self.owner_view(view, thread);
-        let is_paused = match live {
-            0 => thread.waits_elsewhere(),
-            1 => thread.paused(self.engine()).is_some(),
-            _ => false,
-        };
-        let takes_over = is_paused && !create.is_update;
+        let takes_over = !create.is_update && self.waits_alone(thread, live);
         if takes_over && create.input.is_null() {
             return Err(Refusal::waits());
         }
@@ -211,6 +206,15 @@ impl App {
         self.follow(Arc::clone(thread), Arc::clone(&tracked), run.clone());
         let (tracked, thread) = (Arc::clone(&tracked), Some(Arc::clone(thread)));
         Ok(Some(Created::Here(Found { run, tracked, thread })))
+    }
+
+    /// Tells whether the one run of a thread that is live, here or elsewhere, waits for an answer.
+    fn waits_alone(&self, thread: &Thread, live_here: usize) -> bool {
+        match live_here {
+            0 => thread.waits_elsewhere(),
+            1 => thread.paused(self.engine()).is_some(),
+            _ => false,
+        }
     }
 
     /// Tells whether a thread is gone by now, but perhaps for a run.

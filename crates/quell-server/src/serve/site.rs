@@ -146,11 +146,8 @@ impl Site {
             never = keep.prune(&engine) => match never {},
             never = nodes::beside(store.as_ref(), (&service, &metrics), log) => match never {},
         };
-        let plan = Shutdown {
-            grace: config.grace(),
-            abort_wait: config.abort_wait(),
-            ..Shutdown::default()
-        };
+        let (grace, abort_wait) = (config.grace(), config.abort_wait());
+        let plan = Shutdown { grace, abort_wait, ..Shutdown::default() };
         log.say(&format!(
             "{}: no new runs; live ones have {} to end, another signal aborts them",
             end.as_str(),
@@ -166,8 +163,8 @@ impl Site {
         remote::confirmed(&mut signals, |words| log.say(&words)).await;
         log.say(&summary(&report, store.as_ref().is_some_and(OpenStore::is_shared)));
         let is_closed = is_closed(store, (&mut signals, last)).await;
-        let not_awaited = || Served::Lost(NOT_AWAITED.to_owned());
-        Ok(if is_closed { end.served(report.unstored) } else { not_awaited() })
+        let served = is_closed.then(|| end.served(report.unstored));
+        Ok(served.unwrap_or_else(|| Served::Lost(NOT_AWAITED.to_owned())))
     }
 }
 
