@@ -97,8 +97,8 @@ impl RunRef {
     /// Waits until the events that the tree of the run has told by now are in the store, and yields
     /// the number of the last one of them. Who is told an event after that is never told another
     /// one of its number, whatever becomes of this process: a later one, or another node, goes on
-    /// behind what is stored. What was decided by now is stored as well. Without a store it yields
-    /// at once.
+    /// behind what is stored. What was decided by now is stored as well, but for stops: they have
+    /// [`stops_stored`](Self::stops_stored). Without a store it yields at once.
     ///
     /// # Errors
     ///

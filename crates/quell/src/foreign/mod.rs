@@ -2,5 +2,7 @@
 
 mod calls;
 pub(crate) mod couriers;
+mod waiting;
 
 pub(crate) use calls::{Barred, catch_panic, is_barred, release, run, wake, wake_all};
+pub(crate) use waiting::until;

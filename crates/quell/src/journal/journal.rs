@@ -19,9 +19,7 @@
 //!
 //! The lock is a leaf, below that of a node and of a ring.
 
-use std::future::poll_fn;
 use std::sync::Arc;
-use std::task::{Poll, Waker};
 use std::time::{Duration, Instant};
 
 use quell_core::store::{Epoch, RunRecord, Store, StoreError};
@@ -33,7 +31,7 @@ use crate::journal::leaving::Leaving;
 use crate::journal::queue::{Due, Gap, Queue};
 use crate::journal::{Entry, Recorded};
 use crate::log::{KeepsEvents, bytes_of};
-use crate::sync::waiters::{Key, Offer, Wakers};
+use crate::sync::waiters::Wakers;
 use crate::sync::{AtomicBool, AtomicU32, Mutex, MutexGuard, Ordering};
 
 /// What is to be stored, and where.
@@ -274,8 +272,7 @@ impl<R: Recorded> Journal<R> {
             (queue.pending == 0 || is_given_up).then_some(unstored)
         };
         self.hurry();
-        let mut wait = Waiting { journal: self, key: None };
-        poll_fn(|cx| wait.poll(cx.waker(), is_over)).await
+        foreign::until(&self.queue, |queue| &mut queue.waiting, is_over).await
     }
 
     /// Waits until all that is in the queue now is stored, but for stops.
@@ -288,8 +285,7 @@ impl<R: Recorded> Journal<R> {
             }
             queue.trouble().cloned().map(Err)
         };
-        let mut wait = Waiting { journal: self, key: None };
-        poll_fn(|cx| wait.poll(cx.waker(), is_over)).await
+        foreign::until(&self.queue, |queue| &mut queue.waiting, is_over).await
     }
 
     /// Lets the writer end when nothing is left.
@@ -315,38 +311,5 @@ impl<R: Recorded> KeepsEvents for Journal<R> {
         debug_assert_eq!(bytes, bytes_of(&event.kind), "it is counted out as it is counted in");
         queue.add(Entry::Event(attempt, Box::new(event)));
         queue.wake(false);
-    }
-}
-
-/// One who waits for something to be stored.
-struct Waiting<'a, R> {
-    journal: &'a Journal<R>,
-    key: Key,
-}
-
-impl<R> Waiting<'_, R> {
-    fn poll<T>(&mut self, waker: &Waker, is_over: impl Fn(&Queue<R>) -> Option<T>) -> Poll<T> {
-        let mut offer = Offer::new(waker, &self.key, false);
-        loop {
-            let mut queue = self.journal.queue.lock();
-            if let Some(over) = is_over(&queue) {
-                let removed = queue.waiting.remove(&mut self.key);
-                drop(queue);
-                drop(removed);
-                return Poll::Ready(over);
-            }
-            if queue.waiting.register(&mut self.key, &mut offer) {
-                return Poll::Pending;
-            }
-            drop(queue);
-            offer.renew();
-        }
-    }
-}
-
-impl<R> Drop for Waiting<'_, R> {
-    fn drop(&mut self) {
-        let removed = self.journal.queue.lock().waiting.remove(&mut self.key);
-        foreign::release(removed);
     }
 }

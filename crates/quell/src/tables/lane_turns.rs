@@ -7,15 +7,14 @@
 //! The lock is a leaf. What is to be asked wakes the loop of the member, which takes it.
 
 use std::collections::BTreeSet;
-use std::future::poll_fn;
 use std::sync::Arc;
-use std::task::{Poll, Waker};
+use std::task::Waker;
 
 use quell_core::{CancelRequest, RunId};
 
 use crate::foreign;
 use crate::sync::Mutex;
-use crate::sync::waiters::{Key, Offer, Waiters, Wakers};
+use crate::sync::waiters::{Waiters, Wakers};
 
 /// What is to be asked of the others.
 #[derive(Debug, Default)]
@@ -95,9 +94,10 @@ impl LaneTurns {
 
     /// Waits until all stops that there are were asked for once.
     pub(crate) async fn stops_tried(&self) {
-        let until = self.0.lock().last;
-        let mut wait = Waiting { turns: self, key: None };
-        poll_fn(|cx| wait.poll(cx.waker(), until)).await;
+        let last = self.0.lock().last;
+        let are_tried =
+            |asks: &Asks| asks.untried.first().is_none_or(|first| *first > last).then_some(());
+        foreign::until(&self.0, |asks| &mut asks.waiting, are_tried).await;
     }
 
     /// Takes what is to be asked, of lanes at most so many. What comes later wakes the loop.
@@ -126,38 +126,5 @@ impl Asks {
         if let Some(waker) = self.waker.take() {
             waker.wake();
         }
-    }
-}
-
-/// One who waits until stops were asked for.
-struct Waiting<'a> {
-    turns: &'a LaneTurns,
-    key: Key,
-}
-
-impl Waiting<'_> {
-    fn poll(&mut self, waker: &Waker, until: u64) -> Poll<()> {
-        let mut offer = Offer::new(waker, &self.key, false);
-        loop {
-            let mut asks = self.turns.0.lock();
-            if asks.untried.first().is_none_or(|first| *first > until) {
-                let removed = asks.waiting.remove(&mut self.key);
-                drop(asks);
-                foreign::release(removed);
-                return Poll::Ready(());
-            }
-            if asks.waiting.register(&mut self.key, &mut offer) {
-                return Poll::Pending;
-            }
-            drop(asks);
-            offer.renew();
-        }
-    }
-}
-
-impl Drop for Waiting<'_> {
-    fn drop(&mut self) {
-        let removed = self.turns.0.lock().waiting.remove(&mut self.key);
-        foreign::release(removed);
     }
 }
