@@ -16,7 +16,7 @@ use quell_test_support::{Flow, Gate, Valve};
 use serde_json::{Value, json};
 use tokio::task::yield_now;
 
-use crate::support::http::Events as _;
+use crate::support::http::{Events as _, post_form};
 use crate::support::{Site, fresh};
 
 /// A log of few events, and a report of few runs: others are gone when they end.
@@ -161,21 +161,12 @@ async fn a_stream_ends_where_the_store_has_not_got_what_comes_next_and_goes_on_f
     let site =
         Site::made_of(Witness::default(), catalog, engine, Options::default(), Access::open());
     let (run, path) = (fresh("run"), "/agents/bursts/runs");
-    let client = tokio::spawn({
-        let (site, run) = (site.clone(), run.clone());
-        async move {
-            let fields = [("message", "m"), ("background", "true"), ("run_id", &*run)];
-            site.create(path, &fields).await.events()
-        }
-    });
-    let found = || site.service.engine().get(quell_http::parse_id(&run).unwrap());
-    while found().is_none_or(|run| run.status() != RunStatus::Running) {
-        yield_now().await;
-    }
-    found().unwrap().stored().await.unwrap();
+    let fields = [("message", "m"), ("background", "true"), ("run_id", &*run)];
+    let mut client = site.follow(post_form(path, &fields)).await;
+    client.until("first").await;
     store.set(Flow::Shut { stops: false });
     gate.open();
-    let mut told = client.await.unwrap();
+    let mut told = client.to_its_end().await;
     let error = told.pop().unwrap();
     assert_eq!(error["event"], "error", "{error}");
     assert!(error["error"].as_str().unwrap().contains("resume"), "{error}");

@@ -279,20 +279,6 @@ pub(crate) async fn soon_read(site: &Site, path: &str, run: &str, status: &str) 
     within(status, reads).await;
 }
 
-/// Reads a stream until it has told of something.
-async fn told_until(site: &Site, request: Request<Body>, word: &str) -> String {
-    let answer = site.app.clone().oneshot(request).await.unwrap();
-    let (mut chunks, mut text) = (answer.into_body().into_data_stream(), String::new());
-    let reads = async {
-        while !text.contains(word) {
-            let chunk = chunks.next().await.expect("the stream ends before").unwrap();
-            text.push_str(str::from_utf8(&chunk).unwrap());
-        }
-    };
-    within(word, reads).await;
-    text
-}
-
 #[tokio::test]
 async fn a_stream_through_another_node_passes_by_a_pause_that_was_answered() {
     let (a, b) = two();
@@ -303,14 +289,10 @@ async fn a_stream_through_another_node_passes_by_a_pause_that_was_answered() {
     assert_eq!(a.create(&format!("{path}/runs/r/continue"), &form).await.status, 202);
     soon_read(&b, path, "r", "RUNNING").await;
     // It works still: nothing of this waits for its end.
-    let near = told_until(&a, followed(path, "r"), "RunContinued").await;
-    let far = told_until(&b, followed(path, "r"), "RunContinued").await;
-    let names = |text: &str| {
-        let names = text.lines().filter_map(|line| line.strip_prefix("event: "));
-        names.map(str::to_owned).collect::<Vec<_>>()
-    };
+    let near = a.follow(followed(path, "r")).await.until("RunContinued").await;
+    let far = b.follow(followed(path, "r")).await.until("RunContinued").await;
     assert_eq!(names(&far), names(&near));
-    assert!(names(&far).contains(&"RunPaused".to_owned()), "{far}");
+    assert!(names(&far).contains(&"RunPaused"), "{far:?}");
     let over = b.post(&format!("{path}/runs/r/cancel?wait=true")).await;
     assert_eq!(over.status, 200);
 }

@@ -44,25 +44,14 @@ async fn step(ctx: &RunContext, name: &'static str) -> Result<Payload, Failure> 
     Ok(step.await?)
 }
 
-/// Reads a stream to its end, which is a pause.
-async fn streamed(site: &Site, path: &str, run: &str) -> String {
-    let answer = site.app.clone().oneshot(followed(path, run)).await.unwrap();
-    let (mut chunks, mut text) = (answer.into_body().into_data_stream(), String::new());
-    while let Some(chunk) = chunks.next().await {
-        text.push_str(str::from_utf8(&chunk.unwrap()).unwrap());
-    }
-    text
-}
-
 #[tokio::test]
 async fn parts_that_have_ended_are_told_through_another_node_while_the_whole_goes_on() {
     let (a, b) = two();
     let (path, run) = ("/workflows/parts", fresh("run"));
-    let near = streamed(&a, path, &run).await;
-    let far = streamed(&b, path, &run).await;
-    let events = crate::support::http::events(&near);
-    assert_eq!(names(&events).last(), Some(&"WorkflowPaused"), "{near}");
-    let step = events.iter().find(|event| event["event"] == "StepCompleted").unwrap();
+    let near = a.follow(followed(path, &run)).await.to_its_end().await;
+    let far = b.follow(followed(path, &run)).await.to_its_end().await;
+    assert_eq!(names(&near).last(), Some(&"WorkflowPaused"), "{near:?}");
+    let step = near.iter().find(|event| event["event"] == "StepCompleted").unwrap();
     assert_eq!(step["step_response"]["executor_name"], "agent-one");
     assert_eq!(far, near);
 

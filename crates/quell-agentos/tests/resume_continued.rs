@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use tokio::task::yield_now;
 use tower::ServiceExt as _;
 
-use crate::support::http::{Events as _, events, post_form};
+use crate::support::http::{Events as _, post_form};
 use crate::support::{Site, fresh};
 
 /// Asks, says two words, and many more when it is let go.
@@ -68,27 +68,17 @@ async fn i30_who_continues_a_run_and_follows_it_can_come_back() {
         let run = asks(&site, "/agents/says", way).await;
         let form = [("tools", "[]"), ("stream", "true"), ("background", "true")];
         let request = post_form(&format!("/agents/says/runs/{run}/continue"), &form);
-        let answer = site.app.clone().oneshot(request).await.unwrap();
-        let (mut chunks, mut text) = (answer.into_body().into_data_stream(), String::new());
-        while !text.contains("two ") {
-            text.push_str(str::from_utf8(&chunks.next().await.unwrap().unwrap()).unwrap());
-        }
-        // The cut.
-        drop(chunks);
-        let last = index(events(&text).last().unwrap());
+        let mut cut = site.follow(request).await;
+        let last = index(cut.until("two ").await.last().unwrap());
+        drop(cut);
         let form = [("last_event_index", &*last.to_string()), ("session_id", "s")];
         let request = post_form(&format!("/agents/says/runs/{run}/resume"), &form);
-        let answer = site.app.clone().oneshot(request).await.unwrap();
-        let (mut chunks, mut text) = (answer.into_body().into_data_stream(), String::new());
-        text.push_str(str::from_utf8(&chunks.next().await.unwrap().unwrap()).unwrap());
-        let said = events(&text);
+        let mut follower = site.follow(request).await;
+        let said = follower.until("subscribed").await;
         assert_eq!(said[0]["event"], "subscribed", "{way:?} {said:?}");
         assert_eq!(said[0]["current_event_count"], last + 1, "{way:?}");
         gate.open();
-        while let Some(chunk) = chunks.next().await {
-            text.push_str(str::from_utf8(&chunk.unwrap()).unwrap());
-        }
-        let rest = events(&text);
+        let rest = follower.to_its_end().await;
         let end = rest.last().unwrap();
         assert_eq!((&rest[1]["content"], index(&rest[1])), (&json!("three "), last + 1), "{way:?}");
         assert_eq!((&end["event"], index(end)), (&json!("RunCompleted"), last + 302), "{way:?}");

@@ -1,8 +1,11 @@
 //! A client of few words: requests against a router in this process.
 
-use axum::body::Body;
+use axum::body::{Body, BodyDataStream};
 use axum::http::Request;
+use futures::StreamExt as _;
+use quell_test_support::within;
 use serde_json::{Value, json};
+use tower::ServiceExt as _;
 
 use super::{Site, fresh};
 
@@ -61,6 +64,43 @@ impl Site {
 
     pub(crate) async fn create(&self, path: &str, fields: &[(&str, &str)]) -> Answer {
         self.send(post_form(path, fields)).await
+    }
+
+    /// Asks for a stream, of which nothing is read yet.
+    pub(crate) async fn follow(&self, request: Request<Body>) -> Told {
+        let answer = self.app.clone().oneshot(request).await.unwrap();
+        Told { chunks: answer.into_body().into_data_stream(), text: String::new() }
+    }
+}
+
+/// A stream, and what it has told. Dropped, its client goes away.
+pub(crate) struct Told {
+    chunks: BodyDataStream,
+    text: String,
+}
+
+impl Told {
+    /// Reads on until it has told of something.
+    pub(crate) async fn until(&mut self, word: &str) -> Vec<Value> {
+        let reads = async {
+            while !self.text.contains(word) {
+                assert!(self.reads_on().await, "it ends before {word}: {}", self.text);
+            }
+        };
+        within(word, reads).await;
+        events(&self.text)
+    }
+
+    /// Reads to its end, and yields all that it has told.
+    pub(crate) async fn to_its_end(mut self) -> Vec<Value> {
+        within("its end", async { while self.reads_on().await {} }).await;
+        events(&self.text)
+    }
+
+    async fn reads_on(&mut self) -> bool {
+        let Some(chunk) = self.chunks.next().await else { return false };
+        self.text.push_str(str::from_utf8(&chunk.unwrap()).unwrap());
+        true
     }
 }
 
