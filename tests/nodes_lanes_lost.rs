@@ -1,6 +1,7 @@
 //! Lanes that several engines share, when one of these is lost, comes back, or ends.
 
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use quell::store::RunRecord;
 use quell::testing::cluster::{Node, Nodes, Trouble};
@@ -8,7 +9,7 @@ use quell::{Engine, OnBusy, Payload, Recovery, RunId, RunRef, RunSpec, RunStatus
 use tokio::sync::watch;
 
 use crate::nodes_lanes::{asker, engine, running, settle, spec, submit, two};
-use crate::support::{Witness, listener, ms, secs, soon, stop, within};
+use crate::support::{Fault, Shaky, Witness, listener, ms, secs, soon, stop, within};
 
 /// Takes over what a node has whose lease is over by then.
 async fn take(by: &Engine, decide: impl Fn(&RunRecord) -> Recovery + Send + Sync + Copy) {
@@ -165,4 +166,31 @@ async fn a_node_that_ends_hands_its_place_in_a_lane_on() {
     soon("one of them has its turn", || either().contains(&true)).await;
     settle().await;
     assert_eq!(either().iter().filter(|runs| **runs).count(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn i36_a_run_whose_place_was_taken_does_not_begin_before_its_node_hears_of_that() {
+    let nodes = Nodes::new(secs(15));
+    let node_a = Shaky::join(&nodes, "a");
+    let (a, b) = (node_a.engine(), Shaky::join(&nodes, "b").engine());
+    let (go, early, rest) = (watch::Sender::new(false), Witness::new(), Witness::new());
+    let first = running(&a, spec("first", OnBusy::Enqueue), (&rest, &go)).await;
+    let waits = submit(&b, spec("waits", OnBusy::Enqueue), (&early, &go)).await.unwrap();
+    node_a.set(Fault::AsksHang);
+    let taking = tokio::spawn({
+        let (a, rest, go) = (a.clone(), rest.clone(), go.clone());
+        async move { running(&a, spec("taking", OnBusy::CancelExisting), (&rest, &go)).await }
+    });
+    within("it is stopped", first.quiescent()).await;
+    within("the lane is the new one's", async {
+        while rest.entered() < 2 {
+            tokio::time::sleep(ms(10)).await;
+        }
+    })
+    .await;
+    assert_eq!((early.entered(), waits.run().status()), (0, RunStatus::Queued));
+    taking.abort();
+    go.send_replace(true);
+    within("it is over", a.shutdown(Duration::ZERO)).await;
+    within("it is over", b.shutdown(Duration::ZERO)).await;
 }

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use quell::store::{Page, RunRecord};
 use quell::testing::cluster::{Nodes, Trouble};
 use quell::{
-    CancelRequest, Disposition, Engine, Failure, Recovery, RunContext, RunFilter, RunId, RunRow,
-    RunSpec, RunStatus,
+    CancelRequest, Disposition, Engine, EngineConfig, Failure, Recovery, RunContext, RunFilter,
+    RunId, RunRow, RunSpec, RunStatus,
 };
 use tokio::sync::Notify;
 
@@ -155,4 +155,17 @@ async fn i34_a_stop_that_comes_to_the_store_after_its_run_has_left_it_is_no_trou
     assert_eq!(within("the store has answered", run.stored()).await, Ok(()));
     let report = within("down", a.shutdown(secs(0))).await;
     assert_eq!(report.unstored, 0, "{report:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_node_that_has_nothing_to_write_says_too_that_its_store_is_away() {
+    let nodes = Nodes::new(secs(60));
+    let node = nodes.join("a");
+    let a = Engine::with_config(EngineConfig::new().node(Arc::clone(&node)).control_on_runtime());
+    assert_eq!(a.standing().trouble, None);
+    node.trouble(Trouble::All);
+    soon("a renewal has failed", || a.standing().trouble.is_some()).await;
+    node.trouble(Trouble::None);
+    soon("it is renewed", || a.standing().trouble.is_none()).await;
+    assert!(a.standing().lease_left > Some(secs(30)));
 }

@@ -62,6 +62,8 @@ pub(crate) enum Fault {
     HearsNoTurns,
     /// The next stop is asked for, and that panics.
     AskPanics,
+    /// Stops are asked for, and nobody hears of them.
+    AsksHang,
     /// Runs are not given up.
     ReleasesFail,
     /// The next append is made after so long.
@@ -160,6 +162,9 @@ impl Cluster for Shaky {
         if matches!(self.fault(), Fault::AskPanics) {
             self.set(Fault::None);
             return Box::pin(poll_fn(|_| -> Poll<_> { panic!("a call that panics") }));
+        }
+        if matches!(self.fault(), Fault::AsksHang) {
+            return Box::pin(pending());
         }
         self.node.ask(run, request)
     }

@@ -170,7 +170,7 @@ const tests = {
     isAway = true;
     await server.end();
     await server.start();
-    await page.getByLabel("Answer").fill("yes");
+    await page.getByLabel("Answer: text, or JSON").fill('{"approve": true}');
     await page.getByRole("button", { name: "Answer", exact: true }).click();
     await until("document.querySelector('.state')?.innerText.includes('completed')");
     await until("document.querySelector('[role=treeitem]')?.getAttribute('aria-label').includes('completed')");
@@ -188,6 +188,18 @@ const tests = {
     await page.getByRole("tree").press("End");
     await until("document.querySelector('[role=treeitem][aria-selected=true]')?.innerText.includes('waits')");
     await server.asks("/v1/runs/big/cancel", { wait: "terminal" });
+  },
+
+  async "the error of a member stays while its run goes on"() {
+    await server.starts("workflow/half", "half");
+    await open("runs/half");
+    const failed = page.locator("[role=treeitem]", { hasText: "breaks" });
+    await failed.click();
+    await page.locator(".chosen-row", { hasText: "exited with 3" }).waitFor();
+    // Its events have come by now, which do not tell of it.
+    await page.waitForTimeout(1_000);
+    assert.match(await text(".chosen-row"), /exited with 3/);
+    await server.asks("/v1/runs/half/cancel", { wait: "terminal" });
   },
 
   async "nodes are listed"() {
@@ -208,7 +220,11 @@ const tests = {
     await its.getByRole("button", { name: "Use it" }).click();
     await its.waitForTimeout(300);
     assert.equal(await its.getByText("No run is like that").count(), 0, "it is refused");
-    await field.fill("a-key-of-forty-characters-at-the-very-least");
+    // As it comes out of a chat.
+    await field.fill("a-key-of-forty-characters-at-the-very-\u2026");
+    await its.getByRole("button", { name: "Use it" }).click();
+    await its.getByText("copy it once more").waitFor();
+    await field.fill(" a-key-of-forty-characters-at-the-very-least ");
     await its.getByRole("button", { name: "Use it" }).click();
     await its.getByText("No run is like that").waitFor();
     const kept = await its.evaluate("[localStorage.length, sessionStorage.length, document.cookie]");

@@ -11,6 +11,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use serde_json::value::RawValue;
 
+use crate::limits::NEXT_MAX;
+
 /// Something that a component emits. Values are kept as they are spelt: no digit of a number is
 /// lost.
 ///
@@ -74,7 +76,8 @@ pub enum Emit {
     Step {
         /// The whole state; none if it has not changed.
         values: Option<Payload>,
-        /// The nodes that come next, at once; none if there are none.
+        /// The nodes that come next, at once; none if there are none. At most 10,000
+        /// ([`NEXT_MAX`](crate::limits::NEXT_MAX)): with more it is no step for who reads it.
         next: Vec<String>,
     },
     /// Anything else.
@@ -142,7 +145,8 @@ impl Emit {
             }
             "step" => {
                 let values = read(spelt("values")).filter(|values: &Payload| !values.is_null());
-                Self::Step { values, next: read(spelt("next"))? }
+                let next: Vec<String> = read(spelt("next"))?;
+                (next.len() <= NEXT_MAX).then_some(Self::Step { values, next })?
             }
             "custom" => Self::Custom { data: read(spelt("data"))? },
             _ => return None,
@@ -200,6 +204,13 @@ mod tests {
             let payload = Payload::from_json_text(other).expect("JSON");
             assert_eq!(Emit::read(&payload), None, "{other}");
         }
+    }
+
+    #[test]
+    fn a_step_names_so_many_nodes_and_no_more() {
+        let step = |next| Emit::Step { values: None, next: vec!["a".to_owned(); next] };
+        assert_eq!(Emit::read(&step(NEXT_MAX).to_payload()), Some(step(NEXT_MAX)));
+        assert_eq!(Emit::read(&step(NEXT_MAX + 1).to_payload()), None);
     }
 
     #[test]

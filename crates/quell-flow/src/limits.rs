@@ -6,6 +6,10 @@ pub const PLAN_BYTES_MAX: usize = 1 << 20;
 /// Steps of a plan, branches and nested steps included. One more is refused.
 pub const PLAN_STEPS_MAX: usize = 10_000;
 
+/// Nodes that come next behind a step of a component with nodes
+/// ([`Emit::Step`](crate::Emit::Step)). What names more is no step for who reads it.
+pub const NEXT_MAX: usize = 10_000;
+
 /// How deep steps nest, those at the top being at 1. A deeper one is refused.
 pub const PLAN_DEPTH_MAX: usize = 32;
 

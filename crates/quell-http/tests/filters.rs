@@ -153,3 +153,34 @@ async fn runs_of_another_node_are_listed_by_lane_as_well() {
     let stopped = post(&b.app, "/v1/runs/cancel", &body).await.json();
     assert_eq!((&stopped["total"], &stopped["runs"][0]["id"]), (&json!(1), &json!("r2")));
 }
+
+#[tokio::test]
+async fn values_are_left_out_when_nobody_wants_them() {
+    let app = router(service());
+    let input = json!({ "said": "x".repeat(1_000) });
+    crate::support::start(&app, "repeater", "r", input.clone()).await;
+    let whole = loop {
+        let run = get(&app, "/v1/runs/r").await.json();
+        if run["status"] == "completed" {
+            break run;
+        }
+        tokio::task::yield_now().await;
+    };
+    assert!(whole["input"] == input && whole["output"] != json!(null), "{whole}");
+    let mut bare = whole.clone();
+    for value in ["input", "output", "partial"] {
+        bare[value] = json!(null);
+    }
+    (bare["text"], bare["rows"]) = (json!(""), json!([]));
+    assert_eq!(get(&app, "/v1/runs/r?values=false").await.json(), bare);
+    assert_eq!(get(&app, "/v1/runs/r?values=true").await.json(), whole);
+    let listed =
+        async |query: &str| get(&app, &format!("/v1/runs{query}")).await.json()["runs"][0].clone();
+    assert_eq!(listed("").await["output"], whole["output"]);
+    let mut of_list = listed("").await;
+    of_list["output"] = json!(null);
+    assert_eq!(listed("?values=false").await, of_list);
+    for path in ["/v1/runs/r?values=no", "/v1/runs?values=", "/v1/runs/r?value=true"] {
+        assert_eq!(get(&app, path).await.status, StatusCode::UNPROCESSABLE_ENTITY, "{path}");
+    }
+}

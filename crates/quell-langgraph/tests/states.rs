@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use quell::store::MemoryStore;
 use quell::{EngineConfig, Failure, Payload, RunContext, Shutdown};
-use quell_flow::Component;
+use quell_flow::{Component, Nodes};
 use quell_http::{Access, Key};
 use quell_langgraph::Options;
 use quell_test_support::within;
@@ -292,4 +292,51 @@ async fn nobody_reads_or_changes_the_states_of_another_owner() {
         assert_eq!(who.post(&format!("/threads/{thread}/state"), &change).await.status, status);
     }
     assert_eq!(state(&ada, &thread).await["values"]["text"], "a");
+}
+
+/// A graph with nodes that changes little of a state, so many times.
+async fn counts(ctx: RunContext, input: Payload) -> Result<Payload, Failure> {
+    let mut nodes = Nodes::begin(&ctx, input.clone(), ["count"]).await;
+    let asked: Value = input.parse().unwrap();
+    for nth in 1..=asked["times"].as_u64().unwrap() {
+        nodes.leave(json!({ "count": nth }).into(), ["count"]);
+    }
+    nodes.leave(input, [""; 0]);
+    Ok(nodes.into_state())
+}
+
+#[tokio::test]
+async fn a_state_is_found_also_where_not_all_of_them_can_be_held_at_once() {
+    let server = Server::serving([Component::workflow("counts", counts).nodes(["count"])]);
+    let thread = server.thread().await;
+    let big = "x".repeat(1 << 20);
+    for input in [json!({ "big": big, "times": 1 }), json!({ "times": 100 })] {
+        let run = server.start(&thread, "counts", input).await;
+        server.get(&format!("{run}/join")).await;
+    }
+    for (step, is_of_first) in [(100, false), (7, false), (-1, false), (1, true)] {
+        let count = if is_of_first { json!({ "step": 1 }) } else { json!({ "step": step }) };
+        let found = history(&server, &thread, json!({ "limit": 2, "metadata": count })).await;
+        assert_eq!(found.len(), 2 - usize::from(step > 1), "{step}");
+        let of_last = &found[0];
+        assert_eq!(
+            (&of_last["metadata"]["step"], &of_last["values"]["big"]),
+            (&json!(step), &json!(big))
+        );
+        let before = json!({ "limit": 1, "before": of_last["checkpoint_id"] });
+        let before = &history(&server, &thread, before).await[0];
+        assert_eq!(of_last["parent_checkpoint_id"], before["checkpoint_id"], "{step}");
+    }
+    let (mut all, mut before) = (Vec::new(), Value::Null);
+    loop {
+        let mut part = history(&server, &thread, json!({ "limit": 9, "before": before })).await;
+        let Some(last) = part.last() else { break };
+        before = last["checkpoint_id"].clone();
+        all.append(&mut part);
+    }
+    // Besides, each run has one before its first step, one on its input and the last one.
+    assert_eq!(all.len(), 3 + 1 + 3 + 100);
+    for (one, parent) in all.iter().zip(&all[1..]) {
+        assert_eq!(one["parent_checkpoint_id"], parent["checkpoint_id"]);
+    }
 }

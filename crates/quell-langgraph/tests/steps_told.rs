@@ -81,6 +81,10 @@ async fn a_live_run_shows_its_steps_and_the_streams_tell_them() {
     assert_eq!(tasks[0]["id"], tasks[1]["id"]);
     assert_eq!(tasks[1]["result"], json!({ "log": ["before"] }));
     let kinds = of(&of_mode("debug"), "type");
+    // As every node tells it: stores keep whole milliseconds.
+    for told in of_mode("debug") {
+        assert!(told["timestamp"].as_str().unwrap().ends_with("000+00:00"), "{told}");
+    }
     let kinds: Vec<_> = kinds.iter().map(|kind| kind.as_str().unwrap()).collect();
     let once = ["checkpoint", "task", "task_result"];
     assert_eq!(kinds, [&once[..], &once[..], &once[..1]].concat());

@@ -1,7 +1,7 @@
 //! Lanes that hold for all members: what an append decides of them, in SQL.
 //!
-//! `run.turn` says how a root stands in its lane: 1 if it has the lane, 0 if it waits, and nothing
-//! if it was accepted without a rule. Whoever gives a turn, with an acceptance or later, has the
+//! `run.turn` says how a root stands in its lane: 1 if it has the lane, 0 if it waits, 2 if it waits
+//! and has taken the place of what other members had, and nothing if it was accepted without a rule. Whoever gives a turn, with an acceptance or later, has the
 //! advisory lock of the lane until it commits; so a turn is given once, and nothing is left to be
 //! cleaned up. A turn ends without that lock, by what the row says of the run.
 //!
@@ -62,7 +62,23 @@ macro_rules! busy {
     };
 }
 
-pub(crate) use busy;
+/// What waits for a lane although another member's root has taken its place: its own member may not
+/// have heard of that stop.
+macro_rules! replaced {
+    ($of:literal) => {
+        concat!(
+            "exists (select 1 from run l where l.lane = ",
+            $of,
+            ".lane and l.turn = 2 and l.status < 3 and l.ord > ",
+            $of,
+            ".ord and l.node <> ",
+            $of,
+            ".node)"
+        )
+    };
+}
+
+pub(crate) use {busy, replaced};
 
 /// Locks lanes until the end of the transaction, in one order for all.
 pub(crate) const LOCK: &str = "select pg_advisory_xact_lock(nr) from (
@@ -107,7 +123,7 @@ pub(crate) const ACCEPT: &str = concat!(
     busy!("r"),
     " and (r.turn = 1 or r.due is null or r.due <= ",
     crate::asked::now!(),
-    ")) then 1 else 0 end
+    ")) then 1 when $19::int8 = 2 then 2 else 0 end
     where not exists (select 1 from run r where ",
     refuses!("$8", "$19", "$18", "$7"),
     ") on conflict do nothing

@@ -8,7 +8,7 @@ use tokio_postgres::{Client, Error};
 use uuid::Uuid;
 
 use crate::fault::{fault, is_lost};
-use crate::lanes::{LOCK, busy};
+use crate::lanes::{LOCK, busy, replaced};
 use crate::member::Member;
 use crate::text::kept;
 
@@ -80,16 +80,19 @@ const TURNS: &str = concat!(
     busy!("r"),
     " order by r.ord limit 1) has on true
         left join lateral (
-            select r.node from run r where r.lane = a.lane and r.turn = 0
+            select r.node from run r where r.lane = a.lane and r.turn in (0, 2)
             and (r.status < 3 or not r.quiescent) and coalesce(r.status, 0) < 3
             and (r.due is null or r.due <= ",
     crate::asked::now!(),
-    ") order by r.ord limit 1) first on true),
+    ") and not ",
+    replaced!("r"),
+    " order by r.ord limit 1) first on true),
     given as (
         update run r set turn = 1, lane = s.lane from seen s
         where r.id = s.next and s.has is null and coalesce(s.first, $1) = $1
-        and r.node = $1 and r.status < 3
-        returning r.id),
+        and r.node = $1 and r.status < 3 and not ",
+    replaced!("r"),
+    " returning r.id),
     told as materialized (
         select pg_notify(n.channel, 'turn ' || s.lane) from seen s join node n on n.name = s.first
         where s.has is null and s.first <> $1)

@@ -42,7 +42,7 @@ pub(crate) fn line(tree: &Tree, event: &RunEvent, verbose: bool) -> Option<Strin
             format!("refused: {} of {bytes} bytes, at most {bytes_max}", printable(what))
         }
         EventKind::Lagged { from, to } if verbose => {
-            format!("events {from} to {to} came too fast to show")
+            format!("events {from} to {to} are not shown: they came too fast, or have left the log")
         }
         _ => return None,
     };
@@ -170,7 +170,7 @@ mod tests {
         let missed = EventKind::Lagged { from: 2, to: 9 };
         let events = [queued(1, "root", None), event(10, "root", missed)];
         assert!(shown(&events, false).is_empty());
-        let line = "    0.900  root  events 2 to 9 came too fast to show";
+        let line = "    0.900  root  events 2 to 9 are not shown: they came too fast, or have left the log";
         assert_eq!(shown(&events, true), [line]);
         assert_eq!(held_back(0), "");
         assert_eq!(held_back(7), "  (and 7 before it; -v shows all)");

@@ -157,7 +157,9 @@ pub trait Cluster: Debug + Send + Sync + 'static {
     /// whichever it is. If nobody has it, the turn is given, durably: to the root that is asked
     /// for, if that is queued, is this member's, and the one of those that wait and are due that
     /// was accepted first is of this member too, or there is none. If that one is another
-    /// member's, that hears of it ([`turn_heard`](Self::turn_heard)).
+    /// member's, that hears of it ([`turn_heard`](Self::turn_heard)). A root whose place a queued
+    /// one of another member has taken ([`LaneRule::Replace`](crate::store::LaneRule::Replace)) is
+    /// not among them: its member may not have heard of that stop yet.
     ///
     /// # Errors
     ///

@@ -29,8 +29,9 @@ pub enum LaneRule {
     /// are due later and do not have it. One of the own node counts as for
     /// [`Refuse`](Self::Refuse).
     NoWait,
-    /// It takes the place of what other nodes have, which are stopped, and waits meanwhile. It is
-    /// refused if one of those is of another owner.
+    /// It takes the place of what other nodes have, which are stopped, and waits until none of them
+    /// has the lane: those that wait do not get it any more. It is refused if one of those is of
+    /// another owner.
     Replace,
     /// It is refused if another node has a run of the lane that is not stopping, and waits if all
     /// of them are.

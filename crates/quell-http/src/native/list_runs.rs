@@ -7,6 +7,7 @@ use crate::native::extract::Caller;
 use crate::native::problems::PROBLEM;
 use crate::native::query::ListQuery;
 use crate::native::routes::{Answer, unreadable_component};
+use crate::native::run_response::without_output;
 use crate::native::wire::{RunList, RunSummary};
 use crate::problem::Problem;
 use crate::run_view::RunView;
@@ -35,6 +36,8 @@ use crate::run_view::RunView;
         ("since" = Option<String>, Query, format = DateTime,
             description = "Accepted then or later"),
         ("until" = Option<String>, Query, format = DateTime, description = "Accepted before"),
+        ("values" = Option<bool>, Query,
+            description = "`false`: without outputs, which may be large. Defaults to `true`"),
     ),
     responses(
         (status = 200, description = "The runs", body = RunList),
@@ -51,7 +54,9 @@ pub(crate) async fn list_runs(Caller(view): Caller, RawQuery(query): RawQuery) -
     let meant = (std::mem::take(&mut asked.filter), asked.since);
     let shown = |run: &RunView| asked.means(run) && unreadable_component(&view, run).is_none();
     let page = view.list_since(meant, asked.limit, asked.cursor, shown).await?;
-    let runs: Vec<_> = page.runs.into_iter().map(|run| (run.row(), run)).collect();
+    let has_values = asked.has_values;
+    let row_of = |run: &RunView| if has_values { run.row() } else { without_output(run.row()) };
+    let runs: Vec<_> = page.runs.into_iter().map(|run| (row_of(&run), run)).collect();
     let about = runs.iter().map(|(row, _)| row_bytes(row)).sum();
     let (seen, total, next) = (view.clone(), page.total, page.next);
     let list = move || {

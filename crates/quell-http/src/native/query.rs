@@ -1,5 +1,6 @@
 //! [`ListQuery`], [`TreeQuery`] and [`StreamQuery`]: the query parameters of lists, trees and
-//! streams; [`is_given_up`] reads those of a deletion, and [`no_parameters`] is for what has none.
+//! streams; [`is_given_up`] reads those of a deletion, [`has_values`] those of a run, and
+//! [`no_parameters`] is for what has none.
 
 use std::borrow::Cow;
 use std::time::SystemTime;
@@ -32,6 +33,8 @@ pub(crate) struct ListQuery {
     until: Option<SystemTime>,
     pub(crate) limit: usize,
     pub(crate) cursor: Option<ListCursor>,
+    /// With what they have returned.
+    pub(crate) has_values: bool,
 }
 
 /// The query of a tree.
@@ -57,6 +60,7 @@ impl ListQuery {
             until: None,
             limit: LIMIT,
             cursor: None,
+            has_values: true,
         };
         let (mut kinds, mut filter) = ([None; 2], std::mem::take(&mut list.filter));
         for pair in parameters(query, &["status", "label"]) {
@@ -84,6 +88,7 @@ impl ListQuery {
                     filter = filter.label(key, value);
                 }
                 "limit" => list.limit = limit(&value, LIMIT_MAX)?,
+                "values" => list.has_values = truth(&key, &value)?,
                 "cursor" => {
                     let cursor = value.parse();
                     let words = |error: BadCursor| bad(format!("cursor: {error}"));
@@ -152,17 +157,36 @@ pub(super) fn is_given_up(query: Option<&str>) -> Result<bool, Problem> {
     let mut is_given_up = false;
     for pair in parameters(query, &[]) {
         let (key, value) = pair?;
-        match (&*key, &*value) {
-            ("abandoned", "true") => is_given_up = true,
-            ("abandoned", "false") => {}
-            ("abandoned", _) => return Err(unknown("abandoned", &value, ["true", "false"])),
-            ("dry_run", _) => {
+        match &*key {
+            "abandoned" => is_given_up = truth(&key, &value)?,
+            "dry_run" => {
                 return Err(bad(format!("unknown parameter `dry_run`; {NO_DRY_RUN}")));
             }
             _ => return Err(unknown("parameter", &key, ["abandoned"])),
         }
     }
     Ok(is_given_up)
+}
+
+/// Tells whether a run is to be shown with its values and its tree.
+pub(super) fn has_values(query: Option<&str>) -> Result<bool, Problem> {
+    let mut has_values = true;
+    for pair in parameters(query, &[]) {
+        let (key, value) = pair?;
+        match &*key {
+            "values" => has_values = truth(&key, &value)?,
+            _ => return Err(unknown("parameter", &key, ["values"])),
+        }
+    }
+    Ok(has_values)
+}
+
+fn truth(key: &str, value: &str) -> Result<bool, Problem> {
+    match value {
+        "true" => Ok(true),
+        "false" => Ok(false),
+        _ => Err(unknown(key, value, ["true", "false"])),
+    }
 }
 
 /// Refuses every parameter, for a path that takes none, and says where it belongs.
@@ -284,7 +308,7 @@ fn bad(detail: String) -> Problem {
 const NO_DRY_RUN: &str = "it is a key of the body of `POST /v1/runs/cancel`, and nothing was done";
 
 /// The parameters of a list, and of a stream.
-const LIST_KEYS: [&str; 11] = [
+const LIST_KEYS: [&str; 12] = [
     "status",
     "kind",
     "component",
@@ -296,6 +320,7 @@ const LIST_KEYS: [&str; 11] = [
     "until",
     "limit",
     "cursor",
+    "values",
 ];
 const STREAM_KEYS: [&str; 2] = ["after", "on_disconnect"];
 

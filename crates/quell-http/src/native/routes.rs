@@ -22,7 +22,7 @@ use crate::native::extract::{Caller, NoQuery, RunPath, json_body};
 use crate::native::problems::{
     PROBLEM, RefusedBody, forbidden, unknown_component, unknown_run, unreadable,
 };
-use crate::native::query::{StreamQuery, seq};
+use crate::native::query::{StreamQuery, has_values, seq};
 use crate::native::run_response::{run_response, without_values};
 use crate::native::wire::{self, CancelAnswer, CancelRun, Millis, RunObject, StartRun};
 use crate::problem::Problem;
@@ -158,7 +158,11 @@ fn options(mut start: Start, asked: StartRun) -> Result<Start, Problem> {
 /// Reads a run.
 #[utoipa::path(
     get, path = "/v1/runs/{id}", operation_id = "get_run", tag = "runs",
-    params(RunPath),
+    params(
+        RunPath,
+        ("values" = Option<bool>, Query, description = "`false`: without what went in and came \
+            out, and without the rows of its tree, which may be large. Defaults to `true`"),
+    ),
     responses(
         (status = 200, description = "The run", body = RunObject),
         (status = 401, description = "Nobody", body = Problem, content_type = PROBLEM),
@@ -172,8 +176,14 @@ fn options(mut start: Start, asked: StartRun) -> Result<Start, Problem> {
             content_type = PROBLEM),
     )
 )]
-pub(crate) async fn get_run(Caller(view): Caller, RunPath(id): RunPath, _: NoQuery) -> Answer {
-    answer_with(&view, readable_run(&view, id).await?).await
+pub(crate) async fn get_run(
+    Caller(view): Caller,
+    RunPath(id): RunPath,
+    RawQuery(query): RawQuery,
+) -> Answer {
+    let has_values = has_values(query.as_deref())?;
+    let run = readable_run(&view, id).await?;
+    run_response(view.read(run).await?, has_values).await
 }
 
 /// Streams the event log of a run and its descendants.
@@ -311,7 +321,7 @@ fn answer(view: &View, run: Option<&RunView>, cancelled: &CancelOutcome, now: In
 }
 
 async fn answer_with(view: &View, run: RunView) -> Answer {
-    run_response(view.read(run).await?).await
+    run_response(view.read(run).await?, true).await
 }
 
 pub(super) async fn readable_run(view: &View, id: RunId) -> Result<RunView, Problem> {

@@ -44,6 +44,13 @@ pub(super) struct Known {
     pub(super) from: From,
 }
 
+impl Known {
+    /// Tells whether it has left states after its steps.
+    pub(super) const fn has_steps(&self) -> bool {
+        self.has_nodes && !self.is_update
+    }
+}
+
 /// Where the values of a state are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum From {
@@ -123,15 +130,28 @@ impl App {
         let (mut found, mut weight, mut room) = (Vec::<State>::new(), 0, None);
         // Whether the state before, which is in the list, has yet to be told its parent.
         let mut is_orphan = false;
-        let mut which = which;
-        for known in known.iter().skip(first) {
+        let (mut runs, mut which, mut at_once) = (known.iter().skip(first), which, STEPS_MAX);
+        let mut next = runs.next();
+        while let Some(known) = next {
             let left = wanted.limit.saturating_sub(found.len());
             if left == 0 && !is_orphan {
                 break;
             }
-            let most = if wanted.is_search { STEPS_MAX } else { left };
-            let states = self.states_in(view, thread, known, which.most(most.max(1))).await?;
-            which = Which::all();
+            let most = if wanted.is_search { at_once } else { left.clamp(1, at_once) };
+            let states = self.states_in(view, thread, known, which.most(most)).await?;
+            let Some(states) = states else {
+                if most == 1 {
+                    return Err(Refusal::invalid("the state is too large to be shown"));
+                }
+                at_once = most / 2;
+                continue;
+            };
+            let last = states.last().filter(|_| states.len() == most && known.has_steps());
+            match last.map(|(last, _)| (last.id == known.id, seq_in(known, last.id))) {
+                Some((true, _)) => which = which.before(),
+                Some((_, Some(seq))) if seq > 0 => which = Which::until(seq).before(),
+                _ => (next, which) = (runs.next(), Which::all()),
+            }
             for (parts, values) in states {
                 if is_orphan && let Some((last, _)) = found.last_mut() {
                     last.parent = last.parent.or(Some(parts.id));
@@ -139,7 +159,7 @@ impl App {
                 is_orphan = false;
                 let is_wanted = found.len() < wanted.limit;
                 if is_wanted && parts.metadata.parse().is_ok_and(|keys| is_meant(&keys)) {
-                    weight += values.as_deref().map_or(0, bytes_of);
+                    weight += parts.bytes() + values.as_deref().map_or(0, bytes_of);
                     // What is held is no more than may be answered.
                     drop(room.replace(view.room_now(weight)?));
                     is_orphan = parts.parent.is_none();
@@ -239,11 +259,7 @@ fn has_nodes(graph: &Arc<quell_flow::Component>) -> bool {
 
 /// Finds the place of a state among those of the runs.
 fn place_of(known: &[Known], id: Uuid) -> Option<(usize, Which)> {
-    let seq_of = |known: &Known| match known.from {
-        From::Run(run) if known.has_nodes => Step::seq_of(id, quell::RunId::from_uuid(run)),
-        _ => None,
-    };
-    let place = |(nth, known): (usize, &Known)| match seq_of(known) {
+    let place = |(nth, known): (usize, &Known)| match seq_in(known, id) {
         _ if known.id == id => Some((nth, Which::all())),
         Some(seq) => Some((nth, Which::until(seq))),
         None => None,
@@ -251,11 +267,19 @@ fn place_of(known: &[Known], id: Uuid) -> Option<(usize, Which)> {
     known.iter().enumerate().find_map(place)
 }
 
+/// Yields the number of the event that says a state, if that is a step of this run.
+fn seq_in(known: &Known, id: Uuid) -> Option<u64> {
+    match known.from {
+        From::Run(run) if known.has_nodes => Step::seq_of(id, quell::RunId::from_uuid(run)),
+        _ => None,
+    }
+}
+
 /// Finds the place of those before a state.
 fn before_of(known: &[Known], id: Uuid) -> Option<(usize, Which)> {
     let (nth, which) = place_of(known, id)?;
     Some(match known.get(nth) {
-        Some(known) if known.has_nodes && !known.is_update => (nth, which.before()),
+        Some(known) if known.has_steps() => (nth, which.before()),
         _ => (nth + 1, Which::all()),
     })
 }
@@ -299,7 +323,7 @@ fn bare(thread: &Thread, id: Uuid, mark: Option<Mark>, from: From) -> Known {
 const PART: usize = 100;
 const PARTS_MAX: usize = 10;
 
-/// Steps of one run that are looked at for a search.
+/// Steps of one run that are read at once; fewer, if their values are too large to be held.
 const STEPS_MAX: usize = 1_000;
 
 #[cfg(test)]

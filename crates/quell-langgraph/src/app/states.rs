@@ -51,8 +51,9 @@ impl Which {
 }
 
 impl App {
-    /// Lists the states that a run has left, the newest first. The first one that it has left has
-    /// no parent, unless the run has forked.
+    /// Lists the states that a run has left, the newest first; none if so many of them are too
+    /// large to be held at once. The first one that it has left has no parent, unless the run has
+    /// forked.
     ///
     /// # Errors
     ///
@@ -63,39 +64,37 @@ impl App {
         thread: &Arc<Thread>,
         known: &Known,
         which: Which,
-    ) -> Result<Vec<State>, Refusal> {
+    ) -> Result<Option<Vec<State>>, Refusal> {
         let mut parts = known.parts.clone();
         let run = match known.from {
             From::Run(run) => RunId::from_uuid(run),
             From::Thread => {
                 let (_, values) = thread.left_values(self.engine());
-                return Ok(vec![(parts, values)]);
+                return Ok(Some(vec![(parts, values)]));
             }
-            From::Base => return Ok(vec![(parts, thread.card().base)]),
+            From::Base => return Ok(Some(vec![(parts, thread.card().base)])),
         };
         // One more: the parent of the last one.
-        let has_steps = known.has_nodes && !known.is_update;
+        let has_steps = known.has_steps();
         let keep = Keep::new(which.until, if has_steps { which.most.saturating_add(1) } else { 0 });
         let fold = self.fold_of(view, thread, (known, run), &keep).await?;
         let Some((mut fold, tracked)) = fold else {
             // It is gone by now, with what it has left.
-            return Ok(Vec::new());
+            return Ok(Some(Vec::new()));
         };
         if known.has_nodes {
             match fold.next(known.status, &tracked.about) {
                 Some(next) => parts.next = next,
                 // It was cut before it went on, and has changed nothing.
-                None => return Ok(Vec::new()),
+                None => return Ok(Some(Vec::new())),
             }
         }
         let is_live = known.mark.is_none() && parts.interrupt.is_none();
         if !has_steps {
             parts.parent = known.fork;
-            return Ok(vec![(parts, fold.current().cloned())]);
+            return Ok(Some(vec![(parts, fold.current().cloned())]));
         }
-        let Some(mut steps) = fold.kept() else {
-            return Err(Refusal::invalid("limit: the states are too large; ask for fewer"));
-        };
+        let Some(mut steps) = fold.kept() else { return Ok(None) };
         // The log may hold nothing of the last one any more.
         let last_step = fold.step().filter(|step| which.until.is_none_or(|seq| step.seq <= seq));
         if let Some(step) = last_step.filter(|_| steps.is_empty()) {
@@ -125,7 +124,7 @@ impl App {
         }
         states.reverse();
         states.truncate(which.most);
-        Ok(states)
+        Ok(Some(states))
     }
 
     /// Makes the state of a step.

@@ -151,5 +151,5 @@ async fn answer(view: &View, state: History) -> Result<Response, Refusal> {
 }
 
 fn weight_of((parts, values): &History) -> usize {
-    parts.metadata.len() + values.as_deref().map_or(0, bytes_of)
+    parts.bytes() + values.as_deref().map_or(0, bytes_of)
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use quell::Payload;
-use quell_http::{RunView, SseEvent};
+use quell_http::{RunView, SseEvent, whole_millis};
 use serde_json::json;
 
 use crate::stream::late::Late;
@@ -27,7 +27,8 @@ pub(crate) fn frames(
     update: &Arc<Values>,
 ) -> Vec<Late> {
     let (node, id): (Arc<str>, Arc<str>) = (run.name().into(), run.id().to_string().into());
-    let at: Arc<str> = time(run.row().ended_at.unwrap_or_else(SystemTime::now)).into();
+    let ended_at = run.row().ended_at.unwrap_or_else(SystemTime::now);
+    let at: Arc<str> = time(whole_millis(ended_at)).into();
     let all = [
         ("updates", Slot::Updates),
         ("tasks", Slot::Tasks),

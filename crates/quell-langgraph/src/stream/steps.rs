@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use quell::{Payload, RunEvent};
-use quell_http::SseEvent;
+use quell_http::{SseEvent, whole_millis};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
@@ -134,6 +134,6 @@ fn begun(mode: &str, tracked: &Tracked, step: &Step, nth: usize) -> SseEvent {
 }
 
 fn debug(step: i64, at: SystemTime, kind: &str, payload: &Payload) -> Payload {
-    let about: Value = json!({ "step": step, "timestamp": time(at), "type": kind });
+    let about: Value = json!({ "step": step, "timestamp": time(whole_millis(at)), "type": kind });
     with(about, "payload", payload)
 }

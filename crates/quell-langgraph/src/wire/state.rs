@@ -29,6 +29,14 @@ pub(crate) struct StateParts {
 }
 
 impl StateParts {
+    /// Yields about how long it is, written without its values.
+    pub(crate) fn bytes(&self) -> usize {
+        let error = self.error.as_ref().map_or(0, String::len);
+        let tasks = self.next.iter().map(|name| 3 * name.len() + error + TASK_BYTES);
+        let asks = self.interrupt.as_ref().map_or(0, |it| 2 * it.value.len());
+        STATE_BYTES + self.metadata.len() + asks + tasks.sum::<usize>()
+    }
+
     /// Writes the state.
     pub(crate) fn written(&self, values: Option<&Keys>) -> Payload {
         let tasks = self.next.iter().enumerate().map(|(nth, name)| self.task(nth, name));
@@ -86,6 +94,12 @@ pub(crate) fn checkpoint(thread: Uuid, id: Uuid) -> Value {
     })
 }
 
+/// What a state takes, written, besides its values, its tasks and what is counted of it.
+const STATE_BYTES: usize = 1 << 10;
+
+/// What a task of a state takes, written, besides its name and its error.
+const TASK_BYTES: usize = 200;
+
 /// Writes the state of a thread that has none.
 pub(crate) fn no_state() -> Value {
     json!({
@@ -100,4 +114,36 @@ pub(crate) fn no_state() -> Value {
         "checkpoint_id": null,
         "parent_checkpoint_id": null,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use quell::RunId;
+
+    use super::*;
+
+    #[test]
+    fn a_state_is_no_longer_than_it_is_counted() {
+        let asks =
+            Interrupt::new(RunId::from_text("r"), 1, json!({ "ask": "x".repeat(99) }).into());
+        for (next, error, interrupt) in [
+            (Vec::new(), None, None),
+            (vec!["node".to_owned(); 5_000], Some("it failed".repeat(9)), None),
+            (vec!["n".repeat(1_000); 3], None, Some(asks)),
+        ] {
+            let state = StateParts {
+                thread: Uuid::now_v7(),
+                id: Uuid::now_v7(),
+                parent: Some(Uuid::now_v7()),
+                next,
+                metadata: json!({ "step": 1 }).into(),
+                at: SystemTime::UNIX_EPOCH,
+                interrupt,
+                error,
+                input: None,
+            };
+            let (counted, is) = (state.bytes(), state.written(None).len());
+            assert!(counted >= is, "{counted} are counted, and it has {is}");
+        }
+    }
 }

@@ -136,10 +136,9 @@ fn an_append_refuses_or_queues_by_what_all_members_have() {
             assert!(b.take_placed().is_empty());
         }
         let second = accept(&b, "second", LaneRule::Wait).await.unwrap();
-        let third = accept(&a, "third", LaneRule::Replace).await.unwrap();
+        let third = accept(&a, "third", LaneRule::Wait).await.unwrap();
         let placed = [b.take_placed(), a.take_placed()].concat();
         assert_eq!(placed.iter().filter(|placed| placed.has_turn).count(), 0);
-        assert_eq!(placed[1].replaced, [second], "its own it stops itself");
         // Nobody gets it while the first one has it, and that is told again.
         assert_eq!(
             (turns(&b, Some(second)).await, turns(&a, Some(third)).await),
@@ -159,6 +158,30 @@ fn an_append_refuses_or_queues_by_what_all_members_have() {
         let lost = b.turns(vec![TurnAsk { lane: LANE.into(), next: Some(second) }]).await;
         assert_eq!(lost.unwrap_err(), StoreError::LeaseLost { node: "b".into() });
         assert_eq!(turns(&a, Some(third)).await, [second], "it has it still");
+        a.close().await.unwrap();
+        b.close().await.unwrap();
+    });
+}
+
+#[test]
+fn a_root_in_whose_place_another_member_s_is_gets_no_turn_any_more() {
+    let place = Place::shared();
+    on_threads(async {
+        let (a, b) = (join(&place, "a").await, join(&place, "b").await);
+        let first = accept(&a, "first", LaneRule::Wait).await.unwrap();
+        let second = accept(&b, "second", LaneRule::Wait).await.unwrap();
+        let third = accept(&a, "third", LaneRule::Replace).await.unwrap();
+        let placed = a.take_placed();
+        assert_eq!((placed[1].has_turn, &*placed[1].replaced), (false, &[second][..]));
+        // Before its member hears of the stop that the other one asks for.
+        a.append(vec![end(first, Epoch::new(a.boot(), 1), RunStatus::Completed)]).await.unwrap();
+        assert_eq!(turns(&b, Some(second)).await, []);
+        assert_eq!(within("it is told", a.turn_heard()).await, [LANE.into()]);
+        assert_eq!(turns(&a, Some(third)).await, [third]);
+        let fourth = accept(&b, "fourth", LaneRule::Wait).await.unwrap();
+        a.append(vec![end(third, Epoch::new(a.boot(), 1), RunStatus::Completed)]).await.unwrap();
+        // Nobody is in its place any more, should it not have been stopped.
+        assert_eq!(turns(&b, Some(fourth)).await, [fourth]);
         a.close().await.unwrap();
         b.close().await.unwrap();
     });

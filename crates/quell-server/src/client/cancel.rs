@@ -108,7 +108,9 @@ fn stop(args: &CancelArgs, out: &mut Out) -> Result<(), Fault> {
         let did = if args.dry_run { "would be stopped" } else { "were told to stop" };
         let total = answer.total.filter(|_| answer.more);
         let of = total.map_or_else(String::new, |total| format!(" of {total}"));
-        out.line(format!("{count}{of} runs {did}"))?;
+        let runs = if count == 1 && of.is_empty() { "run" } else { "runs" };
+        let did = if runs == "run" { did.replace("were", "was") } else { did.to_owned() };
+        out.line(format!("{count}{of} {runs} {did}"))?;
     }
     if answer.more && !args.dry_run {
         out.gap("there are more runs: the same command again stops the next ones");

@@ -8,13 +8,14 @@ use clap::Args;
 use quell::RunEvent;
 use tokio::time::timeout;
 
+use super::answers::TreeRow;
 use super::follow::{Follow, Heard, own_row};
 use super::server_args::ServerArgs;
 use crate::lines;
 use crate::named::run_ids;
 use crate::out::{Fault, Out, written};
 use crate::stdout::{self, complain};
-use crate::tree::Tree;
+use crate::tree::{Entry, Tree};
 
 /// What `quell logs` is told.
 #[derive(Debug, Args)]
@@ -42,12 +43,15 @@ pub(crate) fn logs(args: &LogsArgs) -> ExitCode {
         let (asks, runtime) = args.server.client()?.into_parts();
         let printed = runtime.block_on(async {
             let asks = Arc::new(asks);
-            let run = own_row(&asks, &args.run).await?.uuid;
-            let follow = Follow::new(asks, &args.run, run);
+            let TreeRow { uuid, name, queued_at, .. } = own_row(&asks, &args.run).await?;
+            let follow = Follow::new(asks, &args.run, uuid);
+            // The event that says so may have left the log.
+            let mut tree = Tree::default();
+            tree.read(uuid, queued_at.0, Entry::new(None, &name));
             tokio::select! {
                 // What was read is printed.
                 biased;
-                printed = print(follow, args, out) => printed,
+                printed = print(follow, tree, args, out) => printed,
                 () = stdout::closed() => Ok(()),
             }
         });
@@ -56,9 +60,13 @@ pub(crate) fn logs(args: &LogsArgs) -> ExitCode {
     })
 }
 
-async fn print(mut follow: Follow, args: &LogsArgs, out: &mut Out) -> Result<(), Fault> {
+async fn print(
+    mut follow: Follow,
+    mut tree: Tree,
+    args: &LogsArgs,
+    out: &mut Out,
+) -> Result<(), Fault> {
     let begun = follow.open().await?;
-    let mut tree = Tree::default();
     loop {
         let next = follow.next();
         let heard = if args.follow {

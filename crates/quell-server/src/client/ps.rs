@@ -122,7 +122,7 @@ fn path(args: &PsArgs, limit: usize, cursor: Option<&str>) -> String {
             query.append_pair(key, value);
         }
     }
-    query.append_pair("limit", &limit.to_string());
+    query.append_pair("limit", &limit.to_string()).append_pair("values", "false");
     format!("v1/runs?{}", query.finish())
 }
 

@@ -119,7 +119,7 @@ async fn picture(asks: &Asks, runs_max: usize) -> Result<Vec<String>, NotDone> {
 }
 
 fn runs_path(runs_max: usize) -> String {
-    format!("v1/runs?status=queued,running,paused,stopping&limit={runs_max}")
+    format!("v1/runs?status=queued,running,paused,stopping&values=false&limit={runs_max}")
 }
 
 const STOPS: &str = "v1/stops?limit=100";

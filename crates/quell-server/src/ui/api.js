@@ -23,10 +23,15 @@ function tell(connected, needsKey) {
   for (const watcher of watchers) watcher({ ...state });
 }
 
-/** @param {string} given */
+/** Takes a key. Yields what is wrong with it, if no request can carry it. @param {string} given */
 export function useKey(given) {
-  key = given;
+  const trimmed = given.trim();
+  if (!/^[!-~]+$/.test(trimmed)) {
+    return "A key has no blanks, and no signs but those of ASCII: copy it once more.";
+  }
+  key = trimmed;
   tell(state.connected, false);
+  return "";
 }
 
 /** A refusal of the server, in its words. `status` is 0 if there was no answer. */

@@ -77,11 +77,13 @@ function shown(view, id) {
 /** Asks for the key. @param {{done: () => void}} props */
 function KeyForm({ done }) {
   const field = useRef(/** @type {HTMLInputElement | null} */ (null));
+  const [fault, setFault] = useState("");
   useEffect(() => field.current?.focus(), []);
   const given = (/** @type {Event} */ event) => {
     event.preventDefault();
-    useKey(field.current?.value ?? "");
-    done();
+    const wrong = useKey(field.current?.value ?? "");
+    setFault(wrong);
+    if (!wrong) done();
   };
   return html`
     <form class="key" onSubmit=${given}>
@@ -89,6 +91,7 @@ function KeyForm({ done }) {
         <input type="password" ref=${field} autocomplete="off" required />
       </label>
       <button>Use it</button>
+      <span role="alert">${fault}</span>
     </form>`;
 }
 

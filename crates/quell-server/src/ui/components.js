@@ -3,6 +3,7 @@
 
 import { html, useState } from "./vendor/htm-preact.js";
 import { get, post } from "./api.js";
+import { valueOf } from "./format.js";
 import { useAct, useRead } from "./live.js";
 
 export function Components() {
@@ -55,13 +56,4 @@ function StartForm({ component }) {
       <button disabled=${isBusy}>Start ${component}</button>
       <span role="status">${said}</span>
     </form>`;
-}
-
-/** What is no JSON is text. @param {string} text @returns {unknown} */
-function valueOf(text) {
-  try {
-    return JSON.parse(text);
-  } catch {
-    return text;
-  }
 }

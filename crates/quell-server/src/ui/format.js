@@ -79,10 +79,18 @@ export function work(work) {
 /** @type {Record<string, string>} */
 const WHAT = { body: "its code", process: "a program", remote: "a service", hook: "cleanup" };
 
+/** What is no JSON is text. @param {string} text @returns {unknown} */
+export function valueOf(text) {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return text;
+  }
+}
+
 /** @param {unknown} value */
 export function pretty(value) {
-  if (typeof value === "string") return value;
-  const text = JSON.stringify(value, null, 2) ?? "";
+  const text = typeof value === "string" ? value : (JSON.stringify(value, null, 2) ?? "");
   return text.length > TEXT_MAX ? `${text.slice(0, TEXT_MAX)}…` : text;
 }
 

@@ -9,11 +9,21 @@ export const EVENTS_MAX = 2_000;
 const SHOWN = 200;
 
 /**
- * @param {{events: import("./types.js").RunEvent[], tree: import("./model.js").Tree}} props
+ * An event as the list shows it: what else it had may be large, and is not kept.
+ * @typedef {{seq: number, run: string, at: string, event: string, told: string}} Line
+ */
+
+/** @param {import("./types.js").RunEvent} event @returns {Line} */
+export function lineOf(event) {
+  return { seq: event.seq, run: event.run, at: event.at, event: event.event, told: toldOf(event) };
+}
+
+/**
+ * @param {{events: Line[], tree: import("./model.js").Tree}} props
  */
 export function Log({ events, tree }) {
   const [words, setWords] = useState("");
-  const isMeant = (/** @type {import("./types.js").RunEvent} */ event) =>
+  const isMeant = (/** @type {Line} */ event) =>
     !words || event.event.includes(words) || (tree.rows.get(event.run)?.name ?? "").includes(words);
   const meant = events.filter(isMeant);
   return html`
@@ -25,7 +35,7 @@ export function Log({ events, tree }) {
       <ol class="log" tabindex="0" aria-label="The newest events">
         ${meant.slice(-SHOWN).reverse().map((event) => html`
           <li key=${`${event.seq} ${event.at}`}>
-            <time>${clock(event.at)}</time> <b>${event.event}</b> ${tree.rows.get(event.run)?.name ?? ""} <span>${toldOf(event)}</span>
+            <time>${clock(event.at)}</time> <b>${event.event}</b> ${tree.rows.get(event.run)?.name ?? ""} <span>${event.told}</span>
           </li>`)}
       </ol>
       ${meant.length > SHOWN && html`<p>The newest ${SHOWN} of ${meant.length}.</p>`}

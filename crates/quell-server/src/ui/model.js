@@ -14,8 +14,15 @@ export class Tree {
     this.below = new Map();
     /** The rows in pre-order; empty when it has to be made again. @type {Row[]} */
     this.order = [];
-    /** How many runs of the tree are not here. */
-    this.left = 0;
+    /** How many runs of the tree were not here when it was read. */
+    this.leftOut = 0;
+    /** Those of which events tell. @type {Set<string>} */
+    this.unseen = new Set();
+  }
+
+  /** Yields how many runs of the tree are not here. */
+  get left() {
+    return Math.max(this.leftOut, this.unseen.size);
   }
 
   /** Takes in a row that was read. @param {Row} row */
@@ -26,7 +33,7 @@ export class Tree {
       return;
     }
     if (this.rows.size >= ROWS_MAX) {
-      this.left += 1;
+      this.unseen.add(row.uuid);
       return;
     }
     this.rows.set(row.uuid, row);
@@ -39,7 +46,8 @@ export class Tree {
   /** Takes in an event. @param {RunEvent} event */
   take(event) {
     if (event.event === "queued") {
-      this.put(queued(event, this.rows.get(event.data.parent)));
+      // What was read of a row is newer, and more than its events tell.
+      if (!this.rows.has(event.run)) this.put(queued(event, this.rows.get(event.data.parent)));
       return;
     }
     const row = this.rows.get(event.run);

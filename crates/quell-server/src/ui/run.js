@@ -3,9 +3,9 @@
 
 import { html, useEffect, useRef, useState } from "./vendor/htm-preact.js";
 import { follow, get, pathOf, post, wait } from "./api.js";
-import { clock, isDone, isOver, ms, pretty, sign, why, worked } from "./format.js";
+import { clock, isDone, isOver, ms, pretty, sign, valueOf, why, worked } from "./format.js";
 import { useAct, useNow, useRead } from "./live.js";
-import { EVENTS_MAX, Log } from "./log.js";
+import { EVENTS_MAX, lineOf, Log } from "./log.js";
 import { ROWS_MAX, Tree } from "./model.js";
 import { readStops, STOPS_EVERY } from "./stops.js";
 import { Strip } from "./strip.js";
@@ -13,7 +13,11 @@ import { TreeView } from "./tree.js";
 
 /** @param {{id: string}} props */
 export function Run({ id }) {
-  const { value: run, error, again } = useRead((signal) => readRun(id, signal), 1_000, [id]);
+  const [isStill, setStill] = useState(false);
+  const { value: run, error, again } = useRead(
+    (signal) => get(`${pathOf(id)}?values=false`, signal), isStill ? REST : 1_000, [id, isStill],
+  );
+  useEffect(() => setStill(Boolean(run) && isDone(run)), [run]);
   const [tree, events, version] = useTree(id);
   const now = useNow(run && run.quiescent ? 10_000 : 250);
   if (!run) {
@@ -36,29 +40,21 @@ export function Run({ id }) {
     <h3 id="tree">Tree ${tree.rows.size > 1 ? html`<small>${tree.rows.size + tree.left} runs</small>` : ""}</h3>
     ${tree.left > 0 && html`<p>${tree.left} runs are not shown.</p>`}
     <${TreeView} tree=${tree} now=${now} version=${version} />
-    <${Values} run=${run} />
+    <${Values} id=${id} status=${run.status} />
     <${Log} events=${events} tree=${tree} />`;
-}
-
-/** @param {string} id @param {AbortSignal} signal */
-async function readRun(id, signal) {
-  const run = await get(pathOf(id), signal);
-  // The tree is read by itself.
-  delete run.rows;
-  return run;
 }
 
 /**
  * Reads the tree of a run by parts, and follows its events. They are drawn once a frame at most.
  * @param {string} id
- * @returns {[Tree, import("./types.js").RunEvent[], number]}
+ * @returns {[Tree, import("./log.js").Line[], number]}
  */
 function useTree(id) {
   const [version, setVersion] = useState(0);
-  const kept = useRef({ tree: new Tree(), events: /** @type {import("./types.js").RunEvent[]} */ ([]) });
+  const kept = useRef({ tree: new Tree(), events: /** @type {import("./log.js").Line[]} */ ([]) });
   useEffect(() => {
     const stopped = new AbortController();
-    const now = { tree: new Tree(), events: [] };
+    const now = { tree: new Tree(), events: /** @type {import("./log.js").Line[]} */ ([]) };
     kept.current = now;
     let isDrawn = true;
     const draw = () => {
@@ -91,10 +87,10 @@ function useTree(id) {
   return [kept.current.tree, kept.current.events, version];
 }
 
-/** @param {{tree: Tree, events: import("./types.js").RunEvent[]}} now @param {import("./types.js").RunEvent[]} some */
+/** @param {{tree: Tree, events: import("./log.js").Line[]}} now @param {import("./types.js").RunEvent[]} some */
 function takeAll(now, some) {
   for (const event of some) now.tree.take(event);
-  now.events.push(...some);
+  now.events.push(...some.map(lineOf));
   if (now.events.length > EVENTS_MAX) now.events.splice(0, now.events.length - EVENTS_MAX);
 }
 
@@ -105,7 +101,7 @@ async function readTree(id, tree, signal) {
     const page = await get(`${pathOf(id)}/tree?limit=1000${cursor && `&cursor=${encodeURIComponent(cursor)}`}`, signal);
     for (const row of page.rows) tree.put(row);
     const omitted = Object.values(page.omitted).reduce((sum, count) => sum + Number(count), 0);
-    tree.left = Math.max(0, page.total - ROWS_MAX) + omitted;
+    tree.leftOut = Math.max(0, page.total - ROWS_MAX) + omitted;
     cursor = page.next ?? "";
   } while (cursor && tree.rows.size < ROWS_MAX);
 }
@@ -132,8 +128,9 @@ function Steer({ run, done }) {
       ${run.status === "running" && html`<button disabled=${isBusy} onClick=${does("pause", {}, "Pause")}>Pause</button>`}
       ${run.status === "paused" && html`
         <p>It asks: <b>${pretty(run.pause?.request)}</b></p>
-        <label>Answer <input value=${answer} onInput=${text(setAnswer)} /></label>
-        <button disabled=${isBusy} onClick=${does("resume", { answer }, "Answered")}>Answer</button>`}
+        <label>Answer: text, or JSON <input value=${answer} onInput=${text(setAnswer)} /></label>
+        <button disabled=${isBusy}
+          onClick=${does("resume", { answer: valueOf(answer), attempt: run.pause?.attempt }, "Answered")}>Answer</button>`}
       <span role="status">${said}</span>
     </div>`;
 }
@@ -185,12 +182,24 @@ function Facts({ run, now }) {
     ${run.error && html`<p class="error">${run.error}</p>`}`;
 }
 
-/** @param {{run: any}} props */
-function Values({ run }) {
+/** What went in and came out, which may be large: it is read less often. @param {{id: string, status: string}} props */
+function Values({ id, status }) {
+  const { value: run } = useRead((signal) => readValues(id, signal), isOver(status) ? REST : VALUES_EVERY, [id, status]);
+  if (!run) return "";
   const all = [["Input", run.input], ["Text", run.text], ["Output", run.output], ["Partial output", run.output === null ? run.partial : null]];
   return html`${all.filter(([, value]) => value !== null && value !== "" && value !== undefined).map(([name, value]) => html`
     <details open=${name === "Output"}><summary>${name}</summary><pre tabindex="0">${pretty(value)}</pre></details>`)}`;
 }
+
+/** @param {string} id @param {AbortSignal} signal */
+async function readValues(id, signal) {
+  const { input, text, output, partial } = await get(pathOf(id), signal);
+  return { input, text, output, partial };
+}
+
+/** The pause between two readings of what a run has said and of what will not change, in milliseconds. */
+const VALUES_EVERY = 5_000;
+const REST = 60_000;
 
 /** The pause until a run is followed again whose stream has ended before it, in milliseconds. */
 const FOLLOW_AGAIN = 2_000;

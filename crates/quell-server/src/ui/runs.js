@@ -22,7 +22,7 @@ export function Runs() {
   const cursor = cursors.at(-1);
   const query = useMemo(() => {
     const given = Object.entries(filter).filter(([, value]) => value);
-    const all = new URLSearchParams([...given, ["limit", String(LIMIT)]]);
+    const all = new URLSearchParams([...given, ["limit", String(LIMIT)], ["values", "false"]]);
     if (cursor) all.set("cursor", cursor);
     return all.toString();
   }, [filter, cursor]);

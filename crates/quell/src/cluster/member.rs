@@ -42,6 +42,8 @@ pub(crate) struct Member {
     asked: AtomicUsize,
     /// How limits of all nodes stand, as its loop knew last; a leaf, too.
     pub(crate) slots: Mutex<Vec<SlotStanding>>,
+    /// Why its lease was not renewed last, if it was not; a leaf, too.
+    unrenewed: Mutex<Option<StoreError>>,
     state: Mutex<State>,
 }
 
@@ -121,8 +123,8 @@ impl Member {
         let (lost, left) = (CancellationToken::new(), CancellationToken::new());
         let name = cluster.name().into();
         let (asked, state) = (AtomicUsize::new(0), Mutex::new(state));
-        let (turns, slots) = (Arc::default(), Mutex::default());
-        Arc::new(Self { cluster, name, lost, left, turns, asked, slots, state })
+        let (turns, slots, unrenewed) = (Arc::default(), Mutex::default(), Mutex::default());
+        Arc::new(Self { cluster, name, lost, left, turns, asked, slots, unrenewed, state })
     }
 
     /// Yields what asks the others for turns in lanes, if there are others.
@@ -140,6 +142,17 @@ impl Member {
 
     pub(crate) fn renewed(&self, sent: Instant) {
         self.state.lock().lease.renewed(sent);
+        *self.unrenewed.lock() = None;
+    }
+
+    /// Notes that a renewal has failed, or has not been answered in its time.
+    pub(crate) fn not_renewed(&self, why: StoreError) {
+        *self.unrenewed.lock() = Some(why);
+    }
+
+    /// Yields why its lease was not renewed last; none if it was.
+    pub(crate) fn renewal_trouble(&self) -> Option<StoreError> {
+        self.unrenewed.lock().clone()
     }
 
     /// Looks at the lease; once it has lapsed the phase is `Lost`.

@@ -103,6 +103,10 @@ impl Loop for Membership {
             let cluster = Arc::clone(&self.member.cluster);
             let renewal = Box::pin(async move { cluster.renew().await });
             let hung = self.renewal.replace((now, renewal));
+            if hung.is_some() {
+                let what = "the renewal of the lease is not answered".to_owned();
+                self.member.not_renewed(StoreError::Io { what });
+            }
             foreign::release(hung);
             self.poll_renewal(&shared, cx);
         }
@@ -213,6 +217,7 @@ impl Membership {
             }
             Err(error) => {
                 self.renew_at = Some(later(sync::now(), REST));
+                self.member.not_renewed(error.clone());
                 // Once: it is tried some times a second.
                 if !has_failed_before {
                     shared.couriers.send_words(Box::new(move || {

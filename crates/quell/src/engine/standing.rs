@@ -33,7 +33,8 @@ pub struct Standing {
     /// Limits of all nodes, as this node knew them last: a second ago at most, if the store is
     /// there. None without such limits.
     pub slots: Vec<SlotStanding>,
-    /// Why the store takes nothing at present; none if it does, and without a store.
+    /// Why the store takes nothing at present; none if it does, and without a store. Of a node also
+    /// why its lease was not renewed last: it writes nothing else while nothing happens.
     pub trouble: Option<StoreError>,
 }
 
@@ -76,8 +77,10 @@ impl Engine {
             standing.lease_left = Some(member.lease_left(shared.clock.now()));
             standing.asked = member.asked();
             standing.slots.clone_from(&member.slots.lock());
+            standing.trouble = member.renewal_trouble();
         }
-        standing.trouble = shared.journal.as_ref().and_then(|journal| journal.trouble());
+        let of_journal = shared.journal.as_ref().and_then(|journal| journal.trouble());
+        standing.trouble = of_journal.or(standing.trouble);
         standing
     }
 }

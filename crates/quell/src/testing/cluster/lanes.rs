@@ -27,9 +27,18 @@ struct Row {
     lane: Arc<str>,
     of: Option<Arc<str>>,
     due: Option<SystemTime>,
-    has_turn: bool,
+    turn: Turn,
     is_stopping: bool,
     has_ended: bool,
+}
+
+/// How a root stands in its lane.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Turn {
+    Waits,
+    /// It waits, and has taken the place of what other members had.
+    Replaces,
+    Has,
 }
 
 /// What a member hears of its turns.
@@ -57,6 +66,10 @@ impl TurnWords {
 }
 
 impl Row {
+    fn has_turn(&self) -> bool {
+        self.turn == Turn::Has
+    }
+
     fn is_due(&self) -> bool {
         self.due.is_none_or(|due| due <= sync::wall())
     }
@@ -138,26 +151,31 @@ impl Table {
         let refuses = |row: &&Row| match rule {
             LaneRule::Wait => false,
             LaneRule::Refuse => is_far(row) || row.has_ended,
-            LaneRule::NoWait => (is_far(row) || row.has_ended) && (row.has_turn || row.is_due()),
+            LaneRule::NoWait => (is_far(row) || row.has_ended) && (row.has_turn() || row.is_due()),
             LaneRule::Replace => is_far(row) && row.of != accepted.owner,
             LaneRule::Join => is_far(row) && !row.is_stopping,
         };
-        let busy = lanes.of(lane).filter(refuses).max_by_key(|row| row.has_turn);
+        let busy = lanes.of(lane).filter(refuses).max_by_key(|row| row.has_turn());
         if let Some(busy) = busy {
             return Err(StoreError::LaneBusy { lane: Arc::clone(lane), run: busy.run });
         }
-        let is_before = |row: &Row| row.has_turn || row.is_due();
+        let is_before = |row: &Row| row.has_turn() || row.is_due();
         let has_turn = accepted.due.is_none() && !lanes.of(lane).any(is_before);
         let replaced = match rule {
             LaneRule::Replace => lanes.of(lane).filter(is_far).map(|row| row.run).collect(),
             _ => Vec::new(),
+        };
+        let turn = match rule {
+            _ if has_turn => Turn::Has,
+            LaneRule::Replace => Turn::Replaces,
+            _ => Turn::Waits,
         };
         let row = Row {
             run: accepted.run,
             lane: Arc::clone(lane),
             of: accepted.owner.clone(),
             due: accepted.due,
-            has_turn,
+            turn,
             is_stopping: false,
             has_ended: false,
         };
@@ -177,25 +195,36 @@ impl Node {
         for TurnAsk { lane, next } in asks {
             let Table { lanes, owners, .. } = &mut *table;
             let owner = |row: &Row| owners.get(&row.run).copied();
-            if let Some(row) = lanes.of(lane).find(|row| row.has_turn) {
+            if let Some(row) = lanes.of(lane).find(|row| row.has_turn()) {
                 if owner(row) == Some(self.boot) && !row.has_ended {
                     given.push(row.run);
                 }
                 continue;
             }
-            let first = lanes.of(lane).find(|row| !row.has_ended && row.is_due()).and_then(owner);
+            // Its member may not have heard yet that it is stopped.
+            let is_replaced = |run: RunId| {
+                let of = owners.get(&run);
+                let behind = lanes.of(lane).skip_while(|row| row.run != run).skip(1);
+                let mut live = behind.filter(|row| row.turn == Turn::Replaces && !row.has_ended);
+                live.any(|row| owners.get(&row.run) != of)
+            };
+            let is_next = |row: &&Row| !row.has_ended && row.is_due() && !is_replaced(row.run);
+            let first = lanes.of(lane).find(is_next).and_then(owner);
             if let Some(other) = first.filter(|first| *first != self.boot) {
                 if let Some(words) = lanes.words.get(&other) {
                     words.say(lane);
                 }
                 continue;
             }
-            let next = next.filter(|next| owners.get(next) == Some(&self.boot));
+            let is_own = |next: &RunId| owners.get(next) == Some(&self.boot);
+            let next = next.filter(|next| is_own(next) && !is_replaced(*next));
             let Some(next) = next else { continue };
             if let Some(row) = lanes.rows.values_mut().find(|row| row.run == next) {
                 row.lane = Arc::clone(lane);
-                row.has_turn = !row.has_ended;
-                given.extend(row.has_turn.then_some(next));
+                if !row.has_ended {
+                    row.turn = Turn::Has;
+                    given.push(next);
+                }
             }
         }
         Ok(given)
