@@ -5,9 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use quell::store::Store;
-use quell::{
-    Engine, EngineConfig, Failure, Limits, Payload, RunContext, RunSpec, RunStatus, ToolCall,
-};
+use quell::{Engine, EngineConfig, Failure, Limits, Payload, RunContext, RunSpec, ToolCall};
 use quell_agentos::Options;
 use quell_demo::Witness;
 use quell_flow::{Catalog, Component, Emit, Part};

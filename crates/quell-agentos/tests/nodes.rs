@@ -5,7 +5,6 @@ use std::time::SystemTime;
 
 use axum::body::Body;
 use axum::http::Request;
-use futures::StreamExt as _;
 use quell::store::{Epoch, Record, Store};
 use quell::testing::cluster::{Node, Nodes};
 use quell::{
@@ -17,7 +16,6 @@ use quell_flow::{Catalog, Component, OnWorkerLost};
 use quell_http::{Access, parse_id};
 use quell_test_support::{Answer, secs, soon, within};
 use serde_json::{Value, json};
-use tower::ServiceExt as _;
 
 use crate::support::Site;
 use crate::support::http::{Events as _, names, post_form, read, start};

@@ -1,6 +1,5 @@
 //! Clients that come back to a run that was continued in the background, however it was created.
 
-use futures::StreamExt as _;
 use quell::{Engine, EngineConfig, Failure, Limits, Payload, RunContext};
 use quell_agentos::Options;
 use quell_demo::Witness;
@@ -9,7 +8,6 @@ use quell_http::Access;
 use quell_test_support::{Gate, within};
 use serde_json::{Value, json};
 use tokio::task::yield_now;
-use tower::ServiceExt as _;
 
 use crate::support::http::{Events as _, post_form};
 use crate::support::{Site, fresh};
@@ -33,7 +31,7 @@ async fn says(ctx: RunContext, gate: Gate) -> Result<Payload, Failure> {
     Ok("done".into())
 }
 
-/// A site that holds few events of a log, with an agent and a workflow that say so much.
+/// A site that holds few events of a log, with an agent that says so much.
 fn site(gate: &Gate) -> Site {
     let body = |gate: &Gate| {
         let gate = gate.clone();
