@@ -172,7 +172,9 @@ impl Lines {
             }
             if so_far.lines <= from {
                 so_far.after = so_far.last;
-                known.iter_mut().for_each(|known| known.take(&event));
+                if let Some(known) = &mut known {
+                    known.take(&event);
+                }
             }
         }
         so_far.known = known;

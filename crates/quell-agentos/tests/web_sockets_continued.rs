@@ -64,7 +64,7 @@ fn index(event: &Value) -> u64 {
     event["event_index"].as_u64().unwrap()
 }
 
-/// The ways to create a run: over the socket, and those of section 2.
+/// The ways to create a run: over the socket, and those over HTTP.
 const WAYS: [Option<(&str, &str)>; 4] =
     [None, Some(("true", "false")), Some(("false", "false")), Some(("false", "true"))];
 
