@@ -65,8 +65,8 @@ impl View {
     /// Reads what is needed to show a run by itself, and, if it is only in the store and its root
     /// has not ended, the runs below. Of a run that is in memory it reads what an earlier process
     /// or another node has written, and does not wait if that is nothing. Where the store is in
-    /// trouble that is missing, and marked so. Of a run that another node has it also reads the stop
-    /// that this has not decided yet ([`RunState::recorded_at`]).
+    /// trouble that is missing, and marked so. Of a run that another node has it also reads
+    /// the stop that this has not decided yet ([`RunState::recorded_at`]).
     ///
     /// # Errors
     ///
