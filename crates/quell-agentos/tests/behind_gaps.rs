@@ -164,7 +164,7 @@ async fn a_stream_ends_where_the_store_has_not_got_what_comes_next_and_goes_on_f
     client.until("first").await;
     store.set(Flow::Shut { stops: false });
     gate.open();
-    let mut told = client.to_its_end().await;
+    let mut told = client.until_its_end().await;
     let error = told.pop().unwrap();
     assert_eq!(error["event"], "error", "{error}");
     assert!(error["error"].as_str().unwrap().contains("resume"), "{error}");

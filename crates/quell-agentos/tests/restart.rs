@@ -261,13 +261,13 @@ async fn a_client_that_comes_back_has_its_head_before_a_long_log_is_read() {
     };
     let told = comes_back().await;
     valve.hang_reads(false);
-    let told = told.to_its_end().await;
+    let told = told.until_its_end().await;
     assert_eq!((&told[0]["event"], numbered(&told)), (&json!("replay"), all));
     // What fails by then is an event.
     let told = comes_back().await;
     valve.fail_reads(StoreError::Closed);
     valve.hang_reads(false);
-    let told = told.to_its_end().await;
+    let told = told.until_its_end().await;
     assert_eq!(names(&told), ["error"]);
     assert!(told[0]["error"].as_str().unwrap().contains("ask again"), "{told:?}");
 }

@@ -76,7 +76,7 @@ async fn i30_who_continues_a_run_and_follows_it_can_come_back() {
         assert_eq!(said[0]["event"], "subscribed", "{way:?} {said:?}");
         assert_eq!(said[0]["current_event_count"], last + 1, "{way:?}");
         gate.open();
-        let rest = follower.to_its_end().await;
+        let rest = follower.until_its_end().await;
         let end = rest.last().unwrap();
         assert_eq!((&rest[1]["content"], index(&rest[1])), (&json!("three "), last + 1), "{way:?}");
         assert_eq!((&end["event"], index(end)), (&json!("RunCompleted"), last + 302), "{way:?}");
