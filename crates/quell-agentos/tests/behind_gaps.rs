@@ -9,8 +9,8 @@ use quell::{Engine, EngineConfig, Failure, Limits, Payload, RunContext, RunSpec,
 use quell_agentos::Options;
 use quell_demo::Witness;
 use quell_flow::{Catalog, Component, Emit, Part};
-use quell_http::Access;
-use quell_test_support::{Flow, Gate, Valve};
+use quell_http::{Access, parse_id};
+use quell_test_support::{Flow, Gate, Valve, within};
 use serde_json::{Value, json};
 use tokio::task::yield_now;
 
@@ -176,6 +176,10 @@ async fn a_stream_ends_where_the_store_has_not_got_what_comes_next_and_goes_on_f
     let words = error["error"].as_str().unwrap();
     assert!(error["event"] == "error" && words.contains("ask again"), "{error}");
     store.set(Flow::Open);
+    // While the time stands still nobody waits for a store, which works elsewhere.
+    tokio::time::resume();
+    let kept = site.service.engine().get(parse_id(&run).unwrap()).unwrap();
+    within("it is stored", kept.stored()).await.unwrap();
     let all = site.create(&path, &[]).await.events();
     told.extend(site.create(&path, &fields).await.events().drain(1..));
     assert_eq!(told, all[1..]);
