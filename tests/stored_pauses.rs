@@ -61,7 +61,8 @@ async fn i24_a_pause_is_stored_with_what_counts_in_it_and_so_is_its_answer() {
     assert_eq!(within("it ends", run).await.unwrap(), "answer 2".into());
     reference.stored().await.unwrap();
     let stored = record(&store, id).await;
-    assert_eq!((stored.status, stored.paused, stored.answer), (RunStatus::Completed, None, None));
+    let answer = Some("answer 2".into());
+    assert_eq!((stored.status, stored.paused, stored.answer), (RunStatus::Completed, None, answer));
 }
 
 #[tokio::test]
@@ -187,7 +188,7 @@ async fn i34_a_stop_that_comes_while_an_answer_is_being_stored_ends_the_run() {
     store.set(Flow::Open);
     run.stored().await.unwrap();
     let of_run = record(&store, run.id()).await;
-    assert_eq!((of_run.status, of_run.answer), (RunStatus::Cancelled, None));
+    assert_eq!((of_run.status, of_run.answer), (RunStatus::Cancelled, Some("yes".into())));
 }
 
 #[tokio::test]

@@ -11,11 +11,10 @@
 
 use std::collections::hash_map::Entry;
 use std::collections::{HashMap, VecDeque};
-use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
-use futures::StreamExt as _;
+use futures::stream::{BoxStream, StreamExt as _};
 use parking_lot::Mutex;
 use quell::{EventKind, RunEvent, RunId, RunRef, limits};
 use quell_http::{
@@ -126,7 +125,10 @@ impl Lines {
         Some(so_far)
     }
 
-    /// Counts the lines of a root by now, for a client that has those before this index.
+    /// Counts the lines of a root by now, for a client that has those before this index. Where they
+    /// are not counted the log is read once; of a root that is only in the store, up to what the
+    /// client has also for the stream, which goes on behind that. What is behind it is read again:
+    /// how much that is is said first, and it may be more than is held.
     ///
     /// # Errors
     ///
@@ -138,71 +140,61 @@ impl Lines {
         style: Style,
         from: u64,
     ) -> Result<SoFar, LookupError> {
-        let counted = match run {
-            RunView::Live(run) => self.counted(run, from),
-            RunView::Stored(_) => Some(far_so_far(view, run, style, from).await),
-        };
-        if let Some(so_far) = counted {
+        if let RunView::Live(run) = run
+            && let Some(so_far) = self.counted(run, from)
+        {
             return Ok(so_far);
         }
         let mut so_far = SoFar::default();
-        let Some(mut renderer) = renderer(view, run, style) else { return Ok(so_far) };
-        renderer.write_from(COUNTS_ONLY);
-        // The event of an end may be missing in the store: then it follows from the record.
-        let is_ended = run.status().is_terminal();
-        let last = if is_ended { u64::MAX } else { view.last_seq_by_now(run).await };
-        let mut events = Box::pin(view.events(run, 0).await?);
+        let both = renderer(view, run, style).zip(renderer(view, run, style));
+        let Some((mut counting, behind)) = both else { return Ok(so_far) };
+        counting.write_from(COUNTS_ONLY);
+        let is_far = matches!(run, RunView::Stored(_));
+        let mut known = is_far.then(|| Box::new(Known::new(view, behind)));
+        let (mut events, last) = by_now(view, run).await?;
         while so_far.last < last
             && let Some(event) = events.next().await
         {
             consume_budget().await;
             so_far.last = event.last_seq();
-            place(view, &mut renderer, &event);
-            let before = renderer.lines();
-            drop(renderer.on(&event, None));
-            if let EventKind::Lagged { from: first, to } = event.kind {
-                if !view.is_gone_for_good(&event).await {
+            if !is_far {
+                place(view, &mut counting, &event);
+                let is_gap = matches!(event.kind, EventKind::Lagged { .. });
+                if is_gap && !view.is_gone_for_good(&event).await {
                     return Err(LookupError::Unavailable);
                 }
-                let seen = renderer.lines();
-                renderer.go_on_behind(before + (to + 1 - first));
-                so_far.gone += renderer.lines().saturating_sub(seen.max(from));
             }
-            so_far.lines = renderer.lines();
+            let seen = count(&mut counting, &event);
+            so_far.lines = counting.lines();
+            so_far.gone += so_far.lines.saturating_sub(seen.max(from));
+            if let (Some(known), EventKind::Resumed { attempt }) = (&mut known, &event.kind) {
+                known.answered = known.answered.max(*attempt);
+            }
             if so_far.lines <= from {
                 so_far.after = so_far.last;
+                if let Some(known) = &mut known {
+                    known.take(&event);
+                }
             }
         }
+        so_far.known = known;
         Ok(so_far)
     }
 }
 
-/// As [`Lines::so_far`], of a root that is only in the store: perhaps another node has it. Its log
-/// is read once, up to what the client has also for the stream, which goes on behind that. What is
-/// behind it is read again: how much that is is said first, and it may be more than is held.
-async fn far_so_far(view: &View, run: &RunView, style: Style, from: u64) -> SoFar {
-    let mut so_far = SoFar::default();
-    let both = renderer(view, run, style).zip(renderer(view, run, style));
-    let Some((mut counting, behind)) = both else { return so_far };
-    counting.write_from(COUNTS_ONLY);
-    let mut known = Box::new(Known::new(view, behind));
-    let mut events = pin!(view.events_by_now(run));
-    while let Some(event) = events.next().await {
-        consume_budget().await;
-        so_far.last = event.last_seq();
-        if let EventKind::Resumed { attempt } = event.kind {
-            known.answered = known.answered.max(attempt);
-        }
-        let seen = count(&mut counting, &event);
-        so_far.lines = counting.lines();
-        so_far.gone += so_far.lines.saturating_sub(seen.max(from));
-        if so_far.lines <= from {
-            so_far.after = so_far.last;
-            known.take(&event);
-        }
-    }
-    so_far.known = Some(known);
-    so_far
+/// Yields the events of a root that there are by now, up to this number. If it is only in the
+/// store, perhaps another node has it; otherwise the event of an end may be missing there, and
+/// follows from the record.
+async fn by_now(
+    view: &View,
+    run: &RunView,
+) -> Result<(BoxStream<'static, RunEvent>, u64), LookupError> {
+    let last = match run {
+        RunView::Stored(_) => return Ok((view.events_by_now(run.clone()).boxed(), u64::MAX)),
+        RunView::Live(run) if run.status().is_terminal() => u64::MAX,
+        RunView::Live(_) => view.last_seq_by_now(run).await,
+    };
+    Ok((view.events(run, 0).await?.boxed(), last))
 }
 
 /// What there was of a stream when its client came back.

@@ -76,6 +76,8 @@ pub enum UnknownRuns {
     #[default]
     NotFound,
     /// The stop is remembered for 24 h: the first run of the component with that id ends cancelled.
+    /// Of several nodes it is in the store; of one process it is in memory, and a restart forgets
+    /// it.
     Remember,
 }
 

@@ -84,6 +84,9 @@ const NO: &str = r#"[{"tool_call_id": "q1", "confirmed": false}]"#;
 
 const OTHER: &str = r#"[{"tool_call_id": "q2", "confirmed": true}]"#;
 
+/// An answer that names nothing.
+const PLAIN: &str = r#"{"go": "on"}"#;
+
 const JSON: [(&str, &str); 1] = [("stream", "false")];
 
 const BACKGROUND: [(&str, &str); 2] = [("stream", "false"), ("background", "true")];
@@ -91,16 +94,21 @@ const BACKGROUND: [(&str, &str); 2] = [("stream", "false"), ("background", "true
 #[tokio::test]
 async fn an_answer_that_is_sent_again_gets_the_run_as_it_is_by_now_also_after_a_restart() {
     let (file, killed) = (place(), place());
-    let (quick, worker) = (("quick", &*fresh("quick")), ("worker", &*fresh("worker")));
+    let [quick, plain] = [("quick", &*fresh("quick")), ("quick", &*fresh("plain"))];
+    let worker = ("worker", &*fresh("worker"));
     let site = process(&file).await;
-    for (agent, run) in [quick, worker] {
+    for (agent, run) in [quick, plain, worker] {
         create(&site, agent, run).await;
     }
-    let done = go_on(&site, quick, YES, &JSON).await;
-    assert_eq!((done.status.as_u16(), &done.json()["status"]), (200, &json!("COMPLETED")));
+    for (run, answer) in [(quick, YES), (plain, PLAIN)] {
+        let done = go_on(&site, run, answer, &JSON).await;
+        assert_eq!((done.status.as_u16(), &done.json()["status"]), (200, &json!("COMPLETED")));
+    }
     assert_eq!(go_on(&site, worker, YES, &BACKGROUND).await.status, 202);
     let first = (site, "the process that was given the answers");
-    stored(&first.0, quick.1).await;
+    for run in [quick, plain] {
+        stored(&first.0, run.1).await;
+    }
     stored(&first.0, worker.1).await;
     // What a process that is killed now leaves, and the next one finds.
     quell_sqlite::backup(&file, &killed).unwrap();
@@ -125,9 +133,14 @@ async fn an_answer_that_is_sent_again_gets_the_run_as_it_is_by_now_also_after_a_
 
         // What is no repetition is refused, as ever.
         let now = |run: &str, is: &str| format!("Cannot continue run {run}: run is {is}");
-        for (run, answer, is) in [(quick, OTHER, "completed"), (quick, "", "completed")] {
-            refused(&go_on(site, run, answer, &JSON).await, 409, &now(run.1, is), None);
+        for answer in [NO, OTHER, PLAIN, ""] {
+            let refusal = go_on(site, quick, answer, &JSON).await;
+            refused(&refusal, 409, &now(quick.1, "completed"), None);
         }
+        // Nor does an answer have to name what it answers.
+        assert_eq!(go_on(site, plain, PLAIN, &JSON).await.status, 200, "{who}");
+        let refusal = go_on(site, plain, YES, &JSON).await;
+        refused(&refusal, 409, &now(plain.1, "completed"), None);
         let refusal = go_on(site, worker, NO, &BACKGROUND).await;
         assert_eq!(refusal.status, 409, "{who}: {refusal:?}");
         site.post(&format!("/agents/worker/runs/{}/cancel", worker.1)).await;

@@ -27,7 +27,6 @@ mod follow_up;
 mod history;
 /// Ids of callers, twice.
 mod identity;
-/// The numbers of lines whose events are gone.
 /// Whatever clients send.
 mod load;
 /// What is lost is marked.
@@ -55,6 +54,7 @@ mod refusals;
 mod restart;
 /// A stream that goes on after its client was away.
 mod resume;
+/// Clients that come back to what was continued.
 mod resume_continued;
 /// Room for answers.
 mod room;
@@ -77,3 +77,5 @@ mod web_sockets;
 mod web_sockets_back;
 /// What a web socket costs.
 mod web_sockets_bounds;
+/// Clients of web sockets that come back to what was continued over one.
+mod web_sockets_continued;

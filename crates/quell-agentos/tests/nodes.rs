@@ -5,9 +5,8 @@ use std::time::SystemTime;
 
 use axum::body::Body;
 use axum::http::Request;
-use futures::StreamExt as _;
 use quell::store::{Epoch, Record, Store};
-use quell::testing::cluster::{Node, Nodes};
+use quell::testing::cluster::{Node, Nodes, Trouble};
 use quell::{
     Engine, EngineConfig, EventKind, Failure, Payload, Recovery, RunContext, RunEvent, RunFilter,
 };
@@ -17,7 +16,6 @@ use quell_flow::{Catalog, Component, OnWorkerLost};
 use quell_http::{Access, parse_id};
 use quell_test_support::{Answer, secs, soon, within};
 use serde_json::{Value, json};
-use tower::ServiceExt as _;
 
 use crate::support::Site;
 use crate::support::http::{Events as _, names, post_form, read, start};
@@ -108,6 +106,28 @@ pub(crate) async fn soon_running(site: &Site, path: &str, run: &str) {
         }
     };
     within("it is there", reads).await;
+}
+
+#[tokio::test]
+async fn a_stop_that_a_silent_node_has_not_decided_is_told_with_its_run() {
+    let nodes = Nodes::new(secs(30));
+    let node = nodes.join("a");
+    let (a, b) = (site(&node, Options::default()), site(&nodes.join("b"), Options::default()));
+    let run = start(&a, PATHS[0], "ticks=100000 tick_ms=2", "s").await;
+    soon_running(&b, PATHS[0], &run).await;
+    node.trouble(Trouble::All);
+    let answer = b.post(&format!("{}/runs/{run}/cancel", PATHS[0])).await;
+    assert_eq!((answer.status.as_u16(), answer.header("quell-disposition")), (200, "recorded"));
+    // It may still complete: it reads as it stands.
+    let told = read(&b, PATHS[0], &run, "s").await;
+    let (status, quell) = (&told["status"], &told["quell"]);
+    let seen = (status, &quell["status"], &quell["cause"]["kind"]);
+    assert_eq!(seen, (&json!("RUNNING"), &json!("running"), &json!("user-request")));
+    assert!(quell["recorded_at"].is_string(), "{quell}");
+    node.trouble(Trouble::None);
+    soon_read(&b, PATHS[0], &run, "CANCELLED").await;
+    let told = read(&b, PATHS[0], &run, "s").await;
+    assert_eq!(told["quell"].get("recorded_at"), None);
 }
 
 #[tokio::test]
@@ -242,7 +262,9 @@ async fn t6_a_run_of_another_node_continues_with_an_answer() {
         };
         within("its owner goes on with it", over).await;
         let again = b.create(&path, &form).await;
-        assert_eq!(again.status, 409, "it was answered: {again:?}");
+        assert!(again.status.is_success(), "it has this answer: {again:?}");
+        let contrary = b.create(&path, &[("tools", "[1]"), ("session_id", "s")]).await;
+        assert_eq!(contrary.status, 409, "it has another one: {contrary:?}");
     }
     assert!(b.service.engine().runs(&RunFilter::new()).is_empty(), "it stays where it is");
 }

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use quell::testing::cluster::Nodes;
-use quell_http::parse_id;
+use quell::{EventKind, RunEvent};
+use quell_http::{events_by_now, parse_id};
 use quell_test_support::{secs, soon, within};
 use serde_json::json;
 
@@ -99,6 +100,10 @@ async fn a_deletion_that_waits_until_nothing_of_a_run_executes_is_not_of_a_later
     };
     let path = "/agents/stuck";
     assert_eq!(a.create(&format!("{path}/runs"), &form("true")).await.status, 202);
+    let run = a.service.engine().get(parse_id("r").unwrap()).unwrap();
+    let is_at_work = |event: RunEvent| matches!(event.kind, EventKind::Progress(_));
+    soon("it is at work", || events_by_now(&run, 0).any(is_at_work)).await;
+    drop(run);
     let cancel = format!("{path}/runs/r/cancel?wait=true");
     assert_eq!(a.post(&cancel).await.header("quell-quiescent"), "false");
     // Through both: each sees to it.

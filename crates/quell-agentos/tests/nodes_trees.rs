@@ -48,8 +48,8 @@ async fn step(ctx: &RunContext, name: &'static str) -> Result<Payload, Failure> 
 async fn parts_that_have_ended_are_told_through_another_node_while_the_whole_goes_on() {
     let (a, b) = two();
     let (path, run) = ("/workflows/parts", fresh("run"));
-    let near = a.follow(followed(path, &run)).await.to_its_end().await;
-    let far = b.follow(followed(path, &run)).await.to_its_end().await;
+    let near = a.follow(followed(path, &run)).await.until_its_end().await;
+    let far = b.follow(followed(path, &run)).await.until_its_end().await;
     assert_eq!(names(&near).last(), Some(&"WorkflowPaused"), "{near:?}");
     let step = near.iter().find(|event| event["event"] == "StepCompleted").unwrap();
     assert_eq!(step["step_response"]["executor_name"], "agent-one");

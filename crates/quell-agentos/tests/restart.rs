@@ -2,15 +2,18 @@ use std::sync::Arc;
 
 use axum::http::Method;
 use quell::store::{MemoryStore, Store, StoreError};
-use quell::{Engine, EngineConfig, Failure, Payload, Recovery, RunContext, RunSpec, Shutdown};
+use quell::{
+    Engine, EngineConfig, Failure, Limits, Payload, Recovery, RunContext, RunSpec, Shutdown,
+};
 use quell_agentos::{Options, UnknownRuns};
 use quell_demo::Witness;
 use quell_flow::{Catalog, Component};
 use quell_http::{Access, READ_WITHIN};
-use quell_test_support::{Flow, Valve, operations, with_ids};
-use serde_json::Value;
+use quell_test_support::{Flow, Valve, operations, with_ids, within};
+use serde_json::{Value, json};
 use tokio::time::timeout;
 
+use crate::resume::{create, numbered};
 use crate::support::http::{Events as _, names, post_form, start};
 use crate::support::{Site, fresh};
 
@@ -238,4 +241,33 @@ async fn while_the_store_hangs_what_reads_is_answered_all_the_same() {
     }
     assert!(refused > 3, "{refused}");
     valve.hang_reads(false);
+}
+
+#[tokio::test]
+async fn a_client_that_comes_back_has_its_head_before_a_long_log_is_read() {
+    let valve = Valve::new(Flow::Open);
+    let limits = Limits::default().events_per_root_max(64);
+    let config = EngineConfig::new().store(Arc::clone(&valve) as Arc<dyn Store>).limits(limits);
+    let site = Site::with(Engine::with_config(config), Options::default(), Access::open());
+    let (path, run) = ("/agents/short-agent", fresh("run"));
+    let all = numbered(&create(&site, path, &run, "ticks=200 tick_ms=0").await.events());
+    let path = format!("{path}/runs/{run}/resume");
+    let comes_back = async || {
+        valve.hang_reads(true);
+        tokio::time::pause();
+        let told = within("its head", site.follow(post_form(&path, &[]))).await;
+        tokio::time::resume();
+        told
+    };
+    let told = comes_back().await;
+    valve.hang_reads(false);
+    let told = told.until_its_end().await;
+    assert_eq!((&told[0]["event"], numbered(&told)), (&json!("replay"), all));
+    // What fails by then is an event.
+    let told = comes_back().await;
+    valve.fail_reads(StoreError::Closed);
+    valve.hang_reads(false);
+    let told = told.until_its_end().await;
+    assert_eq!(names(&told), ["error"]);
+    assert!(told[0]["error"].as_str().unwrap().contains("ask again"), "{told:?}");
 }

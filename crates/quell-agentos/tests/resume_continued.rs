@@ -1,6 +1,5 @@
 //! Clients that come back to a run that was continued in the background, however it was created.
 
-use futures::StreamExt as _;
 use quell::{Engine, EngineConfig, Failure, Limits, Payload, RunContext};
 use quell_agentos::Options;
 use quell_demo::Witness;
@@ -9,7 +8,6 @@ use quell_http::Access;
 use quell_test_support::{Gate, within};
 use serde_json::{Value, json};
 use tokio::task::yield_now;
-use tower::ServiceExt as _;
 
 use crate::support::http::{Events as _, post_form};
 use crate::support::{Site, fresh};
@@ -33,7 +31,7 @@ async fn says(ctx: RunContext, gate: Gate) -> Result<Payload, Failure> {
     Ok("done".into())
 }
 
-/// A site that holds few events of a log, with an agent and a workflow that say so much.
+/// A site that holds few events of a log, with an agent that says so much.
 fn site(gate: &Gate) -> Site {
     let body = |gate: &Gate| {
         let gate = gate.clone();
@@ -78,7 +76,7 @@ async fn i30_who_continues_a_run_and_follows_it_can_come_back() {
         assert_eq!(said[0]["event"], "subscribed", "{way:?} {said:?}");
         assert_eq!(said[0]["current_event_count"], last + 1, "{way:?}");
         gate.open();
-        let rest = follower.to_its_end().await;
+        let rest = follower.until_its_end().await;
         let end = rest.last().unwrap();
         assert_eq!((&rest[1]["content"], index(&rest[1])), (&json!("three "), last + 1), "{way:?}");
         assert_eq!((&end["event"], index(end)), (&json!("RunCompleted"), last + 302), "{way:?}");

@@ -213,6 +213,8 @@ fn stuck(is_free: &Arc<AtomicBool>) -> Component {
                     std::thread::sleep(Duration::from_millis(1));
                 }
             });
+            // From here on something executes that a stop does not end.
+            let _ = ctx.progress(0.5);
             work.await?;
             Ok(input)
         }

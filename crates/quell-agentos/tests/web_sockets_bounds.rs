@@ -176,9 +176,17 @@ async fn a_message_that_is_too_large_ends_the_socket_and_says_so() {
     let mut client = served.open().await;
     let fits = json!({ "action": "ping", "more": "x".repeat((64 << 10) - 40) });
     assert_eq!(client.asked(&fits).await["event"], "pong");
-    let mut client = served.open().await;
-    client.say(&json!({ "action": "ping", "more": "x".repeat(64 << 10) })).await;
-    assert_eq!(client.frame().await, Frame::End(Some(1009)));
+    for bytes in [64 << 10, 4 << 20] {
+        let mut client = served.open().await;
+        client.say(&json!({ "action": "ping", "more": "x".repeat(bytes) })).await;
+        let said = client.json().await;
+        let words = said["error"].as_str().unwrap();
+        assert!(words.starts_with("The message is too large: at most 65536 bytes here"), "{said}");
+        assert_eq!(
+            (&said["event"], client.frame().await),
+            (&json!("error"), Frame::End(Some(1009)))
+        );
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -46,7 +46,6 @@ mod stream;
 mod submitted;
 mod transcript;
 mod wait;
-mod when_accepted;
 
 pub use access::{
     ADMIN_SCOPES, Access, AccessError, AccessMode, ExposedListener, Issuer, Jwt, Key, KeyError,

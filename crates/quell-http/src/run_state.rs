@@ -5,11 +5,13 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use axum::http::{HeaderMap, HeaderValue};
+use quell::cluster::AskedStop;
 use quell::{Abandoned, Cause, Disposition, RunId, RunReport, RunRow, RunStatus, Work};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-/// The side channel: `{status, cause, quiescent, abandoned}`, and `truncated` where that is so.
+/// The side channel: `{status, cause, quiescent, abandoned}`, and `truncated` and `recorded_at`
+/// where that is so.
 ///
 /// # Examples
 ///
@@ -40,6 +42,12 @@ pub struct RunState {
     /// [`View`](crate::View) knows.
     #[serde(skip_serializing_if = "is_false")]
     pub truncated: bool,
+    /// When a stop was asked for that the node of the run has not decided yet
+    /// ([`Disposition::Recorded`]), of which `cause` is the cause then, while `status` is that of
+    /// the run: it may still end before it hears of the stop. Left out if there is none, in lists,
+    /// and in events. RFC 3339, UTC, milliseconds. Only a [`View`](crate::View) knows.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub recorded_at: Option<String>,
 }
 
 /// Why a run was stopped.
@@ -55,7 +63,8 @@ pub struct RunCause {
     /// Who asked.
     #[schema(value_type = Option<String>)]
     pub by: Option<Arc<str>>,
-    /// When the stop was accepted: RFC 3339, UTC, milliseconds.
+    /// When the stop was accepted, or asked for if it is not decided yet: RFC 3339, UTC,
+    /// milliseconds.
     pub at: String,
     /// The run at which the stop began, as its caller knows it.
     pub origin: String,
@@ -75,7 +84,15 @@ impl RunState {
             quiescent: row.executes_nothing(),
             abandoned: names(&row.abandoned),
             truncated: false,
+            recorded_at: None,
         }
+    }
+
+    /// Adds a stop that is not decided yet.
+    pub(crate) fn add_recorded(&mut self, stop: &AskedStop, show: impl Fn(RunId) -> String) {
+        self.recorded_at = Some(written(stop.at));
+        let cause = || RunCause::of(&stop.request.to_cause(stop.at, stop.run), show);
+        self.cause.get_or_insert_with(cause);
     }
 }
 

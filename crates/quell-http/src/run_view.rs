@@ -112,8 +112,7 @@ impl RunView {
         }
     }
 
-    /// Yields the answer to its last pause; none while it is paused, if it never was, and if it has
-    /// ended and is only in the store.
+    /// Yields the answer to its last pause; none while it is paused, and if it never was.
     pub fn last_answer(&self) -> Option<Payload> {
         match self {
             Self::Live(run) => run.last_answer(),

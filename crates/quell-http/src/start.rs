@@ -11,7 +11,6 @@ use crate::limits::TIME_MAX;
 use crate::reserve::scope_of;
 use crate::service::{DisconnectGuard, OnDisconnect, View};
 use crate::start_error::{StartError, run_of};
-use crate::when_accepted::WhenAccepted;
 
 /// A run of a component, to be started by [`View::start`].
 ///
@@ -42,7 +41,6 @@ pub struct Start {
     pub(crate) scopes: Vec<String>,
     pub(crate) once: Option<IdempotencyKey>,
     pub(crate) on_disconnect: OnDisconnect,
-    pub(crate) when_accepted: Option<WhenAccepted>,
 }
 
 /// The run of a request, which this request or the same request before it has started.
@@ -76,7 +74,6 @@ impl Start {
             scopes: Vec::new(),
             once: None,
             on_disconnect: OnDisconnect::Continue,
-            when_accepted: None,
         }
     }
 
@@ -218,7 +215,7 @@ impl View {
         };
         let (refused, run) = match started {
             // A repeat waits as well: it says of the run what the first request does.
-            Ok(started) => match self.accepted(&start, &started).await {
+            Ok(started) => match self.accepted(&started).await {
                 Ok(()) => {
                     stopped(&started.run.superseded()).await;
                     return Ok(started);

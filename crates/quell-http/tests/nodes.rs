@@ -130,10 +130,18 @@ async fn a_stop_that_a_silent_owner_has_not_decided_is_recorded_and_comes() {
     let told = answer.json();
     assert_eq!((&told["status"], &told["reached"]), (&json!("running"), &json!(false)));
     assert_eq!((a.witness.inside(), run.status()), (1, RunStatus::Running));
+    // It may still complete: its status is its own, and the stop is told beside it.
+    let told = get(&b.app, "/v1/runs/r").await.json();
+    let cause = &told["cause"];
+    assert_eq!((&told["status"], &cause["kind"]), (&json!("running"), &json!("user-request")));
+    assert!(told["recorded_at"].is_string() && told["recorded_at"] == cause["at"], "{told}");
     a.node.trouble(Trouble::None);
     let told = b.cancel(&b.found("r").await, Wait::terminal()).await;
     assert!(told.is_reached, "{told:?}");
     assert_eq!((run.status(), a.witness.inside()), (RunStatus::Cancelled, 0));
+    run.stored().await.unwrap();
+    let told = get(&b.app, "/v1/runs/r").await.json();
+    assert_eq!((&told["status"], &told["recorded_at"]), (&json!("cancelled"), &Value::Null));
 }
 
 #[tokio::test(start_paused = true)]

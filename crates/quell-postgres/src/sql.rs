@@ -183,7 +183,7 @@ const HOLD_ENDED: &str = "with raised as (
 const ENDS: &str = "update run set epoch = given.epoch, status = given.status,
     quiescent = given.quiescent, quiesced = given.quiesced, report = given.report,
     ended = given.ended, started = coalesce(run.started, given.started), paused = null,
-    answer = null, partial = null, summary = null, used = null,
+    partial = null, summary = null, used = null,
     bytes = run.bytes + given.bytes
     from unnest($1::uuid[], $2::int8[], $3::int8[], $4::bool[], $5::int8[], $6::text[],
         $7::int8[], $8::int8[], $9::int8[])

@@ -26,11 +26,13 @@ pub(crate) fn end(
         if is_over { Some(false) } else { end_in_full(on, (run, epoch), report, write)? };
     let Some(has_paused) = has_paused else { return Ok(0) };
     if has_paused {
-        let sql = "delete from large where what in (?2, ?3, ?4, ?5)
-            and run = (select ord from run where id = ?1)";
-        let of_pauses = [Large::Paused, Large::Answer, Large::Partial, Large::Summary];
-        let [paused, answer, partial, summary] = of_pauses.map(|what| what as i64);
-        on.prepare_cached(sql)?.execute(params![id, paused, answer, partial, summary])?;
+        // The answer to the last pause stays; that to one before may be here still.
+        let sql = "delete from large where run = (select ord from run where id = ?1)
+            and (what in (?2, ?3, ?4)
+                or what = ?5 and (select answer from run where id = ?1) is not 0)";
+        let of_pauses = [Large::Paused, Large::Partial, Large::Summary, Large::Answer];
+        let [paused, partial, summary, answer] = of_pauses.map(|what| what as i64);
+        on.prepare_cached(sql)?.execute(params![id, paused, partial, summary, answer])?;
     }
     if rollback {
         let sql = "delete from checkpoint where run = (select ord from run where id = ?)";
@@ -78,7 +80,7 @@ fn end_in_full(
     write: &Write,
 ) -> Result<Option<bool>, Fault> {
     let sql = "update run set epoch = ?2, status = ?3, quiescent = ?4, quiesced = ?5, report = ?6,
-        ended = ?7, started = coalesce(started, ?8), paused = null, answer = null,
+        ended = ?7, started = coalesce(started, ?8), paused = null,
         partial = null, summary = null, used = null
         where id = ?1 and epoch <= ?2 and status < 3 returning paused_at is not null";
     // That of a plain report is not there. Its output was written before: no foreign code runs.

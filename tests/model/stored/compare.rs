@@ -103,7 +103,7 @@ pub(super) async fn stored_now(stage: &Stage, rules: &Rules) -> Result<(), Strin
             attempt: this.attempt,
             quiescent: this.quiescent,
             asks: this.asks.clone(),
-            answer: this.answer.clone().filter(|_| this.has_answer()),
+            answer: this.answer.clone(),
         });
         let record = stage.store().get(id(run)).await.map_err(|error| error.to_string())?;
         let stored = record.map(|record| {

@@ -44,7 +44,7 @@ pub(super) struct Run {
     pub(super) status: RunStatus,
     /// The attempt that runs, ran last, or comes next.
     pub(super) attempt: u32,
-    /// The last answer.
+    /// The answer to its last pause; none while it is paused.
     pub(super) answer: Option<String>,
     /// Each attempt that has begun in the present process, and its answer.
     pub(super) attempts: Vec<(u32, Option<String>)>,
@@ -183,11 +183,6 @@ impl Run {
     /// Why it stops at its next checkpoint, if it does.
     pub(super) fn scheduled_cause(&self) -> Option<CauseKind> {
         self.scheduled.map(|scheduled| scheduled.cause)
-    }
-
-    /// Tells whether its last answer is stored yet.
-    pub(super) fn has_answer(&self) -> bool {
-        !self.status.is_terminal() && self.status != RunStatus::Paused
     }
 }
 

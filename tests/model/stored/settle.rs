@@ -132,6 +132,7 @@ impl Rules {
                     return self.end_if_over(run);
                 }
                 (this.status, this.body) = (RunStatus::Paused, Body::None);
+                this.answer = None;
                 let request = match by {
                     Asker::Client => CLIENT.to_owned(),
                     Asker::Body | Asker::Child => question(run, this.attempt),

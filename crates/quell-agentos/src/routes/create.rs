@@ -90,16 +90,23 @@ pub(super) async fn started(
     (form, key, last): (&Form, Option<&str>, Option<RunView>),
 ) -> Result<Result<Started, StartError>, Refusal> {
     let mut start = start(component, form, key, last.as_ref());
-    if form.is_stream && form.is_background {
-        let (lines, view, style) = (app.lines.clone(), view.clone(), style(app, true));
-        start =
-            start.label(STREAMED, "true").when_accepted(move |run| lines.follow(&view, run, style));
+    let is_streamed = form.is_stream && form.is_background;
+    if is_streamed {
+        start = start.label(STREAMED, "true");
     }
-    if component.history_of() == 0 {
-        return Ok(view.start(start.input(form.input(None))).await);
+    let started = if component.history_of() == 0 {
+        view.start(start.input(form.input(None))).await
+    } else {
+        // On the heap: where there is no history nobody pays for its size.
+        Box::pin(start_with_history(app, view, start, (component, form, last))).await?
+    };
+    if let Ok(started) = &started
+        && is_streamed
+    {
+        // Without a store, by which lines are not counted, nothing waits between the two.
+        app.lines.follow(view, &started.run, style(app, true));
     }
-    // On the heap: where there is no history nobody pays for its size.
-    Box::pin(start_with_history(app, view, start, (component, form, last))).await
+    Ok(started)
 }
 
 /// Starts the run of a form with what was said in its session. A repeat needs nothing of that.

@@ -9,7 +9,7 @@ use quell_http::{RunView, View, offload_if_large};
 use serde_json::Value;
 
 use crate::answer_form::AnswerForm;
-use crate::wire::pause::{Said, is_to, said};
+use crate::wire::pause::{Said, said};
 use crate::wire::refusal::Refusal;
 
 /// Tells whether a form has the answer that the run was given at its last pause. Yields the number
@@ -36,23 +36,16 @@ pub(super) async fn given_before(
     }
     let answer = form.answer(field).ok().filter(|answer| answer.as_json() != "null");
     let Some(answer) = answer else { return Ok(None) };
+    let Some(given) = run.last_answer() else { return Ok(None) };
     let pause = last_pause(view, run).await;
     let last = pause.as_ref().map_or(0, |(seq, _)| *seq);
-    let (given, asked) = (run.last_answer(), pause.map(|(_, request)| request));
-    let bytes = answer.len() + given.as_ref().or(asked.as_ref()).map_or(0, Payload::len);
-    let is_it = offload_if_large(bytes, async move {
-        match (given, asked) {
-            (Some(given), asked) => {
-                match asked.and_then(|asked| said(field, &asked, &answer).ok().flatten()) {
-                    // Nothing was given: it had the run cancelled.
-                    Some(Said::Rejected { .. }) => false,
-                    Some(Said::Answer(answer)) => is_same(&given, &answer),
-                    None => is_same(&given, &answer),
-                }
-            }
-            // The store keeps no answer of a run that has ended. Its questions are in the log.
-            (None, Some(asked)) => is_to(field, &asked, &answer),
-            (None, None) => false,
+    let asked = pause.map(|(_, request)| request);
+    let is_it = offload_if_large(answer.len() + given.len(), async move {
+        match asked.and_then(|asked| said(field, &asked, &answer).ok().flatten()) {
+            // Nothing was given: it had the run cancelled.
+            Some(Said::Rejected { .. }) => false,
+            Some(Said::Answer(answer)) => is_same(&given, &answer),
+            None => is_same(&given, &answer),
         }
     });
     Ok(is_it.await?.then_some(last))

@@ -3,6 +3,7 @@
 use axum::body::Body;
 use axum::http::HeaderMap;
 use axum::response::Response;
+use futures::future::{BoxFuture, FutureExt as _};
 use futures::stream;
 use quell::RunStatus;
 use quell_flow::ComponentKind;
@@ -15,7 +16,7 @@ use crate::begin::Begin;
 use crate::form::Taking;
 use crate::lines::SoFar;
 use crate::routes::extract::RunRequest;
-use crate::routes::streamed::{streamed, style};
+use crate::routes::streamed::{streamed_from, style};
 use crate::snapshot::STREAMED;
 use crate::wire::refusal::{Refusal, not_int};
 use crate::wire::status::status;
@@ -34,47 +35,47 @@ pub(super) async fn resume(
     let charge = view.charge_stream().map_err(Refusal::overdrawn)?;
     let found = find(view, &component, run_id, asked.session.as_deref()).await?;
     let subscribed = format!("Subscribed to {} run. Receiving live events.", kind.as_str());
-    let (run, begin) = match behind(app, view, found, (run_id, asked.from), &subscribed).await? {
+    let (run, begin) = match behind(app, view, found, (run_id, asked.from), subscribed) {
         Behind::Nothing(said) => return Ok(one(app, &said)),
-        Behind::Events(run, begin) => (run, *begin),
+        Behind::Events(run, begin) => (run, begin),
     };
     // A client that leaves changes nothing.
     let guard = app.service.guard(&run, OnDisconnect::Continue).until_pause().holding(charge);
-    let shown = (style(app, true), begin);
-    streamed(app, view, &run, guard, shown).await?.ok_or_else(Refusal::unexpected)
+    streamed_from(app, view, &run, guard, begin).await?.ok_or_else(Refusal::unexpected)
 }
 
 /// What there is for a client that comes back to a run.
 pub(super) enum Behind {
     /// No stream, for a reason that is said.
     Nothing(Value),
-    /// The events of the run, from a place in its log on.
-    Events(RunView, Box<Begin>),
+    /// The events of the run, from a place in its log on, which is counted. That fails if the store
+    /// cannot be read.
+    Events(RunView, BoxFuture<'static, Result<Begin, Refusal>>),
 }
 
 /// Finds what there is of a run for a client that has the events before this index.
-///
-/// # Errors
-///
-/// Fails if the store cannot be read.
-pub(super) async fn behind(
+pub(super) fn behind(
     app: &App,
     view: &View,
     found: Option<RunView>,
     (run_id, from): (&str, u64),
-    subscribed: &str,
-) -> Result<Behind, Refusal> {
+    subscribed: String,
+) -> Behind {
     let Some(run) = found.filter(RunView::is_root) else {
         let error = format!("Run {run_id} not found in buffer or database");
-        return Ok(Behind::Nothing(json!({ "event": "error", "error": error })));
+        return Behind::Nothing(json!({ "event": "error", "error": error }));
     };
     // Who continues a run may follow it from then on, however it was created.
     if run.label(STREAMED).is_none() && run.attempt() <= 1 {
-        return Ok(Behind::Nothing(without_a_stream(&run)));
+        return Behind::Nothing(without_a_stream(&run));
     }
-    let so_far = app.lines.so_far(view, &run, style(app, true), from).await?;
-    let begin = begin(&run, subscribed, from, so_far);
-    Ok(Behind::Events(run, Box::new(begin)))
+    let (lines, view, style, counted) =
+        (app.lines.clone(), view.clone(), style(app, true), run.clone());
+    let begin = async move {
+        let so_far = lines.so_far(&view, &counted, style, from).await?;
+        Ok(begin(&counted, &subscribed, from, so_far))
+    };
+    Behind::Events(run, begin.boxed())
 }
 
 /// What a client has, and asks for.

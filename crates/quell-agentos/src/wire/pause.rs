@@ -166,12 +166,6 @@ pub(crate) fn is_to_others(field: &str, request: &Payload, answer: &Payload) -> 
     names_asked(field, request, answer) == Some(false)
 }
 
-/// Tells whether an answer names one of the questions that are asked, as
-/// [`is_to_others`] reads both.
-pub(crate) fn is_to(field: &str, request: &Payload, answer: &Payload) -> bool {
-    names_asked(field, request, answer) == Some(true)
-}
-
 /// Tells whether an answer names one of the questions that are asked; none if either names nothing.
 fn names_asked(field: &str, request: &Payload, answer: &Payload) -> Option<bool> {
     let key = match field {

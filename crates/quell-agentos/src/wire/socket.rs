@@ -98,6 +98,14 @@ pub(crate) fn error(text: &str) -> Value {
     json!({ "event": "error", "error": text })
 }
 
+/// A message has more bytes than this.
+pub(crate) fn too_large(most: usize) -> Value {
+    error(&format!(
+        "The message is too large: at most {most} bytes here, and 16 MiB by POST \
+         /workflows/{{id}}/runs and its continue; then ask for the run with `reconnect`"
+    ))
+}
+
 /// Says why a stream ends before its run, over a socket or not.
 pub(crate) fn not_stored_yet() -> Value {
     error("Events of this run are not stored yet; resume behind the last one that you have")

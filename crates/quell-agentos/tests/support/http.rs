@@ -92,7 +92,7 @@ impl Told {
     }
 
     /// Reads to its end, and yields all that it has told.
-    pub(crate) async fn to_its_end(mut self) -> Vec<Value> {
+    pub(crate) async fn until_its_end(mut self) -> Vec<Value> {
         within("its end", async { while self.reads_on().await {} }).await;
         events(&self.text)
     }

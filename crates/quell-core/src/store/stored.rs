@@ -38,7 +38,7 @@ pub struct RunRecord {
     pub stop: Option<StopAccepted>,
     /// What it waits for, if it is paused.
     pub paused: Option<StoredPause>,
-    /// The answer to its last pause, until the next one or its end.
+    /// The answer to its last pause, until the next one. A run that has ended has it, too.
     pub answer: Option<Payload>,
     /// How long its timeout has stood still in the pauses before that.
     pub stood: Duration,
@@ -209,7 +209,7 @@ impl RunRecord {
                 self.quiescent = report.quiescent;
                 self.quiesced_at = report.rows.first().and_then(|row| row.quiesced_at);
                 self.report = Some(Arc::clone(report));
-                (self.paused, self.answer, self.so_far) = (None, None, StoredSoFar::NOTHING);
+                (self.paused, self.so_far) = (None, StoredSoFar::NOTHING);
             }
             Record::Quiesced { at, .. } => {
                 self.quiescent = true;

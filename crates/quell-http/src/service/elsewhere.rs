@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use futures::stream::{self, StreamExt};
+use quell::cluster::AskedStop;
 use quell::{CancelRequest, Disposition, RunRef, RunRow, RunStatus};
 use tokio::time::{Instant, timeout_at};
 
@@ -91,6 +92,21 @@ impl View {
             RunView::Live(_) => engine.node().map(Arc::from),
             RunView::Stored(stored) => engine.owner_of(stored.root().run).await.ok().flatten(),
         }
+    }
+
+    /// Yields the stop that was asked for of a run of another node, if that has not decided it: the
+    /// first one.
+    pub(super) async fn recorded_stop(
+        &self,
+        run: &StoredRun,
+    ) -> Result<Option<Box<AskedStop>>, LookupError> {
+        let (engine, record) = (self.service().engine(), run.record());
+        if record.status.is_terminal() || engine.node().is_none() {
+            return Ok(None);
+        }
+        let open = engine.open_stops(run.root().owner.as_deref()).await?;
+        let stop = open.asked.into_iter().find(|stop| stop.run == record.run());
+        Ok(stop.map(Box::new))
     }
 
     /// Cancels a run that was only in the store when it was found, and waits for it.

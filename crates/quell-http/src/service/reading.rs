@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use parking_lot::Mutex;
+use quell::cluster::AskedStop;
 use quell::store::Accepted;
 use quell::{CauseKind, Labels, Payload, RunEvent, RunId, RunRef, RunReport, RunRow, RunStatus};
 
@@ -30,6 +31,8 @@ pub struct Reading {
     stored: Option<Arc<Said>>,
     /// The number of the event of the pause as of which the run is shown.
     paused_by: Option<u64>,
+    /// A stop that the node of the run has not decided yet.
+    recorded: Option<Box<AskedStop>>,
 }
 
 /// What the runs of a tree have said, as far as their events were taken in: for a stream of a run
@@ -62,7 +65,8 @@ impl View {
     /// Reads what is needed to show a run by itself, and, if it is only in the store and its root
     /// has not ended, the runs below. Of a run that is in memory it reads what an earlier process
     /// or another node has written, and does not wait if that is nothing. Where the store is in
-    /// trouble that is missing, and marked so.
+    /// trouble that is missing, and marked so. Of a run that another node has it also reads
+    /// the stop that this has not decided yet ([`RunState::recorded_at`]).
     ///
     /// # Errors
     ///
@@ -114,7 +118,11 @@ impl View {
             RunView::Live(run) => Box::pin(self.said_here(run)).await,
             RunView::Stored(stored) => Box::pin(self.said(stored, with_below)).await?,
         };
-        Ok(Reading::new(self, run, report, said))
+        let recorded = match &run {
+            RunView::Live(_) => None,
+            RunView::Stored(stored) => Box::pin(self.recorded_stop(stored)).await?,
+        };
+        Ok(Reading { recorded, ..Reading::new(self, run, report, said) })
     }
 
     /// Takes in what the tree of a run in memory has said before that was here, and what those were
@@ -201,7 +209,7 @@ impl View {
 
 impl Reading {
     fn new(view: &View, run: RunView, report: Arc<RunReport>, stored: Option<Arc<Said>>) -> Self {
-        Self { view: view.clone(), run, report, stored, paused_by: None }
+        Self { view: view.clone(), run, report, stored, paused_by: None, recorded: None }
     }
 
     /// Yields the run as it was when this event paused it, as far as that is still known: paused,
@@ -222,7 +230,7 @@ impl Reading {
         });
         let rows = std::iter::once(own).chain(below).collect();
         let report = RunReport::new(rows, self.report.omitted).into();
-        Self { report, paused_by: Some(pause.seq), ..self.clone() }
+        Self { report, paused_by: Some(pause.seq), recorded: None, ..self.clone() }
     }
 
     /// Looks at what the tree has said.
@@ -251,14 +259,13 @@ impl Reading {
 
     /// Yields the object `quell` of the run.
     pub fn state(&self) -> RunState {
-        match &self.stored {
-            None => self.view.state_of(&self.report),
-            Some(said) => {
-                let state = RunState::of(&self.report, |id| self.external_id_of(id));
-                let truncated = said.is_cut || said.fold.lock().is_cut(self.run.id());
-                RunState { truncated, ..state }
-            }
+        let Some(said) = &self.stored else { return self.view.state_of(&self.report) };
+        let mut state = RunState::of(&self.report, |id| self.external_id_of(id));
+        state.truncated = said.is_cut || said.fold.lock().is_cut(self.run.id());
+        if let Some(stop) = &self.recorded {
+            state.add_recorded(stop, |id| self.external_id_of(id));
         }
+        state
     }
 
     /// As [`Reading::state`], of a run below, from its row.

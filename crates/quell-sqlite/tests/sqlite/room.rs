@@ -130,27 +130,39 @@ fn a_place_that_cannot_be_written_is_named() {
 }
 
 #[test]
-fn what_is_large_of_a_pause_leaves_with_the_end_of_its_run() {
+fn what_is_large_of_a_pause_leaves_with_the_end_of_its_run_but_its_last_answer() {
     let folder = Folder::new();
     let path = folder.file("runs.db");
     let store = SqliteStore::open(&path).unwrap();
-    let (run, epoch, at) = (RunId::from_text("a"), epoch(&store), at());
+    let (epoch, at) = (epoch(&store), at());
     let long = || Payload::from("x".repeat(9_000));
+    let paused = |run, nth| Record::Paused {
+        run,
+        epoch,
+        pause: Box::new(StoredPause::new(long(), nth, at)),
+    };
     let resumed =
-        Record::Resumed { run, epoch, attempt: 2, answer: long(), stood: Duration::ZERO, at };
-    let records = [
-        accept(run, epoch),
-        Record::Paused { run, epoch, pause: Box::new(StoredPause::new(long(), 1, at)) },
-        resumed,
-        end(run, epoch, RunStatus::Completed),
-    ];
+        |run, answer| Record::Resumed { run, epoch, attempt: 2, answer, stood: Duration::ZERO, at };
     let other = rusqlite::Connection::open(store.path()).unwrap();
-    let large = records.map(|record| {
+    let large = |record: Record| {
         block_on(store.append(vec![record])).unwrap();
         let count = "select count(*) from large";
         other.query_row(count, [], |row| row.get::<_, i64>(0)).unwrap()
-    });
-    assert_eq!(large, [0, 1, 2, 0]);
+    };
+    let [a, b, c] = ["a", "b", "c"].map(RunId::from_text);
+    let completed = |run| end(run, epoch, RunStatus::Completed);
+    let answered = [accept(a, epoch), paused(a, 1), resumed(a, long()), completed(a)];
+    assert_eq!(answered.map(large), [0, 1, 2, 1]);
+    // It ends in a later pause, or behind a small answer: the large one is that of none.
+    let asks = [accept(b, epoch), paused(b, 1), resumed(b, long()), paused(b, 2)];
+    assert_eq!(asks.map(large), [1, 2, 3, 3]);
+    assert_eq!(large(end(b, epoch, RunStatus::Cancelled)), 1);
+    for record in [accept(c, epoch), paused(c, 1), resumed(c, long()), paused(c, 2)] {
+        large(record);
+    }
+    assert_eq!([resumed(c, "no".into()), completed(c)].map(large), [3, 1]);
+    let answer = |run| block_on(store.get(run)).unwrap().unwrap().answer;
+    assert_eq!([a, b, c].map(answer), [Some(long()), None, Some("no".into())]);
     block_on(store.close()).unwrap();
     check(&path).unwrap();
 }

@@ -101,7 +101,11 @@ impl StoredRun {
             Record::Started { .. } if self.record.answer.is_none() => self.bytes.paused = 0,
             Record::Ended { .. } => {
                 let of = &mut self.bytes;
-                (of.paused, of.so_far, of.report) = (0, 0, bytes);
+                (of.so_far, of.report) = (0, bytes);
+                // The answer to its last pause stays.
+                if self.record.answer.is_none() {
+                    of.paused = 0;
+                }
             }
             Record::HoldBegan { run, epoch, .. } | Record::HoldEnded { run, epoch, .. } => {
                 let began = |hold| Record::HoldBegan { run: *run, epoch: *epoch, hold };

@@ -118,11 +118,11 @@ async fn reconnected(app: &App, view: &View, mut asked: Asked) -> Result<Acted, 
         Some(component) => find(view, &component, &run_id, session.as_deref()).await?,
         None => None,
     };
-    match behind(app, view, found, (&run_id, from), SUBSCRIBED).await? {
+    match behind(app, view, found, (&run_id, from), SUBSCRIBED.into()) {
         Behind::Nothing(said) => Ok(Acted::Said(said)),
         Behind::Events(run, begin) => {
             let guard = guard(app, &run, charge);
-            followed(app, view, (run, guard), *begin, EventForm::Data).await
+            followed(app, view, (run, guard), begin.await?, EventForm::Data).await
         }
     }
 }

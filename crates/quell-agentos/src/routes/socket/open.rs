@@ -73,13 +73,10 @@ fn admitted(
     let upgrade = upgrade
         .read_buffer_size(READ_BUFFER_BYTES)
         .write_buffer_size(session::BATCH_BYTES)
-        .max_message_size(MESSAGE_BYTES_MAX)
-        .max_frame_size(MESSAGE_BYTES_MAX);
+        .max_message_size(session::MESSAGE_BYTES_MAX)
+        .max_frame_size(session::MESSAGE_BYTES_MAX);
     Ok((upgrade, caller, permit))
 }
-
-/// The largest message of a client. Socket by socket it is in memory, and counted by nothing else.
-const MESSAGE_BYTES_MAX: usize = 64 << 10;
 
 /// What is read at once.
 const READ_BUFFER_BYTES: usize = 4 << 10;

@@ -24,7 +24,8 @@ use super::caller::{Caller, is_by_token};
 use super::following::{Following, Text};
 use crate::app::App;
 use crate::wire::socket::{
-    Asked, NO_OBJECT, auth_error, auth_required, connected, error, error_of, pong, unknown,
+    Asked, NO_OBJECT, auth_error, auth_required, connected, error, error_of, pong, too_large,
+    unknown,
 };
 
 /// Talks with a client until one of the two has gone.
@@ -100,7 +101,8 @@ impl Session {
                     }
                 }
                 Next::Message(None) => return Err(End::Gone),
-                Next::Message(Some(message)) => self.take(message.map_err(End::of)?).await?,
+                Next::Message(Some(Ok(message))) => self.take(message).await?,
+                Next::Message(Some(Err(error))) => return Err(self.unread(error).await),
                 Next::Text(text) => self.tell(text).await?,
                 Next::Ping => {
                     ping_at = Instant::now() + PING_EVERY;
@@ -168,6 +170,17 @@ impl Session {
             Some(asked) => self.asked(asked).await,
             None => self.say(&error(NO_OBJECT)).await,
         }
+    }
+
+    /// Yields why nothing more can be read. That a message is too large is said first, in words
+    /// that tell where a longer one goes.
+    async fn unread(&mut self, error: axum::Error) -> End {
+        let end = End::of(error);
+        if matches!(end, End::Closed(TOO_LARGE, _)) {
+            // The client hears it, or the end alone.
+            let _ = self.say(&too_large(MESSAGE_BYTES_MAX)).await;
+        }
+        end
     }
 
     async fn asked(&mut self, mut asked: Asked) -> Result<(), End> {
@@ -274,6 +287,10 @@ impl Session {
         let last = async {
             if self.socket.send(close).await.is_ok() {
                 while let Some(Ok(_)) = self.socket.recv().await {}
+                if code == TOO_LARGE {
+                    // What is left of the message is never read.
+                    pending::<()>().await;
+                }
             }
         };
         // It was told, or does not listen.
@@ -336,6 +353,9 @@ const TAKES_WITHIN: Duration = Duration::from_secs(30);
 
 /// How long the last words may take.
 const LAST_WORDS: Duration = Duration::from_millis(500);
+
+/// The largest message of a client. Socket by socket it is in memory, and counted by nothing else.
+pub(super) const MESSAGE_BYTES_MAX: usize = 64 << 10;
 
 /// What is written at once: as many texts, or as many bytes, whichever is less.
 const BATCH_TEXTS: usize = 32;

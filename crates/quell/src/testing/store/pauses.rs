@@ -98,7 +98,18 @@ pub(super) async fn answered(store: &dyn Store) -> Verdict {
     same("the next answer", &there(store, id(1)).await?.answer, &Some("yes".into()))?;
     stored(store, vec![end(1, epoch)]).await?;
     let read = there(store, id(1)).await?;
-    same("request and answer at its end", &(read.paused, read.answer), &(None, None))
+    let (asked, answer) = (read.paused, read.answer);
+    same("request and answer behind its end", &(asked, answer), &(None, Some("yes".into())))?;
+    for large in [false, true] {
+        let nth = 2 + usize::from(large);
+        let answer = if large { "x".repeat(1 << 20) } else { "no".into() };
+        let run = vec![accept(store, nth), start(nth, epoch), pause(nth, epoch, "?")];
+        stored(store, run).await?;
+        stored(store, vec![resume(nth, epoch, 2, &answer), end(nth, epoch)]).await?;
+        let read = there(store, id(nth)).await?;
+        same("an answer behind the end", &read.answer, &Some(answer.into()))?;
+    }
+    Ok(())
 }
 
 pub(super) async fn live(store: &dyn Store) -> Verdict {
