@@ -49,7 +49,7 @@ mod wait;
 
 pub use access::{
     ADMIN_SCOPES, Access, AccessError, AccessMode, ExposedListener, Issuer, Jwt, Key, KeyError,
-    KeySet, Principal, Teams,
+    KeyMarks, KeySet, Principal, Teams,
 };
 pub use body::{BODY_BYTES_MAX, BodyError, Upload, offload_if_large};
 pub use bounded_map::BoundedMap;

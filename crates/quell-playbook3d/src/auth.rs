@@ -5,12 +5,10 @@ use std::time::Duration;
 
 use axum::http::HeaderMap;
 use axum::http::header::AUTHORIZATION;
-use quell_flow::ComponentKind;
-use quell_http::{Access, Issuer, Jwt, Key, Principal, Service, Teams};
-use serde_json::{Value, json};
+use quell_http::{Access, Issuer, Jwt, Key, KeyMarks, Principal, Service};
 use uuid::Uuid;
 
-use crate::options::{Authenticate, CONTRACT, Options};
+use crate::options::{Authenticate, Options};
 use crate::tickets::Tickets;
 use crate::wire::Refusal;
 
@@ -18,8 +16,11 @@ use crate::wire::Refusal;
 pub(crate) struct Auth {
     service: Service,
     issuer: Issuer,
-    /// Accepts what the issuer made, and nothing else.
+    /// Yields who has a token of our secret.
     tokens: Access,
+    /// Yields the mark of the key for which the issuer made a token.
+    marked: Access,
+    marks: KeyMarks,
     token_life: Duration,
     platform_key: String,
     /// Accepts the platform's key, and nothing else.
@@ -39,11 +40,13 @@ impl Auth {
         let secret = given(options.token_secret.as_deref());
         let platform_key = given(options.platform_key.as_deref());
         let tickets = Tickets::new(&secret);
-        let (issuer, tokens) = signer(&secret);
+        let (issuer, tokens, marked) = signer(&secret);
         Self {
             service: service.clone(),
             issuer,
             tokens: Access::open().jwt(tokens),
+            marked: Access::open().jwt(marked),
+            marks: KeyMarks::new(&secret),
             token_life: options.token_life,
             platform: Access::open().key(Key::new("platform", &platform_key)),
             platform_key,
@@ -96,10 +99,17 @@ impl Auth {
         access.check_key(api_key).map_err(|_| Refusal::Unauthorized)
     }
 
-    /// Makes a bearer token for a principal.
-    pub(crate) fn token(&self, principal: &Principal) -> String {
-        let subject = principal.subject().unwrap_or("anonymous");
-        self.issuer.issue(subject, self.token_life, self.claims(principal))
+    /// Makes a bearer token for the holder of a key, whose rights are those that the key has
+    /// whenever it is used.
+    ///
+    /// # Errors
+    ///
+    /// Fails if nobody holds the key.
+    pub(crate) fn token(&self, api_key: &str) -> Result<String, Refusal> {
+        let holder = self.holder(api_key)?;
+        let subject = holder.subject().unwrap_or("anonymous");
+        let mark = (MARK.to_owned(), self.marks.of(api_key).into());
+        Ok(self.issuer.issue(subject, self.token_life, [mark]))
     }
 
     /// Yields the platform's key, which is accepted together with any bearer token.
@@ -113,12 +123,18 @@ impl Auth {
 
     /// Checks the two against each other: the key is the platform's, or of the token's subject.
     fn check(&self, bearer: &str, key: &str) -> Option<Principal> {
-        let by_token = self.tokens.check_bearer(bearer).ok().or_else(|| self.foreign(bearer))?;
         if self.platform.check_key(key).is_ok() {
-            return Some(by_token);
+            return self.of_key(bearer).or_else(|| self.foreign(bearer));
         }
+        let by_token = self.tokens.check_bearer(bearer).ok().or_else(|| self.foreign(bearer))?;
         let by_key = self.service.access_of().check_key(key).ok()?;
         (by_key.subject() == by_token.subject()).then_some(by_key)
+    }
+
+    /// Yields the holder of the key for which a token was made, if the key is still accepted.
+    fn of_key(&self, bearer: &str) -> Option<Principal> {
+        let marked = self.marked.check_bearer(bearer).ok()?;
+        self.service.access_of().check_mark(&self.marks, marked.subject()?).ok()
     }
 
     /// Reads a token of another issuer. A static key is no token here.
@@ -128,42 +144,6 @@ impl Auth {
             return None;
         }
         access.check_bearer(bearer).ok()
-    }
-
-    /// Writes what a principal may do, so that a token allows no more than the key it is made for.
-    fn claims(&self, principal: &Principal) -> Vec<(String, Value)> {
-        let mut claims = Vec::new();
-        if let Teams::Some(teams) = principal.teams() {
-            claims.push(("teams".to_owned(), json!(teams)));
-        }
-        if let Some(scopes) = self.scopes(principal) {
-            claims.push(("scopes".to_owned(), json!(scopes)));
-        }
-        if principal.is_read_only() {
-            claims.push(("read_only".to_owned(), json!(true)));
-        }
-        claims
-    }
-
-    /// Yields the scopes of a principal that matter in this contract; `None` means all.
-    fn scopes(&self, principal: &Principal) -> Option<Vec<String>> {
-        if principal.sees_all() {
-            return Some(vec!["quell:admin".into()]);
-        }
-        let components: Vec<_> = self.service.catalog().listed(CONTRACT).collect();
-        let runs: Vec<_> = components.iter().filter(|c| principal.may_run(c)).collect();
-        let reads: Vec<_> = components.iter().filter(|c| principal.may_read(c)).collect();
-        let mut scopes = Vec::new();
-        for (action, allowed) in [("run", runs), ("read", reads)] {
-            if allowed.len() == components.len() {
-                scopes.push(format!("*:{action}"));
-            } else {
-                scopes.extend(allowed.iter().map(|component| {
-                    format!("{}:{}:{action}", resource_of(component.kind()), component.id())
-                }));
-            }
-        }
-        (scopes != ["*:run", "*:read"]).then_some(scopes)
     }
 }
 
@@ -182,22 +162,20 @@ fn given(secret: Option<&str>) -> String {
     }
 }
 
+/// Yields what makes tokens, what knows their subjects, and what knows the marks of their keys.
 #[expect(clippy::expect_used, reason = "only an empty secret is refused")]
-fn signer(secret: &str) -> (Issuer, Jwt) {
+fn signer(secret: &str) -> (Issuer, Jwt, Jwt) {
     let issuer = Issuer::hs256(secret).expect("the secret is not empty");
     let tokens = Jwt::hs256(secret).expect("the secret is not empty");
-    // The contract knows no scopes: a token that names none may do everything in its teams.
-    (issuer.subject_claim("username"), tokens.subject_claim("username").default_scopes(["*:*"]))
+    (
+        issuer.subject_claim("username"),
+        tokens.clone().subject_claim("username"),
+        tokens.subject_claim(MARK),
+    )
 }
 
-/// Yields the first part of the scopes for components of a kind.
-const fn resource_of(kind: ComponentKind) -> &'static str {
-    match kind {
-        ComponentKind::Agent => "agents",
-        ComponentKind::Team => "teams",
-        ComponentKind::Workflow => "workflows",
-    }
-}
+/// The claim that names the key for which a token was made, by its mark.
+const MARK: &str = "key";
 
 #[cfg(test)]
 mod tests {

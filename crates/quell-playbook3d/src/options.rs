@@ -52,8 +52,13 @@ pub struct Options {
     /// one of this process, which no other node accepts. Empty counts as none.
     pub platform_key: Option<String>,
     /// The URL under which the router is reached, as `get-sdk-secrets` names it. Defaults to
-    /// `http://`, the request's `Host`, and the path at which the router is nested.
+    /// `http://`, or `https://` ([`speaks_tls`](Self::speaks_tls)), the request's `Host`, and the
+    /// path at which the router is nested.
     pub public_url: Option<String>,
+    /// Whether the router is served with TLS, which a request does not say. `quell serve` knows it,
+    /// and it is no key of the configuration. Defaults to no.
+    #[serde(skip)]
+    pub speaks_tls: bool,
     /// The teams there are. Defaults to those of the keys and tokens, named after their ids; with
     /// open access and no teams here, any id is a team.
     pub teams: Vec<Team>,
@@ -240,6 +245,7 @@ impl Default for Options {
             token_life: Duration::from_hours(1),
             platform_key: None,
             public_url: None,
+            speaks_tls: false,
             teams: Vec::new(),
             workflows: Vec::new(),
             without_credits: BTreeSet::new(),

@@ -101,6 +101,64 @@ async fn the_key_of_the_user_and_that_of_the_platform_are_both_accepted() {
 }
 
 #[tokio::test]
+async fn a_token_is_worth_what_its_key_is_worth_by_then() {
+    let ops = || Key::new("ops", "o-key").in_teams([ALPHA.to_string()]);
+    let keys = |key: Key| demo::access().key(key);
+    let lab = Lab::made_of(Options::default(), |catalog| catalog, keys(ops().admin()));
+    let token = lab.nobody().get("/token-wrapper/get-tokens/o-key").await;
+    let secrets = lab.nobody().get("/get-sdk-secrets/o-key").await;
+    let mut client = lab.nobody();
+    let token = token.body["access_token"].as_str().expect("a token");
+    client.set("authorization", &format!("Bearer {token}"));
+    client.set("x-api-key", secrets.body["API_KEY"].as_str().expect("a key"));
+    let run = client.start(ALPHA, demo::SLOW, json!({})).await;
+    let body = || json!({ "id": SHORT }).to_string();
+    let start = format!("/run_workflow/{ALPHA}");
+    let now = |access: Access| lab.service.access_of().replace_keys(&access).expect("keys");
+    now(keys(ops().read_only()));
+    assert_eq!(client.listed(&run).await["id"], run);
+    client.post(&start, body()).await.assert_refused(403, NO_RUN);
+    client.cancel(ALPHA, &run).await.assert_refused(403, NO_CANCEL);
+    now(keys(Key::new("ops", "o-key")));
+    client.post(&start, body()).await.assert_refused(403, NO_RUN);
+    // Another secret of the same holder, and none.
+    for access in [keys(Key::new("ops", "next").in_teams([ALPHA.to_string()])), demo::access()] {
+        now(access);
+        client.get("/runs").await.assert_refused(401, UNAUTHORIZED);
+        client.post(&start, body()).await.assert_refused(401, UNAUTHORIZED);
+        client.cancel(ALPHA, &run).await.assert_refused(401, UNAUTHORIZED);
+    }
+    now(keys(ops()));
+    assert_eq!(client.post(&start, body()).await.status, 200);
+    assert_eq!(lab.run(&run).row().stopped_at, None);
+}
+
+#[tokio::test]
+async fn a_token_of_the_secret_that_was_made_for_no_key_is_none_with_the_key_of_the_platform() {
+    let mut options = Options::default();
+    options.token_secret = Some("s3cret".into());
+    let lab = Lab::with(options);
+    let secrets = lab.nobody().get(&format!("/get-sdk-secrets/{ALICE}")).await;
+    let mut alice = lab.alice().await;
+    alice.set("authorization", &format!("Bearer {IN_2100}"));
+    assert_eq!(alice.get("/teams").await.status, 200);
+    alice.set("x-api-key", secrets.body["API_KEY"].as_str().expect("a key"));
+    alice.get("/teams").await.assert_refused(401, UNAUTHORIZED);
+}
+
+#[tokio::test]
+async fn the_addresses_of_a_router_that_is_served_with_tls_say_so() {
+    for (speaks_tls, base) in [(true, "https://localhost:7777"), (false, "http://localhost:7777")] {
+        let mut options = Options::default();
+        options.speaks_tls = speaks_tls;
+        let secrets = Lab::with(options).nobody().get(&format!("/get-sdk-secrets/{ALICE}")).await;
+        for url in ["BASE_URL", "ACCOUNTS_URL", "ACCOUNTS_BASE_URL", "API_BASE_URL"] {
+            assert_eq!(secrets.body[url], base, "{url}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn an_unknown_key_gets_neither_a_token_nor_secrets() {
     let lab = Lab::new();
     let nobody = lab.nobody();

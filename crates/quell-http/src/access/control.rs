@@ -12,7 +12,7 @@ use axum::http::header::{AUTHORIZATION, HOST, ORIGIN};
 
 use parking_lot::RwLock;
 
-use super::{AccessError, ExposedListener, Jwt, Key, KeyError, Principal};
+use super::{AccessError, ExposedListener, Jwt, Key, KeyError, KeyMarks, Principal};
 
 /// The keys and tokens that a service accepts, and the principals that they name.
 ///
@@ -313,6 +313,20 @@ impl Access {
             None => Ok(Principal::anonymous()),
         }
     }
+
+    /// Reads the principal from the mark of a static key, with the rights that the key has by now:
+    /// a token that names its key so is worth no more than that, also after
+    /// [`Access::replace_keys`].
+    ///
+    /// # Errors
+    ///
+    /// Fails if it is the mark of no key that is accepted.
+    pub fn check_mark(&self, marks: &KeyMarks, mark: &str) -> Result<Principal, AccessError> {
+        match self.accepted() {
+            Some(accepted) => accepted.find(|key| key.has_mark(marks, mark)),
+            None => Ok(Principal::anonymous()),
+        }
+    }
 }
 
 impl Credentials {
@@ -327,10 +341,14 @@ impl Credentials {
 
 impl Accepted {
     fn check_key(&self, key: &str) -> Result<Principal, AccessError> {
+        self.find(|known| known.matches(key))
+    }
+
+    fn find(&self, is_it: impl Fn(&Key) -> bool) -> Result<Principal, AccessError> {
         let mut found = None;
         // Compare with every key: the time that this takes must not reveal which one matched.
         for known in &self.keys {
-            if known.matches(key) {
+            if is_it(known) {
                 found = Some(known.principal().clone());
             }
         }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use subtle::ConstantTimeEq;
 
+use crate::access::key_marks::KeyMarks;
 use crate::access::principal::Principal;
 
 /// A static key: a request that presents it is made by its principal.
@@ -57,6 +58,12 @@ impl Key {
     /// Yields the principal of its holder.
     pub const fn principal(&self) -> &Principal {
         &self.principal
+    }
+
+    /// Tells whether a mark stands for this key; see [`Key::matches`].
+    pub(crate) fn has_mark(&self, marks: &KeyMarks, mark: &str) -> bool {
+        let own = marks.of(&self.secret);
+        !self.secret.is_empty() && bool::from(own.as_bytes().ct_eq(mark.as_bytes()))
     }
 
     /// Compares in a time that reveals no more than the length of the secret.

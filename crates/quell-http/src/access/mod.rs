@@ -4,6 +4,7 @@ mod control;
 mod error;
 mod jwt;
 mod key;
+mod key_marks;
 mod key_set;
 mod principal;
 
@@ -12,5 +13,6 @@ pub use control::{Access, AccessMode};
 pub use error::{AccessError, ExposedListener, KeyError};
 pub use jwt::{Issuer, Jwt};
 pub use key::Key;
+pub use key_marks::KeyMarks;
 pub use key_set::KeySet;
 pub use principal::{ADMIN_SCOPES, Principal, Teams};

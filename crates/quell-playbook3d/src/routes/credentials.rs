@@ -6,6 +6,7 @@ use axum::http::uri::Authority;
 use axum::http::{HeaderMap, Uri, header};
 use serde_json::{Value, json};
 
+use crate::options::Options;
 use crate::routes::path::{KeyPath, Shared};
 use crate::routes::prefix::prefix;
 use crate::wire::Refusal;
@@ -14,8 +15,7 @@ pub(super) async fn get_tokens(
     State(app): Shared,
     KeyPath(key): KeyPath,
 ) -> Result<Json<Value>, Refusal> {
-    let principal = app.auth.holder(&key)?;
-    Ok(Json(json!({ "access_token": app.auth.token(&principal) })))
+    Ok(Json(json!({ "access_token": app.auth.token(&key)? })))
 }
 
 pub(super) async fn get_sdk_secrets(
@@ -29,7 +29,7 @@ pub(super) async fn get_sdk_secrets(
     let options = app.options();
     let base = match &options.public_url {
         Some(url) => url.trim_end_matches('/').to_owned(),
-        None => base_url(&headers, &original, &uri).ok_or(Refusal::Malformed)?,
+        None => base_url(options, &headers, &original, &uri).ok_or(Refusal::Malformed)?,
     };
     let key = app.auth.platform_key();
     let accounts = format!("{base}{}", prefix(&options.accounts_prefix));
@@ -48,9 +48,10 @@ pub(super) async fn get_sdk_secrets(
 
 /// Yields the URL at which the router is nested. The client sets the `Host`, and only this client
 /// gets the URL; no header of a proxy is trusted (contract, choice 7).
-fn base_url(headers: &HeaderMap, original: &Uri, inner: &Uri) -> Option<String> {
+fn base_url(options: &Options, headers: &HeaderMap, original: &Uri, inner: &Uri) -> Option<String> {
     let host = headers.get(header::HOST)?.to_str().ok()?;
     let host: Authority = host.parse().ok()?;
     let nested_at = original.path().strip_suffix(inner.path())?;
-    Some(format!("http://{host}{nested_at}"))
+    let scheme = if options.speaks_tls { "https" } else { "http" };
+    Some(format!("{scheme}://{host}{nested_at}"))
 }

@@ -22,7 +22,7 @@ pub(super) fn router(
     config: &Config,
     demo: Option<Demo>,
     metrics: Metrics,
-    lookup: Lookup,
+    (lookup, speaks_tls): (Lookup, bool),
 ) -> Router {
     // Keys may be exchanged for tokens.
     let (of, options) = (service.clone(), config.agentos.clone());
@@ -44,6 +44,7 @@ pub(super) fn router(
         .merge(page::routes())
         .merge(info);
     let mut options = config.playbook3d.clone();
+    options.speaks_tls = speaks_tls;
     let mut playbook3d = service.clone();
     let app = match demo {
         Some(demo) => {

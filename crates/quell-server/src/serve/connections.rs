@@ -115,7 +115,7 @@ async fn told_to_stop(stopping: &mut watch::Receiver<bool>) {
 
 /// Takes the slot of a connection. While all are taken, closes the connection that has been idle
 /// for longest, as soon as there is one that may be closed.
-pub(super) async fn free_slot(slots: &Arc<Semaphore>, idle: &Idle) -> Option<OwnedSemaphorePermit> {
+async fn free_slot(slots: &Arc<Semaphore>, idle: &Idle) -> Option<OwnedSemaphorePermit> {
     loop {
         if let Ok(slot) = Arc::clone(slots).try_acquire_owned() {
             return Some(slot);
