@@ -5,13 +5,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use quell::testing::cluster::Nodes;
-use quell::{EventKind, RunEvent};
-use quell_http::{events_by_now, parse_id};
+use quell_http::parse_id;
 use quell_test_support::{secs, soon, within};
 use serde_json::json;
 
 use crate::nodes::{soon_read, two};
-use crate::sessions_changed::{brief, site_with};
+use crate::sessions_changed::{at_work, brief, site_with};
 use crate::support::Site;
 use crate::support::http::read;
 
@@ -100,10 +99,7 @@ async fn a_deletion_that_waits_until_nothing_of_a_run_executes_is_not_of_a_later
     };
     let path = "/agents/stuck";
     assert_eq!(a.create(&format!("{path}/runs"), &form("true")).await.status, 202);
-    let run = a.service.engine().get(parse_id("r").unwrap()).unwrap();
-    let is_at_work = |event: RunEvent| matches!(event.kind, EventKind::Progress(_));
-    soon("it is at work", || events_by_now(&run, 0).any(is_at_work)).await;
-    drop(run);
+    at_work(&a, "r").await;
     let cancel = format!("{path}/runs/r/cancel?wait=true");
     assert_eq!(a.post(&cancel).await.header("quell-quiescent"), "false");
     // Through both: each sees to it.

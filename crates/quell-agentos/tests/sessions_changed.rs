@@ -7,11 +7,13 @@ use std::time::Duration;
 use axum::body::Body;
 use axum::http::Request;
 use quell::store::MemoryStore;
-use quell::{Engine, EngineConfig, Payload, Recovery, RunContext, RunFilter, Shutdown};
+use quell::{
+    Engine, EngineConfig, EventKind, Payload, Recovery, RunContext, RunEvent, RunFilter, Shutdown,
+};
 use quell_agentos::Options;
 use quell_demo::Witness;
 use quell_flow::{Catalog, Component};
-use quell_http::{Access, Key};
+use quell_http::{Access, Key, events_by_now, parse_id};
 use quell_test_support::{Valve, soon};
 use serde_json::{Value, json};
 
@@ -208,21 +210,35 @@ fn stuck(is_free: &Arc<AtomicBool>) -> Component {
     Component::agent("stuck", move |ctx: RunContext, input: Payload| {
         let is_free = Arc::clone(&is_free);
         async move {
+            let (begins, has_begun) = tokio::sync::oneshot::channel();
             let work = ctx.spawn_blocking(move |_| {
+                let _ = begins.send(());
                 while !is_free.load(Ordering::SeqCst) {
                     std::thread::sleep(Duration::from_millis(1));
                 }
             });
-            // From here on something executes that a stop does not end.
-            let _ = ctx.progress(0.5);
-            work.await?;
+            // From here on something executes that a stop does not end. Before, a stop would have
+            // kept it from beginning.
+            let tells = async {
+                let _ = has_begun.await;
+                let _ = ctx.progress(0.5);
+            };
+            tokio::join!(work, tells).0?;
             Ok(input)
         }
     })
 }
 
+/// Waits until a stuck run executes what a stop does not end.
+pub(crate) async fn at_work(site: &Site, run: &str) {
+    let run = site.service.engine().get(parse_id(run).unwrap()).unwrap();
+    let is_at_work = |event: RunEvent| matches!(event.kind, EventKind::Progress(_));
+    soon("it is at work", || events_by_now(&run, 0).any(is_at_work)).await;
+}
+
 async fn abandoned(site: &Site, session: &str) -> String {
     let run = start(site, "/agents/stuck", "m", session).await;
+    at_work(site, &run).await;
     let cancel = format!("/agents/stuck/runs/{run}/cancel?wait=true");
     assert_eq!(site.post(&cancel).await.header("quell-quiescent"), "false");
     run

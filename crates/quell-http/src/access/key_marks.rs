@@ -27,7 +27,11 @@ pub struct KeyMarks(Hmac<Sha256>);
 
 impl KeyMarks {
     /// Makes the marks of a secret: who has the same makes the same marks.
-    #[expect(clippy::expect_used, reason = "a secret of any length is taken")]
+    #[expect(
+        clippy::expect_used,
+        clippy::missing_panics_doc,
+        reason = "a secret of any length is taken"
+    )]
     pub fn new(secret: impl AsRef<[u8]>) -> Self {
         let mut mac = Hmac::new_from_slice(secret.as_ref()).expect("a secret of any length");
         // The secret may sign other things as well: none of them is a mark.

@@ -71,5 +71,5 @@ fn a_filter_stops_what_its_preview_has_shown_and_nothing_else() {
         ask(&site, wrong).assert_code(2);
     }
     let all = ask(&site, &["cancel", "--all", "--wait", "quiescent"]);
-    assert!(all.assert_code(0).stdout.ends_with("1 runs were told to stop\n"), "{all:?}");
+    assert!(all.assert_code(0).stdout.ends_with("1 run was told to stop\n"), "{all:?}");
 }
