@@ -1,9 +1,10 @@
 //! Lanes that hold for all members: what an append decides of them, in SQL.
 //!
-//! `run.turn` says how a root stands in its lane: 1 if it has the lane, 0 if it waits, 2 if it waits
-//! and has taken the place of what other members had, and nothing if it was accepted without a rule. Whoever gives a turn, with an acceptance or later, has the
-//! advisory lock of the lane until it commits; so a turn is given once, and nothing is left to be
-//! cleaned up. A turn ends without that lock, by what the row says of the run.
+//! `run.turn` says how a root stands in its lane: 1 if it has the lane, 0 if it waits, 2 if it
+//! waits and has taken the place of what other members had, and nothing if it was accepted without
+//! a rule. Whoever gives a turn, with an acceptance or later, has the advisory lock of the lane
+//! until it commits; so a turn is given once, and nothing is left to be cleaned up. A turn ends
+//! without that lock, by what the row says of the run.
 //!
 //! Lock order: the row of the member, then the lanes in the order of their numbers, then rows of
 //! runs. A statement sees what was committed before it began: the one that locks is one of its own.

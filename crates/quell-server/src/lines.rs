@@ -170,7 +170,8 @@ mod tests {
         let missed = EventKind::Lagged { from: 2, to: 9 };
         let events = [queued(1, "root", None), event(10, "root", missed)];
         assert!(shown(&events, false).is_empty());
-        let line = "    0.900  root  events 2 to 9 are not shown: they came too fast, or have left the log";
+        let words = "events 2 to 9 are not shown: they came too fast, or have left the log";
+        let line = format!("    0.900  root  {words}");
         assert_eq!(shown(&events, true), [line]);
         assert_eq!(held_back(0), "");
         assert_eq!(held_back(7), "  (and 7 before it; -v shows all)");

@@ -131,13 +131,8 @@ impl Site {
         let renewal = Renewal::begin(trusted, source, renewed).await?;
         let service = Service::new(engine.clone(), catalog).limits(limits).access(renewal.access());
         let metrics = Metrics::new(store.as_ref().and_then(OpenStore::node));
-        let app = app::router(
-            &service,
-            &config,
-            demo,
-            metrics.clone(),
-            (renewal.lookup(), renewal.tls().is_some()),
-        );
+        let trust = (renewal.lookup(), renewal.tls().is_some());
+        let app = app::router(&service, &config, demo, metrics.clone(), trust);
         let connections = Connections::accept(listener, app, shares.connections, renewal.tls());
         announce(renewal.scheme(), address);
         // Only now: from here on they can be read, and stopped.
