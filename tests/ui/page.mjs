@@ -195,10 +195,10 @@ const tests = {
     await open("runs/half");
     const failed = page.locator("[role=treeitem]", { hasText: "breaks" });
     await failed.click();
-    await page.locator(".chosen-row", { hasText: "exited with 3" }).waitFor();
+    await page.locator(".chosen-row", { hasText: "it is broken" }).waitFor();
     // Its events have come by now, which do not tell of it.
     await page.waitForTimeout(1_000);
-    assert.match(await text(".chosen-row"), /exited with 3/);
+    assert.match(await text(".chosen-row"), /it is broken/);
     await server.asks("/v1/runs/half/cancel", { wait: "terminal" });
   },
 
