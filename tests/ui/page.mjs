@@ -202,6 +202,35 @@ const tests = {
     await server.asks("/v1/runs/half/cancel", { wait: "terminal" });
   },
 
+  async "a stop may have a grace of its own"() {
+    await server.starts("agent/stubborn", "graced", { grace_ms: 600_000 });
+    await open("runs/graced");
+    await page.getByLabel("Grace in seconds").fill("0.5");
+    await page.getByRole("button", { name: "Stop", exact: true }).click();
+    await page.getByText("quiescent: nothing of it executes").waitFor();
+    assert.match(await text(".strip"), /Terminal/);
+  },
+
+  async "the runs are those of a kind and of a time"() {
+    await open("runs");
+    await page.getByLabel("Kind").selectOption("workflow");
+    await until("document.querySelectorAll('tbody tr').length > 0");
+    await until("[...document.querySelectorAll('tbody tr')].every((row) => row.innerText.includes('workflow/'))");
+    await page.getByLabel("Accepted before").fill("2001-01-01T00:00:00");
+    await page.getByText("No run is like that").waitFor();
+    assert.ok(await page.getByRole("button", { name: /Stop what these/ }).isDisabled(), "not by time");
+    await page.getByLabel("Accepted before").fill("");
+    await page.getByLabel("Accepted from").fill("2001-01-01T00:00:00");
+    await until("document.querySelectorAll('tbody tr').length > 0");
+    await page.getByLabel("Accepted from").fill("");
+    await page.getByRole("button", { name: /Stop what these/ }).click();
+    await page.locator(".preview").waitFor();
+    const named = await text(".preview");
+    assert.ok(!named.includes("agent/"), named);
+    await accessible("filters");
+    await page.getByRole("button", { name: "Leave them" }).click();
+  },
+
   async "nodes are listed"() {
     await open("nodes");
     await page.getByText("this server").waitFor();

@@ -38,6 +38,7 @@ pub struct Start {
     pub(crate) grace: Option<Duration>,
     pub(crate) lane: Option<(String, OnBusy)>,
     pub(crate) not_before: Option<Instant>,
+    pub(crate) priority: i8,
     pub(crate) scopes: Vec<String>,
     pub(crate) once: Option<IdempotencyKey>,
     pub(crate) on_disconnect: OnDisconnect,
@@ -71,6 +72,7 @@ impl Start {
             grace: None,
             lane: None,
             not_before: None,
+            priority: 0,
             scopes: Vec::new(),
             once: None,
             on_disconnect: OnDisconnect::Continue,
@@ -130,6 +132,12 @@ impl Start {
     /// [`OnBusy::Reject`].
     pub fn lane(mut self, key: impl Into<String>, on_busy: OnBusy) -> Self {
         self.lane = Some((key.into(), on_busy));
+        self
+    }
+
+    /// Sets its place among those that wait for the same; see [`RunSpec::priority`]. Defaults to 0.
+    pub fn priority(mut self, priority: i8) -> Self {
+        self.priority = priority;
         self
     }
 
@@ -337,6 +345,9 @@ impl View {
         spec = start.component.timed(spec, start.timeout, start.grace);
         if let Some((key, on_busy)) = &start.lane {
             spec = spec.lane(self.lane_key(key), *on_busy);
+        }
+        if start.priority != 0 {
+            spec = spec.priority(start.priority);
         }
         match start.not_before {
             Some(due) => spec.not_before(due),

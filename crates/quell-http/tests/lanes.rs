@@ -50,6 +50,36 @@ async fn a_run_may_take_the_place_of_what_its_lane_has() {
 }
 
 #[tokio::test]
+async fn of_those_that_wait_the_highest_priority_starts_first_and_admins_alone_go_above_0() {
+    let scopes = ["agents:echo:run", "agents:sleeper:run"];
+    let access = Access::open().key(Key::new("ada", "ada").scopes(scopes));
+    let access = access.key(Key::new("boss", "boss").scopes(["quell:admin"]));
+    let app = router(service().access(access));
+    let submit = async |key: &str, id: &str, priority: i16| {
+        let lane = json!({ "key": "l" });
+        let asked = json!({
+            "component": "agent/sleeper", "id": id, "lane": lane, "priority": priority,
+        });
+        let headers = &[JSON, ("x-api-key", key)];
+        send(&app, "POST", "/v1/runs", headers, asked.to_string()).await.status
+    };
+    let ahead = async |id: &str| {
+        let path = format!("/v1/runs/{id}");
+        let run = send(&app, "GET", &path, &[("x-api-key", "boss")], "").await.json();
+        run["queue"]["ahead"].clone()
+    };
+    assert_eq!(submit("boss", "holder", 0).await, StatusCode::CREATED);
+    for (id, priority) in [("low", -128), ("none", 0), ("high", 127)] {
+        assert_eq!(submit("boss", id, priority).await, StatusCode::CREATED);
+    }
+    assert_eq!(ahead("high").await, 0);
+    assert_eq!((ahead("none").await, ahead("low").await), (1.into(), 2.into()));
+    assert_eq!(submit("boss", "more", 128).await, StatusCode::UNPROCESSABLE_ENTITY);
+    assert_eq!(submit("ada", "above", 1).await, StatusCode::FORBIDDEN);
+    assert_eq!(submit("ada", "below", -1).await, StatusCode::CREATED);
+}
+
+#[tokio::test]
 async fn what_is_rolled_back_is_forgotten_when_nothing_of_it_executes() {
     let app = router(service());
     for id in ["a", "b"] {

@@ -81,6 +81,9 @@ pub(crate) async fn start_run(
     if !view.principal().may_run_named(kind, id) {
         return Err(forbidden(view.principal().lack_to_run_named(kind, id)));
     }
+    if asked.priority > 0 && !view.principal().sees_all() {
+        return Err(forbidden(NEEDS_ADMIN.into()));
+    }
     let component = view.component(kind, id).ok_or_else(unknown)?;
     let mut start = options(Start::new(component, input), asked)?;
     if let Some(key) = idempotency_key(&headers)? {
@@ -129,7 +132,8 @@ pub(super) fn value_of(raw: Option<&RawValue>) -> Result<Payload, Problem> {
     Payload::from_json_text(text).map_err(|error| not_json(&error))
 }
 
-fn options(mut start: Start, asked: StartRun) -> Result<Start, Problem> {
+fn options(start: Start, asked: StartRun) -> Result<Start, Problem> {
+    let mut start = start.priority(asked.priority);
     for (key, value) in asked.labels {
         if is_reserved(&key) {
             let detail = format!("label `{key}` is not for callers");
@@ -341,6 +345,9 @@ pub(super) fn unreadable_component<'a>(
     let who = view.principal();
     view.component_of(run).filter(|it| !who.may_read(it) && !who.may_run(it))
 }
+
+/// Who overtakes the runs of others may do more than start one.
+const NEEDS_ADMIN: &str = "a priority above 0 needs the scope `quell:admin`";
 
 /// The time without an event after which a stream writes a heartbeat.
 const HEARTBEAT: Duration = Duration::from_secs(15);

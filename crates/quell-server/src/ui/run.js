@@ -109,6 +109,7 @@ async function readTree(id, tree, signal) {
 /** What somebody can do with a run. @param {{run: any, done: () => void}} props */
 function Steer({ run, done }) {
   const [reason, setReason] = useState("");
+  const [grace, setGrace] = useState("");
   const [answer, setAnswer] = useState("");
   const [isBusy, said, act] = useAct();
   const path = pathOf(run.id);
@@ -120,11 +121,17 @@ function Steer({ run, done }) {
     });
   const text = (/** @type {(value: string) => void} */ set) => (/** @type {Event} */ event) =>
     set(/** @type {HTMLInputElement} */ (event.target).value);
+  // No number of seconds is left to the server: it has a grace of its own.
+  const graced = grace.trim() === "" ? {} : { grace_ms: Math.round(Number(grace) * 1_000) };
+  const stop = { reason: reason || "stopped on the page", ...graced };
   if (isOver(run.status)) return said && html`<p role="status">${said}</p>`;
   return html`
     <div class="steer">
       <label>Reason <input value=${reason} maxlength="500" onInput=${text(setReason)} /></label>
-      <button class="danger" disabled=${isBusy} onClick=${does("cancel", { reason: reason || "stopped on the page" }, "Stop")}>Stop</button>
+      <label>Grace in seconds
+        <input type="number" min="0" step="any" size="6" value=${grace} placeholder="its own" onInput=${text(setGrace)} />
+      </label>
+      <button class="danger" disabled=${isBusy} onClick=${does("cancel", stop, "Stop")}>Stop</button>
       ${run.status === "running" && html`<button disabled=${isBusy} onClick=${does("pause", {}, "Pause")}>Pause</button>`}
       ${run.status === "paused" && html`
         <p>It asks: <b>${pretty(run.pause?.request)}</b></p>

@@ -9,11 +9,15 @@ import { useAct, useNow, useRead, useSettled } from "./live.js";
 const STATUSES = [
   "queued", "running", "paused", "stopping", "completed", "failed", "cancelled", "timed-out",
 ];
+const KINDS = ["agent", "team", "workflow"];
 const KEYS = /** @type {const} */ (["component", "session", "owner", "lane", "label"]);
+const TIMES = /** @type {const} */ (["since", "until"]);
 
-/** @typedef {{status: string, component: string, session: string, owner: string, lane: string, label: string}} Filter */
+/** @typedef {Record<"status" | "kind" | "component" | "session" | "owner" | "lane" | "label" | "since" | "until", string>} Filter */
 
-const NONE = { status: "", component: "", session: "", owner: "", lane: "", label: "" };
+const NONE = {
+  status: "", kind: "", component: "", session: "", owner: "", lane: "", label: "", since: "", until: "",
+};
 
 export function Runs() {
   const [typed, setTyped] = useState(/** @type {Filter} */ (NONE));
@@ -21,7 +25,7 @@ export function Runs() {
   const [cursors, setCursors] = useState(/** @type {string[]} */ ([]));
   const cursor = cursors.at(-1);
   const query = useMemo(() => {
-    const given = Object.entries(filter).filter(([, value]) => value);
+    const given = Object.entries({ ...filter, ...timesOf(filter) }).filter(([, value]) => value);
     const all = new URLSearchParams([...given, ["limit", String(LIMIT)], ["values", "false"]]);
     if (cursor) all.set("cursor", cursor);
     return all.toString();
@@ -37,16 +41,16 @@ export function Runs() {
   return html`
     <h2>Runs</h2>
     <form class="filters" onSubmit=${(/** @type {Event} */ event) => event.preventDefault()}>
-      <label>Status
-        <select value=${typed.status} onChange=${change("status")}>
-          <option value="">any</option>
-          ${STATUSES.map((status) => html`<option value=${status}>${status}</option>`)}
-        </select>
-      </label>
+      <${Choice} name="Status" value=${typed.status} of=${STATUSES} change=${change("status")} />
+      <${Choice} name="Kind" value=${typed.kind} of=${KINDS} change=${change("kind")} />
       ${KEYS.map((name) => html`
         <label>${name[0]?.toUpperCase()}${name.slice(1)}
           <input value=${typed[name]} onInput=${change(name)} size="12"
             placeholder=${name === "label" ? "key=value" : ""} />
+        </label>`)}
+      ${TIMES.map((name) => html`
+        <label>${name === "since" ? "Accepted from" : "Accepted before"}
+          <input type="datetime-local" step="1" value=${typed[name]} onInput=${change(name)} />
         </label>`)}
     </form>
     <${StopMany} filter=${filter} stopped=${again} />
@@ -58,6 +62,17 @@ export function Runs() {
         <button disabled=${!cursors.length} onClick=${() => setCursors(cursors.slice(0, -1))}>Newer</button>
         <button disabled=${!value.next} onClick=${() => setCursors([...cursors, value.next])}>Older</button>
       </p>`}`;
+}
+
+/** @param {{name: string, value: string, of: string[], change: (event: Event) => void}} props */
+function Choice({ name, value, of, change }) {
+  return html`
+    <label>${name}
+      <select value=${value} onChange=${change}>
+        <option value="">any</option>
+        ${of.map((one) => html`<option value=${one}>${one}</option>`)}
+      </select>
+    </label>`;
 }
 
 /** @param {{runs: any[], now: number}} props */
@@ -111,10 +126,12 @@ function StopMany({ filter, stopped }) {
     return `${accepted.length} are stopping` + (others ? `, ${others} were not to be stopped any more` : "");
   });
   if (!found) {
+    // A stop of many knows no times: it would hit more than the list shows.
+    const isByTime = TIMES.some((name) => filter[name]);
     return html`
       <p class="act">
-        <button disabled=${isBusy} onClick=${preview}>Stop what these filters mean…</button>
-        <span role="status">${said}</span>
+        <button disabled=${isBusy || isByTime} onClick=${preview}>Stop what these filters mean…</button>
+        <span role="status">${isByTime ? "Not by time: take the times out to stop many." : said}</span>
       </p>`;
   }
   const count = found.runs.length;
@@ -137,12 +154,21 @@ function StopMany({ filter, stopped }) {
     </section>`;
 }
 
+/** The times of a filter, typed in the time of this place. @param {Filter} filter */
+function timesOf(filter) {
+  const instant = (/** @type {string} */ typed) => {
+    const at = new Date(typed);
+    return Number.isNaN(at.getTime()) ? "" : at.toISOString();
+  };
+  return { since: instant(filter.since), until: instant(filter.until) };
+}
+
 /** @param {Filter} filter */
 function whereOf(filter) {
   /** @type {Record<string, unknown>} */
   const where = {};
   if (filter.status) where.status = [filter.status];
-  for (const name of /** @type {const} */ (["component", "session", "owner", "lane"])) {
+  for (const name of /** @type {const} */ (["kind", "component", "session", "owner", "lane"])) {
     if (filter[name]) where[name] = filter[name];
   }
   if (filter.label) {

@@ -37,6 +37,11 @@ pub(crate) struct StartRun {
     pub(crate) timeout_ms: Option<Millis>,
     /// Milliseconds between the acceptance of a stop and abort. Defaults to the engine's.
     pub(crate) grace_ms: Option<Millis>,
+    /// Its place among the runs that wait for the same lane or limit: the highest starts first, of
+    /// equals the one that came first. Defaults to 0. Above 0 it is for who sees the runs of all
+    /// owners: an admin. A run that waits still when its server is started again waits with 0.
+    #[serde(default)]
+    pub(crate) priority: i8,
     /// Its lane: runs of one lane never overlap. Defaults to none.
     #[serde(default, deserialize_with = "object_or_null")]
     pub(crate) lane: Option<LaneName>,
