@@ -72,9 +72,12 @@ impl View {
     pub(crate) fn asks_store_first(&self, start: &Start, id: Option<RunId>) -> bool {
         let engine = self.service().engine();
         let is_policy = start.lane.as_ref().is_some_and(|(_, policy)| *policy != OnBusy::Enqueue);
-        let is_new_key = || start.once.as_ref().is_some_and(|once| self.started_by(once).is_none());
-        let is_new_id = || id.is_some_and(|id| engine.get(id).is_none());
-        is_policy && engine.has_store() && (is_new_key() || is_new_id())
+        // A repeat of which memory knows stops nobody, whatever id it has.
+        let is_new = match &start.once {
+            Some(once) => self.started_by(once).is_none(),
+            None => id.is_some_and(|id| engine.get(id).is_none()),
+        };
+        is_policy && engine.has_store() && is_new
     }
 
     /// Looks whether the store would refuse a run.

@@ -225,7 +225,7 @@ impl View {
             // A repeat waits as well: it says of the run what the first request does.
             Ok(started) => match self.accepted(&started).await {
                 Ok(()) => {
-                    stopped(&started.run.superseded()).await;
+                    started.run.superseded_stored().await;
                     return Ok(started);
                 }
                 Err(error) => {
@@ -353,14 +353,6 @@ impl View {
             Some(due) => spec.not_before(due),
             None => spec,
         }
-    }
-}
-
-/// Waits until the stops of runs whose place another one has taken are in the store, or that is in
-/// trouble: the new run is accepted, and they stop here, either way.
-async fn stopped(superseded: &[RunRef]) {
-    for run in superseded {
-        let _ = run.stops_stored().await;
     }
 }
 

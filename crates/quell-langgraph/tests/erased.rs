@@ -214,6 +214,9 @@ async fn a_batch_of_which_one_finds_no_room_leaves_nothing_and_a_retry_makes_not
     assert_eq!(server.post("/runs/batch", &all).await.status, 429);
     let engine = server.service.engine();
     soon("none is left", || engine.runs(&RunFilter::new()).is_empty()).await;
+    let refused = server.saying("idempotency-key", "refused");
+    assert_eq!(refused.post("/runs/batch", &all).await.status, 429);
+    soon("none is left", || engine.runs(&RunFilter::new()).is_empty()).await;
     let keyed = server.saying("idempotency-key", "k");
     let two = json!([item, item]);
     let ids = |answer: Value| {
@@ -344,4 +347,5 @@ async fn a_batch_that_was_taken_back_is_made_when_it_is_repeated() {
     soon("none is left", || engine.runs(&RunFilter::new()).is_empty()).await;
     let again = keyed.post("/runs/batch", &two).await;
     assert_eq!(again.status, 200, "{}", again.text);
+    assert_eq!(engine.runs(&RunFilter::new().live()).len(), 2, "they are those that run now");
 }

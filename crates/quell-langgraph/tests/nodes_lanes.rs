@@ -1,7 +1,7 @@
 //! Runs of one thread through two nodes. Whether they overlap a witness in the bodies tells.
 
 use quell::testing::cluster::Nodes;
-use quell::{EngineConfig, Failure, Payload, RunContext};
+use quell::{EngineConfig, Failure, Payload, RunContext, RunId};
 use quell_flow::Component;
 use quell_test_support::{Witness, ms, secs, soon, within};
 use serde_json::{Value, json};
@@ -89,6 +89,44 @@ async fn a_new_run_interrupts_that_of_another_node() {
     assert_eq!(within("it has its turn", new).await.status.as_u16(), 200);
     a.assert_stopped("old").await;
     assert_eq!(b.status(&old).await, "interrupted");
+}
+
+/// Whoever is told may lose the node that tells.
+#[tokio::test]
+async fn who_is_told_of_a_new_run_finds_the_stop_of_the_one_before_in_the_store() {
+    let (a, b) = two();
+    for strategy in ["interrupt", "rollback"].repeat(5) {
+        let thread = a.thread().await;
+        let old = a.start(&thread, "slow", json!({ "ms": 60_000 })).await;
+        stored(&a, &old).await;
+        let new = json!({ "assistant_id": "echo", "multitask_strategy": strategy, "input": {} });
+        let told = b.post(&format!("/threads/{thread}/runs"), &new).await;
+        assert_eq!(told.status.as_u16(), 200, "{told:?}");
+        let id = RunId::from_uuid(old.rsplit('/').next().unwrap().parse().unwrap());
+        let record = b.service.engine().stored_run(id).await.unwrap();
+        // One that is rolled back may be gone by now.
+        let is_stopped = record.is_none_or(|it| it.stop.is_some() || it.status.is_terminal());
+        assert!(is_stopped, "{strategy}: whoever takes {old} over lets it go on");
+    }
+}
+
+#[tokio::test]
+async fn new_input_waits_behind_a_run_of_another_node_that_waits_behind_a_paused_one() {
+    let (a, b) = two();
+    let thread = a.thread().await;
+    let path = format!("/threads/{thread}/runs");
+    let asking = a.start(&thread, "ask", json!({})).await;
+    let queued = b.start(&thread, "echo", json!({ "n": 1 })).await;
+    soon_paused(&b, &asking).await;
+    for server in [&a, &b] {
+        let next = json!({ "assistant_id": "echo", "input": { "n": 2 } });
+        let next = server.post(&path, &next).await;
+        assert_eq!((next.status.as_u16(), &next.json()["status"]), (200, &json!("pending")));
+        assert_eq!(server.status(&queued).await, "pending");
+    }
+    let cancelled = a.post(&format!("{asking}/cancel?wait=1"), &json!({})).await;
+    assert_eq!(cancelled.status, 200);
+    soon_status(&a, &queued, "success").await;
 }
 
 #[tokio::test]

@@ -214,3 +214,61 @@ async fn the_answer_that_tells_the_end_of_a_run_comes_when_that_is_stored() {
     let stored = engine.stored_run(id).await.unwrap().unwrap();
     assert!(stored.status.is_terminal(), "{stored:?}");
 }
+
+#[tokio::test]
+async fn a_repeated_request_gives_its_run_whatever_its_strategy_is_and_whatever_came_of_it() {
+    let store = Valve::new(Flow::Open);
+    let stored = EngineConfig::new().store(store as Arc<dyn Store>);
+    for config in [EngineConfig::new(), stored] {
+        let server = Server::with(config, Options::default(), Access::open());
+        for strategy in ["enqueue", "reject", "interrupt", "rollback"] {
+            for graph in ["echo", "slow", "ask"] {
+                let thread = server.thread().await;
+                let path = format!("/threads/{thread}/runs");
+                let body = json!({ "assistant_id": graph, "input": { "ms": 60_000 },
+                    "multitask_strategy": strategy });
+                let keyed = server.saying("idempotency-key", &format!("{strategy} {graph}"));
+                let first = keyed.post(&path, &body).await.json();
+                let run = format!("{path}/{}", first["run_id"].as_str().unwrap());
+                let end = match graph {
+                    "echo" => "completed",
+                    "slow" => "running",
+                    _ => "paused",
+                };
+                for _ in 0..2 {
+                    let again = keyed.post(&path, &body).await;
+                    assert_eq!(again.status, 200, "{strategy} {graph}: {again:?}");
+                    assert_eq!(again.json()["run_id"], first["run_id"], "{strategy} {graph}");
+                    within("it has come so far", async {
+                        while server.get(&run).await.json()["quell"]["status"] != end {
+                            tokio::task::yield_now().await;
+                        }
+                    })
+                    .await;
+                }
+                let listed = server.get(&path).await.json();
+                assert_eq!(listed.as_array().unwrap().len(), 1, "{strategy} {graph}");
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_repeated_request_to_go_on_gives_its_run_when_that_waits_for_an_answer() {
+    let server = Server::new();
+    let thread = server.thread().await;
+    let path = format!("/threads/{thread}/runs");
+    let nothing = json!({ "assistant_id": "echo", "input": null });
+    let keyed = server.saying("idempotency-key", "on");
+    let first = keyed.post(&path, &nothing).await.json();
+    let asking = server.start(&thread, "ask", json!({})).await;
+    within("it asks", async {
+        while server.get(&asking).await.json()["quell"]["status"] != "paused" {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    assert_eq!(server.post(&path, &nothing).await.status, 409, "another one is refused");
+    let again = keyed.post(&path, &nothing).await;
+    assert_eq!((again.status.as_u16(), &again.json()["run_id"]), (200, &first["run_id"]));
+}

@@ -4,6 +4,7 @@ use quell_core::store::StoreError;
 use quell_core::{CancelRequest, Disposition};
 
 use crate::failure::SubmitError;
+use crate::gate::OnBusy;
 use crate::node::wait::Wait;
 use crate::node::{State, flags};
 use crate::run::RunRef;
@@ -57,6 +58,36 @@ impl RunRef {
     /// their [`stops_stored`](Self::stops_stored).
     pub fn superseded(&self) -> Vec<Self> {
         self.node().superseded().into_iter().map(Self::new).collect()
+    }
+
+    /// Frees the idempotency key of the run when it is forgotten after a rollback
+    /// ([`CancelRequest::rollback`]), as if it had never been submitted: without this the key is
+    /// known for another day ([`limits::KEYS_TTL`](crate::limits::KEYS_TTL)). It is for a run that
+    /// was submitted for a request that is refused as a whole. This process alone knows of it:
+    /// whoever goes on with the rollback after it keeps the key.
+    pub fn free_key_at_rollback(&self) {
+        self.node().lock().extra().frees_key = true;
+    }
+
+    /// Waits until the stops of the runs whose place this one has taken are in the store, also of
+    /// those on other nodes: who is told of it then may lose this node. If the store gets into
+    /// trouble, which those runs tell themselves, it is not waited for: they are stopped, and the
+    /// new run is accepted. Without a store it yields at once.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe.
+    pub async fn superseded_stored(&self) {
+        let node = self.node();
+        for before in self.superseded() {
+            let _ = before.stops_stored().await;
+        }
+        let lane = node.gate().and_then(|gate| gate.lane.as_ref());
+        let replaces = [OnBusy::CancelExisting, OnBusy::RollbackExisting];
+        let takes_place = lane.is_some_and(|lane| replaces.contains(&lane.on_busy));
+        if let Some(member) = node.shared.member.as_ref().filter(|_| takes_place) {
+            member.turns.stops_tried().await;
+        }
     }
 
     /// Waits until all that was decided about the run so far is in the store: its acceptance, its

@@ -22,7 +22,7 @@ use crate::options::CONTRACT;
 use crate::threads::{Full, Thread, Tracked, Within};
 use crate::wire::asked::{Asked, micros};
 use crate::wire::create::{Create, Strategy};
-use crate::wire::exact::{Keys, written};
+use crate::wire::exact::{Keys, null, written};
 use crate::wire::refusal::Refusal;
 use crate::wire::rows::{run_metadata, system_assistant};
 
@@ -152,16 +152,25 @@ impl App {
             // On the heap: alone nobody pays for its size.
             Box::pin(self.look_elsewhere(view, thread)).await?;
         }
+        let (owner, once) = (self.owner_view(view, thread), once(request)?);
+        // Without one in the request the thread was made for it: the run of a repeat is in another.
+        let within = request.thread.is_some().then_some(thread);
+        let of = (view, &owner, within);
+        if let Some(once) = &once
+            && let Some(known) = owner.repeated(&Start::new(graph, null()).once(once.clone())).await
+        {
+            // Whatever has become of the thread since: nothing else is asked of it.
+            let known = known.map(|started| started.run.id());
+            return self.made_before(of, Some(once), known).await.map(Some);
+        }
         let live = thread.live(self.engine()).len();
         let is_idle = live == 0 && !thread.is_live_elsewhere();
         // What starts later starts on what others leave until then, which do not wait for it.
         let is_first = is_idle && create.after.is_zero();
-        let owner = self.owner_view(view, thread);
         let takes_over = !create.is_update && self.waits_alone(thread, live);
         if takes_over && create.input.is_null() {
             return Err(Refusal::waits());
         }
-        let once = once(request)?;
         let begin = self.begin(view, thread, &mut create, (is_first, is_shared)).await?;
         create.nodes.behind = behind(graph, create.nodes.as_node.as_deref())?;
         let create = &create;
@@ -187,20 +196,12 @@ impl App {
         }
         let on_disconnect = create.on_disconnect;
         let _adding = Adding { app: self, thread, tracked: &tracked, on_disconnect };
-        let again = async |run| self.made_before(view, run).await.map(Some);
         let run = match owner.start(start).await {
             Ok(started) if !started.is_replay => started.run,
-            Ok(started) => return again(Some(started.run.id())).await,
-            Err(StartError::KeyForgotten) => {
-                let known = once.as_ref().and_then(|once| owner.started_by(once));
-                return again(known).await;
+            told => {
+                let known = told.map(|started| started.run.id());
+                return self.made_before(of, once.as_ref(), known).await.map(Some);
             }
-            Err(StartError::StartedBefore(id)) => {
-                // Without one in the request the thread was made for that: the run is in another.
-                let within = request.thread.is_some().then_some(thread);
-                return self.made_there(view, within, id).await.map(Some);
-            }
-            Err(error) => return Err(error.into()),
         };
         self.check_made(thread, &run).await?;
         self.follow(Arc::clone(thread), Arc::clone(&tracked), run.clone());
@@ -212,7 +213,7 @@ impl App {
     fn waits_alone(&self, thread: &Thread, live_here: usize) -> bool {
         match live_here {
             0 => thread.waits_elsewhere(),
-            1 => thread.paused(self.engine()).is_some(),
+            1 => thread.paused(self.engine()).is_some() && !thread.is_live_elsewhere(),
             _ => false,
         }
     }
@@ -240,8 +241,20 @@ impl App {
         Ok(Created::There(found))
     }
 
-    /// Finds the run that the same request has made before.
-    async fn made_before(&self, view: &View, run: Option<RunId>) -> Result<Created, Refusal> {
+    /// Finds the run that the same request has made before, by what its owner is told of it; within
+    /// its thread, if the request names one.
+    async fn made_before(
+        &self,
+        (view, owner, within): (&View, &View, Option<&Arc<Thread>>),
+        once: Option<&IdempotencyKey>,
+        told: Result<RunId, StartError>,
+    ) -> Result<Created, Refusal> {
+        let run = match told {
+            Ok(run) => Some(run),
+            Err(StartError::KeyForgotten) => once.and_then(|once| owner.started_by(once)),
+            Err(StartError::StartedBefore(id)) => return self.made_there(view, within, id).await,
+            Err(error) => return Err(error.into()),
+        };
         let found = match run {
             Some(id) => self.find_now(view, None, id.as_uuid()).await?,
             None => None,

@@ -4,7 +4,7 @@ use axum::body::Body;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, Uri};
 use axum::response::Response;
-use quell::{CancelRequest, Payload};
+use quell::{CancelRequest, Payload, RunRef};
 use quell_http::{OnDisconnect, RunView, View, Wait};
 
 use crate::app::{App, CreateRequest, Created, in_list};
@@ -38,11 +38,12 @@ pub(super) async fn create(
         let (thread, nth) = (None, Some(nth));
         let request = CreateRequest { thread, create, path, body, headers: &headers, nth };
         match app.create(&view, request).await {
-            Ok(created) => made.push(created),
-            Err(refusal) => {
-                take_back(&view, &made).await;
-                return Err(refusal);
+            // What is taken back never runs; its key is free when nothing of it executes.
+            Ok(Created::Again(found)) if found.run.is_rolled_back() => {
+                return Err(refused(&view, &made, Refusal::new(StatusCode::CONFLICT, GONE)).await);
             }
+            Ok(created) => made.push(created),
+            Err(refusal) => return Err(refused(&view, &made, refusal).await),
         }
     }
     let weight = made.iter().map(|created| created.tracked().weight).sum();
@@ -71,13 +72,16 @@ async fn read(app: &App, view: &View, nth: usize, item: &Payload) -> Result<Crea
     Ok(create)
 }
 
-/// Takes those back that were made before one that was refused. What the same request made before
-/// was answered to it then.
-async fn take_back(view: &View, made: &[Created]) {
+/// Takes those back that were made before one that was refused, and says why that was. What the
+/// same request made before was answered to it then.
+async fn refused(view: &View, made: &[Created], why: Refusal) -> Refusal {
     let is_new = |created: &&Created| matches!(created, Created::Here(_));
     let runs: Vec<RunView> = made.iter().filter(is_new).map(Created::run).collect();
+    // Nobody was told of them: a repeat makes all of them.
+    runs.iter().filter_map(RunView::live).for_each(RunRef::free_key_at_rollback);
     let request = CancelRequest::because("a run of its batch was refused").rollback();
     view.cancel_all(&runs, request, Wait::terminal()).await;
+    why
 }
 
 fn whole(view: &View, created: &Created) -> Payload {
@@ -93,5 +97,7 @@ fn shown(view: &View, created: &Created, is_shown: impl Fn(&str) -> bool) -> Pay
 
 /// The most runs of a batch.
 const RUNS_MAX: usize = 1_000;
+
+const GONE: &str = "A run of this Idempotency-Key is being taken back. Try again later.";
 
 const NO_THREAD: &str = "You must provide a thread_id when resuming.";

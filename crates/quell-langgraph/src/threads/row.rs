@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use quell::{Engine, Payload};
+use quell_http::whole_millis;
 
 use crate::threads::elsewhere::Elsewhere;
 use crate::threads::thread::Thread;
@@ -34,7 +35,8 @@ impl Thread {
         let live = state.live.iter().rfind(|it| it.has_begun() || is_made(it.id));
         let graph = live.map(|tracked| tracked.graph_keys()).or_else(|| far.graph.clone());
         let graph = graph.or_else(|| state.graph.clone());
-        let since = live.and_then(|live| engine.get(live.id)).map(|run| run.queued_at());
+        let since =
+            live.and_then(|live| engine.get(live.id)).map(|run| whole_millis(run.queued_at()));
         let since = since.max(far.since);
         let updated_at = since.max(state.card.changed_at).max(Some(state.updated_at));
         let mut metadata: Keys = state.card.metadata.parse().unwrap_or_default();

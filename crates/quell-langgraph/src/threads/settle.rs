@@ -6,6 +6,7 @@ use std::time::SystemTime;
 
 use futures::FutureExt as _;
 use quell::{Engine, RunRef, RunRow, limits};
+use quell_http::whole_millis;
 
 use crate::threads::elsewhere::Mark;
 use crate::threads::thread::State;
@@ -63,7 +64,7 @@ impl State {
         fold: &Fold,
         ends_now: bool,
     ) {
-        let now = row.ended_at.unwrap_or_else(SystemTime::now);
+        let now = whole_millis(row.ended_at.unwrap_or_else(SystemTime::now));
         let mark = Mark::new(now, tracked.id);
         let is_before = |known: Mark| known <= mark || ends_now && known.at() == mark.at();
         let is_last = |known: Option<Mark>| known.is_none_or(is_before);

@@ -272,15 +272,7 @@ impl Engine {
         };
         if let Some(run) = run {
             run.accepted().await?;
-            for before in run.superseded() {
-                // Of a store in trouble they tell themselves: the new run is accepted, and they
-                // stop here, either way.
-                let _ = before.stops_stored().await;
-            }
-            if let Some(member) = &self.shared().member {
-                // Those of other nodes, too: who has an answer may lose this one.
-                member.turns.stops_tried().await;
-            }
+            run.superseded_stored().await;
         }
         submitted
     }

@@ -92,7 +92,7 @@ fn taken_back(node: &Arc<Node>, epoch: Epoch, at: SystemTime) -> (Record, Option
 
 /// Yields when a run counts as forgotten. One that was refused never was: its key is free at once.
 fn left_at(node: &Node, at: SystemTime) -> SystemTime {
-    if node.flags() & flags::REFUSED == 0 {
+    if node.flags() & flags::REFUSED == 0 && !node.lock().frees_key() {
         return at;
     }
     at.checked_sub(limits::KEYS_TTL).unwrap_or(at)

@@ -196,6 +196,7 @@ impl Shared {
             // forgotten. Another thread may have forgotten it before.
             let mut keys = self.claims.lock();
             if self.registry.remove(root.id, root) {
+                let keeps_key = keeps_key && !root.lock().frees_key();
                 let now = keeps_key.then(|| self.clock.now());
                 keys.let_go(root.owner(), key, now);
             }

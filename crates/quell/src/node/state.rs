@@ -141,6 +141,8 @@ pub(crate) struct RareState {
     pub(crate) returned: Option<Payload>,
     /// A stop of the run takes back what it has saved.
     pub(crate) rollback: bool,
+    /// Its key is free when it is forgotten after that.
+    pub(crate) frees_key: bool,
     /// Why something of the run is not in the store and never will be.
     pub(crate) not_stored: Option<StoreError>,
     /// The stops that were remembered for it, until its acceptance is stored.
@@ -180,6 +182,11 @@ impl State {
     /// Tells whether what the run has saved is taken back at its end: it was stopped so.
     pub(crate) fn is_rollback(&self) -> bool {
         self.life.is_stopping() && self.extra.as_ref().is_some_and(|extra| extra.rollback)
+    }
+
+    /// Tells whether its key is free as soon as it is forgotten.
+    pub(crate) fn frees_key(&self) -> bool {
+        self.is_rollback() && self.extra.as_ref().is_some_and(|extra| extra.frees_key)
     }
 
     /// Nothing of the run executes any more inside the tool call in which it was spawned.

@@ -41,6 +41,11 @@ impl Door {
         Self { address, passed }
     }
 
+    /// Tells whether there is a connection that was not cut.
+    fn is_open(&self) -> bool {
+        !self.passed.lock().expect("nobody panics here").is_empty()
+    }
+
     /// Cuts all connections. Others may be made.
     fn cut(&self) {
         for client in self.passed.lock().expect("nobody panics here").drain(..) {
@@ -66,6 +71,7 @@ fn a_stream_that_is_cut_goes_on_from_the_last_event_on() {
     let count = || printed().lines().count();
     for events in [3, 6] {
         wait_until("events are printed", || count() >= events);
+        wait_until("it is asked again", || door.is_open());
         door.cut();
     }
     wait_until("it goes on", || count() >= 9);
