@@ -12,7 +12,7 @@ use tower::ServiceExt as _;
 
 use crate::support::{JSON, send, service};
 
-const SECRET: &str = "a secret of at least thirty-two bytes";
+pub(crate) const SECRET: &str = "a secret of at least thirty-two bytes";
 pub(crate) const PRIVATE: &str = include_str!("keys/rs256.pem");
 pub(crate) const PUBLIC: &str = include_str!("keys/rs256.pub.pem");
 

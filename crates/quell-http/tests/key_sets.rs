@@ -8,11 +8,11 @@ use serde_json::{Value, json};
 
 use crate::access::{PRIVATE, PUBLIC, hs256, now};
 
-const EC: &str = include_str!("keys/es256.pem");
-const EC_NEXT: &str = include_str!("keys/es256_next.pem");
+pub(crate) const EC: &str = include_str!("keys/es256.pem");
+pub(crate) const EC_NEXT: &str = include_str!("keys/es256_next.pem");
 const EC_PUBLIC: &str = include_str!("keys/es256.pub.pem");
 
-fn ec(pem: &str) -> EncodingKey {
+pub(crate) fn ec(pem: &str) -> EncodingKey {
     EncodingKey::from_ec_pem(pem.as_ref()).unwrap()
 }
 
@@ -21,17 +21,27 @@ fn rsa() -> EncodingKey {
 }
 
 /// Signs the claims of ada with a key, which the token names.
-fn signed(key: &EncodingKey, algorithm: Algorithm, id: Option<&str>, claims: &Value) -> String {
+pub(crate) fn signed(
+    key: &EncodingKey,
+    algorithm: Algorithm,
+    id: Option<&str>,
+    claims: &Value,
+) -> String {
     let header = Header { kid: id.map(str::to_owned), ..Header::new(algorithm) };
     encode(&header, claims, key).unwrap()
 }
 
-fn claims() -> Value {
+pub(crate) fn claims() -> Value {
     json!({ "sub": "ada", "exp": now() + 60, "iss": "https://one", "aud": "quell" })
 }
 
 /// Writes a key as its issuer publishes it.
-fn published(key: &EncodingKey, algorithm: Algorithm, id: &str, more: &[(&str, &str)]) -> Value {
+pub(crate) fn published(
+    key: &EncodingKey,
+    algorithm: Algorithm,
+    id: &str,
+    more: &[(&str, &str)],
+) -> Value {
     let mut jwk = serde_json::to_value(Jwk::from_encoding_key(key, algorithm).unwrap()).unwrap();
     jwk["kid"] = id.into();
     for (key, value) in more {
@@ -40,7 +50,7 @@ fn published(key: &EncodingKey, algorithm: Algorithm, id: &str, more: &[(&str, &
     jwk
 }
 
-fn set(keys: &[Value]) -> Vec<u8> {
+pub(crate) fn set(keys: &[Value]) -> Vec<u8> {
     json!({ "keys": keys }).to_string().into_bytes()
 }
 

@@ -100,17 +100,17 @@ impl KeySet {
     }
 }
 
-/// Finds the key that a token names, for the algorithm that it names. Without an id the only key is
-/// meant, and none of several.
-pub(super) fn key_of<'a>(keys: &'a [PublicKey], header: &Header) -> Option<&'a PublicKey> {
-    let of_algorithm = |key: &&PublicKey| key.algorithm == header.alg;
-    match (&header.kid, keys) {
-        (Some(id), _) => {
-            keys.iter().find(|key| key.id.as_ref() == Some(id) && key.algorithm == header.alg)
-        }
-        (None, [only]) => Some(only).filter(of_algorithm),
-        (None, _) => None,
-    }
+/// Finds the keys that a token names, for the algorithm that it names: ids are unique by custom
+/// alone. Without an id the only key is meant, and none of several.
+pub(super) fn keys_of<'a>(
+    keys: &'a [PublicKey],
+    header: &'a Header,
+) -> impl Iterator<Item = &'a PublicKey> {
+    let is_named = move |key: &PublicKey| match &header.kid {
+        Some(id) => key.id.as_ref() == Some(id),
+        None => keys.len() == 1,
+    };
+    keys.iter().filter(move |key| key.algorithm == header.alg && is_named(key))
 }
 
 impl PublicKey {
