@@ -1,11 +1,11 @@
 //! Tokens that are signed as they should be, and keys, that are none to take.
 
 use jsonwebtoken::{Algorithm, EncodingKey, Header, encode};
-use quell_http::{Access, AccessError, Jwt, Key, KeySet};
+use quell_http::{Access, AccessError, Issuer, Jwt, Key, KeyError, KeySet};
 use serde_json::{Value, json};
 
-use crate::access::{SECRET, hs256, now};
-use crate::key_sets::{EC, EC_NEXT, claims, ec, published, set, signed};
+use crate::access::{PUBLIC, SECRET, hs256, now};
+use crate::key_sets::{EC, EC_NEXT, EC_PUBLIC, claims, ec, published, rsa, set, signed};
 
 #[test]
 fn an_issuer_that_is_no_text_does_not_make_a_token_one_of_a_static_key() {
@@ -51,4 +51,47 @@ fn of_several_keys_of_one_id_the_one_that_has_signed_counts() {
     expired["exp"] = json!(1);
     let token = signed(&ec(EC), Algorithm::ES256, Some("same"), &expired);
     assert_eq!(access.check_bearer(&token).err(), Some(AccessError::Expired));
+}
+
+#[test]
+fn a_key_that_is_weak_or_can_verify_nothing_is_refused() {
+    fn refusal<T>(made: Result<T, KeyError>) -> String {
+        made.err().map_or_else(String::new, |error| error.to_string())
+    }
+    let few = include_str!("keys/rs256_1024.pub.pem");
+    let many = include_str!("keys/rs256_8192.pub.pem");
+    let other = include_str!("keys/es384.pub.pem");
+    let same_size = include_str!("keys/es256k.pub.pem");
+    for (made, says) in [
+        (refusal(Jwt::rs256(few)), "fewer than 2048 bits"),
+        (refusal(Jwt::rs256(many)), "more than 4096 bits"),
+        (refusal(Jwt::rs256(EC_PUBLIC)), "not the PEM of an RSA public key"),
+        (refusal(Jwt::es256(other)), "not a key on the curve P-256"),
+        (refusal(Jwt::es256(same_size)), "not a key on the curve P-256"),
+        (refusal(Jwt::es256(PUBLIC)), "not the PEM of a public key for ES256"),
+        (refusal(Jwt::hs256(&SECRET[..31])), "fewer than 32 bytes"),
+        (refusal(Issuer::hs256(&SECRET[..31])), "fewer than 32 bytes"),
+    ] {
+        assert!(made.contains(says), "{says}: {made}");
+    }
+    assert!(Jwt::rs256(PUBLIC).is_ok() && Jwt::es256(EC_PUBLIC).is_ok());
+    assert!(Jwt::hs256(&SECRET[..32]).is_ok() && Issuer::hs256(&SECRET[..32]).is_ok());
+}
+
+#[test]
+fn a_weak_key_of_a_set_is_left_out_however_long_it_is_written() {
+    let good = published(&rsa(), Algorithm::RS256, "good", &[]);
+    // 171 digits are 1026 bits.
+    let padded = format!("{}{}", "A".repeat(171), "_".repeat(171));
+    let giant = "_".repeat(1_366);
+    let off = "A".repeat(43);
+    let weak = [
+        published(&rsa(), Algorithm::RS256, "padded", &[("n", &padded)]),
+        published(&rsa(), Algorithm::RS256, "giant", &[("n", &giant)]),
+        published(&ec(EC), Algorithm::ES256, "off the curve", &[("y", &off)]),
+    ];
+    let keys = KeySet::new();
+    for weak in &weak {
+        assert_eq!(keys.replace(&set(&[good.clone(), weak.clone()])).unwrap(), 1, "{weak}");
+    }
 }

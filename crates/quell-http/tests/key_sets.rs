@@ -10,13 +10,13 @@ use crate::access::{PRIVATE, PUBLIC, hs256, now};
 
 pub(crate) const EC: &str = include_str!("keys/es256.pem");
 pub(crate) const EC_NEXT: &str = include_str!("keys/es256_next.pem");
-const EC_PUBLIC: &str = include_str!("keys/es256.pub.pem");
+pub(crate) const EC_PUBLIC: &str = include_str!("keys/es256.pub.pem");
 
 pub(crate) fn ec(pem: &str) -> EncodingKey {
     EncodingKey::from_ec_pem(pem.as_ref()).unwrap()
 }
 
-fn rsa() -> EncodingKey {
+pub(crate) fn rsa() -> EncodingKey {
     EncodingKey::from_rsa_pem(PRIVATE.as_ref()).unwrap()
 }
 

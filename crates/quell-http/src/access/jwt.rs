@@ -15,6 +15,7 @@ use serde_json::{Map, Value, json};
 use crate::access::error::{AccessError, KeyError};
 use crate::access::key_set::{KeySet, keys_of};
 use crate::access::principal::Principal;
+use crate::access::public_key;
 
 /// Which tokens are accepted: one key or a set of them, each for one algorithm, and what the claims
 /// mean.
@@ -63,9 +64,9 @@ impl Jwt {
     ///
     /// # Errors
     ///
-    /// Fails if the secret is empty.
+    /// Fails if the secret has fewer than 32 bytes, which is too weak (RFC 7518, 3.2).
     pub fn hs256(secret: impl AsRef<[u8]>) -> Result<Self, KeyError> {
-        let secret = not_empty(secret.as_ref())?;
+        let secret = strong(secret.as_ref())?;
         Ok(Self::new(Keys::One(DecodingKey::from_secret(secret), Algorithm::HS256)))
     }
 
@@ -73,22 +74,24 @@ impl Jwt {
     ///
     /// # Errors
     ///
-    /// Fails if the text is not the PEM of an RSA public key.
+    /// Fails if the text is not the PEM of an RSA public key, or if the key has fewer than 2048 bits
+    /// or more than 4096.
     pub fn rs256(public_key_pem: impl AsRef<[u8]>) -> Result<Self, KeyError> {
         let key = DecodingKey::from_rsa_pem(public(public_key_pem.as_ref())?);
         let key = key.map_err(|_| KeyError { what: "not the PEM of an RSA public key" })?;
-        Ok(Self::new(Keys::One(key, Algorithm::RS256)))
+        Ok(Self::new(Keys::One(public_key::rsa(key)?, Algorithm::RS256)))
     }
 
     /// Accepts tokens signed on the curve P-256 with the private key to this public one, in PEM.
     ///
     /// # Errors
     ///
-    /// Fails if the text is not the PEM of a public key of an elliptic curve.
+    /// Fails if the text is not the PEM of a public key of an elliptic curve, or if it is of another
+    /// one.
     pub fn es256(public_key_pem: impl AsRef<[u8]>) -> Result<Self, KeyError> {
         let key = DecodingKey::from_ec_pem(public(public_key_pem.as_ref())?);
         let key = key.map_err(|_| KeyError { what: "not the PEM of a public key for ES256" })?;
-        Ok(Self::new(Keys::One(key, Algorithm::ES256)))
+        Ok(Self::new(Keys::One(public_key::p256(key)?, Algorithm::ES256)))
     }
 
     /// Accepts tokens signed with the private key to one of these public ones. A token names its
@@ -96,6 +99,9 @@ impl Jwt {
     pub fn key_set(keys: KeySet) -> Self {
         Self::new(Keys::Set(keys))
     }
+
+    /// The fewest bytes of a secret of HS256: those of its hash (RFC 7518, 3.2).
+    pub const SECRET_BYTES_MIN: usize = 32;
 
     fn new(keys: Keys) -> Self {
         use_one_provider();
@@ -241,10 +247,10 @@ impl Issuer {
     ///
     /// # Errors
     ///
-    /// Fails if the secret is empty.
+    /// Fails if the secret has fewer than 32 bytes.
     pub fn hs256(secret: impl AsRef<[u8]>) -> Result<Self, KeyError> {
         use_one_provider();
-        let key = EncodingKey::from_secret(not_empty(secret.as_ref())?);
+        let key = EncodingKey::from_secret(strong(secret.as_ref())?);
         Ok(Self { key, subject: "sub".into() })
     }
 
@@ -292,8 +298,11 @@ fn texts(list: &Value) -> BTreeSet<String> {
     items.filter_map(|item| item.as_str().map(str::to_owned)).collect()
 }
 
-const fn not_empty(secret: &[u8]) -> Result<&[u8], KeyError> {
-    if secret.is_empty() { Err(KeyError { what: "secret is empty" }) } else { Ok(secret) }
+const fn strong(secret: &[u8]) -> Result<&[u8], KeyError> {
+    if secret.len() < Jwt::SECRET_BYTES_MIN {
+        return Err(KeyError { what: "a secret of HS256 with fewer than 32 bytes is too weak" });
+    }
+    Ok(secret)
 }
 
 /// Refuses a private key in the place of a public one.

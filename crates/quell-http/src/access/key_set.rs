@@ -13,11 +13,12 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use crate::access::error::KeyError;
+use crate::access::public_key;
 
 /// The public keys of an issuer of tokens: a JSON web key set (RFC 7517), which is empty at first.
 /// Clones are one set, so that what an issuer publishes anew reaches who checks tokens.
 ///
-/// Each key is for one algorithm: RS256 for RSA, of at least 2048 bits, and ES256 for the curve
+/// Each key is for one algorithm: RS256 for RSA, of 2048 to 4096 bits, and ES256 for the curve
 /// P-256. Keys for other algorithms, for encryption, and secrets are left out: a public key never
 /// counts as a secret, and no secret of a set is one here.
 ///
@@ -121,13 +122,8 @@ impl PublicKey {
             matches!(jwk.common.public_key_use, None | Some(PublicKeyUse::Signature));
         // The algorithm follows from the key, and what is said of it has to agree.
         let (algorithm, said) = match &jwk.algorithm {
-            AlgorithmParameters::RSA(key) if key.n.len() >= RSA_DIGITS_MIN => {
-                (Algorithm::RS256, KeyAlgorithm::RS256)
-            }
-            AlgorithmParameters::EllipticCurve(key)
-                if key.curve == EllipticCurve::P256
-                    && [&key.x, &key.y].iter().all(|it| it.len() == P256_DIGITS) =>
-            {
+            AlgorithmParameters::RSA(_) => (Algorithm::RS256, KeyAlgorithm::RS256),
+            AlgorithmParameters::EllipticCurve(key) if key.curve == EllipticCurve::P256 => {
                 (Algorithm::ES256, KeyAlgorithm::ES256)
             }
             _ => return None,
@@ -136,6 +132,9 @@ impl PublicKey {
             return None;
         }
         let key = DecodingKey::from_jwk(&jwk).ok()?;
+        let checked =
+            if algorithm == Algorithm::RS256 { public_key::rsa } else { public_key::p256 };
+        let key = checked(key).ok()?;
         Some(Self { id: jwk.common.key_id, algorithm, key })
     }
 }
@@ -148,9 +147,3 @@ impl fmt::Debug for KeySet {
 
 /// The most keys of a set.
 const KEYS_MAX: usize = 64;
-
-/// The digits of base64 of a number of 2048 bits.
-const RSA_DIGITS_MIN: usize = 342;
-
-/// The digits of base64 of a coordinate of P-256.
-const P256_DIGITS: usize = 43;
