@@ -30,7 +30,8 @@ use crate::access::public_key;
 /// let keys = KeySet::new();
 /// let access = Access::open().jwt(Jwt::key_set(keys.clone()));
 /// assert_eq!(access.check_bearer("a.b.c").unwrap_err(), AccessError::Invalid);
-/// assert!(keys.replace(br#"{ "keys": [] }"#).is_err(), "then the former ones stay");
+/// assert!(keys.replace(b"<html>").is_err(), "then the former ones stay");
+/// assert_eq!(keys.replace(br#"{ "keys": [] }"#), Ok(0), "then there are none");
 /// ```
 #[derive(Clone, Default)]
 pub struct KeySet(Arc<RwLock<Arc<[PublicKey]>>>);
@@ -55,12 +56,13 @@ impl KeySet {
     }
 
     /// Reads a set that an issuer has published, and has its keys in place of the former ones.
-    /// Yields how many it has that count here.
+    /// Yields how many it has that count here: with none, no token is genuine any more, as an issuer
+    /// wants it that withdraws all its keys.
     ///
     /// # Errors
     ///
-    /// Fails, and changes nothing, if the text has more than 256 KiB or 64 keys, is no set of keys,
-    /// or has none for RS256 or ES256.
+    /// Fails, and changes nothing, if the text has more than 256 KiB or 64 keys, or is no set of
+    /// keys.
     pub fn replace(&self, json: &[u8]) -> Result<usize, KeyError> {
         if json.len() > Self::BYTES_MAX {
             return Err(KeyError {
@@ -74,9 +76,6 @@ impl KeySet {
         }
         let keys = published.keys.into_iter().filter_map(PublicKey::read);
         let keys: Arc<[PublicKey]> = keys.collect();
-        if keys.is_empty() {
-            return Err(KeyError { what: "has no key for RS256 or ES256" });
-        }
         let count = keys.len();
         let former = std::mem::replace(&mut *self.0.write(), keys);
         drop(former);
