@@ -231,7 +231,9 @@ Signals:
   the file of the configuration; the rest of that counts at the next start. If any of it is wrong
   all stays as it was, and the log says why; a server without keys gets none. Requests of a key
   that is gone are refused from then on; streams that it had opened go on to their end, as do its
-  runs. Variables stay those of the start: what is to be exchanged is in files. A server whose
+  runs. Crons of LangGraph that it had made go on making runs: an admin finds them by user_id, the
+  subject of the key (POST /runs/crons/search), and deletes them (DELETE /runs/crons/CRON_ID).
+  Variables stay those of the start: what is to be exchanged is in files. A server whose
   terminal is gone, which is SIGHUP as well, ends as by SIGTERM; nohup keeps SIGHUP from it.
   Of the others the first one drains: not ready, no new runs, live runs are stopped with grace,
   streams get their last event; the second one aborts what has not ended. Both wait some seconds

@@ -29,7 +29,7 @@ use crate::args::ServeArgs;
 use crate::config::{Checked, Config, Source, Trusted};
 use crate::descriptors::Shares;
 use crate::remote;
-use crate::signals::{Signal, Signals};
+use crate::signals::{HangUps, Signal, Signals};
 use crate::store::{Keep, NodeArgs, NotOpened, OpenStore, Place, Unresumed};
 use quell_report::text::{printable, span, still_executes};
 
@@ -98,9 +98,14 @@ impl Site {
     /// # Errors
     ///
     /// Fails if it cannot listen, or has no store; then nothing was served.
-    pub(super) async fn serve(self, bodies: Handle, log: &Log) -> Result<Served, String> {
+    pub(super) async fn serve(
+        self,
+        bodies: Handle,
+        hang_ups: HangUps,
+        log: &Log,
+    ) -> Result<Served, String> {
         let Self { config, trusted, source, catalog, listen, demo, store, keep } = self;
-        let (mut signals, renewed) = signals()?;
+        let (mut signals, renewed) = signals(hang_ups)?;
         let cannot = |error: io::Error| format!("cannot listen on {listen}: {}", told(&error));
         // Before a node joins, and takes runs over: what cannot serve leaves them to others.
         let socket = bound(listen).map_err(cannot)?;
@@ -170,8 +175,9 @@ impl Site {
 }
 
 /// Handles signals. Yields also what is told of those that ask to read files again.
-fn signals() -> Result<(Signals, Arc<Notify>), String> {
-    let signals = Signals::listen().map_err(|error| format!("signals cannot be handled: {error}"));
+fn signals(hang_ups: HangUps) -> Result<(Signals, Arc<Notify>), String> {
+    let signals =
+        Signals::with(hang_ups).map_err(|error| format!("signals cannot be handled: {error}"));
     let renewed = Arc::new(Notify::new());
     Ok((signals?.renewing(Arc::clone(&renewed)), renewed))
 }

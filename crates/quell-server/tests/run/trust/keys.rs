@@ -9,7 +9,7 @@ use serde_json::json;
 
 use super::{AGENT, log, renewed, site, told};
 use crate::site::Site;
-use crate::support::{Running, Scratch, is_alive, wait_until};
+use crate::support::{Running, Scratch, is_alive, send, wait_until};
 
 const READ: &str = "keys were read again";
 const WRONG: &str = "keys stay as they were";
@@ -203,4 +203,23 @@ fn a_secret_or_key_of_tokens_that_is_weak_or_can_verify_nothing_is_a_fault() {
     }
     scratch.write("quell.toml", &tokens("algorithm = 'HS256'\nsecret_file = 'long'"));
     scratch.run(&["check"]).assert_code(0);
+}
+
+#[test]
+fn a_server_that_is_told_to_read_its_keys_again_while_it_starts_goes_on_and_does_so() {
+    let scratch = Scratch::new();
+    // Enough that the signal comes while they are read.
+    let agents = (0..2_000).map(|at| format!("[agents.a{at}]\nrun = [\"cat\"]\n"));
+    scratch.write("quell.toml", &agents.collect::<String>());
+    let mut command = scratch.quell(&["serve", "--listen", "127.0.0.1:0", "--log-format", "json"]);
+    command.stderr(File::create(scratch.path("log")).expect("a file"));
+    command.stdout(Stdio::null());
+    let mut server = command.spawn().expect("it starts");
+    let says = |words: &str| String::from_utf8_lossy(&scratch.read("log")).contains(words);
+    wait_until("it begins to read", || says("serving quell.toml"));
+    send("HUP", server.id());
+    wait_until("it reads again", || says(READ) || !is_alive(server.id()));
+    assert!(says(READ), "SIGHUP has ended it");
+    send("TERM", server.id());
+    assert!(server.wait().expect("it is ours").success());
 }

@@ -113,6 +113,11 @@ fn a_client_without_tls_is_told_and_those_that_stall_keep_nobody_out() {
     let mut answer = String::new();
     plain.read_to_string(&mut answer).expect("no reset");
     assert!(answer.starts_with("HTTP/1.1 400 ") && answer.contains("speaks TLS"), "{answer}");
+    let address = format!("http://{}", site.address());
+    let asked = site.scratch.run(&["ps", "--server", &address]);
+    asked.assert_code(2);
+    let right = "this port speaks TLS: use an address of https:// (400)";
+    assert!(asked.stderr.contains(right), "{asked:?}");
     // More than there are handshakes at once: half say nothing, half stop after their first bytes.
     let stalled: Vec<_> = (0..160)
         .map(|at| {
