@@ -53,8 +53,8 @@ impl RunRef {
 
     /// Yields the runs whose place the run has taken in its lane
     /// ([`OnBusy::CancelExisting`](crate::OnBusy::CancelExisting)), those of them that are in
-    /// memory still, if there is a store: what says that this run is accepted waits for their
-    /// [`stops_stored`](Self::stops_stored). Each of them is stopped by then.
+    /// memory still. Each of them is stopped by then. What says that this run is accepted waits for
+    /// their [`stops_stored`](Self::stops_stored).
     pub fn superseded(&self) -> Vec<Self> {
         self.node().superseded().into_iter().map(Self::new).collect()
     }

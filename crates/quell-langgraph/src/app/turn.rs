@@ -29,6 +29,7 @@ impl App {
         ctx: &RunContext,
     ) -> Result<Ground, Stopped> {
         let run = ctx.run();
+        until_replaced_ended(ctx).await?;
         let Some(tracked) = thread.find(run.id()) else { return Ok(thread.ground(self.engine())) };
         if tracked.awaits_base() {
             ctx.run_until_stopped(self.know_base(thread, &tracked, run)).await?;
@@ -123,6 +124,9 @@ impl App {
         Arc::new(graph.beginning_with(move |ctx| {
             let (app, thread) = all.clone();
             async move {
+                if until_replaced_ended(&ctx).await.is_err() {
+                    return;
+                }
                 // What a store in trouble does not tell would have to have ended just now.
                 if app.is_read_again(&thread) {
                     let _ = Box::pin(app.look_elsewhere(&app.all(), &thread)).await;
@@ -155,6 +159,16 @@ fn keep(ctx: &RunContext, ground: &Ground, needs_next: bool) {
     }
 }
 
+/// Waits until those have ended whose place a run has taken. Its lane waits for the one of them that
+/// executed; those that waited are stopped, and might end behind it: then the thread would tell of
+/// one of them.
+async fn until_replaced_ended(ctx: &RunContext) -> Result<(), Stopped> {
+    for replaced in ctx.run().superseded() {
+        ctx.run_until_stopped(replaced.ended_status()).await?;
+    }
+    Ok(())
+}
+
 /// Waits until a run ends behind another one: or it might do so in the same millisecond, and stand
 /// before that one ever after.
 pub(super) async fn until_behind(last: Option<Mark>, run: RunId) {
@@ -177,7 +191,9 @@ pub(super) const LOOK_PAUSE: Duration = Duration::from_secs(1);
 
 #[cfg(test)]
 mod tests {
-    use quell::{Engine, EngineConfig, Limits, Payload, RunSpec};
+    use quell::{
+        Engine, EngineConfig, Limits, OnBusy, Payload, RunKind, RunLimits, RunSpec, Scope,
+    };
     use quell_flow::Catalog;
     use quell_http::{SESSION, Service, Start};
     use uuid::Uuid;
@@ -243,6 +259,26 @@ mod tests {
         assert!(base_of(&view).is_some(), "it was made on that");
         run.quiescent().await;
         assert_eq!((base_of(&view), last_in_base(&view)), (None, None));
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn those_whose_place_a_run_has_taken_have_ended_when_it_goes_on() {
+        let none = RunLimits::new().running_max(0);
+        let config = EngineConfig::new().limit(Scope::component(RunKind::Agent, "waits"), none);
+        let engine = Engine::with_config(config);
+        let app = App::new(Service::new(engine.clone(), Catalog::new()), Options::default());
+        let thread = Arc::new(Thread::new(Uuid::now_v7(), None, &Keys::new(), false));
+        let graph = Arc::new(Component::agent("r", async |_ctx, input: Payload| Ok(input)));
+        let graph = app.in_turn(&graph, &thread);
+        // Unless it waits, it ends before them in one of a hundred.
+        for _ in 0..2_000 {
+            let waits = RunSpec::agent("waits").lane("l", OnBusy::Enqueue);
+            let waits = engine.submit(waits, async |_ctx| Ok(())).unwrap().into_ref();
+            let spec = graph.spec().lane("l", OnBusy::CancelExisting);
+            let run = graph.start(&engine, spec, "hi".into()).unwrap().into_ref();
+            run.ended().await;
+            assert!(run.row().ended_at >= waits.row().ended_at);
+        }
     }
 
     #[tokio::test]

@@ -91,10 +91,9 @@ impl Shared {
         let mut state = node.lock();
         let claimed = self.enter(node, &mut state, false, now, wakers, admit)?;
         if let (Some(entered), _) = &claimed
-            && self.journal.is_some()
             && !entered.superseded.is_empty()
         {
-            // Before a repeat finds the run, which waits for them as well.
+            // Before a repeat finds the run, which waits for them as well, and before its body does.
             state.extra().superseded = entered.superseded.iter().map(Arc::downgrade).collect();
         }
         drop(state);
@@ -293,12 +292,13 @@ impl Node {
         if let Some(due) = self.gate().and_then(|gate| gate.not_before) {
             self.shared.control.nudge(self.shared.clock.ticks(due));
         }
+        let superseded = (!superseded.is_empty()).then(|| {
+            // Before what is free starts: it may be this run.
+            self.stop_superseded(&superseded);
+            superseded.into()
+        });
         free.start();
-        if superseded.is_empty() {
-            return None;
-        }
-        self.stop_superseded(&superseded);
-        Some(superseded.into())
+        superseded
     }
 
     /// Stops the roots whose place this run has taken.
