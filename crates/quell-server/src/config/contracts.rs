@@ -26,7 +26,7 @@ impl Config {
         unknown.map(fault).take(limits::PLAN_FAULTS_MAX).collect()
     }
 
-    /// Finds the secrets of Playbook3D that sign nothing, or that no request can bring.
+    /// Finds the secrets of `Playbook3D` that sign nothing, or that no request can bring.
     pub(super) fn platform_faults(&self) -> Vec<PlanError> {
         let quell_playbook3d::Options { token_secret, platform_key, .. } = &self.playbook3d;
         // Empty ones count as none.

@@ -36,7 +36,7 @@ impl Config {
     ///
     /// Fails if one of the two is missing or cannot be read, if one certificate of the chain is
     /// none, or if the key is not of the first.
-    pub(super) fn tls(&self) -> Result<Option<(Arc<ServerConfig>, Vec<PlanError>)>, PlanError> {
+    pub(super) fn tls(&self) -> Result<Option<Warned>, PlanError> {
         let TlsEntry { cert_file, key_file } = &self.tls;
         let fault = |key: &str, words: &str| self.fault(&["tls", key], words);
         let (cert, key) = match (cert_file, key_file) {
@@ -82,6 +82,9 @@ impl Config {
         })
     }
 }
+
+/// What speaks TLS, with what should be otherwise.
+type Warned = (Arc<ServerConfig>, Vec<PlanError>);
 
 /// Tells of a certificate of a chain, the first of which is number 1, that it is not valid now.
 ///
