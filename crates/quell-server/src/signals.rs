@@ -43,8 +43,8 @@ impl HangUps {
 }
 
 impl Signals {
-    /// Installs handlers. From here on the signals no longer end this process. Must be called inside
-    /// a tokio runtime.
+    /// Installs handlers. From here on the signals no longer end this process. Must be called
+    /// inside a tokio runtime.
     ///
     /// # Errors
     ///

@@ -22,8 +22,8 @@ use crate::access::public_key;
 ///
 /// A token must have `exp`, and the claim of the subject. One with `iss` names `issuer|subject`:
 /// two issuers with the same subject are two principals. An `iss` that is no text is refused, and
-/// so is a header with `crit`: no extension is known here. Without `iss` it names the subject alone,
-/// which only one key can make certain: where access takes the tokens of several
+/// so is a header with `crit`: no extension is known here. Without `iss` it names the subject
+/// alone, which only one key can make certain: where access takes the tokens of several
 /// ([`Access::jwt`](crate::Access::jwt)), `iss` is required. Its scopes are those of the claim
 /// `scopes` (a list) or `scope` (words); a token without either has none, unless
 /// [`default_scopes`](Self::default_scopes) says otherwise. Its teams are those of the claim
@@ -74,8 +74,8 @@ impl Jwt {
     ///
     /// # Errors
     ///
-    /// Fails if the text is not the PEM of an RSA public key, or if the key has fewer than 2048 bits
-    /// or more than 4096.
+    /// Fails if the text is not the PEM of an RSA public key, or if the key has fewer than 2048
+    /// bits or more than 4096.
     pub fn rs256(public_key_pem: impl AsRef<[u8]>) -> Result<Self, KeyError> {
         let key = DecodingKey::from_rsa_pem(public(public_key_pem.as_ref())?);
         let key = key.map_err(|_| KeyError { what: "not the PEM of an RSA public key" })?;
@@ -86,8 +86,8 @@ impl Jwt {
     ///
     /// # Errors
     ///
-    /// Fails if the text is not the PEM of a public key of an elliptic curve, or if it is of another
-    /// one.
+    /// Fails if the text is not the PEM of a public key of an elliptic curve, or if it is of
+    /// another one.
     pub fn es256(public_key_pem: impl AsRef<[u8]>) -> Result<Self, KeyError> {
         let key = DecodingKey::from_ec_pem(public(public_key_pem.as_ref())?);
         let key = key.map_err(|_| KeyError { what: "not the PEM of a public key for ES256" })?;

@@ -136,9 +136,9 @@ const ERROR_CHARS_MAX: usize = 1_000;
 /// Below the help of `quell logs`.
 pub(crate) const LOGS_AFTER_HELP: &str = "\
 A line has the time since the run was accepted, the names from the root to the run, and what \
-happened; behind `│` is what it wrote. The last line of a run that has failed says why. Without -f the events so far are printed: it ends when none \
-has come for a second. With -f it ends with the run; a server that is away is asked again for two \
-minutes, from the last event on.
+happened; behind `│` is what it wrote. The last line of a run that has failed says why. Without \
+-f the events so far are printed: it ends when none has come for a second. With -f it ends with \
+the run; a server that is away is asked again for two minutes, from the last event on.
 
 Exit codes:
   0   printed

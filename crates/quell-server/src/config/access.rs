@@ -294,9 +294,7 @@ pub(super) fn header_fault(key: &str) -> Option<&'static str> {
     if key.contains(['\r', '\n']) {
         Some("the key has several lines, which no header can carry; expected one")
     } else if key.chars().any(|char| char.is_control() || !char.is_ascii()) {
-        Some(
-            "the key has a sign that no header can carry; expected letters, digits and signs of ASCII",
-        )
+        Some("the key has a sign that no header can carry; expected those of ASCII")
     } else if key.trim() != key {
         Some("the key has a blank at its begin or end, which no header can carry")
     } else {

@@ -35,8 +35,8 @@ pub(crate) struct Checked {
     /// Its components.
     pub(crate) catalog: Catalog,
     /// What is no fault and should be otherwise: of the plans, of the scopes, of contracts that ask
-    /// for no key, of what waits or goes on where it cannot, of a certificate that is not valid now,
-    /// of keys that come without TLS.
+    /// for no key, of what waits or goes on where it cannot, of a certificate that is not valid
+    /// now, of keys that come without TLS.
     pub(crate) warnings: Vec<PlanError>,
 }
 

@@ -125,6 +125,6 @@ fn pem(file: &Path) -> Result<Vec<u8>, String> {
     read.map_err(|error| of_path(&file.display().to_string(), &error.to_string()))
 }
 
-const PLAIN: &str = "other machines reach this address without TLS: whoever is between reads keys and \
+const PLAIN: &str = "other machines reach this address without TLS: who is between reads keys and \
                      answers; expected `[tls]`, or a proxy in front of it that speaks TLS and is \
                      the only one that can reach it";

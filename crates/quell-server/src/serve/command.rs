@@ -77,9 +77,9 @@ fn try_serve(args: &ServeArgs, log: &Log) -> Result<Served, Refusal> {
     for warning in &checked.warnings {
         tracing::warn!("{warning}");
     }
-    let site = Site::new(args, checked)?;
+    let site = Site::new(args, checked, hang_ups)?;
     let bodies = runtime("quell-body", None)?;
-    let done = http.block_on(site.serve(bodies.handle().clone(), hang_ups, log));
+    let done = http.block_on(site.serve(bodies.handle().clone(), log));
     bodies.shutdown_background();
     http.shutdown_background();
     Ok(done?)

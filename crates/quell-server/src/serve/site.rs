@@ -45,6 +45,8 @@ pub(super) struct Site {
     /// Where runs are kept, if they are.
     store: Option<Origin>,
     keep: Keep,
+    /// What has come since the process began.
+    hang_ups: HangUps,
 }
 
 impl Site {
@@ -54,7 +56,11 @@ impl Site {
     ///
     /// Fails if the demo would be reachable from other machines, if there is no component, or no
     /// store of which to keep something.
-    pub(super) fn new(args: &ServeArgs, checked: Checked) -> Result<Self, String> {
+    pub(super) fn new(
+        args: &ServeArgs,
+        checked: Checked,
+        hang_ups: HangUps,
+    ) -> Result<Self, String> {
         let Checked { config, trusted, source, mut catalog, warnings: _ } = checked;
         let listen = config.listen(args.listen);
         let demo = args.demo.then(|| Demo {
@@ -90,7 +96,7 @@ impl Site {
             Place::File(path) => Origin::File(path),
             Place::Database(database) => Origin::Node(config.node(database, listen)),
         });
-        Ok(Self { config, trusted, source, catalog, listen, demo, store, keep })
+        Ok(Self { config, trusted, source, catalog, listen, demo, store, keep, hang_ups })
     }
 
     /// Serves until a signal, then drains. The bodies have a runtime of their own.
@@ -98,13 +104,8 @@ impl Site {
     /// # Errors
     ///
     /// Fails if it cannot listen, or has no store; then nothing was served.
-    pub(super) async fn serve(
-        self,
-        bodies: Handle,
-        hang_ups: HangUps,
-        log: &Log,
-    ) -> Result<Served, String> {
-        let Self { config, trusted, source, catalog, listen, demo, store, keep } = self;
+    pub(super) async fn serve(self, bodies: Handle, log: &Log) -> Result<Served, String> {
+        let Self { config, trusted, source, catalog, listen, demo, store, keep, hang_ups } = self;
         let (mut signals, renewed) = signals(hang_ups)?;
         let cannot = |error: io::Error| format!("cannot listen on {listen}: {}", told(&error));
         // Before a node joins, and takes runs over: what cannot serve leaves them to others.
