@@ -56,8 +56,8 @@ impl KeySet {
     }
 
     /// Reads a set that an issuer has published, and has its keys in place of the former ones.
-    /// Yields how many it has that count here: with none, no token is genuine any more, as an issuer
-    /// wants it that withdraws all its keys.
+    /// Yields how many it has that count here: with none, no token is genuine any more, as an
+    /// issuer wants it that withdraws all its keys.
     ///
     /// # Errors
     ///
