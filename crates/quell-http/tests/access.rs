@@ -12,7 +12,7 @@ use tower::ServiceExt as _;
 
 use crate::support::{JSON, send, service};
 
-const SECRET: &str = "a secret of at least thirty-two bytes";
+pub(crate) const SECRET: &str = "a secret of at least thirty-two bytes";
 pub(crate) const PRIVATE: &str = include_str!("keys/rs256.pem");
 pub(crate) const PUBLIC: &str = include_str!("keys/rs256.pub.pem");
 
@@ -178,13 +178,13 @@ fn open_access_is_for_loopback_only() {
 async fn no_secret_is_ever_shown() {
     let access = Access::open()
         .key(Key::new("ops", "s3cr3t-key"))
-        .jwt(Jwt::hs256("s3cr3t-for-tokens").unwrap());
+        .jwt(Jwt::hs256("s3cr3t-for-tokens-of-32-bytes-or-more").unwrap());
     let service = service().access(access.clone());
-    let issuer = Issuer::hs256("s3cr3t-for-tokens").unwrap();
+    let issuer = Issuer::hs256("s3cr3t-for-tokens-of-32-bytes-or-more").unwrap();
     let shown = format!(
         "{access:?} {service:?} {:?} {issuer:?} {:?}",
         Key::new("ops", "s3cr3t-key"),
-        Jwt::hs256("s3cr3t-for-tokens").unwrap()
+        Jwt::hs256("s3cr3t-for-tokens-of-32-bytes-or-more").unwrap()
     );
     assert!(!shown.contains("s3cr3t"), "{shown}");
     let as_bytes = format!("{:?}", "s3cr3t".as_bytes());

@@ -8,30 +8,40 @@ use serde_json::{Value, json};
 
 use crate::access::{PRIVATE, PUBLIC, hs256, now};
 
-const EC: &str = include_str!("keys/es256.pem");
-const EC_NEXT: &str = include_str!("keys/es256_next.pem");
-const EC_PUBLIC: &str = include_str!("keys/es256.pub.pem");
+pub(crate) const EC: &str = include_str!("keys/es256.pem");
+pub(crate) const EC_NEXT: &str = include_str!("keys/es256_next.pem");
+pub(crate) const EC_PUBLIC: &str = include_str!("keys/es256.pub.pem");
 
-fn ec(pem: &str) -> EncodingKey {
+pub(crate) fn ec(pem: &str) -> EncodingKey {
     EncodingKey::from_ec_pem(pem.as_ref()).unwrap()
 }
 
-fn rsa() -> EncodingKey {
+pub(crate) fn rsa() -> EncodingKey {
     EncodingKey::from_rsa_pem(PRIVATE.as_ref()).unwrap()
 }
 
 /// Signs the claims of ada with a key, which the token names.
-fn signed(key: &EncodingKey, algorithm: Algorithm, id: Option<&str>, claims: &Value) -> String {
+pub(crate) fn signed(
+    key: &EncodingKey,
+    algorithm: Algorithm,
+    id: Option<&str>,
+    claims: &Value,
+) -> String {
     let header = Header { kid: id.map(str::to_owned), ..Header::new(algorithm) };
     encode(&header, claims, key).unwrap()
 }
 
-fn claims() -> Value {
+pub(crate) fn claims() -> Value {
     json!({ "sub": "ada", "exp": now() + 60, "iss": "https://one", "aud": "quell" })
 }
 
 /// Writes a key as its issuer publishes it.
-fn published(key: &EncodingKey, algorithm: Algorithm, id: &str, more: &[(&str, &str)]) -> Value {
+pub(crate) fn published(
+    key: &EncodingKey,
+    algorithm: Algorithm,
+    id: &str,
+    more: &[(&str, &str)],
+) -> Value {
     let mut jwk = serde_json::to_value(Jwk::from_encoding_key(key, algorithm).unwrap()).unwrap();
     jwk["kid"] = id.into();
     for (key, value) in more {
@@ -40,7 +50,7 @@ fn published(key: &EncodingKey, algorithm: Algorithm, id: &str, more: &[(&str, &
     jwk
 }
 
-fn set(keys: &[Value]) -> Vec<u8> {
+pub(crate) fn set(keys: &[Value]) -> Vec<u8> {
     json!({ "keys": keys }).to_string().into_bytes()
 }
 
@@ -140,11 +150,17 @@ fn what_is_no_key_for_signatures_here_is_left_out_and_spoils_no_other() {
     let many: Vec<_> =
         (0..65).map(|at| published(&ec(EC), Algorithm::ES256, &at.to_string(), &[])).collect();
     let padded = [&b" ".repeat(KeySet::BYTES_MAX)[..], &set(&all)].concat();
-    for bad in [&set(&many)[..], &set(&left_out), b"{}", b"[", b"", &padded] {
+    for bad in [&set(&many)[..], b"{}", b"[", b"", &padded] {
         assert!(keys.replace(bad).is_err());
     }
     assert_eq!(keys.len(), 1);
     assert!(access.check_bearer(&ours).is_ok());
+    // What is published no more is withdrawn, also if nothing is left that counts here.
+    for none in [set(&left_out), set(&[])] {
+        assert_eq!(keys.replace(&set(&all)).unwrap(), 1);
+        assert_eq!(keys.replace(&none).unwrap(), 0);
+        assert_eq!(access.check_bearer(&ours).unwrap_err(), AccessError::Invalid);
+    }
 }
 
 #[test]

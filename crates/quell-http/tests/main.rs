@@ -27,6 +27,8 @@ mod disconnect;
 mod examples;
 /// Lists by owner, lane and time.
 mod filters;
+/// Tokens that are signed, and are none to take.
+mod forged;
 /// Streams of runs that the engine has forgotten.
 mod forgotten;
 /// Keys that issuers publish, and keys that are exchanged.

@@ -222,7 +222,7 @@ async fn a_repeated_request_gives_its_run_whatever_its_strategy_is_and_whatever_
     for config in [EngineConfig::new(), stored] {
         let server = Server::with(config, Options::default(), Access::open());
         for strategy in ["enqueue", "reject", "interrupt", "rollback"] {
-            for graph in ["echo", "slow", "ask"] {
+            for graph in ["echo", "slow", "interrupting"] {
                 let thread = server.thread().await;
                 let path = format!("/threads/{thread}/runs");
                 let body = json!({ "assistant_id": graph, "input": { "ms": 60_000 },
@@ -261,7 +261,7 @@ async fn a_repeated_request_to_go_on_gives_its_run_when_that_waits_for_an_answer
     let nothing = json!({ "assistant_id": "echo", "input": null });
     let keyed = server.saying("idempotency-key", "on");
     let first = keyed.post(&path, &nothing).await.json();
-    let asking = server.start(&thread, "ask", json!({})).await;
+    let asking = server.start(&thread, "interrupting", json!({})).await;
     within("it asks", async {
         while server.get(&asking).await.json()["quell"]["status"] != "paused" {
             tokio::task::yield_now().await;

@@ -35,10 +35,10 @@ pub(crate) struct Auth {
 
 impl Auth {
     pub(crate) fn new(service: &Service, options: &Options) -> Self {
-        let mut secrets = [&options.token_secret, &options.platform_key].into_iter();
-        let is_own = secrets.any(|secret| secret.as_deref().is_none_or(str::is_empty));
-        let secret = given(options.token_secret.as_deref());
-        let platform_key = given(options.platform_key.as_deref());
+        let token_secret = options.token_secret.as_deref().filter(|it| is_strong(it));
+        let platform_key = options.platform_key.as_deref().filter(|it| !it.is_empty());
+        let is_own = token_secret.is_none() || platform_key.is_none();
+        let (secret, platform_key) = (given(token_secret), given(platform_key));
         let tickets = Tickets::new(&secret);
         let (issuer, tokens, marked) = signer(&secret);
         Self {
@@ -154,19 +154,30 @@ fn credentials(headers: &HeaderMap) -> Option<(&str, &str)> {
     scheme.eq_ignore_ascii_case("bearer").then_some((bearer.trim(), key))
 }
 
+/// Tells whether a secret may sign tokens, and says in the log if one that is given may not.
+fn is_strong(secret: &str) -> bool {
+    let is_strong = secret.len() >= Jwt::SECRET_BYTES_MIN;
+    if !is_strong && !secret.is_empty() {
+        tracing::warn!(
+            "`token_secret` of Playbook3D has fewer than {} bytes, and counts as none: tokens are \
+             signed with a secret of this process",
+            Jwt::SECRET_BYTES_MIN
+        );
+    }
+    is_strong
+}
+
 /// Takes a secret, or makes one of this process: 244 random bits.
 fn given(secret: Option<&str>) -> String {
-    match secret.filter(|secret| !secret.is_empty()) {
-        Some(secret) => secret.to_owned(),
-        None => format!("{}{}", Uuid::new_v4().simple(), Uuid::new_v4().simple()),
-    }
+    let own = || format!("{}{}", Uuid::new_v4().simple(), Uuid::new_v4().simple());
+    secret.map_or_else(own, str::to_owned)
 }
 
 /// Yields what makes tokens, what knows their subjects, and what knows the marks of their keys.
-#[expect(clippy::expect_used, reason = "only an empty secret is refused")]
+#[expect(clippy::expect_used, reason = "only a short secret is refused")]
 fn signer(secret: &str) -> (Issuer, Jwt, Jwt) {
-    let issuer = Issuer::hs256(secret).expect("the secret is not empty");
-    let tokens = Jwt::hs256(secret).expect("the secret is not empty");
+    let issuer = Issuer::hs256(secret).expect("the secret is long enough");
+    let tokens = Jwt::hs256(secret).expect("the secret is long enough");
     (
         issuer.subject_claim("username"),
         tokens.clone().subject_claim("username"),
@@ -190,7 +201,7 @@ mod tests {
         let nodes = Nodes::new(Duration::from_secs(30));
         let node = EngineConfig::new().node(nodes.join("a"));
         let mut same = Options::default();
-        (same.token_secret, same.platform_key) = (Some("s".into()), Some("p".into()));
+        (same.token_secret, same.platform_key) = (Some("s".repeat(32)), Some("p".into()));
         let mut half = same.clone();
         half.platform_key = None;
         let alone = Engine::new();

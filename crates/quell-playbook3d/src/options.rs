@@ -42,7 +42,7 @@ pub struct Options {
     pub cancel_wait: Duration,
     /// The secret that signs bearer tokens (HS256), and marks the ids of `get_run_id`. Defaults to
     /// a random secret of this process, whose tokens and ids are unknown after a restart, and on
-    /// every other node. Empty counts as none.
+    /// every other node. One of fewer than 32 bytes counts as none, which the log says.
     pub token_secret: Option<String>,
     /// How long the tokens of `get-tokens` are good for. Defaults to 1 h. With zero they expire at
     /// once, but for the ten seconds by which clocks may differ.

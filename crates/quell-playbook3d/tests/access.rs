@@ -44,7 +44,9 @@ async fn a_request_without_both_headers_is_refused_before_anything_else() {
     };
     let bearer = alice.headers["authorization"].to_str().expect("text");
     let token = bearer.strip_prefix("Bearer ").expect("a token");
-    let foreign = Issuer::hs256("another secret").expect("not empty").subject_claim("username");
+    let foreign = Issuer::hs256("another secret, as long as it has to be")
+        .expect("it is long")
+        .subject_claim("username");
     let foreign = foreign.issue("alice", std::time::Duration::from_mins(1), []);
     let rows = [
         ("none", lab.nobody()),
@@ -73,10 +75,10 @@ async fn a_request_without_both_headers_is_refused_before_anything_else() {
 #[tokio::test]
 async fn a_token_of_the_configured_secret_is_good_as_long_as_it_says() {
     let mut options = Options::default();
-    options.token_secret = Some("s3cret".into());
+    options.token_secret = Some(SECRET.into());
     let lab = Lab::with(options);
     let mut alice = lab.alice().await;
-    // Both were signed with `s3cret`, by another library; the first one expired in 2001.
+    // Both were signed with it, by another library; the first one expired in 2001.
     let rows = [(EXPIRED, 401), (IN_2100, 200), (UNSIGNED, 401)];
     for (token, status) in rows {
         alice.set("authorization", &format!("Bearer {token}"));
@@ -136,7 +138,7 @@ async fn a_token_is_worth_what_its_key_is_worth_by_then() {
 #[tokio::test]
 async fn a_token_of_the_secret_that_was_made_for_no_key_is_none_with_the_key_of_the_platform() {
     let mut options = Options::default();
-    options.token_secret = Some("s3cret".into());
+    options.token_secret = Some(SECRET.into());
     let lab = Lab::with(options);
     let secrets = lab.nobody().get(&format!("/get-sdk-secrets/{ALICE}")).await;
     let mut alice = lab.alice().await;
@@ -367,16 +369,19 @@ fn an_open_listener_is_for_loopback_only() {
     assert!(Access::open().check_listener([0, 0, 0, 0].into()).is_err());
 }
 
+/// What signs them.
+const SECRET: &str = "a secret of at least thirty-two bytes";
+
 /// Of alice, until September 2001.
 const EXPIRED: &str = concat!(
     "eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9.eyJ1c2VybmFtZSI6ImFsaWNlIiwiZXhwI",
-    "joxMDAwMDAwMDAwfQ.tn5K9GYl39Aw4eAjNhtAVxaTffNmRtRaB4Any8wAQb4",
+    "joxMDAwMDAwMDAwfQ.QTTegBngKeJYnKYrQ3pIMnITz0CXnFvriNkhkasjPas",
 );
 
 /// Of alice, until 2100.
 const IN_2100: &str = concat!(
     "eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9.eyJ1c2VybmFtZSI6ImFsaWNlIiwiZXhwI",
-    "jo0MTAyNDQ0ODAwfQ.rCH9WYiJIAsb95t0uF_dz48RwLeKsa28tLyQm7OHXeE",
+    "jo0MTAyNDQ0ODAwfQ.3Hj2hh9snmq_uaki2IvOY7i8Z5QKf8QZMKca57XX6oM",
 );
 
 /// Of alice, until 2100, `alg: none`.

@@ -31,7 +31,7 @@ fn two_with(options: &Options) -> (Lab, Lab) {
 #[tokio::test]
 async fn a_token_of_one_node_is_good_at_the_other_one_if_both_have_the_same_secrets() {
     let mut same = Options::default();
-    (same.token_secret, same.platform_key) = (Some("s3cret".into()), Some("p1atform".into()));
+    (same.token_secret, same.platform_key) = (Some("s3cret".repeat(6)), Some("p1atform".into()));
     for (options, status) in [(&same, 200), (&Options::default(), 401)] {
         let (a, b) = two_with(options);
         let mut client = a.alice().await;
@@ -108,7 +108,7 @@ async fn an_id_that_another_node_has_is_in_use() {
 #[tokio::test]
 async fn an_id_that_one_node_has_handed_out_is_cancelled_and_started_on_others() {
     let mut options = Options::default();
-    options.token_secret = Some("s3cret".into());
+    options.token_secret = Some("s3cret".repeat(6));
     let (a, b) = two_with(&options);
     let (near, far) = (a.alice().await, b.alice().await);
     let id = near.get("/get_run_id").await.body["run_id"].as_str().expect("an id").to_owned();

@@ -217,3 +217,23 @@ async fn what_is_not_served_is_not_found_with_the_same_body() {
         assert_eq!(answer.body["result"], answer.body["description"]);
     }
 }
+
+#[tokio::test]
+async fn a_secret_that_is_short_enough_to_be_guessed_signs_nothing() {
+    let mut options = Options::default();
+    options.token_secret = Some(TOO_SHORT.into());
+    let lab = Lab::with(options);
+    let mut alice = lab.alice().await;
+    assert_eq!(alice.get("/teams").await.status, 200, "a secret of the process has signed it");
+    alice.set("authorization", &format!("Bearer {OF_TOO_SHORT}"));
+    alice.get("/teams").await.assert_refused(401, UNAUTHORIZED);
+}
+
+/// A secret of 31 bytes.
+const TOO_SHORT: &str = "thirty-one bytes are too few...";
+
+/// Of alice, until 2100, signed with it.
+const OF_TOO_SHORT: &str = concat!(
+    "eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9.eyJ1c2VybmFtZSI6ImFsaWNlIiwiZXhwI",
+    "jo0MTAyNDQ0ODAwfQ.oyqDWCrzQPZ8xnx0er0BH9SnhD6OQEv7iqwkkHinjSk",
+);

@@ -9,8 +9,8 @@ use quell::RunStatus;
 /// Reads the id of a run, or what it begins with.
 pub(crate) fn run_ids() -> impl TypedValueParser<Value = String> {
     not_empty(
-        "is empty, as a variable that is not set is; expected the id of a run, which `quell runs` \
-         lists",
+        "is empty, as a variable that is not set is; expected the id of a run, which `quell ps` \
+         lists, of a server, or `quell runs`, of a store",
     )
 }
 

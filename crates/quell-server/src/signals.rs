@@ -22,8 +22,13 @@ pub(crate) struct Signals {
     count: u32,
 }
 
-impl Signals {
-    /// Installs handlers. From here on the signals no longer end this process.
+/// SIGHUP alone, which ends this process no longer.
+#[derive(Debug)]
+pub(crate) struct HangUps(Option<Listener>);
+
+impl HangUps {
+    /// Installs its handler, for a process that is told to read something again before it has begun
+    /// to serve. [`Signals::with`] yields what comes meanwhile.
     ///
     /// SIGHUP stays ignored if it was ignored when the process began, which is what `nohup` does.
     /// Must be called inside a tokio runtime.
@@ -32,8 +37,29 @@ impl Signals {
     ///
     /// Fails if the operating system refuses.
     pub(crate) fn listen() -> io::Result<Self> {
-        ignore_limit_of_files()?;
         let hang_up = if is_hang_up_ignored() { None } else { Some(signal(SignalKind::hangup())?) };
+        Ok(Self(hang_up))
+    }
+}
+
+impl Signals {
+    /// Installs handlers. From here on the signals no longer end this process. Must be called
+    /// inside a tokio runtime.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the operating system refuses.
+    pub(crate) fn listen() -> io::Result<Self> {
+        Self::with(HangUps::listen()?)
+    }
+
+    /// As [`listen`](Self::listen), with a handler of SIGHUP that is there already.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the operating system refuses.
+    pub(crate) fn with(HangUps(hang_up): HangUps) -> io::Result<Self> {
+        ignore_limit_of_files()?;
         Ok(Self {
             interrupt: signal(SignalKind::interrupt())?,
             terminate: signal(SignalKind::terminate())?,

@@ -13,15 +13,17 @@ use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
 use serde_json::{Map, Value, json};
 
 use crate::access::error::{AccessError, KeyError};
-use crate::access::key_set::{KeySet, key_of};
+use crate::access::key_set::{KeySet, keys_of};
 use crate::access::principal::Principal;
+use crate::access::public_key;
 
 /// Which tokens are accepted: one key or a set of them, each for one algorithm, and what the claims
 /// mean.
 ///
 /// A token must have `exp`, and the claim of the subject. One with `iss` names `issuer|subject`:
-/// two issuers with the same subject are two principals. Without `iss` it names the subject alone,
-/// which only one key can make certain: where access takes the tokens of several
+/// two issuers with the same subject are two principals. An `iss` that is no text is refused, and
+/// so is a header with `crit`: no extension is known here. Without `iss` it names the subject
+/// alone, which only one key can make certain: where access takes the tokens of several
 /// ([`Access::jwt`](crate::Access::jwt)), `iss` is required. Its scopes are those of the claim
 /// `scopes` (a list) or `scope` (words); a token without either has none, unless
 /// [`default_scopes`](Self::default_scopes) says otherwise. Its teams are those of the claim
@@ -62,9 +64,9 @@ impl Jwt {
     ///
     /// # Errors
     ///
-    /// Fails if the secret is empty.
+    /// Fails if the secret has fewer than 32 bytes, which is too weak (RFC 7518, 3.2).
     pub fn hs256(secret: impl AsRef<[u8]>) -> Result<Self, KeyError> {
-        let secret = not_empty(secret.as_ref())?;
+        let secret = strong(secret.as_ref())?;
         Ok(Self::new(Keys::One(DecodingKey::from_secret(secret), Algorithm::HS256)))
     }
 
@@ -72,22 +74,24 @@ impl Jwt {
     ///
     /// # Errors
     ///
-    /// Fails if the text is not the PEM of an RSA public key.
+    /// Fails if the text is not the PEM of an RSA public key, or if the key has fewer than 2048
+    /// bits or more than 4096.
     pub fn rs256(public_key_pem: impl AsRef<[u8]>) -> Result<Self, KeyError> {
         let key = DecodingKey::from_rsa_pem(public(public_key_pem.as_ref())?);
         let key = key.map_err(|_| KeyError { what: "not the PEM of an RSA public key" })?;
-        Ok(Self::new(Keys::One(key, Algorithm::RS256)))
+        Ok(Self::new(Keys::One(public_key::rsa(key)?, Algorithm::RS256)))
     }
 
     /// Accepts tokens signed on the curve P-256 with the private key to this public one, in PEM.
     ///
     /// # Errors
     ///
-    /// Fails if the text is not the PEM of a public key of an elliptic curve.
+    /// Fails if the text is not the PEM of a public key of an elliptic curve, or if it is of
+    /// another one.
     pub fn es256(public_key_pem: impl AsRef<[u8]>) -> Result<Self, KeyError> {
         let key = DecodingKey::from_ec_pem(public(public_key_pem.as_ref())?);
         let key = key.map_err(|_| KeyError { what: "not the PEM of a public key for ES256" })?;
-        Ok(Self::new(Keys::One(key, Algorithm::ES256)))
+        Ok(Self::new(Keys::One(public_key::p256(key)?, Algorithm::ES256)))
     }
 
     /// Accepts tokens signed with the private key to one of these public ones. A token names its
@@ -95,6 +99,9 @@ impl Jwt {
     pub fn key_set(keys: KeySet) -> Self {
         Self::new(Keys::Set(keys))
     }
+
+    /// The fewest bytes of a secret of HS256: those of its hash (RFC 7518, 3.2).
+    pub const SECRET_BYTES_MIN: usize = 32;
 
     fn new(keys: Keys) -> Self {
         use_one_provider();
@@ -139,25 +146,13 @@ impl Jwt {
 
     /// Checks a token; `all` are the keys of the access of which this is one.
     pub(crate) fn check(&self, token: &str, all: &[Self]) -> Result<Principal, AccessError> {
-        if token.len() > TOKEN_BYTES_MAX {
-            return Err(AccessError::Invalid);
-        }
-        let claims =
-            self.decode(token).ok_or(AccessError::Invalid)?.map_err(|error| {
-                match error.kind() {
-                    ErrorKind::ExpiredSignature => AccessError::Expired,
-                    ErrorKind::InvalidAudience => AccessError::WrongAudience,
-                    ErrorKind::MissingRequiredClaim(claim)
-                    | ErrorKind::InvalidClaimFormat(claim) => {
-                        AccessError::MissingClaim(claim_name(claim))
-                    }
-                    _ => AccessError::Invalid,
-                }
-            })?;
-        let issuer = claims.get("iss").and_then(Value::as_str);
-        if issuer.is_none() && all.len() > 1 {
-            return Err(AccessError::MissingClaim("iss"));
-        }
+        let claims = self.genuine(token)?;
+        let issuer = match claims.get("iss") {
+            None if all.len() > 1 => return Err(AccessError::MissingClaim("iss")),
+            None => None,
+            // The library takes a list as well, which names no issuer that could be in a name.
+            Some(issuer) => Some(issuer.as_str().ok_or(AccessError::MissingClaim("iss"))?),
+        };
         if self.issuer.is_none()
             && issuer.is_some()
             && all.iter().any(|it| it.issuer.as_deref() == issuer)
@@ -165,40 +160,54 @@ impl Jwt {
             return Err(AccessError::Invalid);
         }
         let subject = if self.subject == "sub" { "sub" } else { "subject" };
-        self.principal(&claims).ok_or(AccessError::MissingClaim(subject))
+        self.principal(issuer, &claims).ok_or(AccessError::MissingClaim(subject))
     }
 
-    /// Reads a token by the key that is for it; none if there is no such key.
-    fn decode(
+    /// Reads the claims of a token by the key that is for it.
+    fn genuine(&self, token: &str) -> Result<Map<String, Value>, AccessError> {
+        let header = header_of(token).ok_or(AccessError::Invalid)?;
+        let keys = match &self.keys {
+            Keys::One(key, algorithm) => return self.decoded(token, key, *algorithm),
+            Keys::Set(keys) => keys.now(),
+        };
+        for key in keys_of(&keys, &header) {
+            match self.decoded(token, &key.key, key.algorithm) {
+                // Another key of this id may be meant.
+                Err(AccessError::Invalid) => {}
+                found => return found,
+            }
+        }
+        Err(AccessError::Invalid)
+    }
+
+    fn decoded(
         &self,
         token: &str,
-    ) -> Option<Result<Map<String, Value>, jsonwebtoken::errors::Error>> {
-        let set;
-        let (key, algorithm) = match &self.keys {
-            Keys::One(key, algorithm) => (key, *algorithm),
-            Keys::Set(keys) => {
-                set = keys.now();
-                let found = key_of(&set, &jsonwebtoken::decode_header(token).ok()?)?;
-                (&found.key, found.algorithm)
-            }
-        };
+        key: &DecodingKey,
+        algorithm: Algorithm,
+    ) -> Result<Map<String, Value>, AccessError> {
         let validation = Validation { algorithms: vec![algorithm], ..self.validation.clone() };
-        Some(jsonwebtoken::decode(token, key, &validation).map(|it| it.claims))
+        let decoded = jsonwebtoken::decode(token, key, &validation).map(|it| it.claims);
+        decoded.map_err(|error| match error.kind() {
+            ErrorKind::ExpiredSignature => AccessError::Expired,
+            ErrorKind::InvalidAudience => AccessError::WrongAudience,
+            ErrorKind::MissingRequiredClaim(claim) | ErrorKind::InvalidClaimFormat(claim) => {
+                AccessError::MissingClaim(claim_name(claim))
+            }
+            _ => AccessError::Invalid,
+        })
     }
 
     /// Tells whether a token is signed with a key that is said to be of the set, and is not in it.
     /// With a key that is no set it is false.
     pub(crate) fn lacks_key_of(&self, token: &str) -> bool {
         let Keys::Set(keys) = &self.keys else { return false };
-        if token.len() > TOKEN_BYTES_MAX {
-            return false;
-        }
-        let header = jsonwebtoken::decode_header(token).ok();
-        header.is_some_and(|it| it.kid.is_some() && key_of(&keys.now(), &it).is_none())
+        let header = header_of(token).filter(|it| it.kid.is_some());
+        header.is_some_and(|it| keys_of(&keys.now(), &it).next().is_none())
     }
 
     /// Reads the claims of a genuine token.
-    fn principal(&self, claims: &Map<String, Value>) -> Option<Principal> {
+    fn principal(&self, issuer: Option<&str>, claims: &Map<String, Value>) -> Option<Principal> {
         let subject = claims.get(&self.subject)?.as_str()?;
         if subject.is_empty() || subject.len() > quell::limits::OWNER_BYTES_MAX {
             return None;
@@ -211,7 +220,7 @@ impl Jwt {
         let teams = claims.get("teams").map(texts).unwrap_or_default();
         // Two issuers may have the same subject; they do not mean the same one. A subject that
         // looks like both is of no issuer.
-        let name = match claims.get("iss").and_then(Value::as_str) {
+        let name = match issuer {
             Some(issuer) => format!("{}|{subject}", issuer.replace('%', "%25").replace('|', "%7C")),
             None if subject.contains('|') => format!("|{subject}"),
             None => subject.to_owned(),
@@ -238,10 +247,10 @@ impl Issuer {
     ///
     /// # Errors
     ///
-    /// Fails if the secret is empty.
+    /// Fails if the secret has fewer than 32 bytes.
     pub fn hs256(secret: impl AsRef<[u8]>) -> Result<Self, KeyError> {
         use_one_provider();
-        let key = EncodingKey::from_secret(not_empty(secret.as_ref())?);
+        let key = EncodingKey::from_secret(strong(secret.as_ref())?);
         Ok(Self { key, subject: "sub".into() })
     }
 
@@ -269,6 +278,15 @@ impl Issuer {
     }
 }
 
+/// Reads the header of a token; none if it is not to be taken, whoever has signed it. One with
+/// `crit` asks for more than is done here (RFC 7515, 4.1.11).
+fn header_of(token: &str) -> Option<Header> {
+    if token.len() > TOKEN_BYTES_MAX {
+        return None;
+    }
+    jsonwebtoken::decode_header(token).ok().filter(|header| header.crit.is_none())
+}
+
 /// Yields the name of a claim that the library checks, as a constant.
 fn claim_name(claim: &str) -> &'static str {
     let known = ["exp", "aud", "iss", "nbf", "sub"].into_iter().find(|known| *known == claim);
@@ -280,8 +298,11 @@ fn texts(list: &Value) -> BTreeSet<String> {
     items.filter_map(|item| item.as_str().map(str::to_owned)).collect()
 }
 
-const fn not_empty(secret: &[u8]) -> Result<&[u8], KeyError> {
-    if secret.is_empty() { Err(KeyError { what: "secret is empty" }) } else { Ok(secret) }
+const fn strong(secret: &[u8]) -> Result<&[u8], KeyError> {
+    if secret.len() < Jwt::SECRET_BYTES_MIN {
+        return Err(KeyError { what: "a secret of HS256 with fewer than 32 bytes is too weak" });
+    }
+    Ok(secret)
 }
 
 /// Refuses a private key in the place of a public one.

@@ -13,11 +13,12 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use crate::access::error::KeyError;
+use crate::access::public_key;
 
 /// The public keys of an issuer of tokens: a JSON web key set (RFC 7517), which is empty at first.
 /// Clones are one set, so that what an issuer publishes anew reaches who checks tokens.
 ///
-/// Each key is for one algorithm: RS256 for RSA, of at least 2048 bits, and ES256 for the curve
+/// Each key is for one algorithm: RS256 for RSA, of 2048 to 4096 bits, and ES256 for the curve
 /// P-256. Keys for other algorithms, for encryption, and secrets are left out: a public key never
 /// counts as a secret, and no secret of a set is one here.
 ///
@@ -29,7 +30,8 @@ use crate::access::error::KeyError;
 /// let keys = KeySet::new();
 /// let access = Access::open().jwt(Jwt::key_set(keys.clone()));
 /// assert_eq!(access.check_bearer("a.b.c").unwrap_err(), AccessError::Invalid);
-/// assert!(keys.replace(br#"{ "keys": [] }"#).is_err(), "then the former ones stay");
+/// assert!(keys.replace(b"<html>").is_err(), "then the former ones stay");
+/// assert_eq!(keys.replace(br#"{ "keys": [] }"#), Ok(0), "then there are none");
 /// ```
 #[derive(Clone, Default)]
 pub struct KeySet(Arc<RwLock<Arc<[PublicKey]>>>);
@@ -54,12 +56,13 @@ impl KeySet {
     }
 
     /// Reads a set that an issuer has published, and has its keys in place of the former ones.
-    /// Yields how many it has that count here.
+    /// Yields how many it has that count here: with none, no token is genuine any more, as an
+    /// issuer wants it that withdraws all its keys.
     ///
     /// # Errors
     ///
-    /// Fails, and changes nothing, if the text has more than 256 KiB or 64 keys, is no set of keys,
-    /// or has none for RS256 or ES256.
+    /// Fails, and changes nothing, if the text has more than 256 KiB or 64 keys, or is no set of
+    /// keys.
     pub fn replace(&self, json: &[u8]) -> Result<usize, KeyError> {
         if json.len() > Self::BYTES_MAX {
             return Err(KeyError {
@@ -73,9 +76,6 @@ impl KeySet {
         }
         let keys = published.keys.into_iter().filter_map(PublicKey::read);
         let keys: Arc<[PublicKey]> = keys.collect();
-        if keys.is_empty() {
-            return Err(KeyError { what: "has no key for RS256 or ES256" });
-        }
         let count = keys.len();
         let former = std::mem::replace(&mut *self.0.write(), keys);
         drop(former);
@@ -100,17 +100,17 @@ impl KeySet {
     }
 }
 
-/// Finds the key that a token names, for the algorithm that it names. Without an id the only key is
-/// meant, and none of several.
-pub(super) fn key_of<'a>(keys: &'a [PublicKey], header: &Header) -> Option<&'a PublicKey> {
-    let of_algorithm = |key: &&PublicKey| key.algorithm == header.alg;
-    match (&header.kid, keys) {
-        (Some(id), _) => {
-            keys.iter().find(|key| key.id.as_ref() == Some(id) && key.algorithm == header.alg)
-        }
-        (None, [only]) => Some(only).filter(of_algorithm),
-        (None, _) => None,
-    }
+/// Finds the keys that a token names, for the algorithm that it names: ids are unique by custom
+/// alone. Without an id the only key is meant, and none of several.
+pub(super) fn keys_of<'a>(
+    keys: &'a [PublicKey],
+    header: &'a Header,
+) -> impl Iterator<Item = &'a PublicKey> {
+    let is_named = move |key: &PublicKey| match &header.kid {
+        Some(id) => key.id.as_ref() == Some(id),
+        None => keys.len() == 1,
+    };
+    keys.iter().filter(move |key| key.algorithm == header.alg && is_named(key))
 }
 
 impl PublicKey {
@@ -121,13 +121,8 @@ impl PublicKey {
             matches!(jwk.common.public_key_use, None | Some(PublicKeyUse::Signature));
         // The algorithm follows from the key, and what is said of it has to agree.
         let (algorithm, said) = match &jwk.algorithm {
-            AlgorithmParameters::RSA(key) if key.n.len() >= RSA_DIGITS_MIN => {
-                (Algorithm::RS256, KeyAlgorithm::RS256)
-            }
-            AlgorithmParameters::EllipticCurve(key)
-                if key.curve == EllipticCurve::P256
-                    && [&key.x, &key.y].iter().all(|it| it.len() == P256_DIGITS) =>
-            {
+            AlgorithmParameters::RSA(_) => (Algorithm::RS256, KeyAlgorithm::RS256),
+            AlgorithmParameters::EllipticCurve(key) if key.curve == EllipticCurve::P256 => {
                 (Algorithm::ES256, KeyAlgorithm::ES256)
             }
             _ => return None,
@@ -136,6 +131,9 @@ impl PublicKey {
             return None;
         }
         let key = DecodingKey::from_jwk(&jwk).ok()?;
+        let checked =
+            if algorithm == Algorithm::RS256 { public_key::rsa } else { public_key::p256 };
+        let key = checked(key).ok()?;
         Some(Self { id: jwk.common.key_id, algorithm, key })
     }
 }
@@ -148,9 +146,3 @@ impl fmt::Debug for KeySet {
 
 /// The most keys of a set.
 const KEYS_MAX: usize = 64;
-
-/// The digits of base64 of a number of 2048 bits.
-const RSA_DIGITS_MIN: usize = 342;
-
-/// The digits of base64 of a coordinate of P-256.
-const P256_DIGITS: usize = 43;

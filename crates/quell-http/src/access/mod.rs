@@ -7,6 +7,7 @@ mod key;
 mod key_marks;
 mod key_set;
 mod principal;
+mod public_key;
 
 pub(crate) use control::is_loopback;
 pub use control::{Access, AccessMode};

@@ -4,6 +4,8 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
+use quell::{RunKind, RunStatus};
+use quell_flow::guess;
 use quell_report::text::{cut, printable, span};
 use serde::Deserialize as _;
 use serde_json::{Map, Value, json};
@@ -197,7 +199,30 @@ fn condition(text: &str) -> Result<(String, String), String> {
     if !KEYS.contains(&key) || value.is_empty() || (key == "label" && !value.contains('=')) {
         return Err(CONDITIONS.to_owned());
     }
+    match key {
+        "status" => value.split(',').try_for_each(live_status)?,
+        "kind" if !RunKind::ALL.iter().any(|kind| kind.as_str() == value) => {
+            let right = guess(value, RunKind::ALL.map(RunKind::as_str))
+                .map(|meant| format!("did you mean `{meant}`?"));
+            let all = || "expected `agent`, `team` or `workflow`".to_owned();
+            return Err(format!("unknown kind; {}", right.unwrap_or_else(all)));
+        }
+        _ => {}
+    }
     Ok((key.to_owned(), value.to_owned()))
+}
+
+/// Refuses the status of a run that has ended, and what is none.
+fn live_status(name: &str) -> Result<(), String> {
+    let all = RunStatus::ALL.into_iter();
+    let live: Vec<_> = all.filter(|it| !it.is_terminal()).map(RunStatus::as_str).collect();
+    if live.contains(&name) {
+        return Ok(());
+    }
+    let is_over = RunStatus::ALL.into_iter().any(|it| it.as_str() == name);
+    let why =
+        if is_over { "such a run has ended, and cannot be stopped" } else { "unknown status" };
+    Err(format!("{why}; expected one of {}", live.join(", ")))
 }
 
 fn line(run: &CancelledRun) -> String {
@@ -271,6 +296,15 @@ mod tests {
         assert_eq!(read(&[&words[..], &["label=team=a=b", "label=x="]].concat()), Ok(right));
         for wrong in ["state=running", "status", "status=", "=x", "label=team", ""] {
             assert!(condition(wrong).is_err(), "{wrong}");
+        }
+        for (wrong, says) in [
+            ("status=completed", "such a run has ended, and cannot be stopped; expected one of"),
+            ("status=running,live", "unknown status; expected one of queued, "),
+            ("kind=agents", "unknown kind; did you mean `agent`?"),
+            ("kind=x", "expected `agent`, `team` or `workflow`"),
+        ] {
+            let words = condition(wrong).expect_err(wrong);
+            assert!(words.contains(says), "{wrong}: {words}");
         }
         for twice in [["owner=a", "owner=b"], ["label=a=1", "label=a=2"]] {
             assert!(read(&twice).expect_err("twice").contains("given twice"));

@@ -6,9 +6,11 @@ use std::time::Duration;
 
 use clap::Args;
 use quell::RunEvent;
+use quell_report::text::{cut, printable};
 use tokio::time::timeout;
 
 use super::answers::TreeRow;
+use super::client::Asks;
 use super::follow::{Follow, Heard, own_row};
 use super::server_args::ServerArgs;
 use crate::lines;
@@ -44,14 +46,18 @@ pub(crate) fn logs(args: &LogsArgs) -> ExitCode {
         let printed = runtime.block_on(async {
             let asks = Arc::new(asks);
             let TreeRow { uuid, name, queued_at, .. } = own_row(&asks, &args.run).await?;
-            let follow = Follow::new(asks, &args.run, uuid);
+            let follow = Follow::new(Arc::clone(&asks), &args.run, uuid);
             // The event that says so may have left the log.
             let mut tree = Tree::default();
             tree.read(uuid, queued_at.0, Entry::new(None, &name));
+            let printed = async {
+                print(follow, tree, args, out).await?;
+                if args.json { Ok(()) } else { error_line(&asks, &args.run, out).await }
+            };
             tokio::select! {
                 // What was read is printed.
                 biased;
-                printed = print(follow, tree, args, out) => printed,
+                printed = printed => printed,
                 () = stdout::closed() => Ok(()),
             }
         });
@@ -94,6 +100,16 @@ async fn print(
     }
 }
 
+/// Prints why a run has failed, which no event says.
+async fn error_line(asks: &Asks, run: &str, out: &mut Out) -> Result<(), Fault> {
+    let TreeRow { name, status, error, .. } = own_row(asks, run).await?;
+    let error = error.filter(|_| status.is_terminal());
+    error.map_or(Ok(()), |error| {
+        let name = cut(&printable(&name), NAME_CHARS_MAX);
+        out.line(format!("{name}: {}", cut(&printable(&error), ERROR_CHARS_MAX)))
+    })
+}
+
 fn event_line(event: &RunEvent, tree: &mut Tree, json: bool, out: &mut Out) -> Result<(), Fault> {
     if json {
         let line = serde_json::to_string(event).map_err(|error| error.to_string())?;
@@ -111,12 +127,18 @@ const SO_FAR_WAIT: Duration = Duration::from_secs(1);
 /// whole seconds, and is made of a clock that is read once in a while.
 const CLOCK_SLACK: Duration = Duration::from_secs(3);
 
+/// The longest name that is shown whole.
+const NAME_CHARS_MAX: usize = 120;
+
+/// The most that is shown of an error.
+const ERROR_CHARS_MAX: usize = 1_000;
+
 /// Below the help of `quell logs`.
 pub(crate) const LOGS_AFTER_HELP: &str = "\
 A line has the time since the run was accepted, the names from the root to the run, and what \
-happened; behind `│` is what it wrote. Without -f the events so far are printed: it ends when none \
-has come for a second. With -f it ends with the run; a server that is away is asked again for two \
-minutes, from the last event on.
+happened; behind `│` is what it wrote. The last line of a run that has failed says why. Without \
+-f the events so far are printed: it ends when none has come for a second. With -f it ends with \
+the run; a server that is away is asked again for two minutes, from the last event on.
 
 Exit codes:
   0   printed

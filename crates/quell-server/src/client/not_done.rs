@@ -21,7 +21,7 @@ impl NotDone {
         let problem = serde_json::from_slice::<Problem>(body).ok();
         let problem = problem.filter(|it| it.kind.starts_with(PROBLEMS));
         let Some(Problem { kind, detail }) = problem else {
-            let words = format!("{}: {NO_QUELL}", status.as_u16());
+            let words = foreign(status, body);
             return if status.is_server_error() { Self::Lost(words) } else { Self::Refused(words) };
         };
         let detail = cut(&printable(&detail), DETAIL_CHARS_MAX);
@@ -31,7 +31,10 @@ impl NotDone {
                 "`--key-env NAME` names the environment variable that has the key"
             }
             (_, "unknown-run") => "`quell ps --all` lists the runs",
-            (_, "unknown-path") => "the server is of a release that does not have this",
+            (_, "unknown-path") => {
+                "the server is of a release that does not have this, or its address has a path too \
+                 much: it is that of its root, such as `http://127.0.0.1:7777`"
+            }
             (StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE, _)
                 if !detail.contains("ask again") =>
             {
@@ -66,6 +69,20 @@ impl From<NotDone> for Fault {
     }
 }
 
+/// Says what answers that is no quell, or one through whose port something else is spoken.
+fn foreign(status: StatusCode, body: &[u8]) -> String {
+    let status = status.as_u16();
+    let text = str::from_utf8(body).unwrap_or_default().trim();
+    let is_line = text.len() <= LINE_BYTES_MAX && !text.contains(['\n', '<', '{']);
+    match Some(printable(text)).filter(|_| is_line && !text.is_empty()) {
+        Some(line) if line.contains("TLS") || line.contains("HTTPS") => {
+            format!("{line} ({status}); `--server https://…` does")
+        }
+        Some(line) => format!("{status}: {NO_QUELL}; it says: {line}"),
+        None => format!("{status}: {NO_QUELL}"),
+    }
+}
+
 /// A problem document, as far as it is read.
 #[derive(Deserialize)]
 struct Problem {
@@ -78,6 +95,9 @@ const PROBLEMS: &str = "urn:quell:problem:";
 
 const NO_QUELL: &str = "what answers there is no `quell serve`, or one of another path; `--server \
                         URL` names it";
+
+/// The longest line that is shown of what is no quell.
+const LINE_BYTES_MAX: usize = 200;
 
 /// The most that is shown of what a server says.
 const DETAIL_CHARS_MAX: usize = 1_000;
@@ -114,5 +134,9 @@ mod tests {
         for body in ["<html>", "{}", r#"{"type":"other","detail":"\u001b"}"#] {
             assert_eq!(read(404, body, false), format!("404: {NO_QUELL}"));
         }
+        let line = read(404, "404 page not found\n", false);
+        assert_eq!(line, format!("404: {NO_QUELL}; it says: 404 page not found"));
+        let tls = read(400, "this port speaks TLS: use an address of https://\n", true);
+        assert!(tls.starts_with("this port speaks TLS: use an address of https:// (400)"), "{tls}");
     }
 }

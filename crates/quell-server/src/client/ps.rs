@@ -27,8 +27,9 @@ pub(crate) struct PsArgs {
     #[arg(short, long, conflicts_with = "status")]
     all: bool,
 
-    /// Only runs that stand so. Repeatable. Without it those that have not ended
-    #[arg(long, value_name = "STATUS", value_parser = statuses())]
+    /// Only runs that stand so. Repeatable, or several with commas. Without it those that have not
+    /// ended
+    #[arg(long, value_name = "STATUS", value_parser = statuses(), value_delimiter = ',')]
     status: Vec<RunStatus>,
 
     /// Only runs of this kind: `agent`, `team` or `workflow`

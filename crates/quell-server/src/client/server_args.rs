@@ -7,7 +7,7 @@ use hyper::Uri;
 
 use super::client::Client;
 use super::profile::profile;
-use crate::remote::address;
+use crate::remote::{Meant, address_of};
 
 /// A server, and the key for it.
 #[derive(Debug, Args)]
@@ -69,7 +69,7 @@ impl ServerArgs {
 
 /// Reads the address of a server.
 fn server(text: &str) -> Result<Uri, String> {
-    let uri = address(text)?;
+    let uri = address_of(text, QUELL)?;
     if uri.query().is_some() {
         return Err("a query in the address of a server".to_owned());
     }
@@ -104,6 +104,11 @@ const SERVER: &str = "QUELL_SERVER";
 
 const DEFAULT: &str = "http://127.0.0.1:7777";
 
+const QUELL: Meant = Meant {
+    right: "expected one such as \"http://127.0.0.1:7777\"",
+    key: "the name of the variable that has the key: `--key-env`, or `key_env` of a profile",
+};
+
 const NAME_SHOWN_MAX: usize = 64;
 
 #[cfg(test)]
@@ -122,6 +127,12 @@ mod tests {
     #[test]
     fn a_server_has_no_query() {
         assert!(server("http://a/quell?x=1").is_err());
+        for text in ["127.0.0.1:7777", "localhost:7777", "quell.example"] {
+            let words = server(text).expect_err(text);
+            assert_eq!(words, "no scheme and host; expected one such as \"http://127.0.0.1:7777\"");
+        }
+        let words = server("http://ann:hush@a").expect_err("it has a password");
+        assert!(words.contains("--key-env") && !words.contains("hush"), "{words}");
         assert_eq!(server("https://a/quell").expect("it is right"), "https://a/quell");
     }
 }

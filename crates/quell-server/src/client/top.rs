@@ -103,12 +103,18 @@ async fn redrawn(asks: Arc<Asks>, every: Duration) -> Result<(), Fault> {
 async fn picture(asks: &Asks, runs_max: usize) -> Result<Vec<String>, NotDone> {
     let runs: RunPage = asks.get(&runs_path(runs_max)).await?;
     let stops: Stops = asks.get(STOPS).await?;
-    let count = runs.total.map_or_else(|| "many".to_owned(), |total| total.to_string());
-    let mut lines = vec![format!(
-        "{}  {count} runs have not ended, {} stops are under way",
-        printable(&asks.server()),
-        stops.stops.len(),
-    )];
+    let have = match runs.total {
+        Some(1) => "1 run has".to_owned(),
+        Some(total) => format!("{total} runs have"),
+        None => "many runs have".to_owned(),
+    };
+    let under_way = match stops.stops.len() {
+        1 => "1 stop is".to_owned(),
+        count => format!("{count} stops are"),
+    };
+    let server = asks.server();
+    let head = format!("{}  {have} not ended, {under_way} under way", printable(&server));
+    let mut lines = vec![head];
     lines.extend(stops.stops.iter().take(STOPS_DRAWN).map(|stop| strip::line(stop, stops.at.0)));
     if stops.stops.len() > STOPS_DRAWN {
         lines.push(format!("… and {} more stops", stops.stops.len() - STOPS_DRAWN));

@@ -26,6 +26,8 @@ pub(crate) struct Trusted {
     pub(crate) published: Vec<PublishedKeys>,
     /// The certificate; without one the server speaks HTTP as it is.
     pub(crate) tls: Option<Arc<ServerConfig>>,
+    /// What is no fault of them and should be otherwise.
+    pub(crate) warnings: Vec<PlanError>,
 }
 
 /// Where a configuration is read from, to be read again.
@@ -96,7 +98,9 @@ impl Config {
         }
         let access = self.server.trusted_hosts.iter().fold(access, Access::trust_host);
         let origins = self.server.trusted_origins.iter().chain(&self.agentos.cors_origins);
-        Ok(Trusted { access: origins.fold(access, Access::trust_origin), published, tls })
+        let access = origins.fold(access, Access::trust_origin);
+        let (tls, warnings) = tls.map_or_else(Default::default, |(tls, found)| (Some(tls), found));
+        Ok(Trusted { access, published, tls, warnings })
     }
 
     /// Adds the static keys to open access.
@@ -220,7 +224,12 @@ impl KeyEntry {
     }
 
     fn secret(&self, folder: &Path) -> Result<String, Fault> {
-        secret_of((self.secret_env.as_deref(), self.secret_file.as_deref()), folder)
+        let named = (self.secret_env.as_deref(), self.secret_file.as_deref());
+        let secret = secret_of(named, folder)?;
+        match header_fault(&secret) {
+            None => Ok(secret),
+            Some(words) => Err((self.place(), words.to_owned())),
+        }
     }
 
     fn key(&self, folder: &Path) -> Result<Key, Vec<Fault>> {
@@ -270,8 +279,27 @@ fn secret_in(file: &Path) -> Result<String, String> {
     let read = small_file::read(file, KEY_BYTES_MAX as u64).map_err(|error| error.to_string());
     let text = read.and_then(|bytes| String::from_utf8(bytes).map_err(|_| "is no text".into()));
     let secret = text.map_err(|words| format!("this file: {words}"))?;
+    if secret.starts_with('\u{feff}') {
+        return Err(
+            "this file begins with a byte order mark, which would be a part of the key".into()
+        );
+    }
     let secret = secret.trim_end_matches(['\r', '\n']);
     if secret.is_empty() { Err("this file is empty".into()) } else { Ok(secret.to_owned()) }
+}
+
+/// Says why no request can bring a key: in a header there is one line of ASCII, and blanks around
+/// it are lost.
+pub(super) fn header_fault(key: &str) -> Option<&'static str> {
+    if key.contains(['\r', '\n']) {
+        Some("the key has several lines, which no header can carry; expected one")
+    } else if key.chars().any(|char| char.is_control() || !char.is_ascii()) {
+        Some("the key has a sign that no header can carry; expected those of ASCII")
+    } else if key.trim() != key {
+        Some("the key has a blank at its begin or end, which no header can carry")
+    } else {
+        None
+    }
 }
 
 /// Reads a secret from the environment.

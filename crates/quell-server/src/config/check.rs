@@ -35,7 +35,8 @@ pub(crate) struct Checked {
     /// Its components.
     pub(crate) catalog: Catalog,
     /// What is no fault and should be otherwise: of the plans, of the scopes, of contracts that ask
-    /// for no key, of what waits or goes on where it cannot.
+    /// for no key, of what waits or goes on where it cannot, of a certificate that is not valid
+    /// now, of keys that come without TLS.
     pub(crate) warnings: Vec<PlanError>,
 }
 
@@ -63,7 +64,7 @@ impl Checked {
         }
         let is_whole = faults.is_empty();
         faults.extend(config.take_secrets().err());
-        let trusted = match config.trusted(&[]) {
+        let mut trusted = match config.trusted(&[]) {
             Ok(trusted) => {
                 // The demo refuses every such address. Keys that were left out because of their
                 // faults will be there.
@@ -74,13 +75,15 @@ impl Checked {
             }
             Err(found) => {
                 faults.extend(found);
-                Trusted { access: Access::open(), published: Vec::new(), tls: None }
+                let (published, warnings) = (Vec::new(), Vec::new());
+                Trusted { access: Access::open(), published, tls: None, warnings }
             }
         };
         faults.extend(config.id_faults());
         faults.extend(config.limits_fault());
         faults.extend(config.all_nodes_faults());
         faults.extend(config.origin_faults());
+        faults.extend(config.platform_faults());
         faults.extend(config.store_fault());
         faults.extend(config.component_faults());
         let (catalog, found) = config.components();
@@ -97,6 +100,7 @@ impl Checked {
         warnings.extend(config.member_warnings(&catalog));
         warnings.extend(config.env_warnings());
         warnings.extend(config.store_warnings());
+        warnings.append(&mut trusted.warnings);
         if !faults.is_empty() {
             // The others are of what is not there, which may have been left out for its faults.
             return Err(Refused { faults: in_order(faults), warnings: in_order(warnings) });
@@ -105,6 +109,7 @@ impl Checked {
         if !asked.demo {
             warnings.extend(config.scope_warnings(&catalog));
             warnings.extend(config.open_warning(&catalog));
+            warnings.extend(config.plain_warning(&trusted, asked.listen));
         }
         let (file, settings) = (path.map(Path::to_owned), asked.settings.to_vec());
         let source = Source { file, settings };

@@ -1,7 +1,9 @@
 //! The contracts of a component: each is one that this server serves.
 
 use quell_flow::{Catalog, Contract, PlanError, limits};
+use quell_http::Jwt;
 
+use super::access::header_fault;
 use super::file::Config;
 use crate::quoted::quoted;
 
@@ -22,6 +24,19 @@ impl Config {
             self.fault(&[kind, id, "contracts", &at.to_string()], &words)
         };
         unknown.map(fault).take(limits::PLAN_FAULTS_MAX).collect()
+    }
+
+    /// Finds the secrets of `Playbook3D` that sign nothing, or that no request can bring.
+    pub(super) fn platform_faults(&self) -> Vec<PlanError> {
+        let quell_playbook3d::Options { token_secret, platform_key, .. } = &self.playbook3d;
+        // Empty ones count as none.
+        let secret = token_secret.as_deref().filter(|it| !it.is_empty());
+        let secret = secret.and_then(|it| Jwt::hs256(it).err());
+        let secret = secret.map(|error| ("token_secret", error.to_string()));
+        let key = platform_key.as_deref().and_then(header_fault);
+        let key = key.map(|words| ("platform_key", words.to_owned()));
+        let fault = |(key, words): (&str, String)| self.fault(&["playbook3d", key], &words);
+        secret.into_iter().chain(key).map(fault).collect()
     }
 
     /// Warns that one contract asks for a key, and others start and show the same runs without one.

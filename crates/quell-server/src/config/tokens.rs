@@ -83,6 +83,9 @@ impl TokenEntry {
         if let Some(file) = &self.jwks_file {
             let keys = KeySet::new();
             of_file("jwks_file", &folder.join(file), KeySet::BYTES_MAX, |it| keys.replace(it))?;
+            if keys.is_empty() {
+                return Err(("jwks_file", "has no key for RS256 or ES256".into()));
+            }
             return Ok((Jwt::key_set(keys), None));
         }
         let jwt = match (self.algorithm, &self.public_key_file) {
@@ -90,7 +93,8 @@ impl TokenEntry {
             (Some(Algorithm::Hs256), _) => {
                 let secret =
                     secret_of((self.secret_env.as_deref(), self.secret_file.as_deref()), folder)?;
-                Jwt::hs256(secret).map_err(|error| ("secret_env", error.to_string()))?
+                let place = if self.secret_file.is_some() { "secret_file" } else { "secret_env" };
+                Jwt::hs256(secret).map_err(|error| (place, error.to_string()))?
             }
             (Some(_), None) => {
                 return Err(("public_key_file", IS_MISSING.into()));

@@ -131,7 +131,7 @@ The file:
   [[keys]]                          # a caller, by the key that it sends: bearer token or x-api-key
   subject = \"ops\"
   secret_env = \"OPS_KEY\"           # the variable that holds it; or secret_file, a file, whose
-                                    # secret can be exchanged (see Signals)
+                                    # secret can be exchanged (see Signals): a line of ASCII
   admin = true                      # or: read_only; teams, ids of teams of Playbook3D; scopes:
                                     # RESOURCE:ACTION or RESOURCE:ID:ACTION with agents, teams,
                                     # workflows, sessions, config, system or *, and read, run (of
@@ -140,14 +140,17 @@ The file:
 
   [[tokens]]                        # JSON web tokens that somebody else issues
   algorithm = \"RS256\"              # or ES256, with public_key_file; or HS256 with secret_env or
-                                    # secret_file
+                                    # secret_file, of 32 bytes or more; RSA keys have 2048 to
+                                    # 4096 bits
   public_key_file = \"issuer.pem\"   # also: audiences, issuer, subject_claim, default_scopes
                                     # (of several, each needs its issuer)
   # jwks_url = \"https://…/jwks\"    # in place of both: the issuer's set of keys, at most 256 KiB
                                     # and 64 keys, for RS256 and ES256. It is asked at the start,
                                     # every five minutes, at SIGHUP, and, at most twice a minute,
                                     # for a key that a token names; without an answer the former
-                                    # keys stay. http:// on this machine only. Or jwks_file
+                                    # keys stay, and none if it publishes none. At SIGHUP one that
+                                    # is new has to answer. http:// on this machine only. Or
+                                    # jwks_file
 
   [tls]                             # https in place of http
   cert_file = \"server.pem\"        # the certificate, and those of the authorities between
@@ -228,7 +231,9 @@ Signals:
   the file of the configuration; the rest of that counts at the next start. If any of it is wrong
   all stays as it was, and the log says why; a server without keys gets none. Requests of a key
   that is gone are refused from then on; streams that it had opened go on to their end, as do its
-  runs. Variables stay those of the start: what is to be exchanged is in files. A server whose
+  runs. Crons of LangGraph that it had made go on making runs: an admin finds them by user_id, the
+  subject of the key (POST /runs/crons/search), and deletes them (DELETE /runs/crons/CRON_ID).
+  Variables stay those of the start: what is to be exchanged is in files. A server whose
   terminal is gone, which is SIGHUP as well, ends as by SIGTERM; nohup keeps SIGHUP from it.
   Of the others the first one drains: not ready, no new runs, live runs are stopped with grace,
   streams get their last event; the second one aborts what has not ended. Both wait some seconds

@@ -3,34 +3,49 @@
 use hyper::Uri;
 use quell_flow::guess;
 
+/// What is said about an address that is wrong.
+#[derive(Clone, Copy)]
+pub(crate) struct Meant {
+    /// What is right.
+    pub(crate) right: &'static str,
+    /// Where a user and a password, or a key, are to be instead.
+    pub(crate) key: &'static str,
+}
+
 /// Reads the address of a service, or says what is wrong with it.
 pub(crate) fn address(text: &str) -> Result<Uri, String> {
+    address_of(text, SERVICE)
+}
+
+/// Reads the address of something that answers HTTP, or says what is wrong with it.
+pub(crate) fn address_of(text: &str, meant: Meant) -> Result<Uri, String> {
+    let Meant { right, key } = meant;
     // `localhost:80/x` is no address at all, although `127.0.0.1` is one.
-    let no_scheme = || format!("no scheme and host; {RIGHT}");
+    let no_scheme = || format!("no scheme and host; {right}");
     let is_whole = text.contains("://");
     let uri: Uri = text
         .parse()
-        .map_err(|error| if is_whole { format!("{error}; {RIGHT}") } else { no_scheme() })?;
+        .map_err(|error| if is_whole { format!("{error}; {right}") } else { no_scheme() })?;
     let (Some(scheme), Some(authority)) = (uri.scheme_str(), uri.authority()) else {
         return Err(no_scheme());
     };
     if !SCHEMES.contains(&scheme) {
-        let right = guess(scheme, SCHEMES).map(|meant| format!("did you mean `{meant}`?"));
-        return Err(format!("unknown scheme `{scheme}`; {}", right.as_deref().unwrap_or(RIGHT)));
+        let guessed = guess(scheme, SCHEMES).map(|meant| format!("did you mean `{meant}`?"));
+        return Err(format!("unknown scheme `{scheme}`; {}", guessed.as_deref().unwrap_or(right)));
     }
     // A password would be in the file, and in messages.
     if authority.as_str().contains('@') {
-        return Err("user and password in an address; expected `key_env`, or `headers_env`".into());
+        return Err(format!("user and password in an address; expected {key}"));
     }
     if authority.host().is_empty() {
-        return Err(format!("no host; {RIGHT}"));
+        return Err(format!("no host; {right}"));
     }
     // A port that is no port would be that of the scheme.
     if uri.port_u16().is_none_or(|port| port == 0) && authority.as_str() != authority.host() {
         return Err("no port; expected one from 1 to 65535, or none".into());
     }
     if text.contains('#') {
-        return Err(format!("a fragment, which is not sent; {RIGHT}"));
+        return Err(format!("a fragment, which is not sent; {right}"));
     }
     Ok(uri)
 }
@@ -53,7 +68,10 @@ pub(crate) fn shown(uri: &Uri) -> String {
 
 const SCHEMES: [&str; 2] = ["http", "https"];
 
-const RIGHT: &str = "expected one such as \"http://127.0.0.1:8000/run\"";
+const SERVICE: Meant = Meant {
+    right: "expected one such as \"http://127.0.0.1:8000/run\"",
+    key: "`key_env`, or `headers_env`",
+};
 
 #[cfg(test)]
 mod tests {

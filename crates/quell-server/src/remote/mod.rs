@@ -16,7 +16,7 @@ mod retry;
 mod signs;
 mod sse;
 
-pub(crate) use address::{address, below, shown};
+pub(crate) use address::{Meant, address, address_of, below, shown};
 pub(crate) use caller::{Caller, Secrets};
 pub(crate) use cancel::Cancel;
 pub(crate) use chat::Chat;

@@ -12,6 +12,7 @@ use crate::args::ServeArgs;
 use crate::config::{self, Asked, AskedStore, Checked};
 use crate::exit::{EXIT_FAILED, EXIT_USAGE};
 use crate::faults::{all_under_error, check_of, under_error};
+use crate::signals::HangUps;
 
 /// Serves what the command line asks for, until a signal ends it.
 pub(crate) fn serve(args: &ServeArgs) -> ExitCode {
@@ -46,6 +47,12 @@ impl From<String> for Refusal {
 
 /// Checks everything that can be checked, then listens. An error means that nothing was served.
 fn try_serve(args: &ServeArgs, log: &Log) -> Result<Served, Refusal> {
+    // Before anything is read: whoever exchanges a key does not know how far this start is.
+    let http = runtime("quell-http", Some(HTTP_THREADS))?;
+    let hang_ups = {
+        let _inside = http.enter();
+        HangUps::listen().map_err(|error| format!("signals cannot be handled: {error}"))?
+    };
     let (listen, demo) = (args.listen, args.demo);
     let (place, env, node) = (args.store.clone(), args.store_env.clone(), args.node.clone());
     let store = AskedStore { place, env, node };
@@ -70,9 +77,8 @@ fn try_serve(args: &ServeArgs, log: &Log) -> Result<Served, Refusal> {
     for warning in &checked.warnings {
         tracing::warn!("{warning}");
     }
-    let site = Site::new(args, checked)?;
+    let site = Site::new(args, checked, hang_ups)?;
     let bodies = runtime("quell-body", None)?;
-    let http = runtime("quell-http", Some(HTTP_THREADS))?;
     let done = http.block_on(site.serve(bodies.handle().clone(), log));
     bodies.shutdown_background();
     http.shutdown_background();

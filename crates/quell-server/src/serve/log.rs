@@ -61,6 +61,16 @@ impl Log {
         }
     }
 
+    /// Says what should be otherwise, whatever the level.
+    pub(super) fn warn(&self, text: &str) {
+        if !self.is_json {
+            return self.stderr.lines().say(&format!("warning: {text}"));
+        }
+        for line in text.lines() {
+            self.stderr.lines().say(&object("WARN", line));
+        }
+    }
+
     /// Says why nothing is served, behind what should be otherwise besides, as `quell check` does.
     pub(super) fn refuse(&self, (warnings, check): (&[PlanError], &str), refusal: &str) {
         if self.is_json_asked_for {

@@ -68,15 +68,34 @@ impl Published {
         self.now().iter().map(|issuer| issuer.published.clone()).collect()
     }
 
-    /// Asks all of them for their keys. Of one that does not answer the former keys stay, which the
-    /// log says.
+    /// Asks all of them for their keys. Of one that does not answer the former keys stay, and one
+    /// that publishes none has none from then on, which the log says.
     ///
     /// # Cancel safety
     ///
     /// Dropped, it has asked some.
     pub(super) async fn read(&self) {
+        self.read_known(&self.known()).await;
+    }
+
+    /// Asks those that are among `known`, as [`read`](Self::read).
+    pub(super) async fn read_known(&self, known: &[PublishedKeys]) {
         let issuers = self.now();
-        join_all(issuers.iter().map(Issuer::read)).await;
+        let known = issuers.iter().filter(|it| it.is_among(known));
+        join_all(known.map(Issuer::read)).await;
+    }
+
+    /// Asks those that are not among `known`.
+    ///
+    /// # Errors
+    ///
+    /// Fails with each of which no key is known then: its tokens would all be refused.
+    pub(super) async fn read_new(&self, known: &[PublishedKeys]) -> Result<(), Vec<String>> {
+        let issuers = self.now();
+        let new = issuers.iter().filter(|it| !it.is_among(known));
+        let told = join_all(new.map(Issuer::first_read)).await;
+        let faults: Vec<String> = told.into_iter().filter_map(Result::err).collect();
+        if faults.is_empty() { Ok(()) } else { Err(faults) }
     }
 
     /// Asks them again and again, so that a key which is not published any more is refused.
@@ -105,14 +124,45 @@ impl Issuer {
         self.read().await;
     }
 
+    fn is_among(&self, known: &[PublishedKeys]) -> bool {
+        known.iter().any(|it| it.address == self.published.address)
+    }
+
     async fn read(&self) {
         let issuer = shown(&self.published.address);
-        let error = match timeout(WITHIN, self.asked()).await {
-            Ok(Ok(keys)) => return tracing::info!(issuer, keys, "keys of tokens were read"),
-            Ok(Err(error)) => error,
-            Err(_) => format!("no answer within {} s", WITHIN.as_secs()),
+        match self.answered().await {
+            Ok(0) => tracing::warn!(issuer, "{NO_KEYS}: all its tokens are refused from now on"),
+            Ok(keys) => tracing::info!(issuer, keys, "keys of tokens were read"),
+            Err(error) if self.published.keys.is_empty() => tracing::warn!(
+                issuer,
+                error,
+                "keys of tokens could not be read, and none are known: all its tokens are refused"
+            ),
+            Err(error) => tracing::warn!(
+                issuer,
+                error,
+                "keys of tokens could not be read; the former ones stay"
+            ),
+        }
+    }
+
+    /// Asks an issuer of which no key is known yet.
+    async fn first_read(&self) -> Result<(), String> {
+        let issuer = shown(&self.published.address);
+        let error = match self.answered().await {
+            Ok(0) => NO_KEYS.to_owned(),
+            Ok(keys) => {
+                tracing::info!(issuer, keys, "keys of tokens were read");
+                return Ok(());
+            }
+            Err(error) => format!("keys of tokens could not be read: {error}"),
         };
-        tracing::warn!(issuer, error, "keys of tokens could not be read; the former ones stay");
+        Err(format!("`jwks_url` {issuer}: {error}"))
+    }
+
+    async fn answered(&self) -> Result<usize, String> {
+        let late = |_| Err(format!("no answer within {} s", WITHIN.as_secs()));
+        timeout(WITHIN, self.asked()).await.unwrap_or_else(late)
     }
 
     /// Asks for the keys, and yields how many there are. What is answered is in no message.
@@ -146,6 +196,9 @@ pub(super) async fn layer(State(it): State<Lookup>, request: Request, next: Next
     }
     next.run(request).await
 }
+
+/// What is said of an issuer that publishes no key that counts here.
+const NO_KEYS: &str = "the issuer publishes no key for RS256 or ES256";
 
 /// How long an issuer may take to connect, and then to answer.
 const WITHIN: Duration = Duration::from_secs(5);

@@ -34,7 +34,8 @@ impl Renewal {
         source: Source,
         asked: Arc<Notify>,
     ) -> Result<Self, String> {
-        let Trusted { access, published: issuers, tls } = trusted;
+        // What should be otherwise was said before.
+        let Trusted { access, published: issuers, tls, warnings: _ } = trusted;
         let published = Published::of(issuers)?;
         published.read().await;
         Ok(Self { asked, source, access, published, tls: tls.map(Tls::new) })
@@ -74,26 +75,26 @@ impl Renewal {
     async fn at_signals(&self, log: &Log) -> Infallible {
         loop {
             self.asked.notified().await;
-            let words = match self.read().await {
-                Ok((keys, issuers)) => format!(
+            match self.read(log).await {
+                Ok((keys, issuers)) => log.say(&format!(
                     "SIGHUP: keys were read again, and the certificate if there is one; from now \
                      on callers have {}",
                     counted(keys, issuers)
-                ),
-                Err(faults) => format!(
+                )),
+                Err(faults) => log.warn(&format!(
                     "{}\nSIGHUP: what was read is wrong, and keys stay as they were",
                     faults.join("\n")
-                ),
-            };
-            log.say(&words);
+                )),
+            }
         }
     }
 
     /// Reads keys, tokens and the certificate, and yields how many keys and issuers there are.
-    async fn read(&self) -> Result<(usize, usize), Vec<String>> {
+    async fn read(&self, log: &Log) -> Result<(usize, usize), Vec<String>> {
         let (source, known) = (self.source.clone(), self.published.known());
+        let again = known.clone();
         // Files may be on a disk that is slow.
-        let read = tokio::task::spawn_blocking(move || source.trusted(&known)).await;
+        let read = tokio::task::spawn_blocking(move || source.trusted(&again)).await;
         let read = read.map_err(|error| vec![error.to_string()])?;
         let trusted =
             read.map_err(|found| found.iter().map(PlanError::to_string).collect::<Vec<_>>())?;
@@ -102,13 +103,18 @@ impl Renewal {
         }
         let published = Published::of(trusted.published).map_err(|error| vec![error])?;
         // Before an issuer counts that is new: its keys are to be known by then.
-        published.read().await;
+        published.read_new(&known).await?;
         let keys = self.access.replace_keys(&trusted.access);
         keys.map_err(|error| vec![format!("{error}; {ANOTHER_START}")])?;
         if let (Some(tls), Some(config)) = (&self.tls, trusted.tls) {
             tls.replace(config);
         }
         self.published.replace(&published);
+        for warning in trusted.warnings {
+            log.warn(&warning.to_string());
+        }
+        // Only now: a key that was removed waits for no issuer.
+        published.read_known(&known).await;
         Ok(self.access.credentials())
     }
 }

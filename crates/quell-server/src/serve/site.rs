@@ -29,7 +29,7 @@ use crate::args::ServeArgs;
 use crate::config::{Checked, Config, Source, Trusted};
 use crate::descriptors::Shares;
 use crate::remote;
-use crate::signals::{Signal, Signals};
+use crate::signals::{HangUps, Signal, Signals};
 use crate::store::{Keep, NodeArgs, NotOpened, OpenStore, Place, Unresumed};
 use quell_report::text::{printable, span, still_executes};
 
@@ -45,6 +45,8 @@ pub(super) struct Site {
     /// Where runs are kept, if they are.
     store: Option<Origin>,
     keep: Keep,
+    /// What has come since the process began.
+    hang_ups: HangUps,
 }
 
 impl Site {
@@ -54,7 +56,11 @@ impl Site {
     ///
     /// Fails if the demo would be reachable from other machines, if there is no component, or no
     /// store of which to keep something.
-    pub(super) fn new(args: &ServeArgs, checked: Checked) -> Result<Self, String> {
+    pub(super) fn new(
+        args: &ServeArgs,
+        checked: Checked,
+        hang_ups: HangUps,
+    ) -> Result<Self, String> {
         let Checked { config, trusted, source, mut catalog, warnings: _ } = checked;
         let listen = config.listen(args.listen);
         let demo = args.demo.then(|| Demo {
@@ -90,7 +96,7 @@ impl Site {
             Place::File(path) => Origin::File(path),
             Place::Database(database) => Origin::Node(config.node(database, listen)),
         });
-        Ok(Self { config, trusted, source, catalog, listen, demo, store, keep })
+        Ok(Self { config, trusted, source, catalog, listen, demo, store, keep, hang_ups })
     }
 
     /// Serves until a signal, then drains. The bodies have a runtime of their own.
@@ -99,8 +105,8 @@ impl Site {
     ///
     /// Fails if it cannot listen, or has no store; then nothing was served.
     pub(super) async fn serve(self, bodies: Handle, log: &Log) -> Result<Served, String> {
-        let Self { config, trusted, source, catalog, listen, demo, store, keep } = self;
-        let (mut signals, renewed) = signals()?;
+        let Self { config, trusted, source, catalog, listen, demo, store, keep, hang_ups } = self;
+        let (mut signals, renewed) = signals(hang_ups)?;
         let cannot = |error: io::Error| format!("cannot listen on {listen}: {}", told(&error));
         // Before a node joins, and takes runs over: what cannot serve leaves them to others.
         let socket = bound(listen).map_err(cannot)?;
@@ -170,8 +176,9 @@ impl Site {
 }
 
 /// Handles signals. Yields also what is told of those that ask to read files again.
-fn signals() -> Result<(Signals, Arc<Notify>), String> {
-    let signals = Signals::listen().map_err(|error| format!("signals cannot be handled: {error}"));
+fn signals(hang_ups: HangUps) -> Result<(Signals, Arc<Notify>), String> {
+    let signals =
+        Signals::with(hang_ups).map_err(|error| format!("signals cannot be handled: {error}"));
     let renewed = Arc::new(Notify::new());
     Ok((signals?.renewing(Arc::clone(&renewed)), renewed))
 }

@@ -9,7 +9,7 @@ use crate::support::{Running, Scratch};
 /// Runs `quell check`, with one secret in the environment and an empty one.
 pub(crate) fn checked(scratch: &Scratch, args: &[&str]) -> crate::support::Ended {
     let mut command = scratch.quell(&[&["check"], args].concat());
-    command.env("QUELL_TEST_KEY", "s3cret").env("QUELL_TEST_EMPTY", "");
+    command.env("QUELL_TEST_KEY", "s3cret-of-thirty-two-bytes-or-more").env("QUELL_TEST_EMPTY", "");
     Running::start(command).ended()
 }
 
@@ -97,7 +97,7 @@ fn every_fault_of_a_configuration_is_told_at_once_with_its_line() {
     assert!(ended.stderr.contains(shown), "{}", ended.stderr);
     // `serve` refuses the same in the same words, and serves nothing.
     let mut command = scratch.quell(&["serve", "--config", "quell.toml"]);
-    command.env("QUELL_TEST_KEY", "s3cret").env("QUELL_TEST_EMPTY", "");
+    command.env("QUELL_TEST_KEY", "s3cret-of-thirty-two-bytes-or-more").env("QUELL_TEST_EMPTY", "");
     let served = Running::start(command).ended();
     served.assert_code(2);
     assert_eq!((&*served.stdout, &served.stderr), ("", &ended.stderr));

@@ -266,7 +266,11 @@ fn a_program_of_the_file_does_not_get_the_secrets_of_the_server() {
          run = [\"sh\", \"-c\", {program}, \"sh\", \"plan\"]\n"
     );
     scratch.write("plan.toml", &plan);
-    let env = [("OPS_KEY", "hush-key"), ("TOKEN_SECRET", "hush-secret"), ("OTHER", "seen")];
+    let env = [
+        ("OPS_KEY", "hush-key"),
+        ("TOKEN_SECRET", "hush-secret-of-thirty-two-bytes-or-more"),
+        ("OTHER", "seen"),
+    ];
     let site = Site::with_env(scratch, &["--config", "quell.toml"], &env);
     for (kind, id, file) in
         [("agent", "shell", "agent"), ("agent", "given", "given"), ("workflow", "plan", "plan")]

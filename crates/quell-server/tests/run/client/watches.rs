@@ -107,7 +107,7 @@ fn what_is_executed_is_printed_once_without_a_terminal_and_drawn_until_q_in_one(
     ask(&site, &["cancel", "deaf", "--grace", "10m"]).assert_code(0);
     let printed = ask(&site, &["top"]);
     let shown: Vec<_> = printed.assert_code(0).stdout.lines().map(str::to_owned).collect();
-    assert!(shown[0].ends_with("2 runs have not ended, 1 stops are under way"), "{shown:?}");
+    assert!(shown[0].ends_with("2 runs have not ended, 1 stop is under way"), "{shown:?}");
     assert!(shown[1].starts_with("stop of deaf (spinner) │ accepted: user-request, "), "{shown:?}");
     assert!(shown[1].contains(" │ still cleaning up: spinner (body) for "), "{shown:?}");
     assert!(shown[3].starts_with("other") && shown[4].starts_with("deaf "), "{shown:?}");
@@ -117,7 +117,7 @@ fn what_is_executed_is_printed_once_without_a_terminal_and_drawn_until_q_in_one(
     let (top, mut keys) = in_terminal(&site, "quell top --every 100ms; stty -a");
     wait_until("it is drawn", || shows(&site, "2 runs have not ended"));
     ask(&site, &["cancel", "other", "--wait", "quiescent"]).assert_code(0);
-    wait_until("it is drawn again", || shows(&site, "1 runs have not ended"));
+    wait_until("it is drawn again", || shows(&site, "1 run has not ended"));
     keys.write_all(b"q").expect("the pipe has room");
     top.ended().assert_code(0);
     let text = String::from_utf8_lossy(&site.scratch.read("typescript")).into_owned();

@@ -134,6 +134,7 @@ fn of_an_issuer_that_does_not_answer_as_it_should_the_former_keys_stay() {
     scratch.write("quell.toml", &issuer.entry());
     let site = site(scratch, &[]);
     assert!(log(&site).contains("it answers 500"), "{}", log(&site));
+    assert!(log(&site).contains("none are known") && !log(&site).contains("former"));
     issuer.publishes(&[one.published()]);
     assert_eq!(told(&site, &one.token(&json!({}))), 200, "it is found at the first request");
     let many: Vec<_> = (0..65).map(|_| two.published()).collect();
@@ -147,7 +148,6 @@ fn of_an_issuer_that_does_not_answer_as_it_should_the_former_keys_stay() {
         (endless, "length limit exceeded"),
         (body("hush"), "no set of keys"),
         (body(&json!({ "keys": many }).to_string()), "more than 64 keys"),
-        (body(r#"{"keys": []}"#), "has no key for"),
         (String::new(), "connection closed"),
     ];
     for (at, (answer, says)) in bad.into_iter().enumerate() {
@@ -176,14 +176,80 @@ fn an_issuer_is_asked_through_tls_if_its_certificate_is_trusted_and_a_file_is_as
     assert_eq!(told(&site, &one.token(&json!({}))), 200);
     let two = SigningKey::new("two");
     let next = json!({ "keys": [two.published()] }).to_string();
-    for (at, (authority, status)) in [(&theirs, 401), (&ours, 200)].into_iter().enumerate() {
+    for (authority, says, status) in
+        [(&theirs, "keys stay as they were", 401), (&ours, "keys were read again", 200)]
+    {
         let address = tls::saying(authority, "127.0.0.1", &next);
         let from = format!("jwks_url = \"https://{address}/keys\"");
         site.scratch.write("quell.toml", &format!("{AGENT}[[tokens]]\n{from}\n{CLAIMS}"));
-        renewed(&site, at + 1, "keys were read again");
+        renewed(&site, 1, says);
         assert_eq!(told(&site, &two.token(&json!({}))), status);
     }
     wait_until("it says why", || log(&site).contains("UnknownIssuer"));
+    site.signal("TERM");
+    site.ended().0.assert_code(0);
+}
+
+#[test]
+fn an_issuer_that_is_new_and_has_no_keys_leaves_all_as_it_was() {
+    let (issuer, other, scratch) = (Issuer::start(), Issuer::start(), Scratch::new());
+    let [one, two] = ["one", "two"].map(SigningKey::new);
+    issuer.publishes(&[one.published()]);
+    let keys = "[[keys]]\nsubject = \"ada\"\nsecret_file = \"ada.key\"\n";
+    scratch.write("ada.key", "hush-ada");
+    scratch.write("quell.toml", &format!("{}{keys}", issuer.entry()));
+    let site = site(scratch, &[]);
+    site.scratch.write("ada.key", "hush-next");
+    // The address is that of somebody else now.
+    site.scratch.write("quell.toml", &format!("{}{keys}", other.entry()));
+    let nothing = "HTTP/1.1 404 Not Found\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
+    for (at, (answer, says)) in [
+        (nothing.to_owned(), "it answers 404"),
+        (body("<html>"), "no set of keys"),
+        (body(r#"{"keys": []}"#), "publishes no key for"),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        other.says(answer);
+        renewed(&site, at + 1, "keys stay as they were");
+        assert!(log(&site).contains(says), "{says}: {}", log(&site));
+        let all = [told(&site, &one.token(&json!({}))), told(&site, "hush-ada")];
+        assert_eq!((all, told(&site, "hush-next")), ([200, 200], 401), "{says}");
+    }
+    assert!(!log(&site).contains("keys were read again"), "{}", log(&site));
+    other.publishes(&[two.published()]);
+    renewed(&site, 1, "keys were read again");
+    let all = [&one, &two].map(|key| told(&site, &key.token(&json!({}))));
+    assert_eq!((all, told(&site, "hush-next")), ([401, 200], 200));
+    site.signal("TERM");
+    site.ended().0.assert_code(0);
+}
+
+#[test]
+fn an_issuer_that_withdraws_all_its_keys_is_believed_and_one_that_hangs_holds_no_key_back() {
+    let (issuer, scratch) = (Issuer::start(), Scratch::new());
+    let one = SigningKey::new("one");
+    issuer.publishes(&[one.published()]);
+    scratch.write("ada.key", "hush-ada");
+    let keys = "[[keys]]\nsubject = \"ada\"\nsecret_file = \"ada.key\"\n";
+    scratch.write("quell.toml", &format!("{}{keys}", issuer.entry()));
+    let site = site(scratch, &[]);
+    assert_eq!(told(&site, &one.token(&json!({}))), 200);
+    issuer.says(body(r#"{"keys": []}"#));
+    renewed(&site, 1, "keys were read again");
+    assert_eq!(told(&site, &one.token(&json!({}))), 401);
+    let text = log(&site);
+    let said = text.lines().find(|line| line.contains("publishes no key")).expect("it is said");
+    assert!(said.contains("\"level\":\"WARN\""), "{said}");
+    // Its next answer waits for this lock; the key that is exchanged does not wait for the answer.
+    let hanging = issuer.answer.lock().expect("nobody panics");
+    site.scratch.write("ada.key", "hush-next");
+    site.signal("HUP");
+    wait_until("the key is exchanged", || told(&site, "hush-ada") == 401);
+    assert_eq!(log(&site).matches("keys were read again").count(), 1, "the issuer is asked");
+    drop(hanging);
+    assert_eq!(told(&site, "hush-next"), 200);
     site.signal("TERM");
     site.ended().0.assert_code(0);
 }

@@ -4,7 +4,7 @@ use std::io::{self, Read as _, Write as _};
 use std::net::TcpStream;
 use std::sync::Arc;
 
-use rcgen::{CertifiedKey, KeyPair, generate_simple_self_signed};
+use rcgen::{CertificateParams, CertifiedKey, KeyPair, date_time_ymd, generate_simple_self_signed};
 use rustls::crypto::ring::default_provider;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
@@ -72,16 +72,23 @@ fn a_certificate_that_is_replaced_is_that_of_the_next_connection_and_a_bad_one_i
     assert!(healthy(&mut open));
     connected(&site, first.cert.der(), &["h2"]).expect_err("nobody speaks it");
     connected(&site, next.cert.der(), &[]).expect_err("it is another one");
+    let stays = "keys stay as they were";
+    // What else is in the chain is looked at by clients alone.
+    let garbage = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
+    put(&site.scratch, &next);
+    site.scratch.write("it.pem", &format!("{}{garbage}", next.cert.pem()));
+    renewed(&site, 1, stays);
+    assert!(log(&site).contains("`cert_file`: certificate 2 of this file is none"));
+    assert!(healthy(&mut connected(&site, first.cert.der(), &[]).expect("it is as it was")));
     // The key is not yet that of the certificate.
     site.scratch.write("it.pem", &next.cert.pem());
-    let stays = "keys stay as they were";
     for (at, key) in ["", "no key", &first.signing_key.serialize_pem()].iter().enumerate() {
         site.scratch.write("it.key", key);
-        renewed(&site, at + 1, stays);
+        renewed(&site, at + 2, stays);
         assert!(healthy(&mut connected(&site, first.cert.der(), &[]).expect("it is as it was")));
     }
     site.scratch.write("quell.toml", AGENT);
-    renewed(&site, 4, stays);
+    renewed(&site, 5, stays);
     site.scratch.write("quell.toml", &format!("{AGENT}{FILE}"));
     put(&site.scratch, &next);
     // Without keys there is nothing else to read, and the certificate is taken all the same.
@@ -106,6 +113,11 @@ fn a_client_without_tls_is_told_and_those_that_stall_keep_nobody_out() {
     let mut answer = String::new();
     plain.read_to_string(&mut answer).expect("no reset");
     assert!(answer.starts_with("HTTP/1.1 400 ") && answer.contains("speaks TLS"), "{answer}");
+    let address = format!("http://{}", site.address());
+    let asked = site.scratch.run(&["ps", "--server", &address]);
+    asked.assert_code(2);
+    let right = "this port speaks TLS: use an address of https:// (400)";
+    assert!(asked.stderr.contains(right), "{asked:?}");
     // More than there are handshakes at once: half say nothing, half stop after their first bytes.
     let stalled: Vec<_> = (0..160)
         .map(|at| {
@@ -140,5 +152,62 @@ fn a_certificate_without_its_key_is_refused_at_the_start_and_its_words_say_where
         let ended = scratch.run(&["serve", "--config", "quell.toml", "--listen", "127.0.0.1:0"]);
         ended.assert_code(2);
         assert!(ended.stderr.contains(says), "{says}: {ended:?}");
+    }
+}
+
+#[test]
+fn a_certificate_that_is_not_valid_now_is_a_warning_with_the_date() {
+    let dated = |from: i32, until: i32| {
+        let mut params = CertificateParams::new(vec!["localhost".to_owned()]).expect("a name");
+        params.not_before = date_time_ymd(from, 1, 1);
+        params.not_after = date_time_ymd(until, 1, 1);
+        let signing_key = KeyPair::generate().expect("a key");
+        let cert = params.self_signed(&signing_key).expect("a certificate");
+        CertifiedKey { cert, signing_key }
+    };
+    let (scratch, now) = (Scratch::new(), certificate());
+    let expired = "the certificate has expired, at 2021-01-01T00:00:00Z";
+    let early = "the certificate is not valid before 2999-01-01T00:00:00Z";
+    scratch.write("quell.toml", &format!("{AGENT}{FILE}"));
+    for (made, says) in [(dated(2020, 2021), expired), (dated(2999, 3000), early)] {
+        put(&scratch, &made);
+        let checked = scratch.run(&["check"]);
+        checked.assert_code(0);
+        assert!(checked.stderr.contains(says), "{checked:?}");
+    }
+    put(&scratch, &now);
+    let checked = scratch.run(&["check"]);
+    assert_eq!(checked.stderr, "");
+    put(&scratch, &dated(2020, 2021));
+    let site = site(scratch, &[]);
+    let is_warned = |says: &str| {
+        log(&site).lines().any(|line| line.contains(says) && line.contains("\"level\":\"WARN\""))
+    };
+    assert!(is_warned(expired) && !is_warned(early), "{}", log(&site));
+    put(&site.scratch, &dated(2999, 3000));
+    renewed(&site, 1, "keys were read again");
+    assert!(is_warned(early), "{}", log(&site));
+    site.signal("TERM");
+    site.ended().0.assert_code(0);
+}
+
+#[test]
+fn keys_that_come_from_other_machines_without_tls_are_a_warning() {
+    let (scratch, made) = (Scratch::new(), certificate());
+    put(&scratch, &made);
+    scratch.write("ada.key", "hush-ada");
+    let keys = "[[keys]]\nsubject = \"ada\"\nsecret_file = \"ada.key\"\n";
+    let says = "other machines reach this address without TLS";
+    for (listen, tls, is_warned) in [
+        ("0.0.0.0:7777", "", true),
+        ("[::]:7777", "", true),
+        ("127.0.0.1:7777", "", false),
+        ("0.0.0.0:7777", FILE, false),
+    ] {
+        scratch.write("quell.toml", &format!("listen = \"{listen}\"\n{AGENT}{keys}{tls}"));
+        let checked = scratch.run(&["check"]);
+        checked.assert_code(0);
+        assert_eq!(checked.stderr.contains(says), is_warned, "{listen}: {checked:?}");
+        assert!(!is_warned || checked.stderr.contains("a proxy in front of it"), "{checked:?}");
     }
 }
