@@ -24,6 +24,7 @@ mod lookup_error;
 mod millis;
 mod native;
 mod open_access;
+mod owner_lane;
 mod pace;
 mod panics;
 mod path_texts;

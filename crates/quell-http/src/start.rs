@@ -8,6 +8,7 @@ use quell_flow::{COMPONENT, Component};
 
 use crate::ids::{EXTERNAL_ID, SESSION, TEAM, external_id, parse_id};
 use crate::limits::TIME_MAX;
+use crate::owner_lane::lane_of;
 use crate::reserve::scope_of;
 use crate::service::{DisconnectGuard, OnDisconnect, View};
 use crate::start_error::{StartError, run_of};
@@ -356,39 +357,5 @@ impl View {
     }
 }
 
-/// Makes the engine's key of a lane of an owner, or of nobody.
-pub(crate) fn lane_of(owner: Option<&str>, key: &str) -> String {
-    match owner {
-        Some(owner) if key.len() <= LANE_KEY_BYTES_MAX => of_owner(owner, key),
-        _ => key.to_owned(),
-    }
-}
-
-/// Makes the key of an owner's lane. If owner and key together are too long, it is their hash.
-fn of_owner(owner: &str, key: &str) -> String {
-    // The escaped name has no line end, so the first line end separates the two.
-    let both = format!("{}\n{key}", owner.replace('%', "%25").replace('\n', "%0A"));
-    if both.len() <= LANE_KEY_BYTES_MAX { both } else { RunId::from_text(&both).to_string() }
-}
-
 /// How often a start looks at a lane that other starts change: after that it is busy.
 const TRIES: u32 = 64;
-
-/// The longest key of a lane that a caller may choose, in bytes.
-const LANE_KEY_BYTES_MAX: usize = quell::limits::LANE_BYTES_MAX;
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn lanes_of_two_owners_are_two_whatever_they_are_called() {
-        let keys = [("a", "b\nc"), ("a\nb", "c"), ("a%0Ab", "c"), ("a%0A", "b\nc"), ("a", "c")];
-        let long = "x".repeat(LANE_KEY_BYTES_MAX);
-        let keys = keys.into_iter().chain([("a\nb", &*long), ("a", &*long)]);
-        let mut made: Vec<_> = keys.map(|(owner, key)| of_owner(owner, key)).collect();
-        made.sort();
-        made.dedup();
-        assert_eq!(made.len(), 7, "{made:?}");
-    }
-}

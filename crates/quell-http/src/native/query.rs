@@ -16,11 +16,11 @@ use crate::ids::SESSION;
 use crate::list_cursor::{BadCursor, ListCursor};
 use crate::native::tree::TreeCursor;
 use crate::native::wire::TWO_KINDS;
+use crate::owner_lane::lane_of;
 use crate::problem::Problem;
 use crate::run_state::whole_millis;
 use crate::run_view::RunView;
 use crate::service::OnDisconnect;
-use crate::start::lane_of;
 
 /// The query of a list.
 #[derive(Debug)]
