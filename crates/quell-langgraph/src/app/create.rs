@@ -167,10 +167,7 @@ impl App {
         let is_idle = live == 0 && !thread.is_live_elsewhere();
         // What starts later starts on what others leave until then, which do not wait for it.
         let is_first = is_idle && create.after.is_zero();
-        let takes_over = !create.is_update && self.waits_alone(thread, live);
-        if takes_over && create.input.is_null() {
-            return Err(Refusal::waits());
-        }
+        let takes_over = self.takes_over(&create, thread, live)?;
         let begin = self.begin(view, thread, &mut create, (is_first, is_shared)).await?;
         create.nodes.behind = behind(graph, create.nodes.as_node.as_deref())?;
         let create = &create;
@@ -207,6 +204,16 @@ impl App {
         self.follow(Arc::clone(thread), Arc::clone(&tracked), run.clone());
         let (tracked, thread) = (Arc::clone(&tracked), Some(Arc::clone(thread)));
         Ok(Some(Created::Here(Found { run, tracked, thread })))
+    }
+
+    /// Tells whether a run takes the place of one that waits for an answer: that of new input does.
+    ///
+    /// # Errors
+    ///
+    /// Fails if it has no input: then it would have to go on where that one waits.
+    fn takes_over(&self, create: &Create, thread: &Thread, live: usize) -> Result<bool, Refusal> {
+        let takes_over = !create.is_update && self.waits_alone(thread, live);
+        if takes_over && create.input.is_null() { Err(Refusal::waits()) } else { Ok(takes_over) }
     }
 
     /// Tells whether the one run of a thread that is live, here or elsewhere, waits for an answer.

@@ -159,9 +159,9 @@ fn keep(ctx: &RunContext, ground: &Ground, needs_next: bool) {
     }
 }
 
-/// Waits until those have ended whose place a run has taken. Its lane waits for the one of them that
-/// executed; those that waited are stopped, and might end behind it: then the thread would tell of
-/// one of them.
+/// Waits until those have ended whose place a run has taken. Its lane waits for the one of them
+/// that executed; those that waited are stopped, and might end behind it: then the thread would
+/// tell of one of them.
 async fn until_replaced_ended(ctx: &RunContext) -> Result<(), Stopped> {
     for replaced in ctx.run().superseded() {
         ctx.run_until_stopped(replaced.ended_status()).await?;

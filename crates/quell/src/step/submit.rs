@@ -93,7 +93,7 @@ impl Shared {
         if let (Some(entered), _) = &claimed
             && !entered.superseded.is_empty()
         {
-            // Before a repeat finds the run, which waits for them as well, and before its body does.
+            // Before a repeat finds the run, which waits for them as well, and before its body.
             state.extra().superseded = entered.superseded.iter().map(Arc::downgrade).collect();
         }
         drop(state);
