@@ -169,7 +169,7 @@ pub(super) const FAULTS: &[Fault] = &[
     Fault {
         name: "acknowledge-a-lane-before-its-stops",
         edits: &[Edit {
-            file: "engine/stored.rs",
+            file: "stored.rs",
             text: "let _ = before.stops_stored().await;",
             faulty: "",
         }],

@@ -66,10 +66,19 @@ function useTree(id) {
       }, DRAW_EVERY);
     };
     const reread = () => readTree(id, now.tree, stopped.signal).then(draw, () => {});
+    let isDue = false;
+    const rereadSoon = () => {
+      if (isDue) return;
+      isDue = true;
+      setTimeout(() => {
+        isDue = false;
+        if (!stopped.signal.aborted) void reread();
+      }, REREAD_AFTER);
+    };
     const take = (/** @type {import("./types.js").RunEvent[]} */ some) => {
       takeAll(now, some);
-      // What is not here of the events is in the tree.
-      if (some.some((event) => event.event === "lagged")) void reread();
+      // What is not here of the events is in the tree, and so is the error of what has failed.
+      if (some.some((event) => event.event === "lagged" || event.data === "failed")) rereadSoon();
       draw();
     };
     (async () => {
@@ -210,6 +219,9 @@ const REST = 60_000;
 
 /** The pause until a run is followed again whose stream has ended before it, in milliseconds. */
 const FOLLOW_AGAIN = 2_000;
+
+/** The pause until a tree is read again of which the events do not tell all, in milliseconds. */
+const REREAD_AFTER = 500;
 
 /** The pause between two drawings of a tree that changes, in milliseconds. */
 const DRAW_EVERY = 100;
