@@ -5,8 +5,9 @@ use std::sync::Arc;
 use axum::Router;
 use axum::http::StatusCode;
 use quell::store::{MemoryStore, Store};
-use quell::{EngineConfig, Recovery, RunRef};
-use quell_http::{Access, Key, Service, router};
+use quell::{EngineConfig, IdempotencyKey, OnBusy, Recovery, RunRef};
+use quell_flow::ComponentKind;
+use quell_http::{Access, Key, NATIVE, Principal, Service, Start, router};
 use quell_test_support::{Flow, Valve, Witness};
 use serde_json::{Value, json};
 
@@ -83,6 +84,25 @@ async fn a_repeat_whose_run_is_only_in_the_store_is_answered_with_it_and_stops_n
 
 /// The store refuses what a repeat has submitted. By then another one has submitted a run as well,
 /// which it refuses next.
+/// As of a contract that makes an id for each request.
+#[tokio::test]
+async fn a_repeat_with_an_id_of_its_own_is_answered_with_the_run_of_its_key() {
+    let site = nth(1, &Arc::new(MemoryStore::new()), Access::open()).await;
+    let view = site.service.view(NATIVE, Principal::anonymous());
+    let sleeper = view.component(ComponentKind::Agent, "sleeper").unwrap();
+    for policy in [OnBusy::Reject, OnBusy::CancelExisting, OnBusy::RollbackExisting] {
+        let key = IdempotencyKey::new(format!("{policy:?}"), ["the same"]);
+        let start = async |id: &str| {
+            let start = Start::new(sleeper, "x".into()).id(id).lane(format!("{policy:?}"), policy);
+            view.start(start.once(key.clone())).await.unwrap()
+        };
+        let first = start(&format!("first {policy:?}")).await;
+        let again = start(&format!("again {policy:?}")).await;
+        assert_eq!((again.is_replay, again.run.id()), (true, first.run.id()), "{policy:?}");
+        assert!(first.run.row().cause.is_none(), "{policy:?}: it goes on");
+    }
+}
+
 #[tokio::test]
 async fn repeats_that_come_while_the_store_refuses_others_are_answered_with_the_run_of_the_key() {
     let first = in_lane("echo", None, "enqueue");

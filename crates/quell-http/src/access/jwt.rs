@@ -86,8 +86,8 @@ impl Jwt {
     ///
     /// # Errors
     ///
-    /// Fails if the text is not the PEM of a public key of an elliptic curve, or if it is of
-    /// another one.
+    /// Fails if the text is not the PEM of a public key of an elliptic curve, or if that is not
+    /// the curve P-256.
     pub fn es256(public_key_pem: impl AsRef<[u8]>) -> Result<Self, KeyError> {
         let key = DecodingKey::from_ec_pem(public(public_key_pem.as_ref())?);
         let key = key.map_err(|_| KeyError { what: "not the PEM of a public key for ES256" })?;

@@ -148,10 +148,6 @@ impl App {
         let mut create = request.create.clone();
         let is_kept = self.has_records() && !thread.is_temporary;
         let is_shared = is_kept && self.is_node() && create.nodes.checkpoint.is_none();
-        if self.is_read_again(thread) {
-            // On the heap: alone nobody pays for its size.
-            Box::pin(self.look_elsewhere(view, thread)).await?;
-        }
         let (owner, once) = (self.owner_view(view, thread), once(request)?);
         // Without one in the request the thread was made for it: the run of a repeat is in another.
         let within = request.thread.is_some().then_some(thread);
@@ -162,6 +158,10 @@ impl App {
             // Whatever has become of the thread since: nothing else is asked of it.
             let known = known.map(|started| started.run.id());
             return self.made_before(of, Some(once), known).await.map(Some);
+        }
+        if self.is_read_again(thread) {
+            // On the heap: alone nobody pays for its size.
+            Box::pin(self.look_elsewhere(view, thread)).await?;
         }
         let live = thread.live(self.engine()).len();
         let is_idle = live == 0 && !thread.is_live_elsewhere();

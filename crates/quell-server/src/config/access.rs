@@ -226,10 +226,7 @@ impl KeyEntry {
     fn secret(&self, folder: &Path) -> Result<String, Fault> {
         let named = (self.secret_env.as_deref(), self.secret_file.as_deref());
         let secret = secret_of(named, folder)?;
-        match header_fault(&secret) {
-            None => Ok(secret),
-            Some(words) => Err((self.place(), words.to_owned())),
-        }
+        for_header(secret).map_err(|words| (self.place(), words))
     }
 
     fn key(&self, folder: &Path) -> Result<Key, Vec<Fault>> {
@@ -288,18 +285,23 @@ fn secret_in(file: &Path) -> Result<String, String> {
     if secret.is_empty() { Err("this file is empty".into()) } else { Ok(secret.to_owned()) }
 }
 
-/// Says why no request can bring a key: in a header there is one line of ASCII, and blanks around
+/// Yields a key that a request can bring: in a header there is one line of ASCII, and blanks around
 /// it are lost.
-pub(super) fn header_fault(key: &str) -> Option<&'static str> {
-    if key.contains(['\r', '\n']) {
-        Some("the key has several lines, which no header can carry; expected one")
+///
+/// # Errors
+///
+/// Fails with why no request can bring it.
+pub(super) fn for_header(key: String) -> Result<String, String> {
+    let words = if key.contains(['\r', '\n']) {
+        "the key has several lines, which no header can carry; expected one"
     } else if key.chars().any(|char| char.is_control() || !char.is_ascii()) {
-        Some("the key has a sign that no header can carry; expected those of ASCII")
+        "the key has a sign that no header can carry; expected those of ASCII"
     } else if key.trim() != key {
-        Some("the key has a blank at its begin or end, which no header can carry")
+        "the key has a blank at its begin or end, which no header can carry"
     } else {
-        None
-    }
+        return Ok(key);
+    };
+    Err(words.to_owned())
 }
 
 /// Reads a secret from the environment.

@@ -3,7 +3,7 @@
 use quell_flow::{Catalog, Contract, PlanError, limits};
 use quell_http::Jwt;
 
-use super::access::header_fault;
+use super::access::for_header;
 use super::file::Config;
 use crate::quoted::quoted;
 
@@ -33,8 +33,8 @@ impl Config {
         let secret = token_secret.as_deref().filter(|it| !it.is_empty());
         let secret = secret.and_then(|it| Jwt::hs256(it).err());
         let secret = secret.map(|error| ("token_secret", error.to_string()));
-        let key = platform_key.as_deref().and_then(header_fault);
-        let key = key.map(|words| ("platform_key", words.to_owned()));
+        let key = platform_key.clone().and_then(|it| for_header(it).err());
+        let key = key.map(|words| ("platform_key", words));
         let fault = |(key, words): (&str, String)| self.fault(&["playbook3d", key], &words);
         secret.into_iter().chain(key).map(fault).collect()
     }

@@ -203,10 +203,7 @@ impl Config {
     /// Fails if it is not there.
     pub(super) fn take_secrets(&mut self) -> Result<(), PlanError> {
         let Some(name) = &self.agentos.security_key_env else { return Ok(()) };
-        let key = access::secret(name).and_then(|key| match access::header_fault(&key) {
-            None => Ok(key),
-            Some(words) => Err(words.to_owned()),
-        });
+        let key = access::secret(name).and_then(access::for_header);
         let key = key.map_err(|words| self.fault(&["agentos", "security_key_env"], &words))?;
         self.agentos.security_key = Some(key);
         Ok(())
