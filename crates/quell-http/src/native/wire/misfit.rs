@@ -57,6 +57,7 @@ fn plain(kind: &str) -> Cow<'_, str> {
         "unit" | "null" => "null",
         "a boolean" => "true or false",
         "u64" | "u32" | "usize" => "a whole number from 0 on",
+        "i8" => "a whole number from -128 to 127",
         _ if kind.starts_with("struct ") => "an object",
         _ => "",
     };
@@ -111,6 +112,10 @@ mod tests {
                  \"soon\"",
             ),
             (r#"{"component": "agent/a", "lane": {}}"#, "`lane`: missing field `key`"),
+            (
+                r#"{"component": "agent/a", "priority": 200}"#,
+                "`priority`: expected a whole number from -128 to 127, found the number 200",
+            ),
             ("{}", "missing field `component`"),
         ] {
             assert_eq!(told::<StartRun>(body), right, "{body}");
