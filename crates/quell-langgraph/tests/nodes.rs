@@ -302,9 +302,11 @@ async fn a_repeated_request_joins_its_run_on_the_other_node() {
 #[tokio::test]
 async fn a_repeated_request_joins_its_run_also_if_that_leaves_with_its_end() {
     let (a, b) = two();
-    let body = json!({ "assistant_id": "slow", "input": {"ms": LONG, "tag": "brief"} });
+    let body =
+        json!({ "assistant_id": "slow", "input": {"ms": LONG, "chunk_ms": 5, "tag": "brief"} });
     let (near, far) = (a.saying("idempotency-key", "k"), b.saying("idempotency-key", "k"));
     let first = near.post("/runs", &body).await;
+    a.until_ticking("brief").await;
     for server in [&far, &near, &far] {
         let repeated = server.post("/runs", &body).await;
         assert_eq!(repeated.status, 200, "{repeated:?}");

@@ -278,3 +278,30 @@ proptest! {
         plays(&acts, has_base)?;
     }
 }
+
+#[test]
+fn a_run_that_is_being_deleted_goes_back_to_none_that_is_deleted_meanwhile() {
+    let (begins, ends) = (|| Act::Begins { looks: false }, || Act::Ends(End::Well));
+    let has_left = [
+        begins(),
+        ends(),
+        Act::IsReleased(0),
+        begins(),
+        ends(),
+        Act::IsReleased(1),
+        Act::IsForgotten(1),
+        begins(),
+    ];
+    plays(&has_left, false).unwrap();
+    let makes_room = [
+        begins(),
+        ends(),
+        begins(),
+        Act::MakesRoom,
+        ends(),
+        Act::IsForgotten(5),
+        begins(),
+        Act::IsReleased(1),
+    ];
+    plays(&makes_room, false).unwrap();
+}

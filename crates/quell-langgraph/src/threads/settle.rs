@@ -37,12 +37,14 @@ impl State {
             self.close(&tracked, &run, &row);
         }
         // Runs that the engine has forgotten are not listed either.
-        self.live.retain(|one| !one.has_begun() || one.run(engine).is_some());
+        let live = self.live.extract_if(.., |one| one.has_begun() && one.run(engine).is_none());
+        let mut gone: Vec<_> = live.collect();
         while self.ended.len() > ENDED_PER_THREAD_MAX
             || self.ended.front().is_some_and(|oldest| oldest.run(engine).is_none())
         {
-            self.ended.pop_front();
+            gone.extend(self.ended.pop_front());
         }
+        gone.into_iter().for_each(|tracked| self.let_go(tracked));
     }
 
     fn close(&mut self, tracked: &Arc<Tracked>, run: &RunRef, row: &RunRow) {

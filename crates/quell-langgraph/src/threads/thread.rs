@@ -16,8 +16,8 @@
 
 use std::collections::VecDeque;
 use std::fmt;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::sync::{Arc, Weak};
 use std::time::SystemTime;
 
 use parking_lot::Mutex;
@@ -69,7 +69,8 @@ pub(crate) struct Thread {
 /// 2. What a run that has started goes back to is what there was then: what the run `back.last` has
 ///    left. So all of them are chains, along which the runs of the lane have followed each other.
 /// 3. No `back.last`, nor `wrote`, names a run that was taken out here: of each chain it leaves the
-///    middle, whichever run is in memory still. One that has made room takes along what it went
+///    middle, whichever run is in memory still, also of one that has left the lists while somebody
+///    deletes it (`leaving`). One that has made room takes along what it went
 ///    back to: without it those behind it go back to the begin.
 /// 4. A run that is rolled back is the `last` of none, since it leaves nothing: whether it is gone
 ///    (`remove`) before it is taken out, or behind that, changes nothing.
@@ -92,6 +93,8 @@ pub(super) struct State {
     pub(super) is_deleted: bool,
     pub(super) live: Vec<Arc<Tracked>>,
     pub(super) ended: VecDeque<Arc<Tracked>>,
+    /// Those that are in neither list any more, and that somebody still has.
+    pub(super) leaving: Vec<Weak<Tracked>>,
     pub(super) last: Option<RunStatus>,
     pub(super) error: Value,
     /// What comes next in it.
@@ -120,6 +123,7 @@ impl Thread {
             is_deleted: false,
             live: Vec::new(),
             ended: VecDeque::new(),
+            leaving: Vec::new(),
             last: None,
             error: Value::Null,
             next: Vec::new(),
@@ -182,8 +186,10 @@ impl Thread {
     /// Takes a run out: it was not made after all, or is deleted. Nothing of it is left.
     pub(crate) fn remove(&self, id: RunId) {
         let mut state = self.state.lock();
+        let gone = state.live.iter().chain(&state.ended).find(|one| one.id == id).map(Arc::clone);
         state.live.retain(|tracked| tracked.id != id);
         state.ended.retain(|tracked| tracked.id != id);
+        gone.into_iter().for_each(|tracked| state.let_go(tracked));
     }
 
     /// Takes no runs from here on, if none is live or about to be; tells whether that is so.

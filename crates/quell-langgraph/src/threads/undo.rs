@@ -1,7 +1,7 @@
 //! [`Thread::undo`]: takes back what a run has left in a thread.
 
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, Weak};
 
 use quell::{Engine, RunId};
 use serde_json::Value;
@@ -103,7 +103,8 @@ impl State {
         self.ended.retain(|one| one.id != id);
         self.live.retain(|one| one.id != id);
         let back = own.and_then(|own| own.back.lock().take()).unwrap_or_else(|| self.base());
-        for behind in self.ended.iter().chain(&self.live) {
+        let leaving: Vec<_> = self.leaving.iter().filter_map(Weak::upgrade).collect();
+        for behind in self.ended.iter().chain(&self.live).chain(&leaving) {
             if let Some(of) = &mut *behind.back.lock()
                 && of.last.is_some_and(|last| last.run() == id)
             {
@@ -111,6 +112,15 @@ impl State {
             }
         }
         back
+    }
+
+    /// Notes that one is in neither list any more. Whoever deletes it may still have it, and what
+    /// the thread goes back to then must be none that is deleted meanwhile.
+    pub(super) fn let_go(&mut self, tracked: Arc<Tracked>) {
+        if Arc::strong_count(&tracked) > 1 {
+            self.leaving.retain(|one| one.strong_count() > 0);
+            self.leaving.push(Arc::downgrade(&tracked));
+        }
     }
 
     /// Yields what the thread was made with.
