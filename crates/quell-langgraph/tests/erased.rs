@@ -14,9 +14,11 @@ use serde_json::{Value, json};
 use tokio::sync::Semaphore;
 
 use crate::nodes::two;
+use crate::receiver::{Receiver, status};
 use crate::restart::nth;
 use crate::talk::{Says as _, Server, id_of};
 use crate::threads::{delete, echo, made, row};
+use crate::webhooks::asking;
 
 const GONE: (u16, &str) = (404, "Run not found");
 
@@ -227,6 +229,29 @@ async fn a_batch_of_which_one_finds_no_room_leaves_nothing_and_a_retry_makes_not
     assert_ne!(first[0], first[1]);
     let all = json!({ "status": "all" });
     assert_eq!(server.post("/runs/cancel", &all).await.status, 204);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_a_batch_that_is_refused_nothing_begins_and_nobody_is_told() {
+    let room = quell::RunLimits::new().running_max(30).queued_max(30);
+    let config = EngineConfig::new().limit(quell::Scope::All, room);
+    let server = Server::with(config, crate::webhooks::options(), Access::open());
+    let receiver = Receiver::new(vec![status("200 OK")]).await;
+    let input = |tag: &str| json!({ "ms": 60_000, "chunk_ms": 1, "tag": tag });
+    let item = |tag: &str| asking("slow", &input(tag), &receiver.url());
+    let all = vec![item("refused"); 61];
+    assert_eq!(server.post("/runs/batch", &json!(all)).await.status, 429);
+    let engine = server.service.engine();
+    soon("none is left", || engine.runs(&RunFilter::new()).is_empty()).await;
+    assert!(server.witness.get("refused").0.is_empty(), "it has begun");
+    // What is told of the next one comes behind what would have been told of these.
+    assert_eq!(server.post("/runs/batch", &json!([item("made"), item("made")])).await.status, 200);
+    server.until_ticking("made").await;
+    let all = json!({ "status": "all" });
+    assert_eq!(server.post("/runs/cancel", &all).await.status, 204);
+    let told = receiver.got(2).await;
+    assert!(told.iter().all(|(_, told)| told["kwargs"]["input"]["tag"] == "made"), "{told:?}");
+    assert_eq!(receiver.by_now(), 2);
 }
 
 #[tokio::test]

@@ -340,3 +340,26 @@ async fn a_state_is_found_also_where_not_all_of_them_can_be_held_at_once() {
         assert_eq!(one["parent_checkpoint_id"], parent["checkpoint_id"]);
     }
 }
+
+#[tokio::test]
+async fn what_executes_nothing_waits_for_no_place_among_those_that_execute() {
+    let none_waits = quell::RunLimits::new().running_max(1).queued_max(0);
+    let config = EngineConfig::new().limit(quell::Scope::All, none_waits);
+    let server = Server::with(config, Options::default(), Access::open());
+    let thread = made(&server, json!({})).await;
+    let path = format!("/threads/{thread}/runs");
+    let first = json!({ "assistant_id": "echo", "input": { "n": 1 } });
+    assert_eq!(server.post(&format!("{path}/wait"), &first).await.status, 200);
+    let busy = server.thread().await;
+    server.start(&busy, "slow", json!({ "ms": 60_000, "tag": "busy" })).await;
+    server.until_ticking("busy").await;
+    let changed = within("it is changed", update(&server, &thread, json!({ "n": 2 }))).await;
+    assert!(changed["checkpoint"]["checkpoint_id"].is_string(), "{changed}");
+    let goes_on = json!({ "assistant_id": "echo", "input": null });
+    let over = within("nothing comes next", server.post(&format!("{path}/wait"), &goes_on)).await;
+    assert_eq!((over.status.as_u16(), over.json()["n"].clone()), (200, json!(2)), "{over:?}");
+    let executes = json!({ "assistant_id": "echo", "input": { "n": 3 } });
+    assert_eq!(server.post(&path, &executes).await.status, 429, "a run waits for its place");
+    let all = json!({ "status": "all" });
+    assert_eq!(server.post("/runs/cancel", &all).await.status, 204);
+}

@@ -363,7 +363,7 @@ impl RunSpec {
 
     /// Lets a root pass by the limits on how many run and how many wait: it takes no slot, and is
     /// never refused for a full queue. It is for what ends at once. The bounds on live runs apply
-    /// still, and one with a lane or a due time is admitted as any other. Defaults to no.
+    /// still, and one with a lane or a due time waits for these as any other. Defaults to no.
     pub fn unlimited(mut self) -> Self {
         self.gate().is_unlimited = true;
         self

@@ -32,6 +32,7 @@ pub struct Component {
     pub(super) reducers: Reducers,
     mode: Option<&'static str>,
     pub(super) is_resumable: bool,
+    pub(super) is_unlimited: bool,
     pub(super) on_worker_lost: OnWorkerLost,
     /// What makes bodies that know what earlier attempts did, if it is a plan.
     pub(super) lasting: Option<Lasting>,
@@ -106,6 +107,7 @@ impl Component {
             reducers: Reducers::default(),
             mode: None,
             is_resumable: false,
+            is_unlimited: false,
             on_worker_lost: OnWorkerLost::Fail,
             lasting: None,
             nodes: Vec::new(),
@@ -160,6 +162,7 @@ impl Component {
             grace: self.grace,
             idle: self.idle,
             is_resumable: self.is_resumable && !self.is_plan(),
+            is_unlimited: self.is_unlimited,
             on_worker_lost: self.on_worker_lost,
             ..Self::new(self.kind, self.id.clone(), body)
         }
@@ -252,6 +255,13 @@ impl Component {
     /// ```
     pub const fn resumable(mut self) -> Self {
         self.is_resumable = true;
+        self
+    }
+
+    /// Lets runs of it pass by the limits on how many run and how many wait, as
+    /// [`RunSpec::unlimited`](quell::RunSpec::unlimited): for what ends at once. Defaults to no.
+    pub const fn unlimited(mut self) -> Self {
+        self.is_unlimited = true;
         self
     }
 

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use quell::store::{RunRecord, Store};
-use quell::{Annotations, Engine, Failure, Payload, RunContext, RunSpec};
+use quell::{Annotations, Engine, Failure, Payload, RunContext, RunSpec, Stopped};
 
 use super::component::Component;
 use super::stand_in::StandIns;
@@ -66,7 +66,7 @@ impl Lasting {
     }
 
     /// Makes one whose attempts each begin with a future.
-    fn beginning_with<Fut: Future<Output = ()> + Send + 'static>(
+    fn beginning_with<Fut: Future<Output = Result<(), Stopped>> + Send + 'static>(
         &self,
         first: Arc<impl Fn(RunContext) -> Fut + Send + Sync + 'static>,
     ) -> Self {
@@ -76,7 +76,7 @@ impl Lasting {
             Box::new(move |ctx| {
                 let (first, attempt) = (first(ctx.clone()), attempts(ctx));
                 Box::pin(async move {
-                    first.await;
+                    first.await?;
                     attempt.await
                 })
             })
@@ -196,8 +196,9 @@ impl Component {
     }
 
     /// Makes one for a run that has something to do before it begins: as this one, a plan if it is
-    /// one, but each attempt begins with a future, which gets the context of the run. It is for
-    /// such runs, as [`with_body`](Self::with_body) makes them, not for a catalog.
+    /// one, but each attempt begins with a future, which gets the context of the run. If that
+    /// yields [`Stopped`], nothing else of the attempt executes. It is for such runs, as
+    /// [`with_body`](Self::with_body) makes them, not for a catalog.
     ///
     /// # Examples
     ///
@@ -211,6 +212,7 @@ impl Component {
     /// let echo = Arc::new(Component::agent("echo", async |_ctx, input: Payload| Ok(input)));
     /// let echo = Arc::new(echo.beginning_with(async |ctx| {
     ///     ctx.annotate(&Annotations::from([("host".into(), "here".into())])).unwrap();
+    ///     Ok(())
     /// }));
     /// let engine = Engine::new();
     /// let run = echo.start(&engine, echo.spec(), "hi".into()).unwrap().into_ref();
@@ -221,14 +223,14 @@ impl Component {
     pub fn beginning_with<F, Fut>(self: &Arc<Self>, first: F) -> Self
     where
         F: Fn(RunContext) -> Fut + Send + Sync + 'static,
-        Fut: Future<Output = ()> + Send + 'static,
+        Fut: Future<Output = Result<(), Stopped>> + Send + 'static,
     {
         let (own, first) = (Arc::clone(self), Arc::new(first));
         let lead = Arc::clone(&first);
         let body = move |ctx: RunContext, input| {
             let (first, own) = (lead(ctx.clone()), Arc::clone(&own));
             async move {
-                first.await;
+                first.await?;
                 (own.body)(ctx, input).await
             }
         };

@@ -18,6 +18,7 @@ impl Component {
     /// As [`spec`](Self::spec), for a run with another name.
     pub(crate) fn spec_named(&self, name: impl Into<Arc<str>>) -> RunSpec {
         let spec = RunSpec::new(self.kind.run_kind(), name).label(COMPONENT, self.id.as_str());
+        let spec = if self.is_unlimited { spec.unlimited() } else { spec };
         timed(spec, self.timeout, self.grace, self.idle)
     }
 

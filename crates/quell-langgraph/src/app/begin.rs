@@ -143,7 +143,7 @@ impl App {
         Ok(match going(graph, base.as_deref(), next, create, run) {
             Going::On(input, asked) => (Arc::clone(graph), input, asked),
             Going::Over => (over(graph, says), null(), asked),
-            Going::Fails(why) => (standing_in(graph, move |_| failed(why)), null(), asked),
+            Going::Fails(why) => (doing_nothing(graph, move |_| failed(why)), null(), asked),
         })
     }
 
@@ -157,7 +157,7 @@ impl App {
     ) -> Arc<Component> {
         let has_nodes = !graph.nodes_of().is_empty();
         let all = (self.clone(), Arc::clone(thread), certain, behind);
-        standing_in(graph, move |ctx| {
+        doing_nothing(graph, move |ctx| {
             let (app, thread, certain, behind) = all.clone();
             async move {
                 let ground = match certain {
@@ -187,7 +187,7 @@ impl App {
             let all = (self.clone(), Arc::clone(thread));
             return Arc::new(graph.beginning_with(move |ctx| {
                 let (app, thread) = all.clone();
-                async move { drop(app.left_to(&thread, &ctx).await) }
+                async move { app.left_to(&thread, &ctx).await.map(drop) }
             }));
         }
         let all = (self.clone(), Arc::clone(graph), Arc::clone(thread), given, asked.clone());
@@ -219,7 +219,7 @@ impl App {
             return Some(self.in_turn(graph, &thread));
         }
         // Whatever has become of its thread: one that is to do something else runs no graph.
-        let fails = || standing_in(graph, |_| failed("RuntimeError: Its thread is not there"));
+        let fails = || doing_nothing(graph, |_| failed("RuntimeError: Its thread is not there"));
         let Some(thread) = self.thread_left(run) else { return (!is_on_input).then(fails) };
         if asked.is_update {
             return Some(self.changing(graph, &thread, (None, asked.behind)));
@@ -356,7 +356,7 @@ fn says(graph: &Component, create: &Create) -> bool {
 }
 
 fn over(graph: &Component, says: bool) -> Arc<Component> {
-    standing_in(graph, move |ctx| async move {
+    doing_nothing(graph, move |ctx| async move {
         say_over(&ctx, says);
         Ok(null())
     })
@@ -381,4 +381,16 @@ where
     F: Future<Output = Result<Payload, Failure>> + Send + 'static,
 {
     Arc::new(graph.with_body(move |ctx, _own| work(ctx)))
+}
+
+/// As [`standing_in`], for runs that execute nothing: they wait for no others but those of their
+/// thread.
+fn doing_nothing<F>(
+    graph: &Component,
+    work: impl Fn(RunContext) -> F + Send + Sync + 'static,
+) -> Arc<Component>
+where
+    F: Future<Output = Result<Payload, Failure>> + Send + 'static,
+{
+    Arc::new(graph.with_body(move |ctx, _own| work(ctx)).unlimited())
 }

@@ -46,7 +46,7 @@ mod webhook_sent;
 
 pub(crate) use app::App;
 pub(crate) use assistants::known_graph;
-pub(crate) use create::{CreateRequest, Created};
+pub(crate) use create::{CreateRequest, Created, InBatch};
 pub(crate) use crons::FoundCron;
 pub(crate) use find::{Found, Located, in_list};
 pub(crate) use history::{State as History, Wanted};

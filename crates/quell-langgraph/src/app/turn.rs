@@ -124,14 +124,13 @@ impl App {
         Arc::new(graph.beginning_with(move |ctx| {
             let (app, thread) = all.clone();
             async move {
-                if until_replaced_ended(&ctx).await.is_err() {
-                    return;
-                }
+                until_replaced_ended(&ctx).await?;
                 // What a store in trouble does not tell would have to have ended just now.
                 if app.is_read_again(&thread) {
                     let _ = Box::pin(app.look_elsewhere(&app.all(), &thread)).await;
                 }
                 until_behind(thread.ground(app.engine()).last, ctx.run().id()).await;
+                Ok(())
             }
         }))
     }

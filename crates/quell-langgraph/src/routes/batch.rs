@@ -1,13 +1,16 @@
 //! [`create`]: makes several stateless runs (contract, section 5).
 
+use std::sync::atomic::Ordering;
+
 use axum::body::Body;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, Uri};
 use axum::response::Response;
 use quell::{CancelRequest, Payload, RunRef};
 use quell_http::{OnDisconnect, RunView, View, Wait};
+use tokio_util::sync::CancellationToken;
 
-use crate::app::{App, CreateRequest, Created, in_list};
+use crate::app::{App, CreateRequest, Created, InBatch, in_list};
 use crate::routes::body::{Read, read_list};
 use crate::routes::caller::Writer;
 use crate::routes::response::{json, rendered};
@@ -32,11 +35,14 @@ pub(super) async fn create(
     for (nth, item) in items.iter().enumerate() {
         asked.push(read(&app, &view, nth, item).await?);
     }
-    let mut made = Vec::new();
+    let (mut made, is_decided) = (Vec::new(), CancellationToken::new());
+    // However this ends, also if the client leaves.
+    let _decides = is_decided.clone().drop_guard();
     for (nth, (create, item)) in asked.into_iter().zip(&items).enumerate() {
         let (path, body) = (uri.path(), item.as_json().as_bytes());
-        let (thread, nth) = (None, Some(nth));
-        let request = CreateRequest { thread, create, path, body, headers: &headers, nth };
+        let (thread, headers) = (None, &headers);
+        let batch = Some(InBatch { nth, is_decided: is_decided.clone() });
+        let request = CreateRequest { thread, create, path, body, headers, batch };
         match app.create(&view, request).await {
             // What is taken back never runs; its key is free when nothing of it executes.
             Ok(Created::Again(found)) if found.run.is_rolled_back() => {
@@ -72,12 +78,15 @@ async fn read(app: &App, view: &View, nth: usize, item: &Payload) -> Result<Crea
     Ok(create)
 }
 
-/// Takes those back that were made before one that was refused, and says why that was. What the
-/// same request made before was answered to it then.
+/// Takes those back that were made before one that was refused, and says why that was: none of them
+/// has begun. What the same request made before was answered to it then.
 async fn refused(view: &View, made: &[Created], why: Refusal) -> Refusal {
     let is_new = |created: &&Created| matches!(created, Created::Here(_));
     let runs: Vec<RunView> = made.iter().filter(is_new).map(Created::run).collect();
-    // Nobody was told of them: a repeat makes all of them.
+    // Nobody was told of them, nor is: a repeat makes all of them.
+    for created in made.iter().filter(is_new) {
+        created.tracked().is_deleted.store(true, Ordering::SeqCst);
+    }
     runs.iter().filter_map(RunView::live).for_each(RunRef::free_key_at_rollback);
     let request = CancelRequest::because("a run of its batch was refused").rollback();
     view.cancel_all(&runs, request, Wait::terminal()).await;

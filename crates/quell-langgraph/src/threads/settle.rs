@@ -44,7 +44,9 @@ impl State {
         {
             gone.extend(self.ended.pop_front());
         }
-        gone.into_iter().for_each(|tracked| self.let_go(tracked));
+        for tracked in &gone {
+            self.let_go(tracked);
+        }
     }
 
     fn close(&mut self, tracked: &Arc<Tracked>, run: &RunRef, row: &RunRow) {

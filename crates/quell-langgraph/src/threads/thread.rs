@@ -189,7 +189,9 @@ impl Thread {
         let gone = state.live.iter().chain(&state.ended).find(|one| one.id == id).map(Arc::clone);
         state.live.retain(|tracked| tracked.id != id);
         state.ended.retain(|tracked| tracked.id != id);
-        gone.into_iter().for_each(|tracked| state.let_go(tracked));
+        if let Some(tracked) = gone {
+            state.let_go(&tracked);
+        }
     }
 
     /// Takes no runs from here on, if none is live or about to be; tells whether that is so.

@@ -116,10 +116,11 @@ impl State {
 
     /// Notes that one is in neither list any more. Whoever deletes it may still have it, and what
     /// the thread goes back to then must be none that is deleted meanwhile.
-    pub(super) fn let_go(&mut self, tracked: Arc<Tracked>) {
-        if Arc::strong_count(&tracked) > 1 {
+    pub(super) fn let_go(&mut self, tracked: &Arc<Tracked>) {
+        // Besides the caller.
+        if Arc::strong_count(tracked) > 1 {
             self.leaving.retain(|one| one.strong_count() > 0);
-            self.leaving.push(Arc::downgrade(&tracked));
+            self.leaving.push(Arc::downgrade(tracked));
         }
     }
 

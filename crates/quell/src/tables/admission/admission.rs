@@ -23,14 +23,16 @@
 //! 3. A root that is counted as running was released and is neither paused nor quiescent: abandoned
 //!    work keeps its slots (I27).
 //! 4. A run that was not released, stopped, superseded or refused by the store stands in exactly
-//!    one queue, and `places` says in which: `due`, a class of `groups`, or behind the holder of
-//!    its lane. One that was released or has ended stands in none.
+//!    one queue, and `places` says in which: `due`, a class of `groups`, `passing`, or behind the
+//!    holder of its lane. One that was released or has ended stands in none.
 //! 5. A root counts as queued in its groups exactly as long as it is in `places`, and from its
 //!    release on as running. A child counts in none, and neither does a paused root, which keeps
-//!    its lane.
-//! 6. Of a kind that `counted` names, every root that was submitted, is live, not paused, and was
-//!    released counts as running. A scope that had no limits is being counted first, and its limits
-//!    apply only when all its roots count: until then nobody is refused or held for it.
+//!    its lane, nor one that no limit concerns: where others wait for slots it stands in `passing`,
+//!    and is taken out with the next piece.
+//! 6. Of a kind that `counted` names, every root that limits concern, that was submitted, is live,
+//!    not paused, and was released counts as running. A scope that had no limits is being counted
+//!    first, and its limits apply only when all its roots count: until then nobody is refused or
+//!    held for it.
 //! 7. The event that says that a run leaves is written under this lock, and its flags are published
 //!    under it: a caller that sees by either that a run is over finds its lane and its slots free,
 //!    and no other run has them before.
@@ -243,7 +245,7 @@ impl<R: Candidate> Admission<R> {
         queue: impl FnOnce(),
     ) -> Result<Free<R>, (Scope, usize)> {
         let mut state = self.state();
-        if !state.groups.has_room(&**run)
+        if !state.has_room(&**run)
             && let Some(full) = state.full_queue(&**run, &[])
         {
             return Err(full);

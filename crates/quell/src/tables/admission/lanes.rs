@@ -53,8 +53,9 @@ impl<R: Candidate> State<R> {
             return;
         };
         let holder = std::mem::replace(&mut queue.holder, Arc::clone(&run));
-        if let Some(ticket) = self.roots.get(&Who::of(&holder)) {
-            self.groups.unpark(*ticket);
+        match self.roots.get(&Who::of(&holder)) {
+            Some(ticket) => self.groups.unpark(*ticket),
+            None => drop(self.passing.remove(&at)),
         }
         self.places.insert(Who::of(&holder), Place::Behind(at));
         queue.behind.insert(at, holder);
@@ -95,16 +96,17 @@ impl<R: Candidate> State<R> {
         self.lanes.remove(lane);
     }
 
-    /// Has the holder of a lane, or a run without one, wait for a slot: behind its turn, if there
-    /// are several nodes.
+    /// Has the holder of a lane, or a run without one, wait for a slot, if it needs one: behind its
+    /// turn, if there are several nodes.
     pub(super) fn make_ready(&mut self, rank: Rank, run: &Arc<R>) {
         if let Some(lane) = lane_of(&**run).filter(|_| !self.has_turn(run)) {
             self.places.insert(Who::of(run), Place::Turn(rank));
             return self.await_turn(&lane.key, run);
         }
         self.places.insert(Who::of(run), Place::Ready(rank));
-        if let Some(ticket) = self.roots.get(&Who::of(run)) {
-            self.groups.park(*ticket, rank);
+        match self.roots.get(&Who::of(run)) {
+            Some(ticket) => self.groups.park(*ticket, rank),
+            None => drop(self.passing.insert(rank, Arc::clone(run))),
         }
     }
 }

@@ -66,6 +66,10 @@ impl Run {
         self.gate.as_ref()?.lane.as_ref().map(|lane| &lane.key)
     }
 
+    fn passes_by(&self) -> bool {
+        self.gate.as_ref().is_some_and(|gate| gate.is_unlimited)
+    }
+
     fn priority(&self) -> i8 {
         self.gate.as_ref().map_or(0, |gate| gate.priority)
     }
@@ -118,7 +122,9 @@ impl Naive {
     }
 
     fn count(&self, scope: &Scope, of: &Run, meant: impl Fn(Phase) -> bool) -> usize {
-        let within = |entry: &&Entry| meant(entry.phase) && shares(scope, &entry.run, of);
+        let within = |entry: &&Entry| {
+            meant(entry.phase) && !entry.run.passes_by() && shares(scope, &entry.run, of)
+        };
         self.runs.iter().filter(within).count()
     }
 
@@ -128,11 +134,13 @@ impl Naive {
     }
 
     fn first_full(&self, of: &Run) -> Option<Scope> {
-        scopes(of).into_iter().find(|scope| self.is_full(scope, of))
+        let scopes = (!of.passes_by()).then(|| scopes(of));
+        scopes.into_iter().flatten().find(|scope| self.is_full(scope, of))
     }
 
     fn full_queue(&self, of: &Run) -> Option<(Scope, usize)> {
-        scopes(of).into_iter().find_map(|scope| {
+        let scopes = (!of.passes_by()).then(|| scopes(of));
+        scopes.into_iter().flatten().find_map(|scope| {
             let queued = self.count(&scope, of, is_queued);
             let max = self.limit(&scope).queued_max.filter(|max| queued >= *max)?;
             Some((scope, max))

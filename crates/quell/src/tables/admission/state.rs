@@ -36,7 +36,9 @@ pub(super) struct State<R> {
     /// The limits, the roots that come under them, and those that wait for a slot: they hold their
     /// lane, or need none.
     pub(super) groups: Groups<R>,
-    /// The roots that are queued, or were released and are not quiescent.
+    /// The roots that start next because no limit concerns them, and they have their lane.
+    pub(super) passing: BTreeMap<Rank, Arc<R>>,
+    /// The roots that come under limits and are queued, or were released and are not quiescent.
     pub(super) roots: HashMap<Who, Ticket>,
 }
 
@@ -80,6 +82,7 @@ impl<R: Candidate> State<R> {
             lane_runs: LaneRuns::new(),
             turns: None,
             groups: Groups::new(),
+            passing: BTreeMap::new(),
             roots: HashMap::new(),
         }
     }
@@ -136,12 +139,20 @@ impl<R: Candidate> State<R> {
         let rank = Rank::of(run, self.number + 1);
         let leaves = |holder| self.waits(holder) && is_among(superseded, holder);
         let holds = |holder| !leaves(holder) && self.gives_way(holder, rank).is_none();
-        queue.is_some_and(|queue| holds(&queue.holder)) || !self.groups.has_room(run)
+        queue.is_some_and(|queue| holds(&queue.holder)) || !self.has_room(run)
+    }
+
+    /// Tells whether a root has a slot as soon as it asks for one, or needs none.
+    pub(super) fn has_room(&self, run: &R) -> bool {
+        passes_by(run) || self.groups.has_room(run)
     }
 
     /// Yields the scope that lets no more roots wait, and how many it lets. Those that the new root
     /// supersedes wait no longer.
     pub(super) fn full_queue(&self, run: &R, superseded: &[Arc<R>]) -> Option<(Scope, usize)> {
+        if passes_by(run) {
+            return None;
+        }
         let leaving = superseded.iter().filter(|run| self.waits(run));
         let leaving: Vec<_> =
             leaving.filter_map(|run| self.roots.get(&Who::of(run)).copied()).collect();
@@ -166,7 +177,7 @@ impl<R: Candidate> State<R> {
 
     /// Takes in a root.
     pub(super) fn enter(&mut self, run: &Arc<R>, due: Option<Instant>) {
-        self.roots.insert(Who::of(run), self.groups.queue(run));
+        self.queue(run);
         if let Some(lane) = lane_of(&**run) {
             let number = self.next_number();
             self.lane_runs.add(&lane.key, run, number);
@@ -179,7 +190,7 @@ impl<R: Candidate> State<R> {
 
     /// Takes in a root that goes on after a pause.
     pub(super) fn enter_again(&mut self, run: &Arc<R>) {
-        self.roots.insert(Who::of(run), self.groups.queue(run));
+        self.queue(run);
         let rank = Rank::of(&**run, self.next_number());
         debug_assert!(
             lane_of(&**run).is_none_or(|lane| {
@@ -217,7 +228,8 @@ impl<R: Candidate> State<R> {
             Some(Place::Behind(rank)) => lane
                 .and_then(|lane| self.lanes.get_mut(&lane.key))
                 .and_then(|queue| queue.behind.remove(&rank)),
-            Some(Place::Turn(_) | Place::Ready(_)) | None => None,
+            Some(Place::Ready(rank)) => self.passing.remove(&rank),
+            Some(Place::Turn(_)) | None => None,
         };
         self.unqueue(run);
         if let Some(lane) = lane {
@@ -230,7 +242,9 @@ impl<R: Candidate> State<R> {
 
     /// Takes a root out of its queue, if it waits there. Its lane it keeps.
     pub(super) fn stand_down(&mut self, run: &Arc<R>) {
-        self.places.remove(&Who::of(run));
+        if let Some(Place::Ready(rank)) = self.places.remove(&Who::of(run)) {
+            self.passing.remove(&rank);
+        }
         self.unqueue(run);
     }
 
@@ -264,6 +278,15 @@ impl<R: Candidate> State<R> {
         }
         // As many again: all that was taken in may go.
         left += PIECE;
+        while left > 0
+            && let Some((_, run)) = self.passing.pop_first()
+        {
+            left -= 1;
+            self.places.remove(&Who::of(&run));
+            if run.is_wanted() {
+                free.push(run);
+            }
+        }
         while let Some(run) = self.groups.pop(&mut left) {
             self.places.remove(&Who::of(&run));
             // A run that was stopped takes no slot: its end is on the way to `leave`.
@@ -310,9 +333,17 @@ impl<R: Candidate> State<R> {
         let behind = self.lanes.values().map(|queue| queue.behind.len()).sum::<usize>();
         let (waiting, running) = self.groups.totals();
         let turns = self.places.values().filter(|place| matches!(place, Place::Turn(_))).count();
+        let waiting = waiting + self.passing.len();
         debug_assert_eq!(self.places.len(), self.due.len() + waiting + behind + turns);
         let granted = self.turns.as_ref().map_or(0, Turns::len);
         self.places.len() + self.lanes.len() + self.lane_runs.len() + running + granted
+    }
+
+    /// Counts a root as queued, if limits concern it.
+    fn queue(&mut self, run: &Arc<R>) {
+        if !passes_by(&**run) {
+            self.roots.insert(Who::of(run), self.groups.queue(run));
+        }
     }
 
     /// Counts a root as queued no longer, if it is.
@@ -335,6 +366,11 @@ impl<R: Candidate> State<R> {
 
 pub(super) fn lane_of<R: Candidate>(run: &R) -> Option<&Lane> {
     run.gate()?.lane.as_ref()
+}
+
+/// Tells whether no limit concerns a root.
+pub(super) fn passes_by<R: Candidate>(run: &R) -> bool {
+    run.gate().is_some_and(|gate| gate.is_unlimited)
 }
 
 fn is_among<R>(runs: &[Arc<R>], run: &Arc<R>) -> bool {

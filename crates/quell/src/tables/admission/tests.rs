@@ -39,6 +39,7 @@ struct Submitted {
     name: &'static str,
     owner: Option<u8>,
     priority: i8,
+    is_unlimited: bool,
 }
 
 fn any_kind() -> impl Strategy<Value = RunKind> + Clone {
@@ -64,8 +65,16 @@ fn any_name() -> impl Strategy<Value = &'static str> + Clone {
 
 fn any_step() -> impl Strategy<Value = Step> {
     let owner = proptest::option::of(0..2_u8);
-    let run = (any_kind(), any_name(), owner, -1..=1_i8)
-        .prop_map(|(kind, name, owner, priority)| Submitted { kind, name, owner, priority });
+    let is_unlimited = proptest::bool::weighted(0.2);
+    let run = (any_kind(), any_name(), owner, -1..=1_i8, is_unlimited).prop_map(
+        |(kind, name, owner, priority, is_unlimited)| Submitted {
+            kind,
+            name,
+            owner,
+            priority,
+            is_unlimited,
+        },
+    );
     let on_busy = prop_oneof![
         3 => Just(OnBusy::Enqueue),
         1 => Just(OnBusy::Reject),
@@ -144,7 +153,13 @@ impl Pair {
             kind: of.kind,
             name: of.name,
             owner: of.owner.map(|owner| owner.to_string().into()),
-            gate: Some(Gate { lane, not_before, priority: of.priority, ..Gate::default() }),
+            gate: Some(Gate {
+                lane,
+                not_before,
+                priority: of.priority,
+                is_unlimited: of.is_unlimited,
+                ..Gate::default()
+            }),
             wanted: AtomicBool::new(true),
             released: AtomicBool::new(false),
         });
@@ -193,7 +208,10 @@ impl Pair {
         let live = || live.into_iter().map(Arc::clone).collect();
         let counted = RefCell::new(Vec::new());
         let count_in = |run: &Arc<Run>| {
-            self.ours.count_in(run);
+            // As the engine does: those that no limit concerns are none of it.
+            if !run.gate().is_some_and(|gate| gate.is_unlimited) {
+                self.ours.count_in(run);
+            }
             counted.borrow_mut().push(Arc::clone(run));
         };
         self.ours.set_limit(scope, limits, self.now, live, count_in);
@@ -285,4 +303,31 @@ fn i39_a_run_that_was_stopped_meanwhile_takes_no_slot_and_leaves_nothing() {
     assert_eq!(released, [true, false, false, true]);
     ours.hold().leave(&runs[3], true, now, || {}).start();
     assert_eq!(ours.len(), 0);
+}
+
+#[test]
+fn of_many_that_no_limit_concerns_each_leaves_and_starts_once_however_many_are_due_at_once() {
+    let (now, due) = (Instant::now(), Instant::now() + Duration::from_secs(1));
+    let ours = Admission::new(&[(Scope::All, RunLimits::new().running_max(0))], &[]);
+    let run = |nth: usize| {
+        let lane = (nth < 2).then(|| Lane { key: "L".into(), on_busy: OnBusy::Enqueue });
+        let (not_before, priority) = (Some(due), i8::from(nth == 1));
+        let gate = Gate { lane, not_before, priority, is_unlimited: true, ..Gate::default() };
+        let (wanted, released) = (AtomicBool::new(true), AtomicBool::new(false));
+        let (id, kind, gate) = (RunId::from_text(&nth.to_string()), RunKind::Agent, Some(gate));
+        Arc::new(Run { id, kind, name: "a", owner: None, gate, wanted, released })
+    };
+    let runs: Vec<_> = (0..600).map(run).collect();
+    for run in &runs {
+        ours.enter(run, now).unwrap().free.start();
+    }
+    ours.catch_up(due);
+    let is_released = |run: &&Arc<Run>| run.released.load(Ordering::SeqCst);
+    assert_eq!(runs.iter().filter(is_released).count(), 599, "one waits for its lane");
+    assert!(!is_released(&&runs[0]), "the other one has come first");
+    for run in runs.iter().rev() {
+        ours.hold().leave(run, true, due, || {}).start();
+    }
+    assert_eq!(ours.len(), 0);
+    assert_eq!(runs.iter().filter(is_released).count(), 600);
 }
