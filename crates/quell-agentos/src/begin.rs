@@ -52,13 +52,22 @@ pub(crate) struct Known {
     pub(crate) answered: u32,
     /// The same, of those before the last pause among them, if there is one.
     paused: Option<u32>,
+    /// The end of the root is among them.
+    has_ended: bool,
 }
 
 impl Known {
     /// Begins before the first event.
     pub(crate) fn new(view: &View, mut renderer: Renderer) -> Self {
         renderer.write_from(COUNTS_ONLY);
-        Self { renderer, said: view.tree_said(), seen: 1, answered: 1, paused: None }
+        Self {
+            renderer,
+            said: view.tree_said(),
+            seen: 1,
+            answered: 1,
+            paused: None,
+            has_ended: false,
+        }
     }
 
     /// Takes in an event that the client has.
@@ -66,15 +75,16 @@ impl Known {
         match event.kind {
             EventKind::Resumed { attempt } => self.seen = attempt,
             EventKind::Paused { .. } => self.paused = Some(self.seen),
+            EventKind::Ended(_) => self.has_ended |= event.run == event.root,
             _ => {}
         }
         self.said.take(event);
         count(&mut self.renderer, event);
     }
 
-    /// Tells whether the client has the pause that ends an attempt.
+    /// Tells whether the client has the end of the run, or the pause that ends an attempt.
     pub(crate) fn is_over(&self, attempt: u32) -> bool {
-        self.paused.is_some_and(|seen| seen >= attempt)
+        self.has_ended || self.paused.is_some_and(|seen| seen >= attempt)
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::pin::Pin;
+use std::time::SystemTime;
 
 use futures::stream::{Stream, StreamExt, unfold};
 use quell::{EventKind, RunEvent, RunId, RunRef, RunStatus};
@@ -72,7 +73,11 @@ pub(crate) async fn far_frames(
     let Known { renderer, said, seen, .. } = *known;
     let events = Box::pin(view.events(run, from).await?);
     let source = Source::new(view, run.id(), (events, renderer), begin, attempt);
-    Ok(Some(Source { far: Some(said), seen, is_over, ..source }.stream()))
+    let stored = match run {
+        RunView::Stored(stored) => Some(stored.clone()),
+        RunView::Live(_) => None,
+    };
+    Ok(Some(Source { far: Some(said), stored, seen, is_over, ..source }.stream()))
 }
 
 /// The events of a log, which may be in the store.
@@ -90,6 +95,10 @@ struct Source {
     events: Events,
     /// What the tree has said of a run that is only in the store.
     far: Option<TreeSaid>,
+    /// The root as it was when the client came, if it was only in the store.
+    stored: Option<StoredRun>,
+    /// The root, of which somebody has deleted what the store had: that it was cancelled.
+    deleted: Option<StoredRun>,
     /// A run of the tree that was read when its root had ended: those that come next are read
     /// without the root.
     kin: Option<StoredRun>,
@@ -137,6 +146,8 @@ impl Source {
             is_behind_a_pause: begin.is_behind_a_pause,
             events,
             far: None,
+            stored: None,
+            deleted: None,
             kin: None,
             root: None,
             lines: None,
@@ -173,8 +184,12 @@ impl Source {
             let is_numbered = self.lines.is_some();
             let Some(event) = self.events.next().await else {
                 self.is_over = true;
+                if let Some(end) = Box::pin(self.end_of_deleted()).await {
+                    self.take(end).await?;
+                    continue;
+                }
                 let said = match self.far {
-                    // This process ends, or somebody has deleted the run.
+                    // This process ends.
                     Some(_) => ends_early(),
                     // The store has not what comes next.
                     None => not_stored_yet(),
@@ -206,6 +221,16 @@ impl Source {
                 self.ready.push_back(said);
             }
         }
+    }
+
+    /// Yields an end for a root that was deleted before a client of another node was told of its
+    /// own: it was stopped for that.
+    async fn end_of_deleted(&mut self) -> Option<RunEvent> {
+        let stored = self.stored.take().filter(|_| !self.has_ended)?;
+        let is_gone = matches!(self.view.find_by_id(self.id).await, Ok(None));
+        self.deleted = if is_gone { stored.deleted() } else { None };
+        let (end, at) = (EventKind::Ended(RunStatus::Cancelled), SystemTime::now());
+        self.deleted.as_ref().map(|_| RunEvent::new(u64::MAX, self.id, self.id, at, end))
     }
 
     /// Makes the frames of an event. Yields nothing if no more can be made.
@@ -281,6 +306,10 @@ impl Source {
         let renderer = self.renderer.take()?;
         let reading = match (run, &self.far, &self.root) {
             (Some(run), ..) => self.view.read(run.into()).await.ok(),
+            (None, Some(said), _) if self.deleted.is_some() => {
+                let deleted = self.deleted.take()?;
+                Some(self.view.read_tree_of(&deleted, said).await)
+            }
             (None, Some(said), _) => {
                 snapshot::read_far(&self.view, &event, said, &mut self.kin).await
             }

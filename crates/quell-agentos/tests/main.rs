@@ -34,6 +34,8 @@ mod marks;
 /// What is shown of a run is in the run.
 mod memory;
 mod nodes;
+/// Runs of another node that somebody deletes.
+mod nodes_deleted;
 /// Clients whose own node ends.
 mod nodes_left;
 /// A later run with the id of one that is kept.

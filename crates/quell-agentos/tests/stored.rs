@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use axum::body::Body;
+use axum::http::Request;
 use quell::store::{Store, StoreError};
 use quell::testing::cluster::Nodes;
 use quell::{CauseKind, Engine, EngineConfig, Failure, Payload, RunContext, RunRef, RunStatus};
@@ -12,7 +14,7 @@ use quell_http::{Access, parse_id};
 use quell_test_support::{Answer, Counted, Flow, Valve, secs, soon, within};
 use tokio::task::{JoinHandle, yield_now};
 
-use crate::support::http::{read, start};
+use crate::support::http::{post_form, read, start};
 use crate::support::{Site, fresh};
 
 #[tokio::test]
@@ -84,6 +86,42 @@ async fn a_client_that_leaves_before_its_run_is_stored_stops_it_if_it_is_of_the_
         assert_eq!(kind, cause, "stream={stream} background={background}: {row}");
         made.cancel(quell::CancelRequest::because("enough"));
         made.quiescent().await;
+    }
+}
+
+#[tokio::test]
+async fn an_end_that_is_told_is_stored() {
+    let store = Valve::new(Flow::Open);
+    let config = EngineConfig::new().store(Arc::clone(&store) as Arc<dyn Store>);
+    let site = Site::with(Engine::with_config(config), Options::default(), Access::open());
+    for stream in ["false", "true"] {
+        let (run, probe) = (fresh("run"), fresh("probe"));
+        let sent = |request: Request<Body>| {
+            let site = site.clone();
+            tokio::spawn(async move { site.send(request).await })
+        };
+        let message = format!("ticks=20 tick_ms=1 probe={probe}");
+        let fields =
+            [("message", &*message), ("run_id", &run), ("session_id", &run), ("stream", stream)];
+        let first = sent(post_form("/agents/slow-agent/runs", &fields));
+        site.at_work(&probe, 1).await;
+        store.set(Flow::Shut { stops: true });
+        let made = site.service.engine().get(parse_id(&run).unwrap()).unwrap();
+        assert_eq!(made.ended().await.status, RunStatus::Completed);
+        let get = |path: &str| sent(Request::get(path).body(Body::empty()).unwrap());
+        let read = get(&format!("/agents/slow-agent/runs/{run}?session_id={run}"));
+        let listed = get(&format!("/sessions/{run}/runs"));
+        // Far more than any of them takes that does not wait.
+        for _ in 0..1_000 {
+            yield_now().await;
+        }
+        let told = [&first, &read, &listed].map(JoinHandle::is_finished);
+        store.set(Flow::Open);
+        assert_eq!(told, [false; 3], "stream={stream}");
+        for answer in [first, read, listed] {
+            let answer = answer.await.unwrap();
+            assert!(answer.text.contains("COMPLETED") || stream == "true", "{answer:?}");
+        }
     }
 }
 

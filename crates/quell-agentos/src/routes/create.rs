@@ -216,15 +216,18 @@ async fn started_before(
     answer.ok_or_else(forgotten)
 }
 
-/// Answers a client that waits for a run that is only in the store, when it has ended or asks. None
-/// if it was forgotten.
+/// Answers a client that waits for a run that is only in the store, when it has ended or asks. One
+/// that somebody deletes meanwhile was cancelled for that. None if its component is not there.
 pub(super) async fn waited_for_far(
     view: &View,
     run: RunView,
     guard: DisconnectGuard,
 ) -> Result<Option<Response>, Refusal> {
     let over = match &run {
-        RunView::Stored(stored) => view.ended_or_paused(stored).await?,
+        RunView::Stored(stored) => {
+            let over = view.ended_or_paused(stored).await?;
+            over.or_else(|| stored.deleted().map(RunView::Stored))
+        }
         RunView::Live(live) => {
             live.paused().await;
             Some(run)

@@ -11,6 +11,7 @@ use serde::Serialize;
 use crate::app::App;
 use crate::auth::{Action, component, may};
 use crate::routes::extract::{RunRequest, SessionRequest};
+use crate::sessions::is_heard_of;
 use crate::snapshot::{position_of, read_at, session_of};
 use crate::wire::position::{Position, Role};
 use crate::wire::refusal::{Refusal, missing};
@@ -137,6 +138,9 @@ async fn read(
     // Of what agents and teams were given, and said, those below need not be read one by one.
     let is_workflow = position.role == Role::Workflow;
     let reading = if is_workflow { view.read_tree(run).await? } else { view.read(run).await? };
+    if let Some(run) = reading.run().live() {
+        is_heard_of(view, run, reading.report().own_row().status).await;
+    }
     Ok(Some((reading, position)))
 }
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use quell::{RunFilter, RunId};
 use quell_http::{
     Charge, LookupError, Principal, RunView, SESSION, View, offload_if_large, parse_id, same_id,
+    whole_millis,
 };
 use uuid::Uuid;
 
@@ -69,7 +70,9 @@ impl Sessions {
     ) -> Result<Option<Found>, Refusal> {
         let (mut walk, mut runs) = (Walk::new(view, &self.leaving)?, Vec::new());
         let is_own = |run: &RunView| same_id(&session_of(run), id) && is_meant(run);
-        let place = |run: &RunView| (run.owner().map(Arc::from), run.queued_at(), run.id());
+        // Of two of a millisecond every node says the same, whichever has them in memory.
+        let at = |run: &RunView| whole_millis(run.queued_at());
+        let place = |run: &RunView| (run.owner().map(Arc::from), at(run), run.id());
         for text in spellings(id) {
             let own = RunFilter::new().label(SESSION, text);
             walk.on(own, &is_own, |run| runs.push(place(run))).await?;

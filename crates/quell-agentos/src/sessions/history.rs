@@ -6,7 +6,9 @@ use std::time::SystemTime;
 use futures::{StreamExt as _, stream};
 use quell::{Payload, RunFilter, RunId, RunRef, RunStatus, limits};
 use quell_flow::{COMPONENT, Component};
-use quell_http::{Charge, RunView, SESSION, View, offload_if_large, parse_id, same_id};
+use quell_http::{
+    Charge, RunView, SESSION, View, offload_if_large, parse_id, same_id, whole_millis,
+};
 use tokio::time::timeout;
 
 use crate::sessions::find::{Sessions, is_lone, spellings};
@@ -28,17 +30,13 @@ pub(crate) struct HistoryOf<'a> {
     pub(crate) bytes_max: usize,
 }
 
-/// Waits until it is in the store that a run of a tree is paused, or, where other nodes read that,
-/// that it has ended: whoever was told of the pause can answer it then, also through another node,
-/// and whoever was told of the end is told the same by every node, and finds it in the history of
-/// the next run. A store that is slow, or in trouble, is not waited for.
+/// Waits until it is in the store that a run of a tree is paused or has ended: whoever was told of
+/// the pause can answer it then, also through another node, and whoever was told of the end is told
+/// the same by every node and by every later process, and finds it in the history of the next run.
+/// A store that is slow, or in trouble, is not waited for.
 pub(crate) async fn is_heard_of(view: &View, root: &RunRef, status: RunStatus) {
-    let engine = view.service().engine();
-    let is_asked_for = match status {
-        RunStatus::Paused => engine.has_store(),
-        status => status.is_terminal() && engine.node().is_some(),
-    };
-    if is_asked_for {
+    let is_told = status.is_terminal() || status == RunStatus::Paused;
+    if is_told && view.service().engine().has_store() {
         let _ = timeout(limits::STORE_WAIT, root.events_stored()).await;
     }
 }
@@ -174,7 +172,7 @@ impl HistoryOf<'_> {
 }
 
 fn place(run: &RunView) -> Place {
-    (run.queued_at(), run.id())
+    (whole_millis(run.queued_at()), run.id())
 }
 
 /// Reads what was said in a run. One that has left meanwhile has said nothing.

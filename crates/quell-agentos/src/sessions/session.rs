@@ -10,7 +10,7 @@ use std::time::SystemTime;
 
 use quell::{RunId, limits};
 use quell_flow::ComponentKind;
-use quell_http::{RunView, View};
+use quell_http::{RunView, View, whole_millis};
 
 use crate::snapshot::{USER, session_of};
 use crate::wire::run::message;
@@ -56,8 +56,8 @@ impl Session {
             component: component.id().to_owned(),
             user: run.label(USER).map(str::to_owned),
             name: limits::cut(&text, NAME_BYTES_MAX).into_owned(),
-            created_at: run.queued_at(),
-            updated_at: run.row().ended_at.unwrap_or_else(|| run.queued_at()),
+            created_at: whole_millis(run.queued_at()),
+            updated_at: whole_millis(run.row().ended_at.unwrap_or_else(|| run.queued_at())),
             first: run.id(),
         })
     }

@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime};
 
 use futures::stream::{self, StreamExt};
 use quell::cluster::AskedStop;
-use quell::{CancelRequest, Disposition, RunRef, RunRow, RunStatus};
+use quell::{CancelRequest, Counts, Disposition, RunRef, RunReport, RunRow, RunStatus};
 use tokio::time::{Instant, timeout_at};
 
 use crate::lookup_error::LookupError;
@@ -27,6 +27,25 @@ pub(super) enum Seen {
     There(StoredRun),
     /// It was forgotten. Perhaps another run has its id by now.
     Gone,
+}
+
+impl StoredRun {
+    /// Shows a root as it is since somebody has deleted it: cancelled, with nothing of it left. It
+    /// is for who waited for it, or followed it, meanwhile; others are told that there is none.
+    /// None of a run below a root.
+    #[must_use]
+    pub fn deleted(&self) -> Option<Self> {
+        let mut record = self.record().clone();
+        if record.accepted.parent.is_some() {
+            return None;
+        }
+        let mut row = record.row();
+        (row.status, row.quiescent) = (RunStatus::Cancelled, true);
+        (row.ended_at, row.abandoned) = (row.ended_at.or(Some(SystemTime::now())), Vec::new());
+        (record.status, record.quiescent, record.paused) = (row.status, true, None);
+        record.report = Some(RunReport::new(vec![row], Counts::default()).into());
+        Some(Self::new(record, Vec::new()))
+    }
 }
 
 impl View {

@@ -9,6 +9,7 @@ use quell_http::{DisconnectGuard, Service, View};
 use serde_json::Value;
 use tokio::runtime::Handle;
 
+use crate::app::batches::Batches;
 use crate::app::crons_known::Crons;
 use crate::app::shelf::Shelf;
 use crate::app::tally::Tallies;
@@ -33,6 +34,7 @@ struct Inner {
     tallies: Tallies,
     webhooks: Webhooks,
     crons: Crons,
+    batches: Batches,
     /// Where goes on what has no caller, once it has begun.
     runtime: OnceLock<Handle>,
     since: SystemTime,
@@ -69,6 +71,7 @@ impl App {
             tallies,
             webhooks,
             crons,
+            batches: Batches::default(),
             runtime: OnceLock::new(),
             since,
             taken_in,
@@ -123,6 +126,10 @@ impl App {
 
     pub(crate) fn webhooks(&self) -> &Webhooks {
         &self.0.webhooks
+    }
+
+    pub(crate) fn batches(&self) -> &Batches {
+        &self.0.batches
     }
 
     pub(super) fn crons_known(&self) -> &Crons {

@@ -31,6 +31,8 @@ pub(super) struct Begin {
     /// It is one of a fork, and others may overtake it, or another node makes one before it is
     /// there.
     pub(super) is_overtaken: bool,
+    /// It starts at once, as far as its thread is concerned.
+    is_first: bool,
 }
 
 /// What a run without new input does.
@@ -82,7 +84,7 @@ impl App {
     ) -> Result<Begin, Refusal> {
         let Some(fork) = create.nodes.checkpoint else {
             let known = is_first.then(|| thread.ground(self.engine()));
-            return Ok(Begin { fork: None, known, is_shared, is_overtaken: false });
+            return Ok(Begin { fork: None, known, is_shared, is_overtaken: false, is_first });
         };
         // On the heap: hardly any run needs it.
         let found = Box::pin(self.state(view, thread, Some(fork))).await?;
@@ -100,7 +102,7 @@ impl App {
         }
         let known = Some(Ground { values: Some(values), next: parts.next, last: None });
         let is_overtaken = !is_first || self.is_node();
-        Ok(Begin { fork: Some(fork), known, is_shared: false, is_overtaken })
+        Ok(Begin { fork: Some(fork), known, is_shared: false, is_overtaken, is_first })
     }
 
     /// Yields what a run executes, its input, and what is asked of its nodes.
@@ -139,11 +141,11 @@ impl App {
             let asking = (create.clone(), run);
             return Ok((self.going_on(graph, thread, asking), create.input.clone(), asked));
         };
-        let says = says(graph, create);
+        let (says, is_first) = (says(graph, create), begin.is_first);
         Ok(match going(graph, base.as_deref(), next, create, run) {
             Going::On(input, asked) => (Arc::clone(graph), input, asked),
-            Going::Over => (over(graph, says), null(), asked),
-            Going::Fails(why) => (doing_nothing(graph, move |_| failed(why)), null(), asked),
+            Going::Over => (over(graph, says, is_first), null(), asked),
+            Going::Fails(why) => (standing_in(graph, move |_| failed(why)), null(), asked),
         })
     }
 
@@ -157,7 +159,7 @@ impl App {
     ) -> Arc<Component> {
         let has_nodes = !graph.nodes_of().is_empty();
         let all = (self.clone(), Arc::clone(thread), certain, behind);
-        doing_nothing(graph, move |ctx| {
+        doing_nothing(graph, true, move |ctx| {
             let (app, thread, certain, behind) = all.clone();
             async move {
                 let ground = match certain {
@@ -219,7 +221,7 @@ impl App {
             return Some(self.in_turn(graph, &thread));
         }
         // Whatever has become of its thread: one that is to do something else runs no graph.
-        let fails = || doing_nothing(graph, |_| failed("RuntimeError: Its thread is not there"));
+        let fails = || standing_in(graph, |_| failed("RuntimeError: Its thread is not there"));
         let Some(thread) = self.thread_left(run) else { return (!is_on_input).then(fails) };
         if asked.is_update {
             return Some(self.changing(graph, &thread, (None, asked.behind)));
@@ -355,8 +357,8 @@ fn says(graph: &Component, create: &Create) -> bool {
     !graph.nodes_of().is_empty() && (is_fork || !create.input.is_null())
 }
 
-fn over(graph: &Component, says: bool) -> Arc<Component> {
-    doing_nothing(graph, move |ctx| async move {
+fn over(graph: &Component, says: bool, is_first: bool) -> Arc<Component> {
+    doing_nothing(graph, is_first, move |ctx| async move {
         say_over(&ctx, says);
         Ok(null())
     })
@@ -383,14 +385,16 @@ where
     Arc::new(graph.with_body(move |ctx, _own| work(ctx)))
 }
 
-/// As [`standing_in`], for runs that execute nothing: they wait for no others but those of their
-/// thread.
+/// As [`standing_in`], for a run that executes nothing: if it starts `at_once`, it waits for no
+/// place among those that execute. Others count among those that wait.
 fn doing_nothing<F>(
     graph: &Component,
+    at_once: bool,
     work: impl Fn(RunContext) -> F + Send + Sync + 'static,
 ) -> Arc<Component>
 where
     F: Future<Output = Result<Payload, Failure>> + Send + 'static,
 {
-    Arc::new(graph.with_body(move |ctx, _own| work(ctx)).unlimited())
+    let own = graph.with_body(move |ctx, _own| work(ctx));
+    Arc::new(if at_once { own.unlimited() } else { own })
 }

@@ -241,8 +241,8 @@ mod tests {
         let body = serde_json::json!({ "assistant_id": graph, "input": { "n": 1 } });
         let keys: Keys = quell::Payload::from(body).parse().unwrap();
         let (create, headers) = (Create::read(&keys).unwrap(), axum::http::HeaderMap::new());
-        let (path, body, batch) = ("/runs", &b""[..], None);
-        let request = CreateRequest { thread: None, create, path, body, headers: &headers, batch };
+        let (path, body, nth) = ("/runs", &b""[..], None);
+        let request = CreateRequest { thread: None, create, path, body, headers: &headers, nth };
         let made = app.create(&app.all(), request).await.unwrap();
         app.engine().get(made.run().id()).unwrap()
     }

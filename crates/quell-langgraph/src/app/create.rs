@@ -9,7 +9,6 @@ use quell::{IdempotencyKey, OnBusy, RunId};
 use quell_flow::{Component, NodesAsked};
 use quell_http::{RunView, SESSION, Start, StartError, View, idempotency_key};
 use serde_json::json;
-use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use crate::app::App;
@@ -37,17 +36,8 @@ pub(crate) struct CreateRequest<'a> {
     pub(crate) path: &'a str,
     pub(crate) body: &'a [u8],
     pub(crate) headers: &'a HeaderMap,
-    /// Its batch; none if it came alone.
-    pub(crate) batch: Option<InBatch>,
-}
-
-/// The place of a run among several that came at once.
-#[derive(Clone, Debug)]
-pub(crate) struct InBatch {
-    /// Which one it is: each has an idempotency key of its own.
-    pub(crate) nth: usize,
-    /// Cancelled when all are made, or are not going to be: until then none of them begins.
-    pub(crate) is_decided: CancellationToken,
+    /// Which one it is of several that came at once: each has a key of its own.
+    pub(crate) nth: Option<usize>,
 }
 
 /// A run that was made, or found by its idempotency key.
@@ -59,17 +49,6 @@ pub(crate) enum Created {
     Again(Found),
     /// The same request made it before, and it is only in the store: perhaps another node has it.
     There(StoredRun),
-}
-
-impl InBatch {
-    /// Has a run begin when it is decided that all of its batch are made, unless it is stopped.
-    fn hold(&self, graph: &Arc<Component>) -> Arc<Component> {
-        let is_decided = self.is_decided.clone();
-        Arc::new(graph.beginning_with(move |ctx| {
-            let is_decided = is_decided.clone();
-            async move { ctx.run_until_stopped(is_decided.cancelled()).await }
-        }))
-    }
 }
 
 impl Created {
@@ -195,7 +174,6 @@ impl App {
         let id = RunId::from_uuid(Uuid::now_v7());
         let (work, input, nodes) = self.work(graph, thread, create, &begin, id)?;
         let work = if begin.is_overtaken { self.in_turn(&work, thread) } else { work };
-        let work = request.batch.iter().fold(work, |work, batch| batch.hold(&work));
         let asked = Asked { fork: begin.fork, nodes, ..self.asked(create, graph, thread) };
         let within = self.within(thread.id, Some(graph));
         let tracked = Tracked::new(id, graph.id(), within, &asked);
@@ -383,8 +361,8 @@ impl App {
 fn once(request: &CreateRequest<'_>) -> Result<Option<IdempotencyKey>, Refusal> {
     let key = idempotency_key(request.headers);
     let key = key.map_err(|error| Refusal::invalid(error.to_string()))?;
-    let key = key.map(|key| match &request.batch {
-        Some(batch) => format!("{key}#{}", batch.nth),
+    let key = key.map(|key| match request.nth {
+        Some(nth) => format!("{key}#{nth}"),
         None => key.to_owned(),
     });
     Ok(key.map(|key| IdempotencyKey::new(key, [request.path.as_bytes(), request.body])))

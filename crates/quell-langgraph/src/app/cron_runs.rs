@@ -129,8 +129,8 @@ impl App {
         let headers = HeaderMap::from_iter([(KEY, key)]);
         let thread = cron.thread();
         // Whoever tries knows the cron as it was before a change, or after: the key alone counts.
-        let (path, body, batch) = ("/runs/crons", &[][..], None);
-        let request = CreateRequest { thread, create, path, body, headers: &headers, batch };
+        let (path, body, nth) = ("/runs/crons", &[][..], None);
+        let request = CreateRequest { thread, create, path, body, headers: &headers, nth };
         self.create(&view, request).await
     }
 

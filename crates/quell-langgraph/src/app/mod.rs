@@ -3,6 +3,7 @@
 mod app;
 mod assistants;
 mod base;
+mod batches;
 mod begin;
 mod brief;
 mod bury;
@@ -46,7 +47,7 @@ mod webhook_sent;
 
 pub(crate) use app::App;
 pub(crate) use assistants::known_graph;
-pub(crate) use create::{CreateRequest, Created, InBatch};
+pub(crate) use create::{CreateRequest, Created};
 pub(crate) use crons::FoundCron;
 pub(crate) use find::{Found, Located, in_list};
 pub(crate) use history::{State as History, Wanted};

@@ -50,7 +50,7 @@ impl App {
             path: "",
             body: b"",
             headers: &headers,
-            batch: None,
+            nth: None,
         };
         let created = match self.create(view, request).await {
             Err(refusal) if refusal == Refusal::busy() => {

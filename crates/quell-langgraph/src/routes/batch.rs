@@ -7,10 +7,9 @@ use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, Uri};
 use axum::response::Response;
 use quell::{CancelRequest, Payload, RunRef};
-use quell_http::{OnDisconnect, RunView, View, Wait};
-use tokio_util::sync::CancellationToken;
+use quell_http::{OnDisconnect, RunView, View, Wait, idempotency_key};
 
-use crate::app::{App, CreateRequest, Created, InBatch, in_list};
+use crate::app::{App, CreateRequest, Created, in_list};
 use crate::routes::body::{Read, read_list};
 use crate::routes::caller::Writer;
 use crate::routes::response::{json, rendered};
@@ -35,14 +34,16 @@ pub(super) async fn create(
     for (nth, item) in items.iter().enumerate() {
         asked.push(read(&app, &view, nth, item).await?);
     }
-    let (mut made, is_decided) = (Vec::new(), CancellationToken::new());
-    // However this ends, also if the client leaves.
-    let _decides = is_decided.clone().drop_guard();
+    let key = idempotency_key(&headers).map_err(|error| Refusal::invalid(error.to_string()))?;
+    let _turn = match key {
+        Some(key) => Some(app.batches().turn(view.principal().owner(), key).await),
+        None => None,
+    };
+    let mut made = Vec::new();
     for (nth, (create, item)) in asked.into_iter().zip(&items).enumerate() {
         let (path, body) = (uri.path(), item.as_json().as_bytes());
-        let (thread, headers) = (None, &headers);
-        let batch = Some(InBatch { nth, is_decided: is_decided.clone() });
-        let request = CreateRequest { thread, create, path, body, headers, batch };
+        let (thread, nth) = (None, Some(nth));
+        let request = CreateRequest { thread, create, path, body, headers: &headers, nth };
         match app.create(&view, request).await {
             // What is taken back never runs; its key is free when nothing of it executes.
             Ok(Created::Again(found)) if found.run.is_rolled_back() => {
@@ -51,6 +52,10 @@ pub(super) async fn create(
             Ok(created) => made.push(created),
             Err(refusal) => return Err(refused(&view, &made, refusal).await),
         }
+    }
+    // Another node may have taken those back that it has made for the same request.
+    if any_taken_back(&view, &made).await? {
+        return Err(refused(&view, &made, Refusal::new(StatusCode::CONFLICT, GONE)).await);
     }
     let weight = made.iter().map(|created| created.tracked().weight).sum();
     let (seen, all) = (view.clone(), made.clone());
@@ -78,8 +83,19 @@ async fn read(app: &App, view: &View, nth: usize, item: &Payload) -> Result<Crea
     Ok(create)
 }
 
-/// Takes those back that were made before one that was refused, and says why that was: none of them
-/// has begun. What the same request made before was answered to it then.
+/// Tells whether one of those that the same request had made before is taken back by now, or gone.
+async fn any_taken_back(view: &View, made: &[Created]) -> Result<bool, Refusal> {
+    for created in made.iter().filter(|created| !matches!(created, Created::Here(_))) {
+        let now = view.find_by_id(created.run().id()).await?;
+        if now.is_none_or(|run| run.is_rolled_back()) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// Takes those back that were made before one that was refused, and says why that was. What the
+/// same request made before was answered to it then.
 async fn refused(view: &View, made: &[Created], why: Refusal) -> Refusal {
     let is_new = |created: &&Created| matches!(created, Created::Here(_));
     let runs: Vec<RunView> = made.iter().filter(is_new).map(Created::run).collect();

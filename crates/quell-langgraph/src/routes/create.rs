@@ -94,8 +94,8 @@ async fn make(
         create.on_disconnect = OnDisconnect::Continue;
     }
     let on_disconnect = create.on_disconnect;
-    let (path, body, batch) = (uri.path(), &*bytes, None);
-    let request = CreateRequest { thread, create, path, body, headers, batch };
+    let (path, body, nth) = (uri.path(), &*bytes, None);
+    let request = CreateRequest { thread, create, path, body, headers, nth };
     let resumed = app.resume(&view, &request).await?;
     let (created, from, guard) = if let Some(Resumed { created, behind, guard }) = resumed {
         (created, From::Behind(behind), guard)
@@ -301,7 +301,7 @@ mod tests {
             path: "/runs",
             body: b"",
             headers: &headers,
-            batch: None,
+            nth: None,
         };
         let created = app.create(&view, request).await.unwrap();
         for has_room in [false, true] {

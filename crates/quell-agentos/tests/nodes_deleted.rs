@@ -1,0 +1,66 @@
+//! Two sites on two nodes of one store: what clients of a run are told that somebody deletes.
+
+use axum::body::Body;
+use axum::http::Request;
+use quell_test_support::Answer;
+use serde_json::json;
+use tokio::task::yield_now;
+
+use crate::nodes::{PATHS, soon_read, two};
+use crate::support::http::{Events as _, names, post_form};
+use crate::support::{Site, fresh};
+
+/// Sends a request in the background.
+fn sent(site: &Site, request: Request<Body>) -> tokio::task::JoinHandle<Answer> {
+    let site = site.clone();
+    tokio::spawn(async move { site.send(request).await })
+}
+
+async fn delete(site: &Site, session: &str) {
+    let path = format!("/sessions/{session}");
+    let request = Request::builder().method("DELETE").uri(path).body(Body::empty()).unwrap();
+    assert_eq!(site.send(request).await.status, 204);
+}
+
+#[tokio::test]
+async fn who_waits_through_another_node_for_a_run_that_is_deleted_is_told_that_it_was_cancelled() {
+    let (a, b) = two();
+    for path in PATHS {
+        for stream in ["false", "true"] {
+            let run = fresh("run");
+            let form = [
+                ("message", "ticks=100000 tick_ms=2 probe=p"),
+                ("stream", stream),
+                ("background", "false"),
+                ("session_id", "s"),
+                ("run_id", &*run),
+            ];
+            let request = || {
+                let mut request = post_form(&format!("{path}/runs"), &form);
+                request.headers_mut().insert("idempotency-key", run.parse().unwrap());
+                request
+            };
+            let near = sent(&a, request());
+            soon_read(&b, path, &run, "RUNNING").await;
+            let far = sent(&b, request());
+            // Until it has found the run, of which nothing tells.
+            for _ in 0..1_000 {
+                yield_now().await;
+            }
+            delete(&b, "s").await;
+            let (near, far) = (near.await.unwrap(), far.await.unwrap());
+            assert_eq!((near.status.as_u16(), far.status.as_u16()), (200, 200), "{path} {far:?}");
+            if stream == "true" {
+                let (near, far) = (near.events(), far.events());
+                assert_eq!(names(&near).last(), names(&far).last(), "{path} {far:?}");
+            } else {
+                let told = |answer: &Answer| {
+                    let told = answer.json();
+                    json!([told["run_id"], told["session_id"], told["status"]])
+                };
+                assert_eq!(told(&near), told(&far), "{path}");
+                assert_eq!(told(&far), json!([run, "s", "CANCELLED"]), "{path}");
+            }
+        }
+    }
+}
