@@ -244,6 +244,12 @@ async fn of_a_batch_that_is_refused_nobody_is_told() {
     let engine = server.service.engine();
     soon("none is left", || engine.runs(&RunFilter::new()).is_empty()).await;
     server.assert_stopped("refused").await;
+    // Nor is a thread left that was made for one of them.
+    let mut keeps = item("refused");
+    keeps["on_completion"] = json!("keep");
+    let before = server.post("/threads/count", &json!({})).await.json();
+    assert_eq!(server.post("/runs/batch", &json!(vec![keeps; 61])).await.status, 429);
+    assert_eq!(server.post("/threads/count", &json!({})).await.json(), before);
     // What is told of the next one comes behind what would have been told of these.
     assert_eq!(server.post("/runs/batch", &json!([item("made"), item("made")])).await.status, 200);
     server.until_ticking("made").await;

@@ -6,10 +6,11 @@ use axum::body::Body;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, Uri};
 use axum::response::Response;
+use futures::{StreamExt as _, stream};
 use quell::{CancelRequest, Payload, RunRef};
 use quell_http::{OnDisconnect, RunView, View, Wait, idempotency_key};
 
-use crate::app::{App, CreateRequest, Created, in_list};
+use crate::app::{App, CreateRequest, Created, Found, in_list};
 use crate::routes::body::{Read, read_list};
 use crate::routes::caller::Writer;
 use crate::routes::response::{json, rendered};
@@ -47,15 +48,17 @@ pub(super) async fn create(
         match app.create(&view, request).await {
             // What is taken back never runs; its key is free when nothing of it executes.
             Ok(Created::Again(found)) if found.run.is_rolled_back() => {
-                return Err(refused(&view, &made, Refusal::new(StatusCode::CONFLICT, GONE)).await);
+                return Err(
+                    refused(&app, &view, &made, Refusal::new(StatusCode::CONFLICT, GONE)).await
+                );
             }
             Ok(created) => made.push(created),
-            Err(refusal) => return Err(refused(&view, &made, refusal).await),
+            Err(refusal) => return Err(refused(&app, &view, &made, refusal).await),
         }
     }
     // Another node may have taken those back that it has made for the same request.
     if any_taken_back(&view, &made).await? {
-        return Err(refused(&view, &made, Refusal::new(StatusCode::CONFLICT, GONE)).await);
+        return Err(refused(&app, &view, &made, Refusal::new(StatusCode::CONFLICT, GONE)).await);
     }
     let weight = made.iter().map(|created| created.tracked().weight).sum();
     let (seen, all) = (view.clone(), made.clone());
@@ -96,7 +99,7 @@ async fn any_taken_back(view: &View, made: &[Created]) -> Result<bool, Refusal> 
 
 /// Takes those back that were made before one that was refused, and says why that was. What the
 /// same request made before was answered to it then.
-async fn refused(view: &View, made: &[Created], why: Refusal) -> Refusal {
+async fn refused(app: &App, view: &View, made: &[Created], why: Refusal) -> Refusal {
     let is_new = |created: &&Created| matches!(created, Created::Here(_));
     let runs: Vec<RunView> = made.iter().filter(is_new).map(Created::run).collect();
     // Nobody was told of them, nor is: a repeat makes all of them.
@@ -106,7 +109,29 @@ async fn refused(view: &View, made: &[Created], why: Refusal) -> Refusal {
     runs.iter().filter_map(RunView::live).for_each(RunRef::free_key_at_rollback);
     let request = CancelRequest::because("a run of its batch was refused").rollback();
     view.cancel_all(&runs, request, Wait::terminal()).await;
+    let new = made.iter().filter(is_new).cloned();
+    let all: Vec<_> = new.map(|created| leave(app.clone(), view.clone(), created)).collect();
+    stream::iter(all).buffer_unordered(AT_ONCE).collect::<()>().await;
     why
+}
+
+/// Has nothing be left of one that is taken back: its thread is deleted that was made for it, or the
+/// run, if it had ended before: by itself, or because somebody has stopped it, as a shutdown does.
+async fn leave(app: App, view: View, created: Created) {
+    let Created::Here(Found { run, thread: Some(thread), .. }) = created else { return };
+    let left = if !thread.is_temporary {
+        app.delete_thread(&view, thread.id).await
+    } else if !run.is_rolled_back() {
+        app.delete_run(&view, thread.id, run.id().as_uuid()).await
+    } else {
+        return;
+    };
+    // One that is gone by now is not left either.
+    if let Err(refusal) = left
+        && refusal.status != StatusCode::NOT_FOUND
+    {
+        tracing::warn!(run.uuid = %run.id(), why = %refusal.detail, "a refused run is left");
+    }
 }
 
 fn whole(view: &View, created: &Created) -> Payload {
@@ -119,6 +144,9 @@ fn shown(view: &View, created: &Created, is_shown: impl Fn(&str) -> bool) -> Pay
         Created::There(stored) => stored.in_list(view, is_shown),
     }
 }
+
+/// Runs that leave at once.
+const AT_ONCE: usize = 16;
 
 /// The most runs of a batch.
 const RUNS_MAX: usize = 1_000;
