@@ -16,6 +16,7 @@ use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{fmt, registry};
 
 use super::stderr::{Lines, Stderr};
+use super::traces::Traces;
 use crate::faults::warned_shortly;
 use crate::log_format::LogFormat;
 
@@ -30,8 +31,9 @@ pub(super) struct Log {
 }
 
 impl Log {
-    /// Opens the log, and makes it the place where the whole process says what happens.
-    pub(super) fn open(format: LogFormat, level: LevelFilter) -> Self {
+    /// Opens the log, and makes it the place where the whole process says what happens. Yields also
+    /// what exports spans.
+    pub(super) fn open(format: LogFormat, level: LevelFilter) -> (Self, Traces) {
         let stderr = Stderr::open();
         let is_terminal = io::stderr().is_terminal();
         let is_json = match format {
@@ -47,8 +49,9 @@ impl Log {
         } else {
             lines.with_ansi(is_terminal && may_colour()).boxed()
         };
-        registry().with(lines.with_filter(levels(level))).init();
-        Self { stderr, is_json, is_json_asked_for: format == LogFormat::Json }
+        let (traces, spans) = Traces::open();
+        registry().with(lines.with_filter(levels(level))).with(spans).init();
+        (Self { stderr, is_json, is_json_asked_for: format == LogFormat::Json }, traces)
     }
 
     /// Says something to the user, whatever the level.
