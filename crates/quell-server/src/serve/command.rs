@@ -8,7 +8,6 @@ use tokio::runtime::{Builder, Runtime};
 
 use super::log::Log;
 use super::site::{Served, Site};
-use super::traces::Traces;
 use crate::args::ServeArgs;
 use crate::config::{self, Asked, AskedStore, Checked};
 use crate::exit::{EXIT_FAILED, EXIT_USAGE};
@@ -17,8 +16,8 @@ use crate::signals::HangUps;
 
 /// Serves what the command line asks for, until a signal ends it.
 pub(crate) fn serve(args: &ServeArgs) -> ExitCode {
-    let (log, traces) = Log::open(args.log_format, args.log);
-    match try_serve(args, &log, traces) {
+    let log = Log::open(args.log_format, args.log);
+    match try_serve(args, &log) {
         Ok(Served::Done) => ExitCode::SUCCESS,
         Ok(Served::Lost(words)) => {
             log.refuse((&[], ""), &words);
@@ -47,7 +46,7 @@ impl From<String> for Refusal {
 }
 
 /// Checks everything that can be checked, then listens. An error means that nothing was served.
-fn try_serve(args: &ServeArgs, log: &Log, traces: Traces) -> Result<Served, Refusal> {
+fn try_serve(args: &ServeArgs, log: &Log) -> Result<Served, Refusal> {
     // Before anything is read: whoever exchanges a key does not know how far this start is.
     let http = runtime("quell-http", Some(HTTP_THREADS))?;
     let hang_ups = {
@@ -78,12 +77,12 @@ fn try_serve(args: &ServeArgs, log: &Log, traces: Traces) -> Result<Served, Refu
     for warning in &checked.warnings {
         tracing::warn!("{warning}");
     }
-    if let Some(warning) = traces.warning() {
+    if let Some(warning) = log.traces().warning() {
         tracing::warn!("{warning}");
     }
     let site = Site::new(args, checked, hang_ups)?;
     let bodies = runtime("quell-body", None)?;
-    let done = http.block_on(site.serve(bodies.handle().clone(), log, traces));
+    let done = http.block_on(site.serve(bodies.handle().clone(), log));
     bodies.shutdown_background();
     http.shutdown_background();
     Ok(done?)

@@ -28,12 +28,13 @@ pub(super) struct Log {
     /// Whether JSON was asked for. Why nothing is served is for people otherwise: whoever starts a
     /// server by hand may send its log elsewhere.
     is_json_asked_for: bool,
+    traces: Traces,
 }
 
 impl Log {
-    /// Opens the log, and makes it the place where the whole process says what happens. Yields also
-    /// what exports spans.
-    pub(super) fn open(format: LogFormat, level: LevelFilter) -> (Self, Traces) {
+    /// Opens the log, and makes it the place where the whole process says what happens. Spans of
+    /// runs are exported from then on, if the environment says so.
+    pub(super) fn open(format: LogFormat, level: LevelFilter) -> Self {
         let stderr = Stderr::open();
         let is_terminal = io::stderr().is_terminal();
         let is_json = match format {
@@ -51,7 +52,12 @@ impl Log {
         };
         let (traces, spans) = Traces::open();
         registry().with(lines.with_filter(levels(level))).with(spans).init();
-        (Self { stderr, is_json, is_json_asked_for: format == LogFormat::Json }, traces)
+        Self { stderr, is_json, is_json_asked_for: format == LogFormat::Json, traces }
+    }
+
+    /// Yields what exports the spans of runs.
+    pub(super) const fn traces(&self) -> &Traces {
+        &self.traces
     }
 
     /// Says something to the user, whatever the level.

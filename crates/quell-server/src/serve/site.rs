@@ -25,7 +25,6 @@ use super::metrics::Metrics;
 use super::nodes;
 use super::origin::Origin;
 use super::renewal::Renewal;
-use super::traces::Traces;
 use crate::args::ServeArgs;
 use crate::config::{Checked, Config, Source, Trusted};
 use crate::descriptors::Shares;
@@ -105,12 +104,7 @@ impl Site {
     /// # Errors
     ///
     /// Fails if it cannot listen, or has no store; then nothing was served.
-    pub(super) async fn serve(
-        self,
-        bodies: Handle,
-        log: &Log,
-        traces: Traces,
-    ) -> Result<Served, String> {
+    pub(super) async fn serve(self, bodies: Handle, log: &Log) -> Result<Served, String> {
         let Self { config, trusted, source, catalog, listen, demo, store, keep, hang_ups } = self;
         let (mut signals, renewed) = signals(hang_ups)?;
         let cannot = |error: io::Error| format!("cannot listen on {listen}: {}", told(&error));
@@ -176,7 +170,7 @@ impl Site {
         remote::confirmed(&mut signals, |words| log.say(&words)).await;
         log.say(&summary(&report, store.as_ref().is_some_and(OpenStore::is_shared)));
         let is_closed = is_closed(store, (&mut signals, last)).await;
-        traces.close(&mut signals, last).await;
+        log.traces().close(&mut signals, last).await;
         let served = is_closed.then(|| end.served(report.unstored));
         Ok(served.unwrap_or_else(|| Served::Lost(NOT_AWAITED.to_owned())))
     }

@@ -58,8 +58,8 @@ impl Traces {
     }
 
     /// Exports what waits, for a while. So many signals, with those before, end that.
-    pub(crate) async fn close(self, signals: &mut Signals, last: u32) {
-        let Some(provider) = self.provider else { return };
+    pub(crate) async fn close(&self, signals: &mut Signals, last: u32) {
+        let Some(provider) = self.provider.clone() else { return };
         // What the collector does not take is warned of by the client.
         let closed =
             tokio::task::spawn_blocking(move || _ = provider.shutdown_with_timeout(CLOSE_MAX));

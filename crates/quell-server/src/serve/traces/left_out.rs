@@ -26,7 +26,7 @@ impl Traces {
     }
 
     /// Does nothing.
-    pub(crate) async fn close(self, _: &mut Signals, _: u32) {
+    pub(crate) async fn close(&self, _: &mut Signals, _: u32) {
         let Self(()) = self;
     }
 }
