@@ -144,6 +144,8 @@ mod scopes;
 mod limits;
 // I4, I26: what goes wrong when the report is final, and the second of two panics.
 mod late;
+// Spans of `tracing`: what is inside that of a run, and what it says of the run.
+mod spans;
 // I26: a panic anywhere is one run's failure.
 mod isolation;
 // I14, I26: every place where foreign code runs, by every call that it can make there.

@@ -36,6 +36,7 @@ pub(super) enum Place {
     SpanMade,
     SpanEntered,
     SpanExited,
+    SpanRecorded,
     SpanClosed,
     EventTold,
 }
@@ -85,6 +86,7 @@ impl Place {
         Self::SpanMade,
         Self::SpanEntered,
         Self::SpanExited,
+        Self::SpanRecorded,
         Self::SpanClosed,
         Self::EventTold,
     ];
@@ -103,6 +105,7 @@ impl Place {
             | Self::SpanMade
             | Self::SpanEntered
             | Self::SpanExited
+            | Self::SpanRecorded
             | Self::SpanClosed
             | Self::EventTold
             | Self::PayloadExpired => &[Naturally, Cancel, Deadline, Abort],

@@ -227,6 +227,18 @@ has, or a new one; with a header traceparent (W3C) also trace.id and trace.paren
 the begin and the end of a run have those of the request that started it. \
 No query, no header, no body, and of a path with a key only its route is logged.
 
+Traces, of a quell that is built with them (cargo install … --features otel):
+  the span of each run, below that of the run above it, goes to the collector that \
+OTEL_EXPORTER_OTLP_ENDPOINT names (or OTEL_EXPORTER_OTLP_TRACES_ENDPOINT), over OTLP: HTTP with \
+protobuf, by itself once every 5 s. Without that variable, and with OTEL_SDK_DISABLED=true, none \
+does. The span of a run that a request with a traceparent starts is below the span that this \
+names. Other variables: OTEL_EXPORTER_OTLP_HEADERS, which no log shows; OTEL_SERVICE_NAME, by \
+default quell; OTEL_RESOURCE_ATTRIBUTES; OTEL_TRACES_SAMPLER and _ARG, by default \
+parentbased_always_on; OTEL_BSP_SCHEDULE_DELAY, _MAX_QUEUE_SIZE (2048 spans) and \
+_MAX_EXPORT_BATCH_SIZE (512). No run and no stop waits for a collector: what ends while the queue \
+is full is lost, and so is what is not taken within 10 s, of which the log warns at most once a \
+minute. A server that ends waits up to 5 s for it; the third signal ends that, too.
+
 Signals:
   SIGHUP ends nothing: keys, tokens and the certificate are read again, and the tables of them in
   the file of the configuration; the rest of that counts at the next start. If any of it is wrong

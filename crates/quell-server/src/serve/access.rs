@@ -13,16 +13,17 @@ use tracing::{Instrument as _, Span};
 use uuid::Uuid;
 
 use super::trace_parent::TraceParent;
+use super::traces::Trace;
 
 /// Answers within a span that has the id of the request: that of the header `x-request-id`, which
 /// the answer then has as well, or a new one; and the ids of the trace and of the span that the
 /// caller names in `traceparent`. Logs the answer when its head is there, or the client
 /// has left.
 pub(super) async fn layer(request: Request, next: Next) -> Response {
-    if !tracing::enabled!(tracing::Level::INFO) {
-        return with_id(given_id(request.headers()).as_deref(), next.run(request)).await;
-    }
     let given = given_id(request.headers());
+    if !tracing::enabled!(tracing::Level::INFO) {
+        return with_id(given.as_deref(), answered(request, next)).await;
+    }
     let id = given.clone().unwrap_or_else(|| Uuid::now_v7().to_string());
     let remote = TraceParent::of(request.headers());
     let mut asked = Asked {
@@ -38,9 +39,15 @@ pub(super) async fn layer(request: Request, next: Next) -> Response {
         status: CLIENT_LEFT,
     };
     let span = asked.span.clone();
-    let answer = with_id(given.as_deref(), next.run(request)).instrument(span).await;
+    let answer = with_id(given.as_deref(), answered(request, next)).instrument(span).await;
     asked.status = answer.status().as_u16();
     answer
+}
+
+/// Answers a request in the trace of its caller.
+fn answered(request: Request, next: Next) -> impl Future<Output = Response> {
+    let trace = Trace::of(TraceParent::of(request.headers()));
+    trace.within(next.run(request))
 }
 
 /// A request, which is logged when it is dropped: that happens as well when its client leaves

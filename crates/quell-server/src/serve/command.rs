@@ -77,6 +77,9 @@ fn try_serve(args: &ServeArgs, log: &Log) -> Result<Served, Refusal> {
     for warning in &checked.warnings {
         tracing::warn!("{warning}");
     }
+    if let Some(warning) = log.traces().warning() {
+        tracing::warn!("{warning}");
+    }
     let site = Site::new(args, checked, hang_ups)?;
     let bodies = runtime("quell-body", None)?;
     let done = http.block_on(site.serve(bodies.handle().clone(), log));

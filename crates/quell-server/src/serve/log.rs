@@ -16,6 +16,7 @@ use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{fmt, registry};
 
 use super::stderr::{Lines, Stderr};
+use super::traces::Traces;
 use crate::faults::warned_shortly;
 use crate::log_format::LogFormat;
 
@@ -27,10 +28,12 @@ pub(super) struct Log {
     /// Whether JSON was asked for. Why nothing is served is for people otherwise: whoever starts a
     /// server by hand may send its log elsewhere.
     is_json_asked_for: bool,
+    traces: Traces,
 }
 
 impl Log {
-    /// Opens the log, and makes it the place where the whole process says what happens.
+    /// Opens the log, and makes it the place where the whole process says what happens. Spans of
+    /// runs are exported from then on, if the environment says so.
     pub(super) fn open(format: LogFormat, level: LevelFilter) -> Self {
         let stderr = Stderr::open();
         let is_terminal = io::stderr().is_terminal();
@@ -47,8 +50,14 @@ impl Log {
         } else {
             lines.with_ansi(is_terminal && may_colour()).boxed()
         };
-        registry().with(lines.with_filter(levels(level))).init();
-        Self { stderr, is_json, is_json_asked_for: format == LogFormat::Json }
+        let (traces, spans) = Traces::open();
+        registry().with(lines.with_filter(levels(level))).with(spans).init();
+        Self { stderr, is_json, is_json_asked_for: format == LogFormat::Json, traces }
+    }
+
+    /// Yields what exports the spans of runs.
+    pub(super) const fn traces(&self) -> &Traces {
+        &self.traces
     }
 
     /// Says something to the user, whatever the level.

@@ -19,6 +19,7 @@ mod listed_nodes;
 mod log;
 mod metrics;
 mod nodes;
+mod origin;
 mod page;
 mod published;
 mod renewal;
@@ -28,5 +29,6 @@ mod stderr;
 mod streams;
 mod tls;
 mod trace_parent;
+mod traces;
 
 pub(crate) use command::serve;

@@ -4,7 +4,6 @@ use std::fmt::Write as _;
 use std::io::{self, Write as _};
 use std::iter;
 use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -24,13 +23,14 @@ use super::demo::Demo;
 use super::log::Log;
 use super::metrics::Metrics;
 use super::nodes;
+use super::origin::Origin;
 use super::renewal::Renewal;
 use crate::args::ServeArgs;
 use crate::config::{Checked, Config, Source, Trusted};
 use crate::descriptors::Shares;
 use crate::remote;
 use crate::signals::{HangUps, Signal, Signals};
-use crate::store::{Keep, NodeArgs, NotOpened, OpenStore, Place, Unresumed};
+use crate::store::{Keep, NotOpened, OpenStore, Place, Unresumed};
 use quell_report::text::{printable, span, still_executes};
 
 /// The components, the access control and the options of a server, checked.
@@ -170,6 +170,7 @@ impl Site {
         remote::confirmed(&mut signals, |words| log.say(&words)).await;
         log.say(&summary(&report, store.as_ref().is_some_and(OpenStore::is_shared)));
         let is_closed = is_closed(store, (&mut signals, last)).await;
+        log.traces().close(&mut signals, last).await;
         let served = is_closed.then(|| end.served(report.unstored));
         Ok(served.unwrap_or_else(|| Served::Lost(NOT_AWAITED.to_owned())))
     }
@@ -217,29 +218,6 @@ async fn taken_in(
         tracing::warn!("{words}");
     }
     Ok(held)
-}
-
-/// Where runs are kept.
-enum Origin {
-    /// In a file.
-    File(PathBuf),
-    /// In a database, as one node of several.
-    Node(NodeArgs),
-}
-
-impl Origin {
-    /// Opens the store.
-    async fn open(self, signals: &mut Signals, log: &Log) -> Result<OpenStore, NotOpened> {
-        match self {
-            Self::File(path) => Ok(OpenStore::open(&path)?),
-            Self::Node(node) => {
-                let words = node.words();
-                let opened = OpenStore::join(node, signals).await?;
-                log.say(&words);
-                Ok(opened)
-            }
-        }
-    }
 }
 
 /// Why a server ends.

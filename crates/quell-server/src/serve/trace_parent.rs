@@ -3,11 +3,12 @@
 use axum::http::HeaderMap;
 
 /// What the header `traceparent` of W3C's trace context says: the id of the trace, and that of the
-/// caller's span in it.
+/// caller's span in it, and whether that one is recorded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct TraceParent<'a> {
     pub(super) trace: &'a str,
     pub(super) parent: &'a str,
+    pub(super) is_sampled: bool,
 }
 
 impl<'a> TraceParent<'a> {
@@ -32,7 +33,10 @@ impl<'a> TraceParent<'a> {
         // Later versions may say more behind that.
         let may_follow = rest.is_empty() || version != "00" && rest.starts_with('-');
         let is_right = is_hex && version != "ff" && !is_zero(trace) && !is_zero(parent);
-        (is_right && may_follow && text.len() <= BYTES_MAX).then_some(Self { trace, parent })
+        // The lowest of the bits, and so of those of the last digit.
+        let is_sampled = flags.bytes().last().is_some_and(|it| b"13579bdf".contains(&it));
+        let is_read = is_right && may_follow && text.len() <= BYTES_MAX;
+        is_read.then_some(Self { trace, parent, is_sampled })
     }
 }
 
@@ -53,11 +57,14 @@ mod tests {
 
     #[test]
     fn what_is_not_as_the_recommendation_has_it_is_not_there() {
-        let right = Some(TraceParent { trace: TRACE, parent: PARENT });
+        let of = |is_sampled| Some(TraceParent { trace: TRACE, parent: PARENT, is_sampled });
+        let right = of(true);
         let (zeros, upper) = ("0".repeat(32), TRACE.to_ascii_uppercase());
         for (text, expected) in [
             (format!("00-{TRACE}-{PARENT}-01"), right),
-            (format!("00-{TRACE}-{PARENT}-00"), right),
+            (format!("00-{TRACE}-{PARENT}-00"), of(false)),
+            (format!("00-{TRACE}-{PARENT}-0b"), right),
+            (format!("00-{TRACE}-{PARENT}-1a"), of(false)),
             (format!("cc-{TRACE}-{PARENT}-01-what-comes-later"), right),
             (format!("cc-{TRACE}-{PARENT}-01"), right),
             (format!("cc-{TRACE}-{PARENT}-01."), None),

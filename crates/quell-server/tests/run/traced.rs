@@ -44,3 +44,20 @@ fn the_begin_and_the_end_of_a_run_are_logged_in_the_trace_of_their_caller() {
     }
     assert_eq!(of("one", "run ended")["status"], "completed");
 }
+
+#[cfg(not(feature = "otel"))]
+#[test]
+fn a_binary_without_opentelemetry_says_so_where_a_collector_is_named() {
+    for (variables, count) in [
+        (&[("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:4318")][..], 1),
+        (&[("OTEL_EXPORTER_OTLP_ENDPOINT", "")], 0),
+        (&[("OTEL_EXPORTER_OTLP_ENDPOINT", "http://x"), ("OTEL_SDK_DISABLED", "true")], 0),
+    ] {
+        let site = Site::with_env(Scratch::new(), &["--demo"], variables);
+        site.signal("TERM");
+        let (ended, _scratch) = site.ended();
+        ended.assert_code(0);
+        let warned = ended.stderr.matches("built without OpenTelemetry").count();
+        assert_eq!(warned, count, "{variables:?}: {}", ended.stderr);
+    }
+}

@@ -15,10 +15,12 @@ use std::task::{Context, Poll, Waker};
 use quell_core::Payload;
 use quell_core::lifecycle::{BodyEnd, Input};
 use tracing::Span;
+use tracing::field::Empty;
+use tracing::level_filters::LevelFilter;
 
 use crate::body::context::RunContext;
 use crate::failure::Failure;
-use crate::foreign;
+use crate::foreign::{self, RunSpan, in_span};
 use crate::node::{Node, Reader, State, flags};
 use crate::pause::PauseError;
 use crate::step::StopOrigin;
@@ -52,6 +54,9 @@ where
     // Make the guard before the task: it reports the end of the run even if the runtime is gone and
     // drops the task unpolled.
     let span = span_of(node);
+    if let Some(span) = &span {
+        node.keep_span(span.clone());
+    }
     let guard = Guard { node: Arc::clone(node), span, reported: false, is_resumable };
     let task = drive(body, guard);
     #[cfg(not(quell_loom))]
@@ -62,13 +67,28 @@ where
 
 /// Makes the span of a run, if a subscriber wants one. If the subscriber panics, the run goes on
 /// without a span: it is accepted already.
-fn span_of(node: &Node) -> Option<Box<Span>> {
-    let span = foreign::catch_panic(|| {
+///
+/// It is a child of the span in which the run is submitted. A child that is spawned outside of any
+/// span, by a task of its own say, is in that of its parent.
+fn span_of(node: &Node) -> Option<RunSpan> {
+    let make = || {
         tracing::info_span!(
-            "run", run.uuid = %node.id, run.kind = %node.kind, run.name = %node.name
+            "run",
+            run.uuid = %node.id,
+            run.kind = %node.kind,
+            run.name = %node.name,
+            run.owner = node.owner().map(|owner| &**owner),
+            run.status = Empty,
+            run.cause = Empty,
         )
-    });
-    span.ok().filter(|span| !span.is_disabled()).map(Box::new)
+    };
+    if node.is_root() || LevelFilter::current() < LevelFilter::INFO {
+        return RunSpan::new(make);
+    }
+    RunSpan::new(|| {
+        let above = if Span::current().is_none() { node.span_above() } else { None };
+        in_span(above.as_ref(), make)
+    })
 }
 
 /// What the task of a run does.
@@ -166,9 +186,9 @@ enum End<T> {
 /// Reports the end of a body, also when its runtime drops the task.
 struct Guard {
     node: Arc<Node>,
-    /// The span of the run, if a subscriber wants it. Boxed, because `Instrumented` would add four
-    /// words to every task.
-    span: Option<Box<Span>>,
+    /// The span of the run, if a subscriber wants it. One word: `Instrumented` would add five to
+    /// every task.
+    span: Option<RunSpan>,
     /// Whether the end was reported; if not, dropping the guard reports it.
     reported: bool,
     /// Whether the run has what makes the body of another attempt.
@@ -178,17 +198,7 @@ struct Guard {
 impl Guard {
     /// Calls the body's code in the span of the run. A panic of the subscriber is the subscriber's.
     fn call<R>(&self, code: impl FnOnce() -> R) -> Result<R, Failure> {
-        let Some(span) = &self.span else { return foreign::catch_panic(code) };
-        let (mut code, mut done) = (Some(code), None);
-        let entered = foreign::catch_panic(|| {
-            span.in_scope(|| done = code.take().map(foreign::catch_panic));
-        });
-        // If the subscriber panicked before the code was called, call it without the span.
-        match (done, code) {
-            (Some(done), _) => done,
-            (None, Some(code)) => foreign::catch_panic(code),
-            (None, None) => Err(entered.err().unwrap_or_else(|| Failure::new("no reason given"))),
-        }
+        in_span(self.span.as_ref(), || foreign::catch_panic(code))
     }
 
     fn report<T: Send + 'static>(&mut self, end: End<T>, panic: Option<Failure>) {
@@ -256,8 +266,8 @@ impl Guard {
             let _ = self.call(|| drop(maker));
         }
         let _ = self.call(|| report(&self.node, how, returned, failure));
-        // Closing a span is foreign code, too.
-        foreign::release(self.span.take());
+        // Now, and not when the task is dropped: nothing of the body executes any more.
+        drop(self.span.take());
     }
 }
 

@@ -1,11 +1,12 @@
 //! [`spawn_blocking`] runs a closure where it may block, as work of the run.
 
-use std::panic::resume_unwind;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
 
 use quell_core::{Cause, Stopped, Work};
 
 use crate::body::context::RunContext;
+use crate::foreign::in_span;
 use crate::node::{Node, Site};
 use crate::step::hold::Hold;
 
@@ -50,10 +51,14 @@ pub(crate) async fn spawn_blocking<T: Send + 'static>(
     let name = name.unwrap_or_else(|| Arc::clone(&node.name));
     let hold = Hold::new(node, Work::Blocking, name, site)?;
     let context = BlockingContext { node: Arc::clone(node) };
+    let span = node.lock().span.clone();
     let task = node.shared.runtime.spawn_blocking(move || {
+        let done = catch_unwind(AssertUnwindSafe(|| in_span(span.as_ref(), || work(context))));
+        // Before the hold: without this work the run may end, and its span is to close then.
+        drop(span);
         // In this order: if the caller is gone, the value is dropped before the hold, since its
         // destructor is work of the run, too.
-        (work(context), hold)
+        (done.unwrap_or_else(|panic| resume_unwind(panic)), hold)
     });
     // The abort of a closure that has started does nothing: the run waits for it.
     let mut unstarted = AbortOnDrop(Some(task.abort_handle()));

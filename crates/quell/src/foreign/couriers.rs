@@ -4,8 +4,8 @@
 //! each of these may block. The control thread hands them over and goes on. One courier is enough
 //! as long as nothing blocks. When all are held up, the control thread starts another, up to
 //! [`COURIERS_MAX`]; beyond that, foreign code waits for its turn, and deadlines still do not.
-//! Calls of subscribers are bounded by [`WORDS_MAX`], all other errands by the number of live runs
-//! and waiters.
+//! Calls of subscribers are bounded by [`WORDS_MAX`], all other errands by the number of waiters
+//! and of runs: each of these leaves a few when it ends, its span say.
 //!
 //! Invariants, under the one lock:
 //!

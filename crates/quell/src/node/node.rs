@@ -150,6 +150,7 @@ impl Node {
                 has_emitted: false,
                 late: 0,
                 armed: None,
+                span: None,
                 extra: None,
             }),
         })
@@ -349,9 +350,11 @@ impl Drop for Node {
         let mut stack = Vec::new();
         let state = self.state.get_mut();
         if foreign::is_barred() {
-            let State { value, failure, output, extra, .. } = state;
-            let held = (value.take(), failure.take(), output.take(), extra.take());
-            if held.0.is_some() || held.1.is_some() || held.2.is_some() || held.3.is_some() {
+            let State { value, failure, output, span, extra, .. } = state;
+            let spoken = (output.take(), span.take(), extra.take());
+            let is_held = spoken.0.is_some() || spoken.1.is_some() || spoken.2.is_some();
+            let held = (value.take(), failure.take(), spoken);
+            if held.0.is_some() || held.1.is_some() || is_held {
                 foreign::run(&self.shared.couriers, move || drop(held));
             }
         }

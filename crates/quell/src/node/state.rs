@@ -14,6 +14,7 @@ use slab::Slab;
 use tokio_util::sync::CancellationToken;
 
 use crate::failure::Failure;
+use crate::foreign::RunSpan;
 use crate::log::Log;
 use crate::marks::call::Inside;
 use crate::node::Node;
@@ -71,6 +72,8 @@ pub(crate) struct State {
     pub(crate) late: u32,
     /// Its timer, if it has one.
     pub(crate) armed: Option<TimerKey>,
+    /// Its span, if a subscriber of `tracing` wants it, from its submission to its end or pause.
+    pub(crate) span: Option<RunSpan>,
     /// What only some runs have, made when first needed.
     pub(crate) extra: Option<Box<RareState>>,
 }

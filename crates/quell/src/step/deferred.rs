@@ -13,6 +13,7 @@ use crate::few::Few;
 use crate::node::{Node, State, TokenLink};
 use crate::step::hooks::HookFate;
 use crate::step::pause::UnusedMaker;
+use crate::step::trace::EndedSpan;
 use crate::sync::AbortHandle;
 use crate::sync::waiters::Wakers;
 use crate::tables::admission::Free;
@@ -55,6 +56,8 @@ pub(crate) struct DeferredRare {
     pub(crate) maker: Option<UnusedMaker>,
     /// What the body failed with, if no caller can ask for more than its words.
     pub(crate) failure: Option<Failure>,
+    /// The span of the run, which has ended or is paused.
+    pub(crate) span: Option<EndedSpan>,
     /// The runs that may start because of what the run has given back to admission.
     pub(crate) free: Free<Node>,
 }

@@ -104,6 +104,7 @@ impl Node {
             self.journal(|node| Entry::TakenBack(node, ticks));
         }
         state.times.ended = Some(ticks);
+        self.end_span(state, deferred);
         if state.parent_id.is_none() {
             self.shared.registry.count_root_out(&mut deferred.wakers);
         }

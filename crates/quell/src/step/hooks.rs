@@ -30,7 +30,7 @@ use quell_core::lifecycle::{Effects, HookAction, Input};
 use quell_core::{Cause, EventKind, HookOutcome, Work};
 
 use crate::failure::Failure;
-use crate::foreign;
+use crate::foreign::{self, RunSpan, in_span};
 use crate::marks::shield;
 use crate::node::hook::{Batch, Cleanup, Hook, Label, Start, Unrun};
 use crate::node::{Node, Piece, State};
@@ -53,6 +53,8 @@ pub(crate) enum HookFate {
         place: usize,
         /// The name of that work, while it is about a hook that has none.
         unnamed: Arc<str>,
+        /// The span of the run.
+        span: Option<RunSpan>,
     },
     /// The one just registered is dropped at once, on the thread of its caller.
     Refused(Vec<Hook>),
@@ -94,7 +96,8 @@ impl Node {
             let unnamed: Arc<str> = format!("{} hook", self.name).into();
             let name = Arc::clone(&unnamed);
             let place = extra.note_work(Piece { what: Work::Hook, name, site: None });
-            deferred.rare().hooks = Some(HookFate::Taken { batch, place, unnamed });
+            let span = state.span.clone();
+            deferred.rare().hooks = Some(HookFate::Taken { batch, place, unnamed, span });
         }
         self.account_for(state, unrun, now, &mut deferred.wakers);
     }
@@ -113,9 +116,12 @@ impl Node {
     /// Carries out what few steps leave, with no lock held: tokens, links and hooks. Yields the
     /// runs that may start, which the caller starts later.
     pub(crate) fn finish_rare(self: &Arc<Self>, rare: DeferredRare) -> Free<Self> {
-        let DeferredRare { token, link, runners, hooks, maker, failure, free } = rare;
+        let DeferredRare { token, link, runners, hooks, maker, failure, span, free } = rare;
         if failure.is_some() {
             foreign::run(&self.shared.couriers, move || drop(failure));
+        }
+        if let Some(span) = span {
+            span.close(&self.shared.couriers);
         }
         if let Some(token) = token {
             foreign::run(&self.shared.couriers, move || token.cancel());
@@ -130,9 +136,9 @@ impl Node {
             self.drop_maker(maker);
         }
         match hooks {
-            Some(HookFate::Taken { batch, place, unnamed }) => {
-                let hold = Hold::placed(self, place);
-                run(Account { node: Arc::clone(self), batch, running: None, hold, unnamed });
+            Some(HookFate::Taken { batch, place, unnamed, span }) => {
+                let (node, hold) = (Arc::clone(self), Hold::placed(self, place));
+                run(Account { node, batch, running: None, hold, unnamed, span });
             }
             // Refused at its registration: this is the thread of the caller.
             Some(HookFate::Refused(hooks)) => foreign::release(hooks),
@@ -194,6 +200,8 @@ struct Account {
     hold: Hold,
     /// The name of that work, while it is about a hook that has none.
     unnamed: Arc<str>,
+    /// The span of the run.
+    span: Option<RunSpan>,
 }
 
 impl Runner {
@@ -278,7 +286,8 @@ impl Account {
         cause: Option<Arc<Cause>>,
     ) -> Result<(), Failure> {
         let run = self.node.id;
-        let future = foreign::catch_panic(|| shield::within(run, || (start.0)(cause)))?;
+        let make = || foreign::catch_panic(|| shield::within(run, || (start.0)(cause)));
+        let future = in_span(self.span.as_ref(), make)?;
         self.running = Some((label.clone(), future));
         Ok(())
     }
@@ -287,13 +296,15 @@ impl Account {
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Failure>> {
         let run = self.node.id;
         let Some((_, future)) = &mut self.running else { return Poll::Ready(Ok(())) };
-        let polled = match foreign::catch_panic(|| shield::poll(run, future.as_mut(), cx)) {
+        let poll = || foreign::catch_panic(|| shield::poll(run, future.as_mut(), cx));
+        let polled = match in_span(self.span.as_ref(), poll) {
             Ok(Poll::Pending) => return Poll::Pending,
             Ok(Poll::Ready(())) => Ok(()),
             Err(panic) => Err(panic),
         };
         let ended = self.running.take();
-        Poll::Ready(polled.and(foreign::catch_panic(|| drop(ended))))
+        let dropped = in_span(self.span.as_ref(), || foreign::catch_panic(|| drop(ended)));
+        Poll::Ready(polled.and(dropped))
     }
 
     /// Accounts for all that the runner has not done. Yields its work, to be counted out.
@@ -312,7 +323,7 @@ impl Account {
         };
         foreign::wake(&node.shared.couriers, wakers);
         if let Some((label, future)) = self.running.take() {
-            release(&node, &label, future);
+            in_span(self.span.as_ref(), || release(&node, &label, future));
             // Nobody but its runtime drops a runner whose batch is not over.
             let why = if is_over { "its time was over" } else { "its runtime has shut down" };
             let words = format!("{label} was aborted: {why}");
@@ -320,8 +331,10 @@ impl Account {
         }
         for Hook { label, start } in hooks.into_iter().rev() {
             self.describe(&mut node.lock(), &label);
-            release(&node, &label, start);
+            in_span(self.span.as_ref(), || release(&node, &label, start));
         }
+        // Before the hold is dropped: without this work the run may end, and its span closes then.
+        drop(self.span.take());
         self.hold
     }
 }

@@ -15,6 +15,6 @@ pub(crate) mod pause;
 pub(crate) mod restore;
 mod step;
 pub(crate) mod submit;
-mod trace;
+pub(crate) mod trace;
 
 pub(crate) use step::StopOrigin;

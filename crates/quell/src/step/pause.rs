@@ -164,6 +164,8 @@ impl Node {
         self.write(state, now, EventKind::Paused { request }, &mut deferred.wakers);
         // The memory of its task goes back now, and not after the pause.
         state.body = None;
+        // The next attempt has a span of its own.
+        self.end_span(state, deferred);
         state.waiters.drain_into(&mut deferred.wakers);
         leaving
     }

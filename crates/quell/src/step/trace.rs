@@ -2,12 +2,14 @@
 
 use std::sync::Arc;
 
-use quell_core::Cause;
 use quell_core::lifecycle::Effects;
+use quell_core::{Cause, RunStatus};
 use tracing::level_filters::LevelFilter;
 
-use crate::foreign;
-use crate::node::Node;
+use crate::foreign::couriers::Couriers;
+use crate::foreign::{self, RunSpan};
+use crate::node::{Node, State};
+use crate::step::deferred::Deferred;
 
 impl Node {
     /// Tells subscribers of `tracing`, if any wants to know.
@@ -36,6 +38,40 @@ impl Node {
             let words = "failed after the run had ended";
             tracing::warn!(run.uuid = %id, run.name = %name, error, "{words}");
         });
+    }
+
+    /// Keeps the span of the run until that ends, or is paused. One that has ended before, since it
+    /// was stopped when it had just been accepted, is told so at once. The caller holds no lock.
+    pub(crate) fn keep_span(&self, span: RunSpan) {
+        let (ended, before) = {
+            let mut state = self.lock();
+            let before = state.span.replace(span);
+            let is_over = state.life.status().is_terminal();
+            (if is_over { self.take_span(&mut state) } else { None }, before)
+        };
+        if let Some(ended) = ended {
+            ended.close(&self.shared.couriers);
+        }
+        foreign::run(&self.shared.couriers, move || drop(before));
+    }
+
+    /// Yields the span of the parent.
+    pub(crate) fn span_above(&self) -> Option<RunSpan> {
+        let parent = self.lock().parent.as_ref()?.upgrade()?;
+        parent.lock().span.clone()
+    }
+
+    /// Leaves it to the end of the step to tell the span of the run that the run has ended or is
+    /// paused. Called under the lock.
+    pub(super) fn end_span(&self, state: &mut State, deferred: &mut Deferred) {
+        if let Some(ended) = self.take_span(state) {
+            deferred.rare().span = Some(ended);
+        }
+    }
+
+    fn take_span(&self, state: &mut State) -> Option<EndedSpan> {
+        let span = state.span.take()?;
+        Some(EndedSpan { span, status: self.told_status(state), cause: state.cause.clone() })
     }
 
     /// Calls subscribers, if any wants to know: here, or with a courier if this is the control
@@ -80,6 +116,30 @@ impl Node {
                 tracing::info!(run.uuid = %id, run.name = %name, %status, "run ended");
             }
         }
+    }
+}
+
+/// The span of a run that has ended, or is paused, and what it is to be told of that.
+pub(crate) struct EndedSpan {
+    /// The span, which what still executes of the run may hold as well.
+    span: RunSpan,
+    /// How the run has ended; `paused` if it has not.
+    status: RunStatus,
+    /// Why it was stopped, if it was.
+    cause: Option<Arc<Cause>>,
+}
+
+impl EndedSpan {
+    /// Records how the run has ended, and lets the span go: here, or with a courier if this is the
+    /// control thread. It closes when nothing of the run executes any more. The caller holds no
+    /// lock.
+    pub(crate) fn close(self, couriers: &Couriers) {
+        foreign::run(couriers, move || {
+            self.span.record("run.status", self.status.as_str());
+            if let Some(cause) = &self.cause {
+                self.span.record("run.cause", cause.kind.as_str());
+            }
+        });
     }
 }
 

@@ -1,0 +1,47 @@
+//! [`Traces`], of a binary that was built without the feature `otel`: there are none.
+
+use tracing_subscriber::layer::Identity;
+
+use super::endpoint::endpoint;
+use crate::serve::trace_parent::TraceParent;
+use crate::signals::Signals;
+
+/// No spans are exported.
+#[derive(Debug)]
+pub(crate) struct Traces(());
+
+impl Traces {
+    pub(crate) fn open() -> (Self, Identity) {
+        (Self(()), Identity::new())
+    }
+
+    /// Yields what should be otherwise, if the environment asks for spans.
+    pub(crate) fn warning(&self) -> Option<String> {
+        let Self(()) = self;
+        let key = endpoint()?;
+        Some(format!(
+            "{key} is set, but this quell was built without OpenTelemetry: no span is exported; \
+             `cargo install quell-server --features otel` builds one that exports them"
+        ))
+    }
+
+    /// Does nothing.
+    pub(crate) async fn close(&self, _: &mut Signals, _: u32) {
+        let Self(()) = self;
+    }
+}
+
+/// The trace that a request belongs to, of which nobody hears.
+pub(crate) struct Trace(());
+
+impl Trace {
+    pub(crate) const fn of(_: Option<TraceParent<'_>>) -> Self {
+        Self(())
+    }
+
+    /// Answers the request.
+    pub(crate) fn within<F: Future>(self, answer: F) -> F {
+        let Self(()) = self;
+        answer
+    }
+}
