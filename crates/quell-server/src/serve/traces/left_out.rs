@@ -1,5 +1,7 @@
 //! [`Traces`], of a binary that was built without the feature `otel`: there are none.
 
+use std::future::{Ready, ready};
+
 use tracing_subscriber::layer::Identity;
 
 use super::endpoint::endpoint;
@@ -26,8 +28,9 @@ impl Traces {
     }
 
     /// Does nothing.
-    pub(crate) async fn close(&self, _: &mut Signals, _: u32) {
+    pub(crate) fn close(&self, _: &mut Signals, _: u32) -> Ready<()> {
         let Self(()) = self;
+        ready(())
     }
 }
 
