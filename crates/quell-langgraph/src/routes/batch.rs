@@ -115,8 +115,9 @@ async fn refused(app: &App, view: &View, made: &[Created], why: Refusal) -> Refu
     why
 }
 
-/// Has nothing be left of one that is taken back: its thread is deleted that was made for it, or the
-/// run, if it had ended before: by itself, or because somebody has stopped it, as a shutdown does.
+/// Has nothing be left of one that is taken back: its thread is deleted that was made for it, or
+/// the run, if it had ended before: by itself, or because somebody has stopped it, as a shutdown
+/// does.
 async fn leave(app: App, view: View, created: Created) {
     let Created::Here(Found { run, thread: Some(thread), .. }) = created else { return };
     let left = if !thread.is_temporary {

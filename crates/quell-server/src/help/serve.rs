@@ -35,8 +35,8 @@ Runs of a plan with on_worker_lost = \"continue\" go on by themselves, as their 
 (QUELL_ATTEMPT), unless they were stopped or the plan has changed: steps whose end is stored are \
 not run again. The step that was cut is, and so are a parallel step and a team as a whole, and a \
 step that had ended in the last moment before: what it does outside may be done twice. Stops and \
-ends never wait for the disk; who is told of an end by AgentOS or a stream with ids is told it when \
-it is stored. HTTP shows the runs of earlier servers as well. Nothing leaves the \
+ends never wait for the disk; who is told of an end by AgentOS or a stream with ids is told it \
+when it is stored. HTTP shows the runs of earlier servers as well. Nothing leaves the \
 file unless --keep, --keep-runs or --keep-mib, or keep, keep_runs or keep_mib of [store], say so; \
 each counts by itself, looked at every ten minutes. Runs that are live, are in memory still (an \
 hour), or whose lane a live run has stay. The room is used again; the file keeps its size.
