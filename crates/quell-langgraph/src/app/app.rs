@@ -9,8 +9,8 @@ use quell_http::{DisconnectGuard, Service, View};
 use serde_json::Value;
 use tokio::runtime::Handle;
 
-use crate::app::batches::Batches;
 use crate::app::crons_known::Crons;
+use crate::app::one_by_one::OneByOne;
 use crate::app::shelf::Shelf;
 use crate::app::tally::Tallies;
 use crate::options::Options;
@@ -34,7 +34,7 @@ struct Inner {
     tallies: Tallies,
     webhooks: Webhooks,
     crons: Crons,
-    batches: Batches,
+    batches: OneByOne<BatchKey>,
     /// Where goes on what has no caller, once it has begun.
     runtime: OnceLock<Handle>,
     since: SystemTime,
@@ -42,6 +42,9 @@ struct Inner {
     /// into their threads. The lock is held meanwhile, and comes before those of threads.
     taken_in: Mutex<u64>,
 }
+
+/// The owner of a batch, and its `Idempotency-Key`.
+pub(crate) type BatchKey = (Option<Arc<str>>, String);
 
 /// The state of an adapter that may have ended.
 #[derive(Clone, Debug)]
@@ -71,7 +74,7 @@ impl App {
             tallies,
             webhooks,
             crons,
-            batches: Batches::default(),
+            batches: OneByOne::default(),
             runtime: OnceLock::new(),
             since,
             taken_in,
@@ -128,7 +131,9 @@ impl App {
         &self.0.webhooks
     }
 
-    pub(crate) fn batches(&self) -> &Batches {
+    /// Yields the turns of batches that have an `Idempotency-Key`. A repeat that came meanwhile
+    /// would find runs that are about to be taken back.
+    pub(crate) fn batches(&self) -> &OneByOne<BatchKey> {
         &self.0.batches
     }
 

@@ -21,7 +21,7 @@ use crate::wire::refusal::{RUN_GONE, Refusal};
 impl App {
     /// Makes the run of a cron that seems to be due; false if that is to be tried again.
     pub(super) async fn make_due_of(&self, id: Uuid) -> bool {
-        let _one_at_a_time = self.crons_known().turn(id).await;
+        let _one_at_a_time = self.crons_known().turns.turn(id).await;
         let Ok(kept) = self.kept(Kind::Cron, id).await else { return false };
         let known = kept.and_then(|kept| Cron::of(&kept.body).map(|cron| (kept, cron)));
         let Some((kept, mut cron)) = known else {

@@ -90,7 +90,7 @@ impl App {
         if let Some(thread) = cron.thread()
             && let Err(refusal) = self.thread_of(view, thread).await
         {
-            let turn = self.crons_known().turn(id).await;
+            let turn = self.crons_known().turns.turn(id).await;
             self.delete_in_turn(view, id, turn).await?;
             return Err(refusal);
         }
@@ -138,7 +138,7 @@ impl App {
         let (_, found) = self.known_cron(view, id).await.map_err(|refusal| unknown(refusal, id))?;
         // Whoever changes what it runs may run it.
         self.graph_of_run(view, found.cron.names_assistant()).await?;
-        let turn = self.crons_known().turn(id).await;
+        let turn = self.crons_known().turns.turn(id).await;
         let (app, view, body) = (self.clone(), view.clone(), body.clone());
         to_the_end(async move { app.change_in_turn(&view, id, &body, turn).await }).await
     }
@@ -171,7 +171,7 @@ impl App {
     ///
     /// Fails if there is none, and if the store does not take it: then nothing has changed.
     pub(crate) async fn delete_cron(&self, view: &View, id: Uuid) -> Result<(), Refusal> {
-        let turn = self.crons_known().turn(id).await;
+        let turn = self.crons_known().turns.turn(id).await;
         let (app, view) = (self.clone(), view.clone());
         to_the_end(async move { app.delete_in_turn(&view, id, turn).await }).await
     }

@@ -4,18 +4,19 @@
 
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
-use std::sync::{Arc, Weak};
 
 use axum::http::StatusCode;
 use parking_lot::Mutex;
 use quell::{Payload, RunFilter};
 use quell_http::{LookupError, View};
-use tokio::sync::{Notify, OwnedMutexGuard};
+use tokio::sync::Notify;
 use uuid::Uuid;
 
 use crate::app::App;
 use crate::app::kept::{KIND, Kept, Kind, OF_OWNER, owned};
+use crate::app::one_by_one::OneByOne;
 use crate::wire::asked::micros;
 use crate::wire::cron::Cron;
 use crate::wire::refusal::Refusal;
@@ -28,9 +29,9 @@ pub(crate) struct Crons {
     pub(super) woken: Arc<Notify>,
     /// Somebody makes the runs.
     pub(super) has_clockwork: Arc<AtomicBool>,
-    /// The turns at crons whose run is made, or that are changed, just now; those that nobody has
-    /// any more leave with the next one. No other lock is taken under it.
-    turns: Mutex<HashMap<Uuid, Weak<tokio::sync::Mutex<()>>>>,
+    /// The turns to make a run of a cron, or to change it: in one process each comes behind the
+    /// other.
+    pub(super) turns: OneByOne<Uuid>,
 }
 
 /// With what its crons are deleted.
@@ -91,20 +92,6 @@ impl Known {
 }
 
 impl Crons {
-    /// Waits for the turn to make a run of a cron, or to change it: in one process each comes
-    /// behind the other.
-    pub(super) async fn turn(&self, id: Uuid) -> OwnedMutexGuard<()> {
-        let turn = {
-            let mut turns = self.turns.lock();
-            turns.retain(|_, turn| turn.strong_count() > 0);
-            let known = turns.get(&id).and_then(Weak::upgrade);
-            let turn = known.unwrap_or_default();
-            turns.insert(id, Arc::downgrade(&turn));
-            turn
-        };
-        turn.lock_owned().await
-    }
-
     /// Notes what is known of a cron now.
     pub(super) fn note(&self, id: Uuid, known: Known) {
         let before = self.all.lock().insert(id, known);

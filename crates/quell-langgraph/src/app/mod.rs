@@ -3,7 +3,6 @@
 mod app;
 mod assistants;
 mod base;
-mod batches;
 mod begin;
 mod brief;
 mod bury;
@@ -28,6 +27,7 @@ mod leaving;
 #[cfg(test)]
 mod looks;
 mod making;
+mod one_by_one;
 mod record;
 mod recover;
 mod resume;

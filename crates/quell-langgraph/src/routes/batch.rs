@@ -1,5 +1,6 @@
 //! [`create`]: makes several stateless runs (contract, section 5).
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use axum::body::Body;
@@ -37,28 +38,29 @@ pub(super) async fn create(
     }
     let key = idempotency_key(&headers).map_err(|error| Refusal::invalid(error.to_string()))?;
     let _turn = match key {
-        Some(key) => Some(app.batches().turn(view.principal().owner(), key).await),
+        Some(key) => {
+            let owner = view.principal().owner().map(Arc::clone);
+            Some(app.batches().turn((owner, key.to_owned())).await)
+        }
         None => None,
     };
     let mut made = Vec::new();
-    for (nth, (create, item)) in asked.into_iter().zip(&items).enumerate() {
-        let (path, body) = (uri.path(), item.as_json().as_bytes());
-        let (thread, nth) = (None, Some(nth));
-        let request = CreateRequest { thread, create, path, body, headers: &headers, nth };
-        match app.create(&view, request).await {
-            // What is taken back never runs; its key is free when nothing of it executes.
-            Ok(Created::Again(found)) if found.run.is_rolled_back() => {
-                return Err(
-                    refused(&app, &view, &made, Refusal::new(StatusCode::CONFLICT, GONE)).await
-                );
+    let all = async {
+        for (nth, (create, item)) in asked.into_iter().zip(&items).enumerate() {
+            let (path, body) = (uri.path(), item.as_json().as_bytes());
+            let (thread, nth) = (None, Some(nth));
+            let request = CreateRequest { thread, create, path, body, headers: &headers, nth };
+            match app.create(&view, request).await? {
+                // What is taken back never runs; its key is free when nothing of it executes.
+                Created::Again(found) if found.run.is_rolled_back() => return Err(gone()),
+                created => made.push(created),
             }
-            Ok(created) => made.push(created),
-            Err(refusal) => return Err(refused(&app, &view, &made, refusal).await),
         }
-    }
-    // Another node may have taken those back that it has made for the same request.
-    if any_taken_back(&view, &made).await? {
-        return Err(refused(&app, &view, &made, Refusal::new(StatusCode::CONFLICT, GONE)).await);
+        // Another node may have taken those back that it has made for the same request.
+        if any_taken_back(&view, &made).await? { Err(gone()) } else { Ok(()) }
+    };
+    if let Err(why) = all.await {
+        return Err(refused(&app, &view, &made, why).await);
     }
     let weight = made.iter().map(|created| created.tracked().weight).sum();
     let (seen, all) = (view.clone(), made.clone());
@@ -151,6 +153,10 @@ const AT_ONCE: usize = 16;
 
 /// The most runs of a batch.
 const RUNS_MAX: usize = 1_000;
+
+fn gone() -> Refusal {
+    Refusal::new(StatusCode::CONFLICT, GONE)
+}
 
 const GONE: &str = "A run of this Idempotency-Key is being taken back. Try again later.";
 

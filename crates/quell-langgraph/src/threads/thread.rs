@@ -186,10 +186,7 @@ impl Thread {
     /// Takes a run out: it was not made after all, or is deleted. Nothing of it is left.
     pub(crate) fn remove(&self, id: RunId) {
         let mut state = self.state.lock();
-        let gone = state.live.iter().chain(&state.ended).find(|one| one.id == id).map(Arc::clone);
-        state.live.retain(|tracked| tracked.id != id);
-        state.ended.retain(|tracked| tracked.id != id);
-        if let Some(tracked) = gone {
+        if let Some(tracked) = state.unlist(id) {
             state.let_go(&tracked);
         }
     }

@@ -98,10 +98,7 @@ impl State {
     /// the values with which it was made, if no more is known. So do those that have started on
     /// what this one has left.
     fn take_out(&mut self, id: RunId, known: Option<Arc<Tracked>>) -> Ground {
-        let own = self.ended.iter().chain(&self.live).find(|one| one.id == id);
-        let own = own.map(Arc::clone).or(known);
-        self.ended.retain(|one| one.id != id);
-        self.live.retain(|one| one.id != id);
+        let own = self.unlist(id).or(known);
         let back = own.and_then(|own| own.back.lock().take()).unwrap_or_else(|| self.base());
         let leaving: Vec<_> = self.leaving.iter().filter_map(Weak::upgrade).collect();
         for behind in self.ended.iter().chain(&self.live).chain(&leaving) {
@@ -112,6 +109,14 @@ impl State {
             }
         }
         back
+    }
+
+    /// Takes a run out of the lists. Yields it, if it was in one.
+    pub(super) fn unlist(&mut self, id: RunId) -> Option<Arc<Tracked>> {
+        let own = self.ended.iter().chain(&self.live).find(|one| one.id == id).map(Arc::clone);
+        self.ended.retain(|one| one.id != id);
+        self.live.retain(|one| one.id != id);
+        own
     }
 
     /// Notes that one is in neither list any more. Whoever deletes it may still have it, and what

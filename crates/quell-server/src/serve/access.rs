@@ -46,7 +46,7 @@ pub(super) async fn layer(request: Request, next: Next) -> Response {
 
 /// Answers a request in the trace of its caller.
 fn answered(request: Request, next: Next) -> impl Future<Output = Response> {
-    let trace = Trace::of(TraceParent::of(request.headers()));
+    let trace = Trace::of(request.headers());
     trace.within(next.run(request))
 }
 

@@ -3,6 +3,7 @@
 use std::env;
 use std::time::Duration;
 
+use axum::http::HeaderMap;
 use opentelemetry::context::{FutureExt as _, WithContext};
 use opentelemetry::trace::{
     SpanContext, SpanId, TraceContextExt as _, TraceFlags, TraceId, TraceState, TracerProvider as _,
@@ -106,8 +107,8 @@ fn of_runs() -> FilterFn {
 pub(crate) struct Trace(Context);
 
 impl Trace {
-    pub(crate) fn of(parent: Option<TraceParent<'_>>) -> Self {
-        let remote = parent.and_then(|it| {
+    pub(crate) fn of(headers: &HeaderMap) -> Self {
+        let remote = TraceParent::of(headers).and_then(|it| {
             let ids = (TraceId::from_hex(it.trace).ok()?, SpanId::from_hex(it.parent).ok()?);
             let flags = TraceFlags::default().with_sampled(it.is_sampled);
             Some(SpanContext::new(ids.0, ids.1, flags, true, TraceState::default()))
