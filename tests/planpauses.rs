@@ -9,7 +9,7 @@ use quell::{
 };
 use quell_flow::{Catalog, CommandStep, LinkedPlan, Plan, PlanPast, Runner};
 
-use crate::support::{Valve, durable, within};
+use crate::support::{Flow, Valve, durable, within};
 
 /// Yields the words of a command, and hears of each. `use` uses tokens, and `hang` never ends.
 #[derive(Clone, Default)]
@@ -39,6 +39,8 @@ fn plan(yaml: &str) -> LinkedPlan {
 /// One process after the other on the same store.
 struct Processes {
     store: Arc<MemoryStore>,
+    /// How the last one gets to it.
+    valve: Arc<Valve>,
     plan: LinkedPlan,
     boot: u32,
     run: RunId,
@@ -55,21 +57,25 @@ impl Processes {
     /// Begins a run of a plan in the first process.
     fn begin(yaml: &str) -> (Self, Process) {
         let (store, plan, says) = (Arc::new(MemoryStore::new()), plan(yaml), Says::default());
-        let engine = durable(&Valve::reopened(&store, 1));
+        let valve = Valve::reopened(&store, 1);
+        let engine = durable(&valve);
         let body = plan.clone().recorded(PlanPast::default(), says.clone());
         let run = engine.submit_resumable(plan.recorded_spec(), body).unwrap().into_ref();
-        (Self { store, plan, boot: 1, run: run.id() }, Process { engine, says, run })
+        (Self { store, valve, plan, boot: 1, run: run.id() }, Process { engine, says, run })
     }
 
     async fn record(&self) -> RunRecord {
         self.store.get(self.run).await.unwrap().unwrap()
     }
 
-    /// Lets the process be one that was killed, and goes on with the run in the next one.
+    /// Lets the process be one that was killed, which stores nothing more, and goes on with the run
+    /// in the next one.
     async fn next(&mut self, before: Process) -> Process {
         let _: &'static mut Engine = Box::leak(Box::new(before.engine));
+        self.valve.set(Flow::Shut { stops: true });
         self.boot += 1;
-        let engine = durable(&Valve::reopened(&self.store, self.boot));
+        self.valve = Valve::reopened(&self.store, self.boot);
+        let engine = durable(&self.valve);
         let past = PlanPast::read(&*self.store, &self.plan, &self.record().await).await.unwrap();
         let (says, spec) = (Says::default(), self.plan.recorded_spec());
         let attempt = self.plan.clone().recorded(past, says.clone());

@@ -236,6 +236,10 @@ impl View {
             Err(error) => (error, None),
         };
         // On the heap: without a store nobody pays for its size.
+        if matches!(refused, StartError::LaneBusy { .. }) && start.once.is_some() {
+            // By the run of the same request, perhaps, that another node has stored just now.
+            Box::pin(self.not_in_store(&start, None)).await?;
+        }
         let run = run.or(id.ok().flatten());
         Err(Box::pin(self.or_before(&start, refused, run)).await)
     }

@@ -7,7 +7,7 @@ use quell_test_support::{secs, soon};
 use serde_json::{Value, json};
 
 use crate::nodes::two;
-use crate::support::{Answer, get, post};
+use crate::support::{Answer, JSON, get, post, send};
 
 async fn start(app: &Router, component: &str, id: &str, on_busy: &str) -> Answer {
     let lane = json!({ "key": "thread-1", "on_busy": on_busy });
@@ -29,6 +29,27 @@ async fn a_busy_lane_of_another_node_is_409_and_names_its_run() {
         let none = get(&b.app, "/v1/runs/second").await;
         assert_eq!(none.status, StatusCode::NOT_FOUND, "{on_busy}");
     }
+    assert_eq!(b.witness.entered(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_repeat_through_another_node_is_not_refused_for_the_run_that_the_first_one_starts() {
+    let (_nodes, a, b) = two();
+    let lane = json!({ "key": "thread-1", "on_busy": "reject" });
+    let body = json!({ "component": "agent/sleeper", "lane": lane }).to_string();
+    let keyed =
+        |app| send(app, "POST", "/v1/runs", &[JSON, ("idempotency-key", "k")], body.clone());
+    // Neither has been stored when the other one looks.
+    let (first, again) = tokio::join!(keyed(&a.app), keyed(&b.app));
+    let told = (first.status.as_u16(), again.status.as_u16());
+    assert_eq!(told, (201, 200), "{} {}", first.json(), again.json());
+    assert_eq!(first.json()["id"], again.json()["id"]);
+    // Another request is told of its key first.
+    let other = json!({ "component": "agent/sleeper", "lane": lane, "input": 1 }).to_string();
+    let other = send(&b.app, "POST", "/v1/runs", &[JSON, ("idempotency-key", "k")], other).await;
+    assert_eq!(other.status, StatusCode::CONFLICT);
+    assert_eq!(other.json()["type"], "urn:quell:problem:idempotency-key-conflict");
+    soon("it works", || a.witness.inside() == 1).await;
     assert_eq!(b.witness.entered(), 0);
 }
 

@@ -226,10 +226,16 @@ async fn a_batch_of_which_one_finds_no_room_leaves_nothing_and_a_retry_makes_not
     };
     let first = ids(keyed.post("/runs/batch", &two).await.json());
     assert_eq!(ids(keyed.post("/runs/batch", &two).await.json()), first);
+    for other in [json!([item]), all] {
+        let refused = keyed.post("/runs/batch", &other).await;
+        assert_eq!(refused.detail(), (409, OTHER.to_owned()));
+    }
     assert_ne!(first[0], first[1]);
     let all = json!({ "status": "all" });
     assert_eq!(server.post("/runs/cancel", &all).await.status, 204);
 }
+
+const OTHER: &str = "Idempotency-Key was used with a different request";
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn of_a_batch_that_is_refused_nobody_is_told() {

@@ -5,19 +5,24 @@ use std::sync::Arc;
 use quell::store::Store;
 use quell::testing::cluster::{Node, Nodes};
 use quell::{Recovery, Shutdown};
-use quell_test_support::{secs, within};
+use quell_test_support::{ms, secs, within};
 use serde_json::json;
 
 use crate::nodes::{server, soon_paused, soon_status, stored};
 use crate::steps::{history, state};
 use crate::talk::{Says as _, Server, id_of};
 
-/// Takes over from a node that is gone, as a server does.
+/// Takes over from a node as a server does, when it is gone.
 pub(crate) async fn take_over(by: &Server, node: &Arc<Node>) {
     let port: Arc<dyn Store> = Arc::clone(node) as _;
     let engine = by.service.engine();
     let decide = |run: &_| by.service.catalog().recovery(run, &port).unwrap_or(Recovery::Fail);
-    assert!(engine.take_over(decide).await.unwrap().is_some());
+    within("it is taken over", async {
+        while engine.take_over(decide).await.unwrap().is_none() {
+            tokio::time::sleep(ms(10)).await;
+        }
+    })
+    .await;
 }
 
 /// Has a node begin a run that asks, and end: it leaves what is paused to others, of which one

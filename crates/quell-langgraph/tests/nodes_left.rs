@@ -3,14 +3,11 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
 
 use quell::testing::cluster::{Node, Nodes};
-use quell::{
-    EngineConfig, Payload, RunContext, RunFilter, RunKind, RunLimits, RunStatus, Scope, Shutdown,
-};
+use quell::{EngineConfig, Payload, RunContext, Shutdown};
 use quell_flow::{Component, Nodes as At, Reducer};
-use quell_test_support::{eventually, secs, soon, within};
+use quell_test_support::{secs, within};
 use serde_json::{Value, json};
 use tokio::sync::Semaphore;
 
@@ -125,78 +122,6 @@ async fn a_stateless_run_on_null_input_fails_on_the_node_that_takes_it_over_as_o
     let told = within("it ends", b.get(&join)).await.json();
     assert_eq!(told["__error__"]["error"], "EmptyInputError", "{told}");
     assert_eq!(bodies.begun(), 0);
-}
-
-/// Has a change of values wait for its turn on a server, which runs one at once.
-async fn waits(before: &Server, thread: &str, change: &Value) {
-    let (asker, path) = (before.clone(), format!("/threads/{thread}/state"));
-    let change = change.clone();
-    drop(tokio::spawn(async move { asker.post(&path, &change).await }));
-    let engine = before.service.engine();
-    let queued = || engine.runs(&RunFilter::new().status(RunStatus::Queued)).pop();
-    eventually("it waits", queued).await.accepted().await.unwrap();
-}
-
-/// Makes a server that runs so many of each graph at once.
-fn at_once(node: &Arc<Node>, bodies: &Bodies, most: usize) -> Server {
-    let limited = |config: EngineConfig, graph: &str| {
-        let scope = Scope::component(RunKind::Workflow, graph);
-        config.limit(scope, RunLimits::new().running_max(most))
-    };
-    let config = EngineConfig::new().node(Arc::clone(node));
-    let config = ["bare", "noded"].into_iter().fold(config, limited);
-    Server::serving_with(config, bodies.graphs())
-}
-
-/// Has a node whose only place is taken have a change wait when it ends; yields the one that takes
-/// it over.
-async fn left_waiting(graph: &str, bodies: &Bodies, change: &mut Value) -> (Server, String) {
-    let nodes = Nodes::new(secs(30));
-    let of_b = nodes.join("b");
-    let a = at_once(&nodes.join("a"), bodies, 1);
-    let (thread, first) = forked(&a, graph, bodies).await;
-    if change["checkpoint_id"] == "first" {
-        change["checkpoint_id"] = first;
-    }
-    a.start(&a.thread().await, graph, json!({})).await;
-    soon("its place is taken", || bodies.begun() == 3).await;
-    waits(&a, &thread, change).await;
-    let b = at_once(&of_b, bodies, 9);
-    a.service.engine().shutdown(Duration::ZERO).await;
-    take_over(&b, &of_b).await;
-    (b, thread)
-}
-
-#[tokio::test]
-async fn a_change_of_values_that_had_not_started_is_one_where_it_is_taken_over() {
-    let (null, first) = (Value::Null, json!("first"));
-    for (graph, as_node, next) in [
-        ("bare", &null, json!([])),
-        ("noded", &null, json!([])),
-        ("noded", &json!("one"), json!(["two"])),
-        ("noded", &json!("__end__"), json!([])),
-    ] {
-        for (of, nr) in [(&first, 1), (&null, 2)] {
-            let bodies = Bodies::new();
-            let mut change = json!({ "values": { "said": ["mine"] }, "as_node": as_node,
-                "checkpoint_id": of });
-            let (after, thread) = left_waiting(graph, &bodies, &mut change).await;
-            bodies.go_on.add_permits(9);
-            let told = within("it is over", async {
-                loop {
-                    let state = state(&after, &thread).await;
-                    if state["values"]["said"] == json!(["mine"]) || bodies.begun() > 3 {
-                        break state;
-                    }
-                    tokio::task::yield_now().await;
-                }
-            })
-            .await;
-            let case = format!("{graph} {as_node} {nr}");
-            assert_eq!(told["values"], json!({ "nr": nr, "said": ["mine"] }), "{case}");
-            assert_eq!((bodies.begun(), &told["next"]), (3, &next), "{case}");
-        }
-    }
 }
 
 /// At its second node it asks, and goes on from there when it has its answer and may.

@@ -3,15 +3,17 @@
 use std::sync::Arc;
 
 use parking_lot::Mutex;
-use quell::store::Store;
 use quell::testing::cluster::{Node, Nodes};
-use quell::{EngineConfig, Payload, Recovery, RunContext, Shutdown};
+use quell::{CancelRequest, EngineConfig, Payload, RunContext, RunId, Shutdown};
 use quell_flow::{Component, Nodes as QuellNodes, Reducer};
 use quell_test_support::{secs, within};
 use serde_json::{Value, json};
 use tokio::sync::Semaphore;
 
-use crate::talk::Server;
+use crate::nodes_gone::take_over;
+use crate::steps::state;
+use crate::talk::{Server, id_of};
+use crate::threads::delete;
 
 /// What the bodies got, and how many may go on.
 #[derive(Clone)]
@@ -158,16 +160,44 @@ fn of_node(node: &Arc<Node>, graph: Component) -> Server {
     Server::serving_with(EngineConfig::new().node(Arc::clone(node)), [graph])
 }
 
-/// Takes over from a node that has ended, as a server does.
-async fn take_over(by: &Server, node: &Arc<Node>) {
-    let port: Arc<dyn Store> = Arc::clone(node) as _;
-    let decide = |run: &_| by.service.catalog().recovery(run, &port).unwrap_or(Recovery::Fail);
-    within("it takes over", async {
-        while by.service.engine().take_over(decide).await.unwrap().is_none() {
-            tokio::task::yield_now().await;
-        }
-    })
-    .await;
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_run_that_is_stopped_as_it_starts_keeps_on_what_it_has_started_for_every_node() {
+    for round in 0..20 {
+        let (bodies, nodes) = (Bodies::new(), Nodes::new(secs(30)));
+        let [a, b] = ["a", "b"].map(|name| of_node(&nodes.join(name), bodies.graph()));
+        let thread = a.thread().await;
+        let path = format!("/threads/{thread}/runs");
+        let ask = async |server: &Server, input: Value| {
+            let body = json!({"assistant_id": "see", "input": input,
+                "multitask_strategy": "enqueue"});
+            server.post(&path, &body).await.header("content-location").to_owned()
+        };
+        let first = ask(&a, json!({"a": 1})).await;
+        bodies.begun(1).await;
+        let made = ask(&b, json!({"b": 1})).await;
+        let run = b.service.engine().get(RunId::from_text(id_of(&made))).unwrap();
+        bodies.go_on.add_permits(1);
+        within("it starts", async {
+            while run.row().started_at.is_none() {
+                tokio::task::yield_now().await;
+            }
+        })
+        .await;
+        run.cancel(CancelRequest::because("enough"));
+        within("it is over", run.quiescent()).await;
+        run.stored().await.unwrap();
+        assert_eq!(delete(&b, &first).await.status, 204);
+        let late = of_node(&nodes.join("c"), bodies.graph());
+        let of = async |server: &Server| {
+            [
+                state(server, &thread).await["values"].clone(),
+                server.get(&format!("/threads/{thread}")).await.json()["values"].clone(),
+            ]
+        };
+        let told = [of(&a).await, of(&b).await, of(&late).await];
+        assert!(told.iter().all(|own| *own == told[0]), "{round}: {told:?}");
+        assert_eq!(told[0][0]["a"], 1, "{round}: {told:?}");
+    }
 }
 
 #[tokio::test]

@@ -1,5 +1,6 @@
 //! [`App::left_to`]: on what a run starts when its turn comes, and that it ends behind that.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -8,7 +9,7 @@ use axum::http::StatusCode;
 use quell::{RunContext, RunId, RunRef, RunStatus, Stopped};
 use quell_flow::Component;
 use quell_http::RunView;
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 
 use crate::app::App;
 use crate::app::base::{Since, last_in_base};
@@ -29,17 +30,29 @@ impl App {
         ctx: &RunContext,
     ) -> Result<Ground, Stopped> {
         let run = ctx.run();
-        until_replaced_ended(ctx).await?;
-        let Some(tracked) = thread.find(run.id()) else { return Ok(thread.ground(self.engine())) };
+        let mut stopped = until_replaced_ended(ctx).await.err();
+        let Some(tracked) = thread.find(run.id()) else {
+            return stopped.map_or_else(|| Ok(thread.ground(self.engine())), Err);
+        };
         if tracked.awaits_base() {
-            ctx.run_until_stopped(self.know_base(thread, &tracked, run)).await?;
+            let mut known = pin!(self.know_base(thread, &tracked, run));
+            if stopped.is_none() {
+                stopped = ctx.run_until_stopped(known.as_mut()).await.err();
+            }
+            // It executes nothing then, and leaves what it has started on: every node has to know
+            // that.
+            if let Some(stopped) = &stopped
+                && timeout(KNOWN_WITHIN, known).await.is_err()
+            {
+                return Err(stopped.clone());
+            }
         }
         let ground = thread.starts(self.engine(), &tracked, run);
         until_behind(ground.last, run.id()).await;
         if self.has_records() && !thread.is_temporary {
             keep(ctx, &ground, tracked.needs_next());
         }
-        Ok(ground)
+        stopped.map_or(Ok(ground), Err)
     }
 
     /// Waits until it is known on what a run starts that was made behind others, if it has started:
@@ -180,6 +193,9 @@ pub(super) async fn until_behind(last: Option<Mark>, run: RunId) {
 /// How long a run waits at most until it ends behind the one on which it starts: a millisecond, but
 /// for clocks of hosts that differ.
 const BEHIND_WAIT: Duration = Duration::from_secs(1);
+
+/// How long a run that is stopped as it starts looks still for what it has started on.
+const KNOWN_WITHIN: Duration = Duration::from_millis(500);
 
 /// How often a thread is looked at for a run of which others are deleted all the time, or for which
 /// what is stored cannot be read.

@@ -89,3 +89,148 @@ fn no_graph(id: Uuid) -> String {
          'graph_id' field) before running this operation."
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::time::Duration;
+
+    use quell::store::Store;
+    use quell::testing::cluster::Nodes;
+    use quell::{Engine, EngineConfig, Recovery, RunRef};
+    use quell_flow::{Catalog, Component, Reducer};
+    use quell_http::Service;
+    use quell_test_support::{soon, within};
+    use serde_json::Value;
+    use tokio::sync::Semaphore;
+
+    use super::*;
+    use crate::options::Options;
+
+    /// Two nodes with a graph that has nodes and one that has none, whose bodies are counted and
+    /// held back.
+    struct Pair {
+        apps: [App; 2],
+        /// The store of the second one.
+        store: Arc<dyn Store>,
+        begun: Arc<AtomicUsize>,
+        go_on: Arc<Semaphore>,
+        thread: Uuid,
+    }
+
+    impl Pair {
+        async fn new() -> Self {
+            let (begun, go_on) = (Arc::new(AtomicUsize::new(0)), Arc::new(Semaphore::new(0)));
+            let graph = |name: &str| {
+                let (begun, go_on) = (Arc::clone(&begun), Arc::clone(&go_on));
+                let body = move |_ctx, input| {
+                    let (begun, go_on) = (Arc::clone(&begun), Arc::clone(&go_on));
+                    async move {
+                        begun.fetch_add(1, Ordering::SeqCst);
+                        go_on.acquire().await.unwrap().forget();
+                        Ok(input)
+                    }
+                };
+                Component::workflow(name, body).reducer("said", Reducer::Append)
+            };
+            let nodes = Nodes::new(Duration::from_secs(30));
+            let of = [nodes.join("a"), nodes.join("b")];
+            let apps = of.clone().map(|node| {
+                let engine = Engine::with_config(EngineConfig::new().node(node));
+                let noded = graph("noded").nodes(["one", "two"]);
+                let catalog = Catalog::new().with(graph("bare")).with(noded);
+                App::new(Service::new(engine, catalog), Options::default())
+            });
+            let thread = Uuid::now_v7();
+            let made = Thread::new(thread, None, &Keys::new(), false);
+            apps[0].make_thread(made, true).await.unwrap().unwrap();
+            let [_, store] = of;
+            Self { apps, store, begun, go_on, thread }
+        }
+
+        /// Makes a run of a graph, behind those that there are, on the first node.
+        async fn made(&self, body: &Value, is_update: bool) -> RunRef {
+            let keys = written(body).parse().unwrap();
+            let mut create = Create::read(&keys).unwrap();
+            create.is_update = is_update;
+            create.nodes.as_node = keys.get("as_node").and_then(|name| name.parse().ok());
+            let headers = HeaderMap::new();
+            let (thread, path, body, nth) = (Some(self.thread), "", &b""[..], None);
+            let request = CreateRequest { thread, create, path, body, headers: &headers, nth };
+            let app = &self.apps[0];
+            let made = app.create(&app.all(), request).await.unwrap();
+            app.engine().get(made.run().id()).unwrap()
+        }
+
+        /// Has the first node end, and the second one take over what it leaves.
+        async fn hand_over(&self) {
+            self.apps[0].engine().shutdown(Duration::ZERO).await;
+            let catalog = self.apps[1].service().catalog();
+            let decide = |run: &_| catalog.recovery(run, &self.store).unwrap_or(Recovery::Fail);
+            let all = self.apps[1].engine().take_over(decide).await.unwrap();
+            assert!(all.is_some());
+        }
+    }
+
+    /// Has a change of values wait behind a run when its node ends. Tells what it leaves on the
+    /// next one, and that nothing has begun there.
+    async fn changed_elsewhere(graph: &str, as_node: Option<&str>, forks: bool) -> (Value, Value) {
+        let pair = Pair::new().await;
+        let body = |nr: u32| {
+            let input = json!({ "nr": nr });
+            json!({ "assistant_id": graph, "input": input, "multitask_strategy": "enqueue" })
+        };
+        let mut first = None;
+        pair.go_on.add_permits(2);
+        for nr in 1..=2 {
+            let run = pair.made(&body(nr), false).await;
+            within("it ends", run.ended()).await;
+            run.stored().await.unwrap();
+            let app = &pair.apps[0];
+            let thread = app.thread_of(&app.all(), pair.thread).await.unwrap();
+            let state = app.state(&app.all(), &thread, None).await.unwrap().unwrap();
+            first = first.or(Some(state.0.id));
+        }
+        let held = pair.made(&body(3), false).await;
+        soon("it has begun", || pair.begun.load(Ordering::SeqCst) == 3).await;
+        let mut change = body(0);
+        change["input"] = json!({ "said": ["mine"] });
+        change["as_node"] = json!(as_node);
+        if forks {
+            change["checkpoint_id"] = json!(first.unwrap().to_string());
+        }
+        let change = pair.made(&change, true).await;
+        assert!(!held.status().is_terminal() && change.row().started_at.is_none());
+        pair.hand_over().await;
+        let app = &pair.apps[1];
+        let change = app.engine().get(change.id()).expect("it was taken over");
+        let report = within("it ends", change.ended()).await;
+        assert_eq!(report.status, RunStatus::Completed, "{report:?}");
+        assert_eq!(pair.begun.load(Ordering::SeqCst), 3, "nothing has begun for it");
+        let thread = app.thread_of(&app.all(), pair.thread).await.unwrap();
+        let (parts, values) = app.state(&app.all(), &thread, None).await.unwrap().unwrap();
+        (written(&*values.unwrap()).parse().unwrap(), json!(parts.next))
+    }
+
+    #[tokio::test]
+    async fn a_change_that_had_not_started_is_one_where_it_is_taken_over() {
+        let (none, start, two) = (json!([]), json!(["__start__"]), json!(["two"]));
+        for (graph, as_node, forks, next) in [
+            ("bare", None, true, &none),
+            ("bare", None, false, &none),
+            ("noded", None, true, &none),
+            // The run before it was cut before its first node.
+            ("noded", None, false, &start),
+            ("noded", Some("one"), true, &two),
+            ("noded", Some("one"), false, &two),
+            ("noded", Some("__end__"), true, &none),
+            ("noded", Some("__end__"), false, &none),
+        ] {
+            let told = changed_elsewhere(graph, as_node, forks).await;
+            let nr = if forks { 1 } else { 3 };
+            let expected = (json!({ "nr": nr, "said": ["mine"] }), next.clone());
+            assert_eq!(told, expected, "{graph} {as_node:?} {forks}");
+        }
+    }
+}

@@ -8,7 +8,7 @@ use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, Uri};
 use axum::response::Response;
 use futures::{StreamExt as _, stream};
-use quell::{CancelRequest, Payload, RunRef};
+use quell::{CancelRequest, IdempotencyKey, Payload, RunRef};
 use quell_http::{OnDisconnect, RunView, View, Wait, idempotency_key};
 
 use crate::app::{App, CreateRequest, Created, Found, in_list};
@@ -44,10 +44,14 @@ pub(super) async fn create(
         }
         None => None,
     };
+    // The key is that of all of them: each is known by what the whole batch says.
+    let body = key.map(|key| {
+        IdempotencyKey::new(key, items.iter().map(|item| item.as_json().as_bytes())).payload()
+    });
     let mut made = Vec::new();
     let all = async {
-        for (nth, (create, item)) in asked.into_iter().zip(&items).enumerate() {
-            let (path, body) = (uri.path(), item.as_json().as_bytes());
+        for (nth, create) in asked.into_iter().enumerate() {
+            let (path, body) = (uri.path(), body.as_ref().map_or(&[][..], |body| &body[..]));
             let (thread, nth) = (None, Some(nth));
             let request = CreateRequest { thread, create, path, body, headers: &headers, nth };
             match app.create(&view, request).await? {

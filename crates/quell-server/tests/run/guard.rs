@@ -15,8 +15,18 @@ fn wait_for_pids(scratch: &Scratch) -> Vec<u32> {
     pids
 }
 
-/// Yields the guardian of a `quell`, if it has one that lives.
-pub(crate) fn guardian_of(quell: u32) -> Option<u32> {
+/// Yields the guardian of a `quell`. One that was started just now has no command line yet.
+pub(crate) fn guardian_of(quell: u32) -> u32 {
+    let mut found = None;
+    wait_until("there is a guardian", || {
+        found = look_for_guardian(quell);
+        found.is_some()
+    });
+    found.expect("it was waited for")
+}
+
+/// Yields the guardian of a `quell`, if one is to be seen that lives.
+fn look_for_guardian(quell: u32) -> Option<u32> {
     let entries = std::fs::read_dir("/proc").expect("/proc is there");
     let mut pids = entries.filter_map(|it| it.ok()?.file_name().to_str()?.parse().ok());
     pids.find(|pid: &u32| {
@@ -70,8 +80,7 @@ fn programs_do_not_outlive_a_killed_server_whose_guardian_was_killed_before() {
     };
     start("stubborn");
     wait_for_pids(&site.scratch);
-    let guardian = |site: &Site| guardian_of(site.pid());
-    let first = guardian(&site).expect("there is a guardian");
+    let first = guardian_of(site.pid());
     let environment = std::fs::read(format!("/proc/{first}/environ")).expect("it is ours");
     assert!(environment.is_empty(), "{}", String::from_utf8_lossy(&environment));
     wait_until("it catches SIGTERM", || catches_sigterm(first));
@@ -80,7 +89,8 @@ fn programs_do_not_outlive_a_killed_server_whose_guardian_was_killed_before() {
     send("KILL", first);
     wait_until("it is dead", || !is_alive(first));
     // No program has to start or to end for that.
-    wait_until("there is another", || guardian(&site).is_some_and(|pid| pid != first));
+    let another = || look_for_guardian(site.pid()).is_some_and(|pid| pid != first);
+    wait_until("there is another", another);
     // It is told of all programs before another one can begin.
     let brief = start("brief");
     wait_until("it has ended", || site.get(&brief).1["status"] == "completed");
@@ -115,7 +125,7 @@ fn what_is_always_another_process_does_not_outlive_a_killed_run() {
         let running = Running::start(scratch.quell(&args));
         let lines = || String::from_utf8_lossy(&scratch.read("log")).lines().count();
         wait_until("it is another for the fifth time", || lines() >= 5);
-        let guardian = guardian_of(running.pid()).expect("there is a guardian");
+        let guardian = guardian_of(running.pid());
         running.signal("KILL");
         wait_until("the guardian is done", || !is_alive(guardian));
         let before = lines();
@@ -151,7 +161,7 @@ fn who_holds_a_pipe_of_a_stopped_program_does_not_outlive_a_killed_server() {
     let run = format!("/v1/runs/{}", answer["id"].as_str().expect("an id"));
     wait_until("it has written its pid", || site.scratch.pids().len() == 1);
     let holder = site.scratch.pids()[0];
-    let guardian = guardian_of(site.pid()).expect("there is a guardian");
+    let guardian = guardian_of(site.pid());
     let (status, answer) = site.post(&format!("{run}/cancel"), &serde_json::json!({}));
     assert!(status < 300, "{status}: {answer}");
     wait_until("the run is over", || site.get(&run).1["status"] == "cancelled");
@@ -187,7 +197,7 @@ fn a_leader_that_changed_its_group_and_gave_up_the_mark_does_not_outlive_a_kille
         std::fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|name| name == "sleep\n")
     };
     wait_until("it has given up the mark", || scratch.pids().iter().any(is_asleep));
-    let guardian = guardian_of(running.pid()).expect("there is a guardian");
+    let guardian = guardian_of(running.pid());
     running.signal("KILL");
     wait_until("the guardian is done", || !is_alive(guardian));
     scratch.assert_nothing_is_left(1);
@@ -203,7 +213,7 @@ fn what_left_its_group_and_gave_up_the_mark_does_not_outlive_a_killed_run() {
         env -i PATH=\"$PATH\" setsid sh -c 'echo $$ > pid; exec sleep 1000' & exec sleep 1000";
     let running = Running::start(scratch.quell(&["run", "--", "sh", "-c", text]));
     wait_until("it has written its pid", || scratch.pids().len() == 1);
-    let guardian = guardian_of(running.pid()).expect("there is a guardian");
+    let guardian = guardian_of(running.pid());
     running.signal("KILL");
     wait_until("the guardian is done", || !is_alive(guardian));
     scratch.assert_nothing_is_left(1);
@@ -226,7 +236,7 @@ fn what_leaves_its_group_at_the_sigterm_of_the_guardian_gets_no_second_one() {
     let scratch = Scratch::new();
     let running = Running::start(scratch.quell(&["run", "--", "python3", "-c", COUNTS]));
     wait_until("it waits", || scratch.pids().len() == 1);
-    let guardian = guardian_of(running.pid()).expect("there is a guardian");
+    let guardian = guardian_of(running.pid());
     running.signal("KILL");
     wait_until("the guardian is done", || !is_alive(guardian));
     scratch.assert_nothing_is_left(1);

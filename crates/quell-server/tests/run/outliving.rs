@@ -54,7 +54,7 @@ fn a_program_that_outlives_its_server_and_the_guardian_is_named() {
     let (site, pid) = works(Scratch::new());
     // A server that stands still starts no other guardian.
     send("STOP", site.pid());
-    let guardian = guardian_of(site.pid()).expect("there is a guardian");
+    let guardian = guardian_of(site.pid());
     send("KILL", guardian);
     wait_until("it is dead", || !is_alive(guardian));
     site.signal("KILL");
@@ -92,7 +92,7 @@ fn a_guardian_that_stood_still_before_it_kills_kills_all_the_same() {
     begin(&site, "one", &json!({}));
     wait_until("its program works", || site.scratch.pids().len() == 1);
     let program = site.scratch.pids()[0];
-    let guardian = guardian_of(site.pid()).expect("there is a guardian");
+    let guardian = guardian_of(site.pid());
     site.signal("KILL");
     // It has asked by now, and has yet to kill.
     sleep(Duration::from_millis(200));
@@ -120,7 +120,7 @@ fn what_no_guardian_has_ended_is_in_doubt_for_as_long_as_its_run_goes_on() {
         wait_until("its program works", || site.scratch.pids().len() == nth);
         if nth == 1 {
             send("STOP", site.pid());
-            let guardian = guardian_of(site.pid()).expect("there is a guardian");
+            let guardian = guardian_of(site.pid());
             send("KILL", guardian);
             wait_until("it is dead", || !is_alive(guardian));
         }

@@ -27,7 +27,7 @@ fn lose(cluster: &Cluster<'_>, b: &Site) -> Left {
     let a = cluster.join("a", "8s");
     start(&a, "agent/slow", "lost");
     cluster.work(1);
-    let guardian = guardian_of(a.pid()).expect("there is a guardian");
+    let guardian = guardian_of(a.pid());
     let pipe = format!("/proc/{guardian}/fd/0");
     let news = File::options().write(true).open(pipe).expect("it is a pipe");
     a.signal("KILL");
