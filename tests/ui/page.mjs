@@ -162,6 +162,32 @@ const tests = {
     isAway = false;
   },
 
+  async "events are asked for behind the last one, whatever programs say in theirs"() {
+    await open("runs");
+    const asked = await page.evaluate(async () => {
+      const { follow } = await import("/ui/api.js");
+      const [asked, fetched] = [[], window.fetch];
+      const parts = [
+        { seq: 3, event: "custom", data: { to: "bob@example.com" } },
+        { seq: 4, event: "custom", data: { to: 1e9 } },
+        { seq: 5, event: "lagged", data: { from: 5, to: 9 } },
+      ];
+      window.fetch = async (path, init) => {
+        if (!String(path).includes("/events?")) return fetched(path, init);
+        asked.push(String(path).split("after=")[1]);
+        const part = parts[asked.length - 1];
+        if (!part) return new Response("");
+        const begin = (body) => body.enqueue(new TextEncoder().encode(`data: ${JSON.stringify(part)}\n\n`));
+        const lost = (body) => body.error(new Error("the connection is lost"));
+        return new Response(new ReadableStream({ start: begin, pull: lost }, { highWaterMark: 0 }));
+      };
+      const last = await follow("any", 0, new AbortController().signal, () => {});
+      window.fetch = fetched;
+      return [...asked, last];
+    });
+    assert.deepEqual(asked, ["0", "3", "4", "9", 9]);
+  },
+
   async "the tree of a run goes on when the server was started again"() {
     await server.starts("workflow/asks", "asks");
     await open("runs/asks");

@@ -70,6 +70,7 @@ mod begin;
 mod cors;
 mod ends;
 mod form;
+mod heard;
 mod lines;
 mod options;
 mod routes;

@@ -10,8 +10,8 @@ use quell_http::{LookupError, RunView, SseEvent, StoredRun, TreeSaid, View};
 
 use crate::begin::{Begin, Known};
 use crate::ends;
+use crate::heard::is_heard_of;
 use crate::lines::{Lines, place, renderer};
-use crate::sessions::is_heard_of;
 use crate::snapshot;
 use crate::wire::event::{COUNTS_ONLY, Renderer, Style};
 use crate::wire::position::Position;

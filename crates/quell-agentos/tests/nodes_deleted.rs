@@ -23,6 +23,34 @@ async fn delete(site: &Site, session: &str) {
 }
 
 #[tokio::test]
+async fn who_waits_through_another_node_for_a_run_is_told_its_end_although_it_is_deleted_then() {
+    let (a, b) = two();
+    // For so long that looks are rare.
+    let form = [
+        ("message", "ticks=600 tick_ms=2"),
+        ("stream", "false"),
+        ("background", "false"),
+        ("session_id", "s"),
+        ("run_id", "r"),
+    ];
+    let request = || {
+        let mut request = post_form(&format!("{}/runs", PATHS[0]), &form);
+        request.headers_mut().insert("idempotency-key", "k".parse().unwrap());
+        request
+    };
+    let near = sent(&a, request());
+    soon_read(&b, PATHS[0], "r", "RUNNING").await;
+    let far = sent(&b, request());
+    let near = near.await.unwrap();
+    assert_eq!(near.json()["status"], "COMPLETED", "{near:?}");
+    delete(&a, "s").await;
+    let far = far.await.unwrap();
+    let told =
+        |answer: &Answer| (answer.json()["status"].clone(), answer.json()["content"].clone());
+    assert_eq!(told(&far), told(&near), "{far:?}");
+}
+
+#[tokio::test]
 async fn who_waits_through_another_node_for_a_run_that_is_deleted_is_told_that_it_was_cancelled() {
     let (a, b) = two();
     for path in PATHS {

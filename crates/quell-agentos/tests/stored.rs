@@ -94,34 +94,63 @@ async fn an_end_that_is_told_is_stored() {
     let store = Valve::new(Flow::Open);
     let config = EngineConfig::new().store(Arc::clone(&store) as Arc<dyn Store>);
     let site = Site::with(Engine::with_config(config), Options::default(), Access::open());
-    for stream in ["false", "true"] {
+    for (stream, background) in [("false", "false"), ("true", "false"), ("false", "true")] {
         let (run, probe) = (fresh("run"), fresh("probe"));
         let sent = |request: Request<Body>| {
             let site = site.clone();
             tokio::spawn(async move { site.send(request).await })
         };
         let message = format!("ticks=20 tick_ms=1 probe={probe}");
-        let fields =
-            [("message", &*message), ("run_id", &run), ("session_id", &run), ("stream", stream)];
-        let first = sent(post_form("/agents/slow-agent/runs", &fields));
+        let of_session = ("session_id", &*run);
+        let fields = [
+            ("message", &*message),
+            ("run_id", &run),
+            of_session,
+            ("stream", stream),
+            ("background", background),
+        ];
+        let create = || {
+            let mut request = post_form("/agents/slow-agent/runs", &fields);
+            request.headers_mut().insert("idempotency-key", run.parse().unwrap());
+            request
+        };
+        let first = sent(create());
         site.at_work(&probe, 1).await;
+        if background == "true" {
+            soon("it is answered", || first.is_finished()).await;
+        }
         store.set(Flow::Shut { stops: true });
         let made = site.service.engine().get(parse_id(&run).unwrap()).unwrap();
         assert_eq!(made.ended().await.status, RunStatus::Completed);
+        let of_run = format!("/agents/slow-agent/runs/{run}");
         let get = |path: &str| sent(Request::get(path).body(Body::empty()).unwrap());
-        let read = get(&format!("/agents/slow-agent/runs/{run}?session_id={run}"));
-        let listed = get(&format!("/sessions/{run}/runs"));
+        let post = |act: &str, with: &[_]| sent(post_form(&format!("{of_run}/{act}"), with));
+        let all = [
+            ("repeat", sent(create())),
+            ("read", get(&format!("{of_run}?session_id={run}"))),
+            ("listed", get(&format!("/sessions/{run}/runs"))),
+            ("read in its session", get(&format!("/sessions/{run}/runs/{run}"))),
+            ("resume", post("resume", &[of_session])),
+            ("continue", post("continue", &[of_session, ("tools", "[]")])),
+            ("cancel", post("cancel", &[])),
+        ];
         // Far more than any of them takes that does not wait.
         for _ in 0..1_000 {
             yield_now().await;
         }
-        let told = [&first, &read, &listed].map(JoinHandle::is_finished);
+        let is_told = |(name, of): &(_, JoinHandle<_>)| of.is_finished().then_some(*name);
+        let told: Vec<&str> = all.iter().filter_map(is_told).collect();
+        let is_first_told = first.is_finished();
         store.set(Flow::Open);
-        assert_eq!(told, [false; 3], "stream={stream}");
-        for answer in [first, read, listed] {
+        assert_eq!(told, [""; 0], "stream={stream} background={background}");
+        assert_eq!(is_first_told, background == "true", "stream={stream}");
+        for (name, answer) in all {
             let answer = answer.await.unwrap();
-            assert!(answer.text.contains("COMPLETED") || stream == "true", "{answer:?}");
+            let told = answer.text.to_uppercase();
+            let is_plain = name == "cancel" || name == "repeat" && stream == "true";
+            assert!(told.contains("COMPLETED") || is_plain, "{name}: {answer:?}");
         }
+        first.await.unwrap();
     }
 }
 

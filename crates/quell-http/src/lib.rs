@@ -78,8 +78,8 @@ pub use run_state::{
 };
 pub use run_view::{RunView, StoredRun};
 pub use service::{
-    CancelOutcome, DisconnectGuard, NATIVE, NotDone, OnDisconnect, Reading, Service, StopNotStored,
-    TreeSaid, View,
+    Batch, CancelOutcome, DisconnectGuard, NATIVE, NotDone, OnDisconnect, Reading, Service,
+    StopNotStored, TreeSaid, View,
 };
 pub use sse_event::SseEvent;
 pub use start::{Start, Started};

@@ -10,6 +10,7 @@
 mod access;
 mod answers;
 mod assistants;
+mod batches;
 mod buried;
 mod cancels;
 mod crons;

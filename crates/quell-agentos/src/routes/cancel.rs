@@ -10,6 +10,7 @@ use serde_json::json;
 
 use crate::app::{App, find};
 use crate::auth::{Action, component};
+use crate::heard::is_heard_of_any;
 use crate::options::UnknownRuns;
 use crate::routes::extract::RunRequest;
 use crate::wire::kinds::names_of;
@@ -28,7 +29,13 @@ pub(super) async fn cancel(
     // A client gives no reason, so the message of the cause is null.
     let stop = CancelRequest::because("");
     let cancelled = match find(view, &component, run, session.as_deref()).await? {
-        Some(run) => view.cancel(&run, stop, wait).await,
+        Some(run) => {
+            let outcome = view.cancel(&run, stop, wait).await;
+            if let Disposition::AlreadyTerminal { status } = outcome.disposition {
+                is_heard_of_any(view, &run, status).await;
+            }
+            outcome
+        }
         None if app.options.unknown_runs == UnknownRuns::Remember => {
             let session = session.as_deref();
             let remembered = remember(view, &component, run, session, stop, wait).await?;

@@ -13,6 +13,7 @@ use tokio::time::timeout;
 use crate::answer_form::INPUT;
 use crate::app::App;
 use crate::form::Form;
+use crate::heard::status_to_tell;
 use crate::routes::create::begin;
 use crate::routes::go_on::not_paused;
 use crate::snapshot::{USER, session_of};
@@ -29,13 +30,13 @@ pub(super) async fn follow_up(
     (found, mut form, upload, answer): (RunView, Form, Upload, Option<String>),
 ) -> Result<Response, Refusal> {
     let found = ended(view, found).await?;
-    let (id, status, field) = (found.external_id(), found.status(), names_of(component.kind()));
-    let field = field.answer;
+    let status = status_to_tell(view, &found).await;
+    let (id, field) = (found.external_id(), names_of(component.kind()).answer);
     if status == RunStatus::Paused {
         return Err(no_message(&found, field));
     }
     if !status.is_terminal() {
-        return Err(not_paused(&found, status));
+        return Err(not_paused(view, &found, status).await);
     }
     if !found.is_root() {
         let root = found.root_external_id();

@@ -14,6 +14,7 @@ use crate::answer_form::{AnswerForm, ContinueForm};
 use crate::app::{App, find};
 use crate::auth::{Action, component};
 use crate::begin::Begin;
+use crate::heard::is_heard_of_any;
 use crate::routes::cancel::stored;
 use crate::routes::create::{accepted, accepted_by_now, on_disconnect, waited_for_far};
 use crate::routes::extract::RunRequest;
@@ -52,7 +53,7 @@ pub(super) async fn go_on(
     let Answered { run, last, guard, is_repeat } = answered;
     numbered(app, view, &run);
     let Some(guard) = guard else {
-        return Ok(if is_repeat { accepted_by_now(&run) } else { accepted(&run) });
+        return Ok(if is_repeat { accepted_by_now(view, &run).await } else { accepted(&run) });
     };
     follow(app, view, run, (form, guard, last)).await
 }
@@ -76,14 +77,18 @@ pub(super) async fn answered(
     form: &AnswerForm,
 ) -> Result<Answered, Refusal> {
     if found.status() != RunStatus::Paused {
-        let repeat = repeat(view, &found, field, form).await?;
-        return repeat.ok_or_else(|| not_paused(&found, found.status()));
+        return match repeat(view, &found, field, form).await? {
+            Some(repeat) => Ok(repeat),
+            None => Err(not_paused(view, &found, found.status()).await),
+        };
     }
     if form.has_message {
         return Err(no_message(&found, field));
     }
     let answer = form.answer(field)?;
-    let pause = found.pause_state().ok_or_else(|| not_paused(&found, found.status()))?;
+    let Some(pause) = found.pause_state() else {
+        return Err(not_paused(view, &found, found.status()).await);
+    };
     let (asked, given) = (pause.request.clone(), answer.clone());
     let bytes = asked.len() + given.len();
     let read = offload_if_large(bytes, async move {
@@ -112,8 +117,10 @@ pub(super) async fn answered(
         Err(NotDone::Refused(ResumeError::NotPaused(status))) => {
             // Somebody was faster, perhaps with the same answer.
             let now = answered_by_now(view, found).await?;
-            let repeat = repeat(view, &now, field, form).await?;
-            repeat.ok_or_else(|| not_paused(&now, status))
+            match repeat(view, &now, field, form).await? {
+                Some(repeat) => Ok(repeat),
+                None => Err(not_paused(view, &now, status).await),
+            }
         }
         Err(error) => Err(not_continued(view, (&found, field), error).await),
     }
@@ -164,7 +171,7 @@ async fn rejected(
     match cancelled.disposition {
         Disposition::Forbidden => Err(forbidden()),
         Disposition::Unknown => Err(unknown(&found.external_id())),
-        Disposition::AlreadyTerminal { status } => Err(not_paused(&found, status)),
+        Disposition::AlreadyTerminal { status } => Err(not_paused(view, &found, status).await),
         _ => {
             let run = view.find_by_id(found.id()).await?.unwrap_or(found);
             let guard = charge.map(|charge| guard_of(view, &run, form, charge));
@@ -238,7 +245,7 @@ async fn not_continued(
         }
         NotDone::Forbidden => forbidden(),
         NotDone::NoAnswer(error) => Refusal::invalid(vec![no_answer(field, &error)]),
-        NotDone::Refused(ResumeError::NotPaused(status)) => not_paused(found, status),
+        NotDone::Refused(ResumeError::NotPaused(status)) => not_paused(view, found, status).await,
         NotDone::Refused(ResumeError::OtherAttempt { .. }) => asks_another(found),
         NotDone::Refused(ResumeError::TooLarge { .. }) => Refusal::too_large(),
         NotDone::Refused(ResumeError::NoBody) => {
@@ -269,7 +276,8 @@ fn asks_another(run: &RunView) -> Refusal {
     Refusal::new(StatusCode::CONFLICT, text)
 }
 
-pub(super) fn not_paused(run: &RunView, now: RunStatus) -> Refusal {
+pub(super) async fn not_paused(view: &View, run: &RunView, now: RunStatus) -> Refusal {
+    is_heard_of_any(view, run, now).await;
     let word = status(now).to_ascii_lowercase();
     let text = format!("Cannot continue run {}: run is {word}", run.external_id());
     Refusal::new(StatusCode::CONFLICT, text)

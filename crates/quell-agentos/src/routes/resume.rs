@@ -14,6 +14,7 @@ use crate::app::{App, find};
 use crate::auth::{Action, component};
 use crate::begin::Begin;
 use crate::form::Taking;
+use crate::heard::status_to_tell;
 use crate::lines::SoFar;
 use crate::routes::extract::RunRequest;
 use crate::routes::streamed::{streamed_from, style};
@@ -35,7 +36,7 @@ pub(super) async fn resume(
     let charge = view.charge_stream().map_err(Refusal::overdrawn)?;
     let found = find(view, &component, run_id, asked.session.as_deref()).await?;
     let subscribed = format!("Subscribed to {} run. Receiving live events.", kind.as_str());
-    let (run, begin) = match behind(app, view, found, (run_id, asked.from), subscribed) {
+    let (run, begin) = match behind(app, view, found, (run_id, asked.from), subscribed).await {
         Behind::Nothing(said) => return Ok(one(app, &said)),
         Behind::Events(run, begin) => (run, begin),
     };
@@ -54,7 +55,7 @@ pub(super) enum Behind {
 }
 
 /// Finds what there is of a run for a client that has the events before this index.
-pub(super) fn behind(
+pub(super) async fn behind(
     app: &App,
     view: &View,
     found: Option<RunView>,
@@ -67,13 +68,15 @@ pub(super) fn behind(
     };
     // Who continues a run may follow it from then on, however it was created.
     if run.label(STREAMED).is_none() && run.attempt() <= 1 {
-        return Behind::Nothing(without_a_stream(&run));
+        let now = status_to_tell(view, &run).await;
+        return Behind::Nothing(without_a_stream(&run, now));
     }
     let (lines, view, style, counted) =
         (app.lines.clone(), view.clone(), style(app, true), run.clone());
     let begin = async move {
         let so_far = lines.so_far(&view, &counted, style, from).await?;
-        Ok(begin(&counted, &subscribed, from, so_far))
+        let now = status_to_tell(&view, &counted).await;
+        Ok(begin((&counted, now), &subscribed, from, so_far))
     };
     Behind::Events(run, begin.boxed())
 }
@@ -111,7 +114,7 @@ impl Asked {
 }
 
 /// Says where a stream goes on, before it does.
-fn begin(run: &RunView, subscribed: &str, from: u64, so_far: SoFar) -> Begin {
+fn begin((run, now): (&RunView, RunStatus), subscribed: &str, from: u64, so_far: SoFar) -> Begin {
     let (id, count) = (run.external_id(), so_far.lines);
     let missed = count.saturating_sub(from + so_far.gone);
     let gone = match so_far.gone {
@@ -120,7 +123,6 @@ fn begin(run: &RunView, subscribed: &str, from: u64, so_far: SoFar) -> Begin {
     };
     let SoFar { after, last, known, .. } = so_far;
     let begin = Begin { after, index: from, known, ..Begin::default() };
-    let now = run.status();
     if now.is_terminal() || now == RunStatus::Paused {
         let (now, requested) = (status(now), i128::from(from) - 1);
         let all = format!("Replaying {missed} missed events (of {count} total).{gone}");
@@ -149,9 +151,9 @@ fn begin(run: &RunView, subscribed: &str, from: u64, so_far: SoFar) -> Begin {
 }
 
 /// What is said of a run that was started without a stream: its events are not kept for one.
-fn without_a_stream(run: &RunView) -> Value {
-    let now = status(run.status());
-    let message = if run.status().is_terminal() {
+fn without_a_stream(run: &RunView, now: RunStatus) -> Value {
+    let (is_over, now) = (now.is_terminal(), status(now));
+    let message = if is_over {
         format!(
             "Run {now} with no stored events: a run submitted without stream=true and \
              background=true keeps only its final output."

@@ -5,7 +5,7 @@ use axum::response::{IntoResponse, Response};
 use quell::RunRef;
 use quell_http::{BodyError, Reading, RunView, View};
 
-use crate::sessions::is_heard_of;
+use crate::heard::is_heard_of_any;
 use crate::snapshot;
 use crate::wire::exact::Object;
 use crate::wire::position::Position;
@@ -14,10 +14,8 @@ use crate::wire::refusal::Refusal;
 /// Answers with a run and its descendants. A large answer is made on another thread.
 pub(super) async fn run_response(view: &View, run: RunView) -> Result<Option<Response>, Refusal> {
     let Some(position) = snapshot::position_of(view, &run) else { return Ok(None) };
-    if let RunView::Live(run) = &run {
-        is_heard_of(view, run, run.status()).await;
-    }
     let reading = view.read_tree(run).await?;
+    is_heard_of_any(view, reading.run(), reading.report().own_row().status).await;
     let (about, make) = answer(reading, position);
     Ok(Some(view.json_response(about, make).await.map_err(Refusal::of_answer)?))
 }
@@ -30,8 +28,8 @@ pub(super) async fn run_response_at_end(
     run: RunRef,
 ) -> Result<Option<Response>, Refusal> {
     let Some(position) = snapshot::position_of(view, &(&run).into()) else { return Ok(None) };
-    is_heard_of(view, &run, run.status()).await;
     let reading = view.read_tree((&run).into()).await?;
+    is_heard_of_any(view, reading.run(), reading.report().own_row().status).await;
     let (about, make) = answer(reading, position.clone());
     match view.json_response(about, make).await {
         Ok(response) => return Ok(Some(response)),

@@ -10,8 +10,8 @@ use serde::Serialize;
 
 use crate::app::App;
 use crate::auth::{Action, component, may};
+use crate::heard::is_heard_of_any;
 use crate::routes::extract::{RunRequest, SessionRequest};
-use crate::sessions::is_heard_of;
 use crate::snapshot::{position_of, read_at, session_of};
 use crate::wire::position::{Position, Role};
 use crate::wire::refusal::{Refusal, missing};
@@ -93,6 +93,7 @@ pub(super) async fn one(app: &App, request: &SessionRequest) -> Result<Response,
         return Err(if is_there { Refusal::not_found(&text) } else { no_session(session) });
     };
     let reading = view.read_tree(run).await?;
+    is_heard_of_any(view, reading.run(), reading.report().own_row().status).await;
     let about = reading.weight();
     let make = move || session::run(&read_at(&reading, &position));
     view.json_response(about, make).await.map_err(Refusal::of_answer)
@@ -138,9 +139,7 @@ async fn read(
     // Of what agents and teams were given, and said, those below need not be read one by one.
     let is_workflow = position.role == Role::Workflow;
     let reading = if is_workflow { view.read_tree(run).await? } else { view.read(run).await? };
-    if let Some(run) = reading.run().live() {
-        is_heard_of(view, run, reading.report().own_row().status).await;
-    }
+    is_heard_of_any(view, reading.run(), reading.report().own_row().status).await;
     Ok(Some((reading, position)))
 }
 

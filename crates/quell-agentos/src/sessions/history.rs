@@ -4,12 +4,11 @@
 use std::time::SystemTime;
 
 use futures::{StreamExt as _, stream};
-use quell::{Payload, RunFilter, RunId, RunRef, RunStatus, limits};
+use quell::{Payload, RunFilter, RunId, RunStatus};
 use quell_flow::{COMPONENT, Component};
 use quell_http::{
     Charge, RunView, SESSION, View, offload_if_large, parse_id, same_id, whole_millis,
 };
-use tokio::time::timeout;
 
 use crate::sessions::find::{Sessions, is_lone, spellings};
 use crate::snapshot::{FORKED_FROM, position_of, read_at, session_of};
@@ -28,17 +27,6 @@ pub(crate) struct HistoryOf<'a> {
     pub(crate) last: Option<&'a RunView>,
     /// How long it may be as JSON.
     pub(crate) bytes_max: usize,
-}
-
-/// Waits until it is in the store that a run of a tree is paused or has ended: whoever was told of
-/// the pause can answer it then, also through another node, and whoever was told of the end is told
-/// the same by every node and by every later process, and finds it in the history of the next run.
-/// A store that is slow, or in trouble, is not waited for.
-pub(crate) async fn is_heard_of(view: &View, root: &RunRef, status: RunStatus) {
-    let is_told = status.is_terminal() || status == RunStatus::Paused;
-    if is_told && view.service().engine().has_store() {
-        let _ = timeout(limits::STORE_WAIT, root.events_stored()).await;
-    }
 }
 
 /// The order of runs in a session.

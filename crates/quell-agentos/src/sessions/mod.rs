@@ -9,5 +9,5 @@ mod record;
 mod session;
 
 pub(crate) use find::{Found, Sessions};
-pub(crate) use history::{HistoryOf, is_heard_of};
+pub(crate) use history::HistoryOf;
 pub(crate) use session::{NAME_BYTES_MAX, Session};

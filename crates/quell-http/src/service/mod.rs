@@ -1,5 +1,6 @@
 //! The service, what one caller sees of it, and the clients that follow a run.
 
+mod batches;
 mod below;
 mod cancel_outcome;
 mod elsewhere;
@@ -13,6 +14,7 @@ mod service;
 mod stop_followed;
 mod view;
 
+pub use batches::Batch;
 pub use cancel_outcome::{CancelOutcome, StopNotStored};
 pub(crate) use find::is_known_as_accepted;
 pub use guard::{DisconnectGuard, OnDisconnect};

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use quell::{Engine, RunId, RunRef, RunReport};
 use quell_flow::{Catalog, Contract};
 use tokio::sync::watch;
+use tokio_util::task::TaskTracker;
 
 use crate::access::{Access, Principal};
 use crate::events::RunEvents;
@@ -53,6 +54,7 @@ pub struct Service {
 #[derive(Debug)]
 pub(crate) struct Shared {
     is_draining: watch::Sender<bool>,
+    pub(super) batches: TaskTracker,
     pub(crate) limits: ServiceLimits,
     pub(crate) requests: Ledger,
     pub(crate) kept: Ledger,
@@ -190,6 +192,7 @@ impl Shared {
         let share = limits.owner_share_percent;
         Self {
             is_draining: watch::Sender::new(false),
+            batches: TaskTracker::new(),
             limits,
             requests: Ledger::new(REQUESTS, limits.requests_bytes_max, share),
             kept: Ledger::new(KEPT, limits.kept_bytes_max, share),

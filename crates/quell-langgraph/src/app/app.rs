@@ -196,7 +196,7 @@ impl App {
 
 /// Does what is not to stop halfway, also if whoever asked for it has gone. How many ask is bounded
 /// by what each of them has: a run, a thread, a place or a turn.
-pub(super) async fn to_the_end<T: Send + 'static>(
+pub(crate) async fn to_the_end<T: Send + 'static>(
     work: impl Future<Output = Result<T, Refusal>> + Send + 'static,
 ) -> Result<T, Refusal> {
     tokio::spawn(work).await.map_err(|_| Refusal::internal())?

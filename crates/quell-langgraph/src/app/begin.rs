@@ -124,12 +124,7 @@ impl App {
             let changed = self.changing(graph, thread, known);
             return Ok((changed, create.input.clone(), NodesAsked::default()));
         }
-        if let Some(bad) =
-            wanted.goto.iter().find(|name| !names.is_empty() && !names.contains(name))
-        {
-            let text = format!("command.goto: '{}' is none of {}", quoted(bad), names.join(", "));
-            return Err(Refusal::invalid(text));
-        }
+        check_goto(graph, &wanted.goto)?;
         let asked = if names.is_empty() { NodesAsked::default() } else { asked_of(create) };
         if !wanted.goes_on {
             let input = input_of(graph, begin.base(), &create.input, run);
@@ -367,6 +362,18 @@ fn over(graph: &Component, says: bool, is_first: bool) -> Arc<Component> {
 fn say_over(ctx: &RunContext, says: bool) {
     if says {
         Emit::Step { values: None, next: Vec::new() }.send(ctx);
+    }
+}
+
+/// Refuses to go to a node that a graph does not have.
+pub(crate) fn check_goto(graph: &Component, goto: &[String]) -> Result<(), Refusal> {
+    let names = graph.nodes_of();
+    match goto.iter().find(|name| !names.is_empty() && !names.contains(name)) {
+        Some(bad) => {
+            let text = format!("command.goto: '{}' is none of {}", quoted(bad), names.join(", "));
+            Err(Refusal::invalid(text))
+        }
+        None => Ok(()),
     }
 }
 

@@ -358,11 +358,19 @@ impl App {
     }
 }
 
+/// Yields the key of a run of a batch: none that a client can send, and short enough whatever key
+/// the batch has.
+fn of_batch(key: &str, nth: usize) -> String {
+    let digest = IdempotencyKey::new("batch", [key.as_bytes()]).payload();
+    let bytes = digest.first_chunk().copied().unwrap_or_default();
+    format!("batch\n{}\n{nth}", Uuid::from_bytes(bytes))
+}
+
 fn once(request: &CreateRequest<'_>) -> Result<Option<IdempotencyKey>, Refusal> {
     let key = idempotency_key(request.headers);
     let key = key.map_err(|error| Refusal::invalid(error.to_string()))?;
     let key = key.map(|key| match request.nth {
-        Some(nth) => format!("{key}#{nth}"),
+        Some(nth) => of_batch(key, nth),
         None => key.to_owned(),
     });
     Ok(key.map(|key| IdempotencyKey::new(key, [request.path.as_bytes(), request.body])))

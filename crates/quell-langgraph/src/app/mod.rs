@@ -45,8 +45,9 @@ mod webhook_fence;
 mod webhook_left;
 mod webhook_sent;
 
-pub(crate) use app::App;
+pub(crate) use app::{App, to_the_end};
 pub(crate) use assistants::known_graph;
+pub(crate) use begin::check_goto;
 pub(crate) use create::{CreateRequest, Created};
 pub(crate) use crons::FoundCron;
 pub(crate) use find::{Found, Located, in_list};

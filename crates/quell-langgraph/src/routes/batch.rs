@@ -9,9 +9,9 @@ use axum::http::{HeaderMap, StatusCode, Uri};
 use axum::response::Response;
 use futures::{StreamExt as _, stream};
 use quell::{CancelRequest, IdempotencyKey, Payload, RunRef};
-use quell_http::{OnDisconnect, RunView, View, Wait, idempotency_key};
+use quell_http::{OnDisconnect, RunView, StartError, View, Wait, idempotency_key};
 
-use crate::app::{App, CreateRequest, Created, Found, in_list};
+use crate::app::{App, CreateRequest, Created, Found, check_goto, in_list, to_the_end};
 use crate::routes::body::{Read, read_list};
 use crate::routes::caller::Writer;
 use crate::routes::response::{json, rendered};
@@ -27,7 +27,7 @@ pub(super) async fn create(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Refusal> {
-    let Read { keys: items, _upload, .. } = read_list(&view, &headers, body).await?;
+    let Read { keys: items, _upload: upload, .. } = read_list(&view, &headers, body).await?;
     if !(1..=RUNS_MAX).contains(&items.len()) {
         return Err(Refusal::invalid(format!("body: must be a list of 1 to {RUNS_MAX} runs")));
     }
@@ -37,7 +37,9 @@ pub(super) async fn create(
         asked.push(read(&app, &view, nth, item).await?);
     }
     let key = idempotency_key(&headers).map_err(|error| Refusal::invalid(error.to_string()))?;
-    let _turn = match key {
+    let unavailable = || Refusal::from(StartError::Unavailable);
+    let batch = view.service().begin_batch().ok_or_else(unavailable)?;
+    let turn = match key {
         Some(key) => {
             let owner = view.principal().owner().map(Arc::clone);
             Some(app.batches().turn((owner, key.to_owned())).await)
@@ -48,24 +50,17 @@ pub(super) async fn create(
     let body = key.map(|key| {
         IdempotencyKey::new(key, items.iter().map(|item| item.as_json().as_bytes())).payload()
     });
-    let mut made = Vec::new();
-    let all = async {
-        for (nth, create) in asked.into_iter().enumerate() {
-            let (path, body) = (uri.path(), body.as_ref().map_or(&[][..], |body| &body[..]));
-            let (thread, nth) = (None, Some(nth));
-            let request = CreateRequest { thread, create, path, body, headers: &headers, nth };
-            match app.create(&view, request).await? {
-                // What is taken back never runs; its key is free when nothing of it executes.
-                Created::Again(found) if found.run.is_rolled_back() => return Err(gone()),
-                created => made.push(created),
-            }
+    let (maker, seen) = (app.clone(), view.clone());
+    let made = to_the_end(async move {
+        let _all = (batch, turn, upload);
+        let mut made = Vec::new();
+        let all = make(&maker, &seen, asked, (uri.path(), &headers, body), &mut made).await;
+        match all {
+            Ok(()) => Ok(made),
+            Err(why) => Err(refused(&maker, &seen, &made, why).await),
         }
-        // Another node may have taken those back that it has made for the same request.
-        if any_taken_back(&view, &made).await? { Err(gone()) } else { Ok(()) }
-    };
-    if let Err(why) = all.await {
-        return Err(refused(&app, &view, &made, why).await);
-    }
+    })
+    .await?;
     let weight = made.iter().map(|created| created.tracked().weight).sum();
     let (seen, all) = (view.clone(), made.clone());
     let all =
@@ -73,6 +68,27 @@ pub(super) async fn create(
     let small = |created| shown(&view, created, |key| !LARGE_KEYS.contains(&key));
     // They are made, so the answer is never a refusal: that would mean that nothing started.
     Ok(all.await.unwrap_or_else(|_| json(&made.iter().map(small).collect::<Vec<_>>())))
+}
+
+/// Makes all of them, as far as that goes.
+async fn make(
+    app: &App,
+    view: &View,
+    asked: Vec<Create>,
+    (path, headers, body): (&str, &HeaderMap, Option<[u8; 32]>),
+    made: &mut Vec<Created>,
+) -> Result<(), Refusal> {
+    let body = body.as_ref().map_or(&[][..], |body| &body[..]);
+    for (nth, create) in asked.into_iter().enumerate() {
+        let request = CreateRequest { thread: None, create, path, body, headers, nth: Some(nth) };
+        match app.create(view, request).await? {
+            // What is taken back never runs; its key is free when nothing of it executes.
+            Created::Again(found) if found.run.is_rolled_back() => return Err(gone()),
+            created => made.push(created),
+        }
+    }
+    // Another node may have taken those back that it has made for the same request.
+    if any_taken_back(view, made).await? { Err(gone()) } else { Ok(()) }
 }
 
 /// Reads one of them.
@@ -85,7 +101,12 @@ async fn read(app: &App, view: &View, nth: usize, item: &Payload) -> Result<Crea
     // Nobody follows it.
     create.on_disconnect = OnDisconnect::Continue;
     app.check_webhook(&create).map_err(named)?;
-    app.graph_of_run(view, &create.assistant).await?;
+    let (graph, _) = app.graph_of_run(view, &create.assistant).await?;
+    check_goto(&graph, &create.nodes.goto).map_err(named)?;
+    // Its thread is made for it, and has none.
+    if let Some(checkpoint) = create.nodes.checkpoint {
+        return Err(named(Refusal::missing(format!("Checkpoint {checkpoint} not found"))));
+    }
     if create.resume.is_some() {
         return Err(Refusal::new(StatusCode::BAD_REQUEST, NO_THREAD));
     }

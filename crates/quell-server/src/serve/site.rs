@@ -160,6 +160,8 @@ impl Site {
             end.as_str(),
             span(plan.grace)
         ));
+        // A batch that is refused in its middle could not be taken back any more.
+        service.end_batches(BATCHES_WAIT.min(plan.grace)).await;
         service.drain();
         service.stop_followed(FOLLOWED_WAIT.min(plan.grace)).await;
         let last = signals.count() + SIGNALS_MORE;
@@ -368,6 +370,9 @@ const SIGNALS_MORE: u32 = 2;
 /// How many connections may wait to be accepted; the system may allow fewer. New clients wait here
 /// while every slot is taken.
 const QUEUE: u32 = 4_096;
+
+/// How long requests may take until they have made all of their runs.
+const BATCHES_WAIT: Duration = Duration::from_secs(5);
 
 /// How long runs of other nodes may take to end whose clients follow them through this one.
 const FOLLOWED_WAIT: Duration = Duration::from_secs(2);

@@ -136,7 +136,7 @@ export async function follow(id, after, signal, take) {
     try {
       for await (const some of events(id, last, signal)) {
         take(some);
-        last = some.reduce((most, event) => Math.max(most, event.seq, event.data?.to ?? 0), last);
+        last = some.reduce((most, event) => Math.max(most, event.seq, gapEnd(event)), last);
         pause = PAUSE_MIN;
       }
       return last;
@@ -146,6 +146,11 @@ export async function follow(id, after, signal, take) {
       pause = Math.min(2 * pause, PAUSE_MAX);
     }
   }
+}
+
+/** The last event of a gap. What a program says has fields of its own. @param {any} event */
+function gapEnd(event) {
+  return event.event === "lagged" ? event.data.to : 0;
 }
 
 /** Whether it is of no use to ask again: not of a server that has too much to do. @param {number} status */

@@ -118,7 +118,7 @@ async fn reconnected(app: &App, view: &View, mut asked: Asked) -> Result<Acted, 
         Some(component) => find(view, &component, &run_id, session.as_deref()).await?,
         None => None,
     };
-    match behind(app, view, found, (&run_id, from), SUBSCRIBED.into()) {
+    match behind(app, view, found, (&run_id, from), SUBSCRIBED.into()).await {
         Behind::Nothing(said) => Ok(Acted::Said(said)),
         Behind::Events(run, begin) => {
             let guard = guard(app, &run, charge);

@@ -1,0 +1,158 @@
+//! Runs that are made together: all of them or none, whatever becomes of their client and server.
+
+use std::sync::Arc;
+
+use quell::store::Store;
+use quell::testing::cluster::Nodes;
+use quell::{EngineConfig, Payload, RunContext, RunFilter, RunLimits, Scope};
+use quell_flow::Component;
+use quell_test_support::{Flow, Valve, secs, soon, within};
+use serde_json::{Value, json};
+use tokio::sync::Semaphore;
+
+use crate::nodes::two;
+use crate::talk::{Says as _, Server};
+
+const BATCH: &str = "/runs/batch";
+
+/// Waits until it may go on, also when it is to stop.
+fn deaf(gate: &Arc<Semaphore>) -> Component {
+    let gate = Arc::clone(gate);
+    Component::agent("deaf", move |ctx: RunContext, input: Payload| {
+        let gate = Arc::clone(&gate);
+        async move {
+            let _ = ctx.is_stopping();
+            drop(gate.acquire().await);
+            Ok(input)
+        }
+    })
+}
+
+#[tokio::test]
+async fn a_batch_that_is_refused_leaves_nothing_although_its_client_has_left() {
+    let (gate, room) = (Arc::new(Semaphore::new(0)), RunLimits::new().running_max(1).queued_max(1));
+    let config = EngineConfig::new().limit(Scope::All, room);
+    let server = Server::serving_with(config, [deaf(&gate)]);
+    let item = json!({ "assistant_id": "deaf", "input": {}, "on_completion": "keep" });
+    let (asker, batch) = (server.clone(), json!([item, item, item]));
+    let asks = tokio::spawn(async move { asker.post(BATCH, &batch).await });
+    let engine = server.service.engine();
+    // It waits for those that it has made.
+    let is_refused = || engine.runs(&RunFilter::new()).iter().any(|run| run.is_rolled_back());
+    soon("it is refused", is_refused).await;
+    asks.abort();
+    assert!(asks.await.unwrap_err().is_cancelled());
+    gate.add_permits(9);
+    soon("no run is left", || engine.runs(&RunFilter::new()).is_empty()).await;
+    within("no thread is left", async {
+        while server.post("/threads/count", &json!({})).await.json() != json!(0) {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_batch_is_made_as_a_whole_although_its_client_leaves_or_its_server_is_to_end() {
+    for leaves in [false, true] {
+        let store = Valve::new(Flow::Open);
+        let config = EngineConfig::new().store(Arc::clone(&store) as Arc<dyn Store>);
+        let gate = Arc::new(Semaphore::new(9));
+        let server = Server::serving_with(config, [deaf(&gate)]);
+        let item = json!({ "assistant_id": "deaf", "input": {}, "on_completion": "keep" });
+        // None of its threads can be made yet.
+        store.set(Flow::Shut { stops: true });
+        let (asker, batch) = (server.clone(), json!([item, item, item]));
+        let asks = tokio::spawn(async move { asker.post(BATCH, &batch).await });
+        // Until it waits for the store, of which nothing tells.
+        for _ in 0..1_000 {
+            tokio::task::yield_now().await;
+        }
+        let ends = tokio::spawn({
+            let service = server.service.clone();
+            async move { service.end_batches(secs(60)).await }
+        });
+        soon("no more begin", || server.service.begin_batch().is_none()).await;
+        assert_eq!(server.post(BATCH, &json!([item])).await.status, 503);
+        assert!(!ends.is_finished());
+        if leaves {
+            asks.abort();
+        }
+        store.set(Flow::Open);
+        assert!(within("it is made", ends).await.unwrap());
+        server.service.drain();
+        if !leaves {
+            let made = asks.await.unwrap();
+            assert_eq!((made.status.as_u16(), made.json().as_array().unwrap().len()), (200, 3));
+        }
+        assert_eq!(server.post("/threads/count", &json!({})).await.json(), 3, "{leaves}");
+    }
+}
+
+#[tokio::test]
+async fn of_two_nodes_none_answers_with_runs_of_a_batch_that_the_other_one_takes_back() {
+    let (gate, nodes) = (Arc::new(Semaphore::new(0)), Nodes::new(secs(30)));
+    let node = |name| EngineConfig::new().node(nodes.join(name));
+    let room = RunLimits::new().running_max(1).queued_max(1);
+    let a = Server::serving_with(node("a").limit(Scope::All, room), [deaf(&gate)]);
+    let b = Server::serving_with(node("b"), [deaf(&gate)]);
+    let item = json!({ "assistant_id": "deaf", "input": {} });
+    let batch = json!([item, item, item]);
+    let ask = |server: &Server| {
+        let (server, batch) = (server.saying("idempotency-key", "k"), batch.clone());
+        tokio::spawn(async move { server.post(BATCH, &batch).await })
+    };
+    let first = ask(&a);
+    let of_a = a.service.engine();
+    let is_refused = || of_a.runs(&RunFilter::new()).iter().any(|run| run.is_rolled_back());
+    soon("it is refused", is_refused).await;
+    let again = ask(&b);
+    soon("it makes one", || !b.service.engine().runs(&RunFilter::new()).is_empty()).await;
+    gate.add_permits(9);
+    let (first, again) = (first.await.unwrap(), again.await.unwrap());
+    assert_eq!((first.status.as_u16(), again.status.as_u16()), (429, 409), "{again:?}");
+    within("all are made", async {
+        while b.saying("idempotency-key", "k").post(BATCH, &batch).await.status != 200 {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    let made = b.service.engine().runs(&RunFilter::new().roots());
+    assert!(made.iter().filter(|run| !run.is_rolled_back()).count() <= 3, "{made:?}");
+}
+
+#[tokio::test]
+async fn a_fault_of_one_is_told_with_its_place_before_any_is_made() {
+    let graph = Component::workflow("noded", async |_ctx, input| Ok(input)).nodes(["a", "b"]);
+    let server = Server::serving([graph]);
+    let ok = json!({ "assistant_id": "noded", "input": {} });
+    let id = "01a22840-2deb-74c4-b633-7daf60243829";
+    for (key, value, told) in [
+        ("checkpoint_id", json!(id), (404, format!("1.Checkpoint {id} not found"))),
+        ("command", json!({ "goto": "zz" }), (422, "1.command.goto: 'zz' is none of a, b".into())),
+    ] {
+        let mut bad = ok.clone();
+        bad[key] = value;
+        assert_eq!(server.post(BATCH, &json!([ok, bad])).await.detail(), told);
+        assert!(server.service.engine().runs(&RunFilter::new()).is_empty(), "{key}");
+    }
+}
+
+#[tokio::test]
+async fn keys_of_batches_are_as_long_as_others_and_no_client_has_one_of_a_part() {
+    let (server, other) = two();
+    let ok = json!({ "assistant_id": "echo", "input": { "text": "hi" } });
+    let long = "k".repeat(256);
+    let keyed = server.saying("idempotency-key", &long);
+    let batch = json!(vec![ok.clone(); 120]);
+    let ids = |answer: Value| -> Vec<Value> {
+        answer.as_array().unwrap().iter().map(|run| run["run_id"].clone()).collect()
+    };
+    let made = keyed.post(BATCH, &batch).await;
+    assert_eq!(made.status, 200, "{made:?}");
+    let again = other.saying("idempotency-key", &long).post(BATCH, &batch).await;
+    assert_eq!(ids(again.json()), ids(made.json()));
+    let single = server.saying("idempotency-key", "z#1").post("/runs", &ok).await;
+    let batch = server.saying("idempotency-key", "z").post(BATCH, &json!([ok, ok])).await;
+    assert_eq!((single.status.as_u16(), batch.status.as_u16()), (200, 200), "{batch:?}");
+}
