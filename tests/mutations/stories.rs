@@ -9,7 +9,7 @@ pub(super) const FAULTS: &[Fault] = &[
         edits: &[Edit {
             file: "tables/admission/state.rs",
             text: "pub(super) fn enter_again(&mut self, run: &Arc<R>) {
-        self.roots.insert(Who::of(run), «self.groups.queue(run)»);",
+        «self.queue(run)»;",
             faulty: "{ let _ = self.groups.queue(run); … }",
         }],
         caught_by: &[STORIES],

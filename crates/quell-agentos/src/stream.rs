@@ -6,7 +6,7 @@ use std::time::SystemTime;
 
 use futures::stream::{Stream, StreamExt, unfold};
 use quell::{EventKind, RunEvent, RunId, RunRef, RunStatus};
-use quell_http::{LookupError, RunView, SseEvent, StoredRun, TreeSaid, View};
+use quell_http::{LookupError, RunView, SseEvent, StoredRun, TreeSaid, View, whole_millis};
 
 use crate::begin::{Begin, Known};
 use crate::ends;
@@ -227,7 +227,14 @@ impl Source {
     /// own: it was stopped for that.
     async fn end_of_deleted(&mut self) -> Option<RunEvent> {
         let stored = self.stored.take().filter(|_| !self.has_ended)?;
-        let is_gone = matches!(self.view.find_by_id(self.id).await, Ok(None));
+        let is_gone = match self.view.find_by_id(self.id).await {
+            Ok(None) => true,
+            // Its id may be that of another run by now.
+            Ok(Some(found)) => {
+                whole_millis(found.queued_at()) != whole_millis(stored.accepted().at)
+            }
+            Err(_) => false,
+        };
         self.deleted = if is_gone { stored.deleted() } else { None };
         let (end, at) = (EventKind::Ended(RunStatus::Cancelled), SystemTime::now());
         self.deleted.as_ref().map(|_| RunEvent::new(u64::MAX, self.id, self.id, at, end))

@@ -143,7 +143,7 @@ async fn an_answer_that_is_sent_again_gets_the_run_as_it_is_by_now_also_after_a_
         refused(&refusal, 409, &now(plain.1, "completed"), None);
         let refusal = go_on(site, worker, NO, &BACKGROUND).await;
         assert_eq!(refusal.status, 409, "{who}: {refusal:?}");
-        site.post(&format!("/agents/worker/runs/{}/cancel", worker.1)).await;
+        site.post(&format!("/agents/worker/runs/{}/cancel?wait=true", worker.1)).await;
         let cancelled = go_on(site, worker, YES, &BACKGROUND).await;
         refused(&cancelled, 409, &now(worker.1, "cancelled"), None);
     }

@@ -126,7 +126,8 @@ async fn the_stream_of_a_stored_team_does_not_read_the_team_again_with_each_memb
     // A helper is read with its own end, and the member above it for that; a member with its own
     // end, and its helper below it. The end of the team shows all.
     let (reads, runs) = (valve.gets() - before, 2 * members);
-    assert!(reads <= 3 * runs + 9, "{reads} reads of {runs} runs");
+    // Behind each page of the log it is looked whose it is.
+    assert!(reads <= 3 * runs + 40, "{reads} reads of {runs} runs");
 }
 
 #[tokio::test]

@@ -3,7 +3,7 @@
 //! in memory.
 
 use std::collections::VecDeque;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use futures::stream::{self, Stream, StreamExt, unfold};
 use quell::{Engine, EventKind, RunEvent, RunRef, limits};
@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use crate::events::{RunEvents, events_by_now};
 use crate::lookup_error::LookupError;
 use crate::pace::Pace;
-use crate::stored_events::{FIRST_PAUSE, PAGE, read};
+use crate::stored_events::{FIRST_PAUSE, PAGE, is_anothers, read};
 
 /// Reads the events of a live run after the one with this number. A gap is read from the store, if
 /// the run is a root and there is one: at the beginning, and wherever the reader is slower than the
@@ -22,7 +22,7 @@ pub(crate) fn with_stored(
     run: &RunRef,
     after: u64,
 ) -> impl Stream<Item = RunEvent> + Send + use<> {
-    let is_stored = is_stored(&engine, run);
+    let (is_stored, began) = (is_stored(&engine, run), run.row().queued_at);
     let events = RunEvents::new(engine.clone(), run, after);
     unfold((events, None::<Box<Before>>), move |(mut events, mut before)| {
         let engine = engine.clone();
@@ -34,7 +34,7 @@ pub(crate) fn with_stored(
                     return Some((event, (events, before)));
                 }
                 let event = events.next().await?;
-                before = Before::of_gap(&engine, &event).filter(|_| is_stored).map(Box::new);
+                before = Before::of_gap(&engine, &event, began).filter(|_| is_stored).map(Box::new);
                 if before.is_none() {
                     return Some((event, (events, before)));
                 }
@@ -58,6 +58,8 @@ pub(crate) struct Before {
     engine: Engine,
     /// As a reader is told of it.
     gap: RunEvent,
+    /// When the root was accepted. It may be forgotten meanwhile, and its id used again.
+    began: SystemTime,
     /// The number of the last event that was read.
     at: u64,
     to: u64,
@@ -71,14 +73,14 @@ impl Before {
         if !is_stored(engine, run) {
             return None;
         }
-        Self::of_gap(engine, &events_by_now(run, after).next()?)
+        Self::of_gap(engine, &events_by_now(run, after).next()?, run.row().queued_at)
     }
 
     /// Yields what a reader is told to be gone, if that is what this event tells.
-    pub(crate) fn of_gap(engine: &Engine, gap: &RunEvent) -> Option<Self> {
+    pub(crate) fn of_gap(engine: &Engine, gap: &RunEvent, began: SystemTime) -> Option<Self> {
         let EventKind::Lagged { from, to } = gap.kind else { return None };
         let (engine, at) = (engine.clone(), from.saturating_sub(1));
-        Some(Self { engine, gap: gap.clone(), at, to, ready: VecDeque::new() })
+        Some(Self { engine, gap: gap.clone(), began, at, to, ready: VecDeque::new() })
     }
 
     /// Yields its events, as far as they are stored by now. What cannot be read stays a gap.
@@ -131,6 +133,10 @@ impl Before {
         let events = read(self.engine.stored_events(root, self.at, PAGE)).await?;
         if events.is_empty() {
             return Ok(false);
+        }
+        if is_anothers(&self.engine, root, self.began).await? {
+            self.leave_out(self.to);
+            return Ok(true);
         }
         for event in events {
             match event {
@@ -190,6 +196,11 @@ mod tests {
     /// Reads events up to a number of which the store has those that are not in these gaps. Yields
     /// the numbers that are told, of a gap the first and the last one.
     async fn told(to: u64, gaps: &[(u64, u64)]) -> Vec<(u64, u64)> {
+        told_of(SystemTime::UNIX_EPOCH, to, gaps).await
+    }
+
+    /// As [`told`], of a run that was accepted at this instant; the stored one was at the epoch.
+    async fn told_of(began: SystemTime, to: u64, gaps: &[(u64, u64)]) -> Vec<(u64, u64)> {
         let (root, at, epoch) = (RunId::from_text("run"), SystemTime::UNIX_EPOCH, Epoch::new(1, 1));
         let event = |seq, kind| RunEvent::new(seq, root, root, at, kind);
         let accepted = Accepted::new(root, RunKind::Agent, "run".into(), epoch, at);
@@ -207,7 +218,7 @@ mod tests {
         }
         let engine = Engine::with_config(EngineConfig::new().store(store as Arc<dyn Store>));
         let gap = event(0, EventKind::Lagged { from: 1, to });
-        let mut before = Before { engine, gap, at: 0, to, ready: VecDeque::new() };
+        let mut before = Before { engine, gap, began, at: 0, to, ready: VecDeque::new() };
         let mut told = Vec::new();
         // More would be one that is told twice.
         while told.len() <= 100
@@ -248,6 +259,12 @@ mod tests {
         told.extend(events.collect::<Vec<_>>().await);
         let numbers: Vec<_> = told.iter().map(|event| event.seq).collect();
         assert_eq!(numbers, (1..=603).collect::<Vec<_>>());
+    }
+
+    #[tokio::test]
+    async fn of_another_run_that_has_the_id_by_now_nothing_is_told() {
+        assert_eq!(told_of(SystemTime::UNIX_EPOCH, 3, &[]).await, [(1, 1), (2, 2), (3, 3)]);
+        assert_eq!(told_of(SystemTime::now(), 3, &[]).await, [(1, 3)]);
     }
 
     #[tokio::test]

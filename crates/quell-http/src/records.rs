@@ -110,7 +110,9 @@ impl Records {
             let mut events = root.events_since(after);
             let mut is_told = false;
             while let Some(event) = next_event(&mut events).await {
-                match Before::of_gap(&engine, &event).filter(|_| engine.has_store()) {
+                match Before::of_gap(&engine, &event, root.row().queued_at)
+                    .filter(|_| engine.has_store())
+                {
                     // On the heap: most runs have no gap.
                     Some(before) => Box::pin(read_gap(before, &record)).await,
                     None => record.lock().apply(&event),

@@ -2,15 +2,16 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use futures::stream::{Stream, unfold};
 use quell::store::{ImpliedEvents, RunRecord, StoreError, Stored, Subtree};
-use quell::{Engine, EventKind, RunEvent, limits};
+use quell::{Engine, EventKind, RunEvent, RunId, limits};
 use tokio::time::timeout;
 
 use crate::lookup_error::LookupError;
 use crate::pace::Pace;
+use crate::run_state::same_instant;
 
 /// The events of a stored run and its subtree: those that are stored, and at the end those that
 /// follow from its record. What cannot be read is a gap.
@@ -116,6 +117,12 @@ impl StoredEvents {
         }
         let root = self.record.accepted.root;
         let events = read(self.engine.stored_events(root, self.read, PAGE)).await?;
+        let began = self.record.accepted.at;
+        if !events.is_empty() && is_anothers(&self.engine, self.record.run(), began).await? {
+            // It was forgotten, with its log.
+            self.is_over = true;
+            return Ok(false);
+        }
         let before = self.read;
         for event in events {
             self.take(event);
@@ -246,6 +253,22 @@ impl StoredEvents {
             Some((event, events))
         })
     }
+}
+
+/// Tells whether what the store has under an id is of another run than of the one that was accepted
+/// at this instant: that one was forgotten, and its id has been used again. Logs are read by id
+/// alone, so a reader looks behind each read of one: what is its own then was so before.
+///
+/// # Errors
+///
+/// Fails with the trouble of the store.
+pub(crate) async fn is_anothers(
+    engine: &Engine,
+    run: RunId,
+    began: SystemTime,
+) -> Result<bool, LookupError> {
+    let found = read(engine.stored_run(run)).await?;
+    Ok(found.is_some_and(|found| !same_instant(found.accepted.at, began)))
 }
 
 /// Reads of the store, and gives it up after a time.

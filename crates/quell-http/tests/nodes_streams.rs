@@ -92,6 +92,38 @@ async fn a_stream_follows_what_happens_and_ends_with_the_run() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn nothing_is_told_of_a_later_run_of_the_id_to_who_reads_an_earlier_one() {
+    let (_nodes, a, b) = two();
+    let (run, view) = (a.working("sleeper", "r").await, b.view());
+    let found = b.found("r").await;
+    let mut stream = Box::pin(view.events(&found, 0).await.unwrap());
+    let mut own = vec![within("it is there", stream.next()).await.unwrap()];
+    // Nobody reads while this happens.
+    run.cancel(CancelRequest::because("enough"));
+    within("it ends", run.quiescent()).await;
+    run.stored().await.unwrap();
+    own.extend(within("all is there", stream.by_ref().take(2).collect::<Vec<_>>()).await);
+    let at = run.row().queued_at;
+    a.service.engine().forget(run.id()).unwrap();
+    let gone = || async { b.service.engine().stored_run(run.id()).await.unwrap().is_none() };
+    within("it is gone", async {
+        while !gone().await {
+            tokio::time::sleep(ms(1)).await;
+        }
+    })
+    .await;
+    tokio::time::sleep(secs(1)).await;
+    let later = a.working("steps", "r").await;
+    later.events_stored().await.unwrap();
+    assert_ne!(later.row().queued_at, at);
+    let told: Vec<_> = within("the stream ends", stream.collect()).await;
+    let names = own.iter().chain(&told).filter(|event| event.at > at + secs(1));
+    assert_eq!(names.count(), 0, "{told:?}");
+    let reading = b.view().read_tree(found).await.unwrap();
+    assert!(reading.tree_transcripts().iter().all(|said| said.text.is_empty()), "{reading:?}");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_stream_goes_on_with_the_next_owner_without_a_gap_or_a_repeat() {
     for by_who_reads in [false, true] {
         let (nodes, a, b) = two();

@@ -122,6 +122,92 @@ async fn of_two_nodes_none_answers_with_runs_of_a_batch_that_the_other_one_takes
 }
 
 #[tokio::test]
+async fn a_batch_is_repeated_with_what_it_has_made_also_when_that_has_ended_and_is_gone() {
+    for has_store in [false, true] {
+        let config = EngineConfig::new();
+        let config = if has_store { config.store(Valve::new(Flow::Open) as _) } else { config };
+        let server = Server::serving_with(config, []).saying("idempotency-key", "k");
+        let item = json!({ "assistant_id": "echo", "input": { "text": "hi" } });
+        let batch = json!([item, item]);
+        let made = server.post(BATCH, &batch).await;
+        let engine = server.service.engine();
+        soon("they are gone", || engine.runs(&RunFilter::new()).is_empty()).await;
+        let again = server.post(BATCH, &batch).await;
+        assert_eq!((made.status.as_u16(), again.status.as_u16()), (200, 200), "{again:?}");
+        assert_eq!(ids(&again.json()), ids(&made.json()));
+    }
+}
+
+#[tokio::test]
+async fn a_batch_that_was_refused_is_made_by_a_repeat_although_one_of_it_had_ended() {
+    let room = RunLimits::new().running_max(3).queued_max(1);
+    for keeps in [false, true] {
+        let gate = Arc::new(Semaphore::new(0));
+        let config = EngineConfig::new().limit(Scope::All, room.clone());
+        // While the store is waited for, it ends.
+        let config = config.store(Valve::new(Flow::Open) as _);
+        let server = Server::serving_with(config, [deaf(&gate)]).saying("idempotency-key", "k");
+        let completion = if keeps { "keep" } else { "delete" };
+        let item = |graph: &str, input: Value| {
+            json!({ "assistant_id": graph, "input": input,
+            "on_completion": completion })
+        };
+        // It fails at once.
+        let fails = item("deaf", Value::Null);
+        let waits = item("deaf", json!({}));
+        let held = server.start(&server.thread().await, "deaf", json!({})).await;
+        let batch = json!([fails, waits, waits, waits, waits]);
+        assert_eq!(server.post(BATCH, &batch).await.status, 429, "{held}");
+        server.post(&format!("{held}/cancel"), &Value::Null).await;
+        gate.add_permits(9);
+        let engine = server.service.engine();
+        let is_live = |run: &quell::RunRef| !run.status().is_terminal();
+        soon("there is room", || !engine.runs(&RunFilter::new()).iter().any(is_live)).await;
+        // What fails may take a place for a moment.
+        let again = within("there is room", async {
+            loop {
+                let again = server.post(BATCH, &batch).await;
+                if again.status != 429 {
+                    break again;
+                }
+            }
+        })
+        .await;
+        assert_eq!((again.status.as_u16(), ids(&again.json()).len()), (200, 5), "{again:?}");
+        soon("all have ended", || !engine.runs(&RunFilter::new()).iter().any(is_live)).await;
+    }
+}
+
+#[tokio::test]
+async fn a_thread_that_is_made_for_a_run_is_gone_if_its_client_leaves_before_there_is_a_run() {
+    let store = Valve::new(Flow::Shut { stops: true });
+    let config = EngineConfig::new().store(Arc::clone(&store) as Arc<dyn Store>);
+    let server = Server::serving_with(config, []);
+    let body = json!({ "assistant_id": "echo", "input": {}, "on_completion": "keep" });
+    let asker = server.clone();
+    let asks = tokio::spawn(async move { asker.post("/runs", &body).await });
+    // Until it waits for the store, of which nothing tells.
+    for _ in 0..1_000 {
+        tokio::task::yield_now().await;
+    }
+    asks.abort();
+    assert!(asks.await.unwrap_err().is_cancelled());
+    store.set(Flow::Open);
+    within("the thread was made, and is gone", async {
+        while store.stored().is_empty()
+            || server.post("/threads/count", &json!({})).await.json() != json!(0)
+        {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+}
+
+fn ids(made: &Value) -> Vec<Value> {
+    made.as_array().unwrap().iter().map(|run| run["run_id"].clone()).collect()
+}
+
+#[tokio::test]
 async fn a_fault_of_one_is_told_with_its_place_before_any_is_made() {
     let graph = Component::workflow("noded", async |_ctx, input| Ok(input)).nodes(["a", "b"]);
     let server = Server::serving([graph]);
@@ -145,13 +231,10 @@ async fn keys_of_batches_are_as_long_as_others_and_no_client_has_one_of_a_part()
     let long = "k".repeat(256);
     let keyed = server.saying("idempotency-key", &long);
     let batch = json!(vec![ok.clone(); 120]);
-    let ids = |answer: Value| -> Vec<Value> {
-        answer.as_array().unwrap().iter().map(|run| run["run_id"].clone()).collect()
-    };
     let made = keyed.post(BATCH, &batch).await;
     assert_eq!(made.status, 200, "{made:?}");
     let again = other.saying("idempotency-key", &long).post(BATCH, &batch).await;
-    assert_eq!(ids(again.json()), ids(made.json()));
+    assert_eq!(ids(&again.json()), ids(&made.json()));
     let single = server.saying("idempotency-key", "z#1").post("/runs", &ok).await;
     let batch = server.saying("idempotency-key", "z").post(BATCH, &json!([ok, ok])).await;
     assert_eq!((single.status.as_u16(), batch.status.as_u16()), (200, 200), "{batch:?}");

@@ -183,12 +183,14 @@ async fn a_body_over_its_bound_is_refused_unread() {
 #[tokio::test]
 async fn a_limit_that_is_reached_makes_nothing() {
     let mut limits = quell::Limits::default();
-    limits.runs_max = 1;
+    // It has a step.
+    limits.runs_max = 2;
     let config = quell::EngineConfig::new().limits(limits);
     let (options, access) = (quell_langgraph::Options::default(), quell_http::Access::open());
     let server = Server::with(config, options, access);
     let thread = server.thread().await;
     let run = server.start(&thread, "slow", json!({"ms": 60_000, "tag": "full"})).await;
+    server.until_ticking("full").await;
     let other = "01a1f7a0-b8be-771e-8334-e5af4180e25f";
     let body = json!({"assistant_id": "slow", "if_not_exists": "create", "input": {}});
     let answer = server.post(&format!("/threads/{other}/runs"), &body).await;

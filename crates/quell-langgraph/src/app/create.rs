@@ -7,16 +7,18 @@ use std::time::{Duration, SystemTime};
 use axum::http::HeaderMap;
 use quell::{IdempotencyKey, OnBusy, RunId};
 use quell_flow::{Component, NodesAsked};
-use quell_http::{RunView, SESSION, Start, StartError, View, idempotency_key};
+use quell_http::{RunView, SESSION, Start, StartError, View};
 use serde_json::json;
 use uuid::Uuid;
 
 use crate::app::App;
+use crate::app::app::to_the_end;
 use crate::app::base::LATE;
 use crate::app::begin::behind;
 use crate::app::brief::{AT_END, DELETED};
 use crate::app::find::Found;
 use crate::app::making::{Adding, Fresh};
+use crate::app::once::once;
 use crate::app::stored::StoredRun;
 use crate::options::CONTRACT;
 use crate::threads::{Full, Thread, Tracked, Within};
@@ -84,8 +86,7 @@ impl App {
             request.create.own_assistant = Some(id);
         }
         loop {
-            let (thread, is_new) = self.thread_for(view, &request).await?;
-            let mut fresh = Fresh { app: self, thread: is_new.then(|| Arc::clone(&thread)) };
+            let (thread, mut fresh) = self.thread_for(view, &request).await?;
             // The thread may leave the table while this request waits for it. Then look again:
             // there is another one by now, or none.
             let Some(created) = self.create_in(view, &request, &graph, &thread).await? else {
@@ -94,25 +95,27 @@ impl App {
             let (Created::Here(found) | Created::Again(found)) = &created else {
                 return Ok(created);
             };
-            fresh.thread = fresh
-                .thread
-                .take()
-                .filter(|fresh| found.thread.as_ref().is_none_or(|used| used.id != fresh.id));
+            if let Some(fresh) = &mut fresh
+                && found.thread.as_ref().is_some_and(|used| used.id == thread.id)
+            {
+                fresh.is_used = true;
+            }
             return Ok(created);
         }
     }
 
+    /// Yields the thread of a run, which may be made for it.
     async fn thread_for(
         &self,
         view: &View,
         request: &CreateRequest<'_>,
-    ) -> Result<(Arc<Thread>, bool), Refusal> {
+    ) -> Result<(Arc<Thread>, Option<Fresh>), Refusal> {
         let missing = || Refusal::missing("Thread or assistant not found.");
         if let Some(id) = request.thread
             && let Some(known) = self.known_thread(view, id).await?
         {
             self.threads().touch(&known);
-            return Ok((known, false));
+            return Ok((known, None));
         }
         if request.thread.is_some() && !request.create.makes_thread {
             return Err(missing());
@@ -123,17 +126,24 @@ impl App {
         let made = if is_temporary {
             // An id that the caller has not chosen nobody else has.
             let made = self.threads().add(self.engine(), thread);
-            made.map_err(|Full| Refusal::too_many())?.ok()
+            let made = made.map_err(|Full| Refusal::too_many())?.ok();
+            made.map(|made| Fresh::new(self, made))
         } else {
-            self.make_thread(thread, request.thread.is_some()).await?
+            let (app, is_named) = (self.clone(), request.thread.is_some());
+            // A caller that goes away while the store is waited for leaves what is dropped then.
+            to_the_end(async move {
+                let made = app.make_thread(thread, is_named).await?;
+                Ok(made.map(|made| Fresh::new(&app, made)))
+            })
+            .await?
         };
-        if let Some(made) = made {
-            return Ok((made, true));
+        if let Some(fresh) = made {
+            return Ok((Arc::clone(&fresh.thread), Some(fresh)));
         }
         // Another request made it just now, or it is another owner's, which is answered as one that
         // is not there.
         let known = self.known_thread(view, id).await?;
-        known.map(|known| (known, false)).ok_or_else(missing)
+        known.map(|known| (known, None)).ok_or_else(missing)
     }
 
     /// Makes a run in a thread; none if the thread has left the table meanwhile.
@@ -356,22 +366,4 @@ impl App {
         }
         start.label(LATE, thread.id.to_string()).after(create.after)
     }
-}
-
-/// Yields the key of a run of a batch: none that a client can send, and short enough whatever key
-/// the batch has.
-fn of_batch(key: &str, nth: usize) -> String {
-    let digest = IdempotencyKey::new("batch", [key.as_bytes()]).payload();
-    let bytes = digest.first_chunk().copied().unwrap_or_default();
-    format!("batch\n{}\n{nth}", Uuid::from_bytes(bytes))
-}
-
-fn once(request: &CreateRequest<'_>) -> Result<Option<IdempotencyKey>, Refusal> {
-    let key = idempotency_key(request.headers);
-    let key = key.map_err(|error| Refusal::invalid(error.to_string()))?;
-    let key = key.map(|key| match request.nth {
-        Some(nth) => of_batch(key, nth),
-        None => key.to_owned(),
-    });
-    Ok(key.map(|key| IdempotencyKey::new(key, [request.path.as_bytes(), request.body])))
 }

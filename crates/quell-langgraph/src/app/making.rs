@@ -39,20 +39,26 @@ impl App {
     }
 }
 
-/// A thread that was made for a run. Dropped with the thread in it, this removes the thread: no run
-/// was made, or the caller went away meanwhile.
-pub(super) struct Fresh<'a> {
-    pub(super) app: &'a App,
-    pub(super) thread: Option<Arc<Thread>>,
+/// A thread that was made for a run. Dropped without its run, this removes the thread: no run was
+/// made, or the caller went away meanwhile.
+pub(super) struct Fresh {
+    app: App,
+    pub(super) thread: Arc<Thread>,
+    /// It has its run.
+    pub(super) is_used: bool,
 }
 
-impl Drop for Fresh<'_> {
+impl Fresh {
+    pub(super) fn new(app: &App, thread: Arc<Thread>) -> Self {
+        Self { app: app.clone(), thread, is_used: false }
+    }
+}
+
+impl Drop for Fresh {
     fn drop(&mut self) {
-        if let Some(thread) = &self.thread
-            && self.app.threads().remove_if_unused(thread)
-            && thread.record().is_some()
-        {
-            self.app.forget_record(thread.id);
+        let Self { app, thread, is_used } = self;
+        if !*is_used && app.threads().remove_if_unused(thread) && thread.record().is_some() {
+            app.forget_record(thread.id);
         }
     }
 }
@@ -108,7 +114,7 @@ mod tests {
         let (tracked, thread) =
             (Arc::new(tracked), Thread::new(Uuid::nil(), None, &Keys::new(), true));
         let thread = app.threads().add(app.engine(), thread).unwrap().unwrap();
-        let fresh = Fresh { app: &app, thread: Some(Arc::clone(&thread)) };
+        let fresh = Fresh::new(&app, Arc::clone(&thread));
         assert!(thread.add(&tracked));
         let on_disconnect = OnDisconnect::Continue;
         let adding = Adding { app: &app, thread: &thread, tracked: &tracked, on_disconnect };

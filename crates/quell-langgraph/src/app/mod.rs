@@ -27,6 +27,7 @@ mod leaving;
 #[cfg(test)]
 mod looks;
 mod making;
+mod once;
 mod one_by_one;
 mod record;
 mod recover;
@@ -52,5 +53,6 @@ pub(crate) use create::{CreateRequest, Created};
 pub(crate) use crons::FoundCron;
 pub(crate) use find::{Found, Located, in_list};
 pub(crate) use history::{State as History, Wanted};
+pub(crate) use once::once;
 pub(crate) use resume::Resumed;
 pub(crate) use stored::{StoredRun, finish, last_seq};

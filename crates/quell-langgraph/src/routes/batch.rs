@@ -9,9 +9,11 @@ use axum::http::{HeaderMap, StatusCode, Uri};
 use axum::response::Response;
 use futures::{StreamExt as _, stream};
 use quell::{CancelRequest, IdempotencyKey, Payload, RunRef};
-use quell_http::{OnDisconnect, RunView, StartError, View, Wait, idempotency_key};
+use quell_http::{
+    OnDisconnect, RunView, StartError, View, Wait, idempotency_key, offload_if_large,
+};
 
-use crate::app::{App, CreateRequest, Created, Found, check_goto, in_list, to_the_end};
+use crate::app::{App, CreateRequest, Created, Found, check_goto, in_list, once, to_the_end};
 use crate::routes::body::{Read, read_list};
 use crate::routes::caller::Writer;
 use crate::routes::response::{json, rendered};
@@ -47,9 +49,10 @@ pub(super) async fn create(
         None => None,
     };
     // The key is that of all of them: each is known by what the whole batch says.
-    let body = key.map(|key| {
-        IdempotencyKey::new(key, items.iter().map(|item| item.as_json().as_bytes())).payload()
-    });
+    let body = match key {
+        Some(key) => Some(digest(key.to_owned(), items).await?),
+        None => None,
+    };
     let (maker, seen) = (app.clone(), view.clone());
     let made = to_the_end(async move {
         let _all = (batch, turn, upload);
@@ -57,7 +60,7 @@ pub(super) async fn create(
         let all = make(&maker, &seen, asked, (uri.path(), &headers, body), &mut made).await;
         match all {
             Ok(()) => Ok(made),
-            Err(why) => Err(refused(&maker, &seen, &made, why).await),
+            Err(why) => Err(refused(&maker, &seen, (&made, body.is_some()), why).await),
         }
     })
     .await?;
@@ -70,6 +73,15 @@ pub(super) async fn create(
     Ok(all.await.unwrap_or_else(|_| json(&made.iter().map(small).collect::<Vec<_>>())))
 }
 
+/// Yields what a batch says, in short.
+async fn digest(key: String, items: Vec<Payload>) -> Result<[u8; 32], Refusal> {
+    let bytes = items.iter().map(Payload::len).sum();
+    let work = async move {
+        IdempotencyKey::new(&*key, items.iter().map(|item| item.as_json().as_bytes())).payload()
+    };
+    Ok(offload_if_large(bytes, work).await?)
+}
+
 /// Makes all of them, as far as that goes.
 async fn make(
     app: &App,
@@ -79,16 +91,21 @@ async fn make(
     made: &mut Vec<Created>,
 ) -> Result<(), Refusal> {
     let body = body.as_ref().map_or(&[][..], |body| &body[..]);
-    for (nth, create) in asked.into_iter().enumerate() {
-        let request = CreateRequest { thread: None, create, path, body, headers, nth: Some(nth) };
-        match app.create(view, request).await? {
+    let of =
+        |create, nth| CreateRequest { thread: None, create, path, body, headers, nth: Some(nth) };
+    for (nth, create) in asked.iter().cloned().enumerate() {
+        match app.create(view, of(create, nth)).await? {
             // What is taken back never runs; its key is free when nothing of it executes.
             Created::Again(found) if found.run.is_rolled_back() => return Err(gone()),
             created => made.push(created),
         }
     }
     // Another node may have taken those back that it has made for the same request.
-    if any_taken_back(view, made).await? { Err(gone()) } else { Ok(()) }
+    let key_of = |nth: usize| match asked.get(nth) {
+        Some(create) => once(&of(create.clone(), nth)),
+        None => Ok(None),
+    };
+    if any_taken_back(app, view, made, key_of).await? { Err(gone()) } else { Ok(()) }
 }
 
 /// Reads one of them.
@@ -113,11 +130,24 @@ async fn read(app: &App, view: &View, nth: usize, item: &Payload) -> Result<Crea
     Ok(create)
 }
 
-/// Tells whether one of those that the same request had made before is taken back by now, or gone.
-async fn any_taken_back(view: &View, made: &[Created]) -> Result<bool, Refusal> {
-    for created in made.iter().filter(|created| !matches!(created, Created::Here(_))) {
-        let now = view.find_by_id(created.run().id()).await?;
-        if now.is_none_or(|run| run.is_rolled_back()) {
+/// Tells whether one of those that the same request had made before is taken back by now. One that
+/// has ended may be gone: its key stays, and that of one that is taken back does not.
+async fn any_taken_back(
+    app: &App,
+    view: &View,
+    made: &[Created],
+    once: impl Fn(usize) -> Result<Option<IdempotencyKey>, Refusal>,
+) -> Result<bool, Refusal> {
+    for (nth, created) in made.iter().enumerate() {
+        let is_back = match created {
+            Created::Here(_) => false,
+            Created::Again(found) => found.run.is_rolled_back(),
+            Created::There(_) => match view.find_by_id(created.run().id()).await? {
+                Some(run) => run.is_rolled_back(),
+                None => !app.is_key_kept(view, once(nth)?.as_ref()).await?,
+            },
+        };
+        if is_back {
             return Ok(true);
         }
     }
@@ -125,19 +155,32 @@ async fn any_taken_back(view: &View, made: &[Created]) -> Result<bool, Refusal> 
 }
 
 /// Takes those back that were made before one that was refused, and says why that was. What the
-/// same request made before was answered to it then.
-async fn refused(app: &App, view: &View, made: &[Created], why: Refusal) -> Refusal {
-    let is_new = |created: &&Created| matches!(created, Created::Here(_));
-    let runs: Vec<RunView> = made.iter().filter(is_new).map(Created::run).collect();
+/// same request made before was answered to it then. With a key what has ended by itself stays, as
+/// nothing takes back what it has done: a repeat is answered with it.
+async fn refused(
+    app: &App,
+    view: &View,
+    (made, is_keyed): (&[Created], bool),
+    why: Refusal,
+) -> Refusal {
+    let stays = |created: &Created| is_keyed && created.run().status().is_terminal();
+    let is_new = |created: &&Created| matches!(created, Created::Here(_)) && !stays(created);
+    let new: Vec<_> = made.iter().filter(is_new).cloned().collect();
     // Nobody was told of them, nor is: a repeat makes all of them.
-    for created in made.iter().filter(is_new) {
+    for created in &new {
         created.tracked().is_deleted.store(true, Ordering::SeqCst);
     }
+    let runs: Vec<RunView> = new.iter().map(Created::run).collect();
     runs.iter().filter_map(RunView::live).for_each(RunRef::free_key_at_rollback);
     let request = CancelRequest::because("a run of its batch was refused").rollback();
     view.cancel_all(&runs, request, Wait::terminal()).await;
-    let new = made.iter().filter(is_new).cloned();
-    let all: Vec<_> = new.map(|created| leave(app.clone(), view.clone(), created)).collect();
+    for created in &new {
+        // It has ended just before.
+        let stays = is_keyed && !created.run().is_rolled_back();
+        created.tracked().is_deleted.store(!stays, Ordering::SeqCst);
+    }
+    let left = new.into_iter().filter(|it| it.tracked().is_deleted.load(Ordering::SeqCst));
+    let all: Vec<_> = left.map(|created| leave(app.clone(), view.clone(), created)).collect();
     stream::iter(all).buffer_unordered(AT_ONCE).collect::<()>().await;
     why
 }

@@ -73,17 +73,20 @@ async fn print(
     out: &mut Out,
 ) -> Result<(), Fault> {
     let begun = follow.open().await?;
+    let mut wait = FIRST_WAIT;
     loop {
         let next = follow.next();
         let heard = if args.follow {
             next.await?
         } else {
-            match timeout(SO_FAR_WAIT, next).await {
+            match timeout(wait, next).await {
                 Ok(heard) => heard?,
+                Err(_) if wait == FIRST_WAIT => return Err(NONE_CAME.to_owned().into()),
                 // These are all that there are so far.
                 Err(_) => return Ok(()),
             }
         };
+        wait = SO_FAR_WAIT;
         match heard {
             None => return Ok(()),
             Some(Heard::Event(event)) if !args.follow && event.at > begun + CLOCK_SLACK => {
@@ -120,7 +123,12 @@ fn event_line(event: &RunEvent, tree: &mut Tree, json: bool, out: &mut Out) -> R
     line.map_or(Ok(()), |line| out.line(line))
 }
 
-/// Without events for so long there are no others so far.
+/// Each run has a first event, for which a server that has much to do needs its time.
+const FIRST_WAIT: Duration = Duration::from_secs(30);
+
+const NONE_CAME: &str = "the server has told no event of the run in 30s; ask again";
+
+/// Behind one, without events for so long there are no others so far.
 const SO_FAR_WAIT: Duration = Duration::from_secs(1);
 
 /// An event that is so much later than the head of the answer has happened since: the head has
