@@ -10,7 +10,7 @@ use axum::response::Response;
 use futures::{StreamExt as _, stream};
 use quell::{CancelRequest, IdempotencyKey, Payload, RunRef};
 use quell_http::{
-    OnDisconnect, RunView, StartError, View, Wait, idempotency_key, offload_if_large,
+    Batch, OnDisconnect, RunView, StartError, View, Wait, idempotency_key, offload_if_large,
 };
 
 use crate::app::{App, CreateRequest, Created, Found, check_goto, in_list, once, to_the_end};
@@ -55,9 +55,10 @@ pub(super) async fn create(
     };
     let (maker, seen) = (app.clone(), view.clone());
     let made = to_the_end(async move {
-        let _all = (batch, turn, upload);
+        let _held = (turn, upload);
         let mut made = Vec::new();
-        let all = make(&maker, &seen, asked, (uri.path(), &headers, body), &mut made).await;
+        let of = (uri.path(), &headers, body);
+        let all = make((&maker, &batch), &seen, asked, of, &mut made).await;
         match all {
             Ok(()) => Ok(made),
             Err(why) => Err(refused(&maker, &seen, (&made, body.is_some()), why).await),
@@ -84,7 +85,7 @@ async fn digest(key: String, items: Vec<Payload>) -> Result<[u8; 32], Refusal> {
 
 /// Makes all of them, as far as that goes.
 async fn make(
-    app: &App,
+    (app, batch): (&App, &Batch),
     view: &View,
     asked: Vec<Create>,
     (path, headers, body): (&str, &HeaderMap, Option<[u8; 32]>),
@@ -94,6 +95,9 @@ async fn make(
     let of =
         |create, nth| CreateRequest { thread: None, create, path, body, headers, nth: Some(nth) };
     for (nth, create) in asked.iter().cloned().enumerate() {
+        if batch.is_to_end() {
+            return Err(StartError::Unavailable.into());
+        }
         match app.create(view, of(create, nth)).await? {
             // What is taken back never runs; its key is free when nothing of it executes.
             Created::Again(found) if found.run.is_rolled_back() => return Err(gone()),

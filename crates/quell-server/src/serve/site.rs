@@ -160,8 +160,8 @@ impl Site {
             end.as_str(),
             span(plan.grace)
         ));
-        // A batch that is refused in its middle could not be taken back any more.
-        service.end_batches(BATCHES_WAIT.min(plan.grace)).await;
+        // What they have made they can take back only before that.
+        service.end_batches(plan.grace + plan.abort_wait + BATCHES_WAIT).await;
         service.drain();
         service.stop_followed(FOLLOWED_WAIT.min(plan.grace)).await;
         let last = signals.count() + SIGNALS_MORE;
@@ -371,7 +371,7 @@ const SIGNALS_MORE: u32 = 2;
 /// while every slot is taken.
 const QUEUE: u32 = 4_096;
 
-/// How long requests may take until they have made all of their runs.
+/// How long requests may take to take back the runs that they have made, once these have ended.
 const BATCHES_WAIT: Duration = Duration::from_secs(5);
 
 /// How long runs of other nodes may take to end whose clients follow them through this one.
