@@ -138,8 +138,8 @@ mod tests {
             let of = [nodes.join("a"), nodes.join("b")];
             let apps = of.clone().map(|node| {
                 let engine = Engine::with_config(EngineConfig::new().node(node));
-                let noded = graph("noded").nodes(["one", "two"]);
-                let catalog = Catalog::new().with(graph("bare")).with(noded);
+                let two = graph("noded").nodes(["one", "two"]);
+                let catalog = Catalog::new().with(graph("bare")).with(two);
                 App::new(Service::new(engine, catalog), Options::default())
             });
             let thread = Uuid::now_v7();
