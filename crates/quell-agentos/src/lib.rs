@@ -58,6 +58,7 @@
 //! | `app` | the state of the routes; how a run is found |
 //! | `lines` | how many lines the events of background runs have made, for their numbers |
 //! | `begin` | where a stream begins, and what is known of the events before |
+//! | `heard` | that what clients are told of a run is in the store before |
 //! | `sessions` | what sessions there are, as their runs tell; their names, and their deletion |
 //! | `snapshot` | what is shown of a run, read at one instant |
 //! | `options` | what an embedder chooses |

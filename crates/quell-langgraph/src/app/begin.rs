@@ -12,6 +12,7 @@ use tokio::sync::OnceCell;
 use uuid::Uuid;
 
 use crate::app::App;
+use crate::app::goto::check_goto;
 use crate::threads::{Ground, Thread};
 use crate::values::{START, Values, bytes_of, merged_input};
 use crate::wire::asked::{Asked, NOBODY, has_whole_input, write_base};
@@ -362,18 +363,6 @@ fn over(graph: &Component, says: bool, is_first: bool) -> Arc<Component> {
 fn say_over(ctx: &RunContext, says: bool) {
     if says {
         Emit::Step { values: None, next: Vec::new() }.send(ctx);
-    }
-}
-
-/// Refuses to go to a node that a graph does not have.
-pub(crate) fn check_goto(graph: &Component, goto: &[String]) -> Result<(), Refusal> {
-    let names = graph.nodes_of();
-    match goto.iter().find(|name| !names.is_empty() && !names.contains(name)) {
-        Some(bad) => {
-            let text = format!("command.goto: '{}' is none of {}", quoted(bad), names.join(", "));
-            Err(Refusal::invalid(text))
-        }
-        None => Ok(()),
     }
 }
 

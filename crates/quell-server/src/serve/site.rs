@@ -160,10 +160,7 @@ impl Site {
             end.as_str(),
             span(plan.grace)
         ));
-        // What they have made they can take back only before that.
-        service.end_batches(plan.grace + plan.abort_wait + BATCHES_WAIT).await;
-        service.drain();
-        service.stop_followed(FOLLOWED_WAIT.min(plan.grace)).await;
+        drain(&service, &plan).await;
         let last = signals.count() + SIGNALS_MORE;
         let Some(report) = drained(&engine, plan, &mut signals, log).await else {
             return Ok(Served::Lost(NOT_AWAITED.to_owned()));
@@ -176,6 +173,14 @@ impl Site {
         let served = is_closed.then(|| end.served(report.unstored));
         Ok(served.unwrap_or_else(|| Served::Lost(NOT_AWAITED.to_owned())))
     }
+}
+
+/// Refuses new runs, and has what needs the engine end before that shuts down: batches, which take
+/// back what they have made, and what clients follow of other nodes.
+async fn drain(service: &Service, plan: &Shutdown) {
+    service.end_batches(plan.grace + plan.abort_wait + BATCHES_WAIT).await;
+    service.drain();
+    service.stop_followed(FOLLOWED_WAIT.min(plan.grace)).await;
 }
 
 /// Handles signals. Yields also what is told of those that ask to read files again.
