@@ -4,29 +4,17 @@ use std::sync::Arc;
 
 use quell::store::Store;
 use quell::testing::cluster::Nodes;
-use quell::{EngineConfig, Payload, RunContext, RunFilter, RunLimits, RunRef, Scope};
+use quell::{EngineConfig, RunFilter, RunLimits, RunRef, Scope};
 use quell_flow::Component;
-use quell_test_support::{Flow, Valve, secs, soon, within};
+use quell_test_support::{Flow, Valve, ms, secs, soon, within};
 use serde_json::{Value, json};
 use tokio::sync::Semaphore;
 
+use crate::buried::deaf;
 use crate::nodes::two;
 use crate::talk::{Says as _, Server};
 
 const BATCH: &str = "/runs/batch";
-
-/// Waits until it may go on, also when it is to stop.
-fn deaf(gate: &Arc<Semaphore>) -> Component {
-    let gate = Arc::clone(gate);
-    Component::agent("deaf", move |ctx: RunContext, input: Payload| {
-        let gate = Arc::clone(&gate);
-        async move {
-            let _ = ctx.is_stopping();
-            drop(gate.acquire().await);
-            Ok(input)
-        }
-    })
-}
 
 #[tokio::test]
 async fn a_batch_that_is_refused_leaves_nothing_although_its_client_has_left() {
@@ -94,11 +82,18 @@ async fn a_batch_is_made_although_its_client_leaves_and_taken_back_if_its_server
 
 #[tokio::test]
 async fn of_two_nodes_none_answers_with_runs_of_a_batch_that_the_other_one_takes_back() {
+    // The runs of the other one have left by then, or execute still.
+    for have_left in [true, false] {
+        takes_back_what_the_other_one_answers_with(have_left).await;
+    }
+}
+
+async fn takes_back_what_the_other_one_answers_with(have_left: bool) {
     let (gate, nodes) = (Arc::new(Semaphore::new(0)), Nodes::new(secs(30)));
     let node = |name| EngineConfig::new().node(nodes.join(name));
     let room = RunLimits::new().running_max(1).queued_max(1);
     let a = Server::serving_with(node("a").limit(Scope::All, room), [deaf(&gate)]);
-    let b = Server::serving_with(node("b"), [deaf(&gate)]);
+    let b = Server::serving_with(node("b").grace(ms(1)).abort_wait(ms(1)), [deaf(&gate)]);
     let item = json!({ "assistant_id": "deaf", "input": {} });
     let batch = json!([item, item, item]);
     let ask = |server: &Server| {
@@ -111,8 +106,12 @@ async fn of_two_nodes_none_answers_with_runs_of_a_batch_that_the_other_one_takes
     soon("it is refused", is_refused).await;
     let again = ask(&b);
     soon("it makes one", || !b.service.engine().runs(&RunFilter::new()).is_empty()).await;
+    if have_left {
+        gate.add_permits(9);
+    }
+    let again = again.await.unwrap();
     gate.add_permits(9);
-    let (first, again) = (first.await.unwrap(), again.await.unwrap());
+    let first = first.await.unwrap();
     assert_eq!((first.status.as_u16(), again.status.as_u16()), (429, 409), "{again:?}");
     within("all are made", async {
         while b.saying("idempotency-key", "k").post(BATCH, &batch).await.status != 200 {

@@ -161,7 +161,7 @@ async fn a_deletion_leaves_a_run_of_another_owner_that_names_the_thread_as_it_is
 }
 
 /// A graph that hears of its stop, and goes on until somebody lets it end.
-fn deaf(gate: &Arc<Semaphore>) -> Component {
+pub(crate) fn deaf(gate: &Arc<Semaphore>) -> Component {
     let gate = Arc::clone(gate);
     Component::agent("deaf", move |ctx: RunContext, input: Payload| {
         let gate = Arc::clone(&gate);

@@ -158,7 +158,8 @@ impl App {
         let mut create = request.create.clone();
         let is_kept = self.has_records() && !thread.is_temporary;
         let is_shared = is_kept && self.is_node() && create.nodes.checkpoint.is_none();
-        let (owner, once) = (self.owner_view(view, thread), once(request)?);
+        let once = once(request.headers, (request.path, request.body), request.nth)?;
+        let owner = self.owner_view(view, thread);
         // Without one in the request the thread was made for it: the run of a repeat is in another.
         let within = request.thread.is_some().then_some(thread);
         let of = (view, &owner, within);

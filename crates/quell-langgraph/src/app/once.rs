@@ -1,11 +1,11 @@
 //! [`once`]: the idempotency keys of requests that make runs.
 
+use axum::http::HeaderMap;
 use quell::IdempotencyKey;
 use quell_http::{StartError, View, idempotency_key};
 use uuid::Uuid;
 
 use crate::app::App;
-use crate::app::create::CreateRequest;
 use crate::wire::refusal::Refusal;
 
 /// Yields the key of a run of a batch: none that a client can send, and short enough whatever key
@@ -29,17 +29,21 @@ impl App {
     }
 }
 
-/// Yields the key of a request, if it has one.
+/// Yields the key of a request, or of one of the runs of a batch, if it has one.
 ///
 /// # Errors
 ///
 /// Fails if that is no key.
-pub(crate) fn once(request: &CreateRequest<'_>) -> Result<Option<IdempotencyKey>, Refusal> {
-    let key = idempotency_key(request.headers);
+pub(crate) fn once(
+    headers: &HeaderMap,
+    (path, body): (&str, &[u8]),
+    nth: Option<usize>,
+) -> Result<Option<IdempotencyKey>, Refusal> {
+    let key = idempotency_key(headers);
     let key = key.map_err(|error| Refusal::invalid(error.to_string()))?;
-    let key = key.map(|key| match request.nth {
+    let key = key.map(|key| match nth {
         Some(nth) => of_batch(key, nth),
         None => key.to_owned(),
     });
-    Ok(key.map(|key| IdempotencyKey::new(key, [request.path.as_bytes(), request.body])))
+    Ok(key.map(|key| IdempotencyKey::new(key, [path.as_bytes(), body])))
 }

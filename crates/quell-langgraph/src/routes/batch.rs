@@ -92,23 +92,20 @@ async fn make(
     made: &mut Vec<Created>,
 ) -> Result<(), Refusal> {
     let body = body.as_ref().map_or(&[][..], |body| &body[..]);
-    let of =
-        |create, nth| CreateRequest { thread: None, create, path, body, headers, nth: Some(nth) };
-    for (nth, create) in asked.iter().cloned().enumerate() {
+    for (nth, create) in asked.into_iter().enumerate() {
         if batch.is_to_end() {
             return Err(StartError::Unavailable.into());
         }
-        match app.create(view, of(create, nth)).await? {
+        let (thread, nth) = (None, Some(nth));
+        let request = CreateRequest { thread, create, path, body, headers, nth };
+        match app.create(view, request).await? {
             // What is taken back never runs; its key is free when nothing of it executes.
             Created::Again(found) if found.run.is_rolled_back() => return Err(gone()),
             created => made.push(created),
         }
     }
     // Another node may have taken those back that it has made for the same request.
-    let key_of = |nth: usize| match asked.get(nth) {
-        Some(create) => once(&of(create.clone(), nth)),
-        None => Ok(None),
-    };
+    let key_of = |nth| once(headers, (path, body), Some(nth));
     if any_taken_back(app, view, made, key_of).await? { Err(gone()) } else { Ok(()) }
 }
 
@@ -178,13 +175,14 @@ async fn refused(
     runs.iter().filter_map(RunView::live).for_each(RunRef::free_key_at_rollback);
     let request = CancelRequest::because("a run of its batch was refused").rollback();
     view.cancel_all(&runs, request, Wait::terminal()).await;
-    for created in &new {
-        // It has ended just before.
-        let stays = is_keyed && !created.run().is_rolled_back();
-        created.tracked().is_deleted.store(!stays, Ordering::SeqCst);
+    let has_ended = |created: &Created| is_keyed && !created.run().is_rolled_back();
+    let (ended, back): (Vec<_>, Vec<_>) = new.into_iter().partition(has_ended);
+    // Just before: they stay as well.
+    for created in ended {
+        created.tracked().is_deleted.store(false, Ordering::SeqCst);
     }
-    let left = new.into_iter().filter(|it| it.tracked().is_deleted.load(Ordering::SeqCst));
-    let all: Vec<_> = left.map(|created| leave(app.clone(), view.clone(), created)).collect();
+    let back = back.into_iter();
+    let all: Vec<_> = back.map(|created| leave(app.clone(), view.clone(), created)).collect();
     stream::iter(all).buffer_unordered(AT_ONCE).collect::<()>().await;
     why
 }
