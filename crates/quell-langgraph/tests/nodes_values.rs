@@ -103,7 +103,7 @@ async fn what_a_long_line_of_runs_has_left_a_new_node_finds() {
     }
 }
 
-#[tokio::test(start_paused = true)]
+#[tokio::test]
 async fn a_stream_of_another_node_shows_the_values_of_the_thread_too() {
     let (a, b) = two();
     let thread = a.thread().await;

@@ -1,12 +1,13 @@
 //! A run that waits behind others starts on what they have left.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use quell::testing::cluster::{Node, Nodes};
 use quell::{CancelRequest, EngineConfig, Payload, RunContext, RunId, Shutdown};
 use quell_flow::{Component, Nodes as QuellNodes, Reducer};
-use quell_test_support::{secs, within};
+use quell_test_support::{ms, secs, within};
 use serde_json::{Value, json};
 use tokio::sync::Semaphore;
 
@@ -163,41 +164,66 @@ fn of_node(node: &Arc<Node>, graph: Component) -> Server {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_run_that_is_stopped_as_it_starts_keeps_on_what_it_has_started_for_every_node() {
     for round in 0..20 {
-        let (bodies, nodes) = (Bodies::new(), Nodes::new(secs(30)));
-        let [a, b] = ["a", "b"].map(|name| of_node(&nodes.join(name), bodies.graph()));
-        let thread = a.thread().await;
-        let path = format!("/threads/{thread}/runs");
-        let ask = async |server: &Server, input: Value| {
-            let body = json!({"assistant_id": "see", "input": input,
-                "multitask_strategy": "enqueue"});
-            server.post(&path, &body).await.header("content-location").to_owned()
-        };
-        let first = ask(&a, json!({"a": 1})).await;
-        bodies.begun(1).await;
-        let made = ask(&b, json!({"b": 1})).await;
-        let run = b.service.engine().get(RunId::from_text(id_of(&made))).unwrap();
-        bodies.go_on.add_permits(1);
-        within("it starts", async {
-            while run.row().started_at.is_none() {
-                tokio::task::yield_now().await;
-            }
-        })
-        .await;
-        run.cancel(CancelRequest::because("enough"));
-        within("it is over", run.quiescent()).await;
-        run.stored().await.unwrap();
-        assert_eq!(delete(&b, &first).await.status, 204);
-        let late = of_node(&nodes.join("c"), bodies.graph());
-        let of = async |server: &Server| {
-            [
-                state(server, &thread).await["values"].clone(),
-                server.get(&format!("/threads/{thread}")).await.json()["values"].clone(),
-            ]
-        };
-        let told = [of(&a).await, of(&b).await, of(&late).await];
+        let told = stopped_as_it_starts(json!({"input": {"b": 1}}), secs(5)).await;
         assert!(told.iter().all(|own| *own == told[0]), "{round}: {told:?}");
         assert_eq!(told[0][0]["a"], 1, "{round}: {told:?}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_that_could_not_keep_that_has_left_nothing_for_every_node() {
+    for round in 0..20 {
+        let told = stopped_as_it_starts(json!({"input": {"b": 1}}), ms(1)).await;
+        assert!(told.iter().all(|own| *own == told[0]), "{round}: {told:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_change_without_input_that_is_stopped_as_it_starts_is_in_no_values_or_in_all() {
+    for (round, grace) in [secs(5), ms(1)].into_iter().cycle().take(20).enumerate() {
+        let told = stopped_as_it_starts(json!({"command": {"update": {"b": 1}}}), grace).await;
+        let all = told.iter().flatten();
+        assert!(all.clone().all(|values| *values == told[0][0]), "{round}: {told:?}");
+    }
+}
+
+/// Has a run start on one node behind one of another, stops it then, and deletes that. Yields the
+/// values of the thread as each of three nodes tells them: those of its state, and its own.
+async fn stopped_as_it_starts(asked: Value, grace: Duration) -> [[Value; 2]; 3] {
+    let (bodies, nodes) = (Bodies::new(), Nodes::new(secs(30)));
+    let graph = || bodies.graph().nodes(["see"]);
+    let a = of_node(&nodes.join("a"), graph());
+    let config = EngineConfig::new().node(nodes.join("b")).grace(grace);
+    let b = Server::serving_with(config, [graph()]);
+    let thread = a.thread().await;
+    let path = format!("/threads/{thread}/runs");
+    let ask = async |server: &Server, mut body: Value| {
+        (body["assistant_id"], body["multitask_strategy"]) = ("see".into(), "enqueue".into());
+        server.post(&path, &body).await.header("content-location").to_owned()
+    };
+    let first = ask(&a, json!({"input": {"a": 1}})).await;
+    bodies.begun(1).await;
+    let made = ask(&b, asked).await;
+    let run = b.service.engine().get(RunId::from_text(id_of(&made))).unwrap();
+    bodies.go_on.add_permits(1);
+    within("it starts", async {
+        while run.row().started_at.is_none() {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    run.cancel(CancelRequest::because("enough"));
+    within("it is over", run.quiescent()).await;
+    run.stored().await.unwrap();
+    assert_eq!(delete(&b, &first).await.status, 204);
+    let late = of_node(&nodes.join("c"), graph());
+    let of = async |server: &Server| {
+        [
+            state(server, &thread).await["values"].clone(),
+            server.get(&format!("/threads/{thread}")).await.json()["values"].clone(),
+        ]
+    };
+    [of(&a).await, of(&b).await, of(&late).await]
 }
 
 #[tokio::test]

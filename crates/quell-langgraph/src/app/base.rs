@@ -12,7 +12,7 @@ use crate::app::elsewhere::{has_left, of_thread};
 use crate::app::stored::StoredRun;
 use crate::options::CONTRACT;
 use crate::threads::{Mark, Thread, to_base};
-use crate::values::Values;
+use crate::values::{Fold, Values};
 use crate::wire::asked::{Asked, base_last_of, base_of};
 
 impl App {
@@ -222,7 +222,8 @@ impl App {
         let Some(run) = self.whole(view, run).await? else { return Ok(None) };
         let fold = self.folded_on(view, &run, base, None).await;
         let fold = self.unless_gone(run.run.id(), fold).await?;
-        Ok(fold.and_then(|fold| fold.current().map(Arc::clone)))
+        let left = |fold: Fold| fold.left(run.run.status(), &run.tracked.about).map(Arc::clone);
+        Ok(fold.and_then(left))
     }
 }
 

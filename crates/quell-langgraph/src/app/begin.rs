@@ -15,7 +15,7 @@ use crate::app::App;
 use crate::app::goto::check_goto;
 use crate::threads::{Ground, Thread};
 use crate::values::{START, Values, bytes_of, merged_input};
-use crate::wire::asked::{Asked, NOBODY, has_whole_input, write_base};
+use crate::wire::asked::{Asked, NOBODY, has_whole_input, write_base, write_behind};
 use crate::wire::create::Create;
 use crate::wire::exact::{Keys, null, written};
 use crate::wire::refusal::{Refusal, quoted};
@@ -56,7 +56,9 @@ impl Begin {
     /// that. Where nothing is kept of runs, only those of a fork do.
     pub(super) fn kept_by(&self, start: Start, is_kept: bool, needs_next: bool) -> Start {
         let known = self.known.as_ref().filter(|_| is_kept || self.fork.is_some());
-        let Some(known) = known else { return start };
+        let Some(known) = known else {
+            return if is_kept { write_behind(start) } else { start };
+        };
         let last = known.last.map_or(NOBODY, |last| (last.at(), last.run()));
         let last = (self.is_shared && self.fork.is_none()).then_some(last);
         let next = needs_next.then_some(&*known.next);

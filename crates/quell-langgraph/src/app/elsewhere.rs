@@ -17,9 +17,9 @@ use uuid::Uuid;
 use crate::app::App;
 use crate::app::base::ended;
 use crate::app::stored::StoredRun;
-use crate::threads::{Elsewhere, Left, Mark, Thread};
+use crate::threads::{Elsewhere, Ground, Left, Mark, Thread};
 use crate::values::Fold;
-use crate::wire::asked::{Asked, INPUTS};
+use crate::wire::asked::{Asked, INPUTS, next_of, row_in_thread};
 use crate::wire::interrupt::Interrupt;
 use crate::wire::refusal::Refusal;
 
@@ -158,7 +158,7 @@ impl App {
         let newest = self.newest_and_live(view, thread).await?;
         self.undo_deleted(thread, &newest).await?;
         let is_known = |run: &RunRef| {
-            let row = run.row();
+            let row = row_in_thread(&run.into());
             thread.find(run.id()).is_some()
                 || row.status.is_terminal() && thread.has(self.engine(), &row)
         };
@@ -274,13 +274,17 @@ impl App {
         undone: u64,
     ) -> Result<bool, Refusal> {
         let Some(last) = last else { return Ok(true) };
-        if thread.has(self.engine(), &last.run.row()) {
+        if thread.has(self.engine(), &row_in_thread(&last.run)) {
             return Ok(true);
         }
         let Some(run) = self.whole(view, &last.run).await? else { return Ok(false) };
         let fold = self.folded_on_heap(view, &run).await;
         let Some(fold) = self.unless_gone(run.run.id(), fold).await? else { return Ok(false) };
-        let (row, tracked) = (run.run.row(), run.tracked);
+        let (row, tracked) = (row_in_thread(&run.run), run.tracked);
+        if tracked.needs_next() {
+            let (values, next) = (fold.base().cloned(), next_of(&run.run).unwrap_or_default());
+            tracked.begins_on(Ground { values, next, last: None });
+        }
         Ok(thread.take_left(self.engine(), &Left { tracked, row, fold }, undone))
     }
 
@@ -305,7 +309,7 @@ impl App {
 
 /// Tells whether a run has ended that may have left values.
 pub(super) fn has_left(run: &RunView) -> bool {
-    let row = run.row();
+    let row = row_in_thread(run);
     row.status.is_terminal() && row.started_at.is_some() && !run.is_rolled_back()
 }
 

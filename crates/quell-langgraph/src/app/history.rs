@@ -18,7 +18,7 @@ use crate::app::states::Which;
 use crate::app::stored::is_taken_back;
 use crate::threads::{Mark, Thread};
 use crate::values::{Step, Values, bytes_of};
-use crate::wire::asked::{Asked, INPUTS};
+use crate::wire::asked::{Asked, INPUTS, next_of, row_in_thread};
 use crate::wire::exact::{Keys, written};
 use crate::wire::interrupt::Interrupt;
 use crate::wire::refusal::Refusal;
@@ -39,6 +39,8 @@ pub(super) struct Known {
     pub(super) has_nodes: bool,
     /// The state on which it has started, if that was not the last one.
     pub(super) fork: Option<Uuid>,
+    /// What came next where it started, as far as it keeps that.
+    pub(super) next_kept: Vec<String>,
     /// What its states have in common, and what its last one has besides.
     pub(super) parts: StateParts,
     pub(super) from: From,
@@ -176,7 +178,7 @@ impl App {
         let view = self.owner_view(view, thread);
         let (mut known, mut next) = (Vec::new(), None);
         let left = |run: &RunView| {
-            let row = run.row();
+            let row = row_in_thread(run);
             let is_over = row.status.is_terminal() || row.status == RunStatus::Paused;
             let has_left = is_over || view.component_of(run.clone()).is_some_and(has_nodes);
             has_left && row.started_at.is_some() && !run.is_rolled_back() && !is_taken_back(run)
@@ -247,6 +249,7 @@ impl App {
             is_update: asked.is_update,
             has_nodes: view.component_of(run.clone()).is_some_and(has_nodes),
             fork: asked.fork,
+            next_kept: next_of(run).unwrap_or_default(),
             parts,
             from: From::Run(run.id().as_uuid()),
         })
@@ -316,7 +319,8 @@ fn bare(thread: &Thread, id: Uuid, mark: Option<Mark>, from: From) -> Known {
         input: None,
     };
     let (status, is_update, has_nodes) = (RunStatus::Completed, false, false);
-    Known { id, mark, status, is_update, has_nodes, fork: None, parts, from }
+    let (fork, next_kept) = (None, Vec::new());
+    Known { id, mark, status, is_update, has_nodes, fork, next_kept, parts, from }
 }
 
 /// Runs of one part of the list, and the parts that are read.

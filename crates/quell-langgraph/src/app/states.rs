@@ -85,8 +85,12 @@ impl App {
         if known.has_nodes {
             match fold.next(known.status, &tracked.about) {
                 Some(next) => parts.next = next,
-                // It was cut before it went on, and has changed nothing.
-                None => return Ok(Some(Vec::new())),
+                // It was cut before it went on: all is as where it started.
+                None => {
+                    (parts.parent, parts.next) =
+                        (known.fork, tracked.next_at_start(&known.next_kept));
+                    return Ok(Some(vec![(parts, fold.base().cloned())]));
+                }
             }
         }
         let is_live = known.mark.is_none() && parts.interrupt.is_none();

@@ -32,7 +32,9 @@ impl App {
         let run = ctx.run();
         let mut stopped = until_replaced_ended(ctx).await.err();
         let Some(tracked) = thread.find(run.id()) else {
-            return stopped.map_or_else(|| Ok(thread.ground(self.engine())), Err);
+            let ground = stopped.map_or_else(|| Ok(thread.ground(self.engine())), Err)?;
+            self.keep_in(thread, ctx, &ground, true);
+            return Ok(ground);
         };
         if tracked.awaits_base() {
             let mut known = pin!(self.know_base(thread, &tracked, run));
@@ -49,10 +51,15 @@ impl App {
         }
         let ground = thread.starts(self.engine(), &tracked, run);
         until_behind(ground.last, run.id()).await;
-        if self.has_records() && !thread.is_temporary {
-            keep(ctx, &ground, tracked.needs_next());
-        }
+        self.keep_in(thread, ctx, &ground, tracked.needs_next());
         stopped.map_or(Ok(ground), Err)
+    }
+
+    /// Has a run of a thread that is kept keep on what it starts.
+    fn keep_in(&self, thread: &Thread, ctx: &RunContext, ground: &Ground, needs_next: bool) {
+        if self.has_records() && !thread.is_temporary {
+            keep(ctx, ground, needs_next);
+        }
     }
 
     /// Waits until it is known on what a run starts that was made behind others, if it has started:

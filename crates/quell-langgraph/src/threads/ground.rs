@@ -101,6 +101,11 @@ impl Tracked {
         let _ = self.ground.set(ground);
     }
 
+    /// Yields what came next where it started, if that is known here, or as it keeps that.
+    pub(crate) fn next_at_start(&self, kept: &[String]) -> Vec<String> {
+        self.ground.get().map_or(kept, |ground| &ground.next).to_vec()
+    }
+
     /// Tells whether it has yet to be found out on what it starts: runs before it, perhaps of other
     /// nodes, have left that.
     pub(crate) fn awaits_base(&self) -> bool {

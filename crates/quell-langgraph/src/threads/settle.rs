@@ -12,6 +12,7 @@ use crate::threads::elsewhere::Mark;
 use crate::threads::thread::State;
 use crate::threads::tracked::Tracked;
 use crate::values::{Fold, Values, bytes_of};
+use crate::wire::asked::row_in_thread;
 use crate::wire::rows::thread_error;
 
 impl State {
@@ -21,7 +22,7 @@ impl State {
             let run = tracked.run(engine)?;
             // One that the store refuses is none of the thread, and it may do so yet.
             run.accepted().now_or_never()?.ok()?;
-            let row = run.row();
+            let row = row_in_thread(&(&run).into());
             row.status.is_terminal().then_some((Arc::clone(tracked), run, row))
         };
         let begun = self.live.iter().filter(|tracked| tracked.has_begun());
@@ -82,8 +83,8 @@ impl State {
         if row.started_at.is_none() {
             return;
         }
+        let values = fold.left(row.status, &tracked.about);
         let bytes = |values: &Arc<Values>| serde_json::to_vec(&**values).map(|text| text.len());
-        let values = fold.current().filter(|_| fold.has_started());
         let left = values.and_then(|values| Some((values, bytes(values).ok()?)));
         if let Some((_, bytes)) = left {
             let of_step = fold.step().map_or(0, |step| step.bytes());
@@ -94,9 +95,8 @@ impl State {
         }
         self.wrote = Some(mark);
         if fold.has_started() {
-            if let Some(next) = fold.next(row.status, &tracked.about) {
-                self.next = next;
-            }
+            let next = fold.next(row.status, &tracked.about);
+            self.next = next.unwrap_or_else(|| tracked.next_at_start(&[]));
             self.values_updated_at = now;
             match left {
                 Some((values, bytes)) if bytes <= VALUES_BYTES_MAX => {

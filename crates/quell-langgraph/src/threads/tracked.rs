@@ -186,8 +186,9 @@ impl Tracked {
             }
         }
         fold.fill(&self.about);
-        self.finish(self.service.as_ref(), &mut fold, run, run.row().output.as_ref());
-        fold.current().map(Arc::clone)
+        let row = run.row();
+        self.finish(self.service.as_ref(), &mut fold, run, row.output.as_ref());
+        fold.left(row.status, &self.about).map(Arc::clone)
     }
 
     /// Takes in what the run returned and said, if it has ended.

@@ -11,6 +11,7 @@ use crate::threads::ground::Ground;
 use crate::threads::thread::{State, Thread};
 use crate::threads::tracked::Tracked;
 use crate::values::bytes_of;
+use crate::wire::asked::row_in_thread;
 
 impl Thread {
     /// Takes a run out that has ended. If it was the last one to end, or the last one of these that
@@ -40,7 +41,7 @@ impl Thread {
         for has_to_start in [true, false] {
             let ended = state.ended.iter().filter_map(|tracked| {
                 let run = tracked.run(engine).filter(|run| !run.is_rolled_back())?;
-                let row = run.row();
+                let row = row_in_thread(&(&run).into());
                 let counts = row.started_at.is_some() || !has_to_start;
                 counts.then(|| (Arc::clone(tracked), row))
             });

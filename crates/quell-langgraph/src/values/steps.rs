@@ -169,6 +169,13 @@ impl Fold {
         })
     }
 
+    /// Yields the values that a run with this status has left: those on which it has started if it
+    /// has changed nothing. None before the start, or once they were let go.
+    pub(crate) fn left(&self, status: RunStatus, about: &About) -> Option<&Arc<Values>> {
+        let has_changed = self.next(status, about).is_some();
+        self.has_started().then(|| if has_changed { self.current() } else { self.base() })?
+    }
+
     pub(super) fn take_step(&mut self, event: &RunEvent, next: Vec<String>, about: &About) {
         self.fill(about);
         let number = match (&self.step, about.goes_on, self.started) {

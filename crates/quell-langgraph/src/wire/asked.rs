@@ -4,7 +4,7 @@
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use quell::store::Omitted;
-use quell::{Annotations, Payload, RunId};
+use quell::{Annotations, Payload, RunId, RunRow, RunStatus};
 use quell_flow::{NODES, NodesAsked};
 use quell_http::{RunView, Start};
 use serde::{Deserialize, Serialize};
@@ -228,6 +228,25 @@ pub(crate) fn has_whole_input(run: &RunView) -> bool {
     run.annotation(BASE).is_some() && other.iter().all(|key| run.annotation(key).is_none())
 }
 
+/// Has a run keep that others are before it: on what it starts it keeps when it does.
+pub(crate) fn write_behind(start: Start) -> Start {
+    start.annotation(BEHIND, written(&true))
+}
+
+/// Yields the row of a run for what it has left in its thread. One that was cut before it kept on
+/// what it starts counts as never started: it has executed nothing, and what the runs before it had
+/// left may be gone when another node asks.
+pub(crate) fn row_in_thread(run: &RunView) -> RunRow {
+    // In this order: one that has ended keeps nothing more.
+    let mut row = run.row();
+    let is_cut = row.status.is_terminal() && row.status != RunStatus::Completed;
+    let has_begun = || run.annotation(BEGAN).or_else(|| run.annotation(UNKEPT)).is_some();
+    if is_cut && run.annotation(BEHIND).is_some() && !has_begun() {
+        row.started_at = None;
+    }
+    row
+}
+
 /// Yields what came next in its thread where a run starts on the values that it keeps, if it keeps
 /// that.
 pub(crate) fn next_of(run: &RunView) -> Option<Vec<String>> {
@@ -240,7 +259,8 @@ pub(crate) fn next_of(run: &RunView) -> Option<Vec<String>> {
 pub(crate) fn on_start(base: Option<&Keys>, next: Option<&[String]>) -> Annotations {
     let base = base.map_or_else(|| written(&Keys::new()), written);
     let next = next.map(|next| (STARTED_NEXT.to_owned(), written(next)));
-    [(STARTED_ON.to_owned(), base)].into_iter().chain(next).collect()
+    let began = (BEGAN.to_owned(), written(&true));
+    [(STARTED_ON.to_owned(), base), began].into_iter().chain(next).collect()
 }
 
 /// Makes what a run is to keep that cannot keep on what it starts: what it has kept is not that.
@@ -262,6 +282,8 @@ const KWARGS: &str = "langgraph.kwargs";
 const BASE: &str = "langgraph.base";
 const BASE_LAST: &str = "langgraph.base_last";
 const STARTED_ON: &str = "langgraph.started_on";
+const BEHIND: &str = "langgraph.behind";
+const BEGAN: &str = "langgraph.began";
 const UNKEPT: &str = "langgraph.unkept";
 const NEXT: &str = "langgraph.next";
 const STARTED_NEXT: &str = "langgraph.started_next";
