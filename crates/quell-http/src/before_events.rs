@@ -83,6 +83,11 @@ impl Before {
         Some(Self { engine, gap: gap.clone(), began, at, to, ready: VecDeque::new() })
     }
 
+    /// Yields the number of its last event.
+    pub(crate) const fn to(&self) -> u64 {
+        self.to
+    }
+
     /// Yields its events, as far as they are stored by now. What cannot be read stays a gap.
     fn into_stream(self) -> impl Stream<Item = RunEvent> + Send {
         unfold(self, |mut before| async move {

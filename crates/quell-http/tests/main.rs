@@ -39,6 +39,8 @@ mod lacks;
 mod lanes;
 /// Limits of runs that change while they work.
 mod limits;
+/// The log of a run, page by page.
+mod log;
 /// What is lost is marked.
 mod marks;
 /// The native API, call by call.

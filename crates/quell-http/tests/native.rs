@@ -299,6 +299,7 @@ async fn every_documented_path_is_served_and_every_served_one_documented() {
         "post /v1/runs/cancel",
         "post /v1/runs/{id}/cancel",
         "get /v1/runs/{id}/events",
+        "get /v1/runs/{id}/log",
         "get /v1/runs/{id}/tree",
         "get /v1/components",
         "get /v1/stops",

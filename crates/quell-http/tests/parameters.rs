@@ -98,7 +98,7 @@ async fn what_is_given_twice_is_refused_for_nobody_knows_which_is_meant() {
         assert_eq!(answer.status, StatusCode::UNPROCESSABLE_ENTITY, "{query}");
         assert!(words.contains(says), "{query}: {words}");
     }
-    for path in ["/v1/runs/r/tree", "/v1/stops", "/v1/runs/r/events"] {
+    for path in ["/v1/runs/r/tree", "/v1/stops", "/v1/runs/r/events", "/v1/runs/r/log"] {
         let name = if path.ends_with("events") { "after" } else { "limit" };
         let answer = get(&app, &format!("{path}?{name}=1&{name}=1")).await;
         assert!(answer.text.contains("is given twice"), "{path}: {}", answer.text);

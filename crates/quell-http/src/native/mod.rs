@@ -7,6 +7,7 @@ mod extract;
 mod health;
 mod limits;
 mod list_runs;
+mod log;
 mod openapi;
 mod pausing;
 mod problems;

@@ -1,5 +1,5 @@
-//! [`ListQuery`], [`TreeQuery`] and [`StreamQuery`]: the query parameters of lists, trees and
-//! streams; [`is_given_up`] reads those of a deletion, [`has_values`] those of a run, and
+//! [`ListQuery`], [`TreeQuery`], [`LogQuery`] and [`StreamQuery`]: the query parameters of lists,
+//! trees, logs and streams; [`is_given_up`] reads those of a deletion, [`has_values`] those of a run, and
 //! [`no_parameters`] is for what has none.
 
 use std::borrow::Cow;
@@ -42,6 +42,13 @@ pub(crate) struct ListQuery {
 pub(crate) struct TreeQuery {
     pub(crate) limit: usize,
     pub(super) cursor: Option<TreeCursor>,
+}
+
+/// The query of a part of a log.
+#[derive(Debug)]
+pub(crate) struct LogQuery {
+    pub(crate) after: u64,
+    pub(crate) limit: usize,
 }
 
 /// The query of a stream.
@@ -202,6 +209,21 @@ pub(super) fn no_parameters(method: &Method, query: Option<&str>) -> Result<(), 
     Err(bad(format!("unknown parameter `{}`; {words}", excerpt(&key))))
 }
 
+impl LogQuery {
+    pub(crate) fn read(query: Option<&str>) -> Result<Self, Problem> {
+        let mut log = Self { after: 0, limit: LIMIT };
+        for pair in parameters(query, &[]) {
+            let (key, value) = pair?;
+            match &*key {
+                "after" => log.after = seq(&value)?,
+                "limit" => log.limit = limit(&value, LIMIT_MAX)?,
+                _ => return Err(unknown("parameter", &key, ["after", "limit"])),
+            }
+        }
+        Ok(log)
+    }
+}
+
 impl StreamQuery {
     pub(crate) fn read(query: Option<&str>) -> Result<Self, Problem> {
         let mut stream = Self::default();
@@ -324,10 +346,10 @@ const LIST_KEYS: [&str; 12] = [
 ];
 const STREAM_KEYS: [&str; 2] = ["after", "on_disconnect"];
 
-/// The limit of a list whose query names none.
+/// The limit of a list, and of a part of a log, whose query names none.
 const LIMIT: usize = 100;
 
-/// The highest limit of a list.
+/// The highest one.
 const LIMIT_MAX: usize = 1_000;
 
 /// The limit of a tree whose query names none, and the highest: as many rows as a report has.

@@ -19,6 +19,7 @@ use crate::native::delete;
 use crate::native::health;
 use crate::native::limits;
 use crate::native::list_runs;
+use crate::native::log;
 use crate::native::openapi::{self, Document};
 use crate::native::pausing;
 use crate::native::routes as handlers;
@@ -105,6 +106,7 @@ fn described_routes() -> OpenApiRouter<Service> {
         all_of!(list_runs::list_runs),
         all_of!(handlers::get_run),
         all_of!(tree::read_tree),
+        all_of!(log::read_log),
         all_of!(components::list_components),
         all_of!(stops::list_stops),
         all_of!(health::health),

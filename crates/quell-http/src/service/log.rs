@@ -9,7 +9,7 @@ use quell::store::StoreError;
 use quell::{EventKind, RunEvent, RunRef, limits};
 use tokio::time::{sleep, timeout};
 
-use crate::before_events::{with_stored, with_stored_by_now};
+use crate::before_events::{Before, with_stored, with_stored_by_now};
 use crate::events::{answered, events_by_now};
 use crate::lookup_error::LookupError;
 use crate::run_view::{RunView, StoredRun};
@@ -33,6 +33,46 @@ impl View {
                 Either::Right(events.into_stream())
             }
         }
+    }
+
+    /// Reads the events of a run after the one with this number that are there by now, and gives
+    /// them away one by one, for as long as they are taken. Those that are taken are told under
+    /// these numbers from then on: if there is a store, it has them.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the store cannot be read, or does not take the events in time.
+    pub(crate) async fn read_log(
+        &self,
+        run: &RunView,
+        after: u64,
+        mut take: impl FnMut(&RunEvent) -> bool + Send,
+    ) -> Result<(), LookupError> {
+        let engine = self.service().engine();
+        let run = match run {
+            RunView::Live(run) => run,
+            RunView::Stored(stored) => {
+                let record = stored.record().clone().into();
+                let mut events = Box::new(StoredEvents::new(engine.clone(), record, after));
+                while let Some(event) = events.next().await?
+                    && take(&event)
+                {}
+                return Ok(());
+            }
+        };
+        let (mut before, mut behind) = (Before::of(engine, run, after).map(Box::new), after);
+        if let Some(before) = &mut before {
+            behind = before.to();
+            while let Some(event) = before.next_patiently().await {
+                if !take(&event) {
+                    return Ok(());
+                }
+            }
+        }
+        let taken = events_by_now(run, behind).take_while(|event| take(event)).count();
+        let is_kept =
+            taken == 0 || !engine.has_store() || Box::pin(stored_up_to(run)).await.is_some();
+        if is_kept { Ok(()) } else { Err(LookupError::Unavailable) }
     }
 
     /// Yields the number of the last of them, or zero: behind it comes what is new.

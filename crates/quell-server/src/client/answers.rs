@@ -73,6 +73,14 @@ pub(super) struct TreePage {
     pub(super) omitted: Counts,
 }
 
+/// A part of a log. Each event is JSON still: one of another release may be unknown.
+#[derive(Debug, Deserialize)]
+pub(super) struct LogPage {
+    pub(super) events: Vec<Value>,
+    pub(super) after: u64,
+    pub(super) has_more: bool,
+}
+
 /// A run of a tree.
 #[derive(Debug, Deserialize)]
 pub(super) struct TreeRow {

@@ -2,11 +2,10 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use hyper::Response;
 use hyper::body::Incoming;
-use hyper::header::DATE;
 use quell::{EventKind, RunEvent, RunId};
 use tokio::time::{sleep, timeout};
 
@@ -59,19 +58,12 @@ impl Follow {
         }
     }
 
-    /// Opens the stream; yields what time it is for the server.
-    ///
-    /// # Errors
-    ///
-    /// Fails if there is no stream.
-    pub(super) async fn open(&mut self) -> Result<SystemTime, NotDone> {
+    async fn open(&mut self) -> Result<(), NotDone> {
         let path = format!("v1/runs/{}/events?after={}", in_path(&self.name), self.after);
         let response = self.asks.open(&path).await?;
-        let date = response.headers().get(DATE).and_then(|date| date.to_str().ok());
-        let at = date.and_then(|date| httpdate::parse_http_date(date).ok());
         self.stream = Some(Stream::new(response));
         self.lost_since = None;
-        Ok(at.unwrap_or_else(SystemTime::now))
+        Ok(())
     }
 
     /// Yields what is heard next; none after the end of the run.
@@ -91,7 +83,7 @@ impl Follow {
                 if self.is_again {
                     sleep(RETRY_WAIT).await;
                 }
-                self.open().await.map(|_| Some(Vec::new()))
+                self.open().await.map(|()| Some(Vec::new()))
             };
             let lost = match read {
                 Ok(Some(line)) if line.is_empty() => continue,

@@ -2,19 +2,17 @@
 
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::time::Duration;
 
 use clap::Args;
 use quell::RunEvent;
 use quell_report::text::{cut, printable};
-use tokio::time::timeout;
 
-use super::answers::TreeRow;
+use super::answers::{LogPage, TreeRow};
 use super::client::Asks;
 use super::follow::{Follow, Heard, own_row};
 use super::server_args::ServerArgs;
 use crate::lines;
-use crate::named::run_ids;
+use crate::named::{in_path, run_ids};
 use crate::out::{Fault, Out, written};
 use crate::stdout::{self, complain};
 use crate::tree::{Entry, Tree};
@@ -46,12 +44,16 @@ pub(crate) fn logs(args: &LogsArgs) -> ExitCode {
         let printed = runtime.block_on(async {
             let asks = Arc::new(asks);
             let TreeRow { uuid, name, queued_at, .. } = own_row(&asks, &args.run).await?;
-            let follow = Follow::new(Arc::clone(&asks), &args.run, uuid);
             // The event that says so may have left the log.
             let mut tree = Tree::default();
             tree.read(uuid, queued_at.0, Entry::new(None, &name));
             let printed = async {
-                print(follow, tree, args, out).await?;
+                if args.follow {
+                    let follow = Follow::new(Arc::clone(&asks), &args.run, uuid);
+                    print_all(follow, tree, args, out).await?;
+                } else {
+                    print_so_far(&asks, tree, args, out).await?;
+                }
                 if args.json { Ok(()) } else { error_line(&asks, &args.run, out).await }
             };
             tokio::select! {
@@ -66,41 +68,47 @@ pub(crate) fn logs(args: &LogsArgs) -> ExitCode {
     })
 }
 
-async fn print(
+/// Prints the events so far.
+async fn print_so_far(
+    asks: &Asks,
+    mut tree: Tree,
+    args: &LogsArgs,
+    out: &mut Out,
+) -> Result<(), Fault> {
+    let mut after = 0;
+    loop {
+        let path = format!("v1/runs/{}/log?limit={PAGE}&after={after}", in_path(&args.run));
+        let page: LogPage = asks.get(&path).await?;
+        for event in page.events {
+            match serde_json::from_value(event) {
+                Ok(event) => event_line(&event, &mut tree, args.json, out)?,
+                Err(_) => out.gap(UNREADABLE),
+            }
+        }
+        out.flush()?;
+        if !page.has_more {
+            return Ok(());
+        }
+        after = page.after;
+    }
+}
+
+/// Prints the events until the run has ended.
+async fn print_all(
     mut follow: Follow,
     mut tree: Tree,
     args: &LogsArgs,
     out: &mut Out,
 ) -> Result<(), Fault> {
-    let begun = follow.open().await?;
-    let mut wait = FIRST_WAIT;
-    loop {
-        let next = follow.next();
-        let heard = if args.follow {
-            next.await?
-        } else {
-            match timeout(wait, next).await {
-                Ok(heard) => heard?,
-                Err(_) if wait == FIRST_WAIT => return Err(NONE_CAME.to_owned().into()),
-                // These are all that there are so far.
-                Err(_) => return Ok(()),
-            }
-        };
-        wait = SO_FAR_WAIT;
+    while let Some(heard) = follow.next().await? {
         match heard {
-            None => return Ok(()),
-            Some(Heard::Event(event)) if !args.follow && event.at > begun + CLOCK_SLACK => {
-                return Ok(());
-            }
-            Some(Heard::Event(event)) => event_line(&event, &mut tree, args.json, out)?,
-            Some(Heard::Unreadable) => out.gap("an event cannot be read: of another release"),
-            Some(Heard::Lost(words)) if args.follow => {
-                complain(&format!("quell: {words}; it is asked again\n"));
-            }
-            Some(Heard::Lost(words)) => return Err(words.into()),
+            Heard::Event(event) => event_line(&event, &mut tree, args.json, out)?,
+            Heard::Unreadable => out.gap(UNREADABLE),
+            Heard::Lost(words) => complain(&format!("quell: {words}; it is asked again\n")),
         }
         out.flush()?;
     }
+    Ok(())
 }
 
 /// Prints why a run has failed, which no event says.
@@ -123,17 +131,10 @@ fn event_line(event: &RunEvent, tree: &mut Tree, json: bool, out: &mut Out) -> R
     line.map_or(Ok(()), |line| out.line(line))
 }
 
-/// Each run has a first event, for which a server that has much to do needs its time.
-const FIRST_WAIT: Duration = Duration::from_secs(30);
+/// Events of one request: as many as a server gives at once.
+const PAGE: usize = 1_000;
 
-const NONE_CAME: &str = "the server has told no event of the run in 30s; ask again";
-
-/// Behind one, without events for so long there are no others so far.
-const SO_FAR_WAIT: Duration = Duration::from_secs(1);
-
-/// An event that is so much later than the head of the answer has happened since: the head has
-/// whole seconds, and is made of a clock that is read once in a while.
-const CLOCK_SLACK: Duration = Duration::from_secs(3);
+const UNREADABLE: &str = "an event cannot be read: of another release";
 
 /// The longest name that is shown whole.
 const NAME_CHARS_MAX: usize = 120;
@@ -145,8 +146,8 @@ const ERROR_CHARS_MAX: usize = 1_000;
 pub(crate) const LOGS_AFTER_HELP: &str = "\
 A line has the time since the run was accepted, the names from the root to the run, and what \
 happened; behind `│` is what it wrote. The last line of a run that has failed says why. Without \
--f the events so far are printed: it ends when none has come for a second. With -f it ends with \
-the run; a server that is away is asked again for two minutes, from the last event on.
+-f the events so far are printed. With -f it ends with the run; a server that is away is asked \
+again for two minutes, from the last event on.
 
 Exit codes:
   0   printed

@@ -5,11 +5,11 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use quell::{
-    Counts, Disposition, Labels, LimitsOutcome, Payload, QueuePosition, RunEvent, RunRow,
-    RunStatus, ToolOutcome, Usage, WaitsFor,
+    Counts, Disposition, Labels, LimitsOutcome, Payload, QueuePosition, RunRow, RunStatus,
+    ToolOutcome, Usage, WaitsFor,
 };
 use quell_flow::{COMPONENT, ComponentKind};
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::ids::SESSION;
@@ -17,7 +17,6 @@ use crate::native::wire::pausing::PauseObject;
 use crate::run_state::{RunCause, RunState, disposition_name, status_name, written};
 use crate::run_view::RunView;
 use crate::service::CancelOutcome;
-use crate::sse_event::SseEvent;
 use crate::transcript::ToolNote;
 
 /// A run as it stands, as lists show it.
@@ -332,21 +331,6 @@ pub(crate) fn component_of(run: &RunView) -> Option<String> {
 
 pub(super) fn millis(at: Instant, now: Instant) -> u64 {
     u64::try_from(at.saturating_duration_since(now).as_millis()).unwrap_or(u64::MAX)
-}
-
-/// Writes an event of the log, with every digit of what a body said. A mark that events are missing
-/// is not in the log and has no id.
-pub(crate) fn sse_event(event: &RunEvent) -> SseEvent {
-    let text = serde_json::to_string(event).unwrap_or_else(|_| "{}".into());
-    let name = serde_json::from_str(&text).map_or("event", |Named { event }| event);
-    let sse_event = SseEvent::new(name, &*text);
-    if event.seq == 0 { sse_event } else { sse_event.id(event.seq.to_string()) }
-}
-
-/// The name of an event, in its JSON.
-#[derive(Deserialize)]
-struct Named<'a> {
-    event: &'a str,
 }
 
 #[cfg(test)]

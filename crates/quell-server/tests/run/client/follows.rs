@@ -105,6 +105,19 @@ fn the_events_so_far_are_printed_of_a_run_that_goes_on_and_all_of_one_that_has_e
 }
 
 #[test]
+fn all_that_a_run_has_said_so_far_is_printed_however_much_that_is() {
+    let site = Site::demo(&[]);
+    start(&site, "workflow/slow", "c", &json!({ "ms": 600_000, "chunk_ms": 1 }));
+    let is_long = || site.get("/v1/runs/c/log?after=1200").1["events"] != json!([]);
+    wait_until("it has said much", is_long);
+    let said = lines(&ask(&site, &["logs", "c", "--json"]));
+    let numbers: Vec<_> =
+        said.iter().map(|event| event["seq"].as_u64().expect("a number")).collect();
+    assert!(numbers.len() > 1_200);
+    assert_eq!(numbers, (1..=numbers.len() as u64).collect::<Vec<_>>());
+}
+
+#[test]
 fn a_tree_is_drawn_with_its_depth_and_what_was_left() {
     let site = Site::demo(&[]);
     start(&site, "workflow/nested", "n", &json!({ "tag": "n" }));

@@ -1,0 +1,66 @@
+//! [`read_log`]: the handler that shows the events of a run, page by page.
+
+use axum::extract::RawQuery;
+use quell::RunEvent;
+
+use crate::native::extract::{Caller, RunPath};
+use crate::native::problems::PROBLEM;
+use crate::native::query::LogQuery;
+use crate::native::routes::{Answer, readable_run};
+use crate::native::wire::{LogPage, event_text};
+use crate::problem::Problem;
+
+/// Reads the event log of a run and its descendants, page by page.
+///
+/// The events that there are by now, in their order, without waiting for more: as many as the limit
+/// says, or as a mebibyte holds. Each is what the stream of the run tells, and is told under this
+/// number from now on, whatever becomes of this server. In the place of events that are gone is
+/// `lagged`, which says their numbers.
+#[utoipa::path(
+    get, path = "/v1/runs/{id}/log", operation_id = "read_log", tag = "runs",
+    params(
+        RunPath,
+        ("after" = Option<u64>, Query, description = "The last event that the client has: `after` \
+            of the page before"),
+        ("limit" = Option<u32>, Query, minimum = 1, maximum = 1_000,
+            description = "1 to 1,000. Defaults to 100"),
+    ),
+    responses(
+        (status = 200, description = "Events", body = LogPage),
+        (status = 401, description = "Nobody", body = Problem, content_type = PROBLEM),
+        (status = 403, description = "Not allowed", body = Problem, content_type = PROBLEM),
+        (status = 404, description = "No such run", body = Problem, content_type = PROBLEM),
+        (status = 422, description = "Bad parameter", body = Problem, content_type = PROBLEM),
+        (status = 429, description = "No room for a large answer", body = Problem,
+            content_type = PROBLEM),
+        (status = 503, description = "The store cannot be read", body = Problem,
+            content_type = PROBLEM),
+    )
+)]
+pub(crate) async fn read_log(
+    Caller(view): Caller,
+    RunPath(id): RunPath,
+    RawQuery(query): RawQuery,
+) -> Answer {
+    let LogQuery { after, limit } = LogQuery::read(query.as_deref())?;
+    let run = readable_run(&view, id).await?;
+    let mut page = LogPage { events: Vec::new(), after, has_more: false };
+    let mut bytes = 0;
+    let take = |event: &RunEvent| {
+        let text = event_text(event);
+        let is_first = page.events.is_empty();
+        if !is_first && (page.events.len() >= limit || bytes + text.get().len() > BYTES_MAX) {
+            page.has_more = true;
+            return false;
+        }
+        bytes += text.get().len();
+        page.after = event.last_seq();
+        page.events.push(text);
+        true
+    };
+    view.read_log(&run, after, take).await?;
+    Ok(view.json_response(bytes, move || page).await?)
+}
+
+/// What the events of a page take as text; the first one may take more.
+const BYTES_MAX: usize = 1 << 20;

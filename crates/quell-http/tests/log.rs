@@ -1,0 +1,121 @@
+//! `GET /v1/runs/{id}/log`.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::http::StatusCode;
+use quell::store::{MemoryStore, Store};
+use quell::{EngineConfig, Limits, RunContext, RunRef, RunSpec};
+use quell_http::{Access, Key, Service, router};
+use quell_test_support::{Valve, Witness};
+use serde_json::{Value, json};
+
+use crate::nodes::two;
+use crate::support::{JSON, get, send, service, service_with, soon};
+
+/// Reads a log page by page.
+async fn pages(app: &Router, run: &str, limit: usize) -> Vec<Vec<Value>> {
+    let (mut pages, mut after) = (Vec::new(), 0);
+    loop {
+        let answer = get(app, &format!("/v1/runs/{run}/log?limit={limit}&after={after}")).await;
+        assert_eq!(answer.status, StatusCode::OK, "{}", answer.text);
+        let page = answer.json();
+        let events = page["events"].as_array().unwrap().clone();
+        assert!(events.len() <= limit);
+        pages.push(events);
+        after = page["after"].as_u64().unwrap();
+        if page["has_more"] == false {
+            return pages;
+        }
+    }
+}
+
+/// The events of the stream of a run that has ended.
+async fn streamed(app: &Router, run: &str) -> Vec<Value> {
+    let text = get(app, &format!("/v1/runs/{run}/events")).await.text;
+    let data = text.lines().filter_map(|line| line.strip_prefix("data: "));
+    data.map(|data| serde_json::from_str(data).unwrap()).collect()
+}
+
+/// Has a run say so many words, each of so many bytes. It stays.
+async fn talker(service: &Service, words: u64, bytes: usize) -> RunRef {
+    let body = async move |ctx: RunContext| {
+        for nth in 0..words {
+            let _ = ctx.emit(json!({ "n": nth, "text": "x".repeat(bytes) }));
+        }
+        Ok(ctx.stopped().await)
+    };
+    let run = service.engine().submit(RunSpec::agent("talker"), body).unwrap().into_ref();
+    // Behind `queued` and `started`.
+    let has_said = |nth| quell_http::events_by_now(&run, nth - 1).any(|event| event.seq == nth);
+    soon("it has said all", || has_said(words + 2)).await;
+    run
+}
+
+#[tokio::test]
+async fn a_log_is_read_in_pages_of_any_size_live_and_stored() {
+    let memory = Arc::new(MemoryStore::new());
+    let on = |nth| Valve::reopened(&memory, nth) as Arc<dyn Store>;
+    // The log in memory has fewer than were said: those before are in the store alone.
+    let limits = Limits::default().events_per_root_max(64);
+    let service =
+        service_with(EngineConfig::new().store(on(1)).limits(limits), &Witness::default());
+    let app = router(service.clone());
+    let run = talker(&service, 200, 1).await;
+    let id = run.id().to_string();
+    let numbers = |pages: &[Vec<Value>]| -> Vec<u64> {
+        pages.iter().flatten().map(|event| event["seq"].as_u64().unwrap()).collect()
+    };
+    for (limit, count) in [(1, 202), (7, 29), (101, 2), (202, 1), (1_000, 1)] {
+        let pages = pages(&app, &id, limit).await;
+        assert_eq!(numbers(&pages), (1..=202).collect::<Vec<_>>(), "{limit}");
+        assert_eq!(pages.len(), count, "{limit}");
+    }
+    let behind = get(&app, &format!("/v1/runs/{id}/log?after=202")).await.json();
+    assert_eq!(behind, json!({ "events": [], "after": 202, "has_more": false }));
+    run.cancel(quell::CancelRequest::because("enough"));
+    run.quiescent().await;
+    let whole = streamed(&app, &id).await;
+    assert_eq!(pages(&app, &id, 50).await.concat(), whole);
+    let later = router(service_with(EngineConfig::new().store(on(2)), &Witness::default()));
+    assert_eq!(pages(&later, &id, 50).await.concat(), whole);
+}
+
+#[tokio::test]
+async fn a_page_has_a_mebibyte_or_one_event() {
+    let service = service();
+    let run = talker(&service, 20, 200_000).await;
+    let pages = pages(&router(service), &run.id().to_string(), 1_000).await;
+    let lengths: Vec<_> = pages.iter().map(Vec::len).collect();
+    assert_eq!(lengths, [7, 5, 5, 5]);
+}
+
+#[tokio::test]
+async fn the_log_of_a_run_that_another_node_has_is_read_there_and_here_alike() {
+    let (_nodes, a, b) = two();
+    a.working("steps", "flow").await;
+    let there = pages(&a.app, "flow", 2).await.concat();
+    assert_eq!(pages(&b.app, "flow", 2).await.concat(), there);
+}
+
+#[tokio::test]
+async fn a_log_that_is_not_the_callers_is_not_shown() {
+    let access = Access::open().key(Key::new("ada", "key-of-ada"));
+    let app = router(service().access(access.key(Key::new("bob", "key-of-bob"))));
+    let key = [JSON, ("authorization", "Bearer key-of-ada")];
+    let body = r#"{"component": "agent/sleeper", "id": "r"}"#;
+    assert_eq!(send(&app, "POST", "/v1/runs", &key, body).await.status, StatusCode::CREATED);
+    for (who, path, status) in [
+        ("ada", "r/log", 200),
+        ("ada", "r/log?limit=0", 422),
+        ("ada", "r/log?after=-1", 422),
+        ("bob", "r/log", 404),
+        ("eve", "r/log", 401),
+        ("ada", "nobody/log", 404),
+    ] {
+        let key = format!("Bearer key-of-{who}");
+        let path = format!("/v1/runs/{path}");
+        let answer = send(&app, "GET", &path, &[("authorization", &key)], "").await;
+        assert_eq!(answer.status.as_u16(), status, "{who} {path}");
+    }
+}
