@@ -57,8 +57,8 @@ impl Service {
 
     /// Lets no more batches begin, has those give up that have begun ([`Batch::is_to_end`]), and
     /// waits until they have ended, at most so long; zero looks once. Tells whether they have. To
-    /// be called before [`Service::drain`], behind which nothing can be taken back any more: their
-    /// runs would be stopped, and be there for their client to find.
+    /// be called before the engine is shut down, behind which nothing can be taken back any more:
+    /// their runs would be stopped, and be there for their client to find.
     ///
     /// # Cancel safety
     ///

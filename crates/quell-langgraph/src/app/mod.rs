@@ -39,6 +39,7 @@ mod states;
 mod stored;
 mod tally;
 mod turn;
+mod turn_of_nodes;
 mod update;
 mod wait;
 mod wakes;

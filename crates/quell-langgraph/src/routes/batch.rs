@@ -44,7 +44,8 @@ pub(super) async fn create(
     let turn = match key {
         Some(key) => {
             let owner = view.principal().owner().map(Arc::clone);
-            Some(app.batches().turn((owner, key.to_owned())).await)
+            let here = app.batches().turn((owner, key.to_owned())).await;
+            Some((here, app.turn_of_nodes(view.principal().owner(), key).await?))
         }
         None => None,
     };
@@ -61,7 +62,7 @@ pub(super) async fn create(
         let all = make((&maker, &batch), &seen, asked, of, &mut made).await;
         match all {
             Ok(()) => Ok(made),
-            Err(why) => Err(refused(&maker, &seen, (&made, body.is_some()), why).await),
+            Err(why) => Err(refused((&maker, &batch), &seen, (&made, body.is_some()), why).await),
         }
     })
     .await?;
@@ -104,7 +105,7 @@ async fn make(
             created => made.push(created),
         }
     }
-    // Another node may have taken those back that it has made for the same request.
+    // Somebody may have taken those back that an earlier request has made.
     let key_of = |nth| once(headers, (path, body), Some(nth));
     if any_taken_back(app, view, made, key_of).await? { Err(gone()) } else { Ok(()) }
 }
@@ -159,7 +160,7 @@ async fn any_taken_back(
 /// same request made before was answered to it then. With a key what has ended by itself stays, as
 /// nothing takes back what it has done: a repeat is answered with it.
 async fn refused(
-    app: &App,
+    (app, batch): (&App, &Batch),
     view: &View,
     (made, is_keyed): (&[Created], bool),
     why: Refusal,
@@ -174,6 +175,8 @@ async fn refused(
     let runs: Vec<RunView> = new.iter().map(Created::run).collect();
     runs.iter().filter_map(RunView::live).for_each(RunRef::free_key_at_rollback);
     let request = CancelRequest::because("a run of its batch was refused").rollback();
+    // The other runs of a process that ends wait for them.
+    let request = if batch.is_to_end() { request.abort() } else { request };
     view.cancel_all(&runs, request, Wait::terminal()).await;
     let has_ended = |created: &Created| is_keyed && !created.run().is_rolled_back();
     let (ended, back): (Vec<_>, Vec<_>) = new.into_iter().partition(has_ended);

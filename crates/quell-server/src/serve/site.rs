@@ -160,9 +160,10 @@ impl Site {
             end.as_str(),
             span(plan.grace)
         ));
-        drain(&service, &plan).await;
-        let last = signals.count() + SIGNALS_MORE;
-        let Some(report) = drained(&engine, plan, &mut signals, log).await else {
+        let before = signals.count();
+        drain(&service, &plan, &mut signals).await;
+        let last = before + SIGNALS_MORE;
+        let Some(report) = drained(&engine, plan, (&mut signals, before + 1), log).await else {
             return Ok(Served::Lost(NOT_AWAITED.to_owned()));
         };
         connections.close(LAST_WORDS).await;
@@ -175,12 +176,21 @@ impl Site {
     }
 }
 
-/// Refuses new runs, and has what needs the engine end before that shuts down: batches, which take
-/// back what they have made, and what clients follow of other nodes.
-async fn drain(service: &Service, plan: &Shutdown) {
-    service.end_batches(plan.grace + plan.abort_wait + BATCHES_WAIT).await;
+/// Refuses new runs, and has what needs the engine end before that shuts down, unless a signal
+/// comes meanwhile: batches, which abort and take back what they have made, and what clients follow
+/// of other nodes.
+async fn drain(service: &Service, plan: &Shutdown, signals: &mut Signals) {
     service.drain();
-    service.stop_followed(FOLLOWED_WAIT.min(plan.grace)).await;
+    let ends = async {
+        service.end_batches(plan.abort_wait + BATCHES_WAIT).await;
+        service.stop_followed(FOLLOWED_WAIT.min(plan.grace)).await;
+    };
+    let more = signals.count() + 1;
+    tokio::select! {
+        biased;
+        () = ends => {}
+        () = signals.until(more) => {}
+    }
 }
 
 /// Handles signals. Yields also what is told of those that ask to read files again.
@@ -297,21 +307,21 @@ fn bound(address: SocketAddr) -> io::Result<TcpSocket> {
     Ok(socket)
 }
 
-/// Shuts the engine down. A further signal aborts every run, and one more ends the wait: then there
-/// is no report.
+/// Shuts the engine down. With so many signals every run is aborted, and one more ends the wait:
+/// then there is no report.
 async fn drained(
     engine: &Engine,
     plan: Shutdown,
-    signals: &mut Signals,
+    (signals, aborting): (&mut Signals, u32),
     log: &Log,
 ) -> Option<ShutdownReport> {
     let mut shutdown = std::pin::pin!(engine.shutdown(plan));
-    let signal = tokio::select! {
+    tokio::select! {
         biased;
         report = &mut shutdown => return Some(report),
-        signal = signals.next() => signal,
-    };
-    log.say(&format!("{}: aborting; another signal ends this server at once", signal.as_str()));
+        () = signals.until(aborting) => {}
+    }
+    log.say("a second signal: aborting; another signal ends this server at once");
     // A second call aborts; the first one still yields the whole report.
     let ended = async { tokio::join!(shutdown, engine.shutdown(plan)).0 };
     tokio::select! {
@@ -376,8 +386,8 @@ const SIGNALS_MORE: u32 = 2;
 /// while every slot is taken.
 const QUEUE: u32 = 4_096;
 
-/// How long requests may take to take back the runs that they have made, once these have ended.
-const BATCHES_WAIT: Duration = Duration::from_secs(5);
+/// How long requests may take to take back the runs that they have made, once these are aborted.
+const BATCHES_WAIT: Duration = Duration::from_secs(1);
 
 /// How long runs of other nodes may take to end whose clients follow them through this one.
 const FOLLOWED_WAIT: Duration = Duration::from_secs(2);

@@ -1,0 +1,78 @@
+//! [`App::turn_of_nodes`]: of the batches with one key, one is made at a time, of all nodes on one
+//! store: what one of them finds there, no other one is about to take back.
+
+use std::sync::Arc;
+
+use quell::{OnBusy, RunContext, RunRef, RunSpec};
+use quell_http::{RECORD, StartError};
+use tokio::sync::oneshot;
+use uuid::Uuid;
+
+use crate::app::App;
+use crate::wire::refusal::Refusal;
+
+/// The turn of one node. Dropped, that of the next one begins.
+#[derive(Debug)]
+pub(crate) struct TurnOfNodes(Option<(oneshot::Sender<()>, RunRef)>);
+
+impl App {
+    /// Waits until no other node makes a batch with this key of this owner. A node that is lost has
+    /// its turn until its lease is over.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the store does not take it, or this node ends.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe: dropped, it has no turn.
+    pub(crate) async fn turn_of_nodes(
+        &self,
+        owner: Option<&Arc<str>>,
+        key: &str,
+    ) -> Result<TurnOfNodes, Refusal> {
+        if !self.is_node() {
+            return Ok(TurnOfNodes(None));
+        }
+        let whose = owner.map_or_else(|| "-".to_owned(), |owner| format!("+{owner}"));
+        let lane = Uuid::new_v5(&TURNS, format!("{whose}\n{key}").as_bytes());
+        let spec = RunSpec::step(NAME).unlimited().label(RECORD, NAME);
+        let spec = spec.lane(format!("{NAME}:{lane}"), OnBusy::Enqueue);
+        let spec = owner.into_iter().fold(spec, |spec, owner| spec.owner(&**owner));
+        let ((begins, begun), (done, is_done)) = (oneshot::channel(), oneshot::channel::<()>());
+        let body = async move |ctx: RunContext| {
+            let _ = begins.send(());
+            // Dropped, it is over as well.
+            let _ = ctx.run_until_stopped(is_done).await;
+            Ok(())
+        };
+        let unavailable = |_| Refusal::from(StartError::Unavailable);
+        let handle = self.engine().submit_durably(spec, body).await.map_err(unavailable)?;
+        let turn = TurnOfNodes(Some((done, handle.into_ref())));
+        begun.await.map_err(|_| Refusal::from(StartError::Unavailable))?;
+        Ok(turn)
+    }
+}
+
+impl Drop for TurnOfNodes {
+    fn drop(&mut self) {
+        let Some((done, run)) = self.0.take() else { return };
+        // One that still waits for its turn is stopped.
+        run.cancel(quell::CancelRequest::because("its batch is over"));
+        drop(done);
+        if let Ok(here) = tokio::runtime::Handle::try_current() {
+            drop(here.spawn(async move {
+                run.quiescent().await;
+                // What the store does not take now leaves with its age.
+                if run.stored().await.is_ok() {
+                    let _ = run.forget();
+                }
+            }));
+        }
+    }
+}
+
+const NAME: &str = "batch";
+
+/// The lanes of such turns.
+const TURNS: Uuid = Uuid::from_u128(0x7175_656c_6c2d_6261_7463_682d_7475_726e);
