@@ -47,6 +47,51 @@ async fn what_is_not_stored_is_not_acknowledged() {
 }
 
 #[tokio::test]
+async fn no_answer_tells_an_end_or_what_it_left_before_that_is_stored() {
+    let gate = Arc::new(Semaphore::new(0));
+    let graph = crate::buried::deaf(&gate);
+    let store = Valve::new(Flow::Open);
+    let config = EngineConfig::new().store(Arc::clone(&store) as Arc<dyn Store>);
+    let server = Server::serving_with(config, [graph]);
+    let thread = server.thread().await;
+    let run = server.start(&thread, "deaf", json!({"k": 1})).await;
+    let live = server.service.engine().get(RunId::from_text(id_of(&run))).unwrap();
+    live.stored().await.unwrap();
+    store.set(Flow::Shut { stops: true });
+    gate.add_permits(1);
+    live.ended().await;
+    let [of_thread, runs] = ["", "/runs"].map(|rest| format!("/threads/{thread}{rest}"));
+    let asked = [
+        ("GET", run.clone()),
+        ("GET", runs),
+        ("GET", of_thread.clone()),
+        ("GET", format!("{of_thread}/state")),
+        ("GET", format!("{of_thread}/history")),
+        ("POST", format!("{of_thread}/history")),
+        ("POST", "/threads/search".to_owned()),
+    ];
+    let asks = asked.map(|(method, path)| {
+        let server = server.clone();
+        tokio::spawn(async move {
+            match method {
+                "GET" => server.get(&path).await,
+                _ => server.post(&path, &json!({})).await,
+            }
+        })
+    });
+    tokio::time::sleep(ms(100)).await;
+    let early = asks.iter().filter(|ask| ask.is_finished()).count();
+    store.set(Flow::Open);
+    for ask in asks {
+        let answer = within("it is stored", ask).await.unwrap();
+        assert_eq!(answer.status, 200, "{answer:?}");
+        let is_told = ["\"status\":\"success\"", "\"status\":\"idle\"", "\"k\":1"];
+        assert!(is_told.iter().any(|told| answer.text.contains(told)), "{answer:?}");
+    }
+    assert_eq!(early, 0, "of seven");
+}
+
+#[tokio::test]
 async fn a_deletion_that_is_not_stored_is_not_acknowledged_and_changes_nothing() {
     let store = Valve::new(Flow::Open);
     let config = EngineConfig::new().store(Arc::clone(&store) as Arc<dyn Store>);

@@ -38,6 +38,29 @@ impl App {
         }
     }
 
+    /// Has an answer wait that may tell how a run ended, or what it asks, until that is stored: a
+    /// crash would take it back, and other nodes tell it then.
+    pub(crate) async fn heard(&self, run: &RunRef) {
+        let status = run.status();
+        if status.is_terminal() || status == RunStatus::Paused {
+            self.settled(run).await;
+        }
+    }
+
+    /// As [`App::heard`], of the last runs of a thread: what it has left those before are stored
+    /// with, or behind.
+    pub(crate) async fn heard_of(&self, thread: &Thread) {
+        if !self.engine().has_store() || thread.is_temporary {
+            return;
+        }
+        let marks = thread.marks(self.engine()).into_iter().flatten();
+        let last = marks.filter_map(|mark| self.engine().get(mark.run()));
+        let paused = thread.paused(self.engine()).map(|(_, run)| run);
+        for run in last.chain(paused) {
+            self.heard(&run).await;
+        }
+    }
+
     /// Tells whether all of a run is stored, and waits for that as [`App::settled`] does.
     pub(super) async fn is_settled(&self, run: &RunRef) -> bool {
         run.stored().await.is_ok()

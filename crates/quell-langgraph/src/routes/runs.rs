@@ -5,7 +5,7 @@ use std::cmp::Reverse;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse as _, Response};
-use futures::future::Either;
+use futures::future::{Either, join_all};
 use quell_http::RunView;
 
 use crate::app::{App, Located, in_list};
@@ -26,6 +26,7 @@ pub(super) async fn read(
 ) -> Result<Response, Refusal> {
     let found = app.find_now(&view, path.thread(), path.run).await?;
     if let Some(found) = found.and_then(Located::kept) {
+        app.heard(&found.run).await;
         return object(&view, found.run.into(), &found.tracked).await;
     }
     let stored = app.find_stored(&view, path.thread(), path.run).await?;
@@ -80,6 +81,11 @@ pub(super) async fn list(
     found.extend(stored.map(|run| (run.created_at(), run.run.id(), Either::Right(run))));
     found.sort_by_key(|(created, run, _)| Reverse((*created, *run)));
     let page: Vec<_> = found.into_iter().skip(offset).take(limit).map(|(_, _, it)| it).collect();
+    let here = page.iter().filter_map(|it| match it {
+        Either::Left(found) => Some(app.heard(&found.run)),
+        Either::Right(_) => None,
+    });
+    join_all(here).await;
     let weight = page.iter().map(|it| match it {
         Either::Left(found) => found.tracked.weight,
         Either::Right(stored) => stored.tracked.weight,

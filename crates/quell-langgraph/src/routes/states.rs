@@ -63,6 +63,7 @@ async fn named(
     wanted: Option<Uuid>,
 ) -> Result<Response, Refusal> {
     let thread = app.thread_of(view, id).await?;
+    app.heard_of(&thread).await;
     match (app.state(view, &thread, wanted).await?, wanted) {
         (Some(state), _) => answer(view, state).await,
         (None, Some(wanted)) => Err(Refusal::no_checkpoint(id, wanted)),
@@ -126,6 +127,7 @@ async fn history(
     metadata: Keys,
 ) -> Result<Response, Refusal> {
     let thread = app.thread_of(view, id).await?;
+    app.heard_of(&thread).await;
     let mut work = Work::default();
     let is_meant = |keys: &Keys| work.has_all(keys, &metadata);
     let (limit, before) = which;

@@ -8,6 +8,7 @@ use axum::body::Body;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse as _, Response};
+use futures::future::join_all;
 use quell::Payload;
 use quell_http::{Charge, View};
 use uuid::Uuid;
@@ -78,6 +79,7 @@ pub(super) async fn read(
     query: Pairs,
 ) -> Result<Response, Refusal> {
     let thread = app.thread_of(&view, id).await?;
+    app.heard_of(&thread).await;
     let has_ttl = query.names("include").any(|name| name == "ttl");
     let ttl = thread.card().ttl.filter(|_| has_ttl);
     rendered(&view, thread.weight(), move || {
@@ -142,6 +144,7 @@ pub(super) async fn search(
 ) -> Result<Response, Refusal> {
     let search = Search::read(&read_json(&view, &headers, body).await?.keys)?;
     let (page, total) = app.search_threads(&view, &search).await?;
+    join_all(page.iter().map(|thread| app.heard_of(thread))).await;
     let next = search.offset.saturating_add(page.len());
     let weight = page.iter().map(|thread| thread.weight()).sum();
     let select = search.select;
