@@ -64,6 +64,11 @@ impl View {
         if let Some(before) = &mut before {
             behind = before.to();
             while let Some(event) = before.next_patiently().await {
+                let is_gap = matches!(event.kind, EventKind::Lagged { .. });
+                if is_gap && !self.is_gone_for_good(&event).await {
+                    // The store has not got it yet.
+                    return Err(LookupError::Unavailable);
+                }
                 if !take(&event) {
                     return Ok(());
                 }
