@@ -13,7 +13,7 @@ use crate::app::stored::StoredRun;
 use crate::options::CONTRACT;
 use crate::threads::{Mark, Thread, to_base};
 use crate::values::{Fold, Values};
-use crate::wire::asked::{Asked, base_last_of, base_of};
+use crate::wire::asked::{Asked, LARGE, base_last_of, base_of};
 
 impl App {
     /// Yields the values of its thread on which a run has started: those that it keeps, unless
@@ -62,7 +62,7 @@ impl App {
     }
 
     /// Finds out what has become of a thread since one of its runs has left something, before
-    /// another one, which has its place if it has ended. It reads nothing that they were given.
+    /// another one, which has its place if it has ended. It reads no large part of what they were given.
     ///
     /// One behind which very many have been made counts as gone: what a run keeps stands then, and
     /// one that starts looks at the thread again.
@@ -80,7 +80,8 @@ impl App {
         let (filter, mut next, mut since) = (ended_of(thread), None, Since::Gone);
         let is_before = |mark: Mark| end.is_none_or(|end| mark < end);
         for _ in 0..PARTS_MAX {
-            let page = view.list(filter.clone(), LIGHT_PART, next, has_left).await?;
+            let page =
+                view.list_omitting((filter.clone(), LARGE), LIGHT_PART, next, has_left).await?;
             let others = page.runs.iter().filter(|other| other.id() != run);
             let marks = others.map(|other| Mark::of(&other.row()));
             let mut is_there = false;
@@ -125,7 +126,7 @@ impl App {
         let meant = |run: &RunView| has_left(run) && is_meant(run.id(), Mark::of(&run.row()));
         let (mut late, mut next) = (Vec::new(), None);
         for _ in 0..PARTS_MAX {
-            let page = view.list(filter.clone(), LIGHT_PART, next, meant).await?;
+            let page = view.list_omitting((filter.clone(), LARGE), LIGHT_PART, next, meant).await?;
             late.extend(page.runs.iter().map(|run| Mark::of(&run.row())));
             next = page.next;
             if next.is_none() {

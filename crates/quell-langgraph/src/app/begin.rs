@@ -60,7 +60,9 @@ impl Begin {
             return if is_kept { write_behind(start) } else { start };
         };
         let last = known.last.map_or(NOBODY, |last| (last.at(), last.run()));
-        let last = (self.is_shared && self.fork.is_none()).then_some(last);
+        let is_shared = self.is_shared && self.fork.is_none();
+        let start = if is_shared { write_behind(start) } else { start };
+        let last = is_shared.then_some(last);
         let next = needs_next.then_some(&*known.next);
         write_base(start, (known.values.as_deref(), next), last)
     }

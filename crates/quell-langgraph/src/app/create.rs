@@ -133,7 +133,8 @@ impl App {
             // A caller that goes away while the store is waited for leaves what is dropped then.
             to_the_end(async move {
                 let made = app.make_thread(thread, is_named).await?;
-                Ok(made.map(|made| Fresh::new(&app, made)))
+                let new = if is_named { Fresh::named } else { Fresh::new };
+                Ok(made.map(|made| new(&app, made)))
             })
             .await?
         };

@@ -44,13 +44,19 @@ impl App {
 pub(super) struct Fresh {
     app: App,
     pub(super) thread: Arc<Thread>,
-    /// It has its run.
+    /// It has its run, or may have one of another node.
     pub(super) is_used: bool,
 }
 
 impl Fresh {
     pub(super) fn new(app: &App, thread: Arc<Thread>) -> Self {
         Self { app: app.clone(), thread, is_used: false }
+    }
+
+    /// As [`Fresh::new`], of one whose id the caller has chosen: others may make runs in it through
+    /// other nodes as soon as it is stored, so there it stays, whatever comes of its own run.
+    pub(super) fn named(app: &App, thread: Arc<Thread>) -> Self {
+        Self { app: app.clone(), thread, is_used: app.is_node() }
     }
 }
 

@@ -83,15 +83,13 @@ impl App {
             return Ok(Some(Vec::new()));
         };
         if known.has_nodes {
-            match fold.next(known.status, &tracked.about) {
-                Some(next) => parts.next = next,
+            let Some(next) = fold.next(known.status, &tracked.about) else {
                 // It was cut before it went on: all is as where it started.
-                None => {
-                    (parts.parent, parts.next) =
-                        (known.fork, tracked.next_at_start(&known.next_kept));
-                    return Ok(Some(vec![(parts, fold.base().cloned())]));
-                }
-            }
+                parts.parent = known.fork;
+                parts.next = tracked.next_at_start(&known.next_kept);
+                return Ok(Some(vec![(parts, fold.base().cloned())]));
+            };
+            parts.next = next;
         }
         let is_live = known.mark.is_none() && parts.interrupt.is_none();
         if !has_steps {

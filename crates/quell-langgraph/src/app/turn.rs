@@ -14,7 +14,7 @@ use tokio::time::{sleep, timeout};
 use crate::app::App;
 use crate::app::base::{Since, last_in_base};
 use crate::threads::{Ground, Mark, Thread, Tracked, to_base};
-use crate::wire::asked::{NOBODY, base_of, next_of, on_start, unkept};
+use crate::wire::asked::{NOBODY, base_of, began, is_to_begin, next_of, on_start, unkept};
 use crate::wire::refusal::Refusal;
 
 impl App {
@@ -170,7 +170,12 @@ fn keep(ctx: &RunContext, ground: &Ground, needs_next: bool) {
                 && next_of(&run).as_deref() == next
         }
     };
-    if !is_kept && let Err(error) = ctx.annotate(&on_start(ground.values.as_deref(), next)) {
+    let kept = match is_kept {
+        false => ctx.annotate(&on_start(ground.values.as_deref(), next)),
+        true if is_to_begin(&run) => ctx.annotate(&began()),
+        true => return,
+    };
+    if let Err(error) = kept {
         let run = ctx.run().id();
         tracing::warn!(run.uuid = %run, %error, "a run does not keep on what it has started");
         // A text of a few bytes: mostly there is room for that.
@@ -218,6 +223,7 @@ mod tests {
     };
     use quell_flow::Catalog;
     use quell_http::{SESSION, Service, Start};
+    use quell_test_support::soon;
     use uuid::Uuid;
 
     use super::*;
@@ -225,8 +231,8 @@ mod tests {
     use crate::options::Options;
     use crate::threads::{Left, within};
     use crate::values::Fold;
-    use crate::wire::asked::{Asked, write_base};
-    use crate::wire::exact::Keys;
+    use crate::wire::asked::{Asked, row_in_thread, write_base, write_behind};
+    use crate::wire::exact::{Keys, written};
 
     /// Makes a thread in which a run has ended by the clock of another host, and an id that was
     /// made before that run was.
@@ -281,6 +287,35 @@ mod tests {
         assert!(base_of(&view).is_some(), "it was made on that");
         run.quiescent().await;
         assert_eq!((base_of(&view), last_in_base(&view)), (None, None));
+    }
+
+    #[tokio::test]
+    async fn a_run_that_others_may_overtake_counts_as_never_started_until_it_keeps_on_what_it_does()
+    {
+        let (app, on) =
+            (App::new(Service::new(Engine::new(), Catalog::new()), Options::default()), 1);
+        let ground = Ground {
+            values: to_base(Keys::from([("x".to_owned(), on.into())])),
+            ..Ground::default()
+        };
+        for keeps in [false, true] {
+            let known = ground.clone();
+            let body = move |ctx: RunContext, _input: Payload| {
+                if keeps {
+                    keep(&ctx, &known, false);
+                }
+                async move { Ok(written(&ctx.stopped().await.to_string())) }
+            };
+            let graph = Arc::new(Component::agent("r", body));
+            let base = ground.values.as_deref();
+            let start =
+                write_behind(write_base(Start::new(&graph, 1.into()), (base, None), Some(NOBODY)));
+            let run = app.all().start(start).await.unwrap().run;
+            soon("it has started", || run.row().started_at.is_some()).await;
+            run.cancel(quell::CancelRequest::because("enough").abort());
+            run.quiescent().await;
+            assert_eq!(row_in_thread(&(&run).into()).started_at.is_some(), keeps);
+        }
     }
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

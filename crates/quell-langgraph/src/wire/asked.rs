@@ -228,7 +228,7 @@ pub(crate) fn has_whole_input(run: &RunView) -> bool {
     run.annotation(BASE).is_some() && other.iter().all(|key| run.annotation(key).is_none())
 }
 
-/// Has a run keep that others are before it: on what it starts it keeps when it does.
+/// Has a run keep that others may be before it: it says when it starts that it keeps on what.
 pub(crate) fn write_behind(start: Start) -> Start {
     start.annotation(BEHIND, written(&true))
 }
@@ -240,8 +240,7 @@ pub(crate) fn row_in_thread(run: &RunView) -> RunRow {
     // In this order: one that has ended keeps nothing more.
     let mut row = run.row();
     let is_cut = row.status.is_terminal() && row.status != RunStatus::Completed;
-    let has_begun = || run.annotation(BEGAN).or_else(|| run.annotation(UNKEPT)).is_some();
-    if is_cut && run.annotation(BEHIND).is_some() && !has_begun() {
+    if is_cut && is_to_begin(run) {
         row.started_at = None;
     }
     row
@@ -250,8 +249,7 @@ pub(crate) fn row_in_thread(run: &RunView) -> RunRow {
 /// Yields what came next in its thread where a run starts on the values that it keeps, if it keeps
 /// that.
 pub(crate) fn next_of(run: &RunView) -> Option<Vec<String>> {
-    let has_started = run.annotation(STARTED_ON).is_some();
-    run.annotation(if has_started { STARTED_NEXT } else { NEXT })?.parse().ok()
+    run.annotation(STARTED_NEXT).or_else(|| run.annotation(NEXT))?.parse().ok()
 }
 
 /// Makes what a run is to keep beside what it keeps: on what it has started, which was not certain
@@ -259,8 +257,18 @@ pub(crate) fn next_of(run: &RunView) -> Option<Vec<String>> {
 pub(crate) fn on_start(base: Option<&Keys>, next: Option<&[String]>) -> Annotations {
     let base = base.map_or_else(|| written(&Keys::new()), written);
     let next = next.map(|next| (STARTED_NEXT.to_owned(), written(next)));
-    let began = (BEGAN.to_owned(), written(&true));
-    [(STARTED_ON.to_owned(), base), began].into_iter().chain(next).collect()
+    [(STARTED_ON.to_owned(), base)].into_iter().chain(began()).chain(next).collect()
+}
+
+/// Makes what a run is to keep that starts on what it was made on.
+pub(crate) fn began() -> Annotations {
+    [(BEGAN.to_owned(), written(&true))].into()
+}
+
+/// Tells whether a run has yet to say that it keeps on what it starts.
+pub(crate) fn is_to_begin(run: &RunView) -> bool {
+    let has_begun = || run.annotation(BEGAN).or_else(|| run.annotation(UNKEPT)).is_some();
+    run.annotation(BEHIND).is_some() && !has_begun()
 }
 
 /// Makes what a run is to keep that cannot keep on what it starts: what it has kept is not that.
@@ -296,6 +304,12 @@ pub(crate) const VALUES: Omitted =
 /// What other lists omit: all inputs, too.
 pub(crate) const INPUTS: Omitted =
     Omitted::Named { annotations: &[BASE, STARTED_ON, INPUT], input_beside: FACTS };
+
+/// What lists omit that show nothing of what runs were asked.
+pub(crate) const LARGE: Omitted = Omitted::Named {
+    annotations: &[BASE, STARTED_ON, INPUT, METADATA, KWARGS],
+    input_beside: FACTS,
+};
 
 /// Counted up when the annotations change so that this reader would misread them.
 const VERSION: u32 = 1;
