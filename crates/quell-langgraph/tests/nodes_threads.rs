@@ -1,10 +1,10 @@
 //! Two servers on two nodes of one store: threads that the one has made, and runs of both in them.
 
-use quell_test_support::within;
+use quell_test_support::{ms, within};
 use serde_json::{Value, json};
 
 use crate::nodes::{stored, two};
-use crate::talk::{Answer, Server};
+use crate::talk::{Answer, Says as _, Server};
 
 async fn row(server: &Server, thread: &str) -> Value {
     let answer = server.get(&format!("/threads/{thread}")).await;
@@ -15,6 +15,30 @@ async fn row(server: &Server, thread: &str) -> Value {
 async fn echo(server: &Server, thread: &str, text: &str) -> Answer {
     let body = json!({ "assistant_id": "echo", "input": { "text": text } });
     server.post(&format!("/threads/{thread}/runs/wait"), &body).await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_thread_that_two_nodes_make_at_once_is_there_whichever_of_them_has_the_run() {
+    for round in 0..40 {
+        let (a, b) = two();
+        let thread = uuid::Uuid::now_v7();
+        let mut body = json!({ "assistant_id": "echo", "input": {}, "if_not_exists": "create" });
+        if round % 2 == 0 {
+            body["multitask_strategy"] = "reject".into();
+        }
+        let ask = async |server: &Server| {
+            let path = format!("/threads/{thread}/runs");
+            server.saying("idempotency-key", "k").post(&path, &body).await.status
+        };
+        let told = tokio::join!(ask(&a), ask(&b));
+        assert!(told.0 == 200 || told.1 == 200, "{round}: {told:?}");
+        // What the other one takes back has left by then.
+        tokio::time::sleep(ms(30)).await;
+        for server in [&a, &b] {
+            let row = server.get(&format!("/threads/{thread}")).await;
+            assert_eq!(row.status, 200, "{round}: {told:?} {row:?}");
+        }
+    }
 }
 
 #[tokio::test]

@@ -4,7 +4,7 @@ use axum::http::Method;
 use quell::{EngineConfig, RunFilter};
 use quell_http::{Access, Key};
 use quell_langgraph::Options;
-use quell_test_support::{soon, within};
+use quell_test_support::{ms, soon, within};
 use serde_json::{Value, json};
 
 use crate::talk::{Answer, Says as _, Server};
@@ -95,6 +95,8 @@ async fn a_search_finds_threads_by_what_they_are_and_in_order() {
     for nr in 0..5 {
         ids.push(made(&server, json!({ "nr": nr, "odd": nr % 2 == 1, "who": { "id": 7 } })).await);
     }
+    // Ends have whole milliseconds.
+    tokio::time::sleep(ms(2)).await;
     echo(&server, &ids[1], "hi").await;
     let input = json!({ "ms": 60_000, "tag": "search" });
     let run = server.start(&ids[2], "slow", input).await;

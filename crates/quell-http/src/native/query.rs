@@ -1,6 +1,6 @@
 //! [`ListQuery`], [`TreeQuery`], [`LogQuery`] and [`StreamQuery`]: the query parameters of lists,
-//! trees, logs and streams; [`is_given_up`] reads those of a deletion, [`has_values`] those of a run, and
-//! [`no_parameters`] is for what has none.
+//! trees, logs and streams; [`is_given_up`] reads those of a deletion, [`has_values`] those of a
+//! run, and [`no_parameters`] is for what has none.
 
 use std::borrow::Cow;
 use std::time::SystemTime;

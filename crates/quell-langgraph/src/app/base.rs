@@ -62,7 +62,8 @@ impl App {
     }
 
     /// Finds out what has become of a thread since one of its runs has left something, before
-    /// another one, which has its place if it has ended. It reads no large part of what they were given.
+    /// another one, which has its place if it has ended. It reads no large part of what they were
+    /// given.
     ///
     /// One behind which very many have been made counts as gone: what a run keeps stands then, and
     /// one that starts looks at the thread again.
@@ -111,7 +112,7 @@ impl App {
     /// Finds the runs of a thread that were due later than they were made, and are meant, in the
     /// order in which they have ended: others may have overtaken them, which stand before them in a
     /// list, however many they are. Of the last 800 that were made, the last 20 to end. It reads
-    /// nothing that they were given.
+    /// no large part of what they were given.
     ///
     /// # Errors
     ///

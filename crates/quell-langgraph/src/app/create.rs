@@ -92,12 +92,13 @@ impl App {
             let Some(created) = self.create_in(view, &request, &graph, &thread).await? else {
                 continue;
             };
-            let (Created::Here(found) | Created::Again(found)) = &created else {
-                return Ok(created);
+            let used = match &created {
+                Created::Here(found) | Created::Again(found) => {
+                    found.thread.as_ref().map(|it| it.id)
+                }
+                Created::There(found) => Some(found.tracked.about.thread),
             };
-            if let Some(fresh) = &mut fresh
-                && found.thread.as_ref().is_some_and(|used| used.id == thread.id)
-            {
+            if let Some(fresh) = fresh.as_mut().filter(|_| used == Some(thread.id)) {
                 fresh.is_used = true;
             }
             return Ok(created);
@@ -133,8 +134,7 @@ impl App {
             // A caller that goes away while the store is waited for leaves what is dropped then.
             to_the_end(async move {
                 let made = app.make_thread(thread, is_named).await?;
-                let new = if is_named { Fresh::named } else { Fresh::new };
-                Ok(made.map(|made| new(&app, made)))
+                Ok(made.map(|made| Fresh::new(&app, made)))
             })
             .await?
         };

@@ -1,10 +1,14 @@
 //! [`App::is_gone`] and [`App::forget_records`]: tells whether a thread is gone from the store, and
 //! takes what is stored of the thread itself out of it.
 
+use std::sync::Arc;
+use std::time::Duration;
+
 use quell::store::{Page, RunRecord};
 use quell::{Engine, RunId, RunSpec};
-use quell_http::{LookupError, RECORD};
+use quell_http::{LookupError, RECORD, whole_millis};
 use tokio::runtime::Handle;
+use tokio::time::sleep;
 use uuid::Uuid;
 
 use crate::app::App;
@@ -51,9 +55,35 @@ impl App {
         Ok(runs.map(|run| run.accepted.run).all(|run| Some(run) == but))
     }
 
-    /// Forgets the record of a thread that was made here, and of which nothing came.
-    pub(super) fn forget_record(&self, thread: Uuid) {
-        self.forget_number(thread, 0);
+    /// Forgets the record of a thread that was made here, and of which nothing came, unless another
+    /// node has made a run in it. Who makes one looks for the record when the run is stored
+    /// ([`App::check_made`]), and this looks for runs when the record has gone: one finds the other.
+    pub(super) fn forget_record(&self, thread: &Arc<Thread>) {
+        if Handle::try_current().is_err() {
+            return;
+        }
+        let (app, thread) = (self.clone(), Arc::clone(thread));
+        drop(tokio::spawn(async move {
+            if app.may_be_used(thread.id).await {
+                return;
+            }
+            forget_own(app.engine(), record_of(thread.id, 0)).await;
+            if app.may_be_used(thread.id).await
+                && let Err(refusal) = app.write(&thread, &thread.card(), false).await
+            {
+                let (thread, why) = (thread.id, refusal.detail);
+                tracing::warn!(%thread, %why, "a thread is lost in which a run was made just now");
+            }
+        }));
+    }
+
+    /// Tells whether another node may have made a run in a thread.
+    async fn may_be_used(&self, id: Uuid) -> bool {
+        if !self.is_node() {
+            return false;
+        }
+        let runs = self.engine().stored_runs(of_thread(id), Page::first(1)).await;
+        runs.map_or(true, |runs| !runs.items.is_empty())
     }
 
     /// Forgets what was stored of a thread under a number.
@@ -62,15 +92,7 @@ impl App {
             return;
         }
         let (engine, id) = (self.engine().clone(), record_of(thread, nr));
-        drop(tokio::spawn(async move {
-            // One that was stored here is forgotten by its epoch: another node may have stored
-            // another one under the number since.
-            if let Some(record) = engine.get(id) {
-                record.quiescent().await;
-                return record.forget().is_ok();
-            }
-            engine.forget_stored(id).await.is_ok()
-        }));
+        drop(tokio::spawn(async move { forget_own(&engine, id).await }));
     }
 
     /// Forgets all that is stored of a thread itself that is deleted, the last of it last, so that
@@ -144,6 +166,27 @@ pub(super) async fn forget(engine: &Engine, id: RunId) -> bool {
     }
 }
 
+/// Forgets a record, and waits until it has left the store. One that was stored here is forgotten
+/// by its epoch: another node may have stored another one under its id since.
+async fn forget_own(engine: &Engine, id: RunId) {
+    let Some(record) = engine.get(id) else {
+        let _ = engine.forget_stored(id).await;
+        return;
+    };
+    record.quiescent().await;
+    let at = whole_millis(record.queued_at());
+    if record.forget().is_ok() {
+        while let Ok(Some(left)) = engine.stored_run(id).await
+            && whole_millis(left.accepted.at) == at
+        {
+            sleep(LEFT_REST).await;
+        }
+    }
+}
+
+/// The pause between two looks whether a record has left the store: with its next commit.
+const LEFT_REST: Duration = Duration::from_millis(10);
+
 /// What the label [`RECORD`] of a step begins with that forgets the records of a thread which is
 /// deleted. Its id follows from that of the thread: there is one at a time.
 const CLEARING: &str = "clearing ";
@@ -151,7 +194,7 @@ const CLEARINGS: Uuid = Uuid::from_u128(0x7175_656c_6c2d_636c_6561_7269_6e67_732
 
 #[cfg(test)]
 pub(super) mod tests {
-    use std::time::{Duration, SystemTime};
+    use std::time::SystemTime;
 
     use quell::EngineConfig;
     use quell::testing::cluster::Nodes;

@@ -44,7 +44,7 @@ impl App {
 pub(super) struct Fresh {
     app: App,
     pub(super) thread: Arc<Thread>,
-    /// It has its run, or may have one of another node.
+    /// It has its run.
     pub(super) is_used: bool,
 }
 
@@ -52,19 +52,13 @@ impl Fresh {
     pub(super) fn new(app: &App, thread: Arc<Thread>) -> Self {
         Self { app: app.clone(), thread, is_used: false }
     }
-
-    /// As [`Fresh::new`], of one whose id the caller has chosen: others may make runs in it through
-    /// other nodes as soon as it is stored, so there it stays, whatever comes of its own run.
-    pub(super) fn named(app: &App, thread: Arc<Thread>) -> Self {
-        Self { app: app.clone(), thread, is_used: app.is_node() }
-    }
 }
 
 impl Drop for Fresh {
     fn drop(&mut self) {
         let Self { app, thread, is_used } = self;
         if !*is_used && app.threads().remove_if_unused(thread) && thread.record().is_some() {
-            app.forget_record(thread.id);
+            app.forget_record(thread);
         }
     }
 }

@@ -85,7 +85,7 @@ impl App {
             // Whoever looked for it has found its record meanwhile.
             Ok(Err(known)) => Ok(Some(known).filter(|_| is_recorded)),
             Err(Full) => {
-                self.forget_record(id);
+                self.forget_number(id, 0);
                 Err(Refusal::new(StatusCode::TOO_MANY_REQUESTS, "Too many threads"))
             }
         }
