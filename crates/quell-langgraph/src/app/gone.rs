@@ -57,7 +57,8 @@ impl App {
 
     /// Forgets the record of a thread that was made here, and of which nothing came, unless another
     /// node has made a run in it. Who makes one looks for the record when the run is stored
-    /// ([`App::check_made`]), and this looks for runs when the record has gone: one finds the other.
+    /// ([`App::check_made`]), and this looks for runs when the record has gone: one finds the
+    /// other.
     pub(super) fn forget_record(&self, thread: &Arc<Thread>) {
         if Handle::try_current().is_err() {
             return;
