@@ -200,7 +200,7 @@ pub(super) mod tests {
     use quell::EngineConfig;
     use quell::testing::cluster::Nodes;
     use quell_flow::Catalog;
-    use quell_http::Service;
+    use quell_http::{SESSION, Service};
 
     use super::*;
     use crate::options::Options;
@@ -218,6 +218,23 @@ pub(super) mod tests {
             let engine = Engine::with_config(EngineConfig::new().node(nodes.join(name)));
             App::new(Service::new(engine, catalog.clone()), Options::default())
         })
+    }
+
+    #[tokio::test]
+    async fn the_record_of_a_thread_leaves_unless_another_node_has_a_run_in_it() {
+        let [a, b] = two();
+        for is_used in [true, false] {
+            let thread = Thread::new(Uuid::now_v7(), None, &Keys::new(), false);
+            let made = a.make_thread(thread, true).await.unwrap().unwrap();
+            if is_used {
+                let spec = RunSpec::agent("r").label(SESSION, made.id.to_string());
+                let run = b.engine().submit_durably(spec, async |_ctx| Ok(())).await.unwrap();
+                run.run().stored().await.unwrap();
+            }
+            a.forget_record(&made);
+            sleep(Duration::from_millis(200)).await;
+            assert_eq!(b.recorded(made.id).await.unwrap().is_some(), is_used);
+        }
     }
 
     #[tokio::test]
