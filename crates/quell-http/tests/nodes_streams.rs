@@ -9,7 +9,7 @@ use quell::{
     CancelRequest, CauseKind, EngineConfig, EventKind, OnBusy, RunContext, RunEvent, RunSpec,
     RunStatus, Shutdown,
 };
-use quell_http::{NATIVE, OnDisconnect, Principal, Service, ServiceLimits, View};
+use quell_http::{NATIVE, OnDisconnect, Principal, RunView, Service, ServiceLimits, View};
 use quell_test_support::{Counted, Witness, ms, secs, within};
 use serde_json::{Value, json};
 
@@ -172,8 +172,8 @@ async fn a_reader_that_goes_away_reads_no_more_and_one_at_rest_reads_seldom() {
     assert_eq!(store.reads(), before);
     // So it is of a wait that is dropped.
     let mut wait = Box::pin(match &found {
-        quell_http::RunView::Stored(run) => view.ended_or_paused(run),
-        quell_http::RunView::Live(_) => panic!("another node has it"),
+        RunView::Stored(run) => view.ended_or_paused(run),
+        RunView::Live(_) => panic!("another node has it"),
     });
     assert!(tokio::time::timeout(secs(100), &mut wait).await.is_err());
     let each = store.reads() - before;
@@ -337,4 +337,25 @@ async fn a_stream_of_a_run_that_says_nothing_begins_and_ends_with_it() {
     let all = events(&view, &run.id().to_string(), 0).await;
     assert!(all.iter().map(|event| event.seq).eq(1..=4), "{all:?}");
     assert_eq!(events(&view, &run.id().to_string(), 1).await, all[1..]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_waits_through_another_node_sees_the_end_of_a_run_that_is_deleted_at_once() {
+    for round in 0..5 {
+        let (_nodes, a, b) = two();
+        start(&a.app, "talker", "t", json!(800)).await;
+        let run = a.run("t");
+        run.stored().await.unwrap();
+        let found = b.found("t").await;
+        let view = b.view();
+        let waits = tokio::spawn(async move {
+            let RunView::Stored(stored) = &found else { panic!("it is of another node") };
+            view.ended_or_paused(stored).await
+        });
+        run.ended().await;
+        assert_eq!(send(&a.app, "DELETE", "/v1/runs/t", &[], "").await.status, 204);
+        let seen = within("it is told", waits).await.unwrap().unwrap();
+        let status = seen.map(|run| run.status());
+        assert_eq!(status, Some(RunStatus::Completed), "{round}");
+    }
 }

@@ -55,9 +55,7 @@ impl Leaving {
         // Before the look: whoever lists it meanwhile does not find it either.
         self.0.lock().insert(key(&run));
         let engine = view.service().engine();
-        if engine.node().is_some() {
-            sleep(until_seen(&run)).await;
-        }
+        view.until_seen(&run).await;
         if is_forgotten(view, &run).await {
             let is_stored = match run.live() {
                 Some(run) => is_stored(engine, run).await,
@@ -93,18 +91,6 @@ impl Leaving {
         }));
     }
 }
-
-/// Yields how long it takes until those have seen the end of a run who wait for it through other
-/// nodes. One that they do not find any more was cancelled for all that they know.
-fn until_seen(run: &RunView) -> Duration {
-    let Some(at) = run.row().ended_at else { return Duration::ZERO };
-    // Clocks of hosts differ: it may be ahead.
-    let ago = SystemTime::now().duration_since(at).unwrap_or_default();
-    SEEN_WITHIN.saturating_sub(ago)
-}
-
-/// Twice the longest pause between two looks of who waits for a run of another node.
-const SEEN_WITHIN: Duration = Duration::from_millis(500);
 
 /// Stores that a run is about to leave, and tells whether that is stored. If the store does not
 /// take it, this process knows it.

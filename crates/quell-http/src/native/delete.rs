@@ -86,6 +86,7 @@ pub(crate) async fn delete_run(
             _ => {}
         }
     }
+    view.until_seen(&run).await;
     match &run {
         RunView::Live(run) => forget(run).await?,
         RunView::Stored(stored) if !stored.record().quiescent && !is_given_up => {

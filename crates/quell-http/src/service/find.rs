@@ -1,12 +1,13 @@
 //! [`View::find`]: looks runs up, in memory first, then in the store.
 
 use std::slice;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use futures::FutureExt as _;
 use quell::store::RunRecord;
 use quell::{RunId, RunRef, limits};
 use quell_flow::{COMPONENT, Component};
+use tokio::time::sleep;
 
 use crate::ids::parse_id;
 use crate::lookup_error::LookupError;
@@ -18,6 +19,23 @@ use crate::stored_events::read;
 type Found = Result<Option<RunView>, LookupError>;
 
 impl View {
+    /// Waits, of several nodes, until those have seen the end of a run who wait for it through
+    /// other ones: half a second behind it. One that they do not find any more was cancelled for
+    /// all that they know, so whoever forgets a run waits before.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe.
+    pub async fn until_seen(&self, run: &RunView) {
+        if let Some(at) = run.row().ended_at
+            && self.service().engine().node().is_some()
+        {
+            // Clocks of hosts differ: it may be ahead.
+            let ago = SystemTime::now().duration_since(at).unwrap_or_default();
+            sleep(SEEN_WITHIN.saturating_sub(ago)).await;
+        }
+    }
+
     /// Finds a visible run by the text of its id, in memory or in the store; `None` also if the
     /// text is not an id. For a run that is in memory and was accepted, and without a store, it
     /// does not wait. One that the store has not taken yet is waited for. Of several nodes each
@@ -194,3 +212,5 @@ pub(super) async fn is_accepted(run: &RunRef) -> bool {
 pub(crate) fn is_known_as_accepted(run: &RunRef) -> bool {
     is_accepted(run).now_or_never().unwrap_or(false)
 }
+/// Twice the longest pause between two looks of who waits for a run of another node.
+const SEEN_WITHIN: Duration = Duration::from_millis(500);

@@ -235,7 +235,7 @@ impl Default for Patience {
 }
 
 /// How many bytes are discarded at once.
-const DISCARD_BYTES: usize = 64 << 10;
+const DISCARD_BYTES: usize = 8 << 10;
 
 /// How long a client may take nothing of what is written to it before it is cut off, and how long
 /// its host may be silent.
