@@ -4,7 +4,7 @@ use quell_test_support::{ms, within};
 use serde_json::{Value, json};
 
 use crate::nodes::{stored, two};
-use crate::talk::{Answer, Says as _, Server};
+use crate::talk::{Answer, Server};
 
 async fn row(server: &Server, thread: &str) -> Value {
     let answer = server.get(&format!("/threads/{thread}")).await;
