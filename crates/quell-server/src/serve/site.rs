@@ -160,10 +160,9 @@ impl Site {
             end.as_str(),
             span(plan.grace)
         ));
-        let before = signals.count();
-        drain(&service, &plan, &mut signals).await;
-        let last = before + SIGNALS_MORE;
-        let Some(report) = drained(&engine, plan, (&mut signals, before + 1), log).await else {
+        let last = signals.count() + SIGNALS_MORE;
+        let second = drain(&service, &plan, &mut signals).await;
+        let Some(report) = drained(&engine, plan, (&mut signals, second), log).await else {
             return Ok(Served::Lost(NOT_AWAITED.to_owned()));
         };
         connections.close(LAST_WORDS).await;
@@ -178,18 +177,17 @@ impl Site {
 
 /// Refuses new runs, and has what needs the engine end before that shuts down, unless a signal
 /// comes meanwhile: batches, which abort and take back what they have made, and what clients follow
-/// of other nodes.
-async fn drain(service: &Service, plan: &Shutdown, signals: &mut Signals) {
+/// of other nodes. Yields that signal.
+async fn drain(service: &Service, plan: &Shutdown, signals: &mut Signals) -> Option<Signal> {
     service.drain();
     let ends = async {
         service.end_batches(plan.abort_wait + BATCHES_WAIT).await;
         service.stop_followed(FOLLOWED_WAIT.min(plan.grace)).await;
     };
-    let more = signals.count() + 1;
     tokio::select! {
         biased;
-        () = ends => {}
-        () = signals.until(more) => {}
+        () = ends => None,
+        signal = signals.next() => Some(signal),
     }
 }
 
@@ -307,21 +305,27 @@ fn bound(address: SocketAddr) -> io::Result<TcpSocket> {
     Ok(socket)
 }
 
-/// Shuts the engine down. With so many signals every run is aborted, and one more ends the wait:
-/// then there is no report.
+/// Shuts the engine down. A second signal, which may have come before, aborts every run, and one
+/// more ends the wait: then there is no report.
 async fn drained(
     engine: &Engine,
     plan: Shutdown,
-    (signals, aborting): (&mut Signals, u32),
+    (signals, second): (&mut Signals, Option<Signal>),
     log: &Log,
 ) -> Option<ShutdownReport> {
     let mut shutdown = std::pin::pin!(engine.shutdown(plan));
-    tokio::select! {
+    let further = async {
+        match second {
+            Some(signal) => signal,
+            None => signals.next().await,
+        }
+    };
+    let signal = tokio::select! {
         biased;
         report = &mut shutdown => return Some(report),
-        () = signals.until(aborting) => {}
-    }
-    log.say("a second signal: aborting; another signal ends this server at once");
+        signal = further => signal,
+    };
+    log.say(&format!("{}: aborting; another signal ends this server at once", signal.as_str()));
     // A second call aborts; the first one still yields the whole report.
     let ended = async { tokio::join!(shutdown, engine.shutdown(plan)).0 };
     tokio::select! {

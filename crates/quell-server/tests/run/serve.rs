@@ -180,7 +180,7 @@ fn i38_a_second_signal_aborts_what_takes_its_time() {
     let (ended, _) = site.ended();
     ended.assert_code(0);
     assert!(
-        ended.stderr.contains("a second signal: aborting; another signal ends this server at once"),
+        ended.stderr.contains("SIGINT: aborting; another signal ends this server at once"),
         "{ended:?}"
     );
 }
