@@ -86,12 +86,15 @@ pub(crate) async fn delete_run(
             _ => {}
         }
     }
+    if let RunView::Stored(stored) = &run
+        && !stored.record().quiescent
+        && !is_given_up
+    {
+        return Err(left_behind(stored.report()));
+    }
     view.until_seen(&run).await;
     match &run {
         RunView::Live(run) => forget(run).await?,
-        RunView::Stored(stored) if !stored.record().quiescent && !is_given_up => {
-            return Err(left_behind(stored.report()));
-        }
         RunView::Stored(_) => forget_stored(&view, &run).await?,
     }
     Ok(gone())

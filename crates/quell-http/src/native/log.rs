@@ -4,11 +4,10 @@ use axum::extract::RawQuery;
 use quell::RunEvent;
 
 use crate::native::extract::{Caller, RunPath};
-use crate::native::problems::PROBLEM;
+use crate::native::problems::RefusedPart;
 use crate::native::query::LogQuery;
 use crate::native::routes::{Answer, readable_run};
 use crate::native::wire::{LogPage, event_text};
-use crate::problem::Problem;
 
 /// Reads the event log of a run and its descendants, page by page.
 ///
@@ -26,15 +25,8 @@ use crate::problem::Problem;
             description = "1 to 1,000. Defaults to 100"),
     ),
     responses(
+        RefusedPart,
         (status = 200, description = "Events", body = LogPage),
-        (status = 401, description = "Nobody", body = Problem, content_type = PROBLEM),
-        (status = 403, description = "Not allowed", body = Problem, content_type = PROBLEM),
-        (status = 404, description = "No such run", body = Problem, content_type = PROBLEM),
-        (status = 422, description = "Bad parameter", body = Problem, content_type = PROBLEM),
-        (status = 429, description = "No room for a large answer", body = Problem,
-            content_type = PROBLEM),
-        (status = 503, description = "The store cannot be read", body = Problem,
-            content_type = PROBLEM),
     )
 )]
 pub(crate) async fn read_log(

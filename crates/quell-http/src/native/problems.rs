@@ -28,13 +28,33 @@ impl IntoResponses for RefusedBody {
             (415, "Not JSON by name"),
             (422, "Another shape"),
         ];
-        let problem = || Content::new(Some(Ref::from_schema_name(Problem::name())));
-        let refused = refusals.map(|(status, description): (u16, &str)| {
-            let response = ResponseBuilder::new().description(description);
-            (status.to_string(), response.content(PROBLEM, problem()).build().into())
-        });
-        refused.into()
+        described(refusals)
     }
+}
+
+/// What refuses every request for a part of what a run has, for the `OpenAPI` description.
+pub(super) struct RefusedPart;
+
+impl IntoResponses for RefusedPart {
+    fn responses() -> BTreeMap<String, RefOr<Response>> {
+        described([
+            (401, "Nobody"),
+            (403, "Not allowed"),
+            (404, "No such run"),
+            (422, "Bad parameter"),
+            (429, "No room for a large answer"),
+            (503, "The store cannot be read"),
+        ])
+    }
+}
+
+fn described<const N: usize>(refusals: [(u16, &str); N]) -> BTreeMap<String, RefOr<Response>> {
+    let problem = || Content::new(Some(Ref::from_schema_name(Problem::name())));
+    let refused = refusals.map(|(status, description)| {
+        let response = ResponseBuilder::new().description(description);
+        (status.to_string(), response.content(PROBLEM, problem()).build().into())
+    });
+    refused.into()
 }
 
 pub(crate) fn unknown_run() -> Problem {

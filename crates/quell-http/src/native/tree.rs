@@ -10,11 +10,10 @@ use uuid::Uuid;
 
 use crate::lookup_error::LookupError;
 use crate::native::extract::{Caller, RunPath};
-use crate::native::problems::PROBLEM;
+use crate::native::problems::RefusedPart;
 use crate::native::query::TreeQuery;
 use crate::native::routes::{Answer, readable_run};
 use crate::native::wire::{TreePage, TreeRow};
-use crate::problem::Problem;
 use crate::run_view::RunView;
 use crate::service::View;
 
@@ -35,15 +34,8 @@ use crate::service::View;
             description = "The `next` of the page before, for the rows behind it"),
     ),
     responses(
+        RefusedPart,
         (status = 200, description = "Rows of the tree", body = TreePage),
-        (status = 401, description = "Nobody", body = Problem, content_type = PROBLEM),
-        (status = 403, description = "Not allowed", body = Problem, content_type = PROBLEM),
-        (status = 404, description = "No such run", body = Problem, content_type = PROBLEM),
-        (status = 422, description = "Bad parameter", body = Problem, content_type = PROBLEM),
-        (status = 429, description = "No room for a large answer", body = Problem,
-            content_type = PROBLEM),
-        (status = 503, description = "The store cannot be read", body = Problem,
-            content_type = PROBLEM),
     )
 )]
 pub(crate) async fn read_tree(

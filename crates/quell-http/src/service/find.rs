@@ -21,13 +21,14 @@ type Found = Result<Option<RunView>, LookupError>;
 impl View {
     /// Waits, of several nodes, until those have seen the end of a run who wait for it through
     /// other ones: half a second behind it. One that they do not find any more was cancelled for
-    /// all that they know, so whoever forgets a run waits before.
+    /// all that they know, so whoever forgets a run waits before. One that was rolled back was.
     ///
     /// # Cancel safety
     ///
     /// Cancel safe.
     pub async fn until_seen(&self, run: &RunView) {
         if let Some(at) = run.row().ended_at
+            && !run.is_rolled_back()
             && self.service().engine().node().is_some()
         {
             // Clocks of hosts differ: it may be ahead.
@@ -212,5 +213,6 @@ pub(super) async fn is_accepted(run: &RunRef) -> bool {
 pub(crate) fn is_known_as_accepted(run: &RunRef) -> bool {
     is_accepted(run).now_or_never().unwrap_or(false)
 }
+
 /// Twice the longest pause between two looks of who waits for a run of another node.
 const SEEN_WITHIN: Duration = Duration::from_millis(500);
