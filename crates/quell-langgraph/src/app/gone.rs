@@ -2,13 +2,11 @@
 //! takes what is stored of the thread itself out of it.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use quell::store::{Page, RunRecord};
 use quell::{Engine, RunId, RunSpec};
-use quell_http::{LookupError, RECORD, whole_millis};
+use quell_http::{LookupError, RECORD};
 use tokio::runtime::Handle;
-use tokio::time::sleep;
 use uuid::Uuid;
 
 use crate::app::App;
@@ -175,18 +173,11 @@ async fn forget_own(engine: &Engine, id: RunId) {
         return;
     };
     record.quiescent().await;
-    let at = whole_millis(record.queued_at());
     if record.forget().is_ok() {
-        while let Ok(Some(left)) = engine.stored_run(id).await
-            && whole_millis(left.accepted.at) == at
-        {
-            sleep(LEFT_REST).await;
-        }
+        // Until the store has taken that.
+        let _ = record.stored().await;
     }
 }
-
-/// The pause between two looks whether a record has left the store: with its next commit.
-const LEFT_REST: Duration = Duration::from_millis(10);
 
 /// What the label [`RECORD`] of a step begins with that forgets the records of a thread which is
 /// deleted. Its id follows from that of the thread: there is one at a time.
@@ -195,7 +186,7 @@ const CLEARINGS: Uuid = Uuid::from_u128(0x7175_656c_6c2d_636c_6561_7269_6e67_732
 
 #[cfg(test)]
 pub(super) mod tests {
-    use std::time::SystemTime;
+    use std::time::{Duration, SystemTime};
 
     use quell::EngineConfig;
     use quell::testing::cluster::Nodes;
@@ -235,13 +226,13 @@ pub(super) mod tests {
             a.forget_record(&made);
             let is_there = async || b.recorded(made.id).await.unwrap().is_some();
             if is_used {
-                sleep(Duration::from_millis(200)).await;
+                tokio::time::sleep(Duration::from_millis(200)).await;
                 assert!(is_there().await);
                 continue;
             }
             within("it leaves", async {
                 while is_there().await {
-                    sleep(LEFT_REST).await;
+                    tokio::task::yield_now().await;
                 }
             })
             .await;

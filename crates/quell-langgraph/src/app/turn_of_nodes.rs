@@ -3,17 +3,19 @@
 
 use std::sync::Arc;
 
-use quell::{OnBusy, RunContext, RunRef, RunSpec};
+use quell::{CancelRequest, Engine, OnBusy, RunContext, RunRef, RunSpec};
 use quell_http::{RECORD, StartError};
+use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 use uuid::Uuid;
 
 use crate::app::App;
+use crate::app::gone::forget;
 use crate::wire::refusal::Refusal;
 
 /// The turn of one node. Dropped, that of the next one begins.
 #[derive(Debug)]
-pub(crate) struct TurnOfNodes(Option<(oneshot::Sender<()>, RunRef)>);
+pub(crate) struct TurnOfNodes(Option<(oneshot::Sender<()>, Engine, RunRef)>);
 
 impl App {
     /// Waits until no other node makes a batch with this key of this owner. A node that is lost has
@@ -48,7 +50,7 @@ impl App {
         };
         let unavailable = |_| Refusal::from(StartError::Unavailable);
         let handle = self.engine().submit_durably(spec, body).await.map_err(unavailable)?;
-        let turn = TurnOfNodes(Some((done, handle.into_ref())));
+        let turn = TurnOfNodes(Some((done, self.engine().clone(), handle.into_ref())));
         begun.await.map_err(|_| Refusal::from(StartError::Unavailable))?;
         Ok(turn)
     }
@@ -56,18 +58,12 @@ impl App {
 
 impl Drop for TurnOfNodes {
     fn drop(&mut self) {
-        let Some((done, run)) = self.0.take() else { return };
+        let Some((done, engine, run)) = self.0.take() else { return };
         // One that still waits for its turn is stopped.
-        run.cancel(quell::CancelRequest::because("its batch is over"));
+        run.cancel(CancelRequest::because("its batch is over"));
         drop(done);
-        if let Ok(here) = tokio::runtime::Handle::try_current() {
-            drop(here.spawn(async move {
-                run.quiescent().await;
-                // What the store does not take now leaves with its age.
-                if run.stored().await.is_ok() {
-                    let _ = run.forget();
-                }
-            }));
+        if let Ok(here) = Handle::try_current() {
+            drop(here.spawn(async move { forget(&engine, run.id()).await }));
         }
     }
 }
