@@ -323,9 +323,13 @@ pub(crate) fn owned() -> Site {
 #[tokio::test]
 async fn a_session_of_somebody_else_is_unknown_on_every_route_that_reads() {
     let site = owned();
-    ran_by(&site, "ada", "hers", "hers-1").await;
-    ran_by(&site, "ada", "both", "ada-1").await;
-    ran_by(&site, "ben", "both", "ben-1").await;
+    for (who, session, run) in
+        [("ada", "hers", "hers-1"), ("ada", "both", "ada-1"), ("ben", "both", "ben-1")]
+    {
+        ran_by(&site, who, session, run).await;
+        // Sessions are in the order of whole milliseconds.
+        tokio::time::sleep(std::time::Duration::from_millis(2)).await;
+    }
     for path in [
         "/sessions/hers",
         "/sessions/hers/runs",
