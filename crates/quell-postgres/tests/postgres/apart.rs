@@ -225,15 +225,10 @@ fn a_statement_has_a_time_limit_and_a_read_that_is_given_up_ends_on_the_server()
             Poll::Ready(())
         })
         .await;
-        let waiting = || {
-            let sql = "select count(*) from pg_stat_activity
-                where datname = current_database() and query like '%from event%'
-                and state = 'active' and pid != pg_backend_pid()";
-            place.sql(sql)
-        };
-        eventually("four reads wait", || (waiting() == "4").then_some(())).await;
+        let waiting = || place.sessions("query like '%from event%' and state = 'active'");
+        eventually("four reads wait", || (waiting() == 4).then_some(())).await;
         drop(reads);
-        eventually("none goes on", || (waiting() == "0").then_some(())).await;
+        eventually("none goes on", || (waiting() == 0).then_some(())).await;
         // A read of a run would look for its events.
         assert_eq!(store.claim(None, "k".into(), at()).await, Ok(None));
         drop(other);
@@ -320,9 +315,7 @@ impl<'a> Held<'a> {
 
 impl Drop for Held<'_> {
     fn drop(&mut self) {
-        let end = "select count(pg_terminate_backend(pid)) from pg_stat_activity
-            where datname = current_database() and query like 'begin; lock%'";
-        self.place.sql(end);
+        self.place.end_sessions("query like 'begin; lock%'");
         if let Some(mut session) = self.session.take() {
             let _ = session.wait();
         }
@@ -357,9 +350,8 @@ fn an_append_that_the_server_rolls_back_because_of_another_one_is_stored_all_the
                 second = claim(1)
             ),
         );
-        let began = "select count(*) from pg_stat_activity where query ~ 'pg_blocking'
-            and datname = current_database() and pid != pg_backend_pid()";
-        eventually("it has the key", || (place.sql(began) == "1").then_some(())).await;
+        let began = || place.sessions("query ~ 'pg_blocking'") == 1;
+        eventually("it has the key", || began().then_some(())).await;
         let append = store.append(vec![with_key(1), with_key(2)]).await;
         assert_eq!(append, Ok(()));
         other.wait().unwrap();

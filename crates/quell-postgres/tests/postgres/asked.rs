@@ -329,8 +329,7 @@ fn while_the_database_is_away_a_member_fails_in_time_and_once_it_is_back_it_goes
         let asked = within("it is asked", a.ask(run, CancelRequest::because("enough"))).await;
         assert!(matches!(asked, Ok(Disposition::Recorded { .. })), "{asked:?}");
         assert_eq!(within("it hears", b.inbox(Vec::new())).await.unwrap().len(), 1);
-        let listens = "select count(*) from pg_stat_activity where query like 'listen %'";
-        soon("both listen again", || place.sql(listens) == "2").await;
+        soon("both listen again", || place.sessions("query like 'listen %'") == 2).await;
         a.close().await.unwrap();
         b.close().await.unwrap();
         assert_eq!(a.renew().await, Err(StoreError::Closed));

@@ -35,11 +35,27 @@ impl<'a> Place<'a> {
         self.server.sql(&self.database, &format!("set search_path = quell; {sql}"))
     }
 
+    /// Counts the sessions with this database of which something holds, but for the one that asks:
+    /// on a server that is shared others have theirs as well.
+    pub(crate) fn sessions(&self, which: &str) -> usize {
+        self.sql(&format!("select count(*) {OTHERS} and {which}")).parse().unwrap()
+    }
+
+    /// Ends these sessions. Yields how many there were.
+    pub(crate) fn end_sessions(&self, which: &str) -> usize {
+        let end = format!("select count(pg_terminate_backend(pid)) {OTHERS} and {which}");
+        self.sql(&end).parse().unwrap()
+    }
+
     /// Ends the session of the store that writes. Yields whether there was one.
     pub(crate) fn kill(&self) -> bool {
         self.sql(&format!("select pg_terminate_backend(pid) {HOLDER} and granted")) == "t"
     }
 }
+
+/// The sessions with this database, but for the one that asks.
+const OTHERS: &str = "from pg_stat_activity
+    where datname = current_database() and pid <> pg_backend_pid()";
 
 /// Who has the lock of a store, or waits for it.
 pub(crate) const HOLDER: &str = "from pg_locks where locktype = 'advisory'

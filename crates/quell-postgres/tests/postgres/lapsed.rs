@@ -123,15 +123,11 @@ fn i39_after_an_exchange_without_an_answer_each_limit_is_written_once() {
         }
         let sql = "begin; select 1 from quell.quota for update; select pg_sleep(600)";
         let mut other = place.server.session(&place.database, sql);
-        let has = "select count(*) from pg_stat_activity where datname = current_database()
-            and query like 'begin; select 1 from%' and wait_event = 'PgSleep'";
-        soon_in_real_time("it has the rows", || place.sql(has) == "1").await;
+        let sleeps = "wait_event = 'PgSleep'";
+        soon_in_real_time("it has the rows", || place.sessions(sleeps) == 1).await;
         let unanswered = a.slots(vec![asked("one").remove(0).want(1, 0)]).await;
         assert!(unanswered.is_err(), "{unanswered:?}");
-        place.sql(
-            "select pg_terminate_backend(pid) from pg_stat_activity
-            where datname = current_database() and query like 'begin; select 1 from%'",
-        );
+        place.end_sessions(sleeps);
         other.wait().unwrap();
         for name in limits {
             let nr = || place.sql(&format!("select nr from quota_part where name = '{name}'"));

@@ -346,8 +346,8 @@ fn no_transaction_of_a_member_waits_for_one_of_another() {
             &place.database,
             "begin; update quell.tally set bytes = bytes where name = 'a'; select pg_sleep(60)",
         );
-        let waits = || place.sql("select count(*) from pg_stat_activity where query ~ 'pg_sleep'");
-        while waits() == "1" {}
+        let sleeps = "wait_event = 'PgSleep'";
+        while place.sessions(sleeps) == 0 {}
         let append = bare(&a, run("of a"));
         let mut append = std::pin::pin!(append);
         assert!(futures::poll!(&mut append).is_pending());
@@ -359,9 +359,7 @@ fn no_transaction_of_a_member_waits_for_one_of_another() {
         let mut held = held;
         held.kill().unwrap();
         held.wait().unwrap();
-        let end = "select pg_terminate_backend(pid) from pg_stat_activity
-            where query ~ 'pg_sleep' and pid <> pg_backend_pid()";
-        place.sql(end);
+        place.end_sessions(sleeps);
         within("it is stored", append).await.unwrap();
         a.close().await.unwrap();
         b.close().await.unwrap();

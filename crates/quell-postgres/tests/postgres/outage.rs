@@ -90,10 +90,7 @@ fn a_database_that_took_nothing_for_a_while_is_ready_again_by_each_session_that_
             place.server.sql("postgres", &sql);
         };
         set("set default_transaction_read_only = on");
-        place.sql(
-            "select pg_terminate_backend(pid) from pg_stat_activity
-            where datname = current_database() and pid != pg_backend_pid()",
-        );
+        place.end_sessions("true");
         let none = async || {
             while !all().await.all(|it| matches!(it, Err(StoreError::TakesNoWrites { .. }))) {}
         };

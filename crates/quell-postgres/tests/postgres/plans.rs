@@ -188,10 +188,8 @@ async fn made(place: &Place<'_>) {
 /// Waits until the sessions of those that were closed have ended: what a session has counted is
 /// told at its end.
 pub(crate) async fn have_ended(place: &Place<'_>) {
-    // That of the question is one.
-    let sessions = "select count(*) from pg_stat_activity where backend_type = 'client backend'
-        and datname = current_database()";
-    eventually("they have ended", || (place.sql(sessions) == "1").then_some(())).await;
+    let sessions = || place.sessions("backend_type = 'client backend'");
+    eventually("they have ended", || (sessions() == 0).then_some(())).await;
 }
 
 /// Tells how often each large table was looked through.

@@ -71,9 +71,8 @@ fn who_waits_is_told_and_of_two_maxima_the_last_one_is_right() {
     block_on(async {
         let (a, b) = (join(&place, "a").await, join(&place, "b").await);
         // Who begins to listen looks at all of them: what it is told before is one of these.
-        let listens = "select count(*) from pg_stat_activity where query like 'listen %'
-            and datname = current_database()";
-        soon_in_real_time("both listen", || place.sql(listens) == "2").await;
+        let listen = || place.sessions("query like 'listen %'");
+        soon_in_real_time("both listen", || listen() == 2).await;
         sleep(Duration::from_millis(100)).await;
         for node in [&a, &b] {
             assert!(node.slots_moved().await.unwrap().is_empty(), "at first, all");

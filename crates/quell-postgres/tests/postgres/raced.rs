@@ -13,6 +13,9 @@ use quell_test_support::{eventually, within};
 use crate::crew::{bare, join, on_threads, options, read, stop};
 use crate::fixture::{Place, block_on};
 
+/// The session that holds what a test has it hold.
+const SLEEPS: &str = "wait_event = 'PgSleep'";
+
 #[test]
 fn a_key_that_is_claimed_anew_while_those_that_are_too_many_leave_stays() {
     let place = Place::shared();
@@ -35,9 +38,8 @@ fn a_key_that_is_claimed_anew_while_those_that_are_too_many_leave_stays() {
                 do $$ begin while not exists (select {waits}) loop end loop; end $$; commit"
             ),
         );
-        let began = "select count(*) from pg_stat_activity where query ~ 'pg_blocking'
-            and datname = current_database() and pid != pg_backend_pid()";
-        eventually("it has the key", || (place.sql(began) == "1").then_some(())).await;
+        let began = || place.sessions("query ~ 'pg_blocking'") == 1;
+        eventually("it has the key", || began().then_some(())).await;
         let run = RunId::from_text("r");
         let mut with_key = Accepted::new(run, RunKind::Agent, "a".into(), epoch, at());
         with_key.key = Some(ClaimedKey { key: "mine".into(), payload: [7; 32] });
@@ -61,9 +63,7 @@ fn stops_for_a_member_that_is_being_taken_over_hold_up_no_stop_for_another_one()
             &place.database,
             "begin; select 1 from quell.node where name = 'a' for update; select pg_sleep(600)",
         );
-        let has = "select count(*) from pg_stat_activity
-            where query like 'begin; select 1 from%' and wait_event = 'PgSleep'";
-        eventually("it has the row", || (place.sql(has) == "1").then_some(())).await;
+        eventually("it has the row", || (place.sessions(SLEEPS) == 1).then_some(())).await;
         let wait: Vec<_> = (0..8)
             .map(|_| {
                 let b = Arc::clone(&b);
@@ -74,7 +74,7 @@ fn stops_for_a_member_that_is_being_taken_over_hold_up_no_stop_for_another_one()
             let answer = answer.unwrap();
             assert!(matches!(&answer, Disposition::Recorded { owner, .. } if &**owner == "c"));
         }
-        place.sql(&has.replace("count(*)", "pg_terminate_backend(pid)"));
+        place.end_sessions(SLEEPS);
         taking.wait().unwrap();
         for asked in wait {
             let answer = asked.await.unwrap().unwrap();
@@ -96,9 +96,7 @@ fn stops_of_a_run_that_its_owner_is_writing_wait_for_nothing_and_hold_up_no_othe
             &place.database,
             "begin; update quell.run set epoch = epoch; select pg_sleep(600)",
         );
-        let has = "select count(*) from pg_stat_activity
-            where query like 'begin; update quell.run%' and wait_event = 'PgSleep'";
-        eventually("it has the rows", || (place.sql(has) == "1").then_some(())).await;
+        eventually("it has the rows", || (place.sessions(SLEEPS) == 1).then_some(())).await;
         let asked = [of_a, of_a, of_a, of_a, of_c, of_c].map(|run| b.ask(run, stop("ada")));
         for (nth, answer) in join_all(asked).await.into_iter().enumerate() {
             let whose = if nth < 4 { "a" } else { "c" };
@@ -107,7 +105,7 @@ fn stops_of_a_run_that_its_owner_is_writing_wait_for_nothing_and_hold_up_no_othe
                 "{answer:?}"
             );
         }
-        place.sql(&has.replace("count(*)", "pg_terminate_backend(pid)"));
+        place.end_sessions(SLEEPS);
         writing.wait().unwrap();
         for member in [a, b, c] {
             member.close().await.unwrap();
@@ -134,16 +132,9 @@ fn i34_a_stop_that_is_asked_for_while_its_run_is_given_up_goes_with_it() {
             ));
             let hold = "select pg_advisory_lock(7); select pg_sleep(600)";
             let mut holder = place.server.session(&place.database, hold);
-            let lock_is_awaited = |of: &str| {
-                let awaited = place.sql(&format!(
-                    "select exists (select 1 from pg_stat_activity where {of}
-                    and datname = current_database() and wait_event_type = 'Lock')"
-                ));
-                awaited == "t"
-            };
-            let sleeps = "select count(*) from pg_stat_activity
-                where datname = current_database() and wait_event = 'PgSleep'";
-            eventually("it has the lock", || (place.sql(sleeps) == "1").then_some(())).await;
+            let lock_is_awaited =
+                |of: &str| place.sessions(&format!("wait_event_type = 'Lock' and {of}")) > 0;
+            eventually("it has the lock", || (place.sessions(SLEEPS) == 1).then_some(())).await;
             let by = Arc::clone(&b);
             let ask = tokio::spawn(async move { by.ask(run, stop("ada")).await });
             let is_held_up = || lock_is_awaited("wait_event = 'advisory'");
@@ -160,7 +151,7 @@ fn i34_a_stop_that_is_asked_for_while_its_run_is_given_up_goes_with_it() {
             let waits = || lock_is_awaited("query like '%update run set node%'");
             let is_under_way = || (release.is_finished() || waits()).then_some(());
             eventually("it gives the run up", is_under_way).await;
-            place.sql(&sleeps.replace("count(*)", "pg_terminate_backend(pid)"));
+            place.end_sessions(SLEEPS);
             holder.wait().unwrap();
             assert_eq!(within("it is given up", release).await.unwrap(), Ok(()));
             let answer = within("it is asked", ask).await.unwrap();

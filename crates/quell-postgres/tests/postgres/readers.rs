@@ -150,9 +150,7 @@ fn a_read_that_takes_too_long_is_ended_and_the_next_one_is_answered() {
         quell_test_support::soon("the table is locked", || place.sql(waits) == "1").await;
         let error = reader.get(run("a")).await.unwrap_err().to_string();
         assert!(error.contains("statement timeout"), "{error}");
-        let end = "select pg_terminate_backend(pid) from pg_stat_activity
-            where query like '%pg_sleep(600)%' and pid <> pg_backend_pid()";
-        place.sql(end);
+        place.end_sessions("query like '%pg_sleep(600)%'");
         holds.wait().unwrap();
         quell_test_support::soon("the table is free", || place.sql(waits) == "0").await;
         assert_eq!(reader.get(run("a")).await, Ok(None));

@@ -55,9 +55,7 @@ fn what_is_asked_is_durable_although_commits_of_the_database_are_not_any_more() 
             create trigger sees before insert on stop execute function quell.see()",
         );
         set(&place, "synchronous_commit = off");
-        let end = "select count(pg_terminate_backend(pid)) from pg_stat_activity
-            where datname = current_database() and pid != pg_backend_pid()";
-        place.sql(end);
+        place.end_sessions("true");
         b.ask(run, stop("ada")).await.unwrap();
         assert_eq!(place.sql("select * from seen"), "on");
         a.close().await.unwrap();
@@ -79,9 +77,8 @@ fn a_member_that_is_cut_off_within_a_transaction_holds_up_no_take_over() {
         let b = join(&place, "b").await;
         proxy.be_silent(true);
         let late = tokio::spawn(async move { bare(&a, RunId::from_text("late")).await });
-        let within_it = "select count(*) from pg_stat_activity
-            where datname = current_database() and state = 'idle in transaction'";
-        soon("it is within one", || place.sql(within_it) == "1").await;
+        let within_it = || place.sessions("state = 'idle in transaction'");
+        soon("it is within one", || within_it() == 1).await;
         within("it is taken over", async {
             while b.take_over().await.unwrap().is_none() {
                 tokio::time::sleep(Duration::from_millis(20)).await;
@@ -138,30 +135,23 @@ fn a_renewal_waits_for_no_stop_that_another_member_is_asked_for() {
         let frozen = "begin; select 1 from quell.node where name = 'a' for update;
             select pg_sleep(600)";
         let mut frozen = place.server.session(&place.database, frozen);
-        let sleeps = "select count(*) from pg_stat_activity where wait_event = 'PgSleep'
-            and datname = current_database()";
-        soon("it has the row", || place.sql(sleeps) == "1").await;
+        let sleeps = "wait_event = 'PgSleep'";
+        soon("it has the row", || place.sessions(sleeps) == 1).await;
         let asks: Vec<_> = (0..20)
             .map(|_| {
                 let b = Arc::clone(&b);
                 tokio::spawn(async move { b.ask(run, stop("ada")).await })
             })
             .collect();
-        let ask = "select count(*) > 0 from pg_stat_activity where query ~ 'insert into stop .ask'
-            and datname = current_database() and pid != pg_backend_pid()";
-        soon("they ask", || place.sql(ask) == "t").await;
+        soon("they ask", || place.sessions("query ~ 'insert into stop .ask'") > 0).await;
         for _ in 0..9 {
             within("it is renewed", b.renew()).await.unwrap();
             let answer = quell_core::cluster::Answer::Stop(quell::Disposition::Unknown);
             within("an answer is given", b.answer(9, answer)).await.unwrap();
             assert_eq!(within("it looks", b.take_over()).await, Ok(None));
-            let wait = "select count(*) from pg_stat_activity where wait_event_type = 'Lock'
-                and datname = current_database()";
-            assert_eq!(place.sql(wait), "0", "no session waits for the row");
+            assert_eq!(place.sessions("wait_event_type = 'Lock'"), 0, "nobody waits for the row");
         }
-        let end = "select count(pg_terminate_backend(pid)) from pg_stat_activity
-            where query ~ 'pg_sleep' and pid != pg_backend_pid()";
-        place.sql(end);
+        place.end_sessions(sleeps);
         frozen.wait().unwrap();
         for ask in asks {
             let answer = within("it is asked", ask).await.unwrap();

@@ -26,9 +26,7 @@ struct Ear {
 
 impl Ear {
     async fn open(place: &Place<'_>) -> Self {
-        let members = "select count(*) from pg_stat_activity
-            where query like 'listen %' and datname = current_database()";
-        soon("both listen", || place.sql(members) == "2").await;
+        soon("both listen", || place.sessions("query like 'listen %'") == 2).await;
         let address = place.server.address(&place.database);
         let (client, mut connection) = tokio_postgres::connect(&address, NoTls).await.unwrap();
         let heard = Arc::<Mutex<Vec<String>>>::default();
@@ -192,10 +190,7 @@ fn what_a_member_reads_it_says_again_when_its_listener_was_lost() {
         let mut watch = b.watch(run).unwrap();
         let said = || ear.heard.lock().unwrap().iter().filter(|it| it.starts_with("reads")).count();
         soon("it is said", || said() == 1).await;
-        place.sql(
-            "select pg_terminate_backend(pid) from pg_stat_activity
-            where query like 'listen %' and datname = current_database()",
-        );
+        place.end_sessions("query like 'listen %'");
         // Whoever reads looks: a word may have been lost.
         within("it looks", watch.heard()).await;
         soon("it is said again", || said() > 1).await;
