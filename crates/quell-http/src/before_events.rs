@@ -5,6 +5,7 @@
 use std::collections::VecDeque;
 use std::time::{Duration, SystemTime};
 
+use futures::future::Either;
 use futures::stream::{self, Stream, StreamExt, unfold};
 use quell::{Engine, EventKind, RunEvent, RunRef, limits};
 use tokio::time::Instant;
@@ -48,9 +49,14 @@ pub(crate) fn with_stored_by_now(
     engine: &Engine,
     run: &RunRef,
 ) -> impl Stream<Item = RunEvent> + Send + use<> {
-    let before = Before::of(engine, run, 0);
-    let held = events_by_now(run, before.as_ref().map_or(0, |before| before.to));
-    stream::iter(before).flat_map(Before::into_stream).chain(stream::iter(held))
+    let (engine, run) = (engine.clone(), run.clone());
+    stream::iter(events_by_now(&run, 0)).flat_map(move |event| {
+        // Also between: the log in memory goes on while the store is read.
+        match Before::of_live_gap(&engine, &run, &event) {
+            Some(before) => Either::Left(before.into_stream()),
+            None => Either::Right(stream::iter([event])),
+        }
+    })
 }
 
 /// The events of a gap at the beginning of a log in memory, as they are stored.
@@ -70,10 +76,16 @@ impl Before {
     /// Yields what the log of a run has no more of the events after the one with this number, or
     /// never had. None if that is nothing, if the run is no root, or if there is no store.
     pub(crate) fn of(engine: &Engine, run: &RunRef, after: u64) -> Option<Self> {
+        Self::of_live_gap(engine, run, &events_by_now(run, after).next()?)
+    }
+
+    /// As [`Before::of_gap`], of the log of a run in memory; none as well if the run is no root, or
+    /// if there is no store.
+    pub(crate) fn of_live_gap(engine: &Engine, run: &RunRef, gap: &RunEvent) -> Option<Self> {
         if !is_stored(engine, run) {
             return None;
         }
-        Self::of_gap(engine, &events_by_now(run, after).next()?, run.row().queued_at)
+        Self::of_gap(engine, gap, run.row().queued_at)
     }
 
     /// Yields what a reader is told to be gone, if that is what this event tells.
@@ -81,11 +93,6 @@ impl Before {
         let EventKind::Lagged { from, to } = gap.kind else { return None };
         let (engine, at) = (engine.clone(), from.saturating_sub(1));
         Some(Self { engine, gap: gap.clone(), began, at, to, ready: VecDeque::new() })
-    }
-
-    /// Yields the number of its last event.
-    pub(crate) const fn to(&self) -> u64 {
-        self.to
     }
 
     /// Yields its events, as far as they are stored by now. What cannot be read stays a gap.
@@ -194,9 +201,13 @@ mod tests {
 
     use quell::store::{Accepted, Epoch, MemoryStore, Record, Store};
     use quell::{EngineConfig, Limits, RunContext, RunId, RunKind, RunSpec};
+    use quell_flow::Catalog;
+    use tokio::runtime::Handle;
     use tokio::sync::Semaphore;
+    use tokio::task::block_in_place;
 
     use super::*;
+    use crate::{NATIVE, Principal, Service};
 
     /// Reads events up to a number of which the store has those that are not in these gaps. Yields
     /// the numbers that are told, of a gap the first and the last one.
@@ -237,8 +248,8 @@ mod tests {
         told
     }
 
-    #[tokio::test]
-    async fn whoever_is_slower_than_the_log_reads_what_it_has_no_more_from_the_store() {
+    /// A run that says 200 words each of three times that it is told to; its log has 64 of them.
+    fn talker() -> (Engine, RunRef, impl AsyncFn()) {
         let limits = Limits::default().events_per_root_max(64);
         let config = EngineConfig::new().store(Arc::new(MemoryStore::new())).limits(limits);
         let engine = Engine::with_config(config);
@@ -254,16 +265,57 @@ mod tests {
             Ok(())
         };
         let run = engine.submit(RunSpec::agent("talker"), body).unwrap().into_ref();
+        let speaks = async move || {
+            opens.add_permits(1);
+            said.acquire().await.unwrap().forget();
+        };
+        (engine, run, speaks)
+    }
+
+    #[tokio::test]
+    async fn whoever_is_slower_than_the_log_reads_what_it_has_no_more_from_the_store() {
+        let (engine, run, speaks) = talker();
         let mut events = Box::pin(with_stored(engine, &run, 0));
         let mut told = Vec::new();
         for _ in 0..3 {
-            opens.add_permits(1);
-            said.acquire().await.unwrap().forget();
+            speaks().await;
             told.push(events.next().await.unwrap());
         }
         told.extend(events.collect::<Vec<_>>().await);
         let numbers: Vec<_> = told.iter().map(|event| event.seq).collect();
         assert_eq!(numbers, (1..=603).collect::<Vec<_>>());
+    }
+
+    #[tokio::test]
+    async fn what_the_log_drops_while_a_reader_reads_the_store_is_read_there_as_well() {
+        let (engine, run, speaks) = talker();
+        speaks().await;
+        run.events_stored().await.unwrap();
+        let mut events = Box::pin(with_stored_by_now(&engine, &run));
+        let mut told = vec![events.next().await.unwrap()];
+        speaks().await;
+        run.events_stored().await.unwrap();
+        told.extend(events.collect::<Vec<_>>().await);
+        let numbers: Vec<_> = told.iter().map(|event| event.seq).collect();
+        assert_eq!(numbers, (1..=402).collect::<Vec<_>>());
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_page_of_a_log_has_what_the_log_drops_while_it_is_made() {
+        let (engine, run, speaks) = talker();
+        speaks().await;
+        let service = Service::new(engine, Catalog::new());
+        let view = service.view(NATIVE, Principal::anonymous());
+        let mut told = Vec::new();
+        let take = |event: &RunEvent| {
+            if told.is_empty() {
+                block_in_place(|| Handle::current().block_on(speaks()));
+            }
+            told.push(event.seq);
+            true
+        };
+        view.read_log(&(&run).into(), 0, take).await.unwrap();
+        assert_eq!(told, (1..=402).collect::<Vec<_>>());
     }
 
     #[tokio::test]

@@ -118,12 +118,7 @@ async fn is_forgotten(view: &View, run: &RunView) -> bool {
     if let Some(here) = engine.get(run.id()).filter(|here| key(&here.into()) == key(run)) {
         return view.forget(&here);
     }
-    match engine.stored_run(run.id()).await {
-        Ok(Some(record)) if whole_millis(record.accepted.at) == key(run).1 => {
-            engine.forget_record(&record).await.is_ok()
-        }
-        found => found.is_ok(),
-    }
+    view.forget_stored(run).await.is_ok()
 }
 
 fn key(run: &RunView) -> Key {

@@ -116,7 +116,7 @@ async fn forget(run: &RunRef) -> Result<(), Problem> {
 
 /// Forgets a run that is only in the store.
 async fn forget_stored(view: &View, run: &RunView) -> Result<(), Problem> {
-    match view.service().engine().forget_stored(run.id()).await {
+    match view.forget_stored(run).await {
         Ok(()) | Err(StoreError::Unknown { .. }) => Ok(()),
         Err(StoreError::Live { .. }) => Err(still_executes()),
         Err(error) => {

@@ -4,7 +4,7 @@ use std::slice;
 use std::time::{Duration, SystemTime};
 
 use futures::FutureExt as _;
-use quell::store::RunRecord;
+use quell::store::{RunRecord, StoreError};
 use quell::{RunId, RunRef, limits};
 use quell_flow::{COMPONENT, Component};
 use tokio::time::sleep;
@@ -12,6 +12,7 @@ use tokio::time::sleep;
 use crate::ids::parse_id;
 use crate::lookup_error::LookupError;
 use crate::pace::Pace;
+use crate::run_state::same_instant;
 use crate::run_view::{RunView, StoredRun};
 use crate::service::view::View;
 use crate::stored_events::read;
@@ -34,6 +35,26 @@ impl View {
             // Clocks of hosts differ: it may be ahead.
             let ago = SystemTime::now().duration_since(at).unwrap_or_default();
             sleep(SEEN_WITHIN.saturating_sub(ago)).await;
+        }
+    }
+
+    /// Forgets a run that has ended and is only in the store, as that has it by now. One that is
+    /// gone is passed by, also if a later one, which may be somebody else's, has its id.
+    ///
+    /// # Errors
+    ///
+    /// As [`quell::Engine::forget_record`].
+    ///
+    /// # Cancel safety
+    ///
+    /// Once polled, the run may be forgotten although the future was dropped.
+    pub async fn forget_stored(&self, run: &RunView) -> Result<(), StoreError> {
+        let engine = self.service().engine();
+        match engine.stored_run(run.id()).await? {
+            Some(now) if same_instant(now.accepted.at, run.queued_at()) => {
+                engine.forget_record(&now).await
+            }
+            _ => Ok(()),
         }
     }
 

@@ -60,9 +60,17 @@ impl View {
                 return Ok(());
             }
         };
-        let (mut before, mut behind) = (Before::of(engine, run, after).map(Box::new), after);
-        if let Some(before) = &mut before {
-            behind = before.to();
+        let mut is_any = false;
+        for event in events_by_now(run, after) {
+            // Also between: the log in memory has gone on while the store was read.
+            let Some(before) = Before::of_live_gap(engine, run, &event) else {
+                if !take(&event) {
+                    break;
+                }
+                is_any = true;
+                continue;
+            };
+            let mut before = Box::new(before);
             while let Some(event) = before.next_patiently().await {
                 let is_gap = matches!(event.kind, EventKind::Lagged { .. });
                 if is_gap && !self.is_gone_for_good(&event).await {
@@ -74,9 +82,7 @@ impl View {
                 }
             }
         }
-        let taken = events_by_now(run, behind).take_while(|event| take(event)).count();
-        let is_kept =
-            taken == 0 || !engine.has_store() || Box::pin(stored_up_to(run)).await.is_some();
+        let is_kept = !is_any || !engine.has_store() || Box::pin(stored_up_to(run)).await.is_some();
         if is_kept { Ok(()) } else { Err(LookupError::Unavailable) }
     }
 
