@@ -126,7 +126,9 @@ fn read(item: &Payload, run: RunId, nth: usize) -> Option<Payload> {
         return Some(human(&text, &id()));
     }
     let mut keys: Keys = item.parse().ok()?;
-    keys.get("content")?;
+    if !is_removal(item) {
+        keys.get("content")?;
+    }
     let text = |keys: &Keys, key: &str| keys.get(key)?.as_text().map(String::from);
     if text(&keys, "type").is_none() {
         let role = text(&keys, "role").unwrap_or_default();
@@ -153,24 +155,46 @@ pub(crate) fn spoken(input: &Payload, run: RunId) -> Option<Payload> {
 /// Adds messages to others. One with the id of another replaces it.
 pub(crate) fn joined(before: Option<&Payload>, more: Vec<Payload>) -> Vec<Payload> {
     let id = |message: &Payload| message.parse::<Keys>().ok()?.remove("id");
-    let mut all = before.map(to_list).unwrap_or_default();
+    let before = before.map(to_list).unwrap_or_default();
+    let mut all: Vec<_> = before.into_iter().map(Some).collect();
     let mut places = HashMap::new();
     for (at, message) in all.iter().enumerate() {
         // Of two with one id the first one is replaced.
-        if let Some(own) = id(message) {
+        if let Some(own) = message.as_ref().and_then(id) {
             places.entry(own.as_json().to_owned()).or_insert(at);
         }
     }
     for message in more {
-        let own = id(&message).map(|id| id.as_json().to_owned());
+        let own = id(&message);
+        let is_removal = is_removal(&message);
+        if is_removal && own.as_ref().and_then(Payload::as_text).as_deref() == Some(REMOVE_ALL) {
+            all.clear();
+            places.clear();
+            continue;
+        }
+        let own = own.map(|id| id.as_json().to_owned());
+        if is_removal {
+            let known = own.and_then(|own| places.get(&own)).and_then(|at| all.get_mut(*at));
+            known.map(Option::take);
+            continue;
+        }
         let at = own.map_or(all.len(), |own| *places.entry(own).or_insert(all.len()));
         match all.get_mut(at) {
-            Some(known) => *known = message,
-            None => all.push(message),
+            Some(known) => *known = Some(message),
+            None => all.push(Some(message)),
         }
     }
-    all
+    all.into_iter().flatten().collect()
 }
+
+/// Tells whether what stands for a message says that the one with its id goes.
+fn is_removal(message: &Payload) -> bool {
+    let kind = message.parse::<Keys>().ok().and_then(|mut keys| keys.remove("type"));
+    kind.is_some_and(|kind| kind.as_text().as_deref() == Some("remove"))
+}
+
+/// The id of such a one with which all go that were before.
+const REMOVE_ALL: &str = "__remove_all__";
 
 /// Yields a value as a list: null is none, and anything else but a list is one.
 pub(crate) fn to_list(value: &Payload) -> Vec<Payload> {
@@ -203,5 +227,28 @@ mod tests {
         let many: Vec<_> = (0..80_000).map(message).collect();
         let twice = [many.clone(), many.clone()].concat();
         assert_eq!(joined(None, twice), many);
+    }
+
+    #[test]
+    fn what_is_removed_goes() {
+        let message = |id: &str| Payload::from(json!({ "id": id, "content": "c", "type": "ai" }));
+        let remove = |id: &str| Payload::from(json!({ "id": id, "content": "", "type": "remove" }));
+        let list = |ids: &[&str]| ids.iter().map(|id| message(id)).collect::<Vec<_>>();
+        let before = Payload::from(json!([message("a"), message("b"), message("c")]));
+        for (more, left) in [
+            (vec![remove("b")], list(&["a", "c"])),
+            (vec![remove("b"), remove("b"), remove("x"), message("d")], list(&["a", "c", "d"])),
+            // As upstream: one that comes anew is where it was.
+            (vec![remove("b"), message("b")], list(&["a", "b", "c"])),
+            (vec![message("d"), remove("d")], list(&["a", "b", "c"])),
+            (vec![message("d"), remove("__remove_all__"), message("b")], list(&["b"])),
+        ] {
+            assert_eq!(joined(Some(&before), more.clone()), left, "{more:?}");
+        }
+        // Clients leave out what is empty.
+        let bare =
+            Keys::from([(MESSAGES.to_owned(), json!([{ "type": "remove", "id": "a" }]).into())]);
+        let read = asked(&bare, RunId::from_text("r")).unwrap();
+        assert_eq!(joined(Some(&before), read), list(&["b", "c"]));
     }
 }

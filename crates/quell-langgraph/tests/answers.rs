@@ -240,7 +240,10 @@ async fn no_digit_of_metadata_or_of_a_config_is_lost() {
             assert!(text.contains(part), "{part}: {text}");
         }
         // With the keys of the server, in the order of their names.
-        assert!(text.contains(&format!(r#""graph_id":"same",{numbers}}}"#)), "{text}");
+        // And of the thread.
+        let (n, x) = numbers.split_once(",\"x\"").unwrap();
+        let all = format!(r#""graph_id":"same",{n},"of":{EXACT},"quell":1,"x"{x}}}"#);
+        assert!(text.contains(&all), "{all}: {text}");
     }
     // The row of the thread shows the graph of its last run too.
     let row = server.get(&format!("/threads/{id}")).await.text;

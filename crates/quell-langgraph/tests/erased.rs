@@ -190,8 +190,9 @@ async fn a_batch_makes_all_of_its_runs_or_none() {
     let engine = server.service.engine();
     soon("they have left", || engine.runs(&RunFilter::new()).is_empty()).await;
     let bad = [
-        (json!([item("x"), { "assistant_id": "nope" }]), 422, "Invalid assistant"),
+        (json!([item("x"), { "assistant_id": "nope" }]), 422, "1.Invalid assistant"),
         (json!([item("x"), {}]), 422, "1.assistant_id: field required"),
+        (json!([item("x"), { "assistant_id": "ehco" }]), 422, "1.Invalid assistant: 'ehco'."),
         (json!([item("x"), 7]), 422, "1: must be an object"),
         (json!([]), 422, "body: must be a list of 1 to 1000 runs"),
         (json!({}), 422, "body: must be a list"),

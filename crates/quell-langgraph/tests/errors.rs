@@ -161,6 +161,29 @@ async fn a_cancel_that_finds_nothing_says_so_in_its_header() {
 }
 
 #[tokio::test]
+async fn a_join_says_where_a_client_comes_back_to_when_it_is_cut() {
+    let (a, b) = crate::nodes::two();
+    let thread = a.thread().await;
+    let live = a.start(&thread, "slow", json!({ "ms": 60_000, "tag": "joined" })).await;
+    a.until_ticking("joined").await;
+    crate::nodes::stored(&a, &live).await;
+    let ended = a.start(&a.thread().await, "echo", json!({ "text": "hi" })).await;
+    assert_eq!(a.get(&format!("{ended}/join")).await.status, 200);
+    crate::nodes::stored(&a, &ended).await;
+    for (server, run, last) in [&a, &b].into_iter().flat_map(|server| {
+        [(server, &live, "join"), (server, &live, "stream"), (server, &ended, "join")]
+    }) {
+        // Its head alone: it does not end.
+        let answer = server.send(Method::HEAD, &format!("{run}/{last}"), "").await;
+        assert_eq!(answer.header("location"), format!("{run}/{last}"));
+        assert_eq!(answer.header("content-location"), *run);
+    }
+    let answer = a.get(&format!("{ended}/stream")).await;
+    assert_eq!(answer.header("location"), format!("{ended}/stream"));
+    assert_eq!(crate::threads::delete(&a, &live).await.status, 204);
+}
+
+#[tokio::test]
 async fn a_join_of_a_run_that_is_not_there_is_no_http_error() {
     let server = Server::new();
     let thread = server.thread().await;

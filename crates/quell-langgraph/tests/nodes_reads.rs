@@ -6,11 +6,48 @@ use quell::EngineConfig;
 use quell::testing::cluster::Nodes;
 use quell_http::Access;
 use quell_langgraph::Options;
-use quell_test_support::{Counted, secs};
+use quell_test_support::{Catch, Counted, ms, secs, within};
 use serde_json::json;
 
+use crate::nodes::stored;
 use crate::talk::Server;
-use crate::threads::{echo, made, search};
+use crate::threads::{delete, echo, made, search};
+
+#[tokio::test]
+async fn a_stop_of_work_that_is_here_waits_for_no_read_of_the_store() {
+    let of = Nodes::new(secs(30)).join("a");
+    let store = Counted::of(Arc::clone(&of) as _);
+    let config = EngineConfig::new().store(Arc::clone(&store) as _).cluster(of as _);
+    let server = Server::with(config, Options::default(), Access::open());
+    for (nth, how) in ["cancel", "delete", "status", "thread"].into_iter().enumerate() {
+        let (thread, tag) = (server.thread().await, format!("t{nth}"));
+        let run = server.start(&thread, "slow", json!({ "ms": 60_000, "tag": tag })).await;
+        server.until_ticking(&tag).await;
+        stored(&server, &run).await;
+        store.hold_lists(true);
+        store.catch_gets(Catch::Asked);
+        let asks = {
+            let server = server.clone();
+            tokio::spawn(async move {
+                let of_thread = json!({ "status": "running", "thread_id": thread });
+                match how {
+                    "cancel" => server.post(&format!("{run}/cancel"), &json!({})).await,
+                    "delete" => delete(&server, &run).await,
+                    "status" => server.post("/runs/cancel", &json!({ "status": "running" })).await,
+                    _ => server.post("/runs/cancel", &of_thread).await,
+                }
+            })
+        };
+        // The witness decides, while nothing can be read.
+        tokio::time::sleep(ms(300)).await;
+        server.assert_stopped(&tag).await;
+        store.hold_lists(false);
+        store.catch_gets(None);
+        store.let_gets_go();
+        let answer = within("it is answered", asks).await.unwrap();
+        assert!(answer.status.is_success(), "{how}: {answer:?}");
+    }
+}
 
 #[tokio::test]
 async fn a_search_reads_what_the_store_says_of_a_thread_once() {

@@ -83,6 +83,38 @@ async fn a_stream_ends_with_what_is_asked_and_the_resumed_one_goes_on_behind_it(
 }
 
 #[tokio::test]
+async fn the_stream_of_an_answer_shows_what_that_asks_for() {
+    let server = server();
+    let thread = server.thread().await;
+    let of = |last: &str| format!("/threads/{thread}/runs/{last}");
+    for (first, then) in [("values", "updates"), ("updates", "values"), ("custom", "debug")] {
+        let mut asks = asking(&json!({ "twice": false }));
+        asks["stream_mode"] = json!([first]);
+        server.post(&of("wait"), &asks).await;
+        let mut answers = answer(&json!("yes"));
+        answers["stream_mode"] = json!(then);
+        let told = server.post(&of("stream"), &answers).await.events();
+        let shown: Vec<_> = told.iter().filter(|(name, _)| name != "metadata").collect();
+        assert!(!shown.is_empty() && shown.iter().all(|it| it.0 == then), "{then}: {told:?}");
+    }
+}
+
+#[tokio::test]
+async fn an_answer_changes_nothing_else() {
+    let server = server();
+    let thread = server.thread().await;
+    let wait = format!("/threads/{thread}/runs/wait");
+    server.post(&wait, &asking(&json!({ "twice": false }))).await;
+    for more in [json!({ "update": { "a": 1 } }), json!({ "goto": "ask" })] {
+        let mut body = answer(&json!("yes"));
+        body["command"].as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        let (status, words) = server.post(&wait, &body).await.detail();
+        assert!(status == 422 && words.starts_with("command: `resume` goes without"), "{words}");
+    }
+    assert_eq!(server.post(&wait, &answer(&json!("yes"))).await.json()["told"], "yes");
+}
+
+#[tokio::test]
 async fn an_answer_by_the_id_of_an_interrupt_answers_no_other_one() {
     let server = server();
     let thread = server.thread().await;

@@ -54,6 +54,13 @@ async fn runs_of_threads_are_shown_joined_and_listed_after_a_restart_as_before_i
         paths.extend([run.clone(), format!("{run}/join"), format!("{run}/stream")]);
         paths.extend([format!("{list}?select=run_id,status"), list]);
     }
+    // Who joins an earlier run gets the values that the thread has now.
+    let thread = server.thread().await;
+    for text in ["first", "second"] {
+        let run = server.start(&thread, "echo", json!({ "text": text })).await;
+        quiescent(&server, &run).await;
+        paths.push(format!("{run}/join"));
+    }
     let mut before = Vec::new();
     for path in &paths {
         before.push(server.get(path).await);

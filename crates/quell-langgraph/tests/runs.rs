@@ -107,6 +107,15 @@ async fn a_run_without_input_goes_on_from_what_there_is() {
     let body = json!({"assistant_id": "echo"});
     let path = format!("/threads/{thread}/runs/wait");
     let error = json!({"error": "EmptyInputError", "message": "Received no input for __start__"});
+    let empty = server.thread().await;
+    for graph in ["echo", "echo", "steps"] {
+        let body = json!({ "assistant_id": graph, "input": null });
+        let told = server.post(&format!("/threads/{empty}/runs/wait"), &body).await.json();
+        assert_eq!(told, json!({ "__error__": error }), "{graph}");
+        let [row, state] = ["", "/state"].map(|last| format!("/threads/{empty}{last}"));
+        assert_eq!(server.get(&row).await.json()["values"], Value::Null, "{graph}");
+        assert_eq!(server.get(&state).await.json()["next"], json!([]), "{graph}");
+    }
     assert_eq!(server.post(&path, &body).await.json(), json!({"__error__": error}));
     server.post(&path, &json!({"assistant_id": "echo", "input": {"text": "a"}})).await;
     let again = server.post(&path, &body).await.json();

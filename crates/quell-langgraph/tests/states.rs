@@ -83,6 +83,9 @@ async fn see_three(server: &Server, thread: &str) {
         let named = json!({ "checkpoint": one["checkpoint"] });
         let path = format!("/threads/{thread}/state/checkpoint");
         assert_eq!(&server.post(&path, &named).await.json(), one);
+        assert_eq!(history(server, thread, named).await, std::slice::from_ref(one));
+        let other = json!({ "checkpoint": one["checkpoint"], "metadata": { "step": 9 } });
+        assert_eq!(history(server, thread, other).await, [Value::Null; 0]);
         for before in [
             one["checkpoint_id"].clone(),
             one["checkpoint"].clone(),

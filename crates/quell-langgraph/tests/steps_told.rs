@@ -89,6 +89,12 @@ async fn a_live_run_shows_its_steps_and_the_streams_tell_them() {
     let once = ["checkpoint", "task", "task_result"];
     assert_eq!(kinds, [&once[..], &once[..], &once[..1]].concat());
     assert_eq!(of_mode("updates").last(), Some(&json!({ "__interrupt__": [] })));
+    // Before the first node the graph has changed nothing.
+    let mut at_once = body.clone();
+    (at_once["interrupt_before"], at_once["stream_mode"]) = ("*".into(), json!(["updates"]));
+    let told = a.post(&format!("/threads/{}/runs/stream", a.thread().await), &at_once).await;
+    let held = ("updates".to_owned(), json!({ "__interrupt__": [] }));
+    assert_eq!(told.events()[1..], [held], "{told:?}");
     let ids: Vec<_> = told.text.lines().filter_map(|line| line.strip_prefix("id: ")).collect();
     assert!(ids.is_sorted_by(|a, b| a < b), "{ids:?}");
 }

@@ -171,6 +171,52 @@ async fn a_copy_has_the_metadata_and_the_values_and_goes_its_own_way() {
 }
 
 #[tokio::test]
+async fn a_copy_has_what_a_run_has_said_that_is_live_or_waits() {
+    let server = Server::new();
+    let copied = async |thread: &str| {
+        let copy = server.post(&format!("/threads/{thread}/copy"), &Value::Null).await.json();
+        let state = server.get(&format!("/threads/{thread}/state")).await.json();
+        assert_eq!(copy["values"], state["values"]);
+        copy["values"].clone()
+    };
+    let thread = server.thread().await;
+    let asks = json!({ "assistant_id": "interrupting", "input": { "text": "q" } });
+    server.post(&format!("/threads/{thread}/runs/wait"), &asks).await;
+    assert_eq!(copied(&thread).await["text"], "q");
+    let thread = server.thread().await;
+    let steps = json!({ "ms": 60_000, "chunk_ms": 5, "tag": "copied" });
+    let run = server.start(&thread, "steps", steps).await;
+    server.until_ticking("copied").await;
+    assert_eq!(copied(&thread).await["log"], json!(["before"]));
+    assert_eq!(delete(&server, &run).await.status, 204);
+}
+
+#[tokio::test]
+async fn a_thread_that_a_run_makes_has_the_metadata_of_that_and_its_runs_have_those_of_the_thread()
+{
+    let server = Server::new();
+    let id = "0b9f8c39-5c5c-4b0f-9d4c-333333333333";
+    let body = json!({ "assistant_id": "echo", "input": {}, "metadata": { "a": 1, "b": 1 },
+        "config": { "metadata": { "a": 2, "c": 2 } }, "if_not_exists": "create" });
+    let of = |run: &Value, keys: [&str; 4]| keys.map(|key| run["metadata"][key].clone());
+    server.post(&format!("/threads/{id}/runs/wait"), &body).await;
+    let thread = row(&server, id).await;
+    assert_eq!(
+        of(&thread, ["a", "b", "c", "graph_id"]),
+        json!([1, 1, 2, "echo"]).as_array().unwrap()[..]
+    );
+    assert_eq!(search(&server, json!({ "metadata": { "a": 1 } })).await, [id]);
+    let next = json!({ "assistant_id": "echo", "input": {}, "metadata": { "b": 3, "d": 3 } });
+    let run = server.post(&format!("/threads/{id}/runs"), &next).await.json();
+    assert_eq!(of(&run, ["a", "b", "c", "d"]), [1, 3, 2, 3].map(Value::from));
+    assert_eq!(row(&server, id).await["metadata"]["d"], Value::Null);
+    let keeps = json!({ "assistant_id": "echo", "input": {}, "metadata": { "kept": true },
+        "on_completion": "keep" });
+    server.post("/runs/wait", &keeps).await;
+    assert_eq!(search(&server, json!({ "metadata": { "kept": true } })).await.len(), 1);
+}
+
+#[tokio::test]
 async fn a_thread_that_is_deleted_stops_its_runs_and_nothing_of_it_is_found() {
     let server = Server::new();
     for graph in ["slow", "steps", "parallel", "nested"] {

@@ -9,7 +9,7 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, SystemTime};
 
 use axum::http::StatusCode;
-use quell::{CancelRequest, RunRef};
+use quell::{CancelRequest, RunRef, RunStatus};
 use quell_http::{Principal, View};
 use tokio::time::sleep;
 
@@ -35,7 +35,7 @@ impl App {
         if let Some(run) = live.iter().find(|run| !view.may_stop(*run)) {
             return Err(Refusal::forbidden(view.lack_to_stop(run)));
         }
-        self.bury(view, &thread).await
+        self.bury(view, &thread, false).await.map(drop)
     }
 
     /// Deletes a thread whose time is over, unless it is busy; tells whether it did.
@@ -47,10 +47,10 @@ impl App {
         if thread.with_parts(self.engine(), |parts| parts.facts.is_live) {
             return Ok(false);
         }
-        match self.bury(&self.all(), thread).await {
+        match self.bury(&self.all(), thread, true).await {
             // Somebody else has found out at the same time.
-            Err(refusal) if refusal != Refusal::no_thread(thread.id) => Err(refusal),
-            _ => Ok(true),
+            Err(refusal) if refusal == Refusal::no_thread(thread.id) => Ok(true),
+            is_gone => is_gone,
         }
     }
 
@@ -88,18 +88,47 @@ impl App {
         self.service().view(CONTRACT, Principal::anonymous().admin())
     }
 
-    async fn bury(&self, view: &View, thread: &Arc<Thread>) -> Result<(), Refusal> {
+    /// Deletes a thread; if its time is to be over, only if it is, and the thread is not busy.
+    /// Tells whether it did.
+    async fn bury(
+        &self,
+        view: &View,
+        thread: &Arc<Thread>,
+        if_over: bool,
+    ) -> Result<bool, Refusal> {
         let (app, view, thread) = (self.clone(), view.clone(), Arc::clone(thread));
-        to_the_end(async move { app.bury_now(&view, &thread).await }).await
+        to_the_end(async move { app.bury_now(&view, &thread, if_over).await }).await
     }
 
-    async fn bury_now(&self, view: &View, thread: &Arc<Thread>) -> Result<(), Refusal> {
+    /// Tells whether the time of a thread is over, as the store has it now, and no run of it live.
+    async fn is_over_now(&self, view: &View, thread: &Thread) -> Result<bool, Refusal> {
+        if self.has_records()
+            && let Some(recorded) = self.recorded(thread.id).await?
+            && recorded.is_of(thread)
+        {
+            self.take_card(thread, recorded)?;
+        }
+        let live = self.live_of(view, &self.buried(thread)).await?;
+        // One that waits for an answer is not busy.
+        let is_busy = live.iter().any(|run| run.status() != RunStatus::Paused);
+        Ok(thread.is_over(SystemTime::now()) && !is_busy)
+    }
+
+    async fn bury_now(
+        &self,
+        view: &View,
+        thread: &Arc<Thread>,
+        if_over: bool,
+    ) -> Result<bool, Refusal> {
         let (buried, hidden);
         let (id, owner) = (thread.id, thread.owner.as_deref());
         {
             // Whoever makes a run in it has made it, or finds that it is gone.
             let _no_run = thread.creating.lock().await;
             let _no_change = thread.changing.lock().await;
+            if if_over && !self.is_over_now(view, thread).await? {
+                return Ok(false);
+            }
             // Before anybody may make it anew.
             let own = self.runs_here(&self.buried(thread));
             // And before anybody here reads the last record, and goes on with it.
@@ -118,7 +147,7 @@ impl App {
         }
         self.delete_crons_of(owner, Of::Thread(id)).await;
         self.clear(view, &buried, hidden).await;
-        Ok(())
+        Ok(true)
     }
 
     /// Stores that a thread is deleted. False if that has been stored before.
@@ -145,7 +174,9 @@ impl App {
     }
 
     /// Takes a run back that was just made and stored, if its thread is gone by now: another node
-    /// has deleted it, and may not have seen the run. Whoever deletes it later sees it.
+    /// has deleted it, and may not have seen the run. Whoever deletes it later sees it. One that
+    /// makes its thread makes it again, if that had nothing: another node had made it for a run
+    /// that was refused.
     ///
     /// # Errors
     ///
@@ -154,11 +185,16 @@ impl App {
         &self,
         thread: &Arc<Thread>,
         run: &RunRef,
+        makes_thread: bool,
     ) -> Result<(), Refusal> {
         if !self.is_node() || !self.has_records() || thread.is_temporary {
             return Ok(());
         }
         let is_gone = match self.recorded(thread.id).await {
+            Ok(None) if makes_thread && thread.has_only(run.id()) => {
+                self.write(thread, &thread.card(), false).await?;
+                Ok(false)
+            }
             Ok(recorded) => self.is_gone(thread, recorded.as_ref(), Some(run.id())).await,
             Err(refusal) => Err(refusal),
         };
@@ -223,9 +259,32 @@ mod tests {
         while a.engine().stored_run(between).await.unwrap().is_some() {
             tokio::task::yield_now().await;
         }
-        a.bury(&all, &known).await.unwrap();
+        a.bury(&all, &known, false).await.unwrap();
         for app in [&a, &b] {
             assert!(app.thread_anywhere(&app.all(), id).await.unwrap().is_none());
+        }
+    }
+
+    #[tokio::test]
+    async fn a_thread_whose_time_was_over_stays_if_another_node_has_given_it_more() {
+        let ttl_of = |minutes: f64| {
+            let keys = Keys::from([("ttl".to_owned(), serde_json::json!(minutes).into())]);
+            Ttl::read(&keys, SystemTime::now()).unwrap()
+        };
+        for is_changed in [true, false] {
+            let [a, b] = two();
+            let id = Uuid::now_v7();
+            let card = Card { ttl: ttl_of(0.01), ..Card::new(&Keys::new()) };
+            let new = Thread::new(id, None, &Keys::new(), false).with_card(card, 0);
+            let known = a.make_thread(new, true).await.unwrap().unwrap();
+            if is_changed {
+                let (all, none, ttl) = (b.all(), Keys::new(), ttl_of(10.0));
+                drop(b.change_thread(&all, id, &none, ttl.as_ref(), false).await.unwrap());
+            }
+            while !known.is_over(SystemTime::now()) {
+                tokio::task::yield_now().await;
+            }
+            assert_eq!(a.expire(&known).await.unwrap(), !is_changed);
         }
     }
 

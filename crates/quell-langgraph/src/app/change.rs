@@ -11,8 +11,9 @@ use uuid::Uuid;
 
 use crate::app::App;
 use crate::app::kept::TRIES;
-use crate::app::record::Recorded;
+use crate::app::record::{Recorded, is_recent, record_of};
 use crate::threads::{Card, Thread};
+use crate::values::bytes_of;
 use crate::wire::exact::Keys;
 use crate::wire::refusal::Refusal;
 use crate::wire::ttl::Ttl;
@@ -36,7 +37,7 @@ impl App {
         for _ in 0..TRIES {
             let thread = self.thread_of(view, id).await?;
             let _one_at_a_time = thread.changing.lock().await;
-            if thread.has_left() {
+            if !thread.keep() {
                 // It was deleted meanwhile, or has made room.
                 continue;
             }
@@ -67,6 +68,40 @@ impl App {
         }
         let text = "The thread is being changed; ask again";
         Err(Refusal::new(StatusCode::SERVICE_UNAVAILABLE, text))
+    }
+
+    /// Finds a thread that a caller is told of, and has it stay: it may have been made just now for
+    /// a run that is refused, here or by another node.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the store cannot be read, or does not take it.
+    pub(crate) async fn kept_thread(
+        &self,
+        view: &View,
+        id: Uuid,
+    ) -> Result<Option<Arc<Thread>>, Refusal> {
+        let Some(thread) = self.thread_anywhere(view, id).await? else { return Ok(None) };
+        if !thread.keep() {
+            return Ok(None);
+        }
+        let is_new = thread.card().nr == 0 && is_recent(thread.made_at());
+        if thread.record().is_none() || !is_new || !thread.runs().is_empty() {
+            return Ok(Some(thread));
+        }
+        if !self.is_node() {
+            // Whoever forgets its record looks whether it is in memory before, and behind that.
+            if !self.is_stored(record_of(id, 0)).await? {
+                self.write(&thread, &thread.card(), false).await?;
+            }
+            return Ok(Some(thread));
+        }
+        // And for changes of it.
+        match self.change_thread(view, id, &Keys::new(), None, false).await {
+            Ok((thread, _)) => Ok(Some(thread)),
+            Err(refusal) if refusal.status == StatusCode::NOT_FOUND => Ok(None),
+            Err(refusal) => Err(refusal),
+        }
     }
 
     /// Stores a change. Tells whether none came first.
@@ -104,7 +139,11 @@ impl App {
         id: Uuid,
     ) -> Result<(Arc<Thread>, Charge), Refusal> {
         let of = self.thread_of(view, id).await?;
-        let (metadata, values, bytes) = of.to_copy(self.engine());
+        let (metadata, values) = of.to_copy(self.engine());
+        // What a run says that is live, or waits, is in its state alone.
+        let last = self.state(view, &of, None).await?.and_then(|(_, values)| values);
+        let values = last.or(values);
+        let bytes = values.as_deref().map_or(0, bytes_of);
         let own = written_bytes(&metadata);
         let room = view.room_now(bytes + own)?;
         let charge = self.charge(view.principal().owner(), own)?;
@@ -134,6 +173,6 @@ impl App {
     }
 }
 
-fn written_bytes(keys: &Keys) -> usize {
+pub(super) fn written_bytes(keys: &Keys) -> usize {
     keys.iter().map(|(key, value)| key.len() + value.len()).sum()
 }

@@ -16,6 +16,7 @@ use crate::app::app::to_the_end;
 use crate::app::base::LATE;
 use crate::app::begin::behind;
 use crate::app::brief::{AT_END, DELETED};
+use crate::app::change::written_bytes;
 use crate::app::find::Found;
 use crate::app::making::{Adding, Fresh};
 use crate::app::once::once;
@@ -116,21 +117,29 @@ impl App {
             && let Some(known) = self.known_thread(view, id).await?
         {
             self.threads().touch(&known);
-            return Ok((known, None));
+            // It may have been made for another run, which is refused.
+            if !request.create.makes_thread || known.keep() {
+                return Ok((known, None));
+            }
         }
         if request.thread.is_some() && !request.create.makes_thread {
             return Err(missing());
         }
         let is_temporary = request.thread.is_none() && !request.create.keeps_thread;
         let id = request.thread.unwrap_or_else(Uuid::now_v7);
-        let thread = Thread::new(id, view.principal().subject(), &Keys::new(), is_temporary);
+        // That of the run that it is made for.
+        let metadata = request.create.metadata.clone();
+        let metadata = if is_temporary { Keys::new() } else { metadata };
+        let thread = Thread::new(id, view.principal().subject(), &metadata, is_temporary);
         let made = if is_temporary {
             // An id that the caller has not chosen nobody else has.
             let made = self.threads().add(self.engine(), thread);
             let made = made.map_err(|Full| Refusal::too_many())?.ok();
             made.map(|made| Fresh::new(self, made))
         } else {
-            let (app, is_named) = (self.clone(), request.thread.is_some());
+            let charge = self.charge(view.principal().owner(), written_bytes(&metadata))?;
+            let (app, is_named, thread) =
+                (self.clone(), request.thread.is_some(), thread.charged(charge));
             // A caller that goes away while the store is waited for leaves what is dropped then.
             to_the_end(async move {
                 let made = app.make_thread(thread, is_named).await?;
@@ -143,8 +152,10 @@ impl App {
         }
         // Another request made it just now, or it is another owner's, which is answered as one that
         // is not there.
-        let known = self.known_thread(view, id).await?;
-        known.map(|known| (known, None)).ok_or_else(missing)
+        let known = self.known_thread(view, id).await?.ok_or_else(missing)?;
+        // One that has left is made again.
+        let _ = known.keep();
+        Ok((known, None))
     }
 
     /// Makes a run in a thread; none if the thread has left the table meanwhile.
@@ -212,7 +223,7 @@ impl App {
                 return self.made_before(of, once.as_ref(), known).await.map(Some);
             }
         };
-        self.check_made(thread, &run).await?;
+        self.check_made(thread, &run, create.makes_thread).await?;
         self.follow(Arc::clone(thread), Arc::clone(&tracked), run.clone());
         let (tracked, thread) = (Arc::clone(&tracked), Some(Arc::clone(thread)));
         Ok(Some(Created::Here(Found { run, tracked, thread })))
@@ -300,7 +311,7 @@ impl App {
         kwargs.insert("temporary".into(), json!(thread.is_temporary).into());
         let due = (!create.after.is_zero()).then(|| SystemTime::now() + create.after);
         Asked {
-            metadata: run_metadata(create.metadata.clone(), graph.id(), assistant),
+            metadata: run_metadata(thread.metadata_under(&create.metadata), graph.id(), assistant),
             own_assistant: own,
             input: create.input.clone(),
             kwargs: written(&kwargs),

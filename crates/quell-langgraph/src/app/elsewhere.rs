@@ -38,8 +38,9 @@ impl App {
         }
     }
 
-    /// Has an answer wait that may tell how a run ended, or what it asks, until that is stored: a
-    /// crash would take it back, and other nodes tell it then.
+    /// Has an answer wait that tells how a run ended, or what it asks, until that is stored: a
+    /// crash would take it back, and other nodes tell it then. To be asked when the answer is
+    /// made: an end that comes meanwhile may be in it.
     pub(crate) async fn heard(&self, run: &RunRef) {
         let status = run.status();
         if status.is_terminal() || status == RunStatus::Paused {

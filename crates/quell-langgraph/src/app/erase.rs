@@ -10,7 +10,7 @@ use uuid::Uuid;
 
 use crate::app::App;
 use crate::app::app::to_the_end;
-use crate::app::find::Located;
+use crate::app::find::{Found, Located};
 use crate::threads::{Mark, Thread, Tracked};
 use crate::wire::refusal::{RUN_GONE, Refusal};
 
@@ -28,18 +28,38 @@ impl App {
         thread: Uuid,
         run: Uuid,
     ) -> Result<(), Refusal> {
-        let kept = self.find_now(view, Some(thread), run).await?.and_then(Located::kept);
-        let tracked = kept.as_ref().map(|found| Arc::clone(&found.tracked));
-        let found = match kept {
-            Some(found) => Some(RunView::Live(found.run)),
-            None => self.find_stored(view, Some(thread), run).await?.map(|found| found.run),
-        };
-        let found = found.ok_or_else(|| Refusal::missing(RUN_GONE))?;
+        let found = self.find_to_stop(view, Some(thread), run).await?;
+        let (found, tracked) = found.ok_or_else(|| Refusal::missing(RUN_GONE))?;
         if !view.may_stop(&found) {
             return Err(Refusal::forbidden(view.lack_to_stop(&found)));
         }
         let (app, view) = (self.clone(), view.clone());
         to_the_end(async move { app.erase(&view, thread, (found, tracked)).await }).await
+    }
+
+    /// Finds a run that the caller may see, to stop it: one that is live here without the store,
+    /// which may hang. If another node has deleted it, that wants it stopped as well.
+    ///
+    /// # Errors
+    ///
+    /// Fails if it is not live here, and the store cannot be read.
+    pub(crate) async fn find_to_stop(
+        &self,
+        view: &View,
+        thread: Option<Uuid>,
+        run: Uuid,
+    ) -> Result<Option<(RunView, Option<Arc<Tracked>>)>, Refusal> {
+        let here = self.find(view, thread, run).and_then(Located::kept);
+        let is_live = |found: &Found| !found.run.status().is_terminal();
+        let kept = match here.filter(is_live) {
+            Some(found) => Some(found),
+            None => self.find_now(view, thread, run).await?.and_then(Located::kept),
+        };
+        if let Some(found) = kept {
+            return Ok(Some((RunView::Live(found.run), Some(found.tracked))));
+        }
+        let stored = self.find_stored(view, thread, run).await?;
+        Ok(stored.map(|found| (found.run, None)))
     }
 
     async fn erase(

@@ -137,6 +137,13 @@ impl Located {
         }
     }
 
+    pub(crate) fn thread(&self) -> Option<&Arc<Thread>> {
+        match self {
+            Self::Kept(found) => found.thread.as_ref(),
+            Self::Deleted(_) => None,
+        }
+    }
+
     pub(crate) fn tracked(&self) -> &Arc<Tracked> {
         match self {
             Self::Kept(found) => &found.tracked,

@@ -53,21 +53,23 @@ impl App {
         Ok(runs.map(|run| run.accepted.run).all(|run| Some(run) == but))
     }
 
-    /// Forgets the record of a thread that was made here, and of which nothing came, unless another
-    /// node has made a run in it. Who makes one looks for the record when the run is stored
-    /// ([`App::check_made`]), and this looks for runs when the record has gone: one finds the
-    /// other.
+    /// Forgets the record of a thread that was made here, and of which nothing came, unless
+    /// somebody has found it meanwhile and uses it: has made a run in it, or has changed it, on
+    /// another node. Who does so looks for the record when that is stored ([`App::check_made`],
+    /// [`App::change_thread`]), or when it is in memory here again ([`App::kept_thread`]); and
+    /// this looks for them when the record has gone: one finds the other.
     pub(super) fn forget_record(&self, thread: &Arc<Thread>) {
         if Handle::try_current().is_err() {
             return;
         }
         let (app, thread) = (self.clone(), Arc::clone(thread));
         drop(tokio::spawn(async move {
-            if app.may_be_used(thread.id).await {
+            if !matches!(app.is_used(thread.id).await, Ok(None)) {
                 return;
             }
             forget_own(app.engine(), record_of(thread.id, 0)).await;
-            if app.may_be_used(thread.id).await
+            // A deletion is the work of whoever deletes it.
+            if matches!(app.is_used(thread.id).await, Ok(Some(is_deleted)) if !is_deleted)
                 && let Err(refusal) = app.write(&thread, &thread.card(), false).await
             {
                 let (thread, why) = (thread.id, refusal.detail);
@@ -76,13 +78,24 @@ impl App {
         }));
     }
 
-    /// Tells whether another node may have made a run in a thread.
-    async fn may_be_used(&self, id: Uuid) -> bool {
+    /// Tells whether a thread that has left the memory is there again, or another node has made a
+    /// run in it, or has changed it; and if so, whether that has deleted it.
+    async fn is_used(&self, id: Uuid) -> Result<Option<bool>, Refusal> {
+        if self.threads().get(id).is_some() {
+            return Ok(Some(false));
+        }
         if !self.is_node() {
-            return false;
+            return Ok(None);
+        }
+        let changes = self.records_of(id).await?.into_iter().filter(|(noted, _)| noted.nr > 0);
+        let is_deleted =
+            changes.map(|(noted, _)| noted.is_deleted).reduce(|one, other| one || other);
+        if is_deleted.is_some() {
+            return Ok(is_deleted);
         }
         let runs = self.engine().stored_runs(of_thread(id), Page::first(1)).await;
-        runs.map_or(true, |runs| !runs.items.is_empty())
+        let runs = runs.map_err(|_| LookupError::Unavailable)?.items;
+        Ok((!runs.is_empty()).then_some(false))
     }
 
     /// Forgets what was stored of a thread under a number.
@@ -188,8 +201,8 @@ const CLEARINGS: Uuid = Uuid::from_u128(0x7175_656c_6c2d_636c_6561_7269_6e67_732
 pub(super) mod tests {
     use std::time::{Duration, SystemTime};
 
-    use quell::EngineConfig;
     use quell::testing::cluster::Nodes;
+    use quell::{EngineConfig, RunRef};
     use quell_flow::Catalog;
     use quell_http::{SESSION, Service};
     use quell_test_support::within;
@@ -213,21 +226,28 @@ pub(super) mod tests {
     }
 
     #[tokio::test]
-    async fn the_record_of_a_thread_leaves_unless_another_node_has_a_run_in_it() {
+    async fn the_record_of_a_thread_leaves_unless_another_node_uses_it() {
         let [a, b] = two();
-        for is_used in [true, false] {
+        for used in ["by a run", "by a change", "by who is told of it", ""] {
             let thread = Thread::new(Uuid::now_v7(), None, &Keys::new(), false);
             let made = a.make_thread(thread, true).await.unwrap().unwrap();
-            if is_used {
-                let spec = RunSpec::agent("r").label(SESSION, made.id.to_string());
-                let run = b.engine().submit_durably(spec, async |_ctx| Ok(())).await.unwrap();
-                run.run().stored().await.unwrap();
+            let view = b.all();
+            match used {
+                "by a run" => drop(run_in(&b, made.id).await),
+                "by a change" => {
+                    drop(b.change_thread(&view, made.id, &Keys::new(), None, false).await.unwrap());
+                }
+                "by who is told of it" => {
+                    assert!(b.kept_thread(&view, made.id).await.unwrap().is_some());
+                }
+                _ => {}
             }
+            assert!(a.threads().remove_if_unused(&made));
             a.forget_record(&made);
             let is_there = async || b.recorded(made.id).await.unwrap().is_some();
-            if is_used {
+            if !used.is_empty() {
                 tokio::time::sleep(Duration::from_millis(200)).await;
-                assert!(is_there().await);
+                assert!(is_there().await, "{used}");
                 continue;
             }
             within("it leaves", async {
@@ -236,6 +256,29 @@ pub(super) mod tests {
                 }
             })
             .await;
+        }
+    }
+
+    /// Makes a run in a thread, as its node has it before it looks whether that is there.
+    async fn run_in(app: &App, thread: Uuid) -> RunRef {
+        let spec = RunSpec::agent("r").label(SESSION, thread.to_string());
+        let run = app.engine().submit_durably(spec, async |_ctx| Ok(())).await.unwrap().into_ref();
+        run.stored().await.unwrap();
+        run
+    }
+
+    #[tokio::test]
+    async fn who_makes_its_thread_makes_it_again_if_that_has_left_with_nothing() {
+        let [a, b] = two();
+        for makes_thread in [true, false] {
+            let thread = Thread::new(Uuid::now_v7(), None, &Keys::new(), false);
+            let made = a.make_thread(thread, true).await.unwrap().unwrap();
+            let known = b.thread_of(&b.all(), made.id).await.unwrap();
+            forget_own(a.engine(), record_of(made.id, 0)).await;
+            let run = run_in(&b, made.id).await;
+            let is_made = b.check_made(&known, &run, makes_thread).await.is_ok();
+            assert_eq!(is_made, makes_thread);
+            assert_eq!(a.recorded(made.id).await.unwrap().is_some(), makes_thread);
         }
     }
 

@@ -181,7 +181,8 @@ impl App {
             let row = row_in_thread(run);
             let is_over = row.status.is_terminal() || row.status == RunStatus::Paused;
             let has_left = is_over || view.component_of(run.clone()).is_some_and(has_nodes);
-            has_left && row.started_at.is_some() && !run.is_rolled_back() && !is_taken_back(run)
+            let is_over = row.started_at.is_some() && has_left && !goes_nowhere(&view, run);
+            is_over && !run.is_rolled_back() && !is_taken_back(run)
         };
         let shown = |run: &RunView| left(run) && !self.hidden().has(run.id());
         for _ in 0..PARTS_MAX {
@@ -254,6 +255,13 @@ impl App {
             from: From::Run(run.id().as_uuid()),
         })
     }
+}
+
+/// Tells whether a run was to go on with a graph that is one step: it began nothing, and failed.
+fn goes_nowhere(view: &View, run: &RunView) -> bool {
+    run.status() == RunStatus::Failed
+        && Asked::of(run).is_some_and(|asked| asked.goes_on && asked.input.is_null())
+        && view.component_of(run.clone()).is_some_and(|graph| !has_nodes(graph))
 }
 
 fn has_nodes(graph: &Arc<quell_flow::Component>) -> bool {

@@ -74,7 +74,7 @@ impl App {
         let is_gone = if let Some(run) = self.engine().get(run) {
             self.all().forget(&run)
         } else {
-            let forgotten = self.engine().forget_stored(run).await;
+            let forgotten = self.all().forget_stored(of).await;
             forgotten.is_ok() || matches!(self.is_stored(run).await, Ok(false))
         };
         if is_gone {

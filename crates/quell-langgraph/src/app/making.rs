@@ -27,7 +27,7 @@ impl App {
                 // Its client went away before it could be followed.
                 drop(app.service().guard(&run, on_disconnect).until_pause());
                 // It was not asked, or nobody has waited for the answer.
-                let _ = app.check_made(&thread, &run).await;
+                let _ = app.check_made(&thread, &run, false).await;
                 return;
             }
             thread.remove(tracked.id);
@@ -91,13 +91,15 @@ impl Drop for Adding<'_> {
 
 #[cfg(test)]
 mod tests {
-    use quell::{Engine, RunSpec};
+    use quell::store::{MemoryStore, Store};
+    use quell::{Engine, EngineConfig, RunSpec};
     use quell_flow::Catalog;
     use quell_http::Service;
-
+    use quell_test_support::{ms, within as within_time};
     use uuid::Uuid;
 
     use super::*;
+    use crate::app::record::record_of;
     use crate::options::Options;
     use crate::threads::within;
     use crate::wire::exact::Keys;
@@ -123,5 +125,40 @@ mod tests {
         assert!(thread.find(tracked.id).is_none());
         drop(fresh);
         assert!(app.threads().get(thread.id).is_none());
+    }
+
+    #[tokio::test]
+    async fn a_thread_of_which_somebody_was_told_stays_without_the_run_for_which_it_was_made() {
+        let store = || Arc::new(MemoryStore::new()) as Arc<dyn Store>;
+        for config in [EngineConfig::new(), EngineConfig::new().store(store())] {
+            let engine = Engine::with_config(config);
+            let app = App::new(Service::new(engine, Catalog::new()), Options::default());
+            for is_told in [false, true] {
+                let thread = Thread::new(Uuid::now_v7(), None, &Keys::new(), false);
+                let made = app.make_thread(thread, true).await.unwrap().unwrap();
+                let (id, fresh) = (made.id, Fresh::new(&app, made));
+                let view = app.all();
+                if is_told {
+                    assert!(app.kept_thread(&view, id).await.unwrap().is_some());
+                }
+                drop(fresh);
+                let is_kept = app.threads().get(id).is_some();
+                assert_eq!(is_kept, is_told);
+                let is_recorded = async || app.is_stored(record_of(id, 0)).await.unwrap();
+                if is_told {
+                    tokio::time::sleep(ms(50)).await;
+                    assert_eq!(is_recorded().await, app.has_records());
+                    continue;
+                }
+                within_time("it leaves", async {
+                    while is_recorded().await {
+                        tokio::task::yield_now().await;
+                    }
+                })
+                .await;
+                // Whoever has found it before makes it again.
+                assert!(app.kept_thread(&view, id).await.unwrap().is_none());
+            }
+        }
     }
 }

@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 use std::sync::{Arc, Weak};
 
+use futures::future::join_all;
 use futures::{StreamExt as _, stream};
 use quell_http::{View, offload_if_large};
 use uuid::Uuid;
@@ -52,7 +53,10 @@ impl App {
     ///
     /// Fails if the store cannot be read, or the count compares too much.
     pub(crate) async fn count_threads(&self, view: &View, meant: &Meant) -> Result<usize, Refusal> {
-        Ok(self.meant(view, meant, |_| ()).await?.len())
+        let found = self.meant(view, meant, |_| ()).await?;
+        let counted: Vec<_> = found.iter().filter_map(|((), (_, read))| read.upgrade()).collect();
+        join_all(counted.iter().map(|thread| self.heard_of(thread))).await;
+        Ok(found.len())
     }
 
     /// Lists the threads that are meant, each with what is asked of it.

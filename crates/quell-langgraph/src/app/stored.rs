@@ -151,6 +151,7 @@ impl App {
         &self,
         view: &View,
         found: &StoredRun,
+        joins: bool,
     ) -> Result<Bytes, Overdrawn> {
         let over = match &found.run {
             RunView::Stored(stored) => view.ended_or_paused(stored).await,
@@ -162,14 +163,14 @@ impl App {
                 let located = self.find(view, Some(found.tracked.about.thread), run.id().as_uuid());
                 match located {
                     Some(located) => {
-                        return self.wait_for(view, located, true, ROOM_WITHIN).await;
+                        return self.wait_for(view, located, joins, ROOM_WITHIN).await;
                     }
                     None => Ok(not_found_text()),
                 }
             }
             Ok(Some(run)) => {
                 let found = StoredRun { run, tracked: Arc::clone(&found.tracked) };
-                self.stored_text(view, &found).await
+                self.stored_text(view, &found, joins).await
             }
             Ok(None) => Ok(not_found_text()),
             Err(error) => Err(error),
@@ -182,7 +183,8 @@ impl App {
         Ok(Bytes::from(view.counted(text)?))
     }
 
-    /// Writes the final body of a stored run that has ended or is paused (contract, section 7).
+    /// Writes the final body of a stored run that has ended or is paused (contract, section 7): of
+    /// who joins it with the values that its thread has now.
     ///
     /// # Errors
     ///
@@ -191,6 +193,7 @@ impl App {
         &self,
         view: &View,
         found: &StoredRun,
+        joins: bool,
     ) -> Result<String, LookupError> {
         if let Some(error) = self.error_of(&found.run.report(), &found.tracked) {
             return Ok(json!({ "__error__": error }).to_string());
@@ -203,7 +206,18 @@ impl App {
         if let Some(interrupt) = Interrupt::of(&found.run) {
             return Ok(interrupt.within(values.map(|values| &**values)).to_string());
         }
+        let now = if joins { self.values_now(view, found).await } else { None };
+        let values = now.as_ref().or(values);
         Ok(values.and_then(|values| serde_json::to_string(&**values).ok()).unwrap_or("{}".into()))
+    }
+
+    /// Yields the values that the thread of a stored run has now.
+    async fn values_now(&self, view: &View, found: &StoredRun) -> Option<Arc<Values>> {
+        let of = found.tracked.about.thread;
+        let thread = self.thread_anywhere(view, of).await.ok()??;
+        let values = thread.values(self.engine());
+        self.heard_of(&thread).await;
+        values
     }
 
     /// Yields the values of a stored run that has ended or is paused: its own, laid over those of

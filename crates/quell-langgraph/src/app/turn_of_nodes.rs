@@ -10,6 +10,7 @@ use tokio::sync::oneshot;
 use uuid::Uuid;
 
 use crate::app::App;
+use crate::app::app::to_the_end;
 use crate::app::gone::forget;
 use crate::wire::refusal::Refusal;
 
@@ -48,10 +49,15 @@ impl App {
             let _ = ctx.run_until_stopped(is_done).await;
             Ok(())
         };
-        let unavailable = |_| Refusal::from(StartError::Unavailable);
-        let handle = self.engine().submit_durably(spec, body).await.map_err(unavailable)?;
-        let turn = TurnOfNodes(Some((done, self.engine().clone(), handle.into_ref())));
-        begun.await.map_err(|_| Refusal::from(StartError::Unavailable))?;
+        let unavailable = || Refusal::from(StartError::Unavailable);
+        let engine = self.engine().clone();
+        // A caller that goes away while the store is waited for drops the turn then.
+        let turn = to_the_end(async move {
+            let run = engine.submit_durably(spec, body).await.map_err(|_| unavailable())?;
+            Ok::<_, Refusal>(TurnOfNodes(Some((done, engine, run.into_ref()))))
+        });
+        let turn = turn.await?;
+        begun.await.map_err(|_| unavailable())?;
         Ok(turn)
     }
 }

@@ -51,8 +51,12 @@ impl App {
                 self.know_start(thread, tracked, run).await;
             }
         }
+        if let Located::Deleted(deleted) = &located {
+            self.settled(&deleted.run).await;
+        }
         let tracked = located.tracked();
         let (thread, run) = (tracked.about.thread, tracked.id.as_uuid());
+        let of = located.thread().map(Arc::clone).filter(|_| joins);
         let is_shared = Arc::clone(&tracked.body.is_shared);
         let is_foreign = matches!(&located, Located::Kept(Found { thread: None, .. }));
         let (until, mut located, mut room) = (Instant::now() + patience, located, None);
@@ -70,7 +74,13 @@ impl App {
                 }
             };
             let (bytes, error) = match body {
-                Ok(body) => return Ok(body),
+                Ok(body) => {
+                    // Of a join it has the values of the thread, which later runs have left.
+                    if let Some(of) = of {
+                        self.heard_of(&of).await;
+                    }
+                    return Ok(body);
+                }
                 Err(Unmade::NoRoom { bytes, error }) => (bytes, error),
                 Err(Unmade::Broken(BodyError::Overdrawn(error))) => return Err(error),
                 Err(Unmade::Broken(_)) => return Ok(failure::internal_text().into()),

@@ -86,6 +86,7 @@ impl App {
         let (app, tracked, run) = (self.clone(), Arc::clone(tracked), run.clone());
         drop(tokio::spawn(async move {
             let is_temporary = telling.is_temporary;
+            app.settled(&run).await;
             app.tell_owed(telling).await;
             drop(tracked.owed.lock().take());
             app.webhooks().end(run.id());
@@ -122,6 +123,7 @@ impl App {
         let (tracked, run) = (Arc::clone(tracked), run.clone());
         drop(tokio::spawn(async move {
             run.paused().await;
+            app.settled(&run).await;
             let Some(attempt) = run.pause_state().map(|pause| pause.attempt) else { return };
             if tracked.told_pause.fetch_max(attempt, Ordering::SeqCst) < attempt {
                 app.tell_paused(&thread, &tracked, (&run, attempt)).await;

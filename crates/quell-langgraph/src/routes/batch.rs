@@ -7,6 +7,7 @@ use axum::body::Body;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, Uri};
 use axum::response::Response;
+use futures::future::join_all;
 use futures::{StreamExt as _, stream};
 use quell::{CancelRequest, IdempotencyKey, Payload, RunRef};
 use quell_http::{
@@ -72,7 +73,10 @@ pub(super) async fn create(
         rendered(&view, weight, move || all.iter().map(|it| whole(&seen, it)).collect::<Vec<_>>());
     let small = |created| shown(&view, created, |key| !LARGE_KEYS.contains(&key));
     // They are made, so the answer is never a refusal: that would mean that nothing started.
-    Ok(all.await.unwrap_or_else(|_| json(&made.iter().map(small).collect::<Vec<_>>())))
+    let answer = all.await.unwrap_or_else(|_| json(&made.iter().map(small).collect::<Vec<_>>()));
+    let here: Vec<_> = made.iter().filter_map(|created| created.run().live().cloned()).collect();
+    join_all(here.iter().map(|run| app.heard(run))).await;
+    Ok(answer)
 }
 
 /// Yields what a batch says, in short.
@@ -120,7 +124,7 @@ async fn read(app: &App, view: &View, nth: usize, item: &Payload) -> Result<Crea
     // Nobody follows it.
     create.on_disconnect = OnDisconnect::Continue;
     app.check_webhook(&create).map_err(named)?;
-    let (graph, _) = app.graph_of_run(view, &create.assistant).await?;
+    let (graph, _) = app.graph_of_run(view, &create.assistant).await.map_err(named)?;
     check_goto(&graph, &create.nodes.goto).map_err(named)?;
     // Its thread is made for it, and has none.
     if let Some(checkpoint) = create.nodes.checkpoint {

@@ -6,18 +6,18 @@ use axum::body::Body;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
-use futures::{StreamExt, TryStreamExt, stream};
-use quell::{Disposition, RunFilter, RunRef};
+use futures::{StreamExt, TryStreamExt, future, stream};
+use quell::{Disposition, RunFilter};
 use quell_http::{CancelOutcome, RunView, SESSION, View, Wait};
 use serde_json::json as value;
 use uuid::Uuid;
 
-use crate::app::{App, Located};
+use crate::app::App;
 use crate::routes::body::read_json;
 use crate::routes::caller::Writer;
 use crate::routes::path::RunPath;
 use crate::routes::response::{json, set};
-use crate::wire::cancel::{Action, Seen, Selection, Until, answer, bulk_answer};
+use crate::wire::cancel::{Action, Seen, Selection, Until, Wanted, answer, bulk_answer};
 use crate::wire::query::Pairs;
 use crate::wire::refusal::Refusal;
 use crate::wire::status::meaning;
@@ -40,12 +40,8 @@ pub(super) async fn one(
         Some(cap) => wait.at_most(cap),
         None => wait,
     };
-    let kept = app.find_now(&view, path.thread(), path.run).await?.and_then(Located::kept);
-    let run = match kept {
-        Some(found) => Some(RunView::Live(found.run)),
-        None => app.find_stored(&view, path.thread(), path.run).await?.map(|found| found.run),
-    };
-    let cancelled = match run {
+    let run = app.find_to_stop(&view, path.thread(), path.run).await?;
+    let cancelled = match run.map(|(run, _)| run) {
         Some(run) if !view.may_stop(&run) => {
             return Err(Refusal::forbidden(view.lack_to_stop(&run)));
         }
@@ -85,11 +81,20 @@ pub(super) async fn many(
 ) -> Result<Response, Refusal> {
     let selection = Selection::read(&read_json(&view, &headers, body).await?.keys)?;
     let (action, seen) = (Action::of(query.get("action")), Seen::read(&headers)?);
-    let mut found = select(&app, &view, &selection).await?;
-    found.retain(|run| seen.has(run.id().as_uuid()));
     let wait = Wait::terminal().at_most(app.options().settle);
-    let request = action.request("/runs/cancel");
-    let answers = view.cancel_all(&found, request, wait).await;
+    let is_meant = |run: &RunView| view.may_stop(run) && seen.has(run.id().as_uuid());
+    // Those that are here are asked to stop before anything is read, which may take long.
+    let mut here = select_here(&app, &view, &selection);
+    here.retain(is_meant);
+    let others = async {
+        let mut others = select_others(&app, &view, &selection, &here).await?;
+        others.retain(is_meant);
+        let request = action.request("/runs/cancel");
+        Ok::<_, Refusal>(view.cancel_all(&others, request, wait).await)
+    };
+    let (mut answers, others) =
+        future::join(view.cancel_all(&here, action.request("/runs/cancel"), wait), others).await;
+    answers.extend(others?);
     answers.iter().try_for_each(|cancelled| cancelled.stored)?;
     let first = answers.into_iter().min_by_key(|cancelled| meaning(&cancelled.disposition).1);
     let mut first = first.unwrap_or_else(|| CancelOutcome::without_run(Disposition::Unknown));
@@ -102,46 +107,60 @@ pub(super) async fn many(
     Ok(response)
 }
 
-/// Selects in one snapshot of this node, and one of the store for the others. A run is of this
-/// contract if it has a thread.
-async fn select(app: &App, view: &View, selection: &Selection) -> Result<Vec<RunView>, Refusal> {
-    let mut found = match selection {
-        Selection::Ids { thread, runs } => named(app, view, *thread, runs).await?,
-        Selection::Status { wanted, thread } => {
-            let mut filter = RunFilter::new().roots().live();
-            if let Some(thread) = thread {
-                filter = filter.label(SESSION, thread.to_string());
-            }
-            let is_meant = |run: &RunView| wanted.has(run.status()) && has_thread(run);
-            let runs = view.runs(&filter).into_iter();
-            let runs = runs.filter(|run| is_meant(&run.into()));
-            let kept = |run: RunRef| app.find(view, None, run.id().as_uuid())?.kept();
-            let mut found: Vec<_> = runs.filter_map(|run| Some(kept(run)?.run.into())).collect();
-            app.add_elsewhere(view, filter, is_meant, &mut found).await?;
-            found
+/// Selects in one snapshot of this node. A run is of this contract if it has a thread.
+fn select_here(app: &App, view: &View, selection: &Selection) -> Vec<RunView> {
+    let kept = |thread, run| Some(app.find(view, thread, run)?.kept()?.run.into());
+    match selection {
+        Selection::Ids { thread, runs } => {
+            once_each(runs).filter_map(|run| kept(Some(*thread), run)).collect()
         }
-    };
-    found.retain(|run| view.may_stop(run));
-    Ok(found)
+        Selection::Status { wanted, thread } => {
+            let runs = view.runs(&live(*thread)).into_iter();
+            let runs = runs.filter(|run| is_meant(*wanted, &run.into()));
+            runs.filter_map(|run| kept(None, run.id().as_uuid())).collect()
+        }
+    }
 }
 
-/// Finds the runs of a thread that a request names, each once.
-async fn named(
+/// Selects those of other nodes, and of earlier processes, in one snapshot of the store.
+async fn select_others(
     app: &App,
     view: &View,
-    thread: Uuid,
-    runs: &[Uuid],
+    selection: &Selection,
+    here: &[RunView],
 ) -> Result<Vec<RunView>, Refusal> {
-    let mut seen = HashSet::new();
-    let runs: Vec<_> = runs.iter().copied().filter(|run| seen.insert(*run)).collect();
-    let found = stream::iter(runs).map(|run| async move {
-        match app.find(view, Some(thread), run) {
-            Some(located) => Ok(located.kept().map(|found| RunView::Live(found.run))),
-            None => Ok(app.find_stored(view, Some(thread), run).await?.map(|found| found.run)),
+    match selection {
+        Selection::Ids { thread, runs } => {
+            let is_there = |run: &Uuid| app.find(view, Some(*thread), *run).is_none();
+            let others: Vec<_> = once_each(runs).filter(is_there).collect();
+            let found = stream::iter(others).map(|run| app.find_stored(view, Some(*thread), run));
+            let found: Vec<_> = found.buffered(AT_ONCE).try_collect().await?;
+            Ok(found.into_iter().flatten().map(|found| found.run).collect())
         }
-    });
-    let found: Result<Vec<Option<RunView>>, Refusal> = found.buffered(AT_ONCE).try_collect().await;
-    Ok(found?.into_iter().flatten().collect())
+        Selection::Status { wanted, thread } => {
+            let mut all = here.to_vec();
+            let is_meant = |run: &RunView| is_meant(*wanted, run);
+            app.add_elsewhere(view, live(*thread), is_meant, &mut all).await?;
+            Ok(all.split_off(here.len()))
+        }
+    }
+}
+
+fn live(thread: Option<Uuid>) -> RunFilter {
+    let filter = RunFilter::new().roots().live();
+    match thread {
+        Some(thread) => filter.label(SESSION, thread.to_string()),
+        None => filter,
+    }
+}
+
+fn is_meant(wanted: Wanted, run: &RunView) -> bool {
+    wanted.has(run.status()) && has_thread(run)
+}
+
+fn once_each(runs: &[Uuid]) -> impl Iterator<Item = Uuid> {
+    let mut seen = HashSet::new();
+    runs.iter().copied().filter(move |run| seen.insert(*run))
 }
 
 fn has_thread(run: &RunView) -> bool {

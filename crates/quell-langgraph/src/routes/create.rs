@@ -60,7 +60,7 @@ pub(super) fn create<S: Scope>(answer: Answer) -> MethodRouter<App> {
             };
             let made = make(&app, view, answer, scope?.thread(), (&uri, &headers, body)).await?;
             match charge {
-                None => made.start().await,
+                None => made.start(&app).await,
                 Some(charge) if answer == Answer::Stream => made.stream(&app, charge).await,
                 Some(charge) => made.wait(&app, charge).await,
             }
@@ -76,6 +76,8 @@ struct Made {
     guard: DisconnectGuard,
     is_stateless: bool,
     from: From,
+    /// What a stream of it shows.
+    modes: Modes,
 }
 
 async fn make(
@@ -93,33 +95,37 @@ async fn make(
         // Nobody follows it.
         create.on_disconnect = OnDisconnect::Continue;
     }
-    let on_disconnect = create.on_disconnect;
+    let (on_disconnect, asked) = (create.on_disconnect, create.modes);
     let (path, body, nth) = (uri.path(), &*bytes, None);
     let request = CreateRequest { thread, create, path, body, headers, nth };
     let resumed = app.resume(&view, &request).await?;
-    let (created, from, guard) = if let Some(Resumed { created, behind, guard }) = resumed {
-        (created, From::Behind(behind), guard)
+    let (created, modes, from, guard) = if let Some(Resumed { created, behind, guard }) = resumed {
+        // Of what goes on it is told what it asks for now.
+        (created, asked, From::Behind(behind), guard)
     } else {
         let created = app.create(&view, request).await?;
         let guard = app.service().guard(created.run(), on_disconnect).until_pause();
-        (created, From::Start, guard)
+        let modes = created.tracked().modes;
+        (created, modes, From::Start, guard)
     };
-    Ok(Made { view, created, guard, is_stateless: thread.is_none(), from })
+    Ok(Made { view, created, guard, is_stateless: thread.is_none(), from, modes })
 }
 
 impl Made {
-    async fn start(self) -> Result<Response, Refusal> {
+    async fn start(self, app: &App) -> Result<Response, Refusal> {
         let location = if self.is_stateless { self.bare() } else { self.full() };
         let Self { view, created, .. } = self;
         let mut response = match created {
             Created::Here(found) | Created::Again(found) => {
-                let all = object(&view, (&found.run).into(), &found.tracked).await;
+                let all = object(app, &view, (&found.run).into(), &found.tracked).await;
                 // The run is made, so the answer is never a refusal: that would mean that nothing
                 // started.
                 let small = |_| json(&in_list(&view, &found, |key| !LARGE_KEYS.contains(&key)));
-                all.unwrap_or_else(small)
+                let answer = all.unwrap_or_else(small);
+                app.heard(&found.run).await;
+                answer
             }
-            Created::There(found) => object(&view, found.run, &found.tracked).await?,
+            Created::There(found) => object(app, &view, found.run, &found.tracked).await?,
         };
         set(response.headers_mut(), "content-location", &location);
         Ok(response)
@@ -130,15 +136,15 @@ impl Made {
         let mut headers = stream_headers();
         set(&mut headers, "location", &format!("{path}/stream"));
         set(&mut headers, "content-location", &path);
-        let (guard, from) = (self.guard.holding(charge), self.from);
+        let (guard, from, modes) = (self.guard.holding(charge), self.from, self.modes);
         match &self.created {
             Created::Here(found) | Created::Again(found) => {
                 let guard = app.reading(guard, &self.view, &found.run);
-                let frames = frames(app, found, Modes::ALL, from).await?;
+                let frames = frames(app, found, modes, from).await?;
                 Ok(sse_response(frames, heartbeat(), Some(guard), headers))
             }
             Created::There(found) => {
-                let frames = far_frames(app, &self.view, found, Modes::ALL, from).await?;
+                let frames = far_frames(app, &self.view, found, modes, from).await?;
                 Ok(sse_response(frames, heartbeat(), Some(guard), headers))
             }
         }
@@ -163,7 +169,7 @@ impl Made {
                 waited(app, &self.view, found, false, guard).await?
             }
             (_, Created::There(found)) => {
-                waited_far(app, &self.view, found, self.guard.holding(charge))
+                waited_far(app, &self.view, found, false, self.guard.holding(charge))
             }
         };
         set(response.headers_mut(), "location", &format!("{path}/join"));
@@ -187,15 +193,21 @@ impl Made {
 
 /// Answers with a run.
 pub(super) async fn object(
+    app: &App,
     view: &View,
     run: RunView,
     tracked: &Arc<Tracked>,
 ) -> Result<Response, Refusal> {
+    let here = run.live().cloned();
     let (reading, tracked) = (view.read(run).await?, Arc::clone(tracked));
-    rendered(view, tracked.weight, move || {
+    let answer = rendered(view, tracked.weight, move || {
         run_object(&tracked.about, reading.report().own_row(), &reading.state(), |_| true)
     })
-    .await
+    .await?;
+    if let Some(run) = here {
+        app.heard(&run).await;
+    }
+    Ok(answer)
 }
 
 /// Answers with a final body that was made.
@@ -235,10 +247,11 @@ pub(super) fn waited_far(
     app: &App,
     view: &View,
     found: StoredRun,
+    joins: bool,
     guard: DisconnectGuard,
 ) -> Response {
     let (app, view) = (app.clone(), view.clone());
-    let text = async move { app.wait_for_stored(&view, &found).await };
+    let text = async move { app.wait_for_stored(&view, &found, joins).await };
     kept_alive(text.boxed(), Some(guard))
 }
 
@@ -308,8 +321,9 @@ mod tests {
             let _held = view.room_now(if has_room { 100_000 } else { 900_000 }).unwrap();
             let (view, created) = (view.clone(), created.clone());
             let guard = service.guard(created.run(), OnDisconnect::Continue);
-            let made = Made { view, created, guard, is_stateless: true, from: From::Start };
-            let answer = made.start().await.unwrap();
+            let modes = Modes::ALL;
+            let made = Made { view, created, guard, is_stateless: true, from: From::Start, modes };
+            let answer = made.start(&app).await.unwrap();
             assert_eq!(answer.status(), 200);
             let text = to_bytes(answer.into_body(), 1 << 20).await.unwrap();
             let run: Value = serde_json::from_slice(&text).unwrap();

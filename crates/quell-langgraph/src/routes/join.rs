@@ -12,7 +12,7 @@ use crate::app::{App, Located, StoredRun};
 use crate::routes::caller::Caller;
 use crate::routes::create::{body_of, final_body, heartbeat, stream_headers, waited, waited_far};
 use crate::routes::path::{RunPath, Scope};
-use crate::routes::response::json as respond;
+use crate::routes::response::{json as respond, set};
 use crate::stream::{From, end_frame, far_frames, frames};
 use crate::threads::Tracked;
 use crate::wire::failure::not_found_object;
@@ -27,22 +27,34 @@ pub(super) async fn join(
     method: Method,
     query: Pairs,
 ) -> Result<Response, Refusal> {
-    match app.find_now(&view, path.thread(), path.run).await? {
+    let mut response = match app.find_now(&view, path.thread(), path.run).await? {
         Some(Located::Kept(found)) => {
             let guard = guard(&view, &(&found.run).into(), &method, &query)?;
-            waited(&app, &view, found, true, guard).await
+            waited(&app, &view, found, true, guard).await?
         }
         // The final body of a run that was deleted at its end stays available for 60 s.
-        Some(Located::Deleted(deleted)) => final_body(&view, &deleted),
+        Some(Located::Deleted(deleted)) => {
+            app.settled(&deleted.run).await;
+            final_body(&view, &deleted)?
+        }
         None => match app.find_to_join(&view, path.thread(), path.run).await? {
             Some(stored) if stored.is_live(&app) => {
                 let guard = guard(&view, &stored.run, &method, &query)?;
-                Ok(waited_far(&app, &view, stored, guard))
+                waited_far(&app, &view, stored, true, guard)
             }
-            Some(stored) => body_of(&view, app.stored_text(&view, &stored).await?),
-            None => Ok(respond(&json!({ "__error__": not_found_object() }))),
+            Some(stored) => body_of(&view, app.stored_text(&view, &stored, true).await?)?,
+            None => return Ok(respond(&json!({ "__error__": not_found_object() }))),
         },
-    }
+    };
+    name_places(response.headers_mut(), &path, "join");
+    Ok(response)
+}
+
+/// Says where clients come back to when the answer is cut, and whose it is.
+fn name_places<S: Scope>(headers: &mut HeaderMap, path: &RunPath<S>, last: &str) {
+    let run = path.text();
+    set(headers, "location", &format!("{run}/{last}"));
+    set(headers, "content-location", &run);
 }
 
 /// Streams a run, of a thread or stateless: a stateless stream names this path as its `Location`,
@@ -56,16 +68,18 @@ pub(super) async fn stream<S: Scope>(
     headers: HeaderMap,
 ) -> Result<Response, Refusal> {
     let modes = query.modes()?.unwrap_or(Modes::ALL);
+    let mut head = stream_headers();
+    name_places(&mut head, &path, "stream");
     let Some(located) = app.find_now(&view, path.thread(), path.run).await? else {
         if let Some(stored) = app.find_to_join(&view, path.thread(), path.run).await? {
             let from = from(&stored.tracked, &headers);
             if from == From::Now && !stored.is_live(&app) {
                 // It has ended: nothing is new.
                 let end = stream::iter(app.options().end_event.then(end_frame));
-                return Ok(sse_response(end, heartbeat(), None, stream_headers()));
+                return Ok(sse_response(end, heartbeat(), None, head));
             }
             let guard = guard(&view, &stored.run, &method, &query)?;
-            return far(&app, &view, &stored, (modes, from), (guard, stream_headers())).await;
+            return far(&app, &view, &stored, (modes, from), (guard, head)).await;
         }
         let error = stream::iter([SseEvent::json("error", &not_found_object())]);
         return Ok(sse_response(error, Heartbeat::none(), None, stream_headers()));
@@ -74,8 +88,8 @@ pub(super) async fn stream<S: Scope>(
     let from = from(&found.tracked, &headers);
     let guard = guard(&view, &(&found.run).into(), &method, &query)?;
     let guard = app.reading(guard, &view, &found.run);
-    let frames = frames(&app, &found, modes, from).await?;
-    Ok(sse_response(frames, heartbeat(), Some(guard), stream_headers()))
+    let frames = frames(&app, &found, modes.and(found.tracked.modes), from).await?;
+    Ok(sse_response(frames, heartbeat(), Some(guard), head))
 }
 
 /// Streams a run that another node has. A client that joins a paused one finds nothing new.
@@ -90,6 +104,7 @@ pub(super) async fn far(
         let nothing = stream::iter([]);
         return Ok(sse_response(nothing, heartbeat(), Some(guard), headers));
     }
+    let modes = modes.and(stored.tracked.modes);
     let frames = far_frames(app, view, stored, modes, from).await?;
     Ok(sse_response(frames, heartbeat(), Some(guard), headers))
 }

@@ -69,16 +69,19 @@ impl<S: Scope> RunPath<S> {
     pub(super) fn thread(&self) -> Option<Uuid> {
         self.scope.thread()
     }
+
+    /// Spells the path of the run, as the scope names it.
+    pub(super) fn text(&self) -> String {
+        match self.scope.thread() {
+            Some(thread) => format!("/threads/{thread}/runs/{}", self.run),
+            None => format!("/runs/{}", self.run),
+        }
+    }
 }
 
 impl RunPath {
     pub(super) const fn within(&self) -> Uuid {
         self.scope.0
-    }
-
-    /// Spells the path of the run.
-    pub(super) fn text(&self) -> String {
-        format!("/threads/{}/runs/{}", self.scope.0, self.run)
     }
 }
 

@@ -26,12 +26,11 @@ pub(super) async fn read(
 ) -> Result<Response, Refusal> {
     let found = app.find_now(&view, path.thread(), path.run).await?;
     if let Some(found) = found.and_then(Located::kept) {
-        app.heard(&found.run).await;
-        return object(&view, found.run.into(), &found.tracked).await;
+        return object(&app, &view, found.run.into(), &found.tracked).await;
     }
     let stored = app.find_stored(&view, path.thread(), path.run).await?;
     let stored = stored.ok_or_else(Refusal::not_found)?;
-    object(&view, stored.run, &stored.tracked).await
+    object(&app, &view, stored.run, &stored.tracked).await
 }
 
 pub(super) async fn delete(
@@ -82,16 +81,16 @@ pub(super) async fn list(
     found.sort_by_key(|(created, run, _)| Reverse((*created, *run)));
     let page: Vec<_> = found.into_iter().skip(offset).take(limit).map(|(_, _, it)| it).collect();
     let here = page.iter().filter_map(|it| match it {
-        Either::Left(found) => Some(app.heard(&found.run)),
+        Either::Left(found) => Some(found.run.clone()),
         Either::Right(_) => None,
     });
-    join_all(here).await;
+    let here: Vec<_> = here.collect();
     let weight = page.iter().map(|it| match it {
         Either::Left(found) => found.tracked.weight,
         Either::Right(stored) => stored.tracked.weight,
     });
     let weight = weight.sum();
-    rendered(&view.clone(), weight, move || {
+    let answer = rendered(&view.clone(), weight, move || {
         let is_shown = |key: &str| select.is_empty() || select.iter().any(|it| it == key);
         let written = page.iter().map(|it| match it {
             Either::Left(found) => in_list(&view, found, is_shown),
@@ -99,7 +98,9 @@ pub(super) async fn list(
         });
         written.collect::<Vec<_>>()
     })
-    .await
+    .await?;
+    join_all(here.iter().map(|run| app.heard(run))).await;
+    Ok(answer)
 }
 
 /// Refuses keys that no run object has.

@@ -63,12 +63,13 @@ async fn named(
     wanted: Option<Uuid>,
 ) -> Result<Response, Refusal> {
     let thread = app.thread_of(view, id).await?;
+    let answer = match (app.state(view, &thread, wanted).await?, wanted) {
+        (Some(state), _) => answer(view, state).await?,
+        (None, Some(wanted)) => return Err(Refusal::no_checkpoint(id, wanted)),
+        (None, None) => respond(&no_state()),
+    };
     app.heard_of(&thread).await;
-    match (app.state(view, &thread, wanted).await?, wanted) {
-        (Some(state), _) => answer(view, state).await,
-        (None, Some(wanted)) => Err(Refusal::no_checkpoint(id, wanted)),
-        (None, None) => Ok(respond(&no_state())),
-    }
+    Ok(answer)
 }
 
 pub(super) async fn change(
@@ -100,7 +101,7 @@ pub(super) async fn list(
 ) -> Result<Response, Refusal> {
     let limit = checked(query.count("limit", 10)?)?;
     let before = query.get("before").map(checkpoint_id).transpose()?;
-    history(&app, &view, id, (limit, before), Keys::new()).await
+    history(&app, &view, id, Which { limit, before, only: None }, Keys::new()).await
 }
 
 pub(super) async fn search(
@@ -116,30 +117,48 @@ pub(super) async fn search(
         Some(Ok(text)) => Some(checkpoint_id(&text)?),
         _ => named_in(&keys, "before")?,
     };
-    history(&app, &view, id, (limit, before), object(&keys, "metadata")?).await
+    let which = Which { limit, before, only: named_in(&keys, "checkpoint")? };
+    history(&app, &view, id, which, object(&keys, "metadata")?).await
+}
+
+/// Which states are listed.
+struct Which {
+    /// So many at most.
+    limit: usize,
+    /// Those before this one.
+    before: Option<Uuid>,
+    /// This one alone.
+    only: Option<Uuid>,
 }
 
 async fn history(
     app: &App,
     view: &View,
     id: Uuid,
-    which: (usize, Option<Uuid>),
+    which: Which,
     metadata: Keys,
 ) -> Result<Response, Refusal> {
     let thread = app.thread_of(view, id).await?;
-    app.heard_of(&thread).await;
     let mut work = Work::default();
-    let is_meant = |keys: &Keys| work.has_all(keys, &metadata);
-    let (limit, before) = which;
-    let wanted = Wanted { limit, before, is_search: !metadata.is_empty() };
-    let states = app.history(view, &thread, wanted, is_meant).await?;
+    let mut is_meant = |keys: &Keys| work.has_all(keys, &metadata);
+    let Which { limit, before, only } = which;
+    let states = if only.is_some() {
+        let state = app.state(view, &thread, only).await?;
+        let is_meant = |(parts, _): &History| parts.metadata.parse().is_ok_and(|it| is_meant(&it));
+        state.into_iter().filter(is_meant).collect()
+    } else {
+        let wanted = Wanted { limit, before, is_search: !metadata.is_empty() };
+        app.history(view, &thread, wanted, is_meant).await?
+    };
     work.check()?;
     let weight = states.iter().map(weight_of).sum();
-    rendered(view, weight, move || {
+    let answer = rendered(view, weight, move || {
         let written = states.iter().map(|(parts, values)| parts.written(values.as_deref()));
         written.collect::<Vec<_>>()
     })
-    .await
+    .await?;
+    app.heard_of(&thread).await;
+    Ok(answer)
 }
 
 fn checked(limit: usize) -> Result<usize, Refusal> {

@@ -66,7 +66,7 @@ pub(crate) async fn far_frames(
         }),
         tracked: Arc::clone(tracked),
         thread: None,
-        modes: modes.and(tracked.modes),
+        modes,
         fold: Fold::default(),
         floor,
         before: u64::MAX,

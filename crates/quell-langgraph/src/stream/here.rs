@@ -53,7 +53,7 @@ pub(crate) async fn frames(
         far: None,
         tracked: Arc::clone(tracked),
         thread: found.thread.clone(),
-        modes: modes.and(tracked.modes),
+        modes,
         fold: if after == 0 { Fold::default() } else { fold },
         floor,
         before: held_behind(run),

@@ -132,13 +132,21 @@ impl Thread {
 
     /// Yields its values as text, and how much that is, and its metadata with the keys of its last
     /// run: what a copy of it has.
-    pub(crate) fn to_copy(&self, engine: &Engine) -> (Keys, Option<Arc<Values>>, usize) {
+    pub(crate) fn to_copy(&self, engine: &Engine) -> (Keys, Option<Arc<Values>>) {
         let mut state = self.state.lock();
         state.settle(engine);
         let mut metadata: Keys = state.card.metadata.parse().unwrap_or_default();
         let graph = state.graph.clone().into_iter().flatten();
         metadata.extend(graph.map(|(key, value)| (key.to_owned(), value)));
-        (metadata, state.values.clone(), state.values_bytes)
+        (metadata, state.values.clone())
+    }
+
+    /// Yields its metadata with these keys laid over them, as a run of it has them.
+    pub(crate) fn metadata_under(&self, keys: &Keys) -> Keys {
+        let own = self.state.lock().card.metadata.clone();
+        let mut metadata: Keys = own.parse().unwrap_or_default();
+        metadata.extend(keys.iter().map(|(key, value)| (key.clone(), value.clone())));
+        metadata
     }
 }
 
@@ -161,8 +169,8 @@ mod tests {
         run.quiescent().await;
         let tracked = Arc::new(Tracked::of(&(&run).into(), within(id)));
         assert!(thread.add(&tracked));
-        let (metadata, values, bytes) = thread.to_copy(&engine);
+        let (metadata, values) = thread.to_copy(&engine);
         assert!(metadata.contains_key("graph_id"));
-        assert!(values.unwrap().contains_key("output") && bytes > 0);
+        assert!(values.unwrap().contains_key("output"));
     }
 }

@@ -54,7 +54,7 @@ impl Thread {
         let so_far = so_far.or_else(|| far.so_far.clone().filter(|_| !is_live));
         look(&ThreadParts {
             id: self.id,
-            created_at: self.created_at,
+            created_at: self.record_at(),
             updated_at: updated_at.unwrap_or(state.updated_at),
             state_updated_at: state.values_updated_at,
             metadata: written(&metadata),

@@ -89,6 +89,8 @@ pub(super) struct State {
     pub(super) values_updated_at: SystemTime,
     /// The graph of the last run that left something: these keys are shown with the metadata.
     pub(super) graph: Option<GraphKeys>,
+    /// A caller was told of the thread, or has changed it: it stays, also without a run.
+    pub(super) is_told: bool,
     /// Set when the thread leaves the table. No run of it is made any more.
     pub(super) is_deleted: bool,
     pub(super) live: Vec<Arc<Tracked>>,
@@ -120,6 +122,7 @@ impl Thread {
             updated_at: now,
             values_updated_at: now,
             graph: None,
+            is_told: false,
             is_deleted: false,
             live: Vec::new(),
             ended: VecDeque::new(),
@@ -204,11 +207,28 @@ impl Thread {
         self.state.lock().is_deleted = true;
     }
 
-    /// As [`Thread::leave_if_idle`], if it never had a run either.
+    /// As [`Thread::leave_if_idle`], if it never had a run either, and nobody was told of it.
     pub(crate) fn leave_if_unused(&self) -> bool {
         let mut state = self.state.lock();
-        state.is_deleted |= state.live.is_empty() && state.ended.is_empty() && state.last.is_none();
+        let has_runs = !state.live.is_empty() || !state.ended.is_empty() || state.last.is_some();
+        state.is_deleted |= !has_runs && !state.is_told;
         state.is_deleted
+    }
+
+    /// Has it stay, whatever becomes of the run for which it was made, as a caller is told of it;
+    /// false if it has left.
+    #[must_use]
+    pub(crate) fn keep(&self) -> bool {
+        let mut state = self.state.lock();
+        state.is_told |= !state.is_deleted;
+        !state.is_deleted
+    }
+
+    /// Tells whether it has nothing but this run.
+    pub(crate) fn has_only(&self, run: RunId) -> bool {
+        let state = self.state.lock();
+        let has_left = state.values.is_some() || state.left.is_some() || !state.ended.is_empty();
+        !has_left && state.live.iter().all(|tracked| tracked.id == run)
     }
 
     /// Finds a run of the thread, also one that is still being made: a reader may know its id from

@@ -154,12 +154,17 @@ impl Fold {
 
     /// Makes the values on which it started, if it has and they were let go.
     pub(crate) fn fill(&mut self, about: &About) {
-        if self.has_started && self.current.is_none() {
+        if self.has_started && self.current.is_none() && !self.is_empty(about) {
             let own = given(&about.input);
             let mut values = overlay(&about.reducers, self.base.as_deref(), &own);
             values.extend(self.asked.clone().map(|asked| (MESSAGES.to_owned(), asked)));
             self.current = Some(Arc::new(values));
         }
+    }
+
+    /// Tells whether it goes on in a thread that has no values.
+    pub(super) fn is_empty(&self, about: &About) -> bool {
+        about.goes_on && self.base.is_none() && about.input.is_null()
     }
 
     /// Lets the values go that follow from the input of the run: it may live for long before
@@ -276,7 +281,8 @@ impl Fold {
             let so_far = self.current.take();
             self.current = Some(Arc::new(overlay(&about.reducers, so_far.as_deref(), &output)));
         }
-        if !self.has_spoken && !self.has_updated {
+        // A graph with nodes that was held before the first one has changed nothing as one.
+        if !self.has_spoken && !self.has_updated && self.step.is_none() {
             self.answer = Some(Arc::new(output));
         }
         (self.has_spoken, self.has_gap) = (true, false);

@@ -162,6 +162,8 @@ impl Fold {
         Some(match &self.step {
             Some(step) if !(is_through && self.is_step_old) => step.next.clone(),
             _ if is_through => Vec::new(),
+            // There was nothing to go on from.
+            _ if self.is_empty(about) => return None,
             _ if !about.has_nodes => vec![about.graph.clone()],
             _ if !about.nodes.next.is_empty() => about.nodes.next.clone(),
             _ if about.goes_on => return None,

@@ -79,11 +79,14 @@ impl Create {
         let assistant = typed(body, "assistant_id", "must be text")?;
         let assistant =
             assistant.ok_or_else(|| Refusal::invalid("assistant_id: field required"))?;
-        let metadata = object(body, "metadata")?;
+        let own = object(body, "metadata")?;
         let (modes, mode_names) =
             Modes::of_body(given(body, "stream_mode")).map_err(Refusal::invalid)?;
         let (config, context) = (object(body, "config")?, object(body, "context")?);
         check_context(&config, &context)?;
+        // Some clients give it there alone.
+        let mut metadata = object(&config, "metadata")?;
+        metadata.extend(own);
         let command = object(body, "command")?;
         let has_subgraphs = flag(body, "stream_subgraphs")?;
         let is_resumable = flag(body, "stream_resumable")?;

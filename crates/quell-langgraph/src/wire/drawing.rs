@@ -6,13 +6,18 @@ use quell_flow::{Component, ComponentKind, Part, Reducer};
 use serde_json::{Map, Value, json};
 
 /// Draws a graph: its parts as nodes, one after the other or side by side. Steps within a step are
-/// drawn if the drawing is to be deep. A component without parts is one node of its own name.
+/// drawn if the drawing is to be deep. A component that declares nodes has these, one behind the
+/// other; one without parts as well is one node of its own name.
 pub(crate) fn graph(component: &Component, is_deep: bool) -> Value {
     let mut drawing = Drawing { is_deep, ..Drawing::default() };
     drawing.node(START.to_owned());
     let start = vec![START.to_owned()];
     let (parts, id) = (component.parts(), component.id());
     let ends = match (component.kind(), component.mode_of()) {
+        _ if !component.nodes_of().is_empty() => {
+            let nodes = component.nodes_of().iter();
+            nodes.fold(start, |before, name| vec![drawing.behind(&before, name.clone())])
+        }
         _ if parts.is_empty() => vec![drawing.behind(&start, id.to_owned())],
         (ComponentKind::Team, Some("broadcast")) => drawing.beside(parts, "", &start),
         (ComponentKind::Team, mode) if mode != Some("sequence") => {

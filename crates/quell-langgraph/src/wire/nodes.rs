@@ -33,10 +33,11 @@ impl NodesWanted {
     /// Reads the body of a request that makes a run, and what its command changes, if it has one.
     pub(crate) fn read(body: &Keys) -> Result<(Self, Option<Payload>), Refusal> {
         let command = object(body, "command")?;
-        let is_answer = given(&command, "resume").is_some();
-        let update = given(&command, "update").filter(|_| !is_answer);
+        let (update, goto) = (given(&command, "update"), given(&command, "goto"));
+        if given(&command, "resume").is_some() && (update.is_some() || goto.is_some()) {
+            return Err(Refusal::invalid(RESUMES_ALONE));
+        }
         let update = update.map(update_of).transpose()?;
-        let goto = given(&command, "goto").filter(|_| !is_answer);
         let goto = goto.map(goto_of).transpose()?;
         let update = update.or_else(|| goto.is_some().then(Keys::new)).map(|it| written(&it));
         let wanted = Self {
@@ -107,6 +108,9 @@ fn goto_of(value: &Payload) -> Result<Vec<String>, Refusal> {
     some(names, "command.goto")
 }
 
+const RESUMES_ALONE: &str = "command: `resume` goes without `update` and `goto`: the run that \
+    waits goes on with its own values. Change them when it has ended, or with a run of their own";
+
 /// Names that one key of a request has.
 const NAMES_MAX: usize = 1_000;
 
@@ -160,7 +164,7 @@ mod tests {
                 Some(json!({"x": 1})),
             ),
             (json!({"update": [["x", 2]]}), vec![], Some(json!({"x": 2}))),
-            (json!({"resume": 1, "goto": "a", "update": {"x": 1}}), vec![], None),
+            (json!({"resume": 1}), vec![], None),
         ] {
             let (wanted, told) = read(&json!({"input": {}, "command": command})).unwrap();
             assert_eq!(wanted.goto, goto);
@@ -175,6 +179,8 @@ mod tests {
             (json!({"checkpoint_id": "x"}), "Invalid checkpoint ID"),
             (json!({"command": {"goto": {"node": "a", "input": 1}}}), "command.goto"),
             (json!({"command": {"update": 1}}), "command.update"),
+            (json!({"command": {"resume": 1, "update": {"x": 1}}}), "command: `resume`"),
+            (json!({"command": {"resume": 1, "goto": "a"}}), "command: `resume`"),
         ] {
             let refusal = read(&body).unwrap_err();
             assert_eq!(refusal.status.as_u16(), 422, "{body}");

@@ -43,6 +43,7 @@ pub(super) fn about_runs(routes: Routes) -> Routes {
                 .asks()
                 .query("cancel_on_disconnect", flag())
                 .answers(200, named("FinalBody"))
+                .with_headers(200, PLACES)
                 .refuses([404, 422])],
         )
         .at(
@@ -100,11 +101,12 @@ fn starts<S: Scope>(answer: Answer) -> Operation {
         .header("Idempotency-Key", json!({ "type": "string", "minLength": 1 }))
         .takes("RunCreate")
         .refuses([400, 404, 409]);
-    let both = ["location", "content-location"];
     match answer {
         Answer::Run => operation.answers(200, named("Run")).with_headers(200, ["content-location"]),
-        Answer::Stream => operation.answers_as(200, EVENTS, named("Event")).with_headers(200, both),
-        Answer::Wait => operation.answers(200, named("FinalBody")).with_headers(200, both),
+        Answer::Stream => {
+            operation.answers_as(200, EVENTS, named("Event")).with_headers(200, PLACES)
+        }
+        Answer::Wait => operation.answers(200, named("FinalBody")).with_headers(200, PLACES),
     }
 }
 
@@ -117,6 +119,7 @@ fn streams(operation: Operation) -> Operation {
         .query("cancel_on_disconnect", flag())
         .header("Last-Event-ID", text())
         .answers_as(200, EVENTS, named("Event"))
+        .with_headers(200, PLACES)
         .refuses([404, 422])
 }
 
@@ -124,6 +127,9 @@ fn streams(operation: Operation) -> Operation {
 fn cancels(operation: Operation) -> Operation {
     operation.asks().query("action", text()).refuses([404, 422])
 }
+
+/// Where clients come back to, and the run.
+const PLACES: [&str; 2] = ["location", "content-location"];
 
 const EVENTS: &str = "text/event-stream";
 
