@@ -132,12 +132,17 @@ impl StoredEvents {
             self.pace.iter_mut().for_each(Pace::restart);
         } else if !self.is_written() {
             self.look_back().await?;
-            self.is_over = true;
             // The record is older than the events: of an end that it knows, the event was seen if
             // there is one. Of a log that goes on only who writes it knows the next number.
             let is_last = !self.may_go_on();
             let implied =
                 if is_last { self.implied.missing(&self.record) } else { self.beginning() };
+            if !implied.is_empty() && is_forgotten(&self.engine, &self.record).await? {
+                // What seems to be missing had other numbers, and is gone with its log.
+                self.is_over = true;
+                return Ok(false);
+            }
+            self.is_over = true;
             self.tell(implied);
         } else {
             self.tell(self.beginning());
@@ -271,6 +276,15 @@ pub(crate) async fn is_anothers(
     Ok(found.is_some_and(|found| !same_instant(found.accepted.at, began)))
 }
 
+/// Tells whether a run was forgotten, with its log, since its record was read. One below a root may
+/// have no record of its own.
+async fn is_forgotten(engine: &Engine, record: &RunRecord) -> Result<bool, LookupError> {
+    let (run, began) = (record.run(), record.accepted.at);
+    let found = read(engine.stored_run(run)).await?;
+    let is_root = record.accepted.root == run;
+    Ok(found.map_or(is_root, |found| !same_instant(found.accepted.at, began)))
+}
+
 /// Reads of the store, and gives it up after a time.
 pub(crate) async fn read<T>(
     asked: impl Future<Output = Result<T, StoreError>>,
@@ -287,3 +301,42 @@ pub(crate) const FIRST_PAUSE: Duration = Duration::from_millis(20);
 
 /// Events of one read: each may have a quarter of a mebibyte, and each stream holds one page.
 pub(crate) const PAGE: usize = 32;
+
+#[cfg(test)]
+mod tests {
+    use quell::store::{Accepted, Epoch, MemoryStore, Record, Store};
+    use quell::{Counts, EngineConfig, RunKind, RunReport, RunRow, RunStatus};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn of_a_run_that_is_forgotten_while_its_log_is_read_no_end_is_made_up() {
+        let (run, at, epoch) = (RunId::from_text("run"), SystemTime::UNIX_EPOCH, Epoch::new(1, 1));
+        let store = Arc::new(MemoryStore::new());
+        let engine = Engine::with_config(EngineConfig::new().store(Arc::clone(&store) as _));
+        let accepted = Accepted::new(run, RunKind::Agent, "run".into(), epoch, at);
+        store.append(vec![Record::Accepted(accepted.into())]).await.unwrap();
+        for seq in 1..=2 * PAGE as u64 {
+            let event = RunEvent::new(seq, run, run, at, EventKind::Started);
+            store.append(vec![Record::Event { epoch, event }]).await.unwrap();
+        }
+        let row = RunRow::new(run, RunKind::Agent, "run".into(), RunStatus::Failed, at);
+        let report = Arc::new(RunReport::new(vec![row], Counts::default()));
+        let end = Record::Ended { run, epoch, report, rollback: false };
+        store.append(vec![end]).await.unwrap();
+        let record: Arc<_> = store.get(run).await.unwrap().unwrap().into();
+        let mut whole = StoredEvents::new(engine.clone(), Arc::clone(&record), 0);
+        let mut cut = StoredEvents::new(engine, record, 0);
+        let mut last = 0;
+        while let Some(event) = whole.next().await.unwrap() {
+            last = event.seq;
+        }
+        assert_eq!(last, 2 * PAGE as u64 + 1, "its end is not stored");
+        assert!(cut.turn().await.unwrap());
+        store.append(vec![Record::Forgotten { run, epoch, at }]).await.unwrap();
+        while let Some(event) = cut.next().await.unwrap() {
+            last = event.seq;
+        }
+        assert_eq!(last, PAGE as u64);
+    }
+}

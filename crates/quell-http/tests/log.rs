@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::Router;
 use axum::http::StatusCode;
 use quell::store::{MemoryStore, Store};
-use quell::{EngineConfig, Limits, RunContext, RunRef, RunSpec};
+use quell::{CancelRequest, EngineConfig, Limits, RunContext, RunRef, RunSpec};
 use quell_http::{Access, Key, Service, router};
 use quell_test_support::{Valve, Witness};
 use serde_json::{Value, json};
@@ -73,12 +73,45 @@ async fn a_log_is_read_in_pages_of_any_size_live_and_stored() {
     }
     let behind = get(&app, &format!("/v1/runs/{id}/log?after=202")).await.json();
     assert_eq!(behind, json!({ "events": [], "after": 202, "has_more": false }));
-    run.cancel(quell::CancelRequest::because("enough"));
+    run.cancel(CancelRequest::because("enough"));
     run.quiescent().await;
     let whole = streamed(&app, &id).await;
     assert_eq!(pages(&app, &id, 50).await.concat(), whole);
     let later = router(service_with(EngineConfig::new().store(on(2)), &Witness::default()));
     assert_eq!(pages(&later, &id, 50).await.concat(), whole);
+}
+
+#[tokio::test]
+async fn wherever_a_reader_begins_in_a_stored_log_nothing_is_told_behind_its_end() {
+    let memory = Arc::new(MemoryStore::new());
+    let on = |nth| EngineConfig::new().store(Valve::reopened(&memory, nth) as Arc<dyn Store>);
+    let service = service_with(on(1), &Witness::default());
+    let body = async |ctx: RunContext| {
+        let stopped = ctx.stopped().await;
+        // So many that who begins behind them does not see the stop.
+        (0..100).for_each(|word| _ = ctx.emit(word));
+        Ok(stopped)
+    };
+    let run = service.engine().submit(RunSpec::agent("talker"), body).unwrap().into_ref();
+    soon("it has started", || run.row().started_at.is_some()).await;
+    run.cancel(CancelRequest::because("enough"));
+    run.quiescent().await;
+    let app = router(service_with(on(2), &Witness::default()));
+    let path = format!("/v1/runs/{}", run.id());
+    let whole = get(&app, &format!("{path}/log?limit=1000")).await.json();
+    let whole = whole["events"].as_array().unwrap();
+    assert_eq!(whole.last().unwrap()["event"], "ended");
+    let stops = whole.iter().filter(|event| event["event"] == "stopping");
+    assert_eq!((stops.count(), whole.len()), (1, 104));
+    for after in 0..=110 {
+        let page = get(&app, &format!("{path}/log?limit=1000&after={after}")).await.json();
+        let behind = &whole[after.min(whole.len())..];
+        assert_eq!(page["events"].as_array().unwrap(), behind, "{after}");
+        let stream = get(&app, &format!("{path}/events?after={after}")).await.text;
+        let mut ids = stream.lines().filter_map(|line| line.strip_prefix("id: "));
+        let last = ids.next_back().map(|id| id.parse::<usize>().unwrap());
+        assert_eq!(last, (after < 104).then_some(104), "{after}: {stream}");
+    }
 }
 
 #[tokio::test]

@@ -61,7 +61,12 @@ impl ImpliedEvents {
 
     /// Yields what follows from the record and was not seen: to be asked after the last event. Its
     /// numbers go on behind that. Of a live run with events it is nothing: they are on their way.
+    /// Of one whose end was seen it is nothing either, also if what came before was not: the place
+    /// of that is not behind the end.
     pub fn missing(&self, record: &RunRecord) -> Vec<RunEvent> {
+        if self.has_end {
+            return Vec::new();
+        }
         let accepted = &record.accepted;
         let mut kinds: Vec<(SystemTime, EventKind)> = Vec::new();
         if !self.has_any {
@@ -82,7 +87,7 @@ impl ImpliedEvents {
             let at = own.and_then(|own| own.stopped_at).unwrap_or(cause.at);
             kinds.push((at, EventKind::Stopping(Arc::clone(cause))));
         }
-        if let Some(own) = own.filter(|_| !self.has_end) {
+        if let Some(own) = own {
             let at = own.ended_at.unwrap_or(accepted.at);
             kinds.push((at, EventKind::Ended(own.status)));
         }
@@ -172,5 +177,13 @@ mod tests {
         implied.saw(&event(9, end));
         assert!(implied.has_end());
         assert_eq!(told(&implied.missing(&record(None, true))), []);
+    }
+
+    #[test]
+    fn nothing_is_missing_behind_an_end_whatever_was_seen_before_it() {
+        let end = EventKind::Ended(RunStatus::Cancelled);
+        let mut implied = ImpliedEvents::new(run());
+        implied.saw(&RunEvent::new(9, run(), run(), at(4), end));
+        assert_eq!(told(&implied.missing(&record(Some(StopMode::Cooperative), true))), []);
     }
 }
