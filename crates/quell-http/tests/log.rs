@@ -1,17 +1,18 @@
 //! `GET /v1/runs/{id}/log`.
 
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use axum::Router;
 use axum::http::StatusCode;
 use quell::store::{MemoryStore, Store};
 use quell::{CancelRequest, EngineConfig, Limits, RunContext, RunRef, RunSpec};
 use quell_http::{Access, Key, Service, router};
-use quell_test_support::{Valve, Witness};
+use quell_test_support::{Valve, Witness, ms};
 use serde_json::{Value, json};
 
 use crate::nodes::two;
-use crate::support::{JSON, get, send, service, service_with, soon};
+use crate::support::{JSON, get, post, send, service, service_with, soon};
 
 /// Reads a log page by page.
 async fn pages(app: &Router, run: &str, limit: usize) -> Vec<Vec<Value>> {
@@ -72,7 +73,9 @@ async fn a_log_is_read_in_pages_of_any_size_live_and_stored() {
         assert_eq!(pages.len(), count, "{limit}");
     }
     let behind = get(&app, &format!("/v1/runs/{id}/log?after=202")).await.json();
-    assert_eq!(behind, json!({ "events": [], "after": 202, "has_more": false }));
+    let queued_at = get(&app, &format!("/v1/runs/{id}")).await.json()["queued_at"].clone();
+    let right = json!({ "events": [], "after": 202, "has_more": false, "queued_at": queued_at });
+    assert_eq!(behind, right);
     run.cancel(CancelRequest::because("enough"));
     run.quiescent().await;
     let whole = streamed(&app, &id).await;
@@ -129,6 +132,57 @@ async fn the_log_of_a_run_that_another_node_has_is_read_there_and_here_alike() {
     a.working("steps", "flow").await;
     let there = pages(&a.app, "flow", 2).await.concat();
     assert_eq!(pages(&b.app, "flow", 2).await.concat(), there);
+}
+
+#[tokio::test]
+async fn how_far_a_log_goes_by_now_is_said_while_more_may_come() {
+    let memory = Arc::new(MemoryStore::new());
+    let on = |nth| EngineConfig::new().store(Valve::reopened(&memory, nth) as Arc<dyn Store>);
+    let service = service_with(on(1), &Witness::default());
+    let app = router(service.clone());
+    let run = talker(&service, 200, 1).await;
+    let last = async |app: &Router, run: &str, query: &str| {
+        let page = get(app, &format!("/v1/runs/{run}/log?{query}")).await.json();
+        page.get("last").map(|last| last.as_u64().unwrap())
+    };
+    let id = run.id().to_string();
+    assert_eq!(last(&app, &id, "limit=10&last=true").await, Some(202));
+    assert_eq!(last(&app, &id, "limit=10&last=false").await, None);
+    assert_eq!(last(&app, &id, "limit=1000&last=true").await, None, "there is no more");
+    run.cancel(CancelRequest::because("enough"));
+    run.quiescent().await;
+    let later = router(service_with(on(2), &Witness::default()));
+    assert_eq!(last(&later, &id, "limit=10&last=true").await, None, "no other comes");
+
+    let (_nodes, a, b) = two();
+    a.working("steps", "flow").await;
+    let all = pages(&b.app, "flow", 1_000).await.concat().len() as u64;
+    assert!(all > 1);
+    assert_eq!(last(&b.app, "flow", "limit=1&last=true").await, Some(all));
+}
+
+#[tokio::test]
+async fn a_page_says_of_which_run_of_its_id_it_is() {
+    let app = router(service());
+    let mut all = Vec::new();
+    for _ in 0..2 {
+        let body = json!({ "component": "agent/echo", "id": "r" });
+        assert_eq!(post(&app, "/v1/runs", &body).await.status, StatusCode::CREATED);
+        let read = async || get(&app, "/v1/runs/r").await.json();
+        while read().await["quiescent"] != true {
+            tokio::task::yield_now().await;
+        }
+        let page = get(&app, "/v1/runs/r/log").await.json();
+        assert_eq!(page["queued_at"], read().await["queued_at"]);
+        all.push(page["queued_at"].clone());
+        assert_eq!(send(&app, "DELETE", "/v1/runs/r", &[], "").await.status, 204);
+        // Times are told in milliseconds.
+        let told = SystemTime::now();
+        while told.elapsed().unwrap_or_default() < ms(2) {
+            tokio::task::yield_now().await;
+        }
+    }
+    assert_ne!(all[0], all[1]);
 }
 
 #[tokio::test]

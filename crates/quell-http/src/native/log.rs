@@ -8,6 +8,7 @@ use crate::native::problems::RefusedPart;
 use crate::native::query::LogQuery;
 use crate::native::routes::{Answer, readable_run};
 use crate::native::wire::{LogPage, event_text};
+use crate::run_state::written;
 
 /// Reads the event log of a run and its descendants, page by page.
 ///
@@ -23,6 +24,8 @@ use crate::native::wire::{LogPage, event_text};
             of the page before"),
         ("limit" = Option<u32>, Query, minimum = 1, maximum = 1_000,
             description = "1 to 1,000. Defaults to 100"),
+        ("last" = Option<bool>, Query, description = "Whether to say the number of the last \
+            event that there is by now. Defaults to false"),
     ),
     responses(
         RefusedPart,
@@ -34,9 +37,10 @@ pub(crate) async fn read_log(
     RunPath(id): RunPath,
     RawQuery(query): RawQuery,
 ) -> Answer {
-    let LogQuery { after, limit } = LogQuery::read(query.as_deref())?;
+    let LogQuery { after, limit, asks_last } = LogQuery::read(query.as_deref())?;
     let run = readable_run(&view, id).await?;
-    let mut page = LogPage { events: Vec::new(), after, has_more: false };
+    let queued_at = written(run.row().queued_at);
+    let mut page = LogPage { events: Vec::new(), after, has_more: false, queued_at, last: None };
     let mut bytes = 0;
     let take = |event: &RunEvent| {
         let text = event_text(event);
@@ -51,6 +55,10 @@ pub(crate) async fn read_log(
         true
     };
     view.read_log(&run, after, take).await?;
+    if asks_last && page.has_more {
+        let last = view.last_that_is_written(&run).await?;
+        page.last = last.map(|last| last.max(page.after));
+    }
     Ok(view.json_response(bytes, move || page).await?)
 }
 

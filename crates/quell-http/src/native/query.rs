@@ -49,6 +49,8 @@ pub(crate) struct TreeQuery {
 pub(crate) struct LogQuery {
     pub(crate) after: u64,
     pub(crate) limit: usize,
+    /// Whether to say the number of the last event.
+    pub(crate) asks_last: bool,
 }
 
 /// The query of a stream.
@@ -211,13 +213,14 @@ pub(super) fn no_parameters(method: &Method, query: Option<&str>) -> Result<(), 
 
 impl LogQuery {
     pub(crate) fn read(query: Option<&str>) -> Result<Self, Problem> {
-        let mut log = Self { after: 0, limit: LIMIT };
+        let mut log = Self { after: 0, limit: LIMIT, asks_last: false };
         for pair in parameters(query, &[]) {
             let (key, value) = pair?;
             match &*key {
                 "after" => log.after = seq(&value)?,
                 "limit" => log.limit = limit(&value, LIMIT_MAX)?,
-                _ => return Err(unknown("parameter", &key, ["after", "limit"])),
+                "last" => log.asks_last = truth(&key, &value)?,
+                _ => return Err(unknown("parameter", &key, ["after", "limit", "last"])),
             }
         }
         Ok(log)

@@ -6,6 +6,7 @@ mod cancel_outcome;
 mod elsewhere;
 mod find;
 mod guard;
+mod last_event;
 mod log;
 mod not_done;
 mod pausing;

@@ -17,6 +17,12 @@ pub(crate) struct LogPage {
     pub(crate) after: u64,
     /// Whether there are such events already.
     pub(crate) has_more: bool,
+    /// When the run was accepted, as everywhere: of a later run that has its id it is another time.
+    pub(crate) queued_at: String,
+    /// If `last=true` asks for it, there are such events already and others may come: the number of
+    /// the last one that there is by now. Who wants no later ones reads up to it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) last: Option<u64>,
 }
 
 /// Writes an event of the log, with every digit of what a body said.
