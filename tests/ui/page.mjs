@@ -188,6 +188,46 @@ const tests = {
     assert.deepEqual(asked, ["0", "3", "4", "9", 9]);
   },
 
+  async "what cannot be taken of events is not asked for again"() {
+    const [asked, taken] = await page.evaluate(async () => {
+      const { follow } = await import("/ui/api.js");
+      const [asked, taken, fetched] = [[], [], window.fetch];
+      window.fetch = async (path, init) => {
+        if (!String(path).includes("/events?")) return fetched(path, init);
+        asked.push(String(path).split("after=")[1]);
+        return new Response(asked.length > 2 ? "" : `data: {"seq": ${asked.length}, "event": "custom"}\n\n`);
+      };
+      await follow("any", 0, new AbortController().signal, (some) => {
+        taken.push(some[0].seq);
+        throw new Error("it has a shape that nobody has thought of");
+      });
+      window.fetch = fetched;
+      return [asked, taken];
+    });
+    assert.deepEqual([asked, taken], [["0", "1", "2"], [1, 2]]);
+  },
+
+  async "events of any shape are shown, and the page goes on"() {
+    await server.starts("agent/shapes", "shapes");
+    let streams = 0;
+    const count = (request) => (streams += Number(request.url().includes("/shapes/events")));
+    page.on("request", count);
+    await open("runs/shapes");
+    await page.locator(".log li", { hasText: "ended" }).waitFor();
+    const { events } = await server.asks("/v1/runs/shapes/log");
+    await until(`document.querySelectorAll('.log li').length === ${events.length}`);
+    const told = await text(".log");
+    for (const part of ['"text":{"a":1}', '"length":1200,"slice":"x"', " a line behind a list", '{"to":"x"']) {
+      assert.ok(told.includes(part), `${part}: ${told}`);
+    }
+    // The pause until a server is asked again is half a second.
+    await page.waitForTimeout(1_500);
+    page.off("request", count);
+    assert.equal(streams, 1);
+    await page.getByRole("link", { name: "Runs", exact: true }).click();
+    await page.getByRole("link", { name: "shapes", exact: true }).waitFor();
+  },
+
   async "the tree of a run goes on when the server was started again"() {
     await server.starts("workflow/asks", "asks");
     await open("runs/asks");

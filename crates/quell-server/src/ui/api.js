@@ -102,14 +102,19 @@ export async function* events(id, after, signal) {
   if (!answer.body) return;
   const reader = answer.body.pipeThrough(new TextDecoderStream()).getReader();
   let rest = "";
-  for (;;) {
-    const { done, value } = await reader.read();
-    if (done) return;
-    rest += value;
-    const parts = rest.split("\n\n");
-    rest = parts.pop() ?? "";
-    const found = parts.map(eventIn).filter((event) => event !== null);
-    if (found.length) yield found;
+  try {
+    for (;;) {
+      const { done, value } = await reader.read();
+      if (done) return;
+      rest += value;
+      const parts = rest.split("\n\n");
+      rest = parts.pop() ?? "";
+      const found = parts.map(eventIn).filter((event) => event !== null);
+      if (found.length) yield found;
+    }
+  } finally {
+    // Who takes no more lets the connection go. One that is lost has gone.
+    reader.cancel().catch(() => {});
   }
 }
 
@@ -135,8 +140,9 @@ export async function follow(id, after, signal, take) {
   for (;;) {
     try {
       for await (const some of events(id, last, signal)) {
-        take(some);
         last = some.reduce((most, event) => Math.max(most, event.seq, gapEnd(event)), last);
+        // Behind that: what cannot be taken is not asked for again.
+        take(some);
         pause = PAUSE_MIN;
       }
       return last;

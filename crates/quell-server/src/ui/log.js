@@ -48,7 +48,7 @@ function toldOf(event) {
   if (data === undefined || event.event === "queued") return "";
   if (event.event === "stopping" || event.event === "stop-requested") return why(data);
   if (event.event === "lagged") return `${data.to - data.from + 1} events are not here`;
-  const text = typeof data === "string" ? data : (data?.text ?? data?.line ?? JSON.stringify(data));
+  const text = [data, data?.text, data?.line].find((said) => typeof said === "string") ?? JSON.stringify(data);
   return text.length > TEXT_MAX ? `${text.slice(0, TEXT_MAX)}…` : text;
 }
 

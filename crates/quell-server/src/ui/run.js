@@ -78,7 +78,9 @@ function useTree(id) {
     const take = (/** @type {import("./types.js").RunEvent[]} */ some) => {
       takeAll(now, some);
       // What is not here of the events is in the tree, and so is the error of what has failed.
-      if (some.some((event) => event.event === "lagged" || event.data === "failed")) rereadSoon();
+      const hasFailed = (/** @type {import("./types.js").RunEvent} */ event) =>
+        event.event === "ended" && event.data === "failed";
+      if (some.some((event) => event.event === "lagged" || hasFailed(event))) rereadSoon();
       draw();
     };
     (async () => {
