@@ -7,6 +7,7 @@ use quell::{Counts, RunId, RunKind, RunReport, RunRow, RunStatus};
 use quell_report::text::{cut, printable};
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
+use serde_json::value::RawValue;
 
 /// An instant, RFC 3339 in UTC.
 #[derive(Clone, Copy, Debug)]
@@ -73,10 +74,11 @@ pub(super) struct TreePage {
     pub(super) omitted: Counts,
 }
 
-/// A part of a log. Each event is JSON still: one of another release may be unknown.
+/// A part of a log. Each event is JSON still, with every digit: one of another release may be
+/// unknown.
 #[derive(Debug, Deserialize)]
 pub(super) struct LogPage {
-    pub(super) events: Vec<Value>,
+    pub(super) events: Vec<Box<RawValue>>,
     pub(super) after: u64,
     pub(super) has_more: bool,
 }

@@ -7,8 +7,8 @@ use hyper::body::{Bytes, Incoming};
 use hyper::header::{AUTHORIZATION, CONTENT_TYPE};
 use hyper::{HeaderMap, Method, Response, StatusCode, Uri};
 use quell_report::text::printable;
+use serde::Serialize;
 use serde::de::DeserializeOwned;
-use serde_json::Value;
 use tokio::runtime::{Builder, Runtime};
 use tokio::time::timeout;
 
@@ -84,7 +84,12 @@ impl Client {
     /// # Errors
     ///
     /// Fails as [`Asks::post`].
-    pub(super) fn post(&self, path: &str, body: &Value, more: Duration) -> Result<Answer, NotDone> {
+    pub(super) fn post(
+        &self,
+        path: &str,
+        body: &impl Serialize,
+        more: Duration,
+    ) -> Result<Answer, NotDone> {
         self.wait(self.asks.post(path, body, more))
     }
 
@@ -117,10 +122,11 @@ impl Asks {
     pub(super) async fn post(
         &self,
         path: &str,
-        body: &Value,
+        body: &impl Serialize,
         more: Duration,
     ) -> Result<Answer, NotDone> {
-        let body = Bytes::from(body.to_string());
+        let body = serde_json::to_vec(body).map_err(|no| NotDone::Refused(no.to_string()))?;
+        let body = Bytes::from(body);
         self.whole(Method::POST, path, body, ANSWER_WAIT.saturating_add(more)).await
     }
 

@@ -80,7 +80,7 @@ async fn print_so_far(
         let path = format!("v1/runs/{}/log?limit={PAGE}&after={after}", in_path(&args.run));
         let page: LogPage = asks.get(&path).await?;
         for event in page.events {
-            match serde_json::from_value(event) {
+            match serde_json::from_str(event.get()) {
                 Ok(event) => event_line(&event, &mut tree, args.json, out)?,
                 Err(_) => out.gap(UNREADABLE),
             }

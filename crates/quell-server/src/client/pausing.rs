@@ -7,7 +7,9 @@ use clap::Args;
 use hyper::StatusCode;
 use quell::RunStatus;
 use quell_report::text::printable;
-use serde_json::{Map, Value};
+use serde::Serialize;
+use serde_json::Value;
+use serde_json::value::{RawValue, to_raw_value};
 
 use super::answers::Paused;
 use super::server_args::ServerArgs;
@@ -63,27 +65,37 @@ pub(crate) struct ResumeArgs {
 
 /// Asks a run to pause, and yields the exit code.
 pub(crate) fn pause(args: &PauseArgs) -> ExitCode {
-    let mut body = Map::new();
-    if let Some(request) = &args.request {
-        body.insert("request".to_owned(), value(request));
-    }
-    if let Some(time) = args.expires_in {
-        let ms = u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
-        body.insert("expires_in_ms".to_owned(), ms.into());
-    }
+    let ms = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
     let asked = Asked { server: &args.server, run: &args.run, change: "pause", json: args.json };
-    written(|out| asked.change(&body.into(), out))
+    written(|out| {
+        let request = args.request.as_deref().map(value).transpose()?;
+        asked.change(&Pause { request, expires_in_ms: args.expires_in.map(ms) }, out)
+    })
 }
 
 /// Answers a run, and yields the exit code.
 pub(crate) fn resume(args: &ResumeArgs) -> ExitCode {
-    let mut body = Map::new();
-    body.insert("answer".to_owned(), value(&args.answer));
-    if let Some(attempt) = args.attempt {
-        body.insert("attempt".to_owned(), attempt.into());
-    }
     let asked = Asked { server: &args.server, run: &args.run, change: "resume", json: args.json };
-    written(|out| asked.change(&body.into(), out))
+    written(|out| {
+        asked.change(&Resume { answer: value(&args.answer)?, attempt: args.attempt }, out)
+    })
+}
+
+/// The body of a pause.
+#[derive(Serialize)]
+struct Pause {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    request: Option<Box<RawValue>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    expires_in_ms: Option<u64>,
+}
+
+/// The body of an answer.
+#[derive(Serialize)]
+struct Resume {
+    answer: Box<RawValue>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    attempt: Option<u32>,
 }
 
 /// What a run is asked.
@@ -95,7 +107,7 @@ struct Asked<'a> {
 }
 
 impl Asked<'_> {
-    fn change(&self, body: &Value, out: &mut Out) -> Result<(), Fault> {
+    fn change(&self, body: &impl Serialize, out: &mut Out) -> Result<(), Fault> {
         let client = self.server.client()?;
         let path = format!("v1/runs/{}/{}", in_path(self.run), self.change);
         let answer = client.post(&path, body, Duration::ZERO)?;
@@ -116,9 +128,10 @@ impl Asked<'_> {
     }
 }
 
-/// Reads a value: JSON if it is that, and else the text.
-fn value(text: &str) -> Value {
-    serde_json::from_str(text).unwrap_or_else(|_| text.into())
+/// Reads a value: JSON if it is that, with every digit, and else the text.
+fn value(text: &str) -> Result<Box<RawValue>, String> {
+    let value = RawValue::from_string(text.to_owned()).or_else(|_| to_raw_value(text));
+    value.map_err(|error| error.to_string())
 }
 
 /// Below the help of `quell pause`.

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use super::{ask, lines, start, words};
 use crate::site::{Site, end_of};
-use crate::support::{Running, wait_until};
+use crate::support::{Running, Scratch, wait_until};
 
 /// What passes connections on to a server, and cuts them when the test says so.
 struct Door {
@@ -115,6 +115,33 @@ fn all_that_a_run_has_said_so_far_is_printed_however_much_that_is() {
         said.iter().map(|event| event["seq"].as_u64().expect("a number")).collect();
     assert!(numbers.len() > 1_200);
     assert_eq!(numbers, (1..=numbers.len() as u64).collect::<Vec<_>>());
+}
+
+#[test]
+fn events_are_printed_byte_for_byte_as_they_were_said_followed_or_not() {
+    let values = [
+        "1E400",
+        "12345678901234567890123456789.100",
+        "-0",
+        r#"{"k":1,"k":2,"a":0}"#,
+        r#"["\u0041\/"]"#,
+    ];
+    let said = values.map(|value| format!("{{\"event\":\"custom\",\"data\":{value}}}\n")).concat();
+    let scratch = Scratch::new();
+    scratch.write("quell.toml", "[agents.says]\nrun = [\"cat\", \"said\"]\n");
+    scratch.write("said", &said);
+    let site = Site::with(scratch, &["--config", "quell.toml"]);
+    assert_eq!(site.post("/v1/runs", &json!({ "component": "agent/says", "id": "r" })).0, 201);
+    end_of(&site, "r");
+    let so_far = ask(&site, &["logs", "r", "--json"]);
+    for value in values {
+        let data = format!("\"data\":{value}");
+        assert!(so_far.assert_code(0).stdout.contains(&data), "{data}: {}", so_far.stdout);
+    }
+    let followed = ask(&site, &["logs", "-f", "r", "--json"]);
+    assert_eq!(so_far.stdout, followed.assert_code(0).stdout);
+    let for_people = ask(&site, &["logs", "r"]);
+    assert_eq!(for_people.assert_code(0).stdout, ask(&site, &["logs", "-f", "r"]).stdout);
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! The commands of a running server, against real servers.
 
+mod answers;
 mod cancels;
 mod follows;
 mod lists;

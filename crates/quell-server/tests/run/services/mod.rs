@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 
 use crate::site::{Site, begin, end_of, run_of};
 use crate::support::Scratch;
-pub(crate) use peer::Peer;
+pub(crate) use peer::{Answers, Peer};
 
 /// A service that takes a request and says nothing.
 pub(crate) fn silent_peer() -> Peer {

@@ -23,10 +23,10 @@ pub(crate) struct Peer {
 /// A request.
 #[derive(Clone, Debug)]
 pub(crate) struct Asked {
-    pub(super) path: String,
+    pub(crate) path: String,
     /// The head as it was sent, in lower case.
     pub(super) head: String,
-    pub(super) body: String,
+    pub(crate) body: String,
     /// How many there were before it.
     pub(super) nth: usize,
 }
@@ -44,8 +44,8 @@ impl Asked {
 }
 
 /// What answers a request.
-pub(super) struct Answers<'a> {
-    pub(super) asked: &'a Asked,
+pub(crate) struct Answers<'a> {
+    pub(crate) asked: &'a Asked,
     socket: TcpStream,
     notes: Sender<String>,
 }
@@ -64,7 +64,7 @@ impl Answers<'_> {
     }
 
     /// Writes a whole answer.
-    pub(super) fn answer(&mut self, status: &str, kind: &str, body: &str) {
+    pub(crate) fn answer(&mut self, status: &str, kind: &str, body: &str) {
         let length = body.len();
         self.write(&format!(
             "HTTP/1.1 {status}\r\ncontent-type: {kind}\r\ncontent-length: {length}\r\n\
@@ -114,7 +114,7 @@ impl Answers<'_> {
 
 impl Peer {
     /// Starts one; it ends with the tests.
-    pub(super) fn start(answer: impl Fn(&mut Answers<'_>) + Send + Sync + 'static) -> Self {
+    pub(crate) fn start(answer: impl Fn(&mut Answers<'_>) + Send + Sync + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
         let address = listener.local_addr().expect("it has one");
         let seen = Arc::new(Mutex::new(Vec::new()));
