@@ -10,7 +10,7 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 
 /// An instant, RFC 3339 in UTC.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct At(pub(super) SystemTime);
 
 impl<'de> Deserialize<'de> for At {
@@ -81,6 +81,8 @@ pub(super) struct LogPage {
     pub(super) events: Vec<Box<RawValue>>,
     pub(super) after: u64,
     pub(super) has_more: bool,
+    /// When the run was accepted.
+    pub(super) queued_at: At,
 }
 
 /// A run of a tree.

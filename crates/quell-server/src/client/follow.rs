@@ -1,18 +1,16 @@
 //! [`Follow`]: the events of a run of a server, beyond the ends of connections.
 
 use std::collections::VecDeque;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use hyper::Response;
 use hyper::body::Incoming;
-use quell::{EventKind, RunEvent, RunId};
+use quell::{EventKind, RunEvent};
 use tokio::time::{sleep, timeout};
 
-use super::answers::{TreePage, TreeRow};
-use super::client::{Asks, piece};
+use super::client::piece;
 use super::not_done::NotDone;
-use crate::named::in_path;
+use super::one_run::OneRun;
 use crate::remote::Sse;
 
 /// What is heard of a run.
@@ -29,10 +27,7 @@ pub(super) enum Heard {
 /// Reads the events of a run in their order, until its end. When a connection is lost it makes
 /// another one, from the last event on: none is lost, and none comes twice.
 pub(super) struct Follow {
-    asks: Arc<Asks>,
-    /// The run, as the user names it.
-    name: String,
-    run: RunId,
+    run: OneRun,
     /// The last event that was heard.
     after: u64,
     has_ended: bool,
@@ -44,23 +39,12 @@ pub(super) struct Follow {
 }
 
 impl Follow {
-    pub(super) fn new(asks: Arc<Asks>, name: &str, run: RunId) -> Self {
-        let name = name.to_owned();
-        Self {
-            asks,
-            name,
-            run,
-            after: 0,
-            has_ended: false,
-            stream: None,
-            is_again: false,
-            lost_since: None,
-        }
+    pub(super) fn new(run: OneRun) -> Self {
+        Self { run, after: 0, has_ended: false, stream: None, is_again: false, lost_since: None }
     }
 
     async fn open(&mut self) -> Result<(), NotDone> {
-        let path = format!("v1/runs/{}/events?after={}", in_path(&self.name), self.after);
-        let response = self.asks.open(&path).await?;
+        let response = self.run.open_events(self.after).await?;
         self.stream = Some(Stream::new(response));
         self.lost_since = None;
         Ok(())
@@ -113,28 +97,14 @@ impl Follow {
     fn heard(&mut self, line: &[u8]) -> Heard {
         let Ok(event) = serde_json::from_slice::<RunEvent>(line) else { return Heard::Unreadable };
         self.after = self.after.max(event.last_seq());
-        self.has_ended = event.run == self.run && matches!(event.kind, EventKind::Ended(_));
+        self.has_ended = event.run == self.run.run() && matches!(event.kind, EventKind::Ended(_));
         Heard::Event(event)
     }
 
     /// Tells whether the run has ended: its last events may be gone.
     async fn ended(&self) -> Result<bool, NotDone> {
-        Ok(own_row(&self.asks, &self.name).await?.status.is_terminal())
+        Ok(self.run.own_row().await?.status.is_terminal())
     }
-}
-
-/// Reads how a run stands.
-///
-/// # Errors
-///
-/// Fails if the server refuses, or does not answer.
-pub(super) async fn own_row(asks: &Asks, name: &str) -> Result<TreeRow, NotDone> {
-    let page: TreePage = asks.get(&format!("v1/runs/{}/tree?limit=1", in_path(name))).await?;
-    let row = page.rows.into_iter().next();
-    row.and_then(|row| serde_json::from_value(row).ok()).ok_or_else(|| {
-        NotDone::Refused("its answer cannot be read, it may be of another release".to_owned())
-            .at(&asks.server())
-    })
 }
 
 /// The lines of a stream.

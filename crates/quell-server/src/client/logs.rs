@@ -8,11 +8,11 @@ use quell::RunEvent;
 use quell_report::text::{cut, printable};
 
 use super::answers::{LogPage, TreeRow};
-use super::client::Asks;
-use super::follow::{Follow, Heard, own_row};
+use super::follow::{Follow, Heard};
+use super::one_run::{OneRun, own_row};
 use super::server_args::ServerArgs;
 use crate::lines;
-use crate::named::{in_path, run_ids};
+use crate::named::run_ids;
 use crate::out::{Fault, Out, written};
 use crate::stdout::{self, complain};
 use crate::tree::{Entry, Tree};
@@ -43,18 +43,23 @@ pub(crate) fn logs(args: &LogsArgs) -> ExitCode {
         let (asks, runtime) = args.server.client()?.into_parts();
         let printed = runtime.block_on(async {
             let asks = Arc::new(asks);
-            let TreeRow { uuid, name, queued_at, .. } = own_row(&asks, &args.run).await?;
+            let row = own_row(&asks, &args.run).await?;
             // The event that says so may have left the log.
             let mut tree = Tree::default();
-            tree.read(uuid, queued_at.0, Entry::new(None, &name));
+            tree.read(row.uuid, row.queued_at.0, Entry::new(None, &row.name));
+            let read = OneRun::new(asks, &args.run, &row);
             let printed = async {
                 if args.follow {
-                    let follow = Follow::new(Arc::clone(&asks), &args.run, uuid);
-                    print_all(follow, tree, args, out).await?;
+                    print_all(Follow::new(read.clone()), tree, args, out).await?;
                 } else {
-                    print_so_far(&asks, tree, args, out).await?;
+                    print_so_far(&read, tree, args, out).await?;
                 }
-                if args.json { Ok(()) } else { error_line(&asks, &args.run, out).await }
+                if args.follow && args.json {
+                    return Ok(());
+                }
+                // Of one that was deleted meanwhile not all may have been read.
+                let row = read.own_row().await?;
+                if args.json { Ok(()) } else { error_line(&row, out) }
             };
             tokio::select! {
                 // What was read is printed.
@@ -70,15 +75,14 @@ pub(crate) fn logs(args: &LogsArgs) -> ExitCode {
 
 /// Prints the events so far.
 async fn print_so_far(
-    asks: &Asks,
+    read: &OneRun,
     mut tree: Tree,
     args: &LogsArgs,
     out: &mut Out,
 ) -> Result<(), Fault> {
     let mut after = 0;
     loop {
-        let path = format!("v1/runs/{}/log?limit={PAGE}&after={after}", in_path(&args.run));
-        let page: LogPage = asks.get(&path).await?;
+        let page: LogPage = read.log_page(after, PAGE).await?;
         for event in page.events {
             match serde_json::from_str(event.get()) {
                 Ok(event) => event_line(&event, &mut tree, args.json, out)?,
@@ -112,12 +116,11 @@ async fn print_all(
 }
 
 /// Prints why a run has failed, which no event says.
-async fn error_line(asks: &Asks, run: &str, out: &mut Out) -> Result<(), Fault> {
-    let TreeRow { name, status, error, .. } = own_row(asks, run).await?;
-    let error = error.filter(|_| status.is_terminal());
+fn error_line(row: &TreeRow, out: &mut Out) -> Result<(), Fault> {
+    let error = row.error.as_ref().filter(|_| row.status.is_terminal());
     error.map_or(Ok(()), |error| {
-        let name = cut(&printable(&name), NAME_CHARS_MAX);
-        out.line(format!("{name}: {}", cut(&printable(&error), ERROR_CHARS_MAX)))
+        let name = cut(&printable(&row.name), NAME_CHARS_MAX);
+        out.line(format!("{name}: {}", cut(&printable(error), ERROR_CHARS_MAX)))
     })
 }
 

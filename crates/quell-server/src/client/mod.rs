@@ -9,6 +9,7 @@ mod keys;
 mod logs;
 mod nodes;
 mod not_done;
+mod one_run;
 mod pausing;
 mod profile;
 mod ps;

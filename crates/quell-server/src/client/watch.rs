@@ -10,14 +10,15 @@ use quell::{Counts, EventKind, RunEvent, RunReport, RunRow, RunStatus};
 use tokio::sync::mpsc;
 use tokio::time::{self, sleep};
 
-use super::answers::{Stops, TreeRow, WholeRun};
+use super::answers::{Stops, TreeRow};
 use super::client::Asks;
-use super::follow::{Follow, Heard, own_row};
+use super::follow::{Follow, Heard};
 use super::not_done::NotDone;
+use super::one_run::{OneRun, own_row};
 use super::server_args::ServerArgs;
 use super::strip;
 use crate::exit::{EXIT_FAILED, EXIT_USAGE, exit_code};
-use crate::named::{in_path, run_ids};
+use crate::named::run_ids;
 use crate::shell_word::shell_word;
 use crate::signals::Signals;
 use crate::stdout::complain;
@@ -91,10 +92,9 @@ async fn watched(asks: Arc<Asks>, args: &WatchArgs) -> Result<u8, String> {
     let mut view =
         View::start(style).map_err(|error| format!("no thread for the view: {error}"))?;
     let (tell, mut news) = mpsc::channel(NEWS_MAX);
-    let follow = Follow::new(Arc::clone(&asks), &args.run, first.uuid);
-    let whole = (Arc::clone(&asks), format!("v1/runs/{}", in_path(&args.run)));
-    tokio::spawn(follow_all(follow, whole, tell.clone()));
-    tokio::spawn(poll(Arc::clone(&asks), args.run.clone(), tell));
+    let run = OneRun::new(Arc::clone(&asks), &args.run, &first);
+    tokio::spawn(follow_all(run.clone(), tell.clone()));
+    tokio::spawn(poll(asks, run.clone(), tell));
     // Its events say how it came to stand so.
     let (TreeRow { uuid, kind, name, queued_at, .. }, status) = (first, RunStatus::Queued);
     let row = RunRow::new(uuid, kind, name.as_str().into(), status, queued_at.0);
@@ -108,7 +108,7 @@ async fn watched(asks: Arc<Asks>, args: &WatchArgs) -> Result<u8, String> {
         error = &mut view.lost => End::NoReader(error.unwrap_or_else(|_| io::Error::other("lost"))),
         end = show(&view.messages, &view.notes, &mut news, style.is_live()) => end,
     };
-    Ok(finish(end, &asks, args, signals, view).await)
+    Ok(finish(end, &run, args, signals, view).await)
 }
 
 /// Shows what there is, until nothing of the run executes.
@@ -156,21 +156,17 @@ async fn show(
 }
 
 /// Shows how it has ended, waits until that is written, and yields the exit code.
-async fn finish(end: End, asks: &Asks, args: &WatchArgs, mut signals: Signals, view: View) -> u8 {
+async fn finish(end: End, run: &OneRun, args: &WatchArgs, mut signals: Signals, view: View) -> u8 {
     let View { messages, notes, mut written, .. } = view;
     let name = shell_word(&args.run);
     let (code, words) = match end {
-        End::Quiescent(status) => {
-            let path = format!("v1/runs/{}", in_path(&args.run));
-            let whole = asks.get::<WholeRun>(&path).await;
-            match whole.map(WholeRun::report) {
-                Ok(Some(report)) => {
-                    let _ = messages.send(Message::Report(Arc::new(report))).await;
-                    (exit_code(status), None)
-                }
-                _ => (exit_code(status), Some(format!("{status}; its report cannot be read"))),
+        End::Quiescent(status) => match run.report().await {
+            Ok(Some(report)) => {
+                let _ = messages.send(Message::Report(Arc::new(report))).await;
+                (exit_code(status), None)
             }
-        }
+            _ => (exit_code(status), Some(format!("{status}; its report cannot be read"))),
+        },
         End::Failed(words) => (EXIT_FAILED, Some(words)),
         End::Left => (LEFT, Some(format!("the run goes on; `quell cancel {name}` stops it"))),
         End::NoReader(error) if error.kind() == io::ErrorKind::BrokenPipe => (0, None),
@@ -190,11 +186,8 @@ async fn finish(end: End, asks: &Asks, args: &WatchArgs, mut signals: Signals, v
 }
 
 /// Tells of the events of the run until its end, and how it stands where some were missed.
-async fn follow_all(
-    mut follow: Follow,
-    (asks, path): (Arc<Asks>, String),
-    tell: mpsc::Sender<News>,
-) {
+async fn follow_all(run: OneRun, tell: mpsc::Sender<News>) {
+    let mut follow = Follow::new(run.clone());
     loop {
         let news = match follow.next().await {
             Ok(Some(Heard::Event(event))) => News::Event(event),
@@ -208,8 +201,7 @@ async fn follow_all(
         let is_last = matches!(news, News::Followed | News::Failed(_));
         let is_gap = |event: &RunEvent| matches!(event.kind, EventKind::Lagged { .. });
         if matches!(&news, News::Event(event) if is_gap(event))
-            && let Ok(whole) = asks.get::<WholeRun>(&path).await
-            && let Some(report) = whole.report()
+            && let Ok(Some(report)) = run.report().await
         {
             // Nobody watches any more: the next one to tell is told nothing either.
             let _ = tell.send(News::Whole(report)).await;
@@ -222,11 +214,11 @@ async fn follow_all(
 }
 
 /// Asks how the stops of the run stand, until nothing of it executes.
-async fn poll(asks: Arc<Asks>, run: String, tell: mpsc::Sender<News>) {
+async fn poll(asks: Arc<Asks>, run: OneRun, tell: mpsc::Sender<News>) {
     let mut known = Vec::new();
     loop {
         let mut wait = WAIT;
-        match own_row(&asks, &run).await {
+        match run.own_row().await {
             Ok(row) if row.status.is_terminal() && row.quiescent => {
                 // Of a stop that was never looked at the events tell.
                 let _ = tell.send(News::Stops(Vec::new(), Vec::new())).await;
@@ -236,7 +228,7 @@ async fn poll(asks: Arc<Asks>, run: String, tell: mpsc::Sender<News>) {
             Ok(row) => {
                 let stops = asks.get::<Stops>("v1/stops?limit=1000").await;
                 if let Ok(stops) = stops {
-                    let drawn = drawn(&stops, &row, &run, &mut known);
+                    let drawn = drawn(&stops, &row, run.name(), &mut known);
                     if !drawn.0.is_empty() {
                         wait = STOP_WAIT;
                     }

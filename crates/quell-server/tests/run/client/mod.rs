@@ -4,6 +4,7 @@ mod answers;
 mod cancels;
 mod follows;
 mod lists;
+mod one_run;
 mod places;
 mod watches;
 
