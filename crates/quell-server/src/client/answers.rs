@@ -83,6 +83,8 @@ pub(super) struct LogPage {
     pub(super) has_more: bool,
     /// When the run was accepted.
     pub(super) queued_at: At,
+    /// How far the log goes by now, if more may come.
+    pub(super) last: Option<u64>,
 }
 
 /// A run of a tree.

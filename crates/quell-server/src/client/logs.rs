@@ -73,27 +73,35 @@ pub(crate) fn logs(args: &LogsArgs) -> ExitCode {
     })
 }
 
-/// Prints the events so far.
+/// Prints the events so far: those that there are at the first look. Others may come faster than
+/// they are printed.
 async fn print_so_far(
     read: &OneRun,
     mut tree: Tree,
     args: &LogsArgs,
     out: &mut Out,
 ) -> Result<(), Fault> {
-    let mut after = 0;
+    let (mut after, mut last) = (0, None);
     loop {
-        let page: LogPage = read.log_page(after, PAGE).await?;
+        let page: LogPage = read.log_page(after, PAGE, last.is_none()).await?;
+        let end = *last.get_or_insert(page.last.unwrap_or(u64::MAX));
         for event in page.events {
-            match serde_json::from_str(event.get()) {
-                Ok(event) => event_line(&event, &mut tree, args.json, out)?,
+            if after >= end {
+                break;
+            }
+            match serde_json::from_str::<RunEvent>(event.get()) {
+                Ok(event) => {
+                    after = after.max(event.last_seq());
+                    event_line(&event, &mut tree, args.json, out)?;
+                }
                 Err(_) => out.gap(UNREADABLE),
             }
         }
         out.flush()?;
-        if !page.has_more {
+        after = page.after;
+        if !page.has_more || after >= end {
             return Ok(());
         }
-        after = page.after;
     }
 }
 
@@ -149,8 +157,8 @@ const ERROR_CHARS_MAX: usize = 1_000;
 pub(crate) const LOGS_AFTER_HELP: &str = "\
 A line has the time since the run was accepted, the names from the root to the run, and what \
 happened; behind `│` is what it wrote. The last line of a run that has failed says why. Without \
--f the events so far are printed. With -f it ends with the run; a server that is away is asked \
-again for two minutes, from the last event on.
+-f the events that there are when it begins are printed. With -f it ends with the run; a server \
+that is away is asked again for two minutes, from the last event on.
 
 Exit codes:
   0   printed

@@ -58,13 +58,19 @@ impl OneRun {
         self.check(At(report.own_row().queued_at)).map(|()| Some(report))
     }
 
-    /// Reads a part of its log.
+    /// Reads a part of its log, and how far that goes by now if `asks_last`.
     ///
     /// # Errors
     ///
     /// As [`own_row`](Self::own_row).
-    pub(super) async fn log_page(&self, after: u64, limit: usize) -> Result<LogPage, NotDone> {
-        let path = format!("v1/runs/{}/log?limit={limit}&after={after}", in_path(&self.name));
+    pub(super) async fn log_page(
+        &self,
+        after: u64,
+        limit: usize,
+        asks_last: bool,
+    ) -> Result<LogPage, NotDone> {
+        let name = in_path(&self.name);
+        let path = format!("v1/runs/{name}/log?limit={limit}&after={after}&last={asks_last}");
         let page: LogPage = self.asks.get(&path).await?;
         self.check(page.queued_at).map(|()| page)
     }

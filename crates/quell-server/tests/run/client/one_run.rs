@@ -40,6 +40,33 @@ fn ask(peer: &Peer, args: &[&str]) -> Ended {
 }
 
 #[test]
+fn the_events_so_far_are_those_that_there_are_at_the_first_look() {
+    let peer = Peer::start(|answers: &mut Answers<'_>| {
+        let path = answers.asked.path.clone();
+        let Some((_, query)) = path.split_once("/log?") else {
+            return answers.answer("200 OK", "application/json", &tree(FIRST).to_string());
+        };
+        let mut parts = query.split('&').filter_map(|part| part.split_once('='));
+        let after = parts.find(|(name, _)| *name == "after").expect("a number").1;
+        let seq = 1 + after.parse::<u64>().expect("a number");
+        // Each time there is one more. There is an end if nobody looks for one.
+        let events: Vec<_> = (seq..seq + 2).map(|seq| event(seq, FIRST)).collect();
+        let (after, has_more) = (seq + 1, seq < 100);
+        let mut page = json!({
+            "events": events, "after": after, "has_more": has_more, "queued_at": FIRST,
+        });
+        if query.contains("last=true") {
+            page["last"] = (seq + 4).into();
+        }
+        answers.answer("200 OK", "application/json", &page.to_string());
+    });
+    let told = ask(&peer, &["logs", "r"]);
+    let numbers: Vec<_> = super::lines(&told).iter().map(|event| event["seq"].clone()).collect();
+    assert_eq!(numbers, [1, 2, 3, 4, 5], "{told:?}");
+    told.assert_code(0);
+}
+
+#[test]
 fn nothing_is_told_of_a_later_run_that_has_the_id() {
     for command in [&["logs", "r"][..], &["logs", "-f", "r"], &["watch", "r"]] {
         let phase = Arc::new(AtomicU8::new(FOUND));
