@@ -5,7 +5,7 @@ use std::sync::{Arc, Weak};
 
 use bytes::Bytes;
 use quell::store::Accepted;
-use quell::{Annotations, Payload, RunRef, RunRow};
+use quell::{Annotations, EventKind, Payload, RunEvent, RunRef, RunRow, ToolOutcome};
 
 use crate::ledger::Charge;
 
@@ -82,6 +82,19 @@ pub(crate) const fn counted(bytes: usize) -> usize {
 pub fn row_bytes(row: &RunRow) -> usize {
     let values = [&row.output, &row.partial].into_iter().flatten();
     512 + values.map(Payload::bytes_max).sum::<usize>()
+}
+
+/// Estimates the bytes of what an event says: all else of it is short.
+pub(crate) fn said_bytes(event: &RunEvent) -> usize {
+    match &event.kind {
+        EventKind::Emitted(said) | EventKind::Paused { request: said } => said.bytes_max(),
+        EventKind::ToolStarted { input, .. } => input.bytes_max(),
+        EventKind::ToolEnded { outcome: ToolOutcome::Result(Some(result)), .. } => {
+            result.bytes_max()
+        }
+        EventKind::ToolEnded { outcome: ToolOutcome::Error(words), .. } => words.len(),
+        _ => 0,
+    }
 }
 
 /// Estimates the bytes of a run in memory: its rows, its input, its annotations, and the events of

@@ -7,8 +7,10 @@ use std::time::{Duration, SystemTime};
 use futures::stream::{Stream, unfold};
 use quell::store::{ImpliedEvents, RunRecord, StoreError, Stored, Subtree};
 use quell::{Engine, EventKind, RunEvent, RunId, limits};
+use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
+use crate::counted::said_bytes;
 use crate::lookup_error::LookupError;
 use crate::pace::Pace;
 use crate::run_state::same_instant;
@@ -40,6 +42,8 @@ pub(crate) struct StoredEvents {
     implied: ImpliedEvents,
     /// The number of the last event that was read.
     read: u64,
+    /// How many are read at once.
+    at_once: usize,
     ready: VecDeque<RunEvent>,
     /// The number of the last event that was told although it is not stored.
     told: u64,
@@ -66,6 +70,7 @@ impl StoredEvents {
             subtree: Subtree::new(run),
             implied: ImpliedEvents::new(run),
             read: skipped,
+            at_once: PAGE,
             ready: VecDeque::new(),
             told: 0,
             is_over: false,
@@ -116,7 +121,8 @@ impl StoredEvents {
             }
         }
         let root = self.record.accepted.root;
-        let events = read(self.engine.stored_events(root, self.read, PAGE)).await?;
+        let permit = READS.acquire().await;
+        let events = read(self.engine.stored_events(root, self.read, self.at_once)).await?;
         let began = self.record.accepted.at;
         if !events.is_empty() && is_anothers(&self.engine, self.record.run(), began).await? {
             // It was forgotten, with its log.
@@ -124,9 +130,8 @@ impl StoredEvents {
             return Ok(false);
         }
         let before = self.read;
-        for event in events {
-            self.take(event);
-        }
+        self.take_some(events);
+        drop(permit);
         let is_new = self.read != before;
         if is_new {
             self.pace.iter_mut().for_each(Pace::restart);
@@ -230,6 +235,21 @@ impl StoredEvents {
         Ok(self.ready.pop_front())
     }
 
+    /// Takes events of one read, up to [`HELD_BYTES_MAX`]: those behind are read again when these
+    /// are told. Each reader waits for its client with what it has.
+    fn take_some(&mut self, events: Vec<Stored<RunEvent>>) {
+        let mut bytes = 0;
+        for (nth, event) in events.into_iter().enumerate() {
+            bytes += event.as_ref().map_or(0, said_bytes);
+            if nth > 0 && bytes > HELD_BYTES_MAX {
+                self.at_once = nth;
+                return;
+            }
+            self.take(event);
+        }
+        self.at_once = (2 * self.at_once).min(PAGE);
+    }
+
     fn take(&mut self, event: Stored<RunEvent>) {
         let event = self.or_gap(event, self.read);
         let last = event.last_seq();
@@ -299,30 +319,45 @@ pub(crate) async fn read<T>(
 /// The pause behind events that were new.
 pub(crate) const FIRST_PAUSE: Duration = Duration::from_millis(20);
 
-/// Events of one read: each may have a quarter of a mebibyte, and each stream holds one page.
+/// Events of one read at most: each may have a quarter of a mebibyte.
 pub(crate) const PAGE: usize = 32;
+
+/// Reads of all readers at once: what is read is held whole until it was looked at.
+static READS: Semaphore = Semaphore::const_new(16);
+
+/// What one reader holds of what events say, unless one event has more.
+const HELD_BYTES_MAX: usize = 256 << 10;
 
 #[cfg(test)]
 mod tests {
+    use futures::FutureExt as _;
     use quell::store::{Accepted, Epoch, MemoryStore, Record, Store};
     use quell::{Counts, EngineConfig, RunKind, RunReport, RunRow, RunStatus};
 
     use super::*;
 
+    const AT: SystemTime = SystemTime::UNIX_EPOCH;
+    const EPOCH: Epoch = Epoch::new(1, 1);
+
+    /// Stores a run that has said these, and no more.
+    async fn said(texts: impl IntoIterator<Item = String>) -> (RunId, Arc<MemoryStore>, Engine) {
+        let (run, store) = (RunId::from_text("run"), Arc::new(MemoryStore::new()));
+        let engine = Engine::with_config(EngineConfig::new().store(Arc::clone(&store) as _));
+        let accepted = Accepted::new(run, RunKind::Agent, "run".into(), EPOCH, AT);
+        store.append(vec![Record::Accepted(accepted.into())]).await.unwrap();
+        for (text, seq) in texts.into_iter().zip(1..) {
+            let event = RunEvent::new(seq, run, run, AT, EventKind::Emitted(text.into()));
+            store.append(vec![Record::Event { epoch: EPOCH, event }]).await.unwrap();
+        }
+        (run, store, engine)
+    }
+
     #[tokio::test]
     async fn of_a_run_that_is_forgotten_while_its_log_is_read_no_end_is_made_up() {
-        let (run, at, epoch) = (RunId::from_text("run"), SystemTime::UNIX_EPOCH, Epoch::new(1, 1));
-        let store = Arc::new(MemoryStore::new());
-        let engine = Engine::with_config(EngineConfig::new().store(Arc::clone(&store) as _));
-        let accepted = Accepted::new(run, RunKind::Agent, "run".into(), epoch, at);
-        store.append(vec![Record::Accepted(accepted.into())]).await.unwrap();
-        for seq in 1..=2 * PAGE as u64 {
-            let event = RunEvent::new(seq, run, run, at, EventKind::Started);
-            store.append(vec![Record::Event { epoch, event }]).await.unwrap();
-        }
-        let row = RunRow::new(run, RunKind::Agent, "run".into(), RunStatus::Failed, at);
+        let (run, store, engine) = said(vec![String::new(); 2 * PAGE]).await;
+        let row = RunRow::new(run, RunKind::Agent, "run".into(), RunStatus::Failed, AT);
         let report = Arc::new(RunReport::new(vec![row], Counts::default()));
-        let end = Record::Ended { run, epoch, report, rollback: false };
+        let end = Record::Ended { run, epoch: EPOCH, report, rollback: false };
         store.append(vec![end]).await.unwrap();
         let record: Arc<_> = store.get(run).await.unwrap().unwrap().into();
         let mut whole = StoredEvents::new(engine.clone(), Arc::clone(&record), 0);
@@ -333,10 +368,29 @@ mod tests {
         }
         assert_eq!(last, 2 * PAGE as u64 + 1, "its end is not stored");
         assert!(cut.turn().await.unwrap());
-        store.append(vec![Record::Forgotten { run, epoch, at }]).await.unwrap();
+        store.append(vec![Record::Forgotten { run, epoch: EPOCH, at: AT }]).await.unwrap();
         while let Some(event) = cut.next().await.unwrap() {
             last = event.seq;
         }
         assert_eq!(last, PAGE as u64);
+    }
+
+    #[tokio::test]
+    async fn a_reader_holds_few_bytes_or_one_event_and_reads_all() {
+        let large = [1, 200_000, 100_000, 50_000, 250_000, 1, 250_000, 100_000, 100_000, 100_000];
+        let sizes = [&[9; 20][..], &large, &[9; 90]].concat();
+        let (run, store, engine) = said(sizes.iter().map(|size| "x".repeat(*size))).await;
+        let record = store.get(run).await.unwrap().unwrap();
+        let mut events = StoredEvents::new(engine, record.into(), 0);
+        let permits = READS.acquire_many(16).await;
+        assert!(events.turn().now_or_never().is_none(), "others read");
+        drop(permits);
+        let mut told = Vec::new();
+        while events.turn().await.unwrap() {
+            let held: usize = events.ready.iter().map(said_bytes).sum();
+            assert!(held <= HELD_BYTES_MAX || events.ready.len() == 1, "{held}");
+            told.extend(events.ready.drain(..).map(|event| event.seq));
+        }
+        assert_eq!(told, (1..=sizes.len() as u64).collect::<Vec<_>>());
     }
 }

@@ -7,7 +7,7 @@ use axum::Router;
 use axum::http::StatusCode;
 use quell::store::{MemoryStore, Store};
 use quell::{CancelRequest, EngineConfig, Limits, RunContext, RunRef, RunSpec};
-use quell_http::{Access, Key, Service, router};
+use quell_http::{Access, Key, Service, ServiceLimits, router};
 use quell_test_support::{Valve, Witness, ms};
 use serde_json::{Value, json};
 
@@ -124,6 +124,23 @@ async fn a_page_has_a_mebibyte_or_one_event() {
     let pages = pages(&router(service), &run.id().to_string(), 1_000).await;
     let lengths: Vec<_> = pages.iter().map(Vec::len).collect();
     assert_eq!(lengths, [7, 5, 5, 5]);
+}
+
+#[tokio::test]
+async fn a_page_has_what_there_is_room_for_and_is_refused_without_room_for_one_event() {
+    for (max, right) in [(500_000, Some(vec![4, 2, 2, 2, 2, 2, 2, 2, 2, 2])), (150_000, None)] {
+        let mut limits = ServiceLimits::default();
+        limits.requests_bytes_max = max;
+        let service = service().limits(limits);
+        let run = talker(&service, 20, 200_000).await;
+        let (app, id) = (router(service), run.id().to_string());
+        if let Some(right) = right {
+            let lengths: Vec<_> = pages(&app, &id, 1_000).await.iter().map(Vec::len).collect();
+            assert_eq!(lengths, right);
+        }
+        let page = get(&app, &format!("/v1/runs/{id}/log?after=2")).await;
+        assert_eq!(page.status.as_u16(), if max < 200_000 { 429 } else { 200 }, "{}", page.text);
+    }
 }
 
 #[tokio::test]

@@ -3,6 +3,7 @@
 use axum::extract::RawQuery;
 use quell::RunEvent;
 
+use crate::counted::counted;
 use crate::native::extract::{Caller, RunPath};
 use crate::native::problems::RefusedPart;
 use crate::native::query::LogQuery;
@@ -13,9 +14,9 @@ use crate::run_state::written;
 /// Reads the event log of a run and its descendants, page by page.
 ///
 /// The events that there are by now, in their order, without waiting for more: as many as the limit
-/// says, or as a mebibyte holds. Each is what the stream of the run tells, and is told under this
-/// number from now on, whatever becomes of this server. In the place of events that are gone is
-/// `lagged`, which says their numbers.
+/// says, or as a mebibyte holds, or as there is room for under way. Each is what the stream of the
+/// run tells, and is told under this number from now on, whatever becomes of this server. In the
+/// place of events that are gone is `lagged`, which says their numbers.
 #[utoipa::path(
     get, path = "/v1/runs/{id}/log", operation_id = "read_log", tag = "runs",
     params(
@@ -41,25 +42,32 @@ pub(crate) async fn read_log(
     let run = readable_run(&view, id).await?;
     let queued_at = written(run.row().queued_at);
     let mut page = LogPage { events: Vec::new(), after, has_more: false, queued_at, last: None };
-    let mut bytes = 0;
+    let (mut room, mut bytes, mut refused) = (view.room_now(0)?, 0, None);
     let take = |event: &RunEvent| {
         let text = event_text(event);
-        let is_first = page.events.is_empty();
-        if !is_first && (page.events.len() >= limit || bytes + text.get().len() > BYTES_MAX) {
+        let (is_first, more) = (page.events.is_empty(), bytes + text.get().len());
+        let is_full = !is_first && (page.events.len() >= limit || more > BYTES_MAX);
+        // Before it is kept: others read pages of their own meanwhile.
+        let has_room = if is_full { Ok(()) } else { room.resize(counted(more)) };
+        if is_full || has_room.is_err() {
             page.has_more = true;
+            refused = has_room.err().filter(|_| is_first);
             return false;
         }
-        bytes += text.get().len();
+        bytes = more;
         page.after = event.last_seq();
         page.events.push(text);
         true
     };
     view.read_log(&run, after, take).await?;
+    if let Some(refused) = refused {
+        return Err(refused.into());
+    }
     if asks_last && page.has_more {
         let last = view.last_that_is_written(&run).await?;
         page.last = last.map(|last| last.max(page.after));
     }
-    Ok(view.json_response(bytes, move || page).await?)
+    Ok(view.json_response_in(room, bytes, move || page).await?)
 }
 
 /// What the events of a page take as text; the first one may take more.
