@@ -70,6 +70,9 @@ impl Created {
     }
 }
 
+/// How often the thread of a run may be made and leave again, before there is none.
+const TRIES: usize = 3;
+
 impl App {
     /// Makes a run, or finds the one that the same request made before.
     pub(crate) async fn create(
@@ -112,50 +115,55 @@ impl App {
         view: &View,
         request: &CreateRequest<'_>,
     ) -> Result<(Arc<Thread>, Option<Fresh>), Refusal> {
-        let missing = || Refusal::missing("Thread or assistant not found.");
-        if let Some(id) = request.thread
-            && let Some(known) = self.known_thread(view, id).await?
-        {
-            self.threads().touch(&known);
-            // It may have been made for another run, which is refused.
-            if !request.create.makes_thread || known.keep() {
-                return Ok((known, None));
+        for _ in 0..TRIES {
+            if let Some(id) = request.thread
+                && let Some(known) = self.known_thread(view, id).await?
+            {
+                self.threads().touch(&known);
+                // It may have been made for another run, which is refused.
+                if !request.create.makes_thread || known.keep() {
+                    return Ok((known, None));
+                }
             }
+            if request.thread.is_some() && !request.create.makes_thread {
+                break;
+            }
+            if let Some(fresh) = self.make_for_run(view, request).await? {
+                return Ok((Arc::clone(&fresh.thread), Some(fresh)));
+            }
+            // Another request made it just now, and may take it away again; or it is another
+            // owner's, which is answered as one that is not there.
         }
-        if request.thread.is_some() && !request.create.makes_thread {
-            return Err(missing());
-        }
+        Err(Refusal::missing("Thread or assistant not found."))
+    }
+
+    /// Makes the thread of a run; none if there is one of its id.
+    async fn make_for_run(
+        &self,
+        view: &View,
+        request: &CreateRequest<'_>,
+    ) -> Result<Option<Fresh>, Refusal> {
         let is_temporary = request.thread.is_none() && !request.create.keeps_thread;
         let id = request.thread.unwrap_or_else(Uuid::now_v7);
         // That of the run that it is made for.
         let metadata = request.create.metadata.clone();
         let metadata = if is_temporary { Keys::new() } else { metadata };
         let thread = Thread::new(id, view.principal().subject(), &metadata, is_temporary);
-        let made = if is_temporary {
+        if is_temporary {
             // An id that the caller has not chosen nobody else has.
             let made = self.threads().add(self.engine(), thread);
             let made = made.map_err(|Full| Refusal::too_many())?.ok();
-            made.map(|made| Fresh::new(self, made))
-        } else {
-            let charge = self.charge(view.principal().owner(), written_bytes(&metadata))?;
-            let (app, is_named, thread) =
-                (self.clone(), request.thread.is_some(), thread.charged(charge));
-            // A caller that goes away while the store is waited for leaves what is dropped then.
-            to_the_end(async move {
-                let made = app.make_thread(thread, is_named).await?;
-                Ok(made.map(|made| Fresh::new(&app, made)))
-            })
-            .await?
-        };
-        if let Some(fresh) = made {
-            return Ok((Arc::clone(&fresh.thread), Some(fresh)));
+            return Ok(made.map(|made| Fresh::new(self, made)));
         }
-        // Another request made it just now, or it is another owner's, which is answered as one that
-        // is not there.
-        let known = self.known_thread(view, id).await?.ok_or_else(missing)?;
-        // One that has left is made again.
-        let _ = known.keep();
-        Ok((known, None))
+        let charge = self.charge(view.principal().owner(), written_bytes(&metadata))?;
+        let (app, is_named) = (self.clone(), request.thread.is_some());
+        let thread = thread.charged(charge);
+        // A caller that goes away while the store is waited for leaves what is dropped then.
+        to_the_end(async move {
+            let made = app.make_thread(thread, is_named).await?;
+            Ok(made.map(|made| Fresh::new(&app, made)))
+        })
+        .await
     }
 
     /// Makes a run in a thread; none if the thread has left the table meanwhile.
