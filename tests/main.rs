@@ -62,6 +62,8 @@ mod nodes_forgotten;
 mod nodes_repeats;
 // I14, I34, T13: runs that have the id of one that another engine on their store has.
 mod nodes_same_id;
+// I4, I34: what is asked of a run that was read, when a later one of its id is there.
+mod nodes_meant;
 // I4: programs of nodes that have come back, and say what they know of them.
 mod nodes_returned;
 // I4, I36: lanes that several engines share.

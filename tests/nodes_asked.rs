@@ -203,8 +203,8 @@ async fn of_the_stops_that_wait_for_a_node_one_owner_has_a_share_and_one_run_a_p
     let nodes = Nodes::new(secs(15));
     // Nobody answers in the name of `a`.
     let (a, b) = (nodes.join("a"), nodes.join("b"));
-    let recorded = async |run, count| {
-        let asks = (0..count).map(|_| b.ask(run, stop()));
+    let recorded = async |run: RunId, count| {
+        let asks = (0..count).map(|_| b.ask(run.into(), stop()));
         let answers = futures::future::join_all(asks).await.into_iter();
         answers.filter(|answer| matches!(answer, Ok(Disposition::Recorded { .. }))).count()
     };
@@ -217,7 +217,7 @@ async fn of_the_stops_that_wait_for_a_node_one_owner_has_a_share_and_one_run_a_p
     }
     let root = RunId::from_text("3");
     let below = bare(&a, "below", |run| (run.root, run.parent) = (root, Some(root))).await;
-    let refused = b.ask(below, stop()).await.unwrap_err();
+    let refused = b.ask(below.into(), stop()).await.unwrap_err();
     assert_eq!(refused, AskedStop::too_many("a"));
     assert!(refused.to_string().contains("2500 of runs of its owner"), "{refused}");
     let of_ben = bare(&a, "his", |run| run.owner = Some("ben".into())).await;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use quell::cluster::{
-    ActAnswer, Answer, Asked, AskedStop, Cluster, Placed, StopToCome, TakenOver, TurnAsk,
+    ActAnswer, Answer, Asked, AskedStop, Cluster, Placed, RunMeant, StopToCome, TakenOver, TurnAsk,
 };
 use quell::store::{BoxFuture, StoreError};
 use quell::testing::cluster::{Node, Nodes, Trouble};
@@ -181,7 +181,7 @@ impl Cluster for Panicking {
         panic!("a take-over")
     }
 
-    fn ask(&self, _: RunId, _: CancelRequest) -> BoxFuture<'_, Result<Disposition, StoreError>> {
+    fn ask(&self, _: RunMeant, _: CancelRequest) -> BoxFuture<'_, Result<Disposition, StoreError>> {
         panic!("a stop of another node's run")
     }
 
@@ -205,7 +205,7 @@ impl Cluster for Panicking {
         panic!("a word of a turn")
     }
 
-    fn act(&self, _: RunId, _: Payload) -> BoxFuture<'_, Result<ActAnswer, StoreError>> {
+    fn act(&self, _: RunMeant, _: Payload) -> BoxFuture<'_, Result<ActAnswer, StoreError>> {
         panic!("an act on another node's run")
     }
 

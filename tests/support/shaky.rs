@@ -7,8 +7,8 @@ use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
 use quell::cluster::{
-    ActAnswer, Answer, Asked, AskedStop, Cluster, ForgottenWork, Placed, SlotsAsked, SlotsHeld,
-    StopToCome, TakenOver, TurnAsk,
+    ActAnswer, Answer, Asked, AskedStop, Cluster, ForgottenWork, Placed, RunMeant, SlotsAsked,
+    SlotsHeld, StopToCome, TakenOver, TurnAsk,
 };
 use quell::store::{
     BoxFuture, Checkpoint, Claim, EndedTree, Page, Pages, Record, RunRecord, Store, StoreError,
@@ -48,6 +48,8 @@ pub(crate) enum Fault {
     RecoverFails,
     /// Events are read after so long.
     LogsLate(Duration),
+    /// What is asked of it is read after so long.
+    InboxLate(Duration),
     /// Answers are never taken.
     AnswersHang,
     /// Answers are taken after so long.
@@ -156,7 +158,7 @@ impl Cluster for Shaky {
 
     fn ask(
         &self,
-        run: RunId,
+        run: RunMeant,
         request: CancelRequest,
     ) -> BoxFuture<'_, Result<Disposition, StoreError>> {
         if matches!(self.fault(), Fault::AskPanics) {
@@ -192,12 +194,17 @@ impl Cluster for Shaky {
         self.node.turn_heard()
     }
 
-    fn act(&self, run: RunId, words: Payload) -> BoxFuture<'_, Result<ActAnswer, StoreError>> {
+    fn act(&self, run: RunMeant, words: Payload) -> BoxFuture<'_, Result<ActAnswer, StoreError>> {
         self.node.act(run, words)
     }
 
     fn inbox(&self, known: Vec<u64>) -> BoxFuture<'_, Result<Vec<Asked>, StoreError>> {
-        self.node.inbox(known)
+        Box::pin(async move {
+            if let Fault::InboxLate(late) = self.fault() {
+                tokio::time::sleep(late).await;
+            }
+            self.node.inbox(known).await
+        })
     }
 
     fn take(&self, act: u64) -> BoxFuture<'_, Result<bool, StoreError>> {

@@ -129,3 +129,31 @@ async fn an_id_and_a_key_of_what_another_node_has_forgotten_are_free_here() {
     assert_eq!(get(&a.app, "/v1/runs/r").await.json()["status"], "running");
     b.run("r").cancel(CancelRequest::because("enough"));
 }
+
+#[tokio::test(start_paused = true)]
+async fn i4_who_has_read_a_run_through_another_node_stops_no_later_one_of_its_id() {
+    let (_nodes, a, b) = two();
+    a.working("sleeper", "r").await;
+    let read = b.found("r").await;
+    forgotten_by(&a, "r").await;
+    let later = a.working("sleeper", "r").await;
+    let stop = CancelRequest::because("enough").rollback();
+    let outcome = b.view().cancel(&read, stop, quell_http::Wait::quiescent()).await;
+    assert_eq!(outcome.disposition, quell::Disposition::Unknown);
+    let limits = quell::NewLimits::new().timeout(std::time::Duration::ZERO);
+    let limited = b.view().set_limits(read, limits).await;
+    assert!(matches!(limited, Err(quell_http::NotDone::Unknown)), "{limited:?}");
+    assert_eq!(later.status(), RunStatus::Running);
+    later.cancel(CancelRequest::because("enough"));
+}
+
+/// Has a run of a node be stopped, and forgotten there.
+async fn forgotten_by(node: &Process, id: &str) {
+    let run = node.run(id);
+    run.cancel(CancelRequest::because("enough"));
+    run.quiescent().await;
+    run.stored().await.unwrap();
+    run.forget().unwrap();
+    run.stored().await.unwrap();
+    tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+}

@@ -1,9 +1,9 @@
 //! Acts: what members ask of each other beside stops. An act is taken by the owner of its run, or
 //! withdrawn by whoever asks, each in one statement that locks its row: so never both.
 
-use quell_core::cluster::ActAnswer;
+use quell_core::cluster::{ActAnswer, RunMeant};
 use quell_core::store::StoreError;
-use quell_core::{Disposition, Payload, RunId, limits};
+use quell_core::{Disposition, Payload, limits};
 use tokio::time::{Instant, timeout_at};
 use tokio_postgres::Row;
 
@@ -12,7 +12,11 @@ use crate::member::{Member, Waits};
 
 impl Member {
     /// Asks the owner of a run for an act, and waits for what it says.
-    pub(crate) async fn act(&self, run: RunId, words: &Payload) -> Result<ActAnswer, StoreError> {
+    pub(crate) async fn act(
+        &self,
+        run: RunMeant,
+        words: &Payload,
+    ) -> Result<ActAnswer, StoreError> {
         let waits = Waits::new(self);
         let owner = match self.put_on(|| self.put_act(&waits, run, words)).await? {
             Put::Known(Disposition::AlreadyTerminal { status }) => {
@@ -21,7 +25,7 @@ impl Member {
             Put::Known(_) => return Ok(ActAnswer::Unknown),
             Put::Lost => return Err(self.seat.lost()),
             Put::Full(owner) => return Ok(ActAnswer::Lapsed { owner: owner.into() }),
-            Put::Waits => self.owner(run).await.ok().flatten().unwrap_or_default(),
+            Put::Waits => self.owner(run.id()).await.ok().flatten().unwrap_or_default(),
         };
         let asked_at = Instant::now();
         if let Some(said) = self.said(&waits, asked_at + limits::ASKED_STOP_WAIT).await? {
@@ -42,17 +46,16 @@ impl Member {
     async fn put_act(
         &self,
         waits: &Waits<'_>,
-        run: RunId,
+        run: RunMeant,
         words: &Payload,
     ) -> Result<Option<Put>, StoreError> {
         let number = |number: usize| i64::try_from(number).unwrap_or(i64::MAX);
         let until = (2 * limits::ASKED_STOP_WAIT).as_millis();
-        let more: [i64; 3] = [
+        let more = [
             number(limits::ASKED_ACTS_MAX),
             number(limits::ASKED_ACTS_BYTES_MAX),
             i64::try_from(until).unwrap_or(i64::MAX),
         ];
-        let more = more.into_iter().map(|value| Box::new(value) as _).collect();
         self.put_row(asked::PUT_ACT, (waits.ask, run, words.as_json()), more).await
     }
 

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-use quell_core::cluster::{Asked, AskedStop};
+use quell_core::cluster::{Asked, AskedStop, RunMeant};
 use quell_core::store::StoreError;
 use quell_core::{CancelRequest, Disposition, Payload};
 use quell_durable::{id_of, instant, status_of};
@@ -45,14 +45,37 @@ pub(crate) enum Reply {
     Gone,
 }
 
+/// Yields what is kept of a stop: what is asked, and when the run was accepted that is meant.
+/// Members of the release before read the first, and take whichever run has the id.
+///
+/// # Errors
+///
+/// Fails if it cannot be written.
+pub(crate) fn words(
+    request: &CancelRequest,
+    accepted_ms: Option<u64>,
+) -> Result<String, serde_json::Error> {
+    let mut words = serde_json::to_value(request)?;
+    if let (Some(words), Some(at)) = (words.as_object_mut(), accepted_ms) {
+        words.insert(ACCEPTED.to_owned(), at.into());
+    }
+    serde_json::to_string(&words)
+}
+
+/// Where it is kept when the run was accepted that is meant.
+const ACCEPTED: &str = "run_accepted_ms";
+
 /// Reads a stop. One whose words are none that are known here is a plain one: a stop is not lost
 /// for the way in which it is asked.
 pub(crate) fn read(nr: i64, run: Uuid, request: &str, at: i64) -> AskedStop {
+    let words = serde_json::from_str::<serde_json::Value>(request).ok();
+    let accepted_ms = words.as_ref().and_then(|words| words.get(ACCEPTED)?.as_u64());
     let request = serde_json::from_str(request).unwrap_or_else(|_| {
         CancelRequest::because("asked by another node in words that are not known here")
     });
     let at = instant(at).unwrap_or(SystemTime::UNIX_EPOCH);
-    AskedStop { nr: nr.cast_unsigned(), run: id_of(run.into_bytes()), request, at }
+    let (nr, run) = (nr.cast_unsigned(), id_of(run.into_bytes()));
+    AskedStop { nr, run, accepted_ms, request, at }
 }
 
 /// Reads a row of [`INBOX`]. The words of an act that cannot be read are none that an engine knows.
@@ -66,7 +89,8 @@ pub(crate) fn asked(row: &Row) -> Result<Asked, StoreError> {
         if row.try_get(4)? {
             let words = Payload::from_json_text(text).unwrap_or_else(|_| Payload::from(""));
             let (nr, run) = (i64::cast_unsigned(nr), id_of(Uuid::into_bytes(run)));
-            return Ok(Asked::Act { nr, run, words });
+            let accepted_ms = row.try_get::<_, &str>(5)?.parse().ok();
+            return Ok(Asked::Act { nr, run: RunMeant::of_stored(run, accepted_ms), words });
         }
         Ok(Asked::Stop(read(nr, run, text, row.try_get(3)?)))
     };
@@ -142,19 +166,22 @@ pub(crate) use now;
 /// of the row, and while how much waits. Nobody takes the seat of the owner, or that of whoever
 /// asks, before it is there. An owner whose seat somebody takes in this moment is none, and so is
 /// one that gives the run up in this moment, or has since it was read: its row is locked, and
-/// looked at again. What the owner writes of the run meanwhile goes on beside that.
+/// looked at again. What the owner writes of the run meanwhile goes on beside that. A run that has
+/// the id, and was accepted at another time than the one that is meant, is none.
 macro_rules! put {
     ($waiting:literal, $columns:literal, $values:expr, $while:literal) => {
         concat!(
             "with me as materialized (
                 select name from node where name = $1 and joined = $2 for key share),
-            seen as materialized (select node, status from run where id = $3),
+            seen as materialized (
+                select node, status from run where id = $3 and ($10::int8 is null or at = $10)),
             owner as materialized (
                 select name, channel from node
                 where name = (select node from seen where status < 3)
                 for key share skip locked),
             still as materialized (
                 select 1 from run where id = $3 and node = (select name from owner)
+                and ($10 is null or at = $10)
                 for key share skip locked),
             waiting as materialized (",
             $waiting,
@@ -193,13 +220,13 @@ pub(crate) const PUT: &str = put!(
             where r.id = $3)) end"
 );
 
-/// Takes an act.
+/// Takes an act. It has no request: there is when the run was accepted that is meant.
 pub(crate) const PUT_ACT: &str = put!(
     "select count(*) as acts, coalesce(sum(octet_length(act)), 0) as bytes from stop
         where owner = (select name from owner) and act is not null and said is null
         and (until > extract(epoch from clock_timestamp()) * 1000 or taken is not null)",
     "request, answer, act, until",
-    concat!("'', 'act', $5::text, ", now!(), " + $9::int8"),
+    concat!("coalesce($10::int8::text, ''), 'act', $5::text, ", now!(), " + $9::int8"),
     "acts < $7 and bytes < $8"
 );
 
@@ -217,11 +244,11 @@ pub(crate) const REPLY: &str = concat!(
 /// Reads what waits for a member, but for what it knows: stops, then acts.
 pub(crate) const INBOX: &str = concat!(
     "with me as materialized (select name from node where name = $1 and joined = $2)
-    (select nr, run, request, at, false from stop
+    (select nr, run, request, at, false, '' from stop
         where owner = (select name from me) and answer is null
         and nr <> all($4) order by nr limit $3)
     union all
-    (select nr, run, act, at, true from stop
+    (select nr, run, act, at, true, request from stop
         where owner = (select name from me) and act is not null and said is null
         and (taken = $2 or taken is null and until > ",
     now!(),

@@ -1,8 +1,8 @@
 //! What a member asks of the owner of a run: stops, and how anything is put to another member.
 
-use quell_core::cluster::AskedStop;
+use quell_core::cluster::{AskedStop, RunMeant};
 use quell_core::store::StoreError;
-use quell_core::{CancelRequest, Disposition, RunId, limits};
+use quell_core::{CancelRequest, Disposition, limits};
 use tokio::time::{Instant, sleep, timeout_at};
 use uuid::Uuid;
 
@@ -15,11 +15,11 @@ impl Member {
     /// Asks the owner of a run to stop it, and waits for the answer.
     pub(crate) async fn ask(
         &self,
-        run: RunId,
+        run: RunMeant,
         request: CancelRequest,
     ) -> Result<Disposition, StoreError> {
         let waits = Waits::new(self);
-        let request = serde_json::to_string(&request);
+        let request = asked::words(&request, run.accepted_ms());
         let request = request.map_err(|error| StoreError::Io { what: error.to_string() })?;
         match self.put_on(|| self.put(waits.ask, run, &request)).await? {
             Put::Known(answer) => return Ok(answer),
@@ -66,28 +66,34 @@ impl Member {
         }
     }
 
-    async fn put(&self, ask: Uuid, run: RunId, request: &str) -> Result<Option<Put>, StoreError> {
+    async fn put(
+        &self,
+        ask: Uuid,
+        run: RunMeant,
+        request: &str,
+    ) -> Result<Option<Put>, StoreError> {
         let most = [
             limits::ASKED_STOPS_WAITING_MAX,
             limits::ASKED_STOPS_MAX,
             limits::ASKED_STOPS_OF_OWNER_MAX,
         ];
-        let most = most.map(|most| Box::new(i64::try_from(most).unwrap_or(i64::MAX)) as _);
-        self.put_row(asked::PUT, (ask, run, request), most.into()).await
+        let most = most.map(|most| i64::try_from(most).unwrap_or(i64::MAX));
+        self.put_row(asked::PUT, (ask, run, request), most).await
     }
 
     pub(crate) async fn put_row(
         &self,
         sql: &str,
-        (ask, run, text): (Uuid, RunId, &str),
-        more: Vec<Value<'static>>,
+        (ask, run, text): (Uuid, RunMeant, &str),
+        bounds: [i64; 3],
     ) -> Result<Option<Put>, StoreError> {
         let mut values = self.own();
-        values.push(Box::new(run.as_uuid()));
+        values.push(Box::new(run.id().as_uuid()));
         values.push(Box::new(ask));
         values.push(Box::new(text.to_owned()));
         values.push(Box::new(self.channel.clone()));
-        values.extend(more);
+        values.extend(bounds.map(|bound| Box::new(bound) as Value<'static>));
+        values.push(Box::new(run.accepted_ms().map(u64::cast_signed)));
         // A session is left for what others have asked for.
         let query = Query { sql: sql.to_owned(), values, is_list: true };
         let rows = self.sessions.rows(query).await?;

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use quell_core::store::{Epoch, StopAccepted};
-use quell_durable::mode_number;
+use quell_durable::{instant, mode_number};
 use tokio_postgres::{Error, Transaction};
 use uuid::Uuid;
 
@@ -27,26 +27,30 @@ pub(crate) async fn inherit(
     let freed = freed.iter().map(|row| row.try_get(0)).collect::<Result<_, _>>()?;
     transaction.execute(RUNS, &[&from, &to, &boot]).await?;
     let stops = transaction.query(STOPS, &[&from]).await?;
-    let mut merged: HashMap<Uuid, StopAccepted> = HashMap::new();
+    let mut merged: HashMap<(Uuid, i64), StopAccepted> = HashMap::new();
     for row in &stops {
-        let id: Uuid = row.try_get(0)?;
+        let (id, accepted_at): (Uuid, i64) = (row.try_get(0)?, row.try_get(3)?);
         let asked = asked::read(0, id, row.try_get(1)?, row.try_get(2)?);
+        if instant(accepted_at).is_some_and(|at| !asked.means(at)) {
+            continue;
+        }
         // Its epoch is that of the run.
         let stop = asked.accepted(Epoch::from_u64(0));
-        merged.entry(id).and_modify(|first| first.merge(&stop)).or_insert(stop);
+        merged.entry((id, accepted_at)).and_modify(|first| first.merge(&stop)).or_insert(stop);
     }
     if !merged.is_empty() {
-        let (mut ids, mut causes) = (Vec::new(), Vec::new());
+        let (mut ids, mut ats, mut causes) = (Vec::new(), Vec::new(), Vec::new());
         let (mut modes, mut rollbacks) = (Vec::new(), Vec::new());
-        for (id, stop) in merged {
+        for ((id, accepted_at), stop) in merged {
             ids.push(id);
+            ats.push(accepted_at);
             causes.push(serde_json::to_string(&stop.cause).unwrap_or_default());
             modes.push(mode_number(stop.mode));
             rollbacks.push(stop.rollback);
         }
-        transaction.execute(ACCEPT, &[&ids, &causes, &modes, &rollbacks, &to]).await?;
-        transaction.execute(HAND_ON, &[&from, &to]).await?;
+        transaction.execute(ACCEPT, &[&ids, &causes, &modes, &rollbacks, &to, &ats]).await?;
     }
+    transaction.execute(HAND_ON, &[&from, &to]).await?;
     slots::inherit(transaction, from, to).await?;
     transaction.execute(TALLIES, &[&from, &to]).await?;
     transaction.execute(NODES, &[&from, &to]).await?;
@@ -76,20 +80,21 @@ const LANES: &str = "update run set turn = null
     where node = any($1) and coalesce(turn, -1) >= 0 and status >= 3 and not quiescent
     returning lane";
 
-const STOPS: &str = "select run, request, at from stop
-    where owner = any($1) and answer is null order by nr";
+const STOPS: &str = "select s.run, s.request, s.at, r.at from stop s join run r on r.id = s.run
+    where s.owner = any($1) and s.answer is null order by s.nr";
 
 /// As a stop that the owner had accepted is stored. One whose run has ended meanwhile is answered
-/// by whoever has it now.
+/// by whoever has it now, as is one whose run is gone: a later one of its id was accepted at
+/// another time.
 const ACCEPT: &str = "with accepted as (
         update run r set stop_epoch = r.epoch, stop_cause = coalesce(r.stop_cause, s.cause),
             stop_mode = greatest(r.stop_mode, s.mode),
             stop_rollback = r.stop_rollback or s.is_rollback,
             status = case when greatest(r.stop_mode, s.mode) > 0 then 2 else r.status end,
             bytes = r.bytes + octet_length(s.cause)
-        from unnest($1::uuid[], $2::text[], $3::int8[], $4::bool[])
-            s (id, cause, mode, is_rollback)
-        where r.id = s.id and r.id = any($1) and coalesce(r.status, 0) < 3
+        from unnest($1::uuid[], $2::text[], $3::int8[], $4::bool[], $6::int8[])
+            s (id, cause, mode, is_rollback, accepted)
+        where r.id = s.id and r.at = s.accepted and r.id = any($1) and coalesce(r.status, 0) < 3
         returning octet_length(s.cause) as bytes)
     update tally set bytes = bytes + (select coalesce(sum(bytes), 0) from accepted)
     where name = $5";

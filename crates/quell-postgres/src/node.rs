@@ -6,7 +6,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use quell_core::cluster::{
     ActAnswer, Answer, Asked, AskedStop, Cluster, ForgottenWork, LogWatch, OpenStops, Placed,
-    SlotsAsked, SlotsHeld, StopToCome, TakenOver, TurnAsk,
+    RunMeant, SlotsAsked, SlotsHeld, StopToCome, TakenOver, TurnAsk,
 };
 use quell_core::store::{
     BoxFuture, Checkpoint, Claim, EndedTree, Page, Pages, Record, RunRecord, Store, StoreError,
@@ -191,7 +191,7 @@ impl Cluster for PostgresNode {
 
     fn ask(
         &self,
-        run: RunId,
+        run: RunMeant,
         request: CancelRequest,
     ) -> BoxFuture<'_, Result<Disposition, StoreError>> {
         self.on_threads(move |member| async move { member.ask(run, request).await })
@@ -228,7 +228,7 @@ impl Cluster for PostgresNode {
         Box::pin(open_stops(self.store.readers(), owner))
     }
 
-    fn act(&self, run: RunId, words: Payload) -> BoxFuture<'_, Result<ActAnswer, StoreError>> {
+    fn act(&self, run: RunMeant, words: Payload) -> BoxFuture<'_, Result<ActAnswer, StoreError>> {
         self.on_threads(move |member| async move { member.act(run, &words).await })
     }
 

@@ -5,6 +5,7 @@ use std::time::SystemTime;
 
 #[cfg(doc)]
 use crate::cluster::Cluster;
+use crate::cluster::RunMeant;
 use crate::store::{Epoch, StopAccepted, StoreError};
 use crate::{CancelRequest, Disposition, Payload, RunId, RunStatus, limits};
 
@@ -38,7 +39,7 @@ pub struct TakenOver {
 /// use quell_core::{Payload, RunId};
 ///
 /// let run = RunId::from_text("order-7");
-/// let asked = Asked::Act { nr: 3, run, words: Payload::from("rest") };
+/// let asked = Asked::Act { nr: 3, run: run.into(), words: Payload::from("rest") };
 /// assert_eq!((asked.nr(), asked.run()), (3, run));
 /// ```
 #[derive(Clone, Debug)]
@@ -50,8 +51,8 @@ pub enum Asked {
     Act {
         /// Its number in the cluster.
         nr: u64,
-        /// The run.
-        run: RunId,
+        /// The run that is meant.
+        run: RunMeant,
         /// What is asked, in words that engines know.
         words: Payload,
     },
@@ -70,7 +71,7 @@ impl Asked {
     pub const fn run(&self) -> RunId {
         match self {
             Self::Stop(stop) => stop.run,
-            Self::Act { run, .. } => *run,
+            Self::Act { run, .. } => run.id(),
         }
     }
 }
@@ -122,7 +123,7 @@ pub enum ActAnswer {
 /// use quell_core::{CancelRequest, RunId, StopMode};
 ///
 /// let (run, request) = (RunId::from_text("order-7"), CancelRequest::because("enough").rollback());
-/// let asked = AskedStop { nr: 1, run, request, at: SystemTime::now() };
+/// let asked = AskedStop { nr: 1, run, accepted_ms: None, request, at: SystemTime::now() };
 /// let stop = asked.accepted(Epoch::new(2, 1));
 /// assert_eq!((stop.mode, stop.rollback), (StopMode::Cooperative, true));
 /// ```
@@ -133,6 +134,9 @@ pub struct AskedStop {
     pub nr: u64,
     /// The run.
     pub run: RunId,
+    /// When the run that is meant was accepted ([`RunMeant::accepted_ms`]); none if it is whichever
+    /// has the id.
+    pub accepted_ms: Option<u64>,
     /// What is asked of it.
     pub request: CancelRequest,
     /// When it was asked for.
@@ -149,6 +153,12 @@ impl AskedStop {
              its owner"
         );
         StoreError::Io { what }
+    }
+
+    /// Tells whether this is the run that is meant: one that has its id, and was accepted at this
+    /// time.
+    pub fn means(&self, accepted_at: SystemTime) -> bool {
+        RunMeant::of_stored(self.run, self.accepted_ms).is(accepted_at)
     }
 
     /// Yields it as the stop that a run has whose owner has not answered, and never will.

@@ -12,8 +12,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::cluster::{
-    ActAnswer, Answer, Asked, AskedStop, ForgottenWork, LogWatch, OpenStops, Placed, SlotsAsked,
-    SlotsHeld, StopToCome, TakenOver, TurnAsk,
+    ActAnswer, Answer, Asked, AskedStop, ForgottenWork, LogWatch, OpenStops, Placed, RunMeant,
+    SlotsAsked, SlotsHeld, StopToCome, TakenOver, TurnAsk,
 };
 #[cfg(doc)]
 use crate::limits;
@@ -103,7 +103,9 @@ pub trait Cluster: Debug + Send + Sync + 'static {
 
     /// Asks the owner of a run to stop it, and yields the answer of the owner. If it does not
     /// answer in time, the answer is [`Disposition::Recorded`]; if no member has such a run that is
-    /// live, [`Disposition::Unknown`], and nothing is kept.
+    /// live, [`Disposition::Unknown`], and nothing is kept. A run that has the id, and is not the
+    /// one that is meant, is none: neither here, nor for the owner, which has to look by what the
+    /// [ask](AskedStop::accepted_ms) says, nor for a take-over, which gives it no such stop.
     ///
     /// # Errors
     ///
@@ -117,7 +119,7 @@ pub trait Cluster: Debug + Send + Sync + 'static {
     /// Once polled, the stop may be recorded although the future was dropped.
     fn ask(
         &self,
-        run: RunId,
+        run: RunMeant,
         request: CancelRequest,
     ) -> BoxFuture<'_, Result<Disposition, StoreError>>;
 
@@ -179,10 +181,10 @@ pub trait Cluster: Debug + Send + Sync + 'static {
     /// Cancel safe: what comes while nobody waits is yielded by the next call.
     fn turn_heard(&self) -> BoxFuture<'_, Vec<Arc<str>>>;
 
-    /// Asks the owner of a run for something else than a stop, in words that engines know, and
-    /// yields what it says. An owner that has not [taken](Self::take) it within
-    /// [`limits::ASKED_STOP_WAIT`] never does: it is withdrawn. One that has is waited for until
-    /// [`limits::ASKED_ACT_WAIT`].
+    /// Asks the owner of a run, meant as by [`ask`](Self::ask), for something else than a stop, in
+    /// words that engines know, and yields what it says. An owner that has not
+    /// [taken](Self::take) it within [`limits::ASKED_STOP_WAIT`] never does: it is withdrawn. One
+    /// that has is waited for until [`limits::ASKED_ACT_WAIT`].
     ///
     /// # Errors
     ///
@@ -191,7 +193,7 @@ pub trait Cluster: Debug + Send + Sync + 'static {
     /// # Cancel safety
     ///
     /// Once polled, the act may be carried out although the future was dropped: soon, or never.
-    fn act(&self, run: RunId, words: Payload) -> BoxFuture<'_, Result<ActAnswer, StoreError>>;
+    fn act(&self, run: RunMeant, words: Payload) -> BoxFuture<'_, Result<ActAnswer, StoreError>>;
 
     /// Yields the name of the member that has a run, for words to people; none if it is not known,
     /// or nobody has it. By default none is.

@@ -164,8 +164,8 @@ impl Stops {
                 let Ok(Some(run)) = found else { continue };
                 let stop = asked.remove(&run.id());
                 // It may have been decided, or have ended, meanwhile.
-                let is_open = match stop {
-                    Some(_) => !run.status().is_terminal(),
+                let is_open = match &stop {
+                    Some(stop) => stop.means(run.queued_at()) && !run.status().is_terminal(),
                     None => !run.row().executes_nothing(),
                 };
                 if is_open && is_shown(view, &run) {

@@ -124,7 +124,8 @@ impl View {
             return Ok(None);
         }
         let open = engine.open_stops(run.root().owner.as_deref()).await?;
-        let stop = open.asked.into_iter().find(|stop| stop.run == record.run());
+        let is_of = |stop: &AskedStop| stop.run == record.run() && stop.means(record.accepted.at);
+        let stop = open.asked.into_iter().find(is_of);
         Ok(stop.map(Box::new))
     }
 
@@ -201,7 +202,7 @@ impl View {
             return Ok(Disposition::AlreadyTerminal { status });
         }
         let engine = self.service().engine();
-        match engine.cancel_anywhere(run.accepted().run, request.clone()).await {
+        match engine.cancel_anywhere(run.accepted(), request.clone()).await {
             Ok(Disposition::Unknown) => {}
             Ok(disposition) => return Ok(disposition),
             Err(error) => {

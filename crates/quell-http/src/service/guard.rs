@@ -229,7 +229,7 @@ impl Drop for DisconnectGuard {
                 let is_it = run.accepted.at == own.1 && follows(run.status, run.attempt);
                 // A node that ends cuts its answers: no client of them has left.
                 if is_it && !run.status.is_terminal() && engine.is_elsewhere(&run) {
-                    drop(engine.cancel_anywhere(own.0, request).await);
+                    drop(engine.cancel_anywhere(&run, request).await);
                 }
             }));
         }

@@ -51,7 +51,7 @@ impl View {
             }
             Place::There(run) => {
                 let engine = self.service().engine();
-                engine.pause_anywhere(run.accepted().run, pause).await?;
+                engine.pause_anywhere(run.accepted(), pause).await?;
                 self.after(run).await
             }
         }
@@ -101,7 +101,7 @@ impl View {
             Ok(Place::Here(run)) => Ok(run.set_limits(limits)),
             Ok(Place::There(run)) => {
                 let engine = self.service().engine();
-                Ok(engine.set_limits_anywhere(run.accepted().run, limits).await?)
+                Ok(engine.set_limits_anywhere(run.accepted(), limits).await?)
             }
             Err(NotDone::Refused(over)) => Ok(over),
             Err(NotDone::Forbidden) => Err(NotDone::Forbidden),
@@ -306,7 +306,7 @@ impl Answering<'_> {
         let view = view.clone();
         to_its_end(async move {
             let engine = view.service().engine();
-            engine.resume_anywhere(run.accepted().run, attempt, answer).await?;
+            engine.resume_anywhere(run.accepted(), attempt, answer).await?;
             let run = view.after(run).await?;
             let guard = guard(&view, &run, attempt, follower);
             Ok((run, guard))

@@ -51,7 +51,7 @@ impl Service {
             return None;
         }
         let request = left("the node ends through which its client has followed it");
-        match engine.cancel_anywhere(id, request).await {
+        match engine.cancel_anywhere(&run, request).await {
             Ok(_) => Some(own),
             Err(error) => {
                 tracing::warn!(%error, "a run that is followed could not be stopped");

@@ -73,13 +73,13 @@ fn too_many_stops_that_wait_for_one_member_are_refused() {
             select gen_random_uuid(), gen_random_uuid(), 'a', 'x', '{}', 1
             from generate_series(1, 10000)",
         );
-        let error = b.ask(run, stop("ada")).await.unwrap_err();
+        let error = b.ask(run.into(), stop("ada")).await.unwrap_err();
         assert!(error.to_string().contains("10000 stops wait for node a"), "{error}");
         place.sql(
             "delete from stop where nr > 5000;
             update stop set run = (select id from run) where nr <= 1000",
         );
-        let error = b.ask(run, stop("ada")).await.unwrap_err();
+        let error = b.ask(run.into(), stop("ada")).await.unwrap_err();
         assert!(error.to_string().contains("or 1000 of this run,"), "{error}");
         let other = RunId::from_text("other");
         bare(&a, other).await.unwrap();
@@ -93,20 +93,20 @@ fn too_many_stops_that_wait_for_one_member_are_refused() {
             update stop set run = '{below}' where nr between 1901 and 2500"
         ));
         for of_ada in [other, below] {
-            let error = b.ask(of_ada, stop("ada")).await.unwrap_err();
+            let error = b.ask(of_ada.into(), stop("ada")).await.unwrap_err();
             assert!(error.to_string().contains("or 2500 of runs of its owner"), "{error}");
         }
         place.sql("delete from stop where nr = 2500");
-        let asked = b.ask(below, stop("ada")).await.unwrap();
+        let asked = b.ask(below.into(), stop("ada")).await.unwrap();
         assert!(matches!(asked, Disposition::Recorded { .. }), "{asked:?}");
-        b.ask(other, stop("ada")).await.unwrap_err();
+        b.ask(other.into(), stop("ada")).await.unwrap_err();
         let of_ben = RunId::from_text("his");
         bare(&a, of_ben).await.unwrap();
         place.sql(&format!("update run set owner = 'ben' where id = '{of_ben}'"));
-        let asked = b.ask(of_ben, stop("ben")).await.unwrap();
+        let asked = b.ask(of_ben.into(), stop("ben")).await.unwrap();
         assert!(matches!(asked, Disposition::Recorded { .. }), "{asked:?}");
         place.sql(&format!("update run set owner = null where id = '{other}'"));
-        let asked = b.ask(other, stop("ada")).await.unwrap();
+        let asked = b.ask(other.into(), stop("ada")).await.unwrap();
         assert!(matches!(asked, Disposition::Recorded { .. }), "{asked:?}");
         // As many as may be answered at once are read, those that cannot be read included.
         assert_eq!(a.inbox(Vec::new()).await.unwrap().len(), 1_000);
@@ -122,7 +122,7 @@ fn an_answer_of_somebody_who_is_not_the_owner_changes_nothing() {
         let (a, b) = (join(&place, "a").await, join(&place, "b").await);
         let run = RunId::from_text("r");
         bare(&a, run).await.unwrap();
-        let asked = b.ask(run, stop("ada")).await.unwrap();
+        let asked = b.ask(run.into(), stop("ada")).await.unwrap();
         assert!(matches!(asked, Disposition::Recorded { .. }), "{asked:?}");
         let [Asked::Stop(asked)] = &a.inbox(Vec::new()).await.unwrap()[..] else { panic!("one") };
         assert_eq!((asked.run, asked.request.asked_by()), (run, Some("ada")));
@@ -319,14 +319,15 @@ fn while_the_database_is_away_a_member_fails_in_time_and_once_it_is_back_it_goes
         let away = |answer: Result<(), StoreError>| {
             assert!(matches!(answer, Err(StoreError::Unreachable { .. })), "{answer:?}");
         };
-        away(within("it fails", a.ask(run, stop("ada"))).await.map(drop));
+        away(within("it fails", a.ask(run.into(), stop("ada"))).await.map(drop));
         away(within("it fails", a.renew()).await);
         away(within("it fails", a.take_over()).await.map(drop));
         away(within("it fails", a.answer(1, Answer::Stop(Disposition::Unknown))).await);
         away(within("it fails", a.inbox(Vec::new())).await.map(drop));
         server.start_again();
         a.renew().await.unwrap();
-        let asked = within("it is asked", a.ask(run, CancelRequest::because("enough"))).await;
+        let asked =
+            within("it is asked", a.ask(run.into(), CancelRequest::because("enough"))).await;
         assert!(matches!(asked, Ok(Disposition::Recorded { .. })), "{asked:?}");
         assert_eq!(within("it hears", b.inbox(Vec::new())).await.unwrap().len(), 1);
         soon("both listen again", || place.sessions("query like 'listen %'") == 2).await;

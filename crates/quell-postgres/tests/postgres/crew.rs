@@ -82,7 +82,7 @@ pub(crate) async fn asked_and_answered(owner: &PostgresNode, by: &PostgresNode, 
         let Asked::Stop(stop) = asked else { panic!("{asked:?}") };
         owner.answer(stop.nr, Answer::Stop(Disposition::Unknown)).await.unwrap();
     };
-    let (asked, ()) = futures::join!(by.ask(run, stop("ada")), answers);
+    let (asked, ()) = futures::join!(by.ask(run.into(), stop("ada")), answers);
     assert_eq!(asked, Ok(Disposition::Unknown));
     let acts = async {
         let asked = owner.inbox(Vec::new()).await.unwrap().remove(0);
@@ -90,7 +90,7 @@ pub(crate) async fn asked_and_answered(owner: &PostgresNode, by: &PostgresNode, 
         assert_eq!(owner.take(nr).await, Ok(true));
         owner.answer(nr, Answer::Act(words)).await.unwrap();
     };
-    let (said, ()) = futures::join!(by.act(run, Payload::from("words")), acts);
+    let (said, ()) = futures::join!(by.act(run.into(), Payload::from("words")), acts);
     assert_eq!(said, Ok(ActAnswer::Said(Payload::from("words"))));
     assert_eq!(by.owner(run).await.unwrap().as_deref(), Some(owner.name()));
 }

@@ -53,6 +53,8 @@ mod lists;
 mod load;
 // Members of a cluster: who has a run, and what happens to those of a member that is gone.
 mod nodes;
+// What is asked of a run that is forgotten since.
+mod meant;
 // Stops that are open, on whatever member.
 mod open_stops;
 // What is refused when a store is opened, and in which words.

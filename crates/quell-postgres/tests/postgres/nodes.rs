@@ -145,7 +145,7 @@ fn i35_a_member_that_was_taken_over_from_does_nothing_any_more() {
         assert_eq!(a.append(vec![late]).await, Err(lost("a")));
         assert_eq!(a.renew().await, Err(lost("a")));
         assert_eq!(a.take_over().await, Err(lost("a")));
-        assert_eq!(a.ask(run("r"), crate::crew::stop("ada")).await, Err(lost("a")));
+        assert_eq!(a.ask(run("r").into(), crate::crew::stop("ada")).await, Err(lost("a")));
         assert_eq!(owned(&a).await, []);
         assert_eq!(b.get(run("late")).await, Ok(None));
         b.renew().await.unwrap();
@@ -263,7 +263,7 @@ fn i34_a_stop_that_a_process_never_answered_is_that_of_its_run_when_its_name_com
     block_on(async {
         let (a, b) = (join(&place, "a").await, join(&place, "b").await);
         bare(&a, run("far")).await.unwrap();
-        let asked = b.ask(run("far"), crate::crew::stop("ada").rollback()).await.unwrap();
+        let asked = b.ask(run("far").into(), crate::crew::stop("ada").rollback()).await.unwrap();
         assert!(matches!(asked, Disposition::Recorded { .. }), "{asked:?}");
         let page = a.recover(Page::first(9)).await.unwrap();
         let waits = page.items[0].as_ref().unwrap().stop.clone().unwrap();

@@ -32,11 +32,11 @@ fn any_member_reads_the_stops_that_are_not_answered_and_the_roots_that_are_not_q
             bare(&a, run).await.unwrap();
         }
         for run in [second, first] {
-            let answer = b.ask(run, stop("ada")).await.unwrap();
+            let answer = b.ask(run.into(), stop("ada")).await.unwrap();
             assert!(matches!(answer, Disposition::Recorded { .. }), "{answer:?}");
         }
         // What a member asks for beside stops is none.
-        b.act(second, "rest".into()).await.unwrap();
+        b.act(second.into(), "rest".into()).await.unwrap();
         for member in [&a, &b] {
             let open = member.open_stops(None).await.unwrap();
             let asked: Vec<_> = open.asked.iter().map(|stop| stop.run).collect();

@@ -82,7 +82,7 @@ fn a_database_that_took_nothing_for_a_while_is_ready_again_by_each_session_that_
         let far = live(&b, "far").await;
         let all = async || {
             let ready = join_all((0..4).map(|_| a.ready())).await;
-            let asked = join_all((0..4).map(|_| a.ask(far.id(), stop("ada")))).await;
+            let asked = join_all((0..4).map(|_| a.ask(far.id().into(), stop("ada")))).await;
             ready.into_iter().chain(asked.into_iter().map(|asked| asked.map(drop)))
         };
         let set = |words: &str| {

@@ -67,10 +67,10 @@ fn stops_for_a_member_that_is_being_taken_over_hold_up_no_stop_for_another_one()
         let wait: Vec<_> = (0..8)
             .map(|_| {
                 let b = Arc::clone(&b);
-                tokio::spawn(async move { b.ask(of_a, stop("ada")).await })
+                tokio::spawn(async move { b.ask(of_a.into(), stop("ada")).await })
             })
             .collect();
-        for answer in join_all((0..3).map(|_| b.ask(of_c, stop("ada")))).await {
+        for answer in join_all((0..3).map(|_| b.ask(of_c.into(), stop("ada")))).await {
             let answer = answer.unwrap();
             assert!(matches!(&answer, Disposition::Recorded { owner, .. } if &**owner == "c"));
         }
@@ -97,7 +97,7 @@ fn stops_of_a_run_that_its_owner_is_writing_wait_for_nothing_and_hold_up_no_othe
             "begin; update quell.run set epoch = epoch; select pg_sleep(600)",
         );
         eventually("it has the rows", || (place.sessions(SLEEPS) == 1).then_some(())).await;
-        let asked = [of_a, of_a, of_a, of_a, of_c, of_c].map(|run| b.ask(run, stop("ada")));
+        let asked = [of_a, of_a, of_a, of_a, of_c, of_c].map(|run| b.ask(run.into(), stop("ada")));
         for (nth, answer) in join_all(asked).await.into_iter().enumerate() {
             let whose = if nth < 4 { "a" } else { "c" };
             assert!(
@@ -136,7 +136,7 @@ fn i34_a_stop_that_is_asked_for_while_its_run_is_given_up_goes_with_it() {
                 |of: &str| place.sessions(&format!("wait_event_type = 'Lock' and {of}")) > 0;
             eventually("it has the lock", || (place.sessions(SLEEPS) == 1).then_some(())).await;
             let by = Arc::clone(&b);
-            let ask = tokio::spawn(async move { by.ask(run, stop("ada")).await });
+            let ask = tokio::spawn(async move { by.ask(run.into(), stop("ada")).await });
             let is_held_up = || lock_is_awaited("wait_event = 'advisory'");
             let is_asked = || (ask.is_finished() || is_held_up()).then_some(());
             eventually("it asks", is_asked).await;

@@ -191,7 +191,7 @@ fn nodes_are_told_with_their_leases_their_processes_and_what_they_have() {
         assert_eq!(page.iter().map(|it| it.name.as_deref()).collect::<Vec<_>>(), [Some("b")]);
         assert_eq!(reader.nodes(Some("b"), 9).await, Ok(Vec::new()));
         // A stop that nobody answers, since no engine is there.
-        b.ask(run("of a"), stop("ada")).await.unwrap();
+        b.ask(run("of a").into(), stop("ada")).await.unwrap();
         assert_eq!(named(&reader.nodes(None, 9).await.unwrap(), "a").asked, 1);
         // A process may be there whose lease is over, and a lease whose process is gone.
         expire(&place, "a");

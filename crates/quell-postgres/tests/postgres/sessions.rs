@@ -56,7 +56,7 @@ fn what_is_asked_is_durable_although_commits_of_the_database_are_not_any_more() 
         );
         set(&place, "synchronous_commit = off");
         place.end_sessions("true");
-        b.ask(run, stop("ada")).await.unwrap();
+        b.ask(run.into(), stop("ada")).await.unwrap();
         assert_eq!(place.sql("select * from seen"), "on");
         a.close().await.unwrap();
         b.close().await.unwrap();
@@ -140,7 +140,7 @@ fn a_renewal_waits_for_no_stop_that_another_member_is_asked_for() {
         let asks: Vec<_> = (0..20)
             .map(|_| {
                 let b = Arc::clone(&b);
-                tokio::spawn(async move { b.ask(run, stop("ada")).await })
+                tokio::spawn(async move { b.ask(run.into(), stop("ada")).await })
             })
             .collect();
         soon("they ask", || place.sessions("query ~ 'insert into stop .ask'") > 0).await;

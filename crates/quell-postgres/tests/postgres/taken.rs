@@ -21,7 +21,7 @@ fn a_run_that_was_paused_is_not_executed_by_a_lost_member_whatever_it_was_asked_
         let epoch = bare(&a, run).await.unwrap();
         let pause = StoredPause::new(Payload::from("?"), 1, SystemTime::now()).into();
         a.append(vec![Record::Paused { run, epoch, pause }]).await.unwrap();
-        let asked = b.ask(run, stop("ada")).await.unwrap();
+        let asked = b.ask(run.into(), stop("ada")).await.unwrap();
         assert!(matches!(asked, Disposition::Recorded { .. }), "{asked:?}");
         expire(&place, "a");
         b.take_over().await.unwrap().unwrap();

@@ -13,7 +13,7 @@
 
 use std::sync::Arc;
 use std::task::Waker;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use quell_core::cluster::{AskedStop, Cluster};
 use quell_core::store::StoreError;
@@ -259,14 +259,15 @@ impl Member {
         self.state.lock().unplaced.forget(nr);
     }
 
-    /// Yields the stops that wait for a run that is not in memory, the first one first.
-    pub(crate) fn unplaced(&self, run: RunId) -> Vec<AskedStop> {
-        self.state.lock().unplaced.of(run)
+    /// Yields the stops that wait for a run that is not in memory, and was accepted at this time,
+    /// the first one first.
+    pub(crate) fn unplaced(&self, run: RunId, accepted_at: SystemTime) -> Vec<AskedStop> {
+        self.state.lock().unplaced.of(run, accepted_at)
     }
 
     /// Takes those stops, for what has taken the run in. It says [what came of each](Self::placed).
-    pub(crate) fn take_unplaced(&self, run: RunId) -> Vec<AskedStop> {
-        self.state.lock().unplaced.take(run)
+    pub(crate) fn take_unplaced(&self, run: RunId, accepted_at: SystemTime) -> Vec<AskedStop> {
+        self.state.lock().unplaced.take(run, accepted_at)
     }
 
     /// Notes what came of a stop that was taken.
@@ -339,8 +340,6 @@ pub(super) const fn reserve(to_stop: Duration) -> Duration {
 
 #[cfg(all(test, feature = "test-util", not(any(quell_loom, quell_shuttle))))]
 mod tests {
-    use std::time::SystemTime;
-
     use quell_core::CancelRequest;
 
     use super::*;
@@ -353,14 +352,19 @@ mod tests {
         let request = CancelRequest::because("enough");
         for nr in 0..limits::ASKED_STOPS_WAITING_MAX as u64 {
             let (run, request) = (run(nr), request.clone());
-            member.note_unplaced(&AskedStop { nr, run, request, at: SystemTime::UNIX_EPOCH });
+            let at = SystemTime::UNIX_EPOCH;
+            member.note_unplaced(&AskedStop { nr, run, accepted_ms: None, request, at });
         }
         let last = limits::ASKED_STOPS_WAITING_MAX as u64 - 1;
         assert_eq!(
-            member.unplaced(run(last)).iter().map(|stop| stop.nr).collect::<Vec<_>>(),
+            member
+                .unplaced(run(last), SystemTime::now())
+                .iter()
+                .map(|stop| stop.nr)
+                .collect::<Vec<_>>(),
             [last]
         );
         member.forget_unplaced(last);
-        assert_eq!(member.unplaced(run(last)), []);
+        assert_eq!(member.unplaced(run(last), SystemTime::now()), []);
     }
 }

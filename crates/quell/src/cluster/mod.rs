@@ -12,7 +12,7 @@ mod unplaced;
 
 pub use quell_core::cluster::{
     ActAnswer, Answer, Asked, AskedStop, Cluster, ForgottenWork, LogWatch, OpenStops, Placed,
-    SlotShare, SlotsAsked, SlotsHeld, SlotsShared, StopToCome, TakenOver, TurnAsk, share,
+    RunMeant, SlotShare, SlotsAsked, SlotsHeld, SlotsShared, StopToCome, TakenOver, TurnAsk, share,
 };
 
 pub(crate) use member::{Leave, Member, Phase, Watch};

@@ -12,6 +12,7 @@
 
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::SystemTime;
 
 use quell_core::cluster::AskedStop;
 use quell_core::{Disposition, RunId, limits};
@@ -61,15 +62,17 @@ impl Unplaced {
         }
     }
 
-    /// Yields those that wait for a run, in the order in which they were asked for.
-    pub(super) fn of(&self, run: RunId) -> Vec<AskedStop> {
-        let of_run = self.waiting.range((run, 0)..=(run, u64::MAX));
-        of_run.filter_map(|(_, nr)| Some(self.stops.get(nr)?.0.clone())).collect()
+    /// Yields those that wait for a run that was accepted at this time, in the order in which they
+    /// were asked for.
+    pub(super) fn of(&self, run: RunId, accepted_at: SystemTime) -> Vec<AskedStop> {
+        let of_id = self.waiting.range((run, 0)..=(run, u64::MAX));
+        let of_id = of_id.filter_map(|(_, nr)| Some(&self.stops.get(nr)?.0));
+        of_id.filter(|stop| stop.means(accepted_at)).cloned().collect()
     }
 
     /// Takes those that wait for a run, in that order.
-    pub(super) fn take(&mut self, run: RunId) -> Vec<AskedStop> {
-        let taken = self.of(run);
+    pub(super) fn take(&mut self, run: RunId, accepted_at: SystemTime) -> Vec<AskedStop> {
+        let taken = self.of(run, accepted_at);
         for stop in &taken {
             self.waiting.remove(&(run, stop.nr));
             if let Some((_, how)) = self.stops.get_mut(&stop.nr) {

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::task::{Poll, Waker};
 use std::time::{Duration, Instant};
 
+use crate::control::answering;
 use crate::foreign;
 use crate::foreign::couriers::Couriers;
 use crate::node::wait::Wait;
@@ -14,7 +15,7 @@ use crate::node::{Node, State};
 use crate::pause::{Pause, PauseError, ResumeError};
 use crate::queue::Scope;
 use crate::sync::Mutex;
-use quell_core::cluster::{Answer, Cluster};
+use quell_core::cluster::Cluster;
 use quell_core::lifecycle::later;
 use quell_core::store::StoreError;
 use quell_core::{Cause, LimitsOutcome, NewLimits, Payload, RunKind, RunStatus};
@@ -56,6 +57,8 @@ pub(crate) enum Said {
     Limits(LimitsWords),
     /// Nothing has changed: the node of this name ends, and has left the run to others.
     Left(Arc<str>),
+    /// The run that is meant is forgotten. Nobody says so to whoever has named it by its id alone.
+    Gone,
 }
 
 /// How far an act is that this engine was asked for: it is read once, and begun once. The wakers
@@ -232,9 +235,7 @@ pub(super) async fn carry_out(
     // Whoever asks learns that it is not known.
     let panicked = || StoreError::Io { what: "an act has panicked".into() };
     let Carried { said, is_answer } = carried.ok_or_else(panicked)?;
-    let said = said.stored(&node, is_answer).await;
-    let said = Payload::json(&said).map_err(|error| StoreError::Io { what: error.to_string() })?;
-    cluster.answer(nr, Answer::Act(said)).await
+    answering::say(cluster, nr, &said.stored(&node, is_answer).await).await
 }
 
 /// [`LimitsOutcome`] with its instants as milliseconds from when it was said.
@@ -377,6 +378,7 @@ mod tests {
             }),
             Said::Limits(LimitsWords::AlreadyTerminal { status: RunStatus::TimedOut }),
             Said::Left("web-1".into()),
+            Said::Gone,
         ] {
             assert_eq!(format!("{:?}", again(&said)), format!("{said:?}"));
         }

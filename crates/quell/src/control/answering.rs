@@ -1,15 +1,16 @@
-//! How stops are decided that other nodes have asked of this one, and answered.
+//! How stops are decided that other nodes have asked of this one, and answered; and acts that are
+//! about no run here.
 
 use std::sync::Arc;
 use std::time::Instant;
 
-use quell_core::Disposition;
-use quell_core::cluster::{Answer, AskedStop, Cluster};
+use quell_core::cluster::{Answer, AskedStop, Cluster, RunMeant};
 use quell_core::lifecycle::later;
 use quell_core::store::{RunRecord, Store, StoreError};
+use quell_core::{Disposition, Payload};
 
 use crate::cluster::{Claim, Member};
-use crate::control::acts::Progress;
+use crate::control::acts::{Progress, Said};
 use crate::control::membership::REST;
 use crate::node::wait::Wait;
 use crate::node::{Node, State};
@@ -106,7 +107,8 @@ pub(super) async fn give_of_stored(
         Some(store) => store.get(stop.run).await?,
         None => None,
     };
-    let answer = match stored {
+    // A later run that has its id is not the one that is meant, which is gone.
+    let answer = match stored.filter(|record| stop.means(record.accepted.at)) {
         Some(record) if !record.status.is_terminal() => {
             return Err(StoreError::Unknown { run: stop.run });
         }
@@ -116,6 +118,32 @@ pub(super) async fn give_of_stored(
         None => Disposition::Unknown,
     };
     cluster.answer(stop.nr, Answer::Stop(answer)).await
+}
+
+/// Answers an act about a run that is not in memory. It is left where it is, and lapses, unless the
+/// run comes in time. One about a run that is forgotten, as the store has it, is answered at once.
+pub(super) async fn say_of_stored(
+    cluster: &dyn Cluster,
+    store: Option<Arc<dyn Store>>,
+    run: RunMeant,
+    nr: u64,
+) -> Result<(), StoreError> {
+    let unknown = || Err(StoreError::Unknown { run: run.id() });
+    // By its id alone it is whichever comes.
+    let Some(store) = store.filter(|_| run.accepted_ms().is_some()) else { return unknown() };
+    if store.get(run.id()).await?.is_some_and(|record| run.is(record.accepted.at)) {
+        return unknown();
+    }
+    if !cluster.take(nr).await? {
+        return Ok(());
+    }
+    say(cluster, nr, &Said::Gone).await
+}
+
+/// Answers an act that was taken.
+pub(super) async fn say(cluster: &dyn Cluster, nr: u64, said: &Said) -> Result<(), StoreError> {
+    let said = Payload::json(said).map_err(|error| StoreError::Io { what: error.to_string() })?;
+    cluster.answer(nr, Answer::Act(said)).await
 }
 
 /// Says what came of a stop of a run that has ended. When it was asked for the run was live. If it

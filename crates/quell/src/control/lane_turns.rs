@@ -120,7 +120,7 @@ impl TurnTaking {
 
     fn stop(&self, member: &Member, stop: FarStop) {
         let (cluster, asked) = (Arc::clone(&member.cluster), stop.request.clone());
-        let run = stop.run;
+        let run = stop.run.into();
         let mut call: Call<Disposition> = Box::pin(async move { cluster.ask(run, asked).await });
         self.stops.push(Box::pin(async move {
             // One that panics has failed, and is not lost: it is asked for again.

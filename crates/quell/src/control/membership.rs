@@ -11,10 +11,10 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use futures::stream::{FuturesUnordered, StreamExt as _};
-use quell_core::cluster::{Answer, Asked, AskedStop};
+use quell_core::cluster::{Answer, Asked, AskedStop, RunMeant};
 use quell_core::lifecycle::later;
 use quell_core::store::{BoxFuture, StoreError};
-use quell_core::{Payload, RunId, limits};
+use quell_core::{Payload, limits};
 
 use crate::cluster::{Leave, Member, Phase};
 use crate::control::acts;
@@ -304,12 +304,13 @@ impl Membership {
         if std::mem::replace(&mut decided.is_under_way, true) {
             return;
         }
-        let mut node = here(shared, stop.run);
+        let meant = RunMeant::of_stored(stop.run, stop.accepted_ms);
+        let mut node = here(shared, meant);
         if decided.answer.is_none() {
             if node.is_none() {
                 self.member.note_unplaced(&stop);
                 // What takes the run in looks for that note behind it: one of both sees the other.
-                node = here(shared, stop.run);
+                node = here(shared, meant);
             }
             decided.answer = answering::decide(&self.member, node.as_ref(), &stop);
         }
@@ -327,9 +328,8 @@ impl Membership {
         }));
     }
 
-    /// Carries out an act. One of a run that is not in memory is left where it is: it lapses,
-    /// unless that run comes in time.
-    fn carry_out_act(&mut self, shared: &Arc<Shared>, run: RunId, (nr, words): (u64, Payload)) {
+    /// Carries out an act.
+    fn carry_out_act(&mut self, shared: &Arc<Shared>, run: RunMeant, (nr, words): (u64, Payload)) {
         let node = here(shared, run);
         let decided = self.decided.entry(nr).or_default();
         if std::mem::replace(&mut decided.is_under_way, true) {
@@ -337,9 +337,15 @@ impl Membership {
         }
         let (cluster, couriers) = (Arc::clone(&self.member.cluster), shared.couriers.clone());
         let progress = Arc::clone(&decided.progress);
+        let store = shared.journal.as_ref().map(|journal| Arc::clone(&journal.store));
         self.answers.push(Box::pin(async move {
-            let Some(node) = node else { return (nr, Err(StoreError::Unknown { run })) };
-            (nr, acts::carry_out(&*cluster, &couriers, node, (nr, words), progress).await)
+            let given = match node {
+                Some(node) => {
+                    acts::carry_out(&*cluster, &couriers, node, (nr, words), progress).await
+                }
+                None => answering::say_of_stored(&*cluster, store, run, nr).await,
+            };
+            (nr, given)
         }));
     }
 
@@ -369,10 +375,10 @@ impl Membership {
     }
 }
 
-/// Yields a run that is in memory, and was not left to others. One that the store has not taken yet
-/// may be a repeat of the run that is meant, which this node is about to take in.
-fn here(shared: &Shared, run: RunId) -> Option<Arc<Node>> {
-    let node = shared.registry.get(run);
+/// Yields the run that is meant, if it is in memory, and was not left to others. One that the store
+/// has not taken yet may be a repeat of it, which this node is about to take in.
+fn here(shared: &Shared, run: RunMeant) -> Option<Arc<Node>> {
+    let node = shared.registry.get(run.id()).filter(|node| run.is(node.began(&node.lock()).0));
     node.filter(|node| !node.is_left_to_next() && !node.is_undecided() && !node.is_namesake())
 }
 

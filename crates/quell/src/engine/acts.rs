@@ -3,8 +3,8 @@
 use std::convert::Infallible;
 use std::sync::Arc;
 
-use quell_core::cluster::ActAnswer;
-use quell_core::{LimitsOutcome, NewLimits, Payload, RunId, RunStatus, limits};
+use quell_core::cluster::{ActAnswer, RunMeant};
+use quell_core::{LimitsOutcome, NewLimits, Payload, RunStatus, limits};
 
 use crate::ask_error::AskError;
 use crate::control::acts::{Act, Said};
@@ -23,9 +23,10 @@ enum Told {
 }
 
 impl Engine {
-    /// As [`RunRef::pause`](crate::RunRef::pause), of a run on whatever node has it. That node
-    /// decides; if it does not take the request within
-    /// [`limits::ASKED_STOP_WAIT`](crate::limits::ASKED_STOP_WAIT) it never does.
+    /// As [`RunRef::pause`](crate::RunRef::pause), of a run on whatever node has it, which is named
+    /// as for [`cancel_anywhere`](Self::cancel_anywhere). That node decides; if it does not take
+    /// the request within [`limits::ASKED_STOP_WAIT`](crate::limits::ASKED_STOP_WAIT) it never
+    /// does.
     ///
     /// # Errors
     ///
@@ -36,18 +37,18 @@ impl Engine {
     /// Once polled, the run may be asked to pause although the future was dropped.
     pub async fn pause_anywhere(
         &self,
-        id: RunId,
+        run: impl Into<RunMeant> + Send,
         pause: impl Into<Pause> + Send,
     ) -> Result<(), AskError<PauseError>> {
-        let pause = pause.into();
-        let run = if let Some(run) = self.accepted_here(id).await {
+        let (meant, pause) = (run.into(), pause.into());
+        let run = if let Some(run) = self.accepted_here(meant).await {
             run
         } else {
             let (bytes, max) = (pause.request().len(), limits::EVENT_BYTES_MAX);
             if bytes > max {
                 return Err(AskError::Refused(PauseError::TooLarge { bytes, max }));
             }
-            match self.ask_owner(id, &Act::pause(pause.clone())).await? {
+            match self.ask_owner(meant, &Act::pause(pause.clone())).await? {
                 Told::Said(Said::Done) => return Ok(()),
                 Told::Said(Said::NotPaused(error)) => return Err(AskError::Refused(error)),
                 Told::Said(said) => return Err(strange(&said)),
@@ -59,9 +60,10 @@ impl Engine {
     }
 
     /// As [`RunRef::resume_durably`](crate::RunRef::resume_durably), of a run on whatever node has
-    /// it: this attempt of it, or whichever asks. The node that has it decides; if it does not take
-    /// the answer within [`limits::ASKED_STOP_WAIT`](crate::limits::ASKED_STOP_WAIT) it never does.
-    /// An answer that is acknowledged is stored, and outlives that node.
+    /// it, which is named as for [`cancel_anywhere`](Self::cancel_anywhere): this attempt of it, or
+    /// whichever asks. The node that has it decides; if it does not take the answer within
+    /// [`limits::ASKED_STOP_WAIT`](crate::limits::ASKED_STOP_WAIT) it never does. An answer that is
+    /// acknowledged is stored, and outlives that node.
     ///
     /// # Errors
     ///
@@ -96,12 +98,12 @@ impl Engine {
     /// ```
     pub async fn resume_anywhere(
         &self,
-        id: RunId,
+        run: impl Into<RunMeant> + Send,
         attempt: Option<u32>,
         answer: impl Into<Payload> + Send,
     ) -> Result<(), AskError<ResumeError>> {
-        let answer = answer.into();
-        let run = if let Some(run) = self.accepted_here(id).await {
+        let (meant, answer) = (run.into(), answer.into());
+        let run = if let Some(run) = self.accepted_here(meant).await {
             run
         } else {
             let (bytes, max) = (answer.len(), limits::PAYLOAD_BYTES_MAX);
@@ -109,7 +111,7 @@ impl Engine {
                 return Err(AskError::Refused(ResumeError::TooLarge { bytes, max }));
             }
             let act = Act::Resume { answer: answer.clone(), attempt };
-            match self.ask_owner(id, &act).await? {
+            match self.ask_owner(meant, &act).await? {
                 Told::Said(Said::Done) => return Ok(()),
                 Told::Said(Said::NotResumed(error)) => return Err(AskError::Refused(error)),
                 Told::Said(said) => return Err(strange(&said)),
@@ -126,8 +128,9 @@ impl Engine {
         resumed.map_err(AskError::Refused)
     }
 
-    /// As [`RunRef::set_limits`](crate::RunRef::set_limits), of a run on whatever node has it. That
-    /// node decides; if it does not take the request within
+    /// As [`RunRef::set_limits`](crate::RunRef::set_limits), of a run on whatever node has it, and
+    /// named as for [`cancel_anywhere`](Self::cancel_anywhere). That node decides; if it does
+    /// not take the request within
     /// [`limits::ASKED_STOP_WAIT`](crate::limits::ASKED_STOP_WAIT) it never does.
     ///
     /// # Errors
@@ -139,13 +142,14 @@ impl Engine {
     /// Once polled, the run may have its limits although the future was dropped.
     pub async fn set_limits_anywhere(
         &self,
-        id: RunId,
+        run: impl Into<RunMeant> + Send,
         limits: NewLimits,
     ) -> Result<LimitsOutcome, AskError<Infallible>> {
-        let run = if let Some(run) = self.accepted_here(id).await {
+        let meant = run.into();
+        let run = if let Some(run) = self.accepted_here(meant).await {
             run
         } else {
-            match self.ask_owner(id, &Act::Limits(limits)).await? {
+            match self.ask_owner(meant, &Act::Limits(limits)).await? {
                 Told::Said(Said::Limits(words)) => return Ok(words.into_outcome(sync::now())),
                 Told::Said(said) => return Err(strange(&said)),
                 Told::Ended(status) => return Ok(LimitsOutcome::AlreadyTerminal { status }),
@@ -156,21 +160,22 @@ impl Engine {
     }
 
     /// Asks the node that has a run.
-    async fn ask_owner<E>(&self, id: RunId, act: &Act) -> Result<Told, AskError<E>> {
+    async fn ask_owner<E>(&self, run: RunMeant, act: &Act) -> Result<Told, AskError<E>> {
         let member = self.shared().member.as_ref().ok_or(AskError::Unknown)?;
         let not_known = |what: String| AskError::NotKnown { what: what.into() };
         // Nothing is asked yet: what cannot be written is not done.
         let words = Payload::json(act).map_err(|error| not_known(error.to_string()))?;
-        match member.cluster.act(id, words).await {
+        match member.cluster.act(run, words).await {
             Ok(ActAnswer::Said(words)) => {
                 match words.parse().map_err(|error| not_known(error.to_string()))? {
                     Said::Left(owner) => Err(AskError::NotDecided { owner }),
+                    Said::Gone => Err(AskError::Unknown),
                     said => Ok(Told::Said(said)),
                 }
             }
             // Nobody had it: it may have come here since.
             Ok(ActAnswer::Unknown) => {
-                self.accepted_here(id).await.map(Told::Here).ok_or(AskError::Unknown)
+                self.accepted_here(run).await.map(Told::Here).ok_or(AskError::Unknown)
             }
             Ok(ActAnswer::Ended { status }) => Ok(Told::Ended(status)),
             Ok(ActAnswer::Lapsed { owner }) => Err(AskError::NotDecided { owner }),

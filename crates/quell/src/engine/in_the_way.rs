@@ -6,6 +6,7 @@
 //! not fail because of it: it waits until the repeat is refused, which frees both.
 
 use quell_core::RunId;
+use quell_core::cluster::RunMeant;
 use quell_core::store::{RunRecord, StoreError};
 
 use crate::engine::Engine;
@@ -37,11 +38,16 @@ impl Engine {
         !is_earlier
     }
 
+    /// Finds the run that is meant, if it is in memory.
+    pub(super) fn get_meant(&self, run: RunMeant) -> Option<RunRef> {
+        self.get(run.id()).filter(|here| run.is(here.queued_at()))
+    }
+
     /// Finds a run that is in memory. One of which the store has not said yet what it is is waited
     /// for: another node may have the run of this id, also if one is kept here that it has
     /// forgotten.
-    pub(super) async fn accepted_here(&self, id: RunId) -> Option<RunRef> {
-        let run = self.get(id)?;
+    pub(super) async fn accepted_here(&self, run: RunMeant) -> Option<RunRef> {
+        let run = self.get_meant(run)?;
         let is_it = run.is_accepted().await && !self.is_forgotten_elsewhere(&run).await;
         is_it.then_some(run)
     }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use quell_core::cluster::AskedStop;
-use quell_core::store::{Record, RunRecord, Store, StoreError, Unreadable};
+use quell_core::store::{Accepted, Record, RunRecord, Store, StoreError, Unreadable};
 use quell_core::{Abandoned, Cause, Counts, EventKind, RunId, RunReport, RunRow};
 
 use crate::engine::left_log::{Lacks, LeftLog};
@@ -136,7 +136,7 @@ impl LeftTree {
     pub(super) async fn end_refused<R: Recorded>(
         root: RunRecord,
         error: &SubmitError,
-        asked: impl Fn(RunId) -> Vec<AskedStop>,
+        asked: impl Fn(&Accepted) -> Vec<AskedStop>,
         writes: &mut Writes<'_, R>,
     ) -> Result<(), StoreError> {
         let log = LeftLog::read(writes.store, root.run()).await?;
@@ -151,11 +151,11 @@ impl LeftTree {
 
     /// Takes in stops that were asked for since the runs were read, and that nobody has answered:
     /// one that is recorded ends its run with the cause of the first (I34).
-    pub(super) fn take_stops(&mut self, asked: impl Fn(RunId) -> Vec<AskedStop>) {
+    pub(super) fn take_stops(&mut self, asked: impl Fn(&Accepted) -> Vec<AskedStop>) {
         let mut has_any = false;
         let own = std::iter::once(&mut self.root);
         for record in own.chain(self.ends.iter_mut().map(|(record, _)| record)) {
-            for stop in asked(record.run()) {
+            for stop in asked(&record.accepted) {
                 record.apply(&Record::StopAccepted(stop.accepted(record.epoch).into()));
                 has_any = true;
             }

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use quell_core::cluster::{LogWatch, OpenStops};
+use quell_core::cluster::{LogWatch, OpenStops, RunMeant};
 use quell_core::store::{RunRecord, StoreError};
 use quell_core::{CancelRequest, Disposition, RunId, Work};
 
@@ -159,13 +159,15 @@ impl Engine {
         self.shared().member.as_ref()?.cluster.watch(root)
     }
 
-    /// As [`cancel`](Self::cancel), of a run on whatever node has it. A run of this one is stopped
-    /// at once. For any other the stop is recorded in the store, and its owner carries it out and
-    /// answers; the answer is what the owner has decided. An owner that is not heard of in time
-    /// gives [`Disposition::Recorded`]. An unknown id is remembered in the store, if the request
-    /// says so: the run is stopped on whatever node it is accepted. A stop that is acknowledged in
-    /// any of these ways outlives both processes (I34), but for one of a run of this engine, for
-    /// which [`RunRef::stored`](crate::RunRef::stored) waits.
+    /// As [`cancel`](Self::cancel), of a run on whatever node has it: whichever has this id, or the
+    /// one that was read ([`RunMeant`]), and no later one of its id, nor one to come; that is
+    /// `Unknown`. A run of this one is stopped at once. For any other the stop is recorded in the
+    /// store, and its owner carries it out and answers; the answer is what the owner has decided.
+    /// An owner that is not heard of in time gives [`Disposition::Recorded`]. An unknown id is
+    /// remembered in the store, if the request says so: the run is stopped on whatever node it is
+    /// accepted. A stop that is acknowledged in any of these ways outlives both processes (I34),
+    /// but for one of a run of this engine, for which [`RunRef::stored`](crate::RunRef::stored)
+    /// waits.
     ///
     /// # Errors
     ///
@@ -176,23 +178,34 @@ impl Engine {
     /// Once polled, the stop may be carried out although the future was dropped.
     pub async fn cancel_anywhere(
         &self,
-        id: RunId,
+        run: impl Into<RunMeant> + Send,
         request: CancelRequest,
     ) -> Result<Disposition, StoreError> {
-        let Some(member) = &self.shared().member else { return Ok(self.cancel(id, request)) };
-        if let Some(answer) = self.cancel_here(id, &request).await {
+        let run: RunMeant = run.into();
+        let is_any = run.accepted_ms().is_none();
+        let Some(member) = &self.shared().member else {
+            if is_any {
+                return Ok(self.cancel(run.id(), request));
+            }
+            let run = self.get_meant(run);
+            return Ok(run.map_or(Disposition::Unknown, |run| run.cancel(request)));
+        };
+        if let Some(answer) = self.cancel_here(run, &request).await {
             return Ok(answer);
         }
         for _ in 0..LOOKS {
-            match member.cluster.ask(id, request.clone()).await? {
+            match member.cluster.ask(run, request.clone()).await? {
                 Disposition::Unknown => {}
                 answer => return Ok(answer),
             }
             // Nobody had it: it may have come since, here or elsewhere.
-            if let Some(answer) = self.cancel_here(id, &request).await {
+            if let Some(answer) = self.cancel_here(run, &request).await {
                 return Ok(answer);
             }
-            if let Some(answer) = self.remember_in_cluster(member, (id, None), &request).await? {
+            if is_any
+                && let Some(answer) =
+                    self.remember_in_cluster(member, (run.id(), None), &request).await?
+            {
                 return Ok(answer);
             }
         }
@@ -202,8 +215,8 @@ impl Engine {
     /// Stops a run that is here; none if there is none, or if it is not the run that is meant: the
     /// store refuses it if another node has the run of this id, and one that another node has
     /// forgotten is nobody's answer.
-    async fn cancel_here(&self, id: RunId, request: &CancelRequest) -> Option<Disposition> {
-        let run = self.get(id).filter(|run| !run.node().is_namesake())?;
+    async fn cancel_here(&self, run: RunMeant, request: &CancelRequest) -> Option<Disposition> {
+        let run = self.get_meant(run).filter(|run| !run.node().is_namesake())?;
         let answer = run.cancel(request.clone());
         let answer = run.is_accepted().await.then_some(answer)?;
         let is_over = matches!(answer, Disposition::AlreadyTerminal { .. });

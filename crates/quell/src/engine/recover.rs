@@ -8,7 +8,7 @@ use std::time::SystemTime;
 
 use futures::stream::{self, StreamExt};
 use quell_core::cluster::AskedStop;
-use quell_core::store::{Page, RunRecord, StoreError, Unreadable};
+use quell_core::store::{Accepted, Page, RunRecord, StoreError, Unreadable};
 use quell_core::{Counts, RunId, limits};
 
 use crate::body::context::RunContext;
@@ -250,7 +250,8 @@ impl Engine {
         for end in left.end_strays(strays, journal) {
             writes.push(end).await?;
         }
-        let mut stay = write_trees(left.trees, &mut writes, |run| self.asked(run)).await?;
+        let mut stay =
+            write_trees(left.trees, &mut writes, |run: &Accepted| self.asked(run)).await?;
         // Before any of them writes as its next attempt.
         writes.flush().await?;
         // Those that had a lane come before those that wait for it (I36): such as are paused, have
@@ -269,7 +270,7 @@ impl Engine {
                 Err(error) => {
                     recovered.refused.push((root.run(), error.clone()));
                     if !is_paused && !is_over(&error) {
-                        let asked = |run| self.asked(run);
+                        let asked = |run: &Accepted| self.asked(run);
                         LeftTree::end_refused(root, &error, asked, &mut writes).await?;
                     }
                 }
@@ -339,15 +340,16 @@ impl Engine {
 
     /// Yields the stops that were asked of a run since it was read: whoever asked may have been
     /// told that they are recorded.
-    fn asked(&self, run: RunId) -> Vec<AskedStop> {
-        self.shared().member.as_ref().map(|member| member.unplaced(run)).unwrap_or_default()
+    fn asked(&self, run: &Accepted) -> Vec<AskedStop> {
+        let member = self.shared().member.as_ref();
+        member.map(|member| member.unplaced(run.run, run.at)).unwrap_or_default()
     }
 
     /// Stops a run that was taken in, if that was asked for before it was, or if it had used more
     /// than its budget by then: it is held, or paused.
     fn stop_if_asked(&self, run: &RunRef) {
         if let Some(member) = &self.shared().member {
-            let mut stops = member.take_unplaced(run.id());
+            let mut stops = member.take_unplaced(run.id(), run.queued_at());
             // The first one may end it: what they ask for together is asked then.
             if let Some((first, later)) = stops.split_first_mut() {
                 for later in later {
@@ -367,7 +369,7 @@ impl Engine {
 async fn write_trees<R: Recorded>(
     trees: Vec<LeftTree>,
     writes: &mut Writes<'_, R>,
-    asked: impl Fn(RunId) -> Vec<AskedStop>,
+    asked: impl Fn(&Accepted) -> Vec<AskedStop>,
 ) -> Result<Vec<(RunRecord, u64, Fate, Left)>, StoreError> {
     let (store, mut stay) = (writes.store, Vec::new());
     let logs = stream::iter(trees).map(async |tree| {

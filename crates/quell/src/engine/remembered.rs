@@ -58,7 +58,7 @@ impl Engine {
     ) -> Result<Option<Disposition>, StoreError> {
         match &self.shared().member {
             None => Ok(self.remember_stop(id, scope, request).ok()),
-            Some(_) if self.accepted_here(id).await.is_some() => Ok(None),
+            Some(_) if self.accepted_here(id.into()).await.is_some() => Ok(None),
             Some(member) => self.remember_in_cluster(member, (id, Some(scope)), &request).await,
         }
     }

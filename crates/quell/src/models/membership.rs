@@ -287,13 +287,13 @@ fn i34_a_stop_that_is_read_while_its_run_is_taken_in_is_carried_out_once_and_at_
         let (member, _) = member();
         let run = RunId::from_text("run");
         let (request, at) = (CancelRequest::because("enough"), SystemTime::UNIX_EPOCH);
-        let stop = AskedStop { nr: 1, run, request, at };
+        let stop = AskedStop { nr: 1, run, accepted_ms: None, request, at };
         let is_there = Arc::new(AtomicBool::new(false));
         let recovery = thread::spawn({
             let (member, is_there) = (Arc::clone(&member), Arc::clone(&is_there));
             move || {
                 is_there.store(true, Ordering::SeqCst);
-                let taken = member.take_unplaced(run);
+                let taken = member.take_unplaced(run, at);
                 for stop in &taken {
                     member.placed(stop.nr, Disposition::Reserved);
                 }

@@ -118,8 +118,12 @@ impl MemoryStore {
     /// Takes a stop that the former owner of a run was asked for, with a boot.
     #[cfg(feature = "test-util")]
     pub(crate) fn accept_stop(&self, stop: &AskedStop, boot: u32) -> Result<(), StoreError> {
-        let epoch = self.read(|tables| tables.run(stop.run).map(|stored| stored.record.epoch))?;
-        let epoch = Epoch::new(boot, epoch.map_or(0, Epoch::attempt));
+        let run = self.read(|tables| {
+            let record = &tables.run(stop.run)?.record;
+            Some((record.epoch, record.accepted.at))
+        })?;
+        let Some((epoch, _)) = run.filter(|(_, at)| stop.means(*at)) else { return Ok(()) };
+        let epoch = Epoch::new(boot, epoch.attempt());
         self.write(vec![Record::StopAccepted(Box::new(stop.accepted(epoch)))])
     }
 

@@ -3,10 +3,10 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use quell_core::cluster::{ActAnswer, Asked};
+use quell_core::cluster::{ActAnswer, Asked, RunMeant};
 use quell_core::lifecycle::later;
 use quell_core::store::{Store as _, StoreError};
-use quell_core::{Payload, RunId, limits};
+use quell_core::{Payload, limits};
 
 use crate::sync;
 use crate::testing::cluster::Node;
@@ -14,7 +14,7 @@ use crate::testing::cluster::nodes::{Shared, Table};
 
 #[derive(Debug)]
 pub(super) struct AskedAct {
-    run: RunId,
+    run: RunMeant,
     words: Payload,
     owner: u32,
     /// Its owner takes it before this instant, or never.
@@ -50,7 +50,7 @@ impl Table {
         }
     }
 
-    fn put_act(&mut self, (run, words): (RunId, Payload), owner: u32) -> Option<u64> {
+    fn put_act(&mut self, (run, words): (RunMeant, Payload), owner: u32) -> Option<u64> {
         let now = sync::now();
         self.acts.retain(|_, act| act.is_taken || act.until > now);
         let of_owner = || self.acts.values().filter(|act| act.owner == owner);
@@ -91,11 +91,12 @@ impl AskedAct {
 /// Asks the owner of a run for an act, and waits for what it says.
 pub(super) async fn acted(
     node: &Node,
-    run: RunId,
+    run: RunMeant,
     words: Payload,
 ) -> Result<ActAnswer, StoreError> {
     let shared = node.reach()?;
-    let Some(record) = shared.store.get(run).await? else { return Ok(ActAnswer::Unknown) };
+    let stored = shared.store.get(run.id()).await?.filter(|record| run.is(record.accepted.at));
+    let Some(record) = stored else { return Ok(ActAnswer::Unknown) };
     if record.status.is_terminal() {
         return Ok(ActAnswer::Ended { status: record.status });
     }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use quell_core::cluster::{
     ActAnswer, Answer, Asked, AskedStop, Cluster, ForgottenWork, LogWatch, OpenStops, Placed,
-    SlotsAsked, SlotsHeld, StopToCome, TakenOver, TurnAsk,
+    RunMeant, SlotsAsked, SlotsHeld, StopToCome, TakenOver, TurnAsk,
 };
 use quell_core::store::{BoxFuture, Store, StoreError};
 use quell_core::{CancelRequest, Disposition, Payload, RunId, limits};
@@ -18,9 +18,14 @@ use crate::testing::cluster::nodes::{AskedHere, Seat};
 use crate::testing::cluster::open_stops::open_stops;
 
 impl Node {
-    async fn asked(&self, run: RunId, request: CancelRequest) -> Result<Disposition, StoreError> {
-        let shared = self.reach()?;
-        let Some(record) = shared.store.get(run).await? else { return Ok(Disposition::Unknown) };
+    async fn asked(
+        &self,
+        meant: RunMeant,
+        request: CancelRequest,
+    ) -> Result<Disposition, StoreError> {
+        let (shared, run) = (self.reach()?, meant.id());
+        let stored = shared.store.get(run).await?.filter(|record| meant.is(record.accepted.at));
+        let Some(record) = stored else { return Ok(Disposition::Unknown) };
         if record.status.is_terminal() {
             return Ok(Disposition::AlreadyTerminal { status: record.status });
         }
@@ -37,7 +42,9 @@ impl Node {
             }
             table.next_stop += 1;
             let nr = table.next_stop;
-            let (stop, reserved) = (AskedStop { nr, run, request, at: sync::wall() }, Vec::new());
+            let (accepted_ms, at) = (meant.accepted_ms(), sync::wall());
+            let stop = AskedStop { nr, run, accepted_ms, request, at };
+            let reserved = Vec::new();
             table.stops.insert(nr, AskedHere { stop, owner, of, answer: None, reserved });
             nr
         };
@@ -121,7 +128,7 @@ impl Cluster for Node {
 
     fn ask(
         &self,
-        run: RunId,
+        run: RunMeant,
         request: CancelRequest,
     ) -> BoxFuture<'_, Result<Disposition, StoreError>> {
         Box::pin(self.asked(run, request))
@@ -162,7 +169,7 @@ impl Cluster for Node {
         Box::pin(open_stops(self, owner))
     }
 
-    fn act(&self, run: RunId, words: Payload) -> BoxFuture<'_, Result<ActAnswer, StoreError>> {
+    fn act(&self, run: RunMeant, words: Payload) -> BoxFuture<'_, Result<ActAnswer, StoreError>> {
         Box::pin(acted(self, run, words))
     }
 

@@ -133,7 +133,9 @@ impl Node {
         record.map(|mut record| {
             let asked = self.shared.table.lock().asked_of(self.boot);
             let (run, is_live) = (record.run(), !record.status.is_terminal());
-            for stop in asked.iter().filter(|stop| is_live && stop.run == run) {
+            let accepted_at = record.accepted.at;
+            let of_run = |stop: &&AskedStop| stop.run == run && stop.means(accepted_at);
+            for stop in asked.iter().filter(|stop| is_live && of_run(stop)) {
                 record.apply(&Record::StopAccepted(stop.accepted(record.epoch).into()));
             }
             record

@@ -19,8 +19,12 @@ pub(super) async fn open_stops(
     {
         let table = shared.table.lock();
         let of_owner = |of: &Option<Arc<str>>| owner.is_none() || *of == owner;
-        let asked = table.stops.values().filter(|it| it.answer.is_none() && of_owner(&it.of));
-        open.asked = asked.map(|it| it.stop.clone()).collect();
+        for asked in table.stops.values().filter(|it| it.answer.is_none() && of_owner(&it.of)) {
+            let is_there = shared.store.accepted_at(asked.stop.run)?;
+            if is_there.is_some_and(|at| asked.stop.means(at)) {
+                open.asked.push(asked.stop.clone());
+            }
+        }
     }
     let (mut filter, mut page) = (RunFilter::new().roots(), Page::first(limits::STORE_PAGE_MAX));
     if let Some(owner) = &owner {

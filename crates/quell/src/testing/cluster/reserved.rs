@@ -63,7 +63,7 @@ impl Table {
         }
         self.next_stop += 1;
         let (nr, run, request) = (self.next_stop, stop.run, stop.request.clone());
-        let asked = AskedStop { nr, run, request, at: sync::wall() };
+        let asked = AskedStop { nr, run, accepted_ms: None, request, at: sync::wall() };
         let (max, percent) = (stop.max, stop.share_percent);
         let by = stop.request.asked_by().map(Arc::<str>::from);
         self.reserved.insert(nr, Reserved { stop, until, asked });
