@@ -30,7 +30,8 @@ pub(crate) fn with_stored(
         async move {
             loop {
                 if let Some(gap) = &mut before
-                    && let Some(event) = gap.next_patiently().await
+                    // On the heap: most readers are as fast as the log.
+                    && let Some(event) = Box::pin(gap.next_patiently()).await
                 {
                     return Some((event, (events, before)));
                 }

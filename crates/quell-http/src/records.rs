@@ -104,17 +104,17 @@ impl Records {
         // What is told of the end belongs to the request that has started the run.
         let span = Span::current();
         let told = move |root: &RunRef| span.in_scope(|| told(root));
-        record.lock().reads_gaps = engine.has_store();
+        let (reads_gaps, began) = (engine.has_store(), root.row().queued_at);
+        record.lock().reads_gaps = reads_gaps;
         drop(runtime.spawn(async move {
             let after = record.lock().position.seq();
             let mut events = root.events_since(after);
             let mut is_told = false;
             while let Some(event) = next_event(&mut events).await {
-                match Before::of_gap(&engine, &event, root.row().queued_at)
-                    .filter(|_| engine.has_store())
-                {
-                    // On the heap: most runs have no gap.
-                    Some(before) => Box::pin(read_gap(before, &record)).await,
+                let gap = Before::of_gap(&engine, &event, began).filter(|_| reads_gaps);
+                // On the heap: most runs have no gap.
+                match gap.map(|before| Box::pin(read_gap(before, Arc::clone(&record)))) {
+                    Some(reading) => reading.await,
                     None => record.lock().apply(&event),
                 }
                 let is_end = matches!(event.kind, EventKind::Ended(_) | EventKind::Lagged { .. });
@@ -184,7 +184,7 @@ impl Records {
 }
 
 /// Takes in what is stored of a gap.
-async fn read_gap(mut before: Before, record: &Record) {
+async fn read_gap(mut before: Before, record: Record) {
     while let Some(event) = before.next_patiently().await {
         record.lock().apply(&event);
     }
