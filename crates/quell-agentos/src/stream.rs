@@ -205,7 +205,11 @@ impl Source {
             // What is numbered is in the store when it comes.
             if let Some((root, status)) = self.root.as_ref().zip(status).filter(|_| !is_numbered) {
                 // On the heap, as all that comes once: a stream mostly waits for an event.
-                Box::pin(is_heard_of(&self.view, root, status)).await;
+                if Box::pin(is_heard_of(&self.view, root, status)).await.is_err() {
+                    // Another node says how it ends.
+                    self.is_over = true;
+                    return Some(SseEvent::json("error", &not_stored_yet()));
+                }
             }
             self.has_ended |= event.run == self.id && status.is_some_and(RunStatus::is_terminal);
             let view = &self.view;

@@ -72,8 +72,8 @@ async fn who_waits_through_another_node_for_a_run_that_is_deleted_is_told_that_i
     }
 }
 
-/// Has a client of each node wait for a run, whose session is deleted then. Yields the run, and what
-/// they are told.
+/// Has a client of each node wait for a run, whose session is deleted then. Yields the run, and
+/// what they are told.
 async fn both_told(a: &Site, b: &Site, path: &str, stream: &str) -> (String, Answer, Answer) {
     loop {
         let run = fresh("run");

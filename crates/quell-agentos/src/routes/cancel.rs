@@ -32,7 +32,7 @@ pub(super) async fn cancel(
         Some(run) => {
             let outcome = view.cancel(&run, stop, wait).await;
             if let Disposition::AlreadyTerminal { status } = outcome.disposition {
-                is_heard_of_any(view, &run, status).await;
+                is_heard_of_any(view, &run, status).await?;
             }
             outcome
         }

@@ -68,7 +68,7 @@ pub(super) async fn begin(
     let Started { run, is_replay, guard, .. } = started;
     let Some(charge) = charge else {
         let run = run.into();
-        return Ok(if is_replay { accepted_by_now(view, &run).await } else { accepted(&run) });
+        return if is_replay { accepted_by_now(view, &run).await } else { Ok(accepted(&run)) };
     };
     let guard = guard.holding(charge);
     if is_stream {
@@ -187,8 +187,8 @@ pub(super) fn accepted(run: &RunView) -> Response {
 }
 
 /// Answers with a run as it stands: a client that repeats its request may learn nothing else of it.
-pub(super) async fn accepted_by_now(view: &View, run: &RunView) -> Response {
-    accepted_as(run, status_to_tell(view, run).await)
+pub(super) async fn accepted_by_now(view: &View, run: &RunView) -> Result<Response, Refusal> {
+    Ok(accepted_as(run, status_to_tell(view, run).await?))
 }
 
 fn accepted_as(run: &RunView, now: RunStatus) -> Response {
@@ -207,7 +207,7 @@ async fn started_before(
 ) -> Result<Response, Refusal> {
     let forgotten = || Refusal::of_start(&StartError::KeyForgotten);
     let run = view.find_by_id(id).await?.ok_or_else(forgotten)?;
-    let Some(charge) = charge else { return Ok(accepted_by_now(view, &run).await) };
+    let Some(charge) = charge else { return accepted_by_now(view, &run).await };
     let guard = app.service.guard(&run, on_disconnect(is_background)).until_pause().holding(charge);
     let answer = if is_stream {
         streamed(app, view, &run, guard, (style(app, is_background), Begin::default())).await?

@@ -30,7 +30,7 @@ pub(super) async fn follow_up(
     (found, mut form, upload, answer): (RunView, Form, Upload, Option<String>),
 ) -> Result<Response, Refusal> {
     let found = ended(view, found).await?;
-    let status = status_to_tell(view, &found).await;
+    let status = status_to_tell(view, &found).await?;
     let (id, field) = (found.external_id(), names_of(component.kind()).answer);
     if status == RunStatus::Paused {
         return Err(no_message(&found, field));

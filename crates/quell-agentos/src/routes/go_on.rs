@@ -53,7 +53,7 @@ pub(super) async fn go_on(
     let Answered { run, last, guard, is_repeat } = answered;
     numbered(app, view, &run);
     let Some(guard) = guard else {
-        return Ok(if is_repeat { accepted_by_now(view, &run).await } else { accepted(&run) });
+        return if is_repeat { accepted_by_now(view, &run).await } else { Ok(accepted(&run)) };
     };
     follow(app, view, run, (form, guard, last)).await
 }
@@ -277,7 +277,9 @@ fn asks_another(run: &RunView) -> Refusal {
 }
 
 pub(super) async fn not_paused(view: &View, run: &RunView, now: RunStatus) -> Refusal {
-    is_heard_of_any(view, run, now).await;
+    if let Err(refusal) = is_heard_of_any(view, run, now).await {
+        return refusal;
+    }
     let word = status(now).to_ascii_lowercase();
     let text = format!("Cannot continue run {}: run is {word}", run.external_id());
     Refusal::new(StatusCode::CONFLICT, text)

@@ -20,6 +20,7 @@ use crate::routes::extract::RunRequest;
 use crate::routes::streamed::{streamed_from, style};
 use crate::snapshot::STREAMED;
 use crate::wire::refusal::{Refusal, not_int};
+use crate::wire::socket::not_stored_yet;
 use crate::wire::status::status;
 
 /// Goes on behind the last event that the client has. What is wrong with the run is an event.
@@ -68,14 +69,16 @@ pub(super) async fn behind(
     };
     // Who continues a run may follow it from then on, however it was created.
     if run.label(STREAMED).is_none() && run.attempt() <= 1 {
-        let now = status_to_tell(view, &run).await;
-        return Behind::Nothing(without_a_stream(&run, now));
+        return Behind::Nothing(match status_to_tell(view, &run).await {
+            Ok(now) => without_a_stream(&run, now),
+            Err(_) => not_stored_yet(),
+        });
     }
     let (lines, view, style, counted) =
         (app.lines.clone(), view.clone(), style(app, true), run.clone());
     let begin = async move {
         let so_far = lines.so_far(&view, &counted, style, from).await?;
-        let now = status_to_tell(&view, &counted).await;
+        let now = status_to_tell(&view, &counted).await?;
         Ok(begin((&counted, now), &subscribed, from, so_far))
     };
     Behind::Events(run, begin.boxed())

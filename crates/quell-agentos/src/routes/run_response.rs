@@ -15,21 +15,22 @@ use crate::wire::refusal::Refusal;
 pub(super) async fn run_response(view: &View, run: RunView) -> Result<Option<Response>, Refusal> {
     let Some(position) = snapshot::position_of(view, &run) else { return Ok(None) };
     let reading = view.read_tree(run).await?;
-    is_heard_of_any(view, reading.run(), reading.report().own_row().status).await;
+    is_heard_of_any(view, reading.run(), reading.report().own_row().status).await?;
     let (about, make) = answer(reading, position);
     Ok(Some(view.json_response(about, make).await.map_err(Refusal::of_answer)?))
 }
 
 /// As [`run_response`], for a client that has waited for the run. If there is no room for all of it
 /// in time, or the engine forgets the run meanwhile, the answer is the run without its values. It
-/// is never a refusal, which would mean that nothing started.
+/// is no refusal, which would mean that nothing started, but where this node may not say how the
+/// run ends.
 pub(super) async fn run_response_at_end(
     view: &View,
     run: RunRef,
 ) -> Result<Option<Response>, Refusal> {
     let Some(position) = snapshot::position_of(view, &(&run).into()) else { return Ok(None) };
     let reading = view.read_tree((&run).into()).await?;
-    is_heard_of_any(view, reading.run(), reading.report().own_row().status).await;
+    is_heard_of_any(view, reading.run(), reading.report().own_row().status).await?;
     let (about, make) = answer(reading, position.clone());
     match view.json_response(about, make).await {
         Ok(response) => return Ok(Some(response)),

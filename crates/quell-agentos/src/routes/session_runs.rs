@@ -93,7 +93,7 @@ pub(super) async fn one(app: &App, request: &SessionRequest) -> Result<Response,
         return Err(if is_there { Refusal::not_found(&text) } else { no_session(session) });
     };
     let reading = view.read_tree(run).await?;
-    is_heard_of_any(view, reading.run(), reading.report().own_row().status).await;
+    is_heard_of_any(view, reading.run(), reading.report().own_row().status).await?;
     let about = reading.weight();
     let make = move || session::run(&read_at(&reading, &position));
     view.json_response(about, make).await.map_err(Refusal::of_answer)
@@ -139,7 +139,7 @@ async fn read(
     // Of what agents and teams were given, and said, those below need not be read one by one.
     let is_workflow = position.role == Role::Workflow;
     let reading = if is_workflow { view.read_tree(run).await? } else { view.read(run).await? };
-    is_heard_of_any(view, reading.run(), reading.report().own_row().status).await;
+    is_heard_of_any(view, reading.run(), reading.report().own_row().status).await?;
     Ok(Some((reading, position)))
 }
 

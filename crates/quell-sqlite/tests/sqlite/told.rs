@@ -275,7 +275,8 @@ fn verify_lanes(records: &HashMap<String, RunRecord>) {
         times.sort_unstable();
         for pair in times.windows(2) {
             let [(_, over, first), (started, _, second)] = pair else { continue };
-            assert!(started >= over, "{second} has started in {lane} before {first} was over");
+            let early = over.duration_since(*started).unwrap_or_default();
+            assert!(started >= over, "{second} began {early:?} before {first} was over, in {lane}");
         }
     }
 }
