@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use quell::store::Store;
 use quell::testing::cluster::{Node, Nodes};
-use quell::{Recovery, Shutdown};
+use quell::{CancelRequest, Recovery, RunFilter, Shutdown};
 use quell_test_support::{ms, secs, within};
 use serde_json::json;
 
@@ -147,4 +147,25 @@ async fn what_a_run_has_said_before_its_node_was_gone_is_shown_by_the_one_that_t
     for server in [&c, &b.forgetful()] {
         assert_eq!(history(server, &thread).await, whole);
     }
+}
+
+#[tokio::test]
+async fn who_waits_through_a_node_that_has_lost_its_runs_is_told_no_end() {
+    let nodes = Nodes::new(secs(30));
+    let a = server(&nodes.join("a"));
+    let path = format!("/threads/{}/runs/wait", a.thread().await);
+    let body = json!({ "assistant_id": "slow", "input": { "ms": 60_000, "tag": "lost" } });
+    let waits = {
+        let a = a.clone();
+        tokio::spawn(async move { a.post(&path, &body).await })
+    };
+    a.until_ticking("lost").await;
+    // Another process has its name, and its runs.
+    let _again = nodes.join("a");
+    for run in a.service.engine().runs(&RunFilter::new().roots().live()) {
+        run.cancel(CancelRequest::because("enough"));
+    }
+    let told = within("it is told", waits).await.unwrap().json();
+    let words = told["__error__"]["message"].as_str().unwrap_or_default();
+    assert!(words.starts_with("503: "), "{told}");
 }

@@ -12,6 +12,7 @@ use serde_json::json;
 use tokio::time::Instant;
 
 use crate::app::App;
+use crate::app::elsewhere::is_lost;
 use crate::app::find::{Found, Located};
 use crate::threads::{FinalBody, Tracked, Unmade};
 use crate::values::{Fold, Values, bytes_of};
@@ -47,6 +48,9 @@ impl App {
                 return Ok(failure::not_known_text().into());
             }
             self.settled(run).await;
+            if is_lost(run) {
+                return Ok(failure::not_known_text().into());
+            }
             if let Some(thread) = thread {
                 self.know_start(thread, tracked, run).await;
             }
