@@ -1,9 +1,8 @@
 //! What clients are told of a run is in the store before.
 
 use axum::http::StatusCode;
-use quell::store::StoreError;
 use quell::{RunRef, RunStatus, limits};
-use quell_http::{RunView, View};
+use quell_http::{RunView, View, is_loss};
 use tokio::time::timeout;
 
 use crate::wire::refusal::Refusal;
@@ -36,7 +35,7 @@ pub(crate) async fn is_heard_of(
             root.stored().await
         };
         let stored = timeout(limits::STORE_WAIT, stored).await;
-        if let Ok(Err(StoreError::LeaseLost { .. } | StoreError::Superseded { .. })) = stored {
+        if matches!(stored, Ok(Err(error)) if is_loss(&error)) {
             return Err(is_elsewhere());
         }
     }

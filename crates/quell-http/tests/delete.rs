@@ -6,7 +6,7 @@ use axum::Router;
 use axum::http::StatusCode;
 use quell::store::{MemoryStore, Store, StoreError};
 use quell::testing::cluster::Trouble;
-use quell::{CancelRequest, EngineConfig, Recovery, RunContext, RunSpec, RunStatus, Work};
+use quell::{EngineConfig, Recovery, RunContext, RunSpec, RunStatus, Work};
 use quell_http::{Access, Key, Service, router};
 use quell_test_support::{Answer, Flow, Gate, Valve, Witness, ms};
 use serde_json::Value;
@@ -116,10 +116,7 @@ async fn a_run_is_deleted_through_any_node_and_one_whose_node_is_silent_later() 
     assert!(run.is_forgotten());
     assert_eq!(get(&b.app, "/v1/runs/r").await.status, StatusCode::NOT_FOUND);
 
-    let ended = a.working("sleeper", "ended").await;
-    ended.cancel(CancelRequest::because("before"));
-    ended.quiescent().await;
-    ended.stored().await.unwrap();
+    a.stopped("ended").await;
     assert_eq!(delete(&b.app, "ended").await.status, StatusCode::NO_CONTENT);
     for app in [&a.app, &b.app] {
         assert_eq!(get(app, "/v1/runs/ended").await.status, StatusCode::NOT_FOUND);
@@ -134,20 +131,14 @@ async fn a_run_is_deleted_through_any_node_and_one_whose_node_is_silent_later() 
 #[tokio::test(start_paused = true)]
 async fn a_later_run_with_the_id_of_one_that_is_being_deleted_stays() {
     let (_nodes, a, b) = two();
-    let run = a.working("sleeper", "r").await;
-    run.cancel(CancelRequest::because("before"));
-    run.quiescent().await;
-    run.stored().await.unwrap();
+    let run = a.stopped("r").await;
     let app = b.app.clone();
     // It waits a moment for those who wait for the end, through any node.
     let deletion = tokio::spawn(async move { delete(&app, "r").await });
     tokio::time::sleep(ms(100)).await;
     run.forget().unwrap();
     run.stored().await.unwrap();
-    let later = a.working("sleeper", "r").await;
-    later.cancel(CancelRequest::because("enough"));
-    later.quiescent().await;
-    later.stored().await.unwrap();
+    a.stopped("r").await;
     assert!(!deletion.is_finished());
     assert_eq!(deletion.await.unwrap().status, StatusCode::NO_CONTENT);
     for app in [&a.app, &b.app] {

@@ -53,6 +53,15 @@ impl Process {
         run
     }
 
+    /// As [`Process::working`], stopped: nothing of it executes, and all of it is stored.
+    pub(crate) async fn stopped(&self, id: &str) -> RunRef {
+        let run = self.working("sleeper", id).await;
+        run.cancel(CancelRequest::because("enough"));
+        run.quiescent().await;
+        run.stored().await.unwrap();
+        run
+    }
+
     /// Finds a run that another one has.
     pub(crate) async fn found(&self, id: &str) -> RunView {
         let run = self.view().find(id).await.unwrap().unwrap();

@@ -61,10 +61,7 @@ fn is_refused(run: &RunRef) -> bool {
 #[tokio::test(start_paused = true)]
 async fn what_another_node_has_forgotten_is_not_shown_although_it_is_in_memory_here() {
     let (_nodes, a, b) = two();
-    let run = a.working("sleeper", "r").await;
-    run.cancel(CancelRequest::because("enough"));
-    run.quiescent().await;
-    run.stored().await.unwrap();
+    let run = a.stopped("r").await;
     let id = run.id();
     assert_eq!(get(&a.app, "/v1/runs/r").await.status, StatusCode::OK);
     b.service.engine().forget_stored(id).await.unwrap();

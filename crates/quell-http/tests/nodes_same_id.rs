@@ -88,17 +88,11 @@ async fn an_engine_that_keeps_an_earlier_run_asks_the_one_that_has_the_id_by_now
 #[tokio::test(start_paused = true)]
 async fn a_later_run_is_not_forgotten_for_one_that_was_read_before() {
     let (_nodes, a, b) = two();
-    let run = a.working("sleeper", "r").await;
-    run.cancel(CancelRequest::because("enough"));
-    run.quiescent().await;
-    run.stored().await.unwrap();
+    let run = a.stopped("r").await;
     let engine = b.service.engine();
     let read = engine.stored_run(run.id()).await.unwrap().unwrap();
     engine.forget_record(&read).await.unwrap();
-    let again = b.working("sleeper", "r").await;
-    again.cancel(CancelRequest::because("enough"));
-    again.quiescent().await;
-    again.stored().await.unwrap();
+    b.stopped("r").await;
     assert!(a.service.engine().forget_record(&read).await.is_err());
     assert!(engine.stored_run(run.id()).await.unwrap().is_some(), "it stays");
 }

@@ -126,7 +126,7 @@ fn read(item: &Payload, run: RunId, nth: usize) -> Option<Payload> {
         return Some(human(&text, &id()));
     }
     let mut keys: Keys = item.parse().ok()?;
-    if !is_removal(item) {
+    if !is_removal(&keys) {
         keys.get("content")?;
     }
     let text = |keys: &Keys, key: &str| keys.get(key)?.as_text().map(String::from);
@@ -165,8 +165,8 @@ pub(crate) fn joined(before: Option<&Payload>, more: Vec<Payload>) -> Vec<Payloa
         }
     }
     for message in more {
-        let own = id(&message);
-        let is_removal = is_removal(&message);
+        let mut keys = message.parse::<Keys>().unwrap_or_default();
+        let (is_removal, own) = (is_removal(&keys), keys.remove("id"));
         if is_removal && own.as_ref().and_then(Payload::as_text).as_deref() == Some(REMOVE_ALL) {
             all.clear();
             places.clear();
@@ -188,9 +188,8 @@ pub(crate) fn joined(before: Option<&Payload>, more: Vec<Payload>) -> Vec<Payloa
 }
 
 /// Tells whether what stands for a message says that the one with its id goes.
-fn is_removal(message: &Payload) -> bool {
-    let kind = message.parse::<Keys>().ok().and_then(|mut keys| keys.remove("type"));
-    kind.is_some_and(|kind| kind.as_text().as_deref() == Some("remove"))
+fn is_removal(message: &Keys) -> bool {
+    message.get("type").is_some_and(|kind| kind.as_text().as_deref() == Some("remove"))
 }
 
 /// The id of such a one with which all go that were before.

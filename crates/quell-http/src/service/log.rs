@@ -3,16 +3,15 @@
 use std::future::ready;
 use std::time::Duration;
 
-use futures::FutureExt as _;
 use futures::future::Either;
 use futures::stream::{Stream, StreamExt as _, unfold};
-use quell::store::StoreError;
 use quell::{EventKind, RunEvent, RunRef, limits};
 use tokio::time::{sleep, timeout};
 
 use crate::before_events::{Before, with_stored, with_stored_by_now};
 use crate::events::{answered, events_by_now};
 use crate::lookup_error::LookupError;
+use crate::lost::{is_loss, is_lost};
 use crate::run_view::{RunView, StoredRun};
 use crate::service::view::View;
 use crate::stored_events::{StoredEvents, read};
@@ -211,20 +210,13 @@ async fn stored_up_to(run: &RunRef) -> Option<u64> {
     let stored = async {
         loop {
             match run.events_stored().await {
-                // What a node has given up that has lost its lease is on its way no more.
                 Ok(last) => return Some(last).filter(|_| !is_lost(run)),
-                Err(StoreError::LeaseLost { .. } | StoreError::Superseded { .. }) => return None,
+                Err(error) if is_loss(&error) => return None,
                 Err(_) => sleep(TROUBLE_REST).await,
             }
         }
     };
     timeout(limits::STORE_ANSWER_WAIT, stored).await.ok().flatten()
-}
-
-/// Tells whether a run that this node had is another one's by now, as this one has lost its lease.
-fn is_lost(run: &RunRef) -> bool {
-    let stored = run.stored().now_or_never();
-    matches!(stored, Some(Err(StoreError::LeaseLost { .. } | StoreError::Superseded { .. })))
 }
 
 /// The pause between two tries to store what is told, while the store is in trouble.

@@ -10,8 +10,6 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::SystemTime;
 
-use futures::FutureExt as _;
-use quell::store::StoreError;
 use quell::{RunFilter, RunRef, RunStatus};
 use quell_http::{LookupError, RunView, SESSION, View};
 use uuid::Uuid;
@@ -331,13 +329,6 @@ impl App {
         let folded: Pin<Box<_>> = Box::pin(self.folded(view, run));
         folded.await
     }
-}
-
-/// Tells whether a run that this node had is another one's by now, which says how it ends: this one
-/// has lost its lease.
-pub(super) fn is_lost(run: &RunRef) -> bool {
-    let stored = run.stored().now_or_never();
-    matches!(stored, Some(Err(StoreError::LeaseLost { .. } | StoreError::Superseded { .. })))
 }
 
 /// Tells whether a run has ended that may have left values.

@@ -7,12 +7,11 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use quell::{Payload, RunRef, RunReport};
-use quell_http::{BodyError, Charge, Overdrawn, View};
+use quell_http::{BodyError, Charge, Overdrawn, View, is_lost};
 use serde_json::json;
 use tokio::time::Instant;
 
 use crate::app::App;
-use crate::app::elsewhere::is_lost;
 use crate::app::find::{Found, Located};
 use crate::threads::{FinalBody, Tracked, Unmade};
 use crate::values::{Fold, Values, bytes_of};

@@ -5,6 +5,8 @@ use axum::response::{IntoResponse, Response};
 use quell_http::{BodyError, Charge, View};
 use serde::Serialize;
 
+use crate::app::App;
+use crate::threads::Thread;
 use crate::wire::refusal::Refusal;
 
 /// Sets a header whose text is made of ids.
@@ -44,6 +46,18 @@ pub(super) async fn rendered_in<T: Serialize>(
     make: impl FnOnce() -> T + Send + 'static,
 ) -> Result<Response, Refusal> {
     view.json_response_in(room, weight, make).await.map_err(|_| Refusal::internal())
+}
+
+/// Makes an answer that tells how a thread stands, and yields it when the ends that it may tell are
+/// stored ([`App::heard_of`]).
+pub(super) async fn heard(
+    app: &App,
+    thread: &Thread,
+    answer: impl Future<Output = Result<Response, Refusal>>,
+) -> Result<Response, Refusal> {
+    let answer = answer.await?;
+    app.heard_of(thread).await;
+    Ok(answer)
 }
 
 pub(super) fn json(value: &impl Serialize) -> Response {

@@ -13,7 +13,7 @@ use crate::app::{App, History, Wanted};
 use crate::routes::body::read_json;
 use crate::routes::caller::{Caller, Writer};
 use crate::routes::path::{CheckpointPath, ThreadPath};
-use crate::routes::response::{json as respond, rendered};
+use crate::routes::response::{heard, json as respond, rendered};
 use crate::values::bytes_of;
 use crate::wire::create::{given, object, typed};
 use crate::wire::exact::{Keys, null};
@@ -63,13 +63,14 @@ async fn named(
     wanted: Option<Uuid>,
 ) -> Result<Response, Refusal> {
     let thread = app.thread_of(view, id).await?;
-    let answer = match (app.state(view, &thread, wanted).await?, wanted) {
-        (Some(state), _) => answer(view, state).await?,
-        (None, Some(wanted)) => return Err(Refusal::no_checkpoint(id, wanted)),
-        (None, None) => respond(&no_state()),
+    let answer = async {
+        match (app.state(view, &thread, wanted).await?, wanted) {
+            (Some(state), _) => answer(view, state).await,
+            (None, Some(wanted)) => Err(Refusal::no_checkpoint(id, wanted)),
+            (None, None) => Ok(respond(&no_state())),
+        }
     };
-    app.heard_of(&thread).await;
-    Ok(answer)
+    heard(app, &thread, answer).await
 }
 
 pub(super) async fn change(
@@ -155,10 +156,8 @@ async fn history(
     let answer = rendered(view, weight, move || {
         let written = states.iter().map(|(parts, values)| parts.written(values.as_deref()));
         written.collect::<Vec<_>>()
-    })
-    .await?;
-    app.heard_of(&thread).await;
-    Ok(answer)
+    });
+    heard(app, &thread, answer).await
 }
 
 fn checked(limit: usize) -> Result<usize, Refusal> {

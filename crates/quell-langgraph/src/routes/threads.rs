@@ -17,7 +17,7 @@ use crate::app::App;
 use crate::routes::body::read_json;
 use crate::routes::caller::{Caller, Writer};
 use crate::routes::path::ThreadPath;
-use crate::routes::response::{json, rendered, rendered_in, set_page};
+use crate::routes::response::{heard, json, rendered, rendered_in, set_page};
 use crate::threads::{Card, Thread};
 use crate::wire::create::{choice, given, object};
 use crate::wire::exact::{Keys, written};
@@ -89,10 +89,8 @@ pub(super) async fn read(
     let (engine, shown) = (app.engine().clone(), Arc::clone(&thread));
     let answer = rendered(&view, thread.weight(), move || {
         with_keys(&shown.row(&engine), [("ttl", ttl.shown())])
-    })
-    .await?;
-    app.heard_of(&thread).await;
-    Ok(answer)
+    });
+    heard(&app, &thread, answer).await
 }
 
 fn with_keys<const N: usize>(row: &Payload, more: [(&str, Payload); N]) -> Payload {
@@ -183,9 +181,7 @@ pub(super) async fn count(
 
 async fn row(app: &App, view: &View, thread: Arc<Thread>) -> Result<Response, Refusal> {
     let (engine, shown) = (app.engine().clone(), Arc::clone(&thread));
-    let answer = rendered(view, thread.weight(), move || shown.row(&engine)).await?;
-    app.heard_of(&thread).await;
-    Ok(answer)
+    heard(app, &thread, rendered(view, thread.weight(), move || shown.row(&engine))).await
 }
 
 async fn row_in(
@@ -195,9 +191,8 @@ async fn row_in(
     thread: Arc<Thread>,
 ) -> Result<Response, Refusal> {
     let (engine, shown) = (app.engine().clone(), Arc::clone(&thread));
-    let answer = rendered_in(view, room, thread.weight(), move || shown.row(&engine)).await?;
-    app.heard_of(&thread).await;
-    Ok(answer)
+    let answer = rendered_in(view, room, thread.weight(), move || shown.row(&engine));
+    heard(app, &thread, answer).await
 }
 
 /// How often a thread may be made and leave again, before a caller is told that there is one.

@@ -25,14 +25,20 @@ async fn followed_by_another(node: &PostgresNode, before: &RunRecord) {
     bare(node, run).await.unwrap();
 }
 
+/// Two members, a run of the first one, and how the second one reads it.
+async fn two(place: &Place<'_>) -> ([Arc<PostgresNode>; 2], RunId, RunRecord) {
+    let (a, b) = (join(place, "a").await, join(place, "b").await);
+    let run = RunId::from_text("r");
+    bare(&a, run).await.unwrap();
+    let read = read(&*b, run).await;
+    ([a, b], run, read)
+}
+
 #[test]
 fn i4_a_run_with_the_id_of_the_one_that_is_meant_is_none_that_is_live() {
     let place = Place::shared();
     on_threads(async {
-        let (a, b) = (join(&place, "a").await, join(&place, "b").await);
-        let run = RunId::from_text("r");
-        bare(&a, run).await.unwrap();
-        let before = read(&*b, run).await;
+        let ([a, b], run, before) = two(&place).await;
         followed_by_another(&a, &before).await;
         assert_eq!(b.ask((&before).into(), stop("ada")).await, Ok(Disposition::Unknown));
         let said = b.act((&before).into(), Payload::from("rest")).await;
@@ -52,10 +58,7 @@ fn i4_a_run_with_the_id_of_the_one_that_is_meant_is_none_that_is_live() {
 fn i4_the_owner_reads_which_run_is_meant_by_a_stop_and_by_an_act() {
     let place = Place::shared();
     on_threads(async {
-        let (a, b) = (join(&place, "a").await, join(&place, "b").await);
-        let run = RunId::from_text("r");
-        bare(&a, run).await.unwrap();
-        let before = read(&*b, run).await;
+        let ([a, b], run, before) = two(&place).await;
         for meant in [RunMeant::from(&before), RunMeant::from(run)] {
             let asked = ask(&b, meant);
             let inbox = within("it is there", a.inbox(Vec::new())).await.unwrap();
