@@ -98,4 +98,6 @@ mod wire;
 pub mod contract {}
 
 pub use options::{CONTRACT, Options};
-pub use routes::{allow_origins, document, in_its_words, info, not_found, router, routes};
+pub use routes::{
+    allow_origins, document, in_its_words, info, no_such_method, not_found, router, routes,
+};

@@ -87,6 +87,7 @@ async fn of_two_nodes_none_answers_with_runs_of_a_batch_that_the_other_one_takes
     let room = RunLimits::new().running_max(1).queued_max(1);
     let a = Server::serving_with(node("a").limit(Scope::All, room), [deaf(&gate)]);
     let b = Server::serving_with(node("b"), [deaf(&gate)]);
+    let c = Server::serving_with(node("c"), [deaf(&gate)]);
     let item = json!({ "assistant_id": "deaf", "input": {}, "on_completion": "keep" });
     let batch = json!([item, item, item]);
     let ask = |server: &Server| {
@@ -104,6 +105,12 @@ async fn of_two_nodes_none_answers_with_runs_of_a_batch_that_the_other_one_takes
     assert!(
         !again.is_finished() && !b.service.engine().runs(&RunFilter::new()).iter().any(is_of_graph)
     );
+    // A server that ends does not wait for one that only waits for its turn.
+    let late = ask(&c);
+    let of_turn = RunFilter::new().label(quell_http::RECORD, "batch");
+    let waits = || !c.service.engine().runs(&of_turn).is_empty();
+    soon("it waits for its turn", waits).await;
+    assert!(c.service.end_batches(secs(0)).await);
     gate.add_permits(9);
     let (first, again) = (first.await.unwrap(), within("it has its turn", again).await.unwrap());
     assert_eq!((first.status.as_u16(), again.status.as_u16()), (429, 200), "{again:?}");
@@ -120,9 +127,9 @@ async fn of_two_nodes_none_answers_with_runs_of_a_batch_that_the_other_one_takes
         let repeat = server.saying("idempotency-key", "k").post(BATCH, &batch).await;
         assert_eq!(ids(&repeat.json()), ids(&again.json()));
     }
-    let turns = RunFilter::new().label(quell_http::RECORD, "batch");
-    let has_left = |server: &Server| server.service.engine().runs(&turns).is_empty();
-    soon("nothing is left of the turns", || has_left(&a) && has_left(&b)).await;
+    assert_eq!(late.await.unwrap().status, 503);
+    let has_left = |server: &Server| server.service.engine().runs(&of_turn).is_empty();
+    soon("nothing is left of the turns", || [&a, &b, &c].into_iter().all(has_left)).await;
 }
 
 #[tokio::test]

@@ -6,8 +6,9 @@ use std::sync::{Arc, Mutex, mpsc};
 use axum::body::{Body, to_bytes};
 use axum::http::Request;
 use quell::testing::cluster::Nodes;
-use quell::{EngineConfig, Failure, Payload, RunContext, RunId};
+use quell::{EngineConfig, Failure, Payload, RunContext, RunId, RunStatus};
 use quell_flow::Component;
+use quell_http::RunView;
 use quell_test_support::{secs, within};
 use serde_json::{Value, json};
 use tower::ServiceExt as _;
@@ -276,4 +277,26 @@ async fn a_reader_is_told_that_the_run_it_reads_through_another_node_was_deleted
     let last = told.trim_end().rsplit("\n\n").next().unwrap();
     assert!(told.matches("event: custom").count() < MUCH, "{told}");
     assert!(last.contains("event: error") && last.contains("404: Run not found"), "{last}");
+}
+
+#[tokio::test]
+async fn who_follows_a_run_through_another_node_sees_its_end_although_it_is_deleted_at_once() {
+    for round in 0..5 {
+        let (a, b) = two();
+        let thread = made(&a, json!({})).await;
+        let path = a.start(&thread, "slow", json!({ "ms": 500, "chunk_ms": 5 })).await;
+        let run = path.rsplit('/').next().unwrap();
+        let here = a.service.engine().get(run.parse::<RunId>().unwrap()).unwrap();
+        here.stored().await.unwrap();
+        let view = b.service.view(quell_http::NATIVE, quell_http::Principal::anonymous());
+        let found = view.find(run).await.unwrap().unwrap();
+        let follows = tokio::spawn(async move {
+            let RunView::Stored(stored) = &found else { panic!("another node has it") };
+            view.ended_or_paused(stored).await
+        });
+        here.ended().await;
+        assert_eq!(delete(&a, &path).await.status, 204);
+        let seen = within("it is told", follows).await.unwrap().unwrap();
+        assert_eq!(seen.map(|run| run.status()), Some(RunStatus::Completed), "{round}");
+    }
 }

@@ -68,11 +68,14 @@ impl App {
     }
 
     /// Forgets a run that has ended, unless something of it executes; tells whether it is gone. Of
-    /// what another node has ended, that one knows whether it executes.
+    /// what another node has ended, that one knows whether it executes. Whoever waits for its end
+    /// through another node sees that first.
     pub(super) async fn forget_run(&self, of: &RunView) -> bool {
         let run = of.id();
         let is_gone = if let Some(run) = self.engine().get(run) {
-            self.all().forget(&run)
+            let all = self.all();
+            all.until_seen(&(&run).into()).await;
+            all.forget(&run)
         } else {
             let forgotten = self.all().forget_stored(of).await;
             forgotten.is_ok() || matches!(self.is_stored(run).await, Ok(false))

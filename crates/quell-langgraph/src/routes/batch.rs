@@ -40,8 +40,6 @@ pub(super) async fn create(
         asked.push(read(&app, &view, nth, item).await?);
     }
     let key = idempotency_key(&headers).map_err(|error| Refusal::invalid(error.to_string()))?;
-    let unavailable = || Refusal::from(StartError::Unavailable);
-    let batch = view.service().begin_batch().ok_or_else(unavailable)?;
     let turn = match key {
         Some(key) => {
             let owner = view.principal().owner().map(Arc::clone);
@@ -50,6 +48,9 @@ pub(super) async fn create(
         }
         None => None,
     };
+    // One that only waits for its turn has made nothing: a server that ends does not wait for it.
+    let unavailable = || Refusal::from(StartError::Unavailable);
+    let batch = view.service().begin_batch().ok_or_else(unavailable)?;
     // The key is that of all of them: each is known by what the whole batch says.
     let body = match key {
         Some(key) => Some(digest(key.to_owned(), items).await?),

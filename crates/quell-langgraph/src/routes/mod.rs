@@ -24,5 +24,5 @@ mod threads;
 
 pub use cors::allow as allow_origins;
 pub use described::document;
-pub use router::{in_its_words, not_found, router, routes};
+pub use router::{in_its_words, no_such_method, not_found, router, routes};
 pub use system::info;

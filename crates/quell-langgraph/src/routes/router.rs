@@ -74,7 +74,8 @@ pub async fn not_found() -> Response {
     Refusal::not_found().into_response()
 }
 
-async fn no_such_method() -> Response {
+/// Answers another method of a path that is served: the contract's 405.
+pub async fn no_such_method() -> Response {
     Refusal::no_such_method().into_response()
 }
 

@@ -33,6 +33,7 @@ pub(super) fn router(
     let info = Router::new()
         .route("/info", get(async move || Json(about(&of, &options))))
         .route("/openapi.json", get(document))
+        .method_not_allowed_fallback(quell_langgraph::no_such_method)
         .layer(from_fn(quell_langgraph::allow_origins));
     let has_codes = config.agentos.error_codes;
     let app = Router::new()
