@@ -58,12 +58,12 @@ use std::process::ExitCode;
 use args::{Cli, Command};
 use clap::CommandFactory as _;
 use help::{ANSWERS_PAGE, PROCESS_PAGE, REPORT_PAGE, SERVICE_PAGE};
-use mimalloc::MiMalloc;
 use quell_flow::PLAN_TEMPLATES;
+use tikv_jemallocator::Jemalloc;
 
 /// Requests and runs are made and freed on different threads all the time.
 #[global_allocator]
-static ALLOCATOR: MiMalloc = MiMalloc;
+static ALLOCATOR: Jemalloc = Jemalloc;
 
 fn main() -> ExitCode {
     let cli = Cli::read(std::env::args_os());
