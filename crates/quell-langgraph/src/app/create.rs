@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime};
 use axum::http::HeaderMap;
 use quell::{IdempotencyKey, OnBusy, RunId};
 use quell_flow::{Component, NodesAsked};
-use quell_http::{RunView, SESSION, Start, StartError, View};
+use quell_http::{RunView, SESSION, Start, StartError, View, offload_if_large};
 use serde_json::json;
 use uuid::Uuid;
 
@@ -21,6 +21,7 @@ use crate::app::find::Found;
 use crate::app::making::{Adding, Fresh};
 use crate::app::once::once;
 use crate::app::stored::StoredRun;
+use crate::messages::check_messages;
 use crate::options::CONTRACT;
 use crate::threads::{Full, Thread, Tracked, Within};
 use crate::wire::asked::{Asked, micros};
@@ -89,6 +90,8 @@ impl App {
             assistant.now().under(&mut request.create)?;
             request.create.own_assistant = Some(id);
         }
+        let (input, of) = (request.create.input.clone(), Arc::clone(&graph));
+        offload_if_large(input.len(), async move { check_messages(&of, &input) }).await??;
         loop {
             let (thread, mut fresh) = self.thread_for(view, &request).await?;
             // The thread may leave the table while this request waits for it. Then look again:

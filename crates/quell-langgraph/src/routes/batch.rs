@@ -15,6 +15,7 @@ use quell_http::{
 };
 
 use crate::app::{App, CreateRequest, Created, Found, check_goto, in_list, once, to_the_end};
+use crate::messages::check_messages;
 use crate::routes::body::{Read, read_list};
 use crate::routes::caller::Writer;
 use crate::routes::response::{json, rendered};
@@ -127,6 +128,7 @@ async fn read(app: &App, view: &View, nth: usize, item: &Payload) -> Result<Crea
     app.check_webhook(&create).map_err(named)?;
     let (graph, _) = app.graph_of_run(view, &create.assistant).await.map_err(named)?;
     check_goto(&graph, &create.nodes.goto).map_err(named)?;
+    check_messages(&graph, &create.input).map_err(named)?;
     // Its thread is made for it, and has none.
     if let Some(checkpoint) = create.nodes.checkpoint {
         return Err(named(Refusal::missing(format!("Checkpoint {checkpoint} not found"))));
