@@ -115,9 +115,9 @@ fn within_subgraphs(all: &[Transcript], root: RunId) -> HashSet<RunId> {
     within
 }
 
-/// Reads the messages of an input: one or a list, in the forms of LangChain's clients ([`keys_of`]).
-/// Each gets the type that its role means, and an id, if it has none. None if the key means
-/// something else.
+/// Reads the messages of an input: one or a list, in the forms of `LangChain`'s clients
+/// ([`keys_of`]). Each gets the type that its role means, and an id, if it has none. None if the
+/// key means something else.
 pub(crate) fn asked(input: &Keys, run: RunId) -> Option<Vec<Payload>> {
     let given = to_list(input.get(MESSAGES)?);
     given.iter().enumerate().map(|(nth, item)| read(item, run, nth)).collect()
@@ -166,9 +166,9 @@ fn read(item: &Payload, run: RunId, nth: usize) -> Option<Payload> {
     Some(written(&keys))
 }
 
-/// Yields the keys of a message: of an object with `content`, which may be null, as of one with tool
-/// calls; of a pair of a role and what it says; or of an instance of a class of LangChain, as its
-/// JavaScript writes it.
+/// Yields the keys of a message: of an object with `content`, which may be null, as of one with
+/// tool calls; of a pair of a role and what it says; or of an instance of a class of `LangChain`, as
+/// its JavaScript writes it.
 fn keys_of(item: &Payload) -> Option<Keys> {
     if let Ok([role, content]) = item.parse::<[Payload; 2]>() {
         role.as_text()?;
@@ -194,7 +194,7 @@ fn text_of(keys: &Keys, key: &str) -> Option<String> {
 }
 
 /// The roles that a message may have, and the types that they mean (`convert_to_messages` of
-/// LangChain).
+/// `LangChain`).
 const ROLES: [(&str, &str); 9] = [
     ("human", "human"),
     ("user", "human"),
@@ -207,7 +207,7 @@ const ROLES: [(&str, &str); 9] = [
     ("remove", "remove"),
 ];
 
-/// The classes of messages of LangChain, and their types.
+/// The classes of messages of `LangChain`, and their types.
 const CLASSES: [(&str, &str); 7] = [
     ("HumanMessage", "human"),
     ("AIMessage", "ai"),
@@ -227,25 +227,24 @@ pub(crate) fn spoken(input: &Payload, run: RunId) -> Option<Payload> {
 
 /// Adds messages to others. One with the id of another replaces it.
 pub(crate) fn joined(before: Option<&Payload>, more: Vec<Payload>) -> Vec<Payload> {
-    let id = |message: &Payload| message.parse::<Keys>().ok()?.remove("id");
+    let id = |message: &Payload| message.parse::<Keys>().ok()?.remove("id").as_ref().map(spelt);
     let before = before.map(to_list).unwrap_or_default();
     let mut all: Vec<_> = before.into_iter().map(Some).collect();
     let mut places = HashMap::new();
     for (at, message) in all.iter().enumerate() {
         // Of two with one id the first one is replaced.
         if let Some(own) = message.as_ref().and_then(id) {
-            places.entry(own.as_json().to_owned()).or_insert(at);
+            places.entry(own).or_insert(at);
         }
     }
     for message in more {
         let mut keys = message.parse::<Keys>().unwrap_or_default();
-        let (is_removal, own) = (is_removal(&keys), keys.remove("id"));
-        if is_removal && own.as_ref().and_then(Payload::as_text).as_deref() == Some(REMOVE_ALL) {
+        let (is_removal, own) = (is_removal(&keys), keys.remove("id").as_ref().map(spelt));
+        if is_removal && own.as_ref().is_some_and(|own| own == REMOVE_ALL) {
             all.clear();
             places.clear();
             continue;
         }
-        let own = own.map(|id| id.as_json().to_owned());
         if is_removal {
             let known = own.and_then(|own| places.get(&own)).and_then(|at| all.get_mut(*at));
             known.map(Option::take);
@@ -258,6 +257,11 @@ pub(crate) fn joined(before: Option<&Payload>, more: Vec<Payload>) -> Vec<Payloa
         }
     }
     all.into_iter().flatten().collect()
+}
+
+/// Yields an id as it is compared: clients escape texts in several ways.
+fn spelt(id: &Payload) -> String {
+    id.as_text().map_or_else(|| id.as_json().to_owned(), String::from)
 }
 
 /// Tells whether what stands for a message says that the one with its id goes.
@@ -309,6 +313,10 @@ mod tests {
         let before = Payload::from(json!([message("a"), message("b"), message("c")]));
         for (more, left) in [
             (vec![remove("b")], list(&["a", "c"])),
+            (
+                vec![Payload::from_json_text(r#"{"type":"remove","id":"\u0062"}"#).unwrap()],
+                list(&["a", "c"]),
+            ),
             (vec![remove("b"), remove("b"), remove("x"), message("d")], list(&["a", "c", "d"])),
             // As upstream: one that comes anew is where it was.
             (vec![remove("b"), message("b")], list(&["a", "b", "c"])),
@@ -337,7 +345,8 @@ mod tests {
             { "lc": 1, "type": "constructor",
               "id": ["langchain_core", "messages", "HumanMessage"],
               "kwargs": { "content": "of a class", "additional_kwargs": {} } },
-            { "lc": 1, "type": "constructor", "id": ["langchain_core", "messages", "AIMessageChunk"],
+            { "lc": 1, "type": "constructor",
+              "id": ["langchain_core", "messages", "AIMessageChunk"],
               "kwargs": { "content": "a piece", "id": "c" } },
             { "type": "remove", "id": "gone" },
         ]);

@@ -324,6 +324,23 @@ async fn a_repeated_request_joins_its_run_also_if_that_leaves_with_its_end() {
 }
 
 #[tokio::test]
+async fn when_a_stream_ends_with_a_question_every_node_knows_of_it() {
+    let (a, b) = two();
+    for round in 0..30 {
+        let thread = a.thread().await;
+        let path = format!("/threads/{thread}/runs");
+        let ask = json!({ "assistant_id": "ask", "input": {} });
+        let told = a.post(&format!("{path}/stream"), &ask).await;
+        assert!(told.text.contains("__interrupt__"), "{told:?}");
+        let row = b.get(&format!("/threads/{thread}")).await.json();
+        assert_eq!(row["status"], "interrupted", "{round}");
+        let answer = json!({ "assistant_id": "ask", "command": { "resume": round } });
+        let told = b.post(&format!("{path}/wait"), &answer).await;
+        assert_eq!(told.json()["told"], round, "{told:?}");
+    }
+}
+
+#[tokio::test]
 async fn t6_an_interrupted_run_of_another_node_goes_on_with_an_answer() {
     let (a, b) = two();
     for (way, end) in [("wait", "/wait"), ("stream", "/stream"), ("plain", "")] {

@@ -153,7 +153,8 @@ async fn what_a_run_has_said_before_its_node_was_gone_is_shown_by_the_one_that_t
 async fn who_waits_through_a_node_that_has_lost_its_runs_is_told_no_end() {
     let nodes = Nodes::new(secs(30));
     let a = server(&nodes.join("a"));
-    let path = format!("/threads/{}/runs/wait", a.thread().await);
+    let thread = a.thread().await;
+    let path = format!("/threads/{thread}/runs/wait");
     let body = json!({ "assistant_id": "slow", "input": { "ms": 60_000, "tag": "lost" } });
     let waits = {
         let a = a.clone();
@@ -168,4 +169,18 @@ async fn who_waits_through_a_node_that_has_lost_its_runs_is_told_no_end() {
     let told = within("it is told", waits).await.unwrap().json();
     let words = told["__error__"]["message"].as_str().unwrap_or_default();
     assert!(words.starts_with("503: "), "{told}");
+    // Nor who reads it, or its thread, or repeats the request.
+    let (thread, all) = (format!("/threads/{thread}"), json!({ "ids": [thread] }));
+    for path in [thread.clone(), format!("{thread}/runs"), format!("{thread}/state")] {
+        let told = a.get(&path).await;
+        assert_eq!(told.status, 503, "{path}: {told:?}");
+    }
+    for (path, body) in [
+        ("/threads/search".into(), all.clone()),
+        ("/threads/count".into(), all),
+        (format!("{thread}/history"), json!({})),
+    ] {
+        let told = a.post(&path, &body).await;
+        assert_eq!(told.status, 503, "{path}: {told:?}");
+    }
 }

@@ -16,6 +16,7 @@ use crate::native::problems::{PROBLEM, forbidden, unknown_run};
 use crate::native::query::is_given_up;
 use crate::native::routes::Answer;
 use crate::problem::Problem;
+use crate::run_state::same_instant;
 use crate::run_view::RunView;
 use crate::service::View;
 use crate::wait::Wait;
@@ -75,9 +76,12 @@ pub(crate) async fn delete_run(
         cancelled.stored?;
         match cancelled.disposition {
             Disposition::AlreadyTerminal { .. } => {
-                // Another one has ended it meanwhile: what is there now is deleted.
-                let Some(now) = view.find_by_id(id).await? else { return Ok(gone()) };
-                run = now;
+                // Another one has ended it meanwhile. A later run of its id is none that was meant.
+                let is_same = |now: &RunView| same_instant(now.queued_at(), run.queued_at());
+                match view.find_by_id(id).await?.filter(is_same) {
+                    Some(now) => run = now,
+                    None => return Ok(gone()),
+                }
             }
             Disposition::Unknown => return Err(unknown_run()),
             _ if !cancelled.is_reached => return Ok(StatusCode::ACCEPTED.into_response()),

@@ -75,9 +75,21 @@ impl App {
         }
         // Its time in memory is over. Without a runtime a later process forgets it.
         if Handle::try_current().is_ok() {
-            let (engine, id) = (self.engine().clone(), run.id());
-            drop(tokio::spawn(async move { forget(&engine, id).await }));
+            let (app, run) = (self.clone(), RunView::from(run));
+            drop(tokio::spawn(async move { app.forget_when_over(&run).await }));
         }
+    }
+
+    /// Forgets a run, and no later one that has its id by now, when nothing of it executes here.
+    pub(super) async fn forget_when_over(&self, run: &RunView) {
+        if let Some(run) = run.live() {
+            run.quiescent().await;
+            if run.forget().is_ok() {
+                return;
+            }
+        }
+        // A later process, or the next look, forgets what does not leave now.
+        let _ = self.all().forget_stored(run).await;
     }
 
     /// Begins to forget such runs when their minute is over, and those that others have left, for
@@ -156,7 +168,7 @@ impl App {
             for run in page.runs.iter().filter(|run| !self.finals().has_of(run.owner(), run.id())) {
                 let has_webhook = Asked::of(run).is_some_and(|asked| asked.has_webhook);
                 if !has_webhook || !self.is_owed(run.id()).await {
-                    forget(self.engine(), run.id()).await;
+                    self.forget_when_over(run).await;
                 }
             }
             next = page.next;

@@ -8,7 +8,6 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, SystemTime};
 
-use axum::http::StatusCode;
 use quell::{CancelRequest, RunRef, RunStatus};
 use quell_http::{Principal, View};
 use tokio::time::sleep;
@@ -17,7 +16,7 @@ use crate::app::App;
 use crate::app::app::to_the_end;
 use crate::app::crons_known::Of;
 use crate::options::CONTRACT;
-use crate::threads::Thread;
+use crate::threads::{Card, Thread};
 use crate::wire::exact::Keys;
 use crate::wire::refusal::Refusal;
 use uuid::Uuid;
@@ -100,18 +99,21 @@ impl App {
         to_the_end(async move { app.bury_now(&view, &thread, if_over).await }).await
     }
 
-    /// Tells whether the time of a thread is over, as the store has it now, and no run of it live.
-    async fn is_over_now(&self, view: &View, thread: &Thread) -> Result<bool, Refusal> {
+    /// Yields what was said of a thread, as the store has it now, if its time is over by that and
+    /// no run of it live.
+    async fn is_over_now(&self, view: &View, thread: &Thread) -> Result<Option<Card>, Refusal> {
         if self.has_records()
             && let Some(recorded) = self.recorded(thread.id).await?
             && recorded.is_of(thread)
         {
             self.take_card(thread, recorded)?;
         }
+        // Before its runs: whoever makes one of another node says that it is not over yet.
+        let card = thread.card();
         let live = self.live_of(view, &self.buried(thread)).await?;
         // One that waits for an answer is not busy.
         let is_busy = live.iter().any(|run| run.status() != RunStatus::Paused);
-        Ok(thread.is_over(SystemTime::now()) && !is_busy)
+        Ok((card.is_over(SystemTime::now()) && !is_busy).then_some(card))
     }
 
     async fn bury_now(
@@ -126,19 +128,22 @@ impl App {
             // Whoever makes a run in it has made it, or finds that it is gone.
             let _no_run = thread.creating.lock().await;
             let _no_change = thread.changing.lock().await;
-            if if_over && !self.is_over_now(view, thread).await? {
+            let over = if if_over { self.is_over_now(view, thread).await? } else { None };
+            if if_over && over.is_none() {
                 return Ok(false);
             }
             // Before anybody may make it anew.
             let own = self.runs_here(&self.buried(thread));
             // And before anybody here reads the last record, and goes on with it.
             let is_first = self.hidden().bury(id, owner);
-            let ended = self.store_end(thread).await;
-            if is_first && !matches!(ended, Ok(true)) {
+            let ended = self.store_end(view, thread, over).await;
+            if is_first && !matches!(ended, Ok(End::Stored)) {
                 self.hidden().unbury(id);
             }
-            if !ended? {
-                return Err(Refusal::no_thread(id));
+            match ended? {
+                End::Stored => {}
+                End::Known => return Err(Refusal::no_thread(id)),
+                End::Outlasted => return Ok(false),
             }
             buried = self.buried(thread);
             let known: Vec<_> = own.iter().filter_map(|run| thread.find(*run)).collect();
@@ -150,13 +155,22 @@ impl App {
         Ok(true)
     }
 
-    /// Stores that a thread is deleted. False if that has been stored before.
-    async fn store_end(&self, thread: &Thread) -> Result<bool, Refusal> {
+    /// Stores that a thread is deleted; behind this card alone, or one by which its time is over as
+    /// well, if it is to be over.
+    async fn store_end(
+        &self,
+        view: &View,
+        thread: &Thread,
+        mut over: Option<Card>,
+    ) -> Result<End, Refusal> {
+        let if_over = over.is_some();
+        let told = |is_stored| if is_stored { End::Stored } else { End::Known };
         if !self.has_records() || thread.is_temporary {
-            return Ok(!thread.has_left());
+            return Ok(told(!thread.has_left()));
         }
         for _ in 0..TRIES {
-            let last = thread.card().changed(Keys::new(), None, SystemTime::now());
+            let before = over.take().unwrap_or_else(|| thread.card());
+            let last = before.changed(Keys::new(), None, SystemTime::now());
             let is_stored = self.write(thread, &last, true).await?;
             match self.recorded(thread.id).await? {
                 Some(it) if !it.is_deleted && it.is_of(thread) => {
@@ -166,17 +180,23 @@ impl App {
                     }
                     self.take_card(thread, it)?;
                 }
-                _ => return Ok(is_stored),
+                _ => return Ok(told(is_stored)),
+            }
+            if if_over {
+                over = self.is_over_now(view, thread).await?;
+                if over.is_none() {
+                    return Ok(End::Outlasted);
+                }
             }
         }
-        let text = "The thread is being changed; ask again";
-        Err(Refusal::new(StatusCode::SERVICE_UNAVAILABLE, text))
+        Err(Refusal::is_changing())
     }
 
     /// Takes a run back that was just made and stored, if its thread is gone by now: another node
-    /// has deleted it, and may not have seen the run. Whoever deletes it later sees it. One that
-    /// makes its thread makes it again, if that had nothing: another node had made it for a run
-    /// that was refused.
+    /// has deleted it, and may not have seen the run. Whoever deletes it later sees it. Tells
+    /// whether the run stays: one that makes its thread is made once more, with that, if nothing
+    /// tells of a deletion: another node had made it for a run that was refused, or the deletion is
+    /// over.
     ///
     /// # Errors
     ///
@@ -186,26 +206,33 @@ impl App {
         thread: &Arc<Thread>,
         run: &RunRef,
         makes_thread: bool,
-    ) -> Result<(), Refusal> {
+    ) -> Result<bool, Refusal> {
         if !self.is_node() || !self.has_records() || thread.is_temporary {
-            return Ok(());
+            return Ok(true);
         }
-        let is_gone = match self.recorded(thread.id).await {
-            Ok(None) if makes_thread && thread.has_only(run.id()) => {
-                self.write(thread, &thread.card(), false).await?;
-                Ok(false)
+        let (is_gone, mut is_again) = match self.recorded(thread.id).await {
+            Ok(recorded) => {
+                let is_again = makes_thread && recorded.is_none();
+                (self.is_gone(thread, recorded.as_ref(), Some(run.id())).await, is_again)
             }
-            Ok(recorded) => self.is_gone(thread, recorded.as_ref(), Some(run.id())).await,
-            Err(refusal) => Err(refusal),
+            Err(refusal) => (Err(refusal), false),
+        };
+        let is_gone = match is_gone {
+            Ok(false) => self.outlast(thread, run.id()).await.map(|it| !it),
+            is_gone => is_gone,
         };
         if matches!(is_gone, Ok(false)) {
-            return Ok(());
+            return Ok(true);
+        }
+        is_again &= is_gone.is_ok();
+        if is_again {
+            run.free_key_at_rollback();
         }
         self.take_back(thread, run, "its thread is deleted").await;
         if is_gone? {
             self.lose(thread).await?;
         }
-        Err(Refusal::missing("Thread or assistant not found."))
+        if is_again { Ok(false) } else { Err(Refusal::missing("Thread or assistant not found.")) }
     }
 
     /// Takes a run back that was just made, whatever has become of it.
@@ -222,6 +249,16 @@ impl App {
         self.threads().remove(thread);
         Ok(self.forget_deleted_of(thread).await?)
     }
+}
+
+/// What has become of the end of a thread.
+#[derive(Debug)]
+enum End {
+    Stored,
+    /// It was stored before.
+    Known,
+    /// It is not over, as somebody has said since.
+    Outlasted,
 }
 
 /// How often another node may come first.
@@ -241,7 +278,6 @@ mod tests {
     use crate::app::gone::tests::two;
     use crate::app::record::record_of;
     use crate::options::Options;
-    use crate::threads::Card;
     use crate::wire::ttl::Ttl;
 
     #[tokio::test]
@@ -265,12 +301,13 @@ mod tests {
         }
     }
 
+    fn ttl_of(minutes: f64) -> Option<Ttl> {
+        let keys = Keys::from([("ttl".to_owned(), serde_json::json!(minutes).into())]);
+        Ttl::read(&keys, SystemTime::now()).unwrap()
+    }
+
     #[tokio::test]
     async fn a_thread_whose_time_was_over_stays_if_another_node_has_given_it_more() {
-        let ttl_of = |minutes: f64| {
-            let keys = Keys::from([("ttl".to_owned(), serde_json::json!(minutes).into())]);
-            Ttl::read(&keys, SystemTime::now()).unwrap()
-        };
         for is_changed in [true, false] {
             let [a, b] = two();
             let id = Uuid::now_v7();
@@ -302,6 +339,44 @@ mod tests {
         let looks = (0..3).map(|_| app.thread_anywhere(&all, id));
         for found in futures::future::join_all(looks).await {
             assert!(found.unwrap().is_none());
+        }
+    }
+
+    #[tokio::test]
+    async fn a_run_and_the_end_of_the_time_of_its_thread_come_one_after_the_other() {
+        for comes_first in ["the run", "more time", "the end"] {
+            let [a, b] = two();
+            let id = Uuid::now_v7();
+            let card = Card { ttl: ttl_of(0.5), ..Card::new(&Keys::new()) };
+            let new = Thread::new(id, None, &Keys::new(), false).with_card(card, 0);
+            let on_a = a.make_thread(new, true).await.unwrap().unwrap();
+            let on_b = b.thread_of(&b.all(), id).await.unwrap();
+            // One node, whose clock is ahead, has looked, and the other one makes a run now.
+            let over = Some(on_a.card());
+            let spec = quell::RunSpec::agent("r").label(quell_http::SESSION, id.to_string());
+            let body = async |ctx: quell::RunContext| Ok(drop(ctx.stopped().await));
+            let run = b.engine().submit_durably(spec, body).await.unwrap().into_ref();
+            let end = async || a.store_end(&a.all(), &on_a, over.clone()).await.unwrap();
+            let is_made = async || b.check_made(&on_b, &run, false).await.is_ok();
+            match comes_first {
+                "the run" => {
+                    assert!(is_made().await);
+                    let ended = end().await;
+                    assert!(matches!(ended, End::Outlasted), "{ended:?}");
+                    assert!(!run.status().is_terminal());
+                }
+                "more time" => {
+                    let (all, ttl, none) = (b.all(), ttl_of(10.0), Keys::new());
+                    let more = b.change_thread(&all, id, &none, ttl.as_ref(), false);
+                    drop(more.await.unwrap());
+                    assert!(matches!(end().await, End::Outlasted));
+                }
+                _ => {
+                    assert!(matches!(end().await, End::Stored));
+                    assert!(!is_made().await && run.status().is_terminal());
+                }
+            }
+            run.cancel(CancelRequest::because("enough"));
         }
     }
 }

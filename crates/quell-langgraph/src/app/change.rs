@@ -5,13 +5,14 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use axum::http::StatusCode;
+use quell::RunId;
 use quell_http::{Charge, View};
 use tokio::time::sleep;
 use uuid::Uuid;
 
 use crate::app::App;
 use crate::app::kept::TRIES;
-use crate::app::record::{Recorded, is_recent, record_of};
+use crate::app::record::{Recorded, record_of};
 use crate::threads::{Card, Thread};
 use crate::values::bytes_of;
 use crate::wire::exact::Keys;
@@ -34,6 +35,19 @@ impl App {
         ttl: Option<&Ttl>,
         is_shown: bool,
     ) -> Result<(Arc<Thread>, Charge), Refusal> {
+        let now = SystemTime::now();
+        let next = |card: &Card| card.changed(metadata.clone(), ttl.cloned(), now);
+        self.change_to(view, id, is_shown, next).await
+    }
+
+    /// As [`App::change_thread`], to what this makes of what was said of it before.
+    async fn change_to(
+        &self,
+        view: &View,
+        id: Uuid,
+        is_shown: bool,
+        next: impl Fn(&Card) -> Card + Sync,
+    ) -> Result<(Arc<Thread>, Charge), Refusal> {
         for _ in 0..TRIES {
             let thread = self.thread_of(view, id).await?;
             let _one_at_a_time = thread.changing.lock().await;
@@ -41,33 +55,77 @@ impl App {
                 // It was deleted meanwhile, or has made room.
                 continue;
             }
-            let before = thread.card();
-            let card = before.changed(metadata.clone(), ttl.cloned(), SystemTime::now());
+            let card = next(&thread.card());
             let weight = if is_shown { thread.weight() + card.metadata.len() } else { 0 };
             let room = view.room_now(weight)?;
-            let owner = thread.owner.as_deref().map(Arc::from);
-            let charge = self.charge(owner.as_ref(), card.metadata.len())?;
-            if self.has_records() && !thread.is_temporary {
-                if !self.store_change(&thread, &card).await? {
-                    // Another node was first: what it said is taken in by the next look. It may be
-                    // about to give its number up.
-                    sleep(Duration::from_millis(1)).await;
-                    continue;
-                }
-                if before.nr > 0 {
-                    self.forget_number(id, before.nr);
-                }
+            if !self.note_change(&thread, card).await? {
+                // Another node was first: what it said is taken in by the next look. It may be
+                // about to give its number up.
+                sleep(Duration::from_millis(1)).await;
+                continue;
             }
             if thread.has_left() {
                 // It was deleted meanwhile.
                 return Err(Refusal::no_thread(id));
             }
-            thread.take_card(card, Some(charge));
             self.time(&thread);
             return Ok((Arc::clone(&thread), room));
         }
-        let text = "The thread is being changed; ask again";
-        Err(Refusal::new(StatusCode::SERVICE_UNAVAILABLE, text))
+        Err(Refusal::is_changing())
+    }
+
+    /// Stores a change of a thread, if that has a record, and takes it in. Tells whether none came
+    /// first. One at a time does so (`Thread::changing`).
+    async fn note_change(&self, thread: &Thread, card: Card) -> Result<bool, Refusal> {
+        let owner = thread.owner.as_deref().map(Arc::from);
+        let charge = self.charge(owner.as_ref(), card.metadata.len())?;
+        if self.has_records() && !thread.is_temporary {
+            let before = thread.card().nr;
+            if !self.store_change(thread, &card).await? {
+                return Ok(false);
+            }
+            if before > 0 {
+                self.forget_number(thread.id, before);
+            }
+        }
+        if !thread.has_left() {
+            thread.take_card(card, Some(charge));
+        }
+        Ok(true)
+    }
+
+    /// Has a thread stay whose time is over, or nearly so, as a run was stored in it just now: of
+    /// who deletes it by then, on whatever node, and this one comes first. Tells whether it stays.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the store cannot be read, or does not take it.
+    pub(super) async fn outlast(&self, thread: &Thread, run: RunId) -> Result<bool, Refusal> {
+        let soon = SystemTime::now() + CLOCKS_APART;
+        if thread.deletes_at().is_none_or(|at| at > soon) {
+            return Ok(true);
+        }
+        let _one_at_a_time = thread.changing.lock().await;
+        for _ in 0..TRIES {
+            let recorded = self.recorded(thread.id).await?;
+            if self.is_gone(thread, recorded.as_ref(), Some(run)).await? {
+                return Ok(false);
+            }
+            if let Some(recorded) = recorded {
+                self.take_card(thread, recorded)?;
+            }
+            if self.note_change(thread, unsaid(&thread.card())).await? {
+                return Ok(true);
+            }
+            sleep(Duration::from_millis(1)).await;
+        }
+        Err(Refusal::is_changing())
+    }
+
+    /// As [`App::kept_thread`], of one that is to be there.
+    pub(super) async fn kept_thread_of(&self, view: &View, id: Uuid) -> Result<(), Refusal> {
+        let thread = self.kept_thread(view, id).await?;
+        thread.map(drop).ok_or_else(|| Refusal::no_thread(id))
     }
 
     /// Finds a thread that a caller is told of, and has it stay: it may have been made just now for
@@ -85,8 +143,9 @@ impl App {
         if !thread.keep() {
             return Ok(None);
         }
-        let is_new = thread.card().nr == 0 && is_recent(thread.made_at());
-        if thread.record().is_none() || !is_new || !thread.runs().is_empty() {
+        // Only of one without runs: whoever takes it away looks for these.
+        let may_leave = thread.record().is_some() && thread.card().nr == 0;
+        if !may_leave || !thread.runs().is_empty() {
             return Ok(Some(thread));
         }
         if !self.is_node() {
@@ -97,7 +156,7 @@ impl App {
             return Ok(Some(thread));
         }
         // And for changes of it.
-        match self.change_thread(view, id, &Keys::new(), None, false).await {
+        match self.change_to(view, id, false, unsaid).await {
             Ok((thread, _)) => Ok(Some(thread)),
             Err(refusal) if refusal.status == StatusCode::NOT_FOUND => Ok(None),
             Err(refusal) => Err(refusal),
@@ -172,6 +231,14 @@ impl App {
         Ok(())
     }
 }
+
+/// The next card, of which nothing is said: as if it had not been changed.
+fn unsaid(card: &Card) -> Card {
+    Card { nr: card.nr + 1, ..card.clone() }
+}
+
+/// By how much the clock of a node may be ahead of that of another one.
+const CLOCKS_APART: Duration = Duration::from_mins(1);
 
 pub(super) fn written_bytes(keys: &Keys) -> usize {
     keys.iter().map(|(key, value)| key.len() + value.len()).sum()

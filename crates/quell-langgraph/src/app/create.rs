@@ -5,9 +5,9 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use axum::http::HeaderMap;
-use quell::{IdempotencyKey, OnBusy, RunId};
+use quell::{IdempotencyKey, OnBusy, RunId, RunRef};
 use quell_flow::{Component, NodesAsked};
-use quell_http::{RunView, SESSION, Start, StartError, View, offload_if_large};
+use quell_http::{RunView, SESSION, Start, StartError, View};
 use serde_json::json;
 use uuid::Uuid;
 
@@ -18,10 +18,10 @@ use crate::app::begin::behind;
 use crate::app::brief::{AT_END, DELETED};
 use crate::app::change::written_bytes;
 use crate::app::find::Found;
+use crate::app::goto::check_asked;
 use crate::app::making::{Adding, Fresh};
 use crate::app::once::once;
 use crate::app::stored::StoredRun;
-use crate::messages::check_messages;
 use crate::options::CONTRACT;
 use crate::threads::{Full, Thread, Tracked, Within};
 use crate::wire::asked::{Asked, micros};
@@ -90,8 +90,7 @@ impl App {
             assistant.now().under(&mut request.create)?;
             request.create.own_assistant = Some(id);
         }
-        let (input, of) = (request.create.input.clone(), Arc::clone(&graph));
-        offload_if_large(input.len(), async move { check_messages(&of, &input) }).await??;
+        check_asked(&graph, &request.create).await?;
         loop {
             let (thread, mut fresh) = self.thread_for(view, &request).await?;
             // The thread may leave the table while this request waits for it. Then look again:
@@ -123,9 +122,13 @@ impl App {
                 && let Some(known) = self.known_thread(view, id).await?
             {
                 self.threads().touch(&known);
-                // It may have been made for another run, which is refused.
-                if !request.create.makes_thread || known.keep() {
+                if !request.create.makes_thread {
                     return Ok((known, None));
+                }
+                // It may have been made for another run, which is refused.
+                let fresh = Fresh::found(self, &known);
+                if !known.has_left() {
+                    return Ok((known, fresh));
                 }
             }
             if request.thread.is_some() && !request.create.makes_thread {
@@ -234,10 +237,14 @@ impl App {
                 return self.made_before(of, once.as_ref(), known).await.map(Some);
             }
         };
-        self.check_made(thread, &run, create.makes_thread).await?;
-        self.follow(Arc::clone(thread), Arc::clone(&tracked), run.clone());
-        let (tracked, thread) = (Arc::clone(&tracked), Some(Arc::clone(thread)));
-        Ok(Some(Created::Here(Found { run, tracked, thread })))
+        let stays = self.check_made(thread, &run, create.makes_thread).await?;
+        Ok(stays.then(|| self.made_here(thread, &tracked, run)))
+    }
+
+    fn made_here(&self, thread: &Arc<Thread>, tracked: &Arc<Tracked>, run: RunRef) -> Created {
+        let (thread, tracked) = (Arc::clone(thread), Arc::clone(tracked));
+        self.follow(Arc::clone(&thread), Arc::clone(&tracked), run.clone());
+        Created::Here(Found { run, tracked, thread: Some(thread) })
     }
 
     /// Tells whether a run takes the place of one that waits for an answer: that of new input does.

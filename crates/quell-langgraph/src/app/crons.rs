@@ -88,7 +88,7 @@ impl App {
         self.crons_known().note(id, Known::of(&kept, &cron));
         // Another request may have deleted its thread meanwhile.
         if let Some(thread) = cron.thread()
-            && let Err(refusal) = self.thread_of(view, thread).await
+            && let Err(refusal) = self.kept_thread_of(view, thread).await
         {
             let turn = self.crons_known().turns.turn(id).await;
             self.delete_in_turn(view, id, turn).await?;

@@ -11,7 +11,7 @@ use std::sync::atomic::Ordering;
 use std::time::SystemTime;
 
 use quell::{RunFilter, RunRef, RunStatus};
-use quell_http::{LookupError, RunView, SESSION, View};
+use quell_http::{LookupError, RunView, SESSION, View, is_lost};
 use uuid::Uuid;
 
 use crate::app::App;
@@ -41,25 +41,32 @@ impl App {
     /// Has an answer wait that tells how a run ended, or what it asks, until that is stored: a
     /// crash would take it back, and other nodes tell it then. To be asked when the answer is
     /// made: an end that comes meanwhile may be in it.
-    pub(crate) async fn heard(&self, run: &RunRef) {
+    ///
+    /// # Errors
+    ///
+    /// Fails if this node has lost the run: another one says how it ends.
+    pub(crate) async fn heard(&self, run: &RunRef) -> Result<(), Refusal> {
         let status = run.status();
-        if status.is_terminal() || status == RunStatus::Paused {
-            self.settled(run).await;
+        if !status.is_terminal() && status != RunStatus::Paused {
+            return Ok(());
         }
+        self.settled(run).await;
+        if is_lost(run) { Err(Refusal::elsewhere()) } else { Ok(()) }
     }
 
     /// As [`App::heard`], of the last runs of a thread: what it has left those before are stored
     /// with, or behind.
-    pub(crate) async fn heard_of(&self, thread: &Thread) {
+    pub(crate) async fn heard_of(&self, thread: &Thread) -> Result<(), Refusal> {
         if !self.engine().has_store() || thread.is_temporary {
-            return;
+            return Ok(());
         }
         let marks = thread.marks(self.engine()).into_iter().flatten();
         let last = marks.filter_map(|mark| self.engine().get(mark.run()));
         let paused = thread.paused(self.engine()).map(|(_, run)| run);
         for run in last.chain(paused) {
-            self.heard(&run).await;
+            self.heard(&run).await?;
         }
+        Ok(())
     }
 
     /// Tells whether all of a run is stored, and waits for that as [`App::settled`] does.

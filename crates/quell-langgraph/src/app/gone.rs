@@ -170,6 +170,8 @@ pub(super) async fn forget(engine: &Engine, id: RunId) -> bool {
         if record.forget().is_err() && engine.get(id).is_some() {
             return false;
         }
+        // While it leaves, nobody sees another one that another node has stored under its id since.
+        let _ = record.stored().await;
     }
     match engine.stored_run(id).await {
         Ok(None) => true,
@@ -268,18 +270,81 @@ pub(super) mod tests {
     }
 
     #[tokio::test]
-    async fn who_makes_its_thread_makes_it_again_if_that_has_left_with_nothing() {
+    async fn who_makes_its_thread_makes_it_again_if_that_has_left_and_nothing_of_it_comes_back() {
         let [a, b] = two();
-        for makes_thread in [true, false] {
-            let thread = Thread::new(Uuid::now_v7(), None, &Keys::new(), false);
+        for (makes_thread, is_deleted) in [(true, false), (false, false), (true, true)] {
+            let old = Keys::from([("old".to_owned(), 1.into())]);
+            let thread = Thread::new(Uuid::now_v7(), None, &old, false);
             let made = a.make_thread(thread, true).await.unwrap().unwrap();
             let known = b.thread_of(&b.all(), made.id).await.unwrap();
-            forget_own(a.engine(), record_of(made.id, 0)).await;
+            if is_deleted {
+                a.delete_thread(&a.all(), made.id).await.unwrap();
+            } else {
+                forget_own(a.engine(), record_of(made.id, 0)).await;
+            }
             let run = run_in(&b, made.id).await;
-            let is_made = b.check_made(&known, &run, makes_thread).await.is_ok();
-            assert_eq!(is_made, makes_thread);
-            assert_eq!(a.recorded(made.id).await.unwrap().is_some(), makes_thread);
+            // It is made once more, with its thread, by who makes that.
+            let is_made = b.check_made(&known, &run, makes_thread).await;
+            assert_eq!(is_made.is_ok_and(|stays| !stays), makes_thread);
+            assert!(a.recorded(made.id).await.unwrap().is_none());
+            assert!(b.engine().get(run.id()).is_none() && b.threads().get(made.id).is_none());
         }
+    }
+
+    #[tokio::test]
+    async fn a_deletion_leaves_a_later_run_alone_that_has_the_id() {
+        let service = Service::new(Engine::new(), Catalog::new());
+        let app = App::new(service, Options::default());
+        let run = async || {
+            let spec = RunSpec::agent("r").id(RunId::from_text("r"));
+            let run = app.engine().submit(spec, async |_ctx| Ok(())).unwrap().into_ref();
+            run.quiescent().await;
+            run
+        };
+        let first = run().await;
+        app.engine().forget(first.id()).unwrap();
+        tokio::time::sleep(Duration::from_millis(2)).await;
+        let later = run().await;
+        assert!(app.forget_run(&(&first).into()).await);
+        app.forget_when_over(&(&first).into()).await;
+        assert!(app.engine().get(later.id()).is_some());
+        assert!(app.forget_run(&(&later).into()).await && app.engine().get(later.id()).is_none());
+    }
+
+    /// Each in turn, by one of two nodes: made, deleted, made anew, and deleted.
+    #[tokio::test]
+    async fn a_thread_that_was_made_anew_elsewhere_is_deleted_by_whoever_has_had_it_before() {
+        let apps = two();
+        for ways in 0..16 {
+            let by = |nth: usize| &apps[(ways >> nth) & 1];
+            let id = Uuid::now_v7();
+            for nth in [0, 2] {
+                let thread = Thread::new(id, None, &Keys::new(), false);
+                assert!(by(nth).make_thread(thread, true).await.unwrap().is_some(), "{ways:b}");
+                by(nth + 1).delete_thread(&by(nth + 1).all(), id).await.unwrap();
+                for app in &apps {
+                    let found = app.thread_anywhere(&app.all(), id).await.unwrap();
+                    assert!(found.is_none(), "{ways:b} {nth}");
+                }
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn who_is_told_of_a_thread_changes_nothing_of_it_however_old_it_is() {
+        let [a, b] = two();
+        let at = SystemTime::now() - Duration::from_hours(1);
+        let thread = Thread::new(Uuid::now_v7(), None, &Keys::new(), false).since(at);
+        let made = a.make_thread(thread, true).await.unwrap().unwrap();
+        let row_of = |thread: &Thread| thread.row(a.engine()).to_string();
+        let before = row_of(&made);
+        let told = b.kept_thread(&b.all(), made.id).await.unwrap().unwrap();
+        assert_eq!(row_of(&told), before);
+        // And it stays.
+        assert!(a.threads().remove_if_unused(&made));
+        a.forget_record(&made);
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        assert!(b.recorded(made.id).await.unwrap().is_some());
     }
 
     #[tokio::test]

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use quell::{RunId, RunSpec, SubmitError};
-use quell_http::{LookupError, RECORD, RunView};
+use quell::{RunId, RunRef, RunSpec, SubmitError};
+use quell_http::{LookupError, RECORD, RunView, whole_millis};
 use tokio::time::sleep;
 use uuid::Uuid;
 
@@ -69,10 +69,14 @@ impl App {
 
     /// Forgets a run that has ended, unless something of it executes; tells whether it is gone. Of
     /// what another node has ended, that one knows whether it executes. Whoever waits for its end
-    /// through another node sees that first.
+    /// through another node sees that first. A later run that has its id by now, which may be
+    /// somebody else's, stays.
     pub(super) async fn forget_run(&self, of: &RunView) -> bool {
         let run = of.id();
-        let is_gone = if let Some(run) = self.engine().get(run) {
+        let is_same =
+            |here: &RunRef| whole_millis(here.queued_at()) == whole_millis(of.queued_at());
+        let here = of.live().cloned().or_else(|| self.engine().get(run).filter(is_same));
+        let is_gone = if let Some(run) = here {
             let all = self.all();
             all.until_seen(&(&run).into()).await;
             all.forget(&run)

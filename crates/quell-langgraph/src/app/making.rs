@@ -39,8 +39,8 @@ impl App {
     }
 }
 
-/// A thread that was made for a run. Dropped without its run, this removes the thread: no run was
-/// made, or the caller went away meanwhile.
+/// A thread that was made for a run, and perhaps found for others since. Dropped without a run, the
+/// last one removes the thread: no run was made, or the caller went away meanwhile.
 pub(super) struct Fresh {
     app: App,
     pub(super) thread: Arc<Thread>,
@@ -50,14 +50,24 @@ pub(super) struct Fresh {
 
 impl Fresh {
     pub(super) fn new(app: &App, thread: Arc<Thread>) -> Self {
+        thread.begin_making();
         Self { app: app.clone(), thread, is_used: false }
+    }
+
+    /// As that, of a thread that is there; none if it stays anyway.
+    pub(super) fn found(app: &App, thread: &Arc<Thread>) -> Option<Self> {
+        let is_new = thread.join_making();
+        is_new.then(|| Self { app: app.clone(), thread: Arc::clone(thread), is_used: false })
     }
 }
 
 impl Drop for Fresh {
     fn drop(&mut self) {
         let Self { app, thread, is_used } = self;
-        if !*is_used && app.threads().remove_if_unused(thread) && thread.record().is_some() {
+        if *is_used {
+            // The next one finds it with its run, and with what that has left.
+            let _is_there = thread.keep();
+        } else if app.threads().remove_if_unused(thread) && thread.record().is_some() {
             app.forget_record(thread);
         }
     }
@@ -123,7 +133,11 @@ mod tests {
         assert!(thread.find(tracked.id).is_some() && !thread.leave_if_idle(app.engine()));
         drop(adding);
         assert!(thread.find(tracked.id).is_none());
+        // Another request has found it for its run, and nothing comes of that either.
+        let found = Fresh::found(&app, &thread).unwrap();
         drop(fresh);
+        assert!(app.threads().get(thread.id).is_some());
+        drop(found);
         assert!(app.threads().get(thread.id).is_none());
     }
 

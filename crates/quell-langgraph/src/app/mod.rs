@@ -53,7 +53,7 @@ pub(crate) use assistants::known_graph;
 pub(crate) use create::{CreateRequest, Created};
 pub(crate) use crons::FoundCron;
 pub(crate) use find::{Found, Located, in_list};
-pub(crate) use goto::check_goto;
+pub(crate) use goto::{check_asked, check_goto};
 pub(crate) use history::{State as History, Wanted};
 pub(crate) use once::once;
 pub(crate) use resume::Resumed;

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::sync::{Arc, Weak};
 
-use futures::future::join_all;
+use futures::future::try_join_all;
 use futures::{StreamExt as _, stream};
 use quell_http::{View, offload_if_large};
 use uuid::Uuid;
@@ -55,7 +55,7 @@ impl App {
     pub(crate) async fn count_threads(&self, view: &View, meant: &Meant) -> Result<usize, Refusal> {
         let found = self.meant(view, meant, |_| ()).await?;
         let counted: Vec<_> = found.iter().filter_map(|((), (_, read))| read.upgrade()).collect();
-        join_all(counted.iter().map(|thread| self.heard_of(thread))).await;
+        try_join_all(counted.iter().map(|thread| self.heard_of(thread))).await?;
         Ok(found.len())
     }
 

@@ -206,7 +206,9 @@ impl App {
         if let Some(interrupt) = Interrupt::of(&found.run) {
             return Ok(interrupt.within(values.map(|values| &**values)).to_string());
         }
-        let now = if joins { self.values_now(view, found).await } else { None };
+        // One that another contract started is none of its thread.
+        let is_of_thread = joins && Asked::of(&found.run).is_some();
+        let now = if is_of_thread { self.values_now(view, found).await } else { None };
         let values = now.as_ref().or(values);
         Ok(values.and_then(|values| serde_json::to_string(&**values).ok()).unwrap_or("{}".into()))
     }
@@ -216,7 +218,7 @@ impl App {
         let of = found.tracked.about.thread;
         let thread = self.thread_anywhere(view, of).await.ok()??;
         let values = thread.values(self.engine());
-        self.heard_of(&thread).await;
+        self.heard_of(&thread).await.ok()?;
         values
     }
 

@@ -80,7 +80,8 @@ impl App {
                 Ok(body) => {
                     // Of a join it has the values of the thread, which later runs have left.
                     if let Some(of) = of {
-                        self.heard_of(&of).await;
+                        let is_known = self.heard_of(&of).await.is_ok();
+                        return Ok(if is_known { body } else { failure::not_known_text().into() });
                     }
                     return Ok(body);
                 }

@@ -7,15 +7,16 @@ use axum::body::Body;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, Uri};
 use axum::response::Response;
-use futures::future::join_all;
+use futures::future::try_join_all;
 use futures::{StreamExt as _, stream};
 use quell::{CancelRequest, IdempotencyKey, Payload, RunRef};
 use quell_http::{
     Batch, OnDisconnect, RunView, StartError, View, Wait, idempotency_key, offload_if_large,
 };
 
-use crate::app::{App, CreateRequest, Created, Found, check_goto, in_list, once, to_the_end};
-use crate::messages::check_messages;
+use crate::app::{
+    App, CreateRequest, Created, Found, check_asked, check_goto, in_list, once, to_the_end,
+};
 use crate::routes::body::{Read, read_list};
 use crate::routes::caller::Writer;
 use crate::routes::response::{json, rendered};
@@ -76,8 +77,12 @@ pub(super) async fn create(
     let small = |created| shown(&view, created, |key| !LARGE_KEYS.contains(&key));
     // They are made, so the answer is never a refusal: that would mean that nothing started.
     let answer = all.await.unwrap_or_else(|_| json(&made.iter().map(small).collect::<Vec<_>>()));
-    let here: Vec<_> = made.iter().filter_map(|created| created.run().live().cloned()).collect();
-    join_all(here.iter().map(|run| app.heard(run))).await;
+    let heard = made.iter().map(async |created| {
+        let Some(run) = created.run().live().cloned() else { return Ok(()) };
+        let heard = app.heard(&run).await;
+        if matches!(created, Created::Here(_)) { Ok(()) } else { heard }
+    });
+    try_join_all(heard).await?;
     Ok(answer)
 }
 
@@ -128,7 +133,7 @@ async fn read(app: &App, view: &View, nth: usize, item: &Payload) -> Result<Crea
     app.check_webhook(&create).map_err(named)?;
     let (graph, _) = app.graph_of_run(view, &create.assistant).await.map_err(named)?;
     check_goto(&graph, &create.nodes.goto).map_err(named)?;
-    check_messages(&graph, &create.input).map_err(named)?;
+    check_asked(&graph, &create).await.map_err(named)?;
     // Its thread is made for it, and has none.
     if let Some(checkpoint) = create.nodes.checkpoint {
         return Err(named(Refusal::missing(format!("Checkpoint {checkpoint} not found"))));

@@ -139,7 +139,13 @@ async fn select_others(
         }
         Selection::Status { wanted, thread } => {
             let mut all = here.to_vec();
-            let is_meant = |run: &RunView| is_meant(*wanted, run);
+            let busy: HashSet<_> = here.iter().filter_map(|run| run.label(SESSION)).collect();
+            let has_waited = |run: &RunView| {
+                // Behind one that was running, and was just asked to stop, it has begun since.
+                let is_behind = run.label(SESSION).is_some_and(|it| busy.contains(it));
+                *wanted == Wanted::Running && is_behind
+            };
+            let is_meant = |run: &RunView| is_meant(*wanted, run) && !has_waited(run);
             app.add_elsewhere(view, live(*thread), is_meant, &mut all).await?;
             Ok(all.split_off(here.len()))
         }
@@ -169,3 +175,51 @@ fn has_thread(run: &RunView) -> bool {
 
 /// Runs that are looked up in the store at once for one request.
 const AT_ONCE: usize = 16;
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use quell::testing::cluster::Nodes;
+    use quell::{CancelRequest, Engine, EngineConfig, OnBusy, RunContext, RunSpec, RunStatus};
+    use quell_flow::{COMPONENT, Catalog, Component};
+    use quell_http::Service;
+    use quell_test_support::within;
+
+    use super::*;
+    use crate::options::Options;
+
+    /// The one behind it begins when the first one has been stopped: it was pending until then.
+    #[tokio::test]
+    async fn what_begins_behind_a_run_that_was_stopped_is_not_selected_with_it() {
+        let nodes = Nodes::new(Duration::from_secs(30));
+        let [a, b] = ["a", "b"].map(|name| {
+            let engine = Engine::with_config(EngineConfig::new().node(nodes.join(name)));
+            let graph = Component::agent("r", async |_ctx, input: quell::Payload| Ok(input));
+            App::new(Service::new(engine, Catalog::new().with(graph)), Options::default())
+        });
+        let thread = Uuid::now_v7();
+        let start = async |app: &App| {
+            let spec = RunSpec::agent("r").label(SESSION, thread.to_string());
+            let spec = spec.label(COMPONENT, "r").lane(thread.to_string(), OnBusy::Enqueue);
+            let body = async |ctx: RunContext| Ok(drop(ctx.stopped().await));
+            app.engine().submit_durably(spec, body).await.unwrap().into_ref()
+        };
+        let (first, behind) = (start(&a).await, start(&b).await);
+        let here = [RunView::from(&first)];
+        first.cancel(CancelRequest::because("enough"));
+        within("it begins", async {
+            while behind.status() != RunStatus::Running {
+                tokio::task::yield_now().await;
+            }
+            behind.stored().await.unwrap();
+        })
+        .await;
+        for (wanted, selected) in [(Wanted::Running, 0), (Wanted::All, 1)] {
+            let selection = Selection::Status { wanted, thread: None };
+            let others = select_others(&a, &a.all(), &selection, &here).await.unwrap();
+            assert_eq!(others.len(), selected, "{wanted:?}");
+        }
+        behind.cancel(CancelRequest::because("enough"));
+    }
+}

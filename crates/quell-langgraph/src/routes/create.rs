@@ -115,6 +115,7 @@ impl Made {
     async fn start(self, app: &App) -> Result<Response, Refusal> {
         let location = if self.is_stateless { self.bare() } else { self.full() };
         let Self { view, created, .. } = self;
+        let is_repeat = !matches!(created, Created::Here(_));
         let mut response = match created {
             Created::Here(found) | Created::Again(found) => {
                 let all = object(app, &view, (&found.run).into(), &found.tracked).await;
@@ -122,8 +123,10 @@ impl Made {
                 // started.
                 let small = |_| json(&in_list(&view, &found, |key| !LARGE_KEYS.contains(&key)));
                 let answer = all.unwrap_or_else(small);
-                app.heard(&found.run).await;
-                answer
+                match app.heard(&found.run).await {
+                    Err(refusal) if is_repeat => return Err(refusal),
+                    _ => answer,
+                }
             }
             Created::There(found) => object(app, &view, found.run, &found.tracked).await?,
         };
@@ -205,7 +208,7 @@ pub(super) async fn object(
     })
     .await?;
     if let Some(run) = here {
-        app.heard(&run).await;
+        app.heard(&run).await?;
     }
     Ok(answer)
 }

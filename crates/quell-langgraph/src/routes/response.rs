@@ -56,7 +56,7 @@ pub(super) async fn heard(
     answer: impl Future<Output = Result<Response, Refusal>>,
 ) -> Result<Response, Refusal> {
     let answer = answer.await?;
-    app.heard_of(thread).await;
+    app.heard_of(thread).await?;
     Ok(answer)
 }
 

@@ -5,7 +5,7 @@ use std::cmp::Reverse;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse as _, Response};
-use futures::future::{Either, join_all};
+use futures::future::{Either, try_join_all};
 use quell_http::RunView;
 
 use crate::app::{App, Located, in_list};
@@ -99,7 +99,7 @@ pub(super) async fn list(
         written.collect::<Vec<_>>()
     })
     .await?;
-    join_all(here.iter().map(|run| app.heard(run))).await;
+    try_join_all(here.iter().map(|run| app.heard(run))).await?;
     Ok(answer)
 }
 

@@ -8,7 +8,7 @@ use axum::body::Body;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse as _, Response};
-use futures::future::join_all;
+use futures::future::try_join_all;
 use quell::Payload;
 use quell_http::{Charge, View};
 use uuid::Uuid;
@@ -154,7 +154,7 @@ pub(super) async fn search(
         rows.collect::<Vec<_>>()
     })
     .await?;
-    join_all(page.iter().map(|thread| app.heard_of(thread))).await;
+    try_join_all(page.iter().map(|thread| app.heard_of(thread))).await?;
     set_page(&mut response, next, total);
     Ok(response)
 }

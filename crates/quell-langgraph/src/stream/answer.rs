@@ -5,16 +5,17 @@
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use quell::Payload;
+use quell::{Payload, RunId};
 use quell_http::{RunView, SseEvent, whole_millis};
 use serde_json::json;
 
+use crate::messages::{MESSAGES, asked};
 use crate::stream::late::Late;
 use crate::threads::Tracked;
-use crate::values::{Fold, OUTPUT, Values};
+use crate::values::{Fold, Values};
 use crate::wire::event_id::Slot;
-use crate::wire::exact::{with, written};
-use crate::wire::message::{Origin, Parts};
+use crate::wire::exact::{Keys, null, with};
+use crate::wire::message::Origin;
 use crate::wire::modes::Modes;
 use crate::wire::rows::time;
 
@@ -78,8 +79,9 @@ fn of_mode(mode: &str, node: &str, id: &str, at: &str, answer: &Values) -> Paylo
     }
 }
 
-/// Yields the message of a run that returned its answer without emitting it before: an object or a
-/// list as JSON.
+/// Yields the message of a run that returned its answer without emitting it before. Of an object it
+/// is the last one of a model among its `messages`; an object without any, and a list, is a state
+/// and no message.
 pub(crate) fn message(
     run: &RunView,
     fold: &Fold,
@@ -88,15 +90,17 @@ pub(crate) fn message(
     answer: &Arc<Values>,
 ) -> Vec<Late> {
     let (node, id): (Arc<str>, Arc<str>) = (run.name().into(), run.id().to_string().into());
-    let whole = fold.message().cloned();
+    let (run_id, own) = (run.id(), fold.message().cloned());
+    if message_in(run_id, own.as_ref(), answer).is_none() {
+        return Vec::new();
+    }
     let late = |slot, make: fn(Origin<'_>, Payload) -> SseEvent| {
         let (node, id, tracked) = (Arc::clone(&node), Arc::clone(&id), Arc::clone(tracked));
-        let (answer, whole) = (Arc::clone(answer), whole.clone());
+        let (answer, own) = (Arc::clone(answer), own.clone());
         Late::new(slot, move || {
             let about = &tracked.about;
             let origin = Origin { about, run: &id, speaker: &id, node: &node };
-            let json = || origin.message(&Parts::text(&text_of(&answer)));
-            make(origin, whole.unwrap_or_else(json))
+            make(origin, message_in(run_id, own.as_ref(), &answer).unwrap_or_else(null))
         })
     };
     if modes.has("messages-tuple") {
@@ -105,8 +109,9 @@ pub(crate) fn message(
         vec![late(Slot::AnswerPiece, piece)]
     } else if modes.has("messages") {
         vec![
-            late(Slot::AnswerAnnounced, |origin, _| {
-                SseEvent::json("messages/metadata", &origin.announced())
+            late(Slot::AnswerAnnounced, |origin, message| {
+                let id = text_in(&message, "id").unwrap_or_default();
+                SseEvent::json("messages/metadata", &origin.announced(&id))
             }),
             late(Slot::AnswerMessage, |_, message| SseEvent::json("messages/complete", &[message])),
         ]
@@ -115,11 +120,16 @@ pub(crate) fn message(
     }
 }
 
-fn text_of(answer: &Values) -> String {
-    match answer.get(OUTPUT) {
-        Some(output) => output.parse().unwrap_or_else(|_| output.to_string()),
-        None => written(answer).to_string(),
+fn message_in(run: RunId, own: Option<&Payload>, answer: &Values) -> Option<Payload> {
+    if !answer.contains_key(MESSAGES) {
+        return own.cloned();
     }
+    let is_of_model = |message: &Payload| text_in(message, "type").as_deref() == Some("ai");
+    asked(answer, run)?.into_iter().rfind(is_of_model)
+}
+
+fn text_in(message: &Payload, key: &str) -> Option<String> {
+    message.parse::<Keys>().ok()?.get(key)?.as_text().map(String::from)
 }
 
 #[cfg(test)]
@@ -129,13 +139,15 @@ mod tests {
 
     use super::*;
     use crate::threads::within;
+    use crate::wire::exact::written;
 
     #[tokio::test]
     async fn the_frames_of_an_answer_are_made_one_at_a_time() {
         let handle = Engine::new().submit(RunSpec::agent("a"), async |_ctx| Ok(())).unwrap();
         let run = handle.run().clone();
         let tracked = Arc::new(Tracked::of(&(&run).into(), within(Uuid::nil())));
-        let answer = Arc::new(Values::from([(OUTPUT.to_owned(), "x".repeat(1_000).into())]));
+        let long = json!([{ "type": "ai", "content": "x".repeat(1_000) }]);
+        let answer = Arc::new(Values::from([(MESSAGES.to_owned(), long.into())]));
         let (mut fold, modes) = (Fold::default(), Modes::ALL);
         tracked.finish(None, &mut fold, &run, Some(&written(&*answer)));
         let run = RunView::Live(run);

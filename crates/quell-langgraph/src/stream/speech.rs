@@ -68,7 +68,7 @@ impl Render {
         }
         if is_first && self.modes.has("messages") {
             let frame = self.with_origin(event.run, |origin| {
-                SseEvent::json(name("messages/metadata"), &origin.announced())
+                SseEvent::json(name("messages/metadata"), &origin.announced(&origin.id()))
             });
             frames.push(Late::made(Slot::Announced, frame));
         }

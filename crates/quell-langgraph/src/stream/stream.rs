@@ -6,7 +6,7 @@ use std::sync::Arc;
 use futures::{Stream, StreamExt, stream};
 use quell::{EventKind, Payload, RunEvent, RunId, RunStatus};
 use quell_flow::Emit;
-use quell_http::{RunView, SseEvent, events_by_now};
+use quell_http::{RunView, SseEvent, events_by_now, is_lost};
 use serde_json::json;
 
 use crate::app::{App, finish};
@@ -19,6 +19,7 @@ use crate::threads::{Thread, Tracked};
 use crate::values::{Fold, keyed};
 use crate::wire::event_id::{SEQS, Slot, event_id, ms_of, seq_of};
 use crate::wire::exact::{finite, with};
+use crate::wire::failure::not_known_object;
 use crate::wire::modes::Modes;
 
 /// Where a stream begins.
@@ -54,11 +55,21 @@ where
         {
             render.app.know_start(thread, &render.tracked, run).await;
         }
-        if matches!(event.kind, EventKind::Ended(_))
-            && let RunView::Live(run) = &render.run
-            && event.run == run.id()
+        let is_last = match &event.kind {
+            EventKind::Ended(_) => event.run == render.run.id(),
+            // The answer may go through another node, which has to know of it.
+            EventKind::Paused { .. } => true,
+            _ => false,
+        };
+        if let RunView::Live(run) = &render.run
+            && is_last
         {
             render.app.settled(run).await;
+            if is_lost(run) {
+                render.is_over = true;
+                let lost = SseEvent::json("error", &not_known_object());
+                return Some((vec![lost.into()], (events, render)));
+            }
         }
         let frames = render.frames(&event);
         Some((frames, (events, render)))

@@ -10,6 +10,7 @@ use quell_http::Charge;
 use crate::threads::thread::Thread;
 use crate::values::Values;
 use crate::wire::asked::micros;
+use crate::wire::create::{GRACE, TIMEOUT};
 use crate::wire::exact::{Keys, written};
 use crate::wire::ttl::Ttl;
 
@@ -42,6 +43,11 @@ impl Card {
             changed_at: Some(now),
             base: self.base.clone(),
         }
+    }
+
+    /// Tells whether the time of its thread is over.
+    pub(crate) fn is_over(&self, now: SystemTime) -> bool {
+        self.ttl.as_ref().and_then(Ttl::deletes_at).is_some_and(|at| at <= now)
     }
 }
 
@@ -141,10 +147,12 @@ impl Thread {
         (metadata, state.values.clone())
     }
 
-    /// Yields its metadata with these keys laid over them, as a run of it has them.
+    /// Yields its metadata with these keys laid over them, as a run of it has them. Limits count
+    /// for the run alone of which they were said.
     pub(crate) fn metadata_under(&self, keys: &Keys) -> Keys {
         let own = self.state.lock().card.metadata.clone();
         let mut metadata: Keys = own.parse().unwrap_or_default();
+        metadata.retain(|key, _| ![TIMEOUT, GRACE].contains(&&**key));
         metadata.extend(keys.iter().map(|(key, value)| (key.clone(), value.clone())));
         metadata
     }

@@ -91,6 +91,9 @@ pub(super) struct State {
     pub(super) graph: Option<GraphKeys>,
     /// A caller was told of the thread, or has changed it: it stays, also without a run.
     pub(super) is_told: bool,
+    /// Requests that are making a run in it, of which the first one has made it: it leaves with the
+    /// last of them, if nothing has come of any.
+    pub(super) making: usize,
     /// Set when the thread leaves the table. No run of it is made any more.
     pub(super) is_deleted: bool,
     pub(super) live: Vec<Arc<Tracked>>,
@@ -123,6 +126,7 @@ impl Thread {
             values_updated_at: now,
             graph: None,
             is_told: false,
+            making: 0,
             is_deleted: false,
             live: Vec::new(),
             ended: VecDeque::new(),
@@ -207,11 +211,27 @@ impl Thread {
         self.state.lock().is_deleted = true;
     }
 
-    /// As [`Thread::leave_if_idle`], if it never had a run either, and nobody was told of it.
+    /// Counts a request in that makes a run in it, and has made it for that.
+    pub(crate) fn begin_making(&self) {
+        self.state.lock().making += 1;
+    }
+
+    /// As [`Thread::begin_making`], of a request that has found it: tells whether another one has
+    /// made it for its run, and nothing has come of that yet.
+    pub(crate) fn join_making(&self) -> bool {
+        let mut state = self.state.lock();
+        let is_new = state.making > 0 && !state.is_told;
+        state.making += usize::from(is_new);
+        is_new
+    }
+
+    /// Counts such a request out, of which nothing has come. The last one has it leave, as
+    /// [`Thread::leave_if_idle`], if it never had a run either, and nobody was told of it.
     pub(crate) fn leave_if_unused(&self) -> bool {
         let mut state = self.state.lock();
+        state.making = state.making.saturating_sub(1);
         let has_runs = !state.live.is_empty() || !state.ended.is_empty() || state.last.is_some();
-        state.is_deleted |= !has_runs && !state.is_told;
+        state.is_deleted |= !has_runs && !state.is_told && state.making == 0;
         state.is_deleted
     }
 
@@ -222,13 +242,6 @@ impl Thread {
         let mut state = self.state.lock();
         state.is_told |= !state.is_deleted;
         !state.is_deleted
-    }
-
-    /// Tells whether it has nothing but this run.
-    pub(crate) fn has_only(&self, run: RunId) -> bool {
-        let state = self.state.lock();
-        let has_left = state.values.is_some() || state.left.is_some() || !state.ended.is_empty();
-        !has_left && state.live.iter().all(|tracked| tracked.id == run)
     }
 
     /// Finds a run of the thread, also one that is still being made: a reader may know its id from

@@ -164,7 +164,8 @@ impl Fold {
 
     /// Tells whether it goes on in a thread that has no values.
     pub(super) fn is_empty(&self, about: &About) -> bool {
-        about.goes_on && self.base.is_none() && about.input.is_null()
+        let has_values = self.base.as_ref().is_some_and(|base| !base.is_empty());
+        about.goes_on && !has_values && about.input.is_null()
     }
 
     /// Lets the values go that follow from the input of the run: it may live for long before

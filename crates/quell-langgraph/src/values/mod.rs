@@ -5,5 +5,5 @@ mod overlay;
 mod steps;
 
 pub(crate) use fold::{Fold, Values};
-pub(crate) use overlay::{OUTPUT, bytes_of, keyed, merged_input};
+pub(crate) use overlay::{bytes_of, keyed, merged_input};
 pub(crate) use steps::{Keep, START, Step};

@@ -114,8 +114,8 @@ impl Create {
                 "cancel" => OnDisconnect::Cancel,
                 _ => OnDisconnect::Continue,
             },
-            timeout: milliseconds(&metadata, "quell_timeout_ms")?,
-            grace: milliseconds(&metadata, "quell_grace_ms")?,
+            timeout: milliseconds(&metadata, TIMEOUT)?,
+            grace: milliseconds(&metadata, GRACE)?,
             resume: given(&command, "resume").cloned(),
             is_update: false,
             webhook: typed(body, "webhook", "must be a URL")?,
@@ -127,8 +127,8 @@ impl Create {
 
     /// Gives it other metadata, and the times that they say.
     pub(crate) fn set_metadata(&mut self, metadata: Keys) -> Result<(), Refusal> {
-        self.timeout = milliseconds(&metadata, "quell_timeout_ms")?;
-        self.grace = milliseconds(&metadata, "quell_grace_ms")?;
+        self.timeout = milliseconds(&metadata, TIMEOUT)?;
+        self.grace = milliseconds(&metadata, GRACE)?;
         self.metadata = metadata;
         Ok(())
     }
@@ -163,6 +163,10 @@ fn kwargs<const N: usize>(body: &Keys, own: [(&str, Payload); N]) -> Keys {
 }
 
 /// Parts of the request that the run object shows as they came.
+/// Keys of the metadata that limit a run, in milliseconds.
+pub(crate) const TIMEOUT: &str = "quell_timeout_ms";
+pub(crate) const GRACE: &str = "quell_grace_ms";
+
 const AS_GIVEN: [&str; 5] =
     ["command", "interrupt_before", "interrupt_after", "webhook", "feedback_keys"];
 

@@ -31,8 +31,12 @@ pub(crate) fn internal_text() -> String {
 /// The final body when the run is not over, and this process does not know how it goes on: it has
 /// left the run to another node, or the store cannot be read.
 pub(crate) fn not_known_text() -> String {
-    let message = "503: The run goes on elsewhere. Join it again.";
-    json!({ "__error__": { "error": "HTTPException", "message": message } }).to_string()
+    json!({ "__error__": not_known_object() }).to_string()
+}
+
+/// As [`not_known_text`], as a stream says it.
+pub(crate) fn not_known_object() -> Value {
+    json!({ "error": "HTTPException", "message": "503: The run goes on elsewhere. Join it again." })
 }
 
 /// The final body when there is no room for it, and the head has been sent.

@@ -98,9 +98,9 @@ impl Origin<'_> {
         written(&[message, &self.metadata().into()])
     }
 
-    /// Writes the metadata of the message under its id.
-    pub(crate) fn announced(self) -> Value {
-        json!({ self.id(): { "metadata": self.metadata() } })
+    /// Writes the metadata of a message under its id.
+    pub(crate) fn announced(self, id: &str) -> Value {
+        json!({ id: { "metadata": self.metadata() } })
     }
 
     /// Writes the whole message.

@@ -36,8 +36,8 @@ impl Modes {
         Ok(Self(modes))
     }
 
-    /// Reads the value of a body: text or a list of texts; none is `values`. Yields them as a list,
-    /// too.
+    /// Reads the value of a body: text or a list of texts; none, and an empty list, is `values`.
+    /// Yields them as a list, too.
     pub(crate) fn of_body(value: Option<&Payload>) -> Result<(Self, Value), String> {
         let names: Vec<String> = match value {
             None => vec!["values".into()],
@@ -47,6 +47,7 @@ impl Modes {
                     .map_err(|_| "stream_mode: must be text or a list of texts")?
             }
         };
+        let names = if names.is_empty() { vec!["values".into()] } else { names };
         let modes = Self::of(names.iter().map(String::as_str))?;
         Ok((modes, names.into()))
     }
@@ -84,7 +85,7 @@ mod tests {
         let table = [
             (json!("custom"), Some(json!(["custom"]))),
             (json!(["values", "updates"]), Some(json!(["values", "updates"]))),
-            (json!([]), Some(json!([]))),
+            (json!([]), Some(json!(["values"]))),
             (json!("nope"), None),
             (json!(["values", 1]), None),
             (json!(1), None),

@@ -33,8 +33,12 @@ impl NodesWanted {
     /// Reads the body of a request that makes a run, and what its command changes, if it has one.
     pub(crate) fn read(body: &Keys) -> Result<(Self, Option<Payload>), Refusal> {
         let command = object(body, "command")?;
+        let resumes = given(&command, "resume").is_some();
+        // Clients write a command with all of its keys: what is empty says nothing besides.
+        let says = |value: &&Payload| !resumes || !["[]", "{}"].contains(&value.as_json());
         let (update, goto) = (given(&command, "update"), given(&command, "goto"));
-        if given(&command, "resume").is_some() && (update.is_some() || goto.is_some()) {
+        let (update, goto) = (update.filter(says), goto.filter(says));
+        if resumes && (update.is_some() || goto.is_some()) {
             return Err(Refusal::invalid(RESUMES_ALONE));
         }
         let update = update.map(update_of).transpose()?;
@@ -156,6 +160,17 @@ mod tests {
         assert_eq!(wanted.checkpoint.unwrap().to_string(), id);
         assert!(!wanted.goes_on && update.is_none());
         assert!(read(&json!({"input": null})).unwrap().0.goes_on);
+        // As a command is written with all of its keys.
+        for empty in [json!([]), json!({}), json!(null)] {
+            let all = json!({ "resume": "yes", "goto": empty, "update": empty, "graph": null });
+            assert!(read(&json!({ "command": all })).is_ok(), "{all}");
+        }
+        for (key, more) in
+            [("goto", json!(["a"])), ("goto", json!("a")), ("update", json!({"a": 1}))]
+        {
+            let both = json!({ "command": { "resume": "yes", key: more } });
+            assert_eq!(read(&both).unwrap_err().detail, RESUMES_ALONE, "{both}");
+        }
         for (command, goto, update) in [
             (json!({"goto": "a"}), vec!["a"], Some(json!({}))),
             (

@@ -79,6 +79,16 @@ impl Refusal {
         Self::new(StatusCode::CONFLICT, text)
     }
 
+    /// Refuses where other nodes have come first too often.
+    pub(crate) fn is_changing() -> Self {
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "The thread is being changed; ask again")
+    }
+
+    /// Refuses to tell the end of a run that another node has by now.
+    pub(crate) fn elsewhere() -> Self {
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "The run goes on elsewhere. Ask again.")
+    }
+
     pub(crate) fn internal() -> Self {
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, "Internal Server Error")
     }

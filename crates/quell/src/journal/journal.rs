@@ -154,7 +154,6 @@ impl<R: Recorded> Journal<R> {
     pub(crate) fn note_refused(&self, root: RunId) {
         let mut queue = self.queue.lock();
         queue.gaps.remove(&root);
-        queue.leaving.doubt(root);
         let through = queue.through();
         queue.unaccepted.note(root, through);
     }
@@ -180,7 +179,7 @@ impl<R: Recorded> Journal<R> {
 
     /// Tells whether a run is of one of them.
     pub(crate) fn hides(&self, record: &RunRecord) -> bool {
-        self.leaving().hides(record, || self.is_own(record.accepted.epoch.boot()))
+        self.leaving().hides(record, |boot| self.is_own(boot))
     }
 
     /// Tells whether a root is one of them, or was refused and may be.

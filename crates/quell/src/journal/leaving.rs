@@ -11,27 +11,18 @@ use crate::sync::RandomState;
 /// Roots that were forgotten, and that the store may still have. Each is counted: a further run
 /// with the id of one may be forgotten before the first has left.
 ///
-/// Of a root that was refused nobody knows whether the store has it, or another run with its id,
-/// which is hidden from nobody.
+/// Another run may have the id in the store: one that another node has made since that one was
+/// deleted elsewhere, or which the store had before a root was refused. It is hidden from nobody.
 ///
 /// A copy shares the ids. They are copied once if they change while somebody has one.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Leaving(Arc<HashMap<RunId, Count, RandomState>>);
-
-/// How many with one id are leaving.
-#[derive(Clone, Copy, Debug, Default)]
-struct Count {
-    all: usize,
-    /// One of them was refused.
-    is_refused: bool,
-}
+pub(crate) struct Leaving(Arc<HashMap<RunId, usize, RandomState>>);
 
 impl Leaving {
-    /// Tells whether a run is of a root that is leaving; `is_own` says whether this engine has
-    /// accepted it.
-    pub(crate) fn hides(&self, record: &RunRecord, is_own: impl FnOnce() -> bool) -> bool {
-        let count = self.0.get(&record.accepted.root);
-        count.is_some_and(|count| !count.is_refused || is_own())
+    /// Tells whether a run is of a root that is leaving; `is_own` says whether this engine writes
+    /// with a boot, or has: that of whoever has the run now.
+    pub(crate) fn hides(&self, record: &RunRecord, is_own: impl FnOnce(u32) -> bool) -> bool {
+        self.contains(record.accepted.root) && is_own(record.epoch.boot())
     }
 
     /// Tells whether a root is leaving, or was refused and may be.
@@ -40,22 +31,15 @@ impl Leaving {
     }
 
     pub(super) fn add(&mut self, root: RunId) {
-        Arc::make_mut(&mut self.0).entry(root).or_default().all += 1;
-    }
-
-    /// Notes that one of them was refused, if one is there.
-    pub(super) fn doubt(&mut self, root: RunId) {
-        if let Some(count) = Arc::make_mut(&mut self.0).get_mut(&root) {
-            count.is_refused = true;
-        }
+        *Arc::make_mut(&mut self.0).entry(root).or_default() += 1;
     }
 
     /// Counts out one of those that were added.
     pub(super) fn remove(&mut self, root: RunId) {
         let roots = Arc::make_mut(&mut self.0);
         if let Some(count) = roots.get_mut(&root) {
-            count.all -= 1;
-            if count.all == 0 {
+            *count -= 1;
+            if *count == 0 {
                 roots.remove(&root);
             }
         }
