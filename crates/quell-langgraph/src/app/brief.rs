@@ -17,7 +17,6 @@ use tokio::runtime::Handle;
 use uuid::Uuid;
 
 use crate::app::App;
-use crate::app::gone::forget;
 use crate::app::stored::StoredRun;
 use crate::app::wakes::{Wake, Wakes};
 use crate::threads::{FINAL_TTL, Final};

@@ -354,7 +354,10 @@ mod tests {
             // One node, whose clock is ahead, has looked, and the other one makes a run now.
             let over = Some(on_a.card());
             let spec = quell::RunSpec::agent("r").label(quell_http::SESSION, id.to_string());
-            let body = async |ctx: quell::RunContext| Ok(drop(ctx.stopped().await));
+            let body = async |ctx: quell::RunContext| {
+                ctx.stopped().await;
+                Ok(())
+            };
             let run = b.engine().submit_durably(spec, body).await.unwrap().into_ref();
             let end = async || a.store_end(&a.all(), &on_a, over.clone()).await.unwrap();
             let is_made = async || b.check_made(&on_b, &run, false).await.is_ok();

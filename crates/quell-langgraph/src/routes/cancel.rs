@@ -202,7 +202,10 @@ mod tests {
         let start = async |app: &App| {
             let spec = RunSpec::agent("r").label(SESSION, thread.to_string());
             let spec = spec.label(COMPONENT, "r").lane(thread.to_string(), OnBusy::Enqueue);
-            let body = async |ctx: RunContext| Ok(drop(ctx.stopped().await));
+            let body = async |ctx: RunContext| {
+                ctx.stopped().await;
+                Ok(())
+            };
             app.engine().submit_durably(spec, body).await.unwrap().into_ref()
         };
         let (first, behind) = (start(&a).await, start(&b).await);
