@@ -167,8 +167,8 @@ fn read(item: &Payload, run: RunId, nth: usize) -> Option<Payload> {
 }
 
 /// Yields the keys of a message: of an object with `content`, which may be null, as of one with
-/// tool calls; of a pair of a role and what it says; or of an instance of a class of `LangChain`, as
-/// its JavaScript writes it.
+/// tool calls; of a pair of a role and what it says; or of an instance of a class of `LangChain`,
+/// as its JavaScript writes it.
 fn keys_of(item: &Payload) -> Option<Keys> {
     if let Ok([role, content]) = item.parse::<[Payload; 2]>() {
         role.as_text()?;

@@ -87,19 +87,19 @@ mod tests {
 
     use super::*;
 
-    /// What takes this long is answered with this status, if so many permits are taken of one.
-    async fn status_of(method: &str, path: &str, takes: Duration, taken: usize) -> u16 {
+    /// What takes this long is answered with this status, if so many permits of one are held.
+    async fn status_of(method: &str, path: &str, takes: Duration, held: usize) -> u16 {
         let mut limits = ServiceLimits::default();
         limits.long_requests_max = 1;
         let service = Service::new(Engine::new(), Catalog::new()).limits(limits);
-        let _taken = (0..taken).filter_map(|_| service.long_request_permit()).collect::<Vec<_>>();
+        let _permits = (0..held).filter_map(|_| service.long_request_permit()).collect::<Vec<_>>();
         let slow = async move || tokio::time::sleep(takes).await;
         let app = Router::new()
             .route(path, get(slow).delete(slow).post(slow))
             .layer(from_fn_with_state(service.clone(), layer));
         let request = Request::builder().method(method).uri(path).body(Body::empty()).unwrap();
         let answer = app.oneshot(request).await.unwrap();
-        assert_eq!(service.long_requests(), taken);
+        assert_eq!(service.long_requests(), held);
         answer.status().as_u16()
     }
 
