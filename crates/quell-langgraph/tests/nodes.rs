@@ -219,8 +219,8 @@ async fn a_stream_through_another_node_is_that_of_the_owner_event_by_event() {
     }
 }
 
-/// Not with a clock that stands still: it would jump while the thread of an engine stores something,
-/// and the stream gives up after half a minute.
+/// Not with a clock that stands still: it would jump while the thread of an engine stores
+/// something, and the stream gives up after half a minute.
 #[tokio::test]
 async fn a_stream_resumes_behind_the_event_that_the_client_has_and_a_new_one_begins_now() {
     let (a, b) = two();
