@@ -189,7 +189,8 @@ fn keys_of(item: &Payload) -> Option<Keys> {
     (is_null.is_some() || is_removal(&keys)).then_some(keys)
 }
 
-fn text_of(keys: &Keys, key: &str) -> Option<String> {
+/// Yields the text under a key of a message.
+pub(crate) fn text_of(keys: &Keys, key: &str) -> Option<String> {
     keys.get(key)?.as_text().map(String::from)
 }
 

@@ -169,7 +169,7 @@ async fn who_waits_through_a_node_that_has_lost_its_runs_is_told_no_end() {
     let told = within("it is told", waits).await.unwrap().json();
     let words = told["__error__"]["message"].as_str().unwrap_or_default();
     assert!(words.starts_with("503: "), "{told}");
-    // Nor who reads it, or its thread, or repeats the request.
+    // Nor who reads its thread, or looks for that.
     let (thread, all) = (format!("/threads/{thread}"), json!({ "ids": [thread] }));
     for path in [thread.clone(), format!("{thread}/runs"), format!("{thread}/state")] {
         let told = a.get(&path).await;

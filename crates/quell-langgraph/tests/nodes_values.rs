@@ -251,3 +251,37 @@ async fn a_run_starts_on_what_the_one_before_it_left_however_many_between_never_
     let (told, ()) = within("it ends", async { tokio::join!(behind, between) }).await;
     assert_eq!((&told["by"], &told["log"]), (&json!("held"), &json!(["echo:behind"])), "{told}");
 }
+
+#[tokio::test]
+async fn behind_a_state_without_values_every_node_has_the_same() {
+    let (a, b) = two();
+    let thread = a.thread().await;
+    let path = format!("/threads/{thread}/runs/wait");
+    let null = json!({ "assistant_id": "steps" });
+    let told = a.post(&path, &null).await.json();
+    assert_eq!(told["__error__"]["error"], "EmptyInputError", "{told}");
+    let state = a.get(&format!("/threads/{thread}/state")).await.json();
+    let id = &state["checkpoint"]["checkpoint_id"];
+    let on = json!({ "assistant_id": "echo", "checkpoint_id": id });
+    assert_eq!(a.post(&path, &on).await.status, 200);
+    assert_eq!(row(&a, &thread).await["values"], row(&b, &thread).await["values"]);
+    let state = format!("/threads/{thread}/state");
+    assert_eq!(a.get(&state).await.json()["values"], b.get(&state).await.json()["values"]);
+}
+
+#[tokio::test]
+async fn a_run_of_another_contract_is_joined_through_every_node_with_its_own_values() {
+    let (a, b) = two();
+    let thread = a.thread().await;
+    a.post(&format!("/threads/{thread}/runs/wait"), &echo("of the thread")).await;
+    let view = a.service.view(quell_http::NATIVE, quell_http::Principal::anonymous());
+    let graph = view.find_component("echo").unwrap();
+    let start = quell_http::Start::new(graph, Payload::from(json!({ "text": "its own" })));
+    let run = view.start(start.session(thread.clone())).await.unwrap().run;
+    run.ended().await;
+    run.stored().await.unwrap();
+    let path = format!("/threads/{thread}/runs/{}/join", run.id());
+    let own = a.get(&path).await.json();
+    assert_eq!(own["text"], "its own", "{own}");
+    assert_eq!(b.get(&path).await.json(), own);
+}

@@ -56,7 +56,7 @@ impl Leaving {
         self.0.lock().insert(key(&run));
         let engine = view.service().engine();
         view.until_seen(&run).await;
-        if is_forgotten(view, &run).await {
+        if view.forget_found(&run).await {
             let is_stored = match run.live() {
                 Some(run) => is_stored(engine, run).await,
                 None => true,
@@ -83,7 +83,7 @@ impl Leaving {
                 pause = (pause * 2).min(PAUSES.1);
                 let Some(leaving) = this.upgrade() else { return };
                 let engine = view.service().engine();
-                if is_forgotten(&view, &run).await && forget(engine, mark_of(&run)).await {
+                if view.forget_found(&run).await && forget(engine, mark_of(&run)).await {
                     leaving.0.lock().remove(&key(&run));
                     return;
                 }
@@ -106,19 +106,6 @@ async fn mark(view: &View, run: &RunView) -> bool {
         Ok(_) | Err(SubmitError::IdInUse(_)) => true,
         Err(_) => false,
     }
-}
-
-/// Forgets a run, unless something of it executes; tells whether it is gone, also if another run
-/// has its id by now. Of what another node has ended, that one knows whether it executes.
-async fn is_forgotten(view: &View, run: &RunView) -> bool {
-    let engine = view.service().engine();
-    if let RunView::Live(run) = run {
-        return view.forget(run);
-    }
-    if let Some(here) = engine.get(run.id()).filter(|here| key(&here.into()) == key(run)) {
-        return view.forget(&here);
-    }
-    view.forget_stored(run).await.is_ok()
 }
 
 fn key(run: &RunView) -> Key {

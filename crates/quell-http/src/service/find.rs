@@ -58,6 +58,20 @@ impl View {
         }
     }
 
+    /// Forgets a run that has ended, as it was found: in memory too, if it is there and nothing of
+    /// it executes. Tells whether it is gone, also if a later one, which stays, has its id by now.
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`forget_stored`](Self::forget_stored).
+    pub async fn forget_found(&self, run: &RunView) -> bool {
+        let is_it = |here: &RunRef| same_instant(here.queued_at(), run.queued_at());
+        match self.service().engine().get(run.id()).filter(is_it) {
+            Some(here) => self.forget(&here),
+            None => self.forget_stored(run).await.is_ok(),
+        }
+    }
+
     /// Finds a visible run by the text of its id, in memory or in the store; `None` also if the
     /// text is not an id. For a run that is in memory and was accepted, and without a store, it
     /// does not wait. One that the store has not taken yet is waited for. Of several nodes each

@@ -12,7 +12,7 @@ use tokio::sync::OnceCell;
 use uuid::Uuid;
 
 use crate::app::App;
-use crate::app::goto::check_goto;
+use crate::app::checks::check_goto;
 use crate::threads::{Ground, Thread};
 use crate::values::{START, Values, bytes_of, merged_input};
 use crate::wire::asked::{Asked, NOBODY, has_whole_input, write_base, write_behind};

@@ -83,12 +83,9 @@ impl App {
     pub(super) async fn forget_when_over(&self, run: &RunView) {
         if let Some(run) = run.live() {
             run.quiescent().await;
-            if run.forget().is_ok() {
-                return;
-            }
         }
         // A later process, or the next look, forgets what does not leave now.
-        let _ = self.all().forget_stored(run).await;
+        self.all().forget_found(run).await;
     }
 
     /// Begins to forget such runs when their minute is over, and those that others have left, for

@@ -101,7 +101,7 @@ impl App {
 
     /// Yields what was said of a thread, as the store has it now, if its time is over by that and
     /// no run of it live.
-    async fn is_over_now(&self, view: &View, thread: &Thread) -> Result<Option<Card>, Refusal> {
+    async fn card_if_over(&self, view: &View, thread: &Thread) -> Result<Option<Card>, Refusal> {
         if self.has_records()
             && let Some(recorded) = self.recorded(thread.id).await?
             && recorded.is_of(thread)
@@ -128,7 +128,7 @@ impl App {
             // Whoever makes a run in it has made it, or finds that it is gone.
             let _no_run = thread.creating.lock().await;
             let _no_change = thread.changing.lock().await;
-            let over = if if_over { self.is_over_now(view, thread).await? } else { None };
+            let over = if if_over { self.card_if_over(view, thread).await? } else { None };
             if if_over && over.is_none() {
                 return Ok(false);
             }
@@ -183,7 +183,7 @@ impl App {
                 _ => return Ok(told(is_stored)),
             }
             if if_over {
-                over = self.is_over_now(view, thread).await?;
+                over = self.card_if_over(view, thread).await?;
                 if over.is_none() {
                     return Ok(End::Outlasted);
                 }
@@ -210,22 +210,17 @@ impl App {
         if !self.is_node() || !self.has_records() || thread.is_temporary {
             return Ok(true);
         }
-        let (is_gone, mut is_again) = match self.recorded(thread.id).await {
-            Ok(recorded) => {
-                let is_again = makes_thread && recorded.is_none();
-                (self.is_gone(thread, recorded.as_ref(), Some(run.id())).await, is_again)
-            }
-            Err(refusal) => (Err(refusal), false),
+        let recorded = self.recorded(thread.id).await;
+        let is_again = makes_thread && matches!(recorded, Ok(None));
+        let is_gone = async {
+            let is_gone = self.is_gone(thread, recorded?.as_ref(), Some(run.id())).await?;
+            Ok::<_, Refusal>(is_gone || !self.outlast(thread, run.id()).await?)
         };
-        let is_gone = match is_gone {
-            Ok(false) => self.outlast(thread, run.id()).await.map(|it| !it),
-            is_gone => is_gone,
-        };
+        let is_gone = is_gone.await;
         if matches!(is_gone, Ok(false)) {
             return Ok(true);
         }
-        is_again &= is_gone.is_ok();
-        if is_again {
+        if is_again && is_gone.is_ok() {
             run.free_key_at_rollback();
         }
         self.take_back(thread, run, "its thread is deleted").await;

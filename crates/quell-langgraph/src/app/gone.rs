@@ -170,8 +170,6 @@ pub(super) async fn forget(engine: &Engine, id: RunId) -> bool {
         if record.forget().is_err() && engine.get(id).is_some() {
             return false;
         }
-        // While it leaves, nobody sees another one that another node has stored under its id since.
-        let _ = record.stored().await;
     }
     match engine.stored_run(id).await {
         Ok(None) => true,

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use quell::{RunId, RunRef, RunSpec, SubmitError};
-use quell_http::{LookupError, RECORD, RunView, whole_millis};
+use quell::{RunId, RunSpec, SubmitError};
+use quell_http::{LookupError, RECORD, RunView};
 use tokio::time::sleep;
 use uuid::Uuid;
 
@@ -73,17 +73,11 @@ impl App {
     /// somebody else's, stays.
     pub(super) async fn forget_run(&self, of: &RunView) -> bool {
         let run = of.id();
-        let is_same =
-            |here: &RunRef| whole_millis(here.queued_at()) == whole_millis(of.queued_at());
-        let here = of.live().cloned().or_else(|| self.engine().get(run).filter(is_same));
-        let is_gone = if let Some(run) = here {
-            let all = self.all();
-            all.until_seen(&(&run).into()).await;
-            all.forget(&run)
-        } else {
-            let forgotten = self.all().forget_stored(of).await;
-            forgotten.is_ok() || matches!(self.is_stored(run).await, Ok(false))
-        };
+        let all = self.all();
+        if of.live().is_some() {
+            all.until_seen(of).await;
+        }
+        let is_gone = all.forget_found(of).await || matches!(self.is_stored(run).await, Ok(false));
         if is_gone {
             if Asked::of(of).is_some_and(|asked| asked.has_webhook) {
                 self.webhooks().end(run);

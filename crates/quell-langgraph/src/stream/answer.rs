@@ -9,12 +9,12 @@ use quell::{Payload, RunId};
 use quell_http::{RunView, SseEvent, whole_millis};
 use serde_json::json;
 
-use crate::messages::{MESSAGES, asked};
+use crate::messages::{MESSAGES, asked, text_of};
 use crate::stream::late::Late;
 use crate::threads::Tracked;
 use crate::values::{Fold, Values};
 use crate::wire::event_id::Slot;
-use crate::wire::exact::{Keys, null, with};
+use crate::wire::exact::{null, with};
 use crate::wire::message::Origin;
 use crate::wire::modes::Modes;
 use crate::wire::rows::time;
@@ -129,7 +129,7 @@ fn message_in(run: RunId, own: Option<&Payload>, answer: &Values) -> Option<Payl
 }
 
 fn text_in(message: &Payload, key: &str) -> Option<String> {
-    message.parse::<Keys>().ok()?.get(key)?.as_text().map(String::from)
+    text_of(&message.parse().ok()?, key)
 }
 
 #[cfg(test)]

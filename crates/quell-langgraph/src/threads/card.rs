@@ -181,4 +181,13 @@ mod tests {
         assert!(metadata.contains_key("graph_id"));
         assert!(values.unwrap().contains_key("output"));
     }
+
+    #[test]
+    fn a_run_has_the_metadata_of_its_thread_but_its_limits() {
+        let keys = |value: serde_json::Value| Payload::from(value).parse::<Keys>().unwrap();
+        let own = keys(serde_json::json!({ TIMEOUT: 5, GRACE: 6, "who": "ada", "n": 1 }));
+        let thread = Thread::new(Uuid::now_v7(), None, &own, false);
+        let run = thread.metadata_under(&keys(serde_json::json!({ GRACE: 7, "n": 2 })));
+        assert_eq!(run, keys(serde_json::json!({ GRACE: 7, "who": "ada", "n": 2 })));
+    }
 }

@@ -66,7 +66,7 @@ pub(super) fn is_long(method: &Method, path: &str) -> bool {
 /// Tells whether a request only reads, and may be dropped.
 fn is_read(method: &Method, path: &str) -> bool {
     let last = path.trim_end_matches('/').rsplit('/').next().unwrap_or_default();
-    *method == Method::GET || *method == Method::POST && READS.contains(&last)
+    [Method::GET, Method::HEAD].contains(method) || *method == Method::POST && READS.contains(&last)
 }
 
 /// What is asked by POST and changes nothing.
@@ -106,7 +106,9 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn reads_that_take_long_are_counted_as_waits_are() {
         let (soon, late) = (READ_SOON / 2, READ_SOON * 30);
-        for (method, path) in [("GET", "/threads/t"), ("POST", "/threads/search")] {
+        for (method, path) in
+            [("GET", "/threads/t"), ("HEAD", "/threads/t"), ("POST", "/threads/search")]
+        {
             assert_eq!(status_of(method, path, soon, 1).await, 200, "{method} {path}");
             assert_eq!(status_of(method, path, late, 0).await, 200, "{method} {path}");
             assert_eq!(status_of(method, path, late, 1).await, 503, "{method} {path}");

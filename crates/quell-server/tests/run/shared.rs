@@ -47,6 +47,11 @@ fn info_has_the_keys_of_both_contracts_and_is_read_by_pages_of_other_origins() {
     for line in ["access-control-allow-origin: *", "access-control-allow-headers: x-api-key"] {
         assert!(head.contains(&format!("\r\n{line}")), "{head}");
     }
+    for line in ["POST /info", "PUT /openapi.json"] {
+        let (head, body) = asked(&site, line, "content-length: 0\r\n");
+        assert!(head.starts_with("http/1.1 405"), "{line}: {head}");
+        assert_eq!(body, json!({ "detail": "Method Not Allowed" }), "{line}");
+    }
 }
 
 #[test]
