@@ -21,9 +21,9 @@ pub(crate) const MESSAGES: &str = "messages";
 /// The messages with which a run answered.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Messages {
-    /// That of the run itself.
-    pub(crate) own: Option<Payload>,
-    /// That, and those of its nodes, in the order in which they began to say something.
+    /// Those of the run itself: its tool calls and what they gave, and last what it said.
+    pub(crate) own: Vec<Payload>,
+    /// These, and those of its nodes, in the order in which they began to say something.
     pub(crate) all: Vec<Payload>,
 }
 
@@ -61,21 +61,21 @@ impl Messages {
             let speaker = said.run.to_string();
             let run = root.to_string();
             let origin = Origin { about, run: &run, speaker: &speaker, node: &said.name };
-            origin.message(&Parts::of(said, text))
+            origin.messages(&Parts::of(said, text))
         };
         let mut all = Self::default();
         for said in said.iter().filter(|said| !within.contains(&said.run)) {
             if said.run == root {
                 let text = answer_of(output.filter(|_| is_answer || !is_blank(said)), said);
-                all.own = text.map(|text| write(said, &text));
-                all.all.extend(all.own.clone());
+                all.own = text.map(|text| write(said, &text)).unwrap_or_default();
+                all.all.extend_from_slice(&all.own);
             } else if !is_blank(said) {
-                all.all.push(write(said, &said.text));
+                all.all.extend(write(said, &said.text));
             }
         }
         if all.all.is_empty() && is_answer {
             let inner = said.iter().filter(|said| within.contains(&said.run) && !is_blank(said));
-            all.all.extend(inner.map(|said| write(said, &said.text)));
+            all.all.extend(inner.flat_map(|said| write(said, &said.text)));
         }
         all
     }
@@ -126,8 +126,9 @@ pub(crate) fn asked(input: &Keys, run: RunId) -> Option<Vec<Payload>> {
 /// Refuses an input with a message that is none: the graph would be asked about something else, and
 /// what the thread has would be gone. A graph that appends to the key takes anything.
 pub(crate) fn check_messages(graph: &Component, input: &Payload) -> Result<(), Refusal> {
-    // Few inputs are taken apart for nothing.
-    if graph.reducers().of(MESSAGES) == Reducer::Append || !input.as_json().contains(MESSAGES) {
+    // Few inputs are taken apart for nothing: the key may be escaped.
+    let may_have = |text: &str| text.contains(MESSAGES) || text.contains(r"\u");
+    if graph.reducers().of(MESSAGES) == Reducer::Append || !may_have(input.as_json()) {
         return Ok(());
     }
     let given = input.parse::<Keys>().ok().and_then(|mut keys| keys.remove(MESSAGES));
@@ -388,5 +389,7 @@ mod tests {
             assert!(refusal.detail.starts_with("input.messages.1: must be text"), "{refusal:?}");
             assert!(check_messages(&appends, &input).is_ok());
         }
+        let escaped = Payload::from_json_text(r#"{"m\u0065ssages":[5]}"#).unwrap();
+        assert!(check_messages(&graph, &escaped).is_err());
     }
 }

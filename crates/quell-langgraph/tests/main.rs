@@ -43,6 +43,7 @@ mod nodes_owners;
 mod nodes_reads;
 mod nodes_threads;
 mod nodes_values;
+mod one_step;
 mod pausing;
 mod positions;
 /// What a run gets that waited behind others.

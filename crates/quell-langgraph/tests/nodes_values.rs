@@ -4,13 +4,14 @@
 use std::sync::Arc;
 
 use quell::testing::cluster::Nodes;
-use quell::{EngineConfig, Payload};
-use quell_flow::{Component, Reducer};
+use quell::{EngineConfig, Payload, RunContext};
+use quell_flow::{Component, Nodes as GraphNodes, Reducer};
 use quell_test_support::{secs, within};
 use serde_json::{Value, json};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, Semaphore};
 
 use crate::nodes::{server, soon_status, stored, two};
+use crate::steps::history;
 use crate::talk::Server;
 use crate::threads::delete;
 
@@ -284,4 +285,56 @@ async fn a_run_of_another_contract_is_joined_through_every_node_with_its_own_val
     let own = a.get(&path).await.json();
     assert_eq!(own["text"], "its own", "{own}");
     assert_eq!(b.get(&path).await.json(), own);
+}
+
+/// Has two nodes, the first of which leaves nothing, and may be held.
+fn silent(go: &Arc<Semaphore>) -> Component {
+    let go = Arc::clone(go);
+    let body = move |ctx: RunContext, input: Payload| {
+        let go = Arc::clone(&go);
+        async move {
+            let mut nodes = GraphNodes::begin(&ctx, input, ["one"]).await;
+            while let Some(now) = nodes.now().map(|now| now[0].clone()) {
+                go.acquire().await.unwrap().forget();
+                let is_one = now == "one";
+                let left = if is_one { json!({}) } else { json!({ "end": 1 }) };
+                nodes.leave(left.into(), if is_one { vec!["two"] } else { vec![] });
+            }
+            Ok(nodes.into_state())
+        }
+    };
+    Component::workflow("silent", body).nodes(["one", "two"])
+}
+
+#[tokio::test]
+async fn a_fork_on_a_state_without_values_that_is_cut_has_left_that_state_on_every_node() {
+    let (nodes, go) = (Nodes::new(secs(30)), Arc::new(Semaphore::new(2)));
+    let [a, b] = ["a", "b"].map(|name| {
+        Server::serving_with(EngineConfig::new().node(nodes.join(name)), [silent(&go)])
+    });
+    let thread = a.thread().await;
+    let path = format!("/threads/{thread}/runs/wait");
+    let whole = json!({ "assistant_id": "silent", "input": {} });
+    assert_eq!(a.post(&path, &whole).await.json(), json!({ "end": 1 }));
+    assert_eq!(row(&b, &thread).await["values"], json!({ "end": 1 }), "it has been read");
+    let states = history(&a, &thread).await;
+    let at_one = states.iter().find(|state| state["next"] == json!(["one"])).unwrap();
+    assert_eq!(at_one["values"], json!({}));
+    let on = json!({ "assistant_id": "silent", "input": null,
+        "checkpoint": at_one["checkpoint"] });
+    let fork = a.post(&format!("/threads/{thread}/runs"), &on).await;
+    let fork = fork.header("content-location").to_owned();
+    soon_status(&a, &fork, "running").await;
+    let cancel = format!("{fork}/cancel?wait=quiescent");
+    assert_eq!(a.post(&cancel, &Value::Null).await.status, 200);
+    stored(&a, &fork).await;
+    for server in [&a, &b] {
+        let last = server.get(&format!("/threads/{thread}/state")).await.json();
+        assert_eq!((&last["values"], &last["next"]), (&json!({}), &json!(["one"])));
+        assert_eq!(row(server, &thread).await["values"], json!({}));
+    }
+    // Where nothing has been left yet it goes on all the same, whoever is asked.
+    go.add_permits(2);
+    let null = json!({ "assistant_id": "silent", "input": null });
+    assert_eq!(b.post(&path, &null).await.json(), json!({ "end": 1 }));
 }

@@ -66,10 +66,14 @@ async fn see_three(server: &Server, thread: &str) {
     let states = history(server, thread, json!({})).await;
     let all =
         [json!(["echo:a", "echo:b", "echo:c"]), json!(["echo:a", "echo:b"]), json!(["echo:a"])];
-    assert_eq!(logs(&states), all);
+    let (left, before): (Vec<_>, Vec<_>) =
+        states.iter().cloned().partition(|state| state["metadata"]["source"] == "loop");
+    assert_eq!(logs(&left), all);
+    assert_eq!(logs(&before), [&all[1..], &[json!([])]].concat(), "before each input");
     for (nth, one) in states.iter().enumerate() {
-        assert_eq!((&one["next"], &one["tasks"]), (&json!([]), &json!([])));
-        assert_eq!(one["metadata"]["step"], 2 - nth);
+        let next = if nth % 2 == 0 { json!([]) } else { json!(["__start__"]) };
+        assert_eq!((&one["next"], one["tasks"][0]["name"].as_str()), (&next, next[0].as_str()));
+        assert_eq!(one["metadata"]["step"], 4 - i64::try_from(nth).unwrap());
         let parent = states.get(nth + 1).map_or(Value::Null, |parent| parent["checkpoint"].clone());
         assert_eq!(one["parent_checkpoint"], parent);
         assert_eq!(one["parent_checkpoint_id"], parent["checkpoint_id"]);
@@ -103,10 +107,10 @@ async fn see_three(server: &Server, thread: &str) {
     }
     assert_eq!(state(server, thread).await, states[0]);
     assert_eq!(history(server, thread, json!({ "limit": 2 })).await, states[..2]);
-    let run = &states[1]["metadata"]["run_id"];
+    let run = &states[2]["metadata"]["run_id"];
     assert_eq!(
         history(server, thread, json!({ "metadata": { "run_id": run } })).await,
-        states[1..2]
+        states[2..4]
     );
 }
 
@@ -145,7 +149,7 @@ async fn what_was_cut_would_go_on_and_what_was_taken_back_has_left_no_state() {
     let server = Server::new();
     let thread = server.thread().await;
     echo(&server, &thread, "a").await;
-    for (action, count) in [("rollback", 1), ("interrupt", 4)] {
+    for (action, count) in [("rollback", 2), ("interrupt", 5)] {
         let tag = format!("cut {action}");
         let run = server.start(&thread, "steps", json!({ "ms": 60_000, "tag": tag })).await;
         server.until_ticking(&tag).await;
@@ -165,7 +169,7 @@ async fn what_was_cut_would_go_on_and_what_was_taken_back_has_left_no_state() {
     let run =
         format!("/threads/{thread}/runs/{}", states[0]["metadata"]["run_id"].as_str().unwrap());
     assert_eq!(delete(&server, &run).await.status, 204);
-    assert_eq!(history(&server, &thread, json!({})).await, states[1..]);
+    assert_eq!(history(&server, &thread, json!({})).await, states[2..]);
     assert_eq!(state(&server, &thread).await, cut);
 }
 

@@ -76,7 +76,7 @@ async fn each_step_is_a_state_with_a_parent_on_every_store() {
         assert_eq!(values["log"], json!(["echo:first", "in", "before", "slow:done", "after"]));
         let states = history(reader, &thread).await;
         assert_eq!(history(writer, &thread).await, states);
-        assert_eq!(states.len(), 6);
+        assert_eq!(states.len(), 7);
         let next = [json!([]), json!(["after"]), json!(["slow"]), json!(["before"])];
         assert_eq!(of(&states[..4], "next"), next);
         assert_eq!(states[4]["next"], json!(["__start__"]));
@@ -93,7 +93,7 @@ async fn each_step_is_a_state_with_a_parent_on_every_store() {
             assert_eq!(older, json!(expected), "{nth}");
         }
         let numbers: Vec<_> = states.iter().map(|one| one["metadata"]["step"].clone()).collect();
-        assert_eq!(numbers, [3, 2, 1, 0, -1, 0].map(Value::from));
+        assert_eq!(numbers, [3, 2, 1, 0, -1, 0, -1].map(Value::from));
         assert_eq!(states[4]["metadata"]["source"], "input");
         assert_eq!(state(reader, &thread).await, states[0]);
         assert_eq!(row(reader, &thread).await["status"], "idle");

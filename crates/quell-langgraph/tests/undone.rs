@@ -253,7 +253,7 @@ async fn no_run_starts_on_a_state_of_more_than_a_thread_may_have() {
         "checkpoint_id": state["checkpoint_id"] });
     let refused = server.post(&path, &fork).await;
     assert_eq!(refused.status, 422);
-    assert!(refused.text.contains("they are too large"), "{refused:?}");
+    assert!(refused.text.contains("too large to start on"), "{refused:?}");
 }
 
 #[tokio::test]

@@ -44,26 +44,31 @@ async fn the_message_of_a_run_is_the_same_in_values_updates_and_every_mode_that_
     let values = streamed(&server, "writer", "values").await;
     assert_eq!(talk(&values[0].1["messages"]), [("human", "hi")], "at the start");
     let messages = &values.last().unwrap().1["messages"];
-    assert_eq!(talk(messages), [("human", "hi"), ("ai", "one two")]);
-    let id = messages[1]["id"].as_str().unwrap();
+    let all = [("human", "hi"), ("ai", ""), ("tool", "green"), ("ai", "one two")];
+    assert_eq!(talk(messages), all);
+    let id = messages[3]["id"].as_str().unwrap();
     assert!(id.starts_with("run--") && messages[0]["id"].is_string(), "{messages}");
     let call = json!([{ "id": "c-1", "name": "search", "args": { "q": "tea" },
         "type": "tool_call" }]);
     let usage = json!({ "input_tokens": 12, "output_tokens": 3, "total_tokens": 15 });
-    let is_whole = |message: &Value| {
-        assert_eq!((&message["type"], &message["content"]), (&json!("ai"), &json!("one two")));
-        assert_eq!((&message["tool_calls"], &message["usage_metadata"]), (&call, &usage));
+    let are_whole = |messages: &[Value]| {
+        let [calls, result, message] = messages else { panic!("{messages:?}") };
+        assert_eq!((&calls["tool_calls"], &message["tool_calls"]), (&call, &json!([])));
+        assert_eq!((&message["content"], &message["usage_metadata"]), (&json!("one two"), &usage));
+        let of_call = (&result["tool_call_id"], &result["name"], &result["status"]);
+        assert_eq!(of_call, (&json!("c-1"), &json!("search"), &json!("success")));
     };
-    is_whole(&messages[1]);
     let last = async |mode| streamed(&server, "writer", mode).await.pop().unwrap();
-    is_whole(&last("updates").await.1["writer"]["messages"][0]);
-    is_whole(&last("tasks").await.1["result"]["messages"][0]);
-    is_whole(&last("debug").await.1["payload"]["result"]["messages"][0]);
-    is_whole(&last("events").await.1["data"]["output"]["messages"][0]);
-    is_whole(&last("checkpoints").await.1["values"]["messages"][1]);
+    let of = |messages: &Value| messages.as_array().unwrap().clone();
+    are_whole(&of(messages)[1..]);
+    are_whole(&of(&last("updates").await.1["writer"]["messages"]));
+    are_whole(&of(&last("tasks").await.1["result"]["messages"]));
+    are_whole(&of(&last("debug").await.1["payload"]["result"]["messages"]));
+    are_whole(&of(&last("events").await.1["data"]["output"]["messages"]));
+    are_whole(&of(&last("checkpoints").await.1["values"]["messages"])[1..]);
     let (event, whole) = last("messages").await;
     assert_eq!(event, "messages/complete");
-    is_whole(&whole[0]);
+    are_whole(&of(&whole));
 }
 
 #[tokio::test]
@@ -74,13 +79,16 @@ async fn pieces_of_a_message_are_texts_begins_of_calls_and_what_was_used_under_o
     let path = format!("/threads/{thread}/runs/stream");
     let pieces = server.post(&path, &body).await.events().split_off(1);
     let said: Vec<_> = pieces.iter().map(|(_, data)| data[0]["content"].clone()).collect();
-    assert_eq!(said, ["one ", "", "two", ""]);
+    assert_eq!(said, ["one ", "", "green", "two", ""]);
     let call = &pieces[1].1[0]["tool_call_chunks"][0];
     assert_eq!((&call["name"], &call["args"]), (&json!("search"), &json!(r#"{"q":"tea"}"#)));
-    assert_eq!(pieces[3].1[0]["usage_metadata"]["total_tokens"], 15);
+    assert_eq!(pieces[4].1[0]["usage_metadata"]["total_tokens"], 15);
     let values = server.get(&format!("/threads/{thread}")).await.json()["values"].clone();
-    let id = &values["messages"][0]["id"];
-    assert!(id.is_string() && pieces.iter().all(|(_, data)| data[0]["id"] == *id), "{pieces:?}");
+    let id = |nth: usize| &values["messages"][nth]["id"];
+    for ((_, piece), nth) in pieces.iter().zip([2, 0, 1, 2, 2]) {
+        assert!(id(nth).is_string() && piece[0]["id"] == *id(nth), "{pieces:?}");
+    }
+    assert_eq!(pieces[2].1[0], values["messages"][1], "how the call ended, as a whole");
 }
 
 #[tokio::test]
@@ -91,9 +99,11 @@ async fn a_message_is_shown_as_it_grows_and_then_whole_under_one_id() {
     assert_eq!(names, ["metadata", "partial", "partial", "complete"].map(Some));
     let messages: Vec<_> = events[1..].iter().map(|(_, data)| data).collect();
     let said: Vec<_> = messages.iter().flat_map(|messages| talk(messages)).collect();
-    assert_eq!(said, [("ai", "one "), ("ai", "one two"), ("ai", "one two")]);
+    let whole = [("ai", ""), ("tool", "green"), ("ai", "one two")];
+    assert_eq!(said, [&[("ai", "one "), ("ai", "one two")], &whole[..]].concat());
     let id = messages[0][0]["id"].as_str().unwrap();
-    assert!(messages.iter().all(|messages| messages[0]["id"] == id), "{messages:?}");
+    let last = |messages: &Value| messages.as_array().unwrap().last().unwrap()["id"] == id;
+    assert!(messages.iter().all(|messages| last(messages)), "{messages:?}");
     assert!(events[0].1[id]["metadata"]["langgraph_node"] == "writer", "{events:?}");
 }
 
@@ -128,11 +138,12 @@ async fn what_a_body_returns_or_says_of_its_messages_comes_before_what_it_said()
     };
     let text = of("text").await;
     assert_eq!(text["output"], "the answer");
-    assert_eq!(talk(&text["messages"]), [("human", "hi"), ("ai", "the answer")]);
+    let calls = [("human", "hi"), ("ai", ""), ("tool", "green")];
+    assert_eq!(talk(&text["messages"]), [&calls[..], &[("ai", "the answer")]].concat());
     assert_eq!(text["messages"][0], input["messages"][0], "an id and a type stay");
     let state = of("state").await;
     assert_eq!(state["a"], 1);
-    assert_eq!(talk(&state["messages"]), [("human", "hi"), ("ai", "one two")]);
+    assert_eq!(talk(&state["messages"]), [&calls[..], &[("ai", "one two")]].concat());
     assert_eq!(of("own").await["messages"], own);
     assert_eq!(of("states").await, json!({ "a": 1, "messages": own }));
     let drafts = of("drafts").await;

@@ -561,18 +561,22 @@ async def test_states_are_read_listed_and_changed(client):
     assert last["values"] == {"text": "b", "log": ["echo:a", "echo:b"]}
     history = await client.threads.get_history(thread)
     assert history[0] == last
-    assert [state["values"]["text"] for state in history] == ["b", "a"]
+    # Of each run what it has left, and what was there before its input.
+    assert [state["values"].get("text") for state in history] == ["b", "a", "a", None]
+    assert [state["metadata"]["source"] for state in history] == ["loop", "input"] * 2
     assert history[0]["parent_checkpoint"] == history[1]["checkpoint"]
     before = await client.threads.get_history(thread, before=last["checkpoint"], limit=5)
     assert before == history[1:]
     first = history[1]["checkpoint"]
     assert await client.threads.get_state(thread, checkpoint=first) == history[1]
     assert await client.threads.get_state(thread, checkpoint_id=first["checkpoint_id"]) == history[1]
+    again = await client.runs.wait(thread, GRAPHS["echo"], input=None, checkpoint=first)
+    assert again == last["values"]
     changed = await client.threads.update_state(thread, {"text": "mine"}, as_node="echo")
     now = await client.threads.get_state(thread)
     assert now["checkpoint"] == changed["checkpoint"]
     assert now["values"] == {"text": "mine", "log": ["echo:a", "echo:b"]}
-    assert len(await client.runs.list(thread)) == 2
+    assert len(await client.runs.list(thread)) == 3
     probe = tag()
     run = await client.runs.create(thread, GRAPHS["slow"], input={**LONG, "tag": probe})
     await until_ticking(probe)

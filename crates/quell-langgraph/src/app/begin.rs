@@ -98,14 +98,14 @@ impl App {
         if let Some(input) = parts.input.filter(|_| is_again) {
             (create.input, create.nodes.goes_on) = (input, false);
         }
-        let values = values.unwrap_or_default();
-        if bytes_of(&values) > limits::PAYLOAD_BYTES_MAX {
+        // As whoever reads the run has them.
+        let values = values.filter(|values| !values.is_empty());
+        if values.as_deref().map_or(0, bytes_of) > limits::PAYLOAD_BYTES_MAX {
             // Its thread would have them, too.
-            let text =
-                format!("No run can start on the values of checkpoint {fork}: they are too large");
-            return Err(Refusal::invalid(text));
+            let why = format!("Checkpoint {fork} has values that are too large to start on");
+            return Err(Refusal::invalid(why));
         }
-        let known = Some(Ground { values: Some(values), next: parts.next, last: None });
+        let known = Some(Ground { values, next: parts.next, last: None });
         let is_overtaken = !is_first || self.is_node();
         Ok(Begin { fork: Some(fork), known, is_shared: false, is_overtaken, is_first })
     }
@@ -329,11 +329,11 @@ fn going(
     create: &Create,
     run: RunId,
 ) -> Going {
-    let Some(base) = base else {
+    // Nodes may have left nothing yet, and be to come all the same.
+    if base.is_none() && next.is_empty() && create.nodes.checkpoint.is_none() {
         return Going::Fails("EmptyInputError: Received no input for __start__");
-    };
-    let mut asked = asked_of(create);
-    asked.next.clone_from(&create.nodes.goto);
+    }
+    let mut asked = NodesAsked { next: create.nodes.goto.clone(), ..asked_of(create) };
     asked.next.extend(next.iter().filter(|name| !create.nodes.goto.contains(name)).cloned());
     if asked.next.is_empty() || graph.nodes_of().is_empty() && next.is_empty() {
         return Going::Over;
@@ -344,7 +344,7 @@ fn going(
     // Before the first nodes the values have the input already.
     asked.next.retain(|name| name != START);
     let own = if create.input.is_null() { written(&Keys::new()) } else { create.input.clone() };
-    let input = merged_input(graph.reducers(), Some(base), &own, run);
+    let input = merged_input(graph.reducers(), base, &own, run);
     if input.len() > limits::PAYLOAD_BYTES_MAX {
         return Going::Fails("RuntimeError: The values are too large to go on from");
     }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use axum::http::StatusCode;
+use quell_flow::Component;
 use quell_http::View;
 use tokio::sync::OwnedMutexGuard;
 use uuid::Uuid;
@@ -11,6 +12,7 @@ use uuid::Uuid;
 use crate::app::App;
 use crate::app::app::to_the_end;
 use crate::app::assistants::in_use;
+use crate::app::checks::{check_asked, check_goto};
 use crate::app::crons_known::{Known, Of};
 use crate::app::find::owns;
 use crate::app::kept::{Kept, Kind, TRIES};
@@ -70,7 +72,7 @@ impl App {
         let who = view.principal();
         let scopes = who.scopes_of().filter(|_| !who.sees_all());
         cron.scopes = scopes.map(|scopes| scopes.iter().cloned().collect());
-        self.check_cron(id, &cron)?;
+        self.check_cron(&graph, id, &cron).await?;
         let kept = Kept::new(Kind::Cron, id, view, written(&cron));
         self.reserve_cron(view, &kept, &cron).await?;
         let (app, view) = (self.clone(), view.clone());
@@ -98,13 +100,21 @@ impl App {
     }
 
     /// Refuses one that is too large, or whose runs would be refused.
-    fn check_cron(&self, id: Uuid, cron: &Cron) -> Result<(), Refusal> {
+    async fn check_cron(
+        &self,
+        graph: &Arc<Component>,
+        id: Uuid,
+        cron: &Cron,
+    ) -> Result<(), Refusal> {
         let max = self.options().cron_bytes_max;
         if cron.bytes() > max {
             let text = format!("Too large: a cron has {max} bytes at most");
             return Err(Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, text));
         }
-        self.check_webhook(&cron.create(id, SystemTime::now())?)
+        let create = cron.create(id, SystemTime::now())?;
+        self.check_webhook(&create)?;
+        check_goto(graph, &create.nodes.goto)?;
+        check_asked(graph, &create).await
     }
 
     /// Finds a cron that the caller may see.
@@ -137,16 +147,16 @@ impl App {
     ) -> Result<FoundCron, Refusal> {
         let (_, found) = self.known_cron(view, id).await.map_err(|refusal| unknown(refusal, id))?;
         // Whoever changes what it runs may run it.
-        self.graph_of_run(view, found.cron.names_assistant()).await?;
+        let (graph, _) = self.graph_of_run(view, found.cron.names_assistant()).await?;
         let turn = self.crons_known().turns.turn(id).await;
         let (app, view, body) = (self.clone(), view.clone(), body.clone());
-        to_the_end(async move { app.change_in_turn(&view, id, &body, turn).await }).await
+        to_the_end(async move { app.change_in_turn(&view, (id, &graph), &body, turn).await }).await
     }
 
     async fn change_in_turn(
         &self,
         view: &View,
-        id: Uuid,
+        (id, graph): (Uuid, &Arc<Component>),
         body: &Keys,
         _turn: Turn,
     ) -> Result<FoundCron, Refusal> {
@@ -154,7 +164,7 @@ impl App {
             let (before, mut found) =
                 self.known_cron(view, id).await.map_err(|refusal| unknown(refusal, id))?;
             found.cron.change(body, id, self.cron_pause())?;
-            self.check_cron(id, &found.cron)?;
+            self.check_cron(graph, id, &found.cron).await?;
             let after = before.changed(written(&found.cron));
             if self.keep(&after).await? {
                 self.run_crons();

@@ -103,7 +103,7 @@ impl App {
         let _ = self.note_erased(run).await;
         if matches!(self.is_stored(run.id()).await, Ok(false)) {
             // It has left meanwhile.
-            self.forget_erased(run.id()).await;
+            self.forget_erased(run).await;
         }
     }
 
@@ -115,12 +115,12 @@ impl App {
         if !self.forget_run(run).await {
             return false;
         }
-        if let Some(run) = here {
+        if let Some(here) = here {
             // Or a crash would bring it back. A store in trouble takes it later.
-            self.is_settled(&run).await;
+            self.is_settled(&here).await;
         }
         self.undo(of, id);
-        self.forget_erased(id).await
+        self.forget_erased(run).await
     }
 
     /// Yields the thread that a run names, and what that knows of it.

@@ -12,6 +12,7 @@ use uuid::Uuid;
 use crate::app::App;
 use crate::app::clear::Buried;
 use crate::app::elsewhere::of_thread;
+use crate::app::making::Unused;
 use crate::app::record::{NAME, Recorded, is_recent, record_of};
 use crate::threads::Thread;
 use crate::wire::noted::Noted;
@@ -58,12 +59,13 @@ impl App {
     /// another node. Who does so looks for the record when that is stored ([`App::check_made`],
     /// [`App::change_thread`]), or when it is in memory here again ([`App::kept_thread`]); and
     /// this looks for them when the record has gone: one finds the other.
-    pub(super) fn forget_record(&self, thread: &Arc<Thread>) {
+    pub(super) fn forget_record(&self, thread: &Arc<Thread>, unused: Unused) {
         if Handle::try_current().is_err() {
             return;
         }
         let (app, thread) = (self.clone(), Arc::clone(thread));
         drop(tokio::spawn(async move {
+            let _until_it_has_left = unused;
             if !matches!(app.is_used(thread.id).await, Ok(None)) {
                 return;
             }
@@ -243,7 +245,7 @@ pub(super) mod tests {
                 _ => {}
             }
             assert!(a.threads().remove_if_unused(&made));
-            a.forget_record(&made);
+            a.forget_record(&made, Unused::new(&a, made.id));
             let is_there = async || b.recorded(made.id).await.unwrap().is_some();
             if !used.is_empty() {
                 tokio::time::sleep(Duration::from_millis(200)).await;
@@ -340,7 +342,7 @@ pub(super) mod tests {
         assert_eq!(row_of(&told), before);
         // And it stays.
         assert!(a.threads().remove_if_unused(&made));
-        a.forget_record(&made);
+        a.forget_record(&made, Unused::new(&a, made.id));
         tokio::time::sleep(Duration::from_millis(200)).await;
         assert!(b.recorded(made.id).await.unwrap().is_some());
     }

@@ -1,67 +1,31 @@
 //! [`App::history`]: the states that the runs of a thread have left (contract, section 4).
 //!
-//! Each run that has ended, or asks something, has left one: its values; a run of a graph with
-//! nodes one after each of its steps, also while it is live. A run that was rolled back or deleted
-//! has left none, and neither has one that the engine and the store have forgotten, but for the
-//! last one, whose values are those of the thread.
+//! Each run that has ended, or asks something, has left one: its values, behind the one before its
+//! input; a run of a graph with nodes one after each of its steps, also while it is live. One that
+//! was rolled back or deleted has left none, and neither has one that the engine and the store have
+//! forgotten, but for the last one, whose values are those of the thread.
 
 use std::sync::Arc;
 
-use quell::{RunRow, RunStatus};
+use quell::RunStatus;
 use quell_http::{RunView, View};
-use serde_json::{Value, json};
+use serde_json::json;
 use uuid::Uuid;
 
 use crate::app::App;
 use crate::app::elsewhere::of_thread;
+use crate::app::left::{From, Known, bare, before_of, has_nodes, place_of, seq_in, with_step};
 use crate::app::states::Which;
 use crate::app::stored::is_taken_back;
 use crate::threads::{Mark, Thread};
-use crate::values::{Step, Values, bytes_of};
-use crate::wire::asked::{Asked, INPUTS, next_of, row_in_thread};
-use crate::wire::exact::{Keys, written};
-use crate::wire::interrupt::Interrupt;
+use crate::values::{Values, bytes_of};
+use crate::wire::asked::{INPUTS, row_in_thread};
+use crate::wire::exact::Keys;
 use crate::wire::refusal::Refusal;
-use crate::wire::rows::thread_error;
 use crate::wire::state::StateParts;
 
 /// A state of a thread, and its values.
 pub(crate) type State = (StateParts, Option<Arc<Values>>);
-
-/// What is known of the states that a run has left, before its log is read.
-#[derive(Clone, Debug)]
-pub(super) struct Known {
-    pub(super) id: Uuid,
-    pub(super) mark: Option<Mark>,
-    pub(super) status: RunStatus,
-    pub(super) is_update: bool,
-    /// Its graph has nodes.
-    pub(super) has_nodes: bool,
-    /// The state on which it has started, if that was not the last one.
-    pub(super) fork: Option<Uuid>,
-    /// What came next where it started, as far as it keeps that.
-    pub(super) next_kept: Vec<String>,
-    /// What its states have in common, and what its last one has besides.
-    pub(super) parts: StateParts,
-    pub(super) from: From,
-}
-
-impl Known {
-    /// Tells whether it has left states after its steps.
-    pub(super) const fn has_steps(&self) -> bool {
-        self.has_nodes && !self.is_update
-    }
-}
-
-/// Where the values of a state are.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum From {
-    Run(Uuid),
-    /// The run has been forgotten: what it left is in its thread.
-    Thread,
-    /// The thread was made with them.
-    Base,
-}
 
 /// Which states of a thread are asked for.
 #[derive(Clone, Copy, Debug)]
@@ -181,7 +145,7 @@ impl App {
             let row = row_in_thread(run);
             let is_over = row.status.is_terminal() || row.status == RunStatus::Paused;
             let has_left = is_over || view.component_of(run.clone()).is_some_and(has_nodes);
-            let is_over = row.started_at.is_some() && has_left && !goes_nowhere(&view, run);
+            let is_over = row.started_at.is_some() && has_left;
             is_over && !run.is_rolled_back() && !is_taken_back(run)
         };
         let shown = |run: &RunView| left(run) && !self.hidden().has(run.id());
@@ -207,128 +171,18 @@ impl App {
         if thread.card().base.is_some() && next.is_none() {
             known.push(bare(thread, Uuid::new_v5(&thread.id, b"base"), None, From::Base));
         }
-        let count = known.len();
-        for (nth, known) in known.iter_mut().enumerate() {
-            known.parts.metadata = with_step(&known.parts.metadata, json!(count - 1 - nth));
+        let with_start = |mut known: Known| {
+            let start = known.take_start();
+            std::iter::once(known).chain(start)
+        };
+        let mut known: Vec<_> = known.into_iter().flat_map(with_start).collect();
+        let has_start = known.last().is_some_and(|known| matches!(known.from, From::Start(_)));
+        let numbers = -i64::from(has_start)..;
+        for (known, number) in known.iter_mut().rev().zip(numbers) {
+            known.parts.metadata = with_step(&known.parts.metadata, json!(number));
         }
         Ok(known)
     }
-
-    fn known_of(&self, view: &View, run: &RunView, thread: Uuid) -> Option<Known> {
-        let asked = Asked::of(run)?;
-        let row = run.row();
-        let interrupt = Interrupt::of(run);
-        let mut metadata: Keys = asked.metadata.parse().unwrap_or_default();
-        let source = if asked.is_update { "update" } else { "loop" };
-        let run_id = run.id().to_string();
-        let own = [("source", json!(source)), ("run_id", json!(run_id)), ("parents", json!({}))];
-        metadata.extend(own.map(|(key, value)| (key.to_owned(), value.into())));
-        let is_cut = row.status != RunStatus::Completed;
-        let graph = run.label(quell_flow::COMPONENT).unwrap_or_default().to_owned();
-        let error = thread_error(&row, asked.limit_ms, self.options().unmasked_errors);
-        let pause = run.pause_state().map(|pause| pause.attempt);
-        let id = match pause {
-            // What it leaves at its end is another state.
-            Some(nr) => Uuid::new_v5(&run.id().as_uuid(), format!("checkpoint {nr}").as_bytes()),
-            None => run.id().as_uuid(),
-        };
-        let parts = StateParts {
-            thread,
-            id,
-            parent: None,
-            next: is_cut.then_some(graph).into_iter().collect(),
-            metadata: written(&metadata),
-            at: row.ended_at.or(row.started_at).unwrap_or(row.queued_at),
-            interrupt,
-            error: error_of(&row, &error),
-            input: None,
-        };
-        Some(Known {
-            id,
-            mark: row.status.is_terminal().then(|| Mark::of(&row)),
-            status: row.status,
-            is_update: asked.is_update,
-            has_nodes: view.component_of(run.clone()).is_some_and(has_nodes),
-            fork: asked.fork,
-            next_kept: next_of(run).unwrap_or_default(),
-            parts,
-            from: From::Run(run.id().as_uuid()),
-        })
-    }
-}
-
-/// Tells whether a run was to go on with a graph that is one step: it began nothing, and failed.
-fn goes_nowhere(view: &View, run: &RunView) -> bool {
-    run.status() == RunStatus::Failed
-        && Asked::of(run).is_some_and(|asked| asked.goes_on && asked.input.is_null())
-        && view.component_of(run.clone()).is_some_and(|graph| !has_nodes(graph))
-}
-
-fn has_nodes(graph: &Arc<quell_flow::Component>) -> bool {
-    !graph.nodes_of().is_empty()
-}
-
-/// Finds the place of a state among those of the runs.
-fn place_of(known: &[Known], id: Uuid) -> Option<(usize, Which)> {
-    let place = |(nth, known): (usize, &Known)| match seq_in(known, id) {
-        _ if known.id == id => Some((nth, Which::all())),
-        Some(seq) => Some((nth, Which::until(seq))),
-        None => None,
-    };
-    known.iter().enumerate().find_map(place)
-}
-
-/// Yields the number of the event that says a state, if that is a step of this run.
-fn seq_in(known: &Known, id: Uuid) -> Option<u64> {
-    match known.from {
-        From::Run(run) if known.has_nodes => Step::seq_of(id, quell::RunId::from_uuid(run)),
-        _ => None,
-    }
-}
-
-/// Finds the place of those before a state.
-fn before_of(known: &[Known], id: Uuid) -> Option<(usize, Which)> {
-    let (nth, which) = place_of(known, id)?;
-    Some(match known.get(nth) {
-        Some(known) if known.has_steps() => (nth, which.before()),
-        _ => (nth + 1, Which::all()),
-    })
-}
-
-/// Writes metadata with the number of the step.
-pub(super) fn with_step(metadata: &quell::Payload, step: Value) -> quell::Payload {
-    let mut metadata: Keys = metadata.parse().unwrap_or_default();
-    metadata.insert("step".to_owned(), step.into());
-    written(&metadata)
-}
-
-/// Says in a line why a run was cut that failed.
-fn error_of(row: &RunRow, error: &Value) -> Option<String> {
-    if !matches!(row.status, RunStatus::Failed | RunStatus::TimedOut) {
-        return None;
-    }
-    let part = |key: &str| error[key].as_str().unwrap_or_default().to_owned();
-    Some(format!("{}: {}", part("error"), part("message")))
-}
-
-/// Makes what is known of a state of which no run tells.
-fn bare(thread: &Thread, id: Uuid, mark: Option<Mark>, from: From) -> Known {
-    let source = if from == From::Base { "fork" } else { "loop" };
-    let metadata = json!({ "source": source, "parents": {}, "thread_id": thread.id.to_string() });
-    let parts = StateParts {
-        thread: thread.id,
-        id,
-        parent: None,
-        next: Vec::new(),
-        metadata: metadata.into(),
-        at: mark.map_or(thread.made_at(), Mark::at),
-        interrupt: None,
-        error: None,
-        input: None,
-    };
-    let (status, is_update, has_nodes) = (RunStatus::Completed, false, false);
-    let (fork, next_kept) = (None, Vec::new());
-    Known { id, mark, status, is_update, has_nodes, fork, next_kept, parts, from }
 }
 
 /// Runs of one part of the list, and the parts that are read.
@@ -343,9 +197,11 @@ mod tests {
     use quell::Payload;
     use quell_flow::{Catalog, Component};
     use quell_http::{SESSION, Start};
+    use serde_json::Value;
 
     use super::*;
     use crate::app::gone::tests::two_with;
+    use crate::wire::asked::Asked;
 
     /// Their records have more than all parts of a list together: 16 MiB each, as of a store.
     #[tokio::test]
@@ -370,8 +226,9 @@ mod tests {
         let thread = b.thread_anywhere(&view, id).await.unwrap().unwrap();
         let known = b.known_states(&view, &thread).await.unwrap();
         let steps = known.iter().map(|known| known.parts.metadata.parse::<Value>().unwrap());
-        let steps: Vec<_> = steps.map(|metadata| metadata["step"].as_u64().unwrap()).collect();
-        assert_eq!(steps, (0..RUNS as u64).rev().collect::<Vec<_>>());
+        let steps: Vec<_> = steps.rev().map(|it| it["step"].as_i64().unwrap()).collect();
+        // Of each run the one before its input, too.
+        assert_eq!(steps, (-1..).take(2 * RUNS).collect::<Vec<_>>());
         let last = b.state(&view, &thread, None).await.unwrap().unwrap();
         assert!(last.1.is_some_and(|values| bytes_of(&values) > 1 << 20), "it has its values");
         let runs = b.stored_of(&view, id, RUNS + 1, |_| true).await.unwrap();

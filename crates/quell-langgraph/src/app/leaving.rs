@@ -3,10 +3,10 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use quell::{RunId, RunSpec, SubmitError};
-use quell_http::{LookupError, RECORD, RunView};
+use quell_http::{LookupError, RECORD, RunView, whole_millis};
 use tokio::time::sleep;
 use uuid::Uuid;
 
@@ -99,8 +99,7 @@ impl App {
         if !self.has_records() {
             return Ok(());
         }
-        let id = mark_of(run.id());
-        let spec = RunSpec::step(NAME).unlimited().id(id);
+        let spec = RunSpec::step(NAME).unlimited().id(mark_of(run));
         let spec = spec.label(RECORD, format!("{ERASED}{}", run.id()));
         let spec = run.owner().into_iter().fold(spec, RunSpec::owner);
         match self.engine().submit_durably(spec, async |_ctx| Ok(())).await {
@@ -110,7 +109,7 @@ impl App {
     }
 
     /// Forgets that a run is deleted, which has left.
-    pub(super) async fn forget_erased(&self, run: RunId) -> bool {
+    pub(super) async fn forget_erased(&self, run: &RunView) -> bool {
         !self.has_records() || forget(self.engine(), mark_of(run)).await
     }
 
@@ -125,7 +124,7 @@ impl App {
         if !self.has_records() || !row.status.is_terminal() || row.quiescent {
             return Ok(false);
         }
-        let is_erased = self.is_stored(mark_of(run.id())).await?;
+        let is_erased = self.is_stored(mark_of(run)).await?;
         if is_erased && !self.hidden().has(run.id()) {
             self.hidden().hide([run.id()]);
             let (app, run) = (self.clone(), run.clone());
@@ -163,9 +162,12 @@ impl App {
     }
 }
 
-/// Yields the id of the mark of a run that is deleted.
-fn mark_of(run: RunId) -> RunId {
-    RunId::from_uuid(Uuid::new_v5(&MARKS, run.as_uuid().as_bytes()))
+/// Yields the id of the mark of a run that is deleted, and of no later one that has its id.
+fn mark_of(run: &RunView) -> RunId {
+    let since = whole_millis(run.queued_at()).duration_since(SystemTime::UNIX_EPOCH);
+    let since = since.unwrap_or_default().as_millis().to_be_bytes();
+    let name = [run.id().as_uuid().as_bytes(), &since[..]].concat();
+    RunId::from_uuid(Uuid::new_v5(&MARKS, &name))
 }
 
 /// What the label [`RECORD`] of such a mark begins with.

@@ -1,10 +1,12 @@
-//! [`Fresh`] and [`Adding`]: a run that is being made, and its thread: the caller may go away.
+//! [`Fresh`], [`Unused`], [`Adding`]: a run that is being made, and its thread: the caller may go
+//! away.
 
 use std::sync::Arc;
 
 use quell::RunRef;
 use quell_http::OnDisconnect;
 use tokio::runtime::Handle;
+use uuid::Uuid;
 
 use crate::app::App;
 use crate::threads::{Thread, Tracked};
@@ -67,9 +69,29 @@ impl Drop for Fresh {
         if *is_used {
             // The next one finds it with its run, and with what that has left.
             let _is_there = thread.keep();
-        } else if app.threads().remove_if_unused(thread) && thread.record().is_some() {
-            app.forget_record(thread);
+        } else {
+            let unused = Unused::new(app, thread.id);
+            if app.threads().remove_if_unused(thread) && thread.record().is_some() {
+                app.forget_record(thread, unused);
+            }
         }
+    }
+}
+
+/// A thread of which nothing came, until its record has left: who reads that meanwhile has a thread
+/// of which nobody was told, and which leaves with what is refused.
+pub(super) struct Unused(App, Uuid);
+
+impl Unused {
+    pub(super) fn new(app: &App, thread: Uuid) -> Self {
+        app.hidden().begin_unused(thread);
+        Self(app.clone(), thread)
+    }
+}
+
+impl Drop for Unused {
+    fn drop(&mut self) {
+        self.0.hidden().end_unused(self.1);
     }
 }
 
@@ -106,7 +128,6 @@ mod tests {
     use quell_flow::Catalog;
     use quell_http::Service;
     use quell_test_support::{ms, within as within_time};
-    use uuid::Uuid;
 
     use super::*;
     use crate::app::record::record_of;

@@ -25,6 +25,7 @@ mod items;
 mod kept;
 mod kept_read;
 mod leaving;
+mod left;
 #[cfg(test)]
 mod looks;
 mod making;

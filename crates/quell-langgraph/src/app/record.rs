@@ -37,6 +37,8 @@ pub(super) struct Recorded {
     pub(super) is_deleted: bool,
     /// The record with which it was made is there.
     pub(super) has_first: bool,
+    /// It was about to leave, as nothing had come of its thread.
+    is_unused: bool,
 }
 
 impl Recorded {
@@ -54,8 +56,7 @@ impl App {
     }
 
     /// Makes a thread: in the store first, if there is one, and in memory. Yields none if there is
-    /// one of this id, on whatever node and of whatever owner. One that the caller has not chosen
-    /// nobody else has.
+    /// one of this id, wherever and whoever has it; one that is not chosen nobody else has.
     ///
     /// # Errors
     ///
@@ -79,12 +80,12 @@ impl App {
         let add = || self.threads().add(self.engine(), thread);
         // Without a record it is known here alone that one of this id has not left yet.
         let added = if is_recorded { Some(add()) } else { self.hidden().unless_buried(id, add) };
-        let Some(added) = added else { return Ok(None) };
         match added {
-            Ok(Ok(made)) => Ok(Some(made)),
+            None => Ok(None),
+            Some(Ok(Ok(made))) => Ok(Some(made)),
             // Whoever looked for it has found its record meanwhile.
-            Ok(Err(known)) => Ok(Some(known).filter(|_| is_recorded)),
-            Err(Full) => {
+            Some(Ok(Err(known))) => Ok(Some(known).filter(|_| is_recorded)),
+            Some(Err(Full)) => {
                 self.forget_number(id, 0);
                 Err(Refusal::new(StatusCode::TOO_MANY_REQUESTS, "Too many threads"))
             }
@@ -99,8 +100,8 @@ impl App {
         card: &Card,
         is_deleted: bool,
     ) -> Result<bool, Refusal> {
-        let id = record_of(thread.id, card.nr);
-        self.write_record(id, || Self::spec_of(thread, card, is_deleted)).await
+        let spec = || Self::spec_of(thread, card, is_deleted);
+        self.write_record(record_of(thread.id, card.nr), spec).await
     }
 
     /// Stores a record, unless there is one of its id. Tells whether there was none.
@@ -227,7 +228,7 @@ impl App {
             let charge = self.charge(recorded.owner.as_ref(), recorded.card.metadata.len())?;
             let thread = thread.with_card(recorded.card, recorded.values_bytes).charged(charge);
             thread.note_record(recorded.made_at);
-            thread
+            if recorded.is_unused { thread.unused() } else { thread }
         } else {
             let Some(run) = self.newest_of(view, id).await? else { return Ok(None) };
             Thread::new(id, run.owner(), &Keys::new(), false).since(run.queued_at())
@@ -248,6 +249,7 @@ impl App {
     ///
     /// Fails if the store cannot be read.
     pub(super) async fn recorded(&self, id: Uuid) -> Result<Option<Recorded>, Refusal> {
+        let is_unused = self.hidden().is_unused(id);
         let mut records = self.records_of(id).await?;
         if self.is_node() {
             leave_out_late(&mut records);
@@ -265,9 +267,9 @@ impl App {
             base: base.as_ref().and_then(|base| base.parse().ok()).map(Arc::new),
         };
         let values_bytes = base.map_or(0, |base| base.len());
-        let (made_at, is_deleted) = (noted.made_at(), noted.is_deleted);
-        let owner = accepted.owner;
-        let found = Recorded { owner, made_at, card, values_bytes, is_deleted, has_first };
+        let (owner, made_at, is_deleted) = (accepted.owner, noted.made_at(), noted.is_deleted);
+        let found =
+            Recorded { owner, made_at, card, values_bytes, is_deleted, has_first, is_unused };
         self.go_on_clearing(id, &found);
         Ok(Some(found))
     }
@@ -287,9 +289,8 @@ impl App {
         }
     }
 
-    /// Lists the threads of which the store has records and that a caller may see, and whether they
-    /// may be meant, as far as their records tell: those that were made or changed last, as many as
-    /// are read.
+    /// Lists the threads with a record that a caller may see, and whether they may be meant, as far
+    /// as that tells: those that were made or changed last, as many as are read.
     ///
     /// # Errors
     ///

@@ -10,7 +10,8 @@ use serde_json::json;
 
 use crate::app::App;
 use crate::app::find::{Found, Located};
-use crate::app::history::{From, Known, State, with_step};
+use crate::app::history::State;
+use crate::app::left::{From, Known, with_step};
 use crate::threads::{Thread, Tracked};
 use crate::values::{Fold, Keep, START, Step};
 use crate::wire::asked::base_of;
@@ -67,7 +68,7 @@ impl App {
     ) -> Result<Option<Vec<State>>, Refusal> {
         let mut parts = known.parts.clone();
         let run = match known.from {
-            From::Run(run) => RunId::from_uuid(run),
+            From::Run(run) | From::Start(run) => RunId::from_uuid(run),
             From::Thread => {
                 let (_, values) = thread.left_values(self.engine());
                 return Ok(Some(vec![(parts, values)]));
@@ -82,18 +83,14 @@ impl App {
             // It is gone by now, with what it has left.
             return Ok(Some(Vec::new()));
         };
-        if known.has_nodes {
-            let Some(next) = fold.next(known.status, &tracked.about) else {
-                // It was cut before it went on: all is as where it started.
-                parts.parent = known.fork;
-                parts.next = tracked.next_at_start(&known.next_kept);
-                return Ok(Some(vec![(parts, fold.base().cloned())]));
-            };
-            parts.next = next;
-        }
+        let next = match fold.next(known.status, &tracked.about) {
+            Some(next) if !matches!(known.from, From::Start(_)) => next,
+            next => return Ok(Some(vec![started_on(known, &fold, &tracked, next.is_none())])),
+        };
+        parts.next = next;
         let is_live = known.mark.is_none() && parts.interrupt.is_none();
         if !has_steps {
-            parts.parent = known.fork;
+            parts.parent = parts.parent.or(known.fork);
             return Ok(Some(vec![(parts, fold.current().cloned())]));
         }
         let Some(mut steps) = fold.kept() else { return Ok(None) };
@@ -211,6 +208,19 @@ impl App {
         fold.keep_as(again);
         fold
     }
+}
+
+/// Makes the state before the input of a run; or, of one that was cut before it went on, that which
+/// it has left: all is as where it started.
+fn started_on(known: &Known, fold: &Fold, tracked: &Tracked, is_cut: bool) -> State {
+    let mut parts = known.parts.clone();
+    parts.parent = known.fork;
+    if is_cut {
+        parts.next = tracked.next_at_start(&known.next_kept);
+        return (parts, fold.base().cloned());
+    }
+    parts.input = Some(tracked.about.input.clone());
+    (parts, Some(fold.at_start(&tracked.about)))
 }
 
 /// Tells whether a step is the first one of its run.

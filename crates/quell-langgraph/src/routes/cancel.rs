@@ -139,10 +139,11 @@ async fn select_others(
         }
         Selection::Status { wanted, thread } => {
             let mut all = here.to_vec();
-            let busy: HashSet<_> = here.iter().filter_map(|run| run.label(SESSION)).collect();
+            let busy: HashSet<_> = here.iter().filter_map(RunView::lane).collect();
             let has_waited = |run: &RunView| {
-                // Behind one that was running, and was just asked to stop, it has begun since.
-                let is_behind = run.label(SESSION).is_some_and(|it| busy.contains(it));
+                // Behind one that was running, and was just asked to stop, it has begun since: of a
+                // lane one runs at a time.
+                let is_behind = run.lane().is_some_and(|it| busy.contains(it));
                 *wanted == Wanted::Running && is_behind
             };
             let is_meant = |run: &RunView| is_meant(*wanted, run) && !has_waited(run);
@@ -218,11 +219,27 @@ mod tests {
             behind.stored().await.unwrap();
         })
         .await;
-        for (wanted, selected) in [(Wanted::Running, 0), (Wanted::All, 1)] {
+        // A session is no lane: this one ran beside the first one.
+        let spec = RunSpec::agent("r").label(SESSION, thread.to_string()).label(COMPONENT, "r");
+        let body = async |ctx: RunContext| {
+            ctx.stopped().await;
+            Ok(())
+        };
+        let beside = b.engine().submit_durably(spec, body).await.unwrap().into_ref();
+        within("it runs", async {
+            while beside.status() != RunStatus::Running {
+                tokio::task::yield_now().await;
+            }
+            beside.stored().await.unwrap();
+        })
+        .await;
+        for (wanted, selected) in [(Wanted::Running, 1), (Wanted::All, 2)] {
             let selection = Selection::Status { wanted, thread: None };
             let others = select_others(&a, &a.all(), &selection, &here).await.unwrap();
             assert_eq!(others.len(), selected, "{wanted:?}");
         }
-        behind.cancel(CancelRequest::because("enough"));
+        for run in [behind, beside] {
+            run.cancel(CancelRequest::because("enough"));
+        }
     }
 }

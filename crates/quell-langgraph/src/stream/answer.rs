@@ -90,7 +90,7 @@ pub(crate) fn message(
     answer: &Arc<Values>,
 ) -> Vec<Late> {
     let (node, id): (Arc<str>, Arc<str>) = (run.name().into(), run.id().to_string().into());
-    let (run_id, own) = (run.id(), fold.message().cloned());
+    let (run_id, own) = (run.id(), fold.own_messages().last().cloned());
     if message_in(run_id, own.as_ref(), answer).is_none() {
         return Vec::new();
     }

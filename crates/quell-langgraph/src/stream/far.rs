@@ -73,6 +73,7 @@ pub(crate) async fn far_frames(
         below: HashMap::new(),
         spaces: HashMap::new(),
         speakers: HashMap::new(),
+        calls: HashMap::new(),
         announced: HashSet::new(),
         misses_begins: false,
         is_first: true,

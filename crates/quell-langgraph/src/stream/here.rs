@@ -60,6 +60,7 @@ pub(crate) async fn frames(
         below: HashMap::new(),
         spaces: HashMap::new(),
         speakers: HashMap::new(),
+        calls: HashMap::new(),
         misses_begins: false,
         announced: HashSet::new(),
         is_first: true,

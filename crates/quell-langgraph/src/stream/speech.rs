@@ -151,7 +151,7 @@ impl Render {
         }
     }
 
-    /// Says the whole message of a run that has ended: in the mode that shows it so, and as the
+    /// Says the messages of a run that has ended: in the mode that shows them whole, and as the
     /// update of a node, if that has a name.
     pub(super) fn push_message(
         &mut self,
@@ -167,15 +167,17 @@ impl Render {
             return;
         }
         let Some(said) = self.transcript(run) else { return };
-        let own = self.fold.message().filter(|_| run == self.run.id()).cloned();
-        let message = own.unwrap_or_else(|| {
-            self.with_origin(run, |origin| origin.message(&Parts::of(&said, &said.text)))
-        });
+        let own = self.fold.own_messages();
+        let messages = if run == self.run.id() && !own.is_empty() {
+            own.to_vec()
+        } else {
+            self.with_origin(run, |origin| origin.messages(&Parts::of(&said, &said.text)))
+        };
         if is_whole {
-            frames.push(Late::made(Slot::Message, SseEvent::json(name, &[&message])));
+            frames.push(Late::made(Slot::Message, SseEvent::json(name, &messages)));
         }
         if let Some(name) = update {
-            let change = with(json!({}), "messages", &[&message]);
+            let change = with(json!({}), "messages", &messages);
             let frame = SseEvent::json(name, &with(json!({}), &said.name, &change));
             frames.push(Late::made(Slot::Updates, frame));
         }

@@ -104,6 +104,8 @@ pub(super) struct Render {
     pub(super) spaces: HashMap<RunId, Option<Arc<str>>>,
     /// The runs that said text.
     pub(super) speakers: HashMap<RunId, Speaker>,
+    /// The names of the tool calls that are under way, [`CALLS_MAX`] at most.
+    pub(super) calls: HashMap<(RunId, Arc<str>), Arc<str>>,
     /// Those of them whose messages this client was told of.
     pub(super) announced: HashSet<RunId>,
     /// The log no longer holds what some of them may have said first.
@@ -164,8 +166,17 @@ impl Render {
                 self.below.remove(&event.run);
             }
             EventKind::ToolStarted { call, name, input } => {
+                if self.calls.len() < CALLS_MAX {
+                    self.calls.insert((event.run, Arc::clone(call)), Arc::clone(name));
+                }
                 self.push_piece(&mut frames, event.run, |origin| {
                     origin.tool_piece(call, name, input)
+                });
+            }
+            EventKind::ToolEnded { call, outcome } => {
+                let name = self.calls.remove(&(event.run, Arc::clone(call)));
+                self.push_piece(&mut frames, event.run, |origin| {
+                    origin.tool_end(call, name.as_deref(), outcome)
                 });
             }
             EventKind::Used(used) if used.tokens() > 0 => {
@@ -348,3 +359,6 @@ fn custom_data<'a>(emit: Option<&Emit>, payload: &'a Payload) -> Option<&'a Payl
     };
     is_own.then_some(payload)
 }
+
+/// Tool calls whose names a stream holds: the message of a later one has none.
+const CALLS_MAX: usize = 1_024;

@@ -1,5 +1,6 @@
 //! [`Hidden`]: runs and threads that are deleted and have not left yet.
 
+use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
 
 use parking_lot::Mutex;
@@ -13,9 +14,33 @@ use uuid::Uuid;
 pub(crate) struct Hidden {
     runs: Mutex<HashSet<RunId>>,
     threads: Mutex<HashMap<Uuid, Option<String>>>,
+    /// Threads of which nothing came and nobody was told, and whose records are about to leave:
+    /// each with the refused requests that have them leave.
+    unused: Mutex<HashMap<Uuid, usize>>,
 }
 
 impl Hidden {
+    /// Notes that the record of a thread of which nothing came is about to leave, before the thread
+    /// leaves the table: whoever does not find it there, and its record, knows that.
+    pub(crate) fn begin_unused(&self, thread: Uuid) {
+        *self.unused.lock().entry(thread).or_default() += 1;
+    }
+
+    pub(crate) fn is_unused(&self, thread: Uuid) -> bool {
+        self.unused.lock().contains_key(&thread)
+    }
+
+    /// Notes that its record has left, or is to stay, as far as one of these requests goes.
+    pub(crate) fn end_unused(&self, thread: Uuid) {
+        let mut all = self.unused.lock();
+        if let Entry::Occupied(mut count) = all.entry(thread) {
+            *count.get_mut() -= 1;
+            if *count.get() == 0 {
+                count.remove();
+            }
+        }
+    }
+
     pub(crate) fn hide(&self, runs: impl IntoIterator<Item = RunId>) {
         self.runs.lock().extend(runs);
     }

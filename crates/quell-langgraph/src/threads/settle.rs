@@ -25,8 +25,9 @@ impl State {
             let row = row_in_thread(&(&run).into());
             row.status.is_terminal().then_some((Arc::clone(tracked), run, row))
         };
-        let begun = self.live.iter().filter(|tracked| tracked.has_begun());
-        let mut over: Vec<_> = begun.filter_map(look).collect();
+        // Also those whose request has yet to note that they were made: the engine has had them
+        // since, and one that was made long before may start behind them now.
+        let mut over: Vec<_> = self.live.iter().filter_map(look).collect();
         over.sort_by_key(|(_, _, row)| row.ended_at);
         // Of one that has started it has to be known on what, and what it has said elsewhere, and
         // those behind it start on that.
@@ -107,6 +108,8 @@ impl State {
                     let base = fold.base().cloned();
                     (self.values_bytes, self.values) = (base.as_deref().map_or(0, bytes_of), base);
                 }
+                // It has gone back to where there were none.
+                None if tracked.is_fork => (self.values_bytes, self.values) = (0, None),
                 None => {}
             }
         }
@@ -124,13 +127,35 @@ const ENDED_PER_THREAD_MAX: usize = 1_000;
 mod tests {
     use std::time::Duration;
 
-    use quell::{Failure, RunSpec, RunStatus};
+    use quell::{Failure, Payload, RunSpec, RunStatus};
     use uuid::Uuid;
 
     use super::*;
     use crate::threads::elsewhere::Left;
     use crate::threads::{Thread, within};
     use crate::wire::exact::Keys;
+
+    #[tokio::test]
+    async fn a_run_whose_request_has_yet_to_note_it_has_left_what_the_next_one_starts_on() {
+        let (engine, id) = (Engine::new(), Uuid::now_v7());
+        let thread = Thread::new(id, None, &Keys::new(), false);
+        let made = async |input: &str| {
+            let spec = RunSpec::agent("r").input(Payload::from_json_text(input).unwrap());
+            let run = engine.submit(spec, async |_ctx| Ok(())).unwrap().into_ref();
+            run.quiescent().await;
+            let mut tracked = Tracked::of(&(&run).into(), within(id));
+            tracked.has_begun = false.into();
+            let tracked = Arc::new(tracked);
+            assert!(thread.add(&tracked));
+            (tracked, run)
+        };
+        made(r#"{"a":1}"#).await;
+        let (next, run) = made(r#"{"b":2}"#).await;
+        let ground = thread.starts(&engine, &next, &run);
+        assert_eq!(ground.values.unwrap()["a"].as_json(), "1");
+        let values = thread.values(&engine).unwrap();
+        assert_eq!((values["a"].as_json(), values["b"].as_json()), ("1", "2"));
+    }
 
     #[tokio::test]
     async fn what_a_later_run_of_another_node_has_left_stays_when_an_earlier_one_is_settled() {

@@ -94,6 +94,8 @@ pub(super) struct State {
     /// Requests that are making a run in it, of which the first one has made it: it leaves with the
     /// last of them, if nothing has come of any.
     pub(super) making: usize,
+    /// It was read from a record that was about to leave, as nothing had come of it.
+    is_unused: bool,
     /// Set when the thread leaves the table. No run of it is made any more.
     pub(super) is_deleted: bool,
     pub(super) live: Vec<Arc<Tracked>>,
@@ -127,6 +129,7 @@ impl Thread {
             graph: None,
             is_told: false,
             making: 0,
+            is_unused: false,
             is_deleted: false,
             live: Vec::new(),
             ended: VecDeque::new(),
@@ -211,16 +214,22 @@ impl Thread {
         self.state.lock().is_deleted = true;
     }
 
+    /// Declares that its record was about to leave when it was read: nothing had come of it.
+    pub(crate) fn unused(self) -> Self {
+        self.state.lock().is_unused = true;
+        self
+    }
+
     /// Counts a request in that makes a run in it, and has made it for that.
     pub(crate) fn begin_making(&self) {
         self.state.lock().making += 1;
     }
 
     /// As [`Thread::begin_making`], of a request that has found it: tells whether another one has
-    /// made it for its run, and nothing has come of that yet.
+    /// made it for its run, and nothing has come of that yet, or came of it.
     pub(crate) fn join_making(&self) -> bool {
         let mut state = self.state.lock();
-        let is_new = state.making > 0 && !state.is_told;
+        let is_new = (state.making > 0 || state.is_unused) && !state.is_told;
         state.making += usize::from(is_new);
         is_new
     }

@@ -33,6 +33,8 @@ pub(crate) struct Tracked {
     pub(crate) is_resumable: bool,
     /// It is no run of the caller's, but a change of the values.
     pub(crate) is_update: bool,
+    /// It has started on a state that may not have been the last one.
+    pub(super) is_fork: bool,
     /// Its end is told to the `webhook` of its request.
     pub(crate) has_webhook: bool,
     pub(crate) limit_ms: Option<u64>,
@@ -94,6 +96,7 @@ impl Tracked {
             has_subgraphs: asked.has_subgraphs,
             is_resumable: asked.is_resumable,
             is_update: asked.is_update,
+            is_fork: asked.fork.is_some(),
             has_webhook: asked.has_webhook,
             limit_ms: asked.limit_ms,
             is_unmasked: of.is_unmasked,

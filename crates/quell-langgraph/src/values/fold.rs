@@ -81,19 +81,19 @@ impl Fold {
         self.answer.as_ref()
     }
 
-    /// Yields the message of the run itself, of one that has ended.
-    pub(crate) const fn message(&self) -> Option<&Payload> {
-        self.said.own.as_ref()
+    /// Yields the messages of the run itself, of one that has ended: the last one is its answer.
+    pub(crate) fn own_messages(&self) -> &[Payload] {
+        &self.said.own
     }
 
     /// Yields what the run changed as a node: what its body returned, if that is all that it said,
-    /// and its message.
+    /// and its messages.
     pub(crate) fn update(&self) -> Option<Arc<Values>> {
-        let Some(own) = self.said.own.as_ref().filter(|_| !self.has_messages) else {
+        if self.said.own.is_empty() || self.has_messages {
             return self.answer.clone();
-        };
+        }
         let mut update = self.answer.as_deref().cloned().unwrap_or_default();
-        update.insert(MESSAGES.to_owned(), written(&[own]));
+        update.insert(MESSAGES.to_owned(), written(&self.said.own));
         Some(Arc::new(update))
     }
 
@@ -162,10 +162,10 @@ impl Fold {
         }
     }
 
-    /// Tells whether it goes on in a thread that has no values.
+    /// Tells whether it goes on in a thread that has no values, and where nothing comes next.
     pub(super) fn is_empty(&self, about: &About) -> bool {
         let has_values = self.base.as_ref().is_some_and(|base| !base.is_empty());
-        about.goes_on && !has_values && about.input.is_null()
+        about.goes_on && !has_values && about.input.is_null() && about.nodes.next.is_empty()
     }
 
     /// Lets the values go that follow from the input of the run: it may live for long before

@@ -150,6 +150,11 @@ impl Fold {
         self.step.as_ref()
     }
 
+    /// Yields the values before the input of the run.
+    pub(crate) fn at_start(&self, about: &About) -> Arc<Values> {
+        Arc::new(overlay(&about.reducers, self.base.as_deref(), &Values::new()))
+    }
+
     /// Tells whether the run has left something at its end that none of its steps has.
     pub(crate) fn has_own_end(&self) -> bool {
         self.step.as_ref().is_none_or(|step| self.is_step_old || step.values != self.current)
@@ -164,6 +169,8 @@ impl Fold {
             _ if is_through => Vec::new(),
             // There was nothing to go on from.
             _ if self.is_empty(about) => return None,
+            // A graph of one step has none to go on at.
+            _ if !about.has_nodes && about.goes_on && about.input.is_null() => return None,
             _ if !about.has_nodes => vec![about.graph.clone()],
             _ if !about.nodes.next.is_empty() => about.nodes.next.clone(),
             _ if about.goes_on => return None,
@@ -183,8 +190,7 @@ impl Fold {
         let number = match (&self.step, about.goes_on, self.started) {
             (Some(last), ..) => last.number + 1,
             (None, false, Some((seq, at))) => {
-                let values = overlay(&about.reducers, self.base.as_deref(), &Values::new());
-                let (next, values) = (vec![START.to_owned()], Some(Arc::new(values)));
+                let (next, values) = (vec![START.to_owned()], Some(self.at_start(about)));
                 self.keep_step(Step { seq, at, next, values, number: -1 });
                 0
             }

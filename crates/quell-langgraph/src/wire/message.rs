@@ -1,7 +1,9 @@
 //! [`Origin`]: the text of a run as a message, in the values and in the modes `messages` and
 //! `messages-tuple` (contract, section 8).
 
-use quell::{Payload, Usage};
+use std::borrow::Cow;
+
+use quell::{Payload, ToolOutcome, Usage};
 use quell_http::{ToolNote, Transcript};
 use serde_json::{Value, json};
 
@@ -55,6 +57,11 @@ impl Origin<'_> {
         format!("run--{}", self.speaker)
     }
 
+    /// Yields the id of the message before it, which has its tool calls.
+    fn calls_id(self) -> String {
+        format!("{}--calls", self.id())
+    }
+
     /// Writes the metadata of the message.
     pub(crate) fn metadata(self) -> Value {
         json!({
@@ -68,26 +75,32 @@ impl Origin<'_> {
 
     /// Writes a piece of the message, and where it comes from.
     pub(crate) fn piece(self, text: &str) -> Payload {
-        self.chunk(text, None, &[])
+        self.chunk(&self.id(), text, None, &[])
     }
 
-    /// Writes the begin of a tool call as a piece of the message, and where it comes from.
+    /// Writes the begin of a tool call as a piece of the message that has them, and where it comes
+    /// from.
     pub(crate) fn tool_piece(self, call: &str, name: &str, input: &Payload) -> Payload {
         // Without an index no reader takes two calls for pieces of one.
         let chunk = json!({
             "id": call, "name": name, "args": args(input).as_json(), "index": null,
             "type": "tool_call_chunk",
         });
-        self.chunk("", None, &[chunk])
+        self.chunk(&self.calls_id(), "", None, &[chunk])
+    }
+
+    /// Writes how a tool call ended as a message, and where it comes from.
+    pub(crate) fn tool_end(self, call: &str, name: Option<&str>, outcome: &ToolOutcome) -> Payload {
+        self.whole(&self.tool_message(call, name, Some(outcome)))
     }
 
     /// Writes what was used as a piece of the message, and where it comes from.
     pub(crate) fn usage_piece(self, used: Usage) -> Payload {
-        self.chunk("", Some((used.input_tokens, used.output_tokens)), &[])
+        self.chunk(&self.id(), "", Some((used.input_tokens, used.output_tokens)), &[])
     }
 
-    fn chunk(self, text: &str, tokens: Option<(u64, u64)>, calls: &[Value]) -> Payload {
-        let mut chunk = self.plain("AIMessageChunk", text, tokens);
+    fn chunk(self, id: &str, text: &str, tokens: Option<(u64, u64)>, calls: &[Value]) -> Payload {
+        let mut chunk = plain(id, "AIMessageChunk", text, tokens);
         chunk["tool_calls"] = json!([]);
         chunk["tool_call_chunks"] = json!(calls);
         self.whole(&chunk.into())
@@ -103,38 +116,82 @@ impl Origin<'_> {
         json!({ id: { "metadata": self.metadata() } })
     }
 
-    /// Writes the whole message.
+    /// Writes what a run said: first its tool calls, if it has some, and what each gave, in the
+    /// order in which models are asked with them; its message comes last.
+    pub(crate) fn messages(self, parts: &Parts<'_>) -> Vec<Payload> {
+        let mut all = Vec::new();
+        if !parts.tools.is_empty() {
+            let call = |tool: &ToolNote| {
+                let call = json!({ "id": &*tool.call, "name": &*tool.name, "type": "tool_call" });
+                with(call, "args", &args(&tool.input))
+            };
+            let calls: Vec<_> = parts.tools.iter().map(call).collect();
+            all.push(with_calls(plain(&self.calls_id(), "ai", "", None), &calls));
+            let end = |tool: &ToolNote| {
+                self.tool_message(&tool.call, Some(&tool.name), tool.outcome.as_ref())
+            };
+            all.extend(parts.tools.iter().map(end));
+        }
+        all.push(self.message(parts));
+        all
+    }
+
+    /// Writes the message of a run, without its tool calls.
     pub(crate) fn message(self, parts: &Parts<'_>) -> Payload {
-        let mut message = self.plain("ai", parts.text, parts.tokens);
+        let mut message = plain(&self.id(), "ai", parts.text, parts.tokens);
         if parts.is_cut {
             message["response_metadata"] = json!({ "truncated": true });
         }
-        let call = |tool: &ToolNote| {
-            let call = json!({ "id": &*tool.call, "name": &*tool.name, "type": "tool_call" });
-            with(call, "args", &args(&tool.input))
-        };
-        let calls: Vec<Payload> = parts.tools.iter().map(call).collect();
-        with_all(message, Keys::from([("tool_calls".to_owned(), written(&calls))]))
+        with_calls(message, &[])
     }
 
-    fn plain(self, kind: &str, text: &str, tokens: Option<(u64, u64)>) -> Value {
-        let usage = tokens.map(|(input, output)| {
-            json!({
-                "input_tokens": input, "output_tokens": output,
-                "total_tokens": input.saturating_add(output),
-            })
+    /// Writes what a tool call gave as a message.
+    fn tool_message(
+        self,
+        call: &str,
+        name: Option<&str>,
+        outcome: Option<&ToolOutcome>,
+    ) -> Payload {
+        let (status, content): (_, Cow<'_, str>) = match outcome {
+            Some(ToolOutcome::Result(None)) => ("success", "".into()),
+            Some(ToolOutcome::Result(Some(output))) => match output.as_text() {
+                Some(text) => ("success", text),
+                None => ("success", finite(output).as_json().to_owned().into()),
+            },
+            Some(ToolOutcome::Error(words)) => ("error", words.as_ref().into()),
+            Some(ToolOutcome::Cancelled) => ("error", "The call was cancelled".into()),
+            _ => ("error", "Nobody knows how the call ended".into()),
+        };
+        let message = json!({
+            "content": content, "additional_kwargs": {}, "response_metadata": {}, "type": "tool",
+            "name": name, "id": format!("{}--result--{call}", self.id()), "tool_call_id": call,
+            "artifact": null, "status": status,
         });
-        json!({
-            "content": text,
-            "additional_kwargs": {},
-            "response_metadata": {},
-            "type": kind,
-            "name": null,
-            "id": self.id(),
-            "invalid_tool_calls": [],
-            "usage_metadata": usage,
-        })
+        message.into()
     }
+}
+
+fn with_calls(message: Value, calls: &[Payload]) -> Payload {
+    with_all(message, Keys::from([("tool_calls".to_owned(), written(&calls))]))
+}
+
+fn plain(id: &str, kind: &str, text: &str, tokens: Option<(u64, u64)>) -> Value {
+    let usage = tokens.map(|(input, output)| {
+        json!({
+            "input_tokens": input, "output_tokens": output,
+            "total_tokens": input.saturating_add(output),
+        })
+    });
+    json!({
+        "content": text,
+        "additional_kwargs": {},
+        "response_metadata": {},
+        "type": kind,
+        "name": null,
+        "id": id,
+        "invalid_tool_calls": [],
+        "usage_metadata": usage,
+    })
 }
 
 /// Writes the message of a caller.

@@ -35,7 +35,11 @@ impl NodesWanted {
         let command = object(body, "command")?;
         let resumes = given(&command, "resume").is_some();
         // Clients write a command with all of its keys: what is empty says nothing besides.
-        let says = |value: &&Payload| !resumes || !["[]", "{}"].contains(&value.as_json());
+        let is_empty = |value: &Payload| {
+            let list = value.parse::<Vec<Payload>>().map(|list| list.is_empty());
+            list.or_else(|_| value.parse().map(|keys: Keys| keys.is_empty())).unwrap_or(false)
+        };
+        let says = |value: &&Payload| !resumes || !is_empty(value);
         let (update, goto) = (given(&command, "update"), given(&command, "goto"));
         let (update, goto) = (update.filter(says), goto.filter(says));
         if resumes && (update.is_some() || goto.is_some()) {
@@ -165,6 +169,9 @@ mod tests {
             let all = json!({ "resume": "yes", "goto": empty, "update": empty, "graph": null });
             assert!(read(&json!({ "command": all })).is_ok(), "{all}");
         }
+        let spaced = r#"{"command":{"resume":1,"goto":[ ],"update":{ }}}"#;
+        let spaced = Payload::from_json_text(spaced).unwrap();
+        assert!(NodesWanted::read(&spaced.parse().unwrap()).is_ok());
         for (key, more) in
             [("goto", json!(["a"])), ("goto", json!("a")), ("update", json!({"a": 1}))]
         {
