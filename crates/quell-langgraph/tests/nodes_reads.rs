@@ -3,14 +3,14 @@
 use std::sync::Arc;
 
 use quell::EngineConfig;
-use quell::testing::cluster::Nodes;
+use quell::testing::cluster::{Nodes, Trouble};
 use quell_http::Access;
 use quell_langgraph::Options;
 use quell_test_support::{Catch, Counted, ms, secs, within};
 use serde_json::json;
 
 use crate::nodes::stored;
-use crate::talk::Server;
+use crate::talk::{Says as _, Server};
 use crate::threads::{delete, echo, made, search};
 
 #[tokio::test]
@@ -71,5 +71,30 @@ async fn a_search_reads_what_the_store_says_of_a_thread_once() {
         assert_eq!(search(server, asked.clone()).await.len(), THREADS);
         let reads = store.reads() - before;
         assert!(reads <= 1 + 3 * THREADS, "{reads} reads of {THREADS} threads");
+    }
+}
+
+/// A close without an event is the end of a run that completed.
+#[tokio::test]
+async fn a_stream_of_a_node_that_the_store_has_given_up_ends_with_an_error() {
+    let of = Nodes::new(secs(2)).join("a");
+    let config = EngineConfig::new().node(Arc::clone(&of)).grace(ms(100)).abort_wait(ms(100));
+    let server = Server::serving_with(config, []);
+    let streamed = async |is_resumable: bool| {
+        let (thread, tag) = (server.thread().await, format!("lost {is_resumable}"));
+        let body = json!({ "assistant_id": "slow", "input": { "ms": 60_000, "tag": tag },
+            "stream_mode": ["values"], "stream_resumable": is_resumable });
+        server.post(&format!("/threads/{thread}/runs/stream"), &body).await.events()
+    };
+    let lost = async {
+        for tag in ["lost false", "lost true"] {
+            server.until_ticking(tag).await;
+        }
+        of.trouble(Trouble::All);
+    };
+    let (once, resumable, ()) = tokio::join!(streamed(false), streamed(true), lost);
+    for events in [once, resumable] {
+        let (name, data) = events.last().unwrap();
+        assert_eq!((&**name, &data["error"]), ("error", &json!("HTTPException")), "{events:?}");
     }
 }

@@ -242,3 +242,51 @@ async fn a_run_that_did_not_complete_leaves_no_message() {
     let row = server.get(&format!("/threads/{thread}")).await.json();
     assert_eq!(row["values"], json!({ "a": 1 }), "{row}");
 }
+
+#[tokio::test]
+async fn messages_that_a_body_returns_get_types_and_ids_and_streams_have_the_new_one() {
+    let turns = Component::agent("turns", async |_ctx, input: Payload| {
+        let input: Value = input.parse()?;
+        let mut messages = input["messages"].as_array().cloned().unwrap_or_default();
+        if messages.len() % 2 == 1 {
+            messages.push(json!({ "role": "assistant", "content": "hello" }));
+        }
+        Ok(json!({ "messages": messages }).into())
+    });
+    let odd = json!({ "messages": ["a", { "content": "b" }, 5] });
+    let returned = odd.clone();
+    let other = Component::agent("other", move |_ctx, _input: Payload| {
+        let odd = returned.clone();
+        async move { Ok(odd.into()) }
+    });
+    let server = Server::serving([turns, other]);
+    let thread = server.thread().await;
+    let path = format!("/threads/{thread}/runs/stream");
+    let mode = json!(["messages", "values"]);
+    let asks = json!({ "assistant_id": "turns", "stream_mode": mode,
+        "input": { "messages": [{ "role": "user", "content": "hi" }] } });
+    let told = server.post(&path, &asks).await.events();
+    let values = &told.last().unwrap().1["messages"];
+    assert_eq!(talk(values), [("human", "hi"), ("ai", "hello")]);
+    assert_ne!(values[0]["id"], values[1]["id"]);
+    let (_, whole) = told.iter().find(|(name, _)| name == "messages/complete").unwrap();
+    assert_eq!(whole[0], values[1], "as it stands in the values");
+    // A turn that adds nothing says nothing.
+    let nothing = json!({ "assistant_id": "turns", "stream_mode": mode, "input": {} });
+    let told = server.post(&path, &nothing).await.events();
+    assert!(told.iter().all(|(name, _)| name == "values" || name == "metadata"), "{told:?}");
+    // What is no list of messages stays as it is.
+    let thread = server.thread().await;
+    assert_eq!(waited(&server, &thread, "other", json!({})).await, odd);
+}
+
+#[tokio::test]
+async fn a_state_that_was_said_in_words_is_no_whole_message() {
+    let prints = Component::agent("prints", async |ctx: RunContext, _input| {
+        Emit::content(r#"{"a": 1}"#).send(&ctx);
+        Ok(json!({ "a": 1 }).into())
+    });
+    let server = Server::serving([prints]);
+    let told = streamed(&server, "prints", "messages").await;
+    assert!(told.iter().all(|(name, _)| name != "messages/complete"), "{told:?}");
+}

@@ -15,6 +15,7 @@ use tokio::time::sleep;
 use crate::app::App;
 use crate::app::app::to_the_end;
 use crate::app::crons_known::Of;
+use crate::app::record::Recorded;
 use crate::options::CONTRACT;
 use crate::threads::{Card, Thread};
 use crate::wire::exact::Keys;
@@ -211,7 +212,10 @@ impl App {
             return Ok(true);
         }
         let recorded = self.recorded(thread.id).await;
-        let is_again = makes_thread && matches!(recorded, Ok(None));
+        // That of a refused request, and by now another one has made it anew.
+        let is_other = |it: &Recorded| !it.is_deleted && !it.is_of(thread);
+        let is_left = recorded.as_ref().is_ok_and(|it| it.as_ref().is_none_or(is_other));
+        let is_again = makes_thread && is_left;
         let is_gone = async {
             let is_gone = self.is_gone(thread, recorded?.as_ref(), Some(run.id())).await?;
             Ok::<_, Refusal>(is_gone || !self.outlast(thread, run.id()).await?)
@@ -220,7 +224,8 @@ impl App {
         if matches!(is_gone, Ok(false)) {
             return Ok(true);
         }
-        if is_again && is_gone.is_ok() {
+        if is_gone.is_ok() {
+            // Nothing of it is left: a repeat makes it, or is answered as this one.
             run.free_key_at_rollback();
         }
         self.take_back(thread, run, "its thread is deleted").await;

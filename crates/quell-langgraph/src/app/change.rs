@@ -35,8 +35,12 @@ impl App {
         ttl: Option<&Ttl>,
         is_shown: bool,
     ) -> Result<(Arc<Thread>, Charge), Refusal> {
-        let now = SystemTime::now();
-        let next = |card: &Card| card.changed(metadata.clone(), ttl.cloned(), now);
+        let next = |card: &Card| {
+            // Never before the last change, whichever node has made it.
+            let now = SystemTime::now();
+            let now = card.changed_at.map_or(now, |last| now.max(last));
+            card.changed(metadata.clone(), ttl.cloned(), now)
+        };
         self.change_to(view, id, is_shown, next).await
     }
 

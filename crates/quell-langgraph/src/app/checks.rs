@@ -25,8 +25,13 @@ pub(crate) fn check_goto(graph: &Component, goto: &[String]) -> Result<(), Refus
 /// Refuses what a graph cannot take: a hold, or what is no message.
 pub(crate) async fn check_asked(graph: &Arc<Component>, create: &Create) -> Result<(), Refusal> {
     check_hold(graph, &create.nodes)?;
+    let key = match (create.is_update, create.nodes.goes_on) {
+        (true, _) => "values",
+        (_, true) => "command.update",
+        _ => "input",
+    };
     let (graph, input) = (Arc::clone(graph), create.input.clone());
-    offload_if_large(input.len(), async move { check_messages(&graph, &input) }).await?
+    offload_if_large(input.len(), async move { check_messages(&graph, (key, &input)) }).await?
 }
 
 /// Refuses to hold a graph without nodes before its one step: it would execute all the same, which

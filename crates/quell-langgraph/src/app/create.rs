@@ -9,6 +9,7 @@ use quell::{IdempotencyKey, OnBusy, RunId, RunRef};
 use quell_flow::{Component, NodesAsked};
 use quell_http::{RunView, SESSION, Start, StartError, View};
 use serde_json::json;
+use tokio::time::sleep;
 use uuid::Uuid;
 
 use crate::app::App;
@@ -71,8 +72,9 @@ impl Created {
     }
 }
 
-/// How often the thread of a run may be made and leave again, before there is none.
-const TRIES: usize = 3;
+/// How often the thread of a run may be made and leave again, before there is none, and the rest
+/// between two tries.
+const TRIES: (usize, Duration) = (8, Duration::from_millis(5));
 
 impl App {
     /// Makes a run, or finds the one that the same request made before.
@@ -98,13 +100,8 @@ impl App {
             let Some(created) = self.create_in(view, &request, &graph, &thread).await? else {
                 continue;
             };
-            let used = match &created {
-                Created::Here(found) | Created::Again(found) => {
-                    found.thread.as_ref().map(|it| it.id)
-                }
-                Created::There(found) => Some(found.tracked.about.thread),
-            };
-            if let Some(fresh) = fresh.as_mut().filter(|_| used == Some(thread.id)) {
+            let used = created.tracked().about.thread;
+            if let Some(fresh) = fresh.as_mut().filter(|_| used == thread.id) {
                 fresh.is_used = true;
             }
             return Ok(created);
@@ -117,7 +114,7 @@ impl App {
         view: &View,
         request: &CreateRequest<'_>,
     ) -> Result<(Arc<Thread>, Option<Fresh>), Refusal> {
-        for _ in 0..TRIES {
+        for _ in 0..TRIES.0 {
             if let Some(id) = request.thread
                 && let Some(known) = self.known_thread(view, id).await?
             {
@@ -139,6 +136,7 @@ impl App {
             }
             // Another request made it just now, and may take it away again; or it is another
             // owner's, which is answered as one that is not there.
+            sleep(TRIES.1).await;
         }
         Err(Refusal::missing("Thread or assistant not found."))
     }

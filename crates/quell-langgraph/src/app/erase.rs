@@ -101,7 +101,7 @@ impl App {
         }
         // If the store does not take it, this node hides the run.
         let _ = self.note_erased(run).await;
-        if matches!(self.is_stored(run.id()).await, Ok(false)) {
+        if matches!(self.is_there(run).await, Ok(false)) {
             // It has left meanwhile.
             self.forget_erased(run).await;
         }
@@ -183,7 +183,7 @@ impl App {
             return Ok(());
         }
         let of = self.known_of_thread(run.label(quell_http::SESSION), run.id());
-        if is_over && !self.is_stored(run.id()).await? && self.all().forget(run) {
+        if is_over && !self.is_there(&run.into()).await? && self.all().forget(run) {
             self.undo(of, run.id());
         }
         Ok(())

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, SystemTime};
 
+use quell::store::RunRecord;
 use quell::{RunId, RunSpec, SubmitError};
 use quell_http::{LookupError, RECORD, RunView, whole_millis};
 use tokio::time::sleep;
@@ -77,7 +78,7 @@ impl App {
         if of.live().is_some() {
             all.until_seen(of).await;
         }
-        let is_gone = all.forget_found(of).await || matches!(self.is_stored(run).await, Ok(false));
+        let is_gone = all.forget_found(of).await || matches!(self.is_there(of).await, Ok(false));
         if is_gone {
             if Asked::of(of).is_some_and(|asked| asked.has_webhook) {
                 self.webhooks().end(run);
@@ -151,7 +152,19 @@ impl App {
         }
     }
 
-    /// Tells whether the store has a run.
+    /// Tells whether the store has this run, and not a later one that has its id by now.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the store cannot be read.
+    pub(super) async fn is_there(&self, run: &RunView) -> Result<bool, LookupError> {
+        let stored = self.engine().stored_run(run.id()).await;
+        let is_it =
+            |record: RunRecord| whole_millis(record.accepted.at) == whole_millis(run.queued_at());
+        Ok(stored.map_err(|_| LookupError::Unavailable)?.is_some_and(is_it))
+    }
+
+    /// Tells whether the store has a run of this id.
     ///
     /// # Errors
     ///

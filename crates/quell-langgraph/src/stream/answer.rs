@@ -9,7 +9,7 @@ use quell::{Payload, RunId};
 use quell_http::{RunView, SseEvent, whole_millis};
 use serde_json::json;
 
-use crate::messages::{MESSAGES, asked, text_of};
+use crate::messages::{MESSAGES, asked, text_of, to_list};
 use crate::stream::late::Late;
 use crate::threads::Tracked;
 use crate::values::{Fold, Values};
@@ -80,8 +80,8 @@ fn of_mode(mode: &str, node: &str, id: &str, at: &str, answer: &Values) -> Paylo
 }
 
 /// Yields the message of a run that returned its answer without emitting it before. Of an object it
-/// is the last one of a model among its `messages`; an object without any, and a list, is a state
-/// and no message.
+/// is the last one of a model among its `messages`, unless the run has started on it; an object
+/// without any, and a list, is a state and no message.
 pub(crate) fn message(
     run: &RunView,
     fold: &Fold,
@@ -91,7 +91,10 @@ pub(crate) fn message(
 ) -> Vec<Late> {
     let (node, id): (Arc<str>, Arc<str>) = (run.name().into(), run.id().to_string().into());
     let (run_id, own) = (run.id(), fold.own_messages().last().cloned());
-    if message_in(run_id, own.as_ref(), answer).is_none() {
+    let found = message_in(run_id, own.as_ref(), answer);
+    let before = fold.messages_before().map(to_list).unwrap_or_default();
+    let id_of = |message: &Payload| text_in(message, "id");
+    if found.is_none_or(|found| before.iter().any(|one| id_of(one) == id_of(&found))) {
         return Vec::new();
     }
     let late = |slot, make: fn(Origin<'_>, Payload) -> SseEvent| {

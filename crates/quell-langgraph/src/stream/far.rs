@@ -5,6 +5,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::FutureExt as _;
 use futures::{Stream, StreamExt, stream};
 use quell::{EventKind, RunEvent};
 use quell_http::{LookupError, Reading, RunView, SseEvent, TreeSaid, View};
@@ -14,7 +15,7 @@ use crate::stream::late::Late;
 use crate::stream::stream::{From, Render, told};
 use crate::threads::Tracked;
 use crate::values::{Fold, Values};
-use crate::wire::failure::not_found_object;
+use crate::wire::failure::{not_found_object, not_known_object};
 use crate::wire::modes::Modes;
 
 /// What is known of the tree of a run that another node has.
@@ -118,13 +119,23 @@ impl Render {
         }
     }
 
-    /// Yields the last frame of a run that was deleted before all of it was read: its log is gone
-    /// with it. None if it has been read to its end, or only this node serves it no longer.
+    /// Yields the last frame of a run that has not been read to its end: it was deleted before, and
+    /// its log is gone with it; or the store takes nothing of it from this node any more, or has
+    /// not for long, so that its end is another one's to tell. None if it has been read, or only
+    /// this node serves it no longer.
     pub(super) async fn gone(&mut self) -> Option<Late> {
-        let far = self.far.as_ref().filter(|_| !self.is_over)?;
-        let is_there = !matches!(far.view.find_by_id(self.run.id()).await, Ok(None));
-        self.is_over = true;
-        (!is_there).then(|| SseEvent::json("error", &not_found_object()).into())
+        if std::mem::replace(&mut self.is_over, true) {
+            return None;
+        }
+        let error = if let Some(far) = &self.far {
+            let is_gone = matches!(far.view.find_by_id(self.run.id()).await, Ok(None));
+            is_gone.then(not_found_object)
+        } else {
+            let run = self.run.live().filter(|_| self.app.engine().has_store())?;
+            let is_told = run.status().is_terminal() && run.stored().now_or_never() == Some(Ok(()));
+            (!is_told).then(not_known_object)
+        };
+        error.map(|error| SseEvent::json("error", &error).into())
     }
 }
 

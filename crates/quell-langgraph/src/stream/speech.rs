@@ -3,7 +3,7 @@
 use std::pin::pin;
 
 use futures::StreamExt as _;
-use quell::{EventKind, Payload, RunEvent, RunId};
+use quell::{EventKind, Payload, RunEvent, RunId, RunStatus};
 use quell_flow::Emit;
 use quell_http::{Principal, SseEvent, Transcript, View, events_by_now};
 use serde_json::json;
@@ -167,8 +167,12 @@ impl Render {
             return;
         }
         let Some(said) = self.transcript(run) else { return };
-        let own = self.fold.own_messages();
-        let messages = if run == self.run.id() && !own.is_empty() {
+        let (own, is_root) = (self.fold.own_messages(), run == self.run.id());
+        if is_root && own.is_empty() && self.run.status() == RunStatus::Completed {
+            // What it said was a state, and is no message in the values.
+            return;
+        }
+        let messages = if is_root && !own.is_empty() {
             own.to_vec()
         } else {
             self.with_origin(run, |origin| origin.messages(&Parts::of(&said, &said.text)))

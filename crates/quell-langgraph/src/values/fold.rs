@@ -12,12 +12,12 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use quell::{EventKind, Payload, RunEvent, RunId, RunStatus};
-use quell_flow::Emit;
+use quell_flow::{Emit, Reducer};
 use quell_http::{LogPosition, RunView, Unread};
 
 use super::overlay::{given, keyed, messages_of, overlay};
 use super::steps::{Keep, Step};
-use crate::messages::{MESSAGES, Messages, joined, spoken};
+use crate::messages::{MESSAGES, Messages, joined, returned, spoken};
 use crate::wire::exact::{Keys, finite, written};
 use crate::wire::rows::About;
 
@@ -84,6 +84,11 @@ impl Fold {
     /// Yields the messages of the run itself, of one that has ended: the last one is its answer.
     pub(crate) fn own_messages(&self) -> &[Payload] {
         &self.said.own
+    }
+
+    /// Yields the messages on which the run has started.
+    pub(crate) fn messages_before(&self) -> Option<&Payload> {
+        self.asked.as_ref().or_else(|| self.base.as_ref()?.get(MESSAGES))
     }
 
     /// Yields what the run changed as a node: what its body returned, if that is all that it said,
@@ -204,7 +209,7 @@ impl Fold {
         match Emit::read(&finite(payload)) {
             Some(Emit::Values { values }) => {
                 self.has_spoken = true;
-                self.lay(about, &keyed(&values));
+                self.lay(about, &said(about, event.run, &values));
                 true
             }
             Some(Emit::Updates { .. }) => {
@@ -214,7 +219,7 @@ impl Fold {
             Some(Emit::Step { values, next }) => {
                 self.has_spoken |= values.is_some();
                 if let Some(values) = &values {
-                    self.lay(about, &keyed(values));
+                    self.lay(about, &said(about, event.run, values));
                 }
                 if about.has_nodes {
                     self.take_step(event, next, about);
@@ -247,31 +252,30 @@ impl Fold {
         }
         self.fill(about);
         let is_answer = !self.has_spoken && !self.has_updated;
-        self.finish_output(output, about);
+        self.finish_output(run, output, about);
         self.said = messages(is_answer);
         if self.said.all.is_empty() || self.has_messages {
             return;
         }
-        let so_far = self.asked.as_ref().or_else(|| self.base.as_ref()?.get(MESSAGES));
         let mut all = match &self.asked {
             None => spoken(&about.input, run).into_iter().collect(),
             Some(_) => Vec::new(),
         };
         all.append(&mut self.said.all);
-        let all = written(&joined(so_far, all));
+        let all = written(&joined(self.messages_before(), all));
         let mut values = self.current.take().map(Arc::unwrap_or_clone).unwrap_or_default();
         values.insert(MESSAGES.to_owned(), all);
         self.current = Some(Arc::new(values));
     }
 
-    fn finish_output(&mut self, output: Option<&Payload>, about: &About) {
+    fn finish_output(&mut self, run: RunId, output: Option<&Payload>, about: &About) {
         let is_known = self.has_spoken && !self.has_gap;
         let output = output.filter(|output| !is_known && !output.is_null());
         let Some(output) = output else { return };
         if self.has_gap && !output.as_json().starts_with('{') && self.has_spoken {
             return;
         }
-        let output = keyed(&finite(output));
+        let output = said(about, run, &finite(output));
         self.has_messages |= output.contains_key(MESSAGES);
         if self.has_gap {
             // Its last state may be among the dropped events. Then its output is that state.
@@ -288,4 +292,15 @@ impl Fold {
         }
         (self.has_spoken, self.has_gap) = (true, false);
     }
+}
+
+/// Yields what a body said of a run: its messages as they stand in the values, unless the graph
+/// says itself how they are taken.
+fn said(about: &About, run: RunId, values: &Payload) -> Values {
+    let mut said = keyed(values);
+    let messages = said.get(MESSAGES).filter(|_| about.reducers.of(MESSAGES) != Reducer::Append);
+    if let Some(messages) = messages.and_then(|messages| returned(messages, run)) {
+        said.insert(MESSAGES.to_owned(), messages);
+    }
+    said
 }

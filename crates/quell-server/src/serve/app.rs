@@ -65,7 +65,8 @@ pub(super) fn router(
             Some(rest) if rest.is_empty() || rest.starts_with('/') => quell_http::no_such_path(),
             _ => quell_agentos::absent(has_codes),
         });
-    let long = || from_fn_with_state(service.clone(), streams::layer);
+    let others = streams::Others::default();
+    let long = || from_fn_with_state((service.clone(), others.clone()), streams::layer);
     let langgraph = quell_langgraph::routes(service.clone(), config.langgraph.clone());
     let langgraph = langgraph.layer(from_fn(counted::layer)).layer(long());
     let langgraph = quell_langgraph::in_its_words(langgraph);

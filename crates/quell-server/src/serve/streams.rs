@@ -6,8 +6,13 @@
 //! ([`quell_http::View::cancel`]). So does a web socket, whose answer has ended when it begins, or
 //! it is refused; and a read that takes longer than most, as one waits that tells an end which a
 //! slow store has not got yet.
+//!
+//! What changes something is never left halfway, and may wait for a slow store as well. Where so
+//! much is under way that an eighth of the connections is left, only cancels are taken.
 
 use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use axum::body::Body;
@@ -21,17 +26,23 @@ use tokio::time::timeout;
 use super::held::Held;
 
 /// Answers 503 to a request that may hold a connection for long if no permit is left: before it
-/// has any effect, and a read when it has taken [`READ_SOON`].
+/// has any effect, and a read when it has taken [`READ_SOON`]. So it does to all others but cancels
+/// while as many are under way as leave no more than an eighth of the connections.
 pub(super) async fn layer(
-    State(service): State<Service>,
+    State((service, others)): State<(Service, Others)>,
     request: Request,
     next: Next,
 ) -> Response {
-    if is_long(request.method(), request.uri().path()) {
+    let (method, path) = (request.method(), request.uri().path());
+    if is_long(method, path) {
         let Some(permit) = service.long_request_permit() else { return too_many(&service) };
         return next.run(request).await.map(|body| Body::new(Held::new(body, permit)));
     }
-    if !is_read(request.method(), request.uri().path()) {
+    if is_cancel(method, path) {
+        return next.run(request).await;
+    }
+    let Some(other) = others.begin(&service) else { return too_many(&service) };
+    if !is_read(method, path) {
         return next.run(request).await;
     }
     let mut answer = pin!(next.run(request));
@@ -39,7 +50,31 @@ pub(super) async fn layer(
         return answer;
     }
     let Some(_permit) = service.long_request_permit() else { return too_many(&service) };
+    drop(other);
     answer.await
+}
+
+/// The requests under way that are neither long nor cancels.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Others(Arc<AtomicUsize>);
+
+impl Others {
+    /// Counts one in, until what is yielded is dropped; none if there are too many.
+    fn begin(&self, service: &Service) -> Option<Other> {
+        // Long ones have three quarters of the connections at most; an eighth is for cancels.
+        let long = service.limits_of().long_requests_max;
+        let room = long.saturating_add((long / 6).max(1)).saturating_sub(service.long_requests());
+        let other = Other(self.clone());
+        (self.0.fetch_add(1, Ordering::Relaxed) < room).then_some(other)
+    }
+}
+
+struct Other(Others);
+
+impl Drop for Other {
+    fn drop(&mut self) {
+        self.0.0.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 fn too_many(service: &Service) -> Response {
@@ -53,14 +88,18 @@ fn too_many(service: &Service) -> Response {
 
 /// Tells whether a request may hold its connection for long. For a cancel, its handler decides.
 pub(super) fn is_long(method: &Method, path: &str) -> bool {
-    let mut parts = path.trim_end_matches('/').rsplit('/');
-    let last = parts.next().unwrap_or_default();
+    let last = path.trim_end_matches('/').rsplit('/').next().unwrap_or_default();
     if *method == Method::GET {
         return ["events", "stream", "join", "wait"].contains(&last);
     }
-    // The cancel of Playbook3D has the team and the run after the word.
-    let is_cancel = last == "cancel" || parts.nth(1) == Some("cancel");
-    *method == Method::POST && !is_cancel && !READS.contains(&last)
+    *method == Method::POST && !is_cancel(method, path) && !READS.contains(&last)
+}
+
+/// Tells whether a request is a cancel: that of `Playbook3D` has the team and the run after the
+/// word.
+fn is_cancel(method: &Method, path: &str) -> bool {
+    let mut parts = path.trim_end_matches('/').rsplit('/');
+    *method == Method::POST && (parts.next() == Some("cancel") || parts.nth(1) == Some("cancel"))
 }
 
 /// Tells whether a request only reads, and may be dropped.
@@ -96,7 +135,7 @@ mod tests {
         let slow = async move || tokio::time::sleep(takes).await;
         let app = Router::new()
             .route(path, get(slow).delete(slow).post(slow))
-            .layer(from_fn_with_state(service.clone(), layer));
+            .layer(from_fn_with_state((service.clone(), Others::default()), layer));
         let request = Request::builder().method(method).uri(path).body(Body::empty()).unwrap();
         let answer = app.oneshot(request).await.unwrap();
         assert_eq!(service.long_requests(), held);
@@ -116,6 +155,36 @@ mod tests {
         // What changes something is never left halfway.
         assert_eq!(status_of("DELETE", "/threads/t", late, 1).await, 200);
         assert_eq!(status_of("POST", "/runs/r/cancel", late, 1).await, 200);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_waits_for_a_slow_store_leaves_room_for_cancels() {
+        let mut limits = ServiceLimits::default();
+        limits.long_requests_max = 6;
+        let service = Service::new(Engine::new(), Catalog::new()).limits(limits);
+        let _streams = (0..6).filter_map(|_| service.long_request_permit()).collect::<Vec<_>>();
+        let slow = async || tokio::time::sleep(READ_SOON * 30).await;
+        let app = Router::new()
+            .route("/{*path}", get(slow).delete(slow).patch(slow).post(slow))
+            .layer(from_fn_with_state((service, Others::default()), layer));
+        let ask = |method: &str, path: &str| {
+            let request = Request::builder().method(method).uri(path).body(Body::empty());
+            let answer = app.clone().oneshot(request.unwrap());
+            async move { answer.await.unwrap().status().as_u16() }
+        };
+        let later = async |method: &str, path: &str| {
+            tokio::time::sleep(READ_SOON).await;
+            ask(method, path).await
+        };
+        let told = tokio::join!(
+            ask("PATCH", "/threads/t"),
+            later("PATCH", "/threads/t"),
+            later("DELETE", "/threads/t"),
+            later("GET", "/threads/t"),
+            later("POST", "/threads/t/runs/r/cancel"),
+        );
+        assert_eq!(told, (200, 503, 503, 503, 200));
+        assert_eq!(ask("DELETE", "/threads/t").await, 200, "there is room again");
     }
 
     #[test]

@@ -97,8 +97,9 @@ impl Engine {
         #[cfg(not(feature = "test-util"))]
         let on_runtime = false;
         config.settle();
-        let journal = config.store.take().map(Journal::new);
         let cluster = config.cluster.take();
+        let store = config.store.take();
+        let journal = store.map(|store| Journal::new(store, cluster.is_none()));
         let member = cluster.map(|cluster| Member::new(cluster, config.to_stop()));
         let admission = Admission::new(&config.run_limits(), &config.all_nodes);
         let admission = admission.sharing(Member::asks(member.as_ref()));

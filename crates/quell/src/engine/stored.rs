@@ -83,8 +83,8 @@ impl Engine {
         // Asked before the read: what leaves later may be found by a read that began before.
         let leaving = journal.leaving();
         let found = journal.store.get(id).await?;
-        let is_own = |boot| journal.is_own(boot);
-        let hides = |record: &RunRecord| leaving.hides(record, is_own) || journal.hides(record);
+        let hides =
+            |record: &RunRecord| journal.hides_by(&leaving, record) || journal.hides(record);
         Ok(found.filter(|record| !hides(record)))
     }
 
@@ -163,7 +163,7 @@ impl Engine {
         let leaving = journal.leaving();
         let Pages { items, ends, next } = journal.store.list(filter, page).await?;
         let stays = |item: &Stored<RunRecord>| match item {
-            Ok(record) => !leaving.hides(record, |boot| journal.is_own(boot)),
+            Ok(record) => !journal.hides_by(&leaving, record),
             Err(_) => true,
         };
         let (items, ends) = items.into_iter().zip(ends).filter(|(item, _)| stays(item)).unzip();

@@ -43,6 +43,8 @@ pub(crate) struct Journal<R> {
     boot: AtomicU32,
     /// Those before it, of this engine.
     former_boots: Mutex<Vec<u32>>,
+    /// No other node writes to the store.
+    is_alone: bool,
     /// The engine was told to recover what an earlier process has left.
     is_recovered: AtomicBool,
     /// Set for good with `Queue::revoked`.
@@ -71,12 +73,12 @@ impl Done {
 }
 
 impl<R: Recorded> Journal<R> {
-    pub(crate) fn new(store: Arc<dyn Store>) -> Arc<Self> {
+    pub(crate) fn new(store: Arc<dyn Store>, is_alone: bool) -> Arc<Self> {
         let boot = store.boot();
         let (boot, former_boots) = (AtomicU32::new(boot), Mutex::new(Vec::new()));
         let (is_recovered, is_revoked) = (AtomicBool::new(false), AtomicBool::new(false));
         let queue = Mutex::new(Queue::new());
-        Arc::new(Self { store, boot, former_boots, is_recovered, is_revoked, queue })
+        Arc::new(Self { store, boot, former_boots, is_alone, is_recovered, is_revoked, queue })
     }
 
     /// Notes that the engine was told to recover what an earlier process has left, and yields where
@@ -142,7 +144,7 @@ impl<R: Recorded> Journal<R> {
         let mut queue = self.queue.lock();
         if let Some(root) = entry.leaving() {
             queue.gaps.remove(&root.id());
-            queue.leaving.add(root.id());
+            queue.leaving.add(root.id(), matches!(entry, Entry::Forgotten(..)));
         }
         queue.add(entry);
         queue.wake(false);
@@ -177,9 +179,14 @@ impl<R: Recorded> Journal<R> {
         self.queue.lock().leaving.clone()
     }
 
-    /// Tells whether a run is of one of them.
+    /// Tells whether a run is of one of these.
+    pub(crate) fn hides_by(&self, leaving: &Leaving, record: &RunRecord) -> bool {
+        leaving.hides(record, |boot| self.is_own(boot), self.is_alone)
+    }
+
+    /// Tells whether a run is of one of them now.
     pub(crate) fn hides(&self, record: &RunRecord) -> bool {
-        self.leaving().hides(record, |boot| self.is_own(boot))
+        self.hides_by(&self.leaving(), record)
     }
 
     /// Tells whether a root is one of them, or was refused and may be.

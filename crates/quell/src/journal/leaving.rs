@@ -13,16 +13,34 @@ use crate::sync::RandomState;
 ///
 /// Another run may have the id in the store: one that another node has made since that one was
 /// deleted elsewhere, or which the store had before a root was refused. It is hidden from nobody.
+/// What an engine without other nodes has forgotten is hidden also if an earlier process has
+/// written its record last.
 ///
 /// A copy shares the ids. They are copied once if they change while somebody has one.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Leaving(Arc<HashMap<RunId, usize, RandomState>>);
+pub(crate) struct Leaving(Arc<HashMap<RunId, Count, RandomState>>);
+
+/// What takes a root out of the store.
+#[derive(Clone, Copy, Debug, Default)]
+struct Count {
+    /// All of it.
+    all: usize,
+    /// One of these forgets a root that the store has; the others may be of refused ones.
+    forgets: bool,
+}
 
 impl Leaving {
     /// Tells whether a run is of a root that is leaving; `is_own` says whether this engine writes
-    /// with a boot, or has: that of whoever has the run now.
-    pub(crate) fn hides(&self, record: &RunRecord, is_own: impl FnOnce(u32) -> bool) -> bool {
-        self.contains(record.accepted.root) && is_own(record.epoch.boot())
+    /// with a boot, or has: that of whoever has the run now. `is_alone` says that there are no
+    /// other nodes.
+    pub(crate) fn hides(
+        &self,
+        record: &RunRecord,
+        is_own: impl FnOnce(u32) -> bool,
+        is_alone: bool,
+    ) -> bool {
+        let is_of = |count: &Count| is_alone && count.forgets || is_own(record.epoch.boot());
+        self.0.get(&record.accepted.root).is_some_and(is_of)
     }
 
     /// Tells whether a root is leaving, or was refused and may be.
@@ -30,16 +48,19 @@ impl Leaving {
         self.0.contains_key(&root)
     }
 
-    pub(super) fn add(&mut self, root: RunId) {
-        *Arc::make_mut(&mut self.0).entry(root).or_default() += 1;
+    /// Counts one in; `forgets` tells that the store has it, so that it was not refused.
+    pub(super) fn add(&mut self, root: RunId, forgets: bool) {
+        let count = Arc::make_mut(&mut self.0).entry(root).or_default();
+        count.all += 1;
+        count.forgets |= forgets;
     }
 
     /// Counts out one of those that were added.
     pub(super) fn remove(&mut self, root: RunId) {
         let roots = Arc::make_mut(&mut self.0);
         if let Some(count) = roots.get_mut(&root) {
-            *count -= 1;
-            if *count == 0 {
+            count.all -= 1;
+            if count.all == 0 {
                 roots.remove(&root);
             }
         }
@@ -53,8 +74,8 @@ mod tests {
     #[test]
     fn a_root_that_leaves_twice_is_leaving_until_both_have_left() {
         let (mut leaving, root) = (Leaving::default(), RunId::from_text("r"));
-        leaving.add(root);
-        leaving.add(root);
+        leaving.add(root, true);
+        leaving.add(root, true);
         leaving.remove(root);
         assert!(leaving.contains(root));
         let before = leaving.clone();

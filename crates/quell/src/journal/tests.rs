@@ -38,7 +38,7 @@ impl Recorded for Nobody {
 
 #[test]
 fn what_a_refused_root_said_that_had_no_room_comes_in_no_log() {
-    let journal = Journal::<Nobody>::new(Arc::new(MemoryStore::new()));
+    let journal = Journal::<Nobody>::new(Arc::new(MemoryStore::new()), true);
     let roots = ["talks", "refused", "accepted"].map(RunId::from_text);
     for root in roots {
         let (at, kind) = (std::time::UNIX_EPOCH, EventKind::Emitted(Payload::from("y")));
@@ -57,7 +57,7 @@ fn what_a_refused_root_said_that_had_no_room_comes_in_no_log() {
 
 #[test]
 fn what_a_refused_root_has_left_is_told_from_what_comes_under_its_id_behind_it() {
-    let journal = Journal::<Nobody>::new(Arc::new(MemoryStore::new()));
+    let journal = Journal::<Nobody>::new(Arc::new(MemoryStore::new()), true);
     let root = RunId::from_text("refused");
     let says = || {
         let kind = EventKind::Emitted(Payload::from("y"));

@@ -1,0 +1,214 @@
+//! [`asked`], [`returned`] and [`check_messages`]: the forms in which callers and bodies write
+//! messages (contract, section 7).
+
+use quell::{Payload, RunId};
+use quell_flow::{Component, Reducer};
+use uuid::Uuid;
+
+use crate::messages::{MESSAGES, is_removal, to_list};
+use crate::wire::exact::{Keys, written};
+use crate::wire::message::human;
+use crate::wire::refusal::Refusal;
+
+/// Reads the messages of an input: one or a list, in the forms of `LangChain`'s clients
+/// ([`keys_of`]). Each gets the type that its role means, and an id, if it has none. None if the
+/// key means something else.
+pub(crate) fn asked(input: &Keys, run: RunId) -> Option<Vec<Payload>> {
+    let given = to_list(input.get(MESSAGES)?);
+    given.iter().enumerate().map(|(nth, item)| read(item, &id_of(run, nth))).collect()
+}
+
+/// Reads the messages that a body returned or said: each object gets a type and an id as one of a
+/// caller does. None if they have both, or are something else than a list of objects that are messages.
+pub(crate) fn returned(said: &Payload, run: RunId) -> Option<Payload> {
+    let given: Vec<Payload> = said.parse().ok()?;
+    let keys: Vec<Keys> = given.iter().map(keys_of_object).collect::<Option<_>>()?;
+    let is_whole = |keys: &Keys| ["type", "id"].iter().all(|key| text_of(keys, key).is_some());
+    if keys.iter().all(is_whole) {
+        return None;
+    }
+    let id = |nth: usize| Uuid::new_v5(&run.as_uuid(), format!("returned {nth}").as_bytes());
+    let read = given.iter().enumerate().map(|(nth, item)| read(item, &id(nth).to_string()));
+    read.collect::<Option<Vec<_>>>().map(|all| written(&all))
+}
+
+/// Refuses an input with a message that is none: the graph would be asked about something else, and
+/// what the thread has would be gone. A graph that appends to the key takes anything.
+pub(crate) fn check_messages(
+    graph: &Component,
+    (key, input): (&str, &Payload),
+) -> Result<(), Refusal> {
+    // Few inputs are taken apart for nothing: the key may be escaped.
+    let may_have = |text: &str| text.contains(MESSAGES) || text.contains(r"\u");
+    if graph.reducers().of(MESSAGES) == Reducer::Append || !may_have(input.as_json()) {
+        return Ok(());
+    }
+    let given = input.parse::<Keys>().ok().and_then(|mut keys| keys.remove(MESSAGES));
+    let given = given.as_ref().map(to_list).unwrap_or_default();
+    let Some(nth) = given.iter().position(|item| !is_message(item)) else { return Ok(()) };
+    Err(Refusal::invalid(format!(
+        "{key}.messages.{nth}: must be text, a pair of a role and what it says, or an object with \
+         `content` and the `type` or `role` {}",
+        ROLES.map(|(role, _)| role).join(", ")
+    )))
+}
+
+fn is_message(item: &Payload) -> bool {
+    let is_known = |keys: &Keys| {
+        let role = text_of(keys, "role").filter(|_| text_of(keys, "type").is_none());
+        role.is_none_or(|role| role.is_empty() || ROLES.iter().any(|(known, _)| *known == role))
+    };
+    item.as_text().is_some() || keys_of(item).is_some_and(|keys| is_known(&keys))
+}
+
+/// Reads a message, which gets this id if it has none.
+fn read(item: &Payload, id: &str) -> Option<Payload> {
+    if let Some(text) = item.as_text() {
+        return Some(human(&text, id));
+    }
+    let mut keys = keys_of(item)?;
+    if text_of(&keys, "type").is_none() {
+        let role = text_of(&keys, "role").unwrap_or_default();
+        let known = ROLES.iter().find(|(known, _)| *known == role);
+        let kind = known.map_or(if role.is_empty() { "human" } else { &role }, |(_, kind)| kind);
+        keys.insert("type".into(), kind.into());
+    }
+    if text_of(&keys, "id").is_none() {
+        keys.insert("id".into(), id.into());
+    }
+    Some(written(&keys))
+}
+
+/// Yields the keys of a message: of an object with `content`, which may be null, as of one with
+/// tool calls; of a pair of a role and what it says; or of an instance of a class of `LangChain`,
+/// as its JavaScript writes it.
+fn keys_of(item: &Payload) -> Option<Keys> {
+    if let Ok([role, content]) = item.parse::<[Payload; 2]>() {
+        role.as_text()?;
+        return Some(Keys::from([("role".into(), role), ("content".into(), content)]));
+    }
+    keys_of_object(item)
+}
+
+fn keys_of_object(item: &Payload) -> Option<Keys> {
+    let mut keys: Keys = item.parse().ok()?;
+    if text_of(&keys, "type").as_deref() == Some("constructor") && keys.contains_key("lc") {
+        let path: Vec<String> = keys.get("id")?.parse().ok()?;
+        let class = path.last()?.trim_end_matches("Chunk");
+        let (_, kind) = CLASSES.iter().find(|(known, _)| *known == class)?;
+        keys = keys.get("kwargs")?.parse().ok()?;
+        keys.insert("type".into(), (*kind).into());
+    }
+    let is_null = keys.get("content").map(Payload::is_null);
+    if is_null == Some(true) {
+        keys.insert("content".into(), "".into());
+    }
+    (is_null.is_some() || is_removal(&keys)).then_some(keys)
+}
+
+/// Yields the text under a key of a message.
+pub(crate) fn text_of(keys: &Keys, key: &str) -> Option<String> {
+    keys.get(key)?.as_text().map(String::from)
+}
+
+/// The roles that a message may have, and the types that they mean (`convert_to_messages` of
+/// `LangChain`).
+const ROLES: [(&str, &str); 9] = [
+    ("human", "human"),
+    ("user", "human"),
+    ("ai", "ai"),
+    ("assistant", "ai"),
+    ("system", "system"),
+    ("developer", "system"),
+    ("tool", "tool"),
+    ("function", "function"),
+    ("remove", "remove"),
+];
+
+/// The classes of messages of `LangChain`, and their types.
+const CLASSES: [(&str, &str); 7] = [
+    ("HumanMessage", "human"),
+    ("AIMessage", "ai"),
+    ("SystemMessage", "system"),
+    ("ToolMessage", "tool"),
+    ("FunctionMessage", "function"),
+    ("RemoveMessage", "remove"),
+    ("ChatMessage", "chat"),
+];
+
+/// Makes the message of a caller who gave none as such: the input if it is text, or its `message`.
+pub(crate) fn spoken(input: &Payload, run: RunId) -> Option<Payload> {
+    let keyed = || input.parse::<Keys>().ok()?.remove("message")?.as_text().map(String::from);
+    let text = input.as_text().map(String::from).or_else(keyed)?;
+    Some(human(&text, &id_of(run, 0)))
+}
+
+fn id_of(run: RunId, nth: usize) -> String {
+    Uuid::new_v5(&run.as_uuid(), format!("message {nth}").as_bytes()).to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    #[test]
+    fn messages_come_in_every_form_that_clients_write() {
+        let run = RunId::from_text("r");
+        let all = json!([
+            "text",
+            ["user", "pair"],
+            ["assistant", [{ "type": "text", "text": "part" }]],
+            { "role": "developer", "content": "rules" },
+            { "role": "assistant", "content": null, "tool_calls": [] },
+            { "type": "human", "content": "typed", "id": "mine" },
+            { "lc": 1, "type": "constructor",
+              "id": ["langchain_core", "messages", "HumanMessage"],
+              "kwargs": { "content": "of a class", "additional_kwargs": {} } },
+            { "lc": 1, "type": "constructor",
+              "id": ["langchain_core", "messages", "AIMessageChunk"],
+              "kwargs": { "content": "a piece", "id": "c" } },
+            { "type": "remove", "id": "gone" },
+        ]);
+        let graph = || Component::workflow("g", async |_ctx, input: Payload| Ok(input));
+        let (graph, appends) = (graph(), graph().reducer(MESSAGES, Reducer::Append));
+        let input = Payload::from(json!({ "messages": all }));
+        assert!(check_messages(&graph, ("input", &input)).is_ok());
+        let read = asked(&input.parse().unwrap(), run).unwrap();
+        let read: Vec<Value> = read.iter().map(|it| it.parse().unwrap()).collect();
+        let told = |it: &Value| (it["type"].clone(), it["content"].clone());
+        let expected = json!([
+            ["human", "text"],
+            ["human", "pair"],
+            ["ai", [{ "type": "text", "text": "part" }]],
+            ["system", "rules"],
+            ["ai", ""],
+            ["human", "typed"],
+            ["human", "of a class"],
+            ["ai", "a piece"],
+            ["remove", null],
+        ]);
+        for (it, expected) in read.iter().zip(expected.as_array().unwrap()) {
+            assert_eq!(told(it), (expected[0].clone(), expected[1].clone()));
+            assert!(it["id"].is_string());
+        }
+        assert_eq!((&read[5]["id"], &read[7]["id"]), (&json!("mine"), &json!("c")));
+        // What is none is refused: it would take the place of all that the thread has.
+        for none in [
+            json!(5),
+            json!(["user"]),
+            json!([1, "x"]),
+            json!({ "role": "user" }),
+            json!({ "role": "robot", "content": "x" }),
+            json!({ "lc": 1, "type": "constructor", "id": ["Other"], "kwargs": {} }),
+        ] {
+            let input = Payload::from(json!({ "messages": ["fine", none] }));
+            let refusal = check_messages(&graph, ("input", &input)).unwrap_err();
+            assert!(refusal.detail.starts_with("input.messages.1: must be text"), "{refusal:?}");
+            assert!(check_messages(&appends, ("input", &input)).is_ok());
+        }
+        let escaped = Payload::from_json_text(r#"{"m\u0065ssages":[5]}"#).unwrap();
+        assert!(check_messages(&graph, ("values", &escaped)).is_err());
+    }
+}
