@@ -8,12 +8,12 @@ use axum::http::Request;
 use quell::testing::cluster::Nodes;
 use quell::{EngineConfig, Failure, Payload, RunContext, RunId, RunStatus};
 use quell_flow::Component;
-use quell_http::RunView;
+use quell_http::{RunView, Start};
 use quell_test_support::{secs, within};
 use serde_json::{Value, json};
 use tower::ServiceExt as _;
 
-use crate::nodes::two;
+use crate::nodes::{stored, two};
 use crate::talk::{Server, id_of};
 use crate::threads::{delete, echo, made, patch, row, search};
 
@@ -226,7 +226,7 @@ async fn a_run_that_is_deleted_is_not_joined_any_more() {
         let input = json!({ "ms": 60_000, "chunk_ms": 5, "tag": thread });
         let run = a.start(&thread, "slow", input).await;
         a.until_ticking(&thread).await;
-        crate::nodes::stored(&a, &run).await;
+        stored(&a, &run).await;
         let join = format!("{run}/join");
         let path = if of_thread { format!("/threads/{thread}") } else { run.clone() };
         assert_eq!(delete(deleter, &path).await.status, 204);
@@ -235,6 +235,26 @@ async fn a_run_that_is_deleted_is_not_joined_any_more() {
         a.assert_stopped(&thread).await;
         assert_eq!(deleter.get(&join).await.json(), first);
     }
+}
+
+#[tokio::test]
+async fn a_run_that_is_deleted_stays_so_whoever_has_its_id_by_then() {
+    let (a, b) = two();
+    let thread = made(&a, json!({})).await;
+    let path = format!("/threads/{thread}/runs");
+    let body = json!({ "assistant_id": "echo", "input": { "text": "deleted" } });
+    let run = b.post(&path, &body).await.header("content-location").to_owned();
+    assert_eq!(b.get(&format!("{run}/join")).await.json()["text"], "deleted");
+    stored(&b, &run).await;
+    assert_eq!(delete(&a, &run).await.status, 204);
+    let view = a.service.view(quell_http::NATIVE, quell_http::Principal::anonymous());
+    let graph = view.find_component("echo").unwrap();
+    let again = Start::new(graph, json!({ "text": "later" }).into()).id(id_of(&run));
+    let again = view.start(again).await.unwrap().run;
+    again.stored().await.unwrap();
+    assert_eq!(b.get(&run).await.status, 404, "nobody has asked b in between");
+    assert_eq!(row(&b, &thread).await["values"], Value::Null);
+    assert!(again.row().status == RunStatus::Completed && !again.is_rolled_back());
 }
 
 /// Says more than one read of a log has, and waits to be stopped.

@@ -222,6 +222,7 @@ impl App {
         };
         let is_gone = is_gone.await;
         if matches!(is_gone, Ok(false)) {
+            thread.find(run.id()).iter().for_each(|tracked| tracked.note_made());
             return Ok(true);
         }
         if is_gone.is_ok() {

@@ -214,7 +214,9 @@ impl App {
         let tracked = Tracked::new(id, graph.id(), within, &asked);
         // Others may make runs in the thread until it starts, or delete what they have left there.
         let is_behind = is_kept && begin.certain().is_none();
-        let tracked = Arc::new(if is_behind { tracked.behind_others() } else { tracked });
+        let tracked = if is_behind { tracked.behind_others() } else { tracked };
+        let is_held = is_shared && create.makes_thread;
+        let tracked = Arc::new(if is_held { tracked.held_until_made() } else { tracked });
         if let Some(ground) = begin.certain() {
             tracked.begins_on(ground.clone());
         }

@@ -52,6 +52,9 @@ impl App {
         let ground = thread.starts(self.engine(), &tracked, run);
         until_behind(ground.last, run.id()).await;
         self.keep_in(thread, ctx, &ground, tracked.needs_next());
+        if stopped.is_none() {
+            stopped = ctx.run_until_stopped(tracked.until_made()).await.err();
+        }
         stopped.map_or(Ok(ground), Err)
     }
 
@@ -224,6 +227,7 @@ mod tests {
     use quell_flow::Catalog;
     use quell_http::{SESSION, Service, Start};
     use quell_test_support::soon;
+    use tokio::sync::Notify;
     use uuid::Uuid;
 
     use super::*;
@@ -336,6 +340,32 @@ mod tests {
             run.ended().await;
             assert!(run.row().ended_at >= waits.row().ended_at);
         }
+    }
+
+    #[tokio::test]
+    async fn a_run_that_makes_its_thread_executes_nothing_before_the_thread_is_there_with_it() {
+        let [a, _b] = two();
+        let thread = Thread::new(Uuid::now_v7(), None, &Keys::new(), false);
+        let thread = a.make_thread(thread, true).await.unwrap().unwrap();
+        let (app, of, has_begun) = (a.clone(), Arc::clone(&thread), Arc::new(Notify::new()));
+        let begun = Arc::clone(&has_begun);
+        let spec = RunSpec::agent("r").label(SESSION, thread.id.to_string());
+        let body = async move |ctx: RunContext| {
+            let ground = app.left_to(&of, &ctx).await?;
+            begun.notify_one();
+            Ok(ground.values.is_some())
+        };
+        let id = RunId::from_uuid(Uuid::now_v7());
+        let any = a.engine().submit(spec.clone(), body.clone()).unwrap().into_ref();
+        let asked = Asked::elsewhere(&(&any).into(), "r");
+        let tracked = Tracked::new(id, "r", within(thread.id), &asked).held_until_made();
+        assert!(thread.add(&Arc::new(tracked)));
+        has_begun.notified().await;
+        let run = a.engine().submit_durably(spec.id(id), body).await.unwrap().into_ref();
+        assert!(timeout(Duration::from_millis(50), has_begun.notified()).await.is_err());
+        assert!(a.check_made(&thread, &run, true).await.unwrap());
+        has_begun.notified().await;
+        run.ended().await;
     }
 
     #[tokio::test]

@@ -7,6 +7,7 @@ use parking_lot::Mutex;
 use quell::{Engine, Payload, RunId, RunRef};
 use quell_flow::{COMPONENT, Reducers};
 use quell_http::{RunView, Service};
+use tokio::sync::Semaphore;
 use uuid::Uuid;
 
 use crate::messages::Messages;
@@ -60,6 +61,9 @@ pub(crate) struct Tracked {
     /// What its thread goes back to if it is deleted, once it has started: what there was then,
     /// without what runs have left that were deleted since.
     pub(super) back: Mutex<Option<Ground>>,
+    /// Of a run that makes its thread, among nodes: closed when the thread is known to be there with
+    /// it. Until then it executes nothing, as it may have to be made once more.
+    made: Option<Box<Semaphore>>,
     /// The run, until it was followed to its end: the engine forgets one that was rolled back by
     /// itself.
     run: Mutex<Option<RunRef>>,
@@ -110,6 +114,7 @@ impl Tracked {
             ground: OnceLock::new(),
             has_beginning: true.into(),
             back: Mutex::default(),
+            made: None,
             run: Mutex::default(),
             fold: Mutex::default(),
             body: FinalBody::default(),
@@ -140,6 +145,24 @@ impl Tracked {
     /// that it says is taken in until that is.
     pub(crate) fn behind_others(self) -> Self {
         Self { is_behind: true, ..self }
+    }
+
+    /// Declares that it executes nothing before [`Tracked::note_made`].
+    pub(crate) fn held_until_made(self) -> Self {
+        Self { made: Some(Box::new(Semaphore::new(0))), ..self }
+    }
+
+    /// Notes that its thread is there with it.
+    pub(crate) fn note_made(&self) {
+        self.made.iter().for_each(|made| made.close());
+    }
+
+    /// Waits until that is so.
+    pub(crate) async fn until_made(&self) {
+        if let Some(made) = &self.made {
+            // It has no permits: this ends when it is closed.
+            let _closed = made.acquire().await;
+        }
     }
 
     /// Notes that the engine has it. It is held from now on.
