@@ -5,7 +5,8 @@ use quell::{Payload, RunId};
 use quell_flow::{Component, Reducer};
 use uuid::Uuid;
 
-use crate::messages::{MESSAGES, is_removal, to_list};
+use crate::messages::MESSAGES;
+use crate::messages::joined::{is_removal, to_list};
 use crate::wire::exact::{Keys, written};
 use crate::wire::message::human;
 use crate::wire::refusal::Refusal;
@@ -19,7 +20,8 @@ pub(crate) fn asked(input: &Keys, run: RunId) -> Option<Vec<Payload>> {
 }
 
 /// Reads the messages that a body returned or said: each object gets a type and an id as one of a
-/// caller does. None if they have both, or are something else than a list of objects that are messages.
+/// caller does. None if they have both, or are something else than a list of objects that are
+/// messages.
 pub(crate) fn returned(said: &Payload, run: RunId) -> Option<Payload> {
     let given: Vec<Payload> = said.parse().ok()?;
     let keys: Vec<Keys> = given.iter().map(keys_of_object).collect::<Option<_>>()?;
