@@ -11,9 +11,8 @@ use std::pin::pin;
 use std::time::Duration;
 
 use axum::body::Body;
-use axum::extract::{Request, State};
+use axum::extract::Request;
 use axum::http::{Method, StatusCode};
-use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use quell_http::{Problem, Service};
 use tokio::time::timeout;
@@ -22,23 +21,26 @@ use super::held::Held;
 
 /// Answers 503 to a request that may hold a connection for long if no permit is left: before it
 /// has any effect, and a read when it has taken [`READ_SOON`].
-pub(super) async fn layer(
-    State(service): State<Service>,
+pub(super) async fn layer<F>(
+    service: &Service,
     request: Request,
-    next: Next,
-) -> Response {
+    next: impl FnOnce(Request) -> F,
+) -> Response
+where
+    F: Future<Output = Response>,
+{
     if is_long(request.method(), request.uri().path()) {
-        let Some(permit) = service.long_request_permit() else { return too_many(&service) };
-        return next.run(request).await.map(|body| Body::new(Held::new(body, permit)));
+        let Some(permit) = service.long_request_permit() else { return too_many(service) };
+        return next(request).await.map(|body| Body::new(Held::new(body, permit)));
     }
     if !is_read(request.method(), request.uri().path()) {
-        return next.run(request).await;
+        return next(request).await;
     }
-    let mut answer = pin!(next.run(request));
+    let mut answer = pin!(next(request));
     if let Ok(answer) = timeout(READ_SOON, answer.as_mut()).await {
         return answer;
     }
-    let Some(_permit) = service.long_request_permit() else { return too_many(&service) };
+    let Some(_permit) = service.long_request_permit() else { return too_many(service) };
     answer.await
 }
 
@@ -78,7 +80,8 @@ const READ_SOON: Duration = Duration::from_secs(1);
 #[cfg(test)]
 mod tests {
     use axum::Router;
-    use axum::middleware::from_fn_with_state;
+    use axum::extract::State;
+    use axum::middleware::{Next, from_fn_with_state};
     use axum::routing::get;
     use quell::Engine;
     use quell_flow::Catalog;
@@ -86,6 +89,10 @@ mod tests {
     use tower::ServiceExt as _;
 
     use super::*;
+
+    async fn bounded(State(bounds): State<Service>, request: Request, next: Next) -> Response {
+        layer(&bounds, request, |request| next.run(request)).await
+    }
 
     /// What takes this long is answered with this status, if so many permits of one are held.
     async fn status_of(method: &str, path: &str, takes: Duration, held: usize) -> u16 {
@@ -96,7 +103,7 @@ mod tests {
         let slow = async move || tokio::time::sleep(takes).await;
         let app = Router::new()
             .route(path, get(slow).delete(slow).post(slow))
-            .layer(from_fn_with_state(service.clone(), layer));
+            .layer(from_fn_with_state(service.clone(), bounded));
         let request = Request::builder().method(method).uri(path).body(Body::empty()).unwrap();
         let answer = app.oneshot(request).await.unwrap();
         assert_eq!(service.long_requests(), held);
