@@ -5,7 +5,7 @@ use std::time::SystemTime;
 
 use axum::response::Response;
 use quell_flow::Component;
-use quell_http::{Heartbeat, RunView, Service, View, same_id};
+use quell_http::{BodyKinds, Heartbeat, OpenGuard, RunView, Service, View, same_id};
 use tokio::sync::Semaphore;
 
 use crate::lines::Lines;
@@ -18,6 +18,8 @@ use crate::wire::refusal::Refusal;
 #[derive(Debug)]
 pub(crate) struct App {
     pub(crate) service: Service,
+    /// The guard of open access; none if callers have keys.
+    pub(crate) guard: Option<OpenGuard>,
     pub(crate) options: Options,
     pub(crate) since: SystemTime,
     pub(crate) lines: Lines,
@@ -35,7 +37,8 @@ impl App {
         let lines = Lines::new(service.limits_of().owner_share_percent);
         let (since, sessions) = (SystemTime::now(), Arc::default());
         let sockets_unknown = Arc::new(Semaphore::new(SOCKETS_UNKNOWN_MAX));
-        Self { service, options, since, lines, sessions, sockets_unknown }
+        let guard = OpenGuard::of(&service, BodyKinds::Any);
+        Self { service, guard, options, since, lines, sessions, sockets_unknown }
     }
 
     /// Writes the answer of a handler.

@@ -3,24 +3,28 @@
 //! It is not `tower_http::cors::CorsLayer`, which answers 200 to a preflight of an origin that is
 //! not allowed, where the contract answers 400, and takes every `OPTIONS` for a preflight.
 
-use std::sync::Arc;
-
-use axum::extract::{Request, State};
+use axum::extract::Request;
 use axum::http::header::{
     ACCESS_CONTROL_ALLOW_CREDENTIALS, ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS,
     ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE,
     ACCESS_CONTROL_REQUEST_HEADERS, ACCESS_CONTROL_REQUEST_METHOD, ORIGIN, VARY,
 };
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode};
-use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
 use crate::app::App;
 
 /// Answers preflights, and says to browsers of allowed origins that they may read the answer.
-pub(crate) async fn layer(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
+pub(crate) async fn layer<F>(
+    app: &App,
+    request: Request,
+    next: impl FnOnce(Request) -> F,
+) -> Response
+where
+    F: Future<Output = Response>,
+{
     let Some(origin) = request.headers().get(ORIGIN).cloned() else {
-        return next.run(request).await;
+        return next(request).await;
     };
     let is_allowed = app.options.cors_origins.iter().any(|allowed| *allowed == origin);
     let is_preflight = *request.method() == Method::OPTIONS
@@ -28,7 +32,7 @@ pub(crate) async fn layer(State(app): State<Arc<App>>, request: Request, next: N
     if is_preflight {
         return preflight(request.headers(), origin, is_allowed);
     }
-    let mut response = next.run(request).await;
+    let mut response = next(request).await;
     if is_allowed {
         allow(response.headers_mut(), origin);
         response.headers_mut().insert(ACCESS_CONTROL_EXPOSE_HEADERS, EXPOSED);

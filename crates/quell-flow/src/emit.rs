@@ -115,8 +115,33 @@ impl Emit {
     /// A line that a process wrote on stdout, `{"stream":"stdout","line":"…"}`, is a piece of the
     /// answer's text.
     pub fn read(payload: &Payload) -> Option<Self> {
+        Self::read_soon(payload.as_json()).or_else(|| Self::read_any(payload.as_json()))
+    }
+
+    /// Reads what most are, in one pass; none also for what only [`read_any`](Self::read_any)
+    /// understands, as one that has a key of another kind with a value of another type.
+    fn read_soon(json: &str) -> Option<Self> {
+        if !MOST.iter().any(|most| json.starts_with(most)) {
+            return None;
+        }
+        let said: Said<'_> = serde_json::from_str(json).ok()?;
+        Some(match &*said.event?.0 {
+            "content" => Self::Content { text: said.text? },
+            "reasoning" => Self::Reasoning { text: said.text? },
+            "model.started" => Self::ModelStarted { model: said.model?, provider: said.provider? },
+            "model.ended" => Self::ModelEnded {
+                model: said.model?,
+                provider: said.provider?,
+                input_tokens: said.input_tokens?,
+                output_tokens: said.output_tokens?,
+            },
+            _ => return None,
+        })
+    }
+
+    fn read_any(json: &str) -> Option<Self> {
         // Each event of a run is read several times: nothing is copied that is not kept.
-        let said: BTreeMap<Text<'_>, &RawValue> = serde_json::from_str(payload.as_json()).ok()?;
+        let said: BTreeMap<Text<'_>, &RawValue> = serde_json::from_str(json).ok()?;
         let spelt = |key| said.get(key).copied();
         let Some(Text(kind)) = read(spelt("event")) else {
             let Text(stream) = read(spelt("stream"))?;
@@ -157,6 +182,21 @@ impl Emit {
 fn read<'a, T: Deserialize<'a>>(spelt: Option<&'a RawValue>) -> Option<T> {
     serde_json::from_str(spelt?.get()).ok()
 }
+
+/// What a piece of text, or a call of a model, says of itself.
+#[derive(Deserialize)]
+struct Said<'a> {
+    #[serde(borrow)]
+    event: Option<Text<'a>>,
+    text: Option<String>,
+    model: Option<String>,
+    provider: Option<String>,
+    input_tokens: Option<u64>,
+    output_tokens: Option<u64>,
+}
+
+/// How most begin, as they are written here.
+const MOST: [&str; 3] = [r#"{"event":"content""#, r#"{"event":"reasoning""#, r#"{"event":"model."#];
 
 /// A text of which nothing is copied, unless it is spelt with escapes.
 #[derive(PartialEq, Eq, PartialOrd, Ord, Deserialize)]
@@ -203,6 +243,22 @@ mod tests {
         ] {
             let payload = Payload::from_json_text(other).expect("JSON");
             assert_eq!(Emit::read(&payload), None, "{other}");
+        }
+    }
+
+    #[test]
+    fn what_else_an_object_has_changes_nothing() {
+        for (more, is_known) in [
+            (r#"{"event":"content","text":"hi","node":1}"#, true),
+            (r#"{"event":"content","text":"hi","model":3,"input_tokens":"x"}"#, true),
+            (r#"{"event":"content","text":"no","text":"hi"}"#, true),
+            (r#"{"text":"hi", "event":"content"}"#, true),
+            (r#"{"event":"content","text":null}"#, false),
+            (r#"{"event":"content","event":"mine","text":"hi"}"#, false),
+            (r#"["content","hi",null,null,null,null]"#, false),
+        ] {
+            let payload = Payload::from_json_text(more).expect("JSON");
+            assert_eq!(Emit::read(&payload), is_known.then(|| Emit::content("hi")), "{more}");
         }
     }
 

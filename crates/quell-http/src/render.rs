@@ -196,13 +196,18 @@ where
     F: FnOnce() -> T + Send + 'static,
 {
     // Move the room into the work, which goes on if the client leaves.
-    let work = async move { (serde_json::to_vec(&make()), room) };
+    let work = async move { (text_of(&make()), room) };
     let (text, mut room) = offload_if_large(about, work).await?;
     let bytes = Bytes::from(text.map_err(|_| BodyError::Broken)?);
     // `about` is an upper estimate: give the rest back.
     room.shrink_to(bytes.len());
     let text = Bytes::from(Counted::new(bytes, room));
     Ok(([(CONTENT_TYPE, "application/json")], text).into_response())
+}
+
+fn text_of(answer: &impl Serialize) -> serde_json::Result<Vec<u8>> {
+    let mut text = Vec::with_capacity(TEXT_BYTES);
+    serde_json::to_writer(&mut text, answer).map(|()| text)
 }
 
 /// Yields the newest of these runs, newest first, at most `most` of them. The others are neither
@@ -217,6 +222,10 @@ pub fn newest(runs: impl IntoIterator<Item = RunRef>, most: usize) -> Vec<RunRef
     runs.sort_unstable_by_key(|(age, _)| *age);
     runs.into_iter().map(|(_, run)| run).collect()
 }
+
+/// What an answer has room for at first, in bytes: most runs need no more, and each time that it
+/// grows costs as much as ten small allocations (bench `http -- floor`).
+const TEXT_BYTES: usize = 1 << 10;
 
 /// How long the answer of a run that was waited for waits for room. `quell serve` closes a
 /// connection whose client takes nothing for as long, and that gives room back.

@@ -26,6 +26,8 @@ async fn open_access_serves_this_machine_and_its_own_pages() {
         (&[("host", "evil.example:7777"), ("origin", "http://evil.example:7777")], 403, 403),
         (&[("host", "localhost.evil.example")], 403, 403),
         (&[("host", "127.0.0.1.evil.example")], 403, 403),
+        (&[("host", "127.0.0.1:1@evil.example")], 403, 403),
+        (&[("host", "localhost:80")], 200, 201),
         (&[("host", "0.0.0.0:7777")], 403, 403),
         (&[("host", "10.0.0.1")], 403, 403),
         (&[("host", own), ("host", "evil.example")], 403, 403),

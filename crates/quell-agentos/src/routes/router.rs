@@ -3,12 +3,12 @@
 use std::sync::Arc;
 
 use axum::Router;
-use axum::extract::State;
+use axum::extract::{Request, State};
 use axum::http::StatusCode;
-use axum::middleware::from_fn_with_state;
-use axum::response::Response;
+use axum::middleware::{Next, from_fn_with_state};
+use axum::response::{IntoResponse as _, Response};
 use axum::routing::get;
-use quell_http::{BodyKinds, Service, catch_panics, guard_open};
+use quell_http::{Service, answer_or};
 
 use crate::app::App;
 use crate::auth::guarded;
@@ -53,16 +53,24 @@ pub fn routes(service: Service, options: Options) -> Router {
 fn made(table: Routes, service: Service, options: Options) -> Router {
     let service = guarded(service, &options);
     let app = Arc::new(App::new(service, options));
-    let has_codes = app.options.error_codes;
     let (mut router, _) = table.into_parts();
     for path in ["/workflows/ws", "/workflows/ws/"] {
         // What is said over a web socket has no place in the document.
         router = router.route(path, get(socket::open));
     }
     let router = router.method_not_allowed_fallback(not_allowed);
-    let router = catch_panics(router, move || our_fault(has_codes))
-        .layer(from_fn_with_state(Arc::clone(&app), cors::layer));
-    guard_open(router, &app.service, BodyKinds::Any).with_state(app)
+    router.layer(from_fn_with_state(Arc::clone(&app), around)).with_state(app)
+}
+
+/// Guards open access, says to browsers who may read an answer, and answers where a handler panics.
+/// One layer for all: for each request `axum` allocates each of its layers several times (bench
+/// `http -- floor`).
+async fn around(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
+    if let Some(problem) = app.guard.as_ref().and_then(|guard| guard.refusal(&request)) {
+        return problem.into_response();
+    }
+    let our_fault = || our_fault(app.options.error_codes);
+    cors::layer(&app, request, |request| answer_or(our_fault, next.run(request))).await
 }
 
 /// Answers where a handler panics: 500.
@@ -83,6 +91,7 @@ async fn not_allowed(State(app): State<Arc<App>>) -> Response {
 
 #[cfg(test)]
 mod tests {
+    use quell_http::catch_panics;
     use quell_test_support::answer_to_a_panic;
 
     use super::*;

@@ -83,55 +83,54 @@ impl Tree {
     pub(crate) fn run(&self, at: usize, depth: usize) -> Object {
         let run = &self.runs[at];
         let names = names_of(run.position.kind());
-        let mut out = Object::default();
-        let mut set = |key: &'static str, value: Value| out.set(key, value);
-        set("run_id", run.position.run.as_str().into());
-        set(names.id_key, run.position.name.as_str().into());
-        set(names.name_key, run.position.shown_name().into());
-        set("session_id", self.session.as_str().into());
-        set("status", status(run.status).into());
-        set("created_at", seconds(run.queued_at).into());
-        set("quell", serde_json::to_value(&run.state).unwrap_or_default());
+        let mut out = Object::with_capacity(KEYS);
+        out.set("run_id", run.position.run.clone());
+        out.set(names.id_key, run.position.name.clone());
+        out.set(names.name_key, run.position.shown_name().to_owned());
+        out.set("session_id", self.session.clone());
+        out.set("status", status(run.status));
+        out.set("created_at", Value::from(seconds(run.queued_at)));
+        out.set("quell", serde_json::to_value(&run.state).unwrap_or_default());
         if let Some(parent) = run.position.parent_run() {
-            set("parent_run_id", parent.into());
+            out.set("parent_run_id", parent.to_owned());
         } else {
             let of_root = [("user_id", &self.user), ("forked_from_run_id", &self.forked_from)];
             for (key, value) in of_root {
                 if let Some(value) = value {
-                    set(key, value.as_str().into());
+                    out.set(key, value.clone());
                 }
             }
         }
         if let Some(stage) = stage(run.status, run.started_at.is_some(), run.was_paused, run.cause)
         {
-            set("cancellation_stage", stage.into());
+            out.set("cancellation_stage", stage);
         }
         let content = self.content(at);
         if run.status.is_terminal() || !content.is_empty() {
-            set("content", content.into());
-            set("content_type", "str".into());
+            out.set("content", content);
+            out.set("content_type", "str");
         }
-        set("metrics", run.metrics());
+        out.set("metrics", run.metrics());
         if run.position.role == Role::Workflow {
-            set("input", message(&run.input).into());
-            set("metadata", json!({}));
-            set("step_results", self.step_results(at).into());
+            out.set("input", message(&run.input));
+            out.set("metadata", json!({}));
+            out.set("step_results", Value::from(self.step_results(at)));
         } else {
-            set("input", json!({ "input_content": message(&run.input) }));
+            out.set("input", Object::default().with("input_content", message(&run.input)));
             if let Some((model, provider)) = run.model() {
-                set("model", model.into());
-                set("model_provider", provider.into());
+                out.set("model", model.to_owned());
+                out.set("model_provider", provider.to_owned());
             }
             if let Some(step) = run.position.step_id() {
-                set("workflow_step_id", step.into());
+                out.set("workflow_step_id", step.to_owned());
             }
         }
         if run.status.is_terminal() {
             if run.position.role != Role::Workflow {
-                set("messages", run.messages().into());
+                out.set("messages", run.messages());
             }
         } else {
-            set("events", json!([]));
+            out.set("events", json!([]));
         }
         self.with_spelt(at, depth, out)
     }
@@ -311,22 +310,23 @@ impl RunSnapshot {
     }
 
     /// Writes what was asked, and what was answered.
-    pub(super) fn messages(&self) -> Vec<Value> {
-        let line = |number: u8, role: &str, content: &str, at: SystemTime| {
-            let id = Uuid::new_v5(&MESSAGES, format!("{}/{number}", self.position.run).as_bytes());
-            json!({
-                "id": id.to_string(), "content": content, "from_history": false,
-                "stop_after_tool_call": false, "role": role, "created_at": seconds(at),
-            })
+    pub(super) fn messages(&self) -> Vec<Object> {
+        let line = |nth: &str, role: &'static str, content: String, at: SystemTime| {
+            let id = Uuid::new_v5(&MESSAGES, [&*self.position.run, nth].concat().as_bytes());
+            let line = Object::with_capacity(6).with("content", content);
+            let line = line.with("created_at", Value::from(seconds(at)));
+            let line = line.with("from_history", Value::Bool(false)).with("id", id.to_string());
+            line.with("role", role).with("stop_after_tool_call", Value::Bool(false))
         };
-        let mut all = vec![line(0, "user", &message(&self.input), self.queued_at)];
+        let mut all = Vec::with_capacity(2);
+        all.push(line("/0", "user", message(&self.input), self.queued_at));
         let answer = match self.answer() {
             Some(output) if self.status == RunStatus::Completed => text(output),
             _ => self.text.clone(),
         };
         if !answer.is_empty() {
             let at = self.said_at.or(self.ended_at).unwrap_or(self.queued_at);
-            all.push(line(1, "assistant", &answer, at));
+            all.push(line("/1", "assistant", answer, at));
         }
         all
     }
@@ -378,6 +378,9 @@ const VALUES: [&str; 13] = [
 
 /// The keys with the answer of a run, or with the reason that there is none.
 const CONTENT: [&str; 2] = ["content", "content_type"];
+
+/// The keys that the JSON of a run has room for: most have no more.
+const KEYS: usize = 20;
 
 /// How deep runs are nested in the JSON of a run. The contract knows two levels.
 const NESTED_MAX: usize = 8;

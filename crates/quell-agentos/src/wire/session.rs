@@ -172,7 +172,8 @@ fn of_others() -> Value {
 /// Yields the messages of a run that has ended.
 pub(crate) fn messages(tree: &Tree) -> Vec<Value> {
     let is_over = tree.own().status.is_terminal();
-    if is_over { tree.own().messages() } else { Vec::new() }
+    let said = if is_over { tree.own().messages() } else { Vec::new() };
+    said.iter().map(|it| serde_json::to_value(it).unwrap_or_default()).collect()
 }
 
 /// Writes an instant as the contract does: whole seconds of UTC.

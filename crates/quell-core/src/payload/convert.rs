@@ -17,7 +17,7 @@ macro_rules! from_plain {
     )*};
 }
 
-from_plain! { Value bool i8 i16 i32 i64 i128 isize u8 u16 u32 u64 u128 usize }
+from_plain! { bool i8 i16 i32 i64 i128 isize u8 u16 u32 u64 u128 usize }
 
 /// Numbers that are not finite have no JSON: they are null.
 macro_rules! from_float {
@@ -33,15 +33,21 @@ macro_rules! from_float {
 
 from_float! { f32 f64 }
 
+impl From<Value> for Payload {
+    fn from(value: Value) -> Self {
+        Self::always(&value)
+    }
+}
+
 impl From<&str> for Payload {
     fn from(text: &str) -> Self {
-        Self::from(Value::from(text))
+        Self::always(text)
     }
 }
 
 impl From<String> for Payload {
     fn from(text: String) -> Self {
-        Self::from(Value::from(text))
+        Self::always(&*text)
     }
 }
 

@@ -210,13 +210,14 @@ impl Drop for DisconnectGuard {
         let (own, attempt) = (self.run, self.attempt);
         // Of one that follows an attempt nothing is left to wait for behind its pause.
         let follows = move |status: RunStatus, now: u32| {
-            attempt.is_none_or(|attempt| status != RunStatus::Paused && now == attempt)
+            !status.is_terminal()
+                && attempt.is_none_or(|attempt| status != RunStatus::Paused && now == attempt)
         };
-        let request = left("client went away");
+        let request = || left("client went away");
         // What else has its id may be a repeat that the store has not refused yet.
         if let Some(run) = engine.get(own.0).filter(|run| identity(run) == own) {
             if follows(run.status(), run.attempt()) {
-                run.cancel(request);
+                run.cancel(request());
             }
         } else if was_here {
             // It is over, or this node has left it to another one: then the answer has ended, and
@@ -228,8 +229,8 @@ impl Drop for DisconnectGuard {
                 let Ok(Some(run)) = engine.stored_run(own.0).await else { return };
                 let is_it = run.accepted.at == own.1 && follows(run.status, run.attempt);
                 // A node that ends cuts its answers: no client of them has left.
-                if is_it && !run.status.is_terminal() && engine.is_elsewhere(&run) {
-                    drop(engine.cancel_anywhere(&run, request).await);
+                if is_it && engine.is_elsewhere(&run) {
+                    drop(engine.cancel_anywhere(&run, request()).await);
                 }
             }));
         }

@@ -64,6 +64,7 @@ pub(crate) fn to_list(value: &Payload) -> Vec<Payload> {
 
 #[cfg(test)]
 mod tests {
+    use quell::RunId;
     use serde_json::json;
 
     use super::*;

@@ -7,7 +7,7 @@ mod said;
 
 pub(crate) use given::{asked, check_messages, returned, spoken, text_of};
 pub(crate) use joined::{joined, to_list};
-pub(crate) use said::{Messages, answer_of};
+pub(crate) use said::Messages;
 
 /// The key of the messages in the values.
 pub(crate) const MESSAGES: &str = "messages";

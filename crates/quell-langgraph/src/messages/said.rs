@@ -76,7 +76,7 @@ impl Messages {
 
 /// Yields the text with which a run answers: what it returned, if that is no object and no list;
 /// otherwise what it said, unless that is the same object or list.
-pub(crate) fn answer_of(output: Option<&Payload>, said: &Transcript) -> Option<String> {
+fn answer_of(output: Option<&Payload>, said: &Transcript) -> Option<String> {
     let output = output.filter(|output| !output.is_null());
     let returned = output.filter(|output| !output.as_json().trim_start().starts_with(['{', '[']));
     if let Some(returned) = returned {

@@ -7,7 +7,6 @@ use std::time::Instant;
 
 use axum::extract::{MatchedPath, Request};
 use axum::http::{HeaderMap, HeaderName, Method};
-use axum::middleware::Next;
 use axum::response::Response;
 use tracing::{Instrument as _, Span};
 use uuid::Uuid;
@@ -19,7 +18,10 @@ use super::traces::Trace;
 /// the answer then has as well, or a new one; and the ids of the trace and of the span that the
 /// caller names in `traceparent`. Logs the answer when its head is there, or the client
 /// has left.
-pub(super) async fn layer(request: Request, next: Next) -> Response {
+pub(super) async fn layer<F>(request: Request, next: impl FnOnce(Request) -> F) -> Response
+where
+    F: Future<Output = Response>,
+{
     let given = given_id(request.headers());
     if !tracing::enabled!(tracing::Level::INFO) {
         return with_id(given.as_deref(), answered(request, next)).await;
@@ -45,9 +47,12 @@ pub(super) async fn layer(request: Request, next: Next) -> Response {
 }
 
 /// Answers a request in the trace of its caller.
-fn answered(request: Request, next: Next) -> impl Future<Output = Response> {
+fn answered<F>(request: Request, next: impl FnOnce(Request) -> F) -> impl Future<Output = Response>
+where
+    F: Future<Output = Response>,
+{
     let trace = Trace::of(request.headers());
-    trace.within(next.run(request))
+    trace.within(next(request))
 }
 
 /// A request, which is logged when it is dropped: that happens as well when its client leaves

@@ -1,17 +1,22 @@
 //! [`router`]: all contracts on one port.
 
+use std::sync::Arc;
+
 use axum::body::Bytes;
+use axum::extract::{Request, State};
 use axum::http::Uri;
 use axum::http::header::CONTENT_TYPE;
-use axum::middleware::{from_fn, from_fn_with_state};
+use axum::middleware::{Next, from_fn, from_fn_with_state};
+use axum::response::{IntoResponse as _, Response};
 use axum::routing::get;
 use axum::{Json, Router};
-use quell_http::{BodyKinds, Service, guard_open};
+use quell_http::{BodyKinds, OpenGuard, Service};
 use serde_json::{Map, Value};
 
 use super::demo::Demo;
 use super::metrics::Metrics;
 use super::published::Lookup;
+use super::streams::Others;
 use super::{access, counted, leftover, listed_nodes, metrics, page, published, streams};
 use crate::config::Config;
 
@@ -41,7 +46,6 @@ pub(super) fn router(
         .merge(listed_nodes::router(service.clone(), metrics.node()))
         .merge(metrics::router(service.clone(), metrics))
         .merge(quell_agentos::routes(service.clone(), config.agentos.clone()))
-        .layer(from_fn(page::at_root))
         .merge(page::routes())
         .merge(info);
     let mut options = config.playbook3d.clone();
@@ -65,16 +69,47 @@ pub(super) fn router(
             Some(rest) if rest.is_empty() || rest.starts_with('/') => quell_http::no_such_path(),
             _ => quell_agentos::absent(has_codes),
         });
-    let others = streams::Others::default();
-    let long = || from_fn_with_state((service.clone(), others.clone()), streams::layer);
+    let others = Others::default();
     let langgraph = quell_langgraph::routes(service.clone(), config.langgraph.clone());
-    let langgraph = langgraph.layer(from_fn(counted::layer)).layer(long());
+    let langgraph =
+        langgraph.layer(from_fn_with_state((service.clone(), others.clone()), of_langgraph));
     let langgraph = quell_langgraph::in_its_words(langgraph);
     // The guard also covers paths of no contract, and the demo, whose keys are public.
-    let app = guard_open(app.layer(long()), service, BodyKinds::Any);
-    let app = app.merge(langgraph).layer(from_fn_with_state(lookup, published::layer));
-    app.layer(from_fn(leftover::layer)).layer(from_fn(access::layer))
+    let guarded = (service.clone(), others, OpenGuard::of(service, BodyKinds::Any));
+    let app = app.layer(from_fn_with_state(Arc::new(guarded), of_others)).merge(langgraph);
+    app.layer(from_fn_with_state(Arc::new(lookup), of_all))
 }
+
+// What requests go through is one layer as far as it can be. For each request `axum` allocates each
+// layer several times, with copies of all that are within (bench `http -- floor`).
+
+/// What a request goes through whatever it asks for.
+async fn of_all(State(lookup): State<Arc<Lookup>>, request: Request, next: Next) -> Response {
+    let keys_known = |request| published::layer(&lookup, request, |request| next.run(request));
+    access::layer(request, |request| leftover::layer(request, keys_known)).await
+}
+
+/// What a request of `LangGraph` goes through.
+async fn of_langgraph(
+    State((service, others)): State<(Service, Others)>,
+    request: Request,
+    next: Next,
+) -> Response {
+    streams::layer((&service, &others), request, |request| counted::layer(request, next)).await
+}
+
+/// What any other request goes through.
+async fn of_others(State(guarded): State<Arc<Guarded>>, request: Request, next: Next) -> Response {
+    let (service, others, guard) = &*guarded;
+    if let Some(problem) = guard.as_ref().and_then(|guard| guard.refusal(&request)) {
+        return problem.into_response();
+    }
+    let page = |request| page::at_root(request, |request| next.run(request));
+    streams::layer((service, others), request, page).await
+}
+
+/// A service, with its requests under way, and its guard if access is open.
+type Guarded = (Service, Others, Option<OpenGuard>);
 
 /// Makes the answer to `GET /info`, a path that two contracts share: the keys of both.
 fn about(service: &Service, options: &quell_agentos::Options) -> Value {

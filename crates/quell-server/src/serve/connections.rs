@@ -282,7 +282,7 @@ mod tests {
 
     use axum::http::StatusCode;
     use axum::http::header::UPGRADE;
-    use axum::middleware::from_fn;
+    use axum::middleware::{Next, from_fn};
     use axum::response::IntoResponse;
     use axum::routing::get;
     use tokio::runtime::Builder;
@@ -294,7 +294,9 @@ mod tests {
 
     #[test]
     fn i38_a_client_that_is_still_sending_at_the_end_reads_the_answer_that_it_was_given() {
-        let app = Router::new().fallback(async || "refused").layer(from_fn(leftover::layer));
+        let rest =
+            from_fn(async |request, next: Next| leftover::layer(request, |it| next.run(it)).await);
+        let app = Router::new().fallback(async || "refused").layer(rest);
         let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         let (address, connections) = runtime.block_on(async {
             let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();

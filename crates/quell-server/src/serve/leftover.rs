@@ -13,23 +13,25 @@ use axum::body::{Body, Bytes};
 use axum::extract::Request;
 use axum::http::header::{CONNECTION, EXPECT};
 use axum::http::{HeaderValue, Request as Parts};
-use axum::middleware::Next;
 use axum::response::Response;
 use http_body::{Body as _, Frame, SizeHint};
 use http_body_util::{BodyExt as _, Limited};
 use tokio::sync::oneshot;
 
 /// Answers, and reads the rest of the body, or announces that the connection will be closed.
-pub(super) async fn layer(request: Request, next: Next) -> Response {
+pub(super) async fn layer<F>(request: Request, next: impl FnOnce(Request) -> F) -> Response
+where
+    F: Future<Output = Response>,
+{
     let (parts, body) = request.into_parts();
     if body.is_end_stream() {
-        return next.run(Parts::from_parts(parts, body)).await;
+        return next(Parts::from_parts(parts, body)).await;
     }
     // A client that sent `expect` has not sent its body yet.
     let is_sent = !parts.headers.contains_key(EXPECT);
     let (give_back, unread) = oneshot::channel();
     let body = Body::new(Lent { body: Some(body), give_back: Some(give_back) });
-    let mut answer = next.run(Parts::from_parts(parts, body)).await;
+    let mut answer = next(Parts::from_parts(parts, body)).await;
     let mut unread = unread;
     if let Ok(rest) = unread.try_recv()
         && !(is_sent && is_drained(rest).await)

@@ -10,10 +10,11 @@ use std::time::SystemTime;
 use quell_flow::PlanError;
 use quell_report::text::printable;
 use serde_json::json;
+use tracing::Subscriber;
 use tracing_subscriber::filter::{LevelFilter, Targets};
-use tracing_subscriber::layer::{Layer as _, SubscriberExt as _};
+use tracing_subscriber::layer::{Layer, Layered, SubscriberExt as _};
 use tracing_subscriber::util::SubscriberInitExt as _;
-use tracing_subscriber::{fmt, registry};
+use tracing_subscriber::{Registry, fmt, registry};
 
 use super::stderr::{Lines, Stderr};
 use super::traces::Traces;
@@ -51,7 +52,7 @@ impl Log {
             lines.with_ansi(is_terminal && may_colour()).boxed()
         };
         let (traces, spans) = Traces::open();
-        registry().with(lines.with_filter(levels(level))).with(spans).init();
+        subscriber(lines.with_filter(levels(level)), spans).init();
         Self { stderr, is_json, is_json_asked_for: format == LogFormat::Json, traces }
     }
 
@@ -90,6 +91,21 @@ impl Log {
         }
         let warnings = warned_shortly(warnings, check);
         self.stderr.lines().say(&format!("{warnings}error: {refusal}"));
+    }
+}
+
+/// Makes what hears of spans and events. A layer that is left out is not there as none: that would
+/// be asked for all that nobody else wants, so that each span and event would be made
+/// (bench `http -- floor`).
+fn subscriber<L, S>(lines: L, spans: Option<S>) -> Box<dyn Subscriber + Send + Sync>
+where
+    L: Layer<Registry> + Send + Sync,
+    S: Layer<Layered<L, Registry>> + Send + Sync,
+{
+    let lines = registry().with(lines);
+    match spans {
+        Some(spans) => Box::new(lines.with(spans)),
+        None => Box::new(lines),
     }
 }
 
@@ -149,6 +165,7 @@ mod tests {
     use std::sync::mpsc::{Receiver, Sender, channel};
 
     use tracing::Level;
+    use tracing_subscriber::layer::Identity;
 
     use super::*;
 
@@ -196,6 +213,16 @@ mod tests {
             assert!(levels.would_enable("deadpool.postgres", &Level::ERROR), "{level}");
             assert!(levels.would_enable("quell::journal", &Level::WARN), "{level}");
         }
+    }
+
+    #[test]
+    fn what_nobody_hears_is_not_made() {
+        let lines = || fmt::layer().with_writer(io::sink).with_filter(levels(LevelFilter::WARN));
+        let without = subscriber(lines(), None::<Identity>);
+        assert_eq!(without.max_level_hint(), Some(LevelFilter::WARN));
+        let spans = fmt::layer().with_writer(io::sink).with_filter(LevelFilter::INFO);
+        let with = subscriber(lines(), Some(spans));
+        assert_eq!(with.max_level_hint(), Some(LevelFilter::INFO));
     }
 
     // One test: there is one hook.

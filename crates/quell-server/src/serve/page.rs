@@ -11,7 +11,6 @@ use axum::http::header::{
     X_CONTENT_TYPE_OPTIONS,
 };
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode};
-use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::get;
 
@@ -24,12 +23,15 @@ pub(super) fn routes() -> Router {
 }
 
 /// Answers `GET /` with the page if a browser asks. Anybody else gets the contract's answer.
-pub(super) async fn at_root(request: Request, next: Next) -> Response {
+pub(super) async fn at_root<F>(request: Request, next: impl FnOnce(Request) -> F) -> Response
+where
+    F: Future<Output = Response>,
+{
     if request.uri().path() != "/" || !matches!(*request.method(), Method::GET | Method::HEAD) {
-        return next.run(request).await;
+        return next(request).await;
     }
     let mut answer =
-        if is_browser(request.headers()) { file("index.html") } else { next.run(request).await };
+        if is_browser(request.headers()) { file("index.html") } else { next(request).await };
     answer.headers_mut().append(VARY, HeaderValue::from_static("Accept"));
     answer
 }
@@ -97,7 +99,7 @@ const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; \
 #[cfg(test)]
 mod tests {
     use axum::body::{Body, to_bytes};
-    use axum::middleware::from_fn;
+    use axum::middleware::{Next, from_fn};
     use sha2::{Digest as _, Sha256};
     use tower::ServiceExt as _;
 
@@ -105,7 +107,8 @@ mod tests {
 
     /// Asks a server that answers `/` with the word `contract`.
     async fn asks(method: &str, path: &str, accept: &str) -> (StatusCode, HeaderMap, String) {
-        let app = Router::new().route("/", get(async || "contract")).layer(from_fn(at_root));
+        let page = from_fn(async |request, next: Next| at_root(request, |it| next.run(it)).await);
+        let app = Router::new().route("/", get(async || "contract")).layer(page);
         let request = Request::builder().method(method).uri(path).header(ACCEPT, accept);
         let request = request.body(Body::empty()).expect("a request");
         let answer = app.merge(routes()).oneshot(request).await.expect("an answer");

@@ -7,8 +7,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::extract::{Request, State};
-use axum::middleware::Next;
+use axum::extract::Request;
 use axum::response::Response;
 use futures::future::join_all;
 use http_body_util::{BodyExt as _, Full, Limited};
@@ -190,11 +189,19 @@ pub(super) struct Lookup {
 
 /// Looks for the key that the token of a request names, if it is not known, before the request is
 /// checked: a key is taken as soon as it is published.
-pub(super) async fn layer(State(it): State<Lookup>, request: Request, next: Next) -> Response {
+pub(super) async fn layer<F>(
+    it: &Lookup,
+    request: Request,
+    next: impl FnOnce(Request) -> F,
+) -> Response
+where
+    F: Future<Output = Response>,
+{
     if it.access.names_unknown_key(request.headers()) {
-        it.published.look().await;
+        // On the heap: hardly any request has it asked.
+        Box::pin(it.published.look()).await;
     }
-    next.run(request).await
+    next(request).await
 }
 
 /// What is said of an issuer that publishes no key that counts here.

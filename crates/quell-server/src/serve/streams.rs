@@ -16,9 +16,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use axum::body::Body;
-use axum::extract::{Request, State};
+use axum::extract::Request;
 use axum::http::{Method, StatusCode};
-use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use quell_http::{Problem, Service};
 use tokio::time::timeout;
@@ -28,28 +27,31 @@ use super::held::Held;
 /// Answers 503 to a request that may hold a connection for long if no permit is left: before it
 /// has any effect, and a read when it has taken [`READ_SOON`]. So it does to all others but cancels
 /// while as many are under way as leave no more than an eighth of the connections.
-pub(super) async fn layer(
-    State((service, others)): State<(Service, Others)>,
+pub(super) async fn layer<F>(
+    (service, others): (&Service, &Others),
     request: Request,
-    next: Next,
-) -> Response {
+    next: impl FnOnce(Request) -> F,
+) -> Response
+where
+    F: Future<Output = Response>,
+{
     let (method, path) = (request.method(), request.uri().path());
     if is_long(method, path) {
-        let Some(permit) = service.long_request_permit() else { return too_many(&service) };
-        return next.run(request).await.map(|body| Body::new(Held::new(body, permit)));
+        let Some(permit) = service.long_request_permit() else { return too_many(service) };
+        return next(request).await.map(|body| Body::new(Held::new(body, permit)));
     }
     if is_cancel(method, path) {
-        return next.run(request).await;
+        return next(request).await;
     }
-    let Some(other) = others.begin(&service) else { return too_many(&service) };
+    let Some(other) = others.begin(service) else { return too_many(service) };
     if !is_read(method, path) {
-        return next.run(request).await;
+        return next(request).await;
     }
-    let mut answer = pin!(next.run(request));
+    let mut answer = pin!(next(request));
     if let Ok(answer) = timeout(READ_SOON, answer.as_mut()).await {
         return answer;
     }
-    let Some(_permit) = service.long_request_permit() else { return too_many(&service) };
+    let Some(_permit) = service.long_request_permit() else { return too_many(service) };
     drop(other);
     answer.await
 }
@@ -117,7 +119,8 @@ const READ_SOON: Duration = Duration::from_secs(1);
 #[cfg(test)]
 mod tests {
     use axum::Router;
-    use axum::middleware::from_fn_with_state;
+    use axum::extract::State;
+    use axum::middleware::{Next, from_fn_with_state};
     use axum::routing::get;
     use quell::Engine;
     use quell_flow::Catalog;
@@ -125,6 +128,14 @@ mod tests {
     use tower::ServiceExt as _;
 
     use super::*;
+
+    async fn bounded(
+        State((service, others)): State<(Service, Others)>,
+        request: Request,
+        next: Next,
+    ) -> Response {
+        layer((&service, &others), request, |request| next.run(request)).await
+    }
 
     /// What takes this long is answered with this status, if so many permits of one are held.
     async fn status_of(method: &str, path: &str, takes: Duration, held: usize) -> u16 {
@@ -135,7 +146,7 @@ mod tests {
         let slow = async move || tokio::time::sleep(takes).await;
         let app = Router::new()
             .route(path, get(slow).delete(slow).post(slow))
-            .layer(from_fn_with_state((service.clone(), Others::default()), layer));
+            .layer(from_fn_with_state((service.clone(), Others::default()), bounded));
         let request = Request::builder().method(method).uri(path).body(Body::empty()).unwrap();
         let answer = app.oneshot(request).await.unwrap();
         assert_eq!(service.long_requests(), held);
@@ -166,7 +177,7 @@ mod tests {
         let slow = async || tokio::time::sleep(READ_SOON * 30).await;
         let app = Router::new()
             .route("/{*path}", get(slow).delete(slow).patch(slow).post(slow))
-            .layer(from_fn_with_state((service, Others::default()), layer));
+            .layer(from_fn_with_state((service, Others::default()), bounded));
         let ask = |method: &str, path: &str| {
             let request = Request::builder().method(method).uri(path).body(Body::empty());
             let answer = app.clone().oneshot(request.unwrap());

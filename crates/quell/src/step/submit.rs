@@ -303,6 +303,10 @@ impl Node {
 
     /// Stops the roots whose place this run has taken.
     pub(super) fn stop_superseded(&self, superseded: &[Arc<Self>]) {
+        // Most runs take nobody's place: no words are put together for that.
+        if superseded.is_empty() {
+            return;
+        }
         let request = self.superseding();
         for run in superseded {
             run.cancel(&request);

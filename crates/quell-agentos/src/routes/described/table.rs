@@ -1,7 +1,7 @@
 //! [`document`], and the table of all routes.
 
 use axum::body::Body;
-use axum::extract::State;
+use axum::extract::{Request, State};
 use axum::http::HeaderMap;
 use quell_flow::ComponentKind;
 use quell_http::described::schema::{list, named, object, text};
@@ -137,11 +137,12 @@ fn creates(kind: ComponentKind) -> Operation {
         async move |State(app): Shared,
                     Caller(view): Caller,
                     ComponentPath(id): ComponentPath,
-                    headers: HeaderMap,
-                    body: Body| {
+                    request: Request| {
             let component = component(&view, kind, &id, Action::Run);
+            // Not as two arguments: the headers would be a copy.
+            let (head, body) = request.into_parts();
             app.answer(match component {
-                Ok(component) => create::create(&app, &view, &component, &headers, body).await,
+                Ok(component) => create::create(&app, &view, &component, &head.headers, body).await,
                 Err(refusal) => Err(refusal),
             })
         },

@@ -13,8 +13,8 @@ use crate::signals::Signals;
 pub(crate) struct Traces(());
 
 impl Traces {
-    pub(crate) fn open() -> (Self, Identity) {
-        (Self(()), Identity::new())
+    pub(crate) fn open() -> (Self, Option<Identity>) {
+        (Self(()), None)
     }
 
     /// Yields what should be otherwise, if the environment asks for spans.
