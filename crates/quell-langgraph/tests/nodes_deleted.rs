@@ -251,6 +251,7 @@ async fn a_run_that_is_deleted_stays_so_whoever_has_its_id_by_then() {
     let graph = view.find_component("echo").unwrap();
     let again = Start::new(graph, json!({ "text": "later" }).into()).id(id_of(&run));
     let again = view.start(again).await.unwrap().run;
+    again.ended().await;
     again.stored().await.unwrap();
     assert_eq!(b.get(&run).await.status, 404, "nobody has asked b in between");
     assert_eq!(row(&b, &thread).await["values"], Value::Null);

@@ -1,5 +1,6 @@
 //! The states of threads: read, listed and changed.
 
+use std::cmp::Reverse;
 use std::sync::Arc;
 
 use quell::store::MemoryStore;
@@ -70,6 +71,7 @@ async fn see_three(server: &Server, thread: &str) {
         states.iter().cloned().partition(|state| state["metadata"]["source"] == "loop");
     assert_eq!(logs(&left), all);
     assert_eq!(logs(&before), [&all[1..], &[json!([])]].concat(), "before each input");
+    assert!(states.is_sorted_by_key(|state| Reverse(state["checkpoint_id"].as_str().unwrap())));
     for (nth, one) in states.iter().enumerate() {
         let next = if nth % 2 == 0 { json!([]) } else { json!(["__start__"]) };
         assert_eq!((&one["next"], one["tasks"][0]["name"].as_str()), (&next, next[0].as_str()));

@@ -1,5 +1,6 @@
 //! The steps of graphs that have nodes: each is a state, and a run goes on from any of them.
 
+use std::cmp::Reverse;
 use std::sync::Arc;
 
 use quell::Shutdown;
@@ -77,6 +78,8 @@ async fn each_step_is_a_state_with_a_parent_on_every_store() {
         let states = history(reader, &thread).await;
         assert_eq!(history(writer, &thread).await, states);
         assert_eq!(states.len(), 7);
+        // Clients sort them so.
+        assert!(states.is_sorted_by_key(|one| Reverse(one["checkpoint_id"].as_str().unwrap())));
         let next = [json!([]), json!(["after"]), json!(["slow"]), json!(["before"])];
         assert_eq!(of(&states[..4], "next"), next);
         assert_eq!(states[4]["next"], json!(["__start__"]));

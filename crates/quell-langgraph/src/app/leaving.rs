@@ -193,3 +193,27 @@ const MARKS: Uuid = Uuid::from_u128(0x7175_656c_6c2d_6572_6173_6564_2d72_756e);
 /// one, the one from which on nobody waits, and the longest one.
 pub(super) const PAUSES: (Duration, Duration, Duration) =
     (Duration::from_millis(5), Duration::from_millis(640), Duration::from_mins(1));
+
+#[cfg(test)]
+mod tests {
+    use quell::Engine;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn the_mark_of_a_run_is_of_no_later_one_that_has_its_id() {
+        let engine = Engine::new();
+        let mut marks = Vec::new();
+        for _ in 0..2 {
+            let spec = RunSpec::agent("r").id(RunId::from_text("r"));
+            let run = engine.submit(spec, async |_ctx| Ok(())).unwrap().into_ref();
+            run.quiescent().await;
+            let view = RunView::from(&run);
+            assert_eq!(mark_of(&view), mark_of(&view));
+            marks.push(mark_of(&view));
+            run.forget().unwrap();
+            sleep(Duration::from_millis(2)).await;
+        }
+        assert_ne!(marks[0], marks[1]);
+    }
+}

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use quell::{Payload, RunRow, RunStatus};
+use quell::{Payload, RunId, RunRow, RunStatus};
 use quell_flow::Component;
 use quell_http::{RunView, View};
 use serde_json::{Value, json};
@@ -12,7 +12,7 @@ use uuid::Uuid;
 use crate::app::App;
 use crate::app::states::Which;
 use crate::threads::{Mark, Thread};
-use crate::values::{START, Step};
+use crate::values::{START, Step, state_id};
 use crate::wire::asked::{Asked, next_of};
 use crate::wire::exact::{Keys, written};
 use crate::wire::interrupt::Interrupt;
@@ -54,7 +54,7 @@ impl Known {
             return None;
         }
         let mut start = self.clone();
-        (start.id, start.from) = (Uuid::new_v5(&run, b"checkpoint input"), From::Start(run));
+        (start.id, start.from) = (state_id(RunId::from_uuid(run), 0), From::Start(run));
         start.parts.id = start.id;
         start.parts.at = self.started_at;
         start.parts.next = vec![START.to_owned()];
@@ -93,7 +93,7 @@ impl App {
         let pause = run.pause_state().map(|pause| pause.attempt);
         let id = match pause {
             // What it leaves at its end is another state.
-            Some(nr) => Uuid::new_v5(&run.id().as_uuid(), format!("checkpoint {nr}").as_bytes()),
+            Some(nr) => state_id(run.id(), PAUSES | nr),
             None => run.id().as_uuid(),
         };
         let parts = StateParts {
@@ -140,7 +140,7 @@ pub(super) fn place_of(known: &[Known], id: Uuid) -> Option<(usize, Which)> {
 /// Yields the number of the event that says a state, if that is a step of this run.
 pub(super) fn seq_in(known: &Known, id: Uuid) -> Option<u64> {
     match known.from {
-        From::Run(run) if known.has_nodes => Step::seq_of(id, quell::RunId::from_uuid(run)),
+        From::Run(run) if known.has_nodes => Step::seq_of(id, RunId::from_uuid(run)),
         _ => None,
     }
 }
@@ -164,6 +164,9 @@ fn with(metadata: &Payload, key: &str, value: Value) -> Payload {
     metadata.insert(key.to_owned(), value.into());
     written(&metadata)
 }
+
+/// What stands before the number of a pause in the name of its state: it comes behind the steps.
+const PAUSES: u32 = 1 << 30;
 
 /// Says in a line why a run was cut that failed.
 fn error_of(row: &RunRow, error: &Value) -> Option<String> {

@@ -6,4 +6,4 @@ mod steps;
 
 pub(crate) use fold::{Fold, Values};
 pub(crate) use overlay::{bytes_of, keyed, merged_input};
-pub(crate) use steps::{Keep, START, Step};
+pub(crate) use steps::{Keep, START, Step, state_id};

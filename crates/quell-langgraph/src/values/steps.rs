@@ -6,7 +6,7 @@
 //! ([`Component::nodes`](quell_flow::Component::nodes)) says after each step, in one event, what
 //! the state is and what comes next ([`Emit::Step`](quell_flow::Emit::Step)); a checkpoint is what
 //! the [`Fold`] of the log is at such an event, and its name is the id of the run with the number
-//! of the event in its lower bits. So a checkpoint is stored, charged, shown on other nodes, taken
+//! of the event as its lower bits. So a checkpoint is stored, charged, shown on other nodes, taken
 //! back by a rollback and deleted with its run, in the same commit and at the same instant as the
 //! run, and there is no second thing that a crash could leave behind. What is said after a stop was
 //! accepted is no checkpoint, as it is no value: the order of the log decides both.
@@ -63,18 +63,27 @@ pub(crate) struct Step {
 impl Step {
     /// Yields its name.
     pub(crate) fn id(&self, run: RunId) -> Uuid {
-        Uuid::from_u128(run.as_uuid().as_u128() ^ u128::from(low(self.seq)))
+        state_id(run, low(self.seq))
     }
 
     /// Yields the number of the event that a name of a step of a run says; none if it names none of
     /// that run.
     pub(crate) fn seq_of(id: Uuid, run: RunId) -> Option<u64> {
-        u64::from(u32::try_from(id.as_u128() ^ run.as_uuid().as_u128()).ok()?).into()
+        let seq = low(u64::try_from(id.as_u128() & u128::from(u32::MAX)).ok()?);
+        (state_id(run, seq) == id).then_some(seq.into())
     }
 
     pub(crate) fn bytes(&self) -> usize {
         self.next.iter().map(|name| name.len() + size_of::<String>()).sum()
     }
+}
+
+/// Yields the name of a state of a run besides that of its end, which has the run's own: clients
+/// sort the states of a thread by their names, so that these are in the order of time, as ids of
+/// runs are. The lower bits of an id of a run are random, and hardly ever below the number of an
+/// event.
+pub(crate) fn state_id(run: RunId, low: u32) -> Uuid {
+    Uuid::from_u128(run.as_uuid().as_u128() & !u128::from(u32::MAX) | u128::from(low))
 }
 
 fn low(seq: u64) -> u32 {

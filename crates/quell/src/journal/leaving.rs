@@ -69,7 +69,30 @@ impl Leaving {
 
 #[cfg(test)]
 mod tests {
+    use std::time::SystemTime;
+
+    use quell_core::RunKind;
+    use quell_core::store::{Accepted, Epoch};
+
     use super::*;
+
+    #[test]
+    fn what_is_forgotten_is_hidden_and_no_other_run_that_has_its_id() {
+        let (root, of_others) = (RunId::from_text("r"), Epoch::new(1, 1));
+        let at = SystemTime::now();
+        let accepted = Accepted::new(root, RunKind::Agent, "r".into(), of_others, at);
+        let record = RunRecord::new(accepted);
+        // Of an earlier process, or of another node; forgotten, or refused as that one has its id.
+        for (forgets, is_alone, hides) in
+            [(true, true, true), (true, false, false), (false, true, false), (false, false, false)]
+        {
+            let mut leaving = Leaving::default();
+            leaving.add(root, forgets);
+            let told = leaving.hides(&record, |boot| boot == 2, is_alone);
+            assert_eq!(told, hides, "{forgets} {is_alone}");
+            assert!(leaving.hides(&record, |boot| boot == 1, is_alone));
+        }
+    }
 
     #[test]
     fn a_root_that_leaves_twice_is_leaving_until_both_have_left() {
