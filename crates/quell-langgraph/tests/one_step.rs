@@ -79,6 +79,10 @@ async fn what_was_said_to_a_model_is_taken_back_with_its_answer() {
         waited(&server, &thread, "count", json!({ "input": says(text) })).await;
     }
     let states = history(&server, &thread).await;
+    let again = json!({ "input": null, "checkpoint": states[1]["checkpoint"] });
+    let again = waited(&server, &thread, "count", again).await;
+    let asked = |values: &Value| values["messages"][2]["id"].clone();
+    assert_eq!(asked(&again), asked(&states[0]["values"]), "it is the same message");
     let edited = json!({ "input": says("edited"), "checkpoint": states[1]["checkpoint"] });
     let values = waited(&server, &thread, "count", edited).await;
     let talk = values["messages"].as_array().unwrap().iter().map(|said| &said["content"]);

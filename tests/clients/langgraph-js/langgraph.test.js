@@ -26,18 +26,23 @@ test("what a program says comes in pieces, and is a message in the values", asyn
   for await (const part of client.runs.stream(thread_id, "teller", { input, streamMode })) {
     parts.push(part);
   }
-  const pieces = parts.filter(({ event }) => event === "messages").map(({ data }) => data[0]);
+  const said = parts.filter(({ event }) => event === "messages").map(({ data }) => data[0]);
+  const pieces = said.filter(({ id }) => id === said[0].id);
   assert.equal(pieces.map(({ content }) => content).join(""), "green tea");
   const { messages } = parts.findLast(({ event }) => event === "values").data;
   assert.deepEqual(
     messages.map(({ type, content }) => [type, content]),
     [
       ["human", "which?"],
+      ["ai", ""],
+      ["tool", messages[2].content],
       ["ai", "green tea"],
     ],
   );
-  assert.ok(pieces.every(({ id }) => id === messages[1].id));
+  assert.equal(pieces[0].id, messages[3].id);
   assert.equal(messages[1].tool_calls[0].name, "look");
+  assert.equal(messages[2].tool_call_id, messages[1].tool_calls[0].id);
+  assert.deepEqual(said.filter(({ type }) => type === "tool"), [messages[2]]);
   const { values } = await client.threads.get(thread_id);
   assert.deepEqual(values.messages, messages);
 });

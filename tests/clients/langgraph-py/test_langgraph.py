@@ -123,21 +123,25 @@ async def test_what_a_program_says_comes_in_pieces_and_is_a_message_in_the_value
         async for part in client.runs.stream(thread, "teller", input=asked, stream_mode=modes)
     ]
     pieces = [part.data[0] for part in parts if part.event == "messages"]
+    ended = pieces.pop(2)
     assert [piece["content"] for piece in pieces] == ["green ", "", "tea", ""]
     assert pieces[1]["tool_call_chunks"][0]["name"] == "look"
     values = [part.data for part in parts if part.event == "values"][-1]
-    human, answer = values["messages"]
+    human, calls, result, answer = values["messages"]
     assert (human["type"], human["content"]) == ("human", "which?")
     assert (answer["type"], answer["content"]) == ("ai", "green tea")
+    assert pieces.pop(1)["id"] == calls["id"]
     assert {piece["id"] for piece in pieces} == {answer["id"]}
-    assert answer["tool_calls"][0]["args"] == {"for": "tea"}
+    assert calls["tool_calls"][0]["args"] == {"for": "tea"}
+    assert ended == result
+    assert (result["type"], result["tool_call_id"]) == ("tool", calls["tool_calls"][0]["id"])
     assert answer["usage_metadata"]["total_tokens"] == 15
     update = [part.data for part in parts if part.event == "updates"][-1]
-    assert update["teller"]["messages"] == [answer]
+    assert update["teller"]["messages"] == [calls, result, answer]
     assert (await client.threads.get(thread))["values"] == values
     await client.runs.wait(thread, "teller", input=asked)
     values = (await client.threads.get(thread))["values"]
-    assert [message["type"] for message in values["messages"]] == ["human", "ai"] * 2
+    assert [message["type"] for message in values["messages"]] == ["human", "ai", "tool", "ai"] * 2
 
 
 async def test_a_message_is_shown_as_it_grows_while_its_run_goes_on(client):

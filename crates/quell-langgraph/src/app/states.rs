@@ -4,7 +4,8 @@ use std::pin::pin;
 use std::sync::Arc;
 
 use futures::StreamExt as _;
-use quell::RunId;
+use quell::{Payload, RunId};
+use quell_flow::Reducer;
 use quell_http::{RunView, View};
 use serde_json::json;
 
@@ -12,6 +13,7 @@ use crate::app::App;
 use crate::app::find::{Found, Located};
 use crate::app::history::State;
 use crate::app::left::{From, Known, with_step};
+use crate::messages::{MESSAGES, asked};
 use crate::threads::{Thread, Tracked};
 use crate::values::{Fold, Keep, START, Step};
 use crate::wire::asked::base_of;
@@ -139,7 +141,7 @@ impl App {
             metadata.insert("source".to_owned(), source.into());
         }
         parts.metadata = written(&metadata);
-        parts.input = is_start.then(|| tracked.about.input.clone());
+        parts.input = is_start.then(|| input_again(tracked));
         (parts, step.values.clone())
     }
 
@@ -219,8 +221,19 @@ fn started_on(known: &Known, fold: &Fold, tracked: &Tracked, is_cut: bool) -> St
         parts.next = tracked.next_at_start(&known.next_kept);
         return (parts, fold.base().cloned());
     }
-    parts.input = Some(tracked.about.input.clone());
+    parts.input = Some(input_again(tracked));
     (parts, Some(fold.at_start(&tracked.about)))
+}
+
+/// Yields the input of a run for another one: its messages have the ids that they have got in this
+/// one, so that whoever shows them knows them again.
+fn input_again(tracked: &Tracked) -> Payload {
+    let (input, reducers) = (&tracked.about.input, &tracked.about.reducers);
+    let mut keys: Keys = input.parse().unwrap_or_default();
+    let asked = asked(&keys, tracked.id).filter(|_| reducers.of(MESSAGES) != Reducer::Append);
+    let Some(asked) = asked else { return input.clone() };
+    keys.insert(MESSAGES.to_owned(), written(&asked));
+    written(&keys)
 }
 
 /// Tells whether a step is the first one of its run.

@@ -151,8 +151,8 @@ impl Render {
         }
     }
 
-    /// Says the messages of a run that has ended: in the mode that shows them whole, and as the
-    /// update of a node, if that has a name.
+    /// Says the messages of a run that has ended: the last one, which is its own, in the mode that
+    /// shows it whole, and all as the update of a node, if that has a name.
     pub(super) fn push_message(
         &mut self,
         frames: &mut Vec<Late>,
@@ -178,7 +178,8 @@ impl Render {
             self.with_origin(run, |origin| origin.messages(&Parts::of(&said, &said.text)))
         };
         if is_whole {
-            frames.push(Late::made(Slot::Message, SseEvent::json(name, &messages)));
+            let own: Vec<_> = messages.last().into_iter().collect();
+            frames.push(Late::made(Slot::Message, SseEvent::json(name, &own)));
         }
         if let Some(name) = update {
             let change = with(json!({}), "messages", &messages);

@@ -139,7 +139,8 @@ fn without_any_output_the_output_of_a_component_is_its_text_also_for_other_contr
     assert_eq!(run["metrics"]["total_tokens"], 7, "{run}");
     let body = json!({ "assistant_id": "it", "input": {} });
     let (_, values) = site.post("/runs/wait", &body);
-    assert_eq!((&values["output"], &values["messages"][0]["content"]), (&text, &text), "{values}");
+    assert_eq!((&values["output"], &values["messages"][2]["content"]), (&text, &text), "{values}");
+    assert_eq!(values["messages"][1]["content"], "7", "what the tool gave");
 }
 
 #[test]
