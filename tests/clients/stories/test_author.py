@@ -102,13 +102,15 @@ async def test_the_client_of_langgraph_streams_it(server, tmp_path):
         modes = ["messages-tuple", "values"]
         async for part in client.runs.stream(thread, "writer", input=asked, stream_mode=modes):
             parts.append(part)
-            if part.event == "messages" and part.data[0]["content"]:
-                yield part.data[0]["content"]
+            said = part.data[0] if part.event == "messages" else {}
+            if said.get("type") == "AIMessageChunk" and said["content"]:
+                yield said["content"]
 
     await write(tmp_path, read())
     values = (await client.threads.get(thread))["values"]
     kinds = [(one["type"], one["content"]) for one in values["messages"]]
-    assert kinds == [("human", "Which tea?"), ("ai", "Green tea is best.")]
+    found = ("tool", '["green", "black"]')
+    assert kinds == [("human", "Which tea?"), ("ai", ""), found, ("ai", "Green tea is best.")]
     await client.http.client.aclose()
 
 
