@@ -87,8 +87,6 @@ impl App {
         let run_id = run.id().to_string();
         let own = [("source", json!(source)), ("run_id", json!(run_id)), ("parents", json!({}))];
         metadata.extend(own.map(|(key, value)| (key.to_owned(), value.into())));
-        let is_cut = row.status != RunStatus::Completed;
-        let graph = run.label(quell_flow::COMPONENT).unwrap_or_default().to_owned();
         let error = thread_error(&row, asked.limit_ms, self.options().unmasked_errors);
         let pause = run.pause_state().map(|pause| pause.attempt);
         let id = match pause {
@@ -100,7 +98,8 @@ impl App {
             thread,
             id,
             parent: None,
-            next: is_cut.then_some(graph).into_iter().collect(),
+            // What its log says.
+            next: Vec::new(),
             metadata: written(&metadata),
             at: row.ended_at.or(row.started_at).unwrap_or(row.queued_at),
             interrupt,
@@ -159,7 +158,8 @@ pub(super) fn with_step(metadata: &Payload, step: Value) -> Payload {
     with(metadata, "step", step)
 }
 
-fn with(metadata: &Payload, key: &str, value: Value) -> Payload {
+/// Writes metadata with one more key.
+pub(super) fn with(metadata: &Payload, key: &str, value: Value) -> Payload {
     let mut metadata: Keys = metadata.parse().unwrap_or_default();
     metadata.insert(key.to_owned(), value.into());
     written(&metadata)

@@ -5,15 +5,14 @@ use std::sync::Arc;
 
 use futures::StreamExt as _;
 use quell::{Payload, RunId};
-use quell_flow::Reducer;
 use quell_http::{RunView, View};
 use serde_json::json;
 
 use crate::app::App;
 use crate::app::find::{Found, Located};
 use crate::app::history::State;
-use crate::app::left::{From, Known, with_step};
-use crate::messages::{MESSAGES, asked};
+use crate::app::left::{From, Known, with, with_step};
+use crate::messages::{MESSAGES, asked_of};
 use crate::threads::{Thread, Tracked};
 use crate::values::{Fold, Keep, START, Step};
 use crate::wire::asked::base_of;
@@ -132,15 +131,13 @@ impl App {
     fn state_of(known: &Known, step: &Step, tracked: &Tracked) -> State {
         let mut parts = known.parts.clone();
         (parts.next, parts.at) = (step.next.clone(), step.at);
-        let numbered = with_step(&parts.metadata, json!(step.number));
-        let mut metadata: Keys = numbered.parse().unwrap_or_default();
+        parts.metadata = with_step(&parts.metadata, json!(step.number));
         let is_start = step.next == [START] && step.number < 0;
         let is_fork = known.fork.is_some() && is_first(step, tracked);
         if is_start || is_fork {
             let source = if is_start { "input" } else { "fork" };
-            metadata.insert("source".to_owned(), source.into());
+            parts.metadata = with(&parts.metadata, "source", json!(source));
         }
-        parts.metadata = written(&metadata);
         parts.input = is_start.then(|| input_again(tracked));
         (parts, step.values.clone())
     }
@@ -230,8 +227,7 @@ fn started_on(known: &Known, fold: &Fold, tracked: &Tracked, is_cut: bool) -> St
 fn input_again(tracked: &Tracked) -> Payload {
     let (input, reducers) = (&tracked.about.input, &tracked.about.reducers);
     let mut keys: Keys = input.parse().unwrap_or_default();
-    let asked = asked(&keys, tracked.id).filter(|_| reducers.of(MESSAGES) != Reducer::Append);
-    let Some(asked) = asked else { return input.clone() };
+    let Some(asked) = asked_of(reducers, &keys, tracked.id) else { return input.clone() };
     keys.insert(MESSAGES.to_owned(), written(&asked));
     written(&keys)
 }

@@ -2,7 +2,7 @@
 //! messages (contract, section 7).
 
 use quell::{Payload, RunId};
-use quell_flow::{Component, Reducer};
+use quell_flow::{Component, Reducer, Reducers};
 use uuid::Uuid;
 
 use crate::messages::MESSAGES;
@@ -17,6 +17,16 @@ use crate::wire::refusal::Refusal;
 pub(crate) fn asked(input: &Keys, run: RunId) -> Option<Vec<Payload>> {
     let given = to_list(input.get(MESSAGES)?);
     given.iter().enumerate().map(|(nth, item)| read(item, &id_of(run, nth))).collect()
+}
+
+/// As [`asked`], unless the graph says itself how the key is taken.
+pub(crate) fn asked_of(reducers: &Reducers, input: &Keys, run: RunId) -> Option<Vec<Payload>> {
+    if is_of_graph(reducers) { None } else { asked(input, run) }
+}
+
+/// Tells whether a graph appends to the key, so that anything may stand there.
+pub(crate) fn is_of_graph(reducers: &Reducers) -> bool {
+    reducers.of(MESSAGES) == Reducer::Append
 }
 
 /// Reads the messages that a body returned or said: each object gets a type and an id as one of a
@@ -42,7 +52,7 @@ pub(crate) fn check_messages(
 ) -> Result<(), Refusal> {
     // Few inputs are taken apart for nothing: the key may be escaped.
     let may_have = |text: &str| text.contains(MESSAGES) || text.contains(r"\u");
-    if graph.reducers().of(MESSAGES) == Reducer::Append || !may_have(input.as_json()) {
+    if is_of_graph(graph.reducers()) || !may_have(input.as_json()) {
         return Ok(());
     }
     let given = input.parse::<Keys>().ok().and_then(|mut keys| keys.remove(MESSAGES));

@@ -12,12 +12,12 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use quell::{EventKind, Payload, RunEvent, RunId, RunStatus};
-use quell_flow::{Emit, Reducer};
+use quell_flow::Emit;
 use quell_http::{LogPosition, RunView, Unread};
 
 use super::overlay::{given, keyed, messages_of, overlay};
 use super::steps::{Keep, Step};
-use crate::messages::{MESSAGES, Messages, joined, returned, spoken};
+use crate::messages::{MESSAGES, Messages, is_of_graph, joined, returned, spoken};
 use crate::wire::exact::{Keys, finite, written};
 use crate::wire::rows::About;
 
@@ -298,7 +298,7 @@ impl Fold {
 /// says itself how they are taken.
 fn said(about: &About, run: RunId, values: &Payload) -> Values {
     let mut said = keyed(values);
-    let messages = said.get(MESSAGES).filter(|_| about.reducers.of(MESSAGES) != Reducer::Append);
+    let messages = said.get(MESSAGES).filter(|_| !is_of_graph(&about.reducers));
     if let Some(messages) = messages.and_then(|messages| returned(messages, run)) {
         said.insert(MESSAGES.to_owned(), messages);
     }

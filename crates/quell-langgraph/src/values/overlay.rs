@@ -4,7 +4,7 @@ use quell::{Payload, RunId};
 use quell_flow::{Reducer, Reducers};
 
 use super::fold::Values;
-use crate::messages::{MESSAGES, asked, joined, to_list};
+use crate::messages::{MESSAGES, asked_of, joined, to_list};
 use crate::wire::exact::{finite, written};
 
 /// The key of an output, or of a state, that is not an object.
@@ -68,7 +68,7 @@ pub(super) fn messages_of(
     own: &Values,
     run: RunId,
 ) -> Option<Payload> {
-    let asked = asked(own, run).filter(|_| reducers.of(MESSAGES) != Reducer::Append)?;
+    let asked = asked_of(reducers, own, run)?;
     Some(written(&joined(base.and_then(|base| base.get(MESSAGES)), asked)))
 }
 
