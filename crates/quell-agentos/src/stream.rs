@@ -6,7 +6,7 @@ use std::time::SystemTime;
 
 use futures::stream::{Stream, StreamExt, unfold};
 use quell::{EventKind, RunEvent, RunId, RunRef, RunStatus};
-use quell_http::{LookupError, RunView, SseEvent, StoredRun, TreeSaid, View, whole_millis};
+use quell_http::{LookupError, RunView, SseEvent, StoredRun, TreeSaid, View};
 
 use crate::begin::{Begin, Known};
 use crate::ends;
@@ -234,9 +234,7 @@ impl Source {
         let is_gone = match self.view.find_by_id(self.id).await {
             Ok(None) => true,
             // Its id may be that of another run by now.
-            Ok(Some(found)) => {
-                whole_millis(found.queued_at()) != whole_millis(stored.accepted().at)
-            }
+            Ok(Some(found)) => !found.meant().is(stored.accepted().at),
             Err(_) => false,
         };
         self.deleted = if is_gone { stored.deleted() } else { None };

@@ -143,11 +143,6 @@ pub fn whole_millis(at: SystemTime) -> SystemTime {
     SystemTime::UNIX_EPOCH + since.saturating_sub(rest)
 }
 
-/// Tells whether two instants are one to the millisecond, as a store keeps it.
-pub(crate) fn same_instant(one: SystemTime, other: SystemTime) -> bool {
-    whole_millis(one) == whole_millis(other)
-}
-
 /// Yields the name of a status, as every contract's side channel spells it.
 pub const fn status_name(status: RunStatus) -> &'static str {
     match status {

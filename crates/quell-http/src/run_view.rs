@@ -10,7 +10,7 @@ use quell::{
     RunRow, RunStatus,
 };
 
-use crate::ids::{EXTERNAL_ID, Identity, external_id, identity};
+use crate::ids::{EXTERNAL_ID, external_id};
 use crate::report_part::part_of;
 
 /// A run as it can be looked at: one that is in memory, or what the store has of one that is not,
@@ -268,13 +268,6 @@ impl RunView {
                 line.into_iter().any(|run| is_it(RootFacts::of(&run)))
             }
             Self::Stored(stored) => stored.line().any(|run| is_it(RootFacts::of_accepted(run))),
-        }
-    }
-
-    pub(crate) fn identity(&self) -> Identity {
-        match self {
-            Self::Live(run) => identity(run),
-            Self::Stored(stored) => (stored.accepted().run, stored.accepted().at),
         }
     }
 }

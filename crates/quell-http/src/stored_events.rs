@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use futures::stream::{Stream, unfold};
+use quell::cluster::RunMeant;
 use quell::store::{ImpliedEvents, RunRecord, StoreError, Stored, Subtree};
 use quell::{Engine, EventKind, RunEvent, RunId, limits};
 use tokio::sync::Semaphore;
@@ -13,7 +14,6 @@ use tokio::time::timeout;
 use crate::counted::said_bytes;
 use crate::lookup_error::LookupError;
 use crate::pace::Pace;
-use crate::run_state::same_instant;
 
 /// The events of a stored run and its subtree: those that are stored, and at the end those that
 /// follow from its record. What cannot be read is a gap.
@@ -293,16 +293,16 @@ pub(crate) async fn is_anothers(
     began: SystemTime,
 ) -> Result<bool, LookupError> {
     let found = read(engine.stored_run(run)).await?;
-    Ok(found.is_some_and(|found| !same_instant(found.accepted.at, began)))
+    Ok(found.is_some_and(|found| !RunMeant::from(&found).is(began)))
 }
 
 /// Tells whether a run was forgotten, with its log, since its record was read. One below a root may
 /// have no record of its own.
 async fn is_forgotten(engine: &Engine, record: &RunRecord) -> Result<bool, LookupError> {
-    let (run, began) = (record.run(), record.accepted.at);
-    let found = read(engine.stored_run(run)).await?;
-    let is_root = record.accepted.root == run;
-    Ok(found.map_or(is_root, |found| !same_instant(found.accepted.at, began)))
+    let found = read(engine.stored_run(record.run())).await?;
+    let is_root = record.accepted.root == record.run();
+    let before = RunMeant::from(record);
+    Ok(found.map_or(is_root, |found| before != RunMeant::from(&found)))
 }
 
 /// Reads of the store, and gives it up after a time.

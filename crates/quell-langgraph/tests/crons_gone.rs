@@ -3,8 +3,10 @@
 use std::sync::Arc;
 
 use axum::http::Method;
-use quell::EngineConfig;
+use quell::store::{MemoryStore, Store};
 use quell::testing::cluster::Nodes;
+use quell::{EngineConfig, Payload, Shutdown};
+use quell_flow::Component;
 use quell_http::{Access, Key};
 use quell_langgraph::Options;
 use quell_test_support::{Flow, Valve, ms, secs, within};
@@ -176,4 +178,25 @@ async fn the_threads_of_an_assistant_go_with_it_although_the_caller_has_gone() {
         }
     })
     .await;
+}
+
+#[tokio::test]
+async fn a_cron_whose_runs_are_refused_by_now_can_be_switched_off() {
+    let store = Arc::new(MemoryStore::new());
+    let of = |graph: Component| {
+        let config = EngineConfig::new().store(Arc::clone(&store) as Arc<dyn Store>);
+        Server::serving_with(config, [graph])
+    };
+    let graph = || Component::agent("g", async |_ctx, input: Payload| Ok(input));
+    let before = of(graph().nodes(["one", "two"]));
+    let body = json!({"assistant_id": "g", "schedule": "@yearly", "interrupt_before": "*"});
+    let (path, _) = made(&before, CRONS, body).await;
+    before.service.engine().shutdown(Shutdown::default()).await;
+    let now = of(graph());
+    for more in [json!({"enabled": false}), json!({"metadata": {"a": 1}, "schedule": "@monthly"})] {
+        patch(&now, &path, more).await;
+    }
+    assert_eq!(found(&now, json!({})).await[0]["enabled"], false);
+    let refused = now.send(Method::PATCH, &path, r#"{"input":{}}"#).await;
+    assert_eq!(refused.status, 422, "{refused:?}");
 }

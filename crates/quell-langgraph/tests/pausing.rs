@@ -1,6 +1,9 @@
 //! Runs that wait for an answer (contract, section 7).
 
-use quell::{Failure, Payload, RunContext};
+use std::sync::Arc;
+
+use quell::store::MemoryStore;
+use quell::{EngineConfig, Failure, Payload, RunContext};
 use quell_flow::{Component, Emit};
 use serde_json::{Value, json};
 
@@ -18,6 +21,20 @@ async fn ask(ctx: RunContext, input: Payload) -> Result<Payload, Failure> {
 
 fn server() -> Server {
     Server::serving([Component::workflow("ask", ask).resumable()])
+}
+
+#[tokio::test]
+async fn who_joins_the_stream_of_a_run_that_asks_finds_nothing_new_with_a_store_and_without() {
+    let stored = EngineConfig::new().store(Arc::new(MemoryStore::new()));
+    for config in [EngineConfig::new(), stored] {
+        let ask = Component::workflow("ask", ask).resumable();
+        let server = Server::serving_with(config, [ask]);
+        let thread = server.thread().await;
+        let wait = format!("/threads/{thread}/runs/wait");
+        let asked = server.post(&wait, &asking(&json!({ "n": 1 }))).await;
+        let stream = format!("{}/stream", asked.header("content-location"));
+        assert_eq!(server.get(&stream).await.text, "");
+    }
 }
 
 fn asking(input: &Value) -> Value {

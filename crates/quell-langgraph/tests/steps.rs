@@ -169,6 +169,23 @@ async fn after_a_crash_in_a_node_null_input_goes_on_there() {
 }
 
 #[tokio::test]
+async fn before_the_one_state_of_a_run_that_had_nothing_to_go_on_from_there_is_none() {
+    let server = Server::new();
+    let thread = server.thread().await;
+    let wait = format!("/threads/{thread}/runs/wait");
+    server.post(&wait, &json!({ "assistant_id": "steps", "input": null })).await;
+    let [state] = &history(&server, &thread).await[..] else { panic!("one state") };
+    assert_eq!(state["parent_checkpoint"], Value::Null);
+    let id = state["checkpoint"]["checkpoint_id"].as_str().unwrap();
+    for limit in [1, 10] {
+        let before = format!("/threads/{thread}/history?limit={limit}&before={id}");
+        assert_eq!(server.get(&before).await.json(), json!([]));
+        let page = format!("/threads/{thread}/history?limit={limit}");
+        assert_eq!(server.get(&page).await.json()[0]["parent_checkpoint"], Value::Null);
+    }
+}
+
+#[tokio::test]
 async fn null_input_behind_a_run_that_is_cut_goes_on_where_that_was() {
     let plain = Server::new();
     let (a, b) = two();

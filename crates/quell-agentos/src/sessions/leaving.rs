@@ -6,11 +6,12 @@
 
 use std::collections::HashSet;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use parking_lot::Mutex;
-use quell::{RunId, RunSpec, SubmitError};
-use quell_http::{LookupError, RECORD, RunView, View, whole_millis};
+use quell::cluster::RunMeant;
+use quell::{RunSpec, SubmitError};
+use quell_http::{LookupError, RECORD, RunView, View};
 use tokio::time::sleep;
 use uuid::Uuid;
 
@@ -18,10 +19,7 @@ use crate::sessions::record::{NAME, forget, is_stored};
 
 /// The runs that are about to leave, as far as this process sees to it.
 #[derive(Debug, Default)]
-pub(crate) struct Leaving(Mutex<HashSet<Key>>);
-
-/// A run, also where a later one has its id: another node may be the one that has forgotten it.
-type Key = (RunId, SystemTime);
+pub(crate) struct Leaving(Mutex<HashSet<RunMeant>>);
 
 impl Leaving {
     /// Tells whether a run is about to leave. Whoever finds that in the store goes on with it.
@@ -34,16 +32,16 @@ impl Leaving {
         view: &View,
         run: &RunView,
     ) -> Result<bool, LookupError> {
-        if self.0.lock().contains(&key(run)) {
+        if self.0.lock().contains(&run.meant()) {
             return Ok(true);
         }
         let (row, engine) = (run.row(), view.service().engine());
         if !engine.has_store() || !row.status.is_terminal() || row.quiescent {
             return Ok(false);
         }
-        let mark = engine.stored_run(mark_of(run)).await;
+        let mark = engine.stored_run(run.mark(&MARKS)).await;
         let is_marked = mark.map_err(LookupError::from)?.is_some();
-        if is_marked && self.0.lock().insert(key(run)) {
+        if is_marked && self.0.lock().insert(run.meant()) {
             self.go_on(view, run.clone());
         }
         Ok(is_marked)
@@ -53,7 +51,7 @@ impl Leaving {
     /// is stored, where a store is to see to it.
     pub(super) async fn leave(self: &Arc<Self>, view: &View, run: RunView) -> bool {
         // Before the look: whoever lists it meanwhile does not find it either.
-        self.0.lock().insert(key(&run));
+        self.0.lock().insert(run.meant());
         let engine = view.service().engine();
         view.until_seen(&run).await;
         if view.forget_found(&run).await {
@@ -61,7 +59,7 @@ impl Leaving {
                 Some(run) => is_stored(engine, run).await,
                 None => true,
             };
-            self.0.lock().remove(&key(&run));
+            self.0.lock().remove(&run.meant());
             return is_stored;
         }
         let is_stored = mark(view, &run).await;
@@ -83,8 +81,8 @@ impl Leaving {
                 pause = (pause * 2).min(PAUSES.1);
                 let Some(leaving) = this.upgrade() else { return };
                 let engine = view.service().engine();
-                if view.forget_found(&run).await && forget(engine, mark_of(&run)).await {
-                    leaving.0.lock().remove(&key(&run));
+                if view.forget_found(&run).await && forget(engine, run.mark(&MARKS)).await {
+                    leaving.0.lock().remove(&run.meant());
                     return;
                 }
             }
@@ -99,25 +97,13 @@ async fn mark(view: &View, run: &RunView) -> bool {
     if !engine.has_store() {
         return true;
     }
-    let spec = RunSpec::step(NAME).unlimited().id(mark_of(run));
+    let spec = RunSpec::step(NAME).unlimited().id(run.mark(&MARKS));
     let spec = spec.label(RECORD, format!("{LEAVES}{}", run.id()));
     let spec = run.owner().into_iter().fold(spec, RunSpec::owner);
     match engine.submit_durably(spec, async |_ctx| Ok(())).await {
         Ok(_) | Err(SubmitError::IdInUse(_)) => true,
         Err(_) => false,
     }
-}
-
-fn key(run: &RunView) -> Key {
-    (run.id(), whole_millis(run.queued_at()))
-}
-
-/// Yields the id of the mark of a run.
-fn mark_of(run: &RunView) -> RunId {
-    let (id, at) = key(run);
-    let since = at.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    let name = [id.as_uuid().as_bytes(), &since.as_millis().to_be_bytes()[..]].concat();
-    RunId::from_uuid(Uuid::new_v5(&MARKS, &name))
 }
 
 /// What the label [`RECORD`] of a mark begins with.

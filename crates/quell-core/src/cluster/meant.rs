@@ -23,7 +23,7 @@ use crate::store::{Accepted, RunRecord};
 /// // By its id alone it is whichever has that.
 /// assert!(RunMeant::from(id).is(at));
 /// ```
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct RunMeant {
     /// Its id.
     id: RunId,

@@ -16,7 +16,6 @@ use crate::native::problems::{PROBLEM, forbidden, unknown_run};
 use crate::native::query::is_given_up;
 use crate::native::routes::Answer;
 use crate::problem::Problem;
-use crate::run_state::same_instant;
 use crate::run_view::RunView;
 use crate::service::View;
 use crate::wait::Wait;
@@ -77,7 +76,7 @@ pub(crate) async fn delete_run(
         match cancelled.disposition {
             Disposition::AlreadyTerminal { .. } => {
                 // Another one has ended it meanwhile. A later run of its id is none that was meant.
-                let is_same = |now: &RunView| same_instant(now.queued_at(), run.queued_at());
+                let is_same = |now: &RunView| now.meant() == run.meant();
                 match view.find_by_id(id).await?.filter(is_same) {
                     Some(now) => run = now,
                     None => return Ok(gone()),

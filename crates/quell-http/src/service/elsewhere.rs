@@ -6,13 +6,12 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use futures::stream::{self, StreamExt};
-use quell::cluster::AskedStop;
+use quell::cluster::{AskedStop, RunMeant};
 use quell::{CancelRequest, Counts, Disposition, RunRef, RunReport, RunRow, RunStatus};
 use tokio::time::{Instant, timeout_at};
 
 use crate::lookup_error::LookupError;
 use crate::pace::Pace;
-use crate::run_state::same_instant;
 use crate::run_view::{RunView, StoredRun};
 use crate::service::cancel_outcome::CancelOutcome;
 use crate::service::find::is_accepted;
@@ -305,7 +304,7 @@ impl View {
         // earlier run that is kept, and that another node has forgotten. The store says what is.
         let here = async || {
             let here = engine.get(before.run)?;
-            let is_it = same_instant(here.queued_at(), before.at) && is_accepted(&here).await;
+            let is_it = RunMeant::from(before).is(here.queued_at()) && is_accepted(&here).await;
             is_it.then_some(Seen::Here(here))
         };
         if let Some(seen) = here().await {

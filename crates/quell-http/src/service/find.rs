@@ -4,6 +4,7 @@ use std::slice;
 use std::time::{Duration, SystemTime};
 
 use futures::FutureExt as _;
+use quell::cluster::RunMeant;
 use quell::store::{RunRecord, StoreError};
 use quell::{RunId, RunRef, limits};
 use quell_flow::{COMPONENT, Component};
@@ -12,7 +13,6 @@ use tokio::time::sleep;
 use crate::ids::parse_id;
 use crate::lookup_error::LookupError;
 use crate::pace::Pace;
-use crate::run_state::same_instant;
 use crate::run_view::{RunView, StoredRun};
 use crate::service::view::View;
 use crate::stored_events::read;
@@ -51,9 +51,7 @@ impl View {
     pub async fn forget_stored(&self, run: &RunView) -> Result<(), StoreError> {
         let engine = self.service().engine();
         match engine.stored_run(run.id()).await? {
-            Some(now) if same_instant(now.accepted.at, run.queued_at()) => {
-                engine.forget_record(&now).await
-            }
+            Some(now) if run.meant() == RunMeant::from(&now) => engine.forget_record(&now).await,
             _ => Ok(()),
         }
     }
@@ -65,7 +63,7 @@ impl View {
     ///
     /// As [`forget_stored`](Self::forget_stored).
     pub async fn forget_found(&self, run: &RunView) -> bool {
-        let is_it = |here: &RunRef| same_instant(here.queued_at(), run.queued_at());
+        let is_it = |here: &RunRef| run.meant() == RunMeant::from(here);
         match self.service().engine().get(run.id()).filter(is_it) {
             Some(here) => self.forget(&here),
             None => self.forget_stored(run).await.is_ok(),

@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use futures::stream::{self, StreamExt as _};
 use quell::RunStatus;
+use quell::cluster::RunMeant;
 use tokio::time::timeout;
 
 use crate::ids::Identity;
 use crate::pace::Pace;
-use crate::run_state::same_instant;
 use crate::service::Service;
 use crate::service::guard::left;
 
@@ -47,7 +47,7 @@ impl Service {
         let (engine, (id, at)) = (self.engine(), own);
         let run = engine.stored_run(id).await.ok()??;
         let is_over = run.status.is_terminal() || run.status == RunStatus::Paused;
-        if is_over || !same_instant(run.accepted.at, at) {
+        if is_over || !RunMeant::from(&run).is(at) {
             return None;
         }
         let request = left("the node ends through which its client has followed it");

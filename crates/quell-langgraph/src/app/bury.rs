@@ -147,7 +147,7 @@ impl App {
                 End::Outlasted => return Ok(false),
             }
             buried = self.buried(thread);
-            let known: Vec<_> = own.iter().filter_map(|run| thread.find(*run)).collect();
+            let known: Vec<_> = own.iter().filter_map(|run| thread.find(run.id())).collect();
             hidden = self.hide(known, owner, own);
             self.threads().remove(thread);
         }
@@ -225,10 +225,8 @@ impl App {
             thread.find(run.id()).iter().for_each(|tracked| tracked.note_made());
             return Ok(true);
         }
-        if is_gone.is_ok() {
-            // Nothing of it is left: a repeat makes it, or is answered as this one.
-            run.free_key_at_rollback();
-        }
+        // Nothing of it is left: a repeat makes it, or is answered as this one.
+        run.free_key_at_rollback();
         self.take_back(thread, run, "its thread is deleted").await;
         if is_gone? {
             self.lose(thread).await?;
@@ -238,7 +236,7 @@ impl App {
 
     /// Takes a run back that was just made, whatever has become of it.
     pub(super) async fn take_back(&self, thread: &Thread, run: &RunRef, why: &str) {
-        self.hide(thread.find(run.id()), run.owner(), vec![run.id()]);
+        self.hide(thread.find(run.id()), run.owner(), vec![run.into()]);
         run.cancel(CancelRequest::because(why).rollback());
         run.ended().await;
         self.leave_run(&run.into()).await;

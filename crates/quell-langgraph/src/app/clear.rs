@@ -8,8 +8,9 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use parking_lot::Mutex;
+use quell::cluster::RunMeant;
 use quell::store::Page;
-use quell::{CancelRequest, RunFilter, RunId, RunRef};
+use quell::{CancelRequest, RunFilter};
 use quell_http::{LookupError, RECORD, RunView, SESSION, View, Wait};
 use tokio::runtime::Handle;
 use tokio::time::sleep;
@@ -95,7 +96,7 @@ impl App {
                 return app.hidden().unbury(id);
             }
             let thread = app.threads().get(id);
-            let known = own.iter().filter_map(|run| thread.as_ref()?.find(*run));
+            let known = own.iter().filter_map(|run| thread.as_ref()?.find(run.id()));
             let known: Vec<_> = known.collect();
             let hidden = app.hide(known, buried.owner.as_deref(), own);
             app.clear(&app.all(), &buried, hidden).await;
@@ -124,14 +125,14 @@ impl App {
 
     /// Lists the runs of a thread that are in memory. Before it is known that the thread is there:
     /// its id may be used again as soon as it is not.
-    pub(super) fn runs_here(&self, buried: &Buried) -> Vec<RunId> {
+    pub(super) fn runs_here(&self, buried: &Buried) -> Vec<RunMeant> {
         let runs = self.engine().runs(&of_thread(buried.id).roots());
-        runs.iter().filter(|run| buried.has(&(*run).into())).map(RunRef::id).collect()
+        runs.iter().filter(|run| buried.has(&(*run).into())).map(RunMeant::from).collect()
     }
 
     /// Stops the runs of a thread that is deleted, and forgets them, and the thread. These runs are
     /// hidden already.
-    pub(super) async fn clear(&self, view: &View, buried: &Buried, mut hidden: Vec<RunId>) {
+    pub(super) async fn clear(&self, view: &View, buried: &Buried, mut hidden: Vec<RunMeant>) {
         hidden.extend(self.stop_all(view, buried).await);
         let (buried, hidden) = (Arc::new(buried.clone()), Arc::new(Mutex::new(hidden)));
         self.until_gone(move |app, is_waited| {
@@ -153,22 +154,22 @@ impl App {
     }
 
     /// Stops the live runs of a thread, and yields them.
-    async fn stop_all(&self, view: &View, buried: &Buried) -> Vec<RunId> {
+    async fn stop_all(&self, view: &View, buried: &Buried) -> Vec<RunMeant> {
         let mut live = self.live_of(&self.all(), buried).await.unwrap_or_default();
         // What an earlier process has left nobody stops before it is taken over.
         live.retain(|run| run.live().is_some() || self.is_node());
         if !matches!(self.is_still(buried).await, Ok(true)) {
             return Vec::new();
         }
-        let ids: Vec<_> = live.iter().map(RunView::id).collect();
-        self.hidden().hide(ids.iter().copied());
+        let meant: Vec<_> = live.iter().map(RunView::meant).collect();
+        self.hidden().hide(meant.iter().copied());
         let why = format!("deletion requested via DELETE /threads/{}", buried.id);
         let request = CancelRequest::because(why).rollback();
         view.cancel_all(&live, request, Wait::terminal()).await;
         for run in live.iter().filter_map(RunView::live) {
             run.ended().await;
         }
-        ids
+        meant
     }
 
     /// Forgets the runs of a thread of which nothing executes, and the thread if that are all;

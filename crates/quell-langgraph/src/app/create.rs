@@ -5,9 +5,9 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use axum::http::HeaderMap;
-use quell::{IdempotencyKey, OnBusy, RunId, RunRef};
+use quell::{OnBusy, RunId, RunRef};
 use quell_flow::{Component, NodesAsked};
-use quell_http::{RunView, SESSION, Start, StartError, View};
+use quell_http::{RunView, SESSION, Start, View};
 use serde_json::json;
 use tokio::time::sleep;
 use uuid::Uuid;
@@ -264,51 +264,6 @@ impl App {
             1 => thread.paused(self.engine()).is_some() && !thread.is_live_elsewhere(),
             _ => false,
         }
-    }
-
-    /// Tells whether a thread is gone by now, but perhaps for a run.
-    async fn is_gone_but_for(&self, thread: &Thread, run: RunId) -> Result<bool, Refusal> {
-        let recorded = self.recorded(thread.id).await?;
-        self.is_gone(thread, recorded.as_ref(), Some(run)).await
-    }
-
-    /// Finds the run that the same request has made before, which is only in the store.
-    async fn made_there(
-        &self,
-        view: &View,
-        within: Option<&Arc<Thread>>,
-        id: RunId,
-    ) -> Result<Created, Refusal> {
-        let found = self.find_to_join(view, None, id.as_uuid()).await?;
-        let found = found.ok_or(StartError::KeyForgotten)?;
-        if let Some(thread) = within
-            && self.is_gone_but_for(thread, id).await?
-        {
-            return Err(StartError::KeyForgotten.into());
-        }
-        Ok(Created::There(found))
-    }
-
-    /// Finds the run that the same request has made before, by what its owner is told of it; within
-    /// its thread, if the request names one.
-    async fn made_before(
-        &self,
-        (view, owner, within): (&View, &View, Option<&Arc<Thread>>),
-        once: Option<&IdempotencyKey>,
-        told: Result<RunId, StartError>,
-    ) -> Result<Created, Refusal> {
-        let run = match told {
-            Ok(run) => Some(run),
-            Err(StartError::KeyForgotten) => once.and_then(|once| owner.started_by(once)),
-            Err(StartError::StartedBefore(id)) => return self.made_there(view, within, id).await,
-            Err(error) => return Err(error.into()),
-        };
-        let found = match run {
-            Some(id) => self.find_now(view, None, id.as_uuid()).await?,
-            None => None,
-        };
-        let found = found.map(|located| Created::Again(located.into_found()));
-        found.ok_or_else(|| StartError::KeyForgotten.into())
     }
 
     /// Yields the view of the owner of a thread. Runs belong to the owner of their thread, also if

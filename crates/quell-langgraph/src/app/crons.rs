@@ -72,7 +72,8 @@ impl App {
         let who = view.principal();
         let scopes = who.scopes_of().filter(|_| !who.sees_all());
         cron.scopes = scopes.map(|scopes| scopes.iter().cloned().collect());
-        self.check_cron(&graph, id, &cron).await?;
+        self.check_bytes(&cron)?;
+        self.check_runs(&graph, id, &cron).await?;
         let kept = Kept::new(Kind::Cron, id, view, written(&cron));
         self.reserve_cron(view, &kept, &cron).await?;
         let (app, view) = (self.clone(), view.clone());
@@ -99,18 +100,23 @@ impl App {
         Ok(FoundCron { id, owner: kept.owner, cron })
     }
 
-    /// Refuses one that is too large, or whose runs would be refused.
-    async fn check_cron(
-        &self,
-        graph: &Arc<Component>,
-        id: Uuid,
-        cron: &Cron,
-    ) -> Result<(), Refusal> {
+    /// Refuses one that is too large.
+    fn check_bytes(&self, cron: &Cron) -> Result<(), Refusal> {
         let max = self.options().cron_bytes_max;
         if cron.bytes() > max {
             let text = format!("Too large: a cron has {max} bytes at most");
             return Err(Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, text));
         }
+        Ok(())
+    }
+
+    /// Refuses one whose runs would be refused.
+    async fn check_runs(
+        &self,
+        graph: &Arc<Component>,
+        id: Uuid,
+        cron: &Cron,
+    ) -> Result<(), Refusal> {
         let create = cron.create(id, SystemTime::now())?;
         self.check_webhook(&create)?;
         check_goto(graph, &create.nodes.goto)?;
@@ -164,7 +170,10 @@ impl App {
             let (before, mut found) =
                 self.known_cron(view, id).await.map_err(|refusal| unknown(refusal, id))?;
             found.cron.change(body, id, self.cron_pause())?;
-            self.check_cron(graph, id, &found.cron).await?;
+            self.check_bytes(&found.cron)?;
+            if Cron::changes_runs(body) {
+                self.check_runs(graph, id, &found.cron).await?;
+            }
             let after = before.changed(written(&found.cron));
             if self.keep(&after).await? {
                 self.run_crons();

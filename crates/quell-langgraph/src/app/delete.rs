@@ -31,14 +31,14 @@ impl App {
         // Of one that is deleted, or whose thread is, nobody is shown anything from then on.
         let is_deleted = || {
             tracked.is_deleted.load(Ordering::SeqCst)
-                || self.hidden().has(run.id())
+                || self.hidden().has(run.into())
                 || !thread.is_temporary && thread.has_left()
         };
         if !is_deleted() {
             self.keep_final(thread, tracked, run);
         }
         if is_deleted() {
-            self.finals().remove(thread.owner.as_deref(), &[run.id()]);
+            self.finals().remove(thread.owner.as_deref(), &[run.into()]);
         }
         self.tell_end(thread, tracked, run);
         // With a store the run is there until its end is told, and of several nodes for as long as

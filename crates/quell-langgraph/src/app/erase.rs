@@ -78,7 +78,7 @@ impl App {
             view.cancel(run.clone(), request, Wait::terminal()).await.stored?;
         }
         // Of one that is only in the store by now this node may have had the end as well.
-        let runs = self.hide(tracked, run.owner(), vec![id]);
+        let runs = self.hide(tracked, run.owner(), vec![run.meant()]);
         if let Some(run) = run.live() {
             run.ended().await;
         }
@@ -90,7 +90,7 @@ impl App {
 
     /// Shows nobody a run that has ended, and forgets it as soon as nothing of it executes.
     pub(super) async fn leave_run(&self, run: &RunView) {
-        self.hidden().hide([run.id()]);
+        self.hidden().hide([run.meant()]);
         let this = run.clone();
         let is_gone = self.until_gone(move |app, _| {
             let run = this.clone();

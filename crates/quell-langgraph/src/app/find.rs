@@ -75,7 +75,7 @@ impl App {
     fn find_kept(&self, view: &View, thread: Option<Uuid>, run: Uuid) -> Option<Found> {
         self.take_in();
         let run = view.run_by_id(RunId::from_uuid(run)).filter(|run| run.parent().is_none())?;
-        if self.hidden().has(run.id()) {
+        if self.hidden().has((&run).into()) {
             return None;
         }
         let session = run.label(SESSION)?;

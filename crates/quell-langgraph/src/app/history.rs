@@ -148,7 +148,7 @@ impl App {
             let is_over = row.started_at.is_some() && has_left;
             is_over && !run.is_rolled_back() && !is_taken_back(run)
         };
-        let shown = |run: &RunView| left(run) && !self.hidden().has(run.id());
+        let shown = |run: &RunView| left(run) && !self.hidden().has(run.meant());
         for _ in 0..PARTS_MAX {
             let page =
                 view.list_omitting((of_thread(thread.id), INPUTS), PART, next, shown).await?;

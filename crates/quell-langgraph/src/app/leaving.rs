@@ -3,11 +3,11 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
-use quell::store::RunRecord;
+use quell::cluster::RunMeant;
 use quell::{RunId, RunSpec, SubmitError};
-use quell_http::{LookupError, RECORD, RunView, whole_millis};
+use quell_http::{LookupError, RECORD, RunView};
 use tokio::time::sleep;
 use uuid::Uuid;
 
@@ -57,8 +57,8 @@ impl App {
         &self,
         known: impl IntoIterator<Item = Arc<Tracked>>,
         owner: Option<&str>,
-        runs: Vec<RunId>,
-    ) -> Vec<RunId> {
+        runs: Vec<RunMeant>,
+    ) -> Vec<RunMeant> {
         for tracked in known {
             tracked.is_deleted.store(true, Ordering::SeqCst);
         }
@@ -85,7 +85,7 @@ impl App {
                 // Another node that sends it sees that, and takes away the rest.
                 forget(self.engine(), record_of(run)).await;
             }
-            self.hidden().release([run]);
+            self.hidden().release([of.meant()]);
         }
         is_gone
     }
@@ -100,7 +100,7 @@ impl App {
         if !self.has_records() {
             return Ok(());
         }
-        let spec = RunSpec::step(NAME).unlimited().id(mark_of(run));
+        let spec = RunSpec::step(NAME).unlimited().id(run.mark(&MARKS));
         let spec = spec.label(RECORD, format!("{ERASED}{}", run.id()));
         let spec = run.owner().into_iter().fold(spec, RunSpec::owner);
         match self.engine().submit_durably(spec, async |_ctx| Ok(())).await {
@@ -111,7 +111,7 @@ impl App {
 
     /// Forgets that a run is deleted, which has left.
     pub(super) async fn forget_erased(&self, run: &RunView) -> bool {
-        !self.has_records() || forget(self.engine(), mark_of(run)).await
+        !self.has_records() || forget(self.engine(), run.mark(&MARKS)).await
     }
 
     /// Tells whether a run is deleted, and only waits until nothing of it executes. Whoever finds
@@ -125,9 +125,9 @@ impl App {
         if !self.has_records() || !row.status.is_terminal() || row.quiescent {
             return Ok(false);
         }
-        let is_erased = self.is_stored(mark_of(run)).await?;
-        if is_erased && !self.hidden().has(run.id()) {
-            self.hidden().hide([run.id()]);
+        let is_erased = self.is_stored(run.mark(&MARKS)).await?;
+        if is_erased && !self.hidden().has(run.meant()) {
+            self.hidden().hide([run.meant()]);
             let (app, run) = (self.clone(), run.clone());
             drop(tokio::spawn(async move { app.leave_run(&run).await }));
         }
@@ -159,9 +159,8 @@ impl App {
     /// Fails if the store cannot be read.
     pub(super) async fn is_there(&self, run: &RunView) -> Result<bool, LookupError> {
         let stored = self.engine().stored_run(run.id()).await;
-        let is_it =
-            |record: RunRecord| whole_millis(record.accepted.at) == whole_millis(run.queued_at());
-        Ok(stored.map_err(|_| LookupError::Unavailable)?.is_some_and(is_it))
+        let stored = stored.map_err(|_| LookupError::Unavailable)?;
+        Ok(stored.is_some_and(|stored| run.meant() == RunMeant::from(&stored)))
     }
 
     /// Tells whether the store has a run of this id.
@@ -175,14 +174,6 @@ impl App {
     }
 }
 
-/// Yields the id of the mark of a run that is deleted, and of no later one that has its id.
-fn mark_of(run: &RunView) -> RunId {
-    let since = whole_millis(run.queued_at()).duration_since(SystemTime::UNIX_EPOCH);
-    let since = since.unwrap_or_default().as_millis().to_be_bytes();
-    let name = [run.id().as_uuid().as_bytes(), &since[..]].concat();
-    RunId::from_uuid(Uuid::new_v5(&MARKS, &name))
-}
-
 /// What the label [`RECORD`] of such a mark begins with.
 const ERASED: &str = "erased ";
 
@@ -193,27 +184,3 @@ const MARKS: Uuid = Uuid::from_u128(0x7175_656c_6c2d_6572_6173_6564_2d72_756e);
 /// one, the one from which on nobody waits, and the longest one.
 pub(super) const PAUSES: (Duration, Duration, Duration) =
     (Duration::from_millis(5), Duration::from_millis(640), Duration::from_mins(1));
-
-#[cfg(test)]
-mod tests {
-    use quell::Engine;
-
-    use super::*;
-
-    #[tokio::test]
-    async fn the_mark_of_a_run_is_of_no_later_one_that_has_its_id() {
-        let engine = Engine::new();
-        let mut marks = Vec::new();
-        for _ in 0..2 {
-            let spec = RunSpec::agent("r").id(RunId::from_text("r"));
-            let run = engine.submit(spec, async |_ctx| Ok(())).unwrap().into_ref();
-            run.quiescent().await;
-            let view = RunView::from(&run);
-            assert_eq!(mark_of(&view), mark_of(&view));
-            marks.push(mark_of(&view));
-            run.forget().unwrap();
-            sleep(Duration::from_millis(2)).await;
-        }
-        assert_ne!(marks[0], marks[1]);
-    }
-}

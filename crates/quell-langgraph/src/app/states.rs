@@ -86,6 +86,8 @@ impl App {
         };
         let next = match fold.next(known.status, &tracked.about) {
             Some(next) if !matches!(known.from, From::Start(_)) => next,
+            // It is the only one of the run.
+            _ if !which.has_end => return Ok(Some(Vec::new())),
             next => return Ok(Some(vec![started_on(known, &fold, &tracked, next.is_none())])),
         };
         parts.next = next;

@@ -129,7 +129,7 @@ impl App {
 
     /// As [`App::stored`], also of a stateless one that was deleted at its end.
     pub(super) fn stored_or_ended(&self, view: &View, run: RunView) -> Option<StoredRun> {
-        if !run.is_root() || is_taken_back(&run) || self.hidden().has(run.id()) {
+        if !run.is_root() || is_taken_back(&run) || self.hidden().has(run.meant()) {
             return None;
         }
         let session = Uuid::try_parse(run.label(SESSION)?).ok()?;

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
+use quell::cluster::RunMeant;
 use quell::{Payload, RunId, RunRef, RunRow};
 use quell_http::{RunState, offload_if_large};
 use tokio::time::sleep;
@@ -36,6 +37,7 @@ pub(super) struct Telling {
 #[derive(Debug)]
 pub(super) struct Letter {
     run: RunId,
+    meant: RunMeant,
     thread: Uuid,
     owner: Option<Arc<str>>,
     address: Address,
@@ -64,6 +66,7 @@ impl App {
         let address = url.and_then(|text| Address::read(&text).ok())?;
         let (owner, thread) = (telling.owner.clone(), tracked.about.thread);
         let is_rolled_back = telling.is_rolled_back;
+        let meant = RunMeant::accepted_at(run, telling.row.queued_at);
         let error = telling.row.error.as_deref().map_or(0, str::len);
         let values = telling.values.as_deref().map_or(0, bytes_of);
         let bytes = values + tracked.weight + error + ABOUT_BYTES;
@@ -85,6 +88,7 @@ impl App {
         let is_deleted = Arc::clone(&tracked.is_deleted);
         Some(Letter {
             run,
+            meant,
             thread,
             owner,
             address,
@@ -138,7 +142,7 @@ impl App {
             Some(run) => run.status().is_terminal(),
             None => !self.webhooks().is_sending(letter.run),
         };
-        if is_past || letter.is_deleted.load(Ordering::SeqCst) || self.hidden().has(letter.run) {
+        if is_past || letter.is_deleted.load(Ordering::SeqCst) || self.hidden().has(letter.meant) {
             return true;
         }
         if !self.is_node() || !self.has_records() {

@@ -47,6 +47,8 @@ pub(crate) async fn frames(
         From::After(id) => (0, Some(id)),
         From::Now => (fold.position.seq().max(last_seq(found)), None),
     };
+    // A client that joins a paused run finds nothing new, as of one that has ended.
+    let is_closed = is_new && run.status() == RunStatus::Paused;
     let mut render = Render {
         app: app.clone(),
         run: run.into(),
@@ -64,7 +66,7 @@ pub(crate) async fn frames(
         misses_begins: false,
         announced: HashSet::new(),
         is_first: true,
-        is_over: false,
+        is_over: is_closed,
         behind,
         attempt,
         seen: if is_new { attempt } else { 1 },
@@ -72,15 +74,13 @@ pub(crate) async fn frames(
         ended: Vec::new(),
     };
     render.catch_up(&view, after).await;
-    // A client that joins a paused run finds nothing new, as of one that has ended.
-    let is_closed = is_new && run.status() == RunStatus::Paused;
     let events: Pin<Box<dyn Stream<Item = RunEvent> + Send>> = if tracked.is_resumable {
         // The client comes back with the id of an event, perhaps to another process.
         Box::pin(view.kept_events(&run.into(), after).await?)
     } else {
         Box::pin(view.events(&run.into(), after).await?)
     };
-    let frames = told(events.take(if is_closed { 0 } else { usize::MAX }), render);
+    let frames = told(events, render);
     let joins_the_end = is_new && app.options().end_event && run.row().status.is_terminal();
     let end = stream::iter(joins_the_end.then(end_frame));
     Ok(frames.flat_map(|frames| stream::iter(frames.into_iter().map(Late::frame))).chain(end))

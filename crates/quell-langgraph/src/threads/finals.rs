@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use parking_lot::Mutex;
+use quell::cluster::RunMeant;
 use quell::{RunId, RunRef};
 use quell_http::{BoundedMap, Charge, Overdrawn, Principal, ServiceLimits, View};
 use tokio::sync::Notify;
@@ -91,11 +92,16 @@ impl Finals {
         self.all.lock().expires_at()
     }
 
-    /// Forgets what is kept of runs of an owner.
-    pub(crate) fn remove(&self, owner: Option<&str>, runs: &[RunId]) {
+    /// Forgets what is kept of runs of an owner, and not of later ones that have their ids.
+    pub(crate) fn remove(&self, owner: Option<&str>, runs: &[RunMeant]) {
         let owner = owner.map(Arc::from);
         let mut all = self.all.lock();
-        let removed: Vec<_> = runs.iter().map(|run| all.remove(owner.as_ref(), run)).collect();
+        let mut take = |run: &RunMeant| {
+            let kept = all.get(owner.as_ref(), &run.id())?;
+            let is_it = RunMeant::from(&kept.run) == *run;
+            if is_it { all.remove(owner.as_ref(), &run.id()) } else { None }
+        };
+        let removed: Vec<_> = runs.iter().map(&mut take).collect();
         drop(all);
         drop(removed);
     }

@@ -4,7 +4,7 @@ use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
 
 use parking_lot::Mutex;
-use quell::RunId;
+use quell::cluster::RunMeant;
 use uuid::Uuid;
 
 /// Runs that nobody is shown any more: they are deleted, and are about to leave. Each is live, or
@@ -12,7 +12,7 @@ use uuid::Uuid;
 /// so with all that they have, each with its owner.
 #[derive(Debug, Default)]
 pub(crate) struct Hidden {
-    runs: Mutex<HashSet<RunId>>,
+    runs: Mutex<HashSet<RunMeant>>,
     threads: Mutex<HashMap<Uuid, Option<String>>>,
     /// Threads of which nothing came and nobody was told, and whose records are about to leave:
     /// each with the refused requests that have them leave.
@@ -41,16 +41,18 @@ impl Hidden {
         }
     }
 
-    pub(crate) fn hide(&self, runs: impl IntoIterator<Item = RunId>) {
+    pub(crate) fn hide(&self, runs: impl IntoIterator<Item = RunMeant>) {
         self.runs.lock().extend(runs);
     }
 
-    pub(crate) fn has(&self, run: RunId) -> bool {
+    /// Tells whether nobody is shown a run. A later one that has its id, which may be somebody
+    /// else's, is shown.
+    pub(crate) fn has(&self, run: RunMeant) -> bool {
         self.runs.lock().contains(&run)
     }
 
     /// Forgets runs that have left.
-    pub(crate) fn release(&self, runs: impl IntoIterator<Item = RunId>) {
+    pub(crate) fn release(&self, runs: impl IntoIterator<Item = RunMeant>) {
         let mut all = self.runs.lock();
         for run in runs {
             all.remove(&run);
@@ -76,5 +78,25 @@ impl Hidden {
     /// Forgets a thread that is cleared.
     pub(crate) fn unbury(&self, thread: Uuid) {
         self.threads.lock().remove(&thread);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, SystemTime};
+
+    use quell::RunId;
+
+    use super::*;
+
+    #[test]
+    fn a_later_run_that_has_the_id_of_a_hidden_one_is_shown() {
+        let (hidden, id, at) = (Hidden::default(), RunId::from_text("r"), SystemTime::now());
+        let run = RunMeant::accepted_at(id, at);
+        let later = RunMeant::accepted_at(id, at + Duration::from_millis(1));
+        hidden.hide([run]);
+        assert!(hidden.has(run) && !hidden.has(later));
+        hidden.release([later]);
+        assert!(hidden.has(run));
     }
 }

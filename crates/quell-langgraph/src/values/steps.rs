@@ -179,7 +179,7 @@ impl Fold {
             // There was nothing to go on from.
             _ if self.is_empty(about) => return None,
             // A graph of one step has none to go on at.
-            _ if !about.has_nodes && about.goes_on && about.input.is_null() => return None,
+            _ if !about.has_nodes && about.goes_on => return None,
             _ if !about.has_nodes => vec![about.graph.clone()],
             _ if !about.nodes.next.is_empty() => about.nodes.next.clone(),
             _ if about.goes_on => return None,

@@ -119,6 +119,14 @@ impl Cron {
         Ok(())
     }
 
+    /// Tells whether the body of a change says something of the runs, and not of when they are made
+    /// alone: one whose runs are refused by now can be switched off.
+    pub(crate) fn changes_runs(body: &Keys) -> bool {
+        const OF_CRON: [&str; 6] =
+            ["schedule", "timezone", "enabled", "end_time", "metadata", "on_run_completed"];
+        body.keys().any(|key| !OF_CRON.contains(&&**key))
+    }
+
     fn take(
         &mut self,
         body: &Keys,

@@ -34,12 +34,12 @@ impl NodesWanted {
     pub(crate) fn read(body: &Keys) -> Result<(Self, Option<Payload>), Refusal> {
         let command = object(body, "command")?;
         let resumes = given(&command, "resume").is_some();
-        // Clients write a command with all of its keys: what is empty says nothing besides.
+        // Clients write a command with all of its keys: what is empty says nothing.
         let is_empty = |value: &Payload| {
             let list = value.parse::<Vec<Payload>>().map(|list| list.is_empty());
             list.or_else(|_| value.parse().map(|keys: Keys| keys.is_empty())).unwrap_or(false)
         };
-        let says = |value: &&Payload| !resumes || !is_empty(value);
+        let says = |value: &&Payload| !is_empty(value);
         let (update, goto) = (given(&command, "update"), given(&command, "goto"));
         let (update, goto) = (update.filter(says), goto.filter(says));
         if resumes && (update.is_some() || goto.is_some()) {
@@ -187,6 +187,7 @@ mod tests {
             ),
             (json!({"update": [["x", 2]]}), vec![], Some(json!({"x": 2}))),
             (json!({"resume": 1}), vec![], None),
+            (json!({"update": {}, "goto": [], "resume": null}), vec![], None),
         ] {
             let (wanted, told) = read(&json!({"input": {}, "command": command})).unwrap();
             assert_eq!(wanted.goto, goto);

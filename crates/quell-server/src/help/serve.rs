@@ -208,7 +208,8 @@ origin may still read what LangGraph shows to all (CORS *).
 Descriptors (ulimit -n): the soft limit is raised to the hard one, and programs get it as it was. \
 Half are for connections, more from 6,144 on, at most 14,000. Streams, waits, starts and web \
 sockets have three quarters of these, one more is answered 503; the rest is for cancels and reads, \
-the last eighth for cancels alone. \
+the last eighth for cancels alone, and up to a sixteenth for /healthz and its like. A request \
+counts when all of it has come. \
 A cancel that is to wait takes a place of the former; if none is left it is carried out and \
 answered at once. When all are taken, the connection is closed that has been idle for longest, or \
 taking more than 250 ms to ask. \

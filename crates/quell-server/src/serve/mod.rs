@@ -11,6 +11,7 @@ mod connections;
 mod counted;
 mod demo;
 mod dialect;
+mod gate;
 mod held;
 mod idle;
 mod leftover;

@@ -1,14 +1,15 @@
 //! [`layer`]: bounds the requests that may hold a connection for long.
 //!
-//! Streams and waits last as long as their runs, and a start as long as its body is being sent.
-//! They may take most connections, and never all, so that a cancel or a read always finds one. A
-//! cancel that waits for the end takes one of these permits too, or does not wait
-//! ([`quell_http::View::cancel`]). So does a web socket, whose answer has ended when it begins, or
-//! it is refused; and a read that takes longer than most, as one waits that tells an end which a
-//! slow store has not got yet.
+//! Streams and waits last as long as their runs. They may take most connections, and never all, so
+//! that a cancel or a read always finds one. A cancel that waits for the end takes one of these
+//! permits too, or does not wait ([`quell_http::View::cancel`]). So does a web socket, whose answer
+//! has ended when it begins, or it is refused; and a read that takes longer than most, as one waits
+//! that tells an end which a slow store has not got yet.
 //!
 //! What changes something is never left halfway, and may wait for a slow store as well. Where so
-//! much is under way that an eighth of the connections is left, only cancels are taken.
+//! much is under way of all these that an eighth of the connections is left, only cancels are
+//! taken, and how the server is may be asked, up to a sixteenth. A request counts from when all of
+//! it has come ([`Gate`]): before that its client is who is waited for.
 
 use std::pin::pin;
 use std::sync::Arc;
@@ -19,9 +20,10 @@ use axum::body::Body;
 use axum::extract::Request;
 use axum::http::{Method, StatusCode};
 use axum::response::{IntoResponse, Response};
-use quell_http::{Problem, Service};
-use tokio::time::timeout;
+use quell_http::{LongRequestPermit, Problem, Service};
+use tokio::time::sleep;
 
+use super::gate::Gate;
 use super::held::Held;
 
 /// Answers 503 to a request that may hold a connection for long if no permit is left: before it
@@ -35,25 +37,79 @@ pub(super) async fn layer<F>(
 where
     F: Future<Output = Response>,
 {
-    let (method, path) = (request.method(), request.uri().path());
-    if is_long(method, path) {
-        let Some(permit) = service.long_request_permit() else { return too_many(service) };
-        return next(request).await.map(|body| Body::new(Held::new(body, permit)));
-    }
-    if is_cancel(method, path) {
+    let kind = Kind::of(request.method(), request.uri().path());
+    if kind == Kind::Cancel {
         return next(request).await;
     }
-    let Some(other) = others.begin(service) else { return too_many(service) };
-    if !is_read(method, path) {
-        return next(request).await;
+    let counted = (service.clone(), others.clone());
+    let (gate, request) = Gate::before(request, move || counted.1.begin(&counted.0, kind));
+    if gate.is_refused() {
+        return too_many(service);
     }
     let mut answer = pin!(next(request));
-    if let Ok(answer) = timeout(READ_SOON, answer.as_mut()).await {
-        return answer;
+    let late = async {
+        gate.has_come().await;
+        sleep(READ_SOON).await;
+    };
+    let mut permit = None;
+    let answer = tokio::select! {
+        biased;
+        answer = answer.as_mut() => answer,
+        () = late, if kind == Kind::Read => {
+            permit = service.long_request_permit();
+            if permit.is_none() {
+                return too_many(service);
+            }
+            drop(gate.take());
+            answer.await
+        }
+    };
+    drop(permit);
+    if kind == Kind::Long {
+        gate.enter();
     }
-    let Some(_permit) = service.long_request_permit() else { return too_many(service) };
-    drop(other);
-    answer.await
+    match gate.take() {
+        _ if gate.is_refused() => too_many(service),
+        Some(Permit::Long(permit)) => answer.map(|body| Body::new(Held::new(body, permit))),
+        _ => answer,
+    }
+}
+
+/// How long a request may hold its connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    /// As long as its run. It has a permit until its answer is taken.
+    Long,
+    /// Not long, and it may be dropped.
+    Read,
+    /// As long as a store takes to keep what it changes.
+    Change,
+    /// Not long: it asks how the server is.
+    Probe,
+    /// It is always let in. Its handler decides whether it is long.
+    Cancel,
+}
+
+impl Kind {
+    fn of(method: &Method, path: &str) -> Self {
+        if is_cancel(method, path) {
+            Self::Cancel
+        } else if is_long(method, path) {
+            Self::Long
+        } else if !is_read(method, path) {
+            Self::Change
+        } else if PROBES.contains(&path) {
+            Self::Probe
+        } else {
+            Self::Read
+        }
+    }
+}
+
+/// What a request holds that is let in.
+enum Permit {
+    Long(LongRequestPermit),
+    Other { _counted: Other },
 }
 
 /// The requests under way that are neither long nor cancels.
@@ -61,17 +117,30 @@ where
 pub(super) struct Others(Arc<AtomicUsize>);
 
 impl Others {
-    /// Counts one in, until what is yielded is dropped; none if there are too many.
-    fn begin(&self, service: &Service) -> Option<Other> {
-        // Long ones have three quarters of the connections at most; an eighth is for cancels.
+    /// Lets a request in until what is yielded is dropped; none if there are too many. Those that
+    /// look at once may count each other or not: then one more is in, or one less.
+    fn begin(&self, service: &Service, kind: Kind) -> Option<Permit> {
+        // Long ones have three quarters of the connections at most.
         let long = service.limits_of().long_requests_max;
-        let room = long.saturating_add((long / 6).max(1)).saturating_sub(service.long_requests());
-        let other = Other(self.clone());
-        (self.0.fetch_add(1, Ordering::Relaxed) < room).then_some(other)
+        let above = if kind == Kind::Probe { long / 4 } else { long / 6 };
+        let most = long.saturating_add(above.max(1));
+        let permit = match kind {
+            Kind::Long => Permit::Long(service.long_request_permit()?),
+            _ => Permit::Other { _counted: Other::new(self) },
+        };
+        let under_way = self.0.load(Ordering::Relaxed).saturating_add(service.long_requests());
+        (under_way <= most).then_some(permit)
     }
 }
 
 struct Other(Others);
+
+impl Other {
+    fn new(of: &Others) -> Self {
+        of.0.fetch_add(1, Ordering::Relaxed);
+        Self(of.clone())
+    }
+}
 
 impl Drop for Other {
     fn drop(&mut self) {
@@ -81,8 +150,8 @@ impl Drop for Other {
 
 fn too_many(service: &Service) -> Response {
     let detail = format!(
-        "streams, waits, starts and slow reads would exceed the limit of {}; the other connections \
-         are for cancels and reads",
+        "streams, waits, starts and slow reads would exceed the limit of {}, or with what waits for \
+         the store leave no more than an eighth of the connections, which is for cancels",
         service.limits_of().long_requests_max
     );
     Problem::new(StatusCode::SERVICE_UNAVAILABLE, "too-many-streams", detail).into_response()
@@ -110,6 +179,9 @@ fn is_read(method: &Method, path: &str) -> bool {
     [Method::GET, Method::HEAD].contains(method) || *method == Method::POST && READS.contains(&last)
 }
 
+/// Where it is asked how the server is: nothing of a store is read for that, or not for long.
+const PROBES: [&str; 6] = ["/healthz", "/readyz", "/health", "/ok", "/info", "/metrics"];
+
 /// What is asked by POST and changes nothing.
 const READS: [&str; 3] = ["search", "count", "history"];
 
@@ -118,10 +190,15 @@ const READ_SOON: Duration = Duration::from_secs(1);
 
 #[cfg(test)]
 mod tests {
+    use std::convert::Infallible;
+
     use axum::Router;
+    use axum::body::Bytes;
     use axum::extract::State;
     use axum::middleware::{Next, from_fn_with_state};
     use axum::routing::get;
+    use futures::future::join_all;
+    use futures::stream;
     use quell::Engine;
     use quell_flow::Catalog;
     use quell_http::ServiceLimits;
@@ -143,7 +220,7 @@ mod tests {
         limits.long_requests_max = 1;
         let service = Service::new(Engine::new(), Catalog::new()).limits(limits);
         let _permits = (0..held).filter_map(|_| service.long_request_permit()).collect::<Vec<_>>();
-        let slow = async move || tokio::time::sleep(takes).await;
+        let slow = async move || sleep(takes).await;
         let app = Router::new()
             .route(path, get(slow).delete(slow).post(slow))
             .layer(from_fn_with_state((service.clone(), Others::default()), bounded));
@@ -168,34 +245,83 @@ mod tests {
         assert_eq!(status_of("POST", "/runs/r/cancel", late, 1).await, 200);
     }
 
+    /// A server with 16 connections, 12 of which may be held for long, and a slow store.
+    fn slow() -> (Service, Router) {
+        let mut limits = ServiceLimits::default();
+        limits.long_requests_max = 12;
+        let service = Service::new(Engine::new(), Catalog::new()).limits(limits);
+        let slow = async |_: Bytes| sleep(READ_SOON * 30).await;
+        let any = get(slow).delete(slow).patch(slow).post(slow);
+        let app = Router::new().route("/{*path}", any);
+        let app = app.layer(from_fn_with_state((service.clone(), Others::default()), bounded));
+        (service, app)
+    }
+
+    /// Asks, at once and while the others wait, and yields the statuses.
+    async fn ask_all(app: &Router, asked: Vec<Request>) -> Vec<u16> {
+        let answers = asked.into_iter().enumerate().map(|(nth, request)| async move {
+            sleep(Duration::from_millis(nth as u64)).await;
+            app.clone().oneshot(request).await.unwrap().status().as_u16()
+        });
+        join_all(answers).await
+    }
+
+    fn asks(method: &str, path: &str) -> Request {
+        Request::builder().method(method).uri(path).body(Body::empty()).unwrap()
+    }
+
     #[tokio::test(start_paused = true)]
     async fn what_waits_for_a_slow_store_leaves_room_for_cancels() {
-        let mut limits = ServiceLimits::default();
-        limits.long_requests_max = 6;
-        let service = Service::new(Engine::new(), Catalog::new()).limits(limits);
-        let _streams = (0..6).filter_map(|_| service.long_request_permit()).collect::<Vec<_>>();
-        let slow = async || tokio::time::sleep(READ_SOON * 30).await;
-        let app = Router::new()
-            .route("/{*path}", get(slow).delete(slow).patch(slow).post(slow))
-            .layer(from_fn_with_state((service, Others::default()), bounded));
-        let ask = |method: &str, path: &str| {
-            let request = Request::builder().method(method).uri(path).body(Body::empty());
-            let answer = app.clone().oneshot(request.unwrap());
-            async move { answer.await.unwrap().status().as_u16() }
+        let behind = || {
+            vec![
+                asks("PATCH", "/threads/t"),
+                asks("DELETE", "/threads/t"),
+                asks("GET", "/threads/t"),
+                asks("POST", "/threads/t/runs"),
+                asks("GET", "/threads/t/runs/r/stream"),
+                asks("GET", "/ok"),
+                asks("POST", "/threads/t/runs/r/cancel"),
+            ]
         };
-        let later = async |method: &str, path: &str| {
-            tokio::time::sleep(READ_SOON).await;
-            ask(method, path).await
+        for streams in [0, 6, 12] {
+            let (service, app) = slow();
+            let held: Vec<_> = (0..streams).filter_map(|_| service.long_request_permit()).collect();
+            let taken = 14 - held.len();
+            let mut asked: Vec<_> = (0..taken).map(|_| asks("PATCH", "/threads/t")).collect();
+            asked.extend(behind());
+            let told = ask_all(&app, asked).await;
+            assert!(told[..taken].iter().all(|status| *status == 200), "{told:?}");
+            assert_eq!(told[taken..], [503, 503, 503, 503, 503, 200, 200], "{streams}");
+            assert_eq!(ask_all(&app, vec![asks("DELETE", "/t")]).await, [200], "there is room");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_sends_slowly_takes_no_room_until_all_has_come() {
+        let (service, app) = slow();
+        let dribble = |method: &str, path: &str| {
+            let parts = stream::unfold(0, |nth| async move {
+                sleep(READ_SOON * 2).await;
+                (nth < 100).then_some((Ok::<_, Infallible>("x"), nth + 1))
+            });
+            let body = Body::from_stream(parts);
+            Request::builder().method(method).uri(path).body(body).unwrap()
         };
-        let told = tokio::join!(
-            ask("PATCH", "/threads/t"),
-            later("PATCH", "/threads/t"),
-            later("DELETE", "/threads/t"),
-            later("GET", "/threads/t"),
-            later("POST", "/threads/t/runs/r/cancel"),
-        );
-        assert_eq!(told, (200, 503, 503, 503, 200));
-        assert_eq!(ask("DELETE", "/threads/t").await, 200, "there is room again");
+        let sent = ["PATCH", "POST"].into_iter().flat_map(|method| {
+            let paths = ["/threads/t", "/threads/search"];
+            (0..20).map(move |nth| (method, paths[nth % 2]))
+        });
+        let sent: Vec<_> = sent.map(|(method, path)| dribble(method, path)).collect();
+        let others = async {
+            sleep(READ_SOON * 5).await;
+            let kinds = [("GET", "/threads/t"), ("PATCH", "/threads/t"), ("POST", "/runs/stream")];
+            let told = ask_all(&app, kinds.map(|(method, path)| asks(method, path)).into()).await;
+            assert_eq!((told, service.long_requests()), (vec![200; 3], 0));
+        };
+        let (told, ()) = tokio::join!(ask_all(&app, sent), others);
+        // And those are bounded when they have come.
+        let refused = told.iter().filter(|status| **status == 503).count();
+        assert_eq!((refused, told.len()), (40 - 14, 40), "{told:?}");
     }
 
     #[test]

@@ -7,12 +7,11 @@
 
 use std::collections::HashMap;
 use std::slice;
-use std::time::SystemTime;
 
+use quell_core::cluster::RunMeant;
 use quell_core::store::StoreError;
 
 use crate::engine::Engine;
-use crate::journal::millis;
 use crate::run::RunRef;
 
 impl Engine {
@@ -39,9 +38,8 @@ impl Engine {
             let ids = part.iter().map(|(_, root)| root.id()).collect();
             let found: HashMap<_, _> = journal.store.accepted_at(ids).await?.into_iter().collect();
             for (nth, root) in part {
-                let at = root.queued_at();
-                let is_it = |stored: &SystemTime| millis(*stored) == millis(at);
-                are_forgotten[*nth] = !found.get(&root.id()).is_some_and(is_it);
+                let meant = RunMeant::from(root);
+                are_forgotten[*nth] = !found.get(&root.id()).is_some_and(|at| meant.is(*at));
                 if are_forgotten[*nth] {
                     self.shared().undo(root.node());
                 }
@@ -63,6 +61,13 @@ impl Engine {
     fn may_be_forgotten(&self, run: &RunRef) -> bool {
         let is_away = || self.shared().journal.iter().any(|it| it.trouble().is_some());
         run.node().is_over() && !run.node().has_unstored() && !is_away()
+    }
+}
+
+/// This run, and no other.
+impl From<&RunRef> for RunMeant {
+    fn from(run: &RunRef) -> Self {
+        Self::accepted_at(run.id(), run.queued_at())
     }
 }
 

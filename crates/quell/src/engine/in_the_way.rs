@@ -14,7 +14,6 @@ use crate::engine::left_behind::Fate;
 use crate::engine::left_rows::Left;
 use crate::failure::SubmitError;
 use crate::idempotency::IdempotencyKey;
-use crate::journal::millis;
 use crate::run::RunRef;
 use crate::tables::coming::Root;
 
@@ -30,8 +29,8 @@ impl Engine {
         }
         // It comes before those below it.
         let is_root = record.accepted.parent.is_none();
-        let is_earlier =
-            is_root && node.is_over() && millis(root.queued_at()) != millis(record.accepted.at);
+        let is_it = RunMeant::from(record).is(root.queued_at());
+        let is_earlier = is_root && node.is_over() && !is_it;
         if is_earlier {
             self.shared().undo(node);
         }

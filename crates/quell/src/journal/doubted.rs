@@ -1,9 +1,10 @@
 //! [`Doubted`] is a run of which nobody knows whether the store has it.
 
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::SystemTime;
 
 use quell_core::RunId;
+use quell_core::cluster::RunMeant;
 use quell_core::store::{Record, RunRecord, StoreError};
 
 use crate::journal::{Journal, Recorded};
@@ -19,8 +20,8 @@ pub(crate) struct Doubted {
 
 impl Doubted {
     fn is<R: Recorded>(&self, stored: &RunRecord, journal: &Journal<R>) -> bool {
-        let accepted = &stored.accepted;
-        journal.is_own(accepted.epoch.boot()) && millis(accepted.at) == millis(self.at)
+        let is_it = RunMeant::from(stored).is(self.at);
+        is_it && journal.is_own(stored.accepted.epoch.boot())
     }
 }
 
@@ -73,9 +74,4 @@ pub(super) async fn look<R: Recorded>(
         }
         Err(error) => Err(error),
     }
-}
-
-/// As precise as stores keep a time.
-pub(crate) fn millis(at: SystemTime) -> u128 {
-    at.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis())
 }

@@ -1,8 +1,9 @@
 //! [`Entry`] is one thing that is to be stored, and [`Recorded`] what the journal asks of a run.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
+use quell_core::cluster::RunMeant;
 use quell_core::store::{Record, StopAccepted, StoreError, StoredHold, StoredPause};
 use quell_core::{Annotations, Payload, RunEvent, RunId};
 
@@ -57,8 +58,8 @@ pub(crate) enum Entry<R> {
     Ended(Arc<R>, bool),
     /// It ended non-quiescent, and nothing of it executes any more.
     Quiesced(Arc<R>, Ticks),
-    /// It leaves, with its tree.
-    Forgotten(Arc<R>, Ticks),
+    /// It leaves, with its tree: when, and when it was accepted.
+    Forgotten(Arc<R>, Ticks, SystemTime),
     /// It is taken back: it is terminal, and leaves in the same append. So no crash comes between
     /// the two, and nobody finds a run that was taken back.
     TakenBack(Arc<R>, Ticks),
@@ -115,7 +116,7 @@ impl<R> Entry<R> {
             | Self::HoldEnded(run, _)
             | Self::Ended(run, _)
             | Self::Quiesced(run, _)
-            | Self::Forgotten(run, _)
+            | Self::Forgotten(run, ..)
             | Self::TakenBack(run, _) => Some(run),
             Self::Event(..) => None,
         }
@@ -124,9 +125,18 @@ impl<R> Entry<R> {
     /// Yields the root that the store has no longer once this is stored.
     pub(crate) const fn leaving(&self) -> Option<&Arc<R>> {
         match self {
-            Self::Forgotten(root, _) | Self::TakenBack(root, _) => Some(root),
+            Self::Forgotten(root, ..) | Self::TakenBack(root, _) => Some(root),
             _ => None,
         }
+    }
+
+    /// Yields the root that is forgotten by this, which the store has.
+    pub(crate) fn forgets(&self) -> Option<RunMeant>
+    where
+        R: Recorded,
+    {
+        let Self::Forgotten(root, _, accepted) = self else { return None };
+        Some(RunMeant::accepted_at(root.id(), *accepted))
     }
 
     /// Tells whether somebody waits for it from the moment it comes, or it is worth a commit of its

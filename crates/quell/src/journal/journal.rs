@@ -144,7 +144,7 @@ impl<R: Recorded> Journal<R> {
         let mut queue = self.queue.lock();
         if let Some(root) = entry.leaving() {
             queue.gaps.remove(&root.id());
-            queue.leaving.add(root.id(), matches!(entry, Entry::Forgotten(..)));
+            queue.leaving.add(root.id(), entry.forgets());
         }
         queue.add(entry);
         queue.wake(false);

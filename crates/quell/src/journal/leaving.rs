@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use quell_core::RunId;
+use quell_core::cluster::RunMeant;
 use quell_core::store::RunRecord;
 
 use crate::sync::RandomState;
@@ -13,8 +14,8 @@ use crate::sync::RandomState;
 ///
 /// Another run may have the id in the store: one that another node has made since that one was
 /// deleted elsewhere, or which the store had before a root was refused. It is hidden from nobody.
-/// What an engine without other nodes has forgotten is hidden also if an earlier process has
-/// written its record last.
+/// A root that was forgotten is hidden also if another process has written its record last, whose
+/// work this one has taken over; and so, of an engine without other nodes, is what is below it.
 ///
 /// A copy shares the ids. They are copied once if they change while somebody has one.
 #[derive(Clone, Debug, Default)]
@@ -25,8 +26,9 @@ pub(crate) struct Leaving(Arc<HashMap<RunId, Count, RandomState>>);
 struct Count {
     /// All of it.
     all: usize,
-    /// One of these forgets a root that the store has; the others may be of refused ones.
-    forgets: bool,
+    /// The root that the last one of these forgets which the store has; the others may be of
+    /// refused ones.
+    forgets: Option<RunMeant>,
 }
 
 impl Leaving {
@@ -39,7 +41,9 @@ impl Leaving {
         is_own: impl FnOnce(u32) -> bool,
         is_alone: bool,
     ) -> bool {
-        let is_of = |count: &Count| is_alone && count.forgets || is_own(record.epoch.boot());
+        let forgets = |it: RunMeant| is_alone || it == RunMeant::from(record);
+        let is_of =
+            |count: &Count| count.forgets.is_some_and(forgets) || is_own(record.epoch.boot());
         self.0.get(&record.accepted.root).is_some_and(is_of)
     }
 
@@ -48,11 +52,11 @@ impl Leaving {
         self.0.contains_key(&root)
     }
 
-    /// Counts one in; `forgets` tells that the store has it, so that it was not refused.
-    pub(super) fn add(&mut self, root: RunId, forgets: bool) {
+    /// Counts one in; `forgets` is that root if the store has it, so that it was not refused.
+    pub(super) fn add(&mut self, root: RunId, forgets: Option<RunMeant>) {
         let count = Arc::make_mut(&mut self.0).entry(root).or_default();
         count.all += 1;
-        count.forgets |= forgets;
+        count.forgets = forgets.or(count.forgets);
     }
 
     /// Counts out one of those that were added.
@@ -69,7 +73,7 @@ impl Leaving {
 
 #[cfg(test)]
 mod tests {
-    use std::time::SystemTime;
+    use std::time::{Duration, SystemTime};
 
     use quell_core::RunKind;
     use quell_core::store::{Accepted, Epoch};
@@ -80,25 +84,35 @@ mod tests {
     fn what_is_forgotten_is_hidden_and_no_other_run_that_has_its_id() {
         let (root, of_others) = (RunId::from_text("r"), Epoch::new(1, 1));
         let at = SystemTime::now();
-        let accepted = Accepted::new(root, RunKind::Agent, "r".into(), of_others, at);
-        let record = RunRecord::new(accepted);
+        let accepted = |run| Accepted::new(run, RunKind::Agent, "r".into(), of_others, at);
+        let record = RunRecord::new(accepted(root));
+        let mut below = RunRecord::new(accepted(RunId::from_text("below")));
+        below.accepted.root = root;
+        let this = RunMeant::from(&record);
+        let later = RunMeant::accepted_at(root, at + Duration::from_millis(1));
         // Of an earlier process, or of another node; forgotten, or refused as that one has its id.
-        for (forgets, is_alone, hides) in
-            [(true, true, true), (true, false, false), (false, true, false), (false, false, false)]
-        {
+        for (forgets, is_alone, hides) in [
+            (Some(this), true, [true, true]),
+            (Some(this), false, [true, false]),
+            (Some(later), false, [false, false]),
+            (None, true, [false, false]),
+            (None, false, [false, false]),
+        ] {
             let mut leaving = Leaving::default();
             leaving.add(root, forgets);
-            let told = leaving.hides(&record, |boot| boot == 2, is_alone);
-            assert_eq!(told, hides, "{forgets} {is_alone}");
-            assert!(leaving.hides(&record, |boot| boot == 1, is_alone));
+            leaving.add(root, None);
+            let told =
+                |boot| [&record, &below].map(|it| leaving.hides(it, |of| of == boot, is_alone));
+            assert_eq!(told(2), hides, "{forgets:?} {is_alone}");
+            assert_eq!(told(1), [true, true]);
         }
     }
 
     #[test]
     fn a_root_that_leaves_twice_is_leaving_until_both_have_left() {
         let (mut leaving, root) = (Leaving::default(), RunId::from_text("r"));
-        leaving.add(root, true);
-        leaving.add(root, true);
+        leaving.add(root, None);
+        leaving.add(root, None);
         leaving.remove(root);
         assert!(leaving.contains(root));
         let before = leaving.clone();

@@ -22,7 +22,7 @@ mod tests;
 mod unaccepted;
 mod writer;
 
-pub(crate) use doubted::{Doubted, millis};
+pub(crate) use doubted::Doubted;
 pub(crate) use entry::{Entry, Given, Recorded};
 pub(crate) use fit::to_record;
 pub(crate) use journal::Journal;

@@ -72,7 +72,7 @@ pub(super) fn of(entry: &Entry<Node>, journal: &Journal<Node>) -> (Record, Optio
         Entry::Quiesced(node, at) => {
             Record::Quiesced { run: node.id, epoch: epoch(node), at: wall(node, *at) }
         }
-        Entry::Forgotten(node, at) => {
+        Entry::Forgotten(node, at, _) => {
             let at = left_at(node, wall(node, *at));
             Record::Forgotten { run: node.id, epoch: epoch(node), at }
         }

@@ -167,9 +167,9 @@ impl Shared {
         let mut is_first = false;
         self.retention.forget(root, || is_first = root.mark(flags::FORGOTTEN));
         if is_first {
-            let _state = root.lock();
-            let at = self.clock.stamp(self.clock.now());
-            root.journal(|node| Entry::Forgotten(node, at));
+            let state = root.lock();
+            let (accepted, at) = (root.began(&state).0, self.clock.stamp(self.clock.now()));
+            root.journal(|node| Entry::Forgotten(node, at, accepted));
         }
         self.forget_ids(root, true);
         Ok(())

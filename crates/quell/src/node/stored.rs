@@ -46,7 +46,7 @@ impl Recorded for Node {
             | Entry::HoldBegan(node, _)
             | Entry::HoldEnded(node, _)
             | Entry::Paused(node, _) => node.settle_entry_for(wakers, 0, |_| {}),
-            Entry::Forgotten(node, _) => {
+            Entry::Forgotten(node, ..) => {
                 node.has_left();
                 node.settle_entry_for(wakers, 0, |_| {});
             }

@@ -32,7 +32,7 @@ fn is_of_forgotten(entry: &Entry<Node>, error: &StoreError) -> bool {
 /// of this one is stored, and the epoch of what has ended is raised by nobody. So somebody has
 /// forgotten it.
 fn is_of_another(entry: &Entry<Node>, error: &StoreError) -> bool {
-    let (Entry::Forgotten(node, _) | Entry::Stop(node, _), StoreError::Fenced { .. }) =
+    let (Entry::Forgotten(node, ..) | Entry::Stop(node, _), StoreError::Fenced { .. }) =
         (entry, error)
     else {
         return false;
