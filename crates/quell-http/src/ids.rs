@@ -3,12 +3,8 @@
 use std::borrow::Cow;
 use std::time::SystemTime;
 
-use quell::cluster::RunMeant;
 use quell::{Engine, RunId, RunRef};
 use quell_flow::COMPONENT;
-use uuid::Uuid;
-
-use crate::run_view::RunView;
 
 /// The label that holds the id of a run as its caller wrote it, if that is not the UUID itself.
 pub const EXTERNAL_ID: &str = "external_id";
@@ -87,40 +83,6 @@ pub(crate) fn identity(run: &RunRef) -> Identity {
     (run.id(), run.queued_at())
 }
 
-impl RunView {
-    pub(crate) fn identity(&self) -> Identity {
-        (self.id(), self.queued_at())
-    }
-
-    /// Names this run, as far as a store can tell, and no later one that has its id.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
-    /// use quell::{Engine, RunSpec};
-    /// use quell_http::RunView;
-    ///
-    /// let engine = Engine::new();
-    /// let run = engine.submit(RunSpec::agent("echo"), async |_ctx| Ok(()))?.into_ref();
-    /// assert!(RunView::from(&run).meant().is(run.queued_at()));
-    /// # Ok(())
-    /// # }
-    /// ```
-    pub fn meant(&self) -> RunMeant {
-        RunMeant::accepted_at(self.id(), self.queued_at())
-    }
-
-    /// Yields the id of the record that marks this run, and no later one that has its id, as
-    /// `marks` does: an id of its own for what such marks say.
-    pub fn mark(&self, marks: &Uuid) -> RunId {
-        let (id, meant) = (self.id().as_uuid(), self.meant());
-        let accepted_ms = u128::from(meant.accepted_ms().unwrap_or_default());
-        let name = [id.as_bytes(), &accepted_ms.to_be_bytes()[..]].concat();
-        RunId::from_uuid(Uuid::new_v5(marks, &name))
-    }
-}
-
 /// Finds the run of an identity, if the engine still has it.
 pub(crate) fn find(engine: &Engine, run: Identity) -> Option<RunRef> {
     engine.get(run.0).filter(|found| identity(found) == run)
@@ -129,32 +91,4 @@ pub(crate) fn find(engine: &Engine, run: Identity) -> Option<RunRef> {
 /// Tells whether two texts are one id: they are equal, or spellings of one UUID.
 pub fn same_id(one: &str, other: &str) -> bool {
     one == other || RunId::from_text(one) == RunId::from_text(other)
-}
-
-#[cfg(test)]
-mod tests {
-    use std::time::Duration;
-
-    use quell::RunSpec;
-    use tokio::time::sleep;
-
-    use super::*;
-
-    #[tokio::test]
-    async fn the_mark_of_a_run_is_of_no_later_one_that_has_its_id() {
-        let (engine, marks) = (Engine::new(), Uuid::from_u128(1));
-        let mut seen = Vec::new();
-        for _ in 0..2 {
-            let spec = RunSpec::agent("r").id(RunId::from_text("r"));
-            let run = engine.submit(spec, async |_ctx| Ok(())).unwrap().into_ref();
-            run.quiescent().await;
-            let view = RunView::from(&run);
-            assert_eq!(view.mark(&marks), view.mark(&marks));
-            assert_ne!(view.mark(&marks), view.mark(&Uuid::nil()));
-            seen.push(view.mark(&marks));
-            run.forget().unwrap();
-            sleep(Duration::from_millis(2)).await;
-        }
-        assert_ne!(seen[0], seen[1]);
-    }
 }

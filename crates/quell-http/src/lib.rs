@@ -22,6 +22,7 @@ mod list_cursor;
 mod long_requests;
 mod lookup_error;
 mod lost;
+mod meant;
 mod millis;
 mod native;
 mod open_access;

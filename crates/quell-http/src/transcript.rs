@@ -148,8 +148,11 @@ impl Transcript {
                 weight
             }
             EventKind::ToolEnded { call, outcome } => {
-                let known = if has_room { outcome } else { &ToolOutcome::Unknown };
-                if self.end_tool(call, known, event.at) && has_room { weight } else { 0 }
+                if has_room {
+                    return if self.end_tool(call, outcome, event.at) { weight } else { 0 };
+                }
+                self.end_tool(call, &in_short(outcome), event.at);
+                0
             }
             _ => 0,
         }
@@ -205,6 +208,16 @@ impl Transcript {
         tool.ended_at = Some(at);
         tool.outcome = Some(outcome.clone());
         true
+    }
+}
+
+/// Yields how a call has ended, without what it gave.
+fn in_short(outcome: &ToolOutcome) -> ToolOutcome {
+    match outcome {
+        ToolOutcome::Result(_) => ToolOutcome::Result(None),
+        ToolOutcome::Error(_) => ToolOutcome::Error("the words are left out".into()),
+        ToolOutcome::Cancelled => ToolOutcome::Cancelled,
+        ToolOutcome::Unknown => ToolOutcome::Unknown,
     }
 }
 

@@ -7,7 +7,7 @@ use quell::{EngineConfig, Payload, Recovery, RunContext, RunFilter, RunSpec};
 use quell_flow::Component;
 use quell_http::{Access, Key};
 use quell_langgraph::Options;
-use quell_test_support::{Flow, Valve, within};
+use quell_test_support::{Flow, Valve, ms, within};
 use serde_json::json;
 use tokio::sync::Semaphore;
 use tokio::task::yield_now;
@@ -84,6 +84,42 @@ async fn after_a_restart_a_thread_that_is_deleted_leaves_by_itself() {
         }
     })
     .await;
+}
+
+#[tokio::test]
+async fn a_deletion_of_which_the_store_did_not_say_that_it_took_it_stops_what_executes() {
+    let store = Arc::new(MemoryStore::new());
+    let (server, valve) = nth(1, &store).await;
+    let thread = server.thread().await;
+    server.start(&thread, "slow", json!({ "ms": 60_000, "tag": "works" })).await;
+    server.until_ticking("works").await;
+    valve.set(Flow::Shut { stops: false });
+    let (by, path, read) = (server.clone(), format!("/threads/{thread}"), valve.pages());
+    let told = tokio::spawn(async move { delete(&by, &path).await });
+    within("it is written next", async {
+        while valve.pages() == read {
+            yield_now().await;
+        }
+    })
+    .await;
+    tokio::time::sleep(ms(50)).await;
+    valve.fail_reads(StoreError::Io { what: "a broken connection".into() });
+    valve.set(Flow::Open);
+    let told = told.await.unwrap();
+    assert_eq!(told.status, 503, "{told:?}");
+    // Nobody asks for the thread, or its runs, from here on.
+    valve.fail_reads(None);
+    within("it stops", async {
+        loop {
+            let before = server.witness.get("works");
+            tokio::time::sleep(ms(50)).await;
+            if server.witness.get("works") == before {
+                break;
+            }
+        }
+    })
+    .await;
+    assert_eq!(server.get(&format!("/threads/{thread}")).await.status, 404);
 }
 
 #[tokio::test]

@@ -1,7 +1,6 @@
 //! [`output`]: the output of a component that said no result.
 
 use quell::{Failure, Payload, check_json, limits};
-use serde_json::Value;
 
 /// Reads an output from what was printed, and how much that was: a JSON value if it is one,
 /// otherwise text without white space at its end, in which `U+FFFD` replaces bytes that are not
@@ -29,6 +28,27 @@ pub(crate) fn output(
         return Ok(content.into());
     }
     let is_shallow = check_json(text, limits::OUTPUT_LEVELS_MAX).is_ok();
-    let value = is_shallow.then(|| serde_json::from_str(text).ok()).flatten();
-    Ok(value.unwrap_or_else(|| Value::String(text.to_owned())).into())
+    // As it is spelt: no digit is lost.
+    let value = is_shallow.then(|| Payload::from_json_text(text).ok()).flatten();
+    Ok(value.unwrap_or_else(|| text.into()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn json_is_kept_as_it_was_printed() {
+        let said =
+            |text: &str| output("it", (text.as_bytes(), text.len() as u64), ("", 0)).unwrap();
+        for text in [
+            "1.10",
+            "18446744073709551616",
+            r#"{"id":123456789012345678901234567890,"a":0.10000000000000000555}"#,
+            r#"[ 1, {"b":1,"a":2} ]"#,
+        ] {
+            assert_eq!(said(&format!("  {text}\n")).as_json(), text);
+        }
+        assert_eq!(said("no JSON\n").as_text().as_deref(), Some("no JSON"));
+    }
 }

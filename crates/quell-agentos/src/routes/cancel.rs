@@ -28,11 +28,12 @@ pub(super) async fn cancel(
     let session = query.get("session_id");
     // A client gives no reason, so the message of the cause is null.
     let stop = CancelRequest::because("");
-    let cancelled = match find(view, &component, run, session.as_deref()).await? {
+    let found = view.for_stop(find(view, &component, run, session.as_deref()));
+    let cancelled = match found.await? {
         Some(run) => {
             let outcome = view.cancel(&run, stop, wait).await;
             if let Disposition::AlreadyTerminal { status } = outcome.disposition {
-                is_heard_of_any(view, &run, status).await?;
+                view.for_stop(is_heard_of_any(view, &run, status)).await?;
             }
             outcome
         }
@@ -75,7 +76,7 @@ async fn remember(
     let Ok(id) = parse_id(run) else { return Ok(unknown) };
     // Remember nothing if the id is of a run of another component or session. A run that the caller
     // may not see is treated as unknown, so that the answer does not reveal it.
-    if view.find_by_id(id).await?.is_some() {
+    if view.for_stop(view.find_by_id(id)).await?.is_some() {
         return Ok(match find(view, component, run, session).await? {
             Some(run) => view.cancel(&run, stop, wait).await,
             None => unknown,

@@ -277,7 +277,7 @@ pub(crate) async fn cancel_run(
         return Err(forbidden(view.principal().lack_to_run(None)));
     }
     let now = Instant::now();
-    let Some(run) = view.find_by_id(id).await? else {
+    let Some(run) = view.for_stop(view.find_by_id(id)).await? else {
         if keep.is_zero() {
             let mut response = unknown_run().into_response();
             let unknown = CancelOutcome::without_run(Disposition::Unknown);

@@ -5,8 +5,10 @@ use std::sync::Arc;
 use axum::http::HeaderMap;
 use quell::{Cause, Disposition, RunRef, RunRow};
 
+use crate::lookup_error::LookupError;
 use crate::run_state::write_headers;
 use crate::run_view::StoredRun;
+use crate::service::for_stop::SlowStop;
 use crate::wait::Wait;
 
 /// The result of a request to cancel, and of the wait after it.
@@ -78,7 +80,12 @@ impl CancelOutcome {
         }
     }
 
-    pub(super) async fn after(disposition: Disposition, run: &RunRef, wait: Wait) -> Self {
+    pub(super) async fn after(
+        slow: &SlowStop<'_>,
+        disposition: Disposition,
+        run: &RunRef,
+        wait: Wait,
+    ) -> Self {
         // A report covers the whole tree. Without a wait the row is enough: a cancel must not cost
         // more for a larger tree.
         let (is_reached, row) = if wait.is_none() {
@@ -89,9 +96,12 @@ impl CancelOutcome {
         };
         let quiescent = (!wait.is_none()).then_some(row.quiescent);
         // An end that is told of is stored.
-        let stored =
-            if row.status.is_terminal() { run.stored().await } else { run.stops_stored().await };
-        let stored = stored.map_err(|_| StopNotStored);
+        let stored = async {
+            let is_over = row.status.is_terminal();
+            let stored = if is_over { run.stored().await } else { run.stops_stored().await };
+            stored.map_err(|_| LookupError::Unavailable)
+        };
+        let stored = slow.wait(stored).await.map_err(|_: LookupError| StopNotStored);
         Self {
             disposition,
             cause: row.cause.clone(),

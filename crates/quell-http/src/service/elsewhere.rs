@@ -15,6 +15,7 @@ use crate::pace::Pace;
 use crate::run_view::{RunView, StoredRun};
 use crate::service::cancel_outcome::CancelOutcome;
 use crate::service::find::is_accepted;
+use crate::service::for_stop::SlowStop;
 use crate::service::view::View;
 use crate::wait::Wait;
 
@@ -139,12 +140,14 @@ impl View {
             return CancelOutcome::of_stored(run, wait);
         }
         let request = self.attributed(request);
-        match self.ask_owner(run, request.clone()).await {
-            Ok(disposition) => {
+        let asked = async { Ok::<_, LookupError>(self.ask_owner(run, request.clone()).await) };
+        match self.for_stop(asked).await {
+            Ok(Ok(disposition)) => {
                 let (wait, _permit) = self.with_permit(wait);
                 self.after_asking(disposition, (run, &request), wait, wait.over_at()).await
             }
-            Err(outcome) => outcome,
+            Ok(Err(outcome)) => outcome,
+            Err(_) => CancelOutcome::not_stored(),
         }
     }
 
@@ -253,7 +256,8 @@ impl View {
             Seen::Here(run) => {
                 let left = until.map(|until| until.saturating_duration_since(Instant::now()));
                 let wait = left.map_or(wait, |left| wait.at_most(left));
-                CancelOutcome::after(disposition, &run, wait).await
+                let slow = SlowStop::new(self.service());
+                CancelOutcome::after(&slow, disposition, &run, wait).await
             }
             Seen::There(_) => {
                 let row = latest.report().own_row().clone();

@@ -5,6 +5,7 @@ mod below;
 mod cancel_outcome;
 mod elsewhere;
 mod find;
+mod for_stop;
 mod guard;
 mod last_event;
 mod log;

@@ -61,6 +61,8 @@ pub(crate) struct Shared {
     pub(crate) streams: Ledger,
     pub(crate) clients: Clients,
     long_requests: LongRequests,
+    /// The cancels that wait for a slow store.
+    pub(super) slow_stops: LongRequests,
     pub(crate) records: Records,
     pub(crate) readers: Readers,
 }
@@ -199,6 +201,7 @@ impl Shared {
             streams: Ledger::counting(STREAMS, limits.streams_max, share),
             clients: Clients::default(),
             long_requests: LongRequests::new(limits.long_requests_max),
+            slow_stops: LongRequests::new((limits.long_requests_max / 12).max(1)),
             records: Records::new(&limits),
             readers: Readers::default(),
         }

@@ -15,6 +15,7 @@ use crate::long_requests::LongRequestPermit;
 use crate::run_state::RunState;
 use crate::run_view::{RootFacts, RunView};
 use crate::service::cancel_outcome::CancelOutcome;
+use crate::service::for_stop::SlowStop;
 use crate::service::service::Service;
 use crate::transcript::Transcript;
 use crate::wait::Wait;
@@ -221,7 +222,8 @@ impl View {
         };
         let disposition = run.cancel(self.attributed(request));
         let (wait, _permit) = self.with_permit(wait);
-        CancelOutcome::after(disposition, run, wait).await
+        let slow = SlowStop::new(&self.service);
+        CancelOutcome::after(&slow, disposition, run, wait).await
     }
 
     /// Cancels all of these runs before it waits for any; the cap of the wait is for all together.
@@ -255,10 +257,10 @@ impl View {
         let live: Vec<_> = here.iter().map(|(_, run)| run.clone()).collect();
         let given = self.service.engine().cancel_each(&live, request.clone());
         let ((wait, _permit), over_at) = (self.with_permit(wait), wait.over_at());
-        let own =
-            join_all(here.into_iter().zip(given).map(async |((at, run), given)| {
-                (at, CancelOutcome::after(given, &run, wait).await)
-            }));
+        let slow = &SlowStop::new(&self.service);
+        let own = join_all(here.into_iter().zip(given).map(async |((at, run), given)| {
+            (at, CancelOutcome::after(slow, given, &run, wait).await)
+        }));
         if there.is_empty() {
             outcomes.extend(own.await);
         } else {

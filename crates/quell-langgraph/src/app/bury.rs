@@ -141,6 +141,9 @@ impl App {
             if is_first && !matches!(ended, Ok(End::Stored)) {
                 self.hidden().unbury(id);
             }
+            if ended.is_err() {
+                self.clear_if_deleted(id);
+            }
             match ended? {
                 End::Stored => {}
                 End::Known => return Err(Refusal::no_thread(id)),
@@ -173,7 +176,7 @@ impl App {
             let before = over.take().unwrap_or_else(|| thread.card());
             let last = before.changed(Keys::new(), None, SystemTime::now());
             let is_stored = self.write(thread, &last, true).await?;
-            match self.recorded(thread.id).await? {
+            match self.recorded_soon(thread.id).await? {
                 Some(it) if !it.is_deleted && it.is_of(thread) => {
                     if is_stored {
                         // Others have changed it twice, and the number between was free.

@@ -18,6 +18,7 @@ use uuid::Uuid;
 
 use crate::app::App;
 use crate::app::elsewhere::of_thread;
+use crate::app::leaving::PAUSES;
 use crate::app::record::{DELETED, NAME, Recorded};
 use crate::threads::Thread;
 use crate::wire::asked::{Asked, INPUTS, micros};
@@ -76,6 +77,40 @@ impl App {
         }));
     }
 
+    /// Looks in the background whether a thread is deleted of which the store did not say so: an
+    /// append that has failed may take effect, and whoever meets the last record clears the thread.
+    pub(super) fn clear_if_deleted(&self, id: Uuid) {
+        let app = self.weak();
+        drop(tokio::spawn(async move {
+            let mut pause = PAUSES.0;
+            while let Some(app) = app.upgrade() {
+                if app.recorded(id).await.is_ok() {
+                    return;
+                }
+                drop(app);
+                sleep(pause).await;
+                pause = (pause * 2).min(PAUSES.2);
+            }
+        }));
+    }
+
+    /// As [`App::recorded`], of what was just written: where a read fails, as one does whose
+    /// connection breaks, it reads again for a moment.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the store cannot be read.
+    pub(super) async fn recorded_soon(&self, id: Uuid) -> Result<Option<Recorded>, Refusal> {
+        let mut pause = PAUSES.0;
+        loop {
+            match self.recorded(id).await {
+                Err(_) if pause < PAUSES.1 => sleep(pause).await,
+                read => return read,
+            }
+            pause *= 2;
+        }
+    }
+
     /// Goes on with a thread in the background, if it is deleted and nobody here does so already.
     pub(super) fn go_on_clearing(&self, id: Uuid, recorded: &Recorded) {
         let owner = recorded.owner.as_deref();
@@ -95,10 +130,14 @@ impl App {
             if matches!(app.is_still(&buried).await, Ok(false)) {
                 return app.hidden().unbury(id);
             }
-            let thread = app.threads().get(id);
+            let thread = app.threads().get(id).filter(|thread| buried.is_of(thread.record()));
             let known = own.iter().filter_map(|run| thread.as_ref()?.find(run.id()));
             let known: Vec<_> = known.collect();
             let hidden = app.hide(known, buried.owner.as_deref(), own);
+            if let Some(thread) = &thread {
+                // Whoever deleted it was not told that.
+                app.threads().remove(thread);
+            }
             app.clear(&app.all(), &buried, hidden).await;
         }));
     }

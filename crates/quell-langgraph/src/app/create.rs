@@ -22,6 +22,7 @@ use crate::app::checks::check_asked;
 use crate::app::find::Found;
 use crate::app::making::{Adding, Fresh};
 use crate::app::once::once;
+use crate::app::record::is_recent;
 use crate::app::stored::StoredRun;
 use crate::options::CONTRACT;
 use crate::threads::{Full, Thread, Tracked, Within};
@@ -215,7 +216,8 @@ impl App {
         // Others may make runs in the thread until it starts, or delete what they have left there.
         let is_behind = is_kept && begin.certain().is_none();
         let tracked = if is_behind { tracked.behind_others() } else { tracked };
-        let is_held = is_shared && create.makes_thread;
+        // A young thread may be that of a refused request, which leaves.
+        let is_held = is_shared && (create.makes_thread || is_recent(thread.record_at()));
         let tracked = Arc::new(if is_held { tracked.held_until_made() } else { tracked });
         if let Some(ground) = begin.certain() {
             tracked.begins_on(ground.clone());

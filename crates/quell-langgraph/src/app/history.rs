@@ -6,11 +6,12 @@
 //! forgotten, but for the last one, whose values are those of the thread.
 
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use quell::RunStatus;
 use quell_http::{RunView, View};
 use serde_json::json;
-use uuid::Uuid;
+use uuid::{Builder, Uuid};
 
 use crate::app::App;
 use crate::app::elsewhere::of_thread;
@@ -169,7 +170,7 @@ impl App {
         }
         known.sort_by_key(|known| std::cmp::Reverse((known.mark.is_none(), known.mark, known.id)));
         if thread.card().base.is_some() && next.is_none() {
-            known.push(bare(thread, Uuid::new_v5(&thread.id, b"base"), None, From::Base));
+            known.push(bare(thread, base_id(thread), None, From::Base));
         }
         let with_start = |mut known: Known| {
             let start = known.take_start();
@@ -183,6 +184,16 @@ impl App {
         }
         Ok(known)
     }
+}
+
+/// Yields the id of the values with which a thread was made: it is of that time, so that it is
+/// below those that runs have left since.
+fn base_id(thread: &Thread) -> Uuid {
+    let since = thread.record_at().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    let of_thread = Uuid::new_v5(&thread.id, b"base");
+    let rest = of_thread.as_bytes().first_chunk().copied().unwrap_or_default();
+    let at_ms = u64::try_from(since.as_millis()).unwrap_or_default();
+    Builder::from_unix_timestamp_millis(at_ms, &rest).into_uuid()
 }
 
 /// Runs of one part of the list, and the parts that are read.

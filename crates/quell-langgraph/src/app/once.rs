@@ -1,5 +1,5 @@
-//! [`once`]: the idempotency keys of requests that make runs, and [`App::made_before`]: the run of a
-//! repeat.
+//! [`once`]: the idempotency keys of requests that make runs, and [`App::made_before`]: the run of
+//! a repeat.
 
 use std::sync::Arc;
 

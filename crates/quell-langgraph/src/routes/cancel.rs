@@ -40,7 +40,7 @@ pub(super) async fn one(
         Some(cap) => wait.at_most(cap),
         None => wait,
     };
-    let run = app.find_to_stop(&view, path.thread(), path.run).await?;
+    let run = view.for_stop(app.find_to_stop(&view, path.thread(), path.run)).await?;
     let cancelled = match run.map(|(run, _)| run) {
         Some(run) if !view.may_stop(&run) => {
             return Err(Refusal::forbidden(view.lack_to_stop(&run)));

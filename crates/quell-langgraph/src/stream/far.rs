@@ -5,10 +5,9 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::FutureExt as _;
 use futures::{Stream, StreamExt, stream};
 use quell::{EventKind, RunEvent};
-use quell_http::{LookupError, Reading, RunView, SseEvent, TreeSaid, View};
+use quell_http::{LookupError, Reading, RunView, SseEvent, TreeSaid, View, is_lost};
 
 use crate::app::{App, StoredRun, last_seq};
 use crate::stream::late::Late;
@@ -132,8 +131,9 @@ impl Render {
             is_gone.then(not_found_object)
         } else {
             let run = self.run.live().filter(|_| self.app.engine().has_store())?;
-            let is_told = run.status().is_terminal() && run.stored().now_or_never() == Some(Ok(()));
-            (!is_told).then(not_known_object)
+            // Who came behind its end waits for that as all do who are told of it.
+            self.app.settled(run).await;
+            (!run.status().is_terminal() || is_lost(run)).then(not_known_object)
         };
         error.map(|error| SseEvent::json("error", &error).into())
     }

@@ -1,6 +1,7 @@
 //! What runs say as messages, while they say it (contract, section 8).
 
 use std::pin::pin;
+use std::sync::Arc;
 
 use futures::StreamExt as _;
 use quell::{EventKind, Payload, RunEvent, RunId, RunStatus};
@@ -47,10 +48,26 @@ impl Render {
                     self.spaces.remove(&event.run);
                     self.below.remove(&event.run);
                 }
+                EventKind::ToolStarted { call, name, .. } => {
+                    self.note_call(event.run, call, name);
+                }
+                EventKind::ToolEnded { call, .. } => drop(self.end_call(event.run, call)),
                 EventKind::Lagged { .. } => self.misses_begins = true,
                 _ => {}
             }
         }
+    }
+
+    /// Notes the name of a tool call, which its end does not say.
+    pub(super) fn note_call(&mut self, run: RunId, call: &Arc<str>, name: &Arc<str>) {
+        if self.calls.len() < CALLS_MAX {
+            self.calls.insert((run, Arc::clone(call)), Arc::clone(name));
+        }
+    }
+
+    /// Yields the name of a tool call that has ended.
+    pub(super) fn end_call(&mut self, run: RunId, call: &Arc<str>) -> Option<Arc<str>> {
+        self.calls.remove(&(run, Arc::clone(call)))
     }
 
     /// Says a piece of text.
@@ -207,3 +224,6 @@ impl Render {
         write(Origin { about, run: &root, speaker: &speaker, node: &node })
     }
 }
+
+/// Tool calls whose names a stream holds: the message of a later one has none.
+const CALLS_MAX: usize = 1_024;

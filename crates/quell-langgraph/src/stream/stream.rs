@@ -166,15 +166,13 @@ impl Render {
                 self.below.remove(&event.run);
             }
             EventKind::ToolStarted { call, name, input } => {
-                if self.calls.len() < CALLS_MAX {
-                    self.calls.insert((event.run, Arc::clone(call)), Arc::clone(name));
-                }
+                self.note_call(event.run, call, name);
                 self.push_piece(&mut frames, event.run, |origin| {
                     origin.tool_piece(call, name, input)
                 });
             }
             EventKind::ToolEnded { call, outcome } => {
-                let name = self.calls.remove(&(event.run, Arc::clone(call)));
+                let name = self.end_call(event.run, call);
                 self.push_piece(&mut frames, event.run, |origin| {
                     origin.tool_end(call, name.as_deref(), outcome)
                 });
@@ -359,6 +357,3 @@ fn custom_data<'a>(emit: Option<&Emit>, payload: &'a Payload) -> Option<&'a Payl
     };
     is_own.then_some(payload)
 }
-
-/// Tool calls whose names a stream holds: the message of a later one has none.
-const CALLS_MAX: usize = 1_024;

@@ -61,8 +61,9 @@ pub(crate) struct Tracked {
     /// What its thread goes back to if it is deleted, once it has started: what there was then,
     /// without what runs have left that were deleted since.
     pub(super) back: Mutex<Option<Ground>>,
-    /// Of a run that makes its thread, among nodes: closed when the thread is known to be there
-    /// with it. Until then it executes nothing, as it may have to be made once more.
+    /// Of a run that makes its thread, or is made in a young one, among nodes: closed when the
+    /// thread is known to be there with it. Until then it executes nothing, as it may have to be
+    /// made once more, or be refused.
     made: Option<Box<Semaphore>>,
     /// The run, until it was followed to its end: the engine forgets one that was rolled back by
     /// itself.

@@ -91,7 +91,8 @@ impl Origin<'_> {
 
     /// Writes how a tool call ended as a message, and where it comes from.
     pub(crate) fn tool_end(self, call: &str, name: Option<&str>, outcome: &ToolOutcome) -> Payload {
-        self.whole(&self.tool_message(call, name, Some(outcome)))
+        let mut room = usize::MAX;
+        self.whole(&self.tool_message(call, name, Some(outcome), &mut room))
     }
 
     /// Writes what was used as a piece of the message, and where it comes from.
@@ -127,8 +128,9 @@ impl Origin<'_> {
             };
             let calls: Vec<_> = parts.tools.iter().map(call).collect();
             all.push(with_calls(plain(&self.calls_id(), "ai", "", None), &calls));
+            let mut room = GIVEN_BYTES_MAX;
             let end = |tool: &ToolNote| {
-                self.tool_message(&tool.call, Some(&tool.name), tool.outcome.as_ref())
+                self.tool_message(&tool.call, Some(&tool.name), tool.outcome.as_ref(), &mut room)
             };
             all.extend(parts.tools.iter().map(end));
         }
@@ -145,12 +147,13 @@ impl Origin<'_> {
         with_calls(message, &[])
     }
 
-    /// Writes what a tool call gave as a message.
+    /// Writes what a tool call gave as a message, as far as there is room for it.
     fn tool_message(
         self,
         call: &str,
         name: Option<&str>,
         outcome: Option<&ToolOutcome>,
+        room: &mut usize,
     ) -> Payload {
         let (status, content): (_, Cow<'_, str>) = match outcome {
             Some(ToolOutcome::Result(None)) => ("success", "".into()),
@@ -163,12 +166,28 @@ impl Origin<'_> {
             _ => ("error", "Nobody knows how the call ended".into()),
         };
         let message = json!({
-            "content": content, "additional_kwargs": {}, "response_metadata": {}, "type": "tool",
-            "name": name, "id": format!("{}--result--{call}", self.id()), "tool_call_id": call,
+            "content": within(content, room), "additional_kwargs": {}, "response_metadata": {},
+            "type": "tool", "name": name, "id": format!("{}--result--{call}", self.id()), "tool_call_id": call,
             "artifact": null, "status": status,
         });
         message.into()
     }
+}
+
+/// What tools gave in one run stands in the values of its thread up to so many bytes: a thread is
+/// asked with all of it for ever, and has a bound ([`crate::threads`]).
+const GIVEN_BYTES_MAX: usize = 256 << 10;
+
+/// Cuts text to the room that is left, and takes that.
+fn within<'a>(text: Cow<'a, str>, room: &mut usize) -> Cow<'a, str> {
+    if let Some(left) = room.checked_sub(text.len()) {
+        *room = left;
+        return text;
+    }
+    let end = (0..=*room).rev().find(|end| text.is_char_boundary(*end)).unwrap_or_default();
+    *room = 0;
+    let space = if end == 0 { "" } else { " " };
+    format!("{}{space}[{end} of {} bytes]", &text[..end], text.len()).into()
 }
 
 fn with_calls(message: Value, calls: &[Payload]) -> Payload {
@@ -213,4 +232,18 @@ fn args(input: &Payload) -> Payload {
         return json!({}).into();
     }
     with(json!({}), "input", &input)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_tools_gave_stands_there_as_far_as_there_is_room() {
+        let mut room = 10;
+        let cut: Vec<_> =
+            ["12345", "abcd\u{e9}f", "", "x"].map(|text| within(text.into(), &mut room)).into();
+        assert_eq!(cut, ["12345", "abcd [4 of 7 bytes]", "", "[0 of 1 bytes]"]);
+        assert!(matches!(within("y".into(), &mut 1), Cow::Borrowed("y")));
+    }
 }

@@ -53,7 +53,7 @@ impl Target {
 
 /// Finds what a cancel is about.
 async fn target(app: &App, view: &View, team: Uuid, run: Uuid) -> Result<Option<Target>, Refusal> {
-    if let Some(found) = find(view, team, run).await? {
+    if let Some(found) = view.for_stop(find(view, team, run)).await? {
         return Ok(Some(Target::Run(found)));
     }
     let owner = view.principal().owner().map(|owner| &**owner);
@@ -62,7 +62,7 @@ async fn target(app: &App, view: &View, team: Uuid, run: Uuid) -> Result<Option<
     }
     // A ticket is used up by its run, in whatever team that is. It may have come since the first
     // look.
-    match view.find_by_id(RunId::from_uuid(run)).await? {
+    match view.for_stop(view.find_by_id(RunId::from_uuid(run))).await? {
         None => Ok(Some(Target::Ticket)),
         Some(_) => Ok(find(view, team, run).await?.map(Target::Run)),
     }

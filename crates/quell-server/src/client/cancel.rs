@@ -1,7 +1,7 @@
 //! `quell cancel`: stops runs of a running server.
 
 use std::process::ExitCode;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use clap::{Args, ValueEnum};
 use quell::{RunKind, RunStatus};
@@ -93,14 +93,16 @@ fn stop(args: &CancelArgs, out: &mut Out) -> Result<(), Fault> {
     let client = args.server.client()?;
     let body = body(args)?;
     let wait = if args.wait == Wait::Accepted { Duration::ZERO } else { args.wait_max };
+    let asked_at = Instant::now();
     let answer: Cancelled = client.post("v1/runs/cancel", &body, wait)?.read()?;
+    let waited = span(asked_at.elapsed());
     let (mut missed, mut count) = (0_usize, 0_usize);
     for value in &answer.runs {
         count += 1;
         let run = CancelledRun::deserialize(value).map_err(|error| {
             format!("{}: its answer cannot be read: {error}", printable(&client.server()))
         })?;
-        missed += usize::from(!run.reached);
+        missed += usize::from(is_missed(&run, args.wait));
         if args.json { out.line(value)? } else { out.line(line(&run))? }
     }
     for id in &answer.unknown {
@@ -118,16 +120,23 @@ fn stop(args: &CancelArgs, out: &mut Out) -> Result<(), Fault> {
         out.gap("there are more runs: the same command again stops the next ones");
     }
     if missed > 0 {
-        let wait = span(args.wait_max);
         out.gap(match args.wait {
             Wait::Accepted => format!("{missed} of {count} stops are not acknowledged: ask again"),
-            Wait::Terminal => format!("{missed} of {count} runs have not ended within {wait}"),
-            Wait::Quiescent => {
-                format!("of {missed} of {count} runs something executes after {wait}")
-            }
+            Wait::Terminal => format!("{missed} of {count} runs have not ended after {waited}"),
+            Wait::Quiescent => format!(
+                "of {missed} of {count} runs something executes after {waited}, or nobody knows \
+                 whether it does: those of a node that is lost `quell nodes forget` closes"
+            ),
         });
     }
     Ok(())
+}
+
+/// Tells whether what was asked for has not come to pass. A stop that is recorded waits for the
+/// node that has the run, and may come to nothing.
+fn is_missed(run: &CancelledRun, wait: Wait) -> bool {
+    let is_open = wait == Wait::Accepted && run.disposition.as_deref() == Some("recorded");
+    !run.reached || is_open
 }
 
 /// Makes the request.
@@ -261,7 +270,8 @@ const ID_CHARS_MAX: usize = 128;
 pub(crate) const CANCEL_AFTER_HELP: &str = "\
 A line has the id of a run, what became of its stop, how the run stands, its component, and how \
 long it may take at most. The stop is `accepted`, or the run was `already-stopping`, or \
-`already-terminal`; `not-stored` says that the store has not taken it: ask again. With --dry-run \
+`already-terminal`; `not-stored` says that the store has not taken it: ask again; `recorded`, \
+that the node which has the run has not answered yet: the run may end otherwise. With --dry-run \
 there is no stop, and a line has how the run stands. One request stops 10,000 runs.
 
 With --wait the answer comes when all are there, or after --wait-max; what still executes then \
@@ -283,6 +293,22 @@ Examples:
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_stop_that_waits_for_another_node_is_not_accepted() {
+        let run = |disposition: &str, reached: bool| {
+            let run = json!({ "id": "r", "disposition": disposition, "reached": reached });
+            CancelledRun::deserialize(&run).unwrap()
+        };
+        for (disposition, reached, wait, missed) in [
+            ("accepted", true, Wait::Accepted, false),
+            ("recorded", true, Wait::Accepted, true),
+            ("recorded", true, Wait::Terminal, false),
+            ("accepted", false, Wait::Quiescent, true),
+        ] {
+            assert_eq!(is_missed(&run(disposition, reached), wait), missed, "{disposition}");
+        }
+    }
 
     #[test]
     fn conditions_are_those_of_the_api_and_what_no_run_can_be_is_refused() {

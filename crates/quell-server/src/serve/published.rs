@@ -16,7 +16,7 @@ use hyper::body::Bytes;
 use hyper::header::{ACCEPT, HeaderValue};
 use parking_lot::RwLock;
 use quell_http::{Access, KeySet};
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, Semaphore};
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::config::PublishedKeys;
@@ -25,7 +25,11 @@ use crate::remote::{Caller, Secrets, shown};
 
 /// The issuers that publish their keys at an address. Cheap to clone.
 #[derive(Clone)]
-pub(super) struct Published(Arc<RwLock<Arc<[Issuer]>>>);
+pub(super) struct Published {
+    issuers: Arc<RwLock<Arc<[Issuer]>>>,
+    /// Lets so many requests wait at once for keys which are not known.
+    waiting: Arc<Semaphore>,
+}
 
 /// An issuer of tokens.
 struct Issuer {
@@ -48,18 +52,19 @@ impl Published {
             Ok(Issuer { published, caller, looked: Mutex::default() })
         };
         let issuers = all.into_iter().map(issuer).collect::<Result<Arc<[_]>, String>>()?;
-        Ok(Self(Arc::new(RwLock::new(issuers))))
+        let waiting = Arc::new(Semaphore::new(WAITING_MAX));
+        Ok(Self { issuers: Arc::new(RwLock::new(issuers)), waiting })
     }
 
     /// Asks the issuers of another one from now on, in place of its own.
     pub(super) fn replace(&self, with: &Self) {
         let issuers = with.now();
-        let former = std::mem::replace(&mut *self.0.write(), issuers);
+        let former = std::mem::replace(&mut *self.issuers.write(), issuers);
         drop(former);
     }
 
     fn now(&self) -> Arc<[Issuer]> {
-        Arc::clone(&self.0.read())
+        Arc::clone(&self.issuers.read())
     }
 
     /// Yields what is known of each issuer.
@@ -106,8 +111,10 @@ impl Published {
     }
 
     /// Asks those who may have published a key since they were asked: each once in a while, however
-    /// many tokens name keys that are not known.
+    /// many tokens name keys that are not known. It does not wait where so many do already: who
+    /// they are nobody knows yet, and each holds a connection.
     async fn look(&self) {
+        let Ok(_waits) = self.waiting.try_acquire() else { return };
         let issuers = self.now();
         join_all(issuers.iter().map(Issuer::look)).await;
     }
@@ -210,8 +217,32 @@ const NO_KEYS: &str = "the issuer publishes no key for RS256 or ES256";
 /// How long an issuer may take to connect, and then to answer.
 const WITHIN: Duration = Duration::from_secs(5);
 
+/// Requests that wait at once for keys which are not known.
+const WAITING_MAX: usize = 16;
+
 /// After how long its keys are read again.
 const EVERY: Duration = Duration::from_mins(5);
 
 /// How long it is not asked again for a key that is not known.
 const PAUSE: Duration = Duration::from_secs(30);
+
+#[cfg(test)]
+mod tests {
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn so_many_wait_at_once_for_an_issuer_that_does_not_answer() {
+        let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = format!("http://{}/", silent.local_addr().unwrap()).parse().unwrap();
+        let published = Published::of(vec![PublishedKeys { address, keys: KeySet::new() }]);
+        let published = published.unwrap();
+        let waits = join_all((0..WAITING_MAX).map(|_| published.look()));
+        tokio::select! {
+            biased;
+            _ = waits => panic!("it does not answer"),
+            () = published.look() => {}
+        }
+    }
+}

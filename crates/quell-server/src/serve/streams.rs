@@ -2,7 +2,8 @@
 //!
 //! Streams and waits last as long as their runs. They may take most connections, and never all, so
 //! that a cancel or a read always finds one. A cancel that waits for the end takes one of these
-//! permits too, or does not wait ([`quell_http::View::cancel`]). So does a web socket, whose answer
+//! permits too, or does not wait ([`quell_http::View::cancel`]); of those that wait for a slow
+//! store few do so for long ([`quell_http::View::for_stop`]). So does a web socket, whose answer
 //! has ended when it begins, or it is refused; and a read that takes longer than most, as one waits
 //! that tells an end which a slow store has not got yet.
 //!
@@ -150,8 +151,8 @@ impl Drop for Other {
 
 fn too_many(service: &Service) -> Response {
     let detail = format!(
-        "streams, waits, starts and slow reads would exceed the limit of {}, or with what waits for \
-         the store leave no more than an eighth of the connections, which is for cancels",
+        "streams, waits, starts and slow reads would exceed the limit of {}, or leave with others \
+         no more than an eighth of the connections, which is for cancels",
         service.limits_of().long_requests_max
     );
     Problem::new(StatusCode::SERVICE_UNAVAILABLE, "too-many-streams", detail).into_response()
