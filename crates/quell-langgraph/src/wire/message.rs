@@ -167,7 +167,8 @@ impl Origin<'_> {
         };
         let message = json!({
             "content": within(content, room), "additional_kwargs": {}, "response_metadata": {},
-            "type": "tool", "name": name, "id": format!("{}--result--{call}", self.id()), "tool_call_id": call,
+            "type": "tool", "name": name,
+            "id": format!("{}--result--{call}", self.id()), "tool_call_id": call,
             "artifact": null, "status": status,
         });
         message.into()
