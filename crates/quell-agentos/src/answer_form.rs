@@ -1,6 +1,7 @@
 //! [`ContinueForm`]: the body of a request to continue a run (contract, section 7).
 
 use axum::body::Body;
+use axum::http::header::CONTENT_TYPE;
 use axum::http::{HeaderMap, StatusCode};
 use quell::Payload;
 use quell_flow::ComponentKind;
@@ -45,8 +46,8 @@ impl ContinueForm {
         body: Body,
         kind: ComponentKind,
     ) -> Result<(Self, Upload), Refusal> {
-        let named = headers.clone();
-        let parse = |bytes| async move { Self::of(Taking::read(&named, bytes).await?, kind) };
+        let of_type = headers.get(CONTENT_TYPE).cloned();
+        let parse = |bytes| async move { Self::of(Taking::read(of_type, bytes).await?, kind) };
         view.parse_body(headers, body, parse).await
     }
 

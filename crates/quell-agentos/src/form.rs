@@ -6,7 +6,7 @@ use std::time::Duration;
 use axum::body::Body;
 use axum::extract::{DefaultBodyLimit, FromRequest, Multipart, Request};
 use axum::http::header::CONTENT_TYPE;
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use bytes::Bytes;
@@ -48,8 +48,8 @@ impl Form {
         headers: &HeaderMap,
         body: Body,
     ) -> Result<(Self, Upload), Refusal> {
-        let named = headers.clone();
-        let parse = |bytes| async move { Self::of(Taking::read(&named, bytes).await?) };
+        let kind = headers.get(CONTENT_TYPE).cloned();
+        let parse = |bytes| async move { Self::of(Taking::read(kind, bytes).await?) };
         view.parse_body(headers, body, parse).await
     }
 
@@ -137,14 +137,14 @@ pub(crate) struct Taking {
 }
 
 impl Taking {
-    /// Reads the fields of a body. One of another type has none.
-    pub(crate) async fn read(headers: &HeaderMap, bytes: Bytes) -> Result<Self, Refusal> {
-        let kind = headers.get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
-        let kind = kind.unwrap_or_default().to_ascii_lowercase();
-        Ok(if kind.starts_with("application/x-www-form-urlencoded") {
+    /// Reads the fields of a body of this type. One of another type has none.
+    pub(crate) async fn read(kind: Option<HeaderValue>, bytes: Bytes) -> Result<Self, Refusal> {
+        let name = kind.as_ref().and_then(|kind| kind.to_str().ok()).unwrap_or_default();
+        let name = name.to_ascii_lowercase();
+        Ok(if name.starts_with("application/x-www-form-urlencoded") {
             Self::of(urlencoded(&bytes)?)
-        } else if kind.starts_with("multipart/form-data") {
-            Self::of(multipart(headers, bytes).await?)
+        } else if let Some(kind) = kind.filter(|_| name.starts_with("multipart/form-data")) {
+            Self::of(multipart(kind, bytes).await?)
         } else {
             Self { is_form: bytes.is_empty(), ..Self::of(Fields::new()) }
         })
@@ -255,9 +255,9 @@ fn too_many(what: &str) -> Refusal {
     Refusal::new(StatusCode::BAD_REQUEST, text)
 }
 
-async fn multipart(headers: &HeaderMap, bytes: Bytes) -> Result<Fields, Refusal> {
+async fn multipart(kind: HeaderValue, bytes: Bytes) -> Result<Fields, Refusal> {
     let mut request = Request::new(Body::from(bytes));
-    *request.headers_mut() = headers.clone();
+    request.headers_mut().insert(CONTENT_TYPE, kind);
     // The body is bounded already.
     DefaultBodyLimit::disable().apply(&mut request);
     let mut parts = Multipart::from_request(request, &()).await.map_err(|_| broken())?;

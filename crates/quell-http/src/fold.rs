@@ -23,6 +23,9 @@ pub(crate) struct Fold {
     charge: Option<Charge>,
     /// Whether events are missing: they were not read in time, or there was no room for them.
     pub(crate) is_lossy: bool,
+    /// Whether the tree is over and every event is in, of those that the log had: a reader need not
+    /// look for more.
+    pub(crate) is_whole: bool,
     /// Whether whoever follows the tree reads from the store what the log has dropped.
     pub(crate) reads_gaps: bool,
     /// Events up to this one are to come from there.

@@ -14,6 +14,7 @@ use std::collections::hash_map::Entry;
 use std::sync::Arc;
 use std::time::Instant;
 
+use futures::FutureExt as _;
 use parking_lot::Mutex;
 use quell::{Engine, EventKind, RunRef, limits};
 use tokio::runtime::Handle;
@@ -108,7 +109,8 @@ impl Records {
         record.lock().reads_gaps = reads_gaps;
         drop(runtime.spawn(async move {
             let after = record.lock().position.seq();
-            let mut events = root.events_since(after);
+            // Who reads the transcript catches up by itself.
+            let mut events = root.events_since(after).patiently();
             let mut is_told = false;
             while let Some(event) = next_event(&mut events).await {
                 let gap = Before::of_gap(&engine, &event, began).filter(|_| reads_gaps);
@@ -173,13 +175,29 @@ impl Records {
         let root = run.root();
         let known = self.table.lock().get(&root);
         let record = known.unwrap_or_default();
-        let position = record.lock().position;
-        for event in position.unread(&root) {
-            if !record.lock().catch_up(&event) {
-                break;
-            }
-        }
+        catch_up(&record, &root);
         record
+    }
+}
+
+/// Has a record take in what the log of its tree has by now.
+fn catch_up(record: &Record, root: &RunRef) {
+    let after = {
+        let fold = record.lock();
+        if fold.is_whole {
+            return;
+        }
+        fold.position.seq()
+    };
+    let mut events = root.events_since(after);
+    // As many as a log holds, and the word that others are gone: a body that emits faster does not
+    // keep the reader here.
+    for _ in 0..=limits::EVENTS_PER_ROOT_MAX {
+        match events.next().now_or_never() {
+            Some(Some(event)) if record.lock().catch_up(&event) => {}
+            Some(None) => return record.lock().is_whole = true,
+            Some(Some(_)) | None => return,
+        }
     }
 }
 

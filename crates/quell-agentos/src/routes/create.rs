@@ -151,9 +151,12 @@ fn start(
     // to write for each run (bench `http -- stored`).
     let fresh = || Uuid::now_v7().to_string();
     let mut start = Start::new(component, Payload::from(Value::Null))
-        .id(form.run.clone().unwrap_or_else(fresh))
         .session(form.session.clone().unwrap_or_else(fresh))
         .on_disconnect(on_disconnect(form.is_background));
+    // The engine's own ids are in the order of time as well.
+    if let Some(run) = &form.run {
+        start = start.id(run);
+    }
     if let Some(user) = &form.user {
         start = start.label(USER, user);
     }

@@ -2,6 +2,7 @@
 
 use axum::body::Body;
 use axum::http::HeaderMap;
+use axum::http::header::CONTENT_TYPE;
 use axum::response::Response;
 use futures::future::{BoxFuture, FutureExt as _};
 use futures::stream;
@@ -94,8 +95,8 @@ pub(super) struct Asked {
 
 impl Asked {
     async fn read(view: &View, headers: &HeaderMap, body: Body) -> Result<Self, Refusal> {
-        let named = headers.clone();
-        let parse = |bytes| async move { Self::of(Taking::read(&named, bytes).await?) };
+        let of_type = headers.get(CONTENT_TYPE).cloned();
+        let parse = |bytes| async move { Self::of(Taking::read(of_type, bytes).await?) };
         Ok(view.parse_body(headers, body, parse).await?.0)
     }
 

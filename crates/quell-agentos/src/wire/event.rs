@@ -315,7 +315,7 @@ impl Renderer {
         let run = tree.own();
         for (name, mut own) in ending::lines(tree, end, self.style) {
             if !name.ends_with("ContentCompleted") && name != "StepOutput" {
-                own.set("quell", serde_json::to_value(&run.state).unwrap_or_default());
+                own.set("quell", &run.state);
             }
             self.push(&run.position, name, event.at, own, out);
         }

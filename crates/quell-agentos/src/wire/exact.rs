@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 
 use quell::Payload;
+use quell_http::RunState;
 use serde::{Serialize, Serializer};
 use serde_json::{Map, Value};
 
@@ -13,6 +14,8 @@ pub(crate) enum Json {
     Plain(Value),
     Text(Cow<'static, str>),
     Spelt(Payload),
+    /// Apart, because it is larger than the others.
+    State(Box<RunState>),
     Object(Object),
     List(Vec<Object>),
 }
@@ -33,6 +36,10 @@ impl Object {
 
     pub(crate) fn set(&mut self, key: impl Into<Cow<'static, str>>, value: impl Into<Json>) {
         let (key, value) = (key.into(), value.into());
+        // Most are set in their order.
+        if self.0.last().is_none_or(|(last, _)| **last < *key) {
+            return self.0.push((key, value));
+        }
         match self.0.binary_search_by(|(known, _)| (**known).cmp(&*key)) {
             Ok(at) => self.0[at].1 = value,
             Err(at) => self.0.insert(at, (key, value)),
@@ -102,6 +109,12 @@ impl From<&'static str> for Json {
 impl From<String> for Json {
     fn from(text: String) -> Self {
         Self::Text(text.into())
+    }
+}
+
+impl From<&RunState> for Json {
+    fn from(state: &RunState) -> Self {
+        Self::State(Box::new(state.clone()))
     }
 }
 

@@ -32,7 +32,7 @@ pub(crate) fn paused(tree: &Tree, request: &Payload) -> Line {
         own.set("tools", Vec::new());
     }
     add(&mut own, run.position.role, request);
-    own.set("quell", serde_json::to_value(&run.state).unwrap_or_default());
+    own.set("quell", &run.state);
     (format!("{}Paused", names_of(run.position.kind()).prefix), own)
 }
 

@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use quell::{CauseKind, Payload, RunStatus, Usage};
 use quell_http::RunState;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 use uuid::Uuid;
 
 use crate::wire::exact::{Json, Object, is_object};
@@ -83,24 +83,10 @@ impl Tree {
     pub(crate) fn run(&self, at: usize, depth: usize) -> Object {
         let run = &self.runs[at];
         let names = names_of(run.position.kind());
+        // In the order of the keys, as far as it goes: then each is added at the end.
         let mut out = Object::with_capacity(KEYS);
-        out.set("run_id", run.position.run.clone());
         out.set(names.id_key, run.position.name.clone());
         out.set(names.name_key, run.position.shown_name().to_owned());
-        out.set("session_id", self.session.clone());
-        out.set("status", status(run.status));
-        out.set("created_at", Value::from(seconds(run.queued_at)));
-        out.set("quell", serde_json::to_value(&run.state).unwrap_or_default());
-        if let Some(parent) = run.position.parent_run() {
-            out.set("parent_run_id", parent.to_owned());
-        } else {
-            let of_root = [("user_id", &self.user), ("forked_from_run_id", &self.forked_from)];
-            for (key, value) in of_root {
-                if let Some(value) = value {
-                    out.set(key, value.clone());
-                }
-            }
-        }
         if let Some(stage) = stage(run.status, run.started_at.is_some(), run.was_paused, run.cause)
         {
             out.set("cancellation_stage", stage);
@@ -110,13 +96,19 @@ impl Tree {
             out.set("content", content);
             out.set("content_type", "str");
         }
-        out.set("metrics", run.metrics());
+        out.set("created_at", Value::from(seconds(run.queued_at)));
         if run.position.role == Role::Workflow {
             out.set("input", message(&run.input));
             out.set("metadata", json!({}));
             out.set("step_results", Value::from(self.step_results(at)));
         } else {
             out.set("input", Object::default().with("input_content", message(&run.input)));
+            if run.status.is_terminal() {
+                out.set("messages", run.messages());
+            }
+        }
+        out.set("metrics", run.metrics());
+        if run.position.role != Role::Workflow {
             if let Some((model, provider)) = run.model() {
                 out.set("model", model.to_owned());
                 out.set("model_provider", provider.to_owned());
@@ -125,11 +117,22 @@ impl Tree {
                 out.set("workflow_step_id", step.to_owned());
             }
         }
-        if run.status.is_terminal() {
-            if run.position.role != Role::Workflow {
-                out.set("messages", run.messages());
+        if let Some(parent) = run.position.parent_run() {
+            out.set("parent_run_id", parent.to_owned());
+        }
+        out.set("quell", &run.state);
+        out.set("run_id", run.position.run.clone());
+        out.set("session_id", self.session.clone());
+        out.set("status", status(run.status));
+        if run.position.parent_run().is_none() {
+            let of_root = [("user_id", &self.user), ("forked_from_run_id", &self.forked_from)];
+            for (key, value) in of_root {
+                if let Some(value) = value {
+                    out.set(key, value.clone());
+                }
             }
-        } else {
+        }
+        if !run.status.is_terminal() {
             out.set("events", json!([]));
         }
         self.with_spelt(at, depth, out)
@@ -287,26 +290,26 @@ impl RunSnapshot {
 
     /// Writes the tokens that it used, if any, and the times that its work took, in seconds; no
     /// times of a run that is live.
-    pub(crate) fn metrics(&self) -> Value {
-        let mut out = Map::new();
-        let Usage { input_tokens, output_tokens, .. } = self.usage;
-        if self.usage.tokens() > 0 {
-            out.insert("input_tokens".into(), input_tokens.into());
-            out.insert("output_tokens".into(), output_tokens.into());
-            out.insert("total_tokens".into(), self.usage.tokens().into());
-        }
+    pub(crate) fn metrics(&self) -> Object {
+        let mut out = Object::default();
         let since = |from: Option<SystemTime>, to: Option<SystemTime>| {
             Some(to?.duration_since(from?).ok()?.as_secs_f64())
         };
         if let Some(time) = since(self.started_at, self.ended_at) {
+            out.set("duration", Value::from(time));
             if self.position.role == Role::Workflow {
-                out.insert("steps".into(), json!({}));
+                out.set("steps", json!({}));
             } else if let Some(first) = since(self.started_at, self.said_at) {
-                out.insert("time_to_first_token".into(), first.into());
+                out.set("time_to_first_token", Value::from(first));
             }
-            out.insert("duration".into(), time.into());
         }
-        Value::Object(out)
+        let Usage { input_tokens, output_tokens, .. } = self.usage;
+        if self.usage.tokens() > 0 {
+            out.set("input_tokens", Value::from(input_tokens));
+            out.set("output_tokens", Value::from(output_tokens));
+            out.set("total_tokens", Value::from(self.usage.tokens()));
+        }
+        out
     }
 
     /// Writes what was asked, and what was answered.

@@ -73,19 +73,29 @@ pub(super) fn router(
     let langgraph = quell_langgraph::routes(service.clone(), config.langgraph.clone());
     let langgraph =
         langgraph.layer(from_fn_with_state((service.clone(), others.clone()), of_langgraph));
+    // The words are put into what any of its layers answers, but the outermost.
     let langgraph = quell_langgraph::in_its_words(langgraph);
+    let langgraph = langgraph.layer(from_fn_with_state(Arc::new(lookup.clone()), outermost));
     // The guard also covers paths of no contract, and the demo, whose keys are public.
-    let guarded = (service.clone(), others, OpenGuard::of(service, BodyKinds::Any));
-    let app = app.layer(from_fn_with_state(Arc::new(guarded), of_others)).merge(langgraph);
-    app.layer(from_fn_with_state(Arc::new(lookup), of_all))
+    let guard = OpenGuard::of(service, BodyKinds::Any);
+    let guarded = Guarded { lookup, service: service.clone(), others, guard };
+    app.layer(from_fn_with_state(Arc::new(guarded), of_others)).merge(langgraph)
 }
 
 // What requests go through is one layer as far as it can be. For each request `axum` allocates each
 // layer several times, with copies of all that are within (bench `http -- floor`).
 
+/// What a request of `LangGraph` goes through first.
+async fn outermost(State(lookup): State<Arc<Lookup>>, request: Request, next: Next) -> Response {
+    of_all(&lookup, request, |request| next.run(request)).await
+}
+
 /// What a request goes through whatever it asks for.
-async fn of_all(State(lookup): State<Arc<Lookup>>, request: Request, next: Next) -> Response {
-    let keys_known = |request| published::layer(&lookup, request, |request| next.run(request));
+async fn of_all<F>(lookup: &Lookup, request: Request, next: impl FnOnce(Request) -> F) -> Response
+where
+    F: Future<Output = Response>,
+{
+    let keys_known = |request| published::layer(lookup, request, next);
     access::layer(request, |request| leftover::layer(request, keys_known)).await
 }
 
@@ -100,7 +110,15 @@ async fn of_langgraph(
 
 /// What any other request goes through.
 async fn of_others(State(guarded): State<Arc<Guarded>>, request: Request, next: Next) -> Response {
-    let (service, others, guard) = &*guarded;
+    let guarded = &*guarded;
+    // On the heap: each of the layers around it would have room for it twice.
+    let within = |request| Box::pin(of_guarded(guarded, request, next));
+    of_all(&guarded.lookup, request, within).await
+}
+
+/// What it goes through then.
+async fn of_guarded(guarded: &Guarded, request: Request, next: Next) -> Response {
+    let Guarded { service, others, guard, .. } = guarded;
     if let Some(problem) = guard.as_ref().and_then(|guard| guard.refusal(&request)) {
         return problem.into_response();
     }
@@ -108,8 +126,15 @@ async fn of_others(State(guarded): State<Arc<Guarded>>, request: Request, next: 
     streams::layer((service, others), request, page).await
 }
 
-/// A service, with its requests under way, and its guard if access is open.
-type Guarded = (Service, Others, Option<OpenGuard>);
+/// What the layer of other requests than those of `LangGraph` knows.
+struct Guarded {
+    lookup: Lookup,
+    service: Service,
+    /// The requests under way.
+    others: Others,
+    /// The guard; none if access is not open.
+    guard: Option<OpenGuard>,
+}
 
 /// Makes the answer to `GET /info`, a path that two contracts share: the keys of both.
 fn about(service: &Service, options: &quell_agentos::Options) -> Value {

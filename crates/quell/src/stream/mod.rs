@@ -1,5 +1,6 @@
 //! Readers of events: of a run and its subtree, or of a whole engine.
 
+mod all;
 mod members;
 mod stream;
 
